@@ -1,0 +1,68 @@
+"""The ``shufflenet-deploy`` command: parse, call one function below, print; the only exit codes.
+
+Each subcommand is one module beside this one with a ``register(app)`` function. Modules here import
+nothing heavy at the top, so that ``--help`` stays instant; a command imports what it needs inside.
+
+Exit codes: 0 done, 1 a run failed, 2 the user's mistake, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import Annotated
+
+import typer
+
+import shufflenet_deploy
+from shufflenet_deploy.errors import DeployError
+
+#: Modules of this package that add commands, in the order that ``--help`` lists them.
+COMMANDS: tuple[str, ...] = ()
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="shufflenet-deploy",
+    help="Export ShuffleNet, run it on an ARM board, and print the paper's speedup table.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"shufflenet-deploy {shufflenet_deploy.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    _version_flag: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Shared options; the subcommands do the work."""
+
+
+for _name in COMMANDS:
+    import_module(f"{__name__}.{_name}").register(app)
+
+
+def main() -> None:
+    """Run the command line; translate every deliberate error into one line and an exit code."""
+    try:
+        app()
+    except DeployError as error:
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        # The reader (head, less) left; silence the flush at interpreter exit too.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)

@@ -1,0 +1,95 @@
+"""Everything this package raises on purpose.
+
+    DeployError
+    ├── UsageError              the user's mistake: exit code 2
+    ├── ExportError             a model could not be converted
+    │   └── ParityError         it was converted, but computes something else
+    ├── TransportError          the link to the target failed
+    │   ├── HostKeyError            unknown or changed host key: exit code 2
+    │   ├── ConnectError            transient
+    │   ├── TransferError           transient
+    │   └── CommandTimeout          transient
+    ├── CommandFailed           a program on the target exited with a non-zero status
+    ├── TargetError             the target cannot do what was asked (disk full, no runtime, ...)
+    ├── BoardError              the virtual board cannot be built or started
+    └── ParseError              a program on the target printed something unexpected
+
+Third-party exceptions are translated where they arise, so callers handle this tree alone. Each
+message is one line that says what went wrong, where, and what to do. Only ``bench`` retries, and
+only what is ``transient``; only ``cli`` exits.
+"""
+
+from __future__ import annotations
+
+
+class DeployError(Exception):
+    """Base of every deliberate error; ``str()`` is the line shown to the user."""
+
+    transient: bool = False
+    exit_code: int = 1
+
+
+class UsageError(DeployError):
+    """The user asked for something that cannot be: a bad option, file or name."""
+
+    exit_code = 2
+
+
+class ExportError(DeployError):
+    """A model could not be converted to the requested format."""
+
+
+class ParityError(ExportError):
+    """A converted model does not compute what the original computes."""
+
+
+class TransportError(DeployError):
+    """The link to the target failed."""
+
+
+class ConnectError(TransportError):
+    """No connection could be made, or it was lost."""
+
+    transient = True
+
+
+class HostKeyError(TransportError):
+    """The host key is unknown or has changed; never worth a retry."""
+
+    exit_code = 2
+
+
+class TransferError(TransportError):
+    """A file did not arrive whole."""
+
+    transient = True
+
+
+class CommandTimeout(TransportError):
+    """A program on the target ran past its limit and was killed."""
+
+    transient = True
+
+
+class CommandFailed(DeployError):
+    """A program on the target exited with a non-zero status."""
+
+    def __init__(
+        self, message: str, *, status: int, stdout: bytes = b"", stderr: bytes = b""
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.stdout = stdout
+        self.stderr = stderr
+
+
+class TargetError(DeployError):
+    """The target cannot do what was asked of it."""
+
+
+class BoardError(DeployError):
+    """The virtual board cannot be built, started or found."""
+
+
+class ParseError(DeployError):
+    """A program on the target printed something this version does not understand."""

@@ -1,0 +1,75 @@
+"""What a runtime must say about itself to be measured: pure descriptions, no I/O.
+
+A runtime is one file beside this one: which formats it runs, what must be installed on a target,
+which command measures one model there, and how to read what that command printed. ``parse`` is
+pure, so a stored raw log can be replayed years later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from shufflenet_deploy.records import (
+    BenchmarkSpec,
+    Conditions,
+    Format,
+    Measurement,
+    TargetFacts,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Payload:
+    """What a target needs before it can run a model: Python distributions, pinned.
+
+    ``imports`` are module names that must import, by which an installation is proved.
+    """
+
+    name: str
+    requirements: tuple[str, ...]
+    imports: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """One parsed log of a runner."""
+
+    measurement: Measurement
+    runtime_version: str
+    before: Conditions
+    after: Conditions
+
+
+class Runtime(Protocol):
+    """A way to execute an exported model on a target."""
+
+    name: str
+    formats: tuple[Format, ...]
+
+    def payload(self, facts: TargetFacts) -> Payload:
+        """What to install on a target of this kind.
+
+        Raises:
+            TargetError: this runtime cannot run there (say, no wheel for the architecture).
+        """
+        ...
+
+    def command(
+        self, *, python: tuple[str, ...], agent: str, model: str, spec: BenchmarkSpec
+    ) -> tuple[str, ...]:
+        """The argv that measures ``model`` (a path on the target) and prints one JSON object."""
+        ...
+
+    def environment(self, spec: BenchmarkSpec) -> Mapping[str, str]:
+        """Environment variables for that command (thread pools and the like)."""
+        ...
+
+    def parse(self, raw: str) -> Report:
+        """Read a runner's stdout.
+
+        Raises:
+            ParseError: it is not what the agent of this version prints.
+        """
+        ...
