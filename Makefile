@@ -6,18 +6,28 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DELETE_ON_ERROR:
-.PHONY: setup demo test lint smoke clean
+.PHONY: setup demo test unit lint smoke clean
 
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "error: $(PYTHON) is older than 3.11; run: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
+	@echo "Installing into $(VENV) (a few minutes the first time)"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	touch $@
+	$(BIN)/pip install --disable-pip-version-check --progress-bar on -q \
+		-c constraints.txt -e '.[dev]'
+	@touch $@
 
+# The main job on this machine, then the same work counted on a virtual ARM board where QEMU is.
 demo: setup
-	$(BIN)/shufflenet-deploy demo
+	$(BIN)/shufflenet-deploy bench --suite demo --host local --out demo
+	@if command -v qemu-system-aarch64 >/dev/null 2>&1; then \
+		echo "\nThe same models on a virtual ARM board, in instructions instead of time:"; \
+		$(BIN)/shufflenet-deploy cost; \
+	else \
+		echo "\nInstall qemu-system-arm to see the same table for a virtual ARM board."; \
+	fi
 
 lint: setup
 	$(BIN)/ruff check .
@@ -25,8 +35,16 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: setup lint
-	$(BIN)/pytest
+# Everything but the virtual board's tests.
+test: setup
+	tests/system-packages.sh
+	$(MAKE) lint
+	$(BIN)/pytest -m 'not board'
+
+# A virtual ARM board built from nothing: real aarch64 kernel, userland and runtimes over SSH.
+smoke: setup
+	tests/system-packages.sh
+	$(BIN)/pytest -m board -s
 
 clean:
 	rm -rf $(VENV) artifacts demo build *.egg-info .mypy_cache .ruff_cache .pytest_cache
