@@ -217,6 +217,7 @@ class Measurement(Record):
     """What one process measured. ``samples`` are steady-state inferences in ``Metric.unit``.
 
     ``load``, ``first`` and ``warmup`` are in the same unit and never mixed with ``samples``.
+    ``others_busy_cores`` is how many cores other programs kept busy while sampling, on average.
     """
 
     samples: tuple[int, ...] = Field(min_length=1)
@@ -226,6 +227,7 @@ class Measurement(Record):
     peak_rss_bytes: int | None = None
     clock_resolution_ns: int | None = None
     cpus: tuple[int, ...] | None = None
+    others_busy_cores: float | None = None
 
 
 class FailureKind(StrEnum):

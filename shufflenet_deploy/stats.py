@@ -1,1 +1,513 @@
-"""stats."""
+"""Pure functions over raw samples: summaries, intervals, and how far a cell can be trusted.
+
+Samples come in two levels: *processes*, each a list of steady-state samples. Samples of one process
+share its memory layout and its minute, so the spread between processes is what limits a comparison;
+the bootstrap here resamples processes first and samples within them second (a two-stage bootstrap,
+Davison and Hinkley, "Bootstrap Methods and their Application", section 3.8).
+
+Nothing is ever dropped: outliers and taints are flagged, the samples stay.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shufflenet_deploy.records import BenchmarkSpec, Conditions, Measurement, Metric, Run
+
+FloatArray = NDArray[np.float64]
+Samples = Sequence[float] | Sequence[int]
+#: One list of samples per process.
+Processes = Sequence[Samples]
+
+#: Turns a median absolute deviation into a standard deviation, were the samples normal.
+_MAD_TO_SIGMA = 1.4826
+_RESAMPLES = 10_000
+
+
+# --- summaries -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """Order statistics of samples, in their own unit. ``outliers`` are counted, not removed."""
+
+    count: int
+    median: float
+    mad: float
+    p10: float
+    p90: float
+    p99: float
+    minimum: float
+    maximum: float
+    outliers: int
+
+    @property
+    def spread(self) -> float:
+        """Width of the middle 80 % of the samples, relative to the median."""
+        return (self.p90 - self.p10) / self.median if self.median else 0.0
+
+
+def median(samples: Samples) -> float:
+    """The middle sample, or the mean of the two in the middle.
+
+    Raises:
+        ValueError: there are no samples.
+    """
+    return float(np.median(_array(samples)))
+
+
+def mad(samples: Samples) -> float:
+    """Median absolute deviation from the median, in the samples' unit (not scaled)."""
+    values = _array(samples)
+    return float(np.median(np.abs(values - np.median(values))))
+
+
+def summary(samples: Samples) -> Summary:
+    """Summarise samples of one process, or of several put together.
+
+    Raises:
+        ValueError: there are no samples.
+    """
+    values = _array(samples)
+    p10, p50, p90, p99 = np.percentile(values, (10, 50, 90, 99))
+    return Summary(
+        count=len(values),
+        median=float(p50),
+        mad=mad(samples),
+        p10=float(p10),
+        p90=float(p90),
+        p99=float(p99),
+        minimum=float(values.min()),
+        maximum=float(values.max()),
+        outliers=len(outliers(samples)),
+    )
+
+
+def outliers(samples: Samples, threshold: float = 5.0) -> tuple[int, ...]:
+    """Indices of samples further than ``threshold`` robust standard deviations from the median.
+
+    The deviation is the scaled MAD, but at least 1 % of the median: on a quiet machine the MAD is
+    close to nothing and would call every second sample an outlier.
+    """
+    values = _array(samples)
+    middle = float(np.median(values))
+    scale = max(_MAD_TO_SIGMA * mad(samples), 0.01 * abs(middle))
+    if scale == 0.0:
+        return ()
+    return tuple(int(index) for index in np.flatnonzero(abs(values - middle) > threshold * scale))
+
+
+def center(processes: Processes) -> float:
+    """What one cell costs: the median of the medians of its processes.
+
+    A process counts once however many samples it took, and one bad process in three is outvoted.
+
+    Raises:
+        ValueError: there are no processes, or one has no samples.
+    """
+    return median([median(samples) for samples in processes])
+
+
+# --- intervals -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """An estimate and the interval that holds the true value with probability ``level``."""
+
+    estimate: float
+    low: float
+    high: float
+    level: float = 0.95
+
+    @property
+    def distinguishable(self) -> bool:
+        """Whether 1, "no difference", lies outside the interval."""
+        return not self.low <= 1.0 <= self.high
+
+    @property
+    def precision(self) -> float:
+        """Half the width relative to the estimate: 0.02 is "within 2 %"."""
+        return (self.high - self.low) / 2.0 / self.estimate if self.estimate else math.inf
+
+    @property
+    def inverse(self) -> Interval:
+        """The same statement about one over the value."""
+        return Interval(
+            estimate=1.0 / self.estimate,
+            low=1.0 / self.high,
+            high=1.0 / self.low,
+            level=self.level,
+        )
+
+
+def interval(
+    processes: Processes, *, level: float = 0.95, resamples: int = _RESAMPLES, seed: int = 0
+) -> Interval:
+    """The two-stage bootstrap interval of ``center(processes)``, in the samples' unit."""
+    centers = _bootstrap_centers(processes, resamples, np.random.default_rng(seed))
+    return _percentile_interval(center(processes), centers, level)
+
+
+def ratio_interval(
+    baseline: Processes,
+    candidate: Processes,
+    *,
+    level: float = 0.95,
+    resamples: int = _RESAMPLES,
+    seed: int = 0,
+) -> Interval:
+    """How many times the baseline's cost the candidate costs: below 1 is faster.
+
+    Args:
+        baseline: samples of each process of the baseline, all positive.
+        candidate: samples of each process of the candidate, all positive, in the same unit.
+        level: probability that the interval holds the true ratio.
+        resamples: bootstrap resamples; 10 000 settle the limits to about 1 % of the width.
+        seed: the same seed gives the same interval.
+
+    Raises:
+        ValueError: no processes, an empty one, or a sample that is not positive.
+    """
+    for group in (baseline, candidate):
+        if any(min(samples, default=0) <= 0 for samples in group):
+            raise ValueError("a ratio needs at least one positive sample in every process")
+    generator = np.random.default_rng(seed)
+    below = _bootstrap_centers(baseline, resamples, generator)
+    above = _bootstrap_centers(candidate, resamples, generator)
+    return _percentile_interval(center(candidate) / center(baseline), above / below, level)
+
+
+def speedup_interval(
+    baseline: Processes, candidate: Processes, *, level: float = 0.95, seed: int = 0
+) -> Interval:
+    """How many times faster than the baseline the candidate is: the inverse of the ratio."""
+    return ratio_interval(baseline, candidate, level=level, seed=seed).inverse
+
+
+def _percentile_interval(estimate: float, values: FloatArray, level: float) -> Interval:
+    tail = (1.0 - level) / 2.0
+    low, high = np.quantile(values, (tail, 1.0 - tail))
+    # With two or three processes the quantiles may stop short of the estimate by rounding alone.
+    return Interval(
+        estimate=estimate,
+        low=min(float(low), estimate),
+        high=max(float(high), estimate),
+        level=level,
+    )
+
+
+def _bootstrap_centers(
+    processes: Processes, resamples: int, generator: np.random.Generator
+) -> FloatArray:
+    """``resamples`` bootstrap values of ``center(processes)``."""
+    if not processes:
+        raise ValueError("there are no processes to resample")
+    count = len(processes)
+    ordered = [np.sort(_array(samples)) for samples in processes]
+    chosen = generator.integers(count, size=(resamples, count))
+    medians = np.empty((resamples, count))
+    for index, values in enumerate(ordered):
+        places = chosen == index
+        medians[places] = _resampled_medians(values, int(places.sum()), generator)
+    return np.asarray(np.median(medians, axis=1))
+
+
+def _resampled_medians(
+    ordered: FloatArray, resamples: int, generator: np.random.Generator
+) -> FloatArray:
+    """Medians of ``resamples`` resamples (with replacement) of sorted values, exactly distributed.
+
+    Drawing an index is flooring ``n * u`` with ``u`` uniform, which keeps order; so the median of a
+    resample is the value under the middle of ``n`` uniforms, and order statistics of uniforms are
+    Beta distributed. That costs one or two draws instead of ``n``.
+    """
+    count = len(ordered)
+    half = (count - 1) // 2
+    lower = generator.beta(half + 1, count - half, size=resamples)
+    if count % 2:
+        return np.asarray(ordered[_floor_index(lower, count)])
+    # The next order statistic: the smallest of the uniforms that are left above ``lower``.
+    upper = lower + (1.0 - lower) * generator.beta(1, count - half - 1, size=resamples)
+    return np.asarray(
+        (ordered[_floor_index(lower, count)] + ordered[_floor_index(upper, count)]) / 2.0
+    )
+
+
+def _floor_index(uniforms: FloatArray, count: int) -> NDArray[np.intp]:
+    return np.minimum((uniforms * count).astype(np.intp), count - 1)
+
+
+def _array(samples: Samples) -> FloatArray:
+    values = np.asarray(samples, dtype=np.float64)
+    if values.size == 0:
+        raise ValueError("there are no samples")
+    return values
+
+
+# --- runs ----------------------------------------------------------------------------------------
+
+
+def current(runs: Iterable[Run]) -> list[Run]:
+    """The runs that count: of several attempts at one process of one cell, the last one.
+
+    Retried and resumed attempts stay in the journal; here the newer one stands for its process.
+    """
+    latest: dict[Hashable, Run] = {}
+    for run in sorted(runs, key=lambda run: run.started_at):
+        key = (run.suite, run.target.host, run.cell.model_dump_json(), run.process)
+        # A newer attempt moves to the end, so that the order stays that of the clock.
+        latest.pop(key, None)
+        latest[key] = run
+    return list(latest.values())
+
+
+def samples_of(runs: Iterable[Run]) -> list[tuple[int, ...]]:
+    """The samples of every run that measured something, one list per process."""
+    return [run.outcome.samples for run in runs if isinstance(run.outcome, Measurement)]
+
+
+# --- stability -----------------------------------------------------------------------------------
+
+
+class Verdict(StrEnum):
+    """How far the figure of a cell can be trusted."""
+
+    STABLE = "stable"
+    NOISY = "noisy"
+    TAINTED = "tainted"
+
+
+class Cause(StrEnum):
+    """Why a cell is not stable."""
+
+    THROTTLED = "throttled"
+    FREQUENCY = "frequency changed"
+    LOAD = "other load"
+    SWAP = "swapping"
+    CLOCK = "below clock resolution"
+    FEW_SAMPLES = "too few samples"
+    DRIFT = "drifting"
+    SPREAD = "wide spread"
+    PROCESSES = "processes disagree"
+    OUTLIERS = "outliers"
+
+
+#: Causes under which the figure measures something else than the model.
+_TAINTING = frozenset({Cause.THROTTLED, Cause.FREQUENCY, Cause.LOAD, Cause.SWAP, Cause.CLOCK})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """One thing wrong with a cell: what was seen, and what to type next."""
+
+    cause: Cause
+    message: str
+    remedy: str
+
+    @property
+    def tainting(self) -> bool:
+        """Whether the figure should not be compared at all."""
+        return self.cause in _TAINTING
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stability:
+    """The verdict on one cell and everything that led to it, worst first."""
+
+    verdict: Verdict
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """``"stable"``, or the verdict with its causes: ``"tainted: throttled, swapping"``."""
+        causes = ", ".join(finding.cause.value for finding in self.findings)
+        return f"{self.verdict.value}: {causes}" if causes else self.verdict.value
+
+
+#: Bits of the Raspberry Pi firmware's "get_throttled"; bit + 16 says it happened since boot.
+_THROTTLE_BITS = (
+    (0, "under-voltage"),
+    (1, "frequency capped"),
+    (2, "throttled"),
+    (3, "soft temperature limit"),
+)
+
+_FREQUENCY_TOLERANCE = 0.05
+_OTHERS_BUSY_CORES = 0.5
+_OTHERS_BUSY_SHARE = 0.5
+_SWAP_GROWTH_BYTES = 16 << 20
+_CLOCK_STEPS_PER_SAMPLE = 100
+_ENOUGH_SAMPLES = 10
+_DRIFT = 0.05
+_SPREAD = 0.25
+_PROCESS_SPREAD = 0.05
+_OUTLIER_SHARE = 0.05
+
+
+def throttle_reasons(bits: int | None) -> tuple[str, ...]:
+    """What the firmware says limits the CPU at this moment."""
+    return tuple(name for bit, name in _THROTTLE_BITS if bits is not None and bits >> bit & 1)
+
+
+def stability(runs: Sequence[Run]) -> Stability:
+    """Judge one cell from all of its runs (failures are ignored; no measurement is ``STABLE``)."""
+    findings: dict[Cause, Finding] = {}
+    measured = [run for run in runs if isinstance(run.outcome, Measurement)]
+    for run in measured:
+        for finding in (*_disturbances(run), *_sampling_flaws(run)):
+            findings.setdefault(finding.cause, finding)
+    for finding in _disagreement(measured):
+        findings.setdefault(finding.cause, finding)
+    ordered = sorted(findings.values(), key=lambda finding: not finding.tainting)
+    if not ordered:
+        return Stability(verdict=Verdict.STABLE)
+    verdict = Verdict.TAINTED if ordered[0].tainting else Verdict.NOISY
+    return Stability(verdict=verdict, findings=tuple(ordered))
+
+
+def _disturbances(run: Run) -> list[Finding]:
+    """What the target did to the process while it sampled."""
+    measurement = run.outcome
+    if not isinstance(measurement, Measurement) or run.spec.metric is Metric.INSTRUCTIONS:
+        return []
+    findings = []
+    if run.before is not None and run.after is not None:
+        findings += _condition_changes(run.before, run.after)
+    busy = measurement.others_busy_cores
+    idle = len(run.target.cores) - run.cell.threads
+    if busy is not None and busy > max(_OTHERS_BUSY_CORES, idle * _OTHERS_BUSY_SHARE):
+        findings.append(
+            Finding(
+                cause=Cause.LOAD,
+                message=f"other programs kept {busy:.1f} of {len(run.target.cores)} cores busy",
+                remedy="stop other programs on the target (see top), then bench --resume",
+            )
+        )
+    return findings
+
+
+def _condition_changes(before: Conditions, after: Conditions) -> list[Finding]:
+    findings = []
+    newly = (after.throttled or 0) >> 16 & ~((before.throttled or 0) >> 16)
+    reasons = throttle_reasons((before.throttled or 0) | (after.throttled or 0) | newly)
+    if reasons:
+        findings.append(
+            Finding(
+                cause=Cause.THROTTLED,
+                message=f"the firmware reports {', '.join(reasons)}",
+                remedy="cool the board or use a stronger power supply, then bench --cooldown 30",
+            )
+        )
+    for core, start_khz in before.frequency_khz.items():
+        end_khz = after.frequency_khz.get(core, start_khz)
+        if abs(end_khz - start_khz) > _FREQUENCY_TOLERANCE * max(start_khz, end_khz):
+            findings.append(
+                Finding(
+                    cause=Cause.FREQUENCY,
+                    message=(
+                        f"core {core} went from {start_khz / 1000:.0f} "
+                        f"to {end_khz / 1000:.0f} MHz while sampling"
+                    ),
+                    remedy="set the governor to performance on the target, or bench --warmup 2s",
+                )
+            )
+            break
+    swapped = (after.swap_used_bytes or 0) - (before.swap_used_bytes or 0)
+    if swapped > _SWAP_GROWTH_BYTES:
+        findings.append(
+            Finding(
+                cause=Cause.SWAP,
+                message=f"{swapped >> 20} MiB went to swap while sampling",
+                remedy="free memory on the target, or choose a smaller model or resolution",
+            )
+        )
+    return findings
+
+
+def _sampling_flaws(run: Run) -> list[Finding]:
+    """What is wrong with the samples of one process."""
+    measurement = run.outcome
+    if not isinstance(measurement, Measurement) or run.spec.metric is Metric.INSTRUCTIONS:
+        return []
+    digest = summary(measurement.samples)
+    findings = []
+    step_ns = measurement.clock_resolution_ns or 0
+    if digest.median < _CLOCK_STEPS_PER_SAMPLE * step_ns:
+        findings.append(
+            Finding(
+                cause=Cause.CLOCK,
+                message=(f"a sample takes {digest.median:.0f} ns, the clock steps by {step_ns} ns"),
+                remedy="measure a larger model or resolution",
+            )
+        )
+    if digest.count < min(_ENOUGH_SAMPLES, run.spec.min_runs):
+        findings.append(_too_few(digest.count, run.spec))
+    drift = _drift(measurement.samples)
+    if abs(drift) > _DRIFT:
+        direction = "slower" if drift > 0 else "faster"
+        findings.append(
+            Finding(
+                cause=Cause.DRIFT,
+                message=f"samples became {abs(drift):.0%} {direction} from start to end",
+                remedy="bench --warmup 2s --cooldown 10",
+            )
+        )
+    if digest.spread > _SPREAD:
+        findings.append(
+            Finding(
+                cause=Cause.SPREAD,
+                message=f"the middle 80 % of the samples span {digest.spread:.0%} of the median",
+                remedy="bench --cpus N to pin the cores, or --min-secs 5 for more samples",
+            )
+        )
+    if digest.outliers > _OUTLIER_SHARE * digest.count:
+        findings.append(
+            Finding(
+                cause=Cause.OUTLIERS,
+                message=f"{digest.outliers} of {digest.count} samples are outliers (kept)",
+                remedy="stop other programs on the target, or bench --min-secs 5",
+            )
+        )
+    return findings
+
+
+def _too_few(count: int, spec: BenchmarkSpec) -> Finding:
+    return Finding(
+        cause=Cause.FEW_SAMPLES,
+        message=f"{count} samples in {spec.max_secs:g} s, {spec.min_runs} were asked for",
+        remedy=f"bench --max-secs {spec.max_secs * 4:g}",
+    )
+
+
+def _drift(samples: Samples) -> float:
+    """Relative change of the median from the first to the last third of the samples."""
+    third = len(samples) // 3
+    if third < 5:
+        return 0.0
+    start = median(samples[:third])
+    return (median(samples[-third:]) - start) / start if start else 0.0
+
+
+def _disagreement(runs: Sequence[Run]) -> list[Finding]:
+    """Whether the processes of a cell tell one story."""
+    medians = [median(samples) for samples in samples_of(runs)]
+    if len(medians) < 2:
+        return []
+    tolerance = 0.001 if runs[0].spec.metric is Metric.INSTRUCTIONS else _PROCESS_SPREAD
+    spread = mad(medians) * _MAD_TO_SIGMA / median(medians)
+    if spread <= tolerance:
+        return []
+    return [
+        Finding(
+            cause=Cause.PROCESSES,
+            message=f"the medians of {len(medians)} processes differ by {spread:.1%} (robust sd)",
+            remedy=f"bench --processes {2 * len(medians)} --precision-target 2%",
+        )
+    ]
