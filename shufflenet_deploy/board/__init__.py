@@ -1,1 +1,32 @@
-"""board"""
+"""The virtual ARM board: QEMU, Debian's arm64 packages, sshd. In one command, without root.
+
+    up(BoardSettings.choose(name="default")) -> Board    # starts it, or finds it running
+    find(name), boards(), down(name)
+
+A board is reached like any other machine, over SSH: ``Board.ssh_settings()`` says how.
+"""
+
+from shufflenet_deploy.board.fleet import (
+    DEFAULT_NAME,
+    Board,
+    boards,
+    cache_folder,
+    down,
+    find,
+    names,
+    up,
+)
+from shufflenet_deploy.board.machine import CPUS, BoardSettings
+
+__all__ = [
+    "CPUS",
+    "DEFAULT_NAME",
+    "Board",
+    "BoardSettings",
+    "boards",
+    "cache_folder",
+    "down",
+    "find",
+    "names",
+    "up",
+]
