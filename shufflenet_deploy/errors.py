@@ -6,6 +6,7 @@
     │   └── ParityError         it was converted, but computes something else
     ├── TransportError          the link to the target failed
     │   ├── HostKeyError            unknown or changed host key: exit code 2
+    │   ├── AuthenticationError     none of the user's keys is accepted: exit code 2
     │   ├── ConnectError            transient
     │   ├── TransferError           transient
     │   └── CommandTimeout          transient
@@ -55,6 +56,12 @@ class ConnectError(TransportError):
 
 class HostKeyError(TransportError):
     """The host key is unknown or has changed; never worth a retry."""
+
+    exit_code = 2
+
+
+class AuthenticationError(TransportError):
+    """The target accepts none of the user's keys; never worth a retry."""
 
     exit_code = 2
 

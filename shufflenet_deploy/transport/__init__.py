@@ -1,1 +1,38 @@
-"""transport"""
+"""Links to machines: this one, and boards over SSH."""
+
+from __future__ import annotations
+
+from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.transport.base import CommandResult, Progress, Transport
+from shufflenet_deploy.transport.local import LocalTransport
+from shufflenet_deploy.transport.ssh import SshTransport
+from shufflenet_deploy.transport.ssh_config import SshSettings, resolve, route_of
+
+__all__ = [
+    "CommandResult",
+    "LocalTransport",
+    "Progress",
+    "SshSettings",
+    "SshTransport",
+    "Transport",
+    "connect",
+]
+
+
+def connect(host: str | SshSettings, *, name: str | None = None) -> Transport:
+    """The transport to a machine, not yet connected: enter it to connect.
+
+    ``host`` is ``local``, ``[user@]host[:port]``, an alias of ``~/.ssh/config``, or the settings
+    of a connection that a program made up; ``name`` is what messages then call it.
+
+    Raises:
+        UsageError: it is none of these, or the ssh configuration cannot be read.
+    """
+    if isinstance(host, SshSettings):
+        route = route_of(host)
+        return SshTransport(name or f"{route.user}@{route.address}", route)
+    if host == "local":
+        return LocalTransport()
+    if not host.strip():
+        raise UsageError("the host is empty: write local, user@host[:port] or an ssh alias")
+    return SshTransport(name or host, resolve(host))

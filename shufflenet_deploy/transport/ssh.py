@@ -1,0 +1,353 @@
+"""A machine over SSH: one authenticated connection, one channel per program or file.
+
+Files travel through a program as well (``cat`` with a checksum around it), so that a server without
+an sftp subsystem, as on many small boards, needs no path of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from shufflenet_deploy.errors import (
+    CommandTimeout,
+    ConnectError,
+    TargetError,
+    TransferError,
+    TransportError,
+    UsageError,
+)
+from shufflenet_deploy.files import replacing, sha256_file
+from shufflenet_deploy.transport import posix
+from shufflenet_deploy.transport.base import SIGNAL_BASE, CommandResult, Progress
+from shufflenet_deploy.transport.ssh_config import Route
+
+if TYPE_CHECKING:
+    from shufflenet_deploy.transport.ssh_link import Link
+
+_CHUNK_BYTES = 32 * 1024
+#: A transfer of which nothing moves for this long is given up.
+_STALL_SECS = 60.0
+#: A slow board hashes and writes a file at least this fast.
+_SLOWEST_BYTES_PER_SEC = 2e6
+_KILL_SECS = 15.0
+_SIGKILL = 9
+
+_LOST = "the connection to {host} was lost{where}: check the link and its power, then run again"
+
+
+class SshTransport:
+    """Runs programs and moves files over one SSH connection; see ``transport.connect``."""
+
+    kind = "ssh"
+
+    def __init__(self, host: str, route: Route) -> None:
+        self.host = host
+        self.route = route
+        self._link: Link | None = None
+
+    def __enter__(self) -> Self:
+        from shufflenet_deploy.transport import ssh_link  # noqa: PLC0415 - paramiko: half a second
+
+        self.close()
+        self._link = ssh_link.open_link(self.route)
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """See ``Transport.close``."""
+        if self._link is not None:
+            self._link.close()
+            self._link = None
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout_s: float = 60.0,
+        stdin: bytes | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> CommandResult:
+        """See ``Transport.run``."""
+        launch = posix.Launch.of(argv, env)
+        stdout = bytearray()
+        started = time.monotonic()
+        exchange = self._exchange(launch, _chunks(stdin or b""), stdout.extend, timeout_s)
+        try:
+            exit_code = exchange.finish()
+        except _OutOfTime as error:
+            killed = self._kill(exchange)
+            raise CommandTimeout(
+                f"{argv[0]} ran longer than {timeout_s:g} s on {self.host} and "
+                + ("was killed: raise its time limit" if killed else "may still be running there")
+            ) from error
+        except KeyboardInterrupt:
+            self._kill(exchange)
+            raise
+        if exit_code is None:
+            raise ConnectError(_LOST.format(host=self.host, where=f" while {argv[0]} ran"))
+        self._check_started(exchange)
+        return CommandResult(
+            argv=tuple(argv),
+            exit_code=exit_code,
+            stdout=bytes(stdout),
+            stderr=exchange.stderr,
+            duration_secs=time.monotonic() - started,
+        )
+
+    def push(
+        self,
+        local: Path,
+        remote: str,
+        *,
+        executable: bool = False,
+        on_progress: Progress | None = None,
+    ) -> None:
+        """See ``Transport.push``."""
+        try:
+            size_bytes, digest = local.stat().st_size, sha256_file(local)
+        except OSError as error:
+            raise UsageError(f"cannot read {local}: {error.strerror}") from error
+        temporary = posix.temporary_name(remote)
+        mode = "755" if executable else "644"
+        self._transfer(
+            posix.shell(posix.RECEIVE, temporary, remote, digest, mode),
+            _file_chunks(local, size_bytes, on_progress),
+            lambda _: None,
+            path=remote,
+            size_bytes=size_bytes,
+            leftover=temporary,
+        )
+
+    def pull(self, remote: str, local: Path) -> None:
+        """See ``Transport.pull``."""
+        digest = hashlib.sha256()
+        with replacing(local) as temporary, temporary.open("wb") as copy:
+
+            def keep(chunk: bytes) -> None:
+                digest.update(chunk)
+                copy.write(chunk)
+
+            said = self._transfer(
+                posix.shell(posix.SEND, remote), (), keep, path=remote, size_bytes=0
+            )
+            if f"sha256 {digest.hexdigest()}".encode() not in said:
+                raise TransferError(
+                    f"{remote} did not arrive whole from {self.host} (sha256 differs); try again"
+                )
+
+    def _transfer(
+        self,
+        argv: Sequence[str],
+        stdin: Iterable[bytes],
+        sink: Callable[[bytes], object],
+        *,
+        path: str,
+        size_bytes: int,
+        leftover: str | None = None,
+    ) -> bytes:
+        """Run one of the file scripts; what it wrote on stderr."""
+        launch = posix.Launch.of(argv, {"LC_ALL": "C"})
+        limit_secs = _STALL_SECS + size_bytes / _SLOWEST_BYTES_PER_SEC
+        exchange = self._exchange(launch, stdin, sink, limit_secs, renew=True)
+        try:
+            exit_code = exchange.finish()
+        except _OutOfTime as error:
+            self._kill(exchange, leftover)
+            raise TransferError(
+                f"nothing moved for {limit_secs:.0f} s between here and {path} on {self.host}: "
+                "check the link, then run again"
+            ) from error
+        except BaseException:
+            self._kill(exchange, leftover)
+            raise
+        if exit_code is None:
+            raise TransferError(_LOST.format(host=self.host, where=f" in the middle of {path}"))
+        self._check_started(exchange)
+        if exit_code:
+            complaint = exchange.stderr.decode("utf-8", "replace").strip()
+            raise posix.refusal(
+                exit_code, complaint, host=self.host, path=path, size_bytes=size_bytes
+            )
+        return exchange.stderr
+
+    def _check_started(self, exchange: _Exchange) -> None:
+        if exchange.pid is None:
+            raise TargetError(
+                f"{self.host} logs in but runs no program ({exchange.login_complaint or 'silent'}):"
+                " its login shell must be an ordinary one, without a forced command"
+            )
+
+    def _exchange(
+        self,
+        launch: posix.Launch,
+        stdin: Iterable[bytes],
+        sink: Callable[[bytes], object],
+        limit_secs: float,
+        *,
+        renew: bool = False,
+    ) -> _Exchange:
+        if self._link is None:
+            raise ConnectError(f"{self.host} is not connected: enter the transport first")
+        channel = self._link.start(launch.line, self.host)
+        return _Exchange(channel, launch, stdin, sink, limit_secs, renew=renew)
+
+    def _kill(self, exchange: _Exchange, leftover: str | None = None) -> bool:
+        """End a program with all its children, and remove its unfinished file; whether it went.
+
+        A server that allows one channel at a time gets a second connection for it.
+        """
+        pid = exchange.pid
+        exchange.abandon()
+        if pid is None:
+            return False
+        argv = posix.shell(posix.KILL, str(pid), *([leftover] if leftover else []))
+        for again in (False, True):
+            with contextlib.suppress(TransportError, _OutOfTime):
+                if again:
+                    self.__enter__()
+                launch = posix.Launch.of(argv)
+                ended = self._exchange(launch, (), lambda _: None, _KILL_SECS).finish()
+                if ended is not None:
+                    return True
+        return False
+
+
+class _OutOfTime(Exception):
+    """The limit passed before the program ended."""
+
+
+class _Exchange:
+    """One running program: its three streams, each on a thread, so that none can block another."""
+
+    def __init__(
+        self,
+        channel: Any,
+        launch: posix.Launch,
+        stdin: Iterable[bytes],
+        sink: Callable[[bytes], object],
+        limit_secs: float,
+        *,
+        renew: bool,
+    ) -> None:
+        self._channel = channel
+        self._errors = bytearray()
+        self._stdout = posix.Announced(launch, sink)
+        self._stderr = posix.Announced(launch, self._errors.extend)
+        self._limit_secs = limit_secs
+        self._renew = renew
+        self._deadline = time.monotonic() + limit_secs
+        self._failure: BaseException | None = None
+        self._threads = [
+            threading.Thread(target=self._guarded, args=(work, *args), daemon=True)
+            for work, *args in (
+                (self._read, channel.recv, self._stdout),
+                (self._read, channel.recv_stderr, self._stderr),
+                (self._write, stdin),
+            )
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def stderr(self) -> bytes:
+        """What the program itself has written to standard error so far."""
+        return bytes(self._errors)
+
+    @property
+    def pid(self) -> int | None:
+        """The program's process id on the target, once it was announced."""
+        return self._stderr.pid or self._stdout.pid
+
+    @property
+    def login_complaint(self) -> str:
+        """Why the login shell started no program."""
+        return self._stderr.login_complaint or self._stdout.login_complaint
+
+    def finish(self) -> int | None:
+        """Wait for the end; the exit status, or None when the connection was lost before it.
+
+        Raises:
+            _OutOfTime: the limit passed first.
+        """
+        for thread in self._threads:
+            while thread.is_alive():
+                thread.join(self._left_secs())
+        while not self._channel.status_event.is_set():
+            self._channel.status_event.wait(self._left_secs())
+        if self._failure is not None:
+            raise self._failure
+        code: int = self._channel.exit_status
+        alive = self._channel.transport.is_active()
+        self.abandon()
+        if code >= 0:
+            return code
+        # No status on a live connection: a signal ended even the shell around the program.
+        return SIGNAL_BASE + _SIGKILL if alive else None
+
+    def abandon(self) -> None:
+        """Close the channel; its threads end by themselves."""
+        self._channel.close()
+
+    def _left_secs(self) -> float:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise _OutOfTime
+        return left
+
+    def _guarded(self, work: Callable[..., None], *args: Any) -> None:
+        """Run one thread; a failure to read or write a local file is raised by ``finish``."""
+        try:
+            work(*args)
+        except BaseException as error:  # noqa: BLE001 - it crosses threads, and is raised again
+            self._failure = error
+            self.abandon()
+
+    def _moved(self) -> None:
+        if self._renew:
+            self._deadline = time.monotonic() + self._limit_secs
+
+    def _read(self, receive: Callable[[int], bytes], stream: posix.Announced) -> None:
+        while chunk := receive(_CHUNK_BYTES):
+            self._moved()
+            stream.feed(chunk)
+
+    def _write(self, stdin: Iterable[bytes]) -> None:
+        for chunk in stdin:
+            # A program may end without reading its input; its exit status tells, not this.
+            try:
+                self._channel.sendall(chunk)
+            except OSError:
+                return
+            self._moved()
+        with contextlib.suppress(OSError):
+            self._channel.shutdown_write()
+
+
+def _chunks(content: bytes) -> Iterator[bytes]:
+    for start in range(0, len(content), _CHUNK_BYTES):
+        yield content[start : start + _CHUNK_BYTES]
+
+
+def _file_chunks(local: Path, size_bytes: int, on_progress: Progress | None) -> Iterator[bytes]:
+    """A file's bytes; reports a chunk when the next one is asked for, that is, when it went out."""
+    sent_bytes = 0
+    with local.open("rb") as stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            yield chunk
+            sent_bytes += len(chunk)
+            if on_progress:
+                on_progress(sent_bytes, size_bytes)

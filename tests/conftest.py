@@ -1,0 +1,182 @@
+"""Fixtures for everybody: a real sshd on loopback, and targets over it and over ``local``."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from getpass import getuser
+from pathlib import Path
+
+import pytest
+
+from shufflenet_deploy import transport
+from shufflenet_deploy.target import Target
+from shufflenet_deploy.transport import SshSettings
+
+_START_SECS = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sshd:
+    """A running sshd of our own and what a client needs to log in to it.
+
+    ``config`` is an ssh_config that knows it under the alias ``board``; ``folder`` holds the keys.
+    """
+
+    host: str
+    port: int
+    user: str
+    identity: Path
+    known_hosts: Path
+    config: Path
+    folder: Path
+    process: subprocess.Popen[bytes] = field(repr=False)
+
+    @property
+    def settings(self) -> SshSettings:
+        """For ``transport.connect``."""
+        return SshSettings(
+            hostname=self.host,
+            port=self.port,
+            user=self.user,
+            identity_file=self.identity,
+            known_hosts=self.known_hosts,
+        )
+
+    @property
+    def address(self) -> str:
+        """``user@host:port``, as typed after ``--host``."""
+        return f"{self.user}@{self.host}:{self.port}"
+
+    @property
+    def env(self) -> dict[str, str]:
+        """For a command line under test: makes ``--host board`` reach this server."""
+        return {"SHUFFLENET_DEPLOY_SSH_CONFIG": str(self.config)}
+
+
+@contextlib.contextmanager
+def running_sshd(folder: Path, *options: str) -> Iterator[Sshd]:
+    """Start an sshd that accepts one fresh key; ``options`` are lines for its configuration."""
+    program = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+    if program is None or shutil.which("ssh-keygen") is None:
+        pytest.fail(
+            "these tests talk to a real sshd: "
+            "apt-get install --no-install-recommends openssh-server openssh-client"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # where it drops its privileges
+    host_key, identity = folder / "host_key", folder / "id_ed25519"
+    for key in (host_key, identity):
+        generate_key(key)
+    (folder / "authorized_keys").write_bytes(identity.with_suffix(".pub").read_bytes())
+    port = free_port()
+    (folder / "sshd_config").write_text(
+        "\n".join(
+            [
+                # The first value of a keyword counts, so that a test can overrule what follows.
+                *options,
+                f"Port {port}",
+                "ListenAddress 127.0.0.1",
+                f"HostKey {host_key}",
+                f"AuthorizedKeysFile {folder / 'authorized_keys'}",
+                f"PidFile {folder / 'sshd.pid'}",
+                "StrictModes no",
+                "UsePAM no",
+                "PasswordAuthentication no",
+                "KbdInteractiveAuthentication no",
+                "PermitRootLogin yes",
+                "MaxStartups 100",
+                "LogLevel VERBOSE",
+                "Subsystem sftp internal-sftp",
+                "",
+            ]
+        )
+    )
+    public = host_key.with_suffix(".pub").read_text().split()[:2]
+    known_hosts = folder / "known_hosts"
+    known_hosts.write_text(f"[127.0.0.1]:{port} {' '.join(public)}\n")
+    config = folder / "ssh_config"
+    config.write_text(
+        f"Host board\n  HostName 127.0.0.1\n  Port {port}\n  User {getuser()}\n"
+        f"  IdentityFile {identity}\n  IdentitiesOnly yes\n  UserKnownHostsFile {known_hosts}\n"
+    )
+    log = folder / "sshd.log"
+    with log.open("wb") as stream:
+        process = subprocess.Popen(
+            [program, "-D", "-e", "-f", str(folder / "sshd_config")],
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=stream,
+        )
+    try:
+        _await_port(port, process, log)
+        yield Sshd(
+            host="127.0.0.1",
+            port=port,
+            user=getuser(),
+            identity=identity,
+            known_hosts=known_hosts,
+            config=config,
+            folder=folder,
+            process=process,
+        )
+    finally:
+        process.terminate()
+        process.wait(timeout=10)
+
+
+def generate_key(path: Path, *, passphrase: str = "", kind: str = "ed25519") -> None:
+    """A key pair; the public half goes to ``path`` with ``.pub`` behind it."""
+    subprocess.run(
+        ["ssh-keygen", "-q", "-t", kind, "-N", passphrase, "-C", "test", "-f", str(path)],
+        check=True,
+    )
+
+
+def free_port() -> int:
+    """A port of loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _await_port(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + _START_SECS
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    pytest.fail(f"sshd did not start on port {port}:\n{log.read_text()}")
+
+
+@pytest.fixture(scope="session")
+def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    """An OpenSSH server with its own keys on a free port of loopback."""
+    with running_sshd(tmp_path_factory.mktemp("sshd")) as server:
+        yield server
+
+
+@pytest.fixture
+def ssh_target(sshd: Sshd, tmp_path: Path) -> Iterator[Target]:
+    """This machine as a target over real SSH; everything of ours lies in ``tmp_path``."""
+    with (
+        transport.connect(sshd.settings) as link,
+        Target(link, root=str(tmp_path / "target")) as target,
+    ):
+        yield target
+
+
+@pytest.fixture
+def local_target(tmp_path: Path) -> Iterator[Target]:
+    """This machine as a target without a link; everything of ours lies in ``tmp_path``."""
+    with transport.connect("local") as link, Target(link, root=str(tmp_path / "target")) as target:
+        yield target
