@@ -191,6 +191,8 @@ class Conditions(Record):
     load_1min: float | None = None
     memory_available_bytes: int | None = None
     swap_used_bytes: int | None = None
+    battery_percent: int | None = None
+    battery_status: str | None = None
 
 
 class BenchmarkSpec(Record):

@@ -1,1 +1,45 @@
-"""runtime"""
+"""Runtimes: what executes an exported model on a target, described without any I/O."""
+
+from __future__ import annotations
+
+import difflib
+import re
+
+from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.records import Format
+from shufflenet_deploy.runtime.agent import AgentRuntime
+from shufflenet_deploy.runtime.base import Payload, Report, Runtime
+from shufflenet_deploy.runtime.releases import LITERT, ONNXRUNTIME, TFLITE_RUNTIME
+
+__all__ = ["Payload", "Report", "Runtime", "get", "names"]
+
+_RUNTIMES = {
+    "onnxruntime": (Format.ONNX, ONNXRUNTIME),
+    "litert": (Format.TFLITE, LITERT),
+    "tflite-runtime": (Format.TFLITE, TFLITE_RUNTIME),
+}
+
+
+def names() -> tuple[str, ...]:
+    """Every runtime that can be asked for."""
+    return tuple(_RUNTIMES)
+
+
+def get(name: str) -> Runtime:
+    """The runtime called ``name``, or a certain version of it: ``"onnxruntime==1.30"``.
+
+    Raises:
+        UsageError: there is no such runtime; the message names the nearest.
+    """
+    match = re.fullmatch(r"([A-Za-z0-9_-]+?)(?:==([0-9][0-9A-Za-z.]*))?", name.strip())
+    if match is None or match[1] not in _RUNTIMES:
+        wanted = match[1] if match else name
+        near = difflib.get_close_matches(wanted, _RUNTIMES, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(_RUNTIMES)}"
+        raise UsageError(
+            f"'{name}' is not a runtime: {hint} (a version is written onnxruntime==1.30)"
+        )
+    model_format, distribution = _RUNTIMES[match[1]]
+    return AgentRuntime(
+        runtime=match[1], version=match[2], format=model_format, distribution=distribution
+    )

@@ -14,6 +14,7 @@ from typing import Protocol
 from shufflenet_deploy.records import (
     BenchmarkSpec,
     Conditions,
+    Failure,
     Format,
     Measurement,
     TargetFacts,
@@ -34,19 +35,30 @@ class Payload:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """One parsed log of a runner."""
+    """One parsed log of a runner.
 
-    measurement: Measurement
-    runtime_version: str
-    before: Conditions
-    after: Conditions
+    A failure that the runner explained is an outcome like a measurement. ``before`` and ``after``
+    frame the steady state; a failure has only the conditions at its end.
+    """
+
+    outcome: Measurement | Failure
+    runtime_version: str | None
+    before: Conditions | None
+    after: Conditions | None
 
 
 class Runtime(Protocol):
     """A way to execute an exported model on a target."""
 
-    name: str
-    formats: tuple[Format, ...]
+    @property
+    def name(self) -> str:
+        """As the user writes it, with a version where one was asked for."""
+        ...
+
+    @property
+    def formats(self) -> tuple[Format, ...]:
+        """File formats it executes, the preferred one first."""
+        ...
 
     def payload(self, facts: TargetFacts) -> Payload:
         """What to install on a target of this kind.
@@ -57,9 +69,20 @@ class Runtime(Protocol):
         ...
 
     def command(
-        self, *, python: tuple[str, ...], agent: str, model: str, spec: BenchmarkSpec
+        self,
+        *,
+        python: tuple[str, ...],
+        agent: str,
+        model: str,
+        spec: BenchmarkSpec,
+        input: str | None = None,  # noqa: A002 - the word of the agent's own option
+        output: str | None = None,
     ) -> tuple[str, ...]:
-        """The argv that measures ``model`` (a path on the target) and prints one JSON object."""
+        """The argv that measures ``model`` (a path on the target) and prints one JSON object.
+
+        ``input`` is a .npy file on the target to feed instead of seeded values, ``output`` one to
+        write the logits to, as the model has them (still quantised in a full-integer file).
+        """
         ...
 
     def environment(self, spec: BenchmarkSpec) -> Mapping[str, str]:

@@ -1,0 +1,302 @@
+"""Runtimes measured by ``device_scripts/agent.py``: its command line and its log.
+
+``parse`` accepts exactly what the agent of this version prints; a log of another schema, a missing
+or an unknown field is refused rather than guessed at.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from shufflenet_deploy.errors import ParseError
+from shufflenet_deploy.records import (
+    BenchmarkSpec,
+    Conditions,
+    Failure,
+    FailureKind,
+    Format,
+    Measurement,
+    TargetFacts,
+)
+from shufflenet_deploy.runtime.base import Payload, Report
+from shufflenet_deploy.runtime.releases import Distribution
+
+#: The schema number of ``device_scripts/agent.py``.
+SCHEMA = 1
+
+#: While windows of the warm-up disagree it goes on, up to this many times its minimum.
+WARMUP_LIMIT_FACTOR = 4
+
+_FAILURES = {
+    "usage": FailureKind.TARGET,
+    "model-missing": FailureKind.TARGET,
+    "model-corrupt": FailureKind.EXPORT,
+    "runtime-missing": FailureKind.RUNTIME_MISSING,
+    "unsupported": FailureKind.UNSUPPORTED,
+    "out-of-memory": FailureKind.OUT_OF_MEMORY,
+    "terminated": FailureKind.CRASHED,
+    "crashed": FailureKind.CRASHED,
+}
+
+#: Variables that thread pools read when they are loaded.
+_POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AgentRuntime:
+    """A Python distribution that the agent can drive."""
+
+    runtime: str
+    version: str | None
+    format: Format
+    distribution: Distribution
+
+    @property
+    def name(self) -> str:
+        """As the user wrote it: ``"onnxruntime"`` or ``"onnxruntime==1.30"``."""
+        return f"{self.runtime}=={self.version}" if self.version else self.runtime
+
+    @property
+    def formats(self) -> tuple[Format, ...]:
+        """The one format it runs."""
+        return (self.format,)
+
+    def payload(self, facts: TargetFacts) -> Payload:
+        """Pinned distributions for this target; see ``Distribution.requirements``."""
+        return Payload(
+            name=self.name,
+            requirements=self.distribution.requirements(facts, self.version),
+            imports=(self.distribution.module, "numpy"),
+        )
+
+    def command(
+        self,
+        *,
+        python: tuple[str, ...],
+        agent: str,
+        model: str,
+        spec: BenchmarkSpec,
+        input: str | None = None,  # noqa: A002 - the word of the agent's own option
+        output: str | None = None,
+    ) -> tuple[str, ...]:
+        """The agent's command line for one process."""
+        options = {
+            "--runtime": self.runtime,
+            "--model": model,
+            "--threads": str(spec.threads),
+            "--warmup-runs": str(spec.warmup_runs),
+            "--warmup-secs": f"{spec.warmup_secs:g}",
+            "--warmup-max-secs": f"{spec.warmup_secs * WARMUP_LIMIT_FACTOR:g}",
+            "--min-runs": str(spec.min_runs),
+            "--min-secs": f"{spec.min_secs:g}",
+            "--max-secs": f"{spec.max_secs:g}",
+        }
+        if spec.cpus is not None:
+            options["--cpus"] = ",".join(str(cpu) for cpu in spec.cpus)
+        if input is not None:
+            options["--input"] = input
+        if output is not None:
+            options["--output"] = output
+        return (*python, agent, *(word for option in options.items() for word in option))
+
+    def environment(self, spec: BenchmarkSpec) -> Mapping[str, str]:
+        """Thread pools as large as asked for, and no chatter of TensorFlow's logger."""
+        pools = dict.fromkeys(_POOLS, str(spec.threads))
+        return {**pools, "TF_CPP_MIN_LOG_LEVEL": "2", "PYTHONDONTWRITEBYTECODE": "1"}
+
+    def parse(self, raw: str) -> Report:
+        """Read the agent's one JSON object.
+
+        Raises:
+            ParseError: it is not one JSON object, or not of this version's schema.
+        """
+        fields = _json_object(raw)
+        try:
+            if "error" in fields:
+                return _failure_report(_FailureLog.model_validate(fields))
+            return _measurement_report(_Log.model_validate(fields))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"]) or "the object"
+            raise ParseError(
+                f"the agent's log does not fit schema {SCHEMA}: {where}: {first['msg']}"
+            ) from error
+        except ValueError as error:
+            raise ParseError(f"the agent's log has a wrong time: {error}") from error
+
+
+def _json_object(raw: str) -> dict[str, Any]:
+    text = raw.strip()
+    if not text:
+        raise ParseError("the agent printed nothing: it was killed or never started")
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        shown = text if len(text) <= 80 else f"{text[:80]}..."
+        raise ParseError(f"the agent printed something other than JSON: {shown!r}") from error
+    if not isinstance(fields, dict):
+        raise ParseError(f"the agent printed a JSON {type(fields).__name__}, not an object")
+    if fields.get("schema") != SCHEMA:
+        raise ParseError(
+            f"the agent's log has schema {fields.get('schema')!r}, this version reads {SCHEMA}: "
+            "use the agent that came with this version"
+        )
+    return fields
+
+
+# --- the log, field by field ---------------------------------------------------------------------
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class _Battery(_Part):
+    percent: int | None
+    status: str | None
+    temperature_c: float | None
+
+
+class _Conditions(_Part):
+    at: str
+    governors: dict[str, str]
+    frequency_khz: dict[str, int]
+    temperature_c: dict[str, float]
+    throttled: int | None
+    load_1min: float | None
+    memory_available_bytes: int | None
+    swap_used_bytes: int | None
+    battery: _Battery | None
+
+    def record(self) -> Conditions:
+        battery = self.battery
+        temperatures = dict(self.temperature_c)
+        if battery is not None and battery.temperature_c is not None:
+            temperatures.setdefault("battery", battery.temperature_c)
+        return Conditions(
+            at=datetime.fromisoformat(self.at),
+            governors=self.governors,
+            frequency_khz=self.frequency_khz,
+            temperature_c=temperatures,
+            throttled=self.throttled,
+            load_1min=self.load_1min,
+            memory_available_bytes=self.memory_available_bytes,
+            swap_used_bytes=self.swap_used_bytes,
+            battery_percent=battery.percent if battery else None,
+            battery_status=battery.status if battery else None,
+        )
+
+
+class _Moments(_Part):
+    start: _Conditions
+    before: _Conditions
+    after: _Conditions
+
+
+class _RuntimeFacts(_Part):
+    name: str
+    version: str
+    details: dict[str, Any]
+
+
+class _Tensor(_Part):
+    name: str
+    shape: list[int | None]
+    dtype: str
+    scale: float | None = None
+    zero_point: int | None = None
+
+
+class _Model(_Part):
+    file: str
+    bytes: int
+    inputs: list[_Tensor]
+    outputs: list[_Tensor]
+
+
+class _Clock(_Part):
+    resolution_ns: int = Field(gt=0)
+    read_ns: int = Field(ge=0)
+
+
+class _Sampling(_Part):
+    wall_ns: int
+    cpu_ns: int
+    preempted: int
+    others_busy_cores: float | None
+
+
+class _Head(_Part):
+    schema_: int = Field(alias="schema")
+    agent: str
+    platform: dict[str, Any]
+
+
+_Ns = list[int]
+
+
+class _Log(_Head):
+    runtime: _RuntimeFacts
+    model: _Model
+    timed: str
+    threads: int
+    cpus: list[int] | None
+    clock: _Clock
+    import_ns: int
+    load_ns: int
+    first_ns: int
+    warmup_ns: _Ns
+    warmup_ended: str
+    samples_ns: _Ns = Field(min_length=1)
+    sampling: _Sampling
+    outputs_repeat: bool
+    idle_rss_bytes: int
+    peak_rss_bytes: int
+    conditions: _Moments
+
+
+class _Error(_Part):
+    kind: str
+    message: str
+
+
+class _FailureLog(_Head):
+    error: _Error
+    conditions_at_failure: _Conditions
+
+
+def _measurement_report(log: _Log) -> Report:
+    measurement = Measurement(
+        samples=tuple(log.samples_ns),
+        warmup=tuple(log.warmup_ns),
+        first=log.first_ns,
+        load=log.load_ns,
+        peak_rss_bytes=log.peak_rss_bytes,
+        clock_resolution_ns=log.clock.resolution_ns,
+        cpus=None if log.cpus is None else tuple(log.cpus),
+        others_busy_cores=log.sampling.others_busy_cores,
+    )
+    return Report(
+        outcome=measurement,
+        runtime_version=log.runtime.version,
+        before=log.conditions.before.record(),
+        after=log.conditions.after.record(),
+    )
+
+
+def _failure_report(log: _FailureLog) -> Report:
+    kind = _FAILURES.get(log.error.kind)
+    if kind is None:
+        raise ParseError(f"the agent failed with the unknown kind {log.error.kind!r}")
+    return Report(
+        outcome=Failure(kind=kind, message=log.error.message),
+        runtime_version=None,
+        before=None,
+        after=log.conditions_at_failure.record(),
+    )
