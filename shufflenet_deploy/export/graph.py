@@ -24,6 +24,7 @@ class Activation(StrEnum):
     RELU = "relu"
     RELU6 = "relu6"
     SIGMOID = "sigmoid"
+    HARD_SIGMOID = "hard-sigmoid"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +56,7 @@ class Conv(Layer):
     @property
     def depthwise(self) -> bool:
         """Whether every channel is convolved on its own."""
-        return self.groups == self.weight.shape[0] and self.weight.shape[1] == 1
+        return bool(self.groups == self.weight.shape[0] and self.weight.shape[1] == 1)
 
 
 @dataclass(frozen=True, kw_only=True)
