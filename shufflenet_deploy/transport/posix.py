@@ -62,8 +62,9 @@ done
 [ -z "$leftover" ] || rm -f "$leftover"
 """
 
-# The first of these that exists reads the file; the others are never started.
-_DIGEST = """\
+# Defines `digest FILE`, which sets `sum`. The first program that exists reads the file; the others
+# are never started.
+DIGEST_FUNCTION = """\
 digest() {
     sum=$({ sha256sum || busybox sha256sum || shasum -a 256 || openssl dgst -sha256 -r ||
         python3 -c 'import hashlib, sys
@@ -78,16 +79,15 @@ REFUSED = 73
 NO_DIGEST = 75
 DIFFERS = 76
 
-# A cut connection ends standard input early: the digest differs and the target tidies up itself.
-RECEIVE = (
-    _DIGEST
-    + f"""\
-temporary=$1 final=$2
+# Whether a file may be written at a path: there is a folder for it, and it is none itself.
+_ADMIT = f"""\
 [ -d "$final" ] && exit {IS_A_FOLDER}
 case $final in */*) folder=${{final%/*}}/ ;; *) folder=. ;; esac
 [ -d "$folder" ] || exit {NOT_FOUND}
-trap 'rm -f "$temporary"; exit {REFUSED}' HUP INT TERM
-cat >"$temporary" || {{ rm -f "$temporary"; exit {REFUSED}; }}
+"""
+
+# Gives a file that has arrived its name, if it arrived whole.
+_SETTLE = f"""\
 digest "$temporary"
 [ -n "$sum" ] || {{ rm -f "$temporary"; exit {NO_DIGEST}; }}
 [ "$sum" = "$3" ] || {{ rm -f "$temporary"; exit {DIFFERS}; }}
@@ -96,19 +96,39 @@ chmod "$4" "$temporary" && mv -f "$temporary" "$final" || {{
     exit {REFUSED}
 }}
 """
+
+ADMIT = "final=$1\n" + _ADMIT
+
+SETTLE = DIGEST_FUNCTION + "temporary=$1 final=$2\n" + _SETTLE
+
+# A cut connection ends standard input early: the digest differs and the target tidies up itself.
+RECEIVE = (
+    DIGEST_FUNCTION
+    + "temporary=$1 final=$2\n"
+    + _ADMIT
+    + f"""\
+trap 'rm -f "$temporary"; exit {REFUSED}' HUP INT TERM
+cat >"$temporary" || {{ rm -f "$temporary"; exit {REFUSED}; }}
+"""
+    + _SETTLE
 )
 
-SEND = (
-    _DIGEST
-    + f"""\
+# Whether a file can be read at a path.
+_READABLE = f"""\
 [ -e "$1" ] || exit {NOT_FOUND}
 [ -d "$1" ] && exit {IS_A_FOLDER}
-cat "$1" || exit {REFUSED}
+"""
+
+# The digest goes to stderr, because the file itself goes to stdout.
+_TELL_DIGEST = f"""\
 digest "$1"
 [ -n "$sum" ] || exit {NO_DIGEST}
 printf 'sha256 %s\\n' "$sum" >&2
 """
-)
+
+DIGEST = DIGEST_FUNCTION + _READABLE + _TELL_DIGEST
+
+SEND = DIGEST_FUNCTION + _READABLE + f'cat "$1" || exit {REFUSED}\n' + _TELL_DIGEST
 
 
 def quote(argument: str) -> str:
@@ -170,12 +190,20 @@ class Launch:
             )
         return cls(line, token.encode())
 
+    def split(self, output: bytes) -> tuple[int | None, bytes]:
+        """The process id and the program's own part of one stream, stdout or stderr alike.
+
+        Everything up to the announcement is dropped; without one, (None, all of it) is returned.
+        """
+        match = re.search(re.escape(self.token) + rb" (\d+)\n", output)
+        return (int(match[1]), output[match.end() :]) if match else (None, output)
+
 
 class Announced:
     """One output stream of a launched program: the process id is taken off its front."""
 
     def __init__(self, launch: Launch, sink: Callable[[bytes], object]) -> None:
-        self._line = re.compile(re.escape(launch.token) + rb" (\d+)\n")
+        self._launch = launch
         self._sink = sink
         self._login_output = bytearray()
         self.pid: int | None = None
@@ -186,10 +214,9 @@ class Announced:
             self._sink(chunk)
             return
         self._login_output += chunk
-        if match := self._line.search(self._login_output):
-            self.pid = int(match[1])
-            if rest := bytes(self._login_output[match.end() :]):
-                self._sink(rest)
+        self.pid, rest = self._launch.split(bytes(self._login_output))
+        if self.pid is not None and rest:
+            self._sink(rest)
 
     @property
     def login_complaint(self) -> str:
@@ -205,7 +232,7 @@ def temporary_name(remote: str) -> str:
 
 
 def refusal(code: int, complaint: str, *, host: str, path: str, size_bytes: int) -> DeployError:
-    """The error for a non-zero exit of ``RECEIVE`` or ``SEND``."""
+    """The error for a non-zero exit of one of the file scripts."""
     if code == IS_A_FOLDER:
         return TargetError(f"{path} on {host} is a folder: name a file inside it")
     if code == NOT_FOUND:

@@ -1,0 +1,107 @@
+"""A Python on the target that can import a runtime: its own, a virtual one, or pushed wheels."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
+
+class Payload(Protocol):
+    """What must be importable; ``runtime.base.Payload`` is one.
+
+    ``requirements`` are pinned (``name==version``) and complete: nothing is added to them.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def requirements(self) -> tuple[str, ...]: ...
+    @property
+    def imports(self) -> tuple[str, ...]: ...
+
+
+class Mode(StrEnum):
+    """Where the runtime comes from; ``AUTO`` takes the first of the others that works."""
+
+    AUTO = "auto"
+    SYSTEM = "system"
+    VENV = "venv"
+    WHEELS = "wheels"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """How to start a Python that has the runtime: an argv to begin with, and variables to set."""
+
+    python: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    how: Mode
+
+
+#: Runs on the target: which distributions are there, and which modules do not import. Modules are
+#: only imported when no distribution is missing. Parameter: JSON with both lists of names.
+PROOF_PROGRAM = """\
+import importlib, json, sys
+try:
+    from importlib.metadata import PackageNotFoundError, version
+except ImportError:
+    PackageNotFoundError = Exception
+    def version(name):
+        raise PackageNotFoundError(name)
+wanted = json.loads(sys.argv[1])
+versions, failed = {}, {}
+for name in wanted["distributions"]:
+    try:
+        versions[name] = version(name)
+    except PackageNotFoundError:
+        versions[name] = None
+if None not in versions.values():
+    for name in wanted["imports"]:
+        try:
+            importlib.import_module(name)
+        except BaseException as error:
+            failed[name] = "%s: %s" % (type(error).__name__, error)
+print(json.dumps({"versions": versions, "failed": failed}))
+"""
+
+
+def proof_argument(payload: Payload) -> str:
+    """The parameter of ``PROOF_PROGRAM``."""
+    names = [requirement.name for requirement in _parsed(payload)]
+    return json.dumps({"distributions": names, "imports": list(payload.imports)})
+
+
+def missing_from(payload: Payload, printed: str) -> str | None:
+    """What the payload asks for and ``PROOF_PROGRAM`` did not find; None when all is there."""
+    line = next((one for one in reversed(printed.splitlines()) if one.startswith("{")), None)
+    if line is None:
+        return "its Python did not run"
+    found = json.loads(line)
+    for requirement in _parsed(payload):
+        version = found["versions"].get(requirement.name)
+        if version is None:
+            return f"{requirement.name} is not installed"
+        if not requirement.specifier.contains(version, prereleases=True):
+            return f"{requirement.name} is {version}, not {requirement.specifier}"
+    for name, error in found["failed"].items():
+        return f"import {name}: {error}"
+    return None
+
+
+def environment_key(payload: Payload, python_version: str) -> str:
+    """Names the folder of an environment: the same pins for the same Python share one."""
+    text = "\n".join([*sorted(payload.requirements), python_version])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _parsed(payload: Payload) -> list[Requirement]:
+    from packaging.requirements import Requirement  # noqa: PLC0415
+
+    return [Requirement(text) for text in payload.requirements]

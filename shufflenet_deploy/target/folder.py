@@ -1,0 +1,156 @@
+"""Our folder on a target: made and marked, looked into, filled and removed, by its own ``sh``.
+
+A file ``CACHEDIR.TAG`` with our name in it marks the folder; without it nothing is ever removed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shufflenet_deploy.errors import TargetError
+from shufflenet_deploy.target.facts import free_bytes
+from shufflenet_deploy.transport import CommandResult, Transport
+from shufflenet_deploy.transport.posix import DIGEST_FUNCTION, denied, shell
+
+_FOREIGN = 74
+
+#: The first line is the one that backup programs know: they leave such folders out.
+_TAG = (
+    "Signature: 8a477f597d28d172789f06886806bc55\n"
+    "# Made by shufflenet-deploy; `shufflenet-deploy clean` removes it.\n"
+)
+_OURS = 'grep -q shufflenet-deploy "$root/CACHEDIR.TAG" 2>/dev/null'
+
+# Unfinished pushes remove themselves when a connection breaks; those of a board that lost its
+# power are removed here, once no push can be as old.
+_PREPARE = f"""\
+root=$1
+if ! {_OURS}; then
+    [ -z "$(ls -A "$root" 2>/dev/null)" ] || exit {_FOREIGN}
+    (umask 077 && mkdir -p "$root") && printf %s "$2" >"$root/CACHEDIR.TAG" || exit 1
+fi
+find "$root" -name '.*.part' -mmin +60 -exec rm -f {{}} + 2>/dev/null
+exit 0
+"""
+
+_LOOK = (
+    DIGEST_FUNCTION
+    + """\
+mkdir -p "${1%/*}" || exit 1
+sum=
+[ -f "$1" ] && digest "$1"
+echo "sha256 $sum"
+df -Pk "${1%/*}" 2>/dev/null
+exit 0
+"""
+)
+
+_UNPACK = """\
+packed=$1 folder=$2
+rm -rf "$folder" && mkdir -p "$folder" || exit 1
+tar -xzf "$packed" -C "$folder" 2>/dev/null || "$3" -m tarfile -e "$packed" "$folder" || {
+    rm -rf "$folder" "$packed"
+    exit 1
+}
+rm -f "$packed"
+"""
+
+_REMOVE = f"""\
+root=$1
+[ -e "$root" ] || {{ echo 0; exit 0; }}
+{_OURS} || {{ [ -z "$(ls -A "$root")" ] && {{ echo 0; exit 0; }}; exit {_FOREIGN}; }}
+set -- $(du -sk "$root")
+rm -rf "$root" || exit 1
+case $root in */shufflenet-deploy/target) rmdir "${{root%/target}}" 2>/dev/null ;; esac
+echo "$1"
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """A file on the target, and the room beside it: None where it does not exist or say."""
+
+    sha256: str | None
+    free_bytes: int | None
+
+
+def prepare(transport: Transport, root: str) -> None:
+    """Make and mark our folder.
+
+    Raises:
+        TargetError: it cannot be made, or holds files that are not ours.
+    """
+    if not root.startswith("/"):
+        raise TargetError(f"{root} is not an absolute path: set SHUFFLENET_DEPLOY_ROOT to one")
+    result = transport.run(shell(_PREPARE, root, _TAG), env={"LC_ALL": "C"})
+    if result.exit_code == _FOREIGN:
+        raise _foreign(transport, root)
+    _expect_done(transport, result, root)
+
+
+def look_for(transport: Transport, path: str) -> Found:
+    """The sha256 of a file and the room on its disk; makes the folder it lies in.
+
+    Raises:
+        TargetError: the folder cannot be made.
+    """
+    result = transport.run(shell(_LOOK, path), timeout_s=300.0, env={"LC_ALL": "C"})
+    _expect_done(transport, result, path)
+    first, _, df = result.text.partition("\n")
+    return Found(sha256=first.removeprefix("sha256").strip() or None, free_bytes=free_bytes(df))
+
+
+def unpack(transport: Transport, packed: str, path: str, python: str, *, timeout_s: float) -> None:
+    """Replace a folder by the contents of a tar.gz, which is removed.
+
+    Raises:
+        TargetError: neither tar nor Python unpacked it, say, because the disk is full.
+    """
+    result = transport.run(
+        shell(_UNPACK, packed, path, python), timeout_s=timeout_s, env={"LC_ALL": "C"}
+    )
+    _expect_done(transport, result, path)
+
+
+def is_ready(transport: Transport, path: str) -> bool:
+    """Whether a folder was filled and proved."""
+    return transport.run(("test", "-e", f"{path}.ready")).exit_code == 0
+
+
+def mark_ready(transport: Transport, path: str) -> None:
+    """Note that a folder is filled and proved.
+
+    Raises:
+        TargetError: not even an empty file can be written.
+    """
+    _expect_done(transport, transport.run(shell(': >"$1"', f"{path}.ready")), path)
+
+
+def discard(transport: Transport, path: str) -> None:
+    """Remove a folder that did not turn out as it should."""
+    transport.run(("rm", "-rf", f"{path}.ready", path), timeout_s=300.0)
+
+
+def remove(transport: Transport, root: str) -> int:
+    """Remove our folder; the bytes that its disk got back.
+
+    Raises:
+        TargetError: it is not ours, or cannot be removed.
+    """
+    result = transport.run(shell(_REMOVE, root), timeout_s=300.0, env={"LC_ALL": "C"})
+    if result.exit_code == _FOREIGN:
+        raise _foreign(transport, root)
+    _expect_done(transport, result, root)
+    return int(result.text.split()[0]) * 1024
+
+
+def _foreign(transport: Transport, root: str) -> TargetError:
+    return TargetError(
+        f"{root} on {transport.host} holds files that are not ours: set SHUFFLENET_DEPLOY_ROOT to "
+        "a new or empty folder"
+    )
+
+
+def _expect_done(transport: Transport, result: CommandResult, path: str) -> None:
+    if result.exit_code:
+        raise denied(result.complaint, host=transport.host, path=path, size_bytes=0)

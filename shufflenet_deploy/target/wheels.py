@@ -1,0 +1,178 @@
+"""Wheels for another machine's Python: downloaded here, packed into one reproducible bundle."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import importlib.util
+import io
+import os
+import re
+import subprocess
+import sys
+import tarfile
+import zipfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from shufflenet_deploy.errors import TargetError, UsageError
+from shufflenet_deploy.files import replacing
+
+#: PEP 600: the older names of manylinux tags, by the glibc they promise.
+_LEGACY = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
+#: The oldest glibc that wheels of an architecture were ever built for.
+_FIRST_GLIBC = {"x86_64": 5, "i686": 5}
+_DEFAULT_FIRST_GLIBC = 17
+_PIP_SECS = 900.0
+#: 1980: zip files know no earlier time, and some tools distrust the epoch.
+_MTIME = 315532800
+
+
+@dataclass(frozen=True, kw_only=True)
+class Platform:
+    """What decides which wheels fit: ``libc`` is written ``glibc 2.36`` or ``musl 1.2.4``."""
+
+    arch: str
+    libc: str
+    python: str
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        """Platform tags that this machine accepts, newest first.
+
+        Raises:
+            TargetError: the libc is none that wheels are built for.
+        """
+        match = re.fullmatch(r"(glibc|musl) (\d+)\.(\d+).*", self.libc)
+        if match is None:
+            raise TargetError(
+                f"wheels are built for glibc or musl, not for '{self.libc}': install the runtime "
+                "on the board by hand"
+            )
+        kind, major, minor = match[1], int(match[2]), int(match[3])
+        if kind == "musl":
+            return tuple(f"musllinux_{major}_{n}_{self.arch}" for n in range(minor, -1, -1))
+        first = _FIRST_GLIBC.get(self.arch, _DEFAULT_FIRST_GLIBC)
+        tags = []
+        for n in range(minor, first - 1, -1):
+            tags.append(f"manylinux_{major}_{n}_{self.arch}")
+            if n in _LEGACY:
+                tags.append(f"{_LEGACY[n]}_{self.arch}")
+        return (*tags, f"linux_{self.arch}")
+
+    @property
+    def python_version(self) -> str:
+        """``3.11`` of ``3.11.2``."""
+        return ".".join(self.python.split(".")[:2])
+
+    def __str__(self) -> str:
+        return f"{self.arch}, {self.libc}, Python {self.python_version}"
+
+
+def cache_folder() -> Path:
+    """Where bundles are kept on this machine."""
+    from platformdirs import user_cache_path  # noqa: PLC0415
+
+    return user_cache_path("shufflenet-deploy") / "wheels"
+
+
+def bundle(requirements: Iterable[str], platform: Platform) -> Path:
+    """The unpacked wheels of pinned requirements as one ``.tar.gz``; made once, then kept here.
+
+    Requirements are taken as they stand, without what they depend on in turn.
+
+    Raises:
+        TargetError: there are no such wheels, the index cannot be reached, or pip is missing.
+    """
+    wanted = tuple(sorted(requirements))
+    text = "\n".join((*wanted, *platform.tags, platform.python_version))
+    key = hashlib.sha256(text.encode()).hexdigest()[:16]
+    path = cache_folder() / f"{key}.tar.gz"
+    if not path.exists():
+        _download(wanted, platform, path.with_suffix("").with_suffix(""))
+        with replacing(path) as temporary:
+            pack(sorted(path.with_suffix("").with_suffix("").glob("*.whl")), temporary)
+    return path
+
+
+def pack(wheels: Iterable[Path], path: Path) -> None:
+    """Write the files of several wheels into one tar.gz whose bytes depend on them alone."""
+    with (
+        path.open("wb") as raw,
+        gzip.GzipFile(filename="", mode="wb", fileobj=raw, compresslevel=6, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar,
+    ):
+        for wheel in wheels:
+            with zipfile.ZipFile(wheel) as archive:
+                for entry, name in sorted(_installed(archive), key=lambda pair: pair[1]):
+                    info = tarfile.TarInfo(name)
+                    info.size, info.mtime = entry.file_size, _MTIME
+                    runs = (entry.external_attr >> 16) & 0o100
+                    info.mode = 0o755 if runs else 0o644
+                    tar.addfile(info, io.BytesIO(archive.read(entry)))
+
+
+def unpacked_bytes(path: Path) -> int:
+    """How much disk the files of a bundle take."""
+    with tarfile.open(path) as tar:
+        return sum(entry.size for entry in tar)
+
+
+def _installed(wheel: zipfile.ZipFile) -> Iterator[tuple[zipfile.ZipInfo, str]]:
+    """The entries that belong on the import path, and their names there."""
+    for entry in wheel.infolist():
+        parts = PurePosixPath(entry.filename).parts
+        if entry.is_dir() or not parts or ".." in parts or parts[0] == "/":
+            continue
+        if parts[0].endswith(".data"):
+            if len(parts) < 3 or parts[1] not in {"purelib", "platlib"}:
+                continue
+            parts = parts[2:]
+        yield entry, "/".join(parts)
+
+
+def _download(requirements: tuple[str, ...], platform: Platform, folder: Path) -> None:
+    if importlib.util.find_spec("pip") is None:
+        raise TargetError(
+            "fetching wheels for the board needs pip on this machine: "
+            f"{sys.executable} -m ensurepip"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for stale in folder.iterdir():
+            stale.unlink()
+    except OSError as error:
+        raise UsageError(f"cannot write to {folder}: {error.strerror}") from error
+    abi = "cp" + platform.python_version.replace(".", "")
+    argv = [
+        *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"),
+        *("--no-input", "--no-deps", "--only-binary=:all:", "--dest", str(folder)),
+        *("--implementation", "cp", "--python-version", platform.python_version),
+        *(part for name in (abi, "abi3", "none") for part in ("--abi", name)),
+        *(part for tag in platform.tags for part in ("--platform", tag)),
+        *requirements,
+    ]
+    try:
+        done = subprocess.run(
+            argv, capture_output=True, timeout=_PIP_SECS, check=False, env=_pip_environment()
+        )
+    except subprocess.TimeoutExpired as error:
+        raise TargetError(
+            f"pip did not fetch {', '.join(requirements)} within {_PIP_SECS:.0f} s"
+        ) from error
+    if done.returncode:
+        raise TargetError(
+            f"no wheels of {', '.join(requirements)} for {platform}: {complaint(done.stderr)}"
+        )
+
+
+def _pip_environment() -> dict[str, str]:
+    return {**os.environ, "PIP_NO_COLOR": "1", "PYTHONWARNINGS": "ignore"}
+
+
+def complaint(stderr: bytes) -> str:
+    """The line of pip's standard error that says why."""
+    lines = stderr.decode("utf-8", "replace").strip().splitlines()
+    errors = [line.removeprefix("ERROR:").strip() for line in lines if line.startswith("ERROR:")]
+    return (errors or lines or ["pip failed without a word"])[0]
