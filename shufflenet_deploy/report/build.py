@@ -1,0 +1,469 @@
+"""Runs -> blocks: what is merged into a cell, what is compared, and what is footnoted instead.
+
+Runs are merged into one cell only if they share the suite, the target, the runtime and its
+version, the file (sha256) and the measuring protocol; whatever is left out is named in a note. A
+speedup compares only cells of one block, so baseline and candidate ran in the same rounds.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TypeVar
+
+from shufflenet_deploy import stats
+from shufflenet_deploy.files import resource
+from shufflenet_deploy.records import (
+    Cell,
+    Conditions,
+    Failure,
+    Measurement,
+    Metric,
+    Precision,
+    Resolution,
+    Run,
+)
+from shufflenet_deploy.report import paper
+from shufflenet_deploy.report.values import (
+    Block,
+    Entry,
+    Estimate,
+    Flaw,
+    Process,
+    Row,
+    Setting,
+    Speedup,
+)
+
+#: Multiply-adds of one 4-wide vector instruction, the widest of fp32 on AArch64 (NEON).
+_LANES_FP32 = 4
+
+_UNTRAINED = "untrained weights: latency only"
+_PAPER_IS_FP32 = "the paper's figures are fp32"
+_HEAD_POLICIES = {
+    "fixed": "AlexNet's fully connected layers see an adaptive 6x6 pool at every resolution "
+    "(head=fixed)",
+    "dense": "AlexNet's fully connected layers are applied as convolutions at every position "
+    "(head=dense)",
+}
+
+_Value = TypeVar("_Value", bound=Hashable)
+
+
+@dataclass
+class _Notes:
+    """Footnotes of a block, each text once, numbered from 1 in order of appearance."""
+
+    texts: list[str] = field(default_factory=list)
+
+    def mark(self, text: str) -> int:
+        """The number of this note, which is added when it is new."""
+        if text not in self.texts:
+            self.texts.append(text)
+        return self.texts.index(text) + 1
+
+
+def blocks(runs: Sequence[Run], baseline: str) -> tuple[Block, ...]:
+    """Group runs by setting, in order of first appearance, and lay out each group."""
+    runs = stats.current(runs)
+    versions: dict[Setting, list[str]] = {}
+    for run in runs:
+        if run.runtime_version is not None:
+            known = versions.setdefault(_setting(run, None), [])
+            if run.runtime_version not in known:
+                known.append(run.runtime_version)
+    groups: dict[Setting, list[Run]] = {}
+    for run in runs:
+        # A failure may come before the runtime could tell its version: it joins its neighbours.
+        alike = versions.get(_setting(run, None), [None])
+        setting = _setting(run, run.runtime_version or alike[-1])
+        groups.setdefault(setting, []).append(run)
+    return tuple(_block(setting, group, baseline) for setting, group in groups.items())
+
+
+def _setting(run: Run, version: str | None) -> Setting:
+    facts, cell = run.target, run.cell
+    return Setting(
+        suite=run.suite,
+        host=facts.host,
+        transport=facts.transport,
+        arch=facts.arch,
+        os=facts.os,
+        kernel=facts.kernel,
+        cpu=facts.cpu,
+        board=facts.board,
+        metric=run.spec.metric,
+        runtime=cell.runtime,
+        runtime_version=version,
+        format=cell.format,
+        precision=cell.precision,
+        threads=cell.threads,
+        cpus=run.spec.cpus,
+    )
+
+
+# --- one block -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Subject:
+    """What a row is about: a model with its options."""
+
+    model: str
+    options: tuple[tuple[str, str], ...]
+
+    @property
+    def title(self) -> str:
+        """The model's title, and its options where it has any."""
+        options = ", ".join(f"{name}={value}" for name, value in self.options)
+        return _title(self.model) + (f" [{options}]" if options else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Picked:
+    """The runs that make up one cell, failed ones too, and remarks about those left out."""
+
+    runs: tuple[Run, ...]
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def measured(self) -> tuple[Run, ...]:
+        """The runs that measured something."""
+        return tuple(run for run in self.runs if isinstance(run.outcome, Measurement))
+
+    @property
+    def newest(self) -> Run:
+        """The run that stands for the cell: the last that measured something, or the last."""
+        return (self.measured or self.runs)[-1]
+
+    @property
+    def multiply_adds(self) -> int | None:
+        """Multiply-adds of one inference, from the run or its artifact."""
+        for run in self.runs:
+            if run.multiply_adds is not None:
+                return run.multiply_adds
+            if run.artifact is not None:
+                return run.artifact.multiply_adds
+        return None
+
+
+_Cells = Mapping[tuple[_Subject, Resolution], _Picked]
+
+
+def _block(setting: Setting, runs: Sequence[Run], baseline: str) -> Block:
+    cells = _cells(runs)
+    columns = sorted({at for _, at in cells}, key=lambda at: (at.pixels, at.height))
+    layout = _Layout(
+        setting=setting,
+        cells=cells,
+        columns=tuple(columns),
+        complexity_at=next((at for at in columns if str(at) == "224x224"), columns[0]),
+        baseline=baseline,
+    )
+    moments = [state.at for state in _conditions(runs)]
+    rows = layout.rows()
+    return Block(
+        setting=setting,
+        columns=layout.columns,
+        complexity_at=layout.complexity_at,
+        baseline=layout.reference.model if layout.reference else None,
+        rows=rows,
+        notes=tuple(layout.notes.texts),
+        governors=_distinct(
+            name for state in _conditions(runs) for name in state.governors.values()
+        ),
+        started_at=min(run.started_at for run in runs),
+        ended_at=max([run.started_at for run in runs] + moments),
+        tool=_tool(runs),
+    )
+
+
+def _cells(runs: Sequence[Run]) -> _Cells:
+    grouped: dict[tuple[_Subject, Resolution], list[Run]] = {}
+    for run in runs:
+        grouped.setdefault((_subject(run.cell), run.cell.resolution), []).append(run)
+    return {key: _pick(group) for key, group in grouped.items()}
+
+
+def _subject(cell: Cell) -> _Subject:
+    return _Subject(model=cell.model, options=tuple(sorted(cell.options.items())))
+
+
+def _pick(runs: Sequence[Run]) -> _Picked:
+    """Keep the runs of the newest file and protocol; say how many others there are."""
+    measured = [run for run in runs if isinstance(run.outcome, Measurement)]
+    if not measured:
+        return _Picked(runs=tuple(runs))
+    kept = [run for run in measured if _made_alike(run, measured[-1])]
+    failures = [run.outcome for run in runs if isinstance(run.outcome, Failure)]
+    remarks = []
+    if others := len(measured) - len(kept):
+        remarks.append(f"left out: {_count(others, 'process')} of another file or protocol")
+    if failures:
+        reasons = "; ".join(_distinct(_reason(failure) for failure in failures))
+        remarks.append(f"{_count(len(failures), 'process')} failed: {reasons}")
+    return _Picked(runs=tuple(kept), remarks=tuple(remarks))
+
+
+def _made_alike(run: Run, other: Run) -> bool:
+    """Whether two runs of one cell used the same file and the same protocol."""
+    return _sha256(run) == _sha256(other) and run.spec == other.spec
+
+
+def _sha256(run: Run) -> str | None:
+    return run.artifact.sha256 if run.artifact else None
+
+
+@dataclass(kw_only=True)
+class _Layout:
+    """The rows of one block in the making; collects its footnotes on the way."""
+
+    setting: Setting
+    cells: _Cells
+    columns: tuple[Resolution, ...]
+    complexity_at: Resolution
+    baseline: str
+    notes: _Notes = field(default_factory=_Notes)
+    reference: _Subject | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.reference = self._find_reference()
+
+    def rows(self) -> tuple[Row, ...]:
+        """The paper's order: ShuffleNets by complexity, the baseline, then the others."""
+        return tuple(map(self._row, sorted({subject for subject, _ in self.cells}, key=self._rank)))
+
+    def _rank(self, subject: _Subject) -> tuple[object, ...]:
+        family = 0 if subject.model.startswith("shufflenet") else 2
+        complexity = self._complexity(subject) or 0
+        return (
+            1 if subject.model == self.baseline else family,
+            subject != self.reference,
+            complexity,
+            subject.model,
+            subject.options,
+        )
+
+    def _complexity(self, subject: _Subject) -> int | None:
+        cell = self.cells.get((subject, self.complexity_at))
+        return cell.multiply_adds if cell else None
+
+    def _find_reference(self) -> _Subject | None:
+        """The row that the others are compared with: the baseline variant measured first."""
+        variants = _distinct(subject for subject, _ in self.cells if subject.model == self.baseline)
+        if not variants:
+            self.notes.mark(f"{self.baseline} was not measured in this setting: no speedups")
+            return None
+        if len(variants) > 1:
+            self.notes.mark(f"speedups are over {variants[0].title}, the baseline measured first")
+        return variants[0]
+
+    def _row(self, subject: _Subject) -> Row:
+        mine = [self.cells[subject, at] for at in self.columns if (subject, at) in self.cells]
+        figures = paper.figures(subject.model)
+        trained = _trained(mine)
+        return Row(
+            model=subject.model,
+            options=dict(subject.options),
+            title=subject.title,
+            is_baseline=subject == self.reference,
+            trained=trained,
+            multiply_adds=self._complexity(subject),
+            paper_mega_multiply_adds=figures.mega_multiply_adds if figures else None,
+            paper_top1_error_percent=figures.top1_error_percent if figures else None,
+            marks=self._row_marks(subject, mine, trained=trained),
+            entries=tuple(
+                self._entry(subject, at, self.cells[subject, at])
+                if (subject, at) in self.cells
+                else None
+                for at in self.columns
+            ),
+        )
+
+    def _row_marks(
+        self, subject: _Subject, mine: Sequence[_Picked], *, trained: bool | None
+    ) -> tuple[int, ...]:
+        marks = []
+        if trained is False:
+            marks.append(self.notes.mark(_UNTRAINED))
+        if subject.model.startswith("alexnet"):
+            marks.append(self.notes.mark(_head_policy(subject, mine)))
+        if self.setting.precision is Precision.INT8 and paper.figures(subject.model):
+            marks.append(self.notes.mark(_PAPER_IS_FP32))
+        return tuple(marks)
+
+    def _entry(self, subject: _Subject, at: Resolution, cell: _Picked) -> Entry:
+        rival = None
+        if self.reference is not None and subject != self.reference:
+            rival = self.cells.get((self.reference, at))
+        stability = stats.stability(cell.measured)
+        failure = cell.newest.outcome if isinstance(cell.newest.outcome, Failure) else None
+        estimate = _estimate(cell.measured) if cell.measured else None
+        figures = paper.figures(subject.model)
+        remarks = [*cell.remarks, *_mismatches(cell, rival)]
+        if failure:
+            remarks.append(_reason(failure))
+        if stability.findings:
+            remarks.append(stability.text)
+        return Entry(
+            resolution=at,
+            multiply_adds=cell.multiply_adds,
+            estimate=estimate,
+            speedup=_speedup(cell, rival) if rival else None,
+            theoretical_speedup=_theoretical(cell, rival) if rival else None,
+            instruction_efficiency=self._efficiency(cell, estimate),
+            paper_latency_ms=figures.latency_at(at) if figures else None,
+            paper_speedup=paper.speedup(subject.model, self.baseline, at) if rival else None,
+            stability="failed" if failure else stability.verdict.value,
+            flaws=tuple(
+                Flaw(cause=found.cause.value, message=found.message, remedy=found.remedy)
+                for found in stability.findings
+            ),
+            failure=failure,
+            spec=cell.newest.spec,
+            artifact=cell.newest.artifact,
+            processes=_processes(cell.measured),
+            marks=tuple(sorted({self.notes.mark(remark) for remark in remarks})),
+        )
+
+    def _efficiency(self, cell: _Picked, estimate: Estimate | None) -> float | None:
+        """Least possible 4-wide multiply-adds over instructions executed: fp32 only."""
+        if (
+            self.setting.metric is not Metric.INSTRUCTIONS
+            or self.setting.precision is not Precision.FP32
+            or estimate is None
+            or cell.multiply_adds is None
+        ):
+            return None
+        return cell.multiply_adds / _LANES_FP32 / estimate.median
+
+
+# --- one cell ------------------------------------------------------------------------------------
+
+
+def _estimate(measured: Sequence[Run]) -> Estimate:
+    samples = stats.samples_of(measured)
+    interval = stats.interval(samples)
+    digest = stats.summary([sample for process in samples for sample in process])
+    return Estimate(
+        median=interval.estimate,
+        low=interval.low,
+        high=interval.high,
+        p10=digest.p10,
+        p90=digest.p90,
+        p99=digest.p99,
+        minimum=digest.minimum,
+        maximum=digest.maximum,
+        mad=digest.mad,
+        samples=digest.count,
+        outliers=digest.outliers,
+    )
+
+
+def _speedup(cell: _Picked, rival: _Picked) -> Speedup | None:
+    if not cell.measured or not rival.measured:
+        return None
+    interval = stats.speedup_interval(
+        stats.samples_of(rival.measured), stats.samples_of(cell.measured)
+    )
+    return Speedup(
+        ratio=interval.estimate,
+        low=interval.low,
+        high=interval.high,
+        distinguishable=interval.distinguishable,
+    )
+
+
+def _theoretical(cell: _Picked, rival: _Picked) -> float | None:
+    """Ratio of multiply-adds at the same resolution: the paper's "theoretical" speedup."""
+    if not cell.multiply_adds or not rival.multiply_adds:
+        return None
+    return rival.multiply_adds / cell.multiply_adds
+
+
+def _mismatches(cell: _Picked, rival: _Picked | None) -> list[str]:
+    """What makes a comparison with the baseline less than fair."""
+    if rival is None or not cell.measured or not rival.measured:
+        return []
+    remarks = []
+    if cell.newest.spec != rival.newest.spec:
+        remarks.append("measured with another protocol than the baseline (see the conditions)")
+    ours = sorted(run.started_at for run in cell.measured)
+    theirs = sorted(run.started_at for run in rival.measured)
+    if min(len(ours), len(theirs)) > 1 and (ours[-1] < theirs[0] or theirs[-1] < ours[0]):
+        remarks.append("not measured in the same rounds as the baseline")
+    return remarks
+
+
+def _processes(measured: Sequence[Run]) -> tuple[Process, ...]:
+    return tuple(
+        Process(
+            run=run.id,
+            process=run.process,
+            started_at=run.started_at,
+            samples=run.outcome.samples,
+            first=run.outcome.first,
+            load=run.outcome.load,
+            peak_rss_bytes=run.outcome.peak_rss_bytes,
+            before=run.before,
+            after=run.after,
+        )
+        for run in measured
+        if isinstance(run.outcome, Measurement)
+    )
+
+
+# --- words and facts -----------------------------------------------------------------------------
+
+
+@cache
+def _title(model: str) -> str:
+    """A model's title: the paper's, its card's, or its own name."""
+    if figures := paper.figures(model):
+        return figures.title
+    try:
+        card = tomllib.loads(resource("models", f"{model}.toml").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return model
+    return str(card.get("title", model))
+
+
+def _head_policy(subject: _Subject, mine: Sequence[_Picked]) -> str:
+    head = dict(subject.options).get("head")
+    for cell in mine:
+        if head is None and cell.newest.artifact is not None:
+            head = cell.newest.artifact.options.get("head")
+    return _HEAD_POLICIES.get(head or "", "AlexNet's head policy was not recorded")
+
+
+def _trained(mine: Sequence[_Picked]) -> bool | None:
+    known = [run.artifact.weights.trained for cell in mine for run in cell.runs if run.artifact]
+    return all(known) if known else None
+
+
+def _reason(failure: Failure) -> str:
+    return f"{failure.kind.value}: {failure.message}"
+
+
+def _conditions(runs: Sequence[Run]) -> list[Conditions]:
+    return [state for run in runs for state in (run.before, run.after) if state is not None]
+
+
+def _tool(runs: Sequence[Run]) -> dict[str, str]:
+    """What measured, such as the version of this package; several values are joined."""
+    keys = _distinct(key for run in runs for key in run.tool)
+    return {
+        key: ", ".join(_distinct(str(run.tool[key]) for run in runs if key in run.tool))
+        for key in keys
+    }
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "es")
+
+
+def _distinct(values: Iterable[_Value]) -> tuple[_Value, ...]:
+    """The values without repetitions, in order of appearance."""
+    return tuple(dict.fromkeys(values))

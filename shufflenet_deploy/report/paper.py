@@ -1,0 +1,54 @@
+"""What the paper measured, per model: the figures that stand beside ours (``paper.toml``)."""
+
+from __future__ import annotations
+
+import tomllib
+from functools import cache
+from importlib.resources import files
+
+from pydantic import Field
+
+from shufflenet_deploy.records import Record, Resolution
+
+
+class PaperFigures(Record):
+    """One model in the paper: ``latency_ms`` maps ``HxW`` to Table 8's milliseconds."""
+
+    title: str
+    table: str
+    top1_error_percent: float | None = None
+    mega_multiply_adds: float | None = None
+    latency_ms: dict[str, float] = Field(default_factory=dict)
+
+    def latency_at(self, resolution: Resolution) -> float | None:
+        """Milliseconds at this input size; None where the paper has no such cell."""
+        return self.latency_ms.get(str(resolution))
+
+
+class Paper(Record):
+    """All figures taken from the paper, and what they were measured on."""
+
+    device: str
+    source: str
+    models: dict[str, PaperFigures]
+
+
+@cache
+def paper() -> Paper:
+    """The paper's figures, read once."""
+    text = files(__package__).joinpath("paper.toml").read_text(encoding="utf-8")
+    return Paper.model_validate(tomllib.loads(text))
+
+
+def figures(model: str) -> PaperFigures | None:
+    """The paper's figures of a model of the zoo; None for a model the paper does not report."""
+    return paper().models.get(model)
+
+
+def speedup(model: str, baseline: str, resolution: Resolution) -> float | None:
+    """The paper's measured speedup over ``baseline`` at this input size (Table 8)."""
+    ours, theirs = figures(model), figures(baseline)
+    if ours is None or theirs is None:
+        return None
+    latency, reference = ours.latency_at(resolution), theirs.latency_at(resolution)
+    return reference / latency if latency and reference else None

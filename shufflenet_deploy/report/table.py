@@ -1,0 +1,37 @@
+"""The speedup table of some runs: the paper's Table 8 for the user's own board."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Self
+
+from shufflenet_deploy.records import Record, Run
+from shufflenet_deploy.report.build import blocks
+from shufflenet_deploy.report.paper import paper
+from shufflenet_deploy.report.values import Block
+
+#: Version of the JSON form of ``Table``; raised when a field changes its meaning or goes away.
+SCHEMA_VERSION = 1
+
+
+class Table(Record):
+    """Blocks of one setting each; see ``report.values`` for their shape."""
+
+    schema_version: int = SCHEMA_VERSION
+    baseline: str
+    paper_device: str
+    paper_source: str
+    blocks: tuple[Block, ...]
+
+    @classmethod
+    def from_runs(cls, runs: Iterable[Run], *, baseline: str = "alexnet") -> Self:
+        """Arrange runs in blocks and compare each model with ``baseline`` within its block.
+
+        ``stats`` derives every estimate; ``report.build`` says what is merged and what is not.
+        """
+        return cls(
+            baseline=baseline,
+            paper_device=paper().device,
+            paper_source=paper().source,
+            blocks=blocks(tuple(runs), baseline),
+        )
