@@ -8,6 +8,7 @@ import importlib.util
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -94,6 +95,14 @@ def bundle(requirements: Iterable[str], platform: Platform) -> Path:
         with replacing(path) as temporary:
             pack(sorted(path.with_suffix("").with_suffix("").glob("*.whl")), temporary)
     return path
+
+
+def forget_downloads() -> int:
+    """Remove the bundles and wheels kept on this machine; the bytes that were freed."""
+    files = [path for path in cache_folder().rglob("*") if path.is_file()]
+    freed_bytes = sum(path.stat().st_size for path in files)
+    shutil.rmtree(cache_folder(), ignore_errors=True)
+    return freed_bytes
 
 
 def pack(wheels: Iterable[Path], path: Path) -> None:

@@ -1,0 +1,44 @@
+"""``clean``: remove everything that this program put on a target."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from shufflenet_deploy.cli.hosts import HOST_HELP, transport_to
+
+
+def register(app: typer.Typer) -> None:
+    """Add the ``clean`` command."""
+    app.command()(clean)
+
+
+def clean(
+    host: Annotated[str, typer.Option("--host", "-H", help=HOST_HELP)],
+    downloads: Annotated[
+        bool,
+        typer.Option("--downloads", help="Also remove the wheels for boards kept on this machine."),
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Even while somebody measures there.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Remove everything this program put on a host: models, runtimes, the agent."""
+    from shufflenet_deploy.target import Target, wheels  # noqa: PLC0415
+
+    with transport_to(host) as link, Target(link) as target:
+        cleaned = target.clean(force=force)
+    downloads_bytes = wheels.forget_downloads() if downloads else 0
+    if as_json:
+        found = {"host": host, "root": cleaned.root, "freed_bytes": cleaned.freed_bytes}
+        typer.echo(json.dumps({**found, "downloads_freed_bytes": downloads_bytes}))
+        return
+    if cleaned.freed_bytes:
+        typer.echo(f"{host}: removed {cleaned.root}, {cleaned.freed_bytes / 1e6:.1f} MB freed")
+    else:
+        typer.echo(f"{host}: nothing of ours at {cleaned.root}")
+    if downloads:
+        typer.echo(f"here: removed downloaded wheels, {downloads_bytes / 1e6:.1f} MB freed")

@@ -1,0 +1,44 @@
+"""What may follow ``--host``, for every command that has it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from shufflenet_deploy.errors import UsageError
+
+if TYPE_CHECKING:
+    from shufflenet_deploy.transport import Transport
+
+HOST_HELP = "local, user@host[:port], an ssh alias, or board[:NAME] for a virtual board."
+
+
+def transport_to(
+    host: str, *, on_stage: Callable[[str], None] | None = None, start_board: bool = False
+) -> Transport:
+    """The transport to a host as typed, not yet connected.
+
+    A virtual board is reached over SSH like any other; with ``start_board`` it is started when it
+    does not run.
+
+    Raises:
+        UsageError: there is no such host or board.
+        BoardError: the virtual board could not be started.
+    """
+    from shufflenet_deploy import transport  # noqa: PLC0415
+
+    kind, _, name = host.partition(":")
+    if kind != "board":
+        return transport.connect(host)
+    from shufflenet_deploy import board as boards  # noqa: PLC0415
+
+    name = name or boards.DEFAULT_NAME
+    board = boards.find(name)
+    if board is None or not board.running:
+        option = "" if name == boards.DEFAULT_NAME else f" --name {name}"
+        if not start_board:
+            raise UsageError(f"the board {name} is not running: shufflenet-deploy board up{option}")
+        board = boards.up(
+            boards.BoardSettings.choose(name=name), on_stage=on_stage or (lambda _: None)
+        )
+    return transport.connect(board.ssh_settings(), name=host)
