@@ -7,6 +7,7 @@ raw samples are, and ``stats`` derives the rest.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -292,3 +293,18 @@ class Run(Record):
     def kind(self) -> Literal["measurement", "failure"]:
         """Which of the two outcomes this run had."""
         return "measurement" if isinstance(self.outcome, Measurement) else "failure"
+
+
+def last_attempts(runs: Iterable[Run]) -> list[Run]:
+    """The runs that count: of several attempts at one process of one cell, the last given.
+
+    ``runs`` come in the order they were made. Retried and resumed attempts stay in the journal;
+    the newest stands for its process.
+    """
+    latest: dict[tuple[str, str, str, int], Run] = {}
+    for run in runs:
+        key = (run.suite, run.target.host, run.cell.model_dump_json(), run.process)
+        # A newer attempt moves to the end, so that the order stays that of the clock.
+        latest.pop(key, None)
+        latest[key] = run
+    return list(latest.values())

@@ -11,14 +11,21 @@ Nothing is ever dropped: outliers and taints are flagged, the samples stay.
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shufflenet_deploy.records import BenchmarkSpec, Conditions, Measurement, Metric, Run
+from shufflenet_deploy.records import (
+    BenchmarkSpec,
+    Conditions,
+    Measurement,
+    Metric,
+    Run,
+    last_attempts,
+)
 
 FloatArray = NDArray[np.float64]
 Samples = Sequence[float] | Sequence[int]
@@ -255,17 +262,8 @@ def _array(samples: Samples) -> FloatArray:
 
 
 def current(runs: Iterable[Run]) -> list[Run]:
-    """The runs that count: of several attempts at one process of one cell, the last one.
-
-    Retried and resumed attempts stay in the journal; here the newer one stands for its process.
-    """
-    latest: dict[Hashable, Run] = {}
-    for run in sorted(runs, key=lambda run: run.started_at):
-        key = (run.suite, run.target.host, run.cell.model_dump_json(), run.process)
-        # A newer attempt moves to the end, so that the order stays that of the clock.
-        latest.pop(key, None)
-        latest[key] = run
-    return list(latest.values())
+    """The runs that count, whatever order they come in; see ``records.last_attempts``."""
+    return last_attempts(sorted(runs, key=lambda run: run.started_at))
 
 
 def samples_of(runs: Iterable[Run]) -> list[tuple[int, ...]]:
