@@ -28,6 +28,7 @@ from shufflenet_deploy.board.process import Birth, birth_of, stop
 from shufflenet_deploy.errors import BoardError, UsageError
 from shufflenet_deploy.files import write_whole
 from shufflenet_deploy.records import Record
+from shufflenet_deploy.transport import SshSettings
 
 DEFAULT_NAME = "default"
 USER = "root"
@@ -40,7 +41,7 @@ _DESCRIPTION = "board.json"
 _BOOT_TIMEOUT_SECS = 180.0
 _POLL_SECS = 0.1
 _BANNER_TIMEOUT_SECS = 5.0
-_CONSOLE_TAIL_LINES = 12
+_CONSOLE_TAIL_LINES = 24
 _READY_MARK = "board: starting sshd"
 
 
@@ -90,6 +91,16 @@ class Board(Record):
             link.settimeout(_BANNER_TIMEOUT_SECS)
             return link.recv(64).startswith(b"SSH-2.0")
         return False
+
+    def ssh_settings(self) -> SshSettings:
+        """How the ordinary SSH transport reaches it."""
+        return SshSettings(
+            hostname=HOST,
+            port=self.port,
+            user=USER,
+            identity_file=self.key,
+            known_hosts=self.known_hosts,
+        )
 
     def ssh_argv(self) -> list[str]:
         """OpenSSH's command line to this board; the user's own configuration stays out of it."""
@@ -286,7 +297,7 @@ def _write_initrd(
     """The shared image followed by a second archive with what is this board's alone."""
     own = Tree()
     own.file("etc/hostname", f"{settings.name}\n")
-    own.file("etc/machine-info", f'CHASSIS=vm\nHARDWARE_MODEL="{settings.title}"\n')
+    own.file("etc/board/model", settings.title)
     own.file("etc/board/lifetime", str(settings.lifetime_secs or ""))
     own.file("etc/ssh/ssh_host_ed25519_key", host_key.read_bytes(), 0o600)
     own.file("etc/ssh/authorized_keys", f"{client_key}\n", 0o600)

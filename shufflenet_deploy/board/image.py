@@ -55,6 +55,10 @@ _MERGED_INTO_USR = ("bin", "sbin", "lib")
 _COMPRESSION_LEVEL = 1
 _KEPT_IMAGES = 2
 
+_ACCOUNTS = """\
+root:*:0:0:root:/root:/bin/sh
+sshd:*:101:65534::/run/sshd:/bin/false
+"""
 _SSHD_CONFIG = """\
 # Keys only, and only the one made for this board.
 Port 22
@@ -268,7 +272,7 @@ def _add_settings(tree: Tree) -> None:
     tree.file("init", (Path(__file__).parent / "init.sh").read_bytes(), 0o755)
     if "usr/bin/sh" not in tree:
         tree.link("usr/bin/sh", "busybox")
-    tree.file("etc/passwd", "root:*:0:0:root:/root:/bin/sh\nsshd:*:101:65534::/run/sshd:/bin/false\n")
+    tree.file("etc/passwd", _ACCOUNTS)
     tree.file("etc/group", "root:x:0:\ntty:x:5:\nnogroup:x:65534:\n")
     tree.file("etc/ssh/sshd_config", _SSHD_CONFIG)
     tree.file("etc/hosts", "127.0.0.1 localhost\n")

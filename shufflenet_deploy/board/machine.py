@@ -103,7 +103,8 @@ class BoardSettings(Record):
         """The board in words, as it calls itself."""
         if not self.emulated:
             return "QEMU virtual machine"
-        return f"QEMU {self.cpu}, " + ("counting instructions" if self.deterministic else "emulated")
+        how = "counting instructions" if self.deterministic else "emulated"
+        return f"QEMU {self.cpu}, {how}"
 
 
 def choose_cpu(wanted: str | None, *, deterministic: bool) -> str:

@@ -133,9 +133,11 @@ class Apt:
             "Dir::Log": str(self._folder),
         }
         lines = [f'{key} "{value}";' for key, value in settings.items()]
-        for match in _SETTING.finditer(_plain_run(("apt-config", "dump"))):
-            if _KEPT_SETTINGS.match(match["key"]) and match["value"]:
-                lines.append(match[0])
+        lines += [
+            match[0]
+            for match in _SETTING.finditer(_plain_run(("apt-config", "dump")))
+            if _KEPT_SETTINGS.match(match["key"]) and match["value"]
+        ]
         return "\n".join(lines) + "\n"
 
     def _run(self, *argv: str, cwd: Path | None = None) -> str:

@@ -30,7 +30,7 @@ def register(app: typer.Typer) -> None:
 
 
 @board_app.command()
-def up(
+def up(  # noqa: PLR0917 - options, each passed by name
     name: Annotated[str, _NAME] = "default",
     cpu: Annotated[
         str | None,

@@ -1,0 +1,89 @@
+"""What a board can be, and the QEMU command line that follows."""
+
+from pathlib import Path
+
+import pytest
+
+from shufflenet_deploy.board import machine
+from shufflenet_deploy.board.image import Image, ImageInfo
+from shufflenet_deploy.board.machine import BoardSettings
+from shufflenet_deploy.errors import BoardError, UsageError
+
+
+@pytest.fixture
+def qemu(tmp_path, monkeypatch):
+    """A program of the right name, so that its command line can be written without it."""
+    program = tmp_path / machine.QEMU
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+
+
+def command(settings):
+    info = ImageInfo(id="i", recipe="r", kernel="k", packages={})
+    image = Image(info=info, kernel=Path("vmlinuz"), initrd=Path("initrd.gz"))
+    return machine.command(settings, image, initrd=Path("own"), port=4321, folder=Path("/a,b"))
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("a53", "cortex-a53"), ("cortex-a72", "cortex-a72"), ("A76", "cortex-a76"), ("max", "max")],
+)
+def test_short_and_long_names(typed, meant):
+    assert BoardSettings.choose(name="x", cpu=typed).cpu == meant
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"cpu": "m4"}, "unknown CPU 'm4': choose one of cortex-a53"),
+        ({"smp": 0}, "smp"),
+        ({"smp": 9}, "smp"),
+        ({"memory_mb": 100}, "memory_mb"),
+        ({"name": "../evil"}, "name"),
+        ({"name": ""}, "name"),
+        ({"deterministic": True, "smp": 2}, "one CPU"),
+        ({"lifetime_secs": 0}, "lifetime_secs"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_one_line(options, message):
+    with pytest.raises(UsageError, match=message) as caught:
+        BoardSettings.choose(**{"name": "x", **options})
+    assert "\n" not in str(caught.value)
+
+
+def test_a_deterministic_board_counts_and_leaves_nothing_to_chance(qemu):
+    argv = command(BoardSettings.choose(name="x", cpu="a72", deterministic=True))
+    assert argv[argv.index("-icount") + 1] == "shift=0,sleep=on"
+    kernel = argv[argv.index("-append") + 1].split()
+    assert {"norandmaps", "nokaslr"} <= set(kernel)
+    assert "-icount" not in command(BoardSettings.choose(name="x", cpu="a72"))
+
+
+def test_only_loopback_leads_to_the_board_and_nothing_leads_out_of_it(qemu):
+    argv = command(BoardSettings.choose(name="x", cpu="a72"))
+    network = argv[argv.index("-netdev") + 1].split(",")
+    assert "restrict=on" in network
+    assert "hostfwd=tcp:127.0.0.1:4321-:22" in network
+
+
+def test_a_comma_in_a_path_does_not_start_another_option(qemu):
+    argv = command(BoardSettings.choose(name="x", cpu="a72"))
+    assert argv[argv.index("-serial") + 1] == "file:/a,,b/console.log"
+
+
+def test_the_hosts_own_cores_are_used_only_where_they_are_aarch64(monkeypatch):
+    monkeypatch.setattr(machine, "kvm_usable", lambda: True)
+    assert BoardSettings.choose(name="x").cpu == "host"
+    assert BoardSettings.choose(name="x", deterministic=True).cpu == "cortex-a72"
+    assert BoardSettings.choose(name="x", cpu="a53").emulated
+    monkeypatch.setattr(machine, "kvm_usable", lambda: False)
+    assert BoardSettings.choose(name="x").cpu == "cortex-a72"
+    with pytest.raises(UsageError, match="/dev/kvm"):
+        BoardSettings.choose(name="x", cpu="host")
+
+
+def test_without_qemu_one_line_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(BoardError, match="apt-get install qemu-system-arm"):
+        command(BoardSettings.choose(name="x", cpu="a72"))
