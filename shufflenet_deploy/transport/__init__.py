@@ -1,14 +1,17 @@
-"""Links to machines: this one, and boards over SSH."""
+"""Links to machines: this one, boards over SSH, Android devices over adb."""
 
 from __future__ import annotations
 
 from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.transport.adb import AdbTransport, AndroidDevice, devices
 from shufflenet_deploy.transport.base import CommandResult, Progress, Transport
 from shufflenet_deploy.transport.local import LocalTransport
 from shufflenet_deploy.transport.ssh import SshTransport
 from shufflenet_deploy.transport.ssh_config import SshSettings, resolve, route_of
 
 __all__ = [
+    "AdbTransport",
+    "AndroidDevice",
     "CommandResult",
     "LocalTransport",
     "Progress",
@@ -16,14 +19,16 @@ __all__ = [
     "SshTransport",
     "Transport",
     "connect",
+    "devices",
 ]
 
 
 def connect(host: str | SshSettings, *, name: str | None = None) -> Transport:
     """The transport to a machine, not yet connected: enter it to connect.
 
-    ``host`` is ``local``, ``[user@]host[:port]``, an alias of ``~/.ssh/config``, or the settings
-    of a connection that a program made up; ``name`` is what messages then call it.
+    ``host`` is ``local``, ``adb[:SERIAL]``, ``[user@]host[:port]``, an alias of
+    ``~/.ssh/config``, or the settings of a connection that a program made up; ``name`` is what
+    messages then call it.
 
     Raises:
         UsageError: it is none of these, or the ssh configuration cannot be read.
@@ -33,6 +38,8 @@ def connect(host: str | SshSettings, *, name: str | None = None) -> Transport:
         return SshTransport(name or f"{route.user}@{route.address}", route)
     if host == "local":
         return LocalTransport()
+    if host == "adb" or host.startswith("adb:"):
+        return AdbTransport(host.partition(":")[2] or None)
     if not host.strip():
         raise UsageError("the host is empty: write local, user@host[:port] or an ssh alias")
     return SshTransport(name or host, resolve(host))

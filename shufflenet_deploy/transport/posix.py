@@ -35,13 +35,12 @@ exit $?
 """
 
 # Kills a process with everything below it, in its group or in its session, then removes the file
-# it was writing, if one is named. Scans again after killing, because a family that forks while it
-# is being killed leaves new members behind.
+# it was writing, if one is named. The process itself goes last, for the children of a dead one
+# cannot be told from others. Scans again after killing, because a family that forks while it is
+# being killed leaves new members behind.
 KILL = """\
 family=" $1 " leftover=${2-}
-kill -KILL -- "-$1" 2>/dev/null
-kill -KILL "$1" 2>/dev/null
-grown=1
+root=$1 grown=1
 while [ -n "$grown" ]; do
     grown=
     for stat in /proc/[0-9]*/stat; do
@@ -59,6 +58,8 @@ while [ -n "$grown" ]; do
         esac
     done
 done
+kill -KILL -- "-$root" 2>/dev/null
+kill -KILL "$root" 2>/dev/null
 [ -z "$leftover" ] || rm -f "$leftover"
 """
 
