@@ -1,0 +1,37 @@
+"""Measuring a suite on a target: which cells, in which order, what to try again, what to keep.
+
+suite = Suite.read(path)                     # or Suite(...), checked
+for run in bench.run(suite, target, journal, artifact_of, on_event=show):
+    ...                                      # already in the journal
+"""
+
+from __future__ import annotations
+
+from shufflenet_deploy.bench.events import (
+    Cooling,
+    Event,
+    Finished,
+    Planned,
+    Retrying,
+    Stage,
+    Started,
+    Tainted,
+)
+from shufflenet_deploy.bench.session import run
+from shufflenet_deploy.bench.suite import Suite, find_suite, new_suite_id, parse_share
+
+__all__ = [
+    "Cooling",
+    "Event",
+    "Finished",
+    "Planned",
+    "Retrying",
+    "Stage",
+    "Started",
+    "Suite",
+    "Tainted",
+    "find_suite",
+    "new_suite_id",
+    "parse_share",
+    "run",
+]

@@ -1,0 +1,69 @@
+"""What a bench tells while it goes on, for whoever shows progress."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shufflenet_deploy.records import Cell, Run
+from shufflenet_deploy.stats import Finding
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """Preparation: exporting, installing, pushing. ``text`` says what, in one line."""
+
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """Preparation is over: ``visits`` processes will be started, ``skipped`` were done before.
+
+    Comes again when a precision target asks for more rounds, with the new total.
+    """
+
+    visits: int
+    skipped: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started:
+    """A process begins: the ``index``-th visit (from 1), process ``process`` of its cell."""
+
+    cell: Cell
+    process: int
+    index: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """A process ended and its run is in the journal."""
+
+    run: Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retrying:
+    """Something transient went wrong; it is tried again after ``wait_secs``."""
+
+    what: str
+    error: Exception
+    wait_secs: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tainted:
+    """A measurement was disturbed and is made again; the disturbed one stays in the journal."""
+
+    run: Run
+    finding: Finding
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cooling:
+    """A pause before the next process."""
+
+    secs: float
+
+
+Event = Stage | Planned | Started | Finished | Retrying | Tainted | Cooling

@@ -1,0 +1,496 @@
+"""One suite on one target, from the export to the last process; only this module retries.
+
+Preparation (exports, installations) comes before the first measurement, so that nothing of ours
+disturbs the target while it measures. Each process is one run, and each run is in the journal
+before the next begins. What fails for good becomes a run with a ``Failure`` and is left out of
+later rounds; what is transient is tried again, over a new connection where the old one broke.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import shufflenet_deploy
+from shufflenet_deploy import runtime, stats
+from shufflenet_deploy.bench import events, schedule
+from shufflenet_deploy.bench.suite import Suite, new_suite_id
+from shufflenet_deploy.errors import (
+    CommandTimeout,
+    ConnectError,
+    DeployError,
+    ExportError,
+    ParseError,
+    TargetError,
+    TransportError,
+    UsageError,
+)
+from shufflenet_deploy.files import resource, sha256_file
+from shufflenet_deploy.records import (
+    Artifact,
+    BenchmarkSpec,
+    Cell,
+    Failure,
+    FailureKind,
+    Measurement,
+    Run,
+    TargetFacts,
+    last_attempts,
+)
+from shufflenet_deploy.runtime import Report
+from shufflenet_deploy.store import Journal
+from shufflenet_deploy.target import Environment, Target
+from shufflenet_deploy.transport import CommandResult
+
+AGENT = "agent.py"
+
+_FIRST_WAIT_SECS = 1.0
+_LONGEST_WAIT_SECS = 30.0
+_LOCK_WAIT_SECS = 60.0
+_STDERR_TAIL = 2000
+
+_Value = TypeVar("_Value")
+ArtifactOf = Callable[[Cell], Artifact]
+OnEvent = Callable[[events.Event], object]
+
+
+def run(
+    suite: Suite,
+    target: Target,
+    journal: Journal,
+    artifact_of: ArtifactOf,
+    on_event: OnEvent = lambda _: None,
+    *,
+    suite_id: str | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[Run]:
+    """Measure a suite; yields every run after it was journalled.
+
+    Args:
+        suite: what to measure.
+        target: where, over an entered transport.
+        journal: where the runs go. Processes that an earlier, interrupted session of ``suite_id``
+            measured there with the same file and the same spec are not measured again.
+        artifact_of: exports a cell, or finds the file that is there already.
+        on_event: told what goes on.
+        suite_id: the name of the session in the journal; a new one by default.
+        sleep: waits; replaced in tests.
+
+    Raises:
+        UsageError: the suite asks for what cannot be (unknown model, no such core).
+        TransportError: the target stayed out of reach; finished runs are kept, resume later.
+        TargetError: somebody else measures on the target, or it cannot be used at all.
+    """
+    session = _Session(
+        suite=suite,
+        suite_id=suite_id or new_suite_id(),
+        target=target,
+        journal=journal,
+        artifact_of=artifact_of,
+        tell=on_event,
+        sleep=sleep,
+    )
+    return session.runs()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Ready:
+    """A cell that can be measured: the file, where it lies on the target, what runs it."""
+
+    cell: Cell
+    artifact: Artifact
+    remote: str
+    environment: Environment
+
+
+@dataclass(kw_only=True)
+class _Session:
+    suite: Suite
+    suite_id: str
+    target: Target
+    journal: Journal
+    artifact_of: ArtifactOf
+    tell: OnEvent
+    sleep: Callable[[float], None]
+
+    _facts: TargetFacts | None = None
+    _agent: tuple[str, str] = ("", "")
+    _done: list[Run] = field(default_factory=list)
+    _given_up: set[str] = field(default_factory=set)
+    _broken: bool = False
+    _visits: int = 0
+    _hold: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+
+    @property
+    def facts(self) -> TargetFacts:
+        if self._facts is None:
+            self._facts = self._patiently("connecting", self.target.facts)
+        return self._facts
+
+    def runs(self) -> Iterator[Run]:
+        self._check_cpus()
+        self.journal.open_suite(
+            id=self.suite_id,
+            name=self.suite.name,
+            host=self.target.host,
+            definition=self.suite.model_dump_json(),
+        )
+        self._done = self.journal.runs(self.suite_id)
+        with self._hold:
+            self._lock()
+            ready: list[_Ready] = []
+            for prepared in self._prepared():
+                if isinstance(prepared, Run):
+                    yield prepared
+                else:
+                    ready.append(prepared)
+            yield from self._measured(ready)
+
+    # --- preparation -----------------------------------------------------------------------------
+
+    def _check_cpus(self) -> None:
+        known = {core.index for core in self.facts.cores}
+        unknown = [cpu for cpu in self.suite.spec.cpus or () if known and cpu not in known]
+        if unknown:
+            raise UsageError(
+                f"{self.target.host} has no core {unknown[0]}: "
+                f"choose among {', '.join(map(str, sorted(known)))}"
+            )
+
+    def _lock(self) -> None:
+        """Hold the target; a lock ends with its connection, so a new one needs a new lock."""
+        self._hold.enter_context(
+            self.target.exclusive(
+                wait_secs=_LOCK_WAIT_SECS,
+                on_wait=lambda holder: self.tell(events.Stage(text=f"waiting for {holder}")),
+            )
+        )
+
+    def _prepared(self) -> Iterator[_Ready | Run]:
+        """Each cell ready to be measured, or the run that says why it never will be."""
+        exported: list[tuple[Cell, Artifact]] = []
+        for cell in self.suite.cells():
+            self.tell(events.Stage(text=f"exporting {describe(cell)}"))
+            try:
+                artifact = self.artifact_of(cell)
+            except ExportError as error:
+                yield self._failed(cell, None, FailureKind.EXPORT, error)
+                continue
+            exported.append((cell, artifact))
+        self._agent = self._install_agent()
+        for cell, artifact in exported:
+            try:
+                yield self._installed(cell, artifact)
+            except (TargetError, UsageError) as error:
+                missing = isinstance(error, _NoRuntime)
+                kind = FailureKind.RUNTIME_MISSING if missing else FailureKind.TARGET
+                yield self._failed(cell, artifact, kind, error)
+
+    def _install_agent(self) -> tuple[str, str]:
+        path = resource("device_scripts", AGENT)
+        remote = self._patiently("pushing the agent", lambda: self.target.install(path))
+        return remote, sha256_file(path)
+
+    def _installed(self, cell: Cell, artifact: Artifact) -> _Ready:
+        try:
+            payload = runtime.get(cell.runtime).payload(self.facts)
+            self.tell(events.Stage(text=f"preparing {cell.runtime} on {self.target.host}"))
+            environment = self._patiently(
+                f"installing {cell.runtime}",
+                lambda: self.target.environment(
+                    payload, on_stage=lambda text: self.tell(events.Stage(text=text))
+                ),
+            )
+        except TargetError as error:
+            raise _NoRuntime(str(error)) from error
+        self.tell(events.Stage(text=f"installing {artifact.path.name} on {self.target.host}"))
+        remote = self._patiently(
+            f"pushing {artifact.path.name}", lambda: self.target.install(artifact.path)
+        )
+        return _Ready(cell=cell, artifact=artifact, remote=remote, environment=environment)
+
+    # --- rounds ----------------------------------------------------------------------------------
+
+    def _measured(self, ready: Sequence[_Ready]) -> Iterator[Run]:
+        of_cell = {one.cell.model_dump_json(): one for one in ready}
+        rounds = range(1, self.suite.spec.processes + 1)
+        plan = [
+            (process, cell)
+            for process in rounds
+            for cell in self._round([one.cell for one in ready], process)
+        ]
+        todo = [
+            (process, cell) for process, cell in plan if not self._known(of_cell, cell, process)
+        ]
+        total = len(todo)
+        self.tell(events.Planned(visits=total, skipped=len(plan) - total))
+        for process, cell in todo:
+            yield from self._visit(of_cell[cell.model_dump_json()], process)
+        process = self.suite.spec.processes
+        while self.suite.precision_target is not None and process < self.suite.max_processes:
+            process += 1
+            wide = schedule.imprecise(
+                [one.cell for one in ready],
+                last_attempts(self._done),
+                baseline=self.suite.baseline,
+                target=self.suite.precision_target,
+            )
+            wide = [cell for cell in wide if not self._known(of_cell, cell, process)]
+            if not wide:
+                return
+            total += len(wide)
+            self.tell(events.Planned(visits=total, skipped=len(plan) - len(todo)))
+            for cell in self._round(wide, process):
+                yield from self._visit(of_cell[cell.model_dump_json()], process)
+
+    def _round(self, cells: Sequence[Cell], process: int) -> list[Cell]:
+        return schedule.round_order(
+            cells, baseline=self.suite.baseline, process=process, seed=self.suite.seed
+        )
+
+    def _known(self, of_cell: dict[str, _Ready], cell: Cell, process: int) -> bool:
+        """Whether this process was measured before, with the same file and the same spec."""
+        artifact = of_cell[cell.model_dump_json()].artifact
+        return any(
+            run.process == process
+            and run.cell == cell
+            and run.target.host == self.facts.host
+            and _protocol(run.spec) == _protocol(self.suite.spec_of(cell))
+            and run.artifact is not None
+            and run.artifact.sha256 == artifact.sha256
+            and isinstance(run.outcome, Measurement)
+            for run in self._done
+        )
+
+    def _visit(self, ready: _Ready, process: int) -> Iterator[Run]:
+        """One process of a cell; again while it is disturbed and retries are left."""
+        self._visits += 1
+        if ready.cell.model_dump_json() in self._given_up:
+            return
+        for attempt in range(1, self.suite.retries + 2):
+            self._cool_down()
+            self.tell(events.Started(cell=ready.cell, process=process, index=self._visits))
+            run = self._run_once(ready, process, attempt)
+            self._keep(run)
+            yield run
+            if isinstance(run.outcome, Failure):
+                self._after_failure(run, run.outcome)
+                return
+            judged = stats.stability([run])
+            if judged.verdict is not stats.Verdict.TAINTED or attempt > self.suite.retries:
+                return
+            self.tell(events.Tainted(run=run, finding=judged.findings[0]))
+
+    def _after_failure(self, run: Run, failure: Failure) -> None:
+        if failure.kind is FailureKind.CONNECTION:
+            raise ConnectError(failure.message)
+        if not failure.transient:
+            self._given_up.add(run.cell.model_dump_json())
+
+    def _cool_down(self) -> None:
+        secs = self.suite.spec.cooldown_secs
+        if secs > 0 and self._visits > 1:
+            self.tell(events.Cooling(secs=secs))
+            self.sleep(secs)
+
+    # --- one process -----------------------------------------------------------------------------
+
+    def _run_once(self, ready: _Ready, process: int, attempt: int) -> Run:
+        spec = self.suite.spec_of(ready.cell)
+        engine = runtime.get(ready.cell.runtime)
+        argv = engine.command(
+            python=ready.environment.python, agent=self._agent[0], model=ready.remote, spec=spec
+        )
+        env = {**engine.environment(spec), **ready.environment.env}
+        started_at = datetime.now(UTC)
+        result: CommandResult | None = None
+        report: Report | Failure
+        try:
+            result = self._patiently(
+                f"measuring {describe(ready.cell)}",
+                lambda: self.target.invoke(argv, env=env, timeout_s=spec.timeout_secs),
+            )
+            report = _read(engine, result)
+        except DeployError as error:
+            report = _failure_of(error, spec.timeout_secs)
+        known = report if isinstance(report, Report) else None
+        outcome = report if isinstance(report, Failure) else report.outcome
+        return Run(
+            id=uuid.uuid4().hex,
+            suite=self.suite_id,
+            started_at=started_at,
+            process=process,
+            cell=ready.cell,
+            artifact=ready.artifact,
+            multiply_adds=ready.artifact.multiply_adds,
+            runtime_version=known.runtime_version if known else None,
+            target=self.facts,
+            spec=spec,
+            before=known.before if known else None,
+            after=known.after if known else None,
+            raw=result.text if result else "",
+            outcome=outcome,
+            tool={
+                "version": shufflenet_deploy.__version__,
+                "agent_sha256": self._agent[1],
+                "environment": ready.environment.how.value,
+                "attempt": attempt,
+                "stderr": _tail(result.stderr) if result else "",
+            },
+        )
+
+    def _failed(
+        self, cell: Cell, artifact: Artifact | None, kind: FailureKind, error: DeployError
+    ) -> Run:
+        """The run of a cell that could not be prepared, journalled."""
+        run = Run(
+            id=uuid.uuid4().hex,
+            suite=self.suite_id,
+            started_at=datetime.now(UTC),
+            process=1,
+            cell=cell,
+            artifact=artifact,
+            multiply_adds=artifact.multiply_adds if artifact else None,
+            target=self.facts,
+            spec=self.suite.spec_of(cell),
+            outcome=Failure(kind=kind, message=str(error)),
+            tool={"version": shufflenet_deploy.__version__},
+        )
+        self._keep(run)
+        return run
+
+    def _keep(self, run: Run) -> None:
+        self.journal.append(run)
+        self._done.append(run)
+        self.tell(events.Finished(run=run))
+
+    # --- patience --------------------------------------------------------------------------------
+
+    def _patiently(self, what: str, action: Callable[[], _Value]) -> _Value:
+        """Do something on the target; again, over a new connection, while errors are transient.
+
+        A program that ran past its limit is not started again: it would run past it again.
+        """
+        import tenacity  # noqa: PLC0415 - asyncio comes with it
+
+        def attempt() -> _Value:
+            if self._broken:
+                self._reconnect()
+            try:
+                return action()
+            except ConnectError:
+                self._broken = True
+                raise
+
+        def announce(state: tenacity.RetryCallState) -> None:
+            error = state.outcome.exception() if state.outcome else None
+            wait_secs = state.next_action.sleep if state.next_action else 0.0
+            if isinstance(error, Exception):
+                self.tell(events.Retrying(what=what, error=error, wait_secs=float(wait_secs)))
+
+        retrying = tenacity.Retrying(
+            stop=tenacity.stop_after_attempt(self.suite.retries + 1),
+            wait=tenacity.wait_exponential(
+                multiplier=_FIRST_WAIT_SECS, min=_FIRST_WAIT_SECS, max=_LONGEST_WAIT_SECS
+            ),
+            retry=tenacity.retry_if_exception(_worth_a_retry),
+            before_sleep=announce,
+            sleep=self.sleep,
+            reraise=True,
+        )
+        return retrying(attempt)
+
+    def _reconnect(self) -> None:
+        # The old lock went with its connection; giving it back fails silently.
+        self._hold.close()
+        self.target.transport.close()
+        self.target.transport.__enter__()
+        self._lock()
+        self._broken = False
+
+
+class _NoRuntime(TargetError):
+    """The runtime cannot be had on the target."""
+
+
+def describe(cell: Cell) -> str:
+    """A cell in one line, as progress and errors name it."""
+    threads = f" {cell.threads} threads" if cell.threads > 1 else ""
+    return f"{cell.model} {cell.resolution} {cell.precision.value} {cell.runtime}{threads}"
+
+
+def _protocol(spec: BenchmarkSpec) -> dict[str, object]:
+    """What decides the samples of one process; how many there are and how patiently does not."""
+    return spec.model_dump(exclude={"processes", "cooldown_secs", "timeout_secs"})
+
+
+def _worth_a_retry(error: BaseException) -> bool:
+    transient = isinstance(error, DeployError) and error.transient
+    return transient and not isinstance(error, CommandTimeout)
+
+
+def _read(engine: runtime.Runtime, result: CommandResult) -> Report | Failure:
+    """The agent's report, or what its exit says when there is none."""
+    try:
+        return engine.parse(result.text)
+    except ParseError as error:
+        number = _signal_of(result.exit_code)
+        if number == signal.SIGKILL:
+            return Failure(
+                kind=FailureKind.OUT_OF_MEMORY,
+                message=(
+                    "the agent was killed (SIGKILL), most often by the kernel when memory runs "
+                    "out: free memory, or choose a smaller model or resolution"
+                ),
+            )
+        if number is not None:
+            return Failure(
+                kind=FailureKind.CRASHED,
+                message=f"the runtime crashed ({_signal_name(number)}){_last_line(result)}",
+            )
+        if result.exit_code:
+            return Failure(
+                kind=FailureKind.CRASHED,
+                message=f"the agent ended with status {result.exit_code}{_last_line(result)}",
+            )
+        return Failure(kind=FailureKind.PARSE, message=str(error))
+
+
+def _failure_of(error: DeployError, timeout_secs: float) -> Failure:
+    if isinstance(error, CommandTimeout):
+        message = (
+            f"not done after {timeout_secs:g} s and killed: raise --timeout, "
+            "or choose a smaller resolution"
+        )
+        return Failure(kind=FailureKind.TIMEOUT, message=message)
+    if isinstance(error, TransportError):
+        return Failure(kind=FailureKind.CONNECTION, message=str(error), transient=error.transient)
+    return Failure(kind=FailureKind.TARGET, message=str(error), transient=error.transient)
+
+
+def _signal_of(exit_code: int) -> int | None:
+    if exit_code < 0:
+        return -exit_code
+    return exit_code - 128 if 128 < exit_code < 128 + 65 else None
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _last_line(result: CommandResult) -> str:
+    lines = [line.strip() for line in _tail(result.stderr).splitlines() if line.strip()]
+    return f": {lines[-1]}" if lines else ""
+
+
+def _tail(stderr: bytes) -> str:
+    return stderr.decode("utf-8", "replace")[-_STDERR_TAIL:]

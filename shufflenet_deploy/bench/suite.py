@@ -1,0 +1,187 @@
+"""What to measure: a checked description, from a TOML file or the command line, as cells."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import secrets
+import tomllib
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import Field, ValidationError, field_validator
+
+from shufflenet_deploy import runtime
+from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.files import resource
+from shufflenet_deploy.records import BenchmarkSpec, Cell, Precision, Record, ResolutionText
+
+#: Architectures whose fully connected layers need a policy at other resolutions than their own.
+_HEADED = ("alexnet", "vgg")
+
+_ADJECTIVES = "amber brisk calm deft eager fleet gentle hardy jolly keen lucid nimble quiet swift"
+_NOUNS = "alder birch cedar dune ember fjord grove heron inlet larch marsh otter plover reed"
+
+
+class Suite(Record):
+    """Every combination of the axes, measured against one baseline.
+
+    ``precision_target`` is the wanted half width of the speedup's interval relative to it (0.02 is
+    2 %); rounds are added until it is met or ``max_processes`` is reached. ``retries`` bounds both
+    new attempts after transient errors and repetitions of disturbed measurements.
+    """
+
+    name: str = "bench"
+    title: str = ""
+    models: tuple[str, ...] = Field(min_length=1)
+    baseline: str | None = "alexnet"
+    alexnet_head: Literal["fixed", "dense"] = "fixed"
+    weights: dict[str, str] = Field(default_factory=dict)
+    calibration: str | None = None
+    runtimes: tuple[str, ...] = Field(default=("onnxruntime",), min_length=1)
+    precisions: tuple[Precision, ...] = Field(default=(Precision.FP32,), min_length=1)
+    resolutions: tuple[ResolutionText, ...] = Field(min_length=1)
+    threads: tuple[int, ...] = Field(default=(1,), min_length=1)
+    precision_target: float | None = Field(default=None, gt=0, lt=1)
+    max_processes: int = Field(default=20, ge=1)
+    retries: int = Field(default=2, ge=0)
+    seed: int = 0
+    spec: BenchmarkSpec = BenchmarkSpec()
+
+    @field_validator("runtimes")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(runtime.get(name).name for name in names)
+
+    @field_validator("threads")
+    @classmethod
+    def _positive(cls, threads: tuple[int, ...]) -> tuple[int, ...]:
+        if any(count < 1 for count in threads):
+            raise ValueError("must be 1 or more")
+        return threads
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a suite from TOML: the fields of this class, written with dashes.
+
+        Raises:
+            UsageError: it cannot be read, or a key is unknown, missing or of the wrong kind; the
+                message names the file, the key and the nearest known one.
+        """
+        try:
+            fields = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise UsageError(f"cannot read the suite {path}: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise UsageError(f"the suite {path} is not TOML: {error}") from error
+        fields.setdefault("name", path.stem)
+        return cls.of(fields, source=f"suite {path}")
+
+    @classmethod
+    def of(cls, fields: dict[str, Any], *, source: str) -> Self:
+        """Check fields (dashes or underscores); ``source`` begins every message.
+
+        Raises:
+            UsageError: a field is unknown, missing or wrong.
+        """
+        given = _underscored(fields)
+        _refuse_unknown(given, cls, source)
+        spec = given.get("spec")
+        if isinstance(spec, dict):
+            spec = _underscored(spec)
+            _refuse_unknown(spec, BenchmarkSpec, f"{source}, [spec]")
+            given["spec"] = spec
+        for unmeant in ("threads",):
+            if isinstance(spec, dict) and unmeant in spec:
+                raise UsageError(f"{source}, [spec]: '{unmeant}' is an axis: write it above [spec]")
+        if isinstance(given.get("precision_target"), str):
+            given["precision_target"] = parse_share(given["precision_target"])
+        try:
+            return cls.model_validate(given)
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(str(part) for part in first["loc"]).replace("_", "-")
+            raise UsageError(f"{source}: {key}: {first['msg']}") from error
+
+    def cells(self) -> tuple[Cell, ...]:
+        """Every cell, the baseline's included, grouped as a table shows them."""
+        models = tuple(dict.fromkeys(self.models))
+        if self.baseline is not None and self.baseline not in models:
+            models = (*models, self.baseline)
+        return tuple(
+            Cell(
+                model=model,
+                options=self._options(model),
+                runtime=name,
+                format=runtime.get(name).formats[0],
+                precision=precision,
+                resolution=resolution,
+                threads=threads,
+            )
+            for name in dict.fromkeys(self.runtimes)
+            for precision in dict.fromkeys(self.precisions)
+            for threads in dict.fromkeys(self.threads)
+            for resolution in dict.fromkeys(self.resolutions)
+            for model in models
+        )
+
+    def spec_of(self, cell: Cell) -> BenchmarkSpec:
+        """How one process of a cell measures."""
+        return self.spec.model_copy(update={"threads": cell.threads})
+
+    def _options(self, model: str) -> dict[str, str]:
+        headed = model.startswith(_HEADED) and self.alexnet_head != "fixed"
+        return {"head": self.alexnet_head} if headed else {}
+
+
+def find_suite(name: str) -> Path:
+    """The file of a suite: a path, or the name of one that ships with this package.
+
+    Raises:
+        UsageError: there is neither; the message lists the shipped ones.
+    """
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    shipped = sorted(resource("benchmarks").glob("*.toml"))
+    suites = {one.stem: one for one in shipped if not one.stem.endswith(".lock")}
+    if name.removesuffix(".toml") in suites:
+        return suites[name.removesuffix(".toml")]
+    raise UsageError(f"no suite '{name}': write a .toml file, or one of {', '.join(suites)}")
+
+
+def new_suite_id(now: datetime | None = None) -> str:
+    """A name that sorts by time and can be read aloud: ``20261124-1531-brisk-heron``."""
+    moment = (now or datetime.now(UTC)).astimezone()
+    words = f"{secrets.choice(_ADJECTIVES.split())}-{secrets.choice(_NOUNS.split())}"
+    return f"{moment:%Y%m%d-%H%M}-{words}-{secrets.token_hex(2)}"
+
+
+def parse_share(text: str) -> float:
+    """``"2%"`` or ``"0.02"`` as 0.02.
+
+    Raises:
+        UsageError: it is neither, or not between 0 and 100 %.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(%?)\s*", text)
+    share = float(match[1]) / (100.0 if match[2] else 1.0) if match else 0.0
+    if not 0.0 < share < 1.0:
+        raise UsageError(f"'{text}' is not a precision: write a share such as 2%")
+    return share
+
+
+def _underscored(fields: dict[str, Any]) -> dict[str, Any]:
+    return {key.replace("-", "_"): value for key, value in fields.items()}
+
+
+def _refuse_unknown(fields: dict[str, Any], model: type[Record], source: str) -> None:
+    for key in fields:
+        if key not in model.model_fields:
+            near = difflib.get_close_matches(key, model.model_fields, n=1)
+            known = [near[0]] if near else list(model.model_fields)
+            hint = ", ".join(name.replace("_", "-") for name in known)
+            raise UsageError(
+                f"{source}: unknown key '{key.replace('_', '-')}' "
+                f"({'did you mean' if near else 'known are'} {hint}{'?' if near else ''})"
+            )
