@@ -14,12 +14,16 @@ HOST_HELP = "local, user@host[:port], an ssh alias, or board[:NAME] for a virtua
 
 
 def transport_to(
-    host: str, *, on_stage: Callable[[str], None] | None = None, start_board: bool = False
+    host: str,
+    *,
+    on_stage: Callable[[str], None] | None = None,
+    start_board: bool = False,
+    deterministic: bool = False,
 ) -> Transport:
     """The transport to a host as typed, not yet connected.
 
     A virtual board is reached over SSH like any other; with ``start_board`` it is started when it
-    does not run.
+    does not run. ``deterministic`` asks for one whose clock counts instructions.
 
     Raises:
         UsageError: there is no such host or board.
@@ -29,6 +33,10 @@ def transport_to(
 
     kind, _, name = host.partition(":")
     if kind != "board":
+        if deterministic:
+            raise UsageError(
+                f"instructions are counted on a virtual board only, not on {host}: use --host board"
+            )
         return transport.connect(host)
     from shufflenet_deploy import board as boards  # noqa: PLC0415
 
@@ -39,6 +47,13 @@ def transport_to(
         if not start_board:
             raise UsageError(f"the board {name} is not running: shufflenet-deploy board up{option}")
         board = boards.up(
-            boards.BoardSettings.choose(name=name), on_stage=on_stage or (lambda _: None)
+            boards.BoardSettings.choose(name=name, deterministic=deterministic),
+            on_stage=on_stage or (lambda _: None),
+        )
+    if deterministic and not board.settings.deterministic:
+        option = "" if name == boards.DEFAULT_NAME else f" --name {name}"
+        raise UsageError(
+            f"the board {name} runs on time, not on instructions: shufflenet-deploy board "
+            f"down{option}, then try again"
         )
     return transport.connect(board.ssh_settings(), name=host)
