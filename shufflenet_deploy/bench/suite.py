@@ -54,6 +54,11 @@ class Suite(Record):
     def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(runtime.get(name).name for name in names)
 
+    @field_validator("precision_target", mode="before")
+    @classmethod
+    def _share(cls, target: object) -> object:
+        return parse_share(target) if isinstance(target, str) else target
+
     @field_validator("threads")
     @classmethod
     def _positive(cls, threads: tuple[int, ...]) -> tuple[int, ...]:
@@ -89,20 +94,17 @@ class Suite(Record):
         _refuse_unknown(given, cls, source)
         spec = given.get("spec")
         if isinstance(spec, dict):
-            spec = _underscored(spec)
-            _refuse_unknown(spec, BenchmarkSpec, f"{source}, [spec]")
-            given["spec"] = spec
-        for unmeant in ("threads",):
-            if isinstance(spec, dict) and unmeant in spec:
-                raise UsageError(f"{source}, [spec]: '{unmeant}' is an axis: write it above [spec]")
-        if isinstance(given.get("precision_target"), str):
-            given["precision_target"] = parse_share(given["precision_target"])
+            given["spec"] = _underscored(spec)
+            _refuse_unknown(given["spec"], BenchmarkSpec, f"{source}, [spec]")
         try:
             return cls.model_validate(given)
+        except UsageError as error:
+            raise UsageError(f"{source}: {error}") from error
         except ValidationError as error:
             first = error.errors()[0]
             key = ".".join(str(part) for part in first["loc"]).replace("_", "-")
-            raise UsageError(f"{source}: {key}: {first['msg']}") from error
+            message = first["msg"].replace("Tuple", "List").replace("tuple", "list")
+            raise UsageError(f"{source}: {key}: {message}") from error
 
     def cells(self) -> tuple[Cell, ...]:
         """Every cell, the baseline's included, grouped as a table shows them."""
