@@ -1,0 +1,165 @@
+"""Counts instructions on deterministic boards: export once, one board per CPU, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import median_low
+
+from pydantic import Field
+
+from shufflenet_deploy import board, export, runtime, transport
+from shufflenet_deploy.cost.lock import Count
+from shufflenet_deploy.errors import DeployError, TargetError, UsageError
+from shufflenet_deploy.export.request import ExportRequest
+from shufflenet_deploy.files import resource
+from shufflenet_deploy.records import (
+    Artifact,
+    BenchmarkSpec,
+    Failure,
+    Metric,
+    Precision,
+    Record,
+    Resolution,
+    ResolutionText,
+)
+from shufflenet_deploy.target import Target
+
+#: Counts repeat to about 0.01 %, so few are enough; after two inferences nothing is set up anew.
+SPEC = BenchmarkSpec(
+    metric=Metric.INSTRUCTIONS,
+    warmup_runs=2,
+    warmup_secs=0,
+    min_runs=7,
+    min_secs=0,
+    max_secs=600,
+    processes=1,
+    timeout_secs=900,
+)
+#: A cell whose inferences differ by more than this is not a count.
+MOST_SPREAD = 0.005
+
+_MODELS = ("shufflenet-g3-0.5x", "alexnet")
+_RUNTIMES = ("onnxruntime", "litert")
+
+
+class Plan(Record):
+    """What to count. ``runtimes`` may carry versions: ``onnxruntime==1.32.0``."""
+
+    cpus: tuple[str, ...] = ("cortex-a72", "cortex-a76")
+    models: tuple[str, ...] = _MODELS
+    runtimes: tuple[str, ...] = _RUNTIMES
+    precisions: tuple[Precision, ...] = (Precision.FP32, Precision.INT8)
+    resolution: ResolutionText = Field(default=Resolution(height=224, width=224))
+
+
+def count(
+    plan: Plan, *, out: Path, keep_boards: bool, on_stage: Callable[[str], None]
+) -> tuple[list[Count], list[str]]:
+    """Count every cell of a plan; the counts, and a line for each that could not be counted.
+
+    Boards that were not running are switched off at the end unless ``keep_boards``.
+
+    Raises:
+        UsageError: the plan names something that does not exist.
+        BoardError: a board cannot be built or started.
+    """
+    artifacts, problems = _exported(plan, out, on_stage)
+    # Counting is not disturbed by other load, so all boards may work at the same time.
+    with ThreadPoolExecutor(max_workers=len(plan.cpus)) as pool:
+        futures = [
+            pool.submit(_count_on, cpu, artifacts, keep_boards, on_stage) for cpu in plan.cpus
+        ]
+        parts = [future.result() for future in futures]
+    counts = [one for found, _ in parts for one in found]
+    return counts, problems + [line for _, lines in parts for line in lines]
+
+
+def _exported(
+    plan: Plan, out: Path, on_stage: Callable[[str], None]
+) -> tuple[list[tuple[str, Artifact]], list[str]]:
+    """Each runtime with each file it is to run."""
+    found: list[tuple[str, Artifact]] = []
+    problems = []
+    for name in plan.runtimes:
+        model_format = runtime.get(name).formats[0]
+        for model in plan.models:
+            for precision in plan.precisions:
+                on_stage(f"exporting {model} {precision} for {name}")
+                request = ExportRequest(
+                    model=model,
+                    format=model_format,
+                    precision=precision,
+                    resolution=plan.resolution,
+                    out=out,
+                )
+                try:
+                    found.append((name, export.export(request)))
+                except UsageError:
+                    raise
+                except DeployError as error:
+                    problems.append(f"{model} {precision} for {name}: {error}")
+    return found, problems
+
+
+def _count_on(
+    cpu: str,
+    artifacts: Sequence[tuple[str, Artifact]],
+    keep_board: bool,  # noqa: FBT001 - passed on from count
+    on_stage: Callable[[str], None],
+) -> tuple[list[Count], list[str]]:
+    settings = board.BoardSettings.choose(name=f"cost-{cpu}", cpu=cpu, deterministic=True)
+    there = board.find(settings.name)
+    ours = there is None or not there.running
+    machine = board.up(settings, on_stage=on_stage)
+    counts, problems = [], []
+    try:
+        with (
+            transport.connect(machine.ssh_settings(), name=f"board {settings.name}") as link,
+            Target(link) as target,
+        ):
+            for name, artifact in artifacts:
+                title = f"{artifact.model} {artifact.precision} {name} on {settings.cpu}"
+                on_stage(f"counting {title}")
+                try:
+                    counts.append(_count_one(settings.cpu, name, artifact, target))
+                except DeployError as error:
+                    problems.append(f"{title}: {error}")
+    finally:
+        if ours and not keep_board:
+            board.down(settings.name)
+    return counts, problems
+
+
+def _count_one(cpu: str, name: str, artifact: Artifact, target: Target) -> Count:
+    chosen = runtime.get(name)
+    environment = target.environment(chosen.payload(target.facts()))
+    argv = chosen.command(
+        python=environment.python,
+        agent=target.install(resource("device_scripts", "agent.py")),
+        model=target.install(artifact.path),
+        spec=SPEC,
+    )
+    variables = {**environment.env, **chosen.environment(SPEC)}
+    result = target.invoke(argv, env=variables, timeout_s=SPEC.timeout_secs)
+    report = chosen.parse(result.text)
+    if isinstance(report.outcome, Failure):
+        raise TargetError(report.outcome.message)
+    samples = report.outcome.samples
+    middle = median_low(samples)
+    spread = (max(samples) - min(samples)) / middle
+    if spread > MOST_SPREAD:
+        raise TargetError(f"inferences differ by {spread:.2%}: something else runs on the board")
+    return Count(
+        cpu=cpu,
+        model=artifact.model,
+        runtime=name.partition("==")[0],
+        version=report.runtime_version or "unknown",
+        precision=artifact.precision,
+        resolution=artifact.resolution,
+        instructions=middle,
+        spread=round(spread, 6),
+        multiply_adds=artifact.multiply_adds,
+        artifact=artifact.sha256,
+    )

@@ -1,0 +1,199 @@
+"""Counts, the file they are locked in, and what has moved since. Pure but for reading that file."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, ValidationError
+
+from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.files import write_whole
+from shufflenet_deploy.records import Precision, Record, ResolutionText
+
+#: Relative change of a count up to which nothing is said: far above the noise of about 0.01 %.
+TOLERANCE = 0.005
+#: Multiply-adds that one NEON instruction can do in fp32.
+_LANES = 4
+
+_HEADING = """\
+# Instructions per inference on a virtual ARM CPU, counted by `shufflenet-deploy cost --update`.
+# `cost --check` compares today's counts with these.
+"""
+
+
+class Count(Record):
+    """Instructions that one inference takes: the median of several, and how far they lay apart.
+
+    ``spread`` is (largest - smallest) / median. ``artifact`` is the sha256 of the measured file.
+    """
+
+    cpu: str
+    model: str
+    runtime: str
+    version: str
+    precision: Precision
+    resolution: ResolutionText
+    instructions: int = Field(gt=0)
+    spread: float = Field(ge=0)
+    multiply_adds: int
+    artifact: str
+
+    @property
+    def cell(self) -> tuple[str, str, str, str, str]:
+        """What was counted, whatever came out."""
+        return (self.cpu, self.model, self.runtime, self.precision.value, str(self.resolution))
+
+    @property
+    def title(self) -> str:
+        """The cell in words."""
+        return f"{self.model} {self.precision} {self.runtime} {self.resolution} on {self.cpu}"
+
+    @property
+    def efficiency(self) -> float | None:
+        """Least possible 4-wide multiply-adds over instructions; None for int8, which has wider."""
+        if self.precision is not Precision.FP32:
+            return None
+        return self.multiply_adds / _LANES / self.instructions
+
+
+class Lock(Record):
+    """Locked counts, and the tools they were made with."""
+
+    tools: dict[str, str] = Field(default_factory=dict)
+    count: tuple[Count, ...] = ()
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a lock file.
+
+        Raises:
+            UsageError: there is none, or it is not one.
+        """
+        try:
+            return cls.model_validate(tomllib.loads(path.read_text("utf-8")))
+        except FileNotFoundError as error:
+            raise UsageError(
+                f"there is no {path}; make it with: shufflenet-deploy cost --update"
+            ) from error
+        except OSError as error:
+            raise UsageError(f"cannot read {path}: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise UsageError(f"{path} is not TOML: {error}") from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            raise UsageError(f"{path} is not a lock of counts: {where}: {first['msg']}") from error
+
+    def write(self, path: Path) -> None:
+        """Write it whole or not at all, in a stable order.
+
+        Raises:
+            UsageError: the folder cannot be written.
+        """
+        lines = [_HEADING, "[tools]"]
+        lines += [
+            f"{json.dumps(key)} = {json.dumps(self.tools[key])}" for key in sorted(self.tools)
+        ]
+        for count in sorted(self.count, key=lambda one: one.cell):
+            lines += ["", "[[count]]"]
+            fields = count.model_dump(mode="json")
+            lines += [f"{key} = {json.dumps(value)}" for key, value in fields.items()]
+        write_whole(path, "\n".join(lines) + "\n")
+
+    def version_of(self, runtime: str) -> str | None:
+        """The version of a runtime that was counted; None when none was."""
+        return next((one.version for one in self.count if one.runtime == runtime), None)
+
+
+class Verdict(StrEnum):
+    """What became of one cell."""
+
+    SAME = "same"
+    REGRESSED = "regressed"
+    IMPROVED = "improved"
+    NEW = "new"
+    GONE = "gone"
+
+
+class Change(Record):
+    """One cell then and now; ``ratio`` is now over then."""
+
+    verdict: Verdict
+    locked: Count | None
+    counted: Count | None
+
+    @property
+    def ratio(self) -> float | None:
+        """Instructions now over instructions then."""
+        if self.locked is None or self.counted is None:
+            return None
+        return self.counted.instructions / self.locked.instructions
+
+    @property
+    def line(self) -> str:
+        """What moved, by how much, and what else is different."""
+        count = self.counted or self.locked
+        assert count is not None
+        if self.counted is None:
+            return f"{count.title}: locked, but could not be counted"
+        if self.locked is None or self.ratio is None:
+            return f"{count.title}: {count.instructions / 1e6:.2f} Minstr, not locked yet"
+        causes = [
+            f"{what} {then[:12]} -> {now[:12]}"
+            for what, then, now in (
+                (self.locked.runtime, self.locked.version, self.counted.version),
+                ("file", self.locked.artifact, self.counted.artifact),
+            )
+            if then != now
+        ]
+        because = f" ({'; '.join(causes)})" if causes else ""
+        return (
+            f"{count.title}: {self.locked.instructions / 1e6:.2f} ->"
+            f" {self.counted.instructions / 1e6:.2f} Minstr, {self.ratio - 1:+.2%}{because}"
+        )
+
+
+class Comparison(Record):
+    """Every cell of a lock against today's counts."""
+
+    changes: tuple[Change, ...]
+    tolerance: float
+
+    def with_verdict(self, *verdicts: Verdict) -> tuple[Change, ...]:
+        """The changes with one of these verdicts."""
+        return tuple(change for change in self.changes if change.verdict in verdicts)
+
+    @property
+    def passed(self) -> bool:
+        """Nothing costs more than it did, and nothing that was counted fails to be."""
+        return not self.with_verdict(Verdict.REGRESSED, Verdict.GONE)
+
+
+def compare(
+    locked: Sequence[Count], counted: Sequence[Count], *, tolerance: float = TOLERANCE
+) -> Comparison:
+    """Judge each cell; ``locked`` holds only the cells that were to be counted."""
+    before = {count.cell: count for count in locked}
+    after = {count.cell: count for count in counted}
+    changes = []
+    for cell in sorted({*before, *after}):
+        old, new = before.get(cell), after.get(cell)
+        change = Change(verdict=_verdict(old, new, tolerance), locked=old, counted=new)
+        changes.append(change)
+    return Comparison(changes=tuple(changes), tolerance=tolerance)
+
+
+def _verdict(old: Count | None, new: Count | None, tolerance: float) -> Verdict:
+    if old is None:
+        return Verdict.NEW
+    if new is None:
+        return Verdict.GONE
+    more = new.instructions - old.instructions
+    if abs(more) <= tolerance * old.instructions:
+        return Verdict.SAME
+    return Verdict.REGRESSED if more > 0 else Verdict.IMPROVED
