@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from getpass import getuser
 from pathlib import Path
@@ -26,7 +27,7 @@ _START_SECS = 10.0
 class Sshd:
     """A running sshd of our own and what a client needs to log in to it.
 
-    ``config`` is an ssh_config that knows it under the alias ``board``; ``folder`` holds the keys.
+    ``config`` is an ssh_config that knows it under the alias ``pi``; ``folder`` holds the keys.
     """
 
     host: str
@@ -56,7 +57,7 @@ class Sshd:
 
     @property
     def env(self) -> dict[str, str]:
-        """For a command line under test: makes ``--host board`` reach this server."""
+        """For a command line under test: makes ``--host pi`` reach this server."""
         return {"SHUFFLENET_DEPLOY_SSH_CONFIG": str(self.config)}
 
 
@@ -94,7 +95,6 @@ def running_sshd(folder: Path, *options: str) -> Iterator[Sshd]:
                 "PermitRootLogin yes",
                 "MaxStartups 100",
                 "LogLevel VERBOSE",
-                "Subsystem sftp internal-sftp",
                 "",
             ]
         )
@@ -104,7 +104,7 @@ def running_sshd(folder: Path, *options: str) -> Iterator[Sshd]:
     known_hosts.write_text(f"[127.0.0.1]:{port} {' '.join(public)}\n")
     config = folder / "ssh_config"
     config.write_text(
-        f"Host board\n  HostName 127.0.0.1\n  Port {port}\n  User {getuser()}\n"
+        f"Host pi\n  HostName 127.0.0.1\n  Port {port}\n  User {getuser()}\n"
         f"  IdentityFile {identity}\n  IdentitiesOnly yes\n  UserKnownHostsFile {known_hosts}\n"
     )
     log = folder / "sshd.log"
@@ -163,6 +163,27 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
     """An OpenSSH server with its own keys on a free port of loopback."""
     with running_sshd(tmp_path_factory.mktemp("sshd")) as server:
         yield server
+
+
+@pytest.fixture
+def sshd_with(tmp_path: Path) -> Iterator[Callable[..., Sshd]]:
+    """Starts further servers: lines for their configuration -> a running sshd."""
+    with contextlib.ExitStack() as stack:
+        count = itertools.count(1)
+        yield lambda *options: stack.enter_context(
+            running_sshd(tmp_path / f"sshd-{next(count)}", *options)
+        )
+
+
+@pytest.fixture
+def new_key(tmp_path: Path) -> Callable[..., Path]:
+    """Makes key pairs: ``new_key(name, passphrase="", kind="ed25519") -> private key``."""
+
+    def make(name: str, *, passphrase: str = "", kind: str = "ed25519") -> Path:
+        generate_key(tmp_path / name, passphrase=passphrase, kind=kind)
+        return tmp_path / name
+
+    return make
 
 
 @pytest.fixture

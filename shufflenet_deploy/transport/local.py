@@ -151,9 +151,9 @@ class LocalTransport:
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
     """End a child with everything in its session, even what left its process group."""
+    subprocess.run(posix.shell(posix.KILL, str(process.pid)), check=False, capture_output=True)
     with contextlib.suppress(OSError):
         os.killpg(process.pid, signal.SIGKILL)
-    subprocess.run(posix.shell(posix.KILL, str(process.pid)), check=False, capture_output=True)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.communicate(timeout=_REAP_SECS)
 

@@ -35,12 +35,12 @@ exit $?
 """
 
 # Kills a process with everything below it, in its group or in its session, then removes the file
-# it was writing, if one is named. The process itself goes last, for the children of a dead one
-# cannot be told from others. Scans again after killing, because a family that forks while it is
-# being killed leaves new members behind.
+# it was writing, if one is named. Each member is stopped when it is found, so that none can fork
+# or become an orphan, and thereby a stranger, before the whole family is known.
 KILL = """\
-family=" $1 " leftover=${2-}
-root=$1 grown=1
+family=" $1 " leader=$1 leftover=${2-}
+kill -STOP "$1" 2>/dev/null
+grown=1
 while [ -n "$grown" ]; do
     grown=
     for stat in /proc/[0-9]*/stat; do
@@ -51,15 +51,15 @@ while [ -n "$grown" ]; do
         case $family in *" $pid "*) continue ;; esac
         case $family in
         *" $2 "* | *" $3 "* | *" $4 "*)
+            kill -STOP "$pid" 2>/dev/null
             family="$family$pid "
             grown=1
-            kill -KILL "$pid" 2>/dev/null
             ;;
         esac
     done
 done
-kill -KILL -- "-$root" 2>/dev/null
-kill -KILL "$root" 2>/dev/null
+kill -KILL -- "-$leader" $family 2>/dev/null
+kill -KILL $family 2>/dev/null
 [ -z "$leftover" ] || rm -f "$leftover"
 """
 

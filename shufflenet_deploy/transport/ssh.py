@@ -203,7 +203,9 @@ class SshTransport:
         if self._link is None:
             raise ConnectError(f"{self.host} is not connected: enter the transport first")
         channel = self._link.start(launch.line, self.host)
-        return _Exchange(channel, launch, stdin, sink, limit_secs, renew=renew)
+        return _Exchange(
+            channel, launch, stdin, sink, limit_secs, renew=renew, broken=self._link.broken
+        )
 
     def _kill(self, exchange: _Exchange, leftover: str | None = None) -> bool:
         """End a program with all its children, and remove its unfinished file; whether it went.
@@ -242,8 +244,10 @@ class _Exchange:
         limit_secs: float,
         *,
         renew: bool,
+        broken: tuple[type[Exception], ...],
     ) -> None:
         self._channel = channel
+        self._broken = broken
         self._errors = bytearray()
         self._stdout = posix.Announced(launch, sink)
         self._stderr = posix.Announced(launch, self._errors.extend)
@@ -300,7 +304,8 @@ class _Exchange:
 
     def abandon(self) -> None:
         """Close the channel; its threads end by themselves."""
-        self._channel.close()
+        with contextlib.suppress(*self._broken):
+            self._channel.close()
 
     def _left_secs(self) -> float:
         left = self._deadline - time.monotonic()
@@ -330,10 +335,10 @@ class _Exchange:
             # A program may end without reading its input; its exit status tells, not this.
             try:
                 self._channel.sendall(chunk)
-            except OSError:
+            except self._broken:
                 return
             self._moved()
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(*self._broken):
             self._channel.shutdown_write()
 
 

@@ -8,9 +8,11 @@ from __future__ import annotations
 import base64
 import contextlib
 import logging
+import os
 import shlex
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,8 +31,12 @@ from shufflenet_deploy.transport.ssh_config import Route
 # An emulated board needs seconds for a key exchange.
 _HANDSHAKE_SECS = 60.0
 _KEEPALIVE_SECS = 15
+_CLOSE_SECS = 5.0
 #: The kernel drops the connection when sent data stays unacknowledged for this long.
 _SILENCE_MS = 60_000
+#: A server with a limit on channels notices a little late that one has ended.
+_FREE_CHANNEL_SECS = 2.0
+_RETRY_SECS = 0.1
 #: paramiko's names for the ways an RSA key signs; known_hosts knows the key itself only.
 _RSA_SIGNATURES = ("rsa-sha2-512", "rsa-sha2-256")
 
@@ -38,8 +44,14 @@ _RSA_SIGNATURES = ("rsa-sha2-512", "rsa-sha2-256")
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 
+#: What paramiko raises when a connection is gone, from any of its calls.
+BROKEN = (paramiko.SSHException, EOFError, OSError)
+
+
 class Link:
     """An authenticated connection and the jumps it goes through."""
+
+    broken = BROKEN
 
     def __init__(self, hops: list[_Hop]) -> None:
         self._hops = hops
@@ -51,16 +63,24 @@ class Link:
             ConnectError: the connection is gone, or the server refuses another channel.
         """
         transport = self._hops[-1].transport
-        try:
-            channel = transport.open_session(timeout=_HANDSHAKE_SECS)
-            channel.exec_command(line)
-        except (paramiko.SSHException, EOFError, OSError) as error:
-            if transport.is_active():
-                raise ConnectError(f"{host} refuses to run another program: {error}") from error
-            raise ConnectError(
-                f"the connection to {host} was lost: check the link and its power, then run again"
-            ) from error
-        return channel
+        deadline = time.monotonic() + _FREE_CHANNEL_SECS
+        while True:
+            try:
+                channel = transport.open_session(timeout=_HANDSHAKE_SECS)
+                channel.exec_command(line)
+            except BROKEN as error:
+                if not transport.is_active():
+                    raise ConnectError(
+                        f"the connection to {host} was lost: check the link and its power, then "
+                        "run again"
+                    ) from error
+                if time.monotonic() > deadline:
+                    raise ConnectError(
+                        f"{host} refuses to run another program: {_reason(error)}"
+                    ) from error
+                time.sleep(_RETRY_SECS)
+            else:
+                return channel
 
     def close(self) -> None:
         """Drop the connection, then its jumps."""
@@ -76,7 +96,7 @@ class _Hop:
     proxy: subprocess.Popen[bytes] | None = None
 
     def close(self) -> None:
-        self.transport.close()
+        _drop(self.transport)
         if self.proxy is not None:
             self.proxy.terminate()
             self.proxy.wait()
@@ -124,12 +144,19 @@ def _open_hop(route: Route, through: _Hop | None) -> _Hop:
         return _Hop(transport, proxy)
     except BaseException:
         if transport is not None:
-            transport.close()
+            _drop(transport)
         sock.close()
         if proxy is not None:
             proxy.terminate()
             proxy.wait()
         raise
+
+
+def _drop(transport: paramiko.Transport) -> None:
+    """Close a connection and see its thread end."""
+    transport.close()
+    if transport.is_alive():
+        transport.join(_CLOSE_SECS)
 
 
 def _socket(route: Route) -> socket.socket:
@@ -167,7 +194,7 @@ def _forwarded(route: Route, through: _Hop) -> Any:
             ("127.0.0.1", 0),
             timeout=route.connect_timeout_secs,
         )
-    except (paramiko.SSHException, EOFError, OSError) as error:
+    except BROKEN as error:
         raise ConnectError(
             f"the jump host cannot reach {route.address}: {_reason(error)}"
         ) from error
@@ -202,7 +229,7 @@ def _handshake(transport: paramiko.Transport, route: Route) -> None:
     try:
         transport.start_client(timeout=_HANDSHAKE_SECS)
         shown = transport.get_remote_server_key()
-    except (paramiko.SSHException, EOFError, OSError) as error:
+    except BROKEN as error:
         raise ConnectError(
             f"{route.address} does not complete an SSH handshake: {_reason(error)}; "
             "is that port sshd's?"
@@ -247,7 +274,7 @@ def _authenticate(transport: paramiko.Transport, route: Route) -> None:
                 f"{who} accepts no keys, only {', '.join(error.allowed_types)}: enable "
                 "PubkeyAuthentication in its sshd_config"
             ) from error
-    except (paramiko.SSHException, EOFError, OSError) as error:
+    except BROKEN as error:
         raise ConnectError(f"{who} broke off the login: {_reason(error)}") from error
     else:
         return  # A board whose user needs no password at all.
@@ -262,7 +289,7 @@ def _authenticate(transport: paramiko.Transport, route: Route) -> None:
                 remarks.append("it asks for a second factor, which is not supported")
             except paramiko.AuthenticationException:
                 continue
-            except (paramiko.SSHException, EOFError, OSError) as error:
+            except BROKEN as error:
                 if transport.is_active():
                     remarks.append(_reason(error))
                     continue
@@ -278,7 +305,12 @@ def _authenticate(transport: paramiko.Transport, route: Route) -> None:
 @contextlib.contextmanager
 def _agent() -> Iterator[paramiko.Agent | None]:
     """The running ssh-agent, if there is one that answers."""
+    path = os.environ.get("SSH_AUTH_SOCK")
     try:
+        if path:
+            # paramiko forgets to close its socket when the path leads nowhere.
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.connect(path)
         agent = paramiko.Agent()
     except (paramiko.SSHException, OSError):
         yield None
