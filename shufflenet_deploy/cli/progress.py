@@ -1,0 +1,134 @@
+"""Live progress of a bench on standard error: one line that moves, or plain lines in a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import typer
+
+from shufflenet_deploy import bench
+from shufflenet_deploy.bench.session import describe
+from shufflenet_deploy.records import Measurement, Metric, Run
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+
+def figure_of(run: Run) -> str:
+    """The figure of one run in a few characters: ``12.3 ms``, ``31.84 Minstr``, or why not."""
+    from shufflenet_deploy import stats  # noqa: PLC0415 - numpy
+
+    if not isinstance(run.outcome, Measurement):
+        return f"failed ({run.outcome.kind.value}): {run.outcome.message}"
+    unit = "Minstr" if run.spec.metric is Metric.INSTRUCTIONS else "ms"
+    return f"{stats.median(run.outcome.samples) / 1e6:.4g} {unit}"
+
+
+class BenchProgress:
+    """Shows events; a context manager. Quiet shows only what went wrong."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        self._stage = ""
+        self._total = 0
+        self._index = 0
+        self._began = time.monotonic()
+
+    def __enter__(self) -> Self:
+        if not self._quiet and sys.stderr.isatty():
+            from rich import progress  # noqa: PLC0415
+            from rich.console import Console  # noqa: PLC0415
+
+            self._bar = progress.Progress(
+                progress.SpinnerColumn(),
+                progress.TextColumn("{task.description}", markup=False),
+                progress.BarColumn(bar_width=24),
+                progress.MofNCompleteColumn(),
+                progress.TimeElapsedColumn(),
+                progress.TextColumn("left"),
+                progress.TimeRemainingColumn(elapsed_when_finished=True),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self._task = self._bar.add_task("preparing", total=None)
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def show(self, event: bench.Event) -> None:
+        """Tell one event."""
+        match event:
+            case bench.Stage(text=text):
+                self.stage(text)
+            case bench.Planned(visits=visits, skipped=skipped):
+                self._planned(visits, skipped)
+            case bench.Started(cell=cell, process=process, index=index):
+                self._index = index
+                self._move(f"{describe(cell)}, process {process}", completed=index - 1)
+            case bench.Finished(run=run):
+                self._finished(run)
+            case bench.Cooling(secs=secs):
+                self._move(f"cooling down for {secs:g} s")
+            case bench.Retrying(what=what, error=error, wait_secs=wait_secs):
+                self._line(f"{what}: {error}; again in {wait_secs:g} s", always=True)
+            case bench.Tainted(run=run, finding=finding):
+                self._line(f"{describe(run.cell)}: {finding.message}; measuring again")
+
+    def stage(self, text: str) -> None:
+        """Tell a step of the preparation; the same step twice is told once."""
+        if text != self._stage:
+            self._stage = text
+            self._move(text)
+            if self._bar is None:
+                self._line(text)
+
+    def _planned(self, visits: int, skipped: int) -> None:
+        if self._total == 0:
+            self._began = time.monotonic()
+            if skipped:
+                self._line(f"{skipped} processes were measured before and are kept")
+        self._total = visits
+        if self._bar is not None and self._task is not None:
+            self._bar.reset(self._task, total=visits, completed=self._index)
+
+    def _finished(self, run: Run) -> None:
+        failed = not isinstance(run.outcome, Measurement)
+        text = f"{describe(run.cell)}, process {run.process}: {figure_of(run)}"
+        if self._bar is None and self._total:
+            text = f"[{self._index}/{self._total}] {text}{self._left()}"
+        if failed or self._bar is None:
+            self._line(text, always=failed)
+        self._move(f"{describe(run.cell)}: {figure_of(run)}", completed=self._index)
+
+    def _left(self) -> str:
+        elapsed = time.monotonic() - self._began
+        left = elapsed / max(self._index, 1) * (self._total - self._index)
+        return (
+            f"  ({elapsed:.0f} s, about {left:.0f} s left)" if left > 0 else f"  ({elapsed:.0f} s)"
+        )
+
+    def _move(self, text: str, *, completed: int | None = None) -> None:
+        if self._bar is not None and self._task is not None:
+            shown = text if len(text) <= 76 else f"{text[:73]}..."
+            self._bar.update(self._task, description=shown, completed=completed)
+
+    def _line(self, text: str, *, always: bool = False) -> None:
+        if self._quiet and not always:
+            return
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False)
+        else:
+            typer.echo(text, err=True)

@@ -1,0 +1,259 @@
+"""``runs``: what the journal holds, and moving it between machines."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from shufflenet_deploy.errors import UsageError
+
+if TYPE_CHECKING:
+    from shufflenet_deploy.records import Run
+    from shufflenet_deploy.store import SuiteRow
+
+_STANDARD_STREAM = "-"
+
+_JOURNAL = typer.Option("--journal", help="Where runs are kept: a file or URL.")
+_JSON = typer.Option("--json", help="Print one JSON object.")
+_SUITE = typer.Argument(metavar="SUITE", help="A suite's id, its beginning, or 'last'.")
+
+runs_app = typer.Typer(
+    name="runs", help="What was measured: list, show, export, import, delete.", no_args_is_help=True
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the ``runs`` commands."""
+    app.add_typer(runs_app)
+
+
+@runs_app.command("list")
+def list_(
+    journal: Annotated[str | None, _JOURNAL] = None, as_json: Annotated[bool, _JSON] = False
+) -> None:
+    """List the suites in the journal, newest first."""
+    from shufflenet_deploy.store import Journal  # noqa: PLC0415
+
+    with Journal(journal) as book:
+        rows, location = book.suites(), book.location
+    if as_json:
+        suites = [_described_suite(row) for row in rows]
+        typer.echo(json.dumps({"journal": location, "suites": suites}))
+        return
+    if not rows:
+        typer.echo(f"{location} holds no runs yet: shufflenet-deploy bench")
+        return
+    _print_table(
+        ("suite", "name", "host", "when", "measured", "failed"),
+        [
+            (
+                row.id,
+                row.name,
+                row.host,
+                f"{row.created_at.astimezone():%Y-%m-%d %H:%M}",
+                str(row.measurements),
+                str(row.failures),
+            )
+            for row in rows
+        ],
+        right_from=4,
+    )
+
+
+@runs_app.command()
+def show(
+    suite: Annotated[str, _SUITE] = "last",
+    journal: Annotated[str | None, _JOURNAL] = None,
+    as_json: Annotated[bool, _JSON] = False,
+) -> None:
+    """Show every cell of a suite: its samples summed up, its conditions, how far to trust it."""
+    from shufflenet_deploy.bench.session import describe  # noqa: PLC0415
+    from shufflenet_deploy.store import Journal  # noqa: PLC0415
+
+    with Journal(journal) as book:
+        row = book.suite(suite)
+        runs = book.runs(row.id)
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(run.cell.model_dump_json(), []).append(run)
+    cells = [_described_cell(group) for group in groups.values()]
+    if as_json:
+        typer.echo(json.dumps({**_described_suite(row), "cells": cells}))
+        return
+    typer.echo(f"{row.id}: {row.name} on {row.host}, {row.created_at.astimezone():%Y-%m-%d %H:%M}")
+    if runs:
+        facts = runs[0].target
+        cores = f"{len(facts.cores)} core{'s' if len(facts.cores) > 1 else ''}"
+        typer.echo(f"{facts.board or facts.cpu}, {facts.arch}, {cores}, {facts.os}")
+    _print_table(
+        ("cell", "processes", "samples", "median", "p10", "p90", "p99", "unit", "verdict"),
+        [
+            (describe(group[0].cell), *_figures(cell), str(cell["text"]))
+            for group, cell in zip(groups.values(), cells, strict=True)
+        ],
+        right_from=1,
+        right_to=7,
+    )
+
+
+@runs_app.command("export")
+def export_(
+    suite: Annotated[
+        str | None, typer.Argument(metavar="SUITE", help="A suite; all by default.")
+    ] = None,
+    out: Annotated[
+        str, typer.Option("--out", "-o", help="A .jsonl file; - is standard output.")
+    ] = _STANDARD_STREAM,
+    journal: Annotated[str | None, _JOURNAL] = None,
+) -> None:
+    """Write every run, raw, as one JSON object per line."""
+    from shufflenet_deploy.files import replacing  # noqa: PLC0415
+    from shufflenet_deploy.store import Journal  # noqa: PLC0415
+
+    with Journal(journal) as book:
+        lines = book.export_lines(book.suite(suite).id if suite else None)
+        if out == _STANDARD_STREAM:
+            for line in lines:
+                typer.echo(line, nl=False)
+            return
+        count = 0
+        with replacing(Path(out)) as temporary, temporary.open("w", encoding="utf-8") as stream:
+            for line in lines:
+                stream.write(line)
+                count += 1
+    typer.echo(f"{count} runs written to {out}", err=True)
+
+
+@runs_app.command("import")
+def import_(
+    file: Annotated[str, typer.Argument(help="A .jsonl file; - is standard input.")],
+    journal: Annotated[str | None, _JOURNAL] = None,
+    as_json: Annotated[bool, _JSON] = False,
+) -> None:
+    """Add runs that were exported elsewhere; those already here are passed over."""
+    from shufflenet_deploy.store import Journal  # noqa: PLC0415
+
+    with Journal(journal) as book:
+        if file == _STANDARD_STREAM:
+            added, present = book.import_lines(sys.stdin, "standard input")
+        else:
+            try:
+                with Path(file).open(encoding="utf-8") as stream:
+                    added, present = book.import_lines(stream, file)
+            except OSError as error:
+                raise UsageError(f"cannot read {file}: {error.strerror}") from error
+            except UnicodeDecodeError as error:
+                raise UsageError(f"{file} is not text, let alone JSON lines") from error
+    if as_json:
+        typer.echo(json.dumps({"added": added, "already_there": present}))
+    else:
+        typer.echo(f"{added} runs added, {present} were already there")
+
+
+@runs_app.command()
+def delete(
+    suite: Annotated[str, typer.Argument(help="A suite's id, or its beginning.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    journal: Annotated[str | None, _JOURNAL] = None,
+    as_json: Annotated[bool, _JSON] = False,
+) -> None:
+    """Delete a suite with all of its runs."""
+    from shufflenet_deploy.store import Journal  # noqa: PLC0415
+
+    with Journal(journal) as book:
+        row = book.suite(suite)
+        if not yes:
+            if not sys.stdin.isatty():
+                raise UsageError(f"deleting {row.id} needs --yes where nobody can be asked")
+            if not typer.confirm(f"Delete {row.id} with {row.measurements + row.failures} runs?"):
+                return
+        count = book.delete(row.id)
+    if as_json:
+        typer.echo(json.dumps({"suite": row.id, "deleted": count}))
+    else:
+        typer.echo(f"{row.id}: {count} runs deleted")
+
+
+def _described_suite(row: SuiteRow) -> dict[str, Any]:
+    return {
+        "suite": row.id,
+        "name": row.name,
+        "host": row.host,
+        "created_at": row.created_at.isoformat(),
+        "measurements": row.measurements,
+        "failures": row.failures,
+    }
+
+
+def _described_cell(runs: list[Run]) -> dict[str, Any]:
+    """The figures and the verdict of the runs of one cell, in raw units."""
+    from shufflenet_deploy import stats  # noqa: PLC0415
+    from shufflenet_deploy.records import Failure  # noqa: PLC0415
+
+    processes = stats.samples_of(runs)
+    failures = [run.outcome for run in runs if isinstance(run.outcome, Failure)]
+    judged = stats.stability(runs)
+    described: dict[str, Any] = {
+        "cell": runs[0].cell.model_dump(mode="json"),
+        "unit": runs[0].spec.metric.unit,
+        "processes": len(processes),
+        "verdict": judged.verdict.value if processes else "failed",
+        "text": judged.text if processes else f"failed: {failures[-1].message}",
+        "findings": [finding.message for finding in judged.findings],
+        "failures": [failure.model_dump(mode="json") for failure in failures],
+        "samples": 0,
+    }
+    if processes:
+        digest = stats.summary([sample for samples in processes for sample in samples])
+        described |= {
+            "median": stats.center(processes),
+            "p10": digest.p10,
+            "p90": digest.p90,
+            "p99": digest.p99,
+            "mad": digest.mad,
+            "samples": digest.count,
+            "outliers": digest.outliers,
+        }
+    return described
+
+
+def _figures(cell: dict[str, Any]) -> tuple[str, ...]:
+    if not cell["processes"]:
+        return ("0", "0", "", "", "", "", "")
+    unit = "ms" if cell["unit"] == "ns" else "Minstr"
+    values = (f"{cell[key] / 1e6:.4g}" for key in ("median", "p10", "p90", "p99"))
+    return (str(cell["processes"]), str(cell["samples"]), *values, unit)
+
+
+def _print_table(
+    headers: tuple[str, ...],
+    rows: list[tuple[str, ...]],
+    *,
+    right_from: int,
+    right_to: int | None = None,
+) -> None:
+    """Columns from ``right_from`` up to before ``right_to`` hold numbers."""
+    if not sys.stdout.isatty():
+        _print_plain(headers, rows)
+        return
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for index, header in enumerate(headers):
+        number = right_from <= index < (right_to or len(headers))
+        table.add_column(header, justify="right" if number else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(word) for word in row))
+    Console().print(table)
+
+
+def _print_plain(headers: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    """Tab-separated: what cut and awk expect."""
+    for row in (headers, *rows):
+        typer.echo("\t".join(row))
