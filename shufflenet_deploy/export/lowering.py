@@ -57,9 +57,6 @@ class ShuffleForm(StrEnum):
 
     TRANSPOSE = "transpose"
     """One transpose of (pixels, groups, channels of a group)."""
-    SLICES = "slices"
-    """Blocks of channels copied to where the next grouped convolution wants them; the order
-    inside a group is absorbed by the weights. Needs depthwise and grouped convolutions after it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +116,7 @@ class Program:
 #: The lowerings a user can name; ``auto`` is the fastest that was measured.
 PLANS = {
     "paper": Plan(),
-    "auto": Plan(),
+    "auto": Plan(padded_average=PaddedAverage.DEPTHWISE),
 }
 
 
@@ -196,7 +193,7 @@ class _Lowering:
 
     def dense(self, layer: Dense) -> None:
         order = self._rows.get(layer.inputs[0])
-        weight = layer.weight if order is None else layer.weight[:, order]
+        weight = layer.weight if order is None else layer.weight.take(order, axis=1)
         inputs = (
             self._place(layer.inputs[0]),
             self._constant(f"{layer.name}:weight", weight),
@@ -617,8 +614,7 @@ def _even_windows(extent: int, count: int) -> Pair | None:
     bounds = _bounds(extent, count)
     size, step = bounds[0][1], (bounds[1][0] if count > 1 else 1)
     even = all(bound == (i * step, i * step + size) for i, bound in enumerate(bounds))
-    fits = (extent - size) // step + 1 == count
-    return (size, step) if even and fits else None
+    return (size, step) if even and step and (extent - size) // step + 1 == count else None
 
 
 def _averages(extent: int, count: int) -> Array:

@@ -9,6 +9,7 @@ graph has that value's name.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from numpy.typing import NDArray
 
 from shufflenet_deploy.export.graph import Graph
 from shufflenet_deploy.export.lowering import Operation, Program, Tensor, lower, plan
-from shufflenet_deploy.files import write_whole
+from shufflenet_deploy.export.quantize import Ranges, corrected
+from shufflenet_deploy.export.tflite_int8 import quantised
+from shufflenet_deploy.files import replacing
 
 #: The converter's name in manifests.
 CONVERTER = "direct"
@@ -25,6 +28,7 @@ CONVERTER = "direct"
 _IDENTIFIER = b"TFL3"
 _SCHEMA_VERSION = 3
 _ALIGNMENT_BYTES = 16
+_SHARED_BYTES = 1 << 16
 
 #: The first TensorFlow whose runtime knows each operation in the version written here.
 _GROUPED_CONV_SINCE = "2.9.0"
@@ -38,7 +42,7 @@ def write(graph: Graph, path: Path, *, lowering: str = "auto") -> None:
         ExportError: a layer has no exact counterpart in TFLite.
         UsageError: no lowering of that name, or the folder cannot be written.
     """
-    write_whole(path, to_bytes(graph, lowering=lowering))
+    _write(path, lower(graph, plan(lowering)))
 
 
 def to_bytes(graph: Graph, *, lowering: str = "auto") -> bytes:
@@ -48,10 +52,55 @@ def to_bytes(graph: Graph, *, lowering: str = "auto") -> bytes:
         ExportError: a layer has no exact counterpart in TFLite.
         UsageError: no lowering of that name.
     """
-    return pack(lower(graph, plan(lowering)))
+    return bytes(pack(lower(graph, plan(lowering))))
 
 
-def pack(program: Program) -> bytes:
+def write_int8(
+    graph: Graph,
+    ranges: Ranges,
+    path: Path,
+    *,
+    lowering: str = "auto",
+    float_io: bool = False,
+    float_values: Collection[str] = (),
+) -> None:
+    """Write a full-integer int8 TFLite file, whole or not at all; see ``int8_to_bytes``.
+
+    Raises:
+        ExportError: a layer has no exact counterpart in TFLite, or a value no calibrated range.
+        UsageError: no lowering of that name, or the folder cannot be written.
+    """
+    program = lower(corrected(graph, ranges), plan(lowering))
+    _write(path, quantised(program, ranges, float_io=float_io, float_values=float_values))
+
+
+def int8_to_bytes(
+    graph: Graph,
+    ranges: Ranges,
+    *,
+    lowering: str = "auto",
+    float_io: bool = False,
+    float_values: Collection[str] = (),
+) -> bytes:
+    """The content of a full-integer int8 TFLite file.
+
+    Input and output are int8, or float32 with ``float_io``. ``float_values`` names values (outputs
+    of layers) that are better computed in float.
+
+    Raises:
+        ExportError: a layer has no exact counterpart in TFLite, or a value no calibrated range.
+        UsageError: no lowering of that name.
+    """
+    program = lower(corrected(graph, ranges), plan(lowering))
+    return bytes(pack(quantised(program, ranges, float_io=float_io, float_values=float_values)))
+
+
+def _write(path: Path, program: Program) -> None:
+    with replacing(path) as temporary:
+        temporary.write_bytes(pack(program))
+
+
+def pack(program: Program) -> memoryview:
     """Serialise a program; the same program gives the same bytes."""
     import flatbuffers  # noqa: PLC0415 - the schema costs a quarter of a second to import
     from ai_edge_litert import schema_py_generated as schema  # noqa: PLC0415
@@ -61,7 +110,7 @@ def pack(program: Program) -> bytes:
     constant_bytes = sum(len(buffer) for buffer in packer.contents)
     builder = flatbuffers.Builder(constant_bytes + (1 << 20))
     builder.Finish(model.Pack(builder), _IDENTIFIER)
-    return bytes(builder.Output())
+    return memoryview(builder.Bytes)[builder.Head() :]
 
 
 class _Packer:
@@ -70,8 +119,8 @@ class _Packer:
     def __init__(self, schema: Any, program: Program) -> None:
         self._schema = schema
         self._program = program
-        self.contents: list[bytes] = [b""]  # Buffer 0 is empty by convention.
-        self._buffer_of: dict[bytes, int] = {b"": 0}
+        self.contents: list[memoryview] = [memoryview(b"")]  # Buffer 0 is empty by convention.
+        self._buffer_of: dict[bytes, int] = {}
         self._tensors: list[Any] = []
         self._index_of: dict[Any, int] = {}
         self._codes: dict[tuple[str, int], int] = {}
@@ -118,11 +167,15 @@ class _Packer:
         return self._index_of[key]
 
     def _content(self, data: NDArray[Any]) -> int:
-        content = data.tobytes()
-        if content not in self._buffer_of:
-            self._buffer_of[content] = len(self.contents)
+        """The buffer of a constant; equal ones share it. Weights differ, so those are not read."""
+        content = np.ascontiguousarray(data).reshape(-1).view(np.uint8).data
+        if len(content) > _SHARED_BYTES:
             self.contents.append(content)
-        return self._buffer_of[content]
+            return len(self.contents) - 1
+        known = self._buffer_of.setdefault(content.tobytes(), len(self.contents))
+        if known == len(self.contents):
+            self.contents.append(content)
+        return known
 
     def _operator(self, operation: Operation) -> Any:
         schema, tensors = self._schema, self._program.tensors
@@ -177,7 +230,7 @@ class _Packer:
         return _GROUPED_CONV_SINCE if grouped else _ALL_ELSE_SINCE
 
 
-def _buffer(schema: Any, content: bytes) -> Any:
+def _buffer(schema: Any, content: memoryview) -> Any:
     """A buffer whose bytes are aligned as the schema demands and its Python code forgets."""
 
     class Aligned(schema.BufferT):  # type: ignore[misc]
