@@ -18,12 +18,13 @@ def transport_to(
     *,
     on_stage: Callable[[str], None] | None = None,
     start_board: bool = False,
-    deterministic: bool = False,
+    deterministic: bool | None = None,
 ) -> Transport:
     """The transport to a host as typed, not yet connected.
 
     A virtual board is reached over SSH like any other; with ``start_board`` it is started when it
-    does not run. ``deterministic`` asks for one whose clock counts instructions.
+    does not run. ``deterministic`` asks for one whose clock counts instructions, or, when False,
+    for one whose clock tells the time; None takes either.
 
     Raises:
         UsageError: there is no such host or board.
@@ -47,13 +48,16 @@ def transport_to(
         if not start_board:
             raise UsageError(f"the board {name} is not running: shufflenet-deploy board up{option}")
         board = boards.up(
-            boards.BoardSettings.choose(name=name, deterministic=deterministic),
+            boards.BoardSettings.choose(name=name, deterministic=bool(deterministic)),
             on_stage=on_stage or (lambda _: None),
         )
-    if deterministic and not board.settings.deterministic:
+    if deterministic is not None and deterministic != board.settings.deterministic:
         option = "" if name == boards.DEFAULT_NAME else f" --name {name}"
+        runs, wanted = ("time", "instructions") if deterministic else ("instructions", "time")
+        again = " and try again" if name == boards.DEFAULT_NAME else ", then board up anew"
         raise UsageError(
-            f"the board {name} runs on time, not on instructions: shufflenet-deploy board "
-            f"down{option}, then try again"
+            f"the clock of board {name} tells {runs}, not {wanted}: measure"
+            f" --metric {'latency' if deterministic else 'instructions'} there, or switch it off"
+            f" with shufflenet-deploy board down{option}{again}"
         )
     return transport.connect(board.ssh_settings(), name=host)
