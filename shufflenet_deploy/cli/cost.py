@@ -13,7 +13,7 @@ from shufflenet_deploy.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from shufflenet_deploy.cost import Comparison, Count, Lock, Plan
+    from shufflenet_deploy.cost import Comparison, Count, Lock, Plan, Result
 
 _CPUS = "a72,a76"
 _MODELS = "shufflenet-g3-0.5x,alexnet"
@@ -33,16 +33,28 @@ def cost(  # noqa: PLR0917 - options, each passed by name
         typer.Option("--check", metavar="LOCK", help="Compare with a lock file; 1 when worse."),
     ] = None,
     update: Annotated[
-        bool, typer.Option("--update", help="Write today's counts into the lock file.")
+        bool,
+        typer.Option(
+            "--update", help="Write the counts into it (default: benchmarks/cost.lock.toml)."
+        ),
     ] = False,
-    cpu: Annotated[str, typer.Option("--cpu", help="CPUs to count on.")] = _CPUS,
-    model: Annotated[str, typer.Option("--model", "-m", help="Models.")] = _MODELS,
-    runtime: Annotated[str, typer.Option("--runtime", help="Runtimes.")] = _RUNTIMES,
-    precision: Annotated[str, typer.Option("--precision", help="fp32, int8.")] = _PRECISIONS,
+    cpu: Annotated[
+        list[str] | None, typer.Option("--cpu", help=f"a53, a72, a76, max. [default: {_CPUS}]")
+    ] = None,
+    model: Annotated[
+        list[str] | None, typer.Option("--model", "-m", help=f"[default: {_MODELS}]")
+    ] = None,
+    runtime: Annotated[
+        list[str] | None, typer.Option("--runtime", "-r", help=f"[default: {_RUNTIMES}]")
+    ] = None,
+    precision: Annotated[
+        list[str] | None, typer.Option("--precision", "-p", help=f"[default: {_PRECISIONS}]")
+    ] = None,
     resolution: Annotated[str, typer.Option("--resolution", help="HEIGHTxWIDTH.")] = "224x224",
-    out: Annotated[Path, typer.Option("--out", help="Where exported files lie.")] = Path(
-        "artifacts"
-    ),
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Also say which operators they go to (onnxruntime).")
+    ] = False,
+    artifacts: Annotated[Path, typer.Option(help="Folder of exported files.")] = Path("artifacts"),
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave the boards running: the next count is faster.")
     ] = False,
@@ -50,71 +62,79 @@ def cost(  # noqa: PLR0917 - options, each passed by name
 ) -> None:
     """Count the instructions of an inference on deterministic virtual ARM boards.
 
-    The figure is the same on every host and under every load; it is work, not time.
+    The figure is the same on every host and under every load; it is work, not time. Lists take
+    commas, or the option several times.
     """
     from shufflenet_deploy import cost as costs  # noqa: PLC0415
     from shufflenet_deploy.files import resource  # noqa: PLC0415
 
     path = check or resource("benchmarks", "cost.lock.toml")
-    locked = costs.Lock.read(path) if check is not None else None
+    locked = costs.Lock.read(path) if check is not None and not update else None
     plan = _plan(
-        cpu=cpu,
-        model=model,
-        runtime=runtime,
-        precision=precision,
+        cpus=_words(cpu, _CPUS),
+        models=_words(model, _MODELS),
+        runtimes=_words(runtime, _RUNTIMES),
+        precisions=_words(precision, _PRECISIONS),
         resolution=resolution,
+        profile=profile,
         locked=locked,
     )
-    counts, problems = costs.count(
-        plan, out=out, keep_boards=keep, on_stage=lambda stage: typer.echo(f"{stage}...", err=True)
+    result = costs.count(
+        plan,
+        out=artifacts,
+        keep_boards=keep,
+        on_stage=lambda stage: typer.echo(f"{stage}...", err=True),
     )
     comparison = None
     if locked is not None:
-        comparison = costs.compare([one for one in locked.count if _planned(one, plan)], counts)
+        expected = [one for one in locked.count if _planned(one, plan)]
+        comparison = costs.compare(expected, result.counts)
     if as_json:
-        typer.echo(json.dumps(_described(counts, problems, comparison), indent=2))
+        typer.echo(json.dumps(_described(result, comparison), indent=2))
     else:
-        _print_tables(counts)
+        _print_tables(result)
         if comparison is not None:
             _print_comparison(comparison, path)
-    for problem in problems:
+    for problem in result.problems:
         typer.echo(f"error: {problem}", err=True)
-    if update and not problems:
-        _update(path, plan, counts)
+    if update and not result.problems:
+        _update(path, plan, result.counts)
         typer.echo(f"wrote {path}", err=True)
-    worse = comparison is not None and not comparison.passed and not update
-    if problems or worse:
+    if result.problems or (comparison is not None and not comparison.passed):
         raise typer.Exit(1)
 
 
 def _plan(
-    *, cpu: str, model: str, runtime: str, precision: str, resolution: str, locked: Lock | None
+    *,
+    cpus: Sequence[str],
+    models: Sequence[str],
+    runtimes: Sequence[str],
+    precisions: Sequence[str],
+    resolution: str,
+    profile: bool,
+    locked: Lock | None,
 ) -> Plan:
-    from shufflenet_deploy.board import CPUS, BoardSettings  # noqa: PLC0415
+    from shufflenet_deploy.board import BoardSettings  # noqa: PLC0415
     from shufflenet_deploy.cost import Plan  # noqa: PLC0415
     from shufflenet_deploy.records import Precision, Resolution  # noqa: PLC0415
 
-    precisions = _words(precision)
     for word in precisions:
         if word not in set(Precision):
             raise UsageError(f"'{word}' is not a precision: write fp32 or int8")
-    cpus = [
-        BoardSettings.choose(name="cost", cpu=word, deterministic=True).cpu
-        for word in _words(cpu, every=CPUS)
-    ]
+    chosen = [BoardSettings.choose(name="cost", cpu=word, deterministic=True).cpu for word in cpus]
     return Plan(
-        cpus=tuple(dict.fromkeys(cpus)),
-        models=tuple(_words(model)),
-        runtimes=tuple(_pinned(name, locked) for name in _words(runtime)),
+        cpus=tuple(dict.fromkeys(chosen)),
+        models=tuple(models),
+        runtimes=tuple(_pinned(name, locked) for name in runtimes),
         precisions=tuple(Precision(word) for word in precisions),
         resolution=Resolution.parse(resolution),
+        profile=profile,
     )
 
 
-def _words(text: str, *, every: Sequence[str] = ()) -> list[str]:
-    if every and text.strip() == "all":
-        return list(every)
-    words = [word.strip() for word in text.split(",") if word.strip()]
+def _words(given: Sequence[str] | None, default: str) -> list[str]:
+    texts = given or (default,)
+    words = [word.strip() for text in texts for word in text.split(",") if word.strip()]
     if not words:
         raise UsageError("an empty list was given: separate several values by commas")
     return list(dict.fromkeys(words))
@@ -136,7 +156,7 @@ def _planned(count: Count, plan: Plan) -> bool:
     )
 
 
-def _update(path: Path, plan: Plan, counts: list[Count]) -> None:
+def _update(path: Path, plan: Plan, counts: Sequence[Count]) -> None:
     """Replace what was counted; what this call left out stays."""
     from importlib import metadata  # noqa: PLC0415
 
@@ -151,11 +171,11 @@ def _update(path: Path, plan: Plan, counts: list[Count]) -> None:
     costs.Lock(tools=tools, count=(*kept, *counts)).write(path)
 
 
-def _print_tables(counts: Sequence[Count]) -> None:
+def _print_tables(result: Result) -> None:
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
-    console = Console()
+    console, counts = Console(), result.counts
     for cpu in dict.fromkeys(one.cpu for one in counts):
         table = Table(title=f"Instructions per inference, {cpu} (one thread; Minstr, not ms)")
         for name in ("Model", "Precision", "Runtime"):
@@ -172,6 +192,21 @@ def _print_tables(counts: Sequence[Count]) -> None:
             " FMA efficiency: least possible 4-wide fp32 multiply-adds / instructions.",
             style="dim",
         )
+
+    for profile in result.profiles:
+        table = Table(title=f"{profile.title}: {profile.instructions / 1e6:.2f} Minstr, profiled")
+        table.add_column("Operator")
+        for name in ("Nodes", "Minstr", "Share"):
+            table.add_column(name, justify="right")
+        for kind in profile.operators:
+            table.add_row(
+                kind.kind, str(kind.nodes), f"{kind.instructions / 1e6:.2f}", f"{kind.share:.1%}"
+            )
+        between = profile.between
+        table.add_row(
+            "(between)", "", f"{between / 1e6:.2f}", f"{between / profile.instructions:.1%}"
+        )
+        console.print(table)
 
 
 def _row(one: Count, counts: Iterable[Count]) -> tuple[str, ...]:
@@ -211,13 +246,8 @@ def _print_comparison(comparison: Comparison, path: Path) -> None:
         typer.echo(f"to lock them: shufflenet-deploy cost --check {path} --update")
 
 
-def _described(
-    counts: Sequence[Count], problems: Sequence[str], comparison: Comparison | None
-) -> dict[str, Any]:
-    whole: dict[str, Any] = {
-        "counts": [one.model_dump(mode="json") for one in counts],
-        "problems": list(problems),
-    }
+def _described(result: Result, comparison: Comparison | None) -> dict[str, Any]:
+    whole: dict[str, Any] = result.model_dump(mode="json")
     if comparison is not None:
         whole["passed"] = comparison.passed
         whole["tolerance"] = comparison.tolerance

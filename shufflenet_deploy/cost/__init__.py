@@ -1,12 +1,12 @@
 """What an inference costs in instructions of a virtual ARM CPU: a figure that does not move.
 
-    count(plan, ...) -> list[Count]          # on deterministic boards, one per CPU
+    count(plan, ...) -> Result               # on deterministic boards, one per CPU
     Lock.read(path), compare(lock, counts)   # the regression gate
 
 Instructions are not cycles; see docs/virtual-board.md for what the figure means.
 """
 
-from shufflenet_deploy.cost.counting import Plan, count
+from shufflenet_deploy.cost.counting import Plan, Result, count
 from shufflenet_deploy.cost.lock import (
     Change,
     Comparison,
@@ -15,13 +15,17 @@ from shufflenet_deploy.cost.lock import (
     Verdict,
     compare,
 )
+from shufflenet_deploy.cost.operators import Operator, Profile
 
 __all__ = [
     "Change",
     "Comparison",
     "Count",
     "Lock",
+    "Operator",
     "Plan",
+    "Profile",
+    "Result",
     "Verdict",
     "compare",
     "count",

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from shufflenet_deploy import board, export, runtime, transport
 from shufflenet_deploy.cost.lock import Count
+from shufflenet_deploy.cost.operators import Profile, profile
 from shufflenet_deploy.errors import DeployError, TargetError, UsageError
 from shufflenet_deploy.export.request import ExportRequest
 from shufflenet_deploy.files import resource
@@ -18,6 +19,7 @@ from shufflenet_deploy.records import (
     Artifact,
     BenchmarkSpec,
     Failure,
+    Format,
     Metric,
     Precision,
     Record,
@@ -40,24 +42,37 @@ SPEC = BenchmarkSpec(
 #: A cell whose inferences differ by more than this is not a count.
 MOST_SPREAD = 0.005
 
+#: Should this process be killed, its boards still end.
+_LIFETIME_SECS = 7200
+
 _MODELS = ("shufflenet-g3-0.5x", "alexnet")
 _RUNTIMES = ("onnxruntime", "litert")
 
 
 class Plan(Record):
-    """What to count. ``runtimes`` may carry versions: ``onnxruntime==1.32.0``."""
+    """What to count. ``runtimes`` may carry versions: ``onnxruntime==1.32.0``.
+
+    ``profile`` takes the inferences of ONNX files apart, too.
+    """
 
     cpus: tuple[str, ...] = ("cortex-a72", "cortex-a76")
     models: tuple[str, ...] = _MODELS
     runtimes: tuple[str, ...] = _RUNTIMES
     precisions: tuple[Precision, ...] = (Precision.FP32, Precision.INT8)
     resolution: ResolutionText = Field(default=Resolution(height=224, width=224))
+    profile: bool = False
 
 
-def count(
-    plan: Plan, *, out: Path, keep_boards: bool, on_stage: Callable[[str], None]
-) -> tuple[list[Count], list[str]]:
-    """Count every cell of a plan; the counts, and a line for each that could not be counted.
+class Result(Record):
+    """What came of a plan; ``problems`` has one line for each cell without a figure."""
+
+    counts: tuple[Count, ...] = ()
+    profiles: tuple[Profile, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+def count(plan: Plan, *, out: Path, keep_boards: bool, on_stage: Callable[[str], None]) -> Result:
+    """Count every cell of a plan.
 
     Boards that were not running are switched off at the end unless ``keep_boards``.
 
@@ -66,14 +81,23 @@ def count(
         BoardError: a board cannot be built or started.
     """
     artifacts, problems = _exported(plan, out, on_stage)
+    boards = [_settings(cpu, lasting=keep_boards) for cpu in plan.cpus]
+    found = [board.find(one.name) for one in boards]
+    ours = [one for one, there in zip(boards, found, strict=True) if not (there and there.running)]
     # Counting is not disturbed by other load, so all boards may work at the same time.
-    with ThreadPoolExecutor(max_workers=len(plan.cpus)) as pool:
-        futures = [
-            pool.submit(_count_on, cpu, artifacts, keep_boards, on_stage) for cpu in plan.cpus
-        ]
-        parts = [future.result() for future in futures]
-    counts = [one for found, _ in parts for one in found]
-    return counts, problems + [line for _, lines in parts for line in lines]
+    with ThreadPoolExecutor(max_workers=len(boards)) as pool:
+        try:
+            parts = list(pool.map(lambda one: _count_on(one, plan, artifacts, on_stage), boards))
+        finally:
+            # Before the pool waits for its threads: after Ctrl-C this is what ends them.
+            if not keep_boards:
+                for one in ours:
+                    board.down(one.name)
+    return Result(
+        counts=tuple(one for part in parts for one in part.counts),
+        profiles=tuple(one for part in parts for one in part.profiles),
+        problems=(*problems, *(line for part in parts for line in part.problems)),
+    )
 
 
 def _exported(
@@ -95,41 +119,50 @@ def _exported(
                     out=out,
                 )
                 try:
-                    found.append((name, export.export(request)))
+                    artifact = export.export(request)
                 except UsageError:
                     raise
                 except DeployError as error:
                     problems.append(f"{model} {precision} for {name}: {error}")
+                    continue
+                found.append((name, artifact))
+                if not artifact.parity.passed:
+                    reason = artifact.parity.reason
+                    problems.append(f"{artifact.path.name} failed validation: {reason}")
     return found, problems
 
 
+def _settings(cpu: str, *, lasting: bool) -> board.BoardSettings:
+    return board.BoardSettings.choose(
+        name=f"cost-{cpu}",
+        cpu=cpu,
+        deterministic=True,
+        lifetime_secs=None if lasting else _LIFETIME_SECS,
+    )
+
+
 def _count_on(
-    cpu: str,
+    settings: board.BoardSettings,
+    plan: Plan,
     artifacts: Sequence[tuple[str, Artifact]],
-    keep_board: bool,  # noqa: FBT001 - passed on from count
     on_stage: Callable[[str], None],
-) -> tuple[list[Count], list[str]]:
-    settings = board.BoardSettings.choose(name=f"cost-{cpu}", cpu=cpu, deterministic=True)
-    there = board.find(settings.name)
-    ours = there is None or not there.running
+) -> Result:
     machine = board.up(settings, on_stage=on_stage)
-    counts, problems = [], []
-    try:
-        with (
-            transport.connect(machine.ssh_settings(), name=f"board {settings.name}") as link,
-            Target(link) as target,
-        ):
-            for name, artifact in artifacts:
-                title = f"{artifact.model} {artifact.precision} {name} on {settings.cpu}"
-                on_stage(f"counting {title}")
-                try:
-                    counts.append(_count_one(settings.cpu, name, artifact, target))
-                except DeployError as error:
-                    problems.append(f"{title}: {error}")
-    finally:
-        if ours and not keep_board:
-            board.down(settings.name)
-    return counts, problems
+    counts, profiles, problems = [], [], []
+    with (
+        transport.connect(machine.ssh_settings(), name=f"board:{settings.name}") as link,
+        Target(link) as target,
+    ):
+        for name, artifact in artifacts:
+            title = f"{artifact.model} {artifact.precision} {name} on {settings.cpu}"
+            on_stage(f"counting {title}")
+            try:
+                counts.append(_count_one(settings.cpu, name, artifact, target))
+                if plan.profile and artifact.format is Format.ONNX:
+                    profiles.append(profile(title, name, artifact, target, SPEC))
+            except DeployError as error:
+                problems.append(f"{title}: {error}")
+    return Result(counts=tuple(counts), profiles=tuple(profiles), problems=tuple(problems))
 
 
 def _count_one(cpu: str, name: str, artifact: Artifact, target: Target) -> Count:
