@@ -183,8 +183,8 @@ class AdbTransport:
             said = (done.stderr + done.stdout).decode("utf-8", "replace")
             match = re.search(r"^adb: error: (.*)$", said, re.MULTILINE)
             last = match[1] if match else f"status {done.returncode}"
-            if re.search(r"no space|quota|read-only|denied|not permitted", last, re.IGNORECASE):
-                raise posix.denied(last, host=self.host, path=path, size_bytes=size_bytes)
+            if refused := re.search(r"': remote (.*)", last):
+                raise posix.denied(refused[1], host=self.host, path=path, size_bytes=size_bytes)
             raise TransferError(f"{path} did not travel over adb to {self.host}: {last}; try again")
 
     def _run_apart(

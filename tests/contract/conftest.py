@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,20 +18,65 @@ import pytest
 
 from shufflenet_deploy import transport
 from shufflenet_deploy.target import Target
-from shufflenet_deploy.transport import Transport
+from shufflenet_deploy.transport import AdbTransport, Transport
 
-KINDS = ("local", "ssh")
+KINDS = ("local", "ssh", "adb", "adb-old")
+ADBD = Path(__file__).parents[1] / "peers" / "adbd.py"
 
 
 @pytest.fixture(params=KINDS)
-def link(request: pytest.FixtureRequest) -> Iterator[Transport]:
+def link(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Transport]:
     """A connected transport of each kind."""
     if request.param == "local":
         connection = transport.connect("local")
-    else:
+    elif request.param == "ssh":
         connection = transport.connect(request.getfixturevalue("sshd").settings)
+    else:
+        fault = "no-shell-v2" if request.param == "adb-old" else "none"
+        serial = request.getfixturevalue("phone")(fault)
+        connection = AdbTransport(serial, scratch=str(tmp_path))
     with connection:
         yield connection
+
+
+@pytest.fixture(scope="session")
+def adb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A real adb server on a port of its own, with a key of its own."""
+    if shutil.which("adb") is None:
+        pytest.fail("these tests talk through a real adb: apt-get install adb")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ANDROID_ADB_SERVER_PORT", str(port))
+        patch.setenv("ANDROID_SDK_HOME", str(tmp_path_factory.mktemp("adb")))
+        patch.delenv("ANDROID_SERIAL", raising=False)
+        yield
+        subprocess.run(["adb", "kill-server"], check=False, capture_output=True)
+
+
+@pytest.fixture
+def phone(adb_server: None) -> Iterator[Callable[..., str]]:
+    """Starts device-side peers: ``phone(fault="none", *options) -> serial``, known to adb."""
+    del adb_server
+    started: list[tuple[str, subprocess.Popen[str]]] = []
+
+    def start(fault: str = "none", *options: str) -> str:
+        peer = subprocess.Popen(
+            [sys.executable, str(ADBD), "--fault", fault, *options],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert peer.stdout is not None
+        serial = f"127.0.0.1:{peer.stdout.readline().strip()}"
+        started.append((serial, peer))
+        subprocess.run(["adb", "connect", serial], check=False, capture_output=True, timeout=30)
+        return serial
+
+    yield start
+    for serial, peer in started:
+        subprocess.run(["adb", "disconnect", serial], check=False, capture_output=True)
+        peer.kill()
+        peer.communicate()
 
 
 @pytest.fixture
