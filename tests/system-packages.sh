@@ -8,6 +8,7 @@ need() { # need PROGRAM PACKAGE
     command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ] || missing="$missing $2"
 }
 need sshd openssh-server
+need adb adb
 need ssh openssh-client
 need qemu-system-aarch64 qemu-system-arm
 need dpkg-deb dpkg
