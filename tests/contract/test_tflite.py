@@ -113,6 +113,22 @@ def conv(channels, out, kernel=(1, 1), groups=1, *, name="conv", source="input",
 
 sides = st.integers(4, 13)
 kernels = st.tuples(st.integers(1, 4), st.integers(1, 4))
+
+
+def padded(padding, size, kernel, stride):
+    """Explicit padding: "same" as TFLite means it (the odd pixel after), or all of it before."""
+    if isinstance(padding, tuple):
+        return padding
+    totals = [
+        max(0, (-(-extent // step) - 1) * step + window - extent)
+        for extent, window, step in zip(size, kernel, stride, strict=True)
+    ]
+    before = [total // 2 if padding == "same" else total for total in totals]
+    after = [total - first for total, first in zip(totals, before, strict=True)]
+    return (0, 0, 0, 0) if padding == "none" else (*before, *after)
+
+
+paddings = st.sampled_from(["same", "before", "none"]) | st.tuples(*[st.integers(0, 3)] * 4)
 strides = st.integers(1, 3).map(lambda step: (step, step))
 
 
@@ -120,13 +136,14 @@ strides = st.integers(1, 3).map(lambda step: (step, step))
     size=st.tuples(sides, sides),
     kernel=kernels,
     stride=strides,
-    padding=st.tuples(*[st.integers(0, 3)] * 4),
+    padding=paddings,
     groups=st.sampled_from([1, 2, 3, 6]),
     per_group=st.integers(1, 3),
     activation=st.sampled_from(ACTIVATIONS),
 )
 @settings(max_examples=40, deadline=None)
 def test_convolutions(size, kernel, stride, padding, groups, per_group, activation):  # noqa: PLR0917
+    padding = padded(padding, size, kernel, stride)
     layer = conv(
         6,
         groups * per_group,
@@ -143,7 +160,7 @@ def test_convolutions(size, kernel, stride, padding, groups, per_group, activati
     size=st.tuples(sides, sides),
     kernel=kernels,
     stride=strides,
-    padding=st.tuples(*[st.integers(0, 2)] * 4),
+    padding=paddings,
     kind=st.sampled_from(PoolKind),
     count=st.booleans(),
     activation=st.sampled_from(ACTIVATIONS),
@@ -152,6 +169,7 @@ def test_convolutions(size, kernel, stride, padding, groups, per_group, activati
 @settings(max_examples=60, deadline=None)
 def test_pools(size, kernel, stride, padding, kind, count, activation, after_relu):  # noqa: PLR0917
     # As in PyTorch, every window touches the picture.
+    padding = padded(padding, size, kernel, stride)
     padding = tuple(min(pad, (kernel[i % 2] - 1) // 2) for i, pad in enumerate(padding))
     first = conv(3, 5, activation=Activation.RELU if after_relu else Activation.NONE)
     pool = Pool(
