@@ -95,6 +95,8 @@ def running_sshd(folder: Path, *options: str) -> Iterator[Sshd]:
                 "PermitRootLogin yes",
                 "MaxStartups 100",
                 "LogLevel VERBOSE",
+                # Keeps bash from reading the developer's ~/.bashrc for every single program.
+                "SetEnv SHLVL=5",
                 "",
             ]
         )

@@ -73,7 +73,9 @@ section cpuinfo; cat /proc/cpuinfo 2>/dev/null
 section memory; grep MemTotal: /proc/meminfo 2>/dev/null
 section disk
 folder=$root
-while [ ! -d "$folder" ]; do folder=${folder%/*}; folder=${folder:-/}; done
+while [ ! -d "$folder" ]; do
+    case $folder in ?*/*) folder=${folder%/*} ;; *) folder=/ ;; esac
+done
 df -Pk "$folder" 2>/dev/null
 section libc
 getconf GNU_LIBC_VERSION 2>/dev/null || ldd --version 2>&1 || ls /lib/ld-musl-*.so.1 2>/dev/null
