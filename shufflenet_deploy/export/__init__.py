@@ -1,1 +1,62 @@
-"""export"""
+"""Files from weights: one call makes one file, proves it, and remembers what it made.
+
+    artifact = export(ExportRequest(model="shufflenet-g3-0.5x", format="onnx", ...))
+
+An export is known by a key over everything that has a say in it: weights, options, pictures, tool
+versions, code. When the folder already holds that key's file, undamaged, nothing heavy is even
+imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from shufflenet_deploy import zoo
+from shufflenet_deploy.export import manifest
+from shufflenet_deploy.export.calibration import pictures
+from shufflenet_deploy.export.request import ExportRequest, Floors, identity, normalised
+from shufflenet_deploy.records import Artifact
+
+if TYPE_CHECKING:
+    from shufflenet_deploy.export.inspection import Inspection
+
+__all__ = ["UP_TO_DATE", "ExportRequest", "Floors", "export", "inspect"]
+
+#: The only stage of an export whose file is already there.
+UP_TO_DATE = "up to date"
+
+
+def export(request: ExportRequest, *, on_stage: Callable[[str], None] | None = None) -> Artifact:
+    """The file that ``request`` describes, made now or found in its folder.
+
+    A file that fails parity is kept, and its artifact says so: look at ``artifact.parity.passed``.
+    ``on_stage`` is told what is being done.
+
+    Raises:
+        UsageError: unknown model, unreadable weights or pictures, unusable resolution or folder.
+        ExportError: the model cannot be converted.
+    """
+    say = on_stage or (lambda _: None)
+    wish = normalised(request, zoo.architecture(request.model))
+    chosen = pictures(wish.calibration)
+    key = identity(wish, zoo.weights_identity(wish.weights, request.model, wish.seed), chosen)
+    found = manifest.find(wish.path, key)
+    if found is not None:
+        say(UP_TO_DATE)
+        return found
+    from shufflenet_deploy.export.pipeline import produce  # noqa: PLC0415
+
+    return produce(wish, request.model, chosen, key, say)
+
+
+def inspect(path: Path) -> Inspection:
+    """What an ONNX or TFLite file holds: operations, shapes, cost, leftovers worth a warning.
+
+    Raises:
+        UsageError: there is no such file, or it is not an undamaged ONNX or TFLite file.
+    """
+    from shufflenet_deploy.export.inspection import inspect as look  # noqa: PLC0415
+
+    return look(path)

@@ -1,0 +1,68 @@
+"""Manifests: the JSON beside each exported file that says what it is and how it came to be.
+
+The file is written first and its manifest last, so a manifest whose sha256 matches the file beside
+it was written by an export that finished.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from shufflenet_deploy.files import sha256_file, write_whole
+from shufflenet_deploy.records import Artifact, Record
+
+_SUFFIX = ".manifest.json"
+
+
+class Manifest(Record):
+    """An artifact and the key under which it was asked for."""
+
+    key: str
+    artifact: Artifact
+
+
+def beside(path: Path) -> Path:
+    """Where the manifest of the exported file ``path`` lies."""
+    return path.with_name(path.name + _SUFFIX)
+
+
+def write(artifact: Artifact, key: str) -> None:
+    """Write the manifest beside the artifact; it names the file only, so the folder may move.
+
+    Raises:
+        UsageError: the folder cannot be written.
+    """
+    portable = artifact.model_copy(update={"path": Path(artifact.path.name)})
+    manifest = Manifest(key=key, artifact=portable)
+    write_whole(beside(artifact.path), manifest.model_dump_json(indent=2) + "\n")
+
+
+def read(path: Path) -> Manifest | None:
+    """The manifest of the exported file ``path``; None when there is none of this version."""
+    try:
+        manifest = Manifest.model_validate_json(beside(path).read_bytes())
+    except (OSError, ValidationError):
+        return None
+    artifact = manifest.artifact.model_copy(update={"path": path.absolute()})
+    return manifest.model_copy(update={"artifact": artifact})
+
+
+def find(path: Path, key: str) -> Artifact | None:
+    """The artifact at ``path`` if it is what ``key`` asks for and its bytes are unharmed."""
+    manifest = read(path)
+    if manifest is None or manifest.key != key or not matches(path, manifest):
+        return None
+    return manifest.artifact
+
+
+def matches(path: Path, manifest: Manifest) -> bool:
+    """Whether the bytes of the file are those that the manifest was written for."""
+    try:
+        return (
+            path.stat().st_size == manifest.artifact.size_bytes
+            and sha256_file(path) == manifest.artifact.sha256
+        )
+    except OSError:
+        return False

@@ -1,0 +1,279 @@
+"""Parity: an exported file is run in its own runtime and compared with the module it came from.
+
+The pictures are held out: calibration has not seen them. Where a file fails, every layer of it is
+compared with the same layer of the graph, and the first that differs is named.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shufflenet_deploy.errors import ExportError
+from shufflenet_deploy.export.request import Floors
+from shufflenet_deploy.records import Format, Parity, Precision, TensorSpec
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from shufflenet_deploy.export.graph import Graph
+
+FloatArray = NDArray[np.float32]
+
+#: Stands for "no noise at all"; a record cannot hold infinity.
+_EXACT_DB = 200.0
+
+#: A layer has diverged when less than this is left of its signal, in dB.
+_LAYER_FLOOR_DB = {Precision.FP32: 40.0, Precision.INT8: 3.0}
+
+
+def expected(module: nn.Module, pictures: Sequence[FloatArray]) -> list[FloatArray]:
+    """The module's scores ``(1, classes)`` for each picture."""
+    import torch  # noqa: PLC0415
+
+    with torch.inference_mode():
+        return [module(torch.from_numpy(picture)).numpy() for picture in pictures]
+
+
+def judge(
+    wanted: Sequence[FloatArray],
+    got: Sequence[FloatArray],
+    *,
+    precision: Precision,
+    floors: Floors,
+    trained: bool,
+) -> Parity:
+    """Compare scores; ``passed`` and ``reason`` follow from ``floors``.
+
+    Differences in fp32 are judged relative to the largest score.
+    """
+    pairs = list(zip(wanted, got, strict=True))
+    if any(a.size != b.size for a, b in pairs):
+        raise ExportError(
+            f"the exported file gives {got[0].size} scores where the model gives {wanted[0].size}"
+        )
+    finite = all(bool(np.isfinite(b).all()) for _, b in pairs)
+    if not finite:
+        return Parity(
+            inputs=len(pairs), max_abs_diff=0.0, sqnr_db=-_EXACT_DB, cosine=0.0,
+            top1_agreement=0.0, passed=False, reason="the scores are not finite numbers",
+        )  # fmt: skip
+    difference = max(float(np.abs(a.ravel() - b.ravel()).max()) for a, b in pairs)
+    scale = max(float(np.abs(a).max()) for a, _ in pairs)
+    sqnr = min(sqnr_db(a, b) for a, b in pairs)
+    cosine = min(_cosine(a, b) for a, b in pairs)
+    agreement = sum(int(a.argmax() == b.argmax()) for a, b in pairs) / len(pairs)
+    if precision is Precision.FP32:
+        checks = [
+            (
+                "max abs diff / largest score",
+                difference / (scale or 1.0),
+                floors.fp32_relative_diff,
+            ),
+            ("SQNR", -sqnr, -floors.fp32_sqnr_db),
+        ]
+    else:
+        checks = [
+            ("SQNR", -sqnr, -floors.int8_sqnr_db),
+            ("cosine", -cosine, -floors.int8_cosine),
+        ]
+        if trained:
+            checks.append(("top-1 agreement", -agreement, -floors.int8_top1_agreement))
+    missed = [
+        f"{name} {abs(value):.3g}, floor {abs(limit):g}"
+        if value < 0 or limit < 0
+        else f"{name} {value:.3g}, limit {limit:g}"
+        for name, value, limit in checks
+        if not value <= limit
+    ]
+    return Parity(
+        inputs=len(pairs),
+        max_abs_diff=difference,
+        sqnr_db=sqnr,
+        cosine=cosine,
+        top1_agreement=agreement,
+        passed=not missed,
+        reason="; ".join(missed),
+    )
+
+
+def sqnr_db(wanted: NDArray[Any], got: NDArray[Any]) -> float:
+    """Signal to noise ratio of ``got`` in dB, at most 200."""
+    signal = float(np.square(wanted, dtype=np.float64).sum())
+    noise = float(np.square(wanted.ravel() - got.ravel(), dtype=np.float64).sum())
+    if noise == 0:
+        return _EXACT_DB
+    if signal == 0 or not math.isfinite(noise):
+        return -_EXACT_DB
+    return max(-_EXACT_DB, min(_EXACT_DB, 10 * math.log10(signal / noise)))
+
+
+def _cosine(a: NDArray[Any], b: NDArray[Any]) -> float:
+    first, second = a.ravel().astype(np.float64), b.ravel().astype(np.float64)
+    norm = float(np.linalg.norm(first) * np.linalg.norm(second))
+    return float(first @ second) / norm if norm else float(not first.any() and not second.any())
+
+
+class OnnxFile:
+    """An ONNX file in onnxruntime."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._session = _session(str(path))
+        self.inputs = tuple(_onnx_spec(value) for value in self._session.get_inputs())
+        self.outputs = tuple(_onnx_spec(value) for value in self._session.get_outputs())
+
+    def run(self, picture: FloatArray) -> FloatArray:
+        """The scores for one picture ``(1, 3, H, W)``."""
+        result: FloatArray = self._session.run(None, {self.inputs[0].name: picture})[0]
+        return result
+
+    def layers(self, picture: FloatArray) -> Iterator[tuple[str, FloatArray]]:
+        """Every float value computed on the way, by name, in order; maps are ``(C, H, W)``."""
+        import onnx  # noqa: PLC0415
+
+        model = onnx.load(self._path)
+        known = {value.name for value in model.graph.output}
+        for node in model.graph.node:
+            for name in node.output:
+                if name and name not in known and node.op_type != "QuantizeLinear":
+                    model.graph.output.append(onnx.ValueInfoProto(name=name))
+        session = _session(model.SerializeToString())
+        names = [value.name for value in session.get_outputs() if value.type == "tensor(float)"]
+        for name, value in zip(
+            names, session.run(names, {self.inputs[0].name: picture}), strict=True
+        ):
+            yield name, value[0] if value.ndim in (2, 4) else value
+
+
+class TfliteFile:
+    """A TFLite file in LiteRT; integer inputs and outputs are converted on the way."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._interpreter = _interpreter(path, keep_all=False)
+        self.inputs = tuple(map(_tflite_spec, self._interpreter.get_input_details()))
+        self.outputs = tuple(map(_tflite_spec, self._interpreter.get_output_details()))
+
+    def run(self, picture: FloatArray) -> FloatArray:
+        """The scores for one picture ``(1, 3, H, W)``."""
+        return self._invoke(self._interpreter, picture)
+
+    def _invoke(self, interpreter: Any, picture: FloatArray) -> FloatArray:
+        source, sink = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+        value = picture
+        if tuple(source["shape"]) != picture.shape:
+            value = np.ascontiguousarray(picture.transpose(0, 2, 3, 1))
+        interpreter.set_tensor(source["index"], _quantised(value, source))
+        interpreter.invoke()
+        return _dequantised(interpreter.get_tensor(sink["index"]), sink)
+
+    def layers(self, picture: FloatArray) -> Iterator[tuple[str, FloatArray]]:
+        """Every value computed on the way, by name, in order; maps are ``(C, H, W)``."""
+        interpreter = _interpreter(self._path, keep_all=True)
+        self._invoke(interpreter, picture)
+        for detail in interpreter.get_tensor_details():
+            try:
+                value = _dequantised(interpreter.get_tensor(detail["index"]), detail)
+            except ValueError:  # an optional or never allocated tensor
+                continue
+            if value.ndim == 4 and value.shape[0] == 1:
+                yield detail["name"], value[0].transpose(2, 0, 1)
+            elif value.ndim == 2 and value.shape[0] == 1:
+                yield detail["name"], value[0]
+
+
+#: Which runtime judges which format.
+RUNTIMES: dict[Format, type[OnnxFile | TfliteFile]] = {
+    Format.ONNX: OnnxFile,
+    Format.TFLITE: TfliteFile,
+}
+
+
+def first_diverging(
+    graph: Graph, file: OnnxFile | TfliteFile, picture: FloatArray, precision: Precision
+) -> str | None:
+    """The first layer of ``graph`` from which on the file computes something else.
+
+    A value is found in the file by its shape and likeness, not its name, so any converter's file
+    can be judged. A layer that the file does not hold as such (a shuffle folded into its
+    neighbours) is passed over as long as a later one still agrees.
+    """
+    from shufflenet_deploy.export import reference  # noqa: PLC0415
+
+    held: dict[tuple[int, ...], list[FloatArray]] = {}
+    for _, value in file.layers(picture):
+        held.setdefault(value.shape, []).append(value)
+    wanted = reference.activations(graph, picture)
+    agrees = [
+        max((sqnr_db(wanted[layer.output], value) for value in held.get(wanted[layer.output].shape, ())),
+            default=-_EXACT_DB) >= _LAYER_FLOOR_DB[precision]
+        for layer in graph.layers
+    ]  # fmt: skip
+    last_good = max((index for index, good in enumerate(agrees) if good), default=-1)
+    suspects = graph.layers[last_good + 1 :]
+    return suspects[0].name if suspects else graph.layers[-1].name
+
+
+def _session(model: str | bytes) -> Any:
+    import onnxruntime  # noqa: PLC0415
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's errors share no public base class
+        raise ExportError(f"onnxruntime cannot load the exported file: {error}") from error
+
+
+def _interpreter(path: Path, *, keep_all: bool) -> Any:
+    from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415
+
+    try:
+        interpreter = Interpreter(
+            model_path=str(path), num_threads=1, experimental_preserve_all_tensors=keep_all
+        )
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise ExportError(f"LiteRT cannot load the exported file: {error}") from error
+    return interpreter
+
+
+def _onnx_spec(value: Any) -> TensorSpec:
+    dtype = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int8)": "int8"}
+    shape = tuple(int(size) for size in value.shape)
+    return TensorSpec(name=value.name, shape=shape, dtype=dtype.get(value.type, value.type))
+
+
+def _tflite_spec(detail: dict[str, Any]) -> TensorSpec:
+    scale, zero_point = detail["quantization"]
+    quantised = detail["dtype"] is not np.float32
+    return TensorSpec(
+        name=detail["name"],
+        shape=tuple(int(size) for size in detail["shape"]),
+        dtype=np.dtype(detail["dtype"]).name,
+        scale=float(scale) if quantised else None,
+        zero_point=int(zero_point) if quantised else None,
+    )
+
+
+def _quantised(value: FloatArray, detail: dict[str, Any]) -> NDArray[Any]:
+    dtype = np.dtype(detail["dtype"])
+    if dtype.kind == "f":
+        return value
+    scale, zero_point = detail["quantization"]
+    limits = np.iinfo(dtype)
+    levels = np.round(value / scale) + zero_point
+    return np.clip(levels, limits.min, limits.max).astype(dtype)
+
+
+def _dequantised(value: NDArray[Any], detail: dict[str, Any]) -> FloatArray:
+    scale, zero_point = detail["quantization"]
+    if value.dtype.kind == "f" or not scale:
+        return value.astype(np.float32)
+    return ((value.astype(np.float32) - zero_point) * scale).astype(np.float32)

@@ -1,0 +1,160 @@
+"""What an export is asked to make, and the key under which the answer is known.
+
+Nothing here imports a framework: the key of an export that was already done must cost
+milliseconds, so tool versions are read from package metadata.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Literal, get_args
+
+from pydantic import Field
+
+import shufflenet_deploy
+from shufflenet_deploy.export.calibration import PictureSet
+from shufflenet_deploy.records import Format, Precision, Record, ResolutionText
+from shufflenet_deploy.zoo import Architecture
+
+#: How activation ranges are chosen from the calibration pictures.
+CalibrationMethod = Literal["minmax", "percentile", "entropy"]
+CALIBRATION_METHODS: tuple[str, ...] = get_args(CalibrationMethod)
+
+#: What writes a TFLite file. ONNX files always come from ``torch.onnx``.
+Converter = Literal["direct", "onnx2tf"]
+CONVERTERS: tuple[str, ...] = get_args(Converter)
+
+#: AlexNet's and VGG's fully connected layers away from 224x224; ``fixed`` is the default.
+Head = Literal["fixed", "dense"]
+HEADS: tuple[str, ...] = get_args(Head)
+
+#: Families with fully connected layers behind a map, for which the head is a choice.
+_HEADED_FAMILIES = ("alexnet", "vgg")
+
+#: Distributions whose version may change the bytes of a file or the verdict on it.
+_TOOLS: dict[Format, tuple[str, ...]] = {
+    Format.ONNX: ("torch", "onnx", "onnxscript", "onnxslim", "onnxruntime", "numpy", "pillow"),
+    Format.TFLITE: ("torch", "flatbuffers", "ai-edge-litert", "numpy", "pillow"),
+}
+
+
+class Floors(Record):
+    """What an exported file must reach on held-out pictures to count as valid.
+
+    The floor under top-1 agreement applies to trained weights only: the classes of an untrained
+    network lie so close together that rounding decides between them.
+    """
+
+    fp32_relative_diff: float = Field(default=1e-3, gt=0)
+    fp32_sqnr_db: float = 60.0
+    int8_sqnr_db: float = 10.0
+    int8_cosine: float = 0.95
+    int8_top1_agreement: float = 0.7
+
+
+class ExportRequest(Record):
+    """One file to be made: a model at one resolution, in one format and precision.
+
+    ``weights`` is a checkpoint, None for a seeded initialisation. ``calibration`` is a folder of
+    pictures, None for those that ship with this package.
+    """
+
+    model: str
+    weights: Path | None = None
+    seed: int = 0
+    head: Head = "fixed"
+    format: Format
+    precision: Precision = Precision.FP32
+    resolution: ResolutionText
+    converter: Converter = "direct"
+    calibration: Path | None = None
+    calibration_method: CalibrationMethod = "minmax"
+    floors: Floors = Floors()
+    out: Path = Path("artifacts")
+
+    @property
+    def writer(self) -> str:
+        """The converter that will really write the file; ONNX leaves no choice."""
+        return "torch" if self.format is Format.ONNX else self.converter
+
+    @property
+    def path(self) -> Path:
+        """The absolute path of the file; what differs from the defaults is part of its name."""
+        parts = [self.model]
+        if self.head != "fixed":
+            parts.append(self.head)
+        if self.writer not in ("torch", "direct"):
+            parts.append(self.writer)
+        stem = "-".join([*parts, str(self.resolution), self.precision.value])
+        return self.out.expanduser().absolute() / f"{stem}.{self.format.value}"
+
+
+def normalised(request: ExportRequest, architecture: Architecture) -> ExportRequest:
+    """The same wish in its own words: the model's name instead of an alias or the path of a card,
+    and no head where the model leaves no choice.
+    """
+    changes: dict[str, str] = {"model": architecture.name}
+    if architecture.description.family not in _HEADED_FAMILIES:
+        changes["head"] = "fixed"
+    return request.model_copy(update=changes)
+
+
+def options(request: ExportRequest) -> dict[str, str]:
+    """What tells this file from others of its model, format, precision and resolution."""
+    chosen: dict[str, str] = {}
+    if request.model.startswith(_HEADED_FAMILIES):
+        chosen["head"] = request.head
+    if request.writer not in ("torch", "direct"):
+        chosen["converter"] = request.writer
+    return chosen
+
+
+def tool_versions(request: ExportRequest) -> dict[str, str]:
+    """Versions of everything that has a say in the file, this package included."""
+    names = dict.fromkeys(_TOOLS[request.format])
+    if request.writer not in ("torch", "direct"):
+        names = dict.fromkeys((*names, *_TOOLS[Format.ONNX]))
+    tools = {name: metadata.version(name) for name in names}
+    tools["shufflenet-deploy"] = shufflenet_deploy.__version__
+    if request.writer == "onnx2tf":
+        from shufflenet_deploy.export import onnx2tf  # noqa: PLC0415
+
+        tools["onnx2tf"] = onnx2tf.version()
+    return tools
+
+
+def identity(request: ExportRequest, weights: str, pictures: PictureSet) -> str:
+    """The key of an export: equal keys mean equal files. ``weights`` is their identity."""
+    facts = {
+        "weights": weights,
+        "model": request.model,
+        "head": request.head,
+        "format": request.format.value,
+        "precision": request.precision.value,
+        "resolution": str(request.resolution),
+        "converter": request.writer,
+        "tools": tool_versions(request),
+        "sources": _sources(),
+        "pictures": pictures.fingerprint,
+        "calibration_method": request.calibration_method,
+        "floors": request.floors.model_dump(),
+    }
+    if request.precision is Precision.FP32:
+        del facts["calibration_method"]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+@cache
+def _sources() -> str:
+    """A digest of the code that decides what is written, so that no stale file survives it."""
+    digest = hashlib.sha256()
+    package = Path(shufflenet_deploy.__file__).parent
+    for path in sorted((*(package / "zoo").glob("*.py"), *(package / "export").glob("*.py"))):
+        if not path.name.startswith("inspect"):
+            digest.update(path.relative_to(package).as_posix().encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
