@@ -24,6 +24,7 @@ from shufflenet_deploy.records import (
     Precision,
     Resolution,
     Run,
+    last_attempts,
 )
 from shufflenet_deploy.report import paper
 from shufflenet_deploy.report.values import (
@@ -39,6 +40,9 @@ from shufflenet_deploy.report.values import (
 
 #: Multiply-adds of one 4-wide vector instruction, the widest of fp32 on AArch64 (NEON).
 _LANES_FP32 = 4
+
+#: What ``Run.tool`` tells that a reader needs to measure again.
+_TOOL = ("version", "environment", "agent_sha256")
 
 _UNTRAINED = "untrained weights: latency only"
 _PAPER_IS_FP32 = "the paper's figures are fp32"
@@ -67,7 +71,7 @@ class _Notes:
 
 def blocks(runs: Sequence[Run], baseline: str) -> tuple[Block, ...]:
     """Group runs by setting, in order of first appearance, and lay out each group."""
-    runs = stats.current(runs)
+    runs = last_attempts(runs)
     versions: dict[Setting, list[str]] = {}
     for run in runs:
         if run.runtime_version is not None:
@@ -252,6 +256,8 @@ class _Layout:
 
     def _find_reference(self) -> _Subject | None:
         """The row that the others are compared with: the baseline variant measured first."""
+        if not self.baseline:
+            return None
         variants = _distinct(subject for subject, _ in self.cells if subject.model == self.baseline)
         if not variants:
             self.notes.mark(f"{self.baseline} was not measured in this setting: no speedups")
@@ -453,11 +459,8 @@ def _conditions(runs: Sequence[Run]) -> list[Conditions]:
 
 def _tool(runs: Sequence[Run]) -> dict[str, str]:
     """What measured, such as the version of this package; several values are joined."""
-    keys = _distinct(key for run in runs for key in run.tool)
-    return {
-        key: ", ".join(_distinct(str(run.tool[key]) for run in runs if key in run.tool))
-        for key in keys
-    }
+    told = {key: _distinct(str(run.tool[key]) for run in runs if key in run.tool) for key in _TOOL}
+    return {key: ", ".join(values) for key, values in told.items() if values}
 
 
 def _count(number: int, noun: str) -> str:

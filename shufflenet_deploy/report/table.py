@@ -27,6 +27,8 @@ class Table(Record):
     def from_runs(cls, runs: Iterable[Run], *, baseline: str = "alexnet") -> Self:
         """Arrange runs in blocks and compare each model with ``baseline`` within its block.
 
+        ``baseline=""`` compares nothing.
+
         ``stats`` derives every estimate; ``report.build`` says what is merged and what is not.
         """
         return cls(

@@ -1,0 +1,181 @@
+"""``table``: the paper's Table 8 from what was measured."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from shufflenet_deploy.errors import UsageError
+
+if TYPE_CHECKING:
+    from shufflenet_deploy.records import Run
+    from shufflenet_deploy.report import Table
+    from shufflenet_deploy.report.render import Rendering
+
+DEFAULT_BASELINE = "alexnet"
+
+SUITE = typer.Option("--suite", help="A suite's id, its beginning, 'last', or 'all'.")
+JOURNAL = typer.Option("--journal", help="Where runs are kept: a file or URL.")
+BASELINE = typer.Option("--baseline", help="The model that speedups are over.")
+MODEL = typer.Option("--model", help="Only these models (comma-separated).")
+RUNTIME = typer.Option("--runtime", help="Only these runtimes (comma-separated).")
+PRECISION = typer.Option("--precision", help="Only these precisions (comma-separated).")
+RESOLUTION = typer.Option("--resolution", help="Only these resolutions (comma-separated).")
+
+
+class Form(StrEnum):
+    """What ``--format`` takes; the same values as ``report.render.Rendering``."""
+
+    TERMINAL = "terminal"
+    MARKDOWN = "md"
+    CSV = "csv"
+    JSON = "json"
+    LATEX = "latex"
+
+
+_FORMAT = typer.Option("--format", help="How to write the table; --out FILE tells by its ending.")
+_OUT = typer.Option("--out", help="Write to this file; to a folder, every format.")
+_JSON = typer.Option("--json", help="Short for --format json.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the ``table`` command."""
+    app.command()(table)
+
+
+def table(  # noqa: PLR0917 - one parameter per option
+    suite: Annotated[str, SUITE] = "last",
+    journal: Annotated[str | None, JOURNAL] = None,
+    baseline: Annotated[str, BASELINE] = DEFAULT_BASELINE,
+    form: Annotated[Form | None, _FORMAT] = None,
+    out: Annotated[Path | None, _OUT] = None,
+    model: Annotated[str | None, MODEL] = None,
+    runtime: Annotated[str | None, RUNTIME] = None,
+    precision: Annotated[str | None, PRECISION] = None,
+    resolution: Annotated[str | None, RESOLUTION] = None,
+    as_json: Annotated[bool, _JSON] = False,
+) -> None:
+    """Print the speedup table: models, resolutions, speedup over AlexNet, the paper's beside it."""
+    from shufflenet_deploy.report.render import Rendering, render, terminal  # noqa: PLC0415
+
+    if as_json and form not in (None, Form.JSON):
+        raise UsageError(f"--json and --format {form} contradict each other: keep one")
+    chosen = Form.JSON if as_json else form
+    built = build(
+        suite=suite, journal=journal, baseline=baseline,
+        model=model, runtime=runtime, precision=precision, resolution=resolution,
+    )  # fmt: skip
+    if out is not None:
+        for path in _write(built, out, Rendering(chosen) if chosen else None):
+            typer.echo(f"wrote {path}", err=True)
+    elif chosen in (None, Form.TERMINAL):
+        color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+        typer.echo(terminal(built, color=color), nl=False, color=color)
+    else:
+        typer.echo(render(built, Rendering(chosen)), nl=False)
+
+
+def build(
+    *,
+    suite: str,
+    journal: str | None,
+    baseline: str,
+    model: str | None = None,
+    runtime: str | None = None,
+    precision: str | None = None,
+    resolution: str | None = None,
+) -> Table:
+    """Read the journal, choose runs and arrange them; what ``table`` and ``report`` share.
+
+    Raises:
+        UsageError: there are no runs, nothing fits, or no run is of the named baseline.
+    """
+    from shufflenet_deploy.records import Resolution  # noqa: PLC0415
+    from shufflenet_deploy.report import Table  # noqa: PLC0415
+
+    runs = read(suite, journal)
+    models = _distinct(run.cell.model for run in runs)
+    if baseline not in (DEFAULT_BASELINE, "", *models):
+        raise UsageError(
+            f"'{baseline}' was not measured in this suite, so it cannot be the baseline; "
+            f"measured: {_named(baseline, models)}"
+        )
+    sizes = [str(Resolution.parse(text)) for text in _list(resolution)]
+    wanted: dict[str, tuple[list[str], Callable[[Run], str]]] = {
+        "model": (_list(model), lambda run: run.cell.model),
+        "runtime": (_list(runtime), lambda run: run.cell.runtime),
+        "precision": (_list(precision), lambda run: run.cell.precision.value),
+        "resolution": (sizes, lambda run: str(run.cell.resolution)),
+    }
+    for name, (values, of) in wanted.items():
+        present = _distinct(map(of, runs))
+        for value in values:
+            if value not in present:
+                raise UsageError(
+                    f"no run with --{name} {value}; measured: {_named(value, present)}"
+                )
+        # The baseline stays whatever models are asked for: the speedups are over it.
+        keep = {*values, baseline} if name == "model" else {*values}
+        runs = [run for run in runs if not values or of(run) in keep]
+    if not runs:
+        raise UsageError("no run fits all of these options; leave one of them out")
+    return Table.from_runs(runs, baseline=baseline)
+
+
+def read(suite: str, journal: str | None) -> list[Run]:
+    """The runs of one suite, or of all.
+
+    Raises:
+        UsageError: the journal has none.
+    """
+    from shufflenet_deploy.store import Journal  # noqa: PLC0415
+
+    with Journal(journal) as book:
+        chosen = None if suite == "all" else book.suite(suite).id
+        runs = book.runs(chosen)
+        if not runs:
+            where = f"suite {chosen} in {book.location}" if chosen else book.location
+            raise UsageError(f"no runs in {where}: measure first with shufflenet-deploy bench")
+    return runs
+
+
+def _write(built: Table, out: Path, form: Rendering | None) -> list[Path]:
+    from shufflenet_deploy.files import write_whole  # noqa: PLC0415
+    from shufflenet_deploy.report.render import Rendering, render  # noqa: PLC0415
+
+    if out.is_dir() or not out.suffix:
+        forms = [form] if form else [each for each in Rendering if each is not Rendering.TERMINAL]
+        targets = [(out / f"table{each.suffix}", each) for each in forms]
+    else:
+        by_suffix = {each.suffix: each for each in Rendering}
+        told = form or by_suffix.get(out.suffix.lower())
+        if told is None:
+            raise UsageError(
+                f"cannot tell a format from {out.name}: end it in {', '.join(by_suffix)}, "
+                "or give --format"
+            )
+        targets = [(out, told)]
+    for path, each in targets:
+        write_whole(path, render(built, each))
+    return [path for path, _ in targets]
+
+
+def _list(text: str | None) -> list[str]:
+    return [part.strip() for part in (text or "").split(",") if part.strip()]
+
+
+def _distinct(values: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(values))
+
+
+def _named(wrong: str, choices: Sequence[str]) -> str:
+    """The choices, and the nearest one first when there is one that is near."""
+    near = difflib.get_close_matches(wrong, choices, n=1)
+    return ", ".join(_distinct([*near, *choices]))

@@ -1,0 +1,138 @@
+"""The table as LaTeX for a paper: booktabs, one ``table`` per block, any engine."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+
+from shufflenet_deploy.report import words
+from shufflenet_deploy.report.table import Table
+from shufflenet_deploy.report.values import Block, Entry, Row
+
+_COMMANDS = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\ensuremath{<}",
+    ">": r"\ensuremath{>}",
+    "|": r"\ensuremath{|}",
+    # Not \\textquotedbl, which the oldest font encoding, still the default, lacks.
+    '"': r"{''}",
+    "'": r"{'}",
+    "`": r"{`}",
+    "-": r"{-}",
+    "[": r"{[}",
+    "]": r"{]}",
+    "×": r"\ensuremath{\times}",
+    "±": r"\ensuremath{\pm}",
+    "·": r"\ensuremath{\cdot}",
+    "–": "--",
+    "µ": r"\ensuremath{\mu}",
+    "°": r"\ensuremath{^\circ}",
+}
+
+
+def latex(table: Table) -> str:
+    r"""The table as LaTeX floats; a document needs ``\usepackage{booktabs}``."""
+    head = "% Written by shufflenet-deploy. Needs \\usepackage{booktabs}.\n"
+    return head + "\n".join(_block(table, block) for block in table.blocks)
+
+
+def escape(text: str) -> str:
+    """Text that every engine sets as it stands; letters LaTeX lacks lose accents, or become ``?``.
+
+    The result is ASCII, so that it needs neither an input encoding nor a font.
+    """
+    return "".join(map(_escaped, " ".join(text.split())))
+
+
+def _escaped(character: str) -> str:
+    if character in _COMMANDS:
+        return _COMMANDS[character]
+    plain = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
+    if not plain.isprintable() or not plain:
+        return "" if unicodedata.combining(character) else "?"
+    return "".join(_COMMANDS.get(letter, letter) for letter in plain)
+
+
+def _block(table: Table, block: Block) -> str:
+    width = 3 + len(block.columns)
+    header = ["Model", r"Error (\%)", "M mult-adds", *(escape(_times(at)) for at in block.columns)]
+    body = "\n\\addlinespace\n".join(_row(block, row) for row in block.rows)
+    notes = [
+        rf"\textsuperscript{{{number}}} {escape(text)}."
+        for number, text in enumerate(block.notes, start=1)
+    ]
+    small = "\n\n".join(
+        [*notes, " ".join(map(escape, words.legend(table, block))), escape(words.caption(block))]
+    )
+    return rf"""\begin{{table}}[htbp]
+\centering
+\caption{{{escape(words.heading(block))}: {escape(words.what(block))}.}}
+\begin{{tabular}}{{@{{}}l{"r" * (width - 1)}@{{}}}}
+\toprule
+{" & ".join(header)} \\
+\midrule
+{body}
+\bottomrule
+\end{{tabular}}
+
+\medskip
+\begin{{minipage}}{{\linewidth}}
+\footnotesize\raggedright
+{small}
+\end{{minipage}}
+\end{{table}}
+"""
+
+
+def _row(block: Block, row: Row) -> str:
+    first = [
+        escape(row.title) + _marks(row.marks),
+        escape(words.error(row)),
+        escape(words.mega(row.multiply_adds)),
+        *(_measured(entry) for entry in row.entries),
+    ]
+    lines = [first]
+    for label, texts in (
+        ("speedup", [_speedup(entry) for entry in row.entries]),
+        ("in theory", [escape(words.theory(e)) if e else "" for e in row.entries]),
+        ("efficiency", [escape(words.efficiency(e)) if e else "" for e in row.entries]),
+        ("paper", [escape(words.of_paper(block, e)) if e else "" for e in row.entries]),
+    ):
+        if any(texts):
+            lines.append([rf"\quad {label}", "", "", *texts])
+    return "\n".join(" & ".join(line) + r" \\" for line in lines)
+
+
+def _measured(entry: Entry | None) -> str:
+    if entry is None:
+        return escape(words.ABSENT)
+    value, interval = words.measured(entry)
+    text = escape(words.SIGNS[entry.stability]) + rf"\textbf{{{value}}}"
+    if interval:
+        text += f" ({escape(interval)})"
+    return text + _marks(entry.marks)
+
+
+def _speedup(entry: Entry | None) -> str:
+    if entry is None or entry.speedup is None:
+        return ""
+    value, interval = words.speedup(entry)
+    text = rf"{escape(value)} ({escape(interval)})"
+    return text if entry.speedup.distinguishable else f"{text} {words.UNDISTINGUISHED}"
+
+
+def _marks(numbers: Sequence[int]) -> str:
+    return rf"\textsuperscript{{{','.join(map(str, numbers))}}}" if numbers else ""
+
+
+def _times(resolution: object) -> str:
+    return str(resolution).replace("x", " × ")

@@ -1,0 +1,77 @@
+"""The table as GitHub's Markdown: one row per model, one column per resolution."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from shufflenet_deploy.report import words
+from shufflenet_deploy.report.table import Table
+from shufflenet_deploy.report.values import Block, Entry, Row
+
+#: Everything GitHub's Markdown may read as mark-up in the middle of a line.
+_MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~&])")
+
+
+def markdown(table: Table) -> str:
+    """The table as Markdown, blocks one after another."""
+    return "\n".join(_block(table, block) for block in table.blocks)
+
+
+def escape(text: str) -> str:
+    """Text that GitHub shows as it is: on one line, no character of it taken for mark-up."""
+    return _MARKUP.sub(r"\\\1", " ".join(text.split()))
+
+
+def _block(table: Table, block: Block) -> str:
+    header = ["Model", "Error %", "M multiply-adds", *(f"{at}" for at in block.columns)]
+    lines = [
+        f"**{escape(words.heading(block))}**: {escape(words.what(block))}",
+        "",
+        _line(header),
+        _line([":--", "--:", "--:", *("--:" for _ in block.columns)]),
+        *(_line(_row(block, row)) for row in block.rows),
+        "",
+        *(f"<sup>{number}</sup> {escape(text)}  " for number, text in enumerate(block.notes, 1)),
+        *([""] if block.notes else []),
+        " ".join(map(escape, words.legend(table, block))),
+        "",
+        f"*{escape(words.caption(block))}*",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _row(block: Block, row: Row) -> list[str]:
+    return [
+        escape(row.title) + _marks(row.marks),
+        words.error(row),
+        words.mega(row.multiply_adds),
+        *(_entry(block, entry) if entry else words.ABSENT for entry in row.entries),
+    ]
+
+
+def _entry(block: Block, entry: Entry) -> str:
+    value, interval = words.measured(entry)
+    sign = escape(words.SIGNS[entry.stability])
+    lines = [f"{sign}**{value}**" + (f" ({interval})" if interval else "") + _marks(entry.marks)]
+    if entry.speedup:
+        ratio, interval = words.speedup(entry)
+        doubt = "" if entry.speedup.distinguishable else f" {words.UNDISTINGUISHED}"
+        lines.append(f"**{ratio}** ({interval}){doubt}")
+    for label, text in (
+        ("in theory", words.theory(entry)),
+        ("efficiency", words.efficiency(entry)),
+        ("paper", words.of_paper(block, entry)),
+    ):
+        if text:
+            lines.append(f"{label} {text}")
+    return "<br>".join(lines)
+
+
+def _marks(numbers: Sequence[int]) -> str:
+    return f"<sup>{','.join(map(str, numbers))}</sup>" if numbers else ""

@@ -1,0 +1,114 @@
+"""The table for a terminal: a few short lines per model, so that 80 columns hold Table 8."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import StringIO
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table as Grid
+from rich.text import Text
+
+from shufflenet_deploy.report import words
+from shufflenet_deploy.report.table import Table
+from shufflenet_deploy.report.values import Block, Entry, Row
+
+_SUPERSCRIPTS = str.maketrans("0123456789,", "⁰¹²³⁴⁵⁶⁷⁸⁹⋅")
+_STYLES = {"stable": "bold", "noisy": "bold yellow", "tainted": "bold red", "failed": "red"}
+
+#: Columns of the terminal that the model, error and complexity take, and one resolution at least.
+_LEFT_WIDTH = 29
+_COLUMN_WIDTH = 17
+
+
+def terminal(table: Table, *, width: int | None = None, color: bool = False) -> str:
+    """The table as text.
+
+    Args:
+        table: what to show.
+        width: columns of the terminal; None asks the terminal, 80 where there is none.
+        color: whether ANSI colours may be used; ``NO_COLOR`` in the environment still wins.
+    """
+    stream = StringIO()
+    console = Console(file=stream, width=width, force_terminal=color, highlight=False, emoji=False)
+    for block in table.blocks:
+        console.print(_block(table, block, console.width))
+    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
+
+
+def _block(table: Table, block: Block, width: int) -> Group:
+    per_grid = max(1, (width - _LEFT_WIDTH) // _COLUMN_WIDTH)
+    parts: list[RenderableType] = [
+        Text(words.heading(block), style="bold"),
+        Text(words.what(block), style="dim"),
+    ]
+    columns = range(len(block.columns))
+    parts += [_grid(block, columns[at : at + per_grid]) for at in columns[::per_grid]]
+    parts += [Text(f"{_marks([number])} {note}") for number, note in enumerate(block.notes, 1)]
+    small = [*words.legend(table, block), words.caption(block)]
+    parts.append(Padding(Text("\n".join(small), style="dim"), (0, 0, 1, 0)))
+    return Group(*parts)
+
+
+def _grid(block: Block, columns: Sequence[int]) -> Grid:
+    grid = Grid(box=box.HORIZONTALS, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    grid.add_column("Model", max_width=24, overflow="fold")
+    grid.add_column("Err %", justify="right", no_wrap=True)
+    grid.add_column("M ops", justify="right", no_wrap=True)
+    for index in columns:
+        grid.add_column(str(block.columns[index]), justify="right", min_width=14)
+    for row in block.rows:
+        _add_row(grid, block, row, columns)
+    return grid
+
+
+def _add_row(grid: Grid, block: Block, row: Row, columns: Sequence[int]) -> None:
+    entries = [row.entries[index] for index in columns]
+    title = Text(row.title, style="bold" if not row.is_baseline else "bold cyan")
+    title.append(_marks(row.marks), style="not bold")
+    grid.add_row(
+        title,
+        words.error(row),
+        words.mega(row.multiply_adds),
+        *(_measured(entry) for entry in entries),
+    )
+    lines = {
+        "speedup": [_speedup(entry) for entry in entries],
+        "in theory": [Text(words.theory(entry) if entry else "") for entry in entries],
+        "efficiency": [Text(words.efficiency(entry) if entry else "") for entry in entries],
+        "paper": [
+            Text(words.of_paper(block, entry) if entry else "", style="dim") for entry in entries
+        ],
+    }
+    for label, texts in lines.items():
+        if any(texts):
+            grid.add_row(Text(f"  {label}", style="dim"), "", "", *texts)
+    grid.add_section()
+
+
+def _measured(entry: Entry | None) -> Text:
+    if entry is None:
+        return Text(words.ABSENT, style="dim")
+    value, _ = words.measured(entry)
+    text = Text(words.SIGNS[entry.stability] + value, style=_STYLES[entry.stability])
+    if entry.estimate is not None:
+        text.append(f" ±{words.half_width(entry.estimate)}", style="not bold")
+    text.append(_marks(entry.marks), style="not bold")
+    return text
+
+
+def _speedup(entry: Entry | None) -> Text:
+    if entry is None or entry.speedup is None:
+        return Text("")
+    value, interval = words.speedup(entry)
+    if not entry.speedup.distinguishable:
+        return Text(f"{value} {interval} {words.UNDISTINGUISHED}", style="yellow")
+    return Text(value, style="bold green" if entry.speedup.ratio > 1 else "bold").append(
+        f" {interval}", style="not bold"
+    )
+
+
+def _marks(numbers: Sequence[int]) -> str:
+    return ",".join(map(str, numbers)).translate(_SUPERSCRIPTS)

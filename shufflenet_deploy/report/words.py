@@ -1,0 +1,187 @@
+"""The wording that all renderings share: numbers with their units, captions, legends.
+
+Renderers add only mark-up. Latency is shown in ms, cost in Minstr (millions of instructions).
+"""
+
+from __future__ import annotations
+
+from shufflenet_deploy.records import Metric
+from shufflenet_deploy.report.table import Table
+from shufflenet_deploy.report.values import Block, Entry, Estimate, Row
+
+#: Stands where there is nothing to show.
+ABSENT = "-"
+
+#: Raw samples (ns, instructions) per unit that a reader sees (ms, Minstr).
+SCALE = 1e6
+
+#: What the speedup line says when the interval holds 1.
+UNDISTINGUISHED = "not distinguishable"
+
+#: Signs of a figure not to be trusted, besides its footnote.
+SIGNS = {"stable": "", "noisy": "~", "tainted": "!", "failed": ""}
+
+
+def unit(metric: Metric) -> str:
+    """The unit that a reader sees."""
+    return "ms" if metric is Metric.LATENCY else "Minstr"
+
+
+def figure(value: float) -> str:
+    """A value with about three significant digits, as in Table 8: 0.482, 2.31, 15.2, 1857.6."""
+    decimals = 3 if value < 1 else 2 if value < 10 else 1
+    return f"{value:.{decimals}f}"
+
+
+def ratio(value: float) -> str:
+    """A speedup: ``3.42×`` below ten, ``12.1×`` above."""
+    return f"{value:.{2 if value < 10 else 1}f}×"
+
+
+def span(low: float, high: float) -> str:
+    """Both ends of an interval with the digits of ``figure``."""
+    decimals = 3 if high < 1 else 2 if high < 10 else 1
+    return f"{low:.{decimals}f}–{high:.{decimals}f}"
+
+
+def mega(multiply_adds: int | None) -> str:
+    """Multiply-adds in millions."""
+    if multiply_adds is None:
+        return ABSENT
+    millions = multiply_adds / 1e6
+    return f"{millions:.0f}" if millions >= 10 else f"{millions:.1f}"
+
+
+def error(row: Row) -> str:
+    """The paper's top-1 error in percent."""
+    percent = row.paper_top1_error_percent
+    return ABSENT if percent is None else f"{percent:.1f}"
+
+
+def measured(entry: Entry) -> tuple[str, str]:
+    """The median and its 95 % interval, or ``failed`` and nothing."""
+    if entry.estimate is None:
+        return "failed", ""
+    low, high = entry.estimate.low / SCALE, entry.estimate.high / SCALE
+    return figure(entry.estimate.median / SCALE), span(low, high)
+
+
+def speedup(entry: Entry) -> tuple[str, str]:
+    """The measured speedup and its interval; empty for the baseline."""
+    if entry.speedup is None:
+        return "", ""
+    interval = span(entry.speedup.low, entry.speedup.high)
+    return ratio(entry.speedup.ratio), interval
+
+
+def theory(entry: Entry) -> str:
+    """The speedup that multiply-adds promise."""
+    return "" if entry.theoretical_speedup is None else ratio(entry.theoretical_speedup)
+
+
+def efficiency(entry: Entry) -> str:
+    """Least possible 4-wide multiply-adds over instructions."""
+    value = entry.instruction_efficiency
+    return "" if value is None else f"{value:.0%}"
+
+
+def of_paper(block: Block, entry: Entry) -> str:
+    """The paper's latency (only beside latencies) and its speedup."""
+    parts = []
+    if entry.paper_latency_ms is not None and block.setting.metric is Metric.LATENCY:
+        parts.append(f"{entry.paper_latency_ms:.1f} ms")
+    if entry.paper_speedup is not None:
+        parts.append(ratio(entry.paper_speedup))
+    return " ".join(parts)
+
+
+def heading(block: Block) -> str:
+    """One line that names a block: what ran, how and where."""
+    setting = block.setting
+    threads = "1 thread" if setting.threads == 1 else f"{setting.threads} threads"
+    machine = setting.board or setting.cpu
+    return (
+        f"{runtime(block)} · {setting.precision.value} · {setting.format.value} · {threads} · "
+        f"{setting.host} ({machine})"
+    )
+
+
+def runtime(block: Block) -> str:
+    """The runtime with its version."""
+    return " ".join(filter(None, (block.setting.runtime, block.setting.runtime_version)))
+
+
+def what(block: Block) -> str:
+    """What the numbers are."""
+    if block.setting.metric is Metric.LATENCY:
+        return "median latency in ms"
+    return "instructions per inference, in millions (Minstr)"
+
+
+def caption(block: Block) -> str:
+    """Everything needed to measure this block again."""
+    setting = block.setting
+    counts = [len(entry.processes) for _, entry in block.entries() if entry.processes]
+    samples = [len(process.samples) for _, entry in block.entries() for process in entry.processes]
+    parts = [
+        ", ".join(
+            dict.fromkeys(
+                filter(
+                    None,
+                    (setting.board, setting.cpu, setting.arch, setting.os, setting.kernel),
+                )
+            )
+        ),
+        "governor " + (", ".join(block.governors) or "not told"),
+        "CPUs " + (", ".join(map(str, setting.cpus)) if setting.cpus else "not pinned"),
+        runtime(block),
+        f"{block.started_at:%Y-%m-%d %H:%M} to {block.ended_at:%H:%M %Z}",
+        f"shufflenet-deploy {block.tool.get('version', '(version not recorded)')}",
+        f"suite {setting.suite}",
+    ]
+    if counts:
+        parts.append(f"{_range(counts)} processes × {_range(samples)} samples")
+    return "; ".join(filter(None, parts)) + "."
+
+
+def legend(table: Table, block: Block) -> tuple[str, ...]:
+    """How to read the block, one sentence per kind of line."""
+    if block.setting.metric is Metric.LATENCY:
+        first = "Measured: median latency in ms, with its 95 % interval."
+    else:
+        first = (
+            "Measured: instructions per inference in millions (Minstr), with its 95 % interval; "
+            "instructions are not cycles, so never compare them with ms."
+        )
+    lines = [first]
+    if block.baseline is not None:
+        name = baseline_title(block)
+        lines.append(
+            f"Speedup: {name}'s figure over the model's, same rounds, with its 95 % interval; "
+            f"in theory: the ratio of multiply-adds at that resolution."
+        )
+    if any(entry.instruction_efficiency is not None for _, entry in block.entries()):
+        lines.append("Efficiency: least possible 4-wide fp32 multiply-adds over instructions.")
+    if any(row.paper_top1_error_percent is not None for row in block.rows):
+        lines.append(
+            f"Paper: {table.paper_source}, on {table.paper_device}; "
+            "top-1 error is the paper's, not measured here."
+        )
+    return tuple(lines)
+
+
+def baseline_title(block: Block) -> str:
+    """The title of the row that the others are compared with."""
+    return next((row.title for row in block.rows if row.is_baseline), block.baseline or "")
+
+
+def _range(values: list[int]) -> str:
+    low, high = min(values), max(values)
+    return str(low) if low == high else f"{low}–{high}"
+
+
+def half_width(estimate: Estimate) -> str:
+    """The further end of the 95 % interval, relative to the median: ``1.2%``."""
+    reach = max(estimate.high - estimate.median, estimate.median - estimate.low)
+    percent = 100 * reach / estimate.median
+    return f"{percent:.{2 if percent < 0.1 else 1 if percent < 10 else 0}f}%"
