@@ -1,0 +1,47 @@
+"""One block of memory for all buffers: those that are never alive together share their place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from shufflenet_deploy.export.native.program import Program
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arena:
+    """``offsets`` of the buffers in elements, and how many elements all of them need."""
+
+    offsets: tuple[int, ...]
+    elements: int
+
+
+def arrange(program: Program, *, align: int, slack: int) -> Arena:
+    """Give every buffer its place, largest first, each where it first fits.
+
+    ``slack`` elements behind a buffer may be read (never used) by whole-vector loads.
+    """
+    born: dict[int, int] = {}
+    dies: dict[int, int] = {}
+    for at, step in enumerate(program.steps):
+        for place in (*step.sources, step.target):
+            if place.buffer >= 0:
+                born.setdefault(place.buffer, at)
+                dies[place.buffer] = at
+    offsets = [0] * len(program.buffers)
+    placed: list[tuple[int, int, int]] = []
+    end = 0
+    for buffer in sorted(born, key=lambda one: -program.buffers[one]):
+        size = _round(program.buffers[buffer] + slack, align)
+        offset = 0
+        for other, start, stop in sorted(placed, key=lambda one: one[1]):
+            alive = born[other] <= dies[buffer] and born[buffer] <= dies[other]
+            if alive and start < offset + size:
+                offset = max(offset, stop)
+        offsets[buffer] = offset
+        placed.append((buffer, offset, offset + size))
+        end = max(end, offset + size)
+    return Arena(offsets=tuple(offsets), elements=end)
+
+
+def _round(number: int, align: int) -> int:
+    return -(-number // align) * align

@@ -1,0 +1,227 @@
+"""Kernels in which a pixel or a number depends on no neighbour: sums, gates, copies, vectors."""
+
+from __future__ import annotations
+
+from math import ceil
+
+import numpy as np
+
+from shufflenet_deploy.export.graph import Activation, FloatArray
+from shufflenet_deploy.export.native.convolution import Columns, activate, call, constants
+from shufflenet_deploy.export.native.program import (
+    Copy,
+    FullyConnected,
+    Gate,
+    Layout,
+    Normalise,
+    Sum,
+)
+from shufflenet_deploy.export.native.text import Code, Unit, runs
+
+_ACCUMULATORS = 8
+_UNROLL = 4
+
+
+def add(step: Sum, unit: Unit) -> None:
+    """The sum of two values."""
+    one, two = step.sources
+    code = Code(depth=1)
+    _flat(code, step.target.layout, unit, "LOAD(x + p) + LOAD(r + p)", "x[p] + r[p]", step)
+    name = unit.kernel("add", "LOOP void @(const float *x, const float *r, float *y)", code)
+    for run in runs(step.target.planes):
+        channels = range(run.first, run.first + run.count)
+        columns: Columns = [
+            (one, [one.offset(channel) for channel in channels]),
+            (two, [two.offset(channel) for channel in channels]),
+            (step.target, [step.target.offset(channel) for channel in channels]),
+        ]
+        call(unit, name, columns, run.count, step.name)
+
+
+def _flat(
+    code: Code, layout: Layout, unit: Unit, vectors: str, scalar: str, step: Sum | Gate
+) -> None:
+    """One plane, in whole vectors; or one number where a plane is one."""
+    if layout.plane == 1:
+        value = scalar.replace("[p]", "[0]")
+        code(f"*y = {step.activation.value}({value});")
+        return
+    code(*constants(step.activation))
+    end = layout.vectors(unit.machine.lanes) * unit.machine.lanes
+    with code.block(f"for (int p = 0; p < {end}; p += LANES)"):
+        code(f"const vf a = {vectors};")
+        code(f"STORE(y + p, {activate(step.activation, 'a')});")
+
+
+def gate(step: Gate, unit: Unit) -> None:
+    """A map times a number per channel, plus another map if there is one."""
+    value, factor, *others = step.sources
+    code = Code(depth=1)
+    vectors, scalar = "LOAD(x + p) * w[0]", "x[p] * w[0]"
+    if others:
+        vectors, scalar = f"LOAD(r + p) + {vectors}", f"r[p] + {scalar}"
+    _flat(code, step.target.layout, unit, vectors, scalar, step)
+    residual = "const float *r, " if others else ""
+    head = f"LOOP void @(const float *x, const float *w, {residual}float *y)"
+    name = unit.kernel("gate", head, code)
+    for run in runs(step.target.planes):
+        channels = range(run.first, run.first + run.count)
+        columns: Columns = [
+            (place, [place.offset(channel) for channel in channels])
+            for place in (value, factor, *others, step.target)
+        ]
+        call(unit, name, columns, run.count, step.name)
+
+
+def copy(step: Copy, unit: Unit) -> None:
+    """Planes elsewhere, row by row."""
+    source, target = step.source.layout, step.target.layout
+    rows, width = source.height, source.width
+    if source.row == width == target.row:
+        rows, width = 1, rows * width
+    if source.plane == target.plane == 1 and step.source.contiguous and step.target.contiguous:
+        merged = Code(depth=1)
+        merged(f"for (int p = 0; p < {len(step.source.planes)}; ++p)")
+        merged(f"    y[p] = {step.activation.value}(x[p]);")
+        name = unit.kernel("copy", "LOOP void @(const float *x, float *y)", merged)
+        columns: Columns = [
+            (step.source, [step.source.offset()]),
+            (step.target, [step.target.offset()]),
+        ]
+        call(unit, name, columns, 1, step.name)
+        return
+    code = Code(depth=1)
+    with code.block(f"for (int i = 0; i < {rows}; ++i)"):
+        code(f"const float *from = x + i * {source.row};", f"float *to = y + i * {target.row};")
+        code(f"for (int p = 0; p < {width}; ++p)")
+        code(f"    to[p] = {step.activation.value}(from[p]);")
+    name = unit.kernel("copy", "LOOP void @(const float *x, float *y)", code)
+    for run in runs(step.target.planes):
+        channels = range(run.first, run.first + run.count)
+        columns = [
+            (step.source, [step.source.offset(channel) for channel in channels]),
+            (step.target, [step.target.offset(channel) for channel in channels]),
+        ]
+        call(unit, name, columns, run.count, step.name)
+
+
+def normalise(step: Normalise, unit: Unit) -> None:
+    """AlexNet's normalisation: every channel by the squares of its neighbours."""
+    layout = step.source.layout
+    code = Code(depth=1)
+    end = layout.span
+    with code.block(f"for (int p = 0; p < {end}; ++p)"):
+        code("float total = 0.0f;")
+        code("for (int c = first; c < last; ++c)")
+        code(f"    total += x[c * {layout.plane} + p] * x[c * {layout.plane} + p];")
+        base = f"{step.k:.9g}f + {step.alpha / step.size:.9g}f * total"
+        code(f"const float d = {_float(base)};")
+        power = f"powf(d, {step.beta:.9g}f)" if step.beta != 0.75 else "(sqrtf(d) * sqrtf(sqrtf(d)))"
+        code(f"y[p] = x[channel * {layout.plane} + p] / {_float(power)};")
+    head = "LOOP void @(const float *restrict x, float *restrict y, int channel, int first, int last)"
+    name = unit.kernel("normalise", head, code)
+    source, target = unit.address(step.source), step.target
+    body = unit.body
+    planes = ", ".join(str(target.offset(channel)) for channel in range(layout.channels))
+    with body.block(""):
+        body(f"static const int to[] = {{{planes}}};")
+        with body.block(f"for (int i = 0; i < {layout.channels}; ++i)"):
+            body(f"const int first = i - {step.size // 2}, last = i + {(step.size - 1) // 2 + 1};")
+            body(
+                f"{name}({source}, {unit.address(target)} + to[i], i, first < 0 ? 0 : first, "
+                f"last > {layout.channels} ? {layout.channels} : last); /* {step.name} */"
+            )
+
+
+def _float(text: str) -> str:
+    """Whole numbers need a point to be floats in C."""
+    words = []
+    for word in text.split(" "):
+        bare = word.strip("(),")
+        if bare.endswith("f") and bare[:-1].lstrip("-").isdigit():
+            word = word.replace(bare, f"{bare[:-1]}.0f")
+        words.append(word)
+    return " ".join(words)
+
+
+def fully_connected(step: FullyConnected, unit: Unit) -> None:
+    """A matrix by a vector, streaming the matrix once in the order in which it is packed."""
+    lanes = unit.machine.lanes
+    outputs, inputs = step.weight.shape
+    padded = ceil(outputs / lanes) * lanes
+    weight = np.zeros((padded, inputs), np.float32)
+    weight[:outputs] = step.weight
+    bias = np.zeros(padded, np.float32)
+    bias[:outputs] = step.bias
+    blocks: list[tuple[int, int]] = []
+    full, rest = divmod(padded // lanes, _ACCUMULATORS)
+    if full:
+        blocks.append((_ACCUMULATORS, full))
+    if rest:
+        blocks.append((rest, 1))
+    packed, first = [], 0
+    code = Code(depth=1)
+    for vectors, times in blocks:
+        size = vectors * lanes
+        for block in range(times):
+            at = first + block * size
+            packed.append(_pack(weight[at : at + size]))
+        name = _block(step, unit, vectors, inputs)
+        begin = f"w + {first * inputs} + o * {size * inputs}"
+        loop = f"for (int o = 0; o < {times}; ++o)"
+        code(loop, f"    {name}(x, {begin}, b + {first} + o * {size}, y + {first} + o * {size});")
+        first += size * times
+    if step.activation is Activation.SIGMOID:
+        code(f"for (int i = 0; i < {outputs}; ++i)", "    y[i] = sigmoid(y[i]);")
+    at_weights = unit.weights(np.concatenate(packed)) // 4
+    at_bias = unit.weights(bias) // 4
+    head = "LOOP void @(const float *x, const float *w, const float *b, float *y)"
+    name = unit.kernel("dense", head, code)
+    columns: Columns = [
+        (step.source, [step.source.offset()]),
+        (None, [at_weights]),
+        (None, [at_bias]),
+        (step.target, [step.target.offset()]),
+    ]
+    call(unit, name, columns, 1, step.name)
+
+
+def _pack(weight: FloatArray) -> FloatArray:
+    return np.ascontiguousarray(weight.T).ravel()
+
+
+def _block(step: FullyConnected, unit: Unit, vectors: int, inputs: int) -> str:
+    code = Code(depth=1)
+    lanes = unit.machine.lanes
+    for at in range(vectors):
+        code(f"vf a{at} = LOAD(b + {at} * LANES);")
+    times, rest = divmod(inputs, _UNROLL)
+    size = vectors * lanes
+    if times:
+        with code.block(f"for (int k = 0; k < {times}; ++k, x += {_UNROLL}, w += {_UNROLL * size})"):
+            _steps(code, unit, vectors, _UNROLL)
+    if rest:
+        with code.block(""):
+            _steps(code, unit, vectors, rest)
+    activation = (
+        Activation.NONE if step.activation is Activation.SIGMOID else step.activation
+    )
+    code(*constants(activation))
+    for at in range(vectors):
+        code(f"STORE(y + {at} * LANES, {activate(activation, f'a{at}')});")
+    head = "INLINE void @(const float *x, const float *w, const float *b, float *y)"
+    return unit.kernel(f"column{vectors}", head, code)
+
+
+def _steps(code: Code, unit: Unit, vectors: int, count: int) -> None:
+    lanes = unit.machine.lanes
+    by_lane = unit.machine.by_lane and count == _UNROLL
+    if by_lane:
+        code("const v4 xs = LOAD4(x);")
+    for k in range(count):
+        for at in range(vectors):
+            w = f"LOAD(w + {(k * vectors + at) * lanes})"
+            if by_lane:
+                code(f"a{at} = FMA_LANE(a{at}, {w}, xs, {k});")
+            else:
+                code(f"a{at} += {w} * x[{k}];")

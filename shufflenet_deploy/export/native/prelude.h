@@ -1,0 +1,119 @@
+/* Vectors of floats and what the kernels do with them, for gcc 12+, clang and zig cc. */
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#if defined(__aarch64__)
+#include <arm_neon.h>
+#elif defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+#define INLINE static inline __attribute__((always_inline, unused))
+#define LOOP static __attribute__((noinline))
+
+typedef float v4 __attribute__((vector_size(16)));
+typedef float v8 __attribute__((vector_size(32)));
+typedef float v16 __attribute__((vector_size(64)));
+typedef int32_t i4 __attribute__((vector_size(16)));
+typedef int32_t i8 __attribute__((vector_size(32)));
+typedef int32_t i16 __attribute__((vector_size(64)));
+typedef v4 u4 __attribute__((aligned(4), may_alias));
+typedef v8 u8 __attribute__((aligned(4), may_alias));
+typedef v16 u16 __attribute__((aligned(4), may_alias));
+
+#define LOAD4(p) ((v4) * (const u4 *)(const void *)(p))
+#define LOAD8(p) ((v8) * (const u8 *)(const void *)(p))
+#define LOAD16(p) ((v16) * (const u16 *)(const void *)(p))
+#define STORE4(p, a) (*(u4 *)(void *)(p) = (a))
+#define STORE8(p, a) (*(u8 *)(void *)(p) = (a))
+#define STORE16(p, a) (*(u16 *)(void *)(p) = (a))
+#define SPLAT4(s) ((s) - (v4){0})
+#define SPLAT8(s) ((s) - (v8){0})
+#define SPLAT16(s) ((s) - (v16){0})
+
+/* The larger and the smaller, lane by lane. */
+#define SELECT(n, a, b, op)                                                                 \
+    __extension__({                                                                         \
+        const v##n one_ = (a), two_ = (b);                                                  \
+        const i##n mask_ = one_ op two_;                                                    \
+        (v##n)((mask_ & (i##n)one_) | (~mask_ & (i##n)two_));                               \
+    })
+#if defined(__aarch64__)
+#define MAX4(a, b) ((v4)vmaxq_f32((float32x4_t)(a), (float32x4_t)(b)))
+#define MIN4(a, b) ((v4)vminq_f32((float32x4_t)(a), (float32x4_t)(b)))
+#elif defined(__x86_64__)
+#define MAX4(a, b) ((v4)_mm_max_ps((__m128)(a), (__m128)(b)))
+#define MIN4(a, b) ((v4)_mm_min_ps((__m128)(a), (__m128)(b)))
+#else
+#define MAX4(a, b) SELECT(4, a, b, >)
+#define MIN4(a, b) SELECT(4, a, b, <)
+#endif
+#if defined(__AVX__)
+#define MAX8(a, b) ((v8)_mm256_max_ps((__m256)(a), (__m256)(b)))
+#define MIN8(a, b) ((v8)_mm256_min_ps((__m256)(a), (__m256)(b)))
+#else
+#define MAX8(a, b) SELECT(8, a, b, >)
+#define MIN8(a, b) SELECT(8, a, b, <)
+#endif
+#if defined(__AVX512F__)
+#define MAX16(a, b) ((v16)_mm512_max_ps((__m512)(a), (__m512)(b)))
+#define MIN16(a, b) ((v16)_mm512_min_ps((__m512)(a), (__m512)(b)))
+#else
+#define MAX16(a, b) SELECT(16, a, b, >)
+#define MIN16(a, b) SELECT(16, a, b, <)
+#endif
+
+/* a + x * w[lane], with one lane of a register of four weights as the factor. */
+#if defined(__aarch64__)
+#define FMA_LANE(a, x, w, lane)                                                             \
+    ((v4)vfmaq_laneq_f32((float32x4_t)(a), (float32x4_t)(x), (float32x4_t)(w), lane))
+#else
+#define FMA_LANE(a, x, w, lane) ((a) + (x) * (w)[lane])
+#endif
+
+/* Neighbours: every lane moves one to the right (left), and a zero comes in. */
+#define FROM_LEFT4(a) __builtin_shufflevector((a), (v4){0}, 4, 0, 1, 2)
+#define FROM_RIGHT4(a) __builtin_shufflevector((a), (v4){0}, 1, 2, 3, 4)
+#define FROM_LEFT8(a) __builtin_shufflevector((a), (v8){0}, 8, 0, 1, 2, 3, 4, 5, 6)
+#define FROM_RIGHT8(a) __builtin_shufflevector((a), (v8){0}, 1, 2, 3, 4, 5, 6, 7, 8)
+#define FROM_LEFT16(a)                                                                      \
+    __builtin_shufflevector(                                                                \
+        (a), (v16){0}, 16, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14)
+#define FROM_RIGHT16(a)                                                                     \
+    __builtin_shufflevector(                                                                \
+        (a), (v16){0}, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16)
+
+#define EVEN4(a, b) __builtin_shufflevector((a), (b), 0, 2, 4, 6)
+#define EVEN8(a, b) __builtin_shufflevector((a), (b), 0, 2, 4, 6, 8, 10, 12, 14)
+#define EVEN16(a, b)                                                                        \
+    __builtin_shufflevector(                                                                \
+        (a), (b), 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30)
+
+/* Every step-th of `count` numbers; reads no number behind the last. */
+INLINE void gather(const float *restrict x, float *restrict y, int count, int step)
+{
+    int i = 0;
+    if (step == 1) {
+        for (; i + LANES <= count; i += LANES)
+            STORE(y + i, LOAD(x + i));
+    } else if (step == 2) {
+        for (; i + LANES < count; i += LANES) {
+            const vf one = LOAD(x + 2 * i), two = LOAD(x + 2 * i + LANES);
+            STORE(y + i, EVEN(one, two));
+        }
+    }
+    for (; i < count; ++i)
+        y[i] = x[i * step];
+}
+
+INLINE void fill(float *y, int count, float value)
+{
+    for (int i = 0; i < count; ++i)
+        y[i] = value;
+}
+
+INLINE float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
+INLINE float relu(float x) { return x > 0.0f ? x : 0.0f; }
+INLINE float relu6(float x) { return x > 0.0f ? (x < 6.0f ? x : 6.0f) : 0.0f; }
+INLINE float none(float x) { return x; }

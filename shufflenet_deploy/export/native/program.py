@@ -1,0 +1,204 @@
+"""What the generated code will do, step by step, before any C is written.
+
+A value lives in a buffer as planes, one per channel. A plane's rows may be longer than its picture
+(``row`` > ``width``): a convolution over a padded picture then runs over all pixels as one flat
+vector, and what it computes between the rows is never looked at. Whatever only moves data
+(shuffle, concatenation, flattening) has no step of its own: the step before it stores there.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import ceil
+
+from shufflenet_deploy.export.graph import Activation, FloatArray, Pair, PoolKind
+
+#: The buffer that is the caller's input picture, and the one that is the caller's output.
+INPUT, OUTPUT = -1, -2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """Planes of ``height`` rows; ``row`` and ``plane`` are distances in elements."""
+
+    channels: int
+    height: int
+    width: int
+    row: int
+    plane: int
+
+    @property
+    def span(self) -> int:
+        """Elements from a plane's first pixel to behind its last."""
+        return (self.height - 1) * self.row + self.width
+
+    def vectors(self, lanes: int) -> int:
+        """How many vectors cover a plane."""
+        return ceil(self.span / lanes)
+
+
+def vector(length: int) -> Layout:
+    """One element per channel, side by side."""
+    return Layout(channels=length, height=1, width=1, row=1, plane=1)
+
+
+def planes(channels: int, height: int, width: int, row: int, lanes: int) -> Layout:
+    """Planes in whole vectors; never a multiple of 4 KiB apart, which would share cache sets."""
+    plane = ceil(height * row / lanes) * lanes
+    if plane % 1024 == 0:
+        plane += max(lanes, 16)
+    return Layout(channels=channels, height=height, width=width, row=row, plane=plane)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a value is: channel ``c`` is plane ``planes[c]`` of ``buffer``."""
+
+    buffer: int
+    layout: Layout
+    planes: tuple[int, ...]
+
+    @property
+    def contiguous(self) -> bool:
+        """Whether channels follow each other."""
+        first = self.planes[0]
+        return self.planes == tuple(range(first, first + len(self.planes)))
+
+    def offset(self, channel: int = 0) -> int:
+        """Elements from the start of the buffer to a channel."""
+        return self.planes[channel] * self.layout.plane
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One loop nest: reads ``sources``, writes ``target``. ``name`` is the layer's."""
+
+    name: str
+    sources: tuple[Place, ...]
+    target: Place
+
+    @property
+    def source(self) -> Place:
+        """The first source."""
+        return self.sources[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split(Step):
+    """Pads a picture, and sorts its pixels by phase (row % stride, column % stride).
+
+    The target has ``len(phases)`` planes for each channel of the source; in them a strided
+    convolution is one with stride 1. Pixels outside the picture become ``outside``.
+    """
+
+    stride: Pair
+    top: int
+    left: int
+    phases: tuple[Pair, ...]
+    outside: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convolution(Step):
+    """``target[o] = act(bias[o] + sum weight[o, c, t] * source[c, pixel + taps[t]])``.
+
+    ``weight`` is ``(out, in / groups, taps)``. A channel of the source is ``spread`` planes. A
+    second source is a value to be added before the activation.
+    """
+
+    weight: FloatArray
+    bias: FloatArray
+    groups: int
+    taps: tuple[int, ...]
+    spread: int
+    activation: Activation
+    kernel: Pair = (1, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Depthwise3x3(Step):
+    """A depthwise 3x3 with padding 1 and stride 1 that reads the picture where it stands."""
+
+    weight: FloatArray
+    bias: FloatArray
+    activation: Activation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window(Step):
+    """Max or average over ``taps`` of a split picture. ``scale`` has one factor per pixel or one.
+
+    ``scale`` is None for a maximum.
+    """
+
+    kind: PoolKind
+    taps: tuple[int, ...]
+    spread: int
+    scale: FloatArray | None
+    activation: Activation
+
+
+@dataclass(frozen=True, kw_only=True)
+class GlobalAverage(Step):
+    """The mean of each plane."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptiveAverage(Step):
+    """The mean over a grid of nearly equal windows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FullyConnected(Step):
+    """``target = act(weight @ source + bias)`` over vectors."""
+
+    weight: FloatArray
+    bias: FloatArray
+    activation: Activation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Normalise(Step):
+    """Local response normalisation across channels."""
+
+    size: int
+    alpha: float
+    beta: float
+    k: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sum(Step):
+    """The sum of two sources."""
+
+    activation: Activation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate(Step):
+    """The first source times the second's number for its channel, plus a third if there is one."""
+
+    activation: Activation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Copy(Step):
+    """Planes elsewhere, in another order or with another row length."""
+
+    activation: Activation = Activation.NONE
+
+
+@dataclass(kw_only=True)
+class Program:
+    """Steps in order, and the elements of each buffer."""
+
+    name: str
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    steps: list[Step] = field(default_factory=list)
+    buffers: list[int] = field(default_factory=list)
+
+    def buffer(self, elements: int) -> int:
+        """A new buffer's number."""
+        self.buffers.append(elements)
+        return len(self.buffers) - 1

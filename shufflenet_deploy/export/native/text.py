@@ -1,0 +1,107 @@
+"""C text under construction: kernels that equal steps share, the weights, and the calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shufflenet_deploy.export.native.machine import Machine
+from shufflenet_deploy.export.native.program import INPUT, OUTPUT, Place
+
+#: Bytes to which every packed array of weights is aligned.
+ALIGN = 64
+
+
+@dataclass
+class Code:
+    """Lines of C with their indentation."""
+
+    lines: list[str] = field(default_factory=list)
+    depth: int = 0
+
+    def __call__(self, *lines: str) -> None:
+        self.lines.extend("    " * self.depth + line if line else "" for line in lines)
+
+    @contextmanager
+    def block(self, head: str) -> Iterator[None]:
+        """A compound statement: ``head {`` ... ``}``."""
+        self(f"{head} {{" if head else "{")
+        self.depth += 1
+        yield
+        self.depth -= 1
+        self("}")
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
+
+
+@dataclass
+class Unit:
+    """One C file in the making."""
+
+    machine: Machine
+    offsets: tuple[int, ...]
+    kernels: dict[str, str] = field(default_factory=dict)
+    body: Code = field(default_factory=lambda: Code(depth=1))
+    blob: bytearray = field(default_factory=bytearray)
+
+    def kernel(self, kind: str, head: str, text: Code) -> str:
+        """The name of a function with this body; equal ones are one function.
+
+        ``head`` is the signature with ``@`` for the name.
+        """
+        whole = f"{head}\n{{\n{text}\n}}\n"
+        if whole not in self.kernels:
+            self.kernels[whole] = f"{kind}_{len(self.kernels)}"
+        return self.kernels[whole]
+
+    def weights(self, array: NDArray[np.generic]) -> int:
+        """Append an array to the weights; returns where it begins, in bytes."""
+        self.blob.extend(b"\0" * (-len(self.blob) % ALIGN))
+        at = len(self.blob)
+        self.blob.extend(np.ascontiguousarray(array).tobytes())
+        return at
+
+    def address(self, place: Place, elements: int = 0) -> str:
+        """A C expression for an element of a place's buffer."""
+        if place.buffer == INPUT:
+            return f"input + {elements}" if elements else "input"
+        if place.buffer == OUTPUT:
+            return f"output + {elements}" if elements else "output"
+        return f"A + {self.offsets[place.buffer] + elements}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """``count`` channels from ``first`` on whose target planes are evenly ``step`` apart."""
+
+    first: int
+    count: int
+    plane: int
+    step: int
+
+
+def runs(planes: tuple[int, ...], first: int = 0, count: int | None = None) -> list[Run]:
+    """Cut channels into the longest even runs."""
+    stop = len(planes) if count is None else first + count
+    found = []
+    while first < stop:
+        size = 1
+        step = planes[first + 1] - planes[first] if first + 1 < stop else 1
+        while first + size < stop and planes[first + size] - planes[first + size - 1] == step:
+            size += 1
+        found.append(Run(first, size, planes[first], step))
+        first += size
+    return found
+
+
+def series(values: list[int]) -> str | None:
+    """Numbers as an expression of ``i``, if they are evenly spaced."""
+    step = values[1] - values[0] if len(values) > 1 else 0
+    if any(two - one != step for one, two in zip(values, values[1:], strict=False)):
+        return None
+    return f"{values[0]} + i * {step}" if step else str(values[0])

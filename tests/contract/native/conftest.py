@@ -1,0 +1,208 @@
+"""Graphs to generate code from: written by hand, or drawn at random from all layers there are."""
+
+import numpy as np
+import pytest
+
+from shufflenet_deploy.export import graph as g
+from shufflenet_deploy.export.graph import Activation
+
+
+class Drawing:
+    """A graph under construction; every method adds a layer and returns its output's name."""
+
+    def __init__(self, channels, height, width, seed=0):
+        self.random = np.random.default_rng(seed)
+        self.layers = []
+        self.shapes = {"input": (channels, height, width)}
+
+    def _add(self, layer, inputs, shape, **fields):
+        name = f"v{len(self.layers)}"
+        self.layers.append(layer(name=f"l{len(self.layers)}", inputs=inputs, output=name, **fields))
+        self.shapes[name] = shape
+        return name
+
+    def _numbers(self, *shape):
+        fan = max(1, int(np.prod(shape[1:])))
+        return (self.random.standard_normal(shape) / np.sqrt(fan)).astype(np.float32)
+
+    def conv(
+        self, x, out, kernel=(1, 1), stride=(1, 1), pad=(0, 0, 0, 0), groups=1, act="none"
+    ):
+        channels, *size = self.shapes[x]
+        extent = [
+            (size[i] + pad[i] + pad[i + 2] - kernel[i]) // stride[i] + 1 for i in (0, 1)
+        ]
+        return self._add(
+            g.Conv,
+            (x,),
+            (out, *extent),
+            weight=self._numbers(out, channels // groups, *kernel),
+            bias=self._numbers(out),
+            stride=stride,
+            padding=pad,
+            groups=groups,
+            activation=Activation(act),
+        )
+
+    def dense(self, x, out, act="none"):
+        return self._add(
+            g.Dense,
+            (x,),
+            (out,),
+            weight=self._numbers(out, self.shapes[x][0]),
+            bias=self._numbers(out),
+            activation=Activation(act),
+        )
+
+    def pool(self, x, kind, kernel, stride, pad=(0, 0, 0, 0), act="none", count=True):
+        channels, *size = self.shapes[x]
+        extent = [
+            (size[i] + pad[i] + pad[i + 2] - kernel[i]) // stride[i] + 1 for i in (0, 1)
+        ]
+        return self._add(
+            g.Pool,
+            (x,),
+            (channels, *extent),
+            kind=g.PoolKind(kind),
+            kernel=kernel,
+            stride=stride,
+            padding=pad,
+            count_padding=count,
+            activation=Activation(act),
+        )
+
+    def adaptive(self, x, size):
+        return self._add(g.AdaptiveAveragePool, (x,), (self.shapes[x][0], *size), size=size)
+
+    def add(self, x, y, act="none"):
+        return self._add(g.Add, (x, y), self.shapes[x], activation=Activation(act))
+
+    def multiply(self, x, y):
+        return self._add(g.Multiply, (x, y), self.shapes[x])
+
+    def concat(self, *xs, act="none"):
+        channels = sum(self.shapes[x][0] for x in xs)
+        shape = (channels, *self.shapes[xs[0]][1:])
+        return self._add(g.Concat, xs, shape, activation=Activation(act))
+
+    def shuffle(self, x, groups):
+        return self._add(g.Shuffle, (x,), self.shapes[x], groups=groups)
+
+    def normalise(self, x, size=5, alpha=1e-2, beta=0.75, k=1.0):
+        return self._add(
+            g.LocalResponseNorm, (x,), self.shapes[x], size=size, alpha=alpha, beta=beta, k=k
+        )
+
+    def elementwise(self, x, act):
+        return self._add(g.Elementwise, (x,), self.shapes[x], activation=Activation(act))
+
+    def flatten(self, x):
+        return self._add(g.Flatten, (x,), (int(np.prod(self.shapes[x])),))
+
+    def done(self, output, name="drawn"):
+        return g.Graph(
+            name=name,
+            input="input",
+            output=output,
+            layers=tuple(self.layers),
+            shapes=self.shapes,
+        )
+
+    def unit(self, x, out, groups, stride=1, first_groups=None):
+        """A ShuffleNet unit (paper, figure 2)."""
+        channels = self.shapes[x][0]
+        mid = out // 4
+        grown = out if stride == 1 else out - channels
+        y = self.conv(x, mid, groups=first_groups or groups, act="relu")
+        y = self.shuffle(y, groups)
+        y = self.conv(y, mid, (3, 3), (stride, stride), (1, 1, 1, 1), groups=mid)
+        y = self.conv(y, grown, groups=groups)
+        if stride == 1:
+            return self.add(x, y, act="relu")
+        short = self.pool(x, "average", (3, 3), (2, 2), (1, 1, 1, 1))
+        return self.concat(short, y, act="relu")
+
+
+def draw(seed):
+    """A random network of six to fourteen layers on a small, odd picture."""
+    random = np.random.default_rng(seed)
+    sides = random.choice([1, 2, 3, 5, 7, 8, 13, 17, 20, 33], 2)
+    drawing = Drawing(int(random.choice([1, 3, 4, 12])), int(sides[0]), int(sides[1]), seed)
+    values = ["input"]
+    acts = ["none", "relu", "relu6", "none", "relu"]
+    for _ in range(int(random.integers(5, 14))):
+        x = values[int(random.integers(max(0, len(values) - 3), len(values)))]
+        channels, height, width = drawing.shapes[x]
+        act = str(random.choice(acts))
+        kind = int(random.integers(0, 13))
+        if kind in {0, 1}:
+            groups = int(random.choice([d for d in (1, 2, 3, 4, 6) if channels % d == 0]))
+            out = groups * int(random.integers(1, 12))
+            values.append(drawing.conv(x, out, groups=groups, act=act))
+        elif kind in {2, 3}:
+            kernel = (int(random.integers(1, 6)), int(random.integers(1, 6)))
+            pad = tuple(int(random.integers(0, kernel[i % 2])) for i in range(4))
+            stride = (int(random.integers(1, 5)), int(random.integers(1, 5)))
+            if height + pad[0] + pad[2] < kernel[0] or width + pad[1] + pad[3] < kernel[1]:
+                continue
+            groups = int(random.choice([d for d in (1, 2, 3) if channels % d == 0]))
+            out = groups * int(random.integers(1, 9))
+            values.append(drawing.conv(x, out, kernel, stride, pad, groups, act))
+        elif kind in {4, 5}:
+            stride = int(random.choice([1, 1, 2]))
+            values.append(
+                drawing.conv(x, channels, (3, 3), (stride, stride), (1, 1, 1, 1), channels, act)
+            )
+        elif kind == 6:
+            kernel = (int(random.integers(1, 4)), int(random.integers(1, 4)))
+            stride = (int(random.integers(1, 4)), int(random.integers(1, 4)))
+            pad = tuple(int(random.integers(0, kernel[i % 2] // 2 + 1)) for i in range(4))
+            if height + pad[0] + pad[2] < kernel[0] or width + pad[1] + pad[3] < kernel[1]:
+                continue
+            pool = str(random.choice(["max", "average"]))
+            count = bool(random.integers(0, 2))
+            values.append(drawing.pool(x, pool, kernel, stride, pad, act, count))
+        elif kind == 7:
+            groups = int(random.choice([d for d in (1, 2, 3, 4, 6) if channels % d == 0]))
+            values.append(drawing.shuffle(x, groups))
+        elif kind == 8:
+            same = [v for v in values if drawing.shapes[v] == drawing.shapes[x] and v != x]
+            if same:
+                values.append(drawing.add(x, str(random.choice(same)), act))
+            else:
+                values.append(drawing.add(x, drawing.conv(x, channels, act="none"), act))
+        elif kind == 9:
+            same = [v for v in values if drawing.shapes[v][1:] == (height, width)]
+            values.append(drawing.concat(x, str(random.choice(same)), act=act))
+        elif kind == 10:
+            gate = drawing.adaptive(x, (1, 1))
+            gate = drawing.conv(gate, max(1, channels // 2), act="relu")
+            gate = drawing.conv(gate, channels, act="sigmoid")
+            values.append(drawing.multiply(x, gate))
+        elif kind == 11:
+            values.append(drawing.normalise(x, int(random.integers(1, 6))))
+        else:
+            act = str(random.choice(["relu", "relu6", "sigmoid"]))
+            values.append(drawing.elementwise(x, act))
+    x = values[-1]
+    channels, height, width = drawing.shapes[x]
+    end = int(random.integers(0, 4))
+    if end == 0:
+        x = drawing.dense(drawing.flatten(drawing.adaptive(x, (1, 1))), 10)
+    elif end == 1:
+        x = drawing.dense(drawing.flatten(x), 7, str(random.choice(["none", "relu", "sigmoid"])))
+    elif end == 2:
+        x = drawing.adaptive(x, (min(3, height), min(2, width)))
+    return drawing.done(x, f"drawn-{seed}")
+
+
+@pytest.fixture(scope="session")
+def drawing():
+    """The class to draw a graph with."""
+    return Drawing
+
+
+@pytest.fixture(scope="session")
+def drawn():
+    """``drawn(seed)`` is a random graph."""
+    return draw
