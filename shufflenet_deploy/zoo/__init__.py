@@ -1,1 +1,70 @@
-"""zoo"""
+"""What a model is: architectures, weights, and what they cost. Importing this imports no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from shufflenet_deploy.zoo.card import Architecture, PaperFigures
+from shufflenet_deploy.zoo.catalogue import architecture, names
+from shufflenet_deploy.zoo.description import Head, Preprocessing
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from shufflenet_deploy.records import Resolution
+    from shufflenet_deploy.zoo.counting import Complexity
+    from shufflenet_deploy.zoo.model import Model
+
+__all__ = [
+    "Architecture",
+    "Head",
+    "PaperFigures",
+    "Preprocessing",
+    "architecture",
+    "complexity",
+    "complexity_of",
+    "load",
+    "names",
+    "weights_identity",
+]
+
+
+def load(
+    name: str, *, weights: Path | None = None, seed: int = 0, head: Head | str = Head.FIXED
+) -> Model:
+    """A model in eval mode; see ``zoo.model.load``."""
+    from shufflenet_deploy.zoo import model
+
+    return model.load(name, weights=weights, seed=seed, head=head)
+
+
+def complexity(module: nn.Module, resolution: Resolution) -> Complexity:
+    """Multiply-adds and parameters of a network; see ``zoo.counting.complexity``."""
+    from shufflenet_deploy.zoo import counting
+
+    return counting.complexity(module, resolution)
+
+
+def complexity_of(name: str, resolution: Resolution, head: Head | str = Head.FIXED) -> Complexity:
+    """The complexity of a model by name, without allocating its weights.
+
+    Raises:
+        UsageError: no such model, or a resolution too small for it.
+    """
+    import torch
+
+    with torch.device("meta"):
+        module = architecture(name).build(head)
+    return complexity(module.eval(), resolution)
+
+
+def weights_identity(weights: Path | None, name: str, seed: int = 0) -> str:
+    """Hex sha256 that changes whenever ``load`` would give other weights; imports no torch.
+
+    Raises:
+        UsageError: no such model, or the file cannot be read.
+    """
+    from shufflenet_deploy.zoo import identity
+
+    return identity.weights_identity(architecture(name), weights, seed)

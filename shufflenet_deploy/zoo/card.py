@@ -1,0 +1,106 @@
+"""Cards and the architectures they describe: everything about a model except its weights.
+
+A card is one TOML file: ``models/NAME.toml`` for what is shipped, or a file that
+``shufflenet-deploy import`` wrote beside the weights it describes.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import Field, ValidationError
+
+from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.records import Record, Resolution, ResolutionText
+from shufflenet_deploy.zoo.description import Description, Head, Preprocessing
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class PaperFigures(Record):
+    """What the paper reports: ImageNet top-1 error, complexity, Snapdragon 820 latencies."""
+
+    tables: str
+    mega_multiply_adds: float | None = None
+    top1_error_percent: float | None = None
+    latency_ms: dict[str, float] = Field(default_factory=dict)
+
+
+class Counts(Record):
+    """Parameters and multiply-adds at the default resolution, so that listing needs no torch."""
+
+    parameters: int
+    multiply_adds: int
+
+
+class StoredWeights(Record):
+    """Weights that lie beside their card: file name, sha256, and the file they came from."""
+
+    file: str
+    sha256: str
+    source: str
+    layout: str
+
+
+class Architecture(Record):
+    """A network, its preprocessing, and what the paper says about it.
+
+    ``source`` says where the definition comes from; ``weights`` is set in cards of imported
+    weights only, and ``folder`` is then the card's own folder.
+    """
+
+    name: str
+    title: str
+    source: str
+    aliases: tuple[str, ...] = ()
+    resolution: ResolutionText = Resolution(height=224, width=224)
+    description: Description
+    preprocessing: Preprocessing = Preprocessing()
+    paper: PaperFigures | None = None
+    counts: Counts | None = None
+    weights: StoredWeights | None = None
+    folder: Path | None = Field(default=None, exclude=True)
+
+    def build(self, head: Head | str = Head.FIXED) -> nn.Module:
+        """The network with torch's own random weights; ``zoo.load`` gives it proper ones."""
+        return self.description.build(Head(head))
+
+
+def read_card(path: Path) -> Architecture:
+    """The architecture that a card describes.
+
+    Raises:
+        UsageError: the file cannot be read, is not TOML, or is not a card.
+    """
+    try:
+        fields = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read the card {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path} is not a card: {error}") from error
+    try:
+        return Architecture(**fields, folder=path.parent)
+    except (ValidationError, TypeError) as error:
+        raise UsageError(f"{path} is not a valid card: {first_line(error)}") from error
+
+
+def card_text(architecture: Architecture) -> str:
+    """The card of ``architecture``: TOML that ``read_card`` reads back to the same value."""
+    import tomli_w
+
+    fields = architecture.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
+    description = architecture.description.model_dump(mode="json", exclude_defaults=True)
+    fields["description"] = {"family": architecture.description.family} | description
+    return tomli_w.dumps(fields)
+
+
+def first_line(error: Exception) -> str:
+    """What and where, of the first problem that pydantic found."""
+    if isinstance(error, ValidationError):
+        problem = error.errors()[0]
+        where = ".".join(str(part) for part in problem["loc"])
+        return f"{where}: {problem['msg']}" if where else str(problem["msg"])
+    return str(error).splitlines()[0]

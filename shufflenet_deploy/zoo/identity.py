@@ -1,0 +1,41 @@
+"""What weights a model will get, told without loading them: the key of the export cache."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.files import sha256_file
+from shufflenet_deploy.zoo.card import Architecture
+
+#: Raise it when ``initialise`` or a network changes in a way that changes the numbers.
+INITIALISATION = 1
+
+
+def weights_identity(card: Architecture, weights: Path | None, seed: int) -> str:
+    """Hex sha256 of the weights' file, or of everything that decides untrained weights.
+
+    Raises:
+        UsageError: the file cannot be read.
+    """
+    file = weights or stored_weights(card)
+    if file is None:
+        return untrained_identity(card, seed)
+    try:
+        return sha256_file(file)
+    except OSError as error:
+        raise UsageError(f"cannot read the weights {file}: {error.strerror}") from error
+
+
+def untrained_identity(card: Architecture, seed: int) -> str:
+    """Hex sha256 of the description, the seed and the version of the initialisation."""
+    text = f"{INITIALISATION}:{seed}:{card.description.model_dump_json()}"
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def stored_weights(card: Architecture) -> Path | None:
+    """The weights that lie beside an imported card."""
+    if card.weights is None or card.folder is None:
+        return None
+    return card.folder / card.weights.file

@@ -1,0 +1,61 @@
+"""A network with weights, ready to be exported."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.records import WeightsInfo
+from shufflenet_deploy.zoo.card import Architecture
+from shufflenet_deploy.zoo.catalogue import architecture
+from shufflenet_deploy.zoo.description import Head, Preprocessing
+from shufflenet_deploy.zoo.identity import stored_weights, untrained_identity
+from shufflenet_deploy.zoo.initialise import initialise
+
+
+def empty(card: Architecture, head: Head | str) -> nn.Module:
+    """The network in eval mode on the meta device: shapes without numbers."""
+    with torch.device("meta"):
+        return card.build(head).eval().requires_grad_(requires_grad=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A network in eval mode. ``preprocessing`` is what these weights were trained with."""
+
+    architecture: Architecture
+    module: nn.Module
+    weights: WeightsInfo
+    preprocessing: Preprocessing
+
+
+def load(
+    name: str, *, weights: Path | None = None, seed: int = 0, head: Head | str = Head.FIXED
+) -> Model:
+    """The model ``name`` with the weights of a file, or untrained ones from ``seed``.
+
+    A card that ``import`` wrote brings its own weights. A file whose number of classes, stem or
+    rounding of widths is not the card's changes the returned ``architecture`` accordingly.
+
+    Raises:
+        UsageError: no such model; the file cannot be read; or it holds another network.
+    """
+    card = architecture(name)
+    weights = weights or stored_weights(card)
+    if weights is None:
+        module = empty(card, head).to_empty(device="cpu")
+        initialise(module, seed)
+        untrained = WeightsInfo(
+            source=f"untrained (seed {seed}): latency only",
+            sha256=untrained_identity(card, seed),
+            layout="none",
+            trained=False,
+        )
+        return Model(
+            architecture=card, module=module, weights=untrained, preprocessing=card.preprocessing
+        )
+    raise UsageError("not yet")
