@@ -157,7 +157,7 @@ def _count_on(
             title = f"{artifact.model} {artifact.precision} {name} on {settings.cpu}"
             on_stage(f"counting {title}")
             try:
-                counts.append(_count_one(settings.cpu, name, artifact, target))
+                counts.append(count_one(settings.cpu, name, artifact, target))
                 if plan.profile and artifact.format is Format.ONNX:
                     profiles.append(profile(title, name, artifact, target, SPEC))
             except DeployError as error:
@@ -165,7 +165,13 @@ def _count_on(
     return Result(counts=tuple(counts), profiles=tuple(profiles), problems=tuple(problems))
 
 
-def _count_one(cpu: str, name: str, artifact: Artifact, target: Target) -> Count:
+def count_one(cpu: str, name: str, artifact: Artifact, target: Target) -> Count:
+    """Count one file on a deterministic board.
+
+    Raises:
+        TargetError: it does not run there, or its inferences differ.
+        TransportError: the link failed.
+    """
     chosen = runtime.get(name)
     environment = target.environment(chosen.payload(target.facts()))
     argv = chosen.command(
