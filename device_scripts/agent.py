@@ -254,6 +254,7 @@ _SIGNS = (
             "notimplemented",
             "not implemented",
             "opset",
+            "no op registered",
             "not a registered",
             "unsupported model ir version",
             "didn't find op",

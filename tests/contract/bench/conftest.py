@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,10 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from shufflenet_deploy.records import (
     Artifact,
     Cell,
-    Format,
     Parity,
-    Precision,
-    Resolution,
     TensorSpec,
     WeightsInfo,
 )
@@ -118,6 +116,25 @@ def write_tflite(path: Path, *, int8: bool) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def onnx_writer() -> Callable[..., Path]:
+    """``write_onnx``, for tests that need their own file."""
+    return write_onnx
+
+
+@pytest.fixture(scope="session")
+def reference_logits() -> Callable[[np.ndarray], np.ndarray]:
+    """What the fp32 dense layer must answer to inputs of shape (1, 64)."""
+    weight, bias = dense_weights()
+    return lambda values: values @ weight.T + bias
+
+
+@pytest.fixture(scope="session")
+def record_of() -> Callable[[Path, Cell], Artifact]:
+    """Makes the artifact record of a file that stands for a cell."""
+    return artifact_for
+
+
 def artifact_for(path: Path, cell: Cell) -> Artifact:
     """A record of one of the tiny files, as an export of ``cell`` would return it."""
     return Artifact(
@@ -138,16 +155,4 @@ def artifact_for(path: Path, cell: Cell) -> Artifact:
             inputs=1, max_abs_diff=0, sqnr_db=100, cosine=1, top1_agreement=1, passed=True
         ),
         created_at=datetime.now(UTC),
-    )
-
-
-@pytest.fixture(scope="session")
-def cell() -> Cell:
-    """A cell that the tiny ONNX model can stand for."""
-    return Cell(
-        model="tiny",
-        runtime="onnxruntime",
-        format=Format.ONNX,
-        precision=Precision.FP32,
-        resolution=Resolution(height=32, width=32),
     )

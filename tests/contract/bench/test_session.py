@@ -1,0 +1,428 @@
+"""A suite on a real target with real runtimes; faults are injected at the target's face only."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from contextlib import contextmanager
+
+import pytest
+
+from shufflenet_deploy import bench
+from shufflenet_deploy.bench import Suite
+from shufflenet_deploy.errors import ConnectError, ExportError, TargetError, UsageError
+from shufflenet_deploy.records import Conditions, Failure, FailureKind, Measurement
+from shufflenet_deploy.store import Journal
+from shufflenet_deploy.target import Target
+from shufflenet_deploy.transport import CommandResult
+
+QUICK = {
+    "warmup-runs": 1,
+    "warmup-secs": 0.0,
+    "min-runs": 5,
+    "min-secs": 0.0,
+    "processes": 2,
+}
+
+
+def suite(**changes):
+    spec = {**QUICK, **changes.pop("spec", {})}
+    fields = {"models": ["tiny"], "resolutions": ["32x32"], "baseline": "large", "retries": 0}
+    return Suite.of({**fields, **changes, "spec": spec}, source="test")
+
+
+@pytest.fixture
+def journal(tmp_path):
+    with Journal(tmp_path / "journal.sqlite") as book:
+        yield book
+
+
+@pytest.fixture
+def artifact_of(tiny_onnx, tiny_tflite, onnx_writer, record_of, tmp_path):
+    """Real files: the baseline is the same network at a larger size."""
+    large = onnx_writer(tmp_path / "large.onnx", size=256)
+
+    def find(cell):
+        if cell.format == "tflite":
+            return record_of(tiny_tflite, cell)
+        return record_of(large if cell.model == "large" else tiny_onnx, cell)
+
+    return find
+
+
+class Scripted(Target):
+    """A target whose ``invoke`` first does what the script says: a result, an error, or None."""
+
+    def __init__(self, transport, root, script):
+        super().__init__(transport, root)
+        self.script = iter(script)
+        self.invocations = 0
+
+    def invoke(self, argv, **kwargs):
+        self.invocations += 1
+        step = next(self.script, None)
+        if isinstance(step, BaseException):
+            raise step
+        if isinstance(step, CommandResult):
+            return step
+        return super().invoke(step if step is not None else argv, **kwargs)
+
+
+@pytest.fixture
+def scripted(local_target, tmp_path):
+    return lambda *script: Scripted(local_target.transport, str(tmp_path / "target"), script)
+
+
+def printed(stdout=b"", exit_code=0, stderr=b""):
+    return CommandResult(
+        argv=("agent",), exit_code=exit_code, stdout=stdout, stderr=stderr, duration_secs=0.1
+    )
+
+
+def failures(runs):
+    return [run.outcome for run in runs if isinstance(run.outcome, Failure)]
+
+
+# --- measuring -----------------------------------------------------------------------------------
+
+
+def test_every_cell_is_measured_by_every_process(local_target, journal, artifact_of):
+    wanted = suite(runtimes=["onnxruntime", "litert"], baseline=None)
+    runs = list(bench.run(wanted, local_target, journal, artifact_of))
+    assert failures(runs) == []
+    assert Counter((run.cell.runtime, run.process) for run in runs) == {
+        ("onnxruntime", 1): 1,
+        ("onnxruntime", 2): 1,
+        ("litert", 1): 1,
+        ("litert", 2): 1,
+    }
+    assert journal.runs() == runs
+    for run in runs:
+        assert len(run.outcome.samples) == 5
+        assert run.artifact.sha256
+        assert run.before.at <= run.after.at
+        assert run.runtime_version
+        assert '"samples_ns"' in run.raw
+        assert run.tool["agent_sha256"]
+
+
+def test_the_larger_model_takes_longer(local_target, journal, artifact_of):
+    runs = list(bench.run(suite(), local_target, journal, artifact_of))
+    medians = {
+        model: min(min(run.outcome.samples) for run in runs if run.cell.model == model)
+        for model in ("tiny", "large")
+    }
+    assert medians["large"] > 2 * medians["tiny"]
+
+
+def test_over_ssh_the_second_suite_pushes_nothing(ssh_target, journal, artifact_of):
+    list(bench.run(suite(), ssh_target, journal, artifact_of))
+    pushed = ssh_target.traffic.files_pushed
+    assert pushed >= 3
+    again = list(bench.run(suite(), ssh_target, journal, artifact_of))
+    assert ssh_target.traffic.files_pushed == pushed
+    assert failures(again) == []
+    assert again[0].target.transport == "ssh"
+
+
+def test_events_tell_the_story(local_target, journal, artifact_of):
+    told = []
+    list(bench.run(suite(), local_target, journal, artifact_of, told.append))
+    kinds = [type(event).__name__ for event in told if not isinstance(event, bench.Stage)]
+    assert kinds == ["Planned", *(["Started", "Finished"] * 4)]
+    assert told[[type(event) for event in told].index(bench.Planned)].visits == 4
+
+
+def test_cool_down_comes_between_processes(local_target, journal, artifact_of):
+    pauses = []
+    wanted = suite(spec={"cooldown-secs": 7.0})
+    list(bench.run(wanted, local_target, journal, artifact_of, sleep=pauses.append))
+    assert pauses == [7.0] * 3
+
+
+def test_a_precision_target_adds_rounds_up_to_the_limit(local_target, journal, artifact_of):
+    wanted = suite(**{"precision-target": 0.000001, "max-processes": 3})
+    runs = list(bench.run(wanted, local_target, journal, artifact_of))
+    assert Counter(run.process for run in runs) == {1: 2, 2: 2, 3: 2}
+    easy = suite(**{"precision-target": 0.999, "max-processes": 3})
+    assert {run.process for run in bench.run(easy, local_target, journal, artifact_of)} == {1, 2}
+
+
+def test_cores_that_do_not_exist_are_refused_first(local_target, journal, artifact_of):
+    wanted = suite(spec={"cpus": [4000]})
+    with pytest.raises(UsageError, match="no core 4000"):
+        list(bench.run(wanted, local_target, journal, artifact_of))
+    assert journal.runs() == []
+
+
+# --- failing cells -------------------------------------------------------------------------------
+
+
+def test_a_failed_export_is_a_row_and_the_others_go_on(local_target, journal, artifact_of):
+    def sometimes(cell):
+        if cell.model == "tiny":
+            raise ExportError("cannot convert Frobnicate")
+        return artifact_of(cell)
+
+    runs = list(bench.run(suite(), local_target, journal, sometimes))
+    assert [(run.cell.model, run.kind) for run in runs] == [
+        ("tiny", "failure"),
+        ("large", "measurement"),
+        ("large", "measurement"),
+    ]
+    assert runs[0].outcome.kind is FailureKind.EXPORT
+    assert runs[0].artifact is None
+
+
+def test_a_runtime_that_cannot_be_had_is_a_row(local_target, journal, artifact_of, monkeypatch):
+    def refuse(payload, **_):
+        raise TargetError(f"no wheel for {payload.name}")
+
+    monkeypatch.setattr(local_target, "environment", refuse)
+    runs = list(bench.run(suite(), local_target, journal, artifact_of))
+    assert {(run.process, run.outcome.kind) for run in runs} == {(1, FailureKind.RUNTIME_MISSING)}
+    assert len(runs) == 2
+
+
+def test_a_disk_that_is_full_fails_the_cell_only(local_target, journal, artifact_of, monkeypatch):
+    install = local_target.install
+
+    def full(path, **kwargs):
+        if path.name == "large.onnx":
+            raise TargetError("the disk of local has 3 MB free")
+        return install(path, **kwargs)
+
+    monkeypatch.setattr(local_target, "install", full)
+    runs = list(bench.run(suite(), local_target, journal, artifact_of))
+    assert [(run.cell.model, run.kind) for run in runs] == [
+        ("large", "failure"),
+        ("tiny", "measurement"),
+        ("tiny", "measurement"),
+    ]
+
+
+def test_a_corrupt_model_is_not_tried_again(
+    local_target, journal, tiny_onnx, record_of, tmp_path, artifact_of
+):
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(tiny_onnx.read_bytes()[:500])
+
+    def find(cell):
+        return record_of(broken, cell) if cell.model == "tiny" else artifact_of(cell)
+
+    runs = list(bench.run(suite(), local_target, journal, find))
+    (failed,) = [run for run in runs if run.kind == "failure"]
+    assert failed.process == 1
+    assert "broken.onnx" in failed.outcome.message
+    assert failed.after is not None
+    assert len(runs) == 3
+
+
+def test_a_model_that_hangs_is_killed_and_not_tried_again(scripted, journal, artifact_of):
+    target = scripted(("sleep", "60"))
+    wanted = suite(baseline=None, retries=2, spec={"timeout-secs": 1.0})
+    runs = list(bench.run(wanted, target, journal, artifact_of))
+    assert [run.outcome.kind for run in runs] == [FailureKind.TIMEOUT]
+    assert "--timeout" in runs[0].outcome.message
+    assert target.invocations == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "told"),
+    [
+        ("KILL", FailureKind.OUT_OF_MEMORY, "memory"),
+        ("SEGV", FailureKind.CRASHED, "SIGSEGV"),
+        ("ILL", FailureKind.CRASHED, "SIGILL"),
+    ],
+)
+def test_an_agent_that_dies_by_a_signal(scripted, journal, artifact_of, number, kind, told):
+    target = scripted(("sh", "-c", f"kill -{number} $$"))
+    runs = list(bench.run(suite(baseline=None), target, journal, artifact_of))
+    assert [run.outcome.kind for run in runs] == [kind]
+    assert told in runs[0].outcome.message
+
+
+@pytest.mark.parametrize(
+    ("result", "kind", "told"),
+    [
+        (printed(b"all is well"), FailureKind.PARSE, "all is well"),
+        (printed(b""), FailureKind.PARSE, "nothing"),
+        (printed(b"{}\n{}"), FailureKind.PARSE, "JSON"),
+        (
+            printed(b"", 1, b"Traceback\nModuleNotFoundError: x\n"),
+            FailureKind.CRASHED,
+            "ModuleNotFoundError: x",
+        ),
+    ],
+)
+def test_malformed_output_is_kept_raw_with_its_reason(
+    scripted, journal, artifact_of, result, kind, told
+):
+    runs = list(bench.run(suite(baseline=None), scripted(result), journal, artifact_of))
+    assert runs[0].outcome.kind is kind
+    assert told in runs[0].outcome.message
+    assert runs[0].raw == result.text
+    assert "\n" not in runs[0].outcome.message
+
+
+# --- transients ----------------------------------------------------------------------------------
+
+
+def test_a_lost_connection_is_made_again_and_the_process_with_it(scripted, journal, artifact_of):
+    target = scripted(ConnectError("cable pulled"), ConnectError("cable pulled"))
+    pauses, told = [], []
+    runs = list(
+        bench.run(
+            suite(baseline=None, retries=2),
+            target,
+            journal,
+            artifact_of,
+            told.append,
+            sleep=pauses.append,
+        )
+    )
+    assert [run.kind for run in runs] == ["measurement"] * 2
+    assert target.invocations == 4
+    assert len(pauses) == 2
+    assert pauses[0] < pauses[1]
+    assert sum(isinstance(event, bench.Retrying) for event in told) == 2
+
+
+def test_a_connection_that_stays_lost_ends_the_session_with_its_runs_kept(
+    scripted, journal, artifact_of
+):
+    target = scripted(None, *[ConnectError("cable pulled")] * 9)
+    with pytest.raises(ConnectError, match="cable pulled"):
+        list(
+            bench.run(
+                suite(retries=1), target, journal, artifact_of, suite_id="one", sleep=lambda _: None
+            )
+        )
+    assert [run.kind for run in journal.runs("one")] == ["measurement", "failure"]
+    target.script = iter(())
+    resumed = list(bench.run(suite(retries=1), target, journal, artifact_of, suite_id="one"))
+    assert len(resumed) == 3
+    assert Counter((run.cell.model, run.process) for run in journal.runs("one")) == {
+        ("tiny", 1): 1,
+        ("tiny", 2): 1,
+        ("large", 1): 1,
+        ("large", 2): 1,
+    }
+    assert failures(journal.runs("one")) == []
+
+
+def test_the_lock_is_held_while_measuring_and_given_back(
+    scripted, local_target, journal, artifact_of, monkeypatch
+):
+    held = []
+
+    @contextmanager
+    def exclusive(**_):
+        held.append("taken")
+        yield
+        held.append("given back")
+
+    target = scripted(ConnectError("cable pulled"))
+    monkeypatch.setattr(target, "exclusive", exclusive)
+    wanted = suite(baseline=None, retries=1)
+    list(bench.run(wanted, target, journal, artifact_of, sleep=lambda _: None))
+    assert held == ["taken", "given back"] * 2
+
+
+def test_another_bench_on_the_target_is_waited_for_or_told(
+    local_target, journal, artifact_of, monkeypatch
+):
+    monkeypatch.setattr("shufflenet_deploy.bench.session._LOCK_WAIT_SECS", 0.0)
+    with (
+        local_target.exclusive(),
+        pytest.raises(TargetError, match="is measuring for"),
+    ):
+        list(bench.run(suite(), local_target, journal, artifact_of))
+    assert journal.runs() == []
+
+
+def test_a_disturbed_process_is_measured_again(scripted, journal, artifact_of, monkeypatch):
+    disturbed = iter([True, False])
+    target = scripted()
+    told = []
+    from shufflenet_deploy.runtime.agent import AgentRuntime  # noqa: PLC0415
+
+    parse = AgentRuntime.parse
+
+    def throttled(self, raw):
+        report = parse(self, raw)
+        if not next(disturbed, False):
+            return report
+        hot = Conditions(at=report.after.at, throttled=0x4)
+        return type(report)(
+            outcome=report.outcome,
+            runtime_version=report.runtime_version,
+            before=report.before,
+            after=hot,
+        )
+
+    monkeypatch.setattr(AgentRuntime, "parse", throttled)
+    wanted = suite(baseline=None, retries=1, spec={"processes": 1})
+    list(bench.run(wanted, target, journal, artifact_of, told.append))
+    tainted = [event for event in told if isinstance(event, bench.Tainted)]
+    assert [event.finding.cause.value for event in tainted][:1] == ["throttled"]
+    assert target.invocations == len(tainted) + 1 == 2
+    assert len(journal.runs(every=True)) == 2
+    assert [run.after.throttled for run in journal.runs()] == [None]
+
+
+# --- resuming ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("finished", [0, 3])
+def test_an_interrupted_suite_goes_on_where_it_stopped(scripted, journal, artifact_of, finished):
+    target = scripted(*[None] * finished, KeyboardInterrupt())
+    with pytest.raises(KeyboardInterrupt):
+        list(bench.run(suite(), target, journal, artifact_of, suite_id="one"))
+    assert len(journal.runs("one")) == finished
+    told = []
+    resumed = list(bench.run(suite(), target, journal, artifact_of, told.append, suite_id="one"))
+    assert len(resumed) == 4 - finished
+    (planned,) = [event for event in told if isinstance(event, bench.Planned)]
+    assert (planned.visits, planned.skipped) == (4 - finished, finished)
+    assert len(journal.runs("one")) == 4
+    assert list(bench.run(suite(), target, journal, artifact_of, suite_id="one")) == []
+
+
+def test_a_changed_file_or_protocol_is_measured_again(
+    local_target, journal, artifact_of, onnx_writer, record_of, tmp_path
+):
+    list(bench.run(suite(), local_target, journal, artifact_of, suite_id="one"))
+    other = onnx_writer(tmp_path / "other.onnx", seed=9)
+
+    def changed(cell):
+        return record_of(other, cell) if cell.model == "tiny" else artifact_of(cell)
+
+    again = list(bench.run(suite(), local_target, journal, changed, suite_id="one"))
+    assert [run.cell.model for run in again] == ["tiny", "tiny"]
+    more = suite(spec={"min-runs": 6})
+    assert len(list(bench.run(more, local_target, journal, changed, suite_id="one"))) == 4
+    wider = suite(spec={"min-runs": 6, "processes": 3})
+    assert {
+        run.process for run in bench.run(wider, local_target, journal, changed, suite_id="one")
+    } == {3}
+
+
+def test_failures_are_tried_once_more_when_resumed(scripted, journal, artifact_of):
+    crash = printed(b"", 139)
+    target = scripted(crash)
+    wanted = suite(baseline=None)
+    assert len(list(bench.run(wanted, target, journal, artifact_of, suite_id="one"))) == 1
+    resumed = list(bench.run(wanted, target, journal, artifact_of, suite_id="one"))
+    assert all(isinstance(run.outcome, Measurement) for run in resumed)
+    assert len(resumed) == 2
+    assert failures(journal.runs("one")) == []
+
+
+def test_the_order_of_every_round_interleaves(local_target, journal, artifact_of):
+    wanted = suite(models=["tiny", "other"], spec={"processes": 2})
+    runs = list(bench.run(wanted, local_target, journal, artifact_of))
+    rounds = [list(group) for _, group in itertools.groupby(runs, key=lambda run: run.process)]
+    assert [len(one) for one in rounds] == [3, 3]
+    assert [one[0].cell.model == "large" for one in rounds] == [True, False]
+    assert [one[-1].cell.model == "large" for one in rounds] == [False, True]
