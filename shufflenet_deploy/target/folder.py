@@ -5,6 +5,7 @@ A file ``CACHEDIR.TAG`` with our name in it marks the folder; without it nothing
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from shufflenet_deploy.errors import TargetError
@@ -54,6 +55,8 @@ tar -xzf "$packed" -C "$folder" 2>/dev/null || "$3" -m tarfile -e "$packed" "$fo
 }
 rm -f "$packed"
 """
+
+_READY = 'for folder; do [ -e "$folder.ready" ] && echo "$folder"; done; exit 0'
 
 _REMOVE = f"""\
 root=$1
@@ -112,9 +115,12 @@ def unpack(transport: Transport, packed: str, path: str, python: str, *, timeout
     _expect_done(transport, result, path)
 
 
-def is_ready(transport: Transport, path: str) -> bool:
-    """Whether a folder was filled and proved."""
-    return transport.run(("test", "-e", f"{path}.ready")).exit_code == 0
+def ready_among(transport: Transport, paths: Iterable[str]) -> set[str]:
+    """Those of the folders that were filled and proved."""
+    wanted = tuple(paths)
+    if not wanted:
+        return set()
+    return set(transport.run(shell(_READY, *wanted)).text.splitlines())
 
 
 def mark_ready(transport: Transport, path: str) -> None:

@@ -286,8 +286,18 @@ class Target:
         on_progress: Progress | None,
         tell: Callable[[str], object],
     ) -> Environment:
-        own = Environment(python=(self._python.executable,), how=Mode.SYSTEM)
+        key = environment_key(payload, self._python.version)
+        venv = self._venv(f"{self.root}/environments/{key}-venv")
+        pushed = self._unpacked(f"{self.root}/environments/{key}-wheels")
+        choices = {Mode.AUTO: (venv, pushed), Mode.VENV: (venv,), Mode.WHEELS: (pushed,)}
+        # What was installed and proved before is not asked again: a Python takes long to start.
+        ready = folder.ready_among(self.transport, map(_folder_of, choices.get(mode, ())))
+        for environment in choices.get(mode, ()):
+            if _folder_of(environment) in ready:
+                self.traffic = replace(self.traffic, files_present=self.traffic.files_present + 1)
+                return environment
         if mode in {Mode.AUTO, Mode.SYSTEM}:
+            own = Environment(python=(self._python.executable,), how=Mode.SYSTEM)
             problem = self._missing(payload, own)
             if problem is None:
                 return own
@@ -296,14 +306,7 @@ class Target:
                     f"the Python of {self.host} ({self._python.executable}) does not serve for "
                     f"{payload.name}: {problem}"
                 )
-        key = environment_key(payload, self._python.version)
-        venv = self._venv(f"{self._prepared_root}/environments/{key}-venv")
-        pushed = self._unpacked(f"{self._prepared_root}/environments/{key}-wheels")
-        choices = {Mode.AUTO: (venv, pushed), Mode.VENV: (venv,)}.get(mode, (pushed,))
-        for environment in choices:
-            if folder.is_ready(self.transport, _folder_of(environment)):
-                self.traffic = replace(self.traffic, files_present=self.traffic.files_present + 1)
-                return environment
+        _ = self._prepared_root
         if mode is not Mode.WHEELS:
             problem = self._fill_venv(payload, venv, tell)
             if problem is None:

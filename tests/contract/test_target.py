@@ -371,8 +371,9 @@ def test_old_leftovers_go_at_the_next_use(target, model):
 def test_the_folder_lies_in_the_user_s_cache(link, cache, monkeypatch):
     monkeypatch.delenv("SHUFFLENET_DEPLOY_ROOT", raising=False)
     with Target(link) as target:
-        home = str(cache) if link.kind == "local" else str(Path.home() / ".cache")
-        assert target.root == f"{home}/shufflenet-deploy/target"
+        # Only an SSH login starts from the account's own environment instead of this one's.
+        caches = Path.home() / ".cache" if link.kind == "ssh" else cache
+        assert target.root == f"{caches}/shufflenet-deploy/target"
     monkeypatch.setenv("SHUFFLENET_DEPLOY_ROOT", "~/elsewhere")
     with Target(link) as target:
         assert target.root == f"{Path.home()}/elsewhere"
