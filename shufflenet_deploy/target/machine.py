@@ -144,9 +144,10 @@ class Target:
     ) -> Environment:
         """A Python on the target that imports a payload, installed there when it must be.
 
-        Tried in turn: the target's own Python when it has exactly the wanted versions; a virtual
-        environment that its pip fills, if it reaches an index; wheels that are downloaded here
-        and pushed as one bundle. ``on_stage`` is told what is being done.
+        Tried in turn: what an earlier session installed; the target's own Python when it has
+        exactly the wanted versions; a virtual environment that its pip fills, if it reaches an
+        index; wheels that are downloaded here and pushed as one bundle. ``on_stage`` is told
+        what is being done.
 
         Raises:
             TargetError: there is no Python, no fitting wheel, or the modules do not import.
