@@ -19,7 +19,16 @@ import shufflenet_deploy
 from shufflenet_deploy.errors import DeployError
 
 #: Modules of this package that add commands, in the order that ``--help`` lists them.
-COMMANDS: tuple[str, ...] = ("bench", "table", "runs", "clean", "board", "cost")
+COMMANDS: tuple[str, ...] = (
+    "export",
+    "bench",
+    "table",
+    "inspect",
+    "runs",
+    "clean",
+    "board",
+    "cost",
+)
 
 INTERRUPTED = 130
 

@@ -27,7 +27,7 @@ from shufflenet_deploy.records import (
 if TYPE_CHECKING:
     import onnx
 
-    from shufflenet_deploy.zoo import Model
+    from shufflenet_deploy.zoo.model import Model
 
 #: Called with the name of each stage as it begins.
 OnStage = Callable[[str], None]

@@ -1,0 +1,332 @@
+"""``export``: ONNX and TFLite files from weights, each checked against the model it came from."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from shufflenet_deploy.errors import DeployError, UsageError
+
+if TYPE_CHECKING:
+    from shufflenet_deploy.export import ExportRequest
+    from shufflenet_deploy.records import Artifact
+
+_FAILED, _MISUSED = 1, 2
+_ALL = "all"
+_WHAT, _CHECK = "What to make", "When it counts as valid"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the ``export`` command."""
+    app.command()(export)
+
+
+def export(  # noqa: PLR0917 - options, each passed by name
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", "-m", help="[default: shufflenet-g3-0.5x]", rich_help_panel=_WHAT),
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            "--weights", "-w", help="A checkpoint: .pth, .pt, .safetensors.", rich_help_panel=_WHAT
+        ),
+    ] = None,
+    fmt: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fmt", "-f", help="onnx, tflite or all. [default: all]", rich_help_panel=_WHAT
+        ),
+    ] = None,
+    precision: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--precision", "-p", help="fp32, int8 or all. [default: all]", rich_help_panel=_WHAT
+        ),
+    ] = None,
+    resolution: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--resolution",
+            help="HEIGHTxWIDTH, .... One file each. [default: the model's own]",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
+    calib: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of pictures for int8. [default: 16 shipped photographs]",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
+    calib_method: Annotated[
+        str, typer.Option(help="minmax, percentile or entropy.", rich_help_panel=_WHAT)
+    ] = "minmax",
+    head: Annotated[
+        str,
+        typer.Option(
+            "--head",
+            "--alexnet-head",
+            help="fixed or dense: AlexNet's and VGG's last layers at other resolutions.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = "fixed",
+    converter: Annotated[
+        str,
+        typer.Option(
+            help="What writes TFLite: direct, or onnx2tf in an environment of its own.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = "direct",
+    seed: Annotated[
+        int, typer.Option(help="Of untrained weights, without --weights.", rich_help_panel=_WHAT)
+    ] = 0,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder to write to.", rich_help_panel=_WHAT)
+    ] = Path("artifacts"),
+    max_diff: Annotated[
+        float | None,
+        typer.Option(
+            help="fp32: largest difference, relative to the largest score. [default: 0.001]",
+            rich_help_panel=_CHECK,
+        ),
+    ] = None,
+    min_sqnr: Annotated[
+        float | None,
+        typer.Option(
+            help="int8: floor under the SQNR in dB. [default: 10]", rich_help_panel=_CHECK
+        ),
+    ] = None,
+    min_cosine: Annotated[
+        float | None,
+        typer.Option(help="int8: floor under the cosine. [default: 0.95]", rich_help_panel=_CHECK),
+    ] = None,
+    min_agreement: Annotated[
+        float | None,
+        typer.Option(
+            help="int8, trained weights: floor under top-1 agreement. [default: 0.7]",
+            rich_help_panel=_CHECK,
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Export a model to ONNX and TFLite, fp32 and int8, and check each file against it.
+
+    What is already there with the same weights and options is not made again.
+    """
+    floors = {
+        "fp32_relative_diff": max_diff,
+        "int8_sqnr_db": min_sqnr,
+        "int8_cosine": min_cosine,
+        "int8_top1_agreement": min_agreement,
+    }
+    requests = _requests(
+        models=_listed(model) or ["shufflenet-g3-0.5x"],
+        formats=_listed(fmt) or [_ALL],
+        precisions=_listed(precision) or [_ALL],
+        resolutions=_listed(resolution),
+        common={
+            "weights": weights,
+            "seed": seed,
+            "head": head,
+            "converter": converter,
+            "calibration": calib,
+            "calibration_method": calib_method,
+            "floors": {name: value for name, value in floors.items() if value is not None},
+            "out": out,
+        },
+    )
+    if weights is None:
+        typer.echo("warning: no --weights: untrained weights, good for latency only", err=True)
+    results = _export_all(requests)
+    if as_json:
+        typer.echo(json.dumps({"files": [result.as_json() for result in results]}, indent=2))
+    else:
+        _print_table(results, out)
+    _explain(results)
+    failed = [result for result in results if not result.good]
+    if failed:
+        misused = all(isinstance(result.error, UsageError) for result in failed)
+        raise typer.Exit(_MISUSED if misused else _FAILED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Result:
+    """What became of one file: an artifact, or the error that prevented it."""
+
+    request: ExportRequest
+    status: str
+    artifact: Artifact | None = None
+    error: DeployError | None = None
+
+    @property
+    def good(self) -> bool:
+        return self.artifact is not None and self.artifact.parity.passed
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "path": str(self.artifact.path if self.artifact else self.request.path),
+            "status": self.status,
+            "error": None if self.error is None else str(self.error),
+            "artifact": None if self.artifact is None else self.artifact.model_dump(mode="json"),
+        }
+
+
+def _listed(values: list[str] | None) -> list[str]:
+    """Options may be repeated and may hold several values with commas between."""
+    return [part.strip() for value in values or () for part in value.split(",") if part.strip()]
+
+
+def _requests(
+    *,
+    models: Sequence[str],
+    formats: Sequence[str],
+    precisions: Sequence[str],
+    resolutions: Sequence[str],
+    common: dict[str, Any],
+) -> list[ExportRequest]:
+    from shufflenet_deploy import zoo  # noqa: PLC0415
+    from shufflenet_deploy.export import ExportRequest  # noqa: PLC0415
+    from shufflenet_deploy.export.request import CALIBRATION_METHODS, CONVERTERS, HEADS  # noqa: PLC0415
+    from shufflenet_deploy.records import Format, Precision, Resolution  # noqa: PLC0415
+
+    for option, known in (
+        ("head", HEADS),
+        ("converter", CONVERTERS),
+        ("calibration_method", CALIBRATION_METHODS),
+    ):
+        _chosen(option.replace("calibration", "calib").replace("_", "-"), [common[option]], known)
+    return [
+        ExportRequest(
+            model=model,
+            format=Format(fmt),
+            precision=Precision(precision),
+            resolution=size,
+            **common,
+        )
+        for model in models
+        for size in (
+            [Resolution.parse(text) for text in resolutions] or [zoo.architecture(model).resolution]
+        )
+        for fmt in _chosen("fmt", formats, [value.value for value in Format])
+        for precision in _chosen("precision", precisions, [value.value for value in Precision])
+    ]
+
+
+def _chosen(option: str, values: Sequence[str], known: Sequence[str]) -> list[str]:
+    """The values meant, ``all`` spelt out.
+
+    Raises:
+        UsageError: a value that the option does not know.
+    """
+    if _ALL in values and option in ("fmt", "precision"):
+        return list(known)
+    for value in values:
+        if value not in known:
+            raise UsageError(f"--{option} '{value}' is unknown: choose from {', '.join(known)}")
+    return list(dict.fromkeys(values))
+
+
+def _export_all(requests: Sequence[ExportRequest]) -> list[_Result]:
+    from shufflenet_deploy.export import UP_TO_DATE  # noqa: PLC0415
+    from shufflenet_deploy.export import export as export_one  # noqa: PLC0415
+
+    results: list[_Result] = []
+    with _progress(len(requests)) as show:
+        for request in requests:
+            stages: list[str] = []
+
+            def tell(
+                stage: str, request: ExportRequest = request, seen: list[str] = stages
+            ) -> None:
+                seen.append(stage)
+                show(f"{request.path.name}: {stage}", len(results))
+
+            tell("starting")
+            try:
+                artifact = export_one(request, on_stage=tell)
+            except DeployError as error:
+                results.append(_Result(request=request, status="failed", error=error))
+                continue
+            status = "up to date" if UP_TO_DATE in stages else "exported"
+            if not artifact.parity.passed:
+                status = "failed validation"
+            results.append(_Result(request=request, status=status, artifact=artifact))
+    return results
+
+
+@contextmanager
+def _progress(files: int) -> Iterator[Callable[[str, int], None]]:
+    """A line that moves on a terminal; silence in a log, where the table says it all."""
+    if not sys.stderr.isatty():
+        yield lambda _text, _done: None
+        return
+    from rich import progress  # noqa: PLC0415
+    from rich.console import Console  # noqa: PLC0415
+
+    with progress.Progress(
+        progress.SpinnerColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TextColumn("{task.description}", markup=False),
+        progress.TimeElapsedColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    ) as bar:
+        task = bar.add_task("", total=files)
+        yield lambda text, done: bar.update(task, description=text, completed=done)
+
+
+def _print_table(results: Sequence[_Result], out: Path) -> None:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title, justify in (
+        ("file", "left"),
+        ("size", "right"),
+        ("SQNR", "right"),
+        ("top-1", "right"),
+        ("status", "left"),
+    ):
+        table.add_column(title, justify=justify, no_wrap=title != "status")  # type: ignore[arg-type]
+    for result in results:
+        artifact = result.artifact
+        figures = ["", "", ""]
+        if artifact is not None:
+            figures = [
+                _size(artifact.size_bytes),
+                f"{artifact.parity.sqnr_db:.1f} dB",
+                f"{artifact.parity.top1_agreement:.0%}",
+            ]
+        colour = "green" if result.good else "red"
+        table.add_row(result.request.path.name, *figures, f"[{colour}]{result.status}[/]")
+    console = Console()
+    # A log keeps names whole, however narrow it pretends to be.
+    console.print(table, width=None if console.is_terminal else 160)
+    typer.echo(f"in {out.resolve()}")
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"
+
+
+def _explain(results: Sequence[_Result]) -> None:
+    """One line for each thing that went wrong; the same error of several files once."""
+    lines: dict[str, None] = {}
+    for result in results:
+        if result.error is not None:
+            lines[f"error: {result.error}"] = None
+        elif result.artifact is not None and not result.good:
+            parity = result.artifact.parity
+            where = f"; first differs at {parity.first_diverging}" if parity.first_diverging else ""
+            name = result.artifact.path.name
+            lines[f"error: {name}: exported but failed validation: {parity.reason}{where}"] = None
+    for line in lines:
+        typer.echo(line, err=True)

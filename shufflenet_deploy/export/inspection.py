@@ -1,0 +1,113 @@
+"""What an exported file holds, read from the file alone; its manifest only adds to that."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.export import manifest
+from shufflenet_deploy.files import sha256_file
+from shufflenet_deploy.records import Artifact, Format, Record, TensorSpec
+
+_TFLITE_MARK = b"TFL3"
+
+#: Multiply-adds of a file may differ from the model's by this share before it is worth a word.
+_TOLERATED_EXTRA = 0.005
+
+
+class Inspection(Record):
+    """One file. ``operations`` are counted, the most frequent first; ``version`` is the format's.
+
+    ``precision`` is fp32, int8, or mixed when operations were left in float in an int8 file.
+    ``multiply_adds`` are those the file really computes, for one picture. ``artifact`` is set when
+    a manifest lies beside the file and was written for just these bytes.
+    """
+
+    path: Path
+    format: Format
+    version: str
+    precision: str
+    size_bytes: int
+    sha256: str
+    operations: dict[str, int]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    multiply_adds: int
+    parameters: int
+    warnings: tuple[str, ...]
+    artifact: Artifact | None = None
+
+
+class Contents(Record):
+    """What a format's reader finds in a file."""
+
+    version: str
+    precision: str
+    operations: dict[str, int]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    multiply_adds: int
+    parameters: int
+    warnings: tuple[str, ...]
+
+
+def inspect(path: Path) -> Inspection:
+    """Read a file; what it is follows from its content, not its name.
+
+    Raises:
+        UsageError: there is no such file, or it is not an undamaged ONNX or TFLite file.
+    """
+    from shufflenet_deploy.export import inspection_onnx, inspection_tflite  # noqa: PLC0415
+
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(8)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    if start[4:] == _TFLITE_MARK:
+        kind, contents = Format.TFLITE, inspection_tflite.read(path)
+    else:
+        kind, contents = Format.ONNX, inspection_onnx.read(path)
+    known = manifest.read(path)
+    genuine = known is not None and manifest.matches(path, known)
+    artifact = known.artifact if known is not None and genuine else None
+    warnings = list(contents.warnings)
+    if known is not None and not genuine:
+        warnings.append("the manifest beside it describes another file: this one was changed")
+    if artifact is not None:
+        warnings += _against(contents, artifact)
+    return Inspection(
+        path=path.absolute(),
+        format=kind,
+        size_bytes=path.stat().st_size,
+        sha256=sha256_file(path),
+        artifact=artifact,
+        **{**dict(contents), "warnings": tuple(warnings)},
+    )
+
+
+def _against(contents: Contents, artifact: Artifact) -> list[str]:
+    lines = []
+    if not artifact.parity.passed:
+        lines.append(f"it failed validation: {artifact.parity.reason}")
+    if not artifact.weights.trained:
+        lines.append("the weights are untrained: good for latency only")
+    extra = contents.multiply_adds / max(artifact.multiply_adds, 1) - 1
+    if abs(extra) > _TOLERATED_EXTRA:
+        lines.append(
+            f"it computes {contents.multiply_adds / 1e6:.2f}M multiply-adds, "
+            f"the model {artifact.multiply_adds / 1e6:.2f}M ({extra:+.1%})"
+        )
+    return lines
+
+
+def most_frequent_first(counts: dict[str, int]) -> dict[str, int]:
+    """Counts in descending order, by name where equal."""
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def precision_of(integer: bool, left_in_float: int) -> str:  # noqa: FBT001 - one of two facts
+    """How a file computes."""
+    if not integer:
+        return "fp32"
+    return "mixed" if left_in_float else "int8"

@@ -1,0 +1,205 @@
+"""Reads an ONNX file for ``inspect``: costs by inferred shapes, and leftovers of conversion."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import numpy_helper
+
+from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.export.inspection import Contents, most_frequent_first, precision_of
+from shufflenet_deploy.records import TensorSpec
+
+_ROUNDING = ("QuantizeLinear", "DequantizeLinear")
+
+#: Operations without arithmetic, or done once on small vectors: float is no loss there.
+_WEIGHTLESS = frozenset((
+    "Reshape", "Transpose", "Gather", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Slice",
+    "Split", "Concat", "MaxPool", "Relu", "Clip", "Constant", "Shape", "Cast", *_ROUNDING,
+))  # fmt: skip
+
+
+def read(path: Path) -> Contents:
+    """What an ONNX file holds.
+
+    Raises:
+        UsageError: the file is not an undamaged ONNX file.
+    """
+    return _Reader(_loaded(path)).contents()
+
+
+def _loaded(path: Path) -> onnx.ModelProto:
+    damaged = f"{path} is not an undamaged ONNX or TFLite file"
+    try:
+        model = onnx.load(path)
+        if not model.graph.node:
+            raise UsageError(f"{damaged}: no network in it")
+        onnx.checker.check_model(model)
+        return onnx.shape_inference.infer_shapes(model, data_prop=True)
+    except (
+        DecodeError,
+        onnx.checker.ValidationError,
+        onnx.shape_inference.InferenceError,
+    ) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(". ")
+        raise UsageError(f"{damaged} ({reason}); export it again") from error
+    except (OSError, ValueError, UnicodeDecodeError) as error:
+        raise UsageError(f"{damaged} ({error}); export it again") from error
+
+
+class _Reader:
+    def __init__(self, model: onnx.ModelProto) -> None:
+        self._model = model
+        self._nodes = list(model.graph.node)
+        self._constants = {entry.name: entry for entry in model.graph.initializer}
+        self._producers = {name: node for node in self._nodes for name in node.output}
+        self._readers: dict[str, list[onnx.NodeProto]] = {}
+        for node in self._nodes:
+            for name in node.input:
+                self._readers.setdefault(name, []).append(node)
+        graph = model.graph
+        self._shapes = {
+            value.name: tuple(size.dim_value for size in value.type.tensor_type.shape.dim)
+            for value in (*graph.value_info, *graph.input, *graph.output)
+        }
+
+    def contents(self) -> Contents:
+        counts = Counter(node.op_type for node in self._nodes)
+        quantised = any(name.startswith(("Q", "DequantizeLinear")) for name in counts)
+        left = self._left_in_float() if quantised else []
+        opset = next(
+            (o.version for o in self._model.opset_import if o.domain in ("", "ai.onnx")), 0
+        )
+        graph = self._model.graph
+        return Contents(
+            version=f"opset {opset}, IR {self._model.ir_version}",
+            precision=precision_of(quantised, len(left)),
+            operations=most_frequent_first(dict(counts)),
+            inputs=tuple(self._spec(v) for v in graph.input if v.name not in self._constants),
+            outputs=tuple(self._spec(value) for value in graph.output),
+            multiply_adds=sum(self._multiply_adds(node) for node in self._nodes),
+            parameters=self._parameters(),
+            warnings=tuple(self._warnings(counts, left)),
+        )
+
+    def _spec(self, value: onnx.ValueInfoProto) -> TensorSpec:
+        kind = onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
+        return TensorSpec(name=value.name, shape=self._shapes[value.name], dtype=kind.name)
+
+    def _constant(self, name: str) -> onnx.TensorProto | None:
+        """The stored tensor behind a value, seen through its DequantizeLinear."""
+        producer = self._producers.get(name)
+        if producer is not None and producer.op_type == "DequantizeLinear":
+            return self._constants.get(producer.input[0])
+        return self._constants.get(name)
+
+    def _weights(self, node: onnx.NodeProto) -> list[onnx.TensorProto]:
+        found = (self._constant(name) for name in node.input if name)
+        return [tensor for tensor in found if tensor is not None]
+
+    def _multiply_adds(self, node: onnx.NodeProto) -> int:
+        weights = self._weights(node)
+        if not weights or node.op_type not in ("Conv", "Gemm", "MatMul"):
+            return 0
+        output = self._shapes.get(node.output[0]) or ()
+        if node.op_type == "Conv":
+            return math.prod(output) * math.prod(weights[0].dims[1:])
+        if node.op_type == "Gemm":
+            return math.prod(weights[0].dims) * (output[0] if output else 1)
+        constant_first = self._constant(node.input[0]) is not None
+        inner = weights[0].dims[-1] if constant_first else weights[0].dims[-2]
+        return math.prod(output) * inner
+
+    def _parameters(self) -> int:
+        counted: dict[str, int] = {}
+        for node in self._nodes:
+            if node.op_type in ("Conv", "Gemm", "MatMul", "BatchNormalization"):
+                for tensor in self._weights(node):
+                    counted[tensor.name] = math.prod(tensor.dims)
+        return sum(counted.values())
+
+    def _warnings(self, counts: Counter[str], left: list[str]) -> list[str]:
+        lines = []
+        if norms := counts["BatchNormalization"]:
+            lines.append(f"{norms} BatchNormalization left: not folded into the convolutions")
+        if extra := [n for n in self._nodes if n.op_type == "Transpose" and not self._shuffles(n)]:
+            lines.append(f"{len(extra)} Transpose beyond the one that a shuffle needs")
+        if left:
+            lines.append(f"{len(left)} operations left in float in an int8 file: {_tally(left)}")
+        if split := sum(self._is_split_conv(node) for node in self._nodes):
+            lines.append(f"{split} grouped convolutions split into one per group")
+        if pairs := sum(self._cancels(node) for node in self._nodes):
+            lines.append(f"{pairs} pairs of DequantizeLinear and QuantizeLinear that cancel")
+        return lines
+
+    def _shuffles(self, node: onnx.NodeProto) -> bool:
+        """Whether a transpose swaps the two halves of the channels: (N, g, C/g, H, W)."""
+        order = next((list(a.ints) for a in node.attribute if a.name == "perm"), [])
+        return order == [0, 2, 1, 3, 4]
+
+    def _left_in_float(self) -> list[str]:
+        """Operations that compute on values nobody rounded to integers."""
+        return [
+            node.op_type
+            for node in self._nodes
+            if node.op_type not in _WEIGHTLESS
+            and not node.op_type.startswith(("QLinear", "QGemm"))
+            and any(self._is_float(name) for name in node.input[:1])
+        ]
+
+    def _is_float(self, name: str) -> bool:
+        producer = self._producers.get(name)
+        if producer is None or producer.op_type == "DequantizeLinear":
+            return producer is None and name not in self._constants
+        if producer.op_type in _WEIGHTLESS and producer.input:
+            return self._is_float(producer.input[0])
+        return True
+
+    def _is_split_conv(self, node: onnx.NodeProto) -> bool:
+        """A Concat whose every part is a convolution of another slice of one value."""
+        if node.op_type != "Concat" or len(node.input) < 2:
+            return False
+        sources = {self._sliced_from(name) for name in node.input}
+        return len(sources) == 1 and None not in sources
+
+    def _sliced_from(self, name: str) -> str | None:
+        passed_conv = False
+        while (producer := self._producers.get(name)) is not None:
+            if producer.op_type in ("Split", "Slice"):
+                return producer.input[0] if passed_conv else None
+            if producer.op_type == "Conv":
+                passed_conv = True
+            elif producer.op_type not in (*_ROUNDING, "Relu", "Clip"):
+                return None
+            name = producer.input[0]
+        return None
+
+    def _cancels(self, node: onnx.NodeProto) -> bool:
+        if node.op_type != "QuantizeLinear":
+            return False
+        before = self._producers.get(node.input[0])
+        if before is None or before.op_type != "DequantizeLinear":
+            return False
+        return all(
+            self._same(mine, theirs)
+            for mine, theirs in zip(node.input[1:], before.input[1:], strict=False)
+        )
+
+    def _same(self, first: str, second: str) -> bool:
+        a, b = self._constants.get(first), self._constants.get(second)
+        if a is None or b is None:
+            return first == second
+        return _values(a) == _values(b)
+
+
+def _values(tensor: onnx.TensorProto) -> Any:
+    return numpy_helper.to_array(tensor).tolist()
+
+
+def _tally(names: list[str]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in Counter(names).most_common())

@@ -1,0 +1,184 @@
+"""Reads a TFLite file for ``inspect``: costs by static shapes, and leftovers of conversion."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.export.inspection import Contents, most_frequent_first, precision_of
+from shufflenet_deploy.records import TensorSpec
+
+_LAYOUT_ORDERS = ([0, 3, 1, 2], [0, 2, 3, 1])
+_CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
+_ROUNDING = ("QUANTIZE", "DEQUANTIZE")
+
+
+def read(path: Path) -> Contents:
+    """What a TFLite file holds.
+
+    Raises:
+        UsageError: the file is damaged.
+    """
+    from ai_edge_litert import schema_py_generated as schema  # noqa: PLC0415
+
+    content = path.read_bytes()
+    try:
+        model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
+        return _Reader(schema, model, len(content)).contents()
+    except (struct.error, IndexError, ValueError, TypeError, AttributeError, KeyError) as error:
+        raise UsageError(
+            f"{path} is not an undamaged ONNX or TFLite file; export it again"
+        ) from error
+
+
+class _Reader:
+    def __init__(self, schema: Any, model: Any, size_bytes: int) -> None:
+        self._model = model
+        self._graph = model.subgraphs[0]
+        self._tensors = self._graph.tensors
+        self._codes = {
+            value: name for name, value in vars(schema.BuiltinOperator).items() if name.isupper()
+        }
+        self._dtypes = {
+            value: name.lower() for name, value in vars(schema.TensorType).items() if name.isupper()
+        }
+        self._operators = [(self._code(op), op) for op in self._graph.operators]
+        self._producers = {
+            index: (code, op) for code, op in self._operators for index in op.outputs
+        }
+        stored = sum(len(buffer.data) for buffer in model.buffers if buffer.data is not None)
+        if stored > size_bytes:
+            raise ValueError("buffers end behind the end of the file")
+
+    def contents(self) -> Contents:
+        counts = Counter(code for code, _ in self._operators)
+        integer = any(self._dtype(op.outputs[0]) == "int8" for _, op in self._operators)
+        left = self._left_in_float() if integer else []
+        return Contents(
+            version=f"schema {self._model.version}",
+            precision=precision_of(integer, len(left)),
+            operations=most_frequent_first(dict(counts)),
+            inputs=tuple(self._spec(index) for index in self._graph.inputs),
+            outputs=tuple(self._spec(index) for index in self._graph.outputs),
+            multiply_adds=sum(self._multiply_adds(code, op) for code, op in self._operators),
+            parameters=self._parameters(),
+            warnings=tuple(self._warnings(left)),
+        )
+
+    def _code(self, operator: Any) -> str:
+        code = self._model.operatorCodes[operator.opcodeIndex]
+        if code.customCode:
+            return str(code.customCode.decode())
+        return str(self._codes[max(code.builtinCode, code.deprecatedBuiltinCode)])
+
+    def _dtype(self, index: int) -> str:
+        return self._dtypes[self._tensors[index].type]
+
+    def _shape(self, index: int) -> tuple[int, ...]:
+        shape = self._tensors[index].shape
+        return () if shape is None else tuple(int(size) for size in shape)
+
+    def _spec(self, index: int) -> TensorSpec:
+        tensor = self._tensors[index]
+        quantisation = tensor.quantization
+        rounded = quantisation is not None and quantisation.scale is not None
+        return TensorSpec(
+            name=tensor.name.decode(),
+            shape=self._shape(index),
+            dtype=self._dtype(index),
+            scale=float(quantisation.scale[0]) if rounded else None,
+            zero_point=int(quantisation.zeroPoint[0]) if rounded else None,
+        )
+
+    def _is_constant(self, index: int) -> bool:
+        if index < 0:
+            return False
+        data = self._model.buffers[self._tensors[index].buffer].data
+        return data is not None and len(data) > 0
+
+    def _value(self, index: int) -> list[int]:
+        data = self._model.buffers[self._tensors[index].buffer].data
+        return [int(value) for value in np.frombuffer(bytes(bytearray(data)), dtype=np.int32)]
+
+    def _multiply_adds(self, code: str, operator: Any) -> int:
+        if code not in (*_CONVOLUTIONS, "FULLY_CONNECTED", "BATCH_MATMUL"):
+            return 0
+        output = math.prod(self._shape(operator.outputs[0]))
+        weight = self._shape(operator.inputs[1])
+        if code == "CONV_2D":
+            return output * math.prod(weight[1:])
+        if code == "DEPTHWISE_CONV_2D":
+            return output * weight[1] * weight[2]
+        return output * self._shape(operator.inputs[0])[-1]
+
+    def _parameters(self) -> int:
+        used = {
+            index
+            for code, operator in self._operators
+            if code in (*_CONVOLUTIONS, "FULLY_CONNECTED")
+            for index in operator.inputs[1:]
+            if self._is_constant(index)
+        }
+        return sum(math.prod(self._shape(index)) for index in used)
+
+    def _warnings(self, left: list[str]) -> list[str]:
+        lines = []
+        if layouts := sum(self._changes_layout(code, op) for code, op in self._operators):
+            lines.append(f"{layouts} TRANSPOSE between NHWC and NCHW, which no shuffle needs")
+        if left:
+            tally = ", ".join(f"{n} {name}" for name, n in Counter(left).most_common())
+            lines.append(f"{len(left)} operations left in float in an int8 file: {tally}")
+        if split := sum(self._is_split_conv(code, op) for code, op in self._operators):
+            lines.append(f"{split} grouped convolutions split into one per group")
+        if pairs := sum(self._cancels(code, op) for code, op in self._operators):
+            lines.append(f"{pairs} pairs of DEQUANTIZE and QUANTIZE that cancel")
+        if norms := sum(self._is_norm(code, op) for code, op in self._operators):
+            lines.append(f"{norms} normalisations left after convolutions: not folded")
+        return lines
+
+    def _changes_layout(self, code: str, operator: Any) -> bool:
+        return code == "TRANSPOSE" and self._value(operator.inputs[1]) in _LAYOUT_ORDERS
+
+    def _left_in_float(self) -> list[str]:
+        return [
+            code
+            for code, operator in self._operators
+            if code not in _ROUNDING and self._dtype(operator.outputs[0]) == "float32"
+        ]
+
+    def _is_split_conv(self, code: str, operator: Any) -> bool:
+        """A concatenation whose every part is a convolution of another slice of one value."""
+        if code != "CONCATENATION" or len(operator.inputs) < 2:
+            return False
+        sources = {self._sliced_from(index) for index in operator.inputs}
+        return len(sources) == 1 and None not in sources
+
+    def _sliced_from(self, index: int) -> int | None:
+        code, operator = self._producers.get(index, ("", None))
+        if code != "CONV_2D":
+            return None
+        code, operator = self._producers.get(int(operator.inputs[0]), ("", None))
+        if code == "SPLIT":
+            return int(operator.inputs[1])
+        return int(operator.inputs[0]) if code in ("SLICE", "STRIDED_SLICE") else None
+
+    def _cancels(self, code: str, operator: Any) -> bool:
+        if code != "QUANTIZE":
+            return False
+        before, source = self._producers.get(int(operator.inputs[0]), ("", None))
+        if before != "DEQUANTIZE":
+            return False
+        mine, theirs = self._spec(operator.outputs[0]), self._spec(source.inputs[0])
+        return (mine.scale, mine.zero_point) == (theirs.scale, theirs.zero_point)
+
+    def _is_norm(self, code: str, operator: Any) -> bool:
+        """A multiplication by a constant per channel, right after a convolution."""
+        if code != "MUL" or not any(self._is_constant(index) for index in operator.inputs):
+            return False
+        return any(self._producers.get(int(i), ("",))[0] in _CONVOLUTIONS for i in operator.inputs)
