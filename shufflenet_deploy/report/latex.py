@@ -64,18 +64,20 @@ def _escaped(character: str) -> str:
 
 def _block(table: Table, block: Block) -> str:
     width = 3 + len(block.columns)
-    header = ["Model", r"Error (\%)", "M mult-adds", *(escape(_times(at)) for at in block.columns)]
+    header = ["Model", r"Err \%", "MAdds", *(escape(_times(at)) for at in block.columns)]
     body = "\n\\addlinespace\n".join(_row(block, row) for row in block.rows)
     notes = [
         rf"\textsuperscript{{{number}}} {escape(text)}."
         for number, text in enumerate(block.notes, start=1)
     ]
     small = "\n\n".join(
-        [*notes, " ".join(map(escape, words.legend(table, block))), escape(words.caption(block))]
+        [*notes, " ".join(map(escape, words.legend(table, [block]))), escape(words.caption(block))]
     )
     return rf"""\begin{{table}}[htbp]
 \centering
 \caption{{{escape(words.heading(block))}: {escape(words.what(block))}.}}
+\footnotesize
+\setlength{{\tabcolsep}}{{3pt}}
 \begin{{tabular}}{{@{{}}l{"r" * (width - 1)}@{{}}}}
 \toprule
 {" & ".join(header)} \\
@@ -86,7 +88,7 @@ def _block(table: Table, block: Block) -> str:
 
 \medskip
 \begin{{minipage}}{{\linewidth}}
-\footnotesize\raggedright
+\raggedright
 {small}
 \end{{minipage}}
 \end{{table}}
@@ -102,10 +104,13 @@ def _row(block: Block, row: Row) -> str:
     ]
     lines = [first]
     for label, texts in (
-        ("speedup", [_speedup(entry) for entry in row.entries]),
+        (words.comparison(block), [_speedup(entry) for entry in row.entries]),
         ("in theory", [escape(words.theory(e)) if e else "" for e in row.entries]),
         ("efficiency", [escape(words.efficiency(e)) if e else "" for e in row.entries]),
-        ("paper", [escape(words.of_paper(block, e)) if e else "" for e in row.entries]),
+        (
+            escape(words.paper_label(block)),
+            [escape(words.of_paper(block, e)) if e else "" for e in row.entries],
+        ),
     ):
         if any(texts):
             lines.append([rf"\quad {label}", "", "", *texts])
@@ -115,10 +120,10 @@ def _row(block: Block, row: Row) -> str:
 def _measured(entry: Entry | None) -> str:
     if entry is None:
         return escape(words.ABSENT)
-    value, interval = words.measured(entry)
+    value, _ = words.measured(entry)
     text = escape(words.SIGNS[entry.stability]) + rf"\textbf{{{value}}}"
-    if interval:
-        text += f" ({escape(interval)})"
+    if entry.estimate is not None:
+        text += escape(f" ±{words.half_width(entry.estimate)}")
     return text + _marks(entry.marks)
 
 
@@ -126,7 +131,7 @@ def _speedup(entry: Entry | None) -> str:
     if entry is None or entry.speedup is None:
         return ""
     value, interval = words.speedup(entry)
-    text = rf"{escape(value)} ({escape(interval)})"
+    text = f"{escape(value)} {escape(interval)}"
     return text if entry.speedup.distinguishable else f"{text} {words.UNDISTINGUISHED}"
 
 

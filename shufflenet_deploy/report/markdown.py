@@ -15,7 +15,8 @@ _MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~&])")
 
 def markdown(table: Table) -> str:
     """The table as Markdown, blocks one after another."""
-    return "\n".join(_block(table, block) for block in table.blocks)
+    legend = " ".join(map(escape, words.legend(table, table.blocks)))
+    return "\n".join([*map(_block, table.blocks), *([legend, ""] if legend else [])])
 
 
 def escape(text: str) -> str:
@@ -23,8 +24,8 @@ def escape(text: str) -> str:
     return _MARKUP.sub(r"\\\1", " ".join(text.split()))
 
 
-def _block(table: Table, block: Block) -> str:
-    header = ["Model", "Error %", "M multiply-adds", *(f"{at}" for at in block.columns)]
+def _block(block: Block) -> str:
+    header = ["Model", "Error %", "Multiply-adds", *(f"{at}" for at in block.columns)]
     lines = [
         f"**{escape(words.heading(block))}**: {escape(words.what(block))}",
         "",
@@ -34,8 +35,6 @@ def _block(table: Table, block: Block) -> str:
         "",
         *(f"<sup>{number}</sup> {escape(text)}  " for number, text in enumerate(block.notes, 1)),
         *([""] if block.notes else []),
-        " ".join(map(escape, words.legend(table, block))),
-        "",
         f"*{escape(words.caption(block))}*",
         "",
     ]
@@ -62,11 +61,11 @@ def _entry(block: Block, entry: Entry) -> str:
     if entry.speedup:
         ratio, interval = words.speedup(entry)
         doubt = "" if entry.speedup.distinguishable else f" {words.UNDISTINGUISHED}"
-        lines.append(f"**{ratio}** ({interval}){doubt}")
+        lines.append(f"{words.comparison(block)} **{ratio}** ({interval}){doubt}")
     for label, text in (
         ("in theory", words.theory(entry)),
         ("efficiency", words.efficiency(entry)),
-        ("paper", words.of_paper(block, entry)),
+        (words.paper_label(block), words.of_paper(block, entry)),
     ):
         if text:
             lines.append(f"{label} {text}")

@@ -20,7 +20,7 @@ _STYLES = {"stable": "bold", "noisy": "bold yellow", "tainted": "bold red", "fai
 
 #: Columns of the terminal that the model, error and complexity take, and one resolution at least.
 _LEFT_WIDTH = 29
-_COLUMN_WIDTH = 17
+_COLUMN_WIDTH = 16
 
 
 def terminal(table: Table, *, width: int | None = None, color: bool = False) -> str:
@@ -34,11 +34,13 @@ def terminal(table: Table, *, width: int | None = None, color: bool = False) -> 
     stream = StringIO()
     console = Console(file=stream, width=width, force_terminal=color, highlight=False, emoji=False)
     for block in table.blocks:
-        console.print(_block(table, block, console.width))
+        console.print(_block(block, console.width))
+    for line in words.legend(table, table.blocks):
+        console.print(Text(line, style="dim"))
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
 
 
-def _block(table: Table, block: Block, width: int) -> Group:
+def _block(block: Block, width: int) -> Group:
     per_grid = max(1, (width - _LEFT_WIDTH) // _COLUMN_WIDTH)
     parts: list[RenderableType] = [
         Text(words.heading(block), style="bold"),
@@ -47,8 +49,7 @@ def _block(table: Table, block: Block, width: int) -> Group:
     columns = range(len(block.columns))
     parts += [_grid(block, columns[at : at + per_grid]) for at in columns[::per_grid]]
     parts += [Text(f"{_marks([number])} {note}") for number, note in enumerate(block.notes, 1)]
-    small = [*words.legend(table, block), words.caption(block)]
-    parts.append(Padding(Text("\n".join(small), style="dim"), (0, 0, 1, 0)))
+    parts.append(Padding(Text(words.caption(block), style="dim"), (0, 0, 1, 0)))
     return Group(*parts)
 
 
@@ -56,9 +57,9 @@ def _grid(block: Block, columns: Sequence[int]) -> Grid:
     grid = Grid(box=box.HORIZONTALS, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     grid.add_column("Model", max_width=24, overflow="fold")
     grid.add_column("Err %", justify="right", no_wrap=True)
-    grid.add_column("M ops", justify="right", no_wrap=True)
+    grid.add_column("MAdds", justify="right", no_wrap=True)
     for index in columns:
-        grid.add_column(str(block.columns[index]), justify="right", min_width=14)
+        grid.add_column(str(block.columns[index]), justify="right", min_width=15, no_wrap=True)
     for row in block.rows:
         _add_row(grid, block, row, columns)
     return grid
@@ -75,10 +76,10 @@ def _add_row(grid: Grid, block: Block, row: Row, columns: Sequence[int]) -> None
         *(_measured(entry) for entry in entries),
     )
     lines = {
-        "speedup": [_speedup(entry) for entry in entries],
+        words.comparison(block): [_speedup(entry) for entry in entries],
         "in theory": [Text(words.theory(entry) if entry else "") for entry in entries],
         "efficiency": [Text(words.efficiency(entry) if entry else "") for entry in entries],
-        "paper": [
+        words.paper_label(block): [
             Text(words.of_paper(block, entry) if entry else "", style="dim") for entry in entries
         ],
     }
@@ -104,7 +105,9 @@ def _speedup(entry: Entry | None) -> Text:
         return Text("")
     value, interval = words.speedup(entry)
     if not entry.speedup.distinguishable:
-        return Text(f"{value} {interval} {words.UNDISTINGUISHED}", style="yellow")
+        return Text(
+            f"{value} {interval}\n" + words.UNDISTINGUISHED.replace(" ", "\n"), style="yellow"
+        )
     return Text(value, style="bold green" if entry.speedup.ratio > 1 else "bold").append(
         f" {interval}", style="not bold"
     )

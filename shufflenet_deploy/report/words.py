@@ -5,6 +5,8 @@ Renderers add only mark-up. Latency is shown in ms, cost in Minstr (millions of 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from shufflenet_deploy.records import Metric
 from shufflenet_deploy.report.table import Table
 from shufflenet_deploy.report.values import Block, Entry, Estimate, Row
@@ -45,11 +47,11 @@ def span(low: float, high: float) -> str:
 
 
 def mega(multiply_adds: int | None) -> str:
-    """Multiply-adds in millions."""
+    """Multiply-adds in millions, as the paper writes its complexity: ``38M``."""
     if multiply_adds is None:
         return ABSENT
     millions = multiply_adds / 1e6
-    return f"{millions:.0f}" if millions >= 10 else f"{millions:.1f}"
+    return f"{millions:.0f}M" if millions >= 10 else f"{millions:.1f}M"
 
 
 def error(row: Row) -> str:
@@ -114,8 +116,8 @@ def runtime(block: Block) -> str:
 def what(block: Block) -> str:
     """What the numbers are."""
     if block.setting.metric is Metric.LATENCY:
-        return "median latency in ms"
-    return "instructions per inference, in millions (Minstr)"
+        return "median latency in ms with its 95 % interval"
+    return "instructions per inference in millions (Minstr)"
 
 
 def caption(block: Block) -> str:
@@ -144,30 +146,48 @@ def caption(block: Block) -> str:
     return "; ".join(filter(None, parts)) + "."
 
 
-def legend(table: Table, block: Block) -> tuple[str, ...]:
-    """How to read the block, one sentence per kind of line."""
-    if block.setting.metric is Metric.LATENCY:
-        first = "Measured: median latency in ms, with its 95 % interval."
-    else:
-        first = (
-            "Measured: instructions per inference in millions (Minstr), with its 95 % interval; "
-            "instructions are not cycles, so never compare them with ms."
-        )
-    lines = [first]
+def comparison(block: Block) -> str:
+    """What to call the measured ratio: fewer instructions are no promise of speed."""
+    return "speedup" if block.setting.metric is Metric.LATENCY else "ratio"
+
+
+def paper_label(block: Block) -> str:
+    """What to call the paper's figures, which are all wall time."""
+    return "paper" if block.setting.metric is Metric.LATENCY else "paper's time"
+
+
+def legend(table: Table, blocks: Iterable[Block]) -> tuple[str, ...]:
+    """How to read these blocks: one sentence per kind of line, each once."""
+    lines: dict[str, None] = {}
+    for block in blocks:
+        lines |= dict.fromkeys(_legend(table, block))
+    return tuple(lines)
+
+
+def _legend(table: Table, block: Block) -> list[str]:
+    lines = []
+    counted = block.setting.metric is Metric.INSTRUCTIONS
+    if counted:
+        lines.append("Instructions are not cycles: never compare Minstr with ms.")
     if block.baseline is not None:
-        name = baseline_title(block)
+        figure_name = "instructions" if counted else "latency"
         lines.append(
-            f"Speedup: {name}'s figure over the model's, same rounds, with its 95 % interval; "
-            f"in theory: the ratio of multiply-adds at that resolution."
+            f"{comparison(block).capitalize()}: {figure_name} of {baseline_title(block)} over the "
+            "model's, from the same rounds, with its 95 % confidence interval; in theory: the "
+            "ratio of multiply-adds at that resolution."
         )
     if any(entry.instruction_efficiency is not None for _, entry in block.entries()):
         lines.append("Efficiency: least possible 4-wide fp32 multiply-adds over instructions.")
     if any(row.paper_top1_error_percent is not None for row in block.rows):
         lines.append(
-            f"Paper: {table.paper_source}, on {table.paper_device}; "
-            "top-1 error is the paper's, not measured here."
+            f"Paper: {table.paper_source}, {table.paper_device}; the top-1 error is the paper's "
+            "too, not measured here."
         )
-    return tuple(lines)
+    if any(entry.stability == "tainted" for _, entry in block.entries()):
+        lines.append("! tainted: something else than the model was measured too; measure again.")
+    if any(entry.stability == "noisy" for _, entry in block.entries()):
+        lines.append("~ noisy: read the interval, not the figure.")
+    return lines
 
 
 def baseline_title(block: Block) -> str:
@@ -184,4 +204,6 @@ def half_width(estimate: Estimate) -> str:
     """The further end of the 95 % interval, relative to the median: ``1.2%``."""
     reach = max(estimate.high - estimate.median, estimate.median - estimate.low)
     percent = 100 * reach / estimate.median
+    if percent < 0.005:
+        return "0%"
     return f"{percent:.{2 if percent < 0.1 else 1 if percent < 10 else 0}f}%"

@@ -1,0 +1,202 @@
+"""What renderings promise: nothing lost, nothing escaped wrongly, nothing wider than the screen."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+import subprocess
+from io import StringIO
+
+import measured
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from shufflenet_deploy.records import Failure, FailureKind, Precision
+from shufflenet_deploy.report import Table, latex, markdown, render, words
+from shufflenet_deploy.report.render import Rendering
+
+PAIR = ("shufflenet-g3-0.5x", "alexnet")
+NASTY = 'a|b <b>*bold*</b> _x_ `c` \\ & 50 % #1 ~ {x} $y$ ^ "q" [l](u) é ∀'
+
+
+@pytest.fixture(scope="module")
+def table8() -> Table:
+    runs = measured.table8()
+    failure = Failure(kind=FailureKind.CRASHED, message=NASTY)
+    runs += [measured.run("vgg16", resolution="480x640", outcome=failure, runtime_version=None)]
+    runs += measured.table8(precision=Precision.INT8, trained=False)[:10]
+    runs += [run for model in PAIR for run in measured.counted(model, suite="cost")]
+    return Table.from_runs(runs)
+
+
+@pytest.fixture
+def pair() -> Table:
+    return Table.from_runs(
+        [
+            measured.run(model, process=process, median=median, noise=0.0)
+            for process in range(2)
+            for model, median in zip(PAIR, (12_000_000, 120_000_000), strict=True)
+        ]
+    )
+
+
+def test_markdown_of_a_pair(pair):
+    assert markdown.markdown(pair).splitlines()[:8] == [
+        (
+            "**onnxruntime 1.32.0 · fp32 · onnx · 1 thread · pi (Raspberry Pi 4 Model B Rev 1.4)**"
+            ": median latency in ms with its 95 % interval"
+        ),
+        "",
+        "| Model | Error % | Multiply-adds | 224x224 |",
+        "| :-- | --: | --: | --: |",
+        (
+            "| ShuffleNet 0.5x (g=3) | 43.2 | 38M | **12.0** (12.0–12.0)<br>"
+            "speedup **10.0×** (10.0–10.0)<br>in theory 19.0×<br>paper 15.2 ms 12.1× |"
+        ),
+        "| AlexNet<sup>1</sup> | 42.8 | 714M | **120.0** (120.0–120.0)<br>paper 184.0 ms |",
+        "",
+        (
+            "<sup>1</sup> AlexNet's fully connected layers see an adaptive 6x6 pool at every "
+            "resolution (head=fixed)  "
+        ),
+    ]
+
+
+def test_terminal_of_a_pair(pair):
+    lines = render.terminal(pair, width=80).splitlines()
+    assert lines[0].startswith("onnxruntime 1.32.0 · fp32 · onnx · 1 thread · pi")
+    assert [" ".join(line.split()) for line in lines[3:12] if "─" not in line] == [
+        "Model Err % MAdds 224x224",
+        "ShuffleNet 0.5x (g=3) 43.2 38M 12.0 ±0%",
+        "speedup 10.0× 10.0–10.0",
+        "in theory 19.0×",
+        "paper 15.2 ms 12.1×",
+        "AlexNet¹ 42.8 714M 120.0 ±0%",
+    ]
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+def test_the_terminal_is_never_exceeded_and_no_figure_is_cut(table8, width):
+    text = render.terminal(table8, width=width)
+    assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text
+    for _, entry in table8.blocks[0].entries():
+        if entry.estimate:
+            assert words.figure(entry.estimate.median / 1e6) in text
+
+
+def test_without_color_there_are_no_escapes(table8, monkeypatch):
+    assert "\x1b" not in render.terminal(table8)
+    assert "\x1b[" in render.terminal(table8, color=True)
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", render.terminal(table8, color=True))
+
+
+def test_csv_is_tidy(table8):
+    lines = list(csv.DictReader(StringIO(render.csv(table8))))
+    assert len(lines) == sum(len(list(block.entries())) for block in table8.blocks)
+    assert all(None not in line and None not in line.values() for line in lines)
+    first = lines[0]
+    entry = table8.blocks[0].rows[0].entries[0]
+    assert first["model"] == "shufflenet-g3-0.5x"
+    assert first["unit"] == "ns"
+    assert float(first["median"]) == entry.estimate.median
+    assert float(first["speedup_low"]) == entry.speedup.low
+    assert {line["unit"] for line in lines} == {"ns", "instructions"}
+    (crashed,) = [line for line in lines if line["failure"]]
+    assert (crashed["failure"], crashed["failure_message"]) == ("crashed", NASTY)
+    assert crashed["median"] == ""
+
+
+def test_json_is_complete_and_versioned(table8):
+    told = json.loads(render.json(table8))
+    assert told["schema_version"] == 1
+    entry = told["blocks"][0]["rows"][0]["entries"][0]
+    assert {"median", "low", "high", "p10", "p90", "p99", "mad"} <= entry["estimate"].keys()
+    assert entry["processes"][0]["before"]["governors"] == {"cpu0": "performance"}
+    assert entry["spec"]["min_runs"] == 20
+    assert entry["artifact"]["sha256"]
+    assert "samples" not in entry["processes"][0]
+
+
+def test_an_empty_table_renders_as_nothing_or_as_an_empty_list():
+    empty = Table.from_runs([])
+    assert render.markdown(empty) == ""
+    assert render.csv(empty) == ""
+    assert json.loads(render.json(empty))["blocks"] == []
+
+
+def test_undistinguishable_is_said_in_words(table8):
+    runs = [
+        measured.run(model, process=process, median=median, noise=0.05)
+        for process in range(3)
+        for model, median in (("alexnet", 131e6), ("shufflenet-g3-2x", 131.5e6))
+    ]
+    table = Table.from_runs(runs)
+    assert "not distinguishable" in " ".join(render.terminal(table).split())
+    assert "not distinguishable" in render.markdown(table)
+    assert "not distinguishable" in render.latex(table)
+    assert "not distinguishable" not in render.markdown(table8)
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs")), max_size=40))
+def test_markdown_shows_any_text_in_a_cell_as_it_is(text):
+    parser = MarkdownIt("commonmark").enable("table")
+    tokens = parser.parse(f"| h | i |\n| - | - |\n| x{markdown.escape(text)}x | 1 |\n")
+    cells = [token for token in tokens if token.type == "inline"]
+    assert len(cells) == 4
+    shown = "".join(child.content for child in cells[2].children or ())
+    assert all(child.type in ("text", "text_special") for child in cells[2].children or ())
+    assert shown == f"x{' '.join(text.split())}x"
+
+
+@given(st.text(max_size=40))
+def test_latex_is_ascii_balanced_and_without_active_characters(text):
+    escaped = latex.escape(text)
+    assert escaped.isascii()
+    assert escaped.isprintable()
+    bare = re.sub(r"\\(textbackslash|textasciicircum|textasciitilde)\{\}", "", escaped)
+    bare = re.sub(r"\\ensuremath\{(\\times|\\pm|\\cdot|\\mu|\^\\circ|[<>|])\}", "", bare)
+    bare = re.sub(r"\\[{}$&#%_]", "", bare)
+    assert not re.search(r"[\\$&#%_^~]", bare)
+    assert bare.count("{") == bare.count("}")
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="there is no TeX here")
+def test_latex_compiles(table8, tmp_path):
+    (tmp_path / "table.tex").write_text(render.latex(table8))
+    (tmp_path / "paper.tex").write_text(
+        r"\documentclass{article}\usepackage{booktabs}"
+        r"\begin{document}\input{table}\end{document}"
+    )
+    done = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"],
+        check=False,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Overfull" not in done.stdout
+
+
+@pytest.mark.parametrize("form", list(Rendering))
+def test_every_form_names_the_settings_and_what_must_be_known(table8, form):
+    text = render.render(table8, form)
+    for fact in ("Cortex", "1.32.0", "performance", "cost"):
+        assert fact in text, fact
+    if form not in (Rendering.CSV, Rendering.JSON):
+        assert "untrained weights" in text
+        assert "Minstr" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(0.4821, "0.482"), (2.314, "2.31"), (15.2, "15.2"), (1857.6, "1857.6")]
+)
+def test_figures_have_about_three_digits(value, shown):
+    assert words.figure(value) == shown

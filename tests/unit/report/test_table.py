@@ -1,0 +1,274 @@
+"""What a table merges, compares and footnotes."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import measured
+import pytest
+
+from shufflenet_deploy import stats
+from shufflenet_deploy.records import Failure, FailureKind, Precision, Run
+from shufflenet_deploy.report import Table
+from shufflenet_deploy.report.values import Block, Entry
+
+PAIR = ("shufflenet-g3-0.5x", "alexnet")
+
+
+def runs(*models: str, processes: int = 3, **changes) -> list[Run]:
+    return [
+        measured.run(model, process=process, **changes)
+        for process in range(processes)
+        for model in models
+    ]
+
+
+def block(all_runs: list[Run], **options) -> Block:
+    (only,) = Table.from_runs(all_runs, **options).blocks
+    return only
+
+
+def entry(in_block: Block, model: str, column: int = 0) -> Entry:
+    (row,) = [row for row in in_block.rows if row.model == model]
+    found = row.entries[column]
+    assert found is not None
+    return found
+
+
+def notes(in_block: Block, of: Entry) -> list[str]:
+    return [in_block.notes[mark - 1] for mark in of.marks]
+
+
+def test_it_has_the_shape_of_table_8():
+    table8 = block(measured.table8())
+    assert [str(at) for at in table8.columns] == ["224x224", "480x640", "720x1280"]
+    assert [row.model for row in table8.rows] == [
+        "shufflenet-g3-0.5x",
+        "shufflenet-g3-1x",
+        "shufflenet-g3-2x",
+        "alexnet",
+        "mobilenet-1.0",
+    ]
+    assert table8.baseline == "alexnet"
+    assert [row.is_baseline for row in table8.rows] == [False, False, False, True, False]
+    assert all(row.entries[2] is not None for row in table8.rows)
+
+
+def test_figures_are_those_of_stats():
+    made = runs(*PAIR)
+    samples = {
+        model: stats.samples_of([run for run in made if run.cell.model == model]) for model in PAIR
+    }
+    found = entry(block(made), PAIR[0])
+    assert found.estimate is not None
+    assert found.speedup is not None
+    assert found.estimate.median == stats.center(samples[PAIR[0]])
+    assert found.estimate.samples == 3 * 40
+    expected = stats.speedup_interval(samples["alexnet"], samples[PAIR[0]])
+    assert (found.speedup.ratio, found.speedup.low, found.speedup.high) == (
+        expected.estimate,
+        expected.low,
+        expected.high,
+    )
+    assert found.speedup.ratio == pytest.approx(131.0 / 12.4, rel=0.02)
+    assert found.theoretical_speedup == pytest.approx(714.2 / 37.59, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("model", "column", "latency_ms", "speedup"),
+    [
+        ("shufflenet-g3-0.5x", 0, 15.2, 12.1),
+        ("shufflenet-g3-1x", 1, 222.2, 5.2),
+        ("shufflenet-g3-2x", 2, 1857.6, 1.96),
+        ("mobilenet-1.0", 0, 110.0, 1.67),
+    ],
+)
+def test_the_papers_figures_stand_beside(model, column, latency_ms, speedup):
+    found = entry(block(measured.table8()), model, column)
+    assert found.paper_latency_ms == latency_ms
+    assert found.paper_speedup == pytest.approx(speedup, rel=0.01)
+
+
+def test_a_baseline_is_not_compared_with_itself():
+    baseline = entry(block(runs(*PAIR)), "alexnet")
+    assert baseline.speedup is None
+    assert baseline.theoretical_speedup is None
+    assert baseline.paper_speedup is None
+
+
+def test_an_interval_that_holds_1_is_not_distinguishable():
+    made = runs("alexnet", noise=0.05) + runs("shufflenet-g3-2x", median=131.5e6, noise=0.05)
+    found = entry(block(made), "shufflenet-g3-2x").speedup
+    assert found is not None
+    assert found.low < 1 < found.high
+    assert not found.distinguishable
+    assert entry(block(runs(*PAIR)), PAIR[0]).speedup.distinguishable
+
+
+def test_any_model_can_be_the_baseline():
+    found = block(runs(*PAIR), baseline="shufflenet-g3-0.5x")
+    assert entry(found, "alexnet").speedup.ratio == pytest.approx(12.4 / 131.0, rel=0.02)
+
+
+def test_without_a_baseline_there_are_figures_and_a_note():
+    found = block(runs("shufflenet-g3-0.5x"))
+    assert found.baseline is None
+    assert entry(found, "shufflenet-g3-0.5x").speedup is None
+    assert found.notes == ("alexnet was not measured in this setting: no speedups",)
+    assert block(runs("shufflenet-g3-0.5x"), baseline="").notes == ()
+
+
+def test_no_runs_no_blocks():
+    assert Table.from_runs([]).blocks == ()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"suite": "another-suite"},
+        {"runtime": "litert"},
+        {"runtime_version": "1.31.0"},
+        {"precision": Precision.INT8},
+        {"target": measured.PI.model_copy(update={"host": "pi-2"})},
+        {"target": measured.PI.model_copy(update={"kernel": "6.12.1"})},
+        {"spec": measured.SPEC.model_copy(update={"threads": 4})},
+        {"spec": measured.SPEC.model_copy(update={"cpus": (3,)})},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_what_differs_is_never_merged_or_compared(change):
+    blocks = Table.from_runs(runs(*PAIR) + runs("shufflenet-g3-0.5x", **change)).blocks
+    if "runtime_version" in change:  # the newer attempt stands for the same processes
+        assert [len(block.rows) for block in blocks] == [1, 1]
+    else:
+        assert len(blocks) == 2
+    assert entry(blocks[1], "shufflenet-g3-0.5x").speedup is None
+
+
+def test_minstr_and_ms_are_never_mixed():
+    counted = [run for model in PAIR for run in measured.counted(model, suite="cost")]
+    latency, cost = Table.from_runs(runs(*PAIR) + counted).blocks
+    assert latency.setting.metric == "latency"
+    assert cost.setting.metric == "instructions"
+    found = entry(cost, PAIR[0])
+    assert found.instruction_efficiency == pytest.approx(0.34, rel=1e-3)
+    assert found.estimate.median == pytest.approx(37.59e6 / 4 / 0.34, rel=1e-3)
+    assert entry(latency, PAIR[0]).instruction_efficiency is None
+
+
+def test_efficiency_is_an_fp32_figure():
+    counted = measured.counted("alexnet", precision=Precision.INT8)
+    assert entry(block(counted), "alexnet").instruction_efficiency is None
+
+
+def test_another_file_under_the_same_name_is_left_out_and_named():
+    older = measured.run("alexnet", process=0, sha256="a" * 64, median=500e6)
+    found_block = block([older, *runs("alexnet", processes=3)[1:]])
+    found = entry(found_block, "alexnet")
+    assert len(found.processes) == 2
+    assert notes(found_block, found) == ["left out: 1 process of another file or protocol"]
+
+
+def test_another_protocol_than_the_baselines_is_said():
+    spec = measured.SPEC.model_copy(update={"min_runs": 5})
+    found_block = block(runs("alexnet") + runs(PAIR[0], spec=spec))
+    assert "measured with another protocol than the baseline (see the conditions)" in notes(
+        found_block, entry(found_block, PAIR[0])
+    )
+
+
+def test_rounds_that_do_not_overlap_are_said():
+    late = [
+        run.model_copy(update={"started_at": run.started_at + timedelta(hours=1)})
+        for run in runs(PAIR[0])
+    ]
+    found_block = block(runs("alexnet") + late)
+    assert "not measured in the same rounds as the baseline" in notes(
+        found_block, entry(found_block, PAIR[0])
+    )
+    together = block(runs(*PAIR))
+    assert notes(together, entry(together, PAIR[0])) == []
+
+
+def test_a_failed_cell_is_a_row_with_its_reason():
+    failure = Failure(kind=FailureKind.OUT_OF_MEMORY, message="killed at 900 MB")
+    failed = runs("vgg16", outcome=failure, runtime_version=None)
+    found_block = block(runs(*PAIR) + failed)
+    found = entry(found_block, "vgg16")
+    assert found.stability == "failed"
+    assert found.estimate is None
+    assert found.speedup is None
+    assert notes(found_block, found) == ["out-of-memory: killed at 900 MB"]
+
+
+def test_a_suite_of_failures_alone_is_a_table():
+    failure = Failure(kind=FailureKind.RUNTIME_MISSING, message="no wheel for riscv64")
+    found = block(runs(*PAIR, outcome=failure, runtime_version=None))
+    assert [entry(found, model).stability for model in PAIR] == ["failed", "failed"]
+    assert found.setting.runtime_version is None
+
+
+def test_one_failed_process_of_three_is_footnoted():
+    failure = Failure(kind=FailureKind.TIMEOUT, message="300 s are over", transient=True)
+    made = [*runs("alexnet", processes=2), measured.run("alexnet", process=2, outcome=failure)]
+    found_block = block(made)
+    found = entry(found_block, "alexnet")
+    assert len(found.processes) == 2
+    assert notes(found_block, found) == ["1 process failed: timeout: 300 s are over"]
+
+
+def test_a_throttled_cell_is_tainted_with_its_cause_and_what_to_do():
+    hot = measured.conditions(measured.START, throttled=0x50005)
+    found_block = block(runs("alexnet", after=hot))
+    found = entry(found_block, "alexnet")
+    assert found.stability == "tainted"
+    assert found.flaws[0].cause == "throttled"
+    assert found.flaws[0].remedy
+    assert any(note.startswith("tainted: throttled") for note in notes(found_block, found))
+
+
+def test_alexnets_head_policy_is_stated():
+    fixed = block(runs("alexnet"))
+    assert "head=fixed" in fixed.notes[fixed.rows[0].marks[0] - 1]
+    dense = block(runs("alexnet", options={"head": "dense"}))
+    assert "head=dense" in dense.notes[dense.rows[0].marks[0] - 1]
+
+
+def test_options_make_rows_of_their_own_and_the_first_baseline_counts():
+    made = runs(PAIR[0]) + runs("alexnet", options={"head": "dense"}, median=200e6)
+    made += runs("alexnet", options={"head": "fixed"})
+    found = block(made)
+    assert [row.title for row in found.rows[1:]] == ["AlexNet [head=dense]", "AlexNet [head=fixed]"]
+    assert [row.is_baseline for row in found.rows] == [False, True, False]
+    assert entry(found, PAIR[0]).speedup.ratio == pytest.approx(200 / 12.4, rel=0.02)
+    assert "AlexNet [head=dense], the baseline measured first" in found.notes[0]
+
+
+def test_untrained_weights_are_marked():
+    found = block(runs(*PAIR, trained=False))
+    assert all(
+        "untrained weights: latency only" in [found.notes[mark - 1] for mark in row.marks]
+        for row in found.rows
+    )
+
+
+def test_int8_beside_the_papers_fp32_is_marked():
+    found = block(runs(*PAIR, precision=Precision.INT8))
+    assert "the paper's figures are fp32" in found.notes
+
+
+def test_a_model_the_paper_does_not_know_has_no_figures_of_it():
+    found_block = block(runs("alexnet", "my-net"))
+    found = entry(found_block, "my-net")
+    assert found.paper_latency_ms is None
+    assert found.paper_speedup is None
+    assert found.speedup is not None
+
+
+def test_a_retried_process_counts_once():
+    again = measured.run("alexnet", process=1, median=140e6).model_copy(
+        update={"started_at": measured.START + timedelta(minutes=9)}
+    )
+    found = entry(block([*runs("alexnet"), again]), "alexnet")
+    assert len(found.processes) == 3
+    assert found.estimate.maximum > 139e6
