@@ -1,4 +1,4 @@
-"""From a graph to the operations of an NHWC runtime such as LiteRT, still without a file format.
+"""From a graph to the operations of an NHWC runtime such as LiteRT, before any file format.
 
 Every rewrite is exact. What can be written in several ways (a shuffle, a padded average) is a
 choice in a ``Plan``, so that measurements can decide; ``paper`` is the network as it is drawn.
@@ -38,6 +38,8 @@ from shufflenet_deploy.export.graph import (
     PoolKind,
     Shuffle,
 )
+from shufflenet_deploy.export.shuffles import BlockShuffle, absorbed, after_stride, in_blocks
+from shufflenet_deploy.records import Precision
 
 Padding = tuple[int, int, int, int]
 Array = NDArray[Any]
@@ -57,12 +59,18 @@ class ShuffleForm(StrEnum):
 
     TRANSPOSE = "transpose"
     """One transpose of (pixels, groups, channels of a group)."""
+    BLOCKS = "blocks"
+    """A transpose of whole blocks of channels, where the convolutions around it allow."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The choices of a lowering; ``shuffles`` overrides ``shuffle`` by layer name."""
+    """The choices of a lowering; ``shuffles`` overrides ``shuffle`` by layer name.
 
+    ``move_shuffles`` lets convolutions absorb a shuffle or exchange places with it.
+    """
+
+    move_shuffles: bool = False
     shuffle: ShuffleForm = ShuffleForm.TRANSPOSE
     shuffles: Mapping[str, ShuffleForm] = field(default_factory=dict)
     padded_average: PaddedAverage = PaddedAverage.POOL
@@ -81,7 +89,8 @@ class Quantization:
 class Tensor:
     """A value at run time, or a constant when ``data`` is there.
 
-    ``span`` is the range of a value that calibration does not know because no layer makes it.
+    ``rearranges`` names the value of the graph whose channels it holds in another order. ``span``
+    is the range of a value that calibration does not know because no layer makes it.
     """
 
     name: str
@@ -89,6 +98,7 @@ class Tensor:
     dtype: str = "float32"
     data: Array | None = None
     quantization: Quantization | None = None
+    rearranges: str | None = None
     span: tuple[float, float] | None = None
 
 
@@ -113,14 +123,22 @@ class Program:
     tensors: Mapping[str, Tensor]
 
 
-#: The lowerings a user can name; ``auto`` is the fastest that was measured.
-PLANS = {
-    "paper": Plan(),
-    "auto": Plan(padded_average=PaddedAverage.DEPTHWISE),
+_FAST = Plan(move_shuffles=True, padded_average=PaddedAverage.DEPTHWISE)
+
+#: The lowerings a user can name. ``auto`` executes the fewest instructions of what was counted
+#: (LiteRT 2.3, 0.5x g=3 at 224x224, cortex-a76, millions): fp32 26.2 as ``paper``, 25.6 with
+#: depthwise averages, 24.8 with shuffles moved as well (26.0 in blocks); int8 19.1, 17.7, 16.2,
+#: and 15.3 in blocks, which move four to fourteen bytes at a time instead of one.
+PLANS: Mapping[str, Mapping[Precision, Plan]] = {
+    "paper": {Precision.FP32: Plan(), Precision.INT8: Plan()},
+    "auto": {
+        Precision.FP32: _FAST,
+        Precision.INT8: replace(_FAST, shuffle=ShuffleForm.BLOCKS),
+    },
 }
 
 
-def plan(name: str) -> Plan:
+def plan(name: str, precision: Precision) -> Plan:
     """The plan a user named.
 
     Raises:
@@ -128,7 +146,7 @@ def plan(name: str) -> Plan:
     """
     if name not in PLANS:
         raise UsageError(f"'{name}' is not a lowering: choose one of {', '.join(PLANS)}")
-    return PLANS[name]
+    return PLANS[name][precision]
 
 
 def lower(graph: Graph, choices: Plan) -> Program:
@@ -137,7 +155,20 @@ def lower(graph: Graph, choices: Plan) -> Program:
     Raises:
         ExportError: a layer has no exact counterpart.
     """
-    return _Lowering(graph, choices).program()
+    return _Lowering(_rearranged(graph, choices), choices).program()
+
+
+def _rearranged(graph: Graph, choices: Plan) -> Graph:
+    if choices.move_shuffles:
+        graph = absorbed(graph)
+    blocks = frozenset(
+        layer.name
+        for layer in graph.layers
+        if isinstance(layer, Shuffle)
+        and choices.shuffles.get(layer.name, choices.shuffle) is ShuffleForm.BLOCKS
+    )
+    graph = in_blocks(graph, blocks)
+    return after_stride(graph) if choices.move_shuffles else graph
 
 
 class _Lowering:
@@ -321,7 +352,14 @@ class _Lowering:
         split = (height * width, layer.groups, channels // layer.groups)
         self._reshape(self._place(layer.inputs[0]), f"{layer.output}:split", split)
         self._transpose(f"{layer.output}:split", f"{layer.output}:mixed", (0, 2, 1))
-        self._value(layer.output, (1, height, width, channels))
+        self._reshape(f"{layer.output}:mixed", layer.output, (1, height, width, channels))
+        self._places[layer.output] = layer.output
+
+    def block_shuffle(self, layer: BlockShuffle) -> None:
+        channels, height, width = self._graph.shapes[layer.output]
+        split = (height * width, layer.groups, layer.groups, layer.block)
+        self._reshape(self._place(layer.inputs[0]), f"{layer.output}:split", split)
+        self._transpose(f"{layer.output}:split", f"{layer.output}:mixed", (0, 2, 1, 3))
         self._reshape(f"{layer.output}:mixed", layer.output, (1, height, width, channels))
         self._places[layer.output] = layer.output
 
@@ -543,7 +581,9 @@ class _Lowering:
     def _value(
         self, name: str, shape: tuple[int, ...], span: tuple[float, float] | None = None
     ) -> str:
-        self._tensors[name] = Tensor(name=name, shape=shape, span=span)
+        # The rewrites of shuffles name a rearranged value so; a lowering's own tensors are none.
+        rearranges = name.partition(":")[0] if name in self._graph.shapes else None
+        self._tensors[name] = Tensor(name=name, shape=shape, rearranges=rearranges, span=span)
         return name
 
     def _constant(self, name: str, data: Array) -> str:
@@ -565,6 +605,7 @@ _LOWERINGS: dict[type[Layer], Callable[[_Lowering, Any], None]] = {
     Multiply: _Lowering.multiply,
     Concat: _Lowering.concat,
     Shuffle: _Lowering.shuffle,
+    BlockShuffle: _Lowering.block_shuffle,
     LocalResponseNorm: _Lowering.response_norm,
     Elementwise: _Lowering.elementwise,
     Flatten: _Lowering.flatten,

@@ -21,6 +21,7 @@ from shufflenet_deploy.export.lowering import Operation, Program, Tensor, lower,
 from shufflenet_deploy.export.quantize import Ranges, corrected
 from shufflenet_deploy.export.tflite_int8 import quantised
 from shufflenet_deploy.files import replacing
+from shufflenet_deploy.records import Precision
 
 #: The converter's name in manifests.
 CONVERTER = "direct"
@@ -42,7 +43,7 @@ def write(graph: Graph, path: Path, *, lowering: str = "auto") -> None:
         ExportError: a layer has no exact counterpart in TFLite.
         UsageError: no lowering of that name, or the folder cannot be written.
     """
-    _write(path, lower(graph, plan(lowering)))
+    _write(path, lower(graph, plan(lowering, Precision.FP32)))
 
 
 def to_bytes(graph: Graph, *, lowering: str = "auto") -> bytes:
@@ -52,7 +53,7 @@ def to_bytes(graph: Graph, *, lowering: str = "auto") -> bytes:
         ExportError: a layer has no exact counterpart in TFLite.
         UsageError: no lowering of that name.
     """
-    return bytes(pack(lower(graph, plan(lowering))))
+    return bytes(pack(lower(graph, plan(lowering, Precision.FP32))))
 
 
 def write_int8(
@@ -70,7 +71,7 @@ def write_int8(
         ExportError: a layer has no exact counterpart in TFLite, or a value no calibrated range.
         UsageError: no lowering of that name, or the folder cannot be written.
     """
-    program = lower(corrected(graph, ranges), plan(lowering))
+    program = lower(corrected(graph, ranges), plan(lowering, Precision.INT8))
     _write(path, quantised(program, ranges, float_io=float_io, float_values=float_values))
 
 
@@ -91,7 +92,7 @@ def int8_to_bytes(
         ExportError: a layer has no exact counterpart in TFLite, or a value no calibrated range.
         UsageError: no lowering of that name.
     """
-    program = lower(corrected(graph, ranges), plan(lowering))
+    program = lower(corrected(graph, ranges), plan(lowering, Precision.INT8))
     return bytes(pack(quantised(program, ranges, float_io=float_io, float_values=float_values)))
 
 

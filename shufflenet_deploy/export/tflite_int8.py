@@ -214,7 +214,8 @@ def _shared_scales(
                     parents[_root(parents, name)] = _root(parents, operation.output)
     spans: dict[str, Span] = {}
     for name in parents:
-        span = program.tensors[name].span or ranges.spans.get(name)
+        tensor = program.tensors[name]
+        span = tensor.span or ranges.spans.get(tensor.rearranges or name)
         if span is not None:
             root = _root(parents, name)
             known = spans.get(root, span)
