@@ -32,7 +32,7 @@ def arrange(program: Program, *, align: int, slack: int) -> Arena:
     end = 0
     for buffer in sorted(born, key=lambda one: -program.buffers[one]):
         size = _round(program.buffers[buffer] + slack, align)
-        offset = 0
+        offset = align  # a load may begin before the first plane
         for other, start, stop in sorted(placed, key=lambda one: one[1]):
             alive = born[other] <= dies[buffer] and born[buffer] <= dies[other]
             if alive and start < offset + size:

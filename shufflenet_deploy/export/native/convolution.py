@@ -198,14 +198,7 @@ def _tile(
     channels, taps = step.weight.shape[1], step.taps
     jump = step.source.layout.plane * step.spread
     code = Code(depth=1)
-    for output in range(outputs):
-        for at in range(vectors):
-            start = f"b[{output}]"
-            if residual:
-                start = f"LOAD(r + {output * other} + {at} * LANES) + b[{output}]"
-            else:
-                start = f"SPLAT({start})" if at == 0 else f"a{output}_0"
-            code(f"vf a{output}_{at} = {start};")
+    _start(code, unit, outputs, vectors, other if residual else None)
     if len(taps) == 1:
         times, rest = divmod(channels, _UNROLL)
         positions = [k * jump for k in range(_UNROLL)]
@@ -237,6 +230,26 @@ def _tile(
     head = "INLINE void @(const float *x, const float *w, const float *b, "
     head += ("const float *r, " if residual else "") + "float *y)"
     return unit.kernel(f"tile{outputs}x{vectors}", head, code)
+
+
+def _start(code: Code, unit: Unit, outputs: int, vectors: int, other: int | None) -> None:
+    """Accumulators begin as the bias, or as what is to be added plus the bias."""
+    by_lane = unit.machine.by_lane
+    if by_lane:
+        code(*(f"const v4 b{i} = LOAD4(b + {4 * i});" for i in range((outputs + 3) // 4)))
+        if other is not None:
+            code("const vf one = SPLAT(1.0f);")
+    for output in range(outputs):
+        lane = f"b{output // 4}, {output % 4}"
+        for at in range(vectors):
+            if other is None:
+                start = f"SPLAT_LANE({lane})" if by_lane else f"SPLAT(b[{output}])"
+                if at and not by_lane:
+                    start = f"a{output}_0"
+            else:
+                load = f"LOAD(r + {output * other} + {at} * LANES)"
+                start = f"FMA_LANE({load}, one, {lane})" if by_lane else f"{load} + b[{output}]"
+            code(f"vf a{output}_{at} = {start};")
 
 
 def _repeat(

@@ -22,7 +22,7 @@ from shufflenet_deploy.export.native.text import Unit
 _EMITTERS = {
     steps.Split: spatial.split,
     steps.Convolution: convolution.emit,
-    steps.Depthwise3x3: spatial.depthwise,
+    steps.Window3x3: spatial.window3x3,
     steps.Window: spatial.window,
     steps.GlobalAverage: spatial.global_average,
     steps.AdaptiveAverage: spatial.adaptive_average,

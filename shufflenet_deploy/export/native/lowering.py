@@ -318,20 +318,8 @@ class _Lowering:
                 activation=layer.activation,
             )
             self._dense(layer.name, layer.inputs[0], layer.output, flat)
-        elif _is_direct(layer, shape_in):
-            target, activation = self._target(layer.output, layer.activation)
-            kernel = _kernel_activation(activation)
-            self._emit(
-                steps.Depthwise3x3(
-                    name=layer.name,
-                    sources=(self._read(layer.inputs[0]),),
-                    target=target,
-                    weight=layer.weight.reshape(-1, 9),
-                    bias=layer.bias,
-                    activation=kernel,
-                )
-            )
-            self._finish(layer.name, target, activation)
+        elif is_direct(layer, shape_in, shape_out):
+            self._direct(layer)
         else:
             self._flat_convolution(layer, shape_in, shape_out)
 
@@ -452,9 +440,32 @@ class _Lowering:
         self._emit(steps.Copy(name=name, sources=(source,), target=target))
         return Place(buffer=buffer, layout=steps.vector(size), planes=tuple(range(size)))
 
+    def _direct(self, layer: Conv | Pool) -> None:
+        target, activation = self._target(layer.output, layer.activation)
+        is_conv = isinstance(layer, Conv)
+        self._emit(
+            steps.Window3x3(
+                name=layer.name,
+                sources=(self._read(layer.inputs[0]),),
+                target=target,
+                stride=layer.stride[0],
+                top=layer.padding[0],
+                left=layer.padding[1],
+                weight=layer.weight.reshape(-1, 9) if is_conv else None,
+                bias=layer.bias if is_conv else None,
+                kind=PoolKind.AVERAGE if is_conv else layer.kind,
+                scale=1 / 9,
+                activation=_kernel_activation(activation),
+            )
+        )
+        self._finish(layer.name, target, activation)
+
     def _pool(self, layer: Pool) -> None:
         shape_in = self.graph.shapes[layer.inputs[0]]
         shape_out = self.graph.shapes[layer.output]
+        if is_direct(layer, shape_in, shape_out):
+            self._direct(layer)
+            return
         windows = Windows(layer.kernel, layer.stride, layer.padding, shape_in[1:], shape_out[1:])
         largest = layer.kind is PoolKind.MAX
         outside = float("-inf") if largest else 0.0
@@ -623,14 +634,21 @@ def _kernel_activation(activation: Activation) -> Activation:
     return Activation.NONE if activation is Activation.SIGMOID else activation
 
 
-def _is_direct(layer: Conv, shape_in: _Shape) -> bool:
-    """Whether a depthwise convolution reads its picture where it stands."""
+def is_direct(layer: Conv | Pool, shape_in: _Shape, shape_out: _Shape) -> bool:
+    """Whether 3x3 windows can be read from the picture where it stands."""
+    if isinstance(layer, Conv):
+        kernel = layer.weight.shape[2:] if layer.depthwise else (0, 0)
+    else:
+        kernel = layer.kernel
+        whole = layer.count_padding or not any(layer.padding)
+        if layer.kind is PoolKind.AVERAGE and not whole:
+            return False
     return (
-        layer.depthwise
+        tuple(kernel) == (3, 3)
+        and layer.stride in {(1, 1), (2, 2)}
+        and max(layer.padding[:2]) <= 1
+        and shape_out[2] >= 4
         and shape_in[2] >= 4
-        and layer.weight.shape[2:] == (3, 3)
-        and layer.stride == (1, 1)
-        and layer.padding == (1, 1, 1, 1)
     )
 
 
@@ -661,7 +679,9 @@ def _row_lengths(graph: Graph) -> dict[str, int]:
     shapes = graph.shapes
     for layer in graph.layers:
         match layer:
-            case Conv() if _is_direct(layer, shapes[layer.inputs[0]]):
+            case Conv() | Pool() if is_direct(
+                layer, shapes[layer.inputs[0]], shapes[layer.output]
+            ):
                 continue
             case Conv() if not is_pointwise(layer):
                 kernel = (layer.weight.shape[2], layer.weight.shape[3])

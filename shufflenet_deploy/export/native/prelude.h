@@ -68,27 +68,23 @@ typedef v16 u16 __attribute__((aligned(4), may_alias));
 #if defined(__aarch64__)
 #define FMA_LANE(a, x, w, lane)                                                             \
     ((v4)vfmaq_laneq_f32((float32x4_t)(a), (float32x4_t)(x), (float32x4_t)(w), lane))
+#define SPLAT_LANE(w, lane) ((v4)vdupq_laneq_f32((float32x4_t)(w), lane))
 #else
 #define FMA_LANE(a, x, w, lane) ((a) + (x) * (w)[lane])
+#define SPLAT_LANE(w, lane) SPLAT4((w)[lane])
 #endif
 
-/* Neighbours: every lane moves one to the right (left), and a zero comes in. */
-#define FROM_LEFT4(a) __builtin_shufflevector((a), (v4){0}, 4, 0, 1, 2)
-#define FROM_RIGHT4(a) __builtin_shufflevector((a), (v4){0}, 1, 2, 3, 4)
-#define FROM_LEFT8(a) __builtin_shufflevector((a), (v8){0}, 8, 0, 1, 2, 3, 4, 5, 6)
-#define FROM_RIGHT8(a) __builtin_shufflevector((a), (v8){0}, 1, 2, 3, 4, 5, 6, 7, 8)
-#define FROM_LEFT16(a)                                                                      \
-    __builtin_shufflevector(                                                                \
-        (a), (v16){0}, 16, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14)
-#define FROM_RIGHT16(a)                                                                     \
-    __builtin_shufflevector(                                                                \
-        (a), (v16){0}, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16)
-
+/* Every second of two vectors. */
 #define EVEN4(a, b) __builtin_shufflevector((a), (b), 0, 2, 4, 6)
 #define EVEN8(a, b) __builtin_shufflevector((a), (b), 0, 2, 4, 6, 8, 10, 12, 14)
 #define EVEN16(a, b)                                                                        \
     __builtin_shufflevector(                                                                \
         (a), (b), 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30)
+#define ODD4(a, b) __builtin_shufflevector((a), (b), 1, 3, 5, 7)
+#define ODD8(a, b) __builtin_shufflevector((a), (b), 1, 3, 5, 7, 9, 11, 13, 15)
+#define ODD16(a, b)                                                                         \
+    __builtin_shufflevector(                                                                \
+        (a), (b), 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31)
 
 /* Every step-th of `count` numbers; reads no number behind the last. */
 INLINE void gather(const float *restrict x, float *restrict y, int count, int step)

@@ -116,12 +116,21 @@ class Convolution(Step):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Depthwise3x3(Step):
-    """A depthwise 3x3 with padding 1 and stride 1 that reads the picture where it stands."""
+class Window3x3(Step):
+    """Depthwise convolution or pooling 3x3 that reads the picture where it stands.
 
-    weight: FloatArray
-    bias: FloatArray
-    activation: Activation
+    ``weight`` is ``(channels, 9)`` for a convolution, None for a pool; ``scale`` is an average's
+    factor. ``top`` and ``left`` are rows and columns of padding, 0 or 1.
+    """
+
+    stride: int
+    top: int
+    left: int
+    weight: FloatArray | None = None
+    bias: FloatArray | None = None
+    kind: PoolKind = PoolKind.AVERAGE
+    scale: float = 1.0
+    activation: Activation = Activation.NONE
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,15 +8,14 @@ from shufflenet_deploy.export.graph import PoolKind
 from shufflenet_deploy.export.native.convolution import Columns, activate, call, constants
 from shufflenet_deploy.export.native.program import (
     AdaptiveAverage,
-    Depthwise3x3,
     GlobalAverage,
     Split,
     Step,
     Window,
+    Window3x3,
 )
 from shufflenet_deploy.export.native.text import Code, Unit, runs
 
-_ROWS_AT_ONCE = 4
 _PACKED = 12  # nine weights, a bias, and two to make whole vectors
 
 
@@ -73,107 +72,170 @@ def _number(value: float) -> str:
     return "-INFINITY" if value == float("-inf") else f"{value:.9g}f" if value else "0.0f"
 
 
-def depthwise(step: Depthwise3x3, unit: Unit) -> None:
-    """Depthwise 3x3 by rows: each row is loaded once for the three rows of output it feeds."""
-    source, target = step.source.layout, step.target.layout
-    lanes = max(size for size in (16, 8, 4) if size <= min(unit.machine.lanes, source.width))
-    packed = np.zeros((source.channels, _PACKED), np.float32)
-    packed[:, :9] = step.weight
-    packed[:, 9] = step.bias
-    starts = list(range(0, source.width - lanes + 1, lanes))
-    if starts[-1] + lanes < source.width:
-        starts.append(source.width - lanes)
-    at_once = _ROWS_AT_ONCE if unit.machine.registers > 16 else 2
-    code = Code(depth=1)
-    kind, suffix = f"v{lanes}", str(lanes)
-    if unit.machine.by_lane:
-        code("const v4 w0 = LOAD4(w), w1 = LOAD4(w + 4), w2 = LOAD4(w + 8);")
-    else:
-        code(*(f"const {kind} w{i} = SPLAT{suffix}(w[{i}]);" for i in range(10)))
-    code(*constants(step.activation, kind))
-    row = 0
-    while row < source.height:
-        rows = min(at_once, source.height - row)
-        times = 1
-        if row:
-            times = max(1, (source.height - 1 - row) // rows)
-        with code.block(f"for (int i = {row}; i < {row + rows * times}; i += {rows})"):
-            code(f"const float *from = x + i * {source.row};")
-            code(f"float *to = y + i * {target.row};")
-            top, bottom = row == 0, row + rows * times == source.height
-            _columns(code, step, unit, starts, lanes, rows, top=top, bottom=bottom)
-        row += rows * times
-    name = unit.kernel(
-        "depthwise", "LOOP void @(const float *restrict x, const float *w, float *restrict y)", code
-    )
-    at = unit.weights(packed) // 4
+def window3x3(step: Window3x3, unit: Unit) -> None:
+    """3x3 windows by rows: a row that is loaded serves all rows of output that need it."""
+    kernel = _Rows(step, unit)
+    code = kernel.write()
+    weights = "const float *w, " if step.weight is not None else ""
+    head = f"LOOP void @(const float *restrict x, {weights}float *restrict y)"
+    name = unit.kernel("window", head, code)
+    at = 0
+    if step.weight is not None and step.bias is not None:
+        packed = np.zeros((step.source.layout.channels, _PACKED), np.float32)
+        packed[:, :9] = step.weight
+        packed[:, 9] = step.bias
+        at = unit.weights(packed) // 4
     for run in runs(step.target.planes):
         channels = range(run.first, run.first + run.count)
-        columns: Columns = [
-            (step.source, [step.source.offset(channel) for channel in channels]),
-            (None, [at + channel * _PACKED for channel in channels]),
-            (step.target, [step.target.offset(channel) for channel in channels]),
-        ]
+        columns: Columns = [(step.source, [step.source.offset(channel) for channel in channels])]
+        if weights:
+            columns.append((None, [at + channel * _PACKED for channel in channels]))
+        columns.append((step.target, [step.target.offset(channel) for channel in channels]))
         call(unit, name, columns, run.count, step.name)
 
 
-def _columns(
-    code: Code, step: Depthwise3x3, unit: Unit, starts: list[int], lanes: int, rows: int,
-    *, top: bool, bottom: bool,
-) -> None:
-    """Every vector of a few rows; those at an edge get zeros from beyond it."""
-    width = step.source.layout.width
-    inner = [at for at in starts[1:] if at % lanes == 0 and at + lanes < width]
-    looped = len(inner) > 2
-    for at in starts:
-        if looped and at in inner:
-            if at == inner[0]:
-                head = f"for (int j = {at}; j <= {inner[-1]}; j += {lanes})"
-                with code.block(head):
-                    _tile(code, step, unit, "j", lanes, rows, (top, bottom, False, False))
-            continue
-        edges = (top, bottom, at == 0, at + lanes == width)
-        with code.block(""):
-            _tile(code, step, unit, str(at), lanes, rows, edges)
+class _Rows:
+    """The kernel of one ``Window3x3``: everything but the plane is known now."""
 
+    def __init__(self, step: Window3x3, unit: Unit) -> None:
+        self.step = step
+        self.source, self.target = step.source.layout, step.target.layout
+        narrow = min(unit.machine.lanes, self.target.width)
+        self.lanes = max(size for size in (16, 8, 4) if size <= narrow)
+        self.by_lane = unit.machine.by_lane
+        self.kind = f"v{self.lanes}"
+        at_once = 4 if step.stride == 1 else 2
+        self.at_once = at_once if unit.machine.registers > 16 else at_once // 2
+        self.code = Code(depth=1)
 
-def _tile(
-    code: Code, step: Depthwise3x3, unit: Unit, at: str, lanes: int, rows: int,
-    edges: tuple[bool, bool, bool, bool],
-) -> None:
-    top, bottom, left, right = edges
-    row = step.source.layout.row
-    kind, n = f"v{lanes}", str(lanes)
-    for i in range(rows):
-        start = "SPLAT4(w2[1])" if unit.machine.by_lane else "w9"
-        code(f"{kind} a{i} = {start if i == 0 or not unit.machine.by_lane else 'a0'};")
-    for i in range(-1, rows + 1):
-        if (i < 0 and top) or (i == rows and bottom):
-            continue
-        here = f"from + {i * row} + {at}"
-        name = f"m{i + 1}"
-        code(f"const {kind} {name} = LOAD{n}({here});")
-        code(
-            f"const {kind} l{i + 1} = "
-            + (f"FROM_LEFT{n}({name});" if left else f"LOAD{n}({here} - 1);")
+    def write(self) -> Code:
+        step, n, kind, code = self.step, self.lanes, self.kind, self.code
+        if step.weight is not None:
+            if self.by_lane:
+                code("const v4 w0 = LOAD4(w), w1 = LOAD4(w + 4), w2 = LOAD4(w + 8);")
+            else:
+                code(*(f"const {kind} w{i} = SPLAT{n}(w[{i}]);" for i in range(10)))
+        code(*constants(step.activation, kind))
+        row = 0
+        while row < self.target.height:
+            rows = min(self.at_once, self.target.height - row)
+            pattern = self._valid_rows(row, rows)
+            times = 1
+            while (
+                row + rows * (times + 1) <= self.target.height
+                and self._valid_rows(row + rows * times, rows) == pattern
+            ):
+                times += 1
+            with code.block(f"for (int i = {row}; i < {row + rows * times}; i += {rows})"):
+                begin = f"(i * {step.stride} - {step.top}) * {self.source.row} - {step.left}"
+                code(f"const float *from = x + ({begin});")
+                code(f"float *to = y + i * {self.target.row};")
+                self._columns(rows, pattern)
+            row += rows * times
+        return code
+
+    def _valid_rows(self, row: int, rows: int) -> tuple[bool, ...]:
+        first = row * self.step.stride - self.step.top
+        count = (rows - 1) * self.step.stride + 3
+        return tuple(0 <= first + i < self.source.height for i in range(count))
+
+    def _valid_lanes(self, column: int) -> tuple[tuple[bool, ...], ...]:
+        first = column * self.step.stride - self.step.left
+        return tuple(
+            tuple(
+                0 <= first + tap + lane * self.step.stride < self.source.width
+                for lane in range(self.lanes)
+            )
+            for tap in range(3)
         )
-        code(
-            f"const {kind} r{i + 1} = "
-            + (f"FROM_RIGHT{n}({name});" if right else f"LOAD{n}({here} + 1);")
-        )
-        for output in range(max(0, i - 1), min(rows, i + 2)):
-            tap = 3 * (i - output + 1)
-            for add, pixel in enumerate("lmr"):
-                k = tap + add
-                if unit.machine.by_lane:
-                    code(
-                        f"a{output} = FMA_LANE(a{output}, {pixel}{i + 1}, w{k // 4}, {k % 4});"
-                    )
-                else:
-                    code(f"a{output} += {pixel}{i + 1} * w{k};")
-    for i in range(rows):
-        value = activate(step.activation, f"a{i}", n)
-        code(f"STORE{n}(to + {i * step.target.layout.row} + {at}, {value});")
+
+    def _columns(self, rows: int, pattern: tuple[bool, ...]) -> None:
+        """Every vector of a few rows; the last may overlap the one before."""
+        starts = list(range(0, self.target.width - self.lanes + 1, self.lanes))
+        if starts[-1] + self.lanes < self.target.width:
+            starts.append(self.target.width - self.lanes)
+        whole = ((True,) * self.lanes,) * 3
+        inner = [at for at in starts if at % self.lanes == 0 and self._valid_lanes(at) == whole]
+        looped = inner if len(inner) > 2 else []
+        for at in starts:
+            if at in looped:
+                if at == looped[0]:
+                    head = f"for (int j = {at}; j <= {looped[-1]}; j += {self.lanes})"
+                    with self.code.block(head):
+                        self._vector("j", rows, pattern, whole)
+            else:
+                with self.code.block(""):
+                    self._vector(str(at), rows, pattern, self._valid_lanes(at))
+
+    def _vector(
+        self, at: str, rows: int, pattern: tuple[bool, ...], lanes: tuple[tuple[bool, ...], ...]
+    ) -> None:
+        """One vector of output in each of ``rows`` rows."""
+        step, code = self.step, self.code
+        started: set[int] = set()
+        for i, valid in enumerate(pattern):
+            if not valid:
+                continue
+            self._load(f"from + {i * self.source.row} + {at} * {step.stride}", i, lanes)
+            uses = [(i - out * step.stride, out) for out in range(rows)]
+            uses = [(tap, out) for tap, out in uses if 0 <= tap < 3]
+            if step.weight is None:
+                code(f"const {self.kind} h{i} = {self._reduced(i)};")
+            for tap, out in uses:
+                self._accumulate(i, tap, out, first=out not in started)
+                started.add(out)
+        for out in range(rows):
+            value = f"a{out}"
+            if step.weight is None and step.kind is PoolKind.AVERAGE:
+                value = f"a{out} * {np.float32(step.scale):.9g}f"
+            value = activate(step.activation, f"({value})", str(self.lanes))
+            code(f"STORE{self.lanes}(to + {out * self.target.row} + {at}, {value});")
+
+    def _reduced(self, i: int) -> str:
+        if self.step.kind is PoolKind.MAX:
+            return f"MAX{self.lanes}(MAX{self.lanes}(x{i}_0, x{i}_1), x{i}_2)"
+        return f"x{i}_0 + x{i}_1 + x{i}_2"
+
+    def _accumulate(self, i: int, tap: int, out: int, *, first: bool) -> None:
+        code = self.code
+        if self.step.weight is None:
+            if first:
+                code(f"{self.kind} a{out} = h{i};")
+            elif self.step.kind is PoolKind.MAX:
+                code(f"a{out} = MAX{self.lanes}(a{out}, h{i});")
+            else:
+                code(f"a{out} += h{i};")
+            return
+        if first:
+            code(f"{self.kind} a{out} = {'SPLAT4(w2[1])' if self.by_lane else 'w9'};")
+        for column in range(3):
+            k = 3 * tap + column
+            if self.by_lane:
+                code(f"a{out} = FMA_LANE(a{out}, x{i}_{column}, w{k // 4}, {k % 4});")
+            else:
+                code(f"a{out} += x{i}_{column} * w{k};")
+
+    def _load(self, start: str, i: int, lanes: tuple[tuple[bool, ...], ...]) -> None:
+        """The pixels under the three columns of the window; those outside become padding."""
+        n, kind, code = self.lanes, self.kind, self.code
+        if self.step.stride == 1:
+            loads = [f"LOAD{n}({start} + {tap})" for tap in range(3)]
+        else:
+            code(f"const {kind} p{i} = LOAD{n}({start}), q{i} = LOAD{n}({start} + {n});")
+            code(f"const {kind} s{i} = LOAD{n}({start} + 2), t{i} = LOAD{n}({start} + {n + 2});")
+            loads = [f"EVEN{n}(p{i}, q{i})", f"ODD{n}(p{i}, q{i})", f"EVEN{n}(s{i}, t{i})"]
+        outside = "0.0f"
+        if self.step.weight is None and self.step.kind is PoolKind.MAX:
+            outside = "-INFINITY"
+        for tap, load in enumerate(loads):
+            code(f"{kind} x{i}_{tap} = {load};")
+            code(
+                *(
+                    f"x{i}_{tap}[{lane}] = {outside};"
+                    for lane, valid in enumerate(lanes[tap])
+                    if not valid
+                )
+            )
 
 
 def window(step: Window, unit: Unit) -> None:
