@@ -67,12 +67,12 @@ class CaffeAlexNet(nn.Module):
         dense = head is Head.DENSE
         self.conv1 = nn.Conv2d(3, 96, 11, stride=4)
         self.relu1 = nn.ReLU()
-        self.pool1 = nn.MaxPool2d(3, stride=2, ceil_mode=True)
         self.norm1 = nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0)
+        self.pool1 = nn.MaxPool2d(3, stride=2, ceil_mode=True)
         self.conv2 = nn.Conv2d(96, 256, 5, padding=2, groups=2)
         self.relu2 = nn.ReLU()
-        self.pool2 = nn.MaxPool2d(3, stride=2, ceil_mode=True)
         self.norm2 = nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0)
+        self.pool2 = nn.MaxPool2d(3, stride=2, ceil_mode=True)
         self.conv3 = nn.Conv2d(256, 384, 3, padding=1)
         self.relu3 = nn.ReLU()
         self.conv4 = nn.Conv2d(384, 384, 3, padding=1, groups=2)
@@ -93,8 +93,8 @@ class CaffeAlexNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Class scores of a batch of pictures."""
-        x = self.norm1(self.pool1(self.relu1(self.conv1(x))))
-        x = self.norm2(self.pool2(self.relu2(self.conv2(x))))
+        x = self.pool1(self.norm1(self.relu1(self.conv1(x))))
+        x = self.pool2(self.norm2(self.relu2(self.conv2(x))))
         x = self.relu4(self.conv4(self.relu3(self.conv3(x))))
         x = self.flatten(self.resize(self.pool5(self.relu5(self.conv5(x)))))
         x = self.drop7(self.relu7(self.fc7(self.drop6(self.relu6(self.fc6(x))))))

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-_PICTURES = 4
-_SIZE = 96
+_PICTURES = 8
+_SIZE = 112
 
 
 def initialise(module: nn.Module, seed: int) -> None:
@@ -61,7 +61,9 @@ def _measure_statistics(module: nn.Module, generator: torch.Generator) -> None:
         assert norm.running_mean is not None
         assert norm.running_var is not None
         norm.running_mean.copy_((norm.running_mean * 4096).round() / 4096)
-        norm.running_var.copy_((norm.running_var * 4096).round().clamp(min=1) / 4096)
+        # A channel that hardly moves here may move elsewhere: do not blow it up.
+        variance = norm.running_var.clamp(min=0.25 * norm.running_var.mean().item())
+        norm.running_var.copy_((variance * 4096).round().clamp(min=1) / 4096)
     module.float()
     for norm in norms:
         assert norm.num_batches_tracked is not None
@@ -69,9 +71,10 @@ def _measure_statistics(module: nn.Module, generator: torch.Generator) -> None:
 
 
 def natural_pictures(count: int, size: int, generator: torch.Generator) -> Tensor:
-    """Pictures with the 1/f spectrum of natural ones: (count, 3, size, size), float64, unit scale.
+    """Pictures with the 1/f spectrum of natural ones: (count, 3, size, size), float64.
 
-    Noise is added octave by octave, the coarser the stronger; channels are correlated.
+    Noise is added octave by octave, the coarser the stronger; channels are correlated; contrast
+    and brightness vary around 1 and 0, as in pictures that were normalised.
     """
     total = torch.zeros(count, 3, size, size, dtype=torch.float64)
     cells, strength = 2, 1.0
@@ -81,5 +84,6 @@ def natural_pictures(count: int, size: int, generator: torch.Generator) -> Tenso
         noise = 0.4 * noise + noise.mean(1, keepdim=True)
         total += strength * functional.interpolate(noise, (size, size), mode="bilinear")
         cells, strength = cells * 2, strength * 0.6
-    deviation = total.std(dim=(1, 2, 3), keepdim=True)
-    return total / deviation
+    contrast = 0.5 + torch.rand((count, 1, 1, 1), generator=generator, dtype=torch.float64)
+    brightness = torch.rand((count, 1, 1, 1), generator=generator, dtype=torch.float64) - 0.5
+    return total / total.std(dim=(1, 2, 3), keepdim=True) * contrast + brightness

@@ -104,6 +104,7 @@ class ShuffleNet(nn.Module):
             setattr(self, stage, nn.Sequential(*units))
             inputs = outputs
         self.pool = nn.AdaptiveAvgPool2d(1)
+        self.flatten = nn.Flatten()
         self.classifier = nn.Linear(inputs, description.classes)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -115,5 +116,5 @@ class ShuffleNet(nn.Module):
             x = self.stem_pool(x)
         for stage in STAGES:
             x = getattr(self, stage)(x)
-        scores: Tensor = self.classifier(torch.flatten(self.pool(x), 1))
+        scores: Tensor = self.classifier(self.flatten(self.pool(x)))
         return scores
