@@ -385,7 +385,7 @@ def _disturbances(run: Run) -> list[Finding]:
             Finding(
                 cause=Cause.LOAD,
                 message=f"other programs kept {busy:.1f} of {len(run.target.cores)} cores busy",
-                remedy="stop other programs on the target (see top), then bench --resume",
+                remedy="stop other programs on the target (see top), then bench again",
             )
         )
     return findings

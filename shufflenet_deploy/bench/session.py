@@ -123,6 +123,8 @@ class _Session:
     _agent: tuple[str, str] = ("", "")
     _done: list[Run] = field(default_factory=list)
     _given_up: set[str] = field(default_factory=set)
+    _lasting: set[stats.Cause] = field(default_factory=set)
+    _runtimes: set[str] = field(default_factory=set)
     _broken: bool = False
     _visits: int = 0
     _hold: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
@@ -200,7 +202,9 @@ class _Session:
     def _installed(self, cell: Cell, artifact: Artifact) -> _Ready:
         try:
             payload = runtime.get(cell.runtime).payload(self.facts)
-            self.tell(events.Stage(text=f"preparing {cell.runtime} on {self.target.host}"))
+            if cell.runtime not in self._runtimes:
+                self._runtimes.add(cell.runtime)
+                self.tell(events.Stage(text=f"preparing {cell.runtime} on {self.target.host}"))
             environment = self._patiently(
                 f"installing {cell.runtime}",
                 lambda: self.target.environment(
@@ -269,7 +273,7 @@ class _Session:
         )
 
     def _visit(self, ready: _Ready, process: int) -> Iterator[Run]:
-        """One process of a cell; again while it is disturbed and retries are left."""
+        """One process of a cell; again while it is disturbed and that may help."""
         self._visits += 1
         if ready.cell.model_dump_json() in self._given_up:
             return
@@ -282,10 +286,14 @@ class _Session:
             if isinstance(run.outcome, Failure):
                 self._after_failure(run, run.outcome)
                 return
-            judged = stats.stability([run])
-            if judged.verdict is not stats.Verdict.TAINTED or attempt > self.suite.retries:
+            tainting = [one for one in stats.stability([run]).findings if one.tainting]
+            if all(one.cause in self._lasting for one in tainting):
                 return
-            self.tell(events.Tainted(run=run, finding=judged.findings[0]))
+            if attempt > self.suite.retries:
+                # Measuring again did not help: what lasts would only make every process last.
+                self._lasting.update(one.cause for one in tainting)
+                return
+            self.tell(events.Tainted(run=run, finding=tainting[0]))
 
     def _after_failure(self, run: Run, failure: Failure) -> None:
         if failure.kind is FailureKind.CONNECTION:

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from shufflenet_deploy.cli.bench_options import (
+    check_folder,
+    check_models,
+    cores,
+    definition_of,
+    listed,
+    make_suite,
+    read_suite,
+    warmup_limits,
+    whole_numbers,
+)
 from shufflenet_deploy.cli.hosts import HOST_HELP, transport_to
 from shufflenet_deploy.errors import DeployError, UsageError
 
@@ -22,19 +32,6 @@ if TYPE_CHECKING:
 
 _FAILED = 1
 _INTERRUPTED = 130
-
-_DEFAULTS: dict[str, Any] = {"models": ["shufflenet-g3-0.5x"], "resolutions": ["224x224"]}
-
-#: Under a clock of instructions nothing warms up and nothing varies: few runs say it all.
-_INSTRUCTIONS: dict[str, Any] = {
-    "warmup_runs": 1,
-    "warmup_secs": 0.0,
-    "min_runs": 3,
-    "min_secs": 0.0,
-    "max_secs": 60.0,
-    "processes": 1,
-    "timeout_secs": 1800.0,
-}
 
 _WHAT, _WHERE, _HOW, _OUT = "What to measure", "Where", "How to measure", "Results"
 
@@ -190,13 +187,13 @@ def bench(  # noqa: PLR0917 - options, each passed by name
     if suite_id is not None and not resume:
         raise UsageError(f"'{suite_id}' goes with --resume only; models are named with --model")
     options = {
-        "models": _listed(model),
+        "models": listed(model),
         "baseline": baseline,
         "alexnet_head": alexnet_head,
-        "runtimes": _listed(runtime),
-        "precisions": _listed(precision),
-        "resolutions": _listed(resolution),
-        "threads": _whole_numbers(threads),
+        "runtimes": listed(runtime),
+        "precisions": listed(precision),
+        "resolutions": listed(resolution),
+        "threads": whole_numbers(threads),
         "calibration": calib,
         "precision_target": precision_target,
         "max_processes": max_processes,
@@ -204,8 +201,8 @@ def bench(  # noqa: PLR0917 - options, each passed by name
     }
     spec = {
         "metric": metric,
-        "cpus": _cores(cpus),
-        **_warmup(warmup),
+        "cpus": cores(cpus),
+        **warmup_limits(warmup),
         "min_runs": min_runs,
         "min_secs": min_secs,
         "max_secs": max_secs,
@@ -213,15 +210,17 @@ def bench(  # noqa: PLR0917 - options, each passed by name
         "cooldown_secs": cooldown,
         "timeout_secs": timeout,
     }
+    if out is not None:
+        check_folder(out)
     with Journal(journal) as book, BenchProgress(quiet=as_json) as progress:
         base: dict[str, Any] = {}
         if resume:
             row = book.suite(suite_id or LAST)
-            base, host, suite_id = _definition(row.definition, row.id), host or row.host, row.id
+            base, host, suite_id = definition_of(row.definition, row.id), host or row.host, row.id
         elif suite is not None:
-            base = _read_suite(suite)
-        wanted = _suite(base, options, spec, weights or [], fresh=not resume)
-        _check_models(wanted)
+            base = read_suite(suite)
+        wanted = make_suite(base, options, spec, weights or [], fresh=not resume)
+        check_models(wanted)
         measured = _Bench(
             suite=wanted, suite_id=suite_id, host=host or "local", artifacts=artifacts, book=book
         )
@@ -349,17 +348,37 @@ class _Bench:
         return [(runs[0].cell, stats.stability(runs)) for runs in groups.values()]
 
     def _warn(self) -> None:
-        """One line for each cell that is not stable, the worst cause first, and what to do."""
+        """One line per worst cause: how many cells, one of them as an example, what to do."""
         from shufflenet_deploy.bench.session import describe  # noqa: PLC0415
 
+        for run in self._unproven():
+            typer.echo(
+                f"failed validation: {describe(run.cell)}: this is the figure of a file that "
+                f"computes something else than the model"
+                f"{': ' + run.artifact.parity.reason if run.artifact else ''}",
+                err=True,
+            )
+        alike: dict[Any, list[tuple[Cell, Any]]] = {}
         for cell, stability in self._judged():
             if stability.findings:
-                worst = stability.findings[0]
-                typer.echo(
-                    f"{stability.verdict.value}: {describe(cell)}: {worst.message}; "
-                    f"try: {worst.remedy}",
-                    err=True,
-                )
+                key = (stability.verdict, stability.findings[0].cause)
+                alike.setdefault(key, []).append((cell, stability.findings[0]))
+        for (verdict, cause), cells in alike.items():
+            cell, finding = cells[0]
+            others = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
+            typer.echo(
+                f"{verdict.value} ({cause.value}): {describe(cell)}{others}: {finding.message}; "
+                f"try: {finding.remedy}",
+                err=True,
+            )
+
+    def _unproven(self) -> list[Run]:
+        """One run of each measured file that did not compute what its model computes."""
+        found: dict[str, Run] = {}
+        for run in self.runs:
+            if run.artifact is not None and not run.artifact.parity.passed:
+                found.setdefault(run.artifact.sha256, run)
+        return list(found.values())
 
     def _summary(self, out: Path | None) -> str:
         parts = [f"suite {self.id}: {len(self.runs) - len(self.failures)} processes measured"]
@@ -389,6 +408,13 @@ class _Bench:
                 }
                 for run in self.failures
             ],
+            "failed_validation": [
+                {
+                    "cell": run.cell.model_dump(mode="json"),
+                    "reason": run.artifact.parity.reason if run.artifact else "",
+                }
+                for run in self._unproven()
+            ],
             "stability": [
                 {
                     "cell": cell.model_dump(mode="json"),
@@ -413,117 +439,3 @@ class _Bench:
             },
             "table": table,
         }
-
-
-# --- reading the options -------------------------------------------------------------------------
-
-
-def _suite(
-    base: dict[str, Any],
-    options: dict[str, Any],
-    spec: dict[str, Any],
-    weights: list[str],
-    *,
-    fresh: bool,
-) -> Suite:
-    """The suite of a file or of the journal, overruled by the options that were given."""
-    from shufflenet_deploy.bench import Suite  # noqa: PLC0415
-
-    fields: dict[str, Any] = {**_DEFAULTS, **base}
-    fields.update({key: value for key, value in options.items() if value is not None})
-    if fields.get("baseline") in ("none", ""):
-        fields["baseline"] = None
-    given = {key: value for key, value in spec.items() if value is not None}
-    defaults = _INSTRUCTIONS if fresh and given.get("metric") == "instructions" else {}
-    fields["spec"] = {**fields.get("spec", {}), **defaults, **given}
-    if weights:
-        fields["weights"] = {**fields.get("weights", {}), **_weights(weights, fields["models"])}
-    for key in ("calibration",):
-        if fields.get(key):
-            fields[key] = str(Path(fields[key]).expanduser().absolute())
-    return Suite.of(fields, source="bench")
-
-
-def _read_suite(name: str) -> dict[str, Any]:
-    from shufflenet_deploy.bench import Suite, find_suite  # noqa: PLC0415
-
-    return Suite.read(find_suite(name)).model_dump(mode="json")
-
-
-def _definition(text: str, suite_id: str) -> dict[str, Any]:
-    if not text:
-        raise UsageError(
-            f"the suite {suite_id} was imported without its definition: run bench anew"
-        )
-    fields: dict[str, Any] = json.loads(text)
-    return fields
-
-
-def _check_models(suite: Suite) -> None:
-    """Refuse an unknown model before anything is connected or exported."""
-    from shufflenet_deploy import zoo  # noqa: PLC0415
-
-    for name in dict.fromkeys((*suite.models, *([suite.baseline] if suite.baseline else []))):
-        zoo.architecture(name)
-    for name in suite.weights:
-        if name not in (*suite.models, suite.baseline):
-            raise UsageError(f"--weights {name}=...: {name} is not measured; add --model {name}")
-
-
-def _weights(given: list[str], models: list[str] | tuple[str, ...]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for text in given:
-        name, equals, path = text.partition("=")
-        if not equals or Path(text).is_file():
-            if len(models) != 1:
-                raise UsageError(
-                    f"--weights {text}: which model? Write NAME={text} with one of "
-                    f"{', '.join(models)}"
-                )
-            name, path = models[0], text
-        file = Path(path).expanduser().absolute()
-        if not file.is_file():
-            raise UsageError(f"--weights: {path} is not a file")
-        found[name] = str(file)
-    return found
-
-
-def _listed(values: list[str] | None) -> list[str] | None:
-    """``["a,b", "c"]`` as ``["a", "b", "c"]``; None when the option was not given."""
-    if not values:
-        return None
-    return [word.strip() for value in values for word in value.split(",") if word.strip()]
-
-
-def _whole_numbers(values: list[str] | None) -> list[int] | None:
-    words = _listed(values)
-    if words is None:
-        return None
-    if not all(word.isdecimal() for word in words):
-        raise UsageError(f"--threads {','.join(words)}: write whole numbers, such as 1,4")
-    return [int(word) for word in words]
-
-
-def _cores(text: str | None) -> list[int] | None:
-    """``"0,2-3"`` as ``[0, 2, 3]``."""
-    if text is None:
-        return None
-    cores: set[int] = set()
-    for word in text.split(","):
-        match = re.fullmatch(r"\s*(\d{1,4})(?:\s*-\s*(\d{1,4}))?\s*", word)
-        if match is None or int(match[2] or match[1]) < int(match[1]):
-            raise UsageError(f"--cpus {text}: write core numbers, such as 0,1 or 4-7")
-        cores.update(range(int(match[1]), int(match[2] or match[1]) + 1))
-    return sorted(cores)
-
-
-def _warmup(text: str | None) -> dict[str, Any]:
-    """``"10"`` inferences, or ``"0.5s"``; the other minimum is then none."""
-    if text is None:
-        return {}
-    if text.isdecimal():
-        return {"warmup_runs": int(text), "warmup_secs": 0.0}
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s)", text.strip())
-    if match is None:
-        raise UsageError(f"--warmup {text}: write a number of inferences or seconds: 10, 0.5s")
-    return {"warmup_runs": 1, "warmup_secs": float(match[1]) / (1000 if match[2] == "ms" else 1)}

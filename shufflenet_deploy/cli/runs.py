@@ -48,14 +48,14 @@ def list_(
         typer.echo(f"{location} holds no runs yet: shufflenet-deploy bench")
         return
     _print_table(
-        ("suite", "name", "host", "when", "measured", "failed"),
+        ("suite", "name", "host", "when", "runs", "failed"),
         [
             (
                 row.id,
                 row.name,
                 row.host,
                 f"{row.created_at.astimezone():%Y-%m-%d %H:%M}",
-                str(row.measurements),
+                str(row.measurements + row.failures),
                 str(row.failures),
             )
             for row in rows

@@ -34,7 +34,7 @@ def get(name: str) -> Runtime:
     match = re.fullmatch(r"([A-Za-z0-9_-]+?)(?:==([0-9][0-9A-Za-z.]*))?", name.strip())
     if match is None or match[1] not in _RUNTIMES:
         wanted = match[1] if match else name
-        near = difflib.get_close_matches(wanted, _RUNTIMES, n=1, cutoff=0.4)
+        near = difflib.get_close_matches(wanted, _RUNTIMES, n=1, cutoff=0.6)
         hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(_RUNTIMES)}"
         raise UsageError(
             f"'{name}' is not a runtime: {hint} (a version is written onnxruntime==1.30)"

@@ -1,0 +1,151 @@
+"""What the options of ``bench`` mean: texts as typed -> a checked suite."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shufflenet_deploy.errors import UsageError
+
+if TYPE_CHECKING:
+    from shufflenet_deploy.bench import Suite
+
+_DEFAULTS: dict[str, Any] = {"models": ["shufflenet-g3-0.5x"], "resolutions": ["224x224"]}
+
+#: Under a clock of instructions nothing warms up and nothing varies: few runs say it all.
+_INSTRUCTIONS: dict[str, Any] = {
+    "warmup_runs": 1,
+    "warmup_secs": 0.0,
+    "min_runs": 3,
+    "min_secs": 0.0,
+    "max_secs": 60.0,
+    "processes": 1,
+    "timeout_secs": 1800.0,
+}
+
+
+def make_suite(
+    base: dict[str, Any],
+    options: dict[str, Any],
+    spec: dict[str, Any],
+    weights: list[str],
+    *,
+    fresh: bool,
+) -> Suite:
+    """The suite of a file or of the journal, overruled by the options that were given."""
+    from shufflenet_deploy.bench import Suite  # noqa: PLC0415
+
+    fields: dict[str, Any] = {**_DEFAULTS, **base}
+    fields.update({key: value for key, value in options.items() if value is not None})
+    if fields.get("baseline") in ("none", ""):
+        fields["baseline"] = None
+    given = {key: value for key, value in spec.items() if value is not None}
+    defaults = _INSTRUCTIONS if fresh and given.get("metric") == "instructions" else {}
+    fields["spec"] = {**fields.get("spec", {}), **defaults, **given}
+    if weights:
+        fields["weights"] = {**fields.get("weights", {}), **_weights(weights, fields["models"])}
+    for key in ("calibration",):
+        if fields.get(key):
+            fields[key] = str(Path(fields[key]).expanduser().absolute())
+    return Suite.of(fields, source="bench")
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that cannot be written before, not after, a long measurement."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"--out {folder}: {error.strerror}; choose another folder") from error
+    if not os.access(folder, os.W_OK):
+        raise UsageError(f"--out {folder}: not writable; choose another folder")
+
+
+def read_suite(name: str) -> dict[str, Any]:
+    """The fields of a suite file, or of a shipped suite, ready to be overruled."""
+    from shufflenet_deploy.bench import Suite, find_suite  # noqa: PLC0415
+
+    return Suite.read(find_suite(name)).model_dump(mode="json")
+
+
+def definition_of(text: str, suite_id: str) -> dict[str, Any]:
+    """The fields of a suite of the journal."""
+    if not text:
+        raise UsageError(
+            f"the suite {suite_id} was imported without its definition: run bench anew"
+        )
+    fields: dict[str, Any] = json.loads(text)
+    return fields
+
+
+def check_models(suite: Suite) -> None:
+    """Refuse an unknown model before anything is connected or exported."""
+    from shufflenet_deploy import zoo  # noqa: PLC0415
+
+    for name in dict.fromkeys((*suite.models, *([suite.baseline] if suite.baseline else []))):
+        zoo.architecture(name)
+    for name in suite.weights:
+        if name not in (*suite.models, suite.baseline):
+            raise UsageError(f"--weights {name}=...: {name} is not measured; add --model {name}")
+
+
+def _weights(given: list[str], models: list[str] | tuple[str, ...]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in given:
+        name, equals, path = text.partition("=")
+        if not equals or Path(text).is_file():
+            if len(models) != 1:
+                raise UsageError(
+                    f"--weights {text}: which model? Write NAME={text} with one of "
+                    f"{', '.join(models)}"
+                )
+            name, path = models[0], text
+        file = Path(path).expanduser().absolute()
+        if not file.is_file():
+            raise UsageError(f"--weights: {path} is not a file")
+        found[name] = str(file)
+    return found
+
+
+def listed(values: list[str] | None) -> list[str] | None:
+    """``["a,b", "c"]`` as ``["a", "b", "c"]``; None when the option was not given."""
+    if not values:
+        return None
+    return [word.strip() for value in values for word in value.split(",") if word.strip()]
+
+
+def whole_numbers(values: list[str] | None) -> list[int] | None:
+    """``["1,4"]`` as ``[1, 4]``; None when the option was not given."""
+    words = listed(values)
+    if words is None:
+        return None
+    if not all(word.isdecimal() for word in words):
+        raise UsageError(f"--threads {','.join(words)}: write whole numbers, such as 1,4")
+    return [int(word) for word in words]
+
+
+def cores(text: str | None) -> list[int] | None:
+    """``"0,2-3"`` as ``[0, 2, 3]``."""
+    if text is None:
+        return None
+    cores: set[int] = set()
+    for word in text.split(","):
+        match = re.fullmatch(r"\s*(\d{1,4})(?:\s*-\s*(\d{1,4}))?\s*", word)
+        if match is None or int(match[2] or match[1]) < int(match[1]):
+            raise UsageError(f"--cpus {text}: write core numbers, such as 0,1 or 4-7")
+        cores.update(range(int(match[1]), int(match[2] or match[1]) + 1))
+    return sorted(cores)
+
+
+def warmup_limits(text: str | None) -> dict[str, Any]:
+    """``"10"`` inferences, or ``"0.5s"``; the other minimum is then none."""
+    if text is None:
+        return {}
+    if text.isdecimal():
+        return {"warmup_runs": int(text), "warmup_secs": 0.0}
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s)", text.strip())
+    if match is None:
+        raise UsageError(f"--warmup {text}: write a number of inferences or seconds: 10, 0.5s")
+    return {"warmup_runs": 1, "warmup_secs": float(match[1]) / (1000 if match[2] == "ms" else 1)}

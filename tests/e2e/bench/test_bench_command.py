@@ -1,0 +1,171 @@
+"""``bench`` and ``runs`` as a user types them: real export, real runtimes, a real SSH server."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from shufflenet_deploy.records import Run
+
+SMALL = "shufflenet-g3-0.25x"
+SMALLER = "shufflenet-g3-0.25x-noshuffle"
+QUICK = (
+    *("--baseline", SMALLER, "--model", SMALL, "--resolution", "32x32"),
+    *("--warmup", "2", "--min-runs", "5", "--min-secs", "0", "--retries", "0"),
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Shared by the module, so that each file is exported once."""
+    return tmp_path_factory.mktemp("bench")
+
+
+@pytest.fixture
+def command(folder):
+    """Runs the command line; its result, with standard output and error as text."""
+
+    def run(*words, check=0, env=None):
+        result = subprocess.run(
+            [sys.executable, "-m", "shufflenet_deploy", *map(str, words)],
+            capture_output=True,
+            text=True,
+            timeout=240,
+            cwd=folder,
+            env=environment(folder, env),
+            check=False,
+        )
+        assert result.returncode == check, result.stderr
+        assert "Traceback" not in result.stderr
+        return result
+
+    return run
+
+
+def environment(folder, more=None):
+    """Everything of ours in the module's folder, and plain output."""
+    own = {
+        "SHUFFLENET_DEPLOY_JOURNAL": str(folder / "journal.sqlite"),
+        "SHUFFLENET_DEPLOY_ROOT": str(folder / "target"),
+        "NO_COLOR": "1",
+        "COLUMNS": "200",
+    }
+    return {**os.environ, **own, **(more or {})}
+
+
+def test_measure_then_look_then_move(command, folder):
+    options = ("--runtime", "onnxruntime,litert", "--processes", "2", "--out", "tables")
+    result = command("bench", *QUICK, *options)
+    assert "speedup" in result.stdout
+    assert "8 processes measured" in result.stderr
+    assert {path.name for path in (folder / "tables").iterdir()} == {
+        "table.md",
+        "table.csv",
+        "table.json",
+    }
+    shown = json.loads(command("runs", "show", "--json").stdout)
+    assert len(shown["cells"]) == 4
+    for cell in shown["cells"]:
+        assert cell["processes"] == 2
+        assert cell["samples"] == 10
+        assert 0 < cell["p10"] <= cell["median"] * 1.5
+    listed = json.loads(command("runs", "list", "--json").stdout)
+    assert [suite["suite"] for suite in listed["suites"]] == [shown["suite"]]
+    lines = command("runs", "export", shown["suite"][:12]).stdout.splitlines()
+    assert len([Run.model_validate_json(line) for line in lines]) == 8
+    (folder / "runs.jsonl").write_text("\n".join(lines))
+    moved = ("--journal", "other.sqlite")
+    assert "8 runs added" in command("runs", "import", "runs.jsonl", *moved).stdout
+    assert command("runs", "show", *moved).stdout.count("onnxruntime") == 2
+    command("runs", "delete", shown["suite"], *moved, check=2)
+    assert "8 runs deleted" in command("runs", "delete", shown["suite"], "-y", *moved).stdout
+    assert "no runs yet" in command("runs", "list", *moved).stdout
+
+
+def test_json_says_what_was_pushed_and_the_second_time_nothing_is(command):
+    command("bench", *QUICK, "--processes", "1", "--json")
+    result = command("bench", *QUICK, "--processes", "1", "--json")
+    told = json.loads(result.stdout)
+    assert result.stderr == ""
+    assert told["measured"] == 2
+    assert told["failures"] == []
+    assert told["pushed"]["files"] == 0
+    assert told["pushed"]["already_there"] >= 3
+    assert told["table"]["blocks"]
+
+
+def test_over_ssh(command, sshd, folder):
+    config = folder / "ssh_config"
+    config.write_text(sshd.config.read_text().replace("Host board", "Host pi"))
+    env = {"SHUFFLENET_DEPLOY_SSH_CONFIG": str(config)}
+    options = ("--host", "pi", "--processes", "1", "--json")
+    told = json.loads(command("bench", *QUICK, *options, env=env).stdout)
+    assert (told["host"], told["measured"]) == ("pi", 2)
+
+
+def test_ctrl_c_keeps_what_is_done_and_resume_goes_on(command, folder):
+    options = (*QUICK, "--processes", "6", "--cooldown", "0.5")
+    with subprocess.Popen(
+        [sys.executable, "-m", "shufflenet_deploy", "bench", *options],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=folder,
+        env=environment(folder),
+        start_new_session=True,
+    ) as process:
+        lines = []
+        for line in process.stderr:
+            lines.append(line)
+            if line.startswith("[3/12]"):
+                os.killpg(process.pid, signal.SIGINT)
+                break
+        rest = process.stderr.read()
+    assert process.returncode == 130, rest
+    assert "bench --resume" in rest
+    suite = rest.split("--resume ")[1].split()[0]
+    shown = json.loads(command("runs", "show", suite, "--json").stdout)
+    assert 3 <= sum(cell["processes"] for cell in shown["cells"]) <= 4
+    resumed = command("bench", "--resume", suite)
+    assert "were measured before and are kept" in resumed.stderr
+    assert "12 processes measured" in resumed.stderr
+    again = json.loads(command("bench", "--resume", "--json").stdout)
+    assert (again["suite"], again["measured"]) == (suite, 12)
+
+
+def test_a_cell_that_fails_is_a_row_and_the_exit_code_says_so(command):
+    options = ("--timeout", "0.05", "--processes", "2", "--json")
+    told = json.loads(command("bench", *QUICK, *options, check=1).stdout)
+    assert told["measured"] == 0
+    assert {failure["kind"] for failure in told["failures"]} == {"timeout"}
+    assert len(told["failures"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--model", "shuflenet"), "did you mean"),
+        (("--runtime", "tensorrt"), "choose one of onnxruntime"),
+        (("--resolution", "12by12"), "HEIGHTxWIDTH"),
+        (("--suite", "nothing"), "table8"),
+        (("--suite", "typo.toml"), "typo.toml: unknown key 'modles'"),
+        (("--metric", "instructions"), "--host board"),
+        (("--metric", "fun"), "metric"),
+        (("--cpus", "4000"), "no core 4000"),
+        (("--out", "journal.sqlite/x"), "--out"),
+        (("--resume", "nothing"), "runs list"),
+        (("nothing",), "--resume"),
+        (("--journal", "typo.toml"), "not a journal"),
+    ],
+)
+def test_a_mistake_costs_one_line(command, folder, words, told):
+    (folder / "typo.toml").write_text('modles = ["alexnet"]\n')
+    result = command("bench", *words, check=2)
+    assert told in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert result.stdout == ""

@@ -1,0 +1,100 @@
+"""The options of ``bench``: every text that is accepted, and the line for every one that is not."""
+
+from __future__ import annotations
+
+import pytest
+
+from shufflenet_deploy.cli import bench_options as options
+from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.records import Metric
+
+
+def test_lists_take_commas_and_repetition():
+    assert options.listed(["a,b", " c "]) == ["a", "b", "c"]
+    assert options.listed(None) is None
+    assert options.whole_numbers(["1,4"]) == [1, 4]
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"), [("0", [0]), ("2,0", [0, 2]), ("4-7", [4, 5, 6, 7]), ("0,2-3", [0, 2, 3])]
+)
+def test_cores(text, wanted):
+    assert options.cores(text) == wanted
+
+
+@pytest.mark.parametrize("text", ["", "a", "3-1", "-1", "1,,2"])
+def test_what_are_no_cores(text):
+    with pytest.raises(UsageError, match="--cpus"):
+        options.cores(text)
+
+
+def test_warm_up_by_count_or_by_time():
+    assert options.warmup_limits("10") == {"warmup_runs": 10, "warmup_secs": 0.0}
+    assert options.warmup_limits("0.5s") == {"warmup_runs": 1, "warmup_secs": 0.5}
+    assert options.warmup_limits("250ms") == {"warmup_runs": 1, "warmup_secs": 0.25}
+    assert options.warmup_limits(None) == {}
+    with pytest.raises(UsageError, match="--warmup"):
+        options.warmup_limits("long")
+
+
+def suite(base=None, given=None, spec=None, weights=(), *, fresh=True):
+    return options.make_suite(base or {}, given or {}, spec or {}, list(weights), fresh=fresh)
+
+
+def test_options_overrule_a_suite_file_and_leave_the_rest():
+    table8 = options.read_suite("table8")
+    wanted = suite(table8, {"resolutions": ["64x64"]}, {"processes": 7})
+    assert [str(one) for one in wanted.resolutions] == ["64x64"]
+    assert wanted.spec.processes == 7
+    assert wanted.spec.min_runs == 20
+    assert len(wanted.models) == 4
+
+
+def test_nothing_at_all_is_shufflenet_against_alexnet():
+    models = [cell.model for cell in suite().cells()]
+    assert models == ["shufflenet-g3-0.5x", "alexnet"]
+
+
+def test_instructions_need_neither_time_nor_repetition():
+    wanted = suite(spec={"metric": "instructions", "min_runs": 4})
+    assert wanted.spec.metric is Metric.INSTRUCTIONS
+    assert (wanted.spec.min_runs, wanted.spec.processes, wanted.spec.warmup_secs) == (4, 1, 0)
+    # A resumed suite already holds its protocol.
+    assert suite(spec={"metric": "instructions"}, fresh=False).spec.processes == 3
+
+
+def test_no_baseline():
+    assert suite(given={"baseline": "none"}).baseline is None
+
+
+def test_weights_belong_to_a_model(tmp_path):
+    file = tmp_path / "a=b.pth"
+    file.write_bytes(b"")
+    assert suite(weights=[str(file)]).weights == {"shufflenet-g3-0.5x": str(file)}
+    two = {"models": ["alexnet", "mobilenet-1.0"]}
+    named = suite(given=two, weights=[f"mobilenet-1.0={file}"])
+    assert named.weights == {"mobilenet-1.0": str(file)}
+    with pytest.raises(UsageError, match="which model"):
+        suite(given=two, weights=[str(file)])
+    with pytest.raises(UsageError, match="not a file"):
+        suite(weights=["mobilenet-1.0=/nowhere.pth"])
+    with pytest.raises(UsageError, match="is not measured"):
+        options.check_models(suite(weights=[f"mobilenet-1.0={file}"]))
+
+
+def test_an_unknown_model_is_refused_before_anything_else():
+    with pytest.raises(UsageError, match="did you mean"):
+        options.check_models(suite(given={"models": ["shuflenet-g3-0.5x"]}))
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_measuring(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UsageError, match="--out"):
+        options.check_folder(tmp_path / "file")
+    options.check_folder(tmp_path / "new" / "deep")
+    assert (tmp_path / "new" / "deep").is_dir()
+
+
+def test_an_imported_suite_cannot_be_resumed():
+    with pytest.raises(UsageError, match="imported"):
+        options.definition_of("", "one")
