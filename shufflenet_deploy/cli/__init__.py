@@ -23,6 +23,7 @@ COMMANDS: tuple[str, ...] = (
     "export",
     "bench",
     "table",
+    "report",
     "inspect",
     "runs",
     "clean",

@@ -1,0 +1,56 @@
+"""``report``: the table and its charts as one HTML file, and the charts as pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shufflenet_deploy.cli import table as tables
+from shufflenet_deploy.errors import UsageError
+
+_OUT = typer.Option("--out", help="The HTML file to write.")
+_PLOTS = typer.Option("--plots", help="Write the charts as SVG and PNG into this folder too.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the ``report`` command."""
+    app.command()(report)
+
+
+def report(  # noqa: PLR0917 - options, each passed by name
+    out: Annotated[Path, _OUT] = Path("report.html"),
+    plots: Annotated[Path | None, _PLOTS] = None,
+    suite: Annotated[str, tables.SUITE] = "last",
+    journal: Annotated[str | None, tables.JOURNAL] = None,
+    baseline: Annotated[str, tables.BASELINE] = tables.DEFAULT_BASELINE,
+    model: Annotated[str | None, tables.MODEL] = None,
+    runtime: Annotated[str | None, tables.RUNTIME] = None,
+    precision: Annotated[str | None, tables.PRECISION] = None,
+    resolution: Annotated[str | None, tables.RESOLUTION] = None,
+) -> None:
+    """Write the speedup table with its charts and conditions as one HTML file."""
+    from shufflenet_deploy.files import write_whole  # noqa: PLC0415
+    from shufflenet_deploy.report.html import html  # noqa: PLC0415
+
+    if out.is_dir():
+        raise UsageError(f"{out} is a folder: name a file, such as {out / 'report.html'}")
+    built = tables.build(
+        suite=suite,
+        journal=journal,
+        baseline=baseline,
+        model=model,
+        runtime=runtime,
+        precision=precision,
+        resolution=resolution,
+    )
+    write_whole(out, html(built))
+    typer.echo(f"wrote {out}", err=True)
+    if plots is not None:
+        from shufflenet_deploy.report.plots import plots as pictures  # noqa: PLC0415
+
+        drawn = list(pictures(built))
+        for name, content in drawn:
+            write_whole(plots / name, content)
+        typer.echo(f"wrote {len(drawn)} pictures to {plots}", err=True)

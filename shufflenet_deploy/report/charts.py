@@ -1,0 +1,269 @@
+"""The charts of a block: speedup, latency or cost, what theory promised, and the samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from shufflenet_deploy.records import Metric
+from shufflenet_deploy.report import words
+from shufflenet_deploy.report.svg import Axis, Line, Mark, Strip, Whisker, chart
+from shufflenet_deploy.report.values import Block, Entry, Estimate, Row, Speedup
+
+#: Samples shown per cell; more would only make the cloud a bar.
+_CLOUD = 240
+#: Samples further than this from the median stand at the edge of their chart.
+_CLOUD_REACH = 0.3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Key:
+    """One entry of a chart's legend: a class of the style sheet and what it stands for."""
+
+    tone: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    """A chart and the words around it; ``draw(width, style)`` gives the SVG, fluid when None."""
+
+    name: str
+    title: str
+    text: str
+    keys: tuple[Key, ...]
+    draw: Callable[[int | None, str], str]
+
+
+_MEASURED = Key(tone="measured", text="measured, with its 95 % interval")
+_PAPER = Key(tone="paper", text="paper (Snapdragon 820)")
+_THEORY = Key(tone="theory", text="in theory (ratio of multiply-adds)")
+
+
+def charts(block: Block, prefix: str) -> tuple[Chart, ...]:
+    """Those of the block's charts that have something to show; ``prefix`` makes names unique."""
+    made = (
+        _speedups(block, f"{prefix}-speedup"),
+        _figures(block, f"{prefix}-figures"),
+        _arrived(block, f"{prefix}-arrived"),
+        _clouds(block, f"{prefix}-samples"),
+    )
+    return tuple(one for one in made if one is not None)
+
+
+def _speedups(block: Block, name: str) -> Chart | None:
+    lines, top = [], 1.0
+    for at, row, entry in _by_resolution(block):
+        if entry.speedup is None:
+            continue
+        marks: list[Mark | Whisker] = [
+            _bar(entry.speedup.ratio, row, entry),
+            _ratio_span(entry.speedup),
+        ]
+        if entry.theoretical_speedup is not None:
+            marks.append(_theory(entry.theoretical_speedup))
+        if entry.paper_speedup is not None:
+            marks.append(_paper(entry.paper_speedup, words.ratio(entry.paper_speedup)))
+        value, interval = words.speedup(entry)
+        doubt = "" if entry.speedup.distinguishable else f", {words.UNDISTINGUISHED}"
+        lines.append(_line(at, row, entry, f"{value} ({interval}){doubt}", marks))
+        top = max(top, entry.speedup.high, entry.theoretical_speedup or 0, entry.paper_speedup or 0)
+    baseline = words.baseline_title(block)
+    counted = block.setting.metric is Metric.INSTRUCTIONS
+    return _chart(
+        name,
+        f"Fewer instructions than {baseline}" if counted else f"Speedup over {baseline}",
+        "How many times fewer, beside what the multiply-adds promise and the paper's speedup in "
+        "time."
+        if counted
+        else "How many times faster, beside what the multiply-adds promise and the paper's.",
+        (_MEASURED, _THEORY, _PAPER),
+        lines=lines,
+        axis=Axis(low=0, high=top * 1.04, tell=lambda value: f"{value:g}×"),
+        reference=1.0,
+    )
+
+
+def _figures(block: Block, name: str) -> Chart | None:
+    lines, values = [], []
+    latency = block.setting.metric is Metric.LATENCY
+    unit = words.unit(block.setting.metric)
+    for at, row, entry in _by_resolution(block):
+        if entry.estimate is None:
+            lines.append(_line(at, row, entry, "failed", []))
+            continue
+        low, middle, high = (value / words.SCALE for value in _ends(entry.estimate))
+        tip = f"{words.figure(middle)} {unit}, 95 % interval {words.span(low, high)}"
+        marks: list[Mark | Whisker] = [
+            Whisker(low=low, high=high, tip=tip),
+            Mark(shape="dot", value=middle, tone=_tone(row, entry), tip=tip),
+        ]
+        values += [low, high]
+        if latency and entry.paper_latency_ms is not None:
+            marks.append(_paper(entry.paper_latency_ms, f"{entry.paper_latency_ms:.1f} ms"))
+            values.append(entry.paper_latency_ms)
+        shown = f"{words.figure(middle)} {unit} ±{words.half_width(entry.estimate)}"
+        lines.append(_line(at, row, entry, shown, marks))
+    if not values:
+        return None
+    return _chart(
+        name,
+        "Latency" if latency else "Instructions per inference",
+        "Median of one inference; the scale is logarithmic, equal distances are equal ratios."
+        if latency
+        else "In millions, exact to the instruction; the scale is logarithmic.",
+        (_MEASURED, _PAPER) if latency else (_MEASURED,),
+        lines=lines,
+        axis=Axis(
+            low=min(values) / 1.15,
+            high=max(values) * 1.15,
+            tell=lambda value: f"{value:g} {unit}",
+            log=True,
+        ),
+    )
+
+
+def _arrived(block: Block, name: str) -> Chart | None:
+    lines, top = [], 1.0
+    for at, row, entry in _by_resolution(block):
+        if entry.speedup is None or not entry.theoretical_speedup:
+            continue
+        promised = entry.theoretical_speedup
+        share = entry.speedup.ratio / promised
+        span = Whisker(
+            low=entry.speedup.low / promised,
+            high=entry.speedup.high / promised,
+            tip=f"95 % interval {entry.speedup.low / promised:.0%}–"
+            f"{entry.speedup.high / promised:.0%}",
+        )
+        marks: list[Mark | Whisker] = [_bar(share, row, entry), span]
+        if entry.paper_speedup is not None:
+            theirs = entry.paper_speedup / promised
+            marks.append(_paper(theirs, f"{theirs:.0%}"))
+            top = max(top, theirs)
+        shown = f"{words.ratio(entry.speedup.ratio)} of {words.ratio(promised)}: {share:.0%}"
+        lines.append(_line(at, row, entry, shown, marks))
+        top = max(top, span.high)
+    return _chart(
+        name,
+        "What arrives of the promised reduction",
+        "The measured ratio as a share of the ratio of multiply-adds: at 100 % a multiply-add of "
+        f"the model costs as much as one of {words.baseline_title(block)}.",
+        (_MEASURED, _PAPER),
+        lines=lines,
+        axis=Axis(low=0, high=top * 1.04, tell=lambda value: f"{value:.0%}"),
+        reference=1.0,
+    )
+
+
+def _clouds(block: Block, name: str) -> Chart | None:
+    lines = []
+    for at, row, entry in _by_resolution(block):
+        samples = [sample for process in entry.processes for sample in process.samples]
+        if entry.estimate is None or len(set(samples)) < 2:
+            continue
+        middle = median(samples)
+        step = math.ceil(len(samples) / _CLOUD)
+        cloud = Strip(
+            values=tuple(sample / middle - 1 for sample in samples[::step]),
+            tone=_tone(row, entry),
+        )
+        bounds = (entry.estimate.p10 / middle - 1, entry.estimate.p90 / middle - 1)
+        tip = f"the middle 80 %: {bounds[0]:+.1%} to {bounds[1]:+.1%}"
+        lines.append(
+            _line(
+                at,
+                row,
+                entry,
+                f"{len(samples)} samples, 80 % within {bounds[1] - bounds[0]:.1%}",
+                [cloud, Whisker(low=bounds[0], high=bounds[1], tip=tip)],
+            )
+        )
+    return _chart(
+        name,
+        "Every sample",
+        "Distance of each sample from the median of its cell, in the order of time from top to "
+        f"bottom; those beyond {_CLOUD_REACH:.0%} stand at the edge. Nothing is dropped.",
+        (Key(tone="measured", text="one sample"), Key(tone="span", text="10th to 90th percentile")),
+        lines=lines,
+        axis=Axis(low=-_CLOUD_REACH, high=_CLOUD_REACH, tell=lambda value: f"{value:+.0%}"),
+        reference=0.0,
+    )
+
+
+def _by_resolution(block: Block) -> Iterator[tuple[str, Row, Entry]]:
+    for index, at in enumerate(block.columns):
+        for row in block.rows:
+            entry = row.entries[index]
+            if entry is not None:
+                yield str(at), row, entry
+
+
+def _chart(
+    name: str,
+    title: str,
+    text: str,
+    keys: tuple[Key, ...],
+    *,
+    lines: list[Line],
+    axis: Axis,
+    reference: float | None = None,
+) -> Chart | None:
+    if not lines:
+        return None
+
+    def draw(width: int | None, style: str) -> str:
+        return chart(
+            lines,
+            axis,
+            name=name,
+            title=title,
+            description=text,
+            reference=reference,
+            width=width,
+            style=style,
+        )
+
+    return Chart(name=name, title=title, text=text, keys=keys, draw=draw)
+
+
+def _line(
+    at: str, row: Row, entry: Entry, value: str, marks: Sequence[Mark | Whisker | Strip]
+) -> Line:
+    sign = words.SIGNS[entry.stability]
+    return Line(
+        group=at,
+        label=row.title,
+        value=f"{sign} {value}".strip(),
+        marks=tuple(marks),
+        tone=entry.stability,
+    )
+
+
+def _bar(value: float, row: Row, entry: Entry) -> Mark:
+    return Mark(shape="bar", value=value, tone=_tone(row, entry), tip=f"measured: {row.title}")
+
+
+def _tone(row: Row, entry: Entry) -> str:
+    if entry.stability == "tainted":
+        return "tainted"
+    return "baseline" if row.is_baseline else "measured"
+
+
+def _ratio_span(speedup: Speedup) -> Whisker:
+    tip = f"95 % interval {words.span(speedup.low, speedup.high)}"
+    return Whisker(low=speedup.low, high=speedup.high, tip=tip)
+
+
+def _theory(value: float) -> Mark:
+    return Mark(shape="tick", value=value, tone="theory", tip=f"in theory {words.ratio(value)}")
+
+
+def _paper(value: float, shown: str) -> Mark:
+    return Mark(shape="diamond", value=value, tone="paper", tip=f"paper: {shown}")
+
+
+def _ends(estimate: Estimate) -> tuple[float, float, float]:
+    return estimate.low, estimate.median, estimate.high

@@ -1,0 +1,147 @@
+"""The table as one HTML file: no network, no script; light or dark, on a screen or on paper."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+from statistics import median
+
+from shufflenet_deploy.records import Conditions, Metric
+from shufflenet_deploy.report import palette, words
+from shufflenet_deploy.report.charts import Chart, charts
+from shufflenet_deploy.report.table import Table
+from shufflenet_deploy.report.values import Block, Entry, Process, Row
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Section:
+    """A block with everything the template shows of it; ``id`` is its anchor."""
+
+    id: str
+    block: Block
+    charts: tuple[Chart, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Headline:
+    """The sentence on top: how much faster the smallest ShuffleNet is than the baseline."""
+
+    section: _Section
+    row: Row
+    entry: Entry
+
+
+def html(table: Table) -> str:
+    """The whole report."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415
+
+    environment = Environment(
+        loader=PackageLoader("shufflenet_deploy.report", "."),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.globals.update(words=words, facts=_facts, process_facts=_process_facts)
+    environment.filters["unit"] = words.unit
+    sections = tuple(
+        _Section(id=f"b{number}", block=block, charts=charts(block, f"b{number}"))
+        for number, block in enumerate(table.blocks, start=1)
+    )
+    return environment.get_template("report.html.j2").render(
+        table=table,
+        sections=sections,
+        headline=_headline(sections),
+        legend=words.legend(table, table.blocks),
+        light=palette.declared(palette.LIGHT),
+        dark=palette.declared(palette.DARK),
+        chart_css=chart_css(),
+    )
+
+
+def chart_css() -> str:
+    """The style of the charts, with colours as variables."""
+    return files(__package__).joinpath("chart.css").read_text(encoding="utf-8")
+
+
+def _headline(sections: tuple[_Section, ...]) -> _Headline | None:
+    """The first trustworthy speedup in time, else the first ratio of instructions."""
+    found = [
+        _Headline(section=section, row=row, entry=entry)
+        for section in sections
+        for row, entry in section.block.entries()
+        if entry.speedup is not None and entry.stability != "tainted"
+    ]
+    in_time = [one for one in found if one.section.block.setting.metric is Metric.LATENCY]
+    return next(iter(in_time + found), None)
+
+
+def _facts(entry: Entry) -> Mapping[str, str]:
+    """What one cell was made of and how it was measured."""
+    spec, artifact = entry.spec, entry.artifact
+    facts = {
+        "warm-up": f"at least {spec.warmup_runs} runs and {spec.warmup_secs:g} s",
+        "samples": (
+            f"at least {spec.min_runs} and {spec.min_secs:g} s, at most {spec.max_secs:g} s, "
+            f"in each of {spec.processes} processes"
+        ),
+    }
+    if artifact is not None:
+        weights = artifact.weights
+        facts |= {
+            "file": f"{artifact.path.name}, {artifact.size_bytes / 1e6:.2f} MB",
+            "sha256": artifact.sha256,
+            "weights": f"{weights.source} ({'trained' if weights.trained else 'untrained'})",
+            "converter": artifact.converter,
+            "parity": (
+                f"SQNR {artifact.parity.sqnr_db:.1f} dB, top-1 agreement "
+                f"{artifact.parity.top1_agreement:.0%} on {artifact.parity.inputs} inputs"
+            ),
+        }
+        facts |= {name: str(value) for name, value in artifact.options.items()}
+    return facts
+
+
+def _process_facts(process: Process, metric: Metric) -> Mapping[str, str]:
+    """One line about a process, by column."""
+
+    def shown(value: float) -> str:
+        return words.figure(value / words.SCALE)
+
+    memory = process.peak_rss_bytes
+    return {
+        "process": str(process.process),
+        "started": f"{process.started_at:%H:%M:%S}",
+        "samples": str(len(process.samples)),
+        f"median {words.unit(metric)}": shown(median(process.samples)),
+        "first": shown(process.first),
+        "load": shown(process.load),
+        "peak MB": f"{memory / 1e6:.0f}" if memory else words.ABSENT,
+        "MHz": _change(process, lambda state: _spread(state.frequency_khz, 1000)),
+        "°C": _change(process, lambda state: _spread(state.temperature_c, 1)),
+        "throttled": _change(process, _throttled),
+        "load average": _change(process, _load),
+    }
+
+
+def _change(process: Process, tell: Callable[[Conditions], str]) -> str:
+    """A condition before and after, once when it stayed the same."""
+    told = [tell(state) for state in (process.before, process.after) if state is not None]
+    return " → ".join(dict.fromkeys(told)) or words.ABSENT
+
+
+def _spread(values: Mapping[str, float], per_unit: float) -> str:
+    """Of several cores or sensors, the range."""
+    if not values:
+        return words.ABSENT
+    ends = (min(values.values()) / per_unit, max(values.values()) / per_unit)
+    return "–".join(dict.fromkeys(f"{end:.0f}" for end in ends))
+
+
+def _throttled(state: Conditions) -> str:
+    return words.ABSENT if state.throttled is None else f"{state.throttled:#x}"
+
+
+def _load(state: Conditions) -> str:
+    return words.ABSENT if state.load_1min is None else f"{state.load_1min:.2f}"

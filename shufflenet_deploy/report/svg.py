@@ -1,0 +1,230 @@
+"""Small horizontal charts as SVG whose text never scales: x is in percent, y in pixels.
+
+A chart is as wide as its place (a phone, a page) while letters and strokes keep their size, colours
+come from classes, so that the page's style decides on light or dark, and every mark has a tooltip.
+With a fixed ``width`` the same drawing is a picture of its own, for ``plots``.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+from itertools import groupby
+
+#: Heights in pixels: a group's heading, a line (label above marks), the axis below all lines.
+_HEADING, _LINE, _AXIS = 30, 40, 26
+_MARKS_AT = 25
+_BAR_HEIGHT = 14
+#: The plot leaves this share of the width free on both sides, so that no mark is cut.
+_MARGIN = 0.012
+#: Coordinates across a strip of samples, which is stretched to the width of its place.
+_STRIP_UNITS = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axis:
+    """Values from ``low`` to ``high`` from left to right; ``tell`` writes one for the reader."""
+
+    low: float
+    high: float
+    tell: Callable[[float], str]
+    log: bool = False
+
+    def at(self, value: float) -> float:
+        """Where a value stands: 0 is the left end, 1 the right; values beyond are kept inside."""
+        scale = math.log if self.log else float
+        value = min(max(value, self.low), self.high)
+        share = (scale(value) - scale(self.low)) / (scale(self.high) - scale(self.low))
+        return _MARGIN + share * (1 - 2 * _MARGIN)
+
+    def ticks(self) -> list[float]:
+        """Round values for the grid, at most seven."""
+        return _decades(self.low, self.high) if self.log else _steps(self.low, self.high)
+
+
+def _steps(low: float, high: float) -> list[float]:
+    rough = (high - low) / 5
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough)
+    first = math.ceil(low / step)
+    return [index * step for index in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def _decades(low: float, high: float) -> list[float]:
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for factors in ((1, 2, 5), (1, 3), (1,)):
+        values = [factor * 10.0**power for power in powers for factor in factors]
+        inside = [value for value in values if low <= value <= high]
+        if len(inside) <= 7:
+            break
+    return inside
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """Something at ``value``: a bar from the left end, a dot, a diamond or a tick.
+
+    ``tone`` is a class of the style sheet; ``tip`` is the tooltip.
+    """
+
+    shape: str
+    value: float
+    tone: str
+    tip: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Whisker:
+    """An interval."""
+
+    low: float
+    high: float
+    tip: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strip:
+    """Every sample as a point of a cloud; points keep the order of the samples from top down."""
+
+    values: tuple[float, ...]
+    tone: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One line of a chart: label left, value right, marks below; ``group`` heads its lines."""
+
+    group: str
+    label: str
+    value: str
+    marks: tuple[Mark | Whisker | Strip, ...]
+    tone: str = ""
+
+
+def chart(
+    lines: Sequence[Line],
+    axis: Axis,
+    *,
+    name: str,
+    title: str,
+    description: str,
+    reference: float | None = None,
+    width: int | None = None,
+    style: str = "",
+) -> str:
+    """Draw lines over one axis.
+
+    Args:
+        lines: from top to bottom; neighbours of one group stand under its heading.
+        axis: of all lines.
+        name: unique on the page: letters, digits and hyphens.
+        title: what a screen reader calls the chart.
+        description: what it says about it.
+        reference: a value that is marked over the whole height (say, "as fast as").
+        width: pixels, for a picture of its own; None fills the place.
+        style: a style sheet that goes into the picture.
+    """
+    body: list[str] = []
+    y = 0.0
+    for group, members in groupby(lines, key=lambda line: line.group):
+        if group:
+            body.append(f'<text class="group" x="0" y="{y + 19:g}">{escape(group)}</text>')
+            y += _HEADING
+        for line in members:
+            body.append(_line(line, axis, y, width or _STRIP_UNITS))
+            y += _LINE
+    height = y + _AXIS
+    frame = f'width="{width}" height="{height:g}" viewBox="0 0 {width} {height:g}"'
+    if width is None:
+        frame = f'width="100%" height="{height:g}"'
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" role="img" {frame} '
+        f'aria-labelledby="{name}-t {name}-d">'
+        f'<title id="{name}-t">{escape(title)}</title><desc id="{name}-d">{escape(description)}'
+        f"</desc>{style}{_grid(axis, y, reference)}{''.join(body)}</svg>"
+    )
+
+
+def _grid(axis: Axis, height: float, reference: float | None) -> str:
+    parts = []
+    for value in axis.ticks():
+        share = axis.at(value)
+        anchor = "start" if share < 0.05 else "end" if share > 0.95 else "middle"
+        parts.append(
+            f'<line class="grid" x1="{share:.2%}" x2="{share:.2%}" y1="0" y2="{height:g}"/>'
+            f'<text class="tick" text-anchor="{anchor}" x="{share:.2%}" y="{height + 16:g}">'
+            f"{escape(axis.tell(value))}</text>"
+        )
+    if reference is not None:
+        share = axis.at(reference)
+        parts.append(
+            f'<line class="reference" x1="{share:.2%}" x2="{share:.2%}" y1="0" y2="{height:g}"/>'
+        )
+    return "".join(parts)
+
+
+def _line(line: Line, axis: Axis, y: float, strip_units: int) -> str:
+    marks = "".join(_mark(mark, axis, y + _MARKS_AT, strip_units) for mark in line.marks)
+    return (
+        f'<text class="label {line.tone}" x="0" y="{y + 12:g}">{escape(line.label)}</text>'
+        f'<text class="value {line.tone}" x="100%" y="{y + 12:g}" text-anchor="end">'
+        f"{escape(line.value)}</text>{marks}"
+    )
+
+
+def _mark(mark: Mark | Whisker | Strip, axis: Axis, y: float, strip_units: int) -> str:
+    match mark:
+        case Strip():
+            return _strip(mark, axis, y, strip_units)
+        case Whisker():
+            low, high = axis.at(mark.low), axis.at(mark.high)
+            ends = "".join(
+                f'<line class="whisker" x1="{x:.2%}" x2="{x:.2%}" y1="{y - 4:g}" y2="{y + 4:g}"/>'
+                for x in (low, high)
+            )
+            return (
+                f'<g>{_tip(mark.tip)}<line class="whisker" x1="{low:.2%}" x2="{high:.2%}" '
+                f'y1="{y:g}" y2="{y:g}"/>{ends}</g>'
+            )
+        case Mark(shape="bar"):
+            start = axis.at(axis.low)
+            return (
+                f'<rect class="bar {mark.tone}" x="{start:.2%}" y="{y - _BAR_HEIGHT / 2:g}" '
+                f'width="{max(axis.at(mark.value) - start, 0.002):.2%}" height="{_BAR_HEIGHT}" '
+                f'rx="2">{_tip(mark.tip)}</rect>'
+            )
+        case Mark():
+            return _symbol(mark, axis.at(mark.value), y)
+
+
+_SYMBOLS = {
+    "dot": '<circle class="mark {tone}" r="5"/>',
+    "diamond": '<path class="mark {tone}" d="M0-6L6 0L0 6L-6 0Z"/>',
+    "tick": '<path class="stroke {tone}" d="M0-9V9"/>',
+}
+
+
+def _symbol(mark: Mark, share: float, y: float) -> str:
+    drawing = _SYMBOLS[mark.shape].format(tone=mark.tone)
+    return (
+        f'<svg x="{share:.2%}" y="{y:g}" overflow="visible"><g>{_tip(mark.tip)}{drawing}</g></svg>'
+    )
+
+
+def _strip(strip: Strip, axis: Axis, y: float, units: int) -> str:
+    step = _BAR_HEIGHT / max(len(strip.values), 1)
+    points = "".join(
+        f"M{axis.at(value) * units:.0f} {index * step:.1f}h0"
+        for index, value in enumerate(strip.values)
+    )
+    return (
+        f'<svg x="0" y="{y - _BAR_HEIGHT / 2:g}" width="100%" height="{_BAR_HEIGHT}" '
+        f'viewBox="0 0 {units} {_BAR_HEIGHT}" preserveAspectRatio="none" overflow="visible">'
+        f'<path class="cloud {strip.tone}" d="{points}"/></svg>'
+    )
+
+
+def _tip(text: str) -> str:
+    return f"<title>{escape(text)}</title>"
