@@ -13,7 +13,9 @@ from shufflenet_deploy.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from shufflenet_deploy.cost import Comparison, Count, Lock, Plan, Result
+    from rich.console import Console
+
+    from shufflenet_deploy.cost import Comparison, Count, Lock, Plan, Profile, Result
 
 _CPUS = "a72,a76"
 _MODELS = "shufflenet-g3-0.5x,alexnet"
@@ -92,7 +94,7 @@ def cost(  # noqa: PLR0917 - options, each passed by name
     if as_json:
         typer.echo(json.dumps(_described(result, comparison), indent=2))
     else:
-        _print_tables(result)
+        _print_tables(result, locked.count if locked is not None else ())
         if comparison is not None:
             _print_comparison(comparison, path)
     for problem in result.problems:
@@ -167,68 +169,84 @@ def _update(path: Path, plan: Plan, counts: Sequence[Count]) -> None:
     if path.exists():
         kept = tuple(one for one in costs.Lock.read(path).count if not _planned(one, plan))
     tools = {"qemu": qemu_version()}
-    tools |= {name: metadata.version(name) for name in ("torch", "onnx", "onnxruntime")}
+    tools |= {
+        name: metadata.version(name).partition("+")[0] for name in ("torch", "onnx", "onnxruntime")
+    }
     costs.Lock(tools=tools, count=(*kept, *counts)).write(path)
 
 
-def _print_tables(result: Result) -> None:
+def _print_tables(result: Result, locked: Sequence[Count]) -> None:
+    from rich import box  # noqa: PLC0415
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
     console, counts = Console(), result.counts
-    for cpu in dict.fromkeys(one.cpu for one in counts):
-        table = Table(title=f"Instructions per inference, {cpu} (one thread; Minstr, not ms)")
-        for name in ("Model", "Precision", "Runtime"):
-            table.add_column(name)
-        for name in ("Input", "Minstr", f"over {_BASELINE}", "theoretical", "FMA efficiency"):
-            table.add_column(name, justify="right")
+    for cpu, resolution in dict.fromkeys((one.cpu, str(one.resolution)) for one in counts):
+        title = f"Instructions per inference, {cpu}, {resolution} (Minstr, not ms)"
+        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+        for name in ("Model", "Runtime", "Type"):
+            table.add_column(name, no_wrap=True)
+        for name in ("Minstr", "Ratio", "Theory", "FMA"):
+            table.add_column(name, justify="right", no_wrap=True)
         for one in counts:
-            if one.cpu == cpu:
-                table.add_row(*_row(one, counts))
+            if (one.cpu, str(one.resolution)) == (cpu, resolution):
+                table.add_row(*_row(one, _baseline_of(one, counts), _baseline_of(one, locked)))
         console.print(table)
-    if counts:
-        console.print(
-            "Instructions are not cycles: a measure of work, the same on every host."
-            " FMA efficiency: least possible 4-wide fp32 multiply-adds / instructions.",
-            style="dim",
-        )
-
     for profile in result.profiles:
-        table = Table(title=f"{profile.title}: {profile.instructions / 1e6:.2f} Minstr, profiled")
-        table.add_column("Operator")
-        for name in ("Nodes", "Minstr", "Share"):
-            table.add_column(name, justify="right")
-        for kind in profile.operators:
-            table.add_row(
-                kind.kind, str(kind.nodes), f"{kind.instructions / 1e6:.2f}", f"{kind.share:.1%}"
-            )
-        between = profile.between
-        table.add_row(
-            "(between)", "", f"{between / 1e6:.2f}", f"{between / profile.instructions:.1%}"
+        _print_profile(console, profile)
+    if counts:
+        versions = dict.fromkeys(f"{one.runtime} {one.version}" for one in counts)
+        console.print(
+            f"{', '.join(versions)}; one thread. Ratio: {_BASELINE}'s instructions over the"
+            " model's (* as locked); theory: of multiply-adds. FMA: least possible 4-wide"
+            " fp32 multiply-adds over instructions. Instructions are not cycles: a measure of"
+            " work, the same on every host.",
+            style="dim",
+            highlight=False,
         )
-        console.print(table)
 
 
-def _row(one: Count, counts: Iterable[Count]) -> tuple[str, ...]:
-    base = next(
-        (
-            other
-            for other in counts
-            if other.model == _BASELINE
-            and (other.cpu, other.runtime, other.precision, other.resolution)
-            == (one.cpu, one.runtime, one.precision, one.resolution)
-        ),
-        None,
-    )
-    is_base = base is one or base is None
+def _print_profile(console: Console, profile: Profile) -> None:
+    from rich import box  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    title = f"{profile.title}: {profile.instructions / 1e6:.2f} Minstr, profiled"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("Operator")
+    for name in ("Nodes", "Minstr", "Share"):
+        table.add_column(name, justify="right")
+    for kind in profile.operators:
+        table.add_row(
+            kind.kind, str(kind.nodes), f"{kind.instructions / 1e6:.2f}", f"{kind.share:.1%}"
+        )
+    between = profile.between
+    share = between / profile.instructions
+    table.add_row("(between)", "", f"{between / 1e6:.2f}", f"{share:.1%}")
+    console.print(table)
+
+
+def _baseline_of(one: Count, among: Iterable[Count]) -> Count | None:
+    like = (one.cpu, one.runtime, one.precision, one.resolution)
+    for other in among:
+        found = (other.cpu, other.runtime, other.precision, other.resolution)
+        if other.model == _BASELINE and found == like:
+            return other
+    return None
+
+
+def _row(one: Count, counted: Count | None, locked: Count | None) -> tuple[str, ...]:
+    base, mark = (counted, "") if counted is not None else (locked, "*")
+    ratio = theory = ""
+    if base is not None and one.model != _BASELINE:
+        ratio = f"{base.instructions / one.instructions:.1f}x{mark}"
+        theory = f"{base.multiply_adds / one.multiply_adds:.1f}x"
     return (
         one.model,
+        one.runtime,
         one.precision.value,
-        f"{one.runtime} {one.version}",
-        str(one.resolution),
         f"{one.instructions / 1e6:.2f}",
-        "" if is_base or base is None else f"{base.instructions / one.instructions:.2f}x",
-        "" if is_base or base is None else f"{base.multiply_adds / one.multiply_adds:.1f}x",
+        ratio,
+        theory,
         "" if one.efficiency is None else f"{one.efficiency:.0%}",
     )
 
