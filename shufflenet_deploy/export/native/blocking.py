@@ -29,19 +29,21 @@ def fits(machine: Machine, outputs: int, vectors: int) -> bool:
     if machine.by_lane:
         if outputs * vectors > _ACCUMULATORS_BY_LANE:
             return False
-        return outputs * vectors + vectors + ceil(outputs / 4) <= machine.registers
+        # Compilers load the next channel's pixels while this one's are in use.
+        return outputs * vectors + 2 * vectors + 2 <= machine.registers
     return outputs * vectors + vectors + 1 <= machine.registers
 
 
 def _cost(machine: Machine, outputs: int, vectors: int, depth: int, *, residual: bool) -> float:
     work = outputs * vectors
     if machine.by_lane:
-        step = work + 0.75 * vectors + 0.75 * ceil(outputs / 4) + 1.0
-    else:
-        loads = vectors + outputs / 2
-        step = max(work, loads, _LATENCY) + 0.15 * (vectors + outputs)
-    epilogue = work * (3.5 if residual else 2.5) + outputs + 12
-    return depth * step + epilogue
+        pairs = ceil(vectors / 2)  # one instruction loads or stores two vectors
+        step = work + pairs + outputs / 8 + 1.0
+        epilogue = 2 * work + outputs * (pairs + 1.5) * (2 if residual else 1) + 14
+        return depth * step + epilogue
+    loads = vectors + outputs / 2
+    step = max(work, loads, _LATENCY) + 0.15 * (vectors + outputs)
+    return depth * step + work * (3.5 if residual else 2.5) + outputs + 12
 
 
 @lru_cache(maxsize=4096)

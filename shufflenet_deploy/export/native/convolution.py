@@ -12,7 +12,7 @@ from shufflenet_deploy.export.native.blocking import Blocking, choose
 from shufflenet_deploy.export.native.program import Convolution, Place
 from shufflenet_deploy.export.native.text import Code, Run, Unit, runs, series
 
-_UNROLL = 4
+_UNROLL = (5, 4)  # channels in one straight piece of code, the best first
 _UNROLLED_TAPS = 800  # multiply-adds in one straight piece of code
 _L1_BYTES = 24 << 10
 
@@ -200,9 +200,12 @@ def _tile(
     code = Code(depth=1)
     _start(code, unit, outputs, vectors, other if residual else None)
     if len(taps) == 1:
-        times, rest = divmod(channels, _UNROLL)
-        positions = [k * jump for k in range(_UNROLL)]
-        _repeat(code, unit, times, positions, outputs, vectors, _UNROLL * jump)
+        at_once = channels
+        if channels > 10:
+            at_once = next((size for size in _UNROLL if channels % size == 0), _UNROLL[-1])
+        times, rest = divmod(channels, at_once)
+        positions = [k * jump for k in range(at_once)]
+        _repeat(code, unit, times, positions, outputs, vectors, at_once * jump)
         _multiply(code, unit, [k * jump for k in range(rest)], outputs, vectors)
     elif len(taps) * outputs * vectors <= _UNROLLED_TAPS:
         _repeat(code, unit, channels, list(taps), outputs, vectors, jump)
@@ -257,8 +260,10 @@ def _repeat(
 ) -> None:
     if not times:
         return
-    body = f"for (int k = 0; k < {times}; ++k)"
-    with code.block(body):
+    if times == 1:
+        _multiply(code, unit, positions, outputs, vectors)
+        return
+    with code.block(f"for (int k = 0; k < {times}; ++k)"):
         _multiply(code, unit, positions, outputs, vectors)
         code(f"x += {jump}, w += {len(positions) * outputs};")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -120,6 +120,7 @@ def is_pointwise(layer: Conv) -> bool:
 
 class _Lowering:
     def __init__(self, graph: Graph, machine: Machine) -> None:
+        graph = _biases_moved_on(graph)
         self.graph = graph
         self.machine = machine
         self.program = Program(
@@ -463,6 +464,10 @@ class _Lowering:
     def _pool(self, layer: Pool) -> None:
         shape_in = self.graph.shapes[layer.inputs[0]]
         shape_out = self.graph.shapes[layer.output]
+        average = layer.kind is PoolKind.AVERAGE and layer.activation is Activation.NONE
+        if average and layer.kernel == shape_in[1:] and not any(layer.padding):
+            self._mean(layer.name, layer.inputs[0], layer.output, (1, 1))
+            return
         if is_direct(layer, shape_in, shape_out):
             self._direct(layer)
             return
@@ -508,13 +513,16 @@ class _Lowering:
         if self._unchanged(layer):
             self._move(layer)
             return
-        source = self.places[layer.inputs[0]]
-        target, activation = self._target(layer.output, Activation.NONE)
-        kind = steps.GlobalAverage if layer.size == (1, 1) else steps.AdaptiveAverage
-        self._emit(kind(name=layer.name, sources=(source,), target=target))
+        self._mean(layer.name, layer.inputs[0], layer.output, layer.size)
+
+    def _mean(self, name: str, value: str, output: str, size: Pair) -> None:
+        source = self.places[value]
+        target, activation = self._target(output, Activation.NONE)
+        kind = steps.GlobalAverage if size == (1, 1) else steps.AdaptiveAverage
+        self._emit(kind(name=name, sources=(source,), target=target))
         if activation is not Activation.NONE:
             self._emit(
-                steps.Copy(name=layer.name, sources=(target,), target=target, activation=activation)
+                steps.Copy(name=name, sources=(target,), target=target, activation=activation)
             )
 
     def _add(self, layer: Add) -> None:
@@ -622,6 +630,40 @@ class _Lowering:
         self._emit(
             steps.Copy(name=layer.name, sources=(source,), target=target, activation=activation)
         )
+
+
+def _biases_moved_on(graph: Graph) -> Graph:
+    """The same graph; the bias of a depthwise convolution without activation is in the next one's.
+
+    Only where that is pointwise: a padded one would see the bias beyond the border, too.
+    """
+    users: dict[str, list[Layer]] = defaultdict(list)
+    for layer in graph.layers:
+        for value in layer.inputs:
+            users[value].append(layer)
+    replaced: dict[str, Layer] = {}
+    for layer in graph.layers:
+        after = users[layer.output]
+        if not (
+            isinstance(layer, Conv)
+            and layer.depthwise
+            and layer.activation is Activation.NONE
+            and len(after) == 1
+            and isinstance(after[0], Conv)
+            and is_pointwise(after[0])
+            and layer.output != graph.output
+        ):
+            continue
+        following = after[0]
+        out, per_group = following.weight.shape[:2]
+        biases = layer.bias.astype(np.float64).reshape(following.groups, per_group)
+        of_output = biases[np.arange(out) // (out // following.groups)]
+        moved = (following.weight[:, :, 0, 0] * of_output).sum(axis=1)
+        bias = (following.bias + moved).astype(np.float32)
+        replaced[layer.name] = replace(layer, bias=np.zeros_like(layer.bias))
+        replaced[following.name] = replace(following, bias=bias)
+    layers = tuple(replaced.get(layer.name, layer) for layer in graph.layers)
+    return replace(graph, layers=layers)
 
 
 def shuffled(channels: int, groups: int) -> tuple[int, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import ceil
+
 import numpy as np
 
 from shufflenet_deploy.export.graph import PoolKind
@@ -94,6 +96,11 @@ def window3x3(step: Window3x3, unit: Unit) -> None:
         call(unit, name, columns, run.count, step.name)
 
 
+def _rows_at_once(height: int) -> int:
+    """Rows of a block: few blocks, evenly filled."""
+    return min(range(4, 9), key=lambda rows: (ceil(height / rows) * (rows + 2), rows))
+
+
 class _Rows:
     """The kernel of one ``Window3x3``: everything but the plane is known now."""
 
@@ -104,8 +111,10 @@ class _Rows:
         self.lanes = max(size for size in (16, 8, 4) if size <= narrow)
         self.by_lane = unit.machine.by_lane
         self.kind = f"v{self.lanes}"
-        at_once = 4 if step.stride == 1 else 2
-        self.at_once = at_once if unit.machine.registers > 16 else at_once // 2
+        self.biased = step.bias is not None and bool(step.bias.any())
+        self.at_once = 2
+        if unit.machine.registers > 16:
+            self.at_once = _rows_at_once(self.target.height) if step.stride == 1 else 2
         self.code = Code(depth=1)
 
     def write(self) -> Code:
@@ -114,7 +123,7 @@ class _Rows:
             if self.by_lane:
                 code("const v4 w0 = LOAD4(w), w1 = LOAD4(w + 4), w2 = LOAD4(w + 8);")
             else:
-                code(*(f"const {kind} w{i} = SPLAT{n}(w[{i}]);" for i in range(10)))
+                code(*(f"const {kind} w{i} = SPLAT{n}(w[{i}]);" for i in range(9 + self.biased)))
         code(*constants(step.activation, kind))
         row = 0
         while row < self.target.height:
@@ -206,11 +215,14 @@ class _Rows:
             else:
                 code(f"a{out} += h{i};")
             return
-        if first:
-            code(f"{self.kind} a{out} = {'SPLAT4(w2[1])' if self.by_lane else 'w9'};")
+        if first and self.biased:
+            code(f"{self.kind} a{out} = {'SPLAT_LANE(w2, 1)' if self.by_lane else 'w9'};")
         for column in range(3):
             k = 3 * tap + column
-            if self.by_lane:
+            if first and not self.biased and column == 0:
+                weight = f"w{k // 4}[{k % 4}]" if self.by_lane else f"w{k}"
+                code(f"{self.kind} a{out} = x{i}_0 * {weight};")
+            elif self.by_lane:
                 code(f"a{out} = FMA_LANE(a{out}, x{i}_{column}, w{k // 4}, {k % 4});")
             else:
                 code(f"a{out} += x{i}_{column} * w{k};")
