@@ -43,15 +43,20 @@ class BenchProgress:
         if not self._quiet and sys.stderr.isatty():
             from rich import progress  # noqa: PLC0415
             from rich.console import Console  # noqa: PLC0415
+            from rich.table import Column  # noqa: PLC0415
 
+            # In a narrow terminal the description gives way, the times stay whole.
+            flexible = Column(ratio=1, no_wrap=True, overflow="ellipsis")
+            whole = Column(no_wrap=True, min_width=7)
             self._bar = progress.Progress(
                 progress.SpinnerColumn(),
-                progress.TextColumn("{task.description}", markup=False),
-                progress.BarColumn(bar_width=24),
-                progress.MofNCompleteColumn(),
-                progress.TimeElapsedColumn(),
-                progress.TextColumn("left"),
-                progress.TimeRemainingColumn(elapsed_when_finished=True),
+                progress.TextColumn("{task.description}", markup=False, table_column=flexible),
+                progress.BarColumn(bar_width=12),
+                progress.MofNCompleteColumn(table_column=Column(no_wrap=True)),
+                progress.TimeElapsedColumn(table_column=whole),
+                progress.TextColumn("left", table_column=Column(no_wrap=True)),
+                progress.TimeRemainingColumn(elapsed_when_finished=True, table_column=whole),
+                expand=True,
                 console=Console(stderr=True),
                 transient=True,
             )
@@ -122,8 +127,7 @@ class BenchProgress:
 
     def _move(self, text: str, *, completed: int | None = None) -> None:
         if self._bar is not None and self._task is not None:
-            shown = text if len(text) <= 76 else f"{text[:73]}..."
-            self._bar.update(self._task, description=shown, completed=completed)
+            self._bar.update(self._task, description=text, completed=completed)
 
     def _line(self, text: str, *, always: bool = False) -> None:
         if self._quiet and not always:
