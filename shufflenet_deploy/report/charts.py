@@ -9,7 +9,7 @@ from statistics import median
 
 from shufflenet_deploy.records import Metric
 from shufflenet_deploy.report import words
-from shufflenet_deploy.report.svg import Axis, Line, Mark, Strip, Whisker, chart
+from shufflenet_deploy.report.svg import Axis, Line, Mark, Strip, Whisker, chart, height
 from shufflenet_deploy.report.values import Block, Entry, Estimate, Row, Speedup
 
 #: Samples shown per cell; more would only make the cloud a bar.
@@ -28,13 +28,14 @@ class Key:
 
 @dataclass(frozen=True, kw_only=True)
 class Chart:
-    """A chart and the words around it; ``draw(width, style)`` gives the SVG, fluid when None."""
+    """A chart and the words around it; ``draw(width)`` gives the SVG, fluid when None."""
 
     name: str
     title: str
     text: str
     keys: tuple[Key, ...]
-    draw: Callable[[int | None, str], str]
+    draw: Callable[[int | None], str]
+    height: int
 
 
 _MEASURED = Key(tone="measured", text="measured, with its 95 % interval")
@@ -214,7 +215,7 @@ def _chart(
     if not lines:
         return None
 
-    def draw(width: int | None, style: str) -> str:
+    def draw(width: int | None) -> str:
         return chart(
             lines,
             axis,
@@ -223,10 +224,9 @@ def _chart(
             description=text,
             reference=reference,
             width=width,
-            style=style,
         )
 
-    return Chart(name=name, title=title, text=text, keys=keys, draw=draw)
+    return Chart(name=name, title=title, text=text, keys=keys, draw=draw, height=height(lines))
 
 
 def _line(

@@ -3,36 +3,82 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
+from html import escape
 
-from shufflenet_deploy.report import palette
-from shufflenet_deploy.report.charts import charts
+from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.report import palette, words
+from shufflenet_deploy.report.charts import Chart, Key, charts
 from shufflenet_deploy.report.html import chart_css
 from shufflenet_deploy.report.table import Table
 
-_WIDTH = 720
+_WIDTH = 760
+_PADDING = 28
+#: The heading, the line that says what was measured, and the keys stand above the chart.
+_HEAD = 92
 _PNG_ZOOM = 2
-_PADDING = 24
+#: Pixels per character of a key, a little more than any sans-serif font needs.
+_KEY_CHARACTER = 7.2
 
 
 def plots(table: Table) -> Iterator[tuple[str, bytes]]:
-    """File names with their bytes: ``fp32-onnxruntime-1-speedup.svg``, ``….png``, ...
+    """File names with their bytes: ``1-onnxruntime-fp32-speedup.svg``, ``….png``, ...
 
     Raises:
         UsageError: no font is installed, so that a PNG would lack its words.
     """
-    css = palette.settled(chart_css(), palette.LIGHT)
-    style = f"<style>{css}</style>"
     for number, block in enumerate(table.blocks, start=1):
         for chart in charts(block, f"b{number}"):
-            setting = block.setting
             kind = chart.name.rpartition("-")[2]
-            name = f"{number}-{setting.runtime}-{setting.precision.value}-{kind}"
-            picture = chart.draw(_WIDTH, style)
+            name = f"{number}-{block.setting.runtime}-{block.setting.precision.value}-{kind}"
+            picture = _picture(chart, words.heading(block))
             yield f"{name}.svg", picture.encode()
             yield f"{name}.png", _png(picture)
 
 
+def _picture(chart: Chart, setting: str) -> str:
+    """A chart with its heading, keys and colours, as a document of its own."""
+    width, height = _WIDTH + 2 * _PADDING, chart.height + _HEAD + _PADDING
+    css = palette.settled(chart_css(), palette.LIGHT)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" width="{width}" height="{height}" '
+        f'viewBox="0 0 {width} {height}"><style>{css}</style>'
+        f'<rect width="{width}" height="{height}" fill="{palette.LIGHT["page"]}"/>'
+        f'<text class="heading" x="{_PADDING}" y="36">{escape(chart.title)}</text>'
+        f'<text class="key" x="{_PADDING}" y="57">{escape(setting)}</text>{_keys(chart.keys)}'
+        f'<svg x="{_PADDING}" y="{_HEAD}" width="{_WIDTH}" height="{chart.height}" '
+        f'overflow="visible">{chart.draw(_WIDTH)}</svg></svg>'
+    )
+
+
+def _keys(keys: tuple[Key, ...]) -> str:
+    parts, x = [], float(_PADDING)
+    for key in keys:
+        parts.append(
+            f'<rect class="swatch {key.tone}" x="{x:g}" y="69" width="10" height="10" rx="2"/>'
+            f'<text class="key" x="{x + 16:g}" y="79">{escape(key.text)}</text>'
+        )
+        x += 36 + _KEY_CHARACTER * len(key.text)
+    return "".join(parts)
+
+
 def _png(picture: str) -> bytes:
+    if not _has_font():
+        raise UsageError(
+            "a PNG needs a font and none is installed: apt-get install fonts-dejavu-core, "
+            "or take the SVG files"
+        )
+    return _rastered(picture)
+
+
+@cache
+def _has_font() -> bool:
+    """Whether letters leave a trace."""
+    frame = '<svg xmlns="http://www.w3.org/2000/svg" width="20" height="20">{}</svg>'
+    return _rastered(frame.format('<text x="2" y="15">M</text>')) != _rastered(frame.format(""))
+
+
+def _rastered(picture: str) -> bytes:
     import resvg_py  # noqa: PLC0415
 
     return bytes(
@@ -40,6 +86,7 @@ def _png(picture: str) -> bytes:
             svg_string=picture,
             zoom=_PNG_ZOOM,
             background=palette.LIGHT["page"],
+            font_family="DejaVu Sans",
             sans_serif_family="DejaVu Sans",
         )
     )

@@ -112,9 +112,8 @@ def chart(
     description: str,
     reference: float | None = None,
     width: int | None = None,
-    style: str = "",
 ) -> str:
-    """Draw lines over one axis.
+    """Draw lines over one axis; the height of the drawing is ``height(lines)``.
 
     Args:
         lines: from top to bottom; neighbours of one group stand under its heading.
@@ -124,7 +123,6 @@ def chart(
         description: what it says about it.
         reference: a value that is marked over the whole height (say, "as fast as").
         width: pixels, for a picture of its own; None fills the place.
-        style: a style sheet that goes into the picture.
     """
     body: list[str] = []
     y = 0.0
@@ -135,32 +133,35 @@ def chart(
         for line in members:
             body.append(_line(line, axis, y, width or _STRIP_UNITS))
             y += _LINE
-    height = y + _AXIS
-    frame = f'width="{width}" height="{height:g}" viewBox="0 0 {width} {height:g}"'
-    if width is None:
-        frame = f'width="100%" height="{height:g}"'
+    frame = f'width="{width or "100%"}" height="{height(lines)}"'
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" role="img" {frame} '
         f'aria-labelledby="{name}-t {name}-d">'
         f'<title id="{name}-t">{escape(title)}</title><desc id="{name}-d">{escape(description)}'
-        f"</desc>{style}{_grid(axis, y, reference)}{''.join(body)}</svg>"
+        f"</desc>{_grid(axis, y, reference)}{''.join(body)}</svg>"
     )
 
 
-def _grid(axis: Axis, height: float, reference: float | None) -> str:
+def height(lines: Sequence[Line]) -> int:
+    """Pixels from the top of a chart to the bottom of its axis."""
+    groups = sum(1 for group, _ in groupby(lines, key=lambda line: line.group) if group)
+    return groups * _HEADING + len(lines) * _LINE + _AXIS
+
+
+def _grid(axis: Axis, bottom: float, reference: float | None) -> str:
     parts = []
     for value in axis.ticks():
         share = axis.at(value)
         anchor = "start" if share < 0.05 else "end" if share > 0.95 else "middle"
         parts.append(
-            f'<line class="grid" x1="{share:.2%}" x2="{share:.2%}" y1="0" y2="{height:g}"/>'
-            f'<text class="tick" text-anchor="{anchor}" x="{share:.2%}" y="{height + 16:g}">'
+            f'<line class="grid" x1="{share:.2%}" x2="{share:.2%}" y1="0" y2="{bottom:g}"/>'
+            f'<text class="tick" text-anchor="{anchor}" x="{share:.2%}" y="{bottom + 16:g}">'
             f"{escape(axis.tell(value))}</text>"
         )
     if reference is not None:
         share = axis.at(reference)
         parts.append(
-            f'<line class="reference" x1="{share:.2%}" x2="{share:.2%}" y1="0" y2="{height:g}"/>'
+            f'<line class="reference" x1="{share:.2%}" x2="{share:.2%}" y1="0" y2="{bottom:g}"/>'
         )
     return "".join(parts)
 
