@@ -14,6 +14,7 @@ from shufflenet_deploy.zoo.card import Architecture
 from shufflenet_deploy.zoo.catalogue import architecture
 from shufflenet_deploy.zoo.description import Head, Preprocessing
 from shufflenet_deploy.zoo.identity import stored_weights, untrained_identity
+from shufflenet_deploy.zoo.importing import Imported, import_weights
 from shufflenet_deploy.zoo.initialise import initialise
 
 
@@ -58,4 +59,34 @@ def load(
         return Model(
             architecture=card, module=module, weights=untrained, preprocessing=card.preprocessing
         )
-    raise UsageError("not yet")
+    imported = import_weights(weights, card)
+    _check_unchanged(card, imported)
+    module = empty(imported.architecture, head)
+    module.load_state_dict(dict(imported.state), strict=False, assign=True)
+    module = _without_counters(module).requires_grad_(requires_grad=False)
+    return Model(
+        architecture=imported.architecture,
+        module=module,
+        weights=WeightsInfo(
+            source=imported.source, sha256=imported.sha256, layout=imported.layout, trained=True
+        ),
+        preprocessing=imported.architecture.preprocessing,
+    )
+
+
+def _check_unchanged(card: Architecture, imported: Imported) -> None:
+    if card.weights is None or imported.sha256 == card.weights.sha256:
+        return
+    if imported.source == str(stored_weights(card)):
+        raise UsageError(
+            f"{imported.source} has changed since it was imported: its sha256 is not the card's;"
+            " import the original file again"
+        )
+
+
+def _without_counters(module: nn.Module) -> nn.Module:
+    """The counters of training batches, which no file needs to bring, as zeros."""
+    for norm in module.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.num_batches_tracked = torch.zeros((), dtype=torch.long)
+    return module

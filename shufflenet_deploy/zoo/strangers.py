@@ -1,0 +1,63 @@
+"""Checkpoints that are often taken for the paper's ShuffleNet, and what sets them apart."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+#: (keys that must all be found, keys that must not, whose it is and what differs)
+_STRANGERS: tuple[tuple[tuple[str, ...], tuple[str, ...], str], ...] = (
+    (
+        (r"layer1\.0\.conv3\.weight", r"layer3\.\d+\.bn3\.weight", r"linear\.weight"),
+        (r"layer4\..*",),
+        "kuangliu/pytorch-cifar's ShuffleNet: a 1x1 stem, bottlenecks of (out - in) / 4",
+    ),
+    (
+        (r"stage2\.0\.conv1\.weight", r"stage2\.0\.conv3\.weight"),
+        (),
+        "a ShuffleNet whose 3x3 convolutions are not depthwise (xingmimfl's)",
+    ),
+    (
+        (r"resx1_conv1\.weight",),
+        (),
+        "farmingyard's ShuffleNet: bottlenecks of (out - in) / 4 and pools that round up",
+    ),
+    (
+        (r"gpu_0/conv3_0_w_0",),
+        (),
+        "the ONNX model zoo's ShuffleNet: four groups without bottlenecks",
+    ),
+    (
+        (r"stage2/block0/.*",),
+        (),
+        "tensorpack's ShuffleNet: TensorFlow's padding and widths rounded up to 4 x groups",
+    ),
+    (
+        (r"stage2\.0\.branch1\.0\.weight", r"conv5\.0\.weight"),
+        (),
+        "ShuffleNet v2",
+    ),
+    (
+        (r"features\.\d+\.branch_main\.\d+\.weight",),
+        (),
+        "ShuffleNet v2 (megvii's)",
+    ),
+    (
+        (r"layer1\.0\.conv1\.weight", r"layer4\.0\.conv1\.weight"),
+        (),
+        "a ResNet",
+    ),
+)
+
+
+def stranger(keys: Iterable[str]) -> str | None:
+    """What network ``keys`` belong to, when it is a known one that the zoo does not have."""
+    found = tuple(keys)
+
+    def has(expression: str) -> bool:
+        return any(re.fullmatch(expression, key) for key in found)
+
+    for wanted, unwanted, description in _STRANGERS:
+        if all(map(has, wanted)) and not any(map(has, unwanted)):
+            return description
+    return None
