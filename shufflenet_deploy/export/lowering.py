@@ -438,8 +438,8 @@ class _Lowering:
     def _can_activate(self, value: str) -> bool:
         producer = self._producers.get(value)
         return (
-            isinstance(producer, (Conv, Pool, Add))
-            and producer.activation is Activation.NONE
+            isinstance(producer, (Conv, Pool, Add, Multiply))
+            and getattr(producer, "activation", Activation.NONE) is Activation.NONE
             and self._readers[value] == 1
         )
 

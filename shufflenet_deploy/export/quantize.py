@@ -6,7 +6,7 @@ rules of TFLite's and XNNPACK's int8 kernels. Everything here is independent of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -28,6 +28,7 @@ _LEVELS = 256
 _BINS = 2048
 _PERCENTILE = 99.99
 _MAX_BIAS = 2**30
+_LEAST_SPAN = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +171,8 @@ _SEARCHES = {"mse": _searched(_squared_error), "entropy": _searched(_divergence)
 def activation_scale(span: Span) -> tuple[float, int]:
     """Scale and zero point of an asymmetric int8 activation; zero is always exact."""
     low, high = min(span[0], 0.0), max(span[1], 0.0)
-    scale = float(np.float32((high - low) / (_LEVELS - 1))) if high > low else 1.0 / _LEVELS
+    constant = high - low < _LEAST_SPAN
+    scale = 1.0 / _LEVELS if constant else float(np.float32((high - low) / (_LEVELS - 1)))
     zero_point = round(-128 - low / scale)
     return scale, min(127, max(-128, zero_point))
 
@@ -183,13 +185,19 @@ def weight_scales(weight: FloatArray, bias: FloatArray, input_scale: float) -> N
     return np.where(scales == 0, 1.0, scales).astype(np.float32)
 
 
-def corrected(graph: Graph, ranges: Ranges) -> Graph:
+def corrected(graph: Graph, ranges: Ranges, float_values: Collection[str] = ()) -> Graph:
     """Move the mean error that rounding the weights causes into the biases.
+
+    The layers that make ``float_values`` are not rounded and stay as they are.
 
     For a layer y = Wx + b the error is (Q(W) - W) x; its mean over the calibration pictures
     follows from the mean of x per channel (Nagel et al., 2019, section 4.2).
     """
-    return replace(graph, layers=tuple(_corrected(layer, ranges) for layer in graph.layers))
+    layers = (
+        layer if layer.output in float_values else _corrected(layer, ranges)
+        for layer in graph.layers
+    )
+    return replace(graph, layers=tuple(layers))
 
 
 def _corrected(layer: Layer, ranges: Ranges) -> Layer:

@@ -71,7 +71,7 @@ def write_int8(
         ExportError: a layer has no exact counterpart in TFLite, or a value no calibrated range.
         UsageError: no lowering of that name, or the folder cannot be written.
     """
-    program = lower(corrected(graph, ranges), plan(lowering, Precision.INT8))
+    program = _int8_program(graph, ranges, lowering, float_values)
     _write(path, quantised(program, ranges, float_io=float_io, float_values=float_values))
 
 
@@ -92,8 +92,16 @@ def int8_to_bytes(
         ExportError: a layer has no exact counterpart in TFLite, or a value no calibrated range.
         UsageError: no lowering of that name.
     """
-    program = lower(corrected(graph, ranges), plan(lowering, Precision.INT8))
+    program = _int8_program(graph, ranges, lowering, float_values)
     return bytes(pack(quantised(program, ranges, float_io=float_io, float_values=float_values)))
+
+
+def _int8_program(
+    graph: Graph, ranges: Ranges, lowering: str, float_values: Collection[str]
+) -> Program:
+    """The float program that is quantised next, its biases corrected for that."""
+    choices = plan(lowering, Precision.INT8)
+    return lower(corrected(graph, ranges, float_values), choices)
 
 
 def _write(path: Path, program: Program) -> None:

@@ -7,7 +7,7 @@ no requantisation is ever inserted around a shuffle or a concat.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 import numpy as np
@@ -63,9 +63,9 @@ class _Quantiser:
         self._floating = {
             operation.output
             for operation in program.operations
-            if operation.code in FLOAT_ONLY or operation.output in float_values
+            if operation.code in FLOAT_ONLY or operation.output.partition(":")[0] in float_values
         }
-        self._scales = _shared_scales(program, ranges, self._floating)
+        self._scales = _SharedScales(program, ranges, self._floating)
         self._tensors: dict[str, Tensor] = {}
         self._operations: list[Operation] = []
 
@@ -197,45 +197,37 @@ def _floats(values: Iterable[float]) -> tuple[float, ...]:
     return tuple(float(np.float32(value)) for value in values)
 
 
-def _shared_scales(
-    program: Program, ranges: Ranges, floating: Collection[str]
-) -> dict[str, Quantization]:
+class _SharedScales:
     """One quantisation for every group of activations that kernels tie together."""
-    parents = {name: name for name, tensor in program.tensors.items() if tensor.data is None}
-    fixed: set[str] = set()
-    for operation in program.operations:
-        if operation.output in floating:
-            continue
-        if operation.code == "LOGISTIC":
-            fixed.add(operation.output)
-        if operation.code in _SAME_SCALE:
-            for name in operation.inputs:
-                if name in parents:
-                    parents[_root(parents, name)] = _root(parents, operation.output)
-    spans: dict[str, Span] = {}
-    for name in parents:
-        tensor = program.tensors[name]
-        span = tensor.span or ranges.spans.get(tensor.rearranges or name)
-        if span is not None:
-            root = _root(parents, name)
-            known = spans.get(root, span)
-            spans[root] = (min(known[0], span[0]), max(known[1], span[1]))
-    fixed = {_root(parents, name) for name in fixed}
-    return {
-        name: _LOGISTIC if (root := _root(parents, name)) in fixed else _scale_of(name, root, spans)
-        for name in parents
-    }
 
+    def __init__(self, program: Program, ranges: Ranges, floating: Collection[str]) -> None:
+        self._parents = {n: n for n, tensor in program.tensors.items() if tensor.data is None}
+        integer = [one for one in program.operations if one.output not in floating]
+        for operation in integer:
+            if operation.code in _SAME_SCALE:
+                for name in self._parents.keys() & {*operation.inputs}:
+                    self._parents[self._root(name)] = self._root(operation.output)
+        self._fixed = {self._root(one.output) for one in integer if one.code == "LOGISTIC"}
+        self._spans: dict[str, Span] = {}
+        for name in self._parents:
+            tensor = program.tensors[name]
+            span = tensor.span or ranges.spans.get(tensor.rearranges or name)
+            if span is not None:
+                root = self._root(name)
+                known = self._spans.get(root, span)
+                self._spans[root] = (min(known[0], span[0]), max(known[1], span[1]))
 
-def _scale_of(name: str, root: str, spans: Mapping[str, Span]) -> Quantization:
-    if root not in spans:
-        raise ExportError(f"'{name}' has no calibrated range: calibrate this very graph")
-    scale, zero_point = activation_scale(spans[root])
-    return Quantization(scale=(scale,), zero_point=(zero_point,))
+    def __getitem__(self, name: str) -> Quantization:
+        root = self._root(name)
+        if root in self._fixed:
+            return _LOGISTIC
+        if root not in self._spans:
+            raise ExportError(f"'{name}' has no calibrated range: calibrate this very graph")
+        scale, zero_point = activation_scale(self._spans[root])
+        return Quantization(scale=(scale,), zero_point=(zero_point,))
 
-
-def _root(parents: dict[str, str], name: str) -> str:
-    while parents[name] != name:
-        parents[name] = parents[parents[name]]
-        name = parents[name]
-    return name
+    def _root(self, name: str) -> str:
+        while self._parents[name] != name:
+            self._parents[name] = self._parents[self._parents[name]]
+            name = self._parents[name]
+        return name
