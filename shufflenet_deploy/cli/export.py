@@ -101,17 +101,21 @@ def export(  # noqa: PLR0917 - options, each passed by name
     min_sqnr: Annotated[
         float | None,
         typer.Option(
-            help="int8: floor under the SQNR in dB. [default: 10]", rich_help_panel=_CHECK
+            help="int8: floor under the SQNR in dB. [default: 10; untrained 2]",
+            rich_help_panel=_CHECK,
         ),
     ] = None,
     min_cosine: Annotated[
         float | None,
-        typer.Option(help="int8: floor under the cosine. [default: 0.95]", rich_help_panel=_CHECK),
+        typer.Option(
+            help="int8: floor under the cosine. [default: 0.95; untrained 0.9]",
+            rich_help_panel=_CHECK,
+        ),
     ] = None,
     min_agreement: Annotated[
         float | None,
         typer.Option(
-            help="int8, trained weights: floor under top-1 agreement. [default: 0.7]",
+            help="int8, trained weights: floor under top-1 agreement. [default: 0.6]",
             rich_help_panel=_CHECK,
         ),
     ] = None,
@@ -124,7 +128,9 @@ def export(  # noqa: PLR0917 - options, each passed by name
     floors = {
         "fp32_relative_diff": max_diff,
         "int8_sqnr_db": min_sqnr,
+        "untrained_sqnr_db": min_sqnr,
         "int8_cosine": min_cosine,
+        "untrained_cosine": min_cosine,
         "int8_top1_agreement": min_agreement,
     }
     requests = _requests(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import numpy_helper
 
 from shufflenet_deploy.errors import UsageError
@@ -108,12 +108,12 @@ class _Reader:
             return 0
         output = self._shapes.get(node.output[0]) or ()
         if node.op_type == "Conv":
-            return math.prod(output) * math.prod(weights[0].dims[1:])
+            return int(math.prod(output) * math.prod(weights[0].dims[1:]))
         if node.op_type == "Gemm":
-            return math.prod(weights[0].dims) * (output[0] if output else 1)
+            return int(math.prod(weights[0].dims) * (output[0] if output else 1))
         constant_first = self._constant(node.input[0]) is not None
         inner = weights[0].dims[-1] if constant_first else weights[0].dims[-2]
-        return math.prod(output) * inner
+        return int(math.prod(output) * inner)
 
     def _parameters(self) -> int:
         counted: dict[str, int] = {}
@@ -194,7 +194,7 @@ class _Reader:
         a, b = self._constants.get(first), self._constants.get(second)
         if a is None or b is None:
             return first == second
-        return _values(a) == _values(b)
+        return bool(_values(a) == _values(b))
 
 
 def _values(tensor: onnx.TensorProto) -> Any:

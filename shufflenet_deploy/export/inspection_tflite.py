@@ -45,7 +45,7 @@ class _Reader:
         self._codes = {
             value: name for name, value in vars(schema.BuiltinOperator).items() if name.isupper()
         }
-        self._dtypes = {
+        self._dtypes: dict[int, str] = {
             value: name.lower() for name, value in vars(schema.TensorType).items() if name.isupper()
         }
         self._operators = [(self._code(op), op) for op in self._graph.operators]

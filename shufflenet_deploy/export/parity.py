@@ -6,7 +6,10 @@ compared with the same layer of the graph, and the first that differs is named.
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,9 +30,6 @@ FloatArray = NDArray[np.float32]
 
 #: Stands for "no noise at all"; a record cannot hold infinity.
 _EXACT_DB = 200.0
-
-#: A layer has diverged when less than this is left of its signal, in dB.
-_LAYER_FLOOR_DB = {Precision.FP32: 40.0, Precision.INT8: 3.0}
 
 
 def expected(module: nn.Module, pictures: Sequence[FloatArray]) -> list[FloatArray]:
@@ -69,24 +69,17 @@ def judge(
     cosine = min(_cosine(a, b) for a, b in pairs)
     agreement = sum(int(a.argmax() == b.argmax()) for a, b in pairs) / len(pairs)
     if precision is Precision.FP32:
-        checks = [
-            (
-                "max abs diff / largest score",
-                difference / (scale or 1.0),
-                floors.fp32_relative_diff,
-            ),
-            ("SQNR", -sqnr, -floors.fp32_sqnr_db),
-        ]
+        relative = difference / (scale or 1.0)
+        checks = [("max abs diff / largest score", relative, floors.fp32_relative_diff)]
     else:
-        checks = [
-            ("SQNR", -sqnr, -floors.int8_sqnr_db),
-            ("cosine", -cosine, -floors.int8_cosine),
-        ]
+        checks = [("cosine", -cosine, -floors.cosine(trained=trained))]
         if trained:
             checks.append(("top-1 agreement", -agreement, -floors.int8_top1_agreement))
+    checks.insert(0, ("SQNR", -sqnr, -floors.sqnr_db(precision, trained=trained)))
+    # Floors are limits of the negated figure.
     missed = [
-        f"{name} {abs(value):.3g}, floor {abs(limit):g}"
-        if value < 0 or limit < 0
+        f"{name} {-value:.3g}, floor {-limit:g}"
+        if limit < 0
         else f"{name} {value:.3g}, limit {limit:g}"
         for name, value, limit in checks
         if not value <= limit
@@ -196,9 +189,9 @@ RUNTIMES: dict[Format, type[OnnxFile | TfliteFile]] = {
 
 
 def first_diverging(
-    graph: Graph, file: OnnxFile | TfliteFile, picture: FloatArray, precision: Precision
+    graph: Graph, file: OnnxFile | TfliteFile, picture: FloatArray, floor_db: float
 ) -> str | None:
-    """The first layer of ``graph`` from which on the file computes something else.
+    """The first layer of ``graph`` from which on the file keeps less than ``floor_db`` of SQNR.
 
     A value is found in the file by its shape and likeness, not its name, so any converter's file
     can be judged. A layer that the file does not hold as such (a shuffle folded into its
@@ -207,17 +200,19 @@ def first_diverging(
     from shufflenet_deploy.export import reference  # noqa: PLC0415
 
     held: dict[tuple[int, ...], list[FloatArray]] = {}
-    for _, value in file.layers(picture):
-        held.setdefault(value.shape, []).append(value)
-    wanted = reference.activations(graph, picture)
-    agrees = [
-        max((sqnr_db(wanted[layer.output], value) for value in held.get(wanted[layer.output].shape, ())),
-            default=-_EXACT_DB) >= _LAYER_FLOOR_DB[precision]
-        for layer in graph.layers
-    ]  # fmt: skip
-    last_good = max((index for index, good in enumerate(agrees) if good), default=-1)
-    suspects = graph.layers[last_good + 1 :]
-    return suspects[0].name if suspects else graph.layers[-1].name
+    for _, found in file.layers(picture):
+        held.setdefault(found.shape, []).append(found)
+    makers = {layer.output: layer.name for layer in graph.layers}
+    suspect: str | None = None
+    for name, value in reference.execute(graph, picture):
+        wanted = value[0].numpy()
+        if name == graph.input:
+            continue
+        if any(sqnr_db(wanted, candidate) >= floor_db for candidate in held.get(wanted.shape, ())):
+            suspect = None
+        elif suspect is None:
+            suspect = makers[name]
+    return suspect
 
 
 def _session(model: str | bytes) -> Any:
@@ -235,13 +230,29 @@ def _interpreter(path: Path, *, keep_all: bool) -> Any:
     from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415
 
     try:
-        interpreter = Interpreter(
-            model_path=str(path), num_threads=1, experimental_preserve_all_tensors=keep_all
-        )
-        interpreter.allocate_tensors()
+        with _silent_stderr(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Keeping every tensor is just what is wanted here.
+            interpreter = Interpreter(
+                model_path=str(path), num_threads=1, experimental_preserve_all_tensors=keep_all
+            )
+            interpreter.allocate_tensors()
     except (ValueError, RuntimeError) as error:
         raise ExportError(f"LiteRT cannot load the exported file: {error}") from error
     return interpreter
+
+
+@contextlib.contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """LiteRT's C++ greets on the process's stderr, below Python, whenever XNNPACK is loaded."""
+    saved = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nowhere)
 
 
 def _onnx_spec(value: Any) -> TensorSpec:
@@ -269,11 +280,13 @@ def _quantised(value: FloatArray, detail: dict[str, Any]) -> NDArray[Any]:
     scale, zero_point = detail["quantization"]
     limits = np.iinfo(dtype)
     levels = np.round(value / scale) + zero_point
-    return np.clip(levels, limits.min, limits.max).astype(dtype)
+    rounded: NDArray[Any] = np.clip(levels, limits.min, limits.max).astype(dtype)
+    return rounded
 
 
 def _dequantised(value: NDArray[Any], detail: dict[str, Any]) -> FloatArray:
     scale, zero_point = detail["quantization"]
     if value.dtype.kind == "f" or not scale:
         return value.astype(np.float32)
-    return ((value.astype(np.float32) - zero_point) * scale).astype(np.float32)
+    result: FloatArray = ((value.astype(np.float32) - zero_point) * scale).astype(np.float32)
+    return result

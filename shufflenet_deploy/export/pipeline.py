@@ -93,16 +93,21 @@ def _judged(
     file: parity.OnnxFile | parity.TfliteFile,
     inputs: list[parity.FloatArray],
 ) -> Parity:
+    wanted = parity.expected(model.module, inputs)
+    got = [file.run(picture) for picture in inputs]
+    trained = model.weights.trained
     verdict = parity.judge(
-        parity.expected(model.module, inputs),
-        [file.run(picture) for picture in inputs],
-        precision=wish.precision,
-        floors=wish.floors,
-        trained=model.weights.trained,
+        wanted, got, precision=wish.precision, floors=wish.floors, trained=trained
     )
     if verdict.passed:
         return verdict
-    layer = parity.first_diverging(_graph(model, wish.resolution), file, inputs[0], wish.precision)
+    worst = min(range(len(inputs)), key=lambda index: parity.sqnr_db(wanted[index], got[index]))
+    layer = parity.first_diverging(
+        _graph(model, wish.resolution),
+        file,
+        inputs[worst],
+        wish.floors.sqnr_db(wish.precision, trained=trained),
+    )
     return verdict.model_copy(update={"first_diverging": layer})
 
 

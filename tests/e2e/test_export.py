@@ -1,0 +1,212 @@
+"""``export`` and ``inspect`` as they are typed: what is printed, which exit code, what is left."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+SMALL = ("--model", "shufflenet-g3-0.25x", "--resolution", "64x64")
+
+
+def run(*argv: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "shufflenet_deploy", *argv],
+        cwd=cwd,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "160"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def files_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    folder = tmp_path_factory.mktemp("export")
+    return folder, run("export", *SMALL, cwd=folder)
+
+
+def test_makes_all_four_files_and_says_how_good_they_are(
+    made: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    folder, done = made
+    assert done.returncode == 0
+    assert done.stderr == "warning: no --weights: untrained weights, good for latency only\n"
+    for kind in ("fp32.onnx", "int8.onnx", "fp32.tflite", "int8.tflite"):
+        name = f"shufflenet-g3-0.25x-64x64-{kind}"
+        assert (folder / "artifacts" / name).is_file()
+        assert (folder / "artifacts" / f"{name}.manifest.json").is_file()
+        assert name in done.stdout
+    assert done.stdout.count("exported") == 4
+    assert "dB" in done.stdout
+    assert len(files_in(folder)) == 8
+
+
+def test_the_second_time_costs_nothing(
+    made: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    folder, _ = made
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = run("export", *SMALL, "--json", cwd=folder)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    files = json.loads(done.stdout)["files"]
+    assert [file["status"] for file in files] == ["up to date"] * 4
+    assert files[0]["artifact"]["parity"]["passed"]
+    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    assert seconds < 1.0  # half of that on an idle machine
+
+
+def test_the_second_time_imports_no_framework(
+    made: tuple[Path, subprocess.CompletedProcess[str]],
+) -> None:
+    folder, _ = made
+    script = (
+        "import sys; from shufflenet_deploy.export import export, ExportRequest;"
+        "export(ExportRequest(model='shufflenet-g3-0.25x', format='onnx', precision='int8',"
+        " resolution='64x64'));"
+        "print({'torch', 'onnx', 'onnxruntime', 'numpy', 'PIL'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "set()\n"
+
+
+def test_inspects_what_was_made(made: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    folder, _ = made
+    file = folder / "artifacts" / "shufflenet-g3-0.25x-64x64-int8.onnx"
+    shown = run("inspect", file, cwd=folder)
+    assert shown.returncode == 0
+    assert "QuantizeLinear" in shown.stdout
+    found = json.loads(run("inspect", file, "--json", cwd=folder).stdout)
+    assert found["precision"] == "int8"
+    assert found["operations"]["Conv"] == 49
+
+
+def test_a_failed_validation_keeps_the_file_and_goes_on(tmp_path: Path) -> None:
+    done = run("export", *SMALL, "--fmt", "tflite", "--min-sqnr", "90", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "failed validation" in done.stdout
+    assert "exported but failed validation: SQNR" in done.stderr
+    assert "first differs at" in done.stderr
+    assert files_in(tmp_path) >= {
+        "shufflenet-g3-0.25x-64x64-int8.tflite",
+        "shufflenet-g3-0.25x-64x64-fp32.tflite",
+    }
+
+
+@pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        (("--model", "alexnett"), "did you mean alexnet"),
+        (("--fmt", "tensorrt"), "--fmt 'tensorrt' is unknown: choose from onnx, tflite"),
+        (("--precision", "int4"), "--precision 'int4' is unknown"),
+        (("--resolution", "wide"), "'wide' is not a resolution"),
+        (("--converter", "magic"), "--converter 'magic' is unknown"),
+        (("--calib-method", "guess"), "--calib-method 'guess' is unknown"),
+        (("--head", "bald"), "--head 'bald' is unknown"),
+        (("--model", "alexnet", "--resolution", "16x16"), "16x16 is too small"),
+        (("--weights", "missing.pth"), "missing.pth"),
+        (("--weights", "text.pth"), "text.pth"),
+        (("--weights", "cut.safetensors"), "cut.safetensors"),
+        (("--calib", "missing"), "cannot read the calibration folder missing"),
+        (("--calib", "empty"), "no pictures in empty"),
+        (("--calib", "bad", "--fmt", "tflite"), "bad/text.jpg: it is not an image"),
+        (("--out", "text.pth"), "cannot write to"),
+        (("--out", "/proc/nothing"), "cannot write to"),
+    ],
+)
+def test_mistakes_are_one_line_and_leave_nothing(
+    tmp_path: Path, argv: tuple[str, ...], line: str
+) -> None:
+    (tmp_path / "text.pth").write_text("these are not weights")
+    (tmp_path / "cut.safetensors").write_bytes(bytes(20))
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "text.jpg").write_text("not a picture")
+    before = files_in(tmp_path)
+    size = () if "--resolution" in argv else ("--resolution", "64x64")
+    model = () if "--model" in argv else ("--model", "shufflenet-g3-0.25x")
+    done = run("export", *model, *size, "--precision", "int8", *argv, cwd=tmp_path)
+    assert done.returncode == 2
+    errors = [text for text in done.stderr.splitlines() if text.startswith("error: ")]
+    assert len(errors) == 1
+    assert line in errors[0]
+    assert "Traceback" not in done.stderr
+    assert files_in(tmp_path) == before
+
+
+def test_one_bad_resolution_does_not_stop_the_others(tmp_path: Path) -> None:
+    done = run(
+        *("export", "--model", "squeezenet-1.1", "--resolution", "8x8,64x64"),
+        *("--fmt", "tflite", "--precision", "fp32", "--json"),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 2
+    statuses = [file["status"] for file in json.loads(done.stdout)["files"]]
+    assert statuses == ["failed", "exported"]
+
+
+def test_pictures_of_any_kind_calibrate(tmp_path: Path) -> None:
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for mode, suffix in (("CMYK", "jpg"), ("L", "png"), ("RGBA", "webp"), ("P", "gif")):
+        Image.linear_gradient("L").convert("RGB").convert(mode).save(folder / f"{mode}.{suffix}")
+    done = run(
+        *("export", *SMALL, "--fmt", "tflite", "--precision", "int8", "--calib", folder, "--json"),
+        cwd=tmp_path,
+    )
+    artifact = json.loads(done.stdout)["files"][0]["artifact"]
+    assert artifact["calibration"]["pictures"] == 4
+    assert artifact["calibration"]["source"] == str(folder)
+
+
+def test_ctrl_c_leaves_no_half_file(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "shufflenet_deploy",
+            "export",
+            "--model",
+            "alexnet",
+            "--fmt",
+            "onnx",
+        ],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    # The temporary file appears when the model is loaded and is being converted.
+    while not list(tmp_path.rglob("*.onnx")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in stderr
+    assert files_in(tmp_path) == set()
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"\x08\x08\x12\x07pytorch"])
+def test_inspect_refuses_what_is_no_model(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "m.onnx").write_bytes(content)
+    done = run("inspect", "m.onnx", cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("error: m.onnx is not an undamaged ONNX or TFLite file")

@@ -1,0 +1,131 @@
+"""Manifests and keys: what is found again, and what is made anew."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from shufflenet_deploy import zoo
+from shufflenet_deploy.export import ExportRequest, Floors, manifest
+from shufflenet_deploy.export.calibration import pictures
+from shufflenet_deploy.export.request import identity, normalised
+from shufflenet_deploy.files import sha256_file
+from shufflenet_deploy.records import (
+    Artifact,
+    Format,
+    Parity,
+    Precision,
+    TensorSpec,
+    WeightsInfo,
+)
+
+KEY = "0" * 64
+CHANGES: list[dict[str, Any]] = [
+    {"model": "shufflenet-g3-1x"},
+    {"head": "dense"},
+    {"format": "tflite"},
+    {"precision": "fp32"},
+    {"resolution": "480x640"},
+    {"calibration_method": "entropy"},
+    {"floors": Floors(int8_sqnr_db=20)},
+]
+
+
+def request(**changes: Any) -> ExportRequest:
+    asked = {"model": "shufflenet-g3-0.5x", "format": "onnx", "precision": "int8"}
+    return ExportRequest.model_validate({**asked, "resolution": "224", **changes})
+
+
+def artifact(path: Path) -> Artifact:
+    path.write_bytes(b"network")
+    tensor = TensorSpec(name="input", shape=(1, 3, 224, 224), dtype="float32")
+    return Artifact(
+        path=path,
+        sha256=sha256_file(path),
+        size_bytes=7,
+        model="m",
+        format=Format.ONNX,
+        precision=Precision.FP32,
+        resolution="224x224",
+        inputs=(tensor,),
+        outputs=(tensor,),
+        multiply_adds=1,
+        parameters=1,
+        weights=WeightsInfo(source="s", sha256="0", layout="none", trained=False),
+        converter="torch",
+        parity=Parity(
+            inputs=1, max_abs_diff=0, sqnr_db=100, cosine=1, top1_agreement=1, passed=True
+        ),
+        created_at=datetime.now(UTC),
+    )
+
+
+def test_finds_what_it_wrote_even_after_a_move(tmp_path: Path) -> None:
+    (tmp_path / "first").mkdir()
+    made = artifact(tmp_path / "first" / "m.onnx")
+    manifest.write(made, KEY)
+    assert manifest.find(made.path, KEY) == made
+    (tmp_path / "first").rename(tmp_path / "second")
+    moved = tmp_path / "second" / "m.onnx"
+    assert manifest.find(moved, KEY) == made.model_copy(update={"path": moved})
+
+
+def test_finds_nothing_after_damage(tmp_path: Path) -> None:
+    made = artifact(tmp_path / "m.onnx")
+    manifest.write(made, KEY)
+    assert manifest.find(made.path, "1" * 64) is None
+    made.path.write_bytes(b"netw0rk")
+    assert manifest.find(made.path, KEY) is None
+    made.path.unlink()
+    assert manifest.find(made.path, KEY) is None
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"key": "0"}', "\x00\xff"])
+def test_a_broken_manifest_is_as_good_as_none(tmp_path: Path, text: str) -> None:
+    made = artifact(tmp_path / "m.onnx")
+    manifest.beside(made.path).write_text(text)
+    assert manifest.read(made.path) is None
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: next(iter(change)))
+def test_every_option_changes_the_key(change: dict[str, Any]) -> None:
+    shipped = pictures(None)
+    assert identity(request(), "w", shipped) != identity(request(**change), "w", shipped)
+
+
+def test_the_key_follows_weights_but_not_the_folder() -> None:
+    shipped = pictures(None)
+    key = identity(request(), "w", shipped)
+    assert identity(request(), "other", shipped) != key
+    assert identity(request(out="/elsewhere"), "w", shipped) == key
+
+
+def test_the_calibration_method_is_no_concern_of_fp32() -> None:
+    shipped = pictures(None)
+    plain, entropy = (
+        request(precision="fp32", calibration_method=method) for method in ("minmax", "entropy")
+    )
+    assert identity(plain, "w", shipped) == identity(entropy, "w", shipped)
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({}, "shufflenet-g3-0.5x-224x224-int8.onnx"),
+        ({"model": "ShuffleNet_v1_g3_x0.5"}, "shufflenet-g3-0.5x-224x224-int8.onnx"),
+        ({"head": "dense"}, "shufflenet-g3-0.5x-224x224-int8.onnx"),
+        ({"model": "alexnet"}, "alexnet-224x224-int8.onnx"),
+        ({"model": "alexnet", "head": "dense"}, "alexnet-dense-224x224-int8.onnx"),
+        ({"converter": "onnx2tf"}, "shufflenet-g3-0.5x-224x224-int8.onnx"),
+        (
+            {"converter": "onnx2tf", "format": "tflite"},
+            "shufflenet-g3-0.5x-onnx2tf-224x224-int8.tflite",
+        ),
+    ],
+)
+def test_file_names(changes: dict[str, Any], name: str) -> None:
+    asked = request(**changes)
+    assert normalised(asked, zoo.architecture(asked.model)).path.name == name
