@@ -10,6 +10,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sqlite3
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -348,8 +350,8 @@ def _engine(url: sa.URL) -> sa.Engine:
     def _connected(connection: Any, _record: object) -> None:
         # The driver shall not begin transactions by itself: see "begin" below.
         connection.isolation_level = None
-        for pragma in ("journal_mode=WAL", "synchronous=FULL"):
-            connection.execute(f"PRAGMA {pragma}").close()
+        _write_ahead(connection)
+        connection.execute("PRAGMA synchronous=FULL").close()
 
     @sa.event.listens_for(engine, "begin")
     def _begun(connection: sa.Connection) -> None:
@@ -384,3 +386,20 @@ def _upgrade(connection: sa.Connection, location: str) -> None:
         step(connection)
     connection.execute(_about.delete().where(_about.c.key == "schema"))
     connection.execute(_about.insert().values(key="schema", value=json.dumps(len(_MIGRATIONS))))
+
+
+def _write_ahead(connection: Any) -> None:
+    """Turn write-ahead logging on; another process may be doing the same to a new file.
+
+    SQLite does not wait its busy time out for this one change, so the waiting is ours.
+    """
+    deadline = time.monotonic() + _BUSY_SECS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL").close()
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return
