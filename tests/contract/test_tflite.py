@@ -142,7 +142,7 @@ strides = st.integers(1, 3).map(lambda step: (step, step))
     activation=st.sampled_from(ACTIVATIONS),
 )
 @settings(max_examples=40, deadline=None)
-def test_convolutions(size, kernel, stride, padding, groups, per_group, activation):  # noqa: PLR0917
+def test_convolutions(size, kernel, stride, padding, groups, per_group, activation):
     padding = padded(padding, size, kernel, stride)
     layer = conv(
         6,
@@ -167,7 +167,7 @@ def test_convolutions(size, kernel, stride, padding, groups, per_group, activati
     after_relu=st.booleans(),
 )
 @settings(max_examples=60, deadline=None)
-def test_pools(size, kernel, stride, padding, kind, count, activation, after_relu):  # noqa: PLR0917
+def test_pools(size, kernel, stride, padding, kind, count, activation, after_relu):
     # As in PyTorch, every window touches the picture.
     padding = padded(padding, size, kernel, stride)
     padding = tuple(min(pad, (kernel[i % 2] - 1) // 2) for i, pad in enumerate(padding))

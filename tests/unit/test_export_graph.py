@@ -117,7 +117,7 @@ def test_same_padding(kernel):
     count=st.booleans(),
 )
 @settings(max_examples=80, deadline=None)
-def test_pools(kernel, stride, size, padding, ceil, average, count):  # noqa: PLR0917
+def test_pools(kernel, stride, size, padding, ceil, average, count):
     padding = min(padding, kernel // 2)
     if average:
         pool = nn.AvgPool2d(kernel, stride, padding, ceil_mode=ceil, count_include_pad=count)
