@@ -9,9 +9,15 @@ from contextlib import contextmanager
 import pytest
 
 from shufflenet_deploy import bench
-from shufflenet_deploy.bench import Suite
+from shufflenet_deploy.bench import Suite, schedule
 from shufflenet_deploy.errors import ConnectError, ExportError, TargetError, UsageError
-from shufflenet_deploy.records import Conditions, Failure, FailureKind, Measurement
+from shufflenet_deploy.records import (
+    Conditions,
+    Failure,
+    FailureKind,
+    Measurement,
+    last_attempts,
+)
 from shufflenet_deploy.store import Journal
 from shufflenet_deploy.target import Target
 from shufflenet_deploy.transport import CommandResult
@@ -145,7 +151,17 @@ def test_a_precision_target_adds_rounds_up_to_the_limit(local_target, journal, a
     runs = list(bench.run(wanted, local_target, journal, artifact_of))
     assert Counter(run.process for run in runs) == {1: 2, 2: 2, 3: 2}
     easy = suite(**{"precision-target": 0.999, "max-processes": 3})
-    assert {run.process for run in bench.run(easy, local_target, journal, artifact_of)} == {1, 2}
+    runs = last_attempts(bench.run(easy, local_target, journal, artifact_of))
+    # How noisy this machine is cannot be known; whether a third round was due can.
+    still_wide = schedule.imprecise(
+        easy.cells(),
+        [run for run in runs if run.process <= 2],
+        baseline=easy.baseline,
+        target=0.999,
+    )
+    assert {run.cell.model for run in runs if run.process == 3} == {
+        cell.model for cell in still_wide
+    }
 
 
 def test_cores_that_do_not_exist_are_refused_first(local_target, journal, artifact_of):
