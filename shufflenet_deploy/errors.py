@@ -12,6 +12,7 @@
     │   └── CommandTimeout          transient
     ├── CommandFailed           a program on the target exited with a non-zero status
     ├── TargetError             the target cannot do what was asked (disk full, no runtime, ...)
+    ├── ArchiveError            Debian's packages cannot be fetched
     ├── BoardError              the virtual board cannot be built or started
     └── ParseError              a program on the target printed something unexpected
 
@@ -92,6 +93,10 @@ class CommandFailed(DeployError):
 
 class TargetError(DeployError):
     """The target cannot do what was asked of it."""
+
+
+class ArchiveError(DeployError):
+    """Debian's packages cannot be resolved, fetched or read."""
 
 
 class BoardError(DeployError):

@@ -126,6 +126,7 @@ def up(
 
     Raises:
         UsageError: a board of this name runs with other settings.
+        ArchiveError: the packages it is built from cannot be fetched.
         BoardError: it cannot be built, or did not come up (the message shows its console).
     """
     with _locked(settings.name, on_stage):

@@ -20,11 +20,12 @@ from pydantic import ValidationError
 
 from shufflenet_deploy.board.lock import exclusive
 from shufflenet_deploy.board.newc import Tree
-from shufflenet_deploy.board.packages import ARCHITECTURE, SUITE, Apt, Package, members
+from shufflenet_deploy.debian import SUITE, Apt, Package, members
 from shufflenet_deploy.errors import BoardError
 from shufflenet_deploy.files import write_whole
 from shufflenet_deploy.records import Record
 
+ARCHITECTURE = "arm64"
 #: What runs on the board: a shell, sshd, Python, and the libraries that the runtimes link to.
 PACKAGES = (
     "busybox-static",
@@ -102,7 +103,8 @@ def image(cache: Path, *, refresh: bool, on_stage: Callable[[str], None]) -> Ima
     ``refresh`` asks Debian's mirror whether packages have changed since.
 
     Raises:
-        BoardError: a tool is missing, the mirror cannot be reached, or a package is broken.
+        ArchiveError: a tool is missing, the mirror cannot be reached, or a package is broken.
+        BoardError: the packages do not make a board.
     """
     recipe = _recipe()
     with exclusive(cache / ".lock", on_wait=lambda: on_stage("waiting for another build")):
@@ -123,7 +125,7 @@ def _build(cache: Path, recipe: str, on_stage: Callable[[str], None]) -> Image:
     with tempfile.TemporaryDirectory(dir=cache, prefix=".building-") as name:
         folder = Path(name)
         on_stage(f"reading the package index of Debian {SUITE}")
-        apt = Apt(folder)
+        apt = Apt(folder, ARCHITECTURE)
         apt.update()
         packages = _wanted(apt)
         info = ImageInfo(

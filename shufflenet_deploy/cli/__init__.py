@@ -24,6 +24,8 @@ COMMANDS: tuple[str, ...] = (
     "bench",
     "table",
     "report",
+    "models",
+    "import_weights",
     "inspect",
     "runs",
     "clean",

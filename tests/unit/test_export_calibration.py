@@ -1,4 +1,4 @@
-"""Pictures: any colour mode in, the model's own preprocessing out, and no mixing of the two sets."""
+"""Pictures: any colour mode in, the model's own preprocessing out, and the sets kept apart."""
 
 from __future__ import annotations
 

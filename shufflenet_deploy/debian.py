@@ -1,4 +1,4 @@
-"""Debian's arm64 packages, resolved and fetched with a private apt: no root, nothing installed.
+"""Debian's packages for ARM, resolved and fetched with a private apt: no root, nothing installed.
 
 Works on Debian and Ubuntu hosts of any architecture. The suite is fixed, whatever the host runs, so
 that the board has the same C library, Python and kernel everywhere.
@@ -16,10 +16,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from shufflenet_deploy.errors import BoardError
+from shufflenet_deploy.errors import ArchiveError
 
 SUITE = "bookworm"
-ARCHITECTURE = "arm64"
 MIRROR = "http://deb.debian.org/debian"
 MIRROR_VARIABLE = "SHUFFLENET_DEPLOY_DEBIAN_MIRROR"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -51,18 +50,21 @@ class Package:
 class Apt:
     """A private apt in ``folder``: own lists, own cache, an empty list of installed packages.
 
+    ``architecture`` is Debian's name of it: ``arm64``, ``armhf``.
+
     Raises:
-        BoardError: apt, dpkg-deb or Debian's keyring is not installed.
+        ArchiveError: apt, dpkg-deb or Debian's keyring is not installed.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, architecture: str) -> None:
         _require_tools()
         self._folder = folder
+        self._architecture = architecture
         for name in ("lists/partial", "cache/archives/partial", "debs"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         (folder / "status").touch()
         (folder / "sources.list").write_text(
-            f"deb [arch={ARCHITECTURE} signed-by={KEYRING}] {_mirror()} {SUITE} main\n"
+            f"deb [arch={architecture} signed-by={KEYRING}] {_mirror()} {SUITE} main\n"
         )
         (folder / "apt.conf").write_text(self._configuration())
 
@@ -70,7 +72,7 @@ class Apt:
         """Fetch the suite's index.
 
         Raises:
-            BoardError: the mirror cannot be reached or is not signed by Debian.
+            ArchiveError: the mirror cannot be reached or is not signed by Debian.
         """
         self._run("apt-get", "update", "-qq", "-o", "APT::Update::Error-Mode=any")
 
@@ -78,7 +80,7 @@ class Apt:
         """The packages named and all they depend on, sorted.
 
         Raises:
-            BoardError: the suite has no such package.
+            ArchiveError: the suite has no such package.
         """
         argv = ("apt-get", "install", "-qq", "--print-uris", "--no-install-recommends", *names)
         lines = self._run(*argv).splitlines()
@@ -97,7 +99,7 @@ class Apt:
         """Names of the direct dependencies of one package.
 
         Raises:
-            BoardError: the suite has no such package.
+            ArchiveError: the suite has no such package.
         """
         shown = self._run("apt-cache", "show", "--no-all-versions", name)
         found = re.search(r"^Depends: (.*)$", shown, re.MULTILINE)
@@ -107,7 +109,7 @@ class Apt:
         """Download packages; apt checks each against the signed index.
 
         Raises:
-            BoardError: a download failed.
+            ArchiveError: a download failed.
         """
         wanted = [f"{package.name}={package.version}" for package in packages]
         self._run("apt-get", "download", "-qq", *wanted, cwd=self._folder / "debs")
@@ -115,8 +117,8 @@ class Apt:
 
     def _configuration(self) -> str:
         settings = {
-            "APT::Architecture": ARCHITECTURE,
-            "APT::Architectures": ARCHITECTURE,
+            "APT::Architecture": self._architecture,
+            "APT::Architectures": self._architecture,
             "APT::Sandbox::User": "root",
             "APT::Install-Recommends": "false",
             "Acquire::Languages": "none",
@@ -149,7 +151,7 @@ def members(deb: Path) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
     """The members of a package's file system with their contents, in the archive's order.
 
     Raises:
-        BoardError: it is not a whole Debian package.
+        ArchiveError: it is not a whole Debian package.
     """
     argv = ("dpkg-deb", "--fsys-tarfile", str(deb))
     with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
@@ -159,7 +161,7 @@ def members(deb: Path) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
                     stream = archive.extractfile(member) if member.isreg() else None
                     yield member, stream.read() if stream else b""
         except tarfile.TarError as error:
-            raise BoardError(
+            raise ArchiveError(
                 f"{deb.name} is not a whole Debian package ({error}); try again"
             ) from error
         finally:
@@ -169,12 +171,12 @@ def members(deb: Path) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
 def _require_tools() -> None:
     missing = [tool for tool in ("apt-get", "dpkg-deb") if shutil.which(tool) is None]
     if missing:
-        raise BoardError(
-            f"building the board's image needs {' and '.join(missing)}: use a Debian or Ubuntu"
+        raise ArchiveError(
+            f"fetching Debian's packages needs {' and '.join(missing)}: use a Debian or Ubuntu"
             " host, or install the packages apt and dpkg"
         )
     if not KEYRING.is_file():
-        raise BoardError(
+        raise ArchiveError(
             f"{KEYRING} is missing, so Debian's packages could not be verified:"
             " run sudo apt-get install debian-archive-keyring"
         )
@@ -221,15 +223,15 @@ def _plain_run(
             check=False,
         )
     except FileNotFoundError as error:
-        raise BoardError(f"{argv[0]} is not installed: use a Debian or Ubuntu host") from error
+        raise ArchiveError(f"{argv[0]} is not installed: use a Debian or Ubuntu host") from error
     except subprocess.TimeoutExpired as error:
-        raise BoardError(
+        raise ArchiveError(
             f"{argv[0]} did not finish in {_APT_TIMEOUT_SECS:.0f} s; is {_mirror()} reachable?"
         ) from error
     if done.returncode != 0:
         reasons = [line for line in done.stderr.splitlines() if line.startswith(("E:", "W:"))]
         reason = (reasons or done.stderr.splitlines() or ["no message"])[0]
-        raise BoardError(
+        raise ArchiveError(
             f"{shlex.join(argv[:2])} failed: {reason} (mirror {_mirror()};"
             f" another one can be named in {MIRROR_VARIABLE})"
         )

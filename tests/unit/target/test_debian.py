@@ -4,9 +4,9 @@ import subprocess
 
 import pytest
 
-from shufflenet_deploy.board import packages
-from shufflenet_deploy.board.packages import Apt, Package, members
-from shufflenet_deploy.errors import BoardError
+from shufflenet_deploy import debian
+from shufflenet_deploy.debian import Apt, Package, members
+from shufflenet_deploy.errors import ArchiveError
 
 
 def test_version_of_a_file_name_with_an_epoch():
@@ -20,20 +20,20 @@ def test_a_missing_tool_is_named(tmp_path, monkeypatch, missing):
         (tmp_path / tool).write_text("#!/bin/sh\n")
         (tmp_path / tool).chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(BoardError, match=f"needs {missing}: use a Debian or Ubuntu host"):
-        Apt(tmp_path / "apt")
+    with pytest.raises(ArchiveError, match=f"needs {missing}: use a Debian or Ubuntu host"):
+        Apt(tmp_path / "apt", "arm64")
 
 
 def test_without_debians_keys_nothing_is_fetched(tmp_path, monkeypatch):
-    monkeypatch.setattr(packages, "KEYRING", tmp_path / "none.gpg")
-    with pytest.raises(BoardError, match="apt-get install debian-archive-keyring"):
-        Apt(tmp_path / "apt")
+    monkeypatch.setattr(debian, "KEYRING", tmp_path / "none.gpg")
+    with pytest.raises(ArchiveError, match="apt-get install debian-archive-keyring"):
+        Apt(tmp_path / "apt", "arm64")
 
 
 def test_a_mirror_that_is_not_there_is_named(tmp_path, monkeypatch):
-    monkeypatch.setenv(packages.MIRROR_VARIABLE, "http://127.0.0.1:9/debian/")
-    apt = Apt(tmp_path)
-    with pytest.raises(BoardError, match=r"mirror http://127\.0\.0\.1:9/debian") as caught:
+    monkeypatch.setenv(debian.MIRROR_VARIABLE, "http://127.0.0.1:9/debian/")
+    apt = Apt(tmp_path, "arm64")
+    with pytest.raises(ArchiveError, match=r"mirror http://127\.0\.0\.1:9/debian") as caught:
         apt.update()
     assert "\n" not in str(caught.value)
 
@@ -42,7 +42,7 @@ def test_the_hosts_own_apt_is_untouched_and_its_proxy_kept(tmp_path, monkeypatch
     host = tmp_path / "host.conf"
     host.write_text('Acquire::http::Proxy "http://proxy:3128"; APT::Periodic::Enable "1";')
     monkeypatch.setenv("APT_CONFIG", str(host))
-    Apt(tmp_path / "apt")
+    Apt(tmp_path / "apt", "arm64")
     text = (tmp_path / "apt" / "apt.conf").read_text()
     assert 'Acquire::http::Proxy "http://proxy:3128";' in text
     assert "Periodic" not in text
@@ -63,5 +63,5 @@ def test_the_hosts_own_apt_is_untouched_and_its_proxy_kept(tmp_path, monkeypatch
 def test_a_broken_package_is_an_error_and_not_an_empty_folder(tmp_path, content):
     deb = tmp_path / "broken_1_arm64.deb"
     deb.write_bytes(content)
-    with pytest.raises(BoardError, match=r"broken_1_arm64\.deb is not a whole Debian package"):
+    with pytest.raises(ArchiveError, match=r"broken_1_arm64\.deb is not a whole Debian package"):
         list(members(deb))

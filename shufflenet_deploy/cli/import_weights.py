@@ -1,0 +1,49 @@
+"""``import``: turn a foreign checkpoint into a safetensors file and a card."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the ``import`` command."""
+    app.command("import")(import_weights)
+
+
+def import_weights(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Weights: .pth, .pt or .safetensors.")
+    ],
+    model: Annotated[
+        str | None,
+        typer.Option("--model", "-m", help="What the file holds; told from its keys otherwise."),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")] = Path("models"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Turn weights of another implementation into a safetensors file and a card.
+
+    Knows the layouts of megvii, pytorchcv, mmpretrain, jaxony, weiaicunzai and torchvision. The
+    card is then a model: shufflenet-deploy export --model CARD.toml
+    """
+    from shufflenet_deploy.zoo.normalise import normalise  # noqa: PLC0415
+
+    done = normalise(file, model=model, out=out)
+    if as_json:
+        fields = {
+            "model": done.architecture.name,
+            "layout": done.layout,
+            "card": str(done.card),
+            "weights": str(done.weights),
+            "description": done.architecture.description.model_dump(mode="json"),
+            "preprocessing": done.architecture.preprocessing.model_dump(mode="json"),
+        }
+        typer.echo(json.dumps(fields, indent=2))
+        return
+    typer.echo(f"{file}: {done.architecture.title}, {done.layout}'s layout")
+    typer.echo(f"wrote {done.weights}")
+    typer.echo(f"wrote {done.card}; use it with --model {done.card}")
