@@ -38,6 +38,7 @@ lint: setup
 # Everything but the virtual board's tests.
 test: setup
 	tests/system-packages.sh
+	$(MAKE) lint
 	$(BIN)/pytest -m 'not board'
 
 # A virtual ARM board built from nothing: real aarch64 kernel, userland and runtimes over SSH.

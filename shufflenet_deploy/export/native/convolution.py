@@ -74,19 +74,13 @@ def _emit_class(
     if residual:
         other = step.sources[1]
         columns.append((other, [other.offset(run.first) for _, run in members]))
-    columns.append(
-        (step.target, [run.plane * step.target.layout.plane for _, run in members])
-    )
+    columns.append((step.target, [run.plane * step.target.layout.plane for _, run in members]))
     call(unit, name, columns, len(members), f"{step.name}")
 
 
-def call(
-    unit: Unit, name: str, columns: Columns, times: int, comment: str
-) -> None:
+def call(unit: Unit, name: str, columns: Columns, times: int, comment: str) -> None:
     """Call a kernel ``times`` times; each argument is (place or None for weights, offsets)."""
-    bases = [
-        unit.address(place) if place else "W" for place, _ in columns
-    ]
+    bases = [unit.address(place) if place else "W" for place, _ in columns]
     body = unit.body
     if times == 1:
         arguments = [
@@ -99,12 +93,12 @@ def call(
     with body.block(f"for (int i = 0; i < {times}; ++i)"):
         arguments = []
         for base, form, (_, offsets) in zip(bases, forms, columns, strict=True):
-            if form is None:
-                table = ", ".join(map(str, offsets))
-                label = f"t{len(arguments)}"
-                body(f"static const int {label}[] = {{{table}}};")
-                form = f"{label}[i]"
-            arguments.append(f"{base} + {form}")
+            if form is not None:
+                arguments.append(f"{base} + {form}")
+                continue
+            label = f"t{len(arguments)}"
+            body(f"static const int {label}[] = {{{', '.join(map(str, offsets))}}};")
+            arguments.append(f"{base} + {label}[i]")
         body(f"{name}({', '.join(arguments)}); /* {comment} */")
 
 
@@ -190,9 +184,7 @@ def _grouped(sizes: tuple[int, ...]) -> list[tuple[int, int]]:
     return [(size, times) for size, times in found]
 
 
-def _tile(
-    step: Convolution, unit: Unit, outputs: int, vectors: int, plane: int, other: int
-) -> str:
+def _tile(step: Convolution, unit: Unit, outputs: int, vectors: int, plane: int, other: int) -> str:
     """One block: ``outputs`` channels of ``vectors`` vectors of pixels."""
     residual = len(step.sources) > 1
     channels, taps = step.weight.shape[1], step.taps
@@ -268,9 +260,7 @@ def _repeat(
         code(f"x += {jump}, w += {len(positions) * outputs};")
 
 
-def _multiply(
-    code: Code, unit: Unit, positions: list[int], outputs: int, vectors: int
-) -> None:
+def _multiply(code: Code, unit: Unit, positions: list[int], outputs: int, vectors: int) -> None:
     """One multiply-add per accumulator for each position of the source."""
     if not positions:
         return

@@ -134,9 +134,7 @@ def _file(program: Program, unit: Unit, elements: int, weights: bytes) -> str:
     names = ("LOAD", "STORE", "SPLAT", "MAX", "MIN", "EVEN")
     lane_macros = "\n".join(f"#define {name} {name}{n}" for name in names)
     prelude = Path(__file__).with_name("prelude.h").read_text(encoding="utf-8")
-    kernels = "\n".join(
-        text.replace("@(", f"{name}(", 1) for text, name in unit.kernels.items()
-    )
+    kernels = "\n".join(text.replace("@(", f"{name}(", 1) for text, name in unit.kernels.items())
     metadata = json.dumps(
         {
             "name": program.name,

@@ -105,9 +105,7 @@ class Windows:
         """For each output pixel, how many pixels of its window are inside the picture."""
         counts = []
         for axis in (0, 1):
-            starts = (
-                np.arange(self.out_size[axis]) * self.stride[axis] - self.padding[axis]
-            )
+            starts = np.arange(self.out_size[axis]) * self.stride[axis] - self.padding[axis]
             stops = np.minimum(starts + self.kernel[axis], self.in_size[axis])
             counts.append(stops - np.maximum(starts, 0))
         return np.outer(*counts).astype(np.float32)
@@ -152,9 +150,7 @@ class _Lowering:
                 self._lower(layer)
             self.done.add(layer.output)
         last = self.places[self.graph.output]
-        target = Place(
-            buffer=OUTPUT, layout=_tight(self.program.output_shape), planes=last.planes
-        )
+        target = Place(buffer=OUTPUT, layout=_tight(self.program.output_shape), planes=last.planes)
         if self.program.output_shape[1:] in {(), (1, 1)}:
             target = Place(
                 buffer=OUTPUT, layout=steps.vector(last.layout.channels), planes=last.planes
@@ -278,7 +274,9 @@ class _Lowering:
     def _emit(self, step: Step) -> None:
         self.program.steps.append(step)
 
-    def _residual(self, layer: Conv | Multiply, source: Place) -> tuple[Place, Place, Activation] | None:
+    def _residual(
+        self, layer: Conv | Multiply, source: Place
+    ) -> tuple[Place, Place, Activation] | None:
         """For a layer whose output is only added to a value that exists: (target, other, act)."""
         users = self.consumers[layer.output]
         if len(users) != 1 or not isinstance(users[0], Add) or layer.output == self.graph.output:
@@ -332,7 +330,11 @@ class _Lowering:
             spread = 1
         else:
             windows = Windows(
-                (kernel[0], kernel[1]), layer.stride, layer.padding, shape_in[1:], shape_out[1:]
+                (kernel[0], kernel[1]),
+                layer.stride,
+                layer.padding,
+                (shape_in[1], shape_in[2]),
+                (shape_out[1], shape_out[2]),
             )
             source = self._split(layer.name, layer.inputs[0], windows, self._row(layer.output), 0.0)
             taps, spread = windows.taps(source.layout), len(windows.phases)
@@ -363,9 +365,7 @@ class _Lowering:
         )
         if small:
             left = activation if activation is Activation.SIGMOID else Activation.NONE
-            self._emit(
-                steps.Copy(name=layer.name, sources=(kept,), target=target, activation=left)
-            )
+            self._emit(steps.Copy(name=layer.name, sources=(kept,), target=target, activation=left))
         else:
             self._finish(layer.name, target, activation)
 
@@ -443,7 +443,7 @@ class _Lowering:
 
     def _direct(self, layer: Conv | Pool) -> None:
         target, activation = self._target(layer.output, layer.activation)
-        is_conv = isinstance(layer, Conv)
+        convolution = layer if isinstance(layer, Conv) else None
         self._emit(
             steps.Window3x3(
                 name=layer.name,
@@ -452,9 +452,9 @@ class _Lowering:
                 stride=layer.stride[0],
                 top=layer.padding[0],
                 left=layer.padding[1],
-                weight=layer.weight.reshape(-1, 9) if is_conv else None,
-                bias=layer.bias if is_conv else None,
-                kind=PoolKind.AVERAGE if is_conv else layer.kind,
+                weight=convolution.weight.reshape(-1, 9) if convolution else None,
+                bias=convolution.bias if convolution else None,
+                kind=layer.kind if isinstance(layer, Pool) else PoolKind.AVERAGE,
                 scale=1 / 9,
                 activation=_kernel_activation(activation),
             )
@@ -471,7 +471,13 @@ class _Lowering:
         if is_direct(layer, shape_in, shape_out):
             self._direct(layer)
             return
-        windows = Windows(layer.kernel, layer.stride, layer.padding, shape_in[1:], shape_out[1:])
+        windows = Windows(
+            layer.kernel,
+            layer.stride,
+            layer.padding,
+            (shape_in[1], shape_in[2]),
+            (shape_out[1], shape_out[2]),
+        )
         largest = layer.kind is PoolKind.MAX
         outside = float("-inf") if largest else 0.0
         source = self._split(layer.name, layer.inputs[0], windows, self._row(layer.output), outside)
@@ -503,9 +509,7 @@ class _Lowering:
         )
         if small:
             left = activation if activation is Activation.SIGMOID else Activation.NONE
-            self._emit(
-                steps.Copy(name=layer.name, sources=(kept,), target=target, activation=left)
-            )
+            self._emit(steps.Copy(name=layer.name, sources=(kept,), target=target, activation=left))
         else:
             self._finish(layer.name, target, activation)
 
@@ -696,9 +700,7 @@ def is_direct(layer: Conv | Pool, shape_in: _Shape, shape_out: _Shape) -> bool:
 
 def _tight(shape: _Shape) -> Layout:
     channels, height, width = shape if len(shape) == 3 else (shape[0], 1, 1)
-    return Layout(
-        channels=channels, height=height, width=width, row=width, plane=height * width
-    )
+    return Layout(channels=channels, height=height, width=width, row=width, plane=height * width)
 
 
 def _apart(plane: int, lanes: int) -> int:
@@ -715,15 +717,11 @@ def _row_lengths(graph: Graph) -> dict[str, int]:
             value = parent[value]
         return value
 
-    needed = {
-        value: shape[2] if len(shape) == 3 else 1 for value, shape in graph.shapes.items()
-    }
+    needed = {value: shape[2] if len(shape) == 3 else 1 for value, shape in graph.shapes.items()}
     shapes = graph.shapes
     for layer in graph.layers:
         match layer:
-            case Conv() | Pool() if is_direct(
-                layer, shapes[layer.inputs[0]], shapes[layer.output]
-            ):
+            case Conv() | Pool() if is_direct(layer, shapes[layer.inputs[0]], shapes[layer.output]):
                 continue
             case Conv() if not is_pointwise(layer):
                 kernel = (layer.weight.shape[2], layer.weight.shape[3])

@@ -116,9 +116,12 @@ def normalise(step: Normalise, unit: Unit) -> None:
         code(f"    total += x[c * {layout.plane} + p] * x[c * {layout.plane} + p];")
         base = f"{step.k:.9g}f + {step.alpha / step.size:.9g}f * total"
         code(f"const float d = {_float(base)};")
-        power = f"powf(d, {step.beta:.9g}f)" if step.beta != 0.75 else "(sqrtf(d) * sqrtf(sqrtf(d)))"
+        power = f"powf(d, {step.beta:.9g}f)"
+        if step.beta == 0.75:
+            power = "(sqrtf(d) * sqrtf(sqrtf(d)))"
         code(f"y[p] = x[channel * {layout.plane} + p] / {_float(power)};")
-    head = "LOOP void @(const float *restrict x, float *restrict y, int channel, int first, int last)"
+    head = "LOOP void @(const float *restrict x, float *restrict y, "
+    head += "int channel, int first, int last)"
     name = unit.kernel("normalise", head, code)
     source, target = unit.address(step.source), step.target
     body = unit.body
@@ -139,8 +142,9 @@ def _float(text: str) -> str:
     for word in text.split(" "):
         bare = word.strip("(),")
         if bare.endswith("f") and bare[:-1].lstrip("-").isdigit():
-            word = word.replace(bare, f"{bare[:-1]}.0f")
-        words.append(word)
+            words.append(word.replace(bare, f"{bare[:-1]}.0f"))
+        else:
+            words.append(word)
     return " ".join(words)
 
 
@@ -198,14 +202,13 @@ def _block(step: FullyConnected, unit: Unit, vectors: int, inputs: int) -> str:
     times, rest = divmod(inputs, _UNROLL)
     size = vectors * lanes
     if times:
-        with code.block(f"for (int k = 0; k < {times}; ++k, x += {_UNROLL}, w += {_UNROLL * size})"):
+        head = f"for (int k = 0; k < {times}; ++k, x += {_UNROLL}, w += {_UNROLL * size})"
+        with code.block(head):
             _steps(code, unit, vectors, _UNROLL)
     if rest:
         with code.block(""):
             _steps(code, unit, vectors, rest)
-    activation = (
-        Activation.NONE if step.activation is Activation.SIGMOID else step.activation
-    )
+    activation = Activation.NONE if step.activation is Activation.SIGMOID else step.activation
     code(*constants(activation))
     for at in range(vectors):
         code(f"STORE(y + {at} * LANES, {activate(activation, f'a{at}')});")

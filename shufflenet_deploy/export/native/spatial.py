@@ -321,10 +321,7 @@ def adaptive_average(step: AdaptiveAverage, unit: Unit) -> None:
             with code.block("for (int row = top; row < bottom; ++row)"):
                 with code.block("for (int column = left; column < right; ++column)"):
                     code(f"total += x[row * {source.row} + column];")
-            code(
-                f"y[i * {target.row} + j] = "
-                "total / (float)((bottom - top) * (right - left));"
-            )
+            code(f"y[i * {target.row} + j] = total / (float)((bottom - top) * (right - left));")
     name = unit.kernel("grid", "LOOP void @(const float *x, float *y)", code)
     _each(step, unit, name)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -102,6 +103,6 @@ def runs(planes: tuple[int, ...], first: int = 0, count: int | None = None) -> l
 def series(values: list[int]) -> str | None:
     """Numbers as an expression of ``i``, if they are evenly spaced."""
     step = values[1] - values[0] if len(values) > 1 else 0
-    if any(two - one != step for one, two in zip(values, values[1:], strict=False)):
+    if any(two - one != step for one, two in itertools.pairwise(values)):
         return None
     return f"{values[0]} + i * {step}" if step else str(values[0])

@@ -100,7 +100,7 @@ def default_compiler(arch: str) -> Compiler:
     Raises:
         UsageError: none is installed.
     """
-    import platform
+    import platform  # noqa: PLC0415 - rare: only where no compiler was named
 
     if importlib.util.find_spec("ziglang"):
         return Compiler.ZIG
@@ -111,9 +111,7 @@ def default_compiler(arch: str) -> Compiler:
         for compiler in (Compiler.CLANG, Compiler.GCC):
             if shutil.which(compiler.value):
                 return compiler
-    raise UsageError(
-        f"no compiler for {arch}: pip install 'shufflenet-deploy[native]' brings one"
-    )
+    raise UsageError(f"no compiler for {arch}: pip install 'shufflenet-deploy[native]' brings one")
 
 
 def _program(compiler: Compiler) -> list[str]:

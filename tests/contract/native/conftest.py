@@ -25,13 +25,9 @@ class Drawing:
         fan = max(1, int(np.prod(shape[1:])))
         return (self.random.standard_normal(shape) / np.sqrt(fan)).astype(np.float32)
 
-    def conv(
-        self, x, out, kernel=(1, 1), stride=(1, 1), pad=(0, 0, 0, 0), groups=1, act="none"
-    ):
+    def conv(self, x, out, kernel=(1, 1), stride=(1, 1), pad=(0, 0, 0, 0), groups=1, act="none"):
         channels, *size = self.shapes[x]
-        extent = [
-            (size[i] + pad[i] + pad[i + 2] - kernel[i]) // stride[i] + 1 for i in (0, 1)
-        ]
+        extent = [(size[i] + pad[i] + pad[i + 2] - kernel[i]) // stride[i] + 1 for i in (0, 1)]
         return self._add(
             g.Conv,
             (x,),
@@ -56,9 +52,7 @@ class Drawing:
 
     def pool(self, x, kind, kernel, stride, pad=(0, 0, 0, 0), act="none", count=True):
         channels, *size = self.shapes[x]
-        extent = [
-            (size[i] + pad[i] + pad[i + 2] - kernel[i]) // stride[i] + 1 for i in (0, 1)
-        ]
+        extent = [(size[i] + pad[i] + pad[i + 2] - kernel[i]) // stride[i] + 1 for i in (0, 1)]
         return self._add(
             g.Pool,
             (x,),

@@ -1,0 +1,115 @@
+"""Weights of other implementations: the same class scores, or a line that says why not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from pytorchcv.models.shufflenet import get_shufflenet
+from safetensors.torch import save_file
+from typer.testing import CliRunner
+
+from shufflenet_deploy import zoo
+from shufflenet_deploy.cli import app
+from shufflenet_deploy.errors import UsageError
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def randomised(module: torch.nn.Module) -> torch.nn.Module:
+    """Random weights and random normalisation statistics, so that no permutation goes unseen."""
+    generator = torch.Generator().manual_seed(5)
+    for name, tensor in module.state_dict().items():
+        if tensor.is_floating_point():
+            draw = torch.rand(tensor.shape, generator=generator)
+            positive = name.endswith(("running_var", "bn.weight")) or tensor.ndim == 1
+            tensor.copy_(draw + 0.5 if positive else (draw - 0.5) * 0.5)
+    return module.eval()
+
+
+@pytest.mark.parametrize(
+    ("groups", "scale"), [(1, 1.0), (2, 1.0), (3, 0.25), (3, 0.5), (3, 1.0), (4, 1.0), (8, 1.0)]
+)
+def test_pytorchcv_gives_the_same_scores(groups: int, scale: float, tmp_path: Path):
+    theirs = randomised(get_shufflenet(groups=groups, width_scale=scale))
+    path = tmp_path / "weights.pth"
+    torch.save(theirs.state_dict(), path)
+    card = f"shufflenet-g{groups}-{scale:g}x"
+    ours = zoo.load(card, weights=path)
+    assert ours.weights.layout == "pytorchcv"
+    assert ours.weights.trained
+    picture = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected, found = theirs(picture), ours.module(picture)
+    assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+def test_import_writes_weights_and_a_card_that_load(tmp_path: Path):
+    theirs = randomised(get_shufflenet(groups=3, width_scale=0.25))
+    path = tmp_path / "theirs.safetensors"
+    save_file(theirs.state_dict(), path)
+    out = tmp_path / "out"
+    result = CliRunner().invoke(app, ["import", str(path), "--out", str(out), "--json"])
+    assert result.exit_code == 0, result.output
+    card = json.loads(result.stdout)["card"]
+    ours = zoo.load(card)
+    picture = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        expected, found = theirs(picture), ours.module(picture)
+    assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+def test_torchvision_s_alexnet_loads(tmp_path: Path):
+    source = zoo.load("alexnet", seed=4).module
+    path = tmp_path / "alexnet.pth"
+    torch.save({"state_dict": {f"module.{k}": v for k, v in source.state_dict().items()}}, path)
+    loaded = zoo.load("alexnet", weights=path, head="dense").module
+    torch.testing.assert_close(
+        loaded.state_dict()["features.0.weight"], source.state_dict()["features.0.weight"]
+    )
+
+
+def test_a_text_file_named_pth(tmp_path: Path):
+    path = tmp_path / "notes.pth"
+    path.write_text("not a checkpoint")
+    with pytest.raises(UsageError, match=r"notes\.pth"):
+        zoo.load("shufflenet-g3-0.5x", weights=path)
+
+
+def test_a_truncated_checkpoint(tmp_path: Path):
+    path = tmp_path / "cut.pth"
+    torch.save(get_shufflenet(groups=3, width_scale=0.25).state_dict(), path)
+    path.write_bytes(path.read_bytes()[:-5000])
+    with pytest.raises(UsageError, match=r"cut\.pth"):
+        zoo.load("shufflenet-g3-0.25x", weights=path)
+
+
+def test_a_pickle_with_code_in_it_is_not_run(tmp_path: Path):
+    class Harmful:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "executed",))
+
+    path = tmp_path / "harmful.pth"
+    torch.save({"weights": Harmful()}, path)
+    with pytest.raises(UsageError, match=r"harmful\.pth"):
+        zoo.load("shufflenet-g3-0.5x", weights=path)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_weights_of_another_width_name_what_differs(tmp_path: Path):
+    path = tmp_path / "wide.pth"
+    torch.save(get_shufflenet(groups=3, width_scale=1.0).state_dict(), path)
+    with pytest.raises(UsageError, match=r"wide\.pth"):
+        zoo.load("shufflenet-g3-0.5x", weights=path)
+
+
+def test_a_network_that_is_not_shufflenet_says_what_is_nearest(tmp_path: Path):
+    path = tmp_path / "other.pth"
+    torch.save(torch.nn.Sequential(torch.nn.Linear(4, 4)).state_dict(), path)
+    with pytest.raises(UsageError, match="nearest"):
+        zoo.load("shufflenet-g3-0.5x", weights=path)

@@ -1,0 +1,92 @@
+"""Complexity against the paper's tables, and networks that are what their names say."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from shufflenet_deploy import zoo
+from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.records import Resolution
+
+AT_224 = Resolution(height=224, width=224)
+
+
+def mega(name: str) -> float:
+    return zoo.complexity_of(name, AT_224).multiply_adds / 1e6
+
+
+@pytest.mark.parametrize(("groups", "paper"), [(1, 143), (2, 140), (3, 137), (4, 133), (8, 137)])
+def test_table_1_within_a_million(groups: int, paper: int):
+    assert mega(f"shufflenet-g{groups}-1x") == pytest.approx(paper, abs=1.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "figure"),
+    [
+        ("shufflenet-g3-0.5x", 37.59),
+        ("shufflenet-g3-1x", 137.46),
+        ("shufflenet-g3-2x", 524.05),
+    ],
+)
+def test_an_independent_counter_agrees(name: str, figure: float):
+    assert mega(name) == pytest.approx(figure, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "paper"),
+    [
+        ("mobilenet-1.0", 569),
+        ("mobilenet-0.75", 325),
+        ("mobilenet-0.5", 149),
+        ("mobilenet-0.25", 41),
+        ("shufflenet-g3-1.5x", 292),
+        ("shufflenet-g3-2x-se", 527),
+        ("shufflenet-g3-0.5x-shallow", 40),
+        ("vgg16", 15300),
+        ("googlenet", 1500),
+        ("alexnet", 720),
+        ("alexnet-caffe", 720),
+        ("squeezenet-1.0", 833),
+    ],
+)
+def test_tables_5_and_6_within_three_percent(name: str, paper: float):
+    assert mega(name) == pytest.approx(paper, rel=0.03)
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_a_card_s_counts_are_the_network_s(name: str):
+    card, counted = zoo.architecture(name), zoo.complexity_of(name, AT_224)
+    assert card.counts is not None
+    assert card.counts.multiply_adds == counted.multiply_adds
+    assert card.counts.parameters == counted.parameters
+
+
+def test_an_unknown_model_names_the_nearest():
+    with pytest.raises(UsageError, match="alexnet"):
+        zoo.architecture("alexnett")
+
+
+def test_a_width_without_a_card_is_built():
+    assert mega("shufflenet-g2-0.75x") < mega("shufflenet-g2-1x")
+
+
+def test_seeds_decide_the_weights():
+    torch.set_num_threads(1)
+    one, again, other = (zoo.load("shufflenet-g3-0.25x", seed=seed).module for seed in (0, 0, 1))
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), again.parameters(), strict=True))
+    assert not torch.equal(next(one.parameters()), next(other.parameters()))
+    assert not zoo.load("shufflenet-g3-0.25x").weights.trained
+
+
+def test_both_heads_of_alexnet_agree_where_the_map_fits():
+    torch.set_num_threads(1)
+    picture = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(3))
+    fixed, dense = (zoo.load("alexnet", head=head).module for head in ("fixed", "dense"))
+    with torch.no_grad():
+        torch.testing.assert_close(fixed(picture), dense(picture), rtol=1e-4, atol=1e-5)
+
+
+def test_a_picture_too_small_is_refused():
+    with pytest.raises(UsageError, match="16x16"):
+        zoo.complexity_of("alexnet", Resolution(height=16, width=16))
