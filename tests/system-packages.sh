@@ -13,6 +13,7 @@ need ssh openssh-client
 need qemu-system-aarch64 qemu-system-arm
 need dpkg-deb dpkg
 need git git
+need gcc gcc
 
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" = 0 ]; then as_root=""
