@@ -27,6 +27,7 @@ COMMANDS: tuple[str, ...] = (
     "models",
     "import_weights",
     "inspect",
+    "emit_c",
     "runs",
     "clean",
     "board",

@@ -7,6 +7,7 @@ for this machine or a static program for any other.
 from shufflenet_deploy.export.native.generate import Source, generate
 from shufflenet_deploy.export.native.library import Library
 from shufflenet_deploy.export.native.machine import MACHINES, Machine, host, machine
+from shufflenet_deploy.export.native.parity import check
 from shufflenet_deploy.export.native.toolchain import Compiler, Product, compile, write
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Machine",
     "Product",
     "Source",
+    "check",
     "compile",
     "generate",
     "host",
