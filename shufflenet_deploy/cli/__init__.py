@@ -74,7 +74,10 @@ def main() -> None:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)
-        sys.exit(INTERRUPTED)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        # Everything of ours is unwound; frameworks cut off in the middle crash in their own exit.
+        os._exit(INTERRUPTED)
     except BrokenPipeError:
         # The reader (head, less) left; silence the flush at interpreter exit too.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

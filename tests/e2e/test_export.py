@@ -198,7 +198,7 @@ def test_ctrl_c_leaves_no_half_file(tmp_path: Path) -> None:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == 130, stderr
     assert "Traceback" not in stderr
     assert files_in(tmp_path) == set()
 
