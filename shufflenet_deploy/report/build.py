@@ -45,6 +45,7 @@ _LANES_FP32 = 4
 _TOOL = ("version", "environment", "agent_sha256")
 
 _UNTRAINED = "untrained weights: latency only"
+_INVALID = "the file failed validation against the model it came from"
 _PAPER_IS_FP32 = "the paper's figures are fp32"
 _HEAD_POLICIES = {
     "fixed": "AlexNet's fully connected layers see an adaptive 6x6 pool at every resolution "
@@ -311,6 +312,9 @@ class _Layout:
         remarks = [*cell.remarks, *_mismatches(cell, rival)]
         if failure:
             remarks.append(_reason(failure))
+        artifact = cell.newest.artifact
+        if artifact is not None and not artifact.parity.passed:
+            remarks.append(f"{_INVALID}: {artifact.parity.reason}")
         if stability.findings:
             remarks.append(stability.text)
         return Entry(
@@ -329,7 +333,7 @@ class _Layout:
             ),
             failure=failure,
             spec=cell.newest.spec,
-            artifact=cell.newest.artifact,
+            artifact=artifact,
             processes=_processes(cell.measured),
             marks=tuple(sorted({self.notes.mark(remark) for remark in remarks})),
         )

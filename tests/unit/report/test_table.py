@@ -252,6 +252,19 @@ def test_untrained_weights_are_marked():
     )
 
 
+def test_a_file_that_failed_validation_is_marked():
+    made = []
+    for run in runs(*PAIR):
+        parity = run.artifact.parity.model_copy(update={"passed": False, "reason": "3 dB"})
+        artifact = run.artifact.model_copy(update={"parity": parity})
+        made.append(run.model_copy(update={"artifact": artifact}))
+    found = block(made)
+    assert any(
+        "failed validation" in note and "3 dB" in note
+        for note in notes(found, entry(found, PAIR[0]))
+    )
+
+
 def test_int8_beside_the_papers_fp32_is_marked():
     found = block(runs(*PAIR, precision=Precision.INT8))
     assert "the paper's figures are fp32" in found.notes
