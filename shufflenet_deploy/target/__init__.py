@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from shufflenet_deploy.target.environment import Environment, Mode, Payload
-from shufflenet_deploy.target.machine import Cleaned, Target, Traffic
+from shufflenet_deploy.target.environment import Environment, Mode, Payload, PayloadOf
+from shufflenet_deploy.target.machine import Cleaned, Target
+from shufflenet_deploy.target.storage import Traffic
 
-__all__ = ["Cleaned", "Environment", "Mode", "Payload", "Target", "Traffic"]
+__all__ = ["Cleaned", "Environment", "Mode", "Payload", "PayloadOf", "Target", "Traffic"]

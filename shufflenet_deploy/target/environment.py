@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
+
+from shufflenet_deploy.records import TargetFacts
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -28,12 +30,21 @@ class Payload(Protocol):
 
 
 class Mode(StrEnum):
-    """Where the runtime comes from; ``AUTO`` takes the first of the others that works."""
+    """Where the runtime comes from; ``AUTO`` takes the first of the others that works.
+
+    ``SELF_CONTAINED`` uses nothing of the target but its kernel.
+    """
 
     AUTO = "auto"
     SYSTEM = "system"
     VENV = "venv"
     WHEELS = "wheels"
+    SELF_CONTAINED = "self-contained"
+
+
+#: Which payload suits a target: its ``arch``, ``python`` and ``libc`` are those of the Python that
+#: is going to import it, which need not be the target's own.
+PayloadOf = Callable[[TargetFacts], Payload]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +110,13 @@ def environment_key(payload: Payload, python_version: str) -> str:
     """Names the folder of an environment: the same pins for the same Python share one."""
     text = "\n".join([*sorted(payload.requirements), python_version])
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def name_of(requirement: str) -> str:
+    """``numpy`` of ``numpy==2.4.6``."""
+    from packaging.requirements import Requirement  # noqa: PLC0415
+
+    return Requirement(requirement).name
 
 
 def _parsed(payload: Payload) -> list[Requirement]:

@@ -157,9 +157,13 @@ class Interpreter:
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """What the script found: the facts that are stored, and what only installing needs."""
+    """What the script found: the facts that are stored, and what only installing needs.
+
+    ``machine`` is the kernel's architecture, which programs of ours may use whatever the others do.
+    """
 
     facts: TargetFacts
+    machine: str
     python: Interpreter | None
     root: str
 
@@ -169,13 +173,13 @@ def read_survey(printed: str, *, host: str, transport: str) -> Survey:
     sections = _sections(printed)
     python = _interpreter(sections.get("python", ""))
     processors = _processors(sections.get("cpuinfo", ""))
-    machine = sections.get("machine", "").strip() or "unknown"
+    machine = arch = sections.get("machine", "").strip() or "unknown"
     if python is not None and python.bits == 32:
-        machine = _USERLAND_32.get(machine, machine)
+        arch = _USERLAND_32.get(machine, machine)
     facts = TargetFacts(
         host=host,
         transport=transport,
-        arch=machine,
+        arch=arch,
         os=_os(sections),
         kernel=sections.get("kernel", "").strip() or "unknown",
         cpu=_cpu(processors),
@@ -187,7 +191,8 @@ def read_survey(printed: str, *, host: str, transport: str) -> Survey:
         python=python.version if python else None,
         features=_features(processors),
     )
-    return Survey(facts=facts, python=python, root=sections.get("root", "").strip())
+    root = sections.get("root", "").strip()
+    return Survey(facts=facts, machine=machine, python=python, root=root)
 
 
 def free_bytes(df: str) -> int | None:

@@ -5,6 +5,8 @@ A file ``CACHEDIR.TAG`` with our name in it marks the folder; without it nothing
 
 from __future__ import annotations
 
+import io
+import tarfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -46,10 +48,15 @@ exit 0
 """
 )
 
+# The fast way where there is one, then the way that the caller knows to work.
 _UNPACK = """\
 packed=$1 folder=$2
-rm -rf "$folder" && mkdir -p "$folder" || exit 1
-tar -xzf "$packed" -C "$folder" 2>/dev/null || "$3" -m tarfile -e "$packed" "$folder" || {
+shift 2
+rm -rf "$folder" && mkdir -p "$folder" && cd "$folder" || exit 1
+case $packed in
+*.gz) tar -xzf "$packed" 2>/dev/null || "$@" "$packed" ;;
+*) "$@" "$packed" ;;
+esac || {
     rm -rf "$folder" "$packed"
     exit 1
 }
@@ -103,15 +110,27 @@ def look_for(transport: Transport, path: str) -> Found:
     return Found(sha256=first.removeprefix("sha256").strip() or None, free_bytes=free_bytes(df))
 
 
-def unpack(transport: Transport, packed: str, path: str, python: str, *, timeout_s: float) -> None:
-    """Replace a folder by the contents of a tar.gz, which is removed.
+def reads_gzip(transport: Transport) -> bool:
+    """Whether the target has a tar that unpacks a compressed archive."""
+    probe = io.BytesIO()
+    with tarfile.open(fileobj=probe, mode="w:gz") as tar:
+        tar.addfile(tarfile.TarInfo("probe"))
+    result = transport.run(("tar", "-tzf", "-"), stdin=probe.getvalue())
+    return result.exit_code == 0 and result.text.strip() == "probe"
+
+
+def unpack(
+    transport: Transport, packed: str, path: str, unpacker: tuple[str, ...], *, timeout_s: float
+) -> None:
+    """Replace a folder by the contents of a bundle, which is removed.
+
+    ``unpacker`` is an argv that unpacks the bundle named behind it into its working directory.
 
     Raises:
-        TargetError: neither tar nor Python unpacked it, say, because the disk is full.
+        TargetError: it could not be unpacked, say, because the disk is full.
     """
-    result = transport.run(
-        shell(_UNPACK, packed, path, python), timeout_s=timeout_s, env={"LC_ALL": "C"}
-    )
+    argv = shell(_UNPACK, packed, path, *unpacker)
+    result = transport.run(argv, timeout_s=timeout_s, env={"LC_ALL": "C"})
     _expect_done(transport, result, path)
 
 

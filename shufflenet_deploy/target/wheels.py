@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import importlib.util
-import io
 import os
 import re
 import shutil
 import subprocess
 import sys
-import tarfile
 import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -19,6 +16,8 @@ from pathlib import Path, PurePosixPath
 
 from shufflenet_deploy.errors import TargetError, UsageError
 from shufflenet_deploy.files import replacing
+from shufflenet_deploy.target import bundle as bundles
+from shufflenet_deploy.target.bundle import Entry
 
 #: PEP 600: the older names of manylinux tags, by the glibc they promise.
 _LEGACY = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
@@ -26,8 +25,16 @@ _LEGACY = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
 _FIRST_GLIBC = {"x86_64": 5, "i686": 5}
 _DEFAULT_FIRST_GLIBC = 17
 _PIP_SECS = 900.0
-#: 1980: zip files know no earlier time, and some tools distrust the epoch.
-_MTIME = 315532800
+
+# What running a model never opens, by tracing both runtimes on a board.
+_UNUSED = re.compile(
+    r"(.*/)?(tests|__pycache__)/|.*\.(pyi|pxd|pyx|h|hpp|a|c|cpp|md)$|.*ThirdPartyNotices\.txt$|"
+    r"numpy/(f2py|distutils|doc|_pyinstaller|_core/include|core/include|core/lib|_core/lib|"
+    r"random/(lib|_examples))/|"
+    r"onnxruntime/(quantization|tools|transformers|backend|datasets)/|"
+    r"ai_edge_litert/(aot|tools|vendors)/|ai_edge_litert/libLiteRtWebGpuAccelerator\.so$|"
+    r"ai_edge_litert/schema_py_generated\.py$"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,10 +85,11 @@ def cache_folder() -> Path:
     return user_cache_path("shufflenet-deploy") / "wheels"
 
 
-def bundle(requirements: Iterable[str], platform: Platform) -> Path:
+def bundle(requirements: Iterable[str], platform: Platform, *, lean: bool = False) -> Path:
     """The unpacked wheels of pinned requirements as one ``.tar.gz``; made once, then kept here.
 
-    Requirements are taken as they stand, without what they depend on in turn.
+    Requirements are taken as they stand, without what they depend on in turn. A ``lean`` bundle is
+    a ``.tar.xz`` without the files that running a model never opens.
 
     Raises:
         TargetError: there are no such wheels, the index cannot be reached, or pip is missing.
@@ -89,12 +97,20 @@ def bundle(requirements: Iterable[str], platform: Platform) -> Path:
     wanted = tuple(sorted(requirements))
     text = "\n".join((*wanted, *platform.tags, platform.python_version))
     key = hashlib.sha256(text.encode()).hexdigest()[:16]
-    path = cache_folder() / f"{key}.tar.gz"
+    folder = cache_folder() / key
+    lean_key = hashlib.sha256(f"{key} {_UNUSED.pattern}".encode()).hexdigest()[:16]
+    path = cache_folder() / (f"{lean_key}.tar.xz" if lean else f"{key}.tar.gz")
     if not path.exists():
-        _download(wanted, platform, path.with_suffix("").with_suffix(""))
+        if len(list(folder.glob("*.whl"))) != len(wanted):
+            _download(wanted, platform, folder)
         with replacing(path) as temporary:
-            pack(sorted(path.with_suffix("").with_suffix("").glob("*.whl")), temporary)
+            pack(sorted(folder.glob("*.whl")), temporary, lean=lean)
     return path
+
+
+def unused(name: str) -> bool:
+    """Whether running a model does without this file of a wheel."""
+    return _UNUSED.match(name) is not None
 
 
 def forget_downloads() -> int:
@@ -105,27 +121,17 @@ def forget_downloads() -> int:
     return freed_bytes
 
 
-def pack(wheels: Iterable[Path], path: Path) -> None:
-    """Write the files of several wheels into one tar.gz whose bytes depend on them alone."""
-    with (
-        path.open("wb") as raw,
-        gzip.GzipFile(filename="", mode="wb", fileobj=raw, compresslevel=6, mtime=0) as packed,
-        tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar,
-    ):
-        for wheel in wheels:
-            with zipfile.ZipFile(wheel) as archive:
-                for entry, name in sorted(_installed(archive), key=lambda pair: pair[1]):
-                    info = tarfile.TarInfo(name)
-                    info.size, info.mtime = entry.file_size, _MTIME
-                    runs = (entry.external_attr >> 16) & 0o100
-                    info.mode = 0o755 if runs else 0o644
-                    tar.addfile(info, io.BytesIO(archive.read(entry)))
+def pack(wheels: Iterable[Path], path: Path, *, lean: bool = False) -> None:
+    """Write the files of several wheels into one bundle whose bytes depend on them alone."""
+    bundles.write(path, (entry for wheel in wheels for entry in _entries(wheel, lean=lean)))
 
 
-def unpacked_bytes(path: Path) -> int:
-    """How much disk the files of a bundle take."""
-    with tarfile.open(path) as tar:
-        return sum(entry.size for entry in tar)
+def _entries(wheel: Path, *, lean: bool) -> Iterator[Entry]:
+    with zipfile.ZipFile(wheel) as archive:
+        for entry, name in sorted(_installed(archive), key=lambda pair: pair[1]):
+            if not (lean and unused(name)):
+                executable = bool((entry.external_attr >> 16) & 0o100)
+                yield Entry(name, archive.read(entry), executable=executable)
 
 
 def _installed(wheel: zipfile.ZipFile) -> Iterator[tuple[zipfile.ZipInfo, str]]:

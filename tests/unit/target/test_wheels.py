@@ -8,7 +8,8 @@ import zipfile
 import pytest
 
 from shufflenet_deploy.errors import TargetError
-from shufflenet_deploy.target.wheels import Platform, complaint, pack, unpacked_bytes
+from shufflenet_deploy.target.bundle import unpacked_bytes
+from shufflenet_deploy.target.wheels import Platform, complaint, pack
 
 
 def platform(arch: str, libc: str) -> Platform:

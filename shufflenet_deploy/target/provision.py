@@ -1,0 +1,343 @@
+"""Bringing a runtime to a target: found there, installed by its pip, or pushed from here.
+
+``Provision.environment`` is the one entry. Every way ends with a proof: the target's own Python
+reports the pinned versions and imports the modules, or the way did not work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from shufflenet_deploy.errors import TargetError
+from shufflenet_deploy.records import TargetFacts
+from shufflenet_deploy.target import bundle, folder, wheels
+from shufflenet_deploy.target.environment import (
+    PROOF_PROGRAM,
+    Environment,
+    Mode,
+    Payload,
+    PayloadOf,
+    environment_key,
+    missing_from,
+    name_of,
+    proof_argument,
+)
+from shufflenet_deploy.target.facts import Interpreter, Survey
+from shufflenet_deploy.target.interpreter import LIBC, PYTHON, interpreter_for
+from shufflenet_deploy.target.interpreter import Interpreter as OwnInterpreter
+from shufflenet_deploy.target.storage import Storage
+from shufflenet_deploy.transport import Progress
+
+#: Importing a runtime takes 15 s on an emulated board, and its first start far longer.
+_PROOF_SECS = 300.0
+_VENV_SECS = 600.0
+_PIP_SECS = 1800.0
+_UNPACK_SECS = 900.0
+
+Tell = Callable[[str], object]
+
+
+class _Unfit(TargetError):
+    """The target's own Python cannot serve; one that we bring may."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What is to be importable on the target, and who is told about the way there."""
+
+    payload_of: PayloadOf
+    tell: Tell
+    on_progress: Progress | None = None
+
+
+class Provision:
+    """Environments of one target."""
+
+    def __init__(self, storage: Storage, survey: Callable[[], Survey]) -> None:
+        self._storage = storage
+        self._transport = storage.transport
+        self._survey = survey
+        self._known: dict[object, Environment | _Unfit] = {}
+
+    def forget(self) -> None:
+        """Our folder was removed: nothing is known to be installed any more."""
+        self._known.clear()
+
+    @property
+    def _host(self) -> str:
+        return self._transport.host
+
+    @property
+    def python(self) -> Interpreter:
+        """The target's own Python.
+
+        Raises:
+            TargetError: it has none that is new enough.
+        """
+        found = self._survey().python
+        if found is None:
+            also = ""
+            if interpreter_for(self._survey().machine):
+                also = ", or bring one with --payload self-contained"
+            raise TargetError(
+                f"{self._host} has no Python 3.7 or newer: install it there "
+                f"(on Debian and Raspberry Pi OS: sudo apt-get install python3){also}"
+            )
+        return found
+
+    def environment(self, wish: Wish, mode: Mode) -> Environment:
+        """See ``Target.environment``."""
+        if mode is Mode.SELF_CONTAINED:
+            return self._self_contained(wish)
+        if mode is not Mode.AUTO:
+            return self._of_the_targets_python(wish, mode)
+        if self._survey().python is None and interpreter_for(self._survey().machine):
+            return self._self_contained(wish)
+        try:
+            return self._of_the_targets_python(wish, mode)
+        except _Unfit as error:
+            if interpreter_for(self._survey().machine) is None:
+                raise
+            wish.tell(f"{error}; bringing a Python of our own instead")
+            try:
+                return self._self_contained(wish)
+            except _Unfit:
+                raise error from None
+
+    # --- with the target's own Python ------------------------------------------------------------
+
+    def _once(
+        self, payload: Payload, mode: Mode, install: Callable[[], Environment]
+    ) -> Environment:
+        """Install what was not asked for before in this session, or found not to fit."""
+        memo = (payload.name, payload.requirements, payload.imports, mode)
+        if memo not in self._known:
+            try:
+                self._known[memo] = install()
+            except _Unfit as error:
+                self._known[memo] = error
+        known = self._known[memo]
+        if isinstance(known, _Unfit):
+            raise known
+        return known
+
+    def _of_the_targets_python(self, wish: Wish, mode: Mode) -> Environment:
+        _ = self.python
+        payload = _payload(wish.payload_of, self._survey().facts)
+        return self._once(payload, mode, lambda: self._installed(payload, wish, mode))
+
+    def _installed(self, payload: Payload, wish: Wish, mode: Mode) -> Environment:
+        key = environment_key(payload, self.python.version)
+        venv = self._venv(f"{self._storage.root}/environments/{key}-venv")
+        pushed = self._unpacked(f"{self._storage.root}/environments/{key}-wheels")
+        choices = {Mode.AUTO: (venv, pushed), Mode.VENV: (venv,), Mode.WHEELS: (pushed,)}
+        # What was installed and proved before is not asked again: a Python takes long to start.
+        folders = map(_folder_of, choices.get(mode, ()))
+        ready = folder.ready_among(self._transport, folders)
+        for environment in choices.get(mode, ()):
+            if _folder_of(environment) in ready:
+                self._storage.count_present()
+                return environment
+        if mode in {Mode.AUTO, Mode.SYSTEM}:
+            own = Environment(python=(self.python.executable,), how=Mode.SYSTEM)
+            problem = self._missing(payload, own)
+            if problem is None:
+                return own
+            if mode is Mode.SYSTEM:
+                raise TargetError(
+                    f"the Python of {self._host} ({self.python.executable}) does not serve for "
+                    f"{payload.name}: {problem}"
+                )
+        _ = self._storage.prepared_root
+        if mode is not Mode.WHEELS:
+            problem = self._fill_venv(payload, venv, wish.tell)
+            if problem is None:
+                return venv
+            if mode is Mode.VENV:
+                raise TargetError(
+                    f"{self._host} cannot make a virtual environment for {payload.name}: {problem}"
+                )
+        facts = self._survey().facts
+        if facts.libc is None:
+            raise _Unfit(
+                f"{self._host} does not tell its C library, so that no wheel can be chosen: "
+                f"install {payload.name} there by hand"
+            )
+        platform = wheels.Platform(arch=facts.arch, libc=facts.libc, python=self.python.version)
+        return self._push_wheels(payload, pushed, platform, wish)
+
+    def _venv(self, path: str) -> Environment:
+        return Environment(python=(f"{path}/bin/python",), how=Mode.VENV)
+
+    def _unpacked(self, path: str) -> Environment:
+        # The user's own site-packages must not shadow or repair what was pushed.
+        variables = {"PYTHONPATH": path, "PYTHONNOUSERSITE": "1"}
+        return Environment(python=(self.python.executable,), env=variables, how=Mode.WHEELS)
+
+    def _fill_venv(self, payload: Payload, environment: Environment, tell: Tell) -> str | None:
+        """Make a virtual environment with the target's own pip; what went wrong, if anything."""
+        if not self.python.venv:
+            return "its Python lacks venv or ensurepip (on Debian: apt-get install python3-venv)"
+        tell(f"installing {payload.name} on {self._host}")
+        path = _folder_of(environment)
+        make = (self.python.executable, "-m", "venv", "--clear", path)
+        fill = (
+            *(*environment.python, "-m", "pip", "install", "--quiet", "--no-input", "--no-deps"),
+            *("--disable-pip-version-check", "--only-binary=:all:", "--retries=1", "--timeout=10"),
+            *payload.requirements,
+        )
+        for argv, limit_secs in ((make, _VENV_SECS), (fill, _PIP_SECS)):
+            result = self._transport.run(argv, timeout_s=limit_secs)
+            if result.exit_code:
+                folder.discard(self._transport, path)
+                return wheels.complaint(result.stderr)
+        problem = self._missing(payload, environment)
+        if problem:
+            folder.discard(self._transport, path)
+            return problem
+        folder.mark_ready(self._transport, path)
+        return None
+
+    # --- with one that we bring ------------------------------------------------------------------
+
+    def _self_contained(self, wish: Wish) -> Environment:
+        machine = self._survey().machine
+        own = interpreter_for(machine)
+        if own is None:
+            raise TargetError(
+                f"there is no self-contained payload for {machine} ({self._host}), only for "
+                "aarch64 and armv7l: install Python there, and leave --payload out"
+            )
+        facts = self._survey().facts.model_copy(
+            update={"arch": own.arch, "python": PYTHON, "libc": LIBC}
+        )
+        payload = _with_provided(_payload(wish.payload_of, facts), own)
+        return self._once(payload, Mode.SELF_CONTAINED, lambda: self._brought(payload, wish, own))
+
+    def _brought(self, payload: Payload, wish: Wish, own: OwnInterpreter) -> Environment:
+        argv = self._bring(own, wish)
+        key = environment_key(payload, f"self-contained {own.key}")
+        path = f"{self._storage.root}/environments/{key}-self-contained"
+        platform = wheels.Platform(arch=own.arch, libc=LIBC, python=PYTHON)
+        environment = Environment(
+            python=argv,
+            env={"PYTHONPATH": path, "PYTHONNOUSERSITE": "1"},
+            how=Mode.SELF_CONTAINED,
+        )
+        if path in folder.ready_among(self._transport, [path]):
+            self._storage.count_present()
+            return environment
+        return self._push_wheels(payload, environment, platform, wish, own=own)
+
+    def _bring(self, own: OwnInterpreter, wish: Wish) -> tuple[str, ...]:
+        """Make sure that our Python lies on the target and runs there; its argv."""
+        path = f"{self._storage.root}/interpreters/{own.arch}-{own.key}"
+        argv = own.argv(path)
+        if path in folder.ready_among(self._transport, [path]):
+            self._storage.count_present()
+            return argv
+        wish.tell(f"making a Python for {own.arch}, once")
+        packed = own.bundle()
+        wish.tell(f"pushing Python {PYTHON} for {own.arch} ({_megabytes(packed)})")
+        remote = self._storage.push_bundle(
+            packed,
+            ".tar.gz",
+            unpacked_bytes=bundle.unpacked_bytes(packed),
+            on_progress=wish.on_progress,
+        )
+        wish.tell(f"unpacking Python {PYTHON} on {self._host}")
+        if folder.reads_gzip(self._transport):
+            unpacker: tuple[str, ...] = ("tar", "-xzf")
+        else:
+            wish.tell(f"{self._host} has no tar that reads gzip: a busybox follows")
+            unpacker = (self._storage.install(own.busybox()), "tar", "-xzf")
+        folder.unpack(self._transport, remote, path, unpacker, timeout_s=_UNPACK_SECS)
+        result = self._transport.run((*argv, "-c", "import lzma, json"), timeout_s=_PROOF_SECS)
+        if result.exit_code:
+            folder.discard(self._transport, path)
+            raise TargetError(
+                f"our own Python does not run on {self._host}: {result.complaint}; set "
+                "SHUFFLENET_DEPLOY_ROOT to a folder from which programs may be started"
+            )
+        folder.mark_ready(self._transport, path)
+        return argv
+
+    # --- for both --------------------------------------------------------------------------------
+
+    def _push_wheels(
+        self,
+        payload: Payload,
+        environment: Environment,
+        platform: wheels.Platform,
+        wish: Wish,
+        own: OwnInterpreter | None = None,
+    ) -> Environment:
+        path = _folder_of(environment)
+        wish.tell(f"fetching {payload.name} for {platform}")
+        try:
+            brought = own.provides if own else {}
+            wanted = [text for text in payload.requirements if name_of(text) not in brought]
+            packed = wheels.bundle(wanted, platform, lean=own is not None)
+        except TargetError as error:
+            raise _Unfit(str(error)) from error
+        wish.tell(f"pushing {payload.name} to {self._host} ({_megabytes(packed)})")
+        remote = self._storage.push_bundle(
+            packed,
+            "".join(packed.suffixes),
+            unpacked_bytes=bundle.unpacked_bytes(packed),
+            on_progress=wish.on_progress,
+        )
+        wish.tell(f"unpacking {payload.name} on {self._host}")
+        unpacker = (*environment.python, "-m", "tarfile", "-e")
+        folder.unpack(self._transport, remote, path, unpacker, timeout_s=_UNPACK_SECS)
+        problem = self._missing(payload, environment)
+        if problem:
+            folder.discard(self._transport, path)
+            raise _Unfit(
+                f"{payload.name} was pushed to {self._host} but does not work there: {problem}"
+            )
+        folder.mark_ready(self._transport, path)
+        return environment
+
+    def _missing(self, payload: Payload, environment: Environment) -> str | None:
+        argv = (*environment.python, "-c", PROOF_PROGRAM, proof_argument(payload))
+        result = self._transport.run(argv, env=environment.env, timeout_s=_PROOF_SECS)
+        if result.exit_code:
+            return result.complaint
+        return missing_from(payload, result.text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Pins:
+    """A payload of our own; see ``environment.Payload``."""
+
+    name: str
+    requirements: tuple[str, ...]
+    imports: tuple[str, ...]
+
+
+def _payload(payload_of: PayloadOf, facts: TargetFacts) -> Payload:
+    try:
+        return payload_of(facts)
+    except TargetError as error:
+        raise _Unfit(str(error)) from error
+
+
+def _with_provided(payload: Payload, own: OwnInterpreter) -> Payload:
+    """The same, with the versions of what our Python brings itself."""
+    requirements = (
+        f"{name}=={own.provides[name]}" if (name := name_of(text)) in own.provides else text
+        for text in payload.requirements
+    )
+    return _Pins(name=payload.name, requirements=tuple(requirements), imports=payload.imports)
+
+
+def _folder_of(environment: Environment) -> str:
+    path = environment.env.get("PYTHONPATH")
+    return path or environment.python[0].removesuffix("/bin/python")
+
+
+def _megabytes(path: Path) -> str:
+    return f"{path.stat().st_size / 1e6:.1f} MB"
