@@ -66,4 +66,13 @@ class Cooling:
     secs: float
 
 
-Event = Stage | Planned | Started | Finished | Retrying | Tainted | Cooling
+@dataclass(frozen=True, kw_only=True)
+class Hot:
+    """The target is warmer than ``limit_c`` degrees; it has been waited for so long."""
+
+    now_c: float
+    limit_c: float
+    waited_secs: float
+
+
+Event = Stage | Planned | Started | Finished | Retrying | Tainted | Cooling | Hot

@@ -15,11 +15,13 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import TypeVar
 
 import shufflenet_deploy
 from shufflenet_deploy import runtime, stats
 from shufflenet_deploy.bench import events, schedule
+from shufflenet_deploy.bench.conditions import ThermalGate, spec_on
 from shufflenet_deploy.bench.suite import Suite, new_suite_id
 from shufflenet_deploy.errors import (
     CommandTimeout,
@@ -124,7 +126,7 @@ class _Session:
     _done: list[Run] = field(default_factory=list)
     _given_up: set[str] = field(default_factory=set)
     _lasting: set[stats.Cause] = field(default_factory=set)
-    _runtimes: set[str] = field(default_factory=set)
+    _environments: dict[str, Environment] = field(default_factory=dict)
     _broken: bool = False
     _visits: int = 0
     _hold: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
@@ -164,6 +166,11 @@ class _Session:
                 f"{self.target.host} has no core {unknown[0]}: "
                 f"choose among {', '.join(map(str, sorted(known)))}"
             )
+        for cell in self.suite.cells():
+            self._spec(cell)
+
+    def _spec(self, cell: Cell) -> BenchmarkSpec:
+        return spec_on(self.suite, cell, self.facts)
 
     def _lock(self) -> None:
         """Hold the target; a lock ends with its connection, so a new one needs a new lock."""
@@ -201,16 +208,9 @@ class _Session:
 
     def _installed(self, cell: Cell, artifact: Artifact) -> _Ready:
         try:
-            payload = runtime.get(cell.runtime).payload(self.facts)
-            if cell.runtime not in self._runtimes:
-                self._runtimes.add(cell.runtime)
-                self.tell(events.Stage(text=f"preparing {cell.runtime} on {self.target.host}"))
-            environment = self._patiently(
-                f"installing {cell.runtime}",
-                lambda: self.target.environment(
-                    payload, on_stage=lambda text: self.tell(events.Stage(text=text))
-                ),
-            )
+            if cell.runtime not in self._environments:
+                self._environments[cell.runtime] = self._environment(cell.runtime)
+            environment = self._environments[cell.runtime]
         except TargetError as error:
             raise _NoRuntime(str(error)) from error
         self.tell(events.Stage(text=f"installing {artifact.path.name} on {self.target.host}"))
@@ -218,6 +218,17 @@ class _Session:
             f"pushing {artifact.path.name}", lambda: self.target.install(artifact.path)
         )
         return _Ready(cell=cell, artifact=artifact, remote=remote, environment=environment)
+
+    def _environment(self, name: str) -> Environment:
+        self.tell(events.Stage(text=f"preparing {name} on {self.target.host}"))
+        return self._patiently(
+            f"installing {name}",
+            lambda: self.target.environment(
+                runtime.get(name).payload,
+                mode=self.suite.payload,
+                on_stage=lambda text: self.tell(events.Stage(text=text)),
+            ),
+        )
 
     # --- rounds ----------------------------------------------------------------------------------
 
@@ -265,7 +276,7 @@ class _Session:
             run.process == process
             and run.cell == cell
             and run.target.host == self.facts.host
-            and _protocol(run.spec) == _protocol(self.suite.spec_of(cell))
+            and _protocol(run.spec) == _protocol(self._spec(cell))
             and run.artifact is not None
             and run.artifact.sha256 == artifact.sha256
             and isinstance(run.outcome, Measurement)
@@ -306,16 +317,27 @@ class _Session:
         if secs > 0 and self._visits > 1:
             self.tell(events.Cooling(secs=secs))
             self.sleep(secs)
+        self._gate.wait()
+
+    @cached_property
+    def _gate(self) -> ThermalGate:
+        return ThermalGate(
+            limit_c=self.suite.max_temperature_c,
+            hottest_c=lambda: self._patiently("reading temperatures", self.target.state).hottest_c,
+            tell=self.tell,
+            sleep=self.sleep,
+        )
 
     # --- one process -----------------------------------------------------------------------------
 
     def _run_once(self, ready: _Ready, process: int, attempt: int) -> Run:
-        spec = self.suite.spec_of(ready.cell)
+        spec = self._spec(ready.cell)
         engine = runtime.get(ready.cell.runtime)
         argv = engine.command(
             python=ready.environment.python, agent=self._agent[0], model=ready.remote, spec=spec
         )
         env = {**engine.environment(spec), **ready.environment.env}
+        phone = self._phone()
         started_at = datetime.now(UTC)
         result: CommandResult | None = None
         report: Report | Failure
@@ -348,10 +370,18 @@ class _Session:
                 "version": shufflenet_deploy.__version__,
                 "agent_sha256": self._agent[1],
                 "environment": ready.environment.how.value,
+                "payload_bytes": ready.environment.size_bytes,
+                "phone": phone,
                 "attempt": attempt,
                 "stderr": _tail(result.stderr) if result else "",
             },
         )
+
+    def _phone(self) -> dict[str, object] | None:
+        """Battery, screen and sensors of a phone: what the agent may not read there."""
+        if self.target.transport.kind != "adb":
+            return None
+        return self._patiently("asking for its state", self.target.state).told()
 
     def _failed(
         self, cell: Cell, artifact: Artifact | None, kind: FailureKind, error: DeployError
@@ -366,7 +396,7 @@ class _Session:
             artifact=artifact,
             multiply_adds=artifact.multiply_adds if artifact else None,
             target=self.facts,
-            spec=self.suite.spec_of(cell),
+            spec=self._spec(cell),
             outcome=Failure(kind=kind, message=str(error)),
             tool={"version": shufflenet_deploy.__version__},
         )

@@ -16,6 +16,7 @@ from shufflenet_deploy import runtime
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.files import resource
 from shufflenet_deploy.records import BenchmarkSpec, Cell, Precision, Record, ResolutionText
+from shufflenet_deploy.target import Mode
 
 #: Architectures whose fully connected layers need a policy at other resolutions than their own.
 _HEADED = ("alexnet", "vgg")
@@ -29,7 +30,10 @@ class Suite(Record):
 
     ``precision_target`` is the wanted half width of the speedup's interval relative to it (0.02 is
     2 %); rounds are added until it is met or ``max_processes`` is reached. ``retries`` bounds both
-    new attempts after transient errors and repetitions of disturbed measurements.
+    new attempts after transient errors and repetitions of disturbed measurements. ``payload`` says
+    where the runtimes come from. ``cores`` counts where ``spec.cpus`` names none: the fastest ones,
+    all, or what suits the target. No process starts while the target is hotter than
+    ``max_temperature_c``, unless it does not get any cooler.
     """
 
     name: str = "bench"
@@ -47,6 +51,9 @@ class Suite(Record):
     max_processes: int = Field(default=20, ge=1)
     retries: int = Field(default=2, ge=0)
     seed: int = 0
+    payload: Mode = Mode.AUTO
+    cores: Literal["auto", "big", "all"] = "auto"
+    max_temperature_c: float | None = Field(default=None, gt=0, lt=150)
     spec: BenchmarkSpec = BenchmarkSpec()
 
     @field_validator("runtimes")

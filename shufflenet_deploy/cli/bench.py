@@ -14,6 +14,7 @@ from shufflenet_deploy.cli.bench_options import (
     check_models,
     cores,
     definition_of,
+    kind_of_cores,
     listed,
     make_suite,
     read_suite,
@@ -103,6 +104,14 @@ def bench(  # noqa: PLR0917 - options, each passed by name
     threads: Annotated[
         list[str] | None, typer.Option(help="1, 2, .... [default: 1]", rich_help_panel=_WHAT)
     ] = None,
+    payload: Annotated[
+        str | None,
+        typer.Option(
+            help="Where the runtime comes from: auto, system, venv, wheels, self-contained."
+            " [default: auto]",
+            rich_help_panel=_WHERE,
+        ),
+    ] = None,
     metric: Annotated[
         str | None,
         typer.Option(
@@ -112,7 +121,11 @@ def bench(  # noqa: PLR0917 - options, each passed by name
     ] = None,
     cpus: Annotated[
         str | None,
-        typer.Option(help="Cores to run on, such as 0,1 or 4-7.", rich_help_panel=_HOW),
+        typer.Option(
+            help="Cores to run on: 0,1 or 4-7, big (the fastest), all."
+            " [default: big for single threads on phones, else all]",
+            rich_help_panel=_HOW,
+        ),
     ] = None,
     warmup: Annotated[
         str | None,
@@ -142,6 +155,13 @@ def bench(  # noqa: PLR0917 - options, each passed by name
     ] = None,
     cooldown: Annotated[
         float | None, typer.Option(help="Seconds between processes.", rich_help_panel=_HOW)
+    ] = None,
+    max_temperature: Annotated[
+        float | None,
+        typer.Option(
+            help="Start no process while the target is hotter, in °C, unless it stays so.",
+            rich_help_panel=_HOW,
+        ),
     ] = None,
     timeout: Annotated[
         float | None, typer.Option(help="Seconds one process may take.", rich_help_panel=_HOW)
@@ -198,6 +218,9 @@ def bench(  # noqa: PLR0917 - options, each passed by name
         "precision_target": precision_target,
         "max_processes": max_processes,
         "retries": retries,
+        "payload": payload,
+        "cores": kind_of_cores(cpus),
+        "max_temperature_c": max_temperature,
     }
     spec = {
         "metric": metric,
@@ -390,9 +413,21 @@ class _Bench:
                 f"({self.traffic.bytes_pushed / 1e6:.1f} MB), "
                 f"{self.traffic.files_present} already there"
             )
+        parts += self._payloads()
         if out is not None:
             parts.append(f"tables in {out}")
         return "; ".join(parts)
+
+    def _payloads(self) -> list[str]:
+        """The runtimes that were pushed in this session, and their sizes on the way."""
+        sizes = {
+            run.cell.runtime: (run.tool["environment"], run.tool["payload_bytes"])
+            for run in self.runs
+            if run.tool.get("payload_bytes")
+        }
+        return [
+            f"{name} {how}, {size_bytes / 1e6:.1f} MB" for name, (how, size_bytes) in sizes.items()
+        ]
 
     def _described(self, table: object) -> dict[str, Any]:
         traffic = self.traffic

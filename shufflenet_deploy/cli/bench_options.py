@@ -26,6 +26,8 @@ _INSTRUCTIONS: dict[str, Any] = {
     "timeout_secs": 1800.0,
 }
 
+_KINDS_OF_CORES = ("big", "all")
+
 
 def make_suite(
     base: dict[str, Any],
@@ -40,6 +42,8 @@ def make_suite(
 
     fields: dict[str, Any] = {**_DEFAULTS, **base}
     fields.update({key: value for key, value in options.items() if value is not None})
+    if options.get("cores"):
+        fields["spec"] = {**fields.get("spec", {}), "cpus": None}
     if fields.get("baseline") in ("none", ""):
         fields["baseline"] = None
     given = {key: value for key, value in spec.items() if value is not None}
@@ -127,16 +131,21 @@ def whole_numbers(values: list[str] | None) -> list[int] | None:
 
 
 def cores(text: str | None) -> list[int] | None:
-    """``"0,2-3"`` as ``[0, 2, 3]``."""
-    if text is None:
+    """``"0,2-3"`` as ``[0, 2, 3]``; None for a word, which ``kind_of_cores`` reads."""
+    if text is None or text in _KINDS_OF_CORES:
         return None
     cores: set[int] = set()
     for word in text.split(","):
         match = re.fullmatch(r"\s*(\d{1,4})(?:\s*-\s*(\d{1,4}))?\s*", word)
         if match is None or int(match[2] or match[1]) < int(match[1]):
-            raise UsageError(f"--cpus {text}: write core numbers, such as 0,1 or 4-7")
+            raise UsageError(f"--cpus {text}: write big, all, or core numbers, such as 0,1 or 4-7")
         cores.update(range(int(match[1]), int(match[2] or match[1]) + 1))
     return sorted(cores)
+
+
+def kind_of_cores(text: str | None) -> str | None:
+    """``big`` or ``all``; None when cores are named, or none are."""
+    return text if text in _KINDS_OF_CORES else None
 
 
 def warmup_limits(text: str | None) -> dict[str, Any]:

@@ -87,6 +87,8 @@ class BenchProgress:
                 self._finished(run)
             case bench.Cooling(secs=secs):
                 self._move(f"cooling down for {secs:g} s")
+            case bench.Hot(now_c=now_c, limit_c=limit_c, waited_secs=waited_secs):
+                self._move(f"{now_c:.1f} °C, waiting for {limit_c:g} °C ({waited_secs:.0f} s)")
             case bench.Retrying(what=what, error=error, wait_secs=wait_secs):
                 self._line(f"{what}: {error}; again in {wait_secs:g} s", always=True)
             case bench.Tainted(run=run, finding=finding):

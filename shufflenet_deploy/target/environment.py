@@ -49,11 +49,15 @@ PayloadOf = Callable[[TargetFacts], Payload]
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """How to start a Python that has the runtime: an argv to begin with, and variables to set."""
+    """How to start a Python that has the runtime: an argv to begin with, and variables to set.
+
+    ``size_bytes`` is what was pushed for it, compressed; None where nothing had to be.
+    """
 
     python: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
     how: Mode
+    size_bytes: int | None = field(default=None, compare=False)
 
 
 #: Runs on the target: which distributions are there, and which modules do not import. Modules are

@@ -72,7 +72,7 @@ class Interpreter:
     def key(self) -> str:
         """Names what is made: this recipe for this architecture."""
         digest = hashlib.sha256(f"{SUITE} {self!r}".encode())
-        for source in ("interpreter.py", "bundle.py"):
+        for source in ("interpreter.py", "bundle.py", "wheels.py"):
             digest.update((Path(__file__).parent / source).read_bytes())
         return digest.hexdigest()[:16]
 
@@ -111,7 +111,7 @@ class Interpreter:
             if name not in places:
                 raise TargetError(f"Debian {SUITE} no longer has {name}: report this as a bug")
             yield Entry(f"lib/{name}", _followed(found, places[name]), executable=True)
-        for folder, goal in ((_STDLIB, ""), (_PACKAGES_FOLDER, "site-packages/")):
+        for folder, goal in ((_STDLIB, ""), (_PACKAGES_FOLDER, "dist-packages/")):
             for path, member in found.items():
                 name = path.removeprefix(folder)
                 if name == path or member.content is None:
@@ -121,7 +121,16 @@ class Interpreter:
 
 
 INTERPRETERS = {
-    "aarch64": Interpreter(arch="aarch64", debian="arm64", loader="ld-linux-aarch64.so.1")
+    "aarch64": Interpreter(arch="aarch64", debian="arm64", loader="ld-linux-aarch64.so.1"),
+    # No index has numpy for 32 bit: Debian's is taken, with the libraries it links to.
+    "armv7l": Interpreter(
+        arch="armv7l",
+        debian="armhf",
+        loader="ld-linux-armhf.so.3",
+        extra=("python3-numpy", "libblas3", "liblapack3", "libgfortran5"),
+        libraries=("libblas.so.3", "liblapack.so.3", "libgfortran.so.5"),
+        provides={"numpy": "1.24.2"},
+    ),
 }
 
 

@@ -20,6 +20,8 @@ from shufflenet_deploy.target.environment import Environment, Mode, Payload, Pay
 from shufflenet_deploy.target.facts import Survey
 from shufflenet_deploy.target.lock import Lock
 from shufflenet_deploy.target.provision import Provision, Wish
+from shufflenet_deploy.target.state import SCRIPT as STATE_SCRIPT
+from shufflenet_deploy.target.state import State, read_state
 from shufflenet_deploy.target.storage import ROOT_VARIABLE, Storage, Traffic
 from shufflenet_deploy.transport import CommandResult, Progress, Transport
 from shufflenet_deploy.transport.posix import shell
@@ -77,6 +79,14 @@ class Target:
             TargetError: it has no POSIX shell.
         """
         return self._survey.facts
+
+    def state(self) -> State:
+        """Temperatures, battery and screen at this moment.
+
+        Raises:
+            TransportError: the link failed.
+        """
+        return read_state(self.transport.run(shell(STATE_SCRIPT)).text)
 
     @property
     def traffic(self) -> Traffic:

@@ -7,7 +7,7 @@ reports the pinned versions and imports the modules, or the way did not work.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from shufflenet_deploy.errors import TargetError
@@ -299,7 +299,8 @@ class Provision:
                 f"{payload.name} was pushed to {self._host} but does not work there: {problem}"
             )
         folder.mark_ready(self._transport, path)
-        return environment
+        size_bytes = packed.stat().st_size + (own.bundle().stat().st_size if own else 0)
+        return replace(environment, size_bytes=size_bytes)
 
     def _missing(self, payload: Payload, environment: Environment) -> str | None:
         argv = (*environment.python, "-c", PROOF_PROGRAM, proof_argument(payload))
