@@ -203,3 +203,18 @@ def local_target(tmp_path: Path) -> Iterator[Target]:
     """This machine as a target without a link; everything of ours lies in ``tmp_path``."""
     with transport.connect("local") as link, Target(link, root=str(tmp_path / "target")) as target:
         yield target
+
+
+@pytest.fixture(scope="session")
+def adb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A real adb server on a port of its own, with a key of its own."""
+    if shutil.which("adb") is None:
+        pytest.fail("these tests talk through a real adb: apt-get install adb")
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ANDROID_ADB_SERVER_PORT", str(port))
+        patch.setenv("ANDROID_SDK_HOME", str(tmp_path_factory.mktemp("adb")))
+        patch.delenv("ANDROID_SERIAL", raising=False)
+        yield
+        subprocess.run(["adb", "kill-server"], check=False, capture_output=True)

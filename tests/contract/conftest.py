@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -37,21 +36,6 @@ def link(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Transport]:
         connection = AdbTransport(serial, scratch=str(tmp_path))
     with connection:
         yield connection
-
-
-@pytest.fixture(scope="session")
-def adb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A real adb server on a port of its own, with a key of its own."""
-    if shutil.which("adb") is None:
-        pytest.fail("these tests talk through a real adb: apt-get install adb")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ANDROID_ADB_SERVER_PORT", str(port))
-        patch.setenv("ANDROID_SDK_HOME", str(tmp_path_factory.mktemp("adb")))
-        patch.delenv("ANDROID_SERIAL", raising=False)
-        yield
-        subprocess.run(["adb", "kill-server"], check=False, capture_output=True)
 
 
 @pytest.fixture
