@@ -11,6 +11,7 @@ need sshd openssh-server
 need adb adb
 need ssh openssh-client
 need qemu-system-aarch64 qemu-system-arm
+need qemu-aarch64 qemu-user
 need dpkg-deb dpkg
 need git git
 need gcc gcc

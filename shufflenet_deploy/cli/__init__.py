@@ -30,6 +30,7 @@ COMMANDS: tuple[str, ...] = (
     "emit_c",
     "runs",
     "clean",
+    "devices",
     "board",
     "cost",
 )

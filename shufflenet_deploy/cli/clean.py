@@ -19,7 +19,7 @@ def clean(
     host: Annotated[str, typer.Option("--host", "-H", help=HOST_HELP)],
     downloads: Annotated[
         bool,
-        typer.Option("--downloads", help="Also remove the wheels for boards kept on this machine."),
+        typer.Option("--downloads", help="Also remove payloads kept on this machine."),
     ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Even while somebody measures there.")
@@ -27,11 +27,12 @@ def clean(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Remove everything this program put on a host: models, runtimes, the agent."""
-    from shufflenet_deploy.target import Target, wheels  # noqa: PLC0415
+    from shufflenet_deploy.target import Target  # noqa: PLC0415
+    from shufflenet_deploy.target import downloads as kept  # noqa: PLC0415
 
     with transport_to(host) as link, Target(link) as target:
         cleaned = target.clean(force=force)
-    downloads_bytes = wheels.forget_downloads() if downloads else 0
+    downloads_bytes = kept.forget() if downloads else 0
     if as_json:
         found = {"host": host, "root": cleaned.root, "freed_bytes": cleaned.freed_bytes}
         typer.echo(json.dumps({**found, "downloads_freed_bytes": downloads_bytes}))
@@ -41,4 +42,4 @@ def clean(
     else:
         typer.echo(f"{host}: nothing of ours at {cleaned.root}")
     if downloads:
-        typer.echo(f"here: removed downloaded wheels, {downloads_bytes / 1e6:.1f} MB freed")
+        typer.echo(f"here: removed downloaded payloads, {downloads_bytes / 1e6:.1f} MB freed")

@@ -139,6 +139,11 @@ def interpreter_for(machine: str) -> Interpreter | None:
     return INTERPRETERS.get({"arm64": "aarch64", "armv8l": "armv7l"}.get(machine, machine))
 
 
+def brings_python(machine: str) -> bool:
+    """Whether a target of this architecture needs no Python of its own."""
+    return interpreter_for(machine) is not None
+
+
 def cache_folder() -> Path:
     """Where interpreters are kept on this machine."""
     from platformdirs import user_cache_path  # noqa: PLC0415

@@ -6,7 +6,6 @@ import hashlib
 import importlib.util
 import os
 import re
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -111,14 +110,6 @@ def bundle(requirements: Iterable[str], platform: Platform, *, lean: bool = Fals
 def unused(name: str) -> bool:
     """Whether running a model does without this file of a wheel."""
     return _UNUSED.match(name) is not None
-
-
-def forget_downloads() -> int:
-    """Remove the bundles and wheels kept on this machine; the bytes that were freed."""
-    files = [path for path in cache_folder().rglob("*") if path.is_file()]
-    freed_bytes = sum(path.stat().st_size for path in files)
-    shutil.rmtree(cache_folder(), ignore_errors=True)
-    return freed_bytes
 
 
 def pack(wheels: Iterable[Path], path: Path, *, lean: bool = False) -> None:

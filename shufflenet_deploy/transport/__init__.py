@@ -7,7 +7,7 @@ from shufflenet_deploy.transport.adb import AdbTransport, AndroidDevice, devices
 from shufflenet_deploy.transport.base import CommandResult, Progress, Transport
 from shufflenet_deploy.transport.local import LocalTransport
 from shufflenet_deploy.transport.ssh import SshTransport
-from shufflenet_deploy.transport.ssh_config import SshSettings, resolve, route_of
+from shufflenet_deploy.transport.ssh_config import SshSettings, aliases, resolve, route_of
 
 __all__ = [
     "AdbTransport",
@@ -18,6 +18,7 @@ __all__ = [
     "SshSettings",
     "SshTransport",
     "Transport",
+    "aliases",
     "connect",
     "devices",
 ]

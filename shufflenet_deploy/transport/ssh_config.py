@@ -137,6 +137,15 @@ def resolve(host: str, config: Path | None = None) -> Route:
     return _Resolver(config).route(Destination.parse(host), seen=())
 
 
+def aliases(config: Path | None = None) -> tuple[str, ...]:
+    """The hosts that the user's configuration names, patterns left out, sorted.
+
+    Raises:
+        UsageError: the configuration cannot be read.
+    """
+    return _Resolver(config).aliases()
+
+
 class _Resolver:
     """One reading of the configuration, asked about a host and each of its jumps."""
 
@@ -199,6 +208,10 @@ class _Resolver:
             for index, hop in enumerate(hops.split(","))
         )
         return replace(route, jumps=jumps, proxy_command=None)
+
+    def aliases(self) -> tuple[str, ...]:
+        names = self._config.get_hostnames()
+        return tuple(sorted(name for name in names if not re.search(r"[*?!]", name)))
 
     def _lookup(self, host: str) -> dict[str, str]:
         try:

@@ -1,0 +1,190 @@
+"""``devices``: which boards and phones can be reached, what they are, and what they lack."""
+
+from __future__ import annotations
+
+import json
+import queue
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from shufflenet_deploy.cli.hosts import transport_to
+from shufflenet_deploy.errors import ConnectError, DeployError, UsageError
+
+if TYPE_CHECKING:
+    from shufflenet_deploy.records import Core, TargetFacts
+    from shufflenet_deploy.target import Target
+
+_DEFAULT_SECS = 15.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Device:
+    """One row. ``problem`` says why nothing else is known; ``missing`` what has to be brought."""
+
+    host: str
+    problem: str | None = None
+    abi: str | None = None
+    cores: str | None = None
+    soc: str | None = None
+    os: str | None = None
+    python: str | None = None
+    memory_bytes: int | None = None
+    free_bytes: int | None = None
+    temperature_c: float | None = None
+    battery_percent: int | None = None
+    missing: tuple[str, ...] = ()
+
+
+def register(app: typer.Typer) -> None:
+    """Add the ``devices`` command."""
+    app.command()(devices)
+
+
+def devices(
+    hosts: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[HOST]...", help="Ask these only, as after bench --host."),
+    ] = None,
+    timeout: Annotated[
+        float, typer.Option(min=0.5, help="Seconds that all of them have to answer.")
+    ] = _DEFAULT_SECS,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """List phones that adb knows, hosts of ~/.ssh/config and running virtual boards.
+
+    All are asked at the same time; those that do not answer are listed with the reason.
+    """
+    notes: list[str] = []
+    wanted = list(dict.fromkeys(hosts)) if hosts else _known(notes)
+    found = _ask(wanted, timeout)
+    if as_json:
+        typer.echo(json.dumps({"devices": [asdict(one) for one in found], "notes": notes}))
+        return
+    if found:
+        _print_table(found)
+    for one in found:
+        if one.problem:
+            typer.echo(f"{one.host}: {one.problem}", err=True)
+    for note in notes:
+        typer.echo(note, err=True)
+    if not found:
+        typer.echo(
+            "no device: plug a phone in, name a board in ~/.ssh/config, or start a virtual one "
+            "with: shufflenet-deploy board up",
+            err=True,
+        )
+
+
+def _known(notes: list[str]) -> list[str]:
+    """Every host that can be found without being told; what hinders finding goes to ``notes``."""
+    from shufflenet_deploy import board, transport  # noqa: PLC0415
+
+    names: list[str] = []
+    try:
+        names += [f"adb:{one.serial}" for one in transport.devices()]
+    except (UsageError, ConnectError) as error:
+        notes.append(f"no phones are listed: {error}")
+    try:
+        names += transport.aliases()
+    except UsageError as error:
+        notes.append(f"no hosts of the ssh configuration are listed: {error}")
+    for one in board.boards():
+        if one.running:
+            names.append("board" if one.name == board.DEFAULT_NAME else f"board:{one.name}")
+    return names
+
+
+def _ask(hosts: list[str], timeout_secs: float) -> list[Device]:
+    """Probe all at once; a thread that does not come back in time is left behind."""
+    answers: queue.Queue[Device] = queue.Queue()
+    for host in hosts:
+        threading.Thread(target=_answer, args=(host, answers.put), daemon=True).start()
+    found: dict[str, Device] = {}
+    deadline = time.monotonic() + timeout_secs
+    while len(found) < len(hosts):
+        try:
+            one = answers.get(timeout=max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            break
+        found[one.host] = one
+    late = f"did not answer within {timeout_secs:g} s: is it on, and in reach?"
+    return [found.get(host) or Device(host=host, problem=late) for host in hosts]
+
+
+def _answer(host: str, put: Callable[[Device], None]) -> None:
+    from shufflenet_deploy.target import Target  # noqa: PLC0415
+
+    try:
+        with transport_to(host) as link, Target(link) as target:
+            put(_described(host, target))
+    except DeployError as error:
+        put(Device(host=host, problem=str(error)))
+    except Exception as error:  # noqa: BLE001 - one odd machine must not hide the others
+        put(Device(host=host, problem=f"{type(error).__name__}: {error}"))
+
+
+def _described(host: str, target: Target) -> Device:
+    facts, state = target.facts(), target.state()
+    return Device(
+        host=host,
+        abi=facts.arch,
+        cores=_cores(facts.cores),
+        soc=", ".join(filter(None, (facts.board, facts.cpu))),
+        os=facts.os,
+        python=facts.python,
+        memory_bytes=facts.memory_bytes,
+        free_bytes=facts.free_bytes,
+        temperature_c=state.hottest_c,
+        battery_percent=state.battery_percent,
+        missing=_missing(facts),
+    )
+
+
+def _missing(facts: TargetFacts) -> tuple[str, ...]:
+    from shufflenet_deploy.target import brings_python  # noqa: PLC0415
+
+    if facts.python is not None:
+        return ()
+    brought = " (bench brings one)" if brings_python(facts.arch) else ""
+    return (f"Python{brought}",)
+
+
+def _cores(cores: tuple[Core, ...]) -> str:
+    """``8: 1x 2.8 + 3x 2.4 + 4x 1.8 GHz``; the number alone where frequencies are not told."""
+    speeds = Counter(core.max_khz for core in cores)
+    if not speeds or None in speeds:
+        return str(len(cores))
+    groups = sorted(((khz, count) for khz, count in speeds.items() if khz), reverse=True)
+    return f"{len(cores)}: " + " + ".join(f"{n}x {khz / 1e6:.1f}" for khz, n in groups) + " GHz"
+
+
+def _print_table(found: list[Device]) -> None:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(box=None, pad_edge=False)
+    for name in ("host", "abi", "cores", "SoC", "OS"):
+        table.add_column(name, overflow="fold")
+    for name in ("free", "°C"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("missing", overflow="fold")
+    for one in found:
+        cells = (
+            one.host,
+            one.abi or "-",
+            one.cores or "-",
+            one.soc or "-",
+            one.os or "-",
+            "-" if one.free_bytes is None else f"{one.free_bytes / 1e9:.1f} GB",
+            "-" if one.temperature_c is None else f"{one.temperature_c:.0f}",
+            "does not answer" if one.problem else ", ".join(one.missing) or "nothing",
+        )
+        table.add_row(*map(Text, cells))
+    Console().print(table)
