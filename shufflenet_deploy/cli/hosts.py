@@ -10,7 +10,7 @@ from shufflenet_deploy.errors import UsageError
 if TYPE_CHECKING:
     from shufflenet_deploy.transport import Transport
 
-HOST_HELP = "local, user@host[:port], an ssh alias, or board[:NAME] for a virtual board."
+HOST_HELP = "local, user@host[:port], an ssh alias, adb[:SERIAL], or board[:NAME] (virtual)."
 
 
 def transport_to(
