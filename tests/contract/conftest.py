@@ -88,8 +88,14 @@ def ended() -> Callable[[int], bool]:
     return check
 
 
+def _cut(ends: tuple[socket.socket, ...]) -> None:
+    for end in ends:
+        with contextlib.suppress(OSError):
+            end.shutdown(socket.SHUT_RDWR)
+
+
 class Relay:
-    """A TCP relay that hangs up on both sides after ``limit_bytes`` from the client."""
+    """A TCP relay that cuts a connection on both sides after ``limit_bytes`` from its client."""
 
     def __init__(self, port: int, limit_bytes: float) -> None:
         self._goal = port
@@ -101,10 +107,8 @@ class Relay:
         self._thread.start()
 
     def hang_up(self) -> None:
-        """Cut every connection."""
-        for end in self._sockets:
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
+        """Cut every connection that there is now."""
+        _cut(tuple(self._sockets))
 
     def close(self) -> None:
         """Cut everything and stop listening."""
@@ -141,7 +145,8 @@ class Relay:
                 sink.sendall(chunk)
                 passed_bytes += len(chunk)
                 if counted and passed_bytes > self.limit_bytes:
-                    self.hang_up()
+                    # Only this one: the client may already be connecting again.
+                    _cut((source, sink))
                     return
             sink.shutdown(socket.SHUT_WR)
 
