@@ -804,6 +804,8 @@ def main():
     signal.signal(signal.SIGTERM, _terminated)
     for variable in POOLS:
         os.environ.setdefault(variable, "1")
+    # onnxruntime would report the model to its makers, from threads that run while we measure.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     be_first_to_go()
     whole, status = report(sys.argv[1:])
     with os.fdopen(own_stdout, "w") as stream:

@@ -73,6 +73,7 @@ class AgentRuntime:
             name=self.name,
             requirements=self.distribution.requirements(facts, self.version),
             imports=(self.distribution.module, "numpy"),
+            env=self.distribution.env,
         )
 
     def command(

@@ -8,7 +8,7 @@ pure, so a stored raw log can be replayed years later.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from shufflenet_deploy.records import (
@@ -25,12 +25,14 @@ from shufflenet_deploy.records import (
 class Payload:
     """What a target needs before it can run a model: Python distributions, pinned.
 
-    ``imports`` are module names that must import, by which an installation is proved.
+    ``imports`` are module names that must import, by which an installation is proved; ``env`` holds
+    the variables under which anything may import them.
     """
 
     name: str
     requirements: tuple[str, ...]
     imports: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

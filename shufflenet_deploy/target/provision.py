@@ -6,7 +6,7 @@ reports the pinned versions and imports the modules, or the way did not work.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -115,7 +115,8 @@ class Provision:
         memo = (payload.name, payload.requirements, payload.imports, mode)
         if memo not in self._known:
             try:
-                self._known[memo] = install()
+                found = install()
+                self._known[memo] = replace(found, env={**payload.env, **found.env})
             except _Unfit as error:
                 self._known[memo] = error
         known = self._known[memo]
@@ -304,7 +305,8 @@ class Provision:
 
     def _missing(self, payload: Payload, environment: Environment) -> str | None:
         argv = (*environment.python, "-c", PROOF_PROGRAM, proof_argument(payload))
-        result = self._transport.run(argv, env=environment.env, timeout_s=_PROOF_SECS)
+        variables = {**payload.env, **environment.env}
+        result = self._transport.run(argv, env=variables, timeout_s=_PROOF_SECS)
         if result.exit_code:
             return result.complaint
         return missing_from(payload, result.text)
@@ -317,6 +319,7 @@ class _Pins:
     name: str
     requirements: tuple[str, ...]
     imports: tuple[str, ...]
+    env: Mapping[str, str]
 
 
 def _payload(payload_of: PayloadOf, facts: TargetFacts) -> Payload:
@@ -332,7 +335,12 @@ def _with_provided(payload: Payload, own: OwnInterpreter) -> Payload:
         f"{name}=={own.provides[name]}" if (name := name_of(text)) in own.provides else text
         for text in payload.requirements
     )
-    return _Pins(name=payload.name, requirements=tuple(requirements), imports=payload.imports)
+    return _Pins(
+        name=payload.name,
+        requirements=tuple(requirements),
+        imports=payload.imports,
+        env=payload.env,
+    )
 
 
 def _folder_of(environment: Environment) -> str:

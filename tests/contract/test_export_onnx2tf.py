@@ -15,6 +15,7 @@ from shufflenet_deploy.export import ExportRequest, onnx2tf
 from shufflenet_deploy.export.onnx2tf import Environment
 from shufflenet_deploy.records import Resolution
 
+
 def silent(_: str) -> None:
     """No stage is of interest."""
 
