@@ -39,7 +39,7 @@ lint: setup
 test: setup
 	tests/system-packages.sh
 	$(MAKE) lint
-	$(BIN)/pytest -m 'not board and not onnx2tf'
+	$(BIN)/pytest -m 'not board and not onnx2tf' -n 3 --dist loadfile
 
 test-onnx2tf: setup
 	$(BIN)/pytest -m onnx2tf
