@@ -21,7 +21,6 @@ import gc
 import importlib.util
 import json
 import os
-import sys
 import tempfile
 
 #: Inferences before the first that counts.
@@ -29,12 +28,12 @@ WARMUP_RUNS = 3
 NS_PER_TICK = 1000
 
 
-def onnxruntime_profile(agent, options, inputs, runs):
+def onnxruntime_profile(agent, options, measured, runs):
     """Profile an ONNX file with onnxruntime's own profiler, in a session set as agent.py's."""
     with tempfile.TemporaryDirectory() as folder:
         prefix = os.path.join(folder, "profile")
         engine = agent.OnnxRuntime(options.model, options.threads, profile=prefix)
-        engine.feed(agent.input_arrays(inputs, options.input, options.seed))
+        engine.feed(agent.input_arrays(engine.inputs, options.input, options.seed))
         invoke = engine.invoker()
         for _ in range(WARMUP_RUNS + runs):
             invoke()
@@ -94,13 +93,14 @@ class _Event(ctypes.Structure):
     ]
 
 
-def litert_profile(agent, options, inputs, runs):
+def litert_profile(agent, options, measured, runs):
     """Profile a TFLite file with LiteRT's own profiler."""
-    version = agent._version_of("ai-edge-litert")
+    version = measured["runtime"]["version"]
     if tuple(int(part) for part in version.split(".")[:2]) < (2, 3):
         message = "LiteRT %s has no profiler that can be reached: 2.3 and newer have" % version
         raise agent.Failed("unsupported", message)
     model = _CompiledModel(agent, options.model, options.threads)
+    inputs = measured["model"]["inputs"]
     model.feed(agent.input_arrays(inputs, options.input, options.seed))
     for _ in range(WARMUP_RUNS):
         model.profiled_events()
@@ -210,9 +210,7 @@ class _CompiledModel:
         found = []
         for index in range(count.value):
             place = _size(index)
-            tensor = self._new(
-                "LiteRtGetSignature%sTensorByIndex" % side, self._signature, place
-            )
+            tensor = self._new("LiteRtGetSignature%sTensorByIndex" % side, self._signature, place)
             kind = (ctypes.c_uint8 * _TENSOR_TYPE_BYTES)()
             self._call("LiteRtGetRankedTensorType", tensor, kind)
             needs = self._new(
@@ -237,7 +235,7 @@ class _CompiledModel:
     def _new(self, function, *arguments):
         """Call what writes a handle to its last argument."""
         handle = _HANDLE()
-        self._call(function, *(arguments + (ctypes.byref(handle),)))
+        self._call(function, *arguments, ctypes.byref(handle))
         return handle
 
     def _call(self, function, *arguments):
@@ -275,7 +273,7 @@ def profiling(agent, runs):
         gc.collect()
         profiler = PROFILERS[options.runtime]
         try:
-            whole["profile"] = profiler(agent, options, whole["model"]["inputs"], runs)
+            whole["profile"] = profiler(agent, options, whole, runs)
         except (MemoryError, agent.Failed):
             raise
         except Exception as error:  # every runtime has a tree of its own

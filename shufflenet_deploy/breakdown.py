@@ -1,0 +1,298 @@
+"""Where the time of an inference goes, and which layers keep the promise of their multiply-adds.
+
+Pure functions over profiles. Values are in ``Metric.unit`` (ns, instructions) per inference and add
+up exactly: every part is the mean over the same inferences, the middle half by their whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from statistics import fmean
+
+from shufflenet_deploy import stats
+from shufflenet_deploy.records import (
+    Cell,
+    LayerKind,
+    LayerWork,
+    Metric,
+    OperatorTiming,
+    Profile,
+    Record,
+    Run,
+)
+
+#: Operators of no layer: the runtime added them for another memory layout or number format.
+BETWEEN = "between layers"
+
+#: What no operator owns: the executor, the profiler itself, and what it rounds off.
+OUTSIDE = "outside operators"
+
+#: What a whole inference without the profiler takes more, or less, than its operators with it.
+REST = "rest"
+
+#: The network's layers are unknown, so operators stand for themselves.
+UNKNOWN = "unattributed"
+
+
+class Part(Record):
+    """A part of an inference: so many operators, what they took, and as a share of the whole."""
+
+    name: str
+    operators: int
+    multiply_adds: int
+    value: float
+    share: float
+
+
+class Breakdown(Record):
+    """One cell taken apart.
+
+    ``whole`` is an inference with the profiler; ``kinds`` and ``operators`` each add up to it
+    with their last line, ``OUTSIDE``. ``plain`` is an inference without the profiler: the figure
+    of the cell where it was measured, else of the same process, ``samples`` by process.
+    """
+
+    title: str
+    cell: Cell
+    metric: Metric
+    method: str
+    runtime_version: str | None
+    inferences: int
+    whole: float
+    plain: float
+    samples: tuple[tuple[int, ...], ...]
+    multiply_adds: int
+    kinds: tuple[Part, ...]
+    layers: tuple[Part, ...]
+    operators: tuple[Part, ...]
+
+    @property
+    def overhead(self) -> float:
+        """How many times as long an inference takes with the profiler."""
+        return self.whole / self.plain
+
+    @property
+    def attributed(self) -> bool:
+        """Whether the layers of the operators are known."""
+        return bool(self.layers)
+
+
+def take_apart(run: Run, measured: Iterable[Run] = ()) -> Breakdown | None:
+    """The breakdown of a run that profiled; None where it failed.
+
+    Args:
+        run: with a profile.
+        measured: runs of the same cell without the profiler, whose figure is then the plain one.
+    """
+    profile = run.profile
+    if profile is None:
+        return None
+    chosen = _middle(profile.inference)
+    whole = fmean(profile.inference[index] for index in chosen)
+    samples = stats.samples_of(measured) or stats.samples_of([run])
+    work = {layer.name: layer for layer in profile.layers}
+
+    def kind_of(one: OperatorTiming) -> str:
+        if one.layer is not None:
+            return work[one.layer].kind.value
+        return BETWEEN if work else UNKNOWN
+
+    def parts(
+        key: Callable[[OperatorTiming], str], adds: dict[str, int], order: Sequence[str] = ()
+    ) -> list[Part]:
+        found: dict[str, list[OperatorTiming]] = {name: [] for name in order if name in adds}
+        for one in profile.operators:
+            found.setdefault(key(one), []).append(one)
+        return [
+            _part(name, members, adds.get(name, 0), chosen, whole)
+            for name, members in found.items()
+            if members or adds.get(name)
+        ]
+
+    by_kind = parts(kind_of, _adds_by_kind(profile.layers), [kind.value for kind in LayerKind])
+    order = [*(kind.value for kind in LayerKind), BETWEEN, UNKNOWN]
+    by_kind.sort(key=lambda part: order.index(part.name))
+    by_operator = parts(lambda one: one.operator, {})
+    by_operator.sort(key=lambda part: part.value, reverse=True)
+    outside = _outside(profile, chosen, whole)
+    return Breakdown(
+        title=f"{run.cell.model} {run.cell.resolution} {run.cell.precision.value}",
+        cell=run.cell,
+        metric=run.spec.metric,
+        method=profile.method,
+        runtime_version=run.runtime_version,
+        inferences=len(profile.inference),
+        whole=whole,
+        plain=stats.center(samples),
+        samples=tuple(samples),
+        multiply_adds=run.multiply_adds or sum(one.multiply_adds for one in profile.layers),
+        kinds=(*by_kind, outside),
+        layers=_by_layer(profile, chosen, whole),
+        operators=(*by_operator, outside),
+    )
+
+
+def _middle(inference: Sequence[int]) -> list[int]:
+    """The middle half of the inferences by what they took: one that was disturbed is not in it."""
+    order = sorted(range(len(inference)), key=lambda index: inference[index])
+    cut = len(order) // 4
+    return sorted(order[cut : len(order) - cut])
+
+
+def _part(
+    name: str, members: Sequence[OperatorTiming], adds: int, chosen: Sequence[int], whole: float
+) -> Part:
+    value = sum(fmean(one.samples[index] for index in chosen) for one in members)
+    return Part(
+        name=name, operators=len(members), multiply_adds=adds, value=value, share=value / whole
+    )
+
+
+def _outside(profile: Profile, chosen: Sequence[int], whole: float) -> Part:
+    inside = _part("", profile.operators, 0, chosen, whole).value
+    return Part(
+        name=OUTSIDE,
+        operators=0,
+        multiply_adds=0,
+        value=whole - inside,
+        share=(whole - inside) / whole,
+    )
+
+
+def _adds_by_kind(layers: Iterable[LayerWork]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for layer in layers:
+        found[layer.kind.value] = found.get(layer.kind.value, 0) + layer.multiply_adds
+    return found
+
+
+def _by_layer(profile: Profile, chosen: Sequence[int], whole: float) -> tuple[Part, ...]:
+    """Every layer in the network's order, those merged into another with no operators.
+
+    Operators between layers are one line at the end.
+    """
+    if not profile.layers:
+        return ()
+    owned: dict[str | None, list[OperatorTiming]] = {}
+    for one in profile.operators:
+        owned.setdefault(one.layer, []).append(one)
+    parts = [
+        _part(layer.name, owned.get(layer.name, []), layer.multiply_adds, chosen, whole)
+        for layer in profile.layers
+    ]
+    if None in owned:
+        parts.append(_part(BETWEEN, owned[None], 0, chosen, whole))
+    return (*parts, _outside(profile, chosen, whole))
+
+
+# --- one model against another -------------------------------------------------------------------
+
+
+class Gap(Record):
+    """One kind of layer in two models.
+
+    ``promised`` is what the candidate's layers would take if their share of the baseline's time
+    shrank as the multiply-adds of the whole network do; ``lost`` is what they take beyond that.
+    """
+
+    name: str
+    baseline: float
+    candidate: float
+    promised: float
+    lost: float
+    theory: float | None
+    ratio: float | None
+
+
+class Decomposition(Record):
+    """Why a candidate is not as many times faster as it has fewer multiply-adds.
+
+    ``theory`` is the ratio of multiply-adds, ``speedup`` the measured one between inferences that
+    nothing profiled, ``low`` and ``high`` its 95 % interval. ``gaps`` add up to both inferences
+    and to ``lost``, ``REST`` included.
+    """
+
+    candidate: Cell
+    baseline: Cell
+    metric: Metric
+    theory: float
+    speedup: float
+    low: float
+    high: float
+    lost: float
+    gaps: tuple[Gap, ...]
+
+
+def decompose(candidate: Breakdown, baseline: Breakdown) -> Decomposition | None:
+    """Compare two models layer kind by layer kind; None where the layers of one are unknown."""
+    if not candidate.attributed or not baseline.attributed:
+        return None
+    scale = candidate.multiply_adds / baseline.multiply_adds
+    ours, theirs = _with_rest(candidate), _with_rest(baseline)
+    order = [*(kind.value for kind in LayerKind), BETWEEN, REST]
+    gaps = []
+    for name in order:
+        one, other = ours.get(name), theirs.get(name)
+        if one is None and other is None:
+            continue
+        value, base = (part.value if part else 0.0 for part in (one, other))
+        adds, base_adds = (part.multiply_adds if part else 0 for part in (one, other))
+        gaps.append(
+            Gap(
+                name=name,
+                baseline=base,
+                candidate=value,
+                promised=base * scale,
+                lost=value - base * scale,
+                theory=base_adds / adds if adds and base_adds else None,
+                ratio=base / value if value > 0 and base > 0 else None,
+            )
+        )
+    interval = stats.speedup_interval(baseline.samples, candidate.samples)
+    return Decomposition(
+        candidate=candidate.cell,
+        baseline=baseline.cell,
+        metric=candidate.metric,
+        theory=1 / scale,
+        speedup=baseline.plain / candidate.plain,
+        low=interval.low,
+        high=interval.high,
+        lost=candidate.plain - baseline.plain * scale,
+        gaps=tuple(gaps),
+    )
+
+
+def _with_rest(whole: Breakdown) -> dict[str, Part]:
+    """The kinds by name, and what is left to the inference that nothing profiled."""
+    kinds = {part.name: part for part in whole.kinds if part.name != OUTSIDE}
+    value = whole.plain - sum(part.value for part in kinds.values())
+    rest = Part(name=REST, operators=0, multiply_adds=0, value=value, share=value / whole.plain)
+    return {**kinds, REST: rest}
+
+
+def decompositions(breakdowns: Sequence[Breakdown], against: str) -> list[Decomposition]:
+    """Every model against the one named, under the same runtime, precision, size and threads."""
+    found = []
+    for one in breakdowns:
+        rivals = [other for other in breakdowns if _comparable(one, other, against)]
+        made = decompose(one, rivals[0]) if rivals and one.cell.model != against else None
+        if made is not None:
+            found.append(made)
+    return found
+
+
+def _comparable(one: Breakdown, other: Breakdown, against: str) -> bool:
+    setting = ("runtime", "format", "precision", "resolution", "threads")
+    same = all(getattr(one.cell, name) == getattr(other.cell, name) for name in setting)
+    return same and other.cell.model == against and one.metric is other.metric
+
+
+def of_suite(profiles: Iterable[Run], measured: Sequence[Run]) -> list[Breakdown]:
+    """The breakdowns of a suite's profiles, beside the figures of its measurements."""
+    found = []
+    for run in profiles:
+        same = [one for one in measured if one.cell == run.cell and one.target == run.target]
+        made = take_apart(run, same)
+        if made is not None:
+            found.append(made)
+    return found
