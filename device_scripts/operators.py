@@ -28,7 +28,7 @@ WARMUP_RUNS = 3
 NS_PER_TICK = 1000
 
 
-def onnxruntime_profile(agent, options, measured, runs):
+def onnxruntime_profile(agent, options, _measured, runs):
     """Profile an ONNX file with onnxruntime's own profiler, in a session set as agent.py's."""
     with tempfile.TemporaryDirectory() as folder:
         prefix = os.path.join(folder, "profile")

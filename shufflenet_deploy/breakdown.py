@@ -6,7 +6,7 @@ up exactly: every part is the mean over the same inferences, the middle half by 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean
 
 from shufflenet_deploy import stats
@@ -14,6 +14,7 @@ from shufflenet_deploy.records import (
     Cell,
     LayerKind,
     LayerWork,
+    Measurement,
     Metric,
     OperatorTiming,
     Profile,
@@ -47,9 +48,9 @@ class Part(Record):
 class Breakdown(Record):
     """One cell taken apart.
 
-    ``whole`` is an inference with the profiler; ``kinds`` and ``operators`` each add up to it
-    with their last line, ``OUTSIDE``. ``plain`` is an inference without the profiler: the figure
-    of the cell where it was measured, else of the same process, ``samples`` by process.
+    ``whole`` is an inference with the profiler; ``kinds``, ``layers`` and ``operators`` each add up
+    to it, the last line being ``OUTSIDE``. ``plain`` is an inference without the profiler, in the
+    same process before. ``measured`` are the samples of the bench, by process, if there are any.
     """
 
     title: str
@@ -60,7 +61,7 @@ class Breakdown(Record):
     inferences: int
     whole: float
     plain: float
-    samples: tuple[tuple[int, ...], ...]
+    measured: tuple[tuple[int, ...], ...] = ()
     multiply_adds: int
     kinds: tuple[Part, ...]
     layers: tuple[Part, ...]
@@ -82,14 +83,13 @@ def take_apart(run: Run, measured: Iterable[Run] = ()) -> Breakdown | None:
 
     Args:
         run: with a profile.
-        measured: runs of the same cell without the profiler, whose figure is then the plain one.
+        measured: runs of the same cell that measure.
     """
     profile = run.profile
-    if profile is None:
+    if profile is None or not isinstance(run.outcome, Measurement):
         return None
     chosen = _middle(profile.inference)
     whole = fmean(profile.inference[index] for index in chosen)
-    samples = stats.samples_of(measured) or stats.samples_of([run])
     work = {layer.name: layer for layer in profile.layers}
 
     def kind_of(one: OperatorTiming) -> str:
@@ -123,8 +123,8 @@ def take_apart(run: Run, measured: Iterable[Run] = ()) -> Breakdown | None:
         runtime_version=run.runtime_version,
         inferences=len(profile.inference),
         whole=whole,
-        plain=stats.center(samples),
-        samples=tuple(samples),
+        plain=stats.median(run.outcome.samples),
+        measured=tuple(stats.samples_of(measured)),
         multiply_adds=run.multiply_adds or sum(one.multiply_adds for one in profile.layers),
         kinds=(*by_kind, outside),
         layers=_by_layer(profile, chosen, whole),
@@ -191,8 +191,9 @@ def _by_layer(profile: Profile, chosen: Sequence[int], whole: float) -> tuple[Pa
 class Gap(Record):
     """One kind of layer in two models.
 
-    ``promised`` is what the candidate's layers would take if their share of the baseline's time
-    shrank as the multiply-adds of the whole network do; ``lost`` is what they take beyond that.
+    ``theory`` is how many times fewer multiply-adds the candidate has there, ``ratio`` how many
+    times faster it is. ``promised`` is what it would take if the multiply-adds of the whole network
+    decided (see ``decompose``), ``lost`` what it takes beyond that.
     """
 
     name: str
@@ -207,9 +208,10 @@ class Gap(Record):
 class Decomposition(Record):
     """Why a candidate is not as many times faster as it has fewer multiply-adds.
 
-    ``theory`` is the ratio of multiply-adds, ``speedup`` the measured one between inferences that
-    nothing profiled, ``low`` and ``high`` its 95 % interval. ``gaps`` add up to both inferences
-    and to ``lost``, ``REST`` included.
+    ``theory`` is the ratio of multiply-adds, ``speedup`` that of inferences that nothing profiled,
+    of the processes that profiled later. ``gaps`` add up to both inferences and to ``lost``,
+    ``REST`` included. ``measured``, ``low`` and ``high`` are the bench's speedup and its 95 %
+    interval, where it measured both.
     """
 
     candidate: Cell
@@ -217,49 +219,68 @@ class Decomposition(Record):
     metric: Metric
     theory: float
     speedup: float
-    low: float
-    high: float
+    measured: float | None
+    low: float | None
+    high: float | None
     lost: float
     gaps: tuple[Gap, ...]
 
 
 def decompose(candidate: Breakdown, baseline: Breakdown) -> Decomposition | None:
-    """Compare two models layer kind by layer kind; None where the layers of one are unknown."""
+    """Compare two models kind by kind of layer; None where the layers of one are unknown.
+
+    The baseline's inference, divided by the ratio of all multiply-adds, is what is promised. It is
+    shared out by kind as it was spent by the baseline, so that a kind that shrinks less than the
+    multiply-adds loses. Where the two do not multiply in the same kinds of layers (AlexNet has no
+    1x1 convolutions), that share is laid together for all kinds that multiply and given to the
+    candidate's by their multiply-adds.
+    """
     if not candidate.attributed or not baseline.attributed:
         return None
     scale = candidate.multiply_adds / baseline.multiply_adds
     ours, theirs = _with_rest(candidate), _with_rest(baseline)
-    order = [*(kind.value for kind in LayerKind), BETWEEN, REST]
+    alike = {*_multiplying(ours)} == {*_multiplying(theirs)}
+    pace = sum(part.value for part in _multiplying(theirs).values()) / sum(
+        part.multiply_adds for part in theirs.values()
+    )
     gaps = []
-    for name in order:
+    for name in (*(kind.value for kind in LayerKind), BETWEEN, REST):
         one, other = ours.get(name), theirs.get(name)
         if one is None and other is None:
             continue
         value, base = (part.value if part else 0.0 for part in (one, other))
         adds, base_adds = (part.multiply_adds if part else 0 for part in (one, other))
+        multiplies = not alike and (adds or base_adds)
+        promised = adds * pace if multiplies else base * scale
         gaps.append(
             Gap(
                 name=name,
                 baseline=base,
                 candidate=value,
-                promised=base * scale,
-                lost=value - base * scale,
+                promised=promised,
+                lost=value - promised,
                 theory=base_adds / adds if adds and base_adds else None,
                 ratio=base / value if value > 0 and base > 0 else None,
             )
         )
-    interval = stats.speedup_interval(baseline.samples, candidate.samples)
+    known = bool(candidate.measured and baseline.measured)
+    interval = stats.speedup_interval(baseline.measured, candidate.measured) if known else None
     return Decomposition(
         candidate=candidate.cell,
         baseline=baseline.cell,
         metric=candidate.metric,
         theory=1 / scale,
         speedup=baseline.plain / candidate.plain,
-        low=interval.low,
-        high=interval.high,
+        measured=interval.estimate if interval else None,
+        low=interval.low if interval else None,
+        high=interval.high if interval else None,
         lost=candidate.plain - baseline.plain * scale,
         gaps=tuple(gaps),
     )
+
+
+def _multiplying(parts: Mapping[str, Part]) -> dict[str, Part]:
+    return {name: part for name, part in parts.items() if part.multiply_adds}
 
 
 def _with_rest(whole: Breakdown) -> dict[str, Part]:
@@ -291,7 +312,8 @@ def of_suite(profiles: Iterable[Run], measured: Sequence[Run]) -> list[Breakdown
     """The breakdowns of a suite's profiles, beside the figures of its measurements."""
     found = []
     for run in profiles:
-        same = [one for one in measured if one.cell == run.cell and one.target == run.target]
+        host = run.target.host
+        same = [one for one in measured if one.cell == run.cell and one.target.host == host]
         made = take_apart(run, same)
         if made is not None:
             found.append(made)
