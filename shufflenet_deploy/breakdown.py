@@ -53,7 +53,6 @@ class Breakdown(Record):
     same process before. ``measured`` are the samples of the bench, by process, if there are any.
     """
 
-    title: str
     cell: Cell
     metric: Metric
     method: str
@@ -73,21 +72,37 @@ class Breakdown(Record):
         return self.whole / self.plain
 
     @property
+    def inside(self) -> float:
+        """What all operators take, over an inference without the profiler."""
+        return sum(part.value for part in self.operators if part.name != OUTSIDE) / self.plain
+
+    @property
     def attributed(self) -> bool:
         """Whether the layers of the operators are known."""
         return bool(self.layers)
 
 
-def take_apart(run: Run, measured: Iterable[Run] = ()) -> Breakdown | None:
-    """The breakdown of a run that profiled; None where it failed.
+def take_apart(
+    profile: Profile,
+    plain: Sequence[int],
+    *,
+    cell: Cell,
+    metric: Metric,
+    multiply_adds: int,
+    runtime_version: str | None = None,
+    measured: Sequence[Sequence[int]] = (),
+) -> Breakdown:
+    """Add up a profile.
 
     Args:
-        run: with a profile.
-        measured: runs of the same cell that measure.
+        profile: inferences with the profiler.
+        plain: inferences without it, in the same process.
+        cell: what was profiled.
+        metric: what the samples count.
+        multiply_adds: of the whole network.
+        runtime_version: of the runtime that ran.
+        measured: samples of the bench by process, if there are any.
     """
-    profile = run.profile
-    if profile is None or not isinstance(run.outcome, Measurement):
-        return None
     chosen = _middle(profile.inference)
     whole = fmean(profile.inference[index] for index in chosen)
     work = {layer.name: layer for layer in profile.layers}
@@ -116,16 +131,15 @@ def take_apart(run: Run, measured: Iterable[Run] = ()) -> Breakdown | None:
     by_operator.sort(key=lambda part: part.value, reverse=True)
     outside = _outside(profile, chosen, whole)
     return Breakdown(
-        title=f"{run.cell.model} {run.cell.resolution} {run.cell.precision.value}",
-        cell=run.cell,
-        metric=run.spec.metric,
+        cell=cell,
+        metric=metric,
         method=profile.method,
-        runtime_version=run.runtime_version,
+        runtime_version=runtime_version,
         inferences=len(profile.inference),
         whole=whole,
-        plain=stats.median(run.outcome.samples),
-        measured=tuple(stats.samples_of(measured)),
-        multiply_adds=run.multiply_adds or sum(one.multiply_adds for one in profile.layers),
+        plain=stats.median(plain),
+        measured=tuple(tuple(samples) for samples in measured),
+        multiply_adds=multiply_adds,
         kinds=(*by_kind, outside),
         layers=_by_layer(profile, chosen, whole),
         operators=(*by_operator, outside),
@@ -309,12 +323,22 @@ def _comparable(one: Breakdown, other: Breakdown, against: str) -> bool:
 
 
 def of_suite(profiles: Iterable[Run], measured: Sequence[Run]) -> list[Breakdown]:
-    """The breakdowns of a suite's profiles, beside the figures of its measurements."""
+    """The breakdowns of a suite's profiles, beside the samples of its measurements."""
     found = []
     for run in profiles:
+        if run.profile is None or not isinstance(run.outcome, Measurement):
+            continue
         host = run.target.host
         same = [one for one in measured if one.cell == run.cell and one.target.host == host]
-        made = take_apart(run, same)
-        if made is not None:
-            found.append(made)
+        found.append(
+            take_apart(
+                run.profile,
+                run.outcome.samples,
+                cell=run.cell,
+                metric=run.spec.metric,
+                multiply_adds=run.multiply_adds or 0,
+                runtime_version=run.runtime_version,
+                measured=stats.samples_of(same),
+            )
+        )
     return found

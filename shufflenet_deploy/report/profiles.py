@@ -14,6 +14,9 @@ from shufflenet_deploy.breakdown import OUTSIDE, REST, Breakdown, Decomposition,
 from shufflenet_deploy.records import Cell
 from shufflenet_deploy.report import words
 
+#: Operators that take less or more than this of an inference without the profiler are doubted.
+_LEAST_INSIDE, _MOST_INSIDE = 0.7, 1.3
+
 
 def as_text(
     breakdowns: Sequence[Breakdown],
@@ -69,6 +72,17 @@ def caption(one: Breakdown) -> str:
     return (
         f"{one.method}, mean of the middle half of {one.inferences} inferences; without it "
         f"{_figure(one.plain, one)}, so profiling takes {words.ratio(one.overhead)} of that"
+        f"{_doubt(one)}"
+    )
+
+
+def _doubt(one: Breakdown) -> str:
+    """A warning where the operators do not add up to what they are parts of."""
+    if _LEAST_INSIDE <= one.inside <= _MOST_INSIDE:
+        return ""
+    return (
+        f". The operators alone took {words.ratio(one.inside)} of that: the target was disturbed, "
+        "or the profiler weighs on small operators; profile again when nothing else runs"
     )
 
 
@@ -109,7 +123,8 @@ def legend(
 def _against(made: Decomposition) -> str:
     text = (
         f"{_name(made.candidate)} against {made.baseline.model} · {made.candidate.runtime} · "
-        f"promised {words.ratio(made.theory)}, arrived {words.ratio(made.speedup)}"
+        f"{words.unit(made.metric)} · promised {words.ratio(made.theory)}, "
+        f"arrived {words.ratio(made.speedup)}"
     )
     if made.measured is None or made.low is None or made.high is None:
         return text
@@ -157,7 +172,6 @@ def _parts(one: Breakdown, title: str, parts: Sequence[Part]) -> Grid:
 
 
 def _gaps(made: Decomposition) -> Grid:
-    unit = words.unit(made.metric)
     grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", show_footer=True)
     sums = [sum(values) for values in zip(*map(_values, made.gaps), strict=True)]
     whole = [
@@ -166,7 +180,7 @@ def _gaps(made: Decomposition) -> Grid:
         *(_milli(value) for value in sums[:3]),
         _signed(sums[3]),
     ]
-    titles = ("MAdds", "Speedup", f"Baseline {unit}", "Promised", "Measured", "Lost")
+    titles = ("MAdds", "Speedup", "Baseline", "Promised", "Measured", "Lost")
     grid.add_column("Kind of layer", footer="whole inference", no_wrap=True)
     for title, total in zip(titles, whole, strict=True):
         grid.add_column(title, footer=total, justify="right", no_wrap=True)
