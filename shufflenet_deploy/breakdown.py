@@ -36,9 +36,13 @@ UNKNOWN = "unattributed"
 
 
 class Part(Record):
-    """A part of an inference: so many operators, what they took, and as a share of the whole."""
+    """A part of an inference: so many operators, what they took, and as a share of the whole.
+
+    ``kind`` is that of a single layer.
+    """
 
     name: str
+    kind: LayerKind | None = None
     operators: int
     multiply_adds: int
     value: float
@@ -54,6 +58,7 @@ class Breakdown(Record):
     """
 
     cell: Cell
+    host: str
     metric: Metric
     method: str
     runtime_version: str | None
@@ -87,6 +92,7 @@ def take_apart(
     plain: Sequence[int],
     *,
     cell: Cell,
+    host: str,
     metric: Metric,
     multiply_adds: int,
     runtime_version: str | None = None,
@@ -98,6 +104,7 @@ def take_apart(
         profile: inferences with the profiler.
         plain: inferences without it, in the same process.
         cell: what was profiled.
+        host: where.
         metric: what the samples count.
         multiply_adds: of the whole network.
         runtime_version: of the runtime that ran.
@@ -132,6 +139,7 @@ def take_apart(
     outside = _outside(profile, chosen, whole)
     return Breakdown(
         cell=cell,
+        host=host,
         metric=metric,
         method=profile.method,
         runtime_version=runtime_version,
@@ -191,7 +199,9 @@ def _by_layer(profile: Profile, chosen: Sequence[int], whole: float) -> tuple[Pa
     for one in profile.operators:
         owned.setdefault(one.layer, []).append(one)
     parts = [
-        _part(layer.name, owned.get(layer.name, []), layer.multiply_adds, chosen, whole)
+        _part(layer.name, owned.get(layer.name, []), layer.multiply_adds, chosen, whole).model_copy(
+            update={"kind": layer.kind}
+        )
         for layer in profile.layers
     ]
     if None in owned:
@@ -319,7 +329,8 @@ def decompositions(breakdowns: Sequence[Breakdown], against: str) -> list[Decomp
 def _comparable(one: Breakdown, other: Breakdown, against: str) -> bool:
     setting = ("runtime", "format", "precision", "resolution", "threads")
     same = all(getattr(one.cell, name) == getattr(other.cell, name) for name in setting)
-    return same and other.cell.model == against and one.metric is other.metric
+    same = same and (one.host, one.metric) == (other.host, other.metric)
+    return same and other.cell.model == against
 
 
 def of_suite(profiles: Iterable[Run], measured: Sequence[Run]) -> list[Breakdown]:
@@ -335,6 +346,7 @@ def of_suite(profiles: Iterable[Run], measured: Sequence[Run]) -> list[Breakdown
                 run.profile,
                 run.outcome.samples,
                 cell=run.cell,
+                host=host,
                 metric=run.spec.metric,
                 multiply_adds=run.multiply_adds or 0,
                 runtime_version=run.runtime_version,

@@ -56,6 +56,7 @@ def profile(name: str, artifact: Artifact, target: Target, spec: BenchmarkSpec) 
             precision=artifact.precision,
             resolution=artifact.resolution,
         ),
+        host=target.host,
         metric=spec.metric,
         multiply_adds=artifact.multiply_adds,
         runtime_version=report.runtime_version,
