@@ -220,17 +220,75 @@ class Measurement(Record):
     """What one process measured. ``samples`` are steady-state inferences in ``Metric.unit``.
 
     ``load``, ``first`` and ``warmup`` are in the same unit and never mixed with ``samples``.
-    ``others_busy_cores`` is how many cores other programs kept busy while sampling, on average.
+    ``peak_rss_bytes`` is the largest resident size of the process, of which Python and numpy had
+    taken ``idle_rss_bytes`` before the runtime was loaded. ``others_busy_cores`` is how many cores
+    other programs kept busy while sampling, on average.
     """
 
     samples: tuple[int, ...] = Field(min_length=1)
     warmup: tuple[int, ...] = ()
     first: int
     load: int
+    idle_rss_bytes: int | None = None
     peak_rss_bytes: int | None = None
     clock_resolution_ns: int | None = None
     cpus: tuple[int, ...] | None = None
     others_busy_cores: float | None = None
+
+    @property
+    def model_rss_bytes(self) -> int | None:
+        """What the runtime with the model took at most, where the idle size is known."""
+        if self.idle_rss_bytes is None or self.peak_rss_bytes is None:
+            return None
+        return max(0, self.peak_rss_bytes - self.idle_rss_bytes)
+
+
+class LayerKind(StrEnum):
+    """What a layer does, as far as its cost is concerned."""
+
+    CONVOLUTION = "convolution"
+    POINTWISE = "1x1 convolution"
+    DEPTHWISE = "depthwise"
+    SHUFFLE = "shuffle"
+    POOL = "pool"
+    JOIN = "add, concat"
+    DENSE = "fully connected"
+    OTHER = "other"
+
+
+class LayerWork(Record):
+    """One layer of a network, with the multiply-adds that the paper counts of it."""
+
+    name: str
+    kind: LayerKind
+    multiply_adds: int
+
+
+class OperatorTiming(Record):
+    """One operator that a runtime executed, in every profiled inference, in ``Metric.unit``.
+
+    ``layer`` is the layer of the network it does the work of; None where the runtime added it
+    between layers (another memory layout, another number format) or the file tells no layers.
+    """
+
+    name: str
+    operator: str
+    layer: str | None = None
+    samples: tuple[int, ...] = Field(min_length=1)
+
+
+class Profile(Record):
+    """Inferences taken apart by the runtime's own profiler, in a process of their own.
+
+    ``inference`` is the runtime's own figure for each whole inference, in ``Metric.unit``;
+    ``operators`` stand in the order in which they ran. ``layers`` are those of the network, empty
+    where the file's names do not tell them.
+    """
+
+    method: str
+    inference: tuple[int, ...] = Field(min_length=1)
+    operators: tuple[OperatorTiming, ...]
+    layers: tuple[LayerWork, ...] = ()
 
 
 class FailureKind(StrEnum):
@@ -270,7 +328,9 @@ class Cell(Record):
 class Run(Record):
     """One process measuring one cell on one target, kept raw. ``raw`` is the runner's stdout.
 
-    ``artifact`` is None only when the export itself failed.
+    ``artifact`` is None only when the export itself failed. A run that profiles is kept beside
+    those that measure and never among them: its ``outcome`` holds a few inferences of the same
+    process without the profiler, its ``profile`` those with it.
     """
 
     id: str
@@ -287,11 +347,15 @@ class Run(Record):
     after: Conditions | None = None
     raw: str = ""
     outcome: Measurement | Failure
+    purpose: Literal["measure", "profile"] = "measure"
+    profile: Profile | None = None
     tool: dict[str, Any] = Field(default_factory=dict)
 
     @property
-    def kind(self) -> Literal["measurement", "failure"]:
-        """Which of the two outcomes this run had."""
+    def kind(self) -> Literal["measurement", "failure", "profile"]:
+        """Which of the two outcomes a measurement had, or that this run profiled."""
+        if self.purpose == "profile":
+            return "profile"
         return "measurement" if isinstance(self.outcome, Measurement) else "failure"
 
 

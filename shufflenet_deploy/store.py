@@ -31,6 +31,9 @@ JOURNAL_VARIABLE = "SHUFFLENET_DEPLOY_JOURNAL"
 #: What stands for "the newest suite" where a suite is asked for.
 LAST = "last"
 
+#: The kind of runs that are kept beside the measurements.
+_PROFILE = "profile"
+
 _BUSY_SECS = 30
 _SQLITE = "sqlite"
 #: Any number, the same in every version: one journal is upgraded by one process at a time.
@@ -200,13 +203,21 @@ class Journal:
             suite: a suite's id, or None for all suites.
             every: also attempts that a later one replaced; see ``last_attempts``.
         """
-        query = sa.select(_runs.c.record).order_by(_runs.c.sequence)
+        runs = self._stored(_runs.c.kind != _PROFILE, suite)
+        return runs if every else last_attempts(runs)
+
+    def profiles(self, suite: str | None = None, *, every: bool = False) -> list[Run]:
+        """Runs that profile, which ``runs`` leaves out; the last of each cell."""
+        runs = self._stored(_runs.c.kind == _PROFILE, suite)
+        return runs if every else last_attempts(runs)
+
+    def _stored(self, which: sa.ColumnElement[bool], suite: str | None) -> list[Run]:
+        query = sa.select(_runs.c.record).where(which).order_by(_runs.c.sequence)
         if suite is not None:
             query = query.where(_runs.c.suite == suite)
         with self._translated(), self._engine.connect() as connection:
             records = list(connection.scalars(query))
-        runs = [_parse_run(record, self.location) for record in records]
-        return runs if every else last_attempts(runs)
+        return [_parse_run(record, self.location) for record in records]
 
     def suites(self) -> list[SuiteRow]:
         """Every suite with runs or a definition, newest first."""
@@ -260,7 +271,7 @@ class Journal:
 
     def export_lines(self, suite: str | None = None) -> Iterator[str]:
         """Every attempt of a suite, or of all, as one JSON object per line, newlines included."""
-        for run in self.runs(suite, every=True):
+        for run in (*self.runs(suite, every=True), *self.profiles(suite, every=True)):
             yield f"{run.model_dump_json()}\n"
 
     # --- inside ----------------------------------------------------------------------------------

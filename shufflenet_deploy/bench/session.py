@@ -22,6 +22,7 @@ import shufflenet_deploy
 from shufflenet_deploy import runtime, stats
 from shufflenet_deploy.bench import events, schedule
 from shufflenet_deploy.bench.conditions import ThermalGate, spec_on
+from shufflenet_deploy.bench.profiling import profiled_inferences, profiling_spec, with_layers
 from shufflenet_deploy.bench.suite import Suite, new_suite_id
 from shufflenet_deploy.errors import (
     CommandTimeout,
@@ -51,6 +52,7 @@ from shufflenet_deploy.target import Environment, Target
 from shufflenet_deploy.transport import CommandResult
 
 AGENT = "agent.py"
+PROFILER = "operators.py"
 
 _FIRST_WAIT_SECS = 1.0
 _LONGEST_WAIT_SECS = 30.0
@@ -155,6 +157,8 @@ class _Session:
                 else:
                     ready.append(prepared)
             yield from self._measured(ready)
+            if self.suite.profile:
+                yield from self._profiled(ready)
 
     # --- preparation -----------------------------------------------------------------------------
 
@@ -328,14 +332,64 @@ class _Session:
             sleep=self.sleep,
         )
 
+    # --- profiles --------------------------------------------------------------------------------
+
+    def _profiled(self, ready: Sequence[_Ready]) -> Iterator[Run]:
+        """Take each measured cell apart, once; what was taken apart before is kept."""
+        known = self.journal.profiles(self.suite_id)
+        path = resource("device_scripts", PROFILER)
+        profiler = self._patiently("pushing the profiler", lambda: self.target.install(path))
+        for one in ready:
+            spec = profiling_spec(self._spec(one.cell))
+            if one.cell.model_dump_json() in self._given_up or any(
+                run.cell == one.cell
+                and run.profile is not None
+                and run.target.host == self.facts.host
+                and run.spec == spec
+                and run.artifact is not None
+                and run.artifact.sha256 == one.artifact.sha256
+                for run in known
+            ):
+                continue
+            self._cool_down()
+            self.tell(events.Stage(text=f"profiling {describe(one.cell)}"))
+            argv = runtime.get(one.cell.runtime).profiling(
+                python=one.environment.python,
+                profiler=profiler,
+                agent=self._agent[0],
+                model=one.remote,
+                spec=spec,
+                inferences=profiled_inferences(spec),
+            )
+            run, report = self._process(one, spec, argv, process=1, attempt=1)
+            profile = with_layers(report.profile, one.artifact) if report is not None else None
+            run = run.model_copy(update={"purpose": "profile", "profile": profile})
+            self.journal.append(run)
+            yield run
+            if isinstance(run.outcome, Failure) and run.outcome.kind is FailureKind.CONNECTION:
+                raise ConnectError(run.outcome.message)
+
     # --- one process -----------------------------------------------------------------------------
 
     def _run_once(self, ready: _Ready, process: int, attempt: int) -> Run:
         spec = self._spec(ready.cell)
-        engine = runtime.get(ready.cell.runtime)
-        argv = engine.command(
+        argv = runtime.get(ready.cell.runtime).command(
             python=ready.environment.python, agent=self._agent[0], model=ready.remote, spec=spec
         )
+        run, _ = self._process(ready, spec, argv, process=process, attempt=attempt)
+        return run
+
+    def _process(
+        self,
+        ready: _Ready,
+        spec: BenchmarkSpec,
+        argv: tuple[str, ...],
+        *,
+        process: int,
+        attempt: int,
+    ) -> tuple[Run, Report | None]:
+        """Run the agent's command line; its report is None where it gave none."""
+        engine = runtime.get(ready.cell.runtime)
         env = {**engine.environment(spec), **ready.environment.env}
         phone = self._phone()
         started_at = datetime.now(UTC)
@@ -351,7 +405,7 @@ class _Session:
             report = _failure_of(error, spec.timeout_secs)
         known = report if isinstance(report, Report) else None
         outcome = report if isinstance(report, Failure) else report.outcome
-        return Run(
+        run = Run(
             id=uuid.uuid4().hex,
             suite=self.suite_id,
             started_at=started_at,
@@ -376,6 +430,7 @@ class _Session:
                 "stderr": _tail(result.stderr) if result else "",
             },
         )
+        return run, known
 
     def _phone(self) -> dict[str, object] | None:
         """Battery, screen and sensors of a phone: what the agent may not read there."""

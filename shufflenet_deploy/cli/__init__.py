@@ -23,6 +23,7 @@ COMMANDS: tuple[str, ...] = (
     "export",
     "bench",
     "table",
+    "profile",
     "report",
     "models",
     "import_weights",

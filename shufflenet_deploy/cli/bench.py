@@ -22,6 +22,7 @@ from shufflenet_deploy.cli.bench_options import (
     whole_numbers,
 )
 from shufflenet_deploy.cli.hosts import HOST_HELP, transport_to
+from shufflenet_deploy.cli.profile import Profiles
 from shufflenet_deploy.errors import DeployError, UsageError
 
 if TYPE_CHECKING:
@@ -173,6 +174,14 @@ def bench(  # noqa: PLR0917 - options, each passed by name
             rich_help_panel=_HOW,
         ),
     ] = None,
+    profile: Annotated[
+        bool,
+        typer.Option(
+            "--profile",
+            help="Then say which layers the time goes to, in processes of their own.",
+            rich_help_panel=_HOW,
+        ),
+    ] = False,
     calib: Annotated[
         str | None,
         typer.Option(help="Folder of pictures to calibrate int8 with.", rich_help_panel=_WHAT),
@@ -221,6 +230,7 @@ def bench(  # noqa: PLR0917 - options, each passed by name
         "payload": payload,
         "cores": kind_of_cores(cpus),
         "max_temperature_c": max_temperature,
+        "profile": profile or None,
     }
     spec = {
         "metric": metric,
@@ -249,7 +259,7 @@ def bench(  # noqa: PLR0917 - options, each passed by name
         )
         measured.go(progress)
     measured.tell(as_json=as_json, out=out)
-    if measured.failures:
+    if measured.failures or measured.profiles.failures:
         raise typer.Exit(_FAILED)
 
 
@@ -267,6 +277,7 @@ class _Bench:
         self.artifacts = artifacts
         self.book = book
         self.runs: list[Run] = []
+        self.profiles = Profiles(profiles=[], measured=[])
         self.traffic: Traffic | None = None
 
     @property
@@ -306,6 +317,7 @@ class _Bench:
             raise
         finally:
             self.runs = self.book.runs(self.id)
+            self.profiles = Profiles(profiles=self.book.profiles(self.id), measured=self.runs)
 
     def _exporter(self) -> Callable[[Cell], Artifact]:
         from shufflenet_deploy import export  # noqa: PLC0415
@@ -359,6 +371,7 @@ class _Bench:
             typer.echo(json.dumps(self._described(json.loads(render.json(table)))))
             return
         typer.echo(render.terminal(table))
+        self.profiles.show(self.suite.baseline)
         self._warn()
         typer.echo(self._summary(out), err=True)
 
@@ -473,4 +486,5 @@ class _Bench:
                 "already_there": traffic.files_present,
             },
             "table": table,
+            "profile": self.profiles.described(self.suite.baseline),
         }

@@ -45,12 +45,13 @@ def report(  # noqa: PLR0917 - options, each passed by name
         precision=precision,
         resolution=resolution,
     )
-    write_whole(out, html(built))
+    profiles = tables.profiles(suite, journal)
+    write_whole(out, html(built, profiles))
     typer.echo(f"wrote {out}", err=True)
     if plots is not None:
         from shufflenet_deploy.report.plots import plots as pictures  # noqa: PLC0415
 
-        drawn = list(pictures(built))
+        drawn = list(pictures(built, profiles))
         for name, content in drawn:
             write_whole(plots / name, content)
         typer.echo(f"wrote {len(drawn)} pictures to {plots}", err=True)

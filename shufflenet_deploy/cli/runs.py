@@ -90,13 +90,13 @@ def show(
         cores = f"{len(facts.cores)} core{'s' if len(facts.cores) > 1 else ''}"
         typer.echo(f"{facts.board or facts.cpu}, {facts.arch}, {cores}, {facts.os}")
     _print_table(
-        ("cell", "processes", "samples", "median", "p10", "p90", "p99", "unit", "verdict"),
+        ("cell", "processes", "samples", "median", "p10", "p90", "p99", "unit", "MB", "verdict"),
         [
             (describe(group[0].cell), *_figures(cell), str(cell["text"]))
             for group, cell in zip(groups.values(), cells, strict=True)
         ],
         right_from=1,
-        right_to=7,
+        right_to=9,
     )
 
 
@@ -217,16 +217,28 @@ def _described_cell(runs: list[Run]) -> dict[str, Any]:
             "mad": digest.mad,
             "samples": digest.count,
             "outliers": digest.outliers,
+            "model_rss_bytes": _memory(runs),
         }
     return described
 
 
+def _memory(runs: list[Run]) -> int | None:
+    """What the runtime with the model takes at most, idle Python and numpy subtracted."""
+    from shufflenet_deploy.records import Measurement  # noqa: PLC0415
+
+    outcomes = [run.outcome for run in runs if isinstance(run.outcome, Measurement)]
+    sizes = [one.model_rss_bytes for one in outcomes if one.model_rss_bytes is not None]
+    return max(sizes, default=None)
+
+
 def _figures(cell: dict[str, Any]) -> tuple[str, ...]:
     if not cell["processes"]:
-        return ("0", "0", "", "", "", "", "")
+        return ("0", "0", "", "", "", "", "", "")
     unit = "ms" if cell["unit"] == "ns" else "Minstr"
     values = (f"{cell[key] / 1e6:.4g}" for key in ("median", "p10", "p90", "p99"))
-    return (str(cell["processes"]), str(cell["samples"]), *values, unit)
+    memory = cell["model_rss_bytes"]
+    shown = f"{memory / 1e6:.1f}" if memory is not None else "-"
+    return (str(cell["processes"]), str(cell["samples"]), *values, unit, shown)
 
 
 def _print_table(

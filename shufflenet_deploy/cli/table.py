@@ -15,6 +15,7 @@ import typer
 from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
+    from shufflenet_deploy.breakdown import Breakdown
     from shufflenet_deploy.records import Run
     from shufflenet_deploy.report import Table
     from shufflenet_deploy.report.render import Rendering
@@ -127,6 +128,16 @@ def build(
     if not runs:
         raise UsageError("no run fits all of these options; leave one of them out")
     return Table.from_runs(runs, baseline=baseline)
+
+
+def profiles(suite: str, journal: str | None) -> list[Breakdown]:
+    """What was profiled in one suite, or in all."""
+    from shufflenet_deploy import breakdown  # noqa: PLC0415
+    from shufflenet_deploy.store import Journal  # noqa: PLC0415
+
+    with Journal(journal) as book:
+        chosen = None if suite == "all" else book.suite(suite).id
+        return breakdown.of_suite(book.profiles(chosen), book.runs(chosen))
 
 
 def read(suite: str, journal: str | None) -> list[Run]:

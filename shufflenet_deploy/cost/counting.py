@@ -10,8 +10,9 @@ from statistics import median_low
 from pydantic import Field
 
 from shufflenet_deploy import board, export, runtime, transport
+from shufflenet_deploy.breakdown import Breakdown
 from shufflenet_deploy.cost.lock import Count
-from shufflenet_deploy.cost.operators import Profile, profile
+from shufflenet_deploy.cost.operators import profile
 from shufflenet_deploy.errors import DeployError, TargetError, UsageError
 from shufflenet_deploy.export.request import ExportRequest
 from shufflenet_deploy.files import resource
@@ -19,7 +20,6 @@ from shufflenet_deploy.records import (
     Artifact,
     BenchmarkSpec,
     Failure,
-    Format,
     Metric,
     Precision,
     Record,
@@ -52,7 +52,7 @@ _RUNTIMES = ("onnxruntime", "litert")
 class Plan(Record):
     """What to count. ``runtimes`` may carry versions: ``onnxruntime==1.32.0``.
 
-    ``profile`` takes the inferences of ONNX files apart, too.
+    ``profile`` takes inferences apart, too.
     """
 
     cpus: tuple[str, ...] = ("cortex-a72", "cortex-a76")
@@ -63,11 +63,18 @@ class Plan(Record):
     profile: bool = False
 
 
+class Profiled(Record):
+    """What an inference on one CPU goes to."""
+
+    cpu: str
+    breakdown: Breakdown
+
+
 class Result(Record):
     """What came of a plan; ``problems`` has one line for each cell without a figure."""
 
     counts: tuple[Count, ...] = ()
-    profiles: tuple[Profile, ...] = ()
+    profiles: tuple[Profiled, ...] = ()
     problems: tuple[str, ...] = ()
 
 
@@ -158,8 +165,9 @@ def _count_on(
             on_stage(f"counting {title}")
             try:
                 counts.append(count_one(settings.cpu, name, artifact, target))
-                if plan.profile and artifact.format is Format.ONNX:
-                    profiles.append(profile(title, name, artifact, target, SPEC))
+                if plan.profile:
+                    taken = profile(name, artifact, target, SPEC)
+                    profiles.append(Profiled(cpu=settings.cpu, breakdown=taken))
             except DeployError as error:
                 problems.append(f"{title}: {error}")
     return Result(counts=tuple(counts), profiles=tuple(profiles), problems=tuple(problems))

@@ -10,9 +10,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from shufflenet_deploy.errors import ParseError
 from shufflenet_deploy.records import (
@@ -22,6 +22,8 @@ from shufflenet_deploy.records import (
     FailureKind,
     Format,
     Measurement,
+    OperatorTiming,
+    Profile,
     TargetFacts,
 )
 from shufflenet_deploy.runtime.base import Payload, Report
@@ -29,6 +31,9 @@ from shufflenet_deploy.runtime.releases import Distribution
 
 #: The schema number of ``device_scripts/agent.py``.
 SCHEMA = 1
+
+#: Begins the name of an operator that the profiler knows by its number in the file.
+NODE = "#"
 
 #: While windows of the warm-up disagree it goes on, up to this many times its minimum.
 WARMUP_LIMIT_FACTOR = 4
@@ -105,6 +110,20 @@ class AgentRuntime:
         if output is not None:
             options["--output"] = output
         return (*python, agent, *(word for option in options.items() for word in option))
+
+    def profiling(
+        self,
+        *,
+        python: tuple[str, ...],
+        profiler: str,
+        agent: str,
+        model: str,
+        spec: BenchmarkSpec,
+        inferences: int,
+    ) -> tuple[str, ...]:
+        """The same command, run by ``device_scripts/operators.py``."""
+        measuring = self.command(python=(), agent=agent, model=model, spec=spec)
+        return (*python, profiler, "--runs", str(inferences), *measuring)
 
     def environment(self, spec: BenchmarkSpec) -> Mapping[str, str]:
         """Thread pools as large as asked for, and no chatter of TensorFlow's logger."""
@@ -242,6 +261,19 @@ class _Head(_Part):
 _Ns = list[int]
 
 
+class _Operator(_Part):
+    name: str
+    operator: str
+    node: int | None
+    ns: _Ns = Field(min_length=1)
+
+
+class _Profile(_Part):
+    method: str
+    inference_ns: _Ns = Field(min_length=1)
+    operators: list[_Operator]
+
+
 class _Log(_Head):
     runtime: _RuntimeFacts
     model: _Model
@@ -260,6 +292,15 @@ class _Log(_Head):
     idle_rss_bytes: int
     peak_rss_bytes: int
     conditions: _Moments
+    profile: _Profile | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        """Every operator was timed in every inference."""
+        counts = {len(one.ns) for one in self.profile.operators} if self.profile else set()
+        if self.profile and not counts <= {len(self.profile.inference_ns)}:
+            raise ValueError("an operator was not timed in every inference")
+        return self
 
 
 class _Error(_Part):
@@ -278,6 +319,7 @@ def _measurement_report(log: _Log) -> Report:
         warmup=tuple(log.warmup_ns),
         first=log.first_ns,
         load=log.load_ns,
+        idle_rss_bytes=log.idle_rss_bytes,
         peak_rss_bytes=log.peak_rss_bytes,
         clock_resolution_ns=log.clock.resolution_ns,
         cpus=None if log.cpus is None else tuple(log.cpus),
@@ -288,6 +330,22 @@ def _measurement_report(log: _Log) -> Report:
         runtime_version=log.runtime.version,
         before=log.conditions.before.record(),
         after=log.conditions.after.record(),
+        profile=_profile(log.profile) if log.profile else None,
+    )
+
+
+def _profile(log: _Profile) -> Profile:
+    return Profile(
+        method=log.method,
+        inference=tuple(log.inference_ns),
+        operators=tuple(
+            OperatorTiming(
+                name=one.name if one.node is None else f"{NODE}{one.node}",
+                operator=one.operator,
+                samples=tuple(one.ns),
+            )
+            for one in log.operators
+        ),
     )
 
 

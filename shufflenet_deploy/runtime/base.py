@@ -17,6 +17,7 @@ from shufflenet_deploy.records import (
     Failure,
     Format,
     Measurement,
+    Profile,
     TargetFacts,
 )
 
@@ -40,13 +41,15 @@ class Report:
     """One parsed log of a runner.
 
     A failure that the runner explained is an outcome like a measurement. ``before`` and ``after``
-    frame the steady state; a failure has only the conditions at its end.
+    frame the steady state; a failure has only the conditions at its end. ``profile`` is there when
+    the command was a ``profiling`` one; its operators name no layers yet.
     """
 
     outcome: Measurement | Failure
     runtime_version: str | None
     before: Conditions | None
     after: Conditions | None
+    profile: Profile | None = None
 
 
 class Runtime(Protocol):
@@ -84,6 +87,22 @@ class Runtime(Protocol):
 
         ``input`` is a .npy file on the target to feed instead of seeded values, ``output`` one to
         write the logits to, as the model has them (still quantised in a full-integer file).
+        """
+        ...
+
+    def profiling(
+        self,
+        *,
+        python: tuple[str, ...],
+        profiler: str,
+        agent: str,
+        model: str,
+        spec: BenchmarkSpec,
+        inferences: int,
+    ) -> tuple[str, ...]:
+        """The argv that measures ``model`` and then profiles so many inferences of it.
+
+        ``profiler`` is the path of ``device_scripts/operators.py`` on the target.
         """
         ...
 
