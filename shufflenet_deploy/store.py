@@ -139,11 +139,7 @@ class Journal:
         Raises:
             UsageError: a line is not a run; ``source`` and its number are named.
         """
-        incoming: dict[str, Run] = {}
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                run = _parse_run(line, f"{source}, line {number}")
-                incoming[run.id] = run
+        incoming = {run.id: run for run in parse_lines(lines, source)}
         with self._writing() as connection:
             present = set(connection.scalars(sa.select(schema.runs.c.id)))
             added = [run for run in incoming.values() if run.id not in present]
@@ -272,6 +268,19 @@ def _columns(run: Run) -> dict[str, Any]:
         "artifact_sha256": run.artifact.sha256 if run.artifact else None,
         "record": run.model_dump_json(),
     }
+
+
+def parse_lines(lines: Iterable[str], source: str) -> list[Run]:
+    """Runs from JSON lines as ``export_lines`` writes them; empty lines are passed over.
+
+    Raises:
+        UsageError: a line is not a run; ``source`` and its number are named.
+    """
+    return [
+        _parse_run(line, f"{source}, line {number}")
+        for number, line in enumerate(lines, start=1)
+        if line.strip()
+    ]
 
 
 def _parse_run(text: str, where: str) -> Run:

@@ -24,6 +24,7 @@ COMMANDS: tuple[str, ...] = (
     "bench",
     "table",
     "report",
+    "compare",
     "models",
     "import_weights",
     "inspect",
