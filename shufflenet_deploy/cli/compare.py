@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from shufflenet_deploy.cli.output import show
 from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -68,8 +68,7 @@ def compare(  # noqa: PLR0917 - options, each passed by name
     elif markdown:
         typer.echo(render.markdown(found), nl=False)
     else:
-        color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-        typer.echo(render.terminal(found, color=color), nl=False, color=color)
+        show(lambda color: render.terminal(found, color=color))
     if found.regressions:
         raise typer.Exit(_REGRESSED)
 
