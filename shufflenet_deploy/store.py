@@ -8,11 +8,10 @@ for it when runs are read (see ``records.last_attempts``), the earlier one stays
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,8 +21,9 @@ import sqlalchemy as sa
 from pydantic import ValidationError
 from sqlalchemy import exc
 
+from shufflenet_deploy import schema
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.records import Run, last_attempts
+from shufflenet_deploy.records import Metric, Run, last_attempts
 
 #: Names the journal where no ``--journal`` does: a path or a database URL.
 JOURNAL_VARIABLE = "SHUFFLENET_DEPLOY_JOURNAL"
@@ -36,54 +36,8 @@ _PROFILE = "profile"
 
 _BUSY_SECS = 30
 _SQLITE = "sqlite"
-#: Any number, the same in every version: one journal is upgraded by one process at a time.
-_UPGRADE_LOCK = 0x53484644
-
-_metadata = sa.MetaData()
-
-_about = sa.Table(
-    "journal",
-    _metadata,
-    sa.Column("key", sa.String(32), primary_key=True),
-    sa.Column("value", sa.Text, nullable=False),
-)
-
-_suites = sa.Table(
-    "suites",
-    _metadata,
-    sa.Column("id", sa.String(128), primary_key=True),
-    sa.Column("name", sa.String(128), nullable=False),
-    sa.Column("host", sa.String(256), nullable=False),
-    sa.Column("created_at", sa.String(40), nullable=False),
-    sa.Column("definition", sa.Text, nullable=False),
-)
-
-_runs = sa.Table(
-    "runs",
-    _metadata,
-    sa.Column("sequence", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("id", sa.String(64), nullable=False, unique=True),
-    sa.Column("suite", sa.String(128), nullable=False, index=True),
-    sa.Column("started_at", sa.String(40), nullable=False),
-    sa.Column("host", sa.String(256), nullable=False),
-    sa.Column("kind", sa.String(16), nullable=False),
-    sa.Column("model", sa.String(128), nullable=False, index=True),
-    sa.Column("runtime", sa.String(64), nullable=False),
-    sa.Column("precision", sa.String(16), nullable=False),
-    sa.Column("resolution", sa.String(16), nullable=False),
-    sa.Column("threads", sa.Integer, nullable=False),
-    sa.Column("process", sa.Integer, nullable=False),
-    sa.Column("artifact_sha256", sa.String(64), nullable=True),
-    sa.Column("record", sa.Text, nullable=False),
-)
-
-
-def _create_tables(connection: sa.Connection) -> None:
-    _metadata.create_all(connection, tables=[_suites, _runs])
-
-
-#: Step N brings a journal from schema N to N + 1; steps are added, never changed.
-_MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_create_tables,)
+#: Any number, the same in every version: a journal has one writer at a time.
+_WRITER_LOCK = 0x53484644
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +48,7 @@ class SuiteRow:
     name: str
     host: str
     created_at: datetime
+    metrics: tuple[Metric, ...]
     measurements: int
     failures: int
     definition: str
@@ -134,10 +89,14 @@ class Journal:
         except (ModuleNotFoundError, exc.NoSuchModuleError) as error:
             raise UsageError(
                 f"no driver for the journal {self.location}: {error}; "
-                "install one, such as: pip install 'psycopg[binary]'"
+                "install it, for PostgreSQL: pip install 'shufflenet-deploy[postgresql]'"
             ) from error
-        with self._translated(), self._upgrading() as connection:
-            _upgrade(connection, self.location)
+        try:
+            with self._writing() as connection:
+                schema.upgrade(connection, self.location)
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -154,24 +113,25 @@ class Journal:
     def open_suite(self, *, id: str, name: str, host: str, definition: str) -> None:  # noqa: A002
         """Note a suite before its first run, so that it can be resumed; again is harmless."""
         row = {"name": name, "host": host, "definition": definition}
-        with self._translated(), self._writer.begin() as connection:
+        with self._writing() as connection:
             changed = connection.execute(
-                _suites.update().where(_suites.c.id == id).values(definition=definition)
+                schema.suites.update().where(schema.suites.c.id == id).values(definition=definition)
             )
             if changed.rowcount == 0:
                 now = datetime.now(UTC).isoformat()
-                connection.execute(_suites.insert().values(id=id, created_at=now, **row))
+                connection.execute(schema.suites.insert().values(id=id, created_at=now, **row))
 
     def append(self, run: Run) -> None:
         """Add one run; it is on disk when this returns."""
-        with self._translated(), self._writer.begin() as connection:
-            connection.execute(_runs.insert().values(**_columns(run)))
+        with self._writing() as connection:
+            connection.execute(schema.runs.insert().values(**_columns(run)))
 
     def delete(self, suite: str) -> int:
         """Remove a suite with all of its runs; returns how many runs there were."""
-        with self._translated(), self._writer.begin() as connection:
-            connection.execute(_suites.delete().where(_suites.c.id == suite))
-            return connection.execute(_runs.delete().where(_runs.c.suite == suite)).rowcount
+        with self._writing() as connection:
+            connection.execute(schema.suites.delete().where(schema.suites.c.id == suite))
+            gone = connection.execute(schema.runs.delete().where(schema.runs.c.suite == suite))
+            return gone.rowcount
 
     def import_lines(self, lines: Iterable[str], source: str) -> tuple[int, int]:
         """Add runs exported as JSON lines, all or none; those already here are passed over.
@@ -182,16 +142,12 @@ class Journal:
         Raises:
             UsageError: a line is not a run; ``source`` and its number are named.
         """
-        incoming: dict[str, Run] = {}
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                run = _parse_run(line, f"{source}, line {number}")
-                incoming[run.id] = run
-        with self._translated(), self._writer.begin() as connection:
-            present = set(connection.scalars(sa.select(_runs.c.id)))
+        incoming = {run.id: run for run in parse_lines(lines, source)}
+        with self._writing() as connection:
+            present = set(connection.scalars(sa.select(schema.runs.c.id)))
             added = [run for run in incoming.values() if run.id not in present]
             if added:
-                connection.execute(_runs.insert(), [_columns(run) for run in added])
+                connection.execute(schema.runs.insert(), [_columns(run) for run in added])
         return len(added), len(incoming) - len(added)
 
     # --- reading ---------------------------------------------------------------------------------
@@ -203,18 +159,18 @@ class Journal:
             suite: a suite's id, or None for all suites.
             every: also attempts that a later one replaced; see ``last_attempts``.
         """
-        runs = self._stored(_runs.c.kind != _PROFILE, suite)
+        runs = self._stored(schema.runs.c.kind != _PROFILE, suite)
         return runs if every else last_attempts(runs)
 
     def profiles(self, suite: str | None = None, *, every: bool = False) -> list[Run]:
         """Runs that profile, which ``runs`` leaves out; the last of each cell."""
-        runs = self._stored(_runs.c.kind == _PROFILE, suite)
+        runs = self._stored(schema.runs.c.kind == _PROFILE, suite)
         return runs if every else last_attempts(runs)
 
     def _stored(self, which: sa.ColumnElement[bool], suite: str | None) -> list[Run]:
-        query = sa.select(_runs.c.record).where(which).order_by(_runs.c.sequence)
+        query = sa.select(schema.runs.c.record).where(which).order_by(schema.runs.c.sequence)
         if suite is not None:
-            query = query.where(_runs.c.suite == suite)
+            query = query.where(schema.runs.c.suite == suite)
         with self._translated(), self._engine.connect() as connection:
             records = list(connection.scalars(query))
         return [_parse_run(record, self.location) for record in records]
@@ -222,18 +178,22 @@ class Journal:
     def suites(self) -> list[SuiteRow]:
         """Every suite with runs or a definition, newest first."""
         counts = sa.select(
-            _runs.c.suite,
-            sa.func.min(_runs.c.started_at),
-            sa.func.min(_runs.c.host),
-            sa.func.sum(sa.case((_runs.c.kind == "measurement", 1), else_=0)),
-            sa.func.sum(sa.case((_runs.c.kind == "failure", 1), else_=0)),
-        ).group_by(_runs.c.suite)
+            schema.runs.c.suite,
+            sa.func.min(schema.runs.c.started_at),
+            sa.func.min(schema.runs.c.host),
+            sa.func.sum(sa.case((schema.runs.c.kind == "measurement", 1), else_=0)),
+            sa.func.sum(sa.case((schema.runs.c.kind == "failure", 1), else_=0)),
+            sa.func.min(schema.runs.c.metric),
+            sa.func.max(schema.runs.c.metric),
+        ).group_by(schema.runs.c.suite)
         with self._translated(), self._engine.connect() as connection:
             counted = {row[0]: row for row in connection.execute(counts)}
-            noted = {row.id: row for row in connection.execute(sa.select(_suites))}
+            noted = {row.id: row for row in connection.execute(sa.select(schema.suites))}
         rows = []
         for suite in counted.keys() | noted.keys():
-            _, first_at, host, measurements, failures = counted.get(suite, ("", "", "", 0, 0))
+            _, first_at, host, measurements, failures, *metrics = counted.get(
+                suite, ("", "", "", 0, 0)
+            )
             note = noted.get(suite)
             rows.append(
                 SuiteRow(
@@ -241,12 +201,13 @@ class Journal:
                     name=note.name if note else suite,
                     host=note.host if note else host,
                     created_at=datetime.fromisoformat(note.created_at if note else first_at),
+                    metrics=tuple(Metric(metric) for metric in sorted(set(metrics))),
                     measurements=int(measurements),
                     failures=int(failures),
                     definition=note.definition if note else "",
                 )
             )
-        return sorted(rows, key=lambda row: row.created_at, reverse=True)
+        return sorted(rows, key=lambda row: (row.created_at, row.id), reverse=True)
 
     def suite(self, name: str = LAST) -> SuiteRow:
         """The suite with this id, the only one whose id begins so, or the newest for ``"last"``.
@@ -277,11 +238,15 @@ class Journal:
     # --- inside ----------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def _upgrading(self) -> Iterator[sa.Connection]:
-        """A transaction that only one process at a time can be in."""
-        with self._writer.begin() as connection:
+    def _writing(self) -> Iterator[sa.Connection]:
+        """A transaction that only one process at a time can be in.
+
+        SQLite has one writer anyway. Elsewhere it keeps runs numbered in the order in which they
+        become visible, and a suite from being noted twice.
+        """
+        with self._translated(), self._writer.begin() as connection:
             if connection.dialect.name == "postgresql":
-                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_UPGRADE_LOCK})")
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITER_LOCK})")
             yield connection
 
     @contextlib.contextmanager
@@ -304,6 +269,7 @@ def _columns(run: Run) -> dict[str, Any]:
         "started_at": run.started_at.astimezone(UTC).isoformat(),
         "host": run.target.host,
         "kind": run.kind,
+        "metric": run.spec.metric.value,
         "model": run.cell.model,
         "runtime": run.cell.runtime,
         "precision": run.cell.precision.value,
@@ -313,6 +279,19 @@ def _columns(run: Run) -> dict[str, Any]:
         "artifact_sha256": run.artifact.sha256 if run.artifact else None,
         "record": run.model_dump_json(),
     }
+
+
+def parse_lines(lines: Iterable[str], source: str) -> list[Run]:
+    """Runs from JSON lines as ``export_lines`` writes them; empty lines are passed over.
+
+    Raises:
+        UsageError: a line is not a run; ``source`` and its number are named.
+    """
+    return [
+        _parse_run(line, f"{source}, line {number}")
+        for number, line in enumerate(lines, start=1)
+        if line.strip()
+    ]
 
 
 def _parse_run(text: str, where: str) -> Run:
@@ -371,32 +350,6 @@ def _engine(url: sa.URL) -> sa.Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
-
-
-def _upgrade(connection: sa.Connection, location: str) -> None:
-    """Create the tables, or bring those of an older version up to this one's."""
-    present = set(sa.inspect(connection).get_table_names())
-    if _about.name not in present:
-        strangers = present & {_suites.name, _runs.name}
-        if strangers or (connection.dialect.name == _SQLITE and present):
-            raise UsageError(
-                f"{location} is a database of something else (it has the table "
-                f"'{min(present)}'): choose another --journal"
-            )
-        _about.create(connection)
-    stored = connection.scalar(sa.select(_about.c.value).where(_about.c.key == "schema"))
-    version = int(stored) if stored is not None else 0
-    if version > len(_MIGRATIONS):
-        raise UsageError(
-            f"the journal {location} was written by a newer version (schema {version}, this one "
-            f"knows {len(_MIGRATIONS)}): upgrade shufflenet-deploy, or choose another --journal"
-        )
-    if version == len(_MIGRATIONS):
-        return
-    for step in _MIGRATIONS[version:]:
-        step(connection)
-    connection.execute(_about.delete().where(_about.c.key == "schema"))
-    connection.execute(_about.insert().values(key="schema", value=json.dumps(len(_MIGRATIONS))))
 
 
 def _write_ahead(connection: Any) -> None:

@@ -25,6 +25,7 @@ COMMANDS: tuple[str, ...] = (
     "table",
     "profile",
     "report",
+    "compare",
     "models",
     "import_weights",
     "inspect",

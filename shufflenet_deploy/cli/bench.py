@@ -22,6 +22,7 @@ from shufflenet_deploy.cli.bench_options import (
     whole_numbers,
 )
 from shufflenet_deploy.cli.hosts import HOST_HELP, transport_to
+from shufflenet_deploy.cli.output import show
 from shufflenet_deploy.cli.profile import Profiles
 from shufflenet_deploy.errors import DeployError, UsageError
 
@@ -370,7 +371,7 @@ class _Bench:
         if as_json:
             typer.echo(json.dumps(self._described(json.loads(render.json(table)))))
             return
-        typer.echo(render.terminal(table))
+        show(lambda color: render.terminal(table, color=color))
         self.profiles.show(self.suite.baseline)
         self._warn()
         typer.echo(self._summary(out), err=True)

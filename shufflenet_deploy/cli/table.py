@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import os
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from shufflenet_deploy.cli.output import show
 from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -77,8 +76,7 @@ def table(  # noqa: PLR0917 - one parameter per option
         for path in _write(built, out, Rendering(chosen) if chosen else None):
             typer.echo(f"wrote {path}", err=True)
     elif chosen in (None, Form.TERMINAL):
-        color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-        typer.echo(terminal(built, color=color), nl=False, color=color)
+        show(lambda color: terminal(built, color=color))
     else:
         typer.echo(render(built, Rendering(chosen)), nl=False)
 
