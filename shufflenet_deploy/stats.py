@@ -354,6 +354,11 @@ def throttle_reasons(bits: int | None) -> tuple[str, ...]:
     return tuple(name for bit, name in _THROTTLE_BITS if bits is not None and bits >> bit & 1)
 
 
+def tolerated_busy_cores(cores: int, *, threads: int) -> float:
+    """How many cores others may keep busy: half of one, or half of those that we leave idle."""
+    return max(_OTHERS_BUSY_CORES, (cores - threads) * _OTHERS_BUSY_SHARE)
+
+
 def stability(runs: Sequence[Run]) -> Stability:
     """Judge one cell from all of its runs (failures are ignored; no measurement is ``STABLE``)."""
     findings: dict[Cause, Finding] = {}
@@ -379,8 +384,8 @@ def _disturbances(run: Run) -> list[Finding]:
     if run.before is not None and run.after is not None:
         findings += _condition_changes(run.before, run.after)
     busy = measurement.others_busy_cores
-    idle = len(run.target.cores) - run.cell.threads
-    if busy is not None and busy > max(_OTHERS_BUSY_CORES, idle * _OTHERS_BUSY_SHARE):
+    tolerated = tolerated_busy_cores(len(run.target.cores), threads=run.cell.threads)
+    if busy is not None and busy > tolerated:
         findings.append(
             Finding(
                 cause=Cause.LOAD,

@@ -21,7 +21,7 @@ from typing import TypeVar
 import shufflenet_deploy
 from shufflenet_deploy import runtime, stats
 from shufflenet_deploy.bench import events, schedule
-from shufflenet_deploy.bench.conditions import ThermalGate, spec_on
+from shufflenet_deploy.bench.conditions import LONGEST_WAIT_SECS, ThermalGate, spec_on
 from shufflenet_deploy.bench.suite import Suite, new_suite_id
 from shufflenet_deploy.errors import (
     CommandTimeout,
@@ -47,7 +47,7 @@ from shufflenet_deploy.records import (
 )
 from shufflenet_deploy.runtime import Report
 from shufflenet_deploy.store import Journal
-from shufflenet_deploy.target import Environment, Target
+from shufflenet_deploy.target import Environment, Governor, Target
 from shufflenet_deploy.transport import CommandResult
 
 AGENT = "agent.py"
@@ -55,6 +55,8 @@ AGENT = "agent.py"
 _FIRST_WAIT_SECS = 1.0
 _LONGEST_WAIT_SECS = 30.0
 _LOCK_WAIT_SECS = 60.0
+#: Longer than all that may keep us from saying that we still need the governor.
+_LEASE_SLACK_SECS = LONGEST_WAIT_SECS + 120.0
 _STDERR_TAIL = 2000
 
 _Value = TypeVar("_Value")
@@ -130,6 +132,7 @@ class _Session:
     _broken: bool = False
     _visits: int = 0
     _hold: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    _governor: Governor | None = None
 
     @property
     def facts(self) -> TargetFacts:
@@ -154,6 +157,7 @@ class _Session:
                     yield prepared
                 else:
                     ready.append(prepared)
+            self._set_governor()
             yield from self._measured(ready)
 
     # --- preparation -----------------------------------------------------------------------------
@@ -180,6 +184,17 @@ class _Session:
                 on_wait=lambda holder: self.tell(events.Stage(text=f"waiting for {holder}")),
             )
         )
+
+    def _set_governor(self) -> None:
+        """For as long as we hold the target; like the lock it ends with its connection."""
+        if self.suite.governor is not None:
+            self._governor = self._hold.enter_context(
+                self.target.governor(self.suite.governor, lease_secs=self._lease_secs)
+            )
+
+    @property
+    def _lease_secs(self) -> float:
+        return self.suite.spec.timeout_secs + self.suite.spec.cooldown_secs + _LEASE_SLACK_SECS
 
     def _prepared(self) -> Iterator[_Ready | Run]:
         """Each cell ready to be measured, or the run that says why it never will be."""
@@ -313,6 +328,9 @@ class _Session:
             self._given_up.add(run.cell.model_dump_json())
 
     def _cool_down(self) -> None:
+        governor = self._governor
+        if governor is not None:
+            self._patiently("keeping the governor", lambda: governor.renew(self._lease_secs))
         secs = self.suite.spec.cooldown_secs
         if secs > 0 and self._visits > 1:
             self.tell(events.Cooling(secs=secs))
@@ -450,6 +468,8 @@ class _Session:
         self.target.transport.close()
         self.target.transport.__enter__()
         self._lock()
+        if self._governor is not None:
+            self._set_governor()
         self._broken = False
 
 

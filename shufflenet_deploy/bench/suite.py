@@ -33,7 +33,8 @@ class Suite(Record):
     new attempts after transient errors and repetitions of disturbed measurements. ``payload`` says
     where the runtimes come from. ``cores`` counts where ``spec.cpus`` names none: the fastest ones,
     all, or what suits the target. No process starts while the target is hotter than
-    ``max_temperature_c``, unless it does not get any cooler.
+    ``max_temperature_c``, unless it does not get any cooler. ``governor`` is the frequency governor
+    for the time of the measurement.
     """
 
     name: str = "bench"
@@ -54,6 +55,7 @@ class Suite(Record):
     payload: Mode = Mode.AUTO
     cores: Literal["auto", "big", "all"] = "auto"
     max_temperature_c: float | None = Field(default=None, gt=0, lt=150)
+    governor: str | None = Field(default=None, pattern=r"^[a-z_]+$")
     spec: BenchmarkSpec = BenchmarkSpec()
 
     @field_validator("runtimes")

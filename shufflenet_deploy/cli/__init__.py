@@ -31,6 +31,9 @@ COMMANDS: tuple[str, ...] = (
     "runs",
     "clean",
     "devices",
+    "doctor",
+    "tune",
+    "restore",
     "board",
     "cost",
 )

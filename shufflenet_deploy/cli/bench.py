@@ -163,6 +163,13 @@ def bench(  # noqa: PLR0917 - options, each passed by name
             rich_help_panel=_HOW,
         ),
     ] = None,
+    governor: Annotated[
+        str | None,
+        typer.Option(
+            help="Set the frequency governor, such as performance, and put it back afterwards.",
+            rich_help_panel=_HOW,
+        ),
+    ] = None,
     timeout: Annotated[
         float | None, typer.Option(help="Seconds one process may take.", rich_help_panel=_HOW)
     ] = None,
@@ -221,6 +228,7 @@ def bench(  # noqa: PLR0917 - options, each passed by name
         "payload": payload,
         "cores": kind_of_cores(cpus),
         "max_temperature_c": max_temperature,
+        "governor": governor,
     }
     spec = {
         "metric": metric,
