@@ -150,9 +150,9 @@ def _busy_cores(text: str, ticks: str) -> float | None:
         return None
     spent = [later - earlier for earlier, later in zip(*moments, strict=False)]
     # Idle and waiting for a disk is the rest; all cores together have the wall time of each.
-    busy = sum(spent) - spent[3] - spent[4]
+    busy: int = sum(spent) - spent[3] - spent[4]
     per_sec = int(ticks) if ticks.strip().isdigit() else _DEFAULT_TICKS_PER_SEC
-    return max(0.0, busy / per_sec)
+    return float(max(0.0, busy / per_sec))
 
 
 def _frequency(line: str) -> Frequency:

@@ -22,14 +22,20 @@ def cpus(tmp_path):
     return Cpus.make(tmp_path / "cpu", 1_800_000, 1_800_000)
 
 
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory):
+    """One folder for all tests, so that what is installed there is installed once."""
+    return str(tmp_path_factory.mktemp("target") / "ours")
+
+
 @pytest.fixture
-def measured(sshd_with, cpus, tiny_onnx, record_of, tmp_path):
+def measured(sshd_with, cpus, tiny_onnx, record_of, tmp_path, ours):
     """Measures the tiny model there; ``before`` is called before each process."""
 
     def run(before=lambda: None, *, read_only=False, **fields):
         # Our own Python has the runtime already.
         path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
-        pi = sshd_with(f"SetEnv PATH={path}", inside=cpus.inside(read_only=read_only))
+        pi = sshd_with(f"SetEnv PATH={path} SHLVL=5", inside=cpus.inside(read_only=read_only))
         suite = Suite.of(
             {
                 "models": ["tiny"],
@@ -50,7 +56,7 @@ def measured(sshd_with, cpus, tiny_onnx, record_of, tmp_path):
 
         with (
             transport.connect(pi.settings) as link,
-            Watched(link, root=str(tmp_path / "ours")) as target,
+            Watched(link, root=ours) as target,
             Journal(tmp_path / "journal.sqlite") as book,
         ):
             return list(
@@ -70,6 +76,7 @@ def test_the_runs_say_which_governor_they_had_and_it_is_put_back(measured, cpus)
     runs = measured()
     assert [run.kind for run in runs] == ["measurement"] * 2
     for run in runs:
+        assert run.tool["environment"] == "system"
         assert run.before.governors == {"0": "performance", "1": "performance"}
     assert cpus.governors == ["ondemand", "ondemand"]
 
