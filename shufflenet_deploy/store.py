@@ -16,14 +16,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import sqlalchemy as sa
-from pydantic import ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from sqlalchemy import exc
 
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.records import Run, last_attempts
+from shufflenet_deploy.records import CrossCheck, Observation, Run, Sustained, last_attempts
 
 #: Names the journal where no ``--journal`` does: a path or a database URL.
 JOURNAL_VARIABLE = "SHUFFLENET_DEPLOY_JOURNAL"
@@ -35,6 +35,8 @@ _BUSY_SECS = 30
 _SQLITE = "sqlite"
 #: Any number, the same in every version: one journal is upgraded by one process at a time.
 _UPGRADE_LOCK = 0x53484644
+
+_Record = TypeVar("_Record")
 
 _metadata = sa.MetaData()
 
@@ -75,12 +77,31 @@ _runs = sa.Table(
 )
 
 
+_observations = sa.Table(
+    "observations",
+    _metadata,
+    sa.Column("sequence", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.String(64), nullable=False, unique=True),
+    sa.Column("suite", sa.String(128), nullable=False, index=True),
+    sa.Column("started_at", sa.String(40), nullable=False),
+    sa.Column("host", sa.String(256), nullable=False),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("record", sa.Text, nullable=False),
+)
+
+_observation: TypeAdapter[Sustained | CrossCheck] = TypeAdapter(Observation)
+
+
 def _create_tables(connection: sa.Connection) -> None:
     _metadata.create_all(connection, tables=[_suites, _runs])
 
 
+def _create_observations(connection: sa.Connection) -> None:
+    _metadata.create_all(connection, tables=[_observations])
+
+
 #: Step N brings a journal from schema N to N + 1; steps are added, never changed.
-_MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_create_tables,)
+_MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_create_tables, _create_observations)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,32 +185,46 @@ class Journal:
         with self._translated(), self._writer.begin() as connection:
             connection.execute(_runs.insert().values(**_columns(run)))
 
-    def delete(self, suite: str) -> int:
-        """Remove a suite with all of its runs; returns how many runs there were."""
+    def observe(self, observation: Sustained | CrossCheck) -> None:
+        """Add what was measured besides runs; it is on disk when this returns."""
         with self._translated(), self._writer.begin() as connection:
+            connection.execute(_observations.insert().values(**_observed(observation)))
+
+    def delete(self, suite: str) -> int:
+        """Remove a suite with all that was measured; returns how many runs there were."""
+        with self._translated(), self._writer.begin() as connection:
+            connection.execute(_observations.delete().where(_observations.c.suite == suite))
             connection.execute(_suites.delete().where(_suites.c.id == suite))
             return connection.execute(_runs.delete().where(_runs.c.suite == suite)).rowcount
 
     def import_lines(self, lines: Iterable[str], source: str) -> tuple[int, int]:
-        """Add runs exported as JSON lines, all or none; those already here are passed over.
+        """Add what ``export_lines`` gave, all or none; what is already here is passed over.
 
         Returns:
-            How many runs were added, and how many were already here.
+            How many records were added, and how many were already here.
 
         Raises:
-            UsageError: a line is not a run; ``source`` and its number are named.
+            UsageError: a line is no record; ``source`` and its number are named.
         """
-        incoming: dict[str, Run] = {}
+        incoming: dict[str, Run | Sustained | CrossCheck] = {}
         for number, line in enumerate(lines, start=1):
             if line.strip():
-                run = _parse_run(line, f"{source}, line {number}")
-                incoming[run.id] = run
+                record = _parse_line(line, f"{source}, line {number}")
+                incoming[record.id] = record
+        runs = [record for record in incoming.values() if isinstance(record, Run)]
+        others = [record for record in incoming.values() if not isinstance(record, Run)]
+        added = 0
         with self._translated(), self._writer.begin() as connection:
-            present = set(connection.scalars(sa.select(_runs.c.id)))
-            added = [run for run in incoming.values() if run.id not in present]
-            if added:
-                connection.execute(_runs.insert(), [_columns(run) for run in added])
-        return len(added), len(incoming) - len(added)
+            for table, rows in (
+                (_runs, [_columns(run) for run in runs]),
+                (_observations, [_observed(other) for other in others]),
+            ):
+                present = set(connection.scalars(sa.select(table.c.id)))
+                new = [row for row in rows if row["id"] not in present]
+                if new:
+                    connection.execute(table.insert(), new)
+                added += len(new)
+        return added, len(incoming) - added
 
     # --- reading ---------------------------------------------------------------------------------
 
@@ -207,6 +242,15 @@ class Journal:
             records = list(connection.scalars(query))
         runs = [_parse_run(record, self.location) for record in records]
         return runs if every else last_attempts(runs)
+
+    def observations(self, suite: str | None = None) -> list[Sustained | CrossCheck]:
+        """What was measured besides runs, in the order it was made, of one suite or all."""
+        query = sa.select(_observations.c.record).order_by(_observations.c.sequence)
+        if suite is not None:
+            query = query.where(_observations.c.suite == suite)
+        with self._translated(), self._engine.connect() as connection:
+            records = list(connection.scalars(query))
+        return [_parsed(_observation.validate_json, record, self.location) for record in records]
 
     def suites(self) -> list[SuiteRow]:
         """Every suite with runs or a definition, newest first."""
@@ -259,9 +303,13 @@ class Journal:
         raise UsageError(f"no suite '{name}' in {self.location}; see: shufflenet-deploy runs list")
 
     def export_lines(self, suite: str | None = None) -> Iterator[str]:
-        """Every attempt of a suite, or of all, as one JSON object per line, newlines included."""
-        for run in self.runs(suite, every=True):
-            yield f"{run.model_dump_json()}\n"
+        """Every attempt and observation of a suite, or of all, as one JSON object per line.
+
+        Each ends in a newline.
+        """
+        records: list[BaseModel] = [*self.runs(suite, every=True), *self.observations(suite)]
+        for record in records:
+            yield f"{record.model_dump_json()}\n"
 
     # --- inside ----------------------------------------------------------------------------------
 
@@ -304,9 +352,33 @@ def _columns(run: Run) -> dict[str, Any]:
     }
 
 
+def _observed(observation: Sustained | CrossCheck) -> dict[str, Any]:
+    return {
+        "id": observation.id,
+        "suite": observation.suite,
+        "started_at": observation.started_at.astimezone(UTC).isoformat(),
+        "host": observation.target.host,
+        "kind": observation.kind,
+        "record": observation.model_dump_json(),
+    }
+
+
+def _parse_line(text: str, where: str) -> Run | Sustained | CrossCheck:
+    """A line of ``export_lines``: an observation says its kind, a run has none."""
+    with contextlib.suppress(ValueError):
+        fields = json.loads(text)
+        if isinstance(fields, dict) and "kind" in fields:
+            return _parsed(_observation.validate_json, text, where)
+    return _parse_run(text, where)
+
+
 def _parse_run(text: str, where: str) -> Run:
+    return _parsed(Run.model_validate_json, text, where)
+
+
+def _parsed(parse: Callable[[str], _Record], text: str, where: str) -> _Record:
     try:
-        return Run.model_validate_json(text)
+        return parse(text)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])

@@ -79,4 +79,12 @@ class Hot:
     longest_secs: float
 
 
-Event = Stage | Planned | Started | Finished | Retrying | Tainted | Cooling | Hot
+@dataclass(frozen=True, kw_only=True)
+class Sustaining:
+    """Models take turns for ``secs``; nothing is heard from the target until then."""
+
+    cells: tuple[Cell, ...]
+    secs: float
+
+
+Event = Stage | Planned | Started | Finished | Retrying | Tainted | Cooling | Hot | Sustaining

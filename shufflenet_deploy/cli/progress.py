@@ -91,6 +91,10 @@ class BenchProgress:
                 self._move(f"cooling down for {secs:g} s")
             case bench.Hot():
                 self._hot(event)
+            case bench.Sustaining(cells=cells, secs=secs):
+                until = time.strftime("%H:%M:%S", time.localtime(time.time() + secs))
+                names = ", ".join(cell.model for cell in cells)
+                self.stage(f"{names} take turns for {secs:g} s, until {until}")
             case bench.Retrying(what=what, error=error, wait_secs=wait_secs):
                 self._line(f"{what}: {error}; again in {wait_secs:g} s", always=True)
             case bench.Tainted(run=run, finding=finding):
