@@ -372,3 +372,90 @@ def last_attempts(runs: Iterable[Run]) -> list[Run]:
         latest.pop(key, None)
         latest[key] = run
     return list(latest.values())
+
+
+# --- what is measured besides runs ---------------------------------------------------------------
+
+
+class Slice(Record):
+    """Inferences of one model, one right after the other, in a sustained measurement.
+
+    ``subject`` is the model's place among ``Sustained.cells``. The slice began ``at_ns`` after the
+    measurement; ``first`` came right after another model's and is kept apart from ``samples`` (ns).
+    """
+
+    subject: int = Field(ge=0)
+    at_ns: int = Field(ge=0)
+    first: int
+    samples: tuple[int, ...] = Field(min_length=1)
+
+
+class TracePoint(Record):
+    """The state of the target between two slices, ``at_ns`` after the measurement began."""
+
+    at_ns: int = Field(ge=0)
+    frequency_khz: dict[str, int] = Field(default_factory=dict)
+    temperature_c: dict[str, float] = Field(default_factory=dict)
+    throttled: int | None = None
+
+
+class Sustained(Record):
+    """Models of one group that ran by turns in one process for a long time, kept raw.
+
+    ``cells`` and ``artifacts`` (sha256 of the files) go together. With a ``failure`` there are no
+    slices.
+    """
+
+    kind: Literal["sustained"] = "sustained"
+    id: str
+    suite: str
+    started_at: datetime
+    cells: tuple[Cell, ...] = Field(min_length=1)
+    artifacts: tuple[str, ...] = Field(min_length=1)
+    baseline: str | None
+    duration_secs: float = Field(gt=0)
+    runtime_version: str | None = None
+    target: TargetFacts
+    spec: BenchmarkSpec
+    slices: tuple[Slice, ...] = ()
+    trace: tuple[TracePoint, ...] = ()
+    failure: Failure | None = None
+    tool: dict[str, Any] = Field(default_factory=dict)
+
+
+class Aggregate(Record):
+    """What another program says about samples that it does not give away, in microseconds."""
+
+    count: int = Field(ge=1)
+    average_us: float = Field(gt=0)
+    min_us: float
+    max_us: float
+    std_us: float
+    first_us: float | None = None
+    init_us: float | None = None
+
+
+class CrossCheck(Record):
+    """One cell measured by a program that is not ours. ``raw`` is all that it printed.
+
+    ``artifact`` and ``program_sha256`` name the bytes of the model and of the program.
+    """
+
+    kind: Literal["cross-check"] = "cross-check"
+    id: str
+    suite: str
+    started_at: datetime
+    cell: Cell
+    artifact: str
+    program: str
+    program_sha256: str
+    argv: tuple[str, ...]
+    target: TargetFacts
+    spec: BenchmarkSpec
+    aggregate: Aggregate | None = None
+    failure: Failure | None = None
+    raw: str = ""
+
+
+#: What a suite may hold besides runs.
+Observation = Annotated[Sustained | CrossCheck, Field(discriminator="kind")]

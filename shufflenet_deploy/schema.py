@@ -55,6 +55,19 @@ runs = sa.Table(
     sa.Column("record", sa.Text, nullable=False),
 )
 
+#: What was measured besides runs.
+observations = sa.Table(
+    "observations",
+    _tables,
+    sa.Column("sequence", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.String(64), nullable=False, unique=True),
+    sa.Column("suite", sa.String(128), nullable=False, index=True),
+    sa.Column("started_at", sa.String(40), nullable=False),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("record", sa.Text, nullable=False),
+)
+
 
 def upgrade(connection: sa.Connection, location: str) -> None:
     """Create the tables, or bring those of an older version up to this one's.
@@ -163,5 +176,26 @@ def _index(name: str, table: str, column: str) -> sa.Index:
     return sa.Index(name, found.c[column])
 
 
+def _add_observations(connection: sa.Connection) -> None:
+    """To version 3: what is measured besides runs has a table."""
+    tables = sa.MetaData()
+    sa.Table(
+        "observations",
+        tables,
+        sa.Column("sequence", sa.Integer, primary_key=True, autoincrement=True),
+        sa.Column("id", sa.String(64), nullable=False, unique=True),
+        sa.Column("suite", sa.String(128), nullable=False, index=True),
+        sa.Column("started_at", sa.String(40), nullable=False),
+        sa.Column("host", sa.Text, nullable=False),
+        sa.Column("kind", sa.String(16), nullable=False),
+        sa.Column("record", sa.Text().with_variant(mysql.LONGTEXT(), "mysql"), nullable=False),
+    )
+    tables.create_all(connection)
+
+
 #: Step N brings a journal from schema N to N + 1.
-STEPS: tuple[Callable[[sa.Connection], None], ...] = (_create_tables, _tell_metrics)
+STEPS: tuple[Callable[[sa.Connection], None], ...] = (
+    _create_tables,
+    _tell_metrics,
+    _add_observations,
+)

@@ -8,22 +8,30 @@ for it when runs are read (see ``records.last_attempts``), the earlier one stays
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import sqlalchemy as sa
-from pydantic import ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from sqlalchemy import exc
 
 from shufflenet_deploy import schema
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.records import Metric, Run, last_attempts
+from shufflenet_deploy.records import (
+    CrossCheck,
+    Metric,
+    Observation,
+    Run,
+    Sustained,
+    last_attempts,
+)
 
 #: Names the journal where no ``--journal`` does: a path or a database URL.
 JOURNAL_VARIABLE = "SHUFFLENET_DEPLOY_JOURNAL"
@@ -38,6 +46,10 @@ _BUSY_SECS = 30
 _SQLITE = "sqlite"
 #: Any number, the same in every version: a journal has one writer at a time.
 _WRITER_LOCK = 0x53484644
+
+_Record = TypeVar("_Record")
+
+_observation: TypeAdapter[Sustained | CrossCheck] = TypeAdapter(Observation)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,29 +138,44 @@ class Journal:
         with self._writing() as connection:
             connection.execute(schema.runs.insert().values(**_columns(run)))
 
-    def delete(self, suite: str) -> int:
-        """Remove a suite with all of its runs; returns how many runs there were."""
+    def observe(self, observation: Sustained | CrossCheck) -> None:
+        """Add what was measured besides runs; it is on disk when this returns."""
         with self._writing() as connection:
+            connection.execute(schema.observations.insert().values(**_observed(observation)))
+
+    def delete(self, suite: str) -> int:
+        """Remove a suite with all that was measured; returns how many runs there were."""
+        observations = schema.observations
+        with self._writing() as connection:
+            connection.execute(observations.delete().where(observations.c.suite == suite))
             connection.execute(schema.suites.delete().where(schema.suites.c.id == suite))
             gone = connection.execute(schema.runs.delete().where(schema.runs.c.suite == suite))
             return gone.rowcount
 
     def import_lines(self, lines: Iterable[str], source: str) -> tuple[int, int]:
-        """Add runs exported as JSON lines, all or none; those already here are passed over.
+        """Add what ``export_lines`` gave, all or none; what is already here is passed over.
 
         Returns:
-            How many runs were added, and how many were already here.
+            How many records were added, and how many were already here.
 
         Raises:
-            UsageError: a line is not a run; ``source`` and its number are named.
+            UsageError: a line is no record; ``source`` and its number are named.
         """
-        incoming = {run.id: run for run in parse_lines(lines, source)}
+        incoming = {record.id: record for record in parse_lines(lines, source)}
+        runs = [record for record in incoming.values() if isinstance(record, Run)]
+        others = [record for record in incoming.values() if not isinstance(record, Run)]
+        added = 0
         with self._writing() as connection:
-            present = set(connection.scalars(sa.select(schema.runs.c.id)))
-            added = [run for run in incoming.values() if run.id not in present]
-            if added:
-                connection.execute(schema.runs.insert(), [_columns(run) for run in added])
-        return len(added), len(incoming) - len(added)
+            for table, rows in (
+                (schema.runs, [_columns(run) for run in runs]),
+                (schema.observations, [_observed(other) for other in others]),
+            ):
+                present = set(connection.scalars(sa.select(table.c.id)))
+                new = [row for row in rows if row["id"] not in present]
+                if new:
+                    connection.execute(table.insert(), new)
+                added += len(new)
+        return added, len(incoming) - added
 
     # --- reading ---------------------------------------------------------------------------------
 
@@ -174,6 +201,15 @@ class Journal:
         with self._translated(), self._engine.connect() as connection:
             records = list(connection.scalars(query))
         return [_parse_run(record, self.location) for record in records]
+
+    def observations(self, suite: str | None = None) -> list[Sustained | CrossCheck]:
+        """What was measured besides runs, in the order it was made, of one suite or all."""
+        query = sa.select(schema.observations.c.record).order_by(schema.observations.c.sequence)
+        if suite is not None:
+            query = query.where(schema.observations.c.suite == suite)
+        with self._translated(), self._engine.connect() as connection:
+            records = list(connection.scalars(query))
+        return [_parsed(_observation.validate_json, record, self.location) for record in records]
 
     def suites(self) -> list[SuiteRow]:
         """Every suite with runs or a definition, newest first."""
@@ -231,9 +267,17 @@ class Journal:
         raise UsageError(f"no suite '{name}' in {self.location}; see: shufflenet-deploy runs list")
 
     def export_lines(self, suite: str | None = None) -> Iterator[str]:
-        """Every attempt of a suite, or of all, as one JSON object per line, newlines included."""
-        for run in (*self.runs(suite, every=True), *self.profiles(suite, every=True)):
-            yield f"{run.model_dump_json()}\n"
+        """Every attempt and observation of a suite, or of all, as one JSON object per line.
+
+        Each ends in a newline.
+        """
+        records: list[BaseModel] = [
+            *self.runs(suite, every=True),
+            *self.profiles(suite, every=True),
+            *self.observations(suite),
+        ]
+        for record in records:
+            yield f"{record.model_dump_json()}\n"
 
     # --- inside ----------------------------------------------------------------------------------
 
@@ -281,22 +325,46 @@ def _columns(run: Run) -> dict[str, Any]:
     }
 
 
-def parse_lines(lines: Iterable[str], source: str) -> list[Run]:
-    """Runs from JSON lines as ``export_lines`` writes them; empty lines are passed over.
+def parse_lines(lines: Iterable[str], source: str) -> list[Run | Sustained | CrossCheck]:
+    """What ``export_lines`` wrote; empty lines are passed over.
 
     Raises:
-        UsageError: a line is not a run; ``source`` and its number are named.
+        UsageError: a line is no record; ``source`` and its number are named.
     """
     return [
-        _parse_run(line, f"{source}, line {number}")
+        _parse_line(line, f"{source}, line {number}")
         for number, line in enumerate(lines, start=1)
         if line.strip()
     ]
 
 
+def _observed(observation: Sustained | CrossCheck) -> dict[str, Any]:
+    return {
+        "id": observation.id,
+        "suite": observation.suite,
+        "started_at": observation.started_at.astimezone(UTC).isoformat(),
+        "host": observation.target.host,
+        "kind": observation.kind,
+        "record": observation.model_dump_json(),
+    }
+
+
+def _parse_line(text: str, where: str) -> Run | Sustained | CrossCheck:
+    """A line of ``export_lines``: an observation says its kind, a run has none."""
+    with contextlib.suppress(ValueError):
+        fields = json.loads(text)
+        if isinstance(fields, dict) and "kind" in fields:
+            return _parsed(_observation.validate_json, text, where)
+    return _parse_run(text, where)
+
+
 def _parse_run(text: str, where: str) -> Run:
+    return _parsed(Run.model_validate_json, text, where)
+
+
+def _parsed(parse: Callable[[str], _Record], text: str, where: str) -> _Record:
     try:
-        return Run.model_validate_json(text)
+        return parse(text)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])

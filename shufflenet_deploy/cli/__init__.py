@@ -33,6 +33,9 @@ COMMANDS: tuple[str, ...] = (
     "runs",
     "clean",
     "devices",
+    "doctor",
+    "tune",
+    "restore",
     "board",
     "cost",
 )

@@ -99,11 +99,12 @@ def _is_file(name: str) -> bool:
 
 
 def _read(name: str) -> list[Run]:
+    from shufflenet_deploy.records import Run  # noqa: PLC0415
     from shufflenet_deploy.store import parse_lines  # noqa: PLC0415
 
     try:
         with Path(name).open(encoding="utf-8") as stream:
-            return parse_lines(stream, name)
+            return [one for one in parse_lines(stream, name) if isinstance(one, Run)]
     except OSError as error:
         raise UsageError(f"cannot read {name}: {error.strerror}") from error
     except UnicodeDecodeError as error:

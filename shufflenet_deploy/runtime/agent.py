@@ -136,7 +136,7 @@ class AgentRuntime:
         Raises:
             ParseError: it is not one JSON object, or not of this version's schema.
         """
-        fields = _json_object(raw)
+        fields = json_object(raw)
         try:
             if "error" in fields:
                 return _failure_report(_FailureLog.model_validate(fields))
@@ -151,7 +151,12 @@ class AgentRuntime:
             raise ParseError(f"the agent's log has a wrong time: {error}") from error
 
 
-def _json_object(raw: str) -> dict[str, Any]:
+def json_object(raw: str) -> dict[str, Any]:
+    """The one JSON object that a device script printed.
+
+    Raises:
+        ParseError: it is something else, or of another schema.
+    """
     text = raw.strip()
     if not text:
         raise ParseError("the agent printed nothing: it was killed or never started")
@@ -350,12 +355,21 @@ def _profile(log: _Profile) -> Profile:
 
 
 def _failure_report(log: _FailureLog) -> Report:
-    kind = _FAILURES.get(log.error.kind)
-    if kind is None:
-        raise ParseError(f"the agent failed with the unknown kind {log.error.kind!r}")
     return Report(
-        outcome=Failure(kind=kind, message=log.error.message),
+        outcome=failure_of(log.error.kind, log.error.message),
         runtime_version=None,
         before=None,
         after=log.conditions_at_failure.record(),
     )
+
+
+def failure_of(kind: str, message: str) -> Failure:
+    """A failure that the agent explained; ``kind`` is its word.
+
+    Raises:
+        ParseError: the word is unknown.
+    """
+    known = _FAILURES.get(kind)
+    if known is None:
+        raise ParseError(f"the agent failed with the unknown kind {kind!r}")
+    return Failure(kind=known, message=message)
