@@ -295,6 +295,62 @@ class Run(Record):
         return "measurement" if isinstance(self.outcome, Measurement) else "failure"
 
 
+class LabelledData(Record):
+    """The pictures of an evaluation: ``pictures`` were chosen of the ``found`` in ``source``.
+
+    ``fingerprint`` hashes the chosen pictures: their names, bytes and classes.
+    """
+
+    source: str
+    fingerprint: str
+    pictures: int
+    found: int
+    classes: int
+
+
+class Tally(Record):
+    """How often the right class came first, and among the first five, of ``pictures``.
+
+    ``tied`` counts the pictures whose highest score several classes share; the lowest index wins.
+    """
+
+    pictures: int
+    top1: int
+    top5: int
+    tied: int
+
+
+class Pairing(Record):
+    """A file beside the module it came from, picture by picture: who had the first class right.
+
+    ``same_class`` counts the pictures for which both name the same class, right or wrong.
+    """
+
+    both_right: int
+    only_module_right: int
+    only_file_right: int
+    both_wrong: int
+    same_class: int
+
+
+class Evaluation(Record):
+    """The accuracy of one exported file and of its PyTorch module on the same labelled pictures.
+
+    Counts only: ``proportions`` derives percentages and intervals. ``unreadable`` names pictures
+    that could not be decoded; they are in ``data.pictures`` but in no count.
+    """
+
+    id: str
+    at: datetime
+    artifact: Artifact
+    data: LabelledData
+    unreadable: tuple[str, ...] = ()
+    file: Tally
+    module: Tally
+    pairing: Pairing
+    tools: dict[str, str] = Field(default_factory=dict)
+
+
 def last_attempts(runs: Iterable[Run]) -> list[Run]:
     """The runs that count: of several attempts at one process of one cell, the last given.
 

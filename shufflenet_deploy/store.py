@@ -16,14 +16,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import sqlalchemy as sa
 from pydantic import ValidationError
 from sqlalchemy import exc
 
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.records import Run, last_attempts
+from shufflenet_deploy.records import Evaluation, Run, last_attempts
 
 #: Names the journal where no ``--journal`` does: a path or a database URL.
 JOURNAL_VARIABLE = "SHUFFLENET_DEPLOY_JOURNAL"
@@ -35,6 +35,8 @@ _BUSY_SECS = 30
 _SQLITE = "sqlite"
 #: Any number, the same in every version: one journal is upgraded by one process at a time.
 _UPGRADE_LOCK = 0x53484644
+
+_Stored = TypeVar("_Stored", Run, Evaluation)
 
 _metadata = sa.MetaData()
 
@@ -74,13 +76,27 @@ _runs = sa.Table(
     sa.Column("record", sa.Text, nullable=False),
 )
 
+_evaluations = sa.Table(
+    "evaluations",
+    _metadata,
+    sa.Column("sequence", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.String(64), nullable=False, unique=True),
+    sa.Column("at", sa.String(40), nullable=False),
+    sa.Column("artifact_sha256", sa.String(64), nullable=False, index=True),
+    sa.Column("record", sa.Text, nullable=False),
+)
+
 
 def _create_tables(connection: sa.Connection) -> None:
     _metadata.create_all(connection, tables=[_suites, _runs])
 
 
+def _create_evaluations(connection: sa.Connection) -> None:
+    _metadata.create_all(connection, tables=[_evaluations])
+
+
 #: Step N brings a journal from schema N to N + 1; steps are added, never changed.
-_MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_create_tables,)
+_MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_create_tables, _create_evaluations)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,6 +180,19 @@ class Journal:
         with self._translated(), self._writer.begin() as connection:
             connection.execute(_runs.insert().values(**_columns(run)))
 
+    def append_evaluation(self, evaluation: Evaluation) -> None:
+        """Add what a file's accuracy was; one with the same id is there already and stays."""
+        row = {
+            "id": evaluation.id,
+            "at": evaluation.at.astimezone(UTC).isoformat(),
+            "artifact_sha256": evaluation.artifact.sha256,
+            "record": evaluation.model_dump_json(),
+        }
+        known = sa.select(_evaluations.c.id).where(_evaluations.c.id == evaluation.id)
+        with self._translated(), self._writer.begin() as connection:
+            if connection.scalar(known) is None:
+                connection.execute(_evaluations.insert().values(**row))
+
     def delete(self, suite: str) -> int:
         """Remove a suite with all of its runs; returns how many runs there were."""
         with self._translated(), self._writer.begin() as connection:
@@ -182,7 +211,7 @@ class Journal:
         incoming: dict[str, Run] = {}
         for number, line in enumerate(lines, start=1):
             if line.strip():
-                run = _parse_run(line, f"{source}, line {number}")
+                run = _parse(Run, line, f"{source}, line {number}")
                 incoming[run.id] = run
         with self._translated(), self._writer.begin() as connection:
             present = set(connection.scalars(sa.select(_runs.c.id)))
@@ -205,8 +234,15 @@ class Journal:
             query = query.where(_runs.c.suite == suite)
         with self._translated(), self._engine.connect() as connection:
             records = list(connection.scalars(query))
-        runs = [_parse_run(record, self.location) for record in records]
+        runs = [_parse(Run, record, self.location) for record in records]
         return runs if every else last_attempts(runs)
+
+    def evaluations(self) -> list[Evaluation]:
+        """Every evaluation, oldest first."""
+        query = sa.select(_evaluations.c.record).order_by(_evaluations.c.sequence)
+        with self._translated(), self._engine.connect() as connection:
+            records = list(connection.scalars(query))
+        return [_parse(Evaluation, record, self.location) for record in records]
 
     def suites(self) -> list[SuiteRow]:
         """Every suite with runs or a definition, newest first."""
@@ -304,14 +340,16 @@ def _columns(run: Run) -> dict[str, Any]:
     }
 
 
-def _parse_run(text: str, where: str) -> Run:
+def _parse(kind: type[_Stored], text: str, where: str) -> _Stored:
     try:
-        return Run.model_validate_json(text)
+        return kind.model_validate_json(text)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         detail = f"{place}: {first['msg']}" if place else first["msg"]
-        raise UsageError(f"{where}: not a run of this version: {detail}") from error
+        raise UsageError(
+            f"{where}: not a {kind.__name__.lower()} of this version: {detail}"
+        ) from error
 
 
 # --- opening -------------------------------------------------------------------------------------

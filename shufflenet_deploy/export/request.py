@@ -152,7 +152,7 @@ def identity(request: ExportRequest, weights: str, pictures: PictureSet) -> str:
         "resolution": str(request.resolution),
         "converter": request.writer,
         "tools": tool_versions(request),
-        "sources": _sources(),
+        "sources": sources(),
         "pictures": pictures.fingerprint,
         "calibration_method": request.calibration_method,
         "floors": request.floors.model_dump(),
@@ -163,7 +163,7 @@ def identity(request: ExportRequest, weights: str, pictures: PictureSet) -> str:
 
 
 @cache
-def _sources() -> str:
+def sources() -> str:
     """A digest of the code that decides what is written, so that no stale file survives it."""
     digest = hashlib.sha256()
     package = Path(shufflenet_deploy.__file__).parent
