@@ -13,9 +13,13 @@ if TYPE_CHECKING:
     from shufflenet_deploy.records import Evaluation, Tally
 
 _COLUMNS = (
-    "In brackets: 95 % confidence (Wilson). Agrees: % of pictures with PyTorch's class. PyTorch "
-    "only,\nfile only: pictures that just one has right; p: such a difference by chance (McNemar)."
+    "In brackets: 95 % confidence (Wilson). Agrees: % of pictures with PyTorch's class. Lost, won: "
+    "pictures that only\nPyTorch, or only the file, has right; p: such a difference by chance "
+    "(McNemar)."
 )
+
+#: A log is as wide as the table, however narrow it pretends to be.
+_LOG_WIDTH = 120
 
 
 def described(evaluation: Evaluation) -> dict[str, Any]:
@@ -53,14 +57,15 @@ def print_table(evaluations: Sequence[Evaluation]) -> None:
     first = evaluations[0]
     table = Table(box=None, pad_edge=False, header_style="bold", title_justify="left")
     table.add_column("", no_wrap=True)
-    for title in ("top-1 %", "error %", "top-5 %", "agrees", "PyTorch only", "file only", "p"):
-        table.add_column(title, justify="right", no_wrap=True)
+    for title in ("top-1 %", "error %", "top-5 %", "agrees", "lost", "won", "p"):
+        # In a narrow terminal an interval goes below its figure.
+        table.add_column(title, justify="right", no_wrap=title not in ("top-1 %", "top-5 %"))
     table.add_row("PyTorch", *_shares(first.module), "", "", "", "")
     for each in evaluations:
         pairing = each.pairing
         odds = proportions.mcnemar(pairing.only_module_right, pairing.only_file_right)
         table.add_row(
-            each.artifact.path.name,
+            _kind(each),
             *_shares(each.file),
             f"{100 * pairing.same_class / each.file.pictures:.2f}",
             str(pairing.only_module_right),
@@ -68,12 +73,18 @@ def print_table(evaluations: Sequence[Evaluation]) -> None:
             f"{odds:.3f}" if odds >= 0.001 else "< 0.001",
         )
     console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = max(console.width, _LOG_WIDTH)
     typer.echo(_heading(first))
-    # A log keeps names whole, however narrow it pretends to be.
-    console.print(table, width=None if console.is_terminal else 160)
+    console.print(table)
     for line in _legend(evaluations):
         typer.echo(line)
     typer.echo("")
+
+
+def _kind(evaluation: Evaluation) -> str:
+    artifact = evaluation.artifact
+    return f"{artifact.format.value} {artifact.precision.value}"
 
 
 def _shares(tally: Tally) -> tuple[str, str, str]:
@@ -90,7 +101,7 @@ def _heading(evaluation: Evaluation) -> str:
     trained = "" if artifact.weights.trained else ", UNTRAINED weights: chance"
     pictures = f"{evaluation.file.pictures} pictures"
     if data.pictures < data.found:
-        pictures += f" ({data.pictures} chosen of {data.found} by the hash of their path)"
+        pictures += f" of {data.found}, chosen by the hash of their path,"
     if evaluation.unreadable:
         pictures += f", {len(evaluation.unreadable)} more that cannot be decoded"
     return (
@@ -103,7 +114,7 @@ def _legend(evaluations: Sequence[Evaluation]) -> list[str]:
     from shufflenet_deploy import zoo  # noqa: PLC0415
 
     lines = [_COLUMNS]
-    tied = [f"{each.artifact.path.name} {each.file.tied}" for each in evaluations if each.file.tied]
+    tied = [f"{_kind(each)} {each.file.tied}" for each in evaluations if each.file.tied]
     if tied:
         lines.append(f"Pictures whose best score is shared (lowest class wins): {', '.join(tied)}.")
     try:
