@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shufflenet_deploy import zoo
-from shufflenet_deploy.export import manifest, onnx2tf, parity, request, tflite
+from shufflenet_deploy.export import layers, manifest, onnx2tf, parity, request, tflite
 from shufflenet_deploy.export.calibration import Batches, PictureSet
 from shufflenet_deploy.export.graph import Graph
 from shufflenet_deploy.export.request import ExportRequest
@@ -102,12 +102,8 @@ def _judged(
     if verdict.passed:
         return verdict
     worst = min(range(len(inputs)), key=lambda index: parity.sqnr_db(wanted[index], got[index]))
-    layer = parity.first_diverging(
-        _graph(model, wish.resolution),
-        file,
-        inputs[worst],
-        wish.floors.sqnr_db(wish.precision, trained=trained),
-    )
+    rows = layers.compare(_graph(model, wish.resolution), file, [inputs[worst]])
+    layer = layers.collapse(rows, wish.floors.sqnr_db(wish.precision, trained=trained))
     return verdict.model_copy(update={"first_diverging": layer})
 
 
