@@ -132,8 +132,43 @@ class Parity(Record):
     first_diverging: str | None = None
 
 
+#: How activation ranges are chosen from the calibration pictures.
+CalibrationMethod = Literal["minmax", "percentile", "entropy"]
+
+
+class Recipe(Record):
+    """How a file was made int8.
+
+    ``method`` chose the ranges of activations; ``equalised`` channels were scaled alike first;
+    ``float_layers`` compute in float.
+    """
+
+    method: CalibrationMethod
+    equalised: bool = False
+    float_layers: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        parts = [f"{self.method} calibration"]
+        if self.equalised:
+            parts.append("equalised channels")
+        if count := len(self.float_layers):
+            parts.append(f"{count} layer{'s' if count > 1 else ''} in float")
+        return ", ".join(parts)
+
+
+class Attempt(Record):
+    """One recipe that was tried because an earlier one missed its floors, and what came of it."""
+
+    recipe: Recipe
+    parity: Parity
+
+
 class Artifact(Record):
-    """One exported file and everything needed to know what it is. ``path`` is absolute."""
+    """One exported file and everything needed to know what it is. ``path`` is absolute.
+
+    ``recipe`` is how an int8 file was made. ``attempts`` are all that were tried, in order, where
+    the recipe that was asked for missed its floors; else there are none.
+    """
 
     path: Path
     sha256: str
@@ -150,6 +185,8 @@ class Artifact(Record):
     weights: WeightsInfo
     converter: str
     calibration: CalibrationInfo | None = None
+    recipe: Recipe | None = None
+    attempts: tuple[Attempt, ...] = ()
     parity: Parity
     tools: dict[str, str] = Field(default_factory=dict)
     created_at: datetime

@@ -94,6 +94,13 @@ def evaluate(  # noqa: PLR0917 - options, each passed by name
     calib_method: Annotated[
         str, typer.Option(help="minmax, percentile or entropy.", rich_help_panel=_WHAT)
     ] = "minmax",
+    remedies: Annotated[
+        str,
+        typer.Option(
+            help="When int8 misses its floors: auto tries other recipes, none leaves it.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = "auto",
     head: Annotated[
         str,
         typer.Option(
@@ -158,6 +165,7 @@ def evaluate(  # noqa: PLR0917 - options, each passed by name
             "converter": converter,
             "calibration": calib,
             "calibration_method": calib_method,
+            "remedies": remedies,
             "out": out,
         },
     )

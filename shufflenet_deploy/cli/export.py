@@ -69,6 +69,13 @@ def export(  # noqa: PLR0917 - options, each passed by name
     calib_method: Annotated[
         str, typer.Option(help="minmax, percentile or entropy.", rich_help_panel=_WHAT)
     ] = "minmax",
+    remedies: Annotated[
+        str,
+        typer.Option(
+            help="When int8 misses its floors: auto tries other recipes, none leaves it.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = "auto",
     head: Annotated[
         str,
         typer.Option(
@@ -145,11 +152,13 @@ def export(  # noqa: PLR0917 - options, each passed by name
             "converter": converter,
             "calibration": calib,
             "calibration_method": calib_method,
+            "remedies": remedies,
             "floors": {name: value for name, value in floors.items() if value is not None},
             "out": out,
         },
     )
-    if weights is None:
+    # A card that `import` wrote brings its own.
+    if weights is None and not all(name.endswith(".toml") for name in listed(model) or [""]):
         typer.echo("warning: no --weights: untrained weights, good for latency only", err=True)
     results = export_all(requests)
     if as_json:
@@ -207,13 +216,19 @@ def requests_of(
     """
     from shufflenet_deploy import zoo  # noqa: PLC0415
     from shufflenet_deploy.export import ExportRequest  # noqa: PLC0415
-    from shufflenet_deploy.export.request import CALIBRATION_METHODS, CONVERTERS, HEADS  # noqa: PLC0415
+    from shufflenet_deploy.export.request import (  # noqa: PLC0415
+        CALIBRATION_METHODS,
+        CONVERTERS,
+        HEADS,
+        REMEDIES,
+    )
     from shufflenet_deploy.records import Format, Precision, Resolution  # noqa: PLC0415
 
     for option, known in (
         ("head", HEADS),
         ("converter", CONVERTERS),
         ("calibration_method", CALIBRATION_METHODS),
+        ("remedies", REMEDIES),
     ):
         _chosen(option.replace("calibration", "calib").replace("_", "-"), [common[option]], known)
     return [
@@ -325,6 +340,21 @@ def _print_table(results: Sequence[Result], out: Path) -> None:
     # A log keeps names whole, however narrow it pretends to be.
     console.print(table, width=None if console.is_terminal else 160)
     typer.echo(f"in {out.resolve()}")
+    for result in results:
+        if result.artifact is not None and result.artifact.attempts:
+            _print_attempts(result.artifact)
+
+
+def _print_attempts(artifact: Artifact) -> None:
+    """What was tried because the first recipe missed its floors, and what was kept."""
+    typer.echo(f"{artifact.path.name}: int8 needed remedies; tried in order:")
+    for attempt in artifact.attempts:
+        parity = attempt.parity
+        verdict = "passed" if parity.passed else parity.reason
+        kept = "  <- kept" if attempt.recipe == artifact.recipe else ""
+        typer.echo(f"  {attempt.recipe}: SQNR {parity.sqnr_db:.1f} dB, {verdict}{kept}")
+    if artifact.recipe is not None and artifact.recipe.float_layers:
+        typer.echo(f"  in float: {', '.join(artifact.recipe.float_layers)}")
 
 
 def _size(count: int) -> str:

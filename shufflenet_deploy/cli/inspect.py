@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
     app.command()(inspect)
 
 
-def inspect(
+def inspect(  # noqa: PLR0917 - options, each passed by name
     file: Annotated[Path, typer.Argument(help="An .onnx or .tflite file.")],
     layers: Annotated[
         bool,
@@ -105,7 +105,7 @@ def _print_layers(compared: Comparison) -> None:
                 "" if value is None else f"{value:.{digits}f}"
                 for value, digits in ((row.sqnr_db, 1), (row.drop_db, 1), (row.cosine, 4))
             ),
-            "<- collapses here" if collapsed else "" if row.tensor else "merged with others",
+            "<- collapses here" if collapsed else "" if row.tensor else "merged",
             style="red" if collapsed else None,
         )
     console = Console(highlight=False)

@@ -11,9 +11,9 @@ from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.export import layers, manifest, parity
 from shufflenet_deploy.export.calibration import Batches, pictures
 from shufflenet_deploy.export.layers import LayerFidelity
+from shufflenet_deploy.export.pipeline import prepared
 from shufflenet_deploy.export.request import Floors
-from shufflenet_deploy.export.trace import trace
-from shufflenet_deploy.records import Artifact, Record
+from shufflenet_deploy.records import Artifact, Recipe, Record
 
 if TYPE_CHECKING:
     from shufflenet_deploy.zoo.model import Model
@@ -47,7 +47,7 @@ def compare_file(
     size = artifact.resolution
     chosen = pictures(folder).judges(size)[:_PICTURES]
     inputs = list(Batches(chosen, source.preprocessing, size))
-    graph = trace(source.module, size, source.architecture.name)
+    graph = prepared(source, size, artifact.recipe or Recipe(method="minmax"))
     rows = layers.compare(graph, parity.RUNTIMES[artifact.format](path), inputs)
     floor = Floors().sqnr_db(artifact.precision, trained=artifact.weights.trained)
     return Comparison(
@@ -64,6 +64,9 @@ def _module_of(artifact: Artifact, model: str | None, weights: Path | None) -> M
     head = artifact.options.get("head", "fixed")
     if weights is None and not seed:
         weights = Path(artifact.weights.source)
+        # `import` puts a card beside the weights, under the same name.
+        card = weights.with_name(f"{artifact.model}.toml")
+        model = model or (str(card) if card.is_file() else None)
     try:
         loaded = zoo.load(
             model or artifact.model, weights=weights, seed=int(seed[1]) if seed else 0, head=head

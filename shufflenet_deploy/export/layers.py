@@ -185,14 +185,18 @@ def _fit_of(graph: Graph, tensors: Sequence[str], scores: str) -> _Fit:
     def by_name(value: str, tensor: str) -> str | None:
         if value == graph.output and tensor == scores:
             return "same"
-        return _kinship(value, tensor)
+        return kinship(value, tensor)
 
     owners = {layer.output for layer in graph.layers}
     known = sum(any(by_name(value, tensor) for tensor in tensors) for value in owners)
     return by_name if 2 * known > len(owners) else lambda _value, _tensor: "same"
 
 
-def _kinship(value: str, tensor: str) -> str | None:
+def kinship(value: str, tensor: str) -> str | None:
+    """Whether a tensor (or the node that makes it) is ``value`` by its name.
+
+    "same", "any" if it holds the channels in another order, None if it is something else.
+    """
     name = tensor.removesuffix(_ROUNDED)
     owner, _, arrangement = name.partition(":")
     if owner == value:

@@ -342,6 +342,8 @@ class _Layout:
         artifact = cell.newest.artifact
         if artifact is not None and not artifact.parity.passed:
             remarks.append(f"{_INVALID}: {artifact.parity.reason}")
+        if artifact is not None and artifact.attempts:
+            remarks.append(f"int8 needed a remedy: {artifact.recipe}")
         if stability.findings:
             remarks.append(stability.text)
         return Entry(
