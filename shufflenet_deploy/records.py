@@ -132,8 +132,43 @@ class Parity(Record):
     first_diverging: str | None = None
 
 
+#: How activation ranges are chosen from the calibration pictures.
+CalibrationMethod = Literal["minmax", "percentile", "entropy"]
+
+
+class Recipe(Record):
+    """How a file was made int8.
+
+    ``method`` chose the ranges of activations; ``equalised`` channels were scaled alike first;
+    ``float_layers`` compute in float.
+    """
+
+    method: CalibrationMethod
+    equalised: bool = False
+    float_layers: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        parts = [f"{self.method} calibration"]
+        if self.equalised:
+            parts.append("equalised channels")
+        if count := len(self.float_layers):
+            parts.append(f"{count} layer{'s' if count > 1 else ''} in float")
+        return ", ".join(parts)
+
+
+class Attempt(Record):
+    """One recipe that was tried because an earlier one missed its floors, and what came of it."""
+
+    recipe: Recipe
+    parity: Parity
+
+
 class Artifact(Record):
-    """One exported file and everything needed to know what it is. ``path`` is absolute."""
+    """One exported file and everything needed to know what it is. ``path`` is absolute.
+
+    ``recipe`` is how an int8 file was made. ``attempts`` are all that were tried, in order, where
+    the recipe that was asked for missed its floors; else there are none.
+    """
 
     path: Path
     sha256: str
@@ -150,6 +185,8 @@ class Artifact(Record):
     weights: WeightsInfo
     converter: str
     calibration: CalibrationInfo | None = None
+    recipe: Recipe | None = None
+    attempts: tuple[Attempt, ...] = ()
     parity: Parity
     tools: dict[str, str] = Field(default_factory=dict)
     created_at: datetime
@@ -357,6 +394,62 @@ class Run(Record):
         if self.purpose == "profile":
             return "profile"
         return "measurement" if isinstance(self.outcome, Measurement) else "failure"
+
+
+class LabelledData(Record):
+    """The pictures of an evaluation: ``pictures`` were chosen of the ``found`` in ``source``.
+
+    ``fingerprint`` hashes the chosen pictures: their names, bytes and classes.
+    """
+
+    source: str
+    fingerprint: str
+    pictures: int
+    found: int
+    classes: int
+
+
+class Tally(Record):
+    """How often the right class came first, and among the first five, of ``pictures``.
+
+    ``tied`` counts the pictures whose highest score several classes share; the lowest index wins.
+    """
+
+    pictures: int
+    top1: int
+    top5: int
+    tied: int
+
+
+class Pairing(Record):
+    """A file beside the module it came from, picture by picture: who had the first class right.
+
+    ``same_class`` counts the pictures for which both name the same class, right or wrong.
+    """
+
+    both_right: int
+    only_module_right: int
+    only_file_right: int
+    both_wrong: int
+    same_class: int
+
+
+class Evaluation(Record):
+    """The accuracy of one exported file and of its PyTorch module on the same labelled pictures.
+
+    Counts only: ``proportions`` derives percentages and intervals. ``unreadable`` names pictures
+    that could not be decoded; they are in ``data.pictures`` but in no count.
+    """
+
+    id: str
+    at: datetime
+    artifact: Artifact
+    data: LabelledData
+    unreadable: tuple[str, ...] = ()
+    file: Tally
+    module: Tally
+    pairing: Pairing
+    tools: dict[str, str] = Field(default_factory=dict)
 
 
 def last_attempts(runs: Iterable[Run]) -> list[Run]:

@@ -68,6 +68,16 @@ observations = sa.Table(
     sa.Column("record", sa.Text, nullable=False),
 )
 
+evaluations = sa.Table(
+    "evaluations",
+    _tables,
+    sa.Column("sequence", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.String(64), nullable=False, unique=True),
+    sa.Column("at", sa.String(40), nullable=False),
+    sa.Column("artifact_sha256", sa.String(64), nullable=False, index=True),
+    sa.Column("record", sa.Text, nullable=False),
+)
+
 
 def upgrade(connection: sa.Connection, location: str) -> None:
     """Create the tables, or bring those of an older version up to this one's.
@@ -193,9 +203,25 @@ def _add_observations(connection: sa.Connection) -> None:
     tables.create_all(connection)
 
 
+def _add_evaluations(connection: sa.Connection) -> None:
+    """To version 4: accuracies have a table."""
+    tables = sa.MetaData()
+    sa.Table(
+        "evaluations",
+        tables,
+        sa.Column("sequence", sa.Integer, primary_key=True, autoincrement=True),
+        sa.Column("id", sa.String(64), nullable=False, unique=True),
+        sa.Column("at", sa.String(40), nullable=False),
+        sa.Column("artifact_sha256", sa.String(64), nullable=False, index=True),
+        sa.Column("record", sa.Text().with_variant(mysql.LONGTEXT(), "mysql"), nullable=False),
+    )
+    tables.create_all(connection)
+
+
 #: Step N brings a journal from schema N to N + 1.
 STEPS: tuple[Callable[[sa.Connection], None], ...] = (
     _create_tables,
     _tell_metrics,
     _add_observations,
+    _add_evaluations,
 )

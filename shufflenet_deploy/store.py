@@ -26,6 +26,7 @@ from shufflenet_deploy import schema
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.records import (
     CrossCheck,
+    Evaluation,
     Metric,
     Observation,
     Run,
@@ -143,6 +144,20 @@ class Journal:
         with self._writing() as connection:
             connection.execute(schema.observations.insert().values(**_observed(observation)))
 
+    def append_evaluation(self, evaluation: Evaluation) -> None:
+        """Add what a file's accuracy was; one with the same id is there already and stays."""
+        row = {
+            "id": evaluation.id,
+            "at": evaluation.at.astimezone(UTC).isoformat(),
+            "artifact_sha256": evaluation.artifact.sha256,
+            "record": evaluation.model_dump_json(),
+        }
+        table = schema.evaluations
+        known = sa.select(table.c.id).where(table.c.id == evaluation.id)
+        with self._writing() as connection:
+            if connection.scalar(known) is None:
+                connection.execute(table.insert().values(**row))
+
     def delete(self, suite: str) -> int:
         """Remove a suite with all that was measured; returns how many runs there were."""
         observations = schema.observations
@@ -210,6 +225,13 @@ class Journal:
         with self._translated(), self._engine.connect() as connection:
             records = list(connection.scalars(query))
         return [_parsed(_observation.validate_json, record, self.location) for record in records]
+
+    def evaluations(self) -> list[Evaluation]:
+        """Every evaluation, oldest first."""
+        query = sa.select(schema.evaluations.c.record).order_by(schema.evaluations.c.sequence)
+        with self._translated(), self._engine.connect() as connection:
+            records = list(connection.scalars(query))
+        return [_parsed(Evaluation.model_validate_json, one, self.location) for one in records]
 
     def suites(self) -> list[SuiteRow]:
         """Every suite with runs or a definition, newest first."""
@@ -369,7 +391,7 @@ def _parsed(parse: Callable[[str], _Record], text: str, where: str) -> _Record:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         detail = f"{place}: {first['msg']}" if place else first["msg"]
-        raise UsageError(f"{where}: not a run of this version: {detail}") from error
+        raise UsageError(f"{where}: not a record of this version: {detail}") from error
 
 
 # --- opening -------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from shufflenet_deploy.errors import DeployError
 #: Modules of this package that add commands, in the order that ``--help`` lists them.
 COMMANDS: tuple[str, ...] = (
     "export",
+    "evaluate",
     "bench",
     "table",
     "profile",

@@ -15,7 +15,7 @@ from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
     from shufflenet_deploy.breakdown import Breakdown
-    from shufflenet_deploy.records import Run
+    from shufflenet_deploy.records import Evaluation, Run
     from shufflenet_deploy.report import Table
     from shufflenet_deploy.report.render import Rendering
 
@@ -125,7 +125,7 @@ def build(
         runs = [run for run in runs if not values or of(run) in keep]
     if not runs:
         raise UsageError("no run fits all of these options; leave one of them out")
-    return Table.from_runs(runs, baseline=baseline)
+    return Table.from_runs(runs, baseline=baseline, evaluations=_evaluations(journal))
 
 
 def profiles(suite: str, journal: str | None) -> list[Breakdown]:
@@ -153,6 +153,13 @@ def read(suite: str, journal: str | None) -> list[Run]:
             where = f"suite {chosen} in {book.location}" if chosen else book.location
             raise UsageError(f"no runs in {where}: measure first with shufflenet-deploy bench")
     return runs
+
+
+def _evaluations(journal: str | None) -> list[Evaluation]:
+    from shufflenet_deploy.store import Journal  # noqa: PLC0415
+
+    with Journal(journal) as book:
+        return book.evaluations()
 
 
 def _write(built: Table, out: Path, form: Rendering | None) -> list[Path]:

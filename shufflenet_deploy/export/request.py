@@ -17,12 +17,14 @@ from pydantic import Field
 
 import shufflenet_deploy
 from shufflenet_deploy.export.calibration import PictureSet
-from shufflenet_deploy.records import Format, Precision, Record, ResolutionText
+from shufflenet_deploy.records import CalibrationMethod, Format, Precision, Record, ResolutionText
 from shufflenet_deploy.zoo import Architecture
 
-#: How activation ranges are chosen from the calibration pictures.
-CalibrationMethod = Literal["minmax", "percentile", "entropy"]
 CALIBRATION_METHODS: tuple[str, ...] = get_args(CalibrationMethod)
+
+#: What to do when an int8 file misses its floors: try other recipes, or leave it.
+Remedies = Literal["auto", "none"]
+REMEDIES: tuple[str, ...] = get_args(Remedies)
 
 #: What writes a TFLite file. ONNX files always come from ``torch.onnx``.
 Converter = Literal["direct", "onnx2tf"]
@@ -87,6 +89,7 @@ class ExportRequest(Record):
     converter: Converter = "direct"
     calibration: Path | None = None
     calibration_method: CalibrationMethod = "minmax"
+    remedies: Remedies = "auto"
     floors: Floors = Floors()
     out: Path = Path("artifacts")
 
@@ -152,18 +155,19 @@ def identity(request: ExportRequest, weights: str, pictures: PictureSet) -> str:
         "resolution": str(request.resolution),
         "converter": request.writer,
         "tools": tool_versions(request),
-        "sources": _sources(),
+        "sources": sources(),
         "pictures": pictures.fingerprint,
         "calibration_method": request.calibration_method,
+        "remedies": request.remedies,
         "floors": request.floors.model_dump(),
     }
     if request.precision is Precision.FP32:
-        del facts["calibration_method"]
+        del facts["calibration_method"], facts["remedies"]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 @cache
-def _sources() -> str:
+def sources() -> str:
     """A digest of the code that decides what is written, so that no stale file survives it."""
     digest = hashlib.sha256()
     package = Path(shufflenet_deploy.__file__).parent
