@@ -103,12 +103,15 @@ def run(
 
 @dataclass(frozen=True, kw_only=True)
 class _Ready:
-    """A cell that can be measured: the file, where it lies on the target, what runs it."""
+    """A cell that can be measured: the file, where it lies on the target, what runs it.
+
+    ``environment`` is None where the file is itself the program.
+    """
 
     cell: Cell
     artifact: Artifact
     remote: str
-    environment: Environment
+    environment: Environment | None
 
 
 @dataclass(kw_only=True)
@@ -126,7 +129,7 @@ class _Session:
     _done: list[Run] = field(default_factory=list)
     _given_up: set[str] = field(default_factory=set)
     _lasting: set[stats.Cause] = field(default_factory=set)
-    _environments: dict[str, Environment] = field(default_factory=dict)
+    _environments: dict[str, Environment | None] = field(default_factory=dict)
     _broken: bool = False
     _visits: int = 0
     _hold: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
@@ -192,7 +195,8 @@ class _Session:
                 yield self._failed(cell, None, FailureKind.EXPORT, error)
                 continue
             exported.append((cell, artifact))
-        self._agent = self._install_agent()
+        if any(not runtime.get(cell.runtime).standalone for cell, _ in exported):
+            self._agent = self._install_agent()
         for cell, artifact in exported:
             try:
                 yield self._installed(cell, artifact)
@@ -219,7 +223,9 @@ class _Session:
         )
         return _Ready(cell=cell, artifact=artifact, remote=remote, environment=environment)
 
-    def _environment(self, name: str) -> Environment:
+    def _environment(self, name: str) -> Environment | None:
+        if runtime.get(name).standalone:
+            return None
         self.tell(events.Stage(text=f"preparing {name} on {self.target.host}"))
         return self._patiently(
             f"installing {name}",
@@ -333,10 +339,10 @@ class _Session:
     def _run_once(self, ready: _Ready, process: int, attempt: int) -> Run:
         spec = self._spec(ready.cell)
         engine = runtime.get(ready.cell.runtime)
-        argv = engine.command(
-            python=ready.environment.python, agent=self._agent[0], model=ready.remote, spec=spec
-        )
-        env = {**engine.environment(spec), **ready.environment.env}
+        environment = ready.environment
+        python = environment.python if environment else ()
+        argv = engine.command(python=python, agent=self._agent[0], model=ready.remote, spec=spec)
+        env = {**engine.environment(spec), **(environment.env if environment else {})}
         phone = self._phone()
         started_at = datetime.now(UTC)
         result: CommandResult | None = None
@@ -368,9 +374,9 @@ class _Session:
             outcome=outcome,
             tool={
                 "version": shufflenet_deploy.__version__,
-                "agent_sha256": self._agent[1],
-                "environment": ready.environment.how.value,
-                "payload_bytes": ready.environment.size_bytes,
+                "agent_sha256": self._agent[1] if environment else None,
+                "environment": environment.how.value if environment else None,
+                "payload_bytes": environment.size_bytes if environment else None,
                 "phone": phone,
                 "attempt": attempt,
                 "stderr": _tail(result.stderr) if result else "",

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from shufflenet_deploy.cli.progress import BenchProgress
     from shufflenet_deploy.records import Artifact, Cell, Run
     from shufflenet_deploy.store import Journal
-    from shufflenet_deploy.target import Traffic
+    from shufflenet_deploy.target import Target, Traffic
 
 _FAILED = 1
 _INTERRUPTED = 130
@@ -84,7 +84,7 @@ def bench(  # noqa: PLR0917 - options, each passed by name
         typer.Option(
             "--runtime",
             "-r",
-            help="onnxruntime, litert, tflite-runtime, or a version: onnxruntime==1.30."
+            help="onnxruntime, litert, tflite-runtime, native, or a version: onnxruntime==1.30."
             " [default: onnxruntime]",
             rich_help_panel=_WHAT,
         ),
@@ -292,7 +292,7 @@ class _Bench:
                     self.suite,
                     target,
                     self.book,
-                    self._exporter(),
+                    self._exporter(target),
                     progress.show,
                     suite_id=self.id,
                 ):
@@ -307,9 +307,16 @@ class _Bench:
         finally:
             self.runs = self.book.runs(self.id)
 
-    def _exporter(self) -> Callable[[Cell], Artifact]:
+    def _exporter(self, target: Target) -> Callable[[Cell], Artifact]:
         from shufflenet_deploy import export  # noqa: PLC0415
         from shufflenet_deploy.export import ExportRequest  # noqa: PLC0415
+        from shufflenet_deploy.export.native.machine import suiting  # noqa: PLC0415
+        from shufflenet_deploy.records import Format  # noqa: PLC0415
+
+        def machine() -> str:
+            facts = target.facts()
+            parts = [core.part for core in facts.cores if core.part]
+            return suiting(facts.arch, facts.features, parts).name
 
         def artifact_of(cell: Cell) -> Artifact:
             weights = self.suite.weights.get(cell.model)
@@ -322,6 +329,7 @@ class _Bench:
                         "precision": cell.precision,
                         "resolution": cell.resolution,
                         "calibration": self.suite.calibration,
+                        **({"machine": machine()} if cell.format is Format.NATIVE else {}),
                         "out": self.artifacts,
                         **cell.options,
                     }

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shufflenet_deploy import zoo
+from shufflenet_deploy.errors import ExportError
 from shufflenet_deploy.export import manifest, onnx2tf, parity, request, tflite
 from shufflenet_deploy.export.calibration import Batches, PictureSet
 from shufflenet_deploy.export.graph import Graph
@@ -19,6 +20,7 @@ from shufflenet_deploy.files import replacing, sha256_file, write_whole
 from shufflenet_deploy.records import (
     Artifact,
     CalibrationInfo,
+    Format,
     Parity,
     Precision,
     Resolution,
@@ -61,7 +63,7 @@ def produce(
     with replacing(wish.path) as written:
         _WRITERS[wish.writer](model, wish, chosen, written, on_stage)
         on_stage("checking parity")
-        file = parity.RUNTIMES[wish.format](written)
+        file = _opened(model, wish, written)
         verdict = _judged(model, wish, file, inputs)
     artifact = Artifact(
         path=wish.path,
@@ -80,17 +82,31 @@ def produce(
         converter=wish.writer,
         calibration=calibration,
         parity=verdict,
-        tools=request.tool_versions(wish),
+        tools=request.tool_versions(wish) | _judge_of(file),
         created_at=datetime.now(UTC),
     )
     manifest.write(artifact, key)
     return artifact
 
 
+def _opened(model: Model, wish: ExportRequest, path: Path) -> parity.ExportedFile:
+    if wish.format is not Format.NATIVE:
+        return parity.RUNTIMES[wish.format](path)
+    from shufflenet_deploy.export import native  # noqa: PLC0415
+
+    return native.NativeFile(path, _graph(model, wish.resolution), native.machine(wish.machine))
+
+
+def _judge_of(file: parity.ExportedFile) -> dict[str, str]:
+    """What ran the file, where that is not the runtime of its format."""
+    runs_on = getattr(file, "runs_on", None)
+    return {"checked on": runs_on} if runs_on else {}
+
+
 def _judged(
     model: Model,
     wish: ExportRequest,
-    file: parity.OnnxFile | parity.TfliteFile,
+    file: parity.ExportedFile,
     inputs: list[parity.FloatArray],
 ) -> Parity:
     wanted = parity.expected(model.module, inputs)
@@ -99,7 +115,7 @@ def _judged(
     verdict = parity.judge(
         wanted, got, precision=wish.precision, floors=wish.floors, trained=trained
     )
-    if verdict.passed:
+    if verdict.passed or not isinstance(file, parity.OnnxFile | parity.TfliteFile):
         return verdict
     worst = min(range(len(inputs)), key=lambda index: parity.sqnr_db(wanted[index], got[index]))
     layer = parity.first_diverging(
@@ -140,6 +156,20 @@ def _write_tflite(
     tflite.write_int8(graph, ranges, path)
 
 
+def _write_native(
+    model: Model, wish: ExportRequest, _pictures: Batches, path: Path, on_stage: OnStage
+) -> None:
+    from shufflenet_deploy.export import native  # noqa: PLC0415
+
+    if wish.precision is not Precision.FP32:
+        raise ExportError("the native format has no int8 yet: use --precision fp32")
+    on_stage("generating C")
+    core = native.machine(wish.machine)
+    source = native.generate(_graph(model, wish.resolution), core)
+    on_stage(f"compiling for {core.name} (the first time for {core.arch} takes a minute)")
+    native.compile(source, path, product=native.Product.PROGRAM)
+
+
 def _write_isolated(
     model: Model, wish: ExportRequest, pictures: Batches, path: Path, on_stage: OnStage
 ) -> None:
@@ -158,6 +188,7 @@ _WRITERS: dict[str, _Writer] = {
     "torch": _write_onnx,
     "direct": _write_tflite,
     "onnx2tf": _write_isolated,
+    "native": _write_native,
 }
 
 

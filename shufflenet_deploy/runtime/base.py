@@ -60,6 +60,11 @@ class Runtime(Protocol):
         """File formats it executes, the preferred one first."""
         ...
 
+    @property
+    def standalone(self) -> bool:
+        """Whether an exported file is a program that measures itself: no Python, no agent."""
+        ...
+
     def payload(self, facts: TargetFacts) -> Payload:
         """What to install on a target of this kind.
 
