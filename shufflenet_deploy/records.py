@@ -29,6 +29,7 @@ class Format(StrEnum):
 
     ONNX = "onnx"
     TFLITE = "tflite"
+    NATIVE = "native"
 
 
 class Precision(StrEnum):

@@ -14,12 +14,25 @@ from shufflenet_deploy.transport import CommandResult
 
 @dataclass(frozen=True, kw_only=True)
 class Ready:
-    """A cell that can be measured: the file, where it lies on the target, what runs it."""
+    """A cell that can be measured: the file, where it lies on the target, what runs it.
+
+    ``environment`` is None where the file is itself the program.
+    """
 
     cell: Cell
     artifact: Artifact
     remote: str
-    environment: Environment
+    environment: Environment | None
+
+    @property
+    def python(self) -> tuple[str, ...]:
+        """How to start the Python that has the runtime; nothing where none is needed."""
+        return self.environment.python if self.environment else ()
+
+    @property
+    def env(self) -> Mapping[str, str]:
+        """Variables for whatever runs the file."""
+        return self.environment.env if self.environment else {}
 
 
 class Invoke(Protocol):

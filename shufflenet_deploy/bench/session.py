@@ -125,7 +125,7 @@ class _Session:
     _done: list[Run] = field(default_factory=list)
     _given_up: set[str] = field(default_factory=set)
     _lasting: set[stats.Cause] = field(default_factory=set)
-    _environments: dict[str, Environment] = field(default_factory=dict)
+    _environments: dict[str, Environment | None] = field(default_factory=dict)
     _broken: bool = False
     _visits: int = 0
     _hold: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
@@ -207,7 +207,8 @@ class _Session:
                 yield self._failed(cell, None, FailureKind.EXPORT, error)
                 continue
             exported.append((cell, artifact))
-        self._agent = self._install_agent()
+        if any(not runtime.get(cell.runtime).standalone for cell, _ in exported):
+            self._agent = self._install_agent()
         for cell, artifact in exported:
             try:
                 yield self._installed(cell, artifact)
@@ -234,7 +235,9 @@ class _Session:
         )
         return Ready(cell=cell, artifact=artifact, remote=remote, environment=environment)
 
-    def _environment(self, name: str) -> Environment:
+    def _environment(self, name: str) -> Environment | None:
+        if runtime.get(name).standalone:
+            return None
         self.tell(events.Stage(text=f"preparing {name} on {self.target.host}"))
         return self._patiently(
             f"installing {name}",
@@ -366,16 +369,18 @@ class _Session:
                 for run in known
             ):
                 continue
-            self._cool_down()
-            self.tell(events.Stage(text=f"profiling {describe(one.cell)}"))
             argv = runtime.get(one.cell.runtime).profiling(
-                python=one.environment.python,
+                python=one.python,
                 profiler=profiler,
                 agent=self._agent[0],
                 model=one.remote,
                 spec=spec,
                 inferences=profiled_inferences(spec),
             )
+            if argv is None:
+                continue
+            self._cool_down()
+            self.tell(events.Stage(text=f"profiling {describe(one.cell)}"))
             run, report = self._process(one, spec, argv, process=1, attempt=1)
             profile = with_layers(report.profile, one.artifact) if report is not None else None
             run = run.model_copy(update={"purpose": "profile", "profile": profile})
@@ -464,7 +469,7 @@ class _Session:
     def _run_once(self, ready: Ready, process: int, attempt: int) -> Run:
         spec = self._spec(ready.cell)
         argv = runtime.get(ready.cell.runtime).command(
-            python=ready.environment.python, agent=self._agent[0], model=ready.remote, spec=spec
+            python=ready.python, agent=self._agent[0], model=ready.remote, spec=spec
         )
         run, _ = self._process(ready, spec, argv, process=process, attempt=attempt)
         return run
@@ -480,7 +485,8 @@ class _Session:
     ) -> tuple[Run, Report | None]:
         """Run the agent's command line; its report is None where it gave none."""
         engine = runtime.get(ready.cell.runtime)
-        env = {**engine.environment(spec), **ready.environment.env}
+        environment = ready.environment
+        env = {**engine.environment(spec), **ready.env}
         phone = self._phone()
         started_at = datetime.now(UTC)
         result: CommandResult | None = None
@@ -512,9 +518,9 @@ class _Session:
             outcome=outcome,
             tool={
                 "version": shufflenet_deploy.__version__,
-                "agent_sha256": self._agent[1],
-                "environment": ready.environment.how.value,
-                "payload_bytes": ready.environment.size_bytes,
+                "agent_sha256": self._agent[1] if environment else None,
+                "environment": environment.how.value if environment else None,
+                "payload_bytes": environment.size_bytes if environment else None,
                 "phone": phone,
                 "attempt": attempt,
                 "stderr": outcomes.tail(result.stderr) if result else "",

@@ -37,7 +37,7 @@ def sustain(
     engine = runtime.get(lead.cell.runtime)
     argv = sustained.command(
         engine,
-        python=lead.environment.python,
+        python=lead.python,
         script=script,
         agent=agent,
         models=[one.remote for one in group],
@@ -52,7 +52,7 @@ def sustain(
         result = place.invoke(
             f"measuring {len(group)} models by turns",
             argv,
-            env={**engine.environment(spec), **lead.environment.env},
+            env={**engine.environment(spec), **lead.env},
             timeout_s=secs + spec.timeout_secs,
         )
         stderr = outcome.tail(result.stderr)
@@ -81,7 +81,7 @@ def sustain(
         failure=found if isinstance(found, Failure) else None,
         tool={
             "version": shufflenet_deploy.__version__,
-            "environment": lead.environment.how.value,
+            "environment": lead.environment.how.value if lead.environment else None,
             "stderr": stderr,
         },
     )

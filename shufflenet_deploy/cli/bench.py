@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from shufflenet_deploy.cli.progress import BenchProgress
     from shufflenet_deploy.records import Artifact, Cell, CrossCheck, Run, Sustained
     from shufflenet_deploy.store import Journal
-    from shufflenet_deploy.target import Traffic
+    from shufflenet_deploy.target import Target, Traffic
 
 _FAILED = 1
 _INTERRUPTED = 130
@@ -90,7 +90,7 @@ def bench(  # noqa: PLR0917 - options, each passed by name
         typer.Option(
             "--runtime",
             "-r",
-            help="onnxruntime, litert, tflite-runtime, or a version: onnxruntime==1.30."
+            help="onnxruntime, litert, tflite-runtime, native, or a version: onnxruntime==1.30."
             " [default: onnxruntime]",
             rich_help_panel=_WHAT,
         ),
@@ -339,7 +339,7 @@ class _Bench:
                     self.suite,
                     target,
                     self.book,
-                    self._exporter(),
+                    self._exporter(target),
                     progress.show,
                     suite_id=self.id,
                 ):
@@ -356,9 +356,16 @@ class _Bench:
             self.profiles = Profiles(profiles=self.book.profiles(self.id), measured=self.runs)
             self.observations = newest(self.book.observations(self.id))
 
-    def _exporter(self) -> Callable[[Cell], Artifact]:
+    def _exporter(self, target: Target) -> Callable[[Cell], Artifact]:
         from shufflenet_deploy import export  # noqa: PLC0415
         from shufflenet_deploy.export import ExportRequest  # noqa: PLC0415
+        from shufflenet_deploy.export.native.machine import suiting  # noqa: PLC0415
+        from shufflenet_deploy.records import Format  # noqa: PLC0415
+
+        def machine() -> str:
+            facts = target.facts()
+            parts = [core.part for core in facts.cores if core.part]
+            return suiting(facts.arch, facts.features, parts).name
 
         def artifact_of(cell: Cell) -> Artifact:
             weights = self.suite.weights.get(cell.model)
@@ -371,6 +378,7 @@ class _Bench:
                         "precision": cell.precision,
                         "resolution": cell.resolution,
                         "calibration": self.suite.calibration,
+                        **({"machine": machine()} if cell.format is Format.NATIVE else {}),
                         "out": self.artifacts,
                         **cell.options,
                     }

@@ -65,6 +65,11 @@ class Runtime(Protocol):
         """File formats it executes, the preferred one first."""
         ...
 
+    @property
+    def standalone(self) -> bool:
+        """Whether an exported file is a program that measures itself: no Python, no agent."""
+        ...
+
     def payload(self, facts: TargetFacts) -> Payload:
         """What to install on a target of this kind.
 
@@ -99,8 +104,10 @@ class Runtime(Protocol):
         model: str,
         spec: BenchmarkSpec,
         inferences: int,
-    ) -> tuple[str, ...]:
+    ) -> tuple[str, ...] | None:
         """The argv that measures ``model`` and then profiles so many inferences of it.
+
+        None where the runtime cannot be taken apart.
 
         ``profiler`` is the path of ``device_scripts/operators.py`` on the target.
         """
