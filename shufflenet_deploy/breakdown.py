@@ -316,11 +316,12 @@ def _with_rest(whole: Breakdown) -> dict[str, Part]:
 
 
 def decompositions(breakdowns: Sequence[Breakdown], against: str) -> list[Decomposition]:
-    """Every model against the one named, under the same runtime, precision, size and threads."""
+    """Every smaller model against the one named, in the same setting: a promise is of less work."""
     found = []
     for one in breakdowns:
         rivals = [other for other in breakdowns if _comparable(one, other, against)]
-        made = decompose(one, rivals[0]) if rivals and one.cell.model != against else None
+        smaller = bool(rivals) and one.multiply_adds < rivals[0].multiply_adds
+        made = decompose(one, rivals[0]) if smaller else None
         if made is not None:
             found.append(made)
     return found
