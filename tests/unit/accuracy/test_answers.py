@@ -76,7 +76,12 @@ def test_answers_are_those_of_one_network_only(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("successes", "trials", "low", "high"),
     # Newcombe, Statistics in Medicine 17 (1998), table I, method 3.
-    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0, 0.1611), (1, 29, 0.0061, 0.1718)],
+    [
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
 )
 def test_wilson_is_that_of_the_literature(
     successes: int, trials: int, low: float, high: float
