@@ -171,9 +171,9 @@ def test_int8_of_an_uneven_trunk_needs_some_layers_in_float(
     assert exported(tmp_path, calib, **kind) == saved
     left = exported(tmp_path / "left", calib, remedies="none", **kind)
     lost = export.compare_layers(left.path, model=str(card))
-    # What only joins and adds cannot be told from the layer that feeds it, in a file that merges.
+    # In TFLite all that is joined shares one scale, so the shortcut suffers as well.
     culprit = max(lost.layers, key=lambda row: row.drop_db or 0).layer
-    assert culprit in ("stage4.0.expand", "stage4.0.concat")
+    assert culprit in ("stage4.0.expand", "stage4.0.concat", "stage4.0.shortcut")
     assert lost.collapse is not None
     assert lost.collapse.startswith("stage4")
 

@@ -1,4 +1,4 @@
-"""Remedies for int8: channels made alike, layers found that must be in float, the order of trying."""
+"""Remedies for int8: channels made alike, layers that must be in float, the order of trying."""
 
 from __future__ import annotations
 
