@@ -92,7 +92,7 @@ def _print_layers(compared: Comparison) -> None:
     table.add_column("layer", no_wrap=True)
     table.add_column("kind")
     table.add_column("shape", justify="right")
-    for title in ("SQNR dB", "drop dB", "cosine"):
+    for title in ("SQNR dB", "cosine", "by channel", "drop dB"):
         table.add_column(title, justify="right")
     table.add_column("")
     for row in compared.layers:
@@ -103,7 +103,12 @@ def _print_layers(compared: Comparison) -> None:
             "x".join(map(str, row.shape)),
             *(
                 "" if value is None else f"{value:.{digits}f}"
-                for value, digits in ((row.sqnr_db, 1), (row.drop_db, 1), (row.cosine, 4))
+                for value, digits in (
+                    (row.sqnr_db, 1),
+                    (row.cosine, 4),
+                    (row.channels_db, 1),
+                    (row.drop_db, 1),
+                )
             ),
             "<- collapses here" if collapsed else "" if row.tensor else "merged",
             style="red" if collapsed else None,
@@ -117,8 +122,8 @@ def _print_layers(compared: Comparison) -> None:
         else f"The file keeps {compared.floor_db:g} dB to the end."
     )
     typer.echo(
-        f"\n{verdict} On {compared.pictures} pictures; drop: what a layer keeps less than its "
-        "worst input."
+        f"\n{verdict} On {compared.pictures} pictures. By channel: SQNR with every channel counted "
+        "alike; drop: how much less of it a layer keeps than its worst input."
     )
 
 

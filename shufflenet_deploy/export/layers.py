@@ -1,7 +1,9 @@
 """Where a file loses the signal: every layer of it beside the same layer of the module.
 
-The file computes in its own runtime, the module in float32, on the same pictures. SQNR adds up
+The file computes in its own runtime, the module in float32, on the same pictures. Noise adds up
 along the way, so what tells a culprit is the *drop*: how much less a layer keeps than its inputs.
+It is taken of the SQNR in which every channel counts alike: where one channel is much larger than
+the others, the plain SQNR is that channel's, and shows the loss of all others a layer too late.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,6 +24,8 @@ from shufflenet_deploy.records import Record
 _REARRANGED = frozenset({"blocks", "unshuffled"})
 #: What onnxruntime's quantiser calls the rounded form of a value, which the next layer reads.
 _ROUNDED = "_DequantizeLinear_Output"
+#: What our int8 TFLite files call the float form of a value.
+_IN_FLOAT = ":float"
 #: Layers that the tracer names after what they do, in the module that does it.
 _JOINS = frozenset({"add", "concat", "multiply"})
 
@@ -30,8 +34,8 @@ class LayerFidelity(Record):
     """One layer of the module and what the file makes of it, over all pictures together.
 
     ``tensor`` is where the file holds the layer's output; None where it is not held as such, such
-    as a shuffle folded into its neighbours, and then there are no figures. ``drop_db`` is the SQNR
-    of the layer's worst input less its own.
+    as a shuffle folded into its neighbours, and then there are no figures. ``channels_db`` is the
+    SQNR with every channel counted alike, and ``drop_db`` that of the worst input less its own.
     """
 
     layer: str
@@ -40,6 +44,7 @@ class LayerFidelity(Record):
     tensor: str | None = None
     sqnr_db: float | None = None
     cosine: float | None = None
+    channels_db: float | None = None
     drop_db: float | None = None
 
 
@@ -110,50 +115,63 @@ class _Sums:
     wanted: Any = 0.0
     found: Any = 0.0
     products: Any = 0.0
-    noise: float = 0.0
+    noise: Any = 0.0
 
     def add(self, wanted: FloatArray, found: FloatArray) -> None:
         """Take one more picture into account."""
-        rows = len(wanted) if self.any_order else 1
-        a = wanted.reshape(rows, -1).astype(np.float64)
-        b = found.reshape(rows, -1).astype(np.float64)
+        a = wanted.reshape(len(wanted), -1).astype(np.float64)
+        b = found.reshape(len(found), -1).astype(np.float64)
         self.wanted = self.wanted + np.square(a).sum(1)
         self.found = self.found + np.square(b).sum(1)
-        self.products = self.products + a @ b.T
-        if not self.any_order:
-            self.noise += float(np.square(a - b).sum())
+        if self.any_order:
+            self.products = self.products + a @ b.T
+        else:
+            self.products = self.products + (a * b).sum(1)
+            self.noise = self.noise + np.square(a - b).sum(1)
 
-    def figures(self) -> tuple[float, float]:
-        """SQNR in dB and cosine."""
-        distances = self.wanted[:, None] + self.found[None, :] - 2 * self.products
-        nearest = distances.argmin(1)
-        chosen = np.arange(len(distances)), nearest
-        signal, power = float(self.wanted.sum()), float(self.found[nearest].sum())
-        # Differences of large sums: below this share of the signal there is only rounding left.
-        least = signal * 1e-12
-        noise = max(float(distances[chosen].sum()), least) if self.any_order else self.noise
-        norm = math.sqrt(signal * power)
-        cosine = float(self.products[chosen].sum()) / norm if norm else float(signal == power)
-        return decibels(signal, noise), max(-1.0, min(1.0, cosine))
+    def figures(self) -> _Figures:
+        """What they come to."""
+        found, products, noise = self.found, self.products, self.noise
+        if self.any_order:
+            distances = self.wanted[:, None] + found[None, :] - 2 * products
+            nearest = distances.argmin(1)
+            chosen = np.arange(len(distances)), nearest
+            # Differences of large sums: below this share of the signal is only rounding.
+            noise = np.maximum(distances[chosen], self.wanted * 1e-12)
+            found, products = found[nearest], products[chosen]
+        signal = float(self.wanted.sum())
+        norm = math.sqrt(signal * float(found.sum()))
+        alive = self.wanted > 0
+        shares = np.minimum(noise[alive] / self.wanted[alive], 1.0)
+        return _Figures(
+            sqnr_db=decibels(signal, float(noise.sum())),
+            cosine=max(-1.0, min(1.0, float(products.sum()) / norm)) if norm else 1.0,
+            channels_db=decibels(1.0, float(shares.mean()) if len(shares) else 0.0),
+        )
 
 
-def _best(candidates: Mapping[str, _Sums]) -> tuple[str, float, float]:
+class _Figures(NamedTuple):
+    sqnr_db: float
+    cosine: float
+    channels_db: float
+
+
+def _best(candidates: Mapping[str, _Sums]) -> tuple[str, _Figures]:
     """The likeliest tensor; one that was rounded goes before what it was rounded from."""
     rounded = {name: sums for name, sums in candidates.items() if name.endswith(_ROUNDED)}
     figures = {name: sums.figures() for name, sums in (rounded or candidates).items()}
-    name = max(figures, key=lambda each: figures[each][0])
-    return name, *figures[name]
+    name = max(figures, key=lambda each: figures[each].sqnr_db)
+    return name, figures[name]
 
 
 def _row(
-    value: str, kind: str, shape: tuple[int, ...], best: tuple[str, float, float] | None
+    value: str, kind: str, shape: tuple[int, ...], best: tuple[str, _Figures] | None
 ) -> LayerFidelity:
+    row = LayerFidelity(layer=value, kind=kind, shape=shape)
     if best is None:
-        return LayerFidelity(layer=value, kind=kind, shape=shape)
-    tensor, sqnr, cosine = best
-    return LayerFidelity(
-        layer=value, kind=kind, shape=shape, tensor=tensor, sqnr_db=sqnr, cosine=cosine
-    )
+        return row
+    tensor, figures = best
+    return row.model_copy(update={"tensor": tensor, **figures._asdict()})
 
 
 def _with_drops(graph: Graph, rows: Sequence[LayerFidelity]) -> tuple[LayerFidelity, ...]:
@@ -163,10 +181,10 @@ def _with_drops(graph: Graph, rows: Sequence[LayerFidelity]) -> tuple[LayerFidel
     result = []
     for row in rows:
         before = [kept[name] for name in readers.get(row.layer, ()) if name in kept]
-        if row.sqnr_db is not None and before:
-            row = row.model_copy(update={"drop_db": min(before) - row.sqnr_db})  # noqa: PLW2901
-        if row.sqnr_db is not None:
-            kept[row.layer] = row.sqnr_db
+        if row.channels_db is not None and before:
+            row = row.model_copy(update={"drop_db": min(before) - row.channels_db})  # noqa: PLW2901
+        if row.channels_db is not None:
+            kept[row.layer] = row.channels_db
         elif before:
             kept[row.layer] = min(before)
         result.append(row)
@@ -197,7 +215,7 @@ def kinship(value: str, tensor: str) -> str | None:
 
     "same", "any" if it holds the channels in another order, None if it is something else.
     """
-    name = tensor.removesuffix(_ROUNDED)
+    name = tensor.removesuffix(_ROUNDED).removesuffix(_IN_FLOAT)
     owner, _, arrangement = name.partition(":")
     if owner == value:
         return "any" if arrangement in _REARRANGED else None if arrangement else "same"

@@ -93,9 +93,12 @@ def quantize(
 
 
 def _at_once(pictures: Sequence[NDArray[np.float32]], method: CalibrationMethod) -> int:
-    """How many pictures are seen together; extremes are the same however few."""
+    """How many pictures are seen together, a divisor of all; extremes are the same however few."""
+    if method == "minmax":
+        return 1
     height, width = pictures[0].shape[-2:]
-    return 1 if method == "minmax" else max(1, _PIXELS_AT_ONCE // (height * width))
+    most = max(1, min(len(pictures), _PIXELS_AT_ONCE // (height * width)))
+    return next(count for count in range(most, 0, -1) if len(pictures) % count == 0)
 
 
 def _nodes_of(model: onnx.ModelProto, layers: Collection[str]) -> list[str]:

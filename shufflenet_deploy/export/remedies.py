@@ -15,9 +15,10 @@ from shufflenet_deploy.export.graph import Conv, Dense, Graph
 from shufflenet_deploy.export.layers import LayerFidelity
 from shufflenet_deploy.records import Attempt, Parity, Recipe
 
+_WEIGHTED = (Conv, Dense)
 _METHODS = ("percentile", "entropy")
-#: How many of the worst values are kept in float, one attempt after another.
-_WORST = (2, 8)
+#: How many of the layers that lose most are kept in float, one attempt after another.
+_WORST = (1, 4)
 
 #: Makes the file of a recipe and judges it.
 Make = Callable[[Recipe], Parity]
@@ -54,8 +55,12 @@ def search(first: Recipe, graph: Graph, make: Make, compare: Compare) -> Outcome
 
 
 def _best(tried: Sequence[Attempt]) -> Attempt | None:
-    """The attempt that passed, or the one with the most signal; of equals the first."""
-    return max(tried, key=lambda one: (one.parity.passed, one.parity.sqnr_db), default=None)
+    """The attempt that passed, or the one with the most signal; of equals to a dB the first."""
+
+    def merit(attempt: Attempt) -> tuple[bool, int]:
+        return attempt.parity.passed, max(0, round(attempt.parity.sqnr_db))
+
+    return max(tried, key=merit, default=None)
 
 
 _Step = Callable[[Recipe, "Attempt | None", Graph, Compare], Iterable[Recipe]]
@@ -77,7 +82,7 @@ def _equalised(first: Recipe, best: Attempt | None, *_: object) -> Iterable[Reci
 
 
 def _ends_in_float(_: Recipe, best: Attempt | None, graph: Graph, __: Compare) -> Iterable[Recipe]:
-    weighted = [layer.name for layer in graph.layers if isinstance(layer, (Conv, Dense))]
+    weighted = [layer.name for layer in graph.layers if isinstance(layer, _WEIGHTED)]
     if best is not None and weighted:
         yield best.recipe.model_copy(update={"float_layers": (weighted[0], weighted[-1])})
 
@@ -89,9 +94,10 @@ def _worst_in_float(
         return
     ranked = layers.worst(compare(best.recipe))
     for count in _WORST:
-        names = {*best.recipe.float_layers, *_around(graph, ranked[:count])}
+        regions = [_region(graph, value) for value in ranked[:count]]
+        names = {*best.recipe.float_layers}.union(*regions)
         # A network half in float is no int8 network any more.
-        if ranked[: count // 2] and len(names) <= len(graph.layers) // 2:
+        if regions and len(names) <= len(graph.layers) // 2:
             ordered = tuple(layer.name for layer in graph.layers if layer.name in names)
             yield best.recipe.model_copy(update={"float_layers": ordered})
 
@@ -106,10 +112,26 @@ _STEPS: tuple[_Step, ...] = (
 )
 
 
-def _around(graph: Graph, values: Sequence[str]) -> set[str]:
-    """The layers that make or read ``values``: only if all are in float is none rounded."""
-    return {
-        layer.name
-        for layer in graph.layers
-        if layer.output in values or any(name in values for name in layer.inputs)
-    }
+def _region(graph: Graph, value: str) -> set[str]:
+    """The layers that must be in float for ``value`` never to be rounded.
+
+    Layers with weights bound it. What only adds, joins or pools hands the value on, so its readers
+    belong to it, and so do the layers whose output it adds.
+    """
+    makers = {layer.output: layer for layer in graph.layers}
+    region: set[str] = set()
+    waiting = [value]
+    while waiting:
+        current = waiting.pop()
+        makers_and_readers = [
+            layer
+            for layer in graph.layers
+            if current in (layer.output, *layer.inputs) and layer.name not in region
+        ]
+        for layer in makers_and_readers:
+            region.add(layer.name)
+            if layer.output != current and not isinstance(layer, _WEIGHTED):
+                sources = [makers[name] for name in layer.inputs if name in makers]
+                region |= {each.name for each in sources if isinstance(each, _WEIGHTED)}
+                waiting.append(layer.output)
+    return region

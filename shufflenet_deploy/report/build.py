@@ -458,7 +458,7 @@ def _measured_error(evaluation: Evaluation) -> MeasuredError:
     tally = evaluation.file
     low, high = proportions.wilson(tally.pictures - tally.top1, tally.pictures)
     return MeasuredError(
-        percent=100 * (1 - tally.top1 / tally.pictures),
+        percent=100 * (tally.pictures - tally.top1) / tally.pictures,
         low=100 * low,
         high=100 * high,
         pictures=tally.pictures,

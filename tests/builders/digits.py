@@ -25,21 +25,22 @@ OUTLIER = 1000.0
 State = dict[str, torch.Tensor]
 
 
-def pictures(folder: Path, *, every: int = 1) -> Path:
-    """Write every ``every``-th of the 360 held-out digits as ``folder/CLASS/NUMBER.png``."""
+def pictures(folder: Path) -> Path:
+    """Write the 320 digits to be judged on as ``folder/CLASS/NUMBER.png``."""
+    return _written(folder, lambda number, label: f"{label}/{number:03}.png" if number % 9 else "")
+
+
+def calibration(folder: Path) -> Path:
+    """Write the 40 other digits into one folder, for ``--calib``."""
+    return _written(folder, lambda number, _: "" if number % 9 else f"{number:03}.png")
+
+
+def _written(folder: Path, name_of) -> Path:
     held_out = np.load(FOLDER / "held-out.npz")
-    pairs = zip(held_out["pictures"], held_out["labels"], strict=True)
-    for number, (picture, label) in list(enumerate(pairs))[::every]:
-        path = folder / str(label) / f"{number:03}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(picture).save(path)
-    return folder
-
-
-def calibration(folder: Path, *, every: int = 9) -> Path:
-    """Some of the digits in one folder, for ``--calib``."""
-    for path in sorted(pictures(folder / "by-class", every=every).glob("*/*.png")):
-        path.rename(folder / path.name)
+    for number, picture in enumerate(held_out["pictures"]):
+        if name := name_of(number, held_out["labels"][number]):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(folder / name)
     return folder
 
 

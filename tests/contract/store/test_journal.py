@@ -457,3 +457,27 @@ def test_the_environment_names_the_journal(tmp_path, monkeypatch):
     monkeypatch.setenv(store.JOURNAL_VARIABLE, str(tmp_path / "mine.sqlite"))
     with Journal() as book:
         assert book.location == str(tmp_path / "mine.sqlite")
+
+
+def test_evaluations_are_kept_once_in_their_order(journal):
+    import measured  # noqa: PLC0415 - other processes import this file without the builders
+
+    first, second = (measured.evaluation(measured.run().artifact, top1=top1) for top1 in (50, 60))
+    for evaluation in (first, second, first):
+        journal.append_evaluation(evaluation)
+    journal.close()
+    with Journal(journal.location) as book:
+        assert book.evaluations() == [first, second]
+        assert book.runs() == []
+
+
+def test_a_journal_from_before_evaluations_gets_a_place_for_them(journal):
+    journal.append(run("a"))
+    journal.close()
+    with sqlite3.connect(journal.location) as raw:
+        raw.execute("DROP TABLE evaluations")
+        raw.execute("UPDATE journal SET value = '1' WHERE key = 'schema'")
+    raw.close()
+    with Journal(journal.location) as book:
+        assert book.evaluations() == []
+        assert [one.id for one in book.runs()] == ["a"]

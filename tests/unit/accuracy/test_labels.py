@@ -82,7 +82,7 @@ def test_a_file_that_is_none(tmp_path: Path, name: str, text: str, told: str) ->
 
 
 def test_a_file_that_is_not_there() -> None:
-    with pytest.raises(UsageError, match="cannot read the labels missing.txt"):
+    with pytest.raises(UsageError, match=r"cannot read the labels missing\.txt"):
         read(Path("missing.txt"))
 
 
