@@ -38,7 +38,13 @@ from shufflenet_deploy.export.graph import (
     PoolKind,
     Shuffle,
 )
-from shufflenet_deploy.export.shuffles import BlockShuffle, absorbed, after_stride, in_blocks
+from shufflenet_deploy.export.shuffles import (
+    BlockShuffle,
+    absorbed,
+    after_stride,
+    in_blocks,
+    in_dense,
+)
 from shufflenet_deploy.records import Precision
 
 Padding = tuple[int, int, int, int]
@@ -61,19 +67,23 @@ class ShuffleForm(StrEnum):
     """One transpose of (pixels, groups, channels of a group)."""
     BLOCKS = "blocks"
     """A transpose of whole blocks of channels, where the convolutions around it allow."""
+    DENSE = "dense"
+    """None: the convolutions around it lose their groups and take the order into their weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """The choices of a lowering; ``shuffles`` overrides ``shuffle`` by layer name.
 
-    ``move_shuffles`` lets convolutions absorb a shuffle or exchange places with it.
+    ``move_shuffles`` lets convolutions absorb a shuffle or exchange places with it. ``multiple`` is
+    what the channels between dense convolutions are filled up to.
     """
 
     move_shuffles: bool = False
     shuffle: ShuffleForm = ShuffleForm.TRANSPOSE
     shuffles: Mapping[str, ShuffleForm] = field(default_factory=dict)
     padded_average: PaddedAverage = PaddedAverage.POOL
+    multiple: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,15 +169,16 @@ def lower(graph: Graph, choices: Plan) -> Program:
 
 
 def _rearranged(graph: Graph, choices: Plan) -> Graph:
-    if choices.move_shuffles:
-        graph = absorbed(graph)
-    blocks = frozenset(
-        layer.name
+    forms = {
+        layer.name: choices.shuffles.get(layer.name, choices.shuffle)
         for layer in graph.layers
         if isinstance(layer, Shuffle)
-        and choices.shuffles.get(layer.name, choices.shuffle) is ShuffleForm.BLOCKS
-    )
-    graph = in_blocks(graph, blocks)
+    }
+    dense = {name for name, form in forms.items() if form is ShuffleForm.DENSE}
+    graph = in_dense(graph, dense, multiple=choices.multiple)
+    if choices.move_shuffles:
+        graph = absorbed(graph)
+    graph = in_blocks(graph, {name for name, form in forms.items() if form is ShuffleForm.BLOCKS})
     return after_stride(graph) if choices.move_shuffles else graph
 
 

@@ -77,6 +77,18 @@ def after_stride(graph: Graph) -> Graph:
     return graph
 
 
+def in_dense(graph: Graph, names: Collection[str], *, multiple: int = 1) -> Graph:
+    """Shuffles in ``names`` vanish into the two convolutions around them, which lose their groups.
+
+    Most of the multiply-adds that this adds are by zero, but nothing is moved any more, and the
+    channels between can be filled up to a ``multiple``, which fast depthwise kernels ask for.
+    """
+    for shuffle in _shuffles(graph):
+        if shuffle.name in names:
+            graph = _with_dense(graph, _Unit(graph, shuffle), multiple)
+    return graph
+
+
 def in_blocks(graph: Graph, names: Collection[str]) -> Graph:
     """Shuffles between grouped convolutions move blocks of channels instead of single ones.
 
@@ -172,6 +184,50 @@ def _with_blocks(graph: Graph, unit: _Unit) -> Graph:
         after.name: (last,),
     }
     return _replacing(graph, changes, shapes)
+
+
+def _with_dense(graph: Graph, unit: _Unit, multiple: int) -> Graph:
+    before, depthwise, after, shuffle = unit.before, unit.depthwise, unit.after, unit.shuffle
+    if before is None or depthwise is None or after is None:
+        return graph
+    count = len(before.weight)
+    # Channels are numbered as after the shuffle; further ones are zero.
+    channels = np.full(-(-count // multiple) * multiple, -1)
+    channels[:count] = np.arange(count)
+    order = np.where(channels >= 0, shuffled_order(count, shuffle.groups)[channels], -1)
+    first = replace(_with_outputs(_ungrouped(before), order), output=f"{shuffle.output}:dense")
+    middle = replace(
+        _with_outputs(depthwise, channels),
+        inputs=(first.output,),
+        output=f"{depthwise.output}:dense",
+        groups=len(channels),
+    )
+    last = replace(
+        _with_inputs(_ungrouped(after), channels[None]),
+        inputs=(middle.output,),
+    )
+    shapes = {
+        first.output: (len(channels), *graph.shapes[before.output][1:]),
+        middle.output: (len(channels), *graph.shapes[depthwise.output][1:]),
+    }
+    changes: dict[str, tuple[Layer, ...]] = {
+        before.name: (first,),
+        shuffle.name: (),
+        depthwise.name: (middle,),
+        after.name: (last,),
+    }
+    return _replacing(graph, changes, shapes)
+
+
+def _ungrouped(conv: Conv) -> Conv:
+    """The same convolution with one group: zeros where a group does not reach."""
+    outputs, inputs = len(conv.weight) // conv.groups, conv.weight.shape[1]
+    shape = (len(conv.weight), inputs * conv.groups, *conv.weight.shape[2:])
+    weight = np.zeros(shape, np.float32)
+    for group in range(conv.groups):
+        rows = slice(group * outputs, (group + 1) * outputs)
+        weight[rows, group * inputs : (group + 1) * inputs] = conv.weight[rows]
+    return replace(conv, weight=weight, groups=1)
 
 
 def _block_channels(channels: int, groups: int) -> Indices:
