@@ -20,24 +20,33 @@ import onnx
 from numpy.typing import NDArray
 
 from shufflenet_deploy.errors import ExportError
-from shufflenet_deploy.export.lowering import Operation, Program, Quantization, Tensor
+from shufflenet_deploy.export.graph import Graph
+from shufflenet_deploy.export.lowering import Operation, Program, Quantization, Tensor, lower
 from shufflenet_deploy.export.onnx_fp32 import INPUT, OPSET, OUTPUT, finish
+from shufflenet_deploy.export.plans import Plan
+from shufflenet_deploy.export.quantize import Ranges, corrected
+from shufflenet_deploy.export.tflite_int8 import quantised
 
 _RUNTIME = "com.microsoft"
 _CONVOLUTIONS = {"CONV_2D": (0, 3, 1, 2), "DEPTHWISE_CONV_2D": (3, 0, 1, 2)}
 _WINDOWED = (*_CONVOLUTIONS, "MAX_POOL_2D", "AVERAGE_POOL_2D")
 _LOWEST = -128
+_COLOURS = 3
 _TO_CHANNELS_LAST, _TO_PLANES = (0, 2, 3, 1), (0, 3, 1, 2)
 
 
-def write(program: Program, *, unsigned: bool = False) -> onnx.ModelProto:
-    """A quantised ``program`` with float input and output as a checked ONNX model.
+def convert(
+    graph: Graph, ranges: Ranges, choices: Plan, *, unsigned: bool = True
+) -> onnx.ModelProto:
+    """A ``graph`` as a checked int8 ONNX model; its activations are uint8 or int8.
 
-    Activations are int8, or the same numbers shifted to uint8.
+    Both hold the same numbers. x86-64 has fast kernels for uint8 only (int8 takes ten times as
+    long there), AArch64 slightly faster ones for int8.
 
     Raises:
-        ExportError: an operation has no integer counterpart in onnxruntime.
+        ExportError: an operation has no integer counterpart in onnxruntime, or a value no range.
     """
+    program = quantised(lower(corrected(graph, ranges), choices), ranges, float_io=True)
     return finish(_Writer(program, unsigned=unsigned).model())
 
 
@@ -53,15 +62,15 @@ class _Writer:
 
     def model(self) -> onnx.ModelProto:
         program = self._program
-        *body, last = program.operations
-        if body[0].code != "QUANTIZE" or body[0].inputs[0] != program.input:
-            raise AssertionError("the program's input is float")
-        self._head(body[0])
-        for operation in self._with_float_scores(body[1:], last):
+        first, *body = program.operations
+        if first.code != "QUANTIZE" or program.tensors[program.input].shape[1] != _COLOURS:
+            raise AssertionError("the program's input is float and planar")
+        self._add("QuantizeLinear", (INPUT, *self._scale(first.output)), first.output)
+        for operation in self._with_float_scores(body):
             self._write(operation)
-        _, height, width, channels = program.tensors[program.input].shape
         float32 = onnx.TensorProto.FLOAT
-        inputs = [onnx.helper.make_tensor_value_info(INPUT, float32, (1, channels, height, width))]
+        picture = program.tensors[program.input].shape
+        inputs = [onnx.helper.make_tensor_value_info(INPUT, float32, picture)]
         scores = program.tensors[program.output].shape
         graph = onnx.helper.make_graph(
             self._nodes,
@@ -73,20 +82,13 @@ class _Writer:
         opsets = [onnx.helper.make_opsetid("", OPSET), onnx.helper.make_opsetid(_RUNTIME, 1)]
         return onnx.helper.make_model(graph, opset_imports=opsets)
 
-    def _head(self, operation: Operation) -> None:
-        """Round the picture where it lies, then move bytes instead of floats."""
-        planes = f"{INPUT}:planes"
-        self._add("QuantizeLinear", (INPUT, *self._scale(operation.output)), planes)
-        self._add("Transpose", (planes,), operation.output, perm=_TO_CHANNELS_LAST)
-
-    def _with_float_scores(
-        self, body: Sequence[Operation], last: Operation
-    ) -> tuple[Operation, ...]:
+    def _with_float_scores(self, body: Sequence[Operation]) -> tuple[Operation, ...]:
         """The last layer writes float scores itself: rounding them first would gain nothing."""
-        layer = body[-1]
-        if (layer.code, last.code) != ("FULLY_CONNECTED", "DEQUANTIZE"):
-            raise ExportError("the network does not end in a fully connected layer")
-        return (*body[:-1], Operation(code="SCORES", inputs=layer.inputs, output=OUTPUT))
+        *body, layer, last = body
+        activation = layer.options.get("fusedActivationFunction", "NONE")
+        if (layer.code, last.code, activation) == ("FULLY_CONNECTED", "DEQUANTIZE", "NONE"):
+            return (*body, replace(layer, code="SCORES", output=OUTPUT))
+        return (*body, layer, replace(last, output=OUTPUT))
 
     def _write(self, operation: Operation) -> None:
         code = operation.code

@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shufflenet_deploy import zoo
-from shufflenet_deploy.export import manifest, onnx2tf, parity, request, tflite
+from shufflenet_deploy.errors import ExportError
+from shufflenet_deploy.export import manifest, onnx2tf, parity, quantize, request, tflite
 from shufflenet_deploy.export.calibration import Batches, PictureSet
 from shufflenet_deploy.export.graph import Graph
+from shufflenet_deploy.export.lowerings import AUTO, FALLBACKS, Choice
+from shufflenet_deploy.export.plans import plan
 from shufflenet_deploy.export.request import ExportRequest
 from shufflenet_deploy.export.trace import trace
 from shufflenet_deploy.files import replacing, sha256_file, write_whole
@@ -59,7 +62,7 @@ def produce(
             method=wish.calibration_method,
         )
     with replacing(wish.path) as written:
-        _WRITERS[wish.writer](model, wish, chosen, written, on_stage)
+        lowering = _WRITERS[wish.writer](model, wish, chosen, written, on_stage)
         on_stage("checking parity")
         file = parity.RUNTIMES[wish.format](written)
         verdict = _judged(model, wish, file, inputs)
@@ -75,7 +78,7 @@ def produce(
         outputs=file.outputs,
         multiply_adds=complexity.multiply_adds,
         parameters=complexity.parameters,
-        options=request.options(wish),
+        options={**request.options(wish), **({"lowering": lowering} if lowering else {})},
         weights=model.weights,
         converter=wish.writer,
         calibration=calibration,
@@ -113,45 +116,71 @@ def _judged(
 
 def _write_onnx(
     model: Model, wish: ExportRequest, pictures: Batches, path: Path, on_stage: OnStage
-) -> None:
+) -> str:
+    on_stage("converting")
+    choice = wish.choice
+    try:
+        converted = _lowered(model, wish, choice, pictures, on_stage)
+    except ExportError:
+        if wish.lowering != AUTO or choice.name not in FALLBACKS:
+            raise
+        choice = Choice(FALLBACKS[choice.name])
+        converted = _lowered(model, wish, choice, pictures, on_stage)
+    write_whole(path, converted.SerializeToString(deterministic=True))
+    return str(choice)
+
+
+def _lowered(
+    model: Model, wish: ExportRequest, choice: Choice, pictures: Batches, on_stage: OnStage
+) -> onnx.ModelProto:
     from shufflenet_deploy.export import onnx_int8  # noqa: PLC0415
 
-    on_stage("converting")
+    calibrating = f"calibrating on {len(pictures)} pictures"
+    if choice.name.startswith("channels-last"):
+        from shufflenet_deploy.export import onnx_channels_last  # noqa: PLC0415
+
+        graph = _graph(model, wish.resolution)
+        on_stage(calibrating)
+        ranges = quantize.calibrate(graph, pictures, wish.calibration_method)
+        signed = choice.name.endswith("signed")
+        return onnx_channels_last.convert(graph, ranges, plan(choice), unsigned=not signed)
     converted = _onnx(model, wish.resolution)
-    if wish.precision is Precision.INT8:
-        on_stage(f"calibrating on {len(pictures)} pictures")
-        converted = onnx_int8.quantize(converted, pictures, wish.calibration_method)
-    write_whole(path, converted.SerializeToString(deterministic=True))
+    gathered = choice.name == "gather"
+    if wish.precision is Precision.FP32:
+        return onnx_int8.gathered(converted) if gathered else converted
+    on_stage(calibrating)
+    return onnx_int8.quantize(converted, pictures, wish.calibration_method, rewritten=gathered)
 
 
 def _write_tflite(
     model: Model, wish: ExportRequest, pictures: Batches, path: Path, on_stage: OnStage
-) -> None:
-    from shufflenet_deploy.export import quantize  # noqa: PLC0415
-
+) -> str:
     on_stage("converting")
-    graph = _graph(model, wish.resolution)
+    graph, lowering = _graph(model, wish.resolution), str(wish.choice)
     if wish.precision is Precision.FP32:
-        tflite.write(graph, path)
-        return
+        tflite.write(graph, path, lowering=lowering)
+        return lowering
     on_stage(f"calibrating on {len(pictures)} pictures")
     ranges = quantize.calibrate(graph, pictures, wish.calibration_method)
     on_stage("converting")
-    tflite.write_int8(graph, ranges, path)
+    tflite.write_int8(graph, ranges, path, lowering=lowering)
+    return lowering
 
 
 def _write_isolated(
     model: Model, wish: ExportRequest, pictures: Batches, path: Path, on_stage: OnStage
-) -> None:
+) -> str:
     on_stage("converting to ONNX")
     with tempfile.TemporaryDirectory(prefix="shufflenet-deploy-") as folder:
         source = Path(folder, "model.onnx")
         source.write_bytes(_onnx(model, wish.resolution).SerializeToString(deterministic=True))
         chosen = pictures if wish.precision is Precision.INT8 else None
         onnx2tf.convert(source, path, chosen, on_stage)
+    return ""
 
 
-_Writer = Callable[["Model", ExportRequest, Batches, Path, OnStage], None]
+#: Writes a file; returns the lowering it used, nothing where the converter has its own.
+_Writer = Callable[["Model", ExportRequest, Batches, Path, OnStage], str]
 
 #: What makes a file, by the name of the writer: the one place that knows all formats.
 _WRITERS: dict[str, _Writer] = {

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -16,7 +17,10 @@ from typing import Literal, get_args
 from pydantic import Field
 
 import shufflenet_deploy
+from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.export import tuned
 from shufflenet_deploy.export.calibration import PictureSet
+from shufflenet_deploy.export.lowerings import AUTO, Choice, parse
 from shufflenet_deploy.records import Format, Precision, Record, ResolutionText
 from shufflenet_deploy.zoo import Architecture
 
@@ -74,7 +78,8 @@ class ExportRequest(Record):
     """One file to be made: a model at one resolution, in one format and precision.
 
     ``weights`` is a checkpoint, None for a seeded initialisation. ``calibration`` is a folder of
-    pictures, None for those that ship with this package.
+    pictures, None for those that ship with this package. ``runtime`` and ``core`` say what the file
+    is for: the lowering ``auto`` is then the best that was found there.
     """
 
     model: str
@@ -85,6 +90,9 @@ class ExportRequest(Record):
     precision: Precision = Precision.FP32
     resolution: ResolutionText
     converter: Converter = "direct"
+    lowering: str = AUTO
+    runtime: str = tuned.ANY
+    core: str = tuned.ANY
     calibration: Path | None = None
     calibration_method: CalibrationMethod = "minmax"
     floors: Floors = Floors()
@@ -96,6 +104,23 @@ class ExportRequest(Record):
         return "torch" if self.format is Format.ONNX else self.converter
 
     @property
+    def choice(self) -> Choice:
+        """The lowering that is meant.
+
+        Raises:
+            UsageError: there is no such lowering of such files.
+        """
+        name = tuned.resolved(
+            self.lowering,
+            self.format,
+            self.precision,
+            self.model,
+            runtime=self.runtime,
+            core=self.core,
+        )
+        return parse(name, self.format, self.precision)
+
+    @property
     def path(self) -> Path:
         """The absolute path of the file; what differs from the defaults is part of its name."""
         parts = [self.model]
@@ -103,6 +128,10 @@ class ExportRequest(Record):
             parts.append(self.head)
         if self.writer not in ("torch", "direct"):
             parts.append(self.writer)
+        if self.choice != parse(
+            tuned.shipped(self.format, self.precision), self.format, self.precision
+        ):
+            parts.append(re.sub(r"[^\w.-]+", "-", str(self.choice)))
         stem = "-".join([*parts, str(self.resolution), self.precision.value])
         return self.out.expanduser().absolute() / f"{stem}.{self.format.value}"
 
@@ -110,10 +139,15 @@ class ExportRequest(Record):
 def normalised(request: ExportRequest, architecture: Architecture) -> ExportRequest:
     """The same wish in its own words: the model's name instead of an alias or the path of a card,
     and no head where the model leaves no choice.
+
+    Raises:
+        UsageError: a lowering for a converter that has none.
     """
     changes: dict[str, str] = {"model": architecture.name}
     if architecture.description.family not in _HEADED_FAMILIES:
         changes["head"] = "fixed"
+    if request.lowering != AUTO and request.writer not in ("torch", "direct"):
+        raise UsageError(f"--lowering {request.lowering}: {request.writer} lowers as it likes")
     return request.model_copy(update=changes)
 
 
@@ -124,6 +158,8 @@ def options(request: ExportRequest) -> dict[str, str]:
         chosen["head"] = request.head
     if request.writer not in ("torch", "direct"):
         chosen["converter"] = request.writer
+    if request.lowering != AUTO:
+        chosen["lowering"] = str(request.choice)
     return chosen
 
 
@@ -151,6 +187,7 @@ def identity(request: ExportRequest, weights: str, pictures: PictureSet) -> str:
         "precision": request.precision.value,
         "resolution": str(request.resolution),
         "converter": request.writer,
+        "lowering": [request.lowering == AUTO, str(request.choice)],
         "tools": tool_versions(request),
         "sources": _sources(),
         "pictures": pictures.fingerprint,

@@ -89,21 +89,29 @@ def in_dense(graph: Graph, names: Collection[str], *, multiple: int = 1) -> Grap
     return graph
 
 
-def in_blocks(graph: Graph, names: Collection[str]) -> Graph:
+def in_blocks(graph: Graph, names: Collection[str], *, multiple: int = 1) -> Graph:
     """Shuffles between grouped convolutions move blocks of channels instead of single ones.
 
     Group k of the later convolution reads about n / g of the n channels of each earlier group;
-    those are computed side by side, filled with zero channels up to a whole block. Of the shuffles
-    in ``names``, those stay as they are that would need too many such channels.
+    those are computed side by side, filled with zero channels up to a whole block, and all blocks
+    together up to a ``multiple``. Of the shuffles in ``names``, those stay as they are that would
+    need too many such channels.
     """
     for shuffle in _shuffles(graph):
-        unit = _Unit(graph, shuffle)
-        if shuffle.name not in names or not unit.grouped:
-            continue
-        channels = graph.shapes[shuffle.output][0]
-        if _block_channels(channels, shuffle.groups).size <= _MOST_GROWTH * channels:
-            graph = _with_blocks(graph, unit)
+        block = fitting_block(graph, shuffle, multiple) if shuffle.name in names else None
+        if block is not None:
+            graph = _with_blocks(graph, _Unit(graph, shuffle), block)
     return graph
+
+
+def fitting_block(graph: Graph, shuffle: Shuffle, multiple: int) -> int | None:
+    """Channels of a block of a shuffle; None where blocks are impossible or too wasteful."""
+    channels, groups = graph.shapes[shuffle.output][0], shuffle.groups
+    block = -(-channels // groups**2)
+    while block * groups**2 % multiple:
+        block += 1
+    fits = block * groups**2 <= _MOST_GROWTH * channels
+    return block if fits and _Unit(graph, shuffle).grouped else None
 
 
 def shuffled_order(channels: int, groups: int) -> Indices:
@@ -144,11 +152,11 @@ def _shuffles(graph: Graph) -> tuple[Shuffle, ...]:
     return tuple(layer for layer in graph.layers if isinstance(layer, Shuffle))
 
 
-def _with_blocks(graph: Graph, unit: _Unit) -> Graph:
+def _with_blocks(graph: Graph, unit: _Unit, block: int) -> Graph:
     before, depthwise, after, shuffle = unit.before, unit.depthwise, unit.after, unit.shuffle
     if before is None or depthwise is None or after is None:
         raise AssertionError("only grouped units are rewritten")
-    late = _block_channels(len(before.weight), shuffle.groups)
+    late = _block_channels(len(before.weight), shuffle.groups, block)
     early = late.swapaxes(0, 1)
     # Channels are numbered as after the shuffle; the convolution before it knows another order.
     order = shuffled_order(len(before.weight), shuffle.groups)
@@ -230,10 +238,10 @@ def _ungrouped(conv: Conv) -> Conv:
     return replace(conv, weight=weight, groups=1)
 
 
-def _block_channels(channels: int, groups: int) -> Indices:
+def _block_channels(channels: int, groups: int, block: int) -> Indices:
     """(to group, from group, place) -> shuffled channel, or -1 for a channel of zeros."""
     width = channels // groups
-    result = np.full((groups, groups, -(-width // groups)), -1)
+    result = np.full((groups, groups, block), -1)
     for channel in range(channels):
         row = result[channel // width, channel % groups]
         row[np.argmax(row < 0)] = channel
