@@ -33,6 +33,7 @@ COMMANDS: tuple[str, ...] = (
     "devices",
     "board",
     "cost",
+    "tune",
 )
 
 INTERRUPTED = 130

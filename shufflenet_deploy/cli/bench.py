@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from shufflenet_deploy.cli.progress import BenchProgress
     from shufflenet_deploy.records import Artifact, Cell, Run
     from shufflenet_deploy.store import Journal
-    from shufflenet_deploy.target import Traffic
+    from shufflenet_deploy.target import Target, Traffic
 
 _FAILED = 1
 _INTERRUPTED = 130
@@ -93,6 +93,14 @@ def bench(  # noqa: PLR0917 - options, each passed by name
         list[str] | None,
         typer.Option(
             "--precision", "-p", help="fp32, int8. [default: fp32]", rich_help_panel=_WHAT
+        ),
+    ] = None,
+    lowering: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--lowering",
+            help="auto (the best known for the core), paper, .... [default: auto]",
+            rich_help_panel=_WHAT,
         ),
     ] = None,
     resolution: Annotated[
@@ -212,6 +220,7 @@ def bench(  # noqa: PLR0917 - options, each passed by name
         "alexnet_head": alexnet_head,
         "runtimes": listed(runtime),
         "precisions": listed(precision),
+        "lowerings": listed(lowering),
         "resolutions": listed(resolution),
         "threads": whole_numbers(threads),
         "calibration": calib,
@@ -292,7 +301,7 @@ class _Bench:
                     self.suite,
                     target,
                     self.book,
-                    self._exporter(),
+                    self._exporter(target),
                     progress.show,
                     suite_id=self.id,
                 ):
@@ -307,7 +316,7 @@ class _Bench:
         finally:
             self.runs = self.book.runs(self.id)
 
-    def _exporter(self) -> Callable[[Cell], Artifact]:
+    def _exporter(self, target: Target) -> Callable[[Cell], Artifact]:
         from shufflenet_deploy import export  # noqa: PLC0415
         from shufflenet_deploy.export import ExportRequest  # noqa: PLC0415
 
@@ -323,6 +332,8 @@ class _Bench:
                         "resolution": cell.resolution,
                         "calibration": self.suite.calibration,
                         "out": self.artifacts,
+                        "runtime": cell.runtime.partition("==")[0],
+                        "core": target.facts().core_name(self.suite.spec.cpus),
                         **cell.options,
                     }
                 )

@@ -78,6 +78,23 @@ def export(  # noqa: PLR0917 - options, each passed by name
             rich_help_panel=_WHAT,
         ),
     ] = "fixed",
+    lowering: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--lowering",
+            help="auto (the best known), paper (as it is drawn), ..., or one with other forms of"
+            " shuffle: blocks:stage2=dense. [default: auto]",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
+    core: Annotated[
+        str,
+        typer.Option(
+            "--core",
+            help="What auto is for, as tuned: cortex-a76. [default: any]",
+            rich_help_panel=_WHAT,
+        ),
+    ] = "any",
     converter: Annotated[
         str,
         typer.Option(
@@ -138,11 +155,13 @@ def export(  # noqa: PLR0917 - options, each passed by name
         formats=_listed(fmt) or [_ALL],
         precisions=_listed(precision) or [_ALL],
         resolutions=_listed(resolution),
+        lowerings=_listed(lowering) or ["auto"],
         common={
             "weights": weights,
             "seed": seed,
             "head": head,
             "converter": converter,
+            "core": core,
             "calibration": calib,
             "calibration_method": calib_method,
             "floors": {name: value for name, value in floors.items() if value is not None},
@@ -196,6 +215,7 @@ def _requests(
     formats: Sequence[str],
     precisions: Sequence[str],
     resolutions: Sequence[str],
+    lowerings: Sequence[str],
     common: dict[str, Any],
 ) -> list[ExportRequest]:
     from shufflenet_deploy import zoo  # noqa: PLC0415
@@ -215,6 +235,7 @@ def _requests(
             format=Format(fmt),
             precision=Precision(precision),
             resolution=size,
+            lowering=lowering,
             **common,
         )
         for model in models
@@ -223,6 +244,7 @@ def _requests(
         )
         for fmt in _chosen("fmt", formats, [value.value for value in Format])
         for precision in _chosen("precision", precisions, [value.value for value in Precision])
+        for lowering in lowerings
     ]
 
 
@@ -313,9 +335,9 @@ def _print_table(results: Sequence[_Result], out: Path) -> None:
             ]
         colour = "green" if result.good else "red"
         table.add_row(result.request.path.name, *figures, f"[{colour}]{result.status}[/]")
-    console = Console()
     # A log keeps names whole, however narrow it pretends to be.
-    console.print(table, width=None if console.is_terminal else 160)
+    console = Console() if Console().is_terminal else Console(width=160)
+    console.print(table)
     typer.echo(f"in {out.resolve()}")
 
 

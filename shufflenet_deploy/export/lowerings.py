@@ -3,7 +3,7 @@
     auto                              the best known, see ``tuned``
     paper                             the network as the paper draws it
     blocks                            one of those below for every shuffle
-    blocks:stage2=dense,stage4=transpose    ... with other forms in some stages or units
+    blocks:stage2=dense+stage4=transpose    ... with other forms in some stages or units
 
 Light on purpose: an export that is already there must not load numpy. What the names stand for is
 in ``plans``.
@@ -43,7 +43,7 @@ class Choice(NamedTuple):
     forms: tuple[tuple[str, str], ...] = ()
 
     def __str__(self) -> str:
-        forms = ",".join(f"{place}={form}" for place, form in self.forms)
+        forms = "+".join(f"{place}={form}" for place, form in self.forms)
         return f"{self.name}:{forms}" if forms else self.name
 
 
@@ -60,10 +60,15 @@ def parse(text: str, file_format: Format, precision: Precision) -> Choice:
             f"'{name}' is not a lowering of {precision.value} {file_format.value}: "
             f"choose one of {', '.join((AUTO, *known))}"
         )
-    forms = tuple(_form(text, part) for part in rest.split(",")) if colon else ()
+    forms = tuple(_form(text, part) for part in rest.split("+")) if colon else ()
     if forms and name not in _FORMED:
         raise UsageError(f"--lowering {text}: {name} leaves no choice per stage")
     return Choice(name, tuple(sorted(dict(forms).items())))
+
+
+def is_formed(choice: Choice) -> bool:
+    """Whether its shuffles may be written in other forms."""
+    return choice.name in _FORMED
 
 
 def _form(text: str, part: str) -> tuple[str, str]:

@@ -234,9 +234,7 @@ class _Writer:
             linear = f"{operation.output}:linear"
             self._nodes[-1].output[0] = linear
             inputs = (linear, *self._scale(operation.output), *self._scale(operation.output))
-            self._add(
-                "QLinearLeakyRelu", inputs, operation.output, domain=_RUNTIME, alpha=0.0
-            )
+            self._add("QLinearLeakyRelu", inputs, operation.output, domain=_RUNTIME, alpha=0.0)
 
     # What the operations share.
 
@@ -269,9 +267,7 @@ class _Writer:
         (scale,), (zero_point,) = held.scale, held.zero_point
         return (
             self._constant(f"scale:{scale!r}", np.array(scale, np.float32)),
-            self._constant(
-                f"zero:{zero_point}", self._shifted(np.array(zero_point, np.int8))
-            ),
+            self._constant(f"zero:{zero_point}", self._shifted(np.array(zero_point, np.int8))),
         )
 
     def _shifted(self, data: NDArray[Any]) -> NDArray[Any]:

@@ -1,7 +1,8 @@
 """Full-integer ONNX: onnxruntime's static quantiser (QDQ, per-channel weights), tuned by measuring.
 
-For models that ``onnx_channels_last`` cannot write, and to compare with. What was measured on ShuffleNet 0.5x g=3 at 224x224 with onnxruntime 1.32, one thread, decides the
-choices here. Millions of AArch64 instructions per inference on a Cortex-A72 / A76 (fp32: 31.8):
+For models that ``onnx_channels_last`` cannot write, and to compare with. What was measured on
+ShuffleNet 0.5x g=3 at 224x224 with onnxruntime 1.32, one thread, decides the choices here. Millions
+of AArch64 instructions per inference on a Cortex-A72 / A76 (fp32: 31.8):
 
 - 59.9 / 47.1 with every operation quantised as it stands. That is one unbroken chain of integer
   kernels; quantising convolutions only leaves a Q/DQ pair at every add, pool and concatenation,

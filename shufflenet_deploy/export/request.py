@@ -128,9 +128,8 @@ class ExportRequest(Record):
             parts.append(self.head)
         if self.writer not in ("torch", "direct"):
             parts.append(self.writer)
-        if self.choice != parse(
-            tuned.shipped(self.format, self.precision), self.format, self.precision
-        ):
+        usual = tuned.shipped(self.format, self.precision)
+        if self.lowering != AUTO or str(self.choice) != usual:
             parts.append(re.sub(r"[^\w.-]+", "-", str(self.choice)))
         stem = "-".join([*parts, str(self.resolution), self.precision.value])
         return self.out.expanduser().absolute() / f"{stem}.{self.format.value}"
