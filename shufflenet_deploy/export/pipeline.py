@@ -16,6 +16,7 @@ from shufflenet_deploy.export.calibration import Batches, PictureSet
 from shufflenet_deploy.export.graph import Graph
 from shufflenet_deploy.export.lowerings import AUTO, FALLBACKS, Choice
 from shufflenet_deploy.export.plans import plan
+from shufflenet_deploy.export.quantize import Ranges
 from shufflenet_deploy.export.request import ExportRequest
 from shufflenet_deploy.export.trace import trace
 from shufflenet_deploy.files import replacing, sha256_file, write_whole
@@ -141,7 +142,7 @@ def _lowered(
 
         graph = _graph(model, wish.resolution)
         on_stage(calibrating)
-        ranges = quantize.calibrate(graph, pictures, wish.calibration_method)
+        ranges = _ranges(model, graph, wish, pictures)
         signed = choice.name.endswith("signed")
         return onnx_channels_last.convert(graph, ranges, plan(choice), unsigned=not signed)
     converted = _onnx(model, wish.resolution)
@@ -161,7 +162,7 @@ def _write_tflite(
         tflite.write(graph, path, lowering=lowering)
         return lowering
     on_stage(f"calibrating on {len(pictures)} pictures")
-    ranges = quantize.calibrate(graph, pictures, wish.calibration_method)
+    ranges = _ranges(model, graph, wish, pictures)
     on_stage("converting")
     tflite.write_int8(graph, ranges, path, lowering=lowering)
     return lowering
@@ -208,6 +209,18 @@ def _onnx(model: Model, resolution: Resolution) -> onnx.ModelProto:
     if not _last_onnx or _last_onnx[0][0] is not model or _last_onnx[0][1] != resolution:
         _last_onnx[:] = [(model, resolution, onnx_fp32.convert(model.module, resolution))]
     return copy.deepcopy(_last_onnx[0][2])
+
+
+_last_ranges: list[tuple[Model, Resolution, object, Ranges]] = []
+
+
+def _ranges(model: Model, graph: Graph, wish: ExportRequest, pictures: Batches) -> Ranges:
+    """The calibrated graph; the last one is kept, since every lowering and format shares it."""
+    known = (model, wish.resolution, (wish.calibration, wish.calibration_method))
+    if not _last_ranges or _last_ranges[0][:3] != known:
+        ranges = quantize.calibrate(graph, pictures, wish.calibration_method)
+        _last_ranges[:] = [(*known, ranges)]
+    return _last_ranges[0][3]
 
 
 def _graph(model: Model, resolution: Resolution) -> Graph:
