@@ -613,7 +613,9 @@ class _NoRuntime(TargetError):
 def describe(cell: Cell) -> str:
     """A cell in one line, as progress and errors name it."""
     threads = f" {cell.threads} threads" if cell.threads > 1 else ""
-    return f"{cell.model} {cell.resolution} {cell.precision.value} {cell.runtime}{threads}"
+    lowering = f" {cell.options['lowering']}" if "lowering" in cell.options else ""
+    words = f"{cell.model} {cell.resolution} {cell.precision.value} {cell.runtime}"
+    return f"{words}{lowering}{threads}"
 
 
 def _protocol(spec: BenchmarkSpec) -> dict[str, object]:
