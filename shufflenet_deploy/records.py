@@ -29,6 +29,7 @@ class Format(StrEnum):
 
     ONNX = "onnx"
     TFLITE = "tflite"
+    NATIVE = "native"
 
 
 class Precision(StrEnum):
@@ -257,17 +258,75 @@ class Measurement(Record):
     """What one process measured. ``samples`` are steady-state inferences in ``Metric.unit``.
 
     ``load``, ``first`` and ``warmup`` are in the same unit and never mixed with ``samples``.
-    ``others_busy_cores`` is how many cores other programs kept busy while sampling, on average.
+    ``peak_rss_bytes`` is the largest resident size of the process, of which Python and numpy had
+    taken ``idle_rss_bytes`` before the runtime was loaded. ``others_busy_cores`` is how many cores
+    other programs kept busy while sampling, on average.
     """
 
     samples: tuple[int, ...] = Field(min_length=1)
     warmup: tuple[int, ...] = ()
     first: int
     load: int
+    idle_rss_bytes: int | None = None
     peak_rss_bytes: int | None = None
     clock_resolution_ns: int | None = None
     cpus: tuple[int, ...] | None = None
     others_busy_cores: float | None = None
+
+    @property
+    def model_rss_bytes(self) -> int | None:
+        """What the runtime with the model took at most, where the idle size is known."""
+        if self.idle_rss_bytes is None or self.peak_rss_bytes is None:
+            return None
+        return max(0, self.peak_rss_bytes - self.idle_rss_bytes)
+
+
+class LayerKind(StrEnum):
+    """What a layer does, as far as its cost is concerned."""
+
+    CONVOLUTION = "convolution"
+    POINTWISE = "1x1 convolution"
+    DEPTHWISE = "depthwise"
+    SHUFFLE = "shuffle"
+    POOL = "pool"
+    JOIN = "add, concat"
+    DENSE = "fully connected"
+    OTHER = "other"
+
+
+class LayerWork(Record):
+    """One layer of a network, with the multiply-adds that the paper counts of it."""
+
+    name: str
+    kind: LayerKind
+    multiply_adds: int
+
+
+class OperatorTiming(Record):
+    """One operator that a runtime executed, in every profiled inference, in ``Metric.unit``.
+
+    ``layer`` is the layer of the network it does the work of; None where the runtime added it
+    between layers (another memory layout, another number format) or the file tells no layers.
+    """
+
+    name: str
+    operator: str
+    layer: str | None = None
+    samples: tuple[int, ...] = Field(min_length=1)
+
+
+class Profile(Record):
+    """Inferences taken apart by the runtime's own profiler, in a process of their own.
+
+    ``inference`` is the runtime's own figure for each whole inference, in ``Metric.unit``;
+    ``operators`` stand in the order in which they ran. ``layers`` are those of the network, empty
+    where the file's names do not tell them.
+    """
+
+    method: str
+    inference: tuple[int, ...] = Field(min_length=1)
+    operators: tuple[OperatorTiming, ...]
+    layers: tuple[LayerWork, ...] = ()
 
 
 class FailureKind(StrEnum):
@@ -307,7 +366,9 @@ class Cell(Record):
 class Run(Record):
     """One process measuring one cell on one target, kept raw. ``raw`` is the runner's stdout.
 
-    ``artifact`` is None only when the export itself failed.
+    ``artifact`` is None only when the export itself failed. A run that profiles is kept beside
+    those that measure and never among them: its ``outcome`` holds a few inferences of the same
+    process without the profiler, its ``profile`` those with it.
     """
 
     id: str
@@ -324,11 +385,15 @@ class Run(Record):
     after: Conditions | None = None
     raw: str = ""
     outcome: Measurement | Failure
+    purpose: Literal["measure", "profile"] = "measure"
+    profile: Profile | None = None
     tool: dict[str, Any] = Field(default_factory=dict)
 
     @property
-    def kind(self) -> Literal["measurement", "failure"]:
-        """Which of the two outcomes this run had."""
+    def kind(self) -> Literal["measurement", "failure", "profile"]:
+        """Which of the two outcomes a measurement had, or that this run profiled."""
+        if self.purpose == "profile":
+            return "profile"
         return "measurement" if isinstance(self.outcome, Measurement) else "failure"
 
 
@@ -401,3 +466,90 @@ def last_attempts(runs: Iterable[Run]) -> list[Run]:
         latest.pop(key, None)
         latest[key] = run
     return list(latest.values())
+
+
+# --- what is measured besides runs ---------------------------------------------------------------
+
+
+class Slice(Record):
+    """Inferences of one model, one right after the other, in a sustained measurement.
+
+    ``subject`` is the model's place among ``Sustained.cells``. The slice began ``at_ns`` after the
+    measurement; ``first`` came right after another model's and is kept apart from ``samples`` (ns).
+    """
+
+    subject: int = Field(ge=0)
+    at_ns: int = Field(ge=0)
+    first: int
+    samples: tuple[int, ...] = Field(min_length=1)
+
+
+class TracePoint(Record):
+    """The state of the target between two slices, ``at_ns`` after the measurement began."""
+
+    at_ns: int = Field(ge=0)
+    frequency_khz: dict[str, int] = Field(default_factory=dict)
+    temperature_c: dict[str, float] = Field(default_factory=dict)
+    throttled: int | None = None
+
+
+class Sustained(Record):
+    """Models of one group that ran by turns in one process for a long time, kept raw.
+
+    ``cells`` and ``artifacts`` (sha256 of the files) go together. With a ``failure`` there are no
+    slices.
+    """
+
+    kind: Literal["sustained"] = "sustained"
+    id: str
+    suite: str
+    started_at: datetime
+    cells: tuple[Cell, ...] = Field(min_length=1)
+    artifacts: tuple[str, ...] = Field(min_length=1)
+    baseline: str | None
+    duration_secs: float = Field(gt=0)
+    runtime_version: str | None = None
+    target: TargetFacts
+    spec: BenchmarkSpec
+    slices: tuple[Slice, ...] = ()
+    trace: tuple[TracePoint, ...] = ()
+    failure: Failure | None = None
+    tool: dict[str, Any] = Field(default_factory=dict)
+
+
+class Aggregate(Record):
+    """What another program says about samples that it does not give away, in microseconds."""
+
+    count: int = Field(ge=1)
+    average_us: float = Field(gt=0)
+    min_us: float
+    max_us: float
+    std_us: float
+    first_us: float | None = None
+    init_us: float | None = None
+
+
+class CrossCheck(Record):
+    """One cell measured by a program that is not ours. ``raw`` is all that it printed.
+
+    ``artifact`` and ``program_sha256`` name the bytes of the model and of the program.
+    """
+
+    kind: Literal["cross-check"] = "cross-check"
+    id: str
+    suite: str
+    started_at: datetime
+    cell: Cell
+    artifact: str
+    program: str
+    program_sha256: str
+    argv: tuple[str, ...]
+    target: TargetFacts
+    spec: BenchmarkSpec
+    aggregate: Aggregate | None = None
+    failure: Failure | None = None
+    raw: str = ""
+
+
+#: What a suite may hold besides runs.
+Observation = Annotated[Sustained | CrossCheck, Field(discriminator="kind")]

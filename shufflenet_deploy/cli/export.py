@@ -42,7 +42,10 @@ def export(  # noqa: PLR0917 - options, each passed by name
     fmt: Annotated[
         list[str] | None,
         typer.Option(
-            "--fmt", "-f", help="onnx, tflite or all. [default: all]", rich_help_panel=_WHAT
+            "--fmt",
+            "-f",
+            help="onnx, tflite, native, or all: the first two. [default: all]",
+            rich_help_panel=_WHAT,
         ),
     ] = None,
     precision: Annotated[
@@ -92,6 +95,14 @@ def export(  # noqa: PLR0917 - options, each passed by name
             rich_help_panel=_WHAT,
         ),
     ] = "direct",
+    machine: Annotated[
+        str,
+        typer.Option(
+            help="native: the core it is for: generic (64-bit ARM), cortex-a53, cortex-a72,"
+            " cortex-a76, armv7, host, ...",
+            rich_help_panel=_WHAT,
+        ),
+    ] = "generic",
     seed: Annotated[
         int, typer.Option(help="Of untrained weights, without --weights.", rich_help_panel=_WHAT)
     ] = 0,
@@ -130,6 +141,8 @@ def export(  # noqa: PLR0917 - options, each passed by name
 ) -> None:
     """Export a model to ONNX and TFLite, fp32 and int8, and check each file against it.
 
+    --fmt native makes a static program that measures itself where nothing is installed.
+
     What is already there with the same weights and options is not made again.
     """
     floors = {
@@ -150,6 +163,7 @@ def export(  # noqa: PLR0917 - options, each passed by name
             "seed": seed,
             "head": head,
             "converter": converter,
+            "machine": machine,
             "calibration": calib,
             "calibration_method": calib_method,
             "remedies": remedies,
@@ -231,6 +245,10 @@ def requests_of(
         ("remedies", REMEDIES),
     ):
         _chosen(option.replace("calibration", "calib").replace("_", "-"), [common[option]], known)
+    if Format.NATIVE in formats:
+        from shufflenet_deploy.export.native.machine import machine  # noqa: PLC0415
+
+        common["machine"] = machine(common["machine"]).name
     return [
         ExportRequest(
             model=model,
@@ -244,8 +262,15 @@ def requests_of(
             [Resolution.parse(text) for text in resolutions] or [zoo.architecture(model).resolution]
         )
         for fmt in _chosen("fmt", formats, [value.value for value in Format])
-        for precision in _chosen("precision", precisions, [value.value for value in Precision])
+        for precision in _chosen(
+            "precision", _made_of(fmt, precisions), [value.value for value in Precision]
+        )
     ]
+
+
+def _made_of(fmt: str, precisions: Sequence[str]) -> Sequence[str]:
+    """The precisions of a format: all of native's is fp32."""
+    return ["fp32"] if fmt == "native" and _ALL in precisions else precisions
 
 
 def _chosen(option: str, values: Sequence[str], known: Sequence[str]) -> list[str]:
@@ -255,7 +280,7 @@ def _chosen(option: str, values: Sequence[str], known: Sequence[str]) -> list[st
         UsageError: a value that the option does not know.
     """
     if _ALL in values and option in ("fmt", "precision"):
-        return list(known)
+        return [value for value in known if value != "native"]
     for value in values:
         if value not in known:
             raise UsageError(f"--{option} '{value}' is unknown: choose from {', '.join(known)}")

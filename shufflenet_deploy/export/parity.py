@@ -12,7 +12,7 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,6 +116,17 @@ def _cosine(a: NDArray[Any], b: NDArray[Any]) -> float:
     return float(first @ second) / norm if norm else float(not first.any() and not second.any())
 
 
+class ExportedFile(Protocol):
+    """An exported file that answers: its inputs, its outputs, and the scores for a picture."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    def run(self, picture: FloatArray) -> FloatArray:
+        """The scores for one picture ``(1, 3, H, W)``."""
+        ...
+
+
 class OnnxFile:
     """An ONNX file in onnxruntime, on ``threads`` threads (0: onnxruntime's choice)."""
 
@@ -185,7 +196,7 @@ class TfliteFile:
                 yield detail["name"], value[0]
 
 
-#: Which runtime judges which format.
+#: Which runtime judges which exchange format.
 RUNTIMES: dict[Format, type[OnnxFile | TfliteFile]] = {
     Format.ONNX: OnnxFile,
     Format.TFLITE: TfliteFile,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shufflenet_deploy import zoo
+from shufflenet_deploy.errors import ExportError
 from shufflenet_deploy.export import layers, manifest, onnx2tf, parity, remedies, request, tflite
 from shufflenet_deploy.export.calibration import Batches, PictureSet
 from shufflenet_deploy.export.calibration import pictures as shipped_pictures
@@ -23,6 +24,7 @@ from shufflenet_deploy.files import replacing, sha256_file, write_whole
 from shufflenet_deploy.records import (
     Artifact,
     CalibrationInfo,
+    Format,
     Parity,
     Precision,
     Recipe,
@@ -65,7 +67,7 @@ def produce(
             say=on_stage,
         )
         outcome = _Workshop(job, inputs).make()
-        file = parity.RUNTIMES[wish.format](written)
+        file = _opened(model, wish, written)
     calibration = None
     if wish.precision is Precision.INT8:
         calibration = CalibrationInfo(
@@ -93,7 +95,7 @@ def produce(
         recipe=outcome.recipe if calibration else None,
         attempts=outcome.attempts,
         parity=outcome.parity,
-        tools=request.tool_versions(wish),
+        tools=request.tool_versions(wish) | _judge_of(file),
         created_at=datetime.now(UTC),
     )
     manifest.write(artifact, key)
@@ -110,6 +112,21 @@ class _Job:
     pictures: Batches
     path: Path
     say: OnStage
+
+
+def _opened(model: Model, wish: ExportRequest, path: Path) -> parity.ExportedFile:
+    if wish.format is not Format.NATIVE:
+        return parity.RUNTIMES[wish.format](path)
+    from shufflenet_deploy.export import native  # noqa: PLC0415
+
+    graph = trace(model.module, wish.resolution, model.architecture.name)
+    return native.NativeFile(path, graph, native.machine(wish.machine))
+
+
+def _judge_of(file: parity.ExportedFile) -> dict[str, str]:
+    """What ran the file, where that is not the runtime of its format."""
+    runs_on = getattr(file, "runs_on", None)
+    return {"checked on": runs_on} if runs_on else {}
 
 
 class _Workshop:
@@ -139,7 +156,7 @@ class _Workshop:
                 self._layers,
             )
             self._write(outcome.recipe)
-        if outcome.parity.passed:
+        if outcome.parity.passed or wish.format is Format.NATIVE:
             return outcome
         floor = wish.floors.sqnr_db(wish.precision, trained=self._job.model.weights.trained)
         layer = layers.collapse(self._layers(outcome.recipe), floor)
@@ -149,7 +166,7 @@ class _Workshop:
     def _judged(self, recipe: Recipe) -> Parity:
         self._write(recipe)
         self._job.say("checking parity")
-        file = parity.RUNTIMES[self._job.wish.format](self._job.path)
+        file = _opened(self._job.model, self._job.wish, self._job.path)
         return parity.judge(
             self._wanted,
             [file.run(picture) for picture in self._judges],
@@ -222,6 +239,18 @@ def _write_tflite(job: _Job) -> None:
     tflite.write_int8(graph, ranges, job.path, float_values=floating)
 
 
+def _write_native(job: _Job) -> None:
+    from shufflenet_deploy.export import native  # noqa: PLC0415
+
+    if job.wish.precision is not Precision.FP32:
+        raise ExportError("the native format has no int8 yet: use --precision fp32")
+    job.say("generating C")
+    core = native.machine(job.wish.machine)
+    source = native.generate(prepared(job.model, job.wish.resolution, job.recipe), core)
+    job.say(f"compiling for {core.name} (the first time for {core.arch} takes a minute)")
+    native.compile(source, job.path, product=native.Product.PROGRAM)
+
+
 def _write_isolated(job: _Job) -> None:
     job.say("converting to ONNX")
     with tempfile.TemporaryDirectory(prefix="shufflenet-deploy-") as folder:
@@ -237,6 +266,7 @@ _WRITERS: dict[str, Callable[[_Job], None]] = {
     "torch": _write_onnx,
     "direct": _write_tflite,
     "onnx2tf": _write_isolated,
+    "native": _write_native,
 }
 
 #: Writers that take another recipe than the one asked for; onnx2tf has ways of its own.

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from statistics import median
 
+from shufflenet_deploy.breakdown import Breakdown
 from shufflenet_deploy.records import Conditions, Metric
 from shufflenet_deploy.report import palette, words
 from shufflenet_deploy.report.charts import Chart, charts
+from shufflenet_deploy.report.profile_charts import profile_charts, style
 from shufflenet_deploy.report.table import Table
 from shufflenet_deploy.report.values import Block, Entry, Process, Row
 
@@ -32,8 +34,8 @@ class _Headline:
     entry: Entry
 
 
-def html(table: Table) -> str:
-    """The whole report."""
+def html(table: Table, profiles: Sequence[Breakdown] = ()) -> str:
+    """The whole report; ``profiles`` are drawn in the blocks of their cells."""
     from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415
 
     environment = Environment(
@@ -46,7 +48,14 @@ def html(table: Table) -> str:
     environment.globals.update(words=words, facts=_facts, process_facts=_process_facts)
     environment.filters["unit"] = words.unit
     sections = tuple(
-        _Section(id=f"b{number}", block=block, charts=charts(block, f"b{number}"))
+        _Section(
+            id=f"b{number}",
+            block=block,
+            charts=(
+                *charts(block, f"b{number}"),
+                *profile_charts(block, profiles, f"b{number}"),
+            ),
+        )
         for number, block in enumerate(table.blocks, start=1)
     )
     return environment.get_template("report.html.j2").render(
@@ -62,7 +71,7 @@ def html(table: Table) -> str:
 
 def chart_css() -> str:
     """The style of the charts, with colours as variables."""
-    return files(__package__).joinpath("chart.css").read_text(encoding="utf-8")
+    return files(__package__).joinpath("chart.css").read_text(encoding="utf-8") + style()
 
 
 def _headline(sections: tuple[_Section, ...]) -> _Headline | None:

@@ -2,34 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from html import escape
 
+from shufflenet_deploy.breakdown import Breakdown
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.report import palette, words
 from shufflenet_deploy.report.charts import Chart, Key, charts
 from shufflenet_deploy.report.html import chart_css
+from shufflenet_deploy.report.profile_charts import profile_charts
 from shufflenet_deploy.report.table import Table
 
 _WIDTH = 760
 _PADDING = 28
 #: The heading, the line that says what was measured, and the keys stand above the chart.
-_HEAD = 92
+_HEAD = 106
+#: Keys of a second row stand this much lower, still above the chart.
+_KEY_ROW = 17
 _PNG_ZOOM = 2
 #: Pixels per character of a key, a little more than any sans-serif font needs.
 _KEY_CHARACTER = 7.2
 
 
-def plots(table: Table) -> Iterator[tuple[str, bytes]]:
+def plots(table: Table, profiles: Sequence[Breakdown] = ()) -> Iterator[tuple[str, bytes]]:
     """File names with their bytes: ``1-onnxruntime-fp32-speedup.svg``, ``….png``, ...
 
     Raises:
         UsageError: no font is installed, so that a PNG would lack its words.
     """
     for number, block in enumerate(table.blocks, start=1):
-        for chart in charts(block, f"b{number}"):
-            kind = chart.name.rpartition("-")[2]
+        prefix = f"b{number}"
+        for chart in (*charts(block, prefix), *profile_charts(block, profiles, prefix)):
+            kind = chart.name.removeprefix(f"{prefix}-")
             name = f"{number}-{block.setting.runtime}-{block.setting.precision.value}-{kind}"
             picture = _picture(chart, words.heading(block))
             yield f"{name}.svg", picture.encode()
@@ -52,11 +57,15 @@ def _picture(chart: Chart, setting: str) -> str:
 
 
 def _keys(keys: tuple[Key, ...]) -> str:
-    parts, x = [], float(_PADDING)
+    """One row, or two where the first is full."""
+    parts, x, y = [], float(_PADDING), 69
     for key in keys:
+        width = 26 + len(key.text) * _KEY_CHARACTER
+        if x + width > _WIDTH + _PADDING:
+            x, y = float(_PADDING), y + _KEY_ROW
         parts.append(
-            f'<rect class="swatch {key.tone}" x="{x:g}" y="69" width="10" height="10" rx="2"/>'
-            f'<text class="key" x="{x + 16:g}" y="79">{escape(key.text)}</text>'
+            f'<rect class="swatch {key.tone}" x="{x:g}" y="{y}" width="10" height="10" rx="2"/>'
+            f'<text class="key" x="{x + 16:g}" y="{y + 10}">{escape(key.text)}</text>'
         )
         x += 36 + _KEY_CHARACTER * len(key.text)
     return "".join(parts)

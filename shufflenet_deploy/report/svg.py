@@ -85,6 +85,16 @@ class Whisker:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Segment:
+    """A part of a stacked bar, from ``low`` to ``high``."""
+
+    low: float
+    high: float
+    tone: str
+    tip: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Strip:
     """Every sample as a point of a cloud; points keep the order of the samples from top down."""
 
@@ -99,7 +109,7 @@ class Line:
     group: str
     label: str
     value: str
-    marks: tuple[Mark | Whisker | Strip, ...]
+    marks: tuple[Mark | Whisker | Strip | Segment, ...]
     tone: str = ""
 
 
@@ -175,10 +185,16 @@ def _line(line: Line, axis: Axis, y: float, strip_units: int) -> str:
     )
 
 
-def _mark(mark: Mark | Whisker | Strip, axis: Axis, y: float, strip_units: int) -> str:
+def _mark(mark: Mark | Whisker | Strip | Segment, axis: Axis, y: float, strip_units: int) -> str:
     match mark:
         case Strip():
             return _strip(mark, axis, y, strip_units)
+        case Segment():
+            start, end = axis.at(mark.low), axis.at(mark.high)
+            return (
+                f'<rect class="bar {mark.tone}" x="{start:.2%}" y="{y - _BAR_HEIGHT / 2:g}" '
+                f'width="{end - start:.2%}" height="{_BAR_HEIGHT}">{_tip(mark.tip)}</rect>'
+            )
         case Whisker():
             low, high = axis.at(mark.low), axis.at(mark.high)
             ends = "".join(
