@@ -176,6 +176,8 @@ def _evaluation(
         [kept[name][picture.sha256] for picture in good] for name in (artifact.sha256, MODULE)
     )
     tools = _tools()
+    if "checked on" in artifact.tools:
+        tools["answered on"] = artifact.tools["checked on"]
     about = [artifact.sha256, artifact.weights.sha256, pictures.about.fingerprint, *tools.values()]
     counts = (tally(labels, file), tally(labels, module), pairing(labels, module, file))
     told = "\n".join([*about, *unreadable, *(each.model_dump_json() for each in counts)])

@@ -71,7 +71,10 @@ def evaluate(  # noqa: PLR0917 - options, each passed by name
     fmt: Annotated[
         list[str] | None,
         typer.Option(
-            "--fmt", "-f", help="onnx, tflite or all. [default: all]", rich_help_panel=_WHAT
+            "--fmt",
+            "-f",
+            help="onnx, tflite, native, or all: the first two. [default: all]",
+            rich_help_panel=_WHAT,
         ),
     ] = None,
     precision: Annotated[
@@ -110,6 +113,9 @@ def evaluate(  # noqa: PLR0917 - options, each passed by name
     converter: Annotated[
         str, typer.Option(help="What writes TFLite: direct or onnx2tf.", rich_help_panel=_WHAT)
     ] = "direct",
+    machine: Annotated[
+        str, typer.Option(help="native: the core it is for.", rich_help_panel=_WHAT)
+    ] = "generic",
     seed: Annotated[
         int, typer.Option(help="Of untrained weights, without --weights.", rich_help_panel=_WHAT)
     ] = 0,
@@ -163,6 +169,7 @@ def evaluate(  # noqa: PLR0917 - options, each passed by name
             "seed": seed,
             "head": head,
             "converter": converter,
+            "machine": machine,
             "calibration": calib,
             "calibration_method": calib_method,
             "remedies": remedies,
