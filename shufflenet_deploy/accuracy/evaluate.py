@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: Pictures of a batch, and pixels: a few seconds of work at the most.
 _BATCH_PICTURES, _BATCH_PIXELS = 32, 2_000_000
+#: What torch and the runtimes take before any network is loaded.
+_WORKER_BYTES = 400_000_000
 #: More processes than this wait for the disk rather than compute.
 _MOST_WORKERS = 16
 
@@ -83,7 +85,7 @@ def evaluate(
     say = on_progress or (lambda _: None)
     done = remembered = len(readable) - left
     say(Progress(answered=done, remembered=remembered, total=len(readable)))
-    count = _workers(workers, len(batches))
+    count = min(len(batches), workers) if workers else _workers(artifacts, len(batches))
     for result in processes.work(task, batches, model=model, workers=count):
         for name, answers in result.answers.items():
             kept[name].add(answers)
@@ -119,11 +121,19 @@ def _batches(
     return batches
 
 
-def _workers(wanted: int | None, batches: int) -> int:
-    """At least two batches for each process, which takes seconds to start."""
+def _workers(artifacts: Sequence[Artifact], batches: int) -> int:
+    """One per core, as far as memory goes; each has two batches at least, for it takes a while
+    to start.
+    """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    most = wanted or min(cores or 1, _MOST_WORKERS)
-    return max(1, min(most, batches if wanted else batches // 2))
+    # A file is in memory twice, as read and as prepared; the module is of its parameters' size.
+    each = _WORKER_BYTES + sum(2 * artifact.size_bytes for artifact in artifacts)
+    each += 4 * artifacts[0].parameters
+    affordable = _MOST_WORKERS
+    if "SC_AVPHYS_PAGES" in os.sysconf_names:
+        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        affordable = free // each
+    return max(1, min(cores or 1, _MOST_WORKERS, affordable, batches // 2))
 
 
 def _facts(task: Task, model: Model) -> dict[str, dict[str, str]]:
@@ -166,6 +176,8 @@ def _evaluation(
         [kept[name][picture.sha256] for picture in good] for name in (artifact.sha256, MODULE)
     )
     tools = _tools()
+    if "checked on" in artifact.tools:
+        tools["answered on"] = artifact.tools["checked on"]
     about = [artifact.sha256, artifact.weights.sha256, pictures.about.fingerprint, *tools.values()]
     counts = (tally(labels, file), tally(labels, module), pairing(labels, module, file))
     told = "\n".join([*about, *unreadable, *(each.model_dump_json() for each in counts)])

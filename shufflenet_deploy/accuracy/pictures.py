@@ -116,7 +116,8 @@ def _listed(
             f"{others + len(loose)} files are passed over: not pictures by their ending, or not "
             "in a class folder"
         )
-    empty = [name for name in below if not any(name == of for _, of in found)]
+    filled = {name for _, name in found}
+    empty = [name for name in below if name not in filled]
     if empty:
         shown = ", ".join(empty[:_SHOWN]) + (", …" if len(empty) > _SHOWN else "")
         remarks.append(f"{len(empty)} class folders hold no picture: {shown}")

@@ -141,12 +141,13 @@ class _Worker:
         from shufflenet_deploy.export import networks  # noqa: PLC0415
 
         if name not in self._networks:
-            if name == MODULE:
-                assert self._model is not None
-                self._networks[name] = networks.of_module(self._model.module)
-            else:
-                artifact = self._artifacts[name]
-                self._networks[name] = networks.of_file(artifact.path, artifact.format)
+            assert self._model is not None
+            module = self._model.module
+            self._networks[name] = (
+                networks.of_module(module)
+                if name == MODULE
+                else networks.of_file(self._artifacts[name], module)
+            )
         return self._networks[name]
 
 

@@ -17,7 +17,7 @@ from shufflenet_deploy.cli.export import Result, explain, export_all, listed, re
 from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
-    from shufflenet_deploy.accuracy import LabelledPictures
+    from shufflenet_deploy.accuracy import LabelledPictures, Progress
     from shufflenet_deploy.records import Evaluation, Resolution
 
 _FAILED = 1
@@ -71,7 +71,10 @@ def evaluate(  # noqa: PLR0917 - options, each passed by name
     fmt: Annotated[
         list[str] | None,
         typer.Option(
-            "--fmt", "-f", help="onnx, tflite or all. [default: all]", rich_help_panel=_WHAT
+            "--fmt",
+            "-f",
+            help="onnx, tflite, native, or all: the first two. [default: all]",
+            rich_help_panel=_WHAT,
         ),
     ] = None,
     precision: Annotated[
@@ -110,6 +113,9 @@ def evaluate(  # noqa: PLR0917 - options, each passed by name
     converter: Annotated[
         str, typer.Option(help="What writes TFLite: direct or onnx2tf.", rich_help_panel=_WHAT)
     ] = "direct",
+    machine: Annotated[
+        str, typer.Option(help="native: the core it is for.", rich_help_panel=_WHAT)
+    ] = "generic",
     seed: Annotated[
         int, typer.Option(help="Of untrained weights, without --weights.", rich_help_panel=_WHAT)
     ] = 0,
@@ -164,13 +170,14 @@ def evaluate(  # noqa: PLR0917 - options, each passed by name
             "seed": seed,
             "head": head,
             "converter": converter,
+            "machine": machine,
             "calibration": calib,
             "calibration_method": calib_method,
             "remedies": remedies,
             "out": out,
         },
     )
-    _check_folder(data)
+    _check(data, journal)
     results = export_all(requests)
     made = [result for result in results if result.artifact is not None]
     session = _Session(
@@ -228,6 +235,7 @@ class _Session:
         self._data, self._labels, self._limit = data, labels, limit
         self._workers, self._fresh, self._journal = workers, fresh, journal
         self._pictures: dict[int, LabelledPictures] = {}
+        self._answered = "no"
 
     def evaluate(self, made: Sequence[Result]) -> list[Evaluation]:
         """Evaluate files of one model and resolution, and note the results in the journal."""
@@ -245,20 +253,30 @@ class _Session:
                 err=True,
             )
         request = made[0].request
+        source = ModelSource(
+            name=request.model, weights=request.weights, seed=request.seed, head=request.head
+        )
         with _progress(f"{artifacts[0].model} at {artifacts[0].resolution}") as show:
-            evaluations = accuracy.evaluate(
-                artifacts,
-                pictures,
-                source=ModelSource(
-                    name=request.model,
-                    weights=request.weights,
-                    seed=request.seed,
-                    head=request.head,
-                ),
-                workers=self._workers,
-                fresh=self._fresh,
-                on_progress=lambda now: show(now.answered, now.total),
-            )
+
+            def tell(now: Progress) -> None:
+                self._answered = f"{now.answered} of {now.total}"
+                show(now.answered, now.total)
+
+            try:
+                evaluations = accuracy.evaluate(
+                    artifacts,
+                    pictures,
+                    source=source,
+                    workers=self._workers,
+                    fresh=self._fresh,
+                    on_progress=tell,
+                )
+            except KeyboardInterrupt:
+                typer.echo(
+                    f"the answers to {self._answered} pictures are kept: the same command goes on",
+                    err=True,
+                )
+                raise
         with Journal(self._journal) as book:
             for evaluation in evaluations:
                 book.append_evaluation(evaluation)
@@ -281,12 +299,15 @@ class _Session:
         return self._pictures[classes]
 
 
-def _check_folder(folder: Path) -> None:
-    """Before minutes of exporting: that there is something to evaluate on."""
+def _check(folder: Path, journal: str | None) -> None:
+    """Before minutes of exporting and hours of counting: from what, and to where."""
+    from shufflenet_deploy.store import Journal  # noqa: PLC0415
+
     if not folder.is_dir():
         raise UsageError(
             f"--data {folder} is no folder: give one that holds a folder of pictures per class"
         )
+    Journal(journal).close()
 
 
 def _warn_of_calibration(artifacts: Any, made: Result, pictures: LabelledPictures) -> None:

@@ -117,6 +117,11 @@ def _legend(evaluations: Sequence[Evaluation]) -> list[str]:
     tied = [f"{_kind(each)} {each.file.tied}" for each in evaluations if each.file.tied]
     if tied:
         lines.append(f"Pictures whose best score is shared (lowest class wins): {', '.join(tied)}.")
+    lines += [
+        f"{_kind(each)} answered on {each.tools['answered on']}."
+        for each in evaluations
+        if "answered on" in each.tools
+    ]
     try:
         figures = zoo.architecture(evaluations[0].artifact.model).paper
     except UsageError:

@@ -43,6 +43,8 @@ def compare_file(
             "compared with their module"
         )
     artifact = found.artifact
+    if artifact.format not in parity.RUNTIMES:
+        raise UsageError(f"{path.name} is a {artifact.format.value} program: it shows no layers")
     source = _module_of(artifact, model, weights)
     size = artifact.resolution
     chosen = pictures(folder).judges(size)[:_PICTURES]

@@ -116,7 +116,8 @@ def _region(graph: Graph, value: str) -> set[str]:
     """The layers that must be in float for ``value`` never to be rounded.
 
     Layers with weights bound it. What only adds, joins or pools hands the value on, so its readers
-    belong to it, and so do the layers whose output it adds.
+    belong to it, and so do the layers whose output it adds. Where that would be a good part of the
+    network, as with the trunk of a residual one, the value is rounded once it is handed on.
     """
     makers = {layer.output: layer for layer in graph.layers}
     region: set[str] = set()
@@ -134,4 +135,6 @@ def _region(graph: Graph, value: str) -> set[str]:
                 sources = [makers[name] for name in layer.inputs if name in makers]
                 region |= {each.name for each in sources if isinstance(each, _WEIGHTED)}
                 waiting.append(layer.output)
-    return region
+    if len(region) <= len(graph.layers) // 4:
+        return region
+    return {layer.name for layer in graph.layers if value in (layer.output, *layer.inputs)}

@@ -112,6 +112,19 @@ def test_fp32_files_say_what_pytorch_says(evaluations: list[Evaluation]) -> None
         assert evaluation.file == evaluation.module
 
 
+def test_a_native_program_says_what_pytorch_says(
+    tmp_path: Path, calib: Path, folder: Path, memory: Path
+) -> None:
+    program = exported(tmp_path, calib, fmt="native", precision="fp32", machine="host")
+    few = labelled(folder, classes=10, limit=40)
+    (evaluation,) = evaluate([program], few, source=SOURCE, workers=1, memory=memory)
+    assert evaluation.file == evaluation.module
+    assert evaluation.pairing.same_class == 40
+    assert evaluation.tools["answered on"] == "this processor"
+    with pytest.raises(UsageError, match="a native program: it shows no layers"):
+        export.compare_layers(program.path, model=str(digits.CARD))
+
+
 def test_int8_files_cost_little(evaluations: list[Evaluation]) -> None:
     rounded = [each for each in evaluations if each.artifact.precision is Precision.INT8]
     assert len(rounded) == 2

@@ -11,7 +11,10 @@ import time
 from pathlib import Path
 
 import digits
+import measured
 import pytest
+
+from shufflenet_deploy.store import Journal
 
 MODEL = ("--model", str(digits.CARD))
 
@@ -83,6 +86,27 @@ def test_a_floor_that_is_missed_and_pictures_that_cannot_be_decoded(home: Path) 
     assert "4/text.jpg" in allowed.stderr
 
 
+def test_the_table_shows_what_was_counted_on_the_very_file(home: Path, tmp_path: Path) -> None:
+    measurement = measured.run("shufflenet-g3-0.5x")
+    with Journal(tmp_path / "journal.sqlite") as book:
+        book.append(measurement)
+        book.append_evaluation(measured.evaluation(measurement.artifact, top1=56))
+    done = run(home, "table", "--journal", tmp_path / "journal.sqlite", "--format", "md")
+    assert "| 43.2<br>here 44.0 |" in done.stdout
+    assert "on 100 pictures of 1000 classes in val" in done.stdout
+
+
+def test_pictures_that_calibrated_a_file_flatter_it(home: Path) -> None:
+    for number in range(10):
+        (home / "ten" / str(number)).mkdir(parents=True)
+    for path in sorted((home / "calib").iterdir())[:8]:
+        (home / "ten" / "0" / path.name).write_bytes(path.read_bytes())
+    argv = ("eval", "--data", "ten", *MODEL, "--fmt", "tflite", "-p", "int8", "--out", "ten-out")
+    done = run(home, *argv, "--calib", "ten/0")
+    assert "warning: 6 of the pictures calibrated the int8 files too" in done.stderr
+    assert "warning: 9 class folders hold no picture: 1, 2, 3, …" in done.stderr
+
+
 def test_untrained_weights_are_called_what_they_are(home: Path) -> None:
     """Named folders of a model with a thousand classes, so labels are needed, too."""
     argv = ("eval", "--data", "digits", "--model", "shufflenet-g3-0.25x", "--resolution", "32x32")
@@ -102,6 +126,7 @@ def test_untrained_weights_are_called_what_they_are(home: Path) -> None:
     [
         (("--data", "missing"), "--data missing is no folder"),
         (("--data", "digits", "--floor", "top1=0.9"), "floors are percent; write top1=90"),
+        (("--data", "digits", "--journal", "digits"), "is a folder: name a file"),
         (("--data", "digits", "--fmt", "caffe"), "--fmt 'caffe' is unknown"),
         (("--data", "digits", "--model", "digitz"), "no model is called 'digitz'"),
     ],
@@ -133,6 +158,7 @@ def test_ctrl_c_keeps_what_was_answered_and_leaves_no_worker(home: Path) -> None
     assert process.returncode == 130, stderr
     assert begun
     assert "Traceback" not in stderr
+    assert "of 320 pictures are kept: the same command goes on" in stderr
     while any(Path(f"/proc/{worker}").exists() for worker in workers):
         assert time.monotonic() < deadline
         time.sleep(0.05)

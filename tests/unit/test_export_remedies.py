@@ -137,6 +137,15 @@ def test_layers_in_float_come_last_and_surround_the_value_that_is_lost(uneven: G
     ]
 
 
+def test_a_value_that_runs_through_the_whole_network_is_rounded_behind_its_readers(
+    uneven: Graph,
+) -> None:
+    outcome = search(
+        uneven, lambda recipe: 11 if len(recipe.float_layers) > 2 else 3, worst=("stem_pool",)
+    )
+    assert outcome.recipe.float_layers == ("stem_pool", "stage2.0.compress", "stage2.0.shortcut")
+
+
 def test_the_best_is_kept_where_none_passes(uneven: Graph) -> None:
     outcome = search(uneven, lambda recipe: 5 if recipe.equalised else 2)
     assert outcome.recipe == Recipe(method="minmax", equalised=True)
