@@ -811,6 +811,8 @@ def main(argv, measuring=measure):
     signal.signal(signal.SIGTERM, _terminated)
     for variable in POOLS:
         os.environ.setdefault(variable, "1")
+    # onnxruntime would report the model to its makers, from threads that run while we measure.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     be_first_to_go()
     whole, status = report(argv, measuring)
     with os.fdopen(own_stdout, "w") as stream:

@@ -33,8 +33,10 @@ class Suite(Record):
     new attempts after transient errors and repetitions of disturbed measurements. ``payload`` says
     where the runtimes come from. ``cores`` counts where ``spec.cpus`` names none: the fastest ones,
     all, or what suits the target. No process starts while the target is hotter than
-    ``max_temperature_c``, unless it does not get any cooler. With ``profile`` each cell is taken
-    apart at the end, in a process of its own.
+    ``max_temperature_c``, unless it does not get any cooler. ``governor`` is the frequency governor
+    for the time of the measurement. After the rounds the models of each group take turns for
+    ``sustained_secs``, and ``benchmark_model`` (a file) measures the TFLite cells once more. With
+    ``profile`` each cell is taken apart at the end, in a process of its own.
     """
 
     name: str = "bench"
@@ -56,6 +58,9 @@ class Suite(Record):
     cores: Literal["auto", "big", "all"] = "auto"
     max_temperature_c: float | None = Field(default=None, gt=0, lt=150)
     profile: bool = False
+    sustained_secs: float | None = Field(default=None, ge=1)
+    benchmark_model: str | None = None
+    governor: str | None = Field(default=None, pattern=r"^[a-z_]+$")
     spec: BenchmarkSpec = BenchmarkSpec()
 
     @field_validator("runtimes")

@@ -142,7 +142,11 @@ def _words(given: Sequence[str] | None, default: str) -> list[str]:
 
 def _pinned(runtime: str, locked: Lock | None) -> str:
     """The version that was locked, so that only what we did can move the count."""
-    version = locked.version_of(runtime) if locked is not None else None
+    from shufflenet_deploy.runtime import get  # noqa: PLC0415
+
+    if locked is None or get(runtime).standalone:
+        return runtime
+    version = locked.version_of(runtime)
     return f"{runtime}=={version}" if version and "==" not in runtime else runtime
 
 

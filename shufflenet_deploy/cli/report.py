@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
@@ -29,6 +30,9 @@ def report(  # noqa: PLR0917 - options, each passed by name
     runtime: Annotated[str | None, tables.RUNTIME] = None,
     precision: Annotated[str | None, tables.PRECISION] = None,
     resolution: Annotated[str | None, tables.RESOLUTION] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object about what was written.")
+    ] = False,
 ) -> None:
     """Write the speedup table with its charts and conditions as one HTML file."""
     from shufflenet_deploy.files import write_whole  # noqa: PLC0415
@@ -47,11 +51,17 @@ def report(  # noqa: PLR0917 - options, each passed by name
     )
     profiles = tables.profiles(suite, journal)
     write_whole(out, html(built, profiles))
-    typer.echo(f"wrote {out}", err=True)
+    drawn: list[Path] = []
     if plots is not None:
         from shufflenet_deploy.report.plots import plots as pictures  # noqa: PLC0415
 
-        drawn = list(pictures(built, profiles))
-        for name, content in drawn:
+        for name, content in list(pictures(built, profiles)):
             write_whole(plots / name, content)
+            drawn.append(plots / name)
+    if as_json:
+        told = {"report": str(out.resolve()), "plots": [str(path.resolve()) for path in drawn]}
+        typer.echo(json.dumps(told))
+        return
+    typer.echo(f"wrote {out}", err=True)
+    if plots is not None:
         typer.echo(f"wrote {len(drawn)} pictures to {plots}", err=True)

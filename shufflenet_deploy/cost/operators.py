@@ -34,6 +34,8 @@ def profile(name: str, artifact: Artifact, target: Target, spec: BenchmarkSpec) 
         spec=spec,
         inferences=_INFERENCES,
     )
+    if argv is None:
+        raise TargetError(f"{name} has no operators that could be told apart: count it without")
     variables = {**environment.env, **chosen.environment(spec)}
     report = chosen.parse(target.invoke(argv, env=variables, timeout_s=spec.timeout_secs).text)
     if isinstance(report.outcome, Failure):

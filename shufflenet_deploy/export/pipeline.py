@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shufflenet_deploy import zoo
-from shufflenet_deploy.export import manifest, onnx2tf, parity, request, tflite
+from shufflenet_deploy.errors import ExportError
+from shufflenet_deploy.export import layers, manifest, onnx2tf, parity, remedies, request, tflite
 from shufflenet_deploy.export.calibration import Batches, PictureSet
+from shufflenet_deploy.export.calibration import pictures as shipped_pictures
+from shufflenet_deploy.export.equalise import equalised
 from shufflenet_deploy.export.graph import Graph
+from shufflenet_deploy.export.layers import LayerFidelity
 from shufflenet_deploy.export.request import ExportRequest
 from shufflenet_deploy.export.trace import trace
 from shufflenet_deploy.files import replacing, sha256_file, write_whole
 from shufflenet_deploy.records import (
     Artifact,
     CalibrationInfo,
+    Format,
     Parity,
     Precision,
+    Recipe,
     Resolution,
 )
 
@@ -49,20 +56,26 @@ def produce(
     complexity = zoo.complexity(model.module, wish.resolution)
     judges = Batches(pictures.judges(wish.resolution), model.preprocessing, wish.resolution)
     inputs = list(judges)
-    calibration = None
     chosen = Batches(pictures.within_budget(wish.resolution), model.preprocessing, wish.resolution)
+    with replacing(wish.path) as written:
+        job = _Job(
+            model=model,
+            wish=wish,
+            recipe=Recipe(method=wish.calibration_method),
+            pictures=chosen,
+            path=written,
+            say=on_stage,
+        )
+        outcome = _Workshop(job, inputs).make()
+        file = _opened(model, wish, written)
+    calibration = None
     if wish.precision is Precision.INT8:
         calibration = CalibrationInfo(
             source=pictures.source,
             pictures=len(chosen),
             fingerprint=pictures.fingerprint,
-            method=wish.calibration_method,
+            method=outcome.recipe.method,
         )
-    with replacing(wish.path) as written:
-        _WRITERS[wish.writer](model, wish, chosen, written, on_stage)
-        on_stage("checking parity")
-        file = parity.RUNTIMES[wish.format](written)
-        verdict = _judged(model, wish, file, inputs)
     artifact = Artifact(
         path=wish.path,
         sha256=sha256_file(wish.path),
@@ -79,86 +92,185 @@ def produce(
         weights=model.weights,
         converter=wish.writer,
         calibration=calibration,
-        parity=verdict,
-        tools=request.tool_versions(wish),
+        recipe=outcome.recipe if calibration else None,
+        attempts=outcome.attempts,
+        parity=outcome.parity,
+        tools=request.tool_versions(wish) | _judge_of(file),
         created_at=datetime.now(UTC),
     )
     manifest.write(artifact, key)
     return artifact
 
 
-def _judged(
-    model: Model,
-    wish: ExportRequest,
-    file: parity.OnnxFile | parity.TfliteFile,
-    inputs: list[parity.FloatArray],
-) -> Parity:
-    wanted = parity.expected(model.module, inputs)
-    got = [file.run(picture) for picture in inputs]
-    trained = model.weights.trained
-    verdict = parity.judge(
-        wanted, got, precision=wish.precision, floors=wish.floors, trained=trained
-    )
-    if verdict.passed:
-        return verdict
-    worst = min(range(len(inputs)), key=lambda index: parity.sqnr_db(wanted[index], got[index]))
-    layer = parity.first_diverging(
-        _graph(model, wish.resolution),
-        file,
-        inputs[worst],
-        wish.floors.sqnr_db(wish.precision, trained=trained),
-    )
-    return verdict.model_copy(update={"first_diverging": layer})
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """What a writer makes a file from, and where."""
+
+    model: Model
+    wish: ExportRequest
+    recipe: Recipe
+    pictures: Batches
+    path: Path
+    say: OnStage
 
 
-def _write_onnx(
-    model: Model, wish: ExportRequest, pictures: Batches, path: Path, on_stage: OnStage
-) -> None:
+def _opened(model: Model, wish: ExportRequest, path: Path) -> parity.ExportedFile:
+    if wish.format is not Format.NATIVE:
+        return parity.RUNTIMES[wish.format](path)
+    from shufflenet_deploy.export import native  # noqa: PLC0415
+
+    graph = trace(model.module, wish.resolution, model.architecture.name)
+    return native.NativeFile(path, graph, native.machine(wish.machine))
+
+
+def _judge_of(file: parity.ExportedFile) -> dict[str, str]:
+    """What ran the file, where that is not the runtime of its format."""
+    runs_on = getattr(file, "runs_on", None)
+    return {"checked on": runs_on} if runs_on else {}
+
+
+class _Workshop:
+    """Makes one file by one recipe after another, until it passes or nothing is left to try."""
+
+    def __init__(self, job: _Job, judges: list[parity.FloatArray]) -> None:
+        self._job, self._judges = job, judges
+        self._wanted = parity.expected(job.model.module, judges)
+        self._made: Recipe | None = None
+
+    def make(self) -> remedies.Outcome:
+        """Leave the file that is kept at the path."""
+        wish, first = self._job.wish, self._job.recipe
+        outcome = remedies.Outcome(recipe=first, parity=self._judged(first), attempts=())
+        searched = (
+            wish.precision is Precision.INT8
+            and wish.remedies == "auto"
+            and wish.writer in _WITH_RECIPES
+            and not outcome.parity.passed
+        )
+        if searched:
+            known = {first: outcome.parity}
+            outcome = remedies.search(
+                first,
+                self._graph(first),
+                lambda recipe: known.get(recipe) or self._judged(recipe),
+                self._layers,
+            )
+            self._write(outcome.recipe)
+        if outcome.parity.passed or wish.format is Format.NATIVE:
+            return outcome
+        floor = wish.floors.sqnr_db(wish.precision, trained=self._job.model.weights.trained)
+        layer = layers.collapse(self._layers(outcome.recipe), floor)
+        verdict = outcome.parity.model_copy(update={"first_diverging": layer})
+        return replace(outcome, parity=verdict)
+
+    def _judged(self, recipe: Recipe) -> Parity:
+        self._write(recipe)
+        self._job.say("checking parity")
+        file = _opened(self._job.model, self._job.wish, self._job.path)
+        return parity.judge(
+            self._wanted,
+            [file.run(picture) for picture in self._judges],
+            precision=self._job.wish.precision,
+            floors=self._job.wish.floors,
+            trained=self._job.model.weights.trained,
+        )
+
+    def _write(self, recipe: Recipe) -> None:
+        if recipe != self._made:
+            _WRITERS[self._job.wish.writer](replace(self._job, recipe=recipe))
+            self._made = recipe
+
+    def _layers(self, recipe: Recipe) -> Sequence[LayerFidelity]:
+        """Every layer beside the module's, on the picture that suffers most."""
+        self._write(recipe)
+        file = parity.RUNTIMES[self._job.wish.format](self._job.path)
+        noise = [
+            parity.sqnr_db(wanted, file.run(picture))
+            for wanted, picture in zip(self._wanted, self._judges, strict=True)
+        ]
+        return layers.compare(self._graph(recipe), file, [self._judges[noise.index(min(noise))]])
+
+    def _graph(self, recipe: Recipe) -> Graph:
+        return prepared(self._job.model, self._job.wish.resolution, recipe)
+
+
+def prepared(model: Model, resolution: Resolution, recipe: Recipe) -> Graph:
+    """The graph that a recipe quantises: the traced one, its channels equalised if it says so.
+
+    How large channels get is told by the shipped pictures, so that this is the same whenever asked.
+    """
+    graph = trace(model.module, resolution, model.architecture.name)
+    if not recipe.equalised:
+        return graph
+    shipped = shipped_pictures(None).within_budget(resolution)
+    return equalised(graph, Batches(shipped, model.preprocessing, resolution))
+
+
+def _write_onnx(job: _Job) -> None:
     from shufflenet_deploy.export import onnx_int8  # noqa: PLC0415
 
-    on_stage("converting")
-    converted = _onnx(model, wish.resolution)
-    if wish.precision is Precision.INT8:
-        on_stage(f"calibrating on {len(pictures)} pictures")
-        converted = onnx_int8.quantize(converted, pictures, wish.calibration_method)
-    write_whole(path, converted.SerializeToString(deterministic=True))
+    job.say("converting")
+    model, resolution, recipe = job.model, job.wish.resolution, job.recipe
+    converted = _onnx(model, resolution)
+    if job.wish.precision is Precision.INT8:
+        if recipe.equalised:
+            plain = recipe.model_copy(update={"equalised": False})
+            graphs = (prepared(model, resolution, each) for each in (plain, recipe))
+            converted = onnx_int8.reweighted(converted, *graphs)
+        job.say(f"calibrating on {len(job.pictures)} pictures: {recipe}")
+        converted = onnx_int8.quantize(
+            converted, job.pictures, recipe.method, float_layers=recipe.float_layers
+        )
+    write_whole(job.path, converted.SerializeToString(deterministic=True))
 
 
-def _write_tflite(
-    model: Model, wish: ExportRequest, pictures: Batches, path: Path, on_stage: OnStage
-) -> None:
+def _write_tflite(job: _Job) -> None:
     from shufflenet_deploy.export import quantize  # noqa: PLC0415
 
-    on_stage("converting")
-    graph = _graph(model, wish.resolution)
-    if wish.precision is Precision.FP32:
-        tflite.write(graph, path)
+    job.say("converting")
+    graph = prepared(job.model, job.wish.resolution, job.recipe)
+    if job.wish.precision is Precision.FP32:
+        tflite.write(graph, job.path)
         return
-    on_stage(f"calibrating on {len(pictures)} pictures")
-    ranges = quantize.calibrate(graph, pictures, wish.calibration_method)
-    on_stage("converting")
-    tflite.write_int8(graph, ranges, path)
+    job.say(f"calibrating on {len(job.pictures)} pictures: {job.recipe}")
+    ranges = quantize.calibrate(graph, job.pictures, job.recipe.method)
+    job.say("converting")
+    floating = {layer.output for layer in graph.layers if layer.name in job.recipe.float_layers}
+    tflite.write_int8(graph, ranges, job.path, float_values=floating)
 
 
-def _write_isolated(
-    model: Model, wish: ExportRequest, pictures: Batches, path: Path, on_stage: OnStage
-) -> None:
-    on_stage("converting to ONNX")
+def _write_native(job: _Job) -> None:
+    from shufflenet_deploy.export import native  # noqa: PLC0415
+
+    if job.wish.precision is not Precision.FP32:
+        raise ExportError("the native format has no int8 yet: use --precision fp32")
+    job.say("generating C")
+    core = native.machine(job.wish.machine)
+    source = native.generate(prepared(job.model, job.wish.resolution, job.recipe), core)
+    job.say(f"compiling for {core.name} (the first time for {core.arch} takes a minute)")
+    native.compile(source, job.path, product=native.Product.PROGRAM)
+
+
+def _write_isolated(job: _Job) -> None:
+    job.say("converting to ONNX")
     with tempfile.TemporaryDirectory(prefix="shufflenet-deploy-") as folder:
         source = Path(folder, "model.onnx")
-        source.write_bytes(_onnx(model, wish.resolution).SerializeToString(deterministic=True))
-        chosen = pictures if wish.precision is Precision.INT8 else None
-        onnx2tf.convert(source, path, chosen, on_stage)
+        converted = _onnx(job.model, job.wish.resolution)
+        source.write_bytes(converted.SerializeToString(deterministic=True))
+        chosen = job.pictures if job.wish.precision is Precision.INT8 else None
+        onnx2tf.convert(source, job.path, chosen, job.say)
 
-
-_Writer = Callable[["Model", ExportRequest, Batches, Path, OnStage], None]
 
 #: What makes a file, by the name of the writer: the one place that knows all formats.
-_WRITERS: dict[str, _Writer] = {
+_WRITERS: dict[str, Callable[[_Job], None]] = {
     "torch": _write_onnx,
     "direct": _write_tflite,
     "onnx2tf": _write_isolated,
+    "native": _write_native,
 }
+
+#: Writers that take another recipe than the one asked for; onnx2tf has ways of its own.
+_WITH_RECIPES = frozenset({"torch", "direct"})
 
 
 @lru_cache(maxsize=1)
@@ -179,7 +291,3 @@ def _onnx(model: Model, resolution: Resolution) -> onnx.ModelProto:
     if not _last_onnx or _last_onnx[0][0] is not model or _last_onnx[0][1] != resolution:
         _last_onnx[:] = [(model, resolution, onnx_fp32.convert(model.module, resolution))]
     return copy.deepcopy(_last_onnx[0][2])
-
-
-def _graph(model: Model, resolution: Resolution) -> Graph:
-    return trace(model.module, resolution, model.architecture.name)

@@ -17,12 +17,14 @@ from pydantic import Field
 
 import shufflenet_deploy
 from shufflenet_deploy.export.calibration import PictureSet
-from shufflenet_deploy.records import Format, Precision, Record, ResolutionText
+from shufflenet_deploy.records import CalibrationMethod, Format, Precision, Record, ResolutionText
 from shufflenet_deploy.zoo import Architecture
 
-#: How activation ranges are chosen from the calibration pictures.
-CalibrationMethod = Literal["minmax", "percentile", "entropy"]
 CALIBRATION_METHODS: tuple[str, ...] = get_args(CalibrationMethod)
+
+#: What to do when an int8 file misses its floors: try other recipes, or leave it.
+Remedies = Literal["auto", "none"]
+REMEDIES: tuple[str, ...] = get_args(Remedies)
 
 #: What writes a TFLite file. ONNX files always come from ``torch.onnx``.
 Converter = Literal["direct", "onnx2tf"]
@@ -39,6 +41,7 @@ _HEADED_FAMILIES = ("alexnet", "vgg")
 _TOOLS: dict[Format, tuple[str, ...]] = {
     Format.ONNX: ("torch", "onnx", "onnxscript", "onnxslim", "onnxruntime", "numpy", "pillow"),
     Format.TFLITE: ("torch", "flatbuffers", "ai-edge-litert", "numpy", "pillow"),
+    Format.NATIVE: ("torch", "numpy", "pillow"),
 }
 
 
@@ -74,7 +77,8 @@ class ExportRequest(Record):
     """One file to be made: a model at one resolution, in one format and precision.
 
     ``weights`` is a checkpoint, None for a seeded initialisation. ``calibration`` is a folder of
-    pictures, None for those that ship with this package.
+    pictures, None for those that ship with this package. ``machine`` is the core that a native file
+    is for.
     """
 
     model: str
@@ -85,15 +89,17 @@ class ExportRequest(Record):
     precision: Precision = Precision.FP32
     resolution: ResolutionText
     converter: Converter = "direct"
+    machine: str = "generic"
     calibration: Path | None = None
     calibration_method: CalibrationMethod = "minmax"
+    remedies: Remedies = "auto"
     floors: Floors = Floors()
     out: Path = Path("artifacts")
 
     @property
     def writer(self) -> str:
-        """The converter that will really write the file; ONNX leaves no choice."""
-        return "torch" if self.format is Format.ONNX else self.converter
+        """The converter that will really write the file; only TFLite leaves a choice."""
+        return {Format.ONNX: "torch", Format.NATIVE: "native"}.get(self.format, self.converter)
 
     @property
     def path(self) -> Path:
@@ -101,17 +107,26 @@ class ExportRequest(Record):
         parts = [self.model]
         if self.head != "fixed":
             parts.append(self.head)
-        if self.writer not in ("torch", "direct"):
+        if self.writer == "onnx2tf":
             parts.append(self.writer)
+        if self.format is Format.NATIVE:
+            parts.append(self.machine)
         stem = "-".join([*parts, str(self.resolution), self.precision.value])
         return self.out.expanduser().absolute() / f"{stem}.{self.format.value}"
 
 
 def normalised(request: ExportRequest, architecture: Architecture) -> ExportRequest:
     """The same wish in its own words: the model's name instead of an alias or the path of a card,
-    and no head where the model leaves no choice.
+    no head where the model leaves no choice, and the machine that an alias means.
+
+    Raises:
+        UsageError: there is no such machine.
     """
     changes: dict[str, str] = {"model": architecture.name}
+    if request.format is Format.NATIVE:
+        from shufflenet_deploy.export.native.machine import machine  # noqa: PLC0415
+
+        changes["machine"] = machine(request.machine).name
     if architecture.description.family not in _HEADED_FAMILIES:
         changes["head"] = "fixed"
     return request.model_copy(update=changes)
@@ -122,15 +137,17 @@ def options(request: ExportRequest) -> dict[str, str]:
     chosen: dict[str, str] = {}
     if request.model.startswith(_HEADED_FAMILIES):
         chosen["head"] = request.head
-    if request.writer not in ("torch", "direct"):
+    if request.writer == "onnx2tf":
         chosen["converter"] = request.writer
+    if request.format is Format.NATIVE:
+        chosen["machine"] = request.machine
     return chosen
 
 
 def tool_versions(request: ExportRequest) -> dict[str, str]:
     """Versions of everything that has a say in the file, this package included."""
     names = dict.fromkeys(_TOOLS[request.format])
-    if request.writer not in ("torch", "direct"):
+    if request.writer == "onnx2tf":
         names = dict.fromkeys((*names, *_TOOLS[Format.ONNX]))
     tools = {name: metadata.version(name) for name in names}
     tools["shufflenet-deploy"] = shufflenet_deploy.__version__
@@ -138,6 +155,11 @@ def tool_versions(request: ExportRequest) -> dict[str, str]:
         from shufflenet_deploy.export import onnx2tf  # noqa: PLC0415
 
         tools["onnx2tf"] = onnx2tf.version()
+    if request.format is Format.NATIVE:
+        from shufflenet_deploy.export import native  # noqa: PLC0415
+
+        core = native.machine(request.machine)
+        tools["compiler"] = native.version(native.default_compiler(core.arch))
     return tools
 
 
@@ -152,22 +174,28 @@ def identity(request: ExportRequest, weights: str, pictures: PictureSet) -> str:
         "resolution": str(request.resolution),
         "converter": request.writer,
         "tools": tool_versions(request),
-        "sources": _sources(),
+        "sources": sources(native=request.format is Format.NATIVE),
         "pictures": pictures.fingerprint,
         "calibration_method": request.calibration_method,
+        "remedies": request.remedies,
         "floors": request.floors.model_dump(),
     }
     if request.precision is Precision.FP32:
-        del facts["calibration_method"]
+        del facts["calibration_method"], facts["remedies"]
+    if request.format is Format.NATIVE:
+        facts["machine"] = request.machine
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 @cache
-def _sources() -> str:
+def sources(*, native: bool = False) -> str:
     """A digest of the code that decides what is written, so that no stale file survives it."""
     digest = hashlib.sha256()
     package = Path(shufflenet_deploy.__file__).parent
-    for path in sorted((*(package / "zoo").glob("*.py"), *(package / "export").glob("*.py"))):
+    generator = (package / "export" / "native").glob("*.*") if native else ()
+    for path in sorted(
+        (*(package / "zoo").glob("*.py"), *(package / "export").glob("*.py"), *generator)
+    ):
         if not path.name.startswith("inspect"):
             digest.update(path.relative_to(package).as_posix().encode())
             digest.update(path.read_bytes())

@@ -72,12 +72,18 @@ class AgentRuntime:
         """The one format it runs."""
         return (self.format,)
 
+    @property
+    def standalone(self) -> bool:
+        """Python and the agent run the file."""
+        return False
+
     def payload(self, facts: TargetFacts) -> Payload:
         """Pinned distributions for this target; see ``Distribution.requirements``."""
         return Payload(
             name=self.name,
             requirements=self.distribution.requirements(facts, self.version),
             imports=(self.distribution.module, "numpy"),
+            env=self.distribution.env,
         )
 
     def command(
@@ -91,24 +97,8 @@ class AgentRuntime:
         output: str | None = None,
     ) -> tuple[str, ...]:
         """The agent's command line for one process."""
-        options = {
-            "--runtime": self.runtime,
-            "--model": model,
-            "--threads": str(spec.threads),
-            "--warmup-runs": str(spec.warmup_runs),
-            "--warmup-secs": f"{spec.warmup_secs:g}",
-            "--warmup-max-secs": f"{spec.warmup_secs * WARMUP_LIMIT_FACTOR:g}",
-            "--min-runs": str(spec.min_runs),
-            "--min-secs": f"{spec.min_secs:g}",
-            "--max-secs": f"{spec.max_secs:g}",
-        }
-        if spec.cpus is not None:
-            options["--cpus"] = ",".join(str(cpu) for cpu in spec.cpus)
-        if input is not None:
-            options["--input"] = input
-        if output is not None:
-            options["--output"] = output
-        return (*python, agent, *(word for option in options.items() for word in option))
+        which = ("--runtime", self.runtime, "--model", model)
+        return (*python, agent, *which, *agent_options(spec, input=input, output=output))
 
     def profiling(
         self,
@@ -135,22 +125,61 @@ class AgentRuntime:
         Raises:
             ParseError: it is not one JSON object, or not of this version's schema.
         """
-        fields = _json_object(raw)
-        try:
-            if "error" in fields:
-                return _failure_report(_FailureLog.model_validate(fields))
-            return _measurement_report(_Log.model_validate(fields))
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "the object"
-            raise ParseError(
-                f"the agent's log does not fit schema {SCHEMA}: {where}: {first['msg']}"
-            ) from error
-        except ValueError as error:
-            raise ParseError(f"the agent's log has a wrong time: {error}") from error
+        return parse_log(raw)
 
 
-def _json_object(raw: str) -> dict[str, Any]:
+def agent_options(
+    spec: BenchmarkSpec,
+    *,
+    input: str | None,  # noqa: A002 - the word of the agent's own option
+    output: str | None,
+) -> tuple[str, ...]:
+    """How one process is to measure, in the options of the agent and of all that speak like it."""
+    options = {
+        "--threads": str(spec.threads),
+        "--warmup-runs": str(spec.warmup_runs),
+        "--warmup-secs": f"{spec.warmup_secs:g}",
+        "--warmup-max-secs": f"{spec.warmup_secs * WARMUP_LIMIT_FACTOR:g}",
+        "--min-runs": str(spec.min_runs),
+        "--min-secs": f"{spec.min_secs:g}",
+        "--max-secs": f"{spec.max_secs:g}",
+    }
+    if spec.cpus is not None:
+        options["--cpus"] = ",".join(str(cpu) for cpu in spec.cpus)
+    if input is not None:
+        options["--input"] = input
+    if output is not None:
+        options["--output"] = output
+    return tuple(word for option in options.items() for word in option)
+
+
+def parse_log(raw: str) -> Report:
+    """Read what the agent, or a program that speaks like it, printed.
+
+    Raises:
+        ParseError: it is not one JSON object, or not of this version's schema.
+    """
+    fields = json_object(raw)
+    try:
+        if "error" in fields:
+            return _failure_report(_FailureLog.model_validate(fields))
+        return _measurement_report(_Log.model_validate(fields))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the object"
+        raise ParseError(
+            f"the agent's log does not fit schema {SCHEMA}: {where}: {first['msg']}"
+        ) from error
+    except ValueError as error:
+        raise ParseError(f"the agent's log has a wrong time: {error}") from error
+
+
+def json_object(raw: str) -> dict[str, Any]:
+    """The one JSON object that a device script printed.
+
+    Raises:
+        ParseError: it is something else, or of another schema.
+    """
     text = raw.strip()
     if not text:
         raise ParseError("the agent printed nothing: it was killed or never started")
@@ -349,12 +378,21 @@ def _profile(log: _Profile) -> Profile:
 
 
 def _failure_report(log: _FailureLog) -> Report:
-    kind = _FAILURES.get(log.error.kind)
-    if kind is None:
-        raise ParseError(f"the agent failed with the unknown kind {log.error.kind!r}")
     return Report(
-        outcome=Failure(kind=kind, message=log.error.message),
+        outcome=failure_of(log.error.kind, log.error.message),
         runtime_version=None,
         before=None,
         after=log.conditions_at_failure.record(),
     )
+
+
+def failure_of(kind: str, message: str) -> Failure:
+    """A failure that the agent explained; ``kind`` is its word.
+
+    Raises:
+        ParseError: the word is unknown.
+    """
+    known = _FAILURES.get(kind)
+    if known is None:
+        raise ParseError(f"the agent failed with the unknown kind {kind!r}")
+    return Failure(kind=known, message=message)

@@ -8,7 +8,7 @@ pure, so a stored raw log can be replayed years later.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from shufflenet_deploy.records import (
@@ -26,12 +26,14 @@ from shufflenet_deploy.records import (
 class Payload:
     """What a target needs before it can run a model: Python distributions, pinned.
 
-    ``imports`` are module names that must import, by which an installation is proved.
+    ``imports`` are module names that must import, by which an installation is proved; ``env`` holds
+    the variables under which anything may import them.
     """
 
     name: str
     requirements: tuple[str, ...]
     imports: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +63,11 @@ class Runtime(Protocol):
     @property
     def formats(self) -> tuple[Format, ...]:
         """File formats it executes, the preferred one first."""
+        ...
+
+    @property
+    def standalone(self) -> bool:
+        """Whether an exported file is a program that measures itself: no Python, no agent."""
         ...
 
     def payload(self, facts: TargetFacts) -> Payload:
@@ -97,8 +104,10 @@ class Runtime(Protocol):
         model: str,
         spec: BenchmarkSpec,
         inferences: int,
-    ) -> tuple[str, ...]:
+    ) -> tuple[str, ...] | None:
         """The argv that measures ``model`` and then profiles so many inferences of it.
+
+        None where the runtime cannot be taken apart.
 
         ``profiler`` is the path of ``device_scripts/operators.py`` on the target.
         """

@@ -74,6 +74,8 @@ def test_measure_then_look_then_move(command, folder):
         assert cell["processes"] == 2
         assert cell["samples"] == 10
         assert 0 < cell["p10"] <= cell["median"] * 1.5
+        assert len(cell["conditions"]) == 2
+        assert cell["conditions"][0]["before"]["at"] <= cell["conditions"][0]["after"]["at"]
     listed = json.loads(command("runs", "list", "--json").stdout)
     assert [suite["suite"] for suite in listed["suites"]] == [shown["suite"]]
     lines = command("runs", "export", shown["suite"][:12]).stdout.splitlines()
