@@ -383,7 +383,9 @@ class _Session:
             self.tell(events.Stage(text=f"profiling {describe(one.cell)}"))
             run, report = self._process(one, spec, argv, process=1, attempt=1)
             profile = with_layers(report.profile, one.artifact) if report is not None else None
-            run = run.model_copy(update={"purpose": "profile", "profile": profile})
+            tool = {**run.tool, "profiler_sha256": sha256_file(path)}
+            changes = {"purpose": "profile", "profile": profile, "tool": tool}
+            run = run.model_copy(update=changes)
             self.journal.append(run)
             yield run
             if isinstance(run.outcome, Failure) and run.outcome.kind is FailureKind.CONNECTION:

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from shufflenet_deploy.export.attribution import Network, align, file_operators, onnx_layer
-from shufflenet_deploy.export.attribution import _aligned as aligned
+from shufflenet_deploy.export.attribution import (
+    Network,
+    align,
+    aligned,
+    file_operators,
+    onnx_layer,
+)
 from shufflenet_deploy.records import LayerKind, LayerWork, OperatorTiming
 
 _NAMES = ("u.compress", "u.shuffle", "u.depthwise", "u.expand", "u.concat", "pool")
