@@ -24,6 +24,7 @@ import venv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -220,9 +221,8 @@ def environment(peer: Peer, job: Job) -> Path:
         ours = [path for path in sys.path if path.endswith("site-packages")]
         (site,) = folder.glob("lib/python*/site-packages")
         (site / "ours.pth").write_text("\n".join((*ours, str(HERE.parent))))
-        constraints = ("-c", HERE.parent / "constraints.txt")
-        run([python, "-m", "pip", "install", "-q", *constraints, *peer.packages],
-            secs=INSTALL_SECS)  # fmt: skip
+        same = f"torch=={metadata.version('torch').partition('+')[0]}"
+        run([python, "-m", "pip", "install", "-q", *peer.packages, same], secs=INSTALL_SECS)
         (folder / "complete").touch()
     return python
 

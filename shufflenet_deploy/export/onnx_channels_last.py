@@ -11,7 +11,7 @@ In the file, input and output are float as in every other: ``input`` (1, 3, H, W
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -78,9 +78,19 @@ class _Writer:
             inputs,
             [onnx.helper.make_tensor_value_info(OUTPUT, float32, scores)],
             list(self._constants.values()),
+            value_info=list(self._described()),
         )
         opsets = [onnx.helper.make_opsetid("", OPSET), onnx.helper.make_opsetid(_RUNTIME, 1)]
         return onnx.helper.make_model(graph, opset_imports=opsets)
+
+    def _described(self) -> Iterator[onnx.ValueInfoProto]:
+        """Shapes of the values between; nobody could infer them through onnxruntime's operators."""
+        integers = onnx.helper.np_dtype_to_tensor_dtype(self._stored)
+        for node in self._nodes:
+            tensor = self._program.tensors.get(node.output[0])
+            if tensor is not None:
+                kind = onnx.TensorProto.FLOAT if tensor.dtype == "float32" else integers
+                yield onnx.helper.make_tensor_value_info(tensor.name, kind, tensor.shape)
 
     def _with_float_scores(self, body: Sequence[Operation]) -> tuple[Operation, ...]:
         """The last layer writes float scores itself: rounding them first would gain nothing."""
