@@ -8,14 +8,15 @@ from html import escape
 
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.report import palette, words
-from shufflenet_deploy.report.charts import Chart, Key, charts
+from shufflenet_deploy.report.charts import charts
 from shufflenet_deploy.report.html import chart_css
+from shufflenet_deploy.report.svg import Chart, Key
 from shufflenet_deploy.report.table import Table
 
 _WIDTH = 760
 _PADDING = 28
-#: The heading, the line that says what was measured, and the keys stand above the chart.
-_HEAD = 92
+#: The heading, the line that says what was measured, and lines of keys stand above the chart.
+_HEAD, _KEYS_LINE = 72, 20
 _PNG_ZOOM = 2
 #: Pixels per character of a key, a little more than any sans-serif font needs.
 _KEY_CHARACTER = 7.2
@@ -38,28 +39,36 @@ def plots(table: Table) -> Iterator[tuple[str, bytes]]:
 
 def _picture(chart: Chart, setting: str) -> str:
     """A chart with its heading, keys and colours, as a document of its own."""
-    width, height = _WIDTH + 2 * _PADDING, chart.height + _HEAD + _PADDING
+    keys = _keys(chart.keys)
+    top = _HEAD + _KEYS_LINE * len(keys)
+    width, height = _WIDTH + 2 * _PADDING, chart.height + top + _PADDING
     css = palette.settled(chart_css(), palette.LIGHT)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" width="{width}" height="{height}" '
         f'viewBox="0 0 {width} {height}"><style>{css}</style>'
         f'<rect width="{width}" height="{height}" fill="{palette.LIGHT["page"]}"/>'
         f'<text class="heading" x="{_PADDING}" y="36">{escape(chart.title)}</text>'
-        f'<text class="key" x="{_PADDING}" y="57">{escape(setting)}</text>{_keys(chart.keys)}'
-        f'<svg x="{_PADDING}" y="{_HEAD}" width="{_WIDTH}" height="{chart.height}" '
+        f'<text class="key" x="{_PADDING}" y="57">{escape(setting)}</text>{"".join(keys)}'
+        f'<svg x="{_PADDING}" y="{top}" width="{_WIDTH}" height="{chart.height}" '
         f'overflow="visible">{chart.draw(_WIDTH)}</svg></svg>'
     )
 
 
-def _keys(keys: tuple[Key, ...]) -> str:
-    parts, x = [], float(_PADDING)
+def _keys(keys: tuple[Key, ...]) -> list[str]:
+    """Lines of keys, as many as the width makes necessary."""
+    lines, x = [""], float(_PADDING)
     for key in keys:
-        parts.append(
-            f'<rect class="swatch {key.tone}" x="{x:g}" y="69" width="10" height="10" rx="2"/>'
-            f'<text class="key" x="{x + 16:g}" y="79">{escape(key.text)}</text>'
+        taken = 36 + _KEY_CHARACTER * len(key.text)
+        if lines[-1] and x + taken > _PADDING + _WIDTH:
+            lines.append("")
+            x = float(_PADDING)
+        y = _HEAD + _KEYS_LINE * (len(lines) - 1)
+        lines[-1] += (
+            f'<rect class="swatch {key.tone}" x="{x:g}" y="{y - 3}" width="10" height="10" rx="2"/>'
+            f'<text class="key" x="{x + 16:g}" y="{y + 7}">{escape(key.text)}</text>'
         )
-        x += 36 + _KEY_CHARACTER * len(key.text)
-    return "".join(parts)
+        x += taken
+    return lines
 
 
 def _png(picture: str) -> bytes:
