@@ -83,7 +83,7 @@ def test_measure_then_look_then_move(command, folder):
     (folder / "runs.jsonl").write_text("\n".join(lines))
     moved = ("--journal", "other.sqlite")
     assert "8 runs added" in command("runs", "import", "runs.jsonl", *moved).stdout
-    assert command("runs", "show", *moved).stdout.count("onnxruntime") == 2
+    assert command("runs", "show", *moved).stdout.count("32x32 fp32 onnxruntime") == 2
     command("runs", "delete", shown["suite"], *moved, check=2)
     assert "8 runs deleted" in command("runs", "delete", shown["suite"], "-y", *moved).stdout
     assert "no runs yet" in command("runs", "list", *moved).stdout
