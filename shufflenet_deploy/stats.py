@@ -419,7 +419,7 @@ def _disturbances(run: Run) -> list[Finding]:
             Finding(
                 cause=Cause.LOAD,
                 message=f"other programs kept {busy:.1f} of {len(run.target.cores)} cores busy",
-                remedy="stop other programs on the target (see top), then bench again",
+                remedy="stop them (on the target: top); when doctor says fit, bench again",
             )
         )
     return findings
@@ -434,7 +434,7 @@ def _condition_changes(before: Conditions, after: Conditions) -> list[Finding]:
             Finding(
                 cause=Cause.THROTTLED,
                 message=f"the firmware reports {', '.join(reasons)}",
-                remedy="cool the board or use a stronger power supply, then bench --cooldown 30",
+                remedy="use the board's own power supply, then bench --max-temperature 60",
             )
         )
     for core, start_khz in before.frequency_khz.items():
@@ -447,7 +447,7 @@ def _condition_changes(before: Conditions, after: Conditions) -> list[Finding]:
                         f"core {core} went from {start_khz / 1000:.0f} "
                         f"to {end_khz / 1000:.0f} MHz while sampling"
                     ),
-                    remedy="set the governor to performance on the target, or bench --warmup 2s",
+                    remedy="bench --governor performance, or --warmup 2s where it may not be set",
                 )
             )
             break
@@ -457,7 +457,7 @@ def _condition_changes(before: Conditions, after: Conditions) -> list[Finding]:
             Finding(
                 cause=Cause.SWAP,
                 message=f"{swapped >> 20} MiB went to swap while sampling",
-                remedy="free memory on the target, or choose a smaller model or resolution",
+                remedy="free memory on the target, or bench --precision int8 --resolution 224x224",
             )
         )
     return findings
@@ -476,7 +476,7 @@ def _sampling_flaws(run: Run) -> list[Finding]:
             Finding(
                 cause=Cause.CLOCK,
                 message=(f"a sample takes {digest.median:.0f} ns, the clock steps by {step_ns} ns"),
-                remedy="measure a larger model or resolution",
+                remedy="bench --resolution 480x640, or a larger --model",
             )
         )
     if digest.count < min(_ENOUGH_SAMPLES, run.spec.min_runs):
@@ -488,7 +488,7 @@ def _sampling_flaws(run: Run) -> list[Finding]:
             Finding(
                 cause=Cause.DRIFT,
                 message=f"samples became {abs(drift):.0%} {direction} from start to end",
-                remedy="bench --warmup 2s --cooldown 10",
+                remedy="bench --warmup 2s --cooldown 10; when it is heat: bench --sustained 10m",
             )
         )
     if digest.spread > _SPREAD:
@@ -504,7 +504,7 @@ def _sampling_flaws(run: Run) -> list[Finding]:
             Finding(
                 cause=Cause.OUTLIERS,
                 message=f"{digest.outliers} of {digest.count} samples are outliers (kept)",
-                remedy="stop other programs on the target, or bench --min-secs 5",
+                remedy="stop other programs (on the target: top), or bench --min-secs 5",
             )
         )
     return findings

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from shufflenet_deploy.cli.observations import described, newest, summaries
 from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -78,13 +79,15 @@ def show(
     with Journal(journal) as book:
         row = book.suite(suite)
         runs = book.runs(row.id)
+        observations = newest(book.observations(row.id))
     groups: dict[tuple[str, ...], list[Run]] = {}
     for run in runs:
         key = (run.target.host, run.spec.metric.value, run.cell.model_dump_json())
         groups.setdefault(key, []).append(run)
     cells = [_described_cell(group) for group in groups.values()]
     if as_json:
-        typer.echo(json.dumps({**_described_suite(row), "cells": cells}))
+        told = {"cells": cells, "observations": [described(one, runs) for one in observations]}
+        typer.echo(json.dumps({**_described_suite(row), **told}))
         return
     typer.echo(f"{row.id}: {row.name} on {row.host}, {row.created_at.astimezone():%Y-%m-%d %H:%M}")
     if runs:
@@ -101,6 +104,8 @@ def show(
         right_from=1,
         right_to=9,
     )
+    for text in summaries(observations, runs):
+        typer.echo(f"\n{text}")
 
 
 @runs_app.command("export")
@@ -117,7 +122,7 @@ def export_(
         typer.Option("--json", help="Print one JSON object instead of lines, or about the file."),
     ] = False,
 ) -> None:
-    """Write every run, raw, as one JSON object per line."""
+    """Write every run and observation, raw, as one JSON object per line."""
     from shufflenet_deploy.files import replacing  # noqa: PLC0415
     from shufflenet_deploy.store import Journal  # noqa: PLC0415
 
@@ -136,9 +141,9 @@ def export_(
                 stream.write(line)
                 count += 1
     if as_json:
-        typer.echo(json.dumps({"file": out, "runs": count}))
+        typer.echo(json.dumps({"file": out, "records": count}))
     else:
-        typer.echo(f"{count} runs written to {out}", err=True)
+        typer.echo(f"{count} records written to {out}", err=True)
 
 
 @runs_app.command("import")
@@ -164,7 +169,7 @@ def import_(
     if as_json:
         typer.echo(json.dumps({"added": added, "already_there": present}))
     else:
-        typer.echo(f"{added} runs added, {present} were already there")
+        typer.echo(f"{added} records added, {present} were already there")
 
 
 @runs_app.command()

@@ -33,7 +33,8 @@ def governor(
     if as_json:
         typer.echo(json.dumps({"host": host, **asdict(done)}))
         return
+    cores = f"{done.cores} core{'s' if done.cores > 1 else ''}"
     typer.echo(
-        f"{host}: {done.now} on {done.cores} cores, before: {', '.join(done.before)}; "
+        f"{host}: {done.now} on {cores}, before: {', '.join(done.before)}; "
         f"back with: shufflenet-deploy restore --host {host}"
     )

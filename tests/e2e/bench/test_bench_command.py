@@ -7,8 +7,10 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
+from sysfs import Cpus
 
 from shufflenet_deploy.records import Run
 
@@ -82,7 +84,7 @@ def test_measure_then_look_then_move(command, folder):
     assert len([Run.model_validate_json(line) for line in lines]) == 8
     (folder / "runs.jsonl").write_text("\n".join(lines))
     moved = ("--journal", "other.sqlite")
-    assert "8 runs added" in command("runs", "import", "runs.jsonl", *moved).stdout
+    assert "8 records added" in command("runs", "import", "runs.jsonl", *moved).stdout
     assert command("runs", "show", *moved).stdout.count("32x32 fp32 onnxruntime") == 2
     command("runs", "delete", shown["suite"], *moved, check=2)
     assert "8 runs deleted" in command("runs", "delete", shown["suite"], "-y", *moved).stdout
@@ -221,3 +223,59 @@ def test_a_mistake_costs_one_line(command, folder, words, told):
     assert told in result.stderr
     assert result.stderr.count("\n") == 1
     assert result.stdout == ""
+
+
+# --- besides the rounds --------------------------------------------------------------------------
+
+
+def test_models_take_turns_and_that_is_told_and_kept(command):
+    words = ("bench", *QUICK, "--runtime", "litert", "--processes", 1, "--sustained", "2s")
+    told = json.loads(command(*words, "--json").stdout)
+    (found,) = told["observations"]
+    assert {one["model"] for one in found["models"]} == {SMALL, SMALLER}
+    assert found["speedups"][0]["first"]["low"] <= found["speedups"][0]["first"]["estimate"]
+    assert set(found["ranking_first"]) == {SMALL, SMALLER}
+    shown = command("runs", "show").stdout
+    assert "sustained for 2 s: litert" in shown
+    assert "ranking: " in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("--sustained", "soon"), "--sustained soon: write a time such as 10m"),
+        (("--benchmark-model", "missing"), "--benchmark-model: missing is not a file"),
+        (("--benchmark-model", sys.executable), "add --runtime litert"),
+        (("--governor", "Turbo!"), "governor"),
+    ],
+)
+def test_wrong_options_of_these_are_one_line(command, words, told):
+    done = command("bench", *QUICK, *words, check=2)
+    assert told in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_whatever_ends_the_command_the_governor_is_put_back(folder, tmp_path, number):
+    cpus = Cpus.make(tmp_path / "cpu", 1_800_000, 1_800_000)
+    words = ("bench", *QUICK, "--processes", "40", "--governor", "performance")
+    with subprocess.Popen(
+        [*cpus.inside(), sys.executable, "-m", "shufflenet_deploy", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=folder,
+        env=environment(folder),
+    ) as running:
+        for line in running.stderr:
+            if line.startswith("[1/"):
+                break
+        assert cpus.governors == ["performance", "performance"]
+        running.send_signal(number)
+        running.communicate(timeout=60)
+    for _ in range(150):
+        if cpus.governors == ["ondemand", "ondemand"]:
+            break
+        time.sleep(0.1)
+    assert cpus.governors == ["ondemand", "ondemand"]
+    assert running.returncode == (130 if number == signal.SIGINT else -number)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from shufflenet_deploy.bench import Hot, Suite
 from shufflenet_deploy.cli import bench_options as options
+from shufflenet_deploy.cli.progress import BenchProgress
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.records import Metric
 
@@ -98,3 +100,65 @@ def test_a_folder_that_cannot_be_written_is_refused_before_measuring(tmp_path):
 def test_an_imported_suite_cannot_be_resumed():
     with pytest.raises(UsageError, match="imported"):
         options.definition_of("", "one")
+
+
+@pytest.mark.parametrize(
+    ("text", "secs"), [("10m", 600), ("90s", 90), ("1h", 3600), ("0.5 min", 30), (None, None)]
+)
+def test_how_long_models_take_turns(text, secs):
+    assert options.duration_secs(text) == secs
+
+
+@pytest.mark.parametrize("text", ["", "10", "m", "-5s", "0s", "ten minutes"])
+def test_what_is_no_time(text):
+    with pytest.raises(UsageError, match="--sustained"):
+        options.duration_secs(text)
+
+
+def test_a_program_to_push_must_be_one(tmp_path):
+    path = tmp_path / "benchmark_model"
+    with pytest.raises(UsageError, match="is not a file"):
+        options.program(path)
+    path.write_text("")
+    with pytest.raises(UsageError, match="chmod"):
+        options.program(path)
+    path.chmod(0o755)
+    assert options.program(path) == str(path)
+    assert options.program(None) is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"sustained_secs": 60, "spec": {"metric": "instructions"}}, "--sustained measures time"),
+        ({"benchmark_model": "/x", "runtimes": ["onnxruntime"]}, "add --runtime litert"),
+        (
+            {"benchmark_model": "/x", "runtimes": ["litert"], "spec": {"metric": "instructions"}},
+            "--benchmark-model measures time",
+        ),
+    ],
+)
+def test_what_cannot_be_measured_besides_runs_is_refused_first(fields, told):
+    given = Suite.of({"models": ["alexnet"], "resolutions": ["64"], **fields}, source="test")
+    with pytest.raises(UsageError, match=told):
+        options.check_extras(given)
+
+
+def test_a_governor_is_a_word_of_the_kernel_s():
+    with pytest.raises(UsageError, match="governor"):
+        Suite.of(
+            {"models": ["alexnet"], "resolutions": ["64"], "governor": "x; reboot"}, source="test"
+        )
+
+
+def test_a_log_says_what_is_waited_for_and_how_long_at_most(capsys):
+    with BenchProgress() as progress:
+        for waited_secs in range(0, 130, 5):
+            progress.show(
+                Hot(now_c=71.5, limit_c=60.0, waited_secs=float(waited_secs), longest_secs=600.0)
+            )
+    lines = capsys.readouterr().err.splitlines()
+    assert lines == [
+        f"71.5 °C, waiting for 60 °C ({waited_secs} s, at most 600 s)"
+        for waited_secs in (0, 60, 120)
+    ]

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import itertools
+import re
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shufflenet_deploy import stats
+from shufflenet_deploy.cli import app
 from shufflenet_deploy.records import (
     BenchmarkSpec,
     Cell,
@@ -157,6 +161,11 @@ def test_samples_that_cannot_be_compared_are_refused():
         stats.median([])
 
 
+BENCH_OPTIONS = {
+    option for parameter in typer.main.get_command(app).commands["bench"].params
+    for option in parameter.opts
+}  # fmt: skip
+
 # --- verdicts ------------------------------------------------------------------------------------
 
 CELL = Cell(
@@ -197,7 +206,12 @@ def run(samples=QUIET, *, process=1, before=None, after=None, spec=None, **field
 
 def causes(*runs):
     judged = stats.stability(runs)
-    assert all(finding.message and finding.remedy for finding in judged.findings)
+    assert all(finding.message for finding in judged.findings)
+    # Each says what to type, with options that there are.
+    for finding in judged.findings:
+        assert "bench " in finding.remedy
+        for option in re.findall(r"--[a-z-]+", finding.remedy):
+            assert option in BENCH_OPTIONS, option
     return judged.verdict, [finding.cause for finding in judged.findings]
 
 
@@ -278,3 +292,12 @@ def test_the_last_attempt_at_a_process_counts():
     later = run(process=1).model_copy(update={"started_at": NOW.replace(hour=13)})
     assert stats.current([later, failed]) == [later]
     assert stats.samples_of([failed, later]) == [QUIET]
+
+
+def test_every_cause_of_the_documentation_is_one_of_ours():
+    page = (Path(__file__).parents[3] / "docs" / "measurement.md").read_text()
+    listed = re.findall(r"^\| (tainted|noisy) \| ([a-z ]+) \|", page, re.MULTILINE)
+    assert {cause for _, cause in listed} == {cause.value for cause in Cause}
+    for verdict, cause in listed:
+        finding = stats.Finding(cause=Cause(cause), message="", remedy="")
+        assert finding.tainting is (verdict == "tainted"), cause
