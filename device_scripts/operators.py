@@ -73,6 +73,7 @@ _WRITE = 1
 #: Room for the type of a tensor, which the C interface fills in and takes back.
 _TENSOR_TYPE_BYTES = 1024
 _UNTOUCHED = 0xA5
+_ROOM = 4
 
 #: Kinds of events: a node of the file, and an operator inside XNNPACK.
 _PLAIN, _NODE, _INSIDE = 1, 2, 8
@@ -189,10 +190,11 @@ class _CompiledModel:
         self._call("LiteRtStopProfiler", self._profiler)
         count = ctypes.c_int()
         self._call("LiteRtGetNumProfilerEvents", self._profiler, ctypes.byref(count))
-        events = (_Event * (count.value + 1))()
+        # The layout is no promise. There is room for a larger one, and what was written must end
+        # where this one does.
+        events = (_Event * (_ROOM * count.value))()
         ctypes.memset(events, _UNTOUCHED, ctypes.sizeof(events))
         self._call("LiteRtGetProfilerEvents", self._profiler, count, events)
-        # The layout is no promise: what was written must end where this one does.
         beyond = bytes(events)[count.value * ctypes.sizeof(_Event) :]
         if set(beyond) != {_UNTOUCHED} or events[count.value - 1].source not in (0, 1, 2):
             message = "this LiteRT lays its profile out in another way than 2.3"

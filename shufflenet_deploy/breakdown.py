@@ -1,13 +1,14 @@
 """Where the time of an inference goes, and which layers keep the promise of their multiply-adds.
 
-Pure functions over profiles. Values are in ``Metric.unit`` (ns, instructions) per inference and add
-up exactly: every part is the mean over the same inferences, the middle half by their whole.
+Pure functions over profiles. Values are in ``Metric.unit`` (ns, instructions) per inference. An
+operator is the median of its own durations: what interrupts an inference hits one operator or
+another and seldom the same. What the operators' medians leave of the whole's stands outside.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from statistics import fmean
+from statistics import median
 
 from shufflenet_deploy import stats
 from shufflenet_deploy.records import (
@@ -110,8 +111,7 @@ def take_apart(
         runtime_version: of the runtime that ran.
         measured: samples of the bench by process, if there are any.
     """
-    chosen = _middle(profile.inference)
-    whole = fmean(profile.inference[index] for index in chosen)
+    whole = float(median(profile.inference))
     work = {layer.name: layer for layer in profile.layers}
 
     def kind_of(one: OperatorTiming) -> str:
@@ -126,7 +126,7 @@ def take_apart(
         for one in profile.operators:
             found.setdefault(key(one), []).append(one)
         return [
-            _part(name, members, adds.get(name, 0), chosen, whole)
+            _part(name, members, adds.get(name, 0), whole)
             for name, members in found.items()
             if members or adds.get(name)
         ]
@@ -136,7 +136,7 @@ def take_apart(
     by_kind.sort(key=lambda part: order.index(part.name))
     by_operator = parts(lambda one: one.operator, {})
     by_operator.sort(key=lambda part: part.value, reverse=True)
-    outside = _outside(profile, chosen, whole)
+    outside = _outside(profile, whole)
     return Breakdown(
         cell=cell,
         host=host,
@@ -145,33 +145,24 @@ def take_apart(
         runtime_version=runtime_version,
         inferences=len(profile.inference),
         whole=whole,
-        plain=stats.median(plain),
+        plain=float(median(plain)),
         measured=tuple(tuple(samples) for samples in measured),
         multiply_adds=multiply_adds,
         kinds=(*by_kind, outside),
-        layers=_by_layer(profile, chosen, whole),
+        layers=_by_layer(profile, whole),
         operators=(*by_operator, outside),
     )
 
 
-def _middle(inference: Sequence[int]) -> list[int]:
-    """The middle half of the inferences by what they took: one that was disturbed is not in it."""
-    order = sorted(range(len(inference)), key=lambda index: inference[index])
-    cut = len(order) // 4
-    return sorted(order[cut : len(order) - cut])
-
-
-def _part(
-    name: str, members: Sequence[OperatorTiming], adds: int, chosen: Sequence[int], whole: float
-) -> Part:
-    value = sum(fmean(one.samples[index] for index in chosen) for one in members)
+def _part(name: str, members: Sequence[OperatorTiming], adds: int, whole: float) -> Part:
+    value = float(sum(median(one.samples) for one in members))
     return Part(
         name=name, operators=len(members), multiply_adds=adds, value=value, share=value / whole
     )
 
 
-def _outside(profile: Profile, chosen: Sequence[int], whole: float) -> Part:
-    inside = _part("", profile.operators, 0, chosen, whole).value
+def _outside(profile: Profile, whole: float) -> Part:
+    inside = _part("", profile.operators, 0, whole).value
     return Part(
         name=OUTSIDE,
         operators=0,
@@ -188,7 +179,7 @@ def _adds_by_kind(layers: Iterable[LayerWork]) -> dict[str, int]:
     return found
 
 
-def _by_layer(profile: Profile, chosen: Sequence[int], whole: float) -> tuple[Part, ...]:
+def _by_layer(profile: Profile, whole: float) -> tuple[Part, ...]:
     """Every layer in the network's order, those merged into another with no operators.
 
     Operators between layers are one line at the end.
@@ -199,14 +190,14 @@ def _by_layer(profile: Profile, chosen: Sequence[int], whole: float) -> tuple[Pa
     for one in profile.operators:
         owned.setdefault(one.layer, []).append(one)
     parts = [
-        _part(layer.name, owned.get(layer.name, []), layer.multiply_adds, chosen, whole).model_copy(
+        _part(layer.name, owned.get(layer.name, []), layer.multiply_adds, whole).model_copy(
             update={"kind": layer.kind}
         )
         for layer in profile.layers
     ]
     if None in owned:
-        parts.append(_part(BETWEEN, owned[None], 0, chosen, whole))
-    return (*parts, _outside(profile, chosen, whole))
+        parts.append(_part(BETWEEN, owned[None], 0, whole))
+    return (*parts, _outside(profile, whole))
 
 
 # --- one model against another -------------------------------------------------------------------
@@ -316,11 +307,13 @@ def _with_rest(whole: Breakdown) -> dict[str, Part]:
 
 
 def decompositions(breakdowns: Sequence[Breakdown], against: str) -> list[Decomposition]:
-    """Every model against the one named, under the same runtime, precision, size and threads."""
+    """Every model with no more multiply-adds against the one named, in the same setting."""
     found = []
     for one in breakdowns:
         rivals = [other for other in breakdowns if _comparable(one, other, against)]
-        made = decompose(one, rivals[0]) if rivals and one.cell.model != against else None
+        if one.cell.model == against or not rivals or one.multiply_adds > rivals[0].multiply_adds:
+            continue
+        made = decompose(one, rivals[0])
         if made is not None:
             found.append(made)
     return found

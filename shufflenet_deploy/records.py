@@ -218,6 +218,13 @@ class TargetFacts(Record):
     python: str | None = None
     features: tuple[str, ...] = ()
 
+    def core_name(self, cpus: Iterable[int] | None = None) -> str:
+        """The fastest of its cores (or of ``cpus``) as one word: ``cortex-a76``, ``amd-epyc``."""
+        chosen = [one for one in self.cores if cpus is None or one.index in set(cpus)]
+        fastest = max(chosen, key=lambda one: one.max_khz or 0, default=None)
+        name = fastest.part if fastest is not None and fastest.part else self.cpu
+        return re.sub(r"[^a-z0-9.]+", "-", re.sub(r"^\d+x ", "", name).lower()).strip("-")
+
 
 class Conditions(Record):
     """The state of a target at one moment; None where the target does not tell."""

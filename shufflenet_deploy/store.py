@@ -45,6 +45,7 @@ _PROFILE = "profile"
 
 _BUSY_SECS = 30
 _SQLITE = "sqlite"
+_POSTGRESQL, _POSTGRESQL_NAMES = "postgresql+psycopg", ("postgresql", "postgres")
 #: Any number, the same in every version: a journal has one writer at a time.
 _WRITER_LOCK = 0x53484644
 
@@ -401,12 +402,14 @@ def _url(location: str) -> sa.URL:
     if "://" not in location:
         return sa.URL.create(_SQLITE, database=str(Path(location).expanduser().absolute()))
     try:
-        return sa.make_url(location)
+        url = sa.make_url(location)
     except exc.ArgumentError as error:
         raise UsageError(
             f"'{location}' is not a journal: write a path, or a URL such as "
-            "postgresql+psycopg://user@host/database"
+            "postgresql://user@host/database"
         ) from error
+    # Without a driver the one that our extra installs is meant, whatever SQLAlchemy's default is.
+    return url.set(drivername=_POSTGRESQL) if url.drivername in _POSTGRESQL_NAMES else url
 
 
 def _prepare_file(path: Path) -> None:

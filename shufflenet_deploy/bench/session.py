@@ -383,7 +383,9 @@ class _Session:
             self.tell(events.Stage(text=f"profiling {describe(one.cell)}"))
             run, report = self._process(one, spec, argv, process=1, attempt=1)
             profile = with_layers(report.profile, one.artifact) if report is not None else None
-            run = run.model_copy(update={"purpose": "profile", "profile": profile})
+            tool = {**run.tool, "profiler_sha256": sha256_file(path)}
+            changes = {"purpose": "profile", "profile": profile, "tool": tool}
+            run = run.model_copy(update=changes)
             self.journal.append(run)
             yield run
             if isinstance(run.outcome, Failure) and run.outcome.kind is FailureKind.CONNECTION:
@@ -613,7 +615,9 @@ class _NoRuntime(TargetError):
 def describe(cell: Cell) -> str:
     """A cell in one line, as progress and errors name it."""
     threads = f" {cell.threads} threads" if cell.threads > 1 else ""
-    return f"{cell.model} {cell.resolution} {cell.precision.value} {cell.runtime}{threads}"
+    lowering = f" {cell.options['lowering']}" if "lowering" in cell.options else ""
+    words = f"{cell.model} {cell.resolution} {cell.precision.value} {cell.runtime}"
+    return f"{words}{lowering}{threads}"
 
 
 def _protocol(spec: BenchmarkSpec) -> dict[str, object]:

@@ -10,10 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from shufflenet_deploy import runtime
 from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.export.lowerings import AUTO
+from shufflenet_deploy.export.lowerings import parse as parse_lowering
 from shufflenet_deploy.files import resource
 from shufflenet_deploy.records import BenchmarkSpec, Cell, Precision, Record, ResolutionText
 from shufflenet_deploy.target import Mode
@@ -33,10 +35,11 @@ class Suite(Record):
     new attempts after transient errors and repetitions of disturbed measurements. ``payload`` says
     where the runtimes come from. ``cores`` counts where ``spec.cpus`` names none: the fastest ones,
     all, or what suits the target. No process starts while the target is hotter than
-    ``max_temperature_c``, unless it does not get any cooler. ``governor`` is the frequency governor
-    for the time of the measurement. After the rounds the models of each group take turns for
-    ``sustained_secs``, and ``benchmark_model`` (a file) measures the TFLite cells once more. With
-    ``profile`` each cell is taken apart at the end, in a process of its own.
+    ``max_temperature_c``, unless it does not get any cooler. Of several ``lowerings`` each is a
+    cell where there are such files; the baseline is then lowered as ``auto`` says. ``governor`` is
+    the frequency governor for the time of the measurement. After the rounds the models of each
+    group take turns for ``sustained_secs``, and ``benchmark_model`` (a file) measures the TFLite
+    cells once more. With ``profile`` each cell is taken apart at the end, in a process of its own.
     """
 
     name: str = "bench"
@@ -46,6 +49,7 @@ class Suite(Record):
     alexnet_head: Literal["fixed", "dense"] = "fixed"
     weights: dict[str, str] = Field(default_factory=dict)
     calibration: str | None = None
+    lowerings: tuple[str, ...] = Field(default=(AUTO,), min_length=1)
     runtimes: tuple[str, ...] = Field(default=("onnxruntime",), min_length=1)
     precisions: tuple[Precision, ...] = Field(default=(Precision.FP32,), min_length=1)
     resolutions: tuple[ResolutionText, ...] = Field(min_length=1)
@@ -128,7 +132,7 @@ class Suite(Record):
         return tuple(
             Cell(
                 model=model,
-                options=self._options(model),
+                options=self._options(model, lowering),
                 runtime=name,
                 format=runtime.get(name).formats[0],
                 precision=precision,
@@ -140,15 +144,43 @@ class Suite(Record):
             for threads in dict.fromkeys(self.threads)
             for resolution in dict.fromkeys(self.resolutions)
             for model in models
+            for lowering in self._lowerings_of(model)
+            if _possible(lowering, name, precision)
         )
 
     def spec_of(self, cell: Cell) -> BenchmarkSpec:
         """How one process of a cell measures."""
         return self.spec.model_copy(update={"threads": cell.threads})
 
-    def _options(self, model: str) -> dict[str, str]:
+    @model_validator(mode="after")
+    def _lowered(self) -> Self:
+        files = [(name, precision) for name in self.runtimes for precision in self.precisions]
+        for lowering in self.lowerings:
+            if not any(_possible(lowering, *file) for file in files):
+                parse_lowering(lowering, runtime.get(files[0][0]).formats[0], files[0][1])
+        return self
+
+    def _lowerings_of(self, model: str) -> tuple[str, ...]:
+        several = len(set(self.lowerings)) > 1
+        return (
+            (AUTO,) if several and model == self.baseline else tuple(dict.fromkeys(self.lowerings))
+        )
+
+    def _options(self, model: str, lowering: str) -> dict[str, str]:
         headed = model.startswith(_HEADED) and self.alexnet_head != "fixed"
-        return {"head": self.alexnet_head} if headed else {}
+        chosen = {"head": self.alexnet_head} if headed else {}
+        return chosen | ({"lowering": lowering} if lowering != AUTO else {})
+
+
+def _possible(lowering: str, runtime_name: str, precision: Precision) -> bool:
+    """Whether files of this precision for this runtime can be lowered so."""
+    if lowering == AUTO:
+        return True
+    try:
+        parse_lowering(lowering, runtime.get(runtime_name).formats[0], precision)
+    except UsageError:
+        return False
+    return True
 
 
 def find_suite(name: str) -> Path:

@@ -39,6 +39,7 @@ COMMANDS: tuple[str, ...] = (
     "restore",
     "board",
     "cost",
+    "tune",
 )
 
 MISUSED, INTERRUPTED = 2, 130

@@ -101,6 +101,14 @@ def bench(  # noqa: PLR0917 - options, each passed by name
             "--precision", "-p", help="fp32, int8. [default: fp32]", rich_help_panel=_WHAT
         ),
     ] = None,
+    lowering: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--lowering",
+            help="auto (the best known for the core), paper, .... [default: auto]",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
     resolution: Annotated[
         list[str] | None,
         typer.Option(
@@ -247,6 +255,7 @@ def bench(  # noqa: PLR0917 - options, each passed by name
         "alexnet_head": alexnet_head,
         "runtimes": listed(runtime),
         "precisions": listed(precision),
+        "lowerings": listed(lowering),
         "resolutions": listed(resolution),
         "threads": whole_numbers(threads),
         "calibration": calib,
@@ -380,6 +389,8 @@ class _Bench:
                         "calibration": self.suite.calibration,
                         **({"machine": machine()} if cell.format is Format.NATIVE else {}),
                         "out": self.artifacts,
+                        "runtime": cell.runtime.partition("==")[0],
+                        "core": target.facts().core_name(self.suite.spec.cpus),
                         **cell.options,
                     }
                 )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _DEFAULTS: dict[str, Any] = {"models": ["shufflenet-g3-0.5x"], "resolutions": ["224x224"]}
 
 #: Under a clock of instructions nothing warms up and nothing varies: few runs say it all.
-_INSTRUCTIONS: dict[str, Any] = {
+INSTRUCTIONS: dict[str, Any] = {
     "warmup_runs": 1,
     "warmup_secs": 0.0,
     "min_runs": 3,
@@ -47,7 +47,7 @@ def make_suite(
     if fields.get("baseline") in ("none", ""):
         fields["baseline"] = None
     given = {key: value for key, value in spec.items() if value is not None}
-    defaults = _INSTRUCTIONS if fresh and given.get("metric") == "instructions" else {}
+    defaults = INSTRUCTIONS if fresh and given.get("metric") == "instructions" else {}
     fields["spec"] = {**fields.get("spec", {}), **defaults, **given}
     if weights:
         fields["weights"] = {**fields.get("weights", {}), **_weights(weights, fields["models"])}

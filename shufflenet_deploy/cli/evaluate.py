@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from shufflenet_deploy.records import Evaluation, Resolution
 
 _FAILED = 1
-_ALL = "all"
+_ALL, _AUTO = "all", "auto"
 _SHOWN = 20
 _ON, _WHAT, _HOW, _GOOD = "The pictures", "What to evaluate", "How", "When it counts as good"
 
@@ -164,6 +164,7 @@ def evaluate(  # noqa: PLR0917 - options, each passed by name
         formats=listed(fmt) or [_ALL],
         precisions=listed(precision) or [_ALL],
         resolutions=listed(resolution),
+        lowerings=[_AUTO],
         common={
             "weights": weights,
             "seed": seed,

@@ -88,6 +88,23 @@ def export(  # noqa: PLR0917 - options, each passed by name
             rich_help_panel=_WHAT,
         ),
     ] = "fixed",
+    lowering: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--lowering",
+            help="auto (the best known), paper (as it is drawn), ..., or one with other forms of"
+            " shuffle: blocks:stage2=dense. [default: auto]",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
+    core: Annotated[
+        str,
+        typer.Option(
+            "--core",
+            help="What auto is for, as tuned: cortex-a76. [default: any]",
+            rich_help_panel=_WHAT,
+        ),
+    ] = "any",
     converter: Annotated[
         str,
         typer.Option(
@@ -158,12 +175,14 @@ def export(  # noqa: PLR0917 - options, each passed by name
         formats=listed(fmt) or [_ALL],
         precisions=listed(precision) or [_ALL],
         resolutions=listed(resolution),
+        lowerings=listed(lowering) or ["auto"],
         common={
             "weights": weights,
             "seed": seed,
             "head": head,
             "converter": converter,
             "machine": machine,
+            "core": core,
             "calibration": calib,
             "calibration_method": calib_method,
             "remedies": remedies,
@@ -221,6 +240,7 @@ def requests_of(
     formats: Sequence[str],
     precisions: Sequence[str],
     resolutions: Sequence[str],
+    lowerings: Sequence[str],
     common: dict[str, Any],
 ) -> list[ExportRequest]:
     """One request per model, resolution, format and precision; ``common`` goes into each.
@@ -255,6 +275,7 @@ def requests_of(
             format=Format(fmt),
             precision=Precision(precision),
             resolution=size,
+            lowering=lowering,
             **common,
         )
         for model in models
@@ -265,6 +286,7 @@ def requests_of(
         for precision in _chosen(
             "precision", _made_of(fmt, precisions), [value.value for value in Precision]
         )
+        for lowering in lowerings
     ]
 
 
@@ -361,9 +383,9 @@ def _print_table(results: Sequence[Result], out: Path) -> None:
             ]
         colour = "green" if result.good else "red"
         table.add_row(result.request.path.name, *figures, f"[{colour}]{result.status}[/]")
-    console = Console()
     # A log keeps names whole, however narrow it pretends to be.
-    console.print(table, width=None if console.is_terminal else 160)
+    console = Console() if Console().is_terminal else Console(width=160)
+    console.print(table)
     typer.echo(f"in {out.resolve()}")
     for result in results:
         if result.artifact is not None and result.artifact.attempts:

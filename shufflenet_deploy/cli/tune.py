@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import typer
 
-from shufflenet_deploy.cli import tune_governor
+from shufflenet_deploy.cli import tune_governor, tune_lowering
 
 #: Modules that add subcommands, in the order that ``--help`` lists them.
-_SUBCOMMANDS = (tune_governor,)
+_SUBCOMMANDS = (tune_governor, tune_lowering)
 
 
 def register(app: typer.Typer) -> None:

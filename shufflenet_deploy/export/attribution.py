@@ -56,7 +56,7 @@ def attributed(profile: Profile, artifact: Artifact) -> Profile:
             one.model_copy(update={"layer": onnx_layer(one, net)}) for one in profile.operators
         ]
     else:
-        operators = _aligned(profile.operators, _file_operators(artifact.path, net))
+        operators = aligned(profile.operators, _file_operators(artifact.path, net))
     known = any(one.layer is not None for one in operators)
     return profile.model_copy(
         update={"operators": tuple(operators), "layers": net.layers if known else ()}
@@ -270,10 +270,10 @@ def _worth(operator: OperatorTiming, place: int, code: str) -> int:
     )
 
 
-def _aligned(
+def aligned(
     operators: Sequence[OperatorTiming], file: Sequence[FileOperator]
 ) -> list[OperatorTiming]:
-    """The operators with the names and layers of those of the file they stand for."""
+    """The operators with the names and layers of those of the file they stand for. Pure."""
     pairs = align(operators, file)
     theirs = [
         index

@@ -15,12 +15,23 @@ from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.export.inspection import Contents, most_frequent_first, precision_of
 from shufflenet_deploy.records import TensorSpec
 
+#: Operators with weights, and which input holds them; convolutions of onnxruntime's own are NHWC.
+_WEIGHTED = {"Conv": 1, "QLinearConv": 3, "Gemm": 1, "QGemm": 3, "MatMul": 1}
+
+#: Channels split in (N, g, C/g, H, W), in (pixels, g, C/g), or in blocks (pixels, g, g, b); and
+#: columns of the picture (N, C, H, W/b, b) as channels.
+_NEEDED_ORDERS = {(0, 2, 1, 3, 4), (0, 2, 1), (0, 2, 1, 3), (0, 2, 3, 1, 4)}
+
+#: How our own files name scales and zero points, which are no parameters of the network.
+_ROUNDING_CONSTANTS = ("scale:", "zero:")
+
 _ROUNDING = ("QuantizeLinear", "DequantizeLinear")
 
 #: Operations without arithmetic, or done once on small vectors: float is no loss there.
 _WEIGHTLESS = frozenset((
     "Reshape", "Transpose", "Gather", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Slice",
-    "Split", "Concat", "MaxPool", "Relu", "Clip", "Constant", "Shape", "Cast", *_ROUNDING,
+    "Split", "Concat", "MaxPool", "NhwcMaxPool",
+    "Relu", "Clip", "Constant", "Shape", "Cast", *_ROUNDING,
 ))  # fmt: skip
 
 
@@ -103,14 +114,20 @@ class _Reader:
         return [tensor for tensor in found if tensor is not None]
 
     def _multiply_adds(self, node: onnx.NodeProto) -> int:
-        weights = self._weights(node)
-        if not weights or node.op_type not in ("Conv", "Gemm", "MatMul"):
+        if not self._weights(node) or node.op_type not in _WEIGHTED:
             return 0
         output = self._shapes.get(node.output[0]) or ()
-        if node.op_type == "Conv":
-            return int(math.prod(output) * math.prod(weights[0].dims[1:]))
-        if node.op_type == "Gemm":
-            return int(math.prod(weights[0].dims) * (output[0] if output else 1))
+        if node.op_type == "MatMul":
+            return self._matrix_product(node, output)
+        weight = self._constant(node.input[_WEIGHTED[node.op_type]])
+        if weight is None:
+            return 0
+        if node.op_type.endswith("Conv"):
+            return int(math.prod(output) * math.prod(weight.dims[1:]))
+        return int(math.prod(weight.dims) * (output[0] if output else 1))
+
+    def _matrix_product(self, node: onnx.NodeProto, output: tuple[int, ...]) -> int:
+        weights = self._weights(node)
         constant_first = self._constant(node.input[0]) is not None
         inner = weights[0].dims[-1] if constant_first else weights[0].dims[-2]
         return int(math.prod(output) * inner)
@@ -118,9 +135,10 @@ class _Reader:
     def _parameters(self) -> int:
         counted: dict[str, int] = {}
         for node in self._nodes:
-            if node.op_type in ("Conv", "Gemm", "MatMul", "BatchNormalization"):
+            if node.op_type in _WEIGHTED or node.op_type == "BatchNormalization":
                 for tensor in self._weights(node):
-                    counted[tensor.name] = math.prod(tensor.dims)
+                    if not tensor.name.startswith(_ROUNDING_CONSTANTS):
+                        counted[tensor.name] = math.prod(tensor.dims)
         return sum(counted.values())
 
     def _warnings(self, counts: Counter[str], left: list[str]) -> list[str]:
@@ -138,9 +156,9 @@ class _Reader:
         return lines
 
     def _shuffles(self, node: onnx.NodeProto) -> bool:
-        """Whether a transpose swaps the two halves of the channels: (N, g, C/g, H, W)."""
-        order = next((list(a.ints) for a in node.attribute if a.name == "perm"), [])
-        return order == [0, 2, 1, 3, 4]
+        """Whether a transpose is a shuffle's own, or moves columns of the picture."""
+        order = next((tuple(a.ints) for a in node.attribute if a.name == "perm"), ())
+        return order in _NEEDED_ORDERS
 
     def _left_in_float(self) -> list[str]:
         """Operations that compute on values nobody rounded to integers."""

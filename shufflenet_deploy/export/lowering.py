@@ -1,7 +1,7 @@
 """From a graph to the operations of an NHWC runtime such as LiteRT, before any file format.
 
 Every rewrite is exact. What can be written in several ways (a shuffle, a padded average) is a
-choice in a ``Plan``, so that measurements can decide; ``paper`` is the network as it is drawn.
+choice in a ``Plan``, so that measurements can decide.
 
 A tensor carries the name of the graph's value where it holds just that value, in NHWC; tensors
 that exist only because of the lowering have a colon in their name, such as ``pool:padded``.
@@ -13,13 +13,12 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from shufflenet_deploy.errors import ExportError, UsageError
+from shufflenet_deploy.errors import ExportError
 from shufflenet_deploy.export.graph import (
     Activation,
     AdaptiveAveragePool,
@@ -38,42 +37,12 @@ from shufflenet_deploy.export.graph import (
     PoolKind,
     Shuffle,
 )
-from shufflenet_deploy.export.shuffles import BlockShuffle, absorbed, after_stride, in_blocks
-from shufflenet_deploy.records import Precision
+from shufflenet_deploy.export.plans import Border, PaddedAverage, Plan, rearranged
+from shufflenet_deploy.export.shuffles import BlockShuffle
+from shufflenet_deploy.export.stems import folded
 
 Padding = tuple[int, int, int, int]
 Array = NDArray[Any]
-
-
-class PaddedAverage(StrEnum):
-    """How an average that counts its padding is written."""
-
-    POOL = "pool"
-    """Zeros around the map, then an average pool."""
-    DEPTHWISE = "depthwise"
-    """A depthwise convolution whose weights are all 1 / (kh kw)."""
-
-
-class ShuffleForm(StrEnum):
-    """How a channel shuffle is written."""
-
-    TRANSPOSE = "transpose"
-    """One transpose of (pixels, groups, channels of a group)."""
-    BLOCKS = "blocks"
-    """A transpose of whole blocks of channels, where the convolutions around it allow."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """The choices of a lowering; ``shuffles`` overrides ``shuffle`` by layer name.
-
-    ``move_shuffles`` lets convolutions absorb a shuffle or exchange places with it.
-    """
-
-    move_shuffles: bool = False
-    shuffle: ShuffleForm = ShuffleForm.TRANSPOSE
-    shuffles: Mapping[str, ShuffleForm] = field(default_factory=dict)
-    padded_average: PaddedAverage = PaddedAverage.POOL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,52 +92,13 @@ class Program:
     tensors: Mapping[str, Tensor]
 
 
-_FAST = Plan(move_shuffles=True, padded_average=PaddedAverage.DEPTHWISE)
-
-#: The lowerings a user can name. ``auto`` executes the fewest instructions of what was counted
-#: (LiteRT 2.3, 0.5x g=3 at 224x224, cortex-a76, millions): fp32 26.2 as ``paper``, 25.6 with
-#: depthwise averages, 24.8 with shuffles moved as well (26.0 in blocks); int8 19.1, 17.7, 16.2,
-#: and 15.3 in blocks, which move four to fourteen bytes at a time instead of one.
-PLANS: Mapping[str, Mapping[Precision, Plan]] = {
-    "paper": {Precision.FP32: Plan(), Precision.INT8: Plan()},
-    "auto": {
-        Precision.FP32: _FAST,
-        Precision.INT8: replace(_FAST, shuffle=ShuffleForm.BLOCKS),
-    },
-}
-
-
-def plan(name: str, precision: Precision) -> Plan:
-    """The plan a user named.
-
-    Raises:
-        UsageError: there is none of that name.
-    """
-    if name not in PLANS:
-        raise UsageError(f"'{name}' is not a lowering: choose one of {', '.join(PLANS)}")
-    return PLANS[name][precision]
-
-
 def lower(graph: Graph, choices: Plan) -> Program:
     """Write a graph as NHWC operations.
 
     Raises:
         ExportError: a layer has no exact counterpart.
     """
-    return _Lowering(_rearranged(graph, choices), choices).program()
-
-
-def _rearranged(graph: Graph, choices: Plan) -> Graph:
-    if choices.move_shuffles:
-        graph = absorbed(graph)
-    blocks = frozenset(
-        layer.name
-        for layer in graph.layers
-        if isinstance(layer, Shuffle)
-        and choices.shuffles.get(layer.name, choices.shuffle) is ShuffleForm.BLOCKS
-    )
-    graph = in_blocks(graph, blocks)
-    return after_stride(graph) if choices.move_shuffles else graph
+    return _Lowering(rearranged(graph, choices), choices).program()
 
 
 class _Lowering:
@@ -189,7 +119,10 @@ class _Lowering:
 
     def program(self) -> Program:
         source = self._graph.input
-        self._places[source] = self._value(source, _nhwc(self._graph.shapes[source]))
+        if self._choices.planar_input:
+            self._value(source, (1, *self._graph.shapes[source]))
+        else:
+            self._places[source] = self._value(source, _nhwc(self._graph.shapes[source]))
         for layer in self._graph.layers:
             _LOWERINGS[type(layer)](self, layer)
         output = self._place(self._graph.output)
@@ -206,6 +139,9 @@ class _Lowering:
     # One method per kind of layer.
 
     def conv(self, layer: Conv) -> None:
+        if self._folds(layer):
+            self._folded_conv(layer)
+            return
         grouped = layer.groups > 1
         depthwise = grouped and layer.weight.shape[1] == 1
         source, padding = self._window(layer, layer.weight.shape[2:], layer.stride, layer.padding)
@@ -222,6 +158,49 @@ class _Lowering:
         )
         self._emit(layer, "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D", inputs, options)
 
+    def _folds(self, layer: Conv) -> bool:
+        columns = self._choices.fold_columns
+        width = self._graph.shapes[self._graph.input][2]
+        return (
+            columns > 1
+            and self._choices.planar_input
+            and layer.inputs == (self._graph.input,)
+            and layer.groups == 1
+            and width % columns == 0
+            and columns % layer.stride[1] == 0
+            and self._graph.shapes[layer.output][2] * layer.stride[1] == width
+            and layer.activation in _FUSED
+        )
+
+    def _folded_conv(self, layer: Conv) -> None:
+        """A convolution of the planar picture with several columns side by side as channels."""
+        columns, source = self._choices.fold_columns, layer.inputs[0]
+        channels, height, width = self._graph.shapes[source]
+        blocks = width // columns
+        names = [f"{source}:{word}" for word in ("columns", "moved", "folded")]
+        self._reshape(source, names[0], (1, channels, height, blocks, columns))
+        self._transpose(names[0], names[1], (0, 2, 3, 1, 4))
+        self._reshape(names[1], names[2], (1, height, blocks, channels * columns))
+        wide, (left, right) = folded(layer, columns)
+        outputs, rows, many = self._graph.shapes[layer.output]
+        padding = (layer.padding[0], left, layer.padding[2], right)
+        inputs = (
+            self._bordered(names[2], f"{names[2]}:padded", padding, zeros=True),
+            self._constant(f"{layer.name}:weight", wide.weight.transpose(0, 2, 3, 1)),
+            self._constant(f"{layer.name}:bias", wide.bias),
+        )
+        options = {
+            "padding": "VALID",
+            "strideH": wide.stride[0],
+            "strideW": wide.stride[1],
+            "fusedActivationFunction": _FUSED[layer.activation],
+        }
+        side_by_side = f"{layer.output}:folded"
+        shape = (1, rows, blocks, outputs * many // blocks)
+        self._write("CONV_2D", inputs, side_by_side, shape, options)
+        self._reshape(side_by_side, layer.output, (1, rows, many, outputs))
+        self._places[layer.output] = layer.output
+
     def dense(self, layer: Dense) -> None:
         order = self._rows.get(layer.inputs[0])
         weight = layer.weight if order is None else layer.weight.take(order, axis=1)
@@ -233,7 +212,9 @@ class _Lowering:
         self._emit(layer, "FULLY_CONNECTED", inputs, {})
 
     def pool(self, layer: Pool) -> None:
-        if layer.kind is PoolKind.MAX:
+        if layer.kind is PoolKind.MAX and self._choices.split_pools:
+            self._rows_then_columns(layer)
+        elif layer.kind is PoolKind.MAX:
             source, padding = self._window(
                 layer, layer.kernel, layer.stride, layer.padding, lowest=True
             )
@@ -249,6 +230,22 @@ class _Lowering:
             self._emit(layer, "AVERAGE_POOL_2D", (source,), _pool_options(layer, "SAME"))
         else:
             self._inside_average(layer)
+
+    def _rows_then_columns(self, layer: Pool) -> None:
+        """A maximum over rows, a whole row being one pixel of many channels, then over columns."""
+        source, zeros = layer.inputs[0], self._non_negative(layer.inputs[0])
+        channels, height, width = self._graph.shapes[source]
+        rows = self._graph.shapes[layer.output][1]
+        names = [f"{layer.output}:{word}" for word in ("rows", "highest-rows", "highest")]
+        self._reshape(self._place(source), names[0], (1, height, 1, width * channels))
+        top, left, bottom, right = layer.padding
+        tall = self._bordered(names[0], f"{names[0]}:padded", (top, 0, bottom, 0), zeros=zeros)
+        options = _window_options((layer.kernel[0], 1), (layer.stride[0], 1), "VALID")
+        self._write("MAX_POOL_2D", (tall,), names[1], (1, rows, 1, width * channels), options)
+        self._reshape(names[1], names[2], (1, rows, width, channels))
+        broad = self._bordered(names[2], f"{names[2]}:padded", (0, left, 0, right), zeros=zeros)
+        options = _window_options((1, layer.kernel[1]), (1, layer.stride[1]), "VALID")
+        self._emit(layer, "MAX_POOL_2D", (broad,), options)
 
     def _padded_average(self, layer: Pool) -> None:
         if self._choices.padded_average is PaddedAverage.POOL:
@@ -458,7 +455,10 @@ class _Lowering:
 
     def _place(self, value: str) -> str:
         """The tensor that holds a value in NHWC, moved there when it lies planar."""
-        if value not in self._places:
+        if value not in self._places and value == self._graph.input:
+            self._transpose(value, f"{value}:channels-last", (0, 2, 3, 1))
+            self._places[value] = f"{value}:channels-last"
+        elif value not in self._places:
             channels, height, width = self._graph.shapes[value]
             self._transpose(self._planar[value], f"{value}:cells", (1, 0))
             self._value(value, (1, height, width, channels))
@@ -484,7 +484,8 @@ class _Lowering:
             return self._place(source), "VALID"
         if self._same(source, kernel, stride) == padding:
             return self._place(source), "SAME"
-        return self._padded(source, padding, lowest=lowest), "VALID"
+        pooled = not isinstance(layer, Conv)
+        return self._padded(source, padding, lowest=lowest, pooled=pooled), "VALID"
 
     def _same(self, value: str, kernel: Pair | tuple[int, ...], stride: Pair) -> Padding:
         """The padding that the runtime's SAME means for this map."""
@@ -495,25 +496,56 @@ class _Lowering:
             after.append(total - total // 2)
         return (before[0], before[1], after[0], after[1])
 
-    def _padded(self, value: str, padding: Padding, *, lowest: bool = False) -> str:
+    def _padded(
+        self, value: str, padding: Padding, *, lowest: bool = False, pooled: bool = True
+    ) -> str:
         """A map with a border of zeros, or of the lowest number for a maximum."""
         top, left, bottom, right = padding
         zeros = not lowest or self._non_negative(value)
         name = f"{value}:padded-{top}-{left}-{bottom}-{right}{'' if zeros else '-lowest'}"
         if name in self._tensors:
             return name
-        channels, height, width = self._graph.shapes[value]
+        if pooled and self._choices.border is Border.CONCAT:
+            return self._joined(self._place(value), name, padding, zeros=zeros)
+        return self._bordered(self._place(value), name, padding, zeros=zeros)
+
+    def _bordered(self, source: str, name: str, padding: Padding, *, zeros: bool) -> str:
+        """A tensor with a border, written as one operation; none where there is no border."""
+        if not any(padding):
+            return source
+        top, left, bottom, right = padding
+        _, height, width, channels = self._tensors[source].shape
         amounts = np.array([[0, 0], [top, bottom], [left, right], [0, 0]], np.int32)
         inputs: tuple[str, ...] = (
-            self._place(value),
+            source,
             self._constant(f"padding:{top},{left},{bottom},{right}", amounts),
         )
         if not zeros:
-            low = np.array(np.finfo(np.float32).min, np.float32)
-            inputs = (*inputs, self._constant("lowest", low))
+            inputs = (*inputs, self._constant("lowest", np.array(_LOWEST, np.float32)))
         shape = (1, height + top + bottom, width + left + right, channels)
         self._write("PAD" if zeros else "PADV2", inputs, name, shape, {})
         return name
+
+    def _joined(self, source: str, name: str, padding: Padding, *, zeros: bool) -> str:
+        """A tensor with a border, joined to it side by side."""
+        (top, left, bottom, right), fill = padding, 0.0 if zeros else _LOWEST
+        sides = [(axis, pair) for axis, pair in ((2, (left, right)), (1, (top, bottom)))]
+        sides = [(axis, pair) for axis, pair in sides if any(pair)]
+        for index, (axis, pair) in enumerate(sides):
+            shape = list(self._tensors[source].shape)
+            parts = [source]
+            for place, width in zip((0, len(parts) + pair[0]), pair, strict=True):
+                if width:
+                    shape[axis] = width
+                    content = np.full(shape, fill, np.float32)
+                    border = f"border:{name}:{axis}:{place}"
+                    parts.insert(place, self._constant(border, content))
+            shape[axis] = self._tensors[source].shape[axis] + sum(pair)
+            target = name if index == len(sides) - 1 else f"{name}:axis-{axis}"
+            options = {"axis": axis}
+            self._write("CONCATENATION", tuple(parts), target, tuple(shape), options)
+            source = target
+        return source
 
     def _emit(
         self, layer: Layer, code: str, inputs: tuple[str, ...], options: Mapping[str, Any]
@@ -610,6 +642,8 @@ _LOWERINGS: dict[type[Layer], Callable[[_Lowering, Any], None]] = {
     Elementwise: _Lowering.elementwise,
     Flatten: _Lowering.flatten,
 }
+
+_LOWEST = float(np.finfo(np.float32).min)
 
 _FUSED = {Activation.RELU: "RELU", Activation.RELU6: "RELU6"}
 

@@ -22,6 +22,7 @@ from shufflenet_deploy.export.request import Floors
 from shufflenet_deploy.records import Format, Parity, Precision, TensorSpec
 
 if TYPE_CHECKING:
+    import onnx
     from torch import nn
 
 
@@ -142,7 +143,10 @@ class OnnxFile:
         return result
 
     def layers(self, picture: FloatArray) -> Iterator[tuple[str, FloatArray]]:
-        """Every float value computed on the way, by name, in order; maps are ``(C, H, W)``."""
+        """Every value computed on the way, by name, in order; maps are ``(C, H, W)``.
+
+        Integers are seen where an operator of onnxruntime's own makes them: those are NHWC.
+        """
         import onnx  # noqa: PLC0415
 
         model = onnx.load(self._path)
@@ -152,11 +156,51 @@ class OnnxFile:
                 if name and name not in known and node.op_type != "QuantizeLinear":
                     model.graph.output.append(onnx.ValueInfoProto(name=name))
         session = _session(model.SerializeToString())
-        names = [value.name for value in session.get_outputs() if value.type == "tensor(float)"]
+        scales = _integer_scales(model)
+        names = [
+            value.name
+            for value in session.get_outputs()
+            if value.type == "tensor(float)" or value.name in scales
+        ]
         for name, value in zip(
             names, session.run(names, {self.inputs[0].name: picture}), strict=True
         ):
-            yield name, value[0] if value.ndim in (2, 4) else value
+            if name in scales:
+                scale, zero_point = scales[name]
+                real = ((value.astype(np.float32) - zero_point) * scale).astype(np.float32)
+                yield name, real[0].transpose(2, 0, 1) if real.ndim == 4 else real[0]
+            else:
+                yield name, value[0] if value.ndim in (2, 4) else value
+
+
+#: Which input of an integer operator is the scale of its output; its zero point comes next.
+_OUTPUT_SCALE = {
+    "QLinearConv": 6,
+    "QLinearAdd": 6,
+    "QLinearMul": 6,
+    "QLinearAveragePool": 3,
+    "QLinearGlobalAveragePool": 3,
+    "QLinearLeakyRelu": 3,
+    "QLinearSigmoid": 3,
+}
+
+
+def _integer_scales(model: onnx.ModelProto) -> dict[str, tuple[float, int]]:
+    """Scale and zero point of values that integer operators in NHWC make; Concat keeps them."""
+    from onnx import numpy_helper  # noqa: PLC0415
+
+    constants = {one.name: one for one in model.graph.initializer}
+    scales: dict[str, tuple[float, int]] = {}
+    for node in model.graph.node:
+        index = _OUTPUT_SCALE.get(node.op_type) if node.domain else None
+        if index is not None:
+            scale, zero = (
+                numpy_helper.to_array(constants[node.input[index + offset]]) for offset in (0, 1)
+            )
+            scales[node.output[0]] = (float(scale), int(zero))
+        elif node.op_type in ("Concat", "NhwcMaxPool") and node.input[0] in scales:
+            scales[node.output[0]] = scales[node.input[0]]
+    return scales
 
 
 class TfliteFile:

@@ -12,12 +12,24 @@ from typing import TYPE_CHECKING
 
 from shufflenet_deploy import zoo
 from shufflenet_deploy.errors import ExportError
-from shufflenet_deploy.export import layers, manifest, onnx2tf, parity, remedies, request, tflite
+from shufflenet_deploy.export import (
+    layers,
+    manifest,
+    onnx2tf,
+    parity,
+    quantize,
+    remedies,
+    request,
+    tflite,
+)
 from shufflenet_deploy.export.calibration import Batches, PictureSet
 from shufflenet_deploy.export.calibration import pictures as shipped_pictures
 from shufflenet_deploy.export.equalise import equalised
 from shufflenet_deploy.export.graph import Graph
 from shufflenet_deploy.export.layers import LayerFidelity
+from shufflenet_deploy.export.lowerings import AUTO, FALLBACKS, Choice
+from shufflenet_deploy.export.plans import plan
+from shufflenet_deploy.export.quantize import Ranges
 from shufflenet_deploy.export.request import ExportRequest
 from shufflenet_deploy.export.trace import trace
 from shufflenet_deploy.files import replacing, sha256_file, write_whole
@@ -66,7 +78,8 @@ def produce(
             path=written,
             say=on_stage,
         )
-        outcome = _Workshop(job, inputs).make()
+        workshop = _Workshop(job, inputs)
+        outcome = workshop.make()
         file = _opened(model, wish, written)
     calibration = None
     if wish.precision is Precision.INT8:
@@ -88,7 +101,7 @@ def produce(
         outputs=file.outputs,
         multiply_adds=complexity.multiply_adds,
         parameters=complexity.parameters,
-        options=request.options(wish),
+        options=request.options(wish) | _lowering_of(workshop),
         weights=model.weights,
         converter=wish.writer,
         calibration=calibration,
@@ -114,6 +127,10 @@ class _Job:
     say: OnStage
 
 
+def _lowering_of(workshop: _Workshop) -> dict[str, str]:
+    return {"lowering": workshop.lowering} if workshop.lowering else {}
+
+
 def _opened(model: Model, wish: ExportRequest, path: Path) -> parity.ExportedFile:
     if wish.format is not Format.NATIVE:
         return parity.RUNTIMES[wish.format](path)
@@ -136,6 +153,8 @@ class _Workshop:
         self._job, self._judges = job, judges
         self._wanted = parity.expected(job.model.module, judges)
         self._made: Recipe | None = None
+        self.lowering = ""
+        """The lowering of the file as it stands; "" where its converter has its own."""
 
     def make(self) -> remedies.Outcome:
         """Leave the file that is kept at the path."""
@@ -177,7 +196,8 @@ class _Workshop:
 
     def _write(self, recipe: Recipe) -> None:
         if recipe != self._made:
-            _WRITERS[self._job.wish.writer](replace(self._job, recipe=recipe))
+            write = _WRITERS[self._job.wish.writer]
+            self.lowering = write(replace(self._job, recipe=recipe))
             self._made = recipe
 
     def _layers(self, recipe: Recipe) -> Sequence[LayerFidelity]:
@@ -206,52 +226,82 @@ def prepared(model: Model, resolution: Resolution, recipe: Recipe) -> Graph:
     return equalised(graph, Batches(shipped, model.preprocessing, resolution))
 
 
-def _write_onnx(job: _Job) -> None:
+def _write_onnx(job: _Job) -> str:
+    job.say("converting")
+    choice = job.wish.choice
+    try:
+        converted = _lowered(job, choice)
+    except ExportError:
+        if job.wish.lowering != AUTO or choice.name not in FALLBACKS:
+            raise
+        choice = Choice(FALLBACKS[choice.name])
+        converted = _lowered(job, choice)
+    write_whole(job.path, converted.SerializeToString(deterministic=True))
+    return str(choice)
+
+
+def _lowered(job: _Job, choice: Choice) -> onnx.ModelProto:
     from shufflenet_deploy.export import onnx_int8  # noqa: PLC0415
 
-    job.say("converting")
     model, resolution, recipe = job.model, job.wish.resolution, job.recipe
-    converted = _onnx(model, resolution)
-    if job.wish.precision is Precision.INT8:
-        if recipe.equalised:
-            plain = recipe.model_copy(update={"equalised": False})
-            graphs = (prepared(model, resolution, each) for each in (plain, recipe))
-            converted = onnx_int8.reweighted(converted, *graphs)
-        job.say(f"calibrating on {len(job.pictures)} pictures: {recipe}")
-        converted = onnx_int8.quantize(
-            converted, job.pictures, recipe.method, float_layers=recipe.float_layers
+    calibrating = f"calibrating on {len(job.pictures)} pictures: {recipe}"
+    if choice.name.startswith("channels-last"):
+        from shufflenet_deploy.export import onnx_channels_last  # noqa: PLC0415
+
+        if recipe.float_layers:
+            raise ExportError(f"the lowering {choice} keeps no layer in float")
+        graph = prepared(model, resolution, recipe)
+        job.say(calibrating)
+        signed = choice.name.endswith("signed")
+        return onnx_channels_last.convert(
+            graph, _ranges(job, graph), plan(choice), unsigned=not signed
         )
-    write_whole(job.path, converted.SerializeToString(deterministic=True))
-
-
-def _write_tflite(job: _Job) -> None:
-    from shufflenet_deploy.export import quantize  # noqa: PLC0415
-
-    job.say("converting")
-    graph = prepared(job.model, job.wish.resolution, job.recipe)
+    converted = _onnx(model, resolution)
+    gathered = choice.name == "gather"
     if job.wish.precision is Precision.FP32:
-        tflite.write(graph, job.path)
-        return
+        return onnx_int8.gathered(converted) if gathered else converted
+    if recipe.equalised:
+        plain = recipe.model_copy(update={"equalised": False})
+        graphs = (prepared(model, resolution, each) for each in (plain, recipe))
+        converted = onnx_int8.reweighted(converted, *graphs)
+    job.say(calibrating)
+    return onnx_int8.quantize(
+        converted,
+        job.pictures,
+        recipe.method,
+        float_layers=recipe.float_layers,
+        rewritten=gathered,
+    )
+
+
+def _write_tflite(job: _Job) -> str:
+    job.say("converting")
+    graph, lowering = _prepared(job), str(job.wish.choice)
+    if job.wish.precision is Precision.FP32:
+        tflite.write(graph, job.path, lowering=lowering)
+        return lowering
     job.say(f"calibrating on {len(job.pictures)} pictures: {job.recipe}")
-    ranges = quantize.calibrate(graph, job.pictures, job.recipe.method)
+    ranges = _ranges(job, graph)
     job.say("converting")
     floating = {layer.output for layer in graph.layers if layer.name in job.recipe.float_layers}
-    tflite.write_int8(graph, ranges, job.path, float_values=floating)
+    tflite.write_int8(graph, ranges, job.path, lowering=lowering, float_values=floating)
+    return lowering
 
 
-def _write_native(job: _Job) -> None:
+def _write_native(job: _Job) -> str:
     from shufflenet_deploy.export import native  # noqa: PLC0415
 
     if job.wish.precision is not Precision.FP32:
         raise ExportError("the native format has no int8 yet: use --precision fp32")
     job.say("generating C")
     core = native.machine(job.wish.machine)
-    source = native.generate(prepared(job.model, job.wish.resolution, job.recipe), core)
+    source = native.generate(_prepared(job), core)
     job.say(f"compiling for {core.name} (the first time for {core.arch} takes a minute)")
     native.compile(source, job.path, product=native.Product.PROGRAM)
+    return ""
 
 
-def _write_isolated(job: _Job) -> None:
+def _write_isolated(job: _Job) -> str:
     job.say("converting to ONNX")
     with tempfile.TemporaryDirectory(prefix="shufflenet-deploy-") as folder:
         source = Path(folder, "model.onnx")
@@ -259,10 +309,12 @@ def _write_isolated(job: _Job) -> None:
         source.write_bytes(converted.SerializeToString(deterministic=True))
         chosen = job.pictures if job.wish.precision is Precision.INT8 else None
         onnx2tf.convert(source, job.path, chosen, job.say)
+    return ""
 
 
-#: What makes a file, by the name of the writer: the one place that knows all formats.
-_WRITERS: dict[str, Callable[[_Job], None]] = {
+#: What makes a file, by the name of the writer: the one place that knows all formats. They return
+#: the lowering that was used, "" where the converter has its own.
+_WRITERS: dict[str, Callable[[_Job], str]] = {
     "torch": _write_onnx,
     "direct": _write_tflite,
     "onnx2tf": _write_isolated,
@@ -291,3 +343,24 @@ def _onnx(model: Model, resolution: Resolution) -> onnx.ModelProto:
     if not _last_onnx or _last_onnx[0][0] is not model or _last_onnx[0][1] != resolution:
         _last_onnx[:] = [(model, resolution, onnx_fp32.convert(model.module, resolution))]
     return copy.deepcopy(_last_onnx[0][2])
+
+
+def _prepared(job: _Job) -> Graph:
+    return prepared(job.model, job.wish.resolution, job.recipe)
+
+
+_last_ranges: list[tuple[Model, Resolution, object, Ranges]] = []
+
+
+def _ranges(job: _Job, graph: Graph) -> Ranges:
+    """The calibrated graph; the last one is kept, since every lowering and format shares it."""
+    recipe = job.recipe
+    known = (
+        job.model,
+        job.wish.resolution,
+        (job.wish.calibration, recipe.method, recipe.equalised),
+    )
+    if not _last_ranges or _last_ranges[0][:3] != known:
+        ranges = quantize.calibrate(graph, job.pictures, recipe.method)
+        _last_ranges[:] = [(*known, ranges)]
+    return _last_ranges[0][3]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -16,7 +17,10 @@ from typing import Literal, get_args
 from pydantic import Field
 
 import shufflenet_deploy
+from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.export import tuned
 from shufflenet_deploy.export.calibration import PictureSet
+from shufflenet_deploy.export.lowerings import AUTO, Choice, parse
 from shufflenet_deploy.records import CalibrationMethod, Format, Precision, Record, ResolutionText
 from shufflenet_deploy.zoo import Architecture
 
@@ -78,7 +82,8 @@ class ExportRequest(Record):
 
     ``weights`` is a checkpoint, None for a seeded initialisation. ``calibration`` is a folder of
     pictures, None for those that ship with this package. ``machine`` is the core that a native file
-    is for.
+    is for. ``runtime`` and ``core`` say what another file is for: the lowering ``auto`` is then the
+    best that was found there.
     """
 
     model: str
@@ -90,6 +95,9 @@ class ExportRequest(Record):
     resolution: ResolutionText
     converter: Converter = "direct"
     machine: str = "generic"
+    lowering: str = AUTO
+    runtime: str = tuned.ANY
+    core: str = tuned.ANY
     calibration: Path | None = None
     calibration_method: CalibrationMethod = "minmax"
     remedies: Remedies = "auto"
@@ -102,6 +110,23 @@ class ExportRequest(Record):
         return {Format.ONNX: "torch", Format.NATIVE: "native"}.get(self.format, self.converter)
 
     @property
+    def choice(self) -> Choice:
+        """The lowering that is meant.
+
+        Raises:
+            UsageError: there is no such lowering of such files.
+        """
+        name = tuned.resolved(
+            self.lowering,
+            self.format,
+            self.precision,
+            self.model,
+            runtime=self.runtime,
+            core=self.core,
+        )
+        return parse(name, self.format, self.precision)
+
+    @property
     def path(self) -> Path:
         """The absolute path of the file; what differs from the defaults is part of its name."""
         parts = [self.model]
@@ -111,6 +136,10 @@ class ExportRequest(Record):
             parts.append(self.writer)
         if self.format is Format.NATIVE:
             parts.append(self.machine)
+        else:
+            usual = tuned.shipped(self.format, self.precision)
+            if self.lowering != AUTO or str(self.choice) != usual:
+                parts.append(re.sub(r"[^\w.-]+", "-", str(self.choice)))
         stem = "-".join([*parts, str(self.resolution), self.precision.value])
         return self.out.expanduser().absolute() / f"{stem}.{self.format.value}"
 
@@ -120,7 +149,7 @@ def normalised(request: ExportRequest, architecture: Architecture) -> ExportRequ
     no head where the model leaves no choice, and the machine that an alias means.
 
     Raises:
-        UsageError: there is no such machine.
+        UsageError: there is no such machine, or a lowering for a converter that has none.
     """
     changes: dict[str, str] = {"model": architecture.name}
     if request.format is Format.NATIVE:
@@ -129,6 +158,8 @@ def normalised(request: ExportRequest, architecture: Architecture) -> ExportRequ
         changes["machine"] = machine(request.machine).name
     if architecture.description.family not in _HEADED_FAMILIES:
         changes["head"] = "fixed"
+    if request.lowering != AUTO and request.writer not in ("torch", "direct"):
+        raise UsageError(f"--lowering {request.lowering}: {request.writer} lowers as it likes")
     return request.model_copy(update=changes)
 
 
@@ -141,6 +172,8 @@ def options(request: ExportRequest) -> dict[str, str]:
         chosen["converter"] = request.writer
     if request.format is Format.NATIVE:
         chosen["machine"] = request.machine
+    elif request.lowering != AUTO:
+        chosen["lowering"] = str(request.choice)
     return chosen
 
 
@@ -165,7 +198,7 @@ def tool_versions(request: ExportRequest) -> dict[str, str]:
 
 def identity(request: ExportRequest, weights: str, pictures: PictureSet) -> str:
     """The key of an export: equal keys mean equal files. ``weights`` is their identity."""
-    facts = {
+    facts: dict[str, object] = {
         "weights": weights,
         "model": request.model,
         "head": request.head,
@@ -184,6 +217,8 @@ def identity(request: ExportRequest, weights: str, pictures: PictureSet) -> str:
         del facts["calibration_method"], facts["remedies"]
     if request.format is Format.NATIVE:
         facts["machine"] = request.machine
+    else:
+        facts["lowering"] = [request.lowering == AUTO, str(request.choice)]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 

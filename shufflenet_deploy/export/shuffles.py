@@ -77,21 +77,41 @@ def after_stride(graph: Graph) -> Graph:
     return graph
 
 
-def in_blocks(graph: Graph, names: Collection[str]) -> Graph:
+def in_dense(graph: Graph, names: Collection[str], *, multiple: int = 1) -> Graph:
+    """Shuffles in ``names`` vanish into the two convolutions around them, which lose their groups.
+
+    Most of the multiply-adds that this adds are by zero, but nothing is moved any more, and the
+    channels between can be filled up to a ``multiple``, which fast depthwise kernels ask for.
+    """
+    for shuffle in _shuffles(graph):
+        if shuffle.name in names:
+            graph = _with_dense(graph, _Unit(graph, shuffle), multiple)
+    return graph
+
+
+def in_blocks(graph: Graph, names: Collection[str], *, multiple: int = 1) -> Graph:
     """Shuffles between grouped convolutions move blocks of channels instead of single ones.
 
     Group k of the later convolution reads about n / g of the n channels of each earlier group;
-    those are computed side by side, filled with zero channels up to a whole block. Of the shuffles
-    in ``names``, those stay as they are that would need too many such channels.
+    those are computed side by side, filled with zero channels up to a whole block, and all blocks
+    together up to a ``multiple``. Of the shuffles in ``names``, those stay as they are that would
+    need too many such channels.
     """
     for shuffle in _shuffles(graph):
-        unit = _Unit(graph, shuffle)
-        if shuffle.name not in names or not unit.grouped:
-            continue
-        channels = graph.shapes[shuffle.output][0]
-        if _block_channels(channels, shuffle.groups).size <= _MOST_GROWTH * channels:
-            graph = _with_blocks(graph, unit)
+        block = fitting_block(graph, shuffle, multiple) if shuffle.name in names else None
+        if block is not None:
+            graph = _with_blocks(graph, _Unit(graph, shuffle), block)
     return graph
+
+
+def fitting_block(graph: Graph, shuffle: Shuffle, multiple: int) -> int | None:
+    """Channels of a block of a shuffle; None where blocks are impossible or too wasteful."""
+    channels, groups = graph.shapes[shuffle.output][0], shuffle.groups
+    block = -(-channels // groups**2)
+    while block * groups**2 % multiple:
+        block += 1
+    fits = block * groups**2 <= _MOST_GROWTH * channels
+    return block if fits and _Unit(graph, shuffle).grouped else None
 
 
 def shuffled_order(channels: int, groups: int) -> Indices:
@@ -132,11 +152,11 @@ def _shuffles(graph: Graph) -> tuple[Shuffle, ...]:
     return tuple(layer for layer in graph.layers if isinstance(layer, Shuffle))
 
 
-def _with_blocks(graph: Graph, unit: _Unit) -> Graph:
+def _with_blocks(graph: Graph, unit: _Unit, block: int) -> Graph:
     before, depthwise, after, shuffle = unit.before, unit.depthwise, unit.after, unit.shuffle
     if before is None or depthwise is None or after is None:
         raise AssertionError("only grouped units are rewritten")
-    late = _block_channels(len(before.weight), shuffle.groups)
+    late = _block_channels(len(before.weight), shuffle.groups, block)
     early = late.swapaxes(0, 1)
     # Channels are numbered as after the shuffle; the convolution before it knows another order.
     order = shuffled_order(len(before.weight), shuffle.groups)
@@ -174,10 +194,54 @@ def _with_blocks(graph: Graph, unit: _Unit) -> Graph:
     return _replacing(graph, changes, shapes)
 
 
-def _block_channels(channels: int, groups: int) -> Indices:
+def _with_dense(graph: Graph, unit: _Unit, multiple: int) -> Graph:
+    before, depthwise, after, shuffle = unit.before, unit.depthwise, unit.after, unit.shuffle
+    if before is None or depthwise is None or after is None:
+        return graph
+    count = len(before.weight)
+    # Channels are numbered as after the shuffle; further ones are zero.
+    channels = np.full(-(-count // multiple) * multiple, -1)
+    channels[:count] = np.arange(count)
+    order = np.where(channels >= 0, shuffled_order(count, shuffle.groups)[channels], -1)
+    first = replace(_with_outputs(_ungrouped(before), order), output=f"{shuffle.output}:dense")
+    middle = replace(
+        _with_outputs(depthwise, channels),
+        inputs=(first.output,),
+        output=f"{depthwise.output}:dense",
+        groups=len(channels),
+    )
+    last = replace(
+        _with_inputs(_ungrouped(after), channels[None]),
+        inputs=(middle.output,),
+    )
+    shapes = {
+        first.output: (len(channels), *graph.shapes[before.output][1:]),
+        middle.output: (len(channels), *graph.shapes[depthwise.output][1:]),
+    }
+    changes: dict[str, tuple[Layer, ...]] = {
+        before.name: (first,),
+        shuffle.name: (),
+        depthwise.name: (middle,),
+        after.name: (last,),
+    }
+    return _replacing(graph, changes, shapes)
+
+
+def _ungrouped(conv: Conv) -> Conv:
+    """The same convolution with one group: zeros where a group does not reach."""
+    outputs, inputs = len(conv.weight) // conv.groups, conv.weight.shape[1]
+    shape = (len(conv.weight), inputs * conv.groups, *conv.weight.shape[2:])
+    weight = np.zeros(shape, np.float32)
+    for group in range(conv.groups):
+        rows = slice(group * outputs, (group + 1) * outputs)
+        weight[rows, group * inputs : (group + 1) * inputs] = conv.weight[rows]
+    return replace(conv, weight=weight, groups=1)
+
+
+def _block_channels(channels: int, groups: int, block: int) -> Indices:
     """(to group, from group, place) -> shuffled channel, or -1 for a channel of zeros."""
     width = channels // groups
-    result = np.full((groups, groups, -(-width // groups)), -1)
+    result = np.full((groups, groups, block), -1)
     for channel in range(channels):
         row = result[channel // width, channel % groups]
         row[np.argmax(row < 0)] = channel

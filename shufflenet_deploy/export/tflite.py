@@ -17,11 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shufflenet_deploy.export.graph import Graph
-from shufflenet_deploy.export.lowering import Operation, Program, Tensor, lower, plan
+from shufflenet_deploy.export.lowering import Operation, Program, Tensor, lower
+from shufflenet_deploy.export.lowerings import AUTO, parse
+from shufflenet_deploy.export.plans import Plan, plan
 from shufflenet_deploy.export.quantize import Ranges, corrected
 from shufflenet_deploy.export.tflite_int8 import quantised
+from shufflenet_deploy.export.tuned import resolved
 from shufflenet_deploy.files import replacing
-from shufflenet_deploy.records import Precision
+from shufflenet_deploy.records import Format, Precision
 
 #: The converter's name in manifests.
 CONVERTER = "direct"
@@ -36,24 +39,24 @@ _GROUPED_CONV_SINCE = "2.9.0"
 _ALL_ELSE_SINCE = "1.15.0"
 
 
-def write(graph: Graph, path: Path, *, lowering: str = "auto") -> None:
+def write(graph: Graph, path: Path, *, lowering: str = AUTO) -> None:
     """Write an fp32 TFLite file, whole or not at all.
 
     Raises:
         ExportError: a layer has no exact counterpart in TFLite.
         UsageError: no lowering of that name, or the folder cannot be written.
     """
-    _write(path, lower(graph, plan(lowering, Precision.FP32)))
+    _write(path, lower(graph, _plan(graph, lowering, Precision.FP32)))
 
 
-def to_bytes(graph: Graph, *, lowering: str = "auto") -> bytes:
+def to_bytes(graph: Graph, *, lowering: str = AUTO) -> bytes:
     """The content of an fp32 TFLite file.
 
     Raises:
         ExportError: a layer has no exact counterpart in TFLite.
         UsageError: no lowering of that name.
     """
-    return bytes(pack(lower(graph, plan(lowering, Precision.FP32))))
+    return bytes(pack(lower(graph, _plan(graph, lowering, Precision.FP32))))
 
 
 def write_int8(
@@ -61,7 +64,7 @@ def write_int8(
     ranges: Ranges,
     path: Path,
     *,
-    lowering: str = "auto",
+    lowering: str = AUTO,
     float_io: bool = False,
     float_values: Collection[str] = (),
 ) -> None:
@@ -79,7 +82,7 @@ def int8_to_bytes(
     graph: Graph,
     ranges: Ranges,
     *,
-    lowering: str = "auto",
+    lowering: str = AUTO,
     float_io: bool = False,
     float_values: Collection[str] = (),
 ) -> bytes:
@@ -100,8 +103,13 @@ def _int8_program(
     graph: Graph, ranges: Ranges, lowering: str, float_values: Collection[str]
 ) -> Program:
     """The float program that is quantised next, its biases corrected for that."""
-    choices = plan(lowering, Precision.INT8)
+    choices = _plan(graph, lowering, Precision.INT8)
     return lower(corrected(graph, ranges, float_values), choices)
+
+
+def _plan(graph: Graph, lowering: str, precision: Precision) -> Plan:
+    name = resolved(lowering, Format.TFLITE, precision, graph.name)
+    return plan(parse(name, Format.TFLITE, precision))
 
 
 def _write(path: Path, program: Program) -> None:

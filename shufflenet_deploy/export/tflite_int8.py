@@ -148,16 +148,16 @@ class _Quantiser:
         if tensor.data.dtype == np.int32:
             self._tensors[name] = tensor
             return name
-        if operation.code == "PADV2":
+        if operation.code in _SAME_SCALE:
             quantization = self._scales[operation.output]
-            stored = np.full(tensor.shape, -128, np.int8)
         else:
             scale, zero_point = activation_scale(
                 (float(tensor.data.min()), float(tensor.data.max()))
             )
             quantization = Quantization(scale=(scale,), zero_point=(zero_point,))
-            rounded = np.round(tensor.data / scale) + zero_point
-            stored = np.clip(rounded, -128, 127).astype(np.int8)
+        levels = tensor.data.astype(np.float64) / quantization.scale[0]
+        rounded = np.round(levels) + quantization.zero_point[0]
+        stored = np.clip(rounded, -128, 127).astype(np.int8)
         unique = f"{name}@{operation.output}"
         self._tensors[unique] = Tensor(
             name=unique, shape=tensor.shape, dtype="int8", data=stored, quantization=quantization

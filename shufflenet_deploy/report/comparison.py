@@ -205,7 +205,9 @@ def _cells(runs: Sequence[Run], others: Sequence[Run]) -> dict[_Key, tuple[Run, 
     """The last attempts of every cell, in order of first appearance."""
     versioned = _named_with_versions(runs) | _named_with_versions(others)
     grouped: dict[_Key, list[Run]] = {}
-    for run in last_attempts(runs):
+    # What else a file of runs may hold counts nothing.
+    counted = [run for run in runs if isinstance(run.outcome, Measurement | Failure)]
+    for run in last_attempts(counted):
         cell = run.cell
         bare = cell.runtime.partition("==")[0]
         key = (

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Sequence
 from shufflenet_deploy.breakdown import BETWEEN, OUTSIDE, Breakdown, Part
 from shufflenet_deploy.records import LayerKind
 from shufflenet_deploy.report import words
-from shufflenet_deploy.report.charts import Chart, Key
-from shufflenet_deploy.report.svg import Axis, Line, Segment, chart, height
+from shufflenet_deploy.report.svg import Axis, Chart, Key, Line, Segment, chart, height
 from shufflenet_deploy.report.values import Block
 
 #: A colour for each kind of layer, told apart by the colour-blind too, on light and on dark.

@@ -70,7 +70,7 @@ def heading(one: Breakdown) -> str:
 def caption(one: Breakdown) -> str:
     """What the profiler itself costs."""
     return (
-        f"{one.method}, mean of the middle half of {one.inferences} inferences; without it "
+        f"{one.method}, medians of {one.inferences} inferences; without it "
         f"{_figure(one.plain, one)}, so profiling takes {words.ratio(one.overhead)} of that"
         f"{_doubt(one)}"
     )

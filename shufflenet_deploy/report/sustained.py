@@ -8,7 +8,8 @@ from html import escape
 
 from shufflenet_deploy.records import Cell, Sustained
 from shufflenet_deploy.report import words
-from shufflenet_deploy.report.charts import Chart, Key
+from shufflenet_deploy.report.html import Part
+from shufflenet_deploy.report.svg import Chart, Key
 from shufflenet_deploy.stats import Interval
 from shufflenet_deploy.sustained import Course, Findings, Moment, SpeedupCourse, analyse
 
@@ -95,6 +96,14 @@ def _throttling(found: Findings) -> str:
 
 def _name(cell: Cell) -> str:
     return cell.model
+
+
+def part(measured: Sustained, prefix: str) -> Part:
+    """A sustained measurement as a section of the page; ``prefix`` makes its names unique there."""
+    first, _, rest = summary(measured).partition("\n")
+    lines = tuple((line.strip(),) for line in rest.splitlines())
+    drawn = charts(measured, prefix)
+    return Part(title=first, charts=drawn, header=("What was found",), rows=lines)
 
 
 # --- the chart -----------------------------------------------------------------------------------

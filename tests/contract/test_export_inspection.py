@@ -40,9 +40,12 @@ def test_reads_what_was_exported(files: dict[tuple[str, str], Path], kind: tuple
     assert found.size_bytes == files[kind].stat().st_size
     assert found.inputs[0].shape == ((1, 3, 64, 64) if kind[0] == "onnx" else (1, 64, 64, 3))
     assert found.outputs[0].shape == (1, 1000)
-    # Padded average pools become depthwise convolutions, but not in the ONNX file torch writes.
+    # Padded average pools become depthwise convolutions, but not in the ONNX file torch writes; in
+    # int8 some convolutions lose their groups, and ONNX has columns of the picture as channels.
     extra = found.multiply_adds / truth.multiply_adds - 1
-    assert extra == 0 if kind == ("onnx", "fp32") else 0 < extra < 0.15
+    most = {("onnx", "fp32"): 0.0, ("tflite", "fp32"): 0.15}.get(kind, 2.5)
+    assert 0 <= extra <= most
+    assert (extra > 0) == (kind != ("onnx", "fp32"))
     assert any("multiply-adds" in line for line in found.warnings) == (extra > 0)
     assert found.artifact is not None
     assert found.artifact.model == NAME

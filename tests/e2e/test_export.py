@@ -110,7 +110,7 @@ def test_inspects_what_was_made(made: tuple[Path, subprocess.CompletedProcess[st
     assert "QuantizeLinear" in shown.stdout
     found = json.loads(run("inspect", file, "--json", cwd=folder).stdout)
     assert found["precision"] == "int8"
-    assert found["operations"]["Conv"] == 52
+    assert found["operations"]["QLinearConv"] == 52
 
 
 def test_a_failed_validation_keeps_the_file_and_goes_on(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from shufflenet_deploy.export.shuffles import (
     absorbed,
     after_stride,
     in_blocks,
+    in_dense,
     shuffled_order,
 )
 from shufflenet_deploy.export.trace import trace
@@ -137,3 +138,33 @@ def test_what_others_read_stays_as_it_is():
         same(graph, in_blocks(graph, ["shuffle"]))
         rewritten = in_blocks(graph, ["shuffle"])
         assert any(isinstance(layer, BlockShuffle) for layer in rewritten.layers) == (where == "d")
+
+
+@pytest.mark.parametrize("first_groups", [None, 1])
+@pytest.mark.parametrize("multiple", [1, 8])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_dense_convolutions_take_the_shuffle_into_their_weights(first_groups, multiple, stride):
+    graph = unit(groups=3, width=5, stride=stride, first_groups=first_groups)
+    (shuffle,) = (layer for layer in graph.layers if isinstance(layer, Shuffle))
+    changed = in_dense(graph, {shuffle.name}, multiple=multiple)
+    assert not any(isinstance(layer, Shuffle) for layer in changed.layers)
+    (depthwise,) = (one for one in changed.layers if isinstance(one, Conv) and one.depthwise)
+    assert len(depthwise.weight) == {1: 15, 8: 16}[multiple]
+    assert {one.groups for one in changed.layers if isinstance(one, Conv)} == {1, depthwise.groups}
+    picture = torch.rand(1, 3, 7, 6, generator=torch.Generator().manual_seed(1))
+    np.testing.assert_allclose(run(changed, picture), run(graph, picture), atol=1e-5)
+
+
+def test_other_shuffles_stay():
+    graph = unit(groups=3, width=5, stride=1)
+    assert in_dense(graph, {"elsewhere"}) is graph
+
+
+def test_blocks_fill_up_to_a_multiple():
+    graph = unit(groups=3, width=20, stride=1)
+    (shuffle,) = (layer for layer in graph.layers if isinstance(layer, Shuffle))
+    changed = in_blocks(graph, {shuffle.name}, multiple=8)
+    (blocks,) = (layer for layer in changed.layers if isinstance(layer, BlockShuffle))
+    assert (blocks.block, changed.shapes[blocks.output][0]) == (8, 72)
+    picture = torch.rand(1, 3, 7, 6, generator=torch.Generator().manual_seed(1))
+    np.testing.assert_allclose(run(changed, picture), run(graph, picture), atol=1e-5)

@@ -314,6 +314,13 @@ def test_a_database_or_user_that_is_not_there_is_told(postgres):
         Journal(f"postgresql+psycopg://owner@/nowhere?host={postgres.folder}")
 
 
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres"])
+def test_the_driver_need_not_be_named(postgres, scheme):
+    with Journal(postgres.location().replace("postgresql+psycopg", scheme)) as book:
+        book.append(run("a"))
+        assert [one.id for one in book.runs()] == ["a"]
+
+
 def test_a_shared_database_keeps_the_tables_of_others(postgres):
     place = postgres.location()
     with connected(place) as raw:

@@ -1,0 +1,186 @@
+"""``tune lowering``: find, on the target itself, how a network is best written for its runtimes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from shufflenet_deploy.cli.bench_options import INSTRUCTIONS, cores, listed
+from shufflenet_deploy.cli.hosts import HOST_HELP, transport_to
+from shufflenet_deploy.errors import DeployError, UsageError
+
+if TYPE_CHECKING:
+    from shufflenet_deploy.bench import Suite
+    from shufflenet_deploy.export.tuned import Entry
+    from shufflenet_deploy.records import Artifact, BenchmarkSpec, Cell, Run
+    from shufflenet_deploy.store import Journal
+    from shufflenet_deploy.target import Target
+
+_INTERRUPTED = 130
+
+
+def register(group: typer.Typer) -> None:
+    """Add the ``lowering`` subcommand."""
+    group.command()(lowering)
+
+
+def lowering(  # noqa: PLR0917 - options, each passed by name
+    host: Annotated[str, typer.Option("--host", "-H", help=HOST_HELP)] = "local",
+    model: Annotated[str, typer.Option("--model", "-m")] = "shufflenet-g3-0.5x",
+    weights: Annotated[Path | None, typer.Option("--weights", "-w", help="A checkpoint.")] = None,
+    runtime: Annotated[
+        list[str] | None,
+        typer.Option("--runtime", "-r", help="[default: onnxruntime,litert]"),
+    ] = None,
+    resolution: Annotated[str, typer.Option(help="HEIGHTxWIDTH.")] = "224x224",
+    metric: Annotated[
+        str, typer.Option(help="latency, or instructions (--host board only).")
+    ] = "latency",
+    cpus: Annotated[str | None, typer.Option(help="Cores to run on: 0,1 or 4-7.")] = None,
+    processes: Annotated[int, typer.Option(help="Fresh processes per lowering.")] = 5,
+    by_stage: Annotated[
+        bool, typer.Option("--stages/--no-stages", help="Also try other forms stage by stage.")
+    ] = True,
+    artifacts: Annotated[Path, typer.Option(help="Folder of exported files.")] = Path("artifacts"),
+    file: Annotated[
+        Path | None, typer.Option("--file", help="Where winners are kept. [default: user's own]")
+    ] = None,
+    journal: Annotated[str | None, typer.Option(help="Where runs are kept: a file or URL.")] = None,
+    resume: Annotated[
+        str | None, typer.Option(metavar="ID", help="Go on with an interrupted search.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Find the lowering that is fastest on a host, for each runtime and precision.
+
+    The winners are kept with their figures; export --core and bench use them from then on. What is
+    no faster than the plain network is not chosen.
+    """
+    from shufflenet_deploy import bench as benches  # noqa: PLC0415
+    from shufflenet_deploy import zoo  # noqa: PLC0415
+    from shufflenet_deploy.bench.tuning import Question, tune  # noqa: PLC0415
+    from shufflenet_deploy.cli.progress import BenchProgress  # noqa: PLC0415
+    from shufflenet_deploy.export.tuned import Tuned, user_file  # noqa: PLC0415
+    from shufflenet_deploy.records import Metric  # noqa: PLC0415
+    from shufflenet_deploy.store import Journal  # noqa: PLC0415
+    from shufflenet_deploy.target import Target  # noqa: PLC0415
+
+    spec = _spec(metric, cores(cpus), processes)
+    name = zoo.architecture(model).name
+    path = file or user_file()
+    tuned = Tuned.read(path)
+    runtimes = listed(runtime) or ["onnxruntime", "litert"]
+    search = resume or benches.new_suite_id()
+    counting = spec.metric is Metric.INSTRUCTIONS
+    found: list[Entry] = []
+    with Journal(journal) as book, BenchProgress(quiet=as_json) as progress:
+        link = transport_to(host, on_stage=progress.stage, start_board=True, deterministic=counting)
+        try:
+            with link, Target(link) as target:
+                facts = target.facts()
+                measure = _measuring(search, target, book, artifacts, progress.show)
+                for one in runtimes:
+                    question = Question(
+                        model=name,
+                        weights=str(weights.expanduser().absolute()) if weights else None,
+                        runtime=one,
+                        resolution=resolution,
+                        core=facts.core_name(spec.cpus),
+                        host=host,
+                        spec=spec,
+                        by_stage=by_stage,
+                    )
+                    entries = tune(question, measure)
+                    found += [entry.model_copy(update={"suite": search}) for entry in entries]
+        except KeyboardInterrupt:
+            _say_how_to_go_on("interrupted", search)
+            raise typer.Exit(_INTERRUPTED) from None
+        except UsageError:
+            raise
+        except DeployError:
+            _say_how_to_go_on("stopped", search)
+            raise
+    tuned.with_entries(tuple(found)).write(path)
+    if as_json:
+        entries_json = [one.model_dump(mode="json") for one in found]
+        typer.echo(json.dumps({"search": search, "file": str(path), "lowerings": entries_json}))
+        return
+    _print(found)
+    typer.echo(f"search {search}; kept in {path}", err=True)
+
+
+def _spec(metric: str, cpus: list[int] | None, processes: int) -> BenchmarkSpec:
+    from shufflenet_deploy.records import BenchmarkSpec, Metric  # noqa: PLC0415
+
+    if metric not in set(Metric):
+        raise UsageError(f"--metric {metric}: write latency or instructions")
+    if processes < 1:
+        raise UsageError(f"--processes {processes}: at least one")
+    fields: dict[str, Any] = {"metric": metric, "cpus": cpus, "processes": processes}
+    if metric == Metric.INSTRUCTIONS:
+        fields |= INSTRUCTIONS
+    return BenchmarkSpec.model_validate(fields)
+
+
+def _measuring(
+    search: str, target: Target, book: Journal, artifacts: Path, show: Callable[[Any], object]
+) -> Callable[[str, Suite], Sequence[Run]]:
+    """Measures a suite of the search, or what is missing of it in the journal."""
+    from shufflenet_deploy import bench, export  # noqa: PLC0415
+    from shufflenet_deploy.export import ExportRequest  # noqa: PLC0415
+
+    def measure(name: str, suite: Suite) -> Sequence[Run]:
+        def artifact_of(cell: Cell) -> Artifact:
+            fields = {
+                "model": cell.model,
+                "weights": suite.weights.get(cell.model),
+                "format": cell.format,
+                "precision": cell.precision,
+                "resolution": cell.resolution,
+                "out": artifacts,
+                **cell.options,
+            }
+            return export.export(ExportRequest.model_validate(fields))
+
+        suite_id = f"{search}-{name}"
+        for _ in bench.run(suite, target, book, artifact_of, show, suite_id=suite_id):
+            pass
+        return book.runs(suite_id)
+
+    return measure
+
+
+def _say_how_to_go_on(word: str, search: str) -> None:
+    typer.echo(
+        f"{word}: what was measured is kept; go on with the same options and --resume {search}",
+        err=True,
+    )
+
+
+def _print(found: Sequence[Entry]) -> None:
+    from rich import box  # noqa: PLC0415
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    console = Console(soft_wrap=True)
+    for entry in found:
+        unit = "Minstr" if entry.metric == "instructions" else "ms"
+        title = f"{entry.model} {entry.precision.value} in {entry.runtime} {entry.version}"
+        table = Table(title=f"{title} on {entry.core}", title_justify="left", box=box.SIMPLE_HEAD)
+        table.add_column("Lowering", no_wrap=True)
+        for column in (unit, "of paper's", "95 %"):
+            table.add_column(column, justify="right", no_wrap=True)
+        for one in entry.figures:
+            mark = " *" if one.lowering == entry.lowering else ""
+            table.add_row(
+                f"{one.lowering}{mark}",
+                f"{one.value / 1e6:.2f}",
+                f"{one.ratio:.3f}",
+                f"{one.low:.3f} to {one.high:.3f}",
+            )
+        console.print(table)
+        typer.echo(f"best: {entry.lowering}{'; ' + entry.note if entry.note else ''}\n")
