@@ -55,10 +55,14 @@ def search(first: Recipe, graph: Graph, make: Make, compare: Compare) -> Outcome
 
 
 def _best(tried: Sequence[Attempt]) -> Attempt | None:
-    """The attempt that passed, or the one with the most signal; of equals to a dB the first."""
+    """The attempt that passed, or the one with the most signal; of equals to a dB the first.
 
-    def merit(attempt: Attempt) -> tuple[bool, int]:
-        return attempt.parity.passed, max(0, round(attempt.parity.sqnr_db))
+    Below 0 dB there is only noise, but a file that runs goes before one that does not.
+    """
+
+    def merit(attempt: Attempt) -> tuple[bool, bool, int]:
+        sqnr = attempt.parity.sqnr_db
+        return attempt.parity.passed, sqnr > -100, max(0, round(sqnr))
 
     return max(tried, key=merit, default=None)
 

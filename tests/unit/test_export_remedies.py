@@ -153,6 +153,11 @@ def test_the_best_is_kept_where_none_passes(uneven: Graph) -> None:
     assert len({one.recipe for one in outcome.attempts}) == len(outcome.attempts)
 
 
+def test_a_file_that_runs_goes_before_one_that_does_not(uneven: Graph) -> None:
+    outcome = search(uneven, lambda recipe: -3 if recipe.method == "entropy" else -200)
+    assert outcome.recipe.method == "entropy"
+
+
 def test_most_of_a_network_never_goes_to_float(uneven: Graph) -> None:
     names = tuple(layer.name for layer in uneven.layers)
     outcome = search(uneven, lambda recipe: len(recipe.float_layers), worst=names)
