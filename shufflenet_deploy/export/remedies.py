@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from shufflenet_deploy.export import layers
-from shufflenet_deploy.export.graph import Conv, Dense, Graph
+from shufflenet_deploy.export.graph import Conv, Dense, Graph, Shuffle
 from shufflenet_deploy.export.layers import LayerFidelity
 from shufflenet_deploy.records import Attempt, Parity, Recipe
 
@@ -139,6 +139,8 @@ def _region(graph: Graph, value: str) -> set[str]:
                 sources = [makers[name] for name in layer.inputs if name in makers]
                 region |= {each.name for each in sources if isinstance(each, _WEIGHTED)}
                 waiting.append(layer.output)
-    if len(region) <= len(graph.layers) // 4:
-        return region
-    return {layer.name for layer in graph.layers if value in (layer.output, *layer.inputs)}
+    if len(region) > len(graph.layers) // 4:
+        region = {layer.name for layer in graph.layers if value in (layer.output, *layer.inputs)}
+    # A file may compute a layer and the shuffle behind it as one.
+    shuffles = [layer for layer in graph.layers if isinstance(layer, Shuffle)]
+    return region | {layer.name for layer in shuffles if makers[layer.inputs[0]].name in region}
