@@ -20,8 +20,8 @@ from shufflenet_deploy.export.graph import Graph
 from shufflenet_deploy.export.parity import FloatArray, OnnxFile, TfliteFile, decibels
 from shufflenet_deploy.records import Record
 
-#: Tensors of our TFLite files that hold a value's channels in another order.
-_REARRANGED = frozenset({"blocks", "unshuffled"})
+#: Tensors of our TFLite files that hold a value's channels in another order, perhaps with others.
+_REARRANGED = frozenset({"blocks", "dense", "unshuffled"})
 #: What onnxruntime's quantiser calls the rounded form of a value, which the next layer reads.
 _ROUNDED = "_DequantizeLinear_Output"
 #: What our int8 TFLite files call the float form of a value.
@@ -68,8 +68,8 @@ def compare(
         for value, computed in reference.execute(graph, picture):
             wanted = computed[0].numpy()
             for tensor, found in held:
-                order = fit(value, tensor) if found.shape == wanted.shape else None
-                if order is not None:
+                order = fit(value, tensor)
+                if order is not None and _comparable(wanted, found, order):
                     known = sums.setdefault(value, {})
                     known.setdefault(tensor, _Sums(any_order=order == "any")).add(wanted, found)
     best = {value: _best(candidates) for value, candidates in sums.items()}
@@ -79,6 +79,12 @@ def compare(
         for value in (graph.input, *makers)
     ]
     return _with_drops(graph, rows)
+
+
+def _comparable(wanted: FloatArray, found: FloatArray, order: str) -> bool:
+    if order == "any" and wanted.ndim == found.ndim == 3:
+        return wanted.shape[1:] == found.shape[1:] and len(wanted) <= len(found)
+    return wanted.shape == found.shape
 
 
 def collapse(rows: Sequence[LayerFidelity], floor_db: float) -> str | None:
@@ -198,7 +204,7 @@ _Fit = Callable[[str, str], str | None]
 
 
 def _fit_of(graph: Graph, tensors: Sequence[str], scores: str) -> _Fit:
-    """By names; by nothing but the shape where most names are foreign."""
+    """By names; by nothing but the shape where hardly a name is known."""
 
     def by_name(value: str, tensor: str) -> str | None:
         if value == graph.output and tensor == scores:
@@ -207,7 +213,7 @@ def _fit_of(graph: Graph, tensors: Sequence[str], scores: str) -> _Fit:
 
     owners = {layer.output for layer in graph.layers}
     known = sum(any(by_name(value, tensor) for tensor in tensors) for value in owners)
-    return by_name if 2 * known > len(owners) else lambda _value, _tensor: "same"
+    return by_name if 4 * known > len(owners) else lambda _value, _tensor: "same"
 
 
 def kinship(value: str, tensor: str) -> str | None:

@@ -59,10 +59,7 @@ def judge(
         )
     finite = all(bool(np.isfinite(b).all()) for _, b in pairs)
     if not finite:
-        return Parity(
-            inputs=len(pairs), max_abs_diff=0.0, sqnr_db=-_EXACT_DB, cosine=0.0,
-            top1_agreement=0.0, passed=False, reason="the scores are not finite numbers",
-        )  # fmt: skip
+        return unusable(len(pairs), "the scores are not finite numbers")
     difference = max(float(np.abs(a.ravel() - b.ravel()).max()) for a, b in pairs)
     scale = max(float(np.abs(a).max()) for a, _ in pairs)
     sqnr = min(sqnr_db(a, b) for a, b in pairs)
@@ -93,6 +90,14 @@ def judge(
         passed=not missed,
         reason="; ".join(missed),
     )
+
+
+def unusable(inputs: int, reason: str) -> Parity:
+    """The verdict on a file that gives no scores to compare."""
+    return Parity(
+        inputs=inputs, max_abs_diff=0.0, sqnr_db=-_EXACT_DB, cosine=0.0, top1_agreement=0.0,
+        passed=False, reason=reason,
+    )  # fmt: skip
 
 
 def sqnr_db(wanted: NDArray[Any], got: NDArray[Any]) -> float:

@@ -159,19 +159,19 @@ class _Workshop:
     def make(self) -> remedies.Outcome:
         """Leave the file that is kept at the path."""
         wish, first = self._job.wish, self._job.recipe
-        outcome = remedies.Outcome(recipe=first, parity=self._judged(first), attempts=())
-        searched = (
+        remediable = (
             wish.precision is Precision.INT8
             and wish.remedies == "auto"
             and wish.writer in _WITH_RECIPES
-            and not outcome.parity.passed
         )
-        if searched:
+        verdict = self._attempted(first) if remediable else self._judged(first)
+        outcome = remedies.Outcome(recipe=first, parity=verdict, attempts=())
+        if remediable and not verdict.passed:
             known = {first: outcome.parity}
             outcome = remedies.search(
                 first,
                 self._graph(first),
-                lambda recipe: known.get(recipe) or self._judged(recipe),
+                lambda recipe: known.get(recipe) or self._attempted(recipe),
                 self._layers,
             )
             self._write(outcome.recipe)
@@ -181,6 +181,14 @@ class _Workshop:
         layer = layers.collapse(self._layers(outcome.recipe), floor)
         verdict = outcome.parity.model_copy(update={"first_diverging": layer})
         return replace(outcome, parity=verdict)
+
+    def _attempted(self, recipe: Recipe) -> Parity:
+        """The verdict on a recipe; it failed, too, if it makes no file that its runtime takes."""
+        try:
+            return self._judged(recipe)
+        except ExportError as error:
+            self._made = None
+            return parity.unusable(len(self._judges), str(error))
 
     def _judged(self, recipe: Recipe) -> Parity:
         self._write(recipe)

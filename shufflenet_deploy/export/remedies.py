@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from shufflenet_deploy.export import layers
-from shufflenet_deploy.export.graph import Conv, Dense, Graph
+from shufflenet_deploy.export.graph import Conv, Dense, Graph, Shuffle
 from shufflenet_deploy.export.layers import LayerFidelity
 from shufflenet_deploy.records import Attempt, Parity, Recipe
 
@@ -55,10 +55,14 @@ def search(first: Recipe, graph: Graph, make: Make, compare: Compare) -> Outcome
 
 
 def _best(tried: Sequence[Attempt]) -> Attempt | None:
-    """The attempt that passed, or the one with the most signal; of equals to a dB the first."""
+    """The attempt that passed, or the one with the most signal; of equals to a dB the first.
 
-    def merit(attempt: Attempt) -> tuple[bool, int]:
-        return attempt.parity.passed, max(0, round(attempt.parity.sqnr_db))
+    Below 0 dB there is only noise, but a file that runs goes before one that does not.
+    """
+
+    def merit(attempt: Attempt) -> tuple[bool, bool, int]:
+        sqnr = attempt.parity.sqnr_db
+        return attempt.parity.passed, sqnr > -100, max(0, round(sqnr))
 
     return max(tried, key=merit, default=None)
 
@@ -135,6 +139,8 @@ def _region(graph: Graph, value: str) -> set[str]:
                 sources = [makers[name] for name in layer.inputs if name in makers]
                 region |= {each.name for each in sources if isinstance(each, _WEIGHTED)}
                 waiting.append(layer.output)
-    if len(region) <= len(graph.layers) // 4:
-        return region
-    return {layer.name for layer in graph.layers if value in (layer.output, *layer.inputs)}
+    if len(region) > len(graph.layers) // 4:
+        region = {layer.name for layer in graph.layers if value in (layer.output, *layer.inputs)}
+    # A file may compute a layer and the shuffle behind it as one.
+    shuffles = [layer for layer in graph.layers if isinstance(layer, Shuffle)]
+    return region | {layer.name for layer in shuffles if makers[layer.inputs[0]].name in region}

@@ -1,7 +1,7 @@
 """A small trained ShuffleNet and pictures that it has not seen: see ``tests/data/digits/train.py``.
 
-Also the same network written in weights that are hard on int8: one channel a thousand times larger
-than its neighbours, and what reads it a thousand times smaller. In float it computes what it did.
+Also the same network written in weights that are hard on int8: one channel hundreds of times
+larger than its neighbours, and what reads it as much smaller. In float it computes what it did.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from shufflenet_deploy.zoo.card import card_text
 
 FOLDER = Path(__file__).parents[1] / "data" / "digits"
 CARD = FOLDER / "digits.toml"
-OUTLIER = 1000.0
+INSIDE, TRUNK = 200.0, 1000.0
 
 State = dict[str, torch.Tensor]
 
@@ -47,19 +47,19 @@ def _written(folder: Path, name_of) -> Path:
 def with_outliers_inside(state: State) -> None:
     """In every unit, the first channel between its first two convolutions is an outlier."""
     for unit in [key.removesuffix(".compress.weight") for key in state if ".compress.w" in key]:
-        _scale_norm(state, f"{unit}.compress_bn", 0)
+        _scale_norm(state, f"{unit}.compress_bn", 0, INSIDE)
         # Channel 0 of group 0 stays where it is when channels are shuffled.
-        state[f"{unit}.depthwise.weight"][0] /= OUTLIER
+        state[f"{unit}.depthwise.weight"][0] /= INSIDE
 
 
 def with_an_outlier_in_the_trunk(state: State) -> None:
     """The last channel of stage 4 is an outlier, all the way to the classifier."""
     for unit in ("stage4.0", "stage4.1"):
-        _scale_norm(state, f"{unit}.expand_bn", -1)
+        _scale_norm(state, f"{unit}.expand_bn", -1, TRUNK)
     state["stage4.1.compress.weight"][-state["stage4.1.compress.weight"].shape[0] // 3 :, -1] /= (
-        OUTLIER
+        TRUNK
     )
-    state["classifier.weight"][:, -1] /= OUTLIER
+    state["classifier.weight"][:, -1] /= TRUNK
 
 
 def rewritten(folder: Path, *changes) -> Path:
@@ -78,6 +78,6 @@ def rewritten(folder: Path, *changes) -> Path:
     return path
 
 
-def _scale_norm(state: State, name: str, channel: int) -> None:
+def _scale_norm(state: State, name: str, channel: int, factor: float) -> None:
     for part in ("weight", "bias"):
-        state[f"{name}.{part}"][channel] *= OUTLIER
+        state[f"{name}.{part}"][channel] *= factor

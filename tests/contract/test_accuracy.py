@@ -182,7 +182,8 @@ def test_int8_of_an_uneven_trunk_needs_some_layers_in_float(
     rows = {row.layer: row for row in found.layers}
     assert rows["stage4.1.add"].channels_db > 10
     assert exported(tmp_path, calib, **kind) == saved
-    left = exported(tmp_path / "left", calib, remedies="none", **kind)
+    # LiteRT does not even load what minmax makes of it.
+    left = exported(tmp_path / "left", calib, remedies="none", calibration_method="entropy", **kind)
     lost = export.compare_layers(left.path, model=str(card))
     # In TFLite all that is joined shares one scale, so the shortcut suffers as well.
     culprit = max(lost.layers, key=lambda row: row.drop_db or 0).layer

@@ -476,15 +476,3 @@ def test_evaluations_are_kept_once_in_their_order(journal):
     with Journal(journal.location) as book:
         assert book.evaluations() == [first, second]
         assert book.runs() == []
-
-
-def test_a_journal_from_before_evaluations_gets_a_place_for_them(journal):
-    journal.append(run("a"))
-    journal.close()
-    with sqlite3.connect(journal.location) as raw:
-        raw.execute("DROP TABLE evaluations")
-        raw.execute("UPDATE journal SET value = '1' WHERE key = 'schema'")
-    raw.close()
-    with Journal(journal.location) as book:
-        assert book.evaluations() == []
-        assert [one.id for one in book.runs()] == ["a"]
