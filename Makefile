@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
 .DELETE_ON_ERROR:
-.PHONY: setup demo test unit lint smoke clean
+.PHONY: setup demo test test-onnx2tf lint smoke clean
 
 setup: $(STAMP)
 
@@ -35,11 +35,14 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Everything but the virtual board's tests.
+# Everything but the virtual board's tests, and those that download gigabytes for onnx2tf.
 test: setup
 	tests/system-packages.sh
 	$(MAKE) lint
-	$(BIN)/pytest -m 'not board'
+	$(BIN)/pytest -m 'not board and not onnx2tf' -n 3 --dist loadfile
+
+test-onnx2tf: setup
+	$(BIN)/pytest -m onnx2tf
 
 # A virtual ARM board built from nothing: real aarch64 kernel, userland and runtimes over SSH.
 smoke: setup

@@ -52,7 +52,7 @@ class OnnxRuntime:
 
     timed = "InferenceSession.run_with_iobinding: inputs and outputs bound beforehand, no copy"
 
-    def __init__(self, path, threads):
+    def __init__(self, path, threads, profile=None):
         import onnxruntime
 
         self._ort = onnxruntime
@@ -65,6 +65,9 @@ class OnnxRuntime:
         options.log_severity_level = 3
         # Workers spin between operators, as in an application that runs one picture after another.
         options.add_session_config_entry("session.intra_op.allow_spinning", "1")
+        if profile is not None:
+            options.enable_profiling = True
+            options.profile_file_prefix = profile
         self._session = onnxruntime.InferenceSession(
             path, sess_options=options, providers=["CPUExecutionProvider"]
         )
@@ -106,6 +109,10 @@ class OnnxRuntime:
     def fetch(self):
         """The first output of the last inference."""
         return self._binding.copy_outputs_to_cpu()[0]
+
+    def end_profiling(self):
+        """The path of what a session with ``profile`` has noted of its inferences."""
+        return self._session.end_profiling()
 
 
 class TfLite:
@@ -763,7 +770,7 @@ def measure(options):
     }
 
 
-def report(argv):
+def report(argv, measuring):
     """The object to print, and the exit status."""
     whole = {"schema": SCHEMA, "agent": AGENT}
     try:
@@ -772,7 +779,7 @@ def report(argv):
             whole.update(runtimes=list_runtimes(), conditions=conditions(), cpus=affinity())
             whole.update(clock=clock_facts())
         else:
-            whole.update(measure(options))
+            whole.update(measuring(options))
     except Failed as error:
         whole["error"] = {"kind": error.kind, "message": str(error)}
     except MemoryError as error:
@@ -793,9 +800,9 @@ def _terminated(_number, _frame):
     raise Failed("terminated", "ended by a signal before it was done")
 
 
-def main():
+def main(argv, measuring=measure):
     """Keep standard output for the one object, whatever other libraries print."""
-    if "-h" in sys.argv[1:] or "--help" in sys.argv[1:]:
+    if "-h" in argv or "--help" in argv:
         parse_arguments(["--help"])
     own_stdout = os.dup(1)
     os.dup2(2, 1)
@@ -804,8 +811,10 @@ def main():
     signal.signal(signal.SIGTERM, _terminated)
     for variable in POOLS:
         os.environ.setdefault(variable, "1")
+    # onnxruntime would report the model to its makers, from threads that run while we measure.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     be_first_to_go()
-    whole, status = report(sys.argv[1:])
+    whole, status = report(argv, measuring)
     with os.fdopen(own_stdout, "w") as stream:
         stream.write(json.dumps(whole) + "\n")
     # Some runtimes crash while their threads are torn down; the report is out.
@@ -814,4 +823,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

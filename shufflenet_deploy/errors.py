@@ -4,6 +4,7 @@
     ├── UsageError              the user's mistake: exit code 2
     ├── ExportError             a model could not be converted
     │   └── ParityError         it was converted, but computes something else
+    ├── EvaluationError         accuracy could not be measured
     ├── TransportError          the link to the target failed
     │   ├── HostKeyError            unknown or changed host key: exit code 2
     │   ├── AuthenticationError     none of the user's keys is accepted: exit code 2
@@ -43,6 +44,10 @@ class ExportError(DeployError):
 
 class ParityError(ExportError):
     """A converted model does not compute what the original computes."""
+
+
+class EvaluationError(DeployError):
+    """The accuracy of a network could not be measured."""
 
 
 class TransportError(DeployError):

@@ -27,7 +27,8 @@ def sha256_file(path: Path) -> str:
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it over ``path`` when the block succeeds.
 
-    When the block raises, the temporary file is removed and ``path`` stays as it was.
+    When the block raises, the temporary file is removed and ``path`` stays as it was. What the
+    block makes executable stays so.
 
     Raises:
         UsageError: the folder cannot be created or written.
@@ -47,7 +48,8 @@ def replacing(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
-        temporary.chmod(0o666 & ~_umask())
+        program = os.access(temporary, os.X_OK)
+        temporary.chmod((0o777 if program else 0o666) & ~_umask())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -29,6 +29,7 @@ class Format(StrEnum):
 
     ONNX = "onnx"
     TFLITE = "tflite"
+    NATIVE = "native"
 
 
 class Precision(StrEnum):
@@ -132,8 +133,43 @@ class Parity(Record):
     first_diverging: str | None = None
 
 
+#: How activation ranges are chosen from the calibration pictures.
+CalibrationMethod = Literal["minmax", "percentile", "entropy"]
+
+
+class Recipe(Record):
+    """How a file was made int8.
+
+    ``method`` chose the ranges of activations; ``equalised`` channels were scaled alike first;
+    ``float_layers`` compute in float.
+    """
+
+    method: CalibrationMethod
+    equalised: bool = False
+    float_layers: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        parts = [f"{self.method} calibration"]
+        if self.equalised:
+            parts.append("equalised channels")
+        if count := len(self.float_layers):
+            parts.append(f"{count} layer{'s' if count > 1 else ''} in float")
+        return ", ".join(parts)
+
+
+class Attempt(Record):
+    """One recipe that was tried because an earlier one missed its floors, and what came of it."""
+
+    recipe: Recipe
+    parity: Parity
+
+
 class Artifact(Record):
-    """One exported file and everything needed to know what it is. ``path`` is absolute."""
+    """One exported file and everything needed to know what it is. ``path`` is absolute.
+
+    ``recipe`` is how an int8 file was made. ``attempts`` are all that were tried, in order, where
+    the recipe that was asked for missed its floors; else there are none.
+    """
 
     path: Path
     sha256: str
@@ -150,6 +186,8 @@ class Artifact(Record):
     weights: WeightsInfo
     converter: str
     calibration: CalibrationInfo | None = None
+    recipe: Recipe | None = None
+    attempts: tuple[Attempt, ...] = ()
     parity: Parity
     tools: dict[str, str] = Field(default_factory=dict)
     created_at: datetime
@@ -227,17 +265,75 @@ class Measurement(Record):
     """What one process measured. ``samples`` are steady-state inferences in ``Metric.unit``.
 
     ``load``, ``first`` and ``warmup`` are in the same unit and never mixed with ``samples``.
-    ``others_busy_cores`` is how many cores other programs kept busy while sampling, on average.
+    ``peak_rss_bytes`` is the largest resident size of the process, of which Python and numpy had
+    taken ``idle_rss_bytes`` before the runtime was loaded. ``others_busy_cores`` is how many cores
+    other programs kept busy while sampling, on average.
     """
 
     samples: tuple[int, ...] = Field(min_length=1)
     warmup: tuple[int, ...] = ()
     first: int
     load: int
+    idle_rss_bytes: int | None = None
     peak_rss_bytes: int | None = None
     clock_resolution_ns: int | None = None
     cpus: tuple[int, ...] | None = None
     others_busy_cores: float | None = None
+
+    @property
+    def model_rss_bytes(self) -> int | None:
+        """What the runtime with the model took at most, where the idle size is known."""
+        if self.idle_rss_bytes is None or self.peak_rss_bytes is None:
+            return None
+        return max(0, self.peak_rss_bytes - self.idle_rss_bytes)
+
+
+class LayerKind(StrEnum):
+    """What a layer does, as far as its cost is concerned."""
+
+    CONVOLUTION = "convolution"
+    POINTWISE = "1x1 convolution"
+    DEPTHWISE = "depthwise"
+    SHUFFLE = "shuffle"
+    POOL = "pool"
+    JOIN = "add, concat"
+    DENSE = "fully connected"
+    OTHER = "other"
+
+
+class LayerWork(Record):
+    """One layer of a network, with the multiply-adds that the paper counts of it."""
+
+    name: str
+    kind: LayerKind
+    multiply_adds: int
+
+
+class OperatorTiming(Record):
+    """One operator that a runtime executed, in every profiled inference, in ``Metric.unit``.
+
+    ``layer`` is the layer of the network it does the work of; None where the runtime added it
+    between layers (another memory layout, another number format) or the file tells no layers.
+    """
+
+    name: str
+    operator: str
+    layer: str | None = None
+    samples: tuple[int, ...] = Field(min_length=1)
+
+
+class Profile(Record):
+    """Inferences taken apart by the runtime's own profiler, in a process of their own.
+
+    ``inference`` is the runtime's own figure for each whole inference, in ``Metric.unit``;
+    ``operators`` stand in the order in which they ran. ``layers`` are those of the network, empty
+    where the file's names do not tell them.
+    """
+
+    method: str
+    inference: tuple[int, ...] = Field(min_length=1)
+    operators: tuple[OperatorTiming, ...]
+    layers: tuple[LayerWork, ...] = ()
 
 
 class FailureKind(StrEnum):
@@ -277,7 +373,9 @@ class Cell(Record):
 class Run(Record):
     """One process measuring one cell on one target, kept raw. ``raw`` is the runner's stdout.
 
-    ``artifact`` is None only when the export itself failed.
+    ``artifact`` is None only when the export itself failed. A run that profiles is kept beside
+    those that measure and never among them: its ``outcome`` holds a few inferences of the same
+    process without the profiler, its ``profile`` those with it.
     """
 
     id: str
@@ -294,12 +392,72 @@ class Run(Record):
     after: Conditions | None = None
     raw: str = ""
     outcome: Measurement | Failure
+    purpose: Literal["measure", "profile"] = "measure"
+    profile: Profile | None = None
     tool: dict[str, Any] = Field(default_factory=dict)
 
     @property
-    def kind(self) -> Literal["measurement", "failure"]:
-        """Which of the two outcomes this run had."""
+    def kind(self) -> Literal["measurement", "failure", "profile"]:
+        """Which of the two outcomes a measurement had, or that this run profiled."""
+        if self.purpose == "profile":
+            return "profile"
         return "measurement" if isinstance(self.outcome, Measurement) else "failure"
+
+
+class LabelledData(Record):
+    """The pictures of an evaluation: ``pictures`` were chosen of the ``found`` in ``source``.
+
+    ``fingerprint`` hashes the chosen pictures: their names, bytes and classes.
+    """
+
+    source: str
+    fingerprint: str
+    pictures: int
+    found: int
+    classes: int
+
+
+class Tally(Record):
+    """How often the right class came first, and among the first five, of ``pictures``.
+
+    ``tied`` counts the pictures whose highest score several classes share; the lowest index wins.
+    """
+
+    pictures: int
+    top1: int
+    top5: int
+    tied: int
+
+
+class Pairing(Record):
+    """A file beside the module it came from, picture by picture: who had the first class right.
+
+    ``same_class`` counts the pictures for which both name the same class, right or wrong.
+    """
+
+    both_right: int
+    only_module_right: int
+    only_file_right: int
+    both_wrong: int
+    same_class: int
+
+
+class Evaluation(Record):
+    """The accuracy of one exported file and of its PyTorch module on the same labelled pictures.
+
+    Counts only: ``proportions`` derives percentages and intervals. ``unreadable`` names pictures
+    that could not be decoded; they are in ``data.pictures`` but in no count.
+    """
+
+    id: str
+    at: datetime
+    artifact: Artifact
+    data: LabelledData
+    unreadable: tuple[str, ...] = ()
+    file: Tally
+    module: Tally
+    pairing: Pairing
+    tools: dict[str, str] = Field(default_factory=dict)
 
 
 def last_attempts(runs: Iterable[Run]) -> list[Run]:
@@ -315,3 +473,90 @@ def last_attempts(runs: Iterable[Run]) -> list[Run]:
         latest.pop(key, None)
         latest[key] = run
     return list(latest.values())
+
+
+# --- what is measured besides runs ---------------------------------------------------------------
+
+
+class Slice(Record):
+    """Inferences of one model, one right after the other, in a sustained measurement.
+
+    ``subject`` is the model's place among ``Sustained.cells``. The slice began ``at_ns`` after the
+    measurement; ``first`` came right after another model's and is kept apart from ``samples`` (ns).
+    """
+
+    subject: int = Field(ge=0)
+    at_ns: int = Field(ge=0)
+    first: int
+    samples: tuple[int, ...] = Field(min_length=1)
+
+
+class TracePoint(Record):
+    """The state of the target between two slices, ``at_ns`` after the measurement began."""
+
+    at_ns: int = Field(ge=0)
+    frequency_khz: dict[str, int] = Field(default_factory=dict)
+    temperature_c: dict[str, float] = Field(default_factory=dict)
+    throttled: int | None = None
+
+
+class Sustained(Record):
+    """Models of one group that ran by turns in one process for a long time, kept raw.
+
+    ``cells`` and ``artifacts`` (sha256 of the files) go together. With a ``failure`` there are no
+    slices.
+    """
+
+    kind: Literal["sustained"] = "sustained"
+    id: str
+    suite: str
+    started_at: datetime
+    cells: tuple[Cell, ...] = Field(min_length=1)
+    artifacts: tuple[str, ...] = Field(min_length=1)
+    baseline: str | None
+    duration_secs: float = Field(gt=0)
+    runtime_version: str | None = None
+    target: TargetFacts
+    spec: BenchmarkSpec
+    slices: tuple[Slice, ...] = ()
+    trace: tuple[TracePoint, ...] = ()
+    failure: Failure | None = None
+    tool: dict[str, Any] = Field(default_factory=dict)
+
+
+class Aggregate(Record):
+    """What another program says about samples that it does not give away, in microseconds."""
+
+    count: int = Field(ge=1)
+    average_us: float = Field(gt=0)
+    min_us: float
+    max_us: float
+    std_us: float
+    first_us: float | None = None
+    init_us: float | None = None
+
+
+class CrossCheck(Record):
+    """One cell measured by a program that is not ours. ``raw`` is all that it printed.
+
+    ``artifact`` and ``program_sha256`` name the bytes of the model and of the program.
+    """
+
+    kind: Literal["cross-check"] = "cross-check"
+    id: str
+    suite: str
+    started_at: datetime
+    cell: Cell
+    artifact: str
+    program: str
+    program_sha256: str
+    argv: tuple[str, ...]
+    target: TargetFacts
+    spec: BenchmarkSpec
+    aggregate: Aggregate | None = None
+    failure: Failure | None = None
+    raw: str = ""
+
+
+#: What a suite may hold besides runs.
+Observation = Annotated[Sustained | CrossCheck, Field(discriminator="kind")]

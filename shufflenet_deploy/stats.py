@@ -198,6 +198,35 @@ def speedup_interval(
     return ratio_interval(baseline, candidate, level=level, seed=seed).inverse
 
 
+def speedup_change_interval(
+    before: tuple[Processes, Processes],
+    after: tuple[Processes, Processes],
+    *,
+    level: float = 0.95,
+    resamples: int = _RESAMPLES,
+    seed: int = 0,
+) -> Interval:
+    """By what factor a speedup changed: the one ``after`` over the one ``before``.
+
+    Each is a pair of baseline and candidate; see ``ratio_interval`` for both.
+
+    Raises:
+        ValueError: no processes, an empty one, or a sample that is not positive.
+    """
+    groups = (*after, *before)
+    for group in groups:
+        if any(min(samples, default=0) <= 0 for samples in group):
+            raise ValueError("a ratio needs at least one positive sample in every process")
+    generator = np.random.default_rng(seed)
+    drawn = [_bootstrap_centers(group, resamples, generator) for group in groups]
+    found = [center(group) for group in groups]
+    return _percentile_interval(
+        found[0] / found[1] / (found[2] / found[3]),
+        drawn[0] / drawn[1] / (drawn[2] / drawn[3]),
+        level,
+    )
+
+
 def _percentile_interval(estimate: float, values: FloatArray, level: float) -> Interval:
     tail = (1.0 - level) / 2.0
     low, high = np.quantile(values, (tail, 1.0 - tail))
@@ -354,6 +383,11 @@ def throttle_reasons(bits: int | None) -> tuple[str, ...]:
     return tuple(name for bit, name in _THROTTLE_BITS if bits is not None and bits >> bit & 1)
 
 
+def tolerated_busy_cores(cores: int, *, threads: int) -> float:
+    """How many cores others may keep busy: half of one, or half of those that we leave idle."""
+    return max(_OTHERS_BUSY_CORES, (cores - threads) * _OTHERS_BUSY_SHARE)
+
+
 def stability(runs: Sequence[Run]) -> Stability:
     """Judge one cell from all of its runs (failures are ignored; no measurement is ``STABLE``)."""
     findings: dict[Cause, Finding] = {}
@@ -379,8 +413,8 @@ def _disturbances(run: Run) -> list[Finding]:
     if run.before is not None and run.after is not None:
         findings += _condition_changes(run.before, run.after)
     busy = measurement.others_busy_cores
-    idle = len(run.target.cores) - run.cell.threads
-    if busy is not None and busy > max(_OTHERS_BUSY_CORES, idle * _OTHERS_BUSY_SHARE):
+    tolerated = tolerated_busy_cores(len(run.target.cores), threads=run.cell.threads)
+    if busy is not None and busy > tolerated:
         findings.append(
             Finding(
                 cause=Cause.LOAD,

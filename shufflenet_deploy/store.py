@@ -16,14 +16,23 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import sqlalchemy as sa
-from pydantic import ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from sqlalchemy import exc
 
+from shufflenet_deploy import schema
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.records import Run, last_attempts
+from shufflenet_deploy.records import (
+    CrossCheck,
+    Evaluation,
+    Metric,
+    Observation,
+    Run,
+    Sustained,
+    last_attempts,
+)
 
 #: Names the journal where no ``--journal`` does: a path or a database URL.
 JOURNAL_VARIABLE = "SHUFFLENET_DEPLOY_JOURNAL"
@@ -31,56 +40,18 @@ JOURNAL_VARIABLE = "SHUFFLENET_DEPLOY_JOURNAL"
 #: What stands for "the newest suite" where a suite is asked for.
 LAST = "last"
 
+#: The kind of runs that are kept beside the measurements.
+_PROFILE = "profile"
+
 _BUSY_SECS = 30
 _SQLITE = "sqlite"
-#: Any number, the same in every version: one journal is upgraded by one process at a time.
-_UPGRADE_LOCK = 0x53484644
+_POSTGRESQL, _POSTGRESQL_NAMES = "postgresql+psycopg", ("postgresql", "postgres")
+#: Any number, the same in every version: a journal has one writer at a time.
+_WRITER_LOCK = 0x53484644
 
-_metadata = sa.MetaData()
+_Record = TypeVar("_Record")
 
-_about = sa.Table(
-    "journal",
-    _metadata,
-    sa.Column("key", sa.String(32), primary_key=True),
-    sa.Column("value", sa.Text, nullable=False),
-)
-
-_suites = sa.Table(
-    "suites",
-    _metadata,
-    sa.Column("id", sa.String(128), primary_key=True),
-    sa.Column("name", sa.String(128), nullable=False),
-    sa.Column("host", sa.String(256), nullable=False),
-    sa.Column("created_at", sa.String(40), nullable=False),
-    sa.Column("definition", sa.Text, nullable=False),
-)
-
-_runs = sa.Table(
-    "runs",
-    _metadata,
-    sa.Column("sequence", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("id", sa.String(64), nullable=False, unique=True),
-    sa.Column("suite", sa.String(128), nullable=False, index=True),
-    sa.Column("started_at", sa.String(40), nullable=False),
-    sa.Column("host", sa.String(256), nullable=False),
-    sa.Column("kind", sa.String(16), nullable=False),
-    sa.Column("model", sa.String(128), nullable=False, index=True),
-    sa.Column("runtime", sa.String(64), nullable=False),
-    sa.Column("precision", sa.String(16), nullable=False),
-    sa.Column("resolution", sa.String(16), nullable=False),
-    sa.Column("threads", sa.Integer, nullable=False),
-    sa.Column("process", sa.Integer, nullable=False),
-    sa.Column("artifact_sha256", sa.String(64), nullable=True),
-    sa.Column("record", sa.Text, nullable=False),
-)
-
-
-def _create_tables(connection: sa.Connection) -> None:
-    _metadata.create_all(connection, tables=[_suites, _runs])
-
-
-#: Step N brings a journal from schema N to N + 1; steps are added, never changed.
-_MIGRATIONS: tuple[Callable[[sa.Connection], None], ...] = (_create_tables,)
+_observation: TypeAdapter[Sustained | CrossCheck] = TypeAdapter(Observation)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +62,7 @@ class SuiteRow:
     name: str
     host: str
     created_at: datetime
+    metrics: tuple[Metric, ...]
     measurements: int
     failures: int
     definition: str
@@ -131,10 +103,14 @@ class Journal:
         except (ModuleNotFoundError, exc.NoSuchModuleError) as error:
             raise UsageError(
                 f"no driver for the journal {self.location}: {error}; "
-                "install one, such as: pip install 'psycopg[binary]'"
+                "install it, for PostgreSQL: pip install 'shufflenet-deploy[postgresql]'"
             ) from error
-        with self._translated(), self._upgrading() as connection:
-            _upgrade(connection, self.location)
+        try:
+            with self._writing() as connection:
+                schema.upgrade(connection, self.location)
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -151,45 +127,71 @@ class Journal:
     def open_suite(self, *, id: str, name: str, host: str, definition: str) -> None:  # noqa: A002
         """Note a suite before its first run, so that it can be resumed; again is harmless."""
         row = {"name": name, "host": host, "definition": definition}
-        with self._translated(), self._writer.begin() as connection:
+        with self._writing() as connection:
             changed = connection.execute(
-                _suites.update().where(_suites.c.id == id).values(definition=definition)
+                schema.suites.update().where(schema.suites.c.id == id).values(definition=definition)
             )
             if changed.rowcount == 0:
                 now = datetime.now(UTC).isoformat()
-                connection.execute(_suites.insert().values(id=id, created_at=now, **row))
+                connection.execute(schema.suites.insert().values(id=id, created_at=now, **row))
 
     def append(self, run: Run) -> None:
         """Add one run; it is on disk when this returns."""
-        with self._translated(), self._writer.begin() as connection:
-            connection.execute(_runs.insert().values(**_columns(run)))
+        with self._writing() as connection:
+            connection.execute(schema.runs.insert().values(**_columns(run)))
+
+    def observe(self, observation: Sustained | CrossCheck) -> None:
+        """Add what was measured besides runs; it is on disk when this returns."""
+        with self._writing() as connection:
+            connection.execute(schema.observations.insert().values(**_observed(observation)))
+
+    def append_evaluation(self, evaluation: Evaluation) -> None:
+        """Add what a file's accuracy was; one with the same id is there already and stays."""
+        row = {
+            "id": evaluation.id,
+            "at": evaluation.at.astimezone(UTC).isoformat(),
+            "artifact_sha256": evaluation.artifact.sha256,
+            "record": evaluation.model_dump_json(),
+        }
+        table = schema.evaluations
+        known = sa.select(table.c.id).where(table.c.id == evaluation.id)
+        with self._writing() as connection:
+            if connection.scalar(known) is None:
+                connection.execute(table.insert().values(**row))
 
     def delete(self, suite: str) -> int:
-        """Remove a suite with all of its runs; returns how many runs there were."""
-        with self._translated(), self._writer.begin() as connection:
-            connection.execute(_suites.delete().where(_suites.c.id == suite))
-            return connection.execute(_runs.delete().where(_runs.c.suite == suite)).rowcount
+        """Remove a suite with all that was measured; returns how many runs there were."""
+        observations = schema.observations
+        with self._writing() as connection:
+            connection.execute(observations.delete().where(observations.c.suite == suite))
+            connection.execute(schema.suites.delete().where(schema.suites.c.id == suite))
+            gone = connection.execute(schema.runs.delete().where(schema.runs.c.suite == suite))
+            return gone.rowcount
 
     def import_lines(self, lines: Iterable[str], source: str) -> tuple[int, int]:
-        """Add runs exported as JSON lines, all or none; those already here are passed over.
+        """Add what ``export_lines`` gave, all or none; what is already here is passed over.
 
         Returns:
-            How many runs were added, and how many were already here.
+            How many records were added, and how many were already here.
 
         Raises:
-            UsageError: a line is not a run; ``source`` and its number are named.
+            UsageError: a line is no record; ``source`` and its number are named.
         """
-        incoming: dict[str, Run] = {}
-        for number, line in enumerate(lines, start=1):
-            if line.strip():
-                run = _parse_run(line, f"{source}, line {number}")
-                incoming[run.id] = run
-        with self._translated(), self._writer.begin() as connection:
-            present = set(connection.scalars(sa.select(_runs.c.id)))
-            added = [run for run in incoming.values() if run.id not in present]
-            if added:
-                connection.execute(_runs.insert(), [_columns(run) for run in added])
-        return len(added), len(incoming) - len(added)
+        incoming = {record.id: record for record in parse_lines(lines, source)}
+        runs = [record for record in incoming.values() if isinstance(record, Run)]
+        others = [record for record in incoming.values() if not isinstance(record, Run)]
+        added = 0
+        with self._writing() as connection:
+            for table, rows in (
+                (schema.runs, [_columns(run) for run in runs]),
+                (schema.observations, [_observed(other) for other in others]),
+            ):
+                present = set(connection.scalars(sa.select(table.c.id)))
+                new = [row for row in rows if row["id"] not in present]
+                if new:
+                    connection.execute(table.insert(), new)
+                added += len(new)
+        return added, len(incoming) - added
 
     # --- reading ---------------------------------------------------------------------------------
 
@@ -200,29 +202,57 @@ class Journal:
             suite: a suite's id, or None for all suites.
             every: also attempts that a later one replaced; see ``last_attempts``.
         """
-        query = sa.select(_runs.c.record).order_by(_runs.c.sequence)
+        runs = self._stored(schema.runs.c.kind != _PROFILE, suite)
+        return runs if every else last_attempts(runs)
+
+    def profiles(self, suite: str | None = None, *, every: bool = False) -> list[Run]:
+        """Runs that profile, which ``runs`` leaves out; the last of each cell."""
+        runs = self._stored(schema.runs.c.kind == _PROFILE, suite)
+        return runs if every else last_attempts(runs)
+
+    def _stored(self, which: sa.ColumnElement[bool], suite: str | None) -> list[Run]:
+        query = sa.select(schema.runs.c.record).where(which).order_by(schema.runs.c.sequence)
         if suite is not None:
-            query = query.where(_runs.c.suite == suite)
+            query = query.where(schema.runs.c.suite == suite)
         with self._translated(), self._engine.connect() as connection:
             records = list(connection.scalars(query))
-        runs = [_parse_run(record, self.location) for record in records]
-        return runs if every else last_attempts(runs)
+        return [_parse_run(record, self.location) for record in records]
+
+    def observations(self, suite: str | None = None) -> list[Sustained | CrossCheck]:
+        """What was measured besides runs, in the order it was made, of one suite or all."""
+        query = sa.select(schema.observations.c.record).order_by(schema.observations.c.sequence)
+        if suite is not None:
+            query = query.where(schema.observations.c.suite == suite)
+        with self._translated(), self._engine.connect() as connection:
+            records = list(connection.scalars(query))
+        return [_parsed(_observation.validate_json, record, self.location) for record in records]
+
+    def evaluations(self) -> list[Evaluation]:
+        """Every evaluation, oldest first."""
+        query = sa.select(schema.evaluations.c.record).order_by(schema.evaluations.c.sequence)
+        with self._translated(), self._engine.connect() as connection:
+            records = list(connection.scalars(query))
+        return [_parsed(Evaluation.model_validate_json, one, self.location) for one in records]
 
     def suites(self) -> list[SuiteRow]:
         """Every suite with runs or a definition, newest first."""
         counts = sa.select(
-            _runs.c.suite,
-            sa.func.min(_runs.c.started_at),
-            sa.func.min(_runs.c.host),
-            sa.func.sum(sa.case((_runs.c.kind == "measurement", 1), else_=0)),
-            sa.func.sum(sa.case((_runs.c.kind == "failure", 1), else_=0)),
-        ).group_by(_runs.c.suite)
+            schema.runs.c.suite,
+            sa.func.min(schema.runs.c.started_at),
+            sa.func.min(schema.runs.c.host),
+            sa.func.sum(sa.case((schema.runs.c.kind == "measurement", 1), else_=0)),
+            sa.func.sum(sa.case((schema.runs.c.kind == "failure", 1), else_=0)),
+            sa.func.min(schema.runs.c.metric),
+            sa.func.max(schema.runs.c.metric),
+        ).group_by(schema.runs.c.suite)
         with self._translated(), self._engine.connect() as connection:
             counted = {row[0]: row for row in connection.execute(counts)}
-            noted = {row.id: row for row in connection.execute(sa.select(_suites))}
+            noted = {row.id: row for row in connection.execute(sa.select(schema.suites))}
         rows = []
         for suite in counted.keys() | noted.keys():
-            _, first_at, host, measurements, failures = counted.get(suite, ("", "", "", 0, 0))
+            _, first_at, host, measurements, failures, *metrics = counted.get(
+                suite, ("", "", "", 0, 0)
+            )
             note = noted.get(suite)
             rows.append(
                 SuiteRow(
@@ -230,12 +260,13 @@ class Journal:
                     name=note.name if note else suite,
                     host=note.host if note else host,
                     created_at=datetime.fromisoformat(note.created_at if note else first_at),
+                    metrics=tuple(Metric(metric) for metric in sorted(set(metrics))),
                     measurements=int(measurements),
                     failures=int(failures),
                     definition=note.definition if note else "",
                 )
             )
-        return sorted(rows, key=lambda row: row.created_at, reverse=True)
+        return sorted(rows, key=lambda row: (row.created_at, row.id), reverse=True)
 
     def suite(self, name: str = LAST) -> SuiteRow:
         """The suite with this id, the only one whose id begins so, or the newest for ``"last"``.
@@ -259,18 +290,30 @@ class Journal:
         raise UsageError(f"no suite '{name}' in {self.location}; see: shufflenet-deploy runs list")
 
     def export_lines(self, suite: str | None = None) -> Iterator[str]:
-        """Every attempt of a suite, or of all, as one JSON object per line, newlines included."""
-        for run in self.runs(suite, every=True):
-            yield f"{run.model_dump_json()}\n"
+        """Every attempt and observation of a suite, or of all, as one JSON object per line.
+
+        Each ends in a newline.
+        """
+        records: list[BaseModel] = [
+            *self.runs(suite, every=True),
+            *self.profiles(suite, every=True),
+            *self.observations(suite),
+        ]
+        for record in records:
+            yield f"{record.model_dump_json()}\n"
 
     # --- inside ----------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def _upgrading(self) -> Iterator[sa.Connection]:
-        """A transaction that only one process at a time can be in."""
-        with self._writer.begin() as connection:
+    def _writing(self) -> Iterator[sa.Connection]:
+        """A transaction that only one process at a time can be in.
+
+        SQLite has one writer anyway. Elsewhere it keeps runs numbered in the order in which they
+        become visible, and a suite from being noted twice.
+        """
+        with self._translated(), self._writer.begin() as connection:
             if connection.dialect.name == "postgresql":
-                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_UPGRADE_LOCK})")
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITER_LOCK})")
             yield connection
 
     @contextlib.contextmanager
@@ -293,6 +336,7 @@ def _columns(run: Run) -> dict[str, Any]:
         "started_at": run.started_at.astimezone(UTC).isoformat(),
         "host": run.target.host,
         "kind": run.kind,
+        "metric": run.spec.metric.value,
         "model": run.cell.model,
         "runtime": run.cell.runtime,
         "precision": run.cell.precision.value,
@@ -304,14 +348,51 @@ def _columns(run: Run) -> dict[str, Any]:
     }
 
 
+def parse_lines(lines: Iterable[str], source: str) -> list[Run | Sustained | CrossCheck]:
+    """What ``export_lines`` wrote; empty lines are passed over.
+
+    Raises:
+        UsageError: a line is no record; ``source`` and its number are named.
+    """
+    return [
+        _parse_line(line, f"{source}, line {number}")
+        for number, line in enumerate(lines, start=1)
+        if line.strip()
+    ]
+
+
+def _observed(observation: Sustained | CrossCheck) -> dict[str, Any]:
+    return {
+        "id": observation.id,
+        "suite": observation.suite,
+        "started_at": observation.started_at.astimezone(UTC).isoformat(),
+        "host": observation.target.host,
+        "kind": observation.kind,
+        "record": observation.model_dump_json(),
+    }
+
+
+def _parse_line(text: str, where: str) -> Run | Sustained | CrossCheck:
+    """A line of ``export_lines``: an observation says its kind, a run has none."""
+    with contextlib.suppress(ValueError):
+        fields = json.loads(text)
+        if isinstance(fields, dict) and "kind" in fields:
+            return _parsed(_observation.validate_json, text, where)
+    return _parse_run(text, where)
+
+
 def _parse_run(text: str, where: str) -> Run:
+    return _parsed(Run.model_validate_json, text, where)
+
+
+def _parsed(parse: Callable[[str], _Record], text: str, where: str) -> _Record:
     try:
-        return Run.model_validate_json(text)
+        return parse(text)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         detail = f"{place}: {first['msg']}" if place else first["msg"]
-        raise UsageError(f"{where}: not a run of this version: {detail}") from error
+        raise UsageError(f"{where}: not a record of this version: {detail}") from error
 
 
 # --- opening -------------------------------------------------------------------------------------
@@ -321,12 +402,14 @@ def _url(location: str) -> sa.URL:
     if "://" not in location:
         return sa.URL.create(_SQLITE, database=str(Path(location).expanduser().absolute()))
     try:
-        return sa.make_url(location)
+        url = sa.make_url(location)
     except exc.ArgumentError as error:
         raise UsageError(
             f"'{location}' is not a journal: write a path, or a URL such as "
-            "postgresql+psycopg://user@host/database"
+            "postgresql://user@host/database"
         ) from error
+    # Without a driver the one that our extra installs is meant, whatever SQLAlchemy's default is.
+    return url.set(drivername=_POSTGRESQL) if url.drivername in _POSTGRESQL_NAMES else url
 
 
 def _prepare_file(path: Path) -> None:
@@ -360,32 +443,6 @@ def _engine(url: sa.URL) -> sa.Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
-
-
-def _upgrade(connection: sa.Connection, location: str) -> None:
-    """Create the tables, or bring those of an older version up to this one's."""
-    present = set(sa.inspect(connection).get_table_names())
-    if _about.name not in present:
-        strangers = present & {_suites.name, _runs.name}
-        if strangers or (connection.dialect.name == _SQLITE and present):
-            raise UsageError(
-                f"{location} is a database of something else (it has the table "
-                f"'{min(present)}'): choose another --journal"
-            )
-        _about.create(connection)
-    stored = connection.scalar(sa.select(_about.c.value).where(_about.c.key == "schema"))
-    version = int(stored) if stored is not None else 0
-    if version > len(_MIGRATIONS):
-        raise UsageError(
-            f"the journal {location} was written by a newer version (schema {version}, this one "
-            f"knows {len(_MIGRATIONS)}): upgrade shufflenet-deploy, or choose another --journal"
-        )
-    if version == len(_MIGRATIONS):
-        return
-    for step in _MIGRATIONS[version:]:
-        step(connection)
-    connection.execute(_about.delete().where(_about.c.key == "schema"))
-    connection.execute(_about.insert().values(key="schema", value=json.dumps(len(_MIGRATIONS))))
 
 
 def _write_ahead(connection: Any) -> None:

@@ -62,8 +62,11 @@ class Sshd:
 
 
 @contextlib.contextmanager
-def running_sshd(folder: Path, *options: str) -> Iterator[Sshd]:
-    """Start an sshd that accepts one fresh key; ``options`` are lines for its configuration."""
+def running_sshd(folder: Path, *options: str, inside: tuple[str, ...] = ()) -> Iterator[Sshd]:
+    """Start an sshd that accepts one fresh key; ``options`` are lines for its configuration.
+
+    ``inside`` is an argv that executes the one behind it, say, in a namespace.
+    """
     program = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
     if program is None or shutil.which("ssh-keygen") is None:
         pytest.fail(
@@ -112,7 +115,7 @@ def running_sshd(folder: Path, *options: str) -> Iterator[Sshd]:
     log = folder / "sshd.log"
     with log.open("wb") as stream:
         process = subprocess.Popen(
-            [program, "-D", "-e", "-f", str(folder / "sshd_config")],
+            [*inside, program, "-D", "-e", "-f", str(folder / "sshd_config")],
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=stream,
@@ -172,8 +175,8 @@ def sshd_with(tmp_path: Path) -> Iterator[Callable[..., Sshd]]:
     """Starts further servers: lines for their configuration -> a running sshd."""
     with contextlib.ExitStack() as stack:
         count = itertools.count(1)
-        yield lambda *options: stack.enter_context(
-            running_sshd(tmp_path / f"sshd-{next(count)}", *options)
+        yield lambda *options, inside=(): stack.enter_context(
+            running_sshd(tmp_path / f"sshd-{next(count)}", *options, inside=inside)
         )
 
 

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Install the Debian packages that the tests talk to: a real sshd, the adb client, and QEMU.
+# Install the Debian packages that the tests talk to: a real sshd, the adb client, QEMU, PostgreSQL,
+# a browser and TeX.
 # Does nothing when all are there; needs root or password-less sudo otherwise.
 set -eu
 
@@ -15,6 +16,10 @@ need qemu-aarch64 qemu-user
 need dpkg-deb dpkg
 need git git
 need gcc gcc
+need pdflatex "texlive-latex-base texlive-latex-recommended"
+# Debian keeps the server's programs out of the PATH.
+ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
+command -v google-chrome >/dev/null 2>&1 || need chromium chromium
 
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" = 0 ]; then as_root=""

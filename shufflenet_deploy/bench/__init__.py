@@ -16,6 +16,7 @@ from shufflenet_deploy.bench.events import (
     Retrying,
     Stage,
     Started,
+    Sustaining,
     Tainted,
 )
 from shufflenet_deploy.bench.session import run
@@ -31,6 +32,7 @@ __all__ = [
     "Stage",
     "Started",
     "Suite",
+    "Sustaining",
     "Tainted",
     "find_suite",
     "new_suite_id",

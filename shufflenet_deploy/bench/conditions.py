@@ -14,7 +14,8 @@ _POLL_SECS = 5.0
 #: A target whose temperature moved less than this in that time will not cool any further.
 _STEADY_C = 0.5
 _STEADY_SECS = 60.0
-_LONGEST_WAIT_SECS = 600.0
+#: No process waits longer than that for a target to cool down.
+LONGEST_WAIT_SECS = 600.0
 
 
 def spec_on(suite: Suite, cell: Cell, facts: TargetFacts) -> BenchmarkSpec:
@@ -83,13 +84,20 @@ class ThermalGate:
             if waited_secs >= _STEADY_SECS and max(lately) - min(lately) < _STEADY_C:
                 self._say(f"steady at {now_c:.1f} °C, above {self.limit_c:g} °C: measuring there")
                 return
-            if waited_secs >= _LONGEST_WAIT_SECS:
+            if waited_secs >= LONGEST_WAIT_SECS:
                 self._say(
                     f"still {now_c:.1f} °C after {waited_secs:.0f} s, above {self.limit_c:g} °C: "
                     "measuring there"
                 )
                 return
-            self.tell(events.Hot(now_c=now_c, limit_c=self.limit_c, waited_secs=waited_secs))
+            self.tell(
+                events.Hot(
+                    now_c=now_c,
+                    limit_c=self.limit_c,
+                    waited_secs=waited_secs,
+                    longest_secs=LONGEST_WAIT_SECS,
+                )
+            )
             self.sleep(_POLL_SECS)
 
     def _say(self, text: str) -> None:

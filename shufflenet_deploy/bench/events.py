@@ -68,11 +68,23 @@ class Cooling:
 
 @dataclass(frozen=True, kw_only=True)
 class Hot:
-    """The target is warmer than ``limit_c`` degrees; it has been waited for so long."""
+    """The target is warmer than ``limit_c`` degrees; it has been waited for so long.
+
+    Without getting cooler it is waited for ``longest_secs`` at most.
+    """
 
     now_c: float
     limit_c: float
     waited_secs: float
+    longest_secs: float
 
 
-Event = Stage | Planned | Started | Finished | Retrying | Tainted | Cooling | Hot
+@dataclass(frozen=True, kw_only=True)
+class Sustaining:
+    """Models take turns for ``secs``; nothing is heard from the target until then."""
+
+    cells: tuple[Cell, ...]
+    secs: float
+
+
+Event = Stage | Planned | Started | Finished | Retrying | Tainted | Cooling | Hot | Sustaining

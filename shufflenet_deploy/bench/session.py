@@ -9,28 +9,31 @@ later rounds; what is transient is tried again, over a new connection where the 
 from __future__ import annotations
 
 import contextlib
-import signal
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
+from pathlib import Path
 from typing import TypeVar
 
 import shufflenet_deploy
 from shufflenet_deploy import runtime, stats
 from shufflenet_deploy.bench import events, schedule
-from shufflenet_deploy.bench.conditions import ThermalGate, spec_on
+from shufflenet_deploy.bench import outcome as outcomes
+from shufflenet_deploy.bench.conditions import LONGEST_WAIT_SECS, ThermalGate, spec_on
+from shufflenet_deploy.bench.cross_check import Program, cross_check
+from shufflenet_deploy.bench.profiling import profiled_inferences, profiling_spec, with_layers
+from shufflenet_deploy.bench.ready import Place, Ready
 from shufflenet_deploy.bench.suite import Suite, new_suite_id
+from shufflenet_deploy.bench.sustained import sustain
 from shufflenet_deploy.errors import (
     CommandTimeout,
     ConnectError,
     DeployError,
     ExportError,
-    ParseError,
     TargetError,
-    TransportError,
     UsageError,
 )
 from shufflenet_deploy.files import resource, sha256_file
@@ -38,24 +41,30 @@ from shufflenet_deploy.records import (
     Artifact,
     BenchmarkSpec,
     Cell,
+    CrossCheck,
     Failure,
     FailureKind,
+    Format,
     Measurement,
     Run,
+    Sustained,
     TargetFacts,
     last_attempts,
 )
 from shufflenet_deploy.runtime import Report
 from shufflenet_deploy.store import Journal
-from shufflenet_deploy.target import Environment, Target
+from shufflenet_deploy.target import Environment, Governor, Target
 from shufflenet_deploy.transport import CommandResult
 
 AGENT = "agent.py"
+PROFILER = "operators.py"
+_SUSTAINED = "sustained.py"
 
 _FIRST_WAIT_SECS = 1.0
 _LONGEST_WAIT_SECS = 30.0
 _LOCK_WAIT_SECS = 60.0
-_STDERR_TAIL = 2000
+#: Longer than all that may keep us from saying that we still need the governor.
+_LEASE_SLACK_SECS = LONGEST_WAIT_SECS + 120.0
 
 _Value = TypeVar("_Value")
 ArtifactOf = Callable[[Cell], Artifact]
@@ -101,16 +110,6 @@ def run(
     return session.runs()
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Ready:
-    """A cell that can be measured: the file, where it lies on the target, what runs it."""
-
-    cell: Cell
-    artifact: Artifact
-    remote: str
-    environment: Environment
-
-
 @dataclass(kw_only=True)
 class _Session:
     suite: Suite
@@ -126,10 +125,11 @@ class _Session:
     _done: list[Run] = field(default_factory=list)
     _given_up: set[str] = field(default_factory=set)
     _lasting: set[stats.Cause] = field(default_factory=set)
-    _environments: dict[str, Environment] = field(default_factory=dict)
+    _environments: dict[str, Environment | None] = field(default_factory=dict)
     _broken: bool = False
     _visits: int = 0
     _hold: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    _governor: Governor | None = None
 
     @property
     def facts(self) -> TargetFacts:
@@ -148,13 +148,17 @@ class _Session:
         self._done = self.journal.runs(self.suite_id)
         with self._hold:
             self._lock()
-            ready: list[_Ready] = []
+            ready: list[Ready] = []
             for prepared in self._prepared():
                 if isinstance(prepared, Run):
                     yield prepared
                 else:
                     ready.append(prepared)
+            self._set_governor()
             yield from self._measured(ready)
+            self._observe(ready)
+            if self.suite.profile:
+                yield from self._profiled(ready)
 
     # --- preparation -----------------------------------------------------------------------------
 
@@ -181,7 +185,18 @@ class _Session:
             )
         )
 
-    def _prepared(self) -> Iterator[_Ready | Run]:
+    def _set_governor(self) -> None:
+        """For as long as we hold the target; like the lock it ends with its connection."""
+        if self.suite.governor is not None:
+            self._governor = self._hold.enter_context(
+                self.target.governor(self.suite.governor, lease_secs=self._lease_secs)
+            )
+
+    @property
+    def _lease_secs(self) -> float:
+        return self.suite.spec.timeout_secs + self.suite.spec.cooldown_secs + _LEASE_SLACK_SECS
+
+    def _prepared(self) -> Iterator[Ready | Run]:
         """Each cell ready to be measured, or the run that says why it never will be."""
         exported: list[tuple[Cell, Artifact]] = []
         for cell in self.suite.cells():
@@ -192,7 +207,8 @@ class _Session:
                 yield self._failed(cell, None, FailureKind.EXPORT, error)
                 continue
             exported.append((cell, artifact))
-        self._agent = self._install_agent()
+        if any(not runtime.get(cell.runtime).standalone for cell, _ in exported):
+            self._agent = self._install_agent()
         for cell, artifact in exported:
             try:
                 yield self._installed(cell, artifact)
@@ -206,7 +222,7 @@ class _Session:
         remote = self._patiently("pushing the agent", lambda: self.target.install(path))
         return remote, sha256_file(path)
 
-    def _installed(self, cell: Cell, artifact: Artifact) -> _Ready:
+    def _installed(self, cell: Cell, artifact: Artifact) -> Ready:
         try:
             if cell.runtime not in self._environments:
                 self._environments[cell.runtime] = self._environment(cell.runtime)
@@ -217,9 +233,11 @@ class _Session:
         remote = self._patiently(
             f"pushing {artifact.path.name}", lambda: self.target.install(artifact.path)
         )
-        return _Ready(cell=cell, artifact=artifact, remote=remote, environment=environment)
+        return Ready(cell=cell, artifact=artifact, remote=remote, environment=environment)
 
-    def _environment(self, name: str) -> Environment:
+    def _environment(self, name: str) -> Environment | None:
+        if runtime.get(name).standalone:
+            return None
         self.tell(events.Stage(text=f"preparing {name} on {self.target.host}"))
         return self._patiently(
             f"installing {name}",
@@ -232,7 +250,7 @@ class _Session:
 
     # --- rounds ----------------------------------------------------------------------------------
 
-    def _measured(self, ready: Sequence[_Ready]) -> Iterator[Run]:
+    def _measured(self, ready: Sequence[Ready]) -> Iterator[Run]:
         of_cell = {one.cell.model_dump_json(): one for one in ready}
         rounds = range(1, self.suite.spec.processes + 1)
         plan = [
@@ -269,7 +287,7 @@ class _Session:
             cells, baseline=self.suite.baseline, process=process, seed=self.suite.seed
         )
 
-    def _known(self, of_cell: dict[str, _Ready], cell: Cell, process: int) -> bool:
+    def _known(self, of_cell: dict[str, Ready], cell: Cell, process: int) -> bool:
         """Whether this process was measured before, with the same file and the same spec."""
         artifact = of_cell[cell.model_dump_json()].artifact
         return any(
@@ -283,7 +301,7 @@ class _Session:
             for run in self._done
         )
 
-    def _visit(self, ready: _Ready, process: int) -> Iterator[Run]:
+    def _visit(self, ready: Ready, process: int) -> Iterator[Run]:
         """One process of a cell; again while it is disturbed and that may help."""
         self._visits += 1
         if ready.cell.model_dump_json() in self._given_up:
@@ -312,7 +330,11 @@ class _Session:
         if not failure.transient:
             self._given_up.add(run.cell.model_dump_json())
 
-    def _cool_down(self) -> None:
+    def _cool_down(self, longer_secs: float = 0.0) -> None:
+        """What comes before each process; this one may take so much longer than others."""
+        governor, lease_secs = self._governor, self._lease_secs + longer_secs
+        if governor is not None:
+            self._patiently("keeping the governor", lambda: governor.renew(lease_secs))
         secs = self.suite.spec.cooldown_secs
         if secs > 0 and self._visits > 1:
             self.tell(events.Cooling(secs=secs))
@@ -328,15 +350,145 @@ class _Session:
             sleep=self.sleep,
         )
 
+    # --- profiles --------------------------------------------------------------------------------
+
+    def _profiled(self, ready: Sequence[Ready]) -> Iterator[Run]:
+        """Take each measured cell apart, once; what was taken apart before is kept."""
+        known = self.journal.profiles(self.suite_id)
+        path = resource("device_scripts", PROFILER)
+        profiler = self._patiently("pushing the profiler", lambda: self.target.install(path))
+        for one in ready:
+            spec = profiling_spec(self._spec(one.cell))
+            if one.cell.model_dump_json() in self._given_up or any(
+                run.cell == one.cell
+                and run.profile is not None
+                and run.target.host == self.facts.host
+                and run.spec == spec
+                and run.artifact is not None
+                and run.artifact.sha256 == one.artifact.sha256
+                for run in known
+            ):
+                continue
+            argv = runtime.get(one.cell.runtime).profiling(
+                python=one.python,
+                profiler=profiler,
+                agent=self._agent[0],
+                model=one.remote,
+                spec=spec,
+                inferences=profiled_inferences(spec),
+            )
+            if argv is None:
+                continue
+            self._cool_down()
+            self.tell(events.Stage(text=f"profiling {describe(one.cell)}"))
+            run, report = self._process(one, spec, argv, process=1, attempt=1)
+            profile = with_layers(report.profile, one.artifact) if report is not None else None
+            tool = {**run.tool, "profiler_sha256": sha256_file(path)}
+            changes = {"purpose": "profile", "profile": profile, "tool": tool}
+            run = run.model_copy(update=changes)
+            self.journal.append(run)
+            yield run
+            if isinstance(run.outcome, Failure) and run.outcome.kind is FailureKind.CONNECTION:
+                raise ConnectError(run.outcome.message)
+
+    # --- what is measured besides runs -----------------------------------------------------------
+
+    def _observe(self, ready: Sequence[Ready]) -> None:
+        """Sustained measurements and cross-checks of what could be measured at all."""
+        able = [one for one in ready if one.cell.model_dump_json() not in self._given_up]
+        place = Place(
+            suite_id=self.suite_id,
+            facts=self.facts,
+            invoke=self._invoke,
+            spec_of=self._spec,
+            tell=self.tell,
+        )
+        known = [one for one in self.journal.observations(self.suite_id) if one.failure is None]
+        for group in self._groups(able) if self.suite.sustained_secs else ():
+            if not any(isinstance(one, Sustained) and self._alike(one, group) for one in known):
+                self._sustain(group, place)
+        program = self._program() if self.suite.benchmark_model else None
+        for one in able if program else ():
+            done = any(
+                isinstance(other, CrossCheck)
+                and (other.cell, other.artifact) == (one.cell, one.artifact.sha256)
+                for other in known
+            )
+            if one.cell.format is Format.TFLITE and program is not None and not done:
+                self._cool_down()
+                self.journal.observe(cross_check(one, place, program))
+
+    def _sustain(self, group: Sequence[Ready], place: Place) -> None:
+        secs = self.suite.sustained_secs or 0.0
+        path = resource("device_scripts", _SUSTAINED)
+        script = self._patiently(f"pushing {path.name}", lambda: self.target.install(path))
+        self._cool_down(secs)
+        self.journal.observe(
+            sustain(
+                group,
+                place,
+                secs=secs,
+                baseline=self.suite.baseline,
+                script=script,
+                agent=self._agent[0],
+            )
+        )
+
+    def _groups(self, ready: Sequence[Ready]) -> list[list[Ready]]:
+        groups: dict[schedule.Group, list[Ready]] = {}
+        for one in ready:
+            groups.setdefault(schedule.group_of(one.cell), []).append(one)
+        return list(groups.values())
+
+    def _alike(self, known: Sustained, group: Sequence[Ready]) -> bool:
+        """Whether this group was measured before, with the same files and as long."""
+        return (
+            known.duration_secs == self.suite.sustained_secs
+            and known.cells == tuple(one.cell for one in group)
+            and known.artifacts == tuple(one.artifact.sha256 for one in group)
+        )
+
+    def _program(self) -> Program:
+        path = Path(self.suite.benchmark_model or "")
+        remote = self._patiently(f"pushing {path.name}", lambda: self.target.install(path))
+        return Program(path=path, sha256=sha256_file(path), remote=remote)
+
+    def _invoke(
+        self,
+        what: str,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        timeout_s: float,
+        cpus: Sequence[int] | None = None,
+    ) -> CommandResult:
+        return self._patiently(
+            what, lambda: self.target.invoke(argv, env=env, timeout_s=timeout_s, cpus=cpus)
+        )
+
     # --- one process -----------------------------------------------------------------------------
 
-    def _run_once(self, ready: _Ready, process: int, attempt: int) -> Run:
+    def _run_once(self, ready: Ready, process: int, attempt: int) -> Run:
         spec = self._spec(ready.cell)
-        engine = runtime.get(ready.cell.runtime)
-        argv = engine.command(
-            python=ready.environment.python, agent=self._agent[0], model=ready.remote, spec=spec
+        argv = runtime.get(ready.cell.runtime).command(
+            python=ready.python, agent=self._agent[0], model=ready.remote, spec=spec
         )
-        env = {**engine.environment(spec), **ready.environment.env}
+        run, _ = self._process(ready, spec, argv, process=process, attempt=attempt)
+        return run
+
+    def _process(
+        self,
+        ready: Ready,
+        spec: BenchmarkSpec,
+        argv: tuple[str, ...],
+        *,
+        process: int,
+        attempt: int,
+    ) -> tuple[Run, Report | None]:
+        """Run the agent's command line; its report is None where it gave none."""
+        engine = runtime.get(ready.cell.runtime)
+        environment = ready.environment
+        env = {**engine.environment(spec), **ready.env}
         phone = self._phone()
         started_at = datetime.now(UTC)
         result: CommandResult | None = None
@@ -346,12 +498,12 @@ class _Session:
                 f"measuring {describe(ready.cell)}",
                 lambda: self.target.invoke(argv, env=env, timeout_s=spec.timeout_secs),
             )
-            report = _read(engine, result)
+            report = outcomes.read(engine, result)
         except DeployError as error:
-            report = _failure_of(error, spec.timeout_secs)
+            report = outcomes.failure_of(error, spec.timeout_secs)
         known = report if isinstance(report, Report) else None
         outcome = report if isinstance(report, Failure) else report.outcome
-        return Run(
+        run = Run(
             id=uuid.uuid4().hex,
             suite=self.suite_id,
             started_at=started_at,
@@ -368,14 +520,15 @@ class _Session:
             outcome=outcome,
             tool={
                 "version": shufflenet_deploy.__version__,
-                "agent_sha256": self._agent[1],
-                "environment": ready.environment.how.value,
-                "payload_bytes": ready.environment.size_bytes,
+                "agent_sha256": self._agent[1] if environment else None,
+                "environment": environment.how.value if environment else None,
+                "payload_bytes": environment.size_bytes if environment else None,
                 "phone": phone,
                 "attempt": attempt,
-                "stderr": _tail(result.stderr) if result else "",
+                "stderr": outcomes.tail(result.stderr) if result else "",
             },
         )
+        return run, known
 
     def _phone(self) -> dict[str, object] | None:
         """Battery, screen and sensors of a phone: what the agent may not read there."""
@@ -450,6 +603,8 @@ class _Session:
         self.target.transport.close()
         self.target.transport.__enter__()
         self._lock()
+        if self._governor is not None:
+            self._set_governor()
         self._broken = False
 
 
@@ -473,64 +628,3 @@ def _protocol(spec: BenchmarkSpec) -> dict[str, object]:
 def _worth_a_retry(error: BaseException) -> bool:
     transient = isinstance(error, DeployError) and error.transient
     return transient and not isinstance(error, CommandTimeout)
-
-
-def _read(engine: runtime.Runtime, result: CommandResult) -> Report | Failure:
-    """The agent's report, or what its exit says when there is none."""
-    try:
-        return engine.parse(result.text)
-    except ParseError as error:
-        number = _signal_of(result.exit_code)
-        if number == signal.SIGKILL:
-            return Failure(
-                kind=FailureKind.OUT_OF_MEMORY,
-                message=(
-                    "the agent was killed (SIGKILL), most often by the kernel when memory runs "
-                    "out: free memory, or choose a smaller model or resolution"
-                ),
-            )
-        if number is not None:
-            return Failure(
-                kind=FailureKind.CRASHED,
-                message=f"the runtime crashed ({_signal_name(number)}){_last_line(result)}",
-            )
-        if result.exit_code:
-            return Failure(
-                kind=FailureKind.CRASHED,
-                message=f"the agent ended with status {result.exit_code}{_last_line(result)}",
-            )
-        return Failure(kind=FailureKind.PARSE, message=str(error))
-
-
-def _failure_of(error: DeployError, timeout_secs: float) -> Failure:
-    if isinstance(error, CommandTimeout):
-        message = (
-            f"not done after {timeout_secs:g} s and killed: raise --timeout, "
-            "or choose a smaller resolution"
-        )
-        return Failure(kind=FailureKind.TIMEOUT, message=message)
-    if isinstance(error, TransportError):
-        return Failure(kind=FailureKind.CONNECTION, message=str(error), transient=error.transient)
-    return Failure(kind=FailureKind.TARGET, message=str(error), transient=error.transient)
-
-
-def _signal_of(exit_code: int) -> int | None:
-    if exit_code < 0:
-        return -exit_code
-    return exit_code - 128 if 128 < exit_code < 128 + 65 else None
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
-
-
-def _last_line(result: CommandResult) -> str:
-    lines = [line.strip() for line in _tail(result.stderr).splitlines() if line.strip()]
-    return f": {lines[-1]}" if lines else ""
-
-
-def _tail(stderr: bytes) -> str:
-    return stderr.decode("utf-8", "replace")[-_STDERR_TAIL:]

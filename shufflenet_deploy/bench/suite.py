@@ -36,7 +36,10 @@ class Suite(Record):
     where the runtimes come from. ``cores`` counts where ``spec.cpus`` names none: the fastest ones,
     all, or what suits the target. No process starts while the target is hotter than
     ``max_temperature_c``, unless it does not get any cooler. Of several ``lowerings`` each is a
-    cell where there are such files; the baseline is then lowered as ``auto`` says.
+    cell where there are such files; the baseline is then lowered as ``auto`` says. ``governor`` is
+    the frequency governor for the time of the measurement. After the rounds the models of each
+    group take turns for ``sustained_secs``, and ``benchmark_model`` (a file) measures the TFLite
+    cells once more. With ``profile`` each cell is taken apart at the end, in a process of its own.
     """
 
     name: str = "bench"
@@ -58,6 +61,10 @@ class Suite(Record):
     payload: Mode = Mode.AUTO
     cores: Literal["auto", "big", "all"] = "auto"
     max_temperature_c: float | None = Field(default=None, gt=0, lt=150)
+    profile: bool = False
+    sustained_secs: float | None = Field(default=None, ge=1)
+    benchmark_model: str | None = None
+    governor: str | None = Field(default=None, pattern=r"^[a-z_]+$")
     spec: BenchmarkSpec = BenchmarkSpec()
 
     @field_validator("runtimes")

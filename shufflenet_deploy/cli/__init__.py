@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -21,9 +21,12 @@ from shufflenet_deploy.errors import DeployError
 #: Modules of this package that add commands, in the order that ``--help`` lists them.
 COMMANDS: tuple[str, ...] = (
     "export",
+    "evaluate",
     "bench",
     "table",
+    "profile",
     "report",
+    "compare",
     "models",
     "import_weights",
     "inspect",
@@ -31,12 +34,18 @@ COMMANDS: tuple[str, ...] = (
     "runs",
     "clean",
     "devices",
+    "doctor",
+    "tune",
+    "restore",
     "board",
     "cost",
     "tune",
 )
 
-INTERRUPTED = 130
+MISUSED, INTERRUPTED = 2, 130
+
+#: What the parser raises for a wrong command line, wherever its own copy of click lives.
+_Misuse: type[Exception] = typer.BadParameter.__mro__[2]
 
 app = typer.Typer(
     name="shufflenet-deploy",
@@ -67,20 +76,35 @@ for _name in COMMANDS:
     import_module(f"{__name__}.{_name}").register(app)
 
 
+def _explained(error: Any) -> str:
+    """One line for a wrong command line: what, and where to read on; "" where help was shown."""
+    what = " ".join(error.format_message().split()).rstrip(".")
+    if not what:
+        return ""
+    command = error.ctx.command_path if getattr(error, "ctx", None) else "shufflenet-deploy"
+    return f"{what}; see: {command} --help"
+
+
 def main() -> None:
     """Run the command line; translate every deliberate error into one line and an exit code."""
     try:
-        app()
+        status = app(prog_name="shufflenet-deploy", standalone_mode=False)
+    except _Misuse as error:
+        if line := _explained(error):
+            typer.echo(f"error: {line}", err=True)
+        status = MISUSED
     except DeployError as error:
         typer.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
+        status = error.exit_code
     except KeyboardInterrupt:
-        typer.echo("interrupted", err=True)
+        status = INTERRUPTED
+    except BrokenPipeError:
+        # The reader (head, less) left; silence the flush at interpreter exit too.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    if status == INTERRUPTED:
         sys.stdout.flush()
         sys.stderr.flush()
         # Everything of ours is unwound; frameworks cut off in the middle crash in their own exit.
         os._exit(INTERRUPTED)
-    except BrokenPipeError:
-        # The reader (head, less) left; silence the flush at interpreter exit too.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+    sys.exit(status)

@@ -10,24 +10,30 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from shufflenet_deploy.cli.bench_options import (
+    check_extras,
     check_folder,
     check_models,
     cores,
     definition_of,
+    duration_secs,
     kind_of_cores,
     listed,
     make_suite,
+    program,
     read_suite,
     warmup_limits,
     whole_numbers,
 )
 from shufflenet_deploy.cli.hosts import HOST_HELP, transport_to
+from shufflenet_deploy.cli.observations import described, newest, summaries
+from shufflenet_deploy.cli.output import show
+from shufflenet_deploy.cli.profile import Profiles
 from shufflenet_deploy.errors import DeployError, UsageError
 
 if TYPE_CHECKING:
     from shufflenet_deploy.bench import Suite
     from shufflenet_deploy.cli.progress import BenchProgress
-    from shufflenet_deploy.records import Artifact, Cell, Run
+    from shufflenet_deploy.records import Artifact, Cell, CrossCheck, Run, Sustained
     from shufflenet_deploy.store import Journal
     from shufflenet_deploy.target import Target, Traffic
 
@@ -84,7 +90,7 @@ def bench(  # noqa: PLR0917 - options, each passed by name
         typer.Option(
             "--runtime",
             "-r",
-            help="onnxruntime, litert, tflite-runtime, or a version: onnxruntime==1.30."
+            help="onnxruntime, litert, tflite-runtime, native, or a version: onnxruntime==1.30."
             " [default: onnxruntime]",
             rich_help_panel=_WHAT,
         ),
@@ -171,6 +177,27 @@ def bench(  # noqa: PLR0917 - options, each passed by name
             rich_help_panel=_HOW,
         ),
     ] = None,
+    governor: Annotated[
+        str | None,
+        typer.Option(
+            help="Set the frequency governor, such as performance, and put it back afterwards.",
+            rich_help_panel=_HOW,
+        ),
+    ] = None,
+    sustained: Annotated[
+        str | None,
+        typer.Option(
+            help="Afterwards let the models of each group take turns for so long, such as 10m.",
+            rich_help_panel=_HOW,
+        ),
+    ] = None,
+    benchmark_model: Annotated[
+        Path | None,
+        typer.Option(
+            help="TFLite's benchmark_model, built for the target: measures TFLite cells too.",
+            rich_help_panel=_HOW,
+        ),
+    ] = None,
     timeout: Annotated[
         float | None, typer.Option(help="Seconds one process may take.", rich_help_panel=_HOW)
     ] = None,
@@ -181,6 +208,14 @@ def bench(  # noqa: PLR0917 - options, each passed by name
             rich_help_panel=_HOW,
         ),
     ] = None,
+    profile: Annotated[
+        bool,
+        typer.Option(
+            "--profile",
+            help="Then say which layers the time goes to, in processes of their own.",
+            rich_help_panel=_HOW,
+        ),
+    ] = False,
     calib: Annotated[
         str | None,
         typer.Option(help="Folder of pictures to calibrate int8 with.", rich_help_panel=_WHAT),
@@ -230,6 +265,10 @@ def bench(  # noqa: PLR0917 - options, each passed by name
         "payload": payload,
         "cores": kind_of_cores(cpus),
         "max_temperature_c": max_temperature,
+        "profile": profile or None,
+        "governor": governor,
+        "sustained_secs": duration_secs(sustained),
+        "benchmark_model": program(benchmark_model),
     }
     spec = {
         "metric": metric,
@@ -253,12 +292,13 @@ def bench(  # noqa: PLR0917 - options, each passed by name
             base = read_suite(suite)
         wanted = make_suite(base, options, spec, weights or [], fresh=not resume)
         check_models(wanted)
+        check_extras(wanted)
         measured = _Bench(
             suite=wanted, suite_id=suite_id, host=host or "local", artifacts=artifacts, book=book
         )
         measured.go(progress)
     measured.tell(as_json=as_json, out=out)
-    if measured.failures:
+    if measured.failures or measured.profiles.failures or measured.failed_observations:
         raise typer.Exit(_FAILED)
 
 
@@ -276,12 +316,19 @@ class _Bench:
         self.artifacts = artifacts
         self.book = book
         self.runs: list[Run] = []
+        self.profiles = Profiles(profiles=[], measured=[])
+        self.observations: list[Sustained | CrossCheck] = []
         self.traffic: Traffic | None = None
 
     @property
     def failures(self) -> list[Run]:
         """Runs of cells that have no figure."""
         return [run for run in self.runs if run.kind == "failure"]
+
+    @property
+    def failed_observations(self) -> list[Sustained | CrossCheck]:
+        """What else was to be measured and was not."""
+        return [one for one in self.observations if one.failure is not None]
 
     def go(self, progress: BenchProgress) -> None:
         """Measure; on interruption or a lost target say how to go on."""
@@ -315,10 +362,19 @@ class _Bench:
             raise
         finally:
             self.runs = self.book.runs(self.id)
+            self.profiles = Profiles(profiles=self.book.profiles(self.id), measured=self.runs)
+            self.observations = newest(self.book.observations(self.id))
 
     def _exporter(self, target: Target) -> Callable[[Cell], Artifact]:
         from shufflenet_deploy import export  # noqa: PLC0415
         from shufflenet_deploy.export import ExportRequest  # noqa: PLC0415
+        from shufflenet_deploy.export.native.machine import suiting  # noqa: PLC0415
+        from shufflenet_deploy.records import Format  # noqa: PLC0415
+
+        def machine() -> str:
+            facts = target.facts()
+            parts = [core.part for core in facts.cores if core.part]
+            return suiting(facts.arch, facts.features, parts).name
 
         def artifact_of(cell: Cell) -> Artifact:
             weights = self.suite.weights.get(cell.model)
@@ -331,6 +387,7 @@ class _Bench:
                         "precision": cell.precision,
                         "resolution": cell.resolution,
                         "calibration": self.suite.calibration,
+                        **({"machine": machine()} if cell.format is Format.NATIVE else {}),
                         "out": self.artifacts,
                         "runtime": cell.runtime.partition("==")[0],
                         "core": target.facts().core_name(self.suite.spec.cpus),
@@ -369,7 +426,10 @@ class _Bench:
         if as_json:
             typer.echo(json.dumps(self._described(json.loads(render.json(table)))))
             return
-        typer.echo(render.terminal(table))
+        show(lambda color: render.terminal(table, color=color))
+        for text in summaries(self.observations, self.runs):
+            typer.echo(f"\n{text}")
+        self.profiles.show(self.suite.baseline)
         self._warn()
         typer.echo(self._summary(out), err=True)
 
@@ -484,4 +544,6 @@ class _Bench:
                 "already_there": traffic.files_present,
             },
             "table": table,
+            "profile": self.profiles.described(self.suite.baseline),
+            "observations": [described(one, self.runs) for one in self.observations],
         }

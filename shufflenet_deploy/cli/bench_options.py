@@ -158,3 +158,41 @@ def warmup_limits(text: str | None) -> dict[str, Any]:
     if match is None:
         raise UsageError(f"--warmup {text}: write a number of inferences or seconds: 10, 0.5s")
     return {"warmup_runs": 1, "warmup_secs": float(match[1]) / (1000 if match[2] == "ms" else 1)}
+
+
+_UNIT_SECS = {"s": 1, "m": 60, "min": 60, "h": 3600}
+
+
+def duration_secs(text: str | None) -> float | None:
+    """``"10m"``, ``"90s"`` or ``"1h"`` in seconds; None when the option was not given."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h)", text.strip())
+    if match is None or float(match[1]) * _UNIT_SECS[match[2]] < 1:
+        raise UsageError(f"--sustained {text}: write a time such as 10m or 90s")
+    return float(match[1]) * _UNIT_SECS[match[2]]
+
+
+def program(path: Path | None) -> str | None:
+    """The absolute path of a program that can be pushed; None when the option was not given."""
+    if path is None:
+        return None
+    file = path.expanduser().absolute()
+    if not file.is_file():
+        raise UsageError(f"--benchmark-model: {path} is not a file")
+    if not os.access(file, os.X_OK):
+        raise UsageError(f"--benchmark-model: {path} may not be executed: chmod +x {path}")
+    return str(file)
+
+
+def check_extras(suite: Suite) -> None:
+    """Refuse what cannot be measured besides runs before anything is connected or exported."""
+    from shufflenet_deploy.records import Format, Metric  # noqa: PLC0415
+
+    if suite.sustained_secs is not None and suite.spec.metric is Metric.INSTRUCTIONS:
+        raise UsageError("--sustained measures time: leave --metric instructions out")
+    if suite.benchmark_model is not None:
+        if suite.spec.metric is Metric.INSTRUCTIONS:
+            raise UsageError("--benchmark-model measures time: leave --metric instructions out")
+        if not any(cell.format is Format.TFLITE for cell in suite.cells()):
+            raise UsageError("--benchmark-model runs TFLite files only: add --runtime litert")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -117,29 +117,69 @@ def list_boards(as_json: Annotated[bool, _JSON] = False) -> None:
 @board_app.command(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
 )
-def ssh(context: typer.Context, name: Annotated[str, _NAME] = "default") -> None:
+def ssh(
+    context: typer.Context,
+    name: Annotated[str, _NAME] = "default",
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="Print one JSON object: what the command said, or how to ask."),
+    ] = False,
+) -> None:
     """Open a shell on a board, or run what follows ``--`` there."""
     board = _find(name)
     if not board.running:
         raise BoardError(f"board {name} does not run; start it with: {_up_command(name)}")
     argv = [*board.ssh_argv(), *context.args]
     try:
+        if as_json:
+            _tell_ssh(argv, asked=bool(context.args))
         os.execvp(argv[0], argv)  # noqa: S606 - no shell; this process becomes ssh
     except FileNotFoundError as error:
         raise BoardError("ssh is not installed: run sudo apt-get install openssh-client") from error
+
+
+def _tell_ssh(argv: list[str], *, asked: bool) -> NoReturn:
+    """Run a command on the board and print what came of it; without one, say how to get there."""
+    import subprocess  # noqa: PLC0415
+
+    if not asked:
+        _print_json({"ssh": argv})
+        raise typer.Exit
+    done = subprocess.run(
+        argv,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    _print_json(
+        {
+            "ssh": argv,
+            "exit_code": done.returncode,
+            "stdout": done.stdout,
+            "stderr": done.stderr,
+        }
+    )
+    raise typer.Exit(done.returncode)
 
 
 @board_app.command()
 def down(
     name: Annotated[str, _NAME] = "default",
     every: Annotated[bool, typer.Option("--all", help="All boards.")] = False,
+    as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Switch a board off and remove everything it left."""
     from shufflenet_deploy import board as boards  # noqa: PLC0415
 
+    existed: dict[str, bool] = {}
     for each in boards.names() if every else [name]:
-        existed = boards.down(each)
-        typer.echo(f"board {each} is {'off' if existed else 'not there: nothing to do'}")
+        existed[each] = boards.down(each)
+        if not as_json:
+            typer.echo(f"board {each} is {'off' if existed[each] else 'not there: nothing to do'}")
+    if as_json:
+        _print_json({"boards": [{"name": one, "existed": was} for one, was in existed.items()]})
 
 
 def _find(name: str) -> Board:

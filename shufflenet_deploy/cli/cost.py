@@ -13,9 +13,7 @@ from shufflenet_deploy.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from rich.console import Console
-
-    from shufflenet_deploy.cost import Comparison, Count, Lock, Plan, Profile, Result
+    from shufflenet_deploy.cost import Comparison, Count, Lock, Plan, Result
 
 _CPUS = "a72,a76"
 _MODELS = "shufflenet-g3-0.5x,alexnet"
@@ -54,7 +52,7 @@ def cost(  # noqa: PLR0917 - options, each passed by name
     ] = None,
     resolution: Annotated[str, typer.Option("--resolution", help="HEIGHTxWIDTH.")] = "224x224",
     profile: Annotated[
-        bool, typer.Option("--profile", help="Also say which operators they go to (onnxruntime).")
+        bool, typer.Option("--profile", help="Also say which layers and operators they go to.")
     ] = False,
     artifacts: Annotated[Path, typer.Option(help="Folder of exported files.")] = Path("artifacts"),
     keep: Annotated[
@@ -144,7 +142,11 @@ def _words(given: Sequence[str] | None, default: str) -> list[str]:
 
 def _pinned(runtime: str, locked: Lock | None) -> str:
     """The version that was locked, so that only what we did can move the count."""
-    version = locked.version_of(runtime) if locked is not None else None
+    from shufflenet_deploy.runtime import get  # noqa: PLC0415
+
+    if locked is None or get(runtime).standalone:
+        return runtime
+    version = locked.version_of(runtime)
     return f"{runtime}=={version}" if version and "==" not in runtime else runtime
 
 
@@ -180,6 +182,9 @@ def _print_tables(result: Result, locked: Sequence[Count]) -> None:
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
+    from shufflenet_deploy.breakdown import decompositions  # noqa: PLC0415
+    from shufflenet_deploy.report.profiles import as_text  # noqa: PLC0415
+
     console, counts = Console(), result.counts
     for cpu, resolution in dict.fromkeys((one.cpu, str(one.resolution)) for one in counts):
         title = f"Instructions per inference, {cpu}, {resolution} (Minstr, not ms)"
@@ -192,8 +197,11 @@ def _print_tables(result: Result, locked: Sequence[Count]) -> None:
             if (one.cpu, str(one.resolution)) == (cpu, resolution):
                 table.add_row(*_row(one, _baseline_of(one, counts), _baseline_of(one, locked)))
         console.print(table)
-    for profile in result.profiles:
-        _print_profile(console, profile)
+    for cpu in dict.fromkeys(one.cpu for one in result.profiles):
+        parts = [one.breakdown for one in result.profiles if one.cpu == cpu]
+        compared = decompositions(parts, _BASELINE)
+        typer.echo(f"{cpu}, profiled:\n")
+        typer.echo(as_text(parts, compared, operators=True, width=console.width), nl=False)
     if counts:
         versions = dict.fromkeys(f"{one.runtime} {one.version}" for one in counts)
         console.print(
@@ -204,25 +212,6 @@ def _print_tables(result: Result, locked: Sequence[Count]) -> None:
             style="dim",
             highlight=False,
         )
-
-
-def _print_profile(console: Console, profile: Profile) -> None:
-    from rich import box  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-
-    title = f"{profile.title}: {profile.instructions / 1e6:.2f} Minstr, profiled"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    table.add_column("Operator")
-    for name in ("Nodes", "Minstr", "Share"):
-        table.add_column(name, justify="right")
-    for kind in profile.operators:
-        table.add_row(
-            kind.kind, str(kind.nodes), f"{kind.instructions / 1e6:.2f}", f"{kind.share:.1%}"
-        )
-    between = profile.between
-    share = between / profile.instructions
-    table.add_row("(between)", "", f"{between / 1e6:.2f}", f"{share:.1%}")
-    console.print(table)
 
 
 def _baseline_of(one: Count, among: Iterable[Count]) -> Count | None:

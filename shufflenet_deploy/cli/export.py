@@ -42,7 +42,10 @@ def export(  # noqa: PLR0917 - options, each passed by name
     fmt: Annotated[
         list[str] | None,
         typer.Option(
-            "--fmt", "-f", help="onnx, tflite or all. [default: all]", rich_help_panel=_WHAT
+            "--fmt",
+            "-f",
+            help="onnx, tflite, native, or all: the first two. [default: all]",
+            rich_help_panel=_WHAT,
         ),
     ] = None,
     precision: Annotated[
@@ -69,6 +72,13 @@ def export(  # noqa: PLR0917 - options, each passed by name
     calib_method: Annotated[
         str, typer.Option(help="minmax, percentile or entropy.", rich_help_panel=_WHAT)
     ] = "minmax",
+    remedies: Annotated[
+        str,
+        typer.Option(
+            help="When int8 misses its floors: auto tries other recipes, none leaves it.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = "auto",
     head: Annotated[
         str,
         typer.Option(
@@ -102,6 +112,14 @@ def export(  # noqa: PLR0917 - options, each passed by name
             rich_help_panel=_WHAT,
         ),
     ] = "direct",
+    machine: Annotated[
+        str,
+        typer.Option(
+            help="native: the core it is for: generic (64-bit ARM), cortex-a53, cortex-a72,"
+            " cortex-a76, armv7, host, ...",
+            rich_help_panel=_WHAT,
+        ),
+    ] = "generic",
     seed: Annotated[
         int, typer.Option(help="Of untrained weights, without --weights.", rich_help_panel=_WHAT)
     ] = 0,
@@ -140,6 +158,8 @@ def export(  # noqa: PLR0917 - options, each passed by name
 ) -> None:
     """Export a model to ONNX and TFLite, fp32 and int8, and check each file against it.
 
+    --fmt native makes a static program that measures itself where nothing is installed.
+
     What is already there with the same weights and options is not made again.
     """
     floors = {
@@ -150,32 +170,35 @@ def export(  # noqa: PLR0917 - options, each passed by name
         "untrained_cosine": min_cosine,
         "int8_top1_agreement": min_agreement,
     }
-    requests = _requests(
-        models=_listed(model) or ["shufflenet-g3-0.5x"],
-        formats=_listed(fmt) or [_ALL],
-        precisions=_listed(precision) or [_ALL],
-        resolutions=_listed(resolution),
-        lowerings=_listed(lowering) or ["auto"],
+    requests = requests_of(
+        models=listed(model) or ["shufflenet-g3-0.5x"],
+        formats=listed(fmt) or [_ALL],
+        precisions=listed(precision) or [_ALL],
+        resolutions=listed(resolution),
+        lowerings=listed(lowering) or ["auto"],
         common={
             "weights": weights,
             "seed": seed,
             "head": head,
             "converter": converter,
+            "machine": machine,
             "core": core,
             "calibration": calib,
             "calibration_method": calib_method,
+            "remedies": remedies,
             "floors": {name: value for name, value in floors.items() if value is not None},
             "out": out,
         },
     )
-    if weights is None:
+    # A card that `import` wrote brings its own.
+    if weights is None and not all(name.endswith(".toml") for name in listed(model) or [""]):
         typer.echo("warning: no --weights: untrained weights, good for latency only", err=True)
-    results = _export_all(requests)
+    results = export_all(requests)
     if as_json:
         typer.echo(json.dumps({"files": [result.as_json() for result in results]}, indent=2))
     else:
         _print_table(results, out)
-    _explain(results)
+    explain(results)
     failed = [result for result in results if not result.good]
     if failed:
         misused = all(isinstance(result.error, UsageError) for result in failed)
@@ -183,7 +206,7 @@ def export(  # noqa: PLR0917 - options, each passed by name
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Result:
+class Result:
     """What became of one file: an artifact, or the error that prevented it."""
 
     request: ExportRequest
@@ -193,9 +216,11 @@ class _Result:
 
     @property
     def good(self) -> bool:
+        """Whether there is a file, and it passed its check."""
         return self.artifact is not None and self.artifact.parity.passed
 
     def as_json(self) -> dict[str, Any]:
+        """What ``--json`` prints of it."""
         return {
             "path": str(self.artifact.path if self.artifact else self.request.path),
             "status": self.status,
@@ -204,12 +229,12 @@ class _Result:
         }
 
 
-def _listed(values: list[str] | None) -> list[str]:
+def listed(values: list[str] | None) -> list[str]:
     """Options may be repeated and may hold several values with commas between."""
     return [part.strip() for value in values or () for part in value.split(",") if part.strip()]
 
 
-def _requests(
+def requests_of(
     *,
     models: Sequence[str],
     formats: Sequence[str],
@@ -218,17 +243,32 @@ def _requests(
     lowerings: Sequence[str],
     common: dict[str, Any],
 ) -> list[ExportRequest]:
+    """One request per model, resolution, format and precision; ``common`` goes into each.
+
+    Raises:
+        UsageError: an unknown model, format, precision or option.
+    """
     from shufflenet_deploy import zoo  # noqa: PLC0415
     from shufflenet_deploy.export import ExportRequest  # noqa: PLC0415
-    from shufflenet_deploy.export.request import CALIBRATION_METHODS, CONVERTERS, HEADS  # noqa: PLC0415
+    from shufflenet_deploy.export.request import (  # noqa: PLC0415
+        CALIBRATION_METHODS,
+        CONVERTERS,
+        HEADS,
+        REMEDIES,
+    )
     from shufflenet_deploy.records import Format, Precision, Resolution  # noqa: PLC0415
 
     for option, known in (
         ("head", HEADS),
         ("converter", CONVERTERS),
         ("calibration_method", CALIBRATION_METHODS),
+        ("remedies", REMEDIES),
     ):
         _chosen(option.replace("calibration", "calib").replace("_", "-"), [common[option]], known)
+    if Format.NATIVE in formats:
+        from shufflenet_deploy.export.native.machine import machine  # noqa: PLC0415
+
+        common["machine"] = machine(common["machine"]).name
     return [
         ExportRequest(
             model=model,
@@ -243,9 +283,16 @@ def _requests(
             [Resolution.parse(text) for text in resolutions] or [zoo.architecture(model).resolution]
         )
         for fmt in _chosen("fmt", formats, [value.value for value in Format])
-        for precision in _chosen("precision", precisions, [value.value for value in Precision])
+        for precision in _chosen(
+            "precision", _made_of(fmt, precisions), [value.value for value in Precision]
+        )
         for lowering in lowerings
     ]
+
+
+def _made_of(fmt: str, precisions: Sequence[str]) -> Sequence[str]:
+    """The precisions of a format: all of native's is fp32."""
+    return ["fp32"] if fmt == "native" and _ALL in precisions else precisions
 
 
 def _chosen(option: str, values: Sequence[str], known: Sequence[str]) -> list[str]:
@@ -255,18 +302,19 @@ def _chosen(option: str, values: Sequence[str], known: Sequence[str]) -> list[st
         UsageError: a value that the option does not know.
     """
     if _ALL in values and option in ("fmt", "precision"):
-        return list(known)
+        return [value for value in known if value != "native"]
     for value in values:
         if value not in known:
             raise UsageError(f"--{option} '{value}' is unknown: choose from {', '.join(known)}")
     return list(dict.fromkeys(values))
 
 
-def _export_all(requests: Sequence[ExportRequest]) -> list[_Result]:
+def export_all(requests: Sequence[ExportRequest]) -> list[Result]:
+    """Make every file that is not there yet, with progress on a terminal."""
     from shufflenet_deploy.export import UP_TO_DATE  # noqa: PLC0415
     from shufflenet_deploy.export import export as export_one  # noqa: PLC0415
 
-    results: list[_Result] = []
+    results: list[Result] = []
     with _progress(len(requests)) as show:
         for request in requests:
             stages: list[str] = []
@@ -281,12 +329,12 @@ def _export_all(requests: Sequence[ExportRequest]) -> list[_Result]:
             try:
                 artifact = export_one(request, on_stage=tell)
             except DeployError as error:
-                results.append(_Result(request=request, status="failed", error=error))
+                results.append(Result(request=request, status="failed", error=error))
                 continue
             status = "up to date" if UP_TO_DATE in stages else "exported"
             if not artifact.parity.passed:
                 status = "failed validation"
-            results.append(_Result(request=request, status=status, artifact=artifact))
+            results.append(Result(request=request, status=status, artifact=artifact))
     return results
 
 
@@ -311,7 +359,7 @@ def _progress(files: int) -> Iterator[Callable[[str, int], None]]:
         yield lambda text, done: bar.update(task, description=text, completed=done)
 
 
-def _print_table(results: Sequence[_Result], out: Path) -> None:
+def _print_table(results: Sequence[Result], out: Path) -> None:
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
@@ -339,13 +387,28 @@ def _print_table(results: Sequence[_Result], out: Path) -> None:
     console = Console() if Console().is_terminal else Console(width=160)
     console.print(table)
     typer.echo(f"in {out.resolve()}")
+    for result in results:
+        if result.artifact is not None and result.artifact.attempts:
+            _print_attempts(result.artifact)
+
+
+def _print_attempts(artifact: Artifact) -> None:
+    """What was tried because the first recipe missed its floors, and what was kept."""
+    typer.echo(f"{artifact.path.name}: int8 needed remedies; tried in order:")
+    for attempt in artifact.attempts:
+        parity = attempt.parity
+        verdict = "passed" if parity.passed else parity.reason
+        kept = "  <- kept" if attempt.recipe == artifact.recipe else ""
+        typer.echo(f"  {attempt.recipe}: SQNR {parity.sqnr_db:.1f} dB, {verdict}{kept}")
+    if artifact.recipe is not None and artifact.recipe.float_layers:
+        typer.echo(f"  in float: {', '.join(artifact.recipe.float_layers)}")
 
 
 def _size(count: int) -> str:
     return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"
 
 
-def _explain(results: Sequence[_Result]) -> None:
+def explain(results: Sequence[Result]) -> None:
     """One line for each thing that went wrong; the same error of several files once."""
     lines: dict[str, None] = {}
     for result in results:

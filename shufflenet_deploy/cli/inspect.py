@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from shufflenet_deploy.errors import UsageError
+
 if TYPE_CHECKING:
+    from shufflenet_deploy.export.comparison import Comparison
     from shufflenet_deploy.export.inspection import Inspection
     from shufflenet_deploy.records import TensorSpec
 
@@ -17,18 +21,45 @@ def register(app: typer.Typer) -> None:
     app.command()(inspect)
 
 
-def inspect(
+def inspect(  # noqa: PLR0917 - options, each passed by name
     file: Annotated[Path, typer.Argument(help="An .onnx or .tflite file.")],
+    layers: Annotated[
+        bool,
+        typer.Option(
+            "--layers", help="Compare every layer with the PyTorch module, and say what it loses."
+        ),
+    ] = False,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="With --layers: as at the export.")
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option("--weights", "-w", help="With --layers: as at the export.")
+    ] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(help="With --layers: compare on these. [default: shipped ones]")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show what an ONNX or TFLite file holds: operations, shapes, cost, leftovers."""
     from shufflenet_deploy import export  # noqa: PLC0415
 
+    if not layers and any((model, weights, pictures)):
+        raise UsageError("--model, --weights and --pictures are for --layers only")
     found = export.inspect(file)
+    compared = (
+        export.compare_layers(file, model=model, weights=weights, folder=pictures)
+        if layers
+        else None
+    )
     if as_json:
-        typer.echo(found.model_dump_json(indent=2))
-    else:
-        _print(found)
+        fields = found.model_dump(mode="json")
+        if compared is not None:
+            fields["comparison"] = compared.model_dump(mode="json")
+        typer.echo(json.dumps(fields, indent=2))
+        return
+    _print(found)
+    if compared is not None:
+        _print_layers(compared)
 
 
 def _print(found: Inspection) -> None:
@@ -51,6 +82,49 @@ def _print(found: Inspection) -> None:
     console.print(operations)
     for warning in found.warnings:
         typer.echo(f"warning: {warning}", err=True)
+
+
+def _print_layers(compared: Comparison) -> None:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("layer", no_wrap=True)
+    table.add_column("kind")
+    table.add_column("shape", justify="right")
+    for title in ("SQNR dB", "cosine", "by channel", "drop dB"):
+        table.add_column(title, justify="right")
+    table.add_column("")
+    for row in compared.layers:
+        collapsed = row.layer == compared.collapse
+        table.add_row(
+            row.layer,
+            row.kind,
+            "x".join(map(str, row.shape)),
+            *(
+                "" if value is None else f"{value:.{digits}f}"
+                for value, digits in (
+                    (row.sqnr_db, 1),
+                    (row.cosine, 4),
+                    (row.channels_db, 1),
+                    (row.drop_db, 1),
+                )
+            ),
+            "<- collapses here" if collapsed else "" if row.tensor else "merged",
+            style="red" if collapsed else None,
+        )
+    console = Console(highlight=False)
+    console.print()
+    console.print(table)
+    verdict = (
+        f"The file keeps less than {compared.floor_db:g} dB from {compared.collapse} on."
+        if compared.collapse
+        else f"The file keeps {compared.floor_db:g} dB to the end."
+    )
+    typer.echo(
+        f"\n{verdict} On {compared.pictures} pictures. By channel: SQNR with every channel counted "
+        "alike; drop: how much less of it a layer keeps than its worst input."
+    )
 
 
 def _facts(found: Inspection) -> list[tuple[str, str]]:

@@ -16,6 +16,8 @@ from shufflenet_deploy.records import Measurement, Metric, Run
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
+_LOG_SECS = 60.0
+
 
 def figure_of(run: Run) -> str:
     """The figure of one run in a few characters: ``12.3 ms``, ``31.84 Minstr``, or why not."""
@@ -87,8 +89,12 @@ class BenchProgress:
                 self._finished(run)
             case bench.Cooling(secs=secs):
                 self._move(f"cooling down for {secs:g} s")
-            case bench.Hot(now_c=now_c, limit_c=limit_c, waited_secs=waited_secs):
-                self._move(f"{now_c:.1f} °C, waiting for {limit_c:g} °C ({waited_secs:.0f} s)")
+            case bench.Hot():
+                self._hot(event)
+            case bench.Sustaining(cells=cells, secs=secs):
+                until = time.strftime("%H:%M:%S", time.localtime(time.time() + secs))
+                names = ", ".join(cell.model for cell in cells)
+                self.stage(f"{names} take turns for {secs:g} s, until {until}")
             case bench.Retrying(what=what, error=error, wait_secs=wait_secs):
                 self._line(f"{what}: {error}; again in {wait_secs:g} s", always=True)
             case bench.Tainted(run=run, finding=finding):
@@ -119,6 +125,16 @@ class BenchProgress:
         if failed or self._bar is None:
             self._line(text, always=failed)
         self._move(f"{describe(run.cell)}: {figure_of(run)}", completed=self._index)
+
+    def _hot(self, event: bench.Hot) -> None:
+        text = (
+            f"{event.now_c:.1f} °C, waiting for {event.limit_c:g} °C "
+            f"({event.waited_secs:.0f} s, at most {event.longest_secs:.0f} s)"
+        )
+        self._move(text)
+        # A log gets a line a minute, so that nobody takes the wait for a hang.
+        if self._bar is None and event.waited_secs % _LOG_SECS == 0:
+            self._line(text)
 
     def _left(self) -> str:
         elapsed = time.monotonic() - self._began

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from shufflenet_deploy.cli import table as tables
 from shufflenet_deploy.errors import UsageError
+
+if TYPE_CHECKING:
+    from shufflenet_deploy.report.html import Part
 
 _OUT = typer.Option("--out", help="The HTML file to write.")
 _PLOTS = typer.Option("--plots", help="Write the charts as SVG and PNG into this folder too.")
@@ -29,6 +33,9 @@ def report(  # noqa: PLR0917 - options, each passed by name
     runtime: Annotated[str | None, tables.RUNTIME] = None,
     precision: Annotated[str | None, tables.PRECISION] = None,
     resolution: Annotated[str | None, tables.RESOLUTION] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object about what was written.")
+    ] = False,
 ) -> None:
     """Write the speedup table with its charts and conditions as one HTML file."""
     from shufflenet_deploy.files import write_whole  # noqa: PLC0415
@@ -45,12 +52,31 @@ def report(  # noqa: PLR0917 - options, each passed by name
         precision=precision,
         resolution=resolution,
     )
-    write_whole(out, html(built))
-    typer.echo(f"wrote {out}", err=True)
+    profiles, parts = tables.profiles(suite, journal), _sustained(suite, journal)
+    write_whole(out, html(built, profiles, parts))
+    drawn: list[Path] = []
     if plots is not None:
         from shufflenet_deploy.report.plots import plots as pictures  # noqa: PLC0415
 
-        drawn = list(pictures(built))
-        for name, content in drawn:
+        for name, content in list(pictures(built, profiles, parts)):
             write_whole(plots / name, content)
+            drawn.append(plots / name)
+    if as_json:
+        told = {"report": str(out.resolve()), "plots": [str(path.resolve()) for path in drawn]}
+        typer.echo(json.dumps(told))
+        return
+    typer.echo(f"wrote {out}", err=True)
+    if plots is not None:
         typer.echo(f"wrote {len(drawn)} pictures to {plots}", err=True)
+
+
+def _sustained(suite: str, journal: str | None) -> list[Part]:
+    """What was measured for minutes in this suite, each a part of the page."""
+    from shufflenet_deploy.cli.observations import newest  # noqa: PLC0415
+    from shufflenet_deploy.report.sustained import part  # noqa: PLC0415
+    from shufflenet_deploy.store import Journal  # noqa: PLC0415
+
+    with Journal(journal) as book:
+        chosen = None if suite == "all" else book.suite(suite).id
+        measured = [one for one in newest(book.observations(chosen)) if one.kind == "sustained"]
+    return [part(one, f"s{number}") for number, one in enumerate(measured, start=1)]

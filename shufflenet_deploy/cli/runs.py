@@ -48,19 +48,20 @@ def list_(
         typer.echo(f"{location} holds no runs yet: shufflenet-deploy bench")
         return
     _print_table(
-        ("suite", "name", "host", "when", "runs", "failed"),
+        ("suite", "name", "host", "when", "counts", "runs", "failed"),
         [
             (
                 row.id,
                 row.name,
                 row.host,
                 f"{row.created_at.astimezone():%Y-%m-%d %H:%M}",
+                ", ".join(row.metrics) or "-",
                 str(row.measurements + row.failures),
                 str(row.failures),
             )
             for row in rows
         ],
-        right_from=4,
+        right_from=5,
     )
 
 
@@ -77,9 +78,10 @@ def show(
     with Journal(journal) as book:
         row = book.suite(suite)
         runs = book.runs(row.id)
-    groups: dict[str, list[Run]] = {}
+    groups: dict[tuple[str, ...], list[Run]] = {}
     for run in runs:
-        groups.setdefault(run.cell.model_dump_json(), []).append(run)
+        key = (run.target.host, run.spec.metric.value, run.cell.model_dump_json())
+        groups.setdefault(key, []).append(run)
     cells = [_described_cell(group) for group in groups.values()]
     if as_json:
         typer.echo(json.dumps({**_described_suite(row), "cells": cells}))
@@ -89,14 +91,15 @@ def show(
         facts = runs[0].target
         cores = f"{len(facts.cores)} core{'s' if len(facts.cores) > 1 else ''}"
         typer.echo(f"{facts.board or facts.cpu}, {facts.arch}, {cores}, {facts.os}")
+        typer.echo(_conditions(runs))
     _print_table(
-        ("cell", "processes", "samples", "median", "p10", "p90", "p99", "unit", "verdict"),
+        ("cell", "processes", "samples", "median", "p10", "p90", "p99", "unit", "MB", "verdict"),
         [
             (describe(group[0].cell), *_figures(cell), str(cell["text"]))
             for group, cell in zip(groups.values(), cells, strict=True)
         ],
         right_from=1,
-        right_to=7,
+        right_to=9,
     )
 
 
@@ -109,6 +112,10 @@ def export_(
         str, typer.Option("--out", "-o", help="A .jsonl file; - is standard output.")
     ] = _STANDARD_STREAM,
     journal: Annotated[str | None, _JOURNAL] = None,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="Print one JSON object instead of lines, or about the file."),
+    ] = False,
 ) -> None:
     """Write every run, raw, as one JSON object per line."""
     from shufflenet_deploy.files import replacing  # noqa: PLC0415
@@ -116,6 +123,9 @@ def export_(
 
     with Journal(journal) as book:
         lines = book.export_lines(book.suite(suite).id if suite else None)
+        if out == _STANDARD_STREAM and as_json:
+            typer.echo(json.dumps({"runs": [json.loads(line) for line in lines]}))
+            return
         if out == _STANDARD_STREAM:
             for line in lines:
                 typer.echo(line, nl=False)
@@ -125,7 +135,10 @@ def export_(
             for line in lines:
                 stream.write(line)
                 count += 1
-    typer.echo(f"{count} runs written to {out}", err=True)
+    if as_json:
+        typer.echo(json.dumps({"file": out, "runs": count}))
+    else:
+        typer.echo(f"{count} runs written to {out}", err=True)
 
 
 @runs_app.command("import")
@@ -167,7 +180,7 @@ def delete(
     with Journal(journal) as book:
         row = book.suite(suite)
         if not yes:
-            if not sys.stdin.isatty():
+            if as_json or not sys.stdin.isatty():
                 raise UsageError(f"deleting {row.id} needs --yes where nobody can be asked")
             if not typer.confirm(f"Delete {row.id} with {row.measurements + row.failures} runs?"):
                 return
@@ -184,6 +197,7 @@ def _described_suite(row: SuiteRow) -> dict[str, Any]:
         "name": row.name,
         "host": row.host,
         "created_at": row.created_at.isoformat(),
+        "metrics": list(row.metrics),
         "measurements": row.measurements,
         "failures": row.failures,
     }
@@ -205,6 +219,7 @@ def _described_cell(runs: list[Run]) -> dict[str, Any]:
         "text": judged.text if processes else f"failed: {failures[-1].message}",
         "findings": [finding.message for finding in judged.findings],
         "failures": [failure.model_dump(mode="json") for failure in failures],
+        "conditions": [_described_conditions(run) for run in runs],
         "samples": 0,
     }
     if processes:
@@ -217,16 +232,63 @@ def _described_cell(runs: list[Run]) -> dict[str, Any]:
             "mad": digest.mad,
             "samples": digest.count,
             "outliers": digest.outliers,
+            "model_rss_bytes": _memory(runs),
         }
     return described
 
 
+def _memory(runs: list[Run]) -> int | None:
+    """What the runtime with the model takes at most, idle Python and numpy subtracted."""
+    from shufflenet_deploy.records import Measurement  # noqa: PLC0415
+
+    outcomes = [run.outcome for run in runs if isinstance(run.outcome, Measurement)]
+    sizes = [one.model_rss_bytes for one in outcomes if one.model_rss_bytes is not None]
+    return max(sizes, default=None)
+
+
+def _described_conditions(run: Run) -> dict[str, Any]:
+    """What one process ran with, and the target around it."""
+    return {
+        "run": run.id,
+        "process": run.process,
+        "started_at": run.started_at.isoformat(),
+        "runtime_version": run.runtime_version,
+        "artifact_sha256": run.artifact.sha256 if run.artifact else None,
+        "before": run.before.model_dump(mode="json") if run.before else None,
+        "after": run.after.model_dump(mode="json") if run.after else None,
+        "tool": run.tool,
+    }
+
+
+def _conditions(runs: list[Run]) -> str:
+    """The conditions of a suite in one line: what was the same, and ranges of what was not."""
+    states = [state for run in runs for state in (run.before, run.after) if state is not None]
+    versions = dict.fromkeys(
+        f"{run.cell.runtime.partition('==')[0]} {run.runtime_version}"
+        for run in runs
+        if run.runtime_version
+    )
+    governors = dict.fromkeys(name for state in states for name in state.governors.values())
+    parts = [", ".join(versions)]
+    parts += [f"governor {', '.join(governors)}"] if governors else []
+    for unit, per_unit, values in (
+        ("MHz", 1000, [khz for state in states for khz in state.frequency_khz.values()]),
+        ("°C", 1, [celsius for state in states for celsius in state.temperature_c.values()]),
+    ):
+        if values:
+            ends = dict.fromkeys(f"{end(values) / per_unit:.0f}" for end in (min, max))
+            parts.append(f"{'–'.join(ends)} {unit}")
+    return "; ".join(filter(None, parts))
+
+
 def _figures(cell: dict[str, Any]) -> tuple[str, ...]:
     if not cell["processes"]:
-        return ("0", "0", "", "", "", "", "")
+        return ("0", "0", "", "", "", "", "", "")
     unit = "ms" if cell["unit"] == "ns" else "Minstr"
     values = (f"{cell[key] / 1e6:.4g}" for key in ("median", "p10", "p90", "p99"))
-    return (str(cell["processes"]), str(cell["samples"]), *values, unit)
+    memory = cell["model_rss_bytes"]
+    shown = f"{memory / 1e6:.1f}" if memory is not None else "-"
+    return (str(cell["processes"]), str(cell["samples"]), *values, unit, shown)
 
 
 def _print_table(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import os
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -12,10 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from shufflenet_deploy.cli.output import show
 from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
-    from shufflenet_deploy.records import Run
+    from shufflenet_deploy.breakdown import Breakdown
+    from shufflenet_deploy.records import Evaluation, Run
     from shufflenet_deploy.report import Table
     from shufflenet_deploy.report.render import Rendering
 
@@ -76,8 +76,7 @@ def table(  # noqa: PLR0917 - one parameter per option
         for path in _write(built, out, Rendering(chosen) if chosen else None):
             typer.echo(f"wrote {path}", err=True)
     elif chosen in (None, Form.TERMINAL):
-        color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-        typer.echo(terminal(built, color=color), nl=False, color=color)
+        show(lambda color: terminal(built, color=color))
     else:
         typer.echo(render(built, Rendering(chosen)), nl=False)
 
@@ -126,7 +125,17 @@ def build(
         runs = [run for run in runs if not values or of(run) in keep]
     if not runs:
         raise UsageError("no run fits all of these options; leave one of them out")
-    return Table.from_runs(runs, baseline=baseline)
+    return Table.from_runs(runs, baseline=baseline, evaluations=_evaluations(journal))
+
+
+def profiles(suite: str, journal: str | None) -> list[Breakdown]:
+    """What was profiled in one suite, or in all."""
+    from shufflenet_deploy import breakdown  # noqa: PLC0415
+    from shufflenet_deploy.store import Journal  # noqa: PLC0415
+
+    with Journal(journal) as book:
+        chosen = None if suite == "all" else book.suite(suite).id
+        return breakdown.of_suite(book.profiles(chosen), book.runs(chosen))
 
 
 def read(suite: str, journal: str | None) -> list[Run]:
@@ -144,6 +153,13 @@ def read(suite: str, journal: str | None) -> list[Run]:
             where = f"suite {chosen} in {book.location}" if chosen else book.location
             raise UsageError(f"no runs in {where}: measure first with shufflenet-deploy bench")
     return runs
+
+
+def _evaluations(journal: str | None) -> list[Evaluation]:
+    from shufflenet_deploy.store import Journal  # noqa: PLC0415
+
+    with Journal(journal) as book:
+        return book.evaluations()
 
 
 def _write(built: Table, out: Path, form: Rendering | None) -> list[Path]:

@@ -1,4 +1,4 @@
-"""``tune``: settings that make figures better or steadier.
+"""``tune``: settings that make figures better or steadier; ``restore`` puts those of a target back.
 
 Each setting is one subcommand with a ``register(group)`` function, here or in a module beside.
 """
@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import typer
 
-from shufflenet_deploy.cli import tune_lowering
+from shufflenet_deploy.cli import tune_governor, tune_lowering
 
 #: Modules that add subcommands, in the order that ``--help`` lists them.
-_SUBCOMMANDS = (tune_lowering,)
+_SUBCOMMANDS = (tune_governor, tune_lowering)
 
 
 def register(app: typer.Typer) -> None:
     """Add the ``tune`` group."""
     group = typer.Typer(name="tune", help="Make figures better or steadier.", no_args_is_help=True)
-    # A group with one subcommand would take that for itself.
-    group.callback()(lambda: None)
     for subcommand in _SUBCOMMANDS:
         subcommand.register(group)
     app.add_typer(group)

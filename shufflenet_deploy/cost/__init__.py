@@ -6,7 +6,7 @@
 Instructions are not cycles; see docs/virtual-board.md for what the figure means.
 """
 
-from shufflenet_deploy.cost.counting import Plan, Result, count
+from shufflenet_deploy.cost.counting import Plan, Profiled, Result, count
 from shufflenet_deploy.cost.lock import (
     Change,
     Comparison,
@@ -15,16 +15,14 @@ from shufflenet_deploy.cost.lock import (
     Verdict,
     compare,
 )
-from shufflenet_deploy.cost.operators import Operator, Profile
 
 __all__ = [
     "Change",
     "Comparison",
     "Count",
     "Lock",
-    "Operator",
     "Plan",
-    "Profile",
+    "Profiled",
     "Result",
     "Verdict",
     "compare",

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from statistics import median_low
 
 from pydantic import Field
 
 from shufflenet_deploy import board, export, runtime, transport
+from shufflenet_deploy.breakdown import Breakdown
 from shufflenet_deploy.cost.lock import Count
-from shufflenet_deploy.cost.operators import Profile, profile
+from shufflenet_deploy.cost.operators import profile
 from shufflenet_deploy.errors import DeployError, TargetError, UsageError
 from shufflenet_deploy.export.request import ExportRequest
 from shufflenet_deploy.files import resource
@@ -19,7 +22,6 @@ from shufflenet_deploy.records import (
     Artifact,
     BenchmarkSpec,
     Failure,
-    Format,
     Metric,
     Precision,
     Record,
@@ -52,7 +54,7 @@ _RUNTIMES = ("onnxruntime", "litert")
 class Plan(Record):
     """What to count. ``runtimes`` may carry versions: ``onnxruntime==1.32.0``.
 
-    ``profile`` takes the inferences of ONNX files apart, too.
+    ``profile`` takes inferences apart, too.
     """
 
     cpus: tuple[str, ...] = ("cortex-a72", "cortex-a76")
@@ -63,11 +65,18 @@ class Plan(Record):
     profile: bool = False
 
 
+class Profiled(Record):
+    """What an inference on one CPU goes to."""
+
+    cpu: str
+    breakdown: Breakdown
+
+
 class Result(Record):
     """What came of a plan; ``problems`` has one line for each cell without a figure."""
 
     counts: tuple[Count, ...] = ()
-    profiles: tuple[Profile, ...] = ()
+    profiles: tuple[Profiled, ...] = ()
     problems: tuple[str, ...] = ()
 
 
@@ -100,35 +109,46 @@ def count(plan: Plan, *, out: Path, keep_boards: bool, on_stage: Callable[[str],
     )
 
 
+@dataclass(frozen=True)
+class _Counted:
+    """A file and the runtime that runs it on the boards with one of ``cpus``."""
+
+    runtime: str
+    artifact: Artifact
+    cpus: tuple[str, ...]
+
+
 def _exported(
     plan: Plan, out: Path, on_stage: Callable[[str], None]
-) -> tuple[list[tuple[str, Artifact]], list[str]]:
+) -> tuple[list[_Counted], list[str]]:
     """Each runtime with each file it is to run."""
-    found: list[tuple[str, Artifact]] = []
+    found: list[_Counted] = []
     problems = []
-    for name in plan.runtimes:
-        model_format = runtime.get(name).formats[0]
-        for model in plan.models:
-            for precision in plan.precisions:
-                on_stage(f"exporting {model} {precision} for {name}")
-                request = ExportRequest(
-                    model=model,
-                    format=model_format,
-                    precision=precision,
-                    resolution=plan.resolution,
-                    out=out,
-                )
-                try:
-                    artifact = export.export(request)
-                except UsageError:
-                    raise
-                except DeployError as error:
-                    problems.append(f"{model} {precision} for {name}: {error}")
-                    continue
-                found.append((name, artifact))
-                if not artifact.parity.passed:
-                    reason = artifact.parity.reason
-                    problems.append(f"{artifact.path.name} failed validation: {reason}")
+    for name, model, precision in product(plan.runtimes, plan.models, plan.precisions):
+        on_stage(f"exporting {model} {precision} for {name}")
+        chosen = runtime.get(name)
+        request = ExportRequest(
+            model=model,
+            format=chosen.formats[0],
+            precision=precision,
+            resolution=plan.resolution,
+            out=out,
+        )
+        # A program is for one kind of core, other files are for all.
+        for cpus in [(cpu,) for cpu in plan.cpus] if chosen.standalone else [plan.cpus]:
+            if chosen.standalone:
+                request = request.model_copy(update={"machine": cpus[0]})
+            try:
+                artifact = export.export(request)
+            except UsageError:
+                raise
+            except DeployError as error:
+                problems.append(f"{model} {precision} for {name}: {error}")
+                continue
+            found.append(_Counted(name, artifact, cpus))
+            if not artifact.parity.passed:
+                reason = artifact.parity.reason
+                problems.append(f"{artifact.path.name} failed validation: {reason}")
     return found, problems
 
 
@@ -144,7 +164,7 @@ def _settings(cpu: str, *, lasting: bool) -> board.BoardSettings:
 def _count_on(
     settings: board.BoardSettings,
     plan: Plan,
-    artifacts: Sequence[tuple[str, Artifact]],
+    artifacts: Sequence[_Counted],
     on_stage: Callable[[str], None],
 ) -> Result:
     machine = board.up(settings, on_stage=on_stage)
@@ -153,13 +173,16 @@ def _count_on(
         transport.connect(machine.ssh_settings(), name=f"board:{settings.name}") as link,
         Target(link) as target,
     ):
-        for name, artifact in artifacts:
+        for name, artifact in (
+            (one.runtime, one.artifact) for one in artifacts if settings.cpu in one.cpus
+        ):
             title = f"{artifact.model} {artifact.precision} {name} on {settings.cpu}"
             on_stage(f"counting {title}")
             try:
                 counts.append(count_one(settings.cpu, name, artifact, target))
-                if plan.profile and artifact.format is Format.ONNX:
-                    profiles.append(profile(title, name, artifact, target, SPEC))
+                if plan.profile:
+                    taken = profile(name, artifact, target, SPEC)
+                    profiles.append(Profiled(cpu=settings.cpu, breakdown=taken))
             except DeployError as error:
                 problems.append(f"{title}: {error}")
     return Result(counts=tuple(counts), profiles=tuple(profiles), problems=tuple(problems))
@@ -173,14 +196,15 @@ def count_one(cpu: str, name: str, artifact: Artifact, target: Target) -> Count:
         TransportError: the link failed.
     """
     chosen = runtime.get(name)
-    environment = target.environment(chosen.payload(target.facts()))
+    python: tuple[str, ...] = ()
+    variables, agent = dict(chosen.environment(SPEC)), ""
+    if not chosen.standalone:
+        environment = target.environment(chosen.payload(target.facts()))
+        python, agent = environment.python, target.install(resource("device_scripts", "agent.py"))
+        variables = {**environment.env, **variables}
     argv = chosen.command(
-        python=environment.python,
-        agent=target.install(resource("device_scripts", "agent.py")),
-        model=target.install(artifact.path),
-        spec=SPEC,
+        python=python, agent=agent, model=target.install(artifact.path), spec=SPEC
     )
-    variables = {**environment.env, **chosen.environment(SPEC)}
     result = target.invoke(argv, env=variables, timeout_s=SPEC.timeout_secs)
     report = chosen.parse(result.text)
     if isinstance(report.outcome, Failure):

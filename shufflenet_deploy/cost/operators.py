@@ -1,117 +1,65 @@
-"""Which operators the instructions of an inference go to, by onnxruntime's own profiler.
+"""What the instructions of an inference go to, by the runtimes' own profilers.
 
-On a board whose clock counts instructions its whole microseconds are thousands of instructions.
-LiteRT's Python interface has no profiler, so its inferences are only counted whole.
+On a board whose clock counts instructions, the whole microseconds that profilers tell are thousands
+of instructions.
 """
 
 from __future__ import annotations
 
-import json
-from typing import Literal
-
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
 from shufflenet_deploy import runtime
-from shufflenet_deploy.errors import ParseError, TargetError
+from shufflenet_deploy.breakdown import Breakdown, take_apart
+from shufflenet_deploy.errors import DeployError, TargetError
+from shufflenet_deploy.export.attribution import attributed
 from shufflenet_deploy.files import resource
-from shufflenet_deploy.records import Artifact, BenchmarkSpec, Format, Record
+from shufflenet_deploy.records import Artifact, BenchmarkSpec, Cell, Failure
 from shufflenet_deploy.target import Target
 
-_RUNS = "5"
+_INFERENCES = 5
 
 
-class Operator(Record):
-    """All operators of one kind in an inference; ``share`` is of the whole inference."""
-
-    kind: str
-    nodes: int
-    instructions: int
-    share: float
-
-
-class Profile(Record):
-    """An inference taken apart, largest kind first. ``between`` is what no operator owns."""
-
-    title: str
-    version: str
-    instructions: int
-    operators: tuple[Operator, ...]
-
-    @property
-    def between(self) -> int:
-        """Instructions outside of operators: the executor, the profiler itself, and rounding."""
-        return self.instructions - sum(one.instructions for one in self.operators)
-
-
-class _Node(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    name: str
-    operator: str
-    ns: int
-
-
-class _Log(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-    schema_: Literal[1] = Field(alias="schema")
-    operators: list[_Node]
-    inference_ns: int
-    version: str
-
-
-def profile(
-    title: str, name: str, artifact: Artifact, target: Target, spec: BenchmarkSpec
-) -> Profile:
-    """Take one inference of an ONNX file apart on a deterministic board.
+def profile(name: str, artifact: Artifact, target: Target, spec: BenchmarkSpec) -> Breakdown:
+    """Take inferences of one file apart on a deterministic board.
 
     Raises:
         TargetError: the runtime has no profiler, or the model does not run.
         ParseError: the board printed something unexpected.
     """
     chosen = runtime.get(name)
-    if artifact.format is not Format.ONNX:
-        raise TargetError(f"{name} has no profiler that Python can reach: only whole inferences")
     environment = target.environment(chosen.payload(target.facts()))
-    script = target.install(resource("device_scripts", "operators.py"))
-    model = target.install(artifact.path)
-    result = target.invoke(
-        (*environment.python, script, "--model", model, "--runs", _RUNS),
-        env={**environment.env, **chosen.environment(spec)},
-        timeout_s=spec.timeout_secs,
+    argv = chosen.profiling(
+        python=environment.python,
+        profiler=target.install(resource("device_scripts", "operators.py")),
+        agent=target.install(resource("device_scripts", "agent.py")),
+        model=target.install(artifact.path),
+        spec=spec,
+        inferences=_INFERENCES,
     )
-    return parse(title, result.text)
-
-
-def parse(title: str, raw: str) -> Profile:
-    """Read what ``operators.py`` printed. Pure.
-
-    Raises:
-        TargetError: it reports a failure.
-        ParseError: it is something else.
-    """
+    if argv is None:
+        raise TargetError(f"{name} has no operators that could be told apart: count it without")
+    variables = {**environment.env, **chosen.environment(spec)}
+    report = chosen.parse(target.invoke(argv, env=variables, timeout_s=spec.timeout_secs).text)
+    if isinstance(report.outcome, Failure):
+        raise TargetError(report.outcome.message)
+    if report.profile is None:
+        raise TargetError(f"{name} was not profiled: the agent's report has no profile")
     try:
-        fields = json.loads(raw)
-        if "error" in fields:
-            raise TargetError(f"{title}: {fields['error']['message']}")
-        log = _Log.model_validate(fields)
-    except (ValidationError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = str(error).splitlines()[0]
-        raise ParseError(f"{title}: the board's profile cannot be read: {reason}") from error
-    kinds: dict[str, list[int]] = {}
-    for node in log.operators:
-        kinds.setdefault(node.operator, []).append(node.ns)
-    found = [
-        Operator(
-            kind=kind,
-            nodes=len(costs),
-            instructions=sum(costs),
-            share=sum(costs) / log.inference_ns,
-        )
-        for kind, costs in kinds.items()
-    ]
-    found.sort(key=lambda one: one.instructions, reverse=True)
-    return Profile(
-        title=title,
-        version=log.version,
-        instructions=log.inference_ns,
-        operators=tuple(found),
+        found = attributed(report.profile, artifact)
+    except DeployError:
+        # Without the model's description the operators still stand by themselves.
+        found = report.profile
+    return take_apart(
+        found,
+        report.outcome.samples,
+        cell=Cell(
+            model=artifact.model,
+            options=artifact.options,
+            runtime=name.partition("==")[0],
+            format=artifact.format,
+            precision=artifact.precision,
+            resolution=artifact.resolution,
+        ),
+        host=target.host,
+        metric=spec.metric,
+        multiply_adds=artifact.multiply_adds,
+        runtime_version=report.runtime_version,
     )

@@ -20,9 +20,10 @@ from shufflenet_deploy.export.request import ExportRequest, Floors, identity, no
 from shufflenet_deploy.records import Artifact
 
 if TYPE_CHECKING:
+    from shufflenet_deploy.export.comparison import Comparison
     from shufflenet_deploy.export.inspection import Inspection
 
-__all__ = ["UP_TO_DATE", "ExportRequest", "Floors", "export", "inspect"]
+__all__ = ["UP_TO_DATE", "ExportRequest", "Floors", "compare_layers", "export", "inspect"]
 
 #: The only stage of an export whose file is already there.
 UP_TO_DATE = "up to date"
@@ -49,6 +50,29 @@ def export(request: ExportRequest, *, on_stage: Callable[[str], None] | None = N
     from shufflenet_deploy.export.pipeline import produce  # noqa: PLC0415
 
     return produce(wish, request.model, chosen, key, say)
+
+
+def compare_layers(
+    path: Path,
+    *,
+    model: str | None = None,
+    weights: Path | None = None,
+    folder: Path | None = None,
+) -> Comparison:
+    """Every layer of an exported file beside the module it came from; see ``export.layers``.
+
+    Args:
+        path: an exported file with its manifest.
+        model: the model or card, where the manifest's name is not enough to find it.
+        weights: the checkpoint, where it has moved since.
+        folder: pictures to compare on; None for those shipped.
+
+    Raises:
+        UsageError: no manifest, or other weights than the file was made from.
+    """
+    from shufflenet_deploy.export.comparison import compare_file  # noqa: PLC0415
+
+    return compare_file(path, model=model, weights=weights, folder=folder)
 
 
 def inspect(path: Path) -> Inspection:

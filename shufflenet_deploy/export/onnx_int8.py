@@ -23,7 +23,7 @@ In fp32 gathers save 0.8%, and the convolutions cost 9%: fp32 files keep what to
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -31,11 +31,15 @@ import onnx
 from numpy.typing import NDArray
 
 from shufflenet_deploy.errors import ExportError
+from shufflenet_deploy.export.graph import Conv, Graph
+from shufflenet_deploy.export.layers import kinship
 from shufflenet_deploy.export.onnx_fp32 import INPUT, OUTPUT, constants, finish, quiet
-from shufflenet_deploy.export.request import CalibrationMethod
+from shufflenet_deploy.records import CalibrationMethod
 
-#: Histograms are merged after this many pictures, so that only their activations are in memory.
-_PICTURES_AT_ONCE = 1
+#: Histograms are merged after this many pixels of pictures, whose activations are in memory. The
+#: first of them decide how wide a bin is: if later ones reach a thousand times further, so many
+#: bins are added that the search for the least entropy takes hours.
+_PIXELS_AT_ONCE = 400_000
 
 
 def quantize(
@@ -43,12 +47,14 @@ def quantize(
     pictures: Sequence[NDArray[np.float32]],
     method: CalibrationMethod,
     *,
+    float_layers: Collection[str] = (),
     rewritten: bool = True,
 ) -> onnx.ModelProto:
     """An fp32 ``model`` as QDQ int8: per-channel int8 weights, uint8 activations, float in and out.
 
-    ``pictures`` are inputs ``(1, 3, H, W)``; they set the activation ranges by ``method``. What is
-    ``rewritten`` has gathers for shuffles and convolutions for padded averages.
+    ``pictures`` are inputs ``(1, 3, H, W)``; they set the activation ranges by ``method``.
+    ``float_layers`` (of the graph) are left as they are. What is ``rewritten`` has gathers for
+    shuffles and convolutions for padded averages.
 
     Raises:
         ExportError: onnxruntime cannot quantise the model.
@@ -69,8 +75,10 @@ def quantize(
         onnx.save(model, source)
         try:
             quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+            plain = onnx.load(prepared)
             if rewritten:
-                onnx.save(convolved_averages(gathered_shuffles(onnx.load(prepared))), prepared)
+                plain = convolved_averages(gathered_shuffles(plain))
+                onnx.save(plain, prepared)
             quantize_static(
                 str(prepared),
                 str(written),
@@ -80,12 +88,67 @@ def quantize(
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
                 calibrate_method=methods[method],
-                extra_options={"CalibStridedMinMax": _PICTURES_AT_ONCE},
+                nodes_to_exclude=_nodes_of(plain, float_layers),
+                extra_options={"CalibStridedMinMax": _at_once(pictures, method)},
             )
         except (RuntimeError, ValueError, NotImplementedError) as error:
             raise ExportError(f"onnxruntime cannot quantise this model: {error}") from error
         quantised = onnx.load(written)
     return finish(_float_logits(quantised))
+
+
+def _at_once(pictures: Sequence[NDArray[np.float32]], method: CalibrationMethod) -> int:
+    """How many pictures are seen together, a divisor of all; extremes are the same however few."""
+    if method == "minmax":
+        return 1
+    height, width = pictures[0].shape[-2:]
+    most = max(1, min(len(pictures), _PIXELS_AT_ONCE // (height * width)))
+    return next(count for count in range(most, 0, -1) if len(pictures) % count == 0)
+
+
+def _nodes_of(model: onnx.ModelProto, layers: Collection[str]) -> list[str]:
+    """The nodes that compute these layers."""
+    return [
+        node.name
+        for node in model.graph.node
+        for layer in layers
+        if kinship(layer, node.name) is not None
+    ]
+
+
+def reweighted(model: onnx.ModelProto, before: Graph, after: Graph) -> onnx.ModelProto:
+    """``model`` with the weights and biases of ``after`` where it has those of ``before``.
+
+    The two graphs are of one network and differ in the numbers of some convolutions only.
+
+    Raises:
+        ExportError: a convolution that differs is not found in the model.
+    """
+    values = constants(model)
+    nodes = [node for node in model.graph.node if node.op_type == "Conv"]
+    changed: dict[str, NDArray[np.float32]] = {}
+    for old, new in zip(before.layers, after.layers, strict=True):
+        if old is new or not isinstance(old, Conv) or not isinstance(new, Conv):
+            continue
+        node = next((each for each in nodes if _computes(each, old, values)), None)
+        if node is None:
+            raise ExportError(f"the ONNX model holds no convolution with the weights of {old.name}")
+        nodes.remove(node)
+        changed |= {node.input[1]: new.weight, node.input[2]: new.bias}
+    for tensor in model.graph.initializer:
+        if tensor.name in changed:
+            tensor.CopyFrom(onnx.numpy_helper.from_array(changed[tensor.name], tensor.name))
+    return model
+
+
+def _computes(node: onnx.NodeProto, layer: Conv, values: dict[str, NDArray[np.float32]]) -> bool:
+    if len(node.input) != 3 or any(name not in values for name in node.input[1:]):
+        return False
+    return all(
+        values[name].shape == wanted.shape
+        and np.allclose(values[name], wanted, rtol=1e-3, atol=1e-5)
+        for name, wanted in zip(node.input[1:], (layer.weight, layer.bias), strict=True)
+    )
 
 
 def gathered(model: onnx.ModelProto) -> onnx.ModelProto:

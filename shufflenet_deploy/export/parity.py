@@ -1,7 +1,7 @@
 """Parity: an exported file is run in its own runtime and compared with the module it came from.
 
-The pictures are held out: calibration has not seen them. Where a file fails, every layer of it is
-compared with the same layer of the graph, and the first that differs is named.
+The pictures are held out: calibration has not seen them. Where a file fails,
+``layers`` tells at which layer.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     import onnx
     from torch import nn
 
-    from shufflenet_deploy.export.graph import Graph
 
 FloatArray = NDArray[np.float32]
 
@@ -100,6 +99,11 @@ def sqnr_db(wanted: NDArray[Any], got: NDArray[Any]) -> float:
     """Signal to noise ratio of ``got`` in dB, at most 200."""
     signal = float(np.square(wanted, dtype=np.float64).sum())
     noise = float(np.square(wanted.ravel() - got.ravel(), dtype=np.float64).sum())
+    return decibels(signal, noise)
+
+
+def decibels(signal: float, noise: float) -> float:
+    """The ratio of two sums of squares in dB, between -200 and 200."""
     if noise == 0:
         return _EXACT_DB
     if signal == 0 or not math.isfinite(noise):
@@ -113,12 +117,23 @@ def _cosine(a: NDArray[Any], b: NDArray[Any]) -> float:
     return float(first @ second) / norm if norm else float(not first.any() and not second.any())
 
 
-class OnnxFile:
-    """An ONNX file in onnxruntime."""
+class ExportedFile(Protocol):
+    """An exported file that answers: its inputs, its outputs, and the scores for a picture."""
 
-    def __init__(self, path: Path) -> None:
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    def run(self, picture: FloatArray) -> FloatArray:
+        """The scores for one picture ``(1, 3, H, W)``."""
+        ...
+
+
+class OnnxFile:
+    """An ONNX file in onnxruntime, on ``threads`` threads (0: onnxruntime's choice)."""
+
+    def __init__(self, path: Path, *, threads: int = 0) -> None:
         self._path = path
-        self._session = _session(str(path))
+        self._session = _session(str(path), threads)
         self.inputs = tuple(_onnx_spec(value) for value in self._session.get_inputs())
         self.outputs = tuple(_onnx_spec(value) for value in self._session.get_outputs())
 
@@ -225,45 +240,19 @@ class TfliteFile:
                 yield detail["name"], value[0]
 
 
-#: Which runtime judges which format.
+#: Which runtime judges which exchange format.
 RUNTIMES: dict[Format, type[OnnxFile | TfliteFile]] = {
     Format.ONNX: OnnxFile,
     Format.TFLITE: TfliteFile,
 }
 
 
-def first_diverging(
-    graph: Graph, file: OnnxFile | TfliteFile, picture: FloatArray, floor_db: float
-) -> str | None:
-    """The first layer of ``graph`` from which on the file keeps less than ``floor_db`` of SQNR.
-
-    A value is found in the file by its shape and likeness, not its name, so any converter's file
-    can be judged. A layer that the file does not hold as such (a shuffle folded into its
-    neighbours) is passed over as long as a later one still agrees.
-    """
-    from shufflenet_deploy.export import reference  # noqa: PLC0415
-
-    held: dict[tuple[int, ...], list[FloatArray]] = {}
-    for _, found in file.layers(picture):
-        held.setdefault(found.shape, []).append(found)
-    makers = {layer.output: layer.name for layer in graph.layers}
-    suspect: str | None = None
-    for name, value in reference.execute(graph, picture):
-        wanted = value[0].numpy()
-        if name == graph.input:
-            continue
-        if any(sqnr_db(wanted, candidate) >= floor_db for candidate in held.get(wanted.shape, ())):
-            suspect = None
-        elif suspect is None:
-            suspect = makers[name]
-    return suspect
-
-
-def _session(model: str | bytes) -> Any:
+def _session(model: str | bytes, threads: int = 0) -> Any:
     import onnxruntime  # noqa: PLC0415
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = threads
     try:
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors share no public base class

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
@@ -11,9 +12,21 @@ from typing import TYPE_CHECKING
 
 from shufflenet_deploy import zoo
 from shufflenet_deploy.errors import ExportError
-from shufflenet_deploy.export import manifest, onnx2tf, parity, quantize, request, tflite
+from shufflenet_deploy.export import (
+    layers,
+    manifest,
+    onnx2tf,
+    parity,
+    quantize,
+    remedies,
+    request,
+    tflite,
+)
 from shufflenet_deploy.export.calibration import Batches, PictureSet
+from shufflenet_deploy.export.calibration import pictures as shipped_pictures
+from shufflenet_deploy.export.equalise import equalised
 from shufflenet_deploy.export.graph import Graph
+from shufflenet_deploy.export.layers import LayerFidelity
 from shufflenet_deploy.export.lowerings import AUTO, FALLBACKS, Choice
 from shufflenet_deploy.export.plans import plan
 from shufflenet_deploy.export.quantize import Ranges
@@ -23,8 +36,10 @@ from shufflenet_deploy.files import replacing, sha256_file, write_whole
 from shufflenet_deploy.records import (
     Artifact,
     CalibrationInfo,
+    Format,
     Parity,
     Precision,
+    Recipe,
     Resolution,
 )
 
@@ -53,20 +68,27 @@ def produce(
     complexity = zoo.complexity(model.module, wish.resolution)
     judges = Batches(pictures.judges(wish.resolution), model.preprocessing, wish.resolution)
     inputs = list(judges)
-    calibration = None
     chosen = Batches(pictures.within_budget(wish.resolution), model.preprocessing, wish.resolution)
+    with replacing(wish.path) as written:
+        job = _Job(
+            model=model,
+            wish=wish,
+            recipe=Recipe(method=wish.calibration_method),
+            pictures=chosen,
+            path=written,
+            say=on_stage,
+        )
+        workshop = _Workshop(job, inputs)
+        outcome = workshop.make()
+        file = _opened(model, wish, written)
+    calibration = None
     if wish.precision is Precision.INT8:
         calibration = CalibrationInfo(
             source=pictures.source,
             pictures=len(chosen),
             fingerprint=pictures.fingerprint,
-            method=wish.calibration_method,
+            method=outcome.recipe.method,
         )
-    with replacing(wish.path) as written:
-        lowering = _WRITERS[wish.writer](model, wish, chosen, written, on_stage)
-        on_stage("checking parity")
-        file = parity.RUNTIMES[wish.format](written)
-        verdict = _judged(model, wish, file, inputs)
     artifact = Artifact(
         path=wish.path,
         sha256=sha256_file(wish.path),
@@ -79,116 +101,228 @@ def produce(
         outputs=file.outputs,
         multiply_adds=complexity.multiply_adds,
         parameters=complexity.parameters,
-        options={**request.options(wish), **({"lowering": lowering} if lowering else {})},
+        options=request.options(wish) | _lowering_of(workshop),
         weights=model.weights,
         converter=wish.writer,
         calibration=calibration,
-        parity=verdict,
-        tools=request.tool_versions(wish),
+        recipe=outcome.recipe if calibration else None,
+        attempts=outcome.attempts,
+        parity=outcome.parity,
+        tools=request.tool_versions(wish) | _judge_of(file),
         created_at=datetime.now(UTC),
     )
     manifest.write(artifact, key)
     return artifact
 
 
-def _judged(
-    model: Model,
-    wish: ExportRequest,
-    file: parity.OnnxFile | parity.TfliteFile,
-    inputs: list[parity.FloatArray],
-) -> Parity:
-    wanted = parity.expected(model.module, inputs)
-    got = [file.run(picture) for picture in inputs]
-    trained = model.weights.trained
-    verdict = parity.judge(
-        wanted, got, precision=wish.precision, floors=wish.floors, trained=trained
-    )
-    if verdict.passed:
-        return verdict
-    worst = min(range(len(inputs)), key=lambda index: parity.sqnr_db(wanted[index], got[index]))
-    layer = parity.first_diverging(
-        _graph(model, wish.resolution),
-        file,
-        inputs[worst],
-        wish.floors.sqnr_db(wish.precision, trained=trained),
-    )
-    return verdict.model_copy(update={"first_diverging": layer})
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """What a writer makes a file from, and where."""
+
+    model: Model
+    wish: ExportRequest
+    recipe: Recipe
+    pictures: Batches
+    path: Path
+    say: OnStage
 
 
-def _write_onnx(
-    model: Model, wish: ExportRequest, pictures: Batches, path: Path, on_stage: OnStage
-) -> str:
-    on_stage("converting")
-    choice = wish.choice
+def _lowering_of(workshop: _Workshop) -> dict[str, str]:
+    return {"lowering": workshop.lowering} if workshop.lowering else {}
+
+
+def _opened(model: Model, wish: ExportRequest, path: Path) -> parity.ExportedFile:
+    if wish.format is not Format.NATIVE:
+        return parity.RUNTIMES[wish.format](path)
+    from shufflenet_deploy.export import native  # noqa: PLC0415
+
+    graph = trace(model.module, wish.resolution, model.architecture.name)
+    return native.NativeFile(path, graph, native.machine(wish.machine))
+
+
+def _judge_of(file: parity.ExportedFile) -> dict[str, str]:
+    """What ran the file, where that is not the runtime of its format."""
+    runs_on = getattr(file, "runs_on", None)
+    return {"checked on": runs_on} if runs_on else {}
+
+
+class _Workshop:
+    """Makes one file by one recipe after another, until it passes or nothing is left to try."""
+
+    def __init__(self, job: _Job, judges: list[parity.FloatArray]) -> None:
+        self._job, self._judges = job, judges
+        self._wanted = parity.expected(job.model.module, judges)
+        self._made: Recipe | None = None
+        self.lowering = ""
+        """The lowering of the file as it stands; "" where its converter has its own."""
+
+    def make(self) -> remedies.Outcome:
+        """Leave the file that is kept at the path."""
+        wish, first = self._job.wish, self._job.recipe
+        outcome = remedies.Outcome(recipe=first, parity=self._judged(first), attempts=())
+        searched = (
+            wish.precision is Precision.INT8
+            and wish.remedies == "auto"
+            and wish.writer in _WITH_RECIPES
+            and not outcome.parity.passed
+        )
+        if searched:
+            known = {first: outcome.parity}
+            outcome = remedies.search(
+                first,
+                self._graph(first),
+                lambda recipe: known.get(recipe) or self._judged(recipe),
+                self._layers,
+            )
+            self._write(outcome.recipe)
+        if outcome.parity.passed or wish.format is Format.NATIVE:
+            return outcome
+        floor = wish.floors.sqnr_db(wish.precision, trained=self._job.model.weights.trained)
+        layer = layers.collapse(self._layers(outcome.recipe), floor)
+        verdict = outcome.parity.model_copy(update={"first_diverging": layer})
+        return replace(outcome, parity=verdict)
+
+    def _judged(self, recipe: Recipe) -> Parity:
+        self._write(recipe)
+        self._job.say("checking parity")
+        file = _opened(self._job.model, self._job.wish, self._job.path)
+        return parity.judge(
+            self._wanted,
+            [file.run(picture) for picture in self._judges],
+            precision=self._job.wish.precision,
+            floors=self._job.wish.floors,
+            trained=self._job.model.weights.trained,
+        )
+
+    def _write(self, recipe: Recipe) -> None:
+        if recipe != self._made:
+            write = _WRITERS[self._job.wish.writer]
+            self.lowering = write(replace(self._job, recipe=recipe))
+            self._made = recipe
+
+    def _layers(self, recipe: Recipe) -> Sequence[LayerFidelity]:
+        """Every layer beside the module's, on the picture that suffers most."""
+        self._write(recipe)
+        file = parity.RUNTIMES[self._job.wish.format](self._job.path)
+        noise = [
+            parity.sqnr_db(wanted, file.run(picture))
+            for wanted, picture in zip(self._wanted, self._judges, strict=True)
+        ]
+        return layers.compare(self._graph(recipe), file, [self._judges[noise.index(min(noise))]])
+
+    def _graph(self, recipe: Recipe) -> Graph:
+        return prepared(self._job.model, self._job.wish.resolution, recipe)
+
+
+def prepared(model: Model, resolution: Resolution, recipe: Recipe) -> Graph:
+    """The graph that a recipe quantises: the traced one, its channels equalised if it says so.
+
+    How large channels get is told by the shipped pictures, so that this is the same whenever asked.
+    """
+    graph = trace(model.module, resolution, model.architecture.name)
+    if not recipe.equalised:
+        return graph
+    shipped = shipped_pictures(None).within_budget(resolution)
+    return equalised(graph, Batches(shipped, model.preprocessing, resolution))
+
+
+def _write_onnx(job: _Job) -> str:
+    job.say("converting")
+    choice = job.wish.choice
     try:
-        converted = _lowered(model, wish, choice, pictures, on_stage)
+        converted = _lowered(job, choice)
     except ExportError:
-        if wish.lowering != AUTO or choice.name not in FALLBACKS:
+        if job.wish.lowering != AUTO or choice.name not in FALLBACKS:
             raise
         choice = Choice(FALLBACKS[choice.name])
-        converted = _lowered(model, wish, choice, pictures, on_stage)
-    write_whole(path, converted.SerializeToString(deterministic=True))
+        converted = _lowered(job, choice)
+    write_whole(job.path, converted.SerializeToString(deterministic=True))
     return str(choice)
 
 
-def _lowered(
-    model: Model, wish: ExportRequest, choice: Choice, pictures: Batches, on_stage: OnStage
-) -> onnx.ModelProto:
+def _lowered(job: _Job, choice: Choice) -> onnx.ModelProto:
     from shufflenet_deploy.export import onnx_int8  # noqa: PLC0415
 
-    calibrating = f"calibrating on {len(pictures)} pictures"
+    model, resolution, recipe = job.model, job.wish.resolution, job.recipe
+    calibrating = f"calibrating on {len(job.pictures)} pictures: {recipe}"
     if choice.name.startswith("channels-last"):
         from shufflenet_deploy.export import onnx_channels_last  # noqa: PLC0415
 
-        graph = _graph(model, wish.resolution)
-        on_stage(calibrating)
-        ranges = _ranges(model, graph, wish, pictures)
+        if recipe.float_layers:
+            raise ExportError(f"the lowering {choice} keeps no layer in float")
+        graph = prepared(model, resolution, recipe)
+        job.say(calibrating)
         signed = choice.name.endswith("signed")
-        return onnx_channels_last.convert(graph, ranges, plan(choice), unsigned=not signed)
-    converted = _onnx(model, wish.resolution)
+        return onnx_channels_last.convert(
+            graph, _ranges(job, graph), plan(choice), unsigned=not signed
+        )
+    converted = _onnx(model, resolution)
     gathered = choice.name == "gather"
-    if wish.precision is Precision.FP32:
+    if job.wish.precision is Precision.FP32:
         return onnx_int8.gathered(converted) if gathered else converted
-    on_stage(calibrating)
-    return onnx_int8.quantize(converted, pictures, wish.calibration_method, rewritten=gathered)
+    if recipe.equalised:
+        plain = recipe.model_copy(update={"equalised": False})
+        graphs = (prepared(model, resolution, each) for each in (plain, recipe))
+        converted = onnx_int8.reweighted(converted, *graphs)
+    job.say(calibrating)
+    return onnx_int8.quantize(
+        converted,
+        job.pictures,
+        recipe.method,
+        float_layers=recipe.float_layers,
+        rewritten=gathered,
+    )
 
 
-def _write_tflite(
-    model: Model, wish: ExportRequest, pictures: Batches, path: Path, on_stage: OnStage
-) -> str:
-    on_stage("converting")
-    graph, lowering = _graph(model, wish.resolution), str(wish.choice)
-    if wish.precision is Precision.FP32:
-        tflite.write(graph, path, lowering=lowering)
+def _write_tflite(job: _Job) -> str:
+    job.say("converting")
+    graph, lowering = _prepared(job), str(job.wish.choice)
+    if job.wish.precision is Precision.FP32:
+        tflite.write(graph, job.path, lowering=lowering)
         return lowering
-    on_stage(f"calibrating on {len(pictures)} pictures")
-    ranges = _ranges(model, graph, wish, pictures)
-    on_stage("converting")
-    tflite.write_int8(graph, ranges, path, lowering=lowering)
+    job.say(f"calibrating on {len(job.pictures)} pictures: {job.recipe}")
+    ranges = _ranges(job, graph)
+    job.say("converting")
+    floating = {layer.output for layer in graph.layers if layer.name in job.recipe.float_layers}
+    tflite.write_int8(graph, ranges, job.path, lowering=lowering, float_values=floating)
     return lowering
 
 
-def _write_isolated(
-    model: Model, wish: ExportRequest, pictures: Batches, path: Path, on_stage: OnStage
-) -> str:
-    on_stage("converting to ONNX")
-    with tempfile.TemporaryDirectory(prefix="shufflenet-deploy-") as folder:
-        source = Path(folder, "model.onnx")
-        source.write_bytes(_onnx(model, wish.resolution).SerializeToString(deterministic=True))
-        chosen = pictures if wish.precision is Precision.INT8 else None
-        onnx2tf.convert(source, path, chosen, on_stage)
+def _write_native(job: _Job) -> str:
+    from shufflenet_deploy.export import native  # noqa: PLC0415
+
+    if job.wish.precision is not Precision.FP32:
+        raise ExportError("the native format has no int8 yet: use --precision fp32")
+    job.say("generating C")
+    core = native.machine(job.wish.machine)
+    source = native.generate(_prepared(job), core)
+    job.say(f"compiling for {core.name} (the first time for {core.arch} takes a minute)")
+    native.compile(source, job.path, product=native.Product.PROGRAM)
     return ""
 
 
-#: Writes a file; returns the lowering it used, nothing where the converter has its own.
-_Writer = Callable[["Model", ExportRequest, Batches, Path, OnStage], str]
+def _write_isolated(job: _Job) -> str:
+    job.say("converting to ONNX")
+    with tempfile.TemporaryDirectory(prefix="shufflenet-deploy-") as folder:
+        source = Path(folder, "model.onnx")
+        converted = _onnx(job.model, job.wish.resolution)
+        source.write_bytes(converted.SerializeToString(deterministic=True))
+        chosen = job.pictures if job.wish.precision is Precision.INT8 else None
+        onnx2tf.convert(source, job.path, chosen, job.say)
+    return ""
 
-#: What makes a file, by the name of the writer: the one place that knows all formats.
-_WRITERS: dict[str, _Writer] = {
+
+#: What makes a file, by the name of the writer: the one place that knows all formats. They return
+#: the lowering that was used, "" where the converter has its own.
+_WRITERS: dict[str, Callable[[_Job], str]] = {
     "torch": _write_onnx,
     "direct": _write_tflite,
     "onnx2tf": _write_isolated,
+    "native": _write_native,
 }
+
+#: Writers that take another recipe than the one asked for; onnx2tf has ways of its own.
+_WITH_RECIPES = frozenset({"torch", "direct"})
 
 
 @lru_cache(maxsize=1)
@@ -211,17 +345,22 @@ def _onnx(model: Model, resolution: Resolution) -> onnx.ModelProto:
     return copy.deepcopy(_last_onnx[0][2])
 
 
+def _prepared(job: _Job) -> Graph:
+    return prepared(job.model, job.wish.resolution, job.recipe)
+
+
 _last_ranges: list[tuple[Model, Resolution, object, Ranges]] = []
 
 
-def _ranges(model: Model, graph: Graph, wish: ExportRequest, pictures: Batches) -> Ranges:
+def _ranges(job: _Job, graph: Graph) -> Ranges:
     """The calibrated graph; the last one is kept, since every lowering and format shares it."""
-    known = (model, wish.resolution, (wish.calibration, wish.calibration_method))
+    recipe = job.recipe
+    known = (
+        job.model,
+        job.wish.resolution,
+        (job.wish.calibration, recipe.method, recipe.equalised),
+    )
     if not _last_ranges or _last_ranges[0][:3] != known:
-        ranges = quantize.calibrate(graph, pictures, wish.calibration_method)
+        ranges = quantize.calibrate(graph, job.pictures, recipe.method)
         _last_ranges[:] = [(*known, ranges)]
     return _last_ranges[0][3]
-
-
-def _graph(model: Model, resolution: Resolution) -> Graph:
-    return trace(model.module, resolution, model.architecture.name)

@@ -21,12 +21,14 @@ from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.export import tuned
 from shufflenet_deploy.export.calibration import PictureSet
 from shufflenet_deploy.export.lowerings import AUTO, Choice, parse
-from shufflenet_deploy.records import Format, Precision, Record, ResolutionText
+from shufflenet_deploy.records import CalibrationMethod, Format, Precision, Record, ResolutionText
 from shufflenet_deploy.zoo import Architecture
 
-#: How activation ranges are chosen from the calibration pictures.
-CalibrationMethod = Literal["minmax", "percentile", "entropy"]
 CALIBRATION_METHODS: tuple[str, ...] = get_args(CalibrationMethod)
+
+#: What to do when an int8 file misses its floors: try other recipes, or leave it.
+Remedies = Literal["auto", "none"]
+REMEDIES: tuple[str, ...] = get_args(Remedies)
 
 #: What writes a TFLite file. ONNX files always come from ``torch.onnx``.
 Converter = Literal["direct", "onnx2tf"]
@@ -43,6 +45,7 @@ _HEADED_FAMILIES = ("alexnet", "vgg")
 _TOOLS: dict[Format, tuple[str, ...]] = {
     Format.ONNX: ("torch", "onnx", "onnxscript", "onnxslim", "onnxruntime", "numpy", "pillow"),
     Format.TFLITE: ("torch", "flatbuffers", "ai-edge-litert", "numpy", "pillow"),
+    Format.NATIVE: ("torch", "numpy", "pillow"),
 }
 
 
@@ -78,8 +81,9 @@ class ExportRequest(Record):
     """One file to be made: a model at one resolution, in one format and precision.
 
     ``weights`` is a checkpoint, None for a seeded initialisation. ``calibration`` is a folder of
-    pictures, None for those that ship with this package. ``runtime`` and ``core`` say what the file
-    is for: the lowering ``auto`` is then the best that was found there.
+    pictures, None for those that ship with this package. ``machine`` is the core that a native file
+    is for. ``runtime`` and ``core`` say what another file is for: the lowering ``auto`` is then the
+    best that was found there.
     """
 
     model: str
@@ -90,18 +94,20 @@ class ExportRequest(Record):
     precision: Precision = Precision.FP32
     resolution: ResolutionText
     converter: Converter = "direct"
+    machine: str = "generic"
     lowering: str = AUTO
     runtime: str = tuned.ANY
     core: str = tuned.ANY
     calibration: Path | None = None
     calibration_method: CalibrationMethod = "minmax"
+    remedies: Remedies = "auto"
     floors: Floors = Floors()
     out: Path = Path("artifacts")
 
     @property
     def writer(self) -> str:
-        """The converter that will really write the file; ONNX leaves no choice."""
-        return "torch" if self.format is Format.ONNX else self.converter
+        """The converter that will really write the file; only TFLite leaves a choice."""
+        return {Format.ONNX: "torch", Format.NATIVE: "native"}.get(self.format, self.converter)
 
     @property
     def choice(self) -> Choice:
@@ -126,23 +132,30 @@ class ExportRequest(Record):
         parts = [self.model]
         if self.head != "fixed":
             parts.append(self.head)
-        if self.writer not in ("torch", "direct"):
+        if self.writer == "onnx2tf":
             parts.append(self.writer)
-        usual = tuned.shipped(self.format, self.precision)
-        if self.lowering != AUTO or str(self.choice) != usual:
-            parts.append(re.sub(r"[^\w.-]+", "-", str(self.choice)))
+        if self.format is Format.NATIVE:
+            parts.append(self.machine)
+        else:
+            usual = tuned.shipped(self.format, self.precision)
+            if self.lowering != AUTO or str(self.choice) != usual:
+                parts.append(re.sub(r"[^\w.-]+", "-", str(self.choice)))
         stem = "-".join([*parts, str(self.resolution), self.precision.value])
         return self.out.expanduser().absolute() / f"{stem}.{self.format.value}"
 
 
 def normalised(request: ExportRequest, architecture: Architecture) -> ExportRequest:
     """The same wish in its own words: the model's name instead of an alias or the path of a card,
-    and no head where the model leaves no choice.
+    no head where the model leaves no choice, and the machine that an alias means.
 
     Raises:
-        UsageError: a lowering for a converter that has none.
+        UsageError: there is no such machine, or a lowering for a converter that has none.
     """
     changes: dict[str, str] = {"model": architecture.name}
+    if request.format is Format.NATIVE:
+        from shufflenet_deploy.export.native.machine import machine  # noqa: PLC0415
+
+        changes["machine"] = machine(request.machine).name
     if architecture.description.family not in _HEADED_FAMILIES:
         changes["head"] = "fixed"
     if request.lowering != AUTO and request.writer not in ("torch", "direct"):
@@ -155,9 +168,11 @@ def options(request: ExportRequest) -> dict[str, str]:
     chosen: dict[str, str] = {}
     if request.model.startswith(_HEADED_FAMILIES):
         chosen["head"] = request.head
-    if request.writer not in ("torch", "direct"):
+    if request.writer == "onnx2tf":
         chosen["converter"] = request.writer
-    if request.lowering != AUTO:
+    if request.format is Format.NATIVE:
+        chosen["machine"] = request.machine
+    elif request.lowering != AUTO:
         chosen["lowering"] = str(request.choice)
     return chosen
 
@@ -165,7 +180,7 @@ def options(request: ExportRequest) -> dict[str, str]:
 def tool_versions(request: ExportRequest) -> dict[str, str]:
     """Versions of everything that has a say in the file, this package included."""
     names = dict.fromkeys(_TOOLS[request.format])
-    if request.writer not in ("torch", "direct"):
+    if request.writer == "onnx2tf":
         names = dict.fromkeys((*names, *_TOOLS[Format.ONNX]))
     tools = {name: metadata.version(name) for name in names}
     tools["shufflenet-deploy"] = shufflenet_deploy.__version__
@@ -173,12 +188,17 @@ def tool_versions(request: ExportRequest) -> dict[str, str]:
         from shufflenet_deploy.export import onnx2tf  # noqa: PLC0415
 
         tools["onnx2tf"] = onnx2tf.version()
+    if request.format is Format.NATIVE:
+        from shufflenet_deploy.export import native  # noqa: PLC0415
+
+        core = native.machine(request.machine)
+        tools["compiler"] = native.version(native.default_compiler(core.arch))
     return tools
 
 
 def identity(request: ExportRequest, weights: str, pictures: PictureSet) -> str:
     """The key of an export: equal keys mean equal files. ``weights`` is their identity."""
-    facts = {
+    facts: dict[str, object] = {
         "weights": weights,
         "model": request.model,
         "head": request.head,
@@ -186,24 +206,31 @@ def identity(request: ExportRequest, weights: str, pictures: PictureSet) -> str:
         "precision": request.precision.value,
         "resolution": str(request.resolution),
         "converter": request.writer,
-        "lowering": [request.lowering == AUTO, str(request.choice)],
         "tools": tool_versions(request),
-        "sources": _sources(),
+        "sources": sources(native=request.format is Format.NATIVE),
         "pictures": pictures.fingerprint,
         "calibration_method": request.calibration_method,
+        "remedies": request.remedies,
         "floors": request.floors.model_dump(),
     }
     if request.precision is Precision.FP32:
-        del facts["calibration_method"]
+        del facts["calibration_method"], facts["remedies"]
+    if request.format is Format.NATIVE:
+        facts["machine"] = request.machine
+    else:
+        facts["lowering"] = [request.lowering == AUTO, str(request.choice)]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 @cache
-def _sources() -> str:
+def sources(*, native: bool = False) -> str:
     """A digest of the code that decides what is written, so that no stale file survives it."""
     digest = hashlib.sha256()
     package = Path(shufflenet_deploy.__file__).parent
-    for path in sorted((*(package / "zoo").glob("*.py"), *(package / "export").glob("*.py"))):
+    generator = (package / "export" / "native").glob("*.*") if native else ()
+    for path in sorted(
+        (*(package / "zoo").glob("*.py"), *(package / "export").glob("*.py"), *generator)
+    ):
         if not path.name.startswith("inspect"):
             digest.update(path.relative_to(package).as_posix().encode())
             digest.update(path.read_bytes())

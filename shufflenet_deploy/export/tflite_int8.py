@@ -208,6 +208,7 @@ class _SharedScales:
                 for name in self._parents.keys() & {*operation.inputs}:
                     self._parents[self._root(name)] = self._root(operation.output)
         self._fixed = {self._root(one.output) for one in integer if one.code == "LOGISTIC"}
+        self._calibrated = ranges.spans
         self._spans: dict[str, Span] = {}
         for name in self._parents:
             tensor = program.tensors[name]
@@ -221,6 +222,11 @@ class _SharedScales:
         root = self._root(name)
         if root in self._fixed:
             return _LOGISTIC
+        value, _, form = name.partition(":")
+        if root not in self._spans and value in self._calibrated:
+            # Another form of a value, which usually shares the scale of what is in float here.
+            low, high = self._calibrated[value]
+            self._spans[root] = (max(low, 0.0), max(high, 0.0)) if form == "relu" else (low, high)
         if root not in self._spans:
             raise ExportError(f"'{name}' has no calibrated range: calibrate this very graph")
         scale, zero_point = activation_scale(self._spans[root])

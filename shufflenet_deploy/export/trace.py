@@ -52,17 +52,24 @@ def trace(module: nn.Module, resolution: Resolution, name: str, *, channels: int
     Raises:
         ExportError: the module does something a graph cannot express; the message names where.
     """
+    return simplify(read(module, resolution, name, channels=channels))
+
+
+def read(module: nn.Module, resolution: Resolution, name: str, *, channels: int = 3) -> Graph:
+    """The network as it is written: nothing folded, every module that computes is a layer.
+
+    Raises:
+        ExportError: the module does something a graph cannot express; the message names where.
+    """
     shape = (channels, resolution.height, resolution.width)
     reader = _Reader(module, name)
     output = reader.read(_record(module, name), _Value(INPUT_NAME, shape))
-    return simplify(
-        Graph(
-            name=name,
-            input=INPUT_NAME,
-            output=output,
-            layers=tuple(reader.layers),
-            shapes=reader.shapes,
-        )
+    return Graph(
+        name=name,
+        input=INPUT_NAME,
+        output=output,
+        layers=tuple(reader.layers),
+        shapes=reader.shapes,
     )
 
 

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TypeVar
 
-from shufflenet_deploy import stats
+from shufflenet_deploy import proportions, stats
 from shufflenet_deploy.files import resource
 from shufflenet_deploy.records import (
     Cell,
     Conditions,
+    Evaluation,
     Failure,
     Measurement,
     Metric,
@@ -32,6 +33,7 @@ from shufflenet_deploy.report.values import (
     Entry,
     Estimate,
     Flaw,
+    MeasuredError,
     Process,
     Row,
     Setting,
@@ -70,8 +72,11 @@ class _Notes:
         return self.texts.index(text) + 1
 
 
-def blocks(runs: Sequence[Run], baseline: str) -> tuple[Block, ...]:
+def blocks(
+    runs: Sequence[Run], baseline: str, evaluations: Sequence[Evaluation] = ()
+) -> tuple[Block, ...]:
     """Group runs by setting, in order of first appearance, and lay out each group."""
+    errors = {evaluation.artifact.sha256: evaluation for evaluation in evaluations}
     runs = last_attempts(runs)
     versions: dict[Setting, list[str]] = {}
     for run in runs:
@@ -85,7 +90,7 @@ def blocks(runs: Sequence[Run], baseline: str) -> tuple[Block, ...]:
         alike = versions.get(_setting(run, None), [None])
         setting = _setting(run, run.runtime_version or alike[-1])
         groups.setdefault(setting, []).append(run)
-    return tuple(_block(setting, group, baseline) for setting, group in groups.items())
+    return tuple(_block(setting, group, baseline, errors) for setting, group in groups.items())
 
 
 def _setting(run: Run, version: str | None) -> Setting:
@@ -157,7 +162,9 @@ class _Picked:
 _Cells = Mapping[tuple[_Subject, Resolution], _Picked]
 
 
-def _block(setting: Setting, runs: Sequence[Run], baseline: str) -> Block:
+def _block(
+    setting: Setting, runs: Sequence[Run], baseline: str, errors: Mapping[str, Evaluation]
+) -> Block:
     cells = _cells(runs)
     columns = sorted({at for _, at in cells}, key=lambda at: (at.pixels, at.height))
     layout = _Layout(
@@ -166,6 +173,7 @@ def _block(setting: Setting, runs: Sequence[Run], baseline: str) -> Block:
         columns=tuple(columns),
         complexity_at=next((at for at in columns if str(at) == "224x224"), columns[0]),
         baseline=baseline,
+        errors=errors,
     )
     moments = [state.at for state in _conditions(runs)]
     rows = layout.rows()
@@ -230,6 +238,7 @@ class _Layout:
     columns: tuple[Resolution, ...]
     complexity_at: Resolution
     baseline: str
+    errors: Mapping[str, Evaluation]
     notes: _Notes = field(default_factory=_Notes)
     reference: _Subject | None = field(init=False)
 
@@ -271,6 +280,7 @@ class _Layout:
         mine = [self.cells[subject, at] for at in self.columns if (subject, at) in self.cells]
         figures = paper.figures(subject.model)
         trained = _trained(mine)
+        evaluation = self._evaluation(subject)
         return Row(
             model=subject.model,
             options=dict(subject.options),
@@ -280,7 +290,8 @@ class _Layout:
             multiply_adds=self._complexity(subject),
             paper_mega_multiply_adds=figures.mega_multiply_adds if figures else None,
             paper_top1_error_percent=figures.top1_error_percent if figures else None,
-            marks=self._row_marks(subject, mine, trained=trained),
+            measured_top1_error=_measured_error(evaluation) if evaluation else None,
+            marks=self._row_marks(subject, mine, evaluation, trained=trained),
             entries=tuple(
                 self._entry(subject, at, self.cells[subject, at])
                 if (subject, at) in self.cells
@@ -289,10 +300,26 @@ class _Layout:
             ),
         )
 
+    def _evaluation(self, subject: _Subject) -> Evaluation | None:
+        """The newest evaluation of a file of this row; that of ``complexity_at`` goes first."""
+        for at in sorted(self.columns, key=lambda at: at != self.complexity_at):
+            cell = self.cells.get((subject, at))
+            sha256 = _sha256(cell.newest) if cell else None
+            if sha256 is not None and sha256 in self.errors:
+                return self.errors[sha256]
+        return None
+
     def _row_marks(
-        self, subject: _Subject, mine: Sequence[_Picked], *, trained: bool | None
+        self,
+        subject: _Subject,
+        mine: Sequence[_Picked],
+        evaluation: Evaluation | None,
+        *,
+        trained: bool | None,
     ) -> tuple[int, ...]:
         marks = []
+        if evaluation is not None:
+            marks.append(self.notes.mark(_evaluated(evaluation)))
         if trained is False:
             marks.append(self.notes.mark(_UNTRAINED))
         if subject.model.startswith("alexnet"):
@@ -315,6 +342,8 @@ class _Layout:
         artifact = cell.newest.artifact
         if artifact is not None and not artifact.parity.passed:
             remarks.append(f"{_INVALID}: {artifact.parity.reason}")
+        if artifact is not None and artifact.attempts:
+            remarks.append(f"int8 needed a remedy: {artifact.recipe}")
         if stability.findings:
             remarks.append(stability.text)
         return Entry(
@@ -422,6 +451,30 @@ def _processes(measured: Sequence[Run]) -> tuple[Process, ...]:
         )
         for run in measured
         if isinstance(run.outcome, Measurement)
+    )
+
+
+def _measured_error(evaluation: Evaluation) -> MeasuredError:
+    tally = evaluation.file
+    low, high = proportions.wilson(tally.pictures - tally.top1, tally.pictures)
+    return MeasuredError(
+        percent=100 * (tally.pictures - tally.top1) / tally.pictures,
+        low=100 * low,
+        high=100 * high,
+        pictures=tally.pictures,
+        resolution=evaluation.artifact.resolution,
+    )
+
+
+def _evaluated(evaluation: Evaluation) -> str:
+    """What the measured error of a row was measured on, and how sure it is."""
+    error, data = _measured_error(evaluation), evaluation.data
+    missing = len(evaluation.unreadable)
+    return (
+        f"top-1 error of this very file at {error.resolution}: {error.percent:.1f} % "
+        f"({error.low:.1f}–{error.high:.1f}) on {error.pictures} pictures of {data.classes} "
+        f"classes in {data.source} (fingerprint {data.fingerprint[:12]})"
+        + (f", {missing} more could not be decoded" if missing else "")
     )
 
 

@@ -1,15 +1,27 @@
-"""The charts of a block: speedup, latency or cost, what theory promised, and the samples."""
+"""The charts of a block: speedup, latency or cost, what theory promised, samples, conditions."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import median
 
 from shufflenet_deploy.records import Metric
 from shufflenet_deploy.report import words
-from shufflenet_deploy.report.svg import Axis, Line, Mark, Strip, Whisker, chart, height
+from shufflenet_deploy.report.paper import paper
+from shufflenet_deploy.report.svg import (
+    Axis,
+    Chart,
+    Key,
+    Line,
+    Mark,
+    Reference,
+    Strip,
+    Whisker,
+    chart,
+    height,
+)
+from shufflenet_deploy.report.traces import frequency, temperature
 from shufflenet_deploy.report.values import Block, Entry, Estimate, Row, Speedup
 
 #: Samples shown per cell; more would only make the cloud a bar.
@@ -18,45 +30,23 @@ _CLOUD = 240
 _CLOUD_REACH = 0.3
 
 
-@dataclass(frozen=True, kw_only=True)
-class Key:
-    """One entry of a chart's legend: a class of the style sheet and what it stands for."""
-
-    tone: str
-    text: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Chart:
-    """A chart and the words around it; ``draw(width)`` gives the SVG, fluid when None."""
-
-    name: str
-    title: str
-    text: str
-    keys: tuple[Key, ...]
-    draw: Callable[[int | None], str]
-    height: int
-
-
 _MEASURED = Key(tone="measured", text="measured, with its 95 % interval")
 _PAPER = Key(tone="paper", text="paper (Snapdragon 820)")
+_SAME = Reference(value=1.0, tone="same", tip="as fast as the baseline")
 _THEORY = Key(tone="theory", text="in theory (ratio of multiply-adds)")
 
 
 def charts(block: Block, prefix: str) -> tuple[Chart, ...]:
     """Those of the block's charts that have something to show; ``prefix`` makes names unique."""
-    made = (
-        _speedups(block, f"{prefix}-speedup"),
-        _figures(block, f"{prefix}-figures"),
-        _arrived(block, f"{prefix}-arrived"),
-        _clouds(block, f"{prefix}-samples"),
-    )
+    made = (draw(block, f"{prefix}-{name}") for name, draw in _CHARTS.items())
     return tuple(one for one in made if one is not None)
 
 
 def _speedups(block: Block, name: str) -> Chart | None:
     lines, top = [], 1.0
     for at, row, entry in _by_resolution(block):
+        if entry.failure is not None and block.baseline is not None and not row.is_baseline:
+            lines.append(_line(at, row, entry, "failed", []))
         if entry.speedup is None:
             continue
         marks: list[Mark | Whisker] = [
@@ -73,6 +63,8 @@ def _speedups(block: Block, name: str) -> Chart | None:
         top = max(top, entry.speedup.high, entry.theoretical_speedup or 0, entry.paper_speedup or 0)
     baseline = words.baseline_title(block)
     counted = block.setting.metric is Metric.INSTRUCTIONS
+    claimed = _claim(block)
+    top = max([top, *(reference.value for _, reference in claimed)])
     return _chart(
         name,
         f"Fewer instructions than {baseline}" if counted else f"Speedup over {baseline}",
@@ -80,11 +72,31 @@ def _speedups(block: Block, name: str) -> Chart | None:
         "time."
         if counted
         else "How many times faster, beside what the multiply-adds promise and the paper's.",
-        (_MEASURED, _THEORY, _PAPER),
+        (_MEASURED, _THEORY, _PAPER, *(key for key, _ in claimed)),
         lines=lines,
         axis=Axis(low=0, high=top * 1.04, tell=lambda value: f"{value:g}×"),
-        reference=1.0,
+        references=(_SAME, *(reference for _, reference in claimed)),
     )
+
+
+def _claim(block: Block) -> list[tuple[Key, Reference]]:
+    """The paper's "13x faster, 18x in theory", where its model and baseline were measured."""
+    claim = paper().claim
+    if block.baseline != claim.baseline or claim.model not in {row.model for row in block.rows}:
+        return []
+    title = next(row.title for row in block.rows if row.model == claim.model)
+    in_time = f"{claim.speedup:g}×, the paper's claim for {title}"
+    in_theory = f"{claim.theoretical_speedup:g}×, its claim in theory"
+    return [
+        (
+            Key(tone="claim-paper", text=in_time),
+            Reference(value=claim.speedup, tone="paper", tip=in_time),
+        ),
+        (
+            Key(tone="claim-theory", text=in_theory),
+            Reference(value=claim.theoretical_speedup, tone="theory", tip=in_theory),
+        ),
+    ]
 
 
 def _figures(block: Block, name: str) -> Chart | None:
@@ -97,14 +109,13 @@ def _figures(block: Block, name: str) -> Chart | None:
             continue
         low, middle, high = (value / words.SCALE for value in _ends(entry.estimate))
         tip = f"{words.figure(middle)} {unit}, 95 % interval {words.span(low, high)}"
-        marks: list[Mark | Whisker] = [
-            Whisker(low=low, high=high, tip=tip),
-            Mark(shape="dot", value=middle, tone=_tone(row, entry), tip=tip),
-        ]
+        marks: list[Mark | Whisker] = []
         values += [low, high]
         if latency and entry.paper_latency_ms is not None:
             marks.append(_paper(entry.paper_latency_ms, f"{entry.paper_latency_ms:.1f} ms"))
             values.append(entry.paper_latency_ms)
+        marks.append(Whisker(low=low, high=high, tip=tip))
+        marks.append(Mark(shape="dot", value=middle, tone=_tone(row, entry), tip=tip))
         shown = f"{words.figure(middle)} {unit} ±{words.half_width(entry.estimate)}"
         lines.append(_line(at, row, entry, shown, marks))
     if not values:
@@ -155,7 +166,7 @@ def _arrived(block: Block, name: str) -> Chart | None:
         (_MEASURED, _PAPER),
         lines=lines,
         axis=Axis(low=0, high=top * 1.04, tell=lambda value: f"{value:.0%}"),
-        reference=1.0,
+        references=(Reference(value=1.0, tone="same", tip="as promised"),),
     )
 
 
@@ -190,7 +201,7 @@ def _clouds(block: Block, name: str) -> Chart | None:
         (Key(tone="measured", text="one sample"), Key(tone="span", text="10th to 90th percentile")),
         lines=lines,
         axis=Axis(low=-_CLOUD_REACH, high=_CLOUD_REACH, tell=lambda value: f"{value:+.0%}"),
-        reference=0.0,
+        references=(Reference(value=0.0, tone="same", tip="the median"),),
     )
 
 
@@ -210,7 +221,7 @@ def _chart(
     *,
     lines: list[Line],
     axis: Axis,
-    reference: float | None = None,
+    references: tuple[Reference, ...] = (),
 ) -> Chart | None:
     if not lines:
         return None
@@ -222,7 +233,7 @@ def _chart(
             name=name,
             title=title,
             description=text,
-            reference=reference,
+            references=references,
             width=width,
         )
 
@@ -267,3 +278,15 @@ def _paper(value: float, shown: str) -> Mark:
 
 def _ends(estimate: Estimate) -> tuple[float, float, float]:
     return estimate.low, estimate.median, estimate.high
+
+
+#: Every chart of a block, in this order. Each is given the block and a name unique on the page, and
+#: gives nothing where there is nothing to show.
+_CHARTS: Mapping[str, Callable[[Block, str], Chart | None]] = {
+    "speedup": _speedups,
+    "figures": _figures,
+    "arrived": _arrived,
+    "samples": _clouds,
+    "temperature": temperature,
+    "frequency": frequency,
+}

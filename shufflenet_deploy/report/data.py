@@ -50,6 +50,7 @@ def _line(block: Block, row: Row, entry: Entry) -> dict[str, Any]:
         "paper_latency_ms": entry.paper_latency_ms,
         "paper_speedup": entry.paper_speedup,
         "paper_top1_error_percent": row.paper_top1_error_percent,
+        **_error(row),
         "paper_mega_multiply_adds": row.paper_mega_multiply_adds,
         "stability": entry.stability,
         "causes": _joined(flaw.cause for flaw in entry.flaws),
@@ -70,6 +71,12 @@ def _statistics(entry: Entry) -> dict[str, Any]:
         **{name: getattr(estimate, name, None) for name in (*names, *counts)},
         **{f"speedup_{name}": getattr(speedup, name, None) for name in ratios},
     }
+
+
+def _error(row: Row) -> dict[str, Any]:
+    names = ("percent", "low", "high", "pictures")
+    error = row.measured_top1_error
+    return {f"measured_top1_error_{name}": getattr(error, name, None) for name in names}
 
 
 def _made_of(entry: Entry) -> dict[str, Any]:

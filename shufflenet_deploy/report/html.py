@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from statistics import median
 
+from shufflenet_deploy.breakdown import Breakdown
 from shufflenet_deploy.records import Conditions, Metric
 from shufflenet_deploy.report import palette, words
-from shufflenet_deploy.report.charts import Chart, charts
+from shufflenet_deploy.report.charts import charts
+from shufflenet_deploy.report.profile_charts import profile_charts, style
+from shufflenet_deploy.report.svg import Chart
 from shufflenet_deploy.report.table import Table
 from shufflenet_deploy.report.values import Block, Entry, Process, Row
 
@@ -32,8 +35,29 @@ class _Headline:
     entry: Entry
 
 
-def html(table: Table) -> str:
-    """The whole report."""
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """Something to say after the tables: words, charts, and rows of text under ``header``.
+
+    ``header`` is empty where there are no rows; the first column names its row.
+    """
+
+    title: str
+    text: str = ""
+    charts: tuple[Chart, ...] = ()
+    header: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+
+
+def html(table: Table, profiles: Sequence[Breakdown] = (), parts: Sequence[Part] = ()) -> str:
+    """The whole report.
+
+    Args:
+        table: what was measured.
+        profiles: drawn in the blocks of their cells.
+        parts: what else there is to tell, in this order, after the blocks of the table. Names of
+            their charts must be unique on the page.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415
 
     environment = Environment(
@@ -43,15 +67,25 @@ def html(table: Table) -> str:
         lstrip_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.globals.update(words=words, facts=_facts, process_facts=_process_facts)
+    environment.globals.update(
+        words=words, facts=_facts, process_facts=_process_facts, verdict=_verdict
+    )
     environment.filters["unit"] = words.unit
     sections = tuple(
-        _Section(id=f"b{number}", block=block, charts=charts(block, f"b{number}"))
+        _Section(
+            id=f"b{number}",
+            block=block,
+            charts=(
+                *charts(block, f"b{number}"),
+                *profile_charts(block, profiles, f"b{number}"),
+            ),
+        )
         for number, block in enumerate(table.blocks, start=1)
     )
     return environment.get_template("report.html.j2").render(
         table=table,
         sections=sections,
+        parts=parts,
         headline=_headline(sections),
         legend=words.legend(table, table.blocks),
         light=palette.declared(palette.LIGHT),
@@ -62,7 +96,7 @@ def html(table: Table) -> str:
 
 def chart_css() -> str:
     """The style of the charts, with colours as variables."""
-    return files(__package__).joinpath("chart.css").read_text(encoding="utf-8")
+    return files(__package__).joinpath("chart.css").read_text(encoding="utf-8") + style()
 
 
 def _headline(sections: tuple[_Section, ...]) -> _Headline | None:
@@ -75,6 +109,14 @@ def _headline(sections: tuple[_Section, ...]) -> _Headline | None:
     ]
     in_time = [one for one in found if one.section.block.setting.metric is Metric.LATENCY]
     return next(iter(in_time + found), None)
+
+
+def _verdict(entry: Entry) -> str:
+    """Why a figure is not to be trusted, or why there is none; nothing where all is well."""
+    if entry.failure is not None:
+        return entry.failure.kind.value
+    causes = ", ".join(flaw.cause for flaw in entry.flaws)
+    return f"{entry.stability}: {causes}" if causes else ""
 
 
 def _facts(entry: Entry) -> Mapping[str, str]:

@@ -98,7 +98,7 @@ def _block(table: Table, block: Block) -> str:
 def _row(block: Block, row: Row) -> str:
     first = [
         escape(row.title) + _marks(row.marks),
-        escape(words.error(row)),
+        escape(" ".join(words.errors(row))),
         escape(words.mega(row.multiply_adds)),
         *(_measured(entry) for entry in row.entries),
     ]

@@ -48,7 +48,7 @@ def _line(cells: Sequence[str]) -> str:
 def _row(block: Block, row: Row) -> list[str]:
     return [
         escape(row.title) + _marks(row.marks),
-        words.error(row),
+        "<br>".join(words.errors(row)),
         words.mega(row.multiply_adds),
         *(_entry(block, entry) if entry else words.ABSENT for entry in row.entries),
     ]

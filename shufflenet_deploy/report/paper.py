@@ -25,11 +25,21 @@ class PaperFigures(Record):
         return self.latency_ms.get(str(resolution))
 
 
+class Claim(Record):
+    """The sentence that the paper is quoted for: how much faster its model is, and could be."""
+
+    model: str
+    baseline: str
+    speedup: float
+    theoretical_speedup: float
+
+
 class Paper(Record):
     """All figures taken from the paper, and what they were measured on."""
 
     device: str
     source: str
+    claim: Claim
     models: dict[str, PaperFigures]
 
 

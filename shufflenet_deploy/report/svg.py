@@ -19,25 +19,51 @@ _MARKS_AT = 25
 _BAR_HEIGHT = 14
 #: The plot leaves this share of the width free on both sides, so that no mark is cut.
 _MARGIN = 0.012
+#: Pixels of a chart of curves, its axis included, and what is left free above them.
+CURVES_HEIGHT, _CURVES_TOP = 220, 18
 #: Coordinates across a strip of samples, which is stretched to the width of its place.
 _STRIP_UNITS = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
+class Key:
+    """One entry of a chart's legend: a class of the style sheet and what it stands for."""
+
+    tone: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    """A chart and the words around it; ``draw(width)`` gives the SVG, fluid when None."""
+
+    name: str
+    title: str
+    text: str
+    keys: tuple[Key, ...]
+    draw: Callable[[int | None], str]
+    height: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Axis:
-    """Values from ``low`` to ``high`` from left to right; ``tell`` writes one for the reader."""
+    """Values from ``low`` to ``high`` from left to right; ``tell`` writes one for the reader.
+
+    ``gutter`` is the share of the width that stays free on the left, for the ticks of another axis.
+    """
 
     low: float
     high: float
     tell: Callable[[float], str]
     log: bool = False
+    gutter: float = 0.0
 
     def at(self, value: float) -> float:
         """Where a value stands: 0 is the left end, 1 the right; values beyond are kept inside."""
         scale = math.log if self.log else float
         value = min(max(value, self.low), self.high)
         share = (scale(value) - scale(self.low)) / (scale(self.high) - scale(self.low))
-        return _MARGIN + share * (1 - 2 * _MARGIN)
+        return _MARGIN + self.gutter + share * (1 - 2 * _MARGIN - self.gutter)
 
     def ticks(self) -> list[float]:
         """Round values for the grid, at most seven."""
@@ -85,11 +111,39 @@ class Whisker:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Segment:
+    """A part of a stacked bar, from ``low`` to ``high``."""
+
+    low: float
+    high: float
+    tone: str
+    tip: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Strip:
     """Every sample as a point of a cloud; points keep the order of the samples from top down."""
 
     values: tuple[float, ...]
     tone: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """A value that is marked over the whole height of a chart; ``tone`` and ``tip`` as of marks."""
+
+    value: float
+    tone: str
+    tip: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """Values over time as points on a line, in the order of time; ``tell`` writes a point."""
+
+    points: tuple[tuple[float, float], ...]
+    tone: str
+    tell: Callable[[float, float], str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +153,7 @@ class Line:
     group: str
     label: str
     value: str
-    marks: tuple[Mark | Whisker | Strip, ...]
+    marks: tuple[Mark | Whisker | Strip | Segment, ...]
     tone: str = ""
 
 
@@ -110,7 +164,7 @@ def chart(
     name: str,
     title: str,
     description: str,
-    reference: float | None = None,
+    references: Sequence[Reference] = (),
     width: int | None = None,
 ) -> str:
     """Draw lines over one axis; the height of the drawing is ``height(lines)``.
@@ -121,7 +175,7 @@ def chart(
         name: unique on the page: letters, digits and hyphens.
         title: what a screen reader calls the chart.
         description: what it says about it.
-        reference: a value that is marked over the whole height (say, "as fast as").
+        references: values to mark, such as "as fast as".
         width: pixels, for a picture of its own; None fills the place.
     """
     body: list[str] = []
@@ -133,12 +187,64 @@ def chart(
         for line in members:
             body.append(_line(line, axis, y, width or _STRIP_UNITS))
             y += _LINE
-    frame = f'width="{width or "100%"}" height="{height(lines)}"'
+    inside = f"{_grid(axis, y)}{_references(references, axis, y)}{''.join(body)}"
+    return _whole(inside, (name, title, description), width, height(lines))
+
+
+def curves(
+    series: Sequence[Curve],
+    across: Axis,
+    up: Axis,
+    *,
+    name: str,
+    title: str,
+    description: str,
+    width: int | None = None,
+) -> str:
+    """Draw values over time: ``across`` is the axis of time, ``up`` that of the values.
+
+    The height is ``CURVES_HEIGHT``; the rest is as in ``chart``.
+    """
+    bottom = float(CURVES_HEIGHT - _AXIS)
+
+    def y_of(value: float) -> float:
+        return bottom - (bottom - _CURVES_TOP) * up.at(value)
+
+    levels = "".join(
+        f'<line class="grid" x1="{across.gutter:.2%}" x2="100%" y1="{y_of(value):.1f}" '
+        f'y2="{y_of(value):.1f}"/>'
+        f'<text class="tick" x="0" y="{y_of(value) + 4:.1f}">{escape(up.tell(value))}</text>'
+        for value in up.ticks()
+    )
+    drawn = "".join(_curve(one, across, y_of, bottom, width or _STRIP_UNITS) for one in series)
+    inside = f"{_grid(across, bottom)}{levels}{drawn}"
+    return _whole(inside, (name, title, description), width, CURVES_HEIGHT)
+
+
+def _curve(
+    curve: Curve, across: Axis, y_of: Callable[[float], float], bottom: float, units: int
+) -> str:
+    places = [(across.at(x), y_of(y)) for x, y in curve.points]
+    path = "L".join(f"{share * units:.1f} {y:.1f}" for share, y in places)
+    dots = "".join(
+        f'<circle class="mark {curve.tone}" cx="{share:.2%}" cy="{y:.1f}" r="3.5">'
+        f"{_tip(curve.tell(*point))}</circle>"
+        for (share, y), point in zip(places, curve.points, strict=True)
+    )
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" role="img" {frame} '
-        f'aria-labelledby="{name}-t {name}-d">'
-        f'<title id="{name}-t">{escape(title)}</title><desc id="{name}-d">{escape(description)}'
-        f"</desc>{_grid(axis, y, reference)}{''.join(body)}</svg>"
+        f'<svg x="0" y="0" width="100%" height="{bottom:g}" viewBox="0 0 {units} {bottom:g}" '
+        f'preserveAspectRatio="none" overflow="visible"><path class="curve {curve.tone}" '
+        f'd="M{path}"/></svg>{dots}'
+    )
+
+
+def _whole(inside: str, told: tuple[str, str, str], width: int | None, height: int) -> str:
+    name, title, description = told
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" role="img" '
+        f'width="{width or "100%"}" height="{height}" aria-labelledby="{name}-t {name}-d">'
+        f'<title id="{name}-t">{escape(title)}</title>'
+        f'<desc id="{name}-d">{escape(description)}</desc>{inside}</svg>'
     )
 
 
@@ -148,7 +254,7 @@ def height(lines: Sequence[Line]) -> int:
     return groups * _HEADING + len(lines) * _LINE + _AXIS
 
 
-def _grid(axis: Axis, bottom: float, reference: float | None) -> str:
+def _grid(axis: Axis, bottom: float) -> str:
     parts = []
     for value in axis.ticks():
         share = axis.at(value)
@@ -158,12 +264,15 @@ def _grid(axis: Axis, bottom: float, reference: float | None) -> str:
             f'<text class="tick" text-anchor="{anchor}" x="{share:.2%}" y="{bottom + 16:g}">'
             f"{escape(axis.tell(value))}</text>"
         )
-    if reference is not None:
-        share = axis.at(reference)
-        parts.append(
-            f'<line class="reference" x1="{share:.2%}" x2="{share:.2%}" y1="0" y2="{bottom:g}"/>'
-        )
     return "".join(parts)
+
+
+def _references(references: Sequence[Reference], axis: Axis, bottom: float) -> str:
+    return "".join(
+        f'<line class="reference {one.tone}" x1="{axis.at(one.value):.2%}" '
+        f'x2="{axis.at(one.value):.2%}" y1="0" y2="{bottom:g}">{_tip(one.tip)}</line>'
+        for one in references
+    )
 
 
 def _line(line: Line, axis: Axis, y: float, strip_units: int) -> str:
@@ -175,10 +284,16 @@ def _line(line: Line, axis: Axis, y: float, strip_units: int) -> str:
     )
 
 
-def _mark(mark: Mark | Whisker | Strip, axis: Axis, y: float, strip_units: int) -> str:
+def _mark(mark: Mark | Whisker | Strip | Segment, axis: Axis, y: float, strip_units: int) -> str:
     match mark:
         case Strip():
             return _strip(mark, axis, y, strip_units)
+        case Segment():
+            start, end = axis.at(mark.low), axis.at(mark.high)
+            return (
+                f'<rect class="bar {mark.tone}" x="{start:.2%}" y="{y - _BAR_HEIGHT / 2:g}" '
+                f'width="{end - start:.2%}" height="{_BAR_HEIGHT}">{_tip(mark.tip)}</rect>'
+            )
         case Whisker():
             low, high = axis.at(mark.low), axis.at(mark.high)
             ends = "".join(
@@ -202,7 +317,7 @@ def _mark(mark: Mark | Whisker | Strip, axis: Axis, y: float, strip_units: int) 
 
 _SYMBOLS = {
     "dot": '<circle class="mark {tone}" r="5"/>',
-    "diamond": '<path class="mark {tone}" d="M0-6L6 0L0 6L-6 0Z"/>',
+    "diamond": '<path class="mark {tone}" d="M0-7.5L7.5 0L0 7.5L-7.5 0Z"/>',
     "tick": '<path class="stroke {tone}" d="M0-9V9"/>',
 }
 

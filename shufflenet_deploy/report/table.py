@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Self
 
-from shufflenet_deploy.records import Record, Run
+from shufflenet_deploy.records import Evaluation, Record, Run
 from shufflenet_deploy.report.build import blocks
 from shufflenet_deploy.report.paper import paper
 from shufflenet_deploy.report.values import Block
@@ -24,10 +24,17 @@ class Table(Record):
     blocks: tuple[Block, ...]
 
     @classmethod
-    def from_runs(cls, runs: Iterable[Run], *, baseline: str = "alexnet") -> Self:
+    def from_runs(
+        cls,
+        runs: Iterable[Run],
+        *,
+        baseline: str = "alexnet",
+        evaluations: Iterable[Evaluation] = (),
+    ) -> Self:
         """Arrange runs in blocks and compare each model with ``baseline`` within its block.
 
-        ``baseline=""`` compares nothing.
+        ``baseline=""`` compares nothing. ``evaluations``, oldest first, give the error of the very
+        files that were measured.
 
         ``stats`` derives every estimate; ``report.build`` says what is merged and what is not.
         """
@@ -35,5 +42,5 @@ class Table(Record):
             baseline=baseline,
             paper_device=paper().device,
             paper_source=paper().source,
-            blocks=blocks(tuple(runs), baseline),
+            blocks=blocks(tuple(runs), baseline, tuple(evaluations)),
         )

@@ -71,7 +71,7 @@ def _add_row(grid: Grid, block: Block, row: Row, columns: Sequence[int]) -> None
     title.append(_marks(row.marks), style="not bold")
     grid.add_row(
         title,
-        words.error(row),
+        "\n".join(words.errors(row)),
         words.mega(row.multiply_adds),
         *(_measured(entry) for entry in entries),
     )

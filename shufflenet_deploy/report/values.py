@@ -123,6 +123,16 @@ class Entry(Record):
     marks: tuple[int, ...]
 
 
+class MeasuredError(Record):
+    """The top-1 error of a row's very file, in percent with its 95 % interval; see ``eval``."""
+
+    percent: float
+    low: float
+    high: float
+    pictures: int
+    resolution: ResolutionText
+
+
 class Row(Record):
     """One model with its options: complexity and error as in the paper, then its entries.
 
@@ -138,6 +148,7 @@ class Row(Record):
     multiply_adds: int | None
     paper_mega_multiply_adds: float | None
     paper_top1_error_percent: float | None
+    measured_top1_error: MeasuredError | None
     marks: tuple[int, ...]
     entries: tuple[Entry | None, ...]
 

@@ -54,10 +54,13 @@ def mega(multiply_adds: int | None) -> str:
     return f"{millions:.0f}M" if millions >= 10 else f"{millions:.1f}M"
 
 
-def error(row: Row) -> str:
-    """The paper's top-1 error in percent."""
-    percent = row.paper_top1_error_percent
-    return ABSENT if percent is None else f"{percent:.1f}"
+def errors(row: Row) -> tuple[str, ...]:
+    """Top-1 errors in percent: the paper's, and what ``eval`` measured on the row's very file."""
+    paper, here = row.paper_top1_error_percent, row.measured_top1_error
+    lines = [] if paper is None else [f"{paper:.1f}"]
+    if here is not None:
+        lines.append(f"here {here.percent:.1f}")
+    return tuple(lines) or (ABSENT,)
 
 
 def measured(entry: Entry) -> tuple[str, str]:
@@ -181,13 +184,20 @@ def _legend(table: Table, block: Block) -> list[str]:
     if any(row.paper_top1_error_percent is not None for row in block.rows):
         lines.append(
             f"Paper: {table.paper_source}, {table.paper_device}; the top-1 error is the paper's "
-            "too, not measured here."
+            f"too{_but_for_errors(block)}."
         )
     if any(entry.stability == "tainted" for _, entry in block.entries()):
         lines.append("! tainted: something else than the model was measured too; measure again.")
     if any(entry.stability == "noisy" for _, entry in block.entries()):
         lines.append("~ noisy: read the interval, not the figure.")
     return lines
+
+
+def _but_for_errors(block: Block) -> str:
+    measured = any(row.measured_top1_error is not None for row in block.rows)
+    return (
+        ', except where "here" marks one that was measured' if measured else ", not measured here"
+    )
 
 
 def baseline_title(block: Block) -> str:

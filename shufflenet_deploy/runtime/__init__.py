@@ -9,6 +9,7 @@ from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.records import Format
 from shufflenet_deploy.runtime.agent import AgentRuntime
 from shufflenet_deploy.runtime.base import Payload, Report, Runtime
+from shufflenet_deploy.runtime.native import NativeRuntime
 from shufflenet_deploy.runtime.releases import LITERT, ONNXRUNTIME, TFLITE_RUNTIME
 
 __all__ = ["Payload", "Report", "Runtime", "get", "names"]
@@ -18,11 +19,12 @@ _RUNTIMES = {
     "litert": (Format.TFLITE, LITERT),
     "tflite-runtime": (Format.TFLITE, TFLITE_RUNTIME),
 }
+_NATIVE = "native"
 
 
 def names() -> tuple[str, ...]:
     """Every runtime that can be asked for."""
-    return tuple(_RUNTIMES)
+    return (*_RUNTIMES, _NATIVE)
 
 
 def get(name: str) -> Runtime:
@@ -32,10 +34,14 @@ def get(name: str) -> Runtime:
         UsageError: there is no such runtime; the message names the nearest.
     """
     match = re.fullmatch(r"([A-Za-z0-9_-]+?)(?:==([0-9][0-9A-Za-z.]*))?", name.strip())
+    if match is not None and match[1] == _NATIVE:
+        if match[2]:
+            raise UsageError(f"'{name}': native is of this package: leave =={match[2]} out")
+        return NativeRuntime()
     if match is None or match[1] not in _RUNTIMES:
         wanted = match[1] if match else name
-        near = difflib.get_close_matches(wanted, _RUNTIMES, n=1, cutoff=0.6)
-        hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(_RUNTIMES)}"
+        near = difflib.get_close_matches(wanted, names(), n=1, cutoff=0.6)
+        hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(names())}"
         raise UsageError(
             f"'{name}' is not a runtime: {hint} (a version is written onnxruntime==1.30)"
         )

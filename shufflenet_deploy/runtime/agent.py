@@ -10,9 +10,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from shufflenet_deploy.errors import ParseError
 from shufflenet_deploy.records import (
@@ -22,6 +22,8 @@ from shufflenet_deploy.records import (
     FailureKind,
     Format,
     Measurement,
+    OperatorTiming,
+    Profile,
     TargetFacts,
 )
 from shufflenet_deploy.runtime.base import Payload, Report
@@ -29,6 +31,9 @@ from shufflenet_deploy.runtime.releases import Distribution
 
 #: The schema number of ``device_scripts/agent.py``.
 SCHEMA = 1
+
+#: Begins the name of an operator that the profiler knows by its number in the file.
+NODE = "#"
 
 #: While windows of the warm-up disagree it goes on, up to this many times its minimum.
 WARMUP_LIMIT_FACTOR = 4
@@ -67,12 +72,18 @@ class AgentRuntime:
         """The one format it runs."""
         return (self.format,)
 
+    @property
+    def standalone(self) -> bool:
+        """Python and the agent run the file."""
+        return False
+
     def payload(self, facts: TargetFacts) -> Payload:
         """Pinned distributions for this target; see ``Distribution.requirements``."""
         return Payload(
             name=self.name,
             requirements=self.distribution.requirements(facts, self.version),
             imports=(self.distribution.module, "numpy"),
+            env=self.distribution.env,
         )
 
     def command(
@@ -86,24 +97,22 @@ class AgentRuntime:
         output: str | None = None,
     ) -> tuple[str, ...]:
         """The agent's command line for one process."""
-        options = {
-            "--runtime": self.runtime,
-            "--model": model,
-            "--threads": str(spec.threads),
-            "--warmup-runs": str(spec.warmup_runs),
-            "--warmup-secs": f"{spec.warmup_secs:g}",
-            "--warmup-max-secs": f"{spec.warmup_secs * WARMUP_LIMIT_FACTOR:g}",
-            "--min-runs": str(spec.min_runs),
-            "--min-secs": f"{spec.min_secs:g}",
-            "--max-secs": f"{spec.max_secs:g}",
-        }
-        if spec.cpus is not None:
-            options["--cpus"] = ",".join(str(cpu) for cpu in spec.cpus)
-        if input is not None:
-            options["--input"] = input
-        if output is not None:
-            options["--output"] = output
-        return (*python, agent, *(word for option in options.items() for word in option))
+        which = ("--runtime", self.runtime, "--model", model)
+        return (*python, agent, *which, *agent_options(spec, input=input, output=output))
+
+    def profiling(
+        self,
+        *,
+        python: tuple[str, ...],
+        profiler: str,
+        agent: str,
+        model: str,
+        spec: BenchmarkSpec,
+        inferences: int,
+    ) -> tuple[str, ...]:
+        """The same command, run by ``device_scripts/operators.py``."""
+        measuring = self.command(python=(), agent=agent, model=model, spec=spec)
+        return (*python, profiler, "--runs", str(inferences), *measuring)
 
     def environment(self, spec: BenchmarkSpec) -> Mapping[str, str]:
         """Thread pools as large as asked for, and no chatter of TensorFlow's logger."""
@@ -116,22 +125,61 @@ class AgentRuntime:
         Raises:
             ParseError: it is not one JSON object, or not of this version's schema.
         """
-        fields = _json_object(raw)
-        try:
-            if "error" in fields:
-                return _failure_report(_FailureLog.model_validate(fields))
-            return _measurement_report(_Log.model_validate(fields))
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "the object"
-            raise ParseError(
-                f"the agent's log does not fit schema {SCHEMA}: {where}: {first['msg']}"
-            ) from error
-        except ValueError as error:
-            raise ParseError(f"the agent's log has a wrong time: {error}") from error
+        return parse_log(raw)
 
 
-def _json_object(raw: str) -> dict[str, Any]:
+def agent_options(
+    spec: BenchmarkSpec,
+    *,
+    input: str | None,  # noqa: A002 - the word of the agent's own option
+    output: str | None,
+) -> tuple[str, ...]:
+    """How one process is to measure, in the options of the agent and of all that speak like it."""
+    options = {
+        "--threads": str(spec.threads),
+        "--warmup-runs": str(spec.warmup_runs),
+        "--warmup-secs": f"{spec.warmup_secs:g}",
+        "--warmup-max-secs": f"{spec.warmup_secs * WARMUP_LIMIT_FACTOR:g}",
+        "--min-runs": str(spec.min_runs),
+        "--min-secs": f"{spec.min_secs:g}",
+        "--max-secs": f"{spec.max_secs:g}",
+    }
+    if spec.cpus is not None:
+        options["--cpus"] = ",".join(str(cpu) for cpu in spec.cpus)
+    if input is not None:
+        options["--input"] = input
+    if output is not None:
+        options["--output"] = output
+    return tuple(word for option in options.items() for word in option)
+
+
+def parse_log(raw: str) -> Report:
+    """Read what the agent, or a program that speaks like it, printed.
+
+    Raises:
+        ParseError: it is not one JSON object, or not of this version's schema.
+    """
+    fields = json_object(raw)
+    try:
+        if "error" in fields:
+            return _failure_report(_FailureLog.model_validate(fields))
+        return _measurement_report(_Log.model_validate(fields))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the object"
+        raise ParseError(
+            f"the agent's log does not fit schema {SCHEMA}: {where}: {first['msg']}"
+        ) from error
+    except ValueError as error:
+        raise ParseError(f"the agent's log has a wrong time: {error}") from error
+
+
+def json_object(raw: str) -> dict[str, Any]:
+    """The one JSON object that a device script printed.
+
+    Raises:
+        ParseError: it is something else, or of another schema.
+    """
     text = raw.strip()
     if not text:
         raise ParseError("the agent printed nothing: it was killed or never started")
@@ -241,6 +289,19 @@ class _Head(_Part):
 _Ns = list[int]
 
 
+class _Operator(_Part):
+    name: str
+    operator: str
+    node: int | None
+    ns: _Ns = Field(min_length=1)
+
+
+class _Profile(_Part):
+    method: str
+    inference_ns: _Ns = Field(min_length=1)
+    operators: list[_Operator]
+
+
 class _Log(_Head):
     runtime: _RuntimeFacts
     model: _Model
@@ -259,6 +320,15 @@ class _Log(_Head):
     idle_rss_bytes: int
     peak_rss_bytes: int
     conditions: _Moments
+    profile: _Profile | None = None
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        """Every operator was timed in every inference."""
+        counts = {len(one.ns) for one in self.profile.operators} if self.profile else set()
+        if self.profile and not counts <= {len(self.profile.inference_ns)}:
+            raise ValueError("an operator was not timed in every inference")
+        return self
 
 
 class _Error(_Part):
@@ -277,6 +347,7 @@ def _measurement_report(log: _Log) -> Report:
         warmup=tuple(log.warmup_ns),
         first=log.first_ns,
         load=log.load_ns,
+        idle_rss_bytes=log.idle_rss_bytes,
         peak_rss_bytes=log.peak_rss_bytes,
         clock_resolution_ns=log.clock.resolution_ns,
         cpus=None if log.cpus is None else tuple(log.cpus),
@@ -287,16 +358,41 @@ def _measurement_report(log: _Log) -> Report:
         runtime_version=log.runtime.version,
         before=log.conditions.before.record(),
         after=log.conditions.after.record(),
+        profile=_profile(log.profile) if log.profile else None,
+    )
+
+
+def _profile(log: _Profile) -> Profile:
+    return Profile(
+        method=log.method,
+        inference=tuple(log.inference_ns),
+        operators=tuple(
+            OperatorTiming(
+                name=one.name if one.node is None else f"{NODE}{one.node}",
+                operator=one.operator,
+                samples=tuple(one.ns),
+            )
+            for one in log.operators
+        ),
     )
 
 
 def _failure_report(log: _FailureLog) -> Report:
-    kind = _FAILURES.get(log.error.kind)
-    if kind is None:
-        raise ParseError(f"the agent failed with the unknown kind {log.error.kind!r}")
     return Report(
-        outcome=Failure(kind=kind, message=log.error.message),
+        outcome=failure_of(log.error.kind, log.error.message),
         runtime_version=None,
         before=None,
         after=log.conditions_at_failure.record(),
     )
+
+
+def failure_of(kind: str, message: str) -> Failure:
+    """A failure that the agent explained; ``kind`` is its word.
+
+    Raises:
+        ParseError: the word is unknown.
+    """
+    known = _FAILURES.get(kind)
+    if known is None:
+        raise ParseError(f"the agent failed with the unknown kind {kind!r}")
+    return Failure(kind=known, message=message)

@@ -8,7 +8,7 @@ pure, so a stored raw log can be replayed years later.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from shufflenet_deploy.records import (
@@ -17,6 +17,7 @@ from shufflenet_deploy.records import (
     Failure,
     Format,
     Measurement,
+    Profile,
     TargetFacts,
 )
 
@@ -25,12 +26,14 @@ from shufflenet_deploy.records import (
 class Payload:
     """What a target needs before it can run a model: Python distributions, pinned.
 
-    ``imports`` are module names that must import, by which an installation is proved.
+    ``imports`` are module names that must import, by which an installation is proved; ``env`` holds
+    the variables under which anything may import them.
     """
 
     name: str
     requirements: tuple[str, ...]
     imports: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,13 +41,15 @@ class Report:
     """One parsed log of a runner.
 
     A failure that the runner explained is an outcome like a measurement. ``before`` and ``after``
-    frame the steady state; a failure has only the conditions at its end.
+    frame the steady state; a failure has only the conditions at its end. ``profile`` is there when
+    the command was a ``profiling`` one; its operators name no layers yet.
     """
 
     outcome: Measurement | Failure
     runtime_version: str | None
     before: Conditions | None
     after: Conditions | None
+    profile: Profile | None = None
 
 
 class Runtime(Protocol):
@@ -58,6 +63,11 @@ class Runtime(Protocol):
     @property
     def formats(self) -> tuple[Format, ...]:
         """File formats it executes, the preferred one first."""
+        ...
+
+    @property
+    def standalone(self) -> bool:
+        """Whether an exported file is a program that measures itself: no Python, no agent."""
         ...
 
     def payload(self, facts: TargetFacts) -> Payload:
@@ -82,6 +92,24 @@ class Runtime(Protocol):
 
         ``input`` is a .npy file on the target to feed instead of seeded values, ``output`` one to
         write the logits to, as the model has them (still quantised in a full-integer file).
+        """
+        ...
+
+    def profiling(
+        self,
+        *,
+        python: tuple[str, ...],
+        profiler: str,
+        agent: str,
+        model: str,
+        spec: BenchmarkSpec,
+        inferences: int,
+    ) -> tuple[str, ...] | None:
+        """The argv that measures ``model`` and then profiles so many inferences of it.
+
+        None where the runtime cannot be taken apart.
+
+        ``profiler`` is the path of ``device_scripts/operators.py`` on the target.
         """
         ...
 

@@ -7,7 +7,8 @@ one it was. numpy is pinned with it, because its C interface changed in version 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from shufflenet_deploy.errors import TargetError
 from shufflenet_deploy.records import TargetFacts
@@ -35,12 +36,16 @@ class Release:
 
 @dataclass(frozen=True, kw_only=True)
 class Distribution:
-    """A runtime as PyPI knows it, with its releases, newest first."""
+    """A runtime as PyPI knows it, with its releases, newest first.
+
+    ``env`` holds the variables that it must find when it is imported.
+    """
 
     name: str
     module: str
     releases: tuple[Release, ...]
     alternative: str
+    env: Mapping[str, str] = field(default_factory=dict)
 
     def requirements(self, facts: TargetFacts, version: str | None) -> tuple[str, ...]:
         """The pinned distributions to install on a target.
@@ -131,6 +136,9 @@ ONNXRUNTIME = Distribution(
     name="onnxruntime",
     module="onnxruntime",
     alternative="try --runtime tflite-runtime, or a 64-bit system with Python 3.11 or newer",
+    # Since 1.29 it reports every model's name and hash to its makers, from threads that run while
+    # we measure, and keeps an identifier in the user's home.
+    env={"ORT_DISABLE_TELEMETRY": "1"},
     releases=(
         Release(version="1.32.0", pythons=("3.11", "3.14"), glibc=_both("2.28")),
         Release(version="1.28.0", pythons=("3.11", "3.14"), glibc=_both("2.27")),

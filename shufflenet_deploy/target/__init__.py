@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from shufflenet_deploy.target.environment import Environment, Mode, Payload, PayloadOf
+from shufflenet_deploy.target.governor import Governor, Governors
 from shufflenet_deploy.target.interpreter import brings_python
 from shufflenet_deploy.target.machine import Cleaned, Target
+from shufflenet_deploy.target.provision import Outlook
+from shufflenet_deploy.target.state import State
 from shufflenet_deploy.target.storage import Traffic
+from shufflenet_deploy.target.vitals import Frequency, Vitals
 
 __all__ = [
     "Cleaned",
     "Environment",
+    "Frequency",
+    "Governor",
+    "Governors",
     "Mode",
+    "Outlook",
     "Payload",
     "PayloadOf",
+    "State",
     "Target",
     "Traffic",
+    "Vitals",
     "brings_python",
 ]

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 class Payload(Protocol):
     """What must be importable; ``runtime.base.Payload`` is one.
 
-    ``requirements`` are pinned (``name==version``) and complete: nothing is added to them.
+    ``requirements`` are pinned (``name==version``) and complete: nothing is added to them. ``env``
+    holds the variables under which anything may import them.
     """
 
     @property
@@ -27,6 +28,8 @@ class Payload(Protocol):
     def requirements(self) -> tuple[str, ...]: ...
     @property
     def imports(self) -> tuple[str, ...]: ...
+    @property
+    def env(self) -> Mapping[str, str]: ...
 
 
 class Mode(StrEnum):

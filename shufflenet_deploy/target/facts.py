@@ -170,7 +170,7 @@ class Survey:
 
 def read_survey(printed: str, *, host: str, transport: str) -> Survey:
     """Read what ``SCRIPT`` printed. Pure: a captured text can be replayed."""
-    sections = _sections(printed)
+    sections = sections_of(printed)
     python = _interpreter(sections.get("python", ""))
     processors = _processors(sections.get("cpuinfo", ""))
     machine = arch = sections.get("machine", "").strip() or "unknown"
@@ -202,7 +202,8 @@ def free_bytes(df: str) -> int | None:
     return int(fields[3]) * 1024 if len(fields) > 3 and fields[3].isdigit() else None
 
 
-def _sections(printed: str) -> dict[str, str]:
+def sections_of(printed: str) -> dict[str, str]:
+    """What a script printed below each ``== NAME``."""
     found: dict[str, str] = {}
     for part in re.split(r"^== ", printed, flags=re.MULTILINE)[1:]:
         name, _, body = part.partition("\n")

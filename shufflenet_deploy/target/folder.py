@@ -98,6 +98,11 @@ def prepare(transport: Transport, root: str) -> None:
     _expect_done(transport, result, root)
 
 
+def is_ours(transport: Transport, root: str) -> bool:
+    """Whether there is a folder of ours; nothing is made."""
+    return transport.run(shell(f"root=$1\n{_OURS}\n", root)).exit_code == 0
+
+
 def look_for(transport: Transport, path: str) -> Found:
     """The sha256 of a file and the room on its disk; makes the folder it lies in.
 

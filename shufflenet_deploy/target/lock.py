@@ -22,15 +22,41 @@ from shufflenet_deploy.transport.posix import shell
 _HELD = 75
 _POLL_SECS = 2.0
 
-# Sets `age` and `text` and succeeds when a lock's holder is still there. Parameter: its text.
-_ALIVE = """\
+#: Sets `boot`, and defines `started PID`, which sets `start` and `parent`, and fails when that
+#: process has ended, whether its parent has noticed or not.
+STARTED = """\
 started() {
     read -r line 2>/dev/null <"/proc/$1/stat" || return 1
     set -- ${line##*) }
+    [ "$1" = Z ] && return 1
     parent=$2 start=${20}
 }
 boot=
 read -r boot 2>/dev/null </proc/sys/kernel/random/boot_id
+"""
+
+#: Sets `server` and `start`: the server of this connection is the first ancestor that is no shell:
+#: sshd, dropbear, adbd, or the program itself when the target is this machine.
+SERVER = """\
+server=$$
+while started "$server"; do
+    server=$parent
+    comm=
+    read -r comm 2>/dev/null <"/proc/$server/comm"
+    case $comm in
+    sh | ash | bash | dash | zsh | ksh | mksh | csh | tcsh | fish | busybox | env | setsid) ;;
+    sudo) ;;
+    *) break ;;
+    esac
+done
+start=
+started "$server"
+"""
+
+# Sets `age` and `text` and succeeds when a lock's holder is still there. Parameter: its text.
+_ALIVE = (
+    STARTED
+    + """\
 alive() {
     set -- $1
     holder=$2 since=$4
@@ -41,25 +67,14 @@ alive() {
     age=$(($(date +%s) - since)) text=$*
 }
 """
+)
 
-# Parameters: lock, token, description. The server of this connection is the first ancestor that
-# is no shell: sshd, dropbear, adbd, or the program itself when the target is this machine.
+# Parameters: lock, token, description.
 _ACQUIRE = (
     _ALIVE
+    + "lock=$1\n"
+    + SERVER
     + f"""\
-lock=$1
-server=$$
-while started "$server"; do
-    server=$parent
-    comm=
-    read -r comm 2>/dev/null <"/proc/$server/comm"
-    case $comm in
-    sh | ash | bash | dash | zsh | ksh | mksh | csh | tcsh | fish | busybox | env | setsid) ;;
-    *) break ;;
-    esac
-done
-start=
-started "$server"
 mine="$2 $server:$start $boot $(date +%s) $3"
 for attempt in 1 2 3; do
     ln -s "$mine" "$lock" 2>/dev/null && exit 0

@@ -18,11 +18,14 @@ from shufflenet_deploy.target import facts as survey
 from shufflenet_deploy.target import folder
 from shufflenet_deploy.target.environment import Environment, Mode, Payload, PayloadOf
 from shufflenet_deploy.target.facts import Survey
+from shufflenet_deploy.target.governor import BENCH, TUNED, Governor, Governors
 from shufflenet_deploy.target.lock import Lock
-from shufflenet_deploy.target.provision import Provision, Wish
+from shufflenet_deploy.target.provision import Outlook, Provision, Wish
 from shufflenet_deploy.target.state import SCRIPT as STATE_SCRIPT
 from shufflenet_deploy.target.state import State, read_state
 from shufflenet_deploy.target.storage import ROOT_VARIABLE, Storage, Traffic
+from shufflenet_deploy.target.vitals import CLOCK_PROGRAM, Vitals, read_vitals
+from shufflenet_deploy.target.vitals import SCRIPT as VITALS_SCRIPT
 from shufflenet_deploy.transport import CommandResult, Progress, Transport
 from shufflenet_deploy.transport.posix import shell
 
@@ -54,6 +57,7 @@ class Target:
         self._wanted_root = root or os.environ.get(ROOT_VARIABLE, "")
         self._storage = Storage(transport, lambda: self._survey.root)
         self._provision = Provision(self._storage, lambda: self._survey)
+        self._governor = Governor(transport, lambda: self._storage.prepared_root)
 
     def __enter__(self) -> Self:
         return self
@@ -87,6 +91,23 @@ class Target:
             TransportError: the link failed.
         """
         return read_state(self.transport.run(shell(STATE_SCRIPT)).text)
+
+    def vitals(self) -> Vitals:
+        """What may spoil a measurement at this moment; takes a second.
+
+        Raises:
+            TransportError: the link failed.
+        """
+        argv = shell(VITALS_SCRIPT, self.root, CLOCK_PROGRAM, *self._python_argv())
+        return read_vitals(self.transport.run(argv, timeout_s=_SURVEY_SECS).text)
+
+    def foresee(self, payload: PayloadOf) -> Outlook:
+        """Where a runtime would come from; nothing is written.
+
+        Raises:
+            TransportError: the link failed.
+        """
+        return self._provision.foresee(payload)
 
     @property
     def traffic(self) -> Traffic:
@@ -176,21 +197,79 @@ class Target:
             with suppress(TransportError):
                 lock.release()
 
+    def set_governor(self, governor: str) -> Governors:
+        """Set the frequency governor until ``restore`` or a restart of the target.
+
+        Raises:
+            UsageError: the kernel has no such governor.
+            TargetError: there is nothing to set, or we may not.
+        """
+        return self._governor.set(governor)
+
+    @contextmanager
+    def governor(self, governor: str, *, lease_secs: float) -> Iterator[Governor]:
+        """Set the frequency governor for a while; it is put back however that ends.
+
+        Where we cannot do it (lost connection, killed process), the target itself does: at once
+        when it sees the connection end, else when ``lease_secs`` have passed without ``renew``.
+
+        Raises:
+            UsageError: the kernel has no such governor.
+            TargetError: there is nothing to set, or we may not.
+        """
+        self._governor.set(governor, BENCH, lease_secs=lease_secs)
+        try:
+            yield self._governor
+        finally:
+            self._governor.release()
+
+    def restore(self, *, force: bool = False) -> tuple[str, ...] | None:
+        """Put back the governors that stood before ``set_governor``, or before a bench that died.
+
+        Returns:
+            The governors put back; none when a restart did it, None when nothing was changed.
+
+        Raises:
+            TargetError: we may not, or somebody measures there (unless ``force``).
+        """
+        if not folder.is_ours(self.transport, self.root):
+            return None
+        self._refuse_while_measuring(force=force)
+        found = [self._governor.restore(note) for note in (BENCH, TUNED)]
+        done = [one for one in found if one is not None]
+        return done[-1] if done else None
+
     def clean(self, *, force: bool = False) -> Cleaned:
-        """Remove everything of ours from the target, and nothing else.
+        """Remove everything of ours from the target, and nothing else; governors are put back.
 
         Raises:
             TargetError: the folder is not ours, or somebody measures there (unless ``force``).
         """
-        holder = Lock(self.transport, f"{self.root}/lock").holder()
-        if holder and not force:
-            raise TargetError(
-                f"{self.host} is measuring for {holder}: wait for it to end, or add --force"
-            )
+        self._refuse_while_measuring(force=force)
+        try:
+            self.restore(force=True)
+        except TargetError:
+            if not force:
+                raise
         freed_bytes = folder.remove(self.transport, self.root)
         self._storage.forget()
         self._provision.forget()
         return Cleaned(root=self.root, freed_bytes=freed_bytes)
+
+    def _python_argv(self) -> tuple[str, ...]:
+        python = self._survey.python
+        return () if python is None else (python.executable,)
+
+    def measuring_for(self) -> str | None:
+        """Who measures on the target and for how long; None when nobody does."""
+        return Lock(self.transport, f"{self.root}/lock").holder()
+
+    def _refuse_while_measuring(self, *, force: bool) -> None:
+        holder = self.measuring_for()
+        if holder and not force:
+            raise TargetError(
+                f"{self.host} is measuring for {holder}: wait for it to end, or add --force"
+            )
 
     @cached_property
     def _survey(self) -> Survey:

@@ -6,7 +6,7 @@ reports the pinned versions and imports the modules, or the way did not work.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -50,6 +50,14 @@ class Wish:
     payload_of: PayloadOf
     tell: Tell
     on_progress: Progress | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outlook:
+    """Where a runtime would come from, and a few words about it; ``how`` is None for nowhere."""
+
+    how: Mode | None
+    text: str
 
 
 class Provision:
@@ -106,7 +114,43 @@ class Provision:
             except _Unfit:
                 raise error from None
 
+    def foresee(self, payload_of: PayloadOf) -> Outlook:
+        """What ``Mode.AUTO`` would do; nothing is fetched, pushed or written.
+
+        Whether the target's pip reaches an index, or whether there is a wheel, shows only then.
+        """
+        own = interpreter_for(self._survey().machine)
+        try:
+            _ = self.python
+            payload = _payload(payload_of, self._survey().facts)
+        except TargetError as error:
+            return _last_resort(own, str(error))
+        for environment in self._places(payload):
+            if _folder_of(environment) in folder.ready_among(
+                self._transport, [_folder_of(environment)]
+            ):
+                return Outlook(how=environment.how, text="installed already")
+        system = Environment(python=(self.python.executable,), how=Mode.SYSTEM)
+        problem = self._missing(payload, system)
+        if problem is None:
+            return Outlook(how=Mode.SYSTEM, text="its own Python has it")
+        if self.python.venv:
+            return Outlook(
+                how=Mode.VENV, text="its pip is asked first, else wheels are pushed from here"
+            )
+        if self._survey().facts.libc is None:
+            return _last_resort(own, "its C library is unknown, so that no wheel can be chosen")
+        return Outlook(how=Mode.WHEELS, text="wheels are fetched here and pushed")
+
     # --- with the target's own Python ------------------------------------------------------------
+
+    def _places(self, payload: Payload) -> tuple[Environment, Environment]:
+        """Where a virtual environment and pushed wheels of a payload lie, there or not."""
+        key = environment_key(payload, self.python.version)
+        return (
+            self._venv(f"{self._storage.root}/environments/{key}-venv"),
+            self._unpacked(f"{self._storage.root}/environments/{key}-wheels"),
+        )
 
     def _once(
         self, payload: Payload, mode: Mode, install: Callable[[], Environment]
@@ -115,7 +159,8 @@ class Provision:
         memo = (payload.name, payload.requirements, payload.imports, mode)
         if memo not in self._known:
             try:
-                self._known[memo] = install()
+                found = install()
+                self._known[memo] = replace(found, env={**payload.env, **found.env})
             except _Unfit as error:
                 self._known[memo] = error
         known = self._known[memo]
@@ -129,9 +174,7 @@ class Provision:
         return self._once(payload, mode, lambda: self._installed(payload, wish, mode))
 
     def _installed(self, payload: Payload, wish: Wish, mode: Mode) -> Environment:
-        key = environment_key(payload, self.python.version)
-        venv = self._venv(f"{self._storage.root}/environments/{key}-venv")
-        pushed = self._unpacked(f"{self._storage.root}/environments/{key}-wheels")
+        venv, pushed = self._places(payload)
         choices = {Mode.AUTO: (venv, pushed), Mode.VENV: (venv,), Mode.WHEELS: (pushed,)}
         # What was installed and proved before is not asked again: a Python takes long to start.
         folders = map(_folder_of, choices.get(mode, ()))
@@ -304,10 +347,17 @@ class Provision:
 
     def _missing(self, payload: Payload, environment: Environment) -> str | None:
         argv = (*environment.python, "-c", PROOF_PROGRAM, proof_argument(payload))
-        result = self._transport.run(argv, env=environment.env, timeout_s=_PROOF_SECS)
+        variables = {**payload.env, **environment.env}
+        result = self._transport.run(argv, env=variables, timeout_s=_PROOF_SECS)
         if result.exit_code:
             return result.complaint
         return missing_from(payload, result.text)
+
+
+def _last_resort(own: OwnInterpreter | None, why: str) -> Outlook:
+    if own is None:
+        return Outlook(how=None, text=why)
+    return Outlook(how=Mode.SELF_CONTAINED, text=f"a Python of our own is pushed ({why})")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -317,6 +367,7 @@ class _Pins:
     name: str
     requirements: tuple[str, ...]
     imports: tuple[str, ...]
+    env: Mapping[str, str]
 
 
 def _payload(payload_of: PayloadOf, facts: TargetFacts) -> Payload:
@@ -332,7 +383,12 @@ def _with_provided(payload: Payload, own: OwnInterpreter) -> Payload:
         f"{name}=={own.provides[name]}" if (name := name_of(text)) in own.provides else text
         for text in payload.requirements
     )
-    return _Pins(name=payload.name, requirements=tuple(requirements), imports=payload.imports)
+    return _Pins(
+        name=payload.name,
+        requirements=tuple(requirements),
+        imports=payload.imports,
+        env=payload.env,
+    )
 
 
 def _folder_of(environment: Environment) -> str:

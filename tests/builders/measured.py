@@ -20,14 +20,18 @@ from shufflenet_deploy.records import (
     Cell,
     Conditions,
     Core,
+    Evaluation,
     Failure,
     Format,
+    LabelledData,
     Measurement,
     Metric,
+    Pairing,
     Parity,
     Precision,
     Resolution,
     Run,
+    Tally,
     TargetFacts,
     TensorSpec,
     WeightsInfo,
@@ -201,6 +205,31 @@ def artifact(
             passed=True,
         ),
         created_at=START,
+    )
+
+
+def evaluation(of: Artifact, *, top1: int = 56, pictures: int = 100, **changes: Any) -> Evaluation:
+    """What ``eval`` would have stored of a file; its module is right as often."""
+    tally = Tally(pictures=pictures, top1=top1, top5=pictures, tied=0)
+    return Evaluation(
+        **{
+            "id": f"{zlib.crc32(f'{of.sha256}{top1}'.encode()):08x}",
+            "at": START,
+            "artifact": of,
+            "data": LabelledData(
+                source="val", fingerprint="f" * 64, pictures=pictures, found=50_000, classes=1000
+            ),
+            "file": tally,
+            "module": tally,
+            "pairing": Pairing(
+                both_right=top1,
+                only_module_right=0,
+                only_file_right=0,
+                both_wrong=pictures - top1,
+                same_class=pictures,
+            ),
+            **changes,
+        }
     )
 
 

@@ -1,4 +1,4 @@
-"""The isolated converter: real when its environment is installed, and its failures always."""
+"""The isolated converter, real in its own environment, and its failures."""
 
 from __future__ import annotations
 
@@ -14,11 +14,6 @@ from shufflenet_deploy.errors import ExportError, UsageError
 from shufflenet_deploy.export import ExportRequest, onnx2tf
 from shufflenet_deploy.export.onnx2tf import Environment
 from shufflenet_deploy.records import Resolution
-
-installed = pytest.mark.skipif(
-    not onnx2tf.environment().complete.is_file(),
-    reason="onnx2tf's own environment (2.6 GB) is not installed: export --converter onnx2tf once",
-)
 
 
 def silent(_: str) -> None:
@@ -76,7 +71,8 @@ def test_pythons_without_tensorflow_are_told(
         onnx2tf._install(Environment(folder=tmp_path / "env", version="0"), silent)
 
 
-@installed
+@pytest.mark.onnx2tf
+@pytest.mark.timeout(900)  # installs the environment where it is missing
 def test_converts_without_network_or_traces(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -102,7 +98,7 @@ def test_converts_without_network_or_traces(
     assert set(Path.cwd().iterdir()) == before
 
 
-@installed
+@pytest.mark.onnx2tf
 def test_its_environment_is_its_own() -> None:
     python = onnx2tf.environment().python
     answer = subprocess.run(

@@ -7,10 +7,11 @@ vector holds and how large the register blocks are.
 from __future__ import annotations
 
 import platform
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.errors import ExportError, UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +21,9 @@ class Machine:
     ``lanes`` is floats in a vector, ``registers`` the vector registers there are. ``by_lane``
     says that a multiply-add takes one lane of a register as its factor (NEON); elsewhere the
     factor is broadcast from memory. ``dot`` says that four 8-bit products are summed by one
-    instruction. ``flags`` are for gcc and clang, ``zig`` for ``zig cc`` (cross-compiling).
+    instruction. ``needs`` are the features, as Linux names them, without which a program for it
+    stops. ``flags`` are for gcc and clang; ``zig cc`` crosses to ``triple`` and compiles the
+    network for ``cpu``.
     """
 
     name: str
@@ -29,8 +32,10 @@ class Machine:
     registers: int
     by_lane: bool = False
     dot: bool = False
+    needs: frozenset[str] = frozenset()
     flags: tuple[str, ...] = ()
-    zig: tuple[str, ...] = ()
+    triple: str
+    cpu: str
 
     @property
     def bytes_per_vector(self) -> int:
@@ -38,7 +43,7 @@ class Machine:
         return 4 * self.lanes
 
 
-def _arm(name: str, cpu: str, *, dot: bool) -> Machine:
+def _arm(name: str, cpu: str, *, dot: bool = False) -> Machine:
     return Machine(
         name=name,
         arch="aarch64",
@@ -46,34 +51,56 @@ def _arm(name: str, cpu: str, *, dot: bool) -> Machine:
         registers=32,
         by_lane=True,
         dot=dot,
+        needs=frozenset({"asimddp", "asimdhp"} if dot else ()),
         flags=(f"-mcpu={cpu.replace('_', '-')}",),
-        zig=("-target", "aarch64-linux-musl", f"-mcpu={cpu}"),
+        triple="aarch64-linux-musl",
+        cpu=cpu,
     )
 
 
-def _x86(name: str, march: str, lanes: int, registers: int) -> Machine:
+def _x86(name: str, lanes: int, registers: int, *needs: str) -> Machine:
     return Machine(
         name=name,
         arch="x86_64",
         lanes=lanes,
         registers=registers,
-        flags=(f"-march={march}",),
-        zig=("-target", "x86_64-linux-musl", f"-mcpu={march.replace('-', '_')}"),
+        needs=frozenset(needs),
+        flags=(f"-march={name}",),
+        triple="x86_64-linux-musl",
+        cpu=name.replace("-", "_"),
     )
 
 
+_ARMV7 = Machine(
+    name="armv7",
+    arch="armv7l",
+    lanes=4,
+    registers=16,
+    needs=frozenset({"neon", "vfpv4"}),
+    flags=("-march=armv7-a+neon-vfpv4", "-mfloat-abi=hard"),
+    triple="arm-linux-musleabihf",
+    cpu="cortex_a7",
+)
+
+#: Best last among those of one architecture.
 MACHINES = {
     machine.name: machine
     for machine in (
-        _arm("aarch64", "generic", dot=False),
-        _arm("cortex-a53", "cortex_a53", dot=False),
-        _arm("cortex-a72", "cortex_a72", dot=False),
+        _arm("aarch64", "generic"),
+        _arm("cortex-a53", "cortex_a53"),
+        _arm("cortex-a72", "cortex_a72"),
         _arm("cortex-a76", "cortex_a76", dot=True),
-        _x86("x86-64", "x86-64", 4, 16),
-        _x86("x86-64-v3", "x86-64-v3", 8, 16),
-        _x86("x86-64-v4", "x86-64-v4", 16, 32),
+        _ARMV7,
+        _x86("x86-64", 4, 16),
+        _x86("x86-64-v3", 8, 16, "avx2", "fma"),
+        _x86("x86-64-v4", 16, 32, "avx512f", "avx512vl", "avx512bw", "avx512dq"),
     )
 }
+_ALIASES = {"generic": "aarch64", "max": "cortex-a76"} | {
+    name.removeprefix("cortex-"): name for name in MACHINES if name.startswith("cortex-")
+}
+#: Cores that issue in order.
+_SMALL = {"Cortex-A53", "Cortex-A35", "Cortex-A34"}
 
 
 def machine(name: str) -> Machine:
@@ -84,21 +111,42 @@ def machine(name: str) -> Machine:
     """
     if name == "host":
         return host()
-    if name not in MACHINES:
-        raise UsageError(f"unknown machine '{name}': choose host, {', '.join(MACHINES)}")
-    return MACHINES[name]
+    known = _ALIASES.get(name, name)
+    if known not in MACHINES:
+        raise UsageError(f"unknown machine '{name}': choose host, generic, {', '.join(MACHINES)}")
+    return MACHINES[known]
 
 
 def host() -> Machine:
     """The machine this program runs on, by the features that Linux reports."""
-    features = _features()
-    if platform.machine() in {"aarch64", "arm64"}:
-        return MACHINES["cortex-a76" if "asimddp" in features else "aarch64"]
-    if {"avx512f", "avx512vl", "avx512bw", "avx512dq"} <= features:
-        return MACHINES["x86-64-v4"]
-    if {"avx2", "fma"} <= features:
-        return MACHINES["x86-64-v3"]
-    return MACHINES["x86-64"]
+    return suiting(ARCH, _features())
+
+
+def suiting(arch: str, features: Iterable[str], parts: Iterable[str] = ()) -> Machine:
+    """The best machine for a target, by its architecture, features and the names of its cores.
+
+    Raises:
+        ExportError: there is no code for its architecture.
+    """
+    there = set(features)
+    fitting = [one for one in MACHINES.values() if one.arch == arch and one.needs <= there]
+    if not fitting:
+        wanted = [" ".join(sorted(one.needs)) for one in MACHINES.values() if one.arch == arch]
+        lack = f" without {wanted[0]}" if wanted else ""
+        raise ExportError(f"there is no native code for {arch}{lack}: choose another runtime")
+    best = fitting[-1]
+    if best.name == "cortex-a72":
+        cores = set(parts)
+        if not cores:
+            return MACHINES["aarch64"]
+        return MACHINES["cortex-a53" if cores <= _SMALL else "cortex-a72"]
+    return best
+
+
+#: The architecture of this machine, as ``uname -m`` of Linux says it.
+ARCH = {"arm64": "aarch64", "amd64": "x86_64"}.get(
+    platform.machine().lower(), platform.machine().lower()
+)
 
 
 def _features() -> set[str]:

@@ -123,7 +123,9 @@ class _Rows:
             if self.by_lane:
                 code("const v4 w0 = LOAD4(w), w1 = LOAD4(w + 4), w2 = LOAD4(w + 8);")
             else:
-                code(*(f"const {kind} w{i} = SPLAT{n}(w[{i}]);" for i in range(9 + self.biased)))
+                # On a picture of one row some weights meet padding only.
+                weight = f"const {kind} w%d __attribute__((unused)) = SPLAT{n}(w[%d]);"
+                code(*(weight % (i, i) for i in range(9 + self.biased)))
         code(*constants(step.activation, kind))
         row = 0
         while row < self.target.height:

@@ -8,10 +8,13 @@ import subprocess
 import sys
 import tempfile
 from enum import StrEnum
+from importlib import metadata
 from pathlib import Path
 
+import shufflenet_deploy
 from shufflenet_deploy.errors import ExportError, UsageError
 from shufflenet_deploy.export.native.generate import Source
+from shufflenet_deploy.export.native.machine import ARCH
 from shufflenet_deploy.files import replacing
 
 _WARNINGS = ("-Wall", "-Wextra", "-Werror")
@@ -51,38 +54,30 @@ def compile(  # noqa: A001
         UsageError: no compiler is installed, or ``out`` cannot be written.
         ExportError: the compiler failed; the message has its first line.
     """
-    compiler = compiler or default_compiler(source.machine.arch)
+    machine = source.machine
+    compiler = compiler or default_compiler(machine.arch)
     with tempfile.TemporaryDirectory(prefix="native-") as name, replacing(out) as temporary:
         folder = Path(name)
         write(source, folder)
-        files = ["net.c"]
-        if product is Product.PROGRAM:
-            main = Path(__file__).with_name("main.c")
-            shutil.copy(main, folder / "main.c")
-            files.append("main.c")
-        shape = (
-            ("-shared", "-fPIC", "-fvisibility=default")
-            if product is Product.LIBRARY
-            else ("-static",)
-        )
-        machine = source.machine.zig if compiler is Compiler.ZIG else source.machine.flags
-        command = [
-            *_program(compiler),
-            "-std=gnu11",
-            *_SPEED,
-            *_WARNINGS,
-            *machine,
-            *shape,
-            *options,
+        crossing = ("-target", machine.triple) if compiler is Compiler.ZIG else ()
+        tuned = (f"-mcpu={machine.cpu}",) if compiler is Compiler.ZIG else machine.flags
+        common = (
+            *(*_program(compiler), "-std=gnu11", *_SPEED, *_WARNINGS, *crossing, *options),
             '-DNET_WEIGHTS_FILE="net.weights"',
-            *files,
-            "-o",
-            str(temporary),
-            "-lm",
-        ]
-        _run(command, folder, source.name)
+        )
+        end = ("-o", str(temporary), "-lm")
+        if product is Product.LIBRARY:
+            shape = ("-shared", "-fPIC", "-fvisibility=default")
+            _run([*common, *tuned, *shape, "net.c", *end], folder, source.name)
+        else:
+            # What is not the network is compiled for any core: it finds out which one it is on,
+            # and zig has one C library for all.
+            shutil.copy(Path(__file__).with_name("main.c"), folder / "main.c")
+            facts = [f'-DNET_VERSION="{shufflenet_deploy.__version__}"', "-DNET_PROBE"]
+            facts += [f"-DNET_NEEDS_{feature.upper()}" for feature in sorted(machine.needs)]
+            _run([*common, *facts, *tuned, "-c", "net.c", "-o", "net.o"], folder, source.name)
+            _run([*common, *facts, "-static", "-s", "main.c", "net.o", *end], folder, source.name)
         temporary.chmod(0o755)
-    out.chmod(0o755)
     return out
 
 
@@ -98,20 +93,32 @@ def default_compiler(arch: str) -> Compiler:
     """The best compiler there is for an architecture.
 
     Raises:
-        UsageError: none is installed.
+        ExportError: none is installed.
     """
-    import platform  # noqa: PLC0415 - rare: only where no compiler was named
-
     if importlib.util.find_spec("ziglang"):
         return Compiler.ZIG
-    here = {"arm64": "aarch64", "amd64": "x86_64"}.get(
-        platform.machine().lower(), platform.machine().lower()
-    )
-    if arch == here:
+    if arch == ARCH:
         for compiler in (Compiler.CLANG, Compiler.GCC):
             if shutil.which(compiler.value):
                 return compiler
-    raise UsageError(f"no compiler for {arch}: pip install 'shufflenet-deploy[native]' brings one")
+    raise ExportError(f"no compiler for {arch}: pip install 'shufflenet-deploy[native]' brings one")
+
+
+def version(compiler: Compiler) -> str:
+    """Which release of a compiler this is: ``ziglang 0.17.1``.
+
+    Raises:
+        UsageError: it is not installed.
+    """
+    if compiler is Compiler.ZIG:
+        return f"ziglang {metadata.version('ziglang')}"
+    try:
+        said = subprocess.run(
+            [compiler.value, "--version"], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise UsageError(f"{compiler} is not installed: choose another compiler") from error
+    return said.stdout.splitlines()[0]
 
 
 def _program(compiler: Compiler) -> list[str]:

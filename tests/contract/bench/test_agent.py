@@ -294,3 +294,11 @@ def test_a_termination_is_reported(tiny_onnx):
         out, _ = process.communicate(timeout=20)
     assert process.returncode == 1
     assert json.loads(out)["error"]["kind"] == "terminated"
+
+
+def test_no_runtime_reports_to_its_makers_or_writes_into_the_home(tiny_onnx, tmp_path):
+    """onnxruntime does both where neither CI nor its own variable says otherwise."""
+    quiet = ("CI", "TF_BUILD", "GITHUB_ACTIONS", "XDG_CACHE_HOME", "ORT_DISABLE_TELEMETRY")
+    env = {name: value for name, value in os.environ.items() if name not in quiet}
+    measure("onnxruntime", tiny_onnx, env={**env, "HOME": str(tmp_path)})
+    assert list(tmp_path.iterdir()) == []

@@ -1,19 +1,22 @@
-"""The journal against real SQLite files: crashes, several writers, damage, migrations."""
+"""The journal in SQLite files and in PostgreSQL: several writers, crashes, upgrades, damage."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
-from shufflenet_deploy import store
+from shufflenet_deploy import schema, store
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.records import (
     BenchmarkSpec,
@@ -23,6 +26,7 @@ from shufflenet_deploy.records import (
     FailureKind,
     Format,
     Measurement,
+    Metric,
     Precision,
     Resolution,
     Run,
@@ -63,17 +67,37 @@ def run(name, *, suite="first", process=1, model="m", outcome=None):
 
 
 @pytest.fixture
-def journal(tmp_path):
-    with Journal(tmp_path / "deep" / "folder" / "journal.sqlite") as book:
+def location(new_location):
+    """Where a journal is to be, as a user writes it."""
+    return new_location()
+
+
+@pytest.fixture
+def journal(location):
+    """An empty one in each kind of database."""
+    with Journal(location) as book:
         yield book
 
 
-def test_a_run_comes_back_as_it_was(journal):
+@pytest.fixture
+def file(tmp_path):
+    """An empty one in an SQLite file."""
+    with Journal(tmp_path / "journal.sqlite") as book:
+        yield book
+
+
+def test_a_run_comes_back_as_it_was(journal, location):
     kept = run("a")
     journal.append(kept)
     journal.close()
-    with Journal(journal.location) as again:
+    with Journal(location) as again:
         assert again.runs() == [kept]
+
+
+def test_names_may_be_long(journal):
+    kept = run("a", model="/home/somebody/" + "long" * 200 + ".toml")
+    journal.append(kept)
+    assert journal.runs() == [kept]
 
 
 def test_the_last_attempt_counts_and_the_others_stay(journal):
@@ -116,17 +140,28 @@ def test_deleting_a_suite_leaves_the_others(journal):
     assert journal.delete("first") == 0
 
 
-def test_runs_travel_as_json_lines(journal, tmp_path):
+def test_runs_travel_as_json_lines(journal, new_location):
     for one in (run("a"), run("b"), run("c", suite="second")):
         journal.append(one)
     lines = list(journal.export_lines())
     assert all(line.endswith("\n") and line.count("\n") == 1 for line in lines)
-    with Journal(tmp_path / "other.sqlite") as other:
+    with Journal(new_location()) as other:
         assert other.import_lines(lines, "x") == (3, 0)
         assert other.import_lines(lines[:2], "x") == (0, 2)
         assert other.runs(every=True) == journal.runs(every=True)
         assert {row.id for row in other.suites()} == {"first", "second"}
     assert len(list(journal.export_lines("second"))) == 1
+
+
+def test_what_a_suite_counts_is_listed(journal):
+    counted = BenchmarkSpec(metric=Metric.INSTRUCTIONS)
+    journal.append(run("a", suite="time"))
+    journal.append(run("b", suite="both"))
+    journal.append(run("c", suite="both", process=2).model_copy(update={"spec": counted}))
+    journal.open_suite(id="none", name="n", host="pi", definition="")
+    found = {row.id: row.metrics for row in journal.suites()}
+    both = (Metric.INSTRUCTIONS, Metric.LATENCY)
+    assert found == {"time": (Metric.LATENCY,), "both": both, "none": ()}
 
 
 def test_a_wrong_line_is_named_and_nothing_is_imported(journal):
@@ -163,31 +198,56 @@ def writer(path, name, count):
     )
 
 
-def test_a_writer_killed_in_the_middle_loses_nothing_it_finished(tmp_path):
-    path = tmp_path / "journal.sqlite"
-    with writer(path, "victim", 100_000) as process:
+def test_a_writer_killed_in_the_middle_loses_nothing_it_finished(location):
+    with writer(location, "victim", 100_000) as process:
         finished = [int(process.stdout.readline()) for _ in range(25)][-1]
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
-    with Journal(path) as book:
+    with Journal(location) as book:
         kept = {one.id for one in book.runs()}
         assert {f"victim-{index}" for index in range(finished + 1)} <= kept
         book.append(run("after"))
         assert "after" in {one.id for one in book.runs(every=True)}
-    with sqlite3.connect(path) as raw:
-        assert raw.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    raw.close()
+    if "://" not in location:
+        with sqlite3.connect(location) as raw:
+            assert raw.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        raw.close()
 
 
-def test_several_writers_create_and_fill_one_journal(tmp_path):
-    path = tmp_path / "journal.sqlite"
-    processes = [writer(path, f"w{index}", 30) for index in range(4)]
+def test_several_writers_create_and_fill_one_journal(location):
+    processes = [writer(location, f"w{index}", 30) for index in range(4)]
     for process in processes:
         with process:
             process.communicate(timeout=60)
         assert process.returncode == 0
-    with Journal(path) as book:
+    with Journal(location) as book:
         assert len(book.runs()) == 120
+
+
+def test_one_suite_opened_by_many_at_once_is_noted_once(location):
+    Journal(location).close()
+
+    def open_it(number):
+        with Journal(location) as book:
+            book.open_suite(id="one", name="n", host="pi", definition=str(number))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(open_it, range(16)))
+    with Journal(location) as book:
+        assert [row.id for row in book.suites()] == ["one"]
+
+
+def test_the_same_runs_imported_by_many_at_once_are_there_once(location):
+    Journal(location).close()
+    lines = [run(f"r{index}", process=index).model_dump_json() for index in range(20)]
+
+    def import_them(_):
+        with Journal(location) as book:
+            return book.import_lines(lines, "x")
+
+    with ThreadPoolExecutor(4) as pool:
+        told = list(pool.map(import_them, range(8)))
+    assert sorted(told) == [(0, 20)] * 7 + [(20, 0)]
 
 
 @pytest.mark.parametrize(
@@ -210,14 +270,14 @@ def test_a_database_of_something_else_is_refused(tmp_path):
         Journal(path)
 
 
-def test_a_damaged_journal_is_told(journal):
+def test_a_damaged_journal_is_told(file):
     for index in range(50):
-        journal.append(run(str(index), process=index))
-    journal.close()
-    with Path(journal.location).open("r+b") as stream:
+        file.append(run(str(index), process=index))
+    file.close()
+    with Path(file.location).open("r+b") as stream:
         stream.seek(4096)
         stream.write(b"\xa5" * 20_000)
-    with pytest.raises(UsageError, match="damaged"), Journal(journal.location) as book:
+    with pytest.raises(UsageError, match="damaged"), Journal(file.location) as book:
         book.runs()
 
 
@@ -240,36 +300,150 @@ def test_a_folder_is_no_journal(tmp_path):
         Journal(tmp_path)
 
 
-def test_a_journal_of_a_newer_version_is_refused(journal):
-    journal.close()
-    with sqlite3.connect(journal.location) as raw:
-        raw.execute("UPDATE journal SET value = '99' WHERE key = 'schema'")
-    raw.close()
-    with pytest.raises(UsageError, match=r"newer version.*99"):
-        Journal(journal.location)
+def test_a_server_that_is_not_there_is_told_without_the_password(tmp_path):
+    with pytest.raises(UsageError, match=r"cannot use the journal postgresql.*\*\*\*") as raised:
+        Journal(f"postgresql+psycopg://u:secret@/d?host={tmp_path}")
+    assert "secret" not in str(raised.value)
+    assert "\n" not in str(raised.value)
 
 
-def test_an_older_journal_is_upgraded_once_and_keeps_its_runs(journal, monkeypatch):
-    journal.append(run("a"))
-    journal.close()
-    calls = []
+def test_a_database_or_user_that_is_not_there_is_told(postgres):
+    with pytest.raises(UsageError, match=r'role "stranger" does not exist'):
+        Journal(postgres.location(user="stranger"))
+    with pytest.raises(UsageError, match=r'database "nowhere" does not exist'):
+        Journal(f"postgresql+psycopg://owner@/nowhere?host={postgres.folder}")
 
-    def add_column(connection):
-        calls.append(1)
-        connection.exec_driver_sql("ALTER TABLE runs ADD COLUMN note TEXT")
 
-    steps = store._MIGRATIONS
-    monkeypatch.setattr(store, "_MIGRATIONS", (*steps, add_column))
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres"])
+def test_the_driver_need_not_be_named(postgres, scheme):
+    with Journal(postgres.location().replace("postgresql+psycopg", scheme)) as book:
+        book.append(run("a"))
+        assert [one.id for one in book.runs()] == ["a"]
+
+
+def test_a_shared_database_keeps_the_tables_of_others(postgres):
+    place = postgres.location()
+    with connected(place) as raw:
+        raw.exec_driver_sql("CREATE TABLE photos (id INTEGER)")
+    with Journal(place) as book:
+        book.append(run("a"))
+        assert [one.id for one in book.runs()] == ["a"]
+    with connected(postgres.location()) as raw:
+        raw.exec_driver_sql("CREATE TABLE runs (id INTEGER)")
+        with pytest.raises(UsageError, match=r"something else.*runs"):
+            schema.upgrade(raw, "the journal")
+
+
+# --- versions ------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def connected(location):
+    """A connection past the journal, in one transaction."""
+    url = location if "://" in location else f"sqlite:///{location}"
+    engine = sa.create_engine(url)
+    try:
+        with engine.begin() as connection:
+            yield connection
+    finally:
+        engine.dispose()
+
+
+def version_of(location):
+    with connected(location) as raw:
+        return int(raw.scalar(sa.select(schema.about.c.value)))
+
+
+def shape_of(location):
+    """The columns and indices of the journal's tables."""
+    with connected(location) as raw:
+        inspector = sa.inspect(raw)
+        return {
+            table: (
+                {
+                    column["name"]: (str(column["type"]), column["nullable"])
+                    for column in inspector.get_columns(table)
+                },
+                sorted(str(index["column_names"]) for index in inspector.get_indexes(table)),
+            )
+            for table in ("suites", "runs")
+        }
+
+
+@pytest.fixture
+def version_1(new_location):
+    """A journal as the first version left it, with three runs of two suites."""
+    place = new_location()
+    script = Path(__file__).with_name("version-1.sql").read_text()
+    if "://" not in place:
+        Path(place).parent.mkdir(parents=True)
+        with sqlite3.connect(place) as raw:
+            raw.executescript(script)
+        raw.close()
+        return place
+    with connected(place) as raw:
+        schema.about.create(raw)
+        schema.STEPS[0](raw)
+        for line in script.splitlines():
+            if line.startswith("INSERT"):
+                raw.exec_driver_sql(line.replace("%", "%%"))
+        raw.exec_driver_sql("SELECT setval('runs_sequence_seq', 3)")
+    return place
+
+
+def test_a_journal_of_version_1_is_upgraded_in_place(version_1, new_location):
+    assert version_of(version_1) == 1
     for _ in range(2):
-        with Journal(journal.location) as book:
-            assert [one.id for one in book.runs()] == ["a"]
-    assert calls == [1]
-    monkeypatch.setattr(store, "_MIGRATIONS", steps)
-    with pytest.raises(UsageError, match="newer version"):
-        Journal(journal.location)
+        with Journal(version_1) as book:
+            assert [one.id for one in book.runs()] == ["a", "b", "c"]
+            found = {row.id: row for row in book.suites()}
+    assert version_of(version_1) == len(schema.STEPS)
+    kept = found["20261101-1200"]
+    assert (kept.name, kept.measurements, kept.failures) == ("table8", 1, 1)
+    assert kept.definition == '{"models": ["m"]}'
+    assert kept.metrics == (Metric.LATENCY,)
+    assert found["counted"].metrics == (Metric.INSTRUCTIONS,)
+    with Journal(version_1) as book:
+        book.append(run("d", suite="new").model_copy(update={"raw": "x" * 100_000}))
+    fresh = new_location()
+    Journal(fresh).close()
+    if "://" in fresh:
+        assert shape_of(version_1) == shape_of(fresh)
 
 
-def test_a_failed_upgrade_changes_nothing(journal, monkeypatch):
+def test_many_upgrade_a_journal_of_version_1_at_once(version_1):
+    def read(_):
+        with Journal(version_1) as book:
+            return len(book.runs())
+
+    with ThreadPoolExecutor(6) as pool:
+        assert list(pool.map(read, range(6))) == [3] * 6
+
+
+def test_the_tables_are_those_that_the_steps_make(location):
+    Journal(location).close()
+    with connected(location) as raw:
+        inspector = sa.inspect(raw)
+        for table in (schema.suites, schema.runs):
+            made = {column["name"] for column in inspector.get_columns(table.name)}
+            assert made == set(table.c.keys())
+            indices = {index["name"] for index in inspector.get_indexes(table.name)}
+            assert {index.name for index in table.indexes} == {
+                name for name in indices if name.startswith("ix_")
+            }
+
+
+def test_a_journal_of_a_newer_version_is_refused(journal, location):
+    journal.close()
+    with connected(location) as raw:
+        raw.exec_driver_sql("UPDATE journal SET value = '99' WHERE key = 'schema'")
+    with pytest.raises(UsageError, match=r"newer version.*99") as raised:
+        Journal(location)
+    assert "upgrade shufflenet-deploy" in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_failed_upgrade_changes_nothing(journal, location, monkeypatch):
     journal.append(run("a"))
     journal.close()
 
@@ -277,12 +451,12 @@ def test_a_failed_upgrade_changes_nothing(journal, monkeypatch):
         connection.exec_driver_sql("DROP TABLE runs")
         connection.exec_driver_sql("SELECT no_such_column FROM nowhere")
 
-    steps = store._MIGRATIONS
-    monkeypatch.setattr(store, "_MIGRATIONS", (*steps, break_down))
+    steps = schema.STEPS
+    monkeypatch.setattr(schema, "STEPS", (*steps, break_down))
     with pytest.raises(UsageError, match="nowhere"):
-        Journal(journal.location)
-    monkeypatch.setattr(store, "_MIGRATIONS", steps)
-    with Journal(journal.location) as book:
+        Journal(location)
+    monkeypatch.setattr(schema, "STEPS", steps)
+    with Journal(location) as book:
         assert [one.id for one in book.runs()] == ["a"]
 
 
@@ -290,3 +464,27 @@ def test_the_environment_names_the_journal(tmp_path, monkeypatch):
     monkeypatch.setenv(store.JOURNAL_VARIABLE, str(tmp_path / "mine.sqlite"))
     with Journal() as book:
         assert book.location == str(tmp_path / "mine.sqlite")
+
+
+def test_evaluations_are_kept_once_in_their_order(journal):
+    import measured  # noqa: PLC0415 - other processes import this file without the builders
+
+    first, second = (measured.evaluation(measured.run().artifact, top1=top1) for top1 in (50, 60))
+    for evaluation in (first, second, first):
+        journal.append_evaluation(evaluation)
+    journal.close()
+    with Journal(journal.location) as book:
+        assert book.evaluations() == [first, second]
+        assert book.runs() == []
+
+
+def test_a_journal_from_before_evaluations_gets_a_place_for_them(journal):
+    journal.append(run("a"))
+    journal.close()
+    with sqlite3.connect(journal.location) as raw:
+        raw.execute("DROP TABLE evaluations")
+        raw.execute("UPDATE journal SET value = '1' WHERE key = 'schema'")
+    raw.close()
+    with Journal(journal.location) as book:
+        assert book.evaluations() == []
+        assert [one.id for one in book.runs()] == ["a"]

@@ -74,6 +74,8 @@ def test_measure_then_look_then_move(command, folder):
         assert cell["processes"] == 2
         assert cell["samples"] == 10
         assert 0 < cell["p10"] <= cell["median"] * 1.5
+        assert len(cell["conditions"]) == 2
+        assert cell["conditions"][0]["before"]["at"] <= cell["conditions"][0]["after"]["at"]
     listed = json.loads(command("runs", "list", "--json").stdout)
     assert [suite["suite"] for suite in listed["suites"]] == [shown["suite"]]
     lines = command("runs", "export", shown["suite"][:12]).stdout.splitlines()
@@ -81,7 +83,7 @@ def test_measure_then_look_then_move(command, folder):
     (folder / "runs.jsonl").write_text("\n".join(lines))
     moved = ("--journal", "other.sqlite")
     assert "8 runs added" in command("runs", "import", "runs.jsonl", *moved).stdout
-    assert command("runs", "show", *moved).stdout.count("onnxruntime") == 2
+    assert command("runs", "show", *moved).stdout.count("32x32 fp32 onnxruntime") == 2
     command("runs", "delete", shown["suite"], *moved, check=2)
     assert "8 runs deleted" in command("runs", "delete", shown["suite"], "-y", *moved).stdout
     assert "no runs yet" in command("runs", "list", *moved).stdout
@@ -106,6 +108,56 @@ def test_over_ssh(command, sshd, folder):
     options = ("--host", "pi", "--processes", "1", "--json")
     told = json.loads(command("bench", *QUICK, *options, env=env).stdout)
     assert (told["host"], told["measured"]) == ("pi", 2)
+
+
+def test_profile_says_where_the_time_goes(command, folder):
+    options = (*QUICK, "--runtime", "onnxruntime,litert", "--processes", "1")
+    assert "Kind of layer" not in command("bench", *options).stdout
+    missing = command("profile", check=2).stderr
+    assert "bench --resume" in missing
+    # A suite that was measured before is profiled without measuring it again.
+    result = command("bench", "--resume", "--profile")
+    assert "4 processes were measured before" in result.stderr
+    assert result.stdout.count("Kind of layer") == 4 + 2
+    assert f"{SMALL} 32x32 fp32 against {SMALLER}" in result.stdout
+    told = json.loads(command("profile", "--json").stdout)
+    assert told["failures"] == []
+    assert {(one["cell"]["model"], one["cell"]["runtime"]) for one in told["breakdowns"]} == {
+        (model, name) for model in (SMALL, SMALLER) for name in ("onnxruntime", "litert")
+    }
+    for one in told["breakdowns"]:
+        assert sum(part["value"] for part in one["kinds"]) == pytest.approx(one["whole"])
+        shuffles = [part for part in one["kinds"] if part["name"] == "shuffle"]
+        assert bool(shuffles) == (one["cell"]["model"] == SMALL)
+    every = command("profile", "--layers", "--operators").stdout
+    assert "stage3.1.depthwise" in every
+    assert "Convolution (NHWC, F32)" in every
+    assert "cannot be the baseline" not in command("report", "--out", "profiled.html").stderr
+    assert "layer by layer" in (folder / "profiled.html").read_text()
+    # Profiles are no measurements: they are in no table, and travel with the suite.
+    shown = json.loads(command("runs", "show", "--json").stdout)
+    assert [cell["processes"] for cell in shown["cells"]] == [1, 1, 1, 1]
+    assert all(cell["model_rss_bytes"] > 1e6 for cell in shown["cells"])
+    lines = command("runs", "export", shown["suite"]).stdout.splitlines()
+    assert sorted(Run.model_validate_json(line).purpose for line in lines) == (
+        ["measure"] * 4 + ["profile"] * 4
+    )
+    (folder / "profiled.jsonl").write_text("\n".join(lines))
+    moved = ("--journal", "moved.sqlite")
+    command("runs", "import", "profiled.jsonl", *moved)
+    assert len(json.loads(command("profile", "--json", *moved).stdout)["breakdowns"]) == 4
+    assert "was not profiled" in command("profile", "--against", "vgg16", check=2).stderr
+
+
+def test_profile_over_ssh(command, sshd, folder):
+    config = folder / "ssh_config"
+    config.write_text(sshd.config.read_text())
+    env = {"SHUFFLENET_DEPLOY_SSH_CONFIG": str(config)}
+    options = ("--host", "pi", "--processes", "1", "--runtime", "litert", "--profile", "--json")
+    told = json.loads(command("bench", *QUICK, *options, env=env).stdout)
+    assert told["measured"] == 2
+    assert [one["host"] for one in told["profile"]["breakdowns"]] == ["pi", "pi"]
+    assert all(one["layers"] for one in told["profile"]["breakdowns"])
 
 
 def test_ctrl_c_keeps_what_is_done_and_resume_goes_on(command, folder):

@@ -271,16 +271,18 @@ def test_the_gate_closes_when_an_inference_costs_more(artifacts, cli, tmp_path):
     assert "--update" in better.out
 
 
-def test_a_profile_accounts_for_the_whole_inference(artifacts, cli):
-    words = ("--cpu", "a72", "--model", SHUFFLENET, "--runtime", "onnxruntime", "-p", "fp32")
+@pytest.mark.parametrize("runtime", ["onnxruntime", "litert"])
+def test_a_profile_accounts_for_the_whole_inference(runtime, artifacts, cli):
+    words = ("--cpu", "a72", "--model", SHUFFLENET, "--runtime", runtime, "-p", "fp32")
     # At a full picture: what the profiler costs per operator does not shrink with the picture.
     words += ("--resolution", FULL, "--artifacts", str(artifacts), "--keep")
     found = cli("cost", "--profile", "--json", *words)
     assert found.status == 0, found.err
     result = json.loads(found.out)
-    whole, count = result["profiles"][0], result["counts"][0]["instructions"]
-    kinds = {one["kind"]: one["instructions"] for one in whole["operators"]}
-    # onnxruntime merges convolutions with what follows: Conv, FusedConv.
-    assert "Conv" in max(kinds, key=kinds.get)
-    assert 0.8 * whole["instructions"] < sum(kinds.values()) <= whole["instructions"]
-    assert count < whole["instructions"] < 1.5 * count
+    whole, count = result["profiles"][0]["breakdown"], result["counts"][0]["instructions"]
+    kinds = {one["name"]: one["value"] for one in whole["kinds"]}
+    assert sum(kinds.values()) == pytest.approx(whole["whole"])
+    assert max(kinds, key=kinds.get) == "1x1 convolution"
+    assert kinds["outside operators"] < 0.2 * whole["whole"]
+    assert whole["plain"] == pytest.approx(count, rel=0.005)
+    assert count < whole["whole"] < 1.5 * count

@@ -71,6 +71,17 @@ def test_commands_reach_it_and_their_status_comes_back(ordinary, cli):
     assert (done.status, done.out.strip()) == (7, "aarch64")
 
 
+def test_json_tells_what_a_command_said(ordinary, cli):
+    words = ("board", "ssh", "--name", "ordinary", "--json")
+    done = cli(*words, "--", "uname", "-m;", "echo", "oh", ">&2;", "exit", "7")
+    said = json.loads(done.out)
+    assert (done.status, said["exit_code"]) == (7, 7)
+    assert (said["stdout"], said["stderr"]) == ("aarch64\n", "oh\n")
+    assert json.loads(cli(*words).out) == {"ssh": ordinary.ssh_argv()}
+    status = json.loads(cli("board", "status", "--name", "ordinary", "--json").out)
+    assert status["answers"] is True
+
+
 def test_status_and_list_tell_the_truth(ordinary, cli):
     assert cli("board", "status", "--name", "ordinary").status == 0
     listed = json.loads(cli("board", "list", "--json").out)

@@ -102,8 +102,8 @@ def test_the_gate_opens_when_it_is_cool(gate):
     opened.wait()
     assert slept == [5.0, 5.0]
     assert told == [
-        Hot(now_c=61.0, limit_c=50.0, waited_secs=0.0),
-        Hot(now_c=55.0, limit_c=50.0, waited_secs=5.0),
+        Hot(now_c=61.0, limit_c=50.0, waited_secs=0.0, longest_secs=600.0),
+        Hot(now_c=55.0, limit_c=50.0, waited_secs=5.0, longest_secs=600.0),
     ]
 
 

@@ -111,6 +111,17 @@ def test_the_command_says_everything_the_spec_says():
     assert env["OMP_NUM_THREADS"] == "4"
 
 
+def test_a_native_file_is_its_own_command():
+    engine = runtime.get("native")
+    argv = engine.command(python=(), agent="", model="/m/net.native", spec=BenchmarkSpec())
+    assert argv[0] == "/m/net.native"
+    assert "--runtime" not in argv
+    assert engine.standalone
+    assert engine.payload(facts(arch="armv7l", python=None)).requirements == ()
+    with pytest.raises(UsageError, match=r"leave ==1\.0 out"):
+        runtime.get("native==1.0")
+
+
 @pytest.mark.parametrize("name", runtime.names())
 def test_a_captured_log_is_read(name):
     raw = (LOGS / f"{name}.json").read_text()
@@ -120,7 +131,7 @@ def test_a_captured_log_is_read(name):
     assert list(report.outcome.warmup) == log["warmup_ns"]
     assert report.outcome.load == log["load_ns"]
     assert report.outcome.first == log["first_ns"]
-    assert report.outcome.peak_rss_bytes > log["idle_rss_bytes"] > 10e6
+    assert report.outcome.peak_rss_bytes > log["idle_rss_bytes"] > (0 if name == "native" else 10e6)
     assert report.runtime_version == log["runtime"]["version"]
     assert report.before.at <= report.after.at
     assert runtime.get(name).parse(raw) == report

@@ -166,8 +166,9 @@ def test_latex_is_ascii_balanced_and_without_active_characters(text):
     assert bare.count("{") == bare.count("}")
 
 
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="there is no TeX here")
 def test_latex_compiles(table8, tmp_path):
+    if shutil.which("pdflatex") is None:
+        pytest.fail("the table is set by a real TeX: apt-get install texlive-latex-recommended")
     (tmp_path / "table.tex").write_text(render.latex(table8))
     (tmp_path / "paper.tex").write_text(
         r"\documentclass{article}\usepackage{booktabs}"
@@ -200,3 +201,22 @@ def test_every_form_names_the_settings_and_what_must_be_known(table8, form):
 )
 def test_figures_have_about_three_digits(value, shown):
     assert words.figure(value) == shown
+
+
+def test_a_measured_error_is_in_every_rendering():
+    runs = [measured.run(model, process=process) for process in range(2) for model in PAIR]
+    table = Table.from_runs(runs, evaluations=[measured.evaluation(runs[0].artifact)])
+    for text in (
+        markdown.markdown(table),
+        latex.latex(table),
+        render.terminal(table, width=80),
+    ):
+        assert "here 44.0" in text
+        assert "error of this very file" in " ".join(text.split())
+    assert all(len(line) <= 80 for line in render.terminal(table, width=80).splitlines())
+    (line, _) = csv.DictReader(StringIO(render.csv(table)))
+    assert (line["measured_top1_error_percent"], line["measured_top1_error_pictures"]) == (
+        "44.0",
+        "100",
+    )
+    assert json.loads(render.json(table))["blocks"][0]["rows"][0]["measured_top1_error"]

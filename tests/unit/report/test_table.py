@@ -8,7 +8,7 @@ import measured
 import pytest
 
 from shufflenet_deploy import stats
-from shufflenet_deploy.records import Failure, FailureKind, Precision, Run
+from shufflenet_deploy.records import Attempt, Failure, FailureKind, Precision, Recipe, Run
 from shufflenet_deploy.report import Table
 from shufflenet_deploy.report.values import Block, Entry
 
@@ -285,3 +285,48 @@ def test_a_retried_process_counts_once():
     found = entry(block([*runs("alexnet"), again]), "alexnet")
     assert len(found.processes) == 3
     assert found.estimate.maximum > 139e6
+
+
+def test_the_error_of_the_very_file_stands_beside_the_papers():
+    made = runs(*PAIR)
+    mine = made[0].artifact
+    older, newer = (measured.evaluation(mine, top1=top1) for top1 in (10, 56))
+    found = block(made, evaluations=[older, newer])
+    row, other = found.rows
+    assert row.measured_top1_error is not None
+    assert row.measured_top1_error.percent == pytest.approx(44)
+    assert row.measured_top1_error.low == pytest.approx(34.67, abs=0.01)
+    assert row.paper_top1_error_percent == 43.2
+    assert [found.notes[mark - 1] for mark in row.marks] == [
+        (
+            "top-1 error of this very file at 224x224: 44.0 % (34.7–53.8) on 100 pictures of 1000 "
+            "classes in val (fingerprint ffffffffffff)"
+        )
+    ]
+    assert other.measured_top1_error is None
+
+
+def test_the_error_of_another_file_does_not():
+    other = measured.run(PAIR[0], sha256="a" * 64).artifact
+    found = block(runs(*PAIR), evaluations=[measured.evaluation(other)])
+    assert [row.measured_top1_error for row in found.rows] == [None, None]
+
+
+def test_a_file_that_needed_a_remedy_is_marked():
+    made = runs(*PAIR, precision=Precision.INT8)
+    recipe = Recipe(method="entropy", float_layers=("stem",))
+    tried = Attempt(recipe=recipe, parity=made[0].artifact.parity)
+    remedied = [
+        run.model_copy(
+            update={
+                "artifact": run.artifact.model_copy(
+                    update={"recipe": recipe, "attempts": (tried, tried)}
+                )
+            }
+        )
+        for run in made
+    ]
+    found = block(remedied)
+    assert notes(found, entry(found, PAIR[0])) == [
+        "int8 needed a remedy: entropy calibration, 1 layer in float"
+    ]

@@ -1,0 +1,151 @@
+#!/usr/bin/env python3
+r"""Runs several models by turns for a long time and prints exactly one JSON object about it.
+
+    python3 sustained.py --agent agent.py --secs 600 --runtime litert --model a.tflite \
+        --also b.tflite --threads 1
+
+The turns are short, so that all models see the same heat, and nothing pauses between them. Each
+model's first inference of a turn, which follows another model's, is kept apart. Between turns, at
+intervals, the frequencies, the temperatures and the firmware's throttle bits are noted.
+
+Needs what ``agent.py`` needs, and that file: the models are loaded and called by it. Its options
+are understood too, as far as they concern a process and not how long it measures.
+"""
+
+import argparse
+import gc
+import importlib.util
+import json
+import os
+import signal
+import sys
+import time
+
+SCHEMA = 1
+NAME = "shufflenet-deploy sustained"
+
+
+def load_agent(path):
+    """The agent as a module, from a file of any name."""
+    spec = importlib.util.spec_from_file_location("agent", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["agent"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def turn(invoke, secs):
+    """The first inference of a turn, then others for so long, at least one; durations in ns."""
+    clock = time.perf_counter_ns
+    began = clock()
+    invoke()
+    first = clock() - began
+    samples = []
+    until = began + int(secs * 1e9)
+    while True:
+        before = clock()
+        invoke()
+        after = clock()
+        samples.append(after - before)
+        if after >= until:
+            return first, samples
+
+
+def trace_point(agent, at_ns):
+    """Frequencies, temperatures and throttle bits at this moment."""
+    now = agent.conditions()
+    return {
+        "at_ns": at_ns,
+        "frequency_khz": now["frequency_khz"],
+        "temperature_c": now["temperature_c"],
+        "throttled": now["throttled"],
+    }
+
+
+def alternate(agent, invokes, options):
+    """Let models take turns, there and back, until the time is over; slices and trace."""
+    clock = time.perf_counter_ns
+    slices, trace = [], [trace_point(agent, 0)]
+    started = clock()
+    noted = 0
+    order = list(range(len(invokes)))
+    while clock() - started < options.secs * 1e9:
+        for subject in order:
+            at_ns = clock() - started
+            first, samples = turn(invokes[subject], options.slice_secs)
+            slices.append({"subject": subject, "at_ns": at_ns, "first": first, "samples": samples})
+            if clock() - started - noted >= options.trace_secs * 1e9:
+                noted = clock() - started
+                trace.append(trace_point(agent, noted))
+        order.reverse()
+    trace.append(trace_point(agent, clock() - started))
+    return slices, trace
+
+
+def measure(agent, options, rest):
+    """Load the models one beside the other and let them take turns."""
+    shared = agent.parse_arguments(rest)
+    if shared.cpus:
+        agent.pin(shared.cpus)
+    invokes, version = [], None
+    for path in [shared.model, *options.also]:
+        engine, _, _ = agent.open_model(shared.runtime, path, shared.threads)
+        engine.feed(agent.input_arrays(engine.inputs, None, shared.seed))
+        invokes.append(engine.invoker())
+        version = engine.version
+    try:
+        gc.collect()
+        gc.disable()
+        for invoke in invokes:
+            invoke()
+        slices, trace = alternate(agent, invokes, options)
+    except (MemoryError, agent.Failed):
+        raise
+    except Exception as error:  # every runtime has a tree of its own
+        message = "inference failed: %s: %s" % (type(error).__name__, error)
+        raise agent.Failed("crashed", message) from error
+    return {"version": version, "slices": slices, "trace": trace, "cpus": agent.affinity()}
+
+
+def report(agent, options, rest):
+    """The object to print, and the exit status."""
+    whole = {"schema": SCHEMA, "program": NAME}
+    try:
+        whole.update(measure(agent, options, rest))
+    except agent.Failed as error:
+        whole["error"] = {"kind": error.kind, "message": str(error)}
+    except MemoryError as error:
+        whole["error"] = {"kind": "out-of-memory", "message": "memory ran out: %s" % error}
+    except Exception as error:  # noqa: BLE001 - the caller reads JSON, never a traceback
+        whole["error"] = {"kind": "crashed", "message": "%s: %s" % (type(error).__name__, error)}
+    return whole, 1 if "error" in whole else 0
+
+
+def main():
+    """Keep standard output for the one object, whatever other libraries print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    add = parser.add_argument
+    add("--agent", required=True, metavar="FILE", help="agent.py")
+    add("--also", action="append", default=[], metavar="FILE", help="another model")
+    add("--secs", type=float, default=600.0, help="how long all of it takes")
+    add("--slice-secs", type=float, default=1.0, help="how long a turn takes")
+    add("--trace-secs", type=float, default=2.0, help="between two notes of the conditions")
+    options, rest = parser.parse_known_args()
+    agent = load_agent(options.agent)
+    own_stdout = os.dup(1)
+    os.dup2(2, 1)
+    sys.stdout = sys.stderr
+    signal.signal(signal.SIGTERM, agent._terminated)  # noqa: SLF001 - one program in two files
+    for variable in agent.POOLS:
+        os.environ.setdefault(variable, "1")
+    agent.be_first_to_go()
+    whole, status = report(agent, options, rest)
+    with os.fdopen(own_stdout, "w") as stream:
+        stream.write(json.dumps(whole) + "\n")
+    # Some runtimes crash while their threads are torn down; the report is out.
+    sys.stderr.flush()
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    main()

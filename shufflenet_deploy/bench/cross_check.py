@@ -1,0 +1,69 @@
+"""A cell measured once more by TFLite's own ``benchmark_model``, with the same file and limits."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from shufflenet_deploy.bench import events, outcome
+from shufflenet_deploy.bench.ready import Place, Ready
+from shufflenet_deploy.errors import ConnectError, DeployError, ParseError
+from shufflenet_deploy.records import Aggregate, CrossCheck, Failure, FailureKind
+from shufflenet_deploy.runtime import benchmark_model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """``benchmark_model``: the file here, its sha256, and where it lies on the target."""
+
+    path: Path
+    sha256: str
+    remote: str
+
+
+def cross_check(ready: Ready, place: Place, program: Program) -> CrossCheck:
+    """Let the program measure one cell; a failure is a record too.
+
+    Raises:
+        ConnectError: the target stayed out of reach.
+    """
+    spec = place.spec_of(ready.cell)
+    argv = benchmark_model.command(program.remote, ready.remote, spec)
+    place.tell(events.Stage(text=f"{program.path.name} measures {ready.artifact.path.name}"))
+    started_at = datetime.now(UTC)
+    aggregate: Aggregate | None = None
+    failure: Failure | None = None
+    raw = ""
+    try:
+        result = place.invoke(
+            f"running {program.path.name}", argv, timeout_s=spec.timeout_secs, cpus=spec.cpus
+        )
+        raw = f"{result.text}{result.stderr.decode('utf-8', 'replace')}"
+        try:
+            aggregate = benchmark_model.parse(raw)
+        except ParseError as error:
+            message = str(error)
+            if result.exit_code in {126, 127} or result.signal is not None:
+                message = f"{program.path.name} does not run there: {result.complaint}"
+            failure = Failure(kind=FailureKind.PARSE, message=message)
+    except ConnectError:
+        raise
+    except DeployError as error:
+        failure = outcome.failure_of(error, spec.timeout_secs)
+    return CrossCheck(
+        id=uuid.uuid4().hex,
+        suite=place.suite_id,
+        started_at=started_at,
+        cell=ready.cell,
+        artifact=ready.artifact.sha256,
+        program=program.path.name,
+        program_sha256=program.sha256,
+        argv=argv,
+        target=place.facts,
+        spec=spec,
+        aggregate=aggregate,
+        failure=failure,
+        raw=raw,
+    )

@@ -1,0 +1,87 @@
+"""One sustained measurement: the models of a group take turns on the target for a long time."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import shufflenet_deploy
+from shufflenet_deploy import runtime
+from shufflenet_deploy.bench import events, outcome
+from shufflenet_deploy.bench.ready import Place, Ready
+from shufflenet_deploy.errors import ConnectError, DeployError, ParseError
+from shufflenet_deploy.records import Failure, Sustained
+from shufflenet_deploy.runtime import sustained
+from shufflenet_deploy.runtime.sustained import Turns
+
+
+def sustain(
+    group: Sequence[Ready],
+    place: Place,
+    *,
+    secs: float,
+    baseline: str | None,
+    script: str,
+    agent: str,
+) -> Sustained:
+    """Measure the models of one group by turns for ``secs``; a failure is a record too.
+
+    ``script`` and ``agent`` are the device scripts' paths on the target.
+
+    Raises:
+        ConnectError: the target stayed out of reach.
+    """
+    lead = group[0]
+    spec = place.spec_of(lead.cell)
+    engine = runtime.get(lead.cell.runtime)
+    argv = sustained.command(
+        engine,
+        python=lead.python,
+        script=script,
+        agent=agent,
+        models=[one.remote for one in group],
+        spec=spec,
+        secs=secs,
+    )
+    place.tell(events.Sustaining(cells=tuple(one.cell for one in group), secs=secs))
+    started_at = datetime.now(UTC)
+    stderr = ""
+    found: Turns | Failure
+    try:
+        result = place.invoke(
+            f"measuring {len(group)} models by turns",
+            argv,
+            env={**engine.environment(spec), **lead.env},
+            timeout_s=secs + spec.timeout_secs,
+        )
+        stderr = outcome.tail(result.stderr)
+        try:
+            found = sustained.parse(result.text, models=len(group))
+        except ParseError as error:
+            found = outcome.unexplained(result, error)
+    except ConnectError:
+        raise
+    except DeployError as error:
+        found = outcome.failure_of(error, secs + spec.timeout_secs)
+    turns = found if isinstance(found, Turns) else None
+    return Sustained(
+        id=uuid.uuid4().hex,
+        suite=place.suite_id,
+        started_at=started_at,
+        cells=tuple(one.cell for one in group),
+        artifacts=tuple(one.artifact.sha256 for one in group),
+        baseline=baseline if any(one.cell.model == baseline for one in group) else None,
+        duration_secs=secs,
+        runtime_version=turns.runtime_version if turns else None,
+        target=place.facts,
+        spec=spec,
+        slices=turns.slices if turns else (),
+        trace=turns.trace if turns else (),
+        failure=found if isinstance(found, Failure) else None,
+        tool={
+            "version": shufflenet_deploy.__version__,
+            "environment": lead.environment.how.value if lead.environment else None,
+            "stderr": stderr,
+        },
+    )

@@ -1,0 +1,76 @@
+"""``doctor``: is a target fit for a measurement, and what to do when it is not."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from shufflenet_deploy.cli.bench_options import listed
+from shufflenet_deploy.cli.hosts import HOST_HELP, transport_to
+
+if TYPE_CHECKING:
+    from shufflenet_deploy.bench.fitness import Check
+
+_UNFIT = 1
+_RUNTIMES = ["onnxruntime", "litert", "tflite-runtime"]
+_STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the ``doctor`` command."""
+    app.command()(doctor)
+
+
+def doctor(
+    host: Annotated[str, typer.Option("--host", "-H", help=HOST_HELP)] = "local",
+    runtime: Annotated[
+        list[str] | None,
+        typer.Option("--runtime", "-r", help="Look for these only. [default: all]"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Look for what would spoil figures on a host, before it is measured.
+
+    Governor, limits, heat, power, load, memory, disk, clock, and where runtimes would come from.
+    Nothing is written there. Exits with 1 when something would spoil the figures.
+    """
+    from shufflenet_deploy.bench import fitness  # noqa: PLC0415
+    from shufflenet_deploy.target import Target  # noqa: PLC0415
+
+    with transport_to(host) as link, Target(link) as target:
+        seen = fitness.examine(target, listed(runtime) or _RUNTIMES)
+    checks = fitness.judge(seen)
+    fit = fitness.fit(checks)
+    if as_json:
+        found = {"host": host, "fit": fit, "checks": [asdict(check) for check in checks]}
+        typer.echo(json.dumps(found))
+    else:
+        _print(host, checks, fit=fit)
+    if not fit:
+        raise typer.Exit(_UNFIT)
+
+
+def _print(host: str, checks: list[Check], *, fit: bool) -> None:
+    from rich.console import Console  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for column in ("status", "name"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("value", overflow="fold")
+    for check in checks:
+        status = check.status.value
+        text = Text(check.value)
+        if check.why:
+            text.append(f"\n{check.why}", style="dim")
+        if check.remedy:
+            text.append(f"\ntry: {check.remedy}")
+        table.add_row(Text(status, style=_STYLES[status]), Text(check.name), text)
+    Console().print(table)
+    counts = {name: sum(check.status == name for check in checks) for name in ("warn", "fail")}
+    verdict = "fit to be measured" if fit else "not fit to be measured"
+    typer.echo(f"{host}: {verdict} ({counts['fail']} fail, {counts['warn']} warn)")

@@ -1,0 +1,377 @@
+"""``eval``: how often a model and its exported files are right on labelled pictures."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from shufflenet_deploy.cli.evaluation_table import described, print_table
+from shufflenet_deploy.cli.export import Result, explain, export_all, listed, requests_of
+from shufflenet_deploy.errors import UsageError
+
+if TYPE_CHECKING:
+    from shufflenet_deploy.accuracy import LabelledPictures, Progress
+    from shufflenet_deploy.records import Evaluation, Resolution
+
+_FAILED = 1
+_ALL, _AUTO = "all", "auto"
+_SHOWN = 20
+_ON, _WHAT, _HOW, _GOOD = "The pictures", "What to evaluate", "How", "When it counts as good"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the ``eval`` command."""
+    app.command("eval")(evaluate)
+
+
+def evaluate(  # noqa: PLR0917 - options, each passed by name
+    data: Annotated[
+        Path,
+        typer.Option(
+            "--data",
+            "-d",
+            help="Folder of pictures, one folder per class: DATA/CLASS/picture.jpg.",
+            rich_help_panel=_ON,
+        ),
+    ],
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            help="Which class each folder is: a FILE of names in the order of the classes, or of "
+            "NAME INDEX lines; numbers (folders are named so); sorted."
+            " [default: sorted, if there are as many folders as classes]",
+            rich_help_panel=_ON,
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="At most so many pictures: a random choice, always the same.",
+            rich_help_panel=_ON,
+        ),
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", "-m", help="[default: shufflenet-g3-0.5x]", rich_help_panel=_WHAT),
+    ] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            "--weights", "-w", help="A checkpoint: .pth, .pt, .safetensors.", rich_help_panel=_WHAT
+        ),
+    ] = None,
+    fmt: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fmt",
+            "-f",
+            help="onnx, tflite, native, or all: the first two. [default: all]",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
+    precision: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--precision", "-p", help="fp32, int8 or all. [default: all]", rich_help_panel=_WHAT
+        ),
+    ] = None,
+    resolution: Annotated[
+        list[str] | None,
+        typer.Option(help="HEIGHTxWIDTH, .... [default: the model's own]", rich_help_panel=_WHAT),
+    ] = None,
+    calib: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of pictures for int8. [default: 16 shipped photographs]",
+            rich_help_panel=_WHAT,
+        ),
+    ] = None,
+    calib_method: Annotated[
+        str, typer.Option(help="minmax, percentile or entropy.", rich_help_panel=_WHAT)
+    ] = "minmax",
+    remedies: Annotated[
+        str,
+        typer.Option(
+            help="When int8 misses its floors: auto tries other recipes, none leaves it.",
+            rich_help_panel=_WHAT,
+        ),
+    ] = "auto",
+    head: Annotated[
+        str,
+        typer.Option(
+            help="fixed or dense: AlexNet's and VGG's last layers.", rich_help_panel=_WHAT
+        ),
+    ] = "fixed",
+    converter: Annotated[
+        str, typer.Option(help="What writes TFLite: direct or onnx2tf.", rich_help_panel=_WHAT)
+    ] = "direct",
+    machine: Annotated[
+        str, typer.Option(help="native: the core it is for.", rich_help_panel=_WHAT)
+    ] = "generic",
+    seed: Annotated[
+        int, typer.Option(help="Of untrained weights, without --weights.", rich_help_panel=_WHAT)
+    ] = 0,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder of the files.", rich_help_panel=_WHAT)
+    ] = Path("artifacts"),
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes. [default: one per core]", rich_help_panel=_HOW),
+    ] = None,
+    fresh: Annotated[
+        bool,
+        typer.Option(
+            "--fresh", help="Forget what was answered before, and begin anew.", rich_help_panel=_HOW
+        ),
+    ] = False,
+    journal: Annotated[
+        str | None,
+        typer.Option(help="Where results are kept: a file or URL.", rich_help_panel=_HOW),
+    ] = None,
+    floor: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Percent that every file must reach: top1=55, top5=80, agreement=95.",
+            rich_help_panel=_GOOD,
+        ),
+    ] = None,
+    max_unreadable: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Pictures that may be impossible to decode.", rich_help_panel=_GOOD
+        ),
+    ] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Count how often the model, and each file exported from it, is right.
+
+    The PyTorch module and the files see the same pictures: shorter side to 256, centre crop of 224,
+    the model's own normalisation. What was answered is kept: after Ctrl-C the same command goes on.
+    """
+    from shufflenet_deploy.accuracy.floors import Floor  # noqa: PLC0415
+
+    floors = [Floor.parse(text) for text in listed(floor)]
+    requests = requests_of(
+        models=listed(model) or ["shufflenet-g3-0.5x"],
+        formats=listed(fmt) or [_ALL],
+        precisions=listed(precision) or [_ALL],
+        resolutions=listed(resolution),
+        lowerings=[_AUTO],
+        common={
+            "weights": weights,
+            "seed": seed,
+            "head": head,
+            "converter": converter,
+            "machine": machine,
+            "calibration": calib,
+            "calibration_method": calib_method,
+            "remedies": remedies,
+            "out": out,
+        },
+    )
+    _check(data, journal)
+    results = export_all(requests)
+    made = [result for result in results if result.artifact is not None]
+    session = _Session(
+        data=data, labels=labels, limit=limit, workers=workers, fresh=fresh, journal=journal
+    )
+    evaluations: list[Evaluation] = []
+    for _, group in groupby(made, key=lambda each: (each.request.model, each.request.resolution)):
+        evaluations += session.evaluate(list(group))
+    problems = [
+        *_unreadable(evaluations, max_unreadable),
+        *_missed(evaluations, floors),
+    ]
+    if as_json:
+        typer.echo(
+            json.dumps(
+                {
+                    "evaluations": [described(each) for each in evaluations],
+                    "not_exported": [each.as_json() for each in results if each.artifact is None],
+                    "problems": problems,
+                },
+                indent=2,
+            )
+        )
+    else:
+        for _, alike in groupby(
+            evaluations, key=lambda e: (e.artifact.model, e.artifact.resolution)
+        ):
+            print_table(list(alike))
+    explain(results)
+    for problem in problems:
+        typer.echo(f"error: {problem}", err=True)
+    if problems or len(made) < len(results):
+        errors = [result.error for result in results if result.error is not None]
+        misused = errors and not problems and all(isinstance(e, UsageError) for e in errors)
+        raise typer.Exit(UsageError.exit_code if misused else _FAILED)
+
+
+def _model_and_size(evaluation: Evaluation) -> tuple[str, Resolution]:
+    return evaluation.artifact.model, evaluation.artifact.resolution
+
+
+class _Session:
+    """The options that all evaluations of one command share; remembers the pictures."""
+
+    def __init__(
+        self,
+        *,
+        data: Path,
+        labels: str | None,
+        limit: int | None,
+        workers: int | None,
+        fresh: bool,
+        journal: str | None,
+    ) -> None:
+        self._data, self._labels, self._limit = data, labels, limit
+        self._workers, self._fresh, self._journal = workers, fresh, journal
+        self._pictures: dict[int, LabelledPictures] = {}
+        self._answered = "no"
+
+    def evaluate(self, made: Sequence[Result]) -> list[Evaluation]:
+        """Evaluate files of one model and resolution, and note the results in the journal."""
+        from shufflenet_deploy import accuracy  # noqa: PLC0415
+        from shufflenet_deploy.accuracy import ModelSource  # noqa: PLC0415
+        from shufflenet_deploy.store import Journal  # noqa: PLC0415
+
+        artifacts = [result.artifact for result in made if result.artifact is not None]
+        pictures = self._labelled(int(artifacts[0].outputs[0].shape[-1]))
+        _warn_of_calibration(artifacts, made[0], pictures)
+        if not artifacts[0].weights.trained:
+            typer.echo(
+                f"warning: {artifacts[0].model} has UNTRAINED weights: what follows is the "
+                "accuracy of chance, no measure of the network",
+                err=True,
+            )
+        request = made[0].request
+        source = ModelSource(
+            name=request.model, weights=request.weights, seed=request.seed, head=request.head
+        )
+        with _progress(f"{artifacts[0].model} at {artifacts[0].resolution}") as show:
+
+            def tell(now: Progress) -> None:
+                self._answered = f"{now.answered} of {now.total}"
+                show(now.answered, now.total)
+
+            try:
+                evaluations = accuracy.evaluate(
+                    artifacts,
+                    pictures,
+                    source=source,
+                    workers=self._workers,
+                    fresh=self._fresh,
+                    on_progress=tell,
+                )
+            except KeyboardInterrupt:
+                typer.echo(
+                    f"the answers to {self._answered} pictures are kept: the same command goes on",
+                    err=True,
+                )
+                raise
+        with Journal(self._journal) as book:
+            for evaluation in evaluations:
+                book.append_evaluation(evaluation)
+        return evaluations
+
+    def _labelled(self, classes: int) -> LabelledPictures:
+        from shufflenet_deploy.accuracy import labelled  # noqa: PLC0415
+
+        if classes not in self._pictures:
+            with _progress("reading pictures") as show:
+                self._pictures[classes] = labelled(
+                    self._data,
+                    classes=classes,
+                    labels=self._labels,
+                    limit=self._limit,
+                    on_hashed=show,
+                )
+            for remark in self._pictures[classes].remarks:
+                typer.echo(f"warning: {remark}", err=True)
+        return self._pictures[classes]
+
+
+def _check(folder: Path, journal: str | None) -> None:
+    """Before minutes of exporting and hours of counting: from what, and to where."""
+    from shufflenet_deploy.store import Journal  # noqa: PLC0415
+
+    if not folder.is_dir():
+        raise UsageError(
+            f"--data {folder} is no folder: give one that holds a folder of pictures per class"
+        )
+    Journal(journal).close()
+
+
+def _warn_of_calibration(artifacts: Any, made: Result, pictures: LabelledPictures) -> None:
+    """Pictures that set the ranges of an int8 file flatter it."""
+    from shufflenet_deploy.export.calibration import pictures as calibration_pictures  # noqa: PLC0415
+
+    if not any(artifact.calibration for artifact in artifacts):
+        return
+    chosen = calibration_pictures(made.request.calibration).calibration
+    used = {path.resolve() for path in chosen}
+    both = sum(picture.path.resolve() in used for picture in pictures.pictures)
+    if both:
+        typer.echo(
+            f"warning: {both} of the pictures calibrated the int8 files too: these figures "
+            "flatter them; give --calib another folder",
+            err=True,
+        )
+
+
+@contextmanager
+def _progress(title: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal, silence in a log."""
+    if not sys.stderr.isatty():
+        yield lambda _done, _total: None
+        return
+    from rich import progress  # noqa: PLC0415
+    from rich.console import Console  # noqa: PLC0415
+
+    with progress.Progress(
+        progress.SpinnerColumn(),
+        progress.TextColumn("{task.description}", markup=False),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TimeElapsedColumn(),
+        progress.TextColumn("left"),
+        progress.TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    ) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+# --- what went wrong -----------------------------------------------------------------------------
+
+
+def _unreadable(evaluations: Sequence[Evaluation], most: int) -> list[str]:
+    """Name every picture that could not be decoded; a problem if there are more than ``most``."""
+    names = list(dict.fromkeys(name for each in evaluations for name in each.unreadable))
+    for name in names[:_SHOWN]:
+        typer.echo(f"warning: cannot be decoded, in no count: {name}", err=True)
+    if len(names) > _SHOWN:
+        typer.echo(f"warning: and {len(names) - _SHOWN} more: --json names all", err=True)
+    if len(names) <= most:
+        return []
+    problem = (
+        f"{len(names)} pictures cannot be decoded, so the figures are of the others only: remove "
+        f"or replace them, or allow them with --max-unreadable {len(names)}"
+    )
+    return [problem]
+
+
+def _missed(evaluations: Sequence[Evaluation], floors: Any) -> list[str]:
+    from shufflenet_deploy.accuracy.floors import missed  # noqa: PLC0415
+
+    texts = [(each.artifact.path.name, missed(each, floors)) for each in evaluations]
+    return [f"{name}: {text}" for name, text in texts if text]

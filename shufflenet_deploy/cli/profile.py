@@ -1,0 +1,121 @@
+"""``profile``: which layers an inference spends itself on, and which break the promise."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from shufflenet_deploy.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from shufflenet_deploy.records import Run
+
+_FAILED = 1
+
+
+def register(app: typer.Typer) -> None:
+    """Add the ``profile`` command."""
+    app.command()(profile)
+
+
+def profile(  # noqa: PLR0917 - options, each passed by name
+    suite: Annotated[
+        str, typer.Argument(metavar="SUITE", help="A suite's id, its beginning, or 'last'.")
+    ] = "last",
+    against: Annotated[
+        str | None,
+        typer.Option(help="The model to compare with. [default: the suite's baseline]"),
+    ] = None,
+    layers: Annotated[bool, typer.Option("--layers", help="Also list every layer.")] = False,
+    operators: Annotated[
+        bool, typer.Option("--operators", help="Also list the runtime's kinds of operators.")
+    ] = False,
+    journal: Annotated[
+        str | None, typer.Option("--journal", help="Where runs are kept: a file or URL.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Show where the time goes in a suite that was measured with bench --profile.
+
+    Each cell by kind of layer; then each model against the baseline: what the multiply-adds
+    promise of every kind, what arrives, and how much time is lost there.
+    """
+    from shufflenet_deploy.store import Journal  # noqa: PLC0415
+
+    with Journal(journal) as book:
+        row = book.suite(suite)
+        found = Profiles(profiles=book.profiles(row.id), measured=book.runs(row.id))
+    if not found.profiles:
+        raise UsageError(
+            f"{row.id} was measured without profiles: shufflenet-deploy bench --resume {row.id} "
+            "--profile"
+        )
+    definition = json.loads(row.definition) if row.definition else {}
+    rival = against or definition.get("baseline")
+    models = {run.cell.model for run in found.profiles}
+    if against is not None and against not in models:
+        raise UsageError(
+            f"'{against}' was not profiled in this suite; profiled: {', '.join(sorted(models))}"
+        )
+    if as_json:
+        typer.echo(json.dumps({"suite": row.id, **found.described(rival)}))
+    else:
+        found.show(rival, layers=layers, operators=operators)
+    if found.failures:
+        raise typer.Exit(_FAILED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profiles:
+    """The runs of a suite that profile, and those that measure."""
+
+    profiles: Sequence[Run]
+    measured: Sequence[Run]
+
+    @property
+    def failures(self) -> list[tuple[str, str]]:
+        """Cells that could not be profiled, and why."""
+        from shufflenet_deploy.records import Failure  # noqa: PLC0415
+
+        return [
+            (f"{run.cell.model} {run.cell.precision.value} {run.cell.runtime}", run.outcome.message)
+            for run in self.profiles
+            if isinstance(run.outcome, Failure)
+        ]
+
+    def show(self, against: str | None, *, layers: bool = False, operators: bool = False) -> None:
+        """Print the tables, and on standard error what could not be profiled."""
+        from shufflenet_deploy import breakdown  # noqa: PLC0415
+
+        parts = breakdown.of_suite(self.profiles, self.measured)
+        if parts:
+            from shufflenet_deploy.report.profiles import as_text  # noqa: PLC0415
+
+            color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+            compared = breakdown.decompositions(parts, against or "")
+            text = as_text(parts, compared, layers=layers, operators=operators, color=color)
+            typer.echo(text, nl=False, color=color)
+        for cell, reason in self.failures:
+            typer.echo(f"cannot be profiled: {cell}: {reason}", err=True)
+
+    def described(self, against: str | None) -> dict[str, Any]:
+        """The same as JSON values."""
+        from shufflenet_deploy import breakdown  # noqa: PLC0415
+
+        parts = breakdown.of_suite(self.profiles, self.measured)
+        compared = breakdown.decompositions(parts, against or "")
+        return {
+            "breakdowns": [
+                {**one.model_dump(mode="json", exclude={"measured"}), "overhead": one.overhead}
+                for one in parts
+            ],
+            "decompositions": [one.model_dump(mode="json") for one in compared],
+            "failures": [{"cell": cell, "message": reason} for cell, reason in self.failures],
+        }

@@ -1,0 +1,37 @@
+"""``restore``: put back what ``tune`` changed on a target, or a bench that could not."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from shufflenet_deploy.cli.hosts import HOST_HELP, transport_to
+
+
+def register(app: typer.Typer) -> None:
+    """Add the ``restore`` command."""
+    app.command()(restore)
+
+
+def restore(
+    host: Annotated[str, typer.Option("--host", "-H", help=HOST_HELP)],
+    force: Annotated[
+        bool, typer.Option("--force", help="Even while somebody measures there.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Put back the frequency governors that stood before tune, or before a bench that died."""
+    from shufflenet_deploy.target import Target  # noqa: PLC0415
+
+    with transport_to(host) as link, Target(link) as target:
+        governors = target.restore(force=force)
+    if as_json:
+        typer.echo(json.dumps({"host": host, "governors": governors}))
+    elif governors is None:
+        typer.echo(f"{host}: nothing was changed")
+    elif not governors:
+        typer.echo(f"{host}: has been restarted since, which put everything back")
+    else:
+        typer.echo(f"{host}: governor is {', '.join(governors)} again")

@@ -1,0 +1,39 @@
+"""``tune governor``: set a target's frequency governor until ``restore`` or its next start."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from shufflenet_deploy.cli.hosts import HOST_HELP, transport_to
+
+
+def register(group: typer.Typer) -> None:
+    """Add the ``governor`` subcommand."""
+    group.command()(governor)
+
+
+def governor(
+    host: Annotated[str, typer.Option("--host", "-H", help=HOST_HELP)],
+    wanted: Annotated[str, typer.Option("--governor", help="What to set it to.")] = "performance",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Set the frequency governor of a host, as root or with password-less sudo.
+
+    What stood before is noted there; a restart of the host, or restore, puts it back. To set it for
+    one measurement only, use bench --governor.
+    """
+    from shufflenet_deploy.target import Target  # noqa: PLC0415
+
+    with transport_to(host) as link, Target(link) as target:
+        done = target.set_governor(wanted)
+    if as_json:
+        typer.echo(json.dumps({"host": host, **asdict(done)}))
+        return
+    typer.echo(
+        f"{host}: {done.now} on {done.cores} cores, before: {', '.join(done.before)}; "
+        f"back with: shufflenet-deploy restore --host {host}"
+    )

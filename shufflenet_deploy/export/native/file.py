@@ -1,0 +1,77 @@
+"""A compiled network as a file that can be asked: what parity runs, on whatever this machine is."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+import weakref
+from pathlib import Path
+
+import numpy as np
+
+from shufflenet_deploy.errors import ExportError
+from shufflenet_deploy.export.graph import FloatArray, Graph
+from shufflenet_deploy.export.native.generate import generate
+from shufflenet_deploy.export.native.machine import ARCH, Machine, host
+from shufflenet_deploy.export.native.toolchain import Product, compile
+from shufflenet_deploy.records import TensorSpec
+
+_TIMEOUT_SECS = 600
+_EMULATORS = {"aarch64": "qemu-aarch64", "armv7l": "qemu-arm", "x86_64": "qemu-x86_64"}
+
+
+class NativeFile:
+    """A program that ``toolchain.compile`` made.
+
+    ``runs_on`` says what answered: this processor, an emulator, or, where there is neither, the
+    same network generated and compiled for this processor instead.
+    """
+
+    def __init__(self, path: Path, graph: Graph, machine: Machine) -> None:
+        self._here = Path(tempfile.mkdtemp(prefix="native-"))
+        weakref.finalize(self, shutil.rmtree, self._here, ignore_errors=True)
+        self._command, self.runs_on = self._runnable(path, graph, machine)
+        self.inputs: tuple[TensorSpec, ...] = (_spec("input", graph.shapes[graph.input]),)
+        self.outputs: tuple[TensorSpec, ...] = (_spec("output", graph.shapes[graph.output]),)
+
+    def run(self, picture: FloatArray) -> FloatArray:
+        """The scores for one picture ``(1, 3, H, W)``."""
+        given, answer = self._here / "picture.npy", self._here / "scores.npy"
+        np.save(given, np.ascontiguousarray(picture, np.float32), allow_pickle=False)
+        done = _run([*self._command, "--once", "--input", str(given), "--output", str(answer)])
+        if done.returncode:
+            reason = (done.stdout or done.stderr).strip() or f"status {done.returncode}"
+            raise ExportError(f"the native program failed: {reason}")
+        scores: FloatArray = np.load(answer, allow_pickle=False)
+        return scores
+
+    def _runnable(self, path: Path, graph: Graph, machine: Machine) -> tuple[tuple[str, ...], str]:
+        emulator = shutil.which(_EMULATORS[machine.arch])
+        if machine.arch == ARCH and _works((str(path),)):
+            return (str(path),), "this processor"
+        if emulator and _works((emulator, "-cpu", "max", str(path))):
+            return (emulator, "-cpu", "max", str(path)), Path(emulator).name
+        stand_in = self._here / "net"
+        compile(generate(graph, host()), stand_in, product=Product.PROGRAM)
+        return (str(stand_in),), f"this processor, generated for {host().name}"
+
+
+def _works(command: tuple[str, ...]) -> bool:
+    try:
+        return _run([*command, "--list"]).returncode == 0
+    except OSError:
+        return False
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=_TIMEOUT_SECS, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ExportError(f"the native program ran for more than {_TIMEOUT_SECS} s") from error
+
+
+def _spec(name: str, shape: tuple[int, ...]) -> TensorSpec:
+    return TensorSpec(name=name, shape=(1, *shape), dtype="float32")

@@ -1,0 +1,53 @@
+"""TFLite's own ``benchmark_model`` beside our figures, in lines for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from shufflenet_deploy import stats
+from shufflenet_deploy.records import Aggregate, Cell, CrossCheck, Run
+from shufflenet_deploy.report import words
+
+
+def summary(checks: Sequence[CrossCheck], runs: Iterable[Run]) -> str:
+    """Its mean beside our mean of the same cell, and their ratio; no line is left out."""
+    ours = list(runs)
+    names = ", ".join(dict.fromkeys(f"{one.program} ({one.program_sha256[:12]})" for one in checks))
+    lines = [f"cross-check by {names}: the mean of its samples beside that of ours"]
+    width = max(len(_named(one.cell)) for one in checks)
+    lines += [
+        f"  {_named(one.cell):<{width}}  {_line(one, mean_ns(one.cell, ours))}" for one in checks
+    ]
+    return "\n".join(lines)
+
+
+def mean_ns(cell: Cell, runs: Iterable[Run]) -> float | None:
+    """The median over our processes of the mean of each; None where nothing was measured.
+
+    Not the figure of the table, which is a median: the program tells no median in every version.
+    """
+    processes = stats.samples_of(run for run in runs if run.cell == cell)
+    return stats.median([sum(one) / len(one) for one in processes]) if processes else None
+
+
+def _line(one: CrossCheck, ours_ns: float | None) -> str:
+    if one.aggregate is None:
+        return f"failed: {one.failure.message if one.failure else 'no result'}"
+    its = _milliseconds(one.aggregate)
+    if ours_ns is None:
+        return f"{its}; nothing of ours to compare with"
+    ratio = one.aggregate.average_us * 1000 / ours_ns
+    return f"{its}; ours {words.figure(ours_ns / words.SCALE)} ms, ratio {ratio:.2f}"
+
+
+def _milliseconds(aggregate: Aggregate) -> str:
+    low, high = aggregate.min_us / 1000, aggregate.max_us / 1000
+    return (
+        f"{words.figure(aggregate.average_us / 1000)} ms ({aggregate.count} runs, "
+        f"{words.span(low, high)}, sd {aggregate.std_us / 1000:.2g})"
+    )
+
+
+def _named(cell: Cell) -> str:
+    threads = f" {cell.threads} threads" if cell.threads > 1 else ""
+    return f"{cell.model} {cell.resolution} {cell.precision.value} {cell.runtime}{threads}"

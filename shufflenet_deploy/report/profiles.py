@@ -1,0 +1,204 @@
+"""Profiles for a terminal: an inference by kind of layer, and one model against another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from io import StringIO
+
+from rich import box
+from rich.console import Console
+from rich.table import Table as Grid
+from rich.text import Text
+
+from shufflenet_deploy.breakdown import OUTSIDE, REST, Breakdown, Decomposition, Gap, Part
+from shufflenet_deploy.records import Cell
+from shufflenet_deploy.report import words
+
+#: Operators that take less or more than this of an inference without the profiler are doubted.
+_LEAST_INSIDE, _MOST_INSIDE = 0.7, 1.3
+
+
+def as_text(
+    breakdowns: Sequence[Breakdown],
+    decompositions: Sequence[Decomposition],
+    *,
+    layers: bool = False,
+    operators: bool = False,
+    width: int | None = None,
+    color: bool = False,
+) -> str:
+    """All breakdowns, then all decompositions.
+
+    Args:
+        breakdowns: one per cell.
+        decompositions: one per model that is compared.
+        layers: whether to list every layer as well.
+        operators: whether to list the runtime's kinds of operators as well.
+        width: columns of the terminal; None asks the terminal, 80 where there is none.
+        color: whether ANSI colours may be used.
+    """
+    stream = StringIO()
+    console = Console(file=stream, width=width, force_terminal=color, highlight=False, emoji=False)
+    for one in breakdowns:
+        console.print(Text(heading(one), style="bold"))
+        if one.attributed:
+            console.print(_parts(one, "Kind of layer", one.kinds))
+        else:
+            console.print("the file's names tell no layers; the runtime's operators:")
+        if layers and one.attributed:
+            console.print(_parts(one, "Layer", one.layers))
+        if operators or not one.attributed:
+            console.print(_parts(one, "Operator", one.operators))
+        console.print(Text(caption(one), style="dim"), soft_wrap=False)
+        console.print()
+    for made in decompositions:
+        console.print(Text(_against(made), style="bold"))
+        console.print(_gaps(made))
+        console.print(Text(verdict(made)))
+        console.print()
+    for line in legend(breakdowns, decompositions):
+        console.print(Text(line, style="dim"))
+    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
+
+
+def heading(one: Breakdown) -> str:
+    """A cell, its runtime and an inference with the profiler."""
+    version = f" {one.runtime_version}" if one.runtime_version else ""
+    return f"{_name(one.cell)} · {one.cell.runtime}{version} · {_figure(one.whole, one)} profiled"
+
+
+def caption(one: Breakdown) -> str:
+    """What the profiler itself costs."""
+    return (
+        f"{one.method}, medians of {one.inferences} inferences; without it "
+        f"{_figure(one.plain, one)}, so profiling takes {words.ratio(one.overhead)} of that"
+        f"{_doubt(one)}"
+    )
+
+
+def _doubt(one: Breakdown) -> str:
+    """A warning where the operators do not add up to what they are parts of."""
+    if _LEAST_INSIDE <= one.inside <= _MOST_INSIDE:
+        return ""
+    return (
+        f". The operators alone took {words.ratio(one.inside)} of that: the target was disturbed, "
+        "or the profiler weighs on small operators; profile again when nothing else runs"
+    )
+
+
+def verdict(made: Decomposition) -> str:
+    """What is lost, and to which kinds of layers most of it goes."""
+    worst = sorted(made.gaps, key=lambda gap: gap.lost, reverse=True)
+    named = [
+        f"{gap.name} {_signed(gap.lost)}" for gap in worst[:3] if gap.lost > 0 and made.lost > 0
+    ]
+    unit = words.unit(made.metric)
+    if not named:
+        return f"what the multiply-adds promise, {words.ratio(made.theory)}, arrives"
+    return f"{_signed(made.lost)} {unit} beyond the promise; most is lost to: {', '.join(named)}"
+
+
+def legend(
+    breakdowns: Iterable[Breakdown], decompositions: Iterable[Decomposition]
+) -> tuple[str, ...]:
+    """What words of the tables mean."""
+    lines = []
+    if any(one.attributed for one in breakdowns):
+        lines.append(
+            "Merged operators count for the layer they are named after. Between layers: operators "
+            "that the runtime added for another memory layout or number format. Outside "
+            "operators: the executor, the profiler itself and what it rounds off."
+        )
+    if any(decompositions):
+        lines.append(
+            "Promised: the baseline's inference divided by the ratio of all multiply-adds, shared "
+            "out as the baseline spends it, or by multiply-adds where the two multiply in other "
+            "kinds of layers. Lost: what the model takes beyond that. Rest: an inference that "
+            "nothing profiles, less the operators as profiled; below zero where profiling makes "
+            "them look slower."
+        )
+    return tuple(lines)
+
+
+def _against(made: Decomposition) -> str:
+    text = (
+        f"{_name(made.candidate)} against {made.baseline.model} · {made.candidate.runtime} · "
+        f"{words.unit(made.metric)} · promised {words.ratio(made.theory)}, "
+        f"arrived {words.ratio(made.speedup)}"
+    )
+    if made.measured is None or made.low is None or made.high is None:
+        return text
+    return f"{text}; bench: {words.ratio(made.measured)} ({words.span(made.low, made.high)})"
+
+
+def _name(cell: Cell) -> str:
+    threads = f" {cell.threads} threads" if cell.threads > 1 else ""
+    return f"{cell.model} {cell.resolution} {cell.precision.value}{threads}"
+
+
+def _figure(value: float, one: Breakdown) -> str:
+    return f"{words.figure(value / words.SCALE)} {words.unit(one.metric)}"
+
+
+def _signed(value: float) -> str:
+    return f"{value / words.SCALE:+.3f}" if abs(value) < 1e6 else f"{value / words.SCALE:+.2f}"
+
+
+def _parts(one: Breakdown, title: str, parts: Sequence[Part]) -> Grid:
+    with_work = any(part.multiply_adds for part in parts)
+    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    grid.add_column(title, overflow="fold", min_width=16)
+    grid.add_column("Operators", justify="right")
+    grid.add_column(words.unit(one.metric), justify="right")
+    grid.add_column("Share", justify="right")
+    if with_work:
+        grid.add_column("MAdds", justify="right")
+        grid.add_column("of MAdds", justify="right")
+    for part in parts:
+        cells = [
+            part.name,
+            str(part.operators) if part.name != OUTSIDE else "",
+            _milli(part.value),
+            f"{part.share:.1%}",
+        ]
+        if with_work:
+            share = part.multiply_adds / one.multiply_adds if part.multiply_adds else 0
+            cells += [
+                words.mega(part.multiply_adds) if part.multiply_adds else "",
+                f"{share:.1%}" if share else "",
+            ]
+        grid.add_row(*(Text(cell) for cell in cells))
+    return grid
+
+
+def _gaps(made: Decomposition) -> Grid:
+    grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", show_footer=True)
+    sums = [sum(values) for values in zip(*map(_values, made.gaps), strict=True)]
+    whole = [
+        words.ratio(made.theory),
+        words.ratio(made.speedup),
+        *(_milli(value) for value in sums[:3]),
+        _signed(sums[3]),
+    ]
+    titles = ("MAdds", "Speedup", "Baseline", "Promised", "Measured", "Lost")
+    grid.add_column("Kind of layer", footer="whole inference", no_wrap=True)
+    for title, total in zip(titles, whole, strict=True):
+        grid.add_column(title, footer=total, justify="right", no_wrap=True)
+    for gap in made.gaps:
+        cells = (
+            words.ratio(gap.theory) if gap.theory else "",
+            words.ratio(gap.ratio) if gap.ratio and gap.name != REST else "",
+            *(_milli(value) for value in _values(gap)[:3]),
+            _signed(gap.lost),
+        )
+        grid.add_row(Text(gap.name), *(Text(cell) for cell in cells))
+    return grid
+
+
+def _values(gap: Gap) -> tuple[float, float, float, float]:
+    return gap.baseline, gap.promised, gap.candidate, gap.lost
+
+
+def _milli(value: float) -> str:
+    scaled = value / words.SCALE
+    return f"{scaled:.3f}" if abs(scaled) < 10 else f"{scaled:.2f}"

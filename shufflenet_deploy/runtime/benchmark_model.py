@@ -1,0 +1,83 @@
+"""TFLite's own ``benchmark_model``: its command line, and what it prints.
+
+The formats are those of ``tensorflow/lite/tools/benchmark`` (``benchmark_model.cc``) and
+``tensorflow/core/util/stats_calculator.h``: one line of statistics in whole microseconds for the
+warm-up and one for the benchmark, the latter's average once more in the last line. Newer versions
+begin lines with ``INFO: ``, and add percentiles to the statistics.
+"""
+
+from __future__ import annotations
+
+import re
+
+from shufflenet_deploy.errors import ParseError
+from shufflenet_deploy.records import Aggregate, BenchmarkSpec
+
+_NUMBER = r"[-+\d.eE]+"
+_STATISTICS = re.compile(rf"\bcount=(\d+)((?: \w+={_NUMBER})+)")
+#: What is printed when all samples are alike, or there is only one.
+_ALIKE = re.compile(rf"\bcount=(\d+) curr=({_NUMBER})(?:\s*\(all same\))?\s*$", re.MULTILINE)
+_TIMINGS = re.compile(
+    rf"Inference timings in us: Init: ({_NUMBER}), First inference: ({_NUMBER}), "
+    rf"Warmup \(avg\): {_NUMBER}, Inference \(avg\): ({_NUMBER})"
+)
+_COMPLAINT = re.compile(r"^(?:ERROR: )?(.*(?:[Ff]ail|[Ee]rror|not found|invalid).*)$", re.MULTILINE)
+
+
+def command(program: str, model: str, spec: BenchmarkSpec) -> tuple[str, ...]:
+    """The argv that measures ``model`` (a path on the target) as a process of ours would.
+
+    XNNPACK is asked for, since the Python runtimes apply it by themselves.
+    """
+    return (
+        program,
+        f"--graph={model}",
+        f"--num_threads={spec.threads}",
+        f"--warmup_runs={max(1, spec.warmup_runs)}",
+        f"--warmup_min_secs={spec.warmup_secs:g}",
+        f"--num_runs={spec.min_runs}",
+        f"--min_secs={spec.min_secs:g}",
+        f"--max_secs={spec.max_secs:g}",
+        "--use_xnnpack=true",
+    )
+
+
+def parse(printed: str) -> Aggregate:
+    """Read both streams, one behind the other.
+
+    Raises:
+        ParseError: there is no result in them; the message holds the program's own complaint.
+    """
+    timings = _TIMINGS.search(printed)
+    if timings is None:
+        complaint = _COMPLAINT.search(printed)
+        said = complaint[1].strip() if complaint else "it printed no 'Inference timings in us'"
+        raise ParseError(f"benchmark_model gave no result: {said}")
+    init, first, average = (float(text) for text in timings.groups())
+    before = printed[: timings.start()]
+    fields, count = _last_statistics(before)
+    return Aggregate(
+        count=count,
+        average_us=average,
+        min_us=fields["min"],
+        max_us=fields["max"],
+        std_us=fields["std"],
+        first_us=first,
+        init_us=init,
+    )
+
+
+def _last_statistics(text: str) -> tuple[dict[str, float], int]:
+    """Those of the benchmark: the warm-up's stand before them."""
+    places: list[tuple[int, dict[str, float], int]] = []
+    for match in _STATISTICS.finditer(text):
+        fields = {name: float(value) for name, value in re.findall(rf"(\w+)=({_NUMBER})", match[2])}
+        if {"min", "max", "std"} <= fields.keys():
+            places.append((match.start(), fields, int(match[1])))
+    for match in _ALIKE.finditer(text):
+        value = float(match[2])
+        places.append((match.start(), {"min": value, "max": value, "std": 0.0}, int(match[1])))
+    if not places:
+        raise ParseError("benchmark_model printed no statistics (a line with count=, min=, max=)")
+    _, fields, count = max(places, key=lambda place: place[0])
+    return fields, count

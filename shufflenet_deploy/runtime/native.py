@@ -1,0 +1,59 @@
+"""The native runtime: an exported file is itself the program that measures, and needs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from shufflenet_deploy.records import BenchmarkSpec, Format, TargetFacts
+from shufflenet_deploy.runtime.agent import agent_options, parse_log
+from shufflenet_deploy.runtime.base import Payload, Report
+
+
+@dataclass(frozen=True)
+class NativeRuntime:
+    """Programs that ``export --fmt native`` made; they speak the agent's protocol."""
+
+    name: str = "native"
+
+    @property
+    def formats(self) -> tuple[Format, ...]:
+        """The one format it is."""
+        return (Format.NATIVE,)
+
+    @property
+    def standalone(self) -> bool:
+        """A file of this runtime is a program."""
+        return True
+
+    def payload(self, _facts: TargetFacts) -> Payload:
+        """Nothing is to be installed."""
+        return Payload(name=self.name, requirements=(), imports=())
+
+    def command(
+        self,
+        *,
+        python: tuple[str, ...],  # noqa: ARG002 - no Python runs it
+        agent: str,  # noqa: ARG002 - and no agent
+        model: str,
+        spec: BenchmarkSpec,
+        input: str | None = None,  # noqa: A002 - the word of the program's own option
+        output: str | None = None,
+    ) -> tuple[str, ...]:
+        """The file's own command line."""
+        return (model, *agent_options(spec, input=input, output=output))
+
+    def profiling(self, **_: object) -> None:
+        """A program has no operators that could be told apart."""
+
+    def environment(self, _spec: BenchmarkSpec) -> Mapping[str, str]:
+        """No variables."""
+        return {}
+
+    def parse(self, raw: str) -> Report:
+        """Read the program's one JSON object.
+
+        Raises:
+            ParseError: it is not one JSON object, or not of this version's schema.
+        """
+        return parse_log(raw)

@@ -1,0 +1,97 @@
+"""The command line and the log of ``device_scripts/sustained.py``: models that take turns.
+
+``parse`` is as strict as that of the agent: another schema, a missing or an unknown field is
+refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from shufflenet_deploy.errors import ParseError
+from shufflenet_deploy.records import BenchmarkSpec, Failure, Slice, TracePoint
+from shufflenet_deploy.runtime.agent import failure_of, json_object
+from shufflenet_deploy.runtime.base import Runtime
+
+#: A turn: long enough for hundreds of small inferences, short beside the time that heat takes.
+SLICE_SECS = 1.0
+#: Reading a Raspberry Pi's throttle bits starts a program: not too often.
+TRACE_SECS = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turns:
+    """What one sustained measurement gave."""
+
+    runtime_version: str
+    slices: tuple[Slice, ...]
+    trace: tuple[TracePoint, ...]
+
+
+def command(
+    runtime: Runtime,
+    *,
+    python: tuple[str, ...],
+    script: str,
+    agent: str,
+    models: Sequence[str],
+    spec: BenchmarkSpec,
+    secs: float,
+) -> tuple[str, ...]:
+    """The argv that lets ``models`` (paths on the target) take turns for ``secs``."""
+    first, *others = models
+    argv = runtime.command(python=python, agent=script, model=first, spec=spec)
+    own = ("--agent", agent, "--secs", f"{secs:g}", "--slice-secs", f"{SLICE_SECS:g}")
+    also = (word for other in others for word in ("--also", other))
+    return (*argv, *own, "--trace-secs", f"{TRACE_SECS:g}", *also)
+
+
+class _Error(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    kind: str
+    message: str
+
+
+class _Log(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+    schema_: int = Field(alias="schema")
+    program: str
+    version: str
+    cpus: list[int] | None
+    slices: tuple[Slice, ...] = Field(min_length=1)
+    trace: tuple[TracePoint, ...] = Field(min_length=1)
+
+
+class _FailureLog(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    schema_: int = Field(alias="schema")
+    program: str
+    error: _Error
+
+
+def parse(raw: str, *, models: int) -> Turns | Failure:
+    """Read what the script printed about so many ``models``.
+
+    Raises:
+        ParseError: it is something else.
+    """
+    fields: dict[str, Any] = json_object(raw)
+    try:
+        if "error" in fields:
+            error = _FailureLog.model_validate(fields).error
+            return failure_of(error.kind, error.message)
+        log = _Log.model_validate(fields)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the object"
+        raise ParseError(f"the sustained log does not fit: {where}: {first['msg']}") from error
+    if {one.subject for one in log.slices} != set(range(models)):
+        raise ParseError(f"the sustained log does not hold turns of each of {models} models")
+    return Turns(runtime_version=log.version, slices=log.slices, trace=log.trace)

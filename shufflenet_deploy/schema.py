@@ -1,0 +1,227 @@
+"""The journal's tables, and the steps that bring the tables of an older version up to them.
+
+The number of steps a journal has been through is its schema version. Steps are added, never
+changed: each is written out as it was when it was released, and knows nothing of the tables above,
+which are those of the newest version.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
+
+from shufflenet_deploy.errors import UsageError
+
+#: Holds the schema version.
+about = sa.Table(
+    "journal",
+    sa.MetaData(),
+    sa.Column("key", sa.String(32), primary_key=True),
+    sa.Column("value", sa.Text, nullable=False),
+)
+
+_tables = sa.MetaData()
+
+suites = sa.Table(
+    "suites",
+    _tables,
+    sa.Column("id", sa.String(128), primary_key=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("created_at", sa.String(40), nullable=False),
+    sa.Column("definition", sa.Text, nullable=False),
+)
+
+runs = sa.Table(
+    "runs",
+    _tables,
+    sa.Column("sequence", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.String(64), nullable=False, unique=True),
+    sa.Column("suite", sa.String(128), nullable=False, index=True),
+    sa.Column("started_at", sa.String(40), nullable=False),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("metric", sa.String(16), nullable=False),
+    sa.Column("model", sa.Text, nullable=False),
+    sa.Column("runtime", sa.Text, nullable=False),
+    sa.Column("precision", sa.String(16), nullable=False),
+    sa.Column("resolution", sa.String(16), nullable=False),
+    sa.Column("threads", sa.Integer, nullable=False),
+    sa.Column("process", sa.Integer, nullable=False),
+    sa.Column("artifact_sha256", sa.String(64), nullable=True),
+    sa.Column("record", sa.Text, nullable=False),
+)
+
+#: What was measured besides runs.
+observations = sa.Table(
+    "observations",
+    _tables,
+    sa.Column("sequence", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.String(64), nullable=False, unique=True),
+    sa.Column("suite", sa.String(128), nullable=False, index=True),
+    sa.Column("started_at", sa.String(40), nullable=False),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("record", sa.Text, nullable=False),
+)
+
+evaluations = sa.Table(
+    "evaluations",
+    _tables,
+    sa.Column("sequence", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.String(64), nullable=False, unique=True),
+    sa.Column("at", sa.String(40), nullable=False),
+    sa.Column("artifact_sha256", sa.String(64), nullable=False, index=True),
+    sa.Column("record", sa.Text, nullable=False),
+)
+
+
+def upgrade(connection: sa.Connection, location: str) -> None:
+    """Create the tables, or bring those of an older version up to this one's.
+
+    Args:
+        connection: in a transaction that no other process upgrades beside.
+        location: what messages call the journal.
+
+    Raises:
+        UsageError: the database is of something else, or of a newer version.
+    """
+    present = set(sa.inspect(connection).get_table_names())
+    if about.name not in present:
+        strangers = present & {suites.name, runs.name}
+        if strangers or (connection.dialect.name == "sqlite" and present):
+            raise UsageError(
+                f"{location} is a database of something else (it has the table "
+                f"'{min(strangers or present)}'): choose another --journal"
+            )
+        about.create(connection)
+    stored = connection.scalar(sa.select(about.c.value).where(about.c.key == "schema"))
+    version = int(stored) if stored is not None else 0
+    if version > len(STEPS):
+        raise UsageError(
+            f"the journal {location} was written by a newer version (schema {version}, this one "
+            f"knows {len(STEPS)}): upgrade shufflenet-deploy, or choose another --journal"
+        )
+    if version == len(STEPS):
+        return
+    for step in STEPS[version:]:
+        step(connection)
+    connection.execute(about.delete().where(about.c.key == "schema"))
+    connection.execute(about.insert().values(key="schema", value=str(len(STEPS))))
+
+
+# --- steps ---------------------------------------------------------------------------------------
+
+
+def _create_tables(connection: sa.Connection) -> None:
+    """To version 1."""
+    tables = sa.MetaData()
+    sa.Table(
+        "suites",
+        tables,
+        sa.Column("id", sa.String(128), primary_key=True),
+        sa.Column("name", sa.String(128), nullable=False),
+        sa.Column("host", sa.String(256), nullable=False),
+        sa.Column("created_at", sa.String(40), nullable=False),
+        sa.Column("definition", sa.Text, nullable=False),
+    )
+    sa.Table(
+        "runs",
+        tables,
+        sa.Column("sequence", sa.Integer, primary_key=True, autoincrement=True),
+        sa.Column("id", sa.String(64), nullable=False, unique=True),
+        sa.Column("suite", sa.String(128), nullable=False, index=True),
+        sa.Column("started_at", sa.String(40), nullable=False),
+        sa.Column("host", sa.String(256), nullable=False),
+        sa.Column("kind", sa.String(16), nullable=False),
+        sa.Column("model", sa.String(128), nullable=False, index=True),
+        sa.Column("runtime", sa.String(64), nullable=False),
+        sa.Column("precision", sa.String(16), nullable=False),
+        sa.Column("resolution", sa.String(16), nullable=False),
+        sa.Column("threads", sa.Integer, nullable=False),
+        sa.Column("process", sa.Integer, nullable=False),
+        sa.Column("artifact_sha256", sa.String(64), nullable=True),
+        # MySQL's own TEXT ends at 64 KiB.
+        sa.Column("record", sa.Text().with_variant(mysql.LONGTEXT(), "mysql"), nullable=False),
+    )
+    tables.create_all(connection)
+
+
+def _tell_metrics(connection: sa.Connection) -> None:
+    """To version 2: what a run counts has a column; names may be of any length.
+
+    A database that keeps to the length of a column refused a run of a model or host with a longer
+    name; the index that stood in the way was never searched.
+    """
+    connection.execute(sa.schema.DropIndex(_index("ix_runs_model", "runs", "model")))
+    if connection.dialect.name == "postgresql":
+        for table, column in (
+            ("suites", "name"),
+            ("suites", "host"),
+            ("runs", "host"),
+            ("runs", "model"),
+            ("runs", "runtime"),
+        ):
+            connection.exec_driver_sql(f"ALTER TABLE {table} ALTER COLUMN {column} TYPE TEXT")
+    connection.exec_driver_sql(
+        "ALTER TABLE runs ADD COLUMN metric VARCHAR(16) NOT NULL DEFAULT 'latency'"
+    )
+    rows = sa.table("runs", sa.column("sequence"), sa.column("metric"), sa.column("record"))
+    counted = [
+        row.sequence
+        for row in connection.execute(sa.select(rows.c.sequence, rows.c.record))
+        if json.loads(row.record)["spec"].get("metric", "latency") == "instructions"
+    ]
+    for sequence in counted:
+        connection.execute(
+            rows.update().where(rows.c.sequence == sequence).values(metric="instructions")
+        )
+
+
+def _index(name: str, table: str, column: str) -> sa.Index:
+    found = sa.Table(table, sa.MetaData(), sa.Column(column, sa.Text))
+    return sa.Index(name, found.c[column])
+
+
+def _add_observations(connection: sa.Connection) -> None:
+    """To version 3: what is measured besides runs has a table."""
+    tables = sa.MetaData()
+    sa.Table(
+        "observations",
+        tables,
+        sa.Column("sequence", sa.Integer, primary_key=True, autoincrement=True),
+        sa.Column("id", sa.String(64), nullable=False, unique=True),
+        sa.Column("suite", sa.String(128), nullable=False, index=True),
+        sa.Column("started_at", sa.String(40), nullable=False),
+        sa.Column("host", sa.Text, nullable=False),
+        sa.Column("kind", sa.String(16), nullable=False),
+        sa.Column("record", sa.Text().with_variant(mysql.LONGTEXT(), "mysql"), nullable=False),
+    )
+    tables.create_all(connection)
+
+
+def _add_evaluations(connection: sa.Connection) -> None:
+    """To version 4: accuracies have a table."""
+    tables = sa.MetaData()
+    sa.Table(
+        "evaluations",
+        tables,
+        sa.Column("sequence", sa.Integer, primary_key=True, autoincrement=True),
+        sa.Column("id", sa.String(64), nullable=False, unique=True),
+        sa.Column("at", sa.String(40), nullable=False),
+        sa.Column("artifact_sha256", sa.String(64), nullable=False, index=True),
+        sa.Column("record", sa.Text().with_variant(mysql.LONGTEXT(), "mysql"), nullable=False),
+    )
+    tables.create_all(connection)
+
+
+#: Step N brings a journal from schema N to N + 1.
+STEPS: tuple[Callable[[sa.Connection], None], ...] = (
+    _create_tables,
+    _tell_metrics,
+    _add_observations,
+    _add_evaluations,
+)

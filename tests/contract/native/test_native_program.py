@@ -1,0 +1,207 @@
+"""The static programs that zig makes: they measure as the agent does, here and on foreign cores."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pytest
+
+from shufflenet_deploy import runtime
+from shufflenet_deploy.errors import ExportError
+from shufflenet_deploy.export import native, reference
+from shufflenet_deploy.records import BenchmarkSpec, Failure, FailureKind, Measurement
+
+QUICK = BenchmarkSpec(
+    warmup_runs=2, warmup_secs=0, min_runs=7, min_secs=0, max_secs=30, timeout_secs=60
+)
+#: Emulators of what programs are made for, and the core each is to be.
+FOREIGN = {
+    "aarch64": ("qemu-aarch64", "cortex-a53"),
+    "cortex-a76": ("qemu-aarch64", "max"),
+    "armv7": ("qemu-arm", "cortex-a7"),
+}
+
+
+@pytest.fixture(scope="module")
+def graph(drawing):
+    """A ShuffleNet unit of each kind behind a stem, on an odd picture."""
+    d = drawing(3, 37, 53, seed=5)
+    x = d.conv("input", 24, (3, 3), (2, 2), (1, 1, 1, 1), act="relu")
+    x = d.pool(x, "max", (3, 3), (2, 2), (1, 1, 1, 1))
+    x = d.unit(x, 120, 3, stride=2, first_groups=1)
+    x = d.unit(x, 120, 3)
+    return d.done(d.dense(d.flatten(d.adaptive(x, (1, 1))), 11), "units")
+
+
+@pytest.fixture(scope="module")
+def program(graph, tmp_path_factory):
+    """The graph as a program for this machine."""
+    path = tmp_path_factory.mktemp("program") / "units.native"
+    return native.compile(
+        native.generate(graph, native.host()), path, product=native.Product.PROGRAM
+    )
+
+
+def run(*argv, status=0):
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout
+
+
+def seeded(graph, seed):
+    """The picture that every runner of ours feeds for a seed."""
+    shape = (1, *graph.shapes[graph.input])
+    return np.random.RandomState(seed).uniform(-1.0, 1.0, shape).astype(np.float32)
+
+
+def wanted(graph, picture):
+    return reference.outputs(graph, picture)
+
+
+def assert_close(found, expected):
+    assert found.shape == expected.shape
+    assert float(np.abs(found - expected).max()) <= 1e-4 * max(1.0, float(np.abs(expected).max()))
+
+
+def test_what_it_prints_is_a_measurement(program, graph, tmp_path):
+    engine = runtime.get("native")
+    spec = QUICK.model_copy(update={"cpus": (0,)})
+    answer = tmp_path / "scores.npy"
+    argv = engine.command(python=(), agent="", model=str(program), spec=spec, output=str(answer))
+    raw = run(*argv)
+    report = engine.parse(raw)
+    assert isinstance(report.outcome, Measurement)
+    assert len(report.outcome.samples) == 7
+    assert len(report.outcome.warmup) == 3
+    assert report.outcome.cpus == (0,)
+    assert report.outcome.peak_rss_bytes > 100_000
+    assert report.before.memory_available_bytes > 0
+    said = json.loads(raw)
+    assert said["outputs_repeat"] is True
+    assert said["warmup_ended"] == "minimum"
+    assert said["model"]["inputs"][0]["shape"] == [1, 3, 37, 53]
+    assert said["model"]["bytes"] == program.stat().st_size
+    # Nothing was given: the picture is the one that the agent gives the other runtimes.
+    assert_close(np.load(answer), wanted(graph, seeded(graph, 0)))
+
+
+def test_minimums_and_limits_are_those_of_the_agent(program):
+    limits = ("--warmup-secs", "0", "--warmup-max-secs", "0", "--warmup-runs", "0")
+    said = json.loads(run(program, *limits, "--min-runs", "1", "--min-secs", "0.2"))
+    assert sum(said["samples_ns"]) >= 0.1e9
+    assert len(said["samples_ns"]) > 1
+    said = json.loads(run(program, *limits, "--min-runs", "100000000", "--max-secs", "0.1"))
+    assert sum(said["samples_ns"]) <= 1e9
+    said = json.loads(run(program, "--warmup-secs", "0.01", "--min-secs", "0", "--min-runs", "1"))
+    assert said["warmup_ended"] in {"agreed", "limit"}
+    assert len(said["warmup_ns"]) >= 6
+
+
+def test_a_picture_of_one_s_own(program, graph, tmp_path):
+    picture = seeded(graph, 3)
+    np.save(tmp_path / "picture.npy", picture)
+    files = ("--input", tmp_path / "picture.npy", "--output", tmp_path / "scores.npy")
+    assert run(program, "--once", *files) == ""
+    assert_close(np.load(tmp_path / "scores.npy"), wanted(graph, picture))
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "words"),
+    [
+        (("--threads", "2"), "unsupported", "one thread"),
+        (("--min-runs", "many"), "usage", "--min-runs many"),
+        (("--model", "x.onnx"), "usage", "--model"),
+        (("--cpus", "0,x"), "usage", "--cpus 0,x"),
+        (("--input", "missing.npy"), "usage", "missing.npy"),
+        (("--input", "{narrow}"), "usage", "(1, 3, 37, 53)"),
+        (("--input", "{double}"), "usage", "float32"),
+        (("--input", "{text}"), "usage", ".npy"),
+        (("--once", "--output", "/nowhere/scores.npy"), "usage", "/nowhere/scores.npy"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_the_object(program, tmp_path, options, kind, words):
+    np.save(tmp_path / "narrow.npy", np.zeros((1, 3, 37, 52), np.float32))
+    np.save(tmp_path / "double.npy", np.zeros((1, 3, 37, 53)))
+    (tmp_path / "text.npy").write_text("not numbers")
+    names = {name: tmp_path / f"{name}.npy" for name in ("narrow", "double", "text")}
+    raw = run(program, *(word.format(**names) for word in options), status=1)
+    assert json.loads(raw)["error"]["kind"] == kind
+    report = runtime.get("native").parse(raw)
+    assert isinstance(report.outcome, Failure)
+    assert words in report.outcome.message
+
+
+def test_a_signal_ends_it_with_a_reason(program):
+    with subprocess.Popen(
+        [program, "--min-secs", "60", "--max-secs", "60"], stdout=subprocess.PIPE, text=True
+    ) as process:
+        time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)
+        raw, _ = process.communicate(timeout=10)
+    outcome = runtime.get("native").parse(raw).outcome
+    assert isinstance(outcome, Failure)
+    assert outcome.kind is FailureKind.CRASHED
+    assert "signal" in outcome.message
+
+
+def test_every_layer_has_its_time(program):
+    layers = json.loads(run(program, "--profile", "--min-runs", "20"))
+    assert [layer["step"] for layer in layers].count("convolution") == 5
+    assert all(layer["ns"] >= 0 for layer in layers)
+    assert sum(layer["ns"] for layer in layers) > 0
+
+
+@pytest.mark.parametrize("machine", FOREIGN)
+def test_foreign_programs_under_emulation(machine, graph, drawn, tmp_path):
+    emulator, cpu = FOREIGN[machine]
+    assert shutil.which(emulator), f"{emulator} is missing: run tests/system-packages.sh"
+    # The unit above for each core; random networks are spread over the cores.
+    first = 40 + 3 * list(FOREIGN).index(machine)
+    for number, one in enumerate([graph, *map(drawn, range(first, first + 3))]):
+        path = native.compile(
+            native.generate(one, native.machine(machine)),
+            tmp_path / f"net{number}",
+            product=native.Product.PROGRAM,
+        )
+        answer = tmp_path / f"scores{number}.npy"
+        run(emulator, "-cpu", cpu, path, "--once", "--output", answer)
+        assert_close(np.load(answer), wanted(one, seeded(one, 0)))
+
+
+def test_a_core_without_what_it_takes(graph, tmp_path):
+    path = native.compile(
+        native.generate(graph, native.machine("cortex-a76")),
+        tmp_path / "net",
+        product=native.Product.PROGRAM,
+    )
+    raw = run("qemu-aarch64", "-cpu", "cortex-a72", path, status=1)
+    outcome = runtime.get("native").parse(raw).outcome
+    assert outcome.kind is FailureKind.UNSUPPORTED
+    assert "cortex-a76" in outcome.message
+
+
+@pytest.mark.parametrize(
+    ("arch", "features", "parts", "name"),
+    [
+        ("aarch64", "asimd", ["Cortex-A53"] * 4, "cortex-a53"),
+        ("aarch64", "asimd", ["Cortex-A53", "Cortex-A72"], "cortex-a72"),
+        ("aarch64", "asimd asimddp asimdhp", ["Cortex-A76"] * 4, "cortex-a76"),
+        ("aarch64", "asimd", [], "aarch64"),
+        ("armv7l", "neon vfpv4", ["Cortex-A7"], "armv7"),
+        ("x86_64", "avx2 fma", [], "x86-64-v3"),
+        ("x86_64", "", [], "x86-64"),
+    ],
+)
+def test_the_machine_that_suits_a_target(arch, features, parts, name):
+    assert native.suiting(arch, features.split(), parts).name == name
+
+
+@pytest.mark.parametrize(("arch", "features"), [("riscv64", ""), ("armv7l", "vfpv3")])
+def test_a_target_that_there_is_no_code_for(arch, features):
+    with pytest.raises(ExportError, match=arch):
+        native.suiting(arch, features.split())

@@ -1,0 +1,104 @@
+"""``compare`` as continuous integration runs it: suites, files, formats and exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import measured
+import pytest
+
+from shufflenet_deploy.store import Journal
+
+MODEL = "shufflenet-g3-0.5x"
+
+
+def suite(name: str, median: float):
+    return [measured.run(MODEL, suite=name, process=n, median=median) for n in range(5)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A journal with a suite, one like it, and one that is 10 % slower; the first as a file too."""
+    place = tmp_path_factory.mktemp("compare")
+    with Journal(place / "journal.sqlite") as journal:
+        for name, median in (("1-before", 10e6), ("2-same", 10e6), ("3-slower", 11e6)):
+            journal.open_suite(id=name, name=name, host="pi", definition="")
+            for run in suite(name, median):
+                journal.append(run)
+        (place / "before.jsonl").write_text("".join(journal.export_lines("1-before")))
+    (place / "empty.jsonl").write_text("\n")
+    (place / "notes.jsonl").write_text("not a run\n")
+    return place
+
+
+@pytest.fixture
+def compare(folder):
+    def run(*words: str, check: int = 0, journal: str = "journal.sqlite"):
+        done = subprocess.run(
+            [sys.executable, "-m", "shufflenet_deploy", "compare", *words],
+            cwd=folder,
+            env={
+                **os.environ,
+                "SHUFFLENET_DEPLOY_JOURNAL": str(folder / journal),
+                "COLUMNS": "120",
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == check, done.stderr
+        assert "Traceback" not in done.stderr
+        return done
+
+    return run
+
+
+def test_the_exit_code_tells_a_regression(compare):
+    assert "1 cell: 1 not distinguishable" in compare("1-before", "2-same").stdout
+    worse = compare("1-before", "last", check=1)
+    assert "1 cell: 1 regression" in worse.stdout
+    assert worse.stderr == ""
+    assert "1 cell: 1 slower" in compare("1", "3", "--threshold", "20%").stdout
+    assert "1 cell: 1 faster" in compare("3", "1").stdout
+
+
+def test_a_file_stands_for_a_suite_and_two_need_no_journal(compare, folder):
+    told = json.loads(compare("before.jsonl", "3-slower", "--json", check=1).stdout)
+    (change,) = told["changes"]
+    assert measured.close(change["ratio"], 1.1)
+    assert told["control"]["suite"] == "1-before"
+    with Journal(folder / "journal.sqlite") as journal:
+        (folder / "same.jsonl").write_text("".join(journal.export_lines("2-same")))
+    compare("before.jsonl", "same.jsonl", journal="none.sqlite")
+    assert not (folder / "none.sqlite").exists()
+
+
+def test_markdown_is_printed_and_files_are_written_before_the_bad_news(compare, folder):
+    shown = compare("1-before", "3-slower", "--markdown", "--out", "ci/result.json", check=1)
+    assert shown.stdout.startswith("**1 cell: 1 regression**")
+    written = json.loads((folder / "ci" / "result.json").read_text())
+    assert written["changes"][0]["verdict"] == "regression"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("1-before", "1-before"), "the same runs"),
+        (("1-before", "before.jsonl"), "the same runs"),
+        (("1-before", "empty.jsonl"), "holds no runs"),
+        (("1-before", "notes.jsonl"), "notes.jsonl, line 1"),
+        (("1-before", "gone.jsonl"), "cannot read gone.jsonl"),
+        (("1-before", "4"), "runs list"),
+        (("1-before", "2-same", "--threshold", "much"), "not a threshold"),
+        (("1-before", "2-same", "--out", "result.txt"), ".md or .json"),
+        (("1-before", "2-same", "--json", "--markdown"), "contradict"),
+    ],
+)
+def test_a_mistake_costs_one_line(compare, words, told):
+    done = compare(*words, check=2)
+    assert told in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert done.stdout == ""

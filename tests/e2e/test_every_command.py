@@ -1,0 +1,266 @@
+"""What holds for every command: ``--json`` is one document, mistakes are one line, help is instant.
+
+Commands are found in the program itself: one that is added has to be called here too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import measured
+import pytest
+import typer
+
+from shufflenet_deploy import cli
+from shufflenet_deploy.store import Journal
+
+TINY = "shufflenet-g3-0.25x-noshuffle"
+SMALL = ("--model", TINY, "--resolution", "32x32")
+#: Called with ``--json`` by the tests in tests/e2e/board, where there are boards.
+ON_BOARDS = {"board up", "board status", "board ssh", "cost"}
+
+#: How to call every other command so that it succeeds; in this order, in one folder.
+CALLS = {
+    "models": (),
+    "devices": ("nobody@127.0.0.1:1",),
+    "export": (*SMALL, "--fmt", "onnx", "--precision", "fp32"),
+    "inspect": ("EXPORTED",),
+    "emit-c": (*SMALL, "--machine", "host"),
+    "import": ("theirs.safetensors",),
+    "bench": (
+        *(*SMALL, "--baseline", "none", "--processes", "1", "--retries", "0"),
+        *("--warmup", "1", "--min-runs", "2", "--min-secs", "0"),
+    ),
+    "table": ("--suite", "new"),
+    "report": ("--suite", "new", "--plots", "plots"),
+    "compare": ("old", "new"),
+    "runs list": (),
+    "runs show": ("new",),
+    "runs export": ("new",),
+    "runs import": ("runs.jsonl",),
+    "runs delete": ("old", "--yes"),
+    "clean": ("--host", "local"),
+    "board list": (),
+    "board down": ("--name", "nobody"),
+}
+
+#: A mistake per command, and what the line about it says.
+MISTAKES = {
+    "models": (("nonesuch",), "nonesuch"),
+    "export": (("--model", "shuflenet"), "did you mean"),
+    "inspect": (("nothing.onnx",), "nothing.onnx"),
+    "emit-c": (("--machine", "z80"), "z80"),
+    "import": (("nothing.pth",), "nothing.pth"),
+    "bench": (("--model", "shuflenet"), "did you mean"),
+    "table": (("--suite", "nonesuch"), "nonesuch"),
+    "report": (("--suite", "nonesuch"), "nonesuch"),
+    "compare": (("new", "nonesuch"), "nonesuch"),
+    "runs list": (("--journal", "."), "folder"),
+    "runs show": (("nonesuch",), "nonesuch"),
+    "runs export": (("nonesuch",), "nonesuch"),
+    "runs import": (("nothing.jsonl",), "nothing.jsonl"),
+    "runs delete": (("new",), "--yes"),
+    "clean": (("--host", "board:nobody"), "board up"),
+    "board up": (("--cpu", "z80"), "cortex-a72"),
+    "board status": (("--name", "nobody"), "board up"),
+    "board ssh": (("--name", "nobody"), "board up"),
+    "board down": (("--name", "../x"), "name"),
+    "cost": (("--precision", "fp64"), "fp64"),
+}
+
+
+def commands() -> Iterator[tuple[str, typer.core.TyperCommand]]:
+    """Every command as it is typed, with what it takes."""
+
+    def below(group, words):
+        for name, command in group.commands.items():
+            if hasattr(command, "commands"):
+                yield from below(command, (*words, name))
+            else:
+                yield " ".join((*words, name)), command
+
+    yield from below(typer.main.get_command(cli.app), ())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A journal with two suites, their export, and weights of another implementation."""
+    place = tmp_path_factory.mktemp("commands")
+    with Journal(place / "journal.sqlite") as journal:
+        for name in ("old", "new"):
+            for run in measured.table8(suite=name):
+                journal.append(run)
+        (place / "runs.jsonl").write_text("".join(journal.export_lines("new")))
+    from pytorchcv.models.shufflenet import get_shufflenet  # noqa: PLC0415
+    from safetensors.torch import save_file  # noqa: PLC0415
+
+    save_file(get_shufflenet(groups=3, width_scale=0.25).state_dict(), place / "theirs.safetensors")
+    return place
+
+
+@pytest.fixture
+def typed(folder, monkeypatch, capfd):
+    """Runs a command line in this process; its exit code, standard output and error."""
+    monkeypatch.chdir(folder)
+    for name, place in (
+        ("SHUFFLENET_DEPLOY_JOURNAL", "journal.sqlite"),
+        ("SHUFFLENET_DEPLOY_ROOT", "target"),
+        ("SHUFFLENET_DEPLOY_STATE", "state"),
+    ):
+        monkeypatch.setenv(name, str(folder / place))
+    monkeypatch.setenv("FORCE_COLOR", "")
+
+    def run(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["shufflenet-deploy", *words])
+        monkeypatch.setattr(sys, "stdin", open(os.devnull))  # noqa: PTH123, SIM115
+        capfd.readouterr()
+        status = 0
+        try:
+            cli.main()
+        except SystemExit as left:
+            status = int(left.code or 0)
+        finally:
+            sys.stdin.close()
+        out, err = capfd.readouterr()
+        return status, out, err
+
+    return run
+
+
+def test_every_command_has_json_and_is_called_here():
+    found = dict(commands())
+    without = [
+        name
+        for name, command in found.items()
+        if not any("--json" in option.opts for option in command.params)
+    ]
+    assert without == []
+    assert set(found) == set(CALLS) | ON_BOARDS
+
+
+@pytest.mark.parametrize("name", list(CALLS))
+def test_json_is_one_document(typed, folder, name):
+    exported = [str(path) for path in folder.glob("artifacts/*.onnx")]
+    words = [exported[0] if word == "EXPORTED" else word for word in CALLS[name]]
+    status, out, err = typed(*name.split(), *words, "--json")
+    assert status == 0, err
+    assert isinstance(json.loads(out), dict | list)
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("name", list(MISTAKES))
+def test_a_mistake_leaves_standard_output_empty_and_costs_one_line(typed, name):
+    words, told = MISTAKES[name]
+    status, out, err = typed(*name.split(), *words, "--json")
+    assert (status, out) == (2, "")
+    (line,) = [one for one in err.splitlines() if not one.startswith("warning:")]
+    assert line.startswith("error: ")
+    assert told in line
+
+
+# --- terminals -----------------------------------------------------------------------------------
+
+
+def on_a_terminal(folder: Path, *words: str, **env: str) -> str:
+    """What a command writes to a terminal of 120 columns."""
+    outer, inner = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "shufflenet_deploy", *words],
+        stdin=inner,
+        stdout=inner,
+        stderr=inner,
+        cwd=folder,
+        env={
+            **{key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "CI")},
+            "TERM": "xterm-256color",
+            "COLUMNS": "120",
+            "LINES": "50",
+            "SHUFFLENET_DEPLOY_JOURNAL": str(folder / "journal.sqlite"),
+            "SHUFFLENET_DEPLOY_ROOT": str(folder / "target"),
+            **env,
+        },
+    )
+    os.close(inner)
+    written, deadline = b"", time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if select.select([outer], [], [], 0.5)[0]:
+            try:
+                chunk = os.read(outer, 65536)
+            except OSError:  # the other end is closed
+                break
+            written += chunk
+    os.close(outer)
+    assert process.wait(10) == 0, written.decode()
+    return written.decode()
+
+
+COLOUR = re.compile(r"\x1b\[[0-9;]*(3[0-7]|38;|9[0-7])[0-9;]*m")
+
+
+def test_no_color_is_honoured_on_a_terminal_and_there_is_none_in_a_pipe(folder):
+    words = ("table", "--suite", "new")
+    assert COLOUR.search(on_a_terminal(folder, *words))
+    assert not COLOUR.search(on_a_terminal(folder, *words, NO_COLOR="1"))
+    done = subprocess.run(
+        [sys.executable, "-m", "shufflenet_deploy", *words],
+        cwd=folder,
+        env={**os.environ, "SHUFFLENET_DEPLOY_JOURNAL": str(folder / "journal.sqlite")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "\x1b" not in done.stdout + done.stderr
+
+
+def test_a_bench_shows_the_cell_and_the_time_that_is_left(folder):
+    text = on_a_terminal(folder, "bench", *CALLS["bench"], "--processes", "3")
+    assert f"{TINY} 32x32 fp32 onnxruntime" in text
+    assert re.search(r"\d/3", text)
+    assert re.search(r"\d:\d\d:\d\d", text)
+    assert "left" in text
+    assert COLOUR.search(text)
+
+
+# --- speed ---------------------------------------------------------------------------------------
+
+HEAVY = (
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "paramiko",
+    "pydantic",
+    "sqlalchemy",
+    "tensorflow",
+    "torch",
+)
+
+
+def test_help_is_instant():
+    code = (
+        "import sys; sys.argv = ['shufflenet-deploy', '--help']\n"
+        "from shufflenet_deploy import cli\n"
+        "try: cli.main()\n"
+        "except SystemExit: pass\n"
+        "print(*sorted({name.partition('.')[0] for name in sys.modules}), file=sys.stderr)"
+    )
+    secs, loaded = [], set()
+    for _ in range(5):
+        started = time.monotonic()
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        )
+        secs.append(time.monotonic() - started)
+        loaded = set(done.stderr.split())
+    assert "compare" in done.stdout
+    assert loaded & set(HEAVY) == set()
+    # 0.2 s on an idle machine; the best of several, as others may be at work here.
+    assert min(secs) < 1.0

@@ -1,0 +1,235 @@
+"""What two suites have to say about each other: verdicts, intervals, and the conditions named."""
+
+from __future__ import annotations
+
+import json
+
+import measured
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.records import Failure, FailureKind
+from shufflenet_deploy.report import comparison_render as render
+from shufflenet_deploy.report.comparison import Comparison, Verdict, parse_threshold
+
+MODEL = "shufflenet-g3-0.5x"
+
+
+def suite(name: str, median: float, *, noise: float = 0.01, processes: int = 5, **changes):
+    return [
+        measured.run(MODEL, suite=name, process=n, median=median, noise=noise, **changes)
+        for n in range(processes)
+    ]
+
+
+def verdict(before: float, after: float, *, noise: float = 0.01, threshold: float = 0.05):
+    found = Comparison.of(
+        suite("a", before, noise=noise), suite("b", after, noise=noise), threshold=threshold
+    )
+    return found.changes[0].verdict
+
+
+@pytest.mark.parametrize(
+    ("after", "noise", "expected"),
+    [
+        (10e6, 0.01, Verdict.SAME),
+        (10.3e6, 0.002, Verdict.SLOWER),
+        (12e6, 0.01, Verdict.REGRESSION),
+        (8e6, 0.01, Verdict.FASTER),
+        (10.6e6, 0.5, Verdict.SAME),
+    ],
+)
+def test_the_verdict(after, noise, expected):
+    assert verdict(10e6, after, noise=noise) is expected
+
+
+def test_the_threshold_decides_what_is_a_regression():
+    assert verdict(10e6, 11e6, threshold=0.2) is Verdict.SLOWER
+    assert verdict(10e6, 11e6, threshold=0.0) is Verdict.REGRESSION
+
+
+def test_the_ratio_is_that_of_the_costs_and_lies_in_its_interval():
+    (change,) = Comparison.of(suite("a", 10e6), suite("b", 12e6)).changes
+    assert measured.close(change.ratio, 1.2)
+    assert 1.1 < change.low <= change.ratio <= change.high < 1.3
+    assert measured.close(change.control.median, 10e6)
+    assert change.control.processes == 5
+    assert change.control.samples == 200
+
+
+@given(
+    before=st.floats(1e5, 1e9),
+    factor=st.floats(0.2, 5),
+    noise=st.floats(0, 0.2),
+    threshold=st.floats(0, 0.5),
+)
+@settings(max_examples=30, deadline=None)
+def test_turning_the_sides_turns_the_verdict(before, factor, noise, threshold):
+    one, other = suite("a", before, noise=noise), suite("b", before * factor, noise=noise)
+    there = Comparison.of(one, other, threshold=threshold).changes[0]
+    back = Comparison.of(other, one, threshold=threshold).changes[0]
+    assert measured.close(there.ratio * back.ratio, 1.0, 1e-9)
+    slower = {Verdict.SLOWER, Verdict.REGRESSION}
+    assert {there.verdict, back.verdict} != {Verdict.FASTER}
+    assert not {there.verdict, back.verdict} <= slower
+
+
+def test_instructions_are_exact_to_the_last():
+    def counted(name, extra):
+        runs = measured.counted(MODEL, suite=name)
+        return [
+            run.model_copy(
+                update={
+                    "outcome": run.outcome.model_copy(
+                        update={"samples": tuple(n + extra for n in run.outcome.samples)}
+                    )
+                }
+            )
+            for run in runs
+        ]
+
+    (same,) = Comparison.of(counted("a", 0), counted("b", 0)).changes
+    assert (same.ratio, same.verdict) == (1.0, Verdict.SAME)
+    (more,) = Comparison.of(counted("a", 0), counted("b", 1000)).changes
+    assert more.verdict is Verdict.SLOWER
+    assert "Minstr" in render.terminal(Comparison.of(counted("a", 0), counted("b", 1000)))
+
+
+def test_time_and_instructions_have_nothing_in_common():
+    with pytest.raises(UsageError, match=r"no cell in common.*latency.*instructions"):
+        Comparison.of(suite("a", 10e6), measured.counted(MODEL, suite="b"))
+
+
+def test_conditions_that_differ_are_named_and_no_others():
+    other = measured.PI.model_copy(update={"host": "pi5", "kernel": "6.12"})
+    states = {
+        name: measured.conditions(
+            measured.START, governors={"cpu0": "ondemand"}, frequency_khz={"cpu0": 600_000}
+        )
+        for name in ("before", "after")
+    }
+    changed = suite("b", 10e6, target=other, runtime_version="1.40.0", sha256="f" * 64, **states)
+    found = Comparison.of(suite("a", 10e6), changed)
+    told = {one.condition: (one.control, one.treatment) for one in found.differences}
+    assert told.pop("file (sha256)")[1] == "f" * 12
+    assert told == {
+        "host": ("pi", "pi5"),
+        "kernel": ("6.6.31", "6.12"),
+        "runtime version": ("1.32.0", "1.40.0"),
+        "governor": ("performance", "ondemand"),
+        "MHz": ("1800", "600"),
+    }
+    assert Comparison.of(suite("a", 10e6), suite("b", 10e6)).differences == ()
+
+
+def test_a_frequency_that_wavers_is_the_same_condition():
+    state = measured.conditions(measured.START, frequency_khz={"cpu0": 1_810_000})
+    found = Comparison.of(suite("a", 10e6), suite("b", 10e6, before=state, after=state))
+    assert found.differences == ()
+
+
+def test_a_version_is_a_condition_unless_one_suite_has_several():
+    pinned = suite("b", 10e6, runtime="onnxruntime==1.30")
+    pinned = [run.model_copy(update={"cell": run.cell.model_copy(
+        update={"format": measured.run().cell.format})}) for run in pinned]  # fmt: skip
+    (change,) = Comparison.of(suite("a", 10e6), pinned).changes
+    assert change.runtime == "onnxruntime"
+    both = [*pinned, *suite("b", 11e6)]
+    changes = Comparison.of(suite("a", 10e6), both).changes
+    assert {(one.runtime, one.verdict is Verdict.MISSING) for one in changes} == {
+        ("onnxruntime", False),
+        ("onnxruntime==1.30", True),
+    }
+
+
+def test_what_fails_now_is_a_regression_and_what_is_not_measured_is_said():
+    failed = suite("b", 1, outcome=Failure(kind=FailureKind.TIMEOUT, message="300 s are over"))
+    gone = [measured.run("alexnet", suite="a", process=n) for n in range(3)]
+    new = [measured.run("mobilenet-1.0", suite="b", process=n) for n in range(3)]
+    found = Comparison.of([*suite("a", 10e6), *gone], [*failed, *new])
+    by_model = {change.model: change for change in found.changes}
+    assert by_model[MODEL].verdict is Verdict.FAILED
+    assert by_model[MODEL].remarks == ("treatment: timeout: 300 s are over",)
+    assert [change.model for change in found.regressions] == [MODEL]
+    assert by_model["alexnet"].verdict is Verdict.MISSING
+    assert "treatment: not measured" in by_model["alexnet"].remarks
+    assert "control: not measured" in by_model["mobilenet-1.0"].remarks
+    for text in (render.terminal(found, width=200), render.markdown(found)):
+        assert "treatment: not measured: alexnet 224x224" in text
+        assert "1 failed, 2 not in both" in text
+
+
+def test_what_cannot_be_trusted_is_remarked():
+    hot = measured.conditions(measured.START, throttled=4)
+    found = Comparison.of(suite("a", 10e6), suite("b", 12e6, after=hot, processes=1))
+    remarks = found.changes[0].remarks
+    assert remarks[0] == "treatment: tainted: throttled"
+    assert "one process" in remarks[1]
+    text = render.terminal(found, width=120)
+    assert "!12" in text
+    assert "throttled" in text
+
+
+def test_only_the_last_attempt_and_the_newest_file_count():
+    first = [
+        measured.run(MODEL, suite="b", process=n, median=90e6, sha256="1" * 64) for n in (0, 1)
+    ]
+    found = Comparison.of(suite("a", 10e6), [*first, *suite("b", 10e6)])
+    assert found.changes[0].verdict is Verdict.SAME
+    assert found.changes[0].treatment.processes == 5
+
+
+@pytest.mark.parametrize(
+    ("runs", "told"),
+    [([], "holds no runs"), ([*suite("x", 1e6), *suite("y", 1e6)], "holds 2 suites")],
+)
+def test_a_side_is_one_suite(runs, told):
+    with pytest.raises(UsageError, match=told):
+        Comparison.of(suite("a", 10e6), runs)
+
+
+@pytest.mark.parametrize(
+    ("text", "share"), [("5%", 0.05), ("0.05", 0.05), ("0", 0), (" 2.5 % ", 0.025)]
+)
+def test_thresholds(text, share):
+    assert parse_threshold(text) == share
+
+
+@pytest.mark.parametrize("text", ["", "5 percent", "-1%", "100%", "2"])
+def test_what_is_no_threshold(text):
+    with pytest.raises(UsageError, match="not a threshold"):
+        parse_threshold(text)
+
+
+@pytest.fixture(scope="module")
+def whole():
+    hot = measured.conditions(measured.START, throttled=4)
+    return Comparison.of(measured.table8(suite="a"), measured.table8(suite="b", after=hot))
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_the_terminal_is_never_exceeded_and_no_figure_is_cut(whole, width):
+    text = render.terminal(whole, width=width)
+    assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text
+    assert "\x1b" not in text
+    for change in whole.changes:
+        assert f"{change.ratio:.3f}" in text
+
+
+def test_markdown_is_a_table_with_the_result_first(whole):
+    text = render.markdown(whole)
+    assert text.startswith("**15 cells: ")
+    tokens = MarkdownIt("commonmark").enable("table").parse(text)
+    assert sum(token.type == "tr_open" for token in tokens) == len(whole.changes) + 1
+
+
+def test_json_is_complete_and_versioned(whole):
+    told = json.loads(whole.model_dump_json())
+    assert told["schema_version"] == 1
+    assert told["control"]["suite"] == "a"
+    assert {"ratio", "low", "high", "verdict", "control", "treatment"} <= told["changes"][0].keys()
+    assert told["differences"] == []
