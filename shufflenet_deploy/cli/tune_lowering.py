@@ -42,6 +42,7 @@ def lowering(  # noqa: PLR0917 - options, each passed by name
     ] = "latency",
     cpus: Annotated[str | None, typer.Option(help="Cores to run on: 0,1 or 4-7.")] = None,
     processes: Annotated[int, typer.Option(help="Fresh processes per lowering.")] = 5,
+    min_secs: Annotated[float, typer.Option(help="Sampling time per process.")] = 1.0,
     by_stage: Annotated[
         bool, typer.Option("--stages/--no-stages", help="Also try other forms stage by stage.")
     ] = True,
@@ -69,7 +70,7 @@ def lowering(  # noqa: PLR0917 - options, each passed by name
     from shufflenet_deploy.store import Journal  # noqa: PLC0415
     from shufflenet_deploy.target import Target  # noqa: PLC0415
 
-    spec = _spec(metric, cores(cpus), processes)
+    spec = _spec(metric, cores(cpus), processes, min_secs)
     name = zoo.architecture(model).name
     path = file or user_file()
     tuned = Tuned.read(path)
@@ -113,14 +114,23 @@ def lowering(  # noqa: PLR0917 - options, each passed by name
     typer.echo(f"search {search}; kept in {path}", err=True)
 
 
-def _spec(metric: str, cpus: list[int] | None, processes: int) -> BenchmarkSpec:
+def _spec(metric: str, cpus: list[int] | None, processes: int, min_secs: float) -> BenchmarkSpec:
     from shufflenet_deploy.records import BenchmarkSpec, Metric  # noqa: PLC0415
 
     if metric not in set(Metric):
         raise UsageError(f"--metric {metric}: write latency or instructions")
     if processes < 1:
         raise UsageError(f"--processes {processes}: at least one")
-    fields: dict[str, Any] = {"metric": metric, "cpus": cpus, "processes": processes}
+    if min_secs < 0:
+        raise UsageError(f"--min-secs {min_secs:g}: not negative")
+    fields: dict[str, Any] = {
+        "metric": metric,
+        "cpus": cpus,
+        "processes": processes,
+        "min_secs": min_secs,
+        # As long as it is sampled, so that a quick search is quick altogether.
+        "warmup_secs": min(0.5, min_secs),
+    }
     if metric == Metric.INSTRUCTIONS:
         fields |= INSTRUCTIONS
     return BenchmarkSpec.model_validate(fields)

@@ -125,10 +125,14 @@ def best(
 ) -> Entry:
     """The entry that fits best: the user's before the shipped, a certain core before any.
 
+    Without a ``runtime`` what was found in any runtime counts.
+
     Raises:
         UsageError: a tuning file is damaged.
     """
-    wanted = {"runtime": (runtime, ANY), "core": (core, ANY), "model": (model, ANY)}
+    wanted = {"core": (core, ANY), "model": (model, ANY)}
+    if runtime != ANY:
+        wanted["runtime"] = (runtime, ANY)
     fitting = [
         one
         for one in (*_entries(user_file()), *_entries(Path(__file__).with_name(_FILE)))

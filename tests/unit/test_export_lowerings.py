@@ -73,6 +73,15 @@ def test_what_was_tuned_for_a_core_goes_before_what_was_shipped(own_folder):
     )
 
 
+def test_shipped_choices_of_a_core_carry_their_evidence():
+    small = tuned.best(*INT8, "shufflenet-g3-0.5x", core="cortex-a72")
+    assert small.worth_it is False
+    assert "use fp32" in small.note
+    best = min(small.figures, key=lambda one: one.value)
+    assert best.lowering == small.lowering
+    assert best.high < 1
+
+
 def test_a_newer_entry_takes_the_place_of_an_older(own_folder):
     file = Tuned(lowering=(entry("dense"), entry("blocks", core="x")))
     file = file.with_entries((entry("paper"),))
@@ -103,6 +112,7 @@ def test_what_differs_from_the_defaults_is_in_the_name_and_the_options(own_folde
     assert plain.path.name == "shufflenet-g3-0.5x-paper-224x224-int8.tflite"
     assert options(plain) == {"lowering": "paper"}
     Tuned(lowering=(entry("blocks:stage2=dense"),)).write(tuned.user_file())
-    there = request(core="cortex-a76", runtime="litert")
+    there = request(core="cortex-a76")
+    assert request(core="cortex-a76", runtime="litert").path == there.path
     assert there.path.name == "shufflenet-g3-0.5x-blocks-stage2-dense-224x224-int8.tflite"
     assert options(there) == {}
