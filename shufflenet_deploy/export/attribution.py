@@ -3,7 +3,8 @@
 Exporters name what they write by layers, and runtimes keep the names of what they merge:
 
 - ONNX: a node is called by its module (``stage2.0.compress_bn/Conv``), in a lowered file by the
-  value it writes (``stage2.0.expand:relu/QLinearConv``); onnxruntime adds suffixes, and nodes of its own for other memory layouts (``ReorderOutput_token_80``).
+  value it writes (``stage2.0.expand:relu/QLinearConv``); onnxruntime adds suffixes,
+  and nodes of its own for other memory layouts (``ReorderOutput_token_80``).
 - TFLite: LiteRT's profiler tells only kinds of XNNPACK's operators, but in the order of the file.
   Both sequences are aligned; what XNNPACK merged into a neighbour or added beside it falls into
   place. Should a single convolution be left over, nothing is attributed rather than guessed.
