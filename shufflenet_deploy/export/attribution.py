@@ -2,7 +2,8 @@
 
 Exporters name what they write by layers, and runtimes keep the names of what they merge:
 
-- ONNX: a node is called by its module (``stage2.0.compress_bn/Conv``); onnxruntime adds suffixes,
+- ONNX: a node is called by its module (``stage2.0.compress_bn/Conv``), in a lowered file by the
+  value it writes (``stage2.0.expand:relu/QLinearConv``); onnxruntime adds suffixes,
   and nodes of its own for other memory layouts (``ReorderOutput_token_80``).
 - TFLite: LiteRT's profiler tells only kinds of XNNPACK's operators, but in the order of the file.
   Both sequences are aligned; what XNNPACK merged into a neighbour or added beside it falls into
@@ -36,12 +37,14 @@ class Network:
     """The layers of a network, and who does the work of modules that are folded into them.
 
     ``owners`` maps every layer to itself, and a normalisation or an activation to the layer it is
-    merged into. ``shuffled`` maps a layer to the shuffle whose value it reads.
+    merged into. ``shuffled`` maps a layer to the shuffle whose value it reads, ``feeding`` a
+    shuffle to the layer whose value it reads.
     """
 
     layers: tuple[LayerWork, ...]
     owners: Mapping[str, str]
     shuffled: Mapping[str, str]
+    feeding: Mapping[str, str]
 
 
 def attributed(profile: Profile, artifact: Artifact) -> Profile:
@@ -107,7 +110,12 @@ def _network(name: str, resolution: Resolution, head: str, weights: Path | None)
         for value in layer.inputs
         if value in shuffles
     }
-    return Network(layers=tuple(layers), owners=owners, shuffled=shuffled)
+    feeding = {
+        layer.name: owners[producers[layer.inputs[0]].name]
+        for layer in read.layers
+        if isinstance(layer, graph.Shuffle) and layer.inputs[0] in producers
+    }
+    return Network(layers=tuple(layers), owners=owners, shuffled=shuffled, feeding=feeding)
 
 
 def _kind(layer: object) -> LayerKind:
@@ -162,8 +170,31 @@ def onnx_layer(operator: OperatorTiming, net: Network) -> str | None:
     module, call = found["module"] or "", found["call"].lower()
     # What a module does by itself, such as adding, is a layer below it: stage2.1/Add.
     inside = f"{module}.{_WORDS.get(call, call)}".lstrip(".")
-    return net.owners.get(module) or net.owners.get(inside)
+    if module not in net.owners and inside in net.owners:
+        return net.owners[inside]
+    return _layer_of_value(module.partition(":")[0], call, net)
 
+
+def _layer_of_value(value: str, call: str, net: Network) -> str | None:
+    """The layer of a node that is called by the value it writes: a lowered file's."""
+    ends = {INPUT: net.layers[0].name, OUTPUT: net.layers[-1].name}
+    layer = net.owners.get(value) or ends.get(value)
+    if layer is None:
+        return None
+    if call in _MOVING:
+        # A shuffle that moved behind the layer that read it.
+        return net.shuffled.get(layer, layer)
+    if call in _MULTIPLYING:
+        # A convolution that absorbed a shuffle writes the shuffle's value.
+        return net.feeding.get(layer, layer)
+    return layer
+
+
+#: The values at both ends of an ONNX file.
+INPUT, OUTPUT = "input", "logits"
+
+_MOVING = ("reshape", "transpose")
+_MULTIPLYING = ("conv", "qlinearconv", "gemm", "qgemm")
 
 #: ONNX's words for functions where they are not those of torch.
 _WORDS = {"reshape": "flatten"}
