@@ -16,7 +16,7 @@ from shufflenet_deploy.errors import DeployError, UsageError
 if TYPE_CHECKING:
     from shufflenet_deploy.bench import Suite
     from shufflenet_deploy.export.tuned import Entry
-    from shufflenet_deploy.records import Artifact, BenchmarkSpec, Cell, Run
+    from shufflenet_deploy.records import Artifact, BenchmarkSpec, Cell, Format, Precision, Run
     from shufflenet_deploy.store import Journal
     from shufflenet_deploy.target import Target
 
@@ -65,6 +65,7 @@ def lowering(  # noqa: PLR0917 - options, each passed by name
     from shufflenet_deploy import zoo  # noqa: PLC0415
     from shufflenet_deploy.bench.tuning import Question, tune  # noqa: PLC0415
     from shufflenet_deploy.cli.progress import BenchProgress  # noqa: PLC0415
+    from shufflenet_deploy.export.lowerings import LOWERINGS  # noqa: PLC0415
     from shufflenet_deploy.export.tuned import Tuned, user_file  # noqa: PLC0415
     from shufflenet_deploy.records import Metric  # noqa: PLC0415
     from shufflenet_deploy.store import Journal  # noqa: PLC0415
@@ -75,6 +76,9 @@ def lowering(  # noqa: PLR0917 - options, each passed by name
     path = file or user_file()
     tuned = Tuned.read(path)
     runtimes = listed(runtime) or ["onnxruntime", "litert"]
+    for one in runtimes:
+        if not any(kind in LOWERINGS for kind in _files_of(one)):
+            raise UsageError(f"--runtime {one}: its files leave no choice of lowering")
     search = resume or benches.new_suite_id()
     counting = spec.metric is Metric.INSTRUCTIONS
     found: list[Entry] = []
@@ -112,6 +116,14 @@ def lowering(  # noqa: PLR0917 - options, each passed by name
         return
     _print(found)
     typer.echo(f"search {search}; kept in {path}", err=True)
+
+
+def _files_of(runtime: str) -> list[tuple[Format, Precision]]:
+    """The kinds of files that a runtime runs."""
+    from shufflenet_deploy import runtime as runtimes  # noqa: PLC0415
+    from shufflenet_deploy.records import Precision  # noqa: PLC0415
+
+    return [(runtimes.get(runtime).formats[0], precision) for precision in Precision]
 
 
 def _spec(metric: str, cpus: list[int] | None, processes: int, min_secs: float) -> BenchmarkSpec:

@@ -54,7 +54,9 @@ def parse(text: str, file_format: Format, precision: Precision) -> Choice:
         UsageError: there is no such lowering of such files, or no such form.
     """
     name, colon, rest = text.strip().partition(":")
-    known = LOWERINGS[file_format, precision]
+    known = LOWERINGS.get((file_format, precision), ())
+    if not known:
+        raise UsageError(f"--lowering {text}: {file_format.value} files leave no choice")
     if name not in known:
         raise UsageError(
             f"'{name}' is not a lowering of {precision.value} {file_format.value}: "

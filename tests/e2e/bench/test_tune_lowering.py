@@ -69,6 +69,8 @@ def test_mistakes_are_the_users(command):
     for words, message in (
         (("tune", "lowering", "--metric", "beauty"), "write latency or instructions"),
         (("tune", "lowering", "--metric", "instructions"), "virtual board only"),
+        (("tune", "lowering", "--runtime", "native"), "no choice of lowering"),
+        (("bench", *MODEL, "--runtime", "native", "--lowering", "paper"), "leave no choice"),
         (("bench", *MODEL, "--lowering", "magic"), "'magic' is not a lowering"),
         (
             ("export", *MODEL, "--lowering", "blocks", "--fmt", "onnx"),
