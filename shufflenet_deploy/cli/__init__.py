@@ -39,7 +39,6 @@ COMMANDS: tuple[str, ...] = (
     "restore",
     "board",
     "cost",
-    "tune",
 )
 
 MISUSED, INTERRUPTED = 2, 130

@@ -10,6 +10,7 @@ import os
 import pty
 import re
 import select
+import shutil
 import subprocess
 import sys
 import time
@@ -21,12 +22,16 @@ import pytest
 import typer
 
 from shufflenet_deploy import cli
+from shufflenet_deploy.files import resource
 from shufflenet_deploy.store import Journal
 
+PICTURES = resource("export", "pictures")
 TINY = "shufflenet-g3-0.25x-noshuffle"
 SMALL = ("--model", TINY, "--resolution", "32x32")
 #: Called with ``--json`` by the tests in tests/e2e/board, where there are boards.
 ON_BOARDS = {"board up", "board status", "board ssh", "cost"}
+#: What they say depends on this machine; called with ``--json`` by tests/contract.
+ON_TARGETS = {"doctor", "tune governor"}
 
 #: How to call every other command so that it succeeds; in this order, in one folder.
 CALLS = {
@@ -38,8 +43,15 @@ CALLS = {
     "import": ("theirs.safetensors",),
     "bench": (
         *(*SMALL, "--baseline", "none", "--processes", "1", "--retries", "0"),
-        *("--warmup", "1", "--min-runs", "2", "--min-secs", "0"),
+        *("--warmup", "1", "--min-runs", "2", "--min-secs", "0", "--profile"),
     ),
+    "profile": ("last",),
+    "eval": (*SMALL, "--data", "labelled", "--labels", "numbers", "-f", "onnx", "-p", "fp32"),
+    "tune lowering": (
+        *(*SMALL, "--runtime", "litert", "--no-stages", "--file", "tuned.toml"),
+        *("--processes", "1", "--min-secs", "0"),
+    ),
+    "restore": ("--host", "local"),
     "table": ("--suite", "new"),
     "report": ("--suite", "new", "--plots", "plots"),
     "compare": ("old", "new"),
@@ -61,6 +73,12 @@ MISTAKES = {
     "emit-c": (("--machine", "z80"), "z80"),
     "import": (("nothing.pth",), "nothing.pth"),
     "bench": (("--model", "shuflenet"), "did you mean"),
+    "profile": (("nonesuch",), "nonesuch"),
+    "eval": (("--data", "nothing"), "nothing"),
+    "doctor": (("--host", "board:nobody"), "board up"),
+    "tune governor": (("--host", "board:nobody"), "board up"),
+    "tune lowering": (("--model", "shuflenet"), "did you mean"),
+    "restore": (("--host", "board:nobody"), "board up"),
     "table": (("--suite", "nonesuch"), "nonesuch"),
     "report": (("--suite", "nonesuch"), "nonesuch"),
     "compare": (("new", "nonesuch"), "nonesuch"),
@@ -103,6 +121,9 @@ def folder(tmp_path_factory):
     from pytorchcv.models.shufflenet import get_shufflenet  # noqa: PLC0415
     from safetensors.torch import save_file  # noqa: PLC0415
 
+    for number, picture in enumerate(sorted(PICTURES.glob("*.jpg"))[:4]):
+        (place / "labelled" / str(number)).mkdir(parents=True)
+        shutil.copy(picture, place / "labelled" / str(number))
     save_file(get_shufflenet(groups=3, width_scale=0.25).state_dict(), place / "theirs.safetensors")
     return place
 
@@ -144,7 +165,7 @@ def test_every_command_has_json_and_is_called_here():
         if not any("--json" in option.opts for option in command.params)
     ]
     assert without == []
-    assert set(found) == set(CALLS) | ON_BOARDS
+    assert set(found) == set(CALLS) | ON_BOARDS | ON_TARGETS
 
 
 @pytest.mark.parametrize("name", list(CALLS))

@@ -257,14 +257,3 @@ def test_observations_travel_with_the_runs(local_target, journal, artifact_of, p
         assert other.runs("one") == journal.runs("one")
     journal.delete("one")
     assert journal.observations() == []
-
-
-def test_a_journal_of_before_gets_the_table(tmp_path, monkeypatch):
-    from shufflenet_deploy import store  # noqa: PLC0415
-
-    with monkeypatch.context() as patch:
-        patch.setattr(store, "_MIGRATIONS", store._MIGRATIONS[:1])
-        with Journal(tmp_path / "old.sqlite"):
-            pass
-    with Journal(tmp_path / "old.sqlite") as book:
-        assert book.observations() == []
