@@ -366,7 +366,7 @@ def _ranges(job: _Job, graph: Graph) -> Ranges:
     known = (
         job.model,
         job.wish.resolution,
-        (job.wish.calibration, recipe.method, recipe.equalised),
+        (job.pictures.stamps(), recipe.method, recipe.equalised),
     )
     if not _last_ranges or _last_ranges[0][:3] != known:
         ranges = quantize.calibrate(graph, job.pictures, recipe.method)
