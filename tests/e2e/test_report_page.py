@@ -77,7 +77,7 @@ def file(table: Table, tmp_path_factory: pytest.TempPathFactory) -> Path:
         header=("layer", "ms"),
         rows=(("stage2 " + "unit/" * 40, "1.25"), ("fc", "0.1")),
     )
-    path.write_text(html(table, (more,)))
+    path.write_text(html(table, parts=(more,)))
     return path
 
 
