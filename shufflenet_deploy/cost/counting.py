@@ -43,6 +43,8 @@ SPEC = BenchmarkSpec(
 )
 #: A cell whose inferences differ by more than this is not a count.
 MOST_SPREAD = 0.005
+#: The kernel's own work may fall into an inference or two; it does not come back at once.
+_ATTEMPTS = 3
 
 #: Should this process be killed, its boards still end.
 _LIFETIME_SECS = 7200
@@ -188,6 +190,18 @@ def _count_on(
     return Result(counts=tuple(counts), profiles=tuple(profiles), problems=tuple(problems))
 
 
+def agreement(samples: Sequence[int]) -> tuple[int, float]:
+    """The median of instruction counts, and how far the others are from each other, of the median.
+
+    The highest is left out of the distance: whatever interrupts an inference only adds to it, and
+    a small network is so short that one piece of the kernel's housekeeping shows. The median of the
+    rest is not moved by it.
+    """
+    middle = median_low(samples)
+    kept = sorted(samples)[: max(len(samples) - 1, 1)]
+    return middle, (kept[-1] - kept[0]) / middle
+
+
 def count_one(cpu: str, name: str, artifact: Artifact, target: Target) -> Count:
     """Count one file on a deterministic board.
 
@@ -205,14 +219,15 @@ def count_one(cpu: str, name: str, artifact: Artifact, target: Target) -> Count:
     argv = chosen.command(
         python=python, agent=agent, model=target.install(artifact.path), spec=SPEC
     )
-    result = target.invoke(argv, env=variables, timeout_s=SPEC.timeout_secs)
-    report = chosen.parse(result.text)
-    if isinstance(report.outcome, Failure):
-        raise TargetError(report.outcome.message)
-    samples = report.outcome.samples
-    middle = median_low(samples)
-    spread = (max(samples) - min(samples)) / middle
-    if spread > MOST_SPREAD:
+    for _ in range(_ATTEMPTS):
+        result = target.invoke(argv, env=variables, timeout_s=SPEC.timeout_secs)
+        report = chosen.parse(result.text)
+        if isinstance(report.outcome, Failure):
+            raise TargetError(report.outcome.message)
+        middle, spread = agreement(report.outcome.samples)
+        if spread <= MOST_SPREAD:
+            break
+    else:
         raise TargetError(f"inferences differ by {spread:.2%}: something else runs on the board")
     return Count(
         cpu=cpu,
