@@ -73,7 +73,7 @@ def show(
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Show every cell of a suite: its samples summed up, its conditions, how far to trust it."""
-    from shufflenet_deploy.bench.session import describe  # noqa: PLC0415
+    from shufflenet_deploy.bench.events import describe  # noqa: PLC0415
     from shufflenet_deploy.store import Journal  # noqa: PLC0415
 
     with Journal(journal) as book:
