@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from shufflenet_deploy.export.graph import Activation, FloatArray
-from shufflenet_deploy.export.native.blocking import Blocking, choose
+from shufflenet_deploy.export.native import neon
+from shufflenet_deploy.export.native.blocking import Blocking, Work, choose
 from shufflenet_deploy.export.native.program import Convolution, Place
 from shufflenet_deploy.export.native.text import Code, Run, Unit, runs, series
 
@@ -56,7 +57,16 @@ def _emit_class(
     depth = step.weight.shape[1] * step.weight.shape[2]
     vectors = step.target.layout.vectors(unit.machine.lanes)
     residual = len(step.sources) > 1
-    blocking = choose(unit.machine, count, vectors, depth, residual=residual)
+    work = Work(
+        outputs=count,
+        vectors=vectors,
+        depth=depth,
+        residual=residual,
+        jump=4 * step.source.layout.plane * step.spread,
+        plane=4 * step.target.layout.plane * stride,
+        pointwise=len(step.taps) == 1,
+    )
+    blocking = choose(unit.machine, work)
     packed, biases = [], []
     for _, run in members:
         packed.append(_pack(step.weight[run.first : run.first + run.count], blocking))
@@ -71,7 +81,7 @@ def _emit_class(
         (None, [at_weights + i * packed[0].size for i in range(len(members))]),
         (None, [at_biases + i * count for i in range(len(members))]),
     ]
-    if residual:
+    if residual and not (unit.machine.by_lane and len(step.taps) == 1 and _in_place(step)):
         other = step.sources[1]
         columns.append((other, [other.offset(run.first) for _, run in members]))
     columns.append((step.target, [run.plane * step.target.layout.plane for _, run in members]))
@@ -119,6 +129,37 @@ def _kernel(step: Convolution, unit: Unit, count: int, stride: int, blocking: Bl
     plane = step.target.layout.plane * stride
     blocks = _grouped(blocking.outputs)
     code = Code(depth=1)
+    in_place = _in_place(step)
+    assembly = unit.machine.by_lane and len(step.taps) == 1
+
+    def strip(vectors: int, at: str, outputs: int, first: str, times: int, *, down: bool) -> str:
+        made = neon.Strip(
+            outputs=outputs,
+            vectors=vectors,
+            channels=depth,
+            jump=4 * step.source.layout.plane,
+            plane=4 * plane,
+            other=4 * other,
+            in_place=in_place,
+            activation=step.activation,
+            times=times,
+            down=down,
+        )
+        begins = {
+            "x": f"x + {at}",
+            "w": f"w + {first} * {depth}",
+            "b": f"b + {first}",
+            "r": f"r + {first} * {other} + {at}",
+            "y": f"y + {first} * {plane} + {at}",
+        }
+        names = neon.arguments(made)
+        kinds = ["float *" if name == "y" else "const float *" for name in names]
+        pairs = zip(kinds, names, strict=True)
+        head = f"INLINE void @({', '.join(kind + name for kind, name in pairs)})"
+        text = Code(depth=1)
+        text(*neon.write(made))
+        called = unit.kernel(f"strip{outputs}x{vectors}", head, text)
+        return f"{called}({', '.join(begins[name] for name in names)});"
 
     def tile(size: int, at: str, outputs: int, times: int, first: int) -> str:
         moving = [("w", depth), ("b", 1), *([("r", other)] if residual else []), ("y", plane)]
@@ -152,7 +193,20 @@ def _kernel(step: Convolution, unit: Unit, count: int, stride: int, blocking: Bl
                 yield size, times, first
             first += size * times
 
-    if _pixels_outside(step, count, blocking):
+    if assembly and _pixels_outside(step, count, blocking):
+        for vectors, at in pixels():
+            first = 0
+            for size, times in blocks:
+                code(strip(vectors, at, size, str(first), times, down=True))
+                first += size * times
+    elif assembly:
+        for size, times, first in outputs():
+            at = 0
+            channel = f"({first} + o * {size})" if times > 1 else str(first)
+            for vectors, many in blocking.pixels:
+                code(strip(vectors, str(at), size, channel, many, down=False))
+                at += vectors * many * unit.machine.lanes
+    elif _pixels_outside(step, count, blocking):
         for vectors, at in pixels():
             for size, times, first in outputs():
                 code(tile(vectors, at, size, times, first))
@@ -161,8 +215,13 @@ def _kernel(step: Convolution, unit: Unit, count: int, stride: int, blocking: Bl
             for vectors, at in pixels():
                 code(tile(vectors, at, size, times, first))
     head = "LOOP void @(const float *x, const float *w, const float *b, "
-    head += ("const float *r, " if residual else "") + "float *y)"
+    head += ("const float *r, " if residual and not (assembly and in_place) else "") + "float *y)"
     return unit.kernel("conv", head, code)
+
+
+def _in_place(step: Convolution) -> bool:
+    """Whether the result replaces what is added to it."""
+    return len(step.sources) > 1 and step.sources[1] == step.target
 
 
 def _pixels_outside(step: Convolution, count: int, blocking: Blocking) -> bool:
