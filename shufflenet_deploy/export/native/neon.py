@@ -49,6 +49,11 @@ def arguments(strip: Strip) -> list[str]:
     return ["x", "w", "b", *(["r"] if strip.other and not strip.in_place else []), "y"]
 
 
+def declared(strip: Strip) -> list[str]:
+    """The parameters of a strip's function, in C."""
+    return [f"{'' if name == 'y' else 'const '}float *{name}" for name in arguments(strip)]
+
+
 def write(strip: Strip) -> list[str]:
     """The lines of C of a strip's function."""
     return _Writer(strip).write()
@@ -124,9 +129,7 @@ class _Writer:
         strip = self.strip
         self.work = strip.outputs * strip.vectors
         self.free = list(range(self.work, _REGISTERS))
-        self.pointers = {
-            name: _Pointer(name, self.text, self.steps) for name in arguments(strip)
-        }
+        self.pointers = {name: _Pointer(name, self.text, self.steps) for name in arguments(strip)}
 
     def write(self) -> list[str]:
         strip = self.strip
@@ -213,7 +216,8 @@ class _Writer:
                 pair = f"q{first + at}, q{first + at + 1}"
                 self.text.append(f"{kind}p {pair}, [%[{pointer.name}], #{offset}]")
             if vectors % 2:
-                self._single(f"{kind}r q{first + vectors - 1}", pointer, start + _VECTOR * (vectors - 1))
+                last = vectors - 1
+                self._single(f"{kind}r q{first + last}", pointer, start + _VECTOR * last)
 
     def _single(self, head: str, pointer: _Pointer, start: int) -> None:
         offset = start - pointer.at
@@ -222,7 +226,7 @@ class _Writer:
         self.text.append(f"{head}, [%[{pointer.name}], #{offset}]")
 
     def _reach(self, pointer: _Pointer, start: int, size: int) -> None:
-        """Move a pointer unless ``size`` bytes at ``start`` are within reach of a pair, or of -256."""
+        """Move a pointer from where pairs, and a last single one, of ``size`` bytes are too far."""
         offset = start - pointer.at
         odd = size // _VECTOR % 2
         lowest = -256 - size + _VECTOR if odd else _PAIR.start
@@ -238,18 +242,19 @@ class _Writer:
             count = whole[-1] if 2 * whole[-1] > most else most
         times, rest = divmod(strip.channels, count)
         x, w = self.pointers["x"], self.pointers["w"]
-        if times == 1:
-            self._multiply(count)
-        else:
+        if times > 1:
             self.text += [f"mov %w[k], #{times}", "2:"]
-            self._multiply(count)
-            x.move(count * strip.jump)
-            w.move(4 * count * strip.outputs)
-            x.at = w.at = 0
+        self._multiply(count)
+        if times == 1 and not rest:
+            return
+        x.move(count * strip.jump)
+        w.move(4 * count * strip.outputs)
+        if times > 1:
             self.text += ["subs %w[k], %w[k], #1", "b.ne 2b"]
-            self._multiply(rest)
-            x.at += times * count * strip.jump
-            w.at += times * 4 * count * strip.outputs
+        x.at = w.at = 0
+        self._multiply(rest)
+        x.at += times * count * strip.jump
+        w.at += times * 4 * count * strip.outputs
 
     def _multiply(self, channels: int) -> None:
         """Multiply-adds in order, each load as early as registers and ``_AHEAD`` allow."""
@@ -348,6 +353,6 @@ class _Writer:
         lines += [f'    "{line}\\n"' for line in self.text]
         lines.append(f"    : {', '.join(operands)}")
         lines.append(f"    : {', '.join(inputs)}")
-        lines.append(f"    : \"cc\", \"memory\", {', '.join(vectors[:16])},")
+        lines.append(f'    : "cc", "memory", {", ".join(vectors[:16])},')
         lines.append(f"      {', '.join(vectors[16:])});")
         return lines

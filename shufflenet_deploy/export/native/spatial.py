@@ -59,8 +59,11 @@ def split(step: Split, unit: Unit) -> None:
 
 @dataclass(frozen=True)
 class _Columns:
-    """What a row of phase ``at`` has: ``first`` pixels of padding, ``count`` of the picture from
-    column ``start`` on, ``behind`` of padding."""
+    """What a row of phase ``at`` has.
+
+    ``first`` pixels of padding, ``count`` of the picture from column ``start`` on, ``behind`` of
+    padding.
+    """
 
     at: int
     first: int
@@ -386,7 +389,8 @@ class _Halving(_Rows):
                 value = f"{part}{seen[0]}"
                 for i in seen[1:]:
                     other = f"{part}{i}"
-                    value = f"MAX{self.lanes}({value}, {other})" if largest else f"{value} + {other}"
+                    both = f"{value}, {other}" if largest else f"{value} + {other}"
+                    value = f"MAX{self.lanes}({both})" if largest else both
                 self.code(f"const {self.kind} {part}r{out} = {value};")
             outside = "-INFINITY" if largest else "0.0f"
             self._spread(f"pr{out}", f"qr{out}", out, lanes, outside)
