@@ -194,7 +194,8 @@ def draw_pointwise(seed):
     """A random network of what ARM has assembly and shortcuts for: pointwise, and halving 3x3."""
     random = np.random.default_rng(seed)
     sides = random.choice([2, 3, 5, 7, 12, 14, 20, 31, 45, 70], 2)
-    x, drawing = "input", Drawing(12, int(sides[0]), int(sides[1]), seed)
+    channels = int(random.choice([12, 83]))  # 83: no loop of equal steps
+    x, drawing = "input", Drawing(channels, int(sides[0]), int(sides[1]), seed)
     for _ in range(4):
         channels, act = drawing.shapes[x][0], str(random.choice(["none", "relu", "relu6"]))
         groups = int(random.choice([d for d in (1, 2, 3, 4) if channels % d == 0]))
