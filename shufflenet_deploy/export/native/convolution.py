@@ -16,6 +16,7 @@ from shufflenet_deploy.export.native.text import Code, Run, Unit, runs, series
 _UNROLL = (5, 4)  # channels in one straight piece of code, the best first
 _UNROLLED_TAPS = 800  # multiply-adds in one straight piece of code
 _L1_BYTES = 24 << 10
+_L2_BYTES = 1 << 20
 
 #: Arguments of a kernel: a place (None for the weights) and an offset for each call.
 Columns = list[tuple[Place | None, list[int]]]
@@ -266,6 +267,8 @@ def _strip_call(strip: neon.Strip, unit: Unit, pixel: str, output: str) -> str:
 def _pixels_outside(step: Convolution, count: int, blocking: Blocking) -> bool:
     x_bytes = 4 * step.weight.shape[1] * step.spread * step.source.layout.plane
     w_bytes = 4 * count * step.weight.shape[1] * step.weight.shape[2]
+    if w_bytes > _L2_BYTES:
+        return False  # from memory once is enough
     blocks_of_pixels = sum(times for _, times in blocking.pixels)
     weights_again = w_bytes * blocks_of_pixels if w_bytes > _L1_BYTES else 0
     pixels_again = x_bytes * len(blocking.outputs) if x_bytes > _L1_BYTES else 0
