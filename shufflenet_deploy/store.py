@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 import sqlalchemy as sa
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from sqlalchemy import exc
 
 from shufflenet_deploy import schema
@@ -56,6 +56,10 @@ _observation: TypeAdapter[Sustained | CrossCheck] = TypeAdapter(Observation)
 
 #: What one line of an exported journal is. Runs are the only ones that do not say their kind.
 Exported = Run | Sustained | CrossCheck | Evaluation | SuiteNote
+
+_of_a_kind: TypeAdapter[Sustained | CrossCheck | Evaluation | SuiteNote] = TypeAdapter(
+    Annotated[Sustained | CrossCheck | Evaluation | SuiteNote, Field(discriminator="kind")]
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -406,16 +410,10 @@ _TABLES: tuple[tuple[sa.Table, Callable[[Any], dict[str, Any]], tuple[type, ...]
 
 
 def _parse_line(text: str, where: str) -> Exported:
-    kind = None
     with contextlib.suppress(ValueError):
         fields = json.loads(text)
-        kind = fields.get("kind") if isinstance(fields, dict) else None
-    if kind == "evaluation":
-        return _parsed(Evaluation.model_validate_json, text, where)
-    if kind == "suite":
-        return _parsed(SuiteNote.model_validate_json, text, where)
-    if kind is not None:
-        return _parsed(_observation.validate_json, text, where)
+        if isinstance(fields, dict) and "kind" in fields:
+            return _parsed(_of_a_kind.validate_json, text, where)
     return _parse_run(text, where)
 
 
