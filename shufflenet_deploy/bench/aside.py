@@ -41,7 +41,7 @@ def profiled(ready: Sequence[Ready], place: Place, journal: Journal) -> Iterator
     """
     known = journal.profiles(place.suite_id)
     path = resource("device_scripts", _PROFILER)
-    profiler = place.install(path)
+    profiler, sha256 = place.install(path), sha256_file(path)
     for one in ready:
         spec = profiling_spec(place.spec_of(one.cell))
         if any(_profile_of(run, one, spec, place) for run in known):
@@ -60,7 +60,7 @@ def profiled(ready: Sequence[Ready], place: Place, journal: Journal) -> Iterator
         place.tell(events.Stage(text=f"profiling {events.describe(one.cell)}"))
         run, report = start(one, place, spec, argv, process=1, attempt=1)
         profile = with_layers(report.profile, one.artifact) if report is not None else None
-        tool = {**run.tool, "profiler_sha256": sha256_file(path)}
+        tool = {**run.tool, "profiler_sha256": sha256}
         run = run.model_copy(update={"purpose": "profile", "profile": profile, "tool": tool})
         journal.append(run)
         yield run
@@ -89,14 +89,16 @@ def observe(ready: Sequence[Ready], place: Place, journal: Journal) -> None:
     for group in _groups(ready) if place.suite.sustained_secs else ():
         if not any(isinstance(one, Sustained) and _alike(one, group, place) for one in known):
             _sustain(group, place, journal)
-    program = _program(place) if place.suite.benchmark_model else None
-    for one in ready if program else ():
+    if not place.suite.benchmark_model:
+        return
+    program = _program(Path(place.suite.benchmark_model), place)
+    for one in ready:
         done = any(
             isinstance(other, CrossCheck)
             and (other.cell, other.artifact) == (one.cell, one.artifact.sha256)
             for other in known
         )
-        if one.cell.format is Format.TFLITE and program is not None and not done:
+        if one.cell.format is Format.TFLITE and not done:
             place.hold.cool_down()
             journal.observe(cross_check(one, place, program))
 
@@ -125,6 +127,5 @@ def _alike(known: Sustained, group: Sequence[Ready], place: Place) -> bool:
     )
 
 
-def _program(place: Place) -> Program:
-    path = Path(place.suite.benchmark_model or "")
+def _program(path: Path, place: Place) -> Program:
     return Program(path=path, sha256=sha256_file(path), remote=place.install(path))

@@ -53,7 +53,6 @@ class Hold:
         Raises:
             TargetError: somebody else measures there.
         """
-        self._held.__enter__()
         self._lock()
         return self
 

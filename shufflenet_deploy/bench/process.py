@@ -46,7 +46,7 @@ def start(
         result = place.hold.invoke(
             f"measuring {events.describe(ready.cell)}",
             argv,
-            env={**engine.environment(spec), **ready.env},
+            env=ready.variables(spec),
             timeout_s=spec.timeout_secs,
         )
         report = outcomes.read(engine, result)

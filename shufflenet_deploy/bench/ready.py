@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from shufflenet_deploy.bench import events
+from shufflenet_deploy import runtime
 from shufflenet_deploy.bench.conditions import spec_on
-from shufflenet_deploy.bench.hold import Hold
+from shufflenet_deploy.bench.hold import Hold, OnEvent
 from shufflenet_deploy.bench.suite import Suite
 from shufflenet_deploy.records import Artifact, BenchmarkSpec, Cell, TargetFacts
 from shufflenet_deploy.target import Environment, Target
@@ -31,10 +30,10 @@ class Ready:
         """How to start the Python that has the runtime; nothing where none is needed."""
         return self.environment.python if self.environment else ()
 
-    @property
-    def env(self) -> Mapping[str, str]:
-        """Variables for whatever runs the file."""
-        return self.environment.env if self.environment else {}
+    def variables(self, spec: BenchmarkSpec) -> dict[str, str]:
+        """The environment variables of a process that measures it by ``spec``."""
+        own = self.environment.env if self.environment else {}
+        return {**runtime.get(self.cell.runtime).environment(spec), **own}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +49,7 @@ class Place:
     facts: TargetFacts
     hold: Hold
     agent: tuple[str, str]
-    tell: Callable[[events.Event], object]
+    tell: OnEvent
 
     def spec_of(self, cell: Cell) -> BenchmarkSpec:
         """How to measure a cell there."""

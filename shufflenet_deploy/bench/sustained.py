@@ -51,7 +51,7 @@ def sustain(
         result = place.hold.invoke(
             f"measuring {len(group)} models by turns",
             argv,
-            env={**engine.environment(spec), **lead.env},
+            env=lead.variables(spec),
             timeout_s=secs + spec.timeout_secs,
         )
         stderr = outcome.tail(result.stderr)
