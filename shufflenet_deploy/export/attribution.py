@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.errors import DeployError, UsageError
 from shufflenet_deploy.records import (
     Artifact,
     Format,
@@ -64,6 +64,15 @@ def attributed(profile: Profile, artifact: Artifact) -> Profile:
     return profile.model_copy(
         update={"operators": tuple(operators), "layers": net.layers if known else ()}
     )
+
+
+def with_layers(profile: Profile, artifact: Artifact) -> Profile:
+    """A profile with the layers of its operators, where they can be told."""
+    try:
+        return attributed(profile, artifact)
+    except DeployError:
+        # Without the model's description the operators still stand by themselves.
+        return profile
 
 
 def network(artifact: Artifact) -> Network:
