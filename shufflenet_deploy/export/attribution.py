@@ -8,6 +8,7 @@ Exporters name what they write by layers, and runtimes keep the names of what th
 - TFLite: LiteRT's profiler tells only kinds of XNNPACK's operators, but in the order of the file.
   Both sequences are aligned; what XNNPACK merged into a neighbour or added beside it falls into
   place. Should a single convolution be left over, nothing is attributed rather than guessed.
+- native: a program names its layers itself; a shuffle takes no time of its own.
 """
 
 from __future__ import annotations
@@ -54,7 +55,12 @@ def attributed(profile: Profile, artifact: Artifact) -> Profile:
         UsageError: the file is gone or damaged, or its model is not known any more.
     """
     net = network(artifact)
-    if artifact.format is Format.ONNX:
+    operators: Sequence[OperatorTiming]
+    if artifact.format is Format.NATIVE:
+        operators = [
+            one.model_copy(update={"layer": net.owners.get(one.name)}) for one in profile.operators
+        ]
+    elif artifact.format is Format.ONNX:
         operators = [
             one.model_copy(update={"layer": onnx_layer(one, net)}) for one in profile.operators
         ]
