@@ -29,21 +29,23 @@ class Blocking:
 class Work:
     """What there is to cut: ``outputs`` channels of ``vectors`` vectors.
 
-    ``depth`` is the number of multiply-adds that each accumulator receives. ``jump`` and ``plane``
-    are the bytes between channels of the source and of the target.
+    ``depth`` is the number of multiply-adds that each accumulator receives, ``plane`` the bytes
+    between channels of the target. ``floors`` says that a least value stands for the bias.
     """
 
     outputs: int
     vectors: int
     depth: int
     residual: bool
-    jump: int
     plane: int
-    pointwise: bool
+    assembly: bool
+    floors: bool
 
 
-def fits(machine: Machine, outputs: int, vectors: int) -> bool:
+def fits(machine: Machine, outputs: int, vectors: int, work: Work) -> bool:
     """Whether a block's accumulators, pixels and weights fit the registers."""
+    if work.assembly:
+        return neon.fits(outputs, vectors)
     if machine.by_lane:
         if outputs * vectors > _ACCUMULATORS_BY_LANE:
             return False
@@ -54,10 +56,16 @@ def fits(machine: Machine, outputs: int, vectors: int) -> bool:
 
 def _cost(machine: Machine, outputs: int, vectors: int, work: Work) -> float:
     sums = outputs * vectors
-    if machine.by_lane and work.pointwise:
-        step = sums + neon.overhead(outputs, vectors, work.jump)
-        around = neon.around(outputs, vectors, work.plane, residual=work.residual)
-        return work.depth * step + around
+    if work.assembly:
+        return neon.cost(
+            outputs,
+            vectors,
+            work.depth,
+            work.plane,
+            residual=work.residual,
+            floors=work.floors,
+            ordered=machine.ordered,
+        )
     if machine.by_lane:
         pairs = ceil(vectors / 2)  # one instruction loads or stores two vectors
         step = sums + pairs + outputs / 8 + 1.0
@@ -103,7 +111,7 @@ def _runs(main: int, times: int, tail: tuple[int, ...]) -> tuple[tuple[int, int]
 
 
 def _partition(machine: Machine, vectors: int, work: Work) -> tuple[int, ...] | None:
-    sizes = [size for size in range(1, 25) if fits(machine, size, vectors)]
+    sizes = [size for size in range(1, 25) if fits(machine, size, vectors, work)]
     if not sizes:
         return None
     cost = {size: _cost(machine, size, vectors, work) for size in sizes if size <= work.outputs}

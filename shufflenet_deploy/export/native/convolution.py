@@ -63,13 +63,14 @@ def _emit_class(
         vectors=step.target.layout.vectors(lanes) - (rest > 0),
         depth=depth,
         residual=len(step.sources) > 1,
-        jump=4 * step.source.layout.plane * step.spread,
         plane=4 * step.target.layout.plane * stride,
-        pointwise=len(step.taps) == 1,
+        assembly=_in_assembly(step, unit),
+        floors=step.floors is not None,
     )
     blocking = choose(unit.machine, work)
     weights = [step.weight[run.first : run.first + run.count] for _, run in members]
-    biases = [step.bias[run.first : run.first + run.count] for _, run in members]
+    starts = step.bias if step.floors is None else step.floors
+    biases = [starts[run.first : run.first + run.count] for _, run in members]
     packed = [_pack(weight, blocking) for weight in weights]
     columns = _columns(step, unit, members, (packed, biases), 0)
     if _in_assembly(step, unit):
@@ -195,7 +196,14 @@ def _kernel(step: Convolution, unit: Unit, count: int, stride: int, blocking: Bl
 
 
 def _in_assembly(step: Convolution, unit: Unit) -> bool:
-    return unit.machine.by_lane and len(step.taps) == 1
+    if not unit.machine.by_lane:
+        return False
+    return len(step.taps) == 1 or neon.suits(*_reach(step))
+
+
+def _reach(step: Convolution) -> tuple[tuple[int, ...], int]:
+    """Where the pixels of a channel are, and the next channel's, in bytes."""
+    return tuple(4 * tap for tap in step.taps), 4 * step.source.layout.plane * step.spread
 
 
 def _in_place(step: Convolution) -> bool:
@@ -216,7 +224,7 @@ def _strips(step: Convolution, unit: Unit, count: int, stride: int, blocking: Bl
             end = begin + vectors * many * lanes
             with code.block(f"for (int p = {begin}; p < {end}; p += {vectors * lanes})"):
                 for size, times, first in blocks:
-                    strip = _strip(step, stride, (size, vectors, times), down=True)
+                    strip = _strip(step, unit, stride, (size, vectors, times), down=True)
                     code(_strip_call(strip, unit, "p", str(first)))
             begin = end
     else:
@@ -224,28 +232,32 @@ def _strips(step: Convolution, unit: Unit, count: int, stride: int, blocking: Bl
             with code.block(f"for (int o = {first}; o < {first + size * times}; o += {size})"):
                 begin = 0
                 for vectors, many in blocking.pixels:
-                    strip = _strip(step, stride, (size, vectors, many), down=False)
+                    strip = _strip(step, unit, stride, (size, vectors, many), down=False)
                     code(_strip_call(strip, unit, str(begin), "o"))
                     begin += vectors * many * lanes
-    head = ", ".join(neon.declared(_strip(step, stride, (1, 1, 1), down=True)))
+    head = ", ".join(neon.declared(_strip(step, unit, stride, (1, 1, 1), down=True)))
     return unit.kernel("conv", f"LOOP void @({head})", code)
 
 
 def _strip(
-    step: Convolution, stride: int, shape: tuple[int, int, int], *, down: bool
+    step: Convolution, unit: Unit, stride: int, shape: tuple[int, int, int], *, down: bool
 ) -> neon.Strip:
     outputs, vectors, times = shape
+    taps, jump = _reach(step)
     return neon.Strip(
         outputs=outputs,
         vectors=vectors,
         channels=step.weight.shape[1],
-        jump=4 * step.source.layout.plane,
+        taps=taps,
+        jump=jump,
         plane=4 * step.target.layout.plane * stride,
         other=4 * step.sources[1].layout.plane if len(step.sources) > 1 else 0,
         in_place=_in_place(step),
         activation=step.activation,
         times=times,
         down=down,
+        floors=step.floors is not None,
+        ordered=unit.machine.ordered,
     )
 
 
@@ -256,7 +268,7 @@ def _strip_call(strip: neon.Strip, unit: Unit, pixel: str, output: str) -> str:
     name = unit.kernel(f"strip{strip.outputs}x{strip.vectors}", head, text)
     begins = {
         "x": f"x + {pixel}",
-        "w": f"w + {output} * {strip.channels}",
+        "w": f"w + {output} * {strip.depth}",
         "b": f"b + {output}",
         "r": f"r + {output} * {strip.other // 4} + {pixel}",
         "y": f"y + {output} * {strip.plane // 4} + {pixel}",

@@ -21,9 +21,9 @@ class Machine:
     ``lanes`` is floats in a vector, ``registers`` the vector registers there are. ``by_lane``
     says that a multiply-add takes one lane of a register as its factor (NEON); elsewhere the
     factor is broadcast from memory. ``dot`` says that four 8-bit products are summed by one
-    instruction. ``needs`` are the features, as Linux names them, without which a program for it
-    stops. ``flags`` are for gcc and clang; ``zig cc`` crosses to ``triple`` and compiles the
-    network for ``cpu``.
+    instruction, ``ordered`` that some of its cores issue in the order of the code. ``needs`` are
+    the features, as Linux names them, without which a program for it stops. ``flags`` are for
+    gcc and clang; ``zig cc`` crosses to ``triple`` and compiles the network for ``cpu``.
     """
 
     name: str
@@ -32,6 +32,7 @@ class Machine:
     registers: int
     by_lane: bool = False
     dot: bool = False
+    ordered: bool = False
     needs: frozenset[str] = frozenset()
     flags: tuple[str, ...] = ()
     triple: str
@@ -43,7 +44,7 @@ class Machine:
         return 4 * self.lanes
 
 
-def _arm(name: str, cpu: str, *, dot: bool = False) -> Machine:
+def _arm(name: str, cpu: str, *, dot: bool = False, ordered: bool = False) -> Machine:
     return Machine(
         name=name,
         arch="aarch64",
@@ -51,6 +52,7 @@ def _arm(name: str, cpu: str, *, dot: bool = False) -> Machine:
         registers=32,
         by_lane=True,
         dot=dot,
+        ordered=ordered,
         needs=frozenset({"asimddp", "asimdhp"} if dot else ()),
         flags=(f"-mcpu={cpu.replace('_', '-')}",),
         triple="aarch64-linux-musl",
@@ -87,8 +89,8 @@ _ARMV7 = Machine(
 MACHINES = {
     machine.name: machine
     for machine in (
-        _arm("aarch64", "generic"),
-        _arm("cortex-a53", "cortex_a53"),
+        _arm("aarch64", "generic", ordered=True),
+        _arm("cortex-a53", "cortex_a53", ordered=True),
         _arm("cortex-a72", "cortex_a72"),
         _arm("cortex-a76", "cortex_a76", dot=True),
         _ARMV7,

@@ -1,40 +1,50 @@
-"""Pointwise convolutions for 64-bit ARM in assembly.
+"""Convolutions for 64-bit ARM in assembly.
 
-Compilers spill blocks of more than 20 accumulators, and move no pointer to where one instruction
-could load two vectors. Here a block's multiply-adds stand in a fixed order, every load is issued
-as early as a register is free for it, which also suits cores that issue in order, and pointers
-walk so that pairs are within reach.
+Compilers spill blocks of more than 20 accumulators, and never load four vectors by one
+instruction. Here a block's multiply-adds stand in a fixed order, every load is issued as early as
+its registers are free, which also suits cores that issue in order, and a load or store of up to
+four vectors moves its pointer to wherever the next one is needed.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from dataclasses import dataclass, field
+from functools import lru_cache
 from math import ceil
 
 from shufflenet_deploy.export.graph import Activation
 
 _VECTOR = 16  # bytes
 _REGISTERS = 32
+_QUAD = 4  # vectors that one instruction loads or stores
 _STRAIGHT = 1000  # multiply-adds in one straight piece of code
-_AHEAD = 14  # multiply-adds between a load and its first use, if there are registers
+_LONGEST = 3200  # of them, where they cannot be less
+_AHEAD = 14  # multiply-adds between a load and its first use, if its registers are free
 _PAIR = range(-1024, 1009)  # offsets of ldp and stp
-_SINGLE = range(65521)  # offsets of ldr and str
+_SINGLE = range(60001)  # offsets of ldr and str
 _IMMEDIATE = 4096
+_MOST_STEPS = 12  # constants in registers
+_STALL = 3.0  # instructions that a load with no register to go to in time is worth, in order
 
 
 @dataclass(frozen=True, kw_only=True)
 class Strip:
     """Blocks of ``outputs`` channels by ``vectors`` vectors, ``times`` in a row.
 
-    ``jump`` and ``plane`` are the bytes between channels of the source and of the target, and
-    ``other`` those of what is added: 0 if nothing is, ``in_place`` if it is the target. With
-    ``down`` each block has the next outputs, else the next pixels.
+    ``taps`` are where the pixels of a channel are, ``jump`` and ``plane`` the distances between
+    channels of the source and of the target, and ``other`` that of what is added: 0 if nothing
+    is, ``in_place`` if it is the target. All are in bytes. With ``down`` each block has the next
+    outputs, else the next pixels. ``floors`` says that nothing is added at first, and that what
+    stands for the biases is each output's least value. ``ordered`` is for cores that issue in
+    order.
     """
 
     outputs: int
     vectors: int
     channels: int
+    taps: tuple[int, ...]
     jump: int
     plane: int
     other: int
@@ -42,6 +52,13 @@ class Strip:
     activation: Activation
     times: int
     down: bool
+    floors: bool
+    ordered: bool
+
+    @property
+    def depth(self) -> int:
+        """Multiply-adds for each accumulator."""
+        return self.channels * len(self.taps)
 
 
 def arguments(strip: Strip) -> list[str]:
@@ -59,13 +76,74 @@ def write(strip: Strip) -> list[str]:
     return _Writer(strip).write()
 
 
-def overhead(outputs: int, vectors: int, jump: int) -> float:
-    """Instructions for each channel of a block besides its multiply-adds."""
-    return _walking(vectors, jump) + outputs / 8
+def suits(taps: tuple[int, ...], jump: int) -> bool:
+    """Whether there are registers for the ways from tap to tap, in bytes."""
+    steps = {two - one for one, two in itertools.pairwise((*taps, taps[0] + jump))}
+    return len(steps) <= _MOST_STEPS - 5 and len(taps) * 24 <= _LONGEST
+
+
+@dataclass(frozen=True)
+class _Registers:
+    """What is left beside the accumulators.
+
+    ``channels`` times the pixels of a block's channel, and ``loads`` times ``weights`` registers.
+    """
+
+    channels: int
+    weights: int
+    loads: int
+
+
+@lru_cache(maxsize=1024)
+def _shared(outputs: int, vectors: int, *, ordered: bool) -> tuple[float, _Registers] | None:
+    """The cheapest use of the free registers, and its instructions for each channel."""
+    free = _REGISTERS - outputs * vectors
+    found = []
+    for channels, weights, loads in itertools.product((1, 2), range(1, _QUAD + 1), (1, 2, 3)):
+        if channels * vectors + weights * loads > free:
+            continue
+        price = ceil(vectors / _QUAD) + outputs / (4 * weights)
+        late = (channels == 1) + (loads == 1) * outputs / (4 * weights)
+        price += late * (_STALL if ordered else 0.05)
+        found.append((price - 0.001 * loads, _Registers(channels, weights, loads)))
+    return min(found, key=lambda pair: pair[0], default=None)
+
+
+def fits(outputs: int, vectors: int) -> bool:
+    """Whether a block's accumulators, pixels and weights fit the registers."""
+    biases = ceil(outputs / 4) + 1
+    return (
+        outputs * vectors + biases <= _REGISTERS
+        and _shared(outputs, vectors, ordered=False) is not None
+    )
+
+
+def cost(
+    outputs: int,
+    vectors: int,
+    depth: int,
+    plane: int,
+    *,
+    residual: bool,
+    floors: bool,
+    ordered: bool,
+) -> float:
+    """Instructions of a block; ``plane`` is the bytes between channels of the target."""
+    found = _shared(outputs, vectors, ordered=ordered)
+    assert found is not None
+    sums, quads = outputs * vectors, outputs * ceil(vectors / _QUAD)
+    around: float = sums  # the activation
+    if floors:
+        around += quads + outputs / 4 + (quads if residual else -sums)
+    elif residual:
+        around += 2 * quads + sums
+    else:
+        around += vectors * ceil(outputs / 4) + outputs * _walking(vectors, plane)
+    return depth * (sums + found[0]) + around + 5
 
 
 def _walking(vectors: int, stride: int) -> float:
-    """Instructions that load or store one channel's vectors, moving the pointer included."""
+    """Instructions that store one channel's vectors by pairs, moving the pointer included."""
     return min(_paired(vectors, stride), float(vectors))
 
 
@@ -78,45 +156,67 @@ def _paired(vectors: int, stride: int) -> float:
     return vectors // 2 + vectors % 2 + 1 / max(1, within)
 
 
-def around(outputs: int, vectors: int, plane: int, *, residual: bool) -> float:
-    """Instructions of a block that are not for each channel."""
-    work = outputs * vectors
-    moving = outputs * _walking(vectors, plane)
-    return 2 * work + moving * (2 if residual else 1) + outputs / 8 + 8
-
-
 @dataclass
 class _Pointer:
-    """A register that walks: where it is, relative to where it was first, in bytes."""
+    """A register that walks: where it is, relative to where it was first, in bytes.
+
+    ``last`` is the line of the instruction that used it last, if that can move it on the way, and
+    ``size`` what that one transfers.
+    """
 
     name: str
     text: list[str]
     steps: dict[int, str]
     at: int = 0
+    last: int | None = None
+    size: int = 0
 
     def move(self, to: int) -> None:
+        """Go to ``to``, by the instruction before if possible."""
         distance = to - self.at
-        if distance:
-            self.text.append(_add(self.name, distance, self.steps))
         self.at = to
+        if not distance:
+            return
+        if self.last is None:
+            self.text.append(self._add(distance))
+        else:
+            step = f"#{distance}" if distance == self.size else self._step(distance)
+            self.text[self.last] += f", {step}"
+        self.last = None
+
+    def use(self, at: int, head: str, size: int) -> None:
+        """Append an instruction that transfers ``size`` bytes from ``at`` on."""
+        self.move(at)
+        self.text.append(f"{head}, [%[{self.name}]]")
+        self.last, self.size = len(self.text) - 1, size
+
+    def fence(self, at: int) -> None:
+        """Something jumps to or over here: no earlier line can move it from now on."""
+        self.at, self.last = at, None
+
+    def _step(self, distance: int) -> str:
+        return f"%[{self.steps.setdefault(distance, f'd{len(self.steps)}')}]"
+
+    def _add(self, distance: int) -> str:
+        kind, size = ("add", distance) if distance > 0 else ("sub", -distance)
+        if size < _IMMEDIATE or (size % _IMMEDIATE == 0 and size < _IMMEDIATE**2):
+            return f"{kind} %[{self.name}], %[{self.name}], #{size}"
+        return f"add %[{self.name}], %[{self.name}], {self._step(distance)}"
 
 
-def _add(name: str, distance: int, steps: dict[int, str]) -> str:
-    kind, size = ("add", distance) if distance > 0 else ("sub", -distance)
-    if size < _IMMEDIATE or (size % _IMMEDIATE == 0 and size < _IMMEDIATE**2):
-        return f"{kind} %[{name}], %[{name}], #{size}"
-    label = steps.setdefault(size, f"d{len(steps)}")
-    return f"{kind} %[{name}], %[{name}], %[{label}]"
-
-
-@dataclass
+@dataclass(frozen=True)
 class _Load:
-    """One instruction that fills ``values``; ``at`` is its offset from the pointer's start."""
+    """One instruction that fills ``registers``, with what is needed from ``first`` to ``last``."""
 
     pointer: _Pointer
     at: int
-    values: list[tuple[str, int, int]]
-    behind: int  # where a pointer that has to move is put, beyond ``at``
+    registers: tuple[int, ...]
+    first: int
+    last: int
+
+
+def _many(registers: tuple[int, ...] | list[int]) -> str:
+    return "{" + ", ".join(f"v{register}.4s" for register in registers) + "}"
 
 
 @dataclass
@@ -129,7 +229,12 @@ class _Writer:
         strip = self.strip
         self.work = strip.outputs * strip.vectors
         self.free = list(range(self.work, _REGISTERS))
+        found = _shared(strip.outputs, strip.vectors, ordered=strip.ordered)
+        assert found is not None
+        self.shared = found[1]
         self.pointers = {name: _Pointer(name, self.text, self.steps) for name in arguments(strip)}
+        #: Biases come four outputs at a time, and sums that begin as them are numbered so.
+        self.by_output = not strip.other and not strip.floors
 
     def write(self) -> list[str]:
         strip = self.strip
@@ -140,7 +245,8 @@ class _Writer:
         self._channels()
         self._end()
         for pointer, net in self._deltas():
-            pointer.move(net if looped else pointer.at)
+            if looped:
+                pointer.move(net)
         if looped:
             self.text += ["subs %w[n], %w[n], #1", "b.ne 1b"]
         return self._statement()
@@ -151,79 +257,108 @@ class _Writer:
         pixels = _VECTOR * strip.vectors
         sizes = {
             "x": 0 if strip.down else pixels,
-            "w": 4 * strip.outputs * strip.channels if strip.down else 0,
+            "w": 4 * strip.outputs * strip.depth if strip.down else 0,
             "b": 4 * strip.outputs if strip.down else 0,
             "r": strip.outputs * strip.other if strip.down else pixels,
             "y": strip.outputs * strip.plane if strip.down else pixels,
         }
         return [(pointer, sizes[name]) for name, pointer in self.pointers.items()]
 
+    def _sum(self, output: int, at: int) -> int:
+        """An accumulator's register."""
+        strip = self.strip
+        return at * strip.outputs + output if self.by_output else output * strip.vectors + at
+
+    def _sums(self, output: int) -> list[int]:
+        return [self._sum(output, at) for at in range(self.strip.vectors)]
+
     def _begin(self) -> None:
-        """Accumulators begin as the bias, or as what is to be added plus the bias."""
+        """Accumulators begin as the bias, as what is to be added, or as both."""
         strip, text = self.strip, self.text
-        pairs = ceil(strip.outputs / 4)
-        for at in range(pairs):
-            text.append(f"ldr q{self.free[at]}, [%[b], #{16 * at}]")
-        one = self.free[pairs]
+        b = self.pointers["b"]
+        if self.by_output:
+            for first in range(0, strip.outputs, _QUAD):
+                count = min(_QUAD, strip.outputs - first)
+                for at in range(strip.vectors):
+                    sums = [self._sum(first + i, at) for i in range(count)]
+                    b.use(4 * first, f"ld{count}r {_many(sums)}", 4 * count)
+            return
         if strip.other:
             source = self.pointers["y" if strip.in_place else "r"]
-            text.append(f"fmov v{one}.4s, #1.0")
-            self._walk("ld", source, strip.other, range(strip.outputs))
+            for output in range(strip.outputs):
+                self._whole("ld1", source, strip.other, output)
+        elif self._looped():
+            text += [f"movi v{a}.4s, #0" for a in range(self.work)]
+        if strip.floors:
+            return
+        lanes = self.free[: ceil(strip.outputs / 4)]
+        for first in range(0, len(lanes), _QUAD):
+            some = lanes[first : first + _QUAD]
+            b.use(_VECTOR * first, f"ld1 {_many(some)}", _VECTOR * len(some))
+        one = self.free[len(lanes)]
+        text.append(f"fmov v{one}.4s, #1.0")
         for output in range(strip.outputs):
-            lane = f"v{self.free[output // 4]}.s[{output % 4}]"
-            for at in range(strip.vectors):
-                a = output * strip.vectors + at
-                if strip.other:
-                    text.append(f"fmla v{a}.4s, v{one}.4s, {lane}")
-                else:
-                    text.append(f"dup v{a}.4s, {lane}")
+            lane = f"v{lanes[output // 4]}.s[{output % 4}]"
+            text += [f"fmla v{a}.4s, v{one}.4s, {lane}" for a in self._sums(output)]
 
     def _end(self) -> None:
         strip, text = self.strip, self.text
         zero, six = self.free[:2]
-        if strip.activation in {Activation.RELU, Activation.RELU6}:
+        if not strip.floors and strip.activation in {Activation.RELU, Activation.RELU6}:
             text.append(f"movi v{zero}.4s, #0")
         if strip.activation is Activation.RELU6:
-            text += [f"fmov v{six}.4s, #6.0"]
-        order = list(range(strip.outputs))
-        if strip.other and strip.in_place:
-            order.reverse()  # the pointer stands at the last
-        for output in order:
-            for at in range(strip.vectors):
-                a = f"v{output * strip.vectors + at}.4s"
-                if strip.activation in {Activation.RELU, Activation.RELU6}:
-                    text.append(f"fmax {a}, {a}, v{zero}.4s")
-                if strip.activation is Activation.RELU6:
-                    text.append(f"fmin {a}, {a}, v{six}.4s")
-            self._walk("st", self.pointers["y"], strip.plane, [output])
+            text.append(f"fmov v{six}.4s, #6.0")
+        for output in range(strip.outputs + 1):
+            # One output is stored while the next one's maximum is on its way.
+            if output < strip.outputs:
+                least = self._floor(output) if strip.floors else zero
+                for a in self._sums(output):
+                    if strip.floors or strip.activation in {Activation.RELU, Activation.RELU6}:
+                        text.append(f"fmax v{a}.4s, v{a}.4s, v{least}.4s")
+                    if strip.activation is Activation.RELU6:
+                        text.append(f"fmin v{a}.4s, v{a}.4s, v{six}.4s")
+            if output and self.by_output:
+                self._pairs(output - 1)
+            elif output:
+                self._whole("st1", self.pointers["y"], strip.plane, output - 1)
 
-    def _walk(self, kind: str, pointer: _Pointer, stride: int, outputs: list[int] | range) -> None:
-        """Load or store the accumulators of some outputs."""
-        vectors = self.strip.vectors
-        singles = _paired(vectors, stride) > vectors or vectors < 2
-        for output in outputs:
-            first, start = output * vectors, output * stride
-            if singles:
-                if start - pointer.at not in _SINGLE or start - pointer.at > 60000:
-                    pointer.move(start)
-                for at in range(vectors):
-                    offset = start - pointer.at + _VECTOR * at
-                    self.text.append(f"{kind}r q{first + at}, [%[{pointer.name}], #{offset}]")
-                continue
-            self._reach(pointer, start, _VECTOR * vectors)
-            for at in range(0, vectors - 1, 2):
+    def _floor(self, output: int) -> int:
+        """The register of an output's least value, loaded with those of its neighbours."""
+        at = output % _QUAD
+        if at == 0:
+            count = min(_QUAD, self.strip.outputs - output)
+            head = f"ld{count}r {_many(self.free[:count])}"
+            self.pointers["b"].use(4 * output, head, 4 * count)
+        return self.free[at]
+
+    def _whole(self, kind: str, pointer: _Pointer, stride: int, output: int) -> None:
+        """Load or store the accumulators of an output, four by one instruction."""
+        sums = self._sums(output)
+        for at in range(0, len(sums), _QUAD):
+            some = sums[at : at + _QUAD]
+            start = output * stride + _VECTOR * at
+            pointer.use(start, f"{kind} {_many(some)}", _VECTOR * len(some))
+
+    def _pairs(self, output: int) -> None:
+        """Store the accumulators of an output from registers that do not follow each other."""
+        pointer, stride, vectors = self.pointers["y"], self.strip.plane, self.strip.vectors
+        sums, start = self._sums(output), output * stride
+        pointer.last = None
+        if _paired(vectors, stride) > vectors or vectors < 2:
+            if start - pointer.at not in _SINGLE:
+                pointer.move(start)
+            for at, a in enumerate(sums):
                 offset = start - pointer.at + _VECTOR * at
-                pair = f"q{first + at}, q{first + at + 1}"
-                self.text.append(f"{kind}p {pair}, [%[{pointer.name}], #{offset}]")
-            if vectors % 2:
-                last = vectors - 1
-                self._single(f"{kind}r q{first + last}", pointer, start + _VECTOR * last)
-
-    def _single(self, head: str, pointer: _Pointer, start: int) -> None:
-        offset = start - pointer.at
-        if offset < 0:
-            head = head.replace("ldr", "ldur").replace("str", "stur")
-        self.text.append(f"{head}, [%[{pointer.name}], #{offset}]")
+                self.text.append(f"str q{a}, [%[y], #{offset}]")
+            return
+        self._reach(pointer, start, _VECTOR * vectors)
+        for at in range(0, vectors - 1, 2):
+            offset = start - pointer.at + _VECTOR * at
+            self.text.append(f"stp q{sums[at]}, q{sums[at + 1]}, [%[y], #{offset}]")
+        if vectors % 2:
+            offset = start + _VECTOR * (vectors - 1) - pointer.at
+            kind = "stur" if offset < 0 else "str"
+            self.text.append(f"{kind} q{sums[-1]}, [%[y], #{offset}]")
 
     def _reach(self, pointer: _Pointer, start: int, size: int) -> None:
         """Move a pointer from where pairs, and a last single one, of ``size`` bytes are too far."""
@@ -233,108 +368,112 @@ class _Writer:
         if offset < lowest or offset + size - 2 * _VECTOR > _PAIR[-1] - (16 if odd else 0):
             pointer.move(start)
 
+    def _piece(self) -> int:
+        """Channels in one straight piece of code: whole loops, and whole loads of weights."""
+        strip = self.strip
+        most = max(1, _STRAIGHT // (self.work * len(strip.taps)))
+        if strip.channels <= most:
+            return strip.channels
+        size = 4 * self.shared.weights
+
+        def rank(count: int) -> tuple[bool, bool, int]:
+            whole = strip.channels % count == 0
+            return whole and 2 * count > most, count * strip.outputs % size == 0, count
+
+        return max(range(1, most + 1), key=rank)
+
+    def _looped(self) -> bool:
+        return self._piece() < self.strip.channels
+
     def _channels(self) -> None:
         strip = self.strip
-        most = max(1, _STRAIGHT // self.work)
-        count = strip.channels
-        if count > most:
-            whole = [size for size in range(1, most + 1) if count % size == 0]
-            count = whole[-1] if 2 * whole[-1] > most else most
+        count = self._piece()
         times, rest = divmod(strip.channels, count)
         x, w = self.pointers["x"], self.pointers["w"]
+        weights = 4 * strip.outputs * len(strip.taps)
         if times > 1:
+            x.move(strip.taps[0])
             self.text += [f"mov %w[k], #{times}", "2:"]
-        self._multiply(count)
-        if times == 1 and not rest:
-            return
-        x.move(count * strip.jump)
-        w.move(4 * count * strip.outputs)
+            x.fence(strip.taps[0])
+            w.fence(0)
+        self._multiply(0, count)
         if times > 1:
+            x.move(count * strip.jump + strip.taps[0])
+            w.move(count * weights)
             self.text += ["subs %w[k], %w[k], #1", "b.ne 2b"]
-        x.at = w.at = 0
-        self._multiply(rest)
-        x.at += times * count * strip.jump
-        w.at += times * 4 * count * strip.outputs
+            x.fence(times * count * strip.jump + strip.taps[0])
+            w.fence(times * count * weights)
+        if rest:
+            self._multiply(times * count, rest)
 
-    def _multiply(self, channels: int) -> None:
+    def _multiply(self, before: int, channels: int) -> None:
         """Multiply-adds in order, each load as early as registers and ``_AHEAD`` allow."""
         strip = self.strip
-        sums = [
-            (k, output, at)
-            for k in range(channels)
-            for output in range(strip.outputs)
-            for at in range(strip.vectors)
-        ]
-        if not sums:
-            return
-        first: dict[tuple[str, int, int], int] = {}
-        last: dict[tuple[str, int, int], int] = {}
-        uses = []
-        for index, (k, output, at) in enumerate(sums):
-            factor, lane = divmod(k * strip.outputs + output, 4)
-            pixels, weights = ("x", k, at), ("w", 0, factor)
-            for value in (pixels, weights):
-                first.setdefault(value, index)
-                last[value] = index
-            uses.append((output * strip.vectors + at, pixels, weights, lane))
-        waiting = deque(sorted(self._loads(channels), key=lambda load: first[load.values[0]]))
-        free, where = deque(self.free), {}
-        since = 0
+        depth = channels * len(strip.taps)
+        waiting = self._loads(before, channels)
+        held: dict[int, int] = {}  # the last use of what a register holds
+        begins = strip.floors and not strip.other and not self._looped()
+        index = since = 0
 
         def issue() -> None:
             load = waiting.popleft()
-            for value in load.values:
-                where[value] = free.popleft()
-            self._load(load, [where[value] for value in load.values])
+            held.update((register, load.last) for register in load.registers)
+            head = f"ld1 {_many(load.registers)}"
+            load.pointer.use(load.at, head, _VECTOR * len(load.registers))
 
-        for index, (sum_, pixels, weights, lane) in enumerate(uses):
-            while pixels not in where or weights not in where:
-                issue()
-            self.text.append(f"fmla v{sum_}.4s, v{where[pixels]}.4s, v{where[weights]}.s[{lane}]")
-            free.extend(where[value] for value in (pixels, weights) if last[value] == index)
-            since += 1
-            if (
-                waiting
-                and len(free) >= len(waiting[0].values)
-                and first[waiting[0].values[0]] <= index + _AHEAD
-                and since > 1
-            ):
-                issue()
-                since = 0
+        for k in range(depth):
+            for output in range(strip.outputs):
+                for at in range(strip.vectors):
+                    while waiting and waiting[0].first <= index:
+                        issue()
+                    factor, lane = divmod(k * strip.outputs + output, 4)
+                    kind = "fmul" if begins and k == 0 else "fmla"
+                    pixels, weights = self._pixels(k, at), self._weights(factor)
+                    self.text.append(
+                        f"{kind} v{self._sum(output, at)}.4s, v{pixels}.4s, v{weights}.s[{lane}]"
+                    )
+                    index, since = index + 1, since + 1
+                    if not waiting or since < 2:
+                        continue
+                    load = waiting[0]
+                    free = all(held.get(one, -1) < index for one in load.registers)
+                    if free and load.first <= index + _AHEAD:
+                        issue()
+                        since = 0
 
-    def _loads(self, channels: int) -> list[_Load]:
+    def _pixels(self, k: int, at: int) -> int:
+        """The register of a vector of the source."""
+        return self.work + k % self.shared.channels * self.strip.vectors + at
+
+    def _weights(self, factor: int) -> int:
+        """The register of four weights."""
+        shared = self.shared
+        load, at = divmod(factor, shared.weights)
+        first = self.work + shared.channels * self.strip.vectors
+        return first + load % shared.loads * shared.weights + at
+
+    def _loads(self, before: int, channels: int) -> deque[_Load]:
+        """In the order of first use, for the channels from ``before`` on."""
         strip, found = self.strip, []
         x, w = self.pointers["x"], self.pointers["w"]
-        vectors = strip.vectors
-        paired = vectors > 1 and _paired(vectors, strip.jump) <= vectors
-        behind = 0
-        if paired and strip.jump <= 512 and vectors % 2 == 0:
-            behind = 1024 // strip.jump * strip.jump
-        for k in range(channels):
-            at = 0
-            while at < vectors:
-                size = 2 if paired and at + 1 < vectors else 1
-                values = [("x", k, at + i) for i in range(size)]
-                found.append(_Load(x, k * strip.jump + _VECTOR * at, values, behind))
-                at += size
-        factors = ceil(channels * strip.outputs / 4)
-        for at in range(0, factors, 2):
-            values = [("w", 0, factor) for factor in range(at, min(at + 2, factors))]
-            found.append(_Load(w, _VECTOR * at, values, 1024))
-        return found
-
-    def _load(self, load: _Load, registers: list[int]) -> None:
-        pointer = load.pointer
-        offset = load.at - pointer.at
-        if len(registers) == 2:
-            if offset not in _PAIR:
-                pointer.move(load.at + load.behind)
-            names = ", ".join(f"q{register}" for register in registers)
-            self.text.append(f"ldp {names}, [%[{pointer.name}], #{load.at - pointer.at}]")
-            return
-        if offset < -256 or offset not in range(-256, 65521):
-            pointer.move(load.at)
-        self._single(f"ldr q{registers[0]}", pointer, load.at)
+        vectors, work = strip.vectors, self.work
+        depth = channels * len(strip.taps)
+        for k in range(depth):
+            channel, tap = divmod(k, len(strip.taps))
+            start = (before + channel) * strip.jump + strip.taps[tap]
+            for at in range(0, vectors, _QUAD):
+                some = range(at, min(at + _QUAD, vectors))
+                registers = tuple(self._pixels(k, one) for one in some)
+                first, last = k * work + at, (k + 1) * work - vectors + some[-1]
+                found.append(_Load(x, start + _VECTOR * at, registers, first, last))
+        factors, size = ceil(depth * strip.outputs / 4), self.shared.weights
+        begin = 4 * before * len(strip.taps) * strip.outputs
+        for at in range(0, factors, size):
+            some = range(at, min(at + size, factors))
+            registers = tuple(self._weights(one) for one in some)
+            first, last = 4 * at * vectors, 4 * (some[-1] + 1) * vectors - 1
+            found.append(_Load(w, begin + _VECTOR * at, registers, first, last))
+        return deque(sorted(found, key=lambda load: load.first))
 
     def _statement(self) -> list[str]:
         strip = self.strip

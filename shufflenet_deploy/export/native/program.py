@@ -103,7 +103,8 @@ class Convolution(Step):
     """``target[o] = act(bias[o] + sum weight[o, c, t] * source[c, pixel + taps[t]])``.
 
     ``weight`` is ``(out, in / groups, taps)``. A channel of the source is ``spread`` planes. A
-    second source is a value to be added before the activation.
+    second source is a value to be added before the activation. Where there are ``floors``, they
+    stand for bias and activation: ``target[o] = max(floors[o], sum)``.
     """
 
     weight: FloatArray
@@ -113,6 +114,7 @@ class Convolution(Step):
     spread: int
     activation: Activation
     kernel: Pair = (1, 1)
+    floors: FloatArray | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -201,7 +201,7 @@ def draw_pointwise(seed):
         groups = int(random.choice([d for d in (1, 2, 3, 4) if channels % d == 0]))
         out = groups * int(random.integers(1, 45))
         x = drawing.conv(x, out, groups=groups, act=act)
-        kind = int(random.integers(0, 5))
+        kind = int(random.integers(0, 7))
         if kind == 0:
             y = drawing.conv(x, max(1, out // 3), act="relu")
             x = drawing.add(x, drawing.conv(y, out), act)
@@ -211,6 +211,11 @@ def draw_pointwise(seed):
         elif min(drawing.shapes[x][1:]) > 3:
             if kind == 2:
                 x = drawing.conv(x, out, (3, 3), (2, 2), (1, 1, 1, 1), out, act)
+            elif kind > 4:
+                stride, pad = int(random.integers(1, 3)), int(random.integers(0, 2))
+                kernel = (int(random.integers(1, 4)), 3)
+                many = groups * int(random.integers(1, 9))
+                x = drawing.conv(x, many, kernel, (stride, stride), (pad,) * 4, groups, act)
             else:
                 pool = str(random.choice(["max", "average"]))
                 x = drawing.pool(x, pool, (3, 3), (2, 2), (1, 1, 1, 1), act)
