@@ -75,6 +75,9 @@ def kernel(step: Convolution, unit: Unit, outputs: int, stride: int, rest: int) 
                         value += f" + r[({first} + o) * {other} + {p}]"
                     if step.activation is not Activation.NONE:
                         value = f"{step.activation.value}({value})"
+                    if step.floors is not None:
+                        code(f"const float sum{p} = {value}, floor{p} = b[{first} + o];")
+                        value = f"sum{p} > floor{p} ? sum{p} : floor{p}"
                     code(f"y[({first} + o) * {plane} + {p}] = {value};")
             code(f"w += {depth * vectors} * LANES;")
         first += vectors * lanes
@@ -87,7 +90,8 @@ def _block(code: Code, step: Convolution, first: int, vectors: int, lanes: int, 
     jump = step.source.layout.plane
     depth = step.weight.shape[1]
     for at in range(vectors):
-        code(f"vf {', '.join(f'a{at}_{p} = LOAD(b + {first + at * lanes})' for p in range(rest))};")
+        start = "{0}" if step.floors is not None else f"LOAD(b + {first + at * lanes})"
+        code(f"vf {', '.join(f'a{at}_{p} = {start}' for p in range(rest))};")
     unroll = next(size for size in range(_UNROLL, 0, -1) if depth % size == 0)
     with code.block(f"for (int k = 0; k < {depth}; k += {unroll})"):
         for k in range(unroll):

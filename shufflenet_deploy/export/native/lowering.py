@@ -27,6 +27,7 @@ from shufflenet_deploy.export.graph import (
     PoolKind,
     Shuffle,
 )
+from shufflenet_deploy.export.native import floors
 from shufflenet_deploy.export.native import program as steps
 from shufflenet_deploy.export.native.machine import Machine
 from shufflenet_deploy.export.native.program import INPUT, OUTPUT, Layout, Place, Program, Step
@@ -40,7 +41,10 @@ def lower(graph: Graph, machine: Machine) -> Program:
     Raises:
         ExportError: a layer that there is no code for; the message names it.
     """
-    return _Lowering(graph, machine).run()
+    program = _Lowering(graph, machine).run()
+    if machine.by_lane:
+        floors.apply(program)
+    return program
 
 
 def fused(first: Activation, second: Activation) -> Activation | None:

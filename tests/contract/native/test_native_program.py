@@ -14,6 +14,8 @@ import pytest
 from shufflenet_deploy import runtime
 from shufflenet_deploy.errors import ExportError
 from shufflenet_deploy.export import native, reference
+from shufflenet_deploy.export.native.lowering import lower
+from shufflenet_deploy.export.native.program import Convolution
 from shufflenet_deploy.records import BenchmarkSpec, Failure, FailureKind, Measurement
 
 QUICK = BenchmarkSpec(
@@ -186,6 +188,26 @@ def test_assembly_under_emulation(seed, drawn_pointwise, tmp_path):
         options=("-DNET_POISON",),
     )
     run("qemu-aarch64", "-cpu", core, path, "--once", "--output", tmp_path / "s.npy")
+    assert_close(np.load(tmp_path / "s.npy"), wanted(graph, seeded(graph, 0)))
+
+
+def test_biases_that_became_floors_under_emulation(drawing, tmp_path):
+    d = drawing(12, 28, 13, seed=9)
+    x = "input"
+    for out in (60, 120):
+        x = d.unit(x, out, 3, stride=2, first_groups=1)
+        x = d.unit(d.unit(x, out, 3), out, 3)
+    graph = d.done(d.dense(d.flatten(d.adaptive(x, (1, 1))), 7), "chains")
+    machine = native.machine("cortex-a72")
+    steps = lower(graph, machine).steps
+    floored = [step.name for step in steps if getattr(step, "floors", None) is not None]
+    # The last unit of the first stage is read by a padded pool; the last of all only by a mean.
+    expands = [step.name for step in steps if isinstance(step, Convolution)][1::2]
+    assert floored == [expands[at] for at in (0, 1, 3, 4, 5)]
+    path = native.compile(
+        native.generate(graph, machine), tmp_path / "net", product=native.Product.PROGRAM
+    )
+    run("qemu-aarch64", "-cpu", "cortex-a72", path, "--once", "--output", tmp_path / "s.npy")
     assert_close(np.load(tmp_path / "s.npy"), wanted(graph, seeded(graph, 0)))
 
 
