@@ -367,7 +367,7 @@ class _Halving(_Rows):
         for i, valid in enumerate(pattern):
             if not valid:
                 continue
-            self._pair(at, i)
+            self._dealt(at, i)
             self._spread(f"p{i}", f"q{i}", i, lanes, "0.0f")
             for out in range(rows):
                 tap = i - out * self.step.stride
@@ -378,11 +378,14 @@ class _Halving(_Rows):
     def _reduce(
         self, at: str, rows: int, pattern: tuple[bool, ...], lanes: tuple[tuple[bool, ...], ...]
     ) -> None:
-        """Rows first, while the vectors are whole; then columns."""
+        """Rows first, then columns: vectors are sorted once, or where pairs cannot be loaded."""
         largest = self.step.kind is PoolKind.MAX
+        n, whole = self.lanes, self.source.row % self.lanes == 0
         for i, valid in enumerate(pattern):
-            if valid:
+            if valid and whole:
                 self._pair(at, i)
+            elif valid:
+                self._dealt(at, i)
         for out in range(rows):
             seen = [i for i in range(2 * out, 2 * out + 3) if pattern[i]]
             for part in "pq":
@@ -393,20 +396,28 @@ class _Halving(_Rows):
                     value = f"MAX{self.lanes}({both})" if largest else both
                 self.code(f"const {self.kind} {part}r{out} = {value};")
             outside = "-INFINITY" if largest else "0.0f"
-            self._spread(f"pr{out}", f"qr{out}", out, lanes, outside)
+            one, two = f"pr{out}", f"qr{out}"
+            if whole:
+                one, two = f"EVEN{n}({one}, {two})", f"ODD{n}({one}, {two})"
+            self._spread(one, two, out, lanes, outside)
             self.code(f"const {self.kind} a{out} = {self._reduced(out)};")
 
     def _pair(self, at: str, i: int) -> None:
-        start = f"from + {i * self.source.row + self.step.left} + {at} * 2"
-        n, kind = self.lanes, self.kind
+        n, kind, start = self.lanes, self.kind, self._from(at, i)
         self.code(f"const {kind} p{i} = LOAD{n}({start}), q{i} = LOAD{n}({start} + {n});")
+
+    def _dealt(self, at: str, i: int) -> None:
+        self.code(f"DEAL{self.lanes}(p{i}, q{i}, {self._from(at, i)});")
+
+    def _from(self, at: str, i: int) -> str:
+        return f"from + {i * self.source.row + self.step.left} + {at} * 2"
 
     def _spread(
         self, one: str, two: str, i: int, lanes: tuple[tuple[bool, ...], ...], outside: str
     ) -> None:
         """Three vectors: the columns left of the even ones, the even ones, the odd ones."""
         n, kind = self.lanes, self.kind
-        self.code(f"{kind} x{i}_1 = EVEN{n}({one}, {two}), x{i}_2 = ODD{n}({one}, {two});")
+        self.code(f"{kind} x{i}_1 = {one}, x{i}_2 = {two};")
         for tap in (1, 2):
             self.code(
                 *(
