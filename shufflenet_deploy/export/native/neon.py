@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from math import ceil
@@ -157,7 +158,7 @@ def _paired(vectors: int, stride: int) -> float:
 
 
 @dataclass
-class _Pointer:
+class Pointer:
     """A register that walks: where it is, relative to where it was first, in bytes.
 
     ``last`` is the line of the instruction that used it last, if that can move it on the way, and
@@ -208,15 +209,44 @@ class _Pointer:
 class _Load:
     """One instruction that fills ``registers``, with what is needed from ``first`` to ``last``."""
 
-    pointer: _Pointer
+    pointer: Pointer
     at: int
     registers: tuple[int, ...]
     first: int
     last: int
 
 
-def _many(registers: tuple[int, ...] | list[int]) -> str:
+def many(registers: Iterable[int]) -> str:
+    """Registers that one instruction loads or stores."""
     return "{" + ", ".join(f"v{register}.4s" for register in registers) + "}"
+
+
+def statement(
+    pointers: list[str], text: list[str], steps: dict[int, str], *, looped: int, inner: bool = False
+) -> list[str]:
+    """The C around lines of assembly that move ``pointers`` and may use every vector register.
+
+    ``looped`` is what the counter ``n`` of a loop begins with, 0 if there is none. ``inner`` says
+    that there is a counter ``k``, too.
+    """
+    lines = []
+    # "&": a constant of the same value must not share a register that moves.
+    operands = [f'[{name}] "+&r"({name})' for name in pointers]
+    if looped:
+        lines.append(f"int n = {looped};")
+        operands.append('[n] "+&r"(n)')
+    if inner:
+        lines.append("int k;")
+        operands.append('[k] "=&r"(k)')
+    inputs = [f'[{label}] "r"((intptr_t){size})' for size, label in steps.items()]
+    vectors = [f'"v{at}"' for at in range(_REGISTERS)]
+    lines.append("__asm__ volatile(")
+    lines += [f'    "{line}\\n"' for line in text]
+    lines.append(f"    : {', '.join(operands)}")
+    lines.append(f"    : {', '.join(inputs)}")
+    lines.append(f'    : "cc", "memory", {", ".join(vectors[:16])},')
+    lines.append(f"      {', '.join(vectors[16:])});")
+    return lines
 
 
 @dataclass
@@ -232,7 +262,7 @@ class _Writer:
         found = _shared(strip.outputs, strip.vectors, ordered=strip.ordered)
         assert found is not None
         self.shared = found[1]
-        self.pointers = {name: _Pointer(name, self.text, self.steps) for name in arguments(strip)}
+        self.pointers = {name: Pointer(name, self.text, self.steps) for name in arguments(strip)}
         #: Biases come four outputs at a time, and sums that begin as them are numbered so.
         self.by_output = not strip.other and not strip.floors
 
@@ -249,9 +279,11 @@ class _Writer:
                 pointer.move(net)
         if looped:
             self.text += ["subs %w[n], %w[n], #1", "b.ne 1b"]
-        return self._statement()
+        loops = strip.times if looped else 0
+        inner = any("%w[k]" in line for line in self.text)
+        return statement(arguments(strip), self.text, self.steps, looped=loops, inner=inner)
 
-    def _deltas(self) -> list[tuple[_Pointer, int]]:
+    def _deltas(self) -> list[tuple[Pointer, int]]:
         """How far each pointer has moved when the next block begins."""
         strip = self.strip
         pixels = _VECTOR * strip.vectors
@@ -281,7 +313,7 @@ class _Writer:
                 count = min(_QUAD, strip.outputs - first)
                 for at in range(strip.vectors):
                     sums = [self._sum(first + i, at) for i in range(count)]
-                    b.use(4 * first, f"ld{count}r {_many(sums)}", 4 * count)
+                    b.use(4 * first, f"ld{count}r {many(sums)}", 4 * count)
             return
         if strip.other:
             source = self.pointers["y" if strip.in_place else "r"]
@@ -294,7 +326,7 @@ class _Writer:
         lanes = self.free[: ceil(strip.outputs / 4)]
         for first in range(0, len(lanes), _QUAD):
             some = lanes[first : first + _QUAD]
-            b.use(_VECTOR * first, f"ld1 {_many(some)}", _VECTOR * len(some))
+            b.use(_VECTOR * first, f"ld1 {many(some)}", _VECTOR * len(some))
         one = self.free[len(lanes)]
         text.append(f"fmov v{one}.4s, #1.0")
         for output in range(strip.outputs):
@@ -327,17 +359,17 @@ class _Writer:
         at = output % _QUAD
         if at == 0:
             count = min(_QUAD, self.strip.outputs - output)
-            head = f"ld{count}r {_many(self.free[:count])}"
+            head = f"ld{count}r {many(self.free[:count])}"
             self.pointers["b"].use(4 * output, head, 4 * count)
         return self.free[at]
 
-    def _whole(self, kind: str, pointer: _Pointer, stride: int, output: int) -> None:
+    def _whole(self, kind: str, pointer: Pointer, stride: int, output: int) -> None:
         """Load or store the accumulators of an output, four by one instruction."""
         sums = self._sums(output)
         for at in range(0, len(sums), _QUAD):
             some = sums[at : at + _QUAD]
             start = output * stride + _VECTOR * at
-            pointer.use(start, f"{kind} {_many(some)}", _VECTOR * len(some))
+            pointer.use(start, f"{kind} {many(some)}", _VECTOR * len(some))
 
     def _pairs(self, output: int) -> None:
         """Store the accumulators of an output from registers that do not follow each other."""
@@ -360,7 +392,7 @@ class _Writer:
             kind = "stur" if offset < 0 else "str"
             self.text.append(f"{kind} q{sums[-1]}, [%[y], #{offset}]")
 
-    def _reach(self, pointer: _Pointer, start: int, size: int) -> None:
+    def _reach(self, pointer: Pointer, start: int, size: int) -> None:
         """Move a pointer from where pairs, and a last single one, of ``size`` bytes are too far."""
         offset = start - pointer.at
         odd = size // _VECTOR % 2
@@ -418,7 +450,7 @@ class _Writer:
         def issue() -> None:
             load = waiting.popleft()
             held.update((register, load.last) for register in load.registers)
-            head = f"ld1 {_many(load.registers)}"
+            head = f"ld1 {many(load.registers)}"
             load.pointer.use(load.at, head, _VECTOR * len(load.registers))
 
         for k in range(depth):
@@ -474,24 +506,3 @@ class _Writer:
             first, last = 4 * at * vectors, 4 * (some[-1] + 1) * vectors - 1
             found.append(_Load(w, begin + _VECTOR * at, registers, first, last))
         return deque(sorted(found, key=lambda load: load.first))
-
-    def _statement(self) -> list[str]:
-        strip = self.strip
-        moved = arguments(strip)
-        lines = []
-        operands = [f'[{name}] "+r"(%s)' % name for name in moved]
-        if strip.times > 1:
-            lines.append(f"int n = {strip.times};")
-            operands.append('[n] "+r"(n)')
-        if any("%w[k]" in line for line in self.text):
-            lines.append("int k;")
-            operands.append('[k] "=&r"(k)')
-        inputs = [f'[{label}] "r"((intptr_t){size})' for size, label in self.steps.items()]
-        vectors = [f'"v{at}"' for at in range(_REGISTERS)]
-        lines.append("__asm__ volatile(")
-        lines += [f'    "{line}\\n"' for line in self.text]
-        lines.append(f"    : {', '.join(operands)}")
-        lines.append(f"    : {', '.join(inputs)}")
-        lines.append(f'    : "cc", "memory", {", ".join(vectors[:16])},')
-        lines.append(f"      {', '.join(vectors[16:])});")
-        return lines

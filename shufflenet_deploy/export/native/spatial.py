@@ -9,6 +9,7 @@ from math import ceil
 import numpy as np
 
 from shufflenet_deploy.export.graph import PoolKind
+from shufflenet_deploy.export.native import neon_depthwise
 from shufflenet_deploy.export.native.convolution import Columns, activate, call, constants
 from shufflenet_deploy.export.native.program import (
     AdaptiveAverage,
@@ -122,8 +123,10 @@ def _number(value: float) -> str:
 def window3x3(step: Window3x3, unit: Unit) -> None:
     """3x3 windows by rows: a row that is loaded serves all rows of output that need it."""
     halving = unit.machine.by_lane and step.stride == 2 and step.left == 1
-    kernel = _Halving(step, unit) if halving else _Rows(step, unit)
-    code = kernel.write()
+    if neon_depthwise.suits(step, unit):
+        code = neon_depthwise.write(step, unit)
+    else:
+        code = (_Halving(step, unit) if halving else _Rows(step, unit)).write()
     weights = "const float *w, " if step.weight is not None else ""
     head = f"LOOP void @(const float *restrict x, {weights}float *restrict y)"
     name = unit.kernel("window", head, code)

@@ -191,6 +191,22 @@ def test_assembly_under_emulation(seed, drawn_pointwise, tmp_path):
     assert_close(np.load(tmp_path / "s.npy"), wanted(graph, seeded(graph, 0)))
 
 
+@pytest.mark.parametrize("size", [(2, 4), (7, 7), (14, 14), (9, 15), (11, 33), (28, 28), (5, 70)])
+def test_depthwise_assembly_under_emulation(size, drawing, tmp_path):
+    d, around = drawing(3, *size, seed=size[1]), ((3, 3), (1, 1), (1, 1, 1, 1), 3)
+    x = d.conv("input", 3, *around, act="relu")
+    x = d.conv(d.conv(x, 3, *around), 3)  # a bias that moves on
+    graph = d.done(d.conv(x, 3, *around, act="relu6"), "depthwise")
+    path = native.compile(
+        native.generate(graph, native.machine("cortex-a72")),
+        tmp_path / "net",
+        product=native.Product.PROGRAM,
+        options=("-DNET_POISON",),
+    )
+    run("qemu-aarch64", "-cpu", "cortex-a72", path, "--once", "--output", tmp_path / "s.npy")
+    assert_close(np.load(tmp_path / "s.npy"), wanted(graph, seeded(graph, 0)))
+
+
 def test_biases_that_became_floors_under_emulation(drawing, tmp_path):
     d = drawing(12, 28, 13, seed=9)
     x = "input"
