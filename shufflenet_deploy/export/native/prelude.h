@@ -103,16 +103,6 @@ typedef v16 u16 __attribute__((aligned(4), may_alias));
     const v16 even##_##odd = LOAD16(p), odd##_##even = LOAD16((p) + 16);                    \
     v16 even = EVEN16(even##_##odd, odd##_##even), odd = ODD16(even##_##odd, odd##_##even)
 
-/* The second vector moved up by one lane; what moves in is the last lane of the first. */
-#define SHIFT4(a, b) __builtin_shufflevector((a), (b), 3, 4, 5, 6)
-
-/* The first 1 to 3 of four numbers. */
-INLINE void store4(float *y, v4 a, int count)
-{
-    for (int i = 0; i < count; ++i)
-        y[i] = a[i];
-}
-
 /* Every step-th of `count` numbers; reads no number behind the last. */
 INLINE void gather(const float *restrict x, float *restrict y, int count, int step)
 {

@@ -9,7 +9,7 @@ from math import ceil
 import numpy as np
 
 from shufflenet_deploy.export.graph import PoolKind
-from shufflenet_deploy.export.native import neon_depthwise
+from shufflenet_deploy.export.native import neon_windows
 from shufflenet_deploy.export.native.convolution import Columns, activate, call, constants
 from shufflenet_deploy.export.native.program import (
     AdaptiveAverage,
@@ -122,11 +122,10 @@ def _number(value: float) -> str:
 
 def window3x3(step: Window3x3, unit: Unit) -> None:
     """3x3 windows by rows: a row that is loaded serves all rows of output that need it."""
-    halving = unit.machine.by_lane and step.stride == 2 and step.left == 1
-    if neon_depthwise.suits(step, unit):
-        code = neon_depthwise.write(step, unit)
+    if neon_windows.suits(step, unit):
+        code = neon_windows.write(step, unit)
     else:
-        code = (_Halving(step, unit) if halving else _Rows(step, unit)).write()
+        code = _Rows(step, unit).write()
     weights = "const float *w, " if step.weight is not None else ""
     head = f"LOOP void @(const float *restrict x, {weights}float *restrict y)"
     name = unit.kernel("window", head, code)
@@ -299,137 +298,6 @@ class _Rows:
                     if not valid
                 )
             )
-
-
-class _Halving(_Rows):
-    """Stride 2 with a column of padding, on NEON.
-
-    Each pixel is loaded once: a vector of odd columns, moved by one lane, is that of the columns
-    left of the even ones. What moves in is the last of the vector before, and at first padding.
-    """
-
-    straight = 4  # vectors in one straight piece of code
-
-    def __init__(self, step: Window3x3, unit: Unit) -> None:
-        super().__init__(step, unit)
-        self.at_once = 4 if step.weight is not None else 2
-
-    def _columns(self, rows: int, pattern: tuple[bool, ...]) -> None:
-        code, width, lanes = self.code, self.target.width, self.lanes
-        carried = range(len(pattern)) if self.step.weight is not None else range(rows)
-        outside = "{0}"
-        if self.step.weight is None and self.step.kind is PoolKind.MAX:
-            outside = f"(v{lanes}){{0}} - INFINITY"
-        valid = pattern if self.step.weight is not None else (True,) * rows
-        names = [f"c{i} = {outside}" for i in carried if valid[i]]
-        with code.block(""):
-            code(f"{self.kind} {', '.join(names)};")
-            whole = ((True,) * lanes,) * 3
-            inner = [
-                at
-                for at in range(0, width - lanes + 1, lanes)
-                if self._valid_lanes(at)[1:] == whole[1:]
-            ]
-            piece = self.straight * lanes
-            times = len(inner) // self.straight if len(inner) > 2 * self.straight else 0
-            if times:
-                with code.block(f"for (int j = 0; j < {times * piece}; j += {piece})"):
-                    for at in range(0, piece, lanes):
-                        self._vector(f"(j + {at})", rows, pattern, whole)
-            for at in range(times * piece, width, lanes):
-                self._vector(str(at), rows, pattern, self._valid_lanes(at), min(lanes, width - at))
-
-    def _vector(
-        self,
-        at: str,
-        rows: int,
-        pattern: tuple[bool, ...],
-        lanes: tuple[tuple[bool, ...], ...],
-        count: int | None = None,
-    ) -> None:
-        with self.code.block(""):
-            if self.step.weight is not None:
-                self._convolve(at, rows, pattern, lanes)
-            else:
-                self._reduce(at, rows, pattern, lanes)
-            for out in range(rows):
-                value = f"a{out}"
-                if self.step.weight is None and self.step.kind is PoolKind.AVERAGE:
-                    value = f"a{out} * {np.float32(self.step.scale):.9g}f"
-                value = activate(self.step.activation, f"({value})", str(self.lanes))
-                to = f"to + {out * self.target.row} + {at}"
-                if count is None or count == self.lanes:
-                    self.code(f"STORE{self.lanes}({to}, {value});")
-                else:
-                    self.code(f"store{self.lanes}({to}, {value}, {count});")
-
-    def _convolve(
-        self, at: str, rows: int, pattern: tuple[bool, ...], lanes: tuple[tuple[bool, ...], ...]
-    ) -> None:
-        started: set[int] = set()
-        for i, valid in enumerate(pattern):
-            if not valid:
-                continue
-            self._dealt(at, i)
-            self._spread(f"p{i}", f"q{i}", i, lanes, "0.0f")
-            for out in range(rows):
-                tap = i - out * self.step.stride
-                if 0 <= tap < 3:
-                    self._accumulate(i, tap, out, first=out not in started)
-                    started.add(out)
-
-    def _reduce(
-        self, at: str, rows: int, pattern: tuple[bool, ...], lanes: tuple[tuple[bool, ...], ...]
-    ) -> None:
-        """Rows first, then columns: vectors are sorted once, or where pairs cannot be loaded."""
-        largest = self.step.kind is PoolKind.MAX
-        n, whole = self.lanes, self.source.row % self.lanes == 0
-        for i, valid in enumerate(pattern):
-            if valid and whole:
-                self._pair(at, i)
-            elif valid:
-                self._dealt(at, i)
-        for out in range(rows):
-            seen = [i for i in range(2 * out, 2 * out + 3) if pattern[i]]
-            for part in "pq":
-                value = f"{part}{seen[0]}"
-                for i in seen[1:]:
-                    other = f"{part}{i}"
-                    both = f"{value}, {other}" if largest else f"{value} + {other}"
-                    value = f"MAX{self.lanes}({both})" if largest else both
-                self.code(f"const {self.kind} {part}r{out} = {value};")
-            outside = "-INFINITY" if largest else "0.0f"
-            one, two = f"pr{out}", f"qr{out}"
-            if whole:
-                one, two = f"EVEN{n}({one}, {two})", f"ODD{n}({one}, {two})"
-            self._spread(one, two, out, lanes, outside)
-            self.code(f"const {self.kind} a{out} = {self._reduced(out)};")
-
-    def _pair(self, at: str, i: int) -> None:
-        n, kind, start = self.lanes, self.kind, self._from(at, i)
-        self.code(f"const {kind} p{i} = LOAD{n}({start}), q{i} = LOAD{n}({start} + {n});")
-
-    def _dealt(self, at: str, i: int) -> None:
-        self.code(f"DEAL{self.lanes}(p{i}, q{i}, {self._from(at, i)});")
-
-    def _from(self, at: str, i: int) -> str:
-        return f"from + {i * self.source.row + self.step.left} + {at} * 2"
-
-    def _spread(
-        self, one: str, two: str, i: int, lanes: tuple[tuple[bool, ...], ...], outside: str
-    ) -> None:
-        """Three vectors: the columns left of the even ones, the even ones, the odd ones."""
-        n, kind = self.lanes, self.kind
-        self.code(f"{kind} x{i}_1 = {one}, x{i}_2 = {two};")
-        for tap in (1, 2):
-            self.code(
-                *(
-                    f"x{i}_{tap}[{lane}] = {outside};"
-                    for lane, valid in enumerate(lanes[tap])
-                    if not valid
-                )
-            )
-        self.code(f"const {kind} x{i}_0 = SHIFT{n}(c{i}, x{i}_2);", f"c{i} = x{i}_2;")
 
 
 def window(step: Window, unit: Unit) -> None:

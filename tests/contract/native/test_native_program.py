@@ -191,20 +191,36 @@ def test_assembly_under_emulation(seed, drawn_pointwise, tmp_path):
     assert_close(np.load(tmp_path / "s.npy"), wanted(graph, seeded(graph, 0)))
 
 
+def assembled(graph, folder):
+    """The answer of a graph's program for 64-bit ARM, from memory that is no number at first."""
+    path = native.compile(
+        native.generate(graph, native.machine("cortex-a72")),
+        folder / "net",
+        product=native.Product.PROGRAM,
+        options=("-DNET_POISON",),
+    )
+    run("qemu-aarch64", "-cpu", "cortex-a72", path, "--once", "--output", folder / "s.npy")
+    return np.load(folder / "s.npy")
+
+
 @pytest.mark.parametrize("size", [(2, 4), (7, 7), (14, 14), (9, 15), (11, 33), (28, 28), (5, 70)])
 def test_depthwise_assembly_under_emulation(size, drawing, tmp_path):
     d, around = drawing(3, *size, seed=size[1]), ((3, 3), (1, 1), (1, 1, 1, 1), 3)
     x = d.conv("input", 3, *around, act="relu")
     x = d.conv(d.conv(x, 3, *around), 3)  # a bias that moves on
     graph = d.done(d.conv(x, 3, *around, act="relu6"), "depthwise")
-    path = native.compile(
-        native.generate(graph, native.machine("cortex-a72")),
-        tmp_path / "net",
-        product=native.Product.PROGRAM,
-        options=("-DNET_POISON",),
-    )
-    run("qemu-aarch64", "-cpu", "cortex-a72", path, "--once", "--output", tmp_path / "s.npy")
-    assert_close(np.load(tmp_path / "s.npy"), wanted(graph, seeded(graph, 0)))
+    assert_close(assembled(graph, tmp_path), wanted(graph, seeded(graph, 0)))
+
+
+@pytest.mark.parametrize("size", [(2, 7), (3, 8), (14, 14), (9, 15), (28, 28), (11, 33), (31, 70)])
+def test_halving_assembly_under_emulation(size, drawing, tmp_path):
+    d, around = drawing(3, *size, seed=size[1]), ((3, 3), (2, 2), (1, 1, 1, 1))
+    parts = [d.pool("input", kind, *around, act="relu6") for kind in ("max", "average")]
+    parts.append(d.pool("input", "max", *around))
+    parts += [d.conv("input", 3, *around, groups=3, act=act) for act in ("none", "relu")]
+    parts.append(d.conv(d.conv("input", 3, *around, groups=3), 3))  # a bias that moves on
+    graph = d.done(d.concat(*parts), "halved")
+    assert_close(assembled(graph, tmp_path), wanted(graph, seeded(graph, 0)))
 
 
 def test_biases_that_became_floors_under_emulation(drawing, tmp_path):

@@ -1,0 +1,341 @@
+"""Windows of 3x3 for 64-bit ARM in assembly: depthwise convolutions and pooling.
+
+Columns of up to four vectors are walked from top to bottom, and every row of the source is used up
+at once for all rows of the target that it is part of. With stride 1 a row is loaded three times,
+one column apart, by one instruction for each. With stride 2 loads sort the pixels, even columns
+from odd ones, and the odd ones moved by one lane are those left of the even ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import ceil
+
+import numpy as np
+
+from shufflenet_deploy.export.graph import Activation, PoolKind
+from shufflenet_deploy.export.native.neon import Pointer, many, statement
+from shufflenet_deploy.export.native.program import Window3x3
+from shufflenet_deploy.export.native.text import Code, Unit
+
+_LANES = 4
+_VECTOR = 16  # bytes
+_QUAD = 4  # vectors in a column
+# Registers of constants; the others are for sums and pixels.
+_CARRIED = 24  # the pixel left of a column, in every lane: one for each set of pixels
+_WEIGHTS = 27
+_ZERO, _SIX = 30, 31
+_OUTSIDE, _SCALE = 27, 28  # a pool has no weights
+
+
+def suits(step: Window3x3, unit: Unit) -> bool:
+    """Whether this is how to write a step: there is a border of at most one pixel around."""
+    source, target = step.source.layout, step.target.layout
+    if not unit.machine.by_lane or (step.top, step.left) != (1, 1) or source.height < 2:
+        return False
+    if step.stride == 1:
+        same = (source.height, source.width) == (target.height, target.width)
+        return step.weight is not None and same
+    return 2 * target.height - 1 <= source.height and 2 * target.width - 1 <= source.width
+
+
+def write(step: Window3x3, unit: Unit) -> Code:
+    """The body of a kernel for one plane."""
+    code = Code(depth=1)
+    vectors = ceil(step.target.layout.width / _LANES)
+    columns = ceil(vectors / _QUAD)
+    sizes = [vectors // columns + (at < vectors % columns) for at in range(columns)]
+    arguments = ["x", *(["w"] if step.weight is not None else []), "y"]
+    head = ", ".join(f"{'' if name == 'y' else 'const '}float *{name}" for name in arguments)
+    kind = _Pool if step.weight is None else _Depthwise if step.stride == 1 else _Halving
+    # What the last column writes behind a row is the beginning of the next one: it is the first.
+    for at in reversed(range(columns)):
+        column = kind(step, sum(sizes[:at]), sizes[at])
+        column.write()
+        text = Code(depth=1)
+        text(*statement(arguments, column.text, column.steps, looped=column.times))
+        name = unit.kernel(f"column{sizes[at]}", f"INLINE void @({head})", text)
+        code(f"{name}({', '.join(arguments)});")
+    return code
+
+
+@dataclass
+class _Column:
+    """``vectors`` vectors of each row of the target, from vector ``first`` on.
+
+    ``times`` is how often a loop in ``text`` runs, 0 if there is none.
+    """
+
+    step: Window3x3
+    first: int
+    vectors: int
+    text: list[str] = field(default_factory=list)
+    steps: dict[int, str] = field(default_factory=dict)
+    times: int = 0
+
+    def __post_init__(self) -> None:
+        self.x = Pointer("x", self.text, self.steps)
+        self.y = Pointer("y", self.text, self.steps)
+        self.source, self.target = self.step.source.layout, self.step.target.layout
+        bias = self.step.bias
+        self.biased = bias is not None and bool(bias.any())
+
+    def _constants(self) -> None:
+        if self.step.weight is not None:
+            self.text.append(f"ld1 {many(range(_WEIGHTS, _WEIGHTS + 3))}, [%[w]]")
+        self.text.append(f"movi v{_ZERO}.4s, #0")
+        if self.step.activation is Activation.RELU6:
+            self.text.append(f"fmov v{_SIX}.4s, #6.0")
+
+    def _rows(self, first: int, last: int, size: int) -> None:
+        """Rows from ``first`` to ``last``, of which ``size`` in a row are alike, then ``last``."""
+        times = (last - first) // size
+        if times > 1:
+            self.times = times
+            self._begin(first)
+            self.text.append("1:")
+            for at in range(size):
+                self._row(first + at)
+            self._begin(first + size)
+            self.text += ["subs %w[n], %w[n], #1", "b.ne 1b"]
+            first += size * times
+            self.x.fence(self._at(first)[0])
+            self.y.fence(self._at(first)[1])
+        for row in range(first, last + 1):
+            self._row(row)
+
+    def _begin(self, row: int) -> None:
+        """Move the pointers to where ``row`` uses them first."""
+        x, y = self._at(row)
+        self.x.move(x)
+        self.y.move(y)
+        self.x.fence(x)
+        self.y.fence(y)
+
+    def _at(self, row: int) -> tuple[int, int]:
+        raise NotImplementedError
+
+    def _row(self, row: int) -> None:
+        raise NotImplementedError
+
+    def _multiply(self, pixels: list[int], sums: list[int], weight: int, *, begins: bool) -> None:
+        """Add products to sums; at first there is the bias, or nothing."""
+        register, lane = divmod(weight, _LANES)
+        if begins and self.biased:
+            self.text += [f"dup v{a}.4s, v{_WEIGHTS + 2}.s[1]" for a in sums]
+        kind = "fmul" if begins and not self.biased else "fmla"
+        for a, pixel in zip(sums, pixels, strict=True):
+            self.text.append(f"{kind} v{a}.4s, v{pixel}.4s, v{_WEIGHTS + register}.s[{lane}]")
+
+    def _to(self, row: int) -> int:
+        """Where a row of the target begins, in bytes."""
+        return 4 * (_LANES * self.first + row * self.target.row)
+
+    def _store(self, row: int, sums: list[int]) -> None:
+        if self.step.activation in {Activation.RELU, Activation.RELU6}:
+            self.text += [f"fmax v{a}.4s, v{a}.4s, v{_ZERO}.4s" for a in sums]
+        if self.step.activation is Activation.RELU6:
+            self.text += [f"fmin v{a}.4s, v{a}.4s, v{_SIX}.4s" for a in sums]
+        start = self._to(row)
+        beyond = start // 4 + _LANES * self.vectors - self.target.plane
+        if beyond <= 0:
+            self.y.use(start, f"st1 {many(sums)}", _VECTOR * self.vectors)
+            return
+        if sums[:-1]:
+            self.y.use(start, f"st1 {many(sums[:-1])}", _VECTOR * (self.vectors - 1))
+        start += _VECTOR * (self.vectors - 1)
+        if beyond <= 2:
+            self.y.use(start, f"st1 {{v{sums[-1]}.2s}}", 8)
+        if beyond % 2:
+            lane = 2 if beyond == 1 else 0
+            self.y.use(start + 4 * lane, f"st1 {{v{sums[-1]}.s}}[{lane}]", 4)
+
+
+class _Depthwise(_Column):
+    """A convolution of stride 1."""
+
+    def write(self) -> None:
+        self._constants()
+        for column in range(3):
+            self._load(0, column)
+        self._row(0)
+        self._rows(1, self.source.height - 1, 3)
+
+    def _at(self, row: int) -> tuple[int, int]:
+        return self._pixel(row + 1, 0), self._to(row - 1)
+
+    def _pixel(self, row: int, column: int) -> int:
+        """Where a load of a row begins; ``column`` is that of the window."""
+        return 4 * (_LANES * self.first + row * self.source.row + column - 1)
+
+    def _load(self, row: int, column: int) -> None:
+        """The pixels under a column of the window; those outside are zero."""
+        registers = self._under(column)
+        self.x.use(self._pixel(row, column), f"ld1 {many(registers)}", _VECTOR * self.vectors)
+        for at, register in enumerate(registers):
+            for lane in range(_LANES):
+                where = _LANES * (self.first + at) + lane + column - 1
+                if where in {-1, self.source.width}:
+                    self.text.append(f"mov v{register}.s[{lane}], v{_ZERO}.s[0]")
+
+    def _under(self, column: int) -> list[int]:
+        first = (3 + column) * self.vectors
+        return list(range(first, first + self.vectors))
+
+    def _sums(self, row: int) -> list[int]:
+        first = row % 3 * self.vectors
+        return list(range(first, first + self.vectors))
+
+    def _row(self, row: int) -> None:
+        """All that a row of the source is for; the row before is then complete, and stored."""
+        # The one to be stored is the first, so that the others hide how long its last sum takes.
+        uses = [(2, row - 1), (1, row), (0, row + 1)]
+        uses = [(tap, out) for tap, out in uses if 0 <= out < self.target.height]
+        for column in range(3):
+            for tap, out in uses:
+                begins = column == 0 and (tap == 0 or out == row == 0)
+                weight = 3 * tap + column
+                self._multiply(self._under(column), self._sums(out), weight, begins=begins)
+            if row + 1 < self.source.height:
+                self._load(row + 1, column)
+        if row:
+            self._store(row - 1, self._sums(row - 1))
+        if row == self.source.height - 1:
+            self._store(row, self._sums(row))
+
+
+class _Sorted(_Column):
+    """Stride 2: pixels of even and odd columns in pairs of registers."""
+
+    def _pixel(self, row: int) -> int:
+        """Where the loads of a row begin: with the pixel left of the others, if there is one."""
+        return 4 * (2 * _LANES * self.first + row * self.source.row - (self.first > 0))
+
+    def _load(self, row: int, base: int, carried: int, outside: int) -> None:
+        """A row's pixels to pairs from register ``base`` on; those outside are as ``outside``."""
+        start = self._pixel(row)
+        if self.first:
+            self.x.use(start, f"ld1r {{v{carried}.4s}}", 4)
+            start += 4
+        for at in range(self.vectors):
+            pair = range(base + 2 * at, base + 2 * at + 2)
+            self.x.use(start + 2 * _VECTOR * at, f"ld2 {many(pair)}", 2 * _VECTOR)
+            lane = self.source.width // 2 - _LANES * (self.first + at)
+            if self.source.width % 2 and 0 <= lane < _LANES:
+                self.text.append(f"mov v{pair[1]}.s[{lane}], v{outside}.s[0]")
+
+    def _shift(self, to: int, base: int, at: int, carried: int) -> None:
+        """The pixels left of the even ones of a vector."""
+        before = base + 2 * at - 1 if at else carried
+        self.text.append(f"ext v{to}.16b, v{before}.16b, v{base + 2 * at + 1}.16b, #12")
+
+
+class _Halving(_Sorted):
+    """A convolution of stride 2."""
+
+    def write(self) -> None:
+        self._constants()
+        last = min(self.source.height, 2 * self.target.height) - 1
+        self.last = last
+        self.pairs = 2 * self.vectors
+        self._next(0)
+        self._row(0)
+        self._rows(1, last, 4)
+
+    def _at(self, row: int) -> tuple[int, int]:
+        return self._pixel(row + 1), self._to((row - 1) // 2)
+
+    def _next(self, row: int) -> None:
+        if row <= self.last:
+            self._load(row, self.pairs, _CARRIED, _ZERO)
+
+    def _sums(self, row: int) -> list[int]:
+        first = row % 2 * self.vectors
+        return list(range(first, first + self.vectors))
+
+    def _row(self, row: int) -> None:
+        """All that a row of the source is for; an odd one completes a row of the target."""
+        left = list(range(4 * self.vectors, 5 * self.vectors))
+        for at, to in enumerate(left):
+            self._shift(to, self.pairs, at, _CARRIED if self.first else _ZERO)
+        uses = [(1, row // 2)]
+        if row % 2:
+            uses = [(2, row // 2), (0, row // 2 + 1)]
+        uses = [(tap, out) for tap, out in uses if out < self.target.height]
+        for column in (1, 2, 0):
+            pixels = left
+            if column:
+                pixels = list(range(self.pairs + column - 1, 4 * self.vectors, 2))
+            else:
+                self._next(row + 1)
+            for tap, out in uses:
+                begins = column == 1 and (tap == 0 or row == 0)
+                self._multiply(pixels, self._sums(out), 3 * tap + column, begins=begins)
+        if row % 2 or row == self.last:
+            self._store(row // 2, self._sums(row // 2))
+
+
+class _Pool(_Sorted):
+    """Maxima or means with stride 2: rows first, then columns."""
+
+    def write(self) -> None:
+        largest = self.step.kind is PoolKind.MAX
+        self._constants()
+        self.outside = _OUTSIDE if largest else _ZERO
+        self.both = "fmax" if largest else "fadd"
+        if largest:
+            self.text.append(f"mvni v{_OUTSIDE}.4s, #127, msl #16")
+        else:
+            bits = int(np.float32(self.step.scale).view(np.uint32))
+            label = self.steps.setdefault(bits, "scale")
+            self.text.append(f"dup v{_SCALE}.4s, %w[{label}]")
+        self._row(0)
+        self._rows(1, self.target.height - 1, 2)
+
+    def _at(self, row: int) -> tuple[int, int]:
+        return self._pixel(2 * row + 1), self._to(row)
+
+    def _fetch(self, row: int, part: int) -> None:
+        if row < self.source.height:
+            self._load(row, self._base(part), _CARRIED + part, self.outside)
+
+    def _base(self, part: int) -> int:
+        return 2 * self.vectors * part
+
+    def _row(self, row: int) -> None:
+        """A row of the target: from the odd row before, an even one, and an odd one."""
+        before, after = row % 2, 1 - row % 2  # by turns; the third is for even rows
+        if row == 0:
+            self._fetch(0, before)
+        self._fetch(2 * row + 1, after)
+        if row:
+            self._join(before, 2)
+        if row + 1 < self.target.height:
+            self._fetch(2 * row + 2, 2)
+        if 2 * row + 1 < self.source.height:
+            self._join(before, after)
+        self._across(row, before)
+
+    def _join(self, one: int, two: int) -> None:
+        """Rows become one, pixel by pixel."""
+        pairs = [(self._base(one) + at, self._base(two) + at) for at in range(2 * self.vectors)]
+        if self.first:
+            pairs.append((_CARRIED + one, _CARRIED + two))
+        self.text += [f"{self.both} v{a}.4s, v{a}.4s, v{b}.4s" for a, b in pairs]
+
+    def _across(self, row: int, part: int) -> None:
+        """Columns become one, each vector in a register that was done with."""
+        base, both = self._base(part), self.both
+        for at in range(self.vectors):
+            even, odd = base + 2 * at, base + 2 * at + 1
+            self.text.append(f"{both} v{even}.4s, v{even}.4s, v{odd}.4s")
+        for at in reversed(range(self.vectors)):
+            carried = _CARRIED + part if self.first else self.outside
+            self._shift(base + 2 * at + 1, base, at, carried)
+        sums = list(range(base + self.vectors, base + 2 * self.vectors))
+        for at in reversed(range(self.vectors)):
+            even, odd = base + 2 * at, base + 2 * at + 1
+            self.text.append(f"{both} v{sums[at]}.4s, v{even}.4s, v{odd}.4s")
+        if self.step.kind is PoolKind.AVERAGE:
+            self.text += [f"fmul v{a}.4s, v{a}.4s, v{_SCALE}.4s" for a in sums]
+        self._store(row, sums)
