@@ -38,8 +38,9 @@ class Strip:
     channels of the source and of the target, and ``other`` that of what is added: 0 if nothing
     is, ``in_place`` if it is the target. All are in bytes. With ``down`` each block has the next
     outputs, else the next pixels. ``floors`` says that nothing is added at first, and that what
-    stands for the biases is each output's least value. ``ordered`` is for cores that issue in
-    order.
+    stands for the biases is each output's least value; without ``biased`` there is neither.
+    ``ordered`` is for cores that issue in order. ``block`` is how far apart the sources of two
+    blocks are, if that is not one behind the other.
     """
 
     outputs: int
@@ -55,6 +56,8 @@ class Strip:
     down: bool
     floors: bool
     ordered: bool
+    biased: bool = True
+    block: int | None = None
 
     @property
     def depth(self) -> int:
@@ -288,7 +291,7 @@ class _Writer:
         strip = self.strip
         pixels = _VECTOR * strip.vectors
         sizes = {
-            "x": 0 if strip.down else pixels,
+            "x": 0 if strip.down else strip.block or pixels,
             "w": 4 * strip.outputs * strip.depth if strip.down else 0,
             "b": 4 * strip.outputs if strip.down else 0,
             "r": strip.outputs * strip.other if strip.down else pixels,
@@ -321,7 +324,7 @@ class _Writer:
                 self._whole("ld1", source, strip.other, output)
         elif self._looped():
             text += [f"movi v{a}.4s, #0" for a in range(self.work)]
-        if strip.floors:
+        if strip.floors or not strip.biased:
             return
         lanes = self.free[: ceil(strip.outputs / 4)]
         for first in range(0, len(lanes), _QUAD):

@@ -7,6 +7,7 @@ from math import ceil
 import numpy as np
 
 from shufflenet_deploy.export.graph import Activation, FloatArray
+from shufflenet_deploy.export.native import neon
 from shufflenet_deploy.export.native.convolution import Columns, activate, call, constants
 from shufflenet_deploy.export.native.program import (
     Copy,
@@ -170,10 +171,14 @@ def fully_connected(step: FullyConnected, unit: Unit) -> None:
         for block in range(times):
             at = first + block * size
             packed.append(_pack(weight[at : at + size]))
-        name = _block(step, unit, vectors, inputs)
-        begin = f"w + {first * inputs} + o * {size * inputs}"
-        loop = f"for (int o = 0; o < {times}; ++o)"
-        code(loop, f"    {name}(x, {begin}, b + {first} + o * {size}, y + {first} + o * {size});")
+        if unit.machine.by_lane:
+            name = _assembly(step, unit, vectors, inputs, times)
+            code(f"{name}(w + {first * inputs}, x, NULL, b + {first}, y + {first});")
+        else:
+            name = _block(step, unit, vectors, inputs)
+            begin = f"w + {first * inputs} + o * {size * inputs}"
+            ends = f"b + {first} + o * {size}, y + {first} + o * {size}"
+            code(f"for (int o = 0; o < {times}; ++o)", f"    {name}(x, {begin}, {ends});")
         first += size * times
     if step.activation is Activation.SIGMOID:
         code(f"for (int i = 0; i < {outputs}; ++i)", "    y[i] = sigmoid(y[i]);")
@@ -192,6 +197,31 @@ def fully_connected(step: FullyConnected, unit: Unit) -> None:
 
 def _pack(weight: FloatArray) -> FloatArray:
     return np.ascontiguousarray(weight.T).ravel()
+
+
+def _assembly(step: FullyConnected, unit: Unit, vectors: int, inputs: int, times: int) -> str:
+    """A convolution of one output: its pixels are the matrix, its weights are the source."""
+    size = unit.machine.bytes_per_vector * vectors
+    strip = neon.Strip(
+        outputs=1,
+        vectors=vectors,
+        channels=inputs,
+        taps=(0,),
+        jump=size,
+        plane=size,
+        other=size,
+        in_place=False,
+        activation=Activation.NONE if step.activation is Activation.SIGMOID else step.activation,
+        times=times,
+        down=False,
+        floors=False,
+        ordered=unit.machine.ordered,
+        biased=False,
+        block=size * inputs,
+    )
+    text = Code(depth=1)
+    text(*neon.write(strip))
+    return unit.kernel("column", f"INLINE void @({', '.join(neon.declared(strip))})", text)
 
 
 def _block(step: FullyConnected, unit: Unit, vectors: int, inputs: int) -> str:
@@ -218,13 +248,7 @@ def _block(step: FullyConnected, unit: Unit, vectors: int, inputs: int) -> str:
 
 def _steps(code: Code, unit: Unit, vectors: int, count: int) -> None:
     lanes = unit.machine.lanes
-    by_lane = unit.machine.by_lane and count == _UNROLL
-    if by_lane:
-        code("const v4 xs = LOAD4(x);")
     for k in range(count):
         for at in range(vectors):
             w = f"LOAD(w + {(k * vectors + at) * lanes})"
-            if by_lane:
-                code(f"a{at} = FMA_LANE(a{at}, {w}, xs, {k});")
-            else:
-                code(f"a{at} += {w} * x[{k}];")
+            code(f"a{at} += {w} * x[{k}];")

@@ -124,7 +124,24 @@ INLINE void gather(const float *restrict x, float *restrict y, int count, int st
 INLINE void deal(const float *restrict x, float *restrict one, float *restrict two, int count)
 {
     int i = 0;
+#if defined(__aarch64__)
+    const float *from = x;
+    float *even = one, *odd = two;
+    for (; i + 16 <= count; i += 16)
+        __asm__ volatile("ld2 {v0.4s, v1.4s}, [%[x]], #32\n"
+                         "ld2 {v2.4s, v3.4s}, [%[x]], #32\n"
+                         "ld2 {v4.4s, v5.4s}, [%[x]], #32\n"
+                         "ld2 {v6.4s, v7.4s}, [%[x]], #32\n"
+                         "stp q0, q2, [%[one]], #32\n"
+                         "stp q1, q3, [%[two]], #32\n"
+                         "stp q4, q6, [%[one]], #32\n"
+                         "stp q5, q7, [%[two]], #32\n"
+                         : [x] "+r"(from), [one] "+r"(even), [two] "+r"(odd)
+                         :
+                         : "memory", "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7");
+#else
 #pragma GCC unroll 4
+#endif
     for (; i + LANES <= count; i += LANES) {
         DEAL(a, b, x + 2 * i);
         STORE(one + i, a);

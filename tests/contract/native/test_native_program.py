@@ -223,6 +223,13 @@ def test_halving_assembly_under_emulation(size, drawing, tmp_path):
     assert_close(assembled(graph, tmp_path), wanted(graph, seeded(graph, 0)))
 
 
+def test_dense_assembly_under_emulation(drawing, tmp_path):
+    d = drawing(5, 3, 3, seed=4)
+    x = d.dense(d.dense(d.flatten("input"), 75, "relu"), 130, "relu6")
+    graph = d.done(d.dense(x, 3, "sigmoid"), "dense")
+    assert_close(assembled(graph, tmp_path), wanted(graph, seeded(graph, 0)))
+
+
 def test_biases_that_became_floors_under_emulation(drawing, tmp_path):
     d = drawing(12, 28, 13, seed=9)
     x = "input"
