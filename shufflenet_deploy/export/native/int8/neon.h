@@ -43,10 +43,3 @@
 #else
 #define DOT(a, w, x, lane) a = vdotq_laneq_s32(a, w, x, lane)
 #endif
-/* A number of steps of a picture's scale as a byte. */
-INLINE int8_t byte_of(float steps, int zero)
-{
-    const float near = steps > -32768.0f ? (steps < 32767.0f ? steps : 32767.0f) : -32768.0f;
-    const int value = (int)rintf(near) + zero;
-    return (int8_t)(value > -128 ? (value < 127 ? value : 127) : -128);
-}

@@ -7,7 +7,7 @@ where the core has dot products, else by two products of bytes and a pairwise su
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 import numpy as np
@@ -79,6 +79,11 @@ class Tiled:
             dot=dot,
             residual=self.epilogue.residual is not None,
         )
+
+
+def replaced_height(tiled: Tiled) -> Tiled:
+    """The same for one row."""
+    return replace(tiled, height=1)
 
 
 def pack(

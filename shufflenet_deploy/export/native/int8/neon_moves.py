@@ -43,7 +43,7 @@ def quantise(step: Quantise, unit: Unit) -> str:
         elif step.width > whole:
             with code.block(f"for (int j = 0; j < {step.width}; ++j)"):
                 for c in range(4):
-                    value = f"byte_of(x[{c * plane} + j] * {step.inverse:.9g}f, {step.zero})"
+                    value = f"byte_of_steps(x[{c * plane} + j] * {step.inverse:.9g}f, {step.zero})"
                     code(f"y[4 * j + {c}] = {value if c < step.channels else 0};")
     return unit.kernel("quantise", "LOOP void @(const float *restrict x, int8_t *restrict y)", code)
 
