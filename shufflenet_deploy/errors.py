@@ -11,7 +11,6 @@
     │   ├── ConnectError            transient
     │   ├── TransferError           transient
     │   └── CommandTimeout          transient
-    ├── CommandFailed           a program on the target exited with a non-zero status
     ├── TargetError             the target cannot do what was asked (disk full, no runtime, ...)
     ├── ArchiveError            Debian's packages cannot be fetched
     ├── BoardError              the virtual board cannot be built or started
@@ -82,18 +81,6 @@ class CommandTimeout(TransportError):
     """A program on the target ran past its limit and was killed."""
 
     transient = True
-
-
-class CommandFailed(DeployError):
-    """A program on the target exited with a non-zero status."""
-
-    def __init__(
-        self, message: str, *, status: int, stdout: bytes = b"", stderr: bytes = b""
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.stdout = stdout
-        self.stderr = stderr
 
 
 class TargetError(DeployError):

@@ -449,6 +449,7 @@ class Evaluation(Record):
     that could not be decoded; they are in ``data.pictures`` but in no count.
     """
 
+    kind: Literal["evaluation"] = "evaluation"
     id: str
     at: datetime
     artifact: Artifact
@@ -458,6 +459,17 @@ class Evaluation(Record):
     module: Tally
     pairing: Pairing
     tools: dict[str, str] = Field(default_factory=dict)
+
+
+class SuiteNote(Record):
+    """What a journal knows of a suite besides its runs; ``definition`` is what resumes it."""
+
+    kind: Literal["suite"] = "suite"
+    id: str
+    name: str
+    host: str
+    created_at: datetime
+    definition: str
 
 
 def last_attempts(runs: Iterable[Run]) -> list[Run]:

@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
 import sqlalchemy as sa
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from sqlalchemy import exc
 
 from shufflenet_deploy import schema
@@ -30,6 +30,7 @@ from shufflenet_deploy.records import (
     Metric,
     Observation,
     Run,
+    SuiteNote,
     Sustained,
     last_attempts,
 )
@@ -52,6 +53,13 @@ _WRITER_LOCK = 0x53484644
 _Record = TypeVar("_Record")
 
 _observation: TypeAdapter[Sustained | CrossCheck] = TypeAdapter(Observation)
+
+#: What one line of an exported journal is. Runs are the only ones that do not say their kind.
+Exported = Run | Sustained | CrossCheck | Evaluation | SuiteNote
+
+_of_a_kind: TypeAdapter[Sustained | CrossCheck | Evaluation | SuiteNote] = TypeAdapter(
+    Annotated[Sustained | CrossCheck | Evaluation | SuiteNote, Field(discriminator="kind")]
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,17 +155,11 @@ class Journal:
 
     def append_evaluation(self, evaluation: Evaluation) -> None:
         """Add what a file's accuracy was; one with the same id is there already and stays."""
-        row = {
-            "id": evaluation.id,
-            "at": evaluation.at.astimezone(UTC).isoformat(),
-            "artifact_sha256": evaluation.artifact.sha256,
-            "record": evaluation.model_dump_json(),
-        }
         table = schema.evaluations
         known = sa.select(table.c.id).where(table.c.id == evaluation.id)
         with self._writing() as connection:
             if connection.scalar(known) is None:
-                connection.execute(table.insert().values(**row))
+                connection.execute(table.insert().values(**_evaluated(evaluation)))
 
     def delete(self, suite: str) -> int:
         """Remove a suite with all that was measured; returns how many runs there were."""
@@ -177,17 +179,16 @@ class Journal:
         Raises:
             UsageError: a line is no record; ``source`` and its number are named.
         """
-        incoming = {record.id: record for record in parse_lines(lines, source)}
-        runs = [record for record in incoming.values() if isinstance(record, Run)]
-        others = [record for record in incoming.values() if not isinstance(record, Run)]
+        incoming = {(record.__class__, record.id): record for record in parse_lines(lines, source)}
         added = 0
         with self._writing() as connection:
-            for table, rows in (
-                (schema.runs, [_columns(run) for run in runs]),
-                (schema.observations, [_observed(other) for other in others]),
-            ):
+            for table, row_of, kinds in _TABLES:
                 present = set(connection.scalars(sa.select(table.c.id)))
-                new = [row for row in rows if row["id"] not in present]
+                new = [
+                    row_of(record)
+                    for record in incoming.values()
+                    if isinstance(record, kinds) and record.id not in present
+                ]
                 if new:
                     connection.execute(table.insert(), new)
                 added += len(new)
@@ -290,17 +291,30 @@ class Journal:
         raise UsageError(f"no suite '{name}' in {self.location}; see: shufflenet-deploy runs list")
 
     def export_lines(self, suite: str | None = None) -> Iterator[str]:
-        """Every attempt and observation of a suite, or of all, as one JSON object per line.
+        """All that is known of a suite, or of all suites, as one JSON object per line.
 
-        Each ends in a newline.
+        The suite itself, every attempt, observations, and evaluations of the measured files (of all
+        files where no suite is named). Each line ends in a newline.
         """
+        runs = self.runs(suite, every=True)
+        profiles = self.profiles(suite, every=True)
+        files = {run.artifact.sha256 for run in (*runs, *profiles) if run.artifact is not None}
         records: list[BaseModel] = [
-            *self.runs(suite, every=True),
-            *self.profiles(suite, every=True),
+            *self._notes(suite),
+            *runs,
+            *profiles,
             *self.observations(suite),
+            *(one for one in self.evaluations() if suite is None or one.artifact.sha256 in files),
         ]
         for record in records:
             yield f"{record.model_dump_json()}\n"
+
+    def _notes(self, suite: str | None) -> list[SuiteNote]:
+        query = sa.select(schema.suites).order_by(schema.suites.c.created_at)
+        if suite is not None:
+            query = query.where(schema.suites.c.id == suite)
+        with self._translated(), self._engine.connect() as connection:
+            return [SuiteNote(**row) for row in connection.execute(query).mappings()]
 
     # --- inside ----------------------------------------------------------------------------------
 
@@ -348,7 +362,7 @@ def _columns(run: Run) -> dict[str, Any]:
     }
 
 
-def parse_lines(lines: Iterable[str], source: str) -> list[Run | Sustained | CrossCheck]:
+def parse_lines(lines: Iterable[str], source: str) -> list[Exported]:
     """What ``export_lines`` wrote; empty lines are passed over.
 
     Raises:
@@ -372,12 +386,34 @@ def _observed(observation: Sustained | CrossCheck) -> dict[str, Any]:
     }
 
 
-def _parse_line(text: str, where: str) -> Run | Sustained | CrossCheck:
-    """A line of ``export_lines``: an observation says its kind, a run has none."""
+def _evaluated(evaluation: Evaluation) -> dict[str, Any]:
+    return {
+        "id": evaluation.id,
+        "at": evaluation.at.astimezone(UTC).isoformat(),
+        "artifact_sha256": evaluation.artifact.sha256,
+        "record": evaluation.model_dump_json(),
+    }
+
+
+def _noted(note: SuiteNote) -> dict[str, Any]:
+    row = note.model_dump(exclude={"kind"})
+    return {**row, "created_at": note.created_at.astimezone(UTC).isoformat()}
+
+
+#: Where each kind of line is kept, and how it becomes a row there.
+_TABLES: tuple[tuple[sa.Table, Callable[[Any], dict[str, Any]], tuple[type, ...]], ...] = (
+    (schema.suites, _noted, (SuiteNote,)),
+    (schema.runs, _columns, (Run,)),
+    (schema.observations, _observed, (Sustained, CrossCheck)),
+    (schema.evaluations, _evaluated, (Evaluation,)),
+)
+
+
+def _parse_line(text: str, where: str) -> Exported:
     with contextlib.suppress(ValueError):
         fields = json.loads(text)
         if isinstance(fields, dict) and "kind" in fields:
-            return _parsed(_observation.validate_json, text, where)
+            return _parsed(_of_a_kind.validate_json, text, where)
     return _parse_run(text, where)
 
 

@@ -37,7 +37,7 @@ def cross_check(ready: Ready, place: Place, program: Program) -> CrossCheck:
     failure: Failure | None = None
     raw = ""
     try:
-        result = place.invoke(
+        result = place.hold.invoke(
             f"running {program.path.name}", argv, timeout_s=spec.timeout_secs, cpus=spec.cpus
         )
         raw = f"{result.text}{result.stderr.decode('utf-8', 'replace')}"

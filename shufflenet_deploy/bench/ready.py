@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
 
-from shufflenet_deploy.bench import events
+from shufflenet_deploy import runtime
+from shufflenet_deploy.bench.conditions import spec_on
+from shufflenet_deploy.bench.hold import Hold, OnEvent
+from shufflenet_deploy.bench.suite import Suite
 from shufflenet_deploy.records import Artifact, BenchmarkSpec, Cell, TargetFacts
-from shufflenet_deploy.target import Environment
-from shufflenet_deploy.transport import CommandResult
+from shufflenet_deploy.target import Environment, Target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,32 +30,31 @@ class Ready:
         """How to start the Python that has the runtime; nothing where none is needed."""
         return self.environment.python if self.environment else ()
 
-    @property
-    def env(self) -> Mapping[str, str]:
-        """Variables for whatever runs the file."""
-        return self.environment.env if self.environment else {}
-
-
-class Invoke(Protocol):
-    """Runs a program on the target, patiently: again where the connection broke."""
-
-    def __call__(
-        self,
-        what: str,
-        argv: Sequence[str],
-        *,
-        env: Mapping[str, str] | None = None,
-        timeout_s: float,
-        cpus: Sequence[int] | None = None,
-    ) -> CommandResult: ...
+    def variables(self, spec: BenchmarkSpec) -> dict[str, str]:
+        """The environment variables of a process that measures it by ``spec``."""
+        own = self.environment.env if self.environment else {}
+        return {**runtime.get(self.cell.runtime).environment(spec), **own}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where a suite is being measured, for what is measured besides runs."""
+    """Where and for what a suite is being measured.
 
+    ``agent`` is the agent's path on the target and its sha256, both "" where nothing needs it.
+    """
+
+    suite: Suite
     suite_id: str
+    target: Target
     facts: TargetFacts
-    invoke: Invoke
-    spec_of: Callable[[Cell], BenchmarkSpec]
-    tell: Callable[[events.Event], object]
+    hold: Hold
+    agent: tuple[str, str]
+    tell: OnEvent
+
+    def spec_of(self, cell: Cell) -> BenchmarkSpec:
+        """How to measure a cell there."""
+        return spec_on(self.suite, cell, self.facts)
+
+    def install(self, path: Path) -> str:
+        """Push a file, patiently; returns where it lies."""
+        return self.hold.patiently(f"pushing {path.name}", lambda: self.target.install(path))

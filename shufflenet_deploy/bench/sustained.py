@@ -23,11 +23,10 @@ def sustain(
     secs: float,
     baseline: str | None,
     script: str,
-    agent: str,
 ) -> Sustained:
     """Measure the models of one group by turns for ``secs``; a failure is a record too.
 
-    ``script`` and ``agent`` are the device scripts' paths on the target.
+    ``script`` is the device script's path on the target.
 
     Raises:
         ConnectError: the target stayed out of reach.
@@ -39,7 +38,7 @@ def sustain(
         engine,
         python=lead.python,
         script=script,
-        agent=agent,
+        agent=place.agent[0],
         models=[one.remote for one in group],
         spec=spec,
         secs=secs,
@@ -49,10 +48,10 @@ def sustain(
     stderr = ""
     found: Turns | Failure
     try:
-        result = place.invoke(
+        result = place.hold.invoke(
             f"measuring {len(group)} models by turns",
             argv,
-            env={**engine.environment(spec), **lead.env},
+            env=lead.variables(spec),
             timeout_s=secs + spec.timeout_secs,
         )
         stderr = outcome.tail(result.stderr)

@@ -443,7 +443,7 @@ class _Bench:
 
     def _warn(self) -> None:
         """One line per worst cause: how many cells, one of them as an example, what to do."""
-        from shufflenet_deploy.bench.session import describe  # noqa: PLC0415
+        from shufflenet_deploy.bench.events import describe  # noqa: PLC0415
 
         for run in self._unproven():
             typer.echo(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 import typer
 
 from shufflenet_deploy import bench
-from shufflenet_deploy.bench.session import describe
+from shufflenet_deploy.bench.events import describe
 from shufflenet_deploy.records import Measurement, Metric, Run
 
 if TYPE_CHECKING:

@@ -73,7 +73,7 @@ def show(
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Show every cell of a suite: its samples summed up, its conditions, how far to trust it."""
-    from shufflenet_deploy.bench.session import describe  # noqa: PLC0415
+    from shufflenet_deploy.bench.events import describe  # noqa: PLC0415
     from shufflenet_deploy.store import Journal  # noqa: PLC0415
 
     with Journal(journal) as book:
@@ -122,7 +122,7 @@ def export_(
         typer.Option("--json", help="Print one JSON object instead of lines, or about the file."),
     ] = False,
 ) -> None:
-    """Write every run and observation, raw, as one JSON object per line."""
+    """Write suites, runs, observations and evaluations, raw, one JSON object per line."""
     from shufflenet_deploy.files import replacing  # noqa: PLC0415
     from shufflenet_deploy.store import Journal  # noqa: PLC0415
 

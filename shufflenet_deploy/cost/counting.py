@@ -194,8 +194,8 @@ def agreement(samples: Sequence[int]) -> tuple[int, float]:
     """The median of instruction counts, and how far the others are from each other, of the median.
 
     The highest is left out of the distance: whatever interrupts an inference only adds to it, and
-    a small network is so short that one piece of the kernel's housekeeping shows. The median of the
-    rest is not moved by it.
+    a small network is so short that one piece of the kernel's housekeeping shows. The median is
+    not moved by it.
     """
     middle = median_low(samples)
     kept = sorted(samples)[: max(len(samples) - 1, 1)]

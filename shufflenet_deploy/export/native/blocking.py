@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
 
+from shufflenet_deploy.export.native import neon
 from shufflenet_deploy.export.native.machine import Machine
 
 _ACCUMULATORS_BY_LANE = 24  # more spill in gcc and clang, whatever the arithmetic says
@@ -24,6 +25,23 @@ class Blocking:
     pixels: tuple[tuple[int, int], ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What there is to cut: ``outputs`` channels of ``vectors`` vectors.
+
+    ``depth`` is the number of multiply-adds that each accumulator receives. ``jump`` and ``plane``
+    are the bytes between channels of the source and of the target.
+    """
+
+    outputs: int
+    vectors: int
+    depth: int
+    residual: bool
+    jump: int
+    plane: int
+    pointwise: bool
+
+
 def fits(machine: Machine, outputs: int, vectors: int) -> bool:
     """Whether a block's accumulators, pixels and weights fit the registers."""
     if machine.by_lane:
@@ -34,35 +52,36 @@ def fits(machine: Machine, outputs: int, vectors: int) -> bool:
     return outputs * vectors + vectors + 1 <= machine.registers
 
 
-def _cost(machine: Machine, outputs: int, vectors: int, depth: int, *, residual: bool) -> float:
-    work = outputs * vectors
+def _cost(machine: Machine, outputs: int, vectors: int, work: Work) -> float:
+    sums = outputs * vectors
+    if machine.by_lane and work.pointwise:
+        step = sums + neon.overhead(outputs, vectors, work.jump)
+        around = neon.around(outputs, vectors, work.plane, residual=work.residual)
+        return work.depth * step + around
     if machine.by_lane:
         pairs = ceil(vectors / 2)  # one instruction loads or stores two vectors
-        step = work + pairs + outputs / 8 + 1.0
-        epilogue = 2 * work + outputs * (pairs + 1.5) * (2 if residual else 1) + 14
-        return depth * step + epilogue
+        step = sums + pairs + outputs / 8 + 1.0
+        epilogue = 2 * sums + outputs * (pairs + 1.5) * (2 if work.residual else 1) + 14
+        return work.depth * step + epilogue
     loads = vectors + outputs / 2
-    step = max(work, loads, _LATENCY) + 0.15 * (vectors + outputs)
-    return depth * step + work * (3.5 if residual else 2.5) + outputs + 12
+    step = max(sums, loads, _LATENCY) + 0.15 * (vectors + outputs)
+    return work.depth * step + sums * (3.5 if work.residual else 2.5) + outputs + 12
 
 
 @lru_cache(maxsize=4096)
-def choose(machine: Machine, outputs: int, vectors: int, depth: int, *, residual: bool) -> Blocking:
-    """The cheapest cut of ``outputs`` channels by ``vectors`` vectors of pixels.
-
-    ``depth`` is the number of multiply-adds that each accumulator receives.
-    """
+def choose(machine: Machine, work: Work) -> Blocking:
+    """The cheapest cut of a convolution."""
     best: tuple[float, Blocking] | None = None
-    for main in range(1, min(vectors, 12) + 1):
-        parts = _partition(machine, outputs, main, depth, residual=residual)
+    for main in range(1, min(work.vectors, 12) + 1):
+        parts = _partition(machine, main, work)
         if parts is None:
             continue
 
         def price(size: int, parts: tuple[int, ...] = parts) -> float:
-            return sum(_cost(machine, part, size, depth, residual=residual) for part in parts)
+            return sum(_cost(machine, part, size, work) for part in parts)
 
         prices = {size: price(size) for size in range(1, main + 1)}
-        times, rest = divmod(vectors, main)
+        times, rest = divmod(work.vectors, main)
         if times > 1 and rest:
             times, rest = times - 1, rest + main
         tail_cost, tail = _cover(rest, prices)
@@ -83,18 +102,12 @@ def _runs(main: int, times: int, tail: tuple[int, ...]) -> tuple[tuple[int, int]
     return tuple((size, count) for size, count in runs)
 
 
-def _partition(
-    machine: Machine, outputs: int, vectors: int, depth: int, *, residual: bool
-) -> tuple[int, ...] | None:
+def _partition(machine: Machine, vectors: int, work: Work) -> tuple[int, ...] | None:
     sizes = [size for size in range(1, 25) if fits(machine, size, vectors)]
     if not sizes:
         return None
-    cost = {
-        size: _cost(machine, size, vectors, depth, residual=residual)
-        for size in sizes
-        if size <= outputs
-    }
-    return _cover(outputs, cost)[1]
+    cost = {size: _cost(machine, size, vectors, work) for size in sizes if size <= work.outputs}
+    return _cover(work.outputs, cost)[1]
 
 
 def _cover(total: int, prices: dict[int, float]) -> tuple[float, tuple[int, ...]]:

@@ -8,13 +8,15 @@ from collections.abc import Iterator
 import numpy as np
 
 from shufflenet_deploy.export.graph import Activation, FloatArray
-from shufflenet_deploy.export.native.blocking import Blocking, choose
+from shufflenet_deploy.export.native import edge, neon
+from shufflenet_deploy.export.native.blocking import Blocking, Work, choose
 from shufflenet_deploy.export.native.program import Convolution, Place
 from shufflenet_deploy.export.native.text import Code, Run, Unit, runs, series
 
 _UNROLL = (5, 4)  # channels in one straight piece of code, the best first
 _UNROLLED_TAPS = 800  # multiply-adds in one straight piece of code
 _L1_BYTES = 24 << 10
+_L2_BYTES = 1 << 20
 
 #: Arguments of a kernel: a place (None for the weights) and an offset for each call.
 Columns = list[tuple[Place | None, list[int]]]
@@ -53,29 +55,56 @@ def emit(step: Convolution, unit: Unit) -> None:
 def _emit_class(
     step: Convolution, unit: Unit, count: int, stride: int, members: list[tuple[int, Run]]
 ) -> None:
+    lanes = unit.machine.lanes
     depth = step.weight.shape[1] * step.weight.shape[2]
-    vectors = step.target.layout.vectors(unit.machine.lanes)
-    residual = len(step.sources) > 1
-    blocking = choose(unit.machine, count, vectors, depth, residual=residual)
-    packed, biases = [], []
-    for _, run in members:
-        packed.append(_pack(step.weight[run.first : run.first + run.count], blocking))
-        biases.append(step.bias[run.first : run.first + run.count])
-    at_weights = unit.weights(np.concatenate(packed)) // 4
-    at_biases = unit.weights(np.concatenate(biases)) // 4
-    name = _kernel(step, unit, count, stride, blocking)
-    plane = step.source.layout.plane * step.spread
-    channels = step.weight.shape[1]
-    columns: Columns = [
-        (step.source, [group * channels * plane for group, _ in members]),
-        (None, [at_weights + i * packed[0].size for i in range(len(members))]),
-        (None, [at_biases + i * count for i in range(len(members))]),
-    ]
-    if residual:
-        other = step.sources[1]
-        columns.append((other, [other.offset(run.first) for _, run in members]))
-    columns.append((step.target, [run.plane * step.target.layout.plane for _, run in members]))
+    rest = edge.pixels(step, lanes, count)
+    work = Work(
+        outputs=count,
+        vectors=step.target.layout.vectors(lanes) - (rest > 0),
+        depth=depth,
+        residual=len(step.sources) > 1,
+        jump=4 * step.source.layout.plane * step.spread,
+        plane=4 * step.target.layout.plane * stride,
+        pointwise=len(step.taps) == 1,
+    )
+    blocking = choose(unit.machine, work)
+    weights = [step.weight[run.first : run.first + run.count] for _, run in members]
+    biases = [step.bias[run.first : run.first + run.count] for _, run in members]
+    packed = [_pack(weight, blocking) for weight in weights]
+    columns = _columns(step, unit, members, (packed, biases), 0)
+    if _in_assembly(step, unit):
+        name = _strips(step, unit, count, stride, blocking)
+        if _in_place(step):
+            del columns[3]  # what is added: the target
+    else:
+        name = _kernel(step, unit, count, stride, blocking)
     call(unit, name, columns, len(members), f"{step.name}")
+    if rest:
+        packed = [edge.pack(weight, lanes, rest) for weight in weights]
+        biases = [edge.padded(bias, lanes) for bias in biases]
+        columns = _columns(step, unit, members, (packed, biases), step.target.layout.span - rest)
+        name = edge.kernel(step, unit, count, stride, rest)
+        call(unit, name, columns, len(members), f"{step.name}")
+
+
+def _columns(
+    step: Convolution,
+    unit: Unit,
+    members: list[tuple[int, Run]],
+    arrays: tuple[list[FloatArray], list[FloatArray]],
+    pixel: int,
+) -> Columns:
+    """A kernel's arguments from ``pixel`` on: source, weights, biases, what is added, target."""
+    size = step.weight.shape[1] * step.source.layout.plane * step.spread
+    columns: Columns = [(step.source, [group * size + pixel for group, _ in members])]
+    for array in arrays:
+        at = unit.weights(np.concatenate(array)) // 4
+        columns.append((None, [at + i * array[0].size for i in range(len(members))]))
+    for other in step.sources[1:]:
+        columns.append((other, [other.offset(run.first) + pixel for _, run in members]))
+    plane = step.target.layout.plane
+    columns.append((step.target, [run.plane * plane + pixel for _, run in members]))
+    return columns
 
 
 def call(unit: Unit, name: str, columns: Columns, times: int, comment: str) -> None:
@@ -165,9 +194,81 @@ def _kernel(step: Convolution, unit: Unit, count: int, stride: int, blocking: Bl
     return unit.kernel("conv", head, code)
 
 
+def _in_assembly(step: Convolution, unit: Unit) -> bool:
+    return unit.machine.by_lane and len(step.taps) == 1
+
+
+def _in_place(step: Convolution) -> bool:
+    """Whether the result replaces what is added to it."""
+    return len(step.sources) > 1 and step.sources[1] == step.target
+
+
+def _strips(step: Convolution, unit: Unit, count: int, stride: int, blocking: Blocking) -> str:
+    """The same loops for strips in assembly, which have the inner loop in them."""
+    lanes, code, done = unit.machine.lanes, Code(depth=1), 0
+    blocks = []
+    for size, times in _grouped(blocking.outputs):
+        blocks.append((size, times, done))
+        done += size * times
+    if _pixels_outside(step, count, blocking):
+        begin = 0
+        for vectors, many in blocking.pixels:
+            end = begin + vectors * many * lanes
+            with code.block(f"for (int p = {begin}; p < {end}; p += {vectors * lanes})"):
+                for size, times, first in blocks:
+                    strip = _strip(step, stride, (size, vectors, times), down=True)
+                    code(_strip_call(strip, unit, "p", str(first)))
+            begin = end
+    else:
+        for size, times, first in blocks:
+            with code.block(f"for (int o = {first}; o < {first + size * times}; o += {size})"):
+                begin = 0
+                for vectors, many in blocking.pixels:
+                    strip = _strip(step, stride, (size, vectors, many), down=False)
+                    code(_strip_call(strip, unit, str(begin), "o"))
+                    begin += vectors * many * lanes
+    head = ", ".join(neon.declared(_strip(step, stride, (1, 1, 1), down=True)))
+    return unit.kernel("conv", f"LOOP void @({head})", code)
+
+
+def _strip(
+    step: Convolution, stride: int, shape: tuple[int, int, int], *, down: bool
+) -> neon.Strip:
+    outputs, vectors, times = shape
+    return neon.Strip(
+        outputs=outputs,
+        vectors=vectors,
+        channels=step.weight.shape[1],
+        jump=4 * step.source.layout.plane,
+        plane=4 * step.target.layout.plane * stride,
+        other=4 * step.sources[1].layout.plane if len(step.sources) > 1 else 0,
+        in_place=_in_place(step),
+        activation=step.activation,
+        times=times,
+        down=down,
+    )
+
+
+def _strip_call(strip: neon.Strip, unit: Unit, pixel: str, output: str) -> str:
+    text = Code(depth=1)
+    text(*neon.write(strip))
+    head = f"INLINE void @({', '.join(neon.declared(strip))})"
+    name = unit.kernel(f"strip{strip.outputs}x{strip.vectors}", head, text)
+    begins = {
+        "x": f"x + {pixel}",
+        "w": f"w + {output} * {strip.channels}",
+        "b": f"b + {output}",
+        "r": f"r + {output} * {strip.other // 4} + {pixel}",
+        "y": f"y + {output} * {strip.plane // 4} + {pixel}",
+    }
+    return f"{name}({', '.join(begins[each] for each in neon.arguments(strip))});"
+
+
 def _pixels_outside(step: Convolution, count: int, blocking: Blocking) -> bool:
     x_bytes = 4 * step.weight.shape[1] * step.spread * step.source.layout.plane
     w_bytes = 4 * count * step.weight.shape[1] * step.weight.shape[2]
+    if w_bytes > _L2_BYTES:
+        return False  # from memory once is enough
     blocks_of_pixels = sum(times for _, times in blocking.pixels)
     weights_again = w_bytes * blocks_of_pixels if w_bytes > _L1_BYTES else 0
     pixels_again = x_bytes * len(blocking.outputs) if x_bytes > _L1_BYTES else 0

@@ -118,7 +118,7 @@ def is_pointwise(layer: Conv) -> bool:
 
 class _Lowering:
     def __init__(self, graph: Graph, machine: Machine) -> None:
-        graph = _biases_moved_on(graph)
+        graph = _activations_moved_on(_biases_moved_on(graph))
         self.graph = graph
         self.machine = machine
         self.program = Program(
@@ -666,6 +666,28 @@ def _biases_moved_on(graph: Graph) -> Graph:
         bias = (following.bias + moved).astype(np.float32)
         replaced[layer.name] = replace(layer, bias=np.zeros_like(layer.bias))
         replaced[following.name] = replace(following, bias=bias)
+    layers = tuple(replaced.get(layer.name, layer) for layer in graph.layers)
+    return replace(graph, layers=layers)
+
+
+def _activations_moved_on(graph: Graph) -> Graph:
+    """The same graph; what follows only in a maximum is applied to the maximum, of fewer pixels."""
+    users: dict[str, list[Layer]] = defaultdict(list)
+    for layer in graph.layers:
+        for value in layer.inputs:
+            users[value].append(layer)
+    replaced: dict[str, Layer] = {}
+    for layer in graph.layers:
+        after = users[layer.output]
+        if not isinstance(layer, Conv) or len(after) != 1 or layer.output == graph.output:
+            continue
+        pool = after[0]
+        if not isinstance(pool, Pool) or pool.kind is not PoolKind.MAX:
+            continue
+        both = fused(layer.activation, pool.activation)
+        if both is not None and layer.activation is not Activation.SIGMOID:
+            replaced[layer.name] = replace(layer, activation=Activation.NONE)
+            replaced[pool.name] = replace(pool, activation=both)
     layers = tuple(replaced.get(layer.name, layer) for layer in graph.layers)
     return replace(graph, layers=layers)
 

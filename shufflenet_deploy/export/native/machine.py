@@ -65,9 +65,10 @@ def _x86(name: str, lanes: int, registers: int, *needs: str) -> Machine:
         lanes=lanes,
         registers=registers,
         needs=frozenset(needs),
-        flags=(f"-march={name}",),
+        # Compilers halve vectors of 512 bits for the sake of old cores, unless told.
+        flags=(f"-march={name}", *(["-mprefer-vector-width=512"] if lanes == 16 else [])),
         triple="x86_64-linux-musl",
-        cpu=name.replace("-", "_"),
+        cpu=name.replace("-", "_") + ("-prefer_256_bit" if lanes == 16 else ""),
     )
 
 

@@ -86,6 +86,16 @@ typedef v16 u16 __attribute__((aligned(4), may_alias));
     __builtin_shufflevector(                                                                \
         (a), (b), 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31)
 
+/* The second vector moved up by one lane; what moves in is the last lane of the first. */
+#define SHIFT4(a, b) __builtin_shufflevector((a), (b), 3, 4, 5, 6)
+
+/* The first 1 to 3 of four numbers. */
+INLINE void store4(float *y, v4 a, int count)
+{
+    for (int i = 0; i < count; ++i)
+        y[i] = a[i];
+}
+
 /* Every step-th of `count` numbers; reads no number behind the last. */
 INLINE void gather(const float *restrict x, float *restrict y, int count, int step)
 {
@@ -101,6 +111,20 @@ INLINE void gather(const float *restrict x, float *restrict y, int count, int st
     }
     for (; i < count; ++i)
         y[i] = x[i * step];
+}
+
+/* Numbers by turns to one and to two, `count` to each; reads no number behind the last. */
+INLINE void deal(const float *restrict x, float *restrict one, float *restrict two, int count)
+{
+    int i = 0;
+#pragma GCC unroll 4
+    for (; i + LANES <= count; i += LANES) {
+        const vf a = LOAD(x + 2 * i), b = LOAD(x + 2 * i + LANES);
+        STORE(one + i, EVEN(a, b));
+        STORE(two + i, ODD(a, b));
+    }
+    for (; i < count; ++i)
+        one[i] = x[2 * i], two[i] = x[2 * i + 1];
 }
 
 INLINE void fill(float *y, int count, float value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from dataclasses import dataclass
 from math import ceil
 
 import numpy as np
@@ -24,33 +26,76 @@ _PACKED = 12  # nine weights, a bias, and two to make whole vectors
 def split(step: Split, unit: Unit) -> None:
     """Pad a picture and sort its pixels by phase."""
     source, target = step.source.layout, step.target.layout
-    down, right = step.stride
+    down = step.stride[0]
     code = Code(depth=1)
-    for at, (row_phase, phase) in enumerate(step.phases):
-        start = phase - step.left
-        first = max(0, -(start // right))
-        columns = target.width
-        count = max(0, min(columns, (source.width - 1 - start) // right + 1) - first)
+    phases = deque(enumerate(step.phases))
+    while phases:
+        at, (row_phase, phase) = phases.popleft()
+        parts = [_Columns.of(step, at, phase)]
+        if phases and phases[0][1][0] == row_phase:
+            other = _Columns.of(step, phases[0][0], phases[0][1][1])
+            if other.beside(parts[0]):
+                parts.append(other)
+                phases.popleft()
         with code.block(f"for (int i = 0; i < {target.height}; ++i)"):
-            code(
-                f"const int row = i * {down} + {row_phase - step.top};",
-                f"float *to = y + {at * target.plane} + i * {target.row};",
-            )
+            code(f"const int row = i * {down} + {row_phase - step.top};")
+            for name, part in zip(("one", "two"), parts, strict=False):
+                code(f"float *{name} = y + {part.at * target.plane} + i * {target.row};")
             with code.block(f"if (row < 0 || row >= {source.height})"):
-                code(f"fill(to, {columns}, {_number(step.outside)});", "continue;")
-            before, behind = min(first, columns), columns - first - count
-            if before:
-                code(f"fill(to, {before}, {_number(step.outside)});")
-            if count:
-                code(
-                    f"gather(x + row * {source.row} + {first * right + start}, "
-                    f"to + {first}, {count}, {right});"
-                )
-            if behind > 0:
-                code(f"fill(to + {first + count}, {behind}, {_number(step.outside)});")
+                for name, _ in zip(("one", "two"), parts, strict=False):
+                    code(f"fill({name}, {target.width}, {_number(step.outside)});")
+                code("continue;")
+            for name, part in zip(("one", "two"), parts, strict=False):
+                if part.first:
+                    code(f"fill({name}, {part.first}, {_number(step.outside)});")
+                if part.behind:
+                    begin = part.first + part.count
+                    code(f"fill({name} + {begin}, {part.behind}, {_number(step.outside)});")
+            _rows_sorted(code, parts, f"x + row * {source.row}", step.stride[1])
     name = unit.kernel("split", "LOOP void @(const float *restrict x, float *restrict y)", code)
     size = target.plane * len(step.phases)
     _each(step, unit, name, size)
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """What a row of phase ``at`` has.
+
+    ``first`` pixels of padding, ``count`` of the picture from column ``start`` on, ``behind`` of
+    padding.
+    """
+
+    at: int
+    first: int
+    count: int
+    behind: int
+    start: int
+
+    @classmethod
+    def of(cls, step: Split, at: int, phase: int) -> _Columns:
+        right, columns = step.stride[1], step.target.layout.width
+        start = phase - step.left
+        first = min(max(0, -(start // right)), columns)
+        last = (step.source.layout.width - 1 - start) // right + 1
+        count = max(0, min(columns, last) - first)
+        return cls(at, first, count, columns - first - count, first * right + start)
+
+    def beside(self, other: _Columns) -> bool:
+        """Whether every second pixel is this one's and the others are the other's."""
+        return self.count == other.count > 0 and abs(self.start - other.start) == 1
+
+
+def _rows_sorted(code: Code, parts: list[_Columns], row: str, stride: int) -> None:
+    to = [f"{name} + {part.first}" for name, part in zip(("one", "two"), parts, strict=False)]
+    if len(parts) == 2 and stride == 2:
+        if parts[0].start > parts[1].start:
+            to.reverse()
+        start = min(part.start for part in parts)
+        code(f"deal({row} + {start}, {to[0]}, {to[1]}, {parts[0].count});")
+        return
+    for name, part in zip(to, parts, strict=True):
+        if part.count:
+            code(f"gather({row} + {part.start}, {name}, {part.count}, {stride});")
 
 
 def _each(step: Step, unit: Unit, name: str, target_size: int = 0) -> None:
@@ -76,7 +121,8 @@ def _number(value: float) -> str:
 
 def window3x3(step: Window3x3, unit: Unit) -> None:
     """3x3 windows by rows: a row that is loaded serves all rows of output that need it."""
-    kernel = _Rows(step, unit)
+    halving = unit.machine.by_lane and step.stride == 2 and step.left == 1
+    kernel = _Halving(step, unit) if halving else _Rows(step, unit)
     code = kernel.write()
     weights = "const float *w, " if step.weight is not None else ""
     head = f"LOOP void @(const float *restrict x, {weights}float *restrict y)"
@@ -250,6 +296,126 @@ class _Rows:
                     if not valid
                 )
             )
+
+
+class _Halving(_Rows):
+    """Stride 2 with a column of padding, on NEON.
+
+    Each pixel is loaded once: a vector of odd columns, moved by one lane, is that of the columns
+    left of the even ones. What moves in is the last of the vector before, and at first padding.
+    """
+
+    straight = 4  # vectors in one straight piece of code
+
+    def __init__(self, step: Window3x3, unit: Unit) -> None:
+        super().__init__(step, unit)
+        self.at_once = 4 if step.weight is not None else 2
+
+    def _columns(self, rows: int, pattern: tuple[bool, ...]) -> None:
+        code, width, lanes = self.code, self.target.width, self.lanes
+        carried = range(len(pattern)) if self.step.weight is not None else range(rows)
+        outside = "{0}"
+        if self.step.weight is None and self.step.kind is PoolKind.MAX:
+            outside = f"(v{lanes}){{0}} - INFINITY"
+        valid = pattern if self.step.weight is not None else (True,) * rows
+        names = [f"c{i} = {outside}" for i in carried if valid[i]]
+        with code.block(""):
+            code(f"{self.kind} {', '.join(names)};")
+            whole = ((True,) * lanes,) * 3
+            inner = [
+                at
+                for at in range(0, width - lanes + 1, lanes)
+                if self._valid_lanes(at)[1:] == whole[1:]
+            ]
+            piece = self.straight * lanes
+            times = len(inner) // self.straight if len(inner) > 2 * self.straight else 0
+            if times:
+                with code.block(f"for (int j = 0; j < {times * piece}; j += {piece})"):
+                    for at in range(0, piece, lanes):
+                        self._vector(f"(j + {at})", rows, pattern, whole)
+            for at in range(times * piece, width, lanes):
+                self._vector(str(at), rows, pattern, self._valid_lanes(at), min(lanes, width - at))
+
+    def _vector(
+        self,
+        at: str,
+        rows: int,
+        pattern: tuple[bool, ...],
+        lanes: tuple[tuple[bool, ...], ...],
+        count: int | None = None,
+    ) -> None:
+        with self.code.block(""):
+            if self.step.weight is not None:
+                self._convolve(at, rows, pattern, lanes)
+            else:
+                self._reduce(at, rows, pattern, lanes)
+            for out in range(rows):
+                value = f"a{out}"
+                if self.step.weight is None and self.step.kind is PoolKind.AVERAGE:
+                    value = f"a{out} * {np.float32(self.step.scale):.9g}f"
+                value = activate(self.step.activation, f"({value})", str(self.lanes))
+                to = f"to + {out * self.target.row} + {at}"
+                if count is None or count == self.lanes:
+                    self.code(f"STORE{self.lanes}({to}, {value});")
+                else:
+                    self.code(f"store{self.lanes}({to}, {value}, {count});")
+
+    def _convolve(
+        self, at: str, rows: int, pattern: tuple[bool, ...], lanes: tuple[tuple[bool, ...], ...]
+    ) -> None:
+        started: set[int] = set()
+        for i, valid in enumerate(pattern):
+            if not valid:
+                continue
+            self._pair(at, i)
+            self._spread(f"p{i}", f"q{i}", i, lanes, "0.0f")
+            for out in range(rows):
+                tap = i - out * self.step.stride
+                if 0 <= tap < 3:
+                    self._accumulate(i, tap, out, first=out not in started)
+                    started.add(out)
+
+    def _reduce(
+        self, at: str, rows: int, pattern: tuple[bool, ...], lanes: tuple[tuple[bool, ...], ...]
+    ) -> None:
+        """Rows first, while the vectors are whole; then columns."""
+        largest = self.step.kind is PoolKind.MAX
+        for i, valid in enumerate(pattern):
+            if valid:
+                self._pair(at, i)
+        for out in range(rows):
+            seen = [i for i in range(2 * out, 2 * out + 3) if pattern[i]]
+            for part in "pq":
+                value = f"{part}{seen[0]}"
+                for i in seen[1:]:
+                    other = f"{part}{i}"
+                    both = f"{value}, {other}" if largest else f"{value} + {other}"
+                    value = f"MAX{self.lanes}({both})" if largest else both
+                self.code(f"const {self.kind} {part}r{out} = {value};")
+            outside = "-INFINITY" if largest else "0.0f"
+            self._spread(f"pr{out}", f"qr{out}", out, lanes, outside)
+            self.code(f"const {self.kind} a{out} = {self._reduced(out)};")
+
+    def _pair(self, at: str, i: int) -> None:
+        start = f"from + {i * self.source.row + self.step.left} + {at} * 2"
+        n, kind = self.lanes, self.kind
+        self.code(f"const {kind} p{i} = LOAD{n}({start}), q{i} = LOAD{n}({start} + {n});")
+
+    def _spread(
+        self, one: str, two: str, i: int, lanes: tuple[tuple[bool, ...], ...], outside: str
+    ) -> None:
+        """Three vectors: the columns left of the even ones, the even ones, the odd ones."""
+        n, kind = self.lanes, self.kind
+        self.code(f"{kind} x{i}_1 = EVEN{n}({one}, {two}), x{i}_2 = ODD{n}({one}, {two});")
+        for tap in (1, 2):
+            self.code(
+                *(
+                    f"x{i}_{tap}[{lane}] = {outside};"
+                    for lane, valid in enumerate(lanes[tap])
+                    if not valid
+                )
+            )
+        self.code(f"const {kind} x{i}_0 = SHIFT{n}(c{i}, x{i}_2);", f"c{i} = x{i}_2;")
 
 
 def window(step: Window, unit: Unit) -> None:

@@ -348,7 +348,7 @@ def test_the_lock_is_held_while_measuring_and_given_back(
 def test_another_bench_on_the_target_is_waited_for_or_told(
     local_target, journal, artifact_of, monkeypatch
 ):
-    monkeypatch.setattr("shufflenet_deploy.bench.session._LOCK_WAIT_SECS", 0.0)
+    monkeypatch.setattr("shufflenet_deploy.bench.hold._LOCK_WAIT_SECS", 0.0)
     with (
         local_target.exclusive(),
         pytest.raises(TargetError, match="is measuring for"),

@@ -249,10 +249,10 @@ def test_observations_travel_with_the_runs(local_target, journal, artifact_of, p
     wanted = suite(runtimes=["litert"], **{"sustained-secs": 1, "benchmark-model": str(program)})
     list(bench.run(wanted, local_target, journal, artifact_of, suite_id="one"))
     lines = list(journal.export_lines("one"))
-    assert len(lines) == 2 + 1 + 2
+    assert len(lines) == 1 + 2 + 1 + 2
     with Journal(tmp_path / "other.sqlite") as other:
-        assert other.import_lines(lines, "there") == (5, 0)
-        assert other.import_lines(lines, "there") == (0, 5)
+        assert other.import_lines(lines, "there") == (6, 0)
+        assert other.import_lines(lines, "there") == (0, 6)
         assert other.observations("one") == journal.observations("one")
         assert other.runs("one") == journal.runs("one")
     journal.delete("one")

@@ -190,6 +190,33 @@ def draw(seed):
     return drawing.done(x, f"drawn-{seed}")
 
 
+def draw_pointwise(seed):
+    """A random network of what ARM has assembly and shortcuts for: pointwise, and halving 3x3."""
+    random = np.random.default_rng(seed)
+    sides = random.choice([2, 3, 5, 7, 12, 14, 20, 31, 45, 70], 2)
+    channels = int(random.choice([12, 83]))  # 83: no loop of equal steps
+    x, drawing = "input", Drawing(channels, int(sides[0]), int(sides[1]), seed)
+    for _ in range(4):
+        channels, act = drawing.shapes[x][0], str(random.choice(["none", "relu", "relu6"]))
+        groups = int(random.choice([d for d in (1, 2, 3, 4) if channels % d == 0]))
+        out = groups * int(random.integers(1, 45))
+        x = drawing.conv(x, out, groups=groups, act=act)
+        kind = int(random.integers(0, 5))
+        if kind == 0:
+            y = drawing.conv(x, max(1, out // 3), act="relu")
+            x = drawing.add(x, drawing.conv(y, out), act)
+        elif kind == 1:
+            y = drawing.conv(x, out)
+            x = drawing.concat(drawing.add(y, drawing.conv(y, out), act), x)
+        elif min(drawing.shapes[x][1:]) > 3:
+            if kind == 2:
+                x = drawing.conv(x, out, (3, 3), (2, 2), (1, 1, 1, 1), out, act)
+            else:
+                pool = str(random.choice(["max", "average"]))
+                x = drawing.pool(x, pool, (3, 3), (2, 2), (1, 1, 1, 1), act)
+    return drawing.done(x, f"pointwise-{seed}")
+
+
 @pytest.fixture(scope="session")
 def drawing():
     """The class to draw a graph with."""
@@ -200,3 +227,9 @@ def drawing():
 def drawn():
     """``drawn(seed)`` is a random graph."""
     return draw
+
+
+@pytest.fixture(scope="session")
+def drawn_pointwise():
+    """A function from seed to random graph of pointwise and halving layers."""
+    return draw_pointwise

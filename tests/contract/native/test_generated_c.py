@@ -68,6 +68,14 @@ def test_random_networks_under_the_sanitizers(seed, drawn, tmp_path):
     assert_close(answer(net, picture), wanted(graph, picture))
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_pointwise_networks_under_the_sanitizers(seed, drawn_pointwise, tmp_path):
+    graph = drawn_pointwise(seed)
+    picture = picture_of(graph, seed)
+    net = program(graph, PORTABLE, tmp_path, *SANITIZERS)
+    assert_close(answer(net, picture), wanted(graph, picture))
+
+
 @pytest.mark.parametrize("seed", range(14, 24))
 def test_random_networks_on_this_machine_s_vectors(seed, drawn, tmp_path):
     graph = drawn(seed)

@@ -173,6 +173,19 @@ def test_foreign_programs_under_emulation(machine, graph, drawn, tmp_path):
         assert_close(np.load(answer), wanted(one, seeded(one, 0)))
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_assembly_under_emulation(seed, drawn_pointwise, tmp_path):
+    graph = drawn_pointwise(seed)
+    path = native.compile(
+        native.generate(graph, native.machine("cortex-a72")),
+        tmp_path / "net",
+        product=native.Product.PROGRAM,
+        options=("-DNET_POISON",),
+    )
+    run("qemu-aarch64", "-cpu", "cortex-a72", path, "--once", "--output", tmp_path / "s.npy")
+    assert_close(np.load(tmp_path / "s.npy"), wanted(graph, seeded(graph, 0)))
+
+
 def test_a_core_without_what_it_takes(graph, tmp_path):
     path = native.compile(
         native.generate(graph, native.machine("cortex-a76")),

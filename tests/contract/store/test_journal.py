@@ -153,6 +153,24 @@ def test_runs_travel_as_json_lines(journal, new_location):
     assert len(list(journal.export_lines("second"))) == 1
 
 
+def test_suites_and_evaluations_travel_too(journal, new_location):
+    import measured  # noqa: PLC0415 - other processes import this file without the builders
+
+    one = measured.run()
+    stranger = one.artifact.model_copy(update={"sha256": "f" * 64})
+    ours, theirs = measured.evaluation(one.artifact, top1=50), measured.evaluation(stranger, top1=6)
+    journal.open_suite(id=one.suite, name="photos", host="pi", definition="{}")
+    journal.append(one)
+    for evaluation in (ours, theirs):
+        journal.append_evaluation(evaluation)
+    with Journal(new_location()) as other:
+        assert other.import_lines(list(journal.export_lines(one.suite)), "x") == (3, 0)
+        assert other.evaluations() == [ours]
+        assert other.suites() == journal.suites()
+        assert other.import_lines(list(journal.export_lines()), "x") == (1, 3)
+        assert other.evaluations() == [ours, theirs]
+
+
 def test_what_a_suite_counts_is_listed(journal):
     counted = BenchmarkSpec(metric=Metric.INSTRUCTIONS)
     journal.append(run("a", suite="time"))

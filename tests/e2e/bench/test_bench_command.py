@@ -13,6 +13,7 @@ import pytest
 from sysfs import Cpus
 
 from shufflenet_deploy.records import Run
+from shufflenet_deploy.store import parse_lines
 
 SMALL = "shufflenet-g3-0.25x"
 SMALLER = "shufflenet-g3-0.25x-noshuffle"
@@ -81,10 +82,12 @@ def test_measure_then_look_then_move(command, folder):
     listed = json.loads(command("runs", "list", "--json").stdout)
     assert [suite["suite"] for suite in listed["suites"]] == [shown["suite"]]
     lines = command("runs", "export", shown["suite"][:12]).stdout.splitlines()
-    assert len([Run.model_validate_json(line) for line in lines]) == 8
+    suite, *runs = parse_lines(lines, "runs export")
+    assert suite.id == shown["suite"]
+    assert [type(run) for run in runs] == [Run] * 8
     (folder / "runs.jsonl").write_text("\n".join(lines))
     moved = ("--journal", "other.sqlite")
-    assert "8 records added" in command("runs", "import", "runs.jsonl", *moved).stdout
+    assert "9 records added" in command("runs", "import", "runs.jsonl", *moved).stdout
     assert command("runs", "show", *moved).stdout.count("32x32 fp32 onnxruntime") == 2
     command("runs", "delete", shown["suite"], *moved, check=2)
     assert "8 runs deleted" in command("runs", "delete", shown["suite"], "-y", *moved).stdout
@@ -141,9 +144,8 @@ def test_profile_says_where_the_time_goes(command, folder):
     assert [cell["processes"] for cell in shown["cells"]] == [1, 1, 1, 1]
     assert all(cell["model_rss_bytes"] > 1e6 for cell in shown["cells"])
     lines = command("runs", "export", shown["suite"]).stdout.splitlines()
-    assert sorted(Run.model_validate_json(line).purpose for line in lines) == (
-        ["measure"] * 4 + ["profile"] * 4
-    )
+    runs = [one for one in parse_lines(lines, "runs export") if isinstance(one, Run)]
+    assert sorted(run.purpose for run in runs) == ["measure"] * 4 + ["profile"] * 4
     (folder / "profiled.jsonl").write_text("\n".join(lines))
     moved = ("--journal", "moved.sqlite")
     command("runs", "import", "profiled.jsonl", *moved)

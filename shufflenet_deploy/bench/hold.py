@@ -1,0 +1,165 @@
+"""A target held for one suite: the lock, the governor, the pauses, and patience with its link.
+
+Only this module retries. What is transient is tried again, over a new connection where the old one
+broke; the lock and the governor end with their connection, so a new one takes both anew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Self, TypeVar
+
+from shufflenet_deploy.bench import events
+from shufflenet_deploy.bench.conditions import LONGEST_WAIT_SECS, ThermalGate
+from shufflenet_deploy.bench.suite import Suite
+from shufflenet_deploy.errors import CommandTimeout, ConnectError, DeployError
+from shufflenet_deploy.target import Governor, Target
+from shufflenet_deploy.transport import CommandResult
+
+if TYPE_CHECKING:
+    import tenacity
+
+_FIRST_WAIT_SECS = 1.0
+_LONGEST_WAIT_SECS = 30.0
+_LOCK_WAIT_SECS = 60.0
+#: Longer than all that may keep us from saying that we still need the governor.
+_LEASE_SLACK_SECS = LONGEST_WAIT_SECS + 120.0
+
+_Value = TypeVar("_Value")
+OnEvent = Callable[[events.Event], object]
+
+
+class Hold:
+    """The one way in which a suite does anything on its target.
+
+    Entered, it keeps other benches away. ``patiently`` serves before that, too.
+    """
+
+    def __init__(
+        self, suite: Suite, target: Target, *, tell: OnEvent, sleep: Callable[[float], None]
+    ) -> None:
+        self._suite, self._target = suite, target
+        self._tell, self._sleep = tell, sleep
+        self._held = contextlib.ExitStack()
+        self._governor: Governor | None = None
+        self._broken = False
+        self._measured = False
+
+    def __enter__(self) -> Self:
+        """Take the lock.
+
+        Raises:
+            TargetError: somebody else measures there.
+        """
+        self._lock()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Put the governor back and give the lock back."""
+        self._held.close()
+
+    def set_governor(self) -> None:
+        """Set what the suite asks for, for as long as the target is held."""
+        if self._suite.governor is not None:
+            self._governor = self._held.enter_context(
+                self._target.governor(self._suite.governor, lease_secs=self._lease_secs)
+            )
+
+    def cool_down(self, longer_secs: float = 0.0) -> None:
+        """What comes before each process; this one may take so much longer than others."""
+        governor, lease_secs = self._governor, self._lease_secs + longer_secs
+        if governor is not None:
+            self.patiently("keeping the governor", lambda: governor.renew(lease_secs))
+        secs = self._suite.spec.cooldown_secs
+        if secs > 0 and self._measured:
+            self._tell(events.Cooling(secs=secs))
+            self._sleep(secs)
+        self._measured = True
+        self._gate.wait()
+
+    def patiently(self, what: str, action: Callable[[], _Value]) -> _Value:
+        """Do something on the target; again, over a new connection, while errors are transient.
+
+        A program that ran past its limit is not started again: it would run past it again.
+        """
+        import tenacity  # noqa: PLC0415 - asyncio comes with it
+
+        def attempt() -> _Value:
+            if self._broken:
+                self._reconnect()
+            try:
+                return action()
+            except ConnectError:
+                self._broken = True
+                raise
+
+        def announce(state: tenacity.RetryCallState) -> None:
+            error = state.outcome.exception() if state.outcome else None
+            wait_secs = state.next_action.sleep if state.next_action else 0.0
+            if isinstance(error, Exception):
+                self._tell(events.Retrying(what=what, error=error, wait_secs=float(wait_secs)))
+
+        retrying = tenacity.Retrying(
+            stop=tenacity.stop_after_attempt(self._suite.retries + 1),
+            wait=tenacity.wait_exponential(
+                multiplier=_FIRST_WAIT_SECS, min=_FIRST_WAIT_SECS, max=_LONGEST_WAIT_SECS
+            ),
+            retry=tenacity.retry_if_exception(_worth_a_retry),
+            before_sleep=announce,
+            sleep=self._sleep,
+            reraise=True,
+        )
+        return retrying(attempt)
+
+    def invoke(
+        self,
+        what: str,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        timeout_s: float,
+        cpus: Sequence[int] | None = None,
+    ) -> CommandResult:
+        """Run a program on the target, patiently."""
+        return self.patiently(
+            what, lambda: self._target.invoke(argv, env=env, timeout_s=timeout_s, cpus=cpus)
+        )
+
+    @property
+    def _lease_secs(self) -> float:
+        spec = self._suite.spec
+        return spec.timeout_secs + spec.cooldown_secs + _LEASE_SLACK_SECS
+
+    @cached_property
+    def _gate(self) -> ThermalGate:
+        return ThermalGate(
+            limit_c=self._suite.max_temperature_c,
+            hottest_c=lambda: self.patiently("reading temperatures", self._target.state).hottest_c,
+            tell=self._tell,
+            sleep=self._sleep,
+        )
+
+    def _lock(self) -> None:
+        self._held.enter_context(
+            self._target.exclusive(
+                wait_secs=_LOCK_WAIT_SECS,
+                on_wait=lambda holder: self._tell(events.Stage(text=f"waiting for {holder}")),
+            )
+        )
+
+    def _reconnect(self) -> None:
+        # The old lock went with its connection; giving it back fails silently.
+        self._held.close()
+        self._target.transport.close()
+        self._target.transport.__enter__()
+        self._lock()
+        if self._governor is not None:
+            self.set_governor()
+        self._broken = False
+
+
+def _worth_a_retry(error: BaseException) -> bool:
+    transient = isinstance(error, DeployError) and error.transient
+    return transient and not isinstance(error, CommandTimeout)

@@ -1,0 +1,107 @@
+"""One process on the target, from its command line to the run that is kept of it."""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, datetime
+
+import shufflenet_deploy
+from shufflenet_deploy import runtime
+from shufflenet_deploy.bench import events
+from shufflenet_deploy.bench import outcome as outcomes
+from shufflenet_deploy.bench.ready import Place, Ready
+from shufflenet_deploy.errors import DeployError
+from shufflenet_deploy.records import Artifact, BenchmarkSpec, Cell, Failure, FailureKind, Run
+from shufflenet_deploy.runtime import Report
+from shufflenet_deploy.transport import CommandResult
+
+
+def measure(ready: Ready, place: Place, *, process: int, attempt: int) -> Run:
+    """Measure a cell in one process; a failure is a run, too."""
+    spec = place.spec_of(ready.cell)
+    argv = runtime.get(ready.cell.runtime).command(
+        python=ready.python, agent=place.agent[0], model=ready.remote, spec=spec
+    )
+    run, _ = start(ready, place, spec, argv, process=process, attempt=attempt)
+    return run
+
+
+def start(
+    ready: Ready,
+    place: Place,
+    spec: BenchmarkSpec,
+    argv: tuple[str, ...],
+    *,
+    process: int,
+    attempt: int,
+) -> tuple[Run, Report | None]:
+    """Run a command line that reports as the agent does; the report is None where it gave none."""
+    engine = runtime.get(ready.cell.runtime)
+    environment = ready.environment
+    phone = _phone(place)
+    started_at = datetime.now(UTC)
+    result: CommandResult | None = None
+    report: Report | Failure
+    try:
+        result = place.hold.invoke(
+            f"measuring {events.describe(ready.cell)}",
+            argv,
+            env=ready.variables(spec),
+            timeout_s=spec.timeout_secs,
+        )
+        report = outcomes.read(engine, result)
+    except DeployError as error:
+        report = outcomes.failure_of(error, spec.timeout_secs)
+    known = report if isinstance(report, Report) else None
+    run = Run(
+        id=uuid.uuid4().hex,
+        suite=place.suite_id,
+        started_at=started_at,
+        process=process,
+        cell=ready.cell,
+        artifact=ready.artifact,
+        multiply_adds=ready.artifact.multiply_adds,
+        runtime_version=known.runtime_version if known else None,
+        target=place.facts,
+        spec=spec,
+        before=known.before if known else None,
+        after=known.after if known else None,
+        raw=result.text if result else "",
+        outcome=report if isinstance(report, Failure) else report.outcome,
+        tool={
+            "version": shufflenet_deploy.__version__,
+            "agent_sha256": place.agent[1] if environment else None,
+            "environment": environment.how.value if environment else None,
+            "payload_bytes": environment.size_bytes if environment else None,
+            "phone": phone,
+            "attempt": attempt,
+            "stderr": outcomes.tail(result.stderr) if result else "",
+        },
+    )
+    return run, known
+
+
+def never_started(
+    cell: Cell, artifact: Artifact | None, place: Place, kind: FailureKind, error: DeployError
+) -> Run:
+    """The run of a cell that could not be prepared."""
+    return Run(
+        id=uuid.uuid4().hex,
+        suite=place.suite_id,
+        started_at=datetime.now(UTC),
+        process=1,
+        cell=cell,
+        artifact=artifact,
+        multiply_adds=artifact.multiply_adds if artifact else None,
+        target=place.facts,
+        spec=place.spec_of(cell),
+        outcome=Failure(kind=kind, message=str(error)),
+        tool={"version": shufflenet_deploy.__version__},
+    )
+
+
+def _phone(place: Place) -> dict[str, object] | None:
+    """Battery, screen and sensors of a phone: what the agent may not read there."""
+    if place.target.transport.kind != "adb":
+        return None
+    return place.hold.patiently("asking for its state", place.target.state).told()
