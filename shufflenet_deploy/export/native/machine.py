@@ -43,6 +43,10 @@ class Machine:
         return 4 * self.lanes
 
 
+_VNNI = "-vnni"
+_AVX512 = ("avx512f", "avx512vl", "avx512bw", "avx512dq")
+
+
 def _arm(name: str, cpu: str, *, dot: bool = False) -> Machine:
     return Machine(
         name=name,
@@ -58,17 +62,23 @@ def _arm(name: str, cpu: str, *, dot: bool = False) -> Machine:
     )
 
 
-def _x86(name: str, lanes: int, registers: int, *needs: str) -> Machine:
+def _x86(name: str, lanes: int, registers: int, *needs: str, dot: bool = False) -> Machine:
+    level = name.removesuffix(_VNNI)
+    # Compilers halve vectors of 512 bits for the sake of old cores, unless told.
+    wide = ["-mprefer-vector-width=512"] if lanes == 16 else []
+    more = ["-mavx512vnni", "-mavx512vbmi"] if dot else []
     return Machine(
         name=name,
         arch="x86_64",
         lanes=lanes,
         registers=registers,
+        dot=dot,
         needs=frozenset(needs),
-        # Compilers halve vectors of 512 bits for the sake of old cores, unless told.
-        flags=(f"-march={name}", *(["-mprefer-vector-width=512"] if lanes == 16 else [])),
+        flags=(f"-march={level}", *more, *wide),
         triple="x86_64-linux-musl",
-        cpu=name.replace("-", "_") + ("-prefer_256_bit" if lanes == 16 else ""),
+        cpu=level.replace("-", "_")
+        + ("+avx512vnni+avx512vbmi" if dot else "")
+        + ("-prefer_256_bit" if lanes == 16 else ""),
     )
 
 
@@ -94,7 +104,8 @@ MACHINES = {
         _ARMV7,
         _x86("x86-64", 4, 16),
         _x86("x86-64-v3", 8, 16, "avx2", "fma"),
-        _x86("x86-64-v4", 16, 32, "avx512f", "avx512vl", "avx512bw", "avx512dq"),
+        _x86("x86-64-v4", 16, 32, *_AVX512),
+        _x86(f"x86-64-v4{_VNNI}", 16, 32, *_AVX512, "avx512_vnni", "avx512vbmi", dot=True),
     )
 }
 _ALIASES = {"generic": "aarch64", "max": "cortex-a76"} | {
