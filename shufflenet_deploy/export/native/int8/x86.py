@@ -61,7 +61,9 @@ def convolution(step: steps.Convolution, unit: ByteUnit) -> None:
     together = 1
     if pointwise and all(place.flat for place in places):
         near = weight.size * machine.lanes // 16 <= _NEAR_BYTES
-        together = chunk_rows(target.height, max(place.row for place in places)) if near else target.height
+        together = (
+            chunk_rows(target.height, max(place.row for place in places)) if near else target.height
+        )
     y_pixel, y_row = target.pixel, target.row
     if shuffled and not direct:
         y_pixel = steps.rounded(target.channels)

@@ -147,12 +147,16 @@ def emit(conv: Conv, unit: Unit, blocks: tuple[Block, ...]) -> str:
     every = conv.vectors(lanes)
     weights, ends = conv.steps * 4 * lanes, 2 * lanes
     with code.block(f"for (int i = 0; i < {conv.height}; ++i)" if conv.height > 1 else ""):
-        row = [f" + i * {n}" if conv.height > 1 else "" for n in (conv.x_row, conv.r_row, conv.y_row)]
+        row = [
+            f" + i * {n}" if conv.height > 1 else "" for n in (conv.x_row, conv.r_row, conv.y_row)
+        ]
         if conv.shuffled:
             for block in blocks:
                 name = _strip(conv, unit, block)
                 y = f"y + {block.first * lanes * conv.groups}{row[2]}"
-                code(f"{name}(x{row[0]}, w + {block.first * weights}, b + {block.first * ends}, {y});")
+                code(
+                    f"{name}(x{row[0]}, w + {block.first * weights}, b + {block.first * ends}, {y});"
+                )
         else:
             with code.block(f"for (int g = 0; g < {conv.groups}; ++g)" if conv.groups > 1 else ""):
                 if conv.groups == 1:
@@ -241,7 +245,11 @@ class _Tile:
                     code(f"const int8_t *v = w + {group * every * self.conv.steps * size};")
                     code(f"const int32_t *const ends = b + {group * every * 2 * self.lanes};")
                 else:
-                    code("const byte *const x0 = x;", "const int8_t *v = w;", "const int32_t *const ends = b;")
+                    code(
+                        "const byte *const x0 = x;",
+                        "const int8_t *v = w;",
+                        "const int32_t *const ends = b;",
+                    )
                 self._sums(group)
                 if not self.conv.real:
                     self._scale(group)
@@ -289,7 +297,9 @@ class _Tile:
             return
         turn = next((n for n in (_LOOPED, 3, 2, 5) if steps % n == 0), _LOOPED)
         times, rest = divmod(steps, turn)
-        with code.block(f"for (int k = 0; k < {times}; ++k, from += {4 * turn}, v += {turn * size})"):
+        with code.block(
+            f"for (int k = 0; k < {times}; ++k, from += {4 * turn}, v += {turn * size})"
+        ):
             self._products(group, "from", 0, turn, 0)
         if rest:
             self._products(group, "from", 0, rest, 0)
@@ -363,8 +373,15 @@ class _Tile:
                 self.code(f"const vec bytes = TURN(PACK({', '.join(_four(here))}));")
                 for at, q in enumerate(range(p, min(p + beside, self.pixels))):
                     y = f"y + {q * self.conv.y_pixel + v * self.lanes}"
-                    store(self.code, self.lanes, y, "bytes", count, at=at * some * self.lanes,
-                          most=most if at == 0 else 0)
+                    store(
+                        self.code,
+                        self.lanes,
+                        y,
+                        "bytes",
+                        count,
+                        at=at * some * self.lanes,
+                        most=most if at == 0 else 0,
+                    )
 
     def _sum(self, v: int, some: int) -> None:
         """What is added is read before anything of the same place is written."""
@@ -388,8 +405,12 @@ class _Tile:
         for output in range(self.lanes):
             for group in range(groups):
                 table[output * groups + group] = 16 * (output // 4) + 4 * group + output % 4
-        whole = [sum(byte << 8 * k for k, byte in enumerate(table[i : i + 8])) for i in range(0, 64, 8)]
-        code(f"const vec order = _mm512_setr_epi64({', '.join(f'{number:#x}' for number in whole)});")
+        whole = [
+            sum(byte << 8 * k for k, byte in enumerate(table[i : i + 8])) for i in range(0, 64, 8)
+        ]
+        code(
+            f"const vec order = _mm512_setr_epi64({', '.join(f'{number:#x}' for number in whole)});"
+        )
         for v in range(self.vectors):
             count = groups * min(self.lanes, self.conv.outputs - (self.first + v) * self.lanes)
             last = self.first + v == self.conv.vectors(self.lanes) - 1

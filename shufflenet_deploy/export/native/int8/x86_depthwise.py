@@ -69,7 +69,10 @@ def pack(
             pairs[:, 3] = here[:, 2, :2]
             pairs[:, 4, 0] = here[:, 2, 2]
             words = pairs.view(np.int8)
-        packed += [words.transpose(1, 0, 2).ravel(), ends[:, first : first + size][:, order].ravel().view(np.int8)]
+        packed += [
+            words.transpose(1, 0, 2).ravel(),
+            ends[:, first : first + size][:, order].ravel().view(np.int8),
+        ]
     return np.concatenate(packed)
 
 
@@ -80,7 +83,9 @@ def emit(step: Depthwise, unit: Unit) -> str:
     beside = step.beside(lanes)
     weights = (5 if dot else 7) * 4 * size
     code = Code(depth=1)
-    with code.block(f"for (int i = 0; i < {step.height}; ++i, x += {step.stride * step.x_row}, y += {step.y_row})"):
+    with code.block(
+        f"for (int i = 0; i < {step.height}; ++i, x += {step.stride * step.x_row}, y += {step.y_row})"
+    ):
         whole, rest = divmod(step.channels, size)
         if rest and (step.channels + step.room >= (whole + 1) * size):
             whole, rest = whole + 1, 0
@@ -88,11 +93,15 @@ def emit(step: Depthwise, unit: Unit) -> str:
             whole, rest = 1, 0
         if whole > 1:
             code(f"for (int c = 0; c < {whole}; ++c)")
-            code(f"    {_row(step, unit, size)}(x + {size} * c, w + {weights} * c, y + {size} * c);")
+            code(
+                f"    {_row(step, unit, size)}(x + {size} * c, w + {weights} * c, y + {size} * c);"
+            )
         elif whole:
             code(f"{_row(step, unit, size)}(x, w, y);")
         if rest:
-            code(f"{_row(step, unit, rest)}(x + {size * whole}, w + {weights * whole}, y + {size * whole});")
+            code(
+                f"{_row(step, unit, rest)}(x + {size * whole}, w + {weights * whole}, y + {size * whole});"
+            )
     head = "LOOP void @(const byte *restrict x, const int8_t *restrict w, byte *restrict y)"
     return unit.kernel("depthwise", head, code)
 

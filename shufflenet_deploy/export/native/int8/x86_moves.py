@@ -32,7 +32,9 @@ def quantise(step: Quantise, unit: Unit) -> str:
     whole = step.width // lanes * lanes
     code(f"const vec zero = OP(set1_epi16)({step.zero});")
     code(f"const reals inverse = OP(set1_ps)({step.inverse:.9g}f), most = OP(set1_ps)(32767.0f);")
-    with code.block(f"for (int i = 0; i < {step.height}; ++i, x += {step.width}, y += {step.y_row})"):
+    with code.block(
+        f"for (int i = 0; i < {step.height}; ++i, x += {step.width}, y += {step.y_row})"
+    ):
         with code.block(f"for (int j = 0; j < {whole}; j += {lanes})"):
             _pixels(code, step, plane)
         if step.width > whole:

@@ -7,7 +7,9 @@ from shufflenet_deploy.export.native.text import Code
 _WIDEST = 16
 
 
-def store(code: Code, lanes: int, y: str, value: str, count: int, *, at: int = 0, most: int = 0) -> None:
+def store(
+    code: Code, lanes: int, y: str, value: str, count: int, *, at: int = 0, most: int = 0
+) -> None:
     """Store ``count`` bytes of a vector, from its byte ``at`` on.
 
     Up to ``most`` bytes may be overwritten. A vector has four bytes a lane.

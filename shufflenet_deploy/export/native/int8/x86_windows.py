@@ -154,7 +154,9 @@ def global_average(step: GlobalAverage, unit: Unit) -> str:
                     code("h = OP(add_epi16)(h, OP(unpackhi_epi8)(v, ZERO));")
             code(f"const vec start = OP(set1_epi32)({step.start});")
             code(f"const reals m = OP(set1_ps)({step.factor:.9g}f);")
-            words = [f"OP(unpack{part}_epi16)({half}, ZERO)" for half in "lh" for part in ("lo", "hi")]
+            words = [
+                f"OP(unpack{part}_epi16)({half}, ZERO)" for half in "lh" for part in ("lo", "hi")
+            ]
             scaled = ", ".join(f"SCALE(OP(add_epi32)(start, {word}), m)" for word in words)
             code(f"const vec bytes = PACK({scaled});")
             store(code, lanes, "y", "bytes", count, most=count + step.room)
