@@ -6,7 +6,7 @@ The zeros of what is read and written are part of the bias, so that no code know
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,13 @@ class Folded:
     bias: NDArray[np.int32]
     factor: Factors
     shift: int
+
+    def shuffled(self, groups: int) -> Folded:
+        """The same layer with its outputs shuffled: only one of one group can be."""
+        order = np.arange(len(self.weight)).reshape(groups, -1).T.ravel()
+        return replace(
+            self, weight=self.weight[order], bias=self.bias[order], factor=self.factor[order]
+        )
 
 
 def fold(

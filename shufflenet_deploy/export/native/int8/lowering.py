@@ -239,6 +239,8 @@ class _Lowering:
             other=sources[1] if residual is not None else None,
             residual=residual, fraction=fraction,
         )  # fmt: skip
+        if groups > 1 and layer.groups == 1:
+            folded, groups = folded.shuffled(groups), 1
         if layer.depthwise and layer.weight.shape[0] > 1:
             step: Step = self._depthwise(layer, source, target, folded)
         else:

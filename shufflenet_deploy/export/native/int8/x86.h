@@ -22,6 +22,15 @@ typedef __m512 reals;
 #define TWO_HALVES(p, q)                                                                    \
     _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_loadu_si256((const void *)(p))),       \
                        _mm256_loadu_si256((const void *)(q)), 1)
+#define SPREAD_8(p) _mm512_set1_epi64(eight(p))
+#define SPREAD_16(p) ALL(_mm_loadu_si128((const void *)(p)))
+/* Lanes of an output added up, two or four side by side, for as many pixels. */
+#define ADDED_2(a, b)                                                                       \
+    _mm512_add_epi32(SHUFFLED(a, b, 0x88), SHUFFLED(a, b, 0xdd))
+#define SHUFFLED(a, b, order)                                                               \
+    _mm512_castps_si512(                                                                    \
+        _mm512_shuffle_ps(_mm512_castsi512_ps(a), _mm512_castsi512_ps(b), order))
+#define ADDED_4(a, b, c, d) ADDED_2(ADDED_2(a, b), ADDED_2(c, d))
 #define WIDE(p) _mm512_cvtepu8_epi16(_mm256_loadu_si256((const void *)(p)))
 #elif defined(__AVX2__)
 typedef __m256i vec;
@@ -78,6 +87,12 @@ INLINE int four(const byte *p)
 {
     int v;
     memcpy(&v, p, 4);
+    return v;
+}
+INLINE long long eight(const byte *p)
+{
+    long long v;
+    memcpy(&v, p, 8);
     return v;
 }
 #define SPREAD(p) OP(set1_epi32)(four(p))

@@ -20,6 +20,7 @@ from shufflenet_deploy.export.native.text import Code, Unit
 _UNROLLED = 360  # multiply-adds of a tile that are written out
 _LOOPED = 4  # steps of a loop's turn
 _ALONE = 16  # vectors of outputs of a single pixel
+_WORTH = 8  # steps from which on lanes of different inputs pay for adding them up
 _CHAINS = 12  # accumulators above which more hide no latency
 
 
@@ -61,6 +62,14 @@ class Conv:
         """Accumulators of a group and pixel."""
         return ceil(self.outputs / lanes)
 
+    def weights(self, blocks: tuple[Block, ...], lanes: int) -> int:
+        """Bytes of weights of one group, in the first blocks of it."""
+        return sum(4 * lanes * one.vectors * self.turns(one.split) for one in blocks)
+
+    def turns(self, split: int) -> int:
+        """Multiply-adds of an accumulator whose outputs have ``split`` lanes each."""
+        return len(self.rows) * ceil(self.run / 4 / split)
+
 
 def widened(conv: Conv) -> Conv:
     """The same over inputs of 16 bits."""
@@ -76,17 +85,23 @@ def widened(conv: Conv) -> Conv:
 
 @dataclass(frozen=True)
 class Block:
-    """Output vectors of a group from ``first`` on, of so many ``pixels`` at a time."""
+    """Output vectors of a group from ``first`` on, of so many ``pixels`` at a time.
+
+    With ``split`` there are few outputs, and each has that many lanes, of different inputs.
+    """
 
     first: int
     vectors: int
     pixels: int
+    split: int = 1
 
 
 def cut(conv: Conv, machine: Machine) -> tuple[Block, ...]:
     """Blocks of accumulators that fit the registers."""
     every = conv.vectors(machine.lanes)
     together = conv.groups if conv.shuffled else 1
+    split = _split(conv, machine)
+    every -= split > 1
     if conv.height * conv.width == 1 and not conv.shuffled:
         sizes = _even(every, _ALONE if machine.registers == 32 else 8)
     elif conv.shuffled:
@@ -105,12 +120,24 @@ def cut(conv: Conv, machine: Machine) -> tuple[Block, ...]:
         times = ceil(conv.width / fitting)
         blocks.append(Block(first, size, ceil(conv.width / times)))
         first += size
+    if split > 1:
+        times = ceil(conv.width / (machine.registers // together - 2))
+        pixels = min(ceil(ceil(conv.width / times) / split) * split, conv.width)
+        blocks.append(Block(first, 1, pixels, split))
     return tuple(blocks)
 
 
+def _split(conv: Conv, machine: Machine) -> int:
+    """How many lanes each of the last outputs of a group may have."""
+    last = conv.outputs % machine.lanes
+    if not (conv.shuffled and 0 < last <= 8 and len(conv.rows) == 1 and conv.steps >= _WORTH):
+        return 1
+    return 4 if last <= 4 else 2
+
+
 def _even(whole: int, most: int) -> list[int]:
-    count = ceil(whole / most)
-    return [whole // count + (at < whole % count) for at in range(count)]
+    count = max(1, ceil(whole / most))
+    return [whole // count + (at < whole % count) for at in range(count)] if whole else []
 
 
 def pack(
@@ -135,9 +162,33 @@ def pack(
     for group in range(conv.groups):
         for block in blocks:
             last = block.first + block.vectors
-            packed.append(whole[group, block.first : last].transpose(2, 0, 1, 3).ravel())
-            constants.append(ends[:, group, lanes * block.first : lanes * last].ravel())
+            here = whole[group, block.first : last]
+            there = ends[:, group, lanes * block.first : lanes * last]
+            if block.split > 1:
+                here, there = _apart(here, there, block.split)
+            packed.append(here.transpose(2, 0, 1, 3).ravel())
+            constants.append(there.ravel())
     return np.concatenate(packed).view(np.int8), np.concatenate(constants)
+
+
+def _apart(
+    weight: NDArray[np.int8], ends: NDArray[np.int32], split: int
+) -> tuple[NDArray[np.int8], NDArray[np.int32]]:
+    """Weights ``(1, lanes, steps, taps)`` of few outputs with ``split`` lanes for each.
+
+    The first of them begins with the bias. Factors are in the order that adding up leaves.
+    """
+    _, lanes, steps, taps = weight.shape
+    outputs = lanes // split
+    whole = np.zeros((outputs, ceil(steps / split) * split, taps), weight.dtype)
+    whole[:, :steps] = weight[0, :outputs]
+    apart = (
+        whole.reshape(outputs, -1, split, taps).transpose(0, 2, 1, 3).reshape(1, lanes, -1, taps)
+    )
+    bias = np.zeros((outputs, split), np.int32)
+    bias[:, 0] = ends[0, :outputs]
+    factor = np.tile(ends[1, :outputs].reshape(4, 1, -1), (1, split, 1))
+    return apart, np.stack([bias.ravel(), factor.ravel()])
 
 
 def emit(conv: Conv, unit: Unit, blocks: tuple[Block, ...]) -> str:
@@ -152,7 +203,7 @@ def emit(conv: Conv, unit: Unit, blocks: tuple[Block, ...]) -> str:
         ]
         if conv.shuffled:
             for block in blocks:
-                name = _strip(conv, unit, block)
+                name = _strip(conv, unit, block, blocks)
                 y = f"y + {block.first * lanes * conv.groups}{row[2]}"
                 code(
                     f"{name}(x{row[0]}, w + {block.first * weights}, b + {block.first * ends}, {y});"
@@ -177,7 +228,9 @@ def emit(conv: Conv, unit: Unit, blocks: tuple[Block, ...]) -> str:
                     ]
                     if k:
                         code(f"for (int k = 0; k < {times}; ++k)")
-                    code(f"{'    ' if k else ''}{_strip(conv, unit, block)}({', '.join(given)});")
+                    code(
+                        f"{'    ' if k else ''}{_strip(conv, unit, block, blocks)}({', '.join(given)});"
+                    )
     return unit.kernel("conv", _head("LOOP", conv), code)
 
 
@@ -198,7 +251,7 @@ def _grouped(blocks: tuple[Block, ...]) -> list[tuple[Block, int]]:
     return found
 
 
-def _strip(conv: Conv, unit: Unit, block: Block) -> str:
+def _strip(conv: Conv, unit: Unit, block: Block, blocks: tuple[Block, ...]) -> str:
     """One block of channels over all pixels of a row."""
     code = Code(depth=1)
     times, rest = divmod(conv.width, block.pixels)
@@ -208,25 +261,28 @@ def _strip(conv: Conv, unit: Unit, block: Block) -> str:
         walk += f", r += {block.pixels * conv.r_pixel}"
         given = "x, w, b, r, y"
     with code.block(f"for (int j = 0; j < {times}; ++j, {walk})" if times > 1 else ""):
-        code(f"{_tile(conv, unit, block, block.pixels)}({given});")
+        code(f"{_tile(conv, unit, block, blocks, block.pixels)}({given});")
     if rest:
         if times == 1:
             code(f"{walk};")
-        code(f"{_tile(conv, unit, block, rest)}({given});")
+        code(f"{_tile(conv, unit, block, blocks, rest)}({given});")
     return unit.kernel("strip", _head("LOOP", conv), code)
 
 
-def _tile(conv: Conv, unit: Unit, block: Block, pixels: int) -> str:
-    return _Tile(conv, unit.machine, block, pixels).emit(unit)
+def _tile(conv: Conv, unit: Unit, block: Block, blocks: tuple[Block, ...], pixels: int) -> str:
+    group = conv.weights(blocks, unit.machine.lanes)
+    return _Tile(conv, unit.machine, block, pixels, group).emit(unit)
 
 
 class _Tile:
     """Code for one block of some pixels."""
 
-    def __init__(self, conv: Conv, machine: Machine, block: Block, pixels: int) -> None:
+    def __init__(self, conv: Conv, machine: Machine, block: Block, pixels: int, group: int) -> None:
         self.conv = conv
+        self.group = group  # bytes from a group's weights to the next one's
         self.lanes = machine.lanes
         self.first = block.first
+        self.split = block.split
         self.vectors = block.vectors
         self.pixels = pixels
         self.groups = conv.groups if conv.shuffled else 1
@@ -234,15 +290,14 @@ class _Tile:
 
     def emit(self, unit: Unit) -> str:
         """The name of the tile's function."""
-        code, size = self.code, 4 * self.lanes
-        every = self.conv.vectors(self.lanes)
+        code, every = self.code, self.conv.vectors(self.lanes)
         for group in range(self.groups):
             names = (f"a{group}_{p}_{v}" for p in range(self.pixels) for v in range(self.vectors))
             code(f"vec {', '.join(names)};")
             with code.block(""):
                 if self.groups > 1:
                     code(f"const byte *const x0 = x + {group * self.conv.group_step};")
-                    code(f"const int8_t *v = w + {group * every * self.conv.steps * size};")
+                    code(f"const int8_t *v = w + {group * self.group};")
                     code(f"const int32_t *const ends = b + {group * every * 2 * self.lanes};")
                 else:
                     code(
@@ -251,10 +306,14 @@ class _Tile:
                         "const int32_t *const ends = b;",
                     )
                 self._sums(group)
+                if self.split > 1:
+                    self._added(group)
                 if not self.conv.real:
                     self._scale(group)
         if self.conv.real:
             self._reals()
+        elif self.split > 1:
+            self._few()
         elif self.conv.shuffled:
             self._interleaved()
         else:
@@ -268,9 +327,9 @@ class _Tile:
         for v in range(self.vectors):
             code(f"const vec b{v} = LOAD(ends + {v * self.lanes});")
             code(*(f"a{group}_{p}_{v} = b{v};" for p in range(self.pixels)))
-        steps = ceil(conv.run / 4)
+        steps = ceil(conv.run / 4 / self.split)
         work = self.pixels * self.vectors
-        if conv.steps * work <= _UNROLLED:
+        if len(conv.rows) * steps * work <= _UNROLLED:
             done = 0
             for row in conv.rows:
                 self._products(group, "x0", row, steps, done)
@@ -298,7 +357,7 @@ class _Tile:
         turn = next((n for n in (_LOOPED, 3, 2, 5) if steps % n == 0), _LOOPED)
         times, rest = divmod(steps, turn)
         with code.block(
-            f"for (int k = 0; k < {times}; ++k, from += {4 * turn}, v += {turn * size})"
+            f"for (int k = 0; k < {times}; ++k, from += {4 * turn * self.split}, v += {turn * size})"
         ):
             self._products(group, "from", 0, turn, 0)
         if rest:
@@ -313,17 +372,24 @@ class _Tile:
                     place = ((done + step) * self.vectors + v) * size
                     code(f"const vec w{v} = LOAD(v + {place});")
                 for p in range(self.pixels):
-                    at = p * self.conv.x_pixel + offset + 4 * step
-                    code(f"const vec s{p} = SPREAD({x} + {at});")
+                    at = p * self.conv.x_pixel + offset + 4 * step * self.split
+                    spread = {1: "SPREAD", 2: "SPREAD_8", 4: "SPREAD_16"}[self.split]
+                    code(f"const vec s{p} = {spread}({x} + {at});")
                     for v in range(self.vectors):
                         a = f"a{group}_{p}_{v}"
                         code(f"{a} = DOT({a}, s{p}, w{v});")
+
+    def _added(self, group: int) -> None:
+        """Lanes of one output become one, those of as many pixels side by side."""
+        for p in range(0, self.pixels, self.split):
+            here = [f"a{group}_{min(p + q, self.pixels - 1)}_0" for q in range(self.split)]
+            self.code(f"{here[0]} = ADDED_{self.split}({', '.join(here)});")
 
     def _scale(self, group: int) -> None:
         code = self.code
         for v in range(self.vectors):
             code(f"const reals m{v} = REALS(ends + {(self.vectors + v) * self.lanes});")
-            for p in range(self.pixels):
+            for p in range(0, self.pixels, self.split):
                 code(f"a{group}_{p}_{v} = SCALE(a{group}_{p}_{v}, m{v});")
 
     def _reals(self) -> None:
@@ -405,12 +471,7 @@ class _Tile:
         for output in range(self.lanes):
             for group in range(groups):
                 table[output * groups + group] = 16 * (output // 4) + 4 * group + output % 4
-        whole = [
-            sum(byte << 8 * k for k, byte in enumerate(table[i : i + 8])) for i in range(0, 64, 8)
-        ]
-        code(
-            f"const vec order = _mm512_setr_epi64({', '.join(f'{number:#x}' for number in whole)});"
-        )
+        self._order(table)
         for v in range(self.vectors):
             count = groups * min(self.lanes, self.conv.outputs - (self.first + v) * self.lanes)
             last = self.first + v == self.conv.vectors(self.lanes) - 1
@@ -420,6 +481,36 @@ class _Tile:
                 value = f"_mm512_permutexvar_epi8(order, PACK({', '.join(here)}))"
                 most = count + self.conv.room if last else 0
                 store(code, self.lanes, y, value, count, most=most)
+
+    def _few(self) -> None:
+        """The few last outputs of each group: those of several pixels in one vector."""
+        code, groups, split = self.code, self.groups, self.split
+        outputs = self.lanes // split
+        table = [0] * (4 * self.lanes)
+        for pixel in range(split):
+            for output in range(outputs):
+                for group in range(groups):
+                    quarter, within = divmod(output, 4 // split)
+                    at = 16 * quarter + 4 * group + pixel * (4 // split) + within
+                    table[4 * outputs * pixel + output * groups + group] = at
+        self._order(table)
+        count = groups * (self.conv.outputs - self.first * self.lanes)
+        for p in range(0, self.pixels, split):
+            here = _four([f"a{group}_{p}_0" for group in range(groups)])
+            with code.block(""):
+                code(f"const vec bytes = _mm512_permutexvar_epi8(order, PACK({', '.join(here)}));")
+                for q in range(p, min(p + split, self.pixels)):
+                    y = f"y + {q * self.conv.y_pixel}"
+                    at = 4 * outputs * (q - p)
+                    store(code, self.lanes, y, "bytes", count, at=at, most=count + self.conv.room)
+
+    def _order(self, table: list[int]) -> None:
+        """A permutation of bytes."""
+        whole = (
+            sum(byte << 8 * k for k, byte in enumerate(table[i : i + 8])) for i in range(0, 64, 8)
+        )
+        numbers = ", ".join(f"{number:#x}" for number in whole)
+        self.code(f"const vec order = _mm512_setr_epi64({numbers});")
 
 
 def _four(names: list[str]) -> list[str]:
