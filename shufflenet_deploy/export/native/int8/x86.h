@@ -31,6 +31,13 @@ typedef __m512 reals;
     _mm512_castps_si512(                                                                    \
         _mm512_shuffle_ps(_mm512_castsi512_ps(a), _mm512_castsi512_ps(b), order))
 #define ADDED_4(a, b, c, d) ADDED_2(ADDED_2(a, b), ADDED_2(c, d))
+#define FOUR_QUARTERS(p, q, r, s)                                                           \
+    _mm512_inserti32x4(                                                                     \
+        _mm512_inserti32x4(                                                                 \
+            _mm512_inserti32x4(_mm512_castsi128_si512(_mm_loadu_si128((const void *)(p))),  \
+                               _mm_loadu_si128((const void *)(q)), 1),                      \
+            _mm_loadu_si128((const void *)(r)), 2),                                         \
+        _mm_loadu_si128((const void *)(s)), 3)
 #define WIDE(p) _mm512_cvtepu8_epi16(_mm256_loadu_si256((const void *)(p)))
 #elif defined(__AVX2__)
 typedef __m256i vec;
@@ -121,16 +128,28 @@ INLINE __m128i rounded(__m128i v, __m128i m)
 }
 #define ROUNDED(v, m) rounded(v, m)
 #endif
-/* 16-bit numbers that were packed from words, and `other`'s bytes times a factor: the sum's bytes
-   after a shift, as `round` (2**(15 - shift)) says. `other` is not turned. */
+/* Four words packed to bytes, after what is added to each: `other`'s bytes times a factor; then a
+   shift, as `round` (2**(15 - shift)) says. */
 #define SUM_OF(a, b, c, d, other, times, round)                                             \
     OP(packus_epi16)(                                                                       \
-        ROUNDED(OP(adds_epi16)(OP(packs_epi32)(a, b),                                       \
-                               OP(mullo_epi16)(OP(unpacklo_epi8)(other, ZERO), times)),     \
-                round),                                                                     \
-        ROUNDED(OP(adds_epi16)(OP(packs_epi32)(c, d),                                       \
-                               OP(mullo_epi16)(OP(unpackhi_epi8)(other, ZERO), times)),     \
-                round))
+        ROUNDED(OP(adds_epi16)(OP(packs_epi32)(a, b), LOW_TIMES(other, times)), round),     \
+        ROUNDED(OP(adds_epi16)(OP(packs_epi32)(c, d), HIGH_TIMES(other, times)), round))
+/* Bytes as SUM_OF takes them: lane by lane, and with permutations of bytes pair by pair. */
+#if defined(__AVX512VBMI__)
+#define OTHER(v)                                                                            \
+    _mm512_permutexvar_epi8(_mm512_setr_epi64(PAIRED(0), PAIRED(16), PAIRED(4), PAIRED(20),   \
+                                              PAIRED(8), PAIRED(24), PAIRED(12), PAIRED(28)), \
+                            v)
+#define PAIRED(n) (0x2303220221012000 + (n) * 0x0101010101010101)
+#define TIMES(n) OP(set1_epi16)(n)
+#define LOW_TIMES(v, times) OP(maddubs_epi16)(v, times)
+#define HIGH_TIMES(v, times) OP(maddubs_epi16)(v, OP(slli_epi16)(times, 8))
+#else
+#define OTHER(v) UNTURN(v)
+#define TIMES(n) OP(set1_epi16)(n)
+#define LOW_TIMES(v, times) OP(mullo_epi16)(OP(unpacklo_epi8)(v, ZERO), times)
+#define HIGH_TIMES(v, times) OP(mullo_epi16)(OP(unpackhi_epi8)(v, ZERO), times)
+#endif
 /* Four bytes of each of four channels as four pixels, in every 16 bytes. */
 #if defined(__SSSE3__)
 #define PIXELS(v)                                                                           \

@@ -452,17 +452,23 @@ class _Tile:
     def _sum(self, v: int, some: int) -> None:
         """What is added is read before anything of the same place is written."""
         conv, code = self.conv, self.code
+        beside = {1: 4, 2: 2}.get(some, 1) if self.lanes == 16 else 1
         count, _ = self._counted(v, some)
-        for p in range(self.pixels):
-            here = _four([f"a0_{p}_{w}" for w in range(v, v + some)])
+        code(f"const vec times{v} = TIMES({conv.residual});")
+        code(f"const vec round{v} = OP(set1_epi16)({1 << 15 - conv.fraction});")
+        for p in range(0, self.pixels, beside):
+            pixels = range(p, min(p + beside, self.pixels))
+            here = _four([f"a0_{q}_{w}" for q in pixels for w in range(v, v + some)])
             with code.block(""):
-                r = f"r + {p * conv.r_pixel + v * self.lanes}"
-                code(f"const vec other = UNTURN(LOAD({r}));")
-                code(f"const vec times = OP(set1_epi16)({conv.residual});")
-                code(f"const vec round = OP(set1_epi16)({1 << 15 - conv.fraction});")
-                code(f"const vec bytes = TURN(SUM_OF({', '.join(here)}, other, times, round));")
-                y = f"y + {p * conv.y_pixel + v * self.lanes}"
-                store(code, self.lanes, y, "bytes", count)
+                parts = [f"r + {q * conv.r_pixel + v * self.lanes}" for q in pixels]
+                parts += parts[-1:] * (beside - len(parts))
+                load = {1: "LOAD", 2: "TWO_HALVES", 4: "FOUR_QUARTERS"}[beside]
+                code(f"const vec other = OTHER({load}({', '.join(parts)}));")
+                given = f"{', '.join(here)}, other, times{v}, round{v}"
+                code(f"const vec bytes = TURN(SUM_OF({given}));")
+                for at, q in enumerate(pixels):
+                    y = f"y + {q * conv.y_pixel + v * self.lanes}"
+                    store(code, self.lanes, y, "bytes", count, at=at * some * self.lanes)
 
     def _interleaved(self) -> None:
         """One vector of each group at a time, interleaved by one permutation of bytes."""
