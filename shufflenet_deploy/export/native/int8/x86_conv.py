@@ -17,7 +17,7 @@ from shufflenet_deploy.export.native.int8.x86_store import store
 from shufflenet_deploy.export.native.machine import Machine
 from shufflenet_deploy.export.native.text import Code, Unit
 
-_UNROLLED = 360  # multiply-adds of a tile that are written out
+_UNROLLED = 60  # multiply-adds of a tile that are written out
 _LOOPED = 4  # steps of a loop's turn
 _ALONE = 16  # vectors of outputs of a single pixel
 _WORTH = 8  # steps from which on lanes of different inputs pay for adding them up
