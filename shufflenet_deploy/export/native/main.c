@@ -363,6 +363,9 @@ static void check_processor(void)
     const unsigned dots = bit_AVX512VNNI | bit_AVX512VBMI;
     if (!lacks && (c & dots) != dots)
         lacks = "dot products of bytes";
+#elif defined(NET_NEEDS_AVX_VNNI)
+    if (!lacks && !(__get_cpuid_count(7, 1, &a, &b, &c, &d) && a & bit_AVXVNNI))
+        lacks = "dot products of bytes";
 #endif
 #endif
     if (lacks)

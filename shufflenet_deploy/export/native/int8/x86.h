@@ -107,6 +107,8 @@ INLINE long long eight(const byte *p)
 /* Four products of bytes, or two of 16-bit numbers, added to each word. */
 #if defined(__AVX512VNNI__)
 #define DOT(a, x, w) _mm512_dpbusd_epi32(a, x, w)
+#elif defined(__AVXVNNI__)
+#define DOT(a, x, w) _mm256_dpbusd_avx_epi32(a, x, w)
 #else
 #define DOT(a, x, w) OP(add_epi32)(a, OP(madd_epi16)(x, w))
 #endif

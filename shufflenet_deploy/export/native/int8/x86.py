@@ -8,6 +8,7 @@ import numpy as np
 
 from shufflenet_deploy.export.native.int8 import (
     portable,
+    x86_blocking,
     x86_conv,
     x86_depthwise,
     x86_moves,
@@ -55,7 +56,8 @@ def convolution(step: steps.Convolution, unit: ByteUnit) -> None:
     down, right = step.stride
     r = step.sources[1] if step.residual is not None else None
     shuffled = step.shuffle > 1
-    direct = shuffled and machine.dot and step.shuffle == step.groups <= _MOST_GROUPS
+    permutes = machine.dot and machine.lanes == 16
+    direct = shuffled and permutes and step.shuffle == step.groups <= _MOST_GROUPS
     places = [source, *([target] if direct or not shuffled else []), *([r] if r else [])]
     pointwise = step.weight.shape[2:] == (1, 1) and step.stride == (1, 1)
     together = 1
@@ -68,7 +70,7 @@ def convolution(step: steps.Convolution, unit: ByteUnit) -> None:
     if shuffled and not direct:
         y_pixel = steps.rounded(target.channels)
         y_row = target.width * y_pixel
-    conv = x86_conv.Conv(
+    conv = x86_blocking.Conv(
         rows=rows,
         run=run,
         groups=step.groups,
@@ -90,13 +92,13 @@ def convolution(step: steps.Convolution, unit: ByteUnit) -> None:
     )
     x, used = unit.at(source, _start(source, step.padding)), 0
     if not machine.dot:
-        conv = x86_conv.widened(conv)
+        conv = x86_blocking.widened(conv)
         # Runs and pixels are counted from the first byte of the first window.
         used = source.size - _start(source, step.padding) + _BEHIND
         unit.call(x86_moves.widen(used, unit), step, x, unit.scratch(2 * used + _BEHIND))
         x = "T"
-    blocks = x86_conv.cut(conv, machine)
-    packed, ends = x86_conv.pack(conv, weight, step.bias, step.factor, blocks, machine)
+    blocks = x86_blocking.cut(conv, machine)
+    packed, ends = x86_blocking.pack(conv, weight, step.bias, step.factor, blocks, machine)
     w, b = unit.constant(packed), unit.constant(ends, "int32_t")
     if shuffled and not direct:
         scratch = 2 * used + _BEHIND if used else 0
@@ -115,8 +117,8 @@ def _overflows(step: steps.Convolution | steps.Depthwise) -> bool:
 
 
 def _shuffled(
-    step: steps.Convolution, unit: ByteUnit, conv: x86_conv.Conv,
-    blocks: tuple[x86_conv.Block, ...], together: int, free: int, given: tuple[str, str, str],
+    step: steps.Convolution, unit: ByteUnit, conv: x86_blocking.Conv,
+    blocks: tuple[x86_blocking.Block, ...], together: int, free: int, given: tuple[str, str, str],
 ) -> None:  # fmt: skip
     """Some rows at a time to a scratch, and from there to where they belong."""
     target = step.target

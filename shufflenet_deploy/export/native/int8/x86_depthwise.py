@@ -13,6 +13,7 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
+from shufflenet_deploy.export.native.int8.program import Factors
 from shufflenet_deploy.export.native.int8.x86_store import store
 from shufflenet_deploy.export.native.machine import Machine
 from shufflenet_deploy.export.native.text import Code, Unit
@@ -44,7 +45,7 @@ class Depthwise:
 
 def pack(
     step: Depthwise, weight: NDArray[np.int8], bias: NDArray[np.int32],
-    factor: NDArray[np.float32], machine: Machine,
+    factor: Factors, machine: Machine,
 ) -> NDArray[np.int8]:  # fmt: skip
     """Weights ``(channels, 3, 3)``, biases and factors, vector by vector of channels."""
     lanes, beside = machine.lanes, step.beside(machine.lanes)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil
 
 from shufflenet_deploy.export.graph import Pair
 from shufflenet_deploy.export.native.int8.x86_store import store

@@ -1,0 +1,183 @@
+"""How an int8 convolution is cut into register blocks on x86, and its weights in their order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import ceil
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shufflenet_deploy.export.native.int8.program import Factors
+from shufflenet_deploy.export.native.machine import Machine
+
+_ALONE = 16  # vectors of outputs of a single pixel
+_WORTH = 8  # steps from which on lanes of different inputs pay for adding them up
+_CHAINS = 12  # accumulators above which more hide no latency
+
+
+@dataclass(frozen=True)
+class Block:
+    """Output vectors of a group from ``first`` on, of so many ``pixels`` at a time.
+
+    With ``split`` there are few outputs, and each has that many lanes, of different inputs.
+    """
+
+    first: int
+    vectors: int
+    pixels: int
+    split: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conv:
+    """A convolution as the tile sees it; all distances are in bytes.
+
+    ``rows`` are where the contiguous runs of ``run`` bytes of inputs begin, relative to a pixel.
+    Outputs come in ``groups`` of ``outputs``; the inputs of a group begin ``group_step`` behind
+    those of the one before. ``room`` is how many bytes behind the last output may be overwritten.
+    With ``shuffled`` the groups' outputs are interleaved.
+    """
+
+    rows: tuple[int, ...]
+    run: int
+    groups: int
+    outputs: int
+    group_step: int
+    height: int
+    width: int
+    x_pixel: int
+    x_row: int
+    y_pixel: int
+    y_row: int
+    r_pixel: int = 0
+    r_row: int = 0
+    residual: int | None = None
+    fraction: int = 0
+    real: bool = False
+    shuffled: bool = False
+    room: int = 0
+
+    @property
+    def steps(self) -> int:
+        """Multiply-adds of an accumulator."""
+        return len(self.rows) * ceil(self.run / 4)
+
+    def vectors(self, lanes: int) -> int:
+        """Accumulators of a group and pixel."""
+        return ceil(self.outputs / lanes)
+
+    def weights(self, blocks: tuple[Block, ...], lanes: int) -> int:
+        """Bytes of weights of one group, in the first blocks of it."""
+        return sum(4 * lanes * one.vectors * self.turns(one.split) for one in blocks)
+
+    def turns(self, split: int) -> int:
+        """Multiply-adds of an accumulator whose outputs have ``split`` lanes each."""
+        return len(self.rows) * ceil(self.run / 4 / split)
+
+
+def widened(conv: Conv) -> Conv:
+    """The same over inputs of 16 bits."""
+    return replace(
+        conv,
+        rows=tuple(2 * row for row in conv.rows),
+        run=2 * conv.run,
+        group_step=2 * conv.group_step,
+        x_pixel=2 * conv.x_pixel,
+        x_row=2 * conv.x_row,
+    )
+
+
+def cut(conv: Conv, machine: Machine) -> tuple[Block, ...]:
+    """Blocks of accumulators that fit the registers."""
+    every = conv.vectors(machine.lanes)
+    together = conv.groups if conv.shuffled else 1
+    split = _split(conv, machine)
+    every -= split > 1
+    if conv.height * conv.width == 1 and not conv.shuffled:
+        sizes = _even(every, _ALONE if machine.registers == 32 else 8)
+    elif conv.shuffled:
+        sizes = _even(every, 2 if together <= 3 and machine.registers == 32 else 1)
+    else:
+        most = 5 if machine.registers == 32 else 3
+        sizes = [4] * (every // 4) if every % 4 == 0 and most > 4 else _even(every, most)
+    blocks, first = [], 0
+    for size in sizes:
+        # One register is for what is spread, and without byte products one for the product.
+        free = machine.registers - (1 if machine.dot else 2)
+        if machine.registers == 32:
+            free -= size
+        fitting = max(1, free // (size * together))
+        fitting = min(fitting, max(_CHAINS // size, 4))
+        times = ceil(conv.width / fitting)
+        blocks.append(Block(first, size, ceil(conv.width / times)))
+        first += size
+    if split > 1:
+        times = ceil(conv.width / (machine.registers // together - 2))
+        pixels = min(ceil(ceil(conv.width / times) / split) * split, conv.width)
+        blocks.append(Block(first, 1, pixels, split))
+    return tuple(blocks)
+
+
+def _split(conv: Conv, machine: Machine) -> int:
+    """How many lanes each of the last outputs of a group may have."""
+    last = conv.outputs % machine.lanes
+    if not (conv.shuffled and 0 < last <= 8 and len(conv.rows) == 1 and conv.steps >= _WORTH):
+        return 1
+    return 4 if last <= 4 else 2
+
+
+def _even(whole: int, most: int) -> list[int]:
+    count = max(1, ceil(whole / most))
+    return [whole // count + (at < whole % count) for at in range(count)] if whole else []
+
+
+def pack(
+    conv: Conv, weight: NDArray[np.int8], bias: NDArray[np.int32], factor: Factors,
+    blocks: tuple[Block, ...], machine: Machine,
+) -> tuple[NDArray[np.int8], NDArray[np.int32]]:  # fmt: skip
+    """Weights ``(groups * outputs, rows, run)`` in the order in which tiles read them.
+
+    Biases and factors come as one array: those of each block side by side.
+    """
+    lanes, every = machine.lanes, conv.vectors(machine.lanes)
+    kind, taps = (np.int8, 4) if machine.dot else (np.int16, 2)
+    given = weight.shape[-1]
+    run = ceil(given / taps) * taps
+    whole = np.zeros((conv.groups, every * lanes, len(conv.rows), run), kind)
+    whole[:, : conv.outputs, :, :given] = weight.reshape(conv.groups, conv.outputs, -1, given)
+    whole = whole.reshape(conv.groups, every, lanes, conv.steps, taps)
+    ends = np.zeros((2, conv.groups, every * lanes), np.int32)
+    ends[0, :, : conv.outputs] = bias.reshape(conv.groups, -1)
+    ends[1, :, : conv.outputs] = factor.view(np.int32).reshape(conv.groups, -1)
+    packed, constants = [], []
+    for group in range(conv.groups):
+        for block in blocks:
+            last = block.first + block.vectors
+            here = whole[group, block.first : last]
+            there = ends[:, group, lanes * block.first : lanes * last]
+            if block.split > 1:
+                here, there = _apart(here, there, block.split)
+            packed.append(here.transpose(2, 0, 1, 3).ravel())
+            constants.append(there.ravel())
+    return np.concatenate(packed).view(np.int8), np.concatenate(constants)
+
+
+def _apart(
+    weight: NDArray[np.int8], ends: NDArray[np.int32], split: int
+) -> tuple[NDArray[np.int8], NDArray[np.int32]]:
+    """Weights ``(1, lanes, steps, taps)`` of few outputs with ``split`` lanes for each.
+
+    The first of them begins with the bias. Factors are in the order that adding up leaves.
+    """
+    _, lanes, steps, taps = weight.shape
+    outputs = lanes // split
+    whole = np.zeros((outputs, ceil(steps / split) * split, taps), weight.dtype)
+    whole[:, :steps] = weight[0, :outputs]
+    apart = (
+        whole.reshape(outputs, -1, split, taps).transpose(0, 2, 1, 3).reshape(1, lanes, -1, taps)
+    )
+    bias = np.zeros((outputs, split), np.int32)
+    bias[:, 0] = ends[0, :outputs]
+    factor = np.tile(ends[1, :outputs].reshape(4, 1, -1), (1, split, 1))
+    return apart, np.stack([bias.ravel(), factor.ravel()])
