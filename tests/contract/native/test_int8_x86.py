@@ -37,6 +37,7 @@ def networks(drawing):
         x = one.pool(x, "max", (3, 3), (2, 2), (1, 1, 1, 1))
         x = one.unit(x, 120, 3, stride=2, first_groups=1)
         x = one.unit(x, 120, 3)
+        x = one.unit(x, 240, 3, stride=2)
         return one.done(one.dense(one.flatten(one.adaptive(x, (1, 1))), 21), "stem")
 
     def groups():

@@ -18,9 +18,9 @@ _CHAINS = 12  # accumulators above which more hide no latency
 
 @dataclass(frozen=True)
 class Block:
-    """Output vectors of a group from ``first`` on, of so many ``pixels`` at a time.
+    """Vectors of a group's outputs from ``first`` on, of so many ``pixels`` at a time.
 
-    With ``split`` there are few outputs, and each has that many lanes, of different inputs.
+    With ``split`` each output has that many lanes, of different inputs: there are few outputs.
     """
 
     first: int
@@ -58,19 +58,6 @@ class Conv:
     shuffled: bool = False
     room: int = 0
 
-    @property
-    def steps(self) -> int:
-        """Multiply-adds of an accumulator."""
-        return len(self.rows) * ceil(self.run / 4)
-
-    def vectors(self, lanes: int) -> int:
-        """Accumulators of a group and pixel."""
-        return ceil(self.outputs / lanes)
-
-    def weights(self, blocks: tuple[Block, ...], lanes: int) -> int:
-        """Bytes of weights of one group, in the first blocks of it."""
-        return sum(4 * lanes * one.vectors * self.turns(one.split) for one in blocks)
-
     def turns(self, split: int) -> int:
         """Multiply-adds of an accumulator whose outputs have ``split`` lanes each."""
         return len(self.rows) * ceil(self.run / 4 / split)
@@ -90,41 +77,39 @@ def widened(conv: Conv) -> Conv:
 
 def cut(conv: Conv, machine: Machine) -> tuple[Block, ...]:
     """Blocks of accumulators that fit the registers."""
-    every = conv.vectors(machine.lanes)
+    lanes, many = machine.lanes, machine.registers == 32
+    every, few = _few(conv, machine)
     together = conv.groups if conv.shuffled else 1
-    split = _split(conv, machine)
-    every -= split > 1
     if conv.height * conv.width == 1 and not conv.shuffled:
-        sizes = _even(every, _ALONE if machine.registers == 32 else 8)
+        sizes = _even(every, _ALONE if many else _ALONE // 2)
     elif conv.shuffled:
-        sizes = _even(every, 2 if together <= 3 and machine.registers == 32 else 1)
+        sizes = _even(every, 2 if together <= 3 and many else 1)
     else:
-        most = 5 if machine.registers == 32 else 3
-        sizes = [4] * (every // 4) if every % 4 == 0 and most > 4 else _even(every, most)
+        most = 5 if many else 3
+        sizes = [4] * (every // 4) if every % 4 == 0 and many else _even(every, most)
+    # One register is for what is spread, and without byte products one for the product.
+    free = machine.registers - (1 if machine.dot else 2)
     blocks, first = [], 0
     for size in sizes:
-        # One register is for what is spread, and without byte products one for the product.
-        free = machine.registers - (1 if machine.dot else 2)
-        if machine.registers == 32:
-            free -= size
-        fitting = max(1, free // (size * together))
+        fitting = max(1, (free - size if many else free) // (size * together))
         fitting = min(fitting, max(_CHAINS // size, 4))
         times = ceil(conv.width / fitting)
         blocks.append(Block(first, size, ceil(conv.width / times)))
-        first += size
-    if split > 1:
-        times = ceil(conv.width / (machine.registers // together - 2))
-        pixels = min(ceil(ceil(conv.width / times) / split) * split, conv.width)
-        blocks.append(Block(first, 1, pixels, split))
+        first += size * lanes
+    for split in few:
+        times = ceil(conv.width / (free // together - 1))
+        pixels = ceil(ceil(conv.width / times) / split) * split
+        blocks.append(Block(first, 1, min(pixels, conv.width), split))
+        first += lanes // split
     return tuple(blocks)
 
 
-def _split(conv: Conv, machine: Machine) -> int:
-    """How many lanes each of the last outputs of a group may have."""
-    last = conv.outputs % machine.lanes
-    if not (conv.shuffled and 0 < last <= 8 and len(conv.rows) == 1 and conv.steps >= _WORTH):
-        return 1
-    return 4 if last <= 4 else 2
+def _few(conv: Conv, machine: Machine) -> tuple[int, tuple[int, ...]]:
+    """Whole vectors of outputs of a group, and how many lanes each of the others has."""
+    whole, rest = divmod(conv.outputs, machine.lanes)
+    if conv.shuffled and len(conv.rows) == 1 and conv.turns(1) >= _WORTH and 0 < rest <= 12:
+        return whole, (4,) if rest <= 4 else (2,) if rest <= 8 else (2, 4)
+    return ceil(conv.outputs / machine.lanes), ()
 
 
 def _even(whole: int, most: int) -> list[int]:
@@ -140,44 +125,43 @@ def pack(
 
     Biases and factors come as one array: those of each block side by side.
     """
-    lanes, every = machine.lanes, conv.vectors(machine.lanes)
+    lanes = machine.lanes
     kind, taps = (np.int8, 4) if machine.dot else (np.int16, 2)
-    given = weight.shape[-1]
+    given, steps = weight.shape[-1], conv.turns(1)
     run = ceil(given / taps) * taps
-    whole = np.zeros((conv.groups, every * lanes, len(conv.rows), run), kind)
+    there = blocks[-1].first + blocks[-1].vectors * lanes
+    whole = np.zeros((conv.groups, there, len(conv.rows), run), kind)
     whole[:, : conv.outputs, :, :given] = weight.reshape(conv.groups, conv.outputs, -1, given)
-    whole = whole.reshape(conv.groups, every, lanes, conv.steps, taps)
-    ends = np.zeros((2, conv.groups, every * lanes), np.int32)
+    whole = whole.reshape(conv.groups, there, steps, taps)
+    ends = np.zeros((2, conv.groups, there), np.int32)
     ends[0, :, : conv.outputs] = bias.reshape(conv.groups, -1)
     ends[1, :, : conv.outputs] = factor.view(np.int32).reshape(conv.groups, -1)
     packed, constants = [], []
     for group in range(conv.groups):
         for block in blocks:
-            last = block.first + block.vectors
-            here = whole[group, block.first : last]
-            there = ends[:, group, lanes * block.first : lanes * last]
+            outputs = slice(block.first, block.first + block.vectors * lanes // block.split)
             if block.split > 1:
-                here, there = _apart(here, there, block.split)
-            packed.append(here.transpose(2, 0, 1, 3).ravel())
-            constants.append(there.ravel())
+                here, end = _apart(whole[group, outputs], ends[:, group, outputs], block.split)
+            else:
+                here, end = whole[group, outputs], ends[:, group, outputs]
+            lined = here.reshape(block.vectors, lanes, -1, taps).transpose(2, 0, 1, 3)
+            packed.append(lined.ravel())
+            constants.append(end.ravel())
     return np.concatenate(packed).view(np.int8), np.concatenate(constants)
 
 
 def _apart(
     weight: NDArray[np.int8], ends: NDArray[np.int32], split: int
 ) -> tuple[NDArray[np.int8], NDArray[np.int32]]:
-    """Weights ``(1, lanes, steps, taps)`` of few outputs with ``split`` lanes for each.
+    """Weights ``(outputs, steps, taps)`` with ``split`` lanes for each output.
 
     The first of them begins with the bias. Factors are in the order that adding up leaves.
     """
-    _, lanes, steps, taps = weight.shape
-    outputs = lanes // split
+    outputs, steps, taps = weight.shape
     whole = np.zeros((outputs, ceil(steps / split) * split, taps), weight.dtype)
-    whole[:, :steps] = weight[0, :outputs]
-    apart = (
-        whole.reshape(outputs, -1, split, taps).transpose(0, 2, 1, 3).reshape(1, lanes, -1, taps)
-    )
+    whole[:, :steps] = weight
+    apart = whole.reshape(outputs, -1, split, taps).transpose(0, 2, 1, 3)
     bias = np.zeros((outputs, split), np.int32)
-    bias[:, 0] = ends[0, :outputs]
-    factor = np.tile(ends[1, :outputs].reshape(4, 1, -1), (1, split, 1))
+    bias[:, 0] = ends[0]
+    factor = np.tile(ends[1].reshape(4, 1, -1), (1, split, 1))
     return apart, np.stack([bias.ravel(), factor.ravel()])

@@ -84,9 +84,8 @@ def emit(step: Depthwise, unit: Unit) -> str:
     beside = step.beside(lanes)
     weights = (5 if dot else 7) * 4 * size
     code = Code(depth=1)
-    with code.block(
-        f"for (int i = 0; i < {step.height}; ++i, x += {step.stride * step.x_row}, y += {step.y_row})"
-    ):
+    walk = f"x += {step.stride * step.x_row}, y += {step.y_row}"
+    with code.block(f"for (int i = 0; i < {step.height}; ++i, {walk})"):
         whole, rest = divmod(step.channels, size)
         if rest and (step.channels + step.room >= (whole + 1) * size):
             whole, rest = whole + 1, 0
@@ -100,9 +99,8 @@ def emit(step: Depthwise, unit: Unit) -> str:
         elif whole:
             code(f"{_row(step, unit, size)}(x, w, y);")
         if rest:
-            code(
-                f"{_row(step, unit, rest)}(x + {size * whole}, w + {weights * whole}, y + {size * whole});"
-            )
+            at = size * whole
+            code(f"{_row(step, unit, rest)}(x + {at}, w + {weights * whole}, y + {at});")
     head = "LOOP void @(const byte *restrict x, const int8_t *restrict w, byte *restrict y)"
     return unit.kernel("depthwise", head, code)
 
@@ -141,7 +139,8 @@ class _Row:
             self._load(f"k{column}", column)
         turn = min(outputs, _TURN)
         times, left = divmod(outputs, turn)
-        walk = f"x += {turn * self.ahead * self.step.x_pixel}, y += {turn * self.beside * self.step.y_pixel}"
+        walk = f"x += {turn * self.ahead * self.step.x_pixel}"
+        walk += f", y += {turn * self.beside * self.step.y_pixel}"
         with code.block(f"for (int j = 0; j < {times}; ++j, {walk})" if times > 1 else ""):
             self._outputs(turn, carried)
         if times == 1 and (left or rest):

@@ -18,16 +18,19 @@ _LOOPED = 4  # steps of a loop's turn
 
 
 def head(kind: str, conv: Conv) -> str:
+    """The signature of a function, with ``@`` for its name."""
     residual = "const byte *r, " if conv.residual is not None else ""
     return f"{kind} void @(const byte *x, const int8_t *w, const int32_t *b, {residual}byte *y)"
 
 
 class Tile:
-    """Code for one block of some pixels."""
+    """Code for one block of some pixels, of all groups where they are interleaved."""
 
-    def __init__(self, conv: Conv, machine: Machine, block: Block, pixels: int, group: int) -> None:
+    def __init__(
+        self, conv: Conv, machine: Machine, block: Block, pixels: int, group: tuple[int, int]
+    ) -> None:
         self.conv = conv
-        self.group = group  # bytes from a group's weights to the next one's
+        self.group = group  # how far on the next group's weights and ends are
         self.lanes = machine.lanes
         self.first = block.first
         self.split = block.split
@@ -38,21 +41,14 @@ class Tile:
 
     def emit(self, unit: Unit) -> str:
         """The name of the tile's function."""
-        code, every = self.code, self.conv.vectors(self.lanes)
+        code = self.code
         for group in range(self.groups):
             names = (f"a{group}_{p}_{v}" for p in range(self.pixels) for v in range(self.vectors))
             code(f"vec {', '.join(names)};")
             with code.block(""):
-                if self.groups > 1:
-                    code(f"const byte *const x0 = x + {group * self.conv.group_step};")
-                    code(f"const int8_t *v = w + {group * self.group};")
-                    code(f"const int32_t *const ends = b + {group * every * 2 * self.lanes};")
-                else:
-                    code(
-                        "const byte *const x0 = x;",
-                        "const int8_t *v = w;",
-                        "const int32_t *const ends = b;",
-                    )
+                code(f"const byte *const x0 = x + {group * self.conv.group_step};")
+                code(f"const int8_t *v = w + {group * self.group[0]};")
+                code(f"const int32_t *const ends = b + {group * self.group[1]};")
                 self._sums(group)
                 if self.split > 1:
                     self._added(group)
@@ -104,9 +100,8 @@ class Tile:
             return
         turn = next((n for n in (_LOOPED, 3, 2, 5) if steps % n == 0), _LOOPED)
         times, rest = divmod(steps, turn)
-        with code.block(
-            f"for (int k = 0; k < {times}; ++k, from += {4 * turn * self.split}, v += {turn * size})"
-        ):
+        walk = f"from += {4 * turn * self.split}, v += {turn * size}"
+        with code.block(f"for (int k = 0; k < {times}; ++k, {walk})"):
             self._products(group, "from", 0, turn, 0)
         if rest:
             self._products(group, "from", 0, rest, 0)
@@ -144,7 +139,7 @@ class Tile:
         code, lanes = self.code, self.lanes
         for v in range(self.vectors):
             code(f"const reals m{v} = REALS(b + {(self.vectors + v) * lanes});")
-            count = min(lanes, self.conv.outputs - (self.first + v) * lanes)
+            count = min(lanes, self.conv.outputs - self.first - v * lanes)
             for p in range(self.pixels):
                 to = f"(float *)(void *)(y + {p * self.conv.y_pixel + 4 * v * lanes})"
                 value = f"REAL(a0_{p}_{v}, m{v})"
@@ -156,7 +151,7 @@ class Tile:
     def _counted(self, v: int, vectors: int) -> tuple[int, int]:
         """Bytes of these vectors that are outputs, and those that may be written."""
         conv = self.conv
-        behind = conv.outputs - (self.first + v) * self.lanes
+        behind = conv.outputs - self.first - v * self.lanes
         count = min(vectors * self.lanes, behind)
         return count, count + conv.room if conv.groups == 1 and count == behind else count
 
@@ -187,15 +182,8 @@ class Tile:
                 self.code(f"const vec bytes = TURN(PACK({', '.join(_four(here))}));")
                 for at, q in enumerate(range(p, min(p + beside, self.pixels))):
                     y = f"y + {q * self.conv.y_pixel + v * self.lanes}"
-                    store(
-                        self.code,
-                        self.lanes,
-                        y,
-                        "bytes",
-                        count,
-                        at=at * some * self.lanes,
-                        most=most if at == 0 else 0,
-                    )
+                    from_, may = at * some * self.lanes, 0 if at else most
+                    store(self.code, self.lanes, y, "bytes", count, at=from_, most=may)
 
     def _sum(self, v: int, some: int) -> None:
         """What is added is read before anything of the same place is written."""
@@ -227,13 +215,13 @@ class Tile:
                 table[output * groups + group] = 16 * (output // 4) + 4 * group + output % 4
         self._order(table)
         for v in range(self.vectors):
-            count = groups * min(self.lanes, self.conv.outputs - (self.first + v) * self.lanes)
-            last = self.first + v == self.conv.vectors(self.lanes) - 1
+            behind = self.conv.outputs - self.first - v * self.lanes
+            count = groups * min(self.lanes, behind)
             for p in range(self.pixels):
                 here = _four([f"a{group}_{p}_{v}" for group in range(groups)])
                 y = f"y + {p * self.conv.y_pixel + v * self.lanes * groups}"
                 value = f"_mm512_permutexvar_epi8(order, PACK({', '.join(here)}))"
-                most = count + self.conv.room if last else 0
+                most = count + self.conv.room if behind <= self.lanes else 0
                 store(code, self.lanes, y, value, count, most=most)
 
     def _few(self) -> None:
@@ -248,7 +236,9 @@ class Tile:
                     at = 16 * quarter + 4 * group + pixel * (4 // split) + within
                     table[4 * outputs * pixel + output * groups + group] = at
         self._order(table)
-        count = groups * (self.conv.outputs - self.first * self.lanes)
+        behind = self.conv.outputs - self.first
+        count = groups * min(outputs, behind)
+        most = count + self.conv.room if behind <= outputs else 0
         for p in range(0, self.pixels, split):
             here = _four([f"a{group}_{p}_0" for group in range(groups)])
             with code.block(""):
@@ -256,7 +246,7 @@ class Tile:
                 for q in range(p, min(p + split, self.pixels)):
                     y = f"y + {q * self.conv.y_pixel}"
                     at = 4 * outputs * (q - p)
-                    store(code, self.lanes, y, "bytes", count, at=at, most=count + self.conv.room)
+                    store(code, self.lanes, y, "bytes", count, at=at, most=most)
 
     def _order(self, table: list[int]) -> None:
         """A permutation of bytes."""
