@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil
 
 from shufflenet_deploy.export.graph import Pair
+from shufflenet_deploy.export.native.int8.bytewise import ByteUnit
 from shufflenet_deploy.export.native.int8.x86_store import store
 from shufflenet_deploy.export.native.text import Code, Unit
 
 _UNROLL = 4  # outputs that share their columns
+#: Loading, maximum and storing of pixels of so many bytes.
+_SMALL = {
+    16: ("_mm_loadu_si128", "_mm_max_epu8", "_mm_storeu_si128"),
+    32: ("_mm256_loadu_si256", "_mm256_max_epu8", "_mm256_storeu_si256"),
+}
 _EASY = 40  # pixels of a window above which nothing is shared
 
 
@@ -32,9 +39,12 @@ class Window:
     room: int = 0
 
 
-def emit(step: Window, unit: Unit) -> str:
+def emit(step: Window, unit: ByteUnit) -> str:
     """The name of a function ``(x, y)``."""
     size = 4 * unit.machine.lanes
+    small = 16 <= step.x_pixel < size and step.channels + step.room >= step.x_pixel
+    if small and step.average is None and step.x_pixel in _SMALL:
+        return _of_small(step, unit)
     whole, rest = divmod(step.channels, size)
     code = Code(depth=1)
     down = step.stride[0] * step.x_row
@@ -46,6 +56,30 @@ def emit(step: Window, unit: Unit) -> str:
             code(f"{_row(step, unit, rest)}(x + {size * whole}, y + {size * whole});")
     head = "LOOP void @(const byte *restrict x, byte *restrict y)"
     return unit.kernel("maximum" if step.average is None else "average", head, code)
+
+
+def _of_small(step: Window, unit: ByteUnit) -> str:
+    """Maxima of pixels of which a vector holds several: rows first, then pixel by pixel."""
+    size, pixel = 4 * unit.machine.lanes, step.x_pixel
+    span = ((step.width - 1) * step.stride[1] + step.kernel[1]) * pixel
+    rows = unit.scratch(ceil(span / size) * size)
+    load, most, stored = _SMALL[pixel]
+    code = Code(depth=1)
+    down = step.stride[0] * step.x_row
+    with code.block(f"for (int i = 0; i < {step.height}; ++i, x += {down}, y += {step.y_row})"):
+        with code.block(f"for (int k = 0; k < {span}; k += {size})"):
+            code("vec v = LOAD(x + k);")
+            for row in range(1, step.kernel[0]):
+                code(f"v = OP(max_epu8)(v, LOAD(x + k + {row * step.x_row}));")
+            code(f"STORE({rows} + k, v);")
+        with code.block(f"for (int j = 0; j < {step.width}; ++j)"):
+            code(f"const byte *from = {rows} + j * {step.stride[1] * pixel};")
+            value = f"{load}((const void *)from)"
+            for column in range(1, step.kernel[1]):
+                value = f"{most}({value}, {load}((const void *)(from + {column * pixel})))"
+            code(f"{stored}((void *)(y + j * {step.y_pixel}), {value});")
+    head = "LOOP void @(const byte *restrict x, byte *restrict y)"
+    return unit.kernel("maximum", head, code)
 
 
 def _row(step: Window, unit: Unit, count: int) -> str:
