@@ -13,7 +13,7 @@ from shufflenet_deploy import runtime
 from shufflenet_deploy.bench import events, schedule
 from shufflenet_deploy.bench.cross_check import Program, cross_check
 from shufflenet_deploy.bench.process import start
-from shufflenet_deploy.bench.profiling import profiled_inferences, profiling_spec, with_layers
+from shufflenet_deploy.bench.profiling import profiled_inferences, profiling_spec
 from shufflenet_deploy.bench.ready import Place, Ready
 from shufflenet_deploy.bench.sustained import sustain
 from shufflenet_deploy.errors import ConnectError
@@ -39,6 +39,8 @@ def profiled(ready: Sequence[Ready], place: Place, journal: Journal) -> Iterator
     Raises:
         ConnectError: the target stayed out of reach.
     """
+    from shufflenet_deploy.export.attribution import with_layers  # noqa: PLC0415 - torch
+
     known = journal.profiles(place.suite_id)
     path = resource("device_scripts", _PROFILER)
     profiler, sha256 = place.install(path), sha256_file(path)
@@ -59,7 +61,9 @@ def profiled(ready: Sequence[Ready], place: Place, journal: Journal) -> Iterator
         place.hold.cool_down()
         place.tell(events.Stage(text=f"profiling {events.describe(one.cell)}"))
         run, report = start(one, place, spec, argv, process=1, attempt=1)
-        profile = with_layers(report.profile, one.artifact) if report is not None else None
+        profile = report.profile if report is not None else None
+        if profile is not None:
+            profile = with_layers(profile, one.artifact)
         tool = {**run.tool, "profiler_sha256": sha256}
         run = run.model_copy(update={"purpose": "profile", "profile": profile, "tool": tool})
         journal.append(run)

@@ -33,7 +33,7 @@ from shufflenet_deploy.errors import DeployError, UsageError
 if TYPE_CHECKING:
     from shufflenet_deploy.bench import Suite
     from shufflenet_deploy.cli.progress import BenchProgress
-    from shufflenet_deploy.records import Artifact, Cell, CrossCheck, Run, Sustained
+    from shufflenet_deploy.records import Artifact, Cell, CrossCheck, Evaluation, Run, Sustained
     from shufflenet_deploy.store import Journal
     from shufflenet_deploy.target import Target, Traffic
 
@@ -318,6 +318,7 @@ class _Bench:
         self.runs: list[Run] = []
         self.profiles = Profiles(profiles=[], measured=[])
         self.observations: list[Sustained | CrossCheck] = []
+        self.evaluations: list[Evaluation] = []
         self.traffic: Traffic | None = None
 
     @property
@@ -364,6 +365,7 @@ class _Bench:
             self.runs = self.book.runs(self.id)
             self.profiles = Profiles(profiles=self.book.profiles(self.id), measured=self.runs)
             self.observations = newest(self.book.observations(self.id))
+            self.evaluations = self.book.evaluations()
 
     def _exporter(self, target: Target) -> Callable[[Cell], Artifact]:
         from shufflenet_deploy import export  # noqa: PLC0415
@@ -413,7 +415,9 @@ class _Bench:
         """Print the table or the JSON, write the files, warn about what cannot be trusted."""
         from shufflenet_deploy.report import Table, render  # noqa: PLC0415
 
-        table = Table.from_runs(self.runs, baseline=self.suite.baseline or "")
+        table = Table.from_runs(
+            self.runs, baseline=self.suite.baseline or "", evaluations=self.evaluations
+        )
         if out is not None:
             from shufflenet_deploy.files import write_whole  # noqa: PLC0415
 

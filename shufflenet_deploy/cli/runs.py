@@ -129,7 +129,7 @@ def export_(
     with Journal(journal) as book:
         lines = book.export_lines(book.suite(suite).id if suite else None)
         if out == _STANDARD_STREAM and as_json:
-            typer.echo(json.dumps({"runs": [json.loads(line) for line in lines]}))
+            typer.echo(json.dumps({"records": [json.loads(line) for line in lines]}))
             return
         if out == _STANDARD_STREAM:
             for line in lines:

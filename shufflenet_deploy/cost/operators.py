@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from shufflenet_deploy import runtime
 from shufflenet_deploy.breakdown import Breakdown, take_apart
-from shufflenet_deploy.errors import DeployError, TargetError
-from shufflenet_deploy.export.attribution import attributed
+from shufflenet_deploy.errors import TargetError
+from shufflenet_deploy.export.attribution import with_layers
 from shufflenet_deploy.files import resource
 from shufflenet_deploy.records import Artifact, BenchmarkSpec, Cell, Failure
 from shufflenet_deploy.target import Target
@@ -42,13 +42,8 @@ def profile(name: str, artifact: Artifact, target: Target, spec: BenchmarkSpec) 
         raise TargetError(report.outcome.message)
     if report.profile is None:
         raise TargetError(f"{name} was not profiled: the agent's report has no profile")
-    try:
-        found = attributed(report.profile, artifact)
-    except DeployError:
-        # Without the model's description the operators still stand by themselves.
-        found = report.profile
     return take_apart(
-        found,
+        with_layers(report.profile, artifact),
         report.outcome.samples,
         cell=Cell(
             model=artifact.model,

@@ -8,6 +8,7 @@ Exporters name what they write by layers, and runtimes keep the names of what th
 - TFLite: LiteRT's profiler tells only kinds of XNNPACK's operators, but in the order of the file.
   Both sequences are aligned; what XNNPACK merged into a neighbour or added beside it falls into
   place. Should a single convolution be left over, nothing is attributed rather than guessed.
+- native: a program names its layers itself; a shuffle takes no time of its own.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.errors import DeployError, UsageError
 from shufflenet_deploy.records import (
     Artifact,
     Format,
@@ -54,7 +55,12 @@ def attributed(profile: Profile, artifact: Artifact) -> Profile:
         UsageError: the file is gone or damaged, or its model is not known any more.
     """
     net = network(artifact)
-    if artifact.format is Format.ONNX:
+    operators: Sequence[OperatorTiming]
+    if artifact.format is Format.NATIVE:
+        operators = [
+            one.model_copy(update={"layer": net.owners.get(one.name)}) for one in profile.operators
+        ]
+    elif artifact.format is Format.ONNX:
         operators = [
             one.model_copy(update={"layer": onnx_layer(one, net)}) for one in profile.operators
         ]
@@ -64,6 +70,15 @@ def attributed(profile: Profile, artifact: Artifact) -> Profile:
     return profile.model_copy(
         update={"operators": tuple(operators), "layers": net.layers if known else ()}
     )
+
+
+def with_layers(profile: Profile, artifact: Artifact) -> Profile:
+    """A profile with the layers of its operators, where they can be told."""
+    try:
+        return attributed(profile, artifact)
+    except DeployError:
+        # Without the model's description the operators still stand by themselves.
+        return profile
 
 
 def network(artifact: Artifact) -> Network:

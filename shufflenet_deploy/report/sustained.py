@@ -199,13 +199,14 @@ def _drawing(
 ) -> str:
     body, y = [], 0.0
     bottom = height - _AXIS
+    digits = 0 if end_secs >= 2 * _TICKS else 1  # no two ticks alike
     for step in range(_TICKS + 1):
         share = step / _TICKS
         anchor = "start" if step == 0 else "end" if step == _TICKS else "middle"
         body.append(
             f'<line class="grid" x1="{share:.2%}" x2="{share:.2%}" y1="0" y2="{bottom}"/>'
             f'<text class="tick" text-anchor="{anchor}" x="{share:.2%}" y="{bottom + 16}">'
-            f"{share * end_secs:.0f} s</text>"
+            f"{share * end_secs:.{digits}f} s</text>"
         )
     if onset_secs is not None:
         share = min(onset_secs / end_secs, 1.0)

@@ -43,8 +43,19 @@ class NativeRuntime:
         """The file's own command line."""
         return (model, *agent_options(spec, input=input, output=output))
 
-    def profiling(self, **_: object) -> None:
-        """A program has no operators that could be told apart."""
+    def profiling(
+        self,
+        *,
+        python: tuple[str, ...],  # noqa: ARG002 - as above
+        profiler: str,  # noqa: ARG002 - the program reads the clock between its layers
+        agent: str,  # noqa: ARG002
+        model: str,
+        spec: BenchmarkSpec,
+        inferences: int,
+    ) -> tuple[str, ...]:
+        """The same command, told to take so many inferences apart afterwards."""
+        measuring = self.command(python=(), agent="", model=model, spec=spec)
+        return (*measuring, "--profile", str(inferences))
 
     def environment(self, _spec: BenchmarkSpec) -> Mapping[str, str]:
         """No variables."""

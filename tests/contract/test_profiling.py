@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import json
 import subprocess
 import sys
@@ -28,7 +29,7 @@ from shufflenet_deploy.records import (
 PROFILER = resource("device_scripts", "operators.py")
 AGENT = resource("device_scripts", "agent.py")
 SPEC = BenchmarkSpec(warmup_runs=2, warmup_secs=0, min_runs=4, min_secs=0, timeout_secs=60)
-RUNTIMES = {Format.ONNX: "onnxruntime", Format.TFLITE: "litert"}
+RUNTIMES = {Format.ONNX: "onnxruntime", Format.TFLITE: "litert", Format.NATIVE: "native"}
 INFERENCES = 6
 
 
@@ -43,6 +44,7 @@ def artifact(tmp_path_factory):
             format=model_format,
             precision=precision,
             resolution=Resolution(height=64, width=64),
+            machine="host",
             out=out,
         )
         return export(wish)
@@ -69,8 +71,10 @@ def test_it_is_written_for_old_pythons():
     ast.parse(PROFILER.read_text(), feature_version=(3, 7))
 
 
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
-@pytest.mark.parametrize("model_format", [Format.ONNX, Format.TFLITE])
+@pytest.mark.parametrize(
+    ("model_format", "precision"),
+    [*itertools.product((Format.ONNX, Format.TFLITE), ("fp32", "int8")), (Format.NATIVE, "fp32")],
+)
 def test_every_operator_belongs_to_a_layer_or_between(model_format, precision, artifact):
     made = artifact(model_format, precision)
     report, _ = run(RUNTIMES[model_format], made.path)
@@ -80,12 +84,14 @@ def test_every_operator_belongs_to_a_layer_or_between(model_format, precision, a
     found = attributed(report.profile, made)
     assert all(len(one.samples) == INFERENCES for one in found.operators)
     strangers = {one.operator for one in found.operators if one.layer is None}
-    assert strangers <= {"ReorderInput", "ReorderOutput", "Transpose", "QuantizeLinear"}
+    assert strangers <= {"ReorderInput", "ReorderOutput", "Transpose", "QuantizeLinear", "copy"}
     kinds = {layer.name: layer.kind for layer in found.layers}
     worked = {one.layer for one in found.operators}
     merged = {name for name in kinds if name not in worked}
-    # Only an addition or a shuffle can be merged into the convolution before it.
-    assert {kinds[name] for name in merged} <= {LayerKind.JOIN, LayerKind.SHUFFLE}
+    # Only an addition or a shuffle can be merged into the convolution before it; native programs
+    # also spare the flattening of a single pixel.
+    spared = {LayerKind.OTHER} if model_format is Format.NATIVE else set()
+    assert {kinds[name] for name in merged} <= {LayerKind.JOIN, LayerKind.SHUFFLE, *spared}
     assert sum(layer.multiply_adds for layer in found.layers) == made.multiply_adds
     order = [name for name in kinds if name in worked]
     convolutions = [one.layer for one in found.operators if "onv" in one.operator]

@@ -5,7 +5,7 @@
    The same options, the same rules of warming up and sampling, and the same object as those of
    device_scripts/agent.py, but a static program: nothing needs to be installed where it runs. Only
    net_run is timed. On failure the object has an "error" with "kind" and "message", and the exit
-   status is 1. With --profile it prints a list instead: what each layer takes, in ns. With --once
+   status is 1. With --profile N the object also has the layers of N more inferences. With --once
    it infers once, for --output, and prints nothing. */
 #define _GNU_SOURCE
 #include <ctype.h>
@@ -652,7 +652,7 @@ static void write_scores(const char *path)
 /* --- layers --------------------------------------------------------------------------------- */
 
 static int64_t probed_ns;
-static struct samples *of_layer;
+static struct samples *of_layer, probed;
 
 static void probe(int layer)
 {
@@ -661,34 +661,42 @@ static void probe(int layer)
     probed_ns = now_ns();
 }
 
-/* The median of each layer, in order; reading the clock is left out, and costs a little still. */
-static void print_profile(FILE *to, long runs)
+/* Take inferences apart; reading the clock between layers is left out of their times. */
+static void profile(long runs)
 {
     of_layer = calloc(net_layer_count, sizeof *of_layer);
     if (!of_layer)
         fail("out-of-memory", "memory ran out for samples");
     net_probe = probe;
-    for (long run = 0; run < runs && !ended_by_signal; ++run) {
+    for (long run = 0; run < runs; ++run) {
         probed_ns = now_ns();
-        net_run(input, output);
+        keep(&probed, timed());
     }
     net_probe = NULL;
-    fputc('[', to);
+}
+
+static void print_profile(FILE *to)
+{
+    fputs("{\"method\": \"the clock read between layers\", \"inference_ns\": ", to);
+    print_samples(to, &probed);
+    fputs(", \"operators\": [", to);
     for (unsigned i = 0; i < net_layer_count; ++i) {
         fputs(i ? ", {" : "{", to);
-        field(to, "layer", net_layers[i].name);
+        field(to, "name", net_layers[i].name);
         fputs(", ", to);
-        field(to, "step", net_layers[i].step);
-        fprintf(to, ", \"ns\": %lld}", (long long)median(of_layer[i].ns, of_layer[i].count));
+        field(to, "operator", net_layers[i].step);
+        fputs(", \"node\": null, \"ns\": ", to);
+        print_samples(to, &of_layer[i]);
+        fputc('}', to);
     }
-    fputs("]\n", to);
+    fputs("]}", to);
 }
 
 /* --- the program ---------------------------------------------------------------------------- */
 
 struct options {
-    int list, profile, once;
-    long threads, warmup_runs, min_runs;
+    int list, once;
+    long threads, warmup_runs, min_runs, profile;
     double warmup_secs, warmup_max_secs, min_secs, max_secs;
     const char *cpus, *input, *output;
     long seed;
@@ -705,7 +713,7 @@ static double number(const char *name, const char *text, double least)
 
 static void help(void)
 {
-    fputs("usage: PROGRAM [--list | --profile | --once] [--threads 1] [--cpus 0,1,...] [--warmup-runs N]\n"
+    fputs("usage: PROGRAM [--list | --once] [--profile N] [--threads 1] [--cpus 0,1,...] [--warmup-runs N]\n"
           "               [--warmup-secs S] [--warmup-max-secs S] [--min-runs N] [--min-secs S]\n"
           "               [--max-secs S] [--input FILE.npy] [--output FILE.npy] [--seed N]\n\n"
           "Measures " NET_NAME " for " NET_MACHINE " and prints one JSON object; times are ns.\n",
@@ -724,9 +732,8 @@ static struct options parse(int argc, char **argv)
             help();
             exit(0);
         }
-        if (strcmp(name, "--list") == 0 || strcmp(name, "--profile") == 0 ||
-            strcmp(name, "--once") == 0) {
-            *(name[2] == 'l' ? &found.list : name[2] == 'p' ? &found.profile : &found.once) = 1;
+        if (strcmp(name, "--list") == 0 || strcmp(name, "--once") == 0) {
+            *(name[2] == 'l' ? &found.list : &found.once) = 1;
             continue;
         }
         const char *value = i + 1 < argc ? argv[++i] : NULL;
@@ -748,6 +755,8 @@ static struct options parse(int argc, char **argv)
             found.min_secs = number(name, value, 0);
         else if (strcmp(name, "--max-secs") == 0)
             found.max_secs = number(name, value, 0);
+        else if (strcmp(name, "--profile") == 0)
+            found.profile = (long)number(name, value, 1);
         else if (strcmp(name, "--input") == 0)
             found.input = value;
         else if (strcmp(name, "--output") == 0)
@@ -849,10 +858,6 @@ static void measure(const struct options *options, const char *program)
     struct samples warmup = {0}, samples = {0};
     const char *ended = warm_up(&warmup, options->warmup_runs, options->warmup_secs,
                                 options->warmup_max_secs);
-    if (options->profile) {
-        print_profile(report, options->min_runs);
-        return;
-    }
     char *before = conditions();
     const struct surroundings then = look_around();
     /* Reading the conditions may have started a program: fill the caches again. */
@@ -862,6 +867,8 @@ static void measure(const struct options *options, const char *program)
     char *after = conditions();
     if (options->output)
         write_scores(options->output);
+    if (options->profile)
+        profile(options->profile);
     fprintf(report, "{\"schema\": %d, \"agent\": \"%s\", \"runtime\": ", SCHEMA, AGENT);
     print_runtime(report);
     fputs(", \"model\": ", report);
@@ -886,6 +893,10 @@ static void measure(const struct options *options, const char *program)
             before, after);
     fputs(", \"platform\": ", report);
     print_platform(report);
+    if (options->profile) {
+        fputs(", \"profile\": ", report);
+        print_profile(report);
+    }
     fputs("}\n", report);
 }
 
