@@ -91,13 +91,13 @@ def cut(conv: Conv, machine: Machine) -> tuple[Block, ...]:
     free = machine.registers - (1 if machine.dot else 2)
     blocks, first = [], 0
     for size in sizes:
-        fitting = max(1, (free - size if many else free) // (size * together))
+        fitting = max(1, (28 if conv.shuffled else free - size if many else free) // (size * together))
         fitting = min(fitting, max(_CHAINS // size, 4))
         times = ceil(conv.width / fitting)
         blocks.append(Block(first, size, ceil(conv.width / times)))
         first += size * lanes
     for split in few:
-        times = ceil(conv.width / (free // together - 1))
+        times = ceil(conv.width / (28 // together))
         pixels = ceil(ceil(conv.width / times) / split) * split
         blocks.append(Block(first, 1, min(pixels, conv.width), split))
         first += lanes // split

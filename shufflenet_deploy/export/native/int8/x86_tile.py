@@ -41,15 +41,14 @@ class Tile:
 
     def emit(self, unit: Unit) -> str:
         """The name of the tile's function."""
-        code = self.code
-        for group in range(self.groups):
+        groups = range(self.groups)
+        for group in groups:
             names = (f"a{group}_{p}_{v}" for p in range(self.pixels) for v in range(self.vectors))
-            code(f"vec {', '.join(names)};")
-            with code.block(""):
-                code(f"const byte *const x0 = x + {group * self.conv.group_step};")
-                code(f"const int8_t *v = w + {group * self.group[0]};")
-                code(f"const int32_t *const ends = b + {group * self.group[1]};")
-                self._sums(group)
+            self.code(f"vec {', '.join(names)};")
+        with self.code.block(""):
+            self._sums()
+        for group in groups:
+            with self.code.block(""):
                 if self.split > 1:
                     self._added(group)
                 if not self.conv.real:
@@ -63,21 +62,22 @@ class Tile:
         else:
             self._bytes()
         kind = f"tile{self.pixels}x{self.vectors}"
-        return unit.kernel(kind, head("INLINE", self.conv), code)
+        return unit.kernel(kind, head("INLINE", self.conv), self.code)
 
-    def _sums(self, group: int) -> None:
+    def _sums(self) -> None:
         """All products, beginning with the biases; weights are read one after another."""
         code, conv = self.code, self.conv
-        for v in range(self.vectors):
-            code(f"const vec b{v} = LOAD(ends + {v * self.lanes});")
-            code(*(f"a{group}_{p}_{v} = b{v};" for p in range(self.pixels)))
+        for group in range(self.groups):
+            for v in range(self.vectors):
+                at = group * self.group[1] + v * self.lanes
+                code(f"const vec b{group}_{v} = LOAD(b + {at});")
+                code(*(f"a{group}_{p}_{v} = b{group}_{v};" for p in range(self.pixels)))
         steps = ceil(conv.run / 4 / self.split)
-        work = self.pixels * self.vectors
+        work = self.pixels * self.vectors * self.groups
+        code("const int8_t *v = w;")
         if len(conv.rows) * steps * work <= _UNROLLED:
-            done = 0
-            for row in conv.rows:
-                self._products(group, "x0", row, steps, done)
-                done += steps
+            for at, row in enumerate(conv.rows):
+                self._products("x", row, steps, at * steps)
             return
         even = {two - one for one, two in zip(conv.rows, conv.rows[1:], strict=False)}
         if len(conv.rows) > 1:
@@ -85,42 +85,44 @@ class Tile:
                 code(f"static const int rows[] = {{{', '.join(map(str, conv.rows))}}};")
             at = "rows[t]" if len(even) > 1 else f"{conv.rows[0]} + t * {even.pop()}"
             with code.block(f"for (int t = 0; t < {len(conv.rows)}; ++t)"):
-                code(f"const byte *from = x0 + {at};")
-                self._run(group, steps, work)
+                code(f"const byte *from = x + {at};")
+                self._run(steps, work)
         else:
-            code(f"const byte *from = x0 + {conv.rows[0]};")
-            self._run(group, steps, work)
+            code(f"const byte *from = x + {conv.rows[0]};")
+            self._run(steps, work)
 
-    def _run(self, group: int, steps: int, work: int) -> None:
+    def _run(self, steps: int, work: int) -> None:
         """The products of one run from ``from`` on."""
         code, size = self.code, 4 * self.lanes * self.vectors
         if steps * work <= _UNROLLED:
-            self._products(group, "from", 0, steps, 0)
+            self._products("from", 0, steps, 0)
             code(f"v += {steps * size};")
             return
         turn = next((n for n in (_LOOPED, 3, 2, 5) if steps % n == 0), _LOOPED)
         times, rest = divmod(steps, turn)
         walk = f"from += {4 * turn * self.split}, v += {turn * size}"
         with code.block(f"for (int k = 0; k < {times}; ++k, {walk})"):
-            self._products(group, "from", 0, turn, 0)
+            self._products("from", 0, turn, 0)
         if rest:
-            self._products(group, "from", 0, rest, 0)
+            self._products("from", 0, rest, 0)
             code(f"v += {rest * size};")
 
-    def _products(self, group: int, x: str, offset: int, steps: int, done: int) -> None:
+    def _products(self, x: str, offset: int, steps: int, done: int) -> None:
+        """Some steps of all groups, which hide each other's latency."""
         code, size = self.code, 4 * self.lanes
+        spread = {1: "SPREAD", 2: "SPREAD_8", 4: "SPREAD_16"}[self.split]
         for step in range(steps):
-            with code.block(""):
-                for v in range(self.vectors):
-                    place = ((done + step) * self.vectors + v) * size
-                    code(f"const vec w{v} = LOAD(v + {place});")
-                for p in range(self.pixels):
-                    at = p * self.conv.x_pixel + offset + 4 * step * self.split
-                    spread = {1: "SPREAD", 2: "SPREAD_8", 4: "SPREAD_16"}[self.split]
-                    code(f"const vec s{p} = {spread}({x} + {at});")
+            for group in range(self.groups):
+                with code.block(""):
+                    first = group * self.group[0] + (done + step) * self.vectors * size
                     for v in range(self.vectors):
-                        a = f"a{group}_{p}_{v}"
-                        code(f"{a} = DOT({a}, s{p}, w{v});")
+                        code(f"const vec w{v} = LOAD(v + {first + v * size});")
+                    there = group * self.conv.group_step + offset + 4 * step * self.split
+                    for p in range(self.pixels):
+                        code(f"const vec s{p} = {spread}({x} + {there + p * self.conv.x_pixel});")
+                        for v in range(self.vectors):
+                            a = f"a{group}_{p}_{v}"
+                            code(f"{a} = DOT({a}, s{p}, w{v});")
 
     def _added(self, group: int) -> None:
         """Lanes of one output become one, those of as many pixels side by side."""
@@ -131,7 +133,8 @@ class Tile:
     def _scale(self, group: int) -> None:
         code = self.code
         for v in range(self.vectors):
-            code(f"const reals m{v} = REALS(ends + {(self.vectors + v) * self.lanes});")
+            at = group * self.group[1] + (self.vectors + v) * self.lanes
+            code(f"const reals m{v} = REALS(b + {at});")
             for p in range(0, self.pixels, self.split):
                 code(f"a{group}_{p}_{v} = SCALE(a{group}_{p}_{v}, m{v});")
 
