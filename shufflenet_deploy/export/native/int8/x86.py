@@ -22,6 +22,8 @@ from shufflenet_deploy.export.native.int8.program import Padding, Place
 _MOST_GROUPS = 4
 #: Weights that stay in the first cache beside some rows.
 _NEAR_BYTES = 28 << 10
+#: What a float may be to become a word.
+_MOST = 2.0**31 - 256
 #: Bytes behind a value that vectors may read.
 _BEHIND = 64
 
@@ -113,7 +115,7 @@ def convolution(step: steps.Convolution, unit: ByteUnit) -> None:
 def _overflows(step: steps.Convolution | steps.Depthwise) -> bool:
     """Whether an accumulator times its factor may be more than a word holds."""
     most = np.abs(step.weight.astype(np.int64)).reshape(len(step.weight), -1).sum(1) * 255
-    return bool(((most + np.abs(step.bias.astype(np.int64))) * step.factor >= 2.0**31 - 256).any())
+    return bool(((most + np.abs(step.bias.astype(np.int64))) * step.factor >= _MOST).any())
 
 
 def _shuffled(
@@ -173,7 +175,9 @@ def window(step: steps.Maximum | steps.Average, unit: ByteUnit) -> None:
 def mean(step: steps.Mean, unit: ByteUnit) -> None:
     """A global average."""
     source, target = step.source, step.target
-    if source.height * source.width > x86_windows.MOST_PIXELS:
+    pixels = source.height * source.width
+    most = (255 * pixels + abs(step.start)) * float(step.factor[0])
+    if pixels > x86_windows.MOST_PIXELS or most >= _MOST:
         portable.mean(step, unit)
         return
     task = x86_windows.GlobalAverage(

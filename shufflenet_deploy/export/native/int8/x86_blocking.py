@@ -13,6 +13,7 @@ from shufflenet_deploy.export.native.machine import Machine
 
 _ALONE = 16  # vectors of outputs of a single pixel
 _WORTH = 8  # steps from which on lanes of different inputs pay for adding them up
+_INTERLEAVED = 28  # accumulators of a tile of all groups
 _CHAINS = 12  # accumulators above which more hide no latency
 
 
@@ -78,7 +79,7 @@ def widened(conv: Conv) -> Conv:
 def cut(conv: Conv, machine: Machine) -> tuple[Block, ...]:
     """Blocks of accumulators that fit the registers."""
     lanes, many = machine.lanes, machine.registers == 32
-    every, few = _few(conv, machine)
+    every, split = _few(conv, machine)
     together = conv.groups if conv.shuffled else 1
     if conv.height * conv.width == 1 and not conv.shuffled:
         sizes = _even(every, _ALONE if many else _ALONE // 2)
@@ -87,29 +88,29 @@ def cut(conv: Conv, machine: Machine) -> tuple[Block, ...]:
     else:
         most = 5 if many else 3
         sizes = [4] * (every // 4) if every % 4 == 0 and many else _even(every, most)
-    # One register is for what is spread, and without byte products one for the product.
+    # One register is for what is spread, and without byte products one for the product; weights
+    # are in memory where registers are few.
     free = machine.registers - (1 if machine.dot else 2)
     blocks, first = [], 0
     for size in sizes:
-        fitting = max(1, (28 if conv.shuffled else free - size if many else free) // (size * together))
-        fitting = min(fitting, max(_CHAINS // size, 4))
+        room = _INTERLEAVED if conv.shuffled else free - size if many else free
+        fitting = min(max(1, room // (size * together)), max(_CHAINS // size, 4))
         times = ceil(conv.width / fitting)
         blocks.append(Block(first, size, ceil(conv.width / times)))
         first += size * lanes
-    for split in few:
-        times = ceil(conv.width / (28 // together))
+    if split > 1:
+        times = ceil(conv.width / (_INTERLEAVED // together))
         pixels = ceil(ceil(conv.width / times) / split) * split
         blocks.append(Block(first, 1, min(pixels, conv.width), split))
-        first += lanes // split
     return tuple(blocks)
 
 
-def _few(conv: Conv, machine: Machine) -> tuple[int, tuple[int, ...]]:
-    """Whole vectors of outputs of a group, and how many lanes each of the others has."""
+def _few(conv: Conv, machine: Machine) -> tuple[int, int]:
+    """Whole vectors of outputs of a group, and how many lanes each of the last few has."""
     whole, rest = divmod(conv.outputs, machine.lanes)
-    if conv.shuffled and len(conv.rows) == 1 and conv.turns(1) >= _WORTH and 0 < rest <= 12:
-        return whole, (4,) if rest <= 4 else (2,) if rest <= 8 else (2, 4)
-    return ceil(conv.outputs / machine.lanes), ()
+    if conv.shuffled and len(conv.rows) == 1 and conv.turns(1) >= _WORTH and 0 < rest <= 8:
+        return whole, 4 if rest <= 4 else 2
+    return ceil(conv.outputs / machine.lanes), 1
 
 
 def _even(whole: int, most: int) -> list[int]:

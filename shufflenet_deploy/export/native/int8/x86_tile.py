@@ -69,15 +69,15 @@ class Tile:
         code, conv = self.code, self.conv
         for group in range(self.groups):
             for v in range(self.vectors):
-                at = group * self.group[1] + v * self.lanes
-                code(f"const vec b{group}_{v} = LOAD(b + {at});")
+                bias = group * self.group[1] + v * self.lanes
+                code(f"const vec b{group}_{v} = LOAD(b + {bias});")
                 code(*(f"a{group}_{p}_{v} = b{group}_{v};" for p in range(self.pixels)))
         steps = ceil(conv.run / 4 / self.split)
         work = self.pixels * self.vectors * self.groups
         code("const int8_t *v = w;")
         if len(conv.rows) * steps * work <= _UNROLLED:
-            for at, row in enumerate(conv.rows):
-                self._products("x", row, steps, at * steps)
+            for index, row in enumerate(conv.rows):
+                self._products("x", row, steps, index * steps)
             return
         even = {two - one for one, two in zip(conv.rows, conv.rows[1:], strict=False)}
         if len(conv.rows) > 1:
