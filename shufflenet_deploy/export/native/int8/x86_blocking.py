@@ -86,14 +86,14 @@ def cut(conv: Conv, machine: Machine) -> tuple[Block, ...]:
     elif conv.shuffled:
         sizes = _even(every, 2 if together <= 3 and many else 1)
     else:
-        most = 5 if many else 3
+        most = 5 if many else 2
         sizes = [4] * (every // 4) if every % 4 == 0 and many else _even(every, most)
     # One register is for what is spread, and without byte products one for the product; weights
     # are in memory where registers are few.
     free = machine.registers - (1 if machine.dot else 2)
     blocks, first = [], 0
     for size in sizes:
-        room = _INTERLEAVED if conv.shuffled else free - size if many else free
+        room = _INTERLEAVED if conv.shuffled else free - size
         fitting = min(max(1, room // (size * together)), max(_CHAINS // size, 4))
         times = ceil(conv.width / fitting)
         blocks.append(Block(first, size, ceil(conv.width / times)))
