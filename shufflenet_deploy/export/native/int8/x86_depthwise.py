@@ -175,13 +175,10 @@ class _Row:
     def _rest(self, done: int, pixels: int, carried: int) -> None:
         """Fewer pixels than a vector has."""
         names = [f"k{column}" for column in range(carried)]
-        if done and carried:
-            names = names[:carried]
-        for column in range(3):
-            if column >= carried:
-                self.code(self._names("vec", f"c{column}") + ";")
-                self._load(f"c{column}", done * self.ahead + column)
-                names.append(f"c{column}")
+        for column in range(carried, 3):
+            self.code(self._names("vec", f"c{column}") + ";")
+            self._load(f"c{column}", done * self.ahead + column)
+            names.append(f"c{column}")
         self._output(done, names, pixels * self.step.x_pixel)
 
     def _load(self, name: str, column: int) -> None:
