@@ -69,6 +69,7 @@ def networks(drawing):
         x = one.conv(x, 132, (3, 3), (2, 2), (1, 1, 1, 1), groups=132)
         x = one.pool(x, "max", (2, 2), (1, 2), (1, 0, 0, 1))
         x = one.add(x, one.conv(one.conv(x, 9, act="relu"), 132), "relu")
+        x = one.conv(x, 60, (3, 3), (2, 2), (1, 1, 1, 1))  # more weights than are widened
         return one.done(one.dense(one.flatten(x), 130), "windows")
 
     return {one.__name__: one for one in (stem, groups, many, windows)}

@@ -39,6 +39,7 @@ typedef __m512 reals;
             _mm_loadu_si128((const void *)(r)), 2),                                         \
         _mm_loadu_si128((const void *)(s)), 3)
 #define WIDE(p) _mm512_cvtepu8_epi16(_mm256_loadu_si256((const void *)(p)))
+#define WIDE_SIGNED(p) _mm512_cvtepi8_epi16(_mm256_loadu_si256((const void *)(p)))
 #elif defined(__AVX2__)
 typedef __m256i vec;
 typedef __m256 reals;
@@ -54,6 +55,7 @@ typedef __m256 reals;
     _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const void *)(p))),     \
                             _mm_loadu_si128((const void *)(q)), 1)
 #define WIDE(p) _mm256_cvtepu8_epi16(_mm_loadu_si128((const void *)(p)))
+#define WIDE_SIGNED(p) _mm256_cvtepi8_epi16(_mm_loadu_si128((const void *)(p)))
 #else
 typedef __m128i vec;
 typedef __m128 reals;
@@ -66,6 +68,8 @@ typedef __m128 reals;
 #define UNTURN(v) (v)
 #define SIXTEEN(v, at) (v)
 #define WIDE(p) _mm_unpacklo_epi8(_mm_loadl_epi64((const void *)(p)), _mm_setzero_si128())
+#define WIDE_SIGNED(p)                                                                      \
+    _mm_srai_epi16(_mm_unpacklo_epi8(_mm_setzero_si128(), _mm_loadl_epi64((const void *)(p))), 8)
 #endif
 
 #if defined(__AVX512BW__)

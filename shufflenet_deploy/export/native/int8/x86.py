@@ -24,6 +24,8 @@ _MOST_GROUPS = 4
 _NEAR_BYTES = 28 << 10
 #: What a float may be to become a word.
 _MOST = 2.0**31 - 256
+#: Weights that are widened beforehand; more of them would take twice as long to read.
+_FEW_WEIGHTS = 64 << 10
 #: Bytes behind a value that vectors may read.
 _BEHIND = 64
 
@@ -94,7 +96,8 @@ def convolution(step: steps.Convolution, unit: ByteUnit) -> None:
     )
     x, used = unit.at(source, _start(source, step.padding)), 0
     if not machine.dot:
-        conv = x86_blocking.widened(conv)
+        few = weight.size <= _FEW_WEIGHTS and conv.height * conv.width > 1
+        conv = x86_blocking.widened(conv, weights=few)
         # Runs and pixels are counted from the first byte of the first window.
         used = source.size - _start(source, step.padding) + _BEHIND
         unit.call(x86_moves.widen(used, unit), step, x, unit.scratch(2 * used + _BEHIND))

@@ -37,7 +37,7 @@ class Conv:
     ``rows`` are where the contiguous runs of ``run`` bytes of inputs begin, relative to a pixel.
     Outputs come in ``groups`` of ``outputs``; the inputs of a group begin ``group_step`` behind
     those of the one before. ``room`` is how many bytes behind the last output may be overwritten.
-    With ``shuffled`` the groups' outputs are interleaved.
+    With ``shuffled`` the groups' outputs are interleaved; ``wide`` weights have 16 bits.
     """
 
     rows: tuple[int, ...]
@@ -57,17 +57,28 @@ class Conv:
     fraction: int = 0
     real: bool = False
     shuffled: bool = False
+    wide: bool = False
     room: int = 0
 
     def turns(self, split: int) -> int:
         """Multiply-adds of an accumulator whose outputs have ``split`` lanes each."""
         return len(self.rows) * ceil(self.run / 4 / split)
 
+    def vector(self, machine: Machine) -> int:
+        """Bytes of a vector's weights."""
+        return machine.lanes * taps(machine) * (2 if self.wide else 1)
 
-def widened(conv: Conv) -> Conv:
-    """The same over inputs of 16 bits."""
+
+def taps(machine: Machine) -> int:
+    """Inputs that a step multiplies."""
+    return 4 if machine.dot else 2
+
+
+def widened(conv: Conv, *, weights: bool) -> Conv:
+    """The same over inputs of 16 bits, and perhaps with such weights."""
     return replace(
         conv,
+        wide=weights,
         rows=tuple(2 * row for row in conv.rows),
         run=2 * conv.run,
         group_step=2 * conv.group_step,
@@ -127,13 +138,13 @@ def pack(
     Biases and factors come as one array: those of each block side by side.
     """
     lanes = machine.lanes
-    kind, taps = (np.int8, 4) if machine.dot else (np.int16, 2)
+    width = taps(machine)
     given, steps = weight.shape[-1], conv.turns(1)
-    run = ceil(given / taps) * taps
+    run = ceil(given / width) * width
     there = blocks[-1].first + blocks[-1].vectors * lanes
-    whole = np.zeros((conv.groups, there, len(conv.rows), run), kind)
+    whole = np.zeros((conv.groups, there, len(conv.rows), run), np.int16 if conv.wide else np.int8)
     whole[:, : conv.outputs, :, :given] = weight.reshape(conv.groups, conv.outputs, -1, given)
-    whole = whole.reshape(conv.groups, there, steps, taps)
+    whole = whole.reshape(conv.groups, there, steps, width)
     ends = np.zeros((2, conv.groups, there), np.int32)
     ends[0, :, : conv.outputs] = bias.reshape(conv.groups, -1)
     ends[1, :, : conv.outputs] = factor.view(np.int32).reshape(conv.groups, -1)
@@ -145,7 +156,7 @@ def pack(
                 here, end = _apart(whole[group, outputs], ends[:, group, outputs], block.split)
             else:
                 here, end = whole[group, outputs], ends[:, group, outputs]
-            lined = here.reshape(block.vectors, lanes, -1, taps).transpose(2, 0, 1, 3)
+            lined = here.reshape(block.vectors, lanes, -1, width).transpose(2, 0, 1, 3)
             packed.append(lined.ravel())
             constants.append(end.ravel())
     return np.concatenate(packed).view(np.int8), np.concatenate(constants)

@@ -14,7 +14,9 @@ def emit(conv: Conv, unit: Unit, blocks: tuple[Block, ...]) -> str:
     """The name of a function ``(x, w, b, [r,] y)`` that computes the whole convolution."""
     code = Code(depth=1)
     lanes = unit.machine.lanes
-    weights = [4 * lanes * block.vectors * conv.turns(block.split) for block in blocks]
+    weights = [
+        conv.vector(unit.machine) * block.vectors * conv.turns(block.split) for block in blocks
+    ]
     ends = [2 * lanes * block.vectors for block in blocks]
     size = 4 if conv.real else conv.groups if conv.shuffled else 1
     groups = 1 if conv.shuffled else conv.groups

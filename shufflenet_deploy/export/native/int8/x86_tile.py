@@ -32,6 +32,8 @@ class Tile:
         self.conv = conv
         self.group = group  # how far on the next group's weights and ends are
         self.lanes = machine.lanes
+        self.weights = conv.vector(machine)
+        self.load = "LOAD" if machine.dot or conv.wide else "WIDE_SIGNED"
         self.first = block.first
         self.split = block.split
         self.vectors = block.vectors
@@ -93,7 +95,7 @@ class Tile:
 
     def _run(self, steps: int, work: int) -> None:
         """The products of one run from ``from`` on."""
-        code, size = self.code, 4 * self.lanes * self.vectors
+        code, size = self.code, self.weights * self.vectors
         if steps * work <= _UNROLLED:
             self._products("from", 0, steps, 0)
             code(f"v += {steps * size};")
@@ -109,14 +111,14 @@ class Tile:
 
     def _products(self, x: str, offset: int, steps: int, done: int) -> None:
         """Some steps of all groups, which hide each other's latency."""
-        code, size = self.code, 4 * self.lanes
+        code, size = self.code, self.weights
         spread = {1: "SPREAD", 2: "SPREAD_8", 4: "SPREAD_16"}[self.split]
         for step in range(steps):
             for group in range(self.groups):
                 with code.block(""):
                     first = group * self.group[0] + (done + step) * self.vectors * size
                     for v in range(self.vectors):
-                        code(f"const vec w{v} = LOAD(v + {first + v * size});")
+                        code(f"const vec w{v} = {self.load}(v + {first + v * size});")
                     there = group * self.conv.group_step + offset + 4 * step * self.split
                     for p in range(self.pixels):
                         code(f"const vec s{p} = {spread}({x} + {there + p * self.conv.x_pixel});")
