@@ -200,6 +200,9 @@ def test_a_core_without_what_it_takes(graph, tmp_path):
     assert "cortex-a76" in outcome.message
 
 
+_AVX512 = "avx2 fma avx_vnni avx512f avx512vl avx512bw avx512dq"
+
+
 @pytest.mark.parametrize(
     ("arch", "features", "parts", "name"),
     [
@@ -209,6 +212,9 @@ def test_a_core_without_what_it_takes(graph, tmp_path):
         ("aarch64", "asimd", [], "aarch64"),
         ("armv7l", "neon vfpv4", ["Cortex-A7"], "armv7"),
         ("x86_64", "avx2 fma", [], "x86-64-v3"),
+        ("x86_64", "avx2 fma avx_vnni", [], "x86-64-v3-vnni"),
+        ("x86_64", _AVX512, [], "x86-64-v4"),
+        ("x86_64", f"{_AVX512} avx512_vnni avx512vbmi", [], "x86-64-v4-vnni"),
         ("x86_64", "", [], "x86-64"),
     ],
 )

@@ -6,7 +6,7 @@ The zeros of what is read and written are part of the bias, so that no code know
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,13 @@ class Folded:
     factor: Factors
     shift: int
 
+    def shuffled(self, groups: int) -> Folded:
+        """The same layer with its outputs shuffled: only one of one group can be."""
+        order = np.arange(len(self.weight)).reshape(groups, -1).T.ravel()
+        return replace(
+            self, weight=self.weight[order], bias=self.bias[order], factor=self.factor[order]
+        )
+
 
 def fold(
     numbers: Numbers, layer: Conv | Dense, weight: FloatArray, source: Place,
@@ -57,15 +64,17 @@ def fold(
         # A channel without weights has any scale.
         dead = np.abs(weight).reshape(len(weight), -1).max(1) == 0
         within = source.scale * scales < target.scale * 2.0**-_SHIFT
-        scales = np.where(dead & ~within, target.scale * 2.0 ** -(_SHIFT + 1) / source.scale, scales)
+        scales = np.where(
+            dead & ~within, target.scale * 2.0 ** -(_SHIFT + 1) / source.scale, scales
+        )
     steps = scales.reshape(-1, *[1] * (weight.ndim - 1))
     whole = np.clip(np.round(weight / steps), -127, 127).astype(np.int8)
     sums = whole.astype(np.int64).reshape(len(whole), -1).sum(1)
     real = layer.bias.astype(np.float64) / (scales * source.scale)
     if target is None:
         bias = np.round(real).astype(np.int64) - source.zero * sums
-        factor = (scales * source.scale).astype(np.float32)
-        return Folded(weight=whole, bias=_words(layer.name, bias), factor=factor, shift=0)
+        real_factor = (scales * source.scale).astype(np.float32)
+        return Folded(weight=whole, bias=_words(layer.name, bias), factor=real_factor, shift=0)
     multiplier = scales * source.scale / target.scale
     bias = np.round(real + zero / multiplier).astype(np.int64) - source.zero * sums
     wanted = fraction if residual is not None else None

@@ -10,7 +10,7 @@ import numpy as np
 from shufflenet_deploy.export.graph import Graph
 from shufflenet_deploy.export.native.arena import arrange
 from shufflenet_deploy.export.native.generate import Source
-from shufflenet_deploy.export.native.int8 import neon, portable
+from shufflenet_deploy.export.native.int8 import neon, portable, x86
 from shufflenet_deploy.export.native.int8 import program as steps
 from shufflenet_deploy.export.native.int8.bytewise import ByteUnit
 from shufflenet_deploy.export.native.int8.lowering import lower
@@ -32,6 +32,17 @@ _NEON: _Emitters = {
     steps.Maximum: neon.window,
     steps.Average: neon.window,
     steps.Mean: neon.mean,
+    steps.Real: portable.real,
+}
+
+_X86: _Emitters = {
+    steps.Picture: x86.picture,
+    steps.Border: portable.border,
+    steps.Convolution: x86.convolution,
+    steps.Depthwise: x86.depthwise,
+    steps.Maximum: x86.window,
+    steps.Average: x86.window,
+    steps.Mean: x86.mean,
     steps.Real: portable.real,
 }
 
@@ -66,4 +77,6 @@ def _emitters(machine: Machine, *, fast: bool) -> tuple[_Emitters, str]:
     """What writes each step, and the header that it needs."""
     if fast and machine.arch == "aarch64":
         return _NEON, "neon.h"
+    if fast and machine.arch == "x86_64":
+        return _X86, "x86.h"
     return portable.EMITTERS, "portable.h"

@@ -17,7 +17,6 @@ from shufflenet_deploy.export.graph import (
     Dense,
     Elementwise,
     Flatten,
-    FloatArray,
     Graph,
     Layer,
     Pair,
@@ -26,11 +25,17 @@ from shufflenet_deploy.export.graph import (
     Shuffle,
 )
 from shufflenet_deploy.export.native.int8 import program as steps
-from shufflenet_deploy.export.native.int8.folding import Folded, Fractions, average, fold, fractions, mean
+from shufflenet_deploy.export.native.int8.folding import (
+    Folded,
+    Fractions,
+    average,
+    fold,
+    fractions,
+    mean,
+)
 from shufflenet_deploy.export.native.int8.program import (
     INPUT,
     OUTPUT,
-    VECTOR,
     Numbers,
     Padding,
     Place,
@@ -214,9 +219,7 @@ class _Lowering:
         place = replace(place, buffer=self.program.buffer(place.size))
         source = Place(buffer=INPUT, channels=shape[0], height=shape[1], width=shape[2], pixel=4)
         inverse = float(np.float32(1) / np.float32(place.scale))
-        self._emit(
-            steps.Picture(name="input", sources=(source,), target=place, inverse=inverse)
-        )
+        self._emit(steps.Picture(name="input", sources=(source,), target=place, inverse=inverse))
         self.places[value] = place
         self._finished("input", value)
 
@@ -229,7 +232,8 @@ class _Lowering:
         if merged is not None:
             target, other, value, parts = merged
             residual, fraction = parts.number, parts.power
-            groups, sources = 1, (source, other)
+            groups = 1
+            sources: tuple[Place, ...] = (source, other)
         else:
             fraction = 0
             target, groups, value = self._target(layer, layer.activation)
@@ -239,7 +243,11 @@ class _Lowering:
             other=sources[1] if residual is not None else None,
             residual=residual, fraction=fraction,
         )  # fmt: skip
+        if groups > 1 and layer.groups == 1:
+            folded, groups = folded.shuffled(groups), 1
         if layer.depthwise and layer.weight.shape[0] > 1:
+            if groups > 1:
+                raise self._unknown(layer, "a shuffled depthwise convolution")
             step: Step = self._depthwise(layer, source, target, folded)
         else:
             step = steps.Convolution(
@@ -277,7 +285,7 @@ class _Lowering:
         )
 
     def _residual(self, layer: Conv, source: Place) -> tuple[Place, Place, str, Fractions] | None:
-        """For a layer whose output is only added to a value that exists: (target, other, value, ...).
+        """For a layer whose output is only added to a value: target, that value, the sum, ...
 
         The scale of the sum is such that the other's is a whole number of its fractions.
         """
@@ -354,9 +362,16 @@ class _Lowering:
         start, factor, up = average(name, self.numbers, source, target, kernel[0] * kernel[1])
         self._emit(
             steps.Average(
-                name=name, sources=(source,), target=target, kernel=kernel, stride=stride,
-                padding=padding, start=start, factor=factor, up=up,
-            )  # fmt: skip
+                name=name,
+                sources=(source,),
+                target=target,
+                kernel=kernel,
+                stride=stride,
+                padding=padding,
+                start=start,
+                factor=factor,
+                up=up,
+            )
         )
 
     def _maximum(self, layer: Pool, source: Place) -> None:
@@ -367,9 +382,13 @@ class _Lowering:
         self.places[layer.output] = place
         self._emit(
             steps.Maximum(
-                name=layer.name, sources=(source,), target=place,
-                kernel=layer.kernel, stride=layer.stride, padding=layer.padding,
-            )  # fmt: skip
+                name=layer.name,
+                sources=(source,),
+                target=place,
+                kernel=layer.kernel,
+                stride=layer.stride,
+                padding=layer.padding,
+            )
         )
         self._finished(layer.name, layer.output)
 
@@ -384,9 +403,13 @@ class _Lowering:
         start, factor, shift = mean(self.numbers, source, target)
         self._emit(
             steps.Mean(
-                name=layer.name, sources=(source,), target=target,
-                start=start, factor=factor, shift=shift,
-            )  # fmt: skip
+                name=layer.name,
+                sources=(source,),
+                target=target,
+                start=start,
+                factor=factor,
+                shift=shift,
+            )
         )
 
     def _concat(self, layer: Concat) -> None:

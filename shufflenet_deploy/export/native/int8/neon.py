@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-from math import ceil
-
-import numpy as np
-from numpy.typing import NDArray
-
 from shufflenet_deploy.export.native.int8 import (
     neon_conv,
     neon_depthwise,
@@ -15,7 +10,8 @@ from shufflenet_deploy.export.native.int8 import (
 )
 from shufflenet_deploy.export.native.int8 import program as steps
 from shufflenet_deploy.export.native.int8.bytewise import ByteUnit, chunk_rows, runs_of
-from shufflenet_deploy.export.native.int8.program import Padding, Place, Step
+from shufflenet_deploy.export.native.int8.neon_blocking import Cut
+from shufflenet_deploy.export.native.int8.program import Padding, Place
 
 
 def _start(place: Place, padding: Padding = (0, 0, 0, 0)) -> int:
@@ -89,9 +85,7 @@ def convolution(step: steps.Convolution, unit: ByteUnit) -> None:
         room=steps.VECTOR if shuffled else target.room,
     )
     cut = neon_conv.conv_cut(tiled, unit)
-    packed, ends = neon_conv.pack(
-        tiled, weight, step.bias, step.factor, cut, dot=unit.machine.dot
-    )
+    packed, ends = neon_conv.pack(tiled, weight, step.bias, step.factor, cut, dot=unit.machine.dot)
     x = unit.at(source, _start(source, step.padding))
     w, b = unit.constant(packed), unit.constant(ends, "int32_t")
     if not shuffled:
@@ -104,7 +98,7 @@ def convolution(step: steps.Convolution, unit: ByteUnit) -> None:
 
 
 def _shuffled(
-    step: steps.Convolution, unit: ByteUnit, tiled: neon_conv.Tiled, cut: neon_conv.Cut,
+    step: steps.Convolution, unit: ByteUnit, tiled: neon_conv.Tiled, cut: Cut,
     together: int, given: tuple[str, str, str],
 ) -> None:  # fmt: skip
     """Some rows at a time to a scratch, and from there to where they belong."""

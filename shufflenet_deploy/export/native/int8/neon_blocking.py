@@ -42,10 +42,7 @@ def fits(quads: int, pixels: int, *, dot: bool) -> bool:
 def cost(work: Work, quads: int, pixels: int) -> float:
     """Instructions of a block."""
     blocks = quads * pixels
-    if work.dot:
-        products = work.lanes * blocks
-    else:
-        products = work.lanes * (3 * blocks + pixels)
+    products = work.lanes * (blocks if work.dot else 3 * blocks + pixels)
     loads = work.chunks * pixels + work.lanes * quads / 2
     stores = quads // 4 + quads % 4 // 2 + 1.5 * (quads % 2)
     finish = 3.5 * blocks + stores * pixels

@@ -7,6 +7,7 @@ where the core has dot products, else by two products of bytes and a pairwise su
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, replace
 from math import ceil
 
@@ -87,8 +88,13 @@ def replaced_height(tiled: Tiled) -> Tiled:
 
 
 def pack(
-    tiled: Tiled, weight: NDArray[np.int8], bias: NDArray[np.int32],
-    factor: NDArray[np.int32 | np.float32], cut: Cut, *, dot: bool,
+    tiled: Tiled,
+    weight: NDArray[np.int8],
+    bias: NDArray[np.int32],
+    factor: NDArray[np.int32 | np.float32],
+    cut: Cut,
+    *,
+    dot: bool,
 ) -> tuple[NDArray[np.int8], NDArray[np.int32]]:
     """Weights ``(groups * outputs, rows, run)`` in the order in which tiles read them.
 
@@ -123,8 +129,16 @@ def emit(tiled: Tiled, unit: Unit, cut: Cut) -> str:
     pixels_outside = tiled.lanes * 16 * tiled.quads * tiled.groups <= _L1_BYTES
     if pixels_outside and tiled.height > 1:
         with code.block(f"for (int i = 0; i < {tiled.height}; ++i)"):
-            _groups(code, unit, tiled, cut, f" + i * {tiled.x_row}", f" + i * {tiled.y_row}",
-                    f" + i * {tiled.r_row}", rows=1)
+            _groups(
+                code,
+                unit,
+                tiled,
+                cut,
+                f" + i * {tiled.x_row}",
+                f" + i * {tiled.y_row}",
+                f" + i * {tiled.r_row}",
+                rows=1,
+            )
     else:
         _groups(code, unit, tiled, cut, "", "", "", rows=tiled.height)
     return unit.kernel("conv", _head("LOOP", tiled), code)
@@ -145,9 +159,8 @@ def _groups(
         if tiled.groups == 1:
             code("const int g = 0;")
         first = 0
-        for size, times in _grouped(_with_exact_end(tiled, cut)):
-            exact = size < 0
-            size = abs(size)
+        for signed, times in _grouped(_with_exact_end(tiled, cut)):
+            exact, size = signed < 0, abs(signed)
             name = _strip(tiled, unit, cut, size, rows, exact=exact)
             k = " + k * " if times > 1 else ""
             at = [
@@ -227,24 +240,26 @@ def _tile(tiled: Tiled, unit: Unit, quads: int, pixels: int, *, exact: bool) -> 
             code(f"int32x4_t a{pixel}_{quad}, a{pixel}_{quad + 1};")
             code(f"LOAD_PAIR(a{pixel}_{quad}, a{pixel}_{quad + 1}, b, {16 * quad});")
         if quads % 2:
-            code(f"int32x4_t a{pixel}_{quads - 1};", f"LOAD_ONE(a{pixel}_{quads - 1}, b, {16 * (quads - 1)});")
+            code(
+                f"int32x4_t a{pixel}_{quads - 1};",
+                f"LOAD_ONE(a{pixel}_{quads - 1}, b, {16 * (quads - 1)});",
+            )
     dot = unit.machine.dot
     if not dot:
         code("const int8x16_t pick = SPREAD;")
     lanes = ceil(tiled.run / 4)
     run_work = lanes * quads * pixels
     if len(tiled.rows) * run_work <= _UNROLLED:
-        at = 0
-        for row, offset in enumerate(tiled.rows):
-            _chunks(code, tiled, quads, pixels, offset, lanes, at, f"{row}_", dot=dot)
-            at += lanes
+        for offset in tiled.rows:
+            _chunks(code, tiled, quads, pixels, offset, lanes, dot=dot)
     else:
         rows = tiled.rows
-        steps = {two - one for one, two in zip(rows, rows[1:])}
+        steps = {two - one for one, two in itertools.pairwise(rows)}
         with_rows = len(rows) > 1
+        first = 0 if with_rows else rows[0]
         if with_rows and len(steps) > 1:
             code(f"static const int rows[] = {{{', '.join(map(str, rows))}}};")
-            code(f"const int8_t *x0 = x;")
+            code("const int8_t *x0 = x;")
             head = f"for (int t = 0; t < {len(rows)}; ++t)"
         else:
             head = f"for (int t = 0; t < {len(rows)}; ++t)" if with_rows else ""
@@ -252,27 +267,32 @@ def _tile(tiled: Tiled, unit: Unit, quads: int, pixels: int, *, exact: bool) -> 
             if with_rows and len(steps) > 1:
                 code("x = x0 + rows[t];")
             if run_work <= _UNROLLED:
-                _chunks(code, tiled, quads, pixels, 0 if with_rows else rows[0], lanes, 0, "", dot=dot)
+                _chunks(code, tiled, quads, pixels, first, lanes, dot=dot)
             else:
                 times, rest = divmod(lanes, 4)
                 walk = "from" if with_rows else "x"
                 if with_rows:
                     code("const int8_t *from = x;")
                 with code.block(f"for (int c = 0; c < {times}; ++c, {walk} += 16)"):
-                    _chunks(code, tiled, quads, pixels, 0 if with_rows else rows[0], 4, 0, "", dot=dot, x=walk)
+                    _chunks(code, tiled, quads, pixels, first, 4, dot=dot, x=walk)
                 if rest:
-                    _chunks(code, tiled, quads, pixels, 0 if with_rows else rows[0], rest, 0, "t", dot=dot, x=walk)
+                    _chunks(code, tiled, quads, pixels, first, rest, dot=dot, x=walk)
             if with_rows and len(steps) == 1:
                 code(f"x += {steps.pop()};")
-        # The first row may begin elsewhere than at the pixel.
-        assert len(steps) > 0 or not with_rows or True
     _finish(code, tiled, quads, pixels, exact=exact)
     return unit.kernel(f"tile{pixels}x{quads}", _head("INLINE", tiled), code)
 
 
 def _chunks(
-    code: Code, tiled: Tiled, quads: int, pixels: int, offset: int, lanes: int, at: int,
-    tag: str, *, dot: bool, x: str = "x",
+    code: Code,
+    tiled: Tiled,
+    quads: int,
+    pixels: int,
+    offset: int,
+    lanes: int,
+    *,
+    dot: bool,
+    x: str = "x",
 ) -> None:
     """Multiply ``lanes`` lanes of every pixel by the next weights, and go on behind those."""
     count = lanes * quads
@@ -286,7 +306,9 @@ def _chunks(
                     code(f"const int8x16_t x{chunk}_{pixel} = vld1q_s8({x} + {place});")
             if not dot:
                 for pixel in range(pixels):
-                    code(f"const int8x16_t s{lane}_{pixel} = PICK(x{chunk}_{pixel}, pick, {within});")
+                    code(
+                        f"const int8x16_t s{lane}_{pixel} = PICK(x{chunk}_{pixel}, pick, {within});"
+                    )
             for quad in range(quads):
                 index = lane * quads + quad
                 if index % 2 == 0:
@@ -348,25 +370,34 @@ def _pixel(code: Code, tiled: Tiled, quads: int, pixel: int, *, exact: bool) -> 
             one, two = pair, min(pair + 1, first + some - 1)
             a, b = f"a{pixel}_{one}, m{one}", f"a{pixel}_{two}, m{two}"
             names.append(f"t{pixel}_{pair}")
+            zero, shift = ("", f", {before}") if before else ("0", "")
             if two == one:
-                code(f"int16x8_t {names[-1]} = HALF{'' if before else '0'}({a}{f', {before}' if before else ''});")
+                code(f"int16x8_t {names[-1]} = HALF{zero}({a}{shift});")
             else:
-                code(f"int16x8_t {names[-1]} = BOTH{'' if before else '0'}({a}, {b}{f', {before}' if before else ''});")
+                code(f"int16x8_t {names[-1]} = BOTH{zero}({a}, {b}{shift});")
         if epilogue.residual is not None:
             r = f"r + {pixel * tiled.r_pixel + 4 * first}"
-            load = {4: "vld1q_s8(@)", 3: "vld1q_s8(@)", 2: "vcombine_s8(vld1_s8(@), vdup_n_s8(0))",
-                    1: "LOAD_4(@)"}[some].replace("@", r)
+            load = {
+                4: "vld1q_s8(@)",
+                3: "vld1q_s8(@)",
+                2: "vcombine_s8(vld1_s8(@), vdup_n_s8(0))",
+                1: "LOAD_4(@)",
+            }[some].replace("@", r)
             code(f"const int8x16_t r{pixel}_{first} = {load};")
-            code(f"{names[0]} = vqaddq_s16({names[0]}, vmull_s8(vget_low_s8(r{pixel}_{first}), m));")
-            if len(names) > 1:
-                code(f"{names[1]} = vqaddq_s16({names[1]}, vmull_s8(vget_high_s8(r{pixel}_{first}), m));")
-        two = names[1] if len(names) > 1 else None
-        narrow = f"vqrshrn_n_s16({names[0]}, {epilogue.fraction})" if epilogue.residual is not None else f"vqmovn_s16({names[0]})"
-        if two:
+            for name, half in zip(names, ("low", "high"), strict=False):
+                product = f"vmull_s8(vget_{half}_s8(r{pixel}_{first}), m)"
+                code(f"{name} = vqaddq_s16({name}, {product});")
+        other = names[1] if len(names) > 1 else None
+        narrow = (
+            f"vqrshrn_n_s16({names[0]}, {epilogue.fraction})"
+            if epilogue.residual is not None
+            else f"vqmovn_s16({names[0]})"
+        )
+        if other:
             high = (
-                f"vqrshrn_high_n_s16({narrow}, {two}, {epilogue.fraction})"
+                f"vqrshrn_high_n_s16({narrow}, {other}, {epilogue.fraction})"
                 if epilogue.residual is not None
-                else f"vqmovn_high_s16({narrow}, {two})"
+                else f"vqmovn_high_s16({narrow}, {other})"
             )
             code(f"const int8x16_t y{pixel}_{first} = {high};")
         else:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shufflenet_deploy.export.native.int8.neon_conv import store
+from shufflenet_deploy.export.native.int8.program import Factors
 from shufflenet_deploy.export.native.text import Code, Unit
 
 _BLOCK = 16
@@ -40,7 +41,7 @@ class Depthwise:
 
 
 def pack(
-    weight: NDArray[np.int8], bias: NDArray[np.int32], factor: NDArray[np.int32], *, dot: bool
+    weight: NDArray[np.int8], bias: NDArray[np.int32], factor: Factors, *, dot: bool
 ) -> NDArray[np.int8]:
     """``weight (channels, 9)`` with biases and factors, block by block of sixteen channels."""
     channels = len(weight)
@@ -92,13 +93,15 @@ def _block(step: Depthwise, unit: Unit, count: int) -> str:
     code(*(f"const int8x16_t w{i} = vld1q_s8(w + {16 * i});" for i in range(vectors)))
     code(f"const int32_t *b = (const int32_t *)(const void *)(w + {16 * vectors});")
     period = 3 if step.stride == 1 else 2
-    with code.block(f"for (int i = 0; i < {step.height}; ++i, x += {step.stride * step.x_row}, y += {step.y_row})"):
+    down = f"x += {step.stride * step.x_row}, y += {step.y_row}"
+    with code.block(f"for (int i = 0; i < {step.height}; ++i, {down})"):
         code("const int8_t *from = x;", "int8_t *to = y;")
         columns = _Columns(step, code, dot=dot)
         columns.begin()
         times, rest = divmod(step.width, period)
         if times > 1:
-            head = f"for (int j = 0; j < {times}; ++j, from += {period * step.stride * step.x_pixel}, to += {period * step.y_pixel})"
+            walk = f"from += {period * step.stride * step.x_pixel}, to += {period * step.y_pixel}"
+            head = f"for (int j = 0; j < {times}; ++j, {walk})"
         else:
             head = ""
             if not times:
@@ -140,17 +143,24 @@ class _Columns:
             self._load(slots[2], 2 * at + 2)
         code = self.code
         with code.block(""):
-            code("int32x4_t a0, a1, a2, a3;", "LOAD_PAIR(a0, a1, b, 0);", "LOAD_PAIR(a2, a3, b, 32);")
+            code(
+                "int32x4_t a0, a1, a2, a3;", "LOAD_PAIR(a0, a1, b, 0);", "LOAD_PAIR(a2, a3, b, 32);"
+            )
             if self.dot:
                 for column in range(3):
                     for quad in range(4):
-                        x = f"c{slots[column]}_{quad}"
-                        code(f"a{quad} = vdotq_s32(a{quad}, w{4 * column + quad}, vreinterpretq_s8_s32({x}));")
+                        x = f"vreinterpretq_s8_s32(c{slots[column]}_{quad})"
+                        code(f"a{quad} = vdotq_s32(a{quad}, w{4 * column + quad}, {x});")
             else:
                 self._pairs(slots)
-            code("int32x4_t m0, m1, m2, m3;", "LOAD_PAIR(m0, m1, b, 64);", "LOAD_PAIR(m2, m3, b, 96);")
+            code(
+                "int32x4_t m0, m1, m2, m3;",
+                "LOAD_PAIR(m0, m1, b, 64);",
+                "LOAD_PAIR(m2, m3, b, 96);",
+            )
             shift = self.step.shift
-            code(f"const int16x8_t one = BOTH(a0, m0, a1, m1, {shift}), two = BOTH(a2, m2, a3, m3, {shift});")
+            two = f"two = BOTH(a2, m2, a3, m3, {shift})"
+            code(f"const int16x8_t one = BOTH(a0, m0, a1, m1, {shift}), {two};")
             code("const int8x16_t v = vqmovn_high_s16(vqmovn_s16(one), two);")
             store(code, "to", "v", at * self.step.y_pixel, count)
 
@@ -158,22 +168,40 @@ class _Columns:
         step = self.step
         with self.code.block(""):
             for row in range(3):
-                self.code(f"const int8x16_t x{row} = vld1q_s8(from + {row * step.x_row + column * step.x_pixel});")
+                at = row * step.x_row + column * step.x_pixel
+                self.code(f"const int8x16_t x{row} = vld1q_s8(from + {at});")
             if self.dot:
                 self.code(f"SORT(c{slot}_0, c{slot}_1, c{slot}_2, c{slot}_3, x0, x1, x2);")
             else:
-                self.code(f"c{slot}_0 = vzip1q_s8(x0, x1), c{slot}_1 = vzip2q_s8(x0, x1), c{slot}_2 = x2;")
+                self.code(
+                    f"c{slot}_0 = vzip1q_s8(x0, x1), c{slot}_1 = vzip2q_s8(x0, x1), c{slot}_2 = x2;"
+                )
 
     def _pairs(self, slots: list[int]) -> None:
         one, two, three = (f"c{slot}" for slot in slots)
         code = self.code
         code(f"const int8x16_t d0 = vzip1q_s8({one}_2, {two}_2), d1 = vzip2q_s8({one}_2, {two}_2);")
-        code(f"const int8x16_t e0 = vzip1q_s8({three}_2, {three}_2), e1 = vzip2q_s8({three}_2, {three}_2);")
+        twice = f"{three}_2, {three}_2"
+        code(f"const int8x16_t e0 = vzip1q_s8({twice}), e1 = vzip2q_s8({twice});")
         for half in range(2):
-            for part, (mul, mla, get) in enumerate((("vmull_s8", "vmlal_s8", "vget_low_s8(@)"), ("vmull_high_s8", "vmlal_high_s8", "@"))):
+            for part, (mul, mla, get) in enumerate(
+                (
+                    ("vmull_s8", "vmlal_s8", "vget_low_s8(@)"),
+                    ("vmull_high_s8", "vmlal_high_s8", "@"),
+                )
+            ):
                 a = f"a{2 * half + part}"
-                pairs = [f"{one}_{half}", f"{two}_{half}", f"{three}_{half}", f"d{half}", f"e{half}"]
-                both = [f"{get.replace('@', x)}, {get.replace('@', f'w{2 * i + half}')}" for i, x in enumerate(pairs)]
+                pairs = [
+                    f"{one}_{half}",
+                    f"{two}_{half}",
+                    f"{three}_{half}",
+                    f"d{half}",
+                    f"e{half}",
+                ]
+                both = [
+                    f"{get.replace('@', x)}, {get.replace('@', f'w{2 * i + half}')}"
+                    for i, x in enumerate(pairs)
+                ]
                 code(f"ADD_PAIRS({a}, {mla}({mul}({both[0]}), {both[1]}));")
                 code(f"ADD_PAIRS({a}, {mla}({mul}({both[2]}), {both[3]}));")
                 code(f"ADD_PAIRS({a}, {mul}({both[4]}));")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from math import ceil
 
@@ -32,7 +33,9 @@ def quantise(step: Quantise, unit: Unit) -> str:
     whole = step.width // 16 * 16
     if whole:
         code(f"const int16x8_t zero = vdupq_n_s16({step.zero});")
-    with code.block(f"for (int i = 0; i < {step.height}; ++i, x += {step.width}, y += {step.y_row})"):
+    with code.block(
+        f"for (int i = 0; i < {step.height}; ++i, x += {step.width}, y += {step.y_row})"
+    ):
         if whole:
             with code.block(f"for (int j = 0; j < {whole}; j += 16)"):
                 _sixteen(code, step, plane)
@@ -91,11 +94,15 @@ def shuffle(step: Shuffle, unit: Unit) -> str:
     code = Code(depth=1)
     if vectors <= _REGISTERS_OF_A_TABLE:
         for v in range(vectors):
-            code(f"const uint8x16_t t{v} = {_table([source[o] if o < step.channels else 0 for o in range(16 * v, 16 * v + 16)])};")
+            code(f"const uint8x16_t t{v} = {_table(source[16 * v : 16 * v + 16])};")
         with _pixels(code, step):
             loads = [f"vld1q_s8(x + {16 * v})" for v in range(vectors)]
             kind = f"int8x16x{vectors}_t" if vectors > 1 else "int8x16_t"
-            code(f"const {kind} p = {{{{{', '.join(loads)}}}}};" if vectors > 1 else f"const {kind} p = {loads[0]};")
+            code(
+                f"const {kind} p = {{{{{', '.join(loads)}}}}};"
+                if vectors > 1
+                else f"const {kind} p = {loads[0]};"
+            )
             for v in range(vectors):
                 code(f"vst1q_s8(to + {16 * v}, vqtbl{vectors}q_s8(p, t{v}));")
             code(f"x += {step.x_pixel};")
@@ -106,7 +113,7 @@ def shuffle(step: Shuffle, unit: Unit) -> str:
     return unit.kernel("shuffle", "LOOP void @(const int8_t *restrict x, int8_t *restrict y)", code)
 
 
-def _pixels(code: Code, step: Shuffle):  # type: ignore[no-untyped-def]
+def _pixels(code: Code, step: Shuffle) -> AbstractContextManager[None]:
     code(f"for (int i = 0; i < {step.height}; ++i)")
     return code.block(
         f"    for (int8_t *to = y + i * {step.y_row}, *end = to + {step.width * step.y_pixel}; "
@@ -117,8 +124,12 @@ def _pixels(code: Code, step: Shuffle):  # type: ignore[no-untyped-def]
 def _gathered(code: Code, step: Shuffle, source: list[int], v: int, each: int) -> None:
     """One vector of outputs from as many loads as groups have a part in it."""
     wanted = source[16 * v : 16 * v + 16]
-    starts = sorted({min(s for s in wanted if s // each == group) for group in {s // each for s in wanted}})
-    parts = [starts[k : k + _REGISTERS_OF_A_TABLE] for k in range(0, len(starts), _REGISTERS_OF_A_TABLE)]
+    starts = sorted(
+        {min(s for s in wanted if s // each == group) for group in {s // each for s in wanted}}
+    )
+    parts = [
+        starts[k : k + _REGISTERS_OF_A_TABLE] for k in range(0, len(starts), _REGISTERS_OF_A_TABLE)
+    ]
     with code.block(""):
         code("x = first;")
         for k, part in enumerate(parts):
@@ -133,7 +144,11 @@ def _gathered(code: Code, step: Shuffle, source: list[int], v: int, each: int) -
                 loads = [f"vld1q_s8(x + {start})" for start in part]
                 n = len(part)
                 kind = f"int8x16x{n}_t" if n > 1 else "int8x16_t"
-                code(f"const {kind} p{k} = {{{{{', '.join(loads)}}}}};" if n > 1 else f"const {kind} p{k} = {loads[0]};")
+                code(
+                    f"const {kind} p{k} = {{{{{', '.join(loads)}}}}};"
+                    if n > 1
+                    else f"const {kind} p{k} = {loads[0]};"
+                )
                 if k == 0:
                     code(f"int8x16_t v = vqtbl{n}q_s8(p0, t0);")
                 else:

@@ -113,10 +113,15 @@ def _column(code: Code, step: Window, column: int) -> None:
     code(f"int16x8_t l{column}, h{column};")
     with code.block(""):
         code(*(f"const int8x16_t x{row} = {one};" for row, one in enumerate(at)))
-        code(f"l{column} = vmovl_s8(vget_low_s8(x0)), h{column} = vmovl_high_s8(x0);" if rows == 1 else
-             f"l{column} = vaddl_s8(vget_low_s8(x0), vget_low_s8(x1)), h{column} = vaddl_high_s8(x0, x1);")
+        low, high = f"l{column}", f"h{column}"
+        if rows == 1:
+            code(f"{low} = vmovl_s8(vget_low_s8(x0)), {high} = vmovl_high_s8(x0);")
+        else:
+            both = "vaddl_s8(vget_low_s8(x0), vget_low_s8(x1))"
+            code(f"{low} = {both}, {high} = vaddl_high_s8(x0, x1);")
         for row in range(2, rows):
-            code(f"l{column} = vaddw_s8(l{column}, vget_low_s8(x{row})), h{column} = vaddw_high_s8(h{column}, x{row});")
+            sums = f"{low} = vaddw_s8({low}, vget_low_s8(x{row}))"
+            code(f"{sums}, {high} = vaddw_high_s8({high}, x{row});")
 
 
 def _mean(code: Code, average: Average, at: int, columns: range) -> None:

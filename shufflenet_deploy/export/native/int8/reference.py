@@ -1,4 +1,4 @@
-"""Computes an int8 program in numpy, number by number as the C does: the two are equal bit for bit."""
+"""An int8 program in numpy, number by number as the C does: the two are equal bit for bit."""
 
 from __future__ import annotations
 
@@ -45,34 +45,38 @@ def _read(buffers: dict[int, _Whole], place: Place) -> _Whole:
     return buffers[place.buffer][:, :, place.first : place.first + place.channels]
 
 
-def _compute(
-    numbers: Numbers, step: Step, buffers: dict[int, _Whole], picture: FloatArray
-) -> Any:
+def _compute(numbers: Numbers, step: Step, buffers: dict[int, _Whole], picture: FloatArray) -> Any:
+    found: Any
     match step:
         case steps.Picture():
             near = np.rint(picture.astype(np.float32) * np.float32(step.inverse))
             whole = np.clip(near, -32768, 32767).astype(np.int64) + step.target.zero
-            return _byte(numbers, whole).transpose(1, 2, 0)
+            found = _byte(numbers, whole).transpose(1, 2, 0)
         case steps.Border():
-            return None
+            found = None
         case steps.Convolution() | steps.Depthwise():
-            return _convolution(numbers, step, buffers)
+            found = _convolution(numbers, step, buffers)
         case steps.Maximum():
-            return _windows(_padded(_read(buffers, step.source), step.padding, step.source.fill),
-                            step.kernel, step.stride).max((-2, -1))
+            found = _windows(
+                _padded(_read(buffers, step.source), step.padding, step.source.fill),
+                step.kernel,
+                step.stride,
+            ).max((-2, -1))
         case steps.Average():
             padded = _padded(_read(buffers, step.source), step.padding, step.source.fill)
             total = _windows(padded, step.kernel, step.stride).sum((-2, -1)) + step.start
             product = (total << step.up) * step.factor
-            return _byte(numbers, (product + (1 << 14)) >> 15)
+            found = _byte(numbers, (product + (1 << 14)) >> 15)
         case steps.Mean():
             total = _read(buffers, step.source).sum((0, 1), keepdims=True) + step.start
-            return _byte(numbers, _scaled(numbers, total, step.factor, step.shift))
+            found = _byte(numbers, _scaled(numbers, total, step.factor, step.shift))
         case steps.Real():
             source = step.source
             value = (_read(buffers, source) - source.zero).astype(np.float32)
-            return (value * np.float32(source.scale)).transpose(2, 0, 1).ravel()
-    raise AssertionError(type(step))
+            found = (value * np.float32(source.scale)).transpose(2, 0, 1).ravel()
+        case _:
+            raise AssertionError(type(step))
+    return found
 
 
 def _convolution(
@@ -132,6 +136,6 @@ def _padded(x: _Whole, padding: Padding, fill: int) -> _Whole:
 
 def _windows(x: _Whole, kernel: Pair, stride: Pair) -> _Whole:
     """``(H, W, C, kh, kw)``."""
-    windows = np.lib.stride_tricks.sliding_window_view(x, kernel, axis=(0, 1))  # type: ignore[call-overload]
+    windows = np.lib.stride_tricks.sliding_window_view(x, kernel, axis=(0, 1))
     strided: _Whole = windows[:: stride[0], :: stride[1]]
     return strided

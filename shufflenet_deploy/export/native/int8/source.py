@@ -28,9 +28,7 @@ def source_of(program: Program, unit: ByteUnit, arena_bytes: int, vectors: str) 
     )
 
 
-def _file(
-    program: Program, unit: ByteUnit, arena_bytes: int, vectors: str, weights: bytes
-) -> str:
+def _file(program: Program, unit: ByteUnit, arena_bytes: int, vectors: str, weights: bytes) -> str:
     machine = unit.machine
     folder = Path(__file__).parent
     headers = [folder / "prelude.h", folder / "portable.h"]
