@@ -70,8 +70,8 @@ def compile(  # noqa: A001
             libraries = ("-nostdlib",) if compiler is Compiler.ZIG else ("-lm",)
             shape = ("-fPIC", "-fvisibility=default")
             _run([*common, *tuned, *shape, "-c", "net.c", "-o", "net.o"], folder, source.name)
-            end = ("-shared", "net.o", "-o", str(temporary), *libraries)
-            _run([*common, *end], folder, source.name)
+            link = [*common, "-shared", "net.o", "-o", str(temporary), *libraries]
+            _run(link, folder, source.name)
         else:
             # What is not the network is compiled for any core: it finds out which one it is on,
             # and zig has one C library for all.
