@@ -82,7 +82,7 @@ def convolution(step: steps.Convolution, unit: ByteUnit) -> None:
         epilogue=neon_conv.Epilogue(
             shift=step.shift, residual=step.residual, fraction=step.fraction, real=step.real
         ),
-        room=steps.VECTOR if shuffled else target.room,
+        room=y_pixel - target.channels if shuffled else target.room,
     )
     cut = neon_conv.conv_cut(tiled, unit)
     packed, ends = neon_conv.pack(tiled, weight, step.bias, step.factor, cut, dot=unit.machine.dot)
