@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shufflenet_deploy.errors import ParityError
+from shufflenet_deploy.errors import ExportError, ParityError, UnsupportedError
 from shufflenet_deploy.export import native, parity, quantize, remedies
 from shufflenet_deploy.export.calibration import Batches, PictureSet
 from shufflenet_deploy.export.graph import Graph
@@ -61,13 +61,13 @@ class Bytewise:
             ParityError: none passes.
             ExportError: there is no code for a layer, or the compiler failed.
         """
-        verdict = self._judged(first)
+        verdict = self._attempted(first) if self.searching else self._judged(first)
         found = remedies.Outcome(recipe=first, parity=verdict, attempts=())
         if self.searching and not verdict.passed:
             graph = self._calibrated(first)[0]
             known = {first: verdict}
             found = remedies.search(
-                first, graph, lambda recipe: known.get(recipe) or self._judged(recipe), None
+                first, graph, lambda recipe: known.get(recipe) or self._attempted(recipe), None
             )
         if not found.parity.passed:
             raise ParityError(
@@ -77,6 +77,15 @@ class Bytewise:
         graph, ranges = self._calibrated(found.recipe)
         source = native.generate(graph, self.machine, ranges)
         return Checked(source=source, parity=found.parity, recipe=found.recipe)
+
+    def _attempted(self, recipe: Recipe) -> Parity:
+        """The verdict on a recipe; it failed, too, if there is no C for its ranges."""
+        try:
+            return self._judged(recipe)
+        except UnsupportedError:
+            raise
+        except ExportError as error:
+            return parity.unusable(len(self.pictures.judges(self.size)), str(error))
 
     def _judged(self, recipe: Recipe) -> Parity:
         graph, ranges = self._calibrated(recipe)

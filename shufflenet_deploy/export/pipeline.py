@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shufflenet_deploy import zoo
-from shufflenet_deploy.errors import ExportError
+from shufflenet_deploy.errors import ExportError, UnsupportedError
 from shufflenet_deploy.export import (
     layers,
     manifest,
@@ -189,6 +189,8 @@ class _Workshop:
         """The verdict on a recipe; it failed, too, if it makes no file that its runtime takes."""
         try:
             return self._judged(recipe)
+        except UnsupportedError:
+            raise
         except ExportError as error:
             self._made = None
             return parity.unusable(len(self._judges), str(error))

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from shufflenet_deploy.errors import ExportError
+from shufflenet_deploy.errors import ExportError, UnsupportedError
 from shufflenet_deploy.export.graph import (
     Activation,
     AdaptiveAveragePool,
@@ -108,7 +108,7 @@ class _Lowering:
 
     def _unknown(self, layer: Layer, why: str = "") -> ExportError:
         what = why or type(layer).__name__
-        return ExportError(f"{layer.name}: the native format has no int8 code for {what}")
+        return UnsupportedError(f"{layer.name}: the native format has no int8 code for {what}")
 
     def _emit(self, step: Step) -> None:
         self.program.steps.append(step)
