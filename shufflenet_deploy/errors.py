@@ -41,6 +41,10 @@ class ExportError(DeployError):
     """A model could not be converted to the requested format."""
 
 
+class UnsupportedError(ExportError):
+    """The format has nothing for a layer, however the file is made."""
+
+
 class ParityError(ExportError):
     """A converted model does not compute what the original computes."""
 

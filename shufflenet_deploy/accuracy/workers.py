@@ -142,11 +142,10 @@ class _Worker:
 
         if name not in self._networks:
             assert self._model is not None
-            module = self._model.module
             self._networks[name] = (
-                networks.of_module(module)
+                networks.of_module(self._model.module)
                 if name == MODULE
-                else networks.of_file(self._artifacts[name], module)
+                else networks.of_file(self._artifacts[name], self._model)
             )
         return self._networks[name]
 

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
+
+from shufflenet_deploy.errors import UsageError
+
+if TYPE_CHECKING:
+    from shufflenet_deploy.export.emission import Checked
+    from shufflenet_deploy.export.native import Machine
+    from shufflenet_deploy.records import Recipe, Resolution
+    from shufflenet_deploy.zoo.model import Model
 
 
 def register(app: typer.Typer) -> None:
@@ -27,46 +35,127 @@ def emit_c(  # noqa: PLR0917 - options, each passed by name
         typer.Option(help="The core to write for: host, cortex-a53, cortex-a72, cortex-a76, ..."),
     ] = "cortex-a72",
     head: Annotated[str, typer.Option(help="fixed or dense, for AlexNet and VGG.")] = "fixed",
+    precision: Annotated[str, typer.Option("--precision", "-p", help="fp32 or int8.")] = "fp32",
+    calib: Annotated[
+        Path | None,
+        typer.Option(help="Folder of pictures for int8. [default: 16 shipped photographs]"),
+    ] = None,
+    calib_method: Annotated[
+        str | None,
+        typer.Option(help="Of int8: minmax, percentile or entropy. [default: minmax]"),
+    ] = None,
+    remedies: Annotated[
+        str | None,
+        typer.Option(help="When int8 misses its floors: auto tries other recipes. [default: auto]"),
+    ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")] = Path("c"),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Write an fp32 network as C that needs no library: net.c, net.h, net.weights.
+    """Write a network as C that needs no library: net.c, net.h, net.weights.
 
     The same network is first generated for this machine, compiled with gcc, clang or zig, and
     compared with PyTorch. Compile the result with the flags that are printed.
     """
     from shufflenet_deploy import zoo  # noqa: PLC0415
-    from shufflenet_deploy.export import native, trace  # noqa: PLC0415
+    from shufflenet_deploy.export import native  # noqa: PLC0415
     from shufflenet_deploy.records import Resolution  # noqa: PLC0415
 
+    in_int8 = _in_int8(precision, calib=calib, calib_method=calib_method, remedies=remedies)
     core = native.machine(machine)
     loaded = zoo.load(model, weights=weights, head=head)
     card = loaded.architecture
     size = Resolution.parse(resolution) if resolution else card.resolution
     if not loaded.weights.trained:
         typer.echo("warning: no --weights: untrained weights, good for latency only", err=True)
-    graph = trace.trace(loaded.module, size, card.name)
-    difference = native.check(graph, loaded.module)
-    source = native.generate(graph, core)
-    native.write(source, out)
+    made = _made(loaded, size, core, in_int8)
+    native.write(made.source, out)
     compile_line = " ".join(
         ["cc", "-std=gnu11", "-O2", *core.flags, "-DNET_WEIGHTS_FILE='\"net.weights\"'", "-c net.c"]
     )
     if as_json:
         fields = {
             "model": card.name,
+            "precision": precision,
             "machine": core.name,
             "folder": str(out),
-            "weights_bytes": len(source.weights),
-            "arena_bytes": source.arena_bytes,
-            "relative_difference": difference,
+            "weights_bytes": len(made.source.weights),
+            "arena_bytes": made.source.arena_bytes,
+            **_proof(made),
             "compile": compile_line,
         }
         typer.echo(json.dumps(fields, indent=2))
         return
-    typer.echo(f"{card.title} at {size} for {core.name}: net.c, net.h, net.weights in {out}")
     typer.echo(
-        f"weights {len(source.weights) / 1e6:.1f} MB, memory {source.arena_bytes / 1e6:.2f} MB; "
-        f"differs from PyTorch by {difference:.1e} of the largest score"
+        f"{card.title} at {size}, {precision}, for {core.name}: net.c, net.h, net.weights in {out}"
+    )
+    typer.echo(
+        f"weights {len(made.source.weights) / 1e6:.1f} MB, "
+        f"memory {made.source.arena_bytes / 1e6:.2f} MB; {_said(made)}"
     )
     typer.echo(f"compile with: {compile_line}")
+
+
+class _Int8(NamedTuple):
+    """How int8 is made."""
+
+    calib: Path | None
+    recipe: Recipe
+    searching: bool
+
+
+def _in_int8(
+    precision: str, *, calib: Path | None, calib_method: str | None, remedies: str | None
+) -> _Int8 | None:
+    """How int8 is made; None for fp32.
+
+    Raises:
+        UsageError: an unknown value, or one that says nothing about fp32.
+    """
+    from shufflenet_deploy.export.request import CALIBRATION_METHODS, REMEDIES  # noqa: PLC0415
+    from shufflenet_deploy.records import Precision, Recipe  # noqa: PLC0415
+
+    method, search = calib_method or "minmax", remedies or "auto"
+    for option, value, known in (
+        ("precision", precision, tuple(one.value for one in Precision)),
+        ("calib-method", method, CALIBRATION_METHODS),
+        ("remedies", search, REMEDIES),
+    ):
+        if value not in known:
+            raise UsageError(f"--{option} '{value}' is unknown: choose from {', '.join(known)}")
+    if precision == Precision.INT8:
+        recipe = Recipe.model_validate({"method": method})
+        return _Int8(calib, recipe, searching=search == "auto")
+    if calib or calib_method or remedies:
+        raise UsageError("--calib, --calib-method and --remedies are for --precision int8 only")
+    return None
+
+
+def _made(model: Model, size: Resolution, core: Machine, in_int8: _Int8 | None) -> Checked:
+    from shufflenet_deploy.export import emission  # noqa: PLC0415
+    from shufflenet_deploy.export.calibration import pictures  # noqa: PLC0415
+
+    if in_int8 is None:
+        return emission.in_floats(model, size, core)
+    return emission.Bytewise(
+        model=model,
+        size=size,
+        machine=core,
+        pictures=pictures(in_int8.calib),
+        searching=in_int8.searching,
+    ).make(in_int8.recipe)
+
+
+def _proof(made: Checked) -> dict[str, Any]:
+    if made.parity is None:
+        return {"relative_difference": made.difference}
+    recipe = made.recipe.model_dump(mode="json") if made.recipe else None
+    return {"parity": made.parity.model_dump(mode="json"), "recipe": recipe}
+
+
+def _said(made: Checked) -> str:
+    if made.parity is None:
+        return f"differs from PyTorch by {made.difference:.1e} of the largest score"
+    return (
+        f"SQNR {made.parity.sqnr_db:.1f} dB, same class as PyTorch for "
+        f"{made.parity.top1_agreement:.0%} of {made.parity.inputs} pictures ({made.recipe})"
+    )

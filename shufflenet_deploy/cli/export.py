@@ -283,16 +283,9 @@ def requests_of(
             [Resolution.parse(text) for text in resolutions] or [zoo.architecture(model).resolution]
         )
         for fmt in _chosen("fmt", formats, [value.value for value in Format])
-        for precision in _chosen(
-            "precision", _made_of(fmt, precisions), [value.value for value in Precision]
-        )
+        for precision in _chosen("precision", precisions, [value.value for value in Precision])
         for lowering in lowerings
     ]
-
-
-def _made_of(fmt: str, precisions: Sequence[str]) -> Sequence[str]:
-    """The precisions of a format: all of native's is fp32."""
-    return ["fp32"] if fmt == "native" and _ALL in precisions else precisions
 
 
 def _chosen(option: str, values: Sequence[str], known: Sequence[str]) -> list[str]:

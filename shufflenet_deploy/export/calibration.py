@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.records import Resolution
+from shufflenet_deploy.records import CalibrationInfo, Resolution
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,6 +35,7 @@ _HOLD_OUT_EVERY = 4
 _ENOUGH_TO_HOLD_OUT = 8
 
 _SHIPPED = Path(__file__).parent / "pictures"
+_SHIPPED_SOURCE = "shipped photographs"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +70,7 @@ def pictures(folder: Path | None) -> PictureSet:
     shipped = sorted(_SHIPPED.glob("parity-*.jpg"))
     if folder is None:
         chosen, held_out = sorted(_SHIPPED.glob("calibration-*.jpg")), shipped
-        source = "shipped photographs"
+        source = _SHIPPED_SOURCE
     else:
         found = _spread(_listed(folder), _MOST + _MOST_HELD_OUT)
         enough = len(found) >= _ENOUGH_TO_HOLD_OUT
@@ -82,6 +83,21 @@ def pictures(folder: Path | None) -> PictureSet:
         held_out=tuple(held_out),
         fingerprint=_fingerprint((*chosen, *held_out)),
     )
+
+
+def again(made: CalibrationInfo) -> PictureSet:
+    """The pictures that a file was calibrated with.
+
+    Raises:
+        UsageError: they cannot be read, or are others now.
+    """
+    found = pictures(None if made.source == _SHIPPED_SOURCE else Path(made.source))
+    if found.fingerprint != made.fingerprint:
+        raise UsageError(
+            f"the pictures in {made.source} are not those that the file was calibrated with: "
+            "export it again"
+        )
+    return found
 
 
 def _listed(folder: Path) -> tuple[Path, ...]:

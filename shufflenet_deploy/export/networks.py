@@ -11,10 +11,12 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from shufflenet_deploy.export import parity
+from shufflenet_deploy.export import calibration, parity, quantize
 from shufflenet_deploy.export.parity import FloatArray
+from shufflenet_deploy.export.pipeline import prepared
 from shufflenet_deploy.export.trace import trace
 from shufflenet_deploy.records import Artifact, Format
+from shufflenet_deploy.zoo.model import Model
 
 #: From one picture ``(1, 3, H, W)`` to its scores ``(classes,)``.
 Network = Callable[[FloatArray], FloatArray]
@@ -31,21 +33,18 @@ def of_module(module: nn.Module) -> Network:
     return answer
 
 
-def of_file(artifact: Artifact, module: nn.Module) -> Network:
-    """The answers of an exported file. ``module``, that it was made from, serves native programs:
+def of_file(artifact: Artifact, model: Model) -> Network:
+    """The answers of an exported file. ``model``, that it was made from, serves native programs:
     where this machine cannot run one, the same network compiled for it answers instead.
 
     Raises:
         ExportError: its runtime cannot load it.
+        UsageError: what is to answer instead needs calibration pictures that are not there now.
     """
     if artifact.format is Format.ONNX:
         file: parity.ExportedFile = parity.OnnxFile(artifact.path, threads=1)
     elif artifact.format is Format.NATIVE:
-        from shufflenet_deploy.export import native  # noqa: PLC0415
-
-        graph = trace(module, artifact.resolution, artifact.model)
-        machine = native.machine(artifact.options["machine"])
-        file = native.NativeFile(artifact.path, graph, machine)
+        file = _program(artifact, model)
     else:
         file = parity.RUNTIMES[artifact.format](artifact.path)
 
@@ -54,3 +53,23 @@ def of_file(artifact: Artifact, module: nn.Module) -> Network:
         return scores
 
     return answer
+
+
+def _program(artifact: Artifact, model: Model) -> parity.ExportedFile:
+    from shufflenet_deploy.export import native  # noqa: PLC0415
+
+    size = artifact.resolution
+    machine = native.machine(artifact.options["machine"])
+    graph = trace(model.module, size, artifact.model)
+
+    def stand_in() -> native.Source:
+        made, recipe = artifact.calibration, artifact.recipe
+        if made is None or recipe is None:
+            return native.stand_in(graph, machine)
+        chosen = calibration.again(made).within_budget(size)
+        pictures = calibration.Batches(chosen, model.preprocessing, size)
+        rounded = prepared(model, size, recipe)
+        ranges = quantize.calibrate(rounded, pictures, recipe.method)
+        return native.stand_in(rounded, machine, ranges)
+
+    return native.NativeFile(artifact.path, graph, machine, stand_in)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shufflenet_deploy import zoo
-from shufflenet_deploy.errors import ExportError
+from shufflenet_deploy.errors import ExportError, UnsupportedError
 from shufflenet_deploy.export import (
     layers,
     manifest,
@@ -80,7 +80,7 @@ def produce(
         )
         workshop = _Workshop(job, inputs)
         outcome = workshop.make()
-        file = _opened(model, wish, written)
+        file = workshop.opened(outcome.recipe)
     calibration = None
     if wish.precision is Precision.INT8:
         calibration = CalibrationInfo(
@@ -131,13 +131,15 @@ def _lowering_of(workshop: _Workshop) -> dict[str, str]:
     return {"lowering": workshop.lowering} if workshop.lowering else {}
 
 
-def _opened(model: Model, wish: ExportRequest, path: Path) -> parity.ExportedFile:
-    if wish.format is not Format.NATIVE:
-        return parity.RUNTIMES[wish.format](path)
+def _opened(job: _Job) -> parity.ExportedFile:
+    if job.wish.format is not Format.NATIVE:
+        return parity.RUNTIMES[job.wish.format](job.path)
     from shufflenet_deploy.export import native  # noqa: PLC0415
 
-    graph = trace(model.module, wish.resolution, model.architecture.name)
-    return native.NativeFile(path, graph, native.machine(wish.machine))
+    graph, core = _prepared(job), native.machine(job.wish.machine)
+    return native.NativeFile(
+        job.path, graph, core, lambda: native.stand_in(graph, core, _known_ranges(job, graph))
+    )
 
 
 def _judge_of(file: parity.ExportedFile) -> dict[str, str]:
@@ -153,6 +155,7 @@ class _Workshop:
         self._job, self._judges = job, judges
         self._wanted = parity.expected(job.model.module, judges)
         self._made: Recipe | None = None
+        self._file: parity.ExportedFile | None = None
         self.lowering = ""
         """The lowering of the file as it stands; "" where its converter has its own."""
 
@@ -172,7 +175,7 @@ class _Workshop:
                 first,
                 self._graph(first),
                 lambda recipe: known.get(recipe) or self._attempted(recipe),
-                self._layers,
+                None if wish.format is Format.NATIVE else self._layers,
             )
             self._write(outcome.recipe)
         if outcome.parity.passed or wish.format is Format.NATIVE:
@@ -186,6 +189,8 @@ class _Workshop:
         """The verdict on a recipe; it failed, too, if it makes no file that its runtime takes."""
         try:
             return self._judged(recipe)
+        except UnsupportedError:
+            raise
         except ExportError as error:
             self._made = None
             return parity.unusable(len(self._judges), str(error))
@@ -193,7 +198,7 @@ class _Workshop:
     def _judged(self, recipe: Recipe) -> Parity:
         self._write(recipe)
         self._job.say("checking parity")
-        file = _opened(self._job.model, self._job.wish, self._job.path)
+        file = self.opened(recipe)
         return parity.judge(
             self._wanted,
             [file.run(picture) for picture in self._judges],
@@ -202,8 +207,16 @@ class _Workshop:
             trained=self._job.model.weights.trained,
         )
 
+    def opened(self, recipe: Recipe) -> parity.ExportedFile:
+        """The file of a recipe in its runtime, written first if it is not there."""
+        self._write(recipe)
+        if self._file is None:
+            self._file = _opened(replace(self._job, recipe=recipe))
+        return self._file
+
     def _write(self, recipe: Recipe) -> None:
         if recipe != self._made:
+            self._file = None
             write = _WRITERS[self._job.wish.writer]
             self.lowering = write(replace(self._job, recipe=recipe))
             self._made = recipe
@@ -252,14 +265,12 @@ def _lowered(job: _Job, choice: Choice) -> onnx.ModelProto:
     from shufflenet_deploy.export import onnx_int8  # noqa: PLC0415
 
     model, resolution, recipe = job.model, job.wish.resolution, job.recipe
-    calibrating = f"calibrating on {len(job.pictures)} pictures: {recipe}"
     if choice.name.startswith("channels-last"):
         from shufflenet_deploy.export import onnx_channels_last  # noqa: PLC0415
 
         if recipe.float_layers:
             raise ExportError(f"the lowering {choice} keeps no layer in float")
         graph = prepared(model, resolution, recipe)
-        job.say(calibrating)
         signed = choice.name.endswith("signed")
         return onnx_channels_last.convert(
             graph, _ranges(job, graph), plan(choice), unsigned=not signed
@@ -272,7 +283,7 @@ def _lowered(job: _Job, choice: Choice) -> onnx.ModelProto:
         plain = recipe.model_copy(update={"equalised": False})
         graphs = (prepared(model, resolution, each) for each in (plain, recipe))
         converted = onnx_int8.reweighted(converted, *graphs)
-    job.say(calibrating)
+    job.say(_calibrating(job))
     return onnx_int8.quantize(
         converted,
         job.pictures,
@@ -288,7 +299,6 @@ def _write_tflite(job: _Job) -> str:
     if job.wish.precision is Precision.FP32:
         tflite.write(graph, job.path, lowering=lowering)
         return lowering
-    job.say(f"calibrating on {len(job.pictures)} pictures: {job.recipe}")
     ranges = _ranges(job, graph)
     job.say("converting")
     floating = {layer.output for layer in graph.layers if layer.name in job.recipe.float_layers}
@@ -299,11 +309,10 @@ def _write_tflite(job: _Job) -> str:
 def _write_native(job: _Job) -> str:
     from shufflenet_deploy.export import native  # noqa: PLC0415
 
-    if job.wish.precision is not Precision.FP32:
-        raise ExportError("the native format has no int8 yet: use --precision fp32")
+    graph, core = _prepared(job), native.machine(job.wish.machine)
+    ranges = _known_ranges(job, graph)
     job.say("generating C")
-    core = native.machine(job.wish.machine)
-    source = native.generate(_prepared(job), core)
+    source = native.generate(graph, core, ranges)
     job.say(f"compiling for {core.name} (the first time for {core.arch} takes a minute)")
     native.compile(source, job.path, product=native.Product.PROGRAM)
     return ""
@@ -330,7 +339,7 @@ _WRITERS: dict[str, Callable[[_Job], str]] = {
 }
 
 #: Writers that take another recipe than the one asked for; onnx2tf has ways of its own.
-_WITH_RECIPES = frozenset({"torch", "direct"})
+_WITH_RECIPES = frozenset({"torch", "direct", "native"})
 
 
 @lru_cache(maxsize=1)
@@ -357,6 +366,10 @@ def _prepared(job: _Job) -> Graph:
     return prepared(job.model, job.wish.resolution, job.recipe)
 
 
+def _calibrating(job: _Job) -> str:
+    return f"calibrating on {len(job.pictures)} pictures: {job.recipe}"
+
+
 _last_ranges: list[tuple[Model, Resolution, object, Ranges]] = []
 
 
@@ -369,6 +382,11 @@ def _ranges(job: _Job, graph: Graph) -> Ranges:
         (job.pictures.stamps(), recipe.method, recipe.equalised),
     )
     if not _last_ranges or _last_ranges[0][:3] != known:
+        job.say(_calibrating(job))
         ranges = quantize.calibrate(graph, job.pictures, recipe.method)
         _last_ranges[:] = [(*known, ranges)]
     return _last_ranges[0][3]
+
+
+def _known_ranges(job: _Job, graph: Graph) -> Ranges | None:
+    return _ranges(job, graph) if job.wish.precision is Precision.INT8 else None

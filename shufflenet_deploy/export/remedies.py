@@ -35,8 +35,11 @@ class Outcome:
     attempts: tuple[Attempt, ...]
 
 
-def search(first: Recipe, graph: Graph, make: Make, compare: Compare) -> Outcome:
-    """Try recipes from ``first`` on; what is kept is not made again, see ``Outcome.recipe``."""
+def search(first: Recipe, graph: Graph, make: Make, compare: Compare | None) -> Outcome:
+    """Try recipes from ``first`` on; what is kept is not made again, see ``Outcome.recipe``.
+
+    ``compare`` is None for files that can keep no layer in float.
+    """
     tried: list[Attempt] = []
 
     def passes(recipe: Recipe) -> bool:
@@ -45,7 +48,7 @@ def search(first: Recipe, graph: Graph, make: Make, compare: Compare) -> Outcome
         tried.append(Attempt(recipe=recipe, parity=make(recipe)))
         return tried[-1].parity.passed
 
-    for next_of in _STEPS:
+    for next_of in (*_IN_INT8, *(_IN_FLOAT if compare is not None else ())):
         if any(passes(recipe) for recipe in next_of(first, _best(tried), graph, compare)):
             break
     kept = _best(tried)
@@ -67,7 +70,7 @@ def _best(tried: Sequence[Attempt]) -> Attempt | None:
     return max(tried, key=merit, default=None)
 
 
-_Step = Callable[[Recipe, "Attempt | None", Graph, Compare], Iterable[Recipe]]
+_Step = Callable[[Recipe, "Attempt | None", Graph, "Compare | None"], Iterable[Recipe]]
 
 
 def _asked_for(first: Recipe, *_: object) -> Iterable[Recipe]:
@@ -85,16 +88,16 @@ def _equalised(first: Recipe, best: Attempt | None, *_: object) -> Iterable[Reci
         yield best.recipe.model_copy(update={"equalised": True})
 
 
-def _ends_in_float(_: Recipe, best: Attempt | None, graph: Graph, __: Compare) -> Iterable[Recipe]:
+def _ends_in_float(_: Recipe, best: Attempt | None, graph: Graph, __: object) -> Iterable[Recipe]:
     weighted = [layer.name for layer in graph.layers if isinstance(layer, _WEIGHTED)]
     if best is not None and weighted:
         yield best.recipe.model_copy(update={"float_layers": (weighted[0], weighted[-1])})
 
 
 def _worst_in_float(
-    _: Recipe, best: Attempt | None, graph: Graph, compare: Compare
+    _: Recipe, best: Attempt | None, graph: Graph, compare: Compare | None
 ) -> Iterable[Recipe]:
-    if best is None:
+    if best is None or compare is None:
         return
     ranked = layers.worst(compare(best.recipe))
     for count in _WORST:
@@ -106,14 +109,10 @@ def _worst_in_float(
             yield best.recipe.model_copy(update={"float_layers": ordered})
 
 
-#: In the order in which they are tried.
-_STEPS: tuple[_Step, ...] = (
-    _asked_for,
-    _other_ranges,
-    _equalised,
-    _ends_in_float,
-    _worst_in_float,
-)
+#: In the order in which they are tried: first those for every file, then for those that may keep
+#: layers in float.
+_IN_INT8: tuple[_Step, ...] = (_asked_for, _other_ranges, _equalised)
+_IN_FLOAT: tuple[_Step, ...] = (_ends_in_float, _worst_in_float)
 
 
 def _region(graph: Graph, value: str) -> set[str]:

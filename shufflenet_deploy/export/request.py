@@ -227,9 +227,10 @@ def sources(*, native: bool = False) -> str:
     """A digest of the code that decides what is written, so that no stale file survives it."""
     digest = hashlib.sha256()
     package = Path(shufflenet_deploy.__file__).parent
-    generator = (package / "export" / "native").glob("*.*") if native else ()
+    generator = package / "export" / "native"
+    ours = (*generator.glob("*.*"), *generator.glob("int8/*.*")) if native else ()
     for path in sorted(
-        (*(package / "zoo").glob("*.py"), *(package / "export").glob("*.py"), *generator)
+        (*(package / "zoo").glob("*.py"), *(package / "export").glob("*.py"), *ours)
     ):
         if not path.name.startswith("inspect"):
             digest.update(path.relative_to(package).as_posix().encode())

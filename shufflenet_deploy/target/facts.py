@@ -136,7 +136,8 @@ _ARM = 0x41
 #: Instruction-set extensions that decide which kernels a runtime picks.
 _NOTABLE = re.compile(
     r"neon|asimd(dp|hp|fhm|rdm)?|fphp|vfpv[34]|i8mm|bf16|sve\w*|sme(?!p)\w*|"
-    r"sse4_[12]|avx|avx2|fma|f16c|avx512(f|bw|vl|dq)|avx512_(vnni|bf16|fp16)|avx_vnni\w*|amx_\w+"
+    r"sse4_[12]|avx|avx2|fma|f16c|avx512(f|bw|vl|dq|vbmi)|avx512_(vnni|bf16|fp16)|"
+    r"avx_vnni\w*|amx_\w+"
 )
 
 # A 32-bit userland under a 64-bit kernel, as on many a Raspberry Pi, runs 32-bit wheels.

@@ -14,7 +14,7 @@ import torch
 from shufflenet_deploy import export, zoo
 from shufflenet_deploy.accuracy import LabelledPictures, ModelSource, Progress, evaluate, labelled
 from shufflenet_deploy.errors import EvaluationError, UsageError
-from shufflenet_deploy.export import ExportRequest, calibration
+from shufflenet_deploy.export import ExportRequest, calibration, networks
 from shufflenet_deploy.records import Artifact, Evaluation, Format, Precision, Resolution
 
 SIZE = Resolution(height=32, width=32)
@@ -115,12 +115,17 @@ def test_fp32_files_say_what_pytorch_says(evaluations: list[Evaluation]) -> None
 def test_a_native_program_says_what_pytorch_says(
     tmp_path: Path, calib: Path, folder: Path, memory: Path
 ) -> None:
-    program = exported(tmp_path, calib, fmt="native", precision="fp32", machine="host")
+    program, rounded = (
+        exported(tmp_path, calib, fmt="native", precision=precision, machine="host")
+        for precision in ("fp32", "int8")
+    )
     few = labelled(folder, classes=10, limit=40)
-    (evaluation,) = evaluate([program], few, source=SOURCE, workers=1, memory=memory)
-    assert evaluation.file == evaluation.module
-    assert evaluation.pairing.same_class == 40
-    assert evaluation.tools["answered on"] == "this processor"
+    exact, near = evaluate([program, rounded], few, source=SOURCE, workers=1, memory=memory)
+    assert exact.file == exact.module
+    assert exact.pairing.same_class == 40
+    assert holds(near)
+    for evaluation in (exact, near):
+        assert evaluation.tools["answered on"] == "this processor"
     with pytest.raises(UsageError, match="a native program: it shows no layers"):
         export.compare_layers(program.path, model=str(digits.CARD))
 
@@ -132,14 +137,31 @@ def test_int8_files_cost_little(evaluations: list[Evaluation]) -> None:
         assert holds(evaluation)
 
 
-@pytest.mark.parametrize("fmt", ["onnx", "tflite"])
+def test_int8_that_this_machine_cannot_run_is_answered_with_the_same_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there is no emulator, plain C of the foreign arithmetic answers, to the last bit."""
+    calib = digits.calibration(tmp_path / "calib")
+    foreign = exported(tmp_path, calib, fmt="native", precision="int8", machine="armv7")
+    assert foreign.tools["checked on"] == "qemu-arm"
+    model = SOURCE.load()
+    picture = np.random.default_rng(0).normal(size=(1, 3, 32, 32)).astype(np.float32)
+    emulated = networks.of_file(foreign, model)(picture)
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    np.testing.assert_array_equal(networks.of_file(foreign, model)(picture), emulated)
+    next(calib.iterdir()).unlink()
+    with pytest.raises(UsageError, match="not those that the file was calibrated with"):
+        networks.of_file(foreign, model)
+
+
+@pytest.mark.parametrize("fmt", ["onnx", "tflite", "native"])
 def test_int8_of_uneven_channels_fails_until_it_is_remedied(
     tmp_path: Path, calib: Path, pictures: LabelledPictures, fmt: str
 ) -> None:
     """The same network, with outliers: minmax ruins it, equal channels bring all of it back."""
     card = digits.rewritten(tmp_path / "card", digits.with_outliers_inside)
     source = ModelSource(name=str(card), weights=None, seed=0, head="fixed")
-    kind = {"card": card, "fmt": fmt, "precision": "int8"}
+    kind = {"card": card, "fmt": fmt, "precision": "int8", "machine": "host"}
     ruined = exported(tmp_path / "ruined", calib, remedies="none", **kind)
     assert not ruined.parity.passed
     assert ruined.attempts == ()
@@ -190,6 +212,16 @@ def test_int8_of_an_uneven_trunk_needs_some_layers_in_float(
     assert culprit in ("stage4.0.expand", "stage4.0.concat", "stage4.0.shortcut")
     assert lost.collapse is not None
     assert lost.collapse.startswith("stage4")
+
+
+def test_an_int8_program_keeps_no_layer_in_float(tmp_path: Path, calib: Path) -> None:
+    """What only that would remedy fails, and says so."""
+    card = digits.rewritten(tmp_path / "card", digits.with_an_outlier_in_the_trunk)
+    lost = exported(tmp_path, calib, card=card, fmt="native", precision="int8", machine="host")
+    assert not lost.parity.passed
+    assert "floor" in lost.parity.reason
+    assert len(lost.attempts) >= 4
+    assert not any(attempt.recipe.float_layers for attempt in lost.attempts)
 
 
 def test_what_was_answered_is_not_asked_again(

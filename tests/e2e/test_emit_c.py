@@ -6,23 +6,70 @@ import json
 import subprocess
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from shufflenet_deploy.cli import app
-from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.errors import ParityError, UsageError
+from shufflenet_deploy.export import Floors
+
+SMALL = ("emit-c", "-m", "shufflenet-g3-0.25x", "--resolution", "64x64")
 
 
-def test_what_is_written_compiles(tmp_path: Path):
-    argv = ["emit-c", "-m", "shufflenet-g3-0.25x", "--resolution", "64x64", "--machine", "x86-64"]
-    result = CliRunner().invoke(app, [*argv, "--out", str(tmp_path), "--json"])
+def emitted(folder: Path, *more: str):
+    result = CliRunner().invoke(app, [*SMALL, *more, "--out", str(folder), "--json"])
     assert result.exit_code == 0, result.output
-    said = json.loads(result.stdout)
-    assert 0 < said["relative_difference"] <= 1e-4
+    return json.loads(result.stdout)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_what_is_written_compiles(tmp_path: Path, precision: str):
+    said = emitted(tmp_path, "--machine", "x86-64", "--precision", precision)
+    assert said["precision"] == precision
+    if precision == "fp32":
+        assert 0 < said["relative_difference"] <= 1e-4
+    else:
+        assert said["parity"]["passed"]
+        assert said["recipe"]["method"] == "minmax"
     command = [*said["compile"].replace("cc ", "gcc ", 1).split(), "-Wall", "-Werror"]
     command = [word.replace("'", "") for word in command]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "net.o").stat().st_size > said["weights_bytes"]
+
+
+def test_int8_for_a_foreign_core_is_checked_in_its_numbers(tmp_path: Path):
+    sqnr = [
+        emitted(tmp_path, "--machine", machine, "-p", "int8")["parity"]["sqnr_db"]
+        for machine in ("armv7", "cortex-a76", "x86-64")
+    ]
+    assert sqnr[0] == sqnr[1] != sqnr[2]
+
+
+def test_int8_that_is_no_good_is_not_written(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(Floors, "cosine", lambda *_, **__: 1.1)
+    argv = [*SMALL, "-p", "int8", "--machine", "x86-64", "--out", str(tmp_path / "c")]
+    result = CliRunner().invoke(app, [*argv, "--remedies", "none"])
+    assert isinstance(result.exception, ParityError)
+    assert "floor 1.1 (minmax calibration)" in str(result.exception)
+    assert not (tmp_path / "c").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("-p", "all"), "fp32, int8"),
+        (("-p", "int8", "--calib-method", "mean"), "percentile"),
+        (("-p", "int8", "--remedies", "many"), "auto, none"),
+        (("--calib", "."), "int8 only"),
+        (("-p", "int8", "--calib", "missing"), "missing"),
+    ],
+)
+def test_what_cannot_be_meant(tmp_path: Path, options, words):
+    result = CliRunner().invoke(app, [*SMALL, *options, "--out", str(tmp_path / "c")])
+    assert isinstance(result.exception, UsageError)
+    assert words in str(result.exception)
+    assert not (tmp_path / "c").exists()
 
 
 def test_an_unknown_machine(tmp_path: Path):

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from shufflenet_deploy.cli import app
 from shufflenet_deploy.errors import UsageError
 
-SMALL = ("--model", "shufflenet-g3-0.25x", "--resolution", "64x64", "--precision", "fp32")
+SMALL = ("--model", "shufflenet-g3-0.25x", "--resolution", "64x64")
 
 
 @pytest.fixture
@@ -27,44 +27,86 @@ def exported(folder, *more):
     argv = ["export", *SMALL, "--fmt", "native", "--out", str(folder), "--json", *more]
     result = CliRunner().invoke(app, argv)
     assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)["files"][0]
+    return json.loads(result.stdout)["files"]
 
 
-def test_a_program_that_is_made_once(tmp_path):
-    first = exported(tmp_path, "--machine", "host")
-    assert first["status"] == "exported"
-    assert first["artifact"]["parity"]["max_abs_diff"] < 1e-3
-    assert first["artifact"]["tools"]["checked on"] == "this processor"
-    assert os.access(first["path"], os.X_OK)
-    written = Path(first["path"]).stat().st_mtime_ns
-    assert exported(tmp_path, "--machine", "host")["status"] == "up to date"
-    assert Path(first["path"]).stat().st_mtime_ns == written
+def test_programs_that_are_made_once(tmp_path):
+    made = exported(tmp_path, "--machine", "host")
+    assert [one["artifact"]["precision"] for one in made] == ["fp32", "int8"]
+    written = {}
+    for one in made:
+        assert one["status"] == "exported"
+        assert one["artifact"]["parity"]["passed"]
+        assert one["artifact"]["tools"]["checked on"] == "this processor"
+        assert os.access(one["path"], os.X_OK)
+        written[one["path"]] = Path(one["path"]).stat().st_mtime_ns
+    exact, rounded = (one["artifact"] for one in made)
+    assert exact["parity"]["max_abs_diff"] < 1e-3
+    assert exact["calibration"] is exact["recipe"] is None
+    assert rounded["calibration"]["source"] == "shipped photographs"
+    assert rounded["recipe"]["method"] == rounded["calibration"]["method"] == "minmax"
+    assert rounded["size_bytes"] < exact["size_bytes"] / 2
+    again = exported(tmp_path, "--machine", "host")
+    assert [one["status"] for one in again] == ["up to date", "up to date"]
+    assert {one["path"]: Path(one["path"]).stat().st_mtime_ns for one in again} == written
+    others = exported(tmp_path, "--machine", "host", "--calib-method", "percentile")
+    assert [one["status"] for one in others] == ["up to date", "exported"]
+    assert others[1]["artifact"]["recipe"]["method"] == "percentile"
 
 
-def test_a_program_for_a_raspberry_pi_is_run_before_it_is_trusted(tmp_path):
-    pi = exported(tmp_path, "--machine", "a72")
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_program_for_a_raspberry_pi_is_run_before_it_is_trusted(tmp_path, precision):
+    (pi,) = exported(tmp_path, "--machine", "a72", "-p", precision)
     assert pi["artifact"]["options"] == {"machine": "cortex-a72"}
     assert pi["artifact"]["tools"]["checked on"] == "qemu-aarch64"
     assert pi["artifact"]["parity"]["passed"]
 
 
-def test_it_is_measured_without_anything_installed(own_state):
-    argv = ["bench", *SMALL, "--runtime", "native", "--baseline", "none", "--processes", "2"]
-    quick = ["--min-secs", "0.05", "--min-runs", "5", "--warmup", "3", "--retries", "0"]
+def test_they_are_measured_without_anything_installed(own_state):
+    argv = ["bench", *SMALL, "-p", "fp32,int8", "--runtime", "native", "--baseline", "none"]
+    quick = [
+        "--processes",
+        "2",
+        "--min-secs",
+        "0.05",
+        "--min-runs",
+        "5",
+        "--warmup",
+        "3",
+        "--retries",
+        "0",
+    ]
     more = [*quick, "--artifacts", str(own_state / "artifacts"), "--json"]
     result = CliRunner().invoke(app, [*argv, *more])
     assert result.exit_code == 0, result.output
     said = json.loads(result.stdout)
-    assert said["measured"] == 2
+    assert said["measured"] == 4
     assert said["failures"] == said["failed_validation"] == []
-    assert said["pushed"]["files"] == 1, "the program, and no agent"
+    assert said["pushed"]["files"] == 2, "the programs, and no agent"
     result = CliRunner().invoke(app, [*argv, *more])
     assert json.loads(result.stdout)["pushed"]["files"] == 0
 
 
+def test_a_layer_without_int8_code_is_named_once(tmp_path):
+    gated = ("--model", "shufflenet-g3-2x-se", "--resolution", "32x32", "--fmt", "native")
+    argv = ["export", *gated, "-p", "int8", "--machine", "host", "--out", str(tmp_path)]
+    result = CliRunner().invoke(app, argv)
+    assert result.exit_code == 1
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("error")]
+    assert line == (
+        "error: stage2.0.gate.sigmoid: the native format has no int8 code for Elementwise"
+    )
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
-    [(("--machine", "z80"), "cortex-a72"), (("--machine", "host", "--fmt", "c"), "native")],
+    [
+        (("--machine", "z80"), "cortex-a72"),
+        (("--machine", "host", "--fmt", "c"), "native"),
+        (("-p", "int4"), "fp32, int8"),
+        (("-p", "int8", "--calib-method", "mean"), "minmax"),
+    ],
 )
 def test_what_there_is_not(tmp_path, options, words):
     argv = ["export", *SMALL, "--fmt", "native", "--out", str(tmp_path), *options]

@@ -161,6 +161,17 @@ def test_a_file_that_runs_goes_before_one_that_does_not(uneven: Graph) -> None:
     assert outcome.recipe.method == "entropy"
 
 
+def test_without_layers_to_compare_none_goes_to_float(uneven: Graph) -> None:
+    outcome = remedies.search(MINMAX, uneven, lambda _: verdict(2), None)
+    assert [str(one.recipe) for one in outcome.attempts] == [
+        "minmax calibration",
+        "percentile calibration",
+        "entropy calibration",
+        "minmax calibration, equalised channels",
+    ]
+    assert not outcome.parity.passed
+
+
 def test_most_of_a_network_never_goes_to_float(uneven: Graph) -> None:
     names = tuple(layer.name for layer in uneven.layers)
     outcome = search(uneven, lambda recipe: len(recipe.float_layers), worst=names)

@@ -2,9 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-from shufflenet_deploy.export.native.program import Program
+
+class _Place(Protocol):
+    @property
+    def buffer(self) -> int: ...
+
+
+class _Step(Protocol):
+    @property
+    def sources(self) -> Sequence[_Place]: ...
+
+    @property
+    def target(self) -> _Place: ...
+
+
+class _Program(Protocol):
+    """Steps in order, and how many elements each buffer has; those below 0 are the caller's."""
+
+    @property
+    def steps(self) -> Sequence[_Step]: ...
+
+    @property
+    def buffers(self) -> Sequence[int]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,7 +38,7 @@ class Arena:
     elements: int
 
 
-def arrange(program: Program, *, align: int, slack: int) -> Arena:
+def arrange(program: _Program, *, align: int, slack: int) -> Arena:
     """Give every buffer its place, largest first, each where it first fits.
 
     ``slack`` elements behind a buffer may be read (never used) by whole-vector loads.

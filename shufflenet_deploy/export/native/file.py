@@ -6,14 +6,15 @@ import shutil
 import subprocess
 import tempfile
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from shufflenet_deploy.errors import ExportError
 from shufflenet_deploy.export.graph import FloatArray, Graph
-from shufflenet_deploy.export.native.generate import generate
-from shufflenet_deploy.export.native.machine import ARCH, Machine, host
+from shufflenet_deploy.export.native.generate import Source
+from shufflenet_deploy.export.native.machine import ARCH, Machine
 from shufflenet_deploy.export.native.toolchain import Product, compile
 from shufflenet_deploy.records import TensorSpec
 
@@ -24,14 +25,16 @@ _EMULATORS = {"aarch64": "qemu-aarch64", "armv7l": "qemu-arm", "x86_64": "qemu-x
 class NativeFile:
     """A program that ``toolchain.compile`` made.
 
-    ``runs_on`` says what answered: this processor, an emulator, or, where there is neither, the
-    same network generated and compiled for this processor instead.
+    ``runs_on`` says what answered: this processor, an emulator, or, where there is neither,
+    ``stand_in``: the same network as C for this processor, see ``precisions.stand_in``.
     """
 
-    def __init__(self, path: Path, graph: Graph, machine: Machine) -> None:
+    def __init__(
+        self, path: Path, graph: Graph, machine: Machine, stand_in: Callable[[], Source]
+    ) -> None:
         self._here = Path(tempfile.mkdtemp(prefix="native-"))
         weakref.finalize(self, shutil.rmtree, self._here, ignore_errors=True)
-        self._command, self.runs_on = self._runnable(path, graph, machine)
+        self._command, self.runs_on = self._runnable(path, machine, stand_in)
         self.inputs: tuple[TensorSpec, ...] = (_spec("input", graph.shapes[graph.input]),)
         self.outputs: tuple[TensorSpec, ...] = (_spec("output", graph.shapes[graph.output]),)
 
@@ -46,15 +49,17 @@ class NativeFile:
         scores: FloatArray = np.load(answer, allow_pickle=False)
         return scores
 
-    def _runnable(self, path: Path, graph: Graph, machine: Machine) -> tuple[tuple[str, ...], str]:
+    def _runnable(
+        self, path: Path, machine: Machine, stand_in: Callable[[], Source]
+    ) -> tuple[tuple[str, ...], str]:
         emulator = shutil.which(_EMULATORS[machine.arch])
         if machine.arch == ARCH and _works((str(path),)):
             return (str(path),), "this processor"
         if emulator and _works((emulator, "-cpu", "max", str(path))):
             return (emulator, "-cpu", "max", str(path)), Path(emulator).name
-        stand_in = self._here / "net"
-        compile(generate(graph, host()), stand_in, product=Product.PROGRAM)
-        return (str(stand_in),), f"this processor, generated for {host().name}"
+        source, program = stand_in(), self._here / "net"
+        compile(source, program, product=Product.PROGRAM)
+        return (str(program),), f"this processor, generated for {source.machine.name}"
 
 
 def _works(command: tuple[str, ...]) -> bool:

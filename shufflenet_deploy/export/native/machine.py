@@ -44,6 +44,10 @@ class Machine:
         return 4 * self.lanes
 
 
+_VNNI = "-vnni"
+_AVX512 = ("avx512f", "avx512vl", "avx512bw", "avx512dq")
+
+
 def _arm(name: str, cpu: str, *, dot: bool = False, ordered: bool = False) -> Machine:
     return Machine(
         name=name,
@@ -60,17 +64,21 @@ def _arm(name: str, cpu: str, *, dot: bool = False, ordered: bool = False) -> Ma
     )
 
 
-def _x86(name: str, lanes: int, registers: int, *needs: str) -> Machine:
+def _x86(name: str, lanes: int, registers: int, *needs: str, dots: tuple[str, ...] = ()) -> Machine:
+    """``dots`` are what compilers call the features that multiply bytes, beyond the level."""
+    level = name.removesuffix(_VNNI)
+    # Compilers halve vectors of 512 bits for the sake of old cores, unless told.
+    wide = ["-mprefer-vector-width=512"] if lanes == 16 else []
     return Machine(
         name=name,
         arch="x86_64",
         lanes=lanes,
         registers=registers,
+        dot=bool(dots),
         needs=frozenset(needs),
-        # Compilers halve vectors of 512 bits for the sake of old cores, unless told.
-        flags=(f"-march={name}", *(["-mprefer-vector-width=512"] if lanes == 16 else [])),
+        flags=(f"-march={level}", *(f"-m{feature}" for feature in dots), *wide),
         triple="x86_64-linux-musl",
-        cpu=name.replace("-", "_") + ("-prefer_256_bit" if lanes == 16 else ""),
+        cpu="+".join([level.replace("-", "_"), *dots]) + ("-prefer_256_bit" if lanes == 16 else ""),
     )
 
 
@@ -96,7 +104,17 @@ MACHINES = {
         _ARMV7,
         _x86("x86-64", 4, 16),
         _x86("x86-64-v3", 8, 16, "avx2", "fma"),
-        _x86("x86-64-v4", 16, 32, "avx512f", "avx512vl", "avx512bw", "avx512dq"),
+        _x86(f"x86-64-v3{_VNNI}", 8, 16, "avx2", "fma", "avx_vnni", dots=("avxvnni",)),
+        _x86("x86-64-v4", 16, 32, *_AVX512),
+        _x86(
+            f"x86-64-v4{_VNNI}",
+            16,
+            32,
+            *_AVX512,
+            "avx512_vnni",
+            "avx512vbmi",
+            dots=("avx512vnni", "avx512vbmi"),
+        ),
     )
 }
 _ALIASES = {"generic": "aarch64", "max": "cortex-a76"} | {

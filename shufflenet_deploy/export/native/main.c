@@ -359,6 +359,14 @@ static void check_processor(void)
     const unsigned needed = bit_AVX2;
 #endif
     lacks = known && (b & needed) == needed ? NULL : "vectors of its width";
+#if defined(NET_NEEDS_AVX512_VNNI)
+    const unsigned dots = bit_AVX512VNNI | bit_AVX512VBMI;
+    if (!lacks && (c & dots) != dots)
+        lacks = "dot products of bytes";
+#elif defined(NET_NEEDS_AVX_VNNI)
+    if (!lacks && !(__get_cpuid_count(7, 1, &a, &b, &c, &d) && a & bit_AVXVNNI))
+        lacks = "dot products of bytes";
+#endif
 #endif
     if (lacks)
         fail("unsupported", "this program is for " NET_MACHINE ", and this processor has no %s",

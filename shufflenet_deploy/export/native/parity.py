@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from shufflenet_deploy.errors import ParityError
-from shufflenet_deploy.export.graph import Graph
+from shufflenet_deploy.export.graph import FloatArray, Graph
 from shufflenet_deploy.export.native import toolchain
-from shufflenet_deploy.export.native.generate import generate
+from shufflenet_deploy.export.native.generate import Source
 from shufflenet_deploy.export.native.library import Library
 from shufflenet_deploy.export.native.machine import host
+from shufflenet_deploy.export.native.precisions import generate
 
 if TYPE_CHECKING:
     from torch import nn
@@ -52,3 +54,15 @@ def check(graph: Graph, module: nn.Module) -> float:
             f"than {TOLERANCE:g}: do not use it"
         )
     return worst
+
+
+def answers(source: Source, pictures: Sequence[FloatArray]) -> list[FloatArray]:
+    """The scores ``(1, classes)`` that C for this machine gives for pictures ``(1, C, H, W)``.
+
+    Raises:
+        UsageError: there is no compiler.
+        ExportError: the compiler failed.
+    """
+    with tempfile.TemporaryDirectory(prefix="native-") as folder:
+        library = Library(toolchain.compile(source, Path(folder, "net.so")))
+        return [library.run(picture[0])[None] for picture in pictures]

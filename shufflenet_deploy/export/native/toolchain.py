@@ -65,10 +65,13 @@ def compile(  # noqa: A001
             *(*_program(compiler), "-std=gnu11", *_SPEED, *_WARNINGS, *crossing, *options),
             '-DNET_WEIGHTS_FILE="net.weights"',
         )
-        end = ("-o", str(temporary), "-lm")
         if product is Product.LIBRARY:
-            shape = ("-shared", "-fPIC", "-fvisibility=default")
-            _run([*common, *tuned, *shape, "net.c", *end], folder, source.name)
+            # The process that loads it has a C library, hardly ever the one that zig would name.
+            libraries = ("-nostdlib",) if compiler is Compiler.ZIG else ("-lm",)
+            shape = ("-fPIC", "-fvisibility=default")
+            _run([*common, *tuned, *shape, "-c", "net.c", "-o", "net.o"], folder, source.name)
+            link = [*common, "-shared", "net.o", "-o", str(temporary), *libraries]
+            _run(link, folder, source.name)
         else:
             # What is not the network is compiled for any core: it finds out which one it is on,
             # and zig has one C library for all.
@@ -76,7 +79,8 @@ def compile(  # noqa: A001
             facts = [f'-DNET_VERSION="{shufflenet_deploy.__version__}"', "-DNET_PROBE"]
             facts += [f"-DNET_NEEDS_{feature.upper()}" for feature in sorted(machine.needs)]
             _run([*common, *facts, *tuned, "-c", "net.c", "-o", "net.o"], folder, source.name)
-            _run([*common, *facts, "-static", "-s", "main.c", "net.o", *end], folder, source.name)
+            end = ("-static", "-s", "main.c", "net.o", "-o", str(temporary), "-lm")
+            _run([*common, *facts, *end], folder, source.name)
         temporary.chmod(0o755)
     return out
 

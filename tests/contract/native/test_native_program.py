@@ -13,7 +13,10 @@ import pytest
 
 from shufflenet_deploy import runtime
 from shufflenet_deploy.errors import ExportError
-from shufflenet_deploy.export import native, reference
+from shufflenet_deploy.export import native, quantize, reference
+from shufflenet_deploy.export.native.int8 import lowering
+from shufflenet_deploy.export.native.int8 import reference as int8_reference
+from shufflenet_deploy.export.native.int8.generate import numbers_of
 from shufflenet_deploy.export.native.lowering import lower
 from shufflenet_deploy.export.native.program import Convolution
 from shufflenet_deploy.records import BenchmarkSpec, Failure, FailureKind, Measurement
@@ -177,6 +180,30 @@ def test_foreign_programs_under_emulation(machine, graph, drawn, tmp_path):
         assert_close(np.load(answer), wanted(one, seeded(one, 0)))
 
 
+@pytest.mark.parametrize("machine", FOREIGN)
+def test_foreign_int8_programs_under_emulation(machine, graph, drawing, tmp_path):
+    """Every core gives the bytes that the reference says, to the last bit."""
+    emulator, cpu = FOREIGN[machine]
+    core = native.machine(machine)
+    d = drawing(3, 29, 21, seed=6)
+    x = d.conv("input", 24, (3, 3), (2, 2), (1, 1, 1, 1), act="relu")
+    # Groups of 5 outputs, 15 to a pixel: the last group's vector ends behind the pixel's bytes.
+    narrow = d.unit(d.unit(x, 60, 3, stride=2, first_groups=1), 60, 3)
+    odd = d.done(d.dense(d.flatten(d.adaptive(narrow, (1, 1))), 7), "odd")
+    for number, one in enumerate((graph, odd)):
+        ranges = quantize.calibrate(one, [seeded(one, seed) for seed in (1, 2)])
+        path = native.compile(
+            native.generate(one, core, ranges),
+            tmp_path / f"net{number}",
+            product=native.Product.PROGRAM,
+        )
+        answer = tmp_path / f"scores{number}.npy"
+        run(emulator, "-cpu", cpu, path, "--once", "--output", answer)
+        program = lowering.lower(one, ranges, numbers_of(core))
+        expected = int8_reference.run(program, seeded(one, 0)[0])
+        np.testing.assert_array_equal(np.load(answer).ravel(), expected)
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_assembly_under_emulation(seed, drawn_pointwise, tmp_path):
     graph = drawn_pointwise(seed)
@@ -262,6 +289,9 @@ def test_a_core_without_what_it_takes(graph, tmp_path):
     assert "cortex-a76" in outcome.message
 
 
+_AVX512 = "avx2 fma avx_vnni avx512f avx512vl avx512bw avx512dq"
+
+
 @pytest.mark.parametrize(
     ("arch", "features", "parts", "name"),
     [
@@ -271,6 +301,9 @@ def test_a_core_without_what_it_takes(graph, tmp_path):
         ("aarch64", "asimd", [], "aarch64"),
         ("armv7l", "neon vfpv4", ["Cortex-A7"], "armv7"),
         ("x86_64", "avx2 fma", [], "x86-64-v3"),
+        ("x86_64", "avx2 fma avx_vnni", [], "x86-64-v3-vnni"),
+        ("x86_64", _AVX512, [], "x86-64-v4"),
+        ("x86_64", f"{_AVX512} avx512_vnni avx512vbmi", [], "x86-64-v4-vnni"),
         ("x86_64", "", [], "x86-64"),
     ],
 )

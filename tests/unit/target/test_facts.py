@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from shufflenet_deploy.export.native import MACHINES
 from shufflenet_deploy.target.facts import (
     INTERPRETER_PROGRAM,
     PYTHON_NAMES,
@@ -111,6 +112,13 @@ def test_features_are_those_of_every_core():
     second = arm_cpuinfo(("0x41", "0xd0b"), features="fp asimd asimddp i8mm")
     text = printed(cpuinfo=first + "\n\n" + second.replace("processor\t: 0", "processor\t: 1"))
     assert survey(text).facts.features == ("asimd",)
+
+
+@pytest.mark.parametrize("machine", MACHINES.values(), ids=MACHINES)
+def test_what_native_programs_need_is_among_the_features(machine):
+    """A feature that is not told could never be found on a target."""
+    text = printed(cpuinfo=arm_cpuinfo(("0x41", "0xd03"), features=" ".join(machine.needs)))
+    assert set(survey(text).facts.features) == machine.needs
 
 
 def test_a_part_without_a_name_keeps_its_numbers():

@@ -1,0 +1,162 @@
+"""From the steps of an int8 program to NEON kernels, with and without dot products."""
+
+from __future__ import annotations
+
+from shufflenet_deploy.export.native.int8 import (
+    neon_conv,
+    neon_depthwise,
+    neon_moves,
+    neon_windows,
+)
+from shufflenet_deploy.export.native.int8 import program as steps
+from shufflenet_deploy.export.native.int8.bytewise import ByteUnit, chunk_rows, runs_of
+from shufflenet_deploy.export.native.int8.neon_blocking import Cut
+from shufflenet_deploy.export.native.int8.program import Padding, Place
+
+
+def _start(place: Place, padding: Padding = (0, 0, 0, 0)) -> int:
+    """Bytes to the first pixel of the first window."""
+    return place.origin - padding[0] * place.row - padding[1] * place.pixel
+
+
+def picture(step: steps.Picture, unit: ByteUnit) -> None:
+    """The caller's floats as bytes."""
+    target = step.target
+    name = neon_moves.quantise(
+        neon_moves.Quantise(
+            channels=step.source.channels,
+            height=target.height,
+            width=target.width,
+            y_row=target.row,
+            inverse=step.inverse,
+            zero=target.zero,
+        ),
+        unit,
+    )
+    unit.call(name, step, "input", unit.at(target, target.origin))
+
+
+def border(step: steps.Border, unit: ByteUnit) -> None:
+    """Pixels around a value."""
+    place = step.target
+    top, left, bottom, right = place.border
+    task = neon_moves.Border(
+        top=top, left=left, bottom=bottom, right=right, height=place.height, width=place.width,
+        pixel=place.pixel, row=place.row, value=place.fill,
+    )  # fmt: skip
+    whole = place.origin - place.first
+    unit.call(neon_moves.border(task, unit), step, unit.at(place, whole))
+
+
+def convolution(step: steps.Convolution, unit: ByteUnit) -> None:
+    """Any convolution but a depthwise one."""
+    source, target = step.source, step.target
+    weight, rows, run = runs_of(step)
+    height, width = target.height, target.width
+    down, right = step.stride
+    r = step.sources[1] if step.residual is not None else None
+    pointwise = step.weight.shape[2:] == (1, 1) and step.stride == (1, 1)
+    shuffled = step.shuffle > 1
+    places = [source] if shuffled else [source, target] + ([r] if r else [])
+    together = 1
+    if pointwise and all(place.flat for place in places):
+        together = chunk_rows(height, max(place.row for place in places))
+    y_pixel, y_row = target.pixel, target.row
+    if shuffled:
+        y_pixel = steps.rounded(target.channels)
+        y_row = width * y_pixel
+    tiled = neon_conv.Tiled(
+        rows=rows,
+        run=run,
+        groups=step.groups,
+        outputs=len(step.weight) // step.groups,
+        group_step=step.weight.shape[1],
+        height=height // together,
+        width=width * together,
+        x_pixel=right * source.pixel,
+        x_row=down * source.row * together,
+        y_pixel=y_pixel,
+        y_row=0 if shuffled else y_row * together,
+        r_pixel=r.pixel if r else 0,
+        r_row=r.row * together if r else 0,
+        epilogue=neon_conv.Epilogue(
+            shift=step.shift, residual=step.residual, fraction=step.fraction, real=step.real
+        ),
+        room=y_pixel - target.channels if shuffled else target.room,
+    )
+    cut = neon_conv.conv_cut(tiled, unit)
+    packed, ends = neon_conv.pack(tiled, weight, step.bias, step.factor, cut, dot=unit.machine.dot)
+    x = unit.at(source, _start(source, step.padding))
+    w, b = unit.constant(packed), unit.constant(ends, "int32_t")
+    if not shuffled:
+        name = neon_conv.emit(tiled, unit, cut)
+        others = [unit.at(r, r.origin)] if r else []
+        y = "(int8_t *)(void *)output" if step.real else unit.at(target, target.origin)
+        unit.call(name, step, x, w, b, *others, y)
+        return
+    _shuffled(step, unit, tiled, cut, together, (x, w, b))
+
+
+def _shuffled(
+    step: steps.Convolution, unit: ByteUnit, tiled: neon_conv.Tiled, cut: Cut,
+    together: int, given: tuple[str, str, str],
+) -> None:  # fmt: skip
+    """Some rows at a time to a scratch, and from there to where they belong."""
+    target = step.target
+    times = tiled.height
+    one = neon_conv.replaced_height(tiled)
+    name = neon_conv.emit(one, unit, cut)
+    move = neon_moves.shuffle(
+        neon_moves.Shuffle(
+            channels=target.channels, groups=step.shuffle, height=together, width=target.width,
+            x_pixel=tiled.y_pixel, y_pixel=target.pixel, y_row=target.row,
+        ),
+        unit,
+    )  # fmt: skip
+    scratch = unit.scratch(tiled.width * tiled.y_pixel)
+    x, w, b = given
+    y = unit.at(target, target.origin)
+    with unit.body.block(f"for (int i = 0; i < {times}; ++i)"):
+        unit.call(name, step, f"{x} + i * {tiled.x_row}", w, b, scratch)
+        unit.call(move, step, scratch, f"{y} + i * {together * target.row}")
+
+
+def depthwise(step: steps.Depthwise, unit: ByteUnit) -> None:
+    """A depthwise 3x3."""
+    source, target = step.source, step.target
+    task = neon_depthwise.Depthwise(
+        channels=target.channels, height=target.height, width=target.width, stride=step.stride,
+        x_pixel=source.pixel, x_row=source.row, y_pixel=target.pixel, y_row=target.row,
+        shift=step.shift, room=target.room,
+    )  # fmt: skip
+    weight = step.weight.reshape(target.channels, 9)
+    packed = neon_depthwise.pack(weight, step.bias, step.factor, dot=unit.machine.dot)
+    name = neon_depthwise.emit(task, unit)
+    x, y = unit.at(source, _start(source, step.padding)), unit.at(target, target.origin)
+    unit.call(name, step, x, unit.constant(packed), y)
+
+
+def window(step: steps.Maximum | steps.Average, unit: ByteUnit) -> None:
+    """A pool."""
+    source, target = step.source, step.target
+    task = neon_windows.Window(
+        channels=target.channels, kernel=step.kernel, stride=step.stride,
+        height=target.height, width=target.width, x_pixel=source.pixel, x_row=source.row,
+        y_pixel=target.pixel, y_row=target.row, room=target.room,
+        average=neon_windows.Average(start=step.start, factor=step.factor, up=step.up)
+        if isinstance(step, steps.Average) else None,
+    )  # fmt: skip
+    x, y = unit.at(source, _start(source, step.padding)), unit.at(target, target.origin)
+    unit.call(neon_windows.emit(task, unit), step, x, y)
+
+
+def mean(step: steps.Mean, unit: ByteUnit) -> None:
+    """A global average."""
+    source, target = step.source, step.target
+    task = neon_windows.GlobalAverage(
+        channels=target.channels, height=source.height, width=source.width,
+        x_pixel=source.pixel, x_row=source.row, start=step.start, factor=int(step.factor[0]),
+        shift=step.shift,
+    )  # fmt: skip
+    name = neon_windows.global_average(task, unit)
+    unit.call(name, step, unit.at(source, source.origin), unit.at(target, target.origin))

@@ -1,0 +1,101 @@
+"""How an int8 convolution is cut into register blocks on NEON: the cheapest cut by instructions.
+
+A block computes ``quads`` times four output channels of ``pixels`` pixels. A block's cost is its
+count of instructions, which is what the cores that run this issue.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+_MAX_PIXELS = 12
+_MAX_QUADS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """``quads`` of each block in order; ``pixels`` as (pixels of a block, times)."""
+
+    quads: tuple[int, ...]
+    pixels: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What a block does for one pixel: ``lanes`` of four inputs in ``chunks`` vectors."""
+
+    lanes: int
+    chunks: int
+    dot: bool
+    residual: bool
+
+
+def fits(quads: int, pixels: int, *, dot: bool) -> bool:
+    """Whether a block's accumulators, inputs and weights fit 32 registers."""
+    if dot:
+        return quads * pixels <= 24 and quads * pixels + pixels + 2 <= 32
+    # The permutations of the inputs (4), a product, weights, and one spread input a pixel.
+    return quads * pixels + 2 * pixels + 7 <= 32
+
+
+def cost(work: Work, quads: int, pixels: int) -> float:
+    """Instructions of a block."""
+    blocks = quads * pixels
+    products = work.lanes * (blocks if work.dot else 3 * blocks + pixels)
+    loads = work.chunks * pixels + work.lanes * quads / 2
+    stores = quads // 4 + quads % 4 // 2 + 1.5 * (quads % 2)
+    finish = 3.5 * blocks + stores * pixels
+    if work.residual:
+        finish += (1.0 * blocks) + stores * pixels
+    return products + loads + finish + 1.5 * quads + 8
+
+
+@lru_cache(maxsize=4096)
+def choose(work: Work, quads: int, pixels: int) -> Cut:
+    """The cheapest cut of ``quads`` by ``pixels``."""
+    best: tuple[float, Cut] | None = None
+    for main in range(1, min(pixels, _MAX_PIXELS) + 1):
+        sizes = [size for size in range(1, _MAX_QUADS + 1) if fits(size, main, dot=work.dot)]
+        if not sizes:
+            continue
+        _, parts = _cover(quads, {size: cost(work, size, main) for size in sizes})
+        prices = {
+            size: sum(cost(work, part, size) for part in parts) for size in range(1, main + 1)
+        }
+        times, rest = divmod(pixels, main)
+        if times > 1 and rest:
+            times, rest = times - 1, rest + main
+        tail_cost, tail = _cover(rest, prices)
+        total = times * prices[main] + tail_cost
+        if best is None or total < best[0]:
+            best = (total, Cut(quads=parts, pixels=_runs(main, times, tail)))
+    assert best is not None
+    return best[1]
+
+
+def _runs(main: int, times: int, tail: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
+    runs = [[main, times]]
+    for size in tail:
+        if size == runs[-1][0]:
+            runs[-1][1] += 1
+        else:
+            runs.append([size, 1])
+    return tuple((size, count) for size, count in runs)
+
+
+def _cover(total: int, prices: dict[int, float]) -> tuple[float, tuple[int, ...]]:
+    """The cheapest way to write ``total`` as a sum of priced sizes, largest first."""
+    best = [0.0] + [float("inf")] * total
+    last = [0] * (total + 1)
+    for amount in range(1, total + 1):
+        for size, price in prices.items():
+            if size <= amount and best[amount - size] + price < best[amount]:
+                best[amount] = best[amount - size] + price
+                last[amount] = size
+    parts = []
+    rest = total
+    while rest:
+        parts.append(last[rest])
+        rest -= last[rest]
+    return best[total], tuple(sorted(parts, reverse=True))

@@ -1,0 +1,178 @@
+"""int8 pooling on NEON, sixteen channels at a time over pixels that stand next to each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+
+from shufflenet_deploy.export.graph import Pair
+from shufflenet_deploy.export.native.int8.neon_conv import store
+from shufflenet_deploy.export.native.text import Code, Unit
+
+_BLOCK = 16
+_UNROLL = 4  # outputs that share their columns
+_EASY = 40  # pixels of a window above which nothing is written out
+
+
+@dataclass(frozen=True, kw_only=True)
+class Average:
+    """``sat8(sqrdmulh(start + sum, factor))`` in 16 bits, the sum shifted left by ``up``."""
+
+    start: int
+    factor: int
+    up: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """Maximum (``average`` is None) or average over windows; all distances are in bytes.
+
+    ``x`` is given as the first pixel of the first window, border included.
+    """
+
+    channels: int
+    kernel: Pair
+    stride: Pair
+    height: int
+    width: int
+    x_pixel: int
+    x_row: int
+    y_pixel: int
+    y_row: int
+    average: Average | None = None
+    room: int = 0
+
+
+def emit(step: Window, unit: Unit) -> str:
+    """The name of a function ``(x, y)``."""
+    blocks = ceil(step.channels / _BLOCK)
+    exact = step.channels - (blocks - 1) * _BLOCK
+    if step.room >= blocks * _BLOCK - step.channels:
+        exact = _BLOCK
+    whole = blocks if exact == _BLOCK else blocks - 1
+    code = Code(depth=1)
+    with code.block(
+        f"for (int i = 0; i < {step.height}; "
+        f"++i, x += {step.stride[0] * step.x_row}, y += {step.y_row})"
+    ):
+        if whole:
+            code(f"for (int c = 0; c < {whole}; ++c)")
+            code(f"    {_row(step, unit, _BLOCK)}(x + 16 * c, y + 16 * c);")
+        if whole < blocks:
+            code(f"{_row(step, unit, exact)}(x + {16 * whole}, y + {16 * whole});")
+    head = "LOOP void @(const int8_t *restrict x, int8_t *restrict y)"
+    return unit.kernel("maximum" if step.average is None else "average", head, code)
+
+
+def _row(step: Window, unit: Unit, count: int) -> str:
+    """Sixteen channels of a row of outputs."""
+    code = Code(depth=1)
+    rows, columns = step.kernel
+    if step.average is not None:
+        code(f"const int16x8_t start = vdupq_n_s16({step.average.start});")
+    at_once = min(_UNROLL if rows * columns <= _EASY else 1, step.width)
+    times, rest = divmod(step.width, at_once)
+    walk = f"x += {at_once * step.stride[1] * step.x_pixel}, y += {at_once * step.y_pixel}"
+    with code.block(f"for (int j = 0; j < {times}; ++j, {walk})" if times > 1 else ""):
+        _outputs(code, step, at_once, count)
+    if rest:
+        if times == 1:
+            code(f"{walk};")
+        _outputs(code, step, rest, count)
+    head = "LOOP void @(const int8_t *restrict x, int8_t *restrict y)"
+    return unit.kernel("windows", head, code)
+
+
+def _outputs(code: Code, step: Window, outputs: int, count: int) -> None:
+    """Neighbouring outputs; a column of pixels is read once."""
+    width = step.kernel[1]
+    used: set[int] = set()
+    with code.block(""):
+        for at in range(outputs):
+            first = at * step.stride[1]
+            for column in range(first, first + width):
+                if column not in used:
+                    used.add(column)
+                    _column(code, step, column)
+            own = range(first, first + width)
+            if step.average is None:
+                code(f"int8x16_t v{at} = c{own[0]};")
+                code(*(f"v{at} = vmaxq_s8(v{at}, c{column});" for column in own[1:]))
+            else:
+                _mean(code, step.average, at, own)
+            store(code, "y", f"v{at}", at * step.y_pixel, count)
+
+
+def _column(code: Code, step: Window, column: int) -> None:
+    rows = step.kernel[0]
+    at = [f"vld1q_s8(x + {row * step.x_row + column * step.x_pixel})" for row in range(rows)]
+    if step.average is None:
+        code(f"int8x16_t c{column} = {at[0]};")
+        code(*(f"c{column} = vmaxq_s8(c{column}, {one});" for one in at[1:]))
+        return
+    code(f"int16x8_t l{column}, h{column};")
+    with code.block(""):
+        code(*(f"const int8x16_t x{row} = {one};" for row, one in enumerate(at)))
+        low, high = f"l{column}", f"h{column}"
+        if rows == 1:
+            code(f"{low} = vmovl_s8(vget_low_s8(x0)), {high} = vmovl_high_s8(x0);")
+        else:
+            both = "vaddl_s8(vget_low_s8(x0), vget_low_s8(x1))"
+            code(f"{low} = {both}, {high} = vaddl_high_s8(x0, x1);")
+        for row in range(2, rows):
+            sums = f"{low} = vaddw_s8({low}, vget_low_s8(x{row}))"
+            code(f"{sums}, {high} = vaddw_high_s8({high}, x{row});")
+
+
+def _mean(code: Code, average: Average, at: int, columns: range) -> None:
+    halves = []
+    for half in "lh":
+        total = "start"
+        for column in columns:
+            total = f"vaddq_s16({total}, {half}{column})"
+        if average.up:
+            total = f"vshlq_n_s16({total}, {average.up})"
+        halves.append(f"vqrdmulhq_n_s16({total}, {average.factor})")
+    code(f"const int8x16_t v{at} = vqmovn_high_s16(vqmovn_s16({halves[0]}), {halves[1]});")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GlobalAverage:
+    """The mean of each channel: ``sat8(sat16(round(sqrdmulh(start + sum, factor), shift)))``."""
+
+    channels: int
+    height: int
+    width: int
+    x_pixel: int
+    x_row: int
+    start: int
+    factor: int
+    shift: int
+
+
+def global_average(step: GlobalAverage, unit: Unit) -> str:
+    """The name of a function ``(x, y)``; whole blocks of sixteen channels are stored."""
+    code = Code(depth=1)
+    merged = step.x_row == step.width * step.x_pixel
+    rows, width = (1, step.height * step.width) if merged else (step.height, step.width)
+    with code.block(f"for (int c = 0; c < {ceil(step.channels / _BLOCK)}; ++c, x += 16, y += 16)"):
+        code(*(f"int32x4_t a{i} = vdupq_n_s32({step.start});" for i in range(4)))
+        # A hundred and twenty-eight pixels fit 16 bits.
+        with code.block(f"for (int i = 0; i < {rows}; ++i)"):
+            with code.block(f"for (int j = 0; j < {width}; j += 128)"):
+                code(f"const int8_t *from = x + i * {step.x_row} + j * {step.x_pixel};")
+                code(f"const int count = {width} - j < 128 ? {width} - j : 128;")
+                code("int16x8_t l = vdupq_n_s16(0), h = l;")
+                with code.block(f"for (int p = 0; p < count; ++p, from += {step.x_pixel})"):
+                    code("const int8x16_t v = vld1q_s8(from);")
+                    code("l = vaddw_s8(l, vget_low_s8(v)), h = vaddw_high_s8(h, v);")
+                code("a0 = vaddw_s16(a0, vget_low_s16(l)), a1 = vaddw_high_s16(a1, l);")
+                code("a2 = vaddw_s16(a2, vget_low_s16(h)), a3 = vaddw_high_s16(a3, h);")
+        code(f"const int32x4_t m = vdupq_n_s32({step.factor});")
+        zero = "" if step.shift else "0"
+        shift = f", {step.shift}" if step.shift else ""
+        code(f"const int16x8_t one = BOTH{zero}(a0, m, a1, m{shift});")
+        code(f"const int16x8_t two = BOTH{zero}(a2, m, a3, m{shift});")
+        code("vst1q_s8(y, vqmovn_high_s16(vqmovn_s16(one), two));")
+    head = "LOOP void @(const int8_t *restrict x, int8_t *restrict y)"
+    return unit.kernel("mean", head, code)

@@ -1,0 +1,196 @@
+"""The steps of an int8 program as plain loops, for processors without kernels of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from shufflenet_deploy.export.native.int8 import program as steps
+from shufflenet_deploy.export.native.int8.bytewise import ByteUnit, runs_of
+from shufflenet_deploy.export.native.int8.program import Padding, Place
+from shufflenet_deploy.export.native.text import Code
+
+
+def start(place: Place, padding: Padding = (0, 0, 0, 0)) -> int:
+    """Bytes to the first pixel of the first window, which may be in the border."""
+    return place.origin - padding[0] * place.row - padding[1] * place.pixel
+
+
+def picture(step: steps.Picture, unit: ByteUnit) -> None:
+    """The caller's floats, channels first, as bytes; of a pixel's four bytes some may be none."""
+    source, target = step.source, step.target
+    code = Code(depth=1)
+    with code.block(f"for (int i = 0; i < {target.height}; ++i)"):
+        with code.block(f"for (int j = 0; j < {target.width}; ++j)"):
+            with code.block(f"for (int c = 0; c < {source.channels}; ++c)"):
+                plane = f"x[(c * {source.height} + i) * {source.width} + j]"
+                value = f"byte_of_steps({plane} * {step.inverse:.9g}f, {target.zero})"
+                code(f"y[i * {target.row} + j * {target.pixel} + c] = {value};")
+    name = unit.kernel("picture", "LOOP void @(const float *restrict x, byte *restrict y)", code)
+    unit.call(name, step, "input", unit.at(target, target.origin))
+
+
+def border(step: steps.Border, unit: ByteUnit) -> None:
+    """Pixels around a value."""
+    place = step.target
+    top, left, bottom, right = place.border
+    before = top * place.row + left * place.pixel
+    between = (left + right) * place.pixel
+    end = (place.height - 1) * place.row + place.width * place.pixel
+    code = Code(depth=1)
+    if before:
+        code(f"memset(y - {before}, {place.fill}, {before});")
+    if between and place.height > 1:
+        code(f"for (int i = 1; i < {place.height}; ++i)")
+        code(f"    memset(y + i * {place.row} - {between}, {place.fill}, {between});")
+    if bottom * place.row + right * place.pixel:
+        code(f"memset(y + {end}, {place.fill}, {bottom * place.row + right * place.pixel});")
+    name = unit.kernel("border", "LOOP void @(byte *y)", code)
+    unit.call(name, step, unit.at(place, place.origin - place.first))
+
+
+def convolution(step: steps.Convolution, unit: ByteUnit) -> None:
+    """Any convolution but a depthwise one: runs of products."""
+    source, target = step.source, step.target
+    weight, rows, run = runs_of(step)
+    outputs = len(weight) // step.groups
+    other = step.sources[1] if step.residual is not None else None
+    code = Code(depth=1)
+    code(f"static const int rows[] = {{{', '.join(map(str, rows))}}};")
+    with code.block(f"for (int i = 0; i < {target.height}; ++i)"):
+        with code.block(f"for (int j = 0; j < {target.width}; ++j)"):
+            down, right = step.stride[0] * source.row, step.stride[1] * source.pixel
+            code(f"const byte *pixel = x + i * {down} + j * {right};", "const int8_t *v = w;")
+            with code.block(f"for (int o = 0; o < {len(weight)}; ++o)"):
+                group = f"o / {outputs} * {step.weight.shape[1]}"
+                code("int32_t a = b[o];")
+                with code.block(f"for (int t = 0; t < {len(rows)}; ++t, v += {run})"):
+                    code(f"const byte *from = pixel + rows[t] + {group};")
+                    code(f"for (int k = 0; k < {run}; ++k)", "    a += from[k] * v[k];")
+                _finish(code, step, other, len(weight))
+    residual = "const byte *r, " if other else ""
+    y = "float" if step.real else "byte"
+    kind = "float" if step.real else "factor"
+    head = f"LOOP void @(const byte *x, const int8_t *w, const int32_t *b, const {kind} *m, "
+    name = unit.kernel("conv", f"{head}{residual}{y} *y)", code)
+    unit.call(
+        name,
+        step,
+        unit.at(source, start(source, step.padding)),
+        unit.constant(weight),
+        unit.constant(step.bias, "int32_t"),
+        unit.constant(step.factor, "float" if step.real else "factor"),
+        *([unit.at(other, other.origin)] if other else []),
+        unit.at(target, target.origin),
+    )
+
+
+def _finish(code: Code, step: steps.Convolution, other: Place | None, outputs: int) -> None:
+    target = step.target
+    if step.real:
+        code("y[o] = (float)a * m[o];")
+        return
+    at = "o"
+    if step.shuffle > 1:
+        each = outputs // step.shuffle
+        at = f"o % {each} * {step.shuffle} + o / {each}"
+    value = f"scaled(a, m[o], {step.shift - step.fraction})"
+    if other is not None:
+        there = f"r[i * {other.row} + j * {other.pixel} + o]"
+        value = f"sum_of({value}, {there} * {step.residual}, {step.fraction})"
+    code(f"y[i * {target.row} + j * {target.pixel} + {at}] = byte_of({value});")
+
+
+def depthwise(step: steps.Depthwise, unit: ByteUnit) -> None:
+    """A depthwise 3x3."""
+    source, target = step.source, step.target
+    code = Code(depth=1)
+    with code.block(f"for (int i = 0; i < {target.height}; ++i)"):
+        with code.block(f"for (int j = 0; j < {target.width}; ++j)"):
+            pixel = f"x + i * {step.stride * source.row} + j * {step.stride * source.pixel}"
+            with code.block(f"for (int c = 0; c < {target.channels}; ++c)"):
+                code(f"const byte *from = {pixel} + c;", "int32_t a = b[c];")
+                for tap in range(9):
+                    place = tap // 3 * source.row + tap % 3 * source.pixel
+                    code(f"a += from[{place}] * w[9 * c + {tap}];")
+                to = f"y[i * {target.row} + j * {target.pixel} + c]"
+                code(f"{to} = byte_of(scaled(a, m[c], {step.shift}));")
+    head = "LOOP void @(const byte *restrict x, const int8_t *w, const int32_t *b, "
+    name = unit.kernel("depthwise", f"{head}const factor *m, byte *restrict y)", code)
+    unit.call(
+        name,
+        step,
+        unit.at(source, start(source, step.padding)),
+        unit.constant(step.weight),
+        unit.constant(step.bias, "int32_t"),
+        unit.constant(step.factor, "factor"),
+        unit.at(target, target.origin),
+    )
+
+
+def window(step: steps.Maximum | steps.Average, unit: ByteUnit) -> None:
+    """A pool."""
+    source, target = step.source, step.target
+    rows, columns = step.kernel
+    down, right = step.stride[0] * source.row, step.stride[1] * source.pixel
+    code = Code(depth=1)
+    with code.block(f"for (int i = 0; i < {target.height}; ++i)"):
+        with code.block(f"for (int j = 0; j < {target.width}; ++j)"):
+            with code.block(f"for (int c = 0; c < {target.channels}; ++c)"):
+                code(f"const byte *from = x + i * {down} + j * {right} + c;")
+                code(f"int a = {step.start if isinstance(step, steps.Average) else 'LOWEST'};")
+                with code.block(f"for (int t = 0; t < {rows * columns}; ++t)"):
+                    place = f"t / {columns} * {source.row} + t % {columns} * {source.pixel}"
+                    code(f"const int v = from[{place}];")
+                    code("a += v;" if isinstance(step, steps.Average) else "a = a > v ? a : v;")
+                value = "a"
+                if isinstance(step, steps.Average):
+                    value = f"(a * {(1 << step.up) * step.factor} + 16384) >> 15"
+                code(f"y[i * {target.row} + j * {target.pixel} + c] = byte_of({value});")
+    name = unit.kernel("window", "LOOP void @(const byte *restrict x, byte *restrict y)", code)
+    x, y = unit.at(source, start(source, step.padding)), unit.at(target, target.origin)
+    unit.call(name, step, x, y)
+
+
+def mean(step: steps.Mean, unit: ByteUnit) -> None:
+    """A global average."""
+    source, target = step.source, step.target
+    code = Code(depth=1)
+    with code.block(f"for (int c = 0; c < {target.channels}; ++c)"):
+        code(f"int32_t a = {step.start};")
+        with code.block(f"for (int i = 0; i < {source.height}; ++i)"):
+            code(f"for (int j = 0; j < {source.width}; ++j)")
+            code(f"    a += x[i * {source.row} + j * {source.pixel} + c];")
+        factor = step.factor[0]
+        written = f"{factor:.9g}f" if step.factor.dtype == np.float32 else str(factor)
+        code(f"y[c] = byte_of(scaled(a, {written}, {step.shift}));")
+    name = unit.kernel("mean", "LOOP void @(const byte *restrict x, byte *restrict y)", code)
+    unit.call(name, step, unit.at(source, source.origin), unit.at(target, target.origin))
+
+
+def real(step: steps.Real, unit: ByteUnit) -> None:
+    """Floats, channels first, of bytes."""
+    source = step.source
+    code = Code(depth=1)
+    with code.block(f"for (int c = 0; c < {source.channels}; ++c)"):
+        with code.block(f"for (int i = 0; i < {source.height}; ++i)"):
+            code(f"for (int j = 0; j < {source.width}; ++j)")
+            at = f"x[i * {source.row} + j * {source.pixel} + c]"
+            scale = f"{np.float32(source.scale):.9g}f"
+            code(f"    *y++ = (float)({at} - {source.zero}) * {scale};")
+    name = unit.kernel("real", "LOOP void @(const byte *restrict x, float *restrict y)", code)
+    unit.call(name, step, unit.at(source, source.origin), "output")
+
+
+EMITTERS: dict[type[steps.Step], Callable[[Any, ByteUnit], None]] = {
+    steps.Picture: picture,
+    steps.Border: border,
+    steps.Convolution: convolution,
+    steps.Depthwise: depthwise,
+    steps.Maximum: window,
+    steps.Average: window,
+    steps.Mean: mean,
+    steps.Real: real,
+}

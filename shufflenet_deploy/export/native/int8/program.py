@@ -1,0 +1,215 @@
+"""What an int8 network does, step by step, in whole numbers, before any C is written.
+
+A value is bytes, pixel by pixel: the channels of a pixel side by side, then the next pixel. A
+byte is a whole number of the value's scale above its zero. Windows that reach over the edge of a
+picture read a border of pixels around it, which holds zeros (for a maximum: the lowest byte).
+
+How an accumulator becomes a byte is part of the program, and the same to the last bit wherever
+the program runs: in whole numbers on ARM, by one float multiplication on x86 (``Numbers``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shufflenet_deploy.export.graph import Pair
+
+Padding = tuple[int, int, int, int]
+Bytes = NDArray[np.int8]
+Words = NDArray[np.int32]
+Factors = NDArray[np.int32] | NDArray[np.float32]
+
+#: The buffer that is the caller's input picture, and the one that is the caller's output.
+INPUT, OUTPUT = -1, -2
+#: Bytes that kernels read and write at a time, to which a pixel's bytes are rounded up.
+VECTOR = 16
+
+
+class Numbers(StrEnum):
+    """The kinds of arithmetic.
+
+    ``FIXED``: bytes are signed; an accumulator is multiplied by a factor of 31 bits, and the upper
+    half of the product, rounded, shifted right with rounding. ``FLOAT``: bytes are unsigned; an
+    accumulator becomes a float, is multiplied by a float and rounded to the nearest even number.
+    """
+
+    FIXED = "fixed"
+    FLOAT = "float"
+
+    @property
+    def lowest(self) -> int:
+        """The lowest byte."""
+        return -128 if self is Numbers.FIXED else 0
+
+    @property
+    def highest(self) -> int:
+        """The highest byte."""
+        return self.lowest + 255
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a value is, in bytes: ``first`` is its first channel in pixels of ``pixel`` bytes.
+
+    ``border`` is (top, left, bottom, right) in pixels, ``fill`` what is in it. The value of a byte
+    b is ``(b - zero) * scale``.
+    """
+
+    buffer: int
+    channels: int
+    height: int
+    width: int
+    pixel: int
+    scale: float = 1.0
+    zero: int = 0
+    first: int = 0
+    border: Padding = (0, 0, 0, 0)
+    fill: int = 0
+    room: int = 0
+
+    @property
+    def row(self) -> int:
+        """Bytes from a pixel to the one below."""
+        return (self.border[1] + self.width + self.border[3]) * self.pixel
+
+    @property
+    def origin(self) -> int:
+        """Bytes from the start of the buffer to the first channel of the first pixel."""
+        return self.border[0] * self.row + self.border[1] * self.pixel + self.first
+
+    @property
+    def size(self) -> int:
+        """Bytes of the buffer."""
+        return (self.border[0] + self.height + self.border[2]) * self.row
+
+    @property
+    def flat(self) -> bool:
+        """Whether there is nothing between the rows."""
+        return self.row == self.width * self.pixel
+
+    def part(self, first: int, channels: int) -> Place:
+        """Some of the channels."""
+        behind = self.channels - first - channels
+        room = self.room if behind == 0 else 0
+        return replace(self, first=self.first + first, channels=channels, room=room)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One loop nest: reads ``sources``, writes ``target``. ``name`` is the layer's."""
+
+    name: str
+    sources: tuple[Place, ...]
+    target: Place
+
+    @property
+    def source(self) -> Place:
+        """The first source."""
+        return self.sources[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture(Step):
+    """Bytes of the caller's floats: ``round(x * inverse) + zero``, within the range of a byte."""
+
+    inverse: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Border(Step):
+    """Fills the border of its target, which is its source."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Convolution(Step):
+    """Sums of products; ``weight`` is ``(out, in / groups, kh, kw)``.
+
+    ``factor`` and ``shift`` make a byte of ``bias + sum``; in floats the factor does all. With
+    ``residual`` the second source is added, times ``residual / 2**fraction``. ``shuffle`` is in
+    how many groups the outputs are shuffled. ``real`` makes floats: the sum times the factor.
+    """
+
+    weight: Bytes
+    bias: Words
+    factor: Factors
+    groups: int
+    stride: Pair
+    padding: Padding
+    shift: int = 0
+    fraction: int = 0
+    residual: int | None = None
+    shuffle: int = 1
+    real: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Depthwise(Step):
+    """A sum of products for each channel; ``weight`` is ``(channels, 3, 3)``."""
+
+    weight: Bytes
+    bias: Words
+    factor: Factors
+    stride: int
+    padding: Padding
+    shift: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Maximum(Step):
+    """The largest of each window."""
+
+    kernel: Pair
+    stride: Pair
+    padding: Padding
+
+
+@dataclass(frozen=True, kw_only=True)
+class Average(Step):
+    """``(((start + sum) << up) * factor + 2**14) >> 15``, the sum in 16 bits."""
+
+    kernel: Pair
+    stride: Pair
+    padding: Padding
+    start: int
+    factor: int
+    up: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mean(Step):
+    """The mean of each channel over all pixels: a convolution's epilogue of ``start + sum``."""
+
+    start: int
+    factor: Factors
+    shift: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Real(Step):
+    """Floats, channels first, of bytes."""
+
+
+@dataclass(kw_only=True)
+class Program:
+    """Steps in order, and the bytes of each buffer."""
+
+    name: str
+    numbers: Numbers
+    input_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    steps: list[Step] = field(default_factory=list)
+    buffers: list[int] = field(default_factory=list)
+
+    def buffer(self, size: int) -> int:
+        """A new buffer's number."""
+        self.buffers.append(size)
+        return len(self.buffers) - 1
+
+
+def rounded(channels: int) -> int:
+    """Bytes of a pixel with this many channels."""
+    return -(-channels // VECTOR) * VECTOR

@@ -1,0 +1,82 @@
+"""int8 convolutions on x86: pointwise, grouped, and with any kernel, by the same tile.
+
+A lane of an accumulator is one output channel of one pixel.
+"""
+
+from __future__ import annotations
+
+from shufflenet_deploy.export.native.int8.x86_blocking import Block, Conv
+from shufflenet_deploy.export.native.int8.x86_tile import Tile, head
+from shufflenet_deploy.export.native.text import Code, Unit
+
+
+def emit(conv: Conv, unit: Unit, blocks: tuple[Block, ...]) -> str:
+    """The name of a function ``(x, w, b, [r,] y)`` that computes the whole convolution."""
+    code = Code(depth=1)
+    lanes = unit.machine.lanes
+    weights = [
+        conv.vector(unit.machine) * block.vectors * conv.turns(block.split) for block in blocks
+    ]
+    ends = [2 * lanes * block.vectors for block in blocks]
+    size = 4 if conv.real else conv.groups if conv.shuffled else 1
+    groups = 1 if conv.shuffled else conv.groups
+    with (
+        code.block(f"for (int i = 0; i < {conv.height}; ++i)" if conv.height > 1 else ""),
+        code.block(f"for (int g = 0; g < {groups}; ++g)" if groups > 1 else ""),
+    ):
+        for at, times in _grouped(blocks):
+            block = blocks[at]
+            loops = {"i": conv.height, "g": groups, "k": times}
+            first, along = block.first * size, block.vectors * lanes * size
+            given = [
+                _address(loops, "x", 0, i=conv.x_row, g=conv.group_step),
+                _address(loops, "w", sum(weights[:at]), g=sum(weights), k=weights[at]),
+                _address(loops, "b", sum(ends[:at]), g=sum(ends), k=ends[at]),
+                _address(loops, "r", first, i=conv.r_row, g=conv.outputs, k=along),
+                _address(loops, "y", first, i=conv.y_row, g=conv.outputs, k=along),
+            ]
+            if conv.residual is None:
+                del given[3]
+            name = _strip(conv, unit, block, (sum(weights), sum(ends)))
+            with code.block(f"for (int k = 0; k < {times}; ++k)" if times > 1 else ""):
+                code(f"{name}({', '.join(given)});")
+    return unit.kernel("conv", head("LOOP", conv), code)
+
+
+def _address(loops: dict[str, int], pointer: str, first: int, **steps: int) -> str:
+    """A pointer, so far on for each turn of the loops that there are."""
+    walks = [f" + {name} * {step}" for name, step in steps.items() if loops[name] > 1]
+    return f"{pointer} + {first}{''.join(walks)}"
+
+
+def _grouped(blocks: tuple[Block, ...]) -> list[tuple[int, int]]:
+    """The first of equal blocks that follow each other, and how many; the last is always alone."""
+    found: list[tuple[int, int]] = []
+    for at, block in enumerate(blocks):
+        alike = found and blocks[found[-1][0]].vectors == block.vectors and block.split == 1
+        if alike and at < len(blocks) - 1:
+            found[-1] = (found[-1][0], found[-1][1] + 1)
+        else:
+            found.append((at, 1))
+    return found
+
+
+def _strip(conv: Conv, unit: Unit, block: Block, group: tuple[int, int]) -> str:
+    """One block of channels over all pixels of a row.
+
+    ``group`` is how far on the next group's weights are, and what belongs to its ends.
+    """
+    code = Code(depth=1)
+    times, rest = divmod(conv.width, block.pixels)
+    walk = f"x += {block.pixels * conv.x_pixel}, y += {block.pixels * conv.y_pixel}"
+    given = "x, w, b, y"
+    if conv.residual is not None:
+        walk += f", r += {block.pixels * conv.r_pixel}"
+        given = "x, w, b, r, y"
+    with code.block(f"for (int j = 0; j < {times}; ++j, {walk})" if times > 1 else ""):
+        code(f"{Tile(conv, unit.machine, block, block.pixels, group).emit(unit)}({given});")
+    if rest:
+        if times == 1:
+            code(f"{walk};")
+        code(f"{Tile(conv, unit.machine, block, rest, group).emit(unit)}({given});")
+    return unit.kernel("strip", head("LOOP", conv), code)

@@ -1,0 +1,197 @@
+"""int8 pooling on x86, a vector of channels at a time over pixels that stand next to each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+
+from shufflenet_deploy.export.graph import Pair
+from shufflenet_deploy.export.native.int8.bytewise import ByteUnit
+from shufflenet_deploy.export.native.int8.x86_store import store
+from shufflenet_deploy.export.native.text import Code, Unit
+
+_UNROLL = 4  # outputs that share their columns
+#: Loading, maximum and storing of pixels of so many bytes.
+_SMALL = {
+    16: ("_mm_loadu_si128", "_mm_max_epu8", "_mm_storeu_si128"),
+    32: ("_mm256_loadu_si256", "_mm256_max_epu8", "_mm256_storeu_si256"),
+}
+_EASY = 40  # pixels of a window above which nothing is shared
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """Maximum, or average as ``(start, factor, up)``; all distances are in bytes.
+
+    ``x`` is given as the first pixel of the first window, border included.
+    """
+
+    channels: int
+    kernel: Pair
+    stride: Pair
+    height: int
+    width: int
+    x_pixel: int
+    x_row: int
+    y_pixel: int
+    y_row: int
+    average: tuple[int, int, int] | None = None
+    room: int = 0
+
+
+def emit(step: Window, unit: ByteUnit) -> str:
+    """The name of a function ``(x, y)``."""
+    size = 4 * unit.machine.lanes
+    small = 16 <= step.x_pixel < size and step.channels + step.room >= step.x_pixel
+    if small and step.average is None and step.x_pixel in _SMALL:
+        return _of_small(step, unit)
+    whole, rest = divmod(step.channels, size)
+    code = Code(depth=1)
+    down = step.stride[0] * step.x_row
+    with code.block(f"for (int i = 0; i < {step.height}; ++i, x += {down}, y += {step.y_row})"):
+        if whole:
+            code(f"for (int c = 0; c < {whole}; ++c)")
+            code(f"    {_row(step, unit, size)}(x + {size} * c, y + {size} * c);")
+        if rest:
+            code(f"{_row(step, unit, rest)}(x + {size * whole}, y + {size * whole});")
+    head = "LOOP void @(const byte *restrict x, byte *restrict y)"
+    return unit.kernel("maximum" if step.average is None else "average", head, code)
+
+
+def _of_small(step: Window, unit: ByteUnit) -> str:
+    """Maxima of pixels of which a vector holds several: rows first, then pixel by pixel."""
+    size, pixel = 4 * unit.machine.lanes, step.x_pixel
+    span = ((step.width - 1) * step.stride[1] + step.kernel[1]) * pixel
+    rows = unit.scratch(ceil(span / size) * size)
+    load, most, stored = _SMALL[pixel]
+    code = Code(depth=1)
+    down = step.stride[0] * step.x_row
+    with code.block(f"for (int i = 0; i < {step.height}; ++i, x += {down}, y += {step.y_row})"):
+        with code.block(f"for (int k = 0; k < {span}; k += {size})"):
+            code("vec v = LOAD(x + k);")
+            for row in range(1, step.kernel[0]):
+                code(f"v = OP(max_epu8)(v, LOAD(x + k + {row * step.x_row}));")
+            code(f"STORE({rows} + k, v);")
+        with code.block(f"for (int j = 0; j < {step.width}; ++j)"):
+            code(f"const byte *from = {rows} + j * {step.stride[1] * pixel};")
+            value = f"{load}((const void *)from)"
+            for column in range(1, step.kernel[1]):
+                value = f"{most}({value}, {load}((const void *)(from + {column * pixel})))"
+            code(f"{stored}((void *)(y + j * {step.y_pixel}), {value});")
+    head = "LOOP void @(const byte *restrict x, byte *restrict y)"
+    return unit.kernel("maximum", head, code)
+
+
+def _row(step: Window, unit: Unit, count: int) -> str:
+    """A vector of channels of a row of outputs."""
+    code = Code(depth=1)
+    rows, columns = step.kernel
+    if step.average is not None:
+        start, factor, _ = step.average
+        code(f"const vec start = OP(set1_epi16)({start}), factor = OP(set1_epi16)({factor});")
+    at_once = min(_UNROLL if rows * columns <= _EASY else 1, step.width)
+    times, rest = divmod(step.width, at_once)
+    walk = f"x += {at_once * step.stride[1] * step.x_pixel}, y += {at_once * step.y_pixel}"
+    with code.block(f"for (int j = 0; j < {times}; ++j, {walk})" if times > 1 else ""):
+        _outputs(code, step, unit.machine.lanes, at_once, count)
+    if rest:
+        if times == 1:
+            code(f"{walk};")
+        _outputs(code, step, unit.machine.lanes, rest, count)
+    head = "LOOP void @(const byte *restrict x, byte *restrict y)"
+    return unit.kernel("windows", head, code)
+
+
+def _outputs(code: Code, step: Window, lanes: int, outputs: int, count: int) -> None:
+    """Neighbouring outputs; a column of pixels is read once."""
+    width = step.kernel[1]
+    used: set[int] = set()
+    with code.block(""):
+        for at in range(outputs):
+            first = at * step.stride[1]
+            own = range(first, first + width)
+            for column in own:
+                if column not in used:
+                    used.add(column)
+                    _column(code, step, column)
+            if step.average is None:
+                code(f"vec v{at} = c{own[0]};")
+                code(*(f"v{at} = OP(max_epu8)(v{at}, c{column});" for column in own[1:]))
+            else:
+                _mean(code, step.average[2], at, own)
+            store(code, lanes, f"y + {at * step.y_pixel}", f"v{at}", count, most=count + step.room)
+
+
+def _column(code: Code, step: Window, column: int) -> None:
+    at = [f"LOAD(x + {row * step.x_row + column * step.x_pixel})" for row in range(step.kernel[0])]
+    if step.average is None:
+        code(f"vec c{column} = {at[0]};")
+        code(*(f"c{column} = OP(max_epu8)(c{column}, {one});" for one in at[1:]))
+        return
+    code(f"vec l{column} = ZERO, h{column} = ZERO;")
+    for load in at:
+        with code.block(""):
+            code(f"const vec x0 = {load};")
+            for half, part in (("l", "lo"), ("h", "hi")):
+                words = f"OP(unpack{part}_epi8)(x0, ZERO)"
+                code(f"{half}{column} = OP(add_epi16)({half}{column}, {words});")
+
+
+def _mean(code: Code, up: int, at: int, columns: range) -> None:
+    halves = []
+    for half in "lh":
+        total = "start"
+        for column in columns:
+            total = f"OP(add_epi16)({total}, {half}{column})"
+        if up:
+            total = f"OP(slli_epi16)({total}, {up})"
+        halves.append(f"ROUNDED({total}, factor)")
+    code(f"const vec v{at} = OP(packus_epi16)({halves[0]}, {halves[1]});")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GlobalAverage:
+    """The mean of each channel; at most ``MOST_PIXELS``, whose sums fit 16 bits."""
+
+    channels: int
+    height: int
+    width: int
+    x_pixel: int
+    x_row: int
+    start: int
+    factor: float
+    room: int = 0
+
+
+MOST_PIXELS = 257
+
+
+def global_average(step: GlobalAverage, unit: Unit) -> str:
+    """The name of a function ``(x, y)``."""
+    lanes = unit.machine.lanes
+    size = 4 * lanes
+    code = Code(depth=1)
+    merged = step.x_row == step.width * step.x_pixel
+    rows, width = (1, step.height * step.width) if merged else (step.height, step.width)
+    whole, rest = divmod(step.channels, size)
+    for count, times in ((size, whole), (rest, 1 if rest else 0)):
+        if not times:
+            continue
+        with code.block(f"for (int c = 0; c < {times}; ++c, x += {size}, y += {size})"):
+            code("vec l = ZERO, h = ZERO;")
+            with code.block(f"for (int i = 0; i < {rows}; ++i)"):
+                code(f"const byte *from = x + i * {step.x_row};")
+                with code.block(f"for (int j = 0; j < {width}; ++j, from += {step.x_pixel})"):
+                    code("const vec v = LOAD(from);")
+                    code("l = OP(add_epi16)(l, OP(unpacklo_epi8)(v, ZERO));")
+                    code("h = OP(add_epi16)(h, OP(unpackhi_epi8)(v, ZERO));")
+            code(f"const vec start = OP(set1_epi32)({step.start});")
+            code(f"const reals m = OP(set1_ps)({step.factor:.9g}f);")
+            words = [
+                f"OP(unpack{part}_epi16)({half}, ZERO)" for half in "lh" for part in ("lo", "hi")
+            ]
+            scaled = ", ".join(f"SCALE(OP(add_epi32)(start, {word}), m)" for word in words)
+            code(f"const vec bytes = PACK({scaled});")
+            store(code, lanes, "y", "bytes", count, most=count + step.room)
+    head = "LOOP void @(const byte *restrict x, byte *restrict y)"
+    return unit.kernel("mean", head, code)

@@ -1,0 +1,130 @@
+"""int8 kernels of each kind of x86 that this host has, against the reference: equal to the bit."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from shufflenet_deploy.export import native, quantize
+from shufflenet_deploy.export.native.int8 import generate, lowering, reference
+from shufflenet_deploy.export.native.machine import ARCH, MACHINES
+
+DRIVER = Path(__file__).with_name("driver.c")
+# Without -g: what follows variables through these kernels takes five times as long.
+SANITIZERS = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+
+pytestmark = pytest.mark.skipif(ARCH != "x86_64", reason=f"runs x86 code, not {platform.machine()}")
+
+
+def here():
+    """The x86 machines whose code this host can run."""
+    flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split() if ARCH == "x86_64" else ()
+    return [name for name, one in MACHINES.items() if one.arch == ARCH and one.needs <= set(flags)]
+
+
+def networks(drawing):
+    """Small networks with every layer and every tail that the kernels have cases for."""
+
+    def stem():
+        one = drawing(3, 37, 45, seed=1)
+        x = one.conv("input", 24, (3, 3), (2, 2), (1, 1, 1, 1), act="relu")
+        x = one.pool(x, "max", (3, 3), (2, 2), (1, 1, 1, 1))
+        x = one.unit(x, 120, 3, stride=2, first_groups=1)
+        x = one.unit(x, 120, 3)
+        x = one.unit(x, 240, 3, stride=2)
+        return one.done(one.dense(one.flatten(one.adaptive(x, (1, 1))), 21), "stem")
+
+    def groups():
+        one = drawing(1, 12, 20, seed=2)
+        x = one.conv("input", 64, (3, 3), (1, 1), (1, 1, 1, 1), act="relu6")
+        x = one.unit(x, 192, 4, stride=2)
+        x = one.unit(x, 192, 4)
+        x = one.unit(x, 320, 2, stride=2)
+        x = one.unit(x, 320, 2)
+        x = one.conv(x, 33, (2, 3), (1, 2), (0, 1, 1, 1), act="relu")
+        return one.done(one.dense(one.flatten(x), 40, "relu"), "groups")
+
+    def many():
+        one = drawing(4, 9, 17, seed=3)
+        x = one.conv("input", 32, (1, 1), act="relu")
+        x = one.unit(x, 384, 8, stride=2, first_groups=1)
+        x = one.unit(x, 384, 8)
+        x = one.conv(x, 48, groups=3, act="relu")
+        x = one.conv(x, 48, (3, 3), (1, 1), (1, 1, 1, 1), groups=48)
+        x = one.conv(x, 22, (3, 2), (2, 1), (1, 0, 1, 1), groups=2)
+        return one.done(one.adaptive(x, (1, 1)), "many")
+
+    def windows():
+        one = drawing(3, 26, 23, seed=4)
+        x = one.conv("input", 16, (5, 7), (2, 3), (2, 3, 2, 3), act="relu")
+        y = one.pool(x, "average", (3, 3), (1, 1), (1, 1, 1, 1))
+        z = one.conv(x, 16, (3, 3), (1, 1), (1, 1, 1, 1), groups=16, act="relu")
+        x = one.concat(y, z, one.conv(x, 100, act="relu"))
+        x = one.conv(x, 132, (3, 3), (2, 2), (1, 1, 1, 1), groups=132)
+        x = one.pool(x, "max", (2, 2), (1, 2), (1, 0, 0, 1))
+        x = one.add(x, one.conv(one.conv(x, 9, act="relu"), 132), "relu")
+        x = one.conv(x, 60, (3, 3), (2, 2), (1, 1, 1, 1))  # more weights than are widened
+        return one.done(one.dense(one.flatten(x), 130), "windows")
+
+    return {one.__name__: one for one in (stem, groups, many, windows)}
+
+
+@pytest.mark.parametrize("name", ["stem", "groups", "many", "windows"])
+@pytest.mark.parametrize("kind", here())
+def test_networks_equal_the_reference_under_the_sanitizers(kind, name, drawing, tmp_path):
+    if shutil.which("gcc") is None:
+        pytest.fail("these tests compile generated C: apt-get install gcc libc6-dev")
+    torch.set_num_threads(1)
+    graph = networks(drawing)[name]()
+    random = np.random.default_rng(5)
+    shape = graph.shapes[graph.input]
+    pictures = [random.standard_normal((1, *shape)).astype(np.float32) for _ in range(3)]
+    ranges = quantize.calibrate(graph, pictures[:2])
+    # The last one goes beyond the ranges.
+    picture = 2 * pictures[2][0]
+    picture.flat[:4] = 1e6, -1e6, 3e9, -3e9
+    machine = native.machine(kind)
+    program = lowering.lower(graph, ranges, generate.numbers_of(machine))
+    native.write(generate.emit(program, machine), tmp_path)
+    shutil.copy(DRIVER, tmp_path / "driver.c")
+    command = [
+        *("gcc", "-std=gnu11", "-Wall", "-Wextra", "-Werror", *machine.flags, *SANITIZERS),
+        *(
+            "-DNET_POISON",
+            '-DNET_WEIGHTS_FILE="net.weights"',
+            "net.c",
+            "driver.c",
+            "-o",
+            "net",
+            "-lm",
+        ),
+    ]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    ran = subprocess.run(
+        [tmp_path / "net"], input=picture.tobytes(), capture_output=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr.decode()
+    found = np.frombuffer(ran.stdout, np.float32)
+    assert np.array_equal(found, reference.run(program, picture))
+
+
+def test_a_factor_that_may_overflow_is_left_to_plain_loops(drawing):
+    one = drawing(4, 3, 3)
+    graph = one.done(one.conv("input", 4), "overflow")
+    pictures = [np.ones((1, 4, 3, 3), np.float32)]
+    machine = native.machine("x86-64")
+    program = lowering.lower(
+        graph, quantize.calibrate(graph, pictures), generate.numbers_of(machine)
+    )
+    step = next(step for step in program.steps if hasattr(step, "factor"))
+    plain = generate.emit(program, machine).c
+    step.factor[:] = 3e8
+    assert "PACK(" in plain.split("net_init")[0].split("static byte T")[1]
+    assert "PACK(" not in generate.emit(program, machine).c.split("static byte T")[1]
