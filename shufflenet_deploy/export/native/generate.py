@@ -150,7 +150,7 @@ extern const unsigned net_layer_count;
 def _file(program: Program, unit: Unit, elements: int, weights: bytes) -> str:
     machine = unit.machine
     n = machine.lanes
-    names = ("LOAD", "STORE", "SPLAT", "MAX", "MIN", "EVEN", "ODD", "DEAL")
+    names = ("LOAD", "STORE", "SPLAT", "MAX", "MIN", "EVEN", "ODD")
     lane_macros = "\n".join(f"#define {name} {name}{n}" for name in names)
     prelude = Path(__file__).with_name("prelude.h").read_text(encoding="utf-8")
     kernels = "\n".join(text.replace("@(", f"{name}(", 1) for text, name in unit.kernels.items())

@@ -86,23 +86,6 @@ typedef v16 u16 __attribute__((aligned(4), may_alias));
     __builtin_shufflevector(                                                                \
         (a), (b), 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31)
 
-/* Declares what EVEN and ODD give of eight numbers in memory. */
-#if defined(__aarch64__)
-#define DEAL4(even, odd, p)                                                                 \
-    const float32x4x2_t even##_##odd = vld2q_f32(p);                                        \
-    v4 even = (v4)even##_##odd.val[0], odd = (v4)even##_##odd.val[1]
-#else
-#define DEAL4(even, odd, p)                                                                 \
-    const v4 even##_##odd = LOAD4(p), odd##_##even = LOAD4((p) + 4);                        \
-    v4 even = EVEN4(even##_##odd, odd##_##even), odd = ODD4(even##_##odd, odd##_##even)
-#endif
-#define DEAL8(even, odd, p)                                                                 \
-    const v8 even##_##odd = LOAD8(p), odd##_##even = LOAD8((p) + 8);                        \
-    v8 even = EVEN8(even##_##odd, odd##_##even), odd = ODD8(even##_##odd, odd##_##even)
-#define DEAL16(even, odd, p)                                                                \
-    const v16 even##_##odd = LOAD16(p), odd##_##even = LOAD16((p) + 16);                    \
-    v16 even = EVEN16(even##_##odd, odd##_##even), odd = ODD16(even##_##odd, odd##_##even)
-
 /* Every step-th of `count` numbers; reads no number behind the last. */
 INLINE void gather(const float *restrict x, float *restrict y, int count, int step)
 {
@@ -143,9 +126,9 @@ INLINE void deal(const float *restrict x, float *restrict one, float *restrict t
 #pragma GCC unroll 4
 #endif
     for (; i + LANES <= count; i += LANES) {
-        DEAL(a, b, x + 2 * i);
-        STORE(one + i, a);
-        STORE(two + i, b);
+        const vf a = LOAD(x + 2 * i), b = LOAD(x + 2 * i + LANES);
+        STORE(one + i, EVEN(a, b));
+        STORE(two + i, ODD(a, b));
     }
     for (; i < count; ++i)
         one[i] = x[2 * i], two[i] = x[2 * i + 1];
