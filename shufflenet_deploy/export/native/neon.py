@@ -10,22 +10,19 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from math import ceil
 
 from shufflenet_deploy.export.graph import Activation
+from shufflenet_deploy.export.native.assembly import REGISTERS, VECTOR, Pointer, many, statement
 
-_VECTOR = 16  # bytes
-_REGISTERS = 32
 _QUAD = 4  # vectors that one instruction loads or stores
 _STRAIGHT = 1000  # multiply-adds in one straight piece of code
 _LONGEST = 3200  # of them, where they cannot be less
 _AHEAD = 14  # multiply-adds between a load and its first use, if its registers are free
 _PAIR = range(-1024, 1009)  # offsets of ldp and stp
 _SINGLE = range(60001)  # offsets of ldr and str
-_IMMEDIATE = 4096
 _MOST_STEPS = 12  # constants in registers
 _STALL = 3.0  # instructions that a load with no register to go to in time is worth, in order
 
@@ -101,7 +98,7 @@ class _Registers:
 @lru_cache(maxsize=1024)
 def _shared(outputs: int, vectors: int, *, ordered: bool) -> tuple[float, _Registers] | None:
     """The cheapest use of the free registers, and its instructions for each channel."""
-    free = _REGISTERS - outputs * vectors
+    free = REGISTERS - outputs * vectors
     found = []
     for channels, weights, loads in itertools.product((1, 2), range(1, _QUAD + 1), (1, 2, 3)):
         if channels * vectors + weights * loads > free:
@@ -117,7 +114,7 @@ def fits(outputs: int, vectors: int) -> bool:
     """Whether a block's accumulators, pixels and weights fit the registers."""
     biases = ceil(outputs / 4) + 1
     return (
-        outputs * vectors + biases <= _REGISTERS
+        outputs * vectors + biases <= REGISTERS
         and _shared(outputs, vectors, ordered=False) is not None
     )
 
@@ -160,54 +157,6 @@ def _paired(vectors: int, stride: int) -> float:
     return vectors // 2 + vectors % 2 + 1 / max(1, within)
 
 
-@dataclass
-class Pointer:
-    """A register that walks: where it is, relative to where it was first, in bytes.
-
-    ``last`` is the line of the instruction that used it last, if that can move it on the way, and
-    ``size`` what that one transfers.
-    """
-
-    name: str
-    text: list[str]
-    steps: dict[int, str]
-    at: int = 0
-    last: int | None = None
-    size: int = 0
-
-    def move(self, to: int) -> None:
-        """Go to ``to``, by the instruction before if possible."""
-        distance = to - self.at
-        self.at = to
-        if not distance:
-            return
-        if self.last is None:
-            self.text.append(self._add(distance))
-        else:
-            step = f"#{distance}" if distance == self.size else self._step(distance)
-            self.text[self.last] += f", {step}"
-        self.last = None
-
-    def use(self, at: int, head: str, size: int) -> None:
-        """Append an instruction that transfers ``size`` bytes from ``at`` on."""
-        self.move(at)
-        self.text.append(f"{head}, [%[{self.name}]]")
-        self.last, self.size = len(self.text) - 1, size
-
-    def fence(self, at: int) -> None:
-        """Something jumps to or over here: no earlier line can move it from now on."""
-        self.at, self.last = at, None
-
-    def _step(self, distance: int) -> str:
-        return f"%[{self.steps.setdefault(distance, f'd{len(self.steps)}')}]"
-
-    def _add(self, distance: int) -> str:
-        kind, size = ("add", distance) if distance > 0 else ("sub", -distance)
-        if size < _IMMEDIATE or (size % _IMMEDIATE == 0 and size < _IMMEDIATE**2):
-            return f"{kind} %[{self.name}], %[{self.name}], #{size}"
-        return f"add %[{self.name}], %[{self.name}], {self._step(distance)}"
-
-
 @dataclass(frozen=True)
 class _Load:
     """One instruction that fills ``registers``, with what is needed from ``first`` to ``last``."""
@@ -219,39 +168,6 @@ class _Load:
     last: int
 
 
-def many(registers: Iterable[int]) -> str:
-    """Registers that one instruction loads or stores."""
-    return "{" + ", ".join(f"v{register}.4s" for register in registers) + "}"
-
-
-def statement(
-    pointers: list[str], text: list[str], steps: dict[int, str], *, looped: int, inner: bool = False
-) -> list[str]:
-    """The C around lines of assembly that move ``pointers`` and may use every vector register.
-
-    ``looped`` is what the counter ``n`` of a loop begins with, 0 if there is none. ``inner`` says
-    that there is a counter ``k``, too.
-    """
-    lines = []
-    # "&": a constant of the same value must not share a register that moves.
-    operands = [f'[{name}] "+&r"({name})' for name in pointers]
-    if looped:
-        lines.append(f"int n = {looped};")
-        operands.append('[n] "+&r"(n)')
-    if inner:
-        lines.append("int k;")
-        operands.append('[k] "=&r"(k)')
-    inputs = [f'[{label}] "r"((intptr_t){size})' for size, label in steps.items()]
-    vectors = [f'"v{at}"' for at in range(_REGISTERS)]
-    lines.append("__asm__ volatile(")
-    lines += [f'    "{line}\\n"' for line in text]
-    lines.append(f"    : {', '.join(operands)}")
-    lines.append(f"    : {', '.join(inputs)}")
-    lines.append(f'    : "cc", "memory", {", ".join(vectors[:16])},')
-    lines.append(f"      {', '.join(vectors[16:])});")
-    return lines
-
-
 @dataclass
 class _Writer:
     strip: Strip
@@ -261,7 +177,7 @@ class _Writer:
     def __post_init__(self) -> None:
         strip = self.strip
         self.work = strip.outputs * strip.vectors
-        self.free = list(range(self.work, _REGISTERS))
+        self.free = list(range(self.work, REGISTERS))
         found = _shared(strip.outputs, strip.vectors, ordered=strip.ordered)
         assert found is not None
         self.shared = found[1]
@@ -289,7 +205,7 @@ class _Writer:
     def _deltas(self) -> list[tuple[Pointer, int]]:
         """How far each pointer has moved when the next block begins."""
         strip = self.strip
-        pixels = _VECTOR * strip.vectors
+        pixels = VECTOR * strip.vectors
         sizes = {
             "x": 0 if strip.down else strip.block or pixels,
             "w": 4 * strip.outputs * strip.depth if strip.down else 0,
@@ -329,7 +245,7 @@ class _Writer:
         lanes = self.free[: ceil(strip.outputs / 4)]
         for first in range(0, len(lanes), _QUAD):
             some = lanes[first : first + _QUAD]
-            b.use(_VECTOR * first, f"ld1 {many(some)}", _VECTOR * len(some))
+            b.use(VECTOR * first, f"ld1 {many(some)}", VECTOR * len(some))
         one = self.free[len(lanes)]
         text.append(f"fmov v{one}.4s, #1.0")
         for output in range(strip.outputs):
@@ -371,8 +287,8 @@ class _Writer:
         sums = self._sums(output)
         for at in range(0, len(sums), _QUAD):
             some = sums[at : at + _QUAD]
-            start = output * stride + _VECTOR * at
-            pointer.use(start, f"{kind} {many(some)}", _VECTOR * len(some))
+            start = output * stride + VECTOR * at
+            pointer.use(start, f"{kind} {many(some)}", VECTOR * len(some))
 
     def _pairs(self, output: int) -> None:
         """Store the accumulators of an output from registers that do not follow each other."""
@@ -383,24 +299,24 @@ class _Writer:
             if start - pointer.at not in _SINGLE:
                 pointer.move(start)
             for at, a in enumerate(sums):
-                offset = start - pointer.at + _VECTOR * at
+                offset = start - pointer.at + VECTOR * at
                 self.text.append(f"str q{a}, [%[y], #{offset}]")
             return
-        self._reach(pointer, start, _VECTOR * vectors)
+        self._reach(pointer, start, VECTOR * vectors)
         for at in range(0, vectors - 1, 2):
-            offset = start - pointer.at + _VECTOR * at
+            offset = start - pointer.at + VECTOR * at
             self.text.append(f"stp q{sums[at]}, q{sums[at + 1]}, [%[y], #{offset}]")
         if vectors % 2:
-            offset = start + _VECTOR * (vectors - 1) - pointer.at
+            offset = start + VECTOR * (vectors - 1) - pointer.at
             kind = "stur" if offset < 0 else "str"
             self.text.append(f"{kind} q{sums[-1]}, [%[y], #{offset}]")
 
     def _reach(self, pointer: Pointer, start: int, size: int) -> None:
         """Move a pointer from where pairs, and a last single one, of ``size`` bytes are too far."""
         offset = start - pointer.at
-        odd = size // _VECTOR % 2
-        lowest = -256 - size + _VECTOR if odd else _PAIR.start
-        if offset < lowest or offset + size - 2 * _VECTOR > _PAIR[-1] - (16 if odd else 0):
+        odd = size // VECTOR % 2
+        lowest = -256 - size + VECTOR if odd else _PAIR.start
+        if offset < lowest or offset + size - 2 * VECTOR > _PAIR[-1] - (16 if odd else 0):
             pointer.move(start)
 
     def _piece(self) -> int:
@@ -454,7 +370,7 @@ class _Writer:
             load = waiting.popleft()
             held.update((register, load.last) for register in load.registers)
             head = f"ld1 {many(load.registers)}"
-            load.pointer.use(load.at, head, _VECTOR * len(load.registers))
+            load.pointer.use(load.at, head, VECTOR * len(load.registers))
 
         for k in range(depth):
             for output in range(strip.outputs):
@@ -500,12 +416,12 @@ class _Writer:
                 some = range(at, min(at + _QUAD, vectors))
                 registers = tuple(self._pixels(k, one) for one in some)
                 first, last = k * work + at, (k + 1) * work - vectors + some[-1]
-                found.append(_Load(x, start + _VECTOR * at, registers, first, last))
+                found.append(_Load(x, start + VECTOR * at, registers, first, last))
         factors, size = ceil(depth * strip.outputs / 4), self.shared.weights
         begin = 4 * before * len(strip.taps) * strip.outputs
         for at in range(0, factors, size):
             some = range(at, min(at + size, factors))
             registers = tuple(self._weights(one) for one in some)
             first, last = 4 * at * vectors, 4 * (some[-1] + 1) * vectors - 1
-            found.append(_Load(w, begin + _VECTOR * at, registers, first, last))
+            found.append(_Load(w, begin + VECTOR * at, registers, first, last))
         return deque(sorted(found, key=lambda load: load.first))

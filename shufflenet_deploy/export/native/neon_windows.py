@@ -14,12 +14,11 @@ from math import ceil
 import numpy as np
 
 from shufflenet_deploy.export.graph import Activation, PoolKind
-from shufflenet_deploy.export.native.neon import Pointer, many, statement
+from shufflenet_deploy.export.native.assembly import VECTOR, Pointer, many, statement
 from shufflenet_deploy.export.native.program import Window3x3
 from shufflenet_deploy.export.native.text import Code, Unit
 
 _LANES = 4
-_VECTOR = 16  # bytes
 _QUAD = 4  # vectors in a column
 # Registers of constants; the others are for sums and pixels.
 _CARRIED = 24  # the pixel left of a column, in every lane: one for each set of pixels
@@ -139,11 +138,11 @@ class _Column:
         start = self._to(row)
         beyond = start // 4 + _LANES * self.vectors - self.target.plane
         if beyond <= 0:
-            self.y.use(start, f"st1 {many(sums)}", _VECTOR * self.vectors)
+            self.y.use(start, f"st1 {many(sums)}", VECTOR * self.vectors)
             return
         if sums[:-1]:
-            self.y.use(start, f"st1 {many(sums[:-1])}", _VECTOR * (self.vectors - 1))
-        start += _VECTOR * (self.vectors - 1)
+            self.y.use(start, f"st1 {many(sums[:-1])}", VECTOR * (self.vectors - 1))
+        start += VECTOR * (self.vectors - 1)
         if beyond <= 2:
             self.y.use(start, f"st1 {{v{sums[-1]}.2s}}", 8)
         if beyond % 2:
@@ -171,7 +170,7 @@ class _Depthwise(_Column):
     def _load(self, row: int, column: int) -> None:
         """The pixels under a column of the window; those outside are zero."""
         registers = self._under(column)
-        self.x.use(self._pixel(row, column), f"ld1 {many(registers)}", _VECTOR * self.vectors)
+        self.x.use(self._pixel(row, column), f"ld1 {many(registers)}", VECTOR * self.vectors)
         for at, register in enumerate(registers):
             for lane in range(_LANES):
                 where = _LANES * (self.first + at) + lane + column - 1
@@ -219,7 +218,7 @@ class _Sorted(_Column):
             start += 4
         for at in range(self.vectors):
             pair = range(base + 2 * at, base + 2 * at + 2)
-            self.x.use(start + 2 * _VECTOR * at, f"ld2 {many(pair)}", 2 * _VECTOR)
+            self.x.use(start + 2 * VECTOR * at, f"ld2 {many(pair)}", 2 * VECTOR)
             lane = self.source.width // 2 - _LANES * (self.first + at)
             if self.source.width % 2 and 0 <= lane < _LANES:
                 self.text.append(f"mov v{pair[1]}.s[{lane}], v{outside}.s[0]")
