@@ -11,6 +11,7 @@ from functools import lru_cache
 from math import ceil
 
 from shufflenet_deploy.export.native import neon
+from shufflenet_deploy.export.native.covering import along, cover
 from shufflenet_deploy.export.native.machine import Machine
 
 _ACCUMULATORS_BY_LANE = 24  # more spill in gcc and clang, whatever the arithmetic says
@@ -89,25 +90,11 @@ def choose(machine: Machine, work: Work) -> Blocking:
             return sum(_cost(machine, part, size, work) for part in parts)
 
         prices = {size: price(size) for size in range(1, main + 1)}
-        times, rest = divmod(work.vectors, main)
-        if times > 1 and rest:
-            times, rest = times - 1, rest + main
-        tail_cost, tail = _cover(rest, prices)
-        total = times * prices[main] + tail_cost
+        total, pixels = along(work.vectors, main, prices)
         if best is None or total < best[0]:
-            best = (total, Blocking(outputs=parts, pixels=_runs(main, times, tail)))
+            best = (total, Blocking(outputs=parts, pixels=pixels))
     assert best is not None
     return best[1]
-
-
-def _runs(main: int, times: int, tail: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
-    runs = [[main, times]]
-    for size in tail:
-        if size == runs[-1][0]:
-            runs[-1][1] += 1
-        else:
-            runs.append([size, 1])
-    return tuple((size, count) for size, count in runs)
 
 
 def _partition(machine: Machine, vectors: int, work: Work) -> tuple[int, ...] | None:
@@ -115,21 +102,4 @@ def _partition(machine: Machine, vectors: int, work: Work) -> tuple[int, ...] | 
     if not sizes:
         return None
     cost = {size: _cost(machine, size, vectors, work) for size in sizes if size <= work.outputs}
-    return _cover(work.outputs, cost)[1]
-
-
-def _cover(total: int, prices: dict[int, float]) -> tuple[float, tuple[int, ...]]:
-    """The cheapest way to write ``total`` as a sum of priced sizes, largest first."""
-    best = [0.0] + [float("inf")] * total
-    last = [0] * (total + 1)
-    for amount in range(1, total + 1):
-        for size, price in prices.items():
-            if size <= amount and best[amount - size] + price < best[amount]:
-                best[amount] = best[amount - size] + price
-                last[amount] = size
-    parts = []
-    rest = total
-    while rest:
-        parts.append(last[rest])
-        rest -= last[rest]
-    return best[total], tuple(sorted(parts, reverse=True))
+    return cover(work.outputs, cost)[1]

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
+from shufflenet_deploy.export.native.covering import along, cover
+
 _MAX_PIXELS = 12
 _MAX_QUADS = 10
 
@@ -59,43 +61,12 @@ def choose(work: Work, quads: int, pixels: int) -> Cut:
         sizes = [size for size in range(1, _MAX_QUADS + 1) if fits(size, main, dot=work.dot)]
         if not sizes:
             continue
-        _, parts = _cover(quads, {size: cost(work, size, main) for size in sizes})
+        _, parts = cover(quads, {size: cost(work, size, main) for size in sizes})
         prices = {
             size: sum(cost(work, part, size) for part in parts) for size in range(1, main + 1)
         }
-        times, rest = divmod(pixels, main)
-        if times > 1 and rest:
-            times, rest = times - 1, rest + main
-        tail_cost, tail = _cover(rest, prices)
-        total = times * prices[main] + tail_cost
+        total, runs = along(pixels, main, prices)
         if best is None or total < best[0]:
-            best = (total, Cut(quads=parts, pixels=_runs(main, times, tail)))
+            best = (total, Cut(quads=parts, pixels=runs))
     assert best is not None
     return best[1]
-
-
-def _runs(main: int, times: int, tail: tuple[int, ...]) -> tuple[tuple[int, int], ...]:
-    runs = [[main, times]]
-    for size in tail:
-        if size == runs[-1][0]:
-            runs[-1][1] += 1
-        else:
-            runs.append([size, 1])
-    return tuple((size, count) for size, count in runs)
-
-
-def _cover(total: int, prices: dict[int, float]) -> tuple[float, tuple[int, ...]]:
-    """The cheapest way to write ``total`` as a sum of priced sizes, largest first."""
-    best = [0.0] + [float("inf")] * total
-    last = [0] * (total + 1)
-    for amount in range(1, total + 1):
-        for size, price in prices.items():
-            if size <= amount and best[amount - size] + price < best[amount]:
-                best[amount] = best[amount - size] + price
-                last[amount] = size
-    parts = []
-    rest = total
-    while rest:
-        parts.append(last[rest])
-        rest -= last[rest]
-    return best[total], tuple(sorted(parts, reverse=True))
