@@ -5,11 +5,11 @@ out)`` makes of it a shared library for this machine or a static program for any
 """
 
 from shufflenet_deploy.export.native.file import NativeFile
-from shufflenet_deploy.export.native.generate import Source
 from shufflenet_deploy.export.native.library import Library
 from shufflenet_deploy.export.native.machine import MACHINES, Machine, host, machine, suiting
 from shufflenet_deploy.export.native.parity import answers, check
 from shufflenet_deploy.export.native.precisions import generate, stand_in
+from shufflenet_deploy.export.native.source import Source
 from shufflenet_deploy.export.native.toolchain import (
     Compiler,
     Product,

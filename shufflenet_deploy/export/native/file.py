@@ -13,8 +13,8 @@ import numpy as np
 
 from shufflenet_deploy.errors import ExportError
 from shufflenet_deploy.export.graph import FloatArray, Graph
-from shufflenet_deploy.export.native.generate import Source
 from shufflenet_deploy.export.native.machine import ARCH, Machine
+from shufflenet_deploy.export.native.source import Source
 from shufflenet_deploy.export.native.toolchain import Product, compile
 from shufflenet_deploy.records import TensorSpec
 

@@ -12,10 +12,10 @@ import numpy as np
 from shufflenet_deploy.errors import ParityError
 from shufflenet_deploy.export.graph import FloatArray, Graph
 from shufflenet_deploy.export.native import toolchain
-from shufflenet_deploy.export.native.generate import Source
 from shufflenet_deploy.export.native.library import Library
 from shufflenet_deploy.export.native.machine import host
 from shufflenet_deploy.export.native.precisions import generate
+from shufflenet_deploy.export.native.source import Source
 
 if TYPE_CHECKING:
     from torch import nn

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from shufflenet_deploy.export.graph import Graph
 from shufflenet_deploy.export.native import generate as floats
-from shufflenet_deploy.export.native.generate import Source
 from shufflenet_deploy.export.native.int8 import generate as bytewise
 from shufflenet_deploy.export.native.int8.lowering import lower
 from shufflenet_deploy.export.native.machine import Machine, host
+from shufflenet_deploy.export.native.source import Source
 from shufflenet_deploy.export.quantize import Ranges
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import shufflenet_deploy
 from shufflenet_deploy.errors import ExportError, UsageError
-from shufflenet_deploy.export.native.generate import Source
 from shufflenet_deploy.export.native.machine import ARCH
+from shufflenet_deploy.export.native.source import Source
 from shufflenet_deploy.files import replacing
 
 _WARNINGS = ("-Wall", "-Wextra", "-Werror")

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from shufflenet_deploy.export.native.int8 import program as steps
 from shufflenet_deploy.export.native.int8.program import Place, Step
+from shufflenet_deploy.export.native.program import OUTPUT
 from shufflenet_deploy.export.native.text import Unit
 
 _CHUNK_BYTES = 12 << 10
@@ -22,7 +23,7 @@ class ByteUnit(Unit):
 
     def at(self, place: Place, offset: int) -> str:
         """A C expression for a byte of a place's buffer."""
-        if place.buffer == steps.OUTPUT:
+        if place.buffer == OUTPUT:
             return "output"
         return f"A + {self.offsets[place.buffer] + offset}"
 

@@ -9,14 +9,14 @@ import numpy as np
 
 from shufflenet_deploy.export.graph import Graph
 from shufflenet_deploy.export.native.arena import arrange
-from shufflenet_deploy.export.native.generate import Source
 from shufflenet_deploy.export.native.int8 import neon, portable, x86
 from shufflenet_deploy.export.native.int8 import program as steps
 from shufflenet_deploy.export.native.int8.bytewise import ByteUnit
+from shufflenet_deploy.export.native.int8.frame import frame_of
 from shufflenet_deploy.export.native.int8.lowering import lower
 from shufflenet_deploy.export.native.int8.program import Numbers, Program
-from shufflenet_deploy.export.native.int8.source import source_of
 from shufflenet_deploy.export.native.machine import Machine
+from shufflenet_deploy.export.native.source import Source, framed
 from shufflenet_deploy.export.quantize import Ranges
 
 _ALIGN = 64
@@ -70,7 +70,8 @@ def emit(program: Program, machine: Machine, *, fast: bool = True) -> Source:
         emitters[type(step)](step, unit)
         unit.body(f"PROBE({index});")
     unit.weights(np.zeros(256, np.int8))
-    return source_of(program, unit, arena.elements + _SLACK, vectors)
+    arena_bytes = arena.elements + _SLACK
+    return framed(program, unit, arena_bytes, frame_of(unit, program.numbers, arena_bytes, vectors))
 
 
 def _emitters(machine: Machine, *, fast: bool) -> tuple[_Emitters, str]:

@@ -34,8 +34,6 @@ from shufflenet_deploy.export.native.int8.folding import (
     mean,
 )
 from shufflenet_deploy.export.native.int8.program import (
-    INPUT,
-    OUTPUT,
     Numbers,
     Padding,
     Place,
@@ -43,6 +41,7 @@ from shufflenet_deploy.export.native.int8.program import (
     Step,
     rounded,
 )
+from shufflenet_deploy.export.native.program import INPUT, OUTPUT
 from shufflenet_deploy.export.quantize import Ranges, activation_scale, corrected
 
 _STORED = {Activation.NONE, Activation.RELU, Activation.RELU6}

@@ -11,12 +11,7 @@ from shufflenet_deploy.export.native.int8 import (
 from shufflenet_deploy.export.native.int8 import program as steps
 from shufflenet_deploy.export.native.int8.bytewise import ByteUnit, chunk_rows, runs_of
 from shufflenet_deploy.export.native.int8.neon_blocking import Cut
-from shufflenet_deploy.export.native.int8.program import Padding, Place
-
-
-def _start(place: Place, padding: Padding = (0, 0, 0, 0)) -> int:
-    """Bytes to the first pixel of the first window."""
-    return place.origin - padding[0] * place.row - padding[1] * place.pixel
+from shufflenet_deploy.export.native.int8.windows import windowed
 
 
 def picture(step: steps.Picture, unit: ByteUnit) -> None:
@@ -86,7 +81,7 @@ def convolution(step: steps.Convolution, unit: ByteUnit) -> None:
     )
     cut = neon_conv.conv_cut(tiled, unit)
     packed, ends = neon_conv.pack(tiled, weight, step.bias, step.factor, cut, dot=unit.machine.dot)
-    x = unit.at(source, _start(source, step.padding))
+    x = unit.at(source, source.start(step.padding))
     w, b = unit.constant(packed), unit.constant(ends, "int32_t")
     if not shuffled:
         name = neon_conv.emit(tiled, unit, cut)
@@ -132,22 +127,15 @@ def depthwise(step: steps.Depthwise, unit: ByteUnit) -> None:
     weight = step.weight.reshape(target.channels, 9)
     packed = neon_depthwise.pack(weight, step.bias, step.factor, dot=unit.machine.dot)
     name = neon_depthwise.emit(task, unit)
-    x, y = unit.at(source, _start(source, step.padding)), unit.at(target, target.origin)
+    x, y = unit.at(source, source.start(step.padding)), unit.at(target, target.origin)
     unit.call(name, step, x, unit.constant(packed), y)
 
 
 def window(step: steps.Maximum | steps.Average, unit: ByteUnit) -> None:
     """A pool."""
-    source, target = step.source, step.target
-    task = neon_windows.Window(
-        channels=target.channels, kernel=step.kernel, stride=step.stride,
-        height=target.height, width=target.width, x_pixel=source.pixel, x_row=source.row,
-        y_pixel=target.pixel, y_row=target.row, room=target.room,
-        average=neon_windows.Average(start=step.start, factor=step.factor, up=step.up)
-        if isinstance(step, steps.Average) else None,
-    )  # fmt: skip
-    x, y = unit.at(source, _start(source, step.padding)), unit.at(target, target.origin)
-    unit.call(neon_windows.emit(task, unit), step, x, y)
+    name = neon_windows.emit(windowed(step), unit)
+    x = unit.at(step.source, step.source.start(step.padding))
+    unit.call(name, step, x, unit.at(step.target, step.target.origin))
 
 
 def mean(step: steps.Mean, unit: ByteUnit) -> None:

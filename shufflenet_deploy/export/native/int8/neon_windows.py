@@ -5,42 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil
 
-from shufflenet_deploy.export.graph import Pair
 from shufflenet_deploy.export.native.int8.neon_conv import store
+from shufflenet_deploy.export.native.int8.windows import Average, Window
 from shufflenet_deploy.export.native.text import Code, Unit
 
 _BLOCK = 16
 _UNROLL = 4  # outputs that share their columns
 _EASY = 40  # pixels of a window above which nothing is written out
-
-
-@dataclass(frozen=True, kw_only=True)
-class Average:
-    """``sat8(sqrdmulh(start + sum, factor))`` in 16 bits, the sum shifted left by ``up``."""
-
-    start: int
-    factor: int
-    up: int = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Window:
-    """Maximum (``average`` is None) or average over windows; all distances are in bytes.
-
-    ``x`` is given as the first pixel of the first window, border included.
-    """
-
-    channels: int
-    kernel: Pair
-    stride: Pair
-    height: int
-    width: int
-    x_pixel: int
-    x_row: int
-    y_pixel: int
-    y_row: int
-    average: Average | None = None
-    room: int = 0
 
 
 def emit(step: Window, unit: Unit) -> str:

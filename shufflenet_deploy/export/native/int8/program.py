@@ -23,8 +23,6 @@ Bytes = NDArray[np.int8]
 Words = NDArray[np.int32]
 Factors = NDArray[np.int32] | NDArray[np.float32]
 
-#: The buffer that is the caller's input picture, and the one that is the caller's output.
-INPUT, OUTPUT = -1, -2
 #: Bytes that kernels read and write at a time, to which a pixel's bytes are rounded up.
 VECTOR = 16
 
@@ -80,6 +78,10 @@ class Place:
     def origin(self) -> int:
         """Bytes from the start of the buffer to the first channel of the first pixel."""
         return self.border[0] * self.row + self.border[1] * self.pixel + self.first
+
+    def start(self, padding: Padding) -> int:
+        """Bytes to the first pixel of the first window over so much padding."""
+        return self.origin - padding[0] * self.row - padding[1] * self.pixel
 
     @property
     def size(self) -> int:

@@ -12,6 +12,7 @@ from torch.nn import functional
 from shufflenet_deploy.export.graph import FloatArray, Pair
 from shufflenet_deploy.export.native.int8 import program as steps
 from shufflenet_deploy.export.native.int8.program import Numbers, Padding, Place, Program, Step
+from shufflenet_deploy.export.native.program import OUTPUT
 
 _Whole = NDArray[np.int64]
 
@@ -19,7 +20,7 @@ _Whole = NDArray[np.int64]
 def run(program: Program, picture: FloatArray) -> FloatArray:
     """The scores for one picture ``(C, H, W)``."""
     for step, value in execute(program, picture):
-        if step.target.buffer == steps.OUTPUT:
+        if step.target.buffer == OUTPUT:
             answer: FloatArray = value.astype(np.float32)
             return answer
     raise AssertionError("a program writes its output")

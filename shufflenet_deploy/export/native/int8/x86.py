@@ -16,7 +16,7 @@ from shufflenet_deploy.export.native.int8 import (
 )
 from shufflenet_deploy.export.native.int8 import program as steps
 from shufflenet_deploy.export.native.int8.bytewise import ByteUnit, chunk_rows, runs_of
-from shufflenet_deploy.export.native.int8.program import Padding, Place
+from shufflenet_deploy.export.native.int8.windows import windowed
 
 #: Groups whose bytes fit one vector together.
 _MOST_GROUPS = 4
@@ -28,11 +28,6 @@ _MOST = 2.0**31 - 256
 _FEW_WEIGHTS = 64 << 10
 #: Bytes behind a value that vectors may read.
 _BEHIND = 64
-
-
-def _start(place: Place, padding: Padding = (0, 0, 0, 0)) -> int:
-    """Bytes to the first pixel of the first window."""
-    return place.origin - padding[0] * place.row - padding[1] * place.pixel
 
 
 def picture(step: steps.Picture, unit: ByteUnit) -> None:
@@ -94,12 +89,12 @@ def convolution(step: steps.Convolution, unit: ByteUnit) -> None:
         shuffled=direct,
         room=target.room,
     )
-    x, used = unit.at(source, _start(source, step.padding)), 0
+    x, used = unit.at(source, source.start(step.padding)), 0
     if not machine.dot:
         few = weight.size <= _FEW_WEIGHTS and conv.height * conv.width > 1
         conv = x86_blocking.widened(conv, weights=few)
         # Runs and pixels are counted from the first byte of the first window.
-        used = source.size - _start(source, step.padding) + _BEHIND
+        used = source.size - source.start(step.padding) + _BEHIND
         unit.call(x86_moves.widen(used, unit), step, x, unit.scratch(2 * used + _BEHIND))
         x = "T"
     blocks = x86_blocking.cut(conv, machine)
@@ -158,21 +153,15 @@ def depthwise(step: steps.Depthwise, unit: ByteUnit) -> None:
     )  # fmt: skip
     packed = x86_depthwise.pack(task, step.weight, step.bias, step.factor, unit.machine)
     name = x86_depthwise.emit(task, unit)
-    x, y = unit.at(source, _start(source, step.padding)), unit.at(target, target.origin)
+    x, y = unit.at(source, source.start(step.padding)), unit.at(target, target.origin)
     unit.call(name, step, x, unit.constant(packed), y)
 
 
 def window(step: steps.Maximum | steps.Average, unit: ByteUnit) -> None:
     """A pool."""
-    source, target = step.source, step.target
-    average = (step.start, step.factor, step.up) if isinstance(step, steps.Average) else None
-    task = x86_windows.Window(
-        channels=target.channels, kernel=step.kernel, stride=step.stride,
-        height=target.height, width=target.width, x_pixel=source.pixel, x_row=source.row,
-        y_pixel=target.pixel, y_row=target.row, room=target.room, average=average,
-    )  # fmt: skip
-    x, y = unit.at(source, _start(source, step.padding)), unit.at(target, target.origin)
-    unit.call(x86_windows.emit(task, unit), step, x, y)
+    name = x86_windows.emit(windowed(step), unit)
+    x = unit.at(step.source, step.source.start(step.padding))
+    unit.call(name, step, x, unit.at(step.target, step.target.origin))
 
 
 def mean(step: steps.Mean, unit: ByteUnit) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil
 
-from shufflenet_deploy.export.graph import Pair
 from shufflenet_deploy.export.native.int8.bytewise import ByteUnit
+from shufflenet_deploy.export.native.int8.windows import Window
 from shufflenet_deploy.export.native.int8.x86_store import store
 from shufflenet_deploy.export.native.text import Code, Unit
 
@@ -17,26 +17,6 @@ _SMALL = {
     32: ("_mm256_loadu_si256", "_mm256_max_epu8", "_mm256_storeu_si256"),
 }
 _EASY = 40  # pixels of a window above which nothing is shared
-
-
-@dataclass(frozen=True, kw_only=True)
-class Window:
-    """Maximum, or average as ``(start, factor, up)``; all distances are in bytes.
-
-    ``x`` is given as the first pixel of the first window, border included.
-    """
-
-    channels: int
-    kernel: Pair
-    stride: Pair
-    height: int
-    width: int
-    x_pixel: int
-    x_row: int
-    y_pixel: int
-    y_row: int
-    average: tuple[int, int, int] | None = None
-    room: int = 0
 
 
 def emit(step: Window, unit: ByteUnit) -> str:
@@ -87,8 +67,8 @@ def _row(step: Window, unit: Unit, count: int) -> str:
     code = Code(depth=1)
     rows, columns = step.kernel
     if step.average is not None:
-        start, factor, _ = step.average
-        code(f"const vec start = OP(set1_epi16)({start}), factor = OP(set1_epi16)({factor});")
+        start, factor = (f"OP(set1_epi16)({x})" for x in (step.average.start, step.average.factor))
+        code(f"const vec start = {start}, factor = {factor};")
     at_once = min(_UNROLL if rows * columns <= _EASY else 1, step.width)
     times, rest = divmod(step.width, at_once)
     walk = f"x += {at_once * step.stride[1] * step.x_pixel}, y += {at_once * step.y_pixel}"
@@ -118,7 +98,7 @@ def _outputs(code: Code, step: Window, lanes: int, outputs: int, count: int) -> 
                 code(f"vec v{at} = c{own[0]};")
                 code(*(f"v{at} = OP(max_epu8)(v{at}, c{column});" for column in own[1:]))
             else:
-                _mean(code, step.average[2], at, own)
+                _mean(code, step.average.up, at, own)
             store(code, lanes, f"y + {at * step.y_pixel}", f"v{at}", count, most=count + step.room)
 
 
