@@ -89,7 +89,8 @@ def test_sampling_stops_at_its_limit(tiny_onnx):
         *("onnxruntime", tiny_onnx, "--min-runs", 10**9, "--min-secs", "0", "--max-secs", "0.2")
     )
     assert time.monotonic() - began < 20
-    assert 0.1e9 < sum(log["samples_ns"]) < 0.4e9
+    assert sum(log["samples_ns"][:-1]) <= 0.2e9
+    assert sum(log["samples_ns"]) > 0.02e9
 
 
 def test_both_minimums_are_met(tiny_onnx):

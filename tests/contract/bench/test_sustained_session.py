@@ -111,7 +111,8 @@ def test_turns_go_there_and_back_without_a_pause(tiny_tflite, tiny_tflite_int8, 
     subjects = [one["subject"] for one in told["slices"]]
     assert subjects[:6] == [0, 1, 1, 0, 0, 1]
     for one, following in zip(told["slices"], told["slices"][1:], strict=False):
-        assert sum(one["samples"]) + one["first"] >= 0.1e9 * 0.5
+        # The clock is read between inferences, which here take no longer than reading it.
+        assert following["at_ns"] - one["at_ns"] >= 0.1e9
         assert following["at_ns"] >= one["at_ns"] + one["first"] + sum(one["samples"])
     assert told["trace"][0]["at_ns"] == 0
     assert len(told["trace"]) >= 4
@@ -148,7 +149,7 @@ def test_each_group_takes_turns_and_the_record_says_all(local_target, journal, a
         assert one.failure is None
         assert [cell.model for cell in one.cells] == ["tiny", "large"]
         assert {turn.subject for turn in one.slices} == {0, 1}
-        assert one.slices[-1].at_ns < 3e9
+        assert one.slices[-1].at_ns < 10e9
         assert len(one.artifacts) == 2
         assert one.runtime_version
         assert one.baseline == "large"
