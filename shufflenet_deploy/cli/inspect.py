@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
 
 
 def inspect(  # noqa: PLR0917 - options, each passed by name
-    file: Annotated[Path, typer.Argument(help="An .onnx or .tflite file.")],
+    file: Annotated[Path, typer.Argument(help="An .onnx, .tflite or .native file.")],
     layers: Annotated[
         bool,
         typer.Option(
@@ -40,7 +40,7 @@ def inspect(  # noqa: PLR0917 - options, each passed by name
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show what an ONNX or TFLite file holds: operations, shapes, cost, leftovers."""
+    """Show what an exported file holds: operations, shapes, cost, leftovers."""
     from shufflenet_deploy import export  # noqa: PLC0415
 
     if not layers and any((model, weights, pictures)):

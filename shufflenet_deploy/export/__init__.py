@@ -76,10 +76,10 @@ def compare_layers(
 
 
 def inspect(path: Path) -> Inspection:
-    """What an ONNX or TFLite file holds: operations, shapes, cost, leftovers worth a warning.
+    """What an exported file holds: operations, shapes, cost, leftovers worth a warning.
 
     Raises:
-        UsageError: there is no such file, or it is not an undamaged ONNX or TFLite file.
+        UsageError: there is no such file, or it is not an undamaged exported file.
     """
     from shufflenet_deploy.export.inspection import inspect as look  # noqa: PLC0415
 

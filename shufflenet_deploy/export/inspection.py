@@ -55,9 +55,13 @@ def inspect(path: Path) -> Inspection:
     """Read a file; what it is follows from its content, not its name.
 
     Raises:
-        UsageError: there is no such file, or it is not an undamaged ONNX or TFLite file.
+        UsageError: there is no such file, or it is not an undamaged exported file.
     """
-    from shufflenet_deploy.export import inspection_onnx, inspection_tflite  # noqa: PLC0415
+    from shufflenet_deploy.export import (  # noqa: PLC0415
+        inspection_native,
+        inspection_onnx,
+        inspection_tflite,
+    )
 
     try:
         with path.open("rb") as stream:
@@ -66,6 +70,8 @@ def inspect(path: Path) -> Inspection:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     if start[4:] == _TFLITE_MARK:
         kind, contents = Format.TFLITE, inspection_tflite.read(path)
+    elif start.startswith(inspection_native.MARK):
+        kind, contents = Format.NATIVE, inspection_native.read(path)
     else:
         kind, contents = Format.ONNX, inspection_onnx.read(path)
     known = manifest.read(path)

@@ -45,7 +45,7 @@ def read(path: Path) -> Contents:
 
 
 def _loaded(path: Path) -> onnx.ModelProto:
-    damaged = f"{path} is not an undamaged ONNX or TFLite file"
+    damaged = f"{path} is not an undamaged ONNX, TFLite or native file"
     try:
         model = onnx.load(path)
         if not model.graph.node:

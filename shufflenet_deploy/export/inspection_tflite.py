@@ -33,7 +33,7 @@ def read(path: Path) -> Contents:
         return _Reader(schema, model, len(content)).contents()
     except (struct.error, IndexError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise UsageError(
-            f"{path} is not an undamaged ONNX or TFLite file; export it again"
+            f"{path} is not an undamaged ONNX, TFLite or native file; export it again"
         ) from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,14 @@ from shufflenet_deploy.records import Resolution
 
 NAME = "shufflenet-g3-0.25x"
 SIZE = Resolution(height=64, width=64)
-FILES = [("onnx", "fp32"), ("onnx", "int8"), ("tflite", "fp32"), ("tflite", "int8")]
+FILES = [
+    ("onnx", "fp32"),
+    ("onnx", "int8"),
+    ("tflite", "fp32"),
+    ("tflite", "int8"),
+    ("native", "fp32"),
+    ("native", "int8"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -38,14 +46,14 @@ def test_reads_what_was_exported(files: dict[tuple[str, str], Path], kind: tuple
     truth = zoo.complexity_of(NAME, SIZE)
     assert (found.format, found.precision) == kind
     assert found.size_bytes == files[kind].stat().st_size
-    assert found.inputs[0].shape == ((1, 3, 64, 64) if kind[0] == "onnx" else (1, 64, 64, 3))
+    assert found.inputs[0].shape == ((1, 64, 64, 3) if kind[0] == "tflite" else (1, 3, 64, 64))
     assert found.outputs[0].shape == (1, 1000)
-    # Padded average pools become depthwise convolutions, but not in the ONNX file torch writes; in
-    # int8 some convolutions lose their groups, and ONNX has columns of the picture as channels.
+    # Padded average pools become depthwise convolutions, but not in native programs nor in the ONNX
+    # file torch writes; in int8 of others some convolutions lose their groups, and ONNX has columns
+    # of the picture as channels.
     extra = found.multiply_adds / truth.multiply_adds - 1
-    most = {("onnx", "fp32"): 0.0, ("tflite", "fp32"): 0.15}.get(kind, 2.5)
-    assert 0 <= extra <= most
-    assert (extra > 0) == (kind != ("onnx", "fp32"))
+    exact = kind[0] == "native" or kind == ("onnx", "fp32")
+    assert (extra == 0) if exact else (0 < extra <= (0.15 if kind[1] == "fp32" else 2.5))
     assert any("multiply-adds" in line for line in found.warnings) == (extra > 0)
     assert found.artifact is not None
     assert found.artifact.model == NAME
@@ -77,15 +85,22 @@ def test_truncated_files_are_refused(
     content = files[kind].read_bytes()
     cut = tmp_path / files[kind].name
     cut.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(UsageError, match="not an undamaged ONNX or TFLite file") as caught:
+    with pytest.raises(UsageError, match="not an undamaged ONNX, TFLite or native file") as caught:
         export.inspect(cut)
     assert "\n" not in str(caught.value)
+
+
+def test_other_programs_are_refused(tmp_path: Path) -> None:
+    other = tmp_path / "other.native"
+    other.write_bytes(Path(sys.executable).read_bytes())
+    with pytest.raises(UsageError, match="is a program, but none that this tool exported"):
+        export.inspect(other)
 
 
 @pytest.mark.parametrize("content", [b"hello, world", b"\x89PNG\r\n\x1a\n" + bytes(64), bytes(99)])
 def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "other.onnx").write_bytes(content)
-    with pytest.raises(UsageError, match="not an undamaged ONNX or TFLite file"):
+    with pytest.raises(UsageError, match="not an undamaged ONNX, TFLite or native file"):
         export.inspect(tmp_path / "other.onnx")
 
 

@@ -225,4 +225,4 @@ def test_inspect_refuses_what_is_no_model(tmp_path: Path, content: bytes) -> Non
     done = run("inspect", "m.onnx", cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
-    assert done.stderr.startswith("error: m.onnx is not an undamaged ONNX or TFLite file")
+    assert done.stderr.startswith("error: m.onnx is not an undamaged ONNX, TFLite or native file")

@@ -2,32 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any
 
-
-class _Place(Protocol):
-    @property
-    def buffer(self) -> int: ...
-
-
-class _Step(Protocol):
-    @property
-    def sources(self) -> Sequence[_Place]: ...
-
-    @property
-    def target(self) -> _Place: ...
-
-
-class _Program(Protocol):
-    """Steps in order, and how many elements each buffer has; those below 0 are the caller's."""
-
-    @property
-    def steps(self) -> Sequence[_Step]: ...
-
-    @property
-    def buffers(self) -> Sequence[int]: ...
+from shufflenet_deploy.export.native.steps import Program
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,10 +16,11 @@ class Arena:
     elements: int
 
 
-def arrange(program: _Program, *, align: int, slack: int) -> Arena:
+def arrange(program: Program[Any], *, align: int, slack: int) -> Arena:
     """Give every buffer its place, largest first, each where it first fits.
 
-    ``slack`` elements behind a buffer may be read (never used) by whole-vector loads.
+    ``slack`` elements behind a buffer may be read (never used) by whole-vector loads. Buffers below
+    0 are the caller's.
     """
     born: dict[int, int] = {}
     dies: dict[int, int] = {}

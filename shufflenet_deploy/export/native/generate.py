@@ -65,6 +65,7 @@ def _frame(machine: Machine, elements: int) -> Frame:
     macros = "\n".join(f"#define {name} {name}{n}" for name in names)
     prelude = Path(__file__).with_name("prelude.h").read_text(encoding="utf-8")
     return Frame(
+        precision="fp32",
         layout=f"Planes of pixels, {n} to a vector",
         prelude=f"#define LANES {n}\n#define vf v{n}\n{macros}\n{prelude}",
         element="float",

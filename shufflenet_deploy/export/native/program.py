@@ -8,10 +8,11 @@ vector, and what it computes between the rows is never looked at. Whatever only 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import ceil
 
 from shufflenet_deploy.export.graph import Activation, FloatArray, Pair, PoolKind
+from shufflenet_deploy.export.native import steps
 
 #: The buffer that is the caller's input picture, and the one that is the caller's output.
 INPUT, OUTPUT = -1, -2
@@ -64,23 +65,18 @@ class Place:
         first = self.planes[0]
         return self.planes == tuple(range(first, first + len(self.planes)))
 
+    @property
+    def pixels(self) -> int:
+        """How many a channel has."""
+        return self.layout.height * self.layout.width
+
     def offset(self, channel: int = 0) -> int:
         """Elements from the start of the buffer to a channel."""
         return self.planes[channel] * self.layout.plane
 
 
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """One loop nest: reads ``sources``, writes ``target``. ``name`` is the layer's."""
-
-    name: str
-    sources: tuple[Place, ...]
-    target: Place
-
-    @property
-    def source(self) -> Place:
-        """The first source."""
-        return self.sources[0]
+class Step(steps.Step[Place]):
+    """A step on planes of floats."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +112,11 @@ class Convolution(Step):
     kernel: Pair = (1, 1)
     floors: FloatArray | None = None
 
+    @property
+    def weights(self) -> tuple[FloatArray, FloatArray]:
+        """As ``steps.Step`` says."""
+        return self.weight, self.bias
+
 
 @dataclass(frozen=True, kw_only=True)
 class Window3x3(Step):
@@ -133,6 +134,11 @@ class Window3x3(Step):
     kind: PoolKind = PoolKind.AVERAGE
     scale: float = 1.0
     activation: Activation = Activation.NONE
+
+    @property
+    def weights(self) -> tuple[FloatArray, ...]:
+        """As ``steps.Step`` says."""
+        return () if self.weight is None or self.bias is None else (self.weight, self.bias)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,6 +173,11 @@ class FullyConnected(Step):
     bias: FloatArray
     activation: Activation
 
+    @property
+    def weights(self) -> tuple[FloatArray, FloatArray]:
+        """As ``steps.Step`` says."""
+        return self.weight, self.bias
+
 
 @dataclass(frozen=True, kw_only=True)
 class Normalise(Step):
@@ -199,17 +210,5 @@ class Copy(Step):
     activation: Activation = Activation.NONE
 
 
-@dataclass(kw_only=True)
-class Program:
-    """Steps in order, and the elements of each buffer."""
-
-    name: str
-    input_shape: tuple[int, ...]
-    output_shape: tuple[int, ...]
-    steps: list[Step] = field(default_factory=list)
-    buffers: list[int] = field(default_factory=list)
-
-    def buffer(self, elements: int) -> int:
-        """A new buffer's number."""
-        self.buffers.append(elements)
-        return len(self.buffers) - 1
+class Program(steps.Program[Step]):
+    """Steps in order; buffers are in floats."""

@@ -16,12 +16,11 @@ def frame_of(unit: ByteUnit, numbers: Numbers, arena_bytes: int, vectors: str) -
     prelude = "\n".join((folder / name).read_text(encoding="utf-8") for name in headers)
     scratch = max(unit.scratch_bytes, 1) + 128
     return Frame(
-        kind=", int8,",
+        precision="int8",
         layout="Pixels of bytes, channels side by side",
         prelude=("#define IN_FLOAT\n" if numbers is Numbers.FLOAT else "") + prelude,
         element="int8_t",
         memory=f"static byte A[{arena_bytes}] __attribute__((aligned(64)));\n"
         f"static byte T[{scratch}] __attribute__((aligned(64), unused));",
         poison=0x55,
-        facts={"precision": "int8"},
     )

@@ -10,13 +10,14 @@ the program runs: in whole numbers on ARM, by one float multiplication on x86 (`
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shufflenet_deploy.export.graph import Pair
+from shufflenet_deploy.export.native import steps
 
 Padding = tuple[int, int, int, int]
 Bytes = NDArray[np.int8]
@@ -70,6 +71,11 @@ class Place:
     room: int = 0
 
     @property
+    def pixels(self) -> int:
+        """How many there are, without the border."""
+        return self.height * self.width
+
+    @property
     def row(self) -> int:
         """Bytes from a pixel to the one below."""
         return (self.border[1] + self.width + self.border[3]) * self.pixel
@@ -100,18 +106,8 @@ class Place:
         return replace(self, first=self.first + first, channels=channels, room=room)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """One loop nest: reads ``sources``, writes ``target``. ``name`` is the layer's."""
-
-    name: str
-    sources: tuple[Place, ...]
-    target: Place
-
-    @property
-    def source(self) -> Place:
-        """The first source."""
-        return self.sources[0]
+class Step(steps.Step[Place]):
+    """A step on pixels of bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +143,11 @@ class Convolution(Step):
     shuffle: int = 1
     real: bool = False
 
+    @property
+    def weights(self) -> tuple[Bytes, Words]:
+        """As ``steps.Step`` says."""
+        return self.weight, self.bias
+
 
 @dataclass(frozen=True, kw_only=True)
 class Depthwise(Step):
@@ -158,6 +159,11 @@ class Depthwise(Step):
     stride: int
     padding: Padding
     shift: int
+
+    @property
+    def weights(self) -> tuple[Bytes, Words]:
+        """As ``steps.Step`` says."""
+        return self.weight, self.bias
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,20 +202,10 @@ class Real(Step):
 
 
 @dataclass(kw_only=True)
-class Program:
-    """Steps in order, and the bytes of each buffer."""
+class Program(steps.Program[Step]):
+    """Steps in order; buffers are in bytes."""
 
-    name: str
     numbers: Numbers
-    input_shape: tuple[int, ...]
-    output_shape: tuple[int, ...]
-    steps: list[Step] = field(default_factory=list)
-    buffers: list[int] = field(default_factory=list)
-
-    def buffer(self, size: int) -> int:
-        """A new buffer's number."""
-        self.buffers.append(size)
-        return len(self.buffers) - 1
 
 
 def rounded(channels: int) -> int:

@@ -1,0 +1,65 @@
+"""Reads a native program for ``inspect``: what it says of itself in its bytes; it is not run."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.export.inspection import Contents, most_frequent_first
+from shufflenet_deploy.records import TensorSpec
+
+MARK = b"\x7fELF"
+
+#: How the metadata that the generator writes begins.
+_METADATA = b'{"made_by": "shufflenet-deploy '
+
+#: Where an ELF file of 32 or 64 bits says how its table of sections lies: start, size and number.
+_SECTIONS = {1: ("I", 0x20, 0x2E), 2: ("Q", 0x28, 0x3A)}
+
+
+def read(path: Path) -> Contents:
+    """What a native program holds.
+
+    Raises:
+        UsageError: the file is another program, or damaged.
+    """
+    content = path.read_bytes()
+    try:
+        if _end(content) > len(content):
+            raise ValueError("sections lie behind the end of the file")
+        start = content.find(_METADATA)
+        if start < 0:
+            raise UsageError(f"{path} is a program, but none that this tool exported")
+        return _contents(json.loads(content[start : content.index(b"\0", start)]))
+    except (struct.error, IndexError, ValueError, KeyError, TypeError) as error:
+        raise UsageError(
+            f"{path} is not an undamaged ONNX, TFLite or native file; export it again"
+        ) from error
+
+
+def _contents(said: dict[str, Any]) -> Contents:
+    return Contents(
+        version=f"made by {said['made_by']} for {said['machine']}",
+        precision=said["precision"],
+        operations=most_frequent_first(said["layers"]),
+        inputs=(_floats("input", said["input"]),),
+        outputs=(_floats("output", said["output"]),),
+        multiply_adds=said["multiply_adds"],
+        parameters=said["parameters"],
+        warnings=(),
+    )
+
+
+def _floats(name: str, shape: list[int]) -> TensorSpec:
+    return TensorSpec(name=name, shape=(1, *shape), dtype="float32")
+
+
+def _end(content: bytes) -> int:
+    """Where the table of sections ends, which a linker writes last."""
+    word, start_at, entries_at = _SECTIONS[content[4]]
+    (start,) = struct.unpack_from(f"<{word}", content, start_at)
+    entry, number = struct.unpack_from("<HH", content, entries_at)
+    return int(start + entry * number)
