@@ -12,6 +12,7 @@ from shufflenet_deploy.records import Conditions, Metric
 from shufflenet_deploy.report import palette, words
 from shufflenet_deploy.report.charts import charts
 from shufflenet_deploy.report.profile_charts import profile_charts, style
+from shufflenet_deploy.report.side_by_side import Overview, side_by_side
 from shufflenet_deploy.report.svg import Chart
 from shufflenet_deploy.report.table import Table
 from shufflenet_deploy.report.values import Block, Entry, Process, Row
@@ -85,6 +86,7 @@ def html(table: Table, profiles: Sequence[Breakdown] = (), parts: Sequence[Part]
     return environment.get_template("report.html.j2").render(
         table=table,
         sections=sections,
+        overviews=tuple(map(_told, side_by_side(table))),
         parts=parts,
         headline=_headline(sections),
         legend=words.legend(table, table.blocks),
@@ -97,6 +99,15 @@ def html(table: Table, profiles: Sequence[Breakdown] = (), parts: Sequence[Part]
 def chart_css() -> str:
     """The style of the charts, with colours as variables."""
     return files(__package__).joinpath("chart.css").read_text(encoding="utf-8") + style()
+
+
+def _told(overview: Overview) -> Part:
+    return Part(
+        title=overview.title,
+        text=f"{overview.text[:1].upper()}{overview.text[1:]}.",
+        header=(*overview.names, *overview.columns),
+        rows=tuple((*name, *line) for name, line in overview.lines),
+    )
 
 
 def _headline(sections: tuple[_Section, ...]) -> _Headline | None:

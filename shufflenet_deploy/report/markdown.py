@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from shufflenet_deploy.report import words
+from shufflenet_deploy.report.side_by_side import Overview, side_by_side
 from shufflenet_deploy.report.table import Table
 from shufflenet_deploy.report.values import Block, Entry, Row
 
@@ -14,9 +15,10 @@ _MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~&])")
 
 
 def markdown(table: Table) -> str:
-    """The table as Markdown, blocks one after another."""
+    """The table as Markdown: blocks one after another, then all side by side."""
     legend = " ".join(map(escape, words.legend(table, table.blocks)))
-    return "\n".join([*map(_block, table.blocks), *([legend, ""] if legend else [])])
+    parts = [*map(_block, table.blocks), *map(_overview, side_by_side(table))]
+    return "\n".join([*parts, *([legend, ""] if legend else [])])
 
 
 def escape(text: str) -> str:
@@ -36,6 +38,18 @@ def _block(block: Block) -> str:
         *(f"<sup>{number}</sup> {escape(text)}  " for number, text in enumerate(block.notes, 1)),
         *([""] if block.notes else []),
         f"*{escape(words.caption(block))}*",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _overview(overview: Overview) -> str:
+    lines = [
+        f"**{escape(overview.title)}**: {escape(overview.text)}",
+        "",
+        _line([*overview.names, *overview.columns]),
+        _line([*(":--" for _ in overview.names), *("--:" for _ in overview.columns)]),
+        *(_line([*map(escape, name), *map(escape, line)]) for name, line in overview.lines),
         "",
     ]
     return "\n".join(lines)

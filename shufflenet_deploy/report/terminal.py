@@ -12,6 +12,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from shufflenet_deploy.report import words
+from shufflenet_deploy.report.side_by_side import Overview, side_by_side
 from shufflenet_deploy.report.table import Table
 from shufflenet_deploy.report.values import Block, Entry, Row
 
@@ -35,9 +36,33 @@ def terminal(table: Table, *, width: int | None = None, color: bool = False) -> 
     console = Console(file=stream, width=width, force_terminal=color, highlight=False, emoji=False)
     for block in table.blocks:
         console.print(_block(block, console.width))
+    for overview in side_by_side(table):
+        console.print(_overview(overview, console.width))
     for line in words.legend(table, table.blocks):
         console.print(Text(line, style="dim"))
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
+
+
+def _overview(overview: Overview, width: int) -> Group:
+    names = max(sum(map(len, name)) + len(name) for name, _ in overview.lines)
+    figures = max(len(figure) for _, line in overview.lines for figure in line)
+    per_grid = max(1, (width - names - 1) // (figures + 1))
+    parts: list[RenderableType] = [
+        Text(overview.title, style="bold"),
+        Text(overview.text, style="dim"),
+    ]
+    columns = range(len(overview.columns))
+    for at in columns[::per_grid]:
+        grid = Grid(box=box.HORIZONTALS, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+        for title in overview.names:
+            grid.add_column(title, overflow="fold")
+        for index in columns[at : at + per_grid]:
+            grid.add_column(overview.columns[index], justify="right", no_wrap=True)
+        for name, line in overview.lines:
+            grid.add_row(*name, *line[at : at + per_grid])
+        parts.append(grid)
+    parts.append(Text(""))
+    return Group(*parts)
 
 
 def _block(block: Block, width: int) -> Group:

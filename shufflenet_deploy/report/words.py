@@ -116,10 +116,10 @@ def runtime(block: Block) -> str:
     return " ".join(filter(None, (block.setting.runtime, block.setting.runtime_version)))
 
 
-def what(block: Block) -> str:
+def what(block: Block, *, interval: bool = True) -> str:
     """What the numbers are."""
     if block.setting.metric is Metric.LATENCY:
-        return "median latency in ms with its 95 % interval"
+        return "median latency in ms" + (" with its 95 % interval" if interval else "")
     return "instructions per inference in millions (Minstr)"
 
 

@@ -96,6 +96,48 @@ def test_without_color_there_are_no_escapes(table8, monkeypatch):
     assert not re.search(r"\x1b\[[0-9;]*3[0-7]m", render.terminal(table8, color=True))
 
 
+def lines_of(text: str) -> list[str]:
+    """Words of each line, ruled lines left out."""
+    return [" ".join(line.split()) for line in text.splitlines() if line and "─" not in line]
+
+
+def test_settings_of_a_suite_stand_side_by_side_by_model(pair):
+    assert "Side by side" not in render.terminal(pair)
+    assert "Side by side" not in render.markdown(pair)
+    runs = [
+        measured.run(
+            model,
+            median=median,
+            noise=0.0,
+            precision=precision,
+            spec=measured.SPEC.model_copy(update={"threads": threads}),
+        )
+        for precision, threads, median in (
+            (Precision.FP32, 1, 12_000_000),
+            (Precision.INT8, 1, 6_000_000),
+            (Precision.INT8, 2, 4_000_000),
+        )
+        for model, median in zip(PAIR, (median, 120_000_000), strict=True)
+    ]
+    both = Table.from_runs(
+        [*runs, *measured.counted(PAIR[0], suite=runs[0].suite, runtime="litert")]
+    )
+    told = lines_of(render.terminal(both, width=100))
+    start = told.index("Side by side · pi (Raspberry Pi 4 Model B Rev 1.4)")
+    assert told[start + 2 : start + 9] == [
+        "Model Runtime Type Threads 224x224",
+        "ShuffleNet 0.5x (g=3) onnxruntime 1.32.0 fp32 1 12.0 10.0× (10.0–10.0)",
+        "ShuffleNet 0.5x (g=3) onnxruntime 1.32.0 int8 1 6.00 20.0× (20.0–20.0)",
+        "ShuffleNet 0.5x (g=3) onnxruntime 1.32.0 int8 2 4.00 30.0× (30.0–30.0)",
+        "AlexNet onnxruntime 1.32.0 fp32 1 120.0",
+        "AlexNet onnxruntime 1.32.0 int8 1 120.0",
+        "AlexNet onnxruntime 1.32.0 int8 2 120.0",
+    ]
+    assert "| AlexNet | onnxruntime 1.32.0 | int8 | 2 | 120.0 |" in render.markdown(both)
+    # What was counted is another metric, and alone in it: nothing to stand beside.
+    assert render.terminal(both).count("Side by side") == 1
+
+
 def test_csv_is_tidy(table8):
     lines = list(csv.DictReader(StringIO(render.csv(table8))))
     assert len(lines) == sum(len(list(block.entries())) for block in table8.blocks)

@@ -1,0 +1,86 @@
+"""Settings side by side: where one suite has several blocks on a target, a line for each row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from shufflenet_deploy.records import Resolution
+from shufflenet_deploy.report import words
+from shufflenet_deploy.report.table import Table
+from shufflenet_deploy.report.values import Block, Entry, Row
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overview:
+    """The rows of several blocks; each of ``lines`` has one entry per column, as text.
+
+    ``names`` are the first columns, which say what a line is about; the lines of a model follow
+    each other.
+    """
+
+    title: str
+    text: str
+    names: tuple[str, ...]
+    columns: tuple[str, ...]
+    lines: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]
+
+
+def side_by_side(table: Table) -> tuple[Overview, ...]:
+    """One overview for each suite, target and metric that was measured in several settings."""
+    groups: dict[tuple[object, ...], list[Block]] = {}
+    for block in table.blocks:
+        setting = block.setting
+        groups.setdefault((setting.suite, setting.host, setting.metric), []).append(block)
+    return tuple(_overview(blocks) for blocks in groups.values() if len(blocks) > 1)
+
+
+def _overview(blocks: Sequence[Block]) -> Overview:
+    columns = sorted(
+        {at for block in blocks for at in block.columns}, key=lambda at: (at.pixels, at.height)
+    )
+    threaded = len({block.setting.threads for block in blocks}) > 1
+    first = blocks[0].setting
+    rows = [(block, row) for block in blocks for row in block.rows]
+    titles = [row.title for _, row in rows]
+    return Overview(
+        title=f"Side by side · {first.host} ({first.board or first.cpu})",
+        text=f"{words.what(blocks[0], interval=False)}{_compared(blocks)}",
+        names=("Model", "Runtime", "Type", *(("Threads",) if threaded else ())),
+        columns=tuple(map(str, columns)),
+        lines=tuple(
+            (_named(block, row, threaded=threaded), _figures(block, row, columns))
+            for block, row in sorted(rows, key=lambda one: titles.index(one[1].title))
+        ),
+    )
+
+
+def _compared(blocks: Sequence[Block]) -> str:
+    known = next((block for block in blocks if block.baseline is not None), None)
+    if known is None:
+        return ""
+    return (
+        f"; {words.comparison(known)} over {words.baseline_title(known)} in the same setting, with "
+        "its 95 % interval"
+    )
+
+
+def _named(block: Block, row: Row, *, threaded: bool) -> tuple[str, ...]:
+    setting = block.setting
+    threads = (str(setting.threads),) if threaded else ()
+    return row.title, words.runtime(block), setting.precision.value, *threads
+
+
+def _figures(block: Block, row: Row, columns: Sequence[Resolution]) -> tuple[str, ...]:
+    entries = dict(zip(block.columns, row.entries, strict=True))
+    return tuple(_figure(entries.get(at)) for at in columns)
+
+
+def _figure(entry: Entry | None) -> str:
+    if entry is None:
+        return words.ABSENT
+    value = words.SIGNS[entry.stability] + words.measured(entry)[0]
+    if entry.speedup is None:
+        return value
+    ratio, interval = words.speedup(entry)
+    return f"{value}  {ratio} ({interval})"
