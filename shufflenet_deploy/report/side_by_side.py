@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 
 from shufflenet_deploy.records import Resolution
 from shufflenet_deploy.report import words
@@ -15,8 +16,8 @@ from shufflenet_deploy.report.values import Block, Entry, Row
 class Overview:
     """The rows of several blocks; each of ``lines`` has one entry per column, as text.
 
-    ``names`` are the first columns, which say what a line is about; the lines of a model follow
-    each other.
+    ``names`` are the first columns, which say what a line is about. Lines of one model, precision
+    and number of threads follow each other, the fastest first.
     """
 
     title: str
@@ -41,8 +42,6 @@ def _overview(blocks: Sequence[Block]) -> Overview:
     )
     threaded = len({block.setting.threads for block in blocks}) > 1
     first = blocks[0].setting
-    rows = [(block, row) for block in blocks for row in block.rows]
-    titles = [row.title for _, row in rows]
     return Overview(
         title=f"Side by side · {first.host} ({first.board or first.cpu})",
         text=f"{words.what(blocks[0], interval=False)}{_compared(blocks)}",
@@ -50,9 +49,23 @@ def _overview(blocks: Sequence[Block]) -> Overview:
         columns=tuple(map(str, columns)),
         lines=tuple(
             (_named(block, row, threaded=threaded), _figures(block, row, columns))
-            for block, row in sorted(rows, key=lambda one: titles.index(one[1].title))
+            for block, row in _in_order(blocks)
         ),
     )
+
+
+def _in_order(blocks: Sequence[Block]) -> list[tuple[Block, Row]]:
+    rows = [(block, row) for block in blocks for row in block.rows]
+    titles = [row.title for _, row in rows]
+
+    def rank(one: tuple[Block, Row]) -> tuple[object, ...]:
+        block, row = one
+        medians = [entry.estimate.median for entry in row.entries if entry and entry.estimate]
+        setting = block.setting
+        alike = (titles.index(row.title), setting.precision, setting.threads)
+        return (*alike, min(medians, default=inf))
+
+    return sorted(rows, key=rank)
 
 
 def _compared(blocks: Sequence[Block]) -> str:
