@@ -17,7 +17,6 @@ from shufflenet_deploy.cli.bench_options import (
     definition_of,
     duration_secs,
     kind_of_cores,
-    listed,
     make_suite,
     program,
     read_suite,
@@ -25,6 +24,7 @@ from shufflenet_deploy.cli.bench_options import (
     whole_numbers,
 )
 from shufflenet_deploy.cli.hosts import HOST_HELP, transport_to
+from shufflenet_deploy.cli.lists import listed, precisions
 from shufflenet_deploy.cli.observations import described, newest, summaries
 from shufflenet_deploy.cli.output import show
 from shufflenet_deploy.cli.profile import Profiles
@@ -98,7 +98,7 @@ def bench(  # noqa: PLR0917 - options, each passed by name
     precision: Annotated[
         list[str] | None,
         typer.Option(
-            "--precision", "-p", help="fp32, int8. [default: fp32]", rich_help_panel=_WHAT
+            "--precision", "-p", help="fp32, int8 or all. [default: fp32]", rich_help_panel=_WHAT
         ),
     ] = None,
     lowering: Annotated[
@@ -250,13 +250,13 @@ def bench(  # noqa: PLR0917 - options, each passed by name
     if suite_id is not None and not resume:
         raise UsageError(f"'{suite_id}' goes with --resume only; models are named with --model")
     options = {
-        "models": listed(model),
+        "models": listed(model) or None,
         "baseline": baseline,
         "alexnet_head": alexnet_head,
-        "runtimes": listed(runtime),
-        "precisions": listed(precision),
-        "lowerings": listed(lowering),
-        "resolutions": listed(resolution),
+        "runtimes": listed(runtime) or None,
+        "precisions": precisions(precision) or None,
+        "lowerings": listed(lowering) or None,
+        "resolutions": listed(resolution) or None,
         "threads": whole_numbers(threads),
         "calibration": calib,
         "precision_target": precision_target,

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from shufflenet_deploy.cli.lists import listed
 from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -113,17 +114,10 @@ def _weights(given: list[str], models: list[str] | tuple[str, ...]) -> dict[str,
     return found
 
 
-def listed(values: list[str] | None) -> list[str] | None:
-    """``["a,b", "c"]`` as ``["a", "b", "c"]``; None when the option was not given."""
-    if not values:
-        return None
-    return [word.strip() for value in values for word in value.split(",") if word.strip()]
-
-
 def whole_numbers(values: list[str] | None) -> list[int] | None:
     """``["1,4"]`` as ``[1, 4]``; None when the option was not given."""
     words = listed(values)
-    if words is None:
+    if not words:
         return None
     if not all(word.isdecimal() for word in words):
         raise UsageError(f"--threads {','.join(words)}: write whole numbers, such as 1,4")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from shufflenet_deploy.cli.lists import ALL, listed, precisions
 from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 _CPUS = "a72,a76"
 _MODELS = "shufflenet-g3-0.5x,alexnet"
 _RUNTIMES = "onnxruntime,litert"
-_PRECISIONS = "fp32,int8"
 _BASELINE = "alexnet"
 
 
@@ -48,7 +48,8 @@ def cost(  # noqa: PLR0917 - options, each passed by name
         list[str] | None, typer.Option("--runtime", "-r", help=f"[default: {_RUNTIMES}]")
     ] = None,
     precision: Annotated[
-        list[str] | None, typer.Option("--precision", "-p", help=f"[default: {_PRECISIONS}]")
+        list[str] | None,
+        typer.Option("--precision", "-p", help="fp32, int8 or all. [default: all]"),
     ] = None,
     resolution: Annotated[str, typer.Option("--resolution", help="HEIGHTxWIDTH.")] = "224x224",
     profile: Annotated[
@@ -71,10 +72,10 @@ def cost(  # noqa: PLR0917 - options, each passed by name
     path = check or resource("benchmarks", "cost.lock.toml")
     locked = costs.Lock.read(path) if check is not None and not update else None
     plan = _plan(
-        cpus=_words(cpu, _CPUS),
-        models=_words(model, _MODELS),
-        runtimes=_words(runtime, _RUNTIMES),
-        precisions=_words(precision, _PRECISIONS),
+        cpus=listed(cpu or _CPUS),
+        models=listed(model or _MODELS),
+        runtimes=listed(runtime or _RUNTIMES),
+        precisions=precisions(precision or [ALL]),
         resolution=resolution,
         profile=profile,
         locked=locked,
@@ -130,14 +131,6 @@ def _plan(
         resolution=Resolution.parse(resolution),
         profile=profile,
     )
-
-
-def _words(given: Sequence[str] | None, default: str) -> list[str]:
-    texts = given or (default,)
-    words = [word.strip() for text in texts for word in text.split(",") if word.strip()]
-    if not words:
-        raise UsageError("an empty list was given: separate several values by commas")
-    return list(dict.fromkeys(words))
 
 
 def _pinned(runtime: str, locked: Lock | None) -> str:

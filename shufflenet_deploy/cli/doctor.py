@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shufflenet_deploy.cli.bench_options import listed
 from shufflenet_deploy.cli.hosts import HOST_HELP, transport_to
+from shufflenet_deploy.cli.lists import listed
 
 if TYPE_CHECKING:
     from shufflenet_deploy.bench.fitness import Check

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from shufflenet_deploy.cli.evaluation_table import described, print_table
-from shufflenet_deploy.cli.export import Result, explain, export_all, listed, requests_of
+from shufflenet_deploy.cli.export import Result, explain, export_all, requests_of
+from shufflenet_deploy.cli.lists import ALL, listed, precisions
 from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from shufflenet_deploy.records import Evaluation, Resolution
 
 _FAILED = 1
-_ALL, _AUTO = "all", "auto"
+_AUTO = "auto"
 _SHOWN = 20
 _ON, _WHAT, _HOW, _GOOD = "The pictures", "What to evaluate", "How", "When it counts as good"
 
@@ -161,8 +162,8 @@ def evaluate(  # noqa: PLR0917 - options, each passed by name
     floors = [Floor.parse(text) for text in listed(floor)]
     requests = requests_of(
         models=listed(model) or ["shufflenet-g3-0.5x"],
-        formats=listed(fmt) or [_ALL],
-        precisions=listed(precision) or [_ALL],
+        formats=listed(fmt) or [ALL],
+        precisions=precisions(precision or [ALL]),
         resolutions=listed(resolution),
         lowerings=[_AUTO],
         common={

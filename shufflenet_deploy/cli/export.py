@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from shufflenet_deploy.cli.lists import ALL, listed, precisions
 from shufflenet_deploy.errors import DeployError, UsageError
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from shufflenet_deploy.records import Artifact
 
 _FAILED, _MISUSED = 1, 2
-_ALL = "all"
 _WHAT, _CHECK = "What to make", "When it counts as valid"
 
 
@@ -172,8 +172,8 @@ def export(  # noqa: PLR0917 - options, each passed by name
     }
     requests = requests_of(
         models=listed(model) or ["shufflenet-g3-0.5x"],
-        formats=listed(fmt) or [_ALL],
-        precisions=listed(precision) or [_ALL],
+        formats=listed(fmt) or [ALL],
+        precisions=precisions(precision or [ALL]),
         resolutions=listed(resolution),
         lowerings=listed(lowering) or ["auto"],
         common={
@@ -227,11 +227,6 @@ class Result:
             "error": None if self.error is None else str(self.error),
             "artifact": None if self.artifact is None else self.artifact.model_dump(mode="json"),
         }
-
-
-def listed(values: list[str] | None) -> list[str]:
-    """Options may be repeated and may hold several values with commas between."""
-    return [part.strip() for value in values or () for part in value.split(",") if part.strip()]
 
 
 def requests_of(
@@ -294,7 +289,7 @@ def _chosen(option: str, values: Sequence[str], known: Sequence[str]) -> list[st
     Raises:
         UsageError: a value that the option does not know.
     """
-    if _ALL in values and option in ("fmt", "precision"):
+    if ALL in values and option == "fmt":
         return [value for value in known if value != "native"]
     for value in values:
         if value not in known:

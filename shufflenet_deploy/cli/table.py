@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from shufflenet_deploy.cli.lists import listed
 from shufflenet_deploy.cli.output import show
 from shufflenet_deploy.errors import UsageError
 
@@ -106,11 +107,11 @@ def build(
             f"'{baseline}' was not measured in this suite, so it cannot be the baseline; "
             f"measured: {_named(baseline, models)}"
         )
-    sizes = [str(Resolution.parse(text)) for text in _list(resolution)]
+    sizes = [str(Resolution.parse(text)) for text in listed(resolution)]
     wanted: dict[str, tuple[list[str], Callable[[Run], str]]] = {
-        "model": (_list(model), lambda run: run.cell.model),
-        "runtime": (_list(runtime), lambda run: run.cell.runtime),
-        "precision": (_list(precision), lambda run: run.cell.precision.value),
+        "model": (listed(model), lambda run: run.cell.model),
+        "runtime": (listed(runtime), lambda run: run.cell.runtime),
+        "precision": (listed(precision), lambda run: run.cell.precision.value),
         "resolution": (sizes, lambda run: str(run.cell.resolution)),
     }
     for name, (values, of) in wanted.items():
@@ -181,10 +182,6 @@ def _write(built: Table, out: Path, form: Rendering | None) -> list[Path]:
     for path, each in targets:
         write_whole(path, render(built, each))
     return [path for path, _ in targets]
-
-
-def _list(text: str | None) -> list[str]:
-    return [part.strip() for part in (text or "").split(",") if part.strip()]
 
 
 def _distinct(values: Iterable[str]) -> list[str]:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shufflenet_deploy.cli.bench_options import INSTRUCTIONS, cores, listed
+from shufflenet_deploy.cli.bench_options import INSTRUCTIONS, cores
 from shufflenet_deploy.cli.hosts import HOST_HELP, transport_to
+from shufflenet_deploy.cli.lists import listed
 from shufflenet_deploy.errors import DeployError, UsageError
 
 if TYPE_CHECKING:

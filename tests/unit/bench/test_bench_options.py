@@ -6,15 +6,26 @@ import pytest
 
 from shufflenet_deploy.bench import Hot, Suite
 from shufflenet_deploy.cli import bench_options as options
+from shufflenet_deploy.cli import lists
 from shufflenet_deploy.cli.progress import BenchProgress
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.records import Metric
 
 
 def test_lists_take_commas_and_repetition():
-    assert options.listed(["a,b", " c "]) == ["a", "b", "c"]
-    assert options.listed(None) is None
+    assert lists.listed(["a,b", " c ", "a"]) == ["a", "b", "c"]
+    assert lists.listed("a, b") == ["a", "b"]
+    assert lists.listed(None) == []
     assert options.whole_numbers(["1,4"]) == [1, 4]
+    assert options.whole_numbers(None) is None
+    with pytest.raises(UsageError, match="an empty list was given"):
+        lists.listed([" ,"])
+
+
+def test_all_precisions_are_spelt_out():
+    assert lists.precisions(["all"]) == ["fp32", "int8"]
+    assert lists.precisions(["int8"]) == ["int8"]
+    assert lists.precisions(None) == []
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,32 @@
+"""Options that take several values: with commas between them, or the option several times."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from shufflenet_deploy.errors import UsageError
+
+ALL = "all"
+
+
+def listed(values: str | Iterable[str] | None) -> list[str]:
+    """``["a,b", "c"]`` as ``["a", "b", "c"]``, each once; nothing when the option was not given.
+
+    Raises:
+        UsageError: the option was given, but no value.
+    """
+    if values is None:
+        return []
+    texts = [values] if isinstance(values, str) else list(values)
+    words = [word.strip() for text in texts for word in text.split(",") if word.strip()]
+    if texts and not words:
+        raise UsageError("an empty list was given: separate several values by commas")
+    return list(dict.fromkeys(words))
+
+
+def precisions(values: Iterable[str] | None) -> list[str]:
+    """As ``listed``, with ``all`` spelt out."""
+    from shufflenet_deploy.records import Precision  # noqa: PLC0415
+
+    words = listed(values)
+    return [one.value for one in Precision] if ALL in words else words
