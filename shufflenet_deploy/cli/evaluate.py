@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from shufflenet_deploy.cli import export_options as options
 from shufflenet_deploy.cli.evaluation_table import described, print_table
 from shufflenet_deploy.cli.export import Result, explain, export_all, requests_of
 from shufflenet_deploy.cli.lists import ALL, listed, precisions
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 _FAILED = 1
 _AUTO = "auto"
 _SHOWN = 20
-_ON, _WHAT, _HOW, _GOOD = "The pictures", "What to evaluate", "How", "When it counts as good"
+_ON, _HOW, _GOOD = "The pictures", "How", "When it counts as good"
 
 
 def register(app: typer.Typer) -> None:
@@ -59,70 +60,19 @@ def evaluate(  # noqa: PLR0917 - options, each passed by name
             rich_help_panel=_ON,
         ),
     ] = None,
-    model: Annotated[
-        list[str] | None,
-        typer.Option("--model", "-m", help="[default: shufflenet-g3-0.5x]", rich_help_panel=_WHAT),
-    ] = None,
-    weights: Annotated[
-        Path | None,
-        typer.Option(
-            "--weights", "-w", help="A checkpoint: .pth, .pt, .safetensors.", rich_help_panel=_WHAT
-        ),
-    ] = None,
-    fmt: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--fmt",
-            "-f",
-            help="onnx, tflite, native, or all: the first two. [default: all]",
-            rich_help_panel=_WHAT,
-        ),
-    ] = None,
-    precision: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--precision", "-p", help="fp32, int8 or all. [default: all]", rich_help_panel=_WHAT
-        ),
-    ] = None,
-    resolution: Annotated[
-        list[str] | None,
-        typer.Option(help="HEIGHTxWIDTH, .... [default: the model's own]", rich_help_panel=_WHAT),
-    ] = None,
-    calib: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of pictures for int8. [default: 16 shipped photographs]",
-            rich_help_panel=_WHAT,
-        ),
-    ] = None,
-    calib_method: Annotated[
-        str, typer.Option(help="minmax, percentile or entropy.", rich_help_panel=_WHAT)
-    ] = "minmax",
-    remedies: Annotated[
-        str,
-        typer.Option(
-            help="When int8 misses its floors: auto tries other recipes, none leaves it.",
-            rich_help_panel=_WHAT,
-        ),
-    ] = "auto",
-    head: Annotated[
-        str,
-        typer.Option(
-            help="fixed or dense: AlexNet's and VGG's last layers.", rich_help_panel=_WHAT
-        ),
-    ] = "fixed",
-    converter: Annotated[
-        str, typer.Option(help="What writes TFLite: direct or onnx2tf.", rich_help_panel=_WHAT)
-    ] = "direct",
-    machine: Annotated[
-        str, typer.Option(help="native: the core it is for.", rich_help_panel=_WHAT)
-    ] = "generic",
-    seed: Annotated[
-        int, typer.Option(help="Of untrained weights, without --weights.", rich_help_panel=_WHAT)
-    ] = 0,
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder of the files.", rich_help_panel=_WHAT)
-    ] = Path("artifacts"),
+    model: options.Models = None,
+    weights: options.Weights = None,
+    fmt: options.Formats = None,
+    precision: options.Precisions = None,
+    resolution: options.Resolutions = None,
+    calib: options.Calibration = None,
+    calib_method: options.CalibrationMethod = "minmax",
+    remedies: options.Remedies = "auto",
+    head: options.Head = "fixed",
+    converter: options.Converter = "direct",
+    machine: options.MachineName = "generic",
+    seed: options.Seed = 0,
+    out: options.Folder = Path("artifacts"),
     workers: Annotated[
         int | None,
         typer.Option(min=1, help="Processes. [default: one per core]", rich_help_panel=_HOW),

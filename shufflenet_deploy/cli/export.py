@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from shufflenet_deploy.cli import export_options as options
 from shufflenet_deploy.cli.lists import ALL, listed, precisions
 from shufflenet_deploy.errors import DeployError, UsageError
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from shufflenet_deploy.records import Artifact
 
 _FAILED, _MISUSED = 1, 2
-_WHAT, _CHECK = "What to make", "When it counts as valid"
+_CHECK = "When it counts as valid"
 
 
 def register(app: typer.Typer) -> None:
@@ -29,72 +30,22 @@ def register(app: typer.Typer) -> None:
 
 
 def export(  # noqa: PLR0917 - options, each passed by name
-    model: Annotated[
-        list[str] | None,
-        typer.Option("--model", "-m", help="[default: shufflenet-g3-0.5x]", rich_help_panel=_WHAT),
-    ] = None,
-    weights: Annotated[
-        Path | None,
-        typer.Option(
-            "--weights", "-w", help="A checkpoint: .pth, .pt, .safetensors.", rich_help_panel=_WHAT
-        ),
-    ] = None,
-    fmt: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--fmt",
-            "-f",
-            help="onnx, tflite, native, or all: the first two. [default: all]",
-            rich_help_panel=_WHAT,
-        ),
-    ] = None,
-    precision: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--precision", "-p", help="fp32, int8 or all. [default: all]", rich_help_panel=_WHAT
-        ),
-    ] = None,
-    resolution: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--resolution",
-            help="HEIGHTxWIDTH, .... One file each. [default: the model's own]",
-            rich_help_panel=_WHAT,
-        ),
-    ] = None,
-    calib: Annotated[
-        Path | None,
-        typer.Option(
-            help="Folder of pictures for int8. [default: 16 shipped photographs]",
-            rich_help_panel=_WHAT,
-        ),
-    ] = None,
-    calib_method: Annotated[
-        str, typer.Option(help="minmax, percentile or entropy.", rich_help_panel=_WHAT)
-    ] = "minmax",
-    remedies: Annotated[
-        str,
-        typer.Option(
-            help="When int8 misses its floors: auto tries other recipes, none leaves it.",
-            rich_help_panel=_WHAT,
-        ),
-    ] = "auto",
-    head: Annotated[
-        str,
-        typer.Option(
-            "--head",
-            "--alexnet-head",
-            help="fixed or dense: AlexNet's and VGG's last layers at other resolutions.",
-            rich_help_panel=_WHAT,
-        ),
-    ] = "fixed",
+    model: options.Models = None,
+    weights: options.Weights = None,
+    fmt: options.Formats = None,
+    precision: options.Precisions = None,
+    resolution: options.Resolutions = None,
+    calib: options.Calibration = None,
+    calib_method: options.CalibrationMethod = "minmax",
+    remedies: options.Remedies = "auto",
+    head: options.Head = "fixed",
     lowering: Annotated[
         list[str] | None,
         typer.Option(
             "--lowering",
             help="auto (the best known), paper (as it is drawn), ..., or one with other forms of"
             " shuffle: blocks:stage2=dense. [default: auto]",
-            rich_help_panel=_WHAT,
+            rich_help_panel=options.WHAT,
         ),
     ] = None,
     core: Annotated[
@@ -102,30 +53,13 @@ def export(  # noqa: PLR0917 - options, each passed by name
         typer.Option(
             "--core",
             help="What auto is for, as tuned: cortex-a76. [default: any]",
-            rich_help_panel=_WHAT,
+            rich_help_panel=options.WHAT,
         ),
     ] = "any",
-    converter: Annotated[
-        str,
-        typer.Option(
-            help="What writes TFLite: direct, or onnx2tf in an environment of its own.",
-            rich_help_panel=_WHAT,
-        ),
-    ] = "direct",
-    machine: Annotated[
-        str,
-        typer.Option(
-            help="native: the core it is for: generic (64-bit ARM), cortex-a53, cortex-a72,"
-            " cortex-a76, armv7, host, ...",
-            rich_help_panel=_WHAT,
-        ),
-    ] = "generic",
-    seed: Annotated[
-        int, typer.Option(help="Of untrained weights, without --weights.", rich_help_panel=_WHAT)
-    ] = 0,
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder to write to.", rich_help_panel=_WHAT)
-    ] = Path("artifacts"),
+    converter: options.Converter = "direct",
+    machine: options.MachineName = "generic",
+    seed: options.Seed = 0,
+    out: options.Folder = Path("artifacts"),
     max_diff: Annotated[
         float | None,
         typer.Option(

@@ -1,0 +1,90 @@
+"""The options of ``export``, for every command that exports files on its way."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+WHAT = "What to make"
+
+Models = Annotated[
+    list[str] | None,
+    typer.Option("--model", "-m", help="[default: shufflenet-g3-0.5x]", rich_help_panel=WHAT),
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option(
+        "--weights", "-w", help="A checkpoint: .pth, .pt, .safetensors.", rich_help_panel=WHAT
+    ),
+]
+Formats = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fmt",
+        "-f",
+        help="onnx, tflite, native, or all: the first two. [default: all]",
+        rich_help_panel=WHAT,
+    ),
+]
+Precisions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--precision", "-p", help="fp32, int8 or all. [default: all]", rich_help_panel=WHAT
+    ),
+]
+Resolutions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--resolution",
+        help="HEIGHTxWIDTH, .... One file each. [default: the model's own]",
+        rich_help_panel=WHAT,
+    ),
+]
+Calibration = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder of pictures for int8. [default: 16 shipped photographs]", rich_help_panel=WHAT
+    ),
+]
+CalibrationMethod = Annotated[
+    str, typer.Option(help="minmax, percentile or entropy.", rich_help_panel=WHAT)
+]
+Remedies = Annotated[
+    str,
+    typer.Option(
+        help="When int8 misses its floors: auto tries other recipes, none leaves it.",
+        rich_help_panel=WHAT,
+    ),
+]
+Head = Annotated[
+    str,
+    typer.Option(
+        "--head",
+        "--alexnet-head",
+        help="fixed or dense: AlexNet's and VGG's last layers at other resolutions.",
+        rich_help_panel=WHAT,
+    ),
+]
+Converter = Annotated[
+    str,
+    typer.Option(
+        help="What writes TFLite: direct, or onnx2tf in an environment of its own.",
+        rich_help_panel=WHAT,
+    ),
+]
+MachineName = Annotated[
+    str,
+    typer.Option(
+        help="native: the core it is for: generic (64-bit ARM), cortex-a53, cortex-a72,"
+        " cortex-a76, armv7, host, ...",
+        rich_help_panel=WHAT,
+    ),
+]
+Seed = Annotated[
+    int, typer.Option(help="Of untrained weights, without --weights.", rich_help_panel=WHAT)
+]
+Folder = Annotated[
+    Path, typer.Option("--out", "-o", help="Folder of the files.", rich_help_panel=WHAT)
+]
