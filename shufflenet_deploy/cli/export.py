@@ -52,7 +52,7 @@ def export(  # noqa: PLR0917 - options, each passed by name
         str,
         typer.Option(
             "--core",
-            help="What auto is for, as tuned: cortex-a76. [default: any]",
+            help="What auto is for, as tuned: cortex-a76.",
             rich_help_panel=options.WHAT,
         ),
     ] = "any",

@@ -41,7 +41,11 @@ class Form(StrEnum):
     LATEX = "latex"
 
 
-_FORMAT = typer.Option("--format", help="How to write the table; --out FILE tells by its ending.")
+_FORMAT = typer.Option(
+    "--format",
+    metavar="FORM",
+    help="terminal, md, csv, json or latex; --out FILE tells by its ending.",
+)
 _OUT = typer.Option("--out", help="Write to this file; to a folder, every format.")
 _JSON = typer.Option("--json", help="Short for --format json.")
 

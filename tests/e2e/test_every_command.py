@@ -168,6 +168,18 @@ def test_every_command_has_json_and_is_called_here():
     assert set(found) == set(CALLS) | ON_BOARDS | ON_TARGETS
 
 
+@pytest.mark.parametrize("name", [name for name, _ in commands()])
+def test_help_shows_every_text_whole_and_defaults_once(typed, name):
+    _, out, _ = typed(*name.split(), "--help")
+    shown = re.sub(r"[\s│]+", "", out)
+    command = dict(commands())[name]
+    assert re.sub(r"[\s`]+", "", command.help) in shown
+    for option in command.params:
+        text = getattr(option, "help", None) or ""
+        assert re.sub(r"\s+", "", text) in shown
+        assert not ("[default:" in text and option.default)
+
+
 @pytest.mark.parametrize("name", list(CALLS))
 def test_json_is_one_document(typed, folder, name):
     exported = [str(path) for path in folder.glob("artifacts/*.onnx")]
