@@ -32,6 +32,7 @@ from shufflenet_deploy.records import (
     Run,
     SuiteNote,
     Sustained,
+    first_problem,
     last_attempts,
 )
 
@@ -425,10 +426,8 @@ def _parsed(parse: Callable[[str], _Record], text: str, where: str) -> _Record:
     try:
         return parse(text)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        detail = f"{place}: {first['msg']}" if place else first["msg"]
-        raise UsageError(f"{where}: not a record of this version: {detail}") from error
+        problem = first_problem(error)
+        raise UsageError(f"{where}: not a record of this version: {problem}") from error
 
 
 # --- opening -------------------------------------------------------------------------------------

@@ -17,7 +17,14 @@ from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.export.lowerings import AUTO
 from shufflenet_deploy.export.lowerings import parse as parse_lowering
 from shufflenet_deploy.files import resource
-from shufflenet_deploy.records import BenchmarkSpec, Cell, Precision, Record, ResolutionText
+from shufflenet_deploy.records import (
+    BenchmarkSpec,
+    Cell,
+    Precision,
+    Record,
+    ResolutionText,
+    first_problem,
+)
 from shufflenet_deploy.target import Mode
 
 #: Architectures whose fully connected layers need a policy at other resolutions than their own.
@@ -119,10 +126,9 @@ class Suite(Record):
         except UsageError as error:
             raise UsageError(f"{source}: {error}") from error
         except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(str(part) for part in first["loc"]).replace("_", "-")
-            message = first["msg"].replace("Tuple", "List").replace("tuple", "list")
-            raise UsageError(f"{source}: {key}: {message}") from error
+            key, colon, what = first_problem(error).partition(": ")
+            what = what.replace("Tuple", "List").replace("tuple", "list")
+            raise UsageError(f"{source}: {key.replace('_', '-')}{colon}{what}") from error
 
     def cells(self) -> tuple[Cell, ...]:
         """Every cell, the baseline's included, grouped as a table shows them."""

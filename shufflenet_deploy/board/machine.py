@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from shufflenet_deploy.board.image import Image
 from shufflenet_deploy.board.process import Birth, birth_of
 from shufflenet_deploy.errors import BoardError, UsageError
-from shufflenet_deploy.records import Record
+from shufflenet_deploy.records import Record, first_problem
 
 QEMU = "qemu-system-aarch64"
 #: The CPUs to choose from. a53 and a72 are Armv8.0; a76 (8.2) and max have int8 dot products.
@@ -88,10 +88,7 @@ class BoardSettings(Record):
                 lifetime_secs=lifetime_secs,
             )
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            reason = first["msg"].removeprefix("Value error, ")
-            raise UsageError(f"{where}: {reason}" if where else reason) from error
+            raise UsageError(first_problem(error)) from error
 
     @property
     def emulated(self) -> bool:

@@ -10,6 +10,9 @@ import typer
 if TYPE_CHECKING:
     from shufflenet_deploy.zoo import Architecture
 
+#: Columns of a terminal from which on there is room for where the layers come from.
+_WITH_SOURCE = 160
+
 
 def register(app: typer.Typer) -> None:
     """Add the ``models`` command."""
@@ -56,24 +59,29 @@ def _print(cards: list[Architecture]) -> None:
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("model", no_wrap=True)
-    for title in ("params", "multiply-adds", "paper's", "top-1 err"):
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("reported in", no_wrap=True)
-    table.add_column("source", overflow="ellipsis", no_wrap=True)
-    for card in cards:
-        counts, paper = card.counts, card.paper
-        table.add_row(
-            card.name,
-            f"{counts.parameters / 1e6:.2f}M" if counts else "",
-            f"{counts.multiply_adds / 1e6:.1f}M" if counts else "",
-            f"{paper.mega_multiply_adds:g}M" if paper and paper.mega_multiply_adds else "",
-            f"{paper.top1_error_percent:.1f}%" if paper and paper.top1_error_percent else "",
-            paper.tables if paper else "",
-            card.source,
-        )
     console = Console()
     if not console.is_terminal:
-        console = Console(width=160)
+        console = Console(width=_WITH_SOURCE)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("model", no_wrap=True)
+    for title in ("params", "MAdds", "paper's", "error"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("reported in", no_wrap=True)
+    if console.width >= _WITH_SOURCE:
+        table.add_column("source", no_wrap=True)
+    for card in cards:
+        table.add_row(*_shown(card)[: len(table.columns)])
     console.print(table)
+
+
+def _shown(card: Architecture) -> tuple[str, ...]:
+    counts, paper = card.counts, card.paper
+    return (
+        card.name,
+        f"{counts.parameters / 1e6:.2f}M" if counts else "",
+        f"{counts.multiply_adds / 1e6:.1f}M" if counts else "",
+        f"{paper.mega_multiply_adds:g}M" if paper and paper.mega_multiply_adds else "",
+        f"{paper.top1_error_percent:.1f}%" if paper and paper.top1_error_percent else "",
+        paper.tables if paper else "",
+        card.source,
+    )

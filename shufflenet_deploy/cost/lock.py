@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError
 
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.files import write_whole
-from shufflenet_deploy.records import Precision, Record, ResolutionText
+from shufflenet_deploy.records import Precision, Record, ResolutionText, first_problem
 
 #: Relative change of a count up to which nothing is said: far above the noise of about 0.01 %.
 TOLERANCE = 0.005
@@ -85,9 +85,7 @@ class Lock(Record):
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise UsageError(f"{path} is not TOML: {error}") from error
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise UsageError(f"{path} is not a lock of counts: {where}: {first['msg']}") from error
+            raise UsageError(f"{path} is not a lock of counts: {first_problem(error)}") from error
 
     def write(self, path: Path) -> None:
         """Write it whole or not at all, in a stable order.

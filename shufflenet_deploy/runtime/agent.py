@@ -25,6 +25,7 @@ from shufflenet_deploy.records import (
     OperatorTiming,
     Profile,
     TargetFacts,
+    first_problem,
 )
 from shufflenet_deploy.runtime.base import Payload, Report
 from shufflenet_deploy.runtime.releases import Distribution
@@ -165,11 +166,8 @@ def parse_log(raw: str) -> Report:
             return _failure_report(_FailureLog.model_validate(fields))
         return _measurement_report(_Log.model_validate(fields))
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the object"
-        raise ParseError(
-            f"the agent's log does not fit schema {SCHEMA}: {where}: {first['msg']}"
-        ) from error
+        problem = first_problem(error)
+        raise ParseError(f"the agent's log does not fit schema {SCHEMA}: {problem}") from error
     except ValueError as error:
         raise ParseError(f"the agent's log has a wrong time: {error}") from error
 

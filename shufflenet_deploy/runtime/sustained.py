@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shufflenet_deploy.errors import ParseError
-from shufflenet_deploy.records import BenchmarkSpec, Failure, Slice, TracePoint
+from shufflenet_deploy.records import BenchmarkSpec, Failure, Slice, TracePoint, first_problem
 from shufflenet_deploy.runtime.agent import failure_of, json_object
 from shufflenet_deploy.runtime.base import Runtime
 
@@ -89,9 +89,7 @@ def parse(raw: str, *, models: int) -> Turns | Failure:
             return failure_of(error.kind, error.message)
         log = _Log.model_validate(fields)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the object"
-        raise ParseError(f"the sustained log does not fit: {where}: {first['msg']}") from error
+        raise ParseError(f"the sustained log does not fit: {first_problem(error)}") from error
     if {one.subject for one in log.slices} != set(range(models)):
         raise ParseError(f"the sustained log does not hold turns of each of {models} models")
     return Turns(runtime_version=log.version, slices=log.slices, trace=log.trace)

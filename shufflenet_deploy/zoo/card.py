@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pydantic import Field, ValidationError
 
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.records import Record, Resolution, ResolutionText
+from shufflenet_deploy.records import Record, Resolution, ResolutionText, first_problem
 from shufflenet_deploy.zoo.description import Description, Head, Preprocessing
 
 if TYPE_CHECKING:
@@ -100,7 +100,5 @@ def card_text(architecture: Architecture) -> str:
 def first_line(error: Exception) -> str:
     """What and where, of the first problem that pydantic found."""
     if isinstance(error, ValidationError):
-        problem = error.errors()[0]
-        where = ".".join(str(part) for part in problem["loc"])
-        return f"{where}: {problem['msg']}" if where else str(problem["msg"])
+        return first_problem(error)
     return str(error).splitlines()[0]
