@@ -1,4 +1,4 @@
-"""The package as pip installs it, away from a checkout: the wheel holds every module and data file."""
+"""The package as pip installs it: the wheel holds every module and data file, and works alone."""
 
 from __future__ import annotations
 
