@@ -47,7 +47,7 @@ test-onnx2tf: setup
 # A virtual ARM board built from nothing: real aarch64 kernel, userland and runtimes over SSH.
 smoke: setup
 	tests/system-packages.sh
-	$(BIN)/pytest -m board -s
+	$(BIN)/pytest -m board -n 2 --dist loadfile
 
 clean:
 	rm -rf $(VENV) artifacts demo build *.egg-info .mypy_cache .ruff_cache .pytest_cache

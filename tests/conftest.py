@@ -61,6 +61,26 @@ class Sshd:
         return {"SHUFFLENET_DEPLOY_SSH_CONFIG": str(self.config)}
 
 
+@pytest.fixture
+def show(record_property: Callable[[str, object], None]) -> Callable[[str], None]:
+    """For what a run is to print even where its tests pass, in whichever process: see below."""
+    return lambda text: record_property("shown", text)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests had to show."""
+    reports = [
+        report
+        for outcome in ("passed", "failed")
+        for report in terminalreporter.getreports(outcome)
+        if report.when == "call"
+    ]
+    for report in reports:
+        for name, text in report.user_properties:
+            if name == "shown":
+                terminalreporter.write_line(f"{report.nodeid}\n{text}\n")
+
+
 @contextlib.contextmanager
 def running_sshd(folder: Path, *options: str, inside: tuple[str, ...] = ()) -> Iterator[Sshd]:
     """Start an sshd that accepts one fresh key; ``options`` are lines for its configuration.

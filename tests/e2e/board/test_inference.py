@@ -91,11 +91,6 @@ CASES = [
 ]
 
 
-def show(text: str) -> None:
-    """For whoever runs this with -s: the smoke test prints what it found."""
-    sys.stdout.write(f"{text}\n")
-
-
 def exported(case: Case, folder: Path) -> Artifact:
     return export.export(
         ExportRequest(
@@ -151,7 +146,7 @@ def picture(tmp_path_factory):
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_the_board_computes_what_this_host_computes(
-    case, artifacts, on_host, on_board, picture, tmp_path
+    case, artifacts, on_host, on_board, picture, tmp_path, show
 ):
     artifact = exported(case, artifacts)
     assert artifact.parity.passed, artifact.parity
@@ -167,7 +162,7 @@ def test_the_board_computes_what_this_host_computes(
         return
     raw = artifact.outputs[0].dtype == "int8"
     step = 1.0 if raw else np.diff(np.unique(np.concatenate([here, there]))).min()
-    show(f"\n{case}: {difference / step:.1f} steps")
+    show(f"{case}: {difference / step:.1f} steps")
     assert difference <= (INT8_STEPS + 1e-3) * step
 
 
@@ -182,7 +177,7 @@ def counted(name: str, artifacts: Path) -> int:
         return cost_counting.count_one("cortex-a72", "onnxruntime", artifact, target).instructions
 
 
-def test_a_count_is_the_same_under_load_and_after_another_boot(counting, artifacts):
+def test_a_count_is_the_same_under_load_and_after_another_boot(counting, artifacts, show):
     first = counted("counting", artifacts)
     hogs = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(4)]
     try:
@@ -194,7 +189,7 @@ def test_a_count_is_the_same_under_load_and_after_another_boot(counting, artifac
     # The next tests find it running.
     board.up(counting.settings.model_copy(update={"name": "cost-cortex-a72"}))
     rebooted = counted("cost-cortex-a72", artifacts)
-    show(f"\nidle {first}, loaded host {loaded}, other boot {rebooted}")
+    show(f"idle {first}, loaded host {loaded}, other boot {rebooted}")
     assert abs(loaded / first - 1) <= REPEATABILITY
     assert abs(rebooted / first - 1) <= REPEATABILITY
 
@@ -232,29 +227,29 @@ def test_bench_counts_and_pushes_everything_once(counting, artifacts, cli, tmp_p
     assert pushed["already_there"] >= 2
 
 
-def test_the_table_of_an_emulated_board_says_so(plain, artifacts, cli, tmp_path):
+def test_the_table_of_an_emulated_board_says_so(plain, artifacts, cli, tmp_path, show):
     files = ("--artifacts", str(artifacts), "--journal", str(tmp_path / "runs.sqlite"))
     timed = cli("bench", "--host", "board:plain", "--suite", "smoke", *files, timeout=600)
-    show(f"\n{timed.out}\n{timed.err}")
+    show(f"{timed.out}\n{timed.err}")
     assert timed.status == 0
     assert "emulated" in timed.out
 
 
-def test_the_counts_of_shufflenet_are_what_is_locked(artifacts, cli):
+def test_the_counts_of_shufflenet_are_what_is_locked(artifacts, cli, show):
     lock = str(resource("benchmarks", "cost.lock.toml"))
     words = ("cost", "--check", lock, "--model", SHUFFLENET, "--keep")
     cost = cli(*words, "--artifacts", str(artifacts), timeout=800)
-    show(f"\n{cost.out}\n{cost.err}")
+    show(f"{cost.out}\n{cost.err}")
     assert cost.status == 0
     assert re.search(r"of 8 counts are within 0\.5%", cost.out)
     assert "regressed" not in cost.out
 
 
-def test_the_counts_of_native_programs_are_what_is_locked(artifacts, cli):
+def test_the_counts_of_native_programs_are_what_is_locked(artifacts, cli, show):
     lock = str(resource("benchmarks", "cost.lock.toml"))
     words = ("cost", "--check", lock, "--model", SHUFFLENET, "--runtime", "native")
     cost = cli(*words, "--keep", "--artifacts", str(artifacts), timeout=800)
-    show(f"\n{cost.out}\n{cost.err}")
+    show(f"{cost.out}\n{cost.err}")
     assert cost.status == 0
     assert re.search(r"of 4 counts are within 0\.5%", cost.out)
 
