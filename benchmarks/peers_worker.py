@@ -1,16 +1,18 @@
 #!/usr/bin/env python3
 """One runtime in a process of its own: loads a file, answers pictures, times inferences on demand.
 
-    python3 peers_worker.py ENGINE FILE PICTURES.npy
+    python3 peers_worker.py ENGINE FILE PICTURES.npy [SETTINGS]
 
-Runs in the environment that ``peers.py`` made for it. After it has written one line of JSON with
-its version and its scores for the pictures, it reads numbers of inferences from standard input and
-writes a line with the nanoseconds of each.
+Runs in the environment that ``peers.py`` made for it, here or on a virtual board. After it has
+written one line of JSON with its version and its scores for the pictures, it reads numbers of
+inferences from standard input and writes a line with the nanoseconds of each, and those that the
+process had of the core meanwhile. ``SETTINGS`` is a JSON object of the engine's keywords.
 """
 
 from __future__ import annotations
 
 import ctypes
+import gc
 import json
 import os
 import sys
@@ -69,41 +71,42 @@ def litert(path):
     return version("ai-edge-litert"), feed, interpreter.invoke, scores
 
 
-def ncnn(path):
-    """Ncnn's own network of files, made by pnnx; one thread."""
+def ncnn(path, halves="off", weights=""):
+    """Ncnn's own network of files, made by pnnx; one thread.
+
+    ``halves``: "off" computes and stores float32, "fp16" is ncnn's default, which takes fp16 where
+    the core has it, "bf16" stores bfloat16. ``weights`` lie beside the file unless it says where.
+    """
     import ncnn as runtime
 
     network = runtime.Net()
     network.opt.num_threads = 1
+    for option in ("packed", "storage", "arithmetic"):
+        setattr(network.opt, f"use_fp16_{option}", halves == "fp16")
+    network.opt.use_bf16_packed = network.opt.use_bf16_storage = halves == "bf16"
     network.load_param(path)
-    network.load_model(path.replace(".param", ".bin"))
-    held = {}
+    network.load_model(weights or path.replace(".param", ".bin"))
+    source, sink, held = network.input_names()[0], network.output_names()[0], {}
 
     def feed(picture):
         held["picture"] = runtime.Mat(np.ascontiguousarray(picture[0]))
 
     def infer():
         extractor = network.create_extractor()
-        extractor.input(network.input_names()[0], held["picture"])
-        held["scores"] = extractor.extract(network.output_names()[0])[1]
+        extractor.input(source, held["picture"])
+        held["scores"] = extractor.extract(sink)[1]
 
     return runtime.__version__, feed, infer, lambda: np.array(held["scores"])[None]
 
 
-def openvino(path):
-    """OpenVINO on the CPU, one stream of one thread, float32 as in the file."""
+def openvino(path, precision="f32"):
+    """OpenVINO on the CPU, one stream of one thread; ``precision`` "" leaves the choice to it."""
     import openvino as runtime
 
-    model = runtime.Core().compile_model(
-        path,
-        "CPU",
-        {
-            "INFERENCE_NUM_THREADS": 1,
-            "NUM_STREAMS": 1,
-            "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_PRECISION_HINT": "f32",
-        },
-    )
+    settings = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY"}
+    if precision:
+        settings["INFERENCE_PRECISION_HINT"] = precision
+    model = runtime.Core().compile_model(path, "CPU", settings)
     request = model.create_infer_request()
 
     def feed(picture):
@@ -113,12 +116,12 @@ def openvino(path):
     return version, feed, request.infer, lambda: request.get_output_tensor().data
 
 
-def mnn(path):
-    """MNN's session on the CPU, one thread, high precision."""
+def mnn(path, precision="high"):
+    """MNN's session on the CPU, one thread; "high" precision is float32, "low" may be fp16."""
     import MNN as runtime  # noqa: N811
 
     interpreter = runtime.Interpreter(path)
-    session = interpreter.createSession({"backend": "CPU", "numThread": 1, "precision": "high"})
+    session = interpreter.createSession({"backend": "CPU", "numThread": 1, "precision": precision})
     source, sink = interpreter.getSessionInput(session), interpreter.getSessionOutput(session)
 
     def feed(picture):
@@ -160,14 +163,23 @@ def native(path):
     return "", feed, lambda: run(held["address"], address), lambda: scores.copy()[None]
 
 
-ENGINES = {one.__name__: one for one in (onnxruntime, litert, ncnn, openvino, mnn, native)}
+def peak(path):
+    """Multiply-adds and nothing else; its version says how many of them an inference is."""
+    library = ctypes.CDLL(path)
+    library.peak_run.argtypes = []
+    library.peak_run.restype = ctypes.c_float
+    count = ctypes.c_uint.in_dll(library, "peak_multiply_adds").value
+    return str(count), lambda _picture: None, library.peak_run, lambda: np.zeros((1, 1))
 
 
-def main(name, path, pictures):
+ENGINES = {one.__name__: one for one in (onnxruntime, litert, ncnn, openvino, mnn, native, peak)}
+
+
+def main(name, path, pictures, settings="{}"):
     """Answer the pictures, then time what is asked for until the input ends."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # What libraries print is not an answer.
-    version, feed, infer, scores = ENGINES[name](path)
+    version, feed, infer, scores = ENGINES[name](path, **json.loads(settings))
     given = np.load(pictures, allow_pickle=False)
     found = []
     for picture in given:
@@ -176,13 +188,16 @@ def main(name, path, pictures):
         found.append(np.array(scores(), np.float64).ravel().tolist())
     json.dump({"version": version, "scores": found}, answers)
     print(file=answers, flush=True)
+    gc.collect()
+    gc.disable()
     for line in sys.stdin:
         samples = []
+        had = time.process_time_ns()
         for _ in range(int(line)):
             began = time.perf_counter_ns()
             infer()
             samples.append(time.perf_counter_ns() - began)
-        json.dump(samples, answers)
+        json.dump({"samples": samples, "had": time.process_time_ns() - had}, answers)
         print(file=answers, flush=True)
 
 

@@ -1,0 +1,175 @@
+"""Counting peers on the virtual board: AArch64 instructions of one inference, by the board's clock."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from peers_files import HERE, Job, Peer, environment, run, say
+from peers_results import Outcome, PeerError, judged
+
+from shufflenet_deploy import board, runtime, transport
+from shufflenet_deploy.cost.counting import MOST_SPREAD, SPEC, agreement
+from shufflenet_deploy.errors import DeployError
+from shufflenet_deploy.export.parity import expected
+from shufflenet_deploy.records import Failure, TargetFacts
+from shufflenet_deploy.runtime.base import Payload
+from shufflenet_deploy.target import Target
+from shufflenet_deploy.target.environment import name_of
+
+#: Should this process be killed, its boards still end.
+_LIFETIME_SECS = 7200
+#: Memory is the board's disk, and AlexNet's weights come in a file for each peer.
+_MEMORY_MB = 8192
+_PROBE_SECS = 60
+_ATTEMPTS = 3
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A running board, and what its peers are asked: pictures, and PyTorch's scores for them."""
+
+    target: Target
+    cpu: str
+    pictures: Path
+    wanted: list[np.ndarray]
+
+
+def full_name(cpu: str) -> str:
+    """``cortex-a76`` of ``a76``.
+
+    Raises:
+        UsageError: there is no such core.
+    """
+    return _settings(cpu).cpu
+
+
+def count(peers: Sequence[Peer], job: Job, cpu: str) -> tuple[str, list[Outcome]]:
+    """What the board calls itself, and all peers that can run there, counted."""
+    judges = job.judges()
+    pictures = job.path("-pictures.npy")
+    np.save(pictures, np.concatenate(judges))
+    wanted = [one.ravel() for one in expected(job.loaded().module, judges)]
+    machine = board.up(_settings(cpu), on_stage=say)
+    try:
+        with (
+            transport.connect(machine.ssh_settings(), name=f"board:{machine.name}") as link,
+            Target(link) as target,
+        ):
+            bench = Bench(target, machine.settings.cpu, pictures, wanted)
+            found = [_outcome(peer, job, bench) for peer in peers if peer.board]
+            facts = target.facts()
+            return f"{machine.settings.title}, {facts.os}, Python {facts.python}", found
+    finally:
+        board.down(machine.name)
+
+
+def _settings(cpu: str) -> board.BoardSettings:
+    return board.BoardSettings.choose(
+        name=f"peers-{cpu.removeprefix('cortex-')}",
+        cpu=cpu,
+        memory_mb=_MEMORY_MB,
+        deterministic=True,
+        lifetime_secs=_LIFETIME_SECS,
+    )
+
+
+def _outcome(peer: Peer, job: Job, bench: Bench) -> Outcome:
+    say(f"{job.model} {job.resolution} on {bench.cpu}: {peer.name}")
+    outcome = Outcome(name=peer.name, precision=peer.precision, engine=peer.engine, note=peer.note)
+    try:
+        counted = _native if peer.engine == "native" else _in_python
+        version, scores, samples = counted(peer, job, bench)
+        outcome = judged(outcome, version, bench.wanted, scores)
+        return outcome.model_copy(update={"turns": (samples,)})
+    except (PeerError, DeployError, OSError) as error:
+        return outcome.model_copy(update={"problem": str(error).splitlines()[0]})
+
+
+def _in_python(peer: Peer, job: Job, bench: Bench) -> tuple[str, list[np.ndarray], tuple[int, ...]]:
+    """Version, scores, and instructions of inferences that agree, by the worker on the board."""
+    python = environment(peer, job)
+    file = peer.make(job, python)
+    there = bench.target.environment(lambda facts: _payload(peer, python, facts), on_stage=say)
+    worker = bench.target.install(HERE / "peers_worker.py")
+    given = [bench.target.install(path) for path in (file, bench.pictures)]
+    settings = dict(peer.settings)
+    if peer.engine == "ncnn":
+        settings["weights"] = bench.target.install(file.with_suffix(".bin"))
+    argv = (*there.python, worker, peer.engine, *given, json.dumps(settings))
+    turns = f"{SPEC.warmup_runs}\n" + f"{SPEC.min_runs}\n" * _ATTEMPTS
+    pools = {"OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}
+    result = bench.target.invoke(
+        argv, env={**there.env, **pools}, timeout_s=SPEC.timeout_secs, stdin=turns.encode()
+    )
+    if result.exit_code:
+        raise PeerError(result.complaint)
+    told, *taken = [json.loads(line) for line in result.text.splitlines()]
+    scores = [np.array(one) for one in told["scores"]]
+    return told["version"], scores, _agreeing([one["samples"] for one in taken[1:]])
+
+
+def _native(peer: Peer, job: Job, bench: Bench) -> tuple[str, list[np.ndarray], tuple[int, ...]]:
+    """The same of our program, which answers one picture at a time."""
+    program = bench.target.install(job.exported("native", peer.precision, machine=bench.cpu))
+    native = runtime.get("native")
+    scores, turns = [], []
+    with TemporaryDirectory() as name:
+        here, there = Path(name, "one.npy"), f"{bench.target.root}/peers-scores.npy"
+        for picture in np.load(bench.pictures, allow_pickle=False):
+            np.save(here, picture[None])
+            argv = native.command(
+                python=(),
+                agent="",
+                model=program,
+                spec=SPEC,
+                input=bench.target.install(here),
+                output=there,
+            )
+            raw = bench.target.invoke(argv, timeout_s=SPEC.timeout_secs).text
+            outcome = native.parse(raw).outcome
+            if isinstance(outcome, Failure):
+                raise PeerError(outcome.message)
+            turns.append(list(outcome.samples))
+            bench.target.transport.pull(there, here)
+            scores.append(np.load(here, allow_pickle=False).ravel())
+    return "", scores, _agreeing(turns)
+
+
+def _agreeing(turns: Sequence[Sequence[int]]) -> tuple[int, ...]:
+    """The first turn whose counts are one figure, by the rule of ``shufflenet-deploy cost``.
+
+    Raises:
+        PeerError: none is.
+    """
+    spreads = [agreement(samples)[1] for samples in turns]
+    for samples, spread in zip(turns, spreads, strict=True):
+        if spread <= MOST_SPREAD:
+            return tuple(samples)
+    raise PeerError(f"inferences differ by {min(spreads):.2%}")
+
+
+def _payload(peer: Peer, python: Path, facts: TargetFacts) -> Payload:
+    """What to install on the board: the release that is installed here, and numpy."""
+    if peer.wheel is None:
+        found: Any = runtime.get(peer.engine).payload(facts)
+        return found
+    distribution, module = peer.wheel
+    like = runtime.get("litert").payload(facts)
+    (numpy,) = [text for text in like.requirements if name_of(text) == "numpy"]
+    return Payload(
+        name=distribution,
+        requirements=(f"{distribution}=={_release(python, distribution)}", numpy),
+        imports=(module, "numpy"),
+    )
+
+
+def _release(python: Path, distribution: str) -> str:
+    """Which release of a distribution a peer's environment has."""
+    program = "import sys\nfrom importlib.metadata import version\nprint(version(sys.argv[1]))"
+    return run([python, "-c", program, distribution], secs=_PROBE_SECS)
