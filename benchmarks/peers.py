@@ -37,6 +37,7 @@ from peers_results import HERE, Outcome, Result, keep, kept
 
 from shufflenet_deploy import transport, zoo
 from shufflenet_deploy.errors import DeployError, UsageError
+from shufflenet_deploy.export import native
 from shufflenet_deploy.records import Resolution
 from shufflenet_deploy.target import Target
 
@@ -143,9 +144,8 @@ def _result(job: Job, machine: str, peers: Sequence[Peer], given: argparse.Names
 def _here(cpu: int) -> str:
     with transport.connect("local") as link, Target(link) as target:
         facts = target.facts()
-    features = ", ".join(facts.features)
-    python = platform.python_version()
-    return f"One thread on core {cpu} of {facts.cpu} ({features}), {facts.os}, Python {python}"
+    core = f"core {cpu} of {facts.cpu} ({native.host().name})"
+    return f"One thread on {core}, {facts.os}, Python {platform.python_version()}"
 
 
 if __name__ == "__main__":

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-from peers_files import HERE, Job, Peer, environment, run, say
+from peers_files import HERE, NATIVE, NCNN, Job, Peer, environment, run, say
 from peers_results import Outcome, PeerError, judged
 
 from shufflenet_deploy import board, runtime, transport
 from shufflenet_deploy.cost.counting import MOST_SPREAD, SPEC, agreement
 from shufflenet_deploy.errors import DeployError
 from shufflenet_deploy.export.parity import expected
-from shufflenet_deploy.records import Failure, TargetFacts
+from shufflenet_deploy.records import BenchmarkSpec, Failure, TargetFacts
 from shufflenet_deploy.runtime.base import Payload
 from shufflenet_deploy.target import Target
 from shufflenet_deploy.target.environment import name_of
+
+T = TypeVar("T")
 
 #: Should this process be killed, its boards still end.
 _LIFETIME_SECS = 7200
@@ -62,9 +64,9 @@ def count(peers: Sequence[Peer], job: Job, cpu: str) -> tuple[str, list[Outcome]
             Target(link) as target,
         ):
             bench = Bench(target, machine.settings.cpu, pictures, wanted)
-            found = [_outcome(peer, job, bench) for peer in peers if peer.board]
+            found = [_outcome(peer, job, bench) for peer in peers if peer.engine.board]
             facts = target.facts()
-            return f"{machine.settings.title}, {facts.os}, Python {facts.python}", found
+            return f"{machine.settings.title}, {facts.libc}, Python {facts.python}", found
     finally:
         board.down(machine.name)
 
@@ -83,7 +85,7 @@ def _outcome(peer: Peer, job: Job, bench: Bench) -> Outcome:
     say(f"{job.model} {job.resolution} on {bench.cpu}: {peer.name}")
     outcome = Outcome(name=peer.name, precision=peer.precision, engine=peer.engine, note=peer.note)
     try:
-        counted = _native if peer.engine == "native" else _in_python
+        counted = _native if peer.engine is NATIVE else _in_python
         version, scores, samples = counted(peer, job, bench)
         outcome = judged(outcome, version, bench.wanted, scores)
         return outcome.model_copy(update={"turns": (samples,)})
@@ -99,73 +101,85 @@ def _in_python(peer: Peer, job: Job, bench: Bench) -> tuple[str, list[np.ndarray
     worker = bench.target.install(HERE / "peers_worker.py")
     given = [bench.target.install(path) for path in (file, bench.pictures)]
     settings = dict(peer.settings)
-    if peer.engine == "ncnn":
+    if peer.engine is NCNN:
         settings["weights"] = bench.target.install(file.with_suffix(".bin"))
-    argv = (*there.python, worker, peer.engine, *given, json.dumps(settings))
-    turns = f"{SPEC.warmup_runs}\n" + f"{SPEC.min_runs}\n" * _ATTEMPTS
+    argv = (*there.python, worker, peer.engine.name, *given, json.dumps(settings))
     pools = {"OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}
-    result = bench.target.invoke(
-        argv, env={**there.env, **pools}, timeout_s=SPEC.timeout_secs, stdin=turns.encode()
-    )
-    if result.exit_code:
-        raise PeerError(result.complaint)
-    told, *taken = [json.loads(line) for line in result.text.splitlines()]
-    scores = [np.array(one) for one in told["scores"]]
-    return told["version"], scores, _agreeing([one["samples"] for one in taken[1:]])
+    turns = f"{SPEC.warmup_runs}\n{SPEC.min_runs}\n".encode()
+
+    def process() -> tuple[dict[str, Any], Sequence[int]]:
+        result = bench.target.invoke(
+            argv, env={**there.env, **pools}, timeout_s=SPEC.timeout_secs, stdin=turns
+        )
+        if result.exit_code:
+            raise PeerError(result.complaint)
+        told, _, taken = [json.loads(line) for line in result.text.splitlines()]
+        return told, taken["samples"]
+
+    told, samples = _agreeing(process)
+    return told["version"], [np.array(one) for one in told["scores"]], samples
 
 
 def _native(peer: Peer, job: Job, bench: Bench) -> tuple[str, list[np.ndarray], tuple[int, ...]]:
     """The same of our program, which answers one picture at a time."""
     program = bench.target.install(job.exported("native", peer.precision, machine=bench.cpu))
     native = runtime.get("native")
-    scores, turns = [], []
-    with TemporaryDirectory() as name:
-        here, there = Path(name, "one.npy"), f"{bench.target.root}/peers-scores.npy"
-        for picture in np.load(bench.pictures, allow_pickle=False):
-            np.save(here, picture[None])
-            argv = native.command(
-                python=(),
-                agent="",
-                model=program,
-                spec=SPEC,
-                input=bench.target.install(here),
-                output=there,
-            )
-            raw = bench.target.invoke(argv, timeout_s=SPEC.timeout_secs).text
-            outcome = native.parse(raw).outcome
-            if isinstance(outcome, Failure):
-                raise PeerError(outcome.message)
-            turns.append(list(outcome.samples))
-            bench.target.transport.pull(there, here)
-            scores.append(np.load(here, allow_pickle=False).ravel())
-    return "", scores, _agreeing(turns)
+    answer = f"{bench.target.root}/peers-scores.npy"
+
+    def answered(picture: str, spec: BenchmarkSpec) -> tuple[np.ndarray, Sequence[int]]:
+        argv = native.command(
+            python=(), agent="", model=program, spec=spec, input=picture, output=answer
+        )
+        outcome = native.parse(bench.target.invoke(argv, timeout_s=spec.timeout_secs).text).outcome
+        if isinstance(outcome, Failure):
+            raise PeerError(outcome.message)
+        with TemporaryDirectory() as folder:
+            bench.target.transport.pull(answer, Path(folder, "scores.npy"))
+            return np.load(Path(folder, "scores.npy")).ravel(), outcome.samples
+
+    pictures = _one_by_one(bench)
+    once = SPEC.model_copy(update={"warmup_runs": 0, "min_runs": 1})
+    scores = [answered(picture, once)[0] for picture in pictures]
+    _, samples = _agreeing(lambda: answered(pictures[0], SPEC))
+    return "", scores, samples
 
 
-def _agreeing(turns: Sequence[Sequence[int]]) -> tuple[int, ...]:
-    """The first turn whose counts are one figure, by the rule of ``shufflenet-deploy cost``.
+def _one_by_one(bench: Bench) -> list[str]:
+    """The pictures on the board, each in a file of its own."""
+    found = []
+    with TemporaryDirectory() as folder:
+        for index, picture in enumerate(np.load(bench.pictures, allow_pickle=False)):
+            path = Path(folder, f"{index}.npy")
+            np.save(path, picture[None])
+            found.append(bench.target.install(path))
+    return found
+
+
+def _agreeing(process: Callable[[], tuple[T, Sequence[int]]]) -> tuple[T, tuple[int, ...]]:
+    """What a process said whose counts are one figure, by the rule of ``shufflenet-deploy cost``.
 
     Raises:
-        PeerError: none is.
+        PeerError: those of several processes were not.
     """
-    spreads = [agreement(samples)[1] for samples in turns]
-    for samples, spread in zip(turns, spreads, strict=True):
+    for _ in range(_ATTEMPTS):
+        told, samples = process()
+        spread = agreement(samples)[1]
         if spread <= MOST_SPREAD:
-            return tuple(samples)
-    raise PeerError(f"inferences differ by {min(spreads):.2%}")
+            return told, tuple(samples)
+    raise PeerError(f"inferences differ by {spread:.2%}: something else runs on the board")
 
 
 def _payload(peer: Peer, python: Path, facts: TargetFacts) -> Payload:
     """What to install on the board: the release that is installed here, and numpy."""
-    if peer.wheel is None:
-        found: Any = runtime.get(peer.engine).payload(facts)
-        return found
-    distribution, module = peer.wheel
+    if not peer.engine.packages:
+        return runtime.get(peer.engine.name).payload(facts)
+    (distribution,) = peer.engine.packages
     like = runtime.get("litert").payload(facts)
     (numpy,) = [text for text in like.requirements if name_of(text) == "numpy"]
     return Payload(
         name=distribution,
         requirements=(f"{distribution}=={_release(python, distribution)}", numpy),
-        imports=(module, "numpy"),
+        imports=(peer.engine.module, "numpy"),
     )
 
 

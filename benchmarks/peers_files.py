@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from peers_results import PEAK, PeerError
+from peers_results import PEAK, Outcome, PeerError
 from PIL import Image
 
 from shufflenet_deploy import export, zoo
@@ -73,22 +73,41 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Peer:
-    """One way to run the network. ``packages`` are installed where ours has them not.
+class Engine:
+    """What runs a file: a function of ``peers_worker.py``, and the packages that ours lacks for it.
 
-    ``wheel`` is the distribution and the module that run it on a board, where ours has no runtime
-    for it; ``board`` says whether there are AArch64 wheels of what it takes.
+    ``module`` is what is imported of the first of them. ``board`` says whether there are wheels of
+    it, or programs, for 64-bit ARM.
     """
 
     name: str
-    precision: str
-    engine: str
-    make: Callable[[Job, Path], Path]
     packages: tuple[str, ...] = ()
+    module: str = ""
+    board: bool = True
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One way to run the network. ``converter`` is what makes its file, where ours has that not."""
+
+    name: str
+    precision: str
+    engine: Engine
+    make: Callable[[Job, Path], Path]
+    converter: tuple[str, ...] = ()
     note: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)
-    wheel: tuple[str, str] | None = None
-    board: bool = True
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """What is installed for it; none where ours has all."""
+        return (*self.engine.packages, *self.converter)
+
+    def outcome(self) -> Outcome:
+        """What is known of it before it was measured."""
+        return Outcome(
+            name=self.name, precision=self.precision, engine=self.engine.name, note=self.note
+        )
 
 
 def by_generator(job: Job, _python: Path) -> Path:
@@ -232,57 +251,58 @@ def by_clang(job: Job, _python: Path) -> Path:
     return target
 
 
-_NCNN = {"packages": ("ncnn", "pnnx"), "wheel": ("ncnn", "ncnn")}
-_OPENVINO = {"packages": ("openvino", "nncf"), "board": False}
-_MNN = {"packages": ("MNN",), "wheel": ("MNN", "MNN")}
+NATIVE = Engine("native")
+ONNXRUNTIME = Engine("onnxruntime")
+LITERT = Engine("litert")
+NCNN = Engine("ncnn", ("ncnn",), "ncnn")
+OPENVINO = Engine("openvino", ("openvino",), "openvino", board=False)
+MNN = Engine("mnn", ("MNN",), "MNN")
+NOTHING_BUT_PEAK = Engine(PEAK, board=False)
 
 PEERS = (
-    Peer("ours-native", "fp32", "native", by_generator, note="generated C"),
+    Peer("ours-native", "fp32", NATIVE, by_generator, note="generated C"),
     Peer(
-        "ours-onnx", "fp32", "onnxruntime", lambda job, _: job.exported("onnx", "fp32"),
+        "ours-onnx", "fp32", ONNXRUNTIME, lambda job, _: job.exported("onnx", "fp32"),
         note="as torch.onnx writes it",
     ),
-    Peer("ours-tflite", "fp32", "litert", lambda job, _: job.exported("tflite", "fp32")),
+    Peer("ours-tflite", "fp32", LITERT, lambda job, _: job.exported("tflite", "fp32")),
     Peer(
-        "onnx2tf", "fp32", "litert",
+        "onnx2tf", "fp32", LITERT,
         lambda job, _: job.exported("tflite", "fp32", converter="onnx2tf"),
     ),
-    Peer("litert-torch", "fp32", "litert", by_litert_torch, ("litert-torch",)),
-    Peer("ncnn", "fp32", "ncnn", by_pnnx, note="its fp16 and bf16 off", **_NCNN),
-    Peer("openvino", "fp32", "openvino", lambda job, _: job.plain(), **_OPENVINO),
-    Peer("mnn", "fp32", "mnn", by_mnn, **_MNN),
+    Peer("litert-torch", "fp32", LITERT, by_litert_torch, ("litert-torch",)),
+    Peer("ncnn", "fp32", NCNN, by_pnnx, ("pnnx",), "its fp16 and bf16 off"),
+    Peer("openvino", "fp32", OPENVINO, lambda job, _: job.plain()),
+    Peer("mnn", "fp32", MNN, by_mnn),
     Peer(
-        "ncnn-fp16", "16-bit", "ncnn", by_pnnx, settings={"halves": "fp16"},
-        note="its default: fp16 where it has code for it", **_NCNN,
+        "ncnn-fp16", "16-bit", NCNN, by_pnnx, ("pnnx",),
+        "its default: fp16 where it has code for it", {"halves": "fp16"},
+    ),
+    Peer("ncnn-bf16", "16-bit", NCNN, by_pnnx, ("pnnx",), "bf16 storage on", {"halves": "bf16"}),
+    Peer(
+        "openvino-bf16", "16-bit", OPENVINO, lambda job, _: job.plain(),
+        note="its default: bf16 where the core has it", settings={"precision": ""},
     ),
     Peer(
-        "ncnn-bf16", "16-bit", "ncnn", by_pnnx, settings={"halves": "bf16"},
-        note="bf16 storage on", **_NCNN,
+        "mnn-fp16", "16-bit", MNN, by_mnn,
+        note="low precision: fp16 where the core has it", settings={"precision": "low"},
     ),
+    Peer("ours-native-int8", "int8", NATIVE, by_generator_int8, note="generated C"),
+    Peer("ours-onnx-int8", "int8", ONNXRUNTIME, lambda job, _: job.exported("onnx", "int8")),
     Peer(
-        "openvino-bf16", "16-bit", "openvino", lambda job, _: job.plain(),
-        settings={"precision": ""}, note="its default: bf16 where the core has it", **_OPENVINO,
-    ),
-    Peer(
-        "mnn-fp16", "16-bit", "mnn", by_mnn, settings={"precision": "low"},
-        note="low precision: fp16 where the core has it", **_MNN,
-    ),
-    Peer("ours-native-int8", "int8", "native", by_generator_int8, note="generated C"),
-    Peer("ours-onnx-int8", "int8", "onnxruntime", lambda job, _: job.exported("onnx", "int8")),
-    Peer(
-        "onnxruntime-qdq", "int8", "onnxruntime",
+        "onnxruntime-qdq", "int8", ONNXRUNTIME,
         lambda job, _: job.exported("onnx", "int8", lowering="paper"),
         note="plain torch.onnx, onnxruntime's quantiser",
     ),
-    Peer("ours-tflite-int8", "int8", "litert", lambda job, _: job.exported("tflite", "int8")),
+    Peer("ours-tflite-int8", "int8", LITERT, lambda job, _: job.exported("tflite", "int8")),
     Peer(
-        "onnx2tf-int8", "int8", "litert",
+        "onnx2tf-int8", "int8", LITERT,
         lambda job, _: job.exported("tflite", "int8", converter="onnx2tf"),
     ),
-    Peer("openvino-int8", "int8", "openvino", by_nncf, note="NNCF's quantiser", **_OPENVINO),
-    Peer("mnn-int8", "int8", "mnn", by_mnn_int8, note="MNN's quantiser", **_MNN),
-    Peer("ncnn-int8", "int8", "ncnn", no_ncnn_int8, **_NCNN),
-    Peer(PEAK, PEAK, PEAK, by_clang, board=False),
+    Peer("openvino-int8", "int8", OPENVINO, by_nncf, ("nncf",), "NNCF's quantiser"),
+    Peer("mnn-int8", "int8", MNN, by_mnn_int8, note="MNN's quantiser"),
+    Peer("ncnn-int8", "int8", NCNN, no_ncnn_int8, ("pnnx",)),
+    Peer(PEAK, PEAK, NOTHING_BUT_PEAK, by_clang),
 )  # fmt: skip
 
 

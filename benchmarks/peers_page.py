@@ -141,8 +141,7 @@ def write(page: Path, results: Sequence[Result]) -> None:
         pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
         if not pattern.search(text):
             raise UsageError(f"{page} has no place for {name}: {begin.strip()} ... {end}")
-        fresh = f"{begin}{block}{end}"
-        text = pattern.sub(lambda _, fresh=fresh: fresh, text)
+        text = pattern.sub(lambda _: f"{begin}{block}{end}", text)  # noqa: B023 - called at once
     write_whole(page, text)
 
 

@@ -89,10 +89,12 @@ def judged(outcome: Outcome, version: str, wanted: Scores, got: Scores) -> Outco
     """The same, with how far its scores are from PyTorch's.
 
     Raises:
-        PeerError: they are not scores of the same classes.
+        PeerError: they are no scores, or not of the same classes.
     """
     if any(a.size != b.size for a, b in zip(wanted, got, strict=True)):
         raise PeerError(f"{got[0].size} scores where PyTorch has {wanted[0].size}")
+    if not all(np.isfinite(scores).all() for scores in got):
+        raise PeerError("its scores are not numbers")
     pairs = list(zip(wanted, got, strict=True))
     return outcome.model_copy(
         update={
