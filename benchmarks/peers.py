@@ -58,8 +58,9 @@ def main() -> int:
     except DeployError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, UsageError) else 1
-    measured = all(one.turns for result in results for one in result.outcomes)
-    return 0 if measured else 1
+    # That a peer cannot be had is a finding about it; that one of ours cannot is a failure.
+    ours = [one for result in results for one in result.outcomes if one.name.startswith("ours-")]
+    return 0 if all(one.turns for one in ours) else 1
 
 
 def _parser() -> argparse.ArgumentParser:
