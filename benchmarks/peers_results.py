@@ -117,7 +117,7 @@ def keep(folder: Path, result: Result) -> None:
 
 
 def kept(folder: Path) -> list[Result]:
-    """Every result in a folder, those of this machine first, small networks before large ones.
+    """Every result in a folder by machine, small pictures and networks before large ones.
 
     Raises:
         UsageError: there is none, or a file is not one.
@@ -131,4 +131,4 @@ def kept(folder: Path) -> list[Result]:
             found.append(Result.model_validate_json(path.read_bytes()))
         except ValidationError as error:
             raise UsageError(f"{path} is not a result of this version: delete it") from error
-    return sorted(found, key=lambda one: (one.machine != HERE, one.machine, one.multiply_adds))
+    return sorted(found, key=lambda one: (one.machine, one.resolution.pixels, one.multiply_adds))
