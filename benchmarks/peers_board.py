@@ -83,7 +83,7 @@ def _settings(cpu: str) -> board.BoardSettings:
 
 def _outcome(peer: Peer, job: Job, bench: Bench) -> Outcome:
     say(f"{job.model} {job.resolution} on {bench.cpu}: {peer.name}")
-    outcome = Outcome(name=peer.name, precision=peer.precision, engine=peer.engine, note=peer.note)
+    outcome = peer.outcome()
     try:
         counted = _native if peer.engine is NATIVE else _in_python
         version, scores, samples = counted(peer, job, bench)
