@@ -61,7 +61,7 @@ def times(result: Result) -> str:
             lines.append(
                 _row(
                     _named(one), one.precision, _runtime(one), _interval(interval, 1e6),
-                    f"{least / 1e6:.3g}", "" if ratio is None else _interval(ratio, 1),
+                    _three(least / 1e6), "" if ratio is None else _interval(ratio, 1),
                     share, *_answers(one),
                 )
             )  # fmt: skip
@@ -187,9 +187,14 @@ def _answers(one: Outcome) -> tuple[str, str]:
 
 def _interval(interval: stats.Interval, unit: float) -> str:
     estimate, low, high = (
-        f"{value / unit:.3g}" for value in (interval.estimate, interval.low, interval.high)
+        _three(value / unit) for value in (interval.estimate, interval.low, interval.high)
     )
     return f"{estimate} ({low} to {high})"
+
+
+def _three(value: float) -> str:
+    """Three digits: ``0.380``, ``12.0``."""
+    return f"{value:#.3g}".rstrip(".")
 
 
 def _verdict(ratio: stats.Interval, factor: float) -> str:

@@ -50,7 +50,7 @@ def test_the_fastest_runtime_is_one_that_computes_the_same_network_in_the_same_p
             )
         ]
     )
-    assert row_of(table, "ShuffleNet")[3:] == ["litert 1 (fast)", "2", "3 (3 to 3)", "yes"]
+    assert row_of(table, "ShuffleNet")[3:] == ["litert 1 (fast)", "2", "3.00 (3.00 to 3.00)", "yes"]
 
 
 @pytest.mark.parametrize(
