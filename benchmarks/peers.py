@@ -49,6 +49,7 @@ def main() -> int:
         if given.page:
             peers_page.write(given.page, kept(given.out))
             return 0
+        _check(given)
         peers = _chosen(given.peers)
         results = [
             _result(job, machine, peers, given)
@@ -86,6 +87,19 @@ def _words(text: str) -> list[str]:
     return [word for word in text.split(",") if word]
 
 
+def _check(given: argparse.Namespace) -> None:
+    """Refuse what cannot be measured.
+
+    Raises:
+        UsageError: there is no such core, or nothing to time.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    if given.cpu not in cores:
+        raise UsageError(f"--cpu {given.cpu}: this process may use {', '.join(map(str, cores))}")
+    if given.rounds < 1 or given.turn_ms <= 0:
+        raise UsageError("--rounds and --turn-ms must be above 0")
+
+
 def _chosen(names: Sequence[str]) -> list[Peer]:
     known = {peer.name: peer for peer in PEERS}
     if unknown := [name for name in names if name not in known]:
@@ -99,7 +113,10 @@ def _machines(cpus: Sequence[str] | None) -> list[str]:
 
 def _jobs(given: argparse.Namespace) -> list[Job]:
     folder = given.out.absolute()
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot write to {folder}: {error.strerror}; choose --out") from error
     return [
         Job(
             model=zoo.architecture(model).name,
