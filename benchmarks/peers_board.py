@@ -1,4 +1,4 @@
-"""Counting peers on the virtual board: AArch64 instructions of one inference, by the board's clock."""
+"""Counting peers on the virtual board: AArch64 instructions per inference, by the board's clock."""
 
 from __future__ import annotations
 
