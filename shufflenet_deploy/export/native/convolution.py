@@ -11,10 +11,11 @@ from shufflenet_deploy.export.graph import Activation, FloatArray
 from shufflenet_deploy.export.native import edge, neon
 from shufflenet_deploy.export.native.blocking import Blocking, Work, choose
 from shufflenet_deploy.export.native.program import Convolution, Place
-from shufflenet_deploy.export.native.text import Code, Run, Unit, runs, series
+from shufflenet_deploy.export.native.text import ALIGN, Code, Run, Unit, runs, series
 
 _UNROLL = (5, 4)  # channels in one straight piece of code, the best first
 _UNROLLED_TAPS = 800  # multiply-adds in one straight piece of code
+_AHEAD_BYTES = 4096  # between the weights that are fetched and those in use
 _L1_BYTES = 24 << 10
 _L2_BYTES = 1 << 20
 
@@ -328,6 +329,7 @@ def _tile(step: Convolution, unit: Unit, outputs: int, vectors: int, plane: int,
         code("const float *plane = x;")
         with code.block(f"for (int k = 0; k < {channels}; ++k, plane += {jump})"):
             with code.block(f"for (int t = 0; t < {rows}; ++t, w += {columns * outputs})"):
+                _fetch(code, unit, columns * outputs)
                 code("x = plane + rows[t];")
                 _multiply(code, unit, first, outputs, vectors)
     code(*constants(step.activation))
@@ -369,8 +371,16 @@ def _repeat(
         _multiply(code, unit, positions, outputs, vectors)
         return
     with code.block(f"for (int k = 0; k < {times}; ++k)"):
+        _fetch(code, unit, len(positions) * outputs)
         _multiply(code, unit, positions, outputs, vectors)
         code(f"x += {jump}, w += {len(positions) * outputs};")
+
+
+def _fetch(code: Code, unit: Unit, weights: int) -> None:
+    """Ask for as many weights as are about to be used, some way ahead of these."""
+    if unit.machine.fetches:
+        lines = range(0, 4 * weights, ALIGN)
+        code(*(f"__builtin_prefetch(w + {(_AHEAD_BYTES + line) // 4});" for line in lines))
 
 
 def _multiply(code: Code, unit: Unit, positions: list[int], outputs: int, vectors: int) -> None:
