@@ -10,7 +10,8 @@ import numpy as np
 
 from shufflenet_deploy.export.graph import PoolKind
 from shufflenet_deploy.export.native import neon_windows
-from shufflenet_deploy.export.native.convolution import Columns, activate, call, constants
+from shufflenet_deploy.export.native.activations import activate, constants
+from shufflenet_deploy.export.native.convolution import Columns, call
 from shufflenet_deploy.export.native.program import (
     AdaptiveAverage,
     GlobalAverage,
