@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil
 
-from shufflenet_deploy.export.native import neon
+from shufflenet_deploy.export.native import neon, tail
 from shufflenet_deploy.export.native.covering import along, cover
 from shufflenet_deploy.export.native.machine import Machine
 
@@ -31,7 +31,8 @@ class Work:
     """What there is to cut: ``outputs`` channels of ``vectors`` vectors.
 
     ``depth`` is the number of multiply-adds that each accumulator receives, ``plane`` the bytes
-    between channels of the target. ``floors`` says that a least value stands for the bias.
+    between channels of the target. ``floors`` says that a least value stands for the bias. There
+    are ``tail`` more pixels, which the last block of pixels computes beside its vectors.
     """
 
     outputs: int
@@ -41,6 +42,7 @@ class Work:
     plane: int
     assembly: bool
     floors: bool
+    tail: int = 0
 
 
 def fits(machine: Machine, outputs: int, vectors: int, work: Work) -> bool:
@@ -77,6 +79,26 @@ def _cost(machine: Machine, outputs: int, vectors: int, work: Work) -> float:
     return work.depth * step + sums * (3.5 if work.residual else 2.5) + outputs + 12
 
 
+def _with_tail(
+    machine: Machine, main: int, pixels: tuple[tuple[int, int], ...], work: Work
+) -> tuple[float, tuple[int, ...]]:
+    """The price and the outputs of the best blocks for this cut of the pixels."""
+    prices = {}
+    for part in _sizes(machine, main, work):
+        price = sum(times * _cost(machine, part, size, work) for size, times in pixels)
+        prices[part] = price + _tail_cost(machine, part, pixels[-1][0], work)
+    return cover(work.outputs, prices)
+
+
+def _tail_cost(machine: Machine, outputs: int, vectors: int, work: Work) -> float:
+    """What the tail adds to a block; registers that are lacking are loads and stores."""
+    sums = tail.vectors(machine, outputs, work.tail)
+    spread = 1 if work.tail == 1 else 2  # the repeated pixels, and the order of weights
+    lacking = outputs * vectors + vectors + 1 + sums + spread - machine.registers
+    step = sums * (1.0 if work.tail == 1 else 1.5) + max(0, lacking)
+    return work.depth * step + outputs * (2.5 if work.residual else 1.5)
+
+
 @lru_cache(maxsize=4096)
 def choose(machine: Machine, work: Work) -> Blocking:
     """The cheapest cut of a convolution."""
@@ -91,6 +113,8 @@ def choose(machine: Machine, work: Work) -> Blocking:
 
         prices = {size: price(size) for size in range(1, main + 1)}
         total, pixels = along(work.vectors, main, prices)
+        if work.tail:
+            total, parts = _with_tail(machine, main, pixels, work)
         if best is None or total < best[0]:
             best = (total, Blocking(outputs=parts, pixels=pixels))
     assert best is not None
@@ -98,8 +122,12 @@ def choose(machine: Machine, work: Work) -> Blocking:
 
 
 def _partition(machine: Machine, vectors: int, work: Work) -> tuple[int, ...] | None:
-    sizes = [size for size in range(1, 25) if fits(machine, size, vectors, work)]
+    sizes = _sizes(machine, vectors, work)
     if not sizes:
         return None
     cost = {size: _cost(machine, size, vectors, work) for size in sizes if size <= work.outputs}
     return cover(work.outputs, cost)[1]
+
+
+def _sizes(machine: Machine, vectors: int, work: Work) -> list[int]:
+    return [size for size in range(1, 25) if fits(machine, size, vectors, work)]

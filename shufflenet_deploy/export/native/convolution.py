@@ -7,38 +7,18 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from shufflenet_deploy.export.graph import Activation, FloatArray
-from shufflenet_deploy.export.native import edge, neon
+from shufflenet_deploy.export.graph import FloatArray
+from shufflenet_deploy.export.native import edge, neon, tail, tile
 from shufflenet_deploy.export.native.blocking import Blocking, Work, choose
 from shufflenet_deploy.export.native.program import Convolution, Place
 from shufflenet_deploy.export.native.text import Code, Run, Unit, runs, series
+from shufflenet_deploy.export.native.tile import Block
 
-_UNROLL = (5, 4)  # channels in one straight piece of code, the best first
-_UNROLLED_TAPS = 800  # multiply-adds in one straight piece of code
 _L1_BYTES = 24 << 10
 _L2_BYTES = 1 << 20
 
 #: Arguments of a kernel: a place (None for the weights) and an offset for each call.
 Columns = list[tuple[Place | None, list[int]]]
-
-
-def activate(activation: Activation, value: str, suffix: str = "") -> str:
-    """C for the activation of a vector."""
-    if activation is Activation.RELU:
-        return f"MAX{suffix}({value}, zero)"
-    if activation is Activation.RELU6:
-        return f"MIN{suffix}(MAX{suffix}({value}, zero), six)"
-    return value
-
-
-def constants(activation: Activation, kind: str = "vf") -> list[str]:
-    """Declarations that ``activate`` needs."""
-    lines = []
-    if activation in {Activation.RELU, Activation.RELU6}:
-        lines.append(f"const {kind} zero = {{0}};")
-    if activation is Activation.RELU6:
-        lines.append(f"const {kind} six = 6.0f - ({kind}){{0}};")
-    return lines
 
 
 def emit(step: Convolution, unit: Unit) -> None:
@@ -57,15 +37,17 @@ def _emit_class(
 ) -> None:
     lanes = unit.machine.lanes
     depth = step.weight.shape[1] * step.weight.shape[2]
-    rest = edge.pixels(step, lanes, count)
+    beside = tail.pixels(unit.machine, step.target.layout.span)
+    rest = 0 if beside else edge.pixels(step, lanes, count)
     work = Work(
         outputs=count,
-        vectors=step.target.layout.vectors(lanes) - (rest > 0),
+        vectors=step.target.layout.vectors(lanes) - (rest > 0 or beside > 0),
         depth=depth,
         residual=len(step.sources) > 1,
         plane=4 * step.target.layout.plane * stride,
         assembly=_in_assembly(step, unit),
         floors=step.floors is not None,
+        tail=beside,
     )
     blocking = choose(unit.machine, work)
     weights = [step.weight[run.first : run.first + run.count] for _, run in members]
@@ -78,7 +60,7 @@ def _emit_class(
         if _in_place(step):
             del columns[3]  # what is added: the target
     else:
-        name = _kernel(step, unit, count, stride, blocking)
+        name = _kernel(step, unit, count, stride, blocking, beside)
     call(unit, name, columns, len(members), f"{step.name}")
     if rest:
         packed = [edge.pack(weight, lanes, rest) for weight in weights]
@@ -141,8 +123,13 @@ def _pack(weight: FloatArray, blocking: Blocking) -> FloatArray:
     return np.concatenate(parts).astype(np.float32)
 
 
-def _kernel(step: Convolution, unit: Unit, count: int, stride: int, blocking: Blocking) -> str:
-    """The loops over blocks; whichever of weights and pixels is dearer to read again is outside."""
+def _kernel(
+    step: Convolution, unit: Unit, count: int, stride: int, blocking: Blocking, beside: int
+) -> str:
+    """The loops over blocks; whichever of weights and pixels is dearer to read again is outside.
+
+    The last block of pixels has ``beside`` more, behind its vectors.
+    """
     residual = len(step.sources) > 1
     depth = step.weight.shape[1] * step.weight.shape[2]
     other = step.sources[1].layout.plane if residual else 0
@@ -150,7 +137,7 @@ def _kernel(step: Convolution, unit: Unit, count: int, stride: int, blocking: Bl
     blocks = _grouped(blocking.outputs)
     code = Code(depth=1)
 
-    def tile(size: int, at: str, outputs: int, times: int, first: int) -> str:
+    def called(vectors: int, behind: int, at: str, outputs: int, times: int, first: int) -> str:
         moving = [("w", depth), ("b", 1), *([("r", other)] if residual else []), ("y", plane)]
         arguments = [f"x + {at}"]
         for label, each in moving:
@@ -158,18 +145,19 @@ def _kernel(step: Convolution, unit: Unit, count: int, stride: int, blocking: Bl
             if times > 1:
                 text += f" + o * {outputs * each}"
             arguments.append(f"{text} + {at}" if label in {"r", "y"} else text)
-        return f"{_tile(step, unit, outputs, size, plane, other)}({', '.join(arguments)});"
+        name = tile.write(step, unit, Block(outputs, vectors, behind), plane, other)
+        return f"{name}({', '.join(arguments)});"
 
-    def pixels() -> Iterator[tuple[int, str]]:
+    def pixels() -> Iterator[tuple[int, int, str]]:
         done = 0
         lanes = unit.machine.lanes
-        for size, times in blocking.pixels:
+        for size, times, behind in _with_tail(blocking.pixels, beside):
             begin, end = done * lanes, (done + size * times) * lanes
             if times > 1:
                 with code.block(f"for (int p = {begin}; p < {end}; p += {size * lanes})"):
-                    yield size, "p"
+                    yield size, behind, "p"
             else:
-                yield size, str(begin)
+                yield size, behind, str(begin)
             done += size * times
 
     def outputs() -> Iterator[tuple[int, int, int]]:
@@ -183,16 +171,25 @@ def _kernel(step: Convolution, unit: Unit, count: int, stride: int, blocking: Bl
             first += size * times
 
     if _pixels_outside(step, count, blocking):
-        for vectors, at in pixels():
+        for vectors, behind, at in pixels():
             for size, times, first in outputs():
-                code(tile(vectors, at, size, times, first))
+                code(called(vectors, behind, at, size, times, first))
     else:
         for size, times, first in outputs():
-            for vectors, at in pixels():
-                code(tile(vectors, at, size, times, first))
+            for vectors, behind, at in pixels():
+                code(called(vectors, behind, at, size, times, first))
     head = "LOOP void @(const float *x, const float *w, const float *b, "
     head += ("const float *r, " if residual else "") + "float *y)"
     return unit.kernel("conv", head, code)
+
+
+def _with_tail(runs: tuple[tuple[int, int], ...], beside: int) -> list[tuple[int, int, int]]:
+    """Runs of blocks of pixels as (vectors, times, pixels behind); only the last block has any."""
+    (size, times), before = runs[-1], [(size, times, 0) for size, times in runs[:-1]]
+    if beside and times > 1:
+        before.append((size, times - 1, 0))
+        times = 1
+    return [*before, (size, times, beside)]
 
 
 def _in_assembly(step: Convolution, unit: Unit) -> bool:
@@ -295,101 +292,3 @@ def _grouped(sizes: tuple[int, ...]) -> list[tuple[int, int]]:
         else:
             found.append([size, 1])
     return [(size, times) for size, times in found]
-
-
-def _tile(step: Convolution, unit: Unit, outputs: int, vectors: int, plane: int, other: int) -> str:
-    """One block: ``outputs`` channels of ``vectors`` vectors of pixels."""
-    residual = len(step.sources) > 1
-    channels, taps = step.weight.shape[1], step.taps
-    jump = step.source.layout.plane * step.spread
-    code = Code(depth=1)
-    _start(code, unit, outputs, vectors, other if residual else None)
-    if len(taps) == 1:
-        at_once = channels
-        if channels > 10:
-            at_once = next((size for size in _UNROLL if channels % size == 0), _UNROLL[-1])
-        times, rest = divmod(channels, at_once)
-        positions = [k * jump for k in range(at_once)]
-        _repeat(code, unit, times, positions, outputs, vectors, at_once * jump)
-        _multiply(code, unit, [k * jump for k in range(rest)], outputs, vectors)
-    elif len(taps) * outputs * vectors <= _UNROLLED_TAPS:
-        _repeat(code, unit, channels, list(taps), outputs, vectors, jump)
-    else:
-        rows, columns = step.kernel
-        starts = taps[::columns]
-        first = [tap - taps[0] for tap in taps[:columns]]
-        same = all(
-            [tap - taps[row * columns] for tap in taps[row * columns : (row + 1) * columns]]
-            == first
-            for row in range(rows)
-        )
-        assert same, "columns of a kernel are the same in every row"
-        code(f"static const int rows[] = {{{', '.join(map(str, starts))}}};")
-        code("const float *plane = x;")
-        with code.block(f"for (int k = 0; k < {channels}; ++k, plane += {jump})"):
-            with code.block(f"for (int t = 0; t < {rows}; ++t, w += {columns * outputs})"):
-                code("x = plane + rows[t];")
-                _multiply(code, unit, first, outputs, vectors)
-    code(*constants(step.activation))
-    for output in range(outputs):
-        for at in range(vectors):
-            value = activate(step.activation, f"a{output}_{at}")
-            code(f"STORE(y + {output * plane} + {at} * LANES, {value});")
-    head = "INLINE void @(const float *x, const float *w, const float *b, "
-    head += ("const float *r, " if residual else "") + "float *y)"
-    return unit.kernel(f"tile{outputs}x{vectors}", head, code)
-
-
-def _start(code: Code, unit: Unit, outputs: int, vectors: int, other: int | None) -> None:
-    """Accumulators begin as the bias, or as what is to be added plus the bias."""
-    by_lane = unit.machine.by_lane
-    if by_lane:
-        code(*(f"const v4 b{i} = LOAD4(b + {4 * i});" for i in range((outputs + 3) // 4)))
-        if other is not None:
-            code("const vf one = SPLAT(1.0f);")
-    for output in range(outputs):
-        lane = f"b{output // 4}, {output % 4}"
-        for at in range(vectors):
-            if other is None:
-                start = f"SPLAT_LANE({lane})" if by_lane else f"SPLAT(b[{output}])"
-                if at and not by_lane:
-                    start = f"a{output}_0"
-            else:
-                load = f"LOAD(r + {output * other} + {at} * LANES)"
-                start = f"FMA_LANE({load}, one, {lane})" if by_lane else f"{load} + b[{output}]"
-            code(f"vf a{output}_{at} = {start};")
-
-
-def _repeat(
-    code: Code, unit: Unit, times: int, positions: list[int], outputs: int, vectors: int, jump: int
-) -> None:
-    if not times:
-        return
-    if times == 1:
-        _multiply(code, unit, positions, outputs, vectors)
-        return
-    with code.block(f"for (int k = 0; k < {times}; ++k)"):
-        _multiply(code, unit, positions, outputs, vectors)
-        code(f"x += {jump}, w += {len(positions) * outputs};")
-
-
-def _multiply(code: Code, unit: Unit, positions: list[int], outputs: int, vectors: int) -> None:
-    """One multiply-add per accumulator for each position of the source."""
-    if not positions:
-        return
-    with code.block(""):
-        loaded = -1
-        for at, position in enumerate(positions):
-            for vector in range(vectors):
-                code(f"const vf x{at}_{vector} = LOAD(x + {position} + {vector} * LANES);")
-            for output in range(outputs):
-                index = at * outputs + output
-                if unit.machine.by_lane and index // 4 > loaded:
-                    loaded = index // 4
-                    code(f"const v4 w{loaded} = LOAD4(w + {4 * loaded});")
-                for vector in range(vectors):
-                    a, x = f"a{output}_{vector}", f"x{at}_{vector}"
-                    if unit.machine.by_lane:
-                        code(f"{a} = FMA_LANE({a}, {x}, w{index // 4}, {index % 4});")
-                    else:
-                        code(f"{a} += {x} * w[{index}];")

@@ -20,10 +20,12 @@ class Machine:
 
     ``lanes`` is floats in a vector, ``registers`` the vector registers there are. ``by_lane``
     says that a multiply-add takes one lane of a register as its factor (NEON); elsewhere the
-    factor is broadcast from memory. ``dot`` says that four 8-bit products are summed by one
-    instruction, ``ordered`` that some of its cores issue in the order of the code. ``needs`` are
-    the features, as Linux names them, without which a program for it stops. ``flags`` are for
-    gcc and clang; ``zig cc`` crosses to ``triple`` and compiles the network for ``cpu``.
+    factor is broadcast from memory. ``fetches`` says that streams of weights are asked for by
+    instructions: x86 finds the next page of a stream only when it is read. ``dot`` says that four
+    8-bit products are summed by one instruction, ``ordered`` that some of its cores issue in the
+    order of the code. ``needs`` are the features, as Linux names them, without which a program for
+    it stops. ``flags`` are for gcc and clang; ``zig cc`` crosses to ``triple`` and compiles the
+    network for ``cpu``.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Machine:
     lanes: int
     registers: int
     by_lane: bool = False
+    fetches: bool = False
     dot: bool = False
     ordered: bool = False
     needs: frozenset[str] = frozenset()
@@ -74,6 +77,7 @@ def _x86(name: str, lanes: int, registers: int, *needs: str, dots: tuple[str, ..
         arch="x86_64",
         lanes=lanes,
         registers=registers,
+        fetches=True,
         dot=bool(dots),
         needs=frozenset(needs),
         flags=(f"-march={level}", *(f"-m{feature}" for feature in dots), *wide),

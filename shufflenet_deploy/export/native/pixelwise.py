@@ -8,7 +8,8 @@ import numpy as np
 
 from shufflenet_deploy.export.graph import Activation, FloatArray
 from shufflenet_deploy.export.native import neon
-from shufflenet_deploy.export.native.convolution import Columns, activate, call, constants
+from shufflenet_deploy.export.native.activations import activate, constants
+from shufflenet_deploy.export.native.convolution import Columns, call
 from shufflenet_deploy.export.native.program import (
     Copy,
     FullyConnected,

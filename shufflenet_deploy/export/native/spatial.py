@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from math import ceil
 
 import numpy as np
 
 from shufflenet_deploy.export.graph import PoolKind
-from shufflenet_deploy.export.native import neon_windows
-from shufflenet_deploy.export.native.convolution import Columns, activate, call, constants
+from shufflenet_deploy.export.native import dealt_windows, neon_windows, packed_windows
+from shufflenet_deploy.export.native.activations import activate, constants
+from shufflenet_deploy.export.native.convolution import Columns, call
 from shufflenet_deploy.export.native.program import (
     AdaptiveAverage,
     GlobalAverage,
@@ -19,6 +19,7 @@ from shufflenet_deploy.export.native.program import (
     Window,
     Window3x3,
 )
+from shufflenet_deploy.export.native.row_windows import Rows
 from shufflenet_deploy.export.native.text import Code, Unit, runs
 
 _PACKED = 12  # nine weights, a bias, and two to make whole vectors
@@ -124,8 +125,12 @@ def window3x3(step: Window3x3, unit: Unit) -> None:
     """3x3 windows by rows: a row that is loaded serves all rows of output that need it."""
     if neon_windows.suits(step, unit):
         code = neon_windows.write(step, unit)
+    elif packed_windows.suits(step, unit):
+        code = packed_windows.write(step)
+    elif dealt_windows.suits(step, unit):
+        code = dealt_windows.DealtRows(step, unit).write()
     else:
-        code = _Rows(step, unit).write()
+        code = Rows(step, unit).write()
     weights = "const float *w, " if step.weight is not None else ""
     head = f"LOOP void @(const float *restrict x, {weights}float *restrict y)"
     name = unit.kernel("window", head, code)
@@ -142,162 +147,6 @@ def window3x3(step: Window3x3, unit: Unit) -> None:
             columns.append((None, [at + channel * _PACKED for channel in channels]))
         columns.append((step.target, [step.target.offset(channel) for channel in channels]))
         call(unit, name, columns, run.count, step.name)
-
-
-def _rows_at_once(height: int) -> int:
-    """Rows of a block: few blocks, evenly filled."""
-    return min(range(4, 9), key=lambda rows: (ceil(height / rows) * (rows + 2), rows))
-
-
-class _Rows:
-    """The kernel of one ``Window3x3``: everything but the plane is known now."""
-
-    def __init__(self, step: Window3x3, unit: Unit) -> None:
-        self.step = step
-        self.source, self.target = step.source.layout, step.target.layout
-        narrow = min(unit.machine.lanes, self.target.width)
-        self.lanes = max(size for size in (16, 8, 4) if size <= narrow)
-        self.by_lane = unit.machine.by_lane
-        self.kind = f"v{self.lanes}"
-        self.biased = step.bias is not None and bool(step.bias.any())
-        self.at_once = 2
-        if unit.machine.registers > 16:
-            self.at_once = _rows_at_once(self.target.height) if step.stride == 1 else 2
-        self.code = Code(depth=1)
-
-    def write(self) -> Code:
-        step, n, kind, code = self.step, self.lanes, self.kind, self.code
-        if step.weight is not None:
-            if self.by_lane:
-                code("const v4 w0 = LOAD4(w), w1 = LOAD4(w + 4), w2 = LOAD4(w + 8);")
-            else:
-                # On a picture of one row some weights meet padding only.
-                weight = f"const {kind} w%d __attribute__((unused)) = SPLAT{n}(w[%d]);"
-                code(*(weight % (i, i) for i in range(9 + self.biased)))
-        code(*constants(step.activation, kind))
-        row = 0
-        while row < self.target.height:
-            rows = min(self.at_once, self.target.height - row)
-            pattern = self._valid_rows(row, rows)
-            times = 1
-            while (
-                row + rows * (times + 1) <= self.target.height
-                and self._valid_rows(row + rows * times, rows) == pattern
-            ):
-                times += 1
-            with code.block(f"for (int i = {row}; i < {row + rows * times}; i += {rows})"):
-                begin = f"(i * {step.stride} - {step.top}) * {self.source.row} - {step.left}"
-                code(f"const float *from = x + ({begin});")
-                code(f"float *to = y + i * {self.target.row};")
-                self._columns(rows, pattern)
-            row += rows * times
-        return code
-
-    def _valid_rows(self, row: int, rows: int) -> tuple[bool, ...]:
-        first = row * self.step.stride - self.step.top
-        count = (rows - 1) * self.step.stride + 3
-        return tuple(0 <= first + i < self.source.height for i in range(count))
-
-    def _valid_lanes(self, column: int) -> tuple[tuple[bool, ...], ...]:
-        first = column * self.step.stride - self.step.left
-        return tuple(
-            tuple(
-                0 <= first + tap + lane * self.step.stride < self.source.width
-                for lane in range(self.lanes)
-            )
-            for tap in range(3)
-        )
-
-    def _columns(self, rows: int, pattern: tuple[bool, ...]) -> None:
-        """Every vector of a few rows; the last may overlap the one before."""
-        starts = list(range(0, self.target.width - self.lanes + 1, self.lanes))
-        if starts[-1] + self.lanes < self.target.width:
-            starts.append(self.target.width - self.lanes)
-        whole = ((True,) * self.lanes,) * 3
-        inner = [at for at in starts if at % self.lanes == 0 and self._valid_lanes(at) == whole]
-        looped = inner if len(inner) > 2 else []
-        for at in starts:
-            if at in looped:
-                if at == looped[0]:
-                    head = f"for (int j = {at}; j <= {looped[-1]}; j += {self.lanes})"
-                    with self.code.block(head):
-                        self._vector("j", rows, pattern, whole)
-            else:
-                with self.code.block(""):
-                    self._vector(str(at), rows, pattern, self._valid_lanes(at))
-
-    def _vector(
-        self, at: str, rows: int, pattern: tuple[bool, ...], lanes: tuple[tuple[bool, ...], ...]
-    ) -> None:
-        """One vector of output in each of ``rows`` rows."""
-        step, code = self.step, self.code
-        started: set[int] = set()
-        for i, valid in enumerate(pattern):
-            if not valid:
-                continue
-            self._load(f"from + {i * self.source.row} + {at} * {step.stride}", i, lanes)
-            uses = [(i - out * step.stride, out) for out in range(rows)]
-            uses = [(tap, out) for tap, out in uses if 0 <= tap < 3]
-            if step.weight is None:
-                code(f"const {self.kind} h{i} = {self._reduced(i)};")
-            for tap, out in uses:
-                self._accumulate(i, tap, out, first=out not in started)
-                started.add(out)
-        for out in range(rows):
-            value = f"a{out}"
-            if step.weight is None and step.kind is PoolKind.AVERAGE:
-                value = f"a{out} * {np.float32(step.scale):.9g}f"
-            value = activate(step.activation, f"({value})", str(self.lanes))
-            code(f"STORE{self.lanes}(to + {out * self.target.row} + {at}, {value});")
-
-    def _reduced(self, i: int) -> str:
-        if self.step.kind is PoolKind.MAX:
-            return f"MAX{self.lanes}(MAX{self.lanes}(x{i}_0, x{i}_1), x{i}_2)"
-        return f"x{i}_0 + x{i}_1 + x{i}_2"
-
-    def _accumulate(self, i: int, tap: int, out: int, *, first: bool) -> None:
-        code = self.code
-        if self.step.weight is None:
-            if first:
-                code(f"{self.kind} a{out} = h{i};")
-            elif self.step.kind is PoolKind.MAX:
-                code(f"a{out} = MAX{self.lanes}(a{out}, h{i});")
-            else:
-                code(f"a{out} += h{i};")
-            return
-        if first and self.biased:
-            code(f"{self.kind} a{out} = {'SPLAT_LANE(w2, 1)' if self.by_lane else 'w9'};")
-        for column in range(3):
-            k = 3 * tap + column
-            if first and not self.biased and column == 0:
-                weight = f"w{k // 4}[{k % 4}]" if self.by_lane else f"w{k}"
-                code(f"{self.kind} a{out} = x{i}_0 * {weight};")
-            elif self.by_lane:
-                code(f"a{out} = FMA_LANE(a{out}, x{i}_{column}, w{k // 4}, {k % 4});")
-            else:
-                code(f"a{out} += x{i}_{column} * w{k};")
-
-    def _load(self, start: str, i: int, lanes: tuple[tuple[bool, ...], ...]) -> None:
-        """The pixels under the three columns of the window; those outside become padding."""
-        n, kind, code = self.lanes, self.kind, self.code
-        if self.step.stride == 1:
-            loads = [f"LOAD{n}({start} + {tap})" for tap in range(3)]
-        else:
-            code(f"const {kind} p{i} = LOAD{n}({start}), q{i} = LOAD{n}({start} + {n});")
-            code(f"const {kind} s{i} = LOAD{n}({start} + 2), t{i} = LOAD{n}({start} + {n + 2});")
-            loads = [f"EVEN{n}(p{i}, q{i})", f"ODD{n}(p{i}, q{i})", f"EVEN{n}(s{i}, t{i})"]
-        outside = "0.0f"
-        if self.step.weight is None and self.step.kind is PoolKind.MAX:
-            outside = "-INFINITY"
-        for tap, load in enumerate(loads):
-            code(f"{kind} x{i}_{tap} = {load};")
-            code(
-                *(
-                    f"x{i}_{tap}[{lane}] = {outside};"
-                    for lane, valid in enumerate(lanes[tap])
-                    if not valid
-                )
-            )
 
 
 def window(step: Window, unit: Unit) -> None:

@@ -76,6 +76,35 @@ def test_pointwise_networks_under_the_sanitizers(seed, drawn_pointwise, tmp_path
     assert_close(answer(net, picture), wanted(graph, picture))
 
 
+def check_here(graph, folder):
+    """Compare with the reference, on this machine's vectors."""
+    picture = picture_of(graph)
+    net = program(graph, native.host(), folder, "-O1")
+    assert_close(answer(net, picture), wanted(graph, picture))
+
+
+@pytest.mark.parametrize("pad", [(1, 1, 1, 1), (0, 1, 1, 0)])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("size", [(7, 7), (14, 14), (9, 16), (13, 20), (28, 28), (15, 33), (6, 71)])
+def test_windows_at_the_ends_of_rows(size, stride, pad, drawing, tmp_path):
+    one = drawing(3, *size)
+    x = one.conv("input", 5, act="relu")
+    shape = ((3, 3), (stride, stride), pad)
+    values = [one.conv(x, 5, *shape, groups=5, act=act) for act in ("none", "relu6")]
+    values.append(one.pool(x, "max", *shape))
+    values.append(one.pool(x, "average", *shape, act="relu"))
+    check_here(one.done(one.concat(*values)), tmp_path)
+
+
+@pytest.mark.parametrize("size", [(1, 17), (3, 6), (1, 19), (7, 7), (3, 7), (4, 6), (14, 14)])
+def test_the_last_pixels_of_planes(size, drawing, tmp_path):
+    one = drawing(6, *size)
+    x = one.shuffle(one.conv("input", 27, groups=3, act="relu6"), 3)
+    x = one.add(x, one.conv(x, 27), "relu")
+    x = one.conv(x, 11, (3, 3), (1, 1), (1, 1, 1, 1))
+    check_here(one.done(x), tmp_path)
+
+
 @pytest.mark.parametrize("seed", range(14, 24))
 def test_random_networks_on_this_machine_s_vectors(seed, drawn, tmp_path):
     graph = drawn(seed)
