@@ -1,0 +1,90 @@
+"""Many generated networks as one program: compiled at once, asked at once.
+
+A compiler takes longer to start and to link than for a small network.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shufflenet_deploy.export import native
+from shufflenet_deploy.export.native import Machine, Source
+
+#: What every network of a program has a name of its own for.
+_NAMES = ("init", "run", "metadata", "input_floats", "output_floats")
+_DRIVER = """\
+#include <stdio.h>
+#include <stdlib.h>
+static int answer(int (*init)(const void *), void (*run)(const float *, float *), unsigned inputs,
+                  unsigned outputs)
+{
+    float *x = malloc(sizeof(float) * inputs), *y = malloc(sizeof(float) * outputs);
+    if (x == NULL || y == NULL || init(NULL) != 0)
+        return 2;
+    if (fread(x, sizeof(float), inputs, stdin) != inputs)
+        return 3;
+    run(x, y);
+    run(x, y); /* what the first one left behind must not show */
+    if (fwrite(y, sizeof(float), outputs, stdout) != outputs)
+        return 4;
+    free(x);
+    free(y);
+    return 0;
+}
+"""
+
+
+def answers(
+    sources: Sequence[Source],
+    pictures: Sequence[NDArray[np.float32]],
+    folder: Path,
+    compiler: Sequence[str],
+    tuned: Sequence[str],
+    runner: Sequence[str] = (),
+) -> list[NDArray[np.float32]]:
+    """What each network says to its picture, from memory that is poisoned at first.
+
+    ``compiler`` is with its options, ``tuned`` are those for the core only: zig would build a C
+    library for each. ``runner`` is what runs the program.
+    """
+    driver = [_DRIVER]
+    for at, source in enumerate(sources):
+        native.write(source, folder / f"{at}")
+        renamed = [f"#define net_{name} net_{name}_{at}" for name in _NAMES]
+        unit = [*renamed, f'#define NET_WEIGHTS_FILE "{at}/net.weights"', f'#include "{at}/net.c"']
+        (folder / f"net{at}.c").write_text("\n".join([*unit, ""]))
+        driver.append(
+            f"extern const unsigned net_input_floats_{at}, net_output_floats_{at};\n"
+            f"int net_init_{at}(const void *);\nvoid net_run_{at}(const float *, float *);"
+        )
+    calls = " ||\n           ".join(
+        f"answer(net_init_{at}, net_run_{at}, net_input_floats_{at}, net_output_floats_{at})"
+        for at in range(len(sources))
+    )
+    driver.append(f"int main(void)\n{{\n    return {calls};\n}}\n")
+    (folder / "driver.c").write_text("\n".join(driver))
+    nets = [f"net{at}" for at in range(len(sources))]
+    common = [*compiler, "-std=gnu11", "-DNET_POISON"]
+    _run([*common, *tuned, "-c", *(f"{net}.c" for net in nets)], folder)
+    _run([*common, "driver.c", *(f"{net}.o" for net in nets), "-o", "nets", "-lm"], folder)
+    given = b"".join(picture.astype(np.float32).tobytes() for picture in pictures)
+    said = _run([*runner, str(folder / "nets")], folder, given)
+    sizes = [int(np.prod(source.output_shape)) for source in sources]
+    return np.split(np.frombuffer(said, np.float32), np.cumsum(sizes)[:-1])
+
+
+def zig(machine: Machine, *options: str) -> list[str]:
+    """``zig cc`` for a machine."""
+    return [sys.executable, "-m", "ziglang", "cc", "-target", machine.triple, "-static", *options]
+
+
+def _run(command: Sequence[str], folder: Path, given: bytes = b"") -> bytes:
+    done = subprocess.run(command, cwd=folder, input=given, capture_output=True, check=False)
+    assert done.returncode == 0, f"{command[:3]} {done.returncode}: {done.stderr.decode()[-3000:]}"
+    return done.stdout

@@ -1,0 +1,81 @@
+"""Random networks in int8, on every kind of core, against the reference: equal to the bit.
+
+Every layer there is, at odd sizes, from memory that is poisoned at first, with what C leaves
+undefined trapped. ``SHUFFLENET_DEPLOY_SEEDS=200`` draws that many networks for each core.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import generated
+import numpy as np
+import pytest
+import torch
+
+from shufflenet_deploy.export import native, quantize
+from shufflenet_deploy.export.native.int8 import generate, lowering, reference
+from shufflenet_deploy.export.native.machine import ARCH, MACHINES
+
+SEEDS = int(os.environ.get("SHUFFLENET_DEPLOY_SEEDS", "3"))
+#: Networks in one program.
+AT_ONCE = 8
+WARNINGS = ("-O1", "-Wall", "-Wextra", "-Werror")
+#: Foreign cores have no runtime of the sanitizers: what they find ends the program.
+TRAPS = ("-fsanitize=undefined", "-fsanitize-trap=undefined")
+SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+FOREIGN = {
+    "cortex-a53": ("qemu-aarch64", "-cpu", "cortex-a53"),
+    "cortex-a72": ("qemu-aarch64", "-cpu", "cortex-a72"),
+    "cortex-a76": ("qemu-aarch64", "-cpu", "max"),
+    "armv7": ("qemu-arm", "-cpu", "cortex-a7"),
+}
+
+
+def here():
+    """The x86 machines whose code this host can run."""
+    flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split() if ARCH == "x86_64" else ()
+    return [name for name, one in MACHINES.items() if one.arch == ARCH and one.needs <= set(flags)]
+
+
+def first_seed(kind):
+    """Each core gets other networks, as long as few are drawn."""
+    return 0 if SEEDS > AT_ONCE else 100 * list(MACHINES).index(kind)
+
+
+@pytest.mark.parametrize("kind", [*FOREIGN, *here()])
+def test_random_networks_equal_the_reference(kind, drawn, tmp_path):
+    torch.set_num_threads(1)
+    machine = native.machine(kind)
+    runner = FOREIGN.get(kind, ())
+    if runner:
+        assert shutil.which(runner[0]), f"{runner[0]} is missing: run tests/system-packages.sh"
+        command, tuned = generated.zig(machine, *WARNINGS, *TRAPS), [f"-mcpu={machine.cpu}"]
+    else:
+        command, tuned = ["gcc", *WARNINGS, *SANITIZERS], [*machine.flags]
+    first = first_seed(kind)
+    for start in range(first, first + SEEDS, AT_ONCE):
+        programs, pictures = {}, []
+        for seed in range(start, min(start + AT_ONCE, first + SEEDS)):
+            program, picture = lowered(drawn(seed, (1, 2, 3, 4)), machine, seed)
+            programs[seed] = program
+            pictures.append(picture)
+        folder = tmp_path / f"{start}"
+        folder.mkdir()
+        sources = [generate.emit(program, machine) for program in programs.values()]
+        found = generated.answers(sources, pictures, folder, command, tuned, runner)
+        shutil.rmtree(folder)
+        for (seed, program), picture, scores in zip(programs.items(), pictures, found, strict=True):
+            expected = reference.run(program, picture)
+            assert np.array_equal(scores, expected), f"network {seed} differs on {kind}"
+
+
+def lowered(graph, machine, seed):
+    """A network's program, and a picture that goes beyond what its ranges are from."""
+    random = np.random.default_rng(seed)
+    shape = (1, *graph.shapes[graph.input])
+    *known, picture = (random.standard_normal(shape).astype(np.float32) for _ in range(3))
+    ranges = quantize.calibrate(graph, known)
+    return lowering.lower(graph, ranges, generate.numbers_of(machine)), 2 * picture[0]
