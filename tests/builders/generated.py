@@ -1,7 +1,4 @@
-"""Many generated networks as one program: compiled at once, asked at once.
-
-A compiler takes longer to start and to link than for a small network.
-"""
+"""Many generated networks as one program: linking and emulating one takes long."""
 
 from __future__ import annotations
 
@@ -71,7 +68,8 @@ def answers(
     (folder / "driver.c").write_text("\n".join(driver))
     nets = [f"net{at}" for at in range(len(sources))]
     common = [*compiler, "-std=gnu11", "-DNET_POISON"]
-    _run([*common, *tuned, "-c", *(f"{net}.c" for net in nets)], folder)
+    for net in nets:
+        _run([*common, *tuned, "-c", f"{net}.c", "-o", f"{net}.o"], folder)
     _run([*common, "driver.c", *(f"{net}.o" for net in nets), "-o", "nets", "-lm"], folder)
     given = b"".join(picture.astype(np.float32).tobytes() for picture in pictures)
     said = _run([*runner, str(folder / "nets")], folder, given)
