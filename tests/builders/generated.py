@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -37,18 +38,24 @@ static int answer(int (*init)(const void *), void (*run)(const float *, float *)
 """
 
 
+@dataclass(frozen=True, kw_only=True)
+class Commands:
+    """A compiler and its options, for a network and for linking."""
+
+    compile: tuple[str, ...]
+    link: tuple[str, ...]
+
+
 def answers(
     sources: Sequence[Source],
     pictures: Sequence[NDArray[np.float32]],
     folder: Path,
-    compiler: Sequence[str],
-    tuned: Sequence[str],
+    commands: Commands,
     runner: Sequence[str] = (),
 ) -> list[NDArray[np.float32]]:
     """What each network says to its picture, from memory that is poisoned at first.
 
-    ``compiler`` is with its options, ``tuned`` are those for the core only: zig would build a C
-    library for each. ``runner`` is what runs the program.
+    ``runner`` is what runs the program.
     """
     driver = [_DRIVER]
     for at, source in enumerate(sources):
@@ -67,19 +74,28 @@ def answers(
     driver.append(f"int main(void)\n{{\n    return {calls};\n}}\n")
     (folder / "driver.c").write_text("\n".join(driver))
     nets = [f"net{at}" for at in range(len(sources))]
-    common = [*compiler, "-std=gnu11", "-DNET_POISON"]
     for net in nets:
-        _run([*common, *tuned, "-c", f"{net}.c", "-o", f"{net}.o"], folder)
-    _run([*common, "driver.c", *(f"{net}.o" for net in nets), "-o", "nets", "-lm"], folder)
+        made = ["-std=gnu11", "-DNET_POISON", "-c", f"{net}.c", "-o", f"{net}.o"]
+        _run([*commands.compile, *made], folder)
+    _run([*commands.link, "driver.c", *(f"{net}.o" for net in nets), "-o", "nets", "-lm"], folder)
     given = b"".join(picture.astype(np.float32).tobytes() for picture in pictures)
     said = _run([*runner, str(folder / "nets")], folder, given)
     sizes = [int(np.prod(source.output_shape)) for source in sources]
     return np.split(np.frombuffer(said, np.float32), np.cumsum(sizes)[:-1])
 
 
-def zig(machine: Machine, *options: str) -> list[str]:
-    """``zig cc`` for a machine."""
-    return [sys.executable, "-m", "ziglang", "cc", "-target", machine.triple, "-static", *options]
+def zig(machine: Machine, *options: str) -> Commands:
+    """``zig cc`` for a machine, linking to the C library that shipped programs have as well."""
+    command = (sys.executable, "-m", "ziglang", "cc", "-target", machine.triple)
+    return Commands(
+        compile=(*command, f"-mcpu={machine.cpu}", *options),
+        link=(*command, "-O2", "-static", "-s"),
+    )
+
+
+def gcc(machine: Machine, *options: str) -> Commands:
+    """gcc for this machine."""
+    return Commands(compile=("gcc", *machine.flags, *options), link=("gcc", *options))
 
 
 def _run(command: Sequence[str], folder: Path, given: bytes = b"") -> bytes:

@@ -52,9 +52,9 @@ def test_random_networks_equal_the_reference(kind, drawn, tmp_path):
     runner = FOREIGN.get(kind, ())
     if runner:
         assert shutil.which(runner[0]), f"{runner[0]} is missing: run tests/system-packages.sh"
-        command, tuned = generated.zig(machine, *WARNINGS, *TRAPS), [f"-mcpu={machine.cpu}"]
+        commands = generated.zig(machine, *WARNINGS, *TRAPS)
     else:
-        command, tuned = ["gcc", *WARNINGS, *SANITIZERS], [*machine.flags]
+        commands = generated.gcc(machine, *WARNINGS, *SANITIZERS)
     first = first_seed(kind)
     for start in range(first, first + SEEDS, AT_ONCE):
         programs, pictures = {}, []
@@ -65,7 +65,7 @@ def test_random_networks_equal_the_reference(kind, drawn, tmp_path):
         folder = tmp_path / f"{start}"
         folder.mkdir()
         sources = [generate.emit(program, machine) for program in programs.values()]
-        found = generated.answers(sources, pictures, folder, command, tuned, runner)
+        found = generated.answers(sources, pictures, folder, commands, runner)
         shutil.rmtree(folder)
         for (seed, program), picture, scores in zip(programs.items(), pictures, found, strict=True):
             expected = reference.run(program, picture)
