@@ -383,7 +383,7 @@ class _Lowering(Placing):
         self.emit(
             steps.Sum(
                 name=layer.name, sources=(one, two), target=to.place, factors=found.factors,
-                start=found.start, shift=found.shift,
+                start=found.start, power=found.power,
             )
         )  # fmt: skip
         self.finished(layer.name, to)

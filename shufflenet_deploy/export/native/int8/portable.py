@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from shufflenet_deploy.export.native.int8 import portable_joins
+from shufflenet_deploy.export.native.int8 import joins
 from shufflenet_deploy.export.native.int8 import program as steps
 from shufflenet_deploy.export.native.int8.bytewise import ByteUnit, runs_of
 from shufflenet_deploy.export.native.int8.program import Padding, Place
@@ -193,10 +193,10 @@ EMITTERS: dict[type[steps.Step], Callable[[Any, ByteUnit], None]] = {
     steps.Maximum: window,
     steps.Average: window,
     steps.Mean: mean,
-    steps.Areas: portable_joins.areas,
-    steps.Table: portable_joins.table,
-    steps.Sum: portable_joins.add,
-    steps.Gate: portable_joins.gate,
-    steps.Normalise: portable_joins.normalise,
+    steps.Areas: joins.areas,
+    steps.Table: joins.table,
+    steps.Sum: joins.add,
+    steps.Gate: joins.gate,
+    steps.Normalise: joins.normalise,
     steps.Real: real,
 }

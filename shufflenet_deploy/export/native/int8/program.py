@@ -220,11 +220,14 @@ class Table(Step):
 
 @dataclass(frozen=True, kw_only=True)
 class Sum(Step):
-    """``(a * factors[0] + b * factors[1] + start) >> shift`` of two sources."""
+    """``(part(a) + part(b) + start) >> power`` of the bytes of two sources.
+
+    A part is ``(128 * a * factor + 2**14) >> 15``, with ``power`` bits of fractions of a step.
+    """
 
     factors: Pair
     start: int
-    shift: int
+    power: int
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -79,9 +79,11 @@ def _compute(numbers: Numbers, step: Step, buffers: dict[int, _Whole], picture: 
                 table[_read(buffers, step.source) & 255].astype(np.int64), step.shuffle
             )
         case steps.Sum():
-            one, two = (_read(buffers, source) for source in step.sources)
-            both = one * step.factors[0] + two * step.factors[1] + step.start
-            found = _byte(numbers, both >> step.shift)
+            both = sum(
+                _part(_read(buffers, source), factor)
+                for source, factor in zip(step.sources, step.factors, strict=True)
+            )
+            found = _byte(numbers, (both + step.start) >> step.power)
         case steps.Gate():
             by = _read(buffers, step.sources[1]) & 255
             found = _times(numbers, step, _read(buffers, step.source), step.factors[by])
@@ -146,9 +148,13 @@ def _areas(numbers: Numbers, step: steps.Areas, value: _Whole) -> _Whole:
 def _times(
     numbers: Numbers, step: steps.Gate | steps.Normalise, value: _Whole, factors: Any
 ) -> _Whole:
-    product = ((value - step.source.zero) * 128 * factors.astype(np.int64) + (1 << 14)) >> 15
     start = (step.target.zero << step.power) + (1 << step.power >> 1)
+    product = _part(value - step.source.zero, factors.astype(np.int64))
     return _byte(numbers, (product + start) >> step.power)
+
+
+def _part(value: _Whole, factor: Any) -> _Whole:
+    return (value * 128 * factor + (1 << 14)) >> 15
 
 
 def _norms(step: steps.Normalise, value: _Whole) -> Any:

@@ -21,11 +21,9 @@ Shorts = NDArray[np.int16]
 #: Beyond this a sigmoid is 0 or 1, as far as a byte can tell.
 _MOST_LOGIT = 8.0
 _MOST_SHORT = 2**15 - 1
-#: Bits of a sum's factors, so that two products and a zero fit a word.
-_SUM_BITS = 14
-_MOST_SUM_SHIFT = 16
-#: Fractions of a step that a product has: see ``program.Gate``.
+#: The most bits of fractions of a step, so that a product, or the sum of two, fits 16 bits.
 _GATE_POWER = 7
+_SUM_POWER = 6
 
 
 def activated(activation: Activation, x: _Reals) -> _Reals:
@@ -71,11 +69,11 @@ def table(numbers: Numbers, source: Place, target: Place, activation: Activation
 
 @dataclass(frozen=True, kw_only=True)
 class SumNumbers:
-    """Of ``(a * factors[0] + b * factors[1] + start) >> shift``."""
+    """Of ``program.Sum``."""
 
     factors: Pair
     start: int
-    shift: int
+    power: int
 
 
 def sum_numbers(name: str, one: Place, two: Place, target: Place) -> SumNumbers:
@@ -84,23 +82,29 @@ def sum_numbers(name: str, one: Place, two: Place, target: Place) -> SumNumbers:
     Raises:
         TooFineError: the sum's steps are much finer than those of what is added.
     """
-    ratios = (one.scale / target.scale, two.scale / target.scale)
-    shift = min(_MOST_SUM_SHIFT, _SUM_BITS - math.ceil(math.log2(max(ratios))))
-    if shift < 1:
-        raise TooFineError(name, max(ratios) / 2.0 ** (_SUM_BITS - 2))
-    first, second = (round(ratio * 2.0**shift) for ratio in ratios)
-    start = (target.zero << shift) - one.zero * first - two.zero * second + (1 << shift >> 1)
-    return SumNumbers(factors=(first, second), start=start, shift=shift)
+    ratios = np.array([one.scale, two.scale]) / target.scale
+    power = _power(name, ratios, _SUM_POWER)
+    # A part is 128 * factor / 2**15 of a byte.
+    factors = np.round(ratios * 2.0 ** (power + 8)).astype(int)
+    zeros = float(factors @ np.array([one.zero, two.zero])) / 2**8
+    start = (target.zero << power) + (1 << power >> 1) - round(zeros)
+    return SumNumbers(factors=(int(factors[0]), int(factors[1])), start=start, power=power)
+
+
+def _power(name: str, ratios: _Reals, most: int) -> int:
+    """How many bits of fractions products with ratios may have, of ``most``."""
+    largest = float(np.abs(ratios).max())
+    up = max(0, math.ceil(math.log2(largest))) if largest > 0 else 0
+    if up >= most:
+        raise TooFineError(name, largest / 2.0 ** (most - 1))
+    return most - up
 
 
 def _shorts(name: str, ratios: _Reals) -> tuple[Shorts, int]:
-    """Factors of 16 bits, and how many fractions of a step a product with them has."""
-    most = float(np.abs(ratios).max())
-    up = max(0, math.ceil(math.log2(most))) if most > 0 else 0
-    if up >= _GATE_POWER:
-        raise TooFineError(name, most / 2.0 ** (_GATE_POWER - 1))
-    whole = np.clip(np.round(ratios * 2.0 ** (15 - up)), -_MOST_SHORT, _MOST_SHORT)
-    return whole.astype(np.int16), _GATE_POWER - up
+    """Factors of 16 bits, and how many bits of fractions a product with them has."""
+    power = _power(name, ratios, _GATE_POWER)
+    whole = np.clip(np.round(ratios * 2.0 ** (power + 8)), -_MOST_SHORT, _MOST_SHORT)
+    return whole.astype(np.int16), power
 
 
 def gate(

@@ -1,6 +1,6 @@
-"""Plain loops of steps without weights: tables, sums, gates, normalisation and unequal windows.
+"""Steps without weights on all machines: tables, sums, gates, normalisation, unequal windows.
 
-They are written so that compilers make vectors of the loops over channels.
+Compilers make vectors of the loops over channels; ``joins.h`` has those that they would not.
 """
 
 from __future__ import annotations
@@ -63,18 +63,19 @@ def add(step: steps.Sum, unit: ByteUnit) -> None:
         count, width = target.pixel * target.width, 1
     code = Code(depth=1)
     with _pixels(code, target.height, width, to=target, other=two, **{"from": one}):
-        value = f"from[k] * {first} + other[k] * {second} + {step.start}"
-        code(f"for (int k = 0; k < {count}; ++k)")
-        code(f"    to[k] = byte_of(({value}) >> {step.shift});")
+        numbers = f"{first}, {second}, {step.start}, {step.power}"
+        code(f"added(from, other, to, {count}, {numbers});")
     head = "LOOP void @(const byte *x, const byte *r, byte *restrict y)"
     name = unit.kernel("sum", head, code)
     x, r = (unit.at(place, place.origin) for place in step.sources)
     unit.call(name, step, x, r, unit.at(target, target.origin))
 
 
-def start_of(step: steps.Gate | steps.Normalise) -> int:
-    """What a product with a gate starts from: the output's zero and a half step."""
-    return step.target.zero * (1 << step.power) + (1 << step.power >> 1)
+def _gated(step: steps.Gate | steps.Normalise) -> str:
+    """The channels of a pixel ``from``, each times its ``by``; some behind them as well."""
+    start = step.target.zero * (1 << step.power) + (1 << step.power >> 1)
+    count = step.target.channels + step.target.room
+    return f"gated(from, by, to, {count}, {step.source.zero}, {start}, {step.power});"
 
 
 def gate(step: steps.Gate, unit: ByteUnit) -> None:
@@ -82,12 +83,10 @@ def gate(step: steps.Gate, unit: ByteUnit) -> None:
     source, by = step.sources
     target, channels = step.target, step.target.channels
     code = Code(depth=1)
-    code(f"int16_t by[{channels}];")
-    code(f"for (int c = 0; c < {channels}; ++c)", "    by[c] = t[(uint8_t)r[c]];")
+    code(f"int16_t by[{channels + target.room}];")
+    code(f"for (int c = 0; c < {channels + target.room}; ++c)", "    by[c] = t[(uint8_t)r[c]];")
     with _pixels(code, target.height, target.width, to=target, **{"from": source}):
-        above = f"from[c] - {source.zero}"
-        code(f"for (int c = 0; c < {channels}; ++c)")
-        code(f"    to[c] = gated({above}, by[c], {start_of(step)}, {step.power});")
+        code(_gated(step))
     head = "LOOP void @(const byte *restrict x, const byte *r, const int16_t *t, byte *restrict y)"
     name = unit.kernel("gate", head, code)
     x, r = unit.at(source, source.origin), unit.at(by, by.origin)
@@ -100,15 +99,16 @@ def normalise(step: steps.Normalise, unit: ByteUnit) -> None:
     source, target, channels = step.source, step.target, step.target.channels
     before, size = step.size // 2, step.size
     code = Code(depth=1)
-    code(f"int squares[{channels + size - 1}] = {{0}};", f"int chosen[{channels}];")
+    code(f"int squares[{channels + size - 1}] = {{0}};")
+    code(f"int16_t chosen[{channels}], by[{channels + target.room}] = {{0}};")
     with _pixels(code, target.height, target.width, to=target, **{"from": source}):
         above = f"(from[c] - {source.zero})"
         code(f"for (int c = 0; c < {channels}; ++c)")
         code(f"    squares[c + {before}] = {above} * {above};")
         total = " + ".join(f"squares[c + {at}]" for at in range(size))
         code(f"for (int c = 0; c < {channels}; ++c)", f"    chosen[c] = choice({total} + 1);")
-        code(f"for (int c = 0; c < {channels}; ++c)")
-        code(f"    to[c] = gated({above}, t[chosen[c]], {start_of(step)}, {step.power});")
+        code(f"for (int c = 0; c < {channels}; ++c)", "    by[c] = t[chosen[c]];")
+        code(_gated(step))
     head = "LOOP void @(const byte *restrict x, const int16_t *t, byte *restrict y)"
     name = unit.kernel("normalise", head, code)
     t = unit.constant(step.factors, "int16_t")
