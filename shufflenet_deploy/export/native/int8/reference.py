@@ -79,11 +79,11 @@ def _compute(numbers: Numbers, step: Step, buffers: dict[int, _Whole], picture: 
                 table[_read(buffers, step.source) & 255].astype(np.int64), step.shuffle
             )
         case steps.Sum():
-            both = sum(
+            one, two = (
                 _part(_read(buffers, source), factor)
                 for source, factor in zip(step.sources, step.factors, strict=True)
             )
-            found = _byte(numbers, (both + step.start) >> step.power)
+            found = _byte(numbers, (one + two + step.start) >> step.power)
         case steps.Gate():
             by = _read(buffers, step.sources[1]) & 255
             found = _times(numbers, step, _read(buffers, step.source), step.factors[by])
@@ -154,7 +154,8 @@ def _times(
 
 
 def _part(value: _Whole, factor: Any) -> _Whole:
-    return (value * 128 * factor + (1 << 14)) >> 15
+    part: _Whole = (value * 128 * factor + (1 << 14)) >> 15
+    return part
 
 
 def _norms(step: steps.Normalise, value: _Whole) -> Any:
