@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
+from typing import TypeGuard
 
 import numpy as np
 
@@ -37,6 +38,11 @@ from shufflenet_deploy.export.quantize import Ranges, activation_scale
 #: Activations that a byte's limits do, since ranges are of what comes after them.
 STORED = {Activation.NONE, Activation.RELU, Activation.RELU6}
 NO_PADDING = (0, 0, 0, 0)
+
+
+def is_padded(layer: Layer) -> TypeGuard[Conv | Pool]:
+    """Whether a layer looks at pixels around what it reads."""
+    return isinstance(layer, Conv | Pool) and any(layer.padding)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +147,7 @@ class Placing:
         """
         wanted: dict[bool, list[Padding]] = {False: [], True: []}
         for reader in self.readers(value):
-            if isinstance(reader, Conv | Pool) and any(reader.padding):
+            if is_padded(reader):
                 maximum = isinstance(reader, Pool) and reader.kind is PoolKind.MAX
                 wanted[maximum].append(reader.padding)
         maxima = not wanted[False]
@@ -202,12 +208,16 @@ class Placing:
         return whole.part(sum(channels[:at]), channels[at])
 
     def finished(self, name: str, to: Target) -> None:
-        """Do what is left after a layer's step: a table, and the border of a whole value."""
+        """Do what is left after a layer's step: a table, and the border of a whole value.
+
+        A border is there for the layer that reads it.
+        """
         if to.final is not None:
             self.look_up(name, to.place, to.final, to.activation, to.groups)
         place = self.places.get(to.value)
         if place is not None and any(place.border):
-            self.emit(steps.Border(name=name, sources=(place,), target=place))
+            reader = next(each for each in self.readers(to.value) if is_padded(each))
+            self.emit(steps.Border(name=reader.name, sources=(place,), target=place))
 
     def look_up(
         self, name: str, source: Place, target: Place,
