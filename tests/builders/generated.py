@@ -12,8 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shufflenet_deploy.export import native
-from shufflenet_deploy.export.native import Machine, Source
+from shufflenet_deploy.export.native import MACHINES, Machine, Source
+from shufflenet_deploy.export.native.machine import ARCH
 
+WARNINGS = ("-O1", "-Wall", "-Wextra", "-Werror")
+#: Without -g: what follows variables through kernels takes five times as long.
+SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+#: Foreign cores have no runtime of the sanitizers: what they find ends the program.
+TRAPS = ("-fsanitize=undefined", "-fsanitize-trap=undefined")
 #: What every network of a program has a name of its own for.
 _NAMES = ("init", "run", "metadata", "input_floats", "output_floats")
 _DRIVER = """\
@@ -82,6 +88,12 @@ def answers(
     said = _run([*runner, str(folder / "nets")], folder, given)
     sizes = [int(np.prod(source.output_shape)) for source in sources]
     return np.split(np.frombuffer(said, np.float32), np.cumsum(sizes)[:-1])
+
+
+def here() -> list[str]:
+    """The x86 machines whose code this host can run."""
+    flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split() if ARCH == "x86_64" else ()
+    return [name for name, one in MACHINES.items() if one.arch == ARCH and one.needs <= set(flags)]
 
 
 def zig(machine: Machine, *options: str) -> Commands:

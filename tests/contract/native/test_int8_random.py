@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from pathlib import Path
 
 import generated
 import numpy as np
@@ -17,15 +16,10 @@ import torch
 
 from shufflenet_deploy.export import native, quantize
 from shufflenet_deploy.export.native.int8 import generate, lowering, reference
-from shufflenet_deploy.export.native.machine import ARCH, MACHINES
 
 SEEDS = int(os.environ.get("SHUFFLENET_DEPLOY_SEEDS", "3"))
 #: Networks in one program.
 AT_ONCE = 8
-WARNINGS = ("-O1", "-Wall", "-Wextra", "-Werror")
-#: Foreign cores have no runtime of the sanitizers: what they find ends the program.
-TRAPS = ("-fsanitize=undefined", "-fsanitize-trap=undefined")
-SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 FOREIGN = {
     "cortex-a53": ("qemu-aarch64", "-cpu", "cortex-a53"),
     "cortex-a72": ("qemu-aarch64", "-cpu", "cortex-a72"),
@@ -34,27 +28,21 @@ FOREIGN = {
 }
 
 
-def here():
-    """The x86 machines whose code this host can run."""
-    flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split() if ARCH == "x86_64" else ()
-    return [name for name, one in MACHINES.items() if one.arch == ARCH and one.needs <= set(flags)]
-
-
 def first_seed(kind):
     """Each core gets other networks, as long as few are drawn."""
-    return 0 if SEEDS > AT_ONCE else 100 * list(MACHINES).index(kind)
+    return 0 if SEEDS > AT_ONCE else 100 * list(native.MACHINES).index(kind)
 
 
-@pytest.mark.parametrize("kind", [*FOREIGN, *here()])
+@pytest.mark.parametrize("kind", [*FOREIGN, *generated.here()])
 def test_random_networks_equal_the_reference(kind, drawn, tmp_path):
     torch.set_num_threads(1)
     machine = native.machine(kind)
     runner = FOREIGN.get(kind, ())
     if runner:
         assert shutil.which(runner[0]), f"{runner[0]} is missing: run tests/system-packages.sh"
-        commands = generated.zig(machine, *WARNINGS, *TRAPS)
+        commands = generated.zig(machine, *generated.WARNINGS, *generated.TRAPS)
     else:
-        commands = generated.gcc(machine, *WARNINGS, *SANITIZERS)
+        commands = generated.gcc(machine, *generated.WARNINGS, *generated.SANITIZERS)
     first = first_seed(kind)
     for start in range(first, first + SEEDS, AT_ONCE):
         programs, pictures = {}, []
