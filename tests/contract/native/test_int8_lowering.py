@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from shufflenet_deploy.errors import UnsupportedError
 from shufflenet_deploy.export import quantize
 from shufflenet_deploy.export import reference as floats
 from shufflenet_deploy.export.native.int8 import lowering, reference
@@ -157,3 +158,10 @@ def test_borders_are_those_of_the_layer_that_reads_them(drawing):
     borders = [step.name for step in program.steps if isinstance(step, steps.Border)]
     assert len(borders) == 4  # of the picture, of the stem's map, of two depthwise convolutions
     assert set(borders) <= padded
+
+
+def test_what_there_is_no_code_for_is_named(drawing):
+    d = drawing(3, 5, 5)
+    graph = d.done(d.elementwise(d.flatten(d.conv("input", 4)), "sigmoid"), "flat")
+    with pytest.raises(UnsupportedError, match=r"l2: .* a map that was flattened"):
+        lowered(graph, Numbers.FIXED)
