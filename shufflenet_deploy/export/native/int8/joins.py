@@ -99,12 +99,12 @@ def normalise(step: steps.Normalise, unit: ByteUnit) -> None:
     source, target, channels = step.source, step.target, step.target.channels
     before, size = step.size // 2, step.size
     code = Code(depth=1)
-    code(f"int squares[{channels + size - 1}] = {{0}};")
+    code(f"uint16_t squares[{channels + size - 1}] = {{0}};")
     code(f"int16_t chosen[{channels}], by[{channels + target.room}] = {{0}};")
     with _pixels(code, target.height, target.width, to=target, **{"from": source}):
         above = f"(from[c] - {source.zero})"
         code(f"for (int c = 0; c < {channels}; ++c)")
-        code(f"    squares[c + {before}] = {above} * {above};")
+        code(f"    squares[c + {before}] = (uint16_t)({above} * {above});")
         total = " + ".join(f"squares[c + {at}]" for at in range(size))
         code(f"for (int c = 0; c < {channels}; ++c)", f"    chosen[c] = choice({total} + 1);")
         code(f"for (int c = 0; c < {channels}; ++c)", "    by[c] = t[chosen[c]];")
