@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 
 import generated
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 
 from shufflenet_deploy.export import native, quantize
 from shufflenet_deploy.export.native.int8 import generate, lowering, reference
+from shufflenet_deploy.export.native.int8 import program as steps
 
 SEEDS = int(os.environ.get("SHUFFLENET_DEPLOY_SEEDS", "3"))
 #: Networks in one program.
@@ -58,6 +60,26 @@ def test_random_networks_equal_the_reference(kind, drawn, tmp_path):
         for (seed, program), picture, scores in zip(programs.items(), pictures, found, strict=True):
             expected = reference.run(program, picture)
             assert np.array_equal(scores, expected), f"network {seed} differs on {kind}"
+
+
+@pytest.mark.parametrize("kind", ["cortex-a72", "cortex-a76"])
+def test_sums_that_are_hardly_finer_than_their_output(kind, drawing, tmp_path):
+    d = drawing(3, 9, 7)
+    for out, around in ((20, ((1, 1),)), (3, ((3, 3), (1, 1), (1, 1, 1, 1), 3))):
+        d.conv("input", out, *around, act="relu")
+        layer = d.layers[-1]
+        # Hardly anything is above zero, so that the range is small beside the weights.
+        d.layers[-1] = replace(layer, bias=layer.bias - 40 * np.abs(layer.weight).max())
+        d.layers[-1].bias[0] = 0.1
+        d.layers[-1].weight[0] *= 1e-3
+    machine = native.machine(kind)
+    program, picture = lowered(d.done(d.concat("v0", "v1"), "fine"), machine, 1)
+    kept = [step for step in program.steps if isinstance(step, steps.Convolution | steps.Depthwise)]
+    assert [step.shift for step in kept] == [0, 0]
+    commands = generated.zig(machine, *generated.WARNINGS, *generated.TRAPS)
+    source = generate.emit(program, machine)
+    (found,) = generated.answers([source], [picture], tmp_path, commands, FOREIGN[kind])
+    assert np.array_equal(found, reference.run(program, picture))
 
 
 def lowered(graph, machine, seed):
