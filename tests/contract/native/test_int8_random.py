@@ -69,9 +69,10 @@ def test_sums_that_are_hardly_finer_than_their_output(kind, drawing, tmp_path):
         d.conv("input", out, *around, act="relu")
         layer = d.layers[-1]
         # Hardly anything is above zero, so that the range is small beside the weights.
-        d.layers[-1] = replace(layer, bias=layer.bias - 40 * np.abs(layer.weight).max())
+        weight = 10 * layer.weight
+        d.layers[-1] = replace(layer, weight=weight, bias=layer.bias - 40 * np.abs(weight).max())
         d.layers[-1].bias[0] = 0.1
-        d.layers[-1].weight[0] *= 1e-3
+        d.layers[-1].weight[0] *= 1e-4
     machine = native.machine(kind)
     program, picture = lowered(d.done(d.concat("v0", "v1"), "fine"), machine, 1)
     kept = [step for step in program.steps if isinstance(step, steps.Convolution | steps.Depthwise)]
