@@ -139,12 +139,16 @@ def test_a_value_twice_in_one_concatenation(numbers, drawing):
 
 
 @pytest.mark.parametrize("numbers", BOTH)
-def test_a_sum_does_not_overwrite_what_another_name_of_a_value_is_read_by(numbers, drawing):
+@pytest.mark.parametrize("late", ["value", "alias", "gate"])
+def test_a_sum_overwrites_nothing_that_is_read_later(numbers, late, drawing):
     d = drawing(3, 1, 1)
     x = d.conv("input", 18)
-    same = d.adaptive(x, (1, 1))
-    total = d.add(x, d.conv(d.conv("input", 18), 18))
-    graph = d.done(d.concat(total, d.conv(same, 18)), "alias")
+    same = d.adaptive(x, (1, 1))  # the same memory
+    gate = d.elementwise(x, "sigmoid") if late == "gate" else ""
+    total = d.add(same if late == "value" else x, d.conv(d.conv("input", 18), 18))
+    last = {"value": lambda: d.conv(x, 18), "alias": lambda: d.conv(same, 18)}
+    y = last.get(late, lambda: d.multiply(d.conv("input", 18), gate))()
+    graph = d.done(d.concat(total, y), "late")
     assert sqnr_db(graph, lowered(graph, numbers)) > 35
 
 

@@ -224,8 +224,11 @@ class _Lowering(Placing):
         """Where a sum goes: over the known value, if that is not needed any more."""
         other, now = self.places[known], self.order[layer.name]
         addition = self.consumers[layer.output][0]
-        free = known != self.graph.output and all(
-            user is addition or self.order[user.name] <= now for user in self.readers(known)
+        here = [name for name, place in self.places.items() if place.buffer == other.buffer]
+        free = self.graph.output not in here and all(
+            user is addition or self.order[user.name] <= now
+            for name in here
+            for user in self.readers(name)
         )
         needed, maxima = self.border(value, zero)
         whole = other.first == 0 and other.channels + other.room == other.pixel
@@ -423,9 +426,8 @@ class _Lowering(Placing):
 
     def _elementwise(self, layer: Elementwise) -> None:
         """A table of its own, unless its only reader is a product, which then has one."""
-        source, users = self._read(layer), self.consumers[layer.output]
-        gate = len(users) == 1 and isinstance(users[0], Multiply)
-        if gate and users[0].inputs.index(layer.output) == 1 and layer.output != self.graph.output:
+        source = self._read(layer)
+        if self.is_gate(layer):
             self.gates[layer.output] = (source, layer.activation)
             return
         to = self.target(layer, Activation.NONE, shuffles=True)

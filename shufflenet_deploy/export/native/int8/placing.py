@@ -18,6 +18,7 @@ from shufflenet_deploy.export.graph import (
     Flatten,
     Graph,
     Layer,
+    Multiply,
     Pool,
     PoolKind,
     Shuffle,
@@ -161,7 +162,7 @@ class Placing:
         """The layers that read a value's memory."""
         found = []
         for layer in self.consumers[value]:
-            same = isinstance(layer, Flatten) or self.unchanged(layer)
+            same = isinstance(layer, Flatten) or self.unchanged(layer) or self.is_gate(layer)
             found += self.readers(layer.output) if same else [layer]
         return found
 
@@ -172,6 +173,14 @@ class Placing:
             isinstance(layer, AdaptiveAveragePool)
             and shapes[layer.inputs[0]] == shapes[layer.output]
         )
+
+    def is_gate(self, layer: Layer) -> bool:
+        """Whether a layer is an activation that the one product which reads it does."""
+        if not isinstance(layer, Elementwise) or layer.output == self.graph.output:
+            return False
+        users = self.consumers[layer.output]
+        product = users[0] if len(users) == 1 else None
+        return isinstance(product, Multiply) and product.inputs.index(layer.output) == 1
 
     def home(self, value: str) -> Place:
         """A value's own place."""
