@@ -191,25 +191,34 @@ class Placing:
     def target(self, layer: Layer, activation: Activation, *, shuffles: bool = False) -> Target:
         """Where a layer's output goes; only a step that ``shuffles`` does that as well."""
         if activation in STORED:
-            return self._target(layer.output, shuffles=shuffles)
-        to = self._target(layer.output, shuffles=True)
+            return self._target(layer.output, {activation}, shuffles=shuffles)
+        to = self._target(layer.output, set(), shuffles=True)
         scale, zero = self._bytes(before(activation, self.ranges.spans[layer.output]))
         place = self.memory(self.size(layer.output), scale, zero)
         return replace(to, place=place, final=to.place, activation=activation)
 
-    def _target(self, value: str, *, shuffles: bool) -> Target:
+    def _target(self, value: str, activations: set[Activation], *, shuffles: bool) -> Target:
         users = self.consumers[value]
         user = users[0] if len(users) == 1 and value != self.graph.output else None
         if isinstance(user, Elementwise) and user.activation in STORED:
             self.merged.add(user.name)
-            return self._target(user.output, shuffles=shuffles)
+            both = activations | {user.activation}
+            return self._target(user.output, both, shuffles=shuffles)
         if isinstance(user, Shuffle) and shuffles:
             self.merged.add(user.name)
             return Target(place=self.home(user.output), value=user.output, groups=user.groups)
-        if isinstance(user, Concat) and user.activation in STORED:
-            at = user.inputs.index(value)
-            return Target(place=self.part(self.home(user.output), user, at), value=value)
+        whole = user if isinstance(user, Concat) and user.activation in STORED else None
+        if whole is not None and self._limited(whole.output, activations):
+            at = whole.inputs.index(value)
+            return Target(place=self.part(self.home(whole.output), whole, at), value=value)
         return Target(place=self.home(value), value=value)
+
+    def _limited(self, whole: str, activations: set[Activation]) -> bool:
+        """Whether the limits of a value's bytes do what is done to a part of it."""
+        scale, zero = self.scale(whole)
+        most = (self.numbers.highest - zero) * scale
+        below = activations <= {Activation.NONE} or zero == self.numbers.lowest
+        return below and (Activation.RELU6 not in activations or most < 6 + scale / 2)
 
     def part(self, whole: Place, layer: Concat, at: int) -> Place:
         """The channels of one input of a concatenation."""
