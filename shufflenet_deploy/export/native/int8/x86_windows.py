@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil
 
-from shufflenet_deploy.export.native.int8.bytewise import ByteUnit
+from shufflenet_deploy.export.native.int8.bytewise import ByteUnit, literal
 from shufflenet_deploy.export.native.int8.windows import Window
 from shufflenet_deploy.export.native.int8.x86_store import store
 from shufflenet_deploy.export.native.text import Code, Unit
@@ -161,7 +161,7 @@ def global_average(step: GlobalAverage, unit: Unit) -> str:
                 code(f"const byte *from = x + i * {step.x_row};")
                 with code.block(f"for (int j = 0; j < {width}; j += {_PIXELS})"):
                     _some_pixels(code, step, width)
-            code(f"const reals m = OP(set1_ps)({step.factor:.9g}f);")
+            code(f"const reals m = OP(set1_ps)({literal(step.factor)});")
             scaled = ", ".join(f"SCALE(a{at}, m)" for at in range(4))
             code(f"const vec bytes = PACK({scaled});")
             store(code, lanes, "y", "bytes", count, most=count + step.room)
