@@ -117,11 +117,11 @@ class Drawing:
         return self.concat(short, y, act="relu")
 
 
-def draw(seed):
-    """A random network of six to fourteen layers on a small, odd picture."""
+def draw(seed, inputs=(1, 3, 4, 12)):
+    """A random network of six to fourteen layers on a small, odd picture of so many channels."""
     random = np.random.default_rng(seed)
     sides = random.choice([1, 2, 3, 5, 7, 8, 13, 17, 20, 33], 2)
-    drawing = Drawing(int(random.choice([1, 3, 4, 12])), int(sides[0]), int(sides[1]), seed)
+    drawing = Drawing(int(random.choice(inputs)), int(sides[0]), int(sides[1]), seed)
     values = ["input"]
     acts = ["none", "relu", "relu6", "none", "relu"]
     for _ in range(int(random.integers(5, 14))):

@@ -4,28 +4,17 @@ from __future__ import annotations
 
 import platform
 import shutil
-import subprocess
-from pathlib import Path
 
+import generated
 import numpy as np
 import pytest
 import torch
 
 from shufflenet_deploy.export import native, quantize
 from shufflenet_deploy.export.native.int8 import generate, lowering, reference
-from shufflenet_deploy.export.native.machine import ARCH, MACHINES
-
-DRIVER = Path(__file__).with_name("driver.c")
-# Without -g: what follows variables through these kernels takes five times as long.
-SANITIZERS = ("-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+from shufflenet_deploy.export.native.machine import ARCH
 
 pytestmark = pytest.mark.skipif(ARCH != "x86_64", reason=f"runs x86 code, not {platform.machine()}")
-
-
-def here():
-    """The x86 machines whose code this host can run."""
-    flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split() if ARCH == "x86_64" else ()
-    return [name for name, one in MACHINES.items() if one.arch == ARCH and one.needs <= set(flags)]
 
 
 def networks(drawing):
@@ -75,44 +64,28 @@ def networks(drawing):
     return {one.__name__: one for one in (stem, groups, many, windows)}
 
 
-@pytest.mark.parametrize("name", ["stem", "groups", "many", "windows"])
-@pytest.mark.parametrize("kind", here())
-def test_networks_equal_the_reference_under_the_sanitizers(kind, name, drawing, tmp_path):
+@pytest.mark.parametrize("kind", generated.here())
+def test_networks_equal_the_reference_under_the_sanitizers(kind, drawing, tmp_path):
     if shutil.which("gcc") is None:
         pytest.fail("these tests compile generated C: apt-get install gcc libc6-dev")
     torch.set_num_threads(1)
-    graph = networks(drawing)[name]()
-    random = np.random.default_rng(5)
-    shape = graph.shapes[graph.input]
-    pictures = [random.standard_normal((1, *shape)).astype(np.float32) for _ in range(3)]
-    ranges = quantize.calibrate(graph, pictures[:2])
-    # The last one goes beyond the ranges.
-    picture = 2 * pictures[2][0]
-    picture.flat[:4] = 1e6, -1e6, 3e9, -3e9
-    machine = native.machine(kind)
-    program = lowering.lower(graph, ranges, generate.numbers_of(machine))
-    native.write(generate.emit(program, machine), tmp_path)
-    shutil.copy(DRIVER, tmp_path / "driver.c")
-    command = [
-        *("gcc", "-std=gnu11", "-Wall", "-Wextra", "-Werror", *machine.flags, *SANITIZERS),
-        *(
-            "-DNET_POISON",
-            '-DNET_WEIGHTS_FILE="net.weights"',
-            "net.c",
-            "driver.c",
-            "-o",
-            "net",
-            "-lm",
-        ),
-    ]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    ran = subprocess.run(
-        [tmp_path / "net"], input=picture.tobytes(), capture_output=True, check=False
-    )
-    assert ran.returncode == 0, ran.stderr.decode()
-    found = np.frombuffer(ran.stdout, np.float32)
-    assert np.array_equal(found, reference.run(program, picture))
+    machine, random = native.machine(kind), np.random.default_rng(5)
+    programs, pictures = [], []
+    for make in networks(drawing).values():
+        graph = make()
+        shape = (1, *graph.shapes[graph.input])
+        *known, last = (random.standard_normal(shape).astype(np.float32) for _ in range(3))
+        ranges = quantize.calibrate(graph, known)
+        programs.append(lowering.lower(graph, ranges, generate.numbers_of(machine)))
+        # It goes beyond the ranges.
+        picture = 2 * last[0]
+        picture.flat[:4] = 1e6, -1e6, 3e9, -3e9
+        pictures.append(picture)
+    sources = [generate.emit(program, machine) for program in programs]
+    commands = generated.gcc(machine, *generated.WARNINGS, *generated.SANITIZERS)
+    found = generated.answers(sources, pictures, tmp_path, commands)
+    for program, picture, scores in zip(programs, pictures, found, strict=True):
+        assert np.array_equal(scores, reference.run(program, picture)), program.name
 
 
 def test_a_factor_that_may_overflow_is_left_to_plain_loops(drawing):

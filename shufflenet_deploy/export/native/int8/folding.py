@@ -20,9 +20,20 @@ from shufflenet_deploy.export.quantize import weight_scales
 _SHIFT = 6
 _FACTOR_BITS = 31
 _LARGEST = 2**31 - 1
-#: The most of the other's factor in a sum.
+#: The most and the least of the other's factor in a sum.
 _MOST_RESIDUAL = 127
+_LEAST_RESIDUAL = 4
 _MOST_BIAS = 2**30
+#: How much coarser than a step of the sums an output's steps must be.
+_LARGER = 1.001
+
+
+class TooFineError(ExportError):
+    """The steps of a layer's output are finer than its sums: ``times`` as large they are not."""
+
+    def __init__(self, name: str, times: float) -> None:
+        super().__init__(f"{name}: the steps of its output are too fine for int8")
+        self.times = times
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +61,8 @@ def fold(
     """Weights per output channel; without a target the output is real.
 
     Raises:
-        ExportError: the output's steps are finer than a step of the sums.
+        TooFineError: the output's steps are finer than a step of the sums.
+        ExportError: a bias is too large.
     """
     scales = weight_scales(weight, layer.bias, source.scale).astype(np.float64)
     zero = 0.0
@@ -100,7 +112,7 @@ def finish(
     largest = float(multiplier.max())
     room = math.floor(-math.log2(largest)) if largest > 0 else _SHIFT
     if room < (shift or 0):
-        raise ExportError(f"{name}: the steps of its output are too fine for int8")
+        raise TooFineError(name, largest * _LARGER)
     if shift is None:
         shift = min(_SHIFT, room)
     whole = np.round(multiplier * 2.0 ** (_FACTOR_BITS + shift))
@@ -116,40 +128,46 @@ class Fractions:
     power: int
 
 
-def fractions(layer: Conv, source: Place, other: Place, scale: float) -> Fractions:
+def fractions(layer: Conv, source: Place, other: Place, scale: float) -> Fractions | None:
     """The least scale, from ``scale`` on, of which the other's is a whole number of fractions.
 
-    There are as many fractions to a step as the layer's factors allow.
+    There are as many fractions to a step as the layer's factors allow. None if they are too few
+    to tell the other's scale well.
     """
     steps = weight_scales(layer.weight, layer.bias, source.scale)
     largest = float(steps.max()) * source.scale / scale
     power = max(1, min(_SHIFT, math.floor(-math.log2(largest))))
-    number = max(1, min(_MOST_RESIDUAL, int(2**power * other.scale / scale)))
+    number = min(_MOST_RESIDUAL, int(2**power * other.scale / scale))
+    if number < _LEAST_RESIDUAL:
+        return None
     return Fractions(scale=other.scale * 2**power / number, number=number, power=power)
 
 
 def average(
-    name: str, numbers: Numbers, source: Place, target: Place, pixels: int
-) -> tuple[int, int, int]:
+    numbers: Numbers, source: Place, target: Place, pixels: int
+) -> tuple[int, int, int] | None:
     """Start, factor and left shift of an average over windows of ``pixels``.
 
-    Raises:
-        ExportError: sums do not fit 16 bits.
+    None if sums do not fit 16 bits.
     """
     ratio = source.scale / (target.scale * pixels)
     up = max(0, math.floor(math.log2(ratio)) + 1)
     factor = min(2**15 - 1, round(ratio * 2.0 ** (15 - up)))
     start = round(target.zero / ratio) - source.zero * pixels
     sums = (start + numbers.lowest * pixels, start + numbers.highest * pixels)
-    if max(abs(one) for one in sums) << up > 2**15 - 1:
-        raise ExportError(f"{name}: an average over {pixels} pixels is too large for int8")
+    if max(abs(start), *(abs(one) for one in sums)) << up > 2**15 - 1:
+        return None
     return start, factor, up
 
 
-def mean(numbers: Numbers, source: Place, target: Place) -> tuple[int, Factors, int]:
-    """Start, factor and shift of a mean over all pixels."""
+def mean(name: str, numbers: Numbers, source: Place, target: Place) -> tuple[int, Factors, int]:
+    """Start, factor and shift of a mean over all pixels.
+
+    Raises:
+        TooFineError: the output's steps are finer than those of a sum.
+    """
     pixels = source.height * source.width
     multiplier = np.array([source.scale / (target.scale * pixels)])
     start = round(target.zero / float(multiplier[0])) - source.zero * pixels
-    factor, shift = finish("mean", numbers, multiplier)
+    factor, shift = finish(name, numbers, multiplier)
     return start, factor, shift

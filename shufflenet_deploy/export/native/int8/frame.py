@@ -12,7 +12,7 @@ from shufflenet_deploy.export.native.source import Frame
 def frame_of(unit: ByteUnit, numbers: Numbers, arena_bytes: int, vectors: str) -> Frame:
     """``vectors`` names the header that the kernels need."""
     folder = Path(__file__).parent
-    headers = dict.fromkeys(("prelude.h", "portable.h", vectors))
+    headers = dict.fromkeys(("prelude.h", "portable.h", vectors, "joins.h"))
     prelude = "\n".join((folder / name).read_text(encoding="utf-8") for name in headers)
     scratch = max(unit.scratch_bytes, 1) + 128
     return Frame(

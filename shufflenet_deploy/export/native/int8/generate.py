@@ -25,6 +25,7 @@ _SLACK = 128
 
 _Emitters = dict[type[steps.Step], Callable[[Any, ByteUnit], None]]
 _NEON: _Emitters = {
+    **portable.EMITTERS,
     steps.Picture: neon.picture,
     steps.Border: neon.border,
     steps.Convolution: neon.convolution,
@@ -32,18 +33,16 @@ _NEON: _Emitters = {
     steps.Maximum: neon.window,
     steps.Average: neon.window,
     steps.Mean: neon.mean,
-    steps.Real: portable.real,
 }
 
 _X86: _Emitters = {
+    **portable.EMITTERS,
     steps.Picture: x86.picture,
-    steps.Border: portable.border,
     steps.Convolution: x86.convolution,
     steps.Depthwise: x86.depthwise,
     steps.Maximum: x86.window,
     steps.Average: x86.window,
     steps.Mean: x86.mean,
-    steps.Real: portable.real,
 }
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 
-from shufflenet_deploy.errors import ExportError, UnsupportedError
+from shufflenet_deploy.errors import ExportError
 from shufflenet_deploy.export.graph import (
     Activation,
     AdaptiveAveragePool,
@@ -19,33 +20,28 @@ from shufflenet_deploy.export.graph import (
     Flatten,
     Graph,
     Layer,
-    Pair,
+    LocalResponseNorm,
+    Multiply,
     Pool,
     PoolKind,
     Shuffle,
 )
 from shufflenet_deploy.export.native.int8 import program as steps
+from shufflenet_deploy.export.native.int8 import tables
 from shufflenet_deploy.export.native.int8.folding import (
     Folded,
-    Fractions,
+    TooFineError,
     average,
     fold,
     fractions,
     mean,
 )
-from shufflenet_deploy.export.native.int8.program import (
-    Numbers,
-    Padding,
-    Place,
-    Program,
-    Step,
-    rounded,
-)
-from shufflenet_deploy.export.native.program import INPUT, OUTPUT
-from shufflenet_deploy.export.quantize import Ranges, activation_scale, corrected
+from shufflenet_deploy.export.native.int8.placing import NO_PADDING, STORED, Placing, Target
+from shufflenet_deploy.export.native.int8.program import Numbers, Place, Program, Step
+from shufflenet_deploy.export.native.program import INPUT
+from shufflenet_deploy.export.quantize import Ranges, corrected
 
-_STORED = {Activation.NONE, Activation.RELU, Activation.RELU6}
-_NO_PADDING = (0, 0, 0, 0)
+_Found = TypeVar("_Found")
 
 
 def lower(graph: Graph, ranges: Ranges, numbers: Numbers) -> Program:
@@ -57,25 +53,12 @@ def lower(graph: Graph, ranges: Ranges, numbers: Numbers) -> Program:
     return _Lowering(corrected(graph, ranges), ranges, numbers).run()
 
 
-class _Lowering:
+class _Lowering(Placing):
     def __init__(self, graph: Graph, ranges: Ranges, numbers: Numbers) -> None:
-        self.graph = graph
-        self.ranges = ranges
-        self.numbers = numbers
-        self.program = Program(
-            name=graph.name,
-            numbers=numbers,
-            input_shape=graph.shapes[graph.input],
-            output_shape=graph.shapes[graph.output],
-        )
-        self.consumers: dict[str, list[Layer]] = defaultdict(list)
-        for layer in graph.layers:
-            for value in layer.inputs:
-                self.consumers[value].append(layer)
-        self.order = {layer.name: at for at, layer in enumerate(graph.layers)}
-        self.places: dict[str, Place] = {}
-        self.merged: set[str] = set()  # names of layers whose work another step does
-        self.done: set[str] = set()
+        super().__init__(graph, ranges, numbers)
+        self.done: set[str] = {graph.input}
+        #: Gates that are an activation of another value: where that is.
+        self.gates: dict[str, tuple[Place, Activation]] = {}
 
     def run(self) -> Program:
         self._picture()
@@ -85,7 +68,7 @@ class _Lowering:
             self.done.add(layer.output)
         last = self.places.get(self.graph.output)
         if last is not None:
-            self._emit(steps.Real(name="output", sources=(last,), target=self._output()))
+            self.emit(steps.Real(name="output", sources=(last,), target=self.scores()))
         return self.program
 
     def _lower(self, layer: Layer) -> None:
@@ -102,321 +85,376 @@ class _Lowering:
                 self._concat(layer)
             case Flatten():
                 self.places[layer.output] = self.places[layer.inputs[0]]
+            case Add():
+                self._add(layer)
+            case Multiply():
+                self._multiply(layer)
+            case LocalResponseNorm():
+                self._normalise(layer)
+            case Elementwise():
+                self._elementwise(layer)
+            case Shuffle():
+                to = self.target(layer, Activation.NONE)
+                self.look_up(layer.name, self._read(layer), to.place, groups=layer.groups)
+                self.finished(layer.name, to)
             case _:
-                raise self._unknown(layer)
-
-    def _unknown(self, layer: Layer, why: str = "") -> ExportError:
-        what = why or type(layer).__name__
-        return UnsupportedError(f"{layer.name}: the native format has no int8 code for {what}")
-
-    def _emit(self, step: Step) -> None:
-        self.program.steps.append(step)
-
-    def _output(self) -> Place:
-        channels = int(np.prod(self.program.output_shape))
-        return Place(buffer=OUTPUT, channels=channels, height=1, width=1, pixel=4 * channels)
-
-    # -- where values are -------------------------------------------------------------------
-
-    def _scale(self, value: str) -> tuple[float, int]:
-        """A value's scale, and its zero in the bytes of these numbers."""
-        if value not in self.ranges.spans:
-            raise ExportError(f"'{value}' has no calibrated range: calibrate this very graph")
-        scale, zero = activation_scale(self.ranges.spans[value])
-        return scale, zero + 128 + self.numbers.lowest
-
-    def _place(self, value: str, scale: float, zero: int) -> Place:
-        """New memory for a value, with the border that its readers need."""
-        shape = self.graph.shapes[value]
-        channels, height, width = (*shape, 1, 1)[:3]
-        border, maxima = self._border(value)
-        fill = self.numbers.lowest if maxima else zero
-        place = Place(
-            buffer=0,
-            channels=channels,
-            height=height,
-            width=width,
-            pixel=rounded(channels),
-            scale=scale,
-            zero=zero,
-            border=border,
-            fill=fill,
-            room=rounded(channels) - channels,
-        )
-        return replace(place, buffer=self.program.buffer(place.size))
-
-    def _border(self, value: str) -> tuple[Padding, bool]:
-        """The pixels around a value that its readers look at, and whether maxima do."""
-        found, kinds = [0, 0, 0, 0], set()
-        for reader in self._readers(value):
-            if isinstance(reader, Conv | Pool) and any(reader.padding):
-                found = [max(pair) for pair in zip(found, reader.padding, strict=True)]
-                maximum = isinstance(reader, Pool) and reader.kind is PoolKind.MAX
-                kinds.add(maximum)
-        lowest = self._scale(value)[1] == self.numbers.lowest
-        if len(kinds) == 2 and not lowest:
-            raise ExportError(f"'{value}' is padded with zeros and for a maximum: no int8 code")
-        return (found[0], found[1], found[2], found[3]), kinds == {True}
-
-    def _readers(self, value: str) -> list[Layer]:
-        """The layers that read a value's memory."""
-        found = []
-        for layer in self.consumers[value]:
-            same = isinstance(layer, Flatten) or self._unchanged(layer)
-            found += self._readers(layer.output) if same else [layer]
-        return found
-
-    def _unchanged(self, layer: Layer) -> bool:
-        shapes = self.graph.shapes
-        return (
-            isinstance(layer, AdaptiveAveragePool)
-            and shapes[layer.inputs[0]] == shapes[layer.output]
-        )
-
-    def _home(self, value: str) -> Place:
-        if value not in self.places:
-            self.places[value] = self._place(value, *self._scale(value))
-        return self.places[value]
-
-    def _target(self, layer: Layer, activation: Activation) -> tuple[Place, int, str]:
-        """Where a layer's output goes, in how many groups it is shuffled, and what it is then."""
-        if activation not in _STORED:
-            raise self._unknown(layer, str(activation))
-        value = layer.output
-        users = self.consumers[value]
-        user = users[0] if len(users) == 1 and value != self.graph.output else None
-        if isinstance(user, Elementwise) and user.activation in _STORED:
-            self.merged.add(user.name)
-            return self._target(user, user.activation)
-        if isinstance(user, Shuffle):
-            self.merged.add(user.name)
-            return self._home(user.output), user.groups, user.output
-        if isinstance(user, Concat) and user.activation in _STORED:
-            return self._part(user, value), 1, value
-        return self._home(value), 1, value
-
-    def _part(self, user: Concat, value: str) -> Place:
-        before = user.inputs[: user.inputs.index(value)]
-        first = sum(self.graph.shapes[one][0] for one in before)
-        return self._home(user.output).part(first, self.graph.shapes[value][0])
-
-    def _finished(self, name: str, value: str) -> None:
-        """Fill the border of a value that is complete."""
-        place = self.places.get(value)
-        if place is not None and any(place.border):
-            self._emit(steps.Border(name=name, sources=(place,), target=place))
-
-    # -- layers -----------------------------------------------------------------------------
+                raise self.unknown(layer)
 
     def _picture(self) -> None:
         value = self.graph.input
         shape = self.graph.shapes[value]
         if len(shape) != 3 or shape[0] > 4:
             raise ExportError(f"{self.graph.name}: the input is {shape}, not a picture")
-        place = self._place(value, *self._scale(value))
+        place = self.place(value, *self.scale(value))
         place = replace(place, pixel=4, room=0)
         place = replace(place, buffer=self.program.buffer(place.size))
         source = Place(buffer=INPUT, channels=shape[0], height=shape[1], width=shape[2], pixel=4)
         inverse = float(np.float32(1) / np.float32(place.scale))
-        self._emit(steps.Picture(name="input", sources=(source,), target=place, inverse=inverse))
+        self.emit(steps.Picture(name="input", sources=(source,), target=place, inverse=inverse))
         self.places[value] = place
-        self._finished("input", value)
+        self.finished("input", Target(place=place, value=value))
 
     def _read(self, layer: Layer, at: int = 0) -> Place:
-        return self.places[layer.inputs[at]]
+        value = layer.inputs[at]
+        place = self.places[value]
+        if (place.channels, place.height, place.width) != self.size(value):
+            raise self.unknown(layer, f"a map that was flattened, in {type(layer).__name__}")
+        return place
+
+    def _numbers(self, to: Target, make: Callable[[Place], _Found]) -> tuple[_Found, Target]:
+        """What ``make`` says about the target, which is another if its steps are too fine."""
+        try:
+            return make(to.place), to
+        except TooFineError as error:
+            place = to.place
+            size = (place.channels, place.height, place.width)
+            to = to.coarser(self.memory(size, place.scale * error.times, place.zero))
+            return make(to.place), to
+
+    # -- sums of products -------------------------------------------------------------------
 
     def _convolution(self, layer: Conv) -> None:
         source = self._read(layer)
-        merged = self._residual(layer, source)
-        if merged is not None:
-            target, other, value, parts = merged
-            residual, fraction = parts.number, parts.power
-            groups = 1
-            sources: tuple[Place, ...] = (source, other)
-        else:
-            fraction = 0
-            target, groups, value = self._target(layer, layer.activation)
-            residual, sources = None, (source,)
-        folded = fold(
-            self.numbers, layer, layer.weight, source, target,
-            other=sources[1] if residual is not None else None,
-            residual=residual, fraction=fraction,
-        )  # fmt: skip
+        if self._summed(layer, source):
+            return
+        quick = self._is_quick(layer)
+        to = self.target(layer, layer.activation, shuffles=not quick)
+        folded, to = self._numbers(
+            to, lambda place: fold(self.numbers, layer, layer.weight, source, place)
+        )
+        groups = to.groups if to.final is None else 1
         if groups > 1 and layer.groups == 1:
             folded, groups = folded.shuffled(groups), 1
-        if layer.depthwise and layer.weight.shape[0] > 1:
-            if groups > 1:
-                raise self._unknown(layer, "a shuffled depthwise convolution")
-            step: Step = self._depthwise(layer, source, target, folded)
-        else:
-            step = steps.Convolution(
-                name=layer.name,
-                sources=sources,
-                target=target,
-                weight=folded.weight,
-                bias=folded.bias,
-                factor=folded.factor,
-                groups=layer.groups,
-                stride=layer.stride,
-                padding=layer.padding,
-                shift=folded.shift,
-                fraction=fraction,
-                residual=residual,
-                shuffle=groups,
+        if quick:
+            self.emit(
+                steps.Depthwise(
+                    name=layer.name,
+                    sources=(source,),
+                    target=to.place,
+                    weight=folded.weight[:, 0],
+                    bias=folded.bias,
+                    factor=folded.factor,
+                    stride=layer.stride[0],
+                    padding=layer.padding,
+                    shift=folded.shift,
+                )
             )
-        self._emit(step)
-        self._finished(layer.name, value)
+        else:
+            step = self._products(layer, (source,), to.place, folded)
+            self.emit(replace(step, shuffle=groups))
+        self.finished(layer.name, to)
 
-    def _depthwise(self, layer: Conv, source: Place, target: Place, folded: Folded) -> Step:
-        kernel, stride = layer.weight.shape[2:], layer.stride
-        if kernel != (3, 3) or stride not in {(1, 1), (2, 2)}:
-            raise self._unknown(layer, f"a depthwise kernel {kernel} with stride {stride}")
-        return steps.Depthwise(
+    def _is_quick(self, layer: Conv) -> bool:
+        """Whether there are kernels for a depthwise convolution."""
+        quick = layer.weight.shape[2:] == (3, 3) and layer.stride in {(1, 1), (2, 2)}
+        return layer.depthwise and layer.weight.shape[0] > 1 and quick
+
+    def _products(
+        self, layer: Conv, sources: tuple[Place, ...], target: Place, folded: Folded
+    ) -> steps.Convolution:
+        return steps.Convolution(
             name=layer.name,
-            sources=(source,),
+            sources=sources,
             target=target,
-            weight=folded.weight[:, 0],
+            weight=folded.weight,
             bias=folded.bias,
             factor=folded.factor,
-            stride=stride[0],
+            groups=layer.groups,
+            stride=layer.stride,
             padding=layer.padding,
             shift=folded.shift,
         )
 
-    def _residual(self, layer: Conv, source: Place) -> tuple[Place, Place, str, Fractions] | None:
-        """For a layer whose output is only added to a value: target, that value, the sum, ...
+    def _summed(self, layer: Conv, source: Place) -> bool:
+        """Whether a layer's step could add its output, which nobody else reads, to a value.
 
         The scale of the sum is such that the other's is a whole number of its fractions.
         """
         users = self.consumers[layer.output]
         if len(users) != 1 or not isinstance(users[0], Add) or layer.output == self.graph.output:
-            return None
+            return False
         addition = users[0]
         others = [value for value in addition.inputs if value != layer.output]
-        if len(others) != 1 or others[0] not in self.places or layer.depthwise:
-            raise self._unknown(addition)
-        if layer.activation is not Activation.NONE or addition.activation not in _STORED:
-            raise self._unknown(addition)
-        self.merged.add(addition.name)
-        other = self.places[others[0]]
-        value = addition.output
-        scale, zero = self._scale(value)
+        able = layer.activation is Activation.NONE and addition.activation in STORED
+        if not able or len(others) != 1 or others[0] not in self.done or self._is_quick(layer):
+            return False
+        other, value = self._read(addition, addition.inputs.index(others[0])), addition.output
+        scale, zero = self.scale(value)
         parts = fractions(layer, source, other, scale)
-        scale = parts.scale
-        now = self.order[layer.name]
-        free = all(
-            user is addition or self.order[user.name] <= now for user in self.consumers[others[0]]
+        if parts is None:
+            return False
+        target = self._sum_place(layer, source, others[0], value, parts.scale, zero)
+        try:
+            folded = fold(
+                self.numbers, layer, layer.weight, source, target,
+                other=other, residual=parts.number, fraction=parts.power,
+            )  # fmt: skip
+        except TooFineError:
+            return False
+        self.merged.add(addition.name)
+        self.places[value] = target
+        step = self._products(layer, (source, other), target, folded)
+        self.emit(replace(step, residual=parts.number, fraction=parts.power))
+        self.finished(layer.name, Target(place=target, value=value))
+        return True
+
+    def _sum_place(
+        self, layer: Conv, source: Place, known: str, value: str, scale: float, zero: int
+    ) -> Place:
+        """Where a sum goes: over the known value, if that is not needed any more."""
+        other, now = self.places[known], self.order[layer.name]
+        addition = self.consumers[layer.output][0]
+        here = [name for name, place in self.places.items() if place.buffer == other.buffer]
+        free = self.graph.output not in here and all(
+            user is addition or self.order[user.name] <= now
+            for name in here
+            for user in self.readers(name)
         )
-        needed, maxima = self._border(value)
+        needed, maxima = self.border(value, zero)
         whole = other.first == 0 and other.channels + other.room == other.pixel
         if free and whole and needed == other.border and other.buffer != source.buffer:
             fill = self.numbers.lowest if maxima else zero
-            self.places[value] = replace(other, scale=scale, zero=zero, fill=fill)
-        else:
-            self.places[value] = self._place(value, scale, zero)
-        return self.places[value], other, value, parts
+            return replace(other, scale=scale, zero=zero, fill=fill)
+        return self.place(value, scale, zero)
 
     def _dense(self, layer: Dense) -> None:
         """A convolution whose window is the whole map, as flattening orders it."""
-        source = self._read(layer)
+        source = self.places[layer.inputs[0]]
         weight = layer.weight.reshape(-1, source.channels, source.height, source.width)
-        last = layer.output == self.graph.output and layer.activation is Activation.NONE
-        if last:
-            target: Place | None = None
-        else:
-            target = self._target(layer, layer.activation)[0]
-        folded = fold(self.numbers, layer, weight, source, target)
-        self._emit(
-            steps.Convolution(
-                name=layer.name,
-                sources=(source,),
-                target=target or self._output(),
-                weight=folded.weight,
-                bias=folded.bias,
-                factor=folded.factor,
-                groups=1,
-                stride=(1, 1),
-                padding=_NO_PADDING,
-                shift=folded.shift,
-                real=last,
-            )
+        window = Conv(
+            name=layer.name, inputs=layer.inputs, output=layer.output, weight=weight,
+            bias=layer.bias, activation=layer.activation,
+        )  # fmt: skip
+        if layer.output == self.graph.output and layer.activation is Activation.NONE:
+            folded = fold(self.numbers, window, weight, source, None)
+            step = self._products(window, (source,), self.scores(), folded)
+            self.emit(replace(step, real=True))
+            return
+        to = self.target(layer, layer.activation)
+        folded, to = self._numbers(
+            to, lambda place: fold(self.numbers, window, weight, source, place)
         )
+        self.emit(self._products(window, (source,), to.place, folded))
+        self.finished(layer.name, to)
+
+    # -- windows ----------------------------------------------------------------------------
 
     def _pool(self, layer: Pool) -> None:
         source = self._read(layer)
         if layer.kind is PoolKind.MAX:
             self._maximum(layer, source)
             return
-        if any(layer.padding) and not layer.count_padding:
-            raise self._unknown(layer, "an average that leaves out the padding")
-        target, groups, value = self._target(layer, layer.activation)
-        if groups > 1:
-            raise self._unknown(layer, "a shuffled pool")
-        self._average(layer.name, source, target, layer.kernel, layer.stride, layer.padding)
-        self._finished(layer.name, value)
-
-    def _average(
-        self, name: str, source: Place, target: Place, kernel: Pair, stride: Pair, padding: Padding
-    ) -> None:
-        start, factor, up = average(name, self.numbers, source, target, kernel[0] * kernel[1])
-        self._emit(
-            steps.Average(
-                name=name,
-                sources=(source,),
-                target=target,
-                kernel=kernel,
-                stride=stride,
-                padding=padding,
-                start=start,
-                factor=factor,
-                up=up,
-            )
+        to = self.target(layer, layer.activation)
+        if layer.count_padding or not any(layer.padding):
+            step = self._average(layer, source, to.place)
+            if step is not None:
+                self.emit(step)
+                self.finished(layer.name, to)
+                return
+        target, kernel, stride, padding = to.place, layer.kernel, layer.stride, layer.padding
+        self._areas(
+            layer,
+            to,
+            tables.inside(source.height, target.height, kernel[0], stride[0], padding[0]),
+            tables.inside(source.width, target.width, kernel[1], stride[1], padding[1]),
+            kernel[0] * kernel[1] if layer.count_padding else None,
         )
+
+    def _average(self, layer: Pool, source: Place, target: Place) -> Step | None:
+        """The step of a pool whose sums fit 16 bits."""
+        pixels = layer.kernel[0] * layer.kernel[1]
+        found = average(self.numbers, source, target, pixels)
+        if found is None:
+            return None
+        start, factor, up = found
+        return steps.Average(
+            name=layer.name, sources=(source,), target=target, kernel=layer.kernel,
+            stride=layer.stride, padding=layer.padding, start=start, factor=factor, up=up,
+        )  # fmt: skip
+
+    def _areas(
+        self, layer: Layer, to: Target, rows: tables.Ends, columns: tables.Ends,
+        divisor: int | None = None,
+    ) -> None:  # fmt: skip
+        source = self._read(layer)
+        found, to = self._numbers(
+            to,
+            lambda place: tables.areas(
+                layer.name, self.numbers, source, place, rows, columns, divisor
+            ),
+        )
+        self.emit(
+            steps.Areas(
+                name=layer.name, sources=(source,), target=to.place, rows=rows, columns=columns,
+                start=found.start, factor=found.factor, shift=found.shift,
+            )
+        )  # fmt: skip
+        self.finished(layer.name, to)
 
     def _maximum(self, layer: Pool, source: Place) -> None:
         """A maximum keeps the scale of what it reads."""
-        if layer.activation is not Activation.NONE and source.zero != self.numbers.lowest:
-            raise self._unknown(layer, str(layer.activation))
-        place = self._place(layer.output, source.scale, source.zero)
-        self.places[layer.output] = place
-        self._emit(
+        lowest = self.numbers.lowest
+        if any(layer.padding) and source.fill != lowest:
+            source = self._copied(layer, source)
+        plain = layer.activation is Activation.NONE or (
+            layer.activation is Activation.RELU and source.zero == lowest
+        )
+        if plain:
+            place = self.place(layer.output, source.scale, source.zero)
+            self.places[layer.output] = place
+            to = Target(place=place, value=layer.output)
+        else:
+            to = self.target(layer, Activation.NONE)
+            place = self.memory(self.size(layer.output), source.scale, source.zero)
+            to = replace(to.coarser(place), activation=layer.activation)
+        self.emit(
             steps.Maximum(
                 name=layer.name,
                 sources=(source,),
-                target=place,
+                target=to.place,
                 kernel=layer.kernel,
                 stride=layer.stride,
                 padding=layer.padding,
             )
         )
-        self._finished(layer.name, layer.output)
+        self.finished(layer.name, to)
+
+    def _copied(self, layer: Pool, source: Place) -> Place:
+        """A value once more, with the border that a maximum needs."""
+        size = (source.channels, source.height, source.width)
+        place = self.memory(size, source.scale, source.zero, layer.padding, self.numbers.lowest)
+        self.look_up(layer.name, source, place)
+        self.emit(steps.Border(name=layer.name, sources=(place,), target=place))
+        return place
 
     def _adaptive(self, layer: AdaptiveAveragePool) -> None:
         source = self._read(layer)
-        if self._unchanged(layer):
+        if self.unchanged(layer):
             self.places[layer.output] = source
             return
         if layer.size != (1, 1):
-            raise self._unknown(layer, f"an adaptive pool of {layer.size}")
-        target = self._home(layer.output)
-        start, factor, shift = mean(self.numbers, source, target)
-        self._emit(
+            height, width = layer.size
+            rows = tables.parts(source.height, height)
+            to = self.target(layer, Activation.NONE)
+            self._areas(layer, to, rows, tables.parts(source.width, width))
+            return
+        # Whole vectors are stored, so that it is never part of something else.
+        to = Target(place=self.home(layer.output), value=layer.output)
+        (start, factor, shift), to = self._numbers(
+            to, lambda place: mean(layer.name, self.numbers, source, place)
+        )
+        self.emit(
             steps.Mean(
                 name=layer.name,
                 sources=(source,),
-                target=target,
+                target=to.place,
                 start=start,
                 factor=factor,
                 shift=shift,
             )
         )
+        self.finished(layer.name, to)
+
+    # -- element by element -----------------------------------------------------------------
+
+    def _add(self, layer: Add) -> None:
+        one, two = self._read(layer), self._read(layer, 1)
+        found, to = self._numbers(
+            self.target(layer, layer.activation),
+            lambda place: tables.sum_numbers(layer.name, one, two, place),
+        )
+        self.emit(
+            steps.Sum(
+                name=layer.name, sources=(one, two), target=to.place, factors=found.factors,
+                start=found.start, power=found.power,
+            )
+        )  # fmt: skip
+        self.finished(layer.name, to)
+
+    def _multiply(self, layer: Multiply) -> None:
+        value, name = self._read(layer), layer.inputs[1]
+        if name in self.gates:
+            by, activation = self.gates[name]
+        else:
+            by, activation = self._read(layer, 1), Activation.NONE
+        if (by.height, by.width) != (1, 1):
+            raise self.unknown(layer, "a product of maps")
+        (factors, power), to = self._numbers(
+            self.target(layer, Activation.NONE),
+            lambda place: tables.gate(layer.name, self.numbers, value, by, place, activation),
+        )
+        self.emit(
+            steps.Gate(
+                name=layer.name, sources=(value, by), target=to.place, factors=factors, power=power
+            )
+        )
+        self.finished(layer.name, to)
+
+    def _normalise(self, layer: LocalResponseNorm) -> None:
+        source = self._read(layer)
+        (factors, power), to = self._numbers(
+            self.target(layer, Activation.NONE),
+            lambda place: tables.normalisation(layer, source, place),
+        )
+        self.emit(
+            steps.Normalise(
+                name=layer.name, sources=(source,), target=to.place, size=layer.size,
+                factors=factors, power=power,
+            )
+        )  # fmt: skip
+        self.finished(layer.name, to)
+
+    def _elementwise(self, layer: Elementwise) -> None:
+        """A table of its own, unless its only reader is a product, which then has one."""
+        source = self._read(layer)
+        if self.is_gate(layer):
+            self.gates[layer.output] = (source, layer.activation)
+            return
+        to = self.target(layer, Activation.NONE, shuffles=True)
+        self.look_up(layer.name, source, to.place, layer.activation, to.groups)
+        self.finished(layer.name, to)
 
     def _concat(self, layer: Concat) -> None:
         """Parts that are already elsewhere are copied with the scale of the whole."""
-        if layer.activation not in _STORED:
-            raise self._unknown(layer, str(layer.activation))
-        for value in layer.inputs:
+        if layer.activation in STORED:
+            to = Target(place=self.home(layer.output), value=layer.output)
+        else:
+            to = self.target(layer, layer.activation)
+        for at, value in enumerate(layer.inputs):
             if value in self.places:
-                part = self._part(layer, value)
-                self._average(layer.name, self.places[value], part, (1, 1), (1, 1), _NO_PADDING)
-        self._finished(layer.name, layer.output)
+                self._copy(layer, self._read(layer, at), self.part(to.place, layer, at))
+        self.finished(layer.name, to)
+
+    def _copy(self, layer: Layer, source: Place, target: Place) -> None:
+        """An average over one pixel, if that fits 16 bits: faster than a table."""
+        found = average(self.numbers, source, target, 1)
+        if found is None:
+            self.look_up(layer.name, source, target)
+            return
+        start, factor, up = found
+        self.emit(
+            steps.Average(
+                name=layer.name, sources=(source,), target=target, kernel=(1, 1), stride=(1, 1),
+                padding=NO_PADDING, start=start, factor=factor, up=up,
+            )
+        )  # fmt: skip

@@ -370,11 +370,8 @@ def _pixel(code: Code, tiled: Tiled, quads: int, pixel: int, *, exact: bool) -> 
             one, two = pair, min(pair + 1, first + some - 1)
             a, b = f"a{pixel}_{one}, m{one}", f"a{pixel}_{two}, m{two}"
             names.append(f"t{pixel}_{pair}")
-            zero, shift = ("", f", {before}") if before else ("0", "")
-            if two == one:
-                code(f"int16x8_t {names[-1]} = HALF{zero}({a}{shift});")
-            else:
-                code(f"int16x8_t {names[-1]} = BOTH{zero}({a}, {b}{shift});")
+            alone = f"HALF({a}, {before})" if before else f"HALF0({a})"
+            code(f"int16x8_t {names[-1]} = {alone if two == one else narrowed(a, b, before)};")
         if epilogue.residual is not None:
             r = f"r + {pixel * tiled.r_pixel + 4 * first}"
             load = {
@@ -403,6 +400,11 @@ def _pixel(code: Code, tiled: Tiled, quads: int, pixel: int, *, exact: bool) -> 
         else:
             code(f"const int8x16_t y{pixel}_{first} = vcombine_s8({narrow}, vdup_n_s8(0));")
         store(code, "y", f"y{pixel}_{first}", y + 4 * first, bytes_here)
+
+
+def narrowed(first: str, second: str, shift: int) -> str:
+    """Two accumulators as 16-bit numbers, each given with its factor: ``a0, m0``."""
+    return f"BOTH({first}, {second}, {shift})" if shift else f"BOTH0({first}, {second})"
 
 
 def store(code: Code, y: str, value: str, at: int, count: int) -> None:

@@ -12,7 +12,7 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
-from shufflenet_deploy.export.native.int8.neon_conv import store
+from shufflenet_deploy.export.native.int8.neon_conv import narrowed, store
 from shufflenet_deploy.export.native.int8.program import Factors
 from shufflenet_deploy.export.native.text import Code, Unit
 
@@ -159,8 +159,8 @@ class _Columns:
                 "LOAD_PAIR(m2, m3, b, 96);",
             )
             shift = self.step.shift
-            two = f"two = BOTH(a2, m2, a3, m3, {shift})"
-            code(f"const int16x8_t one = BOTH(a0, m0, a1, m1, {shift}), {two};")
+            one, two = narrowed("a0, m0", "a1, m1", shift), narrowed("a2, m2", "a3, m3", shift)
+            code(f"const int16x8_t one = {one}, two = {two};")
             code("const int8x16_t v = vqmovn_high_s16(vqmovn_s16(one), two);")
             store(code, "to", "v", at * self.step.y_pixel, count)
 

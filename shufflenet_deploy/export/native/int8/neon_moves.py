@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from math import ceil
 
+from shufflenet_deploy.export.native.int8.bytewise import literal
 from shufflenet_deploy.export.native.text import Code, Unit
 
 _REGISTERS_OF_A_TABLE = 4
@@ -46,7 +47,9 @@ def quantise(step: Quantise, unit: Unit) -> str:
         elif step.width > whole:
             with code.block(f"for (int j = 0; j < {step.width}; ++j)"):
                 for c in range(4):
-                    value = f"byte_of_steps(x[{c * plane} + j] * {step.inverse:.9g}f, {step.zero})"
+                    value = (
+                        f"byte_of_steps(x[{c * plane} + j] * {literal(step.inverse)}, {step.zero})"
+                    )
                     code(f"y[4 * j + {c}] = {value if c < step.channels else 0};")
     return unit.kernel("quantise", "LOOP void @(const float *restrict x, int8_t *restrict y)", code)
 
@@ -62,7 +65,7 @@ def _sixteen(code: Code, step: Quantise, plane: int) -> None:
             for k in range(4):
                 code(
                     f"const int32x4_t q{k} = vcvtnq_s32_f32("
-                    f"vmulq_n_f32(vld1q_f32(p + {4 * k}), {step.inverse:.9g}f));"
+                    f"vmulq_n_f32(vld1q_f32(p + {4 * k}), {literal(step.inverse)}));"
                 )
             for k in range(2):
                 code(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil
 
-from shufflenet_deploy.export.native.int8.neon_conv import store
+from shufflenet_deploy.export.native.int8.neon_conv import narrowed, store
 from shufflenet_deploy.export.native.int8.windows import Average, Window
 from shufflenet_deploy.export.native.text import Code, Unit
 
@@ -140,10 +140,8 @@ def global_average(step: GlobalAverage, unit: Unit) -> str:
                 code("a0 = vaddw_s16(a0, vget_low_s16(l)), a1 = vaddw_high_s16(a1, l);")
                 code("a2 = vaddw_s16(a2, vget_low_s16(h)), a3 = vaddw_high_s16(a3, h);")
         code(f"const int32x4_t m = vdupq_n_s32({step.factor});")
-        zero = "" if step.shift else "0"
-        shift = f", {step.shift}" if step.shift else ""
-        code(f"const int16x8_t one = BOTH{zero}(a0, m, a1, m{shift});")
-        code(f"const int16x8_t two = BOTH{zero}(a2, m, a3, m{shift});")
+        code(f"const int16x8_t one = {narrowed('a0, m', 'a1, m', step.shift)};")
+        code(f"const int16x8_t two = {narrowed('a2, m', 'a3, m', step.shift)};")
         code("vst1q_s8(y, vqmovn_high_s16(vqmovn_s16(one), two));")
     head = "LOOP void @(const int8_t *restrict x, int8_t *restrict y)"
     return unit.kernel("mean", head, code)

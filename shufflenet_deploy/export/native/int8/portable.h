@@ -27,3 +27,13 @@ INLINE byte byte_of_steps(float steps, int zero)
     const float near = steps > -32768.0f ? (steps < 32767.0f ? steps : 32767.0f) : -32768.0f;
     return byte_of((int)rintf(near) + zero);
 }
+/* A byte, or what it is above its zero, times a factor: with fractions of a step. */
+INLINE int part_of(int x, int by) { return (x * 128 * by + (1 << 14)) >> 15; }
+/* Which factor a sum of squares and one chooses: the upper half of it as a float. */
+INLINE int16_t choice(int squares)
+{
+    const float real = (float)squares;
+    int32_t bits;
+    memcpy(&bits, &real, 4);
+    return (int16_t)((bits >> 16) - 0x3f80);
+}

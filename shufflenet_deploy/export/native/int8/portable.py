@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from shufflenet_deploy.export.native.int8 import joins
 from shufflenet_deploy.export.native.int8 import program as steps
-from shufflenet_deploy.export.native.int8.bytewise import ByteUnit, runs_of
+from shufflenet_deploy.export.native.int8.bytewise import ByteUnit, literal, runs_of
 from shufflenet_deploy.export.native.int8.program import Padding, Place
 from shufflenet_deploy.export.native.text import Code
 
@@ -26,7 +27,7 @@ def picture(step: steps.Picture, unit: ByteUnit) -> None:
         with code.block(f"for (int j = 0; j < {target.width}; ++j)"):
             with code.block(f"for (int c = 0; c < {source.channels}; ++c)"):
                 plane = f"x[(c * {source.height} + i) * {source.width} + j]"
-                value = f"byte_of_steps({plane} * {step.inverse:.9g}f, {target.zero})"
+                value = f"byte_of_steps({plane} * {literal(step.inverse)}, {target.zero})"
                 code(f"y[i * {target.row} + j * {target.pixel} + c] = {value};")
     name = unit.kernel("picture", "LOOP void @(const float *restrict x, byte *restrict y)", code)
     unit.call(name, step, "input", unit.at(target, target.origin))
@@ -164,7 +165,7 @@ def mean(step: steps.Mean, unit: ByteUnit) -> None:
             code(f"for (int j = 0; j < {source.width}; ++j)")
             code(f"    a += x[i * {source.row} + j * {source.pixel} + c];")
         factor = step.factor[0]
-        written = f"{factor:.9g}f" if step.factor.dtype == np.float32 else str(factor)
+        written = literal(float(factor)) if step.factor.dtype == np.float32 else str(factor)
         code(f"y[c] = byte_of(scaled(a, {written}, {step.shift}));")
     name = unit.kernel("mean", "LOOP void @(const byte *restrict x, byte *restrict y)", code)
     unit.call(name, step, unit.at(source, source.origin), unit.at(target, target.origin))
@@ -178,7 +179,7 @@ def real(step: steps.Real, unit: ByteUnit) -> None:
         with code.block(f"for (int i = 0; i < {source.height}; ++i)"):
             code(f"for (int j = 0; j < {source.width}; ++j)")
             at = f"x[i * {source.row} + j * {source.pixel} + c]"
-            scale = f"{np.float32(source.scale):.9g}f"
+            scale = literal(source.scale)
             code(f"    *y++ = (float)({at} - {source.zero}) * {scale};")
     name = unit.kernel("real", "LOOP void @(const byte *restrict x, float *restrict y)", code)
     unit.call(name, step, unit.at(source, source.origin), "output")
@@ -192,5 +193,10 @@ EMITTERS: dict[type[steps.Step], Callable[[Any, ByteUnit], None]] = {
     steps.Maximum: window,
     steps.Average: window,
     steps.Mean: mean,
+    steps.Areas: joins.areas,
+    steps.Table: joins.table,
+    steps.Sum: joins.add,
+    steps.Gate: joins.gate,
+    steps.Normalise: joins.normalise,
     steps.Real: real,
 }

@@ -197,6 +197,64 @@ class Mean(Step):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Areas(Step):
+    """Means over areas, each a range of ``rows`` and one of ``columns``.
+
+    ``start`` and ``factor`` are those of each output pixel, ``(H, W)``; see ``Mean``.
+    """
+
+    rows: tuple[Pair, ...]
+    columns: tuple[Pair, ...]
+    start: Words
+    factor: Factors
+    shift: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table(Step):
+    """``table[byte]``, the byte without its sign; ``shuffle`` as in a convolution."""
+
+    table: Bytes
+    shuffle: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sum(Step):
+    """``(part(a) + part(b) + start) >> power`` of the bytes of two sources.
+
+    A part is ``(128 * a * factor + 2**14) >> 15``, with ``power`` bits of fractions of a step.
+    """
+
+    factors: Pair
+    start: int
+    power: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gate(Step):
+    """The first source, times a factor that the second's byte of its channel chooses.
+
+    Of ``x`` above the zero, ``(128 * x * factor + 2**14) >> 15`` has ``power`` bits of fractions
+    of a step; with the target's zero added they are rounded off.
+    """
+
+    factors: NDArray[np.int16]
+    power: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Normalise(Step):
+    """A gate whose factors are chosen by the squares of ``size`` channels around each.
+
+    One more than their sum becomes a float, whose upper 16 bits, less those of 1.0, choose.
+    """
+
+    size: int
+    factors: NDArray[np.int16]
+    power: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Real(Step):
     """Floats, channels first, of bytes."""
 

@@ -71,6 +71,25 @@ def _compute(numbers: Numbers, step: Step, buffers: dict[int, _Whole], picture: 
         case steps.Mean():
             total = _read(buffers, step.source).sum((0, 1), keepdims=True) + step.start
             found = _byte(numbers, _scaled(numbers, total, step.factor, step.shift))
+        case steps.Areas():
+            found = _areas(numbers, step, _read(buffers, step.source))
+        case steps.Table():
+            table = step.table if numbers is Numbers.FIXED else step.table.view(np.uint8)
+            found = _shuffled(
+                table[_read(buffers, step.source) & 255].astype(np.int64), step.shuffle
+            )
+        case steps.Sum():
+            one, two = (
+                _part(_read(buffers, source), factor)
+                for source, factor in zip(step.sources, step.factors, strict=True)
+            )
+            found = _byte(numbers, (one + two + step.start) >> step.power)
+        case steps.Gate():
+            by = _read(buffers, step.sources[1]) & 255
+            found = _times(numbers, step, _read(buffers, step.source), step.factors[by])
+        case steps.Normalise():
+            value = _read(buffers, step.source)
+            found = _times(numbers, step, value, _norms(step, value))
         case steps.Real():
             source = step.source
             value = (_read(buffers, source) - source.zero).astype(np.float32)
@@ -106,11 +125,45 @@ def _convolution(
             half = 1 << step.fraction >> 1
             return _byte(numbers, (both + half) >> step.fraction)
     value = _byte(numbers, _scaled(numbers, total, step.factor, step.shift))
-    if isinstance(step, steps.Convolution) and step.shuffle > 1:
-        height, width, channels = value.shape
-        apart = value.reshape(height, width, step.shuffle, channels // step.shuffle)
-        return apart.swapaxes(2, 3).reshape(height, width, channels)
-    return value
+    return _shuffled(value, step.shuffle) if isinstance(step, steps.Convolution) else value
+
+
+def _shuffled(value: _Whole, groups: int) -> _Whole:
+    height, width, channels = value.shape
+    apart = value.reshape(height, width, groups, channels // groups)
+    return apart.swapaxes(2, 3).reshape(height, width, channels)
+
+
+def _areas(numbers: Numbers, step: steps.Areas, value: _Whole) -> _Whole:
+    total = np.array(
+        [
+            [value[top:bottom, left:right].sum((0, 1)) for left, right in step.columns]
+            for top, bottom in step.rows
+        ]
+    )
+    whole = total.astype(np.int64) + step.start[:, :, None].astype(np.int64)
+    return _byte(numbers, _scaled(numbers, whole, step.factor[:, :, None], step.shift))
+
+
+def _times(
+    numbers: Numbers, step: steps.Gate | steps.Normalise, value: _Whole, factors: Any
+) -> _Whole:
+    start = (step.target.zero << step.power) + (1 << step.power >> 1)
+    product = _part(value - step.source.zero, factors.astype(np.int64))
+    return _byte(numbers, (product + start) >> step.power)
+
+
+def _part(value: _Whole, factor: Any) -> _Whole:
+    part: _Whole = (value * 128 * factor + (1 << 14)) >> 15
+    return part
+
+
+def _norms(step: steps.Normalise, value: _Whole) -> Any:
+    """The factor of each element, by the squares of the channels around it."""
+    squares = np.pad((value - step.source.zero) ** 2, ((0, 0), (0, 0), (step.size // 2,) * 2))
+    total = sum(squares[:, :, at : at + value.shape[2]] for at in range(step.size)) + 1
+    halves = np.asarray(total, np.float32).view(np.int32) >> 16
+    return step.factors[halves - (np.float32(1.0).view(np.int32) >> 16)]
 
 
 def _scaled(numbers: Numbers, total: _Whole, factor: Any, shift: int) -> _Whole:

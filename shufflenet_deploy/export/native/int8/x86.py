@@ -169,7 +169,7 @@ def mean(step: steps.Mean, unit: ByteUnit) -> None:
     source, target = step.source, step.target
     pixels = source.height * source.width
     most = (255 * pixels + abs(step.start)) * float(step.factor[0])
-    if pixels > x86_windows.MOST_PIXELS or most >= _MOST:
+    if most >= _MOST:
         portable.mean(step, unit)
         return
     task = x86_windows.GlobalAverage(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil
 
+from shufflenet_deploy.export.native.int8.bytewise import literal
 from shufflenet_deploy.export.native.text import Code, Unit
 
 
@@ -31,7 +32,9 @@ def quantise(step: Quantise, unit: Unit) -> str:
     plane = step.height * step.width
     whole = step.width // lanes * lanes
     code(f"const vec zero = OP(set1_epi16)({step.zero});")
-    code(f"const reals inverse = OP(set1_ps)({step.inverse:.9g}f), most = OP(set1_ps)(32767.0f);")
+    code(
+        f"const reals inverse = OP(set1_ps)({literal(step.inverse)}), most = OP(set1_ps)(32767.0f);"
+    )
     with code.block(
         f"for (int i = 0; i < {step.height}; ++i, x += {step.width}, y += {step.y_row})"
     ):

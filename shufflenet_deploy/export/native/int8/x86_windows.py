@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil
 
-from shufflenet_deploy.export.native.int8.bytewise import ByteUnit
+from shufflenet_deploy.export.native.int8.bytewise import ByteUnit, literal
 from shufflenet_deploy.export.native.int8.windows import Window
 from shufflenet_deploy.export.native.int8.x86_store import store
 from shufflenet_deploy.export.native.text import Code, Unit
@@ -17,6 +17,7 @@ _SMALL = {
     32: ("_mm256_loadu_si256", "_mm256_max_epu8", "_mm256_storeu_si256"),
 }
 _EASY = 40  # pixels of a window above which nothing is shared
+_PIXELS = 256  # whose sums fit 16 bits
 
 
 def emit(step: Window, unit: ByteUnit) -> str:
@@ -131,7 +132,7 @@ def _mean(code: Code, up: int, at: int, columns: range) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class GlobalAverage:
-    """The mean of each channel; at most ``MOST_PIXELS``, whose sums fit 16 bits."""
+    """The mean of each channel over all pixels."""
 
     channels: int
     height: int
@@ -141,9 +142,6 @@ class GlobalAverage:
     start: int
     factor: float
     room: int = 0
-
-
-MOST_PIXELS = 257
 
 
 def global_average(step: GlobalAverage, unit: Unit) -> str:
@@ -158,20 +156,27 @@ def global_average(step: GlobalAverage, unit: Unit) -> str:
         if not times:
             continue
         with code.block(f"for (int c = 0; c < {times}; ++c, x += {size}, y += {size})"):
-            code("vec l = ZERO, h = ZERO;")
+            code(f"vec {', '.join(f'a{at} = OP(set1_epi32)({step.start})' for at in range(4))};")
             with code.block(f"for (int i = 0; i < {rows}; ++i)"):
                 code(f"const byte *from = x + i * {step.x_row};")
-                with code.block(f"for (int j = 0; j < {width}; ++j, from += {step.x_pixel})"):
-                    code("const vec v = LOAD(from);")
-                    code("l = OP(add_epi16)(l, OP(unpacklo_epi8)(v, ZERO));")
-                    code("h = OP(add_epi16)(h, OP(unpackhi_epi8)(v, ZERO));")
-            code(f"const vec start = OP(set1_epi32)({step.start});")
-            code(f"const reals m = OP(set1_ps)({step.factor:.9g}f);")
-            words = [
-                f"OP(unpack{part}_epi16)({half}, ZERO)" for half in "lh" for part in ("lo", "hi")
-            ]
-            scaled = ", ".join(f"SCALE(OP(add_epi32)(start, {word}), m)" for word in words)
+                with code.block(f"for (int j = 0; j < {width}; j += {_PIXELS})"):
+                    _some_pixels(code, step, width)
+            code(f"const reals m = OP(set1_ps)({literal(step.factor)});")
+            scaled = ", ".join(f"SCALE(a{at}, m)" for at in range(4))
             code(f"const vec bytes = PACK({scaled});")
             store(code, lanes, "y", "bytes", count, most=count + step.room)
     head = "LOOP void @(const byte *restrict x, byte *restrict y)"
     return unit.kernel("mean", head, code)
+
+
+def _some_pixels(code: Code, step: GlobalAverage, width: int) -> None:
+    """Add pixels from ``j`` on to four vectors of words."""
+    code(f"const int count = {width} - j < {_PIXELS} ? {width} - j : {_PIXELS};")
+    code("vec l = ZERO, h = ZERO;")
+    with code.block(f"for (int p = 0; p < count; ++p, from += {step.x_pixel})"):
+        code("const vec v = LOAD(from);")
+        code("l = OP(add_epi16)(l, OP(unpacklo_epi8)(v, ZERO));")
+        code("h = OP(add_epi16)(h, OP(unpackhi_epi8)(v, ZERO));")
+    for at in range(4):
+        words = f"OP(unpack{('lo', 'hi')[at % 2]}_epi16)({'lh'[at // 2]}, ZERO)"
+        code(f"a{at} = OP(add_epi32)(a{at}, {words});")

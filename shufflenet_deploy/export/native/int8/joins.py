@@ -1,0 +1,145 @@
+"""Steps without weights on all machines: tables, sums, gates, normalisation, unequal windows.
+
+Compilers make vectors of the loops over channels; ``joins.h`` has those that they would not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from shufflenet_deploy.export.graph import Pair
+from shufflenet_deploy.export.native.int8 import program as steps
+from shufflenet_deploy.export.native.int8.bytewise import ByteUnit
+from shufflenet_deploy.export.native.int8.program import Place
+from shufflenet_deploy.export.native.text import Code
+
+_BLOCK = 64
+
+
+def whole_rows(*places: Place) -> bool:
+    """Whether rows are bytes one by one in all places, all of which may be written."""
+    return all(
+        place.first == 0
+        and place.channels + place.room == place.pixel
+        and place.pixel == places[0].pixel
+        for place in places
+    )
+
+
+@contextmanager
+def _pixels(code: Code, height: int, width: int, **places: Place) -> Iterator[None]:
+    """A loop over pixels, in which each name points to its place's."""
+    with code.block(f"for (int i = 0; i < {height}; ++i)"):
+        with code.block(f"for (int j = 0; j < {width}; ++j)"):
+            for name, place in places.items():
+                kind = "byte *" if name == "to" else "const byte *"
+                variable = {"to": "y", "other": "r"}.get(name, "x")
+                code(f"{kind}{name} = {variable} + i * {place.row} + j * {place.pixel};")
+            yield
+
+
+def table(step: steps.Table, unit: ByteUnit) -> None:
+    """Byte by byte."""
+    source, target = step.source, step.target
+    each = target.channels // step.shuffle
+    at = "c" if step.shuffle == 1 else f"c % {each} * {step.shuffle} + c / {each}"
+    code = Code(depth=1)
+    with _pixels(code, target.height, target.width, to=target, **{"from": source}):
+        code(f"for (int c = 0; c < {target.channels}; ++c)")
+        code(f"    to[{at}] = (byte)t[(uint8_t)from[c]];")
+    head = "LOOP void @(const byte *restrict x, const int8_t *t, byte *restrict y)"
+    name = unit.kernel("table", head, code)
+    t = unit.constant(step.table)
+    unit.call(name, step, unit.at(source, source.origin), t, unit.at(target, target.origin))
+
+
+def add(step: steps.Sum, unit: ByteUnit) -> None:
+    """Two scales become one."""
+    one, two = step.sources
+    target, (first, second) = step.target, step.factors
+    count, width = target.channels, target.width
+    if whole_rows(one, two, target):
+        count, width = target.pixel * target.width, 1
+    code = Code(depth=1)
+    with _pixels(code, target.height, width, to=target, other=two, **{"from": one}):
+        numbers = f"{first}, {second}, {step.start}, {step.power}"
+        code(f"added(from, other, to, {count}, {numbers});")
+    head = "LOOP void @(const byte *x, const byte *r, byte *restrict y)"
+    name = unit.kernel("sum", head, code)
+    x, r = (unit.at(place, place.origin) for place in step.sources)
+    unit.call(name, step, x, r, unit.at(target, target.origin))
+
+
+def _gated(step: steps.Gate | steps.Normalise) -> str:
+    """The channels of a pixel ``from``, each times its ``by``; some behind them as well."""
+    start = step.target.zero * (1 << step.power) + (1 << step.power >> 1)
+    count = step.target.channels + step.target.room
+    return f"gated(from, by, to, {count}, {step.source.zero}, {start}, {step.power});"
+
+
+def gate(step: steps.Gate, unit: ByteUnit) -> None:
+    """A map times a number per channel."""
+    source, by = step.sources
+    target, channels = step.target, step.target.channels
+    code = Code(depth=1)
+    code(f"int16_t by[{channels + target.room}];")
+    code(f"for (int c = 0; c < {channels + target.room}; ++c)", "    by[c] = t[(uint8_t)r[c]];")
+    with _pixels(code, target.height, target.width, to=target, **{"from": source}):
+        code(_gated(step))
+    head = "LOOP void @(const byte *restrict x, const byte *r, const int16_t *t, byte *restrict y)"
+    name = unit.kernel("gate", head, code)
+    x, r = unit.at(source, source.origin), unit.at(by, by.origin)
+    t = unit.constant(step.factors, "int16_t")
+    unit.call(name, step, x, r, t, unit.at(target, target.origin))
+
+
+def normalise(step: steps.Normalise, unit: ByteUnit) -> None:
+    """Every channel by the squares of its neighbours."""
+    source, target, channels = step.source, step.target, step.target.channels
+    before, size = step.size // 2, step.size
+    code = Code(depth=1)
+    code(f"uint16_t squares[{channels + size - 1}] = {{0}};")
+    code(f"int16_t chosen[{channels}], by[{channels + target.room}] = {{0}};")
+    with _pixels(code, target.height, target.width, to=target, **{"from": source}):
+        above = f"(from[c] - {source.zero})"
+        code(f"for (int c = 0; c < {channels}; ++c)")
+        code(f"    squares[c + {before}] = (uint16_t)({above} * {above});")
+        total = " + ".join(f"squares[c + {at}]" for at in range(size))
+        code(f"for (int c = 0; c < {channels}; ++c)", f"    chosen[c] = choice({total} + 1);")
+        code(f"for (int c = 0; c < {channels}; ++c)", "    by[c] = t[chosen[c]];")
+        code(_gated(step))
+    head = "LOOP void @(const byte *restrict x, const int16_t *t, byte *restrict y)"
+    name = unit.kernel("normalise", head, code)
+    t = unit.constant(step.factors, "int16_t")
+    unit.call(name, step, unit.at(source, source.origin), t, unit.at(target, target.origin))
+
+
+def areas(step: steps.Areas, unit: ByteUnit) -> None:
+    """Means over unequal windows, some channels at a time."""
+    source, target, channels = step.source, step.target, step.target.channels
+    code = Code(depth=1)
+    code(f"static const int rows[][2] = {{{_ends(step.rows)}}};")
+    code(f"static const int columns[][2] = {{{_ends(step.columns)}}};")
+    with _pixels(code, target.height, target.width, to=target):
+        with code.block(f"for (int c = 0; c < {channels}; c += {_BLOCK})"):
+            code(f"const int count = {channels} - c < {_BLOCK} ? {channels} - c : {_BLOCK};")
+            code(f"int32_t a[{_BLOCK}];")
+            at = f"[i * {target.width} + j]"
+            code("for (int k = 0; k < count; ++k)", f"    a[k] = b{at};")
+            code("for (int row = rows[i][0]; row < rows[i][1]; ++row)")
+            with code.block(
+                "    for (int column = columns[j][0]; column < columns[j][1]; ++column)"
+            ):
+                code(f"const byte *from = x + row * {source.row} + column * {source.pixel} + c;")
+                code("for (int k = 0; k < count; ++k)", "    a[k] += from[k];")
+            code("for (int k = 0; k < count; ++k)")
+            code(f"    to[c + k] = byte_of(scaled(a[k], m{at}, {step.shift}));")
+    head = "LOOP void @(const byte *restrict x, const int32_t *b, const factor *m, "
+    name = unit.kernel("areas", f"{head}byte *restrict y)", code)
+    b, m = unit.constant(step.start, "int32_t"), unit.constant(step.factor, "factor")
+    unit.call(name, step, unit.at(source, source.origin), b, m, unit.at(target, target.origin))
+
+
+def _ends(ranges: Sequence[Pair]) -> str:
+    return ", ".join(f"{{{start}, {stop}}}" for start, stop in ranges)

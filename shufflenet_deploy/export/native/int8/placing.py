@@ -1,0 +1,248 @@
+"""Where the values of an int8 network are: their memory, scales and borders."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from typing import TypeGuard
+
+import numpy as np
+
+from shufflenet_deploy.errors import ExportError, UnsupportedError
+from shufflenet_deploy.export.graph import (
+    Activation,
+    AdaptiveAveragePool,
+    Concat,
+    Conv,
+    Elementwise,
+    Flatten,
+    Graph,
+    Layer,
+    Multiply,
+    Pool,
+    PoolKind,
+    Shuffle,
+)
+from shufflenet_deploy.export.native.int8 import program as steps
+from shufflenet_deploy.export.native.int8.program import (
+    Numbers,
+    Padding,
+    Place,
+    Program,
+    Step,
+    rounded,
+)
+from shufflenet_deploy.export.native.int8.tables import before, table
+from shufflenet_deploy.export.native.program import OUTPUT
+from shufflenet_deploy.export.quantize import Ranges, activation_scale
+
+#: Activations that a byte's limits do, since ranges are of what comes after them.
+STORED = {Activation.NONE, Activation.RELU, Activation.RELU6}
+NO_PADDING = (0, 0, 0, 0)
+
+
+def is_padded(layer: Layer) -> TypeGuard[Conv | Pool]:
+    """Whether a layer looks at pixels around what it reads."""
+    return isinstance(layer, Conv | Pool) and any(layer.padding)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """Where a step writes, and which value is complete then.
+
+    With ``final`` a table makes of what is at ``place`` what belongs there. Whichever writes last
+    shuffles the channels in ``groups``.
+    """
+
+    place: Place
+    value: str
+    groups: int = 1
+    final: Place | None = None
+    activation: Activation = Activation.NONE
+
+    def coarser(self, place: Place) -> Target:
+        """The same by way of another place."""
+        return replace(self, place=place, final=self.final or self.place)
+
+
+class Placing:
+    """Gives every value of a graph its place while a program grows."""
+
+    def __init__(self, graph: Graph, ranges: Ranges, numbers: Numbers) -> None:
+        self.graph = graph
+        self.ranges = ranges
+        self.numbers = numbers
+        self.program = Program(
+            name=graph.name,
+            numbers=numbers,
+            input_shape=graph.shapes[graph.input],
+            output_shape=graph.shapes[graph.output],
+        )
+        self.consumers: dict[str, list[Layer]] = defaultdict(list)
+        for layer in graph.layers:
+            for value in layer.inputs:
+                self.consumers[value].append(layer)
+        self.order = {layer.name: at for at, layer in enumerate(graph.layers)}
+        self.places: dict[str, Place] = {}
+        self.merged: set[str] = set()  # names of layers whose work another step does
+
+    def unknown(self, layer: Layer, why: str = "") -> ExportError:
+        """The error about a layer that there is no code for."""
+        what = why or type(layer).__name__
+        return UnsupportedError(f"{layer.name}: the native format has no int8 code for {what}")
+
+    def emit(self, step: Step) -> None:
+        """Append a step."""
+        self.program.steps.append(step)
+
+    def scores(self) -> Place:
+        """The caller's output."""
+        channels = int(np.prod(self.program.output_shape))
+        return Place(buffer=OUTPUT, channels=channels, height=1, width=1, pixel=4 * channels)
+
+    def scale(self, value: str) -> tuple[float, int]:
+        """A value's scale, and its zero in the bytes of these numbers."""
+        if value not in self.ranges.spans:
+            raise ExportError(f"'{value}' has no calibrated range: calibrate this very graph")
+        return self._bytes(self.ranges.spans[value])
+
+    def _bytes(self, span: tuple[float, float]) -> tuple[float, int]:
+        scale, zero = activation_scale(span)
+        return scale, zero + 128 + self.numbers.lowest
+
+    def size(self, value: str) -> tuple[int, int, int]:
+        """Channels, height and width."""
+        channels, height, width = (*self.graph.shapes[value], 1, 1)[:3]
+        return channels, height, width
+
+    def place(self, value: str, scale: float, zero: int) -> Place:
+        """New memory for a value, with the border that its readers need."""
+        border, maxima = self.border(value, zero)
+        fill = self.numbers.lowest if maxima else zero
+        return self.memory(self.size(value), scale, zero, border, fill)
+
+    def memory(
+        self, size: tuple[int, int, int], scale: float, zero: int,
+        border: Padding = NO_PADDING, fill: int = 0,
+    ) -> Place:  # fmt: skip
+        """A new place with a buffer of its own."""
+        channels, height, width = size
+        place = Place(
+            buffer=0,
+            channels=channels,
+            height=height,
+            width=width,
+            pixel=rounded(channels),
+            scale=scale,
+            zero=zero,
+            border=border,
+            fill=fill,
+            room=rounded(channels) - channels,
+        )
+        return replace(place, buffer=self.program.buffer(place.size))
+
+    def border(self, value: str, zero: int) -> tuple[Padding, bool]:
+        """The pixels around a value that its readers look at, and whether only maxima do.
+
+        Where sums need zeros there and maxima something less, maxima read a copy.
+        """
+        wanted: dict[bool, list[Padding]] = {False: [], True: []}
+        for reader in self.readers(value):
+            if is_padded(reader):
+                maximum = isinstance(reader, Pool) and reader.kind is PoolKind.MAX
+                wanted[maximum].append(reader.padding)
+        maxima = not wanted[False]
+        found = wanted[maxima]
+        if not maxima and zero == self.numbers.lowest:
+            found = wanted[False] + wanted[True]
+        top, left, bottom, right = (max(side) for side in zip(NO_PADDING, *found, strict=True))
+        return (top, left, bottom, right), maxima and bool(found)
+
+    def readers(self, value: str) -> list[Layer]:
+        """The layers that read a value's memory."""
+        found = []
+        for layer in self.consumers[value]:
+            same = isinstance(layer, Flatten) or self.unchanged(layer) or self.is_gate(layer)
+            found += self.readers(layer.output) if same else [layer]
+        return found
+
+    def unchanged(self, layer: Layer) -> bool:
+        """Whether an adaptive pool has nothing to do."""
+        shapes = self.graph.shapes
+        return (
+            isinstance(layer, AdaptiveAveragePool)
+            and shapes[layer.inputs[0]] == shapes[layer.output]
+        )
+
+    def is_gate(self, layer: Layer) -> bool:
+        """Whether a layer is an activation that the one product which reads it does."""
+        if not isinstance(layer, Elementwise) or layer.output == self.graph.output:
+            return False
+        users = self.consumers[layer.output]
+        product = users[0] if len(users) == 1 else None
+        return isinstance(product, Multiply) and product.inputs.index(layer.output) == 1
+
+    def home(self, value: str) -> Place:
+        """A value's own place."""
+        if value not in self.places:
+            self.places[value] = self.place(value, *self.scale(value))
+        return self.places[value]
+
+    def target(self, layer: Layer, activation: Activation, *, shuffles: bool = False) -> Target:
+        """Where a layer's output goes; only a step that ``shuffles`` does that as well."""
+        if activation in STORED:
+            return self._target(layer.output, {activation}, shuffles=shuffles)
+        to = self._target(layer.output, set(), shuffles=True)
+        scale, zero = self._bytes(before(activation, self.ranges.spans[layer.output]))
+        place = self.memory(self.size(layer.output), scale, zero)
+        return replace(to, place=place, final=to.place, activation=activation)
+
+    def _target(self, value: str, activations: set[Activation], *, shuffles: bool) -> Target:
+        users = self.consumers[value]
+        user = users[0] if len(users) == 1 and value != self.graph.output else None
+        if isinstance(user, Elementwise) and user.activation in STORED:
+            self.merged.add(user.name)
+            both = activations | {user.activation}
+            return self._target(user.output, both, shuffles=shuffles)
+        if isinstance(user, Shuffle) and shuffles:
+            self.merged.add(user.name)
+            return Target(place=self.home(user.output), value=user.output, groups=user.groups)
+        whole = user if isinstance(user, Concat) and user.activation in STORED else None
+        if whole is not None and self._limited(whole.output, activations):
+            at = whole.inputs.index(value)
+            return Target(place=self.part(self.home(whole.output), whole, at), value=value)
+        return Target(place=self.home(value), value=value)
+
+    def _limited(self, whole: str, activations: set[Activation]) -> bool:
+        """Whether the limits of a value's bytes do what is done to a part of it."""
+        scale, zero = self.scale(whole)
+        most = (self.numbers.highest - zero) * scale
+        below = activations <= {Activation.NONE} or zero == self.numbers.lowest
+        return below and (Activation.RELU6 not in activations or most < 6 + scale / 2)
+
+    def part(self, whole: Place, layer: Concat, at: int) -> Place:
+        """The channels of one input of a concatenation."""
+        channels = [self.graph.shapes[one][0] for one in layer.inputs]
+        return whole.part(sum(channels[:at]), channels[at])
+
+    def finished(self, name: str, to: Target) -> None:
+        """Do what is left after a layer's step: a table, and the border of a whole value.
+
+        A border is there for the layer that reads it.
+        """
+        if to.final is not None:
+            self.look_up(name, to.place, to.final, to.activation, to.groups)
+        place = self.places.get(to.value)
+        if place is not None and any(place.border):
+            reader = next(each for each in self.readers(to.value) if is_padded(each))
+            self.emit(steps.Border(name=reader.name, sources=(place,), target=place))
+
+    def look_up(
+        self, name: str, source: Place, target: Place,
+        activation: Activation = Activation.NONE, groups: int = 1,
+    ) -> None:  # fmt: skip
+        """A table's step."""
+        found = table(self.numbers, source, target, activation)
+        self.emit(
+            steps.Table(name=name, sources=(source,), target=target, table=found, shuffle=groups)
+        )

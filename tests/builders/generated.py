@@ -1,0 +1,116 @@
+"""Many generated networks as one program: linking and emulating one takes long."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shufflenet_deploy.export import native
+from shufflenet_deploy.export.native import MACHINES, Machine, Source
+from shufflenet_deploy.export.native.machine import ARCH
+
+WARNINGS = ("-O1", "-Wall", "-Wextra", "-Werror")
+#: Without -g: what follows variables through kernels takes five times as long.
+SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+#: Foreign cores have no runtime of the sanitizers: what they find ends the program.
+TRAPS = ("-fsanitize=undefined", "-fsanitize-trap=undefined")
+#: What every network of a program has a name of its own for.
+_NAMES = ("init", "run", "metadata", "input_floats", "output_floats")
+_DRIVER = """\
+#include <stdio.h>
+#include <stdlib.h>
+static int answer(int (*init)(const void *), void (*run)(const float *, float *), unsigned inputs,
+                  unsigned outputs)
+{
+    float *x = malloc(sizeof(float) * inputs), *y = malloc(sizeof(float) * outputs);
+    if (x == NULL || y == NULL || init(NULL) != 0)
+        return 2;
+    if (fread(x, sizeof(float), inputs, stdin) != inputs)
+        return 3;
+    run(x, y);
+    run(x, y); /* what the first one left behind must not show */
+    if (fwrite(y, sizeof(float), outputs, stdout) != outputs)
+        return 4;
+    free(x);
+    free(y);
+    return 0;
+}
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Commands:
+    """A compiler and its options, for a network and for linking."""
+
+    compile: tuple[str, ...]
+    link: tuple[str, ...]
+
+
+def answers(
+    sources: Sequence[Source],
+    pictures: Sequence[NDArray[np.float32]],
+    folder: Path,
+    commands: Commands,
+    runner: Sequence[str] = (),
+) -> list[NDArray[np.float32]]:
+    """What each network says to its picture, from memory that is poisoned at first.
+
+    ``runner`` is what runs the program.
+    """
+    driver = [_DRIVER]
+    for at, source in enumerate(sources):
+        native.write(source, folder / f"{at}")
+        renamed = [f"#define net_{name} net_{name}_{at}" for name in _NAMES]
+        unit = [*renamed, f'#define NET_WEIGHTS_FILE "{at}/net.weights"', f'#include "{at}/net.c"']
+        (folder / f"net{at}.c").write_text("\n".join([*unit, ""]))
+        driver.append(
+            f"extern const unsigned net_input_floats_{at}, net_output_floats_{at};\n"
+            f"int net_init_{at}(const void *);\nvoid net_run_{at}(const float *, float *);"
+        )
+    calls = " ||\n           ".join(
+        f"answer(net_init_{at}, net_run_{at}, net_input_floats_{at}, net_output_floats_{at})"
+        for at in range(len(sources))
+    )
+    driver.append(f"int main(void)\n{{\n    return {calls};\n}}\n")
+    (folder / "driver.c").write_text("\n".join(driver))
+    nets = [f"net{at}" for at in range(len(sources))]
+    for net in nets:
+        made = ["-std=gnu11", "-DNET_POISON", "-c", f"{net}.c", "-o", f"{net}.o"]
+        _run([*commands.compile, *made], folder)
+    _run([*commands.link, "driver.c", *(f"{net}.o" for net in nets), "-o", "nets", "-lm"], folder)
+    given = b"".join(picture.astype(np.float32).tobytes() for picture in pictures)
+    said = _run([*runner, str(folder / "nets")], folder, given)
+    sizes = [int(np.prod(source.output_shape)) for source in sources]
+    return np.split(np.frombuffer(said, np.float32), np.cumsum(sizes)[:-1])
+
+
+def here() -> list[str]:
+    """The x86 machines whose code this host can run."""
+    flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split() if ARCH == "x86_64" else ()
+    return [name for name, one in MACHINES.items() if one.arch == ARCH and one.needs <= set(flags)]
+
+
+def zig(machine: Machine, *options: str) -> Commands:
+    """``zig cc`` for a machine, linking to the C library that shipped programs have as well."""
+    command = (sys.executable, "-m", "ziglang", "cc", "-target", machine.triple)
+    return Commands(
+        compile=(*command, f"-mcpu={machine.cpu}", *options),
+        link=(*command, "-O2", "-static", "-s"),
+    )
+
+
+def gcc(machine: Machine, *options: str) -> Commands:
+    """gcc for this machine."""
+    return Commands(compile=("gcc", *machine.flags, *options), link=("gcc", *options))
+
+
+def _run(command: Sequence[str], folder: Path, given: bytes = b"") -> bytes:
+    done = subprocess.run(command, cwd=folder, input=given, capture_output=True, check=False)
+    assert done.returncode == 0, f"{command[:3]} {done.returncode}: {done.stderr.decode()[-3000:]}"
+    return done.stdout

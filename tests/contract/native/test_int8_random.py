@@ -1,0 +1,113 @@
+"""Random networks in int8, on every kind of core, against the reference: equal to the bit.
+
+Every layer there is, at odd sizes, from memory that is poisoned at first, with what C leaves
+undefined trapped. ``SHUFFLENET_DEPLOY_SEEDS=200`` draws that many networks for each core.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import replace
+
+import generated
+import numpy as np
+import pytest
+import torch
+
+from shufflenet_deploy.export import native, quantize
+from shufflenet_deploy.export.native.int8 import generate, lowering, reference
+from shufflenet_deploy.export.native.int8 import program as steps
+
+SEEDS = int(os.environ.get("SHUFFLENET_DEPLOY_SEEDS", "3"))
+#: Networks in one program.
+AT_ONCE = 8
+FOREIGN = {
+    "cortex-a53": ("qemu-aarch64", "-cpu", "cortex-a53"),
+    "cortex-a72": ("qemu-aarch64", "-cpu", "cortex-a72"),
+    "cortex-a76": ("qemu-aarch64", "-cpu", "max"),
+    "armv7": ("qemu-arm", "-cpu", "cortex-a7"),
+}
+
+
+def first_seed(kind):
+    """Each core gets other networks, as long as few are drawn."""
+    return 0 if SEEDS > AT_ONCE else 100 * list(native.MACHINES).index(kind)
+
+
+@pytest.mark.parametrize("kind", [*FOREIGN, *generated.here()])
+def test_random_networks_equal_the_reference(kind, drawn, tmp_path):
+    torch.set_num_threads(1)
+    machine = native.machine(kind)
+    first = first_seed(kind)
+    for start in range(first, first + SEEDS, AT_ONCE):
+        programs, pictures = {}, []
+        for seed in range(start, min(start + AT_ONCE, first + SEEDS)):
+            program, picture = lowered(drawn(seed, (1, 2, 3, 4)), machine, seed)
+            programs[seed] = program
+            pictures.append(picture)
+        folder = tmp_path / f"{start}"
+        folder.mkdir()
+        found = answers_of(programs.values(), pictures, kind, folder)
+        shutil.rmtree(folder)
+        for (seed, program), picture, scores in zip(programs.items(), pictures, found, strict=True):
+            expected = reference.run(program, picture)
+            assert np.array_equal(scores, expected), f"network {seed} differs on {kind}"
+
+
+@pytest.mark.parametrize("kind", ["cortex-a72", *generated.here()[-1:]])
+def test_factors_that_are_whole_numbers(kind, drawing, tmp_path):
+    d = drawing(3, 4, 20)
+    graph = d.done(d.conv(d.adaptive("input", (1, 1)), 20), "whole")
+    machine, ranges = native.machine(kind), quantize.calibrate(graph, [picture_of(graph)])
+    one = {"input": (0.0, 255.0), "v0": (0.0, 255.0 / 80)}
+    ranges = replace(ranges, spans={**ranges.spans, **one})
+    program = lowering.lower(graph, ranges, generate.numbers_of(machine))
+    assert program.steps[0].inverse == 1
+    found = answers_of([program], [picture_of(graph)[0]], kind, tmp_path)
+    assert np.array_equal(found[0], reference.run(program, picture_of(graph)[0]))
+
+
+@pytest.mark.parametrize("kind", ["cortex-a72", "cortex-a76"])
+def test_sums_that_are_hardly_finer_than_their_output(kind, drawing, tmp_path):
+    d = drawing(3, 9, 7)
+    for out, around in ((20, ((1, 1),)), (3, ((3, 3), (1, 1), (1, 1, 1, 1), 3))):
+        d.conv("input", out, *around, act="relu")
+        layer = d.layers[-1]
+        # Hardly anything is above zero, so that the range is small beside the weights.
+        weight = 10 * layer.weight
+        d.layers[-1] = replace(layer, weight=weight, bias=layer.bias - 40 * np.abs(weight).max())
+        d.layers[-1].bias[0] = 0.1
+        d.layers[-1].weight[0] *= 1e-4
+    machine = native.machine(kind)
+    program, picture = lowered(d.done(d.concat("v0", "v1"), "fine"), machine, 1)
+    kept = [step for step in program.steps if isinstance(step, steps.Convolution | steps.Depthwise)]
+    assert [step.shift for step in kept] == [0, 0]
+    (found,) = answers_of([program], [picture], kind, tmp_path)
+    assert np.array_equal(found, reference.run(program, picture))
+
+
+def answers_of(programs, pictures, kind, folder):
+    """What programs say on a core; what C leaves undefined, or memory misused, ends them."""
+    machine, runner = native.machine(kind), FOREIGN.get(kind, ())
+    if runner:
+        assert shutil.which(runner[0]), f"{runner[0]} is missing: run tests/system-packages.sh"
+        commands = generated.zig(machine, *generated.WARNINGS, *generated.TRAPS)
+    else:
+        commands = generated.gcc(machine, *generated.WARNINGS, *generated.SANITIZERS)
+    sources = [generate.emit(program, machine) for program in programs]
+    return generated.answers(sources, pictures, folder, commands, runner)
+
+
+def picture_of(graph, seed=0):
+    shape = (1, *graph.shapes[graph.input])
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def lowered(graph, machine, seed):
+    """A network's program, and a picture that goes beyond what its ranges are from."""
+    random = np.random.default_rng(seed)
+    shape = (1, *graph.shapes[graph.input])
+    *known, picture = (random.standard_normal(shape).astype(np.float32) for _ in range(3))
+    ranges = quantize.calibrate(graph, known)
+    return lowering.lower(graph, ranges, generate.numbers_of(machine)), 2 * picture[0]
