@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from shufflenet_deploy.cli import app
 from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.store import Journal
 
 SMALL = ("--model", "shufflenet-g3-0.25x", "--resolution", "64x64")
 
@@ -95,6 +96,21 @@ def test_a_network_with_projections_in_int8(tmp_path):
     (made,) = json.loads(result.stdout)["files"]
     assert made["artifact"]["precision"] == "int8"
     assert made["artifact"]["parity"]["passed"]
+
+
+def test_threads_are_an_axis_of_a_suite(own_state):
+    argv = ["bench", *SMALL, "-p", "int8", "--runtime", "native", "--threads", "1,2"]
+    argv += ["--baseline", "none", "--processes", "1", "--retries", "0", "--warmup", "3"]
+    argv += ["--min-secs", "0.05", "--min-runs", "5"]
+    argv += ["--artifacts", str(own_state / "artifacts"), "--json"]
+    result = CliRunner().invoke(app, argv)
+    assert result.exit_code == 0, result.output
+    said = json.loads(result.stdout)
+    assert said["measured"] == 2
+    assert said["failures"] == []
+    assert said["pushed"]["files"] == 1, "one program for any number of threads"
+    with Journal(str(own_state / "journal.sqlite")) as journal:
+        assert sorted(run.cell.threads for run in journal.runs(said["suite"])) == [1, 2]
 
 
 @pytest.mark.parametrize(

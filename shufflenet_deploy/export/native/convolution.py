@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from math import ceil
 
 import numpy as np
 
 from shufflenet_deploy.export.graph import FloatArray
 from shufflenet_deploy.export.native import edge, neon, tail, tile
 from shufflenet_deploy.export.native.blocking import Blocking, Work, choose
-from shufflenet_deploy.export.native.program import Convolution, Place
-from shufflenet_deploy.export.native.text import Code, Run, Unit, runs, series
+from shufflenet_deploy.export.native.calls import SOME, Columns, blocks, call
+from shufflenet_deploy.export.native.program import Convolution
+from shufflenet_deploy.export.native.text import Code, Run, Unit, runs
 from shufflenet_deploy.export.native.tile import Block
 
 _L1_BYTES = 24 << 10
 _L2_BYTES = 1 << 20
-
-#: Arguments of a kernel: a place (None for the weights) and an offset for each call.
-Columns = list[tuple[Place | None, list[int]]]
 
 
 def emit(step: Convolution, unit: Unit) -> None:
@@ -61,13 +59,16 @@ def _emit_class(
             del columns[3]  # what is added: the target
     else:
         name = _kernel(step, unit, count, stride, blocking, beside)
-    call(unit, name, columns, len(members), f"{step.name}")
+    price = work.depth * count * work.vectors
+    pieces = _pieces(step, count, blocking)
+    call(unit, name, columns, len(members), step.name, price=price, pieces=pieces)
     if rest:
         packed = [edge.pack(weight, lanes, rest) for weight in weights]
         biases = [edge.padded(bias, lanes) for bias in biases]
         columns = _columns(step, unit, members, (packed, biases), step.target.layout.span - rest)
         name = edge.kernel(step, unit, count, stride, rest)
-        call(unit, name, columns, len(members), f"{step.name}")
+        price = work.depth * ceil(count / lanes) * rest
+        call(unit, name, columns, len(members), step.name, price=price)
 
 
 def _columns(
@@ -90,30 +91,6 @@ def _columns(
     return columns
 
 
-def call(unit: Unit, name: str, columns: Columns, times: int, comment: str) -> None:
-    """Call a kernel ``times`` times; each argument is (place or None for weights, offsets)."""
-    bases = [unit.address(place) if place else "W" for place, _ in columns]
-    body = unit.body
-    if times == 1:
-        arguments = [
-            f"{base} + {offsets[0]}" if offsets[0] else base
-            for base, (_, offsets) in zip(bases, columns, strict=True)
-        ]
-        body(f"{name}({', '.join(arguments)}); /* {comment} */")
-        return
-    forms = [series(offsets) for _, offsets in columns]
-    with body.block(f"for (int i = 0; i < {times}; ++i)"):
-        arguments = []
-        for base, form, (_, offsets) in zip(bases, forms, columns, strict=True):
-            if form is not None:
-                arguments.append(f"{base} + {form}")
-                continue
-            label = f"t{len(arguments)}"
-            body(f"static const int {label}[] = {{{', '.join(map(str, offsets))}}};")
-            arguments.append(f"{base} + {label}[i]")
-        body(f"{name}({', '.join(arguments)}); /* {comment} */")
-
-
 def _pack(weight: FloatArray, blocking: Blocking) -> FloatArray:
     """``(outputs, in, taps)`` in the order in which the blocks read: block, in, tap, output."""
     parts, first = [], 0
@@ -121,6 +98,13 @@ def _pack(weight: FloatArray, blocking: Blocking) -> FloatArray:
         parts.append(weight[first : first + size].transpose(1, 2, 0).ravel())
         first += size
     return np.concatenate(parts).astype(np.float32)
+
+
+def _pieces(step: Convolution, count: int, blocking: Blocking) -> int:
+    """How many pieces a kernel's outer loop is over."""
+    if _pixels_outside(step, count, blocking):
+        return sum(times for _, times in blocking.pixels)
+    return len(blocking.outputs)
 
 
 def _kernel(
@@ -134,53 +118,30 @@ def _kernel(
     depth = step.weight.shape[1] * step.weight.shape[2]
     other = step.sources[1].layout.plane if residual else 0
     plane = step.target.layout.plane * stride
-    blocks = _grouped(blocking.outputs)
+    outputs, pixels = _grouped(blocking.outputs), _with_tail(blocking.pixels, beside)
+    pieces = _pieces(step, count, blocking)
     code = Code(depth=1)
 
-    def called(vectors: int, behind: int, at: str, outputs: int, times: int, first: int) -> str:
-        moving = [("w", depth), ("b", 1), *([("r", other)] if residual else []), ("y", plane)]
-        arguments = [f"x + {at}"]
-        for label, each in moving:
-            text = f"{label} + {first * each}"
-            if times > 1:
-                text += f" + o * {outputs * each}"
-            arguments.append(f"{text} + {at}" if label in {"r", "y"} else text)
-        name = tile.write(step, unit, Block(outputs, vectors, behind), plane, other)
-        return f"{name}({', '.join(arguments)});"
+    def block(across: tuple[int, ...], down: tuple[int, ...]) -> None:
+        """That of the outputs from ``o`` on, and the pixels from ``p`` on."""
+        given = [f"x + p, w + o * {depth}, b + o", f"y + o * {plane} + p"]
+        if residual:
+            given.insert(1, f"r + o * {other} + p")
+        name = tile.write(step, unit, Block(down[0], across[0], across[2]), plane, other)
+        code(f"{name}({', '.join(given)});")
 
-    def pixels() -> Iterator[tuple[int, int, str]]:
-        done = 0
-        lanes = unit.machine.lanes
-        for size, times, behind in _with_tail(blocking.pixels, beside):
-            begin, end = done * lanes, (done + size * times) * lanes
-            if times > 1:
-                with code.block(f"for (int p = {begin}; p < {end}; p += {size * lanes})"):
-                    yield size, behind, "p"
-            else:
-                yield size, behind, str(begin)
-            done += size * times
-
-    def outputs() -> Iterator[tuple[int, int, int]]:
-        first = 0
-        for size, times in blocks:
-            if times > 1:
-                with code.block(f"for (int o = 0; o < {times}; ++o)"):
-                    yield size, times, first
-            else:
-                yield size, times, first
-            first += size * times
-
+    lanes = unit.machine.lanes
     if _pixels_outside(step, count, blocking):
-        for vectors, behind, at in pixels():
-            for size, times, first in outputs():
-                code(called(vectors, behind, at, size, times, first))
+        for across in blocks(code, "p", pixels, lanes, pieces=pieces):
+            for down in blocks(code, "o", outputs):
+                block(across, down)
     else:
-        for size, times, first in outputs():
-            for vectors, behind, at in pixels():
-                code(called(vectors, behind, at, size, times, first))
-    head = "LOOP void @(const float *x, const float *w, const float *b, "
-    head += ("const float *r, " if residual else "") + "float *y)"
-    return unit.kernel("conv", head, code)
+        for down in blocks(code, "o", outputs, pieces=pieces):
+            for across in blocks(code, "p", pixels, lanes):
+                block(across, down)
+    head = "const float *x, const float *w, const float *b, "
+    head += ("const float *r, " if residual else "") + "float *y"
+    return unit.kernel("conv", f"LOOP void @({head}{SOME if pieces > 1 else ''})", code)
 
 
 def _with_tail(runs: tuple[tuple[int, int], ...], beside: int) -> list[tuple[int, int, int]]:
@@ -210,30 +171,25 @@ def _in_place(step: Convolution) -> bool:
 
 def _strips(step: Convolution, unit: Unit, count: int, stride: int, blocking: Blocking) -> str:
     """The same loops for strips in assembly, which have the inner loop in them."""
-    lanes, code, done = unit.machine.lanes, Code(depth=1), 0
-    blocks = []
-    for size, times in _grouped(blocking.outputs):
-        blocks.append((size, times, done))
-        done += size * times
+    lanes, code = unit.machine.lanes, Code(depth=1)
+    outputs = _grouped(blocking.outputs)
+    pieces = _pieces(step, count, blocking)
     if _pixels_outside(step, count, blocking):
-        begin = 0
-        for vectors, many in blocking.pixels:
-            end = begin + vectors * many * lanes
-            with code.block(f"for (int p = {begin}; p < {end}; p += {vectors * lanes})"):
-                for size, times, first in blocks:
-                    strip = _strip(step, unit, stride, (size, vectors, times), down=True)
-                    code(_strip_call(strip, unit, "p", str(first)))
-            begin = end
+        for vectors, *_ in blocks(code, "p", blocking.pixels, lanes, pieces=pieces):
+            first = 0
+            for size, times in outputs:
+                strip = _strip(step, unit, stride, (size, vectors, times), down=True)
+                code(_strip_call(strip, unit, "p", str(first)))
+                first += size * times
     else:
-        for size, times, first in blocks:
-            with code.block(f"for (int o = {first}; o < {first + size * times}; o += {size})"):
-                begin = 0
-                for vectors, many in blocking.pixels:
-                    strip = _strip(step, unit, stride, (size, vectors, many), down=False)
-                    code(_strip_call(strip, unit, str(begin), "o"))
-                    begin += vectors * many * lanes
+        for size, *_ in blocks(code, "o", outputs, pieces=pieces):
+            pixel = 0
+            for vectors, times in blocking.pixels:
+                strip = _strip(step, unit, stride, (size, vectors, times), down=False)
+                code(_strip_call(strip, unit, str(pixel), "o"))
+                pixel += vectors * times * lanes
     head = ", ".join(neon.declared(_strip(step, unit, stride, (1, 1, 1), down=True)))
-    return unit.kernel("conv", f"LOOP void @({head})", code)
+    return unit.kernel("conv", f"LOOP void @({head}{SOME if pieces > 1 else ''})", code)
 
 
 def _strip(
@@ -274,6 +230,8 @@ def _strip_call(strip: neon.Strip, unit: Unit, pixel: str, output: str) -> str:
 
 
 def _pixels_outside(step: Convolution, count: int, blocking: Blocking) -> bool:
+    if len(blocking.outputs) > 1 == sum(times for _, times in blocking.pixels):
+        return False  # nothing is read again, and there are pieces to share
     x_bytes = 4 * step.weight.shape[1] * step.spread * step.source.layout.plane
     w_bytes = 4 * count * step.weight.shape[1] * step.weight.shape[2]
     if w_bytes > _L2_BYTES:

@@ -42,8 +42,9 @@ def generate(graph: Graph, machine: Machine) -> Source:
     arena = arrange(program, align=16, slack=slack)
     unit = Unit(machine=machine, offsets=arena.offsets)
     for index, step in enumerate(program.steps):
+        unit.begin()
         _EMITTERS[type(step)](step, unit)  # type: ignore[operator]
-        unit.body(f"PROBE({index});")
+        unit.complete(index)
     unit.weights(np.zeros(64, np.float32))
     elements = arena.elements + slack
     return framed(program, unit, 4 * elements, _frame(machine, elements))

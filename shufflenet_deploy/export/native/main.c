@@ -4,9 +4,9 @@
 
    The same options, the same rules of warming up and sampling, and the same object as those of
    device_scripts/agent.py, but a static program: nothing needs to be installed where it runs. Only
-   net_run is timed. On failure the object has an "error" with "kind" and "message", and the exit
-   status is 1. With --profile N the object also has the layers of N more inferences. With --once
-   it infers once, for --output, and prints nothing. */
+   net_run is timed, or with --threads the same by a pool of threads. On failure the object has an
+   "error" with "kind" and "message", and the exit status is 1. With --profile N the object also has
+   the layers of N more inferences. With --once it infers once, for --output, and prints nothing. */
 #define _GNU_SOURCE
 #include <ctype.h>
 #include <dirent.h>
@@ -31,6 +31,7 @@
 #endif
 
 #include "net.h"
+#include "pool.h"
 
 #define SCHEMA 1
 #define AGENT "shufflenet-deploy"
@@ -445,13 +446,22 @@ static int64_t median(const int64_t *values, size_t count)
 /* --- measuring ------------------------------------------------------------------------------ */
 
 static float *input, *output;
+static long threads;
+
+static void infer(void)
+{
+    if (threads > 1)
+        pool_run(input, output, net_probe);
+    else
+        net_run(input, output);
+}
 
 static int64_t timed(void)
 {
     if (ended_by_signal)
         fail("terminated", "ended by a signal before it was done");
     const int64_t began = now_ns();
-    net_run(input, output);
+    infer();
     return now_ns() - began;
 }
 
@@ -496,7 +506,7 @@ static void sample(struct samples *samples, long min_runs, double min_secs, doub
     const int64_t started = now_ns();
     for (;;) {
         const int64_t began = now_ns();
-        net_run(input, output);
+        infer();
         const int64_t ended = now_ns();
         keep(samples, ended - began);
         const int64_t elapsed = ended - started;
@@ -711,11 +721,20 @@ static double number(const char *name, const char *text, double least)
     return value;
 }
 
+static long count_of_threads(const char *text)
+{
+    char *end;
+    const long value = strtol(text, &end, 10);
+    if (end == text || *end || value < 1 || value > NET_MOST_PARTS)
+        fail("usage", "--threads %s: write a whole number from 1 to %d", text, NET_MOST_PARTS);
+    return value;
+}
+
 static void help(void)
 {
-    fputs("usage: PROGRAM [--list | --once] [--profile N] [--threads 1] [--cpus 0,1,...] [--warmup-runs N]\n"
-          "               [--warmup-secs S] [--warmup-max-secs S] [--min-runs N] [--min-secs S]\n"
-          "               [--max-secs S] [--input FILE.npy] [--output FILE.npy] [--seed N]\n\n"
+    fputs("usage: PROGRAM [--list | --once] [--profile N] [--threads N] [--cpus 0,1,...]\n"
+          "               [--warmup-runs N] [--warmup-secs S] [--warmup-max-secs S] [--min-runs N]\n"
+          "               [--min-secs S] [--max-secs S] [--input FILE.npy] [--output FILE.npy] [--seed N]\n\n"
           "Measures " NET_NAME " for " NET_MACHINE " and prints one JSON object; times are ns.\n",
           stderr);
 }
@@ -740,7 +759,7 @@ static struct options parse(int argc, char **argv)
         if (!value)
             fail("usage", "%s is unknown, or its value is missing", name);
         if (strcmp(name, "--threads") == 0)
-            found.threads = (long)number(name, value, 1);
+            found.threads = count_of_threads(value);
         else if (strcmp(name, "--cpus") == 0)
             found.cpus = value;
         else if (strcmp(name, "--warmup-runs") == 0)
@@ -766,8 +785,6 @@ static struct options parse(int argc, char **argv)
         else
             fail("usage", "unrecognised option %s", name);
     }
-    if (found.threads != 1)
-        fail("unsupported", "the native runtime has one thread, not %ld", found.threads);
     return found;
 }
 
@@ -838,6 +855,10 @@ static void measure(const struct options *options, const char *program)
     const int64_t began = now_ns();
     if (net_init(NULL) != 0)
         fail("model-corrupt", "no weights are linked in");
+    threads = options->threads;
+    const int error = threads > 1 ? pool_start((int)threads) : 0;
+    if (error)
+        fail("out-of-memory", "cannot start %ld threads: %s", threads, strerror(error));
     const int64_t load_ns = now_ns() - began;
     input = aligned_alloc(64, (net_input_floats * sizeof *input + 63) / 64 * 64);
     output = aligned_alloc(64, (net_output_floats * sizeof *output + 63) / 64 * 64);
@@ -873,8 +894,8 @@ static void measure(const struct options *options, const char *program)
     print_runtime(report);
     fputs(", \"model\": ", report);
     print_model(report, program);
-    fprintf(report, ", \"timed\": \"net_run: the picture in place beforehand\", \"threads\": %ld",
-            options->threads);
+    fprintf(report, ", \"timed\": \"%s: the picture in place beforehand\", \"threads\": %ld",
+            threads > 1 ? "net_run_part by all threads" : "net_run", threads);
     fputs(", \"cpus\": ", report);
     print_affinity(report);
     fputs(", \"clock\": ", report);
@@ -921,5 +942,7 @@ int main(int argc, char **argv)
         list(report);
     else
         measure(&options, argv[0]);
+    if (threads > 1)
+        pool_end();
     return fflush(report) == 0 ? 0 : 1;
 }

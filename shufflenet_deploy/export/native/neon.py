@@ -36,8 +36,7 @@ class Strip:
     is, ``in_place`` if it is the target. All are in bytes. With ``down`` each block has the next
     outputs, else the next pixels. ``floors`` says that nothing is added at first, and that what
     stands for the biases is each output's least value; without ``biased`` there is neither.
-    ``ordered`` is for cores that issue in order. ``block`` is how far apart the sources of two
-    blocks are, if that is not one behind the other.
+    ``ordered`` is for cores that issue in order.
     """
 
     outputs: int
@@ -54,7 +53,6 @@ class Strip:
     floors: bool
     ordered: bool
     biased: bool = True
-    block: int | None = None
 
     @property
     def depth(self) -> int:
@@ -207,7 +205,7 @@ class _Writer:
         strip = self.strip
         pixels = VECTOR * strip.vectors
         sizes = {
-            "x": 0 if strip.down else strip.block or pixels,
+            "x": 0 if strip.down else pixels,
             "w": 4 * strip.outputs * strip.depth if strip.down else 0,
             "b": 4 * strip.outputs if strip.down else 0,
             "r": strip.outputs * strip.other if strip.down else pixels,

@@ -9,7 +9,7 @@ import numpy as np
 from shufflenet_deploy.export.graph import Activation, FloatArray
 from shufflenet_deploy.export.native import neon
 from shufflenet_deploy.export.native.activations import activate, constants
-from shufflenet_deploy.export.native.convolution import Columns, call
+from shufflenet_deploy.export.native.calls import SOME, Columns, blocks, call
 from shufflenet_deploy.export.native.program import (
     Copy,
     FullyConnected,
@@ -128,9 +128,10 @@ def normalise(step: Normalise, unit: Unit) -> None:
     source, target = unit.address(step.source), step.target
     body = unit.body
     planes = ", ".join(str(target.offset(channel)) for channel in range(layout.channels))
-    with body.block(""):
+    price = 25 * ceil(end / unit.machine.lanes)  # roots and divisions
+    with unit.share(layout.channels, price):
         body(f"static const int to[] = {{{planes}}};")
-        with body.block(f"for (int i = 0; i < {layout.channels}; ++i)"):
+        with body.block("for (int i = begin; i < end; ++i)"):
             body(f"const int first = i - {step.size // 2}, last = i + {(step.size - 1) // 2 + 1};")
             body(
                 f"{name}({source}, {unit.address(target)} + to[i], i, first < 0 ? 0 : first, "
@@ -159,48 +160,50 @@ def fully_connected(step: FullyConnected, unit: Unit) -> None:
     weight[:outputs] = step.weight
     bias = np.zeros(padded, np.float32)
     bias[:outputs] = step.bias
-    blocks: list[tuple[int, int]] = []
+    sizes: list[tuple[int, int]] = []
     full, rest = divmod(padded // lanes, _ACCUMULATORS)
     if full:
-        blocks.append((_ACCUMULATORS, full))
+        sizes.append((_ACCUMULATORS, full))
     if rest:
-        blocks.append((rest, 1))
+        sizes.append((rest, 1))
+    pieces = sum(times for _, times in sizes)
+    if step.activation is Activation.SIGMOID:
+        pieces = 1  # which needs all of them
     packed, first = [], 0
     code = Code(depth=1)
-    for vectors, times in blocks:
+    for vectors, times, *_ in blocks(code, "o", sizes, lanes, pieces=pieces):
         size = vectors * lanes
         for block in range(times):
             at = first + block * size
             packed.append(_pack(weight[at : at + size]))
+        first += size * times
         if unit.machine.by_lane:
-            name = _assembly(step, unit, vectors, inputs, times)
-            code(f"{name}(w + {first * inputs}, x, NULL, b + {first}, y + {first});")
+            name = _assembly(step, unit, vectors, inputs)
+            code(f"{name}(w + o * {inputs}, x, NULL, b + o, y + o);")
         else:
             name = _block(step, unit, vectors, inputs)
-            begin = f"w + {first * inputs} + o * {size * inputs}"
-            ends = f"b + {first} + o * {size}, y + {first} + o * {size}"
-            code(f"for (int o = 0; o < {times}; ++o)", f"    {name}(x, {begin}, {ends});")
-        first += size * times
+            code(f"{name}(x, w + o * {inputs}, b + o, y + o);")
     if step.activation is Activation.SIGMOID:
         code(f"for (int i = 0; i < {outputs}; ++i)", "    y[i] = sigmoid(y[i]);")
     at_weights = unit.weights(np.concatenate(packed)) // 4
     at_bias = unit.weights(bias) // 4
-    head = "LOOP void @(const float *x, const float *w, const float *b, float *y)"
-    name = unit.kernel("dense", head, code)
+    head = "const float *x, const float *w, const float *b, float *y"
+    name = unit.kernel("dense", f"LOOP void @({head}{SOME if pieces > 1 else ''})", code)
     columns: Columns = [
         (step.source, [step.source.offset()]),
         (None, [at_weights]),
         (None, [at_bias]),
         (step.target, [step.target.offset()]),
     ]
-    call(unit, name, columns, 1, step.name)
+    price = inputs * padded // lanes
+    call(unit, name, columns, 1, step.name, price=price, pieces=pieces)
 
 
 def _pack(weight: FloatArray) -> FloatArray:
     return np.ascontiguousarray(weight.T).ravel()
 
 
-def _assembly(step: FullyConnected, unit: Unit, vectors: int, inputs: int, times: int) -> str:
+def _assembly(step: FullyConnected, unit: Unit, vectors: int, inputs: int) -> str:
     """A convolution of one output: its pixels are the matrix, its weights are the source."""
     size = unit.machine.bytes_per_vector * vectors
     strip = neon.Strip(
@@ -213,12 +216,11 @@ def _assembly(step: FullyConnected, unit: Unit, vectors: int, inputs: int, times
         other=size,
         in_place=False,
         activation=Activation.NONE if step.activation is Activation.SIGMOID else step.activation,
-        times=times,
+        times=1,
         down=False,
         floors=False,
         ordered=unit.machine.ordered,
         biased=False,
-        block=size * inputs,
     )
     text = Code(depth=1)
     text(*neon.write(strip))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 import shufflenet_deploy
+from shufflenet_deploy.export.native import stages
 from shufflenet_deploy.export.native.machine import Machine
 from shufflenet_deploy.export.native.steps import Program, Step
 from shufflenet_deploy.export.native.text import Unit
@@ -63,7 +64,7 @@ def framed(program: Program[Any], unit: Unit, arena_bytes: int, frame: Frame) ->
         name=program.name,
         machine=unit.machine,
         c=_file(program, unit, weights, frame),
-        header=_header(program, unit.machine, arena_bytes, len(weights)),
+        header=_header(program, unit, arena_bytes),
         weights=weights,
         input_shape=program.input_shape,
         output_shape=program.output_shape,
@@ -71,8 +72,9 @@ def framed(program: Program[Any], unit: Unit, arena_bytes: int, frame: Frame) ->
     )
 
 
-def _header(program: Program[Any], machine: Machine, arena: int, weights: int) -> str:
+def _header(program: Program[Any], unit: Unit, arena: int) -> str:
     """``net.h``; sizes are in bytes."""
+    machine, weights = unit.machine, len(unit.blob)
     shapes = (program.input_shape, program.output_shape)
     inputs, outputs = (int(np.prod(one)) for one in shapes)
     written = [", ".join(map(str, (1, *one))) for one in shapes]
@@ -105,6 +107,16 @@ int net_init(const void *weights);
 /* One inference: a picture, channels first, to scores. Not reentrant: the memory is static. */
 void net_run(const float *input, float *output);
 
+/* One inference by several threads, which the caller brings: stages 0 to NET_STAGES - 1, one after
+   the other, and in each of them every part from 0 to parts - 1 once, by any thread, at any time.
+   All parts of a stage must have returned before one of the next begins. 1 <= parts <=
+   NET_MOST_PARTS, the same for all of a stage. The scores are those of net_run to the last bit. */
+#define NET_STAGES {len(stages.staged(unit.portions))}
+#ifndef NET_MOST_PARTS
+#define NET_MOST_PARTS 64
+#endif
+void net_run_part(int stage, int part, int parts, const float *input, float *output);
+
 #ifdef NET_PROBE
 /* Called after each layer, with its number, while it is not NULL. */
 extern void (*net_probe)(int layer);
@@ -113,6 +125,11 @@ struct net_layer {{
 }};
 extern const struct net_layer net_layers[];
 extern const unsigned net_layer_count;
+/* The layers that are done when all parts of a stage are: none if last < first. */
+struct net_stage {{
+    int first, last;
+}};
+extern const struct net_stage net_stages[];
 #endif
 
 #ifdef __cplusplus
@@ -125,6 +142,7 @@ extern const unsigned net_layer_count;
 def _file(program: Program[Any], unit: Unit, weights: bytes, frame: Frame) -> str:
     machine = unit.machine
     kernels = "\n".join(text.replace("@(", f"{name}(", 1) for text, name in unit.kernels.items())
+    portions = "\n".join(one.define(number) for number, one in enumerate(unit.portions))
     layers = "\n".join(
         f'    {{{json.dumps(step.name)}, "{_kind(step)}"}},' for step in program.steps
     )
@@ -150,6 +168,9 @@ const struct net_layer net_layers[] = {{
 {layers}
 }};
 const unsigned net_layer_count = {len(program.steps)};
+const struct net_stage net_stages[] = {{
+{stages.layers_of(stages.staged(unit.portions))}
+}};
 #define PROBE(layer)          \\
     if (__builtin_expect(net_probe != NULL, 0)) \\
     net_probe(layer)
@@ -159,7 +180,9 @@ const unsigned net_layer_count = {len(program.steps)};
 static const {frame.element} *W;
 {frame.memory}
 
+{stages.prelude()}
 {kernels}
+{portions}
 int net_init(const void *weights)
 {{
 #ifdef NET_WEIGHTS_FILE
@@ -175,7 +198,13 @@ int net_init(const void *weights)
 
 void net_run(const float *input, float *output)
 {{
-{unit.body}
+{stages.whole(unit.portions)}
+}}
+
+void net_run_part(int stage, int part, int parts, const float *input, float *output)
+{{
+    (void)parts; /* where nothing is worth sharing */
+{stages.shared(unit.portions)}
 }}
 """
 

@@ -10,7 +10,7 @@ import numpy as np
 from shufflenet_deploy.export.graph import PoolKind
 from shufflenet_deploy.export.native import dealt_windows, neon_windows, packed_windows
 from shufflenet_deploy.export.native.activations import activate, constants
-from shufflenet_deploy.export.native.convolution import Columns, call
+from shufflenet_deploy.export.native.calls import Columns, call
 from shufflenet_deploy.export.native.program import (
     AdaptiveAverage,
     GlobalAverage,
@@ -146,7 +146,8 @@ def window3x3(step: Window3x3, unit: Unit) -> None:
         if weights:
             columns.append((None, [at + channel * _PACKED for channel in channels]))
         columns.append((step.target, [step.target.offset(channel) for channel in channels]))
-        call(unit, name, columns, run.count, step.name)
+        price = 12 * step.target.layout.vectors(unit.machine.lanes)
+        call(unit, name, columns, run.count, step.name, price=price)
 
 
 def window(step: Window, unit: Unit) -> None:
@@ -184,7 +185,7 @@ def window(step: Window, unit: Unit) -> None:
         if step.scale is not None:
             columns.append((None, [at for _ in channels]))
         columns.append((step.target, [step.target.offset(channel) for channel in channels]))
-        call(unit, name, columns, run.count, step.name)
+        call(unit, name, columns, run.count, step.name, price=2 * len(step.taps) * vectors)
 
 
 def global_average(step: GlobalAverage, unit: Unit) -> None:

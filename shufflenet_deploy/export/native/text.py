@@ -3,41 +3,21 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from shufflenet_deploy.export.native.lines import Code
 from shufflenet_deploy.export.native.machine import Machine
 from shufflenet_deploy.export.native.program import INPUT, OUTPUT, Place
+from shufflenet_deploy.export.native.stages import Portion
+
+__all__ = ["ALIGN", "Code", "Run", "Unit", "runs", "series"]
 
 #: Bytes to which every packed array of weights is aligned.
 ALIGN = 64
-
-
-@dataclass
-class Code:
-    """Lines of C with their indentation."""
-
-    lines: list[str] = field(default_factory=list)
-    depth: int = 0
-
-    def __call__(self, *lines: str) -> None:
-        self.lines.extend("    " * self.depth + line if line else "" for line in lines)
-
-    @contextmanager
-    def block(self, head: str) -> Iterator[None]:
-        """A compound statement: ``head {`` ... ``}``."""
-        self(f"{head} {{" if head else "{")
-        self.depth += 1
-        yield
-        self.depth -= 1
-        self("}")
-
-    def __str__(self) -> str:
-        return "\n".join(self.lines)
 
 
 @dataclass
@@ -47,8 +27,28 @@ class Unit:
     machine: Machine
     offsets: tuple[int, ...]
     kernels: dict[str, str] = field(default_factory=dict)
-    body: Code = field(default_factory=lambda: Code(depth=1))
+    portions: list[Portion] = field(default_factory=list)
     blob: bytearray = field(default_factory=bytearray)
+
+    @property
+    def body(self) -> Code:
+        """The calls of the portion in the making."""
+        return self.portions[-1].calls
+
+    def share(self, pieces: int, price: float) -> AbstractContextManager[None]:
+        """Calls over the pieces from ``begin`` to ``end`` of so many independent ones.
+
+        ``price`` is about how many vector instructions each takes.
+        """
+        return self.portions[-1].share(pieces, price)
+
+    def begin(self, *, joins: bool = False) -> None:
+        """What follows needs all that was called so far, except, if it ``joins``, what was last."""
+        self.portions.append(Portion(joins=joins))
+
+    def complete(self, layer: int) -> None:
+        """A step is done."""
+        self.portions[-1].layer = layer
 
     def kernel(self, kind: str, head: str, text: Code) -> str:
         """The name of a function with this body; equal ones are one function.

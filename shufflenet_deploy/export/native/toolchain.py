@@ -19,6 +19,8 @@ from shufflenet_deploy.files import replacing
 
 _WARNINGS = ("-Wall", "-Wextra", "-Werror")
 _SPEED = ("-O2", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math")
+#: What makes a program of a network; it starts threads if it is told to.
+MEASURING = ("main.c", "pool.c")
 _TIMEOUT_SECS = 600
 
 
@@ -56,8 +58,8 @@ def compile(  # noqa: A001
     """
     machine = source.machine
     compiler = compiler or default_compiler(machine.arch)
-    with tempfile.TemporaryDirectory(prefix="native-") as name, replacing(out) as temporary:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory(prefix="native-") as made, replacing(out) as temporary:
+        folder = Path(made)
         write(source, folder)
         crossing = ("-target", machine.triple) if compiler is Compiler.ZIG else ()
         tuned = (f"-mcpu={machine.cpu}",) if compiler is Compiler.ZIG else machine.flags
@@ -75,11 +77,12 @@ def compile(  # noqa: A001
         else:
             # What is not the network is compiled for any core: it finds out which one it is on,
             # and zig has one C library for all.
-            shutil.copy(Path(__file__).with_name("main.c"), folder / "main.c")
+            for name in (*MEASURING, "pool.h"):
+                shutil.copy(Path(__file__).with_name(name), folder)
             facts = [f'-DNET_VERSION="{shufflenet_deploy.__version__}"', "-DNET_PROBE"]
             facts += [f"-DNET_NEEDS_{feature.upper()}" for feature in sorted(machine.needs)]
             _run([*common, *facts, *tuned, "-c", "net.c", "-o", "net.o"], folder, source.name)
-            end = ("-static", "-s", "main.c", "net.o", "-o", str(temporary), "-lm")
+            end = ("-static", "-s", *MEASURING, "net.o", "-o", str(temporary), "-lm", "-pthread")
             _run([*common, *facts, *end], folder, source.name)
         temporary.chmod(0o755)
     return out

@@ -118,7 +118,10 @@ def test_a_picture_of_one_s_own(program, graph, tmp_path):
 @pytest.mark.parametrize(
     ("options", "kind", "words"),
     [
-        (("--threads", "2"), "unsupported", "one thread"),
+        *(
+            (("--threads", count), "usage", f"--threads {count}: write a whole number from 1 to 64")
+            for count in ("0", "-2", "65", "1.5", "many", "")
+        ),
         (("--min-runs", "many"), "usage", "--min-runs many"),
         (("--model", "x.onnx"), "usage", "--model"),
         (("--cpus", "0,x"), "usage", "--cpus 0,x"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,9 +18,13 @@ _CHUNK_BYTES = 12 << 10
 
 @dataclass
 class ByteUnit(Unit):
-    """A C file whose arena ``A`` and weights ``W`` are bytes, with a scratch ``T``."""
+    """A C file whose arena ``A`` and weights ``W`` are bytes.
+
+    Scratch ``T`` is for all parts of a step, and each part has its own, ``P`` by ``part``.
+    """
 
     scratch_bytes: int = field(default=0)
+    own_bytes: int = field(default=0)
 
     def at(self, place: Place, offset: int) -> str:
         """A C expression for a byte of a place's buffer."""
@@ -37,9 +42,30 @@ class ByteUnit(Unit):
         self.scratch_bytes = max(self.scratch_bytes, size)
         return "T"
 
+    def own(self, size: int) -> str:
+        """Memory of a part of its own, that nobody needs after the step."""
+        self.own_bytes = max(self.own_bytes, size)
+        return "P[part]"
+
     def call(self, name: str, step: Step, *given: str) -> None:
         """Call a kernel."""
         self.body(f"{name}({', '.join(given)}); /* {step.name} */")
+
+    def spread(self, name: str, step: Step, *given: str, pieces: int, work: float) -> None:
+        """Call a kernel that is told which of its ``pieces`` to do.
+
+        ``work`` is what all of them take, in multiply-adds or bytes.
+        """
+        with self.share(pieces, work / pieces / (4 * self.machine.lanes)):
+            self.body("if (begin < end)")
+            self.body(f"    {name}({', '.join((*given, 'begin', 'end'))}); /* {step.name} */")
+
+
+def rows_of(walk: Mapping[str, int]) -> tuple[str, str]:
+    """C before and at the head of a loop over some rows, in which pointers walk so many bytes."""
+    before = "".join(f"{name} += begin * {step}, " for name, step in walk.items())[:-2] + ";"
+    walks = "".join(f", {name} += {step}" for name, step in walk.items())
+    return before, f"for (int i = begin; i < end; ++i{walks})"
 
 
 def literal(value: float) -> str:

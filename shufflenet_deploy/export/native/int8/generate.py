@@ -66,8 +66,10 @@ def emit(program: Program, machine: Machine, *, fast: bool = True) -> Source:
     unit = ByteUnit(machine=machine, offsets=arena.offsets)
     emitters, vectors = _emitters(machine, fast=fast)
     for index, step in enumerate(program.steps):
+        # A border is beside what the step before it stores.
+        unit.begin(joins=isinstance(step, steps.Border))
         emitters[type(step)](step, unit)
-        unit.body(f"PROBE({index});")
+        unit.complete(index)
     unit.weights(np.zeros(256, np.int8))
     arena_bytes = arena.elements + _SLACK
     return framed(program, unit, arena_bytes, frame_of(unit, program.numbers, arena_bytes, vectors))

@@ -28,7 +28,8 @@ def picture(step: steps.Picture, unit: ByteUnit) -> None:
         ),
         unit,
     )
-    unit.call(name, step, "input", unit.at(target, target.origin))
+    y, work = unit.at(target, target.origin), 16 * target.height * target.width
+    unit.spread(name, step, "input", y, pieces=target.height, work=work)
 
 
 def border(step: steps.Border, unit: ByteUnit) -> None:
@@ -87,7 +88,8 @@ def convolution(step: steps.Convolution, unit: ByteUnit) -> None:
         name = neon_conv.emit(tiled, unit, cut)
         others = [unit.at(r, r.origin)] if r else []
         y = "(int8_t *)(void *)output" if step.real else unit.at(target, target.origin)
-        unit.call(name, step, x, w, b, *others, y)
+        pieces, work = neon_conv.pieces(tiled, cut), tiled.work_of_all
+        unit.spread(name, step, x, w, b, *others, y, pieces=pieces, work=work)
         return
     _shuffled(step, unit, tiled, cut, together, (x, w, b))
 
@@ -108,11 +110,13 @@ def _shuffled(
         ),
         unit,
     )  # fmt: skip
-    scratch = unit.scratch(tiled.width * tiled.y_pixel)
+    scratch = unit.own(tiled.width * tiled.y_pixel)
     x, w, b = given
     y = unit.at(target, target.origin)
-    with unit.body.block(f"for (int i = 0; i < {times}; ++i)"):
-        unit.call(name, step, f"{x} + i * {tiled.x_row}", w, b, scratch)
+    all_blocks = f"0, {neon_conv.pieces(one, cut)}"
+    price = one.work_of_all / (4 * unit.machine.lanes)
+    with unit.share(times, price), unit.body.block("for (int i = begin; i < end; ++i)"):
+        unit.call(name, step, f"{x} + i * {tiled.x_row}", w, b, scratch, all_blocks)
         unit.call(move, step, scratch, f"{y} + i * {together * target.row}")
 
 
@@ -128,14 +132,17 @@ def depthwise(step: steps.Depthwise, unit: ByteUnit) -> None:
     packed = neon_depthwise.pack(weight, step.bias, step.factor, dot=unit.machine.dot)
     name = neon_depthwise.emit(task, unit)
     x, y = unit.at(source, source.start(step.padding)), unit.at(target, target.origin)
-    unit.call(name, step, x, unit.constant(packed), y)
+    work = 40 * target.channels * target.height * target.width
+    unit.spread(name, step, x, unit.constant(packed), y, pieces=target.height, work=work)
 
 
 def window(step: steps.Maximum | steps.Average, unit: ByteUnit) -> None:
     """A pool."""
     name = neon_windows.emit(windowed(step), unit)
-    x = unit.at(step.source, step.source.start(step.padding))
-    unit.call(name, step, x, unit.at(step.target, step.target.origin))
+    target = step.target
+    x, y = unit.at(step.source, step.source.start(step.padding)), unit.at(target, target.origin)
+    work = 4 * step.kernel[0] * step.kernel[1] * target.channels * target.height * target.width
+    unit.spread(name, step, x, y, pieces=target.height, work=work)
 
 
 def mean(step: steps.Mean, unit: ByteUnit) -> None:

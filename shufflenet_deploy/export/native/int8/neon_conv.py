@@ -14,6 +14,7 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
+from shufflenet_deploy.export.native.calls import SOME
 from shufflenet_deploy.export.native.int8.neon_blocking import Cut, Work, choose
 from shufflenet_deploy.export.native.text import Code, Unit
 
@@ -66,6 +67,11 @@ class Tiled:
     def quads(self) -> int:
         """Accumulators of a group and pixel."""
         return ceil(self.outputs / 4)
+
+    @property
+    def work_of_all(self) -> int:
+        """Multiply-adds of bytes."""
+        return self.height * self.width * self.groups * self.quads * 16 * self.lanes
 
     @property
     def lanes(self) -> int:
@@ -124,44 +130,64 @@ def pack(
 
 
 def emit(tiled: Tiled, unit: Unit, cut: Cut) -> str:
-    """The name of a function ``(x, w, b, [r,] y)`` that computes the whole convolution."""
+    """The name of a function ``(x, w, b, [r,] y, begin, end)`` that computes some ``pieces``."""
     code = Code(depth=1)
     pixels_outside = tiled.lanes * 16 * tiled.quads * tiled.groups <= _L1_BYTES
     if pixels_outside and tiled.height > 1:
-        with code.block(f"for (int i = 0; i < {tiled.height}; ++i)"):
-            _groups(
-                code,
-                unit,
-                tiled,
-                cut,
-                f" + i * {tiled.x_row}",
-                f" + i * {tiled.y_row}",
-                f" + i * {tiled.r_row}",
-                rows=1,
-            )
+        with code.block("for (int i = begin; i < end; ++i)"):
+            _groups(code, unit, tiled, cut, "i", rows=False)
+    elif tiled.height > 1:
+        _groups(code, unit, tiled, cut, "begin", rows=True)
+    elif _blocks_apart(tiled, cut):
+        _groups(code, unit, tiled, cut, "", rows=False)
     else:
-        _groups(code, unit, tiled, cut, "", "", "", rows=tiled.height)
-    return unit.kernel("conv", _head("LOOP", tiled), code)
+        with code.block("if (begin < end)"):
+            _groups(code, unit, tiled, cut, "", rows=False)
+    return unit.kernel("conv", _head("LOOP", tiled, SOME), code)
 
 
-def _head(kind: str, tiled: Tiled) -> str:
+def pieces(tiled: Tiled, cut: Cut) -> int:
+    """What may be done at once: rows, or the blocks of all groups if there is one row."""
+    if tiled.height > 1:
+        return tiled.height
+    return tiled.groups * len(cut.quads) if _blocks_apart(tiled, cut) else 1
+
+
+def _blocks_apart(tiled: Tiled, cut: Cut) -> bool:
+    """Whether blocks are the pieces: there is one row, and none writes what is another's."""
+    spills = 4 * tiled.quads > tiled.outputs and min(_with_exact_end(tiled, cut)) > 0
+    return tiled.height == 1 and not (spills and tiled.groups > 1)
+
+
+def _head(kind: str, tiled: Tiled, more: str = "") -> str:
     residual = "const int8_t *r, " if tiled.epilogue.residual is not None else ""
-    return f"{kind} void @(const int8_t *x, const int8_t *w, const int32_t *b, {residual}int8_t *y)"
+    head = f"const int8_t *x, const int8_t *w, const int32_t *b, {residual}int8_t *y{more}"
+    return f"{kind} void @({head})"
 
 
-def _groups(
-    code: Code, unit: Unit, tiled: Tiled, cut: Cut, x: str, y: str, r: str, *, rows: int
-) -> None:
-    """All blocks of all groups, one strip each; ``x``, ``y`` and ``r`` are where a row is."""
+def _groups(code: Code, unit: Unit, tiled: Tiled, cut: Cut, row: str, *, rows: bool) -> None:
+    """The blocks of all groups, one strip each, from row ``row`` on if there is more than one.
+
+    With ``rows`` a strip is over those from ``begin`` to ``end``.
+    """
     residual = tiled.epilogue.residual is not None
+    x, y, r = (
+        f" + {row} * {size}" if row else "" for size in (tiled.x_row, tiled.y_row, tiled.r_row)
+    )
+    apart = _blocks_apart(tiled, cut)
     element = 4 if tiled.epilogue.real else 1
     with code.block(f"for (int g = 0; g < {tiled.groups}; ++g)" if tiled.groups > 1 else ""):
         if tiled.groups == 1:
             code("const int g = 0;")
-        first = 0
+        if apart and tiled.groups > 1:
+            each = len(cut.quads)
+            code(f"const int first = begin - g * {each}, last = end - g * {each};")
+        elif apart:
+            code("const int first = begin, last = end;")
+        first = done = 0
         for signed, times in _grouped(_with_exact_end(tiled, cut)):
             exact, size = signed < 0, abs(signed)
-            name = _strip(tiled, unit, cut, size, rows, exact=exact)
+            name = _strip(tiled, unit, cut, size, rows=rows, exact=exact)
             k = " + k * " if times > 1 else ""
             at = [
                 f"x + g * {tiled.group_step}{x}",
@@ -173,10 +199,18 @@ def _groups(
             if residual:
                 places.insert(0, f"r + g * {tiled.outputs} + {4 * first}{r}")
             at += [place + (f"{k}{4 * size * element}" if k else "") for place in places]
-            if k:
-                code(f"for (int k = 0; k < {times}; ++k)")
-            code(f"{'    ' if k else ''}{name}({', '.join(at)});")
+            if rows:
+                at.append("end - begin")
+            loop = f"for (int k = 0; k < {times}; ++k)" if k else ""
+            if apart and k:
+                some = [f"within({end} - {done}, {times})" for end in ("first", "last")]
+                loop = f"for (int k = {some[0]}; k < {some[1]}; ++k)"
+            elif apart:
+                loop = f"if (first <= {done} && {done} < last)"
+            with code.block(loop):
+                code(f"{name}({', '.join(at)});")
             first += size * times
+            done += times
 
 
 def _with_exact_end(tiled: Tiled, cut: Cut) -> tuple[int, ...]:
@@ -198,12 +232,12 @@ def _grouped(sizes: tuple[int, ...]) -> list[tuple[int, int]]:
     return [(size, times) for size, times in found]
 
 
-def _strip(tiled: Tiled, unit: Unit, cut: Cut, quads: int, rows: int, *, exact: bool) -> str:
-    """One block of channels over all pixels of a row, or of all rows."""
+def _strip(tiled: Tiled, unit: Unit, cut: Cut, quads: int, *, rows: bool, exact: bool) -> str:
+    """One block of channels over all pixels of a row, or of so many rows."""
     code = Code(depth=1)
     residual = tiled.epilogue.residual is not None
-    if rows > 1:
-        with code.block(f"for (int i = 0; i < {rows}; ++i)"):
+    if rows:
+        with code.block("for (int i = 0; i < rows; ++i)"):
             code(f"const int8_t *x = x0 + i * {tiled.x_row};")
             code(f"int8_t *y = y0 + i * {tiled.y_row};")
             if residual:
@@ -211,9 +245,9 @@ def _strip(tiled: Tiled, unit: Unit, cut: Cut, quads: int, rows: int, *, exact: 
             _pixels(code, tiled, unit, cut, quads, exact=exact)
     else:
         _pixels(code, tiled, unit, cut, quads, exact=exact)
-    head = _head("LOOP", tiled)
-    if rows > 1:
-        head = head.replace("*x,", "*x0,").replace("*y)", "*y0)").replace("*r,", "*r0,")
+    head = _head("LOOP", tiled, ", int rows" if rows else "")
+    if rows:
+        head = head.replace("*x,", "*x0,").replace("*y,", "*y0,").replace("*r,", "*r0,")
     return unit.kernel("strip", head, code)
 
 

@@ -12,6 +12,7 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
+from shufflenet_deploy.export.native.calls import SOME
 from shufflenet_deploy.export.native.int8.neon_conv import narrowed, store
 from shufflenet_deploy.export.native.int8.program import Factors
 from shufflenet_deploy.export.native.text import Code, Unit
@@ -66,7 +67,7 @@ def pack(
 
 
 def emit(step: Depthwise, unit: Unit) -> str:
-    """The name of a function ``(x, w, y)``."""
+    """The name of a function ``(x, w, y, begin, end)`` for some rows."""
     dot = unit.machine.dot
     vectors = _DOT_VECTORS if dot else _PAIR_VECTORS
     size = 16 * vectors + 128
@@ -76,17 +77,18 @@ def emit(step: Depthwise, unit: Unit) -> str:
         exact = _BLOCK
     whole = blocks if exact == _BLOCK else blocks - 1
     code = Code(depth=1)
+    code(f"x += begin * {step.stride * step.x_row}, y += begin * {step.y_row};")
     if whole:
         code(f"for (int c = 0; c < {whole}; ++c, x += 16, w += {size}, y += 16)")
-        code(f"    {_block(step, unit, _BLOCK)}(x, w, y);")
+        code(f"    {_block(step, unit, _BLOCK)}(x, w, y, end - begin);")
     if whole < blocks:
-        code(f"{_block(step, unit, exact)}(x, w, y);")
-    head = "LOOP void @(const int8_t *x, const int8_t *w, int8_t *y)"
+        code(f"{_block(step, unit, exact)}(x, w, y, end - begin);")
+    head = f"LOOP void @(const int8_t *x, const int8_t *w, int8_t *y{SOME})"
     return unit.kernel("depthwise", head, code)
 
 
 def _block(step: Depthwise, unit: Unit, count: int) -> str:
-    """Sixteen channels of all pixels; the first ``count`` are stored."""
+    """Sixteen channels of so many rows; the first ``count`` are stored."""
     dot = unit.machine.dot
     vectors = _DOT_VECTORS if dot else _PAIR_VECTORS
     code = Code(depth=1)
@@ -94,7 +96,7 @@ def _block(step: Depthwise, unit: Unit, count: int) -> str:
     code(f"const int32_t *b = (const int32_t *)(const void *)(w + {16 * vectors});")
     period = 3 if step.stride == 1 else 2
     down = f"x += {step.stride * step.x_row}, y += {step.y_row}"
-    with code.block(f"for (int i = 0; i < {step.height}; ++i, {down})"):
+    with code.block(f"for (int i = 0; i < rows; ++i, {down})"):
         code("const int8_t *from = x;", "int8_t *to = y;")
         columns = _Columns(step, code, dot=dot)
         columns.begin()
@@ -113,8 +115,8 @@ def _block(step: Depthwise, unit: Unit, count: int) -> str:
             code(f"from += {period * step.stride * step.x_pixel}, to += {period * step.y_pixel};")
         for at in range(rest):
             columns.output(at, count)
-    head = "LOOP void @(const int8_t *restrict x, const int8_t *restrict w, int8_t *restrict y)"
-    return unit.kernel("channels", head, code)
+    head = "const int8_t *restrict x, const int8_t *restrict w, int8_t *restrict y, int rows"
+    return unit.kernel("channels", f"LOOP void @({head})", code)
 
 
 class _Columns:

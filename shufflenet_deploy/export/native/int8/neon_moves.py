@@ -6,7 +6,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from math import ceil
 
-from shufflenet_deploy.export.native.int8.bytewise import literal
+from shufflenet_deploy.export.native.calls import SOME
+from shufflenet_deploy.export.native.int8.bytewise import literal, rows_of
 from shufflenet_deploy.export.native.text import Code, Unit
 
 _REGISTERS_OF_A_TABLE = 4
@@ -28,15 +29,15 @@ class Quantise:
 
 
 def quantise(step: Quantise, unit: Unit) -> str:
-    """The name of a function ``(const float *x, int8_t *y)``."""
+    """The name of a function ``(const float *x, int8_t *y, begin, end)`` for some rows."""
     code = Code(depth=1)
     plane = step.height * step.width
     whole = step.width // 16 * 16
     if whole:
         code(f"const int16x8_t zero = vdupq_n_s16({step.zero});")
-    with code.block(
-        f"for (int i = 0; i < {step.height}; ++i, x += {step.width}, y += {step.y_row})"
-    ):
+    before, rows = rows_of({"x": step.width, "y": step.y_row})
+    code(before)
+    with code.block(rows):
         if whole:
             with code.block(f"for (int j = 0; j < {whole}; j += 16)"):
                 _sixteen(code, step, plane)
@@ -51,7 +52,8 @@ def quantise(step: Quantise, unit: Unit) -> str:
                         f"byte_of_steps(x[{c * plane} + j] * {literal(step.inverse)}, {step.zero})"
                     )
                     code(f"y[4 * j + {c}] = {value if c < step.channels else 0};")
-    return unit.kernel("quantise", "LOOP void @(const float *restrict x, int8_t *restrict y)", code)
+    head = f"LOOP void @(const float *restrict x, int8_t *restrict y{SOME})"
+    return unit.kernel("quantise", head, code)
 
 
 def _sixteen(code: Code, step: Quantise, plane: int) -> None:

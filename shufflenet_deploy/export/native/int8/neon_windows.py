@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil
 
+from shufflenet_deploy.export.native.calls import SOME
+from shufflenet_deploy.export.native.int8.bytewise import rows_of
 from shufflenet_deploy.export.native.int8.neon_conv import narrowed, store
 from shufflenet_deploy.export.native.int8.windows import Average, Window
 from shufflenet_deploy.export.native.text import Code, Unit
@@ -15,23 +17,22 @@ _EASY = 40  # pixels of a window above which nothing is written out
 
 
 def emit(step: Window, unit: Unit) -> str:
-    """The name of a function ``(x, y)``."""
+    """The name of a function ``(x, y, begin, end)`` for some rows."""
     blocks = ceil(step.channels / _BLOCK)
     exact = step.channels - (blocks - 1) * _BLOCK
     if step.room >= blocks * _BLOCK - step.channels:
         exact = _BLOCK
     whole = blocks if exact == _BLOCK else blocks - 1
     code = Code(depth=1)
-    with code.block(
-        f"for (int i = 0; i < {step.height}; "
-        f"++i, x += {step.stride[0] * step.x_row}, y += {step.y_row})"
-    ):
+    before, rows = rows_of({"x": step.stride[0] * step.x_row, "y": step.y_row})
+    code(before)
+    with code.block(rows):
         if whole:
             code(f"for (int c = 0; c < {whole}; ++c)")
             code(f"    {_row(step, unit, _BLOCK)}(x + 16 * c, y + 16 * c);")
         if whole < blocks:
             code(f"{_row(step, unit, exact)}(x + {16 * whole}, y + {16 * whole});")
-    head = "LOOP void @(const int8_t *restrict x, int8_t *restrict y)"
+    head = f"LOOP void @(const int8_t *restrict x, int8_t *restrict y{SOME})"
     return unit.kernel("maximum" if step.average is None else "average", head, code)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from shufflenet_deploy.export.native.calls import SOME
 from shufflenet_deploy.export.native.int8 import joins
 from shufflenet_deploy.export.native.int8 import program as steps
 from shufflenet_deploy.export.native.int8.bytewise import ByteUnit, literal, runs_of
@@ -23,14 +24,17 @@ def picture(step: steps.Picture, unit: ByteUnit) -> None:
     """The caller's floats, channels first, as bytes; of a pixel's four bytes some may be none."""
     source, target = step.source, step.target
     code = Code(depth=1)
-    with code.block(f"for (int i = 0; i < {target.height}; ++i)"):
+    with code.block("for (int i = begin; i < end; ++i)"):
         with code.block(f"for (int j = 0; j < {target.width}; ++j)"):
             with code.block(f"for (int c = 0; c < {source.channels}; ++c)"):
                 plane = f"x[(c * {source.height} + i) * {source.width} + j]"
                 value = f"byte_of_steps({plane} * {literal(step.inverse)}, {target.zero})"
                 code(f"y[i * {target.row} + j * {target.pixel} + c] = {value};")
-    name = unit.kernel("picture", "LOOP void @(const float *restrict x, byte *restrict y)", code)
-    unit.call(name, step, "input", unit.at(target, target.origin))
+    head = f"LOOP void @(const float *restrict x, byte *restrict y{SOME})"
+    name = unit.kernel("picture", head, code)
+    work = 8 * 4 * target.height * target.width
+    y = unit.at(target, target.origin)
+    unit.spread(name, step, "input", y, pieces=target.height, work=work)
 
 
 def border(step: steps.Border, unit: ByteUnit) -> None:
@@ -60,11 +64,15 @@ def convolution(step: steps.Convolution, unit: ByteUnit) -> None:
     other = step.sources[1] if step.residual is not None else None
     code = Code(depth=1)
     code(f"static const int rows[] = {{{', '.join(map(str, rows))}}};")
-    with code.block(f"for (int i = 0; i < {target.height}; ++i)"):
+    single = target.height * target.width == 1  # pieces are outputs, else rows
+    with code.block(f"for (int i = {'0; i < 1' if single else 'begin; i < end'}; ++i)"):
         with code.block(f"for (int j = 0; j < {target.width}; ++j)"):
             down, right = step.stride[0] * source.row, step.stride[1] * source.pixel
             code(f"const byte *pixel = x + i * {down} + j * {right};", "const int8_t *v = w;")
-            with code.block(f"for (int o = 0; o < {len(weight)}; ++o)"):
+            if single:
+                code(f"v += begin * {len(rows) * run};")
+            outputs_of = "begin; o < end" if single else f"0; o < {len(weight)}"
+            with code.block(f"for (int o = {outputs_of}; ++o)"):
                 group = f"o / {outputs} * {step.weight.shape[1]}"
                 code("int32_t a = b[o];")
                 with code.block(f"for (int t = 0; t < {len(rows)}; ++t, v += {run})"):
@@ -75,8 +83,8 @@ def convolution(step: steps.Convolution, unit: ByteUnit) -> None:
     y = "float" if step.real else "byte"
     kind = "float" if step.real else "factor"
     head = f"LOOP void @(const byte *x, const int8_t *w, const int32_t *b, const {kind} *m, "
-    name = unit.kernel("conv", f"{head}{residual}{y} *y)", code)
-    unit.call(
+    name = unit.kernel("conv", f"{head}{residual}{y} *y{SOME})", code)
+    unit.spread(
         name,
         step,
         unit.at(source, start(source, step.padding)),
@@ -85,6 +93,8 @@ def convolution(step: steps.Convolution, unit: ByteUnit) -> None:
         unit.constant(step.factor, "float" if step.real else "factor"),
         *([unit.at(other, other.origin)] if other else []),
         unit.at(target, target.origin),
+        pieces=len(weight) if single else target.height,
+        work=4 * weight.size * target.height * target.width,
     )
 
 
@@ -108,7 +118,7 @@ def depthwise(step: steps.Depthwise, unit: ByteUnit) -> None:
     """A depthwise 3x3."""
     source, target = step.source, step.target
     code = Code(depth=1)
-    with code.block(f"for (int i = 0; i < {target.height}; ++i)"):
+    with code.block("for (int i = begin; i < end; ++i)"):
         with code.block(f"for (int j = 0; j < {target.width}; ++j)"):
             pixel = f"x + i * {step.stride * source.row} + j * {step.stride * source.pixel}"
             with code.block(f"for (int c = 0; c < {target.channels}; ++c)"):
@@ -119,8 +129,8 @@ def depthwise(step: steps.Depthwise, unit: ByteUnit) -> None:
                 to = f"y[i * {target.row} + j * {target.pixel} + c]"
                 code(f"{to} = byte_of(scaled(a, m[c], {step.shift}));")
     head = "LOOP void @(const byte *restrict x, const int8_t *w, const int32_t *b, "
-    name = unit.kernel("depthwise", f"{head}const factor *m, byte *restrict y)", code)
-    unit.call(
+    name = unit.kernel("depthwise", f"{head}const factor *m, byte *restrict y{SOME})", code)
+    unit.spread(
         name,
         step,
         unit.at(source, start(source, step.padding)),
@@ -128,6 +138,8 @@ def depthwise(step: steps.Depthwise, unit: ByteUnit) -> None:
         unit.constant(step.bias, "int32_t"),
         unit.constant(step.factor, "factor"),
         unit.at(target, target.origin),
+        pieces=target.height,
+        work=4 * 9 * target.channels * target.height * target.width,
     )
 
 
@@ -137,7 +149,7 @@ def window(step: steps.Maximum | steps.Average, unit: ByteUnit) -> None:
     rows, columns = step.kernel
     down, right = step.stride[0] * source.row, step.stride[1] * source.pixel
     code = Code(depth=1)
-    with code.block(f"for (int i = 0; i < {target.height}; ++i)"):
+    with code.block("for (int i = begin; i < end; ++i)"):
         with code.block(f"for (int j = 0; j < {target.width}; ++j)"):
             with code.block(f"for (int c = 0; c < {target.channels}; ++c)"):
                 code(f"const byte *from = x + i * {down} + j * {right} + c;")
@@ -150,9 +162,11 @@ def window(step: steps.Maximum | steps.Average, unit: ByteUnit) -> None:
                 if isinstance(step, steps.Average):
                     value = f"(a * {(1 << step.up) * step.factor} + 16384) >> 15"
                 code(f"y[i * {target.row} + j * {target.pixel} + c] = byte_of({value});")
-    name = unit.kernel("window", "LOOP void @(const byte *restrict x, byte *restrict y)", code)
+    head = f"LOOP void @(const byte *restrict x, byte *restrict y{SOME})"
+    name = unit.kernel("window", head, code)
     x, y = unit.at(source, start(source, step.padding)), unit.at(target, target.origin)
-    unit.call(name, step, x, y)
+    work = 4 * rows * columns * target.channels * target.height * target.width
+    unit.spread(name, step, x, y, pieces=target.height, work=work)
 
 
 def mean(step: steps.Mean, unit: ByteUnit) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import ceil
 
 import numpy as np
 
@@ -40,8 +41,10 @@ def picture(step: steps.Picture, unit: ByteUnit) -> None:
         channels=step.source.channels, height=target.height, width=target.width,
         y_row=target.row, inverse=step.inverse, zero=target.zero,
     )  # fmt: skip
-    name = x86_moves.quantise(task, unit)
-    unit.call(name, step, "input", unit.at(target, target.origin))
+    name, y = x86_moves.quantise(task, unit), unit.at(target, target.origin)
+    unit.spread(
+        name, step, "input", y, pieces=target.height, work=32 * target.height * target.width
+    )
 
 
 def convolution(step: steps.Convolution, unit: ByteUnit) -> None:
@@ -89,25 +92,32 @@ def convolution(step: steps.Convolution, unit: ByteUnit) -> None:
         shuffled=direct,
         room=target.room,
     )
-    x, used = unit.at(source, source.start(step.padding)), 0
+    x = unit.at(source, source.start(step.padding))
     if not machine.dot:
         few = weight.size <= _FEW_WEIGHTS and conv.height * conv.width > 1
         conv = x86_blocking.widened(conv, weights=few)
         # Runs and pixels are counted from the first byte of the first window.
         used = source.size - source.start(step.padding) + _BEHIND
-        unit.call(x86_moves.widen(used, unit), step, x, unit.scratch(2 * used + _BEHIND))
-        x = "T"
+        pieces, wide = ceil(used / (2 * machine.lanes)), unit.scratch(2 * used + _BEHIND)
+        unit.spread(x86_moves.widen(unit), step, x, wide, pieces=pieces, work=6 * used)
+        unit.begin()
+        x = wide
     blocks = x86_blocking.cut(conv, machine)
     packed, ends = x86_blocking.pack(conv, weight, step.bias, step.factor, blocks, machine)
     w, b = unit.constant(packed), unit.constant(ends, "int32_t")
     if shuffled and not direct:
-        scratch = 2 * used + _BEHIND if used else 0
-        _shuffled(step, unit, conv, blocks, together, scratch, (x, w, b))
+        _shuffled(step, unit, conv, blocks, together, (x, w, b))
         return
     name = x86_conv.emit(conv, unit, blocks)
     others = [unit.at(r, r.origin)] if r else []
     y = "(byte *)(void *)output" if step.real else unit.at(target, target.origin)
-    unit.call(name, step, x, w, b, *others, y)
+    pieces = x86_conv.pieces(conv, blocks)
+    unit.spread(name, step, x, w, b, *others, y, pieces=pieces, work=_work(conv))
+
+
+def _work(conv: x86_blocking.Conv) -> float:
+    """Multiply-adds."""
+    return conv.height * conv.width * conv.groups * conv.outputs * len(conv.rows) * conv.run
 
 
 def _overflows(step: steps.Convolution | steps.Depthwise) -> bool:
@@ -118,12 +128,13 @@ def _overflows(step: steps.Convolution | steps.Depthwise) -> bool:
 
 def _shuffled(
     step: steps.Convolution, unit: ByteUnit, conv: x86_blocking.Conv,
-    blocks: tuple[x86_blocking.Block, ...], together: int, free: int, given: tuple[str, str, str],
+    blocks: tuple[x86_blocking.Block, ...], together: int, given: tuple[str, str, str],
 ) -> None:  # fmt: skip
     """Some rows at a time to a scratch, and from there to where they belong."""
     target = step.target
     room = steps.rounded(target.channels) - target.channels
-    name = x86_conv.emit(replace(conv, height=1, y_row=0, room=room), unit, blocks)
+    one = replace(conv, height=1, y_row=0, room=room)
+    name = x86_conv.emit(one, unit, blocks)
     move = x86_moves.shuffle(
         x86_moves.Shuffle(
             channels=target.channels, groups=step.shuffle, height=together, width=target.width,
@@ -131,12 +142,13 @@ def _shuffled(
         ),
         unit,
     )  # fmt: skip
-    unit.scratch(free + conv.width * conv.y_pixel)
-    scratch = f"T + {free}"
+    scratch = unit.own(conv.width * conv.y_pixel)
     x, w, b = given
     y = unit.at(target, target.origin)
-    with unit.body.block(f"for (int i = 0; i < {conv.height}; ++i)"):
-        unit.call(name, step, f"{x} + i * {conv.x_row}", w, b, scratch)
+    all_blocks = f"0, {x86_conv.pieces(one, blocks)}"
+    price = _work(one) / (4 * unit.machine.lanes)
+    with unit.share(conv.height, price), unit.body.block("for (int i = begin; i < end; ++i)"):
+        unit.call(name, step, f"{x} + i * {conv.x_row}", w, b, scratch, all_blocks)
         unit.call(move, step, scratch, f"{y} + i * {together * target.row}")
 
 
@@ -154,14 +166,17 @@ def depthwise(step: steps.Depthwise, unit: ByteUnit) -> None:
     packed = x86_depthwise.pack(task, step.weight, step.bias, step.factor, unit.machine)
     name = x86_depthwise.emit(task, unit)
     x, y = unit.at(source, source.start(step.padding)), unit.at(target, target.origin)
-    unit.call(name, step, x, unit.constant(packed), y)
+    work = 40 * target.channels * target.height * target.width
+    unit.spread(name, step, x, unit.constant(packed), y, pieces=target.height, work=work)
 
 
 def window(step: steps.Maximum | steps.Average, unit: ByteUnit) -> None:
     """A pool."""
-    name = x86_windows.emit(windowed(step), unit)
-    x = unit.at(step.source, step.source.start(step.padding))
-    unit.call(name, step, x, unit.at(step.target, step.target.origin))
+    name, memory = x86_windows.emit(windowed(step), unit)
+    target = step.target
+    x, y = unit.at(step.source, step.source.start(step.padding)), unit.at(target, target.origin)
+    work = 4 * step.kernel[0] * step.kernel[1] * target.channels * target.height * target.width
+    unit.spread(name, step, x, y, *memory, pieces=target.height, work=work)
 
 
 def mean(step: steps.Mean, unit: ByteUnit) -> None:

@@ -5,13 +5,14 @@ A lane of an accumulator is one output channel of one pixel.
 
 from __future__ import annotations
 
+from shufflenet_deploy.export.native.calls import SOME
 from shufflenet_deploy.export.native.int8.x86_blocking import Block, Conv
 from shufflenet_deploy.export.native.int8.x86_tile import Tile, head
 from shufflenet_deploy.export.native.text import Code, Unit
 
 
 def emit(conv: Conv, unit: Unit, blocks: tuple[Block, ...]) -> str:
-    """The name of a function ``(x, w, b, [r,] y)`` that computes the whole convolution."""
+    """The name of a function ``(x, w, b, [r,] y, begin, end)`` that computes some ``pieces``."""
     code = Code(depth=1)
     lanes = unit.machine.lanes
     weights = [
@@ -20,10 +21,15 @@ def emit(conv: Conv, unit: Unit, blocks: tuple[Block, ...]) -> str:
     ends = [2 * lanes * block.vectors for block in blocks]
     size = 4 if conv.real else conv.groups if conv.shuffled else 1
     groups = 1 if conv.shuffled else conv.groups
+    by_rows = conv.height > 1
     with (
-        code.block(f"for (int i = 0; i < {conv.height}; ++i)" if conv.height > 1 else ""),
+        code.block("for (int i = begin; i < end; ++i)" if by_rows else ""),
         code.block(f"for (int g = 0; g < {groups}; ++g)" if groups > 1 else ""),
     ):
+        if not by_rows and groups > 1:
+            code(f"const int first = begin - g * {len(blocks)}, last = end - g * {len(blocks)};")
+        elif not by_rows:
+            code("const int first = begin, last = end;")
         for at, times in _grouped(blocks):
             block = blocks[at]
             loops = {"i": conv.height, "g": groups, "k": times}
@@ -38,9 +44,23 @@ def emit(conv: Conv, unit: Unit, blocks: tuple[Block, ...]) -> str:
             if conv.residual is None:
                 del given[3]
             name = _strip(conv, unit, block, (sum(weights), sum(ends)))
-            with code.block(f"for (int k = 0; k < {times}; ++k)" if times > 1 else ""):
+            if by_rows:
+                loop = f"for (int k = 0; k < {times}; ++k)" if times > 1 else ""
+            elif times > 1:
+                some = [f"within({end} - {at}, {times})" for end in ("first", "last")]
+                loop = f"for (int k = {some[0]}; k < {some[1]}; ++k)"
+            else:
+                loop = f"if (first <= {at} && {at} < last)"
+            with code.block(loop):
                 code(f"{name}({', '.join(given)});")
-    return unit.kernel("conv", head("LOOP", conv), code)
+    return unit.kernel("conv", head("LOOP", conv).replace("*y)", f"*y{SOME})"), code)
+
+
+def pieces(conv: Conv, blocks: tuple[Block, ...]) -> int:
+    """What may be done at once: rows, or all blocks of all groups if there is one row."""
+    if conv.height > 1:
+        return conv.height
+    return len(blocks) * (1 if conv.shuffled else conv.groups)
 
 
 def _address(loops: dict[str, int], pointer: str, first: int, **steps: int) -> str:

@@ -13,6 +13,8 @@ from math import ceil
 import numpy as np
 from numpy.typing import NDArray
 
+from shufflenet_deploy.export.native.calls import SOME
+from shufflenet_deploy.export.native.int8.bytewise import rows_of
 from shufflenet_deploy.export.native.int8.program import Factors
 from shufflenet_deploy.export.native.int8.x86_store import store
 from shufflenet_deploy.export.native.machine import Machine
@@ -78,14 +80,15 @@ def pack(
 
 
 def emit(step: Depthwise, unit: Unit) -> str:
-    """The name of a function ``(x, w, y)``."""
+    """The name of a function ``(x, w, y, begin, end)`` for some rows."""
     lanes, dot = unit.machine.lanes, unit.machine.dot
     size = 4 * lanes
     beside = step.beside(lanes)
     weights = (5 if dot else 7) * 4 * size
     code = Code(depth=1)
-    walk = f"x += {step.stride * step.x_row}, y += {step.y_row}"
-    with code.block(f"for (int i = 0; i < {step.height}; ++i, {walk})"):
+    before, rows = rows_of({"x": step.stride * step.x_row, "y": step.y_row})
+    code(before)
+    with code.block(rows):
         whole, rest = divmod(step.channels, size)
         if rest and (step.channels + step.room >= (whole + 1) * size):
             whole, rest = whole + 1, 0
@@ -101,8 +104,8 @@ def emit(step: Depthwise, unit: Unit) -> str:
         if rest:
             at = size * whole
             code(f"{_row(step, unit, rest)}(x + {at}, w + {weights * whole}, y + {at});")
-    head = "LOOP void @(const byte *restrict x, const int8_t *restrict w, byte *restrict y)"
-    return unit.kernel("depthwise", head, code)
+    head = "const byte *restrict x, const int8_t *restrict w, byte *restrict y"
+    return unit.kernel("depthwise", f"LOOP void @({head}{SOME})", code)
 
 
 def _row(step: Depthwise, unit: Unit, count: int) -> str:

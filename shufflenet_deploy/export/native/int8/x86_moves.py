@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil
 
-from shufflenet_deploy.export.native.int8.bytewise import literal
+from shufflenet_deploy.export.native.calls import SOME
+from shufflenet_deploy.export.native.int8.bytewise import literal, rows_of
 from shufflenet_deploy.export.native.text import Code, Unit
 
 
@@ -26,7 +27,7 @@ class Quantise:
 
 
 def quantise(step: Quantise, unit: Unit) -> str:
-    """The name of a function ``(const float *x, byte *y)``."""
+    """The name of a function ``(const float *x, byte *y, begin, end)`` for some rows."""
     lanes = unit.machine.lanes
     code = Code(depth=1)
     plane = step.height * step.width
@@ -35,16 +36,16 @@ def quantise(step: Quantise, unit: Unit) -> str:
     code(
         f"const reals inverse = OP(set1_ps)({literal(step.inverse)}), most = OP(set1_ps)(32767.0f);"
     )
-    with code.block(
-        f"for (int i = 0; i < {step.height}; ++i, x += {step.width}, y += {step.y_row})"
-    ):
+    before, rows = rows_of({"x": step.width, "y": step.y_row})
+    code(before)
+    with code.block(rows):
         with code.block(f"for (int j = 0; j < {whole}; j += {lanes})"):
             _pixels(code, step, plane)
         if step.width > whole:
             with code.block(""):
                 code(f"const int j = {step.width - lanes};")
                 _pixels(code, step, plane)
-    head = "LOOP void @(const float *restrict x, byte *restrict y)"
+    head = f"LOOP void @(const float *restrict x, byte *restrict y{SOME})"
     return unit.kernel("quantise", head, code)
 
 
@@ -59,13 +60,17 @@ def _pixels(code: Code, step: Quantise, plane: int) -> None:
     code(f"STORE(y + 4 * j, PIXELS(OP(packus_epi16)({halves[0]}, {halves[1]})));")
 
 
-def widen(count: int, unit: Unit) -> str:
-    """The name of a function ``(x, y)`` that writes bytes as 16-bit numbers, whole vectors."""
+def widen(unit: Unit) -> str:
+    """The name of a function ``(x, y, begin, end)``: bytes become 16-bit numbers.
+
+    A piece is half a vector of them.
+    """
     step = 2 * unit.machine.lanes
     code = Code(depth=1)
-    code(f"for (int i = 0; i < {ceil(count / step) * step}; i += {step})")
+    code(f"for (int i = begin * {step}; i < end * {step}; i += {step})")
     code("    STORE(y + 2 * i, WIDE(x + i));")
-    return unit.kernel("widen", "LOOP void @(const byte *restrict x, byte *restrict y)", code)
+    head = f"LOOP void @(const byte *restrict x, byte *restrict y{SOME})"
+    return unit.kernel("widen", head, code)
 
 
 @dataclass(frozen=True, kw_only=True)

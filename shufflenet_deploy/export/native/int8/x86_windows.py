@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil
 
-from shufflenet_deploy.export.native.int8.bytewise import ByteUnit, literal
+from shufflenet_deploy.export.native.calls import SOME
+from shufflenet_deploy.export.native.int8.bytewise import ByteUnit, literal, rows_of
 from shufflenet_deploy.export.native.int8.windows import Window
 from shufflenet_deploy.export.native.int8.x86_store import store
 from shufflenet_deploy.export.native.text import Code, Unit
@@ -20,47 +21,52 @@ _EASY = 40  # pixels of a window above which nothing is shared
 _PIXELS = 256  # whose sums fit 16 bits
 
 
-def emit(step: Window, unit: ByteUnit) -> str:
-    """The name of a function ``(x, y)``."""
+def emit(step: Window, unit: ByteUnit) -> tuple[str, tuple[str, ...]]:
+    """The name of a function ``(x, y, begin, end)`` for some rows, and what it takes behind ``y``:
+
+    nothing, or memory of a part's own.
+    """
     size = 4 * unit.machine.lanes
     small = 16 <= step.x_pixel < size and step.channels + step.room >= step.x_pixel
     if small and step.average is None and step.x_pixel in _SMALL:
         return _of_small(step, unit)
     whole, rest = divmod(step.channels, size)
     code = Code(depth=1)
-    down = step.stride[0] * step.x_row
-    with code.block(f"for (int i = 0; i < {step.height}; ++i, x += {down}, y += {step.y_row})"):
+    before, rows = rows_of({"x": step.stride[0] * step.x_row, "y": step.y_row})
+    code(before)
+    with code.block(rows):
         if whole:
             code(f"for (int c = 0; c < {whole}; ++c)")
             code(f"    {_row(step, unit, size)}(x + {size} * c, y + {size} * c);")
         if rest:
             code(f"{_row(step, unit, rest)}(x + {size * whole}, y + {size * whole});")
-    head = "LOOP void @(const byte *restrict x, byte *restrict y)"
-    return unit.kernel("maximum" if step.average is None else "average", head, code)
+    head = f"LOOP void @(const byte *restrict x, byte *restrict y{SOME})"
+    return unit.kernel("maximum" if step.average is None else "average", head, code), ()
 
 
-def _of_small(step: Window, unit: ByteUnit) -> str:
+def _of_small(step: Window, unit: ByteUnit) -> tuple[str, tuple[str, ...]]:
     """Maxima of pixels of which a vector holds several: rows first, then pixel by pixel."""
     size, pixel = 4 * unit.machine.lanes, step.x_pixel
     span = ((step.width - 1) * step.stride[1] + step.kernel[1]) * pixel
-    rows = unit.scratch(ceil(span / size) * size)
+    memory = unit.own(ceil(span / size) * size)
     load, most, stored = _SMALL[pixel]
     code = Code(depth=1)
-    down = step.stride[0] * step.x_row
-    with code.block(f"for (int i = 0; i < {step.height}; ++i, x += {down}, y += {step.y_row})"):
+    before, rows = rows_of({"x": step.stride[0] * step.x_row, "y": step.y_row})
+    code(before)
+    with code.block(rows):
         with code.block(f"for (int k = 0; k < {span}; k += {size})"):
             code("vec v = LOAD(x + k);")
             for row in range(1, step.kernel[0]):
                 code(f"v = OP(max_epu8)(v, LOAD(x + k + {row * step.x_row}));")
-            code(f"STORE({rows} + k, v);")
+            code("STORE(line + k, v);")
         with code.block(f"for (int j = 0; j < {step.width}; ++j)"):
-            code(f"const byte *from = {rows} + j * {step.stride[1] * pixel};")
+            code(f"const byte *from = line + j * {step.stride[1] * pixel};")
             value = f"{load}((const void *)from)"
             for column in range(1, step.kernel[1]):
                 value = f"{most}({value}, {load}((const void *)(from + {column * pixel})))"
             code(f"{stored}((void *)(y + j * {step.y_pixel}), {value});")
-    head = "LOOP void @(const byte *restrict x, byte *restrict y)"
-    return unit.kernel("maximum", head, code)
+    head = f"LOOP void @(const byte *restrict x, byte *restrict y, byte *restrict line{SOME})"
+    return unit.kernel("maximum", head, code), (memory,)
 
 
 def _row(step: Window, unit: Unit, count: int) -> str:
