@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from shufflenet_deploy.export.graph import Pair
+from shufflenet_deploy.export.native.calls import SOME
 from shufflenet_deploy.export.native.int8 import program as steps
 from shufflenet_deploy.export.native.int8.bytewise import ByteUnit
 from shufflenet_deploy.export.native.int8.program import Place
@@ -28,9 +29,9 @@ def whole_rows(*places: Place) -> bool:
 
 
 @contextmanager
-def _pixels(code: Code, height: int, width: int, **places: Place) -> Iterator[None]:
-    """A loop over pixels, in which each name points to its place's."""
-    with code.block(f"for (int i = 0; i < {height}; ++i)"):
+def _pixels(code: Code, width: int, **places: Place) -> Iterator[None]:
+    """A loop over the pixels of some rows, in which each name points to its place's."""
+    with code.block("for (int i = begin; i < end; ++i)"):
         with code.block(f"for (int j = 0; j < {width}; ++j)"):
             for name, place in places.items():
                 kind = "byte *" if name == "to" else "const byte *"
@@ -39,19 +40,27 @@ def _pixels(code: Code, height: int, width: int, **places: Place) -> Iterator[No
             yield
 
 
+def _by_rows(name: str, step: steps.Step, unit: ByteUnit, *given: str) -> None:
+    """Call a kernel whose pieces are rows of the target."""
+    target = step.target
+    work = 16 * target.channels * target.height * target.width
+    y = unit.at(target, target.origin)
+    unit.spread(name, step, *given, y, pieces=target.height, work=work)
+
+
 def table(step: steps.Table, unit: ByteUnit) -> None:
     """Byte by byte."""
     source, target = step.source, step.target
     each = target.channels // step.shuffle
     at = "c" if step.shuffle == 1 else f"c % {each} * {step.shuffle} + c / {each}"
     code = Code(depth=1)
-    with _pixels(code, target.height, target.width, to=target, **{"from": source}):
+    with _pixels(code, target.width, to=target, **{"from": source}):
         code(f"for (int c = 0; c < {target.channels}; ++c)")
         code(f"    to[{at}] = (byte)t[(uint8_t)from[c]];")
-    head = "LOOP void @(const byte *restrict x, const int8_t *t, byte *restrict y)"
+    head = f"LOOP void @(const byte *restrict x, const int8_t *t, byte *restrict y{SOME})"
     name = unit.kernel("table", head, code)
     t = unit.constant(step.table)
-    unit.call(name, step, unit.at(source, source.origin), t, unit.at(target, target.origin))
+    _by_rows(name, step, unit, unit.at(source, source.origin), t)
 
 
 def add(step: steps.Sum, unit: ByteUnit) -> None:
@@ -62,13 +71,13 @@ def add(step: steps.Sum, unit: ByteUnit) -> None:
     if whole_rows(one, two, target):
         count, width = target.pixel * target.width, 1
     code = Code(depth=1)
-    with _pixels(code, target.height, width, to=target, other=two, **{"from": one}):
+    with _pixels(code, width, to=target, other=two, **{"from": one}):
         numbers = f"{first}, {second}, {step.start}, {step.power}"
         code(f"added(from, other, to, {count}, {numbers});")
-    head = "LOOP void @(const byte *x, const byte *r, byte *restrict y)"
+    head = f"LOOP void @(const byte *x, const byte *r, byte *restrict y{SOME})"
     name = unit.kernel("sum", head, code)
     x, r = (unit.at(place, place.origin) for place in step.sources)
-    unit.call(name, step, x, r, unit.at(target, target.origin))
+    _by_rows(name, step, unit, x, r)
 
 
 def _gated(step: steps.Gate | steps.Normalise) -> str:
@@ -85,13 +94,13 @@ def gate(step: steps.Gate, unit: ByteUnit) -> None:
     code = Code(depth=1)
     code(f"int16_t by[{channels + target.room}];")
     code(f"for (int c = 0; c < {channels + target.room}; ++c)", "    by[c] = t[(uint8_t)r[c]];")
-    with _pixels(code, target.height, target.width, to=target, **{"from": source}):
+    with _pixels(code, target.width, to=target, **{"from": source}):
         code(_gated(step))
-    head = "LOOP void @(const byte *restrict x, const byte *r, const int16_t *t, byte *restrict y)"
-    name = unit.kernel("gate", head, code)
+    head = "LOOP void @(const byte *restrict x, const byte *r, const int16_t *t, "
+    name = unit.kernel("gate", f"{head}byte *restrict y{SOME})", code)
     x, r = unit.at(source, source.origin), unit.at(by, by.origin)
     t = unit.constant(step.factors, "int16_t")
-    unit.call(name, step, x, r, t, unit.at(target, target.origin))
+    _by_rows(name, step, unit, x, r, t)
 
 
 def normalise(step: steps.Normalise, unit: ByteUnit) -> None:
@@ -101,7 +110,7 @@ def normalise(step: steps.Normalise, unit: ByteUnit) -> None:
     code = Code(depth=1)
     code(f"uint16_t squares[{channels + size - 1}] = {{0}};")
     code(f"int16_t chosen[{channels}], by[{channels + target.room}] = {{0}};")
-    with _pixels(code, target.height, target.width, to=target, **{"from": source}):
+    with _pixels(code, target.width, to=target, **{"from": source}):
         above = f"(from[c] - {source.zero})"
         code(f"for (int c = 0; c < {channels}; ++c)")
         code(f"    squares[c + {before}] = (uint16_t)({above} * {above});")
@@ -109,10 +118,10 @@ def normalise(step: steps.Normalise, unit: ByteUnit) -> None:
         code(f"for (int c = 0; c < {channels}; ++c)", f"    chosen[c] = choice({total} + 1);")
         code(f"for (int c = 0; c < {channels}; ++c)", "    by[c] = t[chosen[c]];")
         code(_gated(step))
-    head = "LOOP void @(const byte *restrict x, const int16_t *t, byte *restrict y)"
+    head = f"LOOP void @(const byte *restrict x, const int16_t *t, byte *restrict y{SOME})"
     name = unit.kernel("normalise", head, code)
     t = unit.constant(step.factors, "int16_t")
-    unit.call(name, step, unit.at(source, source.origin), t, unit.at(target, target.origin))
+    _by_rows(name, step, unit, unit.at(source, source.origin), t)
 
 
 def areas(step: steps.Areas, unit: ByteUnit) -> None:
@@ -121,7 +130,7 @@ def areas(step: steps.Areas, unit: ByteUnit) -> None:
     code = Code(depth=1)
     code(f"static const int rows[][2] = {{{_ends(step.rows)}}};")
     code(f"static const int columns[][2] = {{{_ends(step.columns)}}};")
-    with _pixels(code, target.height, target.width, to=target):
+    with _pixels(code, target.width, to=target):
         with code.block(f"for (int c = 0; c < {channels}; c += {_BLOCK})"):
             code(f"const int count = {channels} - c < {_BLOCK} ? {channels} - c : {_BLOCK};")
             code(f"int32_t a[{_BLOCK}];")
@@ -136,9 +145,9 @@ def areas(step: steps.Areas, unit: ByteUnit) -> None:
             code("for (int k = 0; k < count; ++k)")
             code(f"    to[c + k] = byte_of(scaled(a[k], m{at}, {step.shift}));")
     head = "LOOP void @(const byte *restrict x, const int32_t *b, const factor *m, "
-    name = unit.kernel("areas", f"{head}byte *restrict y)", code)
+    name = unit.kernel("areas", f"{head}byte *restrict y{SOME})", code)
     b, m = unit.constant(step.start, "int32_t"), unit.constant(step.factor, "factor")
-    unit.call(name, step, unit.at(source, source.origin), b, m, unit.at(target, target.origin))
+    _by_rows(name, step, unit, unit.at(source, source.origin), b, m)
 
 
 def _ends(ranges: Sequence[Pair]) -> str:
