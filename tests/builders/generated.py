@@ -21,7 +21,7 @@ SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 #: Foreign cores have no runtime of the sanitizers: what they find ends the program.
 TRAPS = ("-fsanitize=undefined", "-fsanitize-trap=undefined")
 #: What every network of a program has a name of its own for.
-_NAMES = ("init", "run", "metadata", "input_floats", "output_floats")
+_NAMES = ("init", "run", "run_part", "metadata", "input_floats", "output_floats")
 _DRIVER = """\
 #include <stdio.h>
 #include <stdlib.h>
