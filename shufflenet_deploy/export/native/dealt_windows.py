@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from shufflenet_deploy.export.graph import PoolKind
 from shufflenet_deploy.export.native.activations import activate
 from shufflenet_deploy.export.native.program import Window3x3
 from shufflenet_deploy.export.native.row_windows import Rows
-from shufflenet_deploy.export.native.text import Unit
+from shufflenet_deploy.export.native.text import Unit, literal
 
 _LANES = 16
 
@@ -107,7 +105,7 @@ class DealtRows(Rows):
         step, n = self.step, self.lanes
         value = f"a{out}"
         if step.weight is None and not self._largest:
-            value = f"a{out} * {np.float32(step.scale):.9g}f"
+            value = f"a{out} * {literal(step.scale)}"
         value = activate(step.activation, f"({value})", str(n))
         to = f"to + {out * self.target.row} + {at}"
         if count == n:

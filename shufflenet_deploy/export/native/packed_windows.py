@@ -9,12 +9,10 @@ from __future__ import annotations
 
 from math import ceil
 
-import numpy as np
-
 from shufflenet_deploy.export.graph import PoolKind
 from shufflenet_deploy.export.native.activations import activate, constants
 from shufflenet_deploy.export.native.program import Window3x3
-from shufflenet_deploy.export.native.text import Code, Unit
+from shufflenet_deploy.export.native.text import Code, Unit, literal
 
 _LANES = 16
 _ALL = (1 << _LANES) - 1
@@ -74,7 +72,7 @@ class _Packed:
         for at in range(ceil(self.target.height / self.rows)):
             value = self._vector(at)
             if step.weight is None and not self.largest:
-                value = f"{value} * {np.float32(step.scale):.9g}f"
+                value = f"{value} * {literal(step.scale)}"
             value = activate(step.activation, f"({value})", "16")
             code(f"STORE16(y + {at * self.rows * self.target.width}, {value});")
         return code

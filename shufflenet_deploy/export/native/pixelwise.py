@@ -18,7 +18,7 @@ from shufflenet_deploy.export.native.program import (
     Normalise,
     Sum,
 )
-from shufflenet_deploy.export.native.text import Code, Unit, runs
+from shufflenet_deploy.export.native.text import Code, Unit, literal, runs
 
 _ACCUMULATORS = 8
 _UNROLL = 4
@@ -116,9 +116,9 @@ def normalise(step: Normalise, unit: Unit) -> None:
         code("float total = 0.0f;")
         code("for (int c = first; c < last; ++c)")
         code(f"    total += x[c * {layout.plane} + p] * x[c * {layout.plane} + p];")
-        base = f"{step.k:.9g}f + {step.alpha / step.size:.9g}f * total"
+        base = f"{literal(step.k)} + {literal(step.alpha / step.size)} * total"
         code(f"const float d = {_float(base)};")
-        power = f"powf(d, {step.beta:.9g}f)"
+        power = f"powf(d, {literal(step.beta)})"
         if step.beta == 0.75:
             power = "(sqrtf(d) * sqrtf(sqrtf(d)))"
         code(f"y[p] = x[channel * {layout.plane} + p] / {_float(power)};")

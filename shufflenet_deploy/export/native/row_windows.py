@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from math import ceil
 
-import numpy as np
-
 from shufflenet_deploy.export.graph import PoolKind
 from shufflenet_deploy.export.native.activations import activate, constants
 from shufflenet_deploy.export.native.program import Window3x3
-from shufflenet_deploy.export.native.text import Code, Unit
+from shufflenet_deploy.export.native.text import Code, Unit, literal
 
 
 def _rows_at_once(height: int) -> int:
@@ -114,7 +112,7 @@ class Rows:
         for out in range(rows):
             value = f"a{out}"
             if step.weight is None and step.kind is PoolKind.AVERAGE:
-                value = f"a{out} * {np.float32(step.scale):.9g}f"
+                value = f"a{out} * {literal(step.scale)}"
             value = activate(step.activation, f"({value})", str(self.lanes))
             code(f"STORE{self.lanes}(to + {out * self.target.row} + {at}, {value});")
 

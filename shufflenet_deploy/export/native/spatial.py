@@ -20,7 +20,7 @@ from shufflenet_deploy.export.native.program import (
     Window3x3,
 )
 from shufflenet_deploy.export.native.row_windows import Rows
-from shufflenet_deploy.export.native.text import Code, Unit, runs
+from shufflenet_deploy.export.native.text import Code, Unit, literal, runs
 
 _PACKED = 12  # nine weights, a bias, and two to make whole vectors
 
@@ -118,7 +118,7 @@ def _each(step: Step, unit: Unit, name: str, target_size: int = 0) -> None:
 
 
 def _number(value: float) -> str:
-    return "-INFINITY" if value == float("-inf") else f"{value:.9g}f" if value else "0.0f"
+    return "-INFINITY" if value == float("-inf") else literal(value)
 
 
 def window3x3(step: Window3x3, unit: Unit) -> None:
@@ -204,7 +204,7 @@ def global_average(step: GlobalAverage, unit: Unit) -> None:
                 code("a += LOAD(x + p);")
         code(*(f"total += x[{p}];" for p in range(whole, width)))
     code(f"total += {' + '.join(f'a[{i}]' for i in range(lanes))};")
-    code(f"*y = total * {np.float32(1 / (rows * width)):.9g}f;")
+    code(f"*y = total * {literal(1 / (rows * width))};")
     name = unit.kernel("mean", "LOOP void @(const float *x, float *y)", code)
     _each(step, unit, name)
 

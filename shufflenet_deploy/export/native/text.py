@@ -14,10 +14,16 @@ from shufflenet_deploy.export.native.machine import Machine
 from shufflenet_deploy.export.native.program import INPUT, OUTPUT, Place
 from shufflenet_deploy.export.native.stages import Portion
 
-__all__ = ["ALIGN", "Code", "Run", "Unit", "runs", "series"]
+__all__ = ["ALIGN", "Code", "Run", "Unit", "literal", "runs", "series"]
 
 #: Bytes to which every packed array of weights is aligned.
 ALIGN = 64
+
+
+def literal(value: float) -> str:
+    """A float as C writes it: whole numbers need a point."""
+    text = f"{np.float32(value):.9g}"
+    return f"{text}f" if set(text) & set(".e") else f"{text}.0f"
 
 
 @dataclass

@@ -68,12 +68,6 @@ def rows_of(walk: Mapping[str, int]) -> tuple[str, str]:
     return before, f"for (int i = begin; i < end; ++i{walks})"
 
 
-def literal(value: float) -> str:
-    """A float as C writes it: whole numbers need a point."""
-    text = f"{np.float32(value):.9g}"
-    return f"{text}f" if set(text) & set(".e") else f"{text}.0f"
-
-
 def chunk_rows(height: int, row_bytes: int) -> int:
     """How many rows to do as one: they stay in the first cache, and divide the height."""
     fitting = [n for n in range(1, height + 1) if height % n == 0 and n * row_bytes <= _CHUNK_BYTES]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from math import ceil
 
 from shufflenet_deploy.export.native.calls import SOME
-from shufflenet_deploy.export.native.int8.bytewise import literal, rows_of
-from shufflenet_deploy.export.native.text import Code, Unit
+from shufflenet_deploy.export.native.int8.bytewise import rows_of
+from shufflenet_deploy.export.native.text import Code, Unit, literal
 
 _REGISTERS_OF_A_TABLE = 4
 

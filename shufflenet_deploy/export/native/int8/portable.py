@@ -10,9 +10,9 @@ import numpy as np
 from shufflenet_deploy.export.native.calls import SOME
 from shufflenet_deploy.export.native.int8 import joins
 from shufflenet_deploy.export.native.int8 import program as steps
-from shufflenet_deploy.export.native.int8.bytewise import ByteUnit, literal, runs_of
+from shufflenet_deploy.export.native.int8.bytewise import ByteUnit, runs_of
 from shufflenet_deploy.export.native.int8.program import Padding, Place
-from shufflenet_deploy.export.native.text import Code
+from shufflenet_deploy.export.native.text import Code, literal
 
 
 def start(place: Place, padding: Padding = (0, 0, 0, 0)) -> int:

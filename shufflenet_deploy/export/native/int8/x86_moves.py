@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from math import ceil
 
 from shufflenet_deploy.export.native.calls import SOME
-from shufflenet_deploy.export.native.int8.bytewise import literal, rows_of
-from shufflenet_deploy.export.native.text import Code, Unit
+from shufflenet_deploy.export.native.int8.bytewise import rows_of
+from shufflenet_deploy.export.native.text import Code, Unit, literal
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from math import ceil
 
 from shufflenet_deploy.export.native.calls import SOME
-from shufflenet_deploy.export.native.int8.bytewise import ByteUnit, literal, rows_of
+from shufflenet_deploy.export.native.int8.bytewise import ByteUnit, rows_of
 from shufflenet_deploy.export.native.int8.windows import Window
 from shufflenet_deploy.export.native.int8.x86_store import store
-from shufflenet_deploy.export.native.text import Code, Unit
+from shufflenet_deploy.export.native.text import Code, Unit, literal
 
 _UNROLL = 4  # outputs that share their columns
 #: Loading, maximum and storing of pixels of so many bytes.
