@@ -117,11 +117,11 @@ def normalise(step: Normalise, unit: Unit) -> None:
         code("for (int c = first; c < last; ++c)")
         code(f"    total += x[c * {layout.plane} + p] * x[c * {layout.plane} + p];")
         base = f"{literal(step.k)} + {literal(step.alpha / step.size)} * total"
-        code(f"const float d = {_float(base)};")
+        code(f"const float d = {base};")
         power = f"powf(d, {literal(step.beta)})"
         if step.beta == 0.75:
             power = "(sqrtf(d) * sqrtf(sqrtf(d)))"
-        code(f"y[p] = x[channel * {layout.plane} + p] / {_float(power)};")
+        code(f"y[p] = x[channel * {layout.plane} + p] / {power};")
     head = "LOOP void @(const float *restrict x, float *restrict y, "
     head += "int channel, int first, int last)"
     name = unit.kernel("normalise", head, code)
@@ -137,18 +137,6 @@ def normalise(step: Normalise, unit: Unit) -> None:
                 f"{name}({source}, {unit.address(target)} + to[i], i, first < 0 ? 0 : first, "
                 f"last > {layout.channels} ? {layout.channels} : last); /* {step.name} */"
             )
-
-
-def _float(text: str) -> str:
-    """Whole numbers need a point to be floats in C."""
-    words = []
-    for word in text.split(" "):
-        bare = word.strip("(),")
-        if bare.endswith("f") and bare[:-1].lstrip("-").isdigit():
-            words.append(word.replace(bare, f"{bare[:-1]}.0f"))
-        else:
-            words.append(word)
-    return " ".join(words)
 
 
 def fully_connected(step: FullyConnected, unit: Unit) -> None:
