@@ -7,6 +7,7 @@ layer is that layer's ``activation``. Layers are listed in an order in which the
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -159,3 +160,11 @@ class Graph:
     output: str
     layers: tuple[Layer, ...]
     shapes: dict[str, tuple[int, ...]]
+
+    def users(self) -> defaultdict[str, list[Layer]]:
+        """The layers that read each value, in order; none of a value that nobody reads."""
+        found: defaultdict[str, list[Layer]] = defaultdict(list)
+        for layer in self.layers:
+            for value in layer.inputs:
+                found[value].append(layer)
+        return found

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import dataclass, replace
-
 import numpy as np
 
 from shufflenet_deploy.errors import ExportError
@@ -29,10 +26,11 @@ from shufflenet_deploy.export.graph import (
 )
 from shufflenet_deploy.export.native import floors
 from shufflenet_deploy.export.native import program as steps
+from shufflenet_deploy.export.native.geometry import Shape, Windows, is_direct, is_pointwise
 from shufflenet_deploy.export.native.machine import Machine
+from shufflenet_deploy.export.native.moving import activations_moved_on, biases_moved_on, fused
 from shufflenet_deploy.export.native.program import INPUT, OUTPUT, Layout, Place, Program, Step
-
-_Shape = tuple[int, ...]
+from shufflenet_deploy.export.native.rows import row_lengths
 
 
 def lower(graph: Graph, machine: Machine) -> Program:
@@ -47,82 +45,9 @@ def lower(graph: Graph, machine: Machine) -> Program:
     return program
 
 
-def fused(first: Activation, second: Activation) -> Activation | None:
-    """One activation that does both, or None."""
-    if Activation.NONE in {first, second}:
-        return second if first is Activation.NONE else first
-    if Activation.SIGMOID in {first, second}:
-        return None
-    return Activation.RELU if first is second is Activation.RELU else Activation.RELU6
-
-
-@dataclass(frozen=True)
-class Windows:
-    """How windows slide over a picture, and the split picture in which they have stride 1."""
-
-    kernel: Pair
-    stride: Pair
-    padding: tuple[int, int, int, int]
-    in_size: Pair
-    out_size: Pair
-
-    @property
-    def phases(self) -> tuple[Pair, ...]:
-        """The (row, column) phases that some tap reads, in order."""
-        rows = range(min(self.kernel[0], self.stride[0]))
-        columns = range(min(self.kernel[1], self.stride[1]))
-        return tuple((row, column) for row in rows for column in columns)
-
-    @property
-    def rows(self) -> int:
-        """Rows of a phase."""
-        return self.out_size[0] + (self.kernel[0] - 1) // self.stride[0]
-
-    @property
-    def shortest_row(self) -> int:
-        """The least row length: padding right of a row may also be padding left of the next."""
-        return max(self.out_size[1], *(self._needed(phase) for _, phase in self.phases))
-
-    def columns(self, phase: int) -> int:
-        """Columns of a phase that some tap reads."""
-        return self.out_size[1] + (self.kernel[1] - 1 - phase) // self.stride[1]
-
-    def _needed(self, phase: int) -> int:
-        stride, left = self.stride[1], self.padding[1]
-        sources = [at * stride + phase - left for at in range(self.columns(phase))]
-        leading = sum(source < 0 for source in sources)
-        trailing = sum(source >= self.in_size[1] for source in sources)
-        return len(sources) - min(leading, trailing)
-
-    def taps(self, layout: Layout) -> tuple[int, ...]:
-        """Where each tap lies in the split picture, relative to the output pixel."""
-        phases = {phase: at for at, phase in enumerate(self.phases)}
-        found = []
-        for row in range(self.kernel[0]):
-            for column in range(self.kernel[1]):
-                phase = phases[row % self.stride[0], column % self.stride[1]]
-                down, right = row // self.stride[0], column // self.stride[1]
-                found.append(phase * layout.plane + down * layout.row + right)
-        return tuple(found)
-
-    def inside(self) -> FloatArray:
-        """For each output pixel, how many pixels of its window are inside the picture."""
-        counts = []
-        for axis in (0, 1):
-            starts = np.arange(self.out_size[axis]) * self.stride[axis] - self.padding[axis]
-            stops = np.minimum(starts + self.kernel[axis], self.in_size[axis])
-            counts.append(stops - np.maximum(starts, 0))
-        return np.outer(*counts).astype(np.float32)
-
-
-def is_pointwise(layer: Conv) -> bool:
-    """Whether a convolution maps each pixel to the same pixel."""
-    return layer.weight.shape[2:] == (1, 1) and layer.stride == (1, 1) and not any(layer.padding)
-
-
 class _Lowering:
     def __init__(self, graph: Graph, machine: Machine) -> None:
-        graph = _activations_moved_on(_biases_moved_on(graph))
+        graph = activations_moved_on(biases_moved_on(graph))
         self.graph = graph
         self.machine = machine
         self.program = Program(
@@ -130,16 +55,13 @@ class _Lowering:
             input_shape=graph.shapes[graph.input],
             output_shape=graph.shapes[graph.output],
         )
-        self.consumers: dict[str, list[Layer]] = defaultdict(list)
-        for layer in graph.layers:
-            for value in layer.inputs:
-                self.consumers[value].append(layer)
+        self.consumers = graph.users()
         self.order = {layer.name: at for at, layer in enumerate(graph.layers)}
         self.places: dict[str, Place] = {}
         self.stored: set[str] = set()  # values that went straight into a later value's place
         self.done: set[str] = {graph.input}
         self.merged: set[str] = set()  # names of layers whose work another step does
-        self.rows = _row_lengths(graph)
+        self.rows = row_lengths(graph)
 
     def run(self) -> Program:
         shape = self.program.input_shape
@@ -326,7 +248,7 @@ class _Lowering:
         else:
             self._flat_convolution(layer, shape_in, shape_out)
 
-    def _flat_convolution(self, layer: Conv, shape_in: _Shape, shape_out: _Shape) -> None:
+    def _flat_convolution(self, layer: Conv, shape_in: Shape, shape_out: Shape) -> None:
         out, per_group, *kernel = layer.weight.shape
         if is_pointwise(layer) and shape_in[1:] != (1, 1):
             source = self._read(layer.inputs[0])
@@ -433,7 +355,7 @@ class _Lowering:
         if kept is not target:
             self._emit(steps.Copy(name=name, sources=(kept,), target=target))
 
-    def _flat(self, name: str, source: Place, shape: _Shape) -> Place:
+    def _flat(self, name: str, source: Place, shape: Shape) -> Place:
         """A map's pixels side by side, channel by channel."""
         size = int(np.prod(shape))
         buffer = self.program.buffer(size)
@@ -640,62 +562,6 @@ class _Lowering:
         )
 
 
-def _biases_moved_on(graph: Graph) -> Graph:
-    """The same graph; the bias of a depthwise convolution without activation is in the next one's.
-
-    Only where that is pointwise: a padded one would see the bias beyond the border, too.
-    """
-    users: dict[str, list[Layer]] = defaultdict(list)
-    for layer in graph.layers:
-        for value in layer.inputs:
-            users[value].append(layer)
-    replaced: dict[str, Layer] = {}
-    for layer in graph.layers:
-        after = users[layer.output]
-        if not (
-            isinstance(layer, Conv)
-            and layer.depthwise
-            and layer.activation is Activation.NONE
-            and len(after) == 1
-            and isinstance(after[0], Conv)
-            and is_pointwise(after[0])
-            and layer.output != graph.output
-        ):
-            continue
-        following = after[0]
-        out, per_group = following.weight.shape[:2]
-        biases = layer.bias.astype(np.float64).reshape(following.groups, per_group)
-        of_output = biases[np.arange(out) // (out // following.groups)]
-        moved = (following.weight[:, :, 0, 0] * of_output).sum(axis=1)
-        bias = (following.bias + moved).astype(np.float32)
-        replaced[layer.name] = replace(layer, bias=np.zeros_like(layer.bias))
-        replaced[following.name] = replace(following, bias=bias)
-    layers = tuple(replaced.get(layer.name, layer) for layer in graph.layers)
-    return replace(graph, layers=layers)
-
-
-def _activations_moved_on(graph: Graph) -> Graph:
-    """The same graph; what follows only in a maximum is applied to the maximum, of fewer pixels."""
-    users: dict[str, list[Layer]] = defaultdict(list)
-    for layer in graph.layers:
-        for value in layer.inputs:
-            users[value].append(layer)
-    replaced: dict[str, Layer] = {}
-    for layer in graph.layers:
-        after = users[layer.output]
-        if not isinstance(layer, Conv) or len(after) != 1 or layer.output == graph.output:
-            continue
-        pool = after[0]
-        if not isinstance(pool, Pool) or pool.kind is not PoolKind.MAX:
-            continue
-        both = fused(layer.activation, pool.activation)
-        if both is not None and layer.activation is not Activation.SIGMOID:
-            replaced[layer.name] = replace(layer, activation=Activation.NONE)
-            replaced[pool.name] = replace(pool, activation=both)
-    layers = tuple(replaced.get(layer.name, layer) for layer in graph.layers)
-    return replace(graph, layers=layers)
-
-
 def shuffled(channels: int, groups: int) -> tuple[int, ...]:
     """Where a shuffle puts each channel."""
     size = channels // groups
@@ -706,74 +572,10 @@ def _kernel_activation(activation: Activation) -> Activation:
     return Activation.NONE if activation is Activation.SIGMOID else activation
 
 
-def is_direct(layer: Conv | Pool, shape_in: _Shape, shape_out: _Shape) -> bool:
-    """Whether 3x3 windows can be read from the picture where it stands."""
-    if isinstance(layer, Conv):
-        kernel = layer.weight.shape[2:] if layer.depthwise else (0, 0)
-    else:
-        kernel = layer.kernel
-        whole = layer.count_padding or not any(layer.padding)
-        if layer.kind is PoolKind.AVERAGE and not whole:
-            return False
-    return (
-        tuple(kernel) == (3, 3)
-        and layer.stride in {(1, 1), (2, 2)}
-        and max(layer.padding[:2]) <= 1
-        and shape_out[2] >= 4
-        and shape_in[2] >= 4
-    )
-
-
-def _tight(shape: _Shape) -> Layout:
+def _tight(shape: Shape) -> Layout:
     channels, height, width = shape if len(shape) == 3 else (shape[0], 1, 1)
     return Layout(channels=channels, height=height, width=width, row=width, plane=height * width)
 
 
 def _apart(plane: int, lanes: int) -> int:
     return plane + max(lanes, 16) if plane % 1024 == 0 else plane
-
-
-def _row_lengths(graph: Graph) -> dict[str, int]:
-    """Each map's row length: one for all values that flat loops walk together."""
-    parent = {value: value for value in graph.shapes}
-
-    def root(value: str) -> str:
-        while parent[value] != value:
-            parent[value] = parent[parent[value]]
-            value = parent[value]
-        return value
-
-    needed = {value: shape[2] if len(shape) == 3 else 1 for value, shape in graph.shapes.items()}
-    shapes = graph.shapes
-    for layer in graph.layers:
-        match layer:
-            case Conv() | Pool() if is_direct(layer, shapes[layer.inputs[0]], shapes[layer.output]):
-                continue
-            case Conv() if not is_pointwise(layer):
-                kernel = (layer.weight.shape[2], layer.weight.shape[3])
-            case Pool():
-                kernel = layer.kernel
-            case Conv() | Add() | Concat() | Shuffle() | Elementwise() | LocalResponseNorm():
-                for value in layer.inputs:
-                    parent[root(value)] = root(layer.output)
-                continue
-            case Multiply():
-                for value in layer.inputs:
-                    if shapes[value] == shapes[layer.output]:
-                        parent[root(value)] = root(layer.output)
-                continue
-            case AdaptiveAveragePool() if shapes[layer.inputs[0]] == shapes[layer.output]:
-                parent[root(layer.inputs[0])] = root(layer.output)
-                continue
-            case _:
-                continue
-        before, after = shapes[layer.inputs[0]][1:], shapes[layer.output][1:]
-        windows = Windows(
-            kernel, layer.stride, layer.padding, (before[0], before[1]), (after[0], after[1])
-        )
-        needed[layer.output] = max(needed[layer.output], windows.shortest_row)
-    longest: dict[str, int] = {}
-    for value in parent:
-        at = root(value)
-        longest[at] = max(longest.get(at, 0), needed[value])
-    return {value: longest[root(value)] for value in parent}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TypeGuard
 
@@ -78,10 +77,7 @@ class Placing:
             input_shape=graph.shapes[graph.input],
             output_shape=graph.shapes[graph.output],
         )
-        self.consumers: dict[str, list[Layer]] = defaultdict(list)
-        for layer in graph.layers:
-            for value in layer.inputs:
-                self.consumers[value].append(layer)
+        self.consumers = graph.users()
         self.order = {layer.name: at for at, layer in enumerate(graph.layers)}
         self.places: dict[str, Place] = {}
         self.merged: set[str] = set()  # names of layers whose work another step does

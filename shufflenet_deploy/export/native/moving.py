@@ -1,0 +1,69 @@
+"""Rewrites of a graph before it is lowered: what one layer does is moved to where it costs less."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from shufflenet_deploy.export.graph import Activation, Conv, Graph, Layer, Pool, PoolKind
+from shufflenet_deploy.export.native.geometry import is_pointwise
+
+
+def fused(first: Activation, second: Activation) -> Activation | None:
+    """One activation that does both, or None."""
+    if Activation.NONE in {first, second}:
+        return second if first is Activation.NONE else first
+    if Activation.SIGMOID in {first, second}:
+        return None
+    return Activation.RELU if first is second is Activation.RELU else Activation.RELU6
+
+
+def biases_moved_on(graph: Graph) -> Graph:
+    """The same graph; the bias of a depthwise convolution without activation is in the next one's.
+
+    Only where that is pointwise: a padded one would see the bias beyond the border, too.
+    """
+    users = graph.users()
+    replaced: dict[str, Layer] = {}
+    for layer in graph.layers:
+        after = users[layer.output]
+        if not (
+            isinstance(layer, Conv)
+            and layer.depthwise
+            and layer.activation is Activation.NONE
+            and len(after) == 1
+            and isinstance(after[0], Conv)
+            and is_pointwise(after[0])
+            and layer.output != graph.output
+        ):
+            continue
+        following = after[0]
+        out, per_group = following.weight.shape[:2]
+        biases = layer.bias.astype(np.float64).reshape(following.groups, per_group)
+        of_output = biases[np.arange(out) // (out // following.groups)]
+        moved = (following.weight[:, :, 0, 0] * of_output).sum(axis=1)
+        bias = (following.bias + moved).astype(np.float32)
+        replaced[layer.name] = replace(layer, bias=np.zeros_like(layer.bias))
+        replaced[following.name] = replace(following, bias=bias)
+    layers = tuple(replaced.get(layer.name, layer) for layer in graph.layers)
+    return replace(graph, layers=layers)
+
+
+def activations_moved_on(graph: Graph) -> Graph:
+    """The same graph; what follows only in a maximum is applied to the maximum, of fewer pixels."""
+    users = graph.users()
+    replaced: dict[str, Layer] = {}
+    for layer in graph.layers:
+        after = users[layer.output]
+        if not isinstance(layer, Conv) or len(after) != 1 or layer.output == graph.output:
+            continue
+        pool = after[0]
+        if not isinstance(pool, Pool) or pool.kind is not PoolKind.MAX:
+            continue
+        both = fused(layer.activation, pool.activation)
+        if both is not None and layer.activation is not Activation.SIGMOID:
+            replaced[layer.name] = replace(layer, activation=Activation.NONE)
+            replaced[pool.name] = replace(pool, activation=both)
+    layers = tuple(replaced.get(layer.name, layer) for layer in graph.layers)
+    return replace(graph, layers=layers)

@@ -1,0 +1,63 @@
+"""How long the rows of maps are in memory: flat loops walk over several of them together."""
+
+from __future__ import annotations
+
+from shufflenet_deploy.export.graph import (
+    AdaptiveAveragePool,
+    Add,
+    Concat,
+    Conv,
+    Elementwise,
+    Graph,
+    LocalResponseNorm,
+    Multiply,
+    Pool,
+    Shuffle,
+)
+from shufflenet_deploy.export.native.geometry import Windows, is_direct, is_pointwise
+
+
+def row_lengths(graph: Graph) -> dict[str, int]:
+    """Each map's row length: one for all values that flat loops walk together."""
+    parent = {value: value for value in graph.shapes}
+
+    def root(value: str) -> str:
+        while parent[value] != value:
+            parent[value] = parent[parent[value]]
+            value = parent[value]
+        return value
+
+    needed = {value: shape[2] if len(shape) == 3 else 1 for value, shape in graph.shapes.items()}
+    shapes = graph.shapes
+    for layer in graph.layers:
+        match layer:
+            case Conv() | Pool() if is_direct(layer, shapes[layer.inputs[0]], shapes[layer.output]):
+                continue
+            case Conv() if not is_pointwise(layer):
+                kernel = (layer.weight.shape[2], layer.weight.shape[3])
+            case Pool():
+                kernel = layer.kernel
+            case Conv() | Add() | Concat() | Shuffle() | Elementwise() | LocalResponseNorm():
+                for value in layer.inputs:
+                    parent[root(value)] = root(layer.output)
+                continue
+            case Multiply():
+                for value in layer.inputs:
+                    if shapes[value] == shapes[layer.output]:
+                        parent[root(value)] = root(layer.output)
+                continue
+            case AdaptiveAveragePool() if shapes[layer.inputs[0]] == shapes[layer.output]:
+                parent[root(layer.inputs[0])] = root(layer.output)
+                continue
+            case _:
+                continue
+        before, after = shapes[layer.inputs[0]][1:], shapes[layer.output][1:]
+        windows = Windows(
+            kernel, layer.stride, layer.padding, (before[0], before[1]), (after[0], after[1])
+        )
+        needed[layer.output] = max(needed[layer.output], windows.shortest_row)
+    longest: dict[str, int] = {}
+    for value in parent:
+        at = root(value)
+        longest[at] = max(longest.get(at, 0), needed[value])
+    return {value: longest[root(value)] for value in parent}
