@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from shufflenet_deploy.export.graph import PoolKind
 from shufflenet_deploy.export.native.activations import activate
 from shufflenet_deploy.export.native.program import Window3x3
-from shufflenet_deploy.export.native.row_windows import Rows
+from shufflenet_deploy.export.native.row_windows import Rows, joined
 from shufflenet_deploy.export.native.text import Unit, literal
 
 _LANES = 16
@@ -32,20 +31,15 @@ class DealtRows(Rows):
 
     def columns(self, rows: int, pattern: tuple[bool, ...]) -> None:
         step, code, width, n = self.step, self.code, self.target.width, self.lanes
-        outside = "-INFINITY" if self._largest else "0.0f"
         lines = [i for i, valid in enumerate(pattern) if valid]
         for line in lines if step.weight is not None else range(rows):
-            code(f"{self.kind} before{line} = SPLAT{n}({outside});")
+            code(f"{self.kind} before{line} = SPLAT{n}({self.outside});")
         # The right column of the last windows may be outside.
         last = width - 1 - (width - 1) % n
         with code.block(f"for (int j = 0; j < {last}; j += {n})"):
             self._dealt("j", rows, pattern, n)
         with code.block(""):
             self._dealt(str(last), rows, pattern, width - last)
-
-    @property
-    def _largest(self) -> bool:
-        return self.step.weight is None and self.step.kind is PoolKind.MAX
 
     def _dealt(self, at: str, rows: int, pattern: tuple[bool, ...], count: int) -> None:
         """One vector of output in each of ``rows`` rows, ``count`` pixels of it."""
@@ -59,10 +53,10 @@ class DealtRows(Rows):
         if self.step.weight is None:
             for out in range(rows):
                 lines = [loads[i] for i in range(2 * out, 2 * out + 3) if i in loads]
-                down = [self._joined([line[half] for line in lines]) for half in range(2)]
+                down = [joined(self.step, [line[half] for line in lines], n) for half in range(2)]
                 self._deal(out, down, count)
                 taps = [f"x{out}_{tap}" for tap in range(3)]
-                code(f"const {self.kind} a{out} = {self._joined(taps)};")
+                code(f"const {self.kind} a{out} = {joined(self.step, taps, n)};")
         else:
             started: set[int] = set()
             for i, halves in loads.items():
@@ -73,12 +67,6 @@ class DealtRows(Rows):
                         started.add(out)
         for out in range(rows):
             self._store(out, at, count)
-
-    def _joined(self, values: list[str]) -> str:
-        text = values[0]
-        for value in values[1:]:
-            text = f"MAX{self.lanes}({text}, {value})" if self._largest else f"{text} + {value}"
-        return text
 
     def _deal(self, line: int, halves: Sequence[str], count: int) -> None:
         """The three columns of windows from the even and odd pixels of one row."""
@@ -93,8 +81,7 @@ class DealtRows(Rows):
         if count == n:
             code(f"before{line} = x{line}_2;")
         if 2 * self.target.width > self.source.width and count == self._last:
-            outside = "-INFINITY" if self._largest else "0.0f"
-            code(f"x{line}_2[{count - 1}] = {outside};")
+            code(f"x{line}_2[{count - 1}] = {self.outside};")
 
     @property
     def _last(self) -> int:
@@ -104,7 +91,7 @@ class DealtRows(Rows):
     def _store(self, out: int, at: str, count: int) -> None:
         step, n = self.step, self.lanes
         value = f"a{out}"
-        if step.weight is None and not self._largest:
+        if step.is_average:
             value = f"a{out} * {literal(step.scale)}"
         value = activate(step.activation, f"({value})", str(n))
         to = f"to + {out * self.target.row} + {at}"

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from math import ceil
 
-from shufflenet_deploy.export.graph import PoolKind
 from shufflenet_deploy.export.native.activations import activate, constants
 from shufflenet_deploy.export.native.program import Window3x3
+from shufflenet_deploy.export.native.row_windows import joined
 from shufflenet_deploy.export.native.text import Code, Unit, literal
 
 _LANES = 16
@@ -58,20 +58,19 @@ class _Packed:
         self.rows = _rows(step)
         self.code = Code(depth=1)
         self.done: set[str] = set()
-        self.largest = step.weight is None and step.kind is PoolKind.MAX
 
     def write(self) -> Code:
         step, code = self.step, self.code
         if step.weight is not None:
             code(*(f"const v16 w{i} __attribute__((unused)) = SPLAT16(w[{i}]);" for i in range(10)))
-        if self.largest:
+        if self.step.is_maximum:
             code("const v16 outside __attribute__((unused)) = SPLAT16(-INFINITY);")
         if step.stride == 2:
             code(*(self._picked(column) for column in range(3)))
         code(*constants(step.activation, "v16"))
         for at in range(ceil(self.target.height / self.rows)):
             value = self._vector(at)
-            if step.weight is None and not self.largest:
+            if step.is_average:
                 value = f"{value} * {literal(step.scale)}"
             value = activate(step.activation, f"({value})", "16")
             code(f"STORE16(y + {at * self.rows * self.target.width}, {value});")
@@ -110,10 +109,7 @@ class _Packed:
             return values[0]
         if name not in self.done:
             self.done.add(name)
-            text = values[0]
-            for value in values[1:]:
-                text = f"MAX16({text}, {value})" if self.largest else f"{text} + {value}"
-            self.code(f"const v16 {name} = {text};")
+            self.code(f"const v16 {name} = {joined(self.step, values, _LANES)};")
         return name
 
     def _any(self, row: int) -> bool:
@@ -155,7 +151,7 @@ class _Packed:
         mask = self._mask(row, column)
         if mask == _ALL:
             return f"LOAD16({start})"
-        if self.largest:
+        if self.step.is_maximum:
             return f"(v16)_mm512_mask_loadu_ps((__m512)outside, {mask:#x}, {start})"
         return f"(v16)_mm512_maskz_loadu_ps({mask:#x}, {start})"
 
@@ -188,7 +184,7 @@ class _Packed:
         pixels = f"{one}, every{column}, {two}"
         if mask == _ALL:
             value = f"_mm512_permutex2var_ps({pixels})"
-        elif self.largest:
+        elif self.step.is_maximum:
             picked = f"_mm512_permutex2var_ps({pixels})"
             value = f"_mm512_mask_blend_ps({mask:#x}, (__m512)outside, {picked})"
         else:

@@ -140,6 +140,16 @@ class Window3x3(Step):
         """As ``steps.Step`` says."""
         return () if self.weight is None or self.bias is None else (self.weight, self.bias)
 
+    @property
+    def is_maximum(self) -> bool:
+        """Whether this is a pool of maxima."""
+        return self.weight is None and self.kind is PoolKind.MAX
+
+    @property
+    def is_average(self) -> bool:
+        """Whether this is a pool of averages."""
+        return self.weight is None and self.kind is PoolKind.AVERAGE
+
 
 @dataclass(frozen=True, kw_only=True)
 class Window(Step):

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import ceil
 
-from shufflenet_deploy.export.graph import PoolKind
 from shufflenet_deploy.export.native.activations import activate, constants
 from shufflenet_deploy.export.native.program import Window3x3
 from shufflenet_deploy.export.native.text import Code, Unit, literal
+
+
+def joined(step: Window3x3, values: Sequence[str], lanes: int) -> str:
+    """C for the sum of vectors, or for their maximum."""
+    text = values[0]
+    for value in values[1:]:
+        text = f"MAX{lanes}({text}, {value})" if step.is_maximum else f"{text} + {value}"
+    return text
 
 
 def _rows_at_once(height: int) -> int:
@@ -96,7 +104,7 @@ class Rows:
         self, at: str, rows: int, pattern: tuple[bool, ...], lanes: tuple[tuple[bool, ...], ...]
     ) -> None:
         """One vector of output in each of ``rows`` rows."""
-        step, code = self.step, self.code
+        step, code, n = self.step, self.code, self.lanes
         started: set[int] = set()
         for i, valid in enumerate(pattern):
             if not valid:
@@ -105,28 +113,29 @@ class Rows:
             uses = [(i - out * step.stride, out) for out in range(rows)]
             uses = [(tap, out) for tap, out in uses if 0 <= tap < 3]
             if step.weight is None:
-                code(f"const {self.kind} h{i} = {self._reduced(i)};")
+                across = joined(step, [f"x{i}_{column}" for column in range(3)], n)
+                code(f"const {self.kind} h{i} = {across};")
             for tap, out in uses:
                 self.accumulate(i, tap, out, first=out not in started)
                 started.add(out)
         for out in range(rows):
             value = f"a{out}"
-            if step.weight is None and step.kind is PoolKind.AVERAGE:
+            if step.is_average:
                 value = f"a{out} * {literal(step.scale)}"
             value = activate(step.activation, f"({value})", str(self.lanes))
             code(f"STORE{self.lanes}(to + {out * self.target.row} + {at}, {value});")
 
-    def _reduced(self, i: int) -> str:
-        if self.step.kind is PoolKind.MAX:
-            return f"MAX{self.lanes}(MAX{self.lanes}(x{i}_0, x{i}_1), x{i}_2)"
-        return f"x{i}_0 + x{i}_1 + x{i}_2"
+    @property
+    def outside(self) -> str:
+        """What there is outside the picture."""
+        return "-INFINITY" if self.step.is_maximum else "0.0f"
 
     def accumulate(self, i: int, tap: int, out: int, *, first: bool) -> None:
         code = self.code
         if self.step.weight is None:
             if first:
                 code(f"{self.kind} a{out} = h{i};")
-            elif self.step.kind is PoolKind.MAX:
+            elif self.step.is_maximum:
                 code(f"a{out} = MAX{self.lanes}(a{out}, h{i});")
             else:
                 code(f"a{out} += h{i};")
@@ -152,9 +161,7 @@ class Rows:
             code(f"const {kind} p{i} = LOAD{n}({start}), q{i} = LOAD{n}({start} + {n});")
             code(f"const {kind} s{i} = LOAD{n}({start} + 2), t{i} = LOAD{n}({start} + {n + 2});")
             loads = [f"EVEN{n}(p{i}, q{i})", f"ODD{n}(p{i}, q{i})", f"EVEN{n}(s{i}, t{i})"]
-        outside = "0.0f"
-        if self.step.weight is None and self.step.kind is PoolKind.MAX:
-            outside = "-INFINITY"
+        outside = self.outside
         for tap, load in enumerate(loads):
             code(f"{kind} x{i}_{tap} = {load};")
             code(
