@@ -44,6 +44,7 @@ class Precision(StrEnum):
     """The arithmetic of an exported model."""
 
     FP32 = "fp32"
+    FP16 = "fp16"
     INT8 = "int8"
 
 

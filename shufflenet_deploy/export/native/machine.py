@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from shufflenet_deploy.errors import ExportError, UsageError
@@ -18,9 +18,10 @@ from shufflenet_deploy.errors import ExportError, UsageError
 class Machine:
     """One kind of core.
 
-    ``lanes`` is floats in a vector, ``registers`` the vector registers there are. ``by_lane``
+    ``lanes`` is numbers in a vector, ``registers`` the vector registers there are. ``by_lane``
     says that a multiply-add takes one lane of a register as its factor (NEON); elsewhere the
-    factor is broadcast from memory. ``fetches`` says that streams of weights are asked for by
+    factor is broadcast from memory. ``element_bytes`` is the size of what is computed with: 4, floats,
+    or, ``in_halves``, 2; ``halves`` says that it has arithmetic of those. ``fetches`` says that streams of weights are asked for by
     instructions: x86 finds the next page of a stream only when it is read. ``dot`` says that four
     8-bit products are summed by one instruction, ``ordered`` that some of its cores issue in the
     order of the code. ``needs`` are the features, as Linux names them, without which a program for
@@ -33,6 +34,8 @@ class Machine:
     lanes: int
     registers: int
     by_lane: bool = False
+    element_bytes: int = 4
+    halves: bool = False
     fetches: bool = False
     dot: bool = False
     ordered: bool = False
@@ -43,8 +46,21 @@ class Machine:
 
     @property
     def bytes_per_vector(self) -> int:
-        """Bytes in one vector of floats."""
-        return 4 * self.lanes
+        """Bytes in one vector of numbers."""
+        return self.element_bytes * self.lanes
+
+    def in_halves(self) -> Machine:
+        """The same core where fp16 is what it computes with, twice as many to a vector.
+
+        Raises:
+            UsageError: it has no arithmetic of halves.
+        """
+        if not self.halves:
+            with_them = ", ".join(one.name for one in MACHINES.values() if one.halves)
+            raise UsageError(
+                f"{self.name} does not compute in fp16: choose fp32, or a core that does ({with_them})"
+            )
+        return replace(self, lanes=2 * self.lanes, element_bytes=2)
 
 
 _VNNI = "-vnni"
@@ -58,6 +74,7 @@ def _arm(name: str, cpu: str, *, dot: bool = False, ordered: bool = False) -> Ma
         lanes=4,
         registers=32,
         by_lane=True,
+        halves=dot,
         dot=dot,
         ordered=ordered,
         needs=frozenset({"asimddp", "asimdhp"} if dot else ()),
