@@ -29,7 +29,15 @@ from shufflenet_deploy.export.native import program as steps
 from shufflenet_deploy.export.native.geometry import Shape, Windows, is_direct, is_pointwise
 from shufflenet_deploy.export.native.machine import Machine
 from shufflenet_deploy.export.native.moving import activations_moved_on, biases_moved_on, fused
-from shufflenet_deploy.export.native.program import FLOAT_BYTES, INPUT, OUTPUT, Layout, Place, Program, Step
+from shufflenet_deploy.export.native.program import (
+    FLOAT_BYTES,
+    INPUT,
+    OUTPUT,
+    Layout,
+    Place,
+    Program,
+    Step,
+)
 from shufflenet_deploy.export.native.rows import row_lengths
 
 

@@ -20,12 +20,12 @@ class Machine:
 
     ``lanes`` is numbers in a vector, ``registers`` the vector registers there are. ``by_lane``
     says that a multiply-add takes one lane of a register as its factor (NEON); elsewhere the
-    factor is broadcast from memory. ``element_bytes`` is the size of what is computed with: 4, floats,
-    or, ``in_halves``, 2; ``halves`` says that it has arithmetic of those. ``fetches`` says that streams of weights are asked for by
-    instructions: x86 finds the next page of a stream only when it is read. ``dot`` says that four
-    8-bit products are summed by one instruction, ``ordered`` that some of its cores issue in the
-    order of the code. ``needs`` are the features, as Linux names them, without which a program for
-    it stops. ``flags`` are for gcc and clang; ``zig cc`` crosses to ``triple`` and compiles the
+    factor is broadcast from memory. Numbers have ``element_bytes``: floats 4, halves 2; ``halves``
+    says that there is arithmetic of these. ``fetches`` says that streams of weights are asked for
+    by instructions: x86 finds the next page of a stream only when it is read. ``dot`` says that
+    four 8-bit products are summed by one instruction, ``ordered`` that some of its cores issue in
+    the order of the code. ``needs`` are the features, as Linux names them, without which a program
+    for it stops. ``flags`` are for gcc and clang; ``zig cc`` crosses to ``triple`` and compiles the
     network for ``cpu``.
     """
 
@@ -56,10 +56,8 @@ class Machine:
             UsageError: it has no arithmetic of halves.
         """
         if not self.halves:
-            with_them = ", ".join(one.name for one in MACHINES.values() if one.halves)
-            raise UsageError(
-                f"{self.name} does not compute in fp16: choose fp32, or a core that does ({with_them})"
-            )
+            able = ", ".join(one.name for one in MACHINES.values() if one.halves)
+            raise UsageError(f"{self.name} does not compute in fp16: choose fp32, or {able}")
         return replace(self, lanes=2 * self.lanes, element_bytes=2)
 
 

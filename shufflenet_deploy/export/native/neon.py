@@ -17,6 +17,7 @@ from math import ceil
 from shufflenet_deploy.export.graph import Activation
 from shufflenet_deploy.export.native.assembly import (
     FACTORS,
+    HALVES,
     REGISTERS,
     VECTOR,
     Element,
@@ -31,6 +32,8 @@ _AHEAD = 14  # multiply-adds between a load and its first use, if its registers 
 _PAIR = range(-1024, 1009)  # offsets of ldp and stp
 _SINGLE = range(60001)  # offsets of ldr and str
 _MOST_STEPS = 12  # constants in registers
+#: Products that lose too much when halves add them up one after the other, and how many do not.
+_LONG_SUM, _SHORT_SUM = 256, 128
 _STALL = 3.0  # instructions that a load with no register to go to in time is worth, in order
 
 
@@ -103,10 +106,13 @@ class _Registers:
 
 @lru_cache(maxsize=1024)
 def _shared(
-    outputs: int, vectors: int, lanes: int, *, ordered: bool
+    outputs: int, vectors: int, sets: int, lanes: int, *, ordered: bool
 ) -> tuple[float, _Registers] | None:
-    """The cheapest use of the free registers, and its instructions for each channel."""
-    free = REGISTERS - outputs * vectors
+    """The cheapest use of the registers that ``sets`` of accumulators leave free.
+
+    With its instructions for each channel.
+    """
+    free = REGISTERS - sets * outputs * vectors
     found = []
     for channels, weights, loads in itertools.product((1, 2), range(1, _QUAD + 1), (1, 2, 3)):
         if channels * vectors + weights * loads > free:
@@ -118,12 +124,17 @@ def _shared(
     return min(found, key=lambda pair: pair[0], default=None)
 
 
-def fits(outputs: int, vectors: int, lanes: int) -> bool:
+def _sets(depth: int, lanes: int) -> int:
+    """Sets of accumulators: halves add up the sums of straight pieces of code apart."""
+    return 2 if depth > _LONG_SUM and lanes == HALVES.lanes else 1
+
+
+def fits(outputs: int, vectors: int, depth: int, lanes: int) -> bool:
     """Whether a block's accumulators, pixels and weights fit the registers."""
-    biases = ceil(outputs / lanes) + 1
+    biases, sets = ceil(outputs / lanes) + 1, _sets(depth, lanes)
     return (
-        outputs * vectors + biases <= REGISTERS
-        and _shared(outputs, vectors, lanes, ordered=False) is not None
+        sets * outputs * vectors + biases <= REGISTERS
+        and _shared(outputs, vectors, sets, lanes, ordered=False) is not None
     )
 
 
@@ -139,10 +150,13 @@ def cost(
     ordered: bool,
 ) -> float:
     """Instructions of a block; ``plane`` is the bytes between channels of the target."""
-    found = _shared(outputs, vectors, lanes, ordered=ordered)
+    sets = _sets(depth, lanes)
+    found = _shared(outputs, vectors, sets, lanes, ordered=ordered)
     assert found is not None
     sums, quads = outputs * vectors, outputs * ceil(vectors / _QUAD)
     around: float = sums  # the activation
+    if sets > 1:
+        around += sums * ceil(depth * sums / _STRAIGHT)
     if floors:
         around += quads + outputs / 4 + (quads if residual else -sums)
     elif residual:
@@ -186,9 +200,13 @@ class _Writer:
     def __post_init__(self) -> None:
         strip = self.strip
         self.work = strip.outputs * strip.vectors
-        self.free = list(range(self.work, REGISTERS))
         lanes = strip.element.lanes
-        found = _shared(strip.outputs, strip.vectors, lanes, ordered=strip.ordered)
+        sets = _sets(strip.depth, lanes)
+        #: What is multiplied and added up apart comes behind the accumulators, else it is they.
+        self.apart = self.work if sets > 1 else 0
+        self.behind = sets * self.work
+        self.free = list(range(self.behind, REGISTERS))
+        found = _shared(strip.outputs, strip.vectors, sets, lanes, ordered=strip.ordered)
         assert found is not None
         self.shared = found[1]
         self.pointers = {name: Pointer(name, self.text, self.steps) for name in arguments(strip)}
@@ -249,7 +267,7 @@ class _Writer:
             source = self.pointers["y" if strip.in_place else "r"]
             for output in range(strip.outputs):
                 self._whole("ld1", source, strip.other, output)
-        elif self._looped():
+        elif self._looped() or self.apart:
             text += [f"movi {element.whole(a)}, #0" for a in range(self.work)]
         if strip.floors or not strip.biased:
             return
@@ -338,6 +356,8 @@ class _Writer:
         """Channels in one straight piece of code: whole loops, and whole loads of weights."""
         strip = self.strip
         most = max(1, _STRAIGHT // (self.work * len(strip.taps)))
+        if self.apart:
+            most = min(most, max(1, _SHORT_SUM // len(strip.taps)))
         if strip.channels <= most:
             return strip.channels
         size = strip.element.lanes * self.shared.weights
@@ -378,7 +398,7 @@ class _Writer:
         depth = channels * len(strip.taps)
         waiting = self._loads(before, channels)
         held: dict[int, int] = {}  # the last use of what a register holds
-        begins = strip.floors and not strip.other and not self._looped()
+        begins = bool(self.apart) or (strip.floors and not strip.other and not self._looped())
         index = since = 0
 
         def issue() -> None:
@@ -395,7 +415,7 @@ class _Writer:
                     factor, lane = divmod(k * strip.outputs + output, element.lanes)
                     kind = "fmul" if begins and k == 0 else "fmla"
                     total, pixels = map(
-                        element.whole, (self._sum(output, at), self._pixels(k, at))
+                        element.whole, (self.apart + self._sum(output, at), self._pixels(k, at))
                     )
                     weight = element.one(self._weights(factor), lane)
                     self.text.append(f"{kind} {total}, {pixels}, {weight}")
@@ -407,16 +427,20 @@ class _Writer:
                     if free and load.first <= index + _AHEAD:
                         issue()
                         since = 0
+        if self.apart:
+            for one in range(self.work):
+                total, part = map(element.whole, (one, self.apart + one))
+                self.text.append(f"fadd {total}, {total}, {part}")
 
     def _pixels(self, k: int, at: int) -> int:
         """The register of a vector of the source."""
-        return self.work + k % self.shared.channels * self.strip.vectors + at
+        return self.behind + k % self.shared.channels * self.strip.vectors + at
 
     def _weights(self, factor: int) -> int:
         """The register of a vector of weights."""
         shared = self.shared
         load, at = divmod(factor, shared.weights)
-        first = max(FACTORS, self.work + shared.channels * self.strip.vectors)
+        first = max(FACTORS, self.behind + shared.channels * self.strip.vectors)
         return first + load % shared.loads * shared.weights + at
 
     def _loads(self, before: int, channels: int) -> deque[_Load]:

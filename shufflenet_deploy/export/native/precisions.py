@@ -1,4 +1,4 @@
-"""C of a network in either precision: in floats, or in bytes once its ranges are known."""
+"""C of a network in any precision: in floats or halves, or in bytes once its ranges are known."""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ from shufflenet_deploy.export.native.machine import Machine, host
 from shufflenet_deploy.export.native.source import Source
 from shufflenet_deploy.export.quantize import Ranges
 
+_LANES = 8  # of halves, where compilers make what they can of them
+
 
 def generate(graph: Graph, machine: Machine, ranges: Ranges | None = None) -> Source:
     """Write ``graph`` as C for ``machine``: int8 with the ``ranges`` of its values, else fp32.
+
+    For a machine ``in_halves`` it is fp16.
 
     Raises:
         ExportError: the graph has a layer that there is no code for.
@@ -27,17 +31,32 @@ def generate(graph: Graph, machine: Machine, ranges: Ranges | None = None) -> So
 def stand_in(graph: Graph, machine: Machine, ranges: Ranges | None = None) -> Source:
     """C that runs here in place of that for ``machine``.
 
-    Floats are added up in another order; in int8 the answers are the same to the last bit, because
+    fp32 and fp16 are added up in another order; in int8 the answers are the same to the last bit, because
     the arithmetic is that of ``machine``, as plain loops where this machine's own is another.
 
     Raises:
         ExportError: as ``generate``.
     """
     if ranges is None:
-        here = host()
-        if machine.element_bytes != here.element_bytes:
-            here = replace(here, lanes=8, by_lane=False, element_bytes=machine.element_bytes)
-        return floats.generate(graph, here)
+        return floats.generate(graph, _here(machine))
     numbers = bytewise.numbers_of(machine)
     program = lower(graph, ranges, numbers)
     return bytewise.emit(program, host(), fast=numbers is bytewise.numbers_of(host()))
+
+
+def _here(machine: Machine) -> Machine:
+    """This machine, computing in what ``machine`` computes in: halves by way of floats if need be."""
+    here = host()
+    if machine.element_bytes == here.element_bytes:
+        return here
+    if here.halves:
+        return here.in_halves()
+    # gcc would keep sums of halves in floats, and take no vector of halves times one of those.
+    rounded = ("-fexcess-precision=16",) if here.arch == "x86_64" else ()
+    return replace(
+        here,
+        lanes=_LANES,
+        element_bytes=machine.element_bytes,
+        by_lane=False,
+        flags=(*here.flags, *rounded),
+    )

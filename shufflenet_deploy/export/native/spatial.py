@@ -23,7 +23,6 @@ from shufflenet_deploy.export.native.row_windows import BIAS, PACKED, Rows
 from shufflenet_deploy.export.native.text import Code, Unit, literal, runs
 
 
-
 def split(step: Split, unit: Unit) -> None:
     """Pad a picture and sort its pixels by phase."""
     source, target = step.source.layout, step.target.layout
