@@ -16,6 +16,7 @@ from peers_results import Outcome, PeerError, judged
 from shufflenet_deploy import board, runtime, transport
 from shufflenet_deploy.cost.counting import MOST_SPREAD, SPEC, agreement
 from shufflenet_deploy.errors import DeployError
+from shufflenet_deploy.export.native import machine
 from shufflenet_deploy.export.parity import expected
 from shufflenet_deploy.records import BenchmarkSpec, Failure, TargetFacts
 from shufflenet_deploy.runtime.base import Payload
@@ -57,18 +58,18 @@ def count(peers: Sequence[Peer], job: Job, cpu: str) -> tuple[str, list[Outcome]
     pictures = job.path("-pictures.npy")
     np.save(pictures, np.concatenate(judges))
     wanted = [one.ravel() for one in expected(job.loaded().module, judges)]
-    machine = board.up(_settings(cpu), on_stage=say)
+    running = board.up(_settings(cpu), on_stage=say)
     try:
         with (
-            transport.connect(machine.ssh_settings(), name=f"board:{machine.name}") as link,
+            transport.connect(running.ssh_settings(), name=f"board:{running.name}") as link,
             Target(link) as target,
         ):
-            bench = Bench(target, machine.settings.cpu, pictures, wanted)
+            bench = Bench(target, running.settings.cpu, pictures, wanted)
             found = [_outcome(peer, job, bench) for peer in peers if peer.engine.board]
             facts = target.facts()
-            return f"{machine.settings.title}, {facts.libc}, Python {facts.python}", found
+            return f"{running.settings.title}, {facts.libc}, Python {facts.python}", found
     finally:
-        board.down(machine.name)
+        board.down(running.name)
 
 
 def _settings(cpu: str) -> board.BoardSettings:
@@ -122,7 +123,10 @@ def _in_python(peer: Peer, job: Job, bench: Bench) -> tuple[str, list[np.ndarray
 
 def _native(peer: Peer, job: Job, bench: Bench) -> tuple[str, list[np.ndarray], tuple[int, ...]]:
     """The same of our program, which answers one picture at a time."""
-    program = bench.target.install(job.exported("native", peer.precision, machine=bench.cpu))
+    precision = peer.settings.get("precision", peer.precision)
+    if precision == "fp16" and not machine(bench.cpu).halves:
+        raise PeerError(f"{bench.cpu} has no arithmetic of halves")
+    program = bench.target.install(job.exported("native", precision, machine=bench.cpu))
     native = runtime.get("native")
     answer = f"{bench.target.root}/peers-scores.npy"
 

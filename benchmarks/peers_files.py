@@ -20,6 +20,7 @@ from PIL import Image
 from shufflenet_deploy import export, zoo
 from shufflenet_deploy.export import emission, native
 from shufflenet_deploy.export.calibration import Batches, pictures, read
+from shufflenet_deploy.export.trace import trace
 from shufflenet_deploy.records import Recipe, Resolution
 
 if TYPE_CHECKING:
@@ -114,6 +115,15 @@ def by_generator(job: Job, _python: Path) -> Path:
     """Our C in floats, compiled for this machine."""
     made = emission.in_floats(job.loaded(), job.resolution, native.host())
     return native.compile(made.source, job.path("-native-fp32.so"))
+
+
+def by_generator_fp16(job: Job, _python: Path) -> Path:
+    """Our C in halves, compiled for this machine."""
+    machine = native.host()
+    if not machine.halves:
+        raise PeerError(f"{machine.name} has no arithmetic of halves")
+    graph = trace(job.loaded().module, job.resolution, job.model)
+    return native.compile(native.generate(graph, machine.in_halves()), job.path("-native-fp16.so"))
 
 
 def by_generator_int8(job: Job, _python: Path) -> Path:
@@ -274,6 +284,10 @@ PEERS = (
     Peer("ncnn", "fp32", NCNN, by_pnnx, ("pnnx",), "its fp16 and bf16 off"),
     Peer("openvino", "fp32", OPENVINO, lambda job, _: job.plain()),
     Peer("mnn", "fp32", MNN, by_mnn),
+    Peer(
+        "ours-native-fp16", "16-bit", NATIVE, by_generator_fp16, note="generated C",
+        settings={"precision": "fp16"},
+    ),
     Peer(
         "ncnn-fp16", "16-bit", NCNN, by_pnnx, ("pnnx",),
         "its default: fp16 where it has code for it", {"halves": "fp16"},

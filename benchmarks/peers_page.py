@@ -16,8 +16,12 @@ from shufflenet_deploy.files import write_whole
 
 #: Multiply-adds of floats that one AArch64 instruction can do.
 _LANES = 4
-#: Our program in a precision, which all others are compared with.
-_OURS = {"fp32": "ours-native", "16-bit": "ours-native", "int8": "ours-native-int8"}
+#: Our program in a precision, which all others are compared with: the first that there is.
+_OURS = {
+    "fp32": ("ours-native",),
+    "16-bit": ("ours-native-fp16", "ours-native"),
+    "int8": ("ours-native-int8",),
+}
 _PRECISIONS = tuple(_OURS)
 
 
@@ -50,7 +54,7 @@ def times(result: Result) -> str:
         "|---|---|---|---:|---:|---:|---:|---:|---:|",
     ]
     for precision in _PRECISIONS:
-        ours = result.outcome(_OURS[precision])
+        ours = _ours(result, precision)
         for one in sorted(result.measured(precision), key=lambda one: stats.center(one.turns)):
             interval = stats.interval(one.turns)
             least = min(stats.median(turn) for turn in one.turns)
@@ -68,6 +72,11 @@ def times(result: Result) -> str:
     return "\n".join([*lines, *_unmeasured(result, columns=9)]) + "\n"
 
 
+def _ours(result: Result, precision: str) -> Outcome | None:
+    """Our program, if it was measured."""
+    return next(filter(None, map(result.outcome, _OURS[precision])), None)
+
+
 def counts(result: Result) -> str:
     """A table of instructions on a virtual core, fewest first within a precision."""
     lines = [
@@ -78,7 +87,7 @@ def counts(result: Result) -> str:
         "|---|---|---|---:|---:|---:|---:|---:|",
     ]
     for precision in _PRECISIONS:
-        ours = result.outcome(_OURS[precision])
+        ours = _ours(result, precision)
         for one in sorted(result.measured(precision), key=_instructions):
             ratio = f"{_instructions(one) / _instructions(ours):.2f}" if ours else ""
             share = ""
@@ -101,7 +110,7 @@ def goals(results: Sequence[Result]) -> str:
     ]
     for goal in GOALS:
         for result in results:
-            ours = result.outcome(_OURS[goal.precision])
+            ours = _ours(result, goal.precision)
             if result.machine != HERE or result.model != goal.model or ours is None:
                 continue
             others = [

@@ -31,8 +31,8 @@ def generate(graph: Graph, machine: Machine, ranges: Ranges | None = None) -> So
 def stand_in(graph: Graph, machine: Machine, ranges: Ranges | None = None) -> Source:
     """C that runs here in place of that for ``machine``.
 
-    fp32 and fp16 are added up in another order; in int8 the answers are the same to the last bit, because
-    the arithmetic is that of ``machine``, as plain loops where this machine's own is another.
+    Floats and halves are added up in another order. In int8 the answers are the same to the last
+    bit: the arithmetic is that of ``machine``, as plain loops where this machine's own is another.
 
     Raises:
         ExportError: as ``generate``.
@@ -45,7 +45,7 @@ def stand_in(graph: Graph, machine: Machine, ranges: Ranges | None = None) -> So
 
 
 def _here(machine: Machine) -> Machine:
-    """This machine, computing in what ``machine`` computes in: halves by way of floats if need be."""
+    """This machine, computing in what ``machine`` does: in halves by way of floats if need be."""
     here = host()
     if machine.element_bytes == here.element_bytes:
         return here
