@@ -37,13 +37,15 @@ def _gcc() -> None:
 
 
 def written(graph, machine, precision):
-    ranges = None
+    ranges, core = None, native.machine(machine)
+    if precision == "fp16":
+        core = core.in_halves()
     if precision == "int8":
         random = np.random.default_rng(1)
         shape = (1, *graph.shapes[graph.input])
         pictures = [random.standard_normal(shape).astype(np.float32) for _ in range(2)]
         ranges = quantize.calibrate(graph, pictures)
-    return native.generate(graph, native.machine(machine), ranges)
+    return native.generate(graph, core, ranges)
 
 
 def parts_of(library, stages, count, *, backwards, picture, answer):
@@ -211,17 +213,20 @@ def test_what_watches_for_races_sees_one(drawing, tmp_path):
     assert "data race" in done.stderr
 
 
-@pytest.mark.parametrize(
-    ("emulator", "cpu", "machine"),
-    [
-        ("qemu-aarch64", "cortex-a53", "aarch64"),
-        ("qemu-aarch64", "cortex-a72", "cortex-a72"),
-        ("qemu-aarch64", "max", "cortex-a76"),
-        ("qemu-arm", "cortex-a7", "armv7"),
-    ],
+ARM = (
+    ("aarch64", "qemu-aarch64", "cortex-a53"),
+    ("cortex-a72", "qemu-aarch64", "cortex-a72"),
+    ("cortex-a76", "qemu-aarch64", "max"),
+    ("armv7", "qemu-arm", "cortex-a7"),
 )
-@pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_programs_for_arm_under_emulation(precision, emulator, cpu, machine, drawing, tmp_path):
+
+
+@pytest.mark.parametrize(
+    ("machine", "emulator", "cpu", "precision"),
+    [(*core, precision) for core in ARM for precision in ("fp32", "int8")]
+    + [("cortex-a76", "qemu-aarch64", "max", "fp16")],
+)
+def test_programs_for_arm_under_emulation(machine, emulator, cpu, precision, drawing, tmp_path):
     source = written(units(drawing), machine, precision)
     path = native.compile(source, tmp_path / "net", product=native.Product.PROGRAM)
     alone = scores([emulator, "-cpu", cpu, path], 1, tmp_path)
