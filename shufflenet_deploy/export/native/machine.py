@@ -119,6 +119,7 @@ MACHINES = {
         _arm("aarch64", "generic", ordered=True),
         _arm("cortex-a53", "cortex_a53", ordered=True),
         _arm("cortex-a72", "cortex_a72"),
+        _arm("cortex-a55", "cortex_a55", dot=True, ordered=True),
         _arm("cortex-a76", "cortex_a76", dot=True),
         _ARMV7,
         _x86("x86-64", 4, 16),
@@ -139,8 +140,11 @@ MACHINES = {
 _ALIASES = {"generic": "aarch64", "max": "cortex-a76"} | {
     name.removeprefix("cortex-"): name for name in MACHINES if name.startswith("cortex-")
 }
-#: Cores that issue in order.
-_SMALL = {"Cortex-A53", "Cortex-A35", "Cortex-A34"}
+#: Cores that issue in the order of the code, by what a target without others like them gets.
+_SMALL = {
+    "cortex-a72": ("cortex-a53", {"Cortex-A53", "Cortex-A35", "Cortex-A34"}),
+    "cortex-a76": ("cortex-a55", {"Cortex-A55", "Cortex-A510", "Cortex-A520"}),
+}
 
 
 def machine(name: str) -> Machine:
@@ -174,13 +178,11 @@ def suiting(arch: str, features: Iterable[str], parts: Iterable[str] = ()) -> Ma
         wanted = [" ".join(sorted(one.needs)) for one in MACHINES.values() if one.arch == arch]
         lack = f" without {wanted[0]}" if wanted else ""
         raise ExportError(f"there is no native code for {arch}{lack}: choose another runtime")
-    best = fitting[-1]
-    if best.name == "cortex-a72":
-        cores = set(parts)
-        if not cores:
-            return MACHINES["aarch64"]
-        return MACHINES["cortex-a53" if cores <= _SMALL else "cortex-a72"]
-    return best
+    best, cores = fitting[-1], set(parts)
+    if best.name == "cortex-a72" and not cores:
+        return MACHINES["aarch64"]
+    small, names = _SMALL.get(best.name, (best.name, set[str]()))
+    return MACHINES[small] if cores and cores <= names else best
 
 
 #: The architecture of this machine, as ``uname -m`` of Linux says it.
