@@ -20,5 +20,5 @@ def constants(activation: Activation, kind: str = "vf") -> list[str]:
     if activation in {Activation.RELU, Activation.RELU6}:
         lines.append(f"const {kind} zero = {{0}};")
     if activation is Activation.RELU6:
-        lines.append(f"const {kind} six = 6.0f - ({kind}){{0}};")
+        lines.append(f"const {kind} six = (real)6.0f - ({kind}){{0}};")
     return lines

@@ -59,9 +59,50 @@ class Pointer:
         return f"add %[{self.name}], %[{self.name}], {self._step(distance)}"
 
 
-def many(registers: Iterable[int]) -> str:
-    """Registers that one instruction loads or stores."""
-    return "{" + ", ".join(f"v{register}.4s" for register in registers) + "}"
+@dataclass(frozen=True)
+class Element:
+    """What the lanes of a vector are, ``size`` bytes each, and how instructions write it.
+
+    Registers are numbered so that those from ``FACTORS`` on can be the lane that a multiply-add
+    takes: of halves, instructions have room for half of the registers' names.
+    """
+
+    size: int
+    arrangement: str
+    lane: str
+    turned: int
+
+    @property
+    def lanes(self) -> int:
+        """How many a vector has."""
+        return VECTOR // self.size
+
+    def name(self, register: int) -> str:
+        """A register by the name that instructions have for it."""
+        return str((register + self.turned) % REGISTERS)
+
+    def whole(self, register: int) -> str:
+        """All lanes of a register."""
+        return f"v{self.name(register)}.{self.arrangement}"
+
+    def one(self, register: int, lane: int) -> str:
+        """One lane of a register."""
+        return f"v{self.name(register)}.{self.lane}[{lane}]"
+
+    def many(self, registers: Iterable[int]) -> str:
+        """Registers that one instruction loads or stores; the last one is followed by the first."""
+        return "{" + ", ".join(map(self.whole, registers)) + "}"
+
+
+#: From here on registers can be factors, lane by lane, whatever the element.
+FACTORS = 16
+FLOATS = Element(4, "4s", "s", 0)
+HALVES = Element(2, "8h", "h", REGISTERS - FACTORS)
+
+
+def element(size: int) -> Element:
+    """The one of so many bytes."""
+    return HALVES if size == HALVES.size else FLOATS
 
 
 def statement(

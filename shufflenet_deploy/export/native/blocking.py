@@ -48,7 +48,7 @@ class Work:
 def fits(machine: Machine, outputs: int, vectors: int, work: Work) -> bool:
     """Whether a block's accumulators, pixels and weights fit the registers."""
     if work.assembly:
-        return neon.fits(outputs, vectors)
+        return neon.fits(outputs, vectors, machine.lanes)
     if machine.by_lane:
         if outputs * vectors > _ACCUMULATORS_BY_LANE:
             return False
@@ -65,6 +65,7 @@ def _cost(machine: Machine, outputs: int, vectors: int, work: Work) -> float:
             vectors,
             work.depth,
             work.plane,
+            machine.lanes,
             residual=work.residual,
             floors=work.floors,
             ordered=machine.ordered,

@@ -9,6 +9,7 @@ import numpy as np
 
 from shufflenet_deploy.export.graph import FloatArray
 from shufflenet_deploy.export.native import edge, neon, tail, tile
+from shufflenet_deploy.export.native.assembly import element
 from shufflenet_deploy.export.native.blocking import Blocking, Work, choose
 from shufflenet_deploy.export.native.calls import SOME, Columns, blocks, call
 from shufflenet_deploy.export.native.program import Convolution
@@ -42,7 +43,7 @@ def _emit_class(
         vectors=step.target.layout.vectors(lanes) - (rest > 0 or beside > 0),
         depth=depth,
         residual=len(step.sources) > 1,
-        plane=4 * step.target.layout.plane * stride,
+        plane=unit.machine.element_bytes * step.target.layout.plane * stride,
         assembly=_in_assembly(step, unit),
         floors=step.floors is not None,
         tail=beside,
@@ -60,7 +61,7 @@ def _emit_class(
     else:
         name = _kernel(step, unit, count, stride, blocking, beside)
     price = work.depth * count * work.vectors
-    pieces = _pieces(step, count, blocking)
+    pieces = _pieces(step, unit, count, blocking)
     call(unit, name, columns, len(members), step.name, price=price, pieces=pieces)
     if rest:
         packed = [edge.pack(weight, lanes, rest) for weight in weights]
@@ -82,7 +83,7 @@ def _columns(
     size = step.weight.shape[1] * step.source.layout.plane * step.spread
     columns: Columns = [(step.source, [group * size + pixel for group, _ in members])]
     for array in arrays:
-        at = unit.weights(np.concatenate(array)) // 4
+        at = unit.numbers(np.concatenate(array))
         columns.append((None, [at + i * array[0].size for i in range(len(members))]))
     for other in step.sources[1:]:
         columns.append((other, [other.offset(run.first) + pixel for _, run in members]))
@@ -100,9 +101,9 @@ def _pack(weight: FloatArray, blocking: Blocking) -> FloatArray:
     return np.concatenate(parts).astype(np.float32)
 
 
-def _pieces(step: Convolution, count: int, blocking: Blocking) -> int:
+def _pieces(step: Convolution, unit: Unit, count: int, blocking: Blocking) -> int:
     """How many pieces a kernel's outer loop is over."""
-    if _pixels_outside(step, count, blocking):
+    if _pixels_outside(step, unit, count, blocking):
         return sum(times for _, times in blocking.pixels)
     return len(blocking.outputs)
 
@@ -119,7 +120,7 @@ def _kernel(
     other = step.sources[1].layout.plane if residual else 0
     plane = step.target.layout.plane * stride
     outputs, pixels = _grouped(blocking.outputs), _with_tail(blocking.pixels, beside)
-    pieces = _pieces(step, count, blocking)
+    pieces = _pieces(step, unit, count, blocking)
     code = Code(depth=1)
 
     def block(across: tuple[int, ...], down: tuple[int, ...]) -> None:
@@ -131,7 +132,7 @@ def _kernel(
         code(f"{name}({', '.join(given)});")
 
     lanes = unit.machine.lanes
-    if _pixels_outside(step, count, blocking):
+    if _pixels_outside(step, unit, count, blocking):
         for across in blocks(code, "p", pixels, lanes, pieces=pieces):
             for down in blocks(code, "o", outputs):
                 block(across, down)
@@ -139,8 +140,8 @@ def _kernel(
         for down in blocks(code, "o", outputs, pieces=pieces):
             for across in blocks(code, "p", pixels, lanes):
                 block(across, down)
-    head = "const float *x, const float *w, const float *b, "
-    head += ("const float *r, " if residual else "") + "float *y"
+    head = "const real *x, const real *w, const real *b, "
+    head += ("const real *r, " if residual else "") + "real *y"
     return unit.kernel("conv", f"LOOP void @({head}{SOME if pieces > 1 else ''})", code)
 
 
@@ -156,12 +157,14 @@ def _with_tail(runs: tuple[tuple[int, int], ...], beside: int) -> list[tuple[int
 def _in_assembly(step: Convolution, unit: Unit) -> bool:
     if not unit.machine.by_lane:
         return False
-    return len(step.taps) == 1 or neon.suits(*_reach(step))
+    return len(step.taps) == 1 or neon.suits(*_reach(step, unit))
 
 
-def _reach(step: Convolution) -> tuple[tuple[int, ...], int]:
+def _reach(step: Convolution, unit: Unit) -> tuple[tuple[int, ...], int]:
     """Where the pixels of a channel are, and the next channel's, in bytes."""
-    return tuple(4 * tap for tap in step.taps), 4 * step.source.layout.plane * step.spread
+    size = unit.machine.element_bytes
+    jump = size * step.source.layout.plane * step.spread
+    return tuple(size * tap for tap in step.taps), jump
 
 
 def _in_place(step: Convolution) -> bool:
@@ -173,8 +176,8 @@ def _strips(step: Convolution, unit: Unit, count: int, stride: int, blocking: Bl
     """The same loops for strips in assembly, which have the inner loop in them."""
     lanes, code = unit.machine.lanes, Code(depth=1)
     outputs = _grouped(blocking.outputs)
-    pieces = _pieces(step, count, blocking)
-    if _pixels_outside(step, count, blocking):
+    pieces = _pieces(step, unit, count, blocking)
+    if _pixels_outside(step, unit, count, blocking):
         for vectors, *_ in blocks(code, "p", blocking.pixels, lanes, pieces=pieces):
             first = 0
             for size, times in outputs:
@@ -196,15 +199,17 @@ def _strip(
     step: Convolution, unit: Unit, stride: int, shape: tuple[int, int, int], *, down: bool
 ) -> neon.Strip:
     outputs, vectors, times = shape
-    taps, jump = _reach(step)
+    taps, jump = _reach(step, unit)
+    size = unit.machine.element_bytes
     return neon.Strip(
+        element=element(size),
         outputs=outputs,
         vectors=vectors,
         channels=step.weight.shape[1],
         taps=taps,
         jump=jump,
-        plane=4 * step.target.layout.plane * stride,
-        other=4 * step.sources[1].layout.plane if len(step.sources) > 1 else 0,
+        plane=size * step.target.layout.plane * stride,
+        other=size * step.sources[1].layout.plane if len(step.sources) > 1 else 0,
         in_place=_in_place(step),
         activation=step.activation,
         times=times,
@@ -223,17 +228,18 @@ def _strip_call(strip: neon.Strip, unit: Unit, pixel: str, output: str) -> str:
         "x": f"x + {pixel}",
         "w": f"w + {output} * {strip.depth}",
         "b": f"b + {output}",
-        "r": f"r + {output} * {strip.other // 4} + {pixel}",
-        "y": f"y + {output} * {strip.plane // 4} + {pixel}",
+        "r": f"r + {output} * {strip.other // strip.element.size} + {pixel}",
+        "y": f"y + {output} * {strip.plane // strip.element.size} + {pixel}",
     }
     return f"{name}({', '.join(begins[each] for each in neon.arguments(strip))});"
 
 
-def _pixels_outside(step: Convolution, count: int, blocking: Blocking) -> bool:
+def _pixels_outside(step: Convolution, unit: Unit, count: int, blocking: Blocking) -> bool:
     if len(blocking.outputs) > 1 == sum(times for _, times in blocking.pixels):
         return False  # nothing is read again, and there are pieces to share
-    x_bytes = 4 * step.weight.shape[1] * step.spread * step.source.layout.plane
-    w_bytes = 4 * count * step.weight.shape[1] * step.weight.shape[2]
+    size = unit.machine.element_bytes
+    x_bytes = size * step.weight.shape[1] * step.spread * step.source.layout.plane
+    w_bytes = size * count * step.weight.shape[1] * step.weight.shape[2]
     if w_bytes > _L2_BYTES:
         return False  # from memory once is enough
     blocks_of_pixels = sum(times for _, times in blocking.pixels)

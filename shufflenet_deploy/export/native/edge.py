@@ -64,7 +64,7 @@ def kernel(step: Convolution, unit: Unit, outputs: int, stride: int, rest: int) 
     for vectors in _blocks(outputs, lanes, rest):
         with code.block(""):
             _block(code, step, first, vectors, lanes, rest)
-            code(f"float sums[{rest}][{vectors} * LANES];")
+            code(f"real sums[{rest}][{vectors} * LANES];")
             for at in range(vectors):
                 code(*(f"STORE(sums[{p}] + {at} * LANES, a{at}_{p});" for p in range(rest)))
             count = min(vectors * lanes, outputs - first)
@@ -76,13 +76,13 @@ def kernel(step: Convolution, unit: Unit, outputs: int, stride: int, rest: int) 
                     if step.activation is not Activation.NONE:
                         value = f"{step.activation.value}({value})"
                     if step.floors is not None:
-                        code(f"const float sum{p} = {value}, floor{p} = b[{first} + o];")
+                        code(f"const real sum{p} = {value}, floor{p} = b[{first} + o];")
                         value = f"sum{p} > floor{p} ? sum{p} : floor{p}"
                     code(f"y[({first} + o) * {plane} + {p}] = {value};")
             code(f"w += {depth * vectors} * LANES;")
         first += vectors * lanes
-    head = "LOOP void @(const float *x, const float *w, const float *b, "
-    head += ("const float *r, " if residual else "") + "float *y)"
+    head = "LOOP void @(const real *x, const real *w, const real *b, "
+    head += ("const real *r, " if residual else "") + "real *y)"
     return unit.kernel("edge", head, code)
 
 

@@ -12,7 +12,7 @@ from shufflenet_deploy.export.native import program as steps
 from shufflenet_deploy.export.native.arena import arrange
 from shufflenet_deploy.export.native.lowering import lower
 from shufflenet_deploy.export.native.machine import Machine
-from shufflenet_deploy.export.native.program import Program
+from shufflenet_deploy.export.native.program import FLOAT_BYTES, Program
 from shufflenet_deploy.export.native.source import Frame, Source, framed
 from shufflenet_deploy.export.native.text import Unit
 
@@ -45,9 +45,9 @@ def generate(graph: Graph, machine: Machine) -> Source:
         unit.begin()
         _EMITTERS[type(step)](step, unit)  # type: ignore[operator]
         unit.complete(index)
-    unit.weights(np.zeros(64, np.float32))
+    unit.numbers(np.zeros(64, np.float32))
     elements = arena.elements + slack
-    return framed(program, unit, 4 * elements, _frame(machine, elements))
+    return framed(program, unit, machine.element_bytes * elements, _frame(machine, elements))
 
 
 def _reach(program: Program) -> int:
@@ -65,11 +65,13 @@ def _frame(machine: Machine, elements: int) -> Frame:
     names = ("LOAD", "STORE", "SPLAT", "MAX", "MIN", "EVEN", "ODD")
     macros = "\n".join(f"#define {name} {name}{n}" for name in names)
     prelude = Path(__file__).with_name("prelude.h").read_text(encoding="utf-8")
+    halves = machine.element_bytes != FLOAT_BYTES
+    kind = "#define IN_HALVES\n" if halves else ""
     return Frame(
-        precision="fp32",
+        precision="fp16" if halves else "fp32",
         layout=f"Planes of pixels, {n} to a vector",
-        prelude=f"#define LANES {n}\n#define vf v{n}\n{macros}\n{prelude}",
-        element="float",
-        memory=f"static float A[{elements}] __attribute__((aligned(64)));",
+        prelude=f"{kind}#define LANES {n}\n#define vf v{n}\n{macros}\n{prelude}",
+        element="real",
+        memory=f"static real A[{elements}] __attribute__((aligned(64)));",
         poison=0xFF,
     )

@@ -29,7 +29,7 @@ from shufflenet_deploy.export.native import program as steps
 from shufflenet_deploy.export.native.geometry import Shape, Windows, is_direct, is_pointwise
 from shufflenet_deploy.export.native.machine import Machine
 from shufflenet_deploy.export.native.moving import activations_moved_on, biases_moved_on, fused
-from shufflenet_deploy.export.native.program import INPUT, OUTPUT, Layout, Place, Program, Step
+from shufflenet_deploy.export.native.program import FLOAT_BYTES, INPUT, OUTPUT, Layout, Place, Program, Step
 from shufflenet_deploy.export.native.rows import row_lengths
 
 
@@ -71,6 +71,8 @@ class _Lowering:
         self.places[self.graph.input] = Place(
             buffer=INPUT, layout=tight, planes=tuple(range(shape[0]))
         )
+        if self.machine.element_bytes != FLOAT_BYTES:
+            self._read(self.graph.input)
         for layer in self.graph.layers:
             if layer.name not in self.merged:
                 self._lower(layer)

@@ -15,7 +15,14 @@ from functools import lru_cache
 from math import ceil
 
 from shufflenet_deploy.export.graph import Activation
-from shufflenet_deploy.export.native.assembly import REGISTERS, VECTOR, Pointer, many, statement
+from shufflenet_deploy.export.native.assembly import (
+    FACTORS,
+    REGISTERS,
+    VECTOR,
+    Element,
+    Pointer,
+    statement,
+)
 
 _QUAD = 4  # vectors that one instruction loads or stores
 _STRAIGHT = 1000  # multiply-adds in one straight piece of code
@@ -39,6 +46,7 @@ class Strip:
     ``ordered`` is for cores that issue in order.
     """
 
+    element: Element
     outputs: int
     vectors: int
     channels: int
@@ -67,7 +75,7 @@ def arguments(strip: Strip) -> list[str]:
 
 def declared(strip: Strip) -> list[str]:
     """The parameters of a strip's function, in C."""
-    return [f"{'' if name == 'y' else 'const '}float *{name}" for name in arguments(strip)]
+    return [f"{'' if name == 'y' else 'const '}real *{name}" for name in arguments(strip)]
 
 
 def write(strip: Strip) -> list[str]:
@@ -94,26 +102,28 @@ class _Registers:
 
 
 @lru_cache(maxsize=1024)
-def _shared(outputs: int, vectors: int, *, ordered: bool) -> tuple[float, _Registers] | None:
+def _shared(
+    outputs: int, vectors: int, lanes: int, *, ordered: bool
+) -> tuple[float, _Registers] | None:
     """The cheapest use of the free registers, and its instructions for each channel."""
     free = REGISTERS - outputs * vectors
     found = []
     for channels, weights, loads in itertools.product((1, 2), range(1, _QUAD + 1), (1, 2, 3)):
         if channels * vectors + weights * loads > free:
             continue
-        price = ceil(vectors / _QUAD) + outputs / (4 * weights)
-        late = (channels == 1) + (loads == 1) * outputs / (4 * weights)
+        price = ceil(vectors / _QUAD) + outputs / (lanes * weights)
+        late = (channels == 1) + (loads == 1) * outputs / (lanes * weights)
         price += late * (_STALL if ordered else 0.05)
         found.append((price - 0.001 * loads, _Registers(channels, weights, loads)))
     return min(found, key=lambda pair: pair[0], default=None)
 
 
-def fits(outputs: int, vectors: int) -> bool:
+def fits(outputs: int, vectors: int, lanes: int) -> bool:
     """Whether a block's accumulators, pixels and weights fit the registers."""
-    biases = ceil(outputs / 4) + 1
+    biases = ceil(outputs / lanes) + 1
     return (
         outputs * vectors + biases <= REGISTERS
-        and _shared(outputs, vectors, ordered=False) is not None
+        and _shared(outputs, vectors, lanes, ordered=False) is not None
     )
 
 
@@ -122,13 +132,14 @@ def cost(
     vectors: int,
     depth: int,
     plane: int,
+    lanes: int,
     *,
     residual: bool,
     floors: bool,
     ordered: bool,
 ) -> float:
     """Instructions of a block; ``plane`` is the bytes between channels of the target."""
-    found = _shared(outputs, vectors, ordered=ordered)
+    found = _shared(outputs, vectors, lanes, ordered=ordered)
     assert found is not None
     sums, quads = outputs * vectors, outputs * ceil(vectors / _QUAD)
     around: float = sums  # the activation
@@ -176,7 +187,8 @@ class _Writer:
         strip = self.strip
         self.work = strip.outputs * strip.vectors
         self.free = list(range(self.work, REGISTERS))
-        found = _shared(strip.outputs, strip.vectors, ordered=strip.ordered)
+        lanes = strip.element.lanes
+        found = _shared(strip.outputs, strip.vectors, lanes, ordered=strip.ordered)
         assert found is not None
         self.shared = found[1]
         self.pointers = {name: Pointer(name, self.text, self.steps) for name in arguments(strip)}
@@ -206,8 +218,8 @@ class _Writer:
         pixels = VECTOR * strip.vectors
         sizes = {
             "x": 0 if strip.down else pixels,
-            "w": 4 * strip.outputs * strip.depth if strip.down else 0,
-            "b": 4 * strip.outputs if strip.down else 0,
+            "w": strip.element.size * strip.outputs * strip.depth if strip.down else 0,
+            "b": strip.element.size * strip.outputs if strip.down else 0,
             "r": strip.outputs * strip.other if strip.down else pixels,
             "y": strip.outputs * strip.plane if strip.down else pixels,
         }
@@ -224,61 +236,65 @@ class _Writer:
     def _begin(self) -> None:
         """Accumulators begin as the bias, as what is to be added, or as both."""
         strip, text = self.strip, self.text
+        element, size = strip.element, strip.element.size
         b = self.pointers["b"]
         if self.by_output:
             for first in range(0, strip.outputs, _QUAD):
                 count = min(_QUAD, strip.outputs - first)
                 for at in range(strip.vectors):
                     sums = [self._sum(first + i, at) for i in range(count)]
-                    b.use(4 * first, f"ld{count}r {many(sums)}", 4 * count)
+                    b.use(size * first, f"ld{count}r {element.many(sums)}", size * count)
             return
         if strip.other:
             source = self.pointers["y" if strip.in_place else "r"]
             for output in range(strip.outputs):
                 self._whole("ld1", source, strip.other, output)
         elif self._looped():
-            text += [f"movi v{a}.4s, #0" for a in range(self.work)]
+            text += [f"movi {element.whole(a)}, #0" for a in range(self.work)]
         if strip.floors or not strip.biased:
             return
-        lanes = self.free[: ceil(strip.outputs / 4)]
+        # The last registers, which can be factors.
+        lanes = self.free[-ceil(strip.outputs / element.lanes) :]
         for first in range(0, len(lanes), _QUAD):
             some = lanes[first : first + _QUAD]
-            b.use(VECTOR * first, f"ld1 {many(some)}", VECTOR * len(some))
-        one = self.free[len(lanes)]
-        text.append(f"fmov v{one}.4s, #1.0")
+            b.use(VECTOR * first, f"ld1 {element.many(some)}", VECTOR * len(some))
+        one = element.whole(self.free[0])
+        text.append(f"fmov {one}, #1.0")
         for output in range(strip.outputs):
-            lane = f"v{lanes[output // 4]}.s[{output % 4}]"
-            text += [f"fmla v{a}.4s, v{one}.4s, {lane}" for a in self._sums(output)]
+            lane = element.one(lanes[output // element.lanes], output % element.lanes)
+            text += [f"fmla {element.whole(a)}, {one}, {lane}" for a in self._sums(output)]
 
     def _end(self) -> None:
         strip, text = self.strip, self.text
-        zero, six = self.free[:2]
+        element = strip.element
+        zero, six = map(element.whole, self.free[:2])
         if not strip.floors and strip.activation in {Activation.RELU, Activation.RELU6}:
-            text.append(f"movi v{zero}.4s, #0")
+            text.append(f"movi {zero}, #0")
         if strip.activation is Activation.RELU6:
-            text.append(f"fmov v{six}.4s, #6.0")
+            text.append(f"fmov {six}, #6.0")
         for output in range(strip.outputs + 1):
             # One output is stored while the next one's maximum is on its way.
             if output < strip.outputs:
                 least = self._floor(output) if strip.floors else zero
-                for a in self._sums(output):
+                for a in map(element.whole, self._sums(output)):
                     if strip.floors or strip.activation in {Activation.RELU, Activation.RELU6}:
-                        text.append(f"fmax v{a}.4s, v{a}.4s, v{least}.4s")
+                        text.append(f"fmax {a}, {a}, {least}")
                     if strip.activation is Activation.RELU6:
-                        text.append(f"fmin v{a}.4s, v{a}.4s, v{six}.4s")
+                        text.append(f"fmin {a}, {a}, {six}")
             if output and self.by_output:
                 self._pairs(output - 1)
             elif output:
                 self._whole("st1", self.pointers["y"], strip.plane, output - 1)
 
-    def _floor(self, output: int) -> int:
+    def _floor(self, output: int) -> str:
         """The register of an output's least value, loaded with those of its neighbours."""
-        at = output % _QUAD
+        element, at = self.strip.element, output % _QUAD
         if at == 0:
             count = min(_QUAD, self.strip.outputs - output)
-            head = f"ld{count}r {many(self.free[:count])}"
-            self.pointers["b"].use(4 * output, head, 4 * count)
-        return self.free[at]
+            size = element.size
+            head = f"ld{count}r {element.many(self.free[:count])}"
+            self.pointers["b"].use(size * output, head, size * count)
+        return element.whole(self.free[at])
 
     def _whole(self, kind: str, pointer: Pointer, stride: int, output: int) -> None:
         """Load or store the accumulators of an output, four by one instruction."""
@@ -286,28 +302,29 @@ class _Writer:
         for at in range(0, len(sums), _QUAD):
             some = sums[at : at + _QUAD]
             start = output * stride + VECTOR * at
-            pointer.use(start, f"{kind} {many(some)}", VECTOR * len(some))
+            pointer.use(start, f"{kind} {self.strip.element.many(some)}", VECTOR * len(some))
 
     def _pairs(self, output: int) -> None:
         """Store the accumulators of an output from registers that do not follow each other."""
         pointer, stride, vectors = self.pointers["y"], self.strip.plane, self.strip.vectors
-        sums, start = self._sums(output), output * stride
+        sums = [f"q{self.strip.element.name(one)}" for one in self._sums(output)]
+        start = output * stride
         pointer.last = None
         if _paired(vectors, stride) > vectors or vectors < 2:
             if start - pointer.at not in _SINGLE:
                 pointer.move(start)
             for at, a in enumerate(sums):
                 offset = start - pointer.at + VECTOR * at
-                self.text.append(f"str q{a}, [%[y], #{offset}]")
+                self.text.append(f"str {a}, [%[y], #{offset}]")
             return
         self._reach(pointer, start, VECTOR * vectors)
         for at in range(0, vectors - 1, 2):
             offset = start - pointer.at + VECTOR * at
-            self.text.append(f"stp q{sums[at]}, q{sums[at + 1]}, [%[y], #{offset}]")
+            self.text.append(f"stp {sums[at]}, {sums[at + 1]}, [%[y], #{offset}]")
         if vectors % 2:
             offset = start + VECTOR * (vectors - 1) - pointer.at
             kind = "stur" if offset < 0 else "str"
-            self.text.append(f"{kind} q{sums[-1]}, [%[y], #{offset}]")
+            self.text.append(f"{kind} {sums[-1]}, [%[y], #{offset}]")
 
     def _reach(self, pointer: Pointer, start: int, size: int) -> None:
         """Move a pointer from where pairs, and a last single one, of ``size`` bytes are too far."""
@@ -323,7 +340,7 @@ class _Writer:
         most = max(1, _STRAIGHT // (self.work * len(strip.taps)))
         if strip.channels <= most:
             return strip.channels
-        size = 4 * self.shared.weights
+        size = strip.element.lanes * self.shared.weights
 
         def rank(count: int) -> tuple[bool, bool, int]:
             whole = strip.channels % count == 0
@@ -339,7 +356,7 @@ class _Writer:
         count = self._piece()
         times, rest = divmod(strip.channels, count)
         x, w = self.pointers["x"], self.pointers["w"]
-        weights = 4 * strip.outputs * len(strip.taps)
+        weights = strip.element.size * strip.outputs * len(strip.taps)
         if times > 1:
             x.move(strip.taps[0])
             self.text += [f"mov %w[k], #{times}", "2:"]
@@ -357,7 +374,7 @@ class _Writer:
 
     def _multiply(self, before: int, channels: int) -> None:
         """Multiply-adds in order, each load as early as registers and ``_AHEAD`` allow."""
-        strip = self.strip
+        strip, element = self.strip, self.strip.element
         depth = channels * len(strip.taps)
         waiting = self._loads(before, channels)
         held: dict[int, int] = {}  # the last use of what a register holds
@@ -367,7 +384,7 @@ class _Writer:
         def issue() -> None:
             load = waiting.popleft()
             held.update((register, load.last) for register in load.registers)
-            head = f"ld1 {many(load.registers)}"
+            head = f"ld1 {element.many(load.registers)}"
             load.pointer.use(load.at, head, VECTOR * len(load.registers))
 
         for k in range(depth):
@@ -375,12 +392,13 @@ class _Writer:
                 for at in range(strip.vectors):
                     while waiting and waiting[0].first <= index:
                         issue()
-                    factor, lane = divmod(k * strip.outputs + output, 4)
+                    factor, lane = divmod(k * strip.outputs + output, element.lanes)
                     kind = "fmul" if begins and k == 0 else "fmla"
-                    pixels, weights = self._pixels(k, at), self._weights(factor)
-                    self.text.append(
-                        f"{kind} v{self._sum(output, at)}.4s, v{pixels}.4s, v{weights}.s[{lane}]"
+                    total, pixels = map(
+                        element.whole, (self._sum(output, at), self._pixels(k, at))
                     )
+                    weight = element.one(self._weights(factor), lane)
+                    self.text.append(f"{kind} {total}, {pixels}, {weight}")
                     index, since = index + 1, since + 1
                     if not waiting or since < 2:
                         continue
@@ -395,10 +413,10 @@ class _Writer:
         return self.work + k % self.shared.channels * self.strip.vectors + at
 
     def _weights(self, factor: int) -> int:
-        """The register of four weights."""
+        """The register of a vector of weights."""
         shared = self.shared
         load, at = divmod(factor, shared.weights)
-        first = self.work + shared.channels * self.strip.vectors
+        first = max(FACTORS, self.work + shared.channels * self.strip.vectors)
         return first + load % shared.loads * shared.weights + at
 
     def _loads(self, before: int, channels: int) -> deque[_Load]:
@@ -415,11 +433,12 @@ class _Writer:
                 registers = tuple(self._pixels(k, one) for one in some)
                 first, last = k * work + at, (k + 1) * work - vectors + some[-1]
                 found.append(_Load(x, start + VECTOR * at, registers, first, last))
-        factors, size = ceil(depth * strip.outputs / 4), self.shared.weights
-        begin = 4 * before * len(strip.taps) * strip.outputs
+        lanes, size = strip.element.lanes, self.shared.weights
+        factors = ceil(depth * strip.outputs / lanes)
+        begin = strip.element.size * before * len(strip.taps) * strip.outputs
         for at in range(0, factors, size):
             some = range(at, min(at + size, factors))
             registers = tuple(self._weights(one) for one in some)
-            first, last = 4 * at * vectors, 4 * (some[-1] + 1) * vectors - 1
+            first, last = lanes * at * vectors, lanes * (some[-1] + 1) * vectors - 1
             found.append(_Load(w, begin + VECTOR * at, registers, first, last))
         return deque(sorted(found, key=lambda load: load.first))

@@ -14,11 +14,11 @@ from math import ceil
 import numpy as np
 
 from shufflenet_deploy.export.graph import Activation, PoolKind
-from shufflenet_deploy.export.native.assembly import VECTOR, Pointer, many, statement
+from shufflenet_deploy.export.native.assembly import VECTOR, Element, Pointer, element, statement
 from shufflenet_deploy.export.native.program import Window3x3
+from shufflenet_deploy.export.native.row_windows import BIAS, PACKED
 from shufflenet_deploy.export.native.text import Code, Unit
 
-_LANES = 4
 _QUAD = 4  # vectors in a column
 # Registers of constants; the others are for sums and pixels.
 _CARRIED = 24  # the pixel left of a column, in every lane: one for each set of pixels
@@ -41,15 +41,16 @@ def suits(step: Window3x3, unit: Unit) -> bool:
 def write(step: Window3x3, unit: Unit) -> Code:
     """The body of a kernel for one plane."""
     code = Code(depth=1)
-    vectors = ceil(step.target.layout.width / _LANES)
+    numbers = element(unit.machine.element_bytes)
+    vectors = ceil(step.target.layout.width / numbers.lanes)
     columns = ceil(vectors / _QUAD)
     sizes = [vectors // columns + (at < vectors % columns) for at in range(columns)]
     arguments = ["x", *(["w"] if step.weight is not None else []), "y"]
-    head = ", ".join(f"{'' if name == 'y' else 'const '}float *{name}" for name in arguments)
+    head = ", ".join(f"{'' if name == 'y' else 'const '}real *{name}" for name in arguments)
     kind = _Pool if step.weight is None else _Depthwise if step.stride == 1 else _Halving
     # What the last column writes behind a row is the beginning of the next one: it is the first.
     for at in reversed(range(columns)):
-        column = kind(step, sum(sizes[:at]), sizes[at])
+        column = kind(step, numbers, sum(sizes[:at]), sizes[at])
         column.write()
         text = Code(depth=1)
         text(*statement(arguments, column.text, column.steps, looped=column.times))
@@ -66,6 +67,7 @@ class _Column:
     """
 
     step: Window3x3
+    element: Element
     first: int
     vectors: int
     text: list[str] = field(default_factory=list)
@@ -75,16 +77,19 @@ class _Column:
     def __post_init__(self) -> None:
         self.x = Pointer("x", self.text, self.steps)
         self.y = Pointer("y", self.text, self.steps)
+        self.lanes, self.size = self.element.lanes, self.element.size
+        self.whole, self.one = self.element.whole, self.element.one
         self.source, self.target = self.step.source.layout, self.step.target.layout
         bias = self.step.bias
         self.biased = bias is not None and bool(bias.any())
 
     def _constants(self) -> None:
         if self.step.weight is not None:
-            self.text.append(f"ld1 {many(range(_WEIGHTS, _WEIGHTS + 3))}, [%[w]]")
-        self.text.append(f"movi v{_ZERO}.4s, #0")
+            registers = range(_WEIGHTS, _WEIGHTS + ceil(PACKED / self.lanes))
+            self.text.append(f"ld1 {self.element.many(registers)}, [%[w]]")
+        self.text.append(f"movi {self.whole(_ZERO)}, #0")
         if self.step.activation is Activation.RELU6:
-            self.text.append(f"fmov v{_SIX}.4s, #6.0")
+            self.text.append(f"fmov {self.whole(_SIX)}, #6.0")
 
     def _rows(self, first: int, last: int, size: int) -> None:
         """Rows from ``first`` to ``last``, of which ``size`` in a row are alike, then ``last``."""
@@ -119,35 +124,46 @@ class _Column:
 
     def _multiply(self, pixels: list[int], sums: list[int], weight: int, *, begins: bool) -> None:
         """Add products to sums; at first there is the bias, or nothing."""
-        register, lane = divmod(weight, _LANES)
         if begins and self.biased:
-            self.text += [f"dup v{a}.4s, v{_WEIGHTS + 2}.s[1]" for a in sums]
+            bias = self._constant(BIAS)
+            self.text += [f"dup {self.whole(a)}, {bias}" for a in sums]
         kind = "fmul" if begins and not self.biased else "fmla"
         for a, pixel in zip(sums, pixels, strict=True):
-            self.text.append(f"{kind} v{a}.4s, v{pixel}.4s, v{_WEIGHTS + register}.s[{lane}]")
+            factor = self._constant(weight)
+            self.text.append(f"{kind} {self.whole(a)}, {self.whole(pixel)}, {factor}")
+
+    def _constant(self, at: int) -> str:
+        """One of the weights, or the bias behind them."""
+        register, lane = divmod(at, self.lanes)
+        return self.one(_WEIGHTS + register, lane)
 
     def _to(self, row: int) -> int:
         """Where a row of the target begins, in bytes."""
-        return 4 * (_LANES * self.first + row * self.target.row)
+        return self.size * (self.lanes * self.first + row * self.target.row)
 
     def _store(self, row: int, sums: list[int]) -> None:
         if self.step.activation in {Activation.RELU, Activation.RELU6}:
-            self.text += [f"fmax v{a}.4s, v{a}.4s, v{_ZERO}.4s" for a in sums]
+            self.text += self._each("fmax", sums, _ZERO)
         if self.step.activation is Activation.RELU6:
-            self.text += [f"fmin v{a}.4s, v{a}.4s, v{_SIX}.4s" for a in sums]
+            self.text += self._each("fmin", sums, _SIX)
         start = self._to(row)
-        beyond = start // 4 + _LANES * self.vectors - self.target.plane
+        beyond = start + VECTOR * self.vectors - self.size * self.target.plane
         if beyond <= 0:
-            self.y.use(start, f"st1 {many(sums)}", VECTOR * self.vectors)
+            self.y.use(start, f"st1 {self.element.many(sums)}", VECTOR * self.vectors)
             return
         if sums[:-1]:
-            self.y.use(start, f"st1 {many(sums[:-1])}", VECTOR * (self.vectors - 1))
+            self.y.use(start, f"st1 {self.element.many(sums[:-1])}", VECTOR * (self.vectors - 1))
         start += VECTOR * (self.vectors - 1)
-        if beyond <= 2:
-            self.y.use(start, f"st1 {{v{sums[-1]}.2s}}", 8)
-        if beyond % 2:
-            lane = 2 if beyond == 1 else 0
-            self.y.use(start + 4 * lane, f"st1 {{v{sums[-1]}.s}}[{lane}]", 4)
+        last, at = self.element.name(sums[-1]), 0
+        for part, lane in ((8, "d"), (4, "s"), (2, "h")):
+            if (VECTOR - beyond) & part:
+                self.y.use(start + at, f"st1 {{v{last}.{lane}}}[{at // part}]", part)
+                at += part
+
+    def _each(self, kind: str, registers: list[int], other: int) -> list[str]:
+        """Instructions that join registers with another one."""
+        names = map(self.whole, registers)
+        return [f"{kind} {name}, {name}, {self.whole(other)}" for name in names]
 
 
 class _Depthwise(_Column):
@@ -165,17 +181,18 @@ class _Depthwise(_Column):
 
     def _pixel(self, row: int, column: int) -> int:
         """Where a load of a row begins; ``column`` is that of the window."""
-        return 4 * (_LANES * self.first + row * self.source.row + column - 1)
+        return self.size * (self.lanes * self.first + row * self.source.row + column - 1)
 
     def _load(self, row: int, column: int) -> None:
         """The pixels under a column of the window; those outside are zero."""
         registers = self._under(column)
-        self.x.use(self._pixel(row, column), f"ld1 {many(registers)}", VECTOR * self.vectors)
+        some = self.element.many(registers)
+        self.x.use(self._pixel(row, column), f"ld1 {some}", VECTOR * self.vectors)
         for at, register in enumerate(registers):
-            for lane in range(_LANES):
-                where = _LANES * (self.first + at) + lane + column - 1
+            for lane in range(self.lanes):
+                where = self.lanes * (self.first + at) + lane + column - 1
                 if where in {-1, self.source.width}:
-                    self.text.append(f"mov v{register}.s[{lane}], v{_ZERO}.s[0]")
+                    self.text.append(f"mov {self.one(register, lane)}, {self.one(_ZERO, 0)}")
 
     def _under(self, column: int) -> list[int]:
         first = (3 + column) * self.vectors
@@ -208,25 +225,28 @@ class _Sorted(_Column):
 
     def _pixel(self, row: int) -> int:
         """Where the loads of a row begin: with the pixel left of the others, if there is one."""
-        return 4 * (2 * _LANES * self.first + row * self.source.row - (self.first > 0))
+        left = self.first > 0
+        return self.size * (2 * self.lanes * self.first + row * self.source.row - left)
 
     def _load(self, row: int, base: int, carried: int, outside: int) -> None:
         """A row's pixels to pairs from register ``base`` on; those outside are as ``outside``."""
         start = self._pixel(row)
         if self.first:
-            self.x.use(start, f"ld1r {{v{carried}.4s}}", 4)
-            start += 4
+            self.x.use(start, f"ld1r {self.element.many([carried])}", self.size)
+            start += self.size
         for at in range(self.vectors):
             pair = range(base + 2 * at, base + 2 * at + 2)
-            self.x.use(start + 2 * VECTOR * at, f"ld2 {many(pair)}", 2 * VECTOR)
-            lane = self.source.width // 2 - _LANES * (self.first + at)
-            if self.source.width % 2 and 0 <= lane < _LANES:
-                self.text.append(f"mov v{pair[1]}.s[{lane}], v{outside}.s[0]")
+            self.x.use(start + 2 * VECTOR * at, f"ld2 {self.element.many(pair)}", 2 * VECTOR)
+            lane = self.source.width // 2 - self.lanes * (self.first + at)
+            if self.source.width % 2 and 0 <= lane < self.lanes:
+                self.text.append(f"mov {self.one(pair[1], lane)}, {self.one(outside, 0)}")
 
     def _shift(self, to: int, base: int, at: int, carried: int) -> None:
         """The pixels left of the even ones of a vector."""
         before = base + 2 * at - 1 if at else carried
-        self.text.append(f"ext v{to}.16b, v{before}.16b, v{base + 2 * at + 1}.16b, #12")
+        registers = map(self.element.name, (to, before, base + 2 * at + 1))
+        bytewise = ", ".join(f"v{name}.16b" for name in registers)
+        self.text.append(f"ext {bytewise}, #{VECTOR - self.size}")
 
 
 class _Halving(_Sorted):
@@ -283,11 +303,13 @@ class _Pool(_Sorted):
         self.outside = _OUTSIDE if largest else _ZERO
         self.both = "fmax" if largest else "fadd"
         if largest:
-            self.text.append(f"mvni v{_OUTSIDE}.4s, #127, msl #16")
+            least = "#4, lsl #8" if self.size == 2 else "#127, msl #16"
+            self.text.append(f"mvni {self.whole(_OUTSIDE)}, {least}")
         else:
-            bits = int(np.float32(self.step.scale).view(np.uint32))
+            kinds = (np.float16, np.uint16) if self.size == 2 else (np.float32, np.uint32)
+            bits = int(np.array(self.step.scale, kinds[0]).view(kinds[1]))
             label = self.steps.setdefault(bits, "scale")
-            self.text.append(f"dup v{_SCALE}.4s, %w[{label}]")
+            self.text.append(f"dup {self.whole(_SCALE)}, %w[{label}]")
         self._row(0)
         self._rows(1, self.target.height - 1, 2)
 
@@ -320,21 +342,23 @@ class _Pool(_Sorted):
         pairs = [(self._base(one) + at, self._base(two) + at) for at in range(2 * self.vectors)]
         if self.first:
             pairs.append((_CARRIED + one, _CARRIED + two))
-        self.text += [f"{self.both} v{a}.4s, v{a}.4s, v{b}.4s" for a, b in pairs]
+        for a, b in pairs:
+            self.text += self._each(self.both, [a], b)
 
     def _across(self, row: int, part: int) -> None:
         """Columns become one, each vector in a register that was done with."""
         base, both = self._base(part), self.both
         for at in range(self.vectors):
             even, odd = base + 2 * at, base + 2 * at + 1
-            self.text.append(f"{both} v{even}.4s, v{even}.4s, v{odd}.4s")
+            self.text += self._each(both, [even], odd)
         for at in reversed(range(self.vectors)):
             carried = _CARRIED + part if self.first else self.outside
             self._shift(base + 2 * at + 1, base, at, carried)
         sums = list(range(base + self.vectors, base + 2 * self.vectors))
         for at in reversed(range(self.vectors)):
             even, odd = base + 2 * at, base + 2 * at + 1
-            self.text.append(f"{both} v{sums[at]}.4s, v{even}.4s, v{odd}.4s")
+            total, *parts = map(self.whole, (sums[at], even, odd))
+            self.text.append(f"{both} {total}, {', '.join(parts)}")
         if self.step.kind is PoolKind.AVERAGE:
-            self.text += [f"fmul v{a}.4s, v{a}.4s, v{_SCALE}.4s" for a in sums]
+            self.text += self._each("fmul", sums, _SCALE)
         self._store(row, sums)

@@ -9,8 +9,11 @@ import numpy as np
 from shufflenet_deploy.export.graph import Activation, FloatArray
 from shufflenet_deploy.export.native import neon
 from shufflenet_deploy.export.native.activations import activate, constants
+from shufflenet_deploy.export.native.assembly import element
 from shufflenet_deploy.export.native.calls import SOME, Columns, blocks, call
 from shufflenet_deploy.export.native.program import (
+    INPUT,
+    OUTPUT,
     Copy,
     FullyConnected,
     Gate,
@@ -29,7 +32,7 @@ def add(step: Sum, unit: Unit) -> None:
     one, two = step.sources
     code = Code(depth=1)
     _flat(code, step.target.layout, unit, "LOAD(x + p) + LOAD(r + p)", "x[p] + r[p]", step)
-    name = unit.kernel("add", "LOOP void @(const float *x, const float *r, float *y)", code)
+    name = unit.kernel("add", "LOOP void @(const real *x, const real *r, real *y)", code)
     for run in runs(step.target.planes):
         channels = range(run.first, run.first + run.count)
         columns: Columns = [
@@ -63,8 +66,8 @@ def gate(step: Gate, unit: Unit) -> None:
     if others:
         vectors, scalar = f"LOAD(r + p) + {vectors}", f"r[p] + {scalar}"
     _flat(code, step.target.layout, unit, vectors, scalar, step)
-    residual = "const float *r, " if others else ""
-    head = f"LOOP void @(const float *x, const float *w, {residual}float *y)"
+    residual = "const real *r, " if others else ""
+    head = f"LOOP void @(const real *x, const real *w, {residual}real *y)"
     name = unit.kernel("gate", head, code)
     for run in runs(step.target.planes):
         channels = range(run.first, run.first + run.count)
@@ -78,6 +81,10 @@ def gate(step: Gate, unit: Unit) -> None:
 def copy(step: Copy, unit: Unit) -> None:
     """Planes elsewhere, row by row."""
     source, target = step.source.layout, step.target.layout
+    # The picture and the scores are floats, whatever is between.
+    given = "float" if step.source.buffer == INPUT else "real"
+    made = "float" if step.target.buffer == OUTPUT else "real"
+    head = f"LOOP void @(const {given} *x, {made} *y)"
     rows, width = source.height, source.width
     if source.row == width == target.row:
         rows, width = 1, rows * width
@@ -85,7 +92,7 @@ def copy(step: Copy, unit: Unit) -> None:
         merged = Code(depth=1)
         merged(f"for (int p = 0; p < {len(step.source.planes)}; ++p)")
         merged(f"    y[p] = {step.activation.value}(x[p]);")
-        name = unit.kernel("copy", "LOOP void @(const float *x, float *y)", merged)
+        name = unit.kernel("copy", head, merged)
         columns: Columns = [
             (step.source, [step.source.offset()]),
             (step.target, [step.target.offset()]),
@@ -94,10 +101,10 @@ def copy(step: Copy, unit: Unit) -> None:
         return
     code = Code(depth=1)
     with code.block(f"for (int i = 0; i < {rows}; ++i)"):
-        code(f"const float *from = x + i * {source.row};", f"float *to = y + i * {target.row};")
+        code(f"const {given} *from = x + i * {source.row};", f"{made} *to = y + i * {target.row};")
         code(f"for (int p = 0; p < {width}; ++p)")
         code(f"    to[p] = {step.activation.value}(from[p]);")
-    name = unit.kernel("copy", "LOOP void @(const float *x, float *y)", code)
+    name = unit.kernel("copy", head, code)
     for run in runs(step.target.planes):
         channels = range(run.first, run.first + run.count)
         columns = [
@@ -115,14 +122,14 @@ def normalise(step: Normalise, unit: Unit) -> None:
     with code.block(f"for (int p = 0; p < {end}; ++p)"):
         code("float total = 0.0f;")
         code("for (int c = first; c < last; ++c)")
-        code(f"    total += x[c * {layout.plane} + p] * x[c * {layout.plane} + p];")
+        code(f"    total += squared(x[c * {layout.plane} + p]);")
         base = f"{literal(step.k)} + {literal(step.alpha / step.size)} * total"
         code(f"const float d = {base};")
         power = f"powf(d, {literal(step.beta)})"
         if step.beta == 0.75:
             power = "(sqrtf(d) * sqrtf(sqrtf(d)))"
         code(f"y[p] = x[channel * {layout.plane} + p] / {power};")
-    head = "LOOP void @(const float *restrict x, float *restrict y, "
+    head = "LOOP void @(const real *restrict x, real *restrict y, "
     head += "int channel, int first, int last)"
     name = unit.kernel("normalise", head, code)
     source, target = unit.address(step.source), step.target
@@ -173,9 +180,9 @@ def fully_connected(step: FullyConnected, unit: Unit) -> None:
             code(f"{name}(x, w + o * {inputs}, b + o, y + o);")
     if step.activation is Activation.SIGMOID:
         code(f"for (int i = 0; i < {outputs}; ++i)", "    y[i] = sigmoid(y[i]);")
-    at_weights = unit.weights(np.concatenate(packed)) // 4
-    at_bias = unit.weights(bias) // 4
-    head = "const float *x, const float *w, const float *b, float *y"
+    at_weights = unit.numbers(np.concatenate(packed))
+    at_bias = unit.numbers(bias)
+    head = "const real *x, const real *w, const real *b, real *y"
     name = unit.kernel("dense", f"LOOP void @({head}{SOME if pieces > 1 else ''})", code)
     columns: Columns = [
         (step.source, [step.source.offset()]),
@@ -195,6 +202,7 @@ def _assembly(step: FullyConnected, unit: Unit, vectors: int, inputs: int) -> st
     """A convolution of one output: its pixels are the matrix, its weights are the source."""
     size = unit.machine.bytes_per_vector * vectors
     strip = neon.Strip(
+        element=element(unit.machine.element_bytes),
         outputs=1,
         vectors=vectors,
         channels=inputs,
@@ -233,7 +241,7 @@ def _block(step: FullyConnected, unit: Unit, vectors: int, inputs: int) -> str:
     code(*constants(activation))
     for at in range(vectors):
         code(f"STORE(y + {at} * LANES, {activate(activation, f'a{at}')});")
-    head = "INLINE void @(const float *x, const float *w, const float *b, float *y)"
+    head = "INLINE void @(const real *x, const real *w, const real *b, real *y)"
     return unit.kernel(f"column{vectors}", head, code)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from shufflenet_deploy.export.graph import Graph
 from shufflenet_deploy.export.native import generate as floats
 from shufflenet_deploy.export.native.int8 import generate as bytewise
@@ -32,7 +34,10 @@ def stand_in(graph: Graph, machine: Machine, ranges: Ranges | None = None) -> So
         ExportError: as ``generate``.
     """
     if ranges is None:
-        return floats.generate(graph, host())
+        here = host()
+        if machine.element_bytes != here.element_bytes:
+            here = replace(here, lanes=8, by_lane=False, element_bytes=machine.element_bytes)
+        return floats.generate(graph, here)
     numbers = bytewise.numbers_of(machine)
     program = lower(graph, ranges, numbers)
     return bytewise.emit(program, host(), fast=numbers is bytewise.numbers_of(host()))

@@ -1,4 +1,4 @@
-/* Vectors of floats and what the kernels do with them, for gcc 12+, clang and zig cc. */
+/* Vectors of numbers and what the kernels do with them, for gcc 12+, clang and zig cc. */
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -12,15 +12,25 @@
 #define INLINE static inline __attribute__((always_inline, unused))
 #define LOOP static __attribute__((noinline))
 
-typedef float v4 __attribute__((vector_size(16)));
-typedef float v8 __attribute__((vector_size(32)));
-typedef float v16 __attribute__((vector_size(64)));
-typedef int32_t i4 __attribute__((vector_size(16)));
-typedef int32_t i8 __attribute__((vector_size(32)));
-typedef int32_t i16 __attribute__((vector_size(64)));
-typedef v4 u4 __attribute__((aligned(4), may_alias));
-typedef v8 u8 __attribute__((aligned(4), may_alias));
-typedef v16 u16 __attribute__((aligned(4), may_alias));
+/* What is computed with, the integers of its size, and how assembly calls a vector of it. */
+#if defined(IN_HALVES)
+typedef _Float16 real;
+typedef int16_t whole;
+#define ARRANGED "8h"
+#else
+typedef float real;
+typedef int32_t whole;
+#define ARRANGED "4s"
+#endif
+typedef real v4 __attribute__((vector_size(4 * sizeof(real))));
+typedef real v8 __attribute__((vector_size(8 * sizeof(real))));
+typedef real v16 __attribute__((vector_size(16 * sizeof(real))));
+typedef whole i4 __attribute__((vector_size(4 * sizeof(whole))));
+typedef whole i8 __attribute__((vector_size(8 * sizeof(whole))));
+typedef whole i16 __attribute__((vector_size(16 * sizeof(whole))));
+typedef v4 u4 __attribute__((aligned(sizeof(real)), may_alias));
+typedef v8 u8 __attribute__((aligned(sizeof(real)), may_alias));
+typedef v16 u16 __attribute__((aligned(sizeof(real)), may_alias));
 
 #define LOAD4(p) ((v4) * (const u4 *)(const void *)(p))
 #define LOAD8(p) ((v8) * (const u8 *)(const void *)(p))
@@ -28,9 +38,9 @@ typedef v16 u16 __attribute__((aligned(4), may_alias));
 #define STORE4(p, a) (*(u4 *)(void *)(p) = (a))
 #define STORE8(p, a) (*(u8 *)(void *)(p) = (a))
 #define STORE16(p, a) (*(u16 *)(void *)(p) = (a))
-#define SPLAT4(s) ((s) - (v4){0})
-#define SPLAT8(s) ((s) - (v8){0})
-#define SPLAT16(s) ((s) - (v16){0})
+#define SPLAT4(s) ((real)(s) - (v4){0})
+#define SPLAT8(s) ((real)(s) - (v8){0})
+#define SPLAT16(s) ((real)(s) - (v16){0})
 
 /* The larger and the smaller, lane by lane. */
 #define SELECT(n, a, b, op)                                                                 \
@@ -39,24 +49,30 @@ typedef v16 u16 __attribute__((aligned(4), may_alias));
         const i##n mask_ = one_ op two_;                                                    \
         (v##n)((mask_ & (i##n)one_) | (~mask_ & (i##n)two_));                               \
     })
-#if defined(__aarch64__)
+#if defined(__aarch64__) && !defined(IN_HALVES)
 #define MAX4(a, b) ((v4)vmaxq_f32((float32x4_t)(a), (float32x4_t)(b)))
 #define MIN4(a, b) ((v4)vminq_f32((float32x4_t)(a), (float32x4_t)(b)))
-#elif defined(__x86_64__)
+#elif defined(__ARM_FEATURE_FP16_VECTOR_ARITHMETIC) && defined(IN_HALVES)
+#define MAX4(a, b) ((v4)vmax_f16((float16x4_t)(a), (float16x4_t)(b)))
+#define MIN4(a, b) ((v4)vmin_f16((float16x4_t)(a), (float16x4_t)(b)))
+#elif defined(__x86_64__) && !defined(IN_HALVES)
 #define MAX4(a, b) ((v4)_mm_max_ps((__m128)(a), (__m128)(b)))
 #define MIN4(a, b) ((v4)_mm_min_ps((__m128)(a), (__m128)(b)))
 #else
 #define MAX4(a, b) SELECT(4, a, b, >)
 #define MIN4(a, b) SELECT(4, a, b, <)
 #endif
-#if defined(__AVX__)
+#if defined(__ARM_FEATURE_FP16_VECTOR_ARITHMETIC) && defined(IN_HALVES)
+#define MAX8(a, b) ((v8)vmaxq_f16((float16x8_t)(a), (float16x8_t)(b)))
+#define MIN8(a, b) ((v8)vminq_f16((float16x8_t)(a), (float16x8_t)(b)))
+#elif defined(__AVX__) && !defined(IN_HALVES)
 #define MAX8(a, b) ((v8)_mm256_max_ps((__m256)(a), (__m256)(b)))
 #define MIN8(a, b) ((v8)_mm256_min_ps((__m256)(a), (__m256)(b)))
 #else
 #define MAX8(a, b) SELECT(8, a, b, >)
 #define MIN8(a, b) SELECT(8, a, b, <)
 #endif
-#if defined(__AVX512F__)
+#if defined(__AVX512F__) && !defined(IN_HALVES)
 #define MAX16(a, b) ((v16)_mm512_max_ps((__m512)(a), (__m512)(b)))
 #define MIN16(a, b) ((v16)_mm512_min_ps((__m512)(a), (__m512)(b)))
 #else
@@ -65,13 +81,13 @@ typedef v16 u16 __attribute__((aligned(4), may_alias));
 #endif
 
 /* a + x * w[lane], with one lane of a register of four weights as the factor. */
-#if defined(__aarch64__)
+#if defined(__aarch64__) && !defined(IN_HALVES)
 #define FMA_LANE(a, x, w, lane)                                                             \
     ((v4)vfmaq_laneq_f32((float32x4_t)(a), (float32x4_t)(x), (float32x4_t)(w), lane))
 #define SPLAT_LANE(w, lane) ((v4)vdupq_laneq_f32((float32x4_t)(w), lane))
 #else
 #define FMA_LANE(a, x, w, lane) ((a) + (x) * (w)[lane])
-#define SPLAT_LANE(w, lane) SPLAT4((w)[lane])
+#define SPLAT_LANE(w, lane) SPLAT((w)[lane])
 #endif
 
 /* Every second of two vectors. */
@@ -87,7 +103,7 @@ typedef v16 u16 __attribute__((aligned(4), may_alias));
         (a), (b), 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31)
 
 /* Every step-th of `count` numbers; reads no number behind the last. */
-INLINE void gather(const float *restrict x, float *restrict y, int count, int step)
+INLINE void gather(const real *restrict x, real *restrict y, int count, int step)
 {
     int i = 0;
     if (step == 1) {
@@ -104,17 +120,17 @@ INLINE void gather(const float *restrict x, float *restrict y, int count, int st
 }
 
 /* Numbers by turns to one and to two, `count` to each; reads no number behind the last. */
-INLINE void deal(const float *restrict x, float *restrict one, float *restrict two, int count)
+INLINE void deal(const real *restrict x, real *restrict one, real *restrict two, int count)
 {
     int i = 0;
 #if defined(__aarch64__)
-    const float *from = x;
-    float *even = one, *odd = two;
-    for (; i + 16 <= count; i += 16)
-        __asm__ volatile("ld2 {v0.4s, v1.4s}, [%[x]], #32\n"
-                         "ld2 {v2.4s, v3.4s}, [%[x]], #32\n"
-                         "ld2 {v4.4s, v5.4s}, [%[x]], #32\n"
-                         "ld2 {v6.4s, v7.4s}, [%[x]], #32\n"
+    const real *from = x;
+    real *even = one, *odd = two;
+    for (; i + 4 * LANES <= count; i += 4 * LANES)
+        __asm__ volatile("ld2 {v0." ARRANGED ", v1." ARRANGED "}, [%[x]], #32\n"
+                         "ld2 {v2." ARRANGED ", v3." ARRANGED "}, [%[x]], #32\n"
+                         "ld2 {v4." ARRANGED ", v5." ARRANGED "}, [%[x]], #32\n"
+                         "ld2 {v6." ARRANGED ", v7." ARRANGED "}, [%[x]], #32\n"
                          "stp q0, q2, [%[one]], #32\n"
                          "stp q1, q3, [%[two]], #32\n"
                          "stp q4, q6, [%[one]], #32\n"
@@ -134,7 +150,7 @@ INLINE void deal(const float *restrict x, float *restrict one, float *restrict t
         one[i] = x[2 * i], two[i] = x[2 * i + 1];
 }
 
-INLINE void fill(float *y, int count, float value)
+INLINE void fill(real *y, int count, real value)
 {
     for (int i = 0; i < count; ++i)
         y[i] = value;
@@ -144,3 +160,4 @@ INLINE float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
 INLINE float relu(float x) { return x > 0.0f ? x : 0.0f; }
 INLINE float relu6(float x) { return x > 0.0f ? (x < 6.0f ? x : 6.0f) : 0.0f; }
 INLINE float none(float x) { return x; }
+INLINE float squared(float x) { return x * x; }

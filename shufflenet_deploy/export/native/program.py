@@ -16,6 +16,8 @@ from shufflenet_deploy.export.native import steps
 
 #: The buffer that is the caller's input picture, and the one that is the caller's output.
 INPUT, OUTPUT = -1, -2
+#: The size of a number in those two, whatever the code computes with.
+FLOAT_BYTES = 4
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,9 @@ from shufflenet_deploy.export.native.activations import activate, constants
 from shufflenet_deploy.export.native.program import Window3x3
 from shufflenet_deploy.export.native.text import Code, Unit, literal
 
+#: Where the bias is, behind nine weights, and how many numbers make whole vectors of four.
+BIAS, PACKED = 9, 12
+
 
 def joined(step: Window3x3, values: Sequence[str], lanes: int) -> str:
     """C for the sum of vectors, or for their maximum."""
@@ -61,8 +64,8 @@ class Rows:
                 times += 1
             with code.block(f"for (int i = {row}; i < {row + rows * times}; i += {rows})"):
                 begin = f"(i * {step.stride} - {step.top}) * {self.source.row} - {step.left}"
-                code(f"const float *from = x + ({begin});")
-                code(f"float *to = y + i * {self.target.row};")
+                code(f"const real *from = x + ({begin});")
+                code(f"real *to = y + i * {self.target.row};")
                 self.columns(rows, pattern)
             row += rows * times
         return code
@@ -121,7 +124,7 @@ class Rows:
         for out in range(rows):
             value = f"a{out}"
             if step.is_average:
-                value = f"a{out} * {literal(step.scale)}"
+                value = f"a{out} * (real){literal(step.scale)}"
             value = activate(step.activation, f"({value})", str(self.lanes))
             code(f"STORE{self.lanes}(to + {out * self.target.row} + {at}, {value});")
 
@@ -141,7 +144,7 @@ class Rows:
                 code(f"a{out} += h{i};")
             return
         if first and self.biased:
-            code(f"{self.kind} a{out} = {'SPLAT_LANE(w2, 1)' if self.by_lane else 'w9'};")
+            code(f"{self.kind} a{out} = {f'SPLAT{self.lanes}(w2[1])' if self.by_lane else 'w9'};")
         for column in range(3):
             k = 3 * tap + column
             if first and not self.biased and column == 0:

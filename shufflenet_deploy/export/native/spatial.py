@@ -19,10 +19,9 @@ from shufflenet_deploy.export.native.program import (
     Window,
     Window3x3,
 )
-from shufflenet_deploy.export.native.row_windows import Rows
+from shufflenet_deploy.export.native.row_windows import BIAS, PACKED, Rows
 from shufflenet_deploy.export.native.text import Code, Unit, literal, runs
 
-_PACKED = 12  # nine weights, a bias, and two to make whole vectors
 
 
 def split(step: Split, unit: Unit) -> None:
@@ -42,7 +41,7 @@ def split(step: Split, unit: Unit) -> None:
         with code.block(f"for (int i = 0; i < {target.height}; ++i)"):
             code(f"const int row = i * {down} + {row_phase - step.top};")
             for name, part in zip(("one", "two"), parts, strict=False):
-                code(f"float *{name} = y + {part.at * target.plane} + i * {target.row};")
+                code(f"real *{name} = y + {part.at * target.plane} + i * {target.row};")
             with code.block(f"if (row < 0 || row >= {source.height})"):
                 for name, _ in zip(("one", "two"), parts, strict=False):
                     code(f"fill({name}, {target.width}, {_number(step.outside)});")
@@ -54,7 +53,7 @@ def split(step: Split, unit: Unit) -> None:
                     begin = part.first + part.count
                     code(f"fill({name} + {begin}, {part.behind}, {_number(step.outside)});")
             _rows_sorted(code, parts, f"x + row * {source.row}", step.stride[1])
-    name = unit.kernel("split", "LOOP void @(const float *restrict x, float *restrict y)", code)
+    name = unit.kernel("split", "LOOP void @(const real *restrict x, real *restrict y)", code)
     size = target.plane * len(step.phases)
     _each(step, unit, name, size)
 
@@ -131,20 +130,20 @@ def window3x3(step: Window3x3, unit: Unit) -> None:
         code = dealt_windows.DealtRows(step, unit).write()
     else:
         code = Rows(step, unit).write()
-    weights = "const float *w, " if step.weight is not None else ""
-    head = f"LOOP void @(const float *restrict x, {weights}float *restrict y)"
+    weights = "const real *w, " if step.weight is not None else ""
+    head = f"LOOP void @(const real *restrict x, {weights}real *restrict y)"
     name = unit.kernel("window", head, code)
     at = 0
     if step.weight is not None and step.bias is not None:
-        packed = np.zeros((step.source.layout.channels, _PACKED), np.float32)
-        packed[:, :9] = step.weight
-        packed[:, 9] = step.bias
-        at = unit.weights(packed) // 4
+        packed = np.zeros((step.source.layout.channels, PACKED), np.float32)
+        packed[:, :BIAS] = step.weight
+        packed[:, BIAS] = step.bias
+        at = unit.numbers(packed)
     for run in runs(step.target.planes):
         channels = range(run.first, run.first + run.count)
         columns: Columns = [(step.source, [step.source.offset(channel) for channel in channels])]
         if weights:
-            columns.append((None, [at + channel * _PACKED for channel in channels]))
+            columns.append((None, [at + channel * PACKED for channel in channels]))
         columns.append((step.target, [step.target.offset(channel) for channel in channels]))
         price = 12 * step.target.layout.vectors(unit.machine.lanes)
         call(unit, name, columns, run.count, step.name, price=price)
@@ -165,7 +164,7 @@ def window(step: Window, unit: Unit) -> None:
         flat = np.zeros(vectors * lanes, np.float32)
         kept = min(flat.size, table.size)
         flat[:kept] = table.ravel()[:kept]
-        at = unit.weights(flat if scaled else step.scale.astype(np.float32)) // 4
+        at = unit.numbers(flat if scaled else step.scale)
     with code.block(f"for (int p = 0; p < {vectors * lanes}; p += LANES)"):
         code(f"vf a = LOAD(x + p + {step.taps[0]});")
         for tap in step.taps[1:]:
@@ -176,8 +175,8 @@ def window(step: Window, unit: Unit) -> None:
         if step.scale is not None:
             code("a *= LOAD(w + p);" if scaled else "a *= w[0];")
         code(f"STORE(y + p, {activate(step.activation, 'a')});")
-    weights = "const float *w, " if step.scale is not None else ""
-    name = unit.kernel("window", f"LOOP void @(const float *x, {weights}float *y)", code)
+    weights = "const real *w, " if step.scale is not None else ""
+    name = unit.kernel("window", f"LOOP void @(const real *x, {weights}real *y)", code)
     size = step.source.layout.plane * step.spread
     for run in runs(step.target.planes):
         channels = range(run.first, run.first + run.count)
@@ -205,7 +204,7 @@ def global_average(step: GlobalAverage, unit: Unit) -> None:
         code(*(f"total += x[{p}];" for p in range(whole, width)))
     code(f"total += {' + '.join(f'a[{i}]' for i in range(lanes))};")
     code(f"*y = total * {literal(1 / (rows * width))};")
-    name = unit.kernel("mean", "LOOP void @(const float *x, float *y)", code)
+    name = unit.kernel("mean", "LOOP void @(const real *x, real *y)", code)
     _each(step, unit, name)
 
 
@@ -222,7 +221,7 @@ def adaptive_average(step: AdaptiveAverage, unit: Unit) -> None:
                 with code.block("for (int column = left; column < right; ++column)"):
                     code(f"total += x[row * {source.row} + column];")
             code(f"y[i * {target.row} + j] = total / (float)((bottom - top) * (right - left));")
-    name = unit.kernel("grid", "LOOP void @(const float *x, float *y)", code)
+    name = unit.kernel("grid", "LOOP void @(const real *x, real *y)", code)
     _each(step, unit, name)
 
 

@@ -60,13 +60,13 @@ class Tail:
     def store(self, code: Code, activation: Activation, plane: int, other: int, begin: str) -> None:
         """Store the sums ``begin`` behind ``y``, after adding what is at ``r`` if ``other``."""
         wide = self.pixels >= _QUAD
-        kind = f"v{self.pixels}" if wide else "float"
+        kind = f"v{self.pixels}" if wide else "real"
         load, suffix = (f"LOAD{self.pixels}", str(self.pixels)) if wide else ("*", "")
         with code.block(""):
             if wide:
                 code(*constants(activation, kind))
             for at, first, size in self._vectors():
-                code(f"float sums{at}[{size}] __attribute__((aligned({4 * size})));")
+                code(f"real sums{at}[{size}] __attribute__((aligned({4 * size})));")
                 code(f"STORE{size}(sums{at}, tail{at});")
                 for output in range(min(size // self.pixels, self.outputs - first)):
                     for pixel in range(0, self.pixels, self.pixels if wide else 1):

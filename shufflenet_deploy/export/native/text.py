@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from shufflenet_deploy.errors import ExportError
+from shufflenet_deploy.export.graph import FloatArray
 from shufflenet_deploy.export.native.lines import Code
 from shufflenet_deploy.export.native.machine import Machine
 from shufflenet_deploy.export.native.program import INPUT, OUTPUT, Place
@@ -18,6 +20,7 @@ __all__ = ["ALIGN", "Code", "Run", "Unit", "literal", "runs", "series"]
 
 #: Bytes to which every packed array of weights is aligned.
 ALIGN = 64
+_HALF_BYTES = 2
 
 
 def literal(value: float) -> str:
@@ -72,6 +75,18 @@ class Unit:
         at = len(self.blob)
         self.blob.extend(np.ascontiguousarray(array).tobytes())
         return at
+
+    def numbers(self, array: FloatArray) -> int:
+        """Append an array as what the code computes with; returns where it begins, in elements.
+
+        Raises:
+            ExportError: it holds a number that halves cannot.
+        """
+        size = self.machine.element_bytes
+        if size == _HALF_BYTES and np.abs(array).max(initial=0.0) > np.finfo(np.float16).max:
+            raise ExportError(f"a weight of {np.abs(array).max():.3g} is beyond fp16: choose fp32")
+        kind = np.float16 if size == _HALF_BYTES else np.float32
+        return self.weights(array.astype(kind)) // size
 
     def address(self, place: Place, elements: int = 0) -> str:
         """A C expression for an element of a place's buffer."""

@@ -59,7 +59,7 @@ def write(step: Convolution, unit: Unit, block: Block, plane: int, other: int) -
         )
         assert same, "columns of a kernel are the same in every row"
         code(f"static const int rows[] = {{{', '.join(map(str, starts))}}};")
-        code("const float *plane = x;")
+        code("const real *plane = x;")
         with code.block(f"for (int k = 0; k < {channels}; ++k, plane += {jump})"):
             with code.block(f"for (int t = 0; t < {rows}; ++t, w += {columns * outputs})"):
                 _fetch(code, unit, columns * outputs)
@@ -73,8 +73,8 @@ def write(step: Convolution, unit: Unit, block: Block, plane: int, other: int) -
     if block.tail:
         behind = f"{vectors} * LANES"
         _tail(block, unit).store(code, step.activation, plane, other if residual else 0, behind)
-    head = "INLINE void @(const float *x, const float *w, const float *b, "
-    head += ("const float *r, " if residual else "") + "float *y)"
+    head = "INLINE void @(const real *x, const real *w, const real *b, "
+    head += ("const real *r, " if residual else "") + "real *y)"
     return unit.kernel(f"tile{outputs}x{vectors}", head, code)
 
 
