@@ -62,12 +62,12 @@ def test_fp32_is_judged_relative_to_the_largest_score() -> None:
 
 
 @pytest.mark.parametrize("trained", [True, False])
-def test_fp16_has_one_floor_under_its_noise_trained_or_not(trained: bool) -> None:
+def test_fp16_has_one_floor_under_its_noise_trained_or_not(*, trained: bool) -> None:
     def off_by(difference: float) -> Parity:
         scores = SCORES + np.float32([[difference, 0, 0]])
         return verdict(scores, precision=Precision.FP16, trained=trained)
 
-    assert off_by(0.15).passed  # 30.5 dB
+    assert off_by(0.15).passed
     assert off_by(0.17).reason == "SQNR 29.4, floor 30"
     assert "cosine 0.997, floor 0.999" in off_by(0.5).reason
 
