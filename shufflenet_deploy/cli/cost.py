@@ -121,7 +121,7 @@ def _plan(
     chosen = [BoardSettings.choose(name="cost", cpu=word, deterministic=True).cpu for word in cpus]
     return Plan.model_validate(
         {
-            "cpus": dict.fromkeys(chosen),
+            "cpus": tuple(dict.fromkeys(chosen)),
             "models": models,
             "runtimes": [_pinned(name, locked) for name in runtimes],
             "precisions": precisions,
