@@ -85,7 +85,7 @@ def export(  # noqa: PLR0917 - options, each passed by name
     min_agreement: Annotated[
         float | None,
         typer.Option(
-            help="fp16, int8, trained weights: floor under top-1 agreement. [default: fp16 0.9;"
+            help="fp16, int8, trained weights: floor under top-1 agreement. [default: fp16 0.85;"
             " int8 0.6]",
             rich_help_panel=_CHECK,
         ),

@@ -72,8 +72,8 @@ def test_fp16_has_one_floor_under_its_noise_trained_or_not(*, trained: bool) -> 
     assert "cosine 0.997, floor 0.999" in off_by(0.5).reason
 
 
-def test_fp16_may_change_one_class_of_sixteen() -> None:
-    alike = [np.array([[3.0, 4.0, 3.99]], np.float32)] * 16
+def test_fp16_may_change_one_class_of_eight() -> None:
+    alike = [np.array([[3.0, 4.0, 3.99]], np.float32)] * 8
     changed = np.array([[3.0, 3.99, 4.0]], np.float32)
 
     def of(number: int, *, trained: bool = True) -> Parity:
@@ -81,8 +81,8 @@ def test_fp16_may_change_one_class_of_sixteen() -> None:
         return judge(alike, got, precision=Precision.FP16, floors=Floors(), trained=trained)
 
     assert of(1).passed
-    assert of(2).reason == "top-1 agreement 0.875, floor 0.9"
-    assert of(16, trained=False).passed
+    assert of(2).reason == "top-1 agreement 0.75, floor 0.85"
+    assert of(8, trained=False).passed
 
 
 def test_scores_that_are_no_numbers_fail() -> None:
