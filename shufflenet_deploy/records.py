@@ -32,6 +32,42 @@ def first_problem(error: ValidationError) -> str:
     return f"{where}: {what}" if where else what
 
 
+class Precision(StrEnum):
+    """The arithmetic of an exported model, in the order of tables."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    INT8 = "int8"
+
+    @property
+    def place(self) -> int:
+        """Its place among the others; as texts they would stand in another order."""
+        return tuple(Precision).index(self)
+
+    @property
+    def lanes(self) -> int | None:
+        """Multiply-adds of one vector instruction of AArch64; None in int8, where cores differ."""
+        return {Precision.FP32: 4, Precision.FP16: 8}.get(self)
+
+
+#: Stands for every precision that there is, in a format, on a core.
+ALL: Literal["all"] = "all"
+
+
+def _known_precision(value: object) -> object:
+    words = (*Precision, ALL)
+    if isinstance(value, str) and value not in words:
+        raise ValueError(f"'{value}' is not a precision: choose from {', '.join(words)}")
+    return value
+
+
+#: Precisions as a user asks for them; ``export.precisions`` tells which are meant.
+AskedPrecisions = Annotated[
+    tuple[Annotated[Precision | Literal["all"], BeforeValidator(_known_precision)], ...],
+    Field(min_length=1),
+]
+
+
 class Format(StrEnum):
     """A file format a model is exported to."""
 
@@ -39,13 +75,10 @@ class Format(StrEnum):
     TFLITE = "tflite"
     NATIVE = "native"
 
-
-class Precision(StrEnum):
-    """The arithmetic of an exported model."""
-
-    FP32 = "fp32"
-    FP16 = "fp16"
-    INT8 = "int8"
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """What its files can compute in; which of them a program can is for its core to say."""
+        return tuple(Precision) if self is Format.NATIVE else (Precision.FP32, Precision.INT8)
 
 
 class Metric(StrEnum):

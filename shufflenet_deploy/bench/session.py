@@ -116,6 +116,18 @@ class _Session:
             tell=self.tell,
         )
 
+    @cached_property
+    def _cells(self) -> tuple[Cell, ...]:
+        """What there is to measure on this target."""
+        if not any(runtime.get(name).standalone for name in self.suite.runtimes):
+            return self.suite.cells()
+        from shufflenet_deploy.export.native.machine import of_target  # noqa: PLC0415
+
+        try:
+            return self.suite.cells(of_target(self._place.facts).name)
+        except ExportError:  # Each of its exports will say that there is no code for the target.
+            return self.suite.cells()
+
     def runs(self) -> Iterator[Run]:
         self._check_cpus()
         self.journal.open_suite(
@@ -149,13 +161,13 @@ class _Session:
                 f"{self.target.host} has no core {unknown[0]}: "
                 f"choose among {', '.join(map(str, sorted(known)))}"
             )
-        for cell in self.suite.cells():
+        for cell in self._cells:
             self._place.spec_of(cell)
 
     def _prepared(self) -> Iterator[Ready | Run]:
         """Each cell ready to be measured, or the run that says why it never will be."""
         exported: list[tuple[Cell, Artifact]] = []
-        for cell in self.suite.cells():
+        for cell in self._cells:
             self.tell(events.Stage(text=f"exporting {events.describe(cell)}"))
             try:
                 artifact = self.artifact_of(cell)

@@ -16,8 +16,10 @@ from shufflenet_deploy import runtime
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.export.lowerings import AUTO
 from shufflenet_deploy.export.lowerings import parse as parse_lowering
+from shufflenet_deploy.export.precisions import meant
 from shufflenet_deploy.files import resource
 from shufflenet_deploy.records import (
+    AskedPrecisions,
     BenchmarkSpec,
     Cell,
     Precision,
@@ -43,7 +45,8 @@ class Suite(Record):
     where the runtimes come from. ``cores`` counts where ``spec.cpus`` names none: the fastest ones,
     all, or what suits the target. No process starts while the target is hotter than
     ``max_temperature_c``, unless it does not get any cooler. Of several ``lowerings`` each is a
-    cell where there are such files; the baseline is then lowered as ``auto`` says. ``governor`` is
+    cell where there are such files; the baseline is then lowered as ``auto`` says. Of
+    ``precisions``, ``all`` is every one that there is in a runtime, on the target. ``governor`` is
     the frequency governor for the time of the measurement. After the rounds the models of each
     group take turns for ``sustained_secs``, and ``benchmark_model`` (a file) measures the TFLite
     cells once more. With ``profile`` each cell is taken apart at the end, in a process of its own.
@@ -58,7 +61,7 @@ class Suite(Record):
     calibration: str | None = None
     lowerings: tuple[str, ...] = Field(default=(AUTO,), min_length=1)
     runtimes: tuple[str, ...] = Field(default=("onnxruntime",), min_length=1)
-    precisions: tuple[Precision, ...] = Field(default=(Precision.FP32,), min_length=1)
+    precisions: AskedPrecisions = (Precision.FP32,)
     resolutions: tuple[ResolutionText, ...] = Field(min_length=1)
     threads: tuple[int, ...] = Field(default=(1,), min_length=1)
     precision_target: float | None = Field(default=None, gt=0, lt=1)
@@ -130,8 +133,14 @@ class Suite(Record):
             what = what.replace("Tuple", "List").replace("tuple", "list")
             raise UsageError(f"{source}: {key.replace('_', '-')}{colon}{what}") from error
 
-    def cells(self) -> tuple[Cell, ...]:
-        """Every cell, the baseline's included, grouped as a table shows them."""
+    def cells(self, machine: str | None = None) -> tuple[Cell, ...]:
+        """Every cell, the baseline's included, grouped as a table shows them.
+
+        ``machine`` is what native programs are for, None where the target is not known yet.
+
+        Raises:
+            UsageError: it does not compute in a precision that was asked for by its name.
+        """
         models = tuple(dict.fromkeys(self.models))
         if self.baseline is not None and self.baseline not in models:
             models = (*models, self.baseline)
@@ -146,7 +155,7 @@ class Suite(Record):
                 threads=threads,
             )
             for name in dict.fromkeys(self.runtimes)
-            for precision in dict.fromkeys(self.precisions)
+            for precision in self._precisions_in(name, machine)
             for threads in dict.fromkeys(self.threads)
             for resolution in dict.fromkeys(self.resolutions)
             for model in models
@@ -159,12 +168,15 @@ class Suite(Record):
         return self.spec.model_copy(update={"threads": cell.threads})
 
     @model_validator(mode="after")
-    def _lowered(self) -> Self:
-        files = [(name, precision) for name in self.runtimes for precision in self.precisions]
+    def _consistent(self) -> Self:
+        files = [(name, one) for name in self.runtimes for one in self._precisions_in(name)]
         for lowering in self.lowerings:
             if not any(_possible(lowering, *file) for file in files):
                 parse_lowering(lowering, runtime.get(files[0][0]).formats[0], files[0][1])
         return self
+
+    def _precisions_in(self, name: str, machine: str | None = None) -> tuple[Precision, ...]:
+        return meant(self.precisions, runtime.get(name).formats[0], machine, runtime=name)
 
     def _lowerings_of(self, model: str) -> tuple[str, ...]:
         several = len(set(self.lowerings)) > 1

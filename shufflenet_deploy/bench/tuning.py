@@ -1,6 +1,6 @@
 """Searches for the lowering that costs least on one target, by measuring there.
 
-First every named lowering of both precisions beside each other, then, stage by stage, other forms
+First every named lowering of fp32 and int8 beside each other, then, stage by stage, other forms
 of shuffle in the best of them. A candidate takes the place of a plainer one only where the interval
 of their ratio lies wholly below 1, so a tie goes to the plainer and nothing is ever chosen that is
 slower than the network as the paper draws it. The same samples give the same choice, which is what
@@ -30,7 +30,9 @@ Measure = Callable[[str, Suite], Sequence[Run]]
 
 
 class Question(Record):
-    """What is tuned: one model in one runtime on one core, both precisions."""
+    """What is tuned: one model in one runtime on one core, in those precisions that files with
+    lowerings come in.
+    """
 
     model: str
     weights: str | None = None

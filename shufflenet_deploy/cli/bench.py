@@ -24,7 +24,7 @@ from shufflenet_deploy.cli.bench_options import (
     whole_numbers,
 )
 from shufflenet_deploy.cli.hosts import HOST_HELP, transport_to
-from shufflenet_deploy.cli.lists import listed, precisions
+from shufflenet_deploy.cli.lists import PRECISIONS, listed, precisions
 from shufflenet_deploy.cli.observations import described, newest, summaries
 from shufflenet_deploy.cli.output import show
 from shufflenet_deploy.cli.profile import Profiles
@@ -98,7 +98,7 @@ def bench(  # noqa: PLR0917 - options, each passed by name
     precision: Annotated[
         list[str] | None,
         typer.Option(
-            "--precision", "-p", help="fp32, int8 or all. [default: fp32]", rich_help_panel=_WHAT
+            "--precision", "-p", help=f"{PRECISIONS} [default: fp32]", rich_help_panel=_WHAT
         ),
     ] = None,
     lowering: Annotated[
@@ -370,13 +370,8 @@ class _Bench:
     def _exporter(self, target: Target) -> Callable[[Cell], Artifact]:
         from shufflenet_deploy import export  # noqa: PLC0415
         from shufflenet_deploy.export import ExportRequest  # noqa: PLC0415
-        from shufflenet_deploy.export.native.machine import suiting  # noqa: PLC0415
+        from shufflenet_deploy.export.native.machine import of_target  # noqa: PLC0415
         from shufflenet_deploy.records import Format  # noqa: PLC0415
-
-        def machine() -> str:
-            facts = target.facts()
-            parts = [core.part for core in facts.cores if core.part]
-            return suiting(facts.arch, facts.features, parts).name
 
         def artifact_of(cell: Cell) -> Artifact:
             weights = self.suite.weights.get(cell.model)
@@ -389,7 +384,11 @@ class _Bench:
                         "precision": cell.precision,
                         "resolution": cell.resolution,
                         "calibration": self.suite.calibration,
-                        **({"machine": machine()} if cell.format is Format.NATIVE else {}),
+                        **(
+                            {"machine": of_target(target.facts()).name}
+                            if cell.format is Format.NATIVE
+                            else {}
+                        ),
                         "out": self.artifacts,
                         "runtime": cell.runtime.partition("==")[0],
                         "core": target.facts().core_name(self.suite.spec.cpus),

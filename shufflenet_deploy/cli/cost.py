@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shufflenet_deploy.cli.lists import ALL, listed, precisions
-from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.cli.lists import ALL, PRECISIONS, listed, precisions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -49,7 +48,7 @@ def cost(  # noqa: PLR0917 - options, each passed by name
     ] = None,
     precision: Annotated[
         list[str] | None,
-        typer.Option("--precision", "-p", help="fp32, int8 or all. [default: all]"),
+        typer.Option("--precision", "-p", help=f"{PRECISIONS} [default: all]"),
     ] = None,
     resolution: Annotated[str, typer.Option("--resolution", help="HEIGHTxWIDTH.")] = "224x224",
     profile: Annotated[
@@ -117,19 +116,18 @@ def _plan(
 ) -> Plan:
     from shufflenet_deploy.board import BoardSettings  # noqa: PLC0415
     from shufflenet_deploy.cost import Plan  # noqa: PLC0415
-    from shufflenet_deploy.records import Precision, Resolution  # noqa: PLC0415
+    from shufflenet_deploy.records import Resolution  # noqa: PLC0415
 
-    for word in precisions:
-        if word not in set(Precision):
-            raise UsageError(f"'{word}' is not a precision: write fp32 or int8")
     chosen = [BoardSettings.choose(name="cost", cpu=word, deterministic=True).cpu for word in cpus]
-    return Plan(
-        cpus=tuple(dict.fromkeys(chosen)),
-        models=tuple(models),
-        runtimes=tuple(_pinned(name, locked) for name in runtimes),
-        precisions=tuple(Precision(word) for word in precisions),
-        resolution=Resolution.parse(resolution),
-        profile=profile,
+    return Plan.model_validate(
+        {
+            "cpus": tuple(dict.fromkeys(chosen)),
+            "models": models,
+            "runtimes": [_pinned(name, locked) for name in runtimes],
+            "precisions": precisions,
+            "resolution": Resolution.parse(resolution),
+            "profile": profile,
+        }
     )
 
 
@@ -148,7 +146,7 @@ def _planned(count: Count, plan: Plan) -> bool:
         count.cpu in plan.cpus
         and count.model in plan.models
         and count.runtime in {name.partition("==")[0] for name in plan.runtimes}
-        and count.precision in plan.precisions
+        and count.precision in plan.precisions_in(count.runtime, count.cpu)
         and count.resolution == plan.resolution
     )
 
@@ -199,9 +197,9 @@ def _print_tables(result: Result, locked: Sequence[Count]) -> None:
         versions = dict.fromkeys(f"{one.runtime} {one.version}" for one in counts)
         console.print(
             f"{', '.join(versions)}; one thread. Ratio: {_BASELINE}'s instructions over the"
-            " model's (* as locked); theory: of multiply-adds. FMA: least possible 4-wide"
-            " fp32 multiply-adds over instructions. Instructions are not cycles: a measure of"
-            " work, the same on every host.",
+            " model's (* as locked); theory: of multiply-adds. FMA: least possible multiply-adds"
+            " of vectors (4 wide in fp32, 8 in fp16) over instructions. Instructions are not"
+            " cycles: a measure of work, the same on every host.",
             style="dim",
             highlight=False,
         )

@@ -13,7 +13,7 @@ from shufflenet_deploy.errors import UsageError
 if TYPE_CHECKING:
     from shufflenet_deploy.export.emission import Checked
     from shufflenet_deploy.export.native import Machine
-    from shufflenet_deploy.records import Recipe, Resolution
+    from shufflenet_deploy.records import Precision, Recipe, Resolution
     from shufflenet_deploy.zoo.model import Model
 
 
@@ -35,7 +35,10 @@ def emit_c(  # noqa: PLR0917 - options, each passed by name
         typer.Option(help="The core to write for: host, cortex-a53, cortex-a72, cortex-a76, ..."),
     ] = "cortex-a72",
     head: Annotated[str, typer.Option(help="fixed or dense, for AlexNet and VGG.")] = "fixed",
-    precision: Annotated[str, typer.Option("--precision", "-p", help="fp32 or int8.")] = "fp32",
+    precision: Annotated[
+        str,
+        typer.Option("--precision", "-p", help="fp32, fp16 (on cores that compute in it) or int8."),
+    ] = "fp32",
     calib: Annotated[
         Path | None,
         typer.Option(help="Folder of pictures for int8. [default: 16 shipped photographs]"),
@@ -58,16 +61,17 @@ def emit_c(  # noqa: PLR0917 - options, each passed by name
     """
     from shufflenet_deploy import zoo  # noqa: PLC0415
     from shufflenet_deploy.export import native  # noqa: PLC0415
-    from shufflenet_deploy.records import Resolution  # noqa: PLC0415
+    from shufflenet_deploy.records import Precision, Resolution  # noqa: PLC0415
 
     in_int8 = _in_int8(precision, calib=calib, calib_method=calib_method, remedies=remedies)
     core = native.machine(machine)
+    core.computing_in(Precision(precision))
     loaded = zoo.load(model, weights=weights, head=head)
     card = loaded.architecture
     size = Resolution.parse(resolution) if resolution else card.resolution
     if not loaded.weights.trained:
         typer.echo("warning: no --weights: untrained weights, good for latency only", err=True)
-    made = _made(loaded, size, core, in_int8)
+    made = _made(loaded, size, core, Precision(precision), in_int8)
     native.write(made.source, out)
     compile_line = " ".join(
         ["cc", "-std=gnu11", "-O2", *core.flags, "-DNET_WEIGHTS_FILE='\"net.weights\"'", "-c net.c"]
@@ -106,10 +110,10 @@ class _Int8(NamedTuple):
 def _in_int8(
     precision: str, *, calib: Path | None, calib_method: str | None, remedies: str | None
 ) -> _Int8 | None:
-    """How int8 is made; None for fp32.
+    """How int8 is made; None for another precision.
 
     Raises:
-        UsageError: an unknown value, or one that says nothing about fp32.
+        UsageError: an unknown value, or one that says something about int8 alone.
     """
     from shufflenet_deploy.export.request import CALIBRATION_METHODS, REMEDIES  # noqa: PLC0415
     from shufflenet_deploy.records import Precision, Recipe  # noqa: PLC0415
@@ -130,10 +134,15 @@ def _in_int8(
     return None
 
 
-def _made(model: Model, size: Resolution, core: Machine, in_int8: _Int8 | None) -> Checked:
+def _made(
+    model: Model, size: Resolution, core: Machine, precision: Precision, in_int8: _Int8 | None
+) -> Checked:
     from shufflenet_deploy.export import emission  # noqa: PLC0415
     from shufflenet_deploy.export.calibration import pictures  # noqa: PLC0415
+    from shufflenet_deploy.records import Precision  # noqa: PLC0415
 
+    if precision is Precision.FP16:
+        return emission.in_halves(model, size, core, pictures(None))
     if in_int8 is None:
         return emission.in_floats(model, size, core)
     return emission.Bytewise(
@@ -148,14 +157,15 @@ def _made(model: Model, size: Resolution, core: Machine, in_int8: _Int8 | None) 
 def _proof(made: Checked) -> dict[str, Any]:
     if made.parity is None:
         return {"relative_difference": made.difference}
-    recipe = made.recipe.model_dump(mode="json") if made.recipe else None
-    return {"parity": made.parity.model_dump(mode="json"), "recipe": recipe}
+    recipe = {"recipe": made.recipe.model_dump(mode="json")} if made.recipe else {}
+    return {"parity": made.parity.model_dump(mode="json"), **recipe}
 
 
 def _said(made: Checked) -> str:
     if made.parity is None:
         return f"differs from PyTorch by {made.difference:.1e} of the largest score"
+    how = f" ({made.recipe})" if made.recipe else ""
     return (
         f"SQNR {made.parity.sqnr_db:.1f} dB, same class as PyTorch for "
-        f"{made.parity.top1_agreement:.0%} of {made.parity.inputs} pictures ({made.recipe})"
+        f"{made.parity.top1_agreement:.0%} of {made.parity.inputs} pictures{how}"
     )

@@ -70,21 +70,23 @@ def export(  # noqa: PLR0917 - options, each passed by name
     min_sqnr: Annotated[
         float | None,
         typer.Option(
-            help="int8: floor under the SQNR in dB. [default: 10; untrained 2]",
+            help="fp16, int8: floor under the SQNR in dB. [default: fp16 30; int8 10, untrained 2]",
             rich_help_panel=_CHECK,
         ),
     ] = None,
     min_cosine: Annotated[
         float | None,
         typer.Option(
-            help="int8: floor under the cosine. [default: 0.95; untrained 0.9]",
+            help="fp16, int8: floor under the cosine. [default: fp16 0.999; int8 0.95, untrained"
+            " 0.9]",
             rich_help_panel=_CHECK,
         ),
     ] = None,
     min_agreement: Annotated[
         float | None,
         typer.Option(
-            help="int8, trained weights: floor under top-1 agreement. [default: 0.6]",
+            help="fp16, int8, trained weights: floor under top-1 agreement. [default: fp16 0.85;"
+            " int8 0.6]",
             rich_help_panel=_CHECK,
         ),
     ] = None,
@@ -92,16 +94,20 @@ def export(  # noqa: PLR0917 - options, each passed by name
 ) -> None:
     """Export a model to ONNX and TFLite, fp32 and int8, and check each file against it.
 
-    --fmt native makes a static program that measures itself where nothing is installed.
+    --fmt native makes a static program that measures itself where nothing is installed; for cores
+    that compute in it, in fp16 as well.
 
     What is already there with the same weights and options is not made again.
     """
     floors = {
         "fp32_relative_diff": max_diff,
+        "fp16_sqnr_db": min_sqnr,
         "int8_sqnr_db": min_sqnr,
         "untrained_sqnr_db": min_sqnr,
+        "fp16_cosine": min_cosine,
         "int8_cosine": min_cosine,
         "untrained_cosine": min_cosine,
+        "fp16_top1_agreement": min_agreement,
         "int8_top1_agreement": min_agreement,
     }
     requests = requests_of(
@@ -175,17 +181,18 @@ def requests_of(
     """One request per model, resolution, format and precision; ``common`` goes into each.
 
     Raises:
-        UsageError: an unknown model, format, precision or option.
+        UsageError: an unknown model, format or option, or a precision that files do not come in.
     """
     from shufflenet_deploy import zoo  # noqa: PLC0415
     from shufflenet_deploy.export import ExportRequest  # noqa: PLC0415
+    from shufflenet_deploy.export.precisions import meant  # noqa: PLC0415
     from shufflenet_deploy.export.request import (  # noqa: PLC0415
         CALIBRATION_METHODS,
         CONVERTERS,
         HEADS,
         REMEDIES,
     )
-    from shufflenet_deploy.records import Format, Precision, Resolution  # noqa: PLC0415
+    from shufflenet_deploy.records import Format, Resolution  # noqa: PLC0415
 
     for option, known in (
         ("head", HEADS),
@@ -202,7 +209,7 @@ def requests_of(
         ExportRequest(
             model=model,
             format=Format(fmt),
-            precision=Precision(precision),
+            precision=precision,
             resolution=size,
             lowering=lowering,
             **common,
@@ -212,7 +219,7 @@ def requests_of(
             [Resolution.parse(text) for text in resolutions] or [zoo.architecture(model).resolution]
         )
         for fmt in _chosen("fmt", formats, [value.value for value in Format])
-        for precision in _chosen("precision", precisions, [value.value for value in Precision])
+        for precision in meant(precisions, Format(fmt), common["machine"])
         for lowering in lowerings
     ]
 

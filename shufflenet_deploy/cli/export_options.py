@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from shufflenet_deploy.cli.lists import PRECISIONS
+
 WHAT = "What to make"
 
 Models = Annotated[
@@ -30,9 +32,7 @@ Formats = Annotated[
 ]
 Precisions = Annotated[
     list[str] | None,
-    typer.Option(
-        "--precision", "-p", help="fp32, int8 or all. [default: all]", rich_help_panel=WHAT
-    ),
+    typer.Option("--precision", "-p", help=f"{PRECISIONS} [default: all]", rich_help_panel=WHAT),
 ]
 Resolutions = Annotated[
     list[str] | None,

@@ -8,6 +8,9 @@ from shufflenet_deploy.errors import UsageError
 
 ALL = "all"
 
+#: What ``--precision`` of a command takes.
+PRECISIONS = "fp32, fp16 (native, on cores that compute in it), int8 or all."
+
 
 def listed(values: str | Iterable[str] | None) -> list[str]:
     """``["a,b", "c"]`` as ``["a", "b", "c"]``, each once; nothing when the option was not given.
@@ -25,8 +28,15 @@ def listed(values: str | Iterable[str] | None) -> list[str]:
 
 
 def precisions(values: Iterable[str] | None) -> list[str]:
-    """As ``listed``, with ``all`` spelt out."""
+    """As ``listed``: precisions and ``all``, which ``export.precisions`` spells out for each file.
+
+    Raises:
+        UsageError: a word is neither.
+    """
     from shufflenet_deploy.records import Precision  # noqa: PLC0415
 
-    words = listed(values)
-    return [one.value for one in Precision] if ALL in words else words
+    words, known = listed(values), (*Precision, ALL)
+    for word in words:
+        if word not in known:
+            raise UsageError(f"--precision '{word}' is unknown: choose from {', '.join(known)}")
+    return words

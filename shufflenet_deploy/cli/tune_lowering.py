@@ -122,9 +122,9 @@ def lowering(  # noqa: PLR0917 - options, each passed by name
 def _files_of(runtime: str) -> list[tuple[Format, Precision]]:
     """The kinds of files that a runtime runs."""
     from shufflenet_deploy import runtime as runtimes  # noqa: PLC0415
-    from shufflenet_deploy.records import Precision  # noqa: PLC0415
 
-    return [(runtimes.get(runtime).formats[0], precision) for precision in Precision]
+    kind = runtimes.get(runtime).formats[0]
+    return [(kind, precision) for precision in kind.precisions]
 
 
 def _spec(metric: str, cpus: list[int] | None, processes: int, min_secs: float) -> BenchmarkSpec:

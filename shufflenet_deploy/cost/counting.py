@@ -8,18 +8,22 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from statistics import median_low
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from shufflenet_deploy import board, export, runtime, transport
 from shufflenet_deploy.breakdown import Breakdown
 from shufflenet_deploy.cost.lock import Count
 from shufflenet_deploy.cost.operators import profile
 from shufflenet_deploy.errors import DeployError, TargetError, UsageError
+from shufflenet_deploy.export.precisions import meant
 from shufflenet_deploy.export.request import ExportRequest
 from shufflenet_deploy.files import resource
 from shufflenet_deploy.records import (
+    ALL,
     Artifact,
+    AskedPrecisions,
     BenchmarkSpec,
     Failure,
     Metric,
@@ -56,15 +60,30 @@ _RUNTIMES = ("onnxruntime", "litert")
 class Plan(Record):
     """What to count. ``runtimes`` may carry versions: ``onnxruntime==1.32.0``.
 
-    ``profile`` takes inferences apart, too.
+    ``profile`` takes inferences apart, too. Of ``precisions``, ``all`` is every one that there is
+    in a runtime, on a CPU.
     """
 
     cpus: tuple[str, ...] = ("cortex-a72", "cortex-a76")
     models: tuple[str, ...] = _MODELS
     runtimes: tuple[str, ...] = _RUNTIMES
-    precisions: tuple[Precision, ...] = (Precision.FP32, Precision.INT8)
+    precisions: AskedPrecisions = (ALL,)
     resolution: ResolutionText = Field(default=Resolution(height=224, width=224))
     profile: bool = False
+
+    def precisions_in(self, name: str, cpu: str) -> tuple[Precision, ...]:
+        """What is counted in a runtime on a CPU.
+
+        Raises:
+            UsageError: something else was asked for by its name.
+        """
+        return meant(self.precisions, runtime.get(name).formats[0], cpu, runtime=name)
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        for name, cpu in product(self.runtimes, self.cpus):
+            self.precisions_in(name, cpu)
+        return self
 
 
 class Profiled(Record):
@@ -126,20 +145,22 @@ def _exported(
     """Each runtime with each file it is to run."""
     found: list[_Counted] = []
     problems = []
-    for name, model, precision in product(plan.runtimes, plan.models, plan.precisions):
-        on_stage(f"exporting {model} {precision} for {name}")
+    for name, model in product(plan.runtimes, plan.models):
         chosen = runtime.get(name)
-        request = ExportRequest(
-            model=model,
-            format=chosen.formats[0],
-            precision=precision,
-            resolution=plan.resolution,
-            out=out,
-        )
         # A program is for one kind of core, other files are for all.
-        for cpus in [(cpu,) for cpu in plan.cpus] if chosen.standalone else [plan.cpus]:
-            if chosen.standalone:
-                request = request.model_copy(update={"machine": cpus[0]})
+        groups = [(cpu,) for cpu in plan.cpus] if chosen.standalone else [plan.cpus]
+        for cpus, precision in (
+            (group, one) for group in groups for one in plan.precisions_in(name, group[0])
+        ):
+            on_stage(f"exporting {model} {precision} for {name}")
+            request = ExportRequest(
+                model=model,
+                format=chosen.formats[0],
+                precision=precision,
+                resolution=plan.resolution,
+                out=out,
+                **({"machine": cpus[0]} if chosen.standalone else {}),
+            )
             try:
                 artifact = export.export(request)
             except UsageError:

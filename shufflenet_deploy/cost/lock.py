@@ -17,9 +17,6 @@ from shufflenet_deploy.records import Precision, Record, ResolutionText, first_p
 
 #: Relative change of a count up to which nothing is said: far above the noise of about 0.01 %.
 TOLERANCE = 0.005
-#: Multiply-adds that one NEON instruction can do in fp32.
-_LANES = 4
-
 _HEADING = """\
 # Instructions per inference on a virtual ARM CPU, counted by `shufflenet-deploy cost --update`.
 # `cost --check` compares today's counts with these.
@@ -49,16 +46,20 @@ class Count(Record):
         return (self.cpu, self.model, self.runtime, self.precision.value, str(self.resolution))
 
     @property
+    def place(self) -> tuple[str, str, str, int, str]:
+        """Where it stands among others."""
+        return (self.cpu, self.model, self.runtime, self.precision.place, str(self.resolution))
+
+    @property
     def title(self) -> str:
         """The cell in words."""
         return f"{self.model} {self.precision} {self.runtime} {self.resolution} on {self.cpu}"
 
     @property
     def efficiency(self) -> float | None:
-        """Least possible 4-wide multiply-adds over instructions; None for int8, which has wider."""
-        if self.precision is not Precision.FP32:
-            return None
-        return self.multiply_adds / _LANES / self.instructions
+        """Least possible multiply-adds of whole vectors over instructions; None for int8."""
+        lanes = self.precision.lanes
+        return None if lanes is None else self.multiply_adds / lanes / self.instructions
 
 
 class Lock(Record):
@@ -97,7 +98,7 @@ class Lock(Record):
         lines += [
             f"{json.dumps(key)} = {json.dumps(self.tools[key])}" for key in sorted(self.tools)
         ]
-        for count in sorted(self.count, key=lambda one: one.cell):
+        for count in sorted(self.count, key=lambda one: one.place):
             lines += ["", "[[count]]"]
             fields = count.model_dump(mode="json")
             lines += [f"{key} = {json.dumps(value)}" for key, value in fields.items()]
@@ -179,8 +180,8 @@ def compare(
     before = {count.cell: count for count in locked}
     after = {count.cell: count for count in counted}
     changes = []
-    for cell in sorted({*before, *after}):
-        old, new = before.get(cell), after.get(cell)
+    for one in sorted({**before, **after}.values(), key=lambda one: one.place):
+        old, new = before.get(one.cell), after.get(one.cell)
         change = Change(verdict=_verdict(old, new, tolerance), locked=old, counted=new)
         changes.append(change)
     return Comparison(changes=tuple(changes), tolerance=tolerance)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shufflenet_deploy.errors import ExportError, ParityError, UnsupportedError
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class Checked:
     """C, and how far it is from PyTorch: ``difference`` relative to the largest score in fp32,
-    ``parity`` on held-out pictures in int8, made by ``recipe``.
+    ``parity`` on held-out pictures in fp16 and int8. int8 was made by ``recipe``.
     """
 
     source: native.Source
@@ -41,6 +40,44 @@ def in_floats(model: Model, size: Resolution, machine: native.Machine) -> Checke
     graph = trace(model.module, size, model.architecture.name)
     difference = native.check(graph, model.module)
     return Checked(source=native.generate(graph, machine), difference=difference)
+
+
+def in_halves(
+    model: Model, size: Resolution, machine: native.Machine, pictures: PictureSet
+) -> Checked:
+    """fp16 C for ``machine``, judged on ``pictures`` as an exported file is.
+
+    Raises:
+        UsageError: the machine does not compute in fp16.
+        ParityError: it is too far from what PyTorch computes.
+        ExportError: there is no code for a layer, or the compiler failed.
+    """
+    core = machine.in_halves()
+    graph = trace(model.module, size, model.architecture.name)
+    verdict = _verdict(model, size, native.stand_in(graph, core), pictures, Precision.FP16)
+    if not verdict.passed:
+        raise ParityError(
+            f"{model.architecture.name} as fp16 C is too far from PyTorch: {verdict.reason}"
+        )
+    return Checked(source=native.generate(graph, core), parity=verdict)
+
+
+def _verdict(
+    model: Model,
+    size: Resolution,
+    source: native.Source,
+    pictures: PictureSet,
+    precision: Precision,
+) -> Parity:
+    """How C for this machine answers held-out pictures."""
+    judges = list(Batches(pictures.judges(size), model.preprocessing, size))
+    return parity.judge(
+        parity.expected(model.module, judges),
+        native.answers(source, judges),
+        precision=precision,
+        floors=Floors(),
+        trained=model.weights.trained,
+    )
 
 
 @dataclass(kw_only=True)
@@ -89,21 +126,13 @@ class Bytewise:
 
     def _judged(self, recipe: Recipe) -> Parity:
         graph, ranges = self._calibrated(recipe)
-        judges = list(self._batches(self.pictures.judges(self.size)))
-        return parity.judge(
-            parity.expected(self.model.module, judges),
-            native.answers(native.stand_in(graph, self.machine, ranges), judges),
-            precision=Precision.INT8,
-            floors=Floors(),
-            trained=self.model.weights.trained,
-        )
+        source = native.stand_in(graph, self.machine, ranges)
+        return _verdict(self.model, self.size, source, self.pictures, Precision.INT8)
 
     def _calibrated(self, recipe: Recipe) -> tuple[Graph, quantize.Ranges]:
         if recipe not in self._ranges:
             graph = prepared(self.model, self.size, recipe)
-            chosen = self._batches(self.pictures.within_budget(self.size))
+            paths = self.pictures.within_budget(self.size)
+            chosen = Batches(paths, self.model.preprocessing, self.size)
             self._ranges[recipe] = (graph, quantize.calibrate(graph, chosen, recipe.method))
         return self._ranges[recipe]
-
-    def _batches(self, paths: tuple[Path, ...]) -> Batches:
-        return Batches(paths, self.model.preprocessing, self.size)

@@ -59,7 +59,7 @@ def _program(artifact: Artifact, model: Model) -> parity.ExportedFile:
     from shufflenet_deploy.export import native  # noqa: PLC0415
 
     size = artifact.resolution
-    machine = native.machine(artifact.options["machine"])
+    machine = native.machine(artifact.options["machine"]).computing_in(artifact.precision)
     graph = trace(model.module, size, artifact.model)
 
     def stand_in() -> native.Source:

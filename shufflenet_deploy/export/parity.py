@@ -69,9 +69,9 @@ def judge(
         relative = difference / (scale or 1.0)
         checks = [("max abs diff / largest score", relative, floors.fp32_relative_diff)]
     else:
-        checks = [("cosine", -cosine, -floors.cosine(trained=trained))]
+        checks = [("cosine", -cosine, -floors.cosine(precision, trained=trained))]
         if trained:
-            checks.append(("top-1 agreement", -agreement, -floors.int8_top1_agreement))
+            checks.append(("top-1 agreement", -agreement, -floors.top1_agreement(precision)))
     checks.insert(0, ("SQNR", -sqnr, -floors.sqnr_db(precision, trained=trained)))
     # Floors are limits of the negated figure.
     missed = [

@@ -46,6 +46,7 @@ from shufflenet_deploy.records import (
 if TYPE_CHECKING:
     import onnx
 
+    from shufflenet_deploy.export.native import Machine
     from shufflenet_deploy.zoo.model import Model
 
 #: Called with the name of each stage as it begins.
@@ -136,10 +137,16 @@ def _opened(job: _Job) -> parity.ExportedFile:
         return parity.RUNTIMES[job.wish.format](job.path)
     from shufflenet_deploy.export import native  # noqa: PLC0415
 
-    graph, core = _prepared(job), native.machine(job.wish.machine)
+    graph, core = _prepared(job), _core(job)
     return native.NativeFile(
         job.path, graph, core, lambda: native.stand_in(graph, core, _known_ranges(job, graph))
     )
+
+
+def _core(job: _Job) -> Machine:
+    from shufflenet_deploy.export import native  # noqa: PLC0415
+
+    return native.machine(job.wish.machine).computing_in(job.wish.precision)
 
 
 def _judge_of(file: parity.ExportedFile) -> dict[str, str]:
@@ -309,7 +316,7 @@ def _write_tflite(job: _Job) -> str:
 def _write_native(job: _Job) -> str:
     from shufflenet_deploy.export import native  # noqa: PLC0415
 
-    graph, core = _prepared(job), native.machine(job.wish.machine)
+    graph, core = _prepared(job), _core(job)
     ranges = _known_ranges(job, graph)
     job.say("generating C")
     source = native.generate(graph, core, ranges)

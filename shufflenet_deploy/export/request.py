@@ -18,7 +18,7 @@ from pydantic import Field
 
 import shufflenet_deploy
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.export import tuned
+from shufflenet_deploy.export import precisions, tuned
 from shufflenet_deploy.export.calibration import PictureSet
 from shufflenet_deploy.export.lowerings import AUTO, Choice, parse
 from shufflenet_deploy.records import CalibrationMethod, Format, Precision, Record, ResolutionText
@@ -55,11 +55,17 @@ class Floors(Record):
     Untrained weights have floors of their own. Their scores are nearly the same for every picture,
     so what int8 rounds away is large beside what is left, and rounding decides which class is
     first: for them the floors only tell a rounded network from a wrong one, and agreement is
-    reported but not judged.
+    reported but not judged. Under the noise of fp16 there is one floor for both.
     """
 
     fp32_relative_diff: float = Field(default=1e-3, gt=0)
     fp32_sqnr_db: float = 60.0
+    fp16_sqnr_db: float = 30.0
+    #: 30 dB of noise leave 0.9995: this one speaks where that floor was moved.
+    fp16_cosine: float = 0.999
+    #: Another class comes first only where the best two have nearly the same score: that may be one
+    #: picture of eight, which is how many ship with the package.
+    fp16_top1_agreement: float = 0.85
     int8_sqnr_db: float = 10.0
     int8_cosine: float = 0.95
     int8_top1_agreement: float = 0.6
@@ -68,13 +74,19 @@ class Floors(Record):
 
     def sqnr_db(self, precision: Precision, *, trained: bool) -> float:
         """The floor under the signal to noise ratio of a file."""
-        if precision is Precision.FP32:
-            return self.fp32_sqnr_db
-        return self.int8_sqnr_db if trained else self.untrained_sqnr_db
+        if precision is Precision.INT8:
+            return self.int8_sqnr_db if trained else self.untrained_sqnr_db
+        return self.fp16_sqnr_db if precision is Precision.FP16 else self.fp32_sqnr_db
 
-    def cosine(self, *, trained: bool) -> float:
-        """The floor under the cosine of an int8 file's scores with the module's."""
+    def cosine(self, precision: Precision, *, trained: bool) -> float:
+        """The floor under the cosine of a rounded file's scores with the module's."""
+        if precision is Precision.FP16:
+            return self.fp16_cosine
         return self.int8_cosine if trained else self.untrained_cosine
+
+    def top1_agreement(self, precision: Precision) -> float:
+        """The floor under the share of pictures whose best class a rounded file leaves alone."""
+        return self.fp16_top1_agreement if precision is Precision.FP16 else self.int8_top1_agreement
 
 
 class ExportRequest(Record):
@@ -149,8 +161,10 @@ def normalised(request: ExportRequest, architecture: Architecture) -> ExportRequ
     no head where the model leaves no choice, and the machine that an alias means.
 
     Raises:
-        UsageError: there is no such machine, or a lowering for a converter that has none.
+        UsageError: there is no such machine, a precision that such files do not come in, or a
+            lowering for a converter that has none.
     """
+    precisions.check(request.precision, request.format, request.machine)
     changes: dict[str, str] = {"model": architecture.name}
     if request.format is Format.NATIVE:
         from shufflenet_deploy.export.native.machine import machine  # noqa: PLC0415
@@ -213,7 +227,7 @@ def identity(request: ExportRequest, weights: str, pictures: PictureSet) -> str:
         "remedies": request.remedies,
         "floors": request.floors.model_dump(),
     }
-    if request.precision is Precision.FP32:
+    if request.precision is not Precision.INT8:
         del facts["calibration_method"], facts["remedies"]
     if request.format is Format.NATIVE:
         facts["machine"] = request.machine
@@ -228,7 +242,7 @@ def sources(*, native: bool = False) -> str:
     digest = hashlib.sha256()
     package = Path(shufflenet_deploy.__file__).parent
     generator = package / "export" / "native"
-    ours = (*generator.glob("*.*"), *generator.glob("int8/*.*")) if native else ()
+    ours = (*generator.glob("*.*"), *generator.glob("[!_]*/*.*")) if native else ()
     for path in sorted(
         (*(package / "zoo").glob("*.py"), *(package / "export").glob("*.py"), *ours)
     ):

@@ -40,9 +40,6 @@ from shufflenet_deploy.report.values import (
     Speedup,
 )
 
-#: Multiply-adds of one 4-wide vector instruction, the widest of fp32 on AArch64 (NEON).
-_LANES_FP32 = 4
-
 #: What ``Run.tool`` tells that a reader needs to measure again.
 _TOOL = ("version", "environment", "agent_sha256")
 
@@ -324,7 +321,7 @@ class _Layout:
             marks.append(self.notes.mark(_UNTRAINED))
         if subject.model.startswith("alexnet"):
             marks.append(self.notes.mark(_head_policy(subject, mine)))
-        if self.setting.precision is Precision.INT8 and paper.figures(subject.model):
+        if self.setting.precision is not Precision.FP32 and paper.figures(subject.model):
             marks.append(self.notes.mark(_PAPER_IS_FP32))
         return tuple(marks)
 
@@ -368,15 +365,16 @@ class _Layout:
         )
 
     def _efficiency(self, cell: _Picked, estimate: Estimate | None) -> float | None:
-        """Least possible 4-wide multiply-adds over instructions executed: fp32 only."""
+        """Least possible multiply-adds of whole vectors over instructions executed: not in int8."""
+        lanes = self.setting.precision.lanes
         if (
             self.setting.metric is not Metric.INSTRUCTIONS
-            or self.setting.precision is not Precision.FP32
+            or lanes is None
             or estimate is None
             or cell.multiply_adds is None
         ):
             return None
-        return cell.multiply_adds / _LANES_FP32 / estimate.median
+        return cell.multiply_adds / lanes / estimate.median
 
 
 # --- one cell ------------------------------------------------------------------------------------

@@ -62,7 +62,7 @@ def _in_order(blocks: Sequence[Block]) -> list[tuple[Block, Row]]:
         block, row = one
         medians = [entry.estimate.median for entry in row.entries if entry and entry.estimate]
         setting = block.setting
-        alike = (titles.index(row.title), setting.precision, setting.threads)
+        alike = (titles.index(row.title), setting.precision.place, setting.threads)
         return (*alike, min(medians, default=inf))
 
     return sorted(rows, key=rank)

@@ -101,8 +101,8 @@ class Process(Record):
 class Entry(Record):
     """One box of the table: a model at a resolution, measured or failed.
 
-    ``instruction_efficiency`` is the least possible number of 4-wide multiply-adds over the
-    instructions executed: fp32 and ``Metric.INSTRUCTIONS`` only. ``marks`` point into
+    ``instruction_efficiency`` is the least possible number of multiply-adds of whole vectors over
+    the instructions executed: ``Metric.INSTRUCTIONS`` only, and not in int8. ``marks`` point into
     ``Block.notes``, counted from 1.
     """
 

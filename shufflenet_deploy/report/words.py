@@ -85,7 +85,7 @@ def theory(entry: Entry) -> str:
 
 
 def efficiency(entry: Entry) -> str:
-    """Least possible 4-wide multiply-adds over instructions."""
+    """Least possible multiply-adds of whole vectors over instructions."""
     value = entry.instruction_efficiency
     return "" if value is None else f"{value:.0%}"
 
@@ -180,7 +180,11 @@ def _legend(table: Table, block: Block) -> list[str]:
             "ratio of multiply-adds at that resolution."
         )
     if any(entry.instruction_efficiency is not None for _, entry in block.entries()):
-        lines.append("Efficiency: least possible 4-wide fp32 multiply-adds over instructions.")
+        kind = block.setting.precision
+        lines.append(
+            f"Efficiency: least possible {kind.lanes}-wide {kind.value} multiply-adds over "
+            "instructions."
+        )
     if any(row.paper_top1_error_percent is not None for row in block.rows):
         lines.append(
             f"Paper: {table.paper_source}, {table.paper_device}; the top-1 error is the paper's "

@@ -46,6 +46,14 @@ def test_int8_for_a_foreign_core_is_checked_in_its_numbers(tmp_path: Path):
     assert sqnr[0] == sqnr[1] != sqnr[2]
 
 
+def test_fp16_is_judged_as_an_exported_file_is(tmp_path: Path):
+    said = emitted(tmp_path, "--machine", "cortex-a76", "-p", "fp16")
+    assert said["precision"] == "fp16"
+    assert said["parity"]["passed"]
+    assert 30 < said["parity"]["sqnr_db"] < 80
+    assert "recipe" not in said
+
+
 def test_int8_that_is_no_good_is_not_written(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(Floors, "cosine", lambda *_, **__: 1.1)
     argv = [*SMALL, "-p", "int8", "--machine", "x86-64", "--out", str(tmp_path / "c")]
@@ -58,7 +66,9 @@ def test_int8_that_is_no_good_is_not_written(tmp_path: Path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("-p", "all"), "fp32, int8"),
+        (("-p", "all"), "fp32, fp16, int8"),
+        (("-p", "fp16"), "cortex-a72 does not compute in fp16"),
+        (("-p", "fp16", "--machine", "a76", "--remedies", "none"), "int8 only"),
         (("-p", "int8", "--calib-method", "mean"), "percentile"),
         (("-p", "int8", "--remedies", "many"), "auto, none"),
         (("--calib", "."), "int8 only"),

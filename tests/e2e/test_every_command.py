@@ -92,7 +92,7 @@ MISTAKES = {
     "board status": (("--name", "nobody"), "board up"),
     "board ssh": (("--name", "nobody"), "board up"),
     "board down": (("--name", "../x"), "name"),
-    "cost": (("--precision", "fp64"), "fp64"),
+    "cost": (("--precision", "fp16", "--runtime", "native"), "cortex-a72 does not compute in fp16"),
 }
 
 

@@ -6,11 +6,15 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from shufflenet_deploy import zoo
 from shufflenet_deploy.cli import app
 from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.export import inspect, networks, parity
+from shufflenet_deploy.records import Artifact
 from shufflenet_deploy.store import Journal
 
 SMALL = ("--model", "shufflenet-g3-0.25x", "--resolution", "64x64")
@@ -61,6 +65,24 @@ def test_a_program_for_a_raspberry_pi_is_run_before_it_is_trusted(tmp_path, prec
     assert pi["artifact"]["options"] == {"machine": "cortex-a72"}
     assert pi["artifact"]["tools"]["checked on"] == "qemu-aarch64"
     assert pi["artifact"]["parity"]["passed"]
+
+
+def test_fp16_where_a_core_has_it_and_in_its_place_where_none_can_run_it(tmp_path, monkeypatch):
+    (pi,) = exported(tmp_path, "--machine", "a76", "-p", "fp16")
+    assert pi["path"].endswith("-cortex-a76-64x64-fp16.native")
+    assert inspect(Path(pi["path"])).precision == pi["artifact"]["precision"] == "fp16"
+    assert pi["artifact"]["tools"]["checked on"] == "qemu-aarch64"
+    assert pi["artifact"]["parity"]["passed"]
+    assert pi["artifact"]["calibration"] is pi["artifact"]["recipe"] is None
+    made, model = Artifact.model_validate(pi["artifact"]), zoo.load(SMALL[1])
+    picture = np.random.default_rng(0).normal(size=(1, 3, 64, 64)).astype(np.float32)
+    emulated = networks.of_file(made, model)(picture)
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    answered = networks.of_file(made, model)(picture)
+    exact = networks.of_module(model.module)(picture)
+    # Halves add up in another order here: near the program, and no nearer to PyTorch than halves.
+    assert parity.sqnr_db(emulated, answered) > 30
+    assert 30 < parity.sqnr_db(exact, answered) < 80
 
 
 def test_they_are_measured_without_anything_installed(own_state):
@@ -118,7 +140,9 @@ def test_threads_are_an_axis_of_a_suite(own_state):
     [
         (("--machine", "z80"), "cortex-a72"),
         (("--machine", "host", "--fmt", "c"), "native"),
-        (("-p", "int4"), "fp32, int8"),
+        (("-p", "int4"), "fp32, fp16, int8"),
+        (("-p", "fp16", "--machine", "a72"), "cortex-a76"),
+        (("-p", "fp16", "--fmt", "native,onnx", "--machine", "a76"), "onnx has none"),
         (("-p", "int8", "--calib-method", "mean"), "minmax"),
     ],
 )

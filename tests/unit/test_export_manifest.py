@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from shufflenet_deploy import zoo
+from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.export import ExportRequest, Floors, manifest
 from shufflenet_deploy.export.calibration import pictures
 from shufflenet_deploy.export.request import identity, normalised
@@ -104,10 +105,12 @@ def test_the_key_follows_weights_but_not_the_folder() -> None:
     assert identity(request(out="/elsewhere"), "w", shipped) == key
 
 
-def test_how_int8_is_made_is_no_concern_of_fp32() -> None:
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_how_int8_is_made_is_no_concern_of_others(precision: str) -> None:
     shipped = pictures(None)
-    plain = request(precision="fp32")
-    other = request(precision="fp32", calibration_method="entropy", remedies="none")
+    kind = {"precision": precision, "format": "native", "machine": "cortex-a76"}
+    plain = request(**kind)
+    other = request(**kind, calibration_method="entropy", remedies="none")
     assert identity(plain, "w", shipped) == identity(other, "w", shipped)
 
 
@@ -124,8 +127,19 @@ def test_how_int8_is_made_is_no_concern_of_fp32() -> None:
             {"converter": "onnx2tf", "format": "tflite"},
             "shufflenet-g3-0.5x-onnx2tf-224x224-int8.tflite",
         ),
+        (
+            {"format": "native", "machine": "a76", "precision": "fp16"},
+            "shufflenet-g3-0.5x-cortex-a76-224x224-fp16.native",
+        ),
     ],
 )
 def test_file_names(changes: dict[str, Any], name: str) -> None:
     asked = request(**changes)
     assert normalised(asked, zoo.architecture(asked.model)).path.name == name
+
+
+@pytest.mark.parametrize("changes", [{"format": "onnx"}, {"format": "native", "machine": "a72"}])
+def test_fp16_is_refused_before_anything_is_made(changes: dict[str, Any]) -> None:
+    asked = request(precision="fp16", **changes)
+    with pytest.raises(UsageError, match="fp16"):
+        normalised(asked, zoo.architecture(asked.model))

@@ -61,6 +61,30 @@ def test_fp32_is_judged_relative_to_the_largest_score() -> None:
     assert "max abs diff / largest score 0.025, limit 0.001" in off.reason
 
 
+@pytest.mark.parametrize("trained", [True, False])
+def test_fp16_has_one_floor_under_its_noise_trained_or_not(*, trained: bool) -> None:
+    def off_by(difference: float) -> Parity:
+        scores = SCORES + np.float32([[difference, 0, 0]])
+        return verdict(scores, precision=Precision.FP16, trained=trained)
+
+    assert off_by(0.15).passed
+    assert off_by(0.17).reason == "SQNR 29.4, floor 30"
+    assert "cosine 0.997, floor 0.999" in off_by(0.5).reason
+
+
+def test_fp16_may_change_one_class_of_eight() -> None:
+    alike = [np.array([[3.0, 4.0, 3.99]], np.float32)] * 8
+    changed = np.array([[3.0, 3.99, 4.0]], np.float32)
+
+    def of(number: int, *, trained: bool = True) -> Parity:
+        got = [changed] * number + alike[number:]
+        return judge(alike, got, precision=Precision.FP16, floors=Floors(), trained=trained)
+
+    assert of(1).passed
+    assert of(2).reason == "top-1 agreement 0.75, floor 0.85"
+    assert of(8, trained=False).passed
+
+
 def test_scores_that_are_no_numbers_fail() -> None:
     parity = verdict(np.array([[np.nan, 1, 2]], np.float32))
     assert not parity.passed

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from shufflenet_deploy.errors import ExportError, UsageError
+from shufflenet_deploy.records import Precision, TargetFacts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +60,19 @@ class Machine:
             able = ", ".join(one.name for one in MACHINES.values() if one.halves)
             raise UsageError(f"{self.name} does not compute in fp16: choose fp32, or {able}")
         return replace(self, lanes=2 * self.lanes, element_bytes=2)
+
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """What programs for it can compute in."""
+        return tuple(one for one in Precision if self.halves or one is not Precision.FP16)
+
+    def computing_in(self, precision: Precision) -> Machine:
+        """The same core as code of a precision sees it.
+
+        Raises:
+            UsageError: it does not compute so.
+        """
+        return self.in_halves() if precision is Precision.FP16 else self
 
 
 _VNNI = "-vnni"
@@ -164,6 +178,15 @@ def machine(name: str) -> Machine:
 def host() -> Machine:
     """The machine this program runs on, by the features that Linux reports."""
     return suiting(ARCH, _features())
+
+
+def of_target(facts: TargetFacts) -> Machine:
+    """The best machine for a target.
+
+    Raises:
+        ExportError: as ``suiting``.
+    """
+    return suiting(facts.arch, facts.features, [core.part for core in facts.cores if core.part])
 
 
 def suiting(arch: str, features: Iterable[str], parts: Iterable[str] = ()) -> Machine:

@@ -44,9 +44,9 @@ class Source:
 class Frame:
     """What differs around the kernels of one kind of numbers and another.
 
-    ``precision`` is fp32 or int8, ``layout`` says how values lie in memory, ``prelude`` is what
-    kernels need, ``element`` the C type of weights, ``memory`` the static arrays, the arena ``A``
-    among them, and ``poison`` what fills it to show what is read before it is written.
+    ``precision`` is fp32, fp16 or int8, ``layout`` says how values lie in memory, ``prelude`` is
+    what kernels need, ``element`` the C type of weights, ``memory`` the static arrays, the arena
+    ``A`` among them, and ``poison`` what fills it to show what is read before it is written.
     """
 
     precision: str

@@ -171,6 +171,46 @@ def test_cores_that_do_not_exist_are_refused_first(local_target, journal, artifa
     assert journal.runs() == []
 
 
+@pytest.fixture
+def on_core(local_target, monkeypatch):
+    """Makes the target say that it is a 64-bit ARM with these features."""
+
+    def say(*features):
+        facts = local_target.facts()
+        foreign = facts.model_copy(update={"arch": "aarch64", "features": ("asimd", *features)})
+        monkeypatch.setattr(local_target, "facts", lambda: foreign)
+
+    return say
+
+
+@pytest.mark.parametrize(
+    ("features", "there"),
+    [(("asimddp", "asimdhp"), ["fp32", "fp16", "int8"]), ((), ["fp32", "int8"])],
+)
+def test_all_precisions_are_those_of_the_core(local_target, journal, on_core, features, there):
+    on_core(*features)
+    asked = []
+
+    def refuse(cell):
+        asked.append((cell.runtime, cell.precision.value))
+        raise ExportError("not in this test")
+
+    wanted = suite(runtimes=["native", "litert"], precisions=["all"], baseline=None)
+    list(bench.run(wanted, local_target, journal, refuse))
+    native = [("native", precision) for precision in there]
+    assert asked == [*native, ("litert", "fp32"), ("litert", "int8")]
+
+
+def test_a_precision_that_the_core_has_not_is_refused_first(
+    local_target, journal, on_core, artifact_of
+):
+    on_core()
+    wanted = suite(runtimes=["native"], precisions=["fp32", "fp16"])
+    with pytest.raises(UsageError, match="does not compute in fp16"):
+        list(bench.run(wanted, local_target, journal, artifact_of))
+    assert journal.suites() == []
+
+
 # --- failing cells -------------------------------------------------------------------------------
 
 

@@ -22,10 +22,12 @@ def test_lists_take_commas_and_repetition():
         lists.listed([" ,"])
 
 
-def test_all_precisions_are_spelt_out():
-    assert lists.precisions(["all"]) == ["fp32", "int8"]
-    assert lists.precisions(["int8"]) == ["int8"]
+def test_precisions_are_checked_and_left_as_they_are_asked_for():
+    assert lists.precisions(["all"]) == ["all"]
+    assert lists.precisions(["int8,fp16"]) == ["int8", "fp16"]
     assert lists.precisions(None) == []
+    with pytest.raises(UsageError, match="'int4' is unknown: choose from fp32, fp16, int8, all"):
+        lists.precisions(["fp32", "int4"])
 
 
 @pytest.mark.parametrize(

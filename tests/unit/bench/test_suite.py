@@ -69,6 +69,27 @@ def test_formats_follow_the_runtime_and_the_head_only_models_with_one():
         assert cell.options == ({"head": "dense"} if cell.model == "alexnet" else {})
 
 
+def precisions_of(asked, machine=None, runtimes=("native", "litert")):
+    fields = {**MINIMAL, "baseline": None, "runtimes": runtimes, "precisions": asked}
+    cells = Suite.of(fields, source="t").cells(machine)
+    return [(cell.runtime, cell.precision.value) for cell in cells]
+
+
+def test_all_precisions_are_those_of_each_runtime_and_of_the_target():
+    litert = [("litert", "fp32"), ("litert", "int8")]
+    native = [("native", "fp32"), ("native", "fp16"), ("native", "int8")]
+    assert precisions_of(["all"], "cortex-a76") == [*native, *litert]
+    assert precisions_of(["all"], "cortex-a72") == [native[0], native[2], *litert]
+
+
+def test_a_precision_by_its_name_must_be_had_everywhere():
+    assert precisions_of(["fp16"], "cortex-a76", ["native"]) == [("native", "fp16")]
+    with pytest.raises(UsageError, match="t: fp16 is for --runtime native: litert has none"):
+        precisions_of(["fp32", "fp16"])
+    with pytest.raises(UsageError, match="cortex-a72 does not compute in fp16"):
+        precisions_of(["fp16"], "cortex-a72", ["native"])
+
+
 def test_threads_are_an_axis_and_reach_the_spec():
     suite = Suite.of({**MINIMAL, "threads": [1, 4]}, source="t")
     assert Counter(cell.threads for cell in suite.cells()) == {1: 2, 4: 2}
@@ -78,6 +99,8 @@ def test_threads_are_an_axis_and_reach_the_spec():
 def test_a_suite_survives_its_json():
     suite = Suite.of({**MINIMAL, "precision-target": "2%", "spec": {"cpus": [0]}}, source="t")
     assert Suite.model_validate_json(suite.model_dump_json()) == suite
+    wide = suite.model_copy(update={"precisions": ("all",)})
+    assert Suite.model_validate_json(wide.model_dump_json()) == wide
     assert suite.precision_target == pytest.approx(0.02)
 
 
@@ -92,7 +115,8 @@ def test_a_suite_survives_its_json():
         ({"resolutions": ["12by12"]}, "'12by12' is not a resolution"),
         ({"models": []}, "models"),
         ({"models": "one"}, "models"),
-        ({"precisions": ["int4"]}, "precisions.0"),
+        ({"precisions": ["int4"]}, "precisions.0: 'int4' .* fp32, fp16, int8, all"),
+        ({"precisions": []}, "precisions"),
         ({"runtimes": ["onxruntime"]}, "did you mean onnxruntime"),
         ({"threads": [0]}, "threads"),
         ({"precision-target": "200%"}, "200%"),

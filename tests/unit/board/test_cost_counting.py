@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from shufflenet_deploy.cost.counting import MOST_SPREAD, agreement
+from shufflenet_deploy.cost.counting import MOST_SPREAD, Plan, agreement
+from shufflenet_deploy.errors import UsageError
 
 
 def test_the_count_is_the_median_and_the_spread_is_of_it():
@@ -26,3 +27,22 @@ def test_two_interrupted_inferences_are():
 
 def test_a_single_inference_agrees_with_itself():
     assert agreement([7]) == (7, 0)
+
+
+def test_what_is_counted_is_what_there_is_in_a_runtime_on_a_cpu():
+    plan = Plan(runtimes=("native", "onnxruntime==1.32.0"))
+    assert plan.precisions_in("native", "cortex-a76") == ("fp32", "fp16", "int8")
+    assert plan.precisions_in("native", "cortex-a72") == ("fp32", "int8")
+    assert plan.precisions_in("onnxruntime==1.32.0", "cortex-a76") == ("fp32", "int8")
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"runtimes": ("native",)}, "cortex-a72 does not compute in fp16"),
+        ({"runtimes": ("litert", "native"), "cpus": ("cortex-a76",)}, "litert has none"),
+    ],
+)
+def test_a_precision_by_its_name_must_be_had_everywhere(fields, told):
+    with pytest.raises(UsageError, match=told):
+        Plan(precisions=("fp32", "fp16"), **fields)

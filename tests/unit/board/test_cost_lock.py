@@ -95,6 +95,16 @@ def test_a_missing_lock_says_how_to_make_one(tmp_path):
         Lock.read(tmp_path / "none.toml")
 
 
-def test_efficiency_is_of_four_lanes_and_of_fp32_alone():
+def test_precisions_stand_in_one_order_in_a_lock_and_in_what_has_moved(tmp_path):
+    counts = [counted(1, precision=precision) for precision in reversed(Precision)]
+    path = tmp_path / "cost.lock.toml"
+    Lock(count=tuple(counts)).write(path)
+    assert [one.precision.value for one in Lock.read(path).count] == ["fp32", "fp16", "int8"]
+    changes = compare(counts, []).changes
+    assert [change.locked.precision.value for change in changes] == ["fp32", "fp16", "int8"]
+
+
+def test_efficiency_is_of_the_lanes_of_a_vector_and_not_of_int8():
     assert counted(19_000_000).efficiency == pytest.approx(0.5)
+    assert counted(19_000_000, precision=Precision.FP16).efficiency == pytest.approx(0.25)
     assert counted(19_000_000, precision=Precision.INT8).efficiency is None

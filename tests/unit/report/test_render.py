@@ -116,6 +116,7 @@ def test_settings_of_a_suite_stand_side_by_side_by_model(pair):
             (Precision.FP32, 1, 12_000_000),
             (Precision.INT8, 1, 6_000_000),
             (Precision.INT8, 2, 4_000_000),
+            (Precision.FP16, 1, 8_000_000),
         )
         for model, median in zip(PAIR, (median, 120_000_000), strict=True)
     ]
@@ -124,12 +125,14 @@ def test_settings_of_a_suite_stand_side_by_side_by_model(pair):
     )
     told = lines_of(render.terminal(both, width=100))
     start = told.index("Side by side · pi (Raspberry Pi 4 Model B Rev 1.4)")
-    assert told[start + 2 : start + 9] == [
+    assert told[start + 2 : start + 11] == [
         "Model Runtime Type Threads 224x224",
         "ShuffleNet 0.5x (g=3) onnxruntime 1.32.0 fp32 1 12.0 10.0× (10.0–10.0)",
+        "ShuffleNet 0.5x (g=3) onnxruntime 1.32.0 fp16 1 8.00 15.0× (15.0–15.0)",
         "ShuffleNet 0.5x (g=3) onnxruntime 1.32.0 int8 1 6.00 20.0× (20.0–20.0)",
         "ShuffleNet 0.5x (g=3) onnxruntime 1.32.0 int8 2 4.00 30.0× (30.0–30.0)",
         "AlexNet onnxruntime 1.32.0 fp32 1 120.0",
+        "AlexNet onnxruntime 1.32.0 fp16 1 120.0",
         "AlexNet onnxruntime 1.32.0 int8 1 120.0",
         "AlexNet onnxruntime 1.32.0 int8 2 120.0",
     ]

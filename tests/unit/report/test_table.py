@@ -156,9 +156,14 @@ def test_minstr_and_ms_are_never_mixed():
     assert entry(latency, PAIR[0]).instruction_efficiency is None
 
 
-def test_efficiency_is_an_fp32_figure():
-    counted = measured.counted("alexnet", precision=Precision.INT8)
-    assert entry(block(counted), "alexnet").instruction_efficiency is None
+@pytest.mark.parametrize(
+    ("precision", "efficiency"),
+    [(Precision.FP32, 0.34), (Precision.FP16, 0.17), (Precision.INT8, None)],
+)
+def test_efficiency_is_of_the_lanes_of_a_vector_and_not_of_int8(precision, efficiency):
+    counted = measured.counted("alexnet", precision=precision)
+    found = entry(block(counted), "alexnet").instruction_efficiency
+    assert found == (efficiency and pytest.approx(efficiency, rel=1e-3))
 
 
 def test_another_file_under_the_same_name_is_left_out_and_named():
@@ -265,8 +270,9 @@ def test_a_file_that_failed_validation_is_marked():
     )
 
 
-def test_int8_beside_the_papers_fp32_is_marked():
-    found = block(runs(*PAIR, precision=Precision.INT8))
+@pytest.mark.parametrize("precision", [Precision.FP16, Precision.INT8])
+def test_another_precision_beside_the_papers_fp32_is_marked(precision):
+    found = block(runs(*PAIR, precision=precision))
     assert "the paper's figures are fp32" in found.notes
 
 
