@@ -102,9 +102,11 @@ def export(  # noqa: PLR0917 - options, each passed by name
     floors = {
         "fp32_relative_diff": max_diff,
         "fp16_sqnr_db": min_sqnr,
+        "fp16_untrained_sqnr_db": min_sqnr,
         "int8_sqnr_db": min_sqnr,
         "untrained_sqnr_db": min_sqnr,
         "fp16_cosine": min_cosine,
+        "fp16_untrained_cosine": min_cosine,
         "int8_cosine": min_cosine,
         "untrained_cosine": min_cosine,
         "fp16_top1_agreement": min_agreement,
