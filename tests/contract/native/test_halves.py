@@ -1,7 +1,8 @@
 """Networks in halves, on an emulated core that computes in them, against the reference in floats.
 
 Random networks of every layer there is, at odd sizes, from memory that is no number at first, with
-what C leaves undefined trapped. ``SHUFFLENET_DEPLOY_SEEDS=200`` draws that many.
+what C leaves undefined trapped. ``SHUFFLENET_DEPLOY_SEEDS=200`` draws that many, and
+``SHUFFLENET_DEPLOY_ZOO=all`` takes every model of the zoo.
 """
 
 from __future__ import annotations
@@ -12,12 +13,19 @@ import shutil
 import generated
 import numpy as np
 import pytest
+import torch
 
+from shufflenet_deploy import zoo
 from shufflenet_deploy.errors import ExportError, UsageError
-from shufflenet_deploy.export import native, reference
+from shufflenet_deploy.export import native, reference, trace
 from shufflenet_deploy.export.parity import sqnr_db
+from shufflenet_deploy.export.request import Floors
+from shufflenet_deploy.records import Precision, Resolution
 
 SEEDS = int(os.environ.get("SHUFFLENET_DEPLOY_SEEDS", "6"))
+#: Of the zoo: groups of eight, and gates.
+MODELS = ("shufflenet-g8-0.25x", "shufflenet-g3-2x-se")
+CHOSEN = zoo.names() if os.environ.get("SHUFFLENET_DEPLOY_ZOO") == "all" else MODELS
 #: Networks in one program.
 AT_ONCE = 8
 CORE = native.machine("cortex-a76").in_halves()
@@ -56,6 +64,17 @@ def test_random_networks_on_the_core(drawn, drawn_pointwise, tmp_path):
         for seed, graph, found in zip(seeds, graphs, on_the_core(graphs, folder), strict=True):
             assert_close(graph, found, f"network {seed}")
         shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("name", CHOSEN)
+def test_models_of_the_zoo(name, tmp_path):
+    module = zoo.load(name).module
+    graphs = [trace.trace(module, Resolution.parse(size), name) for size in ("64x64", "75x96")]
+    least_db = Floors().sqnr_db(Precision.FP16, trained=False)
+    for graph, found in zip(graphs, on_the_core(graphs, tmp_path), strict=True):
+        with torch.no_grad():
+            expected = module(torch.from_numpy(picture_of(graph))[None]).numpy().ravel()
+        assert sqnr_db(expected, found) >= least_db
 
 
 @pytest.mark.parametrize("size", [(2, 4), (7, 7), (14, 14), (9, 15), (11, 33), (28, 28), (5, 70)])
