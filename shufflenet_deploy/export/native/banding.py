@@ -1,4 +1,4 @@
-"""Which convolutions are computed in bands together with the pool behind them, and how many rows."""
+"""Which convolutions are computed in bands with the pool behind them, and in how many rows."""
 
 from __future__ import annotations
 
