@@ -28,6 +28,7 @@ from shufflenet_deploy.export.native.program import (
 #: that a core has for itself and instructions share.
 _BAND_BYTES = 128 << 10
 _MOST_ROWS = 8
+_SLACK_VECTORS = 16
 #: Maps that stay in the cache anyway.
 _LEAST_BYTES = 64 << 10
 
@@ -92,7 +93,11 @@ def banded(
     plane = apart(front + ceil(span / lanes) * lanes, lanes)
     map_ = Layout(channels=channels, height=2 * rows, width=width, row=row, plane=plane)
     between = [
-        Place(buffer=buffer(bands * one.channels * one.plane), layout=one, planes=_all(one))
+        Place(
+            buffer=buffer(bands * apiece(one, lanes)),
+            layout=one,
+            planes=tuple(range(one.channels)),
+        )
         for one in (sorted_, map_)
     ]
     above = replace(map_, height=2 * rows + 1)
@@ -141,5 +146,6 @@ def banded(
     )
 
 
-def _all(layout: Layout) -> tuple[int, ...]:
-    return tuple(range(layout.channels))
+def apiece(layout: Layout, lanes: int) -> int:
+    """Elements between what one thread and another have; vectors may read behind the last plane."""
+    return layout.channels * layout.plane + _SLACK_VECTORS * lanes

@@ -12,6 +12,7 @@ from dataclasses import replace
 from math import ceil
 
 from shufflenet_deploy.export.native import convolution, spatial
+from shufflenet_deploy.export.native.banding import apiece
 from shufflenet_deploy.export.native.convolution import Kernel
 from shufflenet_deploy.export.native.program import Banded, Window3x3
 from shufflenet_deploy.export.native.text import ALIGN, Code, Unit
@@ -19,12 +20,12 @@ from shufflenet_deploy.export.native.text import ALIGN, Code, Unit
 
 def emit(step: Banded, unit: Unit) -> None:
     """Write the kernels of a band, and the loop over bands."""
-    sorted_, map_ = (place.layout for place in step.sources[1:])
+    sorted_, map_ = (apiece(place.layout, unit.machine.lanes) for place in step.sources[1:])
     kernels = convolution.kernels(step.convolution, unit)
     code = Code(depth=1)
     code(
-        f"real *s = sorted + begin * {sorted_.channels * sorted_.plane};",
-        f"real *t = map + begin * {map_.channels * map_.plane} + {step.front};",
+        f"real *s = sorted + begin * {sorted_};",
+        f"real *t = map + begin * {map_} + {step.front};",
     )
     with code.block("for (int k = begin ? begin - 1 : 0; k < end; ++k)"):
         _before(code, step)
