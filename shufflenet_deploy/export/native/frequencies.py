@@ -19,7 +19,14 @@ from shufflenet_deploy.export.native.combining import (
     summed,
     terms_of,
 )
-from shufflenet_deploy.export.native.program import FromFrequencies, Layout, Tiles, ToFrequencies
+from shufflenet_deploy.export.native.program import (
+    FromFrequencies,
+    Layout,
+    Place,
+    Program,
+    Tiles,
+    ToFrequencies,
+)
 from shufflenet_deploy.export.native.text import Code, Unit, runs
 from shufflenet_deploy.export.native.winograd import matrices
 
@@ -28,14 +35,26 @@ _KEPT = 6 << 10
 _SIZES = (16, 8, 4)
 
 
-def layout(channels: int, tiles: Tiles, lanes: int) -> Layout:
-    """Planes of tiles, each with room for a vector behind the last; never 4 KiB apart."""
+def place(program: Program, channels: int, tiles: Tiles, lanes: int) -> Place:
+    """Where channels are while they are frequencies, with room for a vector behind each plane.
+
+    Another plane is between frequencies, and planes are never a multiple of 4 KiB apart: they would
+    share cache sets.
+    """
     plane = ceil(tiles.count / lanes) * lanes
     if _rows_at_once(tiles, lanes) < tiles.rows:
         plane += lanes
     if plane % 1024 == 0:
         plane += max(lanes, 16)
-    return Layout(channels=channels, height=1, width=tiles.count, row=tiles.count, plane=plane)
+    planes = [
+        frequency * (channels + 1) + channel
+        for frequency in range(tiles.frequencies)
+        for channel in range(channels)
+    ]
+    whole = tiles.frequencies * (channels + 1)
+    layout = Layout(channels=whole, height=1, width=tiles.count, row=tiles.count, plane=plane)
+    buffer = program.buffer(whole * plane)
+    return Place(buffer=buffer, layout=layout, planes=tuple(planes))
 
 
 def _rows_at_once(tiles: Tiles, lanes: int) -> int:
@@ -138,8 +157,8 @@ class _Forward:
     def _down(self) -> None:
         code, tiles, span = self.code, self.tiles, self.tiles.span
         code(f"const real *from = h + j * {self.column};")
-        plane, channels = self.step.target.layout.plane, self.step.source.layout.channels
-        code(f"real *to = y + j * {channels * plane} + top * {tiles.columns};")
+        frequency = self.step.target.offset(self.step.source.layout.channels)
+        code(f"real *to = y + j * {frequency} + top * {tiles.columns};")
         ends = f"{tiles.rows} - top" if tiles.rows % self.at_once else str(self.at_once)
         if tiles.rows % self.at_once:
             code(f"const int rows = {ends} < {self.at_once} ? {ends} : {self.at_once};")
@@ -148,8 +167,7 @@ class _Forward:
             for k in range(span):
                 at = k % tiles.side * span * self.column + k // tiles.side * tiles.columns
                 code(f"const vf a{k} = LOAD(from + p + {at});")
-            frequency = span * channels * plane
-            self._transformed(self.lanes, [f"to + p + {f * frequency}" for f in range(span)])
+            self._transformed(self.lanes, [f"to + p + {f * span * frequency}" for f in range(span)])
 
     def _transformed(self, n: int, to: Sequence[str]) -> None:
         """Store the frequencies of the vectors ``a0``, ``a1``, ..."""
@@ -208,7 +226,7 @@ class _Backward:
     def _tiles(self) -> None:
         """All pixels of a vector of tiles, each kind of them in a vector of its own."""
         code, side, span = self.code, self.tiles.side, self.tiles.span
-        frequency = self.step.source.layout.plane * len(self.step.target.planes)
+        frequency = self.step.source.offset(len(self.step.target.planes))
         started: set[str] = set()
         for columns in column_pairs(self.matrix):
             for f in columns:

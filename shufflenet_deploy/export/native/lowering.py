@@ -263,7 +263,7 @@ class _Lowering:
     def _in_frequencies(self, layer: Conv, tiles: steps.Tiles) -> None:
         source, out = self._read(layer.inputs[0]), layer.weight.shape[0]
         given, made = (
-            self._new(frequencies.layout(tiles.frequencies * channels, tiles, self.machine.lanes))
+            frequencies.place(self.program, channels, tiles, self.machine.lanes)
             for channels in (source.layout.channels, out)
         )
         self._emit(

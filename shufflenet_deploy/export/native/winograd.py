@@ -36,8 +36,8 @@ _SIDES = {3: (2, 4), 5: (2, 4)}
 LEAST_GAIN = 0.15
 #: Channels of a group, read and written, below which transforms cost more than they save.
 FEWEST_CHANNELS = 16
-#: Bytes of weights that come from memory during one vector instruction of a multiply-add.
-_BYTES_AT_ONCE = 2
+#: Vector instructions of multiply-adds while as many bytes of weights come from memory.
+_MEMORY = 8
 #: Instructions for a number of a transform: what it takes to load, compute and store it.
 _TRANSFORM = 4
 
@@ -126,4 +126,4 @@ def _price(weights: int, pixels: int, machine: Machine) -> float:
     """Of a product of weights and pixels, in vector instructions."""
     rest = tail.pixels(machine, pixels) / machine.lanes or (pixels % machine.lanes > 0)
     vectors = pixels // machine.lanes + rest
-    return weights * (vectors + FLOAT_BYTES / _BYTES_AT_ONCE)
+    return weights * (vectors + _MEMORY / machine.lanes)
