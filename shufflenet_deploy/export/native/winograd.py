@@ -31,7 +31,7 @@ _POINTS = {
     8: "0 1 -1 2 -2 1/2 -1/2",
 }
 #: Sides of tiles, by kernel.
-_SIDES = {3: (2, 4), 5: (2, 4)}
+SIDES = {3: (2, 4), 5: (2, 4)}
 #: The least share of the direct sums' price that must be saved.
 LEAST_GAIN = 0.15
 #: Channels of a group, read and written, below which transforms cost more than they save.
@@ -100,7 +100,7 @@ def tiles(layer: Conv, shape_in: Shape, shape_out: Shape, machine: Machine) -> T
     size = kernel[0]
     if (
         kernel != [size, size]
-        or size not in _SIDES
+        or size not in SIDES
         or layer.stride != (1, 1)
         or machine.element_bytes != FLOAT_BYTES
         or max(layer.padding) >= size
@@ -112,7 +112,7 @@ def tiles(layer: Conv, shape_in: Shape, shape_out: Shape, machine: Machine) -> T
     pairs = out * per_group
     direct = _price(pairs * size**2, height * width, machine)
     best, least = None, (1 - LEAST_GAIN) * direct
-    for side in _SIDES[size]:
+    for side in SIDES[size]:
         cut = Tiles(side, size, ceil(height / side), ceil(width / side))
         price = _price(pairs * cut.frequencies, cut.count, machine)
         numbers = (shape_in[0] + out) * cut.frequencies
