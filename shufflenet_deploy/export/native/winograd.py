@@ -35,7 +35,7 @@ SIDES = {3: (2, 4), 5: (2, 4)}
 #: The least share of the direct sums' price that must be saved.
 LEAST_GAIN = 0.15
 #: Channels of a group, read and written, below which transforms cost more than they save.
-FEWEST_CHANNELS = 16
+FEWEST_CHANNELS = 8
 #: Vector instructions of multiply-adds while as many bytes of weights come from memory.
 _MEMORY = 8
 #: Instructions for a number of a transform: what it takes to load, compute and store it.
