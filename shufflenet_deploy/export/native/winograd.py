@@ -36,6 +36,8 @@ SIDES = {3: (2, 4), 5: (2, 4)}
 LEAST_GAIN = 0.15
 #: Channels of a group, read and written, below which transforms cost more than they save.
 FEWEST_CHANNELS = 8
+#: Numbers between one direction and the other that a thread's stack has room for.
+_MOST_KEPT = 16 << 10
 #: Vector instructions of multiply-adds while as many bytes of weights come from memory.
 _MEMORY = 8
 #: Instructions for a number of a transform: what it takes to load, compute and store it.
@@ -117,9 +119,15 @@ def tiles(layer: Conv, shape_in: Shape, shape_out: Shape, machine: Machine) -> T
         price = _price(pairs * cut.frequencies, cut.count, machine)
         numbers = (shape_in[0] + out) * cut.frequencies
         price += _TRANSFORM * numbers * ceil(cut.count / machine.lanes)
-        if price < least:
+        if price < least and _kept(cut) <= _MOST_KEPT:
             best, least = cut, price
     return best
+
+
+def _kept(cut: Tiles) -> int:
+    """Numbers between the directions of a transform, for a row of tiles."""
+    rows = ceil(cut.span / cut.side) * cut.side
+    return cut.columns * cut.span * (rows + cut.side)
 
 
 def _price(weights: int, pixels: int, machine: Machine) -> float:
