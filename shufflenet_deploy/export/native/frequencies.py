@@ -64,6 +64,11 @@ def _rows_at_once(tiles: Tiles, lanes: int) -> int:
     return ceil(tiles.rows / ceil(tiles.rows / rows))
 
 
+def _rows_here(tiles: Tiles, at_once: int) -> str:
+    """C for the rows of tiles from ``top`` on, up to ``at_once``."""
+    return f"within({tiles.rows} - top, {at_once})" if tiles.rows % at_once else str(at_once)
+
+
 def _phase(tiles: Tiles, lanes: int) -> int:
     """Elements for a phase of a row: every column that is ``phase`` modulo side."""
     columns = tiles.side * tiles.columns + tiles.kernel - 1
@@ -105,8 +110,7 @@ class _Forward:
         code(f"real h[{kept}] __attribute__((aligned(64)));")
         with code.block(f"for (int top = 0; top < {tiles.rows}; top += {self.at_once})"):
             code(f"const int first = top * {tiles.side} - {self.step.top};")
-            last = f"{source.height} - first"
-            code(f"const int begin = first < 0 ? -first : 0, end = {last};")
+            code(f"const int begin = first < 0 ? -first : 0, end = {source.height} - first;")
             with code.block(f"for (int i = begin; i < {self.rows} && i < end; ++i)"):
                 self._sort()
             with code.block(f"for (int i = 0; i < {self.rows}; ++i)"):
@@ -141,8 +145,7 @@ class _Forward:
     def _across(self) -> None:
         code, tiles, span = self.code, self.tiles, self.tiles.span
         n = _narrowest(tiles.columns, self.lanes)
-        valid = "i >= begin && i < end"
-        with code.block(f"if ({valid})"):
+        with code.block("if (i >= begin && i < end)"):
             with code.block(f"for (int p = 0; p < {tiles.columns}; p += {n})"):
                 for k in range(span):
                     at = k % tiles.side * self.phase + k // tiles.side
@@ -159,11 +162,8 @@ class _Forward:
         code(f"const real *from = h + j * {self.column};")
         frequency = self.step.target.offset(self.step.source.layout.channels)
         code(f"real *to = y + j * {frequency} + top * {tiles.columns};")
-        ends = f"{tiles.rows} - top" if tiles.rows % self.at_once else str(self.at_once)
-        if tiles.rows % self.at_once:
-            code(f"const int rows = {ends} < {self.at_once} ? {ends} : {self.at_once};")
-            ends = "rows"
-        with code.block(f"for (int p = 0; p < {ends} * {tiles.columns}; p += LANES)"):
+        code(f"const int rows = {_rows_here(tiles, self.at_once)};")
+        with code.block(f"for (int p = 0; p < rows * {tiles.columns}; p += LANES)"):
             for k in range(span):
                 at = k % tiles.side * span * self.column + k // tiles.side * tiles.columns
                 code(f"const vf a{k} = LOAD(from + p + {at});")
@@ -209,11 +209,7 @@ class _Backward:
         code(f"real h[{kept}] __attribute__((aligned(64)));")
         code("const real bias = *w;")
         with code.block(f"for (int top = 0; top < {tiles.rows}; top += {self.at_once})"):
-            if tiles.rows % self.at_once:
-                left = f"{tiles.rows} - top"
-                code(f"const int rows = {left} < {self.at_once} ? {left} : {self.at_once};")
-            else:
-                code(f"const int rows = {self.at_once};")
+            code(f"const int rows = {_rows_here(tiles, self.at_once)};")
             code(f"const real *from = x + top * {tiles.columns};")
             with code.block(f"for (int p = 0; p < rows * {tiles.columns}; p += LANES)"):
                 self._tiles()
@@ -265,9 +261,9 @@ class _Backward:
 
     def _row(self) -> None:
         """A row of pixels: the tiles' columns by turns."""
-        code, tiles, side, n = self.code, self.tiles, self.tiles.side, self.lanes
+        code, tiles, side = self.code, self.tiles, self.tiles.side
         step, target = self.step, self.step.target.layout
-        n = _narrowest(tiles.columns, n)
+        n = _narrowest(tiles.columns, self.lanes)
         code(
             f"const real *one = h + i % {side} * {side * self.pixel}"
             f" + i / {side} * {tiles.columns};"

@@ -38,7 +38,7 @@ LEAST_GAIN = 0.15
 FEWEST_CHANNELS = 8
 #: Numbers between one direction and the other that a thread's stack has room for.
 _MOST_KEPT = 16 << 10
-#: Vector instructions of multiply-adds while as many bytes of weights come from memory.
+#: What a vector of weights that comes from memory costs, in vector instructions.
 _MEMORY = 8
 #: Instructions for a number of a transform: what it takes to load, compute and store it.
 _TRANSFORM = 4
