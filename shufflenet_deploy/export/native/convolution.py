@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import dataclass
 from math import ceil
 
 import numpy as np
@@ -20,20 +21,40 @@ _L1_BYTES = 24 << 10
 _L2_BYTES = 1 << 20
 
 
+@dataclass(frozen=True, kw_only=True)
+class Kernel:
+    """A function, the arguments of its calls, and a call's price and pieces; see ``calls.call``."""
+
+    name: str
+    columns: Columns
+    times: int
+    price: float
+    pieces: int = 1
+
+
 def emit(step: Convolution, unit: Unit) -> None:
     """Write a convolution's kernels, weights and calls."""
+    for one in kernels(step, unit):
+        call(unit, one.name, one.columns, one.times, step.name, price=one.price, pieces=one.pieces)
+
+
+def kernels(step: Convolution, unit: Unit) -> list[Kernel]:
+    """Write its kernels and weights."""
     per_group = len(step.target.planes) // step.groups
     classes: dict[tuple[int, int], list[tuple[int, Run]]] = defaultdict(list)
     for group in range(step.groups):
         for run in runs(step.target.planes, group * per_group, per_group):
             classes[run.count, run.step].append((group, run))
+    found = []
     for (count, stride), members in classes.items():
-        _emit_class(step, unit, count, stride, members)
+        found += _kernels(step, unit, count, stride, members)
+    return found
 
 
-def _emit_class(
+def _kernels(
     step: Convolution, unit: Unit, count: int, stride: int, members: list[tuple[int, Run]]
-) -> None:
+) -> list[Kernel]:
+    """Those for outputs that come in equal runs: all whole vectors, and the last pixels."""
     lanes = unit.machine.lanes
     depth = step.weight.shape[1] * step.weight.shape[2]
     beside = tail.pixels(unit.machine, step.target.layout.span)
@@ -62,14 +83,16 @@ def _emit_class(
         name = _kernel(step, unit, count, stride, blocking, beside)
     price = work.depth * count * work.vectors
     pieces = _pieces(step, unit, count, blocking)
-    call(unit, name, columns, len(members), step.name, price=price, pieces=pieces)
+    times = len(members)
+    found = [Kernel(name=name, columns=columns, times=times, price=price, pieces=pieces)]
     if rest:
         packed = [edge.pack(weight, lanes, rest) for weight in weights]
         biases = [edge.padded(bias, lanes) for bias in biases]
         columns = _columns(step, unit, members, (packed, biases), step.target.layout.span - rest)
         name = edge.kernel(step, unit, count, stride, rest)
         price = work.depth * ceil(count / lanes) * rest
-        call(unit, name, columns, len(members), step.name, price=price)
+        found.append(Kernel(name=name, columns=columns, times=times, price=price))
+    return found
 
 
 def _columns(

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from shufflenet_deploy.export.graph import Graph
-from shufflenet_deploy.export.native import convolution, frequencies, pixelwise, spatial
+from shufflenet_deploy.export.native import bands, convolution, frequencies, pixelwise, spatial
 from shufflenet_deploy.export.native import program as steps
 from shufflenet_deploy.export.native.arena import arrange
 from shufflenet_deploy.export.native.lowering import lower
@@ -22,6 +22,7 @@ _EMITTERS = {
     steps.ToFrequencies: frequencies.to_frequencies,
     steps.Products: convolution.emit,
     steps.FromFrequencies: frequencies.from_frequencies,
+    steps.Banded: bands.emit,
     steps.Window3x3: spatial.window3x3,
     steps.Window: spatial.window,
     steps.GlobalAverage: spatial.global_average,
@@ -57,7 +58,8 @@ def _reach(program: Program) -> int:
     """How far behind a plane's start whole-vector loads of taps may go, beyond the plane."""
     taps = [
         max(step.taps)
-        for step in program.steps
+        for one in program.steps
+        for step in [one.convolution if isinstance(one, steps.Banded) else one]
         if isinstance(step, steps.Convolution | steps.Window)
     ]
     return max(taps, default=0)

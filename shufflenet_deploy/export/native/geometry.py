@@ -50,6 +50,18 @@ class Windows:
         trailing = sum(source >= self.in_size[1] for source in sources)
         return len(sources) - min(leading, trailing)
 
+    def sorted(self, channels: int, row: int, lanes: int) -> Layout:
+        """Of the split picture, of which each of ``channels`` has a plane for every phase."""
+        longest = max(self.columns(phase) for _, phase in self.phases)
+        plane = self.rows * row + max(0, longest - row)
+        return Layout(
+            channels=channels * len(self.phases),
+            height=self.rows,
+            width=longest,
+            row=row,
+            plane=apart(-(-plane // lanes) * lanes, lanes),
+        )
+
     def taps(self, layout: Layout) -> tuple[int, ...]:
         """Where each tap lies in the split picture, relative to the output pixel."""
         phases = {phase: at for at, phase in enumerate(self.phases)}
@@ -69,6 +81,11 @@ class Windows:
             stops = np.minimum(starts + self.kernel[axis], self.in_size[axis])
             counts.append(stops - np.maximum(starts, 0))
         return np.outer(*counts).astype(np.float32)
+
+
+def apart(plane: int, lanes: int) -> int:
+    """The next distance between planes that is no multiple of 4 KiB, which share cache sets."""
+    return plane + max(lanes, 16) if plane % 1024 == 0 else plane
 
 
 def is_pointwise(layer: Conv) -> bool:

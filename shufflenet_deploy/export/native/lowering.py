@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from shufflenet_deploy.errors import ExportError
@@ -26,6 +28,7 @@ from shufflenet_deploy.export.graph import (
 )
 from shufflenet_deploy.export.native import floors, frequencies, winograd
 from shufflenet_deploy.export.native import program as steps
+from shufflenet_deploy.export.native.banding import Banding, banded
 from shufflenet_deploy.export.native.geometry import Shape, Windows, is_direct, is_pointwise
 from shufflenet_deploy.export.native.machine import Machine
 from shufflenet_deploy.export.native.moving import activations_moved_on, biases_moved_on, fused
@@ -242,6 +245,13 @@ class _Lowering:
     def _convolution(self, layer: Conv) -> None:
         shape_in = self.graph.shapes[layer.inputs[0]]
         shape_out = self.graph.shapes[layer.output]
+        direct = is_direct(layer, shape_in, shape_out)
+        tiles = winograd.tiles(layer, shape_in, shape_out, self.machine)
+        if tiles and not direct:
+            self._in_frequencies(layer, tiles)
+            return
+        if self._banded(layer):
+            return
         whole = layer.weight.shape[2:] == shape_in[1:] and not any(layer.padding)
         if layer.groups == 1 and whole and shape_out[1:] == (1, 1):
             flat = Dense(
@@ -253,10 +263,8 @@ class _Lowering:
                 activation=layer.activation,
             )
             self._dense(layer.name, layer.inputs[0], layer.output, flat)
-        elif is_direct(layer, shape_in, shape_out):
+        elif direct:
             self._direct(layer)
-        elif tiles := winograd.tiles(layer, shape_in, shape_out, self.machine):
-            self._in_frequencies(layer, tiles)
         else:
             self._flat_convolution(layer, shape_in, shape_out)
 
@@ -354,6 +362,37 @@ class _Lowering:
         else:
             self._finish(layer.name, target, activation)
 
+    def _banded(self, layer: Conv) -> bool:
+        """Whether this convolution and the pool behind it are one step, which it then emits."""
+        users = self.consumers[layer.output]
+        if len(users) != 1 or not isinstance(users[0], Pool) or layer.output == self.graph.output:
+            return False
+        pool, shapes = users[0], self.graph.shapes
+        pair = Banding(
+            conv=layer,
+            pool=pool,
+            picture=shapes[layer.inputs[0]],
+            map=shapes[layer.output],
+            pooled=shapes[pool.output],
+        )
+        row, source = self.rows[layer.output], self.places[layer.inputs[0]]
+        if not source.contiguous or not pair.suits(row, self.machine):
+            return False
+        target, activation = self._target(pool.output, pool.activation)
+        self._emit(
+            banded(
+                replace(pair, pool=replace(pool, activation=_kernel_activation(activation))),
+                self.machine,
+                row,
+                source,
+                target,
+                self.program.buffer,
+            )
+        )
+        self.merged.add(pool.name)
+        self._finish(layer.name, target, activation)
+        return True
+
     def _finish(self, name: str, target: Place, activation: Activation) -> None:
         """Apply in place what the kernel before could not."""
         if activation is Activation.SIGMOID:
@@ -366,17 +405,7 @@ class _Lowering:
 
     def _split(self, name: str, value: str, windows: Windows, row: int, outside: float) -> Place:
         source = self.places[value]
-        channels = source.layout.channels * len(windows.phases)
-        longest = max(windows.columns(phase) for _, phase in windows.phases)
-        rows, lanes = windows.rows, self.machine.lanes
-        plane = rows * row + max(0, longest - row)
-        layout = Layout(
-            channels=channels,
-            height=rows,
-            width=longest,
-            row=row,
-            plane=_apart(-(-plane // lanes) * lanes, lanes),
-        )
+        layout = windows.sorted(source.layout.channels, row, self.machine.lanes)
         target = self._new(layout)
         self._emit(
             steps.Split(
@@ -634,7 +663,3 @@ def _kernel_activation(activation: Activation) -> Activation:
 def _tight(shape: Shape) -> Layout:
     channels, height, width = shape if len(shape) == 3 else (shape[0], 1, 1)
     return Layout(channels=channels, height=height, width=width, row=width, plane=height * width)
-
-
-def _apart(plane: int, lanes: int) -> int:
-    return plane + max(lanes, 16) if plane % 1024 == 0 else plane

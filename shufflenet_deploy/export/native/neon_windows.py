@@ -30,8 +30,15 @@ _OUTSIDE, _SCALE = 27, 28  # a pool has no weights
 def suits(step: Window3x3, unit: Unit) -> bool:
     """Whether this is how to write a step: there is a border of at most one pixel around."""
     source, target = step.source.layout, step.target.layout
-    if not unit.machine.by_lane or (step.top, step.left) != (1, 1) or source.height < 2:
+    if not unit.machine.by_lane or step.left != 1 or source.height < 2:
         return False
+    if step.top == 0:  # a pool's first row may be there
+        return (
+            step.weight is None
+            and step.stride == 2
+            and source.height == 2 * target.height + 1
+            and 2 * target.width - 1 <= source.width
+        )
     if step.stride == 1:
         same = (source.height, source.width) == (target.height, target.width)
         return step.weight is not None and same
@@ -310,13 +317,18 @@ class _Pool(_Sorted):
             bits = int(np.array(self.step.scale, kinds[0]).view(kinds[1]))
             label = self.steps.setdefault(bits, "scale")
             self.text.append(f"dup {self.whole(_SCALE)}, %w[{label}]")
+        #: Of the source, the row that the first of the target lies on.
+        self.begins = 1 - self.step.top
+        if self.begins:
+            self._fetch(-1, 0)
         self._row(0)
         self._rows(1, self.target.height - 1, 2)
 
     def _at(self, row: int) -> tuple[int, int]:
-        return self._pixel(2 * row + 1), self._to(row)
+        return self._pixel(2 * row + 1 + self.begins), self._to(row)
 
     def _fetch(self, row: int, part: int) -> None:
+        row += self.begins
         if row < self.source.height:
             self._load(row, self._base(part), _CARRIED + part, self.outside)
 
@@ -327,13 +339,13 @@ class _Pool(_Sorted):
         """A row of the target: from the odd row before, an even one, and an odd one."""
         before, after = row % 2, 1 - row % 2  # by turns; the third is for even rows
         if row == 0:
-            self._fetch(0, before)
+            self._fetch(0, 2 if self.begins else before)
         self._fetch(2 * row + 1, after)
-        if row:
+        if row or self.begins:
             self._join(before, 2)
         if row + 1 < self.target.height:
             self._fetch(2 * row + 2, 2)
-        if 2 * row + 1 < self.source.height:
+        if 2 * row + 1 + self.begins < self.source.height:
             self._join(before, after)
         self._across(row, before)
 

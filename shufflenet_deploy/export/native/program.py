@@ -234,6 +234,34 @@ class Window3x3(Step):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Banded(Step):
+    """A convolution and the maxima of its 3x3 windows with stride 2, ``rows`` of them at a time.
+
+    ``split``, ``convolution`` and ``pool`` are those of one band; the second and the third source
+    are the memory for what is between them, for each band that a thread may begin with. A plane of
+    the map has the last row of the band before from ``front`` - ``row`` on. ``height`` is the whole
+    map's.
+    """
+
+    split: Split
+    convolution: Convolution
+    pool: Window3x3
+    rows: int
+    height: int
+    front: int
+
+    @property
+    def weights(self) -> tuple[FloatArray, FloatArray]:
+        """As ``steps.Step`` says."""
+        return self.convolution.weights
+
+    @property
+    def multiply_adds(self) -> int:
+        """As ``steps.Step`` says: those of the whole map."""
+        return self.convolution.weight.size * self.height * self.convolution.target.layout.width
+
+
+@dataclass(frozen=True, kw_only=True)
 class Window(Step):
     """Max or average over ``taps`` of a split picture. ``scale`` has one factor per pixel or one.
 

@@ -25,6 +25,11 @@ from shufflenet_deploy.export.native.text import Code, Unit, literal, runs
 
 def split(step: Split, unit: Unit) -> None:
     """Pad a picture and sort its pixels by phase."""
+    _each(step, unit, split_kernel(step, unit), step.target.layout.plane * len(step.phases))
+
+
+def split_kernel(step: Split, unit: Unit, *, band: bool = False) -> str:
+    """The function for one channel; of a ``band``, it is told the first row of the picture."""
     source, target = step.source.layout, step.target.layout
     down = step.stride[0]
     code = Code(depth=1)
@@ -38,7 +43,8 @@ def split(step: Split, unit: Unit) -> None:
                 parts.append(other)
                 phases.popleft()
         with code.block(f"for (int i = 0; i < {target.height}; ++i)"):
-            code(f"const int row = i * {down} + {row_phase - step.top};")
+            first = "first + " if band else ""
+            code(f"const int row = {first}i * {down} + {row_phase - step.top};")
             for name, part in zip(("one", "two"), parts, strict=False):
                 code(f"real *{name} = y + {part.at * target.plane} + i * {target.row};")
             with code.block(f"if (row < 0 || row >= {source.height})"):
@@ -52,9 +58,9 @@ def split(step: Split, unit: Unit) -> None:
                     begin = part.first + part.count
                     code(f"fill({name} + {begin}, {part.behind}, {_number(step.outside)});")
             _rows_sorted(code, parts, f"x + row * {source.row}", step.stride[1])
-    name = unit.kernel("split", "LOOP void @(const real *restrict x, real *restrict y)", code)
-    size = target.plane * len(step.phases)
-    _each(step, unit, name, size)
+    told = ", int first" if band else ""
+    head = f"LOOP void @(const real *restrict x, real *restrict y{told})"
+    return unit.kernel("split", head, code)
 
 
 @dataclass(frozen=True)
@@ -119,8 +125,8 @@ def _number(value: float) -> str:
     return "-INFINITY" if value == float("-inf") else literal(value)
 
 
-def window3x3(step: Window3x3, unit: Unit) -> None:
-    """3x3 windows by rows: a row that is loaded serves all rows of output that need it."""
+def window3x3_kernel(step: Window3x3, unit: Unit) -> str:
+    """The function for one plane, by rows: one that is loaded serves all windows that need it."""
     if neon_windows.suits(step, unit):
         code = neon_windows.write(step, unit)
     elif packed_windows.suits(step, unit):
@@ -131,8 +137,12 @@ def window3x3(step: Window3x3, unit: Unit) -> None:
         code = Rows(step, unit).write()
     weights = "const real *w, " if step.weight is not None else ""
     head = f"LOOP void @(const real *restrict x, {weights}real *restrict y)"
-    name = unit.kernel("window", head, code)
-    at = 0
+    return unit.kernel("window", head, code)
+
+
+def window3x3(step: Window3x3, unit: Unit) -> None:
+    """3x3 windows of every plane."""
+    name, at = window3x3_kernel(step, unit), 0
     if step.weight is not None and step.bias is not None:
         packed = np.zeros((step.source.layout.channels, PACKED), np.float32)
         packed[:, :BIAS] = step.weight
@@ -141,7 +151,7 @@ def window3x3(step: Window3x3, unit: Unit) -> None:
     for run in runs(step.target.planes):
         channels = range(run.first, run.first + run.count)
         columns: Columns = [(step.source, [step.source.offset(channel) for channel in channels])]
-        if weights:
+        if step.weight is not None:
             columns.append((None, [at + channel * PACKED for channel in channels]))
         columns.append((step.target, [step.target.offset(channel) for channel in channels]))
         price = 12 * step.target.layout.vectors(unit.machine.lanes)

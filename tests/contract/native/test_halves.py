@@ -23,8 +23,7 @@ from shufflenet_deploy.export.request import Floors
 from shufflenet_deploy.records import Precision, Resolution
 
 SEEDS = int(os.environ.get("SHUFFLENET_DEPLOY_SEEDS", "6"))
-#: Of the zoo: groups of eight, and gates.
-MODELS = ("shufflenet-g8-0.25x", "shufflenet-g3-2x-se")
+MODELS = ("shufflenet-g8-0.25x",)
 CHOSEN = zoo.names() if os.environ.get("SHUFFLENET_DEPLOY_ZOO") == "all" else MODELS
 #: Networks in one program.
 AT_ONCE = 8

@@ -1,0 +1,69 @@
+"""A convolution and the pool behind it in bands of rows: as if each were computed as a whole."""
+
+from __future__ import annotations
+
+import generated
+import numpy as np
+import pytest
+
+from shufflenet_deploy.export import native, reference
+from shufflenet_deploy.export.native import banding
+from shufflenet_deploy.export.native.lowering import lower
+from shufflenet_deploy.export.native.program import Banded
+
+SIZES = [(37, 53), (64, 75)]
+CORES = {"host": (), "cortex-a72": ("qemu-aarch64", "-cpu", "cortex-a72")}
+
+
+@pytest.fixture(autouse=True)
+def _always(monkeypatch):
+    """Bands wherever they are possible, of few rows."""
+    monkeypatch.setattr(banding, "_LEAST_BYTES", 0)
+    monkeypatch.setattr(banding, "_BAND_BYTES", 20 << 10)
+
+
+def stem(drawing, size, kernel=(3, 3), stride=(2, 2), pad=(1, 1, 1, 1), channels=3):
+    """With rows that do not come in equal bands, and a shuffle to store where it moves to."""
+    d = drawing(channels, *size, seed=size[0])
+    x = d.conv("input", 12, kernel, stride, pad, act="relu")
+    x = d.pool(x, "max", (3, 3), (2, 2), (1, 1, 1, 1))
+    return d.done(d.conv(d.shuffle(x, 3), 5, act="relu6"), "stem")
+
+
+def graphs(drawing):
+    found = [stem(drawing, size) for size in SIZES]
+    found.append(stem(drawing, (71, 67), (7, 5), (2, 2), (3, 2, 3, 2)))
+    found.append(stem(drawing, (51, 43), (3, 3), (1, 1), (1, 1, 1, 1), channels=2))
+    return found
+
+
+def picture_of(graph):
+    shape = graph.shapes[graph.input]
+    return np.random.default_rng(3).standard_normal(shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_bands_give_what_the_whole_gives(core, drawing, tmp_path):
+    machine, networks = native.machine(core), graphs(drawing)
+    for graph in networks:
+        (band,) = [one for one in lower(graph, machine).steps if isinstance(one, Banded)]
+        assert band.target.layout.height > 2 * band.rows
+    here = generated.gcc(machine, *generated.WARNINGS, *generated.SANITIZERS)
+    there = generated.zig(machine, *generated.WARNINGS, *generated.TRAPS)
+    found = generated.answers(
+        [native.generate(graph, machine) for graph in networks],
+        list(map(picture_of, networks)),
+        tmp_path,
+        there if CORES[core] else here,
+        CORES[core],
+    )
+    for graph, scores in zip(networks, found, strict=True):
+        expected = np.asarray(reference.activations(graph, picture_of(graph))[graph.output])
+        scale = max(1.0, float(np.abs(expected).max()))
+        assert float(np.abs(scores - expected.ravel()).max()) <= 1e-4 * scale
+
+
+def test_small_maps_are_computed_whole(drawing, monkeypatch):
+    monkeypatch.undo()
+    steps = lower(stem(drawing, (37, 53)), native.host()).steps
+    assert not any(isinstance(one, Banded) for one in steps)
