@@ -103,8 +103,10 @@ def _columns(
     pixel: int,
 ) -> Columns:
     """A kernel's arguments from ``pixel`` on: source, weights, biases, what is added, target."""
-    size = step.weight.shape[1] * step.source.layout.plane * step.spread
-    columns: Columns = [(step.source, [group * size + pixel for group, _ in members])]
+    size = step.weight.shape[1] * step.spread
+    columns: Columns = [
+        (step.source, [step.source.offset(group * size) + pixel for group, _ in members])
+    ]
     for array in arrays:
         at = unit.numbers(np.concatenate(array))
         columns.append((None, [at + i * array[0].size for i in range(len(members))]))

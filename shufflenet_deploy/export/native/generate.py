@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from shufflenet_deploy.export.graph import Graph
-from shufflenet_deploy.export.native import bands, convolution, pixelwise, spatial
+from shufflenet_deploy.export.native import bands, convolution, frequencies, pixelwise, spatial
 from shufflenet_deploy.export.native import program as steps
 from shufflenet_deploy.export.native.arena import arrange
 from shufflenet_deploy.export.native.lowering import lower
@@ -19,6 +19,9 @@ from shufflenet_deploy.export.native.text import Unit
 _EMITTERS = {
     steps.Split: spatial.split,
     steps.Convolution: convolution.emit,
+    steps.ToFrequencies: frequencies.to_frequencies,
+    steps.Products: convolution.emit,
+    steps.FromFrequencies: frequencies.from_frequencies,
     steps.Banded: bands.emit,
     steps.Window3x3: spatial.window3x3,
     steps.Window: spatial.window,

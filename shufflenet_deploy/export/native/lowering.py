@@ -26,7 +26,7 @@ from shufflenet_deploy.export.graph import (
     PoolKind,
     Shuffle,
 )
-from shufflenet_deploy.export.native import floors
+from shufflenet_deploy.export.native import floors, frequencies, winograd
 from shufflenet_deploy.export.native import program as steps
 from shufflenet_deploy.export.native.banding import Banding, banded
 from shufflenet_deploy.export.native.geometry import Shape, Windows, is_direct, is_pointwise
@@ -243,10 +243,15 @@ class _Lowering:
     # -- layers -----------------------------------------------------------------------------
 
     def _convolution(self, layer: Conv) -> None:
-        if self._banded(layer):
-            return
         shape_in = self.graph.shapes[layer.inputs[0]]
         shape_out = self.graph.shapes[layer.output]
+        direct = is_direct(layer, shape_in, shape_out)
+        tiles = winograd.tiles(layer, shape_in, shape_out, self.machine)
+        if tiles and not direct:
+            self._in_frequencies(layer, tiles)
+            return
+        if self._banded(layer):
+            return
         whole = layer.weight.shape[2:] == shape_in[1:] and not any(layer.padding)
         if layer.groups == 1 and whole and shape_out[1:] == (1, 1):
             flat = Dense(
@@ -258,10 +263,57 @@ class _Lowering:
                 activation=layer.activation,
             )
             self._dense(layer.name, layer.inputs[0], layer.output, flat)
-        elif is_direct(layer, shape_in, shape_out):
+        elif direct:
             self._direct(layer)
         else:
             self._flat_convolution(layer, shape_in, shape_out)
+
+    def _in_frequencies(self, layer: Conv, tiles: steps.Tiles) -> None:
+        source, out = self._read(layer.inputs[0]), layer.weight.shape[0]
+        given, made = (
+            frequencies.place(self.program, channels, tiles, self.machine.lanes)
+            for channels in (source.layout.channels, out)
+        )
+        self._emit(
+            steps.ToFrequencies(
+                name=layer.name,
+                sources=(source,),
+                target=given,
+                tiles=tiles,
+                top=layer.padding[0],
+                left=layer.padding[1],
+            )
+        )
+        weight = winograd.in_frequencies(layer.weight, tiles.side)
+        target, *others, activation = self._residual(layer, made) or self._target(
+            layer.output, layer.activation
+        )
+        self._emit(
+            steps.Products(
+                name=layer.name,
+                sources=(given,),
+                target=made,
+                weight=weight,
+                bias=np.zeros(len(weight), np.float32),
+                groups=tiles.frequencies * layer.groups,
+                taps=(0,),
+                spread=1,
+                activation=Activation.NONE,
+                tiles=tiles,
+                pixels=target.pixels,
+            )
+        )
+        self._emit(
+            steps.FromFrequencies(
+                name=layer.name,
+                sources=(made, *others),
+                target=target,
+                tiles=tiles,
+                bias=layer.bias,
+                activation=_kernel_activation(activation),
+            )
+        )
+        self._finish(layer.name, target, activation)
 
     def _flat_convolution(self, layer: Conv, shape_in: Shape, shape_out: Shape) -> None:
         out, per_group, *kernel = layer.weight.shape

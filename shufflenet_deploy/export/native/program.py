@@ -120,6 +120,86 @@ class Convolution(Step):
         return self.weight, self.bias
 
 
+@dataclass(frozen=True)
+class Tiles:
+    """A picture of outputs in squares: ``rows`` by ``columns`` of ``side`` pixels each.
+
+    A square's windows of ``kernel`` by ``kernel`` are one of ``span`` by ``span`` pixels, of which
+    as many ``frequencies`` are made.
+    """
+
+    side: int
+    kernel: int
+    rows: int
+    columns: int
+
+    @property
+    def span(self) -> int:
+        """How wide what a tile is computed from is."""
+        return self.side + self.kernel - 1
+
+    @property
+    def frequencies(self) -> int:
+        """How many numbers a tile is while it is multiplied."""
+        return self.span**2
+
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return self.rows * self.columns
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToFrequencies(Step):
+    """Tiles of a padded picture in frequencies, by Winograd's method.
+
+    The target has a plane for each frequency of each channel, frequency by frequency; its pixels
+    are the tiles. ``top`` and ``left`` are rows and columns of padding.
+    """
+
+    tiles: Tiles
+    top: int
+    left: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Products(Convolution):
+    """A convolution in frequencies: pointwise, with as many groups for each of them as it has.
+
+    ``weight`` is of frequencies, too; ``pixels`` is how many the layer's picture has.
+    """
+
+    tiles: Tiles
+    pixels: int
+
+    @property
+    def multiply_adds(self) -> int:
+        """Those of the layer, which takes fewer this way."""
+        return self.parameters * self.pixels
+
+    @property
+    def parameters(self) -> int:
+        """The layer's weights."""
+        return self.weight.size // self.tiles.frequencies * self.tiles.kernel**2
+
+
+@dataclass(frozen=True, kw_only=True)
+class FromFrequencies(Step):
+    """The pixels of tiles in frequencies: ``act(bias + pixel)``.
+
+    A second source is a value to be added before the activation.
+    """
+
+    tiles: Tiles
+    bias: FloatArray
+    activation: Activation
+
+    @property
+    def parameters(self) -> int:
+        """Biases."""
+        return self.bias.size
+
+
 @dataclass(frozen=True, kw_only=True)
 class Window3x3(Step):
     """Depthwise convolution or pooling 3x3 that reads the picture where it stands.

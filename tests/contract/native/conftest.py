@@ -5,6 +5,7 @@ import pytest
 
 from shufflenet_deploy.export import graph as g
 from shufflenet_deploy.export.graph import Activation
+from shufflenet_deploy.export.native import winograd
 
 
 class Drawing:
@@ -220,6 +221,35 @@ def draw_pointwise(seed):
                 pool = str(random.choice(["max", "average"]))
                 x = drawing.pool(x, pool, (3, 3), (2, 2), (1, 1, 1, 1), act)
     return drawing.done(x, f"pointwise-{seed}")
+
+
+def draw_tiles(height, width):
+    """Convolutions of every kind that Winograd's method has, on a picture of two rows or more."""
+    d = Drawing(3, height, width, seed=width)
+    around = {3: ((3, 3), (1, 1), (1, 1, 1, 1)), 5: ((5, 5), (1, 1), (2, 2, 2, 2))}
+    x = d.conv("input", 6, *around[3], groups=3, act="relu6")
+    x = d.add(x, d.conv(x, 6, *around[5]), "relu")  # in the place of what is added
+    x = d.conv(x, 4, (3, 3), (1, 1), (2, 1, 1, 0), groups=2, act="sigmoid")
+    y = d.add(x, d.conv(x, 4, *around[3]), "relu6")  # elsewhere
+    return d.done(d.shuffle(d.concat(x, y), 2), "tiles")
+
+
+@pytest.fixture(scope="session")
+def drawn_tiles():
+    """A function from a picture's size to a graph of convolutions with square windows."""
+    return draw_tiles
+
+
+@pytest.fixture
+def forced(monkeypatch):
+    """``forced(side)`` has every convolution that can be computed in tiles of that side so."""
+
+    def force(side):
+        monkeypatch.setattr(winograd, "FEWEST_CHANNELS", 1)
+        monkeypatch.setattr(winograd, "LEAST_GAIN", -float("inf"))
+        monkeypatch.setattr(winograd, "SIDES", dict.fromkeys(winograd.SIDES, (side,)))
+
+    return force
 
 
 @pytest.fixture(scope="session")

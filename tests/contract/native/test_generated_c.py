@@ -105,6 +105,22 @@ def test_the_last_pixels_of_planes(size, drawing, tmp_path):
     check_here(one.done(x), tmp_path)
 
 
+@pytest.mark.parametrize(("side", "size"), [(2, (2, 3)), (4, (70, 61))])
+def test_tiles_under_the_sanitizers(side, size, drawn_tiles, forced, tmp_path):
+    forced(side)
+    graph = drawn_tiles(*size)
+    net = program(graph, PORTABLE, tmp_path, "-DNET_POISON", *SANITIZERS, "-O0")
+    assert_close(answer(net, picture_of(graph)), wanted(graph, picture_of(graph)))
+
+
+@pytest.mark.parametrize(
+    ("side", "size"), [(4, (6, 7)), (2, (13, 27)), (2, (60, 140)), (4, (5, 67))]
+)
+def test_tiles_on_this_machine_s_vectors(side, size, drawn_tiles, forced, tmp_path):
+    forced(side)
+    check_here(drawn_tiles(*size), tmp_path)
+
+
 @pytest.mark.parametrize("seed", range(14, 24))
 def test_random_networks_on_this_machine_s_vectors(seed, drawn, tmp_path):
     graph = drawn(seed)

@@ -253,6 +253,12 @@ def test_halving_assembly_under_emulation(size, drawing, tmp_path):
     assert_close(assembled(graph, tmp_path), wanted(graph, seeded(graph, 0)))
 
 
+def test_tiles_under_emulation(drawn_tiles, forced, tmp_path):
+    forced(4)
+    graph = drawn_tiles(23, 14)
+    assert_close(assembled(graph, tmp_path), wanted(graph, seeded(graph, 0)))
+
+
 def test_dense_assembly_under_emulation(drawing, tmp_path):
     d = drawing(5, 3, 3, seed=4)
     x = d.dense(d.dense(d.flatten("input"), 75, "relu"), 130, "relu6")
