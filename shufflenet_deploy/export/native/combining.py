@@ -81,7 +81,7 @@ def summed(terms: Terms) -> str:
     ordered = sorted(terms, key=lambda term: (term[0] < 0, abs(term[0]) != 1))
     text = ""
     for factor, name in ordered:
-        product = name if abs(factor) == 1 else f"{name} * {literal(float(abs(factor)))}"
+        product = name if abs(factor) == 1 else f"{name} * (real){literal(float(abs(factor)))}"
         if text:
             text += f" {'-' if factor < 0 else '+'} {product}"
         else:

@@ -32,6 +32,8 @@ _POINTS = {
 }
 #: Sides of tiles, by kernel.
 SIDES = {3: (2, 4), 5: (2, 4)}
+#: The span up to which halves lose by transforms what they gain by shorter sums, or little more.
+_LONGEST_OF_HALVES = 6
 #: The least share of the direct sums' price that must be saved.
 LEAST_GAIN = 0.15
 #: Channels of a group, read and written, below which transforms cost more than they save.
@@ -94,17 +96,13 @@ def in_frequencies(weight: FloatArray, side: int) -> FloatArray:
 
 
 def tiles(layer: Conv, shape_in: Shape, shape_out: Shape, machine: Machine) -> Tiles | None:
-    """The tiles in which a convolution takes least, or None where sums of its taps do.
-
-    fp16 keeps the sums: transforms cost bits that halves have not.
-    """
+    """The tiles in which a convolution takes least, or None where sums of its taps do."""
     out, per_group, *kernel = layer.weight.shape
     size = kernel[0]
     if (
         kernel != [size, size]
         or size not in SIDES
         or layer.stride != (1, 1)
-        or machine.element_bytes != FLOAT_BYTES
         or max(layer.padding) >= size
         or shape_out[1:] == (1, 1)
         or min(per_group, out // layer.groups) < FEWEST_CHANNELS
@@ -116,6 +114,8 @@ def tiles(layer: Conv, shape_in: Shape, shape_out: Shape, machine: Machine) -> T
     best, least = None, (1 - LEAST_GAIN) * direct
     for side in SIDES[size]:
         cut = Tiles(side, size, ceil(height / side), ceil(width / side))
+        if machine.element_bytes != FLOAT_BYTES and cut.span > _LONGEST_OF_HALVES:
+            continue
         price = _price(pairs * cut.frequencies, cut.count, machine)
         numbers = (shape_in[0] + out) * cut.frequencies
         price += _TRANSFORM * numbers * ceil(cut.count / machine.lanes)

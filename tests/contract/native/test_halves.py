@@ -18,6 +18,8 @@ import torch
 from shufflenet_deploy import zoo
 from shufflenet_deploy.errors import ExportError, UsageError
 from shufflenet_deploy.export import native, reference, trace
+from shufflenet_deploy.export.native.lowering import lower
+from shufflenet_deploy.export.native.program import Products
 from shufflenet_deploy.export.parity import sqnr_db
 from shufflenet_deploy.export.request import Floors
 from shufflenet_deploy.records import Precision, Resolution
@@ -99,6 +101,17 @@ def test_long_sums_keep_their_bits(drawing, tmp_path):
     graphs = [long, wide]
     for graph, found in zip(graphs, on_the_core(graphs, tmp_path), strict=True):
         assert_close(graph, found, graph.name, least_db=44.0)
+
+
+def test_tiles_of_few_pixels_cost_hardly_a_bit(drawing, tmp_path):
+    d = drawing(16, 13, 22)
+    x = d.conv("input", 24, (5, 5), (1, 1), (2, 2, 2, 2), act="relu")
+    graph = d.done(d.conv(x, 24, (3, 3), (1, 1), (1, 1, 1, 1), groups=2), "tiles")
+    cut = [step.tiles.span for step in lower(graph, CORE).steps if isinstance(step, Products)]
+    assert len(cut) == 2
+    assert max(cut) <= 6
+    (found,) = on_the_core([graph], tmp_path)
+    assert_close(graph, found, graph.name, least_db=44.0)
 
 
 def test_the_stand_in_computes_in_halves_too(drawn):
