@@ -78,7 +78,7 @@ def test_models_of_the_zoo(name, tmp_path):
         assert sqnr_db(expected, found) >= least_db
 
 
-@pytest.mark.parametrize("size", [(2, 4), (7, 7), (14, 14), (9, 15), (11, 33), (28, 28), (5, 70)])
+@pytest.mark.parametrize("size", [(2, 4), (7, 7), (9, 15), (28, 28), (5, 70)])
 def test_windows_on_the_core(size, drawing, tmp_path):
     d, around = drawing(3, *size, seed=size[1]), ((1, 1), (1, 1, 1, 1))
     x = d.conv(d.conv("input", 3, (3, 3), *around, 3), 3, act="relu6")
