@@ -10,7 +10,6 @@ from shufflenet_deploy.export.graph import Activation, Conv, Pool, PoolKind
 from shufflenet_deploy.export.native.geometry import (
     Shape,
     Windows,
-    apart,
     is_direct,
     is_pointwise,
 )
@@ -22,6 +21,7 @@ from shufflenet_deploy.export.native.program import (
     Place,
     Split,
     Window3x3,
+    apart,
 )
 
 #: Bytes of what a band keeps between its steps: with the weights, not all of the smallest cache

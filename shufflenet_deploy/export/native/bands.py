@@ -14,7 +14,7 @@ from math import ceil
 from shufflenet_deploy.export.native import convolution, spatial
 from shufflenet_deploy.export.native.banding import apiece
 from shufflenet_deploy.export.native.convolution import Kernel
-from shufflenet_deploy.export.native.program import FLOAT_BYTES, Banded, Window3x3
+from shufflenet_deploy.export.native.program import Banded, Window3x3
 from shufflenet_deploy.export.native.text import ALIGN, Code, Unit
 
 
@@ -62,7 +62,7 @@ def _convolve(code: Code, step: Banded, unit: Unit, kernels: list[Kernel]) -> No
     code(f"for (int c = 0; c < {picture.channels}; ++c)")
     code(f"    {split}(x + c * {picture.plane}, s + c * {size}, {first});")
     if unit.machine.fetches:
-        _fetch_next(code, step)
+        _fetch_next(code, step, unit)
     for one in kernels:
         bases = ("s", "W", "W", "t")
         given = [f"{base} + {at[0]}" for base, (_, at) in zip(bases, one.columns, strict=True)]
@@ -75,13 +75,13 @@ def _convolve(code: Code, step: Banded, unit: Unit, kernels: list[Kernel]) -> No
             code(f"    fill(t + c * {map_.plane} + row * {map_.row}, {map_.width}, -INFINITY);")
 
 
-def _fetch_next(code: Code, step: Banded) -> None:
+def _fetch_next(code: Code, step: Banded, unit: Unit) -> None:
     """What the next band adds of the picture comes from memory while this one is convolved."""
     picture = step.source.layout
     added = step.convolution.target.layout.height * step.split.stride[0] * picture.row
     with code.block(f"for (int c = 0; c < {picture.channels} && k + 1 < end; ++c)"):
         code(f"const real *next = x + c * {picture.plane} + (k + 1) * {added};")
-        code(f"for (int i = 0; i < {added}; i += {ALIGN // FLOAT_BYTES})")
+        code(f"for (int i = 0; i < {added}; i += {ALIGN // unit.machine.element_bytes})")
         code("    __builtin_prefetch(next + i, 0, 2);")
 
 

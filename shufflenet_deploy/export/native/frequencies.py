@@ -26,6 +26,7 @@ from shufflenet_deploy.export.native.program import (
     Program,
     Tiles,
     ToFrequencies,
+    apart,
 )
 from shufflenet_deploy.export.native.text import Code, Unit, runs
 from shufflenet_deploy.export.native.winograd import matrices
@@ -38,14 +39,12 @@ _SIZES = (16, 8, 4)
 def place(program: Program, channels: int, tiles: Tiles, lanes: int) -> Place:
     """Where channels are while they are frequencies, with room for a vector behind each plane.
 
-    Another plane is between frequencies, and planes are never a multiple of 4 KiB apart: they would
-    share cache sets.
+    Another plane is between frequencies, so that those of a channel share no cache sets either.
     """
     plane = ceil(tiles.count / lanes) * lanes
     if _rows_at_once(tiles, lanes) < tiles.rows:
         plane += lanes
-    if plane % 1024 == 0:
-        plane += max(lanes, 16)
+    plane = apart(plane, lanes)
     planes = [
         frequency * (channels + 1) + channel
         for frequency in range(tiles.frequencies)

@@ -12,7 +12,7 @@ from shufflenet_deploy.export.native import program as steps
 from shufflenet_deploy.export.native.arena import arrange
 from shufflenet_deploy.export.native.lowering import lower
 from shufflenet_deploy.export.native.machine import Machine
-from shufflenet_deploy.export.native.program import FLOAT_BYTES, Program
+from shufflenet_deploy.export.native.program import Program
 from shufflenet_deploy.export.native.source import Frame, Source, framed
 from shufflenet_deploy.export.native.text import Unit
 
@@ -70,7 +70,7 @@ def _frame(machine: Machine, elements: int) -> Frame:
     names = ("LOAD", "STORE", "SPLAT", "MAX", "MIN", "EVEN", "ODD")
     macros = "\n".join(f"#define {name} {name}{n}" for name in names)
     prelude = Path(__file__).with_name("prelude.h").read_text(encoding="utf-8")
-    halves = machine.element_bytes != FLOAT_BYTES
+    halves = machine.computes_in_halves
     kind = "#define IN_HALVES\n" if halves else ""
     return Frame(
         precision="fp16" if halves else "fp32",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from shufflenet_deploy.export.graph import Conv, FloatArray, Pair, Pool, PoolKind
-from shufflenet_deploy.export.native.program import Layout
+from shufflenet_deploy.export.native.program import Layout, apart
 
 Shape = tuple[int, ...]
 
@@ -81,11 +81,6 @@ class Windows:
             stops = np.minimum(starts + self.kernel[axis], self.in_size[axis])
             counts.append(stops - np.maximum(starts, 0))
         return np.outer(*counts).astype(np.float32)
-
-
-def apart(plane: int, lanes: int) -> int:
-    """The next distance between planes that is no multiple of 4 KiB, which share cache sets."""
-    return plane + max(lanes, 16) if plane % 1024 == 0 else plane
 
 
 def is_pointwise(layer: Conv) -> bool:

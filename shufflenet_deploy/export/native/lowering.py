@@ -33,7 +33,6 @@ from shufflenet_deploy.export.native.geometry import Shape, Windows, is_direct, 
 from shufflenet_deploy.export.native.machine import Machine
 from shufflenet_deploy.export.native.moving import activations_moved_on, biases_moved_on, fused
 from shufflenet_deploy.export.native.program import (
-    FLOAT_BYTES,
     INPUT,
     OUTPUT,
     Layout,
@@ -82,7 +81,7 @@ class _Lowering:
         self.places[self.graph.input] = Place(
             buffer=INPUT, layout=tight, planes=tuple(range(shape[0]))
         )
-        if self.machine.element_bytes != FLOAT_BYTES:
+        if self.machine.computes_in_halves:
             self._read(self.graph.input)
         for layer in self.graph.layers:
             if layer.name not in self.merged:

@@ -14,6 +14,8 @@ from pathlib import Path
 from shufflenet_deploy.errors import ExportError, UsageError
 from shufflenet_deploy.records import Precision, TargetFacts
 
+_HALF_BYTES = 2
+
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
@@ -50,6 +52,11 @@ class Machine:
         """Bytes in one vector of numbers."""
         return self.element_bytes * self.lanes
 
+    @property
+    def computes_in_halves(self) -> bool:
+        """Whether this is a core ``in_halves``."""
+        return self.element_bytes == _HALF_BYTES
+
     def in_halves(self) -> Machine:
         """The same core where fp16 is what it computes with, twice as many to a vector.
 
@@ -59,7 +66,7 @@ class Machine:
         if not self.halves:
             able = ", ".join(one.name for one in MACHINES.values() if one.halves)
             raise UsageError(f"{self.name} does not compute in fp16: choose fp32, or {able}")
-        return replace(self, lanes=2 * self.lanes, element_bytes=2)
+        return replace(self, lanes=2 * self.lanes, element_bytes=_HALF_BYTES)
 
     @property
     def precisions(self) -> tuple[Precision, ...]:

@@ -16,8 +16,6 @@ from shufflenet_deploy.export.native import steps
 
 #: The buffer that is the caller's input picture, and the one that is the caller's output.
 INPUT, OUTPUT = -1, -2
-#: The size of a number in those two, whatever the code computes with.
-FLOAT_BYTES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,11 +43,14 @@ def vector(length: int) -> Layout:
     return Layout(channels=length, height=1, width=1, row=1, plane=1)
 
 
+def apart(plane: int, lanes: int) -> int:
+    """The next distance between planes that is no multiple of 4 KiB, which share cache sets."""
+    return plane + max(lanes, 16) if plane % 1024 == 0 else plane
+
+
 def planes(channels: int, height: int, width: int, row: int, lanes: int) -> Layout:
-    """Planes in whole vectors; never a multiple of 4 KiB apart, which would share cache sets."""
-    plane = ceil(height * row / lanes) * lanes
-    if plane % 1024 == 0:
-        plane += max(lanes, 16)
+    """Planes in whole vectors; see ``apart``."""
+    plane = apart(ceil(height * row / lanes) * lanes, lanes)
     return Layout(channels=channels, height=height, width=width, row=row, plane=plane)
 
 

@@ -20,7 +20,6 @@ __all__ = ["ALIGN", "Code", "Run", "Unit", "literal", "runs", "series"]
 
 #: Bytes to which every packed array of weights is aligned.
 ALIGN = 64
-_HALF_BYTES = 2
 
 
 def literal(value: float) -> str:
@@ -82,11 +81,11 @@ class Unit:
         Raises:
             ExportError: it holds a number that halves cannot.
         """
-        size = self.machine.element_bytes
-        if size == _HALF_BYTES and np.abs(array).max(initial=0.0) > np.finfo(np.float16).max:
+        halves = self.machine.computes_in_halves
+        if halves and np.abs(array).max(initial=0.0) > np.finfo(np.float16).max:
             raise ExportError(f"a weight of {np.abs(array).max():.3g} is beyond fp16: choose fp32")
-        kind = np.float16 if size == _HALF_BYTES else np.float32
-        return self.weights(array.astype(kind)) // size
+        kind = np.float16 if halves else np.float32
+        return self.weights(array.astype(kind)) // self.machine.element_bytes
 
     def address(self, place: Place, elements: int = 0) -> str:
         """A C expression for an element of a place's buffer."""

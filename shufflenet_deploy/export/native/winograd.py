@@ -20,7 +20,7 @@ from shufflenet_deploy.export.graph import Conv, FloatArray
 from shufflenet_deploy.export.native import tail
 from shufflenet_deploy.export.native.geometry import Shape
 from shufflenet_deploy.export.native.machine import Machine
-from shufflenet_deploy.export.native.program import FLOAT_BYTES, Tiles
+from shufflenet_deploy.export.native.program import Tiles
 
 Matrix = tuple[tuple[Fraction, ...], ...]
 
@@ -114,7 +114,7 @@ def tiles(layer: Conv, shape_in: Shape, shape_out: Shape, machine: Machine) -> T
     best, least = None, (1 - LEAST_GAIN) * direct
     for side in SIDES[size]:
         cut = Tiles(side, size, ceil(height / side), ceil(width / side))
-        if machine.element_bytes != FLOAT_BYTES and cut.span > _LONGEST_OF_HALVES:
+        if machine.computes_in_halves and cut.span > _LONGEST_OF_HALVES:
             continue
         price = _price(pairs * cut.frequencies, cut.count, machine)
         numbers = (shape_in[0] + out) * cut.frequencies
