@@ -20,7 +20,7 @@ from pathlib import Path
 import platformdirs
 from pydantic import ValidationError
 
-from shufflenet_deploy.board.image import Image, compress, image
+from shufflenet_deploy.board.image import Image, image
 from shufflenet_deploy.board.lock import exclusive
 from shufflenet_deploy.board.machine import NAME_PATTERN, BoardSettings, qemu_version, start
 from shufflenet_deploy.board.newc import Tree
@@ -306,7 +306,7 @@ def _write_initrd(
         path.chmod(0o600)
         with files.initrd.open("rb") as shared:
             shutil.copyfileobj(shared, stream)
-        compress(own.archive(), stream)
+        stream.writelines(own.archive())
 
 
 def _remove(name: str) -> None:

@@ -1,10 +1,10 @@
-"""Counts instructions on deterministic boards: export once, one board per CPU, side by side."""
+"""Counts instructions on deterministic boards: one per CPU, all beside the exports."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from statistics import median_low
@@ -102,7 +102,7 @@ class Result(Record):
 
 
 def count(plan: Plan, *, out: Path, keep_boards: bool, on_stage: Callable[[str], None]) -> Result:
-    """Count every cell of a plan.
+    """Count every cell of a plan: boards count the files that are there while others are exported.
 
     Boards that were not running are switched off at the end unless ``keep_boards``.
 
@@ -110,41 +110,53 @@ def count(plan: Plan, *, out: Path, keep_boards: bool, on_stage: Callable[[str],
         UsageError: the plan names something that does not exist.
         BoardError: a board cannot be built or started.
     """
-    artifacts, problems = _exported(plan, out, on_stage)
+    files = [_File(wish) for wish in _wishes(plan, out)]
     boards = [_settings(cpu, lasting=keep_boards) for cpu in plan.cpus]
     found = [board.find(one.name) for one in boards]
     ours = [one for one, there in zip(boards, found, strict=True) if not (there and there.running)]
-    # Counting is not disturbed by other load, so all boards may work at the same time.
+    # Counting is not disturbed by other load, so all of it may go on at the same time.
     with ThreadPoolExecutor(max_workers=len(boards)) as pool:
         try:
-            parts = list(pool.map(lambda one: _count_on(one, plan, artifacts, on_stage), boards))
+            parts = [pool.submit(_count_on, one, plan, files, on_stage) for one in boards]
+            problems = _export(files, parts, on_stage)
+            results = [part.result() for part in parts]
         finally:
             # Before the pool waits for its threads: after Ctrl-C this is what ends them.
+            for file in files:
+                file.made.cancel()
             if not keep_boards:
                 for one in ours:
                     board.down(one.name)
     return Result(
-        counts=tuple(one for part in parts for one in part.counts),
-        profiles=tuple(one for part in parts for one in part.profiles),
-        problems=(*problems, *(line for part in parts for line in part.problems)),
+        counts=tuple(one for part in results for one in part.counts),
+        profiles=tuple(one for part in results for one in part.profiles),
+        problems=(*problems, *(line for part in results for line in part.problems)),
     )
 
 
 @dataclass(frozen=True)
-class _Counted:
-    """A file and the runtime that runs it on the boards with one of ``cpus``."""
+class _Wish:
+    """A file to count: the runtime that runs it, on the boards with one of ``cpus``."""
 
     runtime: str
-    artifact: Artifact
+    request: ExportRequest
     cpus: tuple[str, ...]
 
+    @property
+    def title(self) -> str:
+        return f"{self.request.model} {self.request.precision} for {self.runtime}"
 
-def _exported(
-    plan: Plan, out: Path, on_stage: Callable[[str], None]
-) -> tuple[list[_Counted], list[str]]:
+
+@dataclass(frozen=True)
+class _File:
+    """A wish and what comes of it; None when it cannot be exported."""
+
+    wish: _Wish
+    made: Future[Artifact | None] = field(default_factory=Future)
+
+
+def _wishes(plan: Plan, out: Path) -> Iterator[_Wish]:
     """Each runtime with each file it is to run."""
-    found: list[_Counted] = []
-    problems = []
     for name, model in product(plan.runtimes, plan.models):
         chosen = runtime.get(name)
         # A program is for one kind of core, other files are for all.
@@ -152,7 +164,6 @@ def _exported(
         for cpus, precision in (
             (group, one) for group in groups for one in plan.precisions_in(name, group[0])
         ):
-            on_stage(f"exporting {model} {precision} for {name}")
             request = ExportRequest(
                 model=model,
                 format=chosen.formats[0],
@@ -161,18 +172,31 @@ def _exported(
                 out=out,
                 **({"machine": cpus[0]} if chosen.standalone else {}),
             )
-            try:
-                artifact = export.export(request)
-            except UsageError:
-                raise
-            except DeployError as error:
-                problems.append(f"{model} {precision} for {name}: {error}")
-                continue
-            found.append(_Counted(name, artifact, cpus))
-            if not artifact.parity.passed:
-                reason = artifact.parity.reason
-                problems.append(f"{artifact.path.name} failed validation: {reason}")
-    return found, problems
+            yield _Wish(name, request, cpus)
+
+
+def _export(
+    files: Sequence[_File], parts: Sequence[Future[Result]], on_stage: Callable[[str], None]
+) -> list[str]:
+    """Make the files, in the order in which the boards wait for them; a line for each problem."""
+    problems = []
+    for wish, made in ((file.wish, file.made) for file in files):
+        for part in parts:
+            if part.done():
+                part.result()  # Raises what ended a board: without it there is nothing to export.
+        on_stage(f"exporting {wish.title}")
+        try:
+            artifact = export.export(wish.request)
+        except UsageError:
+            raise
+        except DeployError as error:
+            problems.append(f"{wish.title}: {error}")
+            made.set_result(None)
+            continue
+        if not artifact.parity.passed:
+            problems.append(f"{artifact.path.name} failed validation: {artifact.parity.reason}")
+        made.set_result(artifact)
+    return problems
 
 
 def _settings(cpu: str, *, lasting: bool) -> board.BoardSettings:
@@ -187,18 +211,23 @@ def _settings(cpu: str, *, lasting: bool) -> board.BoardSettings:
 def _count_on(
     settings: board.BoardSettings,
     plan: Plan,
-    artifacts: Sequence[_Counted],
+    files: Sequence[_File],
     on_stage: Callable[[str], None],
 ) -> Result:
+    wanted = [one for one in files if settings.cpu in one.wish.cpus]
+    # A mistake in the plan shows at the first export: no board need start for it.
+    for first in wanted[:1]:
+        first.made.result()
     machine = board.up(settings, on_stage=on_stage)
     counts, profiles, problems = [], [], []
     with (
         transport.connect(machine.ssh_settings(), name=f"board:{settings.name}") as link,
         Target(link) as target,
     ):
-        for name, artifact in (
-            (one.runtime, one.artifact) for one in artifacts if settings.cpu in one.cpus
-        ):
+        for file in wanted:
+            name, artifact = file.wish.runtime, file.made.result()
+            if artifact is None:
+                continue
             title = f"{artifact.model} {artifact.precision} {name} on {settings.cpu}"
             on_stage(f"counting {title}")
             try:

@@ -11,11 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from shufflenet_deploy import board
+from shufflenet_deploy import board, export, runtime
 from shufflenet_deploy.board import fleet
-
-#: A board whose test was killed switches itself off after this time.
-LIFETIME_SECS = 1200
+from shufflenet_deploy.export import ExportRequest
+from shufflenet_deploy.records import Artifact
 
 
 @dataclass(frozen=True)
@@ -28,12 +27,20 @@ class Finished:
 
 
 @pytest.fixture(scope="session")
-def state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where boards of this session live; the cache beside it starts empty."""
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of the whole run: what one worker has built or exported, the other finds there."""
+    own = tmp_path_factory.getbasetemp()
+    # A worker's folder lies in that of its run.
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def state(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where boards of this worker live; the run's cache of images starts empty."""
     folder = tmp_path_factory.mktemp("boards")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(fleet.STATE_VARIABLE, str(folder / "state"))
-        patch.setenv(fleet.CACHE_VARIABLE, str(folder / "cache"))
+        patch.setenv(fleet.CACHE_VARIABLE, str(shared / "cache"))
         yield folder / "state" / "boards"
         for name in board.names():
             board.down(name)
@@ -59,10 +66,24 @@ def cli(state):
 
 
 @pytest.fixture(scope="session")
-def counting(state):
-    """A deterministic cortex-a72, shared by the tests that measure."""
-    return board.up(
-        board.BoardSettings.choose(
-            name="counting", cpu="a72", deterministic=True, lifetime_secs=LIFETIME_SECS
+def artifacts(shared):
+    """The folder of exported files."""
+    return shared / "artifacts"
+
+
+@pytest.fixture(scope="session")
+def exported(artifacts):
+    """``exported(runtime, model, precision, resolution)`` is a file that runs there."""
+
+    def export_for(name: str, model: str, precision: str, resolution: str) -> Artifact:
+        return export.export(
+            ExportRequest(
+                model=model,
+                format=runtime.get(name).formats[0],
+                precision=precision,
+                resolution=resolution,
+                out=artifacts,
+            )
         )
-    )
+
+    return export_for

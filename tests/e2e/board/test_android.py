@@ -120,13 +120,13 @@ def test_the_phone_has_nothing(serial):
     assert (facts.os, facts.board, facts.python) == ("Android 13", "Pocket, emulated", None)
 
 
-def test_a_native_program_is_all_that_a_phone_needs(serial, cli, tmp_path):
+def test_a_native_program_is_all_that_a_phone_needs(serial, artifacts, cli, tmp_path):
     words = ["bench", "--host", f"adb:{serial}", "--journal", str(tmp_path / "runs.sqlite")]
     words += ["--model", "shufflenet-g3-0.25x", "--baseline", "shufflenet-g3-0.5x"]
     words += ["--resolution", "64x64", "--runtime", "native", "--precision", "fp32,int8"]
     words += ["--retries", "0", "--json"]
     words += ["--processes", "1", "--warmup", "1", "--min-runs", "3", "--min-secs", "0"]
-    words += ["--artifacts", str(tmp_path / "artifacts")]
+    words += ["--artifacts", str(artifacts)]
     first = cli(*words, timeout=400)
     assert first.status == 0, first.err
     told = json.loads(first.out)
@@ -140,13 +140,13 @@ def test_a_native_program_is_all_that_a_phone_needs(serial, cli, tmp_path):
     assert json.loads(again.out)["pushed"]["files"] == 0
 
 
-def test_from_the_phone_to_the_table(serial, cli, tmp_path):
+def test_from_the_phone_to_the_table(serial, artifacts, cli, tmp_path):
     journal = tmp_path / "runs.sqlite"
     words = ["bench", "--host", f"adb:{serial}", "--journal", str(journal)]
     words += ["--model", "shufflenet-g3-0.5x", "--baseline", "shufflenet-g3-1x"]
     words += ["--resolution", "64x64", "--retries", "0"]
     words += ["--processes", "1", "--warmup", "1", "--min-runs", "3", "--min-secs", "0"]
-    words += ["--artifacts", str(tmp_path / "artifacts")]
+    words += ["--artifacts", str(artifacts)]
     first = cli(*words, timeout=800)
     assert first.status == 0, first.err
     sys.stdout.write(f"\n{first.err}\n{first.out}\n")

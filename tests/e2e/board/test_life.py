@@ -193,12 +193,11 @@ def test_a_port_that_is_taken_first_is_left_to_its_owner(state, monkeypatch):
 
 def test_a_board_that_does_not_boot_shows_its_console(state, monkeypatch, tmp_path):
     whole = image.image(fleet.cache_folder(), refresh=False, on_stage=print)
-    broken = tmp_path / "initrd.gz"
+    broken = tmp_path / "initrd"
     broken.write_bytes(b"not a root file system")
     monkeypatch.setattr(
         fleet, "image", lambda *_, **__: whole.model_copy(update={"initrd": broken})
     )
-    monkeypatch.setattr(fleet, "compress", lambda *_: None)
     with pytest.raises(BoardError, match=r"ended while booting(.|\n)*Kernel panic"):
         board.up(board.BoardSettings.choose(name="broken", cpu="a72"))
     assert not list(state.glob("*broken*"))
@@ -219,4 +218,5 @@ def test_a_second_image_of_the_same_packages_is_not_built(state):
     fresh = image.image(fleet.cache_folder(), refresh=True, on_stage=told.append)
     assert fresh == image.image(fleet.cache_folder(), refresh=False, on_stage=told.append)
     assert not any("fetching" in stage or "writing" in stage for stage in told)
-    assert [path.name for path in Path(fleet.cache_folder()).iterdir()] == [fresh.info.id]
+    kept = {path.name for path in Path(fleet.cache_folder()).iterdir()}
+    assert kept - {".lock"} == {fresh.info.id}  # The other worker may be looking for it.

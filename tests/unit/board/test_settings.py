@@ -21,7 +21,7 @@ def qemu(tmp_path, monkeypatch):
 
 def command(settings):
     info = ImageInfo(id="i", recipe="r", kernel="k", packages={})
-    image = Image(info=info, kernel=Path("vmlinuz"), initrd=Path("initrd.gz"))
+    image = Image(info=info, kernel=Path("vmlinuz"), initrd=Path("initrd"))
     return machine.command(settings, image, initrd=Path("own"), port=4321, folder=Path("/a,b"))
 
 
