@@ -39,7 +39,7 @@ lint: setup
 test: setup
 	tests/system-packages.sh
 	$(MAKE) lint
-	$(BIN)/pytest -m 'not board and not onnx2tf' -n 3 --dist loadfile
+	$(BIN)/pytest -m 'not board and not onnx2tf' -n 3 --dist loadfile --no-loadscope-reorder
 
 test-onnx2tf: setup
 	$(BIN)/pytest -m onnx2tf
@@ -47,7 +47,7 @@ test-onnx2tf: setup
 # A virtual ARM board built from nothing: real aarch64 kernel, userland and runtimes over SSH.
 smoke: setup
 	tests/system-packages.sh
-	$(BIN)/pytest -m board -n 2 --dist loadfile
+	$(BIN)/pytest -m board -n 2 --dist loadfile --no-loadscope-reorder
 
 clean:
 	rm -rf $(VENV) artifacts demo build *.egg-info .mypy_cache .ruff_cache .pytest_cache

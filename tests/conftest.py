@@ -22,6 +22,42 @@ from shufflenet_deploy.transport import SshSettings
 
 _START_SECS = 10.0
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # The workers share the processors: pools of threads in each, and in what each starts, would
+    # only wait for one another. Said before anything imports what reads it.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+#: Files that take a minute or more where there are two processors, the longest first.
+_LONGEST = (
+    "contract/native/test_threads.py",
+    "e2e/bench/test_bench_command.py",
+    "contract/native/test_generated_c.py",
+    "e2e/test_export.py",
+    "contract/test_accuracy.py",
+    "contract/native/test_native_program.py",
+    "contract/test_target.py",
+    "contract/native/test_int8_x86.py",
+    "contract/test_target_self_contained.py",
+    "e2e/test_eval.py",
+    "e2e/test_every_command.py",
+    "e2e/test_native.py",
+    "e2e/bench/test_tune_lowering.py",
+    "e2e/test_emit_c.py",
+    "contract/native/test_int8_zoo.py",
+    "contract/bench/test_sustained_session.py",
+    "contract/native/test_int8_random.py",
+    "contract/bench/test_session.py",
+    "contract/test_doctor_command.py",
+    "contract/test_export_inspection.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files, so that no worker is left alone with one at the end."""
+    tests = Path(__file__).parent
+    ranks = {tests / name: rank for rank, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.path, len(ranks)))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sshd:

@@ -199,7 +199,7 @@ def test_ctrl_c_leaves_no_half_file(tmp_path: Path) -> None:
             "shufflenet_deploy",
             "export",
             "--model",
-            "alexnet",
+            "shufflenet-g3-0.25x",
             "--fmt",
             "onnx",
         ],
