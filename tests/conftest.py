@@ -27,8 +27,13 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # only wait for one another. Said before anything imports what reads it.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-#: Files that take a minute or more where there are two processors, the longest first.
+#: Files that take half a minute or more where there are two processors, the longest first.
 _LONGEST = (
+    "e2e/board/test_computing.py",
+    "e2e/board/test_counting.py",
+    "e2e/board/test_android.py",
+    "e2e/board/test_counting_native.py",
+    "e2e/board/test_life.py",
     "contract/native/test_threads.py",
     "e2e/bench/test_bench_command.py",
     "contract/native/test_generated_c.py",

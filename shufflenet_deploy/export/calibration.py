@@ -29,6 +29,8 @@ EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif"
 _PIXEL_BUDGET = 8_000_000
 _FEWEST, _MOST = 4, 128
 _MOST_HELD_OUT = 16
+#: At most this many multiply-adds go through a network that an emulator runs: half a minute.
+_EMULATED_BUDGET = 3_000_000_000
 
 #: Held back from a user's folder: one picture in this many, once there are enough.
 _HOLD_OUT_EVERY = 4
@@ -56,6 +58,14 @@ class PictureSet:
         """The held-out pictures to use at ``resolution``."""
         affordable = max(_FEWEST, min(_MOST_HELD_OUT, _PIXEL_BUDGET // resolution.pixels))
         return _spread(self.held_out, affordable)
+
+    def emulated_judges(self, resolution: Resolution, multiply_adds: int) -> tuple[Path, ...]:
+        """Those of ``judges`` to use where an emulator has to run the network: few of a large one.
+
+        Eight of AlexNet would be a minute, and two in fp16.
+        """
+        affordable = max(_FEWEST, _EMULATED_BUDGET // multiply_adds)
+        return _spread(self.judges(resolution), affordable)
 
 
 def pictures(folder: Path | None) -> PictureSet:

@@ -67,8 +67,8 @@ def produce(
     on_stage("loading weights")
     model = _model(source, wish.weights, wish.seed, wish.head)
     complexity = zoo.complexity(model.module, wish.resolution)
-    judges = Batches(pictures.judges(wish.resolution), model.preprocessing, wish.resolution)
-    inputs = list(judges)
+    judges = _judges(wish, pictures, complexity.multiply_adds)
+    inputs = list(Batches(judges, model.preprocessing, wish.resolution))
     chosen = Batches(pictures.within_budget(wish.resolution), model.preprocessing, wish.resolution)
     with replacing(wish.path) as written:
         job = _Job(
@@ -114,6 +114,16 @@ def produce(
     )
     manifest.write(artifact, key)
     return artifact
+
+
+def _judges(wish: ExportRequest, pictures: PictureSet, multiply_adds: int) -> tuple[Path, ...]:
+    """The held-out pictures that a file is judged by."""
+    if wish.format is Format.NATIVE:
+        from shufflenet_deploy.export import native  # noqa: PLC0415
+
+        if native.machine(wish.machine).arch != native.host().arch:
+            return pictures.emulated_judges(wish.resolution, multiply_adds)
+    return pictures.judges(wish.resolution)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -177,3 +177,14 @@ def test_the_shipped_photographs_are_small_free_and_apart() -> None:
     for path in every:
         subject = path.stem.split("-", 2)[2]
         assert subject in licences, f"{path.name} has no licence"
+
+
+def test_an_emulator_runs_a_large_network_on_few_pictures() -> None:
+    size, shipped = Resolution(height=224, width=224), pictures(None)
+    judges = shipped.judges(size)
+    small, large, huge = (
+        shipped.emulated_judges(size, adds) for adds in (38_000_000, 714_000_000, 15_500_000_000)
+    )
+    assert small == judges
+    assert (len(judges), len(large), len(huge)) == (8, 4, 4)
+    assert set(large) < set(judges)

@@ -106,15 +106,6 @@ def test_the_counts_of_shufflenet_are_what_is_locked(artifacts, cli, show):
     assert "regressed" not in cost.out
 
 
-def test_the_counts_of_native_programs_are_what_is_locked(artifacts, cli, show):
-    lock = str(resource("benchmarks", "cost.lock.toml"))
-    words = ("cost", "--check", lock, "--model", SHUFFLENET, "--runtime", "native")
-    cost = cli(*words, "--keep", "--artifacts", str(artifacts), timeout=800)
-    show(f"{cost.out}\n{cost.err}")
-    assert cost.status == 0
-    assert re.search(r"of 5 counts are within 0\.5%", cost.out)
-
-
 def test_the_gate_closes_when_an_inference_costs_more(artifacts, cli, tmp_path):
     small = ("--cpu", "a72", "--model", SHUFFLENET, "--runtime", "onnxruntime", "-p", "fp32")
     small += ("--resolution", SMALL, "--artifacts", str(artifacts), "--keep")
