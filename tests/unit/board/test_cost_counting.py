@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from shufflenet_deploy.cost.counting import MOST_SPREAD, Plan, agreement
+from shufflenet_deploy import board
+from shufflenet_deploy.board import fleet
+from shufflenet_deploy.cost.counting import MOST_SPREAD, Plan, agreement, count
 from shufflenet_deploy.errors import UsageError
 
 
@@ -46,3 +48,13 @@ def test_what_is_counted_is_what_there_is_in_a_runtime_on_a_cpu():
 def test_a_precision_by_its_name_must_be_had_everywhere(fields, told):
     with pytest.raises(UsageError, match=told):
         Plan(precisions=("fp32", "fp16"), **fields)
+
+
+def test_a_mistake_in_the_plan_starts_no_board(monkeypatch, tmp_path):
+    """The boards' threads wait for a first file, and end when there will never be one."""
+    monkeypatch.setenv(fleet.STATE_VARIABLE, str(tmp_path / "state"))
+    told = []
+    with pytest.raises(UsageError, match="did you mean"):
+        count(Plan(models=("shuflenet",)), out=tmp_path, keep_boards=False, on_stage=told.append)
+    assert told == ["exporting shuflenet fp32 for onnxruntime"]
+    assert not board.names()
