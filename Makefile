@@ -4,6 +4,10 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+# By folder, not by mark: to collect every test twice more takes longer than to build a board.
+BOARD  := tests/e2e/board
+# Files stay whole and in the order of tests/conftest.py; the number of workers comes after it.
+WORKERS := --dist loadfile --no-loadscope-reorder -n
 
 .DELETE_ON_ERROR:
 .PHONY: setup demo test test-onnx2tf lint smoke clean
@@ -39,7 +43,7 @@ lint: setup
 test: setup
 	tests/system-packages.sh
 	$(MAKE) lint
-	$(BIN)/pytest -m 'not board and not onnx2tf' -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest --ignore=$(BOARD) -m 'not onnx2tf' $(WORKERS) 3
 
 test-onnx2tf: setup
 	$(BIN)/pytest -m onnx2tf
@@ -47,7 +51,7 @@ test-onnx2tf: setup
 # A virtual ARM board built from nothing: real aarch64 kernel, userland and runtimes over SSH.
 smoke: setup
 	tests/system-packages.sh
-	$(BIN)/pytest -m board -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest $(BOARD) $(WORKERS) 2
 
 clean:
 	rm -rf $(VENV) artifacts demo build *.egg-info .mypy_cache .ruff_cache .pytest_cache
