@@ -42,7 +42,7 @@ def on_host(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def plain(state):
-    """A board whose clock tells the time: AlexNet's 244 MB travel to this one only."""
+    """A board whose clock tells the time: AlexNet's 244 MB travel to this one only, once."""
     return board.up(
         board.BoardSettings.choose(name="plain", cpu="a72", lifetime_secs=LIFETIME_SECS)
     )
@@ -72,6 +72,9 @@ CASES = [
     for name in RUNTIMES
     for model, resolution in ((SHUFFLENET, SMALL), (SHUFFLENET, FULL), (ALEXNET, SMALL))
     for precision in ("fp32", "int8")
+    # 244 MB, half a minute of emulated ssh: once is enough. onnxruntime computes ShuffleNet in fp32
+    # and AlexNet in int8 here, LiteRT both in both.
+    if (name, model, precision) != ("onnxruntime", ALEXNET, "fp32")
 ]
 
 
@@ -140,7 +143,9 @@ def test_the_board_computes_what_this_host_computes(
 
 def test_the_table_of_an_emulated_board_says_so(plain, artifacts, cli, tmp_path, show):
     files = ("--artifacts", str(artifacts), "--journal", str(tmp_path / "runs.sqlite"))
-    timed = cli("bench", "--host", "board:plain", "--suite", "smoke", *files, timeout=600)
+    # In LiteRT, whose files have been pushed above.
+    words = ("bench", "--host", "board:plain", "--suite", "smoke", "--runtime", "litert")
+    timed = cli(*words, *files, timeout=600)
     show(f"{timed.out}\n{timed.err}")
     assert timed.status == 0
     assert "emulated" in timed.out
