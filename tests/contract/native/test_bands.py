@@ -12,7 +12,7 @@ from shufflenet_deploy.export.native.lowering import lower
 from shufflenet_deploy.export.native.program import Banded, Pooled
 
 SIZES = [(37, 53), (64, 75)]
-CORES = {name: () for name in generated.here()}
+CORES = dict.fromkeys(generated.here(), ())
 CORES |= {
     "cortex-a72": ("qemu-aarch64", "-cpu", "cortex-a72"),
     "armv7": ("qemu-arm", "-cpu", "cortex-a7"),
