@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 from shufflenet_deploy.export.graph import Activation, Conv, Pool, PoolKind
+from shufflenet_deploy.export.native import maxima
 from shufflenet_deploy.export.native.geometry import (
     Shape,
     Windows,
@@ -19,6 +20,7 @@ from shufflenet_deploy.export.native.program import (
     Convolution,
     Layout,
     Place,
+    Pooled,
     Split,
     Window3x3,
     apart,
@@ -143,6 +145,38 @@ def banded(
         rows=rows,
         height=pair.map[1],
         front=front,
+    )
+
+
+def pooled(
+    pair: Banding,
+    machine: Machine,
+    source: Place,
+    target: Place,
+    buffer: Callable[[int], int],
+) -> Pooled:
+    """The step that takes maxima in registers; see ``maxima.suits``."""
+    conv, (_, height, width) = pair.conv, pair.map
+    out, per_group, *kernel = conv.weight.shape
+    columns = maxima.columns_of_tile(machine)
+    kept_row = apart(ceil(width / columns) * columns, machine.lanes)
+    bands = pair.pooled[1]
+    layout = Layout(channels=bands, height=out, width=width, row=kept_row, plane=out * kept_row)
+    kept = Place(buffer=buffer(bands * layout.plane), layout=layout, planes=tuple(range(bands)))
+    return Pooled(
+        name=conv.name,
+        sources=(source, kept),
+        target=target,
+        weight=conv.weight.reshape(out, per_group, -1),
+        bias=conv.bias,
+        kernel=(kernel[0], kernel[1]),
+        top=conv.padding[0],
+        left=conv.padding[1],
+        height=height,
+        width=width,
+        inner=conv.activation,
+        activation=pair.pool.activation,
+        kept_row=kept_row,
     )
 
 

@@ -7,7 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from shufflenet_deploy.export.graph import Graph
-from shufflenet_deploy.export.native import bands, convolution, frequencies, pixelwise, spatial
+from shufflenet_deploy.export.native import (
+    bands,
+    convolution,
+    frequencies,
+    maxima,
+    pixelwise,
+    spatial,
+)
 from shufflenet_deploy.export.native import program as steps
 from shufflenet_deploy.export.native.arena import arrange
 from shufflenet_deploy.export.native.lowering import lower
@@ -23,6 +30,7 @@ _EMITTERS = {
     steps.Products: convolution.emit,
     steps.FromFrequencies: frequencies.from_frequencies,
     steps.Banded: bands.emit,
+    steps.Pooled: maxima.emit,
     steps.Window3x3: spatial.window3x3,
     steps.Window: spatial.window,
     steps.GlobalAverage: spatial.global_average,

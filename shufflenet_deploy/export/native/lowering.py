@@ -26,9 +26,9 @@ from shufflenet_deploy.export.graph import (
     PoolKind,
     Shuffle,
 )
-from shufflenet_deploy.export.native import floors, frequencies, winograd
+from shufflenet_deploy.export.native import floors, frequencies, maxima, winograd
 from shufflenet_deploy.export.native import program as steps
-from shufflenet_deploy.export.native.banding import Banding, banded
+from shufflenet_deploy.export.native.banding import Banding, banded, pooled
 from shufflenet_deploy.export.native.geometry import Shape, Windows, is_direct, is_pointwise
 from shufflenet_deploy.export.native.machine import Machine
 from shufflenet_deploy.export.native.moving import activations_moved_on, biases_moved_on, fused
@@ -378,16 +378,12 @@ class _Lowering:
         if not source.contiguous or not pair.suits(row, self.machine):
             return False
         target, activation = self._target(pool.output, pool.activation)
-        self._emit(
-            banded(
-                replace(pair, pool=replace(pool, activation=_kernel_activation(activation))),
-                self.machine,
-                row,
-                source,
-                target,
-                self.program.buffer,
-            )
-        )
+        pair = replace(pair, pool=replace(pool, activation=_kernel_activation(activation)))
+        buffer = self.program.buffer
+        if maxima.suits(layer, self.machine):
+            self._emit(pooled(pair, self.machine, source, target, buffer))
+        else:
+            self._emit(banded(pair, self.machine, row, source, target, buffer))
         self.merged.add(pool.name)
         self._finish(layer.name, target, activation)
         return True

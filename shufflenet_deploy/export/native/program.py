@@ -263,6 +263,43 @@ class Banded(Step):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pooled(Step):
+    """A convolution with stride 2 and the maxima of its 3x3 windows with stride 2, without a map.
+
+    ``weight`` is ``(out, in, taps)``, ``top`` and ``left`` are rows and columns of padding, and the
+    map between has ``height`` rows of ``width``, on which the activation is ``inner``. Its last row
+    is kept in the second source, ``kept`` numbers for each band that a thread may begin with, where
+    an output has ``kept_row`` of them.
+    """
+
+    weight: FloatArray
+    bias: FloatArray
+    kernel: Pair
+    top: int
+    left: int
+    height: int
+    width: int
+    inner: Activation
+    activation: Activation
+    kept_row: int
+
+    @property
+    def kept(self) -> int:
+        """Numbers between what one band and the next keeps."""
+        return len(self.weight) * self.kept_row
+
+    @property
+    def weights(self) -> tuple[FloatArray, FloatArray]:
+        """As ``steps.Step`` says."""
+        return self.weight, self.bias
+
+    @property
+    def multiply_adds(self) -> int:
+        """As ``steps.Step`` says: those of the whole map."""
+        return self.weight.size * self.height * self.width
+
+
+@dataclass(frozen=True, kw_only=True)
 class Window(Step):
     """Max or average over ``taps`` of a split picture. ``scale`` has one factor per pixel or one.
 
