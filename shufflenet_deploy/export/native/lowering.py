@@ -380,7 +380,7 @@ class _Lowering:
         target, activation = self._target(pool.output, pool.activation)
         pair = replace(pair, pool=replace(pool, activation=_kernel_activation(activation)))
         buffer = self.program.buffer
-        if maxima.suits(layer, self.machine):
+        if maxima.suits(layer, pair.picture[2], pair.map[2], self.machine):
             self._emit(pooled(pair, self.machine, source, target, buffer))
         else:
             self._emit(banded(pair, self.machine, row, source, target, buffer))

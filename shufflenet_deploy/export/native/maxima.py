@@ -59,9 +59,11 @@ def columns_of_tile(machine: Machine) -> int:
     return VECTORS * machine.lanes
 
 
-def suits(conv: Conv, machine: Machine) -> bool:
-    """Whether a convolution before a pool is computed this way."""
+def suits(conv: Conv, columns: int, map_columns: int, machine: Machine) -> bool:
+    """Whether a convolution before a pool is computed this way, from so many columns to so many."""
     if machine.by_lane or conv.stride != (STRIDE, STRIDE):
+        return False
+    if map_columns > columns // STRIDE + 1:  # whole tiles might be of padding
         return False
     kernel = (conv.weight.shape[2], conv.weight.shape[3])
     tile = _sorted(kernel, conv.padding[1], machine)
@@ -175,10 +177,9 @@ class _Writer:
             with code.block(f"    for (int r = 0; r < {band}; ++r)"):
                 at = f"c * {source.plane} + ({added} + r) * {source.row}"
                 code(f"const real *next = x + {at} + q * {STRIDE};")
-                lines = range(
-                    0, STRIDE * self.sorted.columns, ALIGN // self.unit.machine.element_bytes
-                )
-                code(*(f"__builtin_prefetch(next + {at}, 0, 2);" for at in lines))
+                line = ALIGN // self.unit.machine.element_bytes
+                for first in range(0, STRIDE * self.sorted.columns, line):
+                    code(f"__builtin_prefetch(next + {first}, 0, 2);")
 
     def _sort(self, code: Code) -> None:
         """Sort what the tile at column ``q`` reads."""
@@ -225,12 +226,7 @@ class _Writer:
         for size in sorted(set(self.blocks), reverse=True):
             times = self.blocks.count(size)
             name = self._tile(size, rows, vectors, rest)
-            given = [
-                "sorted",
-                f"w + o * {depth}",
-                "b + o",
-                f"kept + o * {width} + q",
-            ]
+            given = ["sorted", f"w + o * {depth}", "b + o", f"kept + o * {width} + q"]
             if 0 in rows:
                 given += [f"last + o * {self.lanes}", "y + q / 2", "to + o"]
             code(f"for (int o = {first}; o < {first + size * times}; o += {size})")

@@ -39,6 +39,7 @@ def graphs(drawing):
     found.append(stem(drawing, (71, 67), (7, 5), (2, 2), (3, 2, 3, 2)))
     found.append(stem(drawing, (51, 43), (3, 3), (1, 1), (1, 1, 1, 1), channels=2))
     found.append(stem(drawing, (70, 92), (5, 4), (2, 2), (0, 0, 1, 2), channels=1))
+    found.append(stem(drawing, (64, 33), pad=(1, 1, 1, 31)))
     return found
 
 
