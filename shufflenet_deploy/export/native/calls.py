@@ -54,6 +54,17 @@ def call(
         body(head, f"    {name}({', '.join(arguments)}); /* {comment} */")
 
 
+def grouped(sizes: Sequence[int]) -> list[tuple[int, int]]:
+    """Sizes of blocks in order as rows for ``blocks``."""
+    found: list[list[int]] = []
+    for size in sizes:
+        if found and found[-1][0] == size:
+            found[-1][1] += 1
+        else:
+            found.append([size, 1])
+    return [(size, times) for size, times in found]
+
+
 def blocks(
     code: Code, index: str, rows: Sequence[tuple[int, ...]], unit: int = 1, *, pieces: int = 1
 ) -> Iterator[tuple[int, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -12,7 +13,7 @@ from shufflenet_deploy.export.graph import FloatArray
 from shufflenet_deploy.export.native import edge, neon, tail, tile
 from shufflenet_deploy.export.native.assembly import element
 from shufflenet_deploy.export.native.blocking import Blocking, Work, choose
-from shufflenet_deploy.export.native.calls import SOME, Columns, blocks, call
+from shufflenet_deploy.export.native.calls import SOME, Columns, blocks, call, grouped
 from shufflenet_deploy.export.native.program import Convolution
 from shufflenet_deploy.export.native.text import Code, Run, Unit, runs
 from shufflenet_deploy.export.native.tile import Block
@@ -73,7 +74,7 @@ def _kernels(
     weights = [step.weight[run.first : run.first + run.count] for _, run in members]
     starts = step.bias if step.floors is None else step.floors
     biases = [starts[run.first : run.first + run.count] for _, run in members]
-    packed = [_pack(weight, blocking) for weight in weights]
+    packed = [pack(weight, blocking.outputs) for weight in weights]
     columns = _columns(step, unit, members, (packed, biases), 0)
     if _in_assembly(step, unit):
         name = _strips(step, unit, count, stride, blocking)
@@ -117,10 +118,10 @@ def _columns(
     return columns
 
 
-def _pack(weight: FloatArray, blocking: Blocking) -> FloatArray:
+def pack(weight: FloatArray, sizes: Sequence[int]) -> FloatArray:
     """``(outputs, in, taps)`` in the order in which the blocks read: block, in, tap, output."""
     parts, first = [], 0
-    for size in blocking.outputs:
+    for size in sizes:
         parts.append(weight[first : first + size].transpose(1, 2, 0).ravel())
         first += size
     return np.concatenate(parts).astype(np.float32)
@@ -144,7 +145,7 @@ def _kernel(
     depth = step.weight.shape[1] * step.weight.shape[2]
     other = step.sources[1].layout.plane if residual else 0
     plane = step.target.layout.plane * stride
-    outputs, pixels = _grouped(blocking.outputs), _with_tail(blocking.pixels, beside)
+    outputs, pixels = grouped(blocking.outputs), _with_tail(blocking.pixels, beside)
     pieces = _pieces(step, unit, count, blocking)
     code = Code(depth=1)
 
@@ -200,7 +201,7 @@ def _in_place(step: Convolution) -> bool:
 def _strips(step: Convolution, unit: Unit, count: int, stride: int, blocking: Blocking) -> str:
     """The same loops for strips in assembly, which have the inner loop in them."""
     lanes, code = unit.machine.lanes, Code(depth=1)
-    outputs = _grouped(blocking.outputs)
+    outputs = grouped(blocking.outputs)
     pieces = _pieces(step, unit, count, blocking)
     if _pixels_outside(step, unit, count, blocking):
         for vectors, *_ in blocks(code, "p", blocking.pixels, lanes, pieces=pieces):
@@ -271,13 +272,3 @@ def _pixels_outside(step: Convolution, unit: Unit, count: int, blocking: Blockin
     weights_again = w_bytes * blocks_of_pixels if w_bytes > _L1_BYTES else 0
     pixels_again = x_bytes * len(blocking.outputs) if x_bytes > _L1_BYTES else 0
     return weights_again <= pixels_again
-
-
-def _grouped(sizes: tuple[int, ...]) -> list[tuple[int, int]]:
-    found: list[list[int]] = []
-    for size in sizes:
-        if found and found[-1][0] == size:
-            found[-1][1] += 1
-        else:
-            found.append([size, 1])
-    return [(size, times) for size, times in found]

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
-import numpy as np
-
-from shufflenet_deploy.export.graph import Conv, FloatArray, Pair
+from shufflenet_deploy.export.graph import Conv, Pair
 from shufflenet_deploy.export.native.activations import activate, constants
+from shufflenet_deploy.export.native.calls import blocks, grouped
+from shufflenet_deploy.export.native.convolution import pack
 from shufflenet_deploy.export.native.machine import Machine
 from shufflenet_deploy.export.native.program import Pooled, apart
 from shufflenet_deploy.export.native.text import ALIGN, Code, Unit
@@ -97,7 +97,7 @@ def emit(step: Pooled, unit: Unit) -> None:
     code("for (int k = begin; k < end; ++k)", f"    {whole}(x, w, b, kept, y, k, end);")
     head = "const real *x, const real *w, const real *b, real *kept, real *y, int begin, int end"
     name = unit.kernel("pooled", f"LOOP void @({head})", code)
-    at = [unit.numbers(array) for array in (_pack(step, writer.blocks), step.bias)]
+    at = [unit.numbers(array) for array in (pack(step.weight, writer.blocks), step.bias)]
     given = ", ".join(
         [
             unit.address(step.source, step.source.offset()),
@@ -108,13 +108,6 @@ def emit(step: Pooled, unit: Unit) -> None:
     price = step.weight.size * ROWS * ceil(step.width / unit.machine.lanes)
     with unit.share(height, price):
         unit.body("if (begin < end)", f"    {name}({given}, begin, end); /* {step.name} */")
-
-
-def _pack(step: Pooled, blocks: Sequence[int]) -> FloatArray:
-    """Weights in the order in which tiles read them: block, channel, tap, output."""
-    ends = np.cumsum(blocks)[:-1]
-    parts = np.split(step.weight, ends)
-    return np.concatenate([part.transpose(1, 2, 0).ravel() for part in parts])
 
 
 def _blocks(outputs: int, machine: Machine) -> list[int]:
@@ -222,16 +215,12 @@ class _Writer:
     def _tiles(self, code: Code, rows: tuple[int, ...], vectors: int, rest: int) -> None:
         """Calls for all outputs of the tile at column ``q``."""
         width, depth = self.step.kept_row, self.step.weight[0].size
-        first = 0
-        for size in sorted(set(self.blocks), reverse=True):
-            times = self.blocks.count(size)
+        for size, _ in blocks(code, "o", grouped(self.blocks)):
             name = self._tile(size, rows, vectors, rest)
             given = ["sorted", f"w + o * {depth}", "b + o", f"kept + o * {width} + q"]
             if 0 in rows:
                 given += [f"last + o * {self.lanes}", "y + q / 2", "to + o"]
-            code(f"for (int o = {first}; o < {first + size * times}; o += {size})")
-            code(f"    {name}({', '.join(given)});")
-            first += size * times
+            code(f"{name}({', '.join(given)});")
 
     def _tile(self, outputs: int, rows: tuple[int, ...], vectors: int, rest: int) -> str:
         """The function of a tile; the last of a row has ``rest`` columns, others all."""
