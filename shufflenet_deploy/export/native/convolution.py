@@ -10,7 +10,7 @@ from math import ceil
 import numpy as np
 
 from shufflenet_deploy.export.graph import FloatArray
-from shufflenet_deploy.export.native import edge, neon, tail, tile
+from shufflenet_deploy.export.native import ahead, edge, neon, tail, tile
 from shufflenet_deploy.export.native.assembly import element
 from shufflenet_deploy.export.native.blocking import Blocking, Work, choose
 from shufflenet_deploy.export.native.calls import SOME, Columns, blocks, call, grouped
@@ -149,19 +149,20 @@ def _kernel(
     pieces = _pieces(step, unit, count, blocking)
     code = Code(depth=1)
 
-    def block(across: tuple[int, ...], down: tuple[int, ...]) -> None:
+    def block(across: tuple[int, ...], down: tuple[int, ...], *, asks: bool = False) -> None:
         """That of the outputs from ``o`` on, and the pixels from ``p`` on."""
         given = [f"x + p, w + o * {depth}, b + o", f"y + o * {plane} + p"]
         if residual:
             given.insert(1, f"r + o * {other} + p")
-        name = tile.write(step, unit, Block(down[0], across[0], across[2]), plane, other)
+        name = tile.write(step, unit, Block(down[0], across[0], across[2], asks), plane, other)
         code(f"{name}({', '.join(given)});")
 
     lanes = unit.machine.lanes
     if _pixels_outside(step, unit, count, blocking):
+        far = len(step.taps) == 1 and ahead.beyond_own(step.source.layout, unit.machine)
         for across in blocks(code, "p", pixels, lanes, pieces=pieces):
-            for down in blocks(code, "o", outputs):
-                block(across, down)
+            for down in blocks(code, "o", _first_asks(outputs) if far else outputs):
+                block(across, down, asks=len(down) > 2)
     else:
         for down in blocks(code, "o", outputs, pieces=pieces):
             for across in blocks(code, "p", pixels, lanes):
@@ -169,6 +170,12 @@ def _kernel(
     head = "const real *x, const real *w, const real *b, "
     head += ("const real *r, " if residual else "") + "real *y"
     return unit.kernel("conv", f"LOOP void @({head}{SOME if pieces > 1 else ''})", code)
+
+
+def _first_asks(runs: list[tuple[int, int]]) -> list[tuple[int, ...]]:
+    """Runs of blocks of outputs, of which the first block, marked by a third number, is apart."""
+    (size, times), *rest = runs
+    return [(size, 1, True), *([(size, times - 1)] if times > 1 else []), *rest]
 
 
 def _with_tail(runs: tuple[tuple[int, int], ...], beside: int) -> list[tuple[int, int, int]]:

@@ -44,6 +44,7 @@ class DealtRows(Rows):
     def _dealt(self, at: str, rows: int, pattern: tuple[bool, ...], count: int) -> None:
         """One vector of output in each of ``rows`` rows, ``count`` pixels of it."""
         code, n, row = self.code, self.lanes, self.source.row
+        self.ask(at, rows)
         loads = {}
         for i, valid in enumerate(pattern):
             if valid:

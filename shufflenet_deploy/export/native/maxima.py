@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from shufflenet_deploy.export.graph import Conv, Pair
+from shufflenet_deploy.export.native import ahead
 from shufflenet_deploy.export.native.activations import activate, constants
 from shufflenet_deploy.export.native.calls import blocks, grouped
 from shufflenet_deploy.export.native.convolution import pack
@@ -170,9 +171,7 @@ class _Writer:
             with code.block(f"    for (int r = 0; r < {band}; ++r)"):
                 at = f"c * {source.plane} + ({added} + r) * {source.row}"
                 code(f"const real *next = x + {at} + q * {STRIDE};")
-                line = ALIGN // self.unit.machine.element_bytes
-                for first in range(0, STRIDE * self.sorted.columns, line):
-                    code(f"__builtin_prefetch(next + {first}, 0, 2);")
+                ahead.ask(code, self.unit.machine, "next", STRIDE * self.sorted.columns)
 
     def _sort(self, code: Code) -> None:
         """Sort what the tile at column ``q`` reads."""
@@ -228,6 +227,9 @@ class _Writer:
         sums = [(row, at) for row in rows for at in range(vectors)]
         for output in range(outputs):
             code(*(f"vf a{output}_{row}_{at} = SPLAT(b[{output}]);" for row, at in sums))
+        if 0 in rows and ahead.beyond_own(step.target.layout, self.unit.machine):
+            for output in range(outputs):
+                ahead.ask(code, self.unit.machine, f"y + to[{output}]", self.lanes, write=True)
         height, width = step.kernel
         code("const real *plane = x;")
         with code.block(f"for (int c = 0; c < {step.weight.shape[1]}; ++c, plane += {tile.plane})"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import ceil
 
+from shufflenet_deploy.export.native import ahead
 from shufflenet_deploy.export.native.activations import activate, constants
 from shufflenet_deploy.export.native.program import Window3x3
 from shufflenet_deploy.export.native.text import Code, Unit, literal
@@ -34,7 +35,7 @@ class Rows:
         self.source, self.target = step.source.layout, step.target.layout
         narrow = min(unit.machine.lanes, self.target.width)
         self.lanes = max(size for size in (16, 8, 4) if size <= narrow)
-        self.by_lane = unit.machine.by_lane
+        self.machine = unit.machine
         self.kind = f"v{self.lanes}"
         self.biased = step.bias is not None and bool(step.bias.any())
         self.at_once = 2
@@ -45,7 +46,7 @@ class Rows:
     def write(self) -> Code:
         step, n, kind, code = self.step, self.lanes, self.kind, self.code
         if step.weight is not None:
-            if self.by_lane:
+            if self.machine.by_lane:
                 code("const v4 w0 = LOAD4(w), w1 = LOAD4(w + 4), w2 = LOAD4(w + 8);")
             else:
                 # On a picture of one row some weights meet padding only.
@@ -103,11 +104,25 @@ class Rows:
                 with self.code.block(""):
                     self._vector(str(at), rows, pattern, self._valid_lanes(at))
 
+    def ask(self, at: str, rows: int) -> None:
+        """Ask for what the next ``rows`` rows of output need and store behind column ``at``."""
+        stride, row = self.step.stride, self.source.row
+        if ahead.beyond_shared(self.source, self.machine):
+            for i in range(3 - stride, 3 - stride + rows * stride):
+                first = f"from + {(rows * stride + i) * row} + {at} * {stride}"
+                ahead.ask(self.code, self.machine, first, self.lanes * stride)
+        if ahead.beyond_shared(self.target, self.machine):
+            for i in range(rows, 2 * rows):
+                first = f"to + {i * self.target.row} + {at}"
+                ahead.ask(self.code, self.machine, first, self.lanes, write=True)
+
     def _vector(
         self, at: str, rows: int, pattern: tuple[bool, ...], lanes: tuple[tuple[bool, ...], ...]
     ) -> None:
         """One vector of output in each of ``rows`` rows."""
         step, code, n = self.step, self.code, self.lanes
+        if at == "j":
+            self.ask(at, rows)
         started: set[int] = set()
         for i, valid in enumerate(pattern):
             if not valid:
@@ -144,13 +159,14 @@ class Rows:
                 code(f"a{out} += h{i};")
             return
         if first and self.biased:
-            code(f"{self.kind} a{out} = {f'SPLAT{self.lanes}(w2[1])' if self.by_lane else 'w9'};")
+            bias = f"SPLAT{self.lanes}(w2[1])" if self.machine.by_lane else "w9"
+            code(f"{self.kind} a{out} = {bias};")
         for column in range(3):
             k = 3 * tap + column
             if first and not self.biased and column == 0:
-                weight = f"w{k // 4}[{k % 4}]" if self.by_lane else f"w{k}"
+                weight = f"w{k // 4}[{k % 4}]" if self.machine.by_lane else f"w{k}"
                 code(f"{self.kind} a{out} = x{i}_0 * {weight};")
-            elif self.by_lane:
+            elif self.machine.by_lane:
                 code(f"a{out} = FMA_LANE(a{out}, x{i}_{column}, w{k // 4}, {k % 4});")
             else:
                 code(f"a{out} += x{i}_{column} * w{k};")

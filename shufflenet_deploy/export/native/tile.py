@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from shufflenet_deploy.export.native import ahead
 from shufflenet_deploy.export.native.activations import activate, constants
 from shufflenet_deploy.export.native.program import Convolution
 from shufflenet_deploy.export.native.tail import Tail
@@ -18,11 +19,15 @@ _AHEAD_BYTES = 4096  # between the weights that are fetched and those in use
 
 @dataclass(frozen=True)
 class Block:
-    """``outputs`` channels by ``vectors`` vectors of pixels, and ``tail`` pixels behind those."""
+    """``outputs`` channels by ``vectors`` vectors of pixels, and ``tail`` pixels behind those.
+
+    If it ``asks``, the pixels that the next block reads are on their way meanwhile.
+    """
 
     outputs: int
     vectors: int
     tail: int = 0
+    asks: bool = False
 
 
 def write(step: Convolution, unit: Unit, block: Block, plane: int, other: int) -> str:
@@ -38,6 +43,7 @@ def write(step: Convolution, unit: Unit, block: Block, plane: int, other: int) -
     _start(code, unit, outputs, vectors, other if residual else None)
     if block.tail:
         _tail(block, unit).start(code)
+    _ask(code, step, unit, block, (plane, other))
     if len(taps) == 1:
         at_once = channels
         if channels > 10:
@@ -102,6 +108,21 @@ def _start(code: Code, unit: Unit, outputs: int, vectors: int, other: int | None
             code(f"vf a{output}_{at} = {start};")
 
 
+def _ask(
+    code: Code, step: Convolution, unit: Unit, block: Block, distances: tuple[int, int]
+) -> None:
+    """Ask for where this block stores, or for what the next one begins with."""
+    machine, layout, (plane, other) = unit.machine, step.target.layout, distances
+    size = block.vectors * machine.lanes
+    if len(step.sources) > 1:
+        if ahead.beyond_shared(layout, machine):
+            for output in range(block.outputs):
+                ahead.ask(code, machine, f"r + {output * other + size}", size)
+    elif ahead.beyond_own(layout, machine):
+        for output in range(block.outputs):
+            ahead.ask(code, machine, f"y + {output * plane}", size, write=True)
+
+
 def _repeat(
     code: Code, unit: Unit, times: int, positions: list[int], block: Block, jump: int
 ) -> None:
@@ -132,6 +153,9 @@ def _multiply(code: Code, unit: Unit, positions: list[int], block: Block) -> Non
         for at, position in enumerate(positions):
             for vector in range(block.vectors):
                 code(f"const vf x{at}_{vector} = LOAD(x + {position} + {vector} * LANES);")
+            if block.asks:
+                size = block.vectors * unit.machine.lanes
+                ahead.ask(code, unit.machine, f"x + {position + size}", size)
             for output in range(block.outputs):
                 index = at * block.outputs + output
                 if unit.machine.by_lane and index // 4 > loaded:

@@ -1,0 +1,56 @@
+"""What is asked for before it is used: only where maps are large, and the scores are the same."""
+
+from __future__ import annotations
+
+import generated
+import numpy as np
+import pytest
+
+from shufflenet_deploy.export import native, reference
+from shufflenet_deploy.export.native import ahead
+
+ASKING = "__builtin_prefetch("
+SIZE = (203, 407)
+
+
+def units(drawing, size):
+    """All layers that ask: a pooled stem, and units with their shortcuts and sums."""
+    d = drawing(3, *size, seed=size[0])
+    x = d.conv("input", 24, (3, 3), (2, 2), (1, 1, 1, 1), act="relu")
+    x = d.pool(x, "max", (3, 3), (2, 2), (1, 1, 1, 1))
+    x = d.unit(x, 60, groups=3, stride=2, first_groups=1)
+    return d.done(d.unit(x, 60, groups=3), "units")
+
+
+def asked(graph, machine):
+    """How often, not counting weights."""
+    lines = native.generate(graph, machine).c.splitlines()
+    return sum(ASKING in line and f"{ASKING}w " not in line for line in lines)
+
+
+@pytest.mark.parametrize("core", generated.here())
+def test_scores_are_the_same(core, drawing, tmp_path, monkeypatch):
+    machine, graph = native.machine(core), units(drawing, SIZE)
+    picture = np.random.default_rng(5).standard_normal((3, *SIZE)).astype(np.float32)
+    commands = generated.gcc(machine, *generated.WARNINGS, *generated.SANITIZERS)
+    before = native.generate(graph, machine)
+    for size in ("_OWN_BYTES", "_SHARED_BYTES"):
+        monkeypatch.setattr(ahead, size, 0)
+    sources = [before, native.generate(graph, machine)]
+    one, other = generated.answers(sources, [picture, picture], tmp_path, commands)
+    assert before.c != sources[1].c
+    assert np.array_equal(one, other)
+    expected = np.asarray(reference.activations(graph, picture)[graph.output]).ravel()
+    assert float(np.abs(one - expected).max()) <= 1e-4 * float(np.abs(expected).max())
+
+
+def test_what_is_near_is_not_asked_for(drawing):
+    machine = native.machine("x86-64-v3")
+    small, large = (asked(units(drawing, size), machine) for size in ((96, 128), (1440, 2560)))
+    assert small == asked(units(drawing, (64, 96)), machine)  # a stem's picture, at any size
+    assert large > 3 * small
+
+
+@pytest.mark.parametrize("core", ["cortex-a72", "armv7"])
+def test_arm_cores_foresee_by_themselves(core, drawing):
+    assert ASKING not in native.generate(units(drawing, (720, 1280)), native.machine(core)).c
