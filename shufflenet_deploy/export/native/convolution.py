@@ -161,7 +161,7 @@ def _kernel(
     if _pixels_outside(step, unit, count, blocking):
         far = len(step.taps) == 1 and ahead.beyond_own(step.source.layout, unit.machine)
         for across in blocks(code, "p", pixels, lanes, pieces=pieces):
-            for down in blocks(code, "o", _first_asks(outputs) if far else outputs):
+            for down in blocks(code, "o", _first_apart(outputs) if far else outputs):
                 block(across, down, asks=len(down) > 2)
     else:
         for down in blocks(code, "o", outputs, pieces=pieces):
@@ -172,7 +172,7 @@ def _kernel(
     return unit.kernel("conv", f"LOOP void @({head}{SOME if pieces > 1 else ''})", code)
 
 
-def _first_asks(runs: list[tuple[int, int]]) -> list[tuple[int, ...]]:
+def _first_apart(runs: list[tuple[int, int]]) -> list[tuple[int, ...]]:
     """Runs of blocks of outputs, of which the first block, marked by a third number, is apart."""
     (size, times), *rest = runs
     return [(size, 1, True), *([(size, times - 1)] if times > 1 else []), *rest]

@@ -237,8 +237,9 @@ class _Writer:
                 code(f"x = plane + t * {tile.row};")
                 for column in range(width):
                     self._multiply(code, outputs, sums, column)
-        used = (step.inner, step.activation) if 0 in rows else (step.inner,)
-        code(*dict.fromkeys(line for one in used for line in constants(one)))
+        if 0 in rows:
+            used = (step.inner, step.activation)
+            code(*dict.fromkeys(line for one in used for line in constants(one)))
         for output in range(outputs):
             with code.block(""):
                 self._finish(code, output, rows, vectors, rest)
@@ -264,13 +265,12 @@ class _Writer:
         """Keep the second row of an output, and store the maxima of both and the one before."""
         step, lanes, kept = self.step, self.lanes, f"kept + {output * self.step.kept_row}"
         for at in range(vectors):
-            values = [activate(step.inner, f"a{output}_{row}_{at}") for row in rows]
-            code(f"const vf row{at} = {values[-1]};")
+            values = [f"a{output}_{row}_{at}" for row in rows]
             if 0 in rows:
-                both = f"MAX({values[0]}, row{at})" if len(rows) > 1 else f"row{at}"
+                both = f"MAX({', '.join(values)})" if len(rows) > 1 else values[0]
                 code(f"vf m{at} = MAX({both}, LOAD({kept} + {at * lanes}));")
             if 1 in rows:
-                code(f"STORE({kept} + {at * lanes}, row{at});")
+                code(f"STORE({kept} + {at * lanes}, {values[-1]});")
         if 0 not in rows:
             return
         if rest % 2:  # columns outside the map
@@ -287,8 +287,10 @@ class _Writer:
         )
         if not rest:
             code(f"STORE({last}, odd);")
-        value = activate(step.activation, "most")
+        # No activation falls: of the largest it makes the largest.
         code("const vf most = MAX(MAX(left, even), odd);")
+        code(f"const vf active = {activate(step.inner, 'most')};")
+        value = activate(step.activation, "active")
         count = ceil(rest / 2) if rest else lanes
         if count == lanes:
             code(f"STORE(y + to[{output}], {value});")
