@@ -56,16 +56,13 @@ def lower(graph: Graph, ranges: Ranges, numbers: Numbers) -> Program:
 class _Lowering(Placing):
     def __init__(self, graph: Graph, ranges: Ranges, numbers: Numbers) -> None:
         super().__init__(graph, ranges, numbers)
-        self.done: set[str] = {graph.input}
         #: Gates that are an activation of another value: where that is.
         self.gates: dict[str, tuple[Place, Activation]] = {}
 
     def run(self) -> Program:
         self._picture()
-        for layer in self.graph.layers:
-            if layer.name not in self.merged:
-                self._lower(layer)
-            self.done.add(layer.output)
+        for layer in self.walk:
+            self._lower(layer)
         last = self.places.get(self.graph.output)
         if last is not None:
             self.emit(steps.Real(name="output", sources=(last,), target=self.scores()))
@@ -190,20 +187,18 @@ class _Lowering(Placing):
 
         The scale of the sum is such that the other's is a whole number of its fractions.
         """
-        users = self.consumers[layer.output]
-        if len(users) != 1 or not isinstance(users[0], Add) or layer.output == self.graph.output:
+        found = self.walk.addition(layer)
+        if found is None or layer.activation is not Activation.NONE or self._is_quick(layer):
             return False
-        addition = users[0]
-        others = [value for value in addition.inputs if value != layer.output]
-        able = layer.activation is Activation.NONE and addition.activation in STORED
-        if not able or len(others) != 1 or others[0] not in self.done or self._is_quick(layer):
+        addition, known = found
+        if addition.activation not in STORED:
             return False
-        other, value = self._read(addition, addition.inputs.index(others[0])), addition.output
+        other, value = self._read(addition, addition.inputs.index(known)), addition.output
         scale, zero = self.scale(value)
         parts = fractions(layer, source, other, scale)
         if parts is None:
             return False
-        target = self._sum_place(layer, source, others[0], value, parts.scale, zero)
+        target = self._sum_place(layer, source, found, parts.scale, zero)
         try:
             folded = fold(
                 self.numbers, layer, layer.weight, source, target,
@@ -211,7 +206,7 @@ class _Lowering(Placing):
             )  # fmt: skip
         except TooFineError:
             return False
-        self.merged.add(addition.name)
+        self.walk.merge(addition)
         self.places[value] = target
         step = self._products(layer, (source, other), target, folded)
         self.emit(replace(step, residual=parts.number, fraction=parts.power))
@@ -219,16 +214,14 @@ class _Lowering(Placing):
         return True
 
     def _sum_place(
-        self, layer: Conv, source: Place, known: str, value: str, scale: float, zero: int
+        self, layer: Conv, source: Place, found: tuple[Add, str], scale: float, zero: int
     ) -> Place:
         """Where a sum goes: over the known value, if that is not needed any more."""
-        other, now = self.places[known], self.order[layer.name]
-        addition = self.consumers[layer.output][0]
+        (addition, known), value = found, found[0].output
+        other = self.places[known]
         here = [name for name, place in self.places.items() if place.buffer == other.buffer]
         free = self.graph.output not in here and all(
-            user is addition or self.order[user.name] <= now
-            for name in here
-            for user in self.readers(name)
+            self.walk.is_past(self.readers(name), layer, addition) for name in here
         )
         needed, maxima = self.border(value, zero)
         whole = other.first == 0 and other.channels + other.room == other.pixel

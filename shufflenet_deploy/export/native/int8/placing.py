@@ -33,6 +33,7 @@ from shufflenet_deploy.export.native.int8.program import (
 )
 from shufflenet_deploy.export.native.int8.tables import before, table
 from shufflenet_deploy.export.native.program import OUTPUT
+from shufflenet_deploy.export.native.walk import Walk
 from shufflenet_deploy.export.quantize import Ranges, activation_scale
 
 #: Activations that a byte's limits do, since ranges are of what comes after them.
@@ -77,10 +78,8 @@ class Placing:
             input_shape=graph.shapes[graph.input],
             output_shape=graph.shapes[graph.output],
         )
-        self.consumers = graph.users()
-        self.order = {layer.name: at for at, layer in enumerate(graph.layers)}
+        self.walk = Walk(graph)
         self.places: dict[str, Place] = {}
-        self.merged: set[str] = set()  # names of layers whose work another step does
 
     def unknown(self, layer: Layer, why: str = "") -> ExportError:
         """The error about a layer that there is no code for."""
@@ -157,7 +156,7 @@ class Placing:
     def readers(self, value: str) -> list[Layer]:
         """The layers that read a value's memory."""
         found = []
-        for layer in self.consumers[value]:
+        for layer in self.walk.readers(value):
             same = isinstance(layer, Flatten) or self.unchanged(layer) or self.is_gate(layer)
             found += self.readers(layer.output) if same else [layer]
         return found
@@ -172,11 +171,12 @@ class Placing:
 
     def is_gate(self, layer: Layer) -> bool:
         """Whether a layer is an activation that the one product which reads it does."""
-        if not isinstance(layer, Elementwise) or layer.output == self.graph.output:
-            return False
-        users = self.consumers[layer.output]
-        product = users[0] if len(users) == 1 else None
-        return isinstance(product, Multiply) and product.inputs.index(layer.output) == 1
+        product = self.walk.only_reader(layer.output)
+        return (
+            isinstance(layer, Elementwise)
+            and isinstance(product, Multiply)
+            and product.inputs.index(layer.output) == 1
+        )
 
     def home(self, value: str) -> Place:
         """A value's own place."""
@@ -194,14 +194,13 @@ class Placing:
         return replace(to, place=place, final=to.place, activation=activation)
 
     def _target(self, value: str, activations: set[Activation], *, shuffles: bool) -> Target:
-        users = self.consumers[value]
-        user = users[0] if len(users) == 1 and value != self.graph.output else None
+        user = self.walk.only_reader(value)
         if isinstance(user, Elementwise) and user.activation in STORED:
-            self.merged.add(user.name)
+            self.walk.merge(user)
             both = activations | {user.activation}
             return self._target(user.output, both, shuffles=shuffles)
         if isinstance(user, Shuffle) and shuffles:
-            self.merged.add(user.name)
+            self.walk.merge(user)
             return Target(place=self.home(user.output), value=user.output, groups=user.groups)
         whole = user if isinstance(user, Concat) and user.activation in STORED else None
         if whole is not None and self._limited(whole.output, activations):

@@ -35,10 +35,8 @@ def lower(graph: Graph, machine: Machine) -> Program:
         ExportError: a layer that there is no code for; the message names it.
     """
     values = Placing(activations_moved_on(biases_moved_on(graph)), machine)
-    for layer in values.graph.layers:
-        if layer.name not in values.merged:
-            _lower(layer, values)
-        values.done.add(layer.output)
+    for layer in values.walk:
+        _lower(layer, values)
     values.hand_out()
     if machine.by_lane:
         floors.apply(values.program)

@@ -114,7 +114,7 @@ def _in_frequencies(layer: Conv, tiles: steps.Tiles, values: Placing) -> None:
 
 def _is_in_bands(layer: Conv, values: Placing) -> bool:
     """Whether this convolution and the pool behind it are one step, which is emitted then."""
-    pool, shapes = values.only_reader(layer.output), values.graph.shapes
+    pool, shapes = values.walk.only_reader(layer.output), values.graph.shapes
     if not isinstance(pool, Pool):
         return False
     pair = Banding(
@@ -135,7 +135,7 @@ def _is_in_bands(layer: Conv, values: Placing) -> bool:
         values.emit(pooled(pair, machine, source, target, buffer))
     else:
         values.emit(banded(pair, machine, row, source, target, buffer))
-    values.merged.add(pool.name)
+    values.walk.merge(pool)
     values.finish(layer.name, target, target, left)
     return True
 

@@ -8,7 +8,6 @@ from shufflenet_deploy.errors import ExportError
 from shufflenet_deploy.export.graph import (
     Activation,
     AdaptiveAveragePool,
-    Add,
     Concat,
     Conv,
     Dense,
@@ -36,14 +35,14 @@ from shufflenet_deploy.export.native.program import (
     vector,
 )
 from shufflenet_deploy.export.native.rows import row_lengths
+from shufflenet_deploy.export.native.walk import Walk
 
 
 class Placing:
     """Gives every value of a graph its place while a program grows.
 
     ``places`` are those that values have so far, ``rows`` how long rows are in memory; ``stored``
-    are values that went straight into a later value's place. ``done`` are outputs of layers that
-    were lowered, ``merged`` the names of layers whose work another step does.
+    are values that went straight into a later value's place.
     """
 
     def __init__(self, graph: Graph, machine: Machine) -> None:
@@ -63,10 +62,7 @@ class Placing:
         picture = Place(buffer=INPUT, layout=_tight(shape), planes=tuple(range(shape[0])))
         self.places: dict[str, Place] = {graph.input: picture}
         self.stored: set[str] = set()
-        self.done: set[str] = {graph.input}
-        self.merged: set[str] = set()
-        self._readers = graph.users()
-        self._order = {layer.name: at for at, layer in enumerate(graph.layers)}
+        self.walk = Walk(graph)
         self.rows = row_lengths(graph)
         if machine.computes_in_halves:
             self.read(graph.input)
@@ -81,11 +77,6 @@ class Placing:
     def emit(self, step: Step) -> None:
         """Append a step."""
         self.program.steps.append(step)
-
-    def only_reader(self, value: str) -> Layer | None:
-        """The layer that is all that reads a value, which the caller does not see either."""
-        readers = self._readers[value]
-        return readers[0] if len(readers) == 1 and value != self.graph.output else None
 
     # -- values as steps want to read them --------------------------------------------------
 
@@ -170,20 +161,23 @@ class Placing:
 
         That is a value which exists and is all that the output is added to, if there is one.
         """
-        activation, addition = Activation.NONE, self.only_reader(layer.output)
+        activation = Activation.NONE
         if isinstance(layer, Conv):
             activation = layer.activation
             if self.graph.shapes[layer.output][1:] == (1, 1):  # stored elsewhere, see ``whole``
                 return self._alone(layer.output, activation)
-        if activation is not Activation.NONE or not isinstance(addition, Add):
-            return self._alone(layer.output, activation)
-        others = [value for value in addition.inputs if value != layer.output]
-        if others[0] not in self.done or addition.activation is Activation.SIGMOID:
-            return self._alone(layer.output, activation)
-        other = self.read(others[0])
-        self.merged.add(addition.name)
+        found = self.walk.addition(layer)
         if (
-            self._is_last(layer, addition, others[0])
+            found is None
+            or activation is not Activation.NONE
+            or found[0].activation is Activation.SIGMOID
+        ):
+            return self._alone(layer.output, activation)
+        addition, value = found
+        other = self.read(value)
+        self.walk.merge(addition)
+        if (
+            self.walk.is_past(self.walk.readers(value), layer, addition)
             and self._follow(addition.output)[0] == addition.output
             and other.buffer != source.buffer
         ):
@@ -197,11 +191,6 @@ class Placing:
     ) -> tuple[Place, tuple[Place, ...], Activation]:
         target, activation = self.target(value, activation)
         return target, (), activation
-
-    def _is_last(self, layer: Layer, addition: Add, value: str) -> bool:
-        """Whether nobody reads ``value`` behind a layer, but for the addition."""
-        now = self._order[layer.name]
-        return all(one is addition or self._order[one.name] <= now for one in self._readers[value])
 
     def _layout(self, value: str) -> Layout:
         shape = self.graph.shapes[value]
@@ -220,7 +209,7 @@ class Placing:
         Returns the last value, each channel's place in it, the activation on the way, and the
         values in between.
         """
-        user = self.only_reader(value)
+        user = self.walk.only_reader(value)
         moved = self._moved(user, value) if user else None
         if user is None or moved is None:
             return value, tuple(range(self.graph.shapes[value][0])), Activation.NONE, ()
