@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeGuard
+from typing import TypeGuard, TypeVar
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from shufflenet_deploy.export.graph import (
     Shuffle,
 )
 from shufflenet_deploy.export.native.int8 import program as steps
+from shufflenet_deploy.export.native.int8.folding import TooFineError
 from shufflenet_deploy.export.native.int8.program import (
     Numbers,
     Padding,
@@ -32,13 +34,15 @@ from shufflenet_deploy.export.native.int8.program import (
     rounded,
 )
 from shufflenet_deploy.export.native.int8.tables import before, table
-from shufflenet_deploy.export.native.program import OUTPUT
+from shufflenet_deploy.export.native.program import INPUT, OUTPUT
 from shufflenet_deploy.export.native.walk import Walk
 from shufflenet_deploy.export.quantize import Ranges, activation_scale
 
 #: Activations that a byte's limits do, since ranges are of what comes after them.
 STORED = {Activation.NONE, Activation.RELU, Activation.RELU6}
 NO_PADDING = (0, 0, 0, 0)
+
+_Found = TypeVar("_Found")
 
 
 def is_padded(layer: Layer) -> TypeGuard[Conv | Pool]:
@@ -79,6 +83,8 @@ class Placing:
             output_shape=graph.shapes[graph.output],
         )
         self.walk = Walk(graph)
+        #: Gates that are an activation of another value: where that is.
+        self.gates: dict[str, tuple[Place, Activation]] = {}
         self.places: dict[str, Place] = {}
 
     def unknown(self, layer: Layer, why: str = "") -> ExportError:
@@ -89,6 +95,53 @@ class Placing:
     def emit(self, step: Step) -> None:
         """Append a step."""
         self.program.steps.append(step)
+
+    def take_in(self) -> None:
+        """Make bytes of the caller's picture.
+
+        Raises:
+            ExportError: the input is no picture.
+        """
+        value = self.graph.input
+        shape = self.graph.shapes[value]
+        if len(shape) != 3 or shape[0] > 4:
+            raise ExportError(f"{self.graph.name}: the input is {shape}, not a picture")
+        place = self.place(value, *self.scale(value))
+        place = replace(place, pixel=4, room=0)
+        place = replace(place, buffer=self.program.buffer(place.size))
+        source = Place(buffer=INPUT, channels=shape[0], height=shape[1], width=shape[2], pixel=4)
+        inverse = float(np.float32(1) / np.float32(place.scale))
+        self.emit(steps.Picture(name="input", sources=(source,), target=place, inverse=inverse))
+        self.places[value] = place
+        self.finished("input", Target(place=place, value=value))
+
+    def hand_out(self) -> None:
+        """Make floats of the network's output, unless its last step did."""
+        last = self.places.get(self.graph.output)
+        if last is not None:
+            self.emit(steps.Real(name="output", sources=(last,), target=self.scores()))
+
+    def read(self, layer: Layer, at: int = 0) -> Place:
+        """Where an input of a layer is.
+
+        Raises:
+            ExportError: it is a map that was flattened, which only dense layers read.
+        """
+        value = layer.inputs[at]
+        place = self.places[value]
+        if (place.channels, place.height, place.width) != self.size(value):
+            raise self.unknown(layer, f"a map that was flattened, in {type(layer).__name__}")
+        return place
+
+    def fitted(self, to: Target, make: Callable[[Place], _Found]) -> tuple[_Found, Target]:
+        """What ``make`` says about the target, which is another if its steps are too fine."""
+        try:
+            return make(to.place), to
+        except TooFineError as error:
+            place = to.place
+            size = (place.channels, place.height, place.width)
+            to = to.coarser(self.memory(size, place.scale * error.times, place.zero))
+            return make(to.place), to
 
     def scores(self) -> Place:
         """The caller's output."""
