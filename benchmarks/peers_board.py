@@ -16,7 +16,6 @@ from peers_results import Outcome, PeerError, judged
 from shufflenet_deploy import board, runtime, transport
 from shufflenet_deploy.cost.counting import MOST_SPREAD, SPEC, agreement
 from shufflenet_deploy.errors import DeployError
-from shufflenet_deploy.export.native import machine
 from shufflenet_deploy.export.parity import expected
 from shufflenet_deploy.records import BenchmarkSpec, Failure, TargetFacts
 from shufflenet_deploy.runtime.base import Payload
@@ -91,7 +90,7 @@ def _outcome(peer: Peer, job: Job, bench: Bench) -> Outcome:
         outcome = judged(outcome, version, bench.wanted, scores)
         return outcome.model_copy(update={"turns": (samples,)})
     except (PeerError, DeployError, OSError) as error:
-        return outcome.model_copy(update={"problem": str(error).splitlines()[0]})
+        return outcome.failed(error)
 
 
 def _in_python(peer: Peer, job: Job, bench: Bench) -> tuple[str, list[np.ndarray], tuple[int, ...]]:
@@ -124,8 +123,6 @@ def _in_python(peer: Peer, job: Job, bench: Bench) -> tuple[str, list[np.ndarray
 def _native(peer: Peer, job: Job, bench: Bench) -> tuple[str, list[np.ndarray], tuple[int, ...]]:
     """The same of our program, which answers one picture at a time."""
     precision = peer.settings.get("precision", peer.precision)
-    if precision == "fp16" and not machine(bench.cpu).halves:
-        raise PeerError(f"{bench.cpu} has no arithmetic of halves")
     program = bench.target.install(job.exported("native", precision, machine=bench.cpu))
     native = runtime.get("native")
     answer = f"{bench.target.root}/peers-scores.npy"

@@ -119,11 +119,9 @@ def by_generator(job: Job, _python: Path) -> Path:
 
 def by_generator_fp16(job: Job, _python: Path) -> Path:
     """Our C in halves, compiled for this machine."""
-    machine = native.host()
-    if not machine.halves:
-        raise PeerError(f"{machine.name} has no arithmetic of halves")
+    core = native.host().in_halves()
     graph = trace(job.loaded().module, job.resolution, job.model)
-    return native.compile(native.generate(graph, machine.in_halves()), job.path("-native-fp16.so"))
+    return native.compile(native.generate(graph, core), job.path("-native-fp16.so"))
 
 
 def by_generator_int8(job: Job, _python: Path) -> Path:

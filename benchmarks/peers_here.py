@@ -111,8 +111,7 @@ def measure(
             found[peer.name] = _answered(found[peer.name], worker, wanted)
             worker.settle(turn_secs)
         except (PeerError, DeployError, OSError, ImportError) as error:
-            problem = str(error).splitlines()[0]
-            found[peer.name] = found[peer.name].model_copy(update={"problem": problem})
+            found[peer.name] = found[peer.name].failed(error)
             if failed := workers.pop(peer.name, None):
                 failed.end()
     turns = _in_turns(workers, rounds)

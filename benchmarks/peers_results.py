@@ -49,6 +49,11 @@ class Outcome(Record):
     turns_repeated: int = 0
     problem: str = ""
 
+    def failed(self, error: Exception) -> Outcome:
+        """The same with why there is nothing to measure, but not what to choose instead."""
+        said = str(error).splitlines()[0].partition(": choose ")[0]
+        return self.model_copy(update={"problem": said})
+
     @property
     def wrong(self) -> bool:
         """Whether its answers are too far from PyTorch's to be called the same network."""

@@ -168,3 +168,11 @@ class Graph:
             for value in layer.inputs:
                 found[value].append(layer)
         return found
+
+    def only_users(self) -> dict[str, Layer]:
+        """The layer that reads a value, for each that one does and that is not the output."""
+        return {
+            value: readers[0]
+            for value, readers in self.users().items()
+            if len(readers) == 1 and value != self.output
+        }

@@ -123,10 +123,14 @@ def _cosine(a: NDArray[Any], b: NDArray[Any]) -> float:
 
 
 class ExportedFile(Protocol):
-    """An exported file that answers: its inputs, its outputs, and the scores for a picture."""
+    """An exported file that answers: its inputs, its outputs, and the scores for a picture.
+
+    ``emulated`` says that an emulator answers, which takes long.
+    """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    emulated: bool
 
     def run(self, picture: FloatArray) -> FloatArray:
         """The scores for one picture ``(1, 3, H, W)``."""
@@ -135,6 +139,8 @@ class ExportedFile(Protocol):
 
 class OnnxFile:
     """An ONNX file in onnxruntime, on ``threads`` threads (0: onnxruntime's choice)."""
+
+    emulated = False
 
     def __init__(self, path: Path, *, threads: int = 0) -> None:
         self._path = path
@@ -210,6 +216,8 @@ def _integer_scales(model: onnx.ModelProto) -> dict[str, tuple[float, int]]:
 
 class TfliteFile:
     """A TFLite file in LiteRT; integer inputs and outputs are converted on the way."""
+
+    emulated = False
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -26,6 +26,7 @@ from shufflenet_deploy.export.calibration import Batches, PictureSet
 from shufflenet_deploy.export.calibration import pictures as shipped_pictures
 from shufflenet_deploy.export.equalise import equalised
 from shufflenet_deploy.export.graph import Graph
+from shufflenet_deploy.export.judges import Judges
 from shufflenet_deploy.export.layers import LayerFidelity
 from shufflenet_deploy.export.lowerings import AUTO, FALLBACKS, Choice
 from shufflenet_deploy.export.plans import plan
@@ -67,8 +68,7 @@ def produce(
     on_stage("loading weights")
     model = _model(source, wish.weights, wish.seed, wish.head)
     complexity = zoo.complexity(model.module, wish.resolution)
-    judges = _judges(wish, pictures, complexity.multiply_adds)
-    inputs = list(Batches(judges, model.preprocessing, wish.resolution))
+    judges = Judges(model, wish, pictures, complexity.multiply_adds)
     chosen = Batches(pictures.within_budget(wish.resolution), model.preprocessing, wish.resolution)
     with replacing(wish.path) as written:
         job = _Job(
@@ -79,7 +79,7 @@ def produce(
             path=written,
             say=on_stage,
         )
-        workshop = _Workshop(job, inputs)
+        workshop = _Workshop(job, judges)
         outcome = workshop.make()
         file = workshop.opened(outcome.recipe)
     calibration = None
@@ -114,16 +114,6 @@ def produce(
     )
     manifest.write(artifact, key)
     return artifact
-
-
-def _judges(wish: ExportRequest, pictures: PictureSet, multiply_adds: int) -> tuple[Path, ...]:
-    """The held-out pictures that a file is judged by."""
-    if wish.format is Format.NATIVE:
-        from shufflenet_deploy.export import native  # noqa: PLC0415
-
-        if native.machine(wish.machine).arch != native.host().arch:
-            return pictures.emulated_judges(wish.resolution, multiply_adds)
-    return pictures.judges(wish.resolution)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,9 +158,8 @@ def _judge_of(file: parity.ExportedFile) -> dict[str, str]:
 class _Workshop:
     """Makes one file by one recipe after another, until it passes or nothing is left to try."""
 
-    def __init__(self, job: _Job, judges: list[parity.FloatArray]) -> None:
+    def __init__(self, job: _Job, judges: Judges) -> None:
         self._job, self._judges = job, judges
-        self._wanted = parity.expected(job.model.module, judges)
         self._made: Recipe | None = None
         self._file: parity.ExportedFile | None = None
         self.lowering = ""
@@ -210,19 +199,12 @@ class _Workshop:
             raise
         except ExportError as error:
             self._made = None
-            return parity.unusable(len(self._judges), str(error))
+            return self._judges.unusable(str(error))
 
     def _judged(self, recipe: Recipe) -> Parity:
         self._write(recipe)
         self._job.say("checking parity")
-        file = self.opened(recipe)
-        return parity.judge(
-            self._wanted,
-            [file.run(picture) for picture in self._judges],
-            precision=self._job.wish.precision,
-            floors=self._job.wish.floors,
-            trained=self._job.model.weights.trained,
-        )
+        return self._judges.verdict(self.opened(recipe))
 
     def opened(self, recipe: Recipe) -> parity.ExportedFile:
         """The file of a recipe in its runtime, written first if it is not there."""
@@ -242,11 +224,7 @@ class _Workshop:
         """Every layer beside the module's, on the picture that suffers most."""
         self._write(recipe)
         file = parity.RUNTIMES[self._job.wish.format](self._job.path)
-        noise = [
-            parity.sqnr_db(wanted, file.run(picture))
-            for wanted, picture in zip(self._wanted, self._judges, strict=True)
-        ]
-        return layers.compare(self._graph(recipe), file, [self._judges[noise.index(min(noise))]])
+        return layers.compare(self._graph(recipe), file, [self._judges.hardest(file)])
 
     def _graph(self, recipe: Recipe) -> Graph:
         return prepared(self._job.model, self._job.wish.resolution, recipe)

@@ -1,7 +1,8 @@
-"""Many generated networks as one program: linking and emulating one takes long."""
+"""Generated networks and what they say: many as one program, since linking one takes long."""
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -11,8 +12,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from shufflenet_deploy.export import native
+from shufflenet_deploy.export import native, quantize, reference
+from shufflenet_deploy.export.graph import Graph
 from shufflenet_deploy.export.native import MACHINES, Machine, Source
+from shufflenet_deploy.export.native.int8 import lowering
+from shufflenet_deploy.export.native.int8.generate import numbers_of
+from shufflenet_deploy.export.native.int8.program import Program
 from shufflenet_deploy.export.native.machine import ARCH
 
 WARNINGS = ("-O1", "-Wall", "-Wextra", "-Werror")
@@ -20,6 +25,14 @@ WARNINGS = ("-O1", "-Wall", "-Wextra", "-Werror")
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 #: Foreign cores have no runtime of the sanitizers: what they find ends the program.
 TRAPS = ("-fsanitize=undefined", "-fsanitize-trap=undefined")
+#: What runs a core's programs on this machine, whatever that is.
+EMULATORS = {
+    "aarch64": ("qemu-aarch64", "-cpu", "cortex-a53"),
+    "cortex-a53": ("qemu-aarch64", "-cpu", "cortex-a53"),
+    "cortex-a72": ("qemu-aarch64", "-cpu", "cortex-a72"),
+    "cortex-a76": ("qemu-aarch64", "-cpu", "max"),
+    "armv7": ("qemu-arm", "-cpu", "cortex-a7"),
+}
 #: What every network of a program has a name of its own for.
 _NAMES = ("init", "run", "run_part", "metadata", "input_floats", "output_floats")
 _DRIVER = """\
@@ -88,6 +101,50 @@ def answers(
     said = _run([*runner, str(folder / "nets")], folder, given)
     sizes = [int(np.prod(source.output_shape)) for source in sources]
     return np.split(np.frombuffer(said, np.float32), np.cumsum(sizes)[:-1])
+
+
+def watched(
+    core: str, sources: Sequence[Source], pictures: Sequence[NDArray[np.float32]], folder: Path
+) -> list[NDArray[np.float32]]:
+    """What networks say on a core; what C leaves undefined, or memory misused, ends them."""
+    machine, runner = native.machine(core), EMULATORS.get(core, ())
+    if runner:
+        assert shutil.which(runner[0]), f"{runner[0]} is missing: run tests/system-packages.sh"
+        commands = zig(machine, *WARNINGS, *TRAPS)
+    else:
+        assert shutil.which("gcc"), "gcc is missing: run tests/system-packages.sh"
+        commands = gcc(machine, *WARNINGS, *SANITIZERS)
+    return answers(sources, pictures, folder, commands, runner)
+
+
+def picture_of(graph: Graph, seed: int = 0) -> NDArray[np.float32]:
+    """A picture that a graph takes, ``(channels, height, width)``."""
+    shape = graph.shapes[graph.input]
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def wanted(graph: Graph, picture: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What a graph says to a picture in floats, by the reference executor."""
+    return np.asarray(reference.activations(graph, picture)[graph.output]).ravel()
+
+
+def assert_close(found: NDArray[np.float32], expected: NDArray[np.float32]) -> None:
+    """Floats that were added up in another order."""
+    scale = max(1.0, float(np.abs(expected).max()))
+    assert float(np.abs(found - expected).max()) <= 1e-4 * scale
+
+
+def lowered(
+    graph: Graph, machine: Machine, seed: int, calibrated: int = 2
+) -> tuple[Program, NDArray[np.float32]]:
+    """A graph's int8 program, and a picture that goes beyond what its ranges are from."""
+    random = np.random.default_rng(seed)
+    shape = (1, *graph.shapes[graph.input])
+    *known, picture = (
+        random.standard_normal(shape).astype(np.float32) for _ in range(calibrated + 1)
+    )
+    ranges = quantize.calibrate(graph, known)
+    return lowering.lower(graph, ranges, numbers_of(machine)), 2 * picture[0]
 
 
 def here() -> list[str]:

@@ -9,6 +9,7 @@ from peers_page import counts, goals, times, write
 from peers_results import HERE, PEAK, Outcome, PeerError, Result, judged, keep, kept
 
 from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.export.native import machine as named
 from shufflenet_deploy.records import Resolution
 
 MILLION = 1_000_000
@@ -130,3 +131,11 @@ def test_a_page_without_marks_and_a_folder_without_results_are_refused(tmp_path:
     page.write_text("no marks\n")
     with pytest.raises(UsageError, match="no place for goals"):
         write(page, [])
+
+
+def test_a_row_says_why_a_core_runs_no_halves_but_not_what_to_choose() -> None:
+    with pytest.raises(UsageError, match=": choose fp32, or cortex-a55") as refused:
+        named("cortex-a72").in_halves()
+    failed = outcome("ours-native-fp16").failed(refused.value)
+    assert failed.problem == "cortex-a72 does not compute in fp16"
+    assert outcome("mnn").failed(PeerError("mnn: no\nTraceback")).problem == "mnn: no"

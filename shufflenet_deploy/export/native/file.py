@@ -27,6 +27,7 @@ class NativeFile:
 
     ``runs_on`` says what answered: this processor, an emulator, or, where there is neither,
     ``stand_in``: the same network as C for this processor, see ``precisions.stand_in``.
+    ``emulated`` says that it is an emulator.
     """
 
     def __init__(
@@ -34,7 +35,7 @@ class NativeFile:
     ) -> None:
         self._here = Path(tempfile.mkdtemp(prefix="native-"))
         weakref.finalize(self, shutil.rmtree, self._here, ignore_errors=True)
-        self._command, self.runs_on = self._runnable(path, machine, stand_in)
+        self._command, self.runs_on, self.emulated = self._runnable(path, machine, stand_in)
         self.inputs: tuple[TensorSpec, ...] = (_spec("input", graph.shapes[graph.input]),)
         self.outputs: tuple[TensorSpec, ...] = (_spec("output", graph.shapes[graph.output]),)
 
@@ -51,15 +52,15 @@ class NativeFile:
 
     def _runnable(
         self, path: Path, machine: Machine, stand_in: Callable[[], Source]
-    ) -> tuple[tuple[str, ...], str]:
+    ) -> tuple[tuple[str, ...], str, bool]:
         emulator = shutil.which(_EMULATORS[machine.arch])
         if machine.arch == ARCH and _works((str(path),)):
-            return (str(path),), "this processor"
+            return (str(path),), "this processor", False
         if emulator and _works((emulator, "-cpu", "max", str(path))):
-            return (emulator, "-cpu", "max", str(path)), Path(emulator).name
+            return (emulator, "-cpu", "max", str(path)), Path(emulator).name, True
         source, program = stand_in(), self._here / "net"
         compile(source, program, product=Product.PROGRAM)
-        return (str(program),), f"this processor, generated for {source.machine.name}"
+        return (str(program),), f"this processor, generated for {source.machine.name}", False
 
 
 def _works(command: tuple[str, ...]) -> bool:

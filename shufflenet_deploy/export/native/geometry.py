@@ -22,6 +22,18 @@ class Windows:
     in_size: Pair
     out_size: Pair
 
+    @classmethod
+    def of(cls, layer: Conv | Pool, shape_in: Shape, shape_out: Shape) -> Windows:
+        """A layer's, over the whole picture."""
+        kernel = layer.kernel if isinstance(layer, Pool) else layer.weight.shape[2:]
+        return cls(
+            (kernel[0], kernel[1]),
+            layer.stride,
+            layer.padding,
+            (shape_in[1], shape_in[2]),
+            (shape_out[1], shape_out[2]),
+        )
+
     @property
     def phases(self) -> tuple[Pair, ...]:
         """The (row, column) phases that some tap reads, in order."""

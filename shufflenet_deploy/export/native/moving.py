@@ -24,21 +24,18 @@ def biases_moved_on(graph: Graph) -> Graph:
 
     Only where that is pointwise: a padded one would see the bias beyond the border, too.
     """
-    users = graph.users()
+    users = graph.only_users()
     replaced: dict[str, Layer] = {}
     for layer in graph.layers:
-        after = users[layer.output]
+        following = users.get(layer.output)
         if not (
             isinstance(layer, Conv)
             and layer.depthwise
             and layer.activation is Activation.NONE
-            and len(after) == 1
-            and isinstance(after[0], Conv)
-            and is_pointwise(after[0])
-            and layer.output != graph.output
+            and isinstance(following, Conv)
+            and is_pointwise(following)
         ):
             continue
-        following = after[0]
         out, per_group = following.weight.shape[:2]
         biases = layer.bias.astype(np.float64).reshape(following.groups, per_group)
         of_output = biases[np.arange(out) // (out // following.groups)]
@@ -52,14 +49,13 @@ def biases_moved_on(graph: Graph) -> Graph:
 
 def activations_moved_on(graph: Graph) -> Graph:
     """The same graph; what follows only in a maximum is applied to the maximum, of fewer pixels."""
-    users = graph.users()
+    users = graph.only_users()
     replaced: dict[str, Layer] = {}
     for layer in graph.layers:
-        after = users[layer.output]
-        if not isinstance(layer, Conv) or len(after) != 1 or layer.output == graph.output:
+        pool = users.get(layer.output)
+        if not isinstance(layer, Conv) or not isinstance(pool, Pool):
             continue
-        pool = after[0]
-        if not isinstance(pool, Pool) or pool.kind is not PoolKind.MAX:
+        if pool.kind is not PoolKind.MAX:
             continue
         both = fused(layer.activation, pool.activation)
         if both is not None and layer.activation is not Activation.SIGMOID:

@@ -11,30 +11,36 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from dataclasses import dataclass, field
-from functools import lru_cache
 from math import ceil
 
 from shufflenet_deploy.export.graph import Activation
 from shufflenet_deploy.export.native.assembly import (
     FACTORS,
-    HALVES,
     REGISTERS,
     VECTOR,
     Element,
     Pointer,
     statement,
 )
+from shufflenet_deploy.export.native.neon_registers import (
+    PAIR,
+    QUAD,
+    STRAIGHT,
+    cost,
+    fits,
+    paired,
+    sets_of,
+    shared,
+)
 
-_QUAD = 4  # vectors that one instruction loads or stores
-_STRAIGHT = 1000  # multiply-adds in one straight piece of code
-_LONGEST = 3200  # of them, where they cannot be less
+__all__ = ["Strip", "arguments", "cost", "declared", "fits", "suits", "write"]
+
+_LONGEST = 3200  # multiply-adds in one straight piece of code that cannot be shorter
 _AHEAD = 14  # multiply-adds between a load and its first use, if its registers are free
-_PAIR = range(-1024, 1009)  # offsets of ldp and stp
 _SINGLE = range(60001)  # offsets of ldr and str
 _MOST_STEPS = 12  # constants in registers
-#: Products that lose too much when halves add them up one after the other, and how many do not.
-_LONG_SUM, _SHORT_SUM = 256, 128
-_STALL = 3.0  # instructions that a load with no register to go to in time is worth, in order
+#: How many products halves add up one after the other without losing much.
+_SHORT_SUM = 128
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,94 +99,6 @@ def suits(taps: tuple[int, ...], jump: int) -> bool:
 
 
 @dataclass(frozen=True)
-class _Registers:
-    """What is left beside the accumulators.
-
-    ``channels`` times the pixels of a block's channel, and ``loads`` times ``weights`` registers.
-    """
-
-    channels: int
-    weights: int
-    loads: int
-
-
-@lru_cache(maxsize=1024)
-def _shared(
-    outputs: int, vectors: int, sets: int, lanes: int, *, ordered: bool
-) -> tuple[float, _Registers] | None:
-    """The cheapest use of the registers that ``sets`` of accumulators leave free.
-
-    With its instructions for each channel.
-    """
-    free = REGISTERS - sets * outputs * vectors
-    found = []
-    for channels, weights, loads in itertools.product((1, 2), range(1, _QUAD + 1), (1, 2, 3)):
-        if channels * vectors + weights * loads > free:
-            continue
-        price = ceil(vectors / _QUAD) + outputs / (lanes * weights)
-        late = (channels == 1) + (loads == 1) * outputs / (lanes * weights)
-        price += late * (_STALL if ordered else 0.05)
-        found.append((price - 0.001 * loads, _Registers(channels, weights, loads)))
-    return min(found, key=lambda pair: pair[0], default=None)
-
-
-def _sets(depth: int, lanes: int) -> int:
-    """Sets of accumulators: halves add up the sums of straight pieces of code apart."""
-    return 2 if depth > _LONG_SUM and lanes == HALVES.lanes else 1
-
-
-def fits(outputs: int, vectors: int, depth: int, lanes: int) -> bool:
-    """Whether a block's accumulators, pixels and weights fit the registers."""
-    biases, sets = ceil(outputs / lanes) + 1, _sets(depth, lanes)
-    return (
-        sets * outputs * vectors + biases <= REGISTERS
-        and _shared(outputs, vectors, sets, lanes, ordered=False) is not None
-    )
-
-
-def cost(
-    outputs: int,
-    vectors: int,
-    depth: int,
-    plane: int,
-    lanes: int,
-    *,
-    residual: bool,
-    floors: bool,
-    ordered: bool,
-) -> float:
-    """Instructions of a block; ``plane`` is the bytes between channels of the target."""
-    sets = _sets(depth, lanes)
-    found = _shared(outputs, vectors, sets, lanes, ordered=ordered)
-    assert found is not None
-    sums, quads = outputs * vectors, outputs * ceil(vectors / _QUAD)
-    around: float = sums  # the activation
-    if sets > 1:
-        around += sums * ceil(depth * sums / _STRAIGHT)
-    if floors:
-        around += quads + outputs / 4 + (quads if residual else -sums)
-    elif residual:
-        around += 2 * quads + sums
-    else:
-        around += vectors * ceil(outputs / 4) + outputs * _walking(vectors, plane)
-    return depth * (sums + found[0]) + around + 5
-
-
-def _walking(vectors: int, stride: int) -> float:
-    """Instructions that store one channel's vectors by pairs, moving the pointer included."""
-    return min(_paired(vectors, stride), float(vectors))
-
-
-def _paired(vectors: int, stride: int) -> float:
-    if vectors < 2:
-        return float(vectors)
-    within = 1
-    if 0 < stride < len(_PAIR):
-        within = (len(_PAIR) - 16 * vectors + 16) // stride + 1
-    return vectors // 2 + vectors % 2 + 1 / max(1, within)
-
-
-@dataclass(frozen=True)
 class _Load:
     """One instruction that fills ``registers``, with what is needed from ``first`` to ``last``."""
 
@@ -201,12 +119,12 @@ class _Writer:
         strip = self.strip
         self.work = strip.outputs * strip.vectors
         lanes = strip.element.lanes
-        sets = _sets(strip.depth, lanes)
+        sets = sets_of(strip.depth, lanes)
         #: What is multiplied and added up apart comes behind the accumulators, else it is they.
         self.apart = self.work if sets > 1 else 0
         self.behind = sets * self.work
         self.free = list(range(self.behind, REGISTERS))
-        found = _shared(strip.outputs, strip.vectors, sets, lanes, ordered=strip.ordered)
+        found = shared(strip.outputs, strip.vectors, sets, lanes, ordered=strip.ordered)
         assert found is not None
         self.shared = found[1]
         self.pointers = {name: Pointer(name, self.text, self.steps) for name in arguments(strip)}
@@ -257,8 +175,8 @@ class _Writer:
         element, size = strip.element, strip.element.size
         b = self.pointers["b"]
         if self.by_output:
-            for first in range(0, strip.outputs, _QUAD):
-                count = min(_QUAD, strip.outputs - first)
+            for first in range(0, strip.outputs, QUAD):
+                count = min(QUAD, strip.outputs - first)
                 for at in range(strip.vectors):
                     sums = [self._sum(first + i, at) for i in range(count)]
                     b.use(size * first, f"ld{count}r {element.many(sums)}", size * count)
@@ -273,8 +191,8 @@ class _Writer:
             return
         # The last registers, which can be factors.
         lanes = self.free[-ceil(strip.outputs / element.lanes) :]
-        for first in range(0, len(lanes), _QUAD):
-            some = lanes[first : first + _QUAD]
+        for first in range(0, len(lanes), QUAD):
+            some = lanes[first : first + QUAD]
             b.use(VECTOR * first, f"ld1 {element.many(some)}", VECTOR * len(some))
         one = element.whole(self.free[0])
         text.append(f"fmov {one}, #1.0")
@@ -306,9 +224,9 @@ class _Writer:
 
     def _floor(self, output: int) -> str:
         """The register of an output's least value, loaded with those of its neighbours."""
-        element, at = self.strip.element, output % _QUAD
+        element, at = self.strip.element, output % QUAD
         if at == 0:
-            count = min(_QUAD, self.strip.outputs - output)
+            count = min(QUAD, self.strip.outputs - output)
             size = element.size
             head = f"ld{count}r {element.many(self.free[:count])}"
             self.pointers["b"].use(size * output, head, size * count)
@@ -317,8 +235,8 @@ class _Writer:
     def _whole(self, kind: str, pointer: Pointer, stride: int, output: int) -> None:
         """Load or store the accumulators of an output, four by one instruction."""
         sums = self._sums(output)
-        for at in range(0, len(sums), _QUAD):
-            some = sums[at : at + _QUAD]
+        for at in range(0, len(sums), QUAD):
+            some = sums[at : at + QUAD]
             start = output * stride + VECTOR * at
             pointer.use(start, f"{kind} {self.strip.element.many(some)}", VECTOR * len(some))
 
@@ -328,7 +246,7 @@ class _Writer:
         sums = [f"q{self.strip.element.name(one)}" for one in self._sums(output)]
         start = output * stride
         pointer.last = None
-        if _paired(vectors, stride) > vectors or vectors < 2:
+        if paired(vectors, stride) > vectors or vectors < 2:
             if start - pointer.at not in _SINGLE:
                 pointer.move(start)
             for at, a in enumerate(sums):
@@ -348,14 +266,14 @@ class _Writer:
         """Move a pointer from where pairs, and a last single one, of ``size`` bytes are too far."""
         offset = start - pointer.at
         odd = size // VECTOR % 2
-        lowest = -256 - size + VECTOR if odd else _PAIR.start
-        if offset < lowest or offset + size - 2 * VECTOR > _PAIR[-1] - (16 if odd else 0):
+        lowest = -256 - size + VECTOR if odd else PAIR.start
+        if offset < lowest or offset + size - 2 * VECTOR > PAIR[-1] - (16 if odd else 0):
             pointer.move(start)
 
     def _piece(self) -> int:
         """Channels in one straight piece of code: whole loops, and whole loads of weights."""
         strip = self.strip
-        most = max(1, _STRAIGHT // (self.work * len(strip.taps)))
+        most = max(1, STRAIGHT // (self.work * len(strip.taps)))
         if self.apart:
             most = min(most, max(1, _SHORT_SUM // len(strip.taps)))
         if strip.channels <= most:
@@ -452,8 +370,8 @@ class _Writer:
         for k in range(depth):
             channel, tap = divmod(k, len(strip.taps))
             start = (before + channel) * strip.jump + strip.taps[tap]
-            for at in range(0, vectors, _QUAD):
-                some = range(at, min(at + _QUAD, vectors))
+            for at in range(0, vectors, QUAD):
+                some = range(at, min(at + QUAD, vectors))
                 registers = tuple(self._pixels(k, one) for one in some)
                 first, last = k * work + at, (k + 1) * work - vectors + some[-1]
                 found.append(_Load(x, start + VECTOR * at, registers, first, last))

@@ -33,29 +33,20 @@ def row_lengths(graph: Graph) -> dict[str, int]:
         match layer:
             case Conv() | Pool() if is_direct(layer, shapes[layer.inputs[0]], shapes[layer.output]):
                 continue
-            case Conv() if not is_pointwise(layer):
-                kernel = (layer.weight.shape[2], layer.weight.shape[3])
-            case Pool():
-                kernel = layer.kernel
+            case Conv() | Pool() if isinstance(layer, Pool) or not is_pointwise(layer):
+                windows = Windows.of(layer, shapes[layer.inputs[0]], shapes[layer.output])
+                needed[layer.output] = max(needed[layer.output], windows.shortest_row)
             case Conv() | Add() | Concat() | Shuffle() | Elementwise() | LocalResponseNorm():
                 for value in layer.inputs:
                     parent[root(value)] = root(layer.output)
-                continue
             case Multiply():
                 for value in layer.inputs:
                     if shapes[value] == shapes[layer.output]:
                         parent[root(value)] = root(layer.output)
-                continue
             case AdaptiveAveragePool() if shapes[layer.inputs[0]] == shapes[layer.output]:
                 parent[root(layer.inputs[0])] = root(layer.output)
-                continue
             case _:
                 continue
-        before, after = shapes[layer.inputs[0]][1:], shapes[layer.output][1:]
-        windows = Windows(
-            kernel, layer.stride, layer.padding, (before[0], before[1]), (after[0], after[1])
-        )
-        needed[layer.output] = max(needed[layer.output], windows.shortest_row)
     longest: dict[str, int] = {}
     for value in parent:
         at = root(value)

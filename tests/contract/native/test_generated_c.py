@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-from pathlib import Path
 
-import numpy as np
+import generated
 import pytest
 import torch
 
 from shufflenet_deploy import zoo
-from shufflenet_deploy.export import native, reference, trace
+from shufflenet_deploy.export import native, trace
 from shufflenet_deploy.records import Resolution
 
-DRIVER = Path(__file__).with_name("driver.c")
-#: Lines but no variables: to follow those through kernels takes gcc five times as long.
-SANITIZERS = (
-    *("-g", "-fno-var-tracking", "-O1"),
-    *("-fsanitize=address,undefined", "-fno-sanitize-recover=all"),
-)
 PORTABLE = native.machine("x86-64")
 
 
@@ -30,61 +22,30 @@ def _gcc() -> None:
         pytest.fail("these tests compile generated C: apt-get install gcc libc6-dev")
 
 
-def program(graph, machine, folder, *options):
-    """Compile a graph with the driver; the program's path."""
-    native.write(native.generate(graph, machine), folder)
-    shutil.copy(DRIVER, folder / "driver.c")
-    command = [
-        *("gcc", "-std=gnu11", "-Wall", "-Wextra", "-Werror", *machine.flags, *options),
-        *('-DNET_WEIGHTS_FILE="net.weights"', "net.c", "driver.c", "-o", "net", "-lm"),
-    ]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return folder / "net"
+def check(graph, machine, folder, *options, seed=0):
+    """Compare with the reference, compiled with some options."""
+    picture = generated.picture_of(graph, seed)
+    commands = generated.gcc(machine, *generated.WARNINGS, *options)
+    source = native.generate(graph, machine)
+    (found,) = generated.answers([source], [picture], folder, commands)
+    generated.assert_close(found, generated.wanted(graph, picture))
 
 
-def answer(path, picture):
-    """What the program computes; sanitizers end it with a status and a report."""
-    done = subprocess.run([path], input=picture.tobytes(), capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr.decode()
-    return np.frombuffer(done.stdout, np.float32)
-
-
-def picture_of(graph, seed=0):
-    shape = graph.shapes[graph.input]
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
-
-
-def wanted(graph, picture):
-    return np.asarray(reference.activations(graph, picture)[graph.output]).ravel()
-
-
-def assert_close(found, expected):
-    scale = max(1.0, float(np.abs(expected).max()))
-    assert float(np.abs(found - expected).max()) <= 1e-4 * scale
+def library(graph, folder):
+    """A graph as a library for this machine."""
+    source = native.generate(graph, native.host())
+    path = native.compile(source, folder / "net.so", compiler=native.Compiler.GCC)
+    return native.Library(path)
 
 
 @pytest.mark.parametrize("seed", range(14))
 def test_random_networks_under_the_sanitizers(seed, drawn, tmp_path):
-    graph = drawn(seed)
-    picture = picture_of(graph, seed)
-    net = program(graph, PORTABLE, tmp_path, *SANITIZERS)
-    assert_close(answer(net, picture), wanted(graph, picture))
+    check(drawn(seed), PORTABLE, tmp_path, *generated.SANITIZERS, seed=seed)
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_pointwise_networks_under_the_sanitizers(seed, drawn_pointwise, tmp_path):
-    graph = drawn_pointwise(seed)
-    picture = picture_of(graph, seed)
-    net = program(graph, PORTABLE, tmp_path, *SANITIZERS)
-    assert_close(answer(net, picture), wanted(graph, picture))
-
-
-def check_here(graph, folder):
-    """Compare with the reference, on this machine's vectors."""
-    picture = picture_of(graph)
-    net = program(graph, native.host(), folder, "-O1")
-    assert_close(answer(net, picture), wanted(graph, picture))
+    check(drawn_pointwise(seed), PORTABLE, tmp_path, *generated.SANITIZERS, seed=seed)
 
 
 @pytest.mark.parametrize("pad", [(1, 1, 1, 1), (0, 1, 1, 0)])
@@ -97,7 +58,7 @@ def test_windows_at_the_ends_of_rows(size, stride, pad, drawing, tmp_path):
     values = [one.conv(x, 5, *shape, groups=5, act=act) for act in ("none", "relu6")]
     values.append(one.pool(x, "max", *shape))
     values.append(one.pool(x, "average", *shape, act="relu"))
-    check_here(one.done(one.concat(*values)), tmp_path)
+    check(one.done(one.concat(*values)), native.host(), tmp_path)
 
 
 @pytest.mark.parametrize("size", [(1, 17), (3, 6), (1, 19), (7, 7), (3, 7), (4, 6), (14, 14)])
@@ -106,15 +67,13 @@ def test_the_last_pixels_of_planes(size, drawing, tmp_path):
     x = one.shuffle(one.conv("input", 27, groups=3, act="relu6"), 3)
     x = one.add(x, one.conv(x, 27), "relu")
     x = one.conv(x, 11, (3, 3), (1, 1), (1, 1, 1, 1))
-    check_here(one.done(x), tmp_path)
+    check(one.done(x), native.host(), tmp_path)
 
 
 @pytest.mark.parametrize(("side", "size"), [(2, (2, 3)), (4, (70, 61))])
 def test_tiles_under_the_sanitizers(side, size, drawn_tiles, forced, tmp_path):
     forced(side)
-    graph = drawn_tiles(*size)
-    net = program(graph, PORTABLE, tmp_path, "-DNET_POISON", *SANITIZERS, "-O0")
-    assert_close(answer(net, picture_of(graph)), wanted(graph, picture_of(graph)))
+    check(drawn_tiles(*size), PORTABLE, tmp_path, *generated.SANITIZERS, "-O0")
 
 
 @pytest.mark.parametrize(
@@ -122,17 +81,15 @@ def test_tiles_under_the_sanitizers(side, size, drawn_tiles, forced, tmp_path):
 )
 def test_tiles_on_this_machine_s_vectors(side, size, drawn_tiles, forced, tmp_path):
     forced(side)
-    check_here(drawn_tiles(*size), tmp_path)
+    check(drawn_tiles(*size), native.host(), tmp_path)
 
 
 @pytest.mark.parametrize("seed", range(14, 24))
 def test_random_networks_on_this_machine_s_vectors(seed, drawn, tmp_path):
     graph = drawn(seed)
-    picture = picture_of(graph, seed)
-    path = native.compile(
-        native.generate(graph, native.host()), tmp_path / "net.so", compiler=native.Compiler.GCC
-    )
-    assert_close(native.Library(path).run(picture), wanted(graph, picture))
+    picture = generated.picture_of(graph, seed)
+    found = library(graph, tmp_path).run(picture)
+    generated.assert_close(found, generated.wanted(graph, picture))
 
 
 @pytest.mark.parametrize(
@@ -150,24 +107,20 @@ def test_networks_of_the_zoo_give_torch_s_scores(name, resolution, tmp_path):
     size = Resolution.parse(resolution)
     module = zoo.load(name).module
     graph = trace.trace(module, size, name)
-    source = native.generate(graph, native.host())
-    path = native.compile(source, tmp_path / "net.so", compiler=native.Compiler.GCC)
-    picture = picture_of(graph, 7)
+    picture = generated.picture_of(graph, 7)
     with torch.no_grad():
         expected = module(torch.from_numpy(picture)[None]).numpy().ravel()
-    assert_close(native.Library(path).run(picture), expected)
+    generated.assert_close(library(graph, tmp_path).run(picture), expected)
 
 
 @pytest.mark.parametrize("head", ["fixed", "dense"])
 def test_alexnet_with_either_head(head, tmp_path):
     module = zoo.load("alexnet", head=head).module
     graph = trace.trace(module, Resolution.parse("224"), "alexnet")
-    source = native.generate(graph, native.host())
-    path = native.compile(source, tmp_path / "net.so", compiler=native.Compiler.GCC)
-    picture = picture_of(graph, 7)
+    picture = generated.picture_of(graph, 7)
     with torch.no_grad():
         expected = module(torch.from_numpy(picture)[None]).numpy().ravel()
-    assert_close(native.Library(path).run(picture), expected)
+    generated.assert_close(library(graph, tmp_path).run(picture), expected)
 
 
 def test_the_same_graph_gives_the_same_text(drawn):

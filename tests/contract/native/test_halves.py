@@ -17,7 +17,7 @@ import torch
 
 from shufflenet_deploy import zoo
 from shufflenet_deploy.errors import ExportError, UsageError
-from shufflenet_deploy.export import native, reference, trace
+from shufflenet_deploy.export import native, trace
 from shufflenet_deploy.export.native.lowering import lower
 from shufflenet_deploy.export.native.program import Products
 from shufflenet_deploy.export.parity import sqnr_db
@@ -30,7 +30,6 @@ CHOSEN = zoo.names() if os.environ.get("SHUFFLENET_DEPLOY_ZOO") == "all" else MO
 #: Networks in one program.
 AT_ONCE = 8
 CORE = native.machine("cortex-a76").in_halves()
-RUNNER = ("qemu-aarch64", "-cpu", "max")
 #: Of halves, which have 11 bits, through a dozen layers.
 LEAST_DB = 30.0
 #: What floats do not fall short of.
@@ -39,17 +38,12 @@ FLOATS_DB = 90.0
 
 def on_the_core(graphs, folder):
     sources = [native.generate(graph, CORE) for graph in graphs]
-    commands = generated.zig(CORE, *generated.WARNINGS, *generated.TRAPS)
-    return generated.answers(sources, list(map(picture_of, graphs)), folder, commands, RUNNER)
-
-
-def picture_of(graph):
-    shape = graph.shapes[graph.input]
-    return np.random.default_rng(len(graph.layers)).standard_normal(shape).astype(np.float32)
+    pictures = list(map(generated.picture_of, graphs))
+    return generated.watched(CORE.name, sources, pictures, folder)
 
 
 def assert_close(graph, found, name, least_db=LEAST_DB):
-    expected = np.asarray(reference.activations(graph, picture_of(graph))[graph.output]).ravel()
+    expected = generated.wanted(graph, generated.picture_of(graph))
     assert np.isfinite(found).all(), name
     assert sqnr_db(expected, found) >= least_db, name
     scale = max(1.0, float(np.abs(expected).max()))
@@ -74,7 +68,7 @@ def test_models_of_the_zoo(name, tmp_path):
     least_db = Floors().sqnr_db(Precision.FP16, trained=False)
     for graph, found in zip(graphs, on_the_core(graphs, tmp_path), strict=True):
         with torch.no_grad():
-            expected = module(torch.from_numpy(picture_of(graph))[None]).numpy().ravel()
+            expected = module(torch.from_numpy(generated.picture_of(graph))[None]).numpy().ravel()
         assert sqnr_db(expected, found) >= least_db
 
 
@@ -117,10 +111,10 @@ def test_tiles_of_few_pixels_cost_hardly_a_bit(drawing, tmp_path):
 def test_the_stand_in_computes_in_halves_too(drawn):
     for seed in (1, 5):
         graph = drawn(seed)
-        (found,) = native.answers(native.stand_in(graph, CORE), [picture_of(graph)[None]])
-        exact = np.asarray(reference.activations(graph, picture_of(graph))[graph.output]).ravel()
+        picture = generated.picture_of(graph)
+        (found,) = native.answers(native.stand_in(graph, CORE), [picture[None]])
         assert_close(graph, found.ravel(), f"network {seed}")
-        assert sqnr_db(exact, found) < FLOATS_DB
+        assert sqnr_db(generated.wanted(graph, picture), found) < FLOATS_DB
 
 
 def test_a_weight_that_is_no_half(drawing):

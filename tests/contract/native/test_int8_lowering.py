@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import generated
 import numpy as np
 import pytest
 
 from shufflenet_deploy.errors import UnsupportedError
 from shufflenet_deploy.export import quantize
-from shufflenet_deploy.export import reference as floats
 from shufflenet_deploy.export.native.int8 import lowering, reference
 from shufflenet_deploy.export.native.int8 import program as steps
 from shufflenet_deploy.export.native.int8.program import Numbers
@@ -17,21 +17,18 @@ from shufflenet_deploy.export.native.int8.program import Numbers
 BOTH = list(Numbers)
 
 
-def picture_of(graph, seed=0):
-    shape = (1, *graph.shapes[graph.input])
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
-
-
 def lowered(graph, numbers):
-    ranges = quantize.calibrate(graph, [picture_of(graph, seed) for seed in range(4)])
+    ranges = quantize.calibrate(
+        graph, [generated.picture_of(graph, seed)[None] for seed in range(4)]
+    )
     return lowering.lower(graph, ranges, numbers)
 
 
 def sqnr_db(graph, program):
     """Of a picture that ranges are from, so that nothing is beyond them."""
-    picture = picture_of(graph)
-    wanted = floats.outputs(graph, picture).ravel()
-    noise = reference.run(program, picture[0]) - wanted
+    picture = generated.picture_of(graph)
+    wanted = generated.wanted(graph, picture)
+    noise = reference.run(program, picture) - wanted
     if not noise.any():  # as where everything is zero
         return np.inf
     return 10 * np.log10((wanted**2).sum() / (noise**2).sum())
@@ -116,8 +113,8 @@ def test_a_sum_that_is_much_finer_than_what_is_added(numbers, drawing):
     graph = d.done(d.add(x, y), "cancelled")
     program = lowered(graph, numbers)
     one = next(step for step in program.steps if isinstance(step, steps.Convolution))
-    picture = picture_of(graph)
-    error = reference.run(program, picture[0]) - floats.outputs(graph, picture).ravel()
+    picture = generated.picture_of(graph)
+    error = reference.run(program, picture) - generated.wanted(graph, picture)
     assert np.abs(error).max() < 2 * one.target.scale
 
 

@@ -22,12 +22,7 @@ from shufflenet_deploy.export.native.int8 import program as steps
 SEEDS = int(os.environ.get("SHUFFLENET_DEPLOY_SEEDS", "3"))
 #: Networks in one program.
 AT_ONCE = 8
-FOREIGN = {
-    "cortex-a53": ("qemu-aarch64", "-cpu", "cortex-a53"),
-    "cortex-a72": ("qemu-aarch64", "-cpu", "cortex-a72"),
-    "cortex-a76": ("qemu-aarch64", "-cpu", "max"),
-    "armv7": ("qemu-arm", "-cpu", "cortex-a7"),
-}
+FOREIGN = ("cortex-a53", "cortex-a72", "cortex-a76", "armv7")
 
 
 def first_seed(kind):
@@ -43,12 +38,13 @@ def test_random_networks_equal_the_reference(kind, drawn, tmp_path):
     for start in range(first, first + SEEDS, AT_ONCE):
         programs, pictures = {}, []
         for seed in range(start, min(start + AT_ONCE, first + SEEDS)):
-            program, picture = lowered(drawn(seed, (1, 2, 3, 4)), machine, seed)
+            program, picture = generated.lowered(drawn(seed, (1, 2, 3, 4)), machine, seed)
             programs[seed] = program
             pictures.append(picture)
         folder = tmp_path / f"{start}"
         folder.mkdir()
-        found = answers_of(programs.values(), pictures, kind, folder)
+        sources = [generate.emit(program, machine) for program in programs.values()]
+        found = generated.watched(kind, sources, pictures, folder)
         shutil.rmtree(folder)
         for (seed, program), picture, scores in zip(programs.items(), pictures, found, strict=True):
             expected = reference.run(program, picture)
@@ -59,13 +55,14 @@ def test_random_networks_equal_the_reference(kind, drawn, tmp_path):
 def test_factors_that_are_whole_numbers(kind, drawing, tmp_path):
     d = drawing(3, 4, 20)
     graph = d.done(d.conv(d.adaptive("input", (1, 1)), 20), "whole")
-    machine, ranges = native.machine(kind), quantize.calibrate(graph, [picture_of(graph)])
+    picture, machine = generated.picture_of(graph), native.machine(kind)
+    ranges = quantize.calibrate(graph, [picture[None]])
     one = {"input": (0.0, 255.0), "v0": (0.0, 255.0 / 80)}
     ranges = replace(ranges, spans={**ranges.spans, **one})
     program = lowering.lower(graph, ranges, generate.numbers_of(machine))
     assert program.steps[0].inverse == 1
-    found = answers_of([program], [picture_of(graph)[0]], kind, tmp_path)
-    assert np.array_equal(found[0], reference.run(program, picture_of(graph)[0]))
+    (found,) = generated.watched(kind, [generate.emit(program, machine)], [picture], tmp_path)
+    assert np.array_equal(found, reference.run(program, picture))
 
 
 @pytest.mark.parametrize("kind", ["cortex-a72", "cortex-a76"])
@@ -80,34 +77,8 @@ def test_sums_that_are_hardly_finer_than_their_output(kind, drawing, tmp_path):
         d.layers[-1].bias[0] = 0.1
         d.layers[-1].weight[0] *= 1e-4
     machine = native.machine(kind)
-    program, picture = lowered(d.done(d.concat("v0", "v1"), "fine"), machine, 1)
+    program, picture = generated.lowered(d.done(d.concat("v0", "v1"), "fine"), machine, 1)
     kept = [step for step in program.steps if isinstance(step, steps.Convolution | steps.Depthwise)]
     assert [step.shift for step in kept] == [0, 0]
-    (found,) = answers_of([program], [picture], kind, tmp_path)
+    (found,) = generated.watched(kind, [generate.emit(program, machine)], [picture], tmp_path)
     assert np.array_equal(found, reference.run(program, picture))
-
-
-def answers_of(programs, pictures, kind, folder):
-    """What programs say on a core; what C leaves undefined, or memory misused, ends them."""
-    machine, runner = native.machine(kind), FOREIGN.get(kind, ())
-    if runner:
-        assert shutil.which(runner[0]), f"{runner[0]} is missing: run tests/system-packages.sh"
-        commands = generated.zig(machine, *generated.WARNINGS, *generated.TRAPS)
-    else:
-        commands = generated.gcc(machine, *generated.WARNINGS, *generated.SANITIZERS)
-    sources = [generate.emit(program, machine) for program in programs]
-    return generated.answers(sources, pictures, folder, commands, runner)
-
-
-def picture_of(graph, seed=0):
-    shape = (1, *graph.shapes[graph.input])
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
-
-
-def lowered(graph, machine, seed):
-    """A network's program, and a picture that goes beyond what its ranges are from."""
-    random = np.random.default_rng(seed)
-    shape = (1, *graph.shapes[graph.input])
-    *known, picture = (random.standard_normal(shape).astype(np.float32) for _ in range(3))
-    ranges = quantize.calibrate(graph, known)
-    return lowering.lower(graph, ranges, generate.numbers_of(machine)), 2 * picture[0]

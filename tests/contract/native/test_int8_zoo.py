@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from shufflenet_deploy import zoo
-from shufflenet_deploy.export import native, quantize, trace
-from shufflenet_deploy.export.native.int8 import generate, lowering, reference
+from shufflenet_deploy.export import native, trace
+from shufflenet_deploy.export.native.int8 import generate, reference
 from shufflenet_deploy.records import Resolution
 
 SIZES = {"cortex-a76": "64x64", "host": "75x96"}
@@ -33,17 +33,11 @@ def model(request):
 @pytest.mark.parametrize("machine", SIZES)
 def test_models_give_the_reference_s_scores(machine, model, tmp_path):
     name, module = model
-    core, runner = native.machine(machine), ()
-    if machine == "cortex-a76":
-        assert shutil.which("qemu-aarch64"), "qemu-aarch64 is missing: run tests/system-packages.sh"
-        runner = ("qemu-aarch64", "-cpu", "max")
+    core, runner = native.machine(machine), generated.EMULATORS.get(machine, ())
+    if runner:
+        assert shutil.which(runner[0]), f"{runner[0]} is missing: run tests/system-packages.sh"
     graph = trace.trace(module, Resolution.parse(SIZES[machine]), name)
-    random, shape = np.random.default_rng(8), (1, *graph.shapes[graph.input])
-    known, picture = (random.standard_normal(shape).astype(np.float32) for _ in range(2))
-    ranges = quantize.calibrate(graph, [known])
-    program = lowering.lower(graph, ranges, generate.numbers_of(core))
-    beyond = 1.5 * picture[0]
-    commands = generated.zig(core, "-O1")
-    source = generate.emit(program, core)
-    (found,) = generated.answers([source], [beyond], tmp_path, commands, runner)
-    assert np.array_equal(found, reference.run(program, beyond))
+    program, picture = generated.lowered(graph, core, seed=8, calibrated=1)
+    source, commands = generate.emit(program, core), generated.zig(core, "-O1")
+    (found,) = generated.answers([source], [picture], tmp_path, commands, runner)
+    assert np.array_equal(found, reference.run(program, picture))

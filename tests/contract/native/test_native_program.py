@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 
+import generated
 import numpy as np
 import pytest
 
@@ -24,12 +25,7 @@ from shufflenet_deploy.records import BenchmarkSpec, Failure, FailureKind, Measu
 QUICK = BenchmarkSpec(
     warmup_runs=2, warmup_secs=0, min_runs=7, min_secs=0, max_secs=30, timeout_secs=60
 )
-#: Emulators of what programs are made for, and the core each is to be.
-FOREIGN = {
-    "aarch64": ("qemu-aarch64", "cortex-a53"),
-    "cortex-a76": ("qemu-aarch64", "max"),
-    "armv7": ("qemu-arm", "cortex-a7"),
-}
+FOREIGN = ("aarch64", "cortex-a76", "armv7")
 
 
 @pytest.fixture(scope="module")
@@ -168,10 +164,10 @@ def test_every_layer_has_its_time(program):
 
 @pytest.mark.parametrize("machine", FOREIGN)
 def test_foreign_programs_under_emulation(machine, graph, drawn, tmp_path):
-    emulator, cpu = FOREIGN[machine]
-    assert shutil.which(emulator), f"{emulator} is missing: run tests/system-packages.sh"
+    emulator = generated.EMULATORS[machine]
+    assert shutil.which(emulator[0]), f"{emulator[0]} is missing: run tests/system-packages.sh"
     # The unit above for each core; random networks are spread over the cores.
-    first = 40 + 3 * list(FOREIGN).index(machine)
+    first = 40 + 3 * FOREIGN.index(machine)
     for number, one in enumerate([graph, *map(drawn, range(first, first + 3))]):
         path = native.compile(
             native.generate(one, native.machine(machine)),
@@ -179,14 +175,14 @@ def test_foreign_programs_under_emulation(machine, graph, drawn, tmp_path):
             product=native.Product.PROGRAM,
         )
         answer = tmp_path / f"scores{number}.npy"
-        run(emulator, "-cpu", cpu, path, "--once", "--output", answer)
+        run(*emulator, path, "--once", "--output", answer)
         assert_close(np.load(answer), wanted(one, seeded(one, 0)))
 
 
 @pytest.mark.parametrize("machine", FOREIGN)
 def test_foreign_int8_programs_under_emulation(machine, graph, drawing, tmp_path):
     """Every core gives the bytes that the reference says, to the last bit."""
-    emulator, cpu = FOREIGN[machine]
+    emulator = generated.EMULATORS[machine]
     core = native.machine(machine)
     d = drawing(3, 29, 21, seed=6)
     x = d.conv("input", 24, (3, 3), (2, 2), (1, 1, 1, 1), act="relu")
@@ -201,7 +197,7 @@ def test_foreign_int8_programs_under_emulation(machine, graph, drawing, tmp_path
             product=native.Product.PROGRAM,
         )
         answer = tmp_path / f"scores{number}.npy"
-        run(emulator, "-cpu", cpu, path, "--once", "--output", answer)
+        run(*emulator, path, "--once", "--output", answer)
         program = lowering.lower(one, ranges, numbers_of(core))
         expected = int8_reference.run(program, seeded(one, 0)[0])
         np.testing.assert_array_equal(np.load(answer).ravel(), expected)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import generated
-import numpy as np
 
-from shufflenet_deploy.export import native, reference
+from shufflenet_deploy.export import native
 
 ASKING = "large_pages();"
 
@@ -22,11 +21,9 @@ def test_a_large_arena_is_in_large_pages(drawing, tmp_path):
     source = native.generate(graph, native.host())
     assert source.arena_bytes > 6 << 20
     assert ASKING in source.c
-    picture = np.random.default_rng(2).standard_normal((3, 400, 500)).astype(np.float32)
-    commands = generated.gcc(native.host(), *generated.WARNINGS, *generated.SANITIZERS)
-    (found,) = generated.answers([source], [picture], tmp_path, commands)
-    expected = np.asarray(reference.activations(graph, picture)[graph.output]).ravel()
-    assert float(np.abs(found - expected).max()) <= 1e-4
+    picture = generated.picture_of(graph)
+    (found,) = generated.watched(native.host().name, [source], [picture], tmp_path)
+    generated.assert_close(found, generated.wanted(graph, picture))
 
 
 def test_a_small_one_is_not(drawing):

@@ -10,7 +10,7 @@ from shufflenet_deploy.export.native.int8 import (
 )
 from shufflenet_deploy.export.native.int8 import program as steps
 from shufflenet_deploy.export.native.int8.bytewise import ByteUnit, chunk_rows, runs_of
-from shufflenet_deploy.export.native.int8.neon_blocking import Cut
+from shufflenet_deploy.export.native.int8.neon_blocking import Cut, Epilogue, Tiled
 from shufflenet_deploy.export.native.int8.windows import windowed
 
 
@@ -61,7 +61,7 @@ def convolution(step: steps.Convolution, unit: ByteUnit) -> None:
     if shuffled:
         y_pixel = steps.rounded(target.channels)
         y_row = width * y_pixel
-    tiled = neon_conv.Tiled(
+    tiled = Tiled(
         rows=rows,
         run=run,
         groups=step.groups,
@@ -75,7 +75,7 @@ def convolution(step: steps.Convolution, unit: ByteUnit) -> None:
         y_row=0 if shuffled else y_row * together,
         r_pixel=r.pixel if r else 0,
         r_row=r.row * together if r else 0,
-        epilogue=neon_conv.Epilogue(
+        epilogue=Epilogue(
             shift=step.shift, residual=step.residual, fraction=step.fraction, real=step.real
         ),
         room=y_pixel - target.channels if shuffled else target.room,
@@ -95,7 +95,7 @@ def convolution(step: steps.Convolution, unit: ByteUnit) -> None:
 
 
 def _shuffled(
-    step: steps.Convolution, unit: ByteUnit, tiled: neon_conv.Tiled, cut: Cut,
+    step: steps.Convolution, unit: ByteUnit, tiled: Tiled, cut: Cut,
     together: int, given: tuple[str, str, str],
 ) -> None:  # fmt: skip
     """Some rows at a time to a scratch, and from there to where they belong."""

@@ -1,4 +1,4 @@
-"""How an int8 convolution is cut into register blocks on NEON: the cheapest cut by instructions.
+"""An int8 convolution as NEON tiles see it, and its cheapest cut into them, by instructions.
 
 A block computes ``quads`` times four output channels of ``pixels`` pixels. A block's cost is its
 count of instructions, which is what the cores that run this issue.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from math import ceil
 
 from shufflenet_deploy.export.native.covering import along, cover
 
@@ -31,6 +32,71 @@ class Work:
     chunks: int
     dot: bool
     residual: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epilogue:
+    """How an accumulator becomes a byte: ``shift`` after the multiplier, and what is added.
+
+    ``residual`` is the multiplier of the value to be added, in units of ``2**-fraction`` of a
+    step of the output; None without one. With ``real`` the output is floats: the accumulator
+    times a float factor.
+    """
+
+    shift: int = 0
+    real: bool = False
+    residual: int | None = None
+    fraction: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tiled:
+    """A convolution as the tile sees it; all distances are in bytes.
+
+    ``rows`` are where the contiguous runs of ``run`` inputs begin, relative to a pixel. Outputs
+    come in ``groups`` of ``outputs``; the inputs of a group begin ``group_step`` behind those of
+    the one before. ``room`` is how many bytes behind the last output may be overwritten.
+    """
+
+    rows: tuple[int, ...]
+    run: int
+    groups: int
+    outputs: int
+    group_step: int
+    height: int
+    width: int
+    x_pixel: int
+    x_row: int
+    y_pixel: int
+    y_row: int
+    r_pixel: int = 0
+    r_row: int = 0
+    epilogue: Epilogue
+    room: int = 0
+
+    @property
+    def quads(self) -> int:
+        """Accumulators of a group and pixel."""
+        return ceil(self.outputs / 4)
+
+    @property
+    def work_of_all(self) -> int:
+        """Multiply-adds of bytes."""
+        return self.height * self.width * self.groups * self.quads * 16 * self.lanes
+
+    @property
+    def lanes(self) -> int:
+        """Multiply-adds of an accumulator."""
+        return len(self.rows) * ceil(self.run / 4)
+
+    def work(self, *, dot: bool) -> Work:
+        """What the cost model looks at."""
+        return Work(
+            lanes=self.lanes,
+            chunks=len(self.rows) * ceil(self.run / 16),
+            dot=dot,
+            residual=self.epilogue.residual is not None,
+        )
 
 
 def fits(quads: int, pixels: int, *, dot: bool) -> bool:

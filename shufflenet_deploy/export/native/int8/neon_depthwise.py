@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shufflenet_deploy.export.native.calls import SOME
-from shufflenet_deploy.export.native.int8.neon_conv import narrowed, store
+from shufflenet_deploy.export.native.int8.neon_store import narrowed, store
 from shufflenet_deploy.export.native.int8.program import Factors
 from shufflenet_deploy.export.native.text import Code, Unit
 

@@ -7,7 +7,7 @@ from math import ceil
 
 from shufflenet_deploy.export.native.calls import SOME
 from shufflenet_deploy.export.native.int8.bytewise import rows_of
-from shufflenet_deploy.export.native.int8.neon_conv import narrowed, store
+from shufflenet_deploy.export.native.int8.neon_store import narrowed, store
 from shufflenet_deploy.export.native.int8.windows import Average, Window
 from shufflenet_deploy.export.native.text import Code, Unit
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeGuard
+from typing import TypeGuard, TypeVar
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from shufflenet_deploy.export.graph import (
     Shuffle,
 )
 from shufflenet_deploy.export.native.int8 import program as steps
+from shufflenet_deploy.export.native.int8.folding import TooFineError
 from shufflenet_deploy.export.native.int8.program import (
     Numbers,
     Padding,
@@ -32,12 +34,15 @@ from shufflenet_deploy.export.native.int8.program import (
     rounded,
 )
 from shufflenet_deploy.export.native.int8.tables import before, table
-from shufflenet_deploy.export.native.program import OUTPUT
+from shufflenet_deploy.export.native.program import INPUT, OUTPUT
+from shufflenet_deploy.export.native.walk import Walk
 from shufflenet_deploy.export.quantize import Ranges, activation_scale
 
 #: Activations that a byte's limits do, since ranges are of what comes after them.
 STORED = {Activation.NONE, Activation.RELU, Activation.RELU6}
 NO_PADDING = (0, 0, 0, 0)
+
+_Found = TypeVar("_Found")
 
 
 def is_padded(layer: Layer) -> TypeGuard[Conv | Pool]:
@@ -77,10 +82,10 @@ class Placing:
             input_shape=graph.shapes[graph.input],
             output_shape=graph.shapes[graph.output],
         )
-        self.consumers = graph.users()
-        self.order = {layer.name: at for at, layer in enumerate(graph.layers)}
+        self.walk = Walk(graph)
+        #: Gates that are an activation of another value: where that is.
+        self.gates: dict[str, tuple[Place, Activation]] = {}
         self.places: dict[str, Place] = {}
-        self.merged: set[str] = set()  # names of layers whose work another step does
 
     def unknown(self, layer: Layer, why: str = "") -> ExportError:
         """The error about a layer that there is no code for."""
@@ -90,6 +95,53 @@ class Placing:
     def emit(self, step: Step) -> None:
         """Append a step."""
         self.program.steps.append(step)
+
+    def take_in(self) -> None:
+        """Make bytes of the caller's picture.
+
+        Raises:
+            ExportError: the input is no picture.
+        """
+        value = self.graph.input
+        shape = self.graph.shapes[value]
+        if len(shape) != 3 or shape[0] > 4:
+            raise ExportError(f"{self.graph.name}: the input is {shape}, not a picture")
+        place = self.place(value, *self.scale(value))
+        place = replace(place, pixel=4, room=0)
+        place = replace(place, buffer=self.program.buffer(place.size))
+        source = Place(buffer=INPUT, channels=shape[0], height=shape[1], width=shape[2], pixel=4)
+        inverse = float(np.float32(1) / np.float32(place.scale))
+        self.emit(steps.Picture(name="input", sources=(source,), target=place, inverse=inverse))
+        self.places[value] = place
+        self.finished("input", Target(place=place, value=value))
+
+    def hand_out(self) -> None:
+        """Make floats of the network's output, unless its last step did."""
+        last = self.places.get(self.graph.output)
+        if last is not None:
+            self.emit(steps.Real(name="output", sources=(last,), target=self.scores()))
+
+    def read(self, layer: Layer, at: int = 0) -> Place:
+        """Where an input of a layer is.
+
+        Raises:
+            ExportError: it is a map that was flattened, which only dense layers read.
+        """
+        value = layer.inputs[at]
+        place = self.places[value]
+        if (place.channels, place.height, place.width) != self.size(value):
+            raise self.unknown(layer, f"a map that was flattened, in {type(layer).__name__}")
+        return place
+
+    def fitted(self, to: Target, make: Callable[[Place], _Found]) -> tuple[_Found, Target]:
+        """What ``make`` says about the target, which is another if its steps are too fine."""
+        try:
+            return make(to.place), to
+        except TooFineError as error:
+            place = to.place
+            size = (place.channels, place.height, place.width)
+            to = to.coarser(self.memory(size, place.scale * error.times, place.zero))
+            return make(to.place), to
 
     def scores(self) -> Place:
         """The caller's output."""
@@ -157,7 +209,7 @@ class Placing:
     def readers(self, value: str) -> list[Layer]:
         """The layers that read a value's memory."""
         found = []
-        for layer in self.consumers[value]:
+        for layer in self.walk.readers(value):
             same = isinstance(layer, Flatten) or self.unchanged(layer) or self.is_gate(layer)
             found += self.readers(layer.output) if same else [layer]
         return found
@@ -172,11 +224,12 @@ class Placing:
 
     def is_gate(self, layer: Layer) -> bool:
         """Whether a layer is an activation that the one product which reads it does."""
-        if not isinstance(layer, Elementwise) or layer.output == self.graph.output:
-            return False
-        users = self.consumers[layer.output]
-        product = users[0] if len(users) == 1 else None
-        return isinstance(product, Multiply) and product.inputs.index(layer.output) == 1
+        product = self.walk.only_reader(layer.output)
+        return (
+            isinstance(layer, Elementwise)
+            and isinstance(product, Multiply)
+            and product.inputs.index(layer.output) == 1
+        )
 
     def home(self, value: str) -> Place:
         """A value's own place."""
@@ -194,14 +247,13 @@ class Placing:
         return replace(to, place=place, final=to.place, activation=activation)
 
     def _target(self, value: str, activations: set[Activation], *, shuffles: bool) -> Target:
-        users = self.consumers[value]
-        user = users[0] if len(users) == 1 and value != self.graph.output else None
+        user = self.walk.only_reader(value)
         if isinstance(user, Elementwise) and user.activation in STORED:
-            self.merged.add(user.name)
+            self.walk.merge(user)
             both = activations | {user.activation}
             return self._target(user.output, both, shuffles=shuffles)
         if isinstance(user, Shuffle) and shuffles:
-            self.merged.add(user.name)
+            self.walk.merge(user)
             return Target(place=self.home(user.output), value=user.output, groups=user.groups)
         whole = user if isinstance(user, Concat) and user.activation in STORED else None
         if whole is not None and self._limited(whole.output, activations):
