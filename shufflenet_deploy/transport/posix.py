@@ -102,16 +102,32 @@ ADMIT = "final=$1\n" + _ADMIT
 
 SETTLE = DIGEST_FUNCTION + "temporary=$1 final=$2\n" + _SETTLE
 
-# A cut connection ends standard input early: the digest differs and the target tidies up itself.
-RECEIVE = (
+# Gets a file by the function `get`, and gives it its name.
+_RECEIVE_BY = (
     DIGEST_FUNCTION
     + "temporary=$1 final=$2\n"
     + _ADMIT
     + f"""\
 trap 'rm -f "$temporary"; exit {REFUSED}' HUP INT TERM
-cat >"$temporary" || {{ rm -f "$temporary"; exit {REFUSED}; }}
+get || {{ rm -f "$temporary"; exit {REFUSED}; }}
 """
     + _SETTLE
+)
+
+# A cut connection ends standard input early: the digest differs and the target tidies up itself.
+RECEIVE = 'get() { cat >"$temporary"; }\n' + _RECEIVE_BY
+
+# The same from the beginning of a disk, for a machine with busybox. What the kernel knows of the
+# disk from earlier is passed over, and what is read in whole blocks is cut to its size.
+TAKE = (
+    """\
+disk=$5 size=$6
+get() {
+    dd if="$disk" of="$temporary" bs=1M count=$((size / 1048576 + 1)) iflag=direct status=none &&
+        truncate -s "$size" "$temporary"
+}
+"""
+    + _RECEIVE_BY
 )
 
 # Whether a file can be read at a path.
