@@ -67,6 +67,11 @@ class SshTransport:
     ) -> None:
         self.close()
 
+    @property
+    def compressing(self) -> bool:
+        """See ``Transport.compressing``."""
+        return self.route.disk is None
+
     def close(self) -> None:
         """See ``Transport.close``."""
         if self._link is not None:
