@@ -1,16 +1,19 @@
 """A disk that a virtual machine and its host both see: large files skip the emulated network.
 
 The host writes a file to the beginning of the disk and the target reads it from there; who knows
-its size and its sha256 needs no file system. The disk is empty again afterwards.
+its size needs no file system. What arrives is compared by its md5, of which an emulator makes three
+times as much a second as of sha256: nobody is in between. The disk is empty again afterwards.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
@@ -34,8 +37,8 @@ class SharedDisk:
             stream.truncate(_SIZE_BYTES)
 
     @contextmanager
-    def offering(self, local: Path) -> Iterator[bool]:
-        """Put a file there for as long as the block lasts; whether it is there.
+    def offering(self, local: Path) -> Iterator[str | None]:
+        """Put a file there for as long as the block lasts; its md5, None if it is not there.
 
         It is not where that would gain nothing, or this machine has no room for a copy of it. There
         is one file at a time: others wait.
@@ -44,7 +47,7 @@ class SharedDisk:
             OSError: the file cannot be read.
         """
         if not _LEAST_BYTES <= local.stat().st_size <= _SIZE_BYTES or not self.file.exists():
-            yield False
+            yield None
             return
         with local.open("rb") as source, self.file.open("r+b") as disk:
             fcntl.flock(disk, fcntl.LOCK_EX)
@@ -55,10 +58,11 @@ class SharedDisk:
                 disk.truncate(_SIZE_BYTES)
 
 
-def _copied(source: BinaryIO, disk: BinaryIO) -> bool:
+def _copied(source: BufferedReader, disk: BinaryIO) -> str | None:
     try:
         shutil.copyfileobj(source, disk, _CHUNK_BYTES)
         disk.flush()
     except OSError:
-        return False
-    return True
+        return None
+    source.seek(0)
+    return hashlib.file_digest(source, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
