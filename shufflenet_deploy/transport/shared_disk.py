@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BufferedReader
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -49,7 +48,8 @@ class SharedDisk:
         if not _LEAST_BYTES <= local.stat().st_size <= _SIZE_BYTES or not self.file.exists():
             yield None
             return
-        with local.open("rb") as source, self.file.open("r+b") as disk:
+        # Without a buffer, which would go on failing where this machine has no room left.
+        with local.open("rb") as source, self.file.open("r+b", buffering=0) as disk:
             fcntl.flock(disk, fcntl.LOCK_EX)
             try:
                 yield _copied(source, disk)
@@ -58,11 +58,15 @@ class SharedDisk:
                 disk.truncate(_SIZE_BYTES)
 
 
-def _copied(source: BufferedReader, disk: BinaryIO) -> str | None:
-    try:
-        shutil.copyfileobj(source, disk, _CHUNK_BYTES)
-        disk.flush()
-    except OSError:
-        return None
-    source.seek(0)
-    return hashlib.file_digest(source, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+def _copied(source: BinaryIO, disk: FileIO) -> str | None:
+    """The md5 of what was copied, None where there was no room for all of it."""
+    digest = hashlib.md5(usedforsecurity=False)
+    while chunk := source.read(_CHUNK_BYTES):
+        try:
+            written = disk.write(chunk)
+        except OSError:
+            return None
+        if written != len(chunk):
+            return None
+        digest.update(chunk)
+    return digest.hexdigest()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
+import hashlib
+from io import FileIO
+from pathlib import Path
 
 import pytest
 
@@ -26,7 +28,7 @@ def large(tmp_path):
 def test_a_large_file_lies_there_while_it_is_fetched_and_not_longer(disk, large):
     size_bytes = disk.file.stat().st_size
     with disk.offering(large) as offered:
-        assert offered
+        assert offered == hashlib.md5(large.read_bytes(), usedforsecurity=False).hexdigest()
         with disk.file.open("rb") as stream:
             assert stream.read(large.stat().st_size) == large.read_bytes()
         assert disk.file.stat().st_size == size_bytes
@@ -46,11 +48,30 @@ def test_a_board_that_was_started_without_one_gets_files_otherwise(tmp_path, lar
         assert not offered
 
 
-def test_where_there_is_no_room_for_a_copy_files_go_otherwise(disk, large, monkeypatch):
-    def full(*_):
-        raise OSError(28, "No space left on device")
+class Full(FileIO):
+    """A file on a disk that has room for so many bytes only."""
 
-    monkeypatch.setattr(shutil, "copyfileobj", full)
+    room = 600_000
+
+    def write(self, content):
+        if not self.room:
+            raise OSError(28, "No space left on device")
+        written = super().write(content[: self.room])
+        self.room -= written
+        return written
+
+
+@pytest.mark.parametrize("room", [600_000, 1 << 20])
+def test_where_there_is_no_room_for_a_copy_files_go_otherwise(disk, large, monkeypatch, room):
+    plain = Path.open
+    monkeypatch.setattr(Full, "room", room)
+    monkeypatch.setattr(
+        Path,
+        "open",
+        lambda path, *how, **more: (
+            Full(path, "r+") if path == disk.file else plain(path, *how, **more)
+        ),
+    )
     with disk.offering(large) as offered:
         assert not offered
     assert disk.file.stat().st_blocks == 0
