@@ -19,8 +19,10 @@ $(STAMP): pyproject.toml constraints.txt
 		{ echo "error: $(PYTHON) is older than 3.11; run: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
 	@echo "Installing into $(VENV) (a few minutes the first time)"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --disable-pip-version-check --progress-bar on -q \
+	$(BIN)/pip install --disable-pip-version-check --progress-bar on -q --no-compile \
 		-c constraints.txt -e '.[dev]'
+	@# By all processors: pip would take one. Some files are templates that no Python compiles.
+	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	@touch $@
 
 # The main job on this machine, then the same work counted on a virtual ARM board where QEMU is.

@@ -166,15 +166,15 @@ class _Session:
 
     def _prepared(self) -> Iterator[Ready | Run]:
         """Each cell ready to be measured, or the run that says why it never will be."""
-        exported: list[tuple[Cell, Artifact]] = []
-        for cell in self._cells:
+        artifacts: dict[int, Artifact] = {}
+        # What files have in common, the next one finds made: a network, ranges, answers.
+        for index, cell in sorted(enumerate(self._cells), key=lambda pair: _kin(pair[1])):
             self.tell(events.Stage(text=f"exporting {events.describe(cell)}"))
             try:
-                artifact = self.artifact_of(cell)
+                artifacts[index] = self.artifact_of(cell)
             except ExportError as error:
                 yield self._failed(cell, None, FailureKind.EXPORT, error)
-                continue
-            exported.append((cell, artifact))
+        exported = [(self._cells[index], artifact) for index, artifact in sorted(artifacts.items())]
         if any(not runtime.get(cell.runtime).standalone for cell, _ in exported):
             path = resource("device_scripts", _AGENT)
             agent = self._place.install(path), sha256_file(path)
@@ -309,6 +309,11 @@ class _Session:
 
 class _NoRuntime(TargetError):
     """The runtime cannot be had on the target."""
+
+
+def _kin(cell: Cell) -> tuple[str, ...]:
+    """Cells whose files are made from the same things stand together by this."""
+    return cell.model, str(cell.resolution), cell.precision
 
 
 def _protocol(spec: BenchmarkSpec) -> dict[str, object]:

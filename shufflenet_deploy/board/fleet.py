@@ -22,13 +22,13 @@ from pydantic import ValidationError
 
 from shufflenet_deploy.board.image import Image, image
 from shufflenet_deploy.board.lock import exclusive
-from shufflenet_deploy.board.machine import NAME_PATTERN, BoardSettings, qemu_version, start
+from shufflenet_deploy.board.machine import DISK, NAME_PATTERN, BoardSettings, qemu_version, start
 from shufflenet_deploy.board.newc import Tree
 from shufflenet_deploy.board.process import Birth, birth_of, stop
 from shufflenet_deploy.errors import BoardError, UsageError
 from shufflenet_deploy.files import write_whole
 from shufflenet_deploy.records import Record
-from shufflenet_deploy.transport import SshSettings
+from shufflenet_deploy.transport import SharedDisk, SshSettings
 
 DEFAULT_NAME = "default"
 USER = "root"
@@ -100,6 +100,7 @@ class Board(Record):
             user=USER,
             identity_file=self.key,
             known_hosts=self.known_hosts,
+            disk=_disk(self.folder),
         )
 
     def ssh_argv(self) -> list[str]:
@@ -221,6 +222,7 @@ def _start(settings: BoardSettings, files: Image, on_stage: Callable[[str], None
     client_key = _new_key(folder / "id_ed25519")
     initrd = folder / "initrd"
     _write_initrd(initrd, files, settings, folder / "host_key", client_key)
+    _disk(folder).make()
     on_stage(f"starting {settings.title}")
     process, port = start(settings, files, initrd=initrd, folder=folder)
     # QEMU has read it; the board's private host key need not stay on this side either.
@@ -307,6 +309,10 @@ def _write_initrd(
         with files.initrd.open("rb") as shared:
             shutil.copyfileobj(shared, stream)
         stream.writelines(own.archive())
+
+
+def _disk(folder: Path) -> SharedDisk:
+    return SharedDisk(folder / DISK, "/dev/vda")
 
 
 def _remove(name: str) -> None:

@@ -37,7 +37,7 @@ PACKAGES = (
 #: Debian's kernel for virtual machines: a third of the size of the one for all hardware.
 KERNEL = f"linux-image-cloud-{ARCHITECTURE}"
 #: Drivers that are modules in that kernel; what they depend on is read from themselves.
-MODULES = ("virtio_pci", "virtio_net", "virtio-rng")
+MODULES = ("virtio_pci", "virtio_net", "virtio-rng", "virtio_blk")
 
 # Dependencies that only matter while installing, or to accounts that this board has not.
 _UNUSED_PACKAGES = re.compile(

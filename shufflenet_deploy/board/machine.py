@@ -26,6 +26,8 @@ DEFAULT_CPU = "cortex-a72"
 HOST_CPU = "host"
 MAX_CPUS = 8  # of QEMU's second generation interrupt controller
 MIN_MEMORY_MB = 512
+#: A file of a board's folder that it reads as its one disk.
+DISK = "disk"
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,31}$"
 
 _START_TIMEOUT_SECS = 60.0
@@ -170,6 +172,8 @@ def command(
         *("-netdev", f"user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:22"),
         *("-device", "virtio-net-pci,netdev=net,romfile="),
         *("-device", "virtio-rng-pci"),
+        *("-drive", f"file={_escaped(folder / DISK)},format=raw,readonly=on,if=none,id=disk"),
+        *("-device", "virtio-blk-pci,drive=disk"),
         *("-pidfile", str(folder / "qemu.pid")),
         "-daemonize",
     ]

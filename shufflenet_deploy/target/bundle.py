@@ -5,8 +5,11 @@ from __future__ import annotations
 import gzip
 import io
 import lzma
+import shutil
 import tarfile
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
@@ -38,6 +41,17 @@ def write(path: Path, entries: Iterable[Entry]) -> None:
             info.size, info.mtime = len(entry.content), _MTIME
             info.mode = 0o755 if entry.executable else 0o644
             tar.addfile(info, io.BytesIO(entry.content))
+
+
+@contextmanager
+def uncompressed(path: Path) -> Iterator[Path]:
+    """The same bundle as a plain tar, for as long as the block lasts."""
+    with tempfile.TemporaryDirectory(prefix="shufflenet-deploy-") as folder:
+        plain = Path(folder, path.with_suffix("").name)
+        opened = lzma.LZMAFile if path.suffix == ".xz" else gzip.GzipFile
+        with opened(path) as content, plain.open("wb") as stream:
+            shutil.copyfileobj(content, stream)
+        yield plain
 
 
 def unpacked_bytes(path: Path) -> int:

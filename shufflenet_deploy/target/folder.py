@@ -55,6 +55,7 @@ shift 2
 rm -rf "$folder" && mkdir -p "$folder" && cd "$folder" || exit 1
 case $packed in
 *.gz) tar -xzf "$packed" 2>/dev/null || "$@" "$packed" ;;
+*.tar) tar -xf "$packed" 2>/dev/null || "$@" "$packed" ;;
 *) "$@" "$packed" ;;
 esac || {
     rm -rf "$folder" "$packed"

@@ -286,7 +286,6 @@ class Provision:
         wish.tell(f"pushing Python {PYTHON} for {own.arch} ({_megabytes(packed)})")
         remote = self._storage.push_bundle(
             packed,
-            ".tar.gz",
             unpacked_bytes=bundle.unpacked_bytes(packed),
             on_progress=wish.on_progress,
         )
@@ -328,7 +327,6 @@ class Provision:
         wish.tell(f"pushing {payload.name} to {self._host} ({_megabytes(packed)})")
         remote = self._storage.push_bundle(
             packed,
-            "".join(packed.suffixes),
             unpacked_bytes=bundle.unpacked_bytes(packed),
             on_progress=wish.on_progress,
         )

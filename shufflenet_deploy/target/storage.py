@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from shufflenet_deploy.errors import TargetError, UsageError
 from shufflenet_deploy.files import sha256_file
-from shufflenet_deploy.target import folder
+from shufflenet_deploy.target import bundle, folder
 from shufflenet_deploy.transport import Progress, Transport
 
 ROOT_VARIABLE = "SHUFFLENET_DEPLOY_ROOT"
@@ -81,7 +82,7 @@ class Storage:
         return remote
 
     def push_bundle(
-        self, path: Path, suffix: str, *, unpacked_bytes: int, on_progress: Progress | None = None
+        self, path: Path, *, unpacked_bytes: int, on_progress: Progress | None = None
     ) -> str:
         """Push a bundle that is going to be unpacked; where it waits on the target.
 
@@ -89,10 +90,18 @@ class Storage:
             TargetError: there is no room for it and for what is in it.
             TransferError: it did not arrive whole.
         """
-        remote = f"{self.prepared_root}/incoming/{sha256_file(path)}{suffix}"
-        free_bytes = folder.look_for(self.transport, remote).free_bytes
-        size_bytes = path.stat().st_size
-        self._push(path, remote, size_bytes, free_bytes, on_progress, unpacked_bytes=unpacked_bytes)
+        way = nullcontext(path) if self.transport.compressing else bundle.uncompressed(path)
+        with way as sent:
+            name = f"{sha256_file(sent)}{''.join(sent.suffixes)}"
+            remote = f"{self.prepared_root}/incoming/{name}"
+            self._push(
+                sent,
+                remote,
+                sent.stat().st_size,
+                folder.look_for(self.transport, remote).free_bytes,
+                on_progress,
+                unpacked_bytes=unpacked_bytes,
+            )
         return remote
 
     def count_present(self) -> None:

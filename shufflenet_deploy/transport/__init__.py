@@ -6,6 +6,7 @@ from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.transport.adb import AdbTransport, AndroidDevice, devices
 from shufflenet_deploy.transport.base import CommandResult, Progress, Transport
 from shufflenet_deploy.transport.local import LocalTransport
+from shufflenet_deploy.transport.shared_disk import SharedDisk
 from shufflenet_deploy.transport.ssh import SshTransport
 from shufflenet_deploy.transport.ssh_config import SshSettings, aliases, resolve, route_of
 
@@ -15,6 +16,7 @@ __all__ = [
     "CommandResult",
     "LocalTransport",
     "Progress",
+    "SharedDisk",
     "SshSettings",
     "SshTransport",
     "Transport",

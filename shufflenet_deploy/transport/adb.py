@@ -58,6 +58,7 @@ class AdbTransport:
     """Runs programs and moves files on one device; see ``transport.connect``."""
 
     kind = "adb"
+    compressing = True
 
     def __init__(self, serial: str | None = None, *, scratch: str = "/data/local/tmp") -> None:
         """``scratch`` is a folder that the shell user may write, as this one on every Android."""

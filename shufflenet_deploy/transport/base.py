@@ -64,6 +64,11 @@ class Transport(Protocol):
     #: ``"local"``, ``"ssh"`` or ``"adb"``.
     kind: str
 
+    @property
+    def compressing(self) -> bool:
+        """Whether bundles should travel compressed: not where unpacking takes longer than that."""
+        ...
+
     def __enter__(self) -> Self:
         """Connect.
 

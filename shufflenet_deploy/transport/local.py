@@ -30,6 +30,7 @@ class LocalTransport:
     """Runs programs as children in a session of their own; copies files within this machine."""
 
     kind = "local"
+    compressing = True
 
     def __init__(self) -> None:
         self.host = "local"

@@ -67,6 +67,11 @@ class SshTransport:
     ) -> None:
         self.close()
 
+    @property
+    def compressing(self) -> bool:
+        """See ``Transport.compressing``."""
+        return self.route.disk is None
+
     def close(self) -> None:
         """See ``Transport.close``."""
         if self._link is not None:
@@ -123,14 +128,23 @@ class SshTransport:
             raise UsageError(f"cannot read {local}: {error.strerror}") from error
         temporary = posix.temporary_name(remote)
         mode = "755" if executable else "644"
-        self._transfer(
-            posix.shell(posix.RECEIVE, temporary, remote, digest, mode),
-            _file_chunks(local, size_bytes, on_progress),
-            lambda _: None,
-            path=remote,
-            size_bytes=size_bytes,
-            leftover=temporary,
-        )
+        disk = self.route.disk
+        with disk.offering(local) if disk else contextlib.nullcontext() as offered:
+            if disk and offered:
+                settling = (temporary, remote, offered, mode)
+                script = posix.shell(posix.TAKE, *settling, disk.device, str(size_bytes))
+            else:
+                script = posix.shell(posix.RECEIVE, temporary, remote, digest, mode)
+            self._transfer(
+                script,
+                () if offered else _file_chunks(local, size_bytes, on_progress),
+                lambda _: None,
+                path=remote,
+                size_bytes=size_bytes,
+                leftover=temporary,
+            )
+        if offered and on_progress:
+            on_progress(size_bytes, size_bytes)
 
     def pull(self, remote: str, local: Path) -> None:
         """See ``Transport.pull``."""

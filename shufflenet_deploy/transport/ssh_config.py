@@ -16,6 +16,7 @@ from pathlib import Path
 
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.transport.known_hosts import SSH_PORT, host_key_name
+from shufflenet_deploy.transport.shared_disk import SharedDisk
 
 CONFIG_VARIABLE = "SHUFFLENET_DEPLOY_SSH_CONFIG"
 _CONNECT_TIMEOUT_SECS = 10.0
@@ -29,6 +30,7 @@ class SshSettings:
     """A connection given by a program; no configuration file, agent or default key is consulted.
 
     ``known_hosts`` None means the user's own files, ``user`` None the name of the local user.
+    Large files go by ``disk`` where the target is a virtual machine that has one.
     """
 
     hostname: str
@@ -36,6 +38,7 @@ class SshSettings:
     user: str | None = None
     identity_file: Path | None = None
     known_hosts: Path | None = None
+    disk: SharedDisk | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +62,7 @@ class Route:
     connect_timeout_secs: float = _CONNECT_TIMEOUT_SECS
     compression: bool = False
     ssh_argv: tuple[str, ...] = ()
+    disk: SharedDisk | None = None
 
     @property
     def address(self) -> str:
@@ -125,6 +129,7 @@ def route_of(settings: SshSettings) -> Route:
         known_hosts=(settings.known_hosts,) if settings.known_hosts else _user_known_hosts(),
         host_key_name=host_key_name(settings.hostname, settings.port),
         ssh_argv=("ssh", *options, f"{user}@{settings.hostname}"),
+        disk=settings.disk,
     )
 
 

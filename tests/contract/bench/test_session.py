@@ -198,7 +198,22 @@ def test_all_precisions_are_those_of_the_core(local_target, journal, on_core, fe
     wanted = suite(runtimes=["native", "litert"], precisions=["all"], baseline=None)
     list(bench.run(wanted, local_target, journal, refuse))
     native = [("native", precision) for precision in there]
-    assert asked == [*native, ("litert", "fp32"), ("litert", "int8")]
+    assert sorted(asked) == sorted([*native, ("litert", "fp32"), ("litert", "int8")])
+
+
+def test_files_of_one_network_are_made_one_after_the_other(local_target, journal):
+    """What one has loaded, traced and calibrated, the next one takes."""
+    asked = []
+
+    def refuse(cell):
+        asked.append((cell.model, cell.precision.value))
+        raise ExportError("not in this test")
+
+    wanted = suite(runtimes=["native", "litert", "onnxruntime"], precisions=["fp32", "int8"])
+    list(bench.run(wanted, local_target, journal, refuse))
+    assert len(asked) == 12
+    assert asked == sorted(asked)
+    assert len(set(asked)) == 4
 
 
 def test_a_precision_that_the_core_has_not_is_refused_first(

@@ -7,13 +7,16 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from shufflenet_deploy import board, transport
 from shufflenet_deploy.board import fleet, image, machine
-from shufflenet_deploy.errors import BoardError, HostKeyError
+from shufflenet_deploy.errors import BoardError, HostKeyError, TransferError
 from shufflenet_deploy.target import Target
 
 pytestmark = pytest.mark.board
@@ -44,6 +47,57 @@ def test_a_new_board_answers_over_the_ordinary_transport(ordinary):
     assert facts.python.startswith("3.11.")
     assert "emulated" in facts.board
     assert facts.free_bytes > 500e6
+
+
+@pytest.mark.parametrize("by_disk", [True, False])
+@pytest.mark.parametrize("size_bytes", [2_500_001, 4 << 20])
+def test_a_large_file_arrives_whole_either_way(ordinary, tmp_path, by_disk, size_bytes):
+    """By the disk that both see, or through the emulated network."""
+    settings = ordinary.ssh_settings()
+    given, back, told = tmp_path / "given", tmp_path / "back", []
+    given.write_bytes(os.urandom(size_bytes))
+    with transport.connect(settings if by_disk else replace(settings, disk=None)) as link:
+        link.push(given, "/root/it", executable=True, on_progress=lambda *sent: told.append(sent))
+        assert link.run(["test", "-x", "/root/it"]).exit_code == 0
+        link.pull("/root/it", back)
+        assert link.run(["ls", "-A", "/root"]).text.count(".part") == 0
+    assert back.read_bytes() == given.read_bytes()
+    assert told[-1] == (size_bytes, size_bytes)
+    assert (len(told) == 1) == by_disk
+    assert settings.disk.file.stat().st_blocks == 0  # Nothing of it stays there.
+
+
+def test_a_file_that_differs_on_the_disk_is_refused(ordinary, tmp_path, monkeypatch):
+    given = tmp_path / "given"
+    given.write_bytes(bytes(2 << 20))
+    offering = transport.SharedDisk.offering
+
+    @contextmanager
+    def spoiling(disk, local):
+        with offering(disk, local) as checksum:
+            with disk.file.open("r+b") as stream:
+                stream.seek((2 << 20) - 1)
+                stream.write(b"!")
+            yield checksum
+
+    monkeypatch.setattr(transport.SharedDisk, "offering", spoiling)
+    with transport.connect(ordinary.ssh_settings()) as link:
+        with pytest.raises(TransferError, match="did not reach"):
+            link.push(given, "/root/other")
+        assert "other" not in link.run(["ls", "-A", "/root"]).text
+
+
+def test_files_that_travel_at_once_are_not_mixed_up(ordinary, tmp_path):
+    def travel(number):
+        given, back = tmp_path / f"given-{number}", tmp_path / f"back-{number}"
+        given.write_bytes(os.urandom(2 << 20))
+        with transport.connect(ordinary.ssh_settings()) as link:
+            link.push(given, f"/root/{number}")
+            link.pull(f"/root/{number}", back)
+        return back.read_bytes() == given.read_bytes()
+
+    with ThreadPoolExecutor(max_workers=3) as pool:
+        assert all(pool.map(travel, range(3)))
 
 
 def test_only_dot_product_cores_say_so(ordinary, cli):

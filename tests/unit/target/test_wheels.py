@@ -8,7 +8,7 @@ import zipfile
 import pytest
 
 from shufflenet_deploy.errors import TargetError
-from shufflenet_deploy.target.bundle import unpacked_bytes
+from shufflenet_deploy.target.bundle import uncompressed, unpacked_bytes
 from shufflenet_deploy.target.wheels import Platform, complaint, pack
 
 
@@ -81,6 +81,20 @@ def test_a_bundle_holds_what_an_installation_would(wheel, tmp_path):
         "thing-1.dist-info/METADATA": 0o644,
     }
     assert unpacked_bytes(tmp_path / "bundle.tar.gz") == 6 + 4 + 6 + 12
+
+
+@pytest.mark.parametrize("suffix", [".tar.gz", ".tar.xz"])
+def test_a_bundle_travels_as_a_plain_archive_where_that_is_faster(wheel, tmp_path, suffix):
+    packed = tmp_path / f"bundle{suffix}"
+    pack([wheel()], packed)
+    with uncompressed(packed) as plain:
+        assert plain.name == "bundle.tar"
+        with tarfile.open(plain, "r:") as tar, tarfile.open(packed) as original:
+            assert tar.getmembers()
+            for one, same in zip(tar, original, strict=True):
+                assert one.get_info() == same.get_info()
+                assert tar.extractfile(one).read() == original.extractfile(same).read()
+    assert not plain.exists()
 
 
 def test_a_bundle_is_reproducible(wheel, tmp_path):
