@@ -102,9 +102,10 @@ ADMIT = "final=$1\n" + _ADMIT
 
 SETTLE = DIGEST_FUNCTION + "temporary=$1 final=$2\n" + _SETTLE
 
-# Gets a file by the function `get`, and gives it its name if `digest` finds it whole.
+# Gets a file by the function `get`, and gives it its name.
 _RECEIVE_BY = (
-    "temporary=$1 final=$2\n"
+    DIGEST_FUNCTION
+    + "temporary=$1 final=$2\n"
     + _ADMIT
     + f"""\
 trap 'rm -f "$temporary"; exit {REFUSED}' HUP INT TERM
@@ -114,18 +115,13 @@ get || {{ rm -f "$temporary"; exit {REFUSED}; }}
 )
 
 # A cut connection ends standard input early: the digest differs and the target tidies up itself.
-RECEIVE = DIGEST_FUNCTION + 'get() { cat >"$temporary"; }\n' + _RECEIVE_BY
+RECEIVE = 'get() { cat >"$temporary"; }\n' + _RECEIVE_BY
 
 # The same from the beginning of a disk, for a machine with busybox. What the kernel knows of the
-# disk from earlier is passed over, and what is read in whole blocks is cut to its size. The third
-# parameter is an md5 here.
+# disk from earlier is passed over, and what is read in whole blocks is cut to its size.
 TAKE = (
     """\
 disk=$5 size=$6
-digest() {
-    sum=$(md5sum <"$1")
-    sum=${sum%% *}
-}
 get() {
     dd if="$disk" of="$temporary" bs=1M count=$((size / 1048576 + 1)) iflag=direct status=none &&
         truncate -s "$size" "$temporary"
@@ -264,7 +260,7 @@ def refusal(code: int, complaint: str, *, host: str, path: str, size_bytes: int)
             "be checked: install one of them"
         )
     if code == DIFFERS:
-        return TransferError(f"{path} did not reach {host} whole (its checksum differs); try again")
+        return TransferError(f"{path} did not reach {host} whole (sha256 differs); try again")
     return denied(complaint, host=host, path=path, size_bytes=size_bytes)
 
 

@@ -1,14 +1,12 @@
 """A disk that a virtual machine and its host both see: large files skip the emulated network.
 
 The host writes a file to the beginning of the disk and the target reads it from there; who knows
-its size needs no file system. What arrives is compared by its md5, of which an emulator makes three
-times as much a second as of sha256: nobody is in between. The disk is empty again afterwards.
+its size and its sha256 needs no file system. The disk is empty again afterwards.
 """
 
 from __future__ import annotations
 
 import fcntl
-import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -36,8 +34,8 @@ class SharedDisk:
             stream.truncate(_SIZE_BYTES)
 
     @contextmanager
-    def offering(self, local: Path) -> Iterator[str | None]:
-        """Put a file there for as long as the block lasts; its md5, None if it is not there.
+    def offering(self, local: Path) -> Iterator[bool]:
+        """Put a file there for as long as the block lasts; whether it is there.
 
         It is not where that would gain nothing, or this machine has no room for a copy of it. There
         is one file at a time: others wait.
@@ -46,7 +44,7 @@ class SharedDisk:
             OSError: the file cannot be read.
         """
         if not _LEAST_BYTES <= local.stat().st_size <= _SIZE_BYTES or not self.file.exists():
-            yield None
+            yield False
             return
         # Without a buffer, which would go on failing where this machine has no room left.
         with local.open("rb") as source, self.file.open("r+b", buffering=0) as disk:
@@ -58,15 +56,13 @@ class SharedDisk:
                 disk.truncate(_SIZE_BYTES)
 
 
-def _copied(source: BinaryIO, disk: FileIO) -> str | None:
-    """The md5 of what was copied, None where there was no room for all of it."""
-    digest = hashlib.md5(usedforsecurity=False)
+def _copied(source: BinaryIO, disk: FileIO) -> bool:
+    """Whether there was room for all of it."""
     while chunk := source.read(_CHUNK_BYTES):
         try:
             written = disk.write(chunk)
         except OSError:
-            return None
+            return False
         if written != len(chunk):
-            return None
-        digest.update(chunk)
-    return digest.hexdigest()
+            return False
+    return True

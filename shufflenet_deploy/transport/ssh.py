@@ -127,14 +127,15 @@ class SshTransport:
         except OSError as error:
             raise UsageError(f"cannot read {local}: {error.strerror}") from error
         temporary = posix.temporary_name(remote)
-        mode = "755" if executable else "644"
+        settling = (temporary, remote, digest, "755" if executable else "644")
         disk = self.route.disk
-        with disk.offering(local) if disk else contextlib.nullcontext() as offered:
+        with (
+            disk.offering(local) if disk else contextlib.nullcontext(enter_result=False) as offered
+        ):
             if disk and offered:
-                settling = (temporary, remote, offered, mode)
                 script = posix.shell(posix.TAKE, *settling, disk.device, str(size_bytes))
             else:
-                script = posix.shell(posix.RECEIVE, temporary, remote, digest, mode)
+                script = posix.shell(posix.RECEIVE, *settling)
             self._transfer(
                 script,
                 () if offered else _file_chunks(local, size_bytes, on_progress),

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -68,19 +67,11 @@ def test_a_large_file_arrives_whole_either_way(ordinary, tmp_path, by_disk, size
 
 
 def test_a_file_that_differs_on_the_disk_is_refused(ordinary, tmp_path, monkeypatch):
-    given = tmp_path / "given"
+    given, other = tmp_path / "given", tmp_path / "other"
     given.write_bytes(bytes(2 << 20))
+    other.write_bytes(bytes((2 << 20) - 1) + b"!")
     offering = transport.SharedDisk.offering
-
-    @contextmanager
-    def spoiling(disk, local):
-        with offering(disk, local) as checksum:
-            with disk.file.open("r+b") as stream:
-                stream.seek((2 << 20) - 1)
-                stream.write(b"!")
-            yield checksum
-
-    monkeypatch.setattr(transport.SharedDisk, "offering", spoiling)
+    monkeypatch.setattr(transport.SharedDisk, "offering", lambda disk, _: offering(disk, other))
     with transport.connect(ordinary.ssh_settings()) as link:
         with pytest.raises(TransferError, match="did not reach"):
             link.push(given, "/root/other")

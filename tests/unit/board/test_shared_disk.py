@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from io import FileIO
 from pathlib import Path
 
@@ -28,7 +27,7 @@ def large(tmp_path):
 def test_a_large_file_lies_there_while_it_is_fetched_and_not_longer(disk, large):
     size_bytes = disk.file.stat().st_size
     with disk.offering(large) as offered:
-        assert offered == hashlib.md5(large.read_bytes(), usedforsecurity=False).hexdigest()
+        assert offered is True
         with disk.file.open("rb") as stream:
             assert stream.read(large.stat().st_size) == large.read_bytes()
         assert disk.file.stat().st_size == size_bytes
