@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shutil
 import subprocess
 import sys
@@ -135,9 +136,17 @@ def _program(compiler: Compiler) -> list[str]:
 
 
 def _run(command: list[str], folder: Path, name: str) -> None:
+    # zig would keep a copy of every program it links, weights and all, beside its C libraries.
+    environment = os.environ | {"ZIG_LOCAL_CACHE_DIR": str(folder / "cache")}
     try:
         done = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, timeout=_TIMEOUT_SECS, check=False
+            command,
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT_SECS,
+            check=False,
         )
     except FileNotFoundError as error:
         raise UsageError(f"{command[0]} is not installed: choose another compiler") from error

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
+from pathlib import Path
 
 import generated
 import numpy as np
@@ -320,3 +323,14 @@ def test_the_machine_that_suits_a_target(arch, features, parts, name):
 def test_a_target_that_there_is_no_code_for(arch, features):
     with pytest.raises(ExportError, match=arch):
         native.suiting(arch, features.split())
+
+
+def test_the_compiler_keeps_no_copy_of_a_network(drawing, tmp_path):
+    d = drawing(3, 8, 8, seed=20170704)
+    source = native.generate(d.done(d.conv("input", 40), "kept"), native.host())
+    begun = time.time() - 1
+    native.compile(source, tmp_path / "net", product=native.Product.PROGRAM)
+    said = run(sys.executable, "-m", "ziglang", "env")
+    (cache,) = re.findall(r'global_cache_dir\W+"([^"]+)"', said)
+    new = [one for one in Path(cache).rglob("net.o") if one.stat().st_mtime >= begun]
+    assert not [one for one in new if source.weights[:256] in one.read_bytes()]
