@@ -10,7 +10,7 @@ from shufflenet_deploy.export.native.int8 import (
 )
 from shufflenet_deploy.export.native.int8 import program as steps
 from shufflenet_deploy.export.native.int8.bytewise import ByteUnit, chunk_rows, runs_of
-from shufflenet_deploy.export.native.int8.neon_blocking import Cut, Epilogue, Tiled
+from shufflenet_deploy.export.native.int8.neon_blocking import Conv, Cut, Epilogue
 from shufflenet_deploy.export.native.int8.windows import windowed
 
 
@@ -61,7 +61,7 @@ def convolution(step: steps.Convolution, unit: ByteUnit) -> None:
     if shuffled:
         y_pixel = steps.rounded(target.channels)
         y_row = width * y_pixel
-    tiled = Tiled(
+    tiled = Conv(
         rows=rows,
         run=run,
         groups=step.groups,
@@ -95,7 +95,7 @@ def convolution(step: steps.Convolution, unit: ByteUnit) -> None:
 
 
 def _shuffled(
-    step: steps.Convolution, unit: ByteUnit, tiled: Tiled, cut: Cut,
+    step: steps.Convolution, unit: ByteUnit, tiled: Conv, cut: Cut,
     together: int, given: tuple[str, str, str],
 ) -> None:  # fmt: skip
     """Some rows at a time to a scratch, and from there to where they belong."""

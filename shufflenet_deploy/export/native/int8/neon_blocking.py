@@ -11,6 +11,7 @@ from functools import lru_cache
 from math import ceil
 
 from shufflenet_deploy.export.native.covering import along, cover
+from shufflenet_deploy.export.native.int8.tiled import Tiled
 
 _MAX_PIXELS = 12
 _MAX_QUADS = 10
@@ -50,29 +51,10 @@ class Epilogue:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tiled:
-    """A convolution as the tile sees it; all distances are in bytes.
+class Conv(Tiled):
+    """A convolution as NEON's tiles see it, and what becomes of its accumulators."""
 
-    ``rows`` are where the contiguous runs of ``run`` inputs begin, relative to a pixel. Outputs
-    come in ``groups`` of ``outputs``; the inputs of a group begin ``group_step`` behind those of
-    the one before. ``room`` is how many bytes behind the last output may be overwritten.
-    """
-
-    rows: tuple[int, ...]
-    run: int
-    groups: int
-    outputs: int
-    group_step: int
-    height: int
-    width: int
-    x_pixel: int
-    x_row: int
-    y_pixel: int
-    y_row: int
-    r_pixel: int = 0
-    r_row: int = 0
     epilogue: Epilogue
-    room: int = 0
 
     @property
     def quads(self) -> int:

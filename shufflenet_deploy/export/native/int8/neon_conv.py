@@ -13,20 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shufflenet_deploy.export.native.calls import SOME, grouped
-from shufflenet_deploy.export.native.int8.neon_blocking import Cut, Tiled, choose
+from shufflenet_deploy.export.native.int8.neon_blocking import Conv, Cut, choose
 from shufflenet_deploy.export.native.int8.neon_tile import head, tile
 from shufflenet_deploy.export.native.text import Code, Unit
 
 _L1_BYTES = 24 << 10
 
 
-def replaced_height(tiled: Tiled) -> Tiled:
+def replaced_height(tiled: Conv) -> Conv:
     """The same for one row."""
     return replace(tiled, height=1)
 
 
 def pack(
-    tiled: Tiled,
+    tiled: Conv,
     weight: NDArray[np.int8],
     bias: NDArray[np.int32],
     factor: NDArray[np.int32 | np.float32],
@@ -61,7 +61,7 @@ def pack(
     return np.concatenate(packed), np.concatenate(constants)
 
 
-def emit(tiled: Tiled, unit: Unit, cut: Cut) -> str:
+def emit(tiled: Conv, unit: Unit, cut: Cut) -> str:
     """The name of a function ``(x, w, b, [r,] y, begin, end)`` that computes some ``pieces``."""
     code = Code(depth=1)
     pixels_outside = tiled.lanes * 16 * tiled.quads * tiled.groups <= _L1_BYTES
@@ -78,20 +78,20 @@ def emit(tiled: Tiled, unit: Unit, cut: Cut) -> str:
     return unit.kernel("conv", head("LOOP", tiled, SOME), code)
 
 
-def pieces(tiled: Tiled, cut: Cut) -> int:
+def pieces(tiled: Conv, cut: Cut) -> int:
     """What may be done at once: rows, or the blocks of all groups if there is one row."""
     if tiled.height > 1:
         return tiled.height
     return tiled.groups * len(cut.quads) if _blocks_apart(tiled, cut) else 1
 
 
-def _blocks_apart(tiled: Tiled, cut: Cut) -> bool:
+def _blocks_apart(tiled: Conv, cut: Cut) -> bool:
     """Whether blocks are the pieces: there is one row, and none writes what is another's."""
     spills = 4 * tiled.quads > tiled.outputs and min(_with_exact_end(tiled, cut)) > 0
     return tiled.height == 1 and not (spills and tiled.groups > 1)
 
 
-def _groups(code: Code, unit: Unit, tiled: Tiled, cut: Cut, row: str, *, rows: bool) -> None:
+def _groups(code: Code, unit: Unit, tiled: Conv, cut: Cut, row: str, *, rows: bool) -> None:
     """The blocks of all groups, one strip each, from row ``row`` on if there is more than one.
 
     With ``rows`` a strip is over those from ``begin`` to ``end``.
@@ -139,7 +139,7 @@ def _groups(code: Code, unit: Unit, tiled: Tiled, cut: Cut, row: str, *, rows: b
             done += times
 
 
-def _with_exact_end(tiled: Tiled, cut: Cut) -> tuple[int, ...]:
+def _with_exact_end(tiled: Conv, cut: Cut) -> tuple[int, ...]:
     """Sizes of blocks; negative is the last one where nothing behind its outputs may be written."""
     spilled = 4 * tiled.quads - tiled.outputs
     beside = tiled.groups > 1 and tiled.epilogue.residual is not None
@@ -148,7 +148,7 @@ def _with_exact_end(tiled: Tiled, cut: Cut) -> tuple[int, ...]:
     return cut.quads
 
 
-def _strip(tiled: Tiled, unit: Unit, cut: Cut, quads: int, *, rows: bool, exact: bool) -> str:
+def _strip(tiled: Conv, unit: Unit, cut: Cut, quads: int, *, rows: bool, exact: bool) -> str:
     """One block of channels over all pixels of a row, or of so many rows."""
     code = Code(depth=1)
     residual = tiled.epilogue.residual is not None
@@ -167,7 +167,7 @@ def _strip(tiled: Tiled, unit: Unit, cut: Cut, quads: int, *, rows: bool, exact:
     return unit.kernel("strip", signature, code)
 
 
-def _pixels(code: Code, tiled: Tiled, unit: Unit, cut: Cut, quads: int, *, exact: bool) -> None:
+def _pixels(code: Code, tiled: Conv, unit: Unit, cut: Cut, quads: int, *, exact: bool) -> None:
     residual = tiled.epilogue.residual is not None
     for at, (size, times) in enumerate(cut.pixels):
         name = tile(tiled, unit, quads, size, exact=exact)
@@ -183,6 +183,6 @@ def _pixels(code: Code, tiled: Tiled, unit: Unit, cut: Cut, quads: int, *, exact
                 code(f"{step};")
 
 
-def conv_cut(tiled: Tiled, unit: Unit) -> Cut:
+def conv_cut(tiled: Conv, unit: Unit) -> Cut:
     """The cut of this convolution on the unit's machine."""
     return choose(tiled.work(dot=unit.machine.dot), tiled.quads, tiled.width)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from math import ceil
 
-from shufflenet_deploy.export.native.int8.neon_blocking import Tiled
+from shufflenet_deploy.export.native.int8.neon_blocking import Conv
 from shufflenet_deploy.export.native.int8.neon_store import narrowed, store
 from shufflenet_deploy.export.native.text import Code, Unit
 
@@ -18,14 +18,14 @@ _PAIR_REACH = 62  # vectors that a load of two reaches from its base
 _UNROLLED = 320  # multiply-adds of a tile that are written out
 
 
-def head(kind: str, tiled: Tiled, more: str = "") -> str:
+def head(kind: str, tiled: Conv, more: str = "") -> str:
     """The signature of a function, with ``@`` for its name."""
     residual = "const int8_t *r, " if tiled.epilogue.residual is not None else ""
     given = f"const int8_t *x, const int8_t *w, const int32_t *b, {residual}int8_t *y{more}"
     return f"{kind} void @({given})"
 
 
-def tile(tiled: Tiled, unit: Unit, quads: int, pixels: int, *, exact: bool) -> str:
+def tile(tiled: Conv, unit: Unit, quads: int, pixels: int, *, exact: bool) -> str:
     """The name of a function for one tile; if ``exact``, it writes nothing behind the outputs."""
     code = Code(depth=1)
     for pixel in range(pixels):
@@ -75,7 +75,7 @@ def tile(tiled: Tiled, unit: Unit, quads: int, pixels: int, *, exact: bool) -> s
 
 def _chunks(
     code: Code,
-    tiled: Tiled,
+    tiled: Conv,
     quads: int,
     pixels: int,
     offset: int,
@@ -120,7 +120,7 @@ def _chunks(
         code(f"w += {16 * (count - base)};")
 
 
-def _finish(code: Code, tiled: Tiled, quads: int, pixels: int, *, exact: bool) -> None:
+def _finish(code: Code, tiled: Conv, quads: int, pixels: int, *, exact: bool) -> None:
     """Accumulators become bytes."""
     epilogue = tiled.epilogue
     if epilogue.real:
@@ -147,7 +147,7 @@ def _finish(code: Code, tiled: Tiled, quads: int, pixels: int, *, exact: bool) -
         _pixel(code, tiled, quads, pixel, exact=exact)
 
 
-def _pixel(code: Code, tiled: Tiled, quads: int, pixel: int, *, exact: bool) -> None:
+def _pixel(code: Code, tiled: Conv, quads: int, pixel: int, *, exact: bool) -> None:
     epilogue = tiled.epilogue
     before = epilogue.shift - epilogue.fraction
     outputs = tiled.outputs - 4 * (tiled.quads - quads) if exact else 4 * quads

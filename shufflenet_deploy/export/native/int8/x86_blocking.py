@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shufflenet_deploy.export.native.int8.program import Factors
+from shufflenet_deploy.export.native.int8.tiled import Tiled
 from shufflenet_deploy.export.native.machine import Machine
 
 _ALONE = 16  # vectors of outputs of a single pixel
@@ -31,34 +32,18 @@ class Block:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Conv:
-    """A convolution as the tile sees it; all distances are in bytes.
+class Conv(Tiled):
+    """A convolution as x86's tiles see it.
 
-    ``rows`` are where the contiguous runs of ``run`` bytes of inputs begin, relative to a pixel.
-    Outputs come in ``groups`` of ``outputs``; the inputs of a group begin ``group_step`` behind
-    those of the one before. ``room`` is how many bytes behind the last output may be overwritten.
-    With ``shuffled`` the groups' outputs are interleaved; ``wide`` weights have 16 bits.
+    ``residual`` and ``fraction`` are those of ``program.Convolution``. With ``real`` the output is
+    floats; with ``shuffled`` the groups' outputs are interleaved; ``wide`` weights have 16 bits.
     """
 
-    rows: tuple[int, ...]
-    run: int
-    groups: int
-    outputs: int
-    group_step: int
-    height: int
-    width: int
-    x_pixel: int
-    x_row: int
-    y_pixel: int
-    y_row: int
-    r_pixel: int = 0
-    r_row: int = 0
     residual: int | None = None
     fraction: int = 0
     real: bool = False
     shuffled: bool = False
     wide: bool = False
-    room: int = 0
 
     def turns(self, split: int) -> int:
         """Multiply-adds of an accumulator whose outputs have ``split`` lanes each."""
