@@ -91,7 +91,7 @@ def _runs(names: list[str], location: str | None) -> list[list[Run]]:
 
 def _of_suite(book: Journal, name: str) -> list[Run]:
     row = book.suite(name)
-    return book.runs(row.id)
+    return book.runs(row.id, every=True)
 
 
 def _is_file(name: str) -> bool:

@@ -144,7 +144,7 @@ def profiles(suite: str, journal: str | None) -> list[Breakdown]:
 
 
 def read(suite: str, journal: str | None) -> list[Run]:
-    """The runs of one suite, or of all.
+    """The runs of one suite, or of all, with every attempt.
 
     Raises:
         UsageError: the journal has none.
@@ -153,7 +153,7 @@ def read(suite: str, journal: str | None) -> list[Run]:
 
     with Journal(journal) as book:
         chosen = None if suite == "all" else book.suite(suite).id
-        runs = book.runs(chosen)
+        runs = book.runs(chosen, every=True)
         if not runs:
             where = f"suite {chosen} in {book.location}" if chosen else book.location
             raise UsageError(f"no runs in {where}: measure first with shufflenet-deploy bench")

@@ -1,8 +1,8 @@
 """Runs -> blocks: what is merged into a cell, what is compared, and what is footnoted instead.
 
 Runs are merged into one cell only if they share the suite, the target, the runtime and its
-version, the file (sha256) and the measuring protocol; whatever is left out is named in a note. A
-speedup compares only cells of one block, so baseline and candidate ran in the same rounds.
+version, the file (sha256) and the measuring protocol, one attempt of each process (see
+``attempts``); whatever is left out is named in a note. A speedup compares only cells of one block, so baseline and candidate ran in the same rounds.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TypeVar
 
-from shufflenet_deploy import proportions, stats
+from shufflenet_deploy import attempts, proportions, stats
+from shufflenet_deploy.attempts import CellRuns
 from shufflenet_deploy.files import resource
 from shufflenet_deploy.records import (
     Cell,
@@ -25,7 +26,6 @@ from shufflenet_deploy.records import (
     Precision,
     Resolution,
     Run,
-    last_attempts,
 )
 from shufflenet_deploy.report import paper
 from shufflenet_deploy.report.values import (
@@ -73,8 +73,8 @@ def blocks(
     runs: Sequence[Run], baseline: str, evaluations: Sequence[Evaluation] = ()
 ) -> tuple[Block, ...]:
     """Group runs by setting, in order of first appearance, and lay out each group."""
-    errors = {evaluation.artifact.sha256: evaluation for evaluation in evaluations}
-    runs = last_attempts(runs)
+    errors = _largest(evaluations)
+    runs = attempts.relevant(runs)
     versions: dict[Setting, list[str]] = {}
     for run in runs:
         if run.runtime_version is not None:
@@ -88,6 +88,16 @@ def blocks(
         setting = _setting(run, run.runtime_version or alike[-1])
         groups.setdefault(setting, []).append(run)
     return tuple(_block(setting, group, baseline, errors) for setting, group in groups.items())
+
+
+def _largest(evaluations: Sequence[Evaluation]) -> dict[str, Evaluation]:
+    """Of the evaluations of each file the one of most pictures, of several such the newest."""
+    largest: dict[str, Evaluation] = {}
+    for one in evaluations:
+        known = largest.get(one.artifact.sha256)
+        if known is None or one.file.pictures >= known.file.pictures:
+            largest[one.artifact.sha256] = one
+    return largest
 
 
 def _setting(run: Run, version: str | None) -> Setting:
@@ -163,6 +173,7 @@ def _block(
     setting: Setting, runs: Sequence[Run], baseline: str, errors: Mapping[str, Evaluation]
 ) -> Block:
     cells = _cells(runs)
+    counted = [run for cell in cells.values() for run in cell.runs]
     columns = sorted({at for _, at in cells}, key=lambda at: (at.pixels, at.height))
     layout = _Layout(
         setting=setting,
@@ -172,7 +183,7 @@ def _block(
         baseline=baseline,
         errors=errors,
     )
-    moments = [state.at for state in _conditions(runs)]
+    moments = [state.at for state in _conditions(counted)]
     rows = layout.rows()
     return Block(
         setting=setting,
@@ -182,11 +193,11 @@ def _block(
         rows=rows,
         notes=tuple(layout.notes.texts),
         governors=_distinct(
-            name for state in _conditions(runs) for name in state.governors.values()
+            name for state in _conditions(counted) for name in state.governors.values()
         ),
-        started_at=min(run.started_at for run in runs),
-        ended_at=max([run.started_at for run in runs] + moments),
-        tool=_tool(runs),
+        started_at=min(run.started_at for run in counted),
+        ended_at=max([run.started_at for run in counted] + moments),
+        tool=_tool(counted),
     )
 
 
@@ -202,24 +213,22 @@ def _subject(cell: Cell) -> _Subject:
 
 
 def _pick(runs: Sequence[Run]) -> _Picked:
-    """Keep the runs of the newest file and protocol; say how many others there are."""
-    measured = [run for run in runs if isinstance(run.outcome, Measurement)]
-    if not measured:
-        return _Picked(runs=tuple(runs))
-    kept = [run for run in measured if _made_alike(run, measured[-1])]
-    failures = [run.outcome for run in runs if isinstance(run.outcome, Failure)]
+    """What counts of one cell; remarks say what does not."""
+    found = CellRuns.of(runs)
     remarks = []
-    if others := len(measured) - len(kept):
-        remarks.append(f"left out: {_count(others, 'process')} of another file or protocol")
-    if failures:
+    if found.otherwise:
+        others = _count(len(found.otherwise), "process")
+        remarks.append(f"left out: {others} of another file or protocol")
+    if found.kept and found.failed:
+        failures = [run.outcome for run in found.failed if isinstance(run.outcome, Failure)]
         reasons = "; ".join(_distinct(_reason(failure) for failure in failures))
         remarks.append(f"{_count(len(failures), 'process')} failed: {reasons}")
-    return _Picked(runs=tuple(kept), remarks=tuple(remarks))
-
-
-def _made_alike(run: Run, other: Run) -> bool:
-    """Whether two runs of one cell used the same file and the same protocol."""
-    return _sha256(run) == _sha256(other) and run.spec == other.spec
+    if found.replaced:
+        processes = _count(len({run.process for run in found.replaced}), "process")
+        remarks.append(
+            f"{processes} measured several times: the least disturbed attempt of each counts"
+        )
+    return _Picked(runs=found.kept or found.failed, remarks=tuple(remarks))
 
 
 def _sha256(run: Run) -> str | None:
@@ -425,7 +434,7 @@ def _mismatches(cell: _Picked, rival: _Picked | None) -> list[str]:
     if rival is None or not cell.measured or not rival.measured:
         return []
     remarks = []
-    if cell.newest.spec != rival.newest.spec:
+    if cell.newest.spec.protocol != rival.newest.spec.protocol:
         remarks.append("measured with another protocol than the baseline (see the conditions)")
     ours = sorted(run.started_at for run in cell.measured)
     theirs = sorted(run.started_at for run in rival.measured)

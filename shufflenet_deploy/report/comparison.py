@@ -16,6 +16,7 @@ from enum import StrEnum
 from typing import Self
 
 from shufflenet_deploy import stats
+from shufflenet_deploy.attempts import CellRuns
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.records import (
     Conditions,
@@ -27,7 +28,6 @@ from shufflenet_deploy.records import (
     Record,
     ResolutionText,
     Run,
-    last_attempts,
 )
 
 #: Version of the JSON form of ``Comparison``.
@@ -141,7 +141,7 @@ class Comparison(Record):
         """Compare two suites.
 
         Args:
-            control: runs of one suite, all attempts or the last ones.
+            control: runs of one suite with all attempts, in the order they were made.
             treatment: those of the other.
             names: what the user called them.
             threshold: a cell that is certainly slower is a regression from this share on.
@@ -202,12 +202,12 @@ def _side(runs: Sequence[Run], name: str) -> Side:
 
 
 def _cells(runs: Sequence[Run], others: Sequence[Run]) -> dict[_Key, tuple[Run, ...]]:
-    """The last attempts of every cell, in order of first appearance."""
+    """What counts of every cell, in order of first appearance; see ``attempts``."""
     versioned = _named_with_versions(runs) | _named_with_versions(others)
     grouped: dict[_Key, list[Run]] = {}
     # What else a file of runs may hold counts nothing.
     counted = [run for run in runs if isinstance(run.outcome, Measurement | Failure)]
-    for run in last_attempts(counted):
+    for run in counted:
         cell = run.cell
         bare = cell.runtime.partition("==")[0]
         key = (
@@ -221,7 +221,8 @@ def _cells(runs: Sequence[Run], others: Sequence[Run]) -> dict[_Key, tuple[Run, 
             run.spec.metric,
         )
         grouped.setdefault(key, []).append(run)
-    return {key: _made_alike(group) for key, group in grouped.items()}
+    found = {key: CellRuns.of(group) for key, group in grouped.items()}
+    return {key: one.kept or one.failed for key, one in found.items()}
 
 
 def _named_with_versions(runs: Iterable[Run]) -> set[str]:
@@ -233,15 +234,6 @@ def _named_with_versions(runs: Iterable[Run]) -> set[str]:
     for run in runs:
         names.setdefault(run.cell.runtime.partition("==")[0], set()).add(run.cell.runtime)
     return {name for name, written in names.items() if len(written) > 1}
-
-
-def _made_alike(runs: Sequence[Run]) -> tuple[Run, ...]:
-    """Of a cell measured with several files or protocols (a resumed suite), those like the last."""
-    measured = [run for run in runs if isinstance(run.outcome, Measurement)]
-    if not measured:
-        return tuple(runs)
-    last = measured[-1]
-    return tuple(run for run in measured if _file(run) == _file(last) and run.spec == last.spec)
 
 
 def _file(run: Run) -> str:
