@@ -5,7 +5,8 @@ when its suite was resumed. All attempts stay in the journal. This is the rule f
 counts, the same for the session, tables, comparisons and ``runs show``:
 
 1. an attempt that measured goes before one that failed;
-2. among those, the file and the protocol (``Run.sampling``) of the newest decide;
+2. among those, the file, the protocol (``Run.sampling``) and the runtime's version of the newest
+   decide;
 3. among those, the least disturbed one: with the fewest causes, then with the least severe ones
    (each as a multiple of its limit), then the earliest.
 
@@ -46,8 +47,7 @@ def relevant(runs: Iterable[Run]) -> list[Run]:
         standing = chosen[_process(run)]
         if not isinstance(run.outcome, Measurement):
             return run is last[_process(run)]
-        mine, its = (run.sampling, run.runtime_version), (standing.sampling, standing.runtime_version)
-        return mine == its
+        return _made_alike(run, standing)
 
     return [run for run in given if is_relevant(run)]
 
@@ -56,8 +56,8 @@ def relevant(runs: Iterable[Run]) -> list[Run]:
 class CellRuns:
     """The runs of one cell, sorted by what they are good for.
 
-    ``kept`` measured with the newest file and protocol, one attempt of each process: their samples
-    may be put together. ``otherwise`` are processes that measured with another file or protocol.
+    ``kept`` measured with the newest file, protocol and version of the runtime, one attempt of each
+    process: their samples may be put together. ``otherwise`` are those that measured with others.
     ``failed`` has the last attempt of each process that failed there. ``replaced`` are attempts at
     processes of ``kept`` that were disturbed more.
     """
@@ -76,7 +76,7 @@ class CellRuns:
         if not chosen:
             return cls(failed=failed)
         newest = [run for run in runs if isinstance(run.outcome, Measurement)][-1]
-        kept = tuple(run for run in chosen if run.sampling == newest.sampling)
+        kept = tuple(run for run in chosen if _made_alike(run, newest))
         ids, processes = {run.id for run in kept}, {_process(run) for run in kept}
         return cls(
             kept=kept,
@@ -88,7 +88,7 @@ class CellRuns:
                 if isinstance(run.outcome, Measurement)
                 and run.id not in ids
                 and _process(run) in processes
-                and run.sampling == newest.sampling
+                and _made_alike(run, newest)
             ),
         )
 
@@ -97,12 +97,17 @@ def _process(run: Run) -> tuple[str, str, str, int]:
     return (run.suite, run.target.host, run.cell.model_dump_json(), run.process)
 
 
+def _made_alike(run: Run, other: Run) -> bool:
+    """Whether the samples of two measured runs of one cell may be put together."""
+    return (run.sampling, run.runtime_version) == (other.sampling, other.runtime_version)
+
+
 def _chosen(attempts: Sequence[tuple[int, Run]]) -> tuple[int, Run]:
     measured = [pair for pair in attempts if isinstance(pair[1].outcome, Measurement)]
     if not measured:
         return attempts[-1]
     newest = measured[-1][1]
-    alike = [pair for pair in measured if pair[1].sampling == newest.sampling]
+    alike = [pair for pair in measured if _made_alike(pair[1], newest)]
     return min(alike, key=lambda pair: _disturbance(pair[1]))
 
 

@@ -1,8 +1,8 @@
 """The journal: every run, raw, committed the moment it ends, in SQLite or any database.
 
 A run is stored as its own JSON with a few columns beside it to search by. Runs are only ever added
-(or deleted by the user), never changed. Of several attempts at the same process of the same cell one
-counts when runs are read (see ``attempts``); the others stay.
+(or deleted by the user), never changed. Of several attempts at the same process of the same cell
+one counts when runs are read (see ``attempts``); the others stay.
 """
 
 from __future__ import annotations

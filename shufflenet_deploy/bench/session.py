@@ -269,8 +269,7 @@ class _Session:
             if run.target.host == self._place.facts.host
             and isinstance(run.outcome, Measurement)
             and (ready := of_cell.get(key := run.cell.model_dump_json())) is not None
-            and run.sampling
-            == (ready.artifact.sha256, self._place.spec_of(ready.cell).protocol)
+            and run.sampling == (ready.artifact.sha256, self._place.spec_of(ready.cell).protocol)
         }
 
     def _visit(self, ready: Ready, process: int) -> Iterator[Run]:
@@ -317,9 +316,8 @@ class _Session:
         self._done.append(run)
         self.tell(events.Finished(run=run))
 
-
     def _note_suite(self) -> None:
-        """Note what is measured, so that it can be resumed; not before there is anything to keep."""
+        """Note what is measured, so that it can be resumed; not before there is a run of it."""
         self.journal.open_suite(
             id=self.suite_id,
             name=self.suite.name,

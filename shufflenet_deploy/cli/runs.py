@@ -292,10 +292,12 @@ def _conditions(runs: list[Run]) -> str:
 
 
 def _figures(cell: dict[str, Any]) -> tuple[str, ...]:
+    from shufflenet_deploy.report.numerals import figure  # noqa: PLC0415
+
     if not cell["processes"]:
         return ("0", "0", "", "", "", "", "", "")
     unit = "ms" if cell["unit"] == "ns" else "Minstr"
-    values = (f"{cell[key] / 1e6:.4g}" for key in ("median", "p10", "p90", "p99"))
+    values = (figure(cell[key] / 1e6) for key in ("median", "p10", "p90", "p99"))
     memory = cell["model_rss_bytes"]
     shown = f"{memory / 1e6:.1f}" if memory is not None else "-"
     return (str(cell["processes"]), str(cell["samples"]), *values, unit, shown)

@@ -2,7 +2,8 @@
 
 Runs are merged into one cell only if they share the suite, the target, the runtime and its
 version, the file (sha256) and the measuring protocol, one attempt of each process (see
-``attempts``); whatever is left out is named in a note. A speedup compares only cells of one block, so baseline and candidate ran in the same rounds.
+``attempts``); whatever is left out is named in a note. A speedup compares only cells of one block,
+so baseline and candidate ran in the same rounds.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from shufflenet_deploy.records import (
     Run,
 )
 from shufflenet_deploy.report import paper
+from shufflenet_deploy.report.paper import PaperFigures
 from shufflenet_deploy.report.values import (
     Block,
     Entry,
@@ -284,7 +286,8 @@ class _Layout:
 
     def _row(self, subject: _Subject) -> Row:
         mine = [self.cells[subject, at] for at in self.columns if (subject, at) in self.cells]
-        figures = paper.figures(subject.model)
+        figures = self._paper_figures(subject)
+        at_its_size = figures if (subject, paper.RESOLUTION) in self.cells else None
         trained = _trained(mine)
         evaluation = self._evaluation(subject)
         return Row(
@@ -294,8 +297,8 @@ class _Layout:
             is_baseline=subject == self.reference,
             trained=trained,
             multiply_adds=self._complexity(subject),
-            paper_mega_multiply_adds=figures.mega_multiply_adds if figures else None,
-            paper_top1_error_percent=figures.top1_error_percent if figures else None,
+            paper_mega_multiply_adds=at_its_size.mega_multiply_adds if at_its_size else None,
+            paper_top1_error_percent=at_its_size.top1_error_percent if at_its_size else None,
             measured_top1_error=_measured_error(evaluation) if evaluation else None,
             marks=self._row_marks(subject, mine, evaluation, trained=trained),
             entries=tuple(
@@ -306,8 +309,24 @@ class _Layout:
             ),
         )
 
+    def _paper_figures(self, subject: _Subject) -> PaperFigures | None:
+        """The paper's figures, where this is its network with its classes; not by name alone."""
+        figures = paper.figures(subject.model)
+        if figures is None:
+            return None
+        at_224 = self.cells.get((subject, paper.RESOLUTION))
+        mine = [self.cells[subject, at] for at in self.columns if (subject, at) in self.cells]
+        files = [cell.newest.artifact for cell in mine if cell.newest.artifact is not None]
+        classes = {int(one.outputs[0].shape[-1]) for one in files if one.outputs}
+        known = paper.is_papers(
+            figures.mega_multiply_adds,
+            classes=max(classes, default=None),
+            multiply_adds_at_224=at_224.multiply_adds if at_224 else None,
+        )
+        return figures if known and len(classes) < 2 else None
+
     def _evaluation(self, subject: _Subject) -> Evaluation | None:
-        """The newest evaluation of a file of this row; that of ``complexity_at`` goes first."""
+        """The largest evaluation of a file of this row; that of ``complexity_at`` goes first."""
         for at in sorted(self.columns, key=lambda at: at != self.complexity_at):
             cell = self.cells.get((subject, at))
             sha256 = _sha256(cell.newest) if cell else None
@@ -330,7 +349,7 @@ class _Layout:
             marks.append(self.notes.mark(_UNTRAINED))
         if subject.model.startswith("alexnet"):
             marks.append(self.notes.mark(_head_policy(subject, mine)))
-        if self.setting.precision is not Precision.FP32 and paper.figures(subject.model):
+        if self.setting.precision is not Precision.FP32 and self._paper_figures(subject):
             marks.append(self.notes.mark(_PAPER_IS_FP32))
         return tuple(marks)
 
@@ -341,7 +360,7 @@ class _Layout:
         stability = stats.stability(cell.measured)
         failure = cell.newest.outcome if isinstance(cell.newest.outcome, Failure) else None
         estimate = _estimate(cell.measured) if cell.measured else None
-        figures = paper.figures(subject.model)
+        figures = self._paper_figures(subject)
         remarks = [*cell.remarks, *_mismatches(cell, rival)]
         if failure:
             remarks.append(_reason(failure))
@@ -360,7 +379,7 @@ class _Layout:
             theoretical_speedup=_theoretical(cell, rival) if rival else None,
             instruction_efficiency=self._efficiency(cell, estimate),
             paper_latency_ms=figures.latency_at(at) if figures else None,
-            paper_speedup=paper.speedup(subject.model, self.baseline, at) if rival else None,
+            paper_speedup=self._paper_speedup(subject, at) if rival else None,
             stability="failed" if failure else stability.verdict.value,
             flaws=tuple(
                 Flaw(cause=found.cause.value, message=found.message, remedy=found.remedy)
@@ -372,6 +391,12 @@ class _Layout:
             processes=_processes(cell.measured),
             marks=tuple(sorted({self.notes.mark(remark) for remark in remarks})),
         )
+
+    def _paper_speedup(self, subject: _Subject, at: Resolution) -> float | None:
+        if self.reference is None or not self._paper_figures(self.reference):
+            return None
+        known = self._paper_figures(subject) is not None
+        return paper.speedup(subject.model, self.reference.model, at) if known else None
 
     def _efficiency(self, cell: _Picked, estimate: Estimate | None) -> float | None:
         """Least possible multiply-adds of whole vectors over instructions executed: not in int8."""

@@ -29,6 +29,7 @@ from shufflenet_deploy.records import (
     ResolutionText,
     Run,
 )
+from shufflenet_deploy.report.numerals import short
 
 #: Version of the JSON form of ``Comparison``.
 SCHEMA_VERSION = 1
@@ -344,8 +345,8 @@ def _differences(pairs: Sequence[tuple[Sequence[Run], Sequence[Run]]]) -> tuple[
 def _protocol(run: Run) -> str:
     spec = run.spec
     return (
-        f"warm-up {spec.warmup_runs} runs, {spec.warmup_secs:g} s; samples {spec.min_runs}, "
-        f"{spec.min_secs:g} to {spec.max_secs:g} s"
+        f"warm-up {spec.warmup_runs} runs, {short(spec.warmup_secs)} s; samples {spec.min_runs}, "
+        f"{short(spec.min_secs)} to {short(spec.max_secs)} s"
     )
 
 

@@ -46,7 +46,7 @@ def _milliseconds(aggregate: Aggregate) -> str:
     low, high = aggregate.min_us / 1000, aggregate.max_us / 1000
     return (
         f"{words.figure(aggregate.average_us / 1000)} ms ({aggregate.count} runs, "
-        f"{words.span(low, high)}, sd {aggregate.std_us / 1000:.2g})"
+        f"{words.span(low, high)}, sd {words.figure(aggregate.std_us / 1000)})"
     )
 
 

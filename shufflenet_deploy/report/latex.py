@@ -123,7 +123,7 @@ def _measured(entry: Entry | None) -> str:
     value, _ = words.measured(entry)
     text = escape(words.SIGNS[entry.stability]) + rf"\textbf{{{value}}}"
     if entry.estimate is not None:
-        text += escape(f" ±{words.half_width(entry.estimate)}")
+        text += escape(f" {words.deviation(entry.estimate)}")
     return text + _marks(entry.marks)
 
 
