@@ -5,6 +5,10 @@ are; everything else that differs between the two suites is a condition, and is 
 the treatment's cost over the control's, so that 1.05 is "5 % slower", with its 95 % interval from
 the raw samples. The two suites were not measured in the same rounds: the interval tells how well
 each is known, not whether the machine was the same on both days.
+
+So a difference is a verdict on the model only where nothing else explains it. A cell that was
+disturbed on either side (see ``stats.stability``) gets none, and the same file with the same
+runtime under other conditions is no regression: the conditions are what differs.
 """
 
 from __future__ import annotations
@@ -45,6 +49,7 @@ class Verdict(StrEnum):
     SLOWER = "slower"
     SAME = "not distinguishable"
     REGRESSION = "regression"
+    TAINTED = "tainted, not judged"
     FAILED = "failed"
     MISSING = "not in both"
 
@@ -123,6 +128,11 @@ class Comparison(Record):
     threshold: float
     changes: tuple[Change, ...]
     differences: tuple[Difference, ...]
+
+    @property
+    def unjudged(self) -> tuple[Change, ...]:
+        """Cells on both sides that were disturbed on one, so that nothing can be said of them."""
+        return tuple(change for change in self.changes if change.verdict is Verdict.TAINTED)
 
     @property
     def regressions(self) -> tuple[Change, ...]:
@@ -255,9 +265,11 @@ def _change(
 ) -> Change:
     model, options, runtime, fmt, precision, _, threads, metric = key
     before, after = _figure(control), _figure(treatment)
-    interval = None
+    interval, conditions = None, list[str]()
     if before is not None and after is not None:
         interval = stats.ratio_interval(stats.samples_of(control), stats.samples_of(treatment))
+        conditions = _only_conditions(control, treatment)
+    verdict = _verdict(interval, (control, treatment), threshold, excused=bool(conditions))
     return Change(
         model=model,
         options=dict(options),
@@ -272,9 +284,30 @@ def _change(
         ratio=interval.estimate if interval else None,
         low=interval.low if interval else None,
         high=interval.high if interval else None,
-        verdict=_verdict(interval, before, treatment, threshold),
-        remarks=tuple(_remarks(control, treatment)),
+        verdict=verdict,
+        remarks=(*_remarks(control, treatment), *_identical(conditions, verdict)),
     )
+
+
+def _only_conditions(control: Sequence[Run], treatment: Sequence[Run]) -> list[str]:
+    """The conditions that differ where the file and the runtime are the same on both sides."""
+    theirs, ours = _conditions(control), _conditions(treatment)
+    differing = [name for name in dict.fromkeys([*theirs, *ours]) if _differ(name, theirs, ours)]
+    if not theirs["file (sha256)"] or any(name in _UNDER_TEST for name in differing):
+        return []
+    return [
+        f"{name} {theirs.get(name) or 'not told'} → {ours.get(name) or 'not told'}"
+        for name in differing
+    ]
+
+
+def _identical(conditions: Sequence[str], verdict: Verdict) -> list[str]:
+    """What to know of a cell with the same file on both sides, and unequal conditions."""
+    if not conditions:
+        return []
+    said = f"the same file and runtime under unequal conditions: {'; '.join(conditions)}"
+    differs = verdict in {Verdict.FASTER, Verdict.SLOWER}
+    return [f"{said}: these differ, not the model" if differs else said]
 
 
 def _figure(runs: Sequence[Run]) -> Figure | None:
@@ -294,17 +327,23 @@ def _figure(runs: Sequence[Run]) -> Figure | None:
 
 def _verdict(
     interval: stats.Interval | None,
-    control: Figure | None,
-    treatment: Sequence[Run],
+    sides: tuple[Sequence[Run], Sequence[Run]],
     threshold: float,
+    *,
+    excused: bool,
 ) -> Verdict:
+    """What became of a cell; ``excused`` where the conditions alone can be the reason."""
     if interval is None:
-        return Verdict.FAILED if control is not None and treatment else Verdict.MISSING
+        measured = bool(stats.samples_of(sides[0]))
+        return Verdict.FAILED if measured and sides[1] else Verdict.MISSING
+    if stats.Verdict.TAINTED in {stats.stability(runs).verdict for runs in sides}:
+        return Verdict.TAINTED
     if not interval.distinguishable:
         return Verdict.SAME
     if interval.estimate < 1.0:
         return Verdict.FASTER
-    return Verdict.REGRESSION if interval.estimate >= 1.0 + threshold else Verdict.SLOWER
+    regressed = interval.estimate >= 1.0 + threshold and not excused
+    return Verdict.REGRESSION if regressed else Verdict.SLOWER
 
 
 def _remarks(control: Sequence[Run], treatment: Sequence[Run]) -> list[str]:
@@ -332,14 +371,19 @@ def _differences(pairs: Sequence[tuple[Sequence[Run], Sequence[Run]]]) -> tuple[
     for control, treatment in pairs:
         theirs, ours = _conditions(control), _conditions(treatment)
         for name in dict.fromkeys([*theirs, *ours]):
-            before, after = theirs.get(name, ""), ours.get(name, "")
-            if before != after and not (name == "MHz" and _close(before, after)):
+            if _differ(name, theirs, ours):
+                before, after = theirs.get(name, ""), ours.get(name, "")
                 key = (name, before or "not told", after or "not told")
                 found[key] = found.get(key, 0) + 1
     return tuple(
         Difference(condition=name, control=before, treatment=after, cells=cells)
         for (name, before, after), cells in found.items()
     )
+
+
+def _differ(name: str, theirs: Mapping[str, str], ours: Mapping[str, str]) -> bool:
+    before, after = theirs.get(name, ""), ours.get(name, "")
+    return before != after and not (name == "MHz" and _close(before, after))
 
 
 def _protocol(run: Run) -> str:
@@ -370,6 +414,12 @@ _CONDITIONS: Mapping[str, Callable[[Run], object]] = {
     "CPUs": lambda run: ", ".join(map(str, run.spec.cpus or ())) or "not pinned",
     "protocol": _protocol,
 }
+
+
+#: What two suites are compared for; the other conditions are the machine's and its surroundings'.
+_UNDER_TEST = frozenset(
+    {"runtime version", "payload", "file (sha256)", "weights (sha256)", "converter"}
+)
 
 
 def _conditions(runs: Sequence[Run]) -> dict[str, str]:
