@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from shufflenet_deploy.cli import preflight
 from shufflenet_deploy.cli.output import show
 from shufflenet_deploy.errors import UsageError
 
@@ -55,6 +56,8 @@ def compare(  # noqa: PLR0917 - options, each passed by name
         raise UsageError("--json and --markdown contradict each other: keep one")
     if out is not None and out.suffix.lower() not in (_MARKDOWN_SUFFIX, _JSON_SUFFIX):
         raise UsageError(f"cannot tell a format from {out.name}: end it in .md or .json")
+    if out is not None:
+        preflight.writable_file("--out", out, "comparison.md")
     share = parse_threshold(threshold)
     before, after = _runs([control, treatment], journal)
     if {run.id for run in before} == {run.id for run in after}:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from shufflenet_deploy.cli import preflight
 from shufflenet_deploy.cli.observations import described, newest, summaries
 from shufflenet_deploy.errors import UsageError
 
@@ -127,6 +128,8 @@ def export_(
     from shufflenet_deploy.files import replacing  # noqa: PLC0415
     from shufflenet_deploy.store import Journal  # noqa: PLC0415
 
+    if out != _STANDARD_STREAM:
+        preflight.writable_file("--out", Path(out), "runs.jsonl")
     with Journal(journal) as book:
         lines = book.export_lines(book.suite(suite).id if suite else None)
         if out == _STANDARD_STREAM and as_json:
