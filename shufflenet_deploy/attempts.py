@@ -77,16 +77,16 @@ class CellRuns:
             return cls(failed=failed)
         newest = [run for run in runs if isinstance(run.outcome, Measurement)][-1]
         kept = tuple(run for run in chosen if _made_alike(run, newest))
-        ids, processes = {run.id for run in kept}, {_process(run) for run in kept}
+        ids, processes = {id(run) for run in kept}, {_process(run) for run in kept}
         return cls(
             kept=kept,
-            otherwise=tuple(run for run in chosen if run.id not in ids),
+            otherwise=tuple(run for run in chosen if id(run) not in ids),
             failed=failed,
             replaced=tuple(
                 run
                 for run in runs
                 if isinstance(run.outcome, Measurement)
-                and run.id not in ids
+                and id(run) not in ids
                 and _process(run) in processes
                 and _made_alike(run, newest)
             ),
