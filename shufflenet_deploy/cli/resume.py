@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from shufflenet_deploy.bench import Suite
 
 #: The option that sets each field that a resumed suite keeps.
-_KEPT = {
+KEPT = {
     "models": "--model",
     "baseline": "--baseline",
     "alexnet_head": "--alexnet-head",
@@ -30,7 +30,8 @@ _KEPT = {
     "cores": "--cpus",
     "governor": "--governor",
 }
-_KEPT_OF_SPEC = {
+#: The same of the fields of its spec.
+KEPT_OF_SPEC = {
     "metric": "--metric",
     "cpus": "--cpus",
     "warmup_runs": "--warmup",
@@ -52,8 +53,8 @@ def check(suite_id: str, known: Suite, wanted: Suite) -> None:
     Raises:
         UsageError: an option differs; it and both values are named.
     """
-    kept = [(_KEPT[name], known, wanted, name) for name in _KEPT]
-    of_spec = [(_KEPT_OF_SPEC[name], known.spec, wanted.spec, name) for name in _KEPT_OF_SPEC]
+    kept = [(KEPT[name], known, wanted, name) for name in KEPT]
+    of_spec = [(KEPT_OF_SPEC[name], known.spec, wanted.spec, name) for name in KEPT_OF_SPEC]
     for option, mine, theirs, name in (*kept, *of_spec):
         before, now = getattr(mine, name), getattr(theirs, name)
         if not _same(before, now):

@@ -15,8 +15,8 @@ from shufflenet_deploy.store import Journal
 MODEL = "shufflenet-g3-0.5x"
 
 
-def suite(name: str, median: float):
-    return [measured.run(MODEL, suite=name, process=n, median=median) for n in range(5)]
+def suite(name: str, median: float, **changes):
+    return [measured.run(MODEL, suite=name, process=n, median=median, **changes) for n in range(5)]
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +28,10 @@ def folder(tmp_path_factory):
             journal.open_suite(id=name, name=name, host="pi", definition="")
             for run in suite(name, median):
                 journal.append(run)
+        hot = measured.conditions(measured.START, throttled=4)
+        journal.open_suite(id="4-hot", name="4-hot", host="pi", definition="")
+        for run in suite("4-hot", 20e6, after=hot):
+            journal.append(run)
         (place / "before.jsonl").write_text("".join(journal.export_lines("1-before")))
     (place / "empty.jsonl").write_text("\n")
     (place / "notes.jsonl").write_text("not a run\n")
@@ -54,6 +58,17 @@ def compare(folder):
         return done
 
     return run
+
+
+def test_a_tainted_suite_is_not_judged_and_that_is_said(compare):
+    done = compare("1-before", "4-hot")
+    assert "1 cell: 1 tainted, not judged" in done.stdout
+    assert "regression," not in done.stdout.splitlines()[-1]
+    assert done.stderr == (
+        "not judged: 1 of 1 cells tainted on either side; measure again when doctor says fit\n"
+    )
+    compare("1-before", "4-hot", "--strict", check=1)
+    compare("1-before", "2-same", "--strict")
 
 
 def test_the_exit_code_tells_a_regression(compare):

@@ -157,8 +157,9 @@ def reports(local_target, journal, artifact_of):
     journal.delete("template")
 
     def of(sample_ns, *, others_busy_cores=0.0):
-        changed = {"samples_ns": [sample_ns] * 20, "others_busy_cores": others_busy_cores}
-        assert report.keys() >= changed.keys()
+        assert "others_busy_cores" in report["sampling"]
+        sampling = {**report["sampling"], "others_busy_cores": others_busy_cores}
+        changed = {"samples_ns": [sample_ns] * 20, "sampling": sampling}
         return printed(json.dumps({**report, **changed}).encode())
 
     return of
