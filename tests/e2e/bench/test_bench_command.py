@@ -197,7 +197,7 @@ def test_ctrl_c_keeps_what_is_done_and_resume_goes_on(command, folder):
 
 def test_ctrl_c_while_exporting_leaves_no_suite_and_says_how_to_go_on(command, folder):
     journal = str(folder / "none.sqlite")
-    options = (*QUICK, "--artifacts", "interrupted", "--journal", journal)
+    options = (*QUICK, "--processes", "1", "--artifacts", "interrupted", "--journal", journal)
     with subprocess.Popen(
         [sys.executable, "-m", "shufflenet_deploy", "bench", *options],
         stdout=subprocess.DEVNULL,
@@ -218,22 +218,22 @@ def test_ctrl_c_while_exporting_leaves_no_suite_and_says_how_to_go_on(command, f
     )
     told = rest.split("go on with: shufflenet-deploy ")[1].strip()
     assert told == shlex.join(["bench", *options])
-    assert command(*shlex.split(told)).stderr.count("6 processes measured") == 1
+    assert "2 processes measured" in command(*shlex.split(told)).stderr
 
 
 def test_a_suite_resumed_with_more_processes_is_one_table(command):
-    first = json.loads(command("bench", *QUICK, "--processes", "2", "--json").stdout)
+    first = json.loads(command("bench", *QUICK, "--processes", "1", "--json").stdout)
     assert "--warmup 9: the suite" in (
         command("bench", "--resume", "--warmup", "9", check=2).stderr
     )
-    told = json.loads(command("bench", "--resume", "--processes", "3", "--json").stdout)
-    assert (told["suite"], told["measured"]) == (first["suite"], 6)
+    told = json.loads(command("bench", "--resume", "--processes", "2", "--json").stdout)
+    assert (told["suite"], told["measured"]) == (first["suite"], 4)
     (block,) = told["table"]["blocks"]
     entries = [row["entries"][0] for row in block["rows"]]
-    assert [[one["process"] for one in entry["processes"]] for entry in entries] == [[1, 2, 3]] * 2
+    assert [[one["process"] for one in entry["processes"]] for entry in entries] == [[1, 2]] * 2
     assert not any("protocol" in note for note in block["notes"])
     shown = json.loads(command("runs", "show", "--json").stdout)
-    assert [(cell["processes"], cell["other_protocol"]) for cell in shown["cells"]] == [(3, 0)] * 2
+    assert [(cell["processes"], cell["other_protocol"]) for cell in shown["cells"]] == [(2, 0)] * 2
     bare = command("table", "--baseline", "none", "--format", "md").stdout
     assert "speedup" not in bare
     assert "no speedups" not in bare
