@@ -27,10 +27,7 @@ def counted(runs: Iterable[Run]) -> list[Run]:
 
     The result keeps that order.
     """
-    groups: dict[tuple[str, str, str, int], list[tuple[int, Run]]] = {}
-    for place, run in enumerate(runs):
-        groups.setdefault(_process(run), []).append((place, run))
-    chosen = (_chosen(attempts) for attempts in groups.values())
+    chosen = (_chosen(attempts) for attempts in _by_process(runs).values())
     return [run for _, run in sorted(chosen, key=lambda pair: pair[0])]
 
 
@@ -39,17 +36,17 @@ def relevant(runs: Iterable[Run]) -> list[Run]:
 
     Attempts with another file, protocol or runtime version than the one that counts are left out.
     """
-    given = list(runs)
-    chosen = {_process(run): run for run in counted(given)}
-    last = {_process(run): run for run in given}
-
-    def is_relevant(run: Run) -> bool:
-        standing = chosen[_process(run)]
-        if not isinstance(run.outcome, Measurement):
-            return run is last[_process(run)]
-        return _made_alike(run, standing)
-
-    return [run for run in given if is_relevant(run)]
+    found: list[_Placed] = []
+    for attempts in _by_process(runs).values():
+        _, standing = _chosen(attempts)
+        last = attempts[-1]
+        found += [
+            one
+            for one in attempts
+            if (_measured(one[1]) and _made_alike(one[1], standing))
+            or (one is last and not _measured(last[1]))
+        ]
+    return [run for _, run in sorted(found, key=lambda pair: pair[0])]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,31 +67,44 @@ class CellRuns:
     @classmethod
     def of(cls, runs: Sequence[Run]) -> CellRuns:
         """Sort the attempts of one cell in one suite, given in the order they were made."""
-        chosen = [run for run in counted(runs) if isinstance(run.outcome, Measurement)]
-        last = {_process(run): run for run in runs}
-        failed = tuple(run for run in last.values() if not isinstance(run.outcome, Measurement))
+        groups = _by_process(runs)
+        last = [attempts[-1][1] for attempts in groups.values()]
+        failed = tuple(run for run in last if not _measured(run))
+        chosen = [run for run in counted(runs) if _measured(run)]
         if not chosen:
             return cls(failed=failed)
-        newest = [run for run in runs if isinstance(run.outcome, Measurement)][-1]
+        newest = [run for run in runs if _measured(run)][-1]
         kept = tuple(run for run in chosen if _made_alike(run, newest))
-        ids, processes = {id(run) for run in kept}, {_process(run) for run in kept}
+        ids = {id(run) for run in kept}
+        replaced = [
+            placed
+            for attempts in groups.values()
+            if any(id(run) in ids for _, run in attempts)
+            for placed in attempts
+            if id(placed[1]) not in ids and _measured(placed[1]) and _made_alike(placed[1], newest)
+        ]
         return cls(
             kept=kept,
             otherwise=tuple(run for run in chosen if id(run) not in ids),
             failed=failed,
-            replaced=tuple(
-                run
-                for run in runs
-                if isinstance(run.outcome, Measurement)
-                and id(run) not in ids
-                and _process(run) in processes
-                and _made_alike(run, newest)
-            ),
+            replaced=tuple(run for _, run in sorted(replaced, key=lambda pair: pair[0])),
         )
 
 
-def _process(run: Run) -> tuple[str, str, str, int]:
-    return (run.suite, run.target.host, run.cell.model_dump_json(), run.process)
+#: A run, and its place among those that were given.
+_Placed = tuple[int, Run]
+
+
+def _by_process(runs: Iterable[Run]) -> dict[tuple[str, str, str, int], list[_Placed]]:
+    groups: dict[tuple[str, str, str, int], list[_Placed]] = {}
+    for place, run in enumerate(runs):
+        key = (run.suite, run.target.host, run.cell.model_dump_json(), run.process)
+        groups.setdefault(key, []).append((place, run))
+    return groups
+
+
+def _measured(run: Run) -> bool:
+    return isinstance(run.outcome, Measurement)
 
 
 def _made_alike(run: Run, other: Run) -> bool:
@@ -102,13 +112,13 @@ def _made_alike(run: Run, other: Run) -> bool:
     return (run.sampling, run.runtime_version) == (other.sampling, other.runtime_version)
 
 
-def _chosen(attempts: Sequence[tuple[int, Run]]) -> tuple[int, Run]:
-    measured = [pair for pair in attempts if isinstance(pair[1].outcome, Measurement)]
+def _chosen(attempts: Sequence[_Placed]) -> _Placed:
+    measured = [placed for placed in attempts if _measured(placed[1])]
     if not measured:
         return attempts[-1]
     newest = measured[-1][1]
-    alike = [pair for pair in measured if _made_alike(pair[1], newest)]
-    return min(alike, key=lambda pair: _disturbance(pair[1]))
+    alike = [placed for placed in measured if _made_alike(placed[1], newest)]
+    return min(alike, key=lambda placed: _disturbance(placed[1]))
 
 
 def _disturbance(run: Run) -> tuple[int, float]:

@@ -241,7 +241,7 @@ class _Session:
             process += 1
             wide = schedule.imprecise(
                 [one.cell for one in ready],
-                self._done,
+                [run for run in self._done if run.target.host == self._place.facts.host],
                 baseline=self.suite.baseline,
                 target=self.suite.precision_target,
             )

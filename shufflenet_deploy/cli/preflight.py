@@ -52,10 +52,10 @@ def readable_folder(option: str, folder: Path, wanted: str) -> None:
     Raises:
         UsageError: there is no such folder, or it may not be read.
     """
+    if not folder.expanduser().is_dir():
+        raise UsageError(f"{option} {folder} is no folder: give one that holds {wanted}")
     try:
         next(folder.expanduser().iterdir(), None)
-    except NotADirectoryError as error:
-        raise UsageError(f"{option} {folder} is no folder: give one that holds {wanted}") from error
     except OSError as error:
         raise UsageError(
             f"{option} {folder}: {error.strerror}; give a folder that holds {wanted}"

@@ -20,7 +20,7 @@ _LOG_SECS = 60.0
 
 
 def figure_of(run: Run) -> str:
-    """The figure of one run in a few characters: ``12.3 ms``, ``31.84 Minstr``, or why not."""
+    """The figure of one run in a few characters: ``12.3 ms``, ``31.8 Minstr``, or why not."""
     from shufflenet_deploy import stats  # noqa: PLC0415 - numpy
     from shufflenet_deploy.report.numerals import figure  # noqa: PLC0415
 
