@@ -247,6 +247,8 @@ def _described_cell(runs: list[Run]) -> dict[str, Any]:
             "outliers": digest.outliers,
             "model_rss_bytes": _memory(found.kept),
         }
+    if found.otherwise:
+        described["text"] += f"; left out: {len(found.otherwise)} of another file or protocol"
     return described
 
 

@@ -49,7 +49,7 @@ class Verdict(StrEnum):
     SLOWER = "slower"
     SAME = "not distinguishable"
     REGRESSION = "regression"
-    TAINTED = "tainted, not judged"
+    TAINTED = "not judged (tainted)"
     FAILED = "failed"
     MISSING = "not in both"
 

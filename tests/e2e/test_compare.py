@@ -62,7 +62,7 @@ def compare(folder):
 
 def test_a_tainted_suite_is_not_judged_and_that_is_said(compare):
     done = compare("1-before", "hot")
-    assert "1 cell: 1 tainted, not judged" in done.stdout
+    assert "1 cell: 1 not judged (tainted)" in done.stdout
     assert "regression," not in done.stdout.splitlines()[-1]
     assert done.stderr == (
         "not judged: 1 of 1 cells tainted on either side; measure again when doctor says fit\n"

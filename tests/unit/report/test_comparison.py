@@ -183,7 +183,7 @@ def test_tainted_cells_make_no_verdict(tainted, factor):
     assert found.unjudged == found.changes
     assert measured.close(found.changes[0].ratio, factor)
     for text in (render.terminal(found, width=120), render.markdown(found)):
-        assert "1 cell: 1 tainted, not judged" in " ".join(text.split())
+        assert "1 cell: 1 not judged (tainted)" in " ".join(text.split())
 
 
 UNEQUAL = {
