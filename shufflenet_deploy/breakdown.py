@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import median
 
 from shufflenet_deploy import stats
+from shufflenet_deploy.attempts import CellRuns
 from shufflenet_deploy.records import (
     Cell,
     LayerKind,
@@ -343,7 +344,7 @@ def of_suite(profiles: Iterable[Run], measured: Sequence[Run]) -> list[Breakdown
                 metric=run.spec.metric,
                 multiply_adds=run.multiply_adds or 0,
                 runtime_version=run.runtime_version,
-                measured=stats.samples_of(same),
+                measured=stats.samples_of(CellRuns.of(same).kept),
             )
         )
     return found

@@ -302,6 +302,20 @@ class BenchmarkSpec(Record):
     cooldown_secs: float = Field(default=0.0, ge=0)
     timeout_secs: float = Field(default=300.0, gt=0)
 
+    @property
+    def protocol(self) -> BenchmarkSpec:
+        """What decides the samples of one process, the schedule of the suite left at its defaults.
+
+        Two specs sample alike when their protocols are equal.
+        """
+        defaults = {name: type(self).model_fields[name].default for name in SCHEDULE}
+        return self.model_copy(update=defaults)
+
+
+#: Fields of ``BenchmarkSpec`` that say how many processes there are and when one starts or is given
+#: up; none of them changes what a process that ran to its end has sampled.
+SCHEDULE = ("processes", "cooldown_secs", "timeout_secs")
+
 
 class Measurement(Record):
     """What one process measured. ``samples`` are steady-state inferences in ``Metric.unit``.
@@ -439,6 +453,15 @@ class Run(Record):
     tool: dict[str, Any] = Field(default_factory=dict)
 
     @property
+    def sampling(self) -> tuple[str | None, BenchmarkSpec]:
+        """What decides the samples of this process on its target: the file's sha256, the protocol.
+
+        The one property by which a resumed session knows a process again, and by which tables,
+        comparisons and histories put the samples of a cell's processes together.
+        """
+        return (self.artifact.sha256 if self.artifact else None, self.spec.protocol)
+
+    @property
     def kind(self) -> Literal["measurement", "failure", "profile"]:
         """Which of the two outcomes a measurement had, or that this run profiled."""
         if self.purpose == "profile":
@@ -515,10 +538,9 @@ class SuiteNote(Record):
 
 
 def last_attempts(runs: Iterable[Run]) -> list[Run]:
-    """The runs that count: of several attempts at one process of one cell, the last given.
+    """Of several attempts at one process of one cell, the last; see ``attempts`` for what counts.
 
-    ``runs`` come in the order they were made. Retried and resumed attempts stay in the journal;
-    the newest stands for its process.
+    ``runs`` come in the order they were made. This tells what became of each process in the end.
     """
     latest: dict[tuple[str, str, str, int], Run] = {}
     for run in runs:

@@ -18,14 +18,8 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from shufflenet_deploy.records import (
-    BenchmarkSpec,
-    Conditions,
-    Measurement,
-    Metric,
-    Run,
-    last_attempts,
-)
+from shufflenet_deploy.disturbances import Cause, Finding, disturbances, oversubscription
+from shufflenet_deploy.records import BenchmarkSpec, Measurement, Metric, Run
 
 FloatArray = NDArray[np.float64]
 Samples = Sequence[float] | Sequence[int]
@@ -290,11 +284,6 @@ def _array(samples: Samples) -> FloatArray:
 # --- runs ----------------------------------------------------------------------------------------
 
 
-def current(runs: Iterable[Run]) -> list[Run]:
-    """The runs that count, whatever order they come in; see ``records.last_attempts``."""
-    return last_attempts(sorted(runs, key=lambda run: run.started_at))
-
-
 def samples_of(runs: Iterable[Run]) -> list[tuple[int, ...]]:
     """The samples of every run that measured something, one list per process."""
     return [run.outcome.samples for run in runs if isinstance(run.outcome, Measurement)]
@@ -311,39 +300,6 @@ class Verdict(StrEnum):
     TAINTED = "tainted"
 
 
-class Cause(StrEnum):
-    """Why a cell is not stable."""
-
-    THROTTLED = "throttled"
-    FREQUENCY = "frequency changed"
-    LOAD = "other load"
-    SWAP = "swapping"
-    CLOCK = "below clock resolution"
-    FEW_SAMPLES = "too few samples"
-    DRIFT = "drifting"
-    SPREAD = "wide spread"
-    PROCESSES = "processes disagree"
-    OUTLIERS = "outliers"
-
-
-#: Causes under which the figure measures something else than the model.
-_TAINTING = frozenset({Cause.THROTTLED, Cause.FREQUENCY, Cause.LOAD, Cause.SWAP, Cause.CLOCK})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """One thing wrong with a cell: what was seen, and what to type next."""
-
-    cause: Cause
-    message: str
-    remedy: str
-
-    @property
-    def tainting(self) -> bool:
-        """Whether the figure should not be compared at all."""
-        return self.cause in _TAINTING
-
-
 @dataclass(frozen=True, kw_only=True)
 class Stability:
     """The verdict on one cell and everything that led to it, worst first."""
@@ -358,18 +314,6 @@ class Stability:
         return f"{self.verdict.value}: {causes}" if causes else self.verdict.value
 
 
-#: Bits of the Raspberry Pi firmware's "get_throttled"; bit + 16 says it happened since boot.
-_THROTTLE_BITS = (
-    (0, "under-voltage"),
-    (1, "frequency capped"),
-    (2, "throttled"),
-    (3, "soft temperature limit"),
-)
-
-_FREQUENCY_TOLERANCE = 0.05
-_OTHERS_BUSY_CORES = 0.5
-_OTHERS_BUSY_SHARE = 0.5
-_SWAP_GROWTH_BYTES = 16 << 20
 _CLOCK_STEPS_PER_SAMPLE = 100
 _ENOUGH_SAMPLES = 10
 _DRIFT = 0.05
@@ -378,22 +322,12 @@ _PROCESS_SPREAD = 0.05
 _OUTLIER_SHARE = 0.05
 
 
-def throttle_reasons(bits: int | None) -> tuple[str, ...]:
-    """What the firmware says limits the CPU at this moment."""
-    return tuple(name for bit, name in _THROTTLE_BITS if bits is not None and bits >> bit & 1)
-
-
-def tolerated_busy_cores(cores: int, *, threads: int) -> float:
-    """How many cores others may keep busy: half of one, or half of those that we leave idle."""
-    return max(_OTHERS_BUSY_CORES, (cores - threads) * _OTHERS_BUSY_SHARE)
-
-
 def stability(runs: Sequence[Run]) -> Stability:
     """Judge one cell from all of its runs (failures are ignored; no measurement is ``STABLE``)."""
     findings: dict[Cause, Finding] = {}
     measured = [run for run in runs if isinstance(run.outcome, Measurement)]
     for run in measured:
-        for finding in (*_disturbances(run), *_sampling_flaws(run)):
+        for finding in (*disturbances(run), *oversubscription(run), *_sampling_flaws(run)):
             findings.setdefault(finding.cause, finding)
     for finding in _disagreement(measured):
         findings.setdefault(finding.cause, finding)
@@ -402,65 +336,6 @@ def stability(runs: Sequence[Run]) -> Stability:
         return Stability(verdict=Verdict.STABLE)
     verdict = Verdict.TAINTED if ordered[0].tainting else Verdict.NOISY
     return Stability(verdict=verdict, findings=tuple(ordered))
-
-
-def _disturbances(run: Run) -> list[Finding]:
-    """What the target did to the process while it sampled."""
-    measurement = run.outcome
-    if not isinstance(measurement, Measurement) or run.spec.metric is Metric.INSTRUCTIONS:
-        return []
-    findings = []
-    if run.before is not None and run.after is not None:
-        findings += _condition_changes(run.before, run.after)
-    busy = measurement.others_busy_cores
-    tolerated = tolerated_busy_cores(len(run.target.cores), threads=run.cell.threads)
-    if busy is not None and busy > tolerated:
-        findings.append(
-            Finding(
-                cause=Cause.LOAD,
-                message=f"other programs kept {busy:.1f} of {len(run.target.cores)} cores busy",
-                remedy="stop them (on the target: top); when doctor says fit, bench again",
-            )
-        )
-    return findings
-
-
-def _condition_changes(before: Conditions, after: Conditions) -> list[Finding]:
-    findings = []
-    newly = (after.throttled or 0) >> 16 & ~((before.throttled or 0) >> 16)
-    reasons = throttle_reasons((before.throttled or 0) | (after.throttled or 0) | newly)
-    if reasons:
-        findings.append(
-            Finding(
-                cause=Cause.THROTTLED,
-                message=f"the firmware reports {', '.join(reasons)}",
-                remedy="use the board's own power supply, then bench --max-temperature 60",
-            )
-        )
-    for core, start_khz in before.frequency_khz.items():
-        end_khz = after.frequency_khz.get(core, start_khz)
-        if abs(end_khz - start_khz) > _FREQUENCY_TOLERANCE * max(start_khz, end_khz):
-            findings.append(
-                Finding(
-                    cause=Cause.FREQUENCY,
-                    message=(
-                        f"core {core} went from {start_khz / 1000:.0f} "
-                        f"to {end_khz / 1000:.0f} MHz while sampling"
-                    ),
-                    remedy="bench --governor performance, or --warmup 2s where it may not be set",
-                )
-            )
-            break
-    swapped = (after.swap_used_bytes or 0) - (before.swap_used_bytes or 0)
-    if swapped > _SWAP_GROWTH_BYTES:
-        findings.append(
-            Finding(
-                cause=Cause.SWAP,
-                message=f"{swapped >> 20} MiB went to swap while sampling",
-                remedy="free memory on the target, or bench --precision int8 --resolution 224x224",
-            )
-        )
-    return findings
 
 
 def _sampling_flaws(run: Run) -> list[Finding]:

@@ -1,8 +1,8 @@
 """The journal: every run, raw, committed the moment it ends, in SQLite or any database.
 
 A run is stored as its own JSON with a few columns beside it to search by. Runs are only ever added
-(or deleted by the user), never changed; a later attempt at the same process of the same cell stands
-for it when runs are read (see ``records.last_attempts``), the earlier one stays.
+(or deleted by the user), never changed. Of several attempts at the same process of the same cell
+one counts when runs are read (see ``attempts``); the others stay.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from sqlalchemy import exc
 
-from shufflenet_deploy import schema
+from shufflenet_deploy import attempts, schema
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.records import (
     CrossCheck,
@@ -202,10 +202,10 @@ class Journal:
 
         Args:
             suite: a suite's id, or None for all suites.
-            every: also attempts that a later one replaced; see ``last_attempts``.
+            every: also the attempts that do not count; see ``attempts``.
         """
         runs = self._stored(schema.runs.c.kind != _PROFILE, suite)
-        return runs if every else last_attempts(runs)
+        return runs if every else attempts.counted(runs)
 
     def profiles(self, suite: str | None = None, *, every: bool = False) -> list[Run]:
         """Runs that profile, which ``runs`` leaves out; the last of each cell."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from shufflenet_deploy import stats
+from shufflenet_deploy.disturbances import throttle_reasons
 from shufflenet_deploy.records import Cell, Slice, Sustained, TracePoint
 from shufflenet_deploy.stats import Interval
 
@@ -142,7 +143,7 @@ def _by_firmware(trace: Sequence[TracePoint]) -> Onset | None:
     past = (trace[0].throttled or 0) >> 16
     for point in trace:
         bits = point.throttled or 0
-        reasons = stats.throttle_reasons(bits | (bits >> 16 & ~past))
+        reasons = throttle_reasons(bits | (bits >> 16 & ~past))
         if reasons:
             return Onset(
                 at_secs=point.at_ns / 1e9, reason=f"the firmware reports {', '.join(reasons)}"

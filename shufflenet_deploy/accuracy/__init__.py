@@ -8,7 +8,7 @@ was, and more pictures cost only what they add.
 """
 
 from shufflenet_deploy.accuracy.evaluate import Progress, evaluate
-from shufflenet_deploy.accuracy.pictures import LabelledPictures, labelled
+from shufflenet_deploy.accuracy.pictures import LabelledPictures, check, labelled
 from shufflenet_deploy.accuracy.workers import ModelSource
 
-__all__ = ["LabelledPictures", "ModelSource", "Progress", "evaluate", "labelled"]
+__all__ = ["LabelledPictures", "ModelSource", "Progress", "check", "evaluate", "labelled"]

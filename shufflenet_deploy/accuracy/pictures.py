@@ -85,6 +85,20 @@ def labelled(
     )
 
 
+def check(folder: Path, labels: str | None, classes: int | None = None) -> None:
+    """Refuse what ``labelled`` would refuse, without reading a picture.
+
+    Raises:
+        UsageError: nothing to evaluate, labels that cannot be read or, where the number of
+            ``classes`` is known, it is not clear which class is which.
+    """
+    names, _, _ = _listed(folder, labels)
+    if classes is not None:
+        naming.classes_of(names, classes, labels)
+    elif labels not in (None, naming.SORTED, naming.NUMBERS):
+        naming.read(Path(labels))
+
+
 def _listed(
     folder: Path, labels: str | None
 ) -> tuple[list[str], list[tuple[Path, str]], list[str]]:

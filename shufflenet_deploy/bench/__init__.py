@@ -19,6 +19,7 @@ from shufflenet_deploy.bench.events import (
     Sustaining,
     Tainted,
 )
+from shufflenet_deploy.bench.hold import Patience
 from shufflenet_deploy.bench.session import run
 from shufflenet_deploy.bench.suite import Suite, find_suite, new_suite_id, parse_share
 
@@ -27,6 +28,7 @@ __all__ = [
     "Event",
     "Finished",
     "Hot",
+    "Patience",
     "Planned",
     "Retrying",
     "Stage",

@@ -77,9 +77,7 @@ def _profile_of(run: Run, ready: Ready, spec: BenchmarkSpec, place: Place) -> bo
         run.cell == ready.cell
         and run.profile is not None
         and run.target.host == place.facts.host
-        and run.spec == spec
-        and run.artifact is not None
-        and run.artifact.sha256 == ready.artifact.sha256
+        and run.sampling == (ready.artifact.sha256, spec.protocol)
     )
 
 
@@ -100,6 +98,7 @@ def observe(ready: Sequence[Ready], place: Place, journal: Journal) -> None:
         done = any(
             isinstance(other, CrossCheck)
             and (other.cell, other.artifact) == (one.cell, one.artifact.sha256)
+            and other.spec.protocol == place.spec_of(one.cell).protocol
             for other in known
         )
         if one.cell.format is Format.TFLITE and not done:
@@ -123,11 +122,12 @@ def _groups(ready: Sequence[Ready]) -> list[list[Ready]]:
 
 
 def _alike(known: Sustained, group: Sequence[Ready], place: Place) -> bool:
-    """Whether this group was measured before, with the same files and as long."""
+    """Whether this group was measured before, with the same files and protocol, and as long."""
     return (
         known.duration_secs == place.suite.sustained_secs
         and known.cells == tuple(one.cell for one in group)
         and known.artifacts == tuple(one.artifact.sha256 for one in group)
+        and known.spec.protocol == place.spec_of(group[0].cell).protocol
     )
 
 

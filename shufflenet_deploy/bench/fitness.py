@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from shufflenet_deploy import runtime, stats
+from shufflenet_deploy import runtime
+from shufflenet_deploy.disturbances import throttle_reasons, tolerated_busy_cores
 from shufflenet_deploy.records import TargetFacts
 from shufflenet_deploy.target import Frequency, Outlook, State, Target, Vitals, brings_python
 
@@ -210,7 +211,7 @@ def _power(seen: Examined) -> Check:
     bits = seen.vitals.throttled
     if bits is None:
         return _check("power", "not told (only a Raspberry Pi's firmware does)")
-    now, before = stats.throttle_reasons(bits), stats.throttle_reasons(bits >> 16)
+    now, before = throttle_reasons(bits), throttle_reasons(bits >> 16)
     remedy = "use the board's own power supply and a short cable; then: vcgencmd get_throttled"
     if now:
         why = "the firmware slows the processor down at this moment"
@@ -251,7 +252,7 @@ def _load(seen: Examined) -> Check:
         value += f", load {vitals.load_1min:.2f}"
     if vitals.busy_cores <= _SOME_BUSY_CORES:
         return _check("load", value)
-    spoils = vitals.busy_cores > stats.tolerated_busy_cores(cores, threads=1)
+    spoils = vitals.busy_cores > tolerated_busy_cores(cores, threads=1)
     return _bad(
         "load",
         Status.FAIL if spoils else Status.WARN,

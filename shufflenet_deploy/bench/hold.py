@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -21,14 +22,26 @@ from shufflenet_deploy.transport import CommandResult
 if TYPE_CHECKING:
     import tenacity
 
-_FIRST_WAIT_SECS = 1.0
-_LONGEST_WAIT_SECS = 30.0
-_LOCK_WAIT_SECS = 60.0
 #: Longer than all that may keep us from saying that we still need the governor.
 _LEASE_SLACK_SECS = LONGEST_WAIT_SECS + 120.0
 
 _Value = TypeVar("_Value")
 OnEvent = Callable[[events.Event], object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """How long to wait: for another bench on the target, and between attempts at a connection.
+
+    The first pause after a broken connection is doubled each time, up to the longest.
+    """
+
+    lock_wait_secs: float = 60.0
+    first_pause_secs: float = 1.0
+    longest_pause_secs: float = 30.0
+
+
+DEFAULT_PATIENCE = Patience()
 
 
 class Hold:
@@ -38,10 +51,16 @@ class Hold:
     """
 
     def __init__(
-        self, suite: Suite, target: Target, *, tell: OnEvent, sleep: Callable[[float], None]
+        self,
+        suite: Suite,
+        target: Target,
+        *,
+        tell: OnEvent,
+        patience: Patience,
+        sleep: Callable[[float], None],
     ) -> None:
         self._suite, self._target = suite, target
-        self._tell, self._sleep = tell, sleep
+        self._tell, self._patience, self._sleep = tell, patience, sleep
         self._held = contextlib.ExitStack()
         self._governor: Governor | None = None
         self._broken = False
@@ -59,6 +78,19 @@ class Hold:
     def __exit__(self, *exception: object) -> None:
         """Put the governor back and give the lock back."""
         self._held.close()
+
+    def check_governor(self) -> None:
+        """Refuse a governor that the target has not, or that we may not set, before anything slow.
+
+        Raises:
+            UsageError: the kernel has no such governor.
+            TargetError: there is nothing to set, or we may not.
+        """
+        governor = self._suite.governor
+        if governor is not None:
+            self.patiently(
+                "asking for its governors", lambda: self._target.check_governor(governor)
+            )
 
     def set_governor(self) -> None:
         """Set what the suite asks for, for as long as the target is held."""
@@ -104,7 +136,9 @@ class Hold:
         retrying = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(self._suite.retries + 1),
             wait=tenacity.wait_exponential(
-                multiplier=_FIRST_WAIT_SECS, min=_FIRST_WAIT_SECS, max=_LONGEST_WAIT_SECS
+                multiplier=self._patience.first_pause_secs,
+                min=self._patience.first_pause_secs,
+                max=self._patience.longest_pause_secs,
             ),
             retry=tenacity.retry_if_exception(_worth_a_retry),
             before_sleep=announce,
@@ -144,7 +178,7 @@ class Hold:
     def _lock(self) -> None:
         self._held.enter_context(
             self._target.exclusive(
-                wait_secs=_LOCK_WAIT_SECS,
+                wait_secs=self._patience.lock_wait_secs,
                 on_wait=lambda holder: self._tell(events.Stage(text=f"waiting for {holder}")),
             )
         )

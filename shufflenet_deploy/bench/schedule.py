@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 
+from shufflenet_deploy.attempts import CellRuns
 from shufflenet_deploy.records import Cell, Run
 from shufflenet_deploy.stats import interval, ratio_interval, samples_of
 
@@ -54,7 +55,8 @@ def imprecise(
     for run in runs:
         found.setdefault(run.cell.model_dump_json(), []).append(run)
     samples = {
-        cell.model_dump_json(): samples_of(found.get(cell.model_dump_json(), [])) for cell in cells
+        cell.model_dump_json(): samples_of(CellRuns.of(found.get(cell.model_dump_json(), [])).kept)
+        for cell in cells
     }
     baselines = {group_of(cell): cell for cell in cells if cell.model == baseline}
     wanted: dict[str, Cell] = {}

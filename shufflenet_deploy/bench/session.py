@@ -3,7 +3,7 @@
 Preparation (exports, installations) comes before the first measurement, so that nothing of ours
 disturbs the target while it measures. Each process is one run, and each run is in the journal
 before the next begins. What fails for good becomes a run with a ``Failure`` and is left out of
-later rounds; what is disturbed is measured again.
+later rounds; what is disturbed is measured again, and ``attempts`` says which attempt counts.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from shufflenet_deploy import runtime, stats
+from shufflenet_deploy import attempts, runtime
 from shufflenet_deploy.bench import aside, events, schedule
-from shufflenet_deploy.bench.hold import Hold, OnEvent
+from shufflenet_deploy.bench.hold import DEFAULT_PATIENCE, Hold, OnEvent, Patience
 from shufflenet_deploy.bench.process import measure, never_started
 from shufflenet_deploy.bench.ready import Place, Ready
 from shufflenet_deploy.bench.suite import Suite, new_suite_id
+from shufflenet_deploy.disturbances import Cause, disturbances
 from shufflenet_deploy.errors import (
     ConnectError,
     DeployError,
@@ -29,13 +30,11 @@ from shufflenet_deploy.errors import (
 from shufflenet_deploy.files import resource, sha256_file
 from shufflenet_deploy.records import (
     Artifact,
-    BenchmarkSpec,
     Cell,
     Failure,
     FailureKind,
     Measurement,
     Run,
-    last_attempts,
 )
 from shufflenet_deploy.store import Journal
 from shufflenet_deploy.target import Environment, Target
@@ -53,6 +52,7 @@ def run(
     on_event: OnEvent = lambda _: None,
     *,
     suite_id: str | None = None,
+    patience: Patience = DEFAULT_PATIENCE,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[Run]:
     """Measure a suite; yields every run after it was journalled.
@@ -61,10 +61,13 @@ def run(
         suite: what to measure.
         target: where, over an entered transport.
         journal: where the runs go. Processes that an earlier, interrupted session of ``suite_id``
-            measured there with the same file and the same spec are not measured again.
+            measured there with the same file and protocol (``Run.sampling``) are not measured
+            again. The suite itself is noted with its first run: interrupted before, it leaves
+            nothing.
         artifact_of: exports a cell, or finds the file that is there already.
         on_event: told what goes on.
         suite_id: the name of the session in the journal; a new one by default.
+        patience: how long the target and its connection are waited for.
         sleep: waits; replaced in tests.
 
     Raises:
@@ -79,6 +82,7 @@ def run(
         journal=journal,
         artifact_of=artifact_of,
         tell=on_event,
+        patience=patience,
         sleep=sleep,
     )
     return session.runs()
@@ -92,17 +96,21 @@ class _Session:
     journal: Journal
     artifact_of: ArtifactOf
     tell: OnEvent
+    patience: Patience
     sleep: Callable[[float], None]
 
     _done: list[Run] = field(default_factory=list)
     _given_up: set[str] = field(default_factory=set)
-    _lasting: set[stats.Cause] = field(default_factory=set)
+    _lasting: set[Cause] = field(default_factory=set)
     _environments: dict[str, Environment | None] = field(default_factory=dict)
     _visits: int = 0
+    _noted: bool = False
 
     @cached_property
     def _hold(self) -> Hold:
-        return Hold(self.suite, self.target, tell=self.tell, sleep=self.sleep)
+        return Hold(
+            self.suite, self.target, tell=self.tell, patience=self.patience, sleep=self.sleep
+        )
 
     @cached_property
     def _place(self) -> Place:
@@ -130,14 +138,11 @@ class _Session:
 
     def runs(self) -> Iterator[Run]:
         self._check_cpus()
-        self.journal.open_suite(
-            id=self.suite_id,
-            name=self.suite.name,
-            host=self.target.host,
-            definition=self.suite.model_dump_json(),
-        )
         self._done = self.journal.runs(self.suite_id)
+        if self._done:
+            self._note_suite()
         with self._hold:
+            self._hold.check_governor()
             ready: list[Ready] = []
             for prepared in self._prepared():
                 if isinstance(prepared, Run):
@@ -221,8 +226,11 @@ class _Session:
             for process in rounds
             for cell in self._round([one.cell for one in ready], process)
         ]
+        known = self._known(of_cell)
         todo = [
-            (process, cell) for process, cell in plan if not self._known(of_cell, cell, process)
+            (process, cell)
+            for process, cell in plan
+            if (cell.model_dump_json(), process) not in known
         ]
         total = len(todo)
         self.tell(events.Planned(visits=total, skipped=len(plan) - total))
@@ -233,13 +241,16 @@ class _Session:
             process += 1
             wide = schedule.imprecise(
                 [one.cell for one in ready],
-                last_attempts(self._done),
+                [run for run in self._done if run.target.host == self._place.facts.host],
                 baseline=self.suite.baseline,
                 target=self.suite.precision_target,
             )
-            wide = [cell for cell in wide if not self._known(of_cell, cell, process)]
             if not wide:
                 return
+            # What an earlier session measured of this round counts already; the next may be due.
+            wide = [cell for cell in wide if (cell.model_dump_json(), process) not in known]
+            if not wide:
+                continue
             total += len(wide)
             self.tell(events.Planned(visits=total, skipped=len(plan) - len(todo)))
             for cell in self._round(wide, process):
@@ -250,19 +261,16 @@ class _Session:
             cells, baseline=self.suite.baseline, process=process, seed=self.suite.seed
         )
 
-    def _known(self, of_cell: dict[str, Ready], cell: Cell, process: int) -> bool:
-        """Whether this process was measured before, with the same file and the same spec."""
-        artifact = of_cell[cell.model_dump_json()].artifact
-        return any(
-            run.process == process
-            and run.cell == cell
-            and run.target.host == self._place.facts.host
-            and _protocol(run.spec) == _protocol(self._place.spec_of(cell))
-            and run.artifact is not None
-            and run.artifact.sha256 == artifact.sha256
+    def _known(self, of_cell: dict[str, Ready]) -> set[tuple[str, int]]:
+        """Cells and processes that were measured before, with the same file and protocol."""
+        return {
+            (key, run.process)
+            for run in attempts.counted(self._done)
+            if run.target.host == self._place.facts.host
             and isinstance(run.outcome, Measurement)
-            for run in self._done
-        )
+            and (ready := of_cell.get(key := run.cell.model_dump_json())) is not None
+            and run.sampling == (ready.artifact.sha256, self._place.spec_of(ready.cell).protocol)
+        }
 
     def _visit(self, ready: Ready, process: int) -> Iterator[Run]:
         """One process of a cell; again while it is disturbed and that may help."""
@@ -278,7 +286,7 @@ class _Session:
             if isinstance(run.outcome, Failure):
                 self._after_failure(run, run.outcome)
                 return
-            tainting = [one for one in stats.stability([run]).findings if one.tainting]
+            tainting = disturbances(run)
             if all(one.cause in self._lasting for one in tainting):
                 return
             if attempt > self.suite.retries:
@@ -302,9 +310,21 @@ class _Session:
         return run
 
     def _keep(self, run: Run) -> None:
+        if not self._noted:
+            self._note_suite()
         self.journal.append(run)
         self._done.append(run)
         self.tell(events.Finished(run=run))
+
+    def _note_suite(self) -> None:
+        """Note what is measured, so that it can be resumed; not before there is a run of it."""
+        self.journal.open_suite(
+            id=self.suite_id,
+            name=self.suite.name,
+            host=self.target.host,
+            definition=self.suite.model_dump_json(),
+        )
+        self._noted = True
 
 
 class _NoRuntime(TargetError):
@@ -314,8 +334,3 @@ class _NoRuntime(TargetError):
 def _kin(cell: Cell) -> tuple[str, ...]:
     """Cells whose files are made from the same things stand together by this."""
     return cell.model, str(cell.resolution), cell.precision
-
-
-def _protocol(spec: BenchmarkSpec) -> dict[str, object]:
-    """What decides the samples of one process; how many there are and how patiently does not."""
-    return spec.model_dump(exclude={"processes", "cooldown_secs", "timeout_secs"})

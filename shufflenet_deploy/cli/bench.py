@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from shufflenet_deploy.cli import preflight
+from shufflenet_deploy.cli import resume as resuming
 from shufflenet_deploy.cli.bench_options import (
     check_extras,
-    check_folder,
     check_models,
     cores,
     definition_of,
@@ -39,6 +42,9 @@ if TYPE_CHECKING:
 
 _FAILED = 1
 _INTERRUPTED = 130
+
+#: What --out gets.
+_TABLES = ("table.md", "table.csv", "table.json")
 
 _WHAT, _WHERE, _HOW, _OUT = "What to measure", "Where", "How to measure", "Results"
 
@@ -281,18 +287,28 @@ def bench(  # noqa: PLR0917 - options, each passed by name
         "cooldown_secs": cooldown,
         "timeout_secs": timeout,
     }
+    if resume and suite is not None:
+        raise UsageError("--suite starts a new suite and --resume goes on with one: keep one")
+    preflight.writable_folder("--artifacts", artifacts)
     if out is not None:
-        check_folder(out)
+        preflight.writable_folder("--out", out, _TABLES)
+    if calib is not None:
+        preflight.readable_folder("--calib", Path(calib), "images")
     with Journal(journal) as book, BenchProgress(quiet=as_json) as progress:
         base: dict[str, Any] = {}
         if resume:
             row = book.suite(suite_id or LAST)
-            base, host, suite_id = definition_of(row.definition, row.id), host or row.host, row.id
+            resuming.check_host(row.id, row.host, host)
+            base, host, suite_id = definition_of(row.definition, row.id), row.host, row.id
         elif suite is not None:
             base = read_suite(suite)
         wanted = make_suite(base, options, spec, weights or [], fresh=not resume)
         check_models(wanted)
+        if suite_id is not None:
+            known = make_suite(base, {}, {}, [], fresh=False)
+            resuming.check(suite_id, known, wanted)
         check_extras(wanted)
+        preflight.resolutions(wanted)
         measured = _Bench(
             suite=wanted, suite_id=suite_id, host=host or "local", artifacts=artifacts, book=book
         )
@@ -323,8 +339,17 @@ class _Bench:
 
     @property
     def failures(self) -> list[Run]:
-        """Runs of cells that have no figure."""
-        return [run for run in self.runs if run.kind == "failure"]
+        """The last attempts of processes that failed."""
+        from shufflenet_deploy.records import last_attempts  # noqa: PLC0415
+
+        return [run for run in last_attempts(self.runs) if run.kind == "failure"]
+
+    @property
+    def measured(self) -> int:
+        """How many processes have measured."""
+        from shufflenet_deploy import attempts  # noqa: PLC0415
+
+        return sum(run.kind == "measurement" for run in attempts.counted(self.runs))
 
     @property
     def failed_observations(self) -> list[Sustained | CrossCheck]:
@@ -337,13 +362,13 @@ class _Bench:
         from shufflenet_deploy.records import Metric  # noqa: PLC0415
         from shufflenet_deploy.target import Target  # noqa: PLC0415
 
-        link = transport_to(
-            self.host,
-            on_stage=progress.stage,
-            start_board=True,
-            deterministic=self.suite.spec.metric is Metric.INSTRUCTIONS,
-        )
         try:
+            link = transport_to(
+                self.host,
+                on_stage=progress.stage,
+                start_board=True,
+                deterministic=self.suite.spec.metric is Metric.INSTRUCTIONS,
+            )
             with link, Target(link) as target:
                 for _ in benches.run(
                     self.suite,
@@ -362,7 +387,7 @@ class _Bench:
             self._say_how_to_go_on("stopped")
             raise
         finally:
-            self.runs = self.book.runs(self.id)
+            self.runs = self.book.runs(self.id, every=True)
             self.profiles = Profiles(profiles=self.book.profiles(self.id), measured=self.runs)
             self.observations = newest(self.book.observations(self.id))
             self.evaluations = self.book.evaluations()
@@ -407,6 +432,13 @@ class _Bench:
                 f"shufflenet-deploy bench --resume {self.id}",
                 err=True,
             )
+        elif word == "interrupted":
+            typer.echo(
+                f"{word} before the first process, so there is no suite to --resume; files that "
+                f"were exported are kept in {self.artifacts}; go on with: "
+                f"{shlex.join(['shufflenet-deploy', *sys.argv[1:]])}",
+                err=True,
+            )
 
     # --- afterwards ------------------------------------------------------------------------------
 
@@ -420,12 +452,9 @@ class _Bench:
         if out is not None:
             from shufflenet_deploy.files import write_whole  # noqa: PLC0415
 
-            for name, text in (
-                ("table.md", render.markdown(table)),
-                ("table.csv", render.csv(table)),
-                ("table.json", render.json(table)),
-            ):
-                write_whole(out / name, text)
+            made = (render.markdown, render.csv, render.json)
+            for name, rendered in zip(_TABLES, made, strict=True):
+                write_whole(out / name, rendered(table))
         if as_json:
             typer.echo(json.dumps(self._described(json.loads(render.json(table)))))
             return
@@ -438,11 +467,12 @@ class _Bench:
 
     def _judged(self) -> list[tuple[Cell, Any]]:
         from shufflenet_deploy import stats  # noqa: PLC0415
+        from shufflenet_deploy.attempts import CellRuns  # noqa: PLC0415
 
         groups: dict[str, list[Run]] = {}
         for run in self.runs:
             groups.setdefault(run.cell.model_dump_json(), []).append(run)
-        return [(runs[0].cell, stats.stability(runs)) for runs in groups.values()]
+        return [(runs[0].cell, stats.stability(CellRuns.of(runs).kept)) for runs in groups.values()]
 
     def _warn(self) -> None:
         """One line per worst cause: how many cells, one of them as an example, what to do."""
@@ -478,7 +508,7 @@ class _Bench:
         return list(found.values())
 
     def _summary(self, out: Path | None) -> str:
-        parts = [f"suite {self.id}: {len(self.runs) - len(self.failures)} processes measured"]
+        parts = [f"suite {self.id}: {self.measured} processes measured"]
         if self.failures:
             parts.append(f"{len(self.failures)} failed")
         if self.traffic is not None:
@@ -509,7 +539,7 @@ class _Bench:
             "suite": self.id,
             "host": self.host,
             "journal": self.book.location,
-            "measured": len(self.runs) - len(self.failures),
+            "measured": self.measured,
             "failures": [
                 {
                     "cell": run.cell.model_dump(mode="json"),

@@ -58,16 +58,6 @@ def make_suite(
     return Suite.of(fields, source="bench")
 
 
-def check_folder(folder: Path) -> None:
-    """Refuse a folder that cannot be written before, not after, a long measurement."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"--out {folder}: {error.strerror}; choose another folder") from error
-    if not os.access(folder, os.W_OK):
-        raise UsageError(f"--out {folder}: not writable; choose another folder")
-
-
 def read_suite(name: str) -> dict[str, Any]:
     """The fields of a suite file, or of a shipped suite, ready to be overruled."""
     from shufflenet_deploy.bench import Suite, find_suite  # noqa: PLC0415

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from shufflenet_deploy.cli import preflight
 from shufflenet_deploy.cli.output import show
 from shufflenet_deploy.errors import UsageError
 
@@ -31,6 +32,9 @@ def compare(  # noqa: PLR0917 - options, each passed by name
     threshold: Annotated[
         str, typer.Option(help="Certainly slower by so much or more is a regression.")
     ] = "5%",
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 1 for tainted cells, too.")
+    ] = False,
     out: Annotated[
         Path | None, typer.Option("--out", "-o", help="Write to a .md or .json file too.")
     ] = None,
@@ -42,7 +46,8 @@ def compare(  # noqa: PLR0917 - options, each passed by name
 ) -> None:
     """Say what became faster or slower from one suite to another, and which conditions changed.
 
-    Exit code 1 when a cell is a regression or fails now, 0 otherwise.
+    Exit code 1 when a cell is a regression or fails now, 0 otherwise. Cells that were disturbed on
+    either side are not judged; with --strict they count as failed.
     """
     from shufflenet_deploy.report import comparison_render as render  # noqa: PLC0415
     from shufflenet_deploy.report.comparison import Comparison, parse_threshold  # noqa: PLC0415
@@ -51,6 +56,8 @@ def compare(  # noqa: PLR0917 - options, each passed by name
         raise UsageError("--json and --markdown contradict each other: keep one")
     if out is not None and out.suffix.lower() not in (_MARKDOWN_SUFFIX, _JSON_SUFFIX):
         raise UsageError(f"cannot tell a format from {out.name}: end it in .md or .json")
+    if out is not None:
+        preflight.writable_file("--out", out, "comparison.md")
     share = parse_threshold(threshold)
     before, after = _runs([control, treatment], journal)
     if {run.id for run in before} == {run.id for run in after}:
@@ -69,7 +76,13 @@ def compare(  # noqa: PLR0917 - options, each passed by name
         typer.echo(render.markdown(found), nl=False)
     else:
         show(lambda color: render.terminal(found, color=color))
-    if found.regressions:
+    if found.unjudged:
+        cells = f"{len(found.unjudged)} of {len(found.changes)} cells"
+        typer.echo(
+            f"not judged: {cells} tainted on either side; measure again when doctor says fit",
+            err=True,
+        )
+    if found.regressions or (strict and found.unjudged):
         raise typer.Exit(_REGRESSED)
 
 
@@ -91,7 +104,7 @@ def _runs(names: list[str], location: str | None) -> list[list[Run]]:
 
 def _of_suite(book: Journal, name: str) -> list[Run]:
     row = book.suite(name)
-    return book.runs(row.id)
+    return book.runs(row.id, every=True)
 
 
 def _is_file(name: str) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from shufflenet_deploy.cli import preflight
 from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def emit_c(  # noqa: PLR0917 - options, each passed by name
     from shufflenet_deploy.export import native  # noqa: PLC0415
     from shufflenet_deploy.records import Precision, Resolution  # noqa: PLC0415
 
+    preflight.writable_folder("--out", out)
     in_int8 = _in_int8(precision, calib=calib, calib_method=calib_method, remedies=remedies)
     core = native.machine(machine)
     core.computing_in(Precision(precision))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from shufflenet_deploy.cli import export_options as options
+from shufflenet_deploy.cli import preflight
 from shufflenet_deploy.cli.evaluation_table import described, print_table
 from shufflenet_deploy.cli.export import Result, explain, export_all, requests_of
 from shufflenet_deploy.cli.lists import ALL, listed, precisions
@@ -20,6 +21,7 @@ from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
     from shufflenet_deploy.accuracy import LabelledPictures, Progress
+    from shufflenet_deploy.export import ExportRequest
     from shufflenet_deploy.records import Evaluation, Resolution
 
 _FAILED = 1
@@ -110,6 +112,10 @@ def evaluate(  # noqa: PLR0917 - options, each passed by name
     from shufflenet_deploy.accuracy.floors import Floor  # noqa: PLC0415
 
     floors = [Floor.parse(text) for text in listed(floor)]
+    _check(data, labels, journal)
+    preflight.writable_folder("--out", out)
+    if calib is not None:
+        preflight.readable_folder("--calib", calib, "images")
     requests = requests_of(
         models=listed(model) or ["shufflenet-g3-0.5x"],
         formats=listed(fmt) or [ALL],
@@ -128,7 +134,7 @@ def evaluate(  # noqa: PLR0917 - options, each passed by name
             "out": out,
         },
     )
-    _check(data, journal)
+    _check_classes(data, labels, requests)
     results = export_all(requests)
     made = [result for result in results if result.artifact is not None]
     session = _Session(
@@ -250,15 +256,28 @@ class _Session:
         return self._pictures[classes]
 
 
-def _check(folder: Path, journal: str | None) -> None:
+def _check(folder: Path, labels: str | None, journal: str | None) -> None:
     """Before minutes of exporting and hours of counting: from what, and to where."""
+    from shufflenet_deploy import accuracy  # noqa: PLC0415
     from shufflenet_deploy.store import Journal  # noqa: PLC0415
 
-    if not folder.is_dir():
-        raise UsageError(
-            f"--data {folder} is no folder: give one that holds a folder of pictures per class"
-        )
+    preflight.readable_folder("--data", folder, "a folder of images per class")
+    accuracy.check(folder, labels)
     Journal(journal).close()
+
+
+def _check_classes(folder: Path, labels: str | None, requests: Sequence[ExportRequest]) -> None:
+    """Which class is which, for as many classes as each network has; still before exporting."""
+    from shufflenet_deploy import accuracy, zoo  # noqa: PLC0415
+
+    for request in {(one.model, one.weights): one for one in requests}.values():
+        try:
+            model = zoo.load(
+                request.model, weights=request.weights, seed=request.seed, head=request.head
+            )
+        except UsageError:
+            continue  # Its export will say so, and the others go on.
+        accuracy.check(folder, labels, model.architecture.description.classes)
 
 
 def _warn_of_calibration(artifacts: Any, made: Result, pictures: LabelledPictures) -> None:

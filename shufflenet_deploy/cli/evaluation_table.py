@@ -112,6 +112,7 @@ def _heading(evaluation: Evaluation) -> str:
 
 def _legend(evaluations: Sequence[Evaluation]) -> list[str]:
     from shufflenet_deploy import zoo  # noqa: PLC0415
+    from shufflenet_deploy.report import paper  # noqa: PLC0415
 
     lines = [_COLUMNS]
     tied = [f"{_kind(each)} {each.file.tied}" for each in evaluations if each.file.tied]
@@ -122,10 +123,21 @@ def _legend(evaluations: Sequence[Evaluation]) -> list[str]:
         for each in evaluations
         if "answered on" in each.tools
     ]
+    artifact = evaluations[0].artifact
     try:
-        figures = zoo.architecture(evaluations[0].artifact.model).paper
+        figures = zoo.architecture(artifact.model).paper
     except UsageError:
         figures = None
-    if figures is not None and figures.top1_error_percent is not None:
+    if (
+        figures is not None
+        and figures.top1_error_percent is not None
+        and artifact.resolution == paper.RESOLUTION
+        and evaluations[0].data.classes == paper.CLASSES
+        and paper.is_papers(
+            figures.mega_multiply_adds,
+            classes=int(artifact.outputs[0].shape[-1]),
+            multiply_adds_at_224=artifact.multiply_adds,
+        )
+    ):
         lines.append(f"The paper's top-1 error on ImageNet: {figures.top1_error_percent:.1f} %.")
     return lines

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from shufflenet_deploy.cli import export_options as options
+from shufflenet_deploy.cli import preflight
 from shufflenet_deploy.cli.lists import ALL, listed, precisions
 from shufflenet_deploy.errors import DeployError, UsageError
 
@@ -112,6 +113,9 @@ def export(  # noqa: PLR0917 - options, each passed by name
         "fp16_top1_agreement": min_agreement,
         "int8_top1_agreement": min_agreement,
     }
+    preflight.writable_folder("--out", out)
+    if calib is not None:
+        preflight.readable_folder("--calib", calib, "images")
     requests = requests_of(
         models=listed(model) or ["shufflenet-g3-0.5x"],
         formats=listed(fmt) or [ALL],

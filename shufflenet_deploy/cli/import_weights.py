@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from shufflenet_deploy.cli import preflight
+
 
 def register(app: typer.Typer) -> None:
     """Add the ``import`` command."""
@@ -32,6 +34,7 @@ def import_weights(
     """
     from shufflenet_deploy.zoo.normalise import normalise  # noqa: PLC0415
 
+    preflight.writable_folder("--out", out)
     done = normalise(file, model=model, out=out)
     if as_json:
         fields = {

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from shufflenet_deploy.cli import preflight
 from shufflenet_deploy.cli import table as tables
-from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
     from shufflenet_deploy.report.html import Part
@@ -28,7 +28,7 @@ def report(  # noqa: PLR0917 - options, each passed by name
     plots: Annotated[Path | None, _PLOTS] = None,
     suite: Annotated[str, tables.SUITE] = "last",
     journal: Annotated[str | None, tables.JOURNAL] = None,
-    baseline: Annotated[str, tables.BASELINE] = tables.DEFAULT_BASELINE,
+    baseline: Annotated[str | None, tables.BASELINE] = None,
     model: Annotated[str | None, tables.MODEL] = None,
     runtime: Annotated[str | None, tables.RUNTIME] = None,
     precision: Annotated[str | None, tables.PRECISION] = None,
@@ -41,8 +41,9 @@ def report(  # noqa: PLR0917 - options, each passed by name
     from shufflenet_deploy.files import write_whole  # noqa: PLC0415
     from shufflenet_deploy.report.html import html  # noqa: PLC0415
 
-    if out.is_dir():
-        raise UsageError(f"{out} is a folder: name a file, such as {out / 'report.html'}")
+    preflight.writable_file("--out", out, "report.html")
+    if plots is not None:
+        preflight.writable_folder("--plots", plots)
     built = tables.build(
         suite=suite,
         journal=journal,

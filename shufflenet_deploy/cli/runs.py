@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from shufflenet_deploy.cli import preflight
 from shufflenet_deploy.cli.observations import described, newest, summaries
 from shufflenet_deploy.errors import UsageError
 
@@ -78,7 +80,7 @@ def show(
 
     with Journal(journal) as book:
         row = book.suite(suite)
-        runs = book.runs(row.id)
+        runs = book.runs(row.id, every=True)
         observations = newest(book.observations(row.id))
     groups: dict[tuple[str, ...], list[Run]] = {}
     for run in runs:
@@ -126,6 +128,8 @@ def export_(
     from shufflenet_deploy.files import replacing  # noqa: PLC0415
     from shufflenet_deploy.store import Journal  # noqa: PLC0415
 
+    if out != _STANDARD_STREAM:
+        preflight.writable_file("--out", Path(out), "runs.jsonl")
     with Journal(journal) as book:
         lines = book.export_lines(book.suite(suite).id if suite else None)
         if out == _STANDARD_STREAM and as_json:
@@ -209,13 +213,15 @@ def _described_suite(row: SuiteRow) -> dict[str, Any]:
 
 
 def _described_cell(runs: list[Run]) -> dict[str, Any]:
-    """The figures and the verdict of the runs of one cell, in raw units."""
+    """The figures and the verdict of one cell from all of its attempts, in raw units."""
     from shufflenet_deploy import stats  # noqa: PLC0415
+    from shufflenet_deploy.attempts import CellRuns  # noqa: PLC0415
     from shufflenet_deploy.records import Failure  # noqa: PLC0415
 
-    processes = stats.samples_of(runs)
-    failures = [run.outcome for run in runs if isinstance(run.outcome, Failure)]
-    judged = stats.stability(runs)
+    found = CellRuns.of(runs)
+    processes = stats.samples_of(found.kept)
+    failures = [run.outcome for run in found.failed if isinstance(run.outcome, Failure)]
+    judged = stats.stability(found.kept)
     described: dict[str, Any] = {
         "cell": runs[0].cell.model_dump(mode="json"),
         "unit": runs[0].spec.metric.unit,
@@ -224,7 +230,9 @@ def _described_cell(runs: list[Run]) -> dict[str, Any]:
         "text": judged.text if processes else f"failed: {failures[-1].message}",
         "findings": [finding.message for finding in judged.findings],
         "failures": [failure.model_dump(mode="json") for failure in failures],
-        "conditions": [_described_conditions(run) for run in runs],
+        "conditions": [_described_conditions(run) for run in (*found.kept, *found.failed)],
+        "attempts": len(runs),
+        "other_protocol": len(found.otherwise),
         "samples": 0,
     }
     if processes:
@@ -237,12 +245,14 @@ def _described_cell(runs: list[Run]) -> dict[str, Any]:
             "mad": digest.mad,
             "samples": digest.count,
             "outliers": digest.outliers,
-            "model_rss_bytes": _memory(runs),
+            "model_rss_bytes": _memory(found.kept),
         }
+    if found.otherwise:
+        described["text"] += f"; left out: {len(found.otherwise)} of another file or protocol"
     return described
 
 
-def _memory(runs: list[Run]) -> int | None:
+def _memory(runs: Sequence[Run]) -> int | None:
     """What the runtime with the model takes at most, idle Python and numpy subtracted."""
     from shufflenet_deploy.records import Measurement  # noqa: PLC0415
 
@@ -287,10 +297,12 @@ def _conditions(runs: list[Run]) -> str:
 
 
 def _figures(cell: dict[str, Any]) -> tuple[str, ...]:
+    from shufflenet_deploy.report.numerals import figure  # noqa: PLC0415
+
     if not cell["processes"]:
         return ("0", "0", "", "", "", "", "", "")
     unit = "ms" if cell["unit"] == "ns" else "Minstr"
-    values = (f"{cell[key] / 1e6:.4g}" for key in ("median", "p10", "p90", "p99"))
+    values = (figure(cell[key] / 1e6) for key in ("median", "p10", "p90", "p99"))
     memory = cell["model_rss_bytes"]
     shown = f"{memory / 1e6:.1f}" if memory is not None else "-"
     return (str(cell["processes"]), str(cell["samples"]), *values, unit, shown)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import json
 from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from shufflenet_deploy.cli import preflight
 from shufflenet_deploy.cli.lists import listed
 from shufflenet_deploy.cli.output import show
 from shufflenet_deploy.errors import UsageError
@@ -20,11 +23,13 @@ if TYPE_CHECKING:
     from shufflenet_deploy.report import Table
     from shufflenet_deploy.report.render import Rendering
 
-DEFAULT_BASELINE = "alexnet"
+DEFAULT_BASELINE, NO_BASELINE = "alexnet", "none"
 
 SUITE = typer.Option("--suite", help="A suite's id, its beginning, 'last', or 'all'.")
 JOURNAL = typer.Option("--journal", help="Where runs are kept: a file or URL.")
-BASELINE = typer.Option("--baseline", help="The model that speedups are over.")
+BASELINE = typer.Option(
+    "--baseline", help="The model that speedups are over, or 'none'. [default: the suite's own]"
+)
 MODEL = typer.Option("--model", help="Only these models (comma-separated).")
 RUNTIME = typer.Option("--runtime", help="Only these runtimes (comma-separated).")
 PRECISION = typer.Option("--precision", help="Only these precisions (comma-separated).")
@@ -58,7 +63,7 @@ def register(app: typer.Typer) -> None:
 def table(  # noqa: PLR0917 - one parameter per option
     suite: Annotated[str, SUITE] = "last",
     journal: Annotated[str | None, JOURNAL] = None,
-    baseline: Annotated[str, BASELINE] = DEFAULT_BASELINE,
+    baseline: Annotated[str | None, BASELINE] = None,
     form: Annotated[Form | None, _FORMAT] = None,
     out: Annotated[Path | None, _OUT] = None,
     model: Annotated[str | None, MODEL] = None,
@@ -73,12 +78,16 @@ def table(  # noqa: PLR0917 - one parameter per option
     if as_json and form not in (None, Form.JSON):
         raise UsageError(f"--json and --format {form} contradict each other: keep one")
     chosen = Form.JSON if as_json else form
+    targets = _targets(out, Rendering(chosen) if chosen else None) if out is not None else []
     built = build(
         suite=suite, journal=journal, baseline=baseline,
         model=model, runtime=runtime, precision=precision, resolution=resolution,
     )  # fmt: skip
     if out is not None:
-        for path in _write(built, out, Rendering(chosen) if chosen else None):
+        from shufflenet_deploy.files import write_whole  # noqa: PLC0415
+
+        for path, rendering in targets:
+            write_whole(path, render(built, rendering))
             typer.echo(f"wrote {path}", err=True)
     elif chosen in (None, Form.TERMINAL):
         show(lambda color: terminal(built, color=color))
@@ -90,7 +99,7 @@ def build(
     *,
     suite: str,
     journal: str | None,
-    baseline: str,
+    baseline: str | None,
     model: str | None = None,
     runtime: str | None = None,
     precision: str | None = None,
@@ -104,12 +113,14 @@ def build(
     from shufflenet_deploy.records import Resolution  # noqa: PLC0415
     from shufflenet_deploy.report import Table  # noqa: PLC0415
 
-    runs = read(suite, journal)
+    runs, own = read(suite, journal)
     models = _distinct(run.cell.model for run in runs)
-    if baseline not in (DEFAULT_BASELINE, "", *models):
+    given, baseline = baseline is not None, own if baseline is None else baseline
+    baseline = "" if baseline == NO_BASELINE else baseline
+    if given and baseline not in (DEFAULT_BASELINE, "", *models):
         raise UsageError(
             f"'{baseline}' was not measured in this suite, so it cannot be the baseline; "
-            f"measured: {_named(baseline, models)}"
+            f"measured: {_named(baseline, models)}; or leave it out with --baseline none"
         )
     sizes = [str(Resolution.parse(text)) for text in listed(resolution)]
     wanted: dict[str, tuple[list[str], Callable[[Run], str]]] = {
@@ -143,8 +154,8 @@ def profiles(suite: str, journal: str | None) -> list[Breakdown]:
         return breakdown.of_suite(book.profiles(chosen), book.runs(chosen))
 
 
-def read(suite: str, journal: str | None) -> list[Run]:
-    """The runs of one suite, or of all.
+def read(suite: str, journal: str | None) -> tuple[list[Run], str]:
+    """The runs of one suite, or of all, with every attempt; and the suite's own baseline.
 
     Raises:
         UsageError: the journal has none.
@@ -152,12 +163,21 @@ def read(suite: str, journal: str | None) -> list[Run]:
     from shufflenet_deploy.store import Journal  # noqa: PLC0415
 
     with Journal(journal) as book:
-        chosen = None if suite == "all" else book.suite(suite).id
-        runs = book.runs(chosen)
+        row = None if suite == "all" else book.suite(suite)
+        chosen = None if row is None else row.id
+        runs = book.runs(chosen, every=True)
         if not runs:
             where = f"suite {chosen} in {book.location}" if chosen else book.location
             raise UsageError(f"no runs in {where}: measure first with shufflenet-deploy bench")
-    return runs
+    return runs, _own_baseline(row.definition if row is not None else "")
+
+
+def _own_baseline(definition: str) -> str:
+    """What a suite was measured against; the default where its definition does not tell."""
+    with contextlib.suppress(ValueError, AttributeError):
+        own = json.loads(definition).get("baseline", DEFAULT_BASELINE)
+        return own if isinstance(own, str) else NO_BASELINE
+    return DEFAULT_BASELINE
 
 
 def _evaluations(journal: str | None) -> list[Evaluation]:
@@ -167,25 +187,24 @@ def _evaluations(journal: str | None) -> list[Evaluation]:
         return book.evaluations()
 
 
-def _write(built: Table, out: Path, form: Rendering | None) -> list[Path]:
-    from shufflenet_deploy.files import write_whole  # noqa: PLC0415
-    from shufflenet_deploy.report.render import Rendering, render  # noqa: PLC0415
+def _targets(out: Path, form: Rendering | None) -> list[tuple[Path, Rendering]]:
+    """The files to write, and what into each; refused before anything is read or computed."""
+    from shufflenet_deploy.report.render import Rendering  # noqa: PLC0415
 
     if out.is_dir() or not out.suffix:
         forms = [form] if form else [each for each in Rendering if each is not Rendering.TERMINAL]
         targets = [(out / f"table{each.suffix}", each) for each in forms]
-    else:
-        by_suffix = {each.suffix: each for each in Rendering}
-        told = form or by_suffix.get(out.suffix.lower())
-        if told is None:
-            raise UsageError(
-                f"cannot tell a format from {out.name}: end it in {', '.join(by_suffix)}, "
-                "or give --format"
-            )
-        targets = [(out, told)]
-    for path, each in targets:
-        write_whole(path, render(built, each))
-    return [path for path, _ in targets]
+        preflight.writable_folder("--out", out, [path.name for path, _ in targets])
+        return targets
+    by_suffix = {each.suffix: each for each in Rendering}
+    told = form or by_suffix.get(out.suffix.lower())
+    if told is None:
+        raise UsageError(
+            f"cannot tell a format from {out.name}: end it in {', '.join(by_suffix)}, "
+            "or give --format"
+        )
+    preflight.writable_file("--out", out, "table.md")
+    return [(out, told)]
 
 
 def _distinct(values: Iterable[str]) -> list[str]:

@@ -189,6 +189,8 @@ def _print(found: Sequence[Entry]) -> None:
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
+    from shufflenet_deploy.report.numerals import figure  # noqa: PLC0415
+
     console = Console(soft_wrap=True)
     for entry in found:
         unit = "Minstr" if entry.metric == "instructions" else "ms"
@@ -201,7 +203,7 @@ def _print(found: Sequence[Entry]) -> None:
             mark = " *" if one.lowering == entry.lowering else ""
             table.add_row(
                 f"{one.lowering}{mark}",
-                f"{one.value / 1e6:.2f}",
+                figure(one.value / 1e6),
                 f"{one.ratio:.3f}",
                 f"{one.low:.3f} to {one.high:.3f}",
             )

@@ -67,7 +67,7 @@ def produce(
     """
     on_stage("loading weights")
     model = _model(source, wish.weights, wish.seed, wish.head)
-    complexity = zoo.complexity(model.module, wish.resolution)
+    complexity = zoo.complexity(model.module, wish.resolution, model.architecture.name)
     judges = Judges(model, wish, pictures, complexity.multiply_adds)
     chosen = Batches(pictures.within_budget(wish.resolution), model.preprocessing, wish.resolution)
     with replacing(wish.path) as written:

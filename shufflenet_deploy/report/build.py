@@ -1,8 +1,9 @@
 """Runs -> blocks: what is merged into a cell, what is compared, and what is footnoted instead.
 
 Runs are merged into one cell only if they share the suite, the target, the runtime and its
-version, the file (sha256) and the measuring protocol; whatever is left out is named in a note. A
-speedup compares only cells of one block, so baseline and candidate ran in the same rounds.
+version, the file (sha256) and the measuring protocol, one attempt of each process (see
+``attempts``); whatever is left out is named in a note. A speedup compares only cells of one block,
+so baseline and candidate ran in the same rounds.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import TypeVar
 
-from shufflenet_deploy import proportions, stats
+from shufflenet_deploy import attempts, proportions, stats
+from shufflenet_deploy.attempts import CellRuns
 from shufflenet_deploy.files import resource
 from shufflenet_deploy.records import (
     Cell,
@@ -25,9 +27,9 @@ from shufflenet_deploy.records import (
     Precision,
     Resolution,
     Run,
-    last_attempts,
 )
 from shufflenet_deploy.report import paper
+from shufflenet_deploy.report.paper import PaperFigures
 from shufflenet_deploy.report.values import (
     Block,
     Entry,
@@ -73,8 +75,8 @@ def blocks(
     runs: Sequence[Run], baseline: str, evaluations: Sequence[Evaluation] = ()
 ) -> tuple[Block, ...]:
     """Group runs by setting, in order of first appearance, and lay out each group."""
-    errors = {evaluation.artifact.sha256: evaluation for evaluation in evaluations}
-    runs = last_attempts(runs)
+    errors = _largest(evaluations)
+    runs = attempts.relevant(runs)
     versions: dict[Setting, list[str]] = {}
     for run in runs:
         if run.runtime_version is not None:
@@ -88,6 +90,16 @@ def blocks(
         setting = _setting(run, run.runtime_version or alike[-1])
         groups.setdefault(setting, []).append(run)
     return tuple(_block(setting, group, baseline, errors) for setting, group in groups.items())
+
+
+def _largest(evaluations: Sequence[Evaluation]) -> dict[str, Evaluation]:
+    """Of the evaluations of each file the one of most pictures, of several such the newest."""
+    largest: dict[str, Evaluation] = {}
+    for one in evaluations:
+        known = largest.get(one.artifact.sha256)
+        if known is None or one.file.pictures >= known.file.pictures:
+            largest[one.artifact.sha256] = one
+    return largest
 
 
 def _setting(run: Run, version: str | None) -> Setting:
@@ -163,6 +175,7 @@ def _block(
     setting: Setting, runs: Sequence[Run], baseline: str, errors: Mapping[str, Evaluation]
 ) -> Block:
     cells = _cells(runs)
+    counted = [run for cell in cells.values() for run in cell.runs]
     columns = sorted({at for _, at in cells}, key=lambda at: (at.pixels, at.height))
     layout = _Layout(
         setting=setting,
@@ -172,7 +185,7 @@ def _block(
         baseline=baseline,
         errors=errors,
     )
-    moments = [state.at for state in _conditions(runs)]
+    moments = [state.at for state in _conditions(counted)]
     rows = layout.rows()
     return Block(
         setting=setting,
@@ -182,11 +195,11 @@ def _block(
         rows=rows,
         notes=tuple(layout.notes.texts),
         governors=_distinct(
-            name for state in _conditions(runs) for name in state.governors.values()
+            name for state in _conditions(counted) for name in state.governors.values()
         ),
-        started_at=min(run.started_at for run in runs),
-        ended_at=max([run.started_at for run in runs] + moments),
-        tool=_tool(runs),
+        started_at=min(run.started_at for run in counted),
+        ended_at=max([run.started_at for run in counted] + moments),
+        tool=_tool(counted),
     )
 
 
@@ -202,24 +215,22 @@ def _subject(cell: Cell) -> _Subject:
 
 
 def _pick(runs: Sequence[Run]) -> _Picked:
-    """Keep the runs of the newest file and protocol; say how many others there are."""
-    measured = [run for run in runs if isinstance(run.outcome, Measurement)]
-    if not measured:
-        return _Picked(runs=tuple(runs))
-    kept = [run for run in measured if _made_alike(run, measured[-1])]
-    failures = [run.outcome for run in runs if isinstance(run.outcome, Failure)]
+    """What counts of one cell; remarks say what does not."""
+    found = CellRuns.of(runs)
     remarks = []
-    if others := len(measured) - len(kept):
-        remarks.append(f"left out: {_count(others, 'process')} of another file or protocol")
-    if failures:
+    if found.otherwise:
+        others = _count(len(found.otherwise), "process")
+        remarks.append(f"left out: {others} of another file or protocol")
+    if found.kept and found.failed:
+        failures = [run.outcome for run in found.failed if isinstance(run.outcome, Failure)]
         reasons = "; ".join(_distinct(_reason(failure) for failure in failures))
         remarks.append(f"{_count(len(failures), 'process')} failed: {reasons}")
-    return _Picked(runs=tuple(kept), remarks=tuple(remarks))
-
-
-def _made_alike(run: Run, other: Run) -> bool:
-    """Whether two runs of one cell used the same file and the same protocol."""
-    return _sha256(run) == _sha256(other) and run.spec == other.spec
+    if found.replaced:
+        processes = _count(len({run.process for run in found.replaced}), "process")
+        remarks.append(
+            f"{processes} measured several times: the least disturbed attempt of each counts"
+        )
+    return _Picked(runs=found.kept or found.failed, remarks=tuple(remarks))
 
 
 def _sha256(run: Run) -> str | None:
@@ -275,7 +286,8 @@ class _Layout:
 
     def _row(self, subject: _Subject) -> Row:
         mine = [self.cells[subject, at] for at in self.columns if (subject, at) in self.cells]
-        figures = paper.figures(subject.model)
+        figures = self._paper_figures(subject)
+        at_its_size = figures if (subject, paper.RESOLUTION) in self.cells else None
         trained = _trained(mine)
         evaluation = self._evaluation(subject)
         return Row(
@@ -285,8 +297,8 @@ class _Layout:
             is_baseline=subject == self.reference,
             trained=trained,
             multiply_adds=self._complexity(subject),
-            paper_mega_multiply_adds=figures.mega_multiply_adds if figures else None,
-            paper_top1_error_percent=figures.top1_error_percent if figures else None,
+            paper_mega_multiply_adds=at_its_size.mega_multiply_adds if at_its_size else None,
+            paper_top1_error_percent=at_its_size.top1_error_percent if at_its_size else None,
             measured_top1_error=_measured_error(evaluation) if evaluation else None,
             marks=self._row_marks(subject, mine, evaluation, trained=trained),
             entries=tuple(
@@ -297,8 +309,24 @@ class _Layout:
             ),
         )
 
+    def _paper_figures(self, subject: _Subject) -> PaperFigures | None:
+        """The paper's figures, where this is its network with its classes; not by name alone."""
+        figures = paper.figures(subject.model)
+        if figures is None:
+            return None
+        at_224 = self.cells.get((subject, paper.RESOLUTION))
+        mine = [self.cells[subject, at] for at in self.columns if (subject, at) in self.cells]
+        files = [cell.newest.artifact for cell in mine if cell.newest.artifact is not None]
+        classes = {int(one.outputs[0].shape[-1]) for one in files if one.outputs}
+        known = paper.is_papers(
+            figures.mega_multiply_adds,
+            classes=max(classes, default=None),
+            multiply_adds_at_224=at_224.multiply_adds if at_224 else None,
+        )
+        return figures if known and len(classes) < 2 else None
+
     def _evaluation(self, subject: _Subject) -> Evaluation | None:
-        """The newest evaluation of a file of this row; that of ``complexity_at`` goes first."""
+        """The largest evaluation of a file of this row; that of ``complexity_at`` goes first."""
         for at in sorted(self.columns, key=lambda at: at != self.complexity_at):
             cell = self.cells.get((subject, at))
             sha256 = _sha256(cell.newest) if cell else None
@@ -321,7 +349,7 @@ class _Layout:
             marks.append(self.notes.mark(_UNTRAINED))
         if subject.model.startswith("alexnet"):
             marks.append(self.notes.mark(_head_policy(subject, mine)))
-        if self.setting.precision is not Precision.FP32 and paper.figures(subject.model):
+        if self.setting.precision is not Precision.FP32 and self._paper_figures(subject):
             marks.append(self.notes.mark(_PAPER_IS_FP32))
         return tuple(marks)
 
@@ -332,7 +360,7 @@ class _Layout:
         stability = stats.stability(cell.measured)
         failure = cell.newest.outcome if isinstance(cell.newest.outcome, Failure) else None
         estimate = _estimate(cell.measured) if cell.measured else None
-        figures = paper.figures(subject.model)
+        figures = self._paper_figures(subject)
         remarks = [*cell.remarks, *_mismatches(cell, rival)]
         if failure:
             remarks.append(_reason(failure))
@@ -351,7 +379,7 @@ class _Layout:
             theoretical_speedup=_theoretical(cell, rival) if rival else None,
             instruction_efficiency=self._efficiency(cell, estimate),
             paper_latency_ms=figures.latency_at(at) if figures else None,
-            paper_speedup=paper.speedup(subject.model, self.baseline, at) if rival else None,
+            paper_speedup=self._paper_speedup(subject, at) if rival else None,
             stability="failed" if failure else stability.verdict.value,
             flaws=tuple(
                 Flaw(cause=found.cause.value, message=found.message, remedy=found.remedy)
@@ -363,6 +391,12 @@ class _Layout:
             processes=_processes(cell.measured),
             marks=tuple(sorted({self.notes.mark(remark) for remark in remarks})),
         )
+
+    def _paper_speedup(self, subject: _Subject, at: Resolution) -> float | None:
+        if self.reference is None or not self._paper_figures(self.reference):
+            return None
+        known = self._paper_figures(subject) is not None
+        return paper.speedup(subject.model, self.reference.model, at) if known else None
 
     def _efficiency(self, cell: _Picked, estimate: Estimate | None) -> float | None:
         """Least possible multiply-adds of whole vectors over instructions executed: not in int8."""
@@ -425,7 +459,7 @@ def _mismatches(cell: _Picked, rival: _Picked | None) -> list[str]:
     if rival is None or not cell.measured or not rival.measured:
         return []
     remarks = []
-    if cell.newest.spec != rival.newest.spec:
+    if cell.newest.spec.protocol != rival.newest.spec.protocol:
         remarks.append("measured with another protocol than the baseline (see the conditions)")
     ours = sorted(run.started_at for run in cell.measured)
     theirs = sorted(run.started_at for run in rival.measured)

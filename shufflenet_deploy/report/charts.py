@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import median
 
 from shufflenet_deploy.records import Metric
-from shufflenet_deploy.report import words
+from shufflenet_deploy.report import numerals, words
 from shufflenet_deploy.report.paper import paper
 from shufflenet_deploy.report.svg import (
     Axis,
@@ -74,19 +74,20 @@ def _speedups(block: Block, name: str) -> Chart | None:
         else "How many times faster, beside what the multiply-adds promise and the paper's.",
         (_MEASURED, _THEORY, _PAPER, *(key for key, _ in claimed)),
         lines=lines,
-        axis=Axis(low=0, high=top * 1.04, tell=lambda value: f"{value:g}×"),
+        axis=Axis(low=0, high=top * 1.04, tell=lambda value: f"{numerals.short(value)}×"),
         references=(_SAME, *(reference for _, reference in claimed)),
     )
 
 
 def _claim(block: Block) -> list[tuple[Key, Reference]]:
-    """The paper's "13x faster, 18x in theory", where its model and baseline were measured."""
+    """The paper's "13x faster, 18x in theory", where its networks were measured at its sizes."""
     claim = paper().claim
-    if block.baseline != claim.baseline or claim.model not in {row.model for row in block.rows}:
+    of_paper = {row.model for row, entry in block.entries() if entry.paper_speedup is not None}
+    if block.baseline != claim.baseline or claim.model not in of_paper:
         return []
     title = next(row.title for row in block.rows if row.model == claim.model)
-    in_time = f"{claim.speedup:g}×, the paper's claim for {title}"
-    in_theory = f"{claim.theoretical_speedup:g}×, its claim in theory"
+    in_time = f"{numerals.short(claim.speedup)}×, the paper's claim for {title}"
+    in_theory = f"{numerals.short(claim.theoretical_speedup)}×, its claim in theory"
     return [
         (
             Key(tone="claim-paper", text=in_time),
@@ -112,11 +113,13 @@ def _figures(block: Block, name: str) -> Chart | None:
         marks: list[Mark | Whisker] = []
         values += [low, high]
         if latency and entry.paper_latency_ms is not None:
-            marks.append(_paper(entry.paper_latency_ms, f"{entry.paper_latency_ms:.1f} ms"))
+            marks.append(
+                _paper(entry.paper_latency_ms, f"{words.figure(entry.paper_latency_ms)} ms")
+            )
             values.append(entry.paper_latency_ms)
         marks.append(Whisker(low=low, high=high, tip=tip))
         marks.append(Mark(shape="dot", value=middle, tone=_tone(row, entry), tip=tip))
-        shown = f"{words.figure(middle)} {unit} ±{words.half_width(entry.estimate)}"
+        shown = f"{words.figure(middle)} {unit} {words.deviation(entry.estimate)}"
         lines.append(_line(at, row, entry, shown, marks))
     if not values:
         return None
@@ -131,7 +134,7 @@ def _figures(block: Block, name: str) -> Chart | None:
         axis=Axis(
             low=min(values) / 1.15,
             high=max(values) * 1.15,
-            tell=lambda value: f"{value:g} {unit}",
+            tell=lambda value: f"{numerals.short(value)} {unit}",
             log=True,
         ),
     )

@@ -5,6 +5,10 @@ are; everything else that differs between the two suites is a condition, and is 
 the treatment's cost over the control's, so that 1.05 is "5 % slower", with its 95 % interval from
 the raw samples. The two suites were not measured in the same rounds: the interval tells how well
 each is known, not whether the machine was the same on both days.
+
+So a difference is a verdict on the model only where nothing else explains it. A cell that was
+disturbed on either side (see ``stats.stability``) gets none, and the same file with the same
+runtime under other conditions is no regression: the conditions are what differs.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from enum import StrEnum
 from typing import Self
 
 from shufflenet_deploy import stats
+from shufflenet_deploy.attempts import CellRuns
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.records import (
     Conditions,
@@ -27,8 +32,8 @@ from shufflenet_deploy.records import (
     Record,
     ResolutionText,
     Run,
-    last_attempts,
 )
+from shufflenet_deploy.report.numerals import short
 
 #: Version of the JSON form of ``Comparison``.
 SCHEMA_VERSION = 1
@@ -44,6 +49,7 @@ class Verdict(StrEnum):
     SLOWER = "slower"
     SAME = "not distinguishable"
     REGRESSION = "regression"
+    TAINTED = "not judged (tainted)"
     FAILED = "failed"
     MISSING = "not in both"
 
@@ -124,6 +130,11 @@ class Comparison(Record):
     differences: tuple[Difference, ...]
 
     @property
+    def unjudged(self) -> tuple[Change, ...]:
+        """Cells on both sides that were disturbed on one, so that nothing can be said of them."""
+        return tuple(change for change in self.changes if change.verdict is Verdict.TAINTED)
+
+    @property
     def regressions(self) -> tuple[Change, ...]:
         """Cells that are slower by the threshold or more, and those that now fail."""
         bad = (Verdict.REGRESSION, Verdict.FAILED)
@@ -141,7 +152,7 @@ class Comparison(Record):
         """Compare two suites.
 
         Args:
-            control: runs of one suite, all attempts or the last ones.
+            control: runs of one suite with all attempts, in the order they were made.
             treatment: those of the other.
             names: what the user called them.
             threshold: a cell that is certainly slower is a regression from this share on.
@@ -202,12 +213,12 @@ def _side(runs: Sequence[Run], name: str) -> Side:
 
 
 def _cells(runs: Sequence[Run], others: Sequence[Run]) -> dict[_Key, tuple[Run, ...]]:
-    """The last attempts of every cell, in order of first appearance."""
+    """What counts of every cell, in order of first appearance; see ``attempts``."""
     versioned = _named_with_versions(runs) | _named_with_versions(others)
     grouped: dict[_Key, list[Run]] = {}
     # What else a file of runs may hold counts nothing.
     counted = [run for run in runs if isinstance(run.outcome, Measurement | Failure)]
-    for run in last_attempts(counted):
+    for run in counted:
         cell = run.cell
         bare = cell.runtime.partition("==")[0]
         key = (
@@ -221,7 +232,8 @@ def _cells(runs: Sequence[Run], others: Sequence[Run]) -> dict[_Key, tuple[Run, 
             run.spec.metric,
         )
         grouped.setdefault(key, []).append(run)
-    return {key: _made_alike(group) for key, group in grouped.items()}
+    found = {key: CellRuns.of(group) for key, group in grouped.items()}
+    return {key: one.kept or one.failed for key, one in found.items()}
 
 
 def _named_with_versions(runs: Iterable[Run]) -> set[str]:
@@ -233,15 +245,6 @@ def _named_with_versions(runs: Iterable[Run]) -> set[str]:
     for run in runs:
         names.setdefault(run.cell.runtime.partition("==")[0], set()).add(run.cell.runtime)
     return {name for name, written in names.items() if len(written) > 1}
-
-
-def _made_alike(runs: Sequence[Run]) -> tuple[Run, ...]:
-    """Of a cell measured with several files or protocols (a resumed suite), those like the last."""
-    measured = [run for run in runs if isinstance(run.outcome, Measurement)]
-    if not measured:
-        return tuple(runs)
-    last = measured[-1]
-    return tuple(run for run in measured if _file(run) == _file(last) and run.spec == last.spec)
 
 
 def _file(run: Run) -> str:
@@ -262,9 +265,11 @@ def _change(
 ) -> Change:
     model, options, runtime, fmt, precision, _, threads, metric = key
     before, after = _figure(control), _figure(treatment)
-    interval = None
+    interval, conditions = None, list[str]()
     if before is not None and after is not None:
         interval = stats.ratio_interval(stats.samples_of(control), stats.samples_of(treatment))
+        conditions = _only_conditions(control, treatment)
+    verdict = _verdict(interval, (control, treatment), threshold, excused=bool(conditions))
     return Change(
         model=model,
         options=dict(options),
@@ -279,9 +284,30 @@ def _change(
         ratio=interval.estimate if interval else None,
         low=interval.low if interval else None,
         high=interval.high if interval else None,
-        verdict=_verdict(interval, before, treatment, threshold),
-        remarks=tuple(_remarks(control, treatment)),
+        verdict=verdict,
+        remarks=(*_remarks(control, treatment), *_identical(conditions, verdict)),
     )
+
+
+def _only_conditions(control: Sequence[Run], treatment: Sequence[Run]) -> list[str]:
+    """The conditions that differ where the file and the runtime are the same on both sides."""
+    theirs, ours = _conditions(control), _conditions(treatment)
+    differing = [name for name in dict.fromkeys([*theirs, *ours]) if _differ(name, theirs, ours)]
+    if not theirs["file (sha256)"] or any(name in _UNDER_TEST for name in differing):
+        return []
+    return [
+        f"{name} {theirs.get(name) or 'not told'} → {ours.get(name) or 'not told'}"
+        for name in differing
+    ]
+
+
+def _identical(conditions: Sequence[str], verdict: Verdict) -> list[str]:
+    """What to know of a cell with the same file on both sides, and unequal conditions."""
+    if not conditions:
+        return []
+    said = f"the same file and runtime under unequal conditions: {'; '.join(conditions)}"
+    differs = verdict in {Verdict.FASTER, Verdict.SLOWER}
+    return [f"{said}: these differ, not the model" if differs else said]
 
 
 def _figure(runs: Sequence[Run]) -> Figure | None:
@@ -301,17 +327,23 @@ def _figure(runs: Sequence[Run]) -> Figure | None:
 
 def _verdict(
     interval: stats.Interval | None,
-    control: Figure | None,
-    treatment: Sequence[Run],
+    sides: tuple[Sequence[Run], Sequence[Run]],
     threshold: float,
+    *,
+    excused: bool,
 ) -> Verdict:
+    """What became of a cell; ``excused`` where the conditions alone can be the reason."""
     if interval is None:
-        return Verdict.FAILED if control is not None and treatment else Verdict.MISSING
+        measured = bool(stats.samples_of(sides[0]))
+        return Verdict.FAILED if measured and sides[1] else Verdict.MISSING
+    if stats.Verdict.TAINTED in {stats.stability(runs).verdict for runs in sides}:
+        return Verdict.TAINTED
     if not interval.distinguishable:
         return Verdict.SAME
     if interval.estimate < 1.0:
         return Verdict.FASTER
-    return Verdict.REGRESSION if interval.estimate >= 1.0 + threshold else Verdict.SLOWER
+    regressed = interval.estimate >= 1.0 + threshold and not excused
+    return Verdict.REGRESSION if regressed else Verdict.SLOWER
 
 
 def _remarks(control: Sequence[Run], treatment: Sequence[Run]) -> list[str]:
@@ -339,8 +371,8 @@ def _differences(pairs: Sequence[tuple[Sequence[Run], Sequence[Run]]]) -> tuple[
     for control, treatment in pairs:
         theirs, ours = _conditions(control), _conditions(treatment)
         for name in dict.fromkeys([*theirs, *ours]):
-            before, after = theirs.get(name, ""), ours.get(name, "")
-            if before != after and not (name == "MHz" and _close(before, after)):
+            if _differ(name, theirs, ours):
+                before, after = theirs.get(name, ""), ours.get(name, "")
                 key = (name, before or "not told", after or "not told")
                 found[key] = found.get(key, 0) + 1
     return tuple(
@@ -349,11 +381,16 @@ def _differences(pairs: Sequence[tuple[Sequence[Run], Sequence[Run]]]) -> tuple[
     )
 
 
+def _differ(name: str, theirs: Mapping[str, str], ours: Mapping[str, str]) -> bool:
+    before, after = theirs.get(name, ""), ours.get(name, "")
+    return before != after and not (name == "MHz" and _close(before, after))
+
+
 def _protocol(run: Run) -> str:
     spec = run.spec
     return (
-        f"warm-up {spec.warmup_runs} runs, {spec.warmup_secs:g} s; samples {spec.min_runs}, "
-        f"{spec.min_secs:g} to {spec.max_secs:g} s"
+        f"warm-up {spec.warmup_runs} runs, {short(spec.warmup_secs)} s; samples {spec.min_runs}, "
+        f"{short(spec.min_secs)} to {short(spec.max_secs)} s"
     )
 
 
@@ -377,6 +414,12 @@ _CONDITIONS: Mapping[str, Callable[[Run], object]] = {
     "CPUs": lambda run: ", ".join(map(str, run.spec.cpus or ())) or "not pinned",
     "protocol": _protocol,
 }
+
+
+#: What two suites are compared for; the other conditions are the machine's and its surroundings'.
+_UNDER_TEST = frozenset(
+    {"runtime version", "payload", "file (sha256)", "weights (sha256)", "converter"}
+)
 
 
 def _conditions(runs: Sequence[Run]) -> dict[str, str]:

@@ -12,7 +12,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from shufflenet_deploy.records import Metric
-from shufflenet_deploy.report import words
+from shufflenet_deploy.report import numerals, words
 from shufflenet_deploy.report.comparison import Change, Comparison, Difference, Figure, Verdict
 from shufflenet_deploy.report.markdown import escape
 
@@ -21,6 +21,7 @@ _STYLES = {
     Verdict.SLOWER: "yellow",
     Verdict.SAME: "dim",
     Verdict.REGRESSION: "bold red",
+    Verdict.TAINTED: "bold yellow",
     Verdict.FAILED: "bold red",
     Verdict.MISSING: "dim",
 }
@@ -103,6 +104,7 @@ def summary(comparison: Comparison) -> str:
     worst_first = (
         Verdict.FAILED,
         Verdict.REGRESSION,
+        Verdict.TAINTED,
         Verdict.SLOWER,
         Verdict.FASTER,
         Verdict.SAME,
@@ -177,5 +179,7 @@ def _reading(comparison: Comparison) -> str:
     return (
         "Ratio: the treatment's cost over the control's, below 1 is faster, with its 95 % "
         "confidence interval; regression: certainly slower, and by "
-        f"{100 * comparison.threshold:g} % or more. The two were not measured in the same rounds."
+        f"{numerals.short(100 * comparison.threshold)} % or more, where not only the conditions "
+        "differ; tainted: something else was measured too, so no verdict. The two were not "
+        "measured in the same rounds."
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from shufflenet_deploy import stats
+from shufflenet_deploy.attempts import CellRuns
 from shufflenet_deploy.records import Aggregate, Cell, CrossCheck, Run
 from shufflenet_deploy.report import words
 
@@ -26,7 +27,8 @@ def mean_ns(cell: Cell, runs: Iterable[Run]) -> float | None:
 
     Not the figure of the table, which is a median: the program tells no median in every version.
     """
-    processes = stats.samples_of(run for run in runs if run.cell == cell)
+    found = CellRuns.of([run for run in runs if run.cell == cell])
+    processes = stats.samples_of(found.kept)
     return stats.median([sum(one) / len(one) for one in processes]) if processes else None
 
 
@@ -44,7 +46,7 @@ def _milliseconds(aggregate: Aggregate) -> str:
     low, high = aggregate.min_us / 1000, aggregate.max_us / 1000
     return (
         f"{words.figure(aggregate.average_us / 1000)} ms ({aggregate.count} runs, "
-        f"{words.span(low, high)}, sd {aggregate.std_us / 1000:.2g})"
+        f"{words.span(low, high)}, sd {words.figure(aggregate.std_us / 1000)})"
     )
 
 

@@ -6,6 +6,7 @@ import csv
 from io import StringIO
 from typing import Any
 
+from shufflenet_deploy.report import numerals
 from shufflenet_deploy.report.table import Table
 from shufflenet_deploy.report.values import Block, Entry, Row
 
@@ -22,8 +23,12 @@ def as_csv(table: Table) -> str:
     lines = [_line(block, row, entry) for block in table.blocks for row, entry in block.entries()]
     if lines:
         writer.writerow(lines[0])
-    writer.writerows(line.values() for line in lines)
+    writer.writerows(map(_written, line.values()) for line in lines)
     return stream.getvalue()
+
+
+def _written(value: Any) -> Any:
+    return numerals.plain(value) if isinstance(value, float) else value
 
 
 def _line(block: Block, row: Row, entry: Entry) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from statistics import median
 
 from shufflenet_deploy.breakdown import Breakdown
 from shufflenet_deploy.records import Conditions, Metric
-from shufflenet_deploy.report import palette, words
+from shufflenet_deploy.report import numerals, palette, words
 from shufflenet_deploy.report.charts import charts
 from shufflenet_deploy.report.profile_charts import profile_charts, style
 from shufflenet_deploy.report.side_by_side import Overview, side_by_side
@@ -134,9 +134,10 @@ def _facts(entry: Entry) -> Mapping[str, str]:
     """What one cell was made of and how it was measured."""
     spec, artifact = entry.spec, entry.artifact
     facts = {
-        "warm-up": f"at least {spec.warmup_runs} runs and {spec.warmup_secs:g} s",
+        "warm-up": f"at least {spec.warmup_runs} runs and {numerals.short(spec.warmup_secs)} s",
         "samples": (
-            f"at least {spec.min_runs} and {spec.min_secs:g} s, at most {spec.max_secs:g} s, "
+            f"at least {spec.min_runs} and {numerals.short(spec.min_secs)} s, "
+            f"at most {numerals.short(spec.max_secs)} s, "
             f"in each of {spec.processes} processes"
         ),
     }

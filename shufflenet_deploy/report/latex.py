@@ -104,6 +104,7 @@ def _row(block: Block, row: Row) -> str:
     ]
     lines = [first]
     for label, texts in (
+        ("interval", [_reach(entry) for entry in row.entries]),
         (words.comparison(block), [_speedup(entry) for entry in row.entries]),
         ("in theory", [escape(words.theory(e)) if e else "" for e in row.entries]),
         ("efficiency", [escape(words.efficiency(e)) if e else "" for e in row.entries]),
@@ -121,10 +122,13 @@ def _measured(entry: Entry | None) -> str:
     if entry is None:
         return escape(words.ABSENT)
     value, _ = words.measured(entry)
-    text = escape(words.SIGNS[entry.stability]) + rf"\textbf{{{value}}}"
-    if entry.estimate is not None:
-        text += escape(f" ±{words.half_width(entry.estimate)}")
-    return text + _marks(entry.marks)
+    sign = escape(words.SIGNS[entry.stability])
+    return rf"{sign}\textbf{{{value}}}{_marks(entry.marks)}"
+
+
+def _reach(entry: Entry | None) -> str:
+    estimate = entry.estimate if entry is not None else None
+    return escape(words.deviation(estimate)) if estimate is not None else ""
 
 
 def _speedup(entry: Entry | None) -> str:

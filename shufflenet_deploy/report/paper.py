@@ -10,6 +10,11 @@ from pydantic import Field
 
 from shufflenet_deploy.records import Record, Resolution
 
+#: The paper's errors and complexities are of ImageNet's classes, at this size.
+CLASSES, RESOLUTION = 1000, Resolution(height=224, width=224)
+#: The paper rounds complexities, to two digits at worst, and one of its networks is a guess.
+_COMPLEXITY_TOLERANCE = 0.1
+
 
 class PaperFigures(Record):
     """One model in the paper: ``latency_ms`` maps ``HxW`` to Table 8's milliseconds."""
@@ -48,6 +53,21 @@ def paper() -> Paper:
     """The paper's figures, read once."""
     text = files(__package__).joinpath("paper.toml").read_text(encoding="utf-8")
     return Paper.model_validate(tomllib.loads(text))
+
+
+def is_papers(
+    mega_multiply_adds: float | None, *, classes: int | None, multiply_adds_at_224: int | None
+) -> bool:
+    """Whether a network of that name is the paper's: as many classes, and as much to compute.
+
+    What is not known (None) does not speak against it.
+    """
+    if classes not in (None, CLASSES):
+        return False
+    if multiply_adds_at_224 is None or mega_multiply_adds is None:
+        return True
+    difference = abs(multiply_adds_at_224 / 1e6 - mega_multiply_adds)
+    return difference <= _COMPLEXITY_TOLERANCE * mega_multiply_adds
 
 
 def figures(model: str) -> PaperFigures | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from shufflenet_deploy.breakdown import BETWEEN, OUTSIDE, Breakdown, Part
 from shufflenet_deploy.records import LayerKind
-from shufflenet_deploy.report import words
+from shufflenet_deploy.report import numerals, words
 from shufflenet_deploy.report.svg import Axis, Chart, Key, Line, Segment, chart, height
 from shufflenet_deploy.report.values import Block
 
@@ -114,7 +114,7 @@ def _stacked(
             at = end
         lines.append(Line(group=group, label=label, value=value, marks=tuple(segments)))
         top = max(top, at)
-    axis = Axis(low=0, high=top * 1.02 or 1.0, tell=lambda value: f"{value:g} {unit}")
+    axis = Axis(low=0, high=top * 1.02 or 1.0, tell=lambda value: f"{numerals.short(value)} {unit}")
 
     def draw(width: int | None) -> str:
         return chart(lines, axis, name=name, title=title, description=text, width=width)

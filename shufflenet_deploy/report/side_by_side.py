@@ -69,12 +69,12 @@ def _in_order(blocks: Sequence[Block]) -> list[tuple[Block, Row]]:
 
 
 def _compared(blocks: Sequence[Block]) -> str:
-    known = next((block for block in blocks if block.baseline is not None), None)
-    if known is None:
+    known = [block for block in blocks if block.baseline is not None]
+    if not known:
         return ""
+    titles = " or ".join(dict.fromkeys(map(words.baseline_title, known)))
     return (
-        f"; {words.comparison(known)} over {words.baseline_title(known)} in the same setting, with "
-        "its 95 % interval"
+        f"; {words.comparison(known[0])} over {titles} in the same setting, with its 95 % interval"
     )
 
 

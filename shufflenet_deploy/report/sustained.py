@@ -9,6 +9,7 @@ from html import escape
 from shufflenet_deploy.records import Cell, Sustained
 from shufflenet_deploy.report import words
 from shufflenet_deploy.report.html import Part
+from shufflenet_deploy.report.numerals import short
 from shufflenet_deploy.report.svg import Chart, Key
 from shufflenet_deploy.stats import Interval
 from shufflenet_deploy.sustained import Course, Findings, Moment, SpeedupCourse, analyse
@@ -62,7 +63,7 @@ def ranking(found: Findings) -> str:
 
 def duration(secs: float) -> str:
     """``10 min`` or ``90 s``."""
-    return f"{secs / 60:g} min" if secs >= 60 and secs % 60 == 0 else f"{secs:g} s"
+    return f"{short(secs / 60)} min" if secs >= 60 and secs % 60 == 0 else f"{short(secs)} s"
 
 
 def _course(one: Course) -> str:

@@ -119,9 +119,12 @@ def _measured(entry: Entry | None) -> Text:
         return Text(words.ABSENT, style="dim")
     value, _ = words.measured(entry)
     text = Text(words.SIGNS[entry.stability] + value, style=_STYLES[entry.stability])
+    marks = _marks(entry.marks)
     if entry.estimate is not None:
-        text.append(f" ±{words.half_width(entry.estimate)}", style="not bold")
-    text.append(_marks(entry.marks), style="not bold")
+        reach = words.deviation(entry.estimate)
+        beside = len(text) + 1 + len(reach) + len(marks) < _COLUMN_WIDTH
+        text.append((" " if beside else "\n") + reach, style="not bold")
+    text.append(marks, style="not bold")
     return text
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from shufflenet_deploy.records import Conditions, Metric
+from shufflenet_deploy.report.numerals import short
 from shufflenet_deploy.report.svg import CURVES_HEIGHT, Axis, Chart, Curve, Key, curves
 from shufflenet_deploy.report.values import Block
 
@@ -86,10 +87,10 @@ def _course(
     across = Axis(
         low=0,
         high=max(minutes for _, curve in series for minutes, _ in curve.points) or 1.0,
-        tell=lambda value: f"{value:g} min",
+        tell=lambda value: f"{short(value)} min",
         gutter=_GUTTER,
     )
-    up = Axis(low=low - margin, high=high + margin, tell=lambda value: f"{value:g}")
+    up = Axis(low=low - margin, high=high + margin, tell=short)
 
     def draw(width: int | None) -> str:
         return curves(

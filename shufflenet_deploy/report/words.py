@@ -5,9 +5,10 @@ Renderers add only mark-up. Latency is shown in ms, cost in Minstr (millions of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from shufflenet_deploy.records import Metric
+from shufflenet_deploy.report import numerals
 from shufflenet_deploy.report.table import Table
 from shufflenet_deploy.report.values import Block, Entry, Estimate, Row
 
@@ -29,21 +30,14 @@ def unit(metric: Metric) -> str:
     return "ms" if metric is Metric.LATENCY else "Minstr"
 
 
-def figure(value: float) -> str:
-    """A value with about three significant digits, as in Table 8: 0.482, 2.31, 15.2, 1857.6."""
-    decimals = 3 if value < 1 else 2 if value < 10 else 1
-    return f"{value:.{decimals}f}"
+figure = numerals.figure
+span = numerals.span
 
 
 def ratio(value: float) -> str:
     """A speedup: ``3.42×`` below ten, ``12.1×`` above."""
-    return f"{value:.{2 if value < 10 else 1}f}×"
-
-
-def span(low: float, high: float) -> str:
-    """Both ends of an interval with the digits of ``figure``."""
-    decimals = 3 if high < 1 else 2 if high < 10 else 1
-    return f"{low:.{decimals}f}–{high:.{decimals}f}"
+    places = numerals.decimals(value)
+    return f"{value:.{min(places, 2) if value >= 0.1 else places}f}×"
 
 
 def mega(multiply_adds: int | None) -> str:
@@ -94,7 +88,7 @@ def of_paper(block: Block, entry: Entry) -> str:
     """The paper's latency (only beside latencies) and its speedup."""
     parts = []
     if entry.paper_latency_ms is not None and block.setting.metric is Metric.LATENCY:
-        parts.append(f"{entry.paper_latency_ms:.1f} ms")
+        parts.append(f"{figure(entry.paper_latency_ms)} ms")
     if entry.paper_speedup is not None:
         parts.append(ratio(entry.paper_speedup))
     return " ".join(parts)
@@ -160,48 +154,63 @@ def paper_label(block: Block) -> str:
 
 
 def legend(table: Table, blocks: Iterable[Block]) -> tuple[str, ...]:
-    """How to read these blocks: one sentence per kind of line, each once."""
-    lines: dict[str, None] = {}
-    for block in blocks:
-        lines |= dict.fromkeys(_legend(table, block))
-    return tuple(lines)
+    """How to read these blocks: one sentence per kind of line, true of all of them."""
+    shown = tuple(blocks)
+    entries = [entry for block in shown for _, entry in block.entries()]
+    verdicts = {entry.stability for entry in entries}
+    lines = [
+        "Instructions are not cycles: never compare Minstr with ms."
+        if any(block.setting.metric is Metric.INSTRUCTIONS for block in shown)
+        else "",
+        *(_compared(shown, metric) for metric in Metric),
+        _efficiencies(shown),
+        f"Paper: {table.paper_source}, {table.paper_device}."
+        if any(entry.paper_latency_ms is not None for entry in entries)
+        or any(row.paper_top1_error_percent is not None for block in shown for row in block.rows)
+        else "",
+        _errors(shown),
+        "-a/+b%: the interval reaches a % below and b % above the median."
+        if any("/" in deviation(entry.estimate) for entry in entries if entry.estimate)
+        else "",
+        "! tainted: something else than the model was measured too; measure again."
+        if "tainted" in verdicts
+        else "",
+        "~ noisy: read the interval, not the figure." if "noisy" in verdicts else "",
+    ]
+    return tuple(filter(None, lines))
 
 
-def _legend(table: Table, block: Block) -> list[str]:
-    lines = []
-    counted = block.setting.metric is Metric.INSTRUCTIONS
-    if counted:
-        lines.append("Instructions are not cycles: never compare Minstr with ms.")
-    if block.baseline is not None:
-        figure_name = "instructions" if counted else "latency"
-        lines.append(
-            f"{comparison(block).capitalize()}: {figure_name} of {baseline_title(block)} over the "
-            "model's, from the same rounds, with its 95 % confidence interval; in theory: the "
-            "ratio of multiply-adds at that resolution."
-        )
-    if any(entry.instruction_efficiency is not None for _, entry in block.entries()):
-        kind = block.setting.precision
-        lines.append(
-            f"Efficiency: least possible {kind.lanes}-wide {kind.value} multiply-adds over "
-            "instructions."
-        )
-    if any(row.paper_top1_error_percent is not None for row in block.rows):
-        lines.append(
-            f"Paper: {table.paper_source}, {table.paper_device}; the top-1 error is the paper's "
-            f"too{_but_for_errors(block)}."
-        )
-    if any(entry.stability == "tainted" for _, entry in block.entries()):
-        lines.append("! tainted: something else than the model was measured too; measure again.")
-    if any(entry.stability == "noisy" for _, entry in block.entries()):
-        lines.append("~ noisy: read the interval, not the figure.")
-    return lines
-
-
-def _but_for_errors(block: Block) -> str:
-    measured = any(row.measured_top1_error is not None for row in block.rows)
+def _compared(blocks: Sequence[Block], metric: Metric) -> str:
+    alike = [b for b in blocks if b.setting.metric is metric and b.baseline is not None]
+    if not alike:
+        return ""
+    figure_name = "instructions" if metric is Metric.INSTRUCTIONS else "latency"
+    baselines = dict.fromkeys(baseline_title(block) for block in alike)
     return (
-        ', except where "here" marks one that was measured' if measured else ", not measured here"
+        f"{comparison(alike[0]).capitalize()}: {figure_name} of {' or '.join(baselines)} over the "
+        "model's, from the same rounds, with its 95 % confidence interval; in theory: the "
+        "ratio of multiply-adds at that resolution."
     )
+
+
+def _efficiencies(blocks: Sequence[Block]) -> str:
+    kinds = dict.fromkeys(
+        block.setting.precision
+        for block in blocks
+        if any(entry.instruction_efficiency is not None for _, entry in block.entries())
+    )
+    widths = " or ".join(f"{kind.lanes}-wide {kind.value}" for kind in kinds)
+    return f"Efficiency: least possible {widths} multiply-adds over instructions." if kinds else ""
+
+
+def _errors(blocks: Sequence[Block]) -> str:
+    """Whose the top-1 errors are, said the same way whether or not any was measured."""
+    rows = [row for block in blocks for row in block.rows]
+    of_paper = any(row.paper_top1_error_percent is not None for row in rows)
+    here = any(row.measured_top1_error is not None for row in rows)
+    if not of_paper and not here:
+        return ""
+    return 'Top-1 errors are the paper\'s; "here" marks what was measured on the very file.'
 
 
 def baseline_title(block: Block) -> str:
@@ -214,10 +223,6 @@ def _range(values: list[int]) -> str:
     return str(low) if low == high else f"{low}–{high}"
 
 
-def half_width(estimate: Estimate) -> str:
-    """The further end of the 95 % interval, relative to the median: ``1.2%``."""
-    reach = max(estimate.high - estimate.median, estimate.median - estimate.low)
-    percent = 100 * reach / estimate.median
-    if percent < 0.005:
-        return "0%"
-    return f"{percent:.{2 if percent < 0.1 else 1 if percent < 10 else 0}f}%"
+def deviation(estimate: Estimate) -> str:
+    """How far the 95 % interval reaches from the median: ``±1.2%``, or ``-0.3/+12%``."""
+    return numerals.deviation(estimate.median, estimate.low, estimate.high)

@@ -80,17 +80,25 @@ done
 """
 )
 
-# Parameters: the note, the governor, a token, and the watchdog's script or nothing.
-_SET = (
-    _RESTORE_FUNCTION
-    + f"""\
-note=$1 wanted=$2 mine=$3 watch=$4
+# Ends the script where $wanted cannot be set.
+_SETTABLE = f"""\
 [ -n "$(files)" ] || exit {_NONE}
 for file in $(files); do
     [ -w "$file" ] || exit {_DENIED}
     read -r known 2>/dev/null <"${{file%governor}}available_governors" || continue
     case " $known " in *" $wanted "*) ;; *) echo "$known"; exit {_UNKNOWN} ;; esac
 done
+"""
+
+# Parameter: the governor.
+_CHECK = _FILES + "wanted=$1\n" + _SETTABLE
+
+# Parameters: the note, the governor, a token, and the watchdog's script or nothing.
+_SET = (
+    _RESTORE_FUNCTION
+    + "note=$1 wanted=$2 mine=$3 watch=$4\n"
+    + _SETTABLE
+    + f"""\
 at=
 read -r at token 2>/dev/null <"$note"
 {{
@@ -160,6 +168,22 @@ class Governor:
         watch = "" if lease_secs is None else _WATCH
         token = secrets.token_hex(8)
         result = self._with_rights(shell(_SET, path, governor, token, watch))
+        self._refuse(result, governor)
+        lines = [line.split(" ", 1) for line in result.text.splitlines()]
+        before = tuple(dict.fromkeys(line[0] for line in lines))
+        return Governors(before=before, now=governor, cores=len(lines))
+
+    def check(self, governor: str) -> None:
+        """Find out whether ``set`` would succeed; nothing is changed.
+
+        Raises:
+            UsageError: the kernel has no such governor.
+            TargetError: there is nothing to set, or we may not.
+        """
+        self._refuse(self._with_rights(shell(_CHECK, governor)), governor)
+
+    def _refuse(self, result: CommandResult, governor: str) -> None:
+        """Raise what kept a script from setting the governor, if anything did."""
         host = self._transport.host
         if result.exit_code == _NONE:
             raise TargetError(
@@ -171,9 +195,6 @@ class Governor:
             raise UsageError(f"{host} has no governor '{governor}': choose among {known}")
         if result.exit_code:
             raise self._not_permitted(result)
-        lines = [line.split(" ", 1) for line in result.text.splitlines()]
-        before = tuple(dict.fromkeys(line[0] for line in lines))
-        return Governors(before=before, now=governor, cores=len(lines))
 
     def renew(self, lease_secs: float, note: str = BENCH) -> None:
         """Tell the watchdog that we are going to be silent for so long."""

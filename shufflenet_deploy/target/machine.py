@@ -206,6 +206,15 @@ class Target:
         """
         return self._governor.set(governor)
 
+    def check_governor(self, governor: str) -> None:
+        """Find out whether the frequency governor could be set; nothing is changed.
+
+        Raises:
+            UsageError: the kernel has no such governor.
+            TargetError: there is nothing to set, or we may not.
+        """
+        self._governor.check(governor)
+
     @contextmanager
     def governor(self, governor: str, *, lease_secs: float) -> Iterator[Governor]:
         """Set the frequency governor for a while; it is put back however that ends.

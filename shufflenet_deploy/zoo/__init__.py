@@ -39,11 +39,11 @@ def load(
     return model.load(name, weights=weights, seed=seed, head=head)
 
 
-def complexity(module: nn.Module, resolution: Resolution) -> Complexity:
+def complexity(module: nn.Module, resolution: Resolution, name: str = "this network") -> Complexity:
     """Multiply-adds and parameters of a network; see ``zoo.counting.complexity``."""
     from shufflenet_deploy.zoo import counting
 
-    return counting.complexity(module, resolution)
+    return counting.complexity(module, resolution, name)
 
 
 def complexity_of(name: str, resolution: Resolution, head: Head | str = Head.FIXED) -> Complexity:
@@ -56,7 +56,7 @@ def complexity_of(name: str, resolution: Resolution, head: Head | str = Head.FIX
 
     with torch.device("meta"):
         module = architecture(name).build(head)
-    return complexity(module.eval(), resolution)
+    return complexity(module.eval(), resolution, name)
 
 
 def weights_identity(weights: Path | None, name: str, seed: int = 0) -> str:

@@ -24,8 +24,10 @@ class Complexity(Record):
     layers: dict[str, int]
 
 
-def complexity(module: nn.Module, resolution: Resolution) -> Complexity:
+def complexity(module: nn.Module, resolution: Resolution, name: str = "this network") -> Complexity:
     """Count ``module`` at one resolution, by shapes alone: no arithmetic, no picture in memory.
+
+    ``name`` is what an error calls it.
 
     Raises:
         UsageError: the network cannot take a picture this small.
@@ -44,7 +46,7 @@ def complexity(module: nn.Module, resolution: Resolution) -> Complexity:
         if isinstance(child, nn.Conv2d | nn.Linear)
     ]
     try:
-        run_shapes(module, resolution)
+        run_shapes(module, resolution, name)
     finally:
         for hook in hooks:
             hook.remove()
@@ -55,7 +57,7 @@ def complexity(module: nn.Module, resolution: Resolution) -> Complexity:
     )
 
 
-def run_shapes(module: nn.Module, resolution: Resolution) -> None:
+def run_shapes(module: nn.Module, resolution: Resolution, name: str = "this network") -> None:
     """Run ``module`` on the meta device.
 
     Raises:
@@ -71,6 +73,6 @@ def run_shapes(module: nn.Module, resolution: Resolution) -> None:
             functional_call(module, state, (picture,))
     except RuntimeError as error:
         raise UsageError(
-            f"{resolution} is too small for this network: its maps shrink to nothing;"
+            f"{resolution} is too small for {name}: its feature maps shrink to nothing;"
             " choose a larger resolution"
         ) from error

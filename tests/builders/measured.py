@@ -123,7 +123,8 @@ def run(
         runtime_version=runtime_version,
         target=target,
         spec=spec,
-        outcome=outcome or measurement(middle, noise=noise, count=count, seed=seed),
+        outcome=outcome
+        or measurement(middle, noise=noise, count=count, seed=seed, threads=spec.threads),
         **{
             "before": conditions(started_at),
             "after": conditions(started_at + timedelta(seconds=3)),
@@ -134,9 +135,12 @@ def run(
 
 
 def measurement(
-    median: float, *, noise: float = 0.01, count: int = 40, seed: int = 0
+    median: float, *, noise: float = 0.01, count: int = 40, seed: int = 0, threads: int = 1
 ) -> Measurement:
-    """Samples around ``median``; ``noise`` is the standard deviation of their logarithm."""
+    """Samples around ``median``; ``noise`` is the standard deviation of their logarithm.
+
+    Each of the threads has a core of its own.
+    """
     generator = np.random.default_rng(seed)
     samples = median * np.exp(generator.normal(0.0, noise, count))
     late = generator.random(count) < (0.02 if noise else 0.0)
@@ -147,7 +151,7 @@ def measurement(
         load=round(median * 4),
         peak_rss_bytes=61 << 20,
         clock_resolution_ns=1,
-        cpus=(3,),
+        cpus=tuple(range(4 - threads, 4)),
     )
 
 

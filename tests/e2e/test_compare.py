@@ -15,15 +15,19 @@ from shufflenet_deploy.store import Journal
 MODEL = "shufflenet-g3-0.5x"
 
 
-def suite(name: str, median: float):
-    return [measured.run(MODEL, suite=name, process=n, median=median) for n in range(5)]
+def suite(name: str, median: float, **changes):
+    return [measured.run(MODEL, suite=name, process=n, median=median, **changes) for n in range(5)]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A journal with a suite, one like it, and one that is 10 % slower; the first as a file too."""
+    """A journal with a suite, one like it, one 10 % slower, one throttled; the first as a file."""
     place = tmp_path_factory.mktemp("compare")
     with Journal(place / "journal.sqlite") as journal:
+        hot = measured.conditions(measured.START, throttled=4)
+        journal.open_suite(id="hot", name="hot", host="pi", definition="")
+        for run in suite("hot", 20e6, after=hot):
+            journal.append(run)
         for name, median in (("1-before", 10e6), ("2-same", 10e6), ("3-slower", 11e6)):
             journal.open_suite(id=name, name=name, host="pi", definition="")
             for run in suite(name, median):
@@ -54,6 +58,17 @@ def compare(folder):
         return done
 
     return run
+
+
+def test_a_tainted_suite_is_not_judged_and_that_is_said(compare):
+    done = compare("1-before", "hot")
+    assert "1 cell: 1 not judged (tainted)" in done.stdout
+    assert "regression," not in done.stdout.splitlines()[-1]
+    assert done.stderr == (
+        "not judged: 1 of 1 cells tainted on either side; measure again when doctor says fit\n"
+    )
+    compare("1-before", "hot", "--strict", check=1)
+    compare("1-before", "2-same", "--strict")
 
 
 def test_the_exit_code_tells_a_regression(compare):

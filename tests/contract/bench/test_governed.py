@@ -10,7 +10,7 @@ from sysfs import Cpus
 
 from shufflenet_deploy import bench, transport
 from shufflenet_deploy.bench import Suite
-from shufflenet_deploy.errors import ConnectError, TargetError
+from shufflenet_deploy.errors import ConnectError, TargetError, UsageError
 from shufflenet_deploy.store import Journal
 from shufflenet_deploy.target import Target
 
@@ -30,9 +30,12 @@ def ours(tmp_path_factory):
 
 @pytest.fixture
 def measured(sshd_with, cpus, tiny_onnx, record_of, tmp_path, ours):
-    """Measures the tiny model there; ``before`` is called before each process."""
+    """Measures the tiny model there; ``before`` is called before each process.
 
-    def run(before=lambda: None, *, read_only=False, **fields):
+    ``on_export`` is told each cell whose file is asked for.
+    """
+
+    def run(before=lambda: None, *, read_only=False, on_export=lambda _: None, **fields):
         # Our own Python has the runtime already.
         path = f"{Path(sys.executable).parent}:/usr/bin:/bin"
         pi = sshd_with(f"SetEnv PATH={path} SHLVL=5", inside=cpus.inside(read_only=read_only))
@@ -54,6 +57,10 @@ def measured(sshd_with, cpus, tiny_onnx, record_of, tmp_path, ours):
                 before()
                 return super().invoke(argv, **kwargs)
 
+        def artifact_of(cell):
+            on_export(cell)
+            return record_of(tiny_onnx, cell)
+
         with (
             transport.connect(pi.settings) as link,
             Watched(link, root=ours) as target,
@@ -64,7 +71,7 @@ def measured(sshd_with, cpus, tiny_onnx, record_of, tmp_path, ours):
                     suite,
                     target,
                     book,
-                    lambda cell: record_of(tiny_onnx, cell),
+                    artifact_of,
                     sleep=lambda _: None,
                 )
             )
@@ -105,7 +112,22 @@ def test_after_a_lost_connection_it_is_set_again(measured, cpus):
     assert cpus.governors == ["ondemand", "ondemand"]
 
 
-def test_where_it_may_not_be_set_nothing_is_measured(measured, cpus):
-    with pytest.raises(TargetError, match="not permitted"):
-        measured(read_only=True)
+@pytest.mark.parametrize(
+    ("fields", "error", "told"),
+    [
+        ({"read_only": True}, TargetError, "not permitted"),
+        ({"governor": "warp"}, UsageError, "no governor 'warp': choose among"),
+    ],
+)
+def test_what_cannot_be_set_is_refused_before_anything_is_exported(measured, fields, error, told):
+    exported = []
+    with pytest.raises(error, match=told):
+        measured(on_export=exported.append, **fields)
+    assert exported == []
+
+
+def test_a_governor_that_can_be_set_is_only_looked_at_first(measured, cpus):
+    seen = []
+    measured(on_export=lambda _: seen.append(cpus.governors))
+    assert seen == [["ondemand", "ondemand"]]
     assert cpus.governors == ["ondemand", "ondemand"]

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections import Counter
 from contextlib import contextmanager
 
 import pytest
 
 from shufflenet_deploy import bench
-from shufflenet_deploy.bench import Suite, schedule
+from shufflenet_deploy.bench import Patience, Suite
 from shufflenet_deploy.errors import ConnectError, ExportError, TargetError, UsageError
 from shufflenet_deploy.records import (
     Conditions,
     Failure,
     FailureKind,
     Measurement,
-    last_attempts,
 )
+from shufflenet_deploy.report import Table
 from shufflenet_deploy.store import Journal
 from shufflenet_deploy.target import Target
 from shufflenet_deploy.transport import CommandResult
@@ -112,13 +113,14 @@ def test_every_cell_is_measured_by_every_process(local_target, journal, artifact
         assert run.tool["agent_sha256"]
 
 
-def test_the_larger_model_takes_longer(local_target, journal, artifact_of):
+def test_each_cell_is_measured_with_its_own_file(local_target, journal, artifact_of):
     runs = list(bench.run(suite(), local_target, journal, artifact_of))
-    medians = {
-        model: min(min(run.outcome.samples) for run in runs if run.cell.model == model)
-        for model in ("tiny", "large")
-    }
-    assert medians["large"] > 2 * medians["tiny"]
+    for run in runs:
+        path = artifact_of(run.cell).path
+        reported = json.loads(run.raw)["model"]
+        assert reported["bytes"] == path.stat().st_size
+        assert reported["file"].endswith(path.suffix)
+        assert run.artifact.path == path
 
 
 def test_over_ssh_the_second_suite_pushes_nothing(ssh_target, journal, artifact_of):
@@ -146,22 +148,45 @@ def test_cool_down_comes_between_processes(local_target, journal, artifact_of):
     assert pauses == [7.0] * 3
 
 
-def test_a_precision_target_adds_rounds_up_to_the_limit(local_target, journal, artifact_of):
-    wanted = suite(**{"precision-target": 0.000001, "max-processes": 3})
-    runs = list(bench.run(wanted, local_target, journal, artifact_of))
-    assert Counter(run.process for run in runs) == {1: 2, 2: 2, 3: 2}
-    easy = suite(**{"precision-target": 0.999, "max-processes": 3})
-    runs = last_attempts(bench.run(easy, local_target, journal, artifact_of))
-    # How noisy this machine is cannot be known; whether a third round was due can.
-    still_wide = schedule.imprecise(
-        easy.cells(),
-        [run for run in runs if run.process <= 2],
-        baseline=easy.baseline,
-        target=0.999,
-    )
-    assert {run.cell.model for run in runs if run.process == 3} == {
-        cell.model for cell in still_wide
-    }
+@pytest.fixture
+def reports(local_target, journal, artifact_of):
+    """What the agent prints of a real process, with other samples, and load, than it had."""
+    one = suite(baseline=None, spec={"processes": 1})
+    (run,) = bench.run(one, local_target, journal, artifact_of, suite_id="template")
+    report = json.loads(run.raw)
+    journal.delete("template")
+
+    def of(sample_ns, *, others_busy_cores=0.0):
+        assert "others_busy_cores" in report["sampling"]
+        sampling = {**report["sampling"], "others_busy_cores": others_busy_cores}
+        changed = {"samples_ns": [sample_ns] * 20, "sampling": sampling}
+        return printed(json.dumps({**report, **changed}).encode())
+
+    return of
+
+
+@pytest.mark.parametrize(
+    ("medians_us", "rounds"),
+    [
+        # Two cells take turns. Equal processes are known at once; unequal ones up to the limit.
+        ([100, 100, 100, 100], 2),
+        ([100, 100, 120, 100, 100, 130, 140, 100], 4),
+    ],
+)
+def test_a_precision_target_adds_rounds_until_it_is_met(
+    scripted, journal, artifact_of, reports, medians_us, rounds
+):
+    target = scripted(*(reports(1000 * value) for value in medians_us))
+    wanted = suite(**{"precision-target": 0.02, "max-processes": 4})
+    runs = list(bench.run(wanted, target, journal, artifact_of))
+    assert Counter(run.process for run in runs) == dict.fromkeys(range(1, rounds + 1), 2)
+
+
+def test_a_precision_target_goes_on_where_it_was_interrupted(local_target, journal, artifact_of):
+    for limit, added in ((3, {1: 2, 2: 2, 3: 2}), (4, {4: 2})):
+        wanted = suite(**{"precision-target": 0.0000001, "max-processes": limit})
+        runs = list(bench.run(wanted, local_target, journal, artifact_of, suite_id="one"))
+        assert Counter(run.process for run in runs) == added
 
 
 def test_cores_that_do_not_exist_are_refused_first(local_target, journal, artifact_of):
@@ -401,16 +426,14 @@ def test_the_lock_is_held_while_measuring_and_given_back(
     assert held == ["taken", "given back"] * 2
 
 
-def test_another_bench_on_the_target_is_waited_for_or_told(
-    local_target, journal, artifact_of, monkeypatch
-):
-    monkeypatch.setattr("shufflenet_deploy.bench.hold._LOCK_WAIT_SECS", 0.0)
+def test_another_bench_on_the_target_is_waited_for_or_told(local_target, journal, artifact_of):
+    at_once = Patience(lock_wait_secs=0.0)
     with (
         local_target.exclusive(),
         pytest.raises(TargetError, match="is measuring for"),
     ):
-        list(bench.run(suite(), local_target, journal, artifact_of))
-    assert journal.runs() == []
+        list(bench.run(suite(), local_target, journal, artifact_of, patience=at_once))
+    assert journal.suites() == []
 
 
 def test_a_disturbed_process_is_measured_again(scripted, journal, artifact_of, monkeypatch):
@@ -443,7 +466,49 @@ def test_a_disturbed_process_is_measured_again(scripted, journal, artifact_of, m
     assert [run.after.throttled for run in journal.runs()] == [None]
 
 
+def test_a_worse_retry_does_not_replace_the_first_attempt(
+    scripted, journal, artifact_of, reports, local_target
+):
+    cores = len(local_target.facts().cores)
+    busy = [cores, 2 * cores, 3 * cores]
+    target = scripted(*(reports(1_000_000 * one, others_busy_cores=one) for one in busy))
+    wanted = suite(baseline=None, retries=2, spec={"processes": 1})
+    list(bench.run(wanted, target, journal, artifact_of, suite_id="one"))
+    assert target.invocations == 3
+    (counts,) = journal.runs("one")
+    assert counts.outcome.others_busy_cores == cores
+    kept = journal.runs("one", every=True)
+    assert [run.outcome.others_busy_cores for run in kept] == busy
+    ((_, entry),) = Table.from_runs(kept, baseline="").blocks[0].entries()
+    assert entry.estimate.median == 1_000_000 * cores
+
+
 # --- resuming ------------------------------------------------------------------------------------
+
+
+def test_a_suite_resumed_with_more_processes_counts_all_of_them(local_target, journal, artifact_of):
+    list(bench.run(suite(), local_target, journal, artifact_of, suite_id="one"))
+    wider = suite(spec={"processes": 4, "cooldown-secs": 0.001, "timeout-secs": 99.0})
+    added = list(bench.run(wider, local_target, journal, artifact_of, suite_id="one"))
+    assert Counter(run.process for run in added) == {3: 2, 4: 2}
+    (block,) = Table.from_runs(journal.runs("one", every=True), baseline="large").blocks
+    for _, entry in block.entries():
+        assert sorted(one.process for one in entry.processes) == [1, 2, 3, 4]
+        assert not any("protocol" in block.notes[mark - 1] for mark in entry.marks)
+    assert json.loads(journal.suite("one").definition)["spec"]["processes"] == 4
+
+
+def test_an_export_that_is_interrupted_leaves_no_suite(local_target, journal, artifact_of):
+    def interrupted(cell):
+        if cell.model == "large":
+            raise KeyboardInterrupt
+        return artifact_of(cell)
+
+    with pytest.raises(KeyboardInterrupt):
+        list(bench.run(suite(), local_target, journal, interrupted, suite_id="one"))
+    assert journal.suites() == []
+    list(bench.run(suite(), local_target, journal, artifact_of, suite_id="one"))
+    assert [row.id for row in journal.suites()] == ["one"]
 
 
 @pytest.mark.parametrize("finished", [0, 3])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -194,6 +195,52 @@ def test_ctrl_c_keeps_what_is_done_and_resume_goes_on(command, folder):
     assert (again["suite"], again["measured"]) == (suite, 12)
 
 
+def test_ctrl_c_while_exporting_leaves_no_suite_and_says_how_to_go_on(command, folder):
+    journal = str(folder / "none.sqlite")
+    options = (*QUICK, "--processes", "1", "--artifacts", "interrupted", "--journal", journal)
+    with subprocess.Popen(
+        [sys.executable, "-m", "shufflenet_deploy", "bench", *options],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=folder,
+        env=environment(folder),
+        start_new_session=True,
+    ) as process:
+        for line in process.stderr:
+            if line.startswith("exporting"):
+                os.killpg(process.pid, signal.SIGINT)
+                break
+        rest = process.stderr.read()
+    assert process.returncode == 130, rest
+    assert (
+        json.loads(command("runs", "list", "--json", "--journal", journal).stdout)["suites"] == []
+    )
+    told = rest.split("go on with: shufflenet-deploy ")[1].strip()
+    assert told == shlex.join(["bench", *options])
+    assert "2 processes measured" in command(*shlex.split(told)).stderr
+
+
+def test_a_suite_resumed_with_more_processes_is_one_table(command):
+    first = json.loads(command("bench", *QUICK, "--processes", "1", "--json").stdout)
+    assert "--warmup 9: the suite" in (
+        command("bench", "--resume", "--warmup", "9", check=2).stderr
+    )
+    told = json.loads(command("bench", "--resume", "--processes", "2", "--json").stdout)
+    assert (told["suite"], told["measured"]) == (first["suite"], 4)
+    (block,) = told["table"]["blocks"]
+    entries = [row["entries"][0] for row in block["rows"]]
+    assert [[one["process"] for one in entry["processes"]] for entry in entries] == [[1, 2]] * 2
+    assert not any("protocol" in note for note in block["notes"])
+    shown = json.loads(command("runs", "show", "--json").stdout)
+    assert [(cell["processes"], cell["other_protocol"]) for cell in shown["cells"]] == [(2, 0)] * 2
+    bare = command("table", "--baseline", "none", "--format", "md").stdout
+    assert "speedup" not in bare
+    assert "no speedups" not in bare
+    # Without being asked, a table is over what its suite was measured against.
+    assert "speedup" in command("table", "--format", "md").stdout
+
+
 def test_a_cell_that_fails_is_a_row_and_the_exit_code_says_so(command):
     options = ("--timeout", "0.05", "--processes", "2", "--json")
     told = json.loads(command("bench", *QUICK, *options, check=1).stdout)
@@ -214,6 +261,10 @@ def test_a_cell_that_fails_is_a_row_and_the_exit_code_says_so(command):
         (("--metric", "fun"), "metric"),
         (("--cpus", "4000"), "no core 4000"),
         (("--out", "journal.sqlite/x"), "--out"),
+        (("--artifacts", "journal.sqlite"), "--artifacts"),
+        (("--calib", "journal.sqlite"), "--calib"),
+        (("--resolution", "32x32"), "too small for alexnet, the baseline"),
+        (("--resume", "--suite", "demo"), "keep one"),
         (("--resume", "nothing"), "runs list"),
         (("nothing",), "--resume"),
         (("--journal", "typo.toml"), "not a journal"),

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from shufflenet_deploy.bench import Hot, Suite
 from shufflenet_deploy.cli import bench_options as options
-from shufflenet_deploy.cli import lists
+from shufflenet_deploy.cli import lists, preflight, resume
 from shufflenet_deploy.cli.progress import BenchProgress
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.records import Metric
+from shufflenet_deploy.records import SCHEDULE, BenchmarkSpec, Metric
 
 
 def test_lists_take_commas_and_repetition():
@@ -102,12 +104,126 @@ def test_an_unknown_model_is_refused_before_anything_else():
         options.check_models(suite(given={"models": ["shuflenet-g3-0.5x"]}))
 
 
-def test_a_folder_that_cannot_be_written_is_refused_before_measuring(tmp_path):
+def test_a_folder_that_cannot_be_written_is_refused_and_none_is_left_behind(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UsageError, match="--out"):
-        options.check_folder(tmp_path / "file")
-    options.check_folder(tmp_path / "new" / "deep")
-    assert (tmp_path / "new" / "deep").is_dir()
+    for wrong in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/none/here")):
+        with pytest.raises(UsageError, match="--out"):
+            preflight.writable_folder("--out", wrong)
+    preflight.writable_folder("--out", tmp_path / "new" / "deep", ["table.md"])
+    (tmp_path / "there" / "table.md").mkdir(parents=True)
+    with pytest.raises(UsageError, match=r"table\.md is a folder there"):
+        preflight.writable_folder("--out", tmp_path / "there", ["table.md"])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "there"]
+
+
+def test_a_file_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").write_text("kept")
+    preflight.writable_file("--out", tmp_path / "file", "table.md")
+    preflight.writable_file("--out", tmp_path / "new" / "file", "table.md")
+    with pytest.raises(UsageError, match=f"--out {tmp_path} is a folder: name a file, such as"):
+        preflight.writable_file("--out", tmp_path, "table.md")
+    with pytest.raises(UsageError, match="is a file; choose another"):
+        preflight.writable_file("--out", tmp_path / "file" / "below", "table.md")
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_a_folder_to_read_must_be_one(tmp_path):
+    (tmp_path / "file").write_text("")
+    preflight.readable_folder("--calib", tmp_path, "images")
+    with pytest.raises(
+        UsageError, match=r"--calib .*file is no folder: give one that holds images"
+    ):
+        preflight.readable_folder("--calib", tmp_path / "file", "images")
+    with pytest.raises(UsageError, match=r"--calib .*none is no folder"):
+        preflight.readable_folder("--calib", tmp_path / "none", "images")
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        (
+            {"resolutions": ["32x32"]},
+            r"32x32 is too small for alexnet, the baseline: .* 63x63 .*: --baseline none$",
+        ),
+        (
+            {"resolutions": ["224x224", "300x20"], "baseline": None, "models": ["alexnet"]},
+            r"300x20 is too small for alexnet: .* choose 63x63 or more, or leave alexnet out$",
+        ),
+    ],
+)
+def test_images_too_small_for_a_network_are_refused_by_its_name(fields, told):
+    with pytest.raises(UsageError, match=told):
+        preflight.resolutions(suite(given=fields))
+    preflight.resolutions(suite(given={"resolutions": ["32x32"], "baseline": "none"}))
+
+
+BEFORE = {
+    "models": ["shufflenet-g3-0.5x"],
+    "resolutions": ["224x224"],
+    "spec": {"warmup_runs": 5, "processes": 3},
+}
+
+
+@pytest.mark.parametrize(
+    ("given", "spec", "option"),
+    [
+        ({"threads": [1, 4]}, {}, "--threads 1,4"),
+        ({"models": ["alexnet"]}, {}, "--model alexnet"),
+        ({"runtimes": ["litert"]}, {}, "--runtime litert"),
+        ({"precisions": ["int8"]}, {}, "--precision int8"),
+        ({"resolutions": ["32x32"]}, {}, "--resolution 32x32"),
+        ({"lowerings": ["paper"]}, {}, "--lowering paper"),
+        ({"baseline": "none"}, {}, "--baseline none"),
+        ({"alexnet_head": "dense"}, {}, "--alexnet-head dense"),
+        ({"calibration": "/x"}, {}, "--calib /x"),
+        ({"payload": "wheels"}, {}, "--payload wheels"),
+        ({"governor": "performance"}, {}, "--governor performance"),
+        ({"cores": "big"}, {}, "--cpus big"),
+        ({}, {"cpus": [0, 1]}, "--cpus 0,1"),
+        ({}, {"metric": "instructions"}, "--metric instructions"),
+        ({}, options.warmup_limits("2s"), "--warmup 1"),
+        ({}, {"min_runs": 99}, "--min-runs 99"),
+        ({}, {"min_secs": 9.0}, "--min-secs 9.0"),
+        ({}, {"max_secs": 9.0}, "--max-secs 9.0"),
+    ],
+)
+def test_resume_refuses_by_name_what_would_change_the_samples(given, spec, option):
+    known = suite(BEFORE, fresh=False)
+    wanted = suite(BEFORE, given, spec, fresh=False)
+    with pytest.raises(UsageError, match=f"^{option}: the suite one measures with ") as refused:
+        resume.check("one", known, wanted)
+    assert f"leave {option.split()[0]} out" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "spec"),
+    [
+        ({}, {"processes": 5}),
+        ({}, {"cooldown_secs": 3.0, "timeout_secs": 9.0}),
+        ({"precision_target": "2%", "max_processes": 9, "retries": 0}, {}),
+        ({"profile": True, "sustained_secs": 60.0, "benchmark_model": "/x"}, {}),
+        ({"max_temperature_c": 60.0}, {}),
+        # What the suite has already, written again.
+        ({"models": ["shufflenet-g3-0.5x"], "baseline": "alexnet"}, {"warmup_runs": 5}),
+    ],
+)
+def test_resume_takes_what_goes_on_longer_or_at_another_pace(given, spec):
+    resume.check("one", suite(BEFORE, fresh=False), suite(BEFORE, given, spec, fresh=False))
+
+
+def test_every_field_of_a_suite_is_either_kept_or_extended():
+    extended = {"precision_target", "max_processes", "retries", "max_temperature_c", "profile"}
+    extended |= {"sustained_secs", "benchmark_model"}
+    unreachable = {"name", "title", "seed", "spec"}
+    assert set(Suite.model_fields) == {*resume.KEPT, *extended, *unreachable}
+    assert set(BenchmarkSpec.model_fields) == {*resume.KEPT_OF_SPEC, *SCHEDULE, "threads"}
+
+
+def test_a_suite_is_resumed_where_it_was_measured():
+    resume.check_host("one", "pi", None)
+    resume.check_host("one", "pi", "pi")
+    with pytest.raises(UsageError, match="--host pi5: the suite one is measured on pi;"):
+        resume.check_host("one", "pi", "pi5")
 
 
 def test_an_imported_suite_cannot_be_resumed():

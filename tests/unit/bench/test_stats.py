@@ -15,13 +15,12 @@ from hypothesis import strategies as st
 
 from shufflenet_deploy import stats
 from shufflenet_deploy.cli import app
+from shufflenet_deploy.disturbances import Cause, Finding
 from shufflenet_deploy.records import (
     BenchmarkSpec,
     Cell,
     Conditions,
     Core,
-    Failure,
-    FailureKind,
     Format,
     Measurement,
     Metric,
@@ -30,7 +29,7 @@ from shufflenet_deploy.records import (
     Run,
     TargetFacts,
 )
-from shufflenet_deploy.stats import Cause, Verdict
+from shufflenet_deploy.stats import Verdict
 
 sample = st.integers(min_value=1_000, max_value=10**10)
 samples = st.lists(sample, min_size=1, max_size=40)
@@ -285,13 +284,25 @@ def test_instructions_are_judged_by_agreement_alone():
     assert causes(alike, other)[1] == [Cause.PROCESSES]
 
 
-def test_the_last_attempt_at_a_process_counts():
-    failed = run(process=1).model_copy(
-        update={"id": "old", "outcome": Failure(kind=FailureKind.CRASHED, message="no")}
-    )
-    later = run(process=1).model_copy(update={"started_at": NOW.replace(hour=13)})
-    assert stats.current([later, failed]) == [later]
-    assert stats.samples_of([failed, later]) == [QUIET]
+@pytest.mark.parametrize("metric", list(Metric))
+@pytest.mark.parametrize(
+    ("threads", "granted", "told"),
+    [
+        (4, None, None),
+        (8, None, "8 threads share 4 cores"),
+        (4, (2, 3), "4 threads share 2 cores"),
+        (2, (3,), "2 threads share 1 core"),
+        (1, (3,), None),
+    ],
+)
+def test_threads_that_share_cores_are_found(metric, threads, granted, told):
+    spec = BenchmarkSpec(metric=metric, min_runs=3, threads=threads)
+    one = run(spec=spec, cpus=granted)
+    crowded = one.model_copy(update={"cell": one.cell.model_copy(update={"threads": threads})})
+    found = stats.stability([crowded])
+    messages = [one.message for one in found.findings if one.cause is Cause.OVERSUBSCRIBED]
+    assert messages == ([told] if told else [])
+    assert found.verdict is (Verdict.NOISY if told else Verdict.STABLE)
 
 
 def test_every_cause_of_the_documentation_is_one_of_ours():
@@ -299,5 +310,5 @@ def test_every_cause_of_the_documentation_is_one_of_ours():
     listed = re.findall(r"^\| (tainted|noisy) \| ([a-z ]+) \|", page, re.MULTILINE)
     assert {cause for _, cause in listed} == {cause.value for cause in Cause}
     for verdict, cause in listed:
-        finding = stats.Finding(cause=Cause(cause), message="", remedy="")
+        finding = Finding(cause=Cause(cause), message="", remedy="")
         assert finding.tainting is (verdict == "tainted"), cause

@@ -162,6 +162,76 @@ def test_what_fails_now_is_a_regression_and_what_is_not_measured_is_said():
         assert "1 failed, 2 not in both" in text
 
 
+HOT = measured.conditions(measured.START, throttled=4)
+
+
+@pytest.mark.parametrize("tainted", ["control", "treatment", "both"])
+@pytest.mark.parametrize("factor", [0.5, 1.0, 2.0])
+def test_tainted_cells_make_no_verdict(tainted, factor):
+    cold, hot = {}, {"after": HOT}
+    control, treatment = {
+        "control": (hot, cold),
+        "treatment": (cold, hot),
+        "both": (hot, hot),
+    }[tainted]
+    found = Comparison.of(
+        suite("a", 10e6, sha256="1" * 64, **control),
+        suite("b", 10e6 * factor, sha256="2" * 64, **treatment),
+    )
+    assert found.changes[0].verdict is Verdict.TAINTED
+    assert found.regressions == ()
+    assert found.unjudged == found.changes
+    assert measured.close(found.changes[0].ratio, factor)
+    for text in (render.terminal(found, width=120), render.markdown(found)):
+        assert "1 cell: 1 not judged (tainted)" in " ".join(text.split())
+
+
+UNEQUAL = {
+    name: measured.conditions(
+        measured.START, governors={"cpu0": "powersave"}, frequency_khz={"cpu0": 600_000}
+    )
+    for name in ("before", "after")
+}
+
+
+def test_the_same_file_under_unequal_conditions_is_no_regression():
+    (change,) = Comparison.of(suite("a", 10e6), suite("b", 30e6, **UNEQUAL)).changes
+    assert change.verdict is Verdict.SLOWER
+    (remark,) = change.remarks
+    assert remark.startswith("the same file and runtime under unequal conditions: ")
+    assert remark.endswith(
+        "governor performance → powersave; MHz 1800 → 600: these differ, not the model"
+    )
+    (same,) = Comparison.of(suite("a", 10e6), suite("b", 10e6, **UNEQUAL)).changes
+    assert same.verdict is Verdict.SAME
+    assert "unequal conditions" in same.remarks[0]
+
+
+@pytest.mark.parametrize("changed", [{"sha256": "f" * 64}, {"runtime_version": "1.40.0"}])
+def test_another_file_or_runtime_may_regress_whatever_else_differs(changed):
+    (change,) = Comparison.of(suite("a", 10e6), suite("b", 30e6, **UNEQUAL, **changed)).changes
+    assert change.verdict is Verdict.REGRESSION
+    assert change.remarks == ()
+
+
+def test_a_resumed_suite_is_compared_with_all_of_its_processes():
+    grown = measured.SPEC.model_copy(update={"processes": 5})
+    specs = [measured.SPEC] * 3 + [grown] * 2
+    more = [
+        measured.run(MODEL, suite="b", process=process, median=10e6, spec=spec)
+        for process, spec in enumerate(specs)
+    ]
+    (change,) = Comparison.of(suite("a", 10e6), more).changes
+    assert change.treatment.processes == 5
+    assert Comparison.of(suite("a", 10e6), more).differences == ()
+
+
+def test_a_worse_retry_does_not_take_part():
+    again = [measured.run(MODEL, suite="b", process=n, median=30e6, after=HOT) for n in (0, 1)]
+    (change,) = Comparison.of(suite("a", 10e6), [*suite("b", 10e6), *again]).changes
+    assert change.verdict is Verdict.SAME
+
+
 def test_what_cannot_be_trusted_is_remarked():
     hot = measured.conditions(measured.START, throttled=4)
     found = Comparison.of(suite("a", 10e6), suite("b", 12e6, after=hot, processes=1))

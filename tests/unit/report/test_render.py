@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from shufflenet_deploy.records import Failure, FailureKind, Precision
-from shufflenet_deploy.report import Table, latex, markdown, render, words
+from shufflenet_deploy.report import Table, latex, markdown, numerals, render, words
+from shufflenet_deploy.report.html import html
 from shufflenet_deploy.report.render import Rendering
 
 PAIR = ("shufflenet-g3-0.5x", "alexnet")
@@ -242,10 +243,110 @@ def test_every_form_names_the_settings_and_what_must_be_known(table8, form):
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"), [(0.4821, "0.482"), (2.314, "2.31"), (15.2, "15.2"), (1857.6, "1857.6")]
+    ("value", "shown"),
+    [
+        (0.4821, "0.482"),
+        (2.314, "2.31"),
+        (15.2, "15.2"),
+        (1857.6, "1857.6"),
+        (25_340.0, "25340"),
+        (2.5e9, "2500000000"),
+        (0.0123456, "0.0123"),
+        (4.2e-5, "0.0000420"),
+        (9.996, "10.0"),
+        (0.99951, "1.00"),
+        (0, "0"),
+        (-12.34, "-12.3"),
+    ],
 )
 def test_figures_have_about_three_digits(value, shown):
     assert words.figure(value) == shown
+
+
+@given(st.floats(1e-6, 1e15))
+def test_a_figure_is_near_its_value_and_has_no_exponent(value):
+    text = words.figure(value)
+    assert re.fullmatch(r"\d+(\.\d+)?", text)
+    assert float(text) == pytest.approx(value, rel=0.006)
+    assert re.fullmatch(r"\d+(\.\d+)?", numerals.short(value))
+    assert float(numerals.plain(value)) == value
+    assert "e" not in numerals.plain(value)
+
+
+EXPONENT = re.compile(r"\d[eE][+-]?\d")
+
+
+@pytest.mark.parametrize("median", [40.0, 3_000.0, 25.34e9, 7.7e16])
+def test_no_rendering_writes_an_exponent(median):
+    runs = [
+        measured.run(model, process=process, median=median * factor, sha256="b" * 64)
+        for process in range(3)
+        for model, factor in zip(PAIR, (1, 7), strict=True)
+    ]
+    table = Table.from_runs(runs)
+    # Colours and identifiers of a page may look like one.
+    page = re.sub(r"<style>.*?</style>|<svg.*?</svg>", "", html(table), flags=re.DOTALL)
+    page += " ".join(re.findall(r">([^<>]*)</text>", html(table)))
+    for text in (*(render.render(table, form) for form in Rendering if form != "json"), page):
+        assert EXPONENT.findall(text.replace("b" * 64, "")) == []
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "told"),
+    [
+        (99.0, 101.0, "±1.0%"),
+        (99.7, 112.0, "-0.3/+12%"),
+        (100.0, 100.0, "±0%"),
+        (100.0, 103.0, "-0/+3.0%"),
+        (88.0, 112.4, "±12%"),
+    ],
+)
+def test_an_interval_is_as_uneven_as_it_is(low, high, told):
+    assert numerals.deviation(100.0, low, high) == told
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_uneven_intervals_fit_and_are_explained(width):
+    runs = [
+        measured.run(model, resolution=at, process=process, median=median * 1e6)
+        for at in ("224x224", "480x640", "720x1280")
+        for process, median in enumerate((1857.6, 1857.7, 2400.0))
+        for model in PAIR
+    ]
+    table = Table.from_runs(runs)
+    text = render.terminal(table, width=width)
+    assert "-0.0/+29%" in text or re.search(r"-\d[\d.]*/\+2\d%", text)
+    assert "±2" not in text
+    assert max(map(len, text.splitlines())) <= width
+    assert "-a/+b%: the interval reaches" in " ".join(text.split())
+    assert re.search(r"\{-\}[\d.]+/\+2\d\\%", render.latex(table))
+
+
+def test_one_legend_is_true_of_every_block():
+    runs = [measured.run(model, process=process) for process in range(2) for model in PAIR]
+    other = [
+        measured.run(model, process=process, runtime="litert", precision=Precision.INT8)
+        for process in range(2)
+        for model in PAIR
+    ]
+    counted = [
+        run
+        for model in PAIR
+        for precision in (Precision.FP32, Precision.FP16)
+        for run in measured.counted(model, suite="cost", precision=precision)
+    ]
+    table = Table.from_runs(
+        [*runs, *other, *counted], evaluations=[measured.evaluation(runs[0].artifact)]
+    )
+    lines = words.legend(table, table.blocks)
+    subjects = [line.split(":")[0].split()[0] for line in lines]
+    assert sorted(set(subjects)) == sorted(subjects)
+    assert sum("top-1 error" in line.lower() for line in lines) == 1
+    assert "4-wide fp32 or 8-wide fp16" in " ".join(lines)
+    # Each block by itself says nothing else than all together.
+    for block in table.blocks:
+        for line in words.legend(table, [block]):
+            assert line in lines or line.startswith("Efficiency")
 
 
 def test_a_measured_error_is_in_every_rendering():

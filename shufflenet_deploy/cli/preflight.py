@@ -1,0 +1,120 @@
+"""What can be refused is refused here: before anything is exported, pushed, measured or counted.
+
+Each check names the option, what is wrong with its value, and what to do. None of them leaves
+anything behind.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from shufflenet_deploy.errors import UsageError
+
+if TYPE_CHECKING:
+    from shufflenet_deploy.bench import Suite
+    from shufflenet_deploy.records import Resolution
+
+#: Every network of the zoo takes images of this side and above, so larger ones are not tried.
+_LARGE_ENOUGH = 224
+
+
+def writable_folder(option: str, folder: Path, names: Iterable[str] = ()) -> None:
+    """Refuse a folder that cannot be made or written to, or where ``names`` are folders.
+
+    Raises:
+        UsageError: nothing can be written there.
+    """
+    _writable(option, folder, folder)
+    for name in names:
+        if (folder / name).is_dir():
+            raise UsageError(
+                f"{option} {folder}: {name} is a folder there; move it away, or choose another"
+            )
+
+
+def writable_file(option: str, path: Path, example: str) -> None:
+    """Refuse a file that cannot be written; ``example`` is a name that would do.
+
+    Raises:
+        UsageError: it is a folder, or its folder cannot be written to.
+    """
+    if path.is_dir():
+        raise UsageError(f"{option} {path} is a folder: name a file, such as {path / example}")
+    _writable(option, path, path.parent)
+
+
+def readable_folder(option: str, folder: Path, wanted: str) -> None:
+    """Refuse what is no folder, or one that cannot be listed; ``wanted`` says what it should hold.
+
+    Raises:
+        UsageError: there is no such folder, or it may not be read.
+    """
+    if not folder.expanduser().is_dir():
+        raise UsageError(f"{option} {folder} is no folder: give one that holds {wanted}")
+    try:
+        next(folder.expanduser().iterdir(), None)
+    except OSError as error:
+        raise UsageError(
+            f"{option} {folder}: {error.strerror}; give a folder that holds {wanted}"
+        ) from error
+
+
+def resolutions(suite: Suite) -> None:
+    """Refuse images that are too small for a network of the suite, by its name.
+
+    Raises:
+        UsageError: a network's feature maps would shrink to nothing.
+    """
+    small = [size for size in suite.resolutions if min(size.height, size.width) < _LARGE_ENOUGH]
+    for size in sorted(small, key=lambda one: one.pixels):
+        for model in dict.fromkeys((*suite.models, *filter(None, [suite.baseline]))):
+            _takes(suite, model, size)
+
+
+def _takes(suite: Suite, model: str, size: Resolution) -> None:
+    from shufflenet_deploy import zoo  # noqa: PLC0415
+
+    try:
+        zoo.complexity_of(model, size, suite.alexnet_head)
+    except UsageError as error:
+        if model == suite.baseline and model not in suite.models:
+            advice = "or measure without one: --baseline none"
+            named = f"{model}, the baseline"
+        else:
+            advice, named = f"or leave {model} out", model
+        raise UsageError(
+            f"--resolution {size} is too small for {named}: its feature maps shrink to nothing; "
+            f"choose {_smallest(suite, model)} or more, {advice}"
+        ) from error
+
+
+def _smallest(suite: Suite, model: str) -> str:
+    """The smallest square that a network takes, found by halving."""
+    from shufflenet_deploy import zoo  # noqa: PLC0415
+    from shufflenet_deploy.records import Resolution  # noqa: PLC0415
+
+    too_small, enough = 0, _LARGE_ENOUGH
+    while enough - too_small > 1:
+        side = (too_small + enough) // 2
+        try:
+            zoo.complexity_of(model, Resolution(height=side, width=side), suite.alexnet_head)
+        except UsageError:
+            too_small = side
+        else:
+            enough = side
+    return f"{enough}x{enough}"
+
+
+def _writable(option: str, path: Path, folder: Path) -> None:
+    """Try to write where ``folder`` is, or would be made."""
+    nearest = next(one for one in (folder.absolute(), *folder.absolute().parents) if one.exists())
+    if not nearest.is_dir():
+        raise UsageError(f"{option} {path}: {nearest} is a file; choose another folder")
+    try:
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        raise UsageError(f"{option} {path}: {error.strerror}; choose another folder") from error
