@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Literal, get_args
@@ -18,7 +17,7 @@ from pydantic import Field
 
 import shufflenet_deploy
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.export import precisions, tuned
+from shufflenet_deploy.export import precisions, sources, tuned
 from shufflenet_deploy.export.calibration import PictureSet
 from shufflenet_deploy.export.lowerings import AUTO, Choice, parse
 from shufflenet_deploy.records import CalibrationMethod, Format, Precision, Record, ResolutionText
@@ -226,7 +225,7 @@ def identity(request: ExportRequest, weights: str, pictures: PictureSet) -> str:
         "resolution": str(request.resolution),
         "converter": request.writer,
         "tools": tool_versions(request),
-        "sources": sources(native=request.format is Format.NATIVE),
+        "sources": sources.digest(native=request.format is Format.NATIVE),
         "pictures": pictures.fingerprint,
         "calibration_method": request.calibration_method,
         "remedies": request.remedies,
@@ -239,19 +238,3 @@ def identity(request: ExportRequest, weights: str, pictures: PictureSet) -> str:
     else:
         facts["lowering"] = [request.lowering == AUTO, str(request.choice)]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
-@cache
-def sources(*, native: bool = False) -> str:
-    """A digest of the code that decides what is written, so that no stale file survives it."""
-    digest = hashlib.sha256()
-    package = Path(shufflenet_deploy.__file__).parent
-    generator = package / "export" / "native"
-    ours = (*generator.glob("*.*"), *generator.glob("[!_]*/*.*")) if native else ()
-    for path in sorted(
-        (*(package / "zoo").glob("*.py"), *(package / "export").glob("*.py"), *ours)
-    ):
-        if not path.name.startswith("inspect"):
-            digest.update(path.relative_to(package).as_posix().encode())
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
