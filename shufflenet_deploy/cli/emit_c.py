@@ -74,7 +74,10 @@ def emit_c(  # noqa: PLR0917 - options, each passed by name
     made = _made(loaded, size, core, Precision(precision), in_int8)
     native.write(made.source, out)
     compile_line = " ".join(
-        ["cc", "-std=gnu11", "-O2", *core.flags, "-DNET_WEIGHTS_FILE='\"net.weights\"'", "-c net.c"]
+        [
+            *("cc", "-std=gnu11", *native.SPEED, *core.flags),
+            *("-DNET_WEIGHTS_FILE='\"net.weights\"'", "-c net.c"),
+        ]
     )
     if as_json:
         fields = {

@@ -56,7 +56,7 @@ def test_a_script_that_is_run_by_its_name_is_among_them() -> None:
 
 
 @pytest.mark.parametrize("native", [False, True])
-def test_an_edit_of_any_of_them_changes_the_key(copied: Path, native: bool) -> None:
+def test_an_edit_of_any_of_them_changes_the_key(copied: Path, *, native: bool) -> None:
     paths = sources.files(copied, native=native)
     before = sources.digest_of(paths, copied)
     seen = {before}
