@@ -69,7 +69,10 @@ def bench(  # noqa: PLR0917 - options, each passed by name
     ] = None,
     weights: Annotated[
         list[str] | None,
-        typer.Option(help="A checkpoint: FILE for the model, or NAME=FILE.", rich_help_panel=_WHAT),
+        typer.Option(
+            help="A checkpoint: FILE for the model, or NAME=FILE. Of several each is measured.",
+            rich_help_panel=_WHAT,
+        ),
     ] = None,
     baseline: Annotated[
         str | None,
@@ -302,6 +305,13 @@ def bench(  # noqa: PLR0917 - options, each passed by name
         raise typer.Exit(_FAILED)
 
 
+def _name_what_is_replaced(stage: str) -> None:
+    from shufflenet_deploy.export import REPLACING  # noqa: PLC0415
+
+    if stage.startswith(REPLACING):
+        typer.echo(f"note: {stage}", err=True)
+
+
 class _Bench:
     """One suite being measured, and what is to be said about it afterwards."""
 
@@ -374,12 +384,10 @@ class _Bench:
         from shufflenet_deploy.records import Format  # noqa: PLC0415
 
         def artifact_of(cell: Cell) -> Artifact:
-            weights = self.suite.weights.get(cell.model)
             return export.export(
                 ExportRequest.model_validate(
                     {
                         "model": cell.model,
-                        "weights": weights,
                         "format": cell.format,
                         "precision": cell.precision,
                         "resolution": cell.resolution,
@@ -393,8 +401,10 @@ class _Bench:
                         "runtime": cell.runtime.partition("==")[0],
                         "core": target.facts().core_name(self.suite.spec.cpus),
                         **cell.options,
+                        "weights": self.suite.weights_of(cell),
                     }
-                )
+                ),
+                on_stage=_name_what_is_replaced,
             )
 
         return artifact_of

@@ -96,8 +96,9 @@ def check_models(suite: Suite) -> None:
             raise UsageError(f"--weights {name}=...: {name} is not measured; add --model {name}")
 
 
-def _weights(given: list[str], models: list[str] | tuple[str, ...]) -> dict[str, str]:
-    found: dict[str, str] = {}
+def _weights(given: list[str], models: list[str] | tuple[str, ...]) -> dict[str, list[str]]:
+    """The checkpoints of each model, in their order; a model may have several."""
+    found: dict[str, list[str]] = {}
     for text in given:
         name, equals, path = text.partition("=")
         if not equals or Path(text).is_file():
@@ -110,7 +111,7 @@ def _weights(given: list[str], models: list[str] | tuple[str, ...]) -> dict[str,
         file = Path(path).expanduser().absolute()
         if not file.is_file():
             raise UsageError(f"--weights: {path} is not a file")
-        found[name] = str(file)
+        found.setdefault(name, []).append(str(file))
     return found
 
 

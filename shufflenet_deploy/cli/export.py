@@ -149,12 +149,21 @@ def export(  # noqa: PLR0917 - options, each passed by name
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What became of one file: an artifact, or the error that prevented it."""
+    """What became of one file: an artifact, or the error that prevented it.
+
+    ``replaced`` names an earlier file that was overwritten.
+    """
 
     request: ExportRequest
     status: str
     artifact: Artifact | None = None
     error: DeployError | None = None
+    replaced: str = ""
+
+    @property
+    def name(self) -> str:
+        """The file's name; that of what was asked for where there is none."""
+        return (self.artifact or self.request).path.name
 
     @property
     def good(self) -> bool:
@@ -164,7 +173,7 @@ class Result:
     def as_json(self) -> dict[str, Any]:
         """What ``--json`` prints of it."""
         return {
-            "path": str(self.artifact.path if self.artifact else self.request.path),
+            "path": None if self.artifact is None else str(self.artifact.path),
             "status": self.status,
             "error": None if self.error is None else str(self.error),
             "artifact": None if self.artifact is None else self.artifact.model_dump(mode="json"),
@@ -242,7 +251,7 @@ def _chosen(option: str, values: Sequence[str], known: Sequence[str]) -> list[st
 
 def export_all(requests: Sequence[ExportRequest]) -> list[Result]:
     """Make every file that is not there yet, with progress on a terminal."""
-    from shufflenet_deploy.export import UP_TO_DATE  # noqa: PLC0415
+    from shufflenet_deploy.export import REPLACING, UP_TO_DATE  # noqa: PLC0415
     from shufflenet_deploy.export import export as export_one  # noqa: PLC0415
 
     results: list[Result] = []
@@ -265,7 +274,10 @@ def export_all(requests: Sequence[ExportRequest]) -> list[Result]:
             status = "up to date" if UP_TO_DATE in stages else "exported"
             if not artifact.parity.passed:
                 status = "failed validation"
-            results.append(Result(request=request, status=status, artifact=artifact))
+            replaced = next((stage for stage in stages if stage.startswith(REPLACING)), "")
+            results.append(
+                Result(request=request, status=status, artifact=artifact, replaced=replaced)
+            )
     return results
 
 
@@ -313,11 +325,12 @@ def _print_table(results: Sequence[Result], out: Path) -> None:
                 f"{artifact.parity.top1_agreement:.0%}",
             ]
         colour = "green" if result.good else "red"
-        table.add_row(result.request.path.name, *figures, f"[{colour}]{result.status}[/]")
+        table.add_row(result.name, *figures, f"[{colour}]{result.status}[/]")
     # A log keeps names whole, however narrow it pretends to be.
     console = Console() if Console().is_terminal else Console(width=160)
     console.print(table)
-    typer.echo(f"in {out.resolve()}")
+    if any(result.artifact is not None for result in results):
+        typer.echo(f"in {out.expanduser().resolve()}")
     for result in results:
         if result.artifact is not None and result.artifact.attempts:
             _print_attempts(result.artifact)
@@ -343,6 +356,8 @@ def explain(results: Sequence[Result]) -> None:
     """One line for each thing that went wrong; the same error of several files once."""
     lines: dict[str, None] = {}
     for result in results:
+        if result.replaced:
+            lines[f"note: {result.replaced}"] = None
         if result.error is not None:
             lines[f"error: {result.error}"] = None
         elif result.artifact is not None and not result.good:

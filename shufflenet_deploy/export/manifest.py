@@ -57,6 +57,16 @@ def find(path: Path, key: str) -> Artifact | None:
     return manifest.artifact
 
 
+def replaced(path: Path) -> str:
+    """What is lost when a new file is written to ``path``; "" where no file is."""
+    if not path.exists():
+        return ""
+    manifest = read(path)
+    if manifest is None or not matches(path, manifest):
+        return "which is not what its manifest describes: made elsewhere, changed or damaged"
+    return "which other versions of the tools made, or with other limits"
+
+
 def matches(path: Path, manifest: Manifest) -> bool:
     """Whether the bytes of the file are those that the manifest was written for."""
     try:
