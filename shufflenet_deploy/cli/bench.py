@@ -23,6 +23,7 @@ from shufflenet_deploy.cli.bench_options import (
     warmup_limits,
     whole_numbers,
 )
+from shufflenet_deploy.cli.export import warn_of_few_pictures
 from shufflenet_deploy.cli.hosts import HOST_HELP, transport_to
 from shufflenet_deploy.cli.lists import PRECISIONS, listed, precisions
 from shufflenet_deploy.cli.observations import described, newest, summaries
@@ -296,6 +297,8 @@ def bench(  # noqa: PLR0917 - options, each passed by name
         wanted = make_suite(base, options, spec, weights or [], fresh=not resume)
         check_models(wanted)
         check_extras(wanted)
+        if wanted.calibration and any(cell.precision == "int8" for cell in wanted.cells()):
+            warn_of_few_pictures(Path(wanted.calibration))
         measured = _Bench(
             suite=wanted, suite_id=suite_id, host=host or "local", artifacts=artifacts, book=book
         )
@@ -457,14 +460,11 @@ class _Bench:
     def _warn(self) -> None:
         """One line per worst cause: how many cells, one of them as an example, what to do."""
         from shufflenet_deploy.bench.events import describe  # noqa: PLC0415
+        from shufflenet_deploy.export.shortfall import explained  # noqa: PLC0415
 
         for run in self._unproven():
-            typer.echo(
-                f"failed validation: {describe(run.cell)}: this is the figure of a file that "
-                f"computes something else than the model"
-                f"{': ' + run.artifact.parity.reason if run.artifact else ''}",
-                err=True,
-            )
+            why = f": {explained(run.artifact)}" if run.artifact else ""
+            typer.echo(f"failed validation: {describe(run.cell)}{why}", err=True)
         alike: dict[Any, list[tuple[Cell, Any]]] = {}
         for cell, stability in self._judged():
             if stability.findings:
@@ -480,7 +480,7 @@ class _Bench:
             )
 
     def _unproven(self) -> list[Run]:
-        """One run of each measured file that did not compute what its model computes."""
+        """One run of each measured file that failed validation."""
         found: dict[str, Run] = {}
         for run in self.runs:
             if run.artifact is not None and not run.artifact.parity.passed:
@@ -531,6 +531,7 @@ class _Bench:
                 {
                     "cell": run.cell.model_dump(mode="json"),
                     "reason": run.artifact.parity.reason if run.artifact else "",
+                    "top1_agreement": run.artifact.parity.top1_agreement if run.artifact else None,
                 }
                 for run in self._unproven()
             ],

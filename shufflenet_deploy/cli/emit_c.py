@@ -148,11 +148,14 @@ def _made(
         return emission.in_halves(model, size, core, pictures(None))
     if in_int8 is None:
         return emission.in_floats(model, size, core)
+    chosen = pictures(in_int8.calib)
+    if chosen.remark:
+        typer.echo(f"warning: --calib {chosen.remark}", err=True)
     return emission.Bytewise(
         model=model,
         size=size,
         machine=core,
-        pictures=pictures(in_int8.calib),
+        pictures=chosen,
         searching=in_int8.searching,
     ).make(in_int8.recipe)
 

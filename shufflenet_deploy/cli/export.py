@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -235,6 +235,18 @@ def requests_of(
     ]
 
 
+def warn_of_few_pictures(folder: Path | None) -> None:
+    """Say so when a calibration folder holds fewer pictures than int8 needs.
+
+    Raises:
+        UsageError: the folder cannot be read, or holds no picture.
+    """
+    from shufflenet_deploy.export.calibration import pictures  # noqa: PLC0415
+
+    if remark := pictures(folder).remark:
+        typer.echo(f"warning: --calib {remark}", err=True)
+
+
 def _chosen(option: str, values: Sequence[str], known: Sequence[str]) -> list[str]:
     """The values meant, ``all`` spelt out.
 
@@ -254,6 +266,10 @@ def export_all(requests: Sequence[ExportRequest]) -> list[Result]:
     from shufflenet_deploy.export import REPLACING, UP_TO_DATE  # noqa: PLC0415
     from shufflenet_deploy.export import export as export_one  # noqa: PLC0415
 
+    for folder in {one.calibration for one in requests if one.precision == "int8"}:
+        # Where it cannot be read, each of the files says so.
+        with suppress(UsageError):
+            warn_of_few_pictures(folder)
     results: list[Result] = []
     with _progress(len(requests)) as show:
         for request in requests:
@@ -338,12 +354,19 @@ def _print_table(results: Sequence[Result], out: Path) -> None:
 
 def _print_attempts(artifact: Artifact) -> None:
     """What was tried because the first recipe missed its floors, and what was kept."""
+    from shufflenet_deploy.export.shortfall import gives_scores  # noqa: PLC0415
+
     typer.echo(f"{artifact.path.name}: int8 needed remedies; tried in order:")
     for attempt in artifact.attempts:
         parity = attempt.parity
         verdict = "passed" if parity.passed else parity.reason
         kept = "  <- kept" if attempt.recipe == artifact.recipe else ""
-        typer.echo(f"  {attempt.recipe}: SQNR {parity.sqnr_db:.1f} dB, {verdict}{kept}")
+        scores = (
+            f"SQNR {parity.sqnr_db:.1f} dB, top-1 agreement {parity.top1_agreement:.0%}, "
+            if gives_scores(parity)
+            else ""
+        )
+        typer.echo(f"  {attempt.recipe}: {scores}{verdict}{kept}")
     if artifact.recipe is not None and artifact.recipe.float_layers:
         typer.echo(f"  in float: {', '.join(artifact.recipe.float_layers)}")
 
@@ -354,6 +377,8 @@ def _size(count: int) -> str:
 
 def explain(results: Sequence[Result]) -> None:
     """One line for each thing that went wrong; the same error of several files once."""
+    from shufflenet_deploy.export.shortfall import explained  # noqa: PLC0415
+
     lines: dict[str, None] = {}
     for result in results:
         if result.replaced:
@@ -361,9 +386,10 @@ def explain(results: Sequence[Result]) -> None:
         if result.error is not None:
             lines[f"error: {result.error}"] = None
         elif result.artifact is not None and not result.good:
-            parity = result.artifact.parity
-            where = f"; first differs at {parity.first_diverging}" if parity.first_diverging else ""
-            name = result.artifact.path.name
-            lines[f"error: {name}: exported but failed validation: {parity.reason}{where}"] = None
+            artifact = result.artifact
+            layer = artifact.parity.first_diverging
+            where = f"; first differs at {layer}" if layer else ""
+            what = f"{artifact.path.name}: exported but failed validation"
+            lines[f"error: {what}: {explained(artifact)}{where}"] = None
     for line in lines:
         typer.echo(line, err=True)

@@ -128,6 +128,8 @@ def _print_layers(compared: Comparison) -> None:
 
 
 def _facts(found: Inspection) -> list[tuple[str, str]]:
+    from shufflenet_deploy.export.shortfall import explained  # noqa: PLC0415
+
     facts = [
         ("file", found.path.name),
         ("format", f"{found.format.value}, {found.version}"),
@@ -141,7 +143,7 @@ def _facts(found: Inspection) -> list[tuple[str, str]]:
     ]
     artifact = found.artifact
     if artifact is not None:
-        verdict = "passed" if artifact.parity.passed else f"failed: {artifact.parity.reason}"
+        verdict = "passed" if artifact.parity.passed else f"failed: {explained(artifact)}"
         facts += [
             ("model", artifact.model),
             ("weights", artifact.weights.source),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.export import manifest
+from shufflenet_deploy.export import manifest, shortfall
 from shufflenet_deploy.files import sha256_file
 from shufflenet_deploy.records import Artifact, Format, Record, TensorSpec
 
@@ -95,7 +95,7 @@ def inspect(path: Path) -> Inspection:
 def _against(contents: Contents, artifact: Artifact) -> list[str]:
     lines = []
     if not artifact.parity.passed:
-        lines.append(f"it failed validation: {artifact.parity.reason}")
+        lines.append(f"it failed validation: {shortfall.explained(artifact)}")
     if not artifact.weights.trained:
         lines.append("the weights are untrained: good for latency only")
     extra = contents.multiply_adds / max(artifact.multiply_adds, 1) - 1
