@@ -36,7 +36,8 @@ _EMULATED_BUDGET = 3_000_000_000
 
 #: Held back from a user's folder: one picture in this many, once there are enough.
 _HOLD_OUT_EVERY = 4
-_ENOUGH_TO_HOLD_OUT = 8
+#: Fewer of a user's own pictures are worth a warning.
+ENOUGH = 8
 
 #: A picture is read whole; nothing that a camera makes is larger.
 _MOST_BYTES = 256 << 20
@@ -101,7 +102,7 @@ def pictures(folder: Path | None) -> PictureSet:
             fingerprint=_fingerprint((*chosen, *held_out), _SHIPPED),
         )
     found = _spread(_listed(folder), _MOST + _MOST_HELD_OUT)
-    enough = len(found) >= _ENOUGH_TO_HOLD_OUT
+    enough = len(found) >= ENOUGH
     held_out = list(_spread(found[::_HOLD_OUT_EVERY], _MOST_HELD_OUT)) if enough else shipped
     kept = set(held_out)
     chosen = [path for path in found if path not in kept]
@@ -118,7 +119,7 @@ def _few(folder: Path, count: int) -> str:
     counted = "1 picture" if count == 1 else f"{count} pictures"
     return (
         f"{folder} holds {counted}: too few to set the ranges of int8 well, and the shipped "
-        f"photographs judge the file; give {_ENOUGH_TO_HOLD_OUT} or more, better 100, as the "
+        f"photographs judge the file; give {ENOUGH} or more, better 100, as the "
         "network will see them"
     )
 

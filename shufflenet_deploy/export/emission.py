@@ -107,10 +107,11 @@ class Bytewise:
                 first, graph, lambda recipe: known.get(recipe) or self._attempted(recipe), None
             )
         if not found.parity.passed:
-            pictures = self.pictures.source if self.model.weights.trained else None
+            pictures = (self.pictures.source, len(self.pictures.calibration))
+            calibrated = pictures if self.model.weights.trained else None
             raise ParityError(
                 f"{self.model.architecture.name} as int8 C is too far from PyTorch: "
-                f"{shortfall.reasons(found.parity, pictures=pictures)} ({found.recipe})"
+                f"{shortfall.reasons(found.parity, calibrated=calibrated)} ({found.recipe})"
             )
         graph, ranges = self._calibrated(found.recipe)
         source = native.generate(graph, self.machine, ranges)

@@ -2,27 +2,41 @@
 
 from __future__ import annotations
 
-from shufflenet_deploy.export.calibration import SHIPPED_SOURCE
+from shufflenet_deploy.export.calibration import ENOUGH, SHIPPED_SOURCE
 from shufflenet_deploy.records import Artifact, Parity
 
 
 def explained(artifact: Artifact) -> str:
     """What a file that failed validation lacks, and what to do about it where that is known."""
     made = artifact.calibration
-    trained = artifact.weights.trained
-    return reasons(artifact.parity, pictures=made.source if made and trained else None)
+    if made is None or not artifact.weights.trained:
+        return reasons(artifact.parity)
+    return reasons(artifact.parity, calibrated=(made.source, made.pictures))
 
 
-def reasons(parity: Parity, *, pictures: str | None) -> str:
-    """The same of a bare result; ``pictures`` is what calibrated a trained network in int8."""
+def reasons(parity: Parity, *, calibrated: tuple[str, int] | None = None) -> str:
+    """The same of a bare result.
+
+    ``calibrated`` are source and number of the pictures that a trained network was made int8 with.
+    """
     parts = [parity.reason, predicts(parity)]
-    # Ranges from other pictures than the network's own fit a network of the user's badly.
-    if pictures == SHIPPED_SOURCE:
-        parts.append(
-            "it was calibrated with the shipped photographs: give --calib a folder of pictures "
-            "such as the network was trained on"
-        )
+    if calibrated is not None:
+        parts.append(_cure(*calibrated))
     return "; ".join(filter(None, parts))
+
+
+def _cure(source: str, count: int) -> str:
+    """Ranges from other pictures than the network's own, or from few, fit it badly."""
+    if source == SHIPPED_SOURCE:
+        made = "the shipped photographs"
+    elif count < ENOUGH:
+        made = f"{count} picture{'s' if count > 1 else ''}"
+    else:
+        return ""
+    return (
+        f"it was calibrated with {made}: give --calib a folder of 100 pictures such as the "
+        "network was trained on"
+    )
 
 
 def predicts(parity: Parity) -> str:
