@@ -76,12 +76,25 @@ def read_suite(name: str) -> dict[str, Any]:
 
 
 def definition_of(text: str, suite_id: str) -> dict[str, Any]:
-    """The fields of a suite of the journal."""
+    """The fields of a suite of the journal.
+
+    Raises:
+        UsageError: it has none, or what is stored is no suite.
+    """
     if not text:
         raise UsageError(
             f"the suite {suite_id} was imported without its definition: run bench anew"
         )
-    fields: dict[str, Any] = json.loads(text)
+    from shufflenet_deploy.bench import Suite  # noqa: PLC0415
+
+    source = f"the suite {suite_id} in the journal"
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{source} is damaged: run bench anew") from error
+    if not isinstance(fields, dict):
+        raise UsageError(f"{source} is damaged: run bench anew")
+    Suite.of(fields, source=source)
     return fields
 
 
