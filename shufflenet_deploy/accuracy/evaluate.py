@@ -19,7 +19,7 @@ from shufflenet_deploy.accuracy.answers import Answer, Answers, default_folder
 from shufflenet_deploy.accuracy.pictures import LabelledPicture, LabelledPictures
 from shufflenet_deploy.accuracy.workers import MODULE, Batch, ModelSource, Task
 from shufflenet_deploy.errors import EvaluationError, UsageError
-from shufflenet_deploy.export.request import sources
+from shufflenet_deploy.export import sources
 from shufflenet_deploy.records import Artifact, Evaluation, Pairing, Tally
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def _facts(task: Task, model: Model) -> dict[str, dict[str, str]]:
         "resolution": str(task.resolution),
         "preprocessing": model.preprocessing.model_dump_json(),
         "machine": platform.machine(),
-        "sources": sources(),
+        "sources": sources.digest(native=False),
         **_tools(),
     }
     described = {

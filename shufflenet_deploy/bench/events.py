@@ -94,5 +94,6 @@ def describe(cell: Cell) -> str:
     """A cell in one line, as progress and errors name it."""
     threads = f" {cell.threads} threads" if cell.threads > 1 else ""
     lowering = f" {cell.options['lowering']}" if "lowering" in cell.options else ""
-    words = f"{cell.model} {cell.resolution} {cell.precision.value} {cell.runtime}"
+    weights = f" {cell.options['weights']}" if "weights" in cell.options else ""
+    words = f"{cell.model}{weights} {cell.resolution} {cell.precision.value} {cell.runtime}"
     return f"{words}{lowering}{threads}"

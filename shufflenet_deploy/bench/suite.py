@@ -6,6 +6,7 @@ import difflib
 import re
 import secrets
 import tomllib
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -32,6 +33,9 @@ from shufflenet_deploy.target import Mode
 #: Architectures whose fully connected layers need a policy at other resolutions than their own.
 _HEADED = ("alexnet", "vgg")
 
+#: The option of a cell that names one of several checkpoints of its model.
+WEIGHTS = "weights"
+
 _ADJECTIVES = "amber brisk calm deft eager fleet gentle hardy jolly keen lucid nimble quiet swift"
 _NOUNS = "alder birch cedar dune ember fjord grove heron inlet larch marsh otter plover reed"
 
@@ -44,7 +48,8 @@ class Suite(Record):
     new attempts after transient errors and repetitions of disturbed measurements. ``payload`` says
     where the runtimes come from. ``cores`` counts where ``spec.cpus`` names none: the fastest ones,
     all, or what suits the target. No process starts while the target is hotter than
-    ``max_temperature_c``, unless it does not get any cooler. Of several ``lowerings`` each is a
+    ``max_temperature_c``, unless it does not get any cooler. ``weights`` names the checkpoints of
+    models; of several each is a cell. Of several ``lowerings`` each is a
     cell where there are such files; the baseline is then lowered as ``auto`` says. Of
     ``precisions``, ``all`` is every one that there is in a runtime, on the target. ``governor`` is
     the frequency governor for the time of the measurement. After the rounds the models of each
@@ -57,7 +62,7 @@ class Suite(Record):
     models: tuple[str, ...] = Field(min_length=1)
     baseline: str | None = "alexnet"
     alexnet_head: Literal["fixed", "dense"] = "fixed"
-    weights: dict[str, str] = Field(default_factory=dict)
+    weights: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     calibration: str | None = None
     lowerings: tuple[str, ...] = Field(default=(AUTO,), min_length=1)
     runtimes: tuple[str, ...] = Field(default=("onnxruntime",), min_length=1)
@@ -81,6 +86,23 @@ class Suite(Record):
     @classmethod
     def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(runtime.get(name).name for name in names)
+
+    @field_validator("weights", mode="before")
+    @classmethod
+    def _one_or_several(cls, weights: object) -> object:
+        """A checkpoint may stand alone, as in suites that know no more than one of a model."""
+        if not isinstance(weights, dict):
+            return weights
+        return {
+            name: (files,) if isinstance(files, str) else files for name, files in weights.items()
+        }
+
+    @field_validator("weights")
+    @classmethod
+    def _distinct(cls, weights: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        if empty := [name for name, files in weights.items() if not files]:
+            raise ValueError(f"{empty[0]} has no checkpoint: name a file, or leave it out")
+        return {name: tuple(dict.fromkeys(files)) for name, files in weights.items()}
 
     @field_validator("precision_target", mode="before")
     @classmethod
@@ -147,7 +169,7 @@ class Suite(Record):
         return tuple(
             Cell(
                 model=model,
-                options=self._options(model, lowering),
+                options=self._options(model, lowering, checkpoint),
                 runtime=name,
                 format=runtime.get(name).formats[0],
                 precision=precision,
@@ -159,6 +181,7 @@ class Suite(Record):
             for threads in dict.fromkeys(self.threads)
             for resolution in dict.fromkeys(self.resolutions)
             for model in models
+            for checkpoint in self._labels(model) or ("",)
             for lowering in self._lowerings_of(model)
             if _possible(lowering, name, precision)
         )
@@ -166,6 +189,14 @@ class Suite(Record):
     def spec_of(self, cell: Cell) -> BenchmarkSpec:
         """How one process of a cell measures."""
         return self.spec.model_copy(update={"threads": cell.threads})
+
+    def weights_of(self, cell: Cell) -> str | None:
+        """The checkpoint that a cell is about; None for the model's own weights."""
+        files = self.weights.get(cell.model, ())
+        label = cell.options.get(WEIGHTS)
+        if label is None:
+            return files[0] if files else None
+        return dict(zip(self._labels(cell.model), files, strict=True))[label]
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -184,9 +215,16 @@ class Suite(Record):
             (AUTO,) if several and model == self.baseline else tuple(dict.fromkeys(self.lowerings))
         )
 
-    def _options(self, model: str, lowering: str) -> dict[str, str]:
+    def _labels(self, model: str) -> tuple[str, ...]:
+        """What tells several checkpoints of a model apart; nothing where there is one at most."""
+        files = self.weights.get(model, ())
+        return distinct_labels(files) if len(files) > 1 else ()
+
+    def _options(self, model: str, lowering: str, checkpoint: str) -> dict[str, str]:
         headed = model.startswith(_HEADED) and self.alexnet_head != "fixed"
-        chosen = {"head": self.alexnet_head} if headed else {}
+        chosen: dict[str, str] = {"head": self.alexnet_head} if headed else {}
+        if checkpoint:
+            chosen[WEIGHTS] = checkpoint
         return chosen | ({"lowering": lowering} if lowering != AUTO else {})
 
 
@@ -222,6 +260,18 @@ def new_suite_id(now: datetime | None = None) -> str:
     moment = (now or datetime.now(UTC)).astimezone()
     words = f"{secrets.choice(_ADJECTIVES.split())}-{secrets.choice(_NOUNS.split())}"
     return f"{moment:%Y%m%d-%H%M}-{words}-{secrets.token_hex(2)}"
+
+
+def distinct_labels(files: Sequence[str]) -> tuple[str, ...]:
+    """The shortest ends of the paths that differ, if possible without suffix: ``a/best``."""
+    paths = [Path(file) for file in files]
+    for depth in range(max(len(path.parts) for path in paths)):
+        folders = ["".join(f"{part}/" for part in path.parts[-1 - depth : -1]) for path in paths]
+        for names in ([path.stem for path in paths], [path.name for path in paths]):
+            labels = tuple(folder + name for folder, name in zip(folders, names, strict=True))
+            if len(set(labels)) == len(labels):
+                return labels
+    return tuple(files)
 
 
 def parse_share(text: str) -> float:

@@ -26,6 +26,7 @@ from shufflenet_deploy.cli.bench_options import (
     warmup_limits,
     whole_numbers,
 )
+from shufflenet_deploy.cli.export import warn_of_few_pictures
 from shufflenet_deploy.cli.hosts import HOST_HELP, transport_to
 from shufflenet_deploy.cli.lists import PRECISIONS, listed, precisions
 from shufflenet_deploy.cli.observations import described, newest, summaries
@@ -75,7 +76,10 @@ def bench(  # noqa: PLR0917 - options, each passed by name
     ] = None,
     weights: Annotated[
         list[str] | None,
-        typer.Option(help="A checkpoint: FILE for the model, or NAME=FILE.", rich_help_panel=_WHAT),
+        typer.Option(
+            help="A checkpoint: FILE for the model, or NAME=FILE. Of several each is measured.",
+            rich_help_panel=_WHAT,
+        ),
     ] = None,
     baseline: Annotated[
         str | None,
@@ -309,6 +313,8 @@ def bench(  # noqa: PLR0917 - options, each passed by name
             resuming.check(suite_id, known, wanted)
         check_extras(wanted)
         preflight.resolutions(wanted)
+        if wanted.calibration and any(cell.precision == "int8" for cell in wanted.cells()):
+            warn_of_few_pictures(Path(wanted.calibration))
         measured = _Bench(
             suite=wanted, suite_id=suite_id, host=host or "local", artifacts=artifacts, book=book
         )
@@ -316,6 +322,13 @@ def bench(  # noqa: PLR0917 - options, each passed by name
     measured.tell(as_json=as_json, out=out)
     if measured.failures or measured.profiles.failures or measured.failed_observations:
         raise typer.Exit(_FAILED)
+
+
+def _name_what_is_replaced(stage: str) -> None:
+    from shufflenet_deploy.export import REPLACING  # noqa: PLC0415
+
+    if stage.startswith(REPLACING):
+        typer.echo(f"note: {stage}", err=True)
 
 
 class _Bench:
@@ -399,12 +412,10 @@ class _Bench:
         from shufflenet_deploy.records import Format  # noqa: PLC0415
 
         def artifact_of(cell: Cell) -> Artifact:
-            weights = self.suite.weights.get(cell.model)
             return export.export(
                 ExportRequest.model_validate(
                     {
                         "model": cell.model,
-                        "weights": weights,
                         "format": cell.format,
                         "precision": cell.precision,
                         "resolution": cell.resolution,
@@ -418,8 +429,10 @@ class _Bench:
                         "runtime": cell.runtime.partition("==")[0],
                         "core": target.facts().core_name(self.suite.spec.cpus),
                         **cell.options,
+                        "weights": self.suite.weights_of(cell),
                     }
-                )
+                ),
+                on_stage=_name_what_is_replaced,
             )
 
         return artifact_of
@@ -477,14 +490,11 @@ class _Bench:
     def _warn(self) -> None:
         """One line per worst cause: how many cells, one of them as an example, what to do."""
         from shufflenet_deploy.bench.events import describe  # noqa: PLC0415
+        from shufflenet_deploy.export.shortfall import explained  # noqa: PLC0415
 
         for run in self._unproven():
-            typer.echo(
-                f"failed validation: {describe(run.cell)}: this is the figure of a file that "
-                f"computes something else than the model"
-                f"{': ' + run.artifact.parity.reason if run.artifact else ''}",
-                err=True,
-            )
+            why = f": {explained(run.artifact)}" if run.artifact else ""
+            typer.echo(f"failed validation: {describe(run.cell)}{why}", err=True)
         alike: dict[Any, list[tuple[Cell, Any]]] = {}
         for cell, stability in self._judged():
             if stability.findings:
@@ -500,7 +510,7 @@ class _Bench:
             )
 
     def _unproven(self) -> list[Run]:
-        """One run of each measured file that did not compute what its model computes."""
+        """One run of each measured file that failed validation."""
         found: dict[str, Run] = {}
         for run in self.runs:
             if run.artifact is not None and not run.artifact.parity.passed:
@@ -551,6 +561,7 @@ class _Bench:
                 {
                     "cell": run.cell.model_dump(mode="json"),
                     "reason": run.artifact.parity.reason if run.artifact else "",
+                    "top1_agreement": run.artifact.parity.top1_agreement if run.artifact else None,
                 }
                 for run in self._unproven()
             ],

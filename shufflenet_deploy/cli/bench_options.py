@@ -66,12 +66,25 @@ def read_suite(name: str) -> dict[str, Any]:
 
 
 def definition_of(text: str, suite_id: str) -> dict[str, Any]:
-    """The fields of a suite of the journal."""
+    """The fields of a suite of the journal.
+
+    Raises:
+        UsageError: it has none, or what is stored is no suite.
+    """
     if not text:
         raise UsageError(
             f"the suite {suite_id} was imported without its definition: run bench anew"
         )
-    fields: dict[str, Any] = json.loads(text)
+    from shufflenet_deploy.bench import Suite  # noqa: PLC0415
+
+    source = f"the suite {suite_id} in the journal"
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{source} is damaged: run bench anew") from error
+    if not isinstance(fields, dict):
+        raise UsageError(f"{source} is damaged: run bench anew")
+    Suite.of(fields, source=source)
     return fields
 
 
@@ -86,8 +99,9 @@ def check_models(suite: Suite) -> None:
             raise UsageError(f"--weights {name}=...: {name} is not measured; add --model {name}")
 
 
-def _weights(given: list[str], models: list[str] | tuple[str, ...]) -> dict[str, str]:
-    found: dict[str, str] = {}
+def _weights(given: list[str], models: list[str] | tuple[str, ...]) -> dict[str, list[str]]:
+    """The checkpoints of each model, in their order; a model may have several."""
+    found: dict[str, list[str]] = {}
     for text in given:
         name, equals, path = text.partition("=")
         if not equals or Path(text).is_file():
@@ -100,7 +114,7 @@ def _weights(given: list[str], models: list[str] | tuple[str, ...]) -> dict[str,
         file = Path(path).expanduser().absolute()
         if not file.is_file():
             raise UsageError(f"--weights: {path} is not a file")
-        found[name] = str(file)
+        found.setdefault(name, []).append(str(file))
     return found
 
 

@@ -76,7 +76,10 @@ def emit_c(  # noqa: PLR0917 - options, each passed by name
     made = _made(loaded, size, core, Precision(precision), in_int8)
     native.write(made.source, out)
     compile_line = " ".join(
-        ["cc", "-std=gnu11", "-O2", *core.flags, "-DNET_WEIGHTS_FILE='\"net.weights\"'", "-c net.c"]
+        [
+            *("cc", "-std=gnu11", *native.SPEED, *core.flags),
+            *("-DNET_WEIGHTS_FILE='\"net.weights\"'", "-c net.c"),
+        ]
     )
     if as_json:
         fields = {
@@ -147,11 +150,14 @@ def _made(
         return emission.in_halves(model, size, core, pictures(None))
     if in_int8 is None:
         return emission.in_floats(model, size, core)
+    chosen = pictures(in_int8.calib)
+    if chosen.remark:
+        typer.echo(f"warning: --calib {chosen.remark}", err=True)
     return emission.Bytewise(
         model=model,
         size=size,
         machine=core,
-        pictures=pictures(in_int8.calib),
+        pictures=chosen,
         searching=in_int8.searching,
     ).make(in_int8.recipe)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -153,12 +153,21 @@ def export(  # noqa: PLR0917 - options, each passed by name
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What became of one file: an artifact, or the error that prevented it."""
+    """What became of one file: an artifact, or the error that prevented it.
+
+    ``replaced`` names an earlier file that was overwritten.
+    """
 
     request: ExportRequest
     status: str
     artifact: Artifact | None = None
     error: DeployError | None = None
+    replaced: str = ""
+
+    @property
+    def name(self) -> str:
+        """The file's name; that of what was asked for where there is none."""
+        return (self.artifact or self.request).path.name
 
     @property
     def good(self) -> bool:
@@ -168,7 +177,7 @@ class Result:
     def as_json(self) -> dict[str, Any]:
         """What ``--json`` prints of it."""
         return {
-            "path": str(self.artifact.path if self.artifact else self.request.path),
+            "path": None if self.artifact is None else str(self.artifact.path),
             "status": self.status,
             "error": None if self.error is None else str(self.error),
             "artifact": None if self.artifact is None else self.artifact.model_dump(mode="json"),
@@ -230,6 +239,18 @@ def requests_of(
     ]
 
 
+def warn_of_few_pictures(folder: Path | None) -> None:
+    """Say so when a calibration folder holds fewer pictures than int8 needs.
+
+    Raises:
+        UsageError: the folder cannot be read, or holds no picture.
+    """
+    from shufflenet_deploy.export.calibration import pictures  # noqa: PLC0415
+
+    if remark := pictures(folder).remark:
+        typer.echo(f"warning: --calib {remark}", err=True)
+
+
 def _chosen(option: str, values: Sequence[str], known: Sequence[str]) -> list[str]:
     """The values meant, ``all`` spelt out.
 
@@ -246,9 +267,13 @@ def _chosen(option: str, values: Sequence[str], known: Sequence[str]) -> list[st
 
 def export_all(requests: Sequence[ExportRequest]) -> list[Result]:
     """Make every file that is not there yet, with progress on a terminal."""
-    from shufflenet_deploy.export import UP_TO_DATE  # noqa: PLC0415
+    from shufflenet_deploy.export import REPLACING, UP_TO_DATE  # noqa: PLC0415
     from shufflenet_deploy.export import export as export_one  # noqa: PLC0415
 
+    for folder in {one.calibration for one in requests if one.precision == "int8"}:
+        # Where it cannot be read, each of the files says so.
+        with suppress(UsageError):
+            warn_of_few_pictures(folder)
     results: list[Result] = []
     with _progress(len(requests)) as show:
         for request in requests:
@@ -269,7 +294,10 @@ def export_all(requests: Sequence[ExportRequest]) -> list[Result]:
             status = "up to date" if UP_TO_DATE in stages else "exported"
             if not artifact.parity.passed:
                 status = "failed validation"
-            results.append(Result(request=request, status=status, artifact=artifact))
+            replaced = next((stage for stage in stages if stage.startswith(REPLACING)), "")
+            results.append(
+                Result(request=request, status=status, artifact=artifact, replaced=replaced)
+            )
     return results
 
 
@@ -317,11 +345,12 @@ def _print_table(results: Sequence[Result], out: Path) -> None:
                 f"{artifact.parity.top1_agreement:.0%}",
             ]
         colour = "green" if result.good else "red"
-        table.add_row(result.request.path.name, *figures, f"[{colour}]{result.status}[/]")
+        table.add_row(result.name, *figures, f"[{colour}]{result.status}[/]")
     # A log keeps names whole, however narrow it pretends to be.
     console = Console() if Console().is_terminal else Console(width=160)
     console.print(table)
-    typer.echo(f"in {out.resolve()}")
+    if any(result.artifact is not None for result in results):
+        typer.echo(f"in {out.expanduser().resolve()}")
     for result in results:
         if result.artifact is not None and result.artifact.attempts:
             _print_attempts(result.artifact)
@@ -329,12 +358,19 @@ def _print_table(results: Sequence[Result], out: Path) -> None:
 
 def _print_attempts(artifact: Artifact) -> None:
     """What was tried because the first recipe missed its floors, and what was kept."""
+    from shufflenet_deploy.export.shortfall import gives_scores  # noqa: PLC0415
+
     typer.echo(f"{artifact.path.name}: int8 needed remedies; tried in order:")
     for attempt in artifact.attempts:
         parity = attempt.parity
         verdict = "passed" if parity.passed else parity.reason
         kept = "  <- kept" if attempt.recipe == artifact.recipe else ""
-        typer.echo(f"  {attempt.recipe}: SQNR {parity.sqnr_db:.1f} dB, {verdict}{kept}")
+        scores = (
+            f"SQNR {parity.sqnr_db:.1f} dB, top-1 agreement {parity.top1_agreement:.0%}, "
+            if gives_scores(parity)
+            else ""
+        )
+        typer.echo(f"  {attempt.recipe}: {scores}{verdict}{kept}")
     if artifact.recipe is not None and artifact.recipe.float_layers:
         typer.echo(f"  in float: {', '.join(artifact.recipe.float_layers)}")
 
@@ -345,14 +381,19 @@ def _size(count: int) -> str:
 
 def explain(results: Sequence[Result]) -> None:
     """One line for each thing that went wrong; the same error of several files once."""
+    from shufflenet_deploy.export.shortfall import explained  # noqa: PLC0415
+
     lines: dict[str, None] = {}
     for result in results:
+        if result.replaced:
+            lines[f"note: {result.replaced}"] = None
         if result.error is not None:
             lines[f"error: {result.error}"] = None
         elif result.artifact is not None and not result.good:
-            parity = result.artifact.parity
-            where = f"; first differs at {parity.first_diverging}" if parity.first_diverging else ""
-            name = result.artifact.path.name
-            lines[f"error: {name}: exported but failed validation: {parity.reason}{where}"] = None
+            artifact = result.artifact
+            layer = artifact.parity.first_diverging
+            where = f"; first differs at {layer}" if layer else ""
+            what = f"{artifact.path.name}: exported but failed validation"
+            lines[f"error: {what}: {explained(artifact)}{where}"] = None
     for line in lines:
         typer.echo(line, err=True)

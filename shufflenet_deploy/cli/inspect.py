@@ -64,18 +64,21 @@ def inspect(  # noqa: PLR0917 - options, each passed by name
 
 def _print(found: Inspection) -> None:
     from rich.console import Console  # noqa: PLC0415
+    from rich.markup import escape  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
+
+    from shufflenet_deploy.export.untrusted import printable  # noqa: PLC0415
 
     facts = Table(box=None, show_header=False, pad_edge=False)
     facts.add_column(style="bold")
     facts.add_column(overflow="fold")
     for name, value in _facts(found):
-        facts.add_row(name, value)
+        facts.add_row(name, printable(value))
     operations = Table(box=None, pad_edge=False, header_style="bold")
     operations.add_column("operation")
     operations.add_column("count", justify="right")
     for name, count in found.operations.items():
-        operations.add_row(name, str(count))
+        operations.add_row(escape(name), str(count))
     console = Console(highlight=False)
     console.print(facts, markup=False)
     console.print()
@@ -128,6 +131,8 @@ def _print_layers(compared: Comparison) -> None:
 
 
 def _facts(found: Inspection) -> list[tuple[str, str]]:
+    from shufflenet_deploy.export.shortfall import explained  # noqa: PLC0415
+
     facts = [
         ("file", found.path.name),
         ("format", f"{found.format.value}, {found.version}"),
@@ -141,7 +146,7 @@ def _facts(found: Inspection) -> list[tuple[str, str]]:
     ]
     artifact = found.artifact
     if artifact is not None:
-        verdict = "passed" if artifact.parity.passed else f"failed: {artifact.parity.reason}"
+        verdict = "passed" if artifact.parity.passed else f"failed: {explained(artifact)}"
         facts += [
             ("model", artifact.model),
             ("weights", artifact.weights.source),

@@ -160,12 +160,12 @@ def _measuring(
         def artifact_of(cell: Cell) -> Artifact:
             fields = {
                 "model": cell.model,
-                "weights": suite.weights.get(cell.model),
                 "format": cell.format,
                 "precision": cell.precision,
                 "resolution": cell.resolution,
                 "out": artifacts,
                 **cell.options,
+                "weights": suite.weights_of(cell),
             }
             return export.export(ExportRequest.model_validate(fields))
 

@@ -19,6 +19,7 @@ from shufflenet_deploy.cost.operators import profile
 from shufflenet_deploy.errors import DeployError, TargetError, UsageError
 from shufflenet_deploy.export.precisions import meant
 from shufflenet_deploy.export.request import ExportRequest
+from shufflenet_deploy.export.shortfall import explained
 from shufflenet_deploy.files import resource
 from shufflenet_deploy.records import (
     ALL,
@@ -202,7 +203,7 @@ def _export(
             made.set_result(None)
             continue
         if not artifact.parity.passed:
-            problems.append(f"{artifact.path.name} failed validation: {artifact.parity.reason}")
+            problems.append(f"{artifact.path.name} failed validation: {explained(artifact)}")
         made.set_result(artifact)
     return problems
 

@@ -16,23 +16,34 @@ from typing import TYPE_CHECKING
 from shufflenet_deploy import zoo
 from shufflenet_deploy.export import manifest
 from shufflenet_deploy.export.calibration import pictures
-from shufflenet_deploy.export.request import ExportRequest, Floors, identity, normalised
+from shufflenet_deploy.export.request import ExportRequest, Floors, identity, named, normalised
 from shufflenet_deploy.records import Artifact
 
 if TYPE_CHECKING:
     from shufflenet_deploy.export.comparison import Comparison
     from shufflenet_deploy.export.inspection import Inspection
 
-__all__ = ["UP_TO_DATE", "ExportRequest", "Floors", "compare_layers", "export", "inspect"]
+__all__ = [
+    "REPLACING",
+    "UP_TO_DATE",
+    "ExportRequest",
+    "Floors",
+    "compare_layers",
+    "export",
+    "inspect",
+]
 
 #: The only stage of an export whose file is already there.
 UP_TO_DATE = "up to date"
+#: How the stage begins that names an earlier file which is about to be overwritten.
+REPLACING = "replacing"
 
 
 def export(request: ExportRequest, *, on_stage: Callable[[str], None] | None = None) -> Artifact:
     """The file that ``request`` describes, made now or found in its folder.
 
     A file that fails parity is kept, and its artifact says so: look at ``artifact.parity.passed``.
+    Files of other weights or of another int8 recipe have other names, and stay.
     ``on_stage`` is told what is being done.
 
     Raises:
@@ -40,13 +51,20 @@ def export(request: ExportRequest, *, on_stage: Callable[[str], None] | None = N
         ExportError: the model cannot be converted.
     """
     say = on_stage or (lambda _: None)
-    wish = normalised(request, zoo.architecture(request.model))
+    architecture = zoo.architecture(request.model)
+    wish = normalised(request, architecture)
     chosen = pictures(wish.calibration)
-    key = identity(wish, zoo.weights_identity(wish.weights, request.model, wish.seed), chosen)
+    weights = zoo.weights_identity(wish.weights, request.model, wish.seed)
+    network = architecture.description.model_dump_json()
+    preprocessing = architecture.preprocessing.model_dump_json()
+    wish = named(wish, weights, chosen, own_network=request.model.endswith(".toml"))
+    key = identity(wish, weights, chosen, f"{network} {preprocessing}")
     found = manifest.find(wish.path, key)
     if found is not None:
         say(UP_TO_DATE)
         return found
+    if reason := manifest.replaced(wish.path):
+        say(f"{REPLACING} {wish.path}, {reason}")
     from shufflenet_deploy.export.pipeline import produce  # noqa: PLC0415
 
     return produce(wish, request.model, chosen, key, say)

@@ -7,12 +7,14 @@ the folder or the resolution.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.files import sha256_file
 from shufflenet_deploy.records import CalibrationInfo, Resolution
 
 if TYPE_CHECKING:
@@ -34,20 +36,33 @@ _EMULATED_BUDGET = 3_000_000_000
 
 #: Held back from a user's folder: one picture in this many, once there are enough.
 _HOLD_OUT_EVERY = 4
-_ENOUGH_TO_HOLD_OUT = 8
+#: Fewer of a user's own pictures are worth a warning.
+ENOUGH = 8
+
+#: A picture is read whole; nothing that a camera makes is larger.
+_MOST_BYTES = 256 << 20
+#: How much longer than wide the part of a picture may be that is scaled to be cropped.
+_LONGEST_ASPECT = 16
+#: Rows of grey levels that are scaled at once.
+_ROWS = 256
 
 _SHIPPED = Path(__file__).parent / "pictures"
-_SHIPPED_SOURCE = "shipped photographs"
+#: The source of a calibration with the pictures of this package.
+SHIPPED_SOURCE = "shipped photographs"
 
 
 @dataclass(frozen=True, kw_only=True)
 class PictureSet:
-    """The pictures of one export. ``fingerprint`` is the sha256 over their names and bytes."""
+    """The pictures of one export. ``fingerprint`` is the sha256 over their names and bytes.
+
+    ``remark`` is what a user ought to know of them: that there are few.
+    """
 
     source: str
     calibration: tuple[Path, ...]
     held_out: tuple[Path, ...]
     fingerprint: str
+    remark: str = ""
 
     def within_budget(self, resolution: Resolution) -> tuple[Path, ...]:
         """The calibration pictures to use at ``resolution``: fewer where each costs more."""
@@ -69,10 +84,10 @@ class PictureSet:
 
 
 def pictures(folder: Path | None) -> PictureSet:
-    """The pictures in ``folder`` (not its subfolders); None for those that ship with the package.
+    """The pictures below ``folder``, in class folders or not; None for those of the package.
 
-    One in four of a folder with eight or more is held out to judge the result; a smaller folder
-    is judged by the shipped held-out pictures.
+    Hidden files and folders are passed over. One in four of eight or more pictures is held out to
+    judge the result; fewer are judged by the shipped held-out pictures.
 
     Raises:
         UsageError: the folder does not exist, cannot be read, or holds no picture.
@@ -80,18 +95,32 @@ def pictures(folder: Path | None) -> PictureSet:
     shipped = sorted(_SHIPPED.glob("parity-*.jpg"))
     if folder is None:
         chosen, held_out = sorted(_SHIPPED.glob("calibration-*.jpg")), shipped
-        source = _SHIPPED_SOURCE
-    else:
-        found = _spread(_listed(folder), _MOST + _MOST_HELD_OUT)
-        enough = len(found) >= _ENOUGH_TO_HOLD_OUT
-        held_out = list(found[::_HOLD_OUT_EVERY][:_MOST_HELD_OUT]) if enough else shipped
-        chosen = [path for path in found if path not in held_out]
-        source = str(folder)
+        return PictureSet(
+            source=SHIPPED_SOURCE,
+            calibration=tuple(chosen),
+            held_out=tuple(held_out),
+            fingerprint=_fingerprint((*chosen, *held_out), _SHIPPED),
+        )
+    found = _spread(_listed(folder), _MOST + _MOST_HELD_OUT)
+    enough = len(found) >= ENOUGH
+    held_out = list(_spread(found[::_HOLD_OUT_EVERY], _MOST_HELD_OUT)) if enough else shipped
+    kept = set(held_out)
+    chosen = [path for path in found if path not in kept]
     return PictureSet(
-        source=source,
+        source=str(folder),
         calibration=tuple(chosen),
         held_out=tuple(held_out),
-        fingerprint=_fingerprint((*chosen, *held_out)),
+        fingerprint=_fingerprint((*chosen, *held_out), folder),
+        remark="" if enough else _few(folder, len(found)),
+    )
+
+
+def _few(folder: Path, count: int) -> str:
+    counted = "1 picture" if count == 1 else f"{count} pictures"
+    return (
+        f"{folder} holds {counted}: too few to set the ranges of int8 well, and the shipped "
+        f"photographs judge the file; give {ENOUGH} or more, better 100, as the "
+        "network will see them"
     )
 
 
@@ -101,7 +130,7 @@ def again(made: CalibrationInfo) -> PictureSet:
     Raises:
         UsageError: they cannot be read, or are others now.
     """
-    found = pictures(None if made.source == _SHIPPED_SOURCE else Path(made.source))
+    found = pictures(None if made.source == SHIPPED_SOURCE else Path(made.source))
     if found.fingerprint != made.fingerprint:
         raise UsageError(
             f"the pictures in {made.source} are not those that the file was calibrated with: "
@@ -111,22 +140,36 @@ def again(made: CalibrationInfo) -> PictureSet:
 
 
 def _listed(folder: Path) -> tuple[Path, ...]:
+    """Every picture below a folder that is not hidden, by its path."""
     try:
-        entries = sorted(folder.iterdir())
+        found = tuple(sorted(_below(folder, {folder.resolve()})))
     except OSError as error:
         raise UsageError(
-            f"cannot read the calibration folder {folder}: {error.strerror}; "
+            f"cannot read the calibration folder {error.filename or folder}: {error.strerror}; "
             "give --calib a folder of pictures"
         ) from error
-    found = tuple(
-        entry for entry in entries if entry.suffix.lower() in EXTENSIONS and entry.is_file()
-    )
     if not found:
         raise UsageError(
-            f"no pictures in {folder}: put {', '.join(sorted(EXTENSIONS)[:4])}, … files there, "
-            "or leave --calib out to use the shipped ones"
+            f"no pictures in {folder}: put {', '.join(sorted(EXTENSIONS)[:4])}, … files there or "
+            "in class folders, or leave --calib out to use the shipped ones"
         )
     return found
+
+
+def _below(folder: Path, entered: set[Path]) -> Iterator[Path]:
+    """The pictures below a folder; linked folders are entered too, each folder once."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            path = Path(entry.path)
+            if entry.is_dir():
+                real = path.resolve()
+                if real not in entered:
+                    entered.add(real)
+                    yield from _below(path, entered)
+            elif path.suffix.lower() in EXTENSIONS and entry.is_file():
+                yield path
 
 
 def _spread(paths: tuple[Path, ...], most: int) -> tuple[Path, ...]:
@@ -136,15 +179,27 @@ def _spread(paths: tuple[Path, ...], most: int) -> tuple[Path, ...]:
     return tuple(paths[index * len(paths) // most] for index in range(most))
 
 
-def _fingerprint(paths: tuple[Path, ...]) -> str:
+def _fingerprint(paths: tuple[Path, ...], folder: Path) -> str:
+    """Over the bytes of pictures and their names: the path below ``folder``, or the file's own."""
     digest = hashlib.sha256()
     for path in paths:
-        digest.update(path.name.encode() + b"\0")
+        name = path.relative_to(folder) if path.is_relative_to(folder) else Path(path.name)
+        digest.update(name.as_posix().encode(errors="surrogateescape") + b"\0")
         try:
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
+            _check_size(path)
+            digest.update(bytes.fromhex(sha256_file(path)))
         except OSError as error:
             raise UsageError(f"cannot read the picture {path}: {error.strerror}") from error
     return digest.hexdigest()
+
+
+def _check_size(path: Path) -> None:
+    size = path.stat().st_size
+    if size > _MOST_BYTES:
+        raise UsageError(
+            f"cannot read the picture {path}: it has {size >> 20} MB, more than "
+            f"{_MOST_BYTES >> 20} MB; remove it or replace it"
+        )
 
 
 class Batches(Sequence["NDArray[np.float32]"]):
@@ -192,17 +247,22 @@ def read(path: Path, resolution: Resolution, *, crop_share: float = 224 / 256) -
     Raises:
         UsageError: the file is not a picture that can be decoded.
     """
+    import struct  # noqa: PLC0415
     import warnings  # noqa: PLC0415
 
     import numpy as np  # noqa: PLC0415
     from PIL import Image, ImageOps  # noqa: PLC0415
 
     try:
+        _check_size(path)
         with warnings.catch_warnings(), Image.open(path) as opened:
             warnings.simplefilter("ignore")
             upright = ImageOps.exif_transpose(opened)
-            picture = _as_rgb(upright)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            picture = _not_too_thin(_as_rgb(upright))
+    except (
+        OSError, ValueError, SyntaxError, EOFError, MemoryError, OverflowError, struct.error,
+        Image.DecompressionBombError,
+    ) as error:  # fmt: skip
         raise UsageError(
             f"cannot decode the picture {path}: {_reason(error)}; remove it or replace it"
         ) from error
@@ -229,15 +289,32 @@ def prepare(picture: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray
     return np.ascontiguousarray(planes, dtype=np.float32)
 
 
+def _not_too_thin(picture: Image.Image) -> Image.Image:
+    """The middle of a picture that is far longer than wide, which a crop takes a part of anyway.
+
+    Scaled whole, one row of 60,000 pixels would be four billion.
+    """
+    width = min(picture.width, _LONGEST_ASPECT * picture.height)
+    height = min(picture.height, _LONGEST_ASPECT * picture.width)
+    if (width, height) == picture.size:
+        return picture
+    left, top = (picture.width - width) // 2, (picture.height - height) // 2
+    return picture.crop((left, top, left + width, top + height))
+
+
 def _as_rgb(picture: Image.Image) -> Image.Image:
     """Eight-bit RGB from any mode: 16-bit grey is scaled, what is transparent becomes white."""
     import numpy as np  # noqa: PLC0415
     from PIL import Image  # noqa: PLC0415
 
     if picture.mode.startswith(("I", "F")):
-        grey = np.asarray(picture, dtype=np.float64)
+        grey = np.asarray(picture)
         full = 65535.0 if picture.mode.startswith("I") else max(float(grey.max()), 1.0)
-        scaled = np.clip(grey / full * 255, 0, 255).astype(np.uint8)
+        scaled = np.empty(grey.shape, dtype=np.uint8)
+        # Row by row, as eight bytes for each pixel of a large picture would be gigabytes.
+        for top in range(0, len(grey), _ROWS):
+            rows = grey[top : top + _ROWS].astype(np.float64)
+            scaled[top : top + _ROWS] = np.clip(np.nan_to_num(rows / full * 255), 0, 255)
         return Image.fromarray(scaled).convert("RGB")
     if picture.has_transparency_data:
         layer = picture.convert("RGBA")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from shufflenet_deploy.errors import ExportError, ParityError, UnsupportedError
-from shufflenet_deploy.export import native, parity, quantize, remedies
+from shufflenet_deploy.export import native, parity, quantize, remedies, shortfall
 from shufflenet_deploy.export.calibration import Batches, PictureSet
 from shufflenet_deploy.export.graph import Graph
 from shufflenet_deploy.export.pipeline import prepared
@@ -107,9 +107,11 @@ class Bytewise:
                 first, graph, lambda recipe: known.get(recipe) or self._attempted(recipe), None
             )
         if not found.parity.passed:
+            pictures = (self.pictures.source, len(self.pictures.calibration))
+            calibrated = pictures if self.model.weights.trained else None
             raise ParityError(
                 f"{self.model.architecture.name} as int8 C is too far from PyTorch: "
-                f"{found.parity.reason} ({found.recipe})"
+                f"{shortfall.reasons(found.parity, calibrated=calibrated)} ({found.recipe})"
             )
         graph, ranges = self._calibrated(found.recipe)
         source = native.generate(graph, self.machine, ranges)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.export import manifest
+from shufflenet_deploy.export import manifest, shortfall
+from shufflenet_deploy.export.untrusted import MALFORMED, check_file, count, printable
 from shufflenet_deploy.files import sha256_file
 from shufflenet_deploy.records import Artifact, Format, Record, TensorSpec
 
@@ -63,17 +64,23 @@ def inspect(path: Path) -> Inspection:
         inspection_tflite,
     )
 
+    check_file(path)
     try:
         with path.open("rb") as stream:
             start = stream.read(8)
+        if start[4:] == _TFLITE_MARK:
+            kind, contents = Format.TFLITE, inspection_tflite.read(path)
+        elif start.startswith(inspection_native.MARK):
+            kind, contents = Format.NATIVE, inspection_native.read(path)
+        else:
+            kind, contents = Format.ONNX, inspection_onnx.read(path)
+        contents = _checked(contents)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    if start[4:] == _TFLITE_MARK:
-        kind, contents = Format.TFLITE, inspection_tflite.read(path)
-    elif start.startswith(inspection_native.MARK):
-        kind, contents = Format.NATIVE, inspection_native.read(path)
-    else:
-        kind, contents = Format.ONNX, inspection_onnx.read(path)
+    except MALFORMED as error:
+        raise UsageError(
+            f"{path} is not an undamaged ONNX, TFLite or native file; export it again"
+        ) from error
     known = manifest.read(path)
     genuine = known is not None and manifest.matches(path, known)
     artifact = known.artifact if known is not None and genuine else None
@@ -92,10 +99,35 @@ def inspect(path: Path) -> Inspection:
     )
 
 
+def _checked(contents: Contents) -> Contents:
+    """The same, if its numbers are those of a network, and in texts that can be printed.
+
+    Raises:
+        ValueError: a number is none that a network has.
+    """
+    count(contents.multiply_adds)
+    count(contents.parameters)
+    return contents.model_copy(
+        update={
+            "version": printable(contents.version),
+            "operations": {
+                printable(name): count(number) for name, number in contents.operations.items()
+            },
+            "inputs": tuple(map(_named, contents.inputs)),
+            "outputs": tuple(map(_named, contents.outputs)),
+            "warnings": tuple(map(printable, contents.warnings)),
+        }
+    )
+
+
+def _named(value: TensorSpec) -> TensorSpec:
+    return value.model_copy(update={"name": printable(value.name), "dtype": printable(value.dtype)})
+
+
 def _against(contents: Contents, artifact: Artifact) -> list[str]:
     lines = []
     if not artifact.parity.passed:
-        lines.append(f"it failed validation: {artifact.parity.reason}")
+        lines.append(f"it failed validation: {shortfall.explained(artifact)}")
     if not artifact.weights.trained:
         lines.append("the weights are untrained: good for latency only")
     extra = contents.multiply_adds / max(artifact.multiply_adds, 1) - 1

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import onnx
+import onnx.external_data_helper
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import numpy_helper
 
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.export.inspection import Contents, most_frequent_first, precision_of
+from shufflenet_deploy.export.untrusted import MALFORMED, check_file, printable, product
 from shufflenet_deploy.records import TensorSpec
 
 #: Operators with weights, and which input holds them; convolutions of onnxruntime's own are NHWC.
@@ -26,6 +27,9 @@ _NEEDED_ORDERS = {(0, 2, 1, 3, 4), (0, 2, 1), (0, 2, 1, 3), (0, 2, 3, 1, 4)}
 _ROUNDING_CONSTANTS = ("scale:", "zero:")
 
 _ROUNDING = ("QuantizeLinear", "DequantizeLinear")
+
+#: Most operations between a slice and the Concat of what was computed of it.
+_LONGEST_PIECE = 16
 
 #: Operations without arithmetic, or done once on small vectors: float is no loss there.
 _WEIGHTLESS = frozenset((
@@ -47,20 +51,31 @@ def read(path: Path) -> Contents:
 def _loaded(path: Path) -> onnx.ModelProto:
     damaged = f"{path} is not an undamaged ONNX, TFLite or native file"
     try:
-        model = onnx.load(path)
+        model = _read(path)
         if not model.graph.node:
             raise UsageError(f"{damaged}: no network in it")
         onnx.checker.check_model(model)
         return onnx.shape_inference.infer_shapes(model, data_prop=True)
     except (
+        *MALFORMED,
+        OSError,
         DecodeError,
         onnx.checker.ValidationError,
         onnx.shape_inference.InferenceError,
     ) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(". ")
-        raise UsageError(f"{damaged} ({reason}); export it again") from error
-    except (OSError, ValueError, UnicodeDecodeError) as error:
-        raise UsageError(f"{damaged} ({error}); export it again") from error
+        raise UsageError(f"{damaged} ({printable(reason)}); export it again") from error
+
+
+def _read(path: Path) -> onnx.ModelProto:
+    """A model with the tensors that lie in files beside it."""
+    model = onnx.load(path, load_external_data=False)
+    for tensor in model.graph.initializer:
+        if onnx.external_data_helper.uses_external_data(tensor):
+            where = onnx.external_data_helper.ExternalDataInfo(tensor).location
+            check_file(path.parent / where)
+    onnx.external_data_helper.load_external_data_for_model(model, str(path.parent))
+    return model
 
 
 class _Reader:
@@ -78,6 +93,7 @@ class _Reader:
             value.name: tuple(size.dim_value for size in value.type.tensor_type.shape.dim)
             for value in (*graph.value_info, *graph.input, *graph.output)
         }
+        self._floats: dict[str, bool] = {}
 
     def contents(self) -> Contents:
         counts = Counter(node.op_type for node in self._nodes)
@@ -99,8 +115,9 @@ class _Reader:
         )
 
     def _spec(self, value: onnx.ValueInfoProto) -> TensorSpec:
-        kind = onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
-        return TensorSpec(name=value.name, shape=self._shapes[value.name], dtype=kind.name)
+        shape = self._shapes[value.name]
+        product(shape)
+        return TensorSpec(name=value.name, shape=shape, dtype=_kind(value.type))
 
     def _constant(self, name: str) -> onnx.TensorProto | None:
         """The stored tensor behind a value, seen through its DequantizeLinear."""
@@ -123,14 +140,15 @@ class _Reader:
         if weight is None:
             return 0
         if node.op_type.endswith("Conv"):
-            return int(math.prod(output) * math.prod(weight.dims[1:]))
-        return int(math.prod(weight.dims) * (output[0] if output else 1))
+            return product((*output, *weight.dims[1:]))
+        return product((*weight.dims, output[0] if output else 1))
 
     def _matrix_product(self, node: onnx.NodeProto, output: tuple[int, ...]) -> int:
-        weights = self._weights(node)
+        """A vector on either side has no other size than the one that is summed over."""
+        sizes = self._weights(node)[0].dims
         constant_first = self._constant(node.input[0]) is not None
-        inner = weights[0].dims[-1] if constant_first else weights[0].dims[-2]
-        return int(math.prod(output) * inner)
+        inner = sizes[-1] if constant_first or len(sizes) == 1 else sizes[-2]
+        return product((*output, inner))
 
     def _parameters(self) -> int:
         counted: dict[str, int] = {}
@@ -138,7 +156,7 @@ class _Reader:
             if node.op_type in _WEIGHTED or node.op_type == "BatchNormalization":
                 for tensor in self._weights(node):
                     if not tensor.name.startswith(_ROUNDING_CONSTANTS):
-                        counted[tensor.name] = math.prod(tensor.dims)
+                        counted[tensor.name] = product(tensor.dims)
         return sum(counted.values())
 
     def _warnings(self, counts: Counter[str], left: list[str]) -> list[str]:
@@ -171,12 +189,19 @@ class _Reader:
         ]
 
     def _is_float(self, name: str) -> bool:
-        producer = self._producers.get(name)
-        if producer is None or producer.op_type == "DequantizeLinear":
-            return producer is None and name not in self._constants
-        if producer.op_type in _WEIGHTLESS and producer.input:
-            return self._is_float(producer.input[0])
-        return True
+        """Whether a value is float, seen through operations that only move it."""
+        passed = []
+        while name not in self._floats:
+            passed.append(name)
+            producer = self._producers.get(name)
+            if producer is None or producer.op_type == "DequantizeLinear":
+                self._floats[name] = producer is None and name not in self._constants
+            elif producer.op_type in _WEIGHTLESS and producer.input:
+                name = producer.input[0]
+            else:
+                self._floats[name] = True
+        self._floats.update(dict.fromkeys(passed, self._floats[name]))
+        return self._floats[name]
 
     def _is_split_conv(self, node: onnx.NodeProto) -> bool:
         """A Concat whose every part is a convolution of another slice of one value."""
@@ -187,7 +212,10 @@ class _Reader:
 
     def _sliced_from(self, name: str) -> str | None:
         passed_conv = False
-        while (producer := self._producers.get(name)) is not None:
+        for _ in range(_LONGEST_PIECE):
+            producer = self._producers.get(name)
+            if producer is None:
+                return None
             if producer.op_type in ("Split", "Slice"):
                 return producer.input[0] if passed_conv else None
             if producer.op_type == "Conv":
@@ -212,11 +240,20 @@ class _Reader:
         a, b = self._constants.get(first), self._constants.get(second)
         if a is None or b is None:
             return first == second
-        return bool(_values(a) == _values(b))
+        return np.array_equal(numpy_helper.to_array(a), numpy_helper.to_array(b))
 
 
-def _values(tensor: onnx.TensorProto) -> Any:
-    return numpy_helper.to_array(tensor).tolist()
+def _kind(value: onnx.TypeProto) -> str:
+    """The type of a value in a word: ``float32``, ``sequence(int64)``."""
+    kind = value.WhichOneof("value") or "unknown"
+    if kind in ("tensor_type", "sparse_tensor_type"):
+        number = getattr(value, kind).elem_type
+        if number == onnx.TensorProto.UNDEFINED:
+            return "unknown"
+        return str(onnx.helper.tensor_dtype_to_np_dtype(number).name)
+    if kind in ("sequence_type", "optional_type"):
+        return f"{kind.removesuffix('_type')}({_kind(getattr(value, kind).elem_type)})"
+    return kind.removesuffix("_type")
 
 
 def _tally(names: list[str]) -> str:

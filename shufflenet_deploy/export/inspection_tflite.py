@@ -2,39 +2,82 @@
 
 from __future__ import annotations
 
-import math
 import struct
 from collections import Counter
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.export.inspection import Contents, most_frequent_first, precision_of
+from shufflenet_deploy.export.untrusted import product
 from shufflenet_deploy.records import TensorSpec
 
 _LAYOUT_ORDERS = ([0, 3, 1, 2], [0, 2, 3, 1])
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 _ROUNDING = ("QUANTIZE", "DEQUANTIZE")
 
+#: Of a network; the largest of the zoo has a few thousand.
+_MOST_TABLES = 200_000
+_MOST_ORDER_BYTES = 64
+
 
 def read(path: Path) -> Contents:
     """What a TFLite file holds.
 
     Raises:
-        UsageError: the file is damaged.
+        MALFORMED: the file is damaged.
     """
     from ai_edge_litert import schema_py_generated as schema  # noqa: PLC0415
 
     content = path.read_bytes()
     try:
-        model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(content))
+        root = schema.Model.GetRootAs(content)
+        _check_tables(root, len(content))
+        model = schema.ModelT.InitFromObj(root)
         return _Reader(schema, model, len(content)).contents()
-    except (struct.error, IndexError, ValueError, TypeError, AttributeError, KeyError) as error:
-        raise UsageError(
-            f"{path} is not an undamaged ONNX, TFLite or native file; export it again"
-        ) from error
+    except struct.error as error:
+        raise ValueError("an offset lies behind the end of the file") from error
+
+
+def _check_tables(root: Any, size_bytes: int) -> None:
+    """Refuse a file that unfolds to far more than it holds: its offsets may share tables.
+
+    Raises:
+        ValueError: it has more tables than a network needs, or a vector longer than the file.
+    """
+    waiting, left = [root], _MOST_TABLES
+    while waiting:
+        table = waiting.pop()
+        kind: Any = type(table)
+        vectors, singles = _accessors(kind)
+        for name in vectors:
+            length = getattr(table, f"{name}Length")()
+            if length > size_bytes:
+                raise ValueError("a vector is longer than the file")
+            if length and hasattr(getattr(table, name)(0), "_tab"):
+                left -= length
+                if left < 0:
+                    raise ValueError("more tables than a network needs")
+                waiting += [getattr(table, name)(index) for index in range(length)]
+        below = [getattr(table, name)() for name in singles]
+        waiting += [one for one in below if hasattr(one, "_tab")]
+        left -= len(below)
+        if left < 0:
+            raise ValueError("more tables than a network needs")
+
+
+@cache
+def _accessors(kind: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The fields of a generated class that are vectors, and those that are one value."""
+    names = [name for name in vars(kind) if name[0].isupper() and not name.startswith("GetRoot")]
+    vectors = tuple(name.removesuffix("Length") for name in names if name.endswith("Length"))
+    derived = ("Length", "AsNumpy", "IsNone", "BufferHasIdentifier")
+    singles = tuple(
+        name for name in names if name not in (*vectors, "Init") and not name.endswith(derived)
+    )
+    return vectors, singles
 
 
 class _Reader:
@@ -82,7 +125,9 @@ class _Reader:
 
     def _shape(self, index: int) -> tuple[int, ...]:
         shape = self._tensors[index].shape
-        return () if shape is None else tuple(int(size) for size in shape)
+        sizes = () if shape is None else tuple(int(size) for size in shape)
+        product(sizes)
+        return sizes
 
     def _spec(self, index: int) -> TensorSpec:
         tensor = self._tensors[index]
@@ -104,15 +149,17 @@ class _Reader:
 
     def _value(self, index: int) -> list[int]:
         data = self._model.buffers[self._tensors[index].buffer].data
+        if len(data) > _MOST_ORDER_BYTES:
+            return []
         return [int(value) for value in np.frombuffer(bytes(bytearray(data)), dtype=np.int32)]
 
     def _multiply_adds(self, code: str, operator: Any) -> int:
         if code not in (*_CONVOLUTIONS, "FULLY_CONNECTED", "BATCH_MATMUL"):
             return 0
-        output = math.prod(self._shape(operator.outputs[0]))
+        output = product(self._shape(operator.outputs[0]))
         weight = self._shape(operator.inputs[1])
         if code == "CONV_2D":
-            return output * math.prod(weight[1:])
+            return output * product(weight[1:])
         if code == "DEPTHWISE_CONV_2D":
             return output * weight[1] * weight[2]
         return output * self._shape(operator.inputs[0])[-1]
@@ -125,7 +172,7 @@ class _Reader:
             for index in operator.inputs[1:]
             if self._is_constant(index)
         }
-        return sum(math.prod(self._shape(index)) for index in used)
+        return sum(product(self._shape(index)) for index in used)
 
     def _warnings(self, left: list[str]) -> list[str]:
         lines = []

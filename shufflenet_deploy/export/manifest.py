@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import ValidationError
-
+from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.export.untrusted import check_file, count
 from shufflenet_deploy.files import sha256_file, write_whole
 from shufflenet_deploy.records import Artifact, Record
 
+_MOST_BYTES = 4 << 20
 _SUFFIX = ".manifest.json"
 
 
@@ -42,8 +43,11 @@ def write(artifact: Artifact, key: str) -> None:
 def read(path: Path) -> Manifest | None:
     """The manifest of the exported file ``path``; None when there is none of this version."""
     try:
+        check_file(beside(path), most_bytes=_MOST_BYTES)
         manifest = Manifest.model_validate_json(beside(path).read_bytes())
-    except (OSError, ValidationError):
+        for number in (manifest.artifact.multiply_adds, manifest.artifact.parameters):
+            count(number)
+    except (OSError, UsageError, ValueError):  # pydantic's errors are of the last kind
         return None
     artifact = manifest.artifact.model_copy(update={"path": path.absolute()})
     return manifest.model_copy(update={"artifact": artifact})
@@ -55,6 +59,16 @@ def find(path: Path, key: str) -> Artifact | None:
     if manifest is None or manifest.key != key or not matches(path, manifest):
         return None
     return manifest.artifact
+
+
+def replaced(path: Path) -> str:
+    """What is lost when a new file is written to ``path``; "" where no file is."""
+    if not path.exists():
+        return ""
+    manifest = read(path)
+    if manifest is None or not matches(path, manifest):
+        return "which is not what its manifest describes: made elsewhere, changed or damaged"
+    return "which other versions of the tools made, or with other limits"
 
 
 def matches(path: Path, manifest: Manifest) -> bool:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Literal, get_args
@@ -18,7 +17,7 @@ from pydantic import Field
 
 import shufflenet_deploy
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.export import precisions, tuned
+from shufflenet_deploy.export import precisions, sources, tuned
 from shufflenet_deploy.export.calibration import PictureSet
 from shufflenet_deploy.export.lowerings import AUTO, Choice, parse
 from shufflenet_deploy.records import CalibrationMethod, Format, Precision, Record, ResolutionText
@@ -40,6 +39,9 @@ HEADS: tuple[str, ...] = get_args(Head)
 
 #: Families with fully connected layers behind a map, for which the head is a choice.
 _HEADED_FAMILIES = ("alexnet", "vgg")
+
+#: Hexadecimal digits of a digest in a file name.
+_DIGEST_DIGITS = 8
 
 #: Distributions whose version may change the bytes of a file or the verdict on it.
 _TOOLS: dict[Format, tuple[str, ...]] = {
@@ -100,7 +102,8 @@ class ExportRequest(Record):
     ``weights`` is a checkpoint, None for a seeded initialisation. ``calibration`` is a folder of
     pictures, None for those that ship with this package. ``machine`` is the core that a native file
     is for. ``runtime`` and ``core`` say what another file is for: the lowering ``auto`` is then the
-    best that was found there.
+    best that was found there. ``weights_digest`` and ``recipe_digest`` are set by ``named``: they
+    tell apart the names of files that differ only in weights, or in how they were made int8.
     """
 
     model: str
@@ -120,6 +123,8 @@ class ExportRequest(Record):
     remedies: Remedies = "auto"
     floors: Floors = Floors()
     out: Path = Path("artifacts")
+    weights_digest: str = ""
+    recipe_digest: str = ""
 
     @property
     def writer(self) -> str:
@@ -147,6 +152,8 @@ class ExportRequest(Record):
     def path(self) -> Path:
         """The absolute path of the file; what differs from the defaults is part of its name."""
         parts = [self.model]
+        if self.weights_digest:
+            parts.append(self.weights_digest)
         if self.head != "fixed":
             parts.append(self.head)
         if self.writer == "onnx2tf":
@@ -157,7 +164,10 @@ class ExportRequest(Record):
             usual = tuned.shipped(self.format, self.precision)
             if self.lowering != AUTO or str(self.choice) != usual:
                 parts.append(re.sub(r"[^\w.-]+", "-", str(self.choice)))
-        stem = "-".join([*parts, str(self.resolution), self.precision.value])
+        parts += [str(self.resolution), self.precision.value]
+        if self.recipe_digest:
+            parts.append(self.recipe_digest)
+        stem = "-".join(parts)
         return self.out.expanduser().absolute() / f"{stem}.{self.format.value}"
 
 
@@ -180,6 +190,41 @@ def normalised(request: ExportRequest, architecture: Architecture) -> ExportRequ
     if request.lowering != AUTO and request.writer not in ("torch", "direct"):
         raise UsageError(f"--lowering {request.lowering}: {request.writer} lowers as it likes")
     return request.model_copy(update=changes)
+
+
+def named(
+    request: ExportRequest, weights: str, pictures: PictureSet, *, own_network: bool
+) -> ExportRequest:
+    """The same wish with digests in its file name for what the rest of the name does not tell.
+
+    A known network with untrained weights of seed 0, and an int8 recipe of defaults, have none.
+    ``weights`` is the identity of the weights: of a checkpoint its sha256, whose first digits the
+    name takes. ``own_network`` says that a card of the user's own describes the network.
+    """
+    plain = request.weights is None and request.seed == 0 and not own_network
+    return request.model_copy(
+        update={
+            "weights_digest": "" if plain else weights[:_DIGEST_DIGITS],
+            "recipe_digest": _recipe_digest(request, pictures),
+        }
+    )
+
+
+def _recipe_digest(request: ExportRequest, pictures: PictureSet) -> str:
+    """What differs from the defaults in how a file is made int8; "" when nothing does."""
+    if request.precision is not Precision.INT8:
+        return ""
+    usual = Floors()
+    facts: dict[str, object] = {
+        "method": request.calibration_method,
+        "remedies": request.remedies,
+        # Floors decide which remedy is kept.
+        "floors": {name: value for name, value in request.floors if value != getattr(usual, name)},
+        "pictures": None if request.calibration is None else pictures.fingerprint,
+    }
+    if facts == {"method": "minmax", "remedies": "auto", "floors": {}, "pictures": None}:
+        return ""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:_DIGEST_DIGITS]
 
 
 def options(request: ExportRequest) -> dict[str, str]:
@@ -215,10 +260,14 @@ def tool_versions(request: ExportRequest) -> dict[str, str]:
     return tools
 
 
-def identity(request: ExportRequest, weights: str, pictures: PictureSet) -> str:
-    """The key of an export: equal keys mean equal files. ``weights`` is their identity."""
+def identity(request: ExportRequest, weights: str, pictures: PictureSet, network: str = "") -> str:
+    """The key of an export: equal keys mean equal files.
+
+    ``weights`` is the identity of the weights, ``network`` what describes layers and preprocessing.
+    """
     facts: dict[str, object] = {
         "weights": weights,
+        "network": network,
         "model": request.model,
         "head": request.head,
         "format": request.format.value,
@@ -226,7 +275,7 @@ def identity(request: ExportRequest, weights: str, pictures: PictureSet) -> str:
         "resolution": str(request.resolution),
         "converter": request.writer,
         "tools": tool_versions(request),
-        "sources": sources(native=request.format is Format.NATIVE),
+        "sources": sources.digest(native=request.format is Format.NATIVE),
         "pictures": pictures.fingerprint,
         "calibration_method": request.calibration_method,
         "remedies": request.remedies,
@@ -239,19 +288,3 @@ def identity(request: ExportRequest, weights: str, pictures: PictureSet) -> str:
     else:
         facts["lowering"] = [request.lowering == AUTO, str(request.choice)]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-
-
-@cache
-def sources(*, native: bool = False) -> str:
-    """A digest of the code that decides what is written, so that no stale file survives it."""
-    digest = hashlib.sha256()
-    package = Path(shufflenet_deploy.__file__).parent
-    generator = package / "export" / "native"
-    ours = (*generator.glob("*.*"), *generator.glob("[!_]*/*.*")) if native else ()
-    for path in sorted(
-        (*(package / "zoo").glob("*.py"), *(package / "export").glob("*.py"), *ours)
-    ):
-        if not path.name.startswith("inspect"):
-            digest.update(path.relative_to(package).as_posix().encode())
-            digest.update(path.read_bytes())
-    return digest.hexdigest()

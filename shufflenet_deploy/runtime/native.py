@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from shufflenet_deploy.records import BenchmarkSpec, Format, TargetFacts
-from shufflenet_deploy.runtime.agent import agent_options, parse_log
+from shufflenet_deploy.runtime.agent import agent_options, json_object, parse_log
 from shufflenet_deploy.runtime.base import Payload, Report
 
 
@@ -62,9 +63,27 @@ class NativeRuntime:
         return {}
 
     def parse(self, raw: str) -> Report:
-        """Read the program's one JSON object.
+        """Read the program's one JSON object; its version names the compiler, which decides speed.
 
         Raises:
             ParseError: it is not one JSON object, or not of this version's schema.
         """
-        return parse_log(raw)
+        report = parse_log(raw)
+        compiler = _compiler(raw)
+        if report.runtime_version is None or not compiler:
+            return report
+        return replace(report, runtime_version=f"{report.runtime_version}, {compiler}")
+
+
+def _compiler(raw: str) -> str:
+    """``Clang 22.1.8`` or ``gcc 12.2.0``, of a log that was parsed before; "" if it tells none."""
+    runtime = json_object(raw).get("runtime")
+    details = runtime.get("details") if isinstance(runtime, dict) else None
+    told = details.get("compiler") if isinstance(details, dict) else None
+    # Clang's __VERSION__ has its name, where its sources came from, and more; gcc's is a number.
+    match = (
+        re.match(r"(?:.*?(clang) )?(\d[\w.]{0,15})", told, re.IGNORECASE)
+        if isinstance(told, str)
+        else None
+    )
+    return f"{'Clang' if match[1] else 'gcc'} {match[2]}" if match else ""

@@ -78,7 +78,7 @@ def test_a_floor_that_is_missed_and_pictures_that_cannot_be_decoded(home: Path) 
     assert done.returncode == 1
     assert done.stderr.splitlines()[0] == "warning: cannot be decoded, in no count: 4/text.jpg"
     assert "error: 1 pictures cannot be decoded" in done.stderr
-    assert "error: digits-32x32-fp32.tflite: top1 9" in done.stderr
+    assert "error: digits-0348bc2e-32x32-fp32.tflite: top1 9" in done.stderr
     assert "floor 100 %" in done.stderr
     assert "320 pictures, 1 more that cannot be decoded" in done.stdout
     allowed = run(home, *argv, "--max-unreadable", "1")

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import digits
 import pytest
 from PIL import Image
 
@@ -119,10 +122,48 @@ def test_a_failed_validation_keeps_the_file_and_goes_on(tmp_path: Path) -> None:
     assert "failed validation" in done.stdout
     assert "exported but failed validation: SQNR" in done.stderr
     assert "first differs at" in done.stderr
-    assert files_in(tmp_path) >= {
-        "shufflenet-g3-0.25x-64x64-int8.tflite",
-        "shufflenet-g3-0.25x-64x64-fp32.tflite",
-    }
+    names = files_in(tmp_path)
+    assert "shufflenet-g3-0.25x-64x64-fp32.tflite" in names
+    assert any(re.fullmatch(r".*-64x64-int8-[0-9a-f]{8}\.tflite", name) for name in names)
+
+
+def test_a_trained_network_that_int8_spoils_is_told_the_cure(tmp_path: Path) -> None:
+    """Its files of other weights, pictures and limits lie side by side, and are those printed."""
+    argv = ("export", "--model", digits.CARD, "-f", "tflite", "-p", "int8", "--remedies", "none")
+    digits.calibration(tmp_path / "own")
+    good = run(*argv, "--calib", "own", cwd=tmp_path)
+    assert (good.returncode, good.stderr) == (0, "")
+    shipped = run(*argv, "--min-sqnr", "60", cwd=tmp_path)
+    assert shipped.returncode == 1
+    assert "SQNR 23.1, floor 60; it predicts the same class as PyTorch for" in shipped.stderr
+    assert "calibrated with the shipped photographs: give --calib a folder" in shipped.stderr
+    few = tmp_path / "few" / "7"
+    few.mkdir(parents=True)
+    shutil.copy(next((tmp_path / "own").iterdir()), few)
+    (few / "._1.png").write_bytes(b"no picture")
+    spoilt = run(*argv, "--calib", "few", cwd=tmp_path)
+    assert spoilt.returncode == 1
+    warning, error = spoilt.stderr.splitlines()
+    assert warning.startswith("warning: --calib few holds 1 picture: too few")
+    assert "it was calibrated with 1 picture: give --calib a folder" in error
+    made = {name for name in files_in(tmp_path / "artifacts") if name.endswith(".tflite")}
+    assert len(made) == 3
+    assert all(name.startswith("digits-0348bc2e-32x32-int8-") for name in made)
+    printed = {line.split()[0] for done in (good, shipped, spoilt)
+               for line in done.stdout.splitlines() if line.startswith("digits")
+               and not line.split()[0].endswith(":")}  # fmt: skip
+    assert printed == made
+
+
+def test_a_file_that_was_changed_is_replaced_by_name(tmp_path: Path) -> None:
+    argv = ("export", *SMALL, "-f", "tflite", "-p", "fp32")
+    run(*argv, cwd=tmp_path)
+    file = tmp_path / "artifacts" / "shufflenet-g3-0.25x-64x64-fp32.tflite"
+    file.write_bytes(b"of my own")
+    done = run(*argv, cwd=tmp_path)
+    assert done.returncode == 0
+    assert f"note: replacing {file}, which is not what its manifest describes" in done.stderr
+    assert "replacing" not in run(*argv, cwd=tmp_path).stderr
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -188,3 +189,73 @@ def test_an_emulator_runs_a_large_network_on_few_pictures() -> None:
     assert small == judges
     assert (len(judges), len(large), len(huge)) == (8, 4, 4)
     assert set(large) < set(judges)
+
+
+def test_class_folders_are_entered_and_hidden_files_passed_over(tmp_path: Path) -> None:
+    for name in ("cat/1.jpg", "dog/1.jpg", "dog/puppies/2.PNG", "loose.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (9, 9)).save(tmp_path / name)
+    for name in ("._loose.png", ".DS_Store", "cat/._1.jpg", ".thumbs/3.jpg", "cat/notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"\0\5\26\7 no picture")
+    (tmp_path / "dog" / "again").symlink_to(tmp_path)  # a folder within itself
+    (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "endless.jpg").symlink_to("/dev/zero")
+    chosen = pictures(tmp_path)
+    names = [path.relative_to(tmp_path).as_posix() for path in chosen.calibration]
+    assert names == ["cat/1.jpg", "dog/1.jpg", "dog/puppies/2.PNG", "loose.png"]
+
+
+def test_equal_names_in_other_class_folders_are_other_pictures(tmp_path: Path) -> None:
+    for first, second in (("a", "b"), ("a", "c")):
+        for name in (first, second):
+            (tmp_path / f"{first}{second}" / name).mkdir(parents=True)
+            Image.new("RGB", (9, 9)).save(tmp_path / f"{first}{second}" / name / "1.png")
+    assert pictures(tmp_path / "ab").fingerprint != pictures(tmp_path / "ac").fingerprint
+
+
+def test_pictures_of_every_class_judge(tmp_path: Path) -> None:
+    for name in range(40):
+        folder_of(tmp_path / f"{name:02}", 4)
+    classes = sorted(int(path.parent.name) for path in pictures(tmp_path).held_out)
+    assert len(classes) == 16
+    assert classes[-1] >= 36
+
+
+def test_few_pictures_are_worth_a_word(tmp_path: Path) -> None:
+    assert "holds 1 picture: too few" in pictures(folder_of(tmp_path / "one", 1)).remark
+    assert "holds 7 pictures" in pictures(folder_of(tmp_path / "seven", 7)).remark
+    assert pictures(folder_of(tmp_path / "eight", 8)).remark == ""
+    assert pictures(None).remark == ""
+
+
+@pytest.mark.parametrize("size", [(60000, 1), (1, 60000), (30000, 3), (1, 1)])
+def test_thin_pictures_are_read(tmp_path: Path, size: tuple[int, int]) -> None:
+    path = tmp_path / "thin.png"
+    Image.new("RGB", size, RED).save(path)
+    pixels = read(path, Resolution(height=224, width=224))
+    assert pixels.shape == (224, 224, 3)
+    assert (pixels == RED).all()
+
+
+def test_a_thin_picture_is_scaled_to_few_pixels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes: list[tuple[int, int]] = []
+    resize = Image.Image.resize
+
+    def asked(picture: Image.Image, size: tuple[int, int], *options: Any) -> Image.Image:
+        sizes.append(size)
+        return resize(picture, size, *options)
+
+    monkeypatch.setattr(Image.Image, "resize", asked)
+    Image.new("RGB", (60000, 1)).save(tmp_path / "thin.png")
+    read(tmp_path / "thin.png", Resolution(height=224, width=224))
+    assert sizes[0][0] * sizes[0][1] <= 16 * 256 * 256
+
+
+def test_a_file_of_too_many_bytes_is_refused_unread(tmp_path: Path) -> None:
+    with (tmp_path / "huge.png").open("wb") as stream:
+        stream.truncate(100 << 30)
+    with pytest.raises(UsageError, match=r"huge.png: it has 102400 MB, more than 256 MB"):
+        pictures(tmp_path)

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from shufflenet_deploy import zoo
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.export import ExportRequest, Floors, manifest
 from shufflenet_deploy.export.calibration import pictures
-from shufflenet_deploy.export.request import identity, normalised
+from shufflenet_deploy.export.request import identity, named, normalised
 from shufflenet_deploy.files import sha256_file
 from shufflenet_deploy.records import (
     Artifact,
@@ -136,6 +137,54 @@ def test_how_int8_is_made_is_no_concern_of_others(precision: str) -> None:
 def test_file_names(changes: dict[str, Any], name: str) -> None:
     asked = request(**changes)
     assert normalised(asked, zoo.architecture(asked.model)).path.name == name
+
+
+def name_of(identity: str = "0" * 64, *, own_network: bool = False, **changes: Any) -> str:
+    asked = request(**changes)
+    chosen = pictures(asked.calibration)
+    return named(asked, identity, chosen, own_network=own_network).path.name
+
+
+def test_what_a_name_does_not_tell_is_a_digest_in_it(tmp_path: Path) -> None:
+    plain = name_of()
+    assert plain == "shufflenet-g3-0.5x-224x224-int8.onnx"
+    weights = {"weights": "w.pth"}
+    trained = name_of("abcdef0123456789", **weights)
+    assert trained == "shufflenet-g3-0.5x-abcdef01-224x224-int8.onnx"
+    Image.new("RGB", (8, 8)).save(tmp_path / "1.png")
+    others = [
+        name_of("fedcba9876543210", **weights),
+        name_of("00ff00ff00ff00ff", seed=1),
+        name_of("11ff00ff00ff00ff", own_network=True),
+        name_of(calibration=tmp_path),
+        name_of(calibration_method="entropy"),
+        name_of(remedies="none"),
+        name_of(floors=Floors(int8_sqnr_db=20)),
+        name_of("abcdef0123456789", **weights, calibration=tmp_path),
+    ]
+    assert len({plain, trained, *others}) == len(others) + 2
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "2.png")
+    assert name_of(calibration=tmp_path) not in others
+
+
+def test_how_int8_is_made_is_in_no_other_name(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "1.png")
+    assert name_of(precision="fp32", calibration=tmp_path) == name_of(precision="fp32")
+
+
+def test_what_a_new_file_replaces_is_named(tmp_path: Path) -> None:
+    assert manifest.replaced(tmp_path / "m.onnx") == ""
+    made = artifact(tmp_path / "m.onnx")
+    assert "not what its manifest describes" in manifest.replaced(made.path)
+    manifest.write(made, KEY)
+    assert "other versions" in manifest.replaced(made.path)
+    made.path.write_bytes(b"changed")
+    assert "not what its manifest describes" in manifest.replaced(made.path)
+
+
+def test_the_key_follows_layers_and_preprocessing() -> None:
+    shipped = pictures(None)
+    assert identity(request(), "w", shipped, "a") != identity(request(), "w", shipped, "b")
 
 
 @pytest.mark.parametrize("changes", [{"format": "onnx"}, {"format": "native", "machine": "a72"}])

@@ -11,6 +11,7 @@ from shufflenet_deploy.export.native.parity import answers, check
 from shufflenet_deploy.export.native.precisions import generate, stand_in
 from shufflenet_deploy.export.native.source import Source
 from shufflenet_deploy.export.native.toolchain import (
+    SPEED,
     Compiler,
     Product,
     compile,
@@ -21,6 +22,7 @@ from shufflenet_deploy.export.native.toolchain import (
 
 __all__ = [
     "MACHINES",
+    "SPEED",
     "Compiler",
     "Library",
     "Machine",

@@ -90,6 +90,21 @@ typedef v16 u16 __attribute__((aligned(sizeof(real)), may_alias));
 #define SPLAT_LANE(w, lane) SPLAT((w)[lane])
 #endif
 
+/* A load of fewer numbers than the vector has lanes; the others may be anything. gcc widens a vector
+   inside a shuffle by way of the stack, which stalls the load that follows; a cast costs nothing. */
+#if defined(__AVX512F__) && !defined(IN_HALVES)
+#define WIDE8_4(p) ((v8)_mm256_castps128_ps256(_mm_loadu_ps(p)))
+#define WIDE16_4(p) ((v16)_mm512_castps128_ps512(_mm_loadu_ps(p)))
+#define WIDE16_8(p) ((v16)_mm512_castps256_ps512(_mm256_loadu_ps(p)))
+#else
+#define WIDE8_4(p) __builtin_shufflevector(LOAD4(p), LOAD4(p), 0, 1, 2, 3, 4, 5, 6, 7)
+#define WIDE16_4(p)                                                                         \
+    __builtin_shufflevector(LOAD4(p), LOAD4(p), 0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7)
+#define WIDE16_8(p)                                                                         \
+    __builtin_shufflevector(                                                                \
+        LOAD8(p), LOAD8(p), 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
+#endif
+
 /* Every second of two vectors. */
 #define EVEN4(a, b) __builtin_shufflevector((a), (b), 0, 2, 4, 6)
 #define EVEN8(a, b) __builtin_shufflevector((a), (b), 0, 2, 4, 6, 8, 10, 12, 14)

@@ -111,5 +111,6 @@ class Tail:
 
 
 def _shuffled(numbers: str, loaded: int, lanes: list[int]) -> str:
-    vector = f"LOAD{loaded}({numbers})"
+    wide = f"WIDE{len(lanes)}_{loaded}" if loaded < len(lanes) else f"LOAD{loaded}"
+    vector = f"{wide}({numbers})"
     return f"__builtin_shufflevector({vector}, {vector}, {', '.join(map(str, lanes))})"

@@ -19,7 +19,8 @@ from shufflenet_deploy.export.native.source import Source
 from shufflenet_deploy.files import replacing
 
 _WARNINGS = ("-Wall", "-Wextra", "-Werror")
-_SPEED = ("-O2", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math")
+#: Of every compiler; for C that is compiled elsewhere, too.
+SPEED = ("-O2", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math")
 #: What makes a program of a network; it starts threads if it is told to.
 MEASURING = ("main.c", "pool.c")
 _TIMEOUT_SECS = 600
@@ -65,7 +66,7 @@ def compile(  # noqa: A001
         crossing = ("-target", machine.triple) if compiler is Compiler.ZIG else ()
         tuned = (f"-mcpu={machine.cpu}",) if compiler is Compiler.ZIG else machine.flags
         common = (
-            *(*_program(compiler), "-std=gnu11", *_SPEED, *_WARNINGS, *crossing, *options),
+            *(*_program(compiler), "-std=gnu11", *SPEED, *_WARNINGS, *crossing, *options),
             '-DNET_WEIGHTS_FILE="net.weights"',
         )
         if product is Product.LIBRARY:
@@ -109,7 +110,7 @@ def default_compiler(arch: str) -> Compiler:
         for compiler in (Compiler.CLANG, Compiler.GCC):
             if shutil.which(compiler.value):
                 return compiler
-    raise ExportError(f"no compiler for {arch}: pip install 'shufflenet-deploy[native]' brings one")
+    raise ExportError(f"no compiler for {arch}: pip install ziglang brings one")
 
 
 def version(compiler: Compiler) -> str:

@@ -84,6 +84,15 @@ def test_what_it_prints_is_a_measurement(program, graph, tmp_path):
     assert len(report.outcome.warmup) == 3
     assert report.outcome.cpus == (0,)
     assert report.outcome.peak_rss_bytes > 100_000
+    assert re.fullmatch(r"[\d.]+, Clang \d+\.\d+\.\d+", report.runtime_version)
+    # gcc's own version names no compiler, and a log that names none has none.
+    said = json.loads(raw)
+    for told, version in (("12.2.0", "gcc 12.2.0"), ("Debian Clang 14.0.6", "Clang 14.0.6")):
+        said["runtime"]["details"]["compiler"] = told
+        assert engine.parse(json.dumps(said)).runtime_version.endswith(f", {version}")
+    for told in (None, 3, "", "of my own", ["12"]):
+        said["runtime"]["details"]["compiler"] = told
+        assert "," not in engine.parse(json.dumps(said)).runtime_version
     assert report.before.memory_available_bytes > 0
     said = json.loads(raw)
     assert said["outputs_repeat"] is True

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from shufflenet_deploy.bench import Hot, Suite
+from shufflenet_deploy.bench.suite import distinct_labels
 from shufflenet_deploy.cli import bench_options as options
 from shufflenet_deploy.cli import lists, preflight, resume
 from shufflenet_deploy.cli.progress import BenchProgress
@@ -84,13 +85,46 @@ def test_no_baseline():
     assert suite(given={"baseline": "none"}).baseline is None
 
 
+def test_checkpoints_of_one_model_are_cells_side_by_side(tmp_path):
+    files = [tmp_path / folder / "best.pth" for folder in ("one", "two")]
+    for file in files:
+        file.parent.mkdir()
+        file.touch()
+    both = suite(weights=[str(file) for file in files])
+    assert both.weights == {"shufflenet-g3-0.5x": tuple(map(str, files))}
+    mine = [cell for cell in both.cells() if cell.model == "shufflenet-g3-0.5x"]
+    assert [cell.options["weights"] for cell in mine] == ["one/best", "two/best"]
+    assert [both.weights_of(cell) for cell in mine] == [str(file) for file in files]
+    assert all(both.weights_of(cell) is None for cell in both.cells() if cell not in mine)
+    # As it is kept in the journal, and as suites of earlier versions are.
+    assert suite(base=both.model_dump(mode="json"), fresh=False).cells() == both.cells()
+    older = suite(base={"weights": {"shufflenet-g3-0.5x": str(files[0])}}, fresh=False)
+    assert older.weights == {"shufflenet-g3-0.5x": (str(files[0]),)}
+    assert all("weights" not in cell.options for cell in older.cells())
+    assert older.weights_of(older.cells()[0]) == str(files[0])
+
+
+@pytest.mark.parametrize(
+    ("files", "labels"),
+    [
+        (["/a/x.pth", "/a/y.pth"], ("x", "y")),
+        (["/a/x.pth", "/a/x.safetensors"], ("x.pth", "x.safetensors")),
+        (["/r/1/ck/best.pt", "/r/2/ck/best.pt"], ("1/ck/best", "2/ck/best")),
+        (["/best.pt", "/r/best.pt"], ("//best", "r/best")),
+        (["/r/a.pt", "/r/a.pt"], ("/r/a.pt", "/r/a.pt")),
+    ],
+)
+def test_labels_are_the_shortest_that_differ(files, labels):
+    assert distinct_labels(files) == labels
+
+
 def test_weights_belong_to_a_model(tmp_path):
     file = tmp_path / "a=b.pth"
     file.write_bytes(b"")
-    assert suite(weights=[str(file)]).weights == {"shufflenet-g3-0.5x": str(file)}
+    assert suite(weights=[str(file)]).weights == {"shufflenet-g3-0.5x": (str(file),)}
     two = {"models": ["alexnet", "mobilenet-1.0"]}
     named = suite(given=two, weights=[f"mobilenet-1.0={file}"])
-    assert named.weights == {"mobilenet-1.0": str(file)}
+    assert named.weights == {"mobilenet-1.0": (str(file),)}
     with pytest.raises(UsageError, match="which model"):
         suite(given=two, weights=[str(file)])
     with pytest.raises(UsageError, match="not a file"):

@@ -114,7 +114,18 @@ INLINE long long eight(const byte *p)
 #elif defined(__AVXVNNI__)
 #define DOT(a, x, w) _mm256_dpbusd_avx_epi32(a, x, w)
 #else
-#define DOT(a, x, w) OP(add_epi32)(a, OP(madd_epi16)(x, w))
+#define DOT(a, x, w) HELD(OP(add_epi32)(a, OP(madd_epi16)(x, w)))
+#endif
+/* gcc would put off these additions, and keep the products in memory until then. */
+#if defined(__clang__)
+#define HELD(v) (v)
+#else
+INLINE vec held(vec v)
+{
+    __asm__("" : "+x"(v));
+    return v;
+}
+#define HELD(v) held(v)
 #endif
 #define REAL(a, m) OP(mul_ps)(OP(cvtepi32_ps)(a), m)
 #define SCALE(a, m) OP(cvtps_epi32)(REAL(a, m))

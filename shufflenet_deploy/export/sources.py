@@ -1,0 +1,116 @@
+"""The source files that decide an exported file's bytes, derived from what imports what.
+
+The import graph is read from the text of the modules, without importing them: an export that is
+already done must cost milliseconds. Imports inside functions count. Beside a module count the data
+files of its folder (C, headers, tables), and the scripts that it names in a string.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+import shufflenet_deploy
+
+_PACKAGE = "shufflenet_deploy"
+
+#: What makes a file, whatever its format.
+_ROOT = f"{_PACKAGE}.export.pipeline"
+#: The code generator, which only native files depend on.
+_GENERATOR = f"{_PACKAGE}.export.native"
+
+_IMPORT = re.compile(
+    rf"^[ \t]*(?:import (?P<whole>{_PACKAGE}[\w.]*)"
+    rf"|from (?P<module>{_PACKAGE}[\w.]*) import (?P<names>\([^)]*\)|[^\n]*))",
+    re.MULTILINE,
+)
+_SCRIPT = re.compile(r'"(\w+\.py)"')
+_PASSED_OVER = frozenset({".py", ".pyc", ".typed", ".md"})
+
+
+@cache
+def digest(*, native: bool) -> str:
+    """Hex sha256 over names and bytes of ``files`` of the installed package."""
+    package = Path(shufflenet_deploy.__file__).parent
+    return digest_of(files(package, native=native), package)
+
+
+def digest_of(paths: Iterable[Path], package: Path) -> str:
+    """Hex sha256 over the names, relative to ``package``, and the bytes of files."""
+    total = hashlib.sha256()
+    for path in paths:
+        total.update(path.relative_to(package).as_posix().encode() + b"\0")
+        total.update(hashlib.sha256(path.read_bytes()).digest())
+    return total.hexdigest()
+
+
+def files(package: Path, *, native: bool) -> tuple[Path, ...]:
+    """The files, sorted, of the package in the folder ``package`` that decide an export's bytes.
+
+    ``native`` includes the code generator.
+    """
+    tree = _Tree(package)
+    found: set[Path] = set()
+    known: set[str] = set()
+    waiting = {_ROOT} | ({_GENERATOR} if native else set())
+    while waiting:
+        module = waiting.pop()
+        known.add(module)
+        path = tree.modules.get(module)
+        if path is None or (not native and _is_within(module, _GENERATOR)):
+            continue
+        text = path.read_text(encoding="utf-8")
+        found |= {path, *tree.data[path.parent], *tree.named(path.parent, text)}
+        waiting |= {module.rpartition(".")[0], *_imported(text)} - {"", *known}
+    return tuple(sorted(found))
+
+
+class _Tree:
+    """The modules of a package by their dotted names, and the data files of each folder."""
+
+    def __init__(self, package: Path) -> None:
+        self.modules: dict[str, Path] = {}
+        self.data: dict[Path, set[Path]] = {}
+        for folder, names, entries in os.walk(package):
+            names[:] = [name for name in names if name.isidentifier() and name != "__pycache__"]
+            here = Path(folder)
+            dotted = ".".join((_PACKAGE, *here.relative_to(package).parts))
+            self.data[here] = {here / name for name in entries if _is_data(name)}
+            for name in entries:
+                stem, _, suffix = name.rpartition(".")
+                if suffix == "py":
+                    self.modules[dotted if stem == "__init__" else f"{dotted}.{stem}"] = here / name
+
+    def named(self, folder: Path, text: str) -> set[Path]:
+        """The scripts of a folder whose names stand in a string of ``text``."""
+        return {
+            path
+            for path in (folder / name for name in _SCRIPT.findall(text))
+            if path in self.modules.values()
+        }
+
+
+def _imported(text: str) -> set[str]:
+    """The modules that a source may import; names of functions and classes are among them."""
+    modules: set[str] = set()
+    for match in _IMPORT.finditer(text):
+        if match["whole"]:
+            modules.add(match["whole"])
+            continue
+        modules.add(match["module"])
+        names = re.sub(r"#[^\n]*", "", match["names"]).strip("() \t").split(",")
+        modules.update(f"{match['module']}.{name.split()[0]}" for name in names if name.strip())
+    return modules
+
+
+def _is_data(name: str) -> bool:
+    suffix = Path(name).suffix
+    return not name.startswith(".") and suffix not in _PASSED_OVER
+
+
+def _is_within(module: str, package: str) -> bool:
+    return f"{module}.".startswith(f"{package}.")
