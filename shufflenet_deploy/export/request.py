@@ -249,7 +249,7 @@ def sources(*, native: bool = False) -> str:
     generator = package / "export" / "native"
     ours = (*generator.glob("*.*"), *generator.glob("[!_]*/*.*")) if native else ()
     for path in sorted(
-        (*(package / "zoo").glob("*.py"), *(package / "export").glob("*.py"), *ours)
+        (*(package / "zoo").rglob("*.py"), *(package / "export").glob("*.py"), *ours)
     ):
         if not path.name.startswith("inspect"):
             digest.update(path.relative_to(package).as_posix().encode())
