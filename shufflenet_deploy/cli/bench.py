@@ -291,7 +291,7 @@ def bench(  # noqa: PLR0917 - options, each passed by name
         elif suite is not None:
             base = read_suite(suite)
         wanted = make_suite(base, options, spec, weights or [], fresh=not resume)
-        check_models(wanted)
+        wanted = check_models(wanted)
         check_extras(wanted)
         measured = _Bench(
             suite=wanted, suite_id=suite_id, host=host or "local", artifacts=artifacts, book=book
@@ -378,7 +378,7 @@ class _Bench:
             return export.export(
                 ExportRequest.model_validate(
                     {
-                        "model": cell.model,
+                        "model": self.suite.cards.get(cell.model, cell.model),
                         "weights": weights,
                         "format": cell.format,
                         "precision": cell.precision,
