@@ -25,7 +25,12 @@ from shufflenet_deploy.zoo.checkpoint.search import StateDict, state_dicts
 from shufflenet_deploy.zoo.checkpoint.shards import shards_of_index, siblings_of
 from shufflenet_deploy.zoo.checkpoint.storages import StorageRef
 from shufflenet_deploy.zoo.checkpoint.tensors import TensorRef
-from shufflenet_deploy.zoo.checkpoint.torch_file import TorchFile, read_archive, read_legacy
+from shufflenet_deploy.zoo.checkpoint.torch_file import (
+    StorageBytes,
+    TorchFile,
+    read_archive,
+    read_legacy,
+)
 
 __all__ = ["Candidate", "Checkpoint", "find_state_dicts", "shown"]
 
@@ -127,27 +132,34 @@ def _from_torch(path: Path, file: TorchFile, found: StateDict) -> Checkpoint:
         by_storage.setdefault(storage.key if storage else "", []).append(name)
     tensors: dict[str, Tensor] = {}
     total = 0
-    for group in by_storage.values():
-        held = _Held(file)
-        for name in group:
-            try:
-                tensors[name] = found.tensors[name].read(held.bytes_of)
-            except ValueError as error:
-                raise UsageError(
-                    f"{path} is cut short or damaged: {shown(name)} {_line(error)}; fetch it again"
-                ) from error
-        total += held.size
-        if total > MAX_STORAGE_BYTES:
-            raise LimitError(f"more than {MAX_STORAGE_BYTES >> 30} GiB of numbers")
+    with file.opened() as storage_bytes:
+        for group in by_storage.values():
+            held = _Held(storage_bytes)
+            for name in group:
+                tensors[name] = _tensor(path, name, found.tensors[name], held)
+            total += held.size
+            if total > MAX_STORAGE_BYTES:
+                raise LimitError(f"more than {MAX_STORAGE_BYTES >> 30} GiB of numbers")
     ordered = {name: tensors[name] for name in names}
     return Checkpoint(path=path, tensors=ordered, where=shown(found.path))
+
+
+def _tensor(path: Path, name: str, tensor: TensorRef, held: _Held) -> Tensor:
+    try:
+        return tensor.read(held.bytes_of)
+    except LimitError:
+        raise
+    except ValueError as error:
+        raise UsageError(
+            f"{path} is cut short or damaged: {shown(name)} {_line(error)}; fetch it again"
+        ) from error
 
 
 class _Held:
     """The bytes of the storages of one key, read once for all the tensors that are views of it."""
 
-    def __init__(self, file: TorchFile) -> None:
-        self._file = file
+    def __init__(self, storage_bytes: StorageBytes) -> None:
+        self._storage_bytes = storage_bytes
         self._content: dict[StorageRef, bytearray] = {}
 
     @property
@@ -156,7 +168,7 @@ class _Held:
 
     def bytes_of(self, storage: StorageRef) -> bytearray:
         if storage not in self._content:
-            self._content[storage] = self._file.storage_bytes(storage)
+            self._content[storage] = self._storage_bytes(storage)
         return self._content[storage]
 
 

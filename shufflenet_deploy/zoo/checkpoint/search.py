@@ -120,9 +120,11 @@ def _module_tensors(module: Instance) -> dict[str, TensorRef]:
         if id(node) in seen or depth > _MAX_DEPTH or not isinstance(node.state, dict):
             continue
         seen.add(id(node))
+        passing = node.state.get("_non_persistent_buffers_set")
+        unsaved = passing if isinstance(passing, list) else []
         for field in _MODULE_FIELDS:
             for key, value in _entries(node.state.get(field)):
-                if tensor := tensor_of(value):
+                if (tensor := tensor_of(value)) and key not in unsaved:
                     found[f"{prefix}{key}"] = tensor
         waiting += [
             (value, f"{prefix}{key}.", depth + 1)

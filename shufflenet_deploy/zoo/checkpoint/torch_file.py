@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import IO
 
 from shufflenet_deploy.zoo.checkpoint.limits import (
     MAX_PICKLE_BYTES,
@@ -28,13 +31,18 @@ from shufflenet_deploy.zoo.checkpoint.storages import (
     storage_at,
 )
 
+StorageBytes = Callable[[StorageRef], bytearray]
+
 
 @dataclass(frozen=True, kw_only=True)
 class TorchFile:
-    """What was saved, with stand-ins for objects, and how to read the bytes of a storage."""
+    """What was saved, with stand-ins for objects.
+
+    ``opened`` is a context in which the bytes of storages can be read.
+    """
 
     content: object
-    storage_bytes: Callable[[StorageRef], bytearray]
+    opened: Callable[[], AbstractContextManager[StorageBytes]]
 
 
 def read_archive(path: Path) -> TorchFile:
@@ -44,28 +52,35 @@ def read_archive(path: Path) -> TorchFile:
         PickleError, LimitError, zipfile.BadZipFile, OSError: it is damaged or out of bounds.
     """
     with opened_archive(path) as archive:
-        members = {info.filename: info for info in archive.infolist()}
-        pickled = next(name for name in members if is_root_member(name, "data.pkl"))
+        pickled = next(name for name in archive.namelist() if is_root_member(name, "data.pkl"))
         root = pickled.removesuffix("data.pkl")
         with archive.open(pickled) as stream:
             content = read_pickle(io.BytesIO(read_at_most(stream, MAX_PICKLE_BYTES)))
-        order = members.get(f"{root}byteorder")
-        if order is not None and archive.read(order.filename).strip() != b"little":
-            raise PickleError("it was saved on a big-endian machine")
+        if f"{root}byteorder" in archive.namelist():
+            with archive.open(f"{root}byteorder") as stream:
+                if stream.read(10).strip() != b"little":
+                    raise PickleError("it was saved on a big-endian machine")
 
-    def storage_bytes(storage: StorageRef) -> bytearray:
-        if storage.inline is not None:
-            return bytearray(storage.inline)
-        info = members.get(f"{root}data/{storage.key}")
-        if info is None:
-            raise PickleError(f"the storage {storage.key[:40]} is missing")
-        size = min(info.file_size, storage.size_bytes)
-        if size > MAX_STORAGE_BYTES:
-            raise LimitError(f"a storage of {size} bytes")
-        with opened_archive(path) as archive, archive.open(info) as stream:
-            return read_exactly(stream, size)
+    @contextmanager
+    def opened() -> Iterator[StorageBytes]:
+        with opened_archive(path) as archive:
+            yield partial(_member_bytes, archive, root)
 
-    return TorchFile(content=content, storage_bytes=storage_bytes)
+    return TorchFile(content=content, opened=opened)
+
+
+def _member_bytes(archive: zipfile.ZipFile, root: str, storage: StorageRef) -> bytearray:
+    if storage.inline is not None:
+        return bytearray(storage.inline)
+    try:
+        info = archive.getinfo(f"{root}data/{storage.key}")
+    except KeyError as error:
+        raise PickleError(f"the storage {storage.key[:40]} is missing") from error
+    size = min(info.file_size, storage.size_bytes)
+    if size > MAX_STORAGE_BYTES:
+        raise LimitError(f"a storage of {size} bytes")
+    with archive.open(info) as stream:
+        return read_exactly(stream, size)
 
 
 def opened_archive(path: Path) -> zipfile.ZipFile:
@@ -103,10 +118,15 @@ def read_legacy(path: Path) -> TorchFile:
     with BoundedReader(io.FileIO(path)) as stream:
         content, places = read_stream(stream)
 
-    def storage_bytes(storage: StorageRef) -> bytearray:
-        if storage.inline is not None:
-            return bytearray(storage.inline)
+    @contextmanager
+    def opened() -> Iterator[StorageBytes]:
         with path.open("rb") as stream:
-            return storage_at(stream, places, storage)
+            yield partial(_stream_bytes, stream, places)
 
-    return TorchFile(content=content, storage_bytes=storage_bytes)
+    return TorchFile(content=content, opened=opened)
+
+
+def _stream_bytes(stream: IO[bytes], places: Mapping[str, int], storage: StorageRef) -> bytearray:
+    if storage.inline is not None:
+        return bytearray(storage.inline)
+    return storage_at(stream, places, storage)
