@@ -151,7 +151,7 @@ def _tensor(path: Path, name: str, tensor: TensorRef, held: _Held) -> Tensor:
         raise
     except ValueError as error:
         raise UsageError(
-            f"{path} is cut short or damaged: {shown(name)} {_line(error)}; fetch it again"
+            f"{path} is cut short or damaged: {shown(name)}: {_line(error)}; fetch it again"
         ) from error
 
 

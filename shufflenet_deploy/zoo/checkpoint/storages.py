@@ -15,7 +15,11 @@ from typing import IO, TypeGuard
 
 import torch
 
-from shufflenet_deploy.zoo.checkpoint.limits import MAX_STORAGE_BYTES, LimitError
+from shufflenet_deploy.zoo.checkpoint.limits import (
+    MAX_FILE_BYTES,
+    MAX_STORAGE_BYTES,
+    LimitError,
+)
 from shufflenet_deploy.zoo.checkpoint.pickle_reader import (
     Global,
     Instance,
@@ -161,6 +165,8 @@ class _Sizes:
             if key not in self._itemsize:
                 raise PickleError(f"the storage {key[:40]} is of unknown kind")
             found[key] = place
+            if place > MAX_FILE_BYTES:
+                raise PickleError("it ends before its last storage")
             stream.seek(place)
             place += _NUMBER.size + _count(stream) * self._itemsize[key]
         return found

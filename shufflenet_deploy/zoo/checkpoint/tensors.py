@@ -64,7 +64,7 @@ class TensorRef:
         content = storage_bytes(self.storage)
         size = self.dtype.itemsize
         if (last + 1) * size > len(content):
-            raise ValueError(f"needs {last + 1} numbers, and {len(content) // size} are stored")
+            raise ValueError(f"it needs {last + 1} numbers, and {len(content) // size} are stored")
         flat = torch.frombuffer(content, dtype=self.dtype, count=len(content) // size)
         view = flat.as_strided(self.shape, self.stride, self.offset)
         return view.to(torch.float32, copy=True).contiguous()
@@ -110,9 +110,9 @@ def _plain(function: str, args: tuple[object, ...]) -> TensorRef:
     offset, shape, stride = args[1], _integers(args[2]), _integers(args[3])
     if shape is None or stride is None or not is_size(offset):
         return TensorRef(fault="has a shape that makes no sense")
-    if len(shape) != len(stride) or min(stride, default=0) < 0:
-        return TensorRef(shape=shape, fault="has a shape that makes no sense")
     fault = check_shape(shape) or _kind_fault(dtype)
+    if not fault and (len(shape) != len(stride) or min(stride, default=0) < 0):
+        fault = "has a shape that makes no sense"
     return TensorRef(
         shape=shape, fault=fault, dtype=dtype, storage=storage, offset=offset, stride=stride
     )
