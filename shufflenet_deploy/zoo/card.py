@@ -77,9 +77,11 @@ def read_card(path: Path) -> Architecture:
         UsageError: the file cannot be read, is not TOML, or is not a card.
     """
     fields = read_toml(path, "card")
+    if "folder" in fields:
+        raise UsageError(f"{path} is not a valid card: folder: a card's folder is where it lies")
     try:
         return Architecture.model_validate({**fields, "folder": path.parent})
-    except (ValidationError, TypeError, ValueError, OverflowError, RecursionError) as error:
+    except (UsageError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise UsageError(f"{path} is not a valid card: {first_line(error)}") from error
 
 

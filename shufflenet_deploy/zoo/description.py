@@ -66,12 +66,20 @@ class Preprocessing(Record):
     given, one number per channel in ``channel_order``.
     """
 
-    resize: int = Field(default=256, gt=0)
-    crop: int = Field(default=224, gt=0)
+    resize: int = Field(default=256, gt=0, le=16_384)
+    crop: int = Field(default=224, gt=0, le=16_384)
     channel_order: Literal["RGB", "BGR"] = "RGB"
     value_range: tuple[float, float] = (0.0, 1.0)
     mean: Colour = (0.485, 0.456, 0.406)
     std: Colour = (0.229, 0.224, 0.225)
+
+    @model_validator(mode="after")
+    def _scales(self) -> Self:
+        if min(self.std) <= 0:
+            raise ValueError(f"std {self.std} must be above 0")
+        if self.value_range[0] >= self.value_range[1]:
+            raise ValueError(f"value_range {self.value_range} must ascend")
+        return self
 
 
 class ShuffleNetDescription(Record):
