@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.texts import read_text
 
 #: Instead of a file: the sorted names count from 0; or each name is the number of its class.
 SORTED, NUMBERS = "sorted", "numbers"
@@ -58,15 +59,12 @@ def read(path: Path) -> dict[str, int]:
         UsageError: it cannot be read, or is none of the known forms.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not text"
-        raise UsageError(
-            f"cannot read the labels {path}: {reason}; give a file, 'sorted' or 'numbers'"
-        ) from error
+        text = read_text(path, "labels")
+    except UsageError as error:
+        raise UsageError(f"{error}; --labels takes a file, 'sorted' or 'numbers'") from error
     try:
         found = _from_json(json.loads(text)) if path.suffix == ".json" else _from_lines(text)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise UsageError(
             f"{path} is no file of labels: {error}; write one name per line in the order of the "
             "classes, or 'NAME INDEX' per line"

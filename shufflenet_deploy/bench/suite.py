@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import re
 import secrets
-import tomllib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +18,7 @@ from shufflenet_deploy.export.lowerings import AUTO
 from shufflenet_deploy.export.lowerings import parse as parse_lowering
 from shufflenet_deploy.export.precisions import meant
 from shufflenet_deploy.files import resource
+from shufflenet_deploy.names import Line, SuiteName
 from shufflenet_deploy.records import (
     AskedPrecisions,
     BenchmarkSpec,
@@ -29,6 +29,7 @@ from shufflenet_deploy.records import (
     first_problem,
 )
 from shufflenet_deploy.target import Mode
+from shufflenet_deploy.texts import read_toml
 
 #: Architectures whose fully connected layers need a policy at other resolutions than their own.
 _HEADED = ("alexnet", "vgg")
@@ -43,6 +44,7 @@ _NOUNS = "alder birch cedar dune ember fjord grove heron inlet larch marsh otter
 class Suite(Record):
     """Every combination of the axes, measured against one baseline.
 
+    ``cards`` are the files of models that do not ship with this package, by the models' names.
     ``precision_target`` is the wanted half width of the speedup's interval relative to it (0.02 is
     2 %); rounds are added until it is met or ``max_processes`` is reached. ``retries`` bounds both
     new attempts after transient errors and repetitions of disturbed measurements. ``payload`` says
@@ -57,9 +59,10 @@ class Suite(Record):
     cells once more. With ``profile`` each cell is taken apart at the end, in a process of its own.
     """
 
-    name: str = "bench"
-    title: str = ""
+    name: SuiteName = "bench"
+    title: Line = ""
     models: tuple[str, ...] = Field(min_length=1)
+    cards: dict[str, str] = Field(default_factory=dict)
     baseline: str | None = "alexnet"
     alexnet_head: Literal["fixed", "dense"] = "fixed"
     weights: dict[str, tuple[str, ...]] = Field(default_factory=dict)
@@ -124,12 +127,7 @@ class Suite(Record):
             UsageError: it cannot be read, or a key is unknown, missing or of the wrong kind; the
                 message names the file, the key and the nearest known one.
         """
-        try:
-            fields = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise UsageError(f"cannot read the suite {path}: {error.strerror}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise UsageError(f"the suite {path} is not TOML: {error}") from error
+        fields = read_toml(path, "suite")
         fields.setdefault("name", path.stem)
         return cls.of(fields, source=f"suite {path}")
 

@@ -31,10 +31,11 @@ Measure = Callable[[str, Suite], Sequence[Run]]
 
 class Question(Record):
     """What is tuned: one model in one runtime on one core, in those precisions that files with
-    lowerings come in.
+    lowerings come in. ``card`` is the model's file where it does not ship with this package.
     """
 
     model: str
+    card: str | None = None
     weights: str | None = None
     runtime: str
     resolution: str
@@ -91,6 +92,7 @@ class _Search:
         suite = Suite(
             name="tune",
             models=(question.model,),
+            cards={question.model: question.card} if question.card else {},
             baseline=None,
             weights={question.model: question.weights} if question.weights else {},
             lowerings=tuple(lowerings),

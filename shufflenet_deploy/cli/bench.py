@@ -307,7 +307,7 @@ def bench(  # noqa: PLR0917 - options, each passed by name
         elif suite is not None:
             base = read_suite(suite)
         wanted = make_suite(base, options, spec, weights or [], fresh=not resume)
-        check_models(wanted)
+        wanted = check_models(wanted)
         if suite_id is not None:
             known = make_suite(base, {}, {}, [], fresh=False)
             resuming.check(suite_id, known, wanted)
@@ -415,7 +415,7 @@ class _Bench:
             return export.export(
                 ExportRequest.model_validate(
                     {
-                        "model": cell.model,
+                        "model": self.suite.cards.get(cell.model, cell.model),
                         "format": cell.format,
                         "precision": cell.precision,
                         "resolution": cell.resolution,

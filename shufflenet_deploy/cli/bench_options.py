@@ -88,15 +88,30 @@ def definition_of(text: str, suite_id: str) -> dict[str, Any]:
     return fields
 
 
-def check_models(suite: Suite) -> None:
-    """Refuse an unknown model before anything is connected or exported."""
+def check_models(suite: Suite) -> Suite:
+    """The suite with each model under its own name, aliases and paths of cards resolved.
+
+    Raises:
+        UsageError: there is no such model, or weights are for one that is not measured; nothing
+            has been connected or exported yet.
+    """
     from shufflenet_deploy import zoo  # noqa: PLC0415
 
-    for name in dict.fromkeys((*suite.models, *([suite.baseline] if suite.baseline else []))):
-        zoo.architecture(name)
+    given = [*suite.models, *([suite.baseline] if suite.baseline else [])]
     for name in suite.weights:
-        if name not in (*suite.models, suite.baseline):
+        if name not in given:
             raise UsageError(f"--weights {name}=...: {name} is not measured; add --model {name}")
+    taken = {name: suite.cards.get(name, name) for name in given}
+    references = zoo.references(taken.values())
+    own = {name: zoo.architecture(text).name for name, text in taken.items()}
+    return suite.model_copy(
+        update={
+            "models": tuple(dict.fromkeys(own[name] for name in suite.models)),
+            "baseline": own[suite.baseline] if suite.baseline else None,
+            "weights": {own[name]: file for name, file in suite.weights.items()},
+            "cards": {name: text for name, text in references.items() if text.endswith(".toml")},
+        }
+    )
 
 
 def _weights(given: list[str], models: list[str] | tuple[str, ...]) -> dict[str, list[str]]:

@@ -114,6 +114,7 @@ def _plan(
     profile: bool,
     locked: Lock | None,
 ) -> Plan:
+    from shufflenet_deploy import zoo  # noqa: PLC0415
     from shufflenet_deploy.board import BoardSettings  # noqa: PLC0415
     from shufflenet_deploy.cost import Plan  # noqa: PLC0415
     from shufflenet_deploy.records import Resolution  # noqa: PLC0415
@@ -122,7 +123,9 @@ def _plan(
     return Plan.model_validate(
         {
             "cpus": tuple(dict.fromkeys(chosen)),
-            "models": models,
+            "models": [
+                word if word.endswith(".toml") else zoo.architecture(word).name for word in models
+            ],
             "runtimes": [_pinned(name, locked) for name in runtimes],
             "precisions": precisions,
             "resolution": Resolution.parse(resolution),

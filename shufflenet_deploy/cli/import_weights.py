@@ -16,13 +16,24 @@ def register(app: typer.Typer) -> None:
     app.command("import")(import_weights)
 
 
-def import_weights(
+def import_weights(  # noqa: PLR0917 - options, each passed by name
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="Weights: .pth, .pt or .safetensors.")
     ],
     model: Annotated[
         str | None,
         typer.Option("--model", "-m", help="What the file holds; told from its keys otherwise."),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option("--name", help="Name of the card and its files; the model's otherwise."),
+    ] = None,
+    state_dict: Annotated[
+        str | None,
+        typer.Option(
+            "--state-dict",
+            help="Key of the state dict to take (such as ema) where the file holds several.",
+        ),
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")] = Path("models"),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -35,10 +46,11 @@ def import_weights(
     from shufflenet_deploy.zoo.normalise import normalise  # noqa: PLC0415
 
     preflight.writable_folder("--out", out)
-    done = normalise(file, model=model, out=out)
+    done = normalise(file, model=model, out=out, name=name, state_dict=state_dict)
     if as_json:
         fields = {
             "model": done.architecture.name,
+            "notes": list(done.notes),
             "layout": done.layout,
             "card": str(done.card),
             "weights": str(done.weights),
@@ -48,5 +60,7 @@ def import_weights(
         typer.echo(json.dumps(fields, indent=2))
         return
     typer.echo(f"{file}: {done.architecture.title}, {done.layout}'s layout")
+    for note in done.notes:
+        typer.echo(f"note: {note}")
     typer.echo(f"wrote {done.weights}")
     typer.echo(f"wrote {done.card}; use it with --model {done.card}")

@@ -73,7 +73,7 @@ def lowering(  # noqa: PLR0917 - options, each passed by name
     from shufflenet_deploy.target import Target  # noqa: PLC0415
 
     spec = _spec(metric, cores(cpus), processes, min_secs)
-    name = zoo.architecture(model).name
+    ((name, reference),) = zoo.references([model]).items()
     path = file or user_file()
     tuned = Tuned.read(path)
     runtimes = listed(runtime) or ["onnxruntime", "litert"]
@@ -92,6 +92,7 @@ def lowering(  # noqa: PLR0917 - options, each passed by name
                 for one in runtimes:
                     question = Question(
                         model=name,
+                        card=reference if reference != name else None,
                         weights=str(weights.expanduser().absolute()) if weights else None,
                         runtime=one,
                         resolution=resolution,
@@ -159,7 +160,7 @@ def _measuring(
     def measure(name: str, suite: Suite) -> Sequence[Run]:
         def artifact_of(cell: Cell) -> Artifact:
             fields = {
-                "model": cell.model,
+                "model": suite.cards.get(cell.model, cell.model),
                 "format": cell.format,
                 "precision": cell.precision,
                 "resolution": cell.resolution,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -14,6 +13,7 @@ from pydantic import Field, ValidationError
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.files import write_whole
 from shufflenet_deploy.records import Precision, Record, ResolutionText, first_problem
+from shufflenet_deploy.texts import read_toml
 
 #: Relative change of a count up to which nothing is said: far above the noise of about 0.01 %.
 TOLERANCE = 0.005
@@ -75,16 +75,10 @@ class Lock(Record):
         Raises:
             UsageError: there is none, or it is not one.
         """
+        if not path.exists():
+            raise UsageError(f"there is no {path}; make it with: shufflenet-deploy cost --update")
         try:
-            return cls.model_validate(tomllib.loads(path.read_text("utf-8")))
-        except FileNotFoundError as error:
-            raise UsageError(
-                f"there is no {path}; make it with: shufflenet-deploy cost --update"
-            ) from error
-        except OSError as error:
-            raise UsageError(f"cannot read {path}: {error.strerror}") from error
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise UsageError(f"{path} is not TOML: {error}") from error
+            return cls.model_validate(read_toml(path, "lock of counts"))
         except ValidationError as error:
             raise UsageError(f"{path} is not a lock of counts: {first_problem(error)}") from error
 

@@ -8,7 +8,6 @@ runtime, core, precision and model it was found, and by which figures.
 from __future__ import annotations
 
 import os
-import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Self
@@ -18,7 +17,8 @@ from pydantic import Field, ValidationError
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.export.lowerings import AUTO, PAPER
 from shufflenet_deploy.files import write_whole
-from shufflenet_deploy.records import Format, Metric, Precision, Record
+from shufflenet_deploy.records import Format, Metric, Precision, Record, first_problem
+from shufflenet_deploy.texts import read_toml
 
 #: Names the folder of the user's own tuning file.
 DATA_VARIABLE = "SHUFFLENET_DEPLOY_DATA"
@@ -78,12 +78,12 @@ class Tuned(Record):
         Raises:
             UsageError: it cannot be read or holds something else.
         """
-        try:
-            return cls.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-        except FileNotFoundError:
+        if not path.exists():
             return cls()
-        except (OSError, tomllib.TOMLDecodeError, ValidationError, UnicodeDecodeError) as error:
-            reason = str(error).splitlines()[0]
+        try:
+            return cls.model_validate(read_toml(path, "tuning file"))
+        except ValidationError as error:
+            reason = first_problem(error)
             raise UsageError(f"{path} is not a tuning file: {reason}; delete it") from error
 
     def with_entries(self, entries: tuple[Entry, ...]) -> Self:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shufflenet_deploy.zoo.card import Architecture, PaperFigures
-from shufflenet_deploy.zoo.catalogue import architecture, names
+from shufflenet_deploy.zoo.catalogue import architecture, names, references
 from shufflenet_deploy.zoo.description import Head, Preprocessing
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ __all__ = [
     "complexity_of",
     "load",
     "names",
+    "references",
     "weights_identity",
 ]
 

@@ -6,14 +6,15 @@ A card is one TOML file: ``models/NAME.toml`` for what is shipped, or a file tha
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import Field, ValidationError
 
 from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.names import FileName, Line, ModelName
 from shufflenet_deploy.records import Record, Resolution, ResolutionText, first_problem
+from shufflenet_deploy.texts import read_toml
 from shufflenet_deploy.zoo.description import Description, Head, Preprocessing
 
 if TYPE_CHECKING:
@@ -39,10 +40,10 @@ class Counts(Record):
 class StoredWeights(Record):
     """Weights that lie beside their card: file name, sha256, and the file they came from."""
 
-    file: str
-    sha256: str
-    source: str
-    layout: str
+    file: FileName
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    source: Line
+    layout: Line
 
 
 class Architecture(Record):
@@ -52,10 +53,10 @@ class Architecture(Record):
     weights only, and ``folder`` is then the card's own folder.
     """
 
-    name: str
-    title: str
-    source: str
-    aliases: tuple[str, ...] = ()
+    name: ModelName
+    title: Line
+    source: Line
+    aliases: tuple[ModelName, ...] = ()
     resolution: ResolutionText = Resolution(height=224, width=224)
     description: Description
     preprocessing: Preprocessing = Preprocessing()
@@ -75,15 +76,12 @@ def read_card(path: Path) -> Architecture:
     Raises:
         UsageError: the file cannot be read, is not TOML, or is not a card.
     """
+    fields = read_toml(path, "card")
+    if "folder" in fields:
+        raise UsageError(f"{path} is not a valid card: folder: a card's folder is where it lies")
     try:
-        fields = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"cannot read the card {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path} is not a card: {error}") from error
-    try:
-        return Architecture(**fields, folder=path.parent)
-    except (ValidationError, TypeError) as error:
+        return Architecture.model_validate({**fields, "folder": path.parent})
+    except (UsageError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise UsageError(f"{path} is not a valid card: {first_line(error)}") from error
 
 
@@ -100,5 +98,5 @@ def card_text(architecture: Architecture) -> str:
 def first_line(error: Exception) -> str:
     """What and where, of the first problem that pydantic found."""
     if isinstance(error, ValidationError):
-        return first_problem(error)
-    return str(error).splitlines()[0]
+        return first_problem(error)[:300]
+    return (str(error) or type(error).__name__).splitlines()[0][:300]

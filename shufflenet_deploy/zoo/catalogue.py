@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -21,10 +22,12 @@ from shufflenet_deploy.zoo.description import (
 GATE_REDUCTION = 16
 
 _SHUFFLENET = re.compile(
-    r"shufflenet(?:-?v1)?(?:-g(?P<groups>\d+))?-x?(?P<scale>\d+(?:\.\d+)?)x?"
-    r"(?P<words>(?:-(?:se|noshuffle))*)"
+    r"(?P<stem>shufflenet(?:-?v1)?(?:-g(?P<groups>[0-9]{1,3}))?-x?)"
+    r"(?P<scale>[0-9]{1,6}(?:\.[0-9]{1,6})?)x?(?P<words>(?:-(?:se|noshuffle))*)"
 )
-_MOBILENET = re.compile(r"mobilenet(?:-?v1)?-x?(?P<width>\d+(?:\.\d+)?)x?")
+_MOBILENET = re.compile(r"(?P<stem>mobilenet(?:-?v1)?-x?)(?P<scale>[0-9]{1,6}(?:\.[0-9]{1,6})?)x?")
+#: Widths of networks that are built from their names; the paper has 0.25 to 2.
+_SCALES = (0.05, 4.0)
 
 
 @cache
@@ -57,7 +60,27 @@ def architecture(name: str) -> Architecture:
     parsed = _parse(wanted)
     if parsed is not None:
         return cards().get(parsed.name, parsed)
-    raise UsageError(f"no model is called '{name}'{_suggestion(wanted)}")
+    raise UsageError(f"no model is called '{_shown(name)}'{_suggestion(wanted[:100])}")
+
+
+def references(models: Iterable[str]) -> dict[str, str]:
+    """The own name of each model -> what ``architecture`` takes for it, the path of a card kept.
+
+    One model has one name wherever it is shown or stored, whatever alias or path was typed.
+
+    Raises:
+        UsageError: there is no such model, or two different ones of one name.
+    """
+    found: dict[str, str] = {}
+    for text in models:
+        card = architecture(text)
+        reference = str(Path(text).absolute()) if text.endswith(".toml") else card.name
+        if found.setdefault(card.name, reference) != reference:
+            raise UsageError(
+                f"two models are called {card.name}: {found[card.name]} and {reference};"
+                " import one of them again with --name"
+            )
+    return found
 
 
 def shufflenet_name(description: ShuffleNetDescription) -> str | None:
@@ -96,6 +119,11 @@ def same_network(known: ShuffleNetDescription, other: ShuffleNetDescription) -> 
     )
 
 
+def _shown(name: str) -> str:
+    text = "".join(letter if letter.isprintable() else "?" for letter in name)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
 def _normal(name: str) -> str:
     """Lower case, dashes for underscores; ``shufflenet_v1_x0_5`` is ``shufflenet-v1-x0.5``."""
     text = name.strip().lower()
@@ -107,9 +135,7 @@ def _parse(name: str) -> Architecture | None:
     if match := _SHUFFLENET.fullmatch(name):
         return _parse_shufflenet(match)
     if match := _MOBILENET.fullmatch(name):
-        width = float(match["width"])
-        if not 0 < width <= 4:
-            raise UsageError(f"{name}: the width of a MobileNet is above 0 and at most 4")
+        width = _scale(match)
         return Architecture(
             name=f"mobilenet-{width}",
             title=f"{width} MobileNet",
@@ -120,7 +146,7 @@ def _parse(name: str) -> Architecture | None:
 
 
 def _parse_shufflenet(match: re.Match[str]) -> Architecture:
-    groups, scale = int(match["groups"] or 3), float(match["scale"])
+    groups, scale = int(match["groups"] or 3), _scale(match)
     words = [word for word in match["words"].split("-") if word]
     try:
         description = shufflenet(groups, scale)
@@ -136,6 +162,27 @@ def _parse_shufflenet(match: re.Match[str]) -> Architecture:
     name = "-".join((f"shufflenet-g{groups}-{scale:g}x", *sorted(set(words), reverse=True)))
     return Architecture(
         name=name, title=title, source="ShuffleNet, Table 1", description=description
+    )
+
+
+def _scale(match: re.Match[str]) -> float:
+    """The width in a name; ``05`` is asked back, since 5 and 0.5 are both likely.
+
+    Raises:
+        UsageError: it lacks its point, or is out of bounds.
+    """
+    text, (least, most) = match["scale"], _SCALES
+    if least <= float(text) <= most and (text[0] != "0" or text.startswith("0.")):
+        return float(text)
+    question = ""
+    if "." not in text:
+        likely = f"{text[0]}.{text[1:]}" if len(text) > 1 else f"0.{text}"
+        if least <= float(likely) <= most:
+            meant = f"{match['stem']}{float(likely):g}"
+            meant += "x" if meant.startswith("shufflenet") and "x" not in match["stem"][-1:] else ""
+            question = f"; did you mean {meant}?"
+    raise UsageError(
+        f"{match.string} is no width between {least} and {most:g} times the network's{question}"
     )
 
 

@@ -6,6 +6,7 @@ Importing this module is cheap; ``build`` imports torch and the family's own mod
 from __future__ import annotations
 
 from enum import StrEnum
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -16,6 +17,16 @@ if TYPE_CHECKING:
     from torch import nn
 
 Three = tuple[int, int, int]
+#: Channels of a layer and repetitions of a unit: what a network for phones could have, and so what
+#: a card or a checkpoint from elsewhere may ask for.
+Channels = Annotated[int, Field(gt=0, le=16_384)]
+Groups = Annotated[int, Field(gt=0, le=1024)]
+Classes = Annotated[int, Field(gt=0, le=100_000)]
+ThreeWidths = tuple[Channels, Channels, Channels]
+Repeat = Annotated[int, Field(gt=0, le=64)]
+ThreeRepeats = tuple[Repeat, Repeat, Repeat]
+#: Weights of a network in all; VGG-16 has 138M.
+MAX_PARAMETERS = 1 << 28
 Colour = tuple[float, float, float]
 
 #: Units in stages 2, 3 and 4 (paper, Table 1: one with stride 2, then 3, 7 and 3 without).
@@ -55,12 +66,20 @@ class Preprocessing(Record):
     given, one number per channel in ``channel_order``.
     """
 
-    resize: int = Field(default=256, gt=0)
-    crop: int = Field(default=224, gt=0)
+    resize: int = Field(default=256, gt=0, le=16_384)
+    crop: int = Field(default=224, gt=0, le=16_384)
     channel_order: Literal["RGB", "BGR"] = "RGB"
     value_range: tuple[float, float] = (0.0, 1.0)
     mean: Colour = (0.485, 0.456, 0.406)
     std: Colour = (0.229, 0.224, 0.225)
+
+    @model_validator(mode="after")
+    def _scales(self) -> Self:
+        if min(self.std) <= 0:
+            raise ValueError(f"std {self.std} must be above 0")
+        if self.value_range[0] >= self.value_range[1]:
+            raise ValueError(f"value_range {self.value_range} must ascend")
+        return self
 
 
 class ShuffleNetDescription(Record):
@@ -75,13 +94,13 @@ class ShuffleNetDescription(Record):
     """
 
     family: Literal["shufflenet"] = "shufflenet"
-    groups: int = Field(gt=0)
-    stem: int = Field(gt=0)
-    widths: Three
-    bottlenecks: Three
-    repeats: Three = REPEATS
-    classes: int = Field(default=1000, gt=0)
-    gate: int = Field(default=0, ge=0)
+    groups: Groups
+    stem: Channels
+    widths: ThreeWidths
+    bottlenecks: ThreeWidths
+    repeats: ThreeRepeats = REPEATS
+    classes: Classes = 1000
+    gate: int = Field(default=0, ge=0, le=16_384)
     shuffle: Shuffle = Shuffle.PAPER
     bare_stem: bool = False
     first_grouped: bool = False
@@ -97,6 +116,10 @@ class ShuffleNetDescription(Record):
                         f"{channels} channels cannot be split into {self.groups} groups"
                     )
             inputs = width
+        stages = zip(self.widths, self.bottlenecks, self.repeats, strict=True)
+        gates = 2 * max(self.widths) ** 2 // self.gate if self.gate else 0
+        units = sum(n * (2 * width * inner // self.groups + gates) for width, inner, n in stages)
+        _refuse_enormous(units + self.widths[-1] * self.classes)
         if self.first_grouped and self.stem % self.groups:
             raise ValueError(f"a stem of {self.stem} cannot be split into {self.groups} groups")
         return self
@@ -114,11 +137,21 @@ class ComparisonDescription(Record):
 
     family: Literal["comparison"] = "comparison"
     unit: Literal["vgg-like", "resnet", "resnext"]
-    stem: int = Field(gt=0)
-    widths: Three
-    cardinality: int = Field(default=1, gt=0)
-    repeats: Three = REPEATS
-    classes: int = Field(default=1000, gt=0)
+    stem: Channels
+    widths: ThreeWidths
+    cardinality: Groups = 1
+    repeats: ThreeRepeats = REPEATS
+    classes: Classes = 1000
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        units = sum(18 * width**2 * n for width, n in zip(self.widths, self.repeats, strict=True))
+        _refuse_enormous(units + self.widths[-1] * self.classes)
+        channels = (self.stem, *self.widths)
+        widens = all(before < after for before, after in pairwise(channels))
+        if min(self.widths) < 4 or (self.unit == "resnext" and not widens):
+            raise ValueError(f"stages of {self.widths} channels after {self.stem} do not widen")
+        return self
 
     def build(self, head: Head = Head.FIXED) -> nn.Module:
         """The network; it ends in a global average, so ``head`` changes nothing."""
@@ -133,7 +166,7 @@ class AlexNetDescription(Record):
 
     family: Literal["alexnet"] = "alexnet"
     form: Literal["torchvision", "caffe"]
-    classes: int = Field(default=1000, gt=0)
+    classes: Classes = 1000
 
     def build(self, head: Head = Head.FIXED) -> nn.Module:
         """The network with the given ``head``."""
@@ -147,7 +180,7 @@ class VggDescription(Record):
     """VGG-16 without batch normalisation (configuration D)."""
 
     family: Literal["vgg"] = "vgg"
-    classes: int = Field(default=1000, gt=0)
+    classes: Classes = 1000
 
     def build(self, head: Head = Head.FIXED) -> nn.Module:
         """The network with the given ``head``."""
@@ -160,8 +193,8 @@ class MobileNetDescription(Record):
     """MobileNet v1 with a width multiplier."""
 
     family: Literal["mobilenet"] = "mobilenet"
-    width: float = Field(gt=0)
-    classes: int = Field(default=1000, gt=0)
+    width: float = Field(gt=0, le=4)
+    classes: Classes = 1000
 
     def build(self, head: Head = Head.FIXED) -> nn.Module:
         """The network; it ends in a global average, so ``head`` changes nothing."""
@@ -176,7 +209,7 @@ class SqueezeNetDescription(Record):
 
     family: Literal["squeezenet"] = "squeezenet"
     version: Literal["1.0", "1.1"]
-    classes: int = Field(default=1000, gt=0)
+    classes: Classes = 1000
 
     def build(self, head: Head = Head.FIXED) -> nn.Module:
         """The network; it ends in a global average, so ``head`` changes nothing."""
@@ -190,7 +223,7 @@ class GoogLeNetDescription(Record):
     """GoogLeNet (Inception v1) in torchvision's form: batch normalisation, no auxiliary heads."""
 
     family: Literal["googlenet"] = "googlenet"
-    classes: int = Field(default=1000, gt=0)
+    classes: Classes = 1000
 
     def build(self, head: Head = Head.FIXED) -> nn.Module:
         """The network; it ends in a global average, so ``head`` changes nothing."""
@@ -210,6 +243,11 @@ Description = Annotated[
     | GoogLeNetDescription,
     Field(discriminator="family"),
 ]
+
+
+def _refuse_enormous(parameters: int) -> None:
+    if parameters > MAX_PARAMETERS:
+        raise ValueError(f"a network of {parameters / 1e9:.1f} thousand million weights")
 
 
 def shufflenet(groups: int, scale: float) -> ShuffleNetDescription:

@@ -6,7 +6,7 @@ What fits nothing is refused with the keys that are missing, unexpected or of th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,15 +19,15 @@ from shufflenet_deploy.files import sha256_file
 from shufflenet_deploy.records import Resolution
 from shufflenet_deploy.zoo.card import Architecture, first_line
 from shufflenet_deploy.zoo.catalogue import architecture, cards, same_network, shufflenet_name
-from shufflenet_deploy.zoo.checkpoint import Checkpoint, read_checkpoint
+from shufflenet_deploy.zoo.checkpoint import Candidate, Checkpoint, find_state_dicts, shown
 from shufflenet_deploy.zoo.description import (
     Description,
     Preprocessing,
     Shuffle,
     ShuffleNetDescription,
-    shufflenet,
 )
-from shufflenet_deploy.zoo.layouts import LAYOUTS, NATIVE, Layout, pattern
+from shufflenet_deploy.zoo.key_matching import LIKENESS, in_layout, match
+from shufflenet_deploy.zoo.layouts import NATIVE, Layout
 from shufflenet_deploy.zoo.strangers import stranger
 from shufflenet_deploy.zoo.wiring import rewire
 
@@ -35,13 +35,11 @@ from shufflenet_deploy.zoo.wiring import rewire
 DESCRIPTION_KEY = "shufflenet_deploy.description"
 PREPROCESSING_KEY = "shufflenet_deploy.preprocessing"
 
-#: Share of key patterns in common from which a file counts as being of a layout, if with faults.
-_LIKENESS = 0.5
 _SHOWN = 3
+#: State dicts of one file that are tried; the likeliest come first.
+_MAX_TRIED = 8
 _DESCRIPTION: TypeAdapter[Description] = TypeAdapter(Description)
 _PREPROCESSING = TypeAdapter(Preprocessing)
-#: Keys of layers that inference does not have (GoogLeNet's auxiliary classifiers).
-_TRAINING_ONLY = ("aux1.", "aux2.")
 #: Families with names of our own, for want of torchvision's.
 _OWN_FAMILIES = ("mobilenet", "comparison")
 T = TypeVar("T")
@@ -49,48 +47,96 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Imported:
-    """Weights in our order, and the card they belong to, adapted to what the file holds."""
+    """Weights in our order, and the card they belong to, adapted to what the file holds.
+
+    ``notes`` say what was chosen or left out of the file, a line each.
+    """
 
     architecture: Architecture
     state: Mapping[str, Tensor]
     layout: str
     source: str
     sha256: str
+    notes: tuple[str, ...] = ()
 
 
-def import_weights(path: Path, card: Architecture | None = None) -> Imported:
+class MisfitError(UsageError):
+    """A state dict is whole but belongs to another network; another one in the file may fit."""
+
+
+def import_weights(
+    path: Path, card: Architecture | None = None, state_dict: str | None = None
+) -> Imported:
     """Read ``path`` as the network of ``card``; without one, as the network the file says it is.
+
+    Of several state dicts in a file the first that fits is taken, trained weights before their
+    averages; ``state_dict`` names another by its key (``ema``).
 
     Raises:
         UsageError: the file cannot be read, or it holds another network; the message says what
             is missing, unexpected or of the wrong shape, and which layout is nearest.
     """
-    checkpoint = read_checkpoint(path)
+    found = find_state_dicts(path)
+    if state_dict is not None:
+        found = _chosen(path, found, state_dict)
+    failure: UsageError | None = None
+    for candidate in found[:_MAX_TRIED]:
+        try:
+            imported = _import(candidate.read(), card)
+        except MisfitError as error:
+            failure = failure or error
+            continue
+        others = [one.where for one in found if one.where not in ("", candidate.where)]
+        if candidate.where and others:
+            note = f"read {candidate.where}; the file also holds {_listed(others)}"
+            imported = replace(imported, notes=(note, *imported.notes))
+        return imported
+    assert failure is not None
+    raise failure
+
+
+def _chosen(path: Path, found: list[Candidate], name: str) -> list[Candidate]:
+    chosen = [one for one in found if one.where == name]
+    if not chosen:
+        names = [one.where for one in found if one.where]
+        holds = f"it holds {_listed(names)}" if names else "it holds one without a key"
+        raise UsageError(f"{path} has no state dict under '{name}'; {holds}")
+    return chosen
+
+
+def _import(checkpoint: Checkpoint, card: Architecture | None) -> Imported:
+    matched = match(checkpoint.tensors, _own_keys)
+    checkpoint = replace(checkpoint, tensors=matched.tensors)
     if known := stranger(checkpoint.tensors):
-        raise UsageError(f"{path} holds {known}: a different network, which cannot be imported")
-    layout, likeness = _nearest_layout(checkpoint.tensors)
-    if likeness >= _LIKENESS:
-        if card is None or isinstance(card.description, ShuffleNetDescription):
-            return _import_shufflenet(checkpoint, layout, card)
+        raise MisfitError(
+            f"{checkpoint.path} holds {known}: a different network, which cannot be imported"
+        )
+    layout = matched.nearest.layout
+    if matched.likeness < LIKENESS:
+        raise _unlike(checkpoint, card)
+    if layout is None:
+        imported = _import_baseline(checkpoint, card, matched.nearest.name)
+    elif card is None or isinstance(card.description, ShuffleNetDescription):
+        imported = _import_shufflenet(checkpoint, layout, card)
+    else:
         described = layout.describe(checkpoint.tensors)
         raise _holds_another(checkpoint, layout.name, _named(described).name, card)
-    return _import_baseline(checkpoint, card, layout)
+    if matched.ignored:
+        note = f"left out, as no part of the network: {_listed(list(matched.ignored))}"
+        return replace(imported, notes=(*imported.notes, note))
+    return imported
+
+
+def _own_keys(description: Description) -> frozenset[str]:
+    return frozenset(_state_shapes(description))
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(map(shown, names[:_SHOWN])) + more
 
 
 # --- ShuffleNet, in anybody's layout
-
-
-def _nearest_layout(tensors: Mapping[str, Tensor]) -> tuple[Layout, float]:
-    """The ShuffleNet layout that shares the most key patterns, and the share, 0 to 1."""
-    theirs = {pattern(key) for key in tensors}
-
-    def likeness(layout: Layout) -> float:
-        names = layout.names(_in_layout(_typical(), layout))
-        ours = {pattern(key) for key in names.values()}
-        return len(ours & theirs) / len(ours | theirs)
-
-    best = max(LAYOUTS, key=likeness)
-    return best, likeness(best)
 
 
 def _import_shufflenet(
@@ -105,7 +151,8 @@ def _import_shufflenet(
     card = card or _named(described)
     names = layout.names(described)
     if found := _problems(checkpoint, _shapes(described, names)):
-        raise _misfit(checkpoint, card.name, layout.name, found)
+        raise _misfit(checkpoint, card.name, f"{layout.name}'s layout", found)
+    _refuse_not_finite(checkpoint, list(names.values()))
     state = {ours: checkpoint.tensors[theirs] for ours, theirs in names.items()}
     if layout is not NATIVE:
         described, state = rewire(layout, described, state)
@@ -143,18 +190,10 @@ def _refusal(
     found = []
     for choice in choices:
         assert isinstance(choice.description, ShuffleNetDescription)
-        against = _in_layout(choice.description, layout)
+        against = in_layout(choice.description, layout)
         found.append((_problems(checkpoint, _shapes(against, layout.names(against))), choice))
     problems, nearest = min(found, key=lambda pair: len(pair[0]))
-    return _misfit(checkpoint, nearest.name, layout.name, problems)
-
-
-def _typical() -> ShuffleNetDescription:
-    return shufflenet(groups=3, scale=1)
-
-
-def _in_layout(description: ShuffleNetDescription, layout: Layout) -> ShuffleNetDescription:
-    return description.model_copy(update={"bare_stem": layout.stem_bn is None})
+    return _misfit(checkpoint, nearest.name, f"{layout.name}'s layout", problems)
 
 
 def _is_plain(description: Description) -> bool:
@@ -203,25 +242,49 @@ def _state_shapes(description: Description) -> dict[str, tuple[int, ...]]:
 # --- the other networks, in torchvision's names or our own
 
 
-def _import_baseline(
-    checkpoint: Checkpoint, card: Architecture | None, nearest: Layout
-) -> Imported:
+def _import_baseline(checkpoint: Checkpoint, card: Architecture | None, nearest: str) -> Imported:
+    """The file as a network other than ShuffleNet: ``card``'s, or the one that it fits."""
     holds = _baseline_of(checkpoint)
     if card is None or isinstance(card.description, ShuffleNetDescription):
         if holds is None:
-            raise _unknown(checkpoint, card, nearest)
+            against = _with_classes(architecture(nearest).description, checkpoint)
+            problems = _problems(checkpoint, _state_shapes(against))
+            raise _misfit(checkpoint, card.name if card else "any model", nearest, problems)
         if card is not None:
-            raise _holds_another(checkpoint, "torchvision", holds.name, card)
+            raise _holds_another(checkpoint, _layout_of(holds), holds.name, card)
         card = holds
     description = _with_classes(card.description, checkpoint)
-    layout = "native" if card.description.family in _OWN_FAMILIES else "torchvision"
     shapes = _state_shapes(description)
     if found := _problems(checkpoint, shapes):
         if holds is not None and holds.name != card.name:
-            raise _holds_another(checkpoint, layout, holds.name, card)
-        raise _misfit(checkpoint, card.name, layout, found)
+            raise _holds_another(checkpoint, _layout_of(holds), holds.name, card)
+        raise _misfit(checkpoint, card.name, nearest, found)
     state = {key: checkpoint.tensors[key] for key in shapes}
-    return _imported(checkpoint, _adapted(card, description, None, checkpoint), state, layout)
+    _refuse_not_finite(checkpoint, list(shapes))
+    adapted = _adapted(card, description, None, checkpoint)
+    return _imported(checkpoint, adapted, state, _layout_of(card))
+
+
+def _layout_of(card: Architecture) -> str:
+    return "native" if card.description.family in _OWN_FAMILIES else "torchvision"
+
+
+def _unlike(checkpoint: Checkpoint, card: Architecture | None) -> MisfitError:
+    """Of a file whose names are like no known network's: nothing is nearest to it."""
+    names = _listed(list(checkpoint.tensors))
+    what = f"does not hold {card.name}" if card else "holds no network that is known here"
+    return MisfitError(
+        f"{checkpoint.path} {what}: its {len(checkpoint.tensors)} tensors ({names}) are named as"
+        " in none of the known layouts"
+    )
+
+
+def _refuse_not_finite(checkpoint: Checkpoint, keys: list[str]) -> None:
+    for key in keys:
+        if not torch.isfinite(checkpoint.tensors[key]).all():
+            raise UsageError(
+                f"{checkpoint.path} holds NaN or infinity in {shown(key)}; training went wrong"
+            )
 
 
 def _baseline_of(checkpoint: Checkpoint) -> Architecture | None:
@@ -250,15 +313,11 @@ def _problems(checkpoint: Checkpoint, shapes: Mapping[str, tuple[int, ...]]) -> 
 
     The list repeats a phrase per key, so that its length tells how far the file is off.
     """
-    theirs = {
-        key: tuple(tensor.shape)
-        for key, tensor in checkpoint.tensors.items()
-        if not key.startswith(_TRAINING_ONLY)
-    }
+    theirs = {key: tuple(tensor.shape) for key, tensor in checkpoint.tensors.items()}
     missing = [key for key in shapes if key not in theirs]
     unexpected = [key for key in theirs if key not in shapes]
     misshapen = [
-        f"{key} is {_shape(theirs[key])} instead of {_shape(shape)}"
+        f"{shown(key)} is {_shape(theirs[key])} instead of {_shape(shape)}"
         for key, shape in shapes.items()
         if key in theirs and theirs[key] != shape
     ]
@@ -275,7 +334,7 @@ def _problems(checkpoint: Checkpoint, shapes: Mapping[str, tuple[int, ...]]) -> 
 
 def _some(kind: str, keys: list[str]) -> str:
     more = f", and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
-    return f"{len(keys)} {kind} ({', '.join(keys[:_SHOWN])}{more})"
+    return f"{len(keys)} {kind} ({', '.join(map(shown, keys[:_SHOWN]))}{more})"
 
 
 def _shape(shape: tuple[int, ...]) -> str:
@@ -284,24 +343,16 @@ def _shape(shape: tuple[int, ...]) -> str:
 
 def _misfit(checkpoint: Checkpoint, name: str, layout: str, problems: list[str]) -> UsageError:
     phrases = "; ".join(dict.fromkeys(problems))
-    return UsageError(
+    return MisfitError(
         f"{checkpoint.path} does not fit {name}: of its keys, {phrases};"
-        f" the nearest known layout is {layout}'s"
+        f" the nearest that is known is {layout}"
     )
-
-
-def _unknown(checkpoint: Checkpoint, card: Architecture | None, nearest: Layout) -> UsageError:
-    described = _typical() if card is None else card.description
-    assert isinstance(described, ShuffleNetDescription)
-    described = _in_layout(described, nearest)
-    problems = _problems(checkpoint, _shapes(described, nearest.names(described)))
-    return _misfit(checkpoint, card.name if card else "any model", nearest.name, problems)
 
 
 def _holds_another(
     checkpoint: Checkpoint, layout: str, name: str, card: Architecture
 ) -> UsageError:
-    return UsageError(
+    return MisfitError(
         f"{checkpoint.path} holds {name} ({layout}'s layout), not {card.name}; use --model {name}"
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -108,8 +109,62 @@ def test_weights_of_another_width_name_what_differs(tmp_path: Path):
         zoo.load("shufflenet-g3-0.5x", weights=path)
 
 
-def test_a_network_that_is_not_shufflenet_says_what_is_nearest(tmp_path: Path):
+def test_a_network_like_none_that_is_known_is_compared_with_none(tmp_path: Path):
     path = tmp_path / "other.pth"
     torch.save(torch.nn.Sequential(torch.nn.Linear(4, 4)).state_dict(), path)
-    with pytest.raises(UsageError, match="nearest"):
+    with pytest.raises(UsageError, match="none of the known layouts") as raised:
         zoo.load("shufflenet-g3-0.5x", weights=path)
+    assert "nearest" not in str(raised.value)
+
+
+def imported(path: Path, out: Path, *options: str) -> Any:
+    return CliRunner().invoke(app, ["import", str(path), "--out", str(out), *options])
+
+
+def test_import_under_a_name_of_one_s_own(tmp_path: Path):
+    path = tmp_path / "weights.pth"
+    torch.save(zoo.load("shufflenet-g3-0.25x", seed=1).module.state_dict(), path)
+    result = imported(path, tmp_path / "out", "--name", "digits-v2", "--json")
+    assert result.exit_code == 0, result.output
+    written = json.loads(result.stdout)
+    assert written["model"] == "digits-v2"
+    assert Path(written["card"]) == tmp_path / "out" / "digits-v2.toml"
+    assert Path(written["weights"]).is_file()
+    assert zoo.load(written["card"]).architecture.name == "digits-v2"
+
+
+@pytest.mark.parametrize(
+    "name", ["../x", "/tmp/x", "a b", "", "x.toml", "alexnet", "mobilenet-0.3"]
+)
+def test_a_name_that_cannot_be_or_is_taken_writes_nothing(name: str, tmp_path: Path):
+    path = tmp_path / "weights.pth"
+    torch.save(zoo.load("shufflenet-g3-0.25x").module.state_dict(), path)
+    result = imported(path, tmp_path / "out", "--name", name)
+    assert isinstance(result.exception, UsageError)
+    assert "--name" in str(result.exception)
+    assert not list(tmp_path.rglob("*.toml"))
+
+
+def test_another_import_is_not_replaced(tmp_path: Path):
+    paths = [tmp_path / f"{seed}.pth" for seed in (1, 2)]
+    for seed, path in enumerate(paths):
+        torch.save(zoo.load("shufflenet-g3-0.25x", seed=seed).module.state_dict(), path)
+    out = tmp_path / "out"
+    assert imported(paths[0], out).exit_code == 0
+    assert imported(paths[0], out).exit_code == 0
+    before = {path: path.read_bytes() for path in out.iterdir()}
+    result = imported(paths[1], out)
+    assert isinstance(result.exception, UsageError)
+    assert "--name" in str(result.exception)
+    assert {path: path.read_bytes() for path in out.iterdir()} == before
+    assert imported(paths[1], out, "--name", "other").exit_code == 0
+
+
+def test_import_says_what_it_chose_and_left_out(tmp_path: Path):
+    path = tmp_path / "weights.pth"
+    state = zoo.load("shufflenet-g3-0.25x").module.state_dict()
+    torch.save({"model": state | {"criterion.weight": torch.ones(3)}, "ema": state}, path)
+    result = imported(path, tmp_path / "out")
+    assert "read model; the file also holds ema" in result.output
+    assert "left out" in result.output
+    assert "criterion.weight" in result.output
