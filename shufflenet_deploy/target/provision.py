@@ -36,6 +36,11 @@ _VENV_SECS = 600.0
 _PIP_SECS = 1800.0
 _UNPACK_SECS = 900.0
 
+#: The first pip that knows all platform tags of today's wheels (PEP 600).
+_ARM_PIP = "20.3"
+#: All releases of this Python come with a newer one.
+_FIRST_WITH_ARM_PIP = (3, 10)
+
 Tell = Callable[[str], object]
 
 
@@ -226,22 +231,33 @@ class Provision:
         tell(f"installing {payload.name} on {self._host}")
         path = _folder_of(environment)
         make = (self.python.executable, "-m", "venv", "--clear", path)
-        fill = (
-            *(*environment.python, "-m", "pip", "install", "--quiet", "--no-input", "--no-deps"),
+        pip = (
+            *(*environment.python, "-m", "pip", "install", "--quiet", "--no-input"),
             *("--disable-pip-version-check", "--only-binary=:all:", "--retries=1", "--timeout=10"),
-            *payload.requirements,
         )
-        for argv, limit_secs in ((make, _VENV_SECS), (fill, _PIP_SECS)):
-            result = self._transport.run(argv, timeout_s=limit_secs)
-            if result.exit_code:
-                folder.discard(self._transport, path)
-                return wheels.complaint(result.stderr)
+        fill = (*pip, "--no-deps", *payload.requirements)
+        result = self._transport.run(make, timeout_s=_VENV_SECS)
+        if not result.exit_code:
+            result = self._transport.run(fill, timeout_s=_PIP_SECS)
+            if b"No matching distribution" in result.stderr and self._brings_old_pip:
+                # It knows no wheels of ARM: their platform tags are of 2019 and 2020.
+                newer = (*pip, "--upgrade", f"pip>={_ARM_PIP}")
+                if not self._transport.run(newer, timeout_s=_PIP_SECS).exit_code:
+                    result = self._transport.run(fill, timeout_s=_PIP_SECS)
+        if result.exit_code:
+            folder.discard(self._transport, path)
+            return wheels.complaint(result.stderr)
         problem = self._missing(payload, environment)
         if problem:
             folder.discard(self._transport, path)
             return problem
         folder.mark_ready(self._transport, path)
         return None
+
+    @property
+    def _brings_old_pip(self) -> bool:
+        version = tuple(int(part) for part in self.python.version.split(".")[:2])
+        return version < _FIRST_WITH_ARM_PIP
 
     # --- with one that we bring ------------------------------------------------------------------
 
