@@ -41,6 +41,8 @@ _ARM_PIP = "20.3"
 #: All releases of this Python come with a newer one.
 _FIRST_WITH_ARM_PIP = (3, 10)
 
+_STANDALONE = "programs that need neither Python nor a runtime on the target"
+
 Tell = Callable[[str], object]
 
 
@@ -59,10 +61,14 @@ class Wish:
 
 @dataclass(frozen=True, kw_only=True)
 class Outlook:
-    """Where a runtime would come from, and a few words about it; ``how`` is None for nowhere."""
+    """Where a runtime would come from, and a few words about it; ``how`` is None for nowhere.
+
+    ``standalone``: its files are programs that need neither Python nor anything else.
+    """
 
     how: Mode | None
     text: str
+    standalone: bool = False
 
 
 class Provision:
@@ -126,10 +132,16 @@ class Provision:
         """
         own = interpreter_for(self._survey().machine)
         try:
-            _ = self.python
             payload = _payload(payload_of, self._survey().facts)
+            if not payload.imports:
+                return Outlook(how=Mode.SYSTEM, text=_STANDALONE, standalone=True)
+            _ = self.python
         except TargetError as error:
             return _last_resort(own, str(error))
+        return self._foreseen(payload, own)
+
+    def _foreseen(self, payload: Payload, own: OwnInterpreter | None) -> Outlook:
+        """The same, where the target's own Python is new enough."""
         for environment in self._places(payload):
             if _folder_of(environment) in folder.ready_among(
                 self._transport, [_folder_of(environment)]
@@ -198,7 +210,7 @@ class Provision:
                     f"the Python of {self._host} ({self.python.executable}) does not serve for "
                     f"{payload.name}: {problem}"
                 )
-        _ = self._storage.prepared_root
+        self._storage.require_programs(payload.name)
         if mode is not Mode.WHEELS:
             problem = self._fill_venv(payload, venv, wish.tell)
             if problem is None:
@@ -276,6 +288,7 @@ class Provision:
         return self._once(payload, Mode.SELF_CONTAINED, lambda: self._brought(payload, wish, own))
 
     def _brought(self, payload: Payload, wish: Wish, own: OwnInterpreter) -> Environment:
+        self._storage.require_programs(payload.name)
         argv = self._bring(own, wish)
         key = environment_key(payload, f"self-contained {own.key}")
         path = f"{self._storage.root}/environments/{key}-self-contained"
