@@ -6,6 +6,7 @@ called tainted afterwards (see ``stats``), or what the largest models of the sui
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,8 +14,18 @@ from enum import StrEnum
 
 from shufflenet_deploy import runtime
 from shufflenet_deploy.disturbances import throttle_reasons, tolerated_busy_cores
+from shufflenet_deploy.errors import ExportError
 from shufflenet_deploy.records import TargetFacts
-from shufflenet_deploy.target import Frequency, Outlook, State, Target, Vitals, brings_python
+from shufflenet_deploy.target import (
+    Frequency,
+    Mode,
+    Outlook,
+    Place,
+    State,
+    Target,
+    Vitals,
+    brings_python,
+)
 
 _MIB = 1 << 20
 
@@ -60,6 +71,12 @@ class Examined:
     vitals: Vitals
     outlooks: Mapping[str, Outlook]
     measuring_for: str | None = None
+    place: Place | None = None
+
+    @property
+    def host_word(self) -> str:
+        """The host as a word of a command line; the serial of a phone may have spaces in it."""
+        return shlex.quote(self.facts.host)
 
 
 def examine(target: Target, runtimes: Sequence[str]) -> Examined:
@@ -75,15 +92,28 @@ def examine(target: Target, runtimes: Sequence[str]) -> Examined:
         facts=target.facts(),
         state=target.state(),
         vitals=target.vitals(),
-        outlooks={engine.name: target.foresee(engine.payload) for engine in engines},
+        outlooks={engine.name: _outlook(engine, target) for engine in engines},
         measuring_for=target.measuring_for(),
+        place=target.place(),
     )
+
+
+def _outlook(engine: runtime.Runtime, target: Target) -> Outlook:
+    if engine.standalone:
+        from shufflenet_deploy.export.native.machine import of_target  # noqa: PLC0415
+
+        try:
+            of_target(target.facts())
+        except ExportError as error:
+            return Outlook(how=None, text=str(error), standalone=True)
+    return target.foresee(engine.payload)
 
 
 def judge(seen: Examined) -> list[Check]:
     """Every check of a target, in the order to look at them."""
     checks = [_machine(seen), *_cores(seen), *_governor(seen), *_limits(seen), _temperature(seen)]
     checks += [_power(seen), *_phone(seen), _load(seen), _memory(seen), _swap(seen), _disk(seen)]
+    checks += _folder(seen)
     checks += [_clock(seen), _python(seen), *_runtimes(seen), *_others(seen)]
     return checks
 
@@ -126,12 +156,12 @@ def _cores(seen: Examined) -> Iterator[Check]:
             Status.WARN,
             value,
             "the scheduler moves a thread between fast and slow cores",
-            f"shufflenet-deploy bench --host {seen.facts.host} --cpus big",
+            f"shufflenet-deploy bench --host {seen.host_word} --cpus big",
         )
 
 
 def _governor(seen: Examined) -> Iterator[Check]:
-    vitals, host = seen.vitals, seen.facts.host
+    vitals, host = seen.vitals, seen.host_word
     found = Counter(one.governor for one in vitals.frequencies if one.governor)
     if not found:
         yield _check("governor", "not told (the frequency is not the kernel's to choose)")
@@ -202,7 +232,7 @@ def _temperature(seen: Examined) -> Check:
         Status.FAIL if now_c >= hot_c else Status.WARN,
         value,
         "a hot processor slows down while it is measured",
-        f"shufflenet-deploy bench --host {seen.facts.host} "
+        f"shufflenet-deploy bench --host {seen.host_word} "
         f"--max-temperature {max(warm_c - 10, 30):.0f}",
     )
 
@@ -275,7 +305,7 @@ def _memory(seen: Examined) -> Check:
         Status.FAIL if free < _TOO_LITTLE_MEMORY_BYTES else Status.WARN,
         value,
         "AlexNet in fp32 takes up to 600 MiB; without them the board swaps or ends the process",
-        f"stop other programs, or: shufflenet-deploy bench --host {seen.facts.host} "
+        f"stop other programs, or: shufflenet-deploy bench --host {seen.host_word} "
         "--precision int8 --resolution 224x224",
     )
 
@@ -307,9 +337,33 @@ def _disk(seen: Examined) -> Check:
         Status.FAIL if free < _TOO_LITTLE_DISK_BYTES else Status.WARN,
         value,
         "runtimes and models may not fit",
-        f"shufflenet-deploy clean --host {seen.facts.host}, or SHUFFLENET_DEPLOY_ROOT on another "
+        f"shufflenet-deploy clean --host {seen.host_word}, or SHUFFLENET_DEPLOY_ROOT on another "
         "disk",
     )
+
+
+def _folder(seen: Examined) -> Iterator[Check]:
+    place, host = seen.place, seen.host_word
+    if place is None:
+        return
+    # What the target's own Python imports needs no program of ours; all else does.
+    installed = [
+        outlook
+        for outlook in seen.outlooks.values()
+        if outlook.how is Mode.SYSTEM and not outlook.standalone
+    ]
+    if not place.writable:
+        why = "the folder of the runtimes and models cannot be made there"
+        status, value = Status.FAIL, f"{place.folder} cannot be written"
+    elif place.noexec:
+        why = "neither native programs nor runtimes that are brought can be started from there"
+        status = Status.WARN if installed else Status.FAIL
+        value = f"{place.folder} is mounted noexec"
+    else:
+        yield _check("folder", f"{place.folder} can be written, and programs started from it")
+        return
+    remedy = f"{place.remedy} shufflenet-deploy bench --host {host}"
+    yield _bad("folder", status, value, why, remedy)
 
 
 # --- the clock and the runtimes ------------------------------------------------------------------
@@ -338,8 +392,14 @@ def _python(seen: Examined) -> Check:
     value = f"Python {facts.python or 'none'}, {facts.libc or 'C library not told'}"
     if facts.python is not None:
         return _check("python", value)
+    if all(outlook.standalone for outlook in seen.outlooks.values()):
+        return _check("python", f"{value}; native programs need none")
     if brings_python(facts.arch):
         return _check("python", f"{value}; bench brings one")
+    if any(outlook.standalone and outlook.how for outlook in seen.outlooks.values()):
+        why = "only native programs run without one, and we have none for this machine"
+        remedy = f"shufflenet-deploy bench --host {seen.host_word} --runtime native"
+        return _bad("python", Status.WARN, value, why, remedy)
     why = "nothing can be run without one, and we have none for this machine"
     return _bad("python", Status.FAIL, value, why, "sudo apt-get install python3")
 
@@ -348,7 +408,8 @@ def _runtimes(seen: Examined) -> Iterator[Check]:
     some = any(outlook.how for outlook in seen.outlooks.values())
     for name, outlook in seen.outlooks.items():
         if outlook.how is not None:
-            yield _check(name, f"{outlook.how.value}: {outlook.text}")
+            how = "" if outlook.standalone else f"{outlook.how.value}: "
+            yield _check(name, f"{how}{outlook.text}")
             continue
         others = [one for one, other in seen.outlooks.items() if other.how]
         yield _bad(
@@ -356,7 +417,7 @@ def _runtimes(seen: Examined) -> Iterator[Check]:
             Status.WARN if some else Status.FAIL,
             "cannot be had",
             outlook.text,
-            f"shufflenet-deploy bench --host {seen.facts.host} --runtime {others[0]}"
+            f"shufflenet-deploy bench --host {seen.host_word} --runtime {others[0]}"
             if some
             else "install Python 3.9 or newer with pip on the target",
         )
@@ -369,5 +430,5 @@ def _others(seen: Examined) -> Iterator[Check]:
             Status.FAIL,
             f"measuring for {seen.measuring_for}",
             "two benches would disturb each other",
-            f"wait, then: shufflenet-deploy doctor --host {seen.facts.host}",
+            f"wait, then: shufflenet-deploy doctor --host {seen.host_word}",
         )

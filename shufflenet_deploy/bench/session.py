@@ -172,6 +172,10 @@ class _Session:
     def _prepared(self) -> Iterator[Ready | Run]:
         """Each cell ready to be measured, or the run that says why it never will be."""
         artifacts: dict[int, Artifact] = {}
+        if all(runtime.get(name).standalone for name in self.suite.runtimes):
+            self._hold.patiently(
+                "looking for room", lambda: self.target.require_programs("native programs")
+            )
         # What files have in common, the next one finds made: a network, ranges, answers.
         for index, cell in sorted(enumerate(self._cells), key=lambda pair: _kin(pair[1])):
             self.tell(events.Stage(text=f"exporting {events.describe(cell)}"))

@@ -13,20 +13,25 @@ from shufflenet_deploy.board.fleet import (
     cache_folder,
     down,
     find,
+    image_for,
     names,
     up,
 )
-from shufflenet_deploy.board.machine import CPUS, BoardSettings
+from shufflenet_deploy.board.image import ImageInfo
+from shufflenet_deploy.board.machine import CPUS, BoardSettings, qemu_version
 
 __all__ = [
     "CPUS",
     "DEFAULT_NAME",
     "Board",
     "BoardSettings",
+    "ImageInfo",
     "boards",
     "cache_folder",
     "down",
     "find",
+    "image_for",
     "names",
+    "qemu_version",
     "up",
 ]

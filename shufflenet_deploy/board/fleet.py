@@ -20,7 +20,7 @@ from pathlib import Path
 import platformdirs
 from pydantic import ValidationError
 
-from shufflenet_deploy.board.image import Image, image
+from shufflenet_deploy.board.image import Image, ImageInfo, image, known_image, newest_image
 from shufflenet_deploy.board.lock import exclusive
 from shufflenet_deploy.board.machine import DISK, NAME_PATTERN, BoardSettings, qemu_version, start
 from shufflenet_deploy.board.newc import Tree
@@ -101,6 +101,9 @@ class Board(Record):
             identity_file=self.key,
             known_hosts=self.known_hosts,
             disk=_disk(self.folder),
+            # Its sshd would answer in the middle of an inference, on a loaded host in every fifth.
+            # Nothing is lost: when a board ends, so does its end of the connection.
+            keepalive=not self.settings.deterministic,
         )
 
     def ssh_argv(self) -> list[str]:
@@ -175,11 +178,22 @@ def names() -> list[str]:
     return sorted(folder.name for folder in _boards_folder().glob("[!.]*"))
 
 
-def cache_folder() -> Path:
-    """Where built images are kept."""
+def cache_folder(kind: str = "board-images") -> Path:
+    """Where built images are kept, or another ``kind`` of what can be made again."""
     chosen = os.environ.get(CACHE_VARIABLE)
     root = Path(chosen) if chosen else platformdirs.user_cache_path(_APPLICATION)
-    return root.absolute() / "board-images"
+    return root.absolute() / kind
+
+
+def image_for(name: str) -> ImageInfo | None:
+    """The image that the board of this name runs, or would be started with.
+
+    None when that would have to be built first, or is not kept any more.
+    """
+    found = find(name)
+    if found is not None and found.running:
+        return known_image(cache_folder(), found.image)
+    return newest_image(cache_folder())
 
 
 def _boards_folder() -> Path:

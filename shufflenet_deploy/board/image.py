@@ -110,6 +110,18 @@ def image(cache: Path, *, refresh: bool, on_stage: Callable[[str], None]) -> Ima
         return _build(cache, recipe, on_stage)
 
 
+def newest_image(cache: Path) -> ImageInfo | None:
+    """What ``image`` would return as it is; None when it would build one."""
+    found = _newest(cache, _recipe())
+    return None if found is None else found.info
+
+
+def known_image(cache: Path, image_id: str) -> ImageInfo | None:
+    """The image of this id; None when it is not kept any more."""
+    found = _read(cache / image_id)
+    return None if found is None else found.info
+
+
 def _build(cache: Path, recipe: str, on_stage: Callable[[str], None]) -> Image:
     with tempfile.TemporaryDirectory(dir=cache, prefix=".building-") as name:
         folder = Path(name)

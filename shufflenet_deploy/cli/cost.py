@@ -58,12 +58,16 @@ def cost(  # noqa: PLR0917 - options, each passed by name
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave the boards running: the next count is faster.")
     ] = False,
+    recount: Annotated[
+        bool, typer.Option("--recount", help="Count unchanged files anew, too.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Count the instructions of an inference on deterministic virtual ARM boards.
 
-    The figure is the same on every host and under every load; it is work, not time. Lists take
-    commas, or the option several times.
+    The figure is the same on every host and under every load; it is work, not time. What was
+    counted before and has not changed (file, runtime, board image, CPU) is not counted again.
+    Lists take commas, or the option several times.
     """
     from shufflenet_deploy import cost as costs  # noqa: PLC0415
     from shufflenet_deploy.files import resource  # noqa: PLC0415
@@ -77,6 +81,7 @@ def cost(  # noqa: PLR0917 - options, each passed by name
         precisions=precisions(precision or [ALL]),
         resolution=resolution,
         profile=profile,
+        recount=recount,
         locked=locked,
     )
     result = costs.count(
@@ -112,6 +117,7 @@ def _plan(
     precisions: Sequence[str],
     resolution: str,
     profile: bool,
+    recount: bool,
     locked: Lock | None,
 ) -> Plan:
     from shufflenet_deploy import zoo  # noqa: PLC0415
@@ -130,6 +136,7 @@ def _plan(
             "precisions": precisions,
             "resolution": Resolution.parse(resolution),
             "profile": profile,
+            "recount": recount,
         }
     )
 
@@ -189,7 +196,9 @@ def _print_tables(result: Result, locked: Sequence[Count]) -> None:
             table.add_column(name, justify="right", no_wrap=True)
         for one in counts:
             if (one.cpu, str(one.resolution)) == (cpu, resolution):
-                table.add_row(*_row(one, _baseline_of(one, counts), _baseline_of(one, locked)))
+                kept = one.cell in result.cached
+                row = _row(one, _baseline_of(one, counts), _baseline_of(one, locked), kept=kept)
+                table.add_row(*row)
         console.print(table)
     for cpu in dict.fromkeys(one.cpu for one in result.profiles):
         parts = [one.breakdown for one in result.profiles if one.cpu == cpu]
@@ -206,6 +215,11 @@ def _print_tables(result: Result, locked: Sequence[Count]) -> None:
             style="dim",
             highlight=False,
         )
+    if result.cached:
+        typer.echo(
+            f"° {len(result.cached)} of {len(counts)} counts were made before, of the same files,"
+            " runtimes, board image and CPU; --recount counts anew."
+        )
 
 
 def _baseline_of(one: Count, among: Iterable[Count]) -> Count | None:
@@ -217,7 +231,7 @@ def _baseline_of(one: Count, among: Iterable[Count]) -> Count | None:
     return None
 
 
-def _row(one: Count, counted: Count | None, locked: Count | None) -> tuple[str, ...]:
+def _row(one: Count, counted: Count | None, locked: Count | None, *, kept: bool) -> tuple[str, ...]:
     base, mark = (counted, "") if counted is not None else (locked, "*")
     ratio = theory = ""
     if base is not None and one.model != _BASELINE:
@@ -227,7 +241,7 @@ def _row(one: Count, counted: Count | None, locked: Count | None) -> tuple[str, 
         one.model,
         one.runtime,
         one.precision.value,
-        f"{one.instructions / 1e6:.2f}",
+        f"{one.instructions / 1e6:.2f}{'°' if kept else ''}",
         ratio,
         theory,
         "" if one.efficiency is None else f"{one.efficiency:.0%}",

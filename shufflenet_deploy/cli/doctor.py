@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from shufflenet_deploy.bench.fitness import Check
 
 _UNFIT = 1
-_RUNTIMES = ["onnxruntime", "litert", "tflite-runtime"]
+_RUNTIMES = ["onnxruntime", "litert", "tflite-runtime", "native"]
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 

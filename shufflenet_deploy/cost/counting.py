@@ -4,54 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
-from statistics import median_low
 from typing import Self
 
 from pydantic import Field, model_validator
 
 from shufflenet_deploy import board, export, runtime, transport
 from shufflenet_deploy.breakdown import Breakdown
+from shufflenet_deploy.cost.cache import Circumstances, CountCache
 from shufflenet_deploy.cost.lock import Count
 from shufflenet_deploy.cost.operators import profile
-from shufflenet_deploy.errors import DeployError, TargetError, UsageError
+from shufflenet_deploy.cost.protocol import PROTOCOL, SPEC, count_one
+from shufflenet_deploy.errors import BoardError, DeployError, UsageError
 from shufflenet_deploy.export.precisions import meant
 from shufflenet_deploy.export.request import ExportRequest
 from shufflenet_deploy.export.shortfall import explained
-from shufflenet_deploy.files import resource
+from shufflenet_deploy.files import resource, sha256_file
 from shufflenet_deploy.records import (
     ALL,
     Artifact,
     AskedPrecisions,
-    BenchmarkSpec,
-    Failure,
-    Metric,
     Precision,
     Record,
     Resolution,
     ResolutionText,
+    TargetFacts,
 )
 from shufflenet_deploy.target import Target
-
-#: Counts repeat to about 0.01 %, so few are enough; after two inferences nothing is set up anew,
-#: and so many there always are before the samples. The kernel's housekeeping weighs more in a short
-#: inference: samples are of 40 million instructions, which are 0.04 s here, or more.
-SPEC = BenchmarkSpec(
-    metric=Metric.INSTRUCTIONS,
-    warmup_runs=0,
-    warmup_secs=0,
-    min_runs=3,
-    min_secs=0.04,
-    max_secs=600,
-    processes=1,
-    timeout_secs=900,
-)
-#: A cell whose inferences differ by more than this is not a count.
-MOST_SPREAD = 0.005
-#: The kernel's own work may fall into an inference or two; it does not come back at once.
-_ATTEMPTS = 3
 
 #: Should this process be killed, its boards still end.
 _LIFETIME_SECS = 7200
@@ -64,7 +46,7 @@ class Plan(Record):
     """What to count. ``runtimes`` may carry versions: ``onnxruntime==1.32.0``.
 
     ``profile`` takes inferences apart, too. Of ``precisions``, ``all`` is every one that there is
-    in a runtime, on a CPU.
+    in a runtime, on a CPU. ``recount`` counts anew what was counted before and has not changed.
     """
 
     cpus: tuple[str, ...] = ("cortex-a72", "cortex-a76")
@@ -73,6 +55,7 @@ class Plan(Record):
     precisions: AskedPrecisions = (ALL,)
     resolution: ResolutionText = Field(default=Resolution(height=224, width=224))
     profile: bool = False
+    recount: bool = False
 
     def precisions_in(self, name: str, cpu: str) -> tuple[Precision, ...]:
         """What is counted in a runtime on a CPU.
@@ -97,17 +80,23 @@ class Profiled(Record):
 
 
 class Result(Record):
-    """What came of a plan; ``problems`` has one line for each cell without a figure."""
+    """What came of a plan; ``problems`` has one line for each cell without a figure.
+
+    ``cached`` are the cells whose count was made by an earlier call.
+    """
 
     counts: tuple[Count, ...] = ()
     profiles: tuple[Profiled, ...] = ()
     problems: tuple[str, ...] = ()
+    cached: tuple[tuple[str, str, str, str, str], ...] = ()
 
 
 def count(plan: Plan, *, out: Path, keep_boards: bool, on_stage: Callable[[str], None]) -> Result:
     """Count every cell of a plan: boards count the files that are there while others are exported.
 
-    Boards that were not running are switched off at the end unless ``keep_boards``.
+    What was counted before and has not changed is not counted again. A board is started when there
+    is something to count; those that were not running are switched off at the end unless
+    ``keep_boards``.
 
     Raises:
         UsageError: the plan names something that does not exist.
@@ -125,7 +114,8 @@ def count(plan: Plan, *, out: Path, keep_boards: bool, on_stage: Callable[[str],
     # Counting is not disturbed by other load, so all of it may go on at the same time.
     with ThreadPoolExecutor(max_workers=len(boards)) as pool:
         try:
-            parts = [pool.submit(_count_on, one, plan, files, on_stage) for one in boards]
+            cache = CountCache(board.cache_folder("counts"))
+            parts = [pool.submit(_count_on, one, plan, files, cache, on_stage) for one in boards]
             problems = _export(files, parts, on_stage)
             results = [part.result() for part in parts]
         finally:
@@ -139,6 +129,7 @@ def count(plan: Plan, *, out: Path, keep_boards: bool, on_stage: Callable[[str],
         counts=tuple(one for part in results for one in part.counts),
         profiles=tuple(one for part in results for one in part.profiles),
         problems=(*problems, *(line for part in results for line in part.problems)),
+        cached=tuple(one for part in results for one in part.cached),
     )
 
 
@@ -217,92 +208,112 @@ def _settings(cpu: str, *, lasting: bool) -> board.BoardSettings:
     )
 
 
+class _LazyBoard:
+    """A board that is started when something is to run there, and what decides its counts."""
+
+    def __init__(self, settings: board.BoardSettings, on_stage: Callable[[str], None]) -> None:
+        self._settings = settings
+        self._on_stage = on_stage
+        self._stack = ExitStack()
+        self._target: Target | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @property
+    def target(self) -> Target:
+        """The board as a target, started and connected.
+
+        Raises:
+            BoardError: it cannot be built or started.
+        """
+        if self._target is None:
+            machine = board.up(self._settings, on_stage=self._on_stage)
+            link = transport.connect(machine.ssh_settings(), name=f"board:{machine.name}")
+            self._target = self._stack.enter_context(Target(self._stack.enter_context(link)))
+        return self._target
+
+    def circumstances(self, name: str, artifact: Artifact) -> Circumstances | None:
+        """What decides the count of a file here; None while there is no image.
+
+        Raises:
+            BoardError: QEMU is not installed.
+            TargetError: the runtime has no release for the board.
+        """
+        image = board.image_for(self._settings.name)
+        if image is None:
+            return None
+        running = board.find(self._settings.name)
+        chosen = runtime.get(name)
+        agent = "" if chosen.standalone else sha256_file(resource("device_scripts", "agent.py"))
+        return Circumstances(
+            artifact=artifact.sha256,
+            runtime=(name, *chosen.payload(_facts_of(image, self._settings.cpu)).requirements),
+            agent=agent,
+            image=image.id,
+            cpu=self._settings.cpu,
+            qemu=running.qemu if running and running.running else board.qemu_version(),
+            protocol=PROTOCOL,
+        )
+
+
+def _facts_of(image: board.ImageInfo, cpu: str) -> TargetFacts:
+    """A board before it is started, as far as the choice of a runtime's release goes."""
+    return TargetFacts(
+        host=f"board:{cpu}",
+        transport="ssh",
+        arch="aarch64",
+        os="Debian",
+        kernel=image.kernel,
+        cpu=cpu,
+        cores=(),
+        libc=f"glibc {image.packages['libc6']}",
+        python=image.packages["python3"].partition("-")[0],
+    )
+
+
 def _count_on(
     settings: board.BoardSettings,
     plan: Plan,
     files: Sequence[_File],
+    cache: CountCache,
     on_stage: Callable[[str], None],
 ) -> Result:
     wanted = [one for one in files if settings.cpu in one.wish.cpus]
-    # A mistake in the plan shows at the first export: no board need start for it.
-    for first in wanted[:1]:
-        first.made.result()
-    machine = board.up(settings, on_stage=on_stage)
     counts: dict[int, Count] = {}
     profiles: dict[int, Profiled] = {}
-    problems = []
-    with (
-        transport.connect(machine.ssh_settings(), name=f"board:{settings.name}") as link,
-        Target(link) as target,
-    ):
+    cached, problems = [], []
+    with _LazyBoard(settings, on_stage) as there:
         for file in wanted:
             name, artifact = file.wish.runtime, file.made.result()
             if artifact is None:
                 continue
             title = f"{artifact.model} {artifact.precision} {name} on {settings.cpu}"
-            on_stage(f"counting {title}")
             try:
-                counts[file.place] = count_one(settings.cpu, name, artifact, target)
+                under = there.circumstances(name, artifact)
+                kept = cache.get(under) if under is not None and not plan.recount else None
+                if kept is not None:
+                    kept = kept.model_copy(update={"model": artifact.model})
+                    on_stage(f"counted before, unchanged: {title}")
+                    cached.append(kept.cell)
+                else:
+                    on_stage(f"counting {title}")
+                counts[file.place] = kept or count_one(settings.cpu, name, artifact, there.target)
+                if kept is None and (under := there.circumstances(name, artifact)) is not None:
+                    cache.put(under, counts[file.place])
                 if plan.profile:
-                    taken = profile(name, artifact, target, SPEC)
+                    taken = profile(name, artifact, there.target, SPEC)
                     profiles[file.place] = Profiled(cpu=settings.cpu, breakdown=taken)
+            except BoardError:
+                raise
             except DeployError as error:
                 problems.append(f"{title}: {error}")
     return Result(
         counts=tuple(one for _, one in sorted(counts.items())),
         profiles=tuple(one for _, one in sorted(profiles.items())),
         problems=tuple(problems),
-    )
-
-
-def agreement(samples: Sequence[int]) -> tuple[int, float]:
-    """The median of instruction counts, and how far the others are from each other, of the median.
-
-    The highest is left out of the distance: whatever interrupts an inference only adds to it, and
-    a small network is so short that one piece of the kernel's housekeeping shows. The median is
-    not moved by it.
-    """
-    middle = median_low(samples)
-    kept = sorted(samples)[: max(len(samples) - 1, 1)]
-    return middle, (kept[-1] - kept[0]) / middle
-
-
-def count_one(cpu: str, name: str, artifact: Artifact, target: Target) -> Count:
-    """Count one file on a deterministic board.
-
-    Raises:
-        TargetError: it does not run there, or its inferences differ.
-        TransportError: the link failed.
-    """
-    chosen = runtime.get(name)
-    python: tuple[str, ...] = ()
-    variables, agent = dict(chosen.environment(SPEC)), ""
-    if not chosen.standalone:
-        environment = target.environment(chosen.payload(target.facts()))
-        python, agent = environment.python, target.install(resource("device_scripts", "agent.py"))
-        variables = {**environment.env, **variables}
-    argv = chosen.command(
-        python=python, agent=agent, model=target.install(artifact.path), spec=SPEC
-    )
-    for _ in range(_ATTEMPTS):
-        result = target.invoke(argv, env=variables, timeout_s=SPEC.timeout_secs)
-        report = chosen.parse(result.text)
-        if isinstance(report.outcome, Failure):
-            raise TargetError(report.outcome.message)
-        middle, spread = agreement(report.outcome.samples)
-        if spread <= MOST_SPREAD:
-            break
-    else:
-        raise TargetError(f"inferences differ by {spread:.2%}: something else runs on the board")
-    return Count(
-        cpu=cpu,
-        model=artifact.model,
-        runtime=name.partition("==")[0],
-        version=report.runtime_version or "unknown",
-        precision=artifact.precision,
-        resolution=artifact.resolution,
-        instructions=middle,
-        spread=round(spread, 6),
-        multiply_adds=artifact.multiply_adds,
-        artifact=artifact.sha256,
+        cached=tuple(cached),
     )

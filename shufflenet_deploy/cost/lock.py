@@ -24,9 +24,9 @@ _HEADING = """\
 
 
 class Count(Record):
-    """Instructions that one inference takes: the median of several, and how far they lay apart.
+    """Instructions that one inference takes: the median of several.
 
-    ``spread`` is (largest - smallest) / median. ``artifact`` is the sha256 of the measured file.
+    ``spread`` is (median - smallest) / median. ``artifact`` is the sha256 of the measured file.
     """
 
     cpu: str

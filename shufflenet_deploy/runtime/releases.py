@@ -145,7 +145,12 @@ ONNXRUNTIME = Distribution(
         Release(version="1.23.2", pythons=("3.10", "3.13"), glibc=_both("2.27")),
         Release(version="1.19.2", pythons=("3.8", "3.12"), glibc=_both("2.27")),
         Release(version="1.16.3", pythons=("3.8", "3.11"), glibc=_both("2.17"), numpy_below_2=True),
-        Release(version="1.14.1", pythons=("3.7", "3.11"), glibc=_both("2.17"), numpy_below_2=True),
+        Release(
+            version="1.14.1",
+            pythons=("3.7", "3.10"),
+            glibc={"x86_64": "2.17", "aarch64": "2.27"},
+            numpy_below_2=True,
+        ),
     ),
 )
 

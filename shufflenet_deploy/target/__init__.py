@@ -6,6 +6,7 @@ from shufflenet_deploy.target.environment import Environment, Mode, Payload, Pay
 from shufflenet_deploy.target.governor import Governor, Governors
 from shufflenet_deploy.target.interpreter import brings_python
 from shufflenet_deploy.target.machine import Cleaned, Target
+from shufflenet_deploy.target.place import Place
 from shufflenet_deploy.target.provision import Outlook
 from shufflenet_deploy.target.state import State
 from shufflenet_deploy.target.storage import Traffic
@@ -21,6 +22,7 @@ __all__ = [
     "Outlook",
     "Payload",
     "PayloadOf",
+    "Place",
     "State",
     "Target",
     "Traffic",

@@ -68,10 +68,30 @@ class Environment:
 PROOF_PROGRAM = """\
 import importlib, json, sys
 try:
-    from importlib.metadata import PackageNotFoundError, version
-except ImportError:
-    PackageNotFoundError = Exception
+    from importlib.metadata import PackageNotFoundError, version  # novm: the other way follows
+except ImportError:  # Python 3.7
+    import glob, os, re
+    class PackageNotFoundError(Exception):
+        pass
+    def plain(name):
+        return re.sub("[-_.]+", "-", name).lower()
+    def head(path):
+        try:
+            with open(path, encoding="utf-8", errors="replace") as stream:
+                return stream.read().partition("\\n\\n")[0]
+        except OSError:
+            return ""
     def version(name):
+        for folder in sys.path:
+            for path in glob.glob(os.path.join(glob.escape(folder or "."), "*-info")):
+                for one in (path + "/METADATA", path + "/PKG-INFO", path):
+                    text = head(one)
+                    found = re.search("(?mi)^name: *(.+?) *$", text)
+                    stated = re.search("(?mi)^version: *(.+?) *$", text)
+                    if found and stated:
+                        if plain(found.group(1)) == plain(name):
+                            return stated.group(1)
+                        break
         raise PackageNotFoundError(name)
 wanted = json.loads(sys.argv[1])
 versions, failed = {}, {}

@@ -6,16 +6,20 @@ A file ``CACHEDIR.TAG`` with our name in it marks the folder; without it nothing
 from __future__ import annotations
 
 import io
+import re
 import tarfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from shufflenet_deploy.errors import TargetError
 from shufflenet_deploy.target.facts import free_bytes
+from shufflenet_deploy.target.place import SCRIPT as PLACE_SCRIPT
+from shufflenet_deploy.target.place import Place, read_place
 from shufflenet_deploy.transport import CommandResult, Transport
 from shufflenet_deploy.transport.posix import DIGEST_FUNCTION, denied, shell
 
 _FOREIGN = 74
+_STARTS_NOTHING = "starts nothing"
 
 #: The first line is the one that backup programs know: they leave such folders out.
 _TAG = (
@@ -33,6 +37,13 @@ if ! {_OURS}; then
     (umask 077 && mkdir -p "$root") && printf %s "$2" >"$root/CACHEDIR.TAG" || exit 1
 fi
 find "$root" -name '.*.part' -mmin +60 -exec rm -f {{}} + 2>/dev/null
+# Shells say 126 of a program that is there and must not be started.
+probe=$root/.start.$$ interpreter=$(command -v sh)
+case $interpreter in /*) ;; *) interpreter=/bin/sh ;; esac
+printf '#!%s\nexit 0\n' "$interpreter" >"$probe" && chmod 700 "$probe" || exit 1
+"$probe" 2>/dev/null
+[ $? -ne 126 ] || echo {_STARTS_NOTHING}
+rm -f "$probe"
 exit 0
 """
 
@@ -85,8 +96,8 @@ class Found:
     free_bytes: int | None
 
 
-def prepare(transport: Transport, root: str) -> None:
-    """Make and mark our folder.
+def prepare(transport: Transport, root: str) -> bool:
+    """Make and mark our folder; whether programs may be started there.
 
     Raises:
         TargetError: it cannot be made, or holds files that are not ours.
@@ -96,7 +107,32 @@ def prepare(transport: Transport, root: str) -> None:
     result = transport.run(shell(_PREPARE, root, _TAG), env={"LC_ALL": "C"})
     if result.exit_code == _FOREIGN:
         raise _foreign(transport, root)
+    if result.exit_code and re.search(r"read-only|denied|not permitted", result.complaint, re.I):
+        place = place_of(transport, root)
+        raise TargetError(
+            f"{root} cannot be made on {transport.host} ({_last_words(result.complaint)}): set "
+            f"{place.remedy}"
+        )
     _expect_done(transport, result, root)
+    return _STARTS_NOTHING not in result.text
+
+
+def place_of(transport: Transport, root: str) -> Place:
+    """Whether our folder can be there, or where else; nothing is written."""
+    return read_place(transport.run(shell(PLACE_SCRIPT, root)).text)
+
+
+def refuse_programs(transport: Transport, root: str, what: str) -> TargetError:
+    """The error for a folder from which no program may be started, when one is to be."""
+    return TargetError(
+        f"{what} cannot run on {transport.host}: programs must not be started from {root} (its "
+        f"file system is mounted noexec); set {place_of(transport, root).remedy}"
+    )
+
+
+def _last_words(complaint: str) -> str:
+    """``Read-only file system`` of ``mkdir: cannot create ...: Read-only file system``."""
+    return complaint.strip().rpartition(": ")[2]
 
 
 def is_ours(transport: Transport, root: str) -> bool:

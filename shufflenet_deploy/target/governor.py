@@ -26,6 +26,7 @@ _NONE = 70
 _DENIED = 71
 _UNKNOWN = 72
 _REFUSED = 73
+_LAPSED = 76
 
 # A note's first line is "BOOT TOKEN", each other one "GOVERNOR FILE".
 _FILES = """\
@@ -33,27 +34,38 @@ files() { ls /sys/devices/system/cpu/cpu[0-9]*/cpufreq/scaling_governor 2>/dev/n
 put() { { echo "$2" >"$1"; } 2>/dev/null; }
 """
 
-# Defines `restore`, which claims the note by renaming it, so that of two only one restores.
+# Defines `restore`, which claims the note by renaming it, so that of two only one restores, and
+# `reclaim`, which gives back the claim of one that was killed in the middle. What it tells comes
+# last, for whoever listens may be gone.
 _RESTORE_FUNCTION = (
     STARTED
     + _FILES
     + f"""\
+trap '' PIPE
+reclaim() {{
+    for claim in "$note".claim.*; do
+        [ -e "$claim" ] || continue
+        [ -d "/proc/${{claim##*.}}" ] || mv "$claim" "$note" 2>/dev/null
+    done
+}}
 restore() {{
-    mv "$note" "$note.$$" 2>/dev/null || return 0
-    failed=
+    reclaim
+    mv "$note" "$note.claim.$$" 2>/dev/null || return 0
+    failed= told=
     {{
         read -r at token
-        [ "$at" = "$boot" ] || echo restarted
+        [ "$at" = "$boot" ] || told=restarted
         while [ "$at" = "$boot" ] && read -r governor file; do
             [ -e "$file" ] || continue
-            put "$file" "$governor" && echo "$governor" || failed=1
+            put "$file" "$governor" && told="$told $governor" || failed=1
         done
-    }} <"$note.$$"
+    }} <"$note.claim.$$"
     if [ -n "$failed" ]; then
-        mv "$note.$$" "$note"
+        mv "$note.claim.$$" "$note"
         return {_DENIED}
     fi
-    rm -f "$note.$$" "$note.lease"
+    rm -f "$note.claim.$$" "$note.lease"
+    echo "$told"
 }}
 """
 )
@@ -61,21 +73,24 @@ restore() {{
 # Parameter: the note.
 _RESTORE = _RESTORE_FUNCTION + "note=$1\nrestore\n"
 
-# Parameters: the note, its token, the server of the connection and when that started.
+# Parameters: the note, its token, the server of the connection and when that started, the file of
+# the clock, and the seconds between two looks. Ends when the note is of another, or gone.
 _WATCH = (
     _RESTORE_FUNCTION
     + """\
 note=$1
 trap '' HUP INT TERM
-while sleep 2; do
-    at= token= until=0
+while sleep "$6"; do
+    reclaim
+    set -- "$1" "$2" "$3" "$4" "$5" "$6" "$note".claim.*
+    [ -e "$note" ] || ! [ -e "$7" ] || continue
+    at= token= until=0 up=
     read -r at token 2>/dev/null <"$note"
     [ "$token" = "$2" ] || exit 0
     read -r until 2>/dev/null <"$note.lease"
-    read -r up _ </proc/uptime
+    read -r up _ 2>/dev/null <"$5"
     started "$3" && [ "$start" = "$4" ] && [ "${up%.*}" -lt "$until" ] && continue
-    restore
-    exit
+    restore && exit
 done
 """
 )
@@ -93,12 +108,18 @@ done
 # Parameter: the governor.
 _CHECK = _FILES + "wanted=$1\n" + _SETTABLE
 
-# Parameters: the note, the governor, a token, and the watchdog's script or nothing.
+# Parameters: the note, the governor, a token, the watchdog's script or nothing, its clock and its
+# pause. The watchdog stands before anything is changed: from then on no cut leaves a governor
+# behind. Nothing of it is ended by the end of the connection.
 _SET = (
     _RESTORE_FUNCTION
-    + "note=$1 wanted=$2 mine=$3 watch=$4\n"
+    + """\
+trap '' HUP INT TERM
+note=$1 wanted=$2 mine=$3 watch=$4 clock=$5 pause=$6
+"""
     + _SETTABLE
-    + f"""\
+    + """\
+reclaim
 at=
 read -r at token 2>/dev/null <"$note"
 {{
@@ -111,6 +132,15 @@ read -r at token 2>/dev/null <"$note"
         done
     fi
 }} >"$note.$$" && mv "$note.$$" "$note" || exit 1
+if [ -n "$watch" ]; then
+"""
+    + SERVER
+    + f"""\
+    detach=$(command -v setsid)
+    $detach sh -c "$watch" sh "$note" "$mine" "$server" "$start" "$clock" "$pause" \\
+        </dev/null >/dev/null 2>&1 &
+fi
+before=$(sed 1d "$note")
 for file in $(files); do
     now=
     put "$file" "$wanted" && read -r now <"$file"
@@ -119,19 +149,27 @@ for file in $(files); do
         exit {_REFUSED}
     }}
 done
-sed 1d "$note"
-[ -n "$watch" ] || exit 0
-"""
-    + SERVER
-    + """\
-detach=$(command -v setsid)
-$detach sh -c "$watch" sh "$note" "$mine" "$server" "$start" </dev/null >/dev/null 2>&1 &
+# Whoever has restored meanwhile did so too early.
+[ -e "$note" ] || {{
+    echo "$before" | while read -r governor file; do put "$file" "$governor"; done
+    exit {_LAPSED}
+}}
+echo "$before"
 exit 0
 """
 )
 
-# Parameters: the note, seconds. The lease outlives changes of the wall clock.
-_LEASE = 'read -r up _ </proc/uptime\necho $((${up%.*} + $2)) >"$1.lease"\n'
+# Parameters: the note, seconds, and the file of the clock. The lease outlives changes of the wall
+# clock.
+_LEASE = 'read -r up _ <"$3"\necho $((${up%.*} + $2)) >"$1.lease"\n'
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchPolicy:
+    """How the watchdog looks: by which clock (as ``/proc/uptime`` has it), and how often."""
+
+    clock: str = "/proc/uptime"
+    pause_secs: float = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,9 +184,16 @@ class Governors:
 class Governor:
     """The governors of one target. ``folder_of`` says where notes lie, and makes that folder."""
 
-    def __init__(self, transport: Transport, folder_of: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        folder_of: Callable[[], str],
+        *,
+        policy: WatchPolicy = WatchPolicy(),
+    ) -> None:
         self._transport = transport
         self._folder_of = folder_of
+        self._policy = policy
         self._as_root: tuple[str, ...] = ()
 
     def set(
@@ -167,7 +212,8 @@ class Governor:
             self.renew(lease_secs, note)
         watch = "" if lease_secs is None else _WATCH
         token = secrets.token_hex(8)
-        result = self._with_rights(shell(_SET, path, governor, token, watch))
+        policy = (self._policy.clock, f"{self._policy.pause_secs:g}")
+        result = self._with_rights(shell(_SET, path, governor, token, watch, *policy))
         self._refuse(result, governor)
         lines = [line.split(" ", 1) for line in result.text.splitlines()]
         before = tuple(dict.fromkeys(line[0] for line in lines))
@@ -199,7 +245,7 @@ class Governor:
     def renew(self, lease_secs: float, note: str = BENCH) -> None:
         """Tell the watchdog that we are going to be silent for so long."""
         path = f"{self._folder_of()}/{note}"
-        self._transport.run(shell(_LEASE, path, str(max(1, round(lease_secs)))))
+        self._transport.run(shell(_LEASE, path, str(max(1, round(lease_secs))), self._policy.clock))
 
     def restore(self, note: str = TUNED) -> tuple[str, ...] | None:
         """Put back what was noted, and forget the note.
@@ -229,7 +275,7 @@ class Governor:
         result = self._transport.run((*self._as_root, *argv))
         if result.exit_code == _DENIED and not self._as_root:
             by_sudo = self._transport.run(("sudo", "-n", *argv))
-            if by_sudo.exit_code in {0, _NONE, _UNKNOWN, _REFUSED}:
+            if by_sudo.exit_code in {0, _NONE, _UNKNOWN, _REFUSED, _LAPSED}:
                 self._as_root = ("sudo", "-n")
                 return by_sudo
         return result
@@ -239,6 +285,11 @@ class Governor:
         if result.exit_code == _REFUSED:
             return TargetError(
                 f"the kernel of {host} did not take the governor; what stood before stands again"
+            )
+        if result.exit_code == _LAPSED:
+            return TargetError(
+                f"{host} was so long at setting its governor that the change had ended: what stood "
+                "before stands again; try again"
             )
         if result.exit_code != _DENIED:
             return TargetError(f"cannot set the governor of {host}: {result.complaint}")

@@ -20,6 +20,7 @@ from shufflenet_deploy.target.environment import Environment, Mode, Payload, Pay
 from shufflenet_deploy.target.facts import Survey
 from shufflenet_deploy.target.governor import BENCH, TUNED, Governor, Governors
 from shufflenet_deploy.target.lock import Lock
+from shufflenet_deploy.target.place import Place
 from shufflenet_deploy.target.provision import Outlook, Provision, Wish
 from shufflenet_deploy.target.state import SCRIPT as STATE_SCRIPT
 from shufflenet_deploy.target.state import State, read_state
@@ -101,6 +102,14 @@ class Target:
         argv = shell(VITALS_SCRIPT, self.root, CLOCK_PROGRAM, *self._python_argv())
         return read_vitals(self.transport.run(argv, timeout_s=_SURVEY_SECS).text)
 
+    def place(self) -> Place:
+        """Whether our folder can be where it is to be; nothing is written.
+
+        Raises:
+            TransportError: the link failed.
+        """
+        return folder.place_of(self.transport, self.root)
+
     def foresee(self, payload: PayloadOf) -> Outlook:
         """Where a runtime would come from; nothing is written.
 
@@ -130,6 +139,14 @@ class Target:
             TransferError: it did not arrive whole.
         """
         return self._storage.install(path, on_progress=on_progress)
+
+    def require_programs(self, what: str) -> None:
+        """Refuse ``what`` before it is made, where no program may be started from our folder.
+
+        Raises:
+            TargetError: our folder cannot be made, or its file system is mounted noexec.
+        """
+        self._storage.require_programs(what)
 
     def environment(
         self,

@@ -36,6 +36,13 @@ _VENV_SECS = 600.0
 _PIP_SECS = 1800.0
 _UNPACK_SECS = 900.0
 
+#: The first pip that knows all platform tags of today's wheels (PEP 600).
+_ARM_PIP = "20.3"
+#: All releases of this Python come with a newer one.
+_FIRST_WITH_ARM_PIP = (3, 10)
+
+_STANDALONE = "programs that need neither Python nor a runtime on the target"
+
 Tell = Callable[[str], object]
 
 
@@ -54,10 +61,14 @@ class Wish:
 
 @dataclass(frozen=True, kw_only=True)
 class Outlook:
-    """Where a runtime would come from, and a few words about it; ``how`` is None for nowhere."""
+    """Where a runtime would come from, and a few words about it; ``how`` is None for nowhere.
+
+    ``standalone``: its files are programs that need neither Python nor anything else.
+    """
 
     how: Mode | None
     text: str
+    standalone: bool = False
 
 
 class Provision:
@@ -121,10 +132,16 @@ class Provision:
         """
         own = interpreter_for(self._survey().machine)
         try:
-            _ = self.python
             payload = _payload(payload_of, self._survey().facts)
+            if not payload.imports:
+                return Outlook(how=Mode.SYSTEM, text=_STANDALONE, standalone=True)
+            _ = self.python
         except TargetError as error:
             return _last_resort(own, str(error))
+        return self._foreseen(payload, own)
+
+    def _foreseen(self, payload: Payload, own: OwnInterpreter | None) -> Outlook:
+        """The same, where the target's own Python is new enough."""
         for environment in self._places(payload):
             if _folder_of(environment) in folder.ready_among(
                 self._transport, [_folder_of(environment)]
@@ -193,7 +210,7 @@ class Provision:
                     f"the Python of {self._host} ({self.python.executable}) does not serve for "
                     f"{payload.name}: {problem}"
                 )
-        _ = self._storage.prepared_root
+        self._storage.require_programs(payload.name)
         if mode is not Mode.WHEELS:
             problem = self._fill_venv(payload, venv, wish.tell)
             if problem is None:
@@ -226,22 +243,33 @@ class Provision:
         tell(f"installing {payload.name} on {self._host}")
         path = _folder_of(environment)
         make = (self.python.executable, "-m", "venv", "--clear", path)
-        fill = (
-            *(*environment.python, "-m", "pip", "install", "--quiet", "--no-input", "--no-deps"),
+        pip = (
+            *(*environment.python, "-m", "pip", "install", "--quiet", "--no-input"),
             *("--disable-pip-version-check", "--only-binary=:all:", "--retries=1", "--timeout=10"),
-            *payload.requirements,
         )
-        for argv, limit_secs in ((make, _VENV_SECS), (fill, _PIP_SECS)):
-            result = self._transport.run(argv, timeout_s=limit_secs)
-            if result.exit_code:
-                folder.discard(self._transport, path)
-                return wheels.complaint(result.stderr)
+        fill = (*pip, "--no-deps", *payload.requirements)
+        result = self._transport.run(make, timeout_s=_VENV_SECS)
+        if not result.exit_code:
+            result = self._transport.run(fill, timeout_s=_PIP_SECS)
+            if b"No matching distribution" in result.stderr and self._brings_old_pip:
+                # It knows no wheels of ARM: their platform tags are of 2019 and 2020.
+                newer = (*pip, "--upgrade", f"pip>={_ARM_PIP}")
+                if not self._transport.run(newer, timeout_s=_PIP_SECS).exit_code:
+                    result = self._transport.run(fill, timeout_s=_PIP_SECS)
+        if result.exit_code:
+            folder.discard(self._transport, path)
+            return wheels.complaint(result.stderr)
         problem = self._missing(payload, environment)
         if problem:
             folder.discard(self._transport, path)
             return problem
         folder.mark_ready(self._transport, path)
         return None
+
+    @property
+    def _brings_old_pip(self) -> bool:
+        version = tuple(int(part) for part in self.python.version.split(".")[:2])
+        return version < _FIRST_WITH_ARM_PIP
 
     # --- with one that we bring ------------------------------------------------------------------
 
@@ -260,6 +288,7 @@ class Provision:
         return self._once(payload, Mode.SELF_CONTAINED, lambda: self._brought(payload, wish, own))
 
     def _brought(self, payload: Payload, wish: Wish, own: OwnInterpreter) -> Environment:
+        self._storage.require_programs(payload.name)
         argv = self._bring(own, wish)
         key = environment_key(payload, f"self-contained {own.key}")
         path = f"{self._storage.root}/environments/{key}-self-contained"

@@ -39,6 +39,7 @@ class Storage:
         self.traffic = Traffic()
         self._root_of = root_of
         self._prepared = False
+        self._starts_programs = True
         self._installed: dict[str, str] = {}
 
     @property
@@ -54,9 +55,19 @@ class Storage:
             TargetError: it cannot be made, or holds files that are not ours.
         """
         if not self._prepared:
-            folder.prepare(self.transport, self.root)
+            self._starts_programs = folder.prepare(self.transport, self.root)
             self._prepared = True
         return self.root
+
+    def require_programs(self, what: str) -> None:
+        """Refuse early what has to be started, or mapped as code, from our folder.
+
+        Raises:
+            TargetError: it cannot be made, or its file system is mounted noexec.
+        """
+        root = self.prepared_root
+        if not self._starts_programs:
+            raise folder.refuse_programs(self.transport, root, what)
 
     def forget(self) -> None:
         """The folder was removed: nothing is known about it any more."""
@@ -69,6 +80,8 @@ class Storage:
             digest, size_bytes = sha256_file(path), path.stat().st_size
         except OSError as error:
             raise UsageError(f"cannot read {path}: {error.strerror}") from error
+        if _is_program(path):
+            self.require_programs(path.name)
         remote = f"{self.prepared_root}/objects/{digest}/{path.name}"
         if self._installed.get(remote) != digest:
             found = folder.look_for(self.transport, remote)
@@ -134,3 +147,9 @@ class Storage:
             files_pushed=self.traffic.files_pushed + 1,
             bytes_pushed=self.traffic.bytes_pushed + size_bytes,
         )
+
+
+def _is_program(path: Path) -> bool:
+    """Whether the kernel is going to start it; scripts are read by their interpreter."""
+    with path.open("rb") as stream:
+        return os.access(path, os.X_OK) and stream.read(4) == b"\x7fELF"

@@ -73,6 +73,13 @@ class Platform:
         """``3.11`` of ``3.11.2``."""
         return ".".join(self.python.split(".")[:2])
 
+    @property
+    def abis(self) -> tuple[str, ...]:
+        """ABI tags that its CPython accepts, its own first; until 3.7 that ended in ``m``."""
+        version = self.python_version
+        own = f"cp{version.replace('.', '')}{'m' if version in ('3.6', '3.7') else ''}"
+        return (own, "abi3", "none")
+
     def __str__(self) -> str:
         return f"{self.arch}, {self.libc}, Python {self.python_version}"
 
@@ -150,12 +157,11 @@ def _download(requirements: tuple[str, ...], platform: Platform, folder: Path) -
             stale.unlink()
     except OSError as error:
         raise UsageError(f"cannot write to {folder}: {error.strerror}") from error
-    abi = "cp" + platform.python_version.replace(".", "")
     argv = [
         *(sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"),
         *("--no-input", "--no-deps", "--only-binary=:all:", "--dest", str(folder)),
         *("--implementation", "cp", "--python-version", platform.python_version),
-        *(part for name in (abi, "abi3", "none") for part in ("--abi", name)),
+        *(part for name in platform.abis for part in ("--abi", name)),
         *(part for tag in platform.tags for part in ("--platform", tag)),
         *requirements,
     ]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.transport.adb import AdbTransport, AndroidDevice, devices
+from shufflenet_deploy.transport.adb import AdbTransport, devices
+from shufflenet_deploy.transport.adb_devices import AndroidDevice
 from shufflenet_deploy.transport.base import CommandResult, Progress, Transport
 from shufflenet_deploy.transport.local import LocalTransport
 from shufflenet_deploy.transport.shared_disk import SharedDisk

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import re
 import secrets
 import shutil
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -29,6 +29,13 @@ from shufflenet_deploy.errors import (
 )
 from shufflenet_deploy.files import replacing, sha256_file
 from shufflenet_deploy.transport import posix
+from shufflenet_deploy.transport.adb_devices import (
+    SERIAL_VARIABLE,
+    AndroidDevice,
+    choose,
+    read_listing,
+    unusable,
+)
 from shufflenet_deploy.transport.base import CommandResult, Progress
 
 _QUERY_SECS = 20.0
@@ -43,15 +50,6 @@ _LINK_LOST = re.compile(
     r"error: closed|protocol fault|connection reset|connect failed|cannot connect to daemon|"
     r"device still (authorizing|connecting))"
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class AndroidDevice:
-    """One line of ``adb devices -l``. ``state`` is ``device`` when it can be used."""
-
-    serial: str
-    state: str
-    model: str | None = None
 
 
 class AdbTransport:
@@ -69,7 +67,7 @@ class AdbTransport:
         self._separate_streams = True
 
     def __enter__(self) -> Self:
-        device = _choose(devices(), self._wanted)
+        device = choose(devices(), self._wanted, default=os.environ.get(SERIAL_VARIABLE))
         self._serial = device.serial
         self.host = f"adb:{device.serial}"
         self._separate_streams = "shell_v2" in self._adb("features").stdout.decode().split()
@@ -272,7 +270,7 @@ class AdbTransport:
         done = _adb("-s", self._serial, *arguments, stdin=stdin, timeout_s=timeout_s)
         complaint = done.stderr.decode("utf-8", "replace").strip().splitlines()
         if done.returncode and complaint and _LINK_LOST.search(complaint[-1]):
-            raise _unusable(self._serial, complaint[-1])
+            raise unusable(self._serial, complaint[-1])
         return done
 
 
@@ -299,61 +297,7 @@ def devices() -> list[AndroidDevice]:
     if listing.returncode:
         complaint = listing.stderr.decode("utf-8", "replace").strip().splitlines()[-1:]
         raise ConnectError(f"adb devices failed: {' '.join(complaint)}; run `adb kill-server`")
-    found = []
-    for line in listing.stdout.decode("utf-8", "replace").splitlines():
-        match = re.fullmatch(r"(\S+)\s+(no permissions|\S+)\b(.*)", line)
-        if match is None or line.startswith(("List of", "*")):
-            continue
-        model = re.search(r"\bmodel:(\S+)", match[3])
-        found.append(
-            AndroidDevice(serial=match[1], state=match[2], model=model[1] if model else None)
-        )
-    return found
-
-
-def _choose(found: Sequence[AndroidDevice], wanted: str | None) -> AndroidDevice:
-    """The device that is meant, if it can be used."""
-    if wanted is not None:
-        for device in found:
-            if device.serial == wanted:
-                if device.state != "device":
-                    raise _unusable(device.serial, device.state)
-                return device
-        known = ", ".join(device.serial for device in found) or "none"
-        raise ConnectError(
-            f"no device '{wanted}' is connected (adb lists: {known}): plug it in, or run "
-            f"`adb connect {wanted}` when it is on the network"
-        )
-    if not found:
-        raise ConnectError(
-            "adb lists no device: plug one in, enable USB debugging in its developer options, "
-            "and check `adb devices`"
-        )
-    if len(found) > 1:
-        serials = ", ".join(device.serial for device in found)
-        raise UsageError(f"several devices are connected ({serials}): name one as adb:SERIAL")
-    if found[0].state != "device":
-        raise _unusable(found[0].serial, found[0].state)
-    return found[0]
-
-
-def _unusable(serial: str, complaint: str) -> ConnectError:
-    """What to do about a device that adb knows but cannot use."""
-    if "unauthorized" in complaint or "authorizing" in complaint:
-        return ConnectError(
-            f"{serial} has not authorised this computer: unlock its screen and accept "
-            "'Allow USB debugging', then run again"
-        )
-    if "offline" in complaint:
-        return ConnectError(
-            f"{serial} is offline: replug it, or run `adb reconnect offline`, then run again"
-        )
-    if "no permissions" in complaint:
-        return ConnectError(
-            f"no permission to open {serial}: install udev rules (android-sdk-platform-tools-"
-            "common) or join the plugdev group, then run `adb kill-server`"
-        )
-    return ConnectError(f"{serial} is gone ({complaint}): check the cable and `adb devices`")
+    return read_listing(listing.stdout.decode("utf-8", "replace"))
 
 
 def _adb(

@@ -30,7 +30,8 @@ class SshSettings:
     """A connection given by a program; no configuration file, agent or default key is consulted.
 
     ``known_hosts`` None means the user's own files, ``user`` None the name of the local user.
-    Large files go by ``disk`` where the target is a virtual machine that has one.
+    Large files go by ``disk`` where the target is a virtual machine that has one. Without
+    ``keepalive`` a silent connection stays silent: what arrives there costs the target work.
     """
 
     hostname: str
@@ -39,6 +40,7 @@ class SshSettings:
     identity_file: Path | None = None
     known_hosts: Path | None = None
     disk: SharedDisk | None = None
+    keepalive: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +65,7 @@ class Route:
     compression: bool = False
     ssh_argv: tuple[str, ...] = ()
     disk: SharedDisk | None = None
+    keepalive: bool = True
 
     @property
     def address(self) -> str:
@@ -130,6 +133,7 @@ def route_of(settings: SshSettings) -> Route:
         host_key_name=host_key_name(settings.hostname, settings.port),
         ssh_argv=("ssh", *options, f"{user}@{settings.hostname}"),
         disk=settings.disk,
+        keepalive=settings.keepalive,
     )
 
 

@@ -140,7 +140,8 @@ def _open_hop(route: Route, through: _Hop | None) -> _Hop:
         transport = paramiko.Transport(sock)
         _handshake(transport, route)
         _authenticate(transport, route)
-        transport.set_keepalive(_KEEPALIVE_SECS)
+        if route.keepalive:
+            transport.set_keepalive(_KEEPALIVE_SECS)
         return _Hop(transport, proxy)
     except BaseException:
         if transport is not None:

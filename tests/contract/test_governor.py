@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 from sysfs import GOVERNORS, Cpus
@@ -15,6 +17,9 @@ from sysfs import GOVERNORS, Cpus
 from shufflenet_deploy import transport
 from shufflenet_deploy.errors import TargetError, UsageError
 from shufflenet_deploy.target import Target
+from shufflenet_deploy.target import governor as governor_module
+from shufflenet_deploy.target.governor import BENCH, TUNED, Governor, WatchPolicy
+from shufflenet_deploy.transport.posix import shell
 
 LEASE_SECS = 600.0
 
@@ -60,6 +65,24 @@ def comes_true(cpus, *wanted: str, within_secs: float = 15.0) -> bool:
             return True
         time.sleep(0.1)
     return False
+
+
+def comes_true_that(holds, within_secs: float = 15.0) -> bool:
+    deadline = time.monotonic() + within_secs
+    while time.monotonic() < deadline:
+        if holds():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+@contextmanager
+def closed_pipe():
+    """The writing end of a pipe that nobody reads."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    yield writing
+    os.close(writing)
 
 
 def leftovers(tmp_path) -> list[str]:
@@ -182,6 +205,84 @@ def test_silence_restores_though_the_connection_seems_to_stand(target, cpus):
     with target.governor("performance", lease_secs=LEASE_SECS) as held:
         held.renew(1.0)
         assert comes_true(cpus, "ondemand", "ondemand")
+
+
+@pytest.fixture
+def clock(tmp_path):
+    """A clock in the place of the kernel's, which stands until it is set."""
+    file = tmp_path / "uptime"
+
+    def set_to(secs: float) -> None:
+        file.with_suffix(".new").write_text(f"{secs:.2f} 0.00\n")
+        file.with_suffix(".new").replace(file)
+
+    set_to(1000.0)
+    set_to.policy = WatchPolicy(clock=str(file), pause_secs=0.05)
+    return set_to
+
+
+@pytest.fixture
+def governor(pi, tmp_path, clock):
+    """The governors of that machine, watched by that clock."""
+    (tmp_path / "ours").mkdir()
+    with transport.connect(pi.settings) as link:
+        yield Governor(link, lambda: str(tmp_path / "ours"), policy=clock.policy)
+
+
+def test_the_lease_ends_a_change_whose_connection_still_stands(governor, cpus, clock, tmp_path):
+    """As when a link is cut without a word: the target's sshd waits for what will never come."""
+    governor.set("performance", BENCH, lease_secs=600.0)
+    clock(1599.0)
+    assert not comes_true(cpus, "ondemand", "ondemand", within_secs=0.5)
+    clock(1601.0)
+    assert comes_true(cpus, "ondemand", "ondemand")
+    assert comes_true_that(lambda: leftovers(tmp_path) == [])
+
+
+def test_a_change_that_comes_after_its_lease_is_undone(sshd_with, cpus, clock, tools, tmp_path):
+    """The program that sets the governor waits just before it does, and its lease ends."""
+    (tmp_path / "ours").mkdir()
+    waits, go_on = tmp_path / "waits", tmp_path / "go-on"
+    shim = tools(
+        # Login files call it as well.
+        sed='[ "$1" = 1d ] || exec /usr/bin/sed "$@"; '
+        f'lines=$(tail -n +2 "$2"); : >{waits}; '
+        f'while [ ! -e {go_on} ]; do sleep 0.05; done; echo "$lines"'
+    )
+    slow = sshd_with(f"SetEnv PATH={shim}:/usr/bin:/bin", inside=cpus.inside())
+    with transport.connect(slow.settings) as link, ThreadPoolExecutor() as pool:
+        governor = Governor(link, lambda: str(tmp_path / "ours"), policy=clock.policy)
+        setting = pool.submit(governor.set, "performance", BENCH, lease_secs=600.0)
+        assert comes_true_that(waits.exists)
+        clock(1601.0)
+        assert comes_true_that(lambda: leftovers(tmp_path) == [])
+        go_on.touch()
+        with pytest.raises(TargetError, match="what stood before stands again"):
+            setting.result(timeout=15)
+    assert cpus.governors == ["ondemand", "ondemand"]
+
+
+def test_a_restore_that_was_killed_in_the_middle_is_taken_over(governor, cpus, clock, tmp_path):
+    governor.set("performance", BENCH, lease_secs=600.0)
+    note = tmp_path / "ours" / BENCH
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    claimed = note.with_name(f"{BENCH}.claim.{gone.pid}")
+    note.rename(claimed)
+    clock(1601.0)
+    assert comes_true(cpus, "ondemand", "ondemand")
+    assert comes_true_that(lambda: leftovers(tmp_path) == [])
+
+
+def test_a_restore_nobody_listens_to_is_whole(governor, cpus, tmp_path):
+    """What it would say goes to a closed pipe."""
+    governor.set("performance", lease_secs=None)
+    note = str(tmp_path / "ours" / TUNED)
+    argv = [*cpus.inside(), *shell(governor_module._RESTORE, note)]
+    with closed_pipe() as pipe:
+        subprocess.run(argv, stdout=pipe, stderr=subprocess.DEVNULL, check=False, timeout=30)
+    assert cpus.governors == ["ondemand", "ondemand"]
+    assert leftovers(tmp_path) == []
 
 
 def test_a_killed_program_restores(cpus, tmp_path):

@@ -125,3 +125,17 @@ def test_a_disconnected_device_is_noticed(phone: Phone):
         with pytest.raises(ConnectError, match=serial):
             link.run(["true"])
         assert time.monotonic() - started < 10
+
+
+def test_the_only_usable_device_is_taken_beside_others(phone: Phone):
+    usable, locked = phone(), phone("unauthorized")
+    with transport.connect("adb") as link:
+        assert link.host == f"adb:{usable}" != f"adb:{locked}"
+
+
+def test_the_variable_of_adb_names_the_device(phone: Phone, monkeypatch: pytest.MonkeyPatch):
+    _, other = phone(), phone()
+    monkeypatch.setenv("ANDROID_SERIAL", other)
+    with transport.connect("adb") as link:
+        assert link.host == f"adb:{other}"
+        assert link.run(["true"]).exit_code == 0

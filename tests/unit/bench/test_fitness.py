@@ -7,7 +7,7 @@ import pytest
 from shufflenet_deploy.bench import fitness
 from shufflenet_deploy.bench.fitness import Examined, Status
 from shufflenet_deploy.records import Core, TargetFacts
-from shufflenet_deploy.target import Frequency, Mode, Outlook, State, Vitals
+from shufflenet_deploy.target import Frequency, Mode, Outlook, Place, State, Vitals
 from shufflenet_deploy.target.vitals import read_vitals
 
 GIB = 1 << 30
@@ -110,7 +110,7 @@ GOOD = Vitals(
 )
 
 
-def seen(vitals=GOOD, state=None, outlooks=None, measuring_for=None, **facts):
+def seen(vitals=GOOD, state=None, outlooks=None, measuring_for=None, place=None, **facts):
     told = {
         "host": "pi",
         "transport": "ssh",
@@ -130,11 +130,21 @@ def seen(vitals=GOOD, state=None, outlooks=None, measuring_for=None, **facts):
         vitals=vitals,
         outlooks=outlooks or {"litert": Outlook(how=Mode.SYSTEM, text="its own Python has it")},
         measuring_for=measuring_for,
+        place=place,
     )
 
 
 def changed(**changes):
     return seen(vitals=Vitals(**{**vars(GOOD), **changes}))
+
+
+NATIVE = Outlook(how=Mode.SYSTEM, text="programs that need neither", standalone=True)
+PUSHED = {"litert": Outlook(how=Mode.WHEELS, text="pushed"), "native": NATIVE}
+
+
+def place(**changes):
+    told = {"folder": "/home/pi", "writable": True, "noexec": False, "alternative": "/var/tmp/ours"}
+    return Place(**{**told, **changes})
 
 
 def test_a_quiet_board_is_fit():
@@ -205,6 +215,41 @@ BIG_LITTLE = tuple(Core(index=index, max_khz=khz) for index, khz in enumerate((1
         (seen(free_bytes=300 << 20), "disk", Status.WARN, "0.3 GB", "clean --host pi"),
         (seen(cores=BIG_LITTLE), "cores", Status.WARN, "1x 2.0 GHz + 1x 1.0 GHz", "--cpus big"),
         (seen(python=None, arch="mips"), "python", Status.FAIL, "none", "install python3"),
+        (
+            seen(python=None, arch="mips", outlooks=PUSHED),
+            "python",
+            Status.WARN,
+            "none",
+            "bench --host pi --runtime native",
+        ),
+        (
+            seen(place=place(writable=False)),
+            "folder",
+            Status.FAIL,
+            "/home/pi cannot be written",
+            "SHUFFLENET_DEPLOY_ROOT=/var/tmp/ours shufflenet-deploy bench --host pi",
+        ),
+        (
+            seen(place=place(noexec=True), outlooks=PUSHED),
+            "folder",
+            Status.FAIL,
+            "/home/pi is mounted noexec",
+            "SHUFFLENET_DEPLOY_ROOT=/var/tmp/ours",
+        ),
+        (
+            seen(place=place(noexec=True, alternative=None)),
+            "folder",
+            Status.WARN,
+            "noexec",
+            "SHUFFLENET_DEPLOY_ROOT=/folder",
+        ),
+        (
+            seen(host="adb:A (2)", free_bytes=50 << 20),
+            "disk",
+            Status.FAIL,
+            "0.1 GB",
+            "--host 'adb:A (2)'",
+        ),
         (seen(measuring_for="ann@laptop, for 3 s"), "in use", Status.FAIL, "ann", "doctor"),
         (
             seen(state=State(battery_percent=9, battery_status="discharging")),
@@ -254,3 +299,17 @@ def test_unlike_cores_of_a_phone_are_taken_care_of():
 def test_a_change_of_ours_is_told_with_the_way_back():
     checks = {check.name: check for check in fitness.judge(changed(noted=("governors",)))}
     assert "restore --host pi" in checks["governor"].value
+
+
+def test_native_programs_need_no_python():
+    checks = fitness.judge(seen(python=None, libc=None, arch="mips", outlooks={"native": NATIVE}))
+    told = {check.name: check for check in checks}
+    assert fitness.fit(checks)
+    assert told["python"].status is told["native"].status is Status.OK
+    assert "native programs need none" in told["python"].value
+    assert told["native"].value == "programs that need neither"
+
+
+def test_a_folder_that_can_be_used_is_named():
+    told = {check.name: check for check in fitness.judge(seen(place=place()))}
+    assert told["folder"].status is Status.OK

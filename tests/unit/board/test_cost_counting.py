@@ -6,24 +6,39 @@ import pytest
 
 from shufflenet_deploy import board
 from shufflenet_deploy.board import fleet
-from shufflenet_deploy.cost.counting import MOST_SPREAD, Plan, agreement, count
+from shufflenet_deploy.cost.counting import Plan, count
+from shufflenet_deploy.cost.protocol import MOST_SPREAD, agreement, settled
 from shufflenet_deploy.errors import UsageError
+
+#: What a loaded host printed: the first inference after the conditions were read is 1 % high, and
+#: the sshd of the board answers something in two of the others.
+DISTURBED = [5_905_000, 5_843_952, 5_840_752, 5_846_000, 5_843_984, 5_884_000, 5_841_000, 5_844_000]
+
+
+def test_the_first_quarter_is_not_counted():
+    assert settled(range(8)) == range(2, 8)
+    assert settled([9, 1, 1, 1]) == [1, 1, 1]
+    assert settled([9, 1, 1, 1, 1]) == [1, 1, 1]
 
 
 def test_the_count_is_the_median_and_the_spread_is_of_it():
-    middle, spread = agreement([1000, 1004, 1002, 1001, 1003, 1002, 1002])
+    middle, spread = agreement([2000, 2000, 2000, 1000, 1004, 1002, 1001, 1003, 1002, 1002])
     assert middle == 1002
-    assert spread == pytest.approx(3 / 1002)
+    assert spread == pytest.approx(2 / 1002)
 
 
-def test_one_interrupted_inference_is_not_a_disagreement():
-    middle, spread = agreement([2_500_000] * 6 + [2_560_000])
-    assert middle == 2_500_000
-    assert spread == 0
+@pytest.mark.parametrize("place", range(len(DISTURBED)))
+def test_single_interrupted_inferences_are_no_disagreement(place):
+    samples = [*DISTURBED]
+    samples[place] = int(samples[place] * 1.03)
+    middle, spread = agreement(samples)
+    assert middle == pytest.approx(5_843_984, rel=0.0005)
+    assert spread <= MOST_SPREAD
 
 
-def test_two_interrupted_inferences_are():
-    _, spread = agreement([2_500_000] * 5 + [2_560_000] * 2)
+def test_interruptions_of_most_inferences_are():
+    """Of 0.7 %, as when something else runs on the board."""
+    _, spread = agreement([2_500_000, 2_500_000] + [2_517_500] * 6 + [2_500_000] * 2)
     assert spread > MOST_SPREAD
 
 

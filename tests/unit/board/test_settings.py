@@ -1,13 +1,16 @@
 """What a board can be, and the QEMU command line that follows."""
 
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from shufflenet_deploy.board import machine
+from shufflenet_deploy.board import Board, machine
 from shufflenet_deploy.board.image import Image, ImageInfo
 from shufflenet_deploy.board.machine import BoardSettings
+from shufflenet_deploy.board.process import Birth
 from shufflenet_deploy.errors import BoardError, UsageError
+from shufflenet_deploy.transport.ssh_config import route_of
 
 
 @pytest.fixture
@@ -87,3 +90,20 @@ def test_without_qemu_one_line_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(BoardError, match="apt-get install qemu-system-arm"):
         command(BoardSettings.choose(name="x", cpu="a72"))
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_nothing_is_sent_to_a_board_that_counts_but_what_is_to_be_run(tmp_path, deterministic):
+    """Its sshd would answer a keepalive in the middle of an inference."""
+    settings = BoardSettings.choose(name="x", cpu="a72", deterministic=deterministic)
+    there = Board(
+        settings=settings,
+        folder=tmp_path,
+        port=4321,
+        process=Birth(pid=1, start_ticks=0, boot_id=""),
+        image="i",
+        kernel="k",
+        qemu="7.2",
+        started_at=datetime.now(UTC),
+    )
+    assert route_of(there.ssh_settings()).keepalive is not deterministic

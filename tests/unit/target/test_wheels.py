@@ -38,6 +38,15 @@ def test_tags_of_musl():
     )
 
 
+@pytest.mark.parametrize(
+    ("python", "abi"),
+    [("3.7.3", "cp37m"), ("3.8.10", "cp38"), ("3.9.2", "cp39"), ("3.11.2", "cp311")],
+)
+def test_the_abi_of_a_python(python, abi):
+    there = Platform(arch="aarch64", libc="glibc 2.28", python=python)
+    assert there.abis == (abi, "abi3", "none")
+
+
 @pytest.mark.parametrize("libc", ["musl", "bionic", ""])
 def test_an_unknown_c_library_is_refused(libc):
     with pytest.raises(TargetError, match="glibc or musl"):
