@@ -7,12 +7,12 @@ which are those of the newest version.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
+from shufflenet_deploy.bounded import integer, parse_json
 from shufflenet_deploy.errors import UsageError
 
 #: Holds the schema version.
@@ -99,7 +99,7 @@ def upgrade(connection: sa.Connection, location: str) -> None:
             )
         about.create(connection)
     stored = connection.scalar(sa.select(about.c.value).where(about.c.key == "schema"))
-    version = int(stored) if stored is not None else 0
+    version = _version(stored, location) if stored is not None else 0
     if version > len(STEPS):
         raise UsageError(
             f"the journal {location} was written by a newer version (schema {version}, this one "
@@ -111,6 +111,22 @@ def upgrade(connection: sa.Connection, location: str) -> None:
         step(connection)
     connection.execute(about.delete().where(about.c.key == "schema"))
     connection.execute(about.insert().values(key="schema", value=str(len(STEPS))))
+
+
+def _version(stored: object, location: str) -> int:
+    try:
+        version = integer(str(stored))
+    except ValueError as error:
+        version = -1
+        problem = error
+    else:
+        problem = ValueError("no schema has this number")
+    if version < 0:
+        raise UsageError(
+            f"the journal {location} is damaged (the number of its schema: {problem}): choose "
+            "another --journal, or move it away"
+        ) from problem
+    return version
 
 
 # --- steps ---------------------------------------------------------------------------------------
@@ -173,12 +189,21 @@ def _tell_metrics(connection: sa.Connection) -> None:
     counted = [
         row.sequence
         for row in connection.execute(sa.select(rows.c.sequence, rows.c.record))
-        if json.loads(row.record)["spec"].get("metric", "latency") == "instructions"
+        if _counts_instructions(row.record)
     ]
     for sequence in counted:
         connection.execute(
             rows.update().where(rows.c.sequence == sequence).values(metric="instructions")
         )
+
+
+def _counts_instructions(record: object) -> bool:
+    """Whether a stored run counts instructions; one that cannot be read is named when it is."""
+    try:
+        spec = parse_json(str(record))["spec"]
+    except (ValueError, TypeError, KeyError):
+        return False
+    return isinstance(spec, dict) and spec.get("metric") == "instructions"
 
 
 def _index(name: str, table: str, column: str) -> sa.Index:

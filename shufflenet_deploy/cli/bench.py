@@ -24,6 +24,7 @@ from shufflenet_deploy.cli.bench_options import (
     whole_numbers,
 )
 from shufflenet_deploy.cli.hosts import HOST_HELP, transport_to
+from shufflenet_deploy.cli.journal import open_journal
 from shufflenet_deploy.cli.lists import PRECISIONS, listed, precisions
 from shufflenet_deploy.cli.observations import described, newest, summaries
 from shufflenet_deploy.cli.output import show
@@ -245,7 +246,7 @@ def bench(  # noqa: PLR0917 - options, each passed by name
     broken connection, --resume goes on.
     """
     from shufflenet_deploy.cli.progress import BenchProgress  # noqa: PLC0415
-    from shufflenet_deploy.store import LAST, Journal  # noqa: PLC0415
+    from shufflenet_deploy.store import LAST  # noqa: PLC0415
 
     if suite_id is not None and not resume:
         raise UsageError(f"'{suite_id}' goes with --resume only; models are named with --model")
@@ -283,7 +284,7 @@ def bench(  # noqa: PLR0917 - options, each passed by name
     }
     if out is not None:
         check_folder(out)
-    with Journal(journal) as book, BenchProgress(quiet=as_json) as progress:
+    with open_journal(journal) as book, BenchProgress(quiet=as_json) as progress:
         base: dict[str, Any] = {}
         if resume:
             row = book.suite(suite_id or LAST)

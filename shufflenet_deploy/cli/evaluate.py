@@ -15,6 +15,7 @@ import typer
 from shufflenet_deploy.cli import export_options as options
 from shufflenet_deploy.cli.evaluation_table import described, print_table
 from shufflenet_deploy.cli.export import Result, explain, export_all, requests_of
+from shufflenet_deploy.cli.journal import open_journal
 from shufflenet_deploy.cli.lists import ALL, listed, precisions
 from shufflenet_deploy.errors import UsageError
 
@@ -192,7 +193,6 @@ class _Session:
         """Evaluate files of one model and resolution, and note the results in the journal."""
         from shufflenet_deploy import accuracy  # noqa: PLC0415
         from shufflenet_deploy.accuracy import ModelSource  # noqa: PLC0415
-        from shufflenet_deploy.store import Journal  # noqa: PLC0415
 
         artifacts = [result.artifact for result in made if result.artifact is not None]
         pictures = self._labelled(int(artifacts[0].outputs[0].shape[-1]))
@@ -228,7 +228,7 @@ class _Session:
                     err=True,
                 )
                 raise
-        with Journal(self._journal) as book:
+        with open_journal(self._journal) as book:
             for evaluation in evaluations:
                 book.append_evaluation(evaluation)
         return evaluations
@@ -252,13 +252,11 @@ class _Session:
 
 def _check(folder: Path, journal: str | None) -> None:
     """Before minutes of exporting and hours of counting: from what, and to where."""
-    from shufflenet_deploy.store import Journal  # noqa: PLC0415
-
     if not folder.is_dir():
         raise UsageError(
             f"--data {folder} is no folder: give one that holds a folder of pictures per class"
         )
-    Journal(journal).close()
+    open_journal(journal).close()
 
 
 def _warn_of_calibration(artifacts: Any, made: Result, pictures: LabelledPictures) -> None:

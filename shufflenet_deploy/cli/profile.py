@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from shufflenet_deploy.cli.journal import open_journal
 from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -47,9 +48,7 @@ def profile(  # noqa: PLR0917 - options, each passed by name
     Each cell by kind of layer; then each model against the baseline: what the multiply-adds
     promise of every kind, what arrives, and how much time is lost there.
     """
-    from shufflenet_deploy.store import Journal  # noqa: PLC0415
-
-    with Journal(journal) as book:
+    with open_journal(journal) as book:
         row = book.suite(suite)
         found = Profiles(profiles=book.profiles(row.id), measured=book.runs(row.id))
     if not found.profiles:

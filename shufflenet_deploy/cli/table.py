@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from shufflenet_deploy.cli.journal import open_journal
 from shufflenet_deploy.cli.lists import listed
 from shufflenet_deploy.cli.output import show
 from shufflenet_deploy.errors import UsageError
@@ -136,9 +137,8 @@ def build(
 def profiles(suite: str, journal: str | None) -> list[Breakdown]:
     """What was profiled in one suite, or in all."""
     from shufflenet_deploy import breakdown  # noqa: PLC0415
-    from shufflenet_deploy.store import Journal  # noqa: PLC0415
 
-    with Journal(journal) as book:
+    with open_journal(journal) as book:
         chosen = None if suite == "all" else book.suite(suite).id
         return breakdown.of_suite(book.profiles(chosen), book.runs(chosen))
 
@@ -149,9 +149,7 @@ def read(suite: str, journal: str | None) -> list[Run]:
     Raises:
         UsageError: the journal has none.
     """
-    from shufflenet_deploy.store import Journal  # noqa: PLC0415
-
-    with Journal(journal) as book:
+    with open_journal(journal) as book:
         chosen = None if suite == "all" else book.suite(suite).id
         runs = book.runs(chosen)
         if not runs:
@@ -161,9 +159,8 @@ def read(suite: str, journal: str | None) -> list[Run]:
 
 
 def _evaluations(journal: str | None) -> list[Evaluation]:
-    from shufflenet_deploy.store import Journal  # noqa: PLC0415
 
-    with Journal(journal) as book:
+    with open_journal(journal) as book:
         return book.evaluations()
 
 
