@@ -34,6 +34,7 @@ _DRIVERS = (
     "pyodbc",
 )
 _PLAIN = re.compile(r"[A-Za-z0-9_.-]{1,128}|[0-9A-Fa-f:.]{2,45}")
+_PATH = re.compile(r"[A-Za-z0-9_./-]{1,200}")
 #: Parameters of connections that are no secret, where their values are plain.
 _HARMLESS = frozenset(
     [
@@ -114,8 +115,8 @@ def locate(text: str) -> Location:
     backend = scheme.partition("+")[0]
     if backend not in _BACKENDS:
         raise UsageError(
-            f"--journal: no such kind of database; known are {', '.join(_BACKENDS)}: write a path, "
-            "or a URL such as postgresql://user@host/database"
+            "this --journal is not a journal: write a path, or a URL such as "
+            f"postgresql://user@host/database (known: {', '.join(_BACKENDS)})"
         )
     # A password with an unescaped @, / or ? ends up as a host, a database or a query, and is shown.
     if backend != SQLITE and not re.fullmatch(r"(?:[^@/?#]*@)?[^@]*", rest):
@@ -141,7 +142,8 @@ def _shown(url: sa.URL) -> str:
     backend, _, driver = url.drivername.partition("+")
     kind = url.drivername if driver in _DRIVERS else backend
     host = f"[{host}]" if ":" in host else host
-    return f"{kind}://{user}{'@' if user else ''}{host}{port}{'/' if database else ''}{database}"
+    login = f"{user}{':***' if url.password else ''}@" if user else ""
+    return f"{kind}://{login}{host}{port}{'/' if database else ''}{database}"
 
 
 def _plain(part: str | None) -> str:
@@ -152,7 +154,8 @@ def _guarded(url: sa.URL) -> frozenset[str]:
     values = [str(url.password or "")]
     for key, value in url.query.items():
         several = [value] if isinstance(value, str) else list(value)
-        values += [one for one in several if key not in _HARMLESS or not _PLAIN.fullmatch(one)]
+        plain = _PATH if key == "host" else _PLAIN
+        values += [one for one in several if key not in _HARMLESS or not plain.fullmatch(one)]
     values += [
         part
         for part in (url.username, url.host, url.database)

@@ -6,11 +6,13 @@ A file ``CACHEDIR.TAG`` with our name in it marks the folder; without it nothing
 from __future__ import annotations
 
 import io
+import re
 import tarfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from shufflenet_deploy.errors import TargetError
+from shufflenet_deploy.target import answers
 from shufflenet_deploy.target.facts import free_bytes
 from shufflenet_deploy.transport import CommandResult, Transport
 from shufflenet_deploy.transport.posix import DIGEST_FUNCTION, denied, shell
@@ -113,7 +115,9 @@ def look_for(transport: Transport, path: str) -> Found:
     result = transport.run(shell(_LOOK, path), timeout_s=300.0, env={"LC_ALL": "C"})
     _expect_done(transport, result, path)
     first, _, df = result.text.partition("\n")
-    return Found(sha256=first.removeprefix("sha256").strip() or None, free_bytes=free_bytes(df))
+    digest = first.removeprefix("sha256").strip()
+    known = re.fullmatch(r"[0-9a-f]{64}", digest) is not None
+    return Found(sha256=digest if known else None, free_bytes=free_bytes(df))
 
 
 def reads_gzip(transport: Transport) -> bool:
@@ -172,7 +176,7 @@ def remove(transport: Transport, root: str) -> int:
     if result.exit_code == _FOREIGN:
         raise _foreign(transport, root)
     _expect_done(transport, result, root)
-    return int(result.text.split()[0]) * 1024
+    return answers.kilobytes(result.text.strip().partition("\n")[0]) or 0
 
 
 def _foreign(transport: Transport, root: str) -> TargetError:
