@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from shufflenet_deploy.cli.bench_options import definition_of
 from shufflenet_deploy.cli.journal import open_journal
 from shufflenet_deploy.errors import UsageError
 
@@ -56,7 +57,7 @@ def profile(  # noqa: PLR0917 - options, each passed by name
             f"{row.id} was measured without profiles: shufflenet-deploy bench --resume {row.id} "
             "--profile"
         )
-    definition = json.loads(row.definition) if row.definition else {}
+    definition = definition_of(row.definition, row.id) if row.definition else {}
     rival = against or definition.get("baseline")
     models = {run.cell.model for run in found.profiles}
     if against is not None and against not in models:

@@ -92,7 +92,7 @@ def lowering(  # noqa: PLR0917 - options, each passed by name
                 for one in runtimes:
                     question = Question(
                         model=name,
-                        weights=str(weights.expanduser().absolute()) if weights else None,
+                        weights=str(weights.absolute()) if weights else None,
                         runtime=one,
                         resolution=resolution,
                         core=facts.core_name(spec.cpus),

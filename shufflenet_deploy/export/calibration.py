@@ -27,6 +27,10 @@ EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif"
 
 #: At most this many pixels go through the network to set ranges: seconds even for AlexNet.
 _PIXEL_BUDGET = 8_000_000
+#: Pixels of a picture once it is scaled, before it is cropped: 300 MB.
+_MOST_PIXELS = 100_000_000
+#: Rows that are converted at a time.
+_BAND_ROWS = 256
 _FEWEST, _MOST = 4, 128
 _MOST_HELD_OUT = 16
 #: At most this many multiply-adds go through a network that an emulator runs: half a minute.
@@ -208,10 +212,13 @@ def read(path: Path, resolution: Resolution, *, crop_share: float = 224 / 256) -
         ) from error
     height, width = resolution.height, resolution.width
     scale = max(height / picture.height, width / picture.width) / crop_share
-    enlarged = picture.resize(
-        (max(width, round(picture.width * scale)), max(height, round(picture.height * scale))),
-        Image.Resampling.BILINEAR,
-    )
+    size = (max(width, round(picture.width * scale)), max(height, round(picture.height * scale)))
+    if size[0] * size[1] > _MOST_PIXELS:
+        raise UsageError(
+            f"the picture {path} of {picture.width}x{picture.height} pixels is too thin for "
+            f"{resolution}: remove it or replace it"
+        )
+    enlarged = picture.resize(size, Image.Resampling.BILINEAR)
     left, top = (enlarged.width - width) // 2, (enlarged.height - height) // 2
     return np.asarray(enlarged.crop((left, top, left + width, top + height)), dtype=np.uint8)
 
@@ -235,9 +242,12 @@ def _as_rgb(picture: Image.Image) -> Image.Image:
     from PIL import Image  # noqa: PLC0415
 
     if picture.mode.startswith(("I", "F")):
-        grey = np.asarray(picture, dtype=np.float64)
+        grey = np.asarray(picture)
         full = 65535.0 if picture.mode.startswith("I") else max(float(grey.max()), 1.0)
-        scaled = np.clip(grey / full * 255, 0, 255).astype(np.uint8)
+        scaled = np.empty(grey.shape, dtype=np.uint8)
+        for top in range(0, len(grey), _BAND_ROWS):
+            band = grey[top : top + _BAND_ROWS].astype(np.float64) / full * 255
+            scaled[top : top + _BAND_ROWS] = np.clip(np.nan_to_num(band), 0, 255).astype(np.uint8)
         return Image.fromarray(scaled).convert("RGB")
     if picture.has_transparency_data:
         layer = picture.convert("RGBA")

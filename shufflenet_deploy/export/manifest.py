@@ -10,7 +10,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from shufflenet_deploy.files import sha256_file, write_whole
+from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.files import read_bytes, sha256_file, write_whole
 from shufflenet_deploy.records import Artifact, Record
 
 _SUFFIX = ".manifest.json"
@@ -42,8 +43,8 @@ def write(artifact: Artifact, key: str) -> None:
 def read(path: Path) -> Manifest | None:
     """The manifest of the exported file ``path``; None when there is none of this version."""
     try:
-        manifest = Manifest.model_validate_json(beside(path).read_bytes())
-    except (OSError, ValidationError):
+        manifest = Manifest.model_validate_json(read_bytes(beside(path), what="the manifest"))
+    except (UsageError, ValidationError):
         return None
     artifact = manifest.artifact.model_copy(update={"path": path.absolute()})
     return manifest.model_copy(update={"artifact": artifact})

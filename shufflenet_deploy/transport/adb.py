@@ -228,7 +228,7 @@ class AdbTransport:
         except _OutOfTime as error:
             error.pid = _announced(launch, self._adb("exec-out", f"cat {scratch}.err").stdout)[0]
             raise
-        match = re.search(rb"\n" + mark.encode() + rb" (\d+)\n", done.stdout)
+        match = re.search(rb"\n" + mark.encode() + rb" (\d{1,3})\n", done.stdout)
         if match is None:
             raise self._lost()
         stdout, stderr = done.stdout[: match.start()], done.stdout[match.end() :]
@@ -244,7 +244,7 @@ class AdbTransport:
 
     def _ended(self, mark: str, stderr: bytes) -> tuple[int, bytes]:
         """The exit status behind our mark, and stderr without it."""
-        match = re.search(rb"\n" + mark.encode() + rb" (\d+)\n", stderr)
+        match = re.search(rb"\n" + mark.encode() + rb" (\d{1,3})\n", stderr)
         if match is None:
             raise self._lost()
         return int(match[1]), stderr[: match.start()] + stderr[match.end() :]
