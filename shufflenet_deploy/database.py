@@ -44,6 +44,7 @@ _HARMLESS = frozenset(
         "charset",
         "connect_timeout",
         "gssencmode",
+        "host",
         "mode",
         "sslmode",
         "target_session_attrs",
@@ -143,19 +144,29 @@ def _shown(url: sa.URL) -> str:
     kind = url.drivername if driver in _DRIVERS else backend
     host = f"[{host}]" if ":" in host else host
     login = f"{user}{':***' if url.password else ''}@" if user else ""
-    return f"{kind}://{login}{host}{port}{'/' if database else ''}{database}"
+    harmless = "&".join(
+        f"{key}={value}"
+        for key, value in url.query.items()
+        if isinstance(value, str) and _is_harmless(key, value)
+    )
+    place = f"{host}{port}{'/' if database else ''}{database}"
+    return f"{kind}://{login}{place}{'?' if harmless else ''}{harmless}"
 
 
 def _plain(part: str | None) -> str:
     return "" if not part else (part if _PLAIN.fullmatch(part) else "…")
 
 
+def _is_harmless(key: str, value: str) -> bool:
+    pattern = _PATH if key == "host" else _PLAIN
+    return key in _HARMLESS and pattern.fullmatch(value) is not None
+
+
 def _guarded(url: sa.URL) -> frozenset[str]:
     values = [str(url.password or "")]
     for key, value in url.query.items():
         several = [value] if isinstance(value, str) else list(value)
-        plain = _PATH if key == "host" else _PLAIN
-        values += [one for one in several if key not in _HARMLESS or not plain.fullmatch(one)]
+        values += [one for one in several if not _is_harmless(key, one)]
     values += [
         part
         for part in (url.username, url.host, url.database)

@@ -96,9 +96,9 @@ def read_json(path: Path, *, what: str, limit_bytes: int = MAX_TEXT_BYTES) -> An
     Raises:
         UsageError: as there, or it is no such JSON.
     """
-    text = read_text(path, what=what, limit_bytes=limit_bytes)
+    content = read_bytes(path, what=what, limit_bytes=limit_bytes)
     try:
-        return bounded.parse_json(text)
+        return bounded.parse_json(content.decode())
     except ValueError as error:
         raise UsageError(f"{what} {path} is not JSON: {error}") from error
 
@@ -109,9 +109,9 @@ def read_toml(path: Path, *, what: str, limit_bytes: int = MAX_TOML_BYTES) -> di
     Raises:
         UsageError: as there, or it is no such TOML.
     """
-    text = read_text(path, what=what, limit_bytes=limit_bytes)
+    content = read_bytes(path, what=what, limit_bytes=limit_bytes)
     try:
-        return bounded.parse_toml(text)
+        return bounded.parse_toml(content.decode())
     except ValueError as error:
         raise UsageError(f"{what} {path} is not TOML: {error}") from error
 

@@ -19,6 +19,8 @@ from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.files import user_path
 
 _MAX_CHARACTERS = 4096
+#: More seconds, degrees or decibels than anything has; what waits for time takes no more.
+_MAX_FLOAT = 1e9
 #: Arguments of programs elsewhere, which may be of any form.
 _PASSED_ON = "command"
 
@@ -63,6 +65,8 @@ def _checked(value: Any, parameter: Any, ctx: Any) -> Any:
 def _wrong_number(value: Any) -> str | None:
     if isinstance(value, float) and not math.isfinite(value):
         return f"{value} is no finite number"
+    if isinstance(value, float) and abs(value) > _MAX_FLOAT:
+        return f"{value:g} is beyond {_MAX_FLOAT:g}"
     if isinstance(value, int) and abs(value) > INT_MAX:
         return "the number is beyond 63 bits"
     return None

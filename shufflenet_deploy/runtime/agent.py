@@ -239,7 +239,12 @@ class _Conditions(_Part):
     @field_validator("at", mode="before")
     @classmethod
     def _time(cls, text: object) -> object:
-        return datetime.fromisoformat(text) if isinstance(text, str) else text
+        if not isinstance(text, str):
+            return text
+        try:
+            return datetime.fromisoformat(text)
+        except ValueError as error:
+            raise ValueError(f"{first_line(text, 40)!r} is not a time") from error
 
     def record(self) -> Conditions:
         battery = self.battery
