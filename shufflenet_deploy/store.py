@@ -11,6 +11,7 @@ import contextlib
 import os
 import sqlite3
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -113,7 +114,10 @@ class Journal:
         if self._where.file is not None:
             _prepare_file(self._where.file, self.location)
         try:
-            self._engine = _engine(self._where)
+            with warnings.catch_warnings():
+                # What a driver only warns of would be a line that nobody asked for.
+                warnings.simplefilter("error")
+                self._engine = _engine(self._where)
             self._writer = self._engine.execution_options(writes=True)
         except (ModuleNotFoundError, exc.NoSuchModuleError) as error:
             raise UsageError(

@@ -14,7 +14,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
-from shufflenet_deploy.bounded import INT_MAX, first_line
+from shufflenet_deploy.bounded import INT_MAX
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.files import user_path
 
@@ -73,8 +73,9 @@ def _wrong_number(value: Any) -> str | None:
 
 
 def _wrong_text(text: str) -> str | None:
+    """What is wrong with a text, which is not repeated: it may be a URL with a password."""
     if any("\udc80" <= one <= "\udcff" for one in text):
-        return f"{first_line(text, 60)!r} is not UTF-8"
+        return "it is not UTF-8"
     if any(ord(one) < 32 or ord(one) == 127 for one in text):
-        return f"{first_line(text, 60)!r} holds a control character"
+        return "it holds a control character"
     return None if len(text) <= _MAX_CHARACTERS else f"longer than {_MAX_CHARACTERS} characters"

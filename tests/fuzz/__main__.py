@@ -36,9 +36,10 @@ def main() -> int:
         return 0
     started = time.monotonic()
     found = runner.run(names, chosen.trials, chosen.seed)
-    print(f"{'kind':14}{'trials':>8}{'accepted':>10}{'refused':>9}" + "".join(
-        f"{fault:>11}" for fault in _FAULTS
-    ))
+    print(
+        f"{'kind':14}{'trials':>8}{'accepted':>10}{'refused':>9}"
+        + "".join(f"{fault:>11}" for fault in _FAULTS)
+    )
     faults = 0
     for name, outcome in found.items():
         counts = outcome.counts

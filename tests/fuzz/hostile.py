@@ -102,8 +102,10 @@ def mutated_json(random: Random, document: Any) -> Any:
         if not places:
             return json_value(random)
         parent, key = random.choice(places)
-        action = random.randrange(6)
-        if action < 4:
+        action = random.randrange(10)
+        if action >= 6:
+            parent[key] = _of_its_type(random, parent[key])
+        elif action < 4:
             parent[key] = json_value(random)
         elif action == 4:
             del parent[key]
@@ -112,6 +114,47 @@ def mutated_json(random: Random, document: Any) -> Any:
         else:
             parent.append(json_value(random))
     return changed
+
+
+def _of_its_type(random: Random, value: Any) -> Any:
+    """Another value of the same type that a schema may well take, at the ends of what it takes."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return random.choice((0, 1, 2, 3, 17, 1000, 10**5, 2**31, 10**15, 2**53, 2**63 - 1))
+    if isinstance(value, float):
+        return random.choice((0.0, 1e-300, 1e308, 1e-9, -1.0, -1e308, 1e15, 3.5))
+    if isinstance(value, str):
+        return random.choice(_MILD_TEXTS)
+    if isinstance(value, list) and value:
+        return random.choice(
+            (value[:1], value * 2, [value[0]] * 500, [_of_its_type(random, one) for one in value])
+        )
+    return value
+
+
+_MILD_TEXTS = (
+    "",
+    "x",
+    "ж" * 100,
+    "a b/c\\d'\"&<>{}[]%$#_^~",
+    "\u202eevil",
+    "fp32",
+    "int8",
+    "alexnet",
+    "litert",
+    "1x99999",
+    "99999x99999",
+    "1970-01-01T00:00:00+00:00",
+    "2199-12-31T23:59:59-12:00",
+    "nan",
+    "onnx",
+    "native",
+    "failed",
+    "[bold]x[/nothing]",
+    "instructions",
+    "profile",
+)
 
 
 def _places(document: Any) -> list[tuple[Any, Any]]:

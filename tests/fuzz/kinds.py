@@ -7,7 +7,6 @@ Whatever else it does is a fault; so is a secret that is shown. A kind sends wha
 from __future__ import annotations
 
 import contextlib
-import copy
 import io
 import json
 import os
@@ -37,7 +36,6 @@ from shufflenet_deploy.cost.lock import Lock  # noqa: E402
 from shufflenet_deploy.errors import DeployError, UsageError  # noqa: E402
 from shufflenet_deploy.export import manifest  # noqa: E402
 from shufflenet_deploy.export.tuned import Tuned  # noqa: E402
-from shufflenet_deploy.files import resource  # noqa: E402
 from shufflenet_deploy.records import Run  # noqa: E402
 from shufflenet_deploy.runtime import agent, benchmark_model, sustained  # noqa: E402
 from shufflenet_deploy.store import Journal  # noqa: E402
@@ -275,7 +273,9 @@ def imports(random: Random, folder: Path) -> bool:
         lines = [json.loads(line) for line in book.export_lines("new")]
     # Runs of other ids, so that they are looked at and not passed over.
     for number, line in enumerate(lines):
-        line["id"] = f"imported{number}" if "kind" not in line or line["kind"] != "suite" else "third"
+        line["id"] = (
+            f"imported{number}" if "kind" not in line or line["kind"] != "suite" else "third"
+        )
         if "suite" in line:
             line["suite"] = "third"
     at = random.randrange(len(lines))
@@ -318,7 +318,7 @@ def location(random: Random, _folder: Path) -> bool:
             "host=127.0.0.1 port=1 password={s}",
             "sqlite:///book.sqlite?password={s}",
             "sqlite:///file:book.sqlite?mode=ro&password={s}&uri=true",
-            "sqlite:////nowhere/{s}@x?password={s}",
+            "sqlite:////proc/nowhere/x?password={s}",
             "nosuchdb://u:{s}@127.0.0.1/d",
             "mysql://u:{s}@127.0.0.1:1/d",
             "postgresql+{s}://127.0.0.1:1/d",
