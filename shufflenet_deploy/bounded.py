@@ -180,7 +180,7 @@ def check(value: Any) -> None:
     except ValueError as error:
         keys = [str(key)[:40] for key, _ in stack if key is not None]
         where = ".".join(keys[:_SHOWN_KEYS])
-        shown = where.encode("ascii", "replace").decode()
+        shown = printable(where.encode("ascii", "replace").decode(), keep="")
         raise ValueError(f"{shown}: {error}" if shown else str(error)) from error
 
 

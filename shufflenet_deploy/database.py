@@ -23,16 +23,9 @@ from shufflenet_deploy.files import is_file, user_path
 SQLITE = "sqlite"
 _POSTGRESQL, _POSTGRESQL_NAMES = "postgresql+psycopg", ("postgresql", "postgres")
 _BACKENDS = (SQLITE, *_POSTGRESQL_NAMES, "mysql", "mariadb", "mssql", "oracle", "cockroachdb")
-_DRIVERS = (
-    "psycopg",
-    "psycopg2",
-    "asyncpg",
-    "pymysql",
-    "mysqldb",
-    "pysqlite",
-    "oracledb",
-    "pyodbc",
-)
+_DRIVERS = {
+    *("psycopg", "psycopg2", "asyncpg", "pymysql", "mysqldb", "pysqlite", "oracledb", "pyodbc"),
+}
 _PLAIN = re.compile(r"[A-Za-z0-9_.-]{1,128}|[0-9A-Fa-f:.]{2,45}")
 _PATH = re.compile(r"[A-Za-z0-9_./-]{1,200}")
 #: Parameters of connections that are no secret, where their values are plain.
@@ -173,4 +166,7 @@ def _guarded(url: sa.URL) -> frozenset[str]:
         if part and url.get_backend_name() != SQLITE and not _PLAIN.fullmatch(part)
     ]
     forms = {form(value) for value in values for form in (str, quote, quote_plus, unquote, repr)}
+    # A driver that is none may be a password that lost its place.
+    driver = url.drivername.partition("+")[2]
+    forms |= {driver} - _DRIVERS
     return frozenset(one for one in forms if one.strip("'\""))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable
 from random import Random
 from typing import Any
 
@@ -54,23 +53,19 @@ TEXTS = (
 
 def json_value(random: Random) -> Any:
     """A value that JSON can hold, or that our writer below writes as JSON readers meet it."""
-    kind = random.randrange(8)
-    if kind == 0:
-        return random.choice(INTEGERS)
-    if kind == 1:
-        return random.choice(FLOATS)
-    if kind == 2:
-        return random.choice(TEXTS)
-    if kind == 3:
-        return random.choice((None, True, False, [], {}, [[]], {"": {}}))
-    if kind == 4:
-        return Raw("9" * random.choice((20, 400, 5000, 50_000)))
-    if kind == 5:
-        depth = random.choice((10, 70, 300, 2000, 100_000))
-        return Raw("[" * depth + "]" * depth)
-    if kind == 6:
-        return [random.choice(INTEGERS) for _ in range(random.choice((1, 3, 3000)))]
-    return {random.choice(TEXTS): random.choice(TEXTS) for _ in range(3)}
+    depth = random.choice((10, 70, 300, 2000, 100_000))
+    return random.choice(
+        (
+            random.choice(INTEGERS),
+            random.choice(FLOATS),
+            random.choice(TEXTS),
+            random.choice((None, True, False, [], {}, [[]], {"": {}})),
+            Raw("9" * random.choice((20, 400, 5000, 50_000))),
+            Raw("[" * depth + "]" * depth),
+            [random.choice(INTEGERS) for _ in range(random.choice((1, 3, 3000)))],
+            {random.choice(TEXTS): random.choice(TEXTS) for _ in range(3)},
+        )
+    )
 
 
 class Raw:
@@ -176,22 +171,23 @@ def mutated_text(random: Random, text: str) -> str:
         lines = text.splitlines()
         if not lines:
             return random.choice(TEXTS)
-        at = random.randrange(len(lines))
-        change: Callable[[], None] = random.choice(
-            (
-                lambda: lines.__setitem__(at, _with_word(random, lines[at])),
-                lambda: lines.__setitem__(at, _with_word(random, lines[at])),
-                lambda: lines.__setitem__(at, _with_word(random, lines[at])),
-                lambda: lines.__delitem__(at),
-                lambda: lines.insert(at, random.choice(lines)),
-                lambda: lines.insert(at, random.choice(TEXTS)),
-                lambda: lines.__setitem__(at, lines[at][: random.randrange(len(lines[at]) + 1)]),
-                lambda: lines.extend([lines[at]] * random.choice((3, 2000))),
-            )
-        )
-        change()
-        text = "\n".join(lines)
+        text = "\n".join(_changed(random, lines, random.randrange(len(lines))))
     return text
+
+
+def _changed(random: Random, lines: list[str], at: int) -> list[str]:
+    line = lines[at]
+    instead = random.choice(
+        (
+            *([_with_word(random, line)] for _ in range(3)),
+            [],
+            [line, random.choice(lines)],
+            [line, random.choice(TEXTS)],
+            [line[: random.randrange(len(line) + 1)]],
+            [line] * random.choice((3, 2000)),
+        )
+    )
+    return [*lines[:at], *instead, *lines[at + 1 :]]
 
 
 def _with_word(random: Random, line: str) -> str:

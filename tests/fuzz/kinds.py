@@ -14,7 +14,7 @@ import shutil
 import sqlite3
 import sys
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -97,7 +97,7 @@ def survey(random: Random, _folder: Path) -> bool:
         return False
     _stored(target=found.facts)
     for name in ("onnxruntime", "litert", "tflite-runtime"):
-        _read(lambda: runtime.get(name).payload(found.facts))
+        _read(partial(runtime.get(name).payload, found.facts))
     _judged(facts=found.facts)
     return True
 
@@ -263,7 +263,8 @@ def _commands(random: Random, path: Path, *, listed: bool) -> bool:
         ("bench", "--resume", "new"),
         ("runs", "delete", "new", "--yes"),
     )
-    return all([command(*one, *place) == 0 for one in random.sample(readers, 3)])
+    statuses = [command(*one, *place) for one in random.sample(readers, 3)]
+    return not any(statuses)
 
 
 def imports(random: Random, folder: Path) -> bool:
@@ -355,7 +356,7 @@ def _spoiled(random: Random, text: str, at: int) -> str:
 
 
 def files(random: Random, folder: Path) -> bool:
-    """Suites, locks, tuned tables, labels and manifests of any content, and files that never end."""
+    """Suites, locks, tuned tables, labels, manifests of any content; files that never end."""
     suffix, read = random.choice(_READERS)
     if random.random() < 0.15:
         path = Path(random.choice(ODD_FILES))

@@ -90,7 +90,7 @@ def one(name: str, random: Random, folder: Path) -> tuple[str, str]:
         verdict = "accepted" if kinds.KINDS[name](random, folder) else "refused"
     except MemoryError:
         return "memory", traceback.format_exc(limit=-4)
-    except BaseException:  # whatever it is, it is the result
+    except BaseException:  # noqa: BLE001 - whatever it is, it is the result
         return "traceback", traceback.format_exc(limit=-6)
     if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 > MOST_BYTES:
         return "memory", "above 4 GB"
