@@ -30,6 +30,7 @@ from shufflenet_deploy.errors import (
 from shufflenet_deploy.files import replacing, sha256_file
 from shufflenet_deploy.transport import posix
 from shufflenet_deploy.transport.base import CommandResult, Progress
+from shufflenet_deploy.transport.streams import communicate
 
 _QUERY_SECS = 20.0
 _KILL_SECS = 15.0
@@ -363,12 +364,17 @@ def _adb(
     program = shutil.which("adb")
     if program is None:
         raise UsageError("there is no adb program: install it (apt-get install adb)")
-    try:
-        return subprocess.run(
-            [program, *arguments], input=stdin, capture_output=True, timeout=timeout_s, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise _OutOfTime(error.stderr or b"") from error
+    pipe = subprocess.PIPE
+    with subprocess.Popen([program, *arguments], stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        try:
+            stdout, stderr = communicate(process, stdin, timeout_s, host="adb")
+        except subprocess.TimeoutExpired as error:
+            process.kill()
+            raise _OutOfTime(error.stderr or b"") from error
+        except BaseException:
+            process.kill()
+            raise
+    return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
 
 
 def _own_session(launch: posix.Launch) -> str:
