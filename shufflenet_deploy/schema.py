@@ -33,6 +33,8 @@ suites = sa.Table(
     sa.Column("host", sa.Text, nullable=False),
     sa.Column("created_at", sa.String(40), nullable=False),
     sa.Column("definition", sa.Text, nullable=False),
+    # 1 where a file of another journal brought it: its host is somebody else's word.
+    sa.Column("imported", sa.Integer, nullable=False, default=0),
 )
 
 runs = sa.Table(
@@ -243,10 +245,16 @@ def _add_evaluations(connection: sa.Connection) -> None:
     tables.create_all(connection)
 
 
+def _tell_imported(connection: sa.Connection) -> None:
+    """To version 5: a suite says whether it was imported."""
+    connection.exec_driver_sql("ALTER TABLE suites ADD COLUMN imported INTEGER NOT NULL DEFAULT 0")
+
+
 #: Step N brings a journal from schema N to N + 1.
 STEPS: tuple[Callable[[sa.Connection], None], ...] = (
     _create_tables,
     _tell_metrics,
     _add_observations,
     _add_evaluations,
+    _tell_imported,
 )

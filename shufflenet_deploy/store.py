@@ -68,7 +68,10 @@ OnDamaged = Callable[[str], object]
 
 
 class SuiteRow(Record):
-    """One suite of the journal. ``definition`` is what ``bench --resume`` needs, "" if imported."""
+    """One suite of the journal. ``definition`` is what ``bench --resume`` needs, "" without one.
+
+    Of a suite that was ``imported``, ``host`` is what a file says: nothing connects there unasked.
+    """
 
     id: Name
     name: Name
@@ -78,6 +81,7 @@ class SuiteRow(Record):
     measurements: int
     failures: int
     definition: Text
+    imported: bool = False
 
 
 def default_location() -> str:
@@ -335,7 +339,8 @@ class Journal:
             yield f"{record.model_dump_json()}\n"
 
     def _notes(self, suite: str | None) -> list[SuiteNote]:
-        query = sa.select(schema.suites).order_by(schema.suites.c.created_at)
+        told = [column for column in schema.suites.c if column.name != "imported"]
+        query = sa.select(*told).order_by(schema.suites.c.created_at)
         if suite is not None:
             query = query.where(schema.suites.c.id == suite)
         with self._translated(), self._engine.connect() as connection:
@@ -408,6 +413,7 @@ def _suite_row(suite: Any, counted: Any, note: Any) -> SuiteRow:
             "measurements": measurements,
             "failures": failures,
             "definition": note.definition if note else "",
+            "imported": note.imported if note else True,
         }
     )
 
@@ -466,7 +472,7 @@ def _evaluated(evaluation: Evaluation) -> dict[str, Any]:
 
 def _noted(note: SuiteNote) -> dict[str, Any]:
     row = note.model_dump(exclude={"kind"})
-    return {**row, "created_at": note.created_at.astimezone(UTC).isoformat()}
+    return {**row, "created_at": note.created_at.astimezone(UTC).isoformat(), "imported": 1}
 
 
 #: Where each kind of line is kept, and how it becomes a row there.

@@ -18,7 +18,7 @@ from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.export.lowerings import AUTO
 from shufflenet_deploy.export.lowerings import parse as parse_lowering
 from shufflenet_deploy.export.precisions import meant
-from shufflenet_deploy.files import is_file, read_toml, resource, user_path
+from shufflenet_deploy.files import exists, read_toml, resource, user_path
 from shufflenet_deploy.records import (
     AskedPrecisions,
     BenchmarkSpec,
@@ -210,7 +210,8 @@ def find_suite(name: str) -> Path:
         UsageError: there is neither; the message lists the shipped ones.
     """
     path = user_path(name)
-    if is_file(path):
+    # A pipe is a file, too; a folder may have a shipped suite's name.
+    if exists(path) and not path.is_dir():
         return path
     shipped = sorted(resource("benchmarks").glob("*.toml"))
     suites = {one.stem: one for one in shipped if not one.stem.endswith(".lock")}

@@ -16,6 +16,7 @@ from shufflenet_deploy.cli.bench_options import (
     cores,
     definition_of,
     duration_secs,
+    host_of,
     kind_of_cores,
     make_suite,
     program,
@@ -288,7 +289,8 @@ def bench(  # noqa: PLR0917 - options, each passed by name
         base: dict[str, Any] = {}
         if resume:
             row = book.suite(suite_id or LAST)
-            base, host, suite_id = definition_of(row.definition, row.id), host or row.host, row.id
+            host = host or host_of(row)
+            base, suite_id = definition_of(row.definition, row.id), row.id
         elif suite is not None:
             base = read_suite(suite)
         wanted = make_suite(base, options, spec, weights or [], fresh=not resume)
