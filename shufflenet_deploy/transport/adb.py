@@ -30,7 +30,7 @@ from shufflenet_deploy.errors import (
 from shufflenet_deploy.files import replacing, sha256_file
 from shufflenet_deploy.transport import posix
 from shufflenet_deploy.transport.base import CommandResult, Progress
-from shufflenet_deploy.transport.streams import communicate
+from shufflenet_deploy.transport.streams import TooMuchOutput, communicate
 
 _QUERY_SECS = 20.0
 _KILL_SECS = 15.0
@@ -203,6 +203,9 @@ class AdbTransport:
         except _OutOfTime as error:
             error.pid = _announced(launch, error.stderr)[0]
             raise
+        except TooMuchOutput as error:
+            self._kill(_announced(launch, error.stderr)[0])
+            raise
         code, stderr = self._ended(mark, done.stderr)
         return code, _announced(launch, done.stdout)[1], _announced(launch, stderr)[1]
 
@@ -228,6 +231,9 @@ class AdbTransport:
             done = self._adb("exec-out", script, timeout_s=timeout_s)
         except _OutOfTime as error:
             error.pid = _announced(launch, self._adb("exec-out", f"cat {scratch}.err").stdout)[0]
+            raise
+        except TooMuchOutput:
+            self._kill(_announced(launch, self._adb("exec-out", f"cat {scratch}.err").stdout)[0])
             raise
         match = re.search(rb"\n" + mark.encode() + rb" (\d{1,3})\n", done.stdout)
         if match is None:

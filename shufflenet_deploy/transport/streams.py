@@ -6,12 +6,19 @@ import os
 import selectors
 import subprocess
 import time
+from typing import Any
 
 from shufflenet_deploy.errors import TargetError
 
 #: Per stream; an hour of sustained samples takes a fifth of it.
 MAX_OUTPUT_BYTES = 128 << 20
 _CHUNK_BYTES = 1 << 16
+
+
+class TooMuchOutput(TargetError):
+    """A program printed more than any of ours does; ``stderr`` is what it had complained of."""
+
+    stderr: bytes = b""
 
 
 class Bounded:
@@ -25,10 +32,10 @@ class Bounded:
         """Keep a chunk.
 
         Raises:
-            TargetError: it is more than any program of ours prints.
+            TooMuchOutput: it is more than any program of ours prints.
         """
         if len(self.content) + len(chunk) > MAX_OUTPUT_BYTES:
-            raise TargetError(
+            raise TooMuchOutput(
                 f"a program on {self._host} printed more than {MAX_OUTPUT_BYTES >> 20} MiB and "
                 "was stopped: look at what runs there"
             )
@@ -42,10 +49,23 @@ def communicate(
 
     Raises:
         TimeoutExpired: the time passed first; holds what was printed by then.
-        TargetError: it printed more than any program of ours does.
+        TooMuchOutput: it printed more than any program of ours does.
     """
     deadline = time.monotonic() + timeout_secs
     outputs = {process.stdout: Bounded(host), process.stderr: Bounded(host)}
+    try:
+        return _exchanged(process, stdin, deadline, outputs)
+    except TooMuchOutput as error:
+        error.stderr = bytes(outputs[process.stderr].content)
+        raise
+
+
+def _exchanged(
+    process: subprocess.Popen[bytes],
+    stdin: bytes | None,
+    deadline: float,
+    outputs: dict[Any, Bounded],
+) -> tuple[bytes, bytes]:
     left = memoryview(stdin or b"")
     with selectors.DefaultSelector() as selector:
         for stream in outputs:
@@ -67,7 +87,7 @@ def communicate(
                     continue
                 chunk = os.read(key.fd, _CHUNK_BYTES)
                 if chunk:
-                    outputs[key.fileobj].extend(chunk)  # type: ignore[index]
+                    outputs[key.fileobj].extend(chunk)
                 else:
                     selector.unregister(key.fileobj)
     process.wait(_left_secs(deadline, process, outputs))
@@ -75,10 +95,11 @@ def communicate(
     return stdout, stderr
 
 
-def _left_secs(deadline: float, process: subprocess.Popen[bytes], outputs: object) -> float:
+def _left_secs(
+    deadline: float, process: subprocess.Popen[bytes], outputs: dict[Any, Bounded]
+) -> float:
     left = deadline - time.monotonic()
     if left <= 0:
-        assert isinstance(outputs, dict)
         stdout, stderr = (bytes(one.content) for one in outputs.values())
         raise subprocess.TimeoutExpired(process.args, 0, output=stdout, stderr=stderr)
     return left
