@@ -287,9 +287,12 @@ def _authenticate(transport: paramiko.Transport, route: Route) -> None:
                 if not transport.auth_publickey(route.user, key):
                     return
                 remarks.append("it asks for a second factor, which is not supported")
-            except paramiko.AuthenticationException:
-                continue
             except BROKEN as error:
+                # paramiko says "authentication failed" of a link that broke, too.
+                if tried == 1 and not transport.is_active():
+                    raise ConnectError(f"{who} broke off the login: {_reason(error)}") from error
+                if isinstance(error, paramiko.AuthenticationException):
+                    continue
                 if transport.is_active():
                     remarks.append(_reason(error))
                     continue
