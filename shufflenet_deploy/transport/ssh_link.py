@@ -288,9 +288,8 @@ def _authenticate(transport: paramiko.Transport, route: Route) -> None:
                     return
                 remarks.append("it asks for a second factor, which is not supported")
             except BROKEN as error:
-                # paramiko says "authentication failed" of a link that broke, too.
-                if tried == 1 and not transport.is_active():
-                    raise ConnectError(f"{who} broke off the login: {_reason(error)}") from error
+                if tried == 1:
+                    _refuse_broken_link(transport, who, error)
                 if isinstance(error, paramiko.AuthenticationException):
                     continue
                 if transport.is_active():
@@ -303,6 +302,12 @@ def _authenticate(transport: paramiko.Transport, route: Route) -> None:
     raise AuthenticationError(
         f"{who} accepts {offered}" + "".join(f"; {remark}" for remark in remarks) + f"; {hint}"
     )
+
+
+def _refuse_broken_link(transport: paramiko.Transport, who: str, error: BaseException) -> None:
+    """Raise what a broken link is; paramiko says "authentication failed" of it, too."""
+    if not transport.is_active():
+        raise ConnectError(f"{who} broke off the login: {_reason(error)}") from error
 
 
 @contextlib.contextmanager
