@@ -288,8 +288,7 @@ def _authenticate(transport: paramiko.Transport, route: Route) -> None:
                     return
                 remarks.append("it asks for a second factor, which is not supported")
             except BROKEN as error:
-                if tried == 1:
-                    _refuse_broken_link(transport, who, error)
+                _refuse_broken_link(transport, who, error, tried=tried)
                 if isinstance(error, paramiko.AuthenticationException):
                     continue
                 if transport.is_active():
@@ -304,9 +303,14 @@ def _authenticate(transport: paramiko.Transport, route: Route) -> None:
     )
 
 
-def _refuse_broken_link(transport: paramiko.Transport, who: str, error: BaseException) -> None:
-    """Raise what a broken link is; paramiko says "authentication failed" of it, too."""
-    if not transport.is_active():
+def _refuse_broken_link(
+    transport: paramiko.Transport, who: str, error: BaseException, *, tried: int
+) -> None:
+    """Raise what a broken link is; paramiko says "authentication failed" of it, too.
+
+    After several keys it is more likely that the server has had enough of them.
+    """
+    if tried == 1 and not transport.is_active():
         raise ConnectError(f"{who} broke off the login: {_reason(error)}") from error
 
 
