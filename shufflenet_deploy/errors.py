@@ -18,7 +18,8 @@
 
 Third-party exceptions are translated where they arise, so callers handle this tree alone. Each
 message is one line that says what went wrong, where, and what to do. Only ``bench`` retries, and
-only what is ``transient``; only ``cli`` exits.
+only what is ``transient``; only ``cli`` exits. What comes from outside is checked where it comes
+in: see the boundary in docs/architecture.md.
 """
 
 from __future__ import annotations

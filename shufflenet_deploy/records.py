@@ -8,13 +8,36 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+    ValidationError,
+)
 
+from shufflenet_deploy.bounded import (
+    INT_MAX,
+    MAX_COUNT,
+    MAX_SAMPLES,
+    MAX_SECS,
+    Count,
+    Int,
+    JsonObject,
+    Moment,
+    Name,
+    Sample,
+    Size,
+    Span,
+    Text,
+    first_line,
+)
 from shufflenet_deploy.errors import UsageError
 
 
@@ -24,11 +47,17 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+#: What names a run, a suite or a file's bytes; no longer than the journal's columns.
+RunId = Annotated[Name, StringConstraints(min_length=1, max_length=64)]
+SuiteId = Annotated[Name, StringConstraints(min_length=1, max_length=128)]
+Sha256 = Annotated[Name, StringConstraints(max_length=64)]
+
+
 def first_problem(error: ValidationError) -> str:
     """Where and what, of the first problem that pydantic found: ``threads: must be 1 or more``."""
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    what = str(first["msg"]).removeprefix("Value error, ")
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    where = first_line(".".join(str(part) for part in first["loc"]), 80)
+    what = first_line(str(first["msg"]).removeprefix("Value error, "))
     return f"{where}: {what}" if where else what
 
 
@@ -96,8 +125,8 @@ class Metric(StrEnum):
 class Resolution(Record):
     """An input size in pixels, written ``HEIGHTxWIDTH`` as in the paper's Table 8."""
 
-    height: int = Field(gt=0)
-    width: int = Field(gt=0)
+    height: int = Field(gt=0, le=99_999)
+    width: int = Field(gt=0, le=99_999)
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -106,7 +135,7 @@ class Resolution(Record):
         Raises:
             UsageError: ``text`` is not a resolution.
         """
-        match = re.fullmatch(r"\s*(\d{1,5})(?:\s*[xX×]\s*(\d{1,5}))?\s*", text)
+        match = re.fullmatch(r"\s*([0-9]{1,5})(?:\s*[xX×]\s*([0-9]{1,5}))?\s*", text)
         if match is None or int(match[1]) == 0 or (match[2] is not None and int(match[2]) == 0):
             raise UsageError(f"'{text}' is not a resolution: write HEIGHTxWIDTH, such as 480x640")
         return cls(height=int(match[1]), width=int(match[2] or match[1]))
@@ -133,29 +162,29 @@ ResolutionText = Annotated[
 class TensorSpec(Record):
     """One input or output of an exported model. ``scale``/``zero_point`` when it is quantised."""
 
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
+    name: Text
+    shape: tuple[Int, ...]
+    dtype: Text
     scale: float | None = None
-    zero_point: int | None = None
+    zero_point: Int | None = None
 
 
 class WeightsInfo(Record):
     """Where a model's weights came from. ``trained`` is False for a seeded initialisation."""
 
-    source: str
-    sha256: str
-    layout: str
+    source: Text
+    sha256: Name
+    layout: Text
     trained: bool
 
 
 class CalibrationInfo(Record):
     """The pictures that set the activation ranges; ``fingerprint`` hashes their names and bytes."""
 
-    source: str
-    pictures: int
-    fingerprint: str
-    method: str
+    source: Text
+    pictures: Size
+    fingerprint: Text
+    method: Text
 
 
 class Parity(Record):
@@ -165,14 +194,14 @@ class Parity(Record):
     inputs; ``top1_agreement`` the share of inputs whose best class is the same.
     """
 
-    inputs: int
+    inputs: Size
     max_abs_diff: float
     sqnr_db: float
     cosine: float
     top1_agreement: float
     passed: bool
-    reason: str = ""
-    first_diverging: str | None = None
+    reason: Text = ""
+    first_diverging: Text | None = None
 
 
 #: How activation ranges are chosen from the calibration pictures.
@@ -214,51 +243,51 @@ class Artifact(Record):
     """
 
     path: Path
-    sha256: str
-    size_bytes: int
-    model: str
+    sha256: Sha256
+    size_bytes: Size
+    model: Name
     format: Format
     precision: Precision
     resolution: ResolutionText
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    multiply_adds: int
-    parameters: int
-    options: dict[str, str] = Field(default_factory=dict)
+    multiply_adds: Size
+    parameters: Size
+    options: dict[Name, Text] = Field(default_factory=dict)
     weights: WeightsInfo
-    converter: str
+    converter: Text
     calibration: CalibrationInfo | None = None
     recipe: Recipe | None = None
     attempts: tuple[Attempt, ...] = ()
     parity: Parity
-    tools: dict[str, str] = Field(default_factory=dict)
-    created_at: datetime
+    tools: dict[Name, Text] = Field(default_factory=dict)
+    created_at: Moment
 
 
 class Core(Record):
     """One CPU of a target. ``max_khz`` is None where the kernel does not tell."""
 
-    index: int
-    max_khz: int | None = None
-    part: str | None = None
+    index: Count
+    max_khz: Size | None = None
+    part: Name | None = None
 
 
 class TargetFacts(Record):
     """What a target is: stable between reboots, gathered once per connection."""
 
-    host: str
-    transport: str
-    arch: str
-    os: str
-    kernel: str
-    cpu: str
-    board: str | None = None
+    host: Name
+    transport: Name
+    arch: Name
+    os: Name
+    kernel: Name
+    cpu: Name
+    board: Name | None = None
     cores: tuple[Core, ...]
-    memory_bytes: int | None = None
-    free_bytes: int | None = None
-    libc: str | None = None
-    python: str | None = None
-    features: tuple[str, ...] = ()
+    memory_bytes: Size | None = None
+    free_bytes: Size | None = None
+    libc: Name | None = None
+    python: Name | None = None
+    features: tuple[Name, ...] = ()
 
     def core_name(self, cpus: Iterable[int] | None = None) -> str:
         """The fastest of its cores (or of ``cpus``) as one word: ``cortex-a76``, ``amd-epyc``."""
@@ -271,16 +300,16 @@ class TargetFacts(Record):
 class Conditions(Record):
     """The state of a target at one moment; None where the target does not tell."""
 
-    at: datetime
-    governors: dict[str, str] = Field(default_factory=dict)
-    frequency_khz: dict[str, int] = Field(default_factory=dict)
-    temperature_c: dict[str, float] = Field(default_factory=dict)
-    throttled: int | None = None
+    at: Moment
+    governors: dict[Name, Name] = Field(default_factory=dict)
+    frequency_khz: dict[Name, Int] = Field(default_factory=dict)
+    temperature_c: dict[Name, float] = Field(default_factory=dict)
+    throttled: Int | None = None
     load_1min: float | None = None
-    memory_available_bytes: int | None = None
-    swap_used_bytes: int | None = None
-    battery_percent: int | None = None
-    battery_status: str | None = None
+    memory_available_bytes: Int | None = None
+    swap_used_bytes: Int | None = None
+    battery_percent: Int | None = None
+    battery_status: Name | None = None
 
 
 class BenchmarkSpec(Record):
@@ -291,16 +320,16 @@ class BenchmarkSpec(Record):
     """
 
     metric: Metric = Metric.LATENCY
-    warmup_runs: int = Field(default=5, ge=0)
-    warmup_secs: float = Field(default=0.5, ge=0)
-    min_runs: int = Field(default=30, ge=1)
-    min_secs: float = Field(default=1.0, ge=0)
-    max_secs: float = Field(default=30.0, gt=0)
-    processes: int = Field(default=3, ge=1)
-    threads: int = Field(default=1, ge=1)
-    cpus: tuple[int, ...] | None = None
-    cooldown_secs: float = Field(default=0.0, ge=0)
-    timeout_secs: float = Field(default=300.0, gt=0)
+    warmup_runs: int = Field(default=5, ge=0, le=MAX_SAMPLES)
+    warmup_secs: float = Field(default=0.5, ge=0, le=MAX_SECS)
+    min_runs: int = Field(default=30, ge=1, le=MAX_SAMPLES)
+    min_secs: float = Field(default=1.0, ge=0, le=MAX_SECS)
+    max_secs: float = Field(default=30.0, gt=0, le=MAX_SECS)
+    processes: int = Field(default=3, ge=1, le=MAX_COUNT)
+    threads: int = Field(default=1, ge=1, le=MAX_COUNT)
+    cpus: tuple[Count, ...] | None = None
+    cooldown_secs: float = Field(default=0.0, ge=0, le=MAX_SECS)
+    timeout_secs: float = Field(default=300.0, gt=0, le=MAX_SECS)
 
     @property
     def protocol(self) -> BenchmarkSpec:
@@ -326,14 +355,14 @@ class Measurement(Record):
     other programs kept busy while sampling, on average.
     """
 
-    samples: tuple[int, ...] = Field(min_length=1)
-    warmup: tuple[int, ...] = ()
-    first: int
-    load: int
-    idle_rss_bytes: int | None = None
-    peak_rss_bytes: int | None = None
-    clock_resolution_ns: int | None = None
-    cpus: tuple[int, ...] | None = None
+    samples: tuple[Sample, ...] = Field(min_length=1)
+    warmup: tuple[Span, ...] = ()
+    first: Span
+    load: Span
+    idle_rss_bytes: Size | None = None
+    peak_rss_bytes: Size | None = None
+    clock_resolution_ns: Span | None = None
+    cpus: tuple[Count, ...] | None = None
     others_busy_cores: float | None = None
 
     @property
@@ -360,9 +389,9 @@ class LayerKind(StrEnum):
 class LayerWork(Record):
     """One layer of a network, with the multiply-adds that the paper counts of it."""
 
-    name: str
+    name: Text
     kind: LayerKind
-    multiply_adds: int
+    multiply_adds: Size
 
 
 class OperatorTiming(Record):
@@ -372,10 +401,10 @@ class OperatorTiming(Record):
     between layers (another memory layout, another number format) or the file tells no layers.
     """
 
-    name: str
-    operator: str
-    layer: str | None = None
-    samples: tuple[int, ...] = Field(min_length=1)
+    name: Text
+    operator: Text
+    layer: Text | None = None
+    samples: tuple[Span, ...] = Field(min_length=1)
 
 
 class Profile(Record):
@@ -386,8 +415,8 @@ class Profile(Record):
     where the file's names do not tell them.
     """
 
-    method: str
-    inference: tuple[int, ...] = Field(min_length=1)
+    method: Text
+    inference: tuple[Span, ...] = Field(min_length=1)
     operators: tuple[OperatorTiming, ...]
     layers: tuple[LayerWork, ...] = ()
 
@@ -410,20 +439,20 @@ class Failure(Record):
     """A cell that could not be measured, and the line that says why."""
 
     kind: FailureKind
-    message: str
+    message: Text
     transient: bool = False
 
 
 class Cell(Record):
     """What is measured, apart from where: one box of a table."""
 
-    model: str
-    options: dict[str, str] = Field(default_factory=dict)
-    runtime: str
+    model: Name
+    options: dict[Name, Name] = Field(default_factory=dict)
+    runtime: Name
     format: Format
     precision: Precision
     resolution: ResolutionText
-    threads: int = 1
+    threads: Count = 1
 
 
 class Run(Record):
@@ -434,23 +463,23 @@ class Run(Record):
     process without the profiler, its ``profile`` those with it.
     """
 
-    id: str
-    suite: str
-    started_at: datetime
-    process: int
+    id: RunId
+    suite: SuiteId
+    started_at: Moment
+    process: Count
     cell: Cell
     artifact: Artifact | None
-    multiply_adds: int | None = None
-    runtime_version: str | None = None
+    multiply_adds: Size | None = None
+    runtime_version: Name | None = None
     target: TargetFacts
     spec: BenchmarkSpec
     before: Conditions | None = None
     after: Conditions | None = None
-    raw: str = ""
+    raw: Text = ""
     outcome: Measurement | Failure
     purpose: Literal["measure", "profile"] = "measure"
     profile: Profile | None = None
-    tool: dict[str, Any] = Field(default_factory=dict)
+    tool: JsonObject = Field(default_factory=dict)
 
     @property
     def sampling(self) -> tuple[str | None, BenchmarkSpec]:
@@ -475,11 +504,11 @@ class LabelledData(Record):
     ``fingerprint`` hashes the chosen pictures: their names, bytes and classes.
     """
 
-    source: str
-    fingerprint: str
-    pictures: int
-    found: int
-    classes: int
+    source: Text
+    fingerprint: Text
+    pictures: Size
+    found: Size
+    classes: Size
 
 
 class Tally(Record):
@@ -488,10 +517,10 @@ class Tally(Record):
     ``tied`` counts the pictures whose highest score several classes share; the lowest index wins.
     """
 
-    pictures: int
-    top1: int
-    top5: int
-    tied: int
+    pictures: Size
+    top1: Size
+    top5: Size
+    tied: Size
 
 
 class Pairing(Record):
@@ -500,11 +529,11 @@ class Pairing(Record):
     ``same_class`` counts the pictures for which both name the same class, right or wrong.
     """
 
-    both_right: int
-    only_module_right: int
-    only_file_right: int
-    both_wrong: int
-    same_class: int
+    both_right: Size
+    only_module_right: Size
+    only_file_right: Size
+    both_wrong: Size
+    same_class: Size
 
 
 class Evaluation(Record):
@@ -515,26 +544,26 @@ class Evaluation(Record):
     """
 
     kind: Literal["evaluation"] = "evaluation"
-    id: str
-    at: datetime
+    id: RunId
+    at: Moment
     artifact: Artifact
     data: LabelledData
-    unreadable: tuple[str, ...] = ()
+    unreadable: tuple[Text, ...] = ()
     file: Tally
     module: Tally
     pairing: Pairing
-    tools: dict[str, str] = Field(default_factory=dict)
+    tools: dict[Name, Text] = Field(default_factory=dict)
 
 
 class SuiteNote(Record):
     """What a journal knows of a suite besides its runs; ``definition`` is what resumes it."""
 
     kind: Literal["suite"] = "suite"
-    id: str
-    name: str
-    host: str
-    created_at: datetime
-    definition: str
+    id: SuiteId
+    name: Name
+    host: Name
+    created_at: Moment
+    definition: Text
 
 
 def last_attempts(runs: Iterable[Run]) -> list[Run]:
@@ -561,19 +590,19 @@ class Slice(Record):
     measurement; ``first`` came right after another model's and is kept apart from ``samples`` (ns).
     """
 
-    subject: int = Field(ge=0)
-    at_ns: int = Field(ge=0)
-    first: int
-    samples: tuple[int, ...] = Field(min_length=1)
+    subject: Count
+    at_ns: Size
+    first: Span
+    samples: tuple[Sample, ...] = Field(min_length=1)
 
 
 class TracePoint(Record):
     """The state of the target between two slices, ``at_ns`` after the measurement began."""
 
-    at_ns: int = Field(ge=0)
-    frequency_khz: dict[str, int] = Field(default_factory=dict)
-    temperature_c: dict[str, float] = Field(default_factory=dict)
-    throttled: int | None = None
+    at_ns: Size
+    frequency_khz: dict[Name, Int] = Field(default_factory=dict)
+    temperature_c: dict[Name, float] = Field(default_factory=dict)
+    throttled: Int | None = None
 
 
 class Sustained(Record):
@@ -584,26 +613,26 @@ class Sustained(Record):
     """
 
     kind: Literal["sustained"] = "sustained"
-    id: str
-    suite: str
-    started_at: datetime
+    id: RunId
+    suite: SuiteId
+    started_at: Moment
     cells: tuple[Cell, ...] = Field(min_length=1)
-    artifacts: tuple[str, ...] = Field(min_length=1)
-    baseline: str | None
-    duration_secs: float = Field(gt=0)
-    runtime_version: str | None = None
+    artifacts: tuple[Text, ...] = Field(min_length=1)
+    baseline: Name | None
+    duration_secs: float = Field(gt=0, le=MAX_SECS)
+    runtime_version: Name | None = None
     target: TargetFacts
     spec: BenchmarkSpec
     slices: tuple[Slice, ...] = ()
     trace: tuple[TracePoint, ...] = ()
     failure: Failure | None = None
-    tool: dict[str, Any] = Field(default_factory=dict)
+    tool: JsonObject = Field(default_factory=dict)
 
 
 class Aggregate(Record):
     """What another program says about samples that it does not give away, in microseconds."""
 
-    count: int = Field(ge=1)
+    count: int = Field(ge=1, le=INT_MAX)
     average_us: float = Field(gt=0)
     min_us: float
     max_us: float
@@ -619,19 +648,19 @@ class CrossCheck(Record):
     """
 
     kind: Literal["cross-check"] = "cross-check"
-    id: str
-    suite: str
-    started_at: datetime
+    id: RunId
+    suite: SuiteId
+    started_at: Moment
     cell: Cell
-    artifact: str
-    program: str
-    program_sha256: str
-    argv: tuple[str, ...]
+    artifact: Text
+    program: Text
+    program_sha256: Text
+    argv: tuple[Text, ...]
     target: TargetFacts
     spec: BenchmarkSpec
     aggregate: Aggregate | None = None
     failure: Failure | None = None
-    raw: str = ""
+    raw: Text = ""
 
 
 #: What a suite may hold besides runs.

@@ -7,12 +7,12 @@ which are those of the newest version.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
+from shufflenet_deploy.bounded import integer, parse_json
 from shufflenet_deploy.errors import UsageError
 
 #: Holds the schema version.
@@ -33,6 +33,8 @@ suites = sa.Table(
     sa.Column("host", sa.Text, nullable=False),
     sa.Column("created_at", sa.String(40), nullable=False),
     sa.Column("definition", sa.Text, nullable=False),
+    # 1 where a file of another journal brought it: its host is somebody else's word.
+    sa.Column("imported", sa.Integer, nullable=False, default=0),
 )
 
 runs = sa.Table(
@@ -99,7 +101,7 @@ def upgrade(connection: sa.Connection, location: str) -> None:
             )
         about.create(connection)
     stored = connection.scalar(sa.select(about.c.value).where(about.c.key == "schema"))
-    version = int(stored) if stored is not None else 0
+    version = _version(stored, location) if stored is not None else 0
     if version > len(STEPS):
         raise UsageError(
             f"the journal {location} was written by a newer version (schema {version}, this one "
@@ -111,6 +113,22 @@ def upgrade(connection: sa.Connection, location: str) -> None:
         step(connection)
     connection.execute(about.delete().where(about.c.key == "schema"))
     connection.execute(about.insert().values(key="schema", value=str(len(STEPS))))
+
+
+def _version(stored: object, location: str) -> int:
+    try:
+        version = integer(str(stored))
+    except ValueError as error:
+        version = -1
+        problem = error
+    else:
+        problem = ValueError("no schema has this number")
+    if version < 0:
+        raise UsageError(
+            f"the journal {location} is damaged (the number of its schema: {problem}): choose "
+            "another --journal, or move it away"
+        ) from problem
+    return version
 
 
 # --- steps ---------------------------------------------------------------------------------------
@@ -173,12 +191,21 @@ def _tell_metrics(connection: sa.Connection) -> None:
     counted = [
         row.sequence
         for row in connection.execute(sa.select(rows.c.sequence, rows.c.record))
-        if json.loads(row.record)["spec"].get("metric", "latency") == "instructions"
+        if _counts_instructions(row.record)
     ]
     for sequence in counted:
         connection.execute(
             rows.update().where(rows.c.sequence == sequence).values(metric="instructions")
         )
+
+
+def _counts_instructions(record: object) -> bool:
+    """Whether a stored run counts instructions; one that cannot be read is named when it is."""
+    try:
+        spec = parse_json(str(record))["spec"]
+    except (ValueError, TypeError, KeyError):
+        return False
+    return isinstance(spec, dict) and spec.get("metric") == "instructions"
 
 
 def _index(name: str, table: str, column: str) -> sa.Index:
@@ -218,10 +245,16 @@ def _add_evaluations(connection: sa.Connection) -> None:
     tables.create_all(connection)
 
 
+def _tell_imported(connection: sa.Connection) -> None:
+    """To version 5: a suite says whether it was imported."""
+    connection.exec_driver_sql("ALTER TABLE suites ADD COLUMN imported INTEGER NOT NULL DEFAULT 0")
+
+
 #: Step N brings a journal from schema N to N + 1.
 STEPS: tuple[Callable[[sa.Connection], None], ...] = (
     _create_tables,
     _tell_metrics,
     _add_observations,
     _add_evaluations,
+    _tell_imported,
 )

@@ -8,12 +8,11 @@ one counts when runs are read (see ``attempts``); the others stay.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sqlite3
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
@@ -23,12 +22,15 @@ from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from sqlalchemy import exc
 
 from shufflenet_deploy import attempts, schema
+from shufflenet_deploy.bounded import Moment, Name, Text, first_line, parse_json
+from shufflenet_deploy.database import SQLITE, Location, locate
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.records import (
     CrossCheck,
     Evaluation,
     Metric,
     Observation,
+    Record,
     Run,
     SuiteNote,
     Sustained,
@@ -46,8 +48,6 @@ LAST = "last"
 _PROFILE = "profile"
 
 _BUSY_SECS = 30
-_SQLITE = "sqlite"
-_POSTGRESQL, _POSTGRESQL_NAMES = "postgresql+psycopg", ("postgresql", "postgres")
 #: Any number, the same in every version: a journal has one writer at a time.
 _WRITER_LOCK = 0x53484644
 
@@ -63,18 +63,25 @@ _of_a_kind: TypeAdapter[Sustained | CrossCheck | Evaluation | SuiteNote] = TypeA
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class SuiteRow:
-    """One suite of the journal. ``definition`` is what ``bench --resume`` needs, "" if imported."""
+#: Told of each row that cannot be read, in one line that names it.
+OnDamaged = Callable[[str], object]
 
-    id: str
-    name: str
-    host: str
-    created_at: datetime
+
+class SuiteRow(Record):
+    """One suite of the journal. ``definition`` is what ``bench --resume`` needs, "" without one.
+
+    Of a suite that was ``imported``, ``host`` is what a file says: nothing connects there unasked.
+    """
+
+    id: Name
+    name: Name
+    host: Name
+    created_at: Moment
     metrics: tuple[Metric, ...]
     measurements: int
     failures: int
-    definition: str
+    definition: Text
+    imported: bool = False
 
 
 def default_location() -> str:
@@ -92,30 +99,39 @@ class Journal:
     Several processes may write to one journal at a time.
     """
 
-    def __init__(self, location: str | Path | None = None) -> None:
+    def __init__(
+        self, location: str | Path | None = None, *, on_damaged: OnDamaged | None = None
+    ) -> None:
         """Open a journal, creating or upgrading it first where necessary.
 
         Args:
             location: a path, an SQLAlchemy URL, or None for ``default_location()``.
+            on_damaged: told of each row that cannot be read, which is then left out; without it
+                such a row raises ``UsageError``.
 
         Raises:
             UsageError: it cannot be opened, is something else, or comes from a newer version.
         """
-        self._url = _url(str(location or default_location()))
-        self.location = self._url.render_as_string(hide_password=True)
-        if self._url.get_backend_name() == _SQLITE:
-            self.location = self._url.database or self.location
-            _prepare_file(Path(self.location))
+        self._on_damaged = on_damaged or _refuse
+        self._where = locate(str(location or default_location()))
+        self.location = self._where.shown
+        if self._where.file is not None:
+            _prepare_file(self._where.file, self.location)
         try:
-            self._engine = _engine(self._url)
+            with warnings.catch_warnings():
+                # What a driver only warns of would be a line that nobody asked for.
+                warnings.simplefilter("error")
+                self._engine = _engine(self._where)
             self._writer = self._engine.execution_options(writes=True)
         except (ModuleNotFoundError, exc.NoSuchModuleError) as error:
             raise UsageError(
-                f"no driver for the journal {self.location}: {error}; "
+                f"no driver for the journal {self.location}: {self._where.reason(error)}; "
                 "install it, for PostgreSQL: pip install 'shufflenet-deploy[postgresql]'"
             ) from error
+        except Exception as error:  # whatever a driver makes of the parameters of a URL
+            raise self._where.unusable(error) from error
         try:
-            with self._writing() as connection:
+            with self._opening(), self._writing() as connection:
                 schema.upgrade(connection, self.location)
         except BaseException:
             self.close()
@@ -161,6 +177,17 @@ class Journal:
         with self._writing() as connection:
             if connection.scalar(known) is None:
                 connection.execute(table.insert().values(**_evaluated(evaluation)))
+
+    def holds(self, suite: str) -> int | None:
+        """How many runs a suite of exactly this id has, readable or not; None where there is none.
+
+        What ``suites`` cannot read can be removed by this.
+        """
+        count = sa.select(sa.func.count()).where(schema.runs.c.suite == suite)
+        noted = sa.select(sa.func.count()).where(schema.suites.c.id == suite)
+        with self._translated(), self._engine.connect() as connection:
+            runs, notes = int(connection.scalar(count) or 0), connection.scalar(noted)
+        return runs if runs or notes else None
 
     def delete(self, suite: str) -> int:
         """Remove a suite with all that was measured; returns how many runs there were."""
@@ -213,28 +240,39 @@ class Journal:
         return runs if every else last_attempts(runs)
 
     def _stored(self, which: sa.ColumnElement[bool], suite: str | None) -> list[Run]:
-        query = sa.select(schema.runs.c.record).where(which).order_by(schema.runs.c.sequence)
-        if suite is not None:
-            query = query.where(schema.runs.c.suite == suite)
-        with self._translated(), self._engine.connect() as connection:
-            records = list(connection.scalars(query))
-        return [_parse_run(record, self.location) for record in records]
+        return self._records(schema.runs, Run.model_validate_json, suite, which)
 
     def observations(self, suite: str | None = None) -> list[Sustained | CrossCheck]:
         """What was measured besides runs, in the order it was made, of one suite or all."""
-        query = sa.select(schema.observations.c.record).order_by(schema.observations.c.sequence)
-        if suite is not None:
-            query = query.where(schema.observations.c.suite == suite)
-        with self._translated(), self._engine.connect() as connection:
-            records = list(connection.scalars(query))
-        return [_parsed(_observation.validate_json, record, self.location) for record in records]
+        return self._records(schema.observations, _observation.validate_json, suite)
 
     def evaluations(self) -> list[Evaluation]:
         """Every evaluation, oldest first."""
-        query = sa.select(schema.evaluations.c.record).order_by(schema.evaluations.c.sequence)
+        return self._records(schema.evaluations, Evaluation.model_validate_json, None)
+
+    def _records(
+        self,
+        table: sa.Table,
+        parse: Callable[[str], _Record],
+        suite: str | None,
+        which: sa.ColumnElement[bool] | None = None,
+    ) -> list[_Record]:
+        """The records of a table that can be read, oldest first; ``on_damaged`` hears of others."""
+        query = sa.select(table.c.sequence, table.c.record).order_by(table.c.sequence)
+        if suite is not None:
+            query = query.where(table.c.suite == suite)
+        if which is not None:
+            query = query.where(which)
         with self._translated(), self._engine.connect() as connection:
-            records = list(connection.scalars(query))
-        return [_parsed(Evaluation.model_validate_json, one, self.location) for one in records]
+            rows = list(connection.execute(query))
+        found = []
+        for sequence, record in rows:
+            where = f"{self.location}, {table.name} row {sequence}"
+            try:
+                found.append(_parsed(parse, record, where))
+            except UsageError as error:
+                self._on_damaged(f"{error}; shufflenet-deploy runs delete removes its suite")
+        return found
 
     def suites(self) -> list[SuiteRow]:
         """Every suite with runs or a definition, newest first."""
@@ -252,22 +290,12 @@ class Journal:
             noted = {row.id: row for row in connection.execute(sa.select(schema.suites))}
         rows = []
         for suite in counted.keys() | noted.keys():
-            _, first_at, host, measurements, failures, *metrics = counted.get(
-                suite, ("", "", "", 0, 0)
-            )
-            note = noted.get(suite)
-            rows.append(
-                SuiteRow(
-                    id=suite,
-                    name=note.name if note else suite,
-                    host=note.host if note else host,
-                    created_at=datetime.fromisoformat(note.created_at if note else first_at),
-                    metrics=tuple(Metric(metric) for metric in sorted(set(metrics))),
-                    measurements=int(measurements),
-                    failures=int(failures),
-                    definition=note.definition if note else "",
+            try:
+                rows.append(_suite_row(suite, counted.get(suite), noted.get(suite)))
+            except ValidationError as error:
+                self._on_damaged(
+                    f"{self.location}, suite {first_line(repr(suite), 80)}: {first_problem(error)}"
                 )
-            )
         return sorted(rows, key=lambda row: (row.created_at, row.id), reverse=True)
 
     def suite(self, name: str = LAST) -> SuiteRow:
@@ -311,11 +339,20 @@ class Journal:
             yield f"{record.model_dump_json()}\n"
 
     def _notes(self, suite: str | None) -> list[SuiteNote]:
-        query = sa.select(schema.suites).order_by(schema.suites.c.created_at)
+        told = [column for column in schema.suites.c if column.name != "imported"]
+        query = sa.select(*told).order_by(schema.suites.c.created_at)
         if suite is not None:
             query = query.where(schema.suites.c.id == suite)
         with self._translated(), self._engine.connect() as connection:
-            return [SuiteNote(**row) for row in connection.execute(query).mappings()]
+            rows = [dict(row) for row in connection.execute(query).mappings()]
+        notes = []
+        for row in rows:
+            try:
+                notes.append(SuiteNote.model_validate(row))
+            except ValidationError as error:
+                which = first_line(repr(row["id"]), 80)
+                self._on_damaged(f"{self.location}, suite {which}: {first_problem(error)}")
+        return notes
 
     # --- inside ----------------------------------------------------------------------------------
 
@@ -336,12 +373,49 @@ class Journal:
         try:
             yield
         except (exc.SQLAlchemyError, OSError) as error:
-            cause = getattr(error, "orig", None) or error
-            reason = " ".join(str(cause).split())
-            hint = "choose another --journal"
-            if "not a database" in reason or "malformed" in reason:
-                hint = "it is damaged or not a journal: choose another --journal, or move it away"
-            raise UsageError(f"cannot use the journal {self.location}: {reason}; {hint}") from error
+            raise self._where.unusable(error) from error
+
+    @contextlib.contextmanager
+    def _opening(self) -> Iterator[None]:
+        """While a driver looks at the parameters of a URL for the first time."""
+        try:
+            yield
+        except (UsageError, KeyboardInterrupt):
+            raise
+        except Exception as error:  # drivers raise TypeError, ValueError and their own
+            raise self._where.unusable(error) from error
+
+
+def _refuse(problem: str) -> None:
+    raise UsageError(problem)
+
+
+def _suite_row(suite: Any, counted: Any, note: Any) -> SuiteRow:
+    """One row of ``Journal.suites``.
+
+    Args:
+        suite: its id.
+        counted: its id, first start, host, measurements, failures, least and greatest metric; None
+            where there are no runs.
+        note: its row of the table of suites; None for one that was imported without.
+
+    Raises:
+        ValidationError: a column holds what none of ours does.
+    """
+    _, first_at, host, measurements, failures, *metrics = counted or ("", "", "", 0, 0)
+    return SuiteRow.model_validate(
+        {
+            "id": suite,
+            "name": note.name if note else suite,
+            "host": note.host if note else host,
+            "created_at": note.created_at if note else first_at,
+            "metrics": tuple(dict.fromkeys(sorted(metrics, key=str))),
+            "measurements": measurements,
+            "failures": failures,
+            "definition": note.definition if note else "",
+            "imported": note.imported if note else True,
+        }
+    )
 
 
 def _columns(run: Run) -> dict[str, Any]:
@@ -398,7 +472,7 @@ def _evaluated(evaluation: Evaluation) -> dict[str, Any]:
 
 def _noted(note: SuiteNote) -> dict[str, Any]:
     row = note.model_dump(exclude={"kind"})
-    return {**row, "created_at": note.created_at.astimezone(UTC).isoformat()}
+    return {**row, "created_at": note.created_at.astimezone(UTC).isoformat(), "imported": 1}
 
 
 #: Where each kind of line is kept, and how it becomes a row there.
@@ -411,63 +485,53 @@ _TABLES: tuple[tuple[sa.Table, Callable[[Any], dict[str, Any]], tuple[type, ...]
 
 
 def _parse_line(text: str, where: str) -> Exported:
-    with contextlib.suppress(ValueError):
-        fields = json.loads(text)
-        if isinstance(fields, dict) and "kind" in fields:
-            return _parsed(_of_a_kind.validate_json, text, where)
-    return _parse_run(text, where)
-
-
-def _parse_run(text: str, where: str) -> Run:
+    try:
+        fields = parse_json(text)
+    except ValueError as error:
+        raise UsageError(f"{where}: not a record of this version: {error}") from error
+    if isinstance(fields, dict) and "kind" in fields:
+        return _parsed(_of_a_kind.validate_json, text, where)
     return _parsed(Run.model_validate_json, text, where)
 
 
-def _parsed(parse: Callable[[str], _Record], text: str, where: str) -> _Record:
+def _parsed(parse: Callable[[str], _Record], text: Any, where: str) -> _Record:
     try:
         return parse(text)
-    except ValidationError as error:
-        problem = first_problem(error)
+    except (ValidationError, UsageError) as error:
+        problem = first_problem(error) if isinstance(error, ValidationError) else error
         raise UsageError(f"{where}: not a record of this version: {problem}") from error
+    except (TypeError, ValueError) as error:  # no text at all: a column of SQLite takes anything
+        raise UsageError(f"{where}: not a record of this version: it is no text") from error
 
 
 # --- opening -------------------------------------------------------------------------------------
 
 
-def _url(location: str) -> sa.URL:
-    if "://" not in location:
-        return sa.URL.create(_SQLITE, database=str(Path(location).expanduser().absolute()))
+def _prepare_file(path: Path, shown: str) -> None:
     try:
-        url = sa.make_url(location)
-    except exc.ArgumentError as error:
-        raise UsageError(
-            f"'{location}' is not a journal: write a path, or a URL such as "
-            "postgresql://user@host/database"
-        ) from error
-    # Without a driver the one that our extra installs is meant, whatever SQLAlchemy's default is.
-    return url.set(drivername=_POSTGRESQL) if url.drivername in _POSTGRESQL_NAMES else url
-
-
-def _prepare_file(path: Path) -> None:
-    if path.is_dir():
-        raise UsageError(f"the journal {path} is a folder: name a file")
-    try:
+        if path.is_dir():
+            raise UsageError(f"the journal {shown} is a folder: name a file")
+        if path.exists() and not path.is_file():
+            raise UsageError(f"the journal {shown} is a device or a pipe: name a file")
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(
-            f"cannot create the folder of the journal {path}: {error.strerror}; "
+            f"cannot create the folder of the journal {shown}: {error.strerror}; "
             "choose another --journal"
         ) from error
 
 
-def _engine(url: sa.URL) -> sa.Engine:
-    if url.get_backend_name() != _SQLITE:
-        return sa.create_engine(url, pool_pre_ping=True)
-    engine = sa.create_engine(url, connect_args={"timeout": _BUSY_SECS})
+def _engine(where: Location) -> sa.Engine:
+    if where.url.get_backend_name() != SQLITE:
+        return sa.create_engine(where.url, pool_pre_ping=True)
+    engine = sa.create_engine(where.url, connect_args={"timeout": _BUSY_SECS})
 
     @sa.event.listens_for(engine, "connect")
     def _connected(connection: Any, _record: object) -> None:
         # The driver shall not begin transactions by itself: see "begin" below.
         connection.isolation_level = None
+        # A column may hold bytes that are no text: the row is named, the others are read.
+        connection.text_factory = _decoded
         _write_ahead(connection)
         connection.execute("PRAGMA synchronous=FULL").close()
 
@@ -478,6 +542,10 @@ def _engine(url: sa.URL) -> sa.Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _decoded(stored: bytes) -> str:
+    return stored.decode("utf-8", "surrogateescape")
 
 
 def _write_ahead(connection: Any) -> None:

@@ -231,6 +231,12 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def running() -> Callable[..., contextlib.AbstractContextManager[Sshd]]:
+    """``running_sshd``, for servers that several tests share."""
+    return running_sshd
+
+
 @pytest.fixture
 def sshd_with(tmp_path: Path) -> Iterator[Callable[..., Sshd]]:
     """Starts further servers: lines for their configuration -> a running sshd."""

@@ -14,7 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from shufflenet_deploy.bounded import parse_json
 from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.files import read_lines
 from shufflenet_deploy.records import Record
 
 _LISTED = 5
@@ -75,13 +77,13 @@ class Answers:
 
     def _read(self) -> None:
         try:
-            lines = self.path.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError):
+            lines = list(read_lines(self.path))
+        except UsageError:
             return
         for line in lines:
             try:
-                row = json.loads(line)
-                if "network" not in row:
+                row = parse_json(line)
+                if isinstance(row, dict) and "network" not in row:
                     self._known.update(
                         (sha, Answer(tied=bool(tied), classes=tuple(classes)))
                         for sha, (tied, *classes) in row.items()

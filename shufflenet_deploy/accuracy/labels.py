@@ -10,19 +10,19 @@ A file of labels is one of these, told apart by what it holds:
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from shufflenet_deploy.bounded import parse_json
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.texts import read_text
+from shufflenet_deploy.files import read_text, user_path
 
 #: Instead of a file: the sorted names count from 0; or each name is the number of its class.
 SORTED, NUMBERS = "sorted", "numbers"
 
-_NUMBERED = re.compile(r"(\S.*?)\s+(\d+)")
+_NUMBERED = re.compile(r"(\S.*?)\s+([0-9]{1,9})")
 _SHOWN = 4
 
 
@@ -59,12 +59,12 @@ def read(path: Path) -> dict[str, int]:
         UsageError: it cannot be read, or is none of the known forms.
     """
     try:
-        text = read_text(path, "labels")
+        text = read_text(user_path(path), what="the labels")
     except UsageError as error:
         raise UsageError(f"{error}; --labels takes a file, 'sorted' or 'numbers'") from error
     try:
-        found = _from_json(json.loads(text)) if path.suffix == ".json" else _from_lines(text)
-    except (ValueError, TypeError, RecursionError) as error:
+        found = _from_json(parse_json(text)) if path.suffix == ".json" else _from_lines(text)
+    except (ValueError, TypeError) as error:
         raise UsageError(
             f"{path} is no file of labels: {error}; write one name per line in the order of the "
             "classes, or 'NAME INDEX' per line"
@@ -83,7 +83,7 @@ def _by_order(names: Sequence[str], classes: int) -> dict[str, int]:
             "--labels numbers (each name is a class's number) or --labels sorted"
         )
     ordered = sorted(names)
-    if all(name.isdecimal() for name in names) and ordered != sorted(names, key=int):
+    if all(_is_index(name) for name in names) and ordered != sorted(names, key=int):
         raise UsageError(
             f"the class folders are numbers whose alphabetical order ({_some(ordered)}) is not "
             "their own: choose --labels numbers, or --labels sorted for what torchvision's "
@@ -93,7 +93,7 @@ def _by_order(names: Sequence[str], classes: int) -> dict[str, int]:
 
 
 def _as_numbers(names: Sequence[str]) -> dict[str, int]:
-    strangers = [name for name in sorted(names) if not name.isdecimal()]
+    strangers = [name for name in sorted(names) if not _is_index(name)]
     if strangers:
         raise UsageError(f"--labels numbers, but these are none: {_some(strangers)}")
     return {name: int(name) for name in names}
@@ -131,12 +131,20 @@ def _from_json(content: Any) -> dict[str, int]:
     found: dict[str, int] = {}
     for index, value in content.items():
         names = [value] if isinstance(value, str) else value
-        if not index.isdecimal() or not all(isinstance(name, str) for name in names):
+        if (
+            not _is_index(index)
+            or not isinstance(names, list)
+            or not all(isinstance(name, str) for name in names)
+        ):
             raise ValueError(f"'{index}' is not the number of a class with its names")
         # Names in words may be shared by two classes ("crane"); identifiers are not.
         for name in names:
             found.setdefault(name, int(index))
     return found
+
+
+def _is_index(name: str) -> bool:
+    return re.fullmatch(r"[0-9]{1,9}", name) is not None
 
 
 def _unique(pairs: Any) -> dict[str, int]:

@@ -12,6 +12,7 @@ from shufflenet_deploy.bench.ready import Place, Ready
 from shufflenet_deploy.errors import ConnectError, DeployError, ParseError
 from shufflenet_deploy.records import Aggregate, CrossCheck, Failure, FailureKind
 from shufflenet_deploy.runtime import benchmark_model
+from shufflenet_deploy.target import answers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,9 +41,10 @@ def cross_check(ready: Ready, place: Place, program: Program) -> CrossCheck:
         result = place.hold.invoke(
             f"running {program.path.name}", argv, timeout_s=spec.timeout_secs, cpus=spec.cpus
         )
-        raw = f"{result.text}{result.stderr.decode('utf-8', 'replace')}"
+        printed = f"{result.text}{result.stderr.decode('utf-8', 'replace')}"
+        raw = answers.kept(printed)
         try:
-            aggregate = benchmark_model.parse(raw)
+            aggregate = benchmark_model.parse(printed)
         except ParseError as error:
             message = str(error)
             if result.exit_code in {126, 127} or result.signal is not None:

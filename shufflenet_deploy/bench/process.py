@@ -13,6 +13,7 @@ from shufflenet_deploy.bench.ready import Place, Ready
 from shufflenet_deploy.errors import DeployError
 from shufflenet_deploy.records import Artifact, BenchmarkSpec, Cell, Failure, FailureKind, Run
 from shufflenet_deploy.runtime import Report
+from shufflenet_deploy.target import answers
 from shufflenet_deploy.transport import CommandResult
 
 
@@ -66,7 +67,7 @@ def start(
         spec=spec,
         before=known.before if known else None,
         after=known.after if known else None,
-        raw=result.text if result else "",
+        raw=_raw(result, read=known is not None),
         outcome=report if isinstance(report, Failure) else report.outcome,
         tool={
             "version": shufflenet_deploy.__version__,
@@ -79,6 +80,13 @@ def start(
         },
     )
     return run, known
+
+
+def _raw(result: CommandResult | None, *, read: bool) -> str:
+    """What is stored of a program's output: all of it where it could be read."""
+    if result is None:
+        return ""
+    return result.text if read else answers.kept(result.text)
 
 
 def never_started(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import re
 import secrets
 from collections.abc import Sequence
@@ -13,11 +14,12 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from shufflenet_deploy import runtime
+from shufflenet_deploy.bounded import MAX_COUNT, MAX_SECS, Count, Int, Name, Text
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.export.lowerings import AUTO
 from shufflenet_deploy.export.lowerings import parse as parse_lowering
 from shufflenet_deploy.export.precisions import meant
-from shufflenet_deploy.files import resource
+from shufflenet_deploy.files import exists, read_toml, resource, user_path
 from shufflenet_deploy.names import Line, SuiteName
 from shufflenet_deploy.records import (
     AskedPrecisions,
@@ -29,13 +31,14 @@ from shufflenet_deploy.records import (
     first_problem,
 )
 from shufflenet_deploy.target import Mode
-from shufflenet_deploy.texts import read_toml
 
 #: Architectures whose fully connected layers need a policy at other resolutions than their own.
 _HEADED = ("alexnet", "vgg")
 
 #: The option of a cell that names one of several checkpoints of its model.
 WEIGHTS = "weights"
+#: More than anybody waits for, and few enough to be listed.
+_MOST_CELLS = 10_000
 
 _ADJECTIVES = "amber brisk calm deft eager fleet gentle hardy jolly keen lucid nimble quiet swift"
 _NOUNS = "alder birch cedar dune ember fjord grove heron inlet larch marsh otter plover reed"
@@ -61,27 +64,27 @@ class Suite(Record):
 
     name: SuiteName = "bench"
     title: Line = ""
-    models: tuple[str, ...] = Field(min_length=1)
+    models: tuple[Name, ...] = Field(min_length=1)
     cards: dict[str, str] = Field(default_factory=dict)
-    baseline: str | None = "alexnet"
+    baseline: Name | None = "alexnet"
     alexnet_head: Literal["fixed", "dense"] = "fixed"
-    weights: dict[str, tuple[str, ...]] = Field(default_factory=dict)
-    calibration: str | None = None
-    lowerings: tuple[str, ...] = Field(default=(AUTO,), min_length=1)
-    runtimes: tuple[str, ...] = Field(default=("onnxruntime",), min_length=1)
+    weights: dict[Name, tuple[Text, ...]] = Field(default_factory=dict)
+    calibration: Text | None = None
+    lowerings: tuple[Name, ...] = Field(default=(AUTO,), min_length=1)
+    runtimes: tuple[Name, ...] = Field(default=("onnxruntime",), min_length=1)
     precisions: AskedPrecisions = (Precision.FP32,)
     resolutions: tuple[ResolutionText, ...] = Field(min_length=1)
-    threads: tuple[int, ...] = Field(default=(1,), min_length=1)
+    threads: tuple[Count, ...] = Field(default=(1,), min_length=1)
     precision_target: float | None = Field(default=None, gt=0, lt=1)
-    max_processes: int = Field(default=20, ge=1)
-    retries: int = Field(default=2, ge=0)
-    seed: int = 0
+    max_processes: int = Field(default=20, ge=1, le=MAX_COUNT)
+    retries: int = Field(default=2, ge=0, le=MAX_COUNT)
+    seed: Int = 0
     payload: Mode = Mode.AUTO
     cores: Literal["auto", "big", "all"] = "auto"
     max_temperature_c: float | None = Field(default=None, gt=0, lt=150)
     profile: bool = False
-    sustained_secs: float | None = Field(default=None, ge=1)
-    benchmark_model: str | None = None
+    sustained_secs: float | None = Field(default=None, ge=1, le=MAX_SECS)
+    benchmark_model: Text | None = None
     governor: str | None = Field(default=None, pattern=r"^[a-z_]+$")
     spec: BenchmarkSpec = BenchmarkSpec()
 
@@ -127,7 +130,7 @@ class Suite(Record):
             UsageError: it cannot be read, or a key is unknown, missing or of the wrong kind; the
                 message names the file, the key and the nearest known one.
         """
-        fields = read_toml(path, "suite")
+        fields = read_toml(path, what="the suite")
         fields.setdefault("name", path.stem)
         return cls.of(fields, source=f"suite {path}")
 
@@ -198,6 +201,9 @@ class Suite(Record):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        axes = (self.models, self.runtimes, self.precisions, self.threads, self.resolutions)
+        if math.prod(map(len, (*axes, self.lowerings))) > _MOST_CELLS:
+            raise ValueError(f"more than {_MOST_CELLS} cells: split the suite")
         files = [(name, one) for name in self.runtimes for one in self._precisions_in(name)]
         for lowering in self.lowerings:
             if not any(_possible(lowering, *file) for file in files):
@@ -243,8 +249,9 @@ def find_suite(name: str) -> Path:
     Raises:
         UsageError: there is neither; the message lists the shipped ones.
     """
-    path = Path(name).expanduser()
-    if path.is_file():
+    path = user_path(name)
+    # A pipe is a file, too; a folder may have a shipped suite's name.
+    if exists(path) and not path.is_dir():
         return path
     shipped = sorted(resource("benchmarks").glob("*.toml"))
     suites = {one.stem: one for one in shipped if not one.stem.endswith(".lock")}
@@ -278,7 +285,7 @@ def parse_share(text: str) -> float:
     Raises:
         UsageError: it is neither, or not between 0 and 100 %.
     """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(%?)\s*", text)
+    match = re.fullmatch(r"\s*([0-9]{1,18}(?:\.[0-9]{0,18})?|\.[0-9]{1,18})\s*(%?)\s*", text)
     share = float(match[1]) / (100.0 if match[2] else 1.0) if match else 0.0
     if not 0.0 < share < 1.0:
         raise UsageError(f"'{text}' is not a precision: write a share such as 2%")

@@ -3,11 +3,13 @@
 Each subcommand is one module beside this one with a ``register(app)`` function. Modules here import
 nothing heavy at the top, so that ``--help`` stays instant; a command imports what it needs inside.
 
-Exit codes: 0 done, 1 a run failed, 2 the user's mistake, 130 interrupted.
+Exit codes: 0 done, 1 a run failed, 2 the user's mistake, 70 a fault of this program (see
+``last_net``), 130 interrupted.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from importlib import import_module
@@ -16,6 +18,8 @@ from typing import Annotated, Any
 import typer
 
 import shufflenet_deploy
+from shufflenet_deploy.cli import last_net
+from shufflenet_deploy.cli.arguments import use_checked_commands
 from shufflenet_deploy.errors import DeployError
 
 #: Modules of this package that add commands, in the order that ``--help`` lists them.
@@ -75,11 +79,12 @@ def _root(
 
 for _name in COMMANDS:
     import_module(f"{__name__}.{_name}").register(app)
+use_checked_commands(app)
 
 
 def _explained(error: Any) -> str:
     """One line for a wrong command line: what, and where to read on; "" where help was shown."""
-    what = " ".join(error.format_message().split()).rstrip(".")
+    what = last_net.one_line(error.format_message()).rstrip(".")
     if not what:
         return ""
     command = error.ctx.command_path if getattr(error, "ctx", None) else "shufflenet-deploy"
@@ -87,7 +92,11 @@ def _explained(error: Any) -> str:
 
 
 def main() -> None:
-    """Run the command line; translate every deliberate error into one line and an exit code."""
+    """Run the command line; translate every error into one line and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, ValueError, OSError):
+            # A terminal without some character shows another instead of ending the program.
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     try:
         status = app(prog_name="shufflenet-deploy", standalone_mode=False)
     except _Misuse as error:
@@ -95,7 +104,7 @@ def main() -> None:
             typer.echo(f"error: {line}", err=True)
         status = MISUSED
     except DeployError as error:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {last_net.one_line(error)}", err=True)
         status = error.exit_code
     except KeyboardInterrupt:
         status = INTERRUPTED
@@ -103,6 +112,10 @@ def main() -> None:
         # The reader (head, less) left; silence the flush at interpreter exit too.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
+    except Exception as error:  # noqa: BLE001 - the last net
+        found = last_net.of_file(error) if isinstance(error, OSError) else None
+        line, status = found or (last_net.unforeseen(error), last_net.UNFORESEEN)
+        typer.echo(f"error: {last_net.one_line(line)}", err=True)
     if status == INTERRUPTED:
         sys.stdout.flush()
         sys.stderr.flush()

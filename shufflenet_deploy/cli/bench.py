@@ -19,6 +19,7 @@ from shufflenet_deploy.cli.bench_options import (
     cores,
     definition_of,
     duration_secs,
+    host_of,
     kind_of_cores,
     make_suite,
     program,
@@ -28,6 +29,7 @@ from shufflenet_deploy.cli.bench_options import (
 )
 from shufflenet_deploy.cli.export import warn_of_few_pictures
 from shufflenet_deploy.cli.hosts import HOST_HELP, transport_to
+from shufflenet_deploy.cli.journal import open_journal
 from shufflenet_deploy.cli.lists import PRECISIONS, listed, precisions
 from shufflenet_deploy.cli.observations import described, newest, summaries
 from shufflenet_deploy.cli.output import show
@@ -255,7 +257,7 @@ def bench(  # noqa: PLR0917 - options, each passed by name
     broken connection, --resume goes on.
     """
     from shufflenet_deploy.cli.progress import BenchProgress  # noqa: PLC0415
-    from shufflenet_deploy.store import LAST, Journal  # noqa: PLC0415
+    from shufflenet_deploy.store import LAST  # noqa: PLC0415
 
     if suite_id is not None and not resume:
         raise UsageError(f"'{suite_id}' goes with --resume only; models are named with --model")
@@ -298,12 +300,13 @@ def bench(  # noqa: PLR0917 - options, each passed by name
         preflight.writable_folder("--out", out, _TABLES)
     if calib is not None:
         preflight.readable_folder("--calib", Path(calib), "images")
-    with Journal(journal) as book, BenchProgress(quiet=as_json) as progress:
+    with open_journal(journal) as book, BenchProgress(quiet=as_json) as progress:
         base: dict[str, Any] = {}
         if resume:
             row = book.suite(suite_id or LAST)
             resuming.check_host(row.id, row.host, host)
-            base, host, suite_id = definition_of(row.definition, row.id), row.host, row.id
+            host = host or host_of(row)
+            base, suite_id = definition_of(row.definition, row.id), row.id
         elif suite is not None:
             base = read_suite(suite)
         wanted = make_suite(base, options, spec, weights or [], fresh=not resume)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from shufflenet_deploy.bounded import first_line, integer, parse_json
 from shufflenet_deploy.cli.lists import listed
 from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.files import is_file, user_path
 
 if TYPE_CHECKING:
     from shufflenet_deploy.bench import Suite
+    from shufflenet_deploy.store import SuiteRow
 
 _DEFAULTS: dict[str, Any] = {"models": ["shufflenet-g3-0.5x"], "resolutions": ["224x224"]}
 
@@ -54,7 +56,7 @@ def make_suite(
         fields["weights"] = {**fields.get("weights", {}), **_weights(weights, fields["models"])}
     for key in ("calibration",):
         if fields.get(key):
-            fields[key] = str(Path(fields[key]).expanduser().absolute())
+            fields[key] = str(user_path(fields[key]).absolute())
     return Suite.of(fields, source="bench")
 
 
@@ -79,13 +81,23 @@ def definition_of(text: str, suite_id: str) -> dict[str, Any]:
 
     source = f"the suite {suite_id} in the journal"
     try:
-        fields = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{source} is damaged: run bench anew") from error
+        fields = parse_json(text)
+    except ValueError as error:
+        raise UsageError(f"{source} is damaged: {error}; run bench anew") from error
     if not isinstance(fields, dict):
         raise UsageError(f"{source} is damaged: run bench anew")
     Suite.of(fields, source=source)
     return fields
+
+
+def host_of(row: SuiteRow) -> str:
+    """Where a suite of the journal goes on by itself: where it was begun here."""
+    if row.imported:
+        raise UsageError(
+            f"the suite {row.id} was imported, and its file names the host {row.host}: add "
+            "--host to say where it shall go on"
+        )
+    return row.host
 
 
 def check_models(suite: Suite) -> Suite:
@@ -119,14 +131,14 @@ def _weights(given: list[str], models: list[str] | tuple[str, ...]) -> dict[str,
     found: dict[str, list[str]] = {}
     for text in given:
         name, equals, path = text.partition("=")
-        if not equals or Path(text).is_file():
+        if not equals or is_file(Path(text)):
             if len(models) != 1:
                 raise UsageError(
                     f"--weights {text}: which model? Write NAME={text} with one of "
                     f"{', '.join(models)}"
                 )
             name, path = models[0], text
-        file = Path(path).expanduser().absolute()
+        file = user_path(path).absolute()
         if not file.is_file():
             raise UsageError(f"--weights: {path} is not a file")
         found.setdefault(name, []).append(str(file))
@@ -138,9 +150,12 @@ def whole_numbers(values: list[str] | None) -> list[int] | None:
     words = listed(values)
     if not words:
         return None
-    if not all(word.isdecimal() for word in words):
-        raise UsageError(f"--threads {','.join(words)}: write whole numbers, such as 1,4")
-    return [int(word) for word in words]
+    try:
+        return [integer(word) for word in words]
+    except ValueError as error:
+        raise UsageError(
+            f"--threads {first_line(','.join(words), 60)}: write whole numbers, such as 1,4"
+        ) from error
 
 
 def cores(text: str | None) -> list[int] | None:
@@ -149,7 +164,7 @@ def cores(text: str | None) -> list[int] | None:
         return None
     cores: set[int] = set()
     for word in text.split(","):
-        match = re.fullmatch(r"\s*(\d{1,4})(?:\s*-\s*(\d{1,4}))?\s*", word)
+        match = re.fullmatch(r"\s*([0-9]{1,4})(?:\s*-\s*([0-9]{1,4}))?\s*", word)
         if match is None or int(match[2] or match[1]) < int(match[1]):
             raise UsageError(f"--cpus {text}: write big, all, or core numbers, such as 0,1 or 4-7")
         cores.update(range(int(match[1]), int(match[2] or match[1]) + 1))
@@ -165,9 +180,9 @@ def warmup_limits(text: str | None) -> dict[str, Any]:
     """``"10"`` inferences, or ``"0.5s"``; the other minimum is then none."""
     if text is None:
         return {}
-    if text.isdecimal():
+    if re.fullmatch(r"[0-9]{1,18}", text):
         return {"warmup_runs": int(text), "warmup_secs": 0.0}
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s)", text.strip())
+    match = re.fullmatch(r"([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*(ms|s)", text.strip())
     if match is None:
         raise UsageError(f"--warmup {text}: write a number of inferences or seconds: 10, 0.5s")
     return {"warmup_runs": 1, "warmup_secs": float(match[1]) / (1000 if match[2] == "ms" else 1)}
@@ -180,7 +195,7 @@ def duration_secs(text: str | None) -> float | None:
     """``"10m"``, ``"90s"`` or ``"1h"`` in seconds; None when the option was not given."""
     if text is None:
         return None
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h)", text.strip())
+    match = re.fullmatch(r"([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*(s|m|min|h)", text.strip())
     if match is None or float(match[1]) * _UNIT_SECS[match[2]] < 1:
         raise UsageError(f"--sustained {text}: write a time such as 10m or 90s")
     return float(match[1]) * _UNIT_SECS[match[2]]
@@ -190,7 +205,7 @@ def program(path: Path | None) -> str | None:
     """The absolute path of a program that can be pushed; None when the option was not given."""
     if path is None:
         return None
-    file = path.expanduser().absolute()
+    file = user_path(path).absolute()
     if not file.is_file():
         raise UsageError(f"--benchmark-model: {path} is not a file")
     if not os.access(file, os.X_OK):

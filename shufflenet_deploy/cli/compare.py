@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shufflenet_deploy.cli import preflight
+from shufflenet_deploy.cli.journal import open_journal
 from shufflenet_deploy.cli.output import show
 from shufflenet_deploy.errors import UsageError
 
@@ -93,9 +94,7 @@ def _runs(names: list[str], location: str | None) -> list[list[Run]]:
         if _is_file(name):
             found[name] = _read(name)
     if len(found) < len(set(names)):
-        from shufflenet_deploy.store import Journal  # noqa: PLC0415
-
-        with Journal(location) as book:
+        with open_journal(location) as book:
             for name in names:
                 if name not in found:
                     found[name] = _of_suite(book, name)
@@ -108,17 +107,15 @@ def _of_suite(book: Journal, name: str) -> list[Run]:
 
 
 def _is_file(name: str) -> bool:
-    return name.endswith((".jsonl", ".json")) or os.sep in name or Path(name).is_file()
+    from shufflenet_deploy.files import is_file  # noqa: PLC0415
+
+    return name.endswith((".jsonl", ".json")) or os.sep in name or is_file(Path(name))
 
 
 def _read(name: str) -> list[Run]:
+    from shufflenet_deploy.files import read_lines, user_path  # noqa: PLC0415
     from shufflenet_deploy.records import Run  # noqa: PLC0415
     from shufflenet_deploy.store import parse_lines  # noqa: PLC0415
 
-    try:
-        with Path(name).open(encoding="utf-8") as stream:
-            return [one for one in parse_lines(stream, name) if isinstance(one, Run)]
-    except OSError as error:
-        raise UsageError(f"cannot read {name}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{name} is not text, let alone JSON lines") from error
+    lines = read_lines(user_path(name))
+    return [one for one in parse_lines(lines, name) if isinstance(one, Run)]

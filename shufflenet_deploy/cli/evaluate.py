@@ -16,6 +16,7 @@ from shufflenet_deploy.cli import export_options as options
 from shufflenet_deploy.cli import preflight
 from shufflenet_deploy.cli.evaluation_table import described, print_table
 from shufflenet_deploy.cli.export import Result, explain, export_all, requests_of
+from shufflenet_deploy.cli.journal import open_journal
 from shufflenet_deploy.cli.lists import ALL, listed, precisions
 from shufflenet_deploy.errors import UsageError
 
@@ -198,7 +199,6 @@ class _Session:
         """Evaluate files of one model and resolution, and note the results in the journal."""
         from shufflenet_deploy import accuracy  # noqa: PLC0415
         from shufflenet_deploy.accuracy import ModelSource  # noqa: PLC0415
-        from shufflenet_deploy.store import Journal  # noqa: PLC0415
 
         artifacts = [result.artifact for result in made if result.artifact is not None]
         pictures = self._labelled(int(artifacts[0].outputs[0].shape[-1]))
@@ -234,7 +234,7 @@ class _Session:
                     err=True,
                 )
                 raise
-        with Journal(self._journal) as book:
+        with open_journal(self._journal) as book:
             for evaluation in evaluations:
                 book.append_evaluation(evaluation)
         return evaluations
@@ -259,11 +259,10 @@ class _Session:
 def _check(folder: Path, labels: str | None, journal: str | None) -> None:
     """Before minutes of exporting and hours of counting: from what, and to where."""
     from shufflenet_deploy import accuracy  # noqa: PLC0415
-    from shufflenet_deploy.store import Journal  # noqa: PLC0415
 
     preflight.readable_folder("--data", folder, "a folder of images per class")
     accuracy.check(folder, labels)
-    Journal(journal).close()
+    open_journal(journal).close()
 
 
 def _check_classes(folder: Path, labels: str | None, requests: Sequence[ExportRequest]) -> None:

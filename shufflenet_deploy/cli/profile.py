@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from shufflenet_deploy.cli.bench_options import definition_of
+from shufflenet_deploy.cli.journal import open_journal
 from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -47,9 +49,7 @@ def profile(  # noqa: PLR0917 - options, each passed by name
     Each cell by kind of layer; then each model against the baseline: what the multiply-adds
     promise of every kind, what arrives, and how much time is lost there.
     """
-    from shufflenet_deploy.store import Journal  # noqa: PLC0415
-
-    with Journal(journal) as book:
+    with open_journal(journal) as book:
         row = book.suite(suite)
         found = Profiles(profiles=book.profiles(row.id), measured=book.runs(row.id))
     if not found.profiles:
@@ -57,7 +57,7 @@ def profile(  # noqa: PLR0917 - options, each passed by name
             f"{row.id} was measured without profiles: shufflenet-deploy bench --resume {row.id} "
             "--profile"
         )
-    definition = json.loads(row.definition) if row.definition else {}
+    definition = definition_of(row.definition, row.id) if row.definition else {}
     rival = against or definition.get("baseline")
     models = {run.cell.model for run in found.profiles}
     if against is not None and against not in models:

@@ -10,6 +10,7 @@ import typer
 
 from shufflenet_deploy.cli import preflight
 from shufflenet_deploy.cli import table as tables
+from shufflenet_deploy.cli.journal import open_journal
 
 if TYPE_CHECKING:
     from shufflenet_deploy.report.html import Part
@@ -75,9 +76,8 @@ def _sustained(suite: str, journal: str | None) -> list[Part]:
     """What was measured for minutes in this suite, each a part of the page."""
     from shufflenet_deploy.cli.observations import newest  # noqa: PLC0415
     from shufflenet_deploy.report.sustained import part  # noqa: PLC0415
-    from shufflenet_deploy.store import Journal  # noqa: PLC0415
 
-    with Journal(journal) as book:
+    with open_journal(journal) as book:
         chosen = None if suite == "all" else book.suite(suite).id
         measured = [one for one in newest(book.observations(chosen)) if one.kind == "sustained"]
     return [part(one, f"s{number}") for number, one in enumerate(measured, start=1)]

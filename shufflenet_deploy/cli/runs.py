@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from shufflenet_deploy.cli import preflight
+from shufflenet_deploy.cli.journal import open_journal
 from shufflenet_deploy.cli.observations import described, newest, summaries
 from shufflenet_deploy.errors import UsageError
 
@@ -39,9 +40,7 @@ def list_(
     journal: Annotated[str | None, _JOURNAL] = None, as_json: Annotated[bool, _JSON] = False
 ) -> None:
     """List the suites in the journal, newest first."""
-    from shufflenet_deploy.store import Journal  # noqa: PLC0415
-
-    with Journal(journal) as book:
+    with open_journal(journal) as book:
         rows, location = book.suites(), book.location
     if as_json:
         suites = [_described_suite(row) for row in rows]
@@ -76,9 +75,8 @@ def show(
 ) -> None:
     """Show every cell of a suite: its samples summed up, its conditions, how far to trust it."""
     from shufflenet_deploy.bench.events import describe  # noqa: PLC0415
-    from shufflenet_deploy.store import Journal  # noqa: PLC0415
 
-    with Journal(journal) as book:
+    with open_journal(journal) as book:
         row = book.suite(suite)
         runs = book.runs(row.id, every=True)
         observations = newest(book.observations(row.id))
@@ -126,11 +124,10 @@ def export_(
 ) -> None:
     """Write suites, runs, observations and evaluations, raw, one JSON object per line."""
     from shufflenet_deploy.files import replacing  # noqa: PLC0415
-    from shufflenet_deploy.store import Journal  # noqa: PLC0415
 
     if out != _STANDARD_STREAM:
         preflight.writable_file("--out", Path(out), "runs.jsonl")
-    with Journal(journal) as book:
+    with open_journal(journal) as book:
         lines = book.export_lines(book.suite(suite).id if suite else None)
         if out == _STANDARD_STREAM and as_json:
             typer.echo(json.dumps({"records": [json.loads(line) for line in lines]}))
@@ -157,19 +154,13 @@ def import_(
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Add runs that were exported elsewhere; those already here are passed over."""
-    from shufflenet_deploy.store import Journal  # noqa: PLC0415
+    from shufflenet_deploy.files import read_lines, user_path  # noqa: PLC0415
 
-    with Journal(journal) as book:
+    with open_journal(journal) as book:
         if file == _STANDARD_STREAM:
-            added, present = book.import_lines(sys.stdin, "standard input")
+            added, present = book.import_lines(read_lines(None), "standard input")
         else:
-            try:
-                with Path(file).open(encoding="utf-8") as stream:
-                    added, present = book.import_lines(stream, file)
-            except OSError as error:
-                raise UsageError(f"cannot read {file}: {error.strerror}") from error
-            except UnicodeDecodeError as error:
-                raise UsageError(f"{file} is not text, let alone JSON lines") from error
+            added, present = book.import_lines(read_lines(user_path(file)), file)
     if as_json:
         typer.echo(json.dumps({"added": added, "already_there": present}))
     else:
@@ -184,20 +175,19 @@ def delete(
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Delete a suite with all of its runs."""
-    from shufflenet_deploy.store import Journal  # noqa: PLC0415
-
-    with Journal(journal) as book:
-        row = book.suite(suite)
+    with open_journal(journal) as book:
+        held = book.holds(suite)
+        name = suite if held is not None else book.suite(suite).id
         if not yes:
             if as_json or not sys.stdin.isatty():
-                raise UsageError(f"deleting {row.id} needs --yes where nobody can be asked")
-            if not typer.confirm(f"Delete {row.id} with {row.measurements + row.failures} runs?"):
+                raise UsageError(f"deleting {name} needs --yes where nobody can be asked")
+            if not typer.confirm(f"Delete {name} with {book.holds(name)} runs?"):
                 return
-        count = book.delete(row.id)
+        count = book.delete(name)
     if as_json:
-        typer.echo(json.dumps({"suite": row.id, "deleted": count}))
+        typer.echo(json.dumps({"suite": name, "deleted": count}))
     else:
-        typer.echo(f"{row.id}: {count} runs deleted")
+        typer.echo(f"{name}: {count} runs deleted")
 
 
 def _described_suite(row: SuiteRow) -> dict[str, Any]:

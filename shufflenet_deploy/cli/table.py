@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shufflenet_deploy.cli import preflight
+from shufflenet_deploy.cli.journal import open_journal
 from shufflenet_deploy.cli.lists import listed
 from shufflenet_deploy.cli.output import show
 from shufflenet_deploy.errors import UsageError
@@ -147,9 +148,8 @@ def build(
 def profiles(suite: str, journal: str | None) -> list[Breakdown]:
     """What was profiled in one suite, or in all."""
     from shufflenet_deploy import breakdown  # noqa: PLC0415
-    from shufflenet_deploy.store import Journal  # noqa: PLC0415
 
-    with Journal(journal) as book:
+    with open_journal(journal) as book:
         chosen = None if suite == "all" else book.suite(suite).id
         return breakdown.of_suite(book.profiles(chosen), book.runs(chosen))
 
@@ -160,9 +160,7 @@ def read(suite: str, journal: str | None) -> tuple[list[Run], str]:
     Raises:
         UsageError: the journal has none.
     """
-    from shufflenet_deploy.store import Journal  # noqa: PLC0415
-
-    with Journal(journal) as book:
+    with open_journal(journal) as book:
         row = None if suite == "all" else book.suite(suite)
         chosen = None if row is None else row.id
         runs = book.runs(chosen, every=True)
@@ -181,9 +179,8 @@ def _own_baseline(definition: str) -> str:
 
 
 def _evaluations(journal: str | None) -> list[Evaluation]:
-    from shufflenet_deploy.store import Journal  # noqa: PLC0415
 
-    with Journal(journal) as book:
+    with open_journal(journal) as book:
         return book.evaluations()
 
 

@@ -11,6 +11,7 @@ import typer
 
 from shufflenet_deploy.cli.bench_options import INSTRUCTIONS, cores
 from shufflenet_deploy.cli.hosts import HOST_HELP, transport_to
+from shufflenet_deploy.cli.journal import open_journal
 from shufflenet_deploy.cli.lists import listed
 from shufflenet_deploy.errors import DeployError, UsageError
 
@@ -69,7 +70,6 @@ def lowering(  # noqa: PLR0917 - options, each passed by name
     from shufflenet_deploy.export.lowerings import LOWERINGS  # noqa: PLC0415
     from shufflenet_deploy.export.tuned import Tuned, user_file  # noqa: PLC0415
     from shufflenet_deploy.records import Metric  # noqa: PLC0415
-    from shufflenet_deploy.store import Journal  # noqa: PLC0415
     from shufflenet_deploy.target import Target  # noqa: PLC0415
 
     spec = _spec(metric, cores(cpus), processes, min_secs)
@@ -83,7 +83,7 @@ def lowering(  # noqa: PLR0917 - options, each passed by name
     search = resume or benches.new_suite_id()
     counting = spec.metric is Metric.INSTRUCTIONS
     found: list[Entry] = []
-    with Journal(journal) as book, BenchProgress(quiet=as_json) as progress:
+    with open_journal(journal) as book, BenchProgress(quiet=as_json) as progress:
         link = transport_to(host, on_stage=progress.stage, start_board=True, deterministic=counting)
         try:
             with link, Target(link) as target:
@@ -93,7 +93,7 @@ def lowering(  # noqa: PLR0917 - options, each passed by name
                     question = Question(
                         model=name,
                         card=reference if reference != name else None,
-                        weights=str(weights.expanduser().absolute()) if weights else None,
+                        weights=str(weights.absolute()) if weights else None,
                         runtime=one,
                         resolution=resolution,
                         core=facts.core_name(spec.cpus),

@@ -10,10 +10,10 @@ from typing import Self
 
 from pydantic import Field, ValidationError
 
+from shufflenet_deploy.bounded import Name, Sample, Size
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.files import write_whole
+from shufflenet_deploy.files import read_toml, write_whole
 from shufflenet_deploy.records import Precision, Record, ResolutionText, first_problem
-from shufflenet_deploy.texts import read_toml
 
 #: Relative change of a count up to which nothing is said: far above the noise of about 0.01 %.
 TOLERANCE = 0.005
@@ -29,16 +29,16 @@ class Count(Record):
     ``spread`` is (median - smallest) / median. ``artifact`` is the sha256 of the measured file.
     """
 
-    cpu: str
-    model: str
-    runtime: str
-    version: str
+    cpu: Name
+    model: Name
+    runtime: Name
+    version: Name
     precision: Precision
     resolution: ResolutionText
-    instructions: int = Field(gt=0)
+    instructions: Sample
     spread: float = Field(ge=0)
-    multiply_adds: int
-    artifact: str
+    multiply_adds: Size
+    artifact: Name
 
     @property
     def cell(self) -> tuple[str, str, str, str, str]:
@@ -65,7 +65,7 @@ class Count(Record):
 class Lock(Record):
     """Locked counts, and the tools they were made with."""
 
-    tools: dict[str, str] = Field(default_factory=dict)
+    tools: dict[Name, Name] = Field(default_factory=dict)
     count: tuple[Count, ...] = ()
 
     @classmethod
@@ -78,7 +78,7 @@ class Lock(Record):
         if not path.exists():
             raise UsageError(f"there is no {path}; make it with: shufflenet-deploy cost --update")
         try:
-            return cls.model_validate(read_toml(path, "lock of counts"))
+            return cls.model_validate(read_toml(path, what="the lock of counts"))
         except ValidationError as error:
             raise UsageError(f"{path} is not a lock of counts: {first_problem(error)}") from error
 

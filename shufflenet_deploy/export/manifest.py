@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.export.untrusted import check_file, count
-from shufflenet_deploy.files import sha256_file, write_whole
+from shufflenet_deploy.export.untrusted import count
+from shufflenet_deploy.files import read_bytes, sha256_file, write_whole
 from shufflenet_deploy.records import Artifact, Record
 
 _MOST_BYTES = 4 << 20
@@ -43,11 +43,11 @@ def write(artifact: Artifact, key: str) -> None:
 def read(path: Path) -> Manifest | None:
     """The manifest of the exported file ``path``; None when there is none of this version."""
     try:
-        check_file(beside(path), most_bytes=_MOST_BYTES)
-        manifest = Manifest.model_validate_json(beside(path).read_bytes())
+        content = read_bytes(beside(path), what="the manifest", limit_bytes=_MOST_BYTES)
+        manifest = Manifest.model_validate_json(content)
         for number in (manifest.artifact.multiply_adds, manifest.artifact.parameters):
             count(number)
-    except (OSError, UsageError, ValueError):  # pydantic's errors are of the last kind
+    except (UsageError, ValueError):  # pydantic's errors are of the last kind
         return None
     artifact = manifest.artifact.model_copy(update={"path": path.absolute()})
     return manifest.model_copy(update={"artifact": artifact})

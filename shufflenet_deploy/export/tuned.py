@@ -14,11 +14,11 @@ from typing import Self
 
 from pydantic import Field, ValidationError
 
+from shufflenet_deploy.bounded import Name, Sample
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.export.lowerings import AUTO, PAPER
-from shufflenet_deploy.files import write_whole
+from shufflenet_deploy.files import read_toml, user_path, write_whole
 from shufflenet_deploy.records import Format, Metric, Precision, Record, first_problem
-from shufflenet_deploy.texts import read_toml
 
 #: Names the folder of the user's own tuning file.
 DATA_VARIABLE = "SHUFFLENET_DEPLOY_DATA"
@@ -32,8 +32,8 @@ _FILE = "lowerings.toml"
 class Figure(Record):
     """What one lowering cost: nanoseconds or instructions, and how many times ``paper``'s."""
 
-    lowering: str
-    value: int
+    lowering: Name
+    value: Sample
     ratio: float
     low: float
     high: float
@@ -45,12 +45,12 @@ class Entry(Record):
     ``worth_it`` is False where int8 is no faster than fp32 on that core.
     """
 
-    runtime: str
-    core: str
+    runtime: Name
+    core: Name
     format: Format
     precision: Precision
-    model: str
-    lowering: str
+    model: Name
+    lowering: Name
     worth_it: bool | None = None
     metric: Metric | None = None
     version: str = ""
@@ -78,13 +78,16 @@ class Tuned(Record):
         Raises:
             UsageError: it cannot be read or holds something else.
         """
-        if not path.exists():
-            return cls()
         try:
-            return cls.model_validate(read_toml(path, "tuning file"))
+            return cls.model_validate(read_toml(path, what="the tuning file"))
+        except FileNotFoundError:
+            return cls()
         except ValidationError as error:
-            reason = first_problem(error)
-            raise UsageError(f"{path} is not a tuning file: {reason}; delete it") from error
+            raise UsageError(
+                f"{path} is not a tuning file: {first_problem(error)}; delete it"
+            ) from error
+        except UsageError as error:
+            raise UsageError(f"{error}; delete it") from error
 
     def with_entries(self, entries: tuple[Entry, ...]) -> Self:
         """These entries before the old ones, except for those they replace."""
@@ -109,7 +112,7 @@ def user_file() -> Path:
     """The user's own tuning file."""
     named = os.environ.get(DATA_VARIABLE)
     if named:
-        return Path(named).expanduser() / _FILE
+        return user_path(named) / _FILE
     import platformdirs  # noqa: PLC0415
 
     return Path(platformdirs.user_data_dir("shufflenet-deploy")) / _FILE

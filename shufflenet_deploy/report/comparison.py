@@ -186,7 +186,7 @@ def parse_threshold(text: str) -> float:
     Raises:
         UsageError: it is neither, or not below 100 %.
     """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(%?)\s*", text)
+    match = re.fullmatch(r"\s*([0-9]{1,18}(?:\.[0-9]{0,18})?|\.[0-9]{1,18})\s*(%?)\s*", text)
     share = float(match[1]) / (100.0 if match[2] else 1.0) if match else math.inf
     if share >= 1.0:
         raise UsageError(f"'{text}' is not a threshold: write a share such as 5%")

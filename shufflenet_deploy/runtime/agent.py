@@ -6,14 +6,31 @@ or an unknown field is refused rather than guessed at.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
+from shufflenet_deploy.bounded import (
+    Count,
+    Int,
+    Moment,
+    Name,
+    Sample,
+    Size,
+    Span,
+    Text,
+    first_line,
+)
 from shufflenet_deploy.errors import ParseError
 from shufflenet_deploy.records import (
     BenchmarkSpec,
@@ -29,6 +46,7 @@ from shufflenet_deploy.records import (
 )
 from shufflenet_deploy.runtime.base import Payload, Report
 from shufflenet_deploy.runtime.releases import Distribution
+from shufflenet_deploy.target import answers
 
 #: The schema number of ``device_scripts/agent.py``.
 SCHEMA = 1
@@ -49,6 +67,9 @@ _FAILURES = {
     "terminated": FailureKind.CRASHED,
     "crashed": FailureKind.CRASHED,
 }
+
+#: An explanation is a line, not a book.
+_MOST_MESSAGE = 1000
 
 #: Variables that thread pools read when they are loaded.
 _POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -168,8 +189,6 @@ def parse_log(raw: str) -> Report:
     except ValidationError as error:
         problem = first_problem(error)
         raise ParseError(f"the agent's log does not fit schema {SCHEMA}: {problem}") from error
-    except ValueError as error:
-        raise ParseError(f"the agent's log has a wrong time: {error}") from error
 
 
 def json_object(raw: str) -> dict[str, Any]:
@@ -181,16 +200,13 @@ def json_object(raw: str) -> dict[str, Any]:
     text = raw.strip()
     if not text:
         raise ParseError("the agent printed nothing: it was killed or never started")
-    try:
-        fields = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        shown = text if len(text) <= 80 else f"{text[:80]}..."
-        raise ParseError(f"the agent printed something other than JSON: {shown!r}") from error
+    fields = answers.json_of(text, whose="the agent")
     if not isinstance(fields, dict):
         raise ParseError(f"the agent printed a JSON {type(fields).__name__}, not an object")
     if fields.get("schema") != SCHEMA:
         raise ParseError(
-            f"the agent's log has schema {fields.get('schema')!r}, this version reads {SCHEMA}: "
+            f"the agent's log has schema {first_line(repr(fields.get('schema')), 40)}, "
+            f"this version reads {SCHEMA}: "
             "use the agent that came with this version"
         )
     return fields
@@ -204,21 +220,31 @@ class _Part(BaseModel):
 
 
 class _Battery(_Part):
-    percent: int | None
-    status: str | None
+    percent: Int | None
+    status: Name | None
     temperature_c: float | None
 
 
 class _Conditions(_Part):
-    at: str
-    governors: dict[str, str]
-    frequency_khz: dict[str, int]
-    temperature_c: dict[str, float]
-    throttled: int | None
+    at: Moment
+    governors: dict[Name, Name]
+    frequency_khz: dict[Name, Size]
+    temperature_c: dict[Name, float]
+    throttled: Size | None
     load_1min: float | None
-    memory_available_bytes: int | None
-    swap_used_bytes: int | None
+    memory_available_bytes: Size | None
+    swap_used_bytes: Size | None
     battery: _Battery | None
+
+    @field_validator("at", mode="before")
+    @classmethod
+    def _time(cls, text: object) -> object:
+        if not isinstance(text, str):
+            return text
+        try:
+            return datetime.fromisoformat(text)
+        except ValueError as error:
+            raise ValueError(f"{first_line(text, 40)!r} is not a time") from error
 
     def record(self) -> Conditions:
         battery = self.battery
@@ -226,7 +252,7 @@ class _Conditions(_Part):
         if battery is not None and battery.temperature_c is not None:
             temperatures.setdefault("battery", battery.temperature_c)
         return Conditions(
-            at=datetime.fromisoformat(self.at),
+            at=self.at,
             governors=self.governors,
             frequency_khz=self.frequency_khz,
             temperature_c=temperatures,
@@ -246,77 +272,77 @@ class _Moments(_Part):
 
 
 class _RuntimeFacts(_Part):
-    name: str
-    version: str
+    name: Name
+    version: Name
     details: dict[str, Any]
 
 
 class _Tensor(_Part):
-    name: str
-    shape: list[int | None]
-    dtype: str
+    name: Text
+    shape: list[Int | None]
+    dtype: Name
     scale: float | None = None
-    zero_point: int | None = None
+    zero_point: Int | None = None
 
 
 class _Model(_Part):
-    file: str
-    bytes: int
+    file: Text
+    bytes: Size
     inputs: list[_Tensor]
     outputs: list[_Tensor]
 
 
 class _Clock(_Part):
-    resolution_ns: int = Field(gt=0)
-    read_ns: int = Field(ge=0)
+    resolution_ns: Sample
+    read_ns: Span
 
 
 class _Sampling(_Part):
-    wall_ns: int
-    cpu_ns: int
-    preempted: int
+    wall_ns: Span
+    cpu_ns: Span
+    preempted: Int
     others_busy_cores: float | None
 
 
 class _Head(_Part):
     schema_: int = Field(alias="schema")
-    agent: str
+    agent: Name
     platform: dict[str, Any]
 
 
-_Ns = list[int]
+_Spans = list[Span]
 
 
 class _Operator(_Part):
-    name: str
-    operator: str
-    node: int | None
-    ns: _Ns = Field(min_length=1)
+    name: Text
+    operator: Text
+    node: Size | None
+    ns: _Spans = Field(min_length=1)
 
 
 class _Profile(_Part):
-    method: str
-    inference_ns: _Ns = Field(min_length=1)
+    method: Text
+    inference_ns: _Spans = Field(min_length=1)
     operators: list[_Operator]
 
 
 class _Log(_Head):
     runtime: _RuntimeFacts
     model: _Model
-    timed: str
-    threads: int
-    cpus: list[int] | None
+    timed: Name
+    threads: Count
+    cpus: list[Count] | None
     clock: _Clock
-    import_ns: int
-    load_ns: int
-    first_ns: int
-    warmup_ns: _Ns
-    warmup_ended: str
-    samples_ns: _Ns = Field(min_length=1)
+    import_ns: Span
+    load_ns: Span
+    first_ns: Span
+    warmup_ns: _Spans
+    warmup_ended: Name
+    samples_ns: list[Sample] = Field(min_length=1)
     sampling: _Sampling
     outputs_repeat: bool
-    idle_rss_bytes: int
-    peak_rss_bytes: int
+    idle_rss_bytes: Size
+    peak_rss_bytes: Size
     conditions: _Moments
     profile: _Profile | None = None
 
@@ -330,8 +356,8 @@ class _Log(_Head):
 
 
 class _Error(_Part):
-    kind: str
-    message: str
+    kind: Name
+    message: Text
 
 
 class _FailureLog(_Head):
@@ -392,5 +418,5 @@ def failure_of(kind: str, message: str) -> Failure:
     """
     known = _FAILURES.get(kind)
     if known is None:
-        raise ParseError(f"the agent failed with the unknown kind {kind!r}")
-    return Failure(kind=known, message=message)
+        raise ParseError(f"the agent failed with the unknown kind {first_line(kind, 40)!r}")
+    return Failure(kind=known, message=first_line(message, _MOST_MESSAGE))

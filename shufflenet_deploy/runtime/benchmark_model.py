@@ -10,13 +10,17 @@ from __future__ import annotations
 
 import re
 
+from shufflenet_deploy.bounded import first_line
 from shufflenet_deploy.errors import ParseError
 from shufflenet_deploy.records import Aggregate, BenchmarkSpec
+from shufflenet_deploy.target import answers
 
-_NUMBER = r"[-+\d.eE]+"
-_STATISTICS = re.compile(rf"\bcount=(\d+)((?: \w+={_NUMBER})+)")
+_NUMBER = r"[-+0-9.eE]{1,32}"
+_STATISTICS = re.compile(rf"\bcount=([0-9]{{1,18}})((?: \w+={_NUMBER})+)")
 #: What is printed when all samples are alike, or there is only one.
-_ALIKE = re.compile(rf"\bcount=(\d+) curr=({_NUMBER})(?:\s*\(all same\))?\s*$", re.MULTILINE)
+_ALIKE = re.compile(
+    rf"\bcount=([0-9]{{1,18}}) curr=({_NUMBER})(?:\s*\(all same\))?\s*$", re.MULTILINE
+)
 _TIMINGS = re.compile(
     rf"Inference timings in us: Init: ({_NUMBER}), First inference: ({_NUMBER}), "
     rf"Warmup \(avg\): {_NUMBER}, Inference \(avg\): ({_NUMBER})"
@@ -51,20 +55,23 @@ def parse(printed: str) -> Aggregate:
     timings = _TIMINGS.search(printed)
     if timings is None:
         complaint = _COMPLAINT.search(printed)
-        said = complaint[1].strip() if complaint else "it printed no 'Inference timings in us'"
+        said = first_line(complaint[1]) if complaint else "it printed no 'Inference timings in us'"
         raise ParseError(f"benchmark_model gave no result: {said}")
-    init, first, average = (float(text) for text in timings.groups())
-    before = printed[: timings.start()]
-    fields, count = _last_statistics(before)
-    return Aggregate(
-        count=count,
-        average_us=average,
-        min_us=fields["min"],
-        max_us=fields["max"],
-        std_us=fields["std"],
-        first_us=first,
-        init_us=init,
-    )
+    try:
+        init, first, average = (float(text) for text in timings.groups())
+        fields, count = _last_statistics(printed[: timings.start()])
+    except ValueError as error:
+        raise ParseError(f"benchmark_model printed a wrong number: {error}") from error
+    told = {
+        "count": count,
+        "average_us": average,
+        "min_us": fields["min"],
+        "max_us": fields["max"],
+        "std_us": fields["std"],
+        "first_us": first,
+        "init_us": init,
+    }
+    return answers.record(Aggregate, told, whose="benchmark_model printed a wrong number")
 
 
 def _last_statistics(text: str) -> tuple[dict[str, float], int]:

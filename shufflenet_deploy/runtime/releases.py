@@ -116,7 +116,7 @@ def _numpy(python: Version, *, below_2: bool) -> str:
 
 def _version(text: str) -> Version:
     """The first dotted number in ``text``: (2, 36) of "glibc 2.36"."""
-    match = re.search(r"\d+(?:\.\d+)*", text)
+    match = re.search(r"[0-9]{1,9}(?:\.[0-9]{1,9})*", text)
     return tuple(int(part) for part in match[0].split(".")) if match else ()
 
 

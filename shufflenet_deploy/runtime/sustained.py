@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from shufflenet_deploy.bounded import Count, Name, Text
 from shufflenet_deploy.errors import ParseError
 from shufflenet_deploy.records import BenchmarkSpec, Failure, Slice, TracePoint, first_problem
 from shufflenet_deploy.runtime.agent import failure_of, json_object
@@ -53,17 +54,17 @@ def command(
 class _Error(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    kind: str
-    message: str
+    kind: Name
+    message: Text
 
 
 class _Log(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     schema_: int = Field(alias="schema")
-    program: str
-    version: str
-    cpus: list[int] | None
+    program: Name
+    version: Name
+    cpus: list[Count] | None
     slices: tuple[Slice, ...] = Field(min_length=1)
     trace: tuple[TracePoint, ...] = Field(min_length=1)
 
@@ -72,7 +73,7 @@ class _FailureLog(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     schema_: int = Field(alias="schema")
-    program: str
+    program: Name
     error: _Error
 
 
@@ -87,7 +88,8 @@ def parse(raw: str, *, models: int) -> Turns | Failure:
         if "error" in fields:
             error = _FailureLog.model_validate(fields).error
             return failure_of(error.kind, error.message)
-        log = _Log.model_validate(fields)
+        # As JSON, a strict schema takes a list for a tuple.
+        log = _Log.model_validate_json(raw, strict=True)
     except ValidationError as error:
         raise ParseError(f"the sustained log does not fit: {first_problem(error)}") from error
     if {one.subject for one in log.slices} != set(range(models)):

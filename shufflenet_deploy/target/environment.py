@@ -9,7 +9,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from shufflenet_deploy.bounded import Name, Text, first_line
+from shufflenet_deploy.errors import ParseError
 from shufflenet_deploy.records import TargetFacts
+from shufflenet_deploy.target import answers
 
 if TYPE_CHECKING:
     from packaging.requirements import Requirement
@@ -116,20 +121,41 @@ def proof_argument(payload: Payload) -> str:
     return json.dumps({"distributions": names, "imports": list(payload.imports)})
 
 
+class _Proof(BaseModel):
+    """What ``PROOF_PROGRAM`` prints."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    versions: dict[Name, Name | None]
+    failed: dict[Name, Text]
+
+
+def _satisfies(requirement: Requirement, version: str) -> bool:
+    from packaging.version import InvalidVersion  # noqa: PLC0415
+
+    try:
+        return requirement.specifier.contains(version, prereleases=True)
+    except (InvalidVersion, ValueError):
+        return False
+
+
 def missing_from(payload: Payload, printed: str) -> str | None:
     """What the payload asks for and ``PROOF_PROGRAM`` did not find; None when all is there."""
     line = next((one for one in reversed(printed.splitlines()) if one.startswith("{")), None)
     if line is None:
         return "its Python did not run"
-    found = json.loads(line)
+    try:
+        found = _Proof.model_validate(answers.json_of(line, whose="its Python"))
+    except (ParseError, ValidationError):
+        return "its Python does not say what it has"
     for requirement in _parsed(payload):
-        version = found["versions"].get(requirement.name)
+        version = found.versions.get(requirement.name)
         if version is None:
             return f"{requirement.name} is not installed"
-        if not requirement.specifier.contains(version, prereleases=True):
+        if not _satisfies(requirement, version):
             return f"{requirement.name} is {version}, not {requirement.specifier}"
-    for name, error in found["failed"].items():
-        return f"import {name}: {error}"
+    for name, error in found.failed.items():
+        return f"import {name}: {first_line(error)}"
     return None
 
 

@@ -5,12 +5,16 @@ The script must run under busybox and toybox; whatever a machine does not tell i
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from dataclasses import dataclass
+from typing import Literal
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from shufflenet_deploy.bounded import MAX_COUNT, Name, parse_json
 from shufflenet_deploy.records import Core, TargetFacts
+from shufflenet_deploy.target import answers
 
 #: Where our folder lies, as shell code that sets ``root`` from the first parameter.
 ROOT = """\
@@ -144,16 +148,17 @@ _NOTABLE = re.compile(
 _USERLAND_32 = {"aarch64": "armv7l", "x86_64": "i686"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Interpreter:
+class Interpreter(BaseModel):
     """A Python on the target. ``venv``: it can make virtual environments with pip in them."""
 
-    executable: str
-    version: str
-    implementation: str
-    bits: int
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    executable: Name = Field(min_length=1)
+    version: Name = Field(pattern=r"^[0-9]{1,3}\.[0-9]{1,4}\.[0-9]{1,6}$")
+    implementation: Name
+    bits: Literal[32, 64]
     venv: bool
-    libc: str | None
+    libc: Name | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,29 +175,35 @@ class Survey:
 
 
 def read_survey(printed: str, *, host: str, transport: str) -> Survey:
-    """Read what ``SCRIPT`` printed. Pure: a captured text can be replayed."""
+    """Read what ``SCRIPT`` printed. Pure: a captured text can be replayed.
+
+    Raises:
+        ParseError: no target can be as it says.
+    """
     sections = sections_of(printed)
     python = _interpreter(sections.get("python", ""))
     processors = _processors(sections.get("cpuinfo", ""))
-    machine = arch = sections.get("machine", "").strip() or "unknown"
+    machine = arch = answers.name(sections.get("machine")) or "unknown"
     if python is not None and python.bits == 32:
         arch = _USERLAND_32.get(machine, machine)
-    facts = TargetFacts(
-        host=host,
-        transport=transport,
-        arch=arch,
-        os=_os(sections),
-        kernel=sections.get("kernel", "").strip() or "unknown",
-        cpu=_cpu(processors),
-        board=_board(sections),
-        cores=_cores(sections.get("cores", ""), processors),
-        memory_bytes=_kilobytes(sections.get("memory", ""), r"MemTotal:\s*(\d+)"),
-        free_bytes=free_bytes(sections.get("disk", "")),
-        libc=(python.libc if python else None) or _libc(sections.get("libc", "")),
-        python=python.version if python else None,
-        features=_features(processors),
-    )
-    root = sections.get("root", "").strip()
+    memory = re.search(r"MemTotal:[ \t]*([0-9]{1,20})", sections.get("memory", ""))
+    told = {
+        "host": host,
+        "transport": transport,
+        "arch": arch,
+        "os": _os(sections),
+        "kernel": answers.name(sections.get("kernel")) or "unknown",
+        "cpu": _cpu(processors),
+        "board": _board(sections),
+        "cores": _cores(sections.get("cores", ""), processors),
+        "memory_bytes": answers.kilobytes(memory[1]) if memory else None,
+        "free_bytes": free_bytes(sections.get("disk", "")),
+        "libc": (python.libc if python else None) or _libc(sections.get("libc", "")),
+        "python": python.version if python else None,
+        "features": _features(processors),
+    }
+    facts = answers.record(TargetFacts, told, whose=f"{host} does not say what it is")
+    root = answers.name(sections.get("root")) or ""
     return Survey(facts=facts, machine=machine, python=python, root=root)
 
 
@@ -200,7 +211,7 @@ def free_bytes(df: str) -> int | None:
     """Bytes available, from the output of ``df -Pk``."""
     rows = df.strip().splitlines()
     fields = rows[-1].split() if len(rows) > 1 else []
-    return int(fields[3]) * 1024 if len(fields) > 3 and fields[3].isdigit() else None
+    return answers.kilobytes(fields[3]) if len(fields) > 3 else None
 
 
 def sections_of(printed: str) -> dict[str, str]:
@@ -214,13 +225,13 @@ def sections_of(printed: str) -> dict[str, str]:
 
 def _interpreter(text: str) -> Interpreter | None:
     line = next((line for line in text.splitlines() if line.startswith("{")), None)
+    if line is None:
+        return None
     try:
-        found = json.loads(line) if line else None
-    except ValueError:
+        found = Interpreter.model_validate(parse_json(line))
+    except (ValueError, ValidationError):
         return None
-    if found is None or tuple(map(int, found["version"].split(".")[:2])) < _OLDEST_PYTHON:
-        return None
-    return Interpreter(**found)
+    return found if tuple(map(int, found.version.split(".")[:2])) >= _OLDEST_PYTHON else None
 
 
 def _processors(cpuinfo: str) -> list[dict[str, str]]:
@@ -232,16 +243,15 @@ def _processors(cpuinfo: str) -> list[dict[str, str]]:
             for key, colon, value in (line.partition(":") for line in block.splitlines())
             if colon
         }
-        if "processor" in fields and fields["processor"].isdigit():
+        if answers.number(fields.get("processor"), most=MAX_COUNT) is not None:
             blocks.append(fields)
     return blocks
 
 
 def _part(processor: dict[str, str]) -> str | None:
-    try:
-        maker = int(processor["cpu implementer"], 0)
-        part = int(processor["cpu part"], 0)
-    except (KeyError, ValueError):
+    words = (processor.get("cpu implementer", ""), processor.get("cpu part", ""))
+    maker, part = (answers.hexadecimal(word.lower().removeprefix("0x")) for word in words)
+    if maker is None or part is None:
         return None
     if maker == _ARM and part in _CORTEX:
         return _CORTEX[part]
@@ -250,20 +260,21 @@ def _part(processor: dict[str, str]) -> str | None:
 
 def _cpu(processors: list[dict[str, str]]) -> str:
     parts = Counter(part for one in processors if (part := _part(one)))
-    if parts:
-        return " + ".join(f"{count}x {part}" for part, count in parts.items())
-    names = Counter(name for one in processors if (name := one.get("model name")))
-    return " + ".join(f"{count}x {name}" for name, count in names.items()) or "unknown"
+    if not parts:
+        parts = Counter(name for one in processors if (name := answers.name(one.get("model name"))))
+    kinds = (f"{count}x {part}" for part, count in parts.items())
+    return answers.name(" + ".join(kinds)) or "unknown"
 
 
 def _cores(text: str, processors: list[dict[str, str]]) -> tuple[Core, ...]:
     parts = {int(one["processor"]): _part(one) for one in processors}
-    cores = {
-        int(index): Core(index=int(index), max_khz=int(khz) if khz else None)
-        for index, khz in re.findall(r"^(\d+) ?(\d*)$", text, re.MULTILINE)
-    } or {index: Core(index=index) for index in parts}
+    speeds: dict[int, int | None] = {}
+    for word, khz in re.findall(r"^([0-9]{1,20}) ?([0-9]{0,20})$", text, re.MULTILINE):
+        if (index := answers.number(word, most=MAX_COUNT)) is not None:
+            speeds[index] = answers.number(khz)
     return tuple(
-        core.model_copy(update={"part": parts.get(index)}) for index, core in sorted(cores.items())
+        Core(index=index, max_khz=khz, part=parts.get(index))
+        for index, khz in sorted((speeds or dict.fromkeys(parts)).items())
     )
 
 
@@ -275,30 +286,24 @@ def _features(processors: list[dict[str, str]]) -> tuple[str, ...]:
 
 
 def _os(sections: dict[str, str]) -> str:
-    android = sections.get("android", "").strip().splitlines()
-    if android:
-        return f"Android {android[0]}"
+    if android := answers.name(sections.get("android")):
+        return f"Android {android}"
     match = re.search(r'^PRETTY_NAME="?([^"\n]+)', sections.get("os", ""), re.MULTILINE)
-    return match[1].strip() if match else "unknown"
+    return (answers.name(match[1]) if match else None) or "unknown"
 
 
 def _board(sections: dict[str, str]) -> str | None:
     android = [line.strip() for line in sections.get("android", "").strip().splitlines()[1:]]
-    return " ".join(filter(None, android)) or sections.get("board", "").strip() or None
+    return answers.name(" ".join(filter(None, android))) or answers.name(sections.get("board"))
 
 
 def _libc(text: str) -> str | None:
     """``glibc 2.36`` or ``musl 1.2.4`` from getconf, ldd, or the name of the loader."""
-    first = text.strip().splitlines()[0] if text.strip() else ""
+    first = answers.name(text) or ""
     if "musl" in first:
-        version = re.search(r"^Version (\S+)", text, re.MULTILINE)
+        version = re.search(r"^Version ([0-9.]{1,20})", text, re.MULTILINE)
         return f"musl {version[1]}" if version else "musl"
-    match = re.search(r"(?:glibc |GLIBC |GNU libc\) )(?:\S*-)?(\d+\.\d+)", first)
+    match = re.search(r"(?:glibc |GLIBC |GNU libc\) )(?:\S*-)?([0-9]{1,4}\.[0-9]{1,4})", first)
     if match is None and first.startswith("ldd "):
-        match = re.search(r"(\d+\.\d+)\s*$", first)
+        match = re.search(r"([0-9]{1,4}\.[0-9]{1,4})\s*$", first)
     return f"glibc {match[1]}" if match else None
-
-
-def _kilobytes(text: str, pattern: str) -> int | None:
-    match = re.search(pattern, text)
-    return int(match[1]) * 1024 if match else None

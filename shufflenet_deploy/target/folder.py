@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from shufflenet_deploy.errors import TargetError
+from shufflenet_deploy.target import answers
 from shufflenet_deploy.target.facts import free_bytes
 from shufflenet_deploy.target.place import SCRIPT as PLACE_SCRIPT
 from shufflenet_deploy.target.place import Place, read_place
@@ -149,7 +150,9 @@ def look_for(transport: Transport, path: str) -> Found:
     result = transport.run(shell(_LOOK, path), timeout_s=300.0, env={"LC_ALL": "C"})
     _expect_done(transport, result, path)
     first, _, df = result.text.partition("\n")
-    return Found(sha256=first.removeprefix("sha256").strip() or None, free_bytes=free_bytes(df))
+    digest = first.removeprefix("sha256").strip()
+    known = re.fullmatch(r"[0-9a-f]{64}", digest) is not None
+    return Found(sha256=digest if known else None, free_bytes=free_bytes(df))
 
 
 def reads_gzip(transport: Transport) -> bool:
@@ -208,7 +211,7 @@ def remove(transport: Transport, root: str) -> int:
     if result.exit_code == _FOREIGN:
         raise _foreign(transport, root)
     _expect_done(transport, result, root)
-    return int(result.text.split()[0]) * 1024
+    return answers.kilobytes(result.text.strip().partition("\n")[0]) or 0
 
 
 def _foreign(transport: Transport, root: str) -> TargetError:

@@ -122,7 +122,7 @@ note=$1 wanted=$2 mine=$3 watch=$4 clock=$5 pause=$6
 reclaim
 at=
 read -r at token 2>/dev/null <"$note"
-{{
+{
     echo "$boot $mine"
     if [ -n "$at" ] && [ "$at" = "$boot" ]; then
         sed 1d "$note"
@@ -131,7 +131,7 @@ read -r at token 2>/dev/null <"$note"
             read -r governor <"$file" && echo "$governor $file"
         done
     fi
-}} >"$note.$$" && mv "$note.$$" "$note" || exit 1
+} >"$note.$$" && mv "$note.$$" "$note" || exit 1
 if [ -n "$watch" ]; then
 """
     + SERVER

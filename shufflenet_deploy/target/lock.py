@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 
 from shufflenet_deploy.errors import TargetError
+from shufflenet_deploy.target import answers
 from shufflenet_deploy.transport import Transport
 from shufflenet_deploy.transport.posix import shell
 
@@ -146,9 +147,9 @@ class Lock:
 def describe(text: str) -> str:
     """``alice@laptop (process 4711), for 3 min`` from seconds and a description."""
     secs, _, who = text.strip().partition(" ")
-    age = int(secs) if re.fullmatch(r"-?\d+", secs) else 0
+    age = answers.number(secs) or 0
     spent = f"{age} s" if age < 120 else f"{age // 60} min"
-    return f"{who}, for {spent}"
+    return f"{answers.name(who) or 'somebody'}, for {spent}"
 
 
 def _me() -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import asdict, dataclass, field
 
+from shufflenet_deploy.target import answers
+
 # `dumpsys` is Android's; phones hide most of /sys from the shell user.
 SCRIPT = """\
 for zone in /sys/class/thermal/thermal_zone*; do
@@ -48,17 +50,18 @@ class State:
 def read_state(printed: str) -> State:
     """Read what ``SCRIPT`` printed. Pure: a captured text can be replayed."""
     temperatures: dict[str, float] = {}
-    for number, name in re.findall(r"^zone (-?\d+) (.+)$", printed, re.MULTILINE):
+    for number, sensor in re.findall(r"^zone (-?[0-9]{1,9}) (.+)$", printed, re.MULTILINE):
         # Most kernels tell thousandths of a degree, some degrees.
         degrees = int(number) / 1000 if abs(int(number)) >= 1000 else float(number)
-        if _PLAUSIBLE_C[0] <= degrees <= _PLAUSIBLE_C[1]:
+        name = answers.name(sensor)
+        if name is not None and _PLAUSIBLE_C[0] <= degrees <= _PLAUSIBLE_C[1]:
             temperatures[name] = max(degrees, temperatures.get(name, degrees))
-    battery = dict(re.findall(r"^\s+(\w+): (-?\d+)\s*$", printed, re.MULTILINE))
+    battery = dict(re.findall(r"^[ \t]+(\w{1,40}): (-?[0-9]{1,9})[ \t\r]*$", printed, re.MULTILINE))
     if "temperature" in battery:
         temperatures.setdefault("battery", int(battery["temperature"]) / 10)
     return State(
         temperature_c=temperatures,
-        battery_percent=int(battery["level"]) if "level" in battery else None,
+        battery_percent=answers.number(battery.get("level"), most=100),
         battery_status=_BATTERY_STATUS.get(int(battery.get("status", 0))),
         screen=_screen(printed),
     )

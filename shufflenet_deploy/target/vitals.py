@@ -5,10 +5,11 @@ Nothing is written on the target, and no Python is needed there (the clock is le
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field
 
+from shufflenet_deploy.bounded import MAX_COUNT, parse_json
+from shufflenet_deploy.target import answers
 from shufflenet_deploy.target.facts import sections_of
 
 #: The smallest step of the clock that the agent uses and what reading it costs; the same arithmetic
@@ -73,6 +74,9 @@ exit 0
 """
 
 _DEFAULT_TICKS_PER_SEC = 100
+_RIGHTS = ("direct", "sudo")
+_NOTES = ("governors", "governors.bench")
+_HOTTEST_TRIP_C = 1000.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,27 +117,24 @@ class Vitals:
 def read_vitals(printed: str) -> Vitals:
     """Read what ``SCRIPT`` printed. Pure: a captured text can be replayed."""
     sections = sections_of(printed)
-    memory = {
-        name: int(kilobytes) * 1024
-        for name, kilobytes in re.findall(r"^(\w+):\s*(\d+)", sections.get("memory", ""), re.M)
-    }
+    rows = re.findall(r"^(\w{1,40}):[ \t]*([0-9]{1,20})", sections.get("memory", ""), re.M)
+    sizes = {name: answers.kilobytes(word) for name, word in rows}
+    memory = {name: size for name, size in sizes.items() if size is not None}
     swap = [memory[name] for name in ("SwapTotal", "SwapFree") if name in memory]
     rights = sections.get("rights", "").split()
     step_ns, read_ns = _clock(sections.get("clock", ""))
-    load = re.match(r"\s*([\d.]+)", sections.get("load", ""))
+    load = (answers.name(sections.get("load")) or "").partition(" ")[0]
     return Vitals(
         busy_cores=_busy_cores(sections.get("busy", ""), sections.get("tick", "")),
-        load_1min=float(load[1]) if load else None,
-        frequencies=tuple(map(_frequency, re.findall(r"^\d+ .+$", sections["frequency"], re.M)))
-        if "frequency" in sections
-        else (),
-        rights=rights[0] if rights else None,
-        noted=tuple(sections.get("noted", "").split()),
+        load_1min=answers.decimal(load),
+        frequencies=_frequencies(sections.get("frequency", "")),
+        rights=rights[0] if rights and rights[0] in _RIGHTS else None,
+        noted=tuple(note for note in sections.get("noted", "").split() if note in _NOTES),
         throttled=_throttled(sections.get("throttled", "")),
         trip_c=_trips(sections.get("trips", "")),
         memory_available_bytes=memory.get("MemAvailable"),
         swap_used_bytes=swap[0] - swap[1] if len(swap) == 2 else None,
-        clocksource=sections.get("clocksource", "").strip() or None,
+        clocksource=answers.name(sections.get("clocksource")),
         clock_step_ns=step_ns,
         clock_read_ns=read_ns,
     )
@@ -142,52 +143,61 @@ def read_vitals(printed: str) -> Vitals:
 def _busy_cores(text: str, ticks: str) -> float | None:
     """Work between two first lines of /proc/stat that were read a second apart."""
     moments = [
-        [int(word) for word in line.split()[1:9]]
+        [answers.number(word) for word in line.split()[1:9]]
         for line in text.splitlines()
         if line.startswith("cpu ")
     ]
-    if len(moments) != 2 or any(len(moment) < 5 for moment in moments):
+    if len(moments) != 2 or any(len(moment) < 5 or None in moment for moment in moments):
         return None
-    spent = [later - earlier for earlier, later in zip(*moments, strict=False)]
+    spent = [(later or 0) - (earlier or 0) for earlier, later in zip(*moments, strict=False)]
     # Idle and waiting for a disk is the rest; all cores together have the wall time of each.
     busy: int = sum(spent) - spent[3] - spent[4]
-    per_sec = int(ticks) if ticks.strip().isdigit() else _DEFAULT_TICKS_PER_SEC
+    per_sec = answers.number(ticks) or _DEFAULT_TICKS_PER_SEC
     return float(max(0.0, busy / per_sec))
 
 
-def _frequency(line: str) -> Frequency:
-    core, governor, driver, low, high, hardware = (line.split() + ["-"] * 6)[:6]
-    return Frequency(
-        core=int(core),
-        governor=None if governor == "-" else governor,
-        driver=None if driver == "-" else driver,
-        min_khz=_number(low),
-        max_khz=_number(high),
-        hardware_max_khz=_number(hardware),
-    )
-
-
-def _number(text: str) -> int | None:
-    return int(text) if text.isdigit() else None
+def _frequencies(text: str) -> tuple[Frequency, ...]:
+    found = []
+    for line in text.splitlines():
+        word, governor, driver, low, high, hardware = (line.split() + ["-"] * 6)[:6]
+        core = answers.number(word, most=MAX_COUNT)
+        if core is None or " " not in line.strip():
+            continue
+        found.append(
+            Frequency(
+                core=core,
+                governor=None if governor == "-" else answers.name(governor),
+                driver=None if driver == "-" else answers.name(driver),
+                min_khz=answers.number(low),
+                max_khz=answers.number(high),
+                hardware_max_khz=answers.number(hardware),
+            )
+        )
+    return tuple(found)
 
 
 def _throttled(text: str) -> int | None:
-    match = re.search(r"(?:throttled=)?(?:0x)?([0-9a-fA-F]+)\s*$", text.strip())
-    return int(match[1], 16) if match else None
+    """The bits of ``throttled=0x50000``, or of the number alone."""
+    word = (answers.name(text) or "").rpartition("=")[2].strip().lower()
+    return answers.hexadecimal(word.removeprefix("0x"))
 
 
 def _trips(text: str) -> dict[str, float]:
     found: dict[str, float] = {}
-    for number, name in re.findall(r"^(\d+) (.+)$", text, re.MULTILINE):
-        degrees = int(number) / 1000 if int(number) >= 1000 else float(number)
-        if degrees > 0:
+    for word, sensor in re.findall(r"^([0-9]{1,9}) (.+)$", text, re.MULTILINE):
+        degrees = int(word) / 1000 if int(word) >= 1000 else float(word)
+        name = answers.name(sensor)
+        if name is not None and 0 < degrees <= _HOTTEST_TRIP_C:
             found[name] = min(degrees, found.get(name, degrees))
     return found
 
 
 def _clock(text: str) -> tuple[int | None, int | None]:
     line = next((line for line in text.splitlines() if line.startswith("[")), None)
-    if line is None:
+    try:
+        found = parse_json(line) if line else None
+    except ValueError:
         return None, None
-    step_ns, read_ns = json.loads(line)
-    return int(step_ns), int(read_ns)
+    if not isinstance(found, list) or [type(one) for one in found] != [int, int] or min(found) < 0:
+        return None, None
+    return found[0], found[1]

@@ -37,6 +37,7 @@ from shufflenet_deploy.transport.adb_devices import (
     unusable,
 )
 from shufflenet_deploy.transport.base import CommandResult, Progress
+from shufflenet_deploy.transport.streams import TooMuchOutput, communicate
 
 _QUERY_SECS = 20.0
 _KILL_SECS = 15.0
@@ -200,6 +201,9 @@ class AdbTransport:
         except _OutOfTime as error:
             error.pid = _announced(launch, error.stderr)[0]
             raise
+        except TooMuchOutput as error:
+            self._kill(_announced(launch, error.stderr)[0])
+            raise
         code, stderr = self._ended(mark, done.stderr)
         return code, _announced(launch, done.stdout)[1], _announced(launch, stderr)[1]
 
@@ -226,7 +230,10 @@ class AdbTransport:
         except _OutOfTime as error:
             error.pid = _announced(launch, self._adb("exec-out", f"cat {scratch}.err").stdout)[0]
             raise
-        match = re.search(rb"\n" + mark.encode() + rb" (\d+)\n", done.stdout)
+        except TooMuchOutput:
+            self._kill(_announced(launch, self._adb("exec-out", f"cat {scratch}.err").stdout)[0])
+            raise
+        match = re.search(rb"\n" + mark.encode() + rb" (\d{1,3})\n", done.stdout)
         if match is None:
             raise self._lost()
         stdout, stderr = done.stdout[: match.start()], done.stdout[match.end() :]
@@ -242,7 +249,7 @@ class AdbTransport:
 
     def _ended(self, mark: str, stderr: bytes) -> tuple[int, bytes]:
         """The exit status behind our mark, and stderr without it."""
-        match = re.search(rb"\n" + mark.encode() + rb" (\d+)\n", stderr)
+        match = re.search(rb"\n" + mark.encode() + rb" (\d{1,3})\n", stderr)
         if match is None:
             raise self._lost()
         return int(match[1]), stderr[: match.start()] + stderr[match.end() :]
@@ -307,12 +314,17 @@ def _adb(
     program = shutil.which("adb")
     if program is None:
         raise UsageError("there is no adb program: install it (apt-get install adb)")
-    try:
-        return subprocess.run(
-            [program, *arguments], input=stdin, capture_output=True, timeout=timeout_s, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise _OutOfTime(error.stderr or b"") from error
+    pipe = subprocess.PIPE
+    with subprocess.Popen([program, *arguments], stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        try:
+            stdout, stderr = communicate(process, stdin, timeout_s, host="adb")
+        except subprocess.TimeoutExpired as error:
+            process.kill()
+            raise _OutOfTime(error.stderr or b"") from error
+        except BaseException:
+            process.kill()
+            raise
+    return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
 
 
 def _own_session(launch: posix.Launch) -> str:

@@ -18,6 +18,7 @@ from shufflenet_deploy.errors import CommandTimeout, DeployError, TargetError, U
 from shufflenet_deploy.files import replacing, sha256_file
 from shufflenet_deploy.transport import posix
 from shufflenet_deploy.transport.base import SIGNAL_BASE, CommandResult, Progress
+from shufflenet_deploy.transport.streams import communicate
 
 _CHUNK_BYTES = 1 << 20
 _NOT_EXECUTABLE = 126
@@ -84,7 +85,7 @@ class LocalTransport:
             )
         with process:
             try:
-                stdout, stderr = process.communicate(stdin, timeout=timeout_s)
+                stdout, stderr = communicate(process, stdin, timeout_s, host=self.host)
             except subprocess.TimeoutExpired as error:
                 _kill(process)
                 raise CommandTimeout(

@@ -212,7 +212,7 @@ class Launch:
 
         Everything up to the announcement is dropped; without one, (None, all of it) is returned.
         """
-        match = re.search(re.escape(self.token) + rb" (\d+)\n", output)
+        match = re.search(re.escape(self.token) + rb" (\d{1,10})\n", output)
         return (int(match[1]), output[match.end() :]) if match else (None, output)
 
 

@@ -27,6 +27,7 @@ from shufflenet_deploy.files import replacing, sha256_file
 from shufflenet_deploy.transport import posix
 from shufflenet_deploy.transport.base import SIGNAL_BASE, CommandResult, Progress
 from shufflenet_deploy.transport.ssh_config import Route
+from shufflenet_deploy.transport.streams import Bounded
 
 if TYPE_CHECKING:
     from shufflenet_deploy.transport.ssh_link import Link
@@ -88,7 +89,7 @@ class SshTransport:
     ) -> CommandResult:
         """See ``Transport.run``."""
         launch = posix.Launch.of(argv, env)
-        stdout = bytearray()
+        stdout = Bounded(self.host)
         started = time.monotonic()
         exchange = self._exchange(launch, _chunks(stdin or b""), stdout.extend, timeout_s)
         try:
@@ -99,7 +100,7 @@ class SshTransport:
                 f"{argv[0]} ran longer than {timeout_s:g} s on {self.host} and "
                 + ("was killed: raise its time limit" if killed else "may still be running there")
             ) from error
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, TargetError):
             self._kill(exchange)
             raise
         if exit_code is None:
@@ -108,7 +109,7 @@ class SshTransport:
         return CommandResult(
             argv=tuple(argv),
             exit_code=exit_code,
-            stdout=bytes(stdout),
+            stdout=bytes(stdout.content),
             stderr=exchange.stderr,
             duration_secs=time.monotonic() - started,
         )

@@ -288,9 +288,10 @@ def _authenticate(transport: paramiko.Transport, route: Route) -> None:
                 if not transport.auth_publickey(route.user, key):
                     return
                 remarks.append("it asks for a second factor, which is not supported")
-            except paramiko.AuthenticationException:
-                continue
             except BROKEN as error:
+                _refuse_broken_link(transport, who, error, tried=tried)
+                if isinstance(error, paramiko.AuthenticationException):
+                    continue
                 if transport.is_active():
                     remarks.append(_reason(error))
                     continue
@@ -301,6 +302,17 @@ def _authenticate(transport: paramiko.Transport, route: Route) -> None:
     raise AuthenticationError(
         f"{who} accepts {offered}" + "".join(f"; {remark}" for remark in remarks) + f"; {hint}"
     )
+
+
+def _refuse_broken_link(
+    transport: paramiko.Transport, who: str, error: BaseException, *, tried: int
+) -> None:
+    """Raise what a broken link is; paramiko says "authentication failed" of it, too.
+
+    After several keys it is more likely that the server has had enough of them.
+    """
+    if tried == 1 and not transport.is_active():
+        raise ConnectError(f"{who} broke off the login: {_reason(error)}") from error
 
 
 @contextlib.contextmanager

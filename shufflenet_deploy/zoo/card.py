@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from pydantic import Field, ValidationError
 
 from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.files import read_toml
 from shufflenet_deploy.names import FileName, Line, ModelName
 from shufflenet_deploy.records import Record, Resolution, ResolutionText, first_problem
-from shufflenet_deploy.texts import read_toml
 from shufflenet_deploy.zoo.description import Description, Head, Preprocessing
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def read_card(path: Path) -> Architecture:
     Raises:
         UsageError: the file cannot be read, is not TOML, or is not a card.
     """
-    fields = read_toml(path, "card")
+    fields = read_toml(path, what="the card")
     if "folder" in fields:
         raise UsageError(f"{path} is not a valid card: folder: a card's folder is where it lies")
     try:

@@ -49,6 +49,15 @@ def test_bytes_that_are_no_unicode_arrive_unchanged(link):
     assert link.run([sys.executable, "-c", show, odd]).stdout == b"\xff\xfe\x80"
 
 
+def test_a_program_that_never_stops_printing_is_stopped(link, monkeypatch):
+    monkeypatch.setattr("shufflenet_deploy.transport.streams.MAX_OUTPUT_BYTES", 1 << 20)
+    with pytest.raises(TargetError, match="printed more than 1 MiB") as raised:
+        link.run(["yes", "endless-output"])
+    assert "\n" not in str(raised.value)
+    left = link.run(["pgrep", "-f", "^yes endless-output$"])
+    assert left.stdout == b""
+
+
 def test_a_nul_byte_is_refused(link):
     with pytest.raises(UsageError, match="NUL"):
         link.run(["echo", "a\0b"])

@@ -1,0 +1,81 @@
+"""The user boundary: what was typed, as checked values or one ``BadParameter``.
+
+Every command of the program is a ``CheckedCommand``, so that no option needs to remember this:
+texts are UTF-8 and of a length that systems take, paths have ``~`` expanded and could exist,
+numbers are finite and fit in 63 bits. What a value means is for the command to check.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import typer
+from typer.core import TyperCommand
+
+from shufflenet_deploy.bounded import INT_MAX
+from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.files import user_path
+
+_MAX_CHARACTERS = 4096
+#: More seconds, degrees or decibels than anything has; what waits for time takes no more.
+_MAX_FLOAT = 1e9
+#: Arguments of programs elsewhere, which may be of any form.
+_PASSED_ON = "command"
+
+
+class CheckedCommand(TyperCommand):
+    """A command whose values were checked before it is called."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Check every value that was given, then call the command."""
+        for parameter in self.params:
+            name = parameter.name or ""
+            if name in ctx.params:
+                ctx.params[name] = _checked(ctx.params[name], parameter, ctx)
+        return super().invoke(ctx)
+
+
+def use_checked_commands(app: typer.Typer) -> None:
+    """Make every command of an app and of its groups a ``CheckedCommand``."""
+    for command in app.registered_commands:
+        command.cls = CheckedCommand
+    for group in app.registered_groups:
+        if group.typer_instance is not None:
+            use_checked_commands(group.typer_instance)
+
+
+def _checked(value: Any, parameter: Any, ctx: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return type(value)(_checked(one, parameter, ctx) for one in value)
+    problem = _wrong_number(value)
+    if isinstance(value, str | Path) and parameter.name != _PASSED_ON:
+        problem = _wrong_text(str(value))
+    if problem is None and isinstance(value, Path):
+        try:
+            return user_path(value)
+        except UsageError as error:
+            problem = str(error)
+    if problem is not None:
+        raise typer.BadParameter(problem, ctx=ctx, param=parameter)
+    return value
+
+
+def _wrong_number(value: Any) -> str | None:
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{value} is no finite number"
+    if isinstance(value, float) and abs(value) > _MAX_FLOAT:
+        return f"{value:g} is beyond {_MAX_FLOAT:g}"
+    if isinstance(value, int) and abs(value) > INT_MAX:
+        return "the number is beyond 63 bits"
+    return None
+
+
+def _wrong_text(text: str) -> str | None:
+    """What is wrong with a text, which is not repeated: it may be a URL with a password."""
+    if any("\udc80" <= one <= "\udcff" for one in text):
+        return "it is not UTF-8"
+    if any(ord(one) < 32 or ord(one) == 127 for one in text):
+        return "it holds a control character"
+    return None if len(text) <= _MAX_CHARACTERS else f"longer than {_MAX_CHARACTERS} characters"

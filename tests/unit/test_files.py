@@ -1,0 +1,64 @@
+"""Reading users' files: whatever they are, an answer or one error."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from shufflenet_deploy import files
+from shufflenet_deploy.errors import UsageError
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "/dev/urandom"])
+def test_a_file_that_never_ends_is_refused_at_the_limit(path):
+    with pytest.raises(UsageError, match="larger than 1 MiB, or endless"):
+        files.read_bytes(files.user_path(path), what="the suite", limit_bytes=1 << 20)
+
+
+def test_lines_that_never_end_are_refused_at_the_limit():
+    with pytest.raises(UsageError, match="larger than 1 MiB, or endless; split it"):
+        list(files.read_lines(files.user_path("/dev/zero"), limit_bytes=1 << 20))
+
+
+def test_a_pipe_that_nobody_writes_to_is_empty(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert files.read_bytes(tmp_path / "pipe", what="the suite") == b""
+
+
+def test_a_pipe_that_somebody_writes_to_is_read():
+    reader, writer = os.pipe()
+    os.write(writer, b"a = 1\n")
+    os.close(writer)
+    try:
+        path = files.user_path(f"/dev/fd/{reader}")
+        assert files.read_toml(path, what="the suite") == {"a": 1}
+    finally:
+        os.close(reader)
+
+
+@pytest.mark.parametrize("path", ["/", "/proc/self/mem", "/nowhere", "/etc/passwd/x"])
+def test_what_cannot_be_read_is_named(path):
+    with pytest.raises(UsageError, match=f"cannot read the suite {path}: ") as raised:
+        files.read_text(files.user_path(path), what="the suite")
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("~nosuchuser/x", "no home folder is known for '~nosuchuser'"),
+        ("x" * 256, "a name may have 255 bytes"),
+        ("ж" * 200, "a name may have 255 bytes"),
+        ("d/" * 3000, "a path 4095"),
+        ("a\0b", "NUL"),
+    ],
+)
+def test_a_path_that_cannot_be_is_refused(name, told):
+    with pytest.raises(UsageError, match=told):
+        files.user_path(name)
+
+
+def test_a_device_has_no_digest():
+    with pytest.raises(OSError, match="not a regular file"):
+        files.sha256_file(files.user_path("/dev/zero"))
