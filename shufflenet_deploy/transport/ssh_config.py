@@ -98,6 +98,11 @@ class Route:
     disk: SharedDisk | None = None
 
     @property
+    def hops(self) -> tuple[Route, ...]:
+        """Every hop in the order that they are connected to, this one last."""
+        return (*(hop for jump in self.jumps for hop in jump.hops), self)
+
+    @property
     def address(self) -> str:
         """``host:port`` for messages."""
         name = f"[{self.hostname}]" if ":" in self.hostname else self.hostname
@@ -168,7 +173,7 @@ def route_of(settings: SshSettings) -> Route:
         files += ("-i", str(settings.identity_file))
     if settings.known_hosts:
         files += ("-o", _option("UserKnownHostsFile", (settings.known_hosts,)))
-    own = ("-F", "none", "-l", user)
+    own: tuple[str, ...] = ("-F", "none", "-l", user)
     if settings.identity_file:
         own += ("-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none")
     argv = ("ssh", *port, *files, f"{user}@{settings.hostname}")
@@ -371,7 +376,7 @@ def _route_from(
             if _first(found, keyword) == "yes"
         ),
         ssh_argv=("ssh", *ways, *shown_port, name),
-        ssh_options=(*ways, *_typed_options(typed), *policy),
+        ssh_options=(*_config_options(config), *_typed_options(typed), *policy),
         ssh_host=typed.host,
         accept_argv=("ssh", *ways, *policy, *_asking(found), *shown_port, name, "exit"),
     )

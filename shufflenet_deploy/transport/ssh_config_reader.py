@@ -13,7 +13,7 @@ import re
 import socket
 import subprocess
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
@@ -98,7 +98,7 @@ def host_names(files: Sequence[Source]) -> set[str]:
     """
     names: set[str] = set()
     for source in files:
-        for line in _lines(source, lenient=True):
+        for line in _legible_lines(source, set()):
             if line.keyword == "host":
                 names |= {word for word in line.words if not re.search(r"[*?!]", word)}
     return names
@@ -118,33 +118,41 @@ class _Line:
     depth: int
 
 
-def _lines(source: Source, depth: int = 0, *, lenient: bool = False) -> Iterator[_Line]:
+def _lines(source: Source, depth: int = 0) -> Iterator[_Line]:
     """The lines of a file, and behind each ``Include`` those of the files it names."""
-    if depth > _MOST_INCLUDES and not lenient:
+    if depth > _MOST_INCLUDES:
         raise ConfigError(f"{source.path} includes itself: correct its Include lines")
-    try:
-        text = source.path.read_text(encoding="utf-8", errors="surrogateescape")
-    except FileNotFoundError:
-        return
-    except OSError:
-        if depth and lenient:
-            return
-        raise
     yield _Line(keyword="", rest="", words=(), where=str(source.path), depth=depth)
-    for number, raw in enumerate(text.split("\n"), start=1):
-        try:
-            line = _parsed(raw, f"{source.path} line {number}", depth)
-        except ConfigError:
-            if lenient:
+    for number, raw in enumerate(_text(source).split("\n"), start=1):
+        line = _parsed(raw, f"{source.path} line {number}", depth)
+        if line is not None:
+            yield line
+            if line.keyword == "include":
+                for path in _included(line.words, source.folder):
+                    yield from _lines(Source(path=path, folder=source.folder), depth + 1)
+
+
+def _legible_lines(source: Source, seen: set[Path]) -> Iterator[_Line]:
+    """The lines of a file that can be read, and of those it includes, each once."""
+    seen.add(source.path)
+    for raw in _text(source).split("\n"):
+        with contextlib.suppress(ConfigError):
+            line = _parsed(raw, "", 0)
+            if line is None:
                 continue
-            raise
-        if line is None:
-            continue
-        yield line
-        if line.keyword == "include" and depth <= _MOST_INCLUDES:
-            for path in _included(line.words, source.folder):
-                inner = Source(path=path, folder=source.folder)
-                yield from _lines(inner, depth + 1, lenient=lenient)
+            yield line
+            if line.keyword == "include":
+                for path in _included(line.words, source.folder):
+                    if path not in seen:
+                        with contextlib.suppress(OSError):
+                            yield from _legible_lines(replace(source, path=path), seen)
+
+
+def _text(source: Source) -> str:
+    try:
+        return source.path.read_text(encoding="utf-8", errors="surrogateescape")
+    except FileNotFoundError:
+        return ""
 
 
 def _parsed(raw: str, where: str, depth: int) -> _Line | None:
