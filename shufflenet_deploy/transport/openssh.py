@@ -138,7 +138,7 @@ class Link:
     """An authenticated connection that an ``ssh`` process holds."""
 
     #: What using a connection that is gone raises.
-    broken = (OSError, ValueError)
+    broken: tuple[type[Exception], ...] = (OSError, ValueError)
 
     def __init__(self, program: str, folder: Path) -> None:
         self._program = program
@@ -278,7 +278,7 @@ def _connecting(program: str, route: Route, control: Path) -> list[str]:
         if hop is route:
             break
         words = [shlex.quote(word.replace("%", "%%")) for word in (*argv, "-S", "none")]
-        proxy = " ".join(("exec", *words, "-W", "'[%h]:%p'", "--", shlex.quote(hop.ssh_host)))
+        proxy = " ".join((*words, "-W", "'[%h]:%p'", "--", shlex.quote(hop.ssh_host)))
     own = ("-o", f"LogLevel={_DIAGNOSTICS}", "-o", "ClearAllForwardings=yes", "-M", "-N", "-T")
     path = str(control).replace("%", "%%")
     return [*argv, *own, "-S", path, "--", route.ssh_host]
@@ -325,19 +325,30 @@ def _translated(route: Route, log: str) -> TransportError:
     text, reason = "\n".join(said), said[-1] if said else "ssh gave no reason"
     if match := re.search(r"no matching (.+) found\. Their offer: (\S+)", text):
         what = match[1].removesuffix(" method").removesuffix(" type")
-        return ssh_advice.nothing_in_common(route, what, match[2].split(","), ())
+        return ssh_advice.nothing_in_common(route, what, match[2].split(","), None)
     if "Host key verification failed" in text or "REVOKED" in text:
         return _untrusted(route, log, said)
     if denied := re.search(r"Permission denied \(([^)]*)\)", text):
         tried = sum("Offering public key" in line for line in lines)
-        remarks = [line for line in said if "Permission denied (" not in line]
-        return ssh_advice.refused_login(route, denied[1].split(","), tried, remarks)
+        return ssh_advice.refused_login(route, denied[1].split(","), tried, _remarks(route, said))
     if re.search(r"Too many authentication failures|No supported authentication", text):
         return AuthenticationError(
             f"{route.user}@{route.address} refuses the login: {reason}; name one key with "
             "IdentityFile and IdentitiesOnly yes"
         )
     return _unreachable(route, text, reason)
+
+
+def _remarks(route: Route, said: Sequence[str]) -> list[str]:
+    """What is wrong with the user's keys."""
+    from shufflenet_deploy.transport.ssh_link import remarks_on_keys  # noqa: PLC0415 - paramiko
+
+    open_keys = re.findall(r"Permissions \d+ for '(.*)' are too open", "\n".join(said))
+    modes = [
+        f"others can read the key {path}: {shlex.join(('chmod', '600', path))}"
+        for path in open_keys
+    ]
+    return [*remarks_on_keys(route), *modes, *(line for line in said if "sign_and_send" in line)]
 
 
 def _untrusted(route: Route, log: str, said: Sequence[str]) -> HostKeyError:
@@ -363,6 +374,11 @@ def _unreachable(route: Route, said: str, reason: str) -> ConnectError:
         return ConnectError(
             f"{route.hostname} is not a known host name: check its spelling, or use its IP address"
         )
+    if "stdio forwarding failed" in said:
+        why = re.search(r"open failed: (.*)", said)
+        return ConnectError(
+            f"the jump host cannot reach {route.address}: {why[1] if why else reason}"
+        )
     if "Connection refused" in said:
         return ConnectError(
             f"{route.address} refused the connection: is sshd running there, on that port?"
@@ -371,5 +387,9 @@ def _unreachable(route: Route, said: str, reason: str) -> ConnectError:
         return ConnectError(
             f"{route.address} did not answer within {route.connect_timeout_secs:g} s: is it on, "
             "and on this network?"
+        )
+    if re.search(r"exchange|Connection (reset|closed)|banner|protocol", said):
+        return ConnectError(
+            f"{route.address} does not complete an SSH handshake: {reason}; is that port sshd's?"
         )
     return ConnectError(f"cannot reach {route.address}: {reason}")

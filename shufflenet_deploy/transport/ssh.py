@@ -47,11 +47,25 @@ _LOST = "the connection to {host} was lost{where}: check the link and its power,
 class Channel(Protocol):
     """One running program, whoever's connection it runs over. Reading gives nothing at the end."""
 
-    recv: Callable[[int], bytes]
-    recv_stderr: Callable[[int], bytes]
-    sendall: Callable[[bytes], object]
-    shutdown_write: Callable[[], object]
-    close: Callable[[], object]
+    def recv(self, size: int, /) -> bytes:
+        """Read standard output."""
+        ...
+
+    def recv_stderr(self, size: int, /) -> bytes:
+        """Read standard error."""
+        ...
+
+    def sendall(self, content: bytes, /) -> None:
+        """Write to standard input."""
+        ...
+
+    def shutdown_write(self) -> None:
+        """End standard input."""
+        ...
+
+    def close(self) -> None:
+        """End the session."""
+        ...
 
     def wait(self, timeout_secs: float) -> bool:
         """Wait for the end; whether it came."""
@@ -65,10 +79,8 @@ class Channel(Protocol):
 class Link(Protocol):
     """An authenticated connection."""
 
-    @property
-    def broken(self) -> tuple[type[Exception], ...]:
-        """What using a connection that is gone raises."""
-        ...
+    #: What using a connection that is gone raises.
+    broken: tuple[type[Exception], ...]
 
     def start(self, line: bytes, host: str) -> Channel:
         """Run a command line."""

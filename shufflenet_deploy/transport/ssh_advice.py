@@ -43,21 +43,24 @@ def changed_host_key(route: Route, shown: str, path: Path, line: int) -> HostKey
 
 
 def nothing_in_common(
-    route: Route, what: str, theirs: Sequence[str], ours: Sequence[str]
+    route: Route, what: str, theirs: Sequence[str], ours: Sequence[str] | None
 ) -> NegotiationError:
-    """The error for a server that allows nothing this client has."""
-    if not ours:
-        remedy = (
-            f"if you must, allow one in ~/.ssh/config: {_KEYWORDS.get(what, what)} +{theirs[0]}"
-        )
+    """The error for a server that allows nothing this client has.
+
+    ``ours`` is what paramiko has; None stands for OpenSSH with what its configuration allows.
+    """
+    keyword = _KEYWORDS.get(what, what)
+    if ours is None:
+        ours = route.algorithms.get(keyword.lower(), ())
+        remedy = f"if you must, allow one in ~/.ssh/config: {keyword} +{theirs[0]}"
     elif ssh_program() is None:
         remedy = "OpenSSH's client may have one: apt-get install openssh-client"
     else:
         remedy = "OpenSSH's client may have one: --ssh-client openssh"
-    lacks = f"; this client has {', '.join(ours)}" if ours else ""
+    lacks = f"this client has {', '.join(ours)}; " if ours else ""
     return NegotiationError(
         f"{route.address} allows no {what} algorithm that this client has: it allows "
-        f"{', '.join(theirs)}{lacks}; {remedy}"
+        f"{', '.join(theirs)}; {lacks}{remedy}"
     )
 
 
@@ -71,8 +74,12 @@ def refused_login(
             f"{who} accepts no keys, only {', '.join(methods)}: enable PubkeyAuthentication in "
             "its sshd_config"
         )
-    offered = f"none of the {tried} keys offered" if tried != 1 else "not the key offered"
     said = "".join(f"; {remark}" for remark in remarks)
+    if not tried and remarks:
+        return AuthenticationError(f"no key could be offered to {who}{said}")
+    if "ssh-add" in said:
+        return AuthenticationError(f"{who} accepts none of the other keys{said}")
+    offered = f"none of the {tried} keys offered" if tried != 1 else "not the key offered"
     return AuthenticationError(f"{who} accepts {offered}{said}; {_copying(route, methods)}")
 
 

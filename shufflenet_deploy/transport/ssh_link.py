@@ -86,7 +86,7 @@ class Channel:
 class Link:
     """An authenticated connection and the jumps it goes through."""
 
-    broken = BROKEN
+    broken: tuple[type[Exception], ...] = BROKEN
 
     def __init__(self, hops: list[_Hop]) -> None:
         self._hops = hops
@@ -449,6 +449,15 @@ def _agent(route: Route) -> Iterator[_Agent | None]:
         except (paramiko.SSHException, OSError):
             agent = None
         yield agent
+
+
+def remarks_on_keys(route: Route) -> list[str]:
+    """Why identity files of a route give no key."""
+    refused = _Refused()
+    with _agent(route) as agent:
+        for _ in _candidates(route, agent, refused):
+            pass
+    return refused.remarks
 
 
 def _candidates(route: Route, agent: _Agent | None, refused: _Refused) -> Iterator[paramiko.PKey]:
