@@ -23,7 +23,8 @@ from shufflenet_deploy.cli.bench_options import (
     warmup_limits,
     whole_numbers,
 )
-from shufflenet_deploy.cli.hosts import HOST_HELP, transport_to
+from shufflenet_deploy.cli.hosts import HOST_HELP, SSH_CLIENT_HELP, SshClientName, transport_to
+from shufflenet_deploy.cli.known_suites import host_of_suite, remember_host
 from shufflenet_deploy.cli.lists import PRECISIONS, listed, precisions
 from shufflenet_deploy.cli.observations import described, newest, summaries
 from shufflenet_deploy.cli.output import show
@@ -56,6 +57,10 @@ def bench(  # noqa: PLR0917 - options, each passed by name
         str | None,
         typer.Option("--host", "-H", help=f"{HOST_HELP} [default: local]", rich_help_panel=_WHERE),
     ] = None,
+    ssh_client: Annotated[
+        SshClientName,
+        typer.Option("--ssh-client", help=SSH_CLIENT_HELP, rich_help_panel=_WHERE),
+    ] = "auto",
     suite: Annotated[
         str | None,
         typer.Option(
@@ -287,15 +292,22 @@ def bench(  # noqa: PLR0917 - options, each passed by name
         base: dict[str, Any] = {}
         if resume:
             row = book.suite(suite_id or LAST)
-            base, host, suite_id = definition_of(row.definition, row.id), host or row.host, row.id
+            base, suite_id = definition_of(row.definition, row.id), row.id
+            host = host or host_of_suite(row.id, row.host, may_ask=not as_json)
         elif suite is not None:
             base = read_suite(suite)
         wanted = make_suite(base, options, spec, weights or [], fresh=not resume)
         check_models(wanted)
         check_extras(wanted)
         measured = _Bench(
-            suite=wanted, suite_id=suite_id, host=host or "local", artifacts=artifacts, book=book
+            suite=wanted,
+            suite_id=suite_id,
+            host=host or "local",
+            ssh_client=ssh_client,
+            artifacts=artifacts,
+            book=book,
         )
+        remember_host(measured.id, measured.host)
         measured.go(progress)
     measured.tell(as_json=as_json, out=out)
     if measured.failures or measured.profiles.failures or measured.failed_observations:
@@ -306,13 +318,21 @@ class _Bench:
     """One suite being measured, and what is to be said about it afterwards."""
 
     def __init__(
-        self, *, suite: Suite, suite_id: str | None, host: str, artifacts: Path, book: Journal
+        self,
+        *,
+        suite: Suite,
+        suite_id: str | None,
+        host: str,
+        ssh_client: SshClientName,
+        artifacts: Path,
+        book: Journal,
     ) -> None:
         from shufflenet_deploy.bench import new_suite_id  # noqa: PLC0415
 
         self.suite = suite
         self.id = suite_id or new_suite_id()
         self.host = host
+        self.ssh_client = ssh_client
         self.artifacts = artifacts
         self.book = book
         self.runs: list[Run] = []
@@ -342,6 +362,7 @@ class _Bench:
             on_stage=progress.stage,
             start_board=True,
             deterministic=self.suite.spec.metric is Metric.INSTRUCTIONS,
+            ssh_client=self.ssh_client,
         )
         try:
             with link, Target(link) as target:
