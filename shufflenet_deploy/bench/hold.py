@@ -7,6 +7,7 @@ broke; the lock and the governor end with their connection, so a new one takes b
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Self, TypeVar
@@ -14,7 +15,12 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from shufflenet_deploy.bench import events
 from shufflenet_deploy.bench.conditions import LONGEST_WAIT_SECS, ThermalGate
 from shufflenet_deploy.bench.suite import Suite
-from shufflenet_deploy.errors import CommandTimeout, ConnectError, DeployError
+from shufflenet_deploy.errors import (
+    AuthenticationError,
+    CommandTimeout,
+    ConnectError,
+    DeployError,
+)
 from shufflenet_deploy.target import Governor, Target
 from shufflenet_deploy.transport import CommandResult
 
@@ -24,6 +30,12 @@ if TYPE_CHECKING:
 _FIRST_WAIT_SECS = 1.0
 _LONGEST_WAIT_SECS = 30.0
 _LOCK_WAIT_SECS = 60.0
+#: A target that restarts is waited for so long, and asked so often.
+RESTART_SECS = 300.0
+_ASK_AGAIN_SECS = 5.0
+#: For so long a target that restarts may refuse logins that it took before.
+_LOGIN_SECS = 60.0
+_HELLO_SECS = 30.0
 #: Longer than all that may keep us from saying that we still need the governor.
 _LEASE_SLACK_SECS = LONGEST_WAIT_SECS + 120.0
 
@@ -45,6 +57,7 @@ class Hold:
         self._held = contextlib.ExitStack()
         self._governor: Governor | None = None
         self._broken = False
+        self._gone = False
         self._measured = False
 
     def __enter__(self) -> Self:
@@ -82,7 +95,8 @@ class Hold:
     def patiently(self, what: str, action: Callable[[], _Value]) -> _Value:
         """Do something on the target; again, over a new connection, while errors are transient.
 
-        A program that ran past its limit is not started again: it would run past it again.
+        A target that does not answer any more may be restarting and is waited for. A program that
+        ran past its limit is not started again: it would run past it again.
         """
         import tenacity  # noqa: PLC0415 - asyncio comes with it
 
@@ -106,7 +120,7 @@ class Hold:
             wait=tenacity.wait_exponential(
                 multiplier=_FIRST_WAIT_SECS, min=_FIRST_WAIT_SECS, max=_LONGEST_WAIT_SECS
             ),
-            retry=tenacity.retry_if_exception(_worth_a_retry),
+            retry=tenacity.retry_if_exception(self._is_worth_a_retry),
             before_sleep=announce,
             sleep=self._sleep,
             reraise=True,
@@ -141,6 +155,48 @@ class Hold:
             sleep=self._sleep,
         )
 
+    def _is_worth_a_retry(self, error: BaseException) -> bool:
+        transient = isinstance(error, DeployError) and error.transient
+        return transient and not self._gone and not isinstance(error, CommandTimeout)
+
+    def _await_return(self) -> None:
+        """Connect again, to a target that may be restarting.
+
+        Raises:
+            ConnectError: it did not come back within ``RESTART_SECS``.
+            AuthenticationError: it lets nobody in, nor later.
+            TransportError: as when connecting first.
+        """
+        link, pause_secs = self._target.transport, _FIRST_WAIT_SECS
+        waited_secs = refused_secs = 0.0
+        while True:
+            began = time.monotonic()
+            try:
+                link.__enter__()
+                # A system that shuts down still lets in, and runs nothing.
+                link.run(["true"], timeout_s=_HELLO_SECS)
+            except (ConnectError, CommandTimeout, AuthenticationError) as error:
+                spent_secs = time.monotonic() - began
+                waited_secs += spent_secs
+                if isinstance(error, AuthenticationError):
+                    refused_secs += spent_secs + pause_secs
+                if waited_secs >= RESTART_SECS or refused_secs >= _LOGIN_SECS:
+                    self._gone = True
+                    raise
+                self._tell(
+                    events.Away(
+                        host=self._target.host,
+                        error=error,
+                        waited_secs=waited_secs,
+                        longest_secs=RESTART_SECS,
+                    )
+                )
+                self._sleep(pause_secs)
+                waited_secs += pause_secs
+                pause_secs = min(2 * pause_secs, _ASK_AGAIN_SECS)
+            else:
+                return
+
     def _lock(self) -> None:
         self._held.enter_context(
             self._target.exclusive(
@@ -153,13 +209,8 @@ class Hold:
         # The old lock went with its connection; giving it back fails silently.
         self._held.close()
         self._target.transport.close()
-        self._target.transport.__enter__()
+        self._await_return()
         self._lock()
         if self._governor is not None:
             self.set_governor()
         self._broken = False
-
-
-def _worth_a_retry(error: BaseException) -> bool:
-    transient = isinstance(error, DeployError) and error.transient
-    return transient and not isinstance(error, CommandTimeout)
