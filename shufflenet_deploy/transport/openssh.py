@@ -49,6 +49,7 @@ _OWN_COMPLAINTS = (b"mux_client", b"Control socket", b"ControlSocket", b"muxclie
 _ALWAYS = {
     "BatchMode": "yes",
     "StrictHostKeyChecking": "yes",
+    "NoHostAuthenticationForLocalhost": "no",
     "ControlPersist": "no",
     "ForwardAgent": "no",
     "ForwardX11": "no",

@@ -123,10 +123,12 @@ class SshTransport:
         return ssh_program() is not None and any(map(ssh_link.needs_openssh, self.route.hops))
 
     def _open(self) -> Link:
-        from shufflenet_deploy.transport import openssh, ssh_link  # noqa: PLC0415 - as above
+        from shufflenet_deploy.transport import openssh  # noqa: PLC0415 - for those who need it
 
         if self.client == "openssh":
             return openssh.open_link(self.route)
+        from shufflenet_deploy.transport import ssh_link  # noqa: PLC0415 - paramiko: half a second
+
         if settings := self._only_openssh():
             raise UsageError(
                 f"{', '.join(settings)} of the ssh configuration is for OpenSSH's client alone: "

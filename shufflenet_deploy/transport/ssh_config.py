@@ -265,8 +265,11 @@ def _asked(program: str, destination: Destination, config: Path | None) -> reade
     said = done.stderr.decode("utf-8", "replace").strip()
     if re.search(r"usage:|(unknown|illegal|invalid) option", said, re.IGNORECASE):
         return None
-    first = next(iter(said.splitlines()), f"status {done.returncode}")
-    raise UsageError(f"cannot understand the ssh configuration: {first.strip()}")
+    first = next(iter(said.splitlines()), f"status {done.returncode}").strip()
+    if open_file := re.fullmatch(r"Bad owner or permissions on (.+)", first):
+        closing = shlex.join(("chmod", "go-w", open_file[1]))
+        first += f": it must be yours, and nobody else's to write: {closing}"
+    raise UsageError(f"cannot understand the ssh configuration: {first}")
 
 
 class _Resolver:
@@ -404,16 +407,18 @@ def _option(keyword: str, files: Iterable[Path]) -> str:
 
 def _asking(found: reader.Options) -> tuple[str, ...]:
     """What makes ``ssh`` ask about an unknown key and then end, whatever the configuration says."""
-    settings = {
-        "StrictHostKeyChecking": ("ask", "ask"),
-        "BatchMode": ("no", "no"),
-        "RemoteCommand": ("none", "none"),
-        "ControlPath": ("none", "none"),
+    wanted = {
+        "StrictHostKeyChecking": "ask",
+        "NoHostAuthenticationForLocalhost": "no",
+        "BatchMode": "no",
+        "RemoteCommand": "none",
+        "SessionType": "default",
+        "ControlPath": "none",
     }
     options: list[str] = []
-    for keyword, (usual, wanted) in settings.items():
-        if (_first(found, keyword.lower()) or usual).lower() != usual:
-            options += ("-o", f"{keyword}={wanted}")
+    for keyword, value in wanted.items():
+        if (_first(found, keyword.lower()) or value).lower() != value:
+            options += ("-o", f"{keyword}={value}")
     return tuple(options)
 
 

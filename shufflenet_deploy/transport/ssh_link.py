@@ -408,7 +408,7 @@ def _offered(transport: paramiko.Transport, route: Route, refused: _Refused) -> 
         for key in _candidates(route, agent, refused):
             refused.tried += 1
             # A certificate that paramiko presents is another's to get right.
-            refused.beyond |= key.public_blob is not None or "-cert-" in key.get_name()
+            refused.beyond |= key.public_blob is not None or _is_beyond(key.get_name())
             try:
                 if not transport.auth_publickey(route.user, key):
                     return True
@@ -425,6 +425,11 @@ def _offered(transport: paramiko.Transport, route: Route, refused: _Refused) -> 
                 )
                 break
     return False
+
+
+def _is_beyond(kind: str) -> bool:
+    """Whether a key is of a kind that paramiko may fail to offer rightly."""
+    return "-cert-" in kind or kind.startswith("sk-")
 
 
 class _Agent(paramiko.agent.AgentSSH):  # type: ignore[misc]

@@ -213,6 +213,30 @@ def test_an_agent_of_its_own(sshd, alias, tmp_path):
         process.wait()
 
 
+def test_a_key_on_a_token_is_for_openssh(sshd, alias, tmp_path):
+    key = tmp_path / "id_ed25519_sk"
+    key.write_text("-----BEGIN OPENSSH PRIVATE KEY-----\n-----END OPENSSH PRIVATE KEY-----\n")
+    key.chmod(0o600)
+    key.with_name("id_ed25519_sk.pub").write_text("sk-ssh-ed25519@openssh.com AAAA me\n")
+    config = alias(sshd)
+    config.write_text(config.read_text().replace(str(sshd.identity), str(key)))
+    link = transport.connect("pi")
+    with pytest.raises(AuthenticationError):
+        link.__enter__()
+    assert isinstance(link, transport.SshTransport)
+    assert link.client == "openssh"
+
+
+def test_a_way_of_logging_in_that_openssh_alone_has(sshd_with, alias, new_key):
+    """GSSAPI is enabled on both sides: OpenSSH is tried, and without a ticket fails as well."""
+    server = sshd_with("GSSAPIAuthentication yes")
+    config = alias(server, "GSSAPIAuthentication yes")
+    config.write_text(config.read_text().replace(str(server.identity), str(new_key("wrong"))))
+    with pytest.raises(AuthenticationError, match="accepts not the key offered"):
+        client_used()
+    assert (server.folder / "sshd.log").read_text().count("Failed publickey") >= 2
+
+
 # --- algorithms --------------------------------------------------------------------------------
 
 #: What OpenSSH still has and paramiko does not.
@@ -292,6 +316,7 @@ def advice(error: Exception, pattern: str) -> str:
         ("StrictHostKeyChecking yes", "UserKnownHostsFile FOLDER/known"),
         ("BatchMode yes", 'UserKnownHostsFile "FOLDER/known hosts"', "RemoteCommand sleep 99"),
         ("HostKeyAlias the-board", "UserKnownHostsFile FOLDER/known"),
+        ("NoHostAuthenticationForLocalhost yes", "UserKnownHostsFile FOLDER/known"),
     ],
 )
 def test_accepting_a_key(sshd, alias, tmp_path, monkeypatch, lines, client):
