@@ -261,6 +261,7 @@ def _asked(program: str, destination: Destination, config: Path | None) -> reade
         keyword, _, value = line.partition(" ")
         options.setdefault(keyword.lower(), []).append(value)
     if done.returncode == 0 and "hostname" in options:
+        _separate(options, destination, config)
         return options
     said = done.stderr.decode("utf-8", "replace").strip()
     if re.search(r"usage:|(unknown|illegal|invalid) option", said, re.IGNORECASE):
@@ -270,6 +271,26 @@ def _asked(program: str, destination: Destination, config: Path | None) -> reade
         closing = shlex.join(("chmod", "go-w", open_file[1]))
         first += f": it must be yours, and nobody else's to write: {closing}"
     raise UsageError(f"cannot understand the ssh configuration: {first}")
+
+
+def _separate(options: reader.Options, destination: Destination, config: Path | None) -> None:
+    """Tell the files of a list apart, which ``ssh -G`` prints side by side whatever their names."""
+    doubtful = [
+        keyword
+        for keyword in ("userknownhostsfile", "globalknownhostsfile")
+        if any(word[:1] not in {"/", "~"} for word in options.get(keyword, [""])[0].split(" ")[1:])
+    ]
+    if not doubtful:
+        return
+    try:
+        read = reader.read_options(
+            reader.sources(config), destination.host, user=destination.user, port=destination.port
+        )
+    except (reader.ConfigError, OSError):
+        return
+    for keyword in doubtful:
+        if " ".join(read.get(keyword, ())) == options[keyword][0]:
+            options[keyword] = read[keyword]
 
 
 class _Resolver:

@@ -7,8 +7,10 @@ import pty
 import re
 import select
 import subprocess
+import sys
 import time
 from getpass import getuser
+from pathlib import Path
 
 import pytest
 
@@ -47,6 +49,13 @@ def client_used(host: str = "pi", client: transport.SshClient = "auto") -> str:
         assert link.run(["echo", "hello"]).text == "hello\n"
         assert isinstance(link, transport.SshTransport)
         return link.client
+
+
+def eventually(holds) -> bool:
+    deadline = time.monotonic() + 20
+    while not holds() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return bool(holds())
 
 
 def public_key(server) -> str:
@@ -235,6 +244,23 @@ def test_a_way_of_logging_in_that_openssh_alone_has(sshd_with, alias, new_key):
     with pytest.raises(AuthenticationError, match="accepts not the key offered"):
         client_used()
     assert (server.folder / "sshd.log").read_text().count("Failed publickey") >= 2
+
+
+def test_the_connection_ends_with_the_process_that_made_it(sshd, alias):
+    alias(sshd)
+    program = (
+        "from shufflenet_deploy import transport\n"
+        "link = transport.connect('pi', ssh_client='openssh').__enter__()\n"
+        "print(link.run(['sh', '-c', 'echo $PPID']).text, flush=True)\n"
+        "input()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        session = int(process.stdout.readline())
+        process.kill()
+    assert eventually(lambda: not Path(f"/proc/{session}").exists())
 
 
 # --- algorithms --------------------------------------------------------------------------------

@@ -190,6 +190,10 @@ FIELD = {
         'Host pi\n  UserKnownHostsFile "/lab/my keys/known" /lab/other',
         {"known_hosts": (Path("/lab/my keys/known"), Path("/lab/other"))},
     ),
+    "blanks in relative paths": (
+        'Host pi\n  UserKnownHostsFile "my keys" other "a b"',
+        {"known_hosts": (Path("my keys"), Path("other"), Path("a b"))},
+    ),
     "units of time": ("Host pi\n  ConnectTimeout 1m30s", {"connect_timeout_secs": 90.0}),
     "an agent of its own": (
         "Host pi\n  IdentityAgent ${LAB}/agent",
