@@ -51,6 +51,8 @@ def fingerprint(key: bytes) -> str:
 
 def _keys_in(path: Path, name: str) -> Iterator[KnownKey]:
     try:
+        if not path.is_file():
+            return
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return

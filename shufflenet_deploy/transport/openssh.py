@@ -40,6 +40,7 @@ _SESSION_SECS = 60.0
 #: A server with a limit on sessions notices a little late that one has ended.
 _FREE_SESSION_SECS = 2.0
 _RETRY_SECS = 0.1
+_SHORT = "/tmp"  # noqa: S108 - a folder of our own is made there
 #: What ``ssh`` exits with when it fails itself, and when a program on the target does so.
 _FAILED = 255
 #: How ``ssh`` begins when it gets no session over the control connection.
@@ -56,7 +57,6 @@ _ALWAYS = {
     "PermitLocalCommand": "no",
     "RemoteCommand": "none",
     "RequestTTY": "no",
-    "ForkAfterAuthentication": "no",
     "Tunnel": "no",
     "UpdateHostKeys": "no",
     "ServerAliveInterval": "15",
@@ -162,6 +162,8 @@ class Link:
                 stdout=subprocess.DEVNULL,
                 stderr=stream,
                 start_new_session=True,  # Ctrl-C is ours: the link ends what runs there
+                # A chain of hops is quoted for a POSIX shell.
+                env={**os.environ, **({"SHELL": "/bin/sh"} if route.jumps else {})},
             )
         limit_secs = sum(hop.connect_timeout_secs + _LOGIN_SECS for hop in route.hops)
         deadline = time.monotonic() + limit_secs
@@ -257,7 +259,11 @@ def open_link(route: Route) -> Link:
     if program is None:
         raise UsageError("there is no ssh program: install it (apt-get install openssh-client)")
     # The path of a socket may have 107 bytes, which the usual folder for these can exceed.
-    link = Link(program, Path(tempfile.mkdtemp(prefix="sd-ssh-", dir="/tmp")))
+    short = _SHORT if os.access(_SHORT, os.W_OK) else None
+    try:
+        link = Link(program, Path(tempfile.mkdtemp(prefix="sd-ssh-", dir=short)))
+    except OSError as error:
+        raise UsageError(f"no folder for a control socket: {error}; set TMPDIR") from error
     try:
         link.open(route)
     except BaseException:
@@ -269,6 +275,7 @@ def open_link(route: Route) -> Link:
 def _connecting(program: str, route: Route, control: Path) -> list[str]:
     """The argv that makes the control connection, through every hop under the same rules."""
     proxy: str | None = None
+    quiet = ("-o", "LogLevel=INFO", "-S", "none")
     for hop in route.hops:
         options = {**_ALWAYS, "ConnectTimeout": str(max(1, round(hop.connect_timeout_secs)))}
         if proxy is not None:
@@ -278,7 +285,7 @@ def _connecting(program: str, route: Route, control: Path) -> list[str]:
             argv += ("-o", f"{keyword}={value}")
         if hop is route:
             break
-        words = [shlex.quote(word.replace("%", "%%")) for word in (*argv, "-S", "none")]
+        words = [shlex.quote(word.replace("%", "%%")) for word in (*argv, *quiet)]
         proxy = " ".join((*words, "-W", "'[%h]:%p'", "--", shlex.quote(hop.ssh_host)))
     own = ("-o", f"LogLevel={_DIAGNOSTICS}", "-o", "ClearAllForwardings=yes", "-M", "-N", "-T")
     path = str(control).replace("%", "%%")
@@ -362,6 +369,11 @@ def _untrusted(route: Route, log: str, said: Sequence[str]) -> HostKeyError:
     offending = re.search(r"^Offending \S+ key in (.+):(\d+)$", text, re.MULTILINE)
     if offending and "HAS CHANGED" in text:
         return ssh_advice.changed_host_key(route, key, Path(offending[1]), int(offending[2]))
+    if invalid := re.search(r"^Certificate invalid: (.*)$", text, re.MULTILINE):
+        return HostKeyError(
+            f"the certificate of the host key of {route.address} is invalid: {invalid[1]}: sign "
+            "another with ssh-keygen -s"
+        )
     if unknown := re.search(r"^No \S+ host key is known for (\S+)", text, re.MULTILINE):
         hop = next((hop for hop in route.hops if hop.host_key_name == unknown[1]), route)
         kind, _, fingerprint = (key if hop is route else "").partition(" ")

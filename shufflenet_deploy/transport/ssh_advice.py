@@ -33,6 +33,19 @@ def unknown_host_key(
     )
 
 
+def certificate_needed(route: Route) -> HostKeyError:
+    """The error for a host that only an authority of ``known_hosts`` vouches for."""
+    remedy = (
+        "leave out --ssh-client paramiko"
+        if ssh_program() is not None
+        else "install it (apt-get install openssh-client)"
+    )
+    return HostKeyError(
+        f"only a @cert-authority of known_hosts vouches for the host key of {route.address}, and "
+        f"certificates are for OpenSSH's client: {remedy}"
+    )
+
+
 def changed_host_key(route: Route, shown: str, path: Path, line: int) -> HostKeyError:
     """The error for a key that is not the one ``known_hosts`` lists at that line."""
     return HostKeyError(

@@ -41,7 +41,9 @@ _ONLY_OPENSSH = (
     *("BindInterface", "ProxyUseFdpass", "VerifyHostKeyDNS"),
 )
 _HARMLESS = frozenset({"none", "any", "no", "false", ""})
-_ALGORITHMS = ("ciphers", "macs", "kexalgorithms", "hostkeyalgorithms")
+_ALGORITHMS = frozenset(
+    {"ciphers", "macs", "kexalgorithms", "hostkeyalgorithms", "pubkeyacceptedalgorithms"}
+)
 _NO_FILES = frozenset({"/dev/null", "none"})
 
 
@@ -298,7 +300,9 @@ class _Resolver:
 
     def __init__(self, config: Path | None) -> None:
         self._config = config or (Path(v) if (v := os.environ.get(CONFIG_VARIABLE)) else None)
-        if self._config is not None and not self._config.is_file():
+        # As for `ssh -F`, "none" stands for no configuration at all.
+        named = self._config is not None and str(self._config) != "none"
+        if self._config is not None and named and not self._config.is_file():
             raise UsageError(f"there is no ssh configuration at {self._config}")
         self._by_openssh = True
 
@@ -368,6 +372,9 @@ def _route_from(
     jump = ("-J", ",".join(through)) if through else ()
     name = f"{typed.user}@{typed.host}" if typed.user else typed.host
     ways = (*_config_options(config), *jump)
+    # Said only to an ssh that knows the keyword.
+    forks = (_first(found, "forkafterauthentication") or "no") != "no"
+    stay = ("-o", "ForkAfterAuthentication=no") if forks else ()
     shown_port = ("-p", str(typed.port)) if typed.port else ()
     return Route(
         hostname=hostname,
@@ -400,7 +407,7 @@ def _route_from(
             if _first(found, keyword) == "yes"
         ),
         ssh_argv=("ssh", *ways, *shown_port, name),
-        ssh_options=(*_config_options(config), *_typed_options(typed), *policy),
+        ssh_options=(*_config_options(config), *_typed_options(typed), *policy, *stay),
         ssh_host=typed.host,
         accept_argv=("ssh", *ways, *policy, *_asking(found), *shown_port, name, "exit"),
     )

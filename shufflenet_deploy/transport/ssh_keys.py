@@ -10,6 +10,7 @@ import base64
 import contextlib
 import io
 import re
+import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 _MOST_BYTES = 1 << 20
+_MAGIC = b"openssh-key-v1\0"
 #: How the public half of a key on a security token begins.
 _TOKEN_KEY = re.compile(rb"\s*sk-(ssh|ecdsa)")
 
@@ -94,9 +96,12 @@ def is_token_key(path: Path) -> bool:
 
 
 def public_blob(path: Path) -> bytes | None:
-    """The public half that stands beside an identity file, in any format of ``ssh-keygen``."""
+    """The public half of an identity file: beside it in any format of ``ssh-keygen``, or in it."""
     try:
-        text = _public_file(path).read_text(encoding="utf-8")
+        with _public_file(path).open(encoding="utf-8") as stream:
+            text = stream.read(_MOST_BYTES)
+    except FileNotFoundError:
+        return _blob_within(path)
     except (OSError, ValueError):
         return None
     with contextlib.suppress(ValueError, IndexError, UnsupportedAlgorithm):
@@ -109,6 +114,22 @@ def public_blob(path: Path) -> bytes | None:
                 serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
             ).decode()
         return base64.b64decode(text.split()[1])
+    return None
+
+
+def _blob_within(path: Path) -> bytes | None:
+    """The public half that an OpenSSH private key holds in the clear, encrypted or not."""
+    with contextlib.suppress(OSError, ValueError, struct.error), path.open("rb") as stream:
+        body = stream.read(_MOST_BYTES).strip().splitlines()
+        if body and body[0] == b"-----BEGIN OPENSSH PRIVATE KEY-----":
+            content = base64.b64decode(b"".join(body[1:-1]))
+            offset = len(_MAGIC)
+            for _ in range(3):  # the cipher, the key derivation and its options
+                offset += 4 + struct.unpack_from(">I", content, offset)[0]
+            (size,) = struct.unpack_from(">I", content, offset + 4)
+            blob = content[offset + 8 : offset + 8 + size]
+            if content.startswith(_MAGIC) and len(blob) == size:
+                return blob
     return None
 
 

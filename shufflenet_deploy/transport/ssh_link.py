@@ -39,6 +39,8 @@ _SILENCE_MS = 60_000
 #: A server with a limit on channels notices a little late that one has ended.
 _FREE_CHANNEL_SECS = 2.0
 _RETRY_SECS = 0.1
+#: What paramiko says of a key that the server does not accept.
+_PLAIN_REFUSAL = "Authentication failed."
 _KILLED = SIGNAL_BASE + 9
 #: paramiko's names for the ways an RSA key signs; known_hosts knows the key itself only.
 _RSA_SIGNATURES = ("rsa-sha2-512", "rsa-sha2-256")
@@ -304,7 +306,7 @@ def _handshake(transport: _Transport, route: Route) -> None:
         _check_host_key(shown.get_name(), shown.asbytes(), trusted, route)
     except HostKeyError as error:
         if trusted.by_authority:
-            raise BeyondParamikoError(error) from error
+            raise BeyondParamikoError(ssh_advice.certificate_needed(route)) from error
         raise
 
 
@@ -414,11 +416,15 @@ def _offered(transport: paramiko.Transport, route: Route, refused: _Refused) -> 
                     return True
                 refused.remarks.append("it asks for a second factor, which is not supported")
                 refused.beyond = True
-            except paramiko.AuthenticationException:
-                continue
+            except paramiko.AuthenticationException as error:
+                refused.beyond |= _is_signed_anew(key, route)
+                if str(error) != _PLAIN_REFUSAL:
+                    refused.remarks.append(_reason(error))
+                    refused.beyond = True
             except BROKEN as error:
                 if transport.is_active():
                     refused.remarks.append(_reason(error))
+                    refused.beyond = True
                     continue
                 refused.remarks.append(
                     f"it hung up after {refused.tried} keys: name one with IdentityFile"
@@ -430,6 +436,12 @@ def _offered(transport: paramiko.Transport, route: Route, refused: _Refused) -> 
 def _is_beyond(kind: str) -> bool:
     """Whether a key is of a kind that paramiko may fail to offer rightly."""
     return "-cert-" in kind or kind.startswith("sk-")
+
+
+def _is_signed_anew(key: paramiko.PKey, route: Route) -> bool:
+    """Whether OpenSSH may also sign with SHA-1, as old servers want; paramiko no longer does."""
+    rsa = "ssh-rsa"
+    return key.get_name() == rsa and rsa in route.algorithms.get("pubkeyacceptedalgorithms", ())
 
 
 class _Agent(paramiko.agent.AgentSSH):  # type: ignore[misc]

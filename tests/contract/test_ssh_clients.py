@@ -121,8 +121,24 @@ def test_a_certificate_of_the_host(certified, alias, tmp_path):
     known.write_text(f"@cert-authority * {authority}@revoked * {authority}")
     with pytest.raises(HostKeyError):
         client_used()
+    known.write_text(f"@cert-authority * {authority}")
+    with pytest.raises(HostKeyError, match="leave out --ssh-client paramiko"):
+        client_used(client="paramiko")
     known.write_text(f"@cert-authority *.elsewhere {authority}")
     with pytest.raises(HostKeyError, match="is unknown"):
+        client_used()
+
+
+def test_a_certificate_for_another_host(sshd_with, alias, tmp_path):
+    for name in ("ca", "shown"):
+        keygen("-t", "ed25519", "-N", "", "-f", tmp_path / name)
+    keygen("-s", tmp_path / "ca", "-I", "pi", "-h", "-n", "elsewhere", tmp_path / "shown.pub")
+    server = sshd_with(
+        f"HostKey {tmp_path / 'shown'}", f"HostCertificate {tmp_path / 'shown-cert.pub'}"
+    )
+    (tmp_path / "known").write_text(f"@cert-authority * {(tmp_path / 'ca.pub').read_text()}")
+    alias(server, f"UserKnownHostsFile {tmp_path / 'known'}")
+    with pytest.raises(HostKeyError, match=r"certificate .*is invalid: .*principal"):
         client_used()
 
 
@@ -220,6 +236,34 @@ def test_an_agent_of_its_own(sshd, alias, tmp_path):
     finally:
         process.terminate()
         process.wait()
+
+
+@pytest.mark.parametrize("form", ["RFC4716", "PKCS8", "PEM"])
+def test_an_encrypted_key_in_every_format(form, tmp_path):
+    from shufflenet_deploy.transport.ssh_keys import (  # noqa: PLC0415
+        EncryptedKeyError,
+        private_key,
+        public_blob,
+    )
+
+    key = tmp_path / "key"
+    keygen("-t", "ecdsa", "-m", form, "-N", "secret", "-f", key)
+    with pytest.raises(EncryptedKeyError):
+        private_key(key)
+    beside = public_blob(key)
+    assert beside
+    key.with_suffix(".pub").unlink()
+    # Only OpenSSH's own format says in the clear which key it is.
+    assert public_blob(key) == (beside if form == "RFC4716" else None)
+
+
+def test_a_server_that_knows_old_signatures_only(sshd_with, alias, new_key):
+    key = new_key("rsa", kind="rsa")
+    server = sshd_with("PubkeyAcceptedAlgorithms ssh-rsa")
+    (server.folder / "authorized_keys").write_bytes(key.with_suffix(".pub").read_bytes())
+    config = alias(server, "PubkeyAcceptedAlgorithms ssh-rsa")
+    config.write_text(config.read_text().replace(str(server.identity), str(key)))
+    assert client_used() == "openssh"
 
 
 def test_a_key_on_a_token_is_for_openssh(sshd, alias, tmp_path):

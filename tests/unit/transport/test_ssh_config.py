@@ -264,6 +264,13 @@ def test_a_configuration_that_cannot_be_parsed(write):
         resolve("pi", write("Port eighty\n"))
 
 
+@pytest.mark.usefixtures("either")
+def test_no_configuration_by_name(monkeypatch):
+    monkeypatch.setenv("SHUFFLENET_DEPLOY_SSH_CONFIG", "none")
+    assert resolve("pi@board").hostname == "board"
+    assert aliases() == ()
+
+
 def test_a_configuration_that_is_not_there(tmp_path, monkeypatch):
     monkeypatch.setenv("SHUFFLENET_DEPLOY_SSH_CONFIG", str(tmp_path / "none"))
     with pytest.raises(UsageError, match="no ssh configuration"):
