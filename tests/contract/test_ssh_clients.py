@@ -401,6 +401,30 @@ def test_accepting_a_key(sshd, alias, tmp_path, monkeypatch, lines, client):
     assert client_used(client=client) == client
 
 
+@pytest.mark.parametrize("client", ["paramiko", "openssh"])
+def test_accepting_the_keys_of_a_chain_of_hops(sshd, alias, tmp_path, client):
+    known = tmp_path / "known"
+    config = alias(sshd, f"UserKnownHostsFile {known}", "ProxyJump first,second")
+    reach = f"  HostName 127.0.0.1\n  Port {sshd.port}\n  User {sshd.user}\n"
+    keys = f"  IdentityFile {sshd.identity}\n  UserKnownHostsFile {known}\n"
+    config.write_text(
+        "Host pi\n  HostKeyAlias key-of-pi\n"
+        + "".join(
+            f"Host {name}\n  HostKeyAlias key-of-{name}\n{reach}{keys}"
+            for name in ("first", "second")
+        )
+        + config.read_text()
+    )
+    for name in ("first", "second", "pi"):
+        with pytest.raises(HostKeyError) as caught:
+            client_used(client=client)
+        command = advice(caught.value, r"accept it once with: (.*)$")
+        assert command.endswith(f"{name} exit")
+        typed(command)
+        assert f"key-of-{name} " in known.read_text()
+    assert client_used(client=client) == client
+
+
 @pytest.mark.parametrize("name", ["[127.0.0.1]:PORT", "[127.0.0.1]:*"])
 @pytest.mark.parametrize("client", ["paramiko", "openssh"])
 def test_forgetting_a_key(sshd, alias, new_key, tmp_path, client, name):
