@@ -8,6 +8,7 @@
     ├── TransportError          the link to the target failed
     │   ├── HostKeyError            unknown or changed host key: exit code 2
     │   ├── AuthenticationError     none of the user's keys is accepted: exit code 2
+    │   ├── NegotiationError        client and server have no algorithm in common: exit code 2
     │   ├── ConnectError            transient
     │   ├── TransferError           transient
     │   └── CommandTimeout          transient
@@ -72,6 +73,12 @@ class HostKeyError(TransportError):
 
 class AuthenticationError(TransportError):
     """The target accepts none of the user's keys; never worth a retry."""
+
+    exit_code = 2
+
+
+class NegotiationError(TransportError):
+    """The client and the server have no algorithm in common; never worth a retry."""
 
     exit_code = 2
 

@@ -52,6 +52,7 @@ _LONGEST = (
     "contract/bench/test_sustained_session.py",
     "contract/native/test_int8_random.py",
     "contract/bench/test_session.py",
+    "contract/test_ssh_clients.py",
     "contract/test_doctor_command.py",
     "contract/test_export_inspection.py",
 )

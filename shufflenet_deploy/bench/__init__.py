@@ -8,6 +8,7 @@ for run in bench.run(suite, target, journal, artifact_of, on_event=show):
 from __future__ import annotations
 
 from shufflenet_deploy.bench.events import (
+    Away,
     Cooling,
     Event,
     Finished,
@@ -24,6 +25,7 @@ from shufflenet_deploy.bench.session import run
 from shufflenet_deploy.bench.suite import Suite, find_suite, new_suite_id, parse_share
 
 __all__ = [
+    "Away",
     "Cooling",
     "Event",
     "Finished",

@@ -52,6 +52,19 @@ class Retrying:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Away:
+    """The target cannot be reached, as while it restarts; it has been waited for so long.
+
+    It is waited for ``longest_secs`` at most.
+    """
+
+    host: str
+    error: Exception
+    waited_secs: float
+    longest_secs: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tainted:
     """A measurement was disturbed and is made again; the disturbed one stays in the journal."""
 
@@ -87,7 +100,9 @@ class Sustaining:
     secs: float
 
 
-Event = Stage | Planned | Started | Finished | Retrying | Tainted | Cooling | Hot | Sustaining
+Event = (
+    Stage | Planned | Started | Finished | Retrying | Away | Tainted | Cooling | Hot | Sustaining
+)
 
 
 def describe(cell: Cell) -> str:

@@ -7,6 +7,7 @@ broke; the lock and the governor end with their connection, so a new one takes b
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,13 +16,20 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from shufflenet_deploy.bench import events
 from shufflenet_deploy.bench.conditions import LONGEST_WAIT_SECS, ThermalGate
 from shufflenet_deploy.bench.suite import Suite
-from shufflenet_deploy.errors import CommandTimeout, ConnectError, DeployError
+from shufflenet_deploy.errors import (
+    AuthenticationError,
+    CommandTimeout,
+    ConnectError,
+    DeployError,
+)
 from shufflenet_deploy.target import Governor, Target
 from shufflenet_deploy.transport import CommandResult
 
 if TYPE_CHECKING:
     import tenacity
 
+#: For a target that has just answered again.
+_HELLO_SECS = 30.0
 #: Longer than all that may keep us from saying that we still need the governor.
 _LEASE_SLACK_SECS = LONGEST_WAIT_SECS + 120.0
 
@@ -33,12 +41,17 @@ OnEvent = Callable[[events.Event], object]
 class Patience:
     """How long to wait: for another bench on the target, and between attempts at a connection.
 
-    The first pause after a broken connection is doubled each time, up to the longest.
+    The first pause after a broken connection is doubled each time, up to the longest. A target
+    that does not answer may be restarting: it is waited for up to ``restart_secs``, with pauses of
+    at most ``restart_pause_secs``, and may refuse logins that it took before for ``login_secs``.
     """
 
     lock_wait_secs: float = 60.0
     first_pause_secs: float = 1.0
     longest_pause_secs: float = 30.0
+    restart_secs: float = 300.0
+    restart_pause_secs: float = 5.0
+    login_secs: float = 60.0
 
 
 DEFAULT_PATIENCE = Patience()
@@ -64,6 +77,7 @@ class Hold:
         self._held = contextlib.ExitStack()
         self._governor: Governor | None = None
         self._broken = False
+        self._gone = False
         self._measured = False
 
     def __enter__(self) -> Self:
@@ -114,7 +128,8 @@ class Hold:
     def patiently(self, what: str, action: Callable[[], _Value]) -> _Value:
         """Do something on the target; again, over a new connection, while errors are transient.
 
-        A program that ran past its limit is not started again: it would run past it again.
+        A target that does not answer any more may be restarting and is waited for. A program that
+        ran past its limit is not started again: it would run past it again.
         """
         import tenacity  # noqa: PLC0415 - asyncio comes with it
 
@@ -140,7 +155,7 @@ class Hold:
                 min=self._patience.first_pause_secs,
                 max=self._patience.longest_pause_secs,
             ),
-            retry=tenacity.retry_if_exception(_worth_a_retry),
+            retry=tenacity.retry_if_exception(self._is_worth_a_retry),
             before_sleep=announce,
             sleep=self._sleep,
             reraise=True,
@@ -175,6 +190,49 @@ class Hold:
             sleep=self._sleep,
         )
 
+    def _is_worth_a_retry(self, error: BaseException) -> bool:
+        transient = isinstance(error, DeployError) and error.transient
+        return transient and not self._gone and not isinstance(error, CommandTimeout)
+
+    def _await_return(self) -> None:
+        """Connect again, to a target that may be restarting.
+
+        Raises:
+            ConnectError: it did not come back within ``Patience.restart_secs``.
+            AuthenticationError: it lets nobody in, nor later.
+            TransportError: as when connecting first.
+        """
+        patience, link = self._patience, self._target.transport
+        pause_secs = patience.first_pause_secs
+        waited_secs = refused_secs = 0.0
+        while True:
+            began = time.monotonic()
+            try:
+                link.__enter__()
+                # A system that shuts down still lets in, and runs nothing.
+                link.run(["true"], timeout_s=_HELLO_SECS)
+            except (ConnectError, CommandTimeout, AuthenticationError) as error:
+                spent_secs = time.monotonic() - began
+                waited_secs += spent_secs
+                if isinstance(error, AuthenticationError):
+                    refused_secs += spent_secs + pause_secs
+                if waited_secs >= patience.restart_secs or refused_secs >= patience.login_secs:
+                    self._gone = True
+                    raise
+                self._tell(
+                    events.Away(
+                        host=self._target.host,
+                        error=error,
+                        waited_secs=waited_secs,
+                        longest_secs=patience.restart_secs,
+                    )
+                )
+                self._sleep(pause_secs)
+                waited_secs += pause_secs
+                pause_secs = min(2 * pause_secs, patience.restart_pause_secs)
+            else:
+                return
+
     def _lock(self) -> None:
         self._held.enter_context(
             self._target.exclusive(
@@ -187,13 +245,8 @@ class Hold:
         # The old lock went with its connection; giving it back fails silently.
         self._held.close()
         self._target.transport.close()
-        self._target.transport.__enter__()
+        self._await_return()
         self._lock()
         if self._governor is not None:
             self.set_governor()
         self._broken = False
-
-
-def _worth_a_retry(error: BaseException) -> bool:
-    transient = isinstance(error, DeployError) and error.transient
-    return transient and not isinstance(error, CommandTimeout)

@@ -19,7 +19,6 @@ from shufflenet_deploy.cli.bench_options import (
     cores,
     definition_of,
     duration_secs,
-    host_of,
     kind_of_cores,
     make_suite,
     program,
@@ -28,8 +27,9 @@ from shufflenet_deploy.cli.bench_options import (
     whole_numbers,
 )
 from shufflenet_deploy.cli.export import warn_of_few_pictures
-from shufflenet_deploy.cli.hosts import HOST_HELP, transport_to
+from shufflenet_deploy.cli.hosts import HOST_HELP, SSH_CLIENT_HELP, SshClientName, transport_to
 from shufflenet_deploy.cli.journal import open_journal
+from shufflenet_deploy.cli.known_suites import host_of_suite, remember_host
 from shufflenet_deploy.cli.lists import PRECISIONS, listed, precisions
 from shufflenet_deploy.cli.observations import described, newest, summaries
 from shufflenet_deploy.cli.output import show
@@ -65,6 +65,10 @@ def bench(  # noqa: PLR0917 - options, each passed by name
         str | None,
         typer.Option("--host", "-H", help=f"{HOST_HELP} [default: local]", rich_help_panel=_WHERE),
     ] = None,
+    ssh_client: Annotated[
+        SshClientName,
+        typer.Option("--ssh-client", help=SSH_CLIENT_HELP, rich_help_panel=_WHERE),
+    ] = "auto",
     suite: Annotated[
         str | None,
         typer.Option(
@@ -305,7 +309,7 @@ def bench(  # noqa: PLR0917 - options, each passed by name
         if resume:
             row = book.suite(suite_id or LAST)
             resuming.check_host(row.id, row.host, host)
-            host = host or host_of(row)
+            host = host or host_of_suite(row.id, row.host, may_ask=not as_json)
             base, suite_id = definition_of(row.definition, row.id), row.id
         elif suite is not None:
             base = read_suite(suite)
@@ -319,8 +323,14 @@ def bench(  # noqa: PLR0917 - options, each passed by name
         if wanted.calibration and any(cell.precision == "int8" for cell in wanted.cells()):
             warn_of_few_pictures(Path(wanted.calibration))
         measured = _Bench(
-            suite=wanted, suite_id=suite_id, host=host or "local", artifacts=artifacts, book=book
+            suite=wanted,
+            suite_id=suite_id,
+            host=host or "local",
+            ssh_client=ssh_client,
+            artifacts=artifacts,
+            book=book,
         )
+        remember_host(measured.id, measured.host)
         measured.go(progress)
     measured.tell(as_json=as_json, out=out)
     if measured.failures or measured.profiles.failures or measured.failed_observations:
@@ -338,13 +348,21 @@ class _Bench:
     """One suite being measured, and what is to be said about it afterwards."""
 
     def __init__(
-        self, *, suite: Suite, suite_id: str | None, host: str, artifacts: Path, book: Journal
+        self,
+        *,
+        suite: Suite,
+        suite_id: str | None,
+        host: str,
+        ssh_client: SshClientName,
+        artifacts: Path,
+        book: Journal,
     ) -> None:
         from shufflenet_deploy.bench import new_suite_id  # noqa: PLC0415
 
         self.suite = suite
         self.id = suite_id or new_suite_id()
         self.host = host
+        self.ssh_client = ssh_client
         self.artifacts = artifacts
         self.book = book
         self.runs: list[Run] = []
@@ -384,6 +402,7 @@ class _Bench:
                 on_stage=progress.stage,
                 start_board=True,
                 deterministic=self.suite.spec.metric is Metric.INSTRUCTIONS,
+                ssh_client=self.ssh_client,
             )
             with link, Target(link) as target:
                 for _ in benches.run(

@@ -14,7 +14,6 @@ from shufflenet_deploy.files import is_file, user_path
 
 if TYPE_CHECKING:
     from shufflenet_deploy.bench import Suite
-    from shufflenet_deploy.store import SuiteRow
 
 _DEFAULTS: dict[str, Any] = {"models": ["shufflenet-g3-0.5x"], "resolutions": ["224x224"]}
 
@@ -88,16 +87,6 @@ def definition_of(text: str, suite_id: str) -> dict[str, Any]:
         raise UsageError(f"{source} is damaged: run bench anew")
     Suite.of(fields, source=source)
     return fields
-
-
-def host_of(row: SuiteRow) -> str:
-    """Where a suite of the journal goes on by itself: where it was begun here."""
-    if row.imported:
-        raise UsageError(
-            f"the suite {row.id} was imported, and its file names the host {row.host}: add "
-            "--host to say where it shall go on"
-        )
-    return row.host
 
 
 def check_models(suite: Suite) -> Suite:

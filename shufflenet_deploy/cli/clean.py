@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from shufflenet_deploy.cli.hosts import HOST_HELP, transport_to
+from shufflenet_deploy.cli.hosts import HOST_HELP, SshClient, transport_to
 
 
 def register(app: typer.Typer) -> None:
@@ -24,13 +24,14 @@ def clean(
     force: Annotated[
         bool, typer.Option("--force", help="Even while somebody measures there.")
     ] = False,
+    ssh_client: SshClient = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Remove everything this program put on a host: models, runtimes, the agent."""
     from shufflenet_deploy.target import Target  # noqa: PLC0415
     from shufflenet_deploy.target import downloads as kept  # noqa: PLC0415
 
-    with transport_to(host) as link, Target(link) as target:
+    with transport_to(host, ssh_client=ssh_client) as link, Target(link) as target:
         cleaned = target.clean(force=force)
     downloads_bytes = kept.forget() if downloads else 0
     if as_json:

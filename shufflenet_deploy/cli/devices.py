@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shufflenet_deploy.cli.hosts import transport_to
+from shufflenet_deploy.cli.hosts import SshClient, SshClientName, transport_to
 from shufflenet_deploy.errors import ConnectError, DeployError, UsageError
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def devices(
     timeout: Annotated[
         float, typer.Option(min=0.5, help="Seconds that all of them have to answer.")
     ] = _DEFAULT_SECS,
+    ssh_client: SshClient = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """List phones that adb knows, hosts of ~/.ssh/config and running virtual boards.
@@ -62,7 +63,7 @@ def devices(
     """
     notes: list[str] = []
     wanted = list(dict.fromkeys(hosts)) if hosts else _known(notes)
-    found = _ask(wanted, timeout)
+    found = _ask(wanted, timeout, ssh_client)
     if as_json:
         typer.echo(json.dumps({"devices": [asdict(one) for one in found], "notes": notes}))
         return
@@ -100,11 +101,11 @@ def _known(notes: list[str]) -> list[str]:
     return names
 
 
-def _ask(hosts: list[str], timeout_secs: float) -> list[Device]:
+def _ask(hosts: list[str], timeout_secs: float, ssh_client: SshClientName) -> list[Device]:
     """Probe all at once; a thread that does not come back in time is left behind."""
     answers: queue.Queue[Device] = queue.Queue()
     for host in hosts:
-        threading.Thread(target=_answer, args=(host, answers.put), daemon=True).start()
+        threading.Thread(target=_answer, args=(host, answers.put, ssh_client), daemon=True).start()
     found: dict[str, Device] = {}
     deadline = time.monotonic() + timeout_secs
     while len(found) < len(hosts):
@@ -117,11 +118,11 @@ def _ask(hosts: list[str], timeout_secs: float) -> list[Device]:
     return [found.get(host) or Device(host=host, problem=late) for host in hosts]
 
 
-def _answer(host: str, put: Callable[[Device], None]) -> None:
+def _answer(host: str, put: Callable[[Device], None], ssh_client: SshClientName) -> None:
     from shufflenet_deploy.target import Target  # noqa: PLC0415
 
     try:
-        with transport_to(host) as link, Target(link) as target:
+        with transport_to(host, ssh_client=ssh_client) as link, Target(link) as target:
             put(_described(host, target))
     except DeployError as error:
         put(Device(host=host, problem=str(error)))

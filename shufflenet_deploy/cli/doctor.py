@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shufflenet_deploy.cli.hosts import HOST_HELP, transport_to
+from shufflenet_deploy.cli.hosts import HOST_HELP, SshClient, transport_to
 from shufflenet_deploy.cli.lists import listed
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def doctor(
         list[str] | None,
         typer.Option("--runtime", "-r", help="Look for these only. [default: all]"),
     ] = None,
+    ssh_client: SshClient = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Look for what would spoil figures on a host, before it is measured.
@@ -40,7 +41,7 @@ def doctor(
     from shufflenet_deploy.bench import fitness  # noqa: PLC0415
     from shufflenet_deploy.target import Target  # noqa: PLC0415
 
-    with transport_to(host) as link, Target(link) as target:
+    with transport_to(host, ssh_client=ssh_client) as link, Target(link) as target:
         seen = fitness.examine(target, listed(runtime) or _RUNTIMES)
     checks = fitness.judge(seen)
     fit = fitness.fit(checks)

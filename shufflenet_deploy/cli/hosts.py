@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
 
 from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
     from shufflenet_deploy.transport import Transport
+
+SshClientName = Literal["auto", "paramiko", "openssh"]
+SSH_CLIENT_HELP = "Who connects over SSH: paramiko, openssh (your ssh program), auto (as needed)."
+#: The option of every command that has ``--host``.
+SshClient = Annotated[SshClientName, typer.Option("--ssh-client", help=SSH_CLIENT_HELP)]
 
 HOST_HELP = "local, user@host[:port], an ssh alias, adb[:SERIAL], or board[:NAME] (virtual)."
 
@@ -19,6 +26,7 @@ def transport_to(
     on_stage: Callable[[str], None] | None = None,
     start_board: bool = False,
     deterministic: bool | None = None,
+    ssh_client: SshClientName = "auto",
 ) -> Transport:
     """The transport to a host as typed, not yet connected.
 
@@ -38,7 +46,7 @@ def transport_to(
             raise UsageError(
                 f"instructions are counted on a virtual board only, not on {host}: use --host board"
             )
-        return transport.connect(host)
+        return transport.connect(host, ssh_client=ssh_client)
     from shufflenet_deploy import board as boards  # noqa: PLC0415
 
     name = name or boards.DEFAULT_NAME
@@ -60,4 +68,4 @@ def transport_to(
             f" --metric {'latency' if deterministic else 'instructions'} there, or switch it off"
             f" with shufflenet-deploy board down{option}{again}"
         )
-    return transport.connect(board.ssh_settings(), name=host)
+    return transport.connect(board.ssh_settings(), name=host, ssh_client=ssh_client)

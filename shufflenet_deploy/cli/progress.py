@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from types import TracebackType
@@ -41,6 +42,8 @@ class BenchProgress:
         self._total = 0
         self._index = 0
         self._began = time.monotonic()
+        #: For how long the target had been waited for when that was told last.
+        self._away_secs = math.inf
 
     def __enter__(self) -> Self:
         if not self._quiet and sys.stderr.isatty():
@@ -90,8 +93,8 @@ class BenchProgress:
                 self._finished(run)
             case bench.Cooling(secs=secs):
                 self._move(f"cooling down for {secs:g} s")
-            case bench.Hot():
-                self._hot(event)
+            case bench.Hot() | bench.Away():
+                self._waiting(event)
             case bench.Sustaining(cells=cells, secs=secs):
                 until = time.strftime("%H:%M:%S", time.localtime(time.time() + secs))
                 names = ", ".join(cell.model for cell in cells)
@@ -127,6 +130,12 @@ class BenchProgress:
             self._line(text, always=failed)
         self._move(f"{describe(run.cell)}: {figure_of(run)}", completed=self._index)
 
+    def _waiting(self, event: bench.Hot | bench.Away) -> None:
+        if isinstance(event, bench.Hot):
+            self._hot(event)
+        else:
+            self._away(event)
+
     def _hot(self, event: bench.Hot) -> None:
         text = (
             f"{event.now_c:.1f} °C, waiting for {event.limit_c:g} °C "
@@ -136,6 +145,20 @@ class BenchProgress:
         # A log gets a line a minute, so that nobody takes the wait for a hang.
         if self._bar is None and event.waited_secs % _LOG_SECS == 0:
             self._line(text)
+
+    def _away(self, event: bench.Away) -> None:
+        text = (
+            f"waiting for {event.host} to come back "
+            f"({event.waited_secs:.0f} s, at most {event.longest_secs:.0f} s): {event.error}"
+        )
+        self._move(text)
+        # In a log a line when it begins, then one a minute.
+        again = event.waited_secs < self._away_secs
+        if self._bar is None and (
+            again or self._away_secs // _LOG_SECS != event.waited_secs // _LOG_SECS
+        ):
+            self._line(text, always=True)
+        self._away_secs = event.waited_secs
 
     def _left(self) -> str:
         elapsed = time.monotonic() - self._began

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from shufflenet_deploy.cli.hosts import HOST_HELP, transport_to
+from shufflenet_deploy.cli.hosts import HOST_HELP, SshClient, transport_to
 
 
 def register(app: typer.Typer) -> None:
@@ -20,12 +20,13 @@ def restore(
     force: Annotated[
         bool, typer.Option("--force", help="Even while somebody measures there.")
     ] = False,
+    ssh_client: SshClient = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Put back the frequency governors that stood before tune, or before a bench that died."""
     from shufflenet_deploy.target import Target  # noqa: PLC0415
 
-    with transport_to(host) as link, Target(link) as target:
+    with transport_to(host, ssh_client=ssh_client) as link, Target(link) as target:
         governors = target.restore(force=force)
     if as_json:
         typer.echo(json.dumps({"host": host, "governors": governors}))

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from shufflenet_deploy.cli.hosts import HOST_HELP, transport_to
+from shufflenet_deploy.cli.hosts import HOST_HELP, SshClient, transport_to
 
 
 def register(group: typer.Typer) -> None:
@@ -19,6 +19,7 @@ def register(group: typer.Typer) -> None:
 def governor(
     host: Annotated[str, typer.Option("--host", "-H", help=HOST_HELP)],
     wanted: Annotated[str, typer.Option("--governor", help="What to set it to.")] = "performance",
+    ssh_client: SshClient = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Set the frequency governor of a host, as root or with password-less sudo.
@@ -28,7 +29,7 @@ def governor(
     """
     from shufflenet_deploy.target import Target  # noqa: PLC0415
 
-    with transport_to(host) as link, Target(link) as target:
+    with transport_to(host, ssh_client=ssh_client) as link, Target(link) as target:
         done = target.set_governor(wanted)
     if as_json:
         typer.echo(json.dumps({"host": host, **asdict(done)}))

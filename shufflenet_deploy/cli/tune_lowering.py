@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from shufflenet_deploy.cli.bench_options import INSTRUCTIONS, cores
-from shufflenet_deploy.cli.hosts import HOST_HELP, transport_to
+from shufflenet_deploy.cli.hosts import HOST_HELP, SshClient, transport_to
 from shufflenet_deploy.cli.journal import open_journal
 from shufflenet_deploy.cli.lists import listed
 from shufflenet_deploy.errors import DeployError, UsageError
@@ -56,6 +56,7 @@ def lowering(  # noqa: PLR0917 - options, each passed by name
     resume: Annotated[
         str | None, typer.Option(metavar="ID", help="Go on with an interrupted search.")
     ] = None,
+    ssh_client: SshClient = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Find the lowering that is fastest on a host, for each runtime and precision.
@@ -84,7 +85,13 @@ def lowering(  # noqa: PLR0917 - options, each passed by name
     counting = spec.metric is Metric.INSTRUCTIONS
     found: list[Entry] = []
     with open_journal(journal) as book, BenchProgress(quiet=as_json) as progress:
-        link = transport_to(host, on_stage=progress.stage, start_board=True, deterministic=counting)
+        link = transport_to(
+            host,
+            on_stage=progress.stage,
+            start_board=True,
+            deterministic=counting,
+            ssh_client=ssh_client,
+        )
         try:
             with link, Target(link) as target:
                 facts = target.facts()

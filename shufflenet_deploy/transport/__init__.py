@@ -8,7 +8,7 @@ from shufflenet_deploy.transport.adb_devices import AndroidDevice
 from shufflenet_deploy.transport.base import CommandResult, Progress, Transport
 from shufflenet_deploy.transport.local import LocalTransport
 from shufflenet_deploy.transport.shared_disk import SharedDisk
-from shufflenet_deploy.transport.ssh import SshTransport
+from shufflenet_deploy.transport.ssh import SshClient, SshTransport
 from shufflenet_deploy.transport.ssh_config import SshSettings, aliases, resolve, route_of
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "LocalTransport",
     "Progress",
     "SharedDisk",
+    "SshClient",
     "SshSettings",
     "SshTransport",
     "Transport",
@@ -27,23 +28,25 @@ __all__ = [
 ]
 
 
-def connect(host: str | SshSettings, *, name: str | None = None) -> Transport:
+def connect(
+    host: str | SshSettings, *, name: str | None = None, ssh_client: SshClient = "auto"
+) -> Transport:
     """The transport to a machine, not yet connected: enter it to connect.
 
     ``host`` is ``local``, ``adb[:SERIAL]``, ``[user@]host[:port]``, an alias of
     ``~/.ssh/config``, or the settings of a connection that a program made up; ``name`` is what
-    messages then call it.
+    messages then call it. ``ssh_client`` insists on whose client makes an SSH connection.
 
     Raises:
         UsageError: it is none of these, or the ssh configuration cannot be read.
     """
     if isinstance(host, SshSettings):
         route = route_of(host)
-        return SshTransport(name or f"{route.user}@{route.address}", route)
+        return SshTransport(name or f"{route.user}@{route.address}", route, client=ssh_client)
     if host == "local":
         return LocalTransport()
     if host == "adb" or host.startswith("adb:"):
         return AdbTransport(host.partition(":")[2] or None)
     if not host.strip():
         raise UsageError("the host is empty: write local, user@host[:port] or an ssh alias")
-    return SshTransport(name or host, resolve(host))
+    return SshTransport(name or host, resolve(host), client=ssh_client)

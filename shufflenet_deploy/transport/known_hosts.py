@@ -1,7 +1,7 @@
 """Which keys a host may show, read from files in OpenSSH's ``known_hosts`` format.
 
-Plain, hashed (``|1|salt|hash``), wildcard and negated names and the ``@revoked`` marker are
-understood; certificate authorities are not, and such a host counts as unknown.
+Plain, hashed (``|1|salt|hash``), wildcard and negated names are understood, and the markers
+``@revoked`` and ``@cert-authority``.
 """
 
 from __future__ import annotations
@@ -16,15 +16,20 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 SSH_PORT = 22
+_MARKERS = frozenset({"", "@revoked", "@cert-authority"})
 
 
 @dataclass(frozen=True, kw_only=True)
 class KnownKey:
-    """One key a file lists for a host, and where: ``kind`` is, say, ``ssh-ed25519``."""
+    """One key a file lists for a host, and where: ``kind`` is, say, ``ssh-ed25519``.
+
+    That of an ``authority`` signs the certificates of hosts and is none of a host itself.
+    """
 
     kind: str
     key_base64: str
     revoked: bool
+    authority: bool
     path: Path
     line: int
 
@@ -46,6 +51,8 @@ def fingerprint(key: bytes) -> str:
 
 def _keys_in(path: Path, name: str) -> Iterator[KnownKey]:
     try:
+        if not path.is_file():
+            return
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return
@@ -54,12 +61,17 @@ def _keys_in(path: Path, name: str) -> Iterator[KnownKey]:
         if not fields or fields[0].startswith("#"):
             continue
         marker = fields.pop(0) if fields[0].startswith("@") else ""
-        if marker not in {"", "@revoked"} or len(fields) < 3 or not _names(fields[0], name):
+        if (
+            marker not in {"", "@revoked", "@cert-authority"}
+            or len(fields) < 3
+            or not _names(fields[0], name)
+        ):
             continue
         yield KnownKey(
             kind=fields[1],
             key_base64=fields[2],
             revoked=marker == "@revoked",
+            authority=marker == "@cert-authority",
             path=path,
             line=number,
         )

@@ -1,5 +1,7 @@
 """A machine over SSH: one authenticated connection, one channel per program or file.
 
+The connection is paramiko's or, where that cannot serve, OpenSSH's own client's (``openssh``).
+
 Files travel through a program as well (``cat`` with a checksum around it), so that a server without
 an sftp subsystem, as on many small boards, needs no path of its own.
 """
@@ -13,9 +15,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Literal, Protocol, Self
 
 from shufflenet_deploy.errors import (
+    AuthenticationError,
     CommandTimeout,
     ConnectError,
     TargetError,
@@ -25,12 +28,12 @@ from shufflenet_deploy.errors import (
 )
 from shufflenet_deploy.files import replacing, sha256_file
 from shufflenet_deploy.transport import posix
-from shufflenet_deploy.transport.base import SIGNAL_BASE, CommandResult, Progress
-from shufflenet_deploy.transport.ssh_config import Route
+from shufflenet_deploy.transport.base import CommandResult, Progress
+from shufflenet_deploy.transport.ssh_config import Route, ssh_program
 from shufflenet_deploy.transport.streams import Bounded
 
-if TYPE_CHECKING:
-    from shufflenet_deploy.transport.ssh_link import Link
+#: Who makes the connection; ``auto`` is paramiko where that can serve.
+SshClient = Literal["auto", "paramiko", "openssh"]
 
 _CHUNK_BYTES = 32 * 1024
 #: A transfer of which nothing moves for this long is given up.
@@ -38,9 +41,55 @@ _STALL_SECS = 60.0
 #: A slow board hashes and writes a file at least this fast.
 _SLOWEST_BYTES_PER_SEC = 2e6
 _KILL_SECS = 15.0
-_SIGKILL = 9
 
 _LOST = "the connection to {host} was lost{where}: check the link and its power, then run again"
+
+
+class Channel(Protocol):
+    """One running program, whoever's connection it runs over. Reading gives nothing at the end."""
+
+    def recv(self, size: int, /) -> bytes:
+        """Read standard output."""
+        ...
+
+    def recv_stderr(self, size: int, /) -> bytes:
+        """Read standard error."""
+        ...
+
+    def sendall(self, content: bytes, /) -> None:
+        """Write to standard input."""
+        ...
+
+    def shutdown_write(self) -> None:
+        """End standard input."""
+        ...
+
+    def close(self) -> None:
+        """End the session."""
+        ...
+
+    def wait(self, timeout_secs: float) -> bool:
+        """Wait for the end; whether it came."""
+        ...
+
+    def exit_code(self) -> int | None:
+        """The exit status after the end; None when the connection was lost before it."""
+        ...
+
+
+class Link(Protocol):
+    """An authenticated connection."""
+
+    #: What using a connection that is gone raises.
+    broken: tuple[type[Exception], ...]
+
+    def start(self, line: bytes, host: str) -> Channel:
+        """Run a command line."""
+        ...
+
+    def close(self) -> None:
+        """Drop the connection."""
+        ...
 
 
 class SshTransport:
@@ -48,17 +97,57 @@ class SshTransport:
 
     kind = "ssh"
 
-    def __init__(self, host: str, route: Route) -> None:
+    def __init__(self, host: str, route: Route, *, client: SshClient = "auto") -> None:
         self.host = host
         self.route = route
+        #: Whose client connects; no longer ``auto`` once it has.
+        self.client: SshClient = client
         self._link: Link | None = None
 
     def __enter__(self) -> Self:
+        self.close()
+        if self.client == "auto" and (self._only_openssh() or self._is_beyond_paramiko()):
+            self.client = "openssh"
+        self._link = self._open()
+        if self.client == "auto":
+            self.client = "paramiko"
+        return self
+
+    def _only_openssh(self) -> tuple[str, ...]:
+        """The settings of the route that OpenSSH's client alone follows."""
+        return tuple(name for hop in self.route.hops for name in hop.only_openssh)
+
+    def _is_beyond_paramiko(self) -> bool:
+        """Whether the keys at hand say that only OpenSSH can connect, and it is installed."""
         from shufflenet_deploy.transport import ssh_link  # noqa: PLC0415 - paramiko: half a second
 
-        self.close()
-        self._link = ssh_link.open_link(self.route)
-        return self
+        return ssh_program() is not None and any(map(ssh_link.needs_openssh, self.route.hops))
+
+    def _open(self) -> Link:
+        from shufflenet_deploy.transport import openssh  # noqa: PLC0415 - for those who need it
+
+        if self.client == "openssh":
+            return openssh.open_link(self.route)
+        from shufflenet_deploy.transport import ssh_link  # noqa: PLC0415 - paramiko: half a second
+
+        if settings := self._only_openssh():
+            raise UsageError(
+                f"{', '.join(settings)} of the ssh configuration is for OpenSSH's client alone: "
+                "leave out --ssh-client paramiko"
+            )
+        try:
+            return ssh_link.open_link(self.route)
+        except ssh_link.BeyondParamikoError as beyond:
+            if self.client == "paramiko" or ssh_program() is None:
+                raise beyond.error from beyond
+            try:
+                link = openssh.open_link(self.route)
+            except TransportError as error:
+                # Of a login that neither can make, ours tells more.
+                both = isinstance(error, AuthenticationError)
+                raise (beyond.error if both else error) from error
+            self.client = "openssh"
+            return link
 
     def __exit__(
         self,
@@ -253,7 +342,7 @@ class _Exchange:
 
     def __init__(
         self,
-        channel: Any,
+        channel: Channel,
         launch: posix.Launch,
         stdin: Iterable[bytes],
         sink: Callable[[bytes], object],
@@ -306,17 +395,13 @@ class _Exchange:
         for thread in self._threads:
             while thread.is_alive():
                 thread.join(self._left_secs())
-        while not self._channel.status_event.is_set():
-            self._channel.status_event.wait(self._left_secs())
+        while not self._channel.wait(self._left_secs()):
+            pass
         if self._failure is not None:
             raise self._failure
-        code: int = self._channel.exit_status
-        alive = self._channel.transport.is_active()
+        code = self._channel.exit_code()
         self.abandon()
-        if code >= 0:
-            return code
-        # No status on a live connection: a signal ended even the shell around the program.
-        return SIGNAL_BASE + _SIGKILL if alive else None
+        return code
 
     def abandon(self) -> None:
         """Close the channel; its threads end by themselves."""

@@ -19,7 +19,7 @@ from shufflenet_deploy import transport
 from shufflenet_deploy.target import Target
 from shufflenet_deploy.transport import AdbTransport, Transport
 
-KINDS = ("local", "ssh", "adb", "adb-old")
+KINDS = ("local", "ssh", "openssh", "adb", "adb-old")
 ADBD = Path(__file__).parents[1] / "peers" / "adbd.py"
 
 
@@ -28,8 +28,11 @@ def link(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Transport]:
     """A connected transport of each kind."""
     if request.param == "local":
         connection = transport.connect("local")
-    elif request.param == "ssh":
-        connection = transport.connect(request.getfixturevalue("sshd").settings)
+    elif request.param in {"ssh", "openssh"}:
+        connection = transport.connect(
+            request.getfixturevalue("sshd").settings,
+            ssh_client="openssh" if request.param == "openssh" else "paramiko",
+        )
     else:
         fault = "no-shell-v2" if request.param == "adb-old" else "none"
         serial = request.getfixturevalue("phone")(fault)

@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 from dataclasses import replace
+from functools import partial
 from getpass import getuser
 
 import pytest
@@ -23,6 +24,12 @@ from shufflenet_deploy.errors import (
     TransferError,
     UsageError,
 )
+
+
+@pytest.fixture(params=["paramiko", "openssh"])
+def connect(request):
+    """Connects with each client."""
+    return partial(transport.connect, ssh_client=request.param)
 
 
 def hello(connection) -> str:
@@ -53,14 +60,14 @@ def file(tmp_path):
 # --- keys of the host ------------------------------------------------------------------------
 
 
-def test_an_unknown_host_key_is_refused(sshd, tmp_path):
+def test_an_unknown_host_key_is_refused(connect, sshd, tmp_path):
     empty = tmp_path / "known_hosts"
     empty.touch()
     shown = subprocess.run(
         ["ssh-keygen", "-lf", str(sshd.folder / "host_key.pub")], check=True, capture_output=True
     ).stdout.split()[1]
     with pytest.raises(HostKeyError) as caught:
-        hello(transport.connect(replace(sshd.settings, known_hosts=empty)))
+        hello(connect(replace(sshd.settings, known_hosts=empty)))
     message = str(caught.value)
     assert shown.decode() in message
     assert f"ssh -p {sshd.port}" in message
@@ -70,23 +77,23 @@ def test_an_unknown_host_key_is_refused(sshd, tmp_path):
     assert empty.read_text() == ""
 
 
-def test_a_changed_host_key_is_refused(sshd, new_key, tmp_path):
+def test_a_changed_host_key_is_refused(connect, sshd, new_key, tmp_path):
     other = new_key("other").with_suffix(".pub").read_text().split()[:2]
     known = tmp_path / "known_hosts"
     known.write_text(f"[127.0.0.1]:{sshd.port} {' '.join(other)}\n")
     with pytest.raises(HostKeyError, match="HAS CHANGED") as caught:
-        hello(transport.connect(replace(sshd.settings, known_hosts=known)))
+        hello(connect(replace(sshd.settings, known_hosts=known)))
     assert f"{known}:1" in str(caught.value)
     assert f"ssh-keygen -f {known} -R '[127.0.0.1]:{sshd.port}'" in str(caught.value)
     assert not caught.value.transient
 
 
-def test_a_revoked_host_key_is_refused(sshd, tmp_path):
+def test_a_revoked_host_key_is_refused(connect, sshd, tmp_path):
     known = tmp_path / "known_hosts"
     text = sshd.known_hosts.read_text()
     known.write_text(text + "@revoked " + text)
     with pytest.raises(HostKeyError, match="revoked"):
-        hello(transport.connect(replace(sshd.settings, known_hosts=known)))
+        hello(connect(replace(sshd.settings, known_hosts=known)))
 
 
 def test_hashed_known_hosts(sshd, tmp_path):
@@ -116,28 +123,28 @@ def test_host_key_alias(sshd, config, tmp_path):
 # --- keys of the user ------------------------------------------------------------------------
 
 
-def test_a_wrong_key_is_refused(sshd, new_key):
+def test_a_wrong_key_is_refused(sshd, connect, new_key):
     settings = replace(sshd.settings, identity_file=new_key("wrong"))
-    with pytest.raises(AuthenticationError, match="ssh-copy-id") as caught:
-        hello(transport.connect(settings))
+    with pytest.raises(AuthenticationError, match=r"append .*wrong\.pub to") as caught:
+        hello(connect(settings))
     assert f"{sshd.user}@127.0.0.1:{sshd.port}" in str(caught.value)
     assert not caught.value.transient
     assert caught.value.exit_code == 2
 
 
-def test_a_missing_key_is_named(sshd, tmp_path):
+def test_a_missing_key_is_named(connect, sshd, tmp_path):
     settings = replace(sshd.settings, identity_file=tmp_path / "nowhere")
     with pytest.raises(AuthenticationError, match=r"there is no key at .*nowhere"):
-        hello(transport.connect(settings))
+        hello(connect(settings))
 
 
-def test_a_file_that_is_no_key_is_named(sshd, tmp_path):
+def test_a_file_that_is_no_key_is_named(connect, sshd, tmp_path):
     (tmp_path / "text").write_text("hello\n")
     with pytest.raises(AuthenticationError, match="text is not a private key"):
-        hello(transport.connect(replace(sshd.settings, identity_file=tmp_path / "text")))
+        hello(connect(replace(sshd.settings, identity_file=tmp_path / "text")))
 
 
-def test_an_encrypted_key_needs_the_agent(sshd, config, new_key, tmp_path, monkeypatch):
+def test_an_encrypted_key_needs_the_agent(connect, sshd, config, new_key, tmp_path, monkeypatch):
     key = new_key("encrypted", passphrase="correct horse")
     authorized = sshd.folder / "authorized_keys"
     authorized.write_text(authorized.read_text() + key.with_suffix(".pub").read_text())
@@ -146,14 +153,14 @@ def test_an_encrypted_key_needs_the_agent(sshd, config, new_key, tmp_path, monke
         *("IdentitiesOnly yes", f"UserKnownHostsFile {sshd.known_hosts}"),
     )
     monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
-    with pytest.raises(AuthenticationError, match=r"encrypted: load it with `ssh-add .*encrypted`"):
-        hello(transport.connect("locked"))
+    with pytest.raises(AuthenticationError, match=r"encrypted: load it .*ssh-add .*encrypted`"):
+        hello(connect("locked"))
     with agent(tmp_path / "agent", key, "correct horse", tmp_path):
         monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "agent"))
-        assert hello(transport.connect("locked")) == "hello"
+        assert hello(connect("locked")) == "hello"
     # A dangling SSH_AUTH_SOCK is as good as none.
     with pytest.raises(AuthenticationError, match="ssh-add"):
-        hello(transport.connect("locked"))
+        hello(connect("locked"))
 
 
 @contextlib.contextmanager
@@ -180,10 +187,10 @@ def agent(sock, key, passphrase, folder):
         process.wait()
 
 
-def test_a_server_without_public_keys_says_what_to_enable(sshd_with):
+def test_a_server_without_public_keys_says_what_to_enable(connect, sshd_with):
     server = sshd_with("PubkeyAuthentication no", "PasswordAuthentication yes")
     with pytest.raises(AuthenticationError, match="PubkeyAuthentication"):
-        hello(transport.connect(server.settings))
+        hello(connect(server.settings))
 
 
 # --- the way there ---------------------------------------------------------------------------
@@ -199,7 +206,7 @@ def test_the_typed_user_and_port_win(sshd, config):
     assert hello(transport.connect(f"{getuser()}@pi:{sshd.port}")) == "hello"
 
 
-def test_proxy_jump_chain(sshd, config):
+def test_proxy_jump_chain(connect, sshd, config):
     config(
         *("Host first", f"HostName 127.0.0.1\nPort {sshd.port}\nUser {getuser()}"),
         *("Host deep", "HostName 127.0.0.1", f"Port {sshd.port}", "ProxyJump first,pi"),
@@ -208,14 +215,14 @@ def test_proxy_jump_chain(sshd, config):
     )
     log = sshd.folder / "sshd.log"
     before = log.read_text().count("Accepted publickey")
-    assert hello(transport.connect("deep")) == "hello"
+    assert hello(connect("deep")) == "hello"
     assert log.read_text().count("Accepted publickey") == before + 3
 
 
-def test_a_jump_that_leads_nowhere(config):
+def test_a_jump_that_leads_nowhere(connect, config):
     config("Host far", "HostName 127.0.0.1", "Port 1", "ProxyJump pi")
     with pytest.raises(ConnectError, match=r"jump host cannot reach 127.0.0.1:1"):
-        hello(transport.connect("far"))
+        hello(connect("far"))
 
 
 def test_jumps_in_circles_are_refused(config):
@@ -224,7 +231,7 @@ def test_jumps_in_circles_are_refused(config):
         transport.connect("a")
 
 
-def test_proxy_command(sshd, config):
+def test_proxy_command(connect, sshd, config):
     config(
         "Host behind",
         "HostName 127.0.0.1",
@@ -233,19 +240,19 @@ def test_proxy_command(sshd, config):
         f"UserKnownHostsFile {sshd.known_hosts}",
         f"ProxyCommand ssh -F {sshd.config} -W %h:%p pi",
     )
-    assert hello(transport.connect("behind")) == "hello"
+    assert hello(connect("behind")) == "hello"
 
 
-def test_nothing_listens(sshd):
+def test_nothing_listens(connect, sshd):
     with pytest.raises(ConnectError, match="refused the connection") as caught:
-        hello(transport.connect(replace(sshd.settings, port=1)))
+        hello(connect(replace(sshd.settings, port=1)))
     assert caught.value.transient
 
 
-def test_something_else_than_ssh_answers(sshd, relay):
+def test_something_else_than_ssh_answers(connect, sshd, relay):
     other = relay(1)  # accepts, and hangs up
     with pytest.raises(ConnectError, match="SSH handshake"):
-        hello(transport.connect(replace(sshd.settings, port=other.port)))
+        hello(connect(replace(sshd.settings, port=other.port)))
 
 
 def test_a_failed_connection_leaves_no_thread(sshd, new_key):
@@ -258,10 +265,10 @@ def test_a_failed_connection_leaves_no_thread(sshd, new_key):
 # --- servers that lack something -------------------------------------------------------------
 
 
-def test_no_sftp_subsystem(sshd, file, tmp_path):
+def test_no_sftp_subsystem(connect, sshd, file, tmp_path):
     sftp = ["sftp", "-q", "-b", "/dev/null", "-F", str(sshd.config), "pi"]
     assert subprocess.run(sftp, check=False, capture_output=True).returncode == 255
-    with transport.connect(sshd.settings) as link:
+    with connect(sshd.settings) as link:
         link.push(file, str(tmp_path / "there"))
         link.pull(str(tmp_path / "there"), tmp_path / "back")
     assert (tmp_path / "back").read_bytes() == file.read_bytes()
@@ -297,9 +304,9 @@ def test_no_program_for_sha256(sshd_with, tools, file, tmp_path):
     assert not list(tmp_path.glob("*there*"))
 
 
-def test_one_channel_at_a_time_is_enough(sshd_with, tmp_path, ended):
+def test_one_channel_at_a_time_is_enough(connect, sshd_with, tmp_path, ended):
     server = sshd_with("MaxSessions 1")
-    with transport.connect(server.settings) as link:
+    with connect(server.settings) as link:
         with pytest.raises(CommandTimeout, match="was killed"):
             link.run(["sh", "-c", f"echo $$ >{tmp_path}/pid; sleep 300; :"], timeout_s=1)
         assert ended(int((tmp_path / "pid").read_text()))
@@ -314,10 +321,10 @@ def test_what_login_files_print_is_not_the_program_s(sshd_with, tools):
     assert (result.stdout, result.stderr) == (b"alone", b"")
 
 
-def test_a_forced_command_is_recognised(sshd_with):
+def test_a_forced_command_is_recognised(connect, sshd_with):
     server = sshd_with("ForceCommand echo only this")
     with (
-        transport.connect(server.settings) as link,
+        connect(server.settings) as link,
         pytest.raises(TargetError, match=r"only this.*login shell"),
     ):
         link.run(["true"])
@@ -360,12 +367,12 @@ def names(folder):
     return [path.name for path in folder.iterdir()]
 
 
-def test_a_cut_in_the_middle_of_a_push(sshd, relay, file, tmp_path):
+def test_a_cut_in_the_middle_of_a_push(connect, sshd, relay, file, tmp_path):
     goal = tmp_path / "goal"
     goal.mkdir()
     (goal / "there").write_text("old")
     cut = relay(sshd.port, limit_bytes=1 << 20)
-    connection = transport.connect(through(cut, sshd, tmp_path))
+    connection = connect(through(cut, sshd, tmp_path))
     with connection as link, pytest.raises(TransferError, match="lost in the middle") as caught:
         link.push(file, str(goal / "there"))
     assert caught.value.transient
@@ -381,10 +388,10 @@ def test_a_cut_in_the_middle_of_a_push(sshd, relay, file, tmp_path):
     assert (goal / "there").read_bytes() == file.read_bytes()
 
 
-def test_a_cut_in_the_middle_of_a_pull(sshd, relay, file, tmp_path):
+def test_a_cut_in_the_middle_of_a_pull(connect, sshd, relay, file, tmp_path):
     cut = relay(sshd.port)
     (tmp_path / "back").write_text("old")
-    with transport.connect(through(cut, sshd, tmp_path)) as link:
+    with connect(through(cut, sshd, tmp_path)) as link:
         os.mkfifo(tmp_path / "slow")
         with (tmp_path / "slow").open("r+b", buffering=0) as pipe:
             pipe.write(b"the first half")
@@ -396,9 +403,9 @@ def test_a_cut_in_the_middle_of_a_pull(sshd, relay, file, tmp_path):
     assert (tmp_path / "back").read_text() == "old"
 
 
-def test_a_cut_while_a_program_runs(sshd, relay, tmp_path):
+def test_a_cut_while_a_program_runs(connect, sshd, relay, tmp_path):
     cut = relay(sshd.port)
-    with transport.connect(through(cut, sshd, tmp_path)) as link:
+    with connect(through(cut, sshd, tmp_path)) as link:
         threading.Timer(0.5, cut.hang_up).start()
         with pytest.raises(ConnectError, match="lost while sleep ran") as caught:
             link.run(["sleep", "30"])
@@ -407,8 +414,8 @@ def test_a_cut_while_a_program_runs(sshd, relay, tmp_path):
             link.run(["true"])
 
 
-def test_the_server_of_the_connection_dies(sshd):
-    with transport.connect(sshd.settings) as link:
+def test_the_server_of_the_connection_dies(connect, sshd):
+    with connect(sshd.settings) as link:
         # The session leader's parent is the sshd of this connection.
         up = "set -- ${l##*) }; "
         ask = f"read -r l </proc/$$/stat; {up} read -r l </proc/$4/stat; {up} echo $2"
@@ -419,8 +426,8 @@ def test_the_server_of_the_connection_dies(sshd):
             link.run(["sleep", "30"])
 
 
-def test_the_program_is_killed_from_outside(sshd, tmp_path):
-    with transport.connect(sshd.settings) as link:
+def test_the_program_is_killed_from_outside(connect, sshd, tmp_path):
+    with connect(sshd.settings) as link:
         killer = threading.Timer(0.7, lambda: os.kill(int((tmp_path / "pid").read_text()), 9))
         killer.start()
         result = link.run(["sh", "-c", f"echo $$ >{tmp_path}/pid; exec sleep 30"])

@@ -11,7 +11,14 @@ import pytest
 
 from shufflenet_deploy import bench
 from shufflenet_deploy.bench import Patience, Suite
-from shufflenet_deploy.errors import ConnectError, ExportError, TargetError, UsageError
+from shufflenet_deploy.cli.progress import BenchProgress
+from shufflenet_deploy.errors import (
+    AuthenticationError,
+    ConnectError,
+    ExportError,
+    TargetError,
+    UsageError,
+)
 from shufflenet_deploy.records import (
     Conditions,
     Failure,
@@ -406,6 +413,74 @@ def test_a_connection_that_stays_lost_ends_the_session_with_its_runs_kept(
         ("large", 2): 1,
     }
     assert failures(journal.runs("one")) == []
+
+
+class Restarting:
+    """A link that goes down when a program is run over it and comes back after some attempts."""
+
+    def __init__(self, link, attempts, error):
+        self._link, self._left, self._error = link, attempts, error
+
+    def __getattr__(self, name):
+        return getattr(self._link, name)
+
+    def __enter__(self):
+        if self._left:
+            self._left -= 1
+            raise self._error
+        return self._link.__enter__()
+
+
+@pytest.mark.parametrize("error", [ConnectError("no answer"), AuthenticationError("booting up")])
+def test_a_target_that_restarts_is_waited_for_and_that_is_told(
+    scripted, journal, artifact_of, error
+):
+    target = scripted(ConnectError("rebooting"))
+    target.transport = Restarting(target.transport, 12, error)
+    pauses, told = [], []
+    wanted = suite(baseline=None, retries=1)
+    runs = list(bench.run(wanted, target, journal, artifact_of, told.append, sleep=pauses.append))
+    assert [run.kind for run in runs] == ["measurement"] * 2
+    away = [event for event in told if isinstance(event, bench.Away)]
+    assert len(away) == 12
+    assert away[-1].waited_secs >= 40
+    assert {str(event.error) for event in away} == {str(error)}
+    assert max(pauses) <= 5
+
+
+@pytest.mark.parametrize(
+    ("error", "least_secs", "most_secs"),
+    [(ConnectError("no answer"), 300, 330), (AuthenticationError("go away"), 50, 90)],
+)
+def test_a_target_that_does_not_come_back_is_given_up_once(
+    scripted, journal, artifact_of, error, least_secs, most_secs
+):
+    target = scripted(ConnectError("rebooting"))
+    target.transport = Restarting(target.transport, 10**6, error)
+    pauses = []
+    with pytest.raises(ConnectError, match=str(error)):
+        list(
+            bench.run(
+                suite(baseline=None, retries=9), target, journal, artifact_of, sleep=pauses.append
+            )
+        )
+    assert least_secs <= sum(pauses) <= most_secs
+
+
+def test_the_wait_for_a_restart_is_shown_once_a_minute(capsys):
+    progress = BenchProgress(quiet=True)
+    for waited_secs in range(0, 150, 5):
+        progress.show(
+            bench.Away(
+                host="pi",
+                error=ConnectError("no answer"),
+                waited_secs=waited_secs,
+                longest_secs=300,
+            )
+        )
+    shown = capsys.readouterr().err.splitlines()
+    assert len(shown) == 3
+    assert shown[0] == "waiting for pi to come back (0 s, at most 300 s): no answer"
 
 
 def test_the_lock_is_held_while_measuring_and_given_back(

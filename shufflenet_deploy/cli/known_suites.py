@@ -1,0 +1,72 @@
+"""Which hosts the user named for which suites: a host that a journal names is not taken unasked.
+
+A journal, or lines imported into one, can come from anybody; what they call a host may be any
+machine, and connecting tells it who we are. Kept beside the state of virtual boards.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import typer
+
+from shufflenet_deploy.errors import UsageError
+
+_STATE_VARIABLE = "SHUFFLENET_DEPLOY_STATE"
+_FILE = "suites-started-here"
+#: What is not reached over a network.
+_AT_HAND = ("local", "board", "adb")
+
+
+def remember_host(suite_id: str, host: str) -> None:
+    """Note that the user measures a suite on a host."""
+    if _is_at_hand(host) or not host.isprintable() or (suite_id, host) in _noted():
+        return
+    try:
+        _file().parent.mkdir(parents=True, exist_ok=True)
+        with _file().open("a", encoding="utf-8") as stream:
+            stream.write(f"{suite_id}\t{host}\n")
+    except OSError:
+        return  # Then it is asked for again.
+
+
+def host_of_suite(suite_id: str, host: str, *, may_ask: bool) -> str:
+    """The host that a journal names for a suite, if the user named it here or agrees to it now.
+
+    Raises:
+        UsageError: the user does not, or nobody can be asked.
+    """
+    if _is_at_hand(host) or (suite_id, host) in _noted():
+        return host
+    shown = ascii(host)
+    refusal = (
+        f"the suite {suite_id} was not started here, and names {shown} as its host: "
+        "say where to measure with --host"
+    )
+    if not (may_ask and sys.stdin.isatty()):
+        raise UsageError(refusal)
+    if not typer.confirm(f"{suite_id} was not started here. Connect to {shown}?", err=True):
+        raise UsageError(refusal)
+    return host
+
+
+def _is_at_hand(host: str) -> bool:
+    return host.partition(":")[0] in _AT_HAND
+
+
+def _noted() -> set[tuple[str, str]]:
+    try:
+        lines = _file().read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return set()
+    return {(suite_id, host) for suite_id, _, host in (line.partition("\t") for line in lines)}
+
+
+def _file() -> Path:
+    import platformdirs  # noqa: PLC0415 - for those who go on with a suite only
+
+    chosen = os.environ.get(_STATE_VARIABLE)
+    root = Path(chosen) if chosen else platformdirs.user_state_path("shufflenet-deploy")
+    return root.absolute() / _FILE
