@@ -50,7 +50,7 @@ app = typer.Typer(
     name="shufflenet-deploy",
     help="Export ShuffleNet, run it on an ARM board, and print the paper's speedup table.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     # Rich's own mark-up would take "[default: ...]" for a style, and keep docstrings' line ends.
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from shufflenet_deploy.cli.lists import one_of
 from shufflenet_deploy.errors import BoardError, UsageError
 
 if TYPE_CHECKING:
     from shufflenet_deploy.board import Board
 
 _NAME = typer.Option("--name", "-n", help="Which board.", show_default=True)
+_NAME_TOO = typer.Option("--name", "-n", help="The same. [default: default]")
+_WORD = typer.Argument(metavar="NAME", help="Which board. [default: default]")
 _JSON = typer.Option("--json", help="Print one JSON object.")
 
 board_app = typer.Typer(
@@ -31,13 +34,14 @@ def register(app: typer.Typer) -> None:
 
 @board_app.command()
 def up(  # noqa: PLR0917 - options, each passed by name
-    name: Annotated[str, _NAME] = "default",
+    word: Annotated[str | None, _WORD] = None,
+    named: Annotated[str | None, _NAME_TOO] = None,
     cpu: Annotated[
         str | None,
         typer.Option(
             "--cpu",
             help="cortex-a53, cortex-a72, cortex-a76 or max (a53, a72, a76 for short)."
-            " Default: the host's own on an aarch64 host with KVM, else cortex-a72.",
+            " [default: the host's own on an aarch64 host with KVM, else cortex-a72]",
         ),
     ] = None,
     smp: Annotated[int, typer.Option("--smp", help="Number of CPUs.")] = 1,
@@ -51,7 +55,11 @@ def up(  # noqa: PLR0917 - options, each passed by name
     ] = False,
     lifetime: Annotated[
         int | None,
-        typer.Option("--lifetime", help="Switch off by itself after SECONDS.", metavar="SECONDS"),
+        typer.Option(
+            "--lifetime",
+            help="Switch off by itself after SECONDS. [default: never]",
+            metavar="SECONDS",
+        ),
     ] = None,
     refresh: Annotated[
         bool, typer.Option("--refresh", help="Rebuild the image when Debian has newer packages.")
@@ -61,6 +69,7 @@ def up(  # noqa: PLR0917 - options, each passed by name
     """Start a board, building its image the first time; does nothing when it already runs."""
     from shufflenet_deploy import board as boards  # noqa: PLC0415
 
+    name = _chosen(word, named)
     settings = boards.BoardSettings.choose(
         name=name,
         cpu=cpu,
@@ -76,7 +85,7 @@ def up(  # noqa: PLR0917 - options, each passed by name
     if as_json:
         _print_json(_described(board))
         return
-    suffix = "" if name == boards.DEFAULT_NAME else f" --name {name}"
+    suffix = "" if name == boards.DEFAULT_NAME else f" {name}"
     host = "board" if name == boards.DEFAULT_NAME else f"board:{name}"
     metric = " --metric instructions" if deterministic else ""
     typer.echo(f"{_line(board)} ({time.monotonic() - started:.1f} s)")
@@ -87,10 +96,12 @@ def up(  # noqa: PLR0917 - options, each passed by name
 
 @board_app.command()
 def status(
-    name: Annotated[str, _NAME] = "default", as_json: Annotated[bool, _JSON] = False
+    word: Annotated[str | None, _WORD] = None,
+    named: Annotated[str | None, _NAME_TOO] = None,
+    as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Say whether a board runs and answers; exit code 1 when it does not."""
-    board = _find(name)
+    board = _find(_chosen(word, named))
     if as_json:
         _print_json({**_described(board), "answers": board.running and board.answers()})
     else:
@@ -166,20 +177,27 @@ def _tell_ssh(argv: list[str], *, asked: bool) -> NoReturn:
 
 @board_app.command()
 def down(
-    name: Annotated[str, _NAME] = "default",
+    word: Annotated[str | None, _WORD] = None,
+    named: Annotated[str | None, _NAME_TOO] = None,
     every: Annotated[bool, typer.Option("--all", help="All boards.")] = False,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Switch a board off and remove everything it left."""
     from shufflenet_deploy import board as boards  # noqa: PLC0415
 
+    if every and (word or named):
+        raise UsageError(f"{word or named} and --all contradict each other: keep one")
     existed: dict[str, bool] = {}
-    for each in boards.names() if every else [name]:
+    for each in boards.names() if every else [_chosen(word, named)]:
         existed[each] = boards.down(each)
         if not as_json:
             typer.echo(f"board {each} is {'off' if existed[each] else 'not there: nothing to do'}")
     if as_json:
         _print_json({"boards": [{"name": one, "existed": was} for one, was in existed.items()]})
+
+
+def _chosen(word: str | None, option: str | None) -> str:
+    return one_of(word, option, "--name") or "default"
 
 
 def _find(name: str) -> Board:

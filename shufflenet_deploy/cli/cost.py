@@ -29,13 +29,13 @@ def register(app: typer.Typer) -> None:
 def cost(  # noqa: PLR0917 - options, each passed by name
     check: Annotated[
         Path | None,
-        typer.Option("--check", metavar="LOCK", help="Compare with a lock file; 1 when worse."),
+        typer.Option(
+            "--check", metavar="LOCK", help="Compare with a lock file; 1 when worse. [default: no]"
+        ),
     ] = None,
     update: Annotated[
         bool,
-        typer.Option(
-            "--update", help="Write the counts into it (default: benchmarks/cost.lock.toml)."
-        ),
+        typer.Option("--update", help="Write the counts into it, or benchmarks/cost.lock.toml."),
     ] = False,
     cpu: Annotated[
         list[str] | None, typer.Option("--cpu", help=f"a53, a72, a76, max. [default: {_CPUS}]")

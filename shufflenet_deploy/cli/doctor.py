@@ -10,6 +10,7 @@ import typer
 
 from shufflenet_deploy.cli.hosts import HOST_HELP, transport_to
 from shufflenet_deploy.cli.lists import listed
+from shufflenet_deploy.cli.output import console
 
 if TYPE_CHECKING:
     from shufflenet_deploy.bench.fitness import Check
@@ -54,7 +55,6 @@ def doctor(
 
 
 def _print(host: str, checks: list[Check], *, fit: bool) -> None:
-    from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
@@ -70,7 +70,7 @@ def _print(host: str, checks: list[Check], *, fit: bool) -> None:
         if check.remedy:
             text.append(f"\ntry: {check.remedy}")
         table.add_row(Text(status, style=_STYLES[status]), Text(check.name), text)
-    Console().print(table)
+    console().print(table)
     counts = {name: sum(check.status == name for check in checks) for name in ("warn", "fail")}
     verdict = "fit to be measured" if fit else "not fit to be measured"
     typer.echo(f"{host}: {verdict} ({counts['fail']} fail, {counts['warn']} warn)")

@@ -23,9 +23,11 @@ def register(app: typer.Typer) -> None:
 
 
 def emit_c(  # noqa: PLR0917 - options, each passed by name
-    model: Annotated[str, typer.Option("--model", "-m")] = "shufflenet-g3-0.5x",
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="A name, or a card.")
+    ] = "shufflenet-g3-0.5x",
     weights: Annotated[
-        Path | None, typer.Option("--weights", "-w", help="A checkpoint; untrained without.")
+        Path | None, typer.Option("--weights", "-w", help="A checkpoint. [default: untrained]")
     ] = None,
     resolution: Annotated[
         str, typer.Option(help="HEIGHTxWIDTH; [default: the model's own]", show_default=False)

@@ -15,6 +15,7 @@ import typer
 from shufflenet_deploy.cli import export_options as options
 from shufflenet_deploy.cli.evaluation_table import described, print_table
 from shufflenet_deploy.cli.export import Result, explain, export_all, requests_of
+from shufflenet_deploy.cli.journal_option import JOURNAL_HELP
 from shufflenet_deploy.cli.lists import ALL, listed, precisions
 from shufflenet_deploy.errors import UsageError
 
@@ -56,7 +57,7 @@ def evaluate(  # noqa: PLR0917 - options, each passed by name
         int | None,
         typer.Option(
             min=1,
-            help="At most so many pictures: a random choice, always the same.",
+            help="At most so many pictures: a random choice, always the same. [default: all]",
             rich_help_panel=_ON,
         ),
     ] = None,
@@ -85,12 +86,13 @@ def evaluate(  # noqa: PLR0917 - options, each passed by name
     ] = False,
     journal: Annotated[
         str | None,
-        typer.Option(help="Where results are kept: a file or URL.", rich_help_panel=_HOW),
+        typer.Option(help=JOURNAL_HELP, rich_help_panel=_HOW),
     ] = None,
     floor: Annotated[
         list[str] | None,
         typer.Option(
-            help="Percent that every file must reach: top1=55, top5=80, agreement=95.",
+            help="Percent that every file must reach: top1=55, top5=80, agreement=95."
+            " [default: none]",
             rich_help_panel=_GOOD,
         ),
     ] = None,

@@ -14,6 +14,7 @@ import typer
 
 from shufflenet_deploy.cli import export_options as options
 from shufflenet_deploy.cli.lists import ALL, listed, precisions
+from shufflenet_deploy.cli.output import Column, print_grid
 from shufflenet_deploy.errors import DeployError, UsageError
 
 if TYPE_CHECKING:
@@ -291,18 +292,9 @@ def _progress(files: int) -> Iterator[Callable[[str, int], None]]:
 
 
 def _print_table(results: Sequence[Result], out: Path) -> None:
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title, justify in (
-        ("file", "left"),
-        ("size", "right"),
-        ("SQNR", "right"),
-        ("top-1", "right"),
-        ("status", "left"),
-    ):
-        table.add_column(title, justify=justify, no_wrap=title != "status")  # type: ignore[arg-type]
+    rows: list[tuple[str | Text, ...]] = []
     for result in results:
         artifact = result.artifact
         figures = ["", "", ""]
@@ -313,10 +305,15 @@ def _print_table(results: Sequence[Result], out: Path) -> None:
                 f"{artifact.parity.top1_agreement:.0%}",
             ]
         colour = "green" if result.good else "red"
-        table.add_row(result.request.path.name, *figures, f"[{colour}]{result.status}[/]")
-    # A log keeps names whole, however narrow it pretends to be.
-    console = Console() if Console().is_terminal else Console(width=160)
-    console.print(table)
+        rows.append((result.request.path.name, *figures, Text(result.status, style=colour)))
+    print_grid(
+        (
+            Column(title="file"),
+            *(Column(title=name, right=True) for name in ("size", "SQNR", "top-1")),
+            Column(title="status", prose=True),
+        ),
+        rows,
+    )
     typer.echo(f"in {out.resolve()}")
     for result in results:
         if result.artifact is not None and result.artifact.attempts:

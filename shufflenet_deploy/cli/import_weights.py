@@ -20,7 +20,7 @@ def import_weights(
     ],
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", help="What the file holds; told from its keys otherwise."),
+        typer.Option("--model", "-m", help="What the file holds. [default: told from its keys]"),
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")] = Path("models"),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,

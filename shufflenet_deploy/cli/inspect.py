@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from shufflenet_deploy.cli.output import Column, console, paragraph, print_grid
 from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
     from shufflenet_deploy.export.comparison import Comparison
     from shufflenet_deploy.export.inspection import Inspection
+    from shufflenet_deploy.export.layers import LayerFidelity
     from shufflenet_deploy.records import TensorSpec
 
 
@@ -30,10 +32,14 @@ def inspect(  # noqa: PLR0917 - options, each passed by name
         ),
     ] = False,
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="With --layers: as at the export.")
+        str | None,
+        typer.Option("--model", "-m", help="With --layers: as at the export. [default: as noted]"),
     ] = None,
     weights: Annotated[
-        Path | None, typer.Option("--weights", "-w", help="With --layers: as at the export.")
+        Path | None,
+        typer.Option(
+            "--weights", "-w", help="With --layers: as at the export. [default: as noted]"
+        ),
     ] = None,
     pictures: Annotated[
         Path | None, typer.Option(help="With --layers: compare on these. [default: shipped ones]")
@@ -63,7 +69,6 @@ def inspect(  # noqa: PLR0917 - options, each passed by name
 
 
 def _print(found: Inspection) -> None:
-    from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
     facts = Table(box=None, show_header=False, pad_edge=False)
@@ -76,28 +81,20 @@ def _print(found: Inspection) -> None:
     operations.add_column("count", justify="right")
     for name, count in found.operations.items():
         operations.add_row(name, str(count))
-    console = Console(highlight=False)
-    console.print(facts, markup=False)
-    console.print()
-    console.print(operations)
+    screen = console()
+    screen.print(facts, markup=False)
+    screen.print()
+    screen.print(operations)
     for warning in found.warnings:
         typer.echo(f"warning: {warning}", err=True)
 
 
 def _print_layers(compared: Comparison) -> None:
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("layer", no_wrap=True)
-    table.add_column("kind")
-    table.add_column("shape", justify="right")
-    for title in ("SQNR dB", "cosine", "by channel", "drop dB"):
-        table.add_column(title, justify="right")
-    table.add_column("")
-    for row in compared.layers:
+    def cells(row: LayerFidelity) -> tuple[Text, ...]:
         collapsed = row.layer == compared.collapse
-        table.add_row(
+        texts = (
             row.layer,
             row.kind,
             "x".join(map(str, row.shape)),
@@ -111,17 +108,29 @@ def _print_layers(compared: Comparison) -> None:
                 )
             ),
             "<- collapses here" if collapsed else "" if row.tensor else "merged",
-            style="red" if collapsed else None,
         )
-    console = Console(highlight=False)
-    console.print()
-    console.print(table)
+        return tuple(Text(text, style="red" if collapsed else "") for text in texts)
+
+    console().print()
+    print_grid(
+        (
+            Column(title="layer"),
+            Column(title="kind", extra=True),
+            Column(title="shape", right=True),
+            *(
+                Column(title=name, right=True)
+                for name in ("SQNR dB", "cosine", "by channel", "drop dB")
+            ),
+            Column(title="", prose=True),
+        ),
+        [cells(row) for row in compared.layers],
+    )
     verdict = (
         f"The file keeps less than {compared.floor_db:g} dB from {compared.collapse} on."
         if compared.collapse
         else f"The file keeps {compared.floor_db:g} dB to the end."
     )
-    typer.echo(
+    paragraph(
         f"\n{verdict} On {compared.pictures} pictures. By channel: SQNR with every channel counted "
         "alike; drop: how much less of it a layer keeps than its worst input."
     )

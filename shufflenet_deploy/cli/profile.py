@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from shufflenet_deploy.cli import completion
+from shufflenet_deploy.cli.journal_option import JOURNAL_HELP
 from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,7 +29,12 @@ def register(app: typer.Typer) -> None:
 
 def profile(  # noqa: PLR0917 - options, each passed by name
     suite: Annotated[
-        str, typer.Argument(metavar="SUITE", help="A suite's id, its beginning, or 'last'.")
+        str,
+        typer.Argument(
+            metavar="SUITE",
+            help="A suite's id, its beginning, or 'last'.",
+            autocompletion=completion.suites,
+        ),
     ] = "last",
     against: Annotated[
         str | None,
@@ -37,9 +44,7 @@ def profile(  # noqa: PLR0917 - options, each passed by name
     operators: Annotated[
         bool, typer.Option("--operators", help="Also list the runtime's kinds of operators.")
     ] = False,
-    journal: Annotated[
-        str | None, typer.Option("--journal", help="Where runs are kept: a file or URL.")
-    ] = None,
+    journal: Annotated[str | None, typer.Option("--journal", help=JOURNAL_HELP)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show where the time goes in a suite that was measured with bench --profile.

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from shufflenet_deploy.report.html import Part
 
 _OUT = typer.Option("--out", help="The HTML file to write.")
-_PLOTS = typer.Option("--plots", help="Write the charts as SVG and PNG into this folder too.")
+_PLOTS = typer.Option(
+    "--plots", help="Write the charts as SVG and PNG into this folder too. [default: no]"
+)
 
 
 def register(app: typer.Typer) -> None:

@@ -9,6 +9,9 @@ from typing import Annotated
 import typer
 
 from shufflenet_deploy.cli.hosts import HOST_HELP, transport_to
+from shufflenet_deploy.cli.lists import one_of
+
+_USUAL = "performance"
 
 
 def register(group: typer.Typer) -> None:
@@ -18,7 +21,13 @@ def register(group: typer.Typer) -> None:
 
 def governor(
     host: Annotated[str, typer.Option("--host", "-H", help=HOST_HELP)],
-    wanted: Annotated[str, typer.Option("--governor", help="What to set it to.")] = "performance",
+    wanted: Annotated[
+        str | None,
+        typer.Argument(metavar="GOVERNOR", help=f"What to set it to. [default: {_USUAL}]"),
+    ] = None,
+    option: Annotated[
+        str | None, typer.Option("--governor", help=f"The same. [default: {_USUAL}]")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Set the frequency governor of a host, as root or with password-less sudo.
@@ -28,8 +37,9 @@ def governor(
     """
     from shufflenet_deploy.target import Target  # noqa: PLC0415
 
+    chosen = one_of(wanted, option, "--governor") or _USUAL
     with transport_to(host) as link, Target(link) as target:
-        done = target.set_governor(wanted)
+        done = target.set_governor(chosen)
     if as_json:
         typer.echo(json.dumps({"host": host, **asdict(done)}))
         return

@@ -104,7 +104,7 @@ def _row(block: Block, row: Row) -> str:
     ]
     lines = [first]
     for label, texts in (
-        (words.comparison(block), [_speedup(entry) for entry in row.entries]),
+        (words.comparison(block), [_speedup(block, entry) for entry in row.entries]),
         ("in theory", [escape(words.theory(e)) if e else "" for e in row.entries]),
         ("efficiency", [escape(words.efficiency(e)) if e else "" for e in row.entries]),
         (
@@ -127,10 +127,10 @@ def _measured(entry: Entry | None) -> str:
     return text + _marks(entry.marks)
 
 
-def _speedup(entry: Entry | None) -> str:
+def _speedup(block: Block, entry: Entry | None) -> str:
     if entry is None or entry.speedup is None:
         return ""
-    value, interval = words.speedup(entry)
+    value, interval = words.speedup(block, entry)
     text = f"{escape(value)} {escape(interval)}"
     return text if entry.speedup.distinguishable else f"{text} {words.UNDISTINGUISHED}"
 
