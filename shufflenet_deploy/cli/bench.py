@@ -28,7 +28,7 @@ from shufflenet_deploy.cli.hosts import HOST_HELP, transport_to
 from shufflenet_deploy.cli.journal_option import JOURNAL_HELP
 from shufflenet_deploy.cli.lists import PRECISIONS, listed, precisions
 from shufflenet_deploy.cli.observations import described, newest, summaries
-from shufflenet_deploy.cli.output import show
+from shufflenet_deploy.cli.output import paragraph, show
 from shufflenet_deploy.cli.profile import Profiles
 from shufflenet_deploy.errors import DeployError, UsageError
 
@@ -470,8 +470,8 @@ class _Bench:
             return
         show(lambda color: render.terminal(table, color=color))
         for text in summaries(self.observations, self.runs):
-            typer.echo(f"\n{text}")
-        self.profiles.show(self.suite.baseline)
+            paragraph(f"\n{text}")
+        self.profiles.show_summary(self.id, self.suite.baseline)
         self._warn()
         typer.echo(self._summary(out), err=True)
 
@@ -481,7 +481,8 @@ class _Bench:
         groups: dict[str, list[Run]] = {}
         for run in self.runs:
             groups.setdefault(run.cell.model_dump_json(), []).append(run)
-        return [(runs[0].cell, stats.stability(runs)) for runs in groups.values()]
+        in_order = sorted(groups.values(), key=lambda runs: runs[0].cell.display_order)
+        return [(runs[0].cell, stats.stability(runs)) for runs in in_order]
 
     def _warn(self) -> None:
         """One line per worst cause: how many cells, one of them as an example, what to do."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from shufflenet_deploy.cli.heartbeat import Heartbeat
 from shufflenet_deploy.cli.lists import one_of
 from shufflenet_deploy.errors import BoardError, UsageError
 
@@ -79,9 +80,14 @@ def up(  # noqa: PLR0917 - options, each passed by name
         lifetime_secs=lifetime,
     )
     started = time.monotonic()
-    board = boards.up(
-        settings, refresh_image=refresh, on_stage=lambda stage: typer.echo(f"{stage}...", err=True)
-    )
+    with Heartbeat() as heartbeat:
+
+        def tell(stage: str) -> None:
+            typer.echo(f"{stage}...", err=True)
+            heartbeat.spoke()
+            heartbeat.doing(stage)
+
+        board = boards.up(settings, refresh_image=refresh, on_stage=tell)
     if as_json:
         _print_json(_described(board))
         return

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from shufflenet_deploy.cli.heartbeat import Heartbeat
 from shufflenet_deploy.cli.lists import ALL, PRECISIONS, listed, precisions
 
 if TYPE_CHECKING:
@@ -79,12 +80,14 @@ def cost(  # noqa: PLR0917 - options, each passed by name
         profile=profile,
         locked=locked,
     )
-    result = costs.count(
-        plan,
-        out=artifacts,
-        keep_boards=keep,
-        on_stage=lambda stage: typer.echo(f"{stage}...", err=True),
-    )
+    with Heartbeat() as heartbeat:
+
+        def tell(stage: str) -> None:
+            typer.echo(f"{stage}...", err=True)
+            heartbeat.spoke()
+            heartbeat.doing(stage)
+
+        result = costs.count(plan, out=artifacts, keep_boards=keep, on_stage=tell)
     comparison = None
     if locked is not None:
         expected = [one for one in locked.count if _planned(one, plan)]

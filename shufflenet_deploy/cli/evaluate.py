@@ -15,6 +15,7 @@ import typer
 from shufflenet_deploy.cli import export_options as options
 from shufflenet_deploy.cli.evaluation_table import described, print_table
 from shufflenet_deploy.cli.export import Result, explain, export_all, requests_of
+from shufflenet_deploy.cli.heartbeat import Heartbeat
 from shufflenet_deploy.cli.journal_option import JOURNAL_HELP
 from shufflenet_deploy.cli.lists import ALL, listed, precisions
 from shufflenet_deploy.errors import UsageError
@@ -282,9 +283,11 @@ def _warn_of_calibration(artifacts: Any, made: Result, pictures: LabelledPicture
 
 @contextmanager
 def _progress(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal, silence in a log."""
+    """A bar on a terminal; in a log a line now and then."""
     if not sys.stderr.isatty():
-        yield lambda _done, _total: None
+        with Heartbeat() as heartbeat:
+            heartbeat.doing(title)
+            yield lambda done, total: heartbeat.doing(f"{title}: {done} of {total}")
         return
     from rich import progress  # noqa: PLC0415
     from rich.console import Console  # noqa: PLC0415

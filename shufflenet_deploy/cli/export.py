@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from shufflenet_deploy.cli import export_options as options
+from shufflenet_deploy.cli.heartbeat import Heartbeat
 from shufflenet_deploy.cli.lists import ALL, listed, precisions
 from shufflenet_deploy.cli.output import Column, print_grid
 from shufflenet_deploy.errors import DeployError, UsageError
@@ -272,9 +273,10 @@ def export_all(requests: Sequence[ExportRequest]) -> list[Result]:
 
 @contextmanager
 def _progress(files: int) -> Iterator[Callable[[str, int], None]]:
-    """A line that moves on a terminal; silence in a log, where the table says it all."""
+    """A line that moves on a terminal; in a log a line now and then."""
     if not sys.stderr.isatty():
-        yield lambda _text, _done: None
+        with Heartbeat() as heartbeat:
+            yield lambda text, done: heartbeat.doing(f"[{done + 1}/{files}] {text}")
         return
     from rich import progress  # noqa: PLC0415
     from rich.console import Console  # noqa: PLC0415

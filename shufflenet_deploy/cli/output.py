@@ -97,6 +97,7 @@ def _print_stacked(
     first, *others = shown
     widths = _widths(columns, cells, others, screen.width - _INDENT)
     indent = (0, 0, 0, _INDENT)
+    screen.print(columns[first].title, style="bold")
     screen.print(Padding(_made(columns, [], others, widths), indent))
     for row in cells:
         screen.print(row[first], style="bold", overflow="fold")

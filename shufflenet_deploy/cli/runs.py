@@ -100,6 +100,7 @@ def show(
     for run in runs:
         key = (run.target.host, run.spec.metric.value, run.cell.model_dump_json())
         groups.setdefault(key, []).append(run)
+    groups = dict(sorted(groups.items(), key=lambda one: one[1][0].cell.display_order))
     cells = [_described_cell(group) for group in groups.values()]
     if as_json:
         told = {"cells": cells, "observations": [described(one, runs) for one in observations]}

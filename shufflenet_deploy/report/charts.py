@@ -197,7 +197,7 @@ def _clouds(block: Block, name: str) -> Chart | None:
                 at,
                 row,
                 entry.stability,
-                f"{len(samples)} samples, 80 % within {bounds[1] - bounds[0]:.1%}",
+                f"n={len(samples)}, 80 % within {bounds[1] - bounds[0]:.1%}",
                 [cloud, Whisker(low=bounds[0], high=bounds[1], tip=tip)],
             )
         )
@@ -208,7 +208,11 @@ def _clouds(block: Block, name: str) -> Chart | None:
         f"bottom; those beyond {_CLOUD_REACH:.0%} stand at the edge. Nothing is dropped.",
         (Key(tone="measured", text="one sample"), Key(tone="span", text="10th to 90th percentile")),
         lines=lines,
-        axis=Axis(low=-_CLOUD_REACH, high=_CLOUD_REACH, tell=lambda value: f"{value:+.0%}"),
+        axis=Axis(
+            low=-_CLOUD_REACH,
+            high=_CLOUD_REACH,
+            tell=lambda value: f"{value:+.0%}" if value else "0%",
+        ),
         references=(Reference(value=0.0, tone=_SAME_TONE, tip="the median"),),
     )
 

@@ -17,15 +17,13 @@ from shufflenet_deploy.sustained import Course, Findings, Moment, SpeedupCourse,
 #: Heights in pixels: a panel with its label above it, the time axis below all of them.
 _LABEL, _PLOT, _GAP, _AXIS = 18, 56, 14, 26
 _UNITS = 1000
-_TICKS = 6
 #: Share of the width for the numbers of the vertical axes: five digits on a phone.
 _GUTTER = 0.12
 #: A panel's grid keeps this share of its height above and below the values.
 _HEADROOM = 0.1
 
 _MEASURED = Key(tone="measured", text="median of a turn; light: 10th to 90th percentile")
-_BASELINE = Key(tone="baseline", text="the same of the baseline")
-_TRACE = Key(tone="baseline", text="frequency and temperature of the target")
+_BASELINE, _TRACE = "the same of the baseline", "frequency and temperature of the target"
 _ONSET = Key(tone="onset", text="throttling begins")
 
 Points = Sequence[tuple[float, float]]
@@ -73,9 +71,12 @@ def duration(secs: float) -> str:
 
 
 def _course(one: Course) -> str:
+    return f"{_ends(one)}, {_change(one.slowdown, 'slower', 'faster')}"
+
+
+def _ends(one: Course) -> str:
     first, last = one.first.estimate / words.SCALE, one.last.estimate / words.SCALE
-    change = _change(one.slowdown, "slower", "faster")
-    return f"{words.figure(first)} -> {words.figure(last)} ms, {change}"
+    return f"{words.figure(first)} -> {words.figure(last)} ms"
 
 
 def _speedup(one: SpeedupCourse) -> str:
@@ -148,8 +149,9 @@ def charts(measured: Sustained, prefix: str) -> tuple[Chart, ...]:
     slug = re.sub(r"[^A-Za-z0-9]+", "-", _setting(measured).replace(" thread", "thread"))
     name = f"{prefix}-{slug}-sustained"
     keys = [_MEASURED]
-    keys += [_BASELINE] if any(one.cell.model == measured.baseline for one in found.courses) else []
-    keys += [_TRACE] if len(panels) > len(found.courses) else []
+    grey = [_BASELINE] if any(one.cell.model == measured.baseline for one in found.courses) else []
+    grey += [_TRACE] if len(panels) > len(found.courses) else []
+    keys += [Key(tone="baseline", text="; ".join(grey))] if grey else []
     keys += [_ONSET] if onset is not None else []
     height = len(panels) * (_LABEL + _PLOT + _GAP) + _AXIS
 
@@ -172,7 +174,7 @@ def _models(measured: Sustained, found: Findings) -> list[_Panel]:
     return [
         _Panel(
             label=f"{one.cell.model}, ms",
-            value=_course(one),
+            value=_ends(one),
             tone="baseline" if one.cell.model == measured.baseline else "measured",
             points=[(moment.at_secs, moment.median / words.SCALE) for moment in one.moments],
             band=[_band(moment) for moment in one.moments],
@@ -217,14 +219,13 @@ def _drawing(
 ) -> str:
     body, y = [], 0.0
     bottom = height - _AXIS
-    digits = 0 if end_secs >= 2 * _TICKS else 1  # no two ticks alike
-    for step in range(_TICKS + 1):
-        share = _across(step / _TICKS)
-        anchor = "end" if step == _TICKS else "middle"
+    for secs in Axis(low=0, high=end_secs, tell=_tick).ticks():
+        share = _across(secs / end_secs)
+        anchor = "end" if share > 0.95 else "middle"
         body.append(
             f'<line class="grid" x1="{share:.2%}" x2="{share:.2%}" y1="0" y2="{bottom}"/>'
             f'<text class="tick" text-anchor="{anchor}" x="{share:.2%}" y="{bottom + 16}">'
-            f"{step / _TICKS * end_secs:.{digits}f} s</text>"
+            f"{_tick(secs)} s</text>"
         )
     if onset_secs is not None:
         share = _across(min(onset_secs / end_secs, 1.0))
