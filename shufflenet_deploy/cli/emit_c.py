@@ -53,6 +53,12 @@ def emit_c(  # noqa: PLR0917 - options, each passed by name
         str | None,
         typer.Option(help="When int8 misses its floors: auto tries other recipes. [default: auto]"),
     ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="Names of the classes, one per line. [default: ImageNet's, of 1000 classes]"
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")] = Path("c"),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -63,7 +69,8 @@ def emit_c(  # noqa: PLR0917 - options, each passed by name
     """
     from shufflenet_deploy import zoo  # noqa: PLC0415
     from shufflenet_deploy.export import native  # noqa: PLC0415
-    from shufflenet_deploy.records import Precision, Resolution  # noqa: PLC0415
+    from shufflenet_deploy.export.metadata import class_names, metadata_of  # noqa: PLC0415
+    from shufflenet_deploy.records import Format, Precision, Resolution  # noqa: PLC0415
 
     in_int8 = _in_int8(precision, calib=calib, calib_method=calib_method, remedies=remedies)
     core = native.machine(machine)
@@ -73,8 +80,15 @@ def emit_c(  # noqa: PLR0917 - options, each passed by name
     size = Resolution.parse(resolution) if resolution else card.resolution
     if not loaded.weights.trained:
         typer.echo("warning: no --weights: untrained weights, good for latency only", err=True)
+    metadata = metadata_of(
+        card.name,
+        loaded.preprocessing,
+        resolution=size,
+        file_format=Format.NATIVE,
+        class_names=class_names(labels, card.description.classes),
+    )
     made = _made(loaded, size, core, Precision(precision), in_int8)
-    native.write(made.source, out)
+    native.write(made.source.with_metadata(metadata), out)
     compile_line = " ".join(
         ["cc", "-std=gnu11", "-O2", *core.flags, "-DNET_WEIGHTS_FILE='\"net.weights\"'", "-c net.c"]
     )

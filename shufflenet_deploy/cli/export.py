@@ -39,6 +39,7 @@ def export(  # noqa: PLR0917 - options, each passed by name
     resolution: options.Resolutions = None,
     calib: options.Calibration = None,
     calib_method: options.CalibrationMethod = "minmax",
+    labels: options.Labels = None,
     remedies: options.Remedies = "auto",
     head: options.Head = "fixed",
     lowering: Annotated[
@@ -129,6 +130,7 @@ def export(  # noqa: PLR0917 - options, each passed by name
             "core": core,
             "calibration": calib,
             "calibration_method": calib_method,
+            "labels": labels,
             "remedies": remedies,
             "floors": {name: value for name, value in floors.items() if value is not None},
             "out": out,

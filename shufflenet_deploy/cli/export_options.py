@@ -58,6 +58,13 @@ Calibration = Annotated[
         help="Folder of pictures for int8. [default: 16 shipped photographs]", rich_help_panel=WHAT
     ),
 ]
+Labels = Annotated[
+    Path | None,
+    typer.Option(
+        help="Names of the classes, one per line. [default: ImageNet's, of 1000 classes]",
+        rich_help_panel=WHAT,
+    ),
+]
 CalibrationMethod = Annotated[
     str, typer.Option(help="minmax, percentile or entropy.", rich_help_panel=WHAT)
 ]

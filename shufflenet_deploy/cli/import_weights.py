@@ -46,4 +46,5 @@ def import_weights(
         return
     typer.echo(f"{file}: {done.architecture.title}, {done.layout}'s layout")
     typer.echo(f"wrote {done.weights}")
-    typer.echo(f"wrote {done.card}; use it with --model {done.card}")
+    typer.echo(f"wrote {done.card}")
+    typer.echo(f"use it with --model {done.card}")

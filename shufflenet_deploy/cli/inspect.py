@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from shufflenet_deploy.export.comparison import Comparison
     from shufflenet_deploy.export.inspection import Inspection
     from shufflenet_deploy.export.layers import LayerFidelity
+    from shufflenet_deploy.export.metadata import Metadata
     from shufflenet_deploy.records import TensorSpec
 
 
@@ -148,6 +149,8 @@ def _facts(found: Inspection) -> list[tuple[str, str]]:
         ("multiply-adds", f"{found.multiply_adds / 1e6:.2f}M"),
         ("parameters", f"{found.parameters / 1e6:.3f}M"),
     ]
+    if found.metadata is not None:
+        facts += _usage(found.metadata)
     artifact = found.artifact
     if artifact is not None:
         verdict = "passed" if artifact.parity.passed else f"failed: {artifact.parity.reason}"
@@ -159,6 +162,22 @@ def _facts(found: Inspection) -> list[tuple[str, str]]:
             ("exported", f"{artifact.created_at:%Y-%m-%d %H:%M} UTC"),
         ]
     return facts
+
+
+def _usage(metadata: Metadata) -> list[tuple[str, str]]:
+    """How an image becomes the input, and what the output is."""
+    low, high = metadata.value_range
+    names = metadata.class_names
+    shown = f"{len(names)}: {', '.join(names[:3])}, ..." if names else "not known"
+    return [
+        ("layout", f"{metadata.input_layout}, {metadata.channel_order}"),
+        ("crop", f"centre, {metadata.crop_fraction:g} of the tighter side"),
+        ("range", f"{low:g} to {high:g}, before mean and std"),
+        ("mean", ", ".join(f"{value:g}" for value in metadata.mean)),
+        ("std", ", ".join(f"{value:g}" for value in metadata.std)),
+        ("answers", metadata.output),
+        ("classes", shown),
+    ]
 
 
 def _spec(value: TensorSpec) -> str:

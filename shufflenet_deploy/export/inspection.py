@@ -6,6 +6,7 @@ from pathlib import Path
 
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.export import manifest
+from shufflenet_deploy.export.metadata import Metadata
 from shufflenet_deploy.files import sha256_file
 from shufflenet_deploy.records import Artifact, Format, Record, TensorSpec
 
@@ -19,7 +20,8 @@ class Inspection(Record):
     """One file. ``operations`` are counted, the most frequent first; ``version`` is the format's.
 
     ``precision`` is fp32, fp16, int8, or mixed when operations were left in float in an int8 file.
-    ``multiply_adds`` are those the file really computes, for one picture. ``artifact`` is set when
+    ``multiply_adds`` are those the file really computes, for one picture. ``metadata``
+    is how to feed the file, where it says so itself or its manifest does. ``artifact`` is set when
     a manifest lies beside the file and was written for just these bytes.
     """
 
@@ -35,6 +37,7 @@ class Inspection(Record):
     multiply_adds: int
     parameters: int
     warnings: tuple[str, ...]
+    metadata: Metadata | None = None
     artifact: Artifact | None = None
 
 
@@ -49,6 +52,7 @@ class Contents(Record):
     multiply_adds: int
     parameters: int
     warnings: tuple[str, ...]
+    metadata: Metadata | None = None
 
 
 def inspect(path: Path) -> Inspection:
@@ -77,6 +81,7 @@ def inspect(path: Path) -> Inspection:
     known = manifest.read(path)
     genuine = known is not None and manifest.matches(path, known)
     artifact = known.artifact if known is not None and genuine else None
+    metadata = contents.metadata or (known.metadata if known is not None and genuine else None)
     warnings = list(contents.warnings)
     if known is not None and not genuine:
         warnings.append("the manifest beside it describes another file: this one was changed")
@@ -88,7 +93,7 @@ def inspect(path: Path) -> Inspection:
         size_bytes=path.stat().st_size,
         sha256=sha256_file(path),
         artifact=artifact,
-        **{**dict(contents), "warnings": tuple(warnings)},
+        **{**dict(contents), "warnings": tuple(warnings), "metadata": metadata},
     )
 
 

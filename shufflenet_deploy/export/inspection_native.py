@@ -9,6 +9,7 @@ from typing import Any
 
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.export.inspection import Contents, most_frequent_first
+from shufflenet_deploy.export.metadata import from_json
 from shufflenet_deploy.records import TensorSpec
 
 MARK = b"\x7fELF"
@@ -50,6 +51,7 @@ def _contents(said: dict[str, Any]) -> Contents:
         multiply_adds=said["multiply_adds"],
         parameters=said["parameters"],
         warnings=(),
+        metadata=from_json(said.get("metadata") or {}),
     )
 
 

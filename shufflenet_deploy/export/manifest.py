@@ -10,17 +10,26 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from shufflenet_deploy.export.metadata import Metadata
 from shufflenet_deploy.files import sha256_file, write_whole
 from shufflenet_deploy.records import Artifact, Record
 
 _SUFFIX = ".manifest.json"
 
+#: Version of ``Manifest``; raised when a field changes its meaning or goes away.
+SCHEMA_VERSION = 1
+
 
 class Manifest(Record):
-    """An artifact and the key under which it was asked for."""
+    """An artifact, the key under which it was asked for, and how to use it.
 
+    ``metadata`` is None in manifests of earlier versions.
+    """
+
+    schema_version: int = SCHEMA_VERSION
     key: str
     artifact: Artifact
+    metadata: Metadata | None = None
 
 
 def beside(path: Path) -> Path:
@@ -28,14 +37,14 @@ def beside(path: Path) -> Path:
     return path.with_name(path.name + _SUFFIX)
 
 
-def write(artifact: Artifact, key: str) -> None:
+def write(artifact: Artifact, key: str, metadata: Metadata | None = None) -> None:
     """Write the manifest beside the artifact; it names the file only, so the folder may move.
 
     Raises:
         UsageError: the folder cannot be written.
     """
     portable = artifact.model_copy(update={"path": Path(artifact.path.name)})
-    manifest = Manifest(key=key, artifact=portable)
+    manifest = Manifest(key=key, artifact=portable, metadata=metadata)
     write_whole(beside(artifact.path), manifest.model_dump_json(indent=2) + "\n")
 
 

@@ -21,6 +21,7 @@ from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.export import precisions, tuned
 from shufflenet_deploy.export.calibration import PictureSet
 from shufflenet_deploy.export.lowerings import AUTO, Choice, parse
+from shufflenet_deploy.files import sha256_file
 from shufflenet_deploy.records import CalibrationMethod, Format, Precision, Record, ResolutionText
 from shufflenet_deploy.zoo import Architecture
 
@@ -100,7 +101,7 @@ class ExportRequest(Record):
     ``weights`` is a checkpoint, None for a seeded initialisation. ``calibration`` is a folder of
     pictures, None for those that ship with this package. ``machine`` is the core that a native file
     is for. ``runtime`` and ``core`` say what another file is for: the lowering ``auto`` is then the
-    best that was found there.
+    best that was found there. ``labels`` is a file of class names, None for ImageNet's.
     """
 
     model: str
@@ -117,6 +118,7 @@ class ExportRequest(Record):
     core: str = tuned.ANY
     calibration: Path | None = None
     calibration_method: CalibrationMethod = "minmax"
+    labels: Path | None = None
     remedies: Remedies = "auto"
     floors: Floors = Floors()
     out: Path = Path("artifacts")
@@ -231,6 +233,7 @@ def identity(request: ExportRequest, weights: str, pictures: PictureSet) -> str:
         "calibration_method": request.calibration_method,
         "remedies": request.remedies,
         "floors": request.floors.model_dump(),
+        "labels": _labels_digest(request.labels),
     }
     if request.precision is not Precision.INT8:
         del facts["calibration_method"], facts["remedies"]
@@ -239,6 +242,13 @@ def identity(request: ExportRequest, weights: str, pictures: PictureSet) -> str:
     else:
         facts["lowering"] = [request.lowering == AUTO, str(request.choice)]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _labels_digest(labels: Path | None) -> str | None:
+    try:
+        return None if labels is None else sha256_file(labels)
+    except OSError as error:
+        raise UsageError(f"--labels {labels}: {error.strerror}") from error
 
 
 @cache
