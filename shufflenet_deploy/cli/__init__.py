@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 import shufflenet_deploy
+from shufflenet_deploy import extras
 from shufflenet_deploy.errors import DeployError
 
 #: Modules of this package that add commands, in the order that ``--help`` lists them.
@@ -30,6 +31,7 @@ COMMANDS: tuple[str, ...] = (
     "models",
     "import_weights",
     "inspect",
+    "classify",
     "emit_c",
     "runs",
     "clean",
@@ -97,6 +99,12 @@ def main() -> None:
     except DeployError as error:
         typer.echo(f"error: {error}", err=True)
         status = error.exit_code
+    except ModuleNotFoundError as error:
+        told = extras.explained(error)
+        if told is None:
+            raise
+        typer.echo(f"error: {told}", err=True)
+        status = told.exit_code
     except KeyboardInterrupt:
         status = INTERRUPTED
     except BrokenPipeError:

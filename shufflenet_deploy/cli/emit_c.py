@@ -83,6 +83,7 @@ def emit_c(  # noqa: PLR0917 - options, each passed by name
     metadata = metadata_of(
         card.name,
         loaded.preprocessing,
+        trained=loaded.weights.trained,
         resolution=size,
         file_format=Format.NATIVE,
         class_names=class_names(labels, card.description.classes),

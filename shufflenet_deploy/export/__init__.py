@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shufflenet_deploy import zoo
+from shufflenet_deploy import extras, zoo
 from shufflenet_deploy.export import manifest
 from shufflenet_deploy.export.calibration import pictures
 from shufflenet_deploy.export.request import ExportRequest, Floors, identity, normalised
@@ -33,7 +33,8 @@ def export(request: ExportRequest, *, on_stage: Callable[[str], None] | None = N
     """The file that ``request`` describes, made now or found in its folder.
 
     A file that fails parity is kept, and its artifact says so: look at ``artifact.parity.passed``.
-    ``on_stage`` is told what is being done.
+    ``on_stage`` is told what is being done. Where the packages that make files are not installed,
+    a file that was brought here with its manifest is taken as it is.
 
     Raises:
         UsageError: unknown model, unreadable weights or pictures, unusable resolution or folder.
@@ -41,8 +42,11 @@ def export(request: ExportRequest, *, on_stage: Callable[[str], None] | None = N
     """
     say = on_stage or (lambda _: None)
     wish = normalised(request, zoo.architecture(request.model))
+    weights = zoo.weights_identity(wish.weights, request.model, wish.seed)
+    if not extras.can_export():
+        return manifest.made_elsewhere(wish, weights)
     chosen = pictures(wish.calibration)
-    key = identity(wish, zoo.weights_identity(wish.weights, request.model, wish.seed), chosen)
+    key = identity(wish, weights, chosen)
     found = manifest.find(wish.path, key)
     if found is not None:
         say(UP_TO_DATE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from shufflenet_deploy.errors import UsageError
@@ -10,7 +11,7 @@ from shufflenet_deploy.export.metadata import Metadata
 from shufflenet_deploy.files import sha256_file
 from shufflenet_deploy.records import Artifact, Format, Record, TensorSpec
 
-_TFLITE_MARK = b"TFL3"
+_TFLITE_MARK, _ELF_MARK = b"TFL3", b"\x7fELF"
 
 #: Multiply-adds of a file may differ from the model's by this share before it is worth a word.
 _TOLERATED_EXTRA = 0.005
@@ -61,23 +62,8 @@ def inspect(path: Path) -> Inspection:
     Raises:
         UsageError: there is no such file, or it is not an undamaged exported file.
     """
-    from shufflenet_deploy.export import (  # noqa: PLC0415
-        inspection_native,
-        inspection_onnx,
-        inspection_tflite,
-    )
-
-    try:
-        with path.open("rb") as stream:
-            start = stream.read(8)
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    if start[4:] == _TFLITE_MARK:
-        kind, contents = Format.TFLITE, inspection_tflite.read(path)
-    elif start.startswith(inspection_native.MARK):
-        kind, contents = Format.NATIVE, inspection_native.read(path)
-    else:
-        kind, contents = Format.ONNX, inspection_onnx.read(path)
+    kind = kind_of(path)
+    contents = _reader(kind)(path)
     known = manifest.read(path)
     genuine = known is not None and manifest.matches(path, known)
     artifact = known.artifact if known is not None and genuine else None
@@ -95,6 +81,40 @@ def inspect(path: Path) -> Inspection:
         artifact=artifact,
         **{**dict(contents), "warnings": tuple(warnings), "metadata": metadata},
     )
+
+
+def kind_of(path: Path) -> Format:
+    """The format of a file, by its first bytes.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            return _kind(stream.read(8))
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _kind(start: bytes) -> Format:
+    if start[4:] == _TFLITE_MARK:
+        return Format.TFLITE
+    return Format.NATIVE if start.startswith(_ELF_MARK) else Format.ONNX
+
+
+def _reader(kind: Format) -> Callable[[Path], Contents]:
+    """What reads a file; each needs packages that the others do not."""
+    if kind is Format.TFLITE:
+        from shufflenet_deploy.export import inspection_tflite  # noqa: PLC0415
+
+        return inspection_tflite.read
+    if kind is Format.NATIVE:
+        from shufflenet_deploy.export import inspection_native  # noqa: PLC0415
+
+        return inspection_native.read
+    from shufflenet_deploy.export import inspection_onnx  # noqa: PLC0415
+
+    return inspection_onnx.read
 
 
 def _against(contents: Contents, artifact: Artifact) -> list[str]:

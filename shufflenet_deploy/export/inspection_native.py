@@ -12,8 +12,6 @@ from shufflenet_deploy.export.inspection import Contents, most_frequent_first
 from shufflenet_deploy.export.metadata import from_json
 from shufflenet_deploy.records import TensorSpec
 
-MARK = b"\x7fELF"
-
 #: How the metadata that the generator writes begins.
 _METADATA = b'{"made_by": "shufflenet-deploy '
 

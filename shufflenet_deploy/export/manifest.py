@@ -7,12 +7,18 @@ it was written by an export that finished.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
+from shufflenet_deploy import extras
+from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.export.metadata import Metadata
 from shufflenet_deploy.files import sha256_file, write_whole
 from shufflenet_deploy.records import Artifact, Record
+
+if TYPE_CHECKING:
+    from shufflenet_deploy.export.request import ExportRequest
 
 _SUFFIX = ".manifest.json"
 
@@ -64,6 +70,32 @@ def find(path: Path, key: str) -> Artifact | None:
     if manifest is None or manifest.key != key or not matches(path, manifest):
         return None
     return manifest.artifact
+
+
+def made_elsewhere(wish: ExportRequest, weights: str) -> Artifact:
+    """The file at the path of ``wish``, brought here with its manifest from where it was made.
+
+    ``weights`` is the identity of those wanted. Versions of tools cannot be told here and are not
+    asked for; the network, its weights, the precision and the resolution must be those wanted.
+
+    Raises:
+        UsageError: there is none, it is damaged, or it is of another network.
+    """
+    manifest = read(wish.path)
+    if manifest is None:
+        raise UsageError(
+            f"{wish.path} is not there with its manifest, and cannot be made here:"
+            f" {extras.INSTALL}, or bring both from where they were exported"
+        )
+    artifact = manifest.artifact
+    wanted = (wish.model, wish.format, wish.precision, wish.resolution, weights)
+    found = (artifact.model, artifact.format, artifact.precision, artifact.resolution)
+    if (*found, artifact.weights.sha256) != wanted or not matches(wish.path, manifest):
+        raise UsageError(
+            f"{wish.path} is damaged or of other weights than those asked for, and cannot be made"
+            f" here: {extras.INSTALL}, or bring the right one"
+        )
+    return artifact
 
 
 def matches(path: Path, manifest: Manifest) -> bool:

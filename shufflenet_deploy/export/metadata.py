@@ -39,6 +39,7 @@ class Metadata(Record):
     Attributes:
         schema_version: of these fields.
         model: the network's name.
+        trained: False for a seeded initialisation, whose answers are chance.
         input_layout: the axes of the input, batch first; the batch is 1.
         input_height: pixels.
         input_width: pixels.
@@ -55,6 +56,7 @@ class Metadata(Record):
 
     schema_version: int = SCHEMA_VERSION
     model: str
+    trained: bool
     input_layout: Literal["NCHW", "NHWC"]
     input_height: int = Field(gt=0)
     input_width: int = Field(gt=0)
@@ -92,6 +94,7 @@ def metadata_of(
     model: str,
     preprocessing: Preprocessing,
     *,
+    trained: bool,
     resolution: Resolution,
     file_format: Format,
     class_names: tuple[str, ...],
@@ -99,6 +102,7 @@ def metadata_of(
     """The metadata of a file that is about to be written."""
     return Metadata(
         model=model,
+        trained=trained,
         input_layout="NHWC" if file_format is Format.TFLITE else "NCHW",
         input_height=resolution.height,
         input_width=resolution.width,

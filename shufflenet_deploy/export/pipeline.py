@@ -88,6 +88,7 @@ def produce(
             metadata=metadata_of(
                 model.architecture.name,
                 model.preprocessing,
+                trained=model.weights.trained,
                 resolution=wish.resolution,
                 file_format=wish.format,
                 class_names=names,
