@@ -44,3 +44,16 @@ def explained(error: ModuleNotFoundError) -> UsageError | None:
     if module not in EXPORT_MODULES:
         return None
     return UsageError(f"this needs {error.name}, which a small install leaves out: {INSTALL}")
+
+
+def require_export(what: str) -> None:
+    """Refuse what needs every package of ``[export]``, before anything slow.
+
+    Raises:
+        UsageError: one of them is not installed.
+    """
+    missing = [module for module in EXPORT_MODULES if is_missing(module)]
+    if missing:
+        raise UsageError(
+            f"{what} needs {', '.join(missing)}, which a small install leaves out: {INSTALL}"
+        )

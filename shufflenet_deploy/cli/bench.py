@@ -28,7 +28,7 @@ from shufflenet_deploy.cli.hosts import HOST_HELP, transport_to
 from shufflenet_deploy.cli.journal_option import JOURNAL_HELP
 from shufflenet_deploy.cli.lists import PRECISIONS, listed, precisions
 from shufflenet_deploy.cli.observations import described, newest, summaries
-from shufflenet_deploy.cli.output import paragraph, show
+from shufflenet_deploy.cli.output import paragraph, print_json, show
 from shufflenet_deploy.cli.profile import Profiles
 from shufflenet_deploy.errors import DeployError, UsageError
 
@@ -466,7 +466,7 @@ class _Bench:
             ):
                 write_whole(out / name, text)
         if as_json:
-            typer.echo(json.dumps(self._described(json.loads(render.json(table)))))
+            print_json(self._described(json.loads(render.json(table))))
             return
         show(lambda color: render.terminal(table, color=color))
         for text in summaries(self.observations, self.runs):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -11,6 +10,7 @@ import typer
 
 from shufflenet_deploy.cli.heartbeat import Heartbeat
 from shufflenet_deploy.cli.lists import one_of
+from shufflenet_deploy.cli.output import print_json
 from shufflenet_deploy.errors import BoardError, UsageError
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def up(  # noqa: PLR0917 - options, each passed by name
 
         board = boards.up(settings, refresh_image=refresh, on_stage=tell)
     if as_json:
-        _print_json(_described(board))
+        print_json(_described(board))
         return
     suffix = "" if name == boards.DEFAULT_NAME else f" {name}"
     host = "board" if name == boards.DEFAULT_NAME else f"board:{name}"
@@ -109,7 +109,7 @@ def status(
     """Say whether a board runs and answers; exit code 1 when it does not."""
     board = _find(_chosen(word, named))
     if as_json:
-        _print_json({**_described(board), "answers": board.running and board.answers()})
+        print_json({**_described(board), "answers": board.running and board.answers()})
     else:
         typer.echo(_line(board))
     if not (board.running and board.answers()):
@@ -123,7 +123,7 @@ def list_boards(as_json: Annotated[bool, _JSON] = False) -> None:
 
     found = boards.boards()
     if as_json:
-        typer.echo(json.dumps([_described(board) for board in found], indent=2))
+        print_json({"boards": [_described(board) for board in found]})
         return
     if not found:
         typer.echo("no boards; start one with: shufflenet-deploy board up")
@@ -160,7 +160,7 @@ def _tell_ssh(argv: list[str], *, asked: bool) -> NoReturn:
     import subprocess  # noqa: PLC0415
 
     if not asked:
-        _print_json({"ssh": argv})
+        print_json({"ssh": argv})
         raise typer.Exit
     done = subprocess.run(
         argv,
@@ -170,7 +170,7 @@ def _tell_ssh(argv: list[str], *, asked: bool) -> NoReturn:
         errors="replace",
         check=False,
     )
-    _print_json(
+    print_json(
         {
             "ssh": argv,
             "exit_code": done.returncode,
@@ -199,7 +199,7 @@ def down(
         if not as_json:
             typer.echo(f"board {each} is {'off' if existed[each] else 'not there: nothing to do'}")
     if as_json:
-        _print_json({"boards": [{"name": one, "existed": was} for one, was in existed.items()]})
+        print_json({"boards": [{"name": one, "existed": was} for one, was in existed.items()]})
 
 
 def _chosen(word: str | None, option: str | None) -> str:
@@ -232,7 +232,3 @@ def _described(board: Board) -> dict[str, Any]:
         "running": board.running,
         "ssh": board.ssh_argv(),
     }
-
-
-def _print_json(value: dict[str, Any]) -> None:
-    typer.echo(json.dumps(value, indent=2))

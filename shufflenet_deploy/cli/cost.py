@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +9,7 @@ import typer
 
 from shufflenet_deploy.cli.heartbeat import Heartbeat
 from shufflenet_deploy.cli.lists import ALL, PRECISIONS, listed, precisions
+from shufflenet_deploy.cli.output import print_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -93,7 +93,7 @@ def cost(  # noqa: PLR0917 - options, each passed by name
         expected = [one for one in locked.count if _planned(one, plan)]
         comparison = costs.compare(expected, result.counts)
     if as_json:
-        typer.echo(json.dumps(_described(result, comparison), indent=2))
+        print_json(_described(result, comparison))
     else:
         _print_tables(result, locked.count if locked is not None else ())
         if comparison is not None:

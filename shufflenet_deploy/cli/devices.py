@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import queue
 import threading
 import time
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shufflenet_deploy.cli.hosts import transport_to
-from shufflenet_deploy.cli.output import Column, print_grid
+from shufflenet_deploy.cli.output import Column, print_grid, print_json
 from shufflenet_deploy.errors import ConnectError, DeployError, UsageError
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ def devices(
     wanted = list(dict.fromkeys(hosts)) if hosts else _known(notes)
     found = _ask(wanted, timeout)
     if as_json:
-        typer.echo(json.dumps({"devices": [asdict(one) for one in found], "notes": notes}))
+        print_json({"devices": [asdict(one) for one in found], "notes": notes})
         return
     if found:
         _print_table(found)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +9,7 @@ import typer
 
 from shufflenet_deploy.cli.hosts import HOST_HELP, transport_to
 from shufflenet_deploy.cli.lists import listed
-from shufflenet_deploy.cli.output import console
+from shufflenet_deploy.cli.output import console, print_json
 
 if TYPE_CHECKING:
     from shufflenet_deploy.bench.fitness import Check
@@ -46,8 +45,7 @@ def doctor(
     checks = fitness.judge(seen)
     fit = fitness.fit(checks)
     if as_json:
-        found = {"host": host, "fit": fit, "checks": [asdict(check) for check in checks]}
-        typer.echo(json.dumps(found))
+        print_json({"host": host, "fit": fit, "checks": [asdict(check) for check in checks]})
     else:
         _print(host, checks, fit=fit)
     if not fit:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from shufflenet_deploy.cli.output import print_json
 from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def emit_c(  # noqa: PLR0917 - options, each passed by name
             **_proof(made),
             "compile": compile_line,
         }
-        typer.echo(json.dumps(fields, indent=2))
+        print_json(fields)
         return
     typer.echo(
         f"{card.title} at {size}, {precision}, for {core.name}: net.c, net.h, net.weights in {out}"

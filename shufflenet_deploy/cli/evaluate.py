@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,12 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from shufflenet_deploy import extras
 from shufflenet_deploy.cli import export_options as options
 from shufflenet_deploy.cli.evaluation_table import described, print_table
 from shufflenet_deploy.cli.export import Result, explain, export_all, requests_of
 from shufflenet_deploy.cli.heartbeat import Heartbeat
 from shufflenet_deploy.cli.journal_option import JOURNAL_HELP
 from shufflenet_deploy.cli.lists import ALL, listed, precisions
+from shufflenet_deploy.cli.output import print_json
 from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ def evaluate(  # noqa: PLR0917 - options, each passed by name
     """
     from shufflenet_deploy.accuracy.floors import Floor  # noqa: PLC0415
 
+    extras.require_export("eval")
     floors = [Floor.parse(text) for text in listed(floor)]
     requests = requests_of(
         models=listed(model) or ["shufflenet-g3-0.5x"],
@@ -145,15 +147,12 @@ def evaluate(  # noqa: PLR0917 - options, each passed by name
         *_missed(evaluations, floors),
     ]
     if as_json:
-        typer.echo(
-            json.dumps(
-                {
-                    "evaluations": [described(each) for each in evaluations],
-                    "not_exported": [each.as_json() for each in results if each.artifact is None],
-                    "problems": problems,
-                },
-                indent=2,
-            )
+        print_json(
+            {
+                "evaluations": [described(each) for each in evaluations],
+                "not_exported": [each.as_json() for each in results if each.artifact is None],
+                "problems": problems,
+            }
         )
     else:
         for _, alike in groupby(

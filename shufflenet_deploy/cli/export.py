@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from shufflenet_deploy import extras
 from shufflenet_deploy.cli import export_options as options
 from shufflenet_deploy.cli.heartbeat import Heartbeat
 from shufflenet_deploy.cli.lists import ALL, listed, precisions
-from shufflenet_deploy.cli.output import Column, print_grid
+from shufflenet_deploy.cli.output import Column, print_grid, print_json
 from shufflenet_deploy.errors import DeployError, UsageError
 
 if TYPE_CHECKING:
@@ -102,6 +102,7 @@ def export(  # noqa: PLR0917 - options, each passed by name
 
     What is already there with the same weights and options is not made again.
     """
+    extras.require_export("export")
     floors = {
         "fp32_relative_diff": max_diff,
         "fp16_sqnr_db": min_sqnr,
@@ -141,7 +142,7 @@ def export(  # noqa: PLR0917 - options, each passed by name
         typer.echo("warning: no --weights: untrained weights, good for latency only", err=True)
     results = export_all(requests)
     if as_json:
-        typer.echo(json.dumps({"files": [result.as_json() for result in results]}, indent=2))
+        print_json({"files": [result.as_json() for result in results]})
     else:
         _print_table(results, out)
     explain(results)

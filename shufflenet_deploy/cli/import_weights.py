@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from shufflenet_deploy.cli.output import print_json
 
 
 def register(app: typer.Typer) -> None:
@@ -42,7 +43,7 @@ def import_weights(
             "description": done.architecture.description.model_dump(mode="json"),
             "preprocessing": done.architecture.preprocessing.model_dump(mode="json"),
         }
-        typer.echo(json.dumps(fields, indent=2))
+        print_json(fields)
         return
     typer.echo(f"{file}: {done.architecture.title}, {done.layout}'s layout")
     typer.echo(f"wrote {done.weights}")

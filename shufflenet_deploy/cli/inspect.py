@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shufflenet_deploy.cli.output import Column, console, paragraph, print_grid
+from shufflenet_deploy.cli.output import Column, console, paragraph, print_grid, print_json
 from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -62,7 +61,7 @@ def inspect(  # noqa: PLR0917 - options, each passed by name
         fields = found.model_dump(mode="json")
         if compared is not None:
             fields["comparison"] = compared.model_dump(mode="json")
-        typer.echo(json.dumps(fields, indent=2))
+        print_json(fields)
         return
     _print(found)
     if compared is not None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shufflenet_deploy.cli.output import Column, print_grid
+from shufflenet_deploy.cli.output import Column, print_grid, print_json
 
 if TYPE_CHECKING:
     from shufflenet_deploy.zoo import Architecture
@@ -23,7 +22,7 @@ def models(
         str,
         typer.Argument(metavar="TEXT", help="Only models whose name contains this. [default: all]"),
     ] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """List the models: parameters, multiply-adds at 224x224, and the paper's figures.
 
@@ -36,7 +35,7 @@ def models(
     if not found:
         raise UsageError(f"no model's name contains '{search}'; run `shufflenet-deploy models`")
     if as_json:
-        typer.echo(json.dumps([_fields(card) for card in found], indent=2))
+        print_json({"models": [_fields(card) for card in found]})
     else:
         _print(found)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+#: Version of every ``--json`` document that has none of its own (docs/json.md); raised when a field
+#: changes its meaning or goes away.
+JSON_VERSION = 1
 
 #: Columns of a pipe or a file, unless ``COLUMNS`` is set: nothing there ends at 80.
 _LOG_WIDTH = 160
@@ -26,6 +31,15 @@ def show(render: Callable[[bool], str]) -> None:
     """Print what ``render(color)`` gives: in colour on a terminal, unless ``NO_COLOR`` is set."""
     color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     typer.echo(render(color), nl=False, color=color)
+
+
+def print_json(document: dict[str, Any]) -> None:
+    """Print what ``--json`` promises: one object, with the version of its fields first.
+
+    It is indented for eyes only; programs get one line.
+    """
+    indent = 2 if sys.stdout.isatty() else None
+    typer.echo(json.dumps({"schema_version": JSON_VERSION, **document}, indent=indent))
 
 
 def console() -> Console:

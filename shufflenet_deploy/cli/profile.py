@@ -11,7 +11,7 @@ import typer
 from shufflenet_deploy.cli import completion
 from shufflenet_deploy.cli.journal_option import JOURNAL_HELP
 from shufflenet_deploy.cli.lists import listed
-from shufflenet_deploy.cli.output import show
+from shufflenet_deploy.cli.output import print_json, show
 from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def profile(  # noqa: PLR0917 - options, each passed by name
     models_wanted = [*listed(model), rival or ""] if model else []
     found = found.only(models_wanted, listed(runtime), listed(precision))
     if as_json:
-        typer.echo(json.dumps({"suite": row.id, **found.described(rival)}))
+        print_json({"suite": row.id, **found.described(rival)})
     else:
         found.show(rival, layers=layers, operators=operators)
     if found.failures:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from shufflenet_deploy.cli import table as tables
+from shufflenet_deploy.cli.output import print_json
 from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def report(  # noqa: PLR0917 - options, each passed by name
             drawn.append(plots / name)
     if as_json:
         told = {"report": str(out.resolve()), "plots": [str(path.resolve()) for path in drawn]}
-        typer.echo(json.dumps(told))
+        print_json(told)
         return
     typer.echo(f"wrote {out}", err=True)
     if plots is not None:

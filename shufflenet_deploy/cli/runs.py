@@ -12,7 +12,7 @@ import typer
 from shufflenet_deploy.cli import completion
 from shufflenet_deploy.cli.journal_option import JOURNAL_HELP
 from shufflenet_deploy.cli.observations import described, newest, summaries
-from shufflenet_deploy.cli.output import Column, paragraph, print_grid
+from shufflenet_deploy.cli.output import Column, paragraph, print_grid, print_json
 from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def list_(
         rows, location = book.suites(), book.location
     if as_json:
         suites = [_described_suite(row) for row in rows]
-        typer.echo(json.dumps({"journal": location, "suites": suites}))
+        print_json({"journal": location, "suites": suites})
         return
     if not rows:
         typer.echo(f"{location} holds no runs yet: shufflenet-deploy bench")
@@ -104,7 +104,7 @@ def show(
     cells = [_described_cell(group) for group in groups.values()]
     if as_json:
         told = {"cells": cells, "observations": [described(one, runs) for one in observations]}
-        typer.echo(json.dumps({**_described_suite(row), **told}))
+        print_json({**_described_suite(row), **told})
         return
     paragraph(f"{row.id}: {row.name} on {row.host}, {row.created_at.astimezone():%Y-%m-%d %H:%M}")
     if runs:
@@ -151,7 +151,7 @@ def export_(
     with Journal(journal) as book:
         lines = book.export_lines(book.suite(suite).id if suite else None)
         if out == _STANDARD_STREAM and as_json:
-            typer.echo(json.dumps({"records": [json.loads(line) for line in lines]}))
+            print_json({"records": [json.loads(line) for line in lines]})
             return
         if out == _STANDARD_STREAM:
             for line in lines:
@@ -163,7 +163,7 @@ def export_(
                 stream.write(line)
                 count += 1
     if as_json:
-        typer.echo(json.dumps({"file": out, "records": count}))
+        print_json({"file": out, "records": count})
     else:
         typer.echo(f"{count} records written to {out}", err=True)
 
@@ -189,7 +189,7 @@ def import_(
             except UnicodeDecodeError as error:
                 raise UsageError(f"{file} is not text, let alone JSON lines") from error
     if as_json:
-        typer.echo(json.dumps({"added": added, "already_there": present}))
+        print_json({"added": added, "already_there": present})
     else:
         typer.echo(f"{added} records added, {present} were already there")
 
@@ -216,7 +216,7 @@ def delete(
                 return
         count = book.delete(row.id)
     if as_json:
-        typer.echo(json.dumps({"suite": row.id, "deleted": count}))
+        print_json({"suite": row.id, "deleted": count})
     else:
         typer.echo(f"{row.id}: {count} runs deleted")
 

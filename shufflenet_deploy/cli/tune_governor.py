@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import Annotated
 
@@ -10,6 +9,7 @@ import typer
 
 from shufflenet_deploy.cli.hosts import HOST_HELP, transport_to
 from shufflenet_deploy.cli.lists import one_of
+from shufflenet_deploy.cli.output import print_json
 
 _USUAL = "performance"
 
@@ -41,7 +41,7 @@ def governor(
     with transport_to(host) as link, Target(link) as target:
         done = target.set_governor(chosen)
     if as_json:
-        typer.echo(json.dumps({"host": host, **asdict(done)}))
+        print_json({"host": host, **asdict(done)})
         return
     cores = f"{done.cores} core{'s' if done.cores > 1 else ''}"
     typer.echo(

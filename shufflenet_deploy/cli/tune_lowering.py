@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +12,7 @@ from shufflenet_deploy.cli.bench_options import INSTRUCTIONS, cores
 from shufflenet_deploy.cli.hosts import HOST_HELP, transport_to
 from shufflenet_deploy.cli.journal_option import JOURNAL_HELP
 from shufflenet_deploy.cli.lists import listed
-from shufflenet_deploy.cli.output import Column, console, paragraph, print_grid
+from shufflenet_deploy.cli.output import Column, console, paragraph, print_grid, print_json
 from shufflenet_deploy.errors import DeployError, UsageError
 
 if TYPE_CHECKING:
@@ -122,7 +121,7 @@ def lowering(  # noqa: PLR0917 - options, each passed by name
     tuned.with_entries(tuple(found)).write(path)
     if as_json:
         entries_json = [one.model_dump(mode="json") for one in found]
-        typer.echo(json.dumps({"search": search, "file": str(path), "lowerings": entries_json}))
+        print_json({"search": search, "file": str(path), "lowerings": entries_json})
         return
     _print(found)
     typer.echo(f"search {search}; kept in {path}", err=True)

@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import json_page
 import measured
 import pytest
 import typer
@@ -40,7 +41,8 @@ CALLS = {
     "models": (),
     "devices": ("nobody@127.0.0.1:1",),
     "export": (*SMALL, "--fmt", "onnx", "--precision", "fp32"),
-    "inspect": ("EXPORTED",),
+    "inspect": ("EXPORTED", "--layers"),
+    "classify": ("labelled/0/image.jpg", "--model", "EXPORTED"),
     "emit-c": (*SMALL, "--machine", "host"),
     "import": ("theirs.safetensors",),
     "bench": (
@@ -82,6 +84,7 @@ MISTAKES = {
     "models": (("nonesuch",), "nonesuch"),
     "export": (("--model", "shuflenet"), "did you mean"),
     "inspect": (("nothing.onnx",), "nothing.onnx"),
+    "classify": (("image.jpg", "--model", "nothing.onnx"), "nothing.onnx"),
     "emit-c": (("--machine", "z80"), "z80"),
     "import": (("nothing.pth",), "nothing.pth"),
     "bench": (("--model", "shuflenet"), "did you mean"),
@@ -135,7 +138,7 @@ def folder(tmp_path_factory):
 
     for number, picture in enumerate(sorted(PICTURES.glob("*.jpg"))[:4]):
         (place / "labelled" / str(number)).mkdir(parents=True)
-        shutil.copy(picture, place / "labelled" / str(number))
+        shutil.copy(picture, place / "labelled" / str(number) / "image.jpg")
     save_file(get_shufflenet(groups=3, width_scale=0.25).state_dict(), place / "theirs.safetensors")
     return place
 
@@ -178,6 +181,7 @@ def test_every_command_has_json_and_is_called_here():
     ]
     assert without == []
     assert set(found) == set(CALLS) | ON_BOARDS | ON_TARGETS
+    assert set(found) == set(json_page.COMMANDS)
 
 
 @pytest.mark.parametrize("name", [name for name, _ in commands()])
@@ -260,7 +264,9 @@ def test_json_is_one_document(typed, folder, name):
     words = [exported[0] if word == "EXPORTED" else word for word in CALLS[name]]
     status, out, err = typed(*name.split(), *words, "--json")
     assert status == 0, err
-    assert isinstance(json.loads(out), dict | list)
+    document = json.loads(out)
+    assert document["schema_version"] == 1
+    assert json_page.undocumented(name, document) == []
     assert "Traceback" not in err
 
 
