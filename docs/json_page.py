@@ -393,7 +393,7 @@ def _values(told: dict[str, Any]) -> str:
 
 
 def _documented(docstring: str) -> dict[str, str]:
-    """The fields that a class tells of: what it lists under ``Attributes``, what is in its prose."""
+    """What a class says of its fields: under ``Attributes``, or somewhere in its prose."""
     text = inspect.cleandoc(docstring)
     listed = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", text.partition("Attributes:\n")[2], re.M)
     in_prose = dict.fromkeys(
