@@ -115,10 +115,8 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "stability": ("list", "`cell`, `verdict`, and `findings` of `cause`, `message`, `remedy`"),
         "pushed": ("object or null", "`files`, `bytes`, `already_there`"),
         "table": ("[Table](#table)", "the speedup table"),
-        "profile": (
-            "object",
-            "as printed by profile, without `suite`; empty lists without --profile",
-        ),
+        "profile": ("object", "where the time goes; empty lists without `--profile`"),
+        **{f"profile.{name}": told for name, told in _PROFILE.items()},
         **_OBSERVATION,
     },
     "table": {"": ("[Table](#table)", "has a `schema_version` of its own")},
