@@ -454,6 +454,11 @@ class Cell(Record):
     resolution: ResolutionText
     threads: Count = 1
 
+    @property
+    def display_order(self) -> tuple[str, int, int]:
+        """Sorts settings as every screen shows them: by runtime, precision, threads."""
+        return self.runtime, self.precision.place, self.threads
+
 
 class Run(Record):
     """One process measuring one cell on one target, kept raw. ``raw`` is the runner's stdout.

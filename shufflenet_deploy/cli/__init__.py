@@ -18,6 +18,7 @@ from typing import Annotated, Any
 import typer
 
 import shufflenet_deploy
+from shufflenet_deploy import extras
 from shufflenet_deploy.cli import last_net
 from shufflenet_deploy.cli.arguments import use_checked_commands
 from shufflenet_deploy.errors import DeployError
@@ -34,6 +35,7 @@ COMMANDS: tuple[str, ...] = (
     "models",
     "import_weights",
     "inspect",
+    "classify",
     "emit_c",
     "runs",
     "clean",
@@ -54,7 +56,7 @@ app = typer.Typer(
     name="shufflenet-deploy",
     help="Export ShuffleNet, run it on an ARM board, and print the paper's speedup table.",
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     # Rich's own mark-up would take "[default: ...]" for a style, and keep docstrings' line ends.
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
@@ -106,6 +108,12 @@ def main() -> None:
     except DeployError as error:
         typer.echo(f"error: {last_net.one_line(error)}", err=True)
         status = error.exit_code
+    except ModuleNotFoundError as error:
+        told = extras.explained(error)
+        if told is None:
+            raise
+        typer.echo(f"error: {told}", err=True)
+        status = told.exit_code
     except KeyboardInterrupt:
         status = INTERRUPTED
     except BrokenPipeError:

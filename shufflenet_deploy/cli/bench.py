@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shufflenet_deploy.cli import preflight
+from shufflenet_deploy.cli import completion, preflight
 from shufflenet_deploy.cli import resume as resuming
 from shufflenet_deploy.cli.bench_options import (
     check_extras,
@@ -29,10 +29,11 @@ from shufflenet_deploy.cli.bench_options import (
 from shufflenet_deploy.cli.export import warn_of_few_pictures
 from shufflenet_deploy.cli.hosts import HOST_HELP, SSH_CLIENT_HELP, SshClientName, transport_to
 from shufflenet_deploy.cli.journal import open_journal
+from shufflenet_deploy.cli.journal_option import JOURNAL_HELP
 from shufflenet_deploy.cli.known_suites import host_of_suite, remember_host
 from shufflenet_deploy.cli.lists import PRECISIONS, listed, precisions
 from shufflenet_deploy.cli.observations import described, newest, summaries
-from shufflenet_deploy.cli.output import show
+from shufflenet_deploy.cli.output import paragraph, print_json, show
 from shufflenet_deploy.cli.profile import Profiles
 from shufflenet_deploy.errors import DeployError, UsageError
 
@@ -59,7 +60,12 @@ def register(app: typer.Typer) -> None:
 
 def bench(  # noqa: PLR0917 - options, each passed by name
     suite_id: Annotated[
-        str | None, typer.Argument(metavar="SUITE", help="With --resume: which (default: last).")
+        str | None,
+        typer.Argument(
+            metavar="SUITE",
+            help="With --resume: which. [default: last]",
+            autocompletion=completion.suites,
+        ),
     ] = None,
     host: Annotated[
         str | None,
@@ -72,18 +78,26 @@ def bench(  # noqa: PLR0917 - options, each passed by name
     suite: Annotated[
         str | None,
         typer.Option(
-            help="A suite: a .toml file, or table8, demo, smoke. Other options overrule it.",
+            help="A suite: a .toml file, or table8, demo, smoke. Other options overrule it."
+            " [default: the options]",
             rich_help_panel=_WHAT,
         ),
     ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option("--model", "-m", help="[default: shufflenet-g3-0.5x]", rich_help_panel=_WHAT),
+        typer.Option(
+            "--model",
+            "-m",
+            help="[default: shufflenet-g3-0.5x]",
+            autocompletion=completion.models,
+            rich_help_panel=_WHAT,
+        ),
     ] = None,
     weights: Annotated[
         list[str] | None,
         typer.Option(
-            help="A checkpoint: FILE for the model, or NAME=FILE. Of several each is measured.",
+            help="A checkpoint: FILE for the model, or NAME=FILE. Of several each is measured."
+            " [default: untrained]",
             rich_help_panel=_WHAT,
         ),
     ] = None,
@@ -97,7 +111,8 @@ def bench(  # noqa: PLR0917 - options, each passed by name
     alexnet_head: Annotated[
         str | None,
         typer.Option(
-            help="fixed or dense: AlexNet's fully connected layers at other resolutions.",
+            help="fixed or dense: AlexNet's fully connected layers at other resolutions."
+            " [default: fixed]",
             rich_help_panel=_WHAT,
         ),
     ] = None,
@@ -108,6 +123,7 @@ def bench(  # noqa: PLR0917 - options, each passed by name
             "-r",
             help="onnxruntime, litert, tflite-runtime, native, or a version: onnxruntime==1.30."
             " [default: onnxruntime]",
+            autocompletion=completion.runtimes,
             rich_help_panel=_WHAT,
         ),
     ] = None,
@@ -159,68 +175,83 @@ def bench(  # noqa: PLR0917 - options, each passed by name
     ] = None,
     warmup: Annotated[
         str | None,
-        typer.Option(help="At least so many inferences, or so long: 0.5s.", rich_help_panel=_HOW),
+        typer.Option(
+            help="At least so many inferences, or so long: 0.5s. [default: 5 and 0.5s]",
+            rich_help_panel=_HOW,
+        ),
     ] = None,
     min_runs: Annotated[
-        int | None, typer.Option(help="Samples per process, at least.", rich_help_panel=_HOW)
+        int | None,
+        typer.Option(help="Samples per process, at least. [default: 30]", rich_help_panel=_HOW),
     ] = None,
     min_secs: Annotated[
-        float | None, typer.Option(help="Sampling time per process.", rich_help_panel=_HOW)
+        float | None,
+        typer.Option(help="Sampling time per process. [default: 1.0]", rich_help_panel=_HOW),
     ] = None,
     max_secs: Annotated[
-        float | None, typer.Option(help="Sampling stops then.", rich_help_panel=_HOW)
+        float | None,
+        typer.Option(help="Sampling stops then. [default: 30.0]", rich_help_panel=_HOW),
     ] = None,
     processes: Annotated[
-        int | None, typer.Option(help="Fresh processes per cell.", rich_help_panel=_HOW)
+        int | None,
+        typer.Option(help="Fresh processes per cell. [default: 3]", rich_help_panel=_HOW),
     ] = None,
     precision_target: Annotated[
         str | None,
         typer.Option(
-            help="Add rounds until the speedup is known so well, such as 2%.",
+            help="Add rounds until the speedup is known so well, such as 2%."
+            " [default: no more than --processes]",
             rich_help_panel=_HOW,
         ),
     ] = None,
     max_processes: Annotated[
-        int | None, typer.Option(help="Limit for --precision-target.", rich_help_panel=_HOW)
+        int | None,
+        typer.Option(help="Limit for --precision-target. [default: 20]", rich_help_panel=_HOW),
     ] = None,
     cooldown: Annotated[
-        float | None, typer.Option(help="Seconds between processes.", rich_help_panel=_HOW)
+        float | None,
+        typer.Option(help="Seconds between processes. [default: 0.0]", rich_help_panel=_HOW),
     ] = None,
     max_temperature: Annotated[
         float | None,
         typer.Option(
-            help="Start no process while the target is hotter, in °C, unless it stays so.",
+            help="Start no process while the target is hotter, in °C, unless it stays so."
+            " [default: no limit]",
             rich_help_panel=_HOW,
         ),
     ] = None,
     governor: Annotated[
         str | None,
         typer.Option(
-            help="Set the frequency governor, such as performance, and put it back afterwards.",
+            help="Set the frequency governor, such as performance, and put it back afterwards."
+            " [default: left as it is]",
             rich_help_panel=_HOW,
         ),
     ] = None,
     sustained: Annotated[
         str | None,
         typer.Option(
-            help="Afterwards let the models of each group take turns for so long, such as 10m.",
+            help="Afterwards let the models of each group take turns for so long, such as 10m."
+            " [default: not at all]",
             rich_help_panel=_HOW,
         ),
     ] = None,
     benchmark_model: Annotated[
         Path | None,
         typer.Option(
-            help="TFLite's benchmark_model, built for the target: measures TFLite cells too.",
+            help="TFLite's benchmark_model, built for the target: measures TFLite cells too."
+            " [default: none]",
             rich_help_panel=_HOW,
         ),
     ] = None,
     timeout: Annotated[
-        float | None, typer.Option(help="Seconds one process may take.", rich_help_panel=_HOW)
+        float | None,
+        typer.Option(help="Seconds one process may take. [default: 300.0]", rich_help_panel=_HOW),
     ] = None,
     retries: Annotated[
         int | None,
         typer.Option(
-            help="New attempts after broken connections and disturbed measurements.",
+            help="New attempts after broken connections and disturbed measurements. [default: 2]",
             rich_help_panel=_HOW,
         ),
     ] = None,
@@ -234,18 +265,23 @@ def bench(  # noqa: PLR0917 - options, each passed by name
     ] = False,
     calib: Annotated[
         str | None,
-        typer.Option(help="Folder of pictures to calibrate int8 with.", rich_help_panel=_WHAT),
+        typer.Option(
+            help="Folder of pictures for int8. [default: 16 shipped photographs]",
+            rich_help_panel=_WHAT,
+        ),
     ] = None,
     artifacts: Annotated[
         Path, typer.Option(help="Folder of exported files.", rich_help_panel=_OUT)
     ] = Path("artifacts"),
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for table.md, .csv, .json.", rich_help_panel=_OUT),
+        typer.Option(
+            help="Folder for table.md, .csv, .json. [default: print only]", rich_help_panel=_OUT
+        ),
     ] = None,
     journal: Annotated[
         str | None,
-        typer.Option(help="Where runs are kept: a file or URL.", rich_help_panel=_OUT),
+        typer.Option(help=JOURNAL_HELP, rich_help_panel=_OUT),
     ] = None,
     resume: Annotated[
         bool,
@@ -491,12 +527,12 @@ class _Bench:
             for name, rendered in zip(_TABLES, made, strict=True):
                 write_whole(out / name, rendered(table))
         if as_json:
-            typer.echo(json.dumps(self._described(json.loads(render.json(table)))))
+            print_json(self._described(json.loads(render.json(table))))
             return
         show(lambda color: render.terminal(table, color=color))
         for text in summaries(self.observations, self.runs):
-            typer.echo(f"\n{text}")
-        self.profiles.show(self.suite.baseline)
+            paragraph(f"\n{text}")
+        self.profiles.show_summary(self.id, self.suite.baseline)
         self._warn()
         typer.echo(self._summary(out), err=True)
 
@@ -507,7 +543,8 @@ class _Bench:
         groups: dict[str, list[Run]] = {}
         for run in self.runs:
             groups.setdefault(run.cell.model_dump_json(), []).append(run)
-        return [(runs[0].cell, stats.stability(CellRuns.of(runs).kept)) for runs in groups.values()]
+        in_order = sorted(groups.values(), key=lambda runs: runs[0].cell.display_order)
+        return [(runs[0].cell, stats.stability(CellRuns.of(runs).kept)) for runs in in_order]
 
     def _warn(self) -> None:
         """One line per worst cause: how many cells, one of them as an example, what to do."""

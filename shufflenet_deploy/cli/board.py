@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from shufflenet_deploy.cli.heartbeat import Heartbeat
+from shufflenet_deploy.cli.lists import one_of
+from shufflenet_deploy.cli.output import print_json
 from shufflenet_deploy.errors import BoardError, UsageError
 
 if TYPE_CHECKING:
     from shufflenet_deploy.board import Board
 
 _NAME = typer.Option("--name", "-n", help="Which board.", show_default=True)
+_NAME_TOO = typer.Option("--name", "-n", help="The same. [default: default]")
+_WORD = typer.Argument(metavar="NAME", help="Which board. [default: default]")
 _JSON = typer.Option("--json", help="Print one JSON object.")
 
 board_app = typer.Typer(
@@ -31,13 +35,14 @@ def register(app: typer.Typer) -> None:
 
 @board_app.command()
 def up(  # noqa: PLR0917 - options, each passed by name
-    name: Annotated[str, _NAME] = "default",
+    word: Annotated[str | None, _WORD] = None,
+    named: Annotated[str | None, _NAME_TOO] = None,
     cpu: Annotated[
         str | None,
         typer.Option(
             "--cpu",
             help="cortex-a53, cortex-a72, cortex-a76 or max (a53, a72, a76 for short)."
-            " Default: the host's own on an aarch64 host with KVM, else cortex-a72.",
+            " [default: the host's own on an aarch64 host with KVM, else cortex-a72]",
         ),
     ] = None,
     smp: Annotated[int, typer.Option("--smp", help="Number of CPUs.")] = 1,
@@ -51,7 +56,11 @@ def up(  # noqa: PLR0917 - options, each passed by name
     ] = False,
     lifetime: Annotated[
         int | None,
-        typer.Option("--lifetime", help="Switch off by itself after SECONDS.", metavar="SECONDS"),
+        typer.Option(
+            "--lifetime",
+            help="Switch off by itself after SECONDS. [default: never]",
+            metavar="SECONDS",
+        ),
     ] = None,
     refresh: Annotated[
         bool, typer.Option("--refresh", help="Rebuild the image when Debian has newer packages.")
@@ -61,6 +70,7 @@ def up(  # noqa: PLR0917 - options, each passed by name
     """Start a board, building its image the first time; does nothing when it already runs."""
     from shufflenet_deploy import board as boards  # noqa: PLC0415
 
+    name = _chosen(word, named)
     settings = boards.BoardSettings.choose(
         name=name,
         cpu=cpu,
@@ -70,13 +80,18 @@ def up(  # noqa: PLR0917 - options, each passed by name
         lifetime_secs=lifetime,
     )
     started = time.monotonic()
-    board = boards.up(
-        settings, refresh_image=refresh, on_stage=lambda stage: typer.echo(f"{stage}...", err=True)
-    )
+    with Heartbeat() as heartbeat:
+
+        def tell(stage: str) -> None:
+            typer.echo(f"{stage}...", err=True)
+            heartbeat.spoke()
+            heartbeat.doing(stage)
+
+        board = boards.up(settings, refresh_image=refresh, on_stage=tell)
     if as_json:
-        _print_json(_described(board))
+        print_json(_described(board))
         return
-    suffix = "" if name == boards.DEFAULT_NAME else f" --name {name}"
+    suffix = "" if name == boards.DEFAULT_NAME else f" {name}"
     host = "board" if name == boards.DEFAULT_NAME else f"board:{name}"
     metric = " --metric instructions" if deterministic else ""
     typer.echo(f"{_line(board)} ({time.monotonic() - started:.1f} s)")
@@ -87,12 +102,14 @@ def up(  # noqa: PLR0917 - options, each passed by name
 
 @board_app.command()
 def status(
-    name: Annotated[str, _NAME] = "default", as_json: Annotated[bool, _JSON] = False
+    word: Annotated[str | None, _WORD] = None,
+    named: Annotated[str | None, _NAME_TOO] = None,
+    as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Say whether a board runs and answers; exit code 1 when it does not."""
-    board = _find(name)
+    board = _find(_chosen(word, named))
     if as_json:
-        _print_json({**_described(board), "answers": board.running and board.answers()})
+        print_json({**_described(board), "answers": board.running and board.answers()})
     else:
         typer.echo(_line(board))
     if not (board.running and board.answers()):
@@ -106,7 +123,7 @@ def list_boards(as_json: Annotated[bool, _JSON] = False) -> None:
 
     found = boards.boards()
     if as_json:
-        typer.echo(json.dumps([_described(board) for board in found], indent=2))
+        print_json({"boards": [_described(board) for board in found]})
         return
     if not found:
         typer.echo("no boards; start one with: shufflenet-deploy board up")
@@ -143,7 +160,7 @@ def _tell_ssh(argv: list[str], *, asked: bool) -> NoReturn:
     import subprocess  # noqa: PLC0415
 
     if not asked:
-        _print_json({"ssh": argv})
+        print_json({"ssh": argv})
         raise typer.Exit
     done = subprocess.run(
         argv,
@@ -153,7 +170,7 @@ def _tell_ssh(argv: list[str], *, asked: bool) -> NoReturn:
         errors="replace",
         check=False,
     )
-    _print_json(
+    print_json(
         {
             "ssh": argv,
             "exit_code": done.returncode,
@@ -166,20 +183,27 @@ def _tell_ssh(argv: list[str], *, asked: bool) -> NoReturn:
 
 @board_app.command()
 def down(
-    name: Annotated[str, _NAME] = "default",
+    word: Annotated[str | None, _WORD] = None,
+    named: Annotated[str | None, _NAME_TOO] = None,
     every: Annotated[bool, typer.Option("--all", help="All boards.")] = False,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Switch a board off and remove everything it left."""
     from shufflenet_deploy import board as boards  # noqa: PLC0415
 
+    if every and (word or named):
+        raise UsageError(f"{word or named} and --all contradict each other: keep one")
     existed: dict[str, bool] = {}
-    for each in boards.names() if every else [name]:
+    for each in boards.names() if every else [_chosen(word, named)]:
         existed[each] = boards.down(each)
         if not as_json:
             typer.echo(f"board {each} is {'off' if existed[each] else 'not there: nothing to do'}")
     if as_json:
-        _print_json({"boards": [{"name": one, "existed": was} for one, was in existed.items()]})
+        print_json({"boards": [{"name": one, "existed": was} for one, was in existed.items()]})
+
+
+def _chosen(word: str | None, option: str | None) -> str:
+    return one_of(word, option, "--name") or "default"
 
 
 def _find(name: str) -> Board:
@@ -208,7 +232,3 @@ def _described(board: Board) -> dict[str, Any]:
         "running": board.running,
         "ssh": board.ssh_argv(),
     }
-
-
-def _print_json(value: dict[str, Any]) -> None:
-    typer.echo(json.dumps(value, indent=2))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 
 from shufflenet_deploy.cli.hosts import HOST_HELP, SshClient, transport_to
+from shufflenet_deploy.cli.output import print_json
 
 
 def register(app: typer.Typer) -> None:
@@ -36,7 +36,7 @@ def clean(
     downloads_bytes = kept.forget() if downloads else 0
     if as_json:
         found = {"host": host, "root": cleaned.root, "freed_bytes": cleaned.freed_bytes}
-        typer.echo(json.dumps({**found, "downloads_freed_bytes": downloads_bytes}))
+        print_json({**found, "downloads_freed_bytes": downloads_bytes})
         return
     if cleaned.freed_bytes:
         typer.echo(f"{host}: removed {cleaned.root}, {cleaned.freed_bytes / 1e6:.1f} MB freed")

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shufflenet_deploy.cli import preflight
+from shufflenet_deploy.cli import completion, preflight
 from shufflenet_deploy.cli.journal import open_journal
+from shufflenet_deploy.cli.journal_option import JOURNAL_HELP
 from shufflenet_deploy.cli.output import show
 from shufflenet_deploy.errors import UsageError
 
@@ -28,8 +29,18 @@ def register(app: typer.Typer) -> None:
 
 
 def compare(  # noqa: PLR0917 - options, each passed by name
-    control: Annotated[str, typer.Argument(metavar="RUN_A", help=f"What was before. {_RUN}")],
-    treatment: Annotated[str, typer.Argument(metavar="RUN_B", help=f"What is now. {_RUN}")],
+    control: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN_A", help=f"What was before. {_RUN}", autocompletion=completion.suites
+        ),
+    ],
+    treatment: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN_B", help=f"What is now. {_RUN}", autocompletion=completion.suites
+        ),
+    ],
     threshold: Annotated[
         str, typer.Option(help="Certainly slower by so much or more is a regression.")
     ] = "5%",
@@ -37,12 +48,13 @@ def compare(  # noqa: PLR0917 - options, each passed by name
         bool, typer.Option("--strict", help="Exit with 1 for tainted cells, too.")
     ] = False,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Write to a .md or .json file too.")
+        Path | None,
+        typer.Option("--out", "-o", help="Write to a .md or .json file too. [default: print only]"),
     ] = None,
     markdown: Annotated[
         bool, typer.Option("--markdown", help="Print Markdown, for a pull request.")
     ] = False,
-    journal: Annotated[str | None, typer.Option(help="Where runs are kept: a file or URL.")] = None,
+    journal: Annotated[str | None, typer.Option(help=JOURNAL_HELP)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Say what became faster or slower from one suite to another, and which conditions changed.

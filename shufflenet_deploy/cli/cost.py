@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from shufflenet_deploy.cli.heartbeat import Heartbeat
 from shufflenet_deploy.cli.lists import ALL, PRECISIONS, listed, precisions
+from shufflenet_deploy.cli.output import print_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -29,13 +30,13 @@ def register(app: typer.Typer) -> None:
 def cost(  # noqa: PLR0917 - options, each passed by name
     check: Annotated[
         Path | None,
-        typer.Option("--check", metavar="LOCK", help="Compare with a lock file; 1 when worse."),
+        typer.Option(
+            "--check", metavar="LOCK", help="Compare with a lock file; 1 when worse. [default: no]"
+        ),
     ] = None,
     update: Annotated[
         bool,
-        typer.Option(
-            "--update", help="Write the counts into it (default: benchmarks/cost.lock.toml)."
-        ),
+        typer.Option("--update", help="Write the counts into it, or benchmarks/cost.lock.toml."),
     ] = False,
     cpu: Annotated[
         list[str] | None, typer.Option("--cpu", help=f"a53, a72, a76, max. [default: {_CPUS}]")
@@ -84,18 +85,20 @@ def cost(  # noqa: PLR0917 - options, each passed by name
         recount=recount,
         locked=locked,
     )
-    result = costs.count(
-        plan,
-        out=artifacts,
-        keep_boards=keep,
-        on_stage=lambda stage: typer.echo(f"{stage}...", err=True),
-    )
+    with Heartbeat() as heartbeat:
+
+        def tell(stage: str) -> None:
+            typer.echo(f"{stage}...", err=True)
+            heartbeat.spoke()
+            heartbeat.doing(stage)
+
+        result = costs.count(plan, out=artifacts, keep_boards=keep, on_stage=tell)
     comparison = None
     if locked is not None:
         expected = [one for one in locked.count if _planned(one, plan)]
         comparison = costs.compare(expected, result.counts)
     if as_json:
-        typer.echo(json.dumps(_described(result, comparison), indent=2))
+        print_json(_described(result, comparison))
     else:
         _print_tables(result, locked.count if locked is not None else ())
         if comparison is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import queue
 import threading
 import time
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shufflenet_deploy.cli.hosts import SshClient, SshClientName, transport_to
+from shufflenet_deploy.cli.output import Column, print_grid, print_json
 from shufflenet_deploy.errors import ConnectError, DeployError, UsageError
 
 if TYPE_CHECKING:
@@ -49,7 +49,9 @@ def register(app: typer.Typer) -> None:
 def devices(
     hosts: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[HOST]...", help="Ask these only, as after bench --host."),
+        typer.Argument(
+            metavar="HOST", help="Ask these only, as after bench --host. [default: all known]"
+        ),
     ] = None,
     timeout: Annotated[
         float, typer.Option(min=0.5, help="Seconds that all of them have to answer.")
@@ -65,7 +67,7 @@ def devices(
     wanted = list(dict.fromkeys(hosts)) if hosts else _known(notes)
     found = _ask(wanted, timeout, ssh_client)
     if as_json:
-        typer.echo(json.dumps({"devices": [asdict(one) for one in found], "notes": notes}))
+        print_json({"devices": [asdict(one) for one in found], "notes": notes})
         return
     if found:
         _print_table(found)
@@ -166,26 +168,24 @@ def _cores(cores: tuple[Core, ...]) -> str:
 
 
 def _print_table(found: list[Device]) -> None:
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
-    table = Table(box=None, pad_edge=False)
-    for name in ("host", "abi", "cores", "SoC", "OS"):
-        table.add_column(name, overflow="fold")
-    for name in ("free", "°C"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("missing", overflow="fold")
-    for one in found:
-        cells = (
-            one.host,
-            one.abi or "-",
-            one.cores or "-",
-            one.soc or "-",
-            one.os or "-",
-            "-" if one.free_bytes is None else f"{one.free_bytes / 1e9:.1f} GB",
-            "-" if one.temperature_c is None else f"{one.temperature_c:.0f}",
-            "does not answer" if one.problem else ", ".join(one.missing) or "nothing",
-        )
-        table.add_row(*map(Text, cells))
-    Console().print(table)
+    print_grid(
+        (
+            *(Column(title=name) for name in ("host", "abi", "cores")),
+            *(Column(title=name, prose=True) for name in ("SoC", "OS")),
+            *(Column(title=name, right=True) for name in ("free", "°C")),
+            Column(title="missing", prose=True),
+        ),
+        [
+            (
+                one.host,
+                one.abi or "-",
+                one.cores or "-",
+                one.soc or "-",
+                one.os or "-",
+                "-" if one.free_bytes is None else f"{one.free_bytes / 1e9:.1f} GB",
+                "-" if one.temperature_c is None else f"{one.temperature_c:.0f}",
+                "does not answer" if one.problem else ", ".join(one.missing) or "nothing",
+            )
+            for one in found
+        ],
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +9,7 @@ import typer
 
 from shufflenet_deploy.cli.hosts import HOST_HELP, SshClient, transport_to
 from shufflenet_deploy.cli.lists import listed
+from shufflenet_deploy.cli.output import console, print_json
 
 if TYPE_CHECKING:
     from shufflenet_deploy.bench.fitness import Check
@@ -46,8 +46,7 @@ def doctor(
     checks = fitness.judge(seen)
     fit = fitness.fit(checks)
     if as_json:
-        found = {"host": host, "fit": fit, "checks": [asdict(check) for check in checks]}
-        typer.echo(json.dumps(found))
+        print_json({"host": host, "fit": fit, "checks": [asdict(check) for check in checks]})
     else:
         _print(host, checks, fit=fit)
     if not fit:
@@ -55,7 +54,6 @@ def doctor(
 
 
 def _print(host: str, checks: list[Check], *, fit: bool) -> None:
-    from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
@@ -71,7 +69,7 @@ def _print(host: str, checks: list[Check], *, fit: bool) -> None:
         if check.remedy:
             text.append(f"\ntry: {check.remedy}")
         table.add_row(Text(status, style=_STYLES[status]), Text(check.name), text)
-    Console().print(table)
+    console().print(table)
     counts = {name: sum(check.status == name for check in checks) for name in ("warn", "fail")}
     verdict = "fit to be measured" if fit else "not fit to be measured"
     typer.echo(f"{host}: {verdict} ({counts['fail']} fail, {counts['warn']} warn)")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from shufflenet_deploy.cli import preflight
+from shufflenet_deploy.cli.output import print_json
 from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,9 +24,11 @@ def register(app: typer.Typer) -> None:
 
 
 def emit_c(  # noqa: PLR0917 - options, each passed by name
-    model: Annotated[str, typer.Option("--model", "-m")] = "shufflenet-g3-0.5x",
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="A name, or a card.")
+    ] = "shufflenet-g3-0.5x",
     weights: Annotated[
-        Path | None, typer.Option("--weights", "-w", help="A checkpoint; untrained without.")
+        Path | None, typer.Option("--weights", "-w", help="A checkpoint. [default: untrained]")
     ] = None,
     resolution: Annotated[
         str, typer.Option(help="HEIGHTxWIDTH; [default: the model's own]", show_default=False)
@@ -52,6 +54,12 @@ def emit_c(  # noqa: PLR0917 - options, each passed by name
         str | None,
         typer.Option(help="When int8 misses its floors: auto tries other recipes. [default: auto]"),
     ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="Names of the classes, one per line. [default: ImageNet's, of 1000 classes]"
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")] = Path("c"),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -62,7 +70,8 @@ def emit_c(  # noqa: PLR0917 - options, each passed by name
     """
     from shufflenet_deploy import zoo  # noqa: PLC0415
     from shufflenet_deploy.export import native  # noqa: PLC0415
-    from shufflenet_deploy.records import Precision, Resolution  # noqa: PLC0415
+    from shufflenet_deploy.export.metadata import class_names, metadata_of  # noqa: PLC0415
+    from shufflenet_deploy.records import Format, Precision, Resolution  # noqa: PLC0415
 
     preflight.writable_folder("--out", out)
     in_int8 = _in_int8(precision, calib=calib, calib_method=calib_method, remedies=remedies)
@@ -73,8 +82,16 @@ def emit_c(  # noqa: PLR0917 - options, each passed by name
     size = Resolution.parse(resolution) if resolution else card.resolution
     if not loaded.weights.trained:
         typer.echo("warning: no --weights: untrained weights, good for latency only", err=True)
+    metadata = metadata_of(
+        card.name,
+        loaded.preprocessing,
+        trained=loaded.weights.trained,
+        resolution=size,
+        file_format=Format.NATIVE,
+        class_names=class_names(labels, card.description.classes),
+    )
     made = _made(loaded, size, core, Precision(precision), in_int8)
-    native.write(made.source, out)
+    native.write(made.source.with_metadata(metadata), out)
     compile_line = " ".join(
         [
             *("cc", "-std=gnu11", *native.SPEED, *core.flags),
@@ -92,7 +109,7 @@ def emit_c(  # noqa: PLR0917 - options, each passed by name
             **_proof(made),
             "compile": compile_line,
         }
-        typer.echo(json.dumps(fields, indent=2))
+        print_json(fields)
         return
     typer.echo(
         f"{card.title} at {size}, {precision}, for {core.name}: net.c, net.h, net.weights in {out}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -12,12 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from shufflenet_deploy import extras
 from shufflenet_deploy.cli import export_options as options
 from shufflenet_deploy.cli import preflight
 from shufflenet_deploy.cli.evaluation_table import described, print_table
 from shufflenet_deploy.cli.export import Result, explain, export_all, requests_of
+from shufflenet_deploy.cli.heartbeat import Heartbeat
 from shufflenet_deploy.cli.journal import open_journal
+from shufflenet_deploy.cli.journal_option import JOURNAL_HELP
 from shufflenet_deploy.cli.lists import ALL, listed, precisions
+from shufflenet_deploy.cli.output import print_json
 from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -59,7 +62,7 @@ def evaluate(  # noqa: PLR0917 - options, each passed by name
         int | None,
         typer.Option(
             min=1,
-            help="At most so many pictures: a random choice, always the same.",
+            help="At most so many pictures: a random choice, always the same. [default: all]",
             rich_help_panel=_ON,
         ),
     ] = None,
@@ -88,12 +91,13 @@ def evaluate(  # noqa: PLR0917 - options, each passed by name
     ] = False,
     journal: Annotated[
         str | None,
-        typer.Option(help="Where results are kept: a file or URL.", rich_help_panel=_HOW),
+        typer.Option(help=JOURNAL_HELP, rich_help_panel=_HOW),
     ] = None,
     floor: Annotated[
         list[str] | None,
         typer.Option(
-            help="Percent that every file must reach: top1=55, top5=80, agreement=95.",
+            help="Percent that every file must reach: top1=55, top5=80, agreement=95."
+            " [default: none]",
             rich_help_panel=_GOOD,
         ),
     ] = None,
@@ -112,6 +116,7 @@ def evaluate(  # noqa: PLR0917 - options, each passed by name
     """
     from shufflenet_deploy.accuracy.floors import Floor  # noqa: PLC0415
 
+    extras.require_export("eval")
     floors = [Floor.parse(text) for text in listed(floor)]
     _check(data, labels, journal)
     preflight.writable_folder("--out", out)
@@ -149,15 +154,12 @@ def evaluate(  # noqa: PLR0917 - options, each passed by name
         *_missed(evaluations, floors),
     ]
     if as_json:
-        typer.echo(
-            json.dumps(
-                {
-                    "evaluations": [described(each) for each in evaluations],
-                    "not_exported": [each.as_json() for each in results if each.artifact is None],
-                    "problems": problems,
-                },
-                indent=2,
-            )
+        print_json(
+            {
+                "evaluations": [described(each) for each in evaluations],
+                "not_exported": [each.as_json() for each in results if each.artifact is None],
+                "problems": problems,
+            }
         )
     else:
         for _, alike in groupby(
@@ -298,9 +300,11 @@ def _warn_of_calibration(artifacts: Any, made: Result, pictures: LabelledPicture
 
 @contextmanager
 def _progress(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal, silence in a log."""
+    """A bar on a terminal; in a log a line now and then."""
     if not sys.stderr.isatty():
-        yield lambda _done, _total: None
+        with Heartbeat() as heartbeat:
+            heartbeat.doing(title)
+            yield lambda done, total: heartbeat.doing(f"{title}: {done} of {total}")
         return
     from rich import progress  # noqa: PLC0415
     from rich.console import Console  # noqa: PLC0415

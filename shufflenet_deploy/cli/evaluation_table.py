@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from shufflenet_deploy.cli.output import console, paragraph
 from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -14,12 +15,9 @@ if TYPE_CHECKING:
 
 _COLUMNS = (
     "In brackets: 95 % confidence (Wilson). Agrees: % of pictures with PyTorch's class. Lost, won: "
-    "pictures that only\nPyTorch, or only the file, has right; p: such a difference by chance "
+    "pictures that only PyTorch, or only the file, has right; p: such a difference by chance "
     "(McNemar)."
 )
-
-#: A log is as wide as the table, however narrow it pretends to be.
-_LOG_WIDTH = 120
 
 
 def described(evaluation: Evaluation) -> dict[str, Any]:
@@ -49,7 +47,6 @@ def _share(count: int, tally: Tally) -> dict[str, float]:
 
 def print_table(evaluations: Sequence[Evaluation]) -> None:
     """The files of one model and resolution under their module, with what the columns mean."""
-    from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
     from shufflenet_deploy import proportions  # noqa: PLC0415
@@ -72,13 +69,10 @@ def print_table(evaluations: Sequence[Evaluation]) -> None:
             str(pairing.only_file_right),
             f"{odds:.3f}" if odds >= 0.001 else "< 0.001",
         )
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = max(console.width, _LOG_WIDTH)
-    typer.echo(_heading(first))
-    console.print(table)
+    paragraph(_heading(first))
+    console().print(table)
     for line in _legend(evaluations):
-        typer.echo(line)
+        paragraph(line)
     typer.echo("")
 
 

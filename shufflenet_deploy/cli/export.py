@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -12,9 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from shufflenet_deploy import extras
 from shufflenet_deploy.cli import export_options as options
 from shufflenet_deploy.cli import preflight
+from shufflenet_deploy.cli.heartbeat import Heartbeat
 from shufflenet_deploy.cli.lists import ALL, listed, precisions
+from shufflenet_deploy.cli.output import Column, print_grid, print_json
 from shufflenet_deploy.errors import DeployError, UsageError
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ def export(  # noqa: PLR0917 - options, each passed by name
     resolution: options.Resolutions = None,
     calib: options.Calibration = None,
     calib_method: options.CalibrationMethod = "minmax",
+    labels: options.Labels = None,
     remedies: options.Remedies = "auto",
     head: options.Head = "fixed",
     lowering: Annotated[
@@ -100,6 +103,7 @@ def export(  # noqa: PLR0917 - options, each passed by name
 
     What is already there with the same weights and options is not made again.
     """
+    extras.require_export("export")
     floors = {
         "fp32_relative_diff": max_diff,
         "fp16_sqnr_db": min_sqnr,
@@ -131,6 +135,7 @@ def export(  # noqa: PLR0917 - options, each passed by name
             "core": core,
             "calibration": calib,
             "calibration_method": calib_method,
+            "labels": labels,
             "remedies": remedies,
             "floors": {name: value for name, value in floors.items() if value is not None},
             "out": out,
@@ -141,7 +146,7 @@ def export(  # noqa: PLR0917 - options, each passed by name
         typer.echo("warning: no --weights: untrained weights, good for latency only", err=True)
     results = export_all(requests)
     if as_json:
-        typer.echo(json.dumps({"files": [result.as_json() for result in results]}, indent=2))
+        print_json({"files": [result.as_json() for result in results]})
     else:
         _print_table(results, out)
     explain(results)
@@ -303,9 +308,10 @@ def export_all(requests: Sequence[ExportRequest]) -> list[Result]:
 
 @contextmanager
 def _progress(files: int) -> Iterator[Callable[[str, int], None]]:
-    """A line that moves on a terminal; silence in a log, where the table says it all."""
+    """A line that moves on a terminal; in a log a line now and then."""
     if not sys.stderr.isatty():
-        yield lambda _text, _done: None
+        with Heartbeat() as heartbeat:
+            yield lambda text, done: heartbeat.doing(f"[{done + 1}/{files}] {text}")
         return
     from rich import progress  # noqa: PLC0415
     from rich.console import Console  # noqa: PLC0415
@@ -323,18 +329,9 @@ def _progress(files: int) -> Iterator[Callable[[str, int], None]]:
 
 
 def _print_table(results: Sequence[Result], out: Path) -> None:
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title, justify in (
-        ("file", "left"),
-        ("size", "right"),
-        ("SQNR", "right"),
-        ("top-1", "right"),
-        ("status", "left"),
-    ):
-        table.add_column(title, justify=justify, no_wrap=title != "status")  # type: ignore[arg-type]
+    rows: list[tuple[str | Text, ...]] = []
     for result in results:
         artifact = result.artifact
         figures = ["", "", ""]
@@ -345,10 +342,15 @@ def _print_table(results: Sequence[Result], out: Path) -> None:
                 f"{artifact.parity.top1_agreement:.0%}",
             ]
         colour = "green" if result.good else "red"
-        table.add_row(result.name, *figures, f"[{colour}]{result.status}[/]")
-    # A log keeps names whole, however narrow it pretends to be.
-    console = Console() if Console().is_terminal else Console(width=160)
-    console.print(table)
+        rows.append((result.name, *figures, Text(result.status, style=colour)))
+    print_grid(
+        (
+            Column(title="file"),
+            *(Column(title=name, right=True) for name in ("size", "SQNR", "top-1")),
+            Column(title="status", prose=True),
+        ),
+        rows,
+    )
     if any(result.artifact is not None for result in results):
         typer.echo(f"in {out.expanduser().resolve()}")
     for result in results:

@@ -7,18 +7,28 @@ from typing import Annotated
 
 import typer
 
+from shufflenet_deploy.cli import completion
 from shufflenet_deploy.cli.lists import PRECISIONS
 
 WHAT = "What to make"
 
 Models = Annotated[
     list[str] | None,
-    typer.Option("--model", "-m", help="[default: shufflenet-g3-0.5x]", rich_help_panel=WHAT),
+    typer.Option(
+        "--model",
+        "-m",
+        help="[default: shufflenet-g3-0.5x]",
+        autocompletion=completion.models,
+        rich_help_panel=WHAT,
+    ),
 ]
 Weights = Annotated[
     Path | None,
     typer.Option(
-        "--weights", "-w", help="A checkpoint: .pth, .pt, .safetensors.", rich_help_panel=WHAT
+        "--weights",
+        "-w",
+        help="A checkpoint: .pth, .pt, .safetensors. [default: untrained]",
+        rich_help_panel=WHAT,
     ),
 ]
 Formats = Annotated[
@@ -46,6 +56,13 @@ Calibration = Annotated[
     Path | None,
     typer.Option(
         help="Folder of pictures for int8. [default: 16 shipped photographs]", rich_help_panel=WHAT
+    ),
+]
+Labels = Annotated[
+    Path | None,
+    typer.Option(
+        help="Names of the classes, one per line. [default: ImageNet's, of 1000 classes]",
+        rich_help_panel=WHAT,
     ),
 ]
 CalibrationMethod = Annotated[

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from shufflenet_deploy.cli import preflight
+from shufflenet_deploy.cli.output import print_json
 
 
 def register(app: typer.Typer) -> None:
@@ -22,7 +22,7 @@ def import_weights(  # noqa: PLR0917 - options, each passed by name
     ],
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", help="What the file holds; told from its keys otherwise."),
+        typer.Option("--model", "-m", help="What the file holds. [default: told from its keys]"),
     ] = None,
     name: Annotated[
         str | None,
@@ -57,10 +57,11 @@ def import_weights(  # noqa: PLR0917 - options, each passed by name
             "description": done.architecture.description.model_dump(mode="json"),
             "preprocessing": done.architecture.preprocessing.model_dump(mode="json"),
         }
-        typer.echo(json.dumps(fields, indent=2))
+        print_json(fields)
         return
     typer.echo(f"{file}: {done.architecture.title}, {done.layout}'s layout")
     for note in done.notes:
         typer.echo(f"note: {note}")
     typer.echo(f"wrote {done.weights}")
-    typer.echo(f"wrote {done.card}; use it with --model {done.card}")
+    typer.echo(f"wrote {done.card}")
+    typer.echo(f"use it with --model {done.card}")

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from shufflenet_deploy.cli.output import Column, console, paragraph, print_grid, print_json
 from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
     from shufflenet_deploy.export.comparison import Comparison
     from shufflenet_deploy.export.inspection import Inspection
+    from shufflenet_deploy.export.layers import LayerFidelity
+    from shufflenet_deploy.export.metadata import Metadata
     from shufflenet_deploy.records import TensorSpec
 
 
@@ -30,10 +32,14 @@ def inspect(  # noqa: PLR0917 - options, each passed by name
         ),
     ] = False,
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="With --layers: as at the export.")
+        str | None,
+        typer.Option("--model", "-m", help="With --layers: as at the export. [default: as noted]"),
     ] = None,
     weights: Annotated[
-        Path | None, typer.Option("--weights", "-w", help="With --layers: as at the export.")
+        Path | None,
+        typer.Option(
+            "--weights", "-w", help="With --layers: as at the export. [default: as noted]"
+        ),
     ] = None,
     pictures: Annotated[
         Path | None, typer.Option(help="With --layers: compare on these. [default: shipped ones]")
@@ -55,7 +61,7 @@ def inspect(  # noqa: PLR0917 - options, each passed by name
         fields = found.model_dump(mode="json")
         if compared is not None:
             fields["comparison"] = compared.model_dump(mode="json")
-        typer.echo(json.dumps(fields, indent=2))
+        print_json(fields)
         return
     _print(found)
     if compared is not None:
@@ -63,7 +69,6 @@ def inspect(  # noqa: PLR0917 - options, each passed by name
 
 
 def _print(found: Inspection) -> None:
-    from rich.console import Console  # noqa: PLC0415
     from rich.markup import escape  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
@@ -79,28 +84,20 @@ def _print(found: Inspection) -> None:
     operations.add_column("count", justify="right")
     for name, count in found.operations.items():
         operations.add_row(escape(name), str(count))
-    console = Console(highlight=False)
-    console.print(facts, markup=False)
-    console.print()
-    console.print(operations)
+    screen = console()
+    screen.print(facts, markup=False)
+    screen.print()
+    screen.print(operations)
     for warning in found.warnings:
         typer.echo(f"warning: {warning}", err=True)
 
 
 def _print_layers(compared: Comparison) -> None:
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("layer", no_wrap=True)
-    table.add_column("kind")
-    table.add_column("shape", justify="right")
-    for title in ("SQNR dB", "cosine", "by channel", "drop dB"):
-        table.add_column(title, justify="right")
-    table.add_column("")
-    for row in compared.layers:
+    def cells(row: LayerFidelity) -> tuple[Text, ...]:
         collapsed = row.layer == compared.collapse
-        table.add_row(
+        texts = (
             row.layer,
             row.kind,
             "x".join(map(str, row.shape)),
@@ -114,17 +111,29 @@ def _print_layers(compared: Comparison) -> None:
                 )
             ),
             "<- collapses here" if collapsed else "" if row.tensor else "merged",
-            style="red" if collapsed else None,
         )
-    console = Console(highlight=False)
-    console.print()
-    console.print(table)
+        return tuple(Text(text, style="red" if collapsed else "") for text in texts)
+
+    console().print()
+    print_grid(
+        (
+            Column(title="layer"),
+            Column(title="kind", extra=True),
+            Column(title="shape", right=True),
+            *(
+                Column(title=name, right=True)
+                for name in ("SQNR dB", "cosine", "by channel", "drop dB")
+            ),
+            Column(title="", prose=True),
+        ),
+        [cells(row) for row in compared.layers],
+    )
     verdict = (
         f"The file keeps less than {compared.floor_db:g} dB from {compared.collapse} on."
         if compared.collapse
         else f"The file keeps {compared.floor_db:g} dB to the end."
     )
-    typer.echo(
+    paragraph(
         f"\n{verdict} On {compared.pictures} pictures. By channel: SQNR with every channel counted "
         "alike; drop: how much less of it a layer keeps than its worst input."
     )
@@ -144,6 +153,8 @@ def _facts(found: Inspection) -> list[tuple[str, str]]:
         ("multiply-adds", f"{found.multiply_adds / 1e6:.2f}M"),
         ("parameters", f"{found.parameters / 1e6:.3f}M"),
     ]
+    if found.metadata is not None:
+        facts += _usage(found.metadata)
     artifact = found.artifact
     if artifact is not None:
         verdict = "passed" if artifact.parity.passed else f"failed: {explained(artifact)}"
@@ -155,6 +166,22 @@ def _facts(found: Inspection) -> list[tuple[str, str]]:
             ("exported", f"{artifact.created_at:%Y-%m-%d %H:%M} UTC"),
         ]
     return facts
+
+
+def _usage(metadata: Metadata) -> list[tuple[str, str]]:
+    """How an image becomes the input, and what the output is."""
+    low, high = metadata.value_range
+    names = metadata.class_names
+    shown = f"{len(names)}: {', '.join(names[:3])}, ..." if names else "not known"
+    return [
+        ("layout", f"{metadata.input_layout}, {metadata.channel_order}"),
+        ("crop", f"centre, {metadata.crop_fraction:g} of the tighter side"),
+        ("range", f"{low:g} to {high:g}, before mean and std"),
+        ("mean", ", ".join(f"{value:g}" for value in metadata.mean)),
+        ("std", ", ".join(f"{value:g}" for value in metadata.std)),
+        ("answers", metadata.output),
+        ("classes", shown),
+    ]
 
 
 def _spec(value: TensorSpec) -> str:

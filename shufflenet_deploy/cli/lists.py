@@ -27,6 +27,17 @@ def listed(values: str | Iterable[str] | None) -> list[str]:
     return list(dict.fromkeys(words))
 
 
+def one_of(word: str | None, option: str | None, name: str) -> str | None:
+    """What was given as a bare word or, the same, as the option ``name``; None for neither.
+
+    Raises:
+        UsageError: both were given, and they differ.
+    """
+    if None not in (word, option) and word != option:
+        raise UsageError(f"{word} and {name} {option} contradict each other: keep one")
+    return word if word is not None else option
+
+
 def precisions(values: Iterable[str] | None) -> list[str]:
     """As ``listed``: precisions and ``all``, which ``export.precisions`` spells out for each file.
 

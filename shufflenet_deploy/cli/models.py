@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from shufflenet_deploy.cli.output import Column, print_grid, print_json
+
 if TYPE_CHECKING:
     from shufflenet_deploy.zoo import Architecture
-
-#: Columns of a terminal from which on there is room for where the layers come from.
-_WITH_SOURCE = 160
 
 
 def register(app: typer.Typer) -> None:
@@ -21,9 +19,10 @@ def register(app: typer.Typer) -> None:
 
 def models(
     search: Annotated[
-        str, typer.Argument(metavar="[TEXT]", help="Only models whose name contains this.")
+        str,
+        typer.Argument(metavar="TEXT", help="Only models whose name contains this. [default: all]"),
     ] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """List the models: parameters, multiply-adds at 224x224, and the paper's figures.
 
@@ -36,7 +35,7 @@ def models(
     if not found:
         raise UsageError(f"no model's name contains '{search}'; run `shufflenet-deploy models`")
     if as_json:
-        typer.echo(json.dumps([_fields(card) for card in found], indent=2))
+        print_json({"models": [_fields(card) for card in found]})
     else:
         _print(found)
 
@@ -56,22 +55,15 @@ def _fields(card: Architecture) -> dict[str, Any]:
 
 
 def _print(cards: list[Architecture]) -> None:
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_WITH_SOURCE)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("model", no_wrap=True)
-    for title in ("params", "MAdds", "paper's", "error"):
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("reported in", no_wrap=True)
-    if console.width >= _WITH_SOURCE:
-        table.add_column("source", no_wrap=True)
-    for card in cards:
-        table.add_row(*_shown(card)[: len(table.columns)])
-    console.print(table)
+    print_grid(
+        (
+            Column(title="model"),
+            *(Column(title=name, right=True) for name in ("params", "MAdds", "paper", "error")),
+            Column(title="tables"),
+            Column(title="source", extra=True),
+        ),
+        [_shown(card) for card in cards],
+    )
 
 
 def _shown(card: Architecture) -> tuple[str, ...]:
@@ -82,6 +74,11 @@ def _shown(card: Architecture) -> tuple[str, ...]:
         f"{counts.multiply_adds / 1e6:.1f}M" if counts else "",
         f"{paper.mega_multiply_adds:g}M" if paper and paper.mega_multiply_adds else "",
         f"{paper.top1_error_percent:.1f}%" if paper and paper.top1_error_percent else "",
-        paper.tables if paper else "",
+        _tables(paper.tables) if paper else "",
         card.source,
     )
+
+
+def _tables(text: str) -> str:
+    """``Tables 1, 2 and 8`` as ``1, 2, 8``, under a heading that says the rest."""
+    return text.removeprefix("Tables ").removeprefix("Table ").replace(" and ", ", ")

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import os
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from shufflenet_deploy.cli import completion
 from shufflenet_deploy.cli.bench_options import definition_of
 from shufflenet_deploy.cli.journal import open_journal
+from shufflenet_deploy.cli.journal_option import JOURNAL_HELP
+from shufflenet_deploy.cli.lists import listed
+from shufflenet_deploy.cli.output import print_json, show
 from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from shufflenet_deploy.breakdown import Breakdown
     from shufflenet_deploy.records import Run
 
 _FAILED = 1
@@ -29,8 +31,22 @@ def register(app: typer.Typer) -> None:
 
 def profile(  # noqa: PLR0917 - options, each passed by name
     suite: Annotated[
-        str, typer.Argument(metavar="SUITE", help="A suite's id, its beginning, or 'last'.")
+        str,
+        typer.Argument(
+            metavar="SUITE",
+            help="A suite's id, its beginning, or 'last'.",
+            autocompletion=completion.suites,
+        ),
     ] = "last",
+    model: Annotated[
+        str | None, typer.Option(help="Only these models (comma-separated). [default: all]")
+    ] = None,
+    runtime: Annotated[
+        str | None, typer.Option(help="Only these runtimes (comma-separated). [default: all]")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="Only these precisions (comma-separated). [default: all]")
+    ] = None,
     against: Annotated[
         str | None,
         typer.Option(help="The model to compare with. [default: the suite's baseline]"),
@@ -39,9 +55,7 @@ def profile(  # noqa: PLR0917 - options, each passed by name
     operators: Annotated[
         bool, typer.Option("--operators", help="Also list the runtime's kinds of operators.")
     ] = False,
-    journal: Annotated[
-        str | None, typer.Option("--journal", help="Where runs are kept: a file or URL.")
-    ] = None,
+    journal: Annotated[str | None, typer.Option("--journal", help=JOURNAL_HELP)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show where the time goes in a suite that was measured with bench --profile.
@@ -64,8 +78,10 @@ def profile(  # noqa: PLR0917 - options, each passed by name
         raise UsageError(
             f"'{against}' was not profiled in this suite; profiled: {', '.join(sorted(models))}"
         )
+    models_wanted = [*listed(model), rival or ""] if model else []
+    found = found.only(models_wanted, listed(runtime), listed(precision))
     if as_json:
-        typer.echo(json.dumps({"suite": row.id, **found.described(rival)}))
+        print_json({"suite": row.id, **found.described(rival)})
     else:
         found.show(rival, layers=layers, operators=operators)
     if found.failures:
@@ -78,6 +94,25 @@ class Profiles:
 
     profiles: Sequence[Run]
     measured: Sequence[Run]
+
+    def only(
+        self, models: Sequence[str], runtimes: Sequence[str], precisions: Sequence[str]
+    ) -> Profiles:
+        """Those of the given models, runtimes and precisions; an empty list is all.
+
+        Raises:
+            UsageError: none fits.
+        """
+        kept = [
+            run
+            for run in self.profiles
+            if (not models or run.cell.model in models)
+            and (not runtimes or run.cell.runtime in runtimes)
+            and (not precisions or run.cell.precision in precisions)
+        ]
+        if not kept:
+            raise UsageError("nothing that was profiled fits these options; leave one of them out")
+        return Profiles(profiles=kept, measured=self.measured)
 
     @property
     def failures(self) -> list[tuple[str, str]]:
@@ -94,14 +129,38 @@ class Profiles:
         """Print the tables, and on standard error what could not be profiled."""
         from shufflenet_deploy import breakdown  # noqa: PLC0415
 
-        parts = breakdown.of_suite(self.profiles, self.measured)
+        parts = self._parts()
         if parts:
             from shufflenet_deploy.report.profiles import as_text  # noqa: PLC0415
 
-            color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
             compared = breakdown.decompositions(parts, against or "")
-            text = as_text(parts, compared, layers=layers, operators=operators, color=color)
-            typer.echo(text, nl=False, color=color)
+            show(
+                lambda color: as_text(
+                    parts, compared, layers=layers, operators=operators, color=color
+                )
+            )
+        self._tell_failures()
+
+    def show_summary(self, suite: str, against: str | None) -> None:
+        """Print two lines per cell, and how to see the rest."""
+        from shufflenet_deploy import breakdown  # noqa: PLC0415
+
+        parts = self._parts()
+        if parts:
+            from shufflenet_deploy.report.profiles import summary  # noqa: PLC0415
+
+            compared = breakdown.decompositions(parts, against or "")
+            show(lambda color: f"\n{summary(parts, compared, color=color)}")
+            typer.echo(f"every kind of layer: shufflenet-deploy profile {suite}", err=True)
+        self._tell_failures()
+
+    def _parts(self) -> list[Breakdown]:
+        from shufflenet_deploy import breakdown  # noqa: PLC0415
+
+        parts = breakdown.of_suite(self.profiles, self.measured)
+        return sorted(parts, key=lambda one: one.cell.display_order)
+
+    def _tell_failures(self) -> None:
         for cell, reason in self.failures:
             typer.echo(f"cannot be profiled: {cell}: {reason}", err=True)
 
@@ -109,7 +168,7 @@ class Profiles:
         """The same as JSON values."""
         from shufflenet_deploy import breakdown  # noqa: PLC0415
 
-        parts = breakdown.of_suite(self.profiles, self.measured)
+        parts = self._parts()
         compared = breakdown.decompositions(parts, against or "")
         return {
             "breakdowns": [

@@ -12,6 +12,7 @@ import typer
 
 from shufflenet_deploy import bench
 from shufflenet_deploy.bench.events import describe
+from shufflenet_deploy.cli.heartbeat import Heartbeat
 from shufflenet_deploy.records import Measurement, Metric, Run
 
 if TYPE_CHECKING:
@@ -44,8 +45,10 @@ class BenchProgress:
         self._began = time.monotonic()
         #: For how long the target had been waited for when that was told last.
         self._away_secs = math.inf
+        self._heartbeat = Heartbeat(quiet=quiet)
 
     def __enter__(self) -> Self:
+        self._heartbeat.__enter__()
         if not self._quiet and sys.stderr.isatty():
             from rich import progress  # noqa: PLC0415
             from rich.console import Console  # noqa: PLC0415
@@ -76,6 +79,7 @@ class BenchProgress:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._heartbeat.__exit__(exc_type, exc, traceback)
         if self._bar is not None:
             self._bar.stop()
 
@@ -168,6 +172,7 @@ class BenchProgress:
         )
 
     def _move(self, text: str, *, completed: int | None = None) -> None:
+        self._heartbeat.doing(text)
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, description=text, completed=completed)
 
@@ -178,3 +183,4 @@ class BenchProgress:
             self._bar.console.print(text, markup=False, highlight=False)
         else:
             typer.echo(text, err=True)
+            self._heartbeat.spoke()

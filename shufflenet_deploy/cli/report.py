@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,12 +10,15 @@ import typer
 from shufflenet_deploy.cli import preflight
 from shufflenet_deploy.cli import table as tables
 from shufflenet_deploy.cli.journal import open_journal
+from shufflenet_deploy.cli.output import print_json
 
 if TYPE_CHECKING:
     from shufflenet_deploy.report.html import Part
 
 _OUT = typer.Option("--out", help="The HTML file to write.")
-_PLOTS = typer.Option("--plots", help="Write the charts as SVG and PNG into this folder too.")
+_PLOTS = typer.Option(
+    "--plots", help="Write the charts as SVG and PNG into this folder too. [default: no]"
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -65,7 +67,7 @@ def report(  # noqa: PLR0917 - options, each passed by name
             drawn.append(plots / name)
     if as_json:
         told = {"report": str(out.resolve()), "plots": [str(path.resolve()) for path in drawn]}
-        typer.echo(json.dumps(told))
+        print_json(told)
         return
     typer.echo(f"wrote {out}", err=True)
     if plots is not None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 
 from shufflenet_deploy.cli.hosts import HOST_HELP, SshClient, transport_to
+from shufflenet_deploy.cli.output import print_json
 
 
 def register(app: typer.Typer) -> None:
@@ -29,7 +29,7 @@ def restore(
     with transport_to(host, ssh_client=ssh_client) as link, Target(link) as target:
         governors = target.restore(force=force)
     if as_json:
-        typer.echo(json.dumps({"host": host, "governors": governors}))
+        print_json({"host": host, "governors": governors})
     elif governors is None:
         typer.echo(f"{host}: nothing was changed")
     elif not governors:

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shufflenet_deploy.cli import preflight
+from shufflenet_deploy.cli import completion, preflight
 from shufflenet_deploy.cli.journal import open_journal
+from shufflenet_deploy.cli.journal_option import JOURNAL_HELP
 from shufflenet_deploy.cli.observations import described, newest, summaries
+from shufflenet_deploy.cli.output import Column, paragraph, print_grid, print_json
 from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,10 +22,16 @@ if TYPE_CHECKING:
     from shufflenet_deploy.store import SuiteRow
 
 _STANDARD_STREAM = "-"
+#: Columns of ``runs show`` that hold numbers.
+_FIGURES = ("processes", "samples", "median", "p10", "p90", "p99", "unit", "MB")
 
-_JOURNAL = typer.Option("--journal", help="Where runs are kept: a file or URL.")
+_JOURNAL = typer.Option("--journal", help=JOURNAL_HELP)
 _JSON = typer.Option("--json", help="Print one JSON object.")
-_SUITE = typer.Argument(metavar="SUITE", help="A suite's id, its beginning, or 'last'.")
+_SUITE = typer.Argument(
+    metavar="SUITE",
+    help="A suite's id, its beginning, or 'last'.",
+    autocompletion=completion.suites,
+)
 
 runs_app = typer.Typer(
     name="runs", help="What was measured: list, show, export, import, delete.", no_args_is_help=True
@@ -44,26 +52,33 @@ def list_(
         rows, location = book.suites(), book.location
     if as_json:
         suites = [_described_suite(row) for row in rows]
-        typer.echo(json.dumps({"journal": location, "suites": suites}))
+        print_json({"journal": location, "suites": suites})
         return
     if not rows:
         typer.echo(f"{location} holds no runs yet: shufflenet-deploy bench")
         return
     _print_table(
-        ("suite", "name", "host", "when", "counts", "runs", "failed"),
+        (
+            Column(title="suite"),
+            Column(title="name"),
+            Column(title="host"),
+            Column(title="runs", right=True),
+            Column(title="failed", right=True),
+            Column(title="counts", extra=True),
+            Column(title="when", extra=True),
+        ),
         [
             (
                 row.id,
                 row.name,
                 row.host,
-                f"{row.created_at.astimezone():%Y-%m-%d %H:%M}",
-                ", ".join(row.metrics) or "-",
                 str(row.measurements + row.failures),
                 str(row.failures),
+                ", ".join(row.metrics) or "-",
+                f"{row.created_at.astimezone():%Y-%m-%d %H:%M}",
             )
             for row in rows
         ],
-        right_from=5,
     )
 
 
@@ -84,34 +99,40 @@ def show(
     for run in runs:
         key = (run.target.host, run.spec.metric.value, run.cell.model_dump_json())
         groups.setdefault(key, []).append(run)
+    groups = dict(sorted(groups.items(), key=lambda one: one[1][0].cell.display_order))
     cells = [_described_cell(group) for group in groups.values()]
     if as_json:
         told = {"cells": cells, "observations": [described(one, runs) for one in observations]}
-        typer.echo(json.dumps({**_described_suite(row), **told}))
+        print_json({**_described_suite(row), **told})
         return
-    typer.echo(f"{row.id}: {row.name} on {row.host}, {row.created_at.astimezone():%Y-%m-%d %H:%M}")
+    paragraph(f"{row.id}: {row.name} on {row.host}, {row.created_at.astimezone():%Y-%m-%d %H:%M}")
     if runs:
         facts = runs[0].target
         cores = f"{len(facts.cores)} core{'s' if len(facts.cores) > 1 else ''}"
-        typer.echo(f"{facts.board or facts.cpu}, {facts.arch}, {cores}, {facts.os}")
-        typer.echo(_conditions(runs))
+        paragraph(f"{facts.board or facts.cpu}, {facts.arch}, {cores}, {facts.os}")
+        paragraph(_conditions(runs))
     _print_table(
-        ("cell", "processes", "samples", "median", "p10", "p90", "p99", "unit", "MB", "verdict"),
+        (
+            Column(title="cell"),
+            *(Column(title=name, right=True) for name in _FIGURES),
+            Column(title="verdict", prose=True),
+        ),
         [
             (describe(group[0].cell), *_figures(cell), str(cell["text"]))
             for group, cell in zip(groups.values(), cells, strict=True)
         ],
-        right_from=1,
-        right_to=9,
     )
     for text in summaries(observations, runs):
-        typer.echo(f"\n{text}")
+        paragraph(f"\n{text}")
 
 
 @runs_app.command("export")
 def export_(
     suite: Annotated[
-        str | None, typer.Argument(metavar="SUITE", help="A suite; all by default.")
+        str | None,
+        typer.Argument(
+            metavar="SUITE", help="A suite's id, its beginning, or 'last'. [default: all]"
+        ),
     ] = None,
     out: Annotated[
         str, typer.Option("--out", "-o", help="A .jsonl file; - is standard output.")
@@ -130,7 +151,7 @@ def export_(
     with open_journal(journal) as book:
         lines = book.export_lines(book.suite(suite).id if suite else None)
         if out == _STANDARD_STREAM and as_json:
-            typer.echo(json.dumps({"records": [json.loads(line) for line in lines]}))
+            print_json({"records": [json.loads(line) for line in lines]})
             return
         if out == _STANDARD_STREAM:
             for line in lines:
@@ -142,7 +163,7 @@ def export_(
                 stream.write(line)
                 count += 1
     if as_json:
-        typer.echo(json.dumps({"file": out, "records": count}))
+        print_json({"file": out, "records": count})
     else:
         typer.echo(f"{count} records written to {out}", err=True)
 
@@ -162,14 +183,17 @@ def import_(
         else:
             added, present = book.import_lines(read_lines(user_path(file)), file)
     if as_json:
-        typer.echo(json.dumps({"added": added, "already_there": present}))
+        print_json({"added": added, "already_there": present})
     else:
         typer.echo(f"{added} records added, {present} were already there")
 
 
 @runs_app.command()
 def delete(
-    suite: Annotated[str, typer.Argument(help="A suite's id, or its beginning.")],
+    suite: Annotated[
+        str,
+        typer.Argument(help="A suite's id, or its beginning.", autocompletion=completion.suites),
+    ],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     journal: Annotated[str | None, _JOURNAL] = None,
     as_json: Annotated[bool, _JSON] = False,
@@ -185,7 +209,7 @@ def delete(
                 return
         count = book.delete(name)
     if as_json:
-        typer.echo(json.dumps({"suite": name, "deleted": count}))
+        print_json({"suite": name, "deleted": count})
     else:
         typer.echo(f"{name}: {count} runs deleted")
 
@@ -298,28 +322,11 @@ def _figures(cell: dict[str, Any]) -> tuple[str, ...]:
     return (str(cell["processes"]), str(cell["samples"]), *values, unit, shown)
 
 
-def _print_table(
-    headers: tuple[str, ...],
-    rows: list[tuple[str, ...]],
-    *,
-    right_from: int,
-    right_to: int | None = None,
-) -> None:
-    """Columns from ``right_from`` up to before ``right_to`` hold numbers."""
-    if not sys.stdout.isatty():
-        _print_plain(headers, rows)
-        return
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for index, header in enumerate(headers):
-        number = right_from <= index < (right_to or len(headers))
-        table.add_column(header, justify="right" if number else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(word) for word in row))
-    Console().print(table)
+def _print_table(columns: tuple[Column, ...], rows: list[tuple[str, ...]]) -> None:
+    if sys.stdout.isatty():
+        print_grid(columns, rows)
+    else:
+        _print_plain(tuple(column.title for column in columns), rows)
 
 
 def _print_plain(headers: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shufflenet_deploy.cli import preflight
+from shufflenet_deploy.cli import completion, preflight
 from shufflenet_deploy.cli.journal import open_journal
+from shufflenet_deploy.cli.journal_option import JOURNAL_HELP
 from shufflenet_deploy.cli.lists import listed
 from shufflenet_deploy.cli.output import show
 from shufflenet_deploy.errors import UsageError
@@ -26,15 +27,23 @@ if TYPE_CHECKING:
 
 DEFAULT_BASELINE, NO_BASELINE = "alexnet", "none"
 
-SUITE = typer.Option("--suite", help="A suite's id, its beginning, 'last', or 'all'.")
-JOURNAL = typer.Option("--journal", help="Where runs are kept: a file or URL.")
+SUITE = typer.Option(
+    "--suite",
+    help="A suite's id, its beginning, 'last', or 'all'.",
+    autocompletion=completion.suites,
+)
+JOURNAL = typer.Option("--journal", help=JOURNAL_HELP)
 BASELINE = typer.Option(
     "--baseline", help="The model that speedups are over, or 'none'. [default: the suite's own]"
 )
-MODEL = typer.Option("--model", help="Only these models (comma-separated).")
-RUNTIME = typer.Option("--runtime", help="Only these runtimes (comma-separated).")
-PRECISION = typer.Option("--precision", help="Only these precisions (comma-separated).")
-RESOLUTION = typer.Option("--resolution", help="Only these resolutions (comma-separated).")
+MODEL = typer.Option("--model", help="Only these models (comma-separated). [default: all]")
+RUNTIME = typer.Option("--runtime", help="Only these runtimes (comma-separated). [default: all]")
+PRECISION = typer.Option(
+    "--precision", help="Only these precisions (comma-separated). [default: all]"
+)
+RESOLUTION = typer.Option(
+    "--resolution", help="Only these resolutions (comma-separated). [default: all]"
+)
 
 
 class Form(StrEnum):
@@ -50,9 +59,9 @@ class Form(StrEnum):
 _FORMAT = typer.Option(
     "--format",
     metavar="FORM",
-    help="terminal, md, csv, json or latex; --out FILE tells by its ending.",
+    help="terminal, md, csv, json or latex; --out FILE tells by its ending. [default: terminal]",
 )
-_OUT = typer.Option("--out", help="Write to this file; to a folder, every format.")
+_OUT = typer.Option("--out", help="Write to this file; to a folder, every format. [default: print]")
 _JSON = typer.Option("--json", help="Short for --format json.")
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
 from shufflenet_deploy.cli.hosts import HOST_HELP, SshClient, transport_to
+from shufflenet_deploy.cli.lists import one_of
+from shufflenet_deploy.cli.output import print_json
+
+_USUAL = "performance"
 
 
 def register(group: typer.Typer) -> None:
@@ -18,7 +21,13 @@ def register(group: typer.Typer) -> None:
 
 def governor(
     host: Annotated[str, typer.Option("--host", "-H", help=HOST_HELP)],
-    wanted: Annotated[str, typer.Option("--governor", help="What to set it to.")] = "performance",
+    wanted: Annotated[
+        str | None,
+        typer.Argument(metavar="GOVERNOR", help=f"What to set it to. [default: {_USUAL}]"),
+    ] = None,
+    option: Annotated[
+        str | None, typer.Option("--governor", help=f"The same. [default: {_USUAL}]")
+    ] = None,
     ssh_client: SshClient = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -29,10 +38,11 @@ def governor(
     """
     from shufflenet_deploy.target import Target  # noqa: PLC0415
 
+    chosen = one_of(wanted, option, "--governor") or _USUAL
     with transport_to(host, ssh_client=ssh_client) as link, Target(link) as target:
-        done = target.set_governor(wanted)
+        done = target.set_governor(chosen)
     if as_json:
-        typer.echo(json.dumps({"host": host, **asdict(done)}))
+        print_json({"host": host, **asdict(done)})
         return
     cores = f"{done.cores} core{'s' if done.cores > 1 else ''}"
     typer.echo(

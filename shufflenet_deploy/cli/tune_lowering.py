@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +11,9 @@ import typer
 from shufflenet_deploy.cli.bench_options import INSTRUCTIONS, cores
 from shufflenet_deploy.cli.hosts import HOST_HELP, SshClient, transport_to
 from shufflenet_deploy.cli.journal import open_journal
+from shufflenet_deploy.cli.journal_option import JOURNAL_HELP
 from shufflenet_deploy.cli.lists import listed
+from shufflenet_deploy.cli.output import Column, console, paragraph, print_grid, print_json
 from shufflenet_deploy.errors import DeployError, UsageError
 
 if TYPE_CHECKING:
@@ -32,8 +33,12 @@ def register(group: typer.Typer) -> None:
 
 def lowering(  # noqa: PLR0917 - options, each passed by name
     host: Annotated[str, typer.Option("--host", "-H", help=HOST_HELP)] = "local",
-    model: Annotated[str, typer.Option("--model", "-m")] = "shufflenet-g3-0.5x",
-    weights: Annotated[Path | None, typer.Option("--weights", "-w", help="A checkpoint.")] = None,
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="A name, or a card.")
+    ] = "shufflenet-g3-0.5x",
+    weights: Annotated[
+        Path | None, typer.Option("--weights", "-w", help="A checkpoint. [default: untrained]")
+    ] = None,
     runtime: Annotated[
         list[str] | None,
         typer.Option("--runtime", "-r", help="[default: onnxruntime,litert]"),
@@ -42,7 +47,9 @@ def lowering(  # noqa: PLR0917 - options, each passed by name
     metric: Annotated[
         str, typer.Option(help="latency, or instructions (--host board only).")
     ] = "latency",
-    cpus: Annotated[str | None, typer.Option(help="Cores to run on: 0,1 or 4-7.")] = None,
+    cpus: Annotated[
+        str | None, typer.Option(help="Cores to run on: 0,1 or 4-7. [default: all]")
+    ] = None,
     processes: Annotated[int, typer.Option(help="Fresh processes per lowering.")] = 5,
     min_secs: Annotated[float, typer.Option(help="Sampling time per process.")] = 1.0,
     by_stage: Annotated[
@@ -52,9 +59,10 @@ def lowering(  # noqa: PLR0917 - options, each passed by name
     file: Annotated[
         Path | None, typer.Option("--file", help="Where winners are kept. [default: user's own]")
     ] = None,
-    journal: Annotated[str | None, typer.Option(help="Where runs are kept: a file or URL.")] = None,
+    journal: Annotated[str | None, typer.Option(help=JOURNAL_HELP)] = None,
     resume: Annotated[
-        str | None, typer.Option(metavar="ID", help="Go on with an interrupted search.")
+        str | None,
+        typer.Option(metavar="ID", help="Go on with an interrupted search. [default: a new one]"),
     ] = None,
     ssh_client: SshClient = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -121,7 +129,7 @@ def lowering(  # noqa: PLR0917 - options, each passed by name
     tuned.with_entries(tuple(found)).write(path)
     if as_json:
         entries_json = [one.model_dump(mode="json") for one in found]
-        typer.echo(json.dumps({"search": search, "file": str(path), "lowerings": entries_json}))
+        print_json({"search": search, "file": str(path), "lowerings": entries_json})
         return
     _print(found)
     typer.echo(f"search {search}; kept in {path}", err=True)
@@ -193,27 +201,27 @@ def _say_how_to_go_on(word: str, search: str) -> None:
 
 
 def _print(found: Sequence[Entry]) -> None:
-    from rich import box  # noqa: PLC0415
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
 
     from shufflenet_deploy.report.numerals import figure  # noqa: PLC0415
 
-    console = Console(soft_wrap=True)
     for entry in found:
         unit = "Minstr" if entry.metric == "instructions" else "ms"
         title = f"{entry.model} {entry.precision.value} in {entry.runtime} {entry.version}"
-        table = Table(title=f"{title} on {entry.core}", title_justify="left", box=box.SIMPLE_HEAD)
-        table.add_column("Lowering", no_wrap=True)
-        for column in (unit, "of paper's", "95 %"):
-            table.add_column(column, justify="right", no_wrap=True)
-        for one in entry.figures:
-            mark = " *" if one.lowering == entry.lowering else ""
-            table.add_row(
-                f"{one.lowering}{mark}",
-                figure(one.value / 1e6),
-                f"{one.ratio:.3f}",
-                f"{one.low:.3f} to {one.high:.3f}",
-            )
-        console.print(table)
-        typer.echo(f"best: {entry.lowering}{'; ' + entry.note if entry.note else ''}\n")
+        console().print(Text(f"{title} on {entry.core}", style="italic"))
+        print_grid(
+            (
+                Column(title="Lowering"),
+                *(Column(title=name, right=True) for name in (unit, "of paper's", "95 %")),
+            ),
+            [
+                (
+                    one.lowering + (" *" if one.lowering == entry.lowering else ""),
+                    figure(one.value / 1e6),
+                    f"{one.ratio:.3f}",
+                    f"{one.low:.3f} to {one.high:.3f}",
+                )
+                for one in entry.figures
+            ],
+        )
+        paragraph(f"best: {entry.lowering}{'; ' + entry.note if entry.note else ''}\n")

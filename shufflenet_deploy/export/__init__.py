@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shufflenet_deploy import zoo
+from shufflenet_deploy import extras, zoo
 from shufflenet_deploy.export import manifest
 from shufflenet_deploy.export.calibration import pictures
 from shufflenet_deploy.export.request import ExportRequest, Floors, identity, named, normalised
@@ -43,8 +43,9 @@ def export(request: ExportRequest, *, on_stage: Callable[[str], None] | None = N
     """The file that ``request`` describes, made now or found in its folder.
 
     A file that fails parity is kept, and its artifact says so: look at ``artifact.parity.passed``.
-    Files of other weights or of another int8 recipe have other names, and stay.
-    ``on_stage`` is told what is being done.
+    Files of other weights or of another int8 recipe have other names, and stay. ``on_stage`` is
+    told what is being done. Where the packages that make files are not installed, a file that was
+    brought here with its manifest is taken as it is.
 
     Raises:
         UsageError: unknown model, unreadable weights or pictures, unusable resolution or folder.
@@ -53,11 +54,13 @@ def export(request: ExportRequest, *, on_stage: Callable[[str], None] | None = N
     say = on_stage or (lambda _: None)
     architecture = zoo.architecture(request.model)
     wish = normalised(request, architecture)
-    chosen = pictures(wish.calibration)
     weights = zoo.weights_identity(wish.weights, request.model, wish.seed)
+    chosen = pictures(wish.calibration)
+    wish = named(wish, weights, chosen, own_network=request.model.endswith(".toml"))
+    if not extras.can_export():
+        return manifest.made_elsewhere(wish, weights)
     network = architecture.description.model_dump_json()
     preprocessing = architecture.preprocessing.model_dump_json()
-    wish = named(wish, weights, chosen, own_network=request.model.endswith(".toml"))
     key = identity(wish, weights, chosen, f"{network} {preprocessing}")
     found = manifest.find(wish.path, key)
     if found is not None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.export import manifest, shortfall
+from shufflenet_deploy.export.metadata import Metadata
 from shufflenet_deploy.export.untrusted import MALFORMED, check_file, count, printable
 from shufflenet_deploy.files import sha256_file
 from shufflenet_deploy.records import Artifact, Format, Record, TensorSpec
 
-_TFLITE_MARK = b"TFL3"
+_TFLITE_MARK, _ELF_MARK = b"TFL3", b"\x7fELF"
 
 #: Multiply-adds of a file may differ from the model's by this share before it is worth a word.
 _TOLERATED_EXTRA = 0.005
@@ -20,7 +22,8 @@ class Inspection(Record):
     """One file. ``operations`` are counted, the most frequent first; ``version`` is the format's.
 
     ``precision`` is fp32, fp16, int8, or mixed when operations were left in float in an int8 file.
-    ``multiply_adds`` are those the file really computes, for one picture. ``artifact`` is set when
+    ``multiply_adds`` are those the file really computes, for one picture. ``metadata``
+    is how to feed the file, where it says so itself or its manifest does. ``artifact`` is set when
     a manifest lies beside the file and was written for just these bytes.
     """
 
@@ -36,6 +39,7 @@ class Inspection(Record):
     multiply_adds: int
     parameters: int
     warnings: tuple[str, ...]
+    metadata: Metadata | None = None
     artifact: Artifact | None = None
 
 
@@ -50,6 +54,7 @@ class Contents(Record):
     multiply_adds: int
     parameters: int
     warnings: tuple[str, ...]
+    metadata: Metadata | None = None
 
 
 def inspect(path: Path) -> Inspection:
@@ -58,23 +63,10 @@ def inspect(path: Path) -> Inspection:
     Raises:
         UsageError: there is no such file, or it is not an undamaged exported file.
     """
-    from shufflenet_deploy.export import (  # noqa: PLC0415
-        inspection_native,
-        inspection_onnx,
-        inspection_tflite,
-    )
-
     check_file(path)
     try:
-        with path.open("rb") as stream:
-            start = stream.read(8)
-        if start[4:] == _TFLITE_MARK:
-            kind, contents = Format.TFLITE, inspection_tflite.read(path)
-        elif start.startswith(inspection_native.MARK):
-            kind, contents = Format.NATIVE, inspection_native.read(path)
-        else:
-            kind, contents = Format.ONNX, inspection_onnx.read(path)
-        contents = _checked(contents)
+        kind = kind_of(path)
+        contents = _checked(_reader(kind)(path))
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     except MALFORMED as error:
@@ -84,6 +76,7 @@ def inspect(path: Path) -> Inspection:
     known = manifest.read(path)
     genuine = known is not None and manifest.matches(path, known)
     artifact = known.artifact if known is not None and genuine else None
+    metadata = contents.metadata or (known.metadata if known is not None and genuine else None)
     warnings = list(contents.warnings)
     if known is not None and not genuine:
         warnings.append("the manifest beside it describes another file: this one was changed")
@@ -95,7 +88,7 @@ def inspect(path: Path) -> Inspection:
         size_bytes=path.stat().st_size,
         sha256=sha256_file(path),
         artifact=artifact,
-        **{**dict(contents), "warnings": tuple(warnings)},
+        **{**dict(contents), "warnings": tuple(warnings), "metadata": metadata},
     )
 
 
@@ -122,6 +115,38 @@ def _checked(contents: Contents) -> Contents:
 
 def _named(value: TensorSpec) -> TensorSpec:
     return value.model_copy(update={"name": printable(value.name), "dtype": printable(value.dtype)})
+def kind_of(path: Path) -> Format:
+    """The format of a file, by its first bytes.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            return _kind(stream.read(8))
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _kind(start: bytes) -> Format:
+    if start[4:] == _TFLITE_MARK:
+        return Format.TFLITE
+    return Format.NATIVE if start.startswith(_ELF_MARK) else Format.ONNX
+
+
+def _reader(kind: Format) -> Callable[[Path], Contents]:
+    """What reads a file; each needs packages that the others do not."""
+    if kind is Format.TFLITE:
+        from shufflenet_deploy.export import inspection_tflite  # noqa: PLC0415
+
+        return inspection_tflite.read
+    if kind is Format.NATIVE:
+        from shufflenet_deploy.export import inspection_native  # noqa: PLC0415
+
+        return inspection_native.read
+    from shufflenet_deploy.export import inspection_onnx  # noqa: PLC0415
+
+    return inspection_onnx.read
 
 
 def _against(contents: Contents, artifact: Artifact) -> list[str]:

@@ -9,10 +9,9 @@ from typing import Any
 
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.export.inspection import Contents, most_frequent_first
+from shufflenet_deploy.export.metadata import from_json
 from shufflenet_deploy.export.untrusted import product
 from shufflenet_deploy.records import TensorSpec
-
-MARK = b"\x7fELF"
 
 #: How the metadata that the generator writes begins.
 _METADATA = b'{"made_by": "shufflenet-deploy '
@@ -55,6 +54,7 @@ def _contents(said: dict[str, Any]) -> Contents:
         multiply_adds=said["multiply_adds"],
         parameters=said["parameters"],
         warnings=(),
+        metadata=from_json(said.get("metadata") or {}),
     )
 
 

@@ -13,6 +13,7 @@ from onnx import numpy_helper
 
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.export.inspection import Contents, most_frequent_first, precision_of
+from shufflenet_deploy.export.metadata import from_properties
 from shufflenet_deploy.export.untrusted import MALFORMED, check_file, printable, product
 from shufflenet_deploy.records import TensorSpec
 
@@ -112,6 +113,7 @@ class _Reader:
             multiply_adds=sum(self._multiply_adds(node) for node in self._nodes),
             parameters=self._parameters(),
             warnings=tuple(self._warnings(counts, left)),
+            metadata=from_properties({e.key: e.value for e in self._model.metadata_props}),
         )
 
     def _spec(self, value: onnx.ValueInfoProto) -> TensorSpec:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from shufflenet_deploy.export.inspection import Contents, most_frequent_first, precision_of
+from shufflenet_deploy.export.metadata import TFLITE_ENTRY, Metadata, from_json
 from shufflenet_deploy.export.untrusted import product
 from shufflenet_deploy.records import TensorSpec
 
@@ -112,7 +113,14 @@ class _Reader:
             multiply_adds=sum(self._multiply_adds(code, op) for code, op in self._operators),
             parameters=self._parameters(),
             warnings=tuple(self._warnings(left)),
+            metadata=self._metadata(),
         )
+
+    def _metadata(self) -> Metadata | None:
+        for entry in self._model.metadata or ():
+            if entry.name == TFLITE_ENTRY.encode():
+                return from_json(bytes(self._model.buffers[entry.buffer].data))
+        return None
 
     def _code(self, operator: Any) -> str:
         code = self._model.operatorCodes[operator.opcodeIndex]

@@ -7,21 +7,35 @@ it was written by an export that finished.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from shufflenet_deploy import extras
 from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.export.metadata import Metadata
 from shufflenet_deploy.export.untrusted import count
 from shufflenet_deploy.files import read_bytes, sha256_file, write_whole
 from shufflenet_deploy.records import Artifact, Record
 
+if TYPE_CHECKING:
+    from shufflenet_deploy.export.request import ExportRequest
+
 _MOST_BYTES = 4 << 20
 _SUFFIX = ".manifest.json"
 
+#: Version of ``Manifest``; raised when a field changes its meaning or goes away.
+SCHEMA_VERSION = 1
+
 
 class Manifest(Record):
-    """An artifact and the key under which it was asked for."""
+    """An artifact, the key under which it was asked for, and how to use it.
 
+    ``metadata`` is None in manifests of earlier versions.
+    """
+
+    schema_version: int = SCHEMA_VERSION
     key: str
     artifact: Artifact
+    metadata: Metadata | None = None
 
 
 def beside(path: Path) -> Path:
@@ -29,14 +43,14 @@ def beside(path: Path) -> Path:
     return path.with_name(path.name + _SUFFIX)
 
 
-def write(artifact: Artifact, key: str) -> None:
+def write(artifact: Artifact, key: str, metadata: Metadata | None = None) -> None:
     """Write the manifest beside the artifact; it names the file only, so the folder may move.
 
     Raises:
         UsageError: the folder cannot be written.
     """
     portable = artifact.model_copy(update={"path": Path(artifact.path.name)})
-    manifest = Manifest(key=key, artifact=portable)
+    manifest = Manifest(key=key, artifact=portable, metadata=metadata)
     write_whole(beside(artifact.path), manifest.model_dump_json(indent=2) + "\n")
 
 
@@ -69,6 +83,32 @@ def replaced(path: Path) -> str:
     if manifest is None or not matches(path, manifest):
         return "which is not what its manifest describes: made elsewhere, changed or damaged"
     return "which other versions of the tools made, or with other limits"
+
+
+def made_elsewhere(wish: ExportRequest, weights: str) -> Artifact:
+    """The file at the path of ``wish``, brought here with its manifest from where it was made.
+
+    ``weights`` is the identity of those wanted. Versions of tools cannot be told here and are not
+    asked for; the network, its weights, the precision and the resolution must be those wanted.
+
+    Raises:
+        UsageError: there is none, it is damaged, or it is of another network.
+    """
+    manifest = read(wish.path)
+    if manifest is None:
+        raise UsageError(
+            f"{wish.path} is not there with its manifest, and cannot be made here:"
+            f" {extras.INSTALL}, or bring both from where they were exported"
+        )
+    artifact = manifest.artifact
+    wanted = (wish.model, wish.format, wish.precision, wish.resolution, weights)
+    found = (artifact.model, artifact.format, artifact.precision, artifact.resolution)
+    if (*found, artifact.weights.sha256) != wanted or not matches(wish.path, manifest):
+        raise UsageError(
+            f"{wish.path} is damaged or of other weights than those asked for, and cannot be made"
+            f" here: {extras.INSTALL}, or bring the right one"
+        )
+    return artifact
 
 
 def matches(path: Path, manifest: Manifest) -> bool:

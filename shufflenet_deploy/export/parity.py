@@ -144,7 +144,7 @@ class OnnxFile:
 
     def __init__(self, path: Path, *, threads: int = 0) -> None:
         self._path = path
-        self._session = _session(str(path), threads)
+        self._session = load_onnx(str(path), threads)
         self.inputs = tuple(_onnx_spec(value) for value in self._session.get_inputs())
         self.outputs = tuple(_onnx_spec(value) for value in self._session.get_outputs())
 
@@ -166,7 +166,7 @@ class OnnxFile:
             for name in node.output:
                 if name and name not in known and node.op_type != "QuantizeLinear":
                     model.graph.output.append(onnx.ValueInfoProto(name=name))
-        session = _session(model.SerializeToString())
+        session = load_onnx(model.SerializeToString())
         scales = _integer_scales(model)
         names = [
             value.name
@@ -260,7 +260,12 @@ RUNTIMES: dict[Format, type[OnnxFile | TfliteFile]] = {
 }
 
 
-def _session(model: str | bytes, threads: int = 0) -> Any:
+def load_onnx(model: str | bytes, threads: int = 0) -> Any:
+    """A model, or the file of that path, in onnxruntime, on the CPU.
+
+    Raises:
+        ExportError: onnxruntime cannot load it.
+    """
     import onnxruntime  # noqa: PLC0415
 
     options = onnxruntime.SessionOptions()

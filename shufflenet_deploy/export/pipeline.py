@@ -29,6 +29,13 @@ from shufflenet_deploy.export.graph import Graph
 from shufflenet_deploy.export.judges import Judges
 from shufflenet_deploy.export.layers import LayerFidelity
 from shufflenet_deploy.export.lowerings import AUTO, FALLBACKS, Choice
+from shufflenet_deploy.export.metadata import (
+    TFLITE_ENTRY,
+    Metadata,
+    add_to_onnx,
+    class_names,
+    metadata_of,
+)
 from shufflenet_deploy.export.plans import plan
 from shufflenet_deploy.export.quantize import Ranges
 from shufflenet_deploy.export.request import ExportRequest
@@ -68,6 +75,7 @@ def produce(
     on_stage("loading weights")
     model = _model(source, wish.weights, wish.seed, wish.head)
     complexity = zoo.complexity(model.module, wish.resolution, model.architecture.name)
+    names = class_names(wish.labels, model.architecture.description.classes)
     judges = Judges(model, wish, pictures, complexity.multiply_adds)
     chosen = Batches(pictures.within_budget(wish.resolution), model.preprocessing, wish.resolution)
     with replacing(wish.path) as written:
@@ -77,6 +85,14 @@ def produce(
             recipe=Recipe(method=wish.calibration_method),
             pictures=chosen,
             path=written,
+            metadata=metadata_of(
+                model.architecture.name,
+                model.preprocessing,
+                trained=model.weights.trained,
+                resolution=wish.resolution,
+                file_format=wish.format,
+                class_names=names,
+            ),
             say=on_stage,
         )
         workshop = _Workshop(job, judges)
@@ -112,7 +128,7 @@ def produce(
         tools=request.tool_versions(wish) | _judge_of(file),
         created_at=datetime.now(UTC),
     )
-    manifest.write(artifact, key)
+    manifest.write(artifact, key, job.metadata)
     return artifact
 
 
@@ -125,6 +141,7 @@ class _Job:
     recipe: Recipe
     pictures: Batches
     path: Path
+    metadata: Metadata
     say: OnStage
 
 
@@ -252,6 +269,7 @@ def _write_onnx(job: _Job) -> str:
             raise
         choice = Choice(FALLBACKS[choice.name])
         converted = _lowered(job, choice)
+    add_to_onnx(converted, job.metadata)
     write_whole(job.path, converted.SerializeToString(deterministic=True))
     return str(choice)
 
@@ -291,13 +309,16 @@ def _lowered(job: _Job, choice: Choice) -> onnx.ModelProto:
 def _write_tflite(job: _Job) -> str:
     job.say("converting")
     graph, lowering = _prepared(job), str(job.wish.choice)
+    metadata = {TFLITE_ENTRY: job.metadata.to_json().encode()}
     if job.wish.precision is Precision.FP32:
-        tflite.write(graph, job.path, lowering=lowering)
+        tflite.write(graph, job.path, lowering=lowering, metadata=metadata)
         return lowering
     ranges = _ranges(job, graph)
     job.say("converting")
     floating = {layer.output for layer in graph.layers if layer.name in job.recipe.float_layers}
-    tflite.write_int8(graph, ranges, job.path, lowering=lowering, float_values=floating)
+    tflite.write_int8(
+        graph, ranges, job.path, lowering=lowering, float_values=floating, metadata=metadata
+    )
     return lowering
 
 
@@ -307,7 +328,7 @@ def _write_native(job: _Job) -> str:
     graph, core = _prepared(job), _core(job)
     ranges = _known_ranges(job, graph)
     job.say("generating C")
-    source = native.generate(graph, core, ranges)
+    source = native.generate(graph, core, ranges).with_metadata(job.metadata)
     job.say(f"compiling for {core.name} (the first time for {core.arch} takes a minute)")
     native.compile(source, job.path, product=native.Product.PROGRAM)
     return ""

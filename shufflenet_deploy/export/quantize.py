@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.export import reference
 from shufflenet_deploy.export.graph import Conv, Dense, FloatArray, Graph, Layer
+
+if TYPE_CHECKING:
+    import torch
 
 Span = tuple[float, float]
 Method = Literal["minmax", "percentile", "mse", "entropy"]
@@ -70,6 +71,10 @@ def calibrate(graph: Graph, batches: Iterable[NDArray[Any]], method: Method = "m
 def _observe(
     graph: Graph, batches: Sequence[NDArray[Any]], count: int
 ) -> tuple[dict[str, Span], dict[str, FloatArray]]:
+    import torch  # noqa: PLC0415
+
+    from shufflenet_deploy.export import reference  # noqa: PLC0415
+
     spans: dict[str, Span] = {}
     sums: dict[str, torch.Tensor] = {}
     for batch in batches:
@@ -95,6 +100,10 @@ def _histograms(
 
     Zeros are left out: they are exact whatever the range, and ReLU makes half of all values so.
     """
+    import torch  # noqa: PLC0415
+
+    from shufflenet_deploy.export import reference  # noqa: PLC0415
+
     histograms = {name: np.zeros(_BINS) for name in spans}
     for batch in batches:
         for name, value in reference.execute(graph, batch):

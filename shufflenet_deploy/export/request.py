@@ -20,6 +20,7 @@ from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.export import precisions, sources, tuned
 from shufflenet_deploy.export.calibration import PictureSet
 from shufflenet_deploy.export.lowerings import AUTO, Choice, parse
+from shufflenet_deploy.files import sha256_file
 from shufflenet_deploy.records import CalibrationMethod, Format, Precision, Record, ResolutionText
 from shufflenet_deploy.zoo import Architecture
 
@@ -104,6 +105,7 @@ class ExportRequest(Record):
     is for. ``runtime`` and ``core`` say what another file is for: the lowering ``auto`` is then the
     best that was found there. ``weights_digest`` and ``recipe_digest`` are set by ``named``: they
     tell apart the names of files that differ only in weights, or in how they were made int8.
+    ``labels`` is a file of class names, None for ImageNet's.
     """
 
     model: str
@@ -120,6 +122,7 @@ class ExportRequest(Record):
     core: str = tuned.ANY
     calibration: Path | None = None
     calibration_method: CalibrationMethod = "minmax"
+    labels: Path | None = None
     remedies: Remedies = "auto"
     floors: Floors = Floors()
     out: Path = Path("artifacts")
@@ -280,6 +283,7 @@ def identity(request: ExportRequest, weights: str, pictures: PictureSet, network
         "calibration_method": request.calibration_method,
         "remedies": request.remedies,
         "floors": request.floors.model_dump(),
+        "labels": _labels_digest(request.labels),
     }
     if request.precision is not Precision.INT8:
         del facts["calibration_method"], facts["remedies"]
@@ -288,3 +292,10 @@ def identity(request: ExportRequest, weights: str, pictures: PictureSet, network
     else:
         facts["lowering"] = [request.lowering == AUTO, str(request.choice)]
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _labels_digest(labels: Path | None) -> str | None:
+    try:
+        return None if labels is None else sha256_file(labels)
+    except OSError as error:
+        raise UsageError(f"--labels {labels}: {error.strerror}") from error

@@ -9,8 +9,9 @@ graph has that value's name.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -39,14 +40,20 @@ _GROUPED_CONV_SINCE = "2.9.0"
 _ALL_ELSE_SINCE = "1.15.0"
 
 
-def write(graph: Graph, path: Path, *, lowering: str = AUTO) -> None:
-    """Write an fp32 TFLite file, whole or not at all.
+def write(
+    graph: Graph,
+    path: Path,
+    *,
+    lowering: str = AUTO,
+    metadata: Mapping[str, bytes] = MappingProxyType({}),
+) -> None:
+    """Write an fp32 TFLite file, whole or not at all; ``metadata`` are entries by name.
 
     Raises:
         ExportError: a layer has no exact counterpart in TFLite.
         UsageError: no lowering of that name, or the folder cannot be written.
     """
-    _write(path, lower(graph, _plan(graph, lowering, Precision.FP32)))
+    _write(path, lower(graph, _plan(graph, lowering, Precision.FP32)), metadata)
 
 
 def to_bytes(graph: Graph, *, lowering: str = AUTO) -> bytes:
@@ -67,6 +74,7 @@ def write_int8(
     lowering: str = AUTO,
     float_io: bool = False,
     float_values: Collection[str] = (),
+    metadata: Mapping[str, bytes] = MappingProxyType({}),
 ) -> None:
     """Write a full-integer int8 TFLite file, whole or not at all; see ``int8_to_bytes``.
 
@@ -75,7 +83,8 @@ def write_int8(
         UsageError: no lowering of that name, or the folder cannot be written.
     """
     program = _int8_program(graph, ranges, lowering, float_values)
-    _write(path, quantised(program, ranges, float_io=float_io, float_values=float_values))
+    made = quantised(program, ranges, float_io=float_io, float_values=float_values)
+    _write(path, made, metadata)
 
 
 def int8_to_bytes(
@@ -112,17 +121,17 @@ def _plan(graph: Graph, lowering: str, precision: Precision) -> Plan:
     return plan(parse(name, Format.TFLITE, precision))
 
 
-def _write(path: Path, program: Program) -> None:
+def _write(path: Path, program: Program, metadata: Mapping[str, bytes]) -> None:
     with replacing(path) as temporary:
-        temporary.write_bytes(pack(program))
+        temporary.write_bytes(pack(program, metadata))
 
 
-def pack(program: Program) -> memoryview:
-    """Serialise a program; the same program gives the same bytes."""
+def pack(program: Program, metadata: Mapping[str, bytes] = MappingProxyType({})) -> memoryview:
+    """Serialise a program; the same program and metadata give the same bytes."""
     import flatbuffers  # noqa: PLC0415 - the schema costs a quarter of a second to import
     from ai_edge_litert import schema_py_generated as schema  # noqa: PLC0415
 
-    packer = _Packer(schema, program)
+    packer = _Packer(schema, program, metadata)
     model = packer.model()
     constant_bytes = sum(len(buffer) for buffer in packer.contents)
     builder = flatbuffers.Builder(constant_bytes + (1 << 20))
@@ -133,8 +142,9 @@ def pack(program: Program) -> memoryview:
 class _Packer:
     """Numbers tensors, buffers and operator codes in order of first use."""
 
-    def __init__(self, schema: Any, program: Program) -> None:
+    def __init__(self, schema: Any, program: Program, metadata: Mapping[str, bytes]) -> None:
         self._schema = schema
+        self._entries = metadata
         self._program = program
         self.contents: list[memoryview] = [memoryview(b"")]  # Buffer 0 is empty by convention.
         self._buffer_of: dict[bytes, int] = {}
@@ -156,7 +166,9 @@ class _Packer:
         model.subgraphs = [subgraph]
         model.operatorCodes = [self._operator_code(*key) for key in self._codes]
         model.signatureDefs = [self._signature(subgraph)]
-        model.metadata = [self._metadata("min_runtime_version", self._runtime_version())]
+        version = self._runtime_version().encode().ljust(16, b"\0")
+        entries = {"min_runtime_version": version, **self._entries}
+        model.metadata = [self._metadata(name, content) for name, content in entries.items()]
         model.buffers = [_buffer(schema, content) for content in self.contents]
         return model
 
@@ -234,10 +246,10 @@ class _Packer:
         entry.name, entry.tensorIndex = name, index
         return entry
 
-    def _metadata(self, name: str, content: str) -> Any:
+    def _metadata(self, name: str, content: bytes) -> Any:
         entry = self._schema.MetadataT()
         entry.name = name
-        entry.buffer = self._content(np.frombuffer(content.encode().ljust(16, b"\0"), np.uint8))
+        entry.buffer = self._content(np.frombuffer(content, np.uint8))
         return entry
 
     def _runtime_version(self) -> str:

@@ -8,6 +8,7 @@ so baseline and candidate ran in the same rounds.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -74,7 +75,11 @@ class _Notes:
 def blocks(
     runs: Sequence[Run], baseline: str, evaluations: Sequence[Evaluation] = ()
 ) -> tuple[Block, ...]:
-    """Group runs by setting, in order of first appearance, and lay out each group."""
+    """Group runs by setting and lay out each group.
+
+    Suites and targets stand in order of first appearance; the settings of each by runtime,
+    precision and threads, whatever the order they were measured in.
+    """
     errors = _largest(evaluations)
     runs = attempts.relevant(runs)
     versions: dict[Setting, list[str]] = {}
@@ -89,7 +94,27 @@ def blocks(
         alike = versions.get(_setting(run, None), [None])
         setting = _setting(run, run.runtime_version or alike[-1])
         groups.setdefault(setting, []).append(run)
-    return tuple(_block(setting, group, baseline, errors) for setting, group in groups.items())
+    return tuple(
+        _block(setting, groups[setting], baseline, errors) for setting in _in_order(groups)
+    )
+
+
+def _in_order(settings: Iterable[Setting]) -> list[Setting]:
+    known = list(settings)
+    places = _distinct((one.suite, one.host, one.metric) for one in known)
+
+    def order(one: Setting) -> tuple[object, ...]:
+        place = places.index((one.suite, one.host, one.metric))
+        name, _, pinned = one.runtime.partition("==")
+        versions = [_numbers(one.runtime_version or ""), _numbers(pinned)]
+        return (place, name, one.precision.place, one.threads, versions, one.cpus or ())
+
+    return sorted(known, key=order)
+
+
+def _numbers(version: str) -> list[int]:
+    """``1.30.0`` as numbers, so that it comes after 1.9."""
+    return [int(digits) for digits in re.findall(r"\d{1,9}", version)]
 
 
 def _largest(evaluations: Sequence[Evaluation]) -> dict[str, Evaluation]:

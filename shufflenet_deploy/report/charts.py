@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from statistics import median
 
 from shufflenet_deploy.records import Metric
@@ -32,8 +33,11 @@ _CLOUD_REACH = 0.3
 
 _MEASURED = Key(tone="measured", text="measured, with its 95 % interval")
 _PAPER = Key(tone="paper", text="paper (Snapdragon 820)")
-_SAME = Reference(value=1.0, tone="same", tip="as fast as the baseline")
+_SAME_TONE = "same"
+_SAME = Reference(value=1.0, tone=_SAME_TONE, tip="as fast as the baseline")
 _THEORY = Key(tone="theory", text="in theory (ratio of multiply-adds)")
+_BASELINE = Key(tone="baseline", text="the same of the baseline")
+_TAINTED = Key(tone="tainted", text="tainted: something else was measured too")
 
 
 def charts(block: Block, prefix: str) -> tuple[Chart, ...]:
@@ -46,23 +50,26 @@ def _speedups(block: Block, name: str) -> Chart | None:
     lines, top = [], 1.0
     for at, row, entry in _by_resolution(block):
         if entry.failure is not None and block.baseline is not None and not row.is_baseline:
-            lines.append(_line(at, row, entry, "failed", []))
+            lines.append(_line(at, row, entry.stability, "failed", []))
         if entry.speedup is None:
             continue
+        stability = "tainted" if block.is_speedup_tainted(entry) else entry.stability
         marks: list[Mark | Whisker] = [
-            _bar(entry.speedup.ratio, row, entry),
+            _bar(entry.speedup.ratio, row, stability),
             _ratio_span(entry.speedup),
         ]
         if entry.theoretical_speedup is not None:
             marks.append(_theory(entry.theoretical_speedup))
         if entry.paper_speedup is not None:
             marks.append(_paper(entry.paper_speedup, words.ratio(entry.paper_speedup)))
-        value, interval = words.speedup(entry)
+        span = words.span(entry.speedup.low, entry.speedup.high)
         doubt = "" if entry.speedup.distinguishable else f", {words.UNDISTINGUISHED}"
-        lines.append(_line(at, row, entry, f"{value} ({interval}){doubt}", marks))
+        shown = f"{words.ratio(entry.speedup.ratio)} ({span}){doubt}"
+        lines.append(_line(at, row, stability, shown, marks))
         top = max(top, entry.speedup.high, entry.theoretical_speedup or 0, entry.paper_speedup or 0)
     baseline = words.baseline_title(block)
     counted = block.setting.metric is Metric.INSTRUCTIONS
+    same = replace(_SAME, tip="as many as the baseline") if counted else _SAME
     claimed = _claim(block)
     top = max([top, *(reference.value for _, reference in claimed)])
     return _chart(
@@ -75,7 +82,7 @@ def _speedups(block: Block, name: str) -> Chart | None:
         (_MEASURED, _THEORY, _PAPER, *(key for key, _ in claimed)),
         lines=lines,
         axis=Axis(low=0, high=top * 1.04, tell=lambda value: f"{numerals.short(value)}×"),
-        references=(_SAME, *(reference for _, reference in claimed)),
+        references=(same, *(reference for _, reference in claimed)),
     )
 
 
@@ -106,7 +113,7 @@ def _figures(block: Block, name: str) -> Chart | None:
     unit = words.unit(block.setting.metric)
     for at, row, entry in _by_resolution(block):
         if entry.estimate is None:
-            lines.append(_line(at, row, entry, "failed", []))
+            lines.append(_line(at, row, entry.stability, "failed", []))
             continue
         low, middle, high = (value / words.SCALE for value in _ends(entry.estimate))
         tip = f"{words.figure(middle)} {unit}, 95 % interval {words.span(low, high)}"
@@ -118,9 +125,9 @@ def _figures(block: Block, name: str) -> Chart | None:
             )
             values.append(entry.paper_latency_ms)
         marks.append(Whisker(low=low, high=high, tip=tip))
-        marks.append(Mark(shape="dot", value=middle, tone=_tone(row, entry), tip=tip))
+        marks.append(Mark(shape="dot", value=middle, tone=_tone(row, entry.stability), tip=tip))
         shown = f"{words.figure(middle)} {unit} {words.deviation(entry.estimate)}"
-        lines.append(_line(at, row, entry, shown, marks))
+        lines.append(_line(at, row, entry.stability, shown, marks))
     if not values:
         return None
     return _chart(
@@ -153,13 +160,14 @@ def _arrived(block: Block, name: str) -> Chart | None:
             tip=f"95 % interval {entry.speedup.low / promised:.0%}–"
             f"{entry.speedup.high / promised:.0%}",
         )
-        marks: list[Mark | Whisker] = [_bar(share, row, entry), span]
+        stability = "tainted" if block.is_speedup_tainted(entry) else entry.stability
+        marks: list[Mark | Whisker] = [_bar(share, row, stability), span]
         if entry.paper_speedup is not None:
             theirs = entry.paper_speedup / promised
             marks.append(_paper(theirs, f"{theirs:.0%}"))
             top = max(top, theirs)
         shown = f"{words.ratio(entry.speedup.ratio)} of {words.ratio(promised)}: {share:.0%}"
-        lines.append(_line(at, row, entry, shown, marks))
+        lines.append(_line(at, row, stability, shown, marks))
         top = max(top, span.high)
     return _chart(
         name,
@@ -169,7 +177,7 @@ def _arrived(block: Block, name: str) -> Chart | None:
         (_MEASURED, _PAPER),
         lines=lines,
         axis=Axis(low=0, high=top * 1.04, tell=lambda value: f"{value:.0%}"),
-        references=(Reference(value=1.0, tone="same", tip="as promised"),),
+        references=(Reference(value=1.0, tone=_SAME_TONE, tip="as promised"),),
     )
 
 
@@ -183,7 +191,7 @@ def _clouds(block: Block, name: str) -> Chart | None:
         step = math.ceil(len(samples) / _CLOUD)
         cloud = Strip(
             values=tuple(sample / middle - 1 for sample in samples[::step]),
-            tone=_tone(row, entry),
+            tone=_tone(row, entry.stability),
         )
         bounds = (entry.estimate.p10 / middle - 1, entry.estimate.p90 / middle - 1)
         tip = f"the middle 80 %: {bounds[0]:+.1%} to {bounds[1]:+.1%}"
@@ -191,8 +199,8 @@ def _clouds(block: Block, name: str) -> Chart | None:
             _line(
                 at,
                 row,
-                entry,
-                f"{len(samples)} samples, 80 % within {bounds[1] - bounds[0]:.1%}",
+                entry.stability,
+                f"n={len(samples)}, 80 % within {bounds[1] - bounds[0]:.1%}",
                 [cloud, Whisker(low=bounds[0], high=bounds[1], tip=tip)],
             )
         )
@@ -203,8 +211,12 @@ def _clouds(block: Block, name: str) -> Chart | None:
         f"bottom; those beyond {_CLOUD_REACH:.0%} stand at the edge. Nothing is dropped.",
         (Key(tone="measured", text="one sample"), Key(tone="span", text="10th to 90th percentile")),
         lines=lines,
-        axis=Axis(low=-_CLOUD_REACH, high=_CLOUD_REACH, tell=lambda value: f"{value:+.0%}"),
-        references=(Reference(value=0.0, tone="same", tip="the median"),),
+        axis=Axis(
+            low=-_CLOUD_REACH,
+            high=_CLOUD_REACH,
+            tell=lambda value: f"{value:+.0%}" if value else "0%",
+        ),
+        references=(Reference(value=0.0, tone=_SAME_TONE, tip="the median"),),
     )
 
 
@@ -228,6 +240,14 @@ def _chart(
 ) -> Chart | None:
     if not lines:
         return None
+    tones = {mark.tone for line in lines for mark in line.marks if not isinstance(mark, Whisker)}
+    always = {"span", "claim-paper", "claim-theory"}
+    explained = tuple(
+        key for key in (*keys, _BASELINE, _TAINTED) if key.tone in tones or key.tone in always
+    )
+    explained += tuple(
+        Key(tone=_SAME_TONE, text=one.tip) for one in references if one.tone == _SAME_TONE
+    )
 
     def draw(width: int | None) -> str:
         return chart(
@@ -240,28 +260,28 @@ def _chart(
             width=width,
         )
 
-    return Chart(name=name, title=title, text=text, keys=keys, draw=draw, height=height(lines))
+    return Chart(name=name, title=title, text=text, keys=explained, draw=draw, height=height(lines))
 
 
 def _line(
-    at: str, row: Row, entry: Entry, value: str, marks: Sequence[Mark | Whisker | Strip]
+    at: str, row: Row, stability: str, value: str, marks: Sequence[Mark | Whisker | Strip]
 ) -> Line:
-    sign = words.SIGNS[entry.stability]
+    sign = words.SIGNS[stability]
     return Line(
         group=at,
         label=row.title,
         value=f"{sign} {value}".strip(),
         marks=tuple(marks),
-        tone=entry.stability,
+        tone=stability,
     )
 
 
-def _bar(value: float, row: Row, entry: Entry) -> Mark:
-    return Mark(shape="bar", value=value, tone=_tone(row, entry), tip=f"measured: {row.title}")
+def _bar(value: float, row: Row, stability: str) -> Mark:
+    return Mark(shape="bar", value=value, tone=_tone(row, stability), tip=f"measured: {row.title}")
 
 
-def _tone(row: Row, entry: Entry) -> str:
-    if entry.stability == "tainted":
+def _tone(row: Row, stability: str) -> str:
+    if stability == "tainted":
         return "tainted"
     return "baseline" if row.is_baseline else "measured"
 

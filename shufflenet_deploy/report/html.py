@@ -12,10 +12,20 @@ from shufflenet_deploy.records import Conditions, Metric
 from shufflenet_deploy.report import numerals, palette, words
 from shufflenet_deploy.report.charts import charts
 from shufflenet_deploy.report.profile_charts import profile_charts, style
-from shufflenet_deploy.report.side_by_side import Overview, side_by_side
+from shufflenet_deploy.report.side_by_side import side_by_side
 from shufflenet_deploy.report.svg import Chart
 from shufflenet_deploy.report.table import Table
 from shufflenet_deploy.report.values import Block, Entry, Process, Row
+
+#: What the colours of figures mean, by class of the style sheet.
+_COLOURS = {
+    "good": "faster than the baseline",
+    "bad": "slower than the baseline",
+    "doubt": "not distinguishable from the baseline",
+    "noisy": "noisy: read the interval, not the figure",
+    "tainted": "tainted: something else was measured too",
+    "failed": "failed: there is no figure",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,10 +50,12 @@ class _Headline:
 class Part:
     """Something to say after the tables: words, charts, and rows of text under ``header``.
 
-    ``header`` is empty where there are no rows; the first column names its row.
+    ``header`` is empty where there are no rows; the first column names its row. ``label`` is what
+    the contents call it, "" for the title.
     """
 
     title: str
+    label: str = ""
     text: str = ""
     charts: tuple[Chart, ...] = ()
     header: tuple[str, ...] = ()
@@ -86,7 +98,9 @@ def html(table: Table, profiles: Sequence[Breakdown] = (), parts: Sequence[Part]
     return environment.get_template("report.html.j2").render(
         table=table,
         sections=sections,
-        overviews=tuple(map(_told, side_by_side(table))),
+        overviews=side_by_side(table),
+        contents=_contents(table, sections),
+        colours=_colours(table),
         parts=parts,
         headline=_headline(sections),
         legend=words.legend(table, table.blocks),
@@ -101,13 +115,39 @@ def chart_css() -> str:
     return files(__package__).joinpath("chart.css").read_text(encoding="utf-8") + style()
 
 
-def _told(overview: Overview) -> Part:
-    return Part(
-        title=overview.title,
-        text=f"{overview.text[:1].upper()}{overview.text[1:]}.",
-        header=(*overview.names, *overview.columns),
-        rows=tuple((*name, *line) for name, line in overview.lines),
+@dataclass(frozen=True, kw_only=True)
+class _Place:
+    """The links to all sections of one target; ``name`` is said once, before them."""
+
+    name: str
+    links: tuple[tuple[str, str], ...]
+
+
+def _contents(table: Table, sections: Sequence[_Section]) -> tuple[_Place, ...]:
+    places: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    suites = len({section.block.setting.suite for section in sections}) > 1
+    for number, overview in enumerate(side_by_side(table), start=1):
+        key = (overview.place, overview.suite if suites else "")
+        places.setdefault(key, []).append((f"o{number}", "side by side"))
+    for section in sections:
+        setting = section.block.setting
+        counted = " · Minstr" if setting.metric is Metric.INSTRUCTIONS else ""
+        key = (words.place(section.block), setting.suite if suites else "")
+        text = f"{words.short_heading(section.block)}{counted}"
+        places.setdefault(key, []).append((section.id, text))
+    return tuple(
+        _Place(name=" · ".join(filter(None, key)), links=tuple(links))
+        for key, links in places.items()
     )
+
+
+def _colours(table: Table) -> tuple[tuple[str, str], ...]:
+    """The classes that colour the tables' speedups and boxes, and what they mean."""
+    tones = {
+        words.speedup_tone(block, entry) for block in table.blocks for _, entry in block.entries()
+    }
+    tones |= {entry.stability for block in table.blocks for _, entry in block.entries()}
+    return tuple((tone, text) for tone, text in _COLOURS.items() if tone in tones)
 
 
 def _headline(sections: tuple[_Section, ...]) -> _Headline | None:
@@ -116,7 +156,7 @@ def _headline(sections: tuple[_Section, ...]) -> _Headline | None:
         _Headline(section=section, row=row, entry=entry)
         for section in sections
         for row, entry in section.block.entries()
-        if entry.speedup is not None and entry.stability != "tainted"
+        if entry.speedup is not None and not section.block.is_speedup_tainted(entry)
     ]
     in_time = [one for one in found if one.section.block.setting.metric is Metric.LATENCY]
     return next(iter(in_time + found), None)

@@ -105,7 +105,7 @@ def _row(block: Block, row: Row) -> str:
     lines = [first]
     for label, texts in (
         ("interval", [_reach(entry) for entry in row.entries]),
-        (words.comparison(block), [_speedup(entry) for entry in row.entries]),
+        (words.comparison(block), [_speedup(block, entry) for entry in row.entries]),
         ("in theory", [escape(words.theory(e)) if e else "" for e in row.entries]),
         ("efficiency", [escape(words.efficiency(e)) if e else "" for e in row.entries]),
         (
@@ -131,10 +131,10 @@ def _reach(entry: Entry | None) -> str:
     return escape(words.deviation(estimate)) if estimate is not None else ""
 
 
-def _speedup(entry: Entry | None) -> str:
+def _speedup(block: Block, entry: Entry | None) -> str:
     if entry is None or entry.speedup is None:
         return ""
-    value, interval = words.speedup(entry)
+    value, interval = words.speedup(block, entry)
     text = f"{escape(value)} {escape(interval)}"
     return text if entry.speedup.distinguishable else f"{text} {words.UNDISTINGUISHED}"
 

@@ -49,7 +49,10 @@ def _overview(overview: Overview) -> str:
         "",
         _line([*overview.names, *overview.columns]),
         _line([*(":--" for _ in overview.names), *("--:" for _ in overview.columns)]),
-        *(_line([*map(escape, name), *map(escape, line)]) for name, line in overview.lines),
+        *(
+            _line([*map(escape, name), *(escape(figure.text) for figure in line)])
+            for name, line in overview.lines
+        ),
         "",
     ]
     return "\n".join(lines)
@@ -73,9 +76,10 @@ def _entry(block: Block, entry: Entry) -> str:
     sign = escape(words.SIGNS[entry.stability])
     lines = [f"{sign}**{value}**" + (f" ({interval})" if interval else "") + _marks(entry.marks)]
     if entry.speedup:
-        ratio, interval = words.speedup(entry)
+        ratio, interval = words.speedup(block, entry)
         doubt = "" if entry.speedup.distinguishable else f" {words.UNDISTINGUISHED}"
-        lines.append(f"{words.comparison(block)} **{ratio}** ({interval}){doubt}")
+        told = escape(ratio) if block.is_speedup_tainted(entry) else f"**{ratio}**"
+        lines.append(f"{words.comparison(block)} {told} ({interval}){doubt}")
     for label, text in (
         ("in theory", words.theory(entry)),
         ("efficiency", words.efficiency(entry)),

@@ -27,9 +27,9 @@ _KEY_CHARACTER = 7.2
 def plots(
     table: Table, profiles: Sequence[Breakdown] = (), parts: Sequence[Part] = ()
 ) -> Iterator[tuple[str, bytes]]:
-    """File names with their bytes: ``1-onnxruntime-fp32-speedup.svg``, ``….png``, ...
+    """File names with their bytes: ``1-onnxruntime-fp32-1thread-speedup.svg``, ``….png``, ...
 
-    The charts of ``parts`` are called as they are on the page: ``s1-sustained.svg``.
+    The charts of ``parts`` are called as they are on the page.
 
     Raises:
         UsageError: no font is installed, so that a PNG would lack its words.
@@ -38,7 +38,9 @@ def plots(
         prefix = f"b{number}"
         for chart in (*charts(block, prefix), *profile_charts(block, profiles, prefix)):
             kind = chart.name.removeprefix(f"{prefix}-")
-            name = f"{number}-{block.setting.runtime}-{block.setting.precision.value}-{kind}"
+            setting = block.setting
+            threads = words.threads(setting.threads).replace(" ", "")
+            name = f"{number}-{setting.runtime}-{setting.precision.value}-{threads}-{kind}"
             yield from _files(name, _picture(chart, words.heading(block)))
     for part in parts:
         for chart in part.charts:

@@ -7,6 +7,7 @@ from io import StringIO
 
 from rich import box
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table as Grid
 from rich.text import Text
 
@@ -16,6 +17,8 @@ from shufflenet_deploy.report import words
 
 #: Operators that take less or more than this of an inference without the profiler are doubted.
 _LEAST_INSIDE, _MOST_INSIDE = 0.7, 1.3
+#: Kinds of layers that a summary names per cell.
+_LARGEST = 3
 
 
 def as_text(
@@ -58,6 +61,33 @@ def as_text(
         console.print()
     for line in legend(breakdowns, decompositions):
         console.print(Text(line, style="dim"))
+    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
+
+
+def summary(
+    breakdowns: Sequence[Breakdown],
+    decompositions: Sequence[Decomposition],
+    *,
+    width: int | None = None,
+    color: bool = False,
+) -> str:
+    """Two lines per cell: what most of an inference goes to, and what the model loses by it.
+
+    Args: as of ``as_text``.
+    """
+    lost = {(made.candidate.model_dump_json(), made.metric): made for made in decompositions}
+    stream = StringIO()
+    console = Console(file=stream, width=width, force_terminal=color, highlight=False, emoji=False)
+    console.print(Text("Where the time goes", style="bold"))
+    for one in sorted(breakdowns, key=lambda one: one.cell.display_order):
+        parts = one.kinds if one.attributed else one.operators
+        largest = sorted(parts, key=lambda part: part.share, reverse=True)[:_LARGEST]
+        shares = ", ".join(f"{part.name} {part.share:.0%}" for part in largest)
+        console.print(Text(f"{_name(one.cell)} · {one.cell.runtime}"))
+        console.print(Padding(Text(f"{_figure(one.plain, one)}: {shares}"), (0, 0, 0, 2)))
+        made = lost.get((one.cell.model_dump_json(), one.metric))
+        if made is not None:
+            console.print(Padding(Text(verdict(made)), (0, 0, 0, 2)))
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
 
 

@@ -13,6 +13,25 @@ from shufflenet_deploy.report.values import Block, Entry, Row
 
 
 @dataclass(frozen=True, kw_only=True)
+class Figure:
+    """One box: a latency or cost, and the speedup with its interval where there is one.
+
+    ``tone`` and ``speedup_tone`` are classes of the page's style sheet.
+    """
+
+    value: str
+    tone: str = ""
+    speedup: str = ""
+    interval: str = ""
+    speedup_tone: str = ""
+
+    @property
+    def text(self) -> str:
+        """All of it on one line."""
+        return f"{self.value}  {self.speedup} ({self.interval})" if self.speedup else self.value
+
+
+@dataclass(frozen=True, kw_only=True)
 class Overview:
     """The rows of several blocks; each of ``lines`` has one entry per column, as text.
 
@@ -20,11 +39,14 @@ class Overview:
     and number of threads follow each other, the fastest first.
     """
 
+    suite: str
+    place: str
+
     title: str
     text: str
     names: tuple[str, ...]
     columns: tuple[str, ...]
-    lines: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]
+    lines: tuple[tuple[tuple[str, ...], tuple[Figure, ...]], ...]
 
 
 def side_by_side(table: Table) -> tuple[Overview, ...]:
@@ -41,9 +63,10 @@ def _overview(blocks: Sequence[Block]) -> Overview:
         {at for block in blocks for at in block.columns}, key=lambda at: (at.pixels, at.height)
     )
     threaded = len({block.setting.threads for block in blocks}) > 1
-    first = blocks[0].setting
     return Overview(
-        title=f"Side by side · {first.host} ({first.board or first.cpu})",
+        suite=blocks[0].setting.suite,
+        place=words.place(blocks[0]),
+        title=f"Side by side · {words.place(blocks[0])}",
         text=f"{words.what(blocks[0], interval=False)}{_compared(blocks)}",
         names=("Model", "Runtime", "Type", *(("Threads",) if threaded else ())),
         columns=tuple(map(str, columns)),
@@ -84,16 +107,20 @@ def _named(block: Block, row: Row, *, threaded: bool) -> tuple[str, ...]:
     return row.title, words.runtime(block), setting.precision.value, *threads
 
 
-def _figures(block: Block, row: Row, columns: Sequence[Resolution]) -> tuple[str, ...]:
+def _figures(block: Block, row: Row, columns: Sequence[Resolution]) -> tuple[Figure, ...]:
     entries = dict(zip(block.columns, row.entries, strict=True))
-    return tuple(_figure(entries.get(at)) for at in columns)
+    return tuple(_figure(block, entries.get(at)) for at in columns)
 
 
-def _figure(entry: Entry | None) -> str:
+def _figure(block: Block, entry: Entry | None) -> Figure:
     if entry is None:
-        return words.ABSENT
+        return Figure(value=words.ABSENT)
     value = words.SIGNS[entry.stability] + words.measured(entry)[0]
-    if entry.speedup is None:
-        return value
-    ratio, interval = words.speedup(entry)
-    return f"{value}  {ratio} ({interval})"
+    speedup, interval = words.speedup(block, entry)
+    return Figure(
+        value=value,
+        tone=entry.stability,
+        speedup=speedup,
+        interval=interval,
+        speedup_tone=words.speedup_tone(block, entry),
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -10,17 +11,21 @@ from shufflenet_deploy.records import Cell, Sustained
 from shufflenet_deploy.report import words
 from shufflenet_deploy.report.html import Part
 from shufflenet_deploy.report.numerals import short
-from shufflenet_deploy.report.svg import Chart, Key
+from shufflenet_deploy.report.svg import Axis, Chart, Key
 from shufflenet_deploy.stats import Interval
 from shufflenet_deploy.sustained import Course, Findings, Moment, SpeedupCourse, analyse
 
 #: Heights in pixels: a panel with its label above it, the time axis below all of them.
 _LABEL, _PLOT, _GAP, _AXIS = 18, 56, 14, 26
 _UNITS = 1000
-_TICKS = 6
+#: Share of the width for the numbers of the vertical axes: five digits on a phone.
+_GUTTER = 0.12
+#: A panel's grid keeps this share of its height above and below the values.
+_HEADROOM = 0.1
 
 _MEASURED = Key(tone="measured", text="median of a turn; light: 10th to 90th percentile")
-_BASELINE = Key(tone="baseline", text="the baseline, and what the target tells about itself")
+_BASELINE, _TRACE = "the same of the baseline", "frequency and temperature of the target"
+_ONSET = Key(tone="onset", text="throttling begins")
 
 Points = Sequence[tuple[float, float]]
 
@@ -28,7 +33,7 @@ Points = Sequence[tuple[float, float]]
 def heading(measured: Sustained) -> str:
     """What took turns, and for how long."""
     cell = measured.cells[0]
-    threads = "1 thread" if cell.threads == 1 else f"{cell.threads} threads"
+    threads = words.threads(cell.threads)
     runtime = " ".join(filter(None, (cell.runtime, measured.runtime_version)))
     return (
         f"sustained for {duration(measured.duration_secs)}: {runtime} · {cell.precision.value} · "
@@ -67,9 +72,12 @@ def duration(secs: float) -> str:
 
 
 def _course(one: Course) -> str:
+    return f"{_ends(one)}, {_change(one.slowdown, 'slower', 'faster')}"
+
+
+def _ends(one: Course) -> str:
     first, last = one.first.estimate / words.SCALE, one.last.estimate / words.SCALE
-    change = _change(one.slowdown, "slower", "faster")
-    return f"{words.figure(first)} -> {words.figure(last)} ms, {change}"
+    return f"{words.figure(first)} -> {words.figure(last)} ms"
 
 
 def _speedup(one: SpeedupCourse) -> str:
@@ -104,7 +112,13 @@ def part(measured: Sustained, prefix: str) -> Part:
     first, _, rest = summary(measured).partition("\n")
     lines = tuple((line.strip(),) for line in rest.splitlines())
     drawn = charts(measured, prefix)
-    return Part(title=first, charts=drawn, header=("What was found",), rows=lines)
+    label = f"sustained {duration(measured.duration_secs)} · {_setting(measured)}"
+    return Part(title=first, label=label, charts=drawn, header=("What was found",), rows=lines)
+
+
+def _setting(measured: Sustained) -> str:
+    cell = measured.cells[0]
+    return f"{cell.runtime} · {cell.precision.value} · {words.threads(cell.threads)}"
 
 
 # --- the chart -----------------------------------------------------------------------------------
@@ -133,7 +147,13 @@ def charts(measured: Sustained, prefix: str) -> tuple[Chart, ...]:
         f"Models take turns of one second for {duration(measured.duration_secs)}; each scale is "
         f"its own. Ranking {ranking(found)}. Throttling: {_throttling(found)}."
     )
-    name = f"{prefix}-sustained"
+    slug = re.sub(r"[^A-Za-z0-9]+", "-", _setting(measured).replace(" thread", "thread"))
+    name = f"{prefix}-{slug}-sustained"
+    keys = [_MEASURED]
+    grey = [_BASELINE] if any(one.cell.model == measured.baseline for one in found.courses) else []
+    grey += [_TRACE] if len(panels) > len(found.courses) else []
+    keys += [Key(tone="baseline", text="; ".join(grey))] if grey else []
+    keys += [_ONSET] if onset is not None else []
     height = len(panels) * (_LABEL + _PLOT + _GAP) + _AXIS
 
     def draw(width: int | None) -> str:
@@ -144,7 +164,7 @@ def charts(measured: Sustained, prefix: str) -> tuple[Chart, ...]:
             name=name,
             title=f"Latency over {duration(measured.duration_secs)}",
             text=text,
-            keys=(_MEASURED, _BASELINE),
+            keys=tuple(keys),
             draw=draw,
             height=height,
         ),
@@ -155,7 +175,7 @@ def _models(measured: Sustained, found: Findings) -> list[_Panel]:
     return [
         _Panel(
             label=f"{one.cell.model}, ms",
-            value=_course(one),
+            value=_ends(one),
             tone="baseline" if one.cell.model == measured.baseline else "measured",
             points=[(moment.at_secs, moment.median / words.SCALE) for moment in one.moments],
             band=[_band(moment) for moment in one.moments],
@@ -200,19 +220,18 @@ def _drawing(
 ) -> str:
     body, y = [], 0.0
     bottom = height - _AXIS
-    digits = 0 if end_secs >= 2 * _TICKS else 1  # no two ticks alike
-    for step in range(_TICKS + 1):
-        share = step / _TICKS
-        anchor = "start" if step == 0 else "end" if step == _TICKS else "middle"
+    for secs in Axis(low=0, high=end_secs, tell=_tick).ticks():
+        share = _across(secs / end_secs)
+        anchor = "end" if share > 0.95 else "middle"
         body.append(
             f'<line class="grid" x1="{share:.2%}" x2="{share:.2%}" y1="0" y2="{bottom}"/>'
             f'<text class="tick" text-anchor="{anchor}" x="{share:.2%}" y="{bottom + 16}">'
-            f"{share * end_secs:.{digits}f} s</text>"
+            f"{_tick(secs)} s</text>"
         )
     if onset_secs is not None:
-        share = min(onset_secs / end_secs, 1.0)
+        share = _across(min(onset_secs / end_secs, 1.0))
         body.append(
-            f'<line class="reference" x1="{share:.2%}" x2="{share:.2%}" y1="0" y2="{bottom}">'
+            f'<line class="reference onset" x1="{share:.2%}" x2="{share:.2%}" y1="0" y2="{bottom}">'
             f"<title>throttling begins</title></line>"
         )
     for panel in panels:
@@ -231,8 +250,9 @@ def _panel(panel: _Panel, y: float, end_secs: float) -> str:
     values += [value for _, low, high in panel.band for value in (low, high)]
     low, high = min(values), max(values)
     # A level line stands in the middle, not at an edge that would look like a limit.
-    reach = max(high - low, 0.02 * abs(high), 1e-9)
-    low, high = (low + high - reach) / 2, (low + high + reach) / 2
+    reach = max((1 + 2 * _HEADROOM) * (high - low), 0.02 * abs(high), 1e-9)
+    axis = Axis(low=(low + high - reach) / 2, high=(low + high + reach) / 2, tell=_tick)
+    low, high = axis.low, axis.high
 
     def x_of(secs: float) -> str:
         return f"{min(secs / end_secs, 1.0) * _UNITS:.1f}"
@@ -243,11 +263,37 @@ def _panel(panel: _Panel, y: float, end_secs: float) -> str:
     return (
         f'<text class="label" x="0" y="{y + 12:g}">{escape(panel.label)}</text>'
         f'<text class="value" x="100%" y="{y + 12:g}" text-anchor="end">{escape(panel.value)}'
-        f'</text><svg x="0" y="{y + _LABEL:g}" width="100%" height="{_PLOT}" '
+        f"</text>{_levels(axis, y + _LABEL)}"
+        f'<svg x="{_GUTTER:.2%}" y="{y + _LABEL:g}" width="{1 - _GUTTER:.2%}" height="{_PLOT}" '
         f'viewBox="0 0 {_UNITS} {_PLOT}" preserveAspectRatio="none" overflow="visible">'
         f"{_band_path(panel, x_of, y_of)}"
         f'<path class="course {panel.tone}" d="{_path(panel.points, x_of, y_of)}"/></svg>'
     )
+
+
+def _levels(axis: Axis, top: float) -> str:
+    """Lines of the grid with their values left of them: the lowest, the highest, one between."""
+    ticks = axis.ticks()
+    chosen = dict.fromkeys((ticks[0], ticks[len(ticks) // 2], ticks[-1])) if ticks else ()
+
+    def y_of(value: float) -> float:
+        return top + (axis.high - value) / (axis.high - axis.low) * _PLOT
+
+    return "".join(
+        f'<line class="grid" x1="{_GUTTER:.2%}" x2="100%" y1="{y_of(value):.1f}" '
+        f'y2="{y_of(value):.1f}"/><text class="tick" x="{_GUTTER - 0.015:.2%}" '
+        f'text-anchor="end" y="{y_of(value) + 4:.1f}">{escape(axis.tell(value))}</text>'
+        for value in chosen
+    )
+
+
+def _tick(value: float) -> str:
+    return f"{value:.6g}"
+
+
+def _across(share: float) -> float:
+    """Where a share of the time stands in the width, right of the vertical axes."""
+    return _GUTTER + share * (1 - _GUTTER)
 
 
 def _path(points: Points, x_of: Callable[[float], str], y_of: Callable[[float], str]) -> str:

@@ -45,7 +45,7 @@ def terminal(table: Table, *, width: int | None = None, color: bool = False) -> 
 
 def _overview(overview: Overview, width: int) -> Group:
     names = max(sum(map(len, name)) + len(name) for name, _ in overview.lines)
-    figures = max(len(figure) for _, line in overview.lines for figure in line)
+    figures = max(len(figure.text) for _, line in overview.lines for figure in line)
     per_grid = max(1, (width - names - 1) // (figures + 1))
     parts: list[RenderableType] = [
         Text(overview.title, style="bold"),
@@ -59,7 +59,7 @@ def _overview(overview: Overview, width: int) -> Group:
         for index in columns[at : at + per_grid]:
             grid.add_column(overview.columns[index], justify="right", no_wrap=True)
         for name, line in overview.lines:
-            grid.add_row(*name, *line[at : at + per_grid])
+            grid.add_row(*name, *(figure.text for figure in line[at : at + per_grid]))
         parts.append(grid)
     parts.append(Text(""))
     return Group(*parts)
@@ -101,7 +101,7 @@ def _add_row(grid: Grid, block: Block, row: Row, columns: Sequence[int]) -> None
         *(_measured(entry) for entry in entries),
     )
     lines = {
-        words.comparison(block): [_speedup(entry) for entry in entries],
+        words.comparison(block): [_speedup(block, entry) for entry in entries],
         "in theory": [Text(words.theory(entry) if entry else "") for entry in entries],
         "efficiency": [Text(words.efficiency(entry) if entry else "") for entry in entries],
         words.paper_label(block): [
@@ -128,10 +128,12 @@ def _measured(entry: Entry | None) -> Text:
     return text
 
 
-def _speedup(entry: Entry | None) -> Text:
+def _speedup(block: Block, entry: Entry | None) -> Text:
     if entry is None or entry.speedup is None:
         return Text("")
-    value, interval = words.speedup(entry)
+    value, interval = words.speedup(block, entry)
+    if block.is_speedup_tainted(entry):
+        return Text(f"{value} {interval}", style="red")
     if not entry.speedup.distinguishable:
         return Text(
             f"{value} {interval}\n" + words.UNDISTINGUISHED.replace(" ", "\n"), style="yellow"

@@ -167,6 +167,15 @@ class Block(Record):
     ended_at: datetime
     tool: dict[str, str]
 
+    def is_speedup_tainted(self, entry: Entry) -> bool:
+        """Whether one of the two latencies that a speedup divides is tainted."""
+        rivals = (other for row in self.rows if row.is_baseline for other in row.entries)
+        return entry.speedup is not None and any(
+            other.stability == "tainted"
+            for other in (entry, *rivals)
+            if other is not None and other.resolution == entry.resolution
+        )
+
     def entries(self) -> Iterable[tuple[Row, Entry]]:
         """Every filled box, row by row."""
         for row in self.rows:

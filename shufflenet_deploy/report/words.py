@@ -65,12 +65,27 @@ def measured(entry: Entry) -> tuple[str, str]:
     return figure(entry.estimate.median / SCALE), span(low, high)
 
 
-def speedup(entry: Entry) -> tuple[str, str]:
-    """The measured speedup and its interval; empty for the baseline."""
+def speedup(block: Block, entry: Entry) -> tuple[str, str]:
+    """The measured speedup and its interval; empty for the baseline.
+
+    It has the sign of what is tainted where either of the two latencies is.
+    """
     if entry.speedup is None:
         return "", ""
     interval = span(entry.speedup.low, entry.speedup.high)
-    return ratio(entry.speedup.ratio), interval
+    sign = SIGNS["tainted"] if block.is_speedup_tainted(entry) else ""
+    return f"{sign}{ratio(entry.speedup.ratio)}", interval
+
+
+def speedup_tone(block: Block, entry: Entry) -> str:
+    """The class of a speedup in the page's style sheet: only what can be trusted is good or bad."""
+    if entry.speedup is None:
+        return ""
+    if block.is_speedup_tainted(entry):
+        return "tainted"
+    if not entry.speedup.distinguishable:
+        return "doubt"
+    return "good" if entry.speedup.ratio > 1 else "bad"
 
 
 def theory(entry: Entry) -> str:
@@ -97,12 +112,26 @@ def of_paper(block: Block, entry: Entry) -> str:
 def heading(block: Block) -> str:
     """One line that names a block: what ran, how and where."""
     setting = block.setting
-    threads = "1 thread" if setting.threads == 1 else f"{setting.threads} threads"
-    machine = setting.board or setting.cpu
     return (
-        f"{runtime(block)} · {setting.precision.value} · {setting.format.value} · {threads} · "
-        f"{setting.host} ({machine})"
+        f"{runtime(block)} · {setting.precision.value} · {setting.format.value} · "
+        f"{threads(setting.threads)} · {place(block)}"
     )
+
+
+def short_heading(block: Block) -> str:
+    """A block among others of one place: what ran, and how."""
+    setting = block.setting
+    return f"{runtime(block)} · {setting.precision.value} · {threads(setting.threads)}"
+
+
+def place(block: Block) -> str:
+    """The host and the machine behind it."""
+    return f"{block.setting.host} ({block.setting.board or block.setting.cpu})"
+
+
+def threads(count: int) -> str:
+    """``1 thread``, ``4 threads``."""
+    return "1 thread" if count == 1 else f"{count} threads"
 
 
 def runtime(block: Block) -> str:
@@ -172,7 +201,8 @@ def legend(table: Table, blocks: Iterable[Block]) -> tuple[str, ...]:
         "-a/+b%: the interval reaches a % below and b % above the median."
         if any("/" in deviation(entry.estimate) for entry in entries if entry.estimate)
         else "",
-        "! tainted: something else than the model was measured too; measure again."
+        "! tainted: something else than the model was measured too, also where a speedup is over "
+        "such a figure; measure again."
         if "tainted" in verdicts
         else "",
         "~ noisy: read the interval, not the figure." if "noisy" in verdicts else "",

@@ -5,6 +5,7 @@ Commands are found in the program itself: one that is added has to be called her
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pty
@@ -13,10 +14,12 @@ import select
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import json_page
 import measured
 import pytest
 import typer
@@ -38,7 +41,8 @@ CALLS = {
     "models": (),
     "devices": ("nobody@127.0.0.1:1",),
     "export": (*SMALL, "--fmt", "onnx", "--precision", "fp32"),
-    "inspect": ("EXPORTED",),
+    "inspect": ("EXPORTED", "--layers"),
+    "classify": ("labelled/0/image.jpg", "--model", "EXPORTED"),
     "emit-c": (*SMALL, "--machine", "host"),
     "import": ("theirs.safetensors",),
     "bench": (
@@ -65,11 +69,22 @@ CALLS = {
     "board down": ("--name", "nobody"),
 }
 
+#: Names and figures that a narrow screen must not break, by command.
+WHOLE = {
+    "models": ("shufflenet-g3-0.25x-noshuffle", "138.36M", "15470.3M", "56.3%"),
+    "runs list": ("new",),
+    "runs show": ("shufflenet-g3-0.5x", "720x1280", "onnxruntime"),
+    "export": (f"{TINY}-32x32-fp32.onnx",),
+    "eval": ("PyTorch", "(McNemar)."),
+    "devices": ("nobody@127.0.0.1:1",),
+}
+
 #: A mistake per command, and what the line about it says.
 MISTAKES = {
     "models": (("nonesuch",), "nonesuch"),
     "export": (("--model", "shuflenet"), "did you mean"),
     "inspect": (("nothing.onnx",), "nothing.onnx"),
+    "classify": (("image.jpg", "--model", "nothing.onnx"), "nothing.onnx"),
     "emit-c": (("--machine", "z80"), "z80"),
     "import": (("nothing.pth",), "nothing.pth"),
     "bench": (("--model", "shuflenet"), "did you mean"),
@@ -114,7 +129,7 @@ def folder(tmp_path_factory):
     """A journal with two suites, their export, and weights of another implementation."""
     place = tmp_path_factory.mktemp("commands")
     with Journal(place / "journal.sqlite") as journal:
-        for name in ("old", "new"):
+        for name in ("older", "old", "new"):
             for run in measured.table8(suite=name):
                 journal.append(run)
         (place / "runs.jsonl").write_text("".join(journal.export_lines("new")))
@@ -123,7 +138,7 @@ def folder(tmp_path_factory):
 
     for number, picture in enumerate(sorted(PICTURES.glob("*.jpg"))[:4]):
         (place / "labelled" / str(number)).mkdir(parents=True)
-        shutil.copy(picture, place / "labelled" / str(number))
+        shutil.copy(picture, place / "labelled" / str(number) / "image.jpg")
     save_file(get_shufflenet(groups=3, width_scale=0.25).state_dict(), place / "theirs.safetensors")
     return place
 
@@ -166,6 +181,7 @@ def test_every_command_has_json_and_is_called_here():
     ]
     assert without == []
     assert set(found) == set(CALLS) | ON_BOARDS | ON_TARGETS
+    assert set(found) == set(json_page.COMMANDS)
 
 
 @pytest.mark.parametrize("name", [name for name, _ in commands()])
@@ -178,6 +194,68 @@ def test_help_shows_every_text_whole_and_defaults_once(typed, name):
         text = getattr(option, "help", None) or ""
         assert re.sub(r"\s+", "", text) in shown
         assert not ("[default:" in text and option.default)
+        takes_a_value = not (getattr(option, "is_flag", False) or option.required)
+        if takes_a_value:
+            assert "[default:" in text or option.default not in (None, "")
+
+
+def test_help_tells_the_defaults_that_the_code_has():
+    from shufflenet_deploy.bench import Suite  # noqa: PLC0415
+
+    usual = Suite(models=("alexnet",), resolutions=("224x224",)).model_dump(mode="json")
+    usual |= usual["spec"]
+    usual["warmup"] = f"{usual['warmup_runs']} and {usual['warmup_secs']}s"
+    usual |= {"cooldown": usual["cooldown_secs"], "timeout": usual["timeout_secs"]}
+    usual |= {"runtime": usual["runtimes"][0], "precision": usual["precisions"][0]}
+    names = [
+        *("warmup", "min_runs", "min_secs", "max_secs", "processes", "max_processes", "cooldown"),
+        *("timeout", "retries", "metric", "payload", "baseline", "alexnet_head"),
+        *("runtime", "precision"),
+    ]
+    options = {option.name: option for option in dict(commands())["bench"].params}
+    for name in names:
+        assert f"[default: {usual[name]}]" in options[name].help
+
+
+@pytest.mark.parametrize("words", [(), ("bench",), ("runs",), ("board", "down"), ("tune",)])
+def test_h_is_help(typed, words):
+    assert typed(*words, "-h")[1] == typed(*words, "--help")[1] != ""
+
+
+def test_one_thing_may_be_named_as_a_bare_word_or_as_an_option(typed):
+    for words in (("nobody",), ("--name", "nobody"), ("nobody", "-n", "nobody")):
+        status, out, _ = typed("board", "down", *words)
+        assert (status, out) == (0, "board nobody is not there: nothing to do\n")
+        assert "no board nobody" in typed("board", "status", *words)[2]
+    governor = ("tune", "governor", "--host", "board:nobody")
+    for words in (("performance",), ("--governor", "performance"), ()):
+        assert "board up" in typed(*governor, *words)[2]
+    for words in (
+        ("board", "down", "one", "--name", "two"),
+        ("board", "down", "one", "--all"),
+        (*governor, "performance", "--governor", "schedutil"),
+    ):
+        status, _, err = typed(*words)
+        assert status == 2
+        assert "contradict each other" in err
+
+
+def test_the_tab_key_completes_in_a_real_shell(folder):
+    """bash reads the script that --show-completion prints, and asks this program for words."""
+    program = Path(sys.executable).with_name("shufflenet-deploy")
+    asked = (
+        f'PATH="{program.parent}:$PATH"; eval "$(shufflenet-deploy --show-completion)"\n'
+        "complete_line() { COMP_WORDS=($1); COMP_CWORD=$((${#COMP_WORDS[@]} - 1));"
+        " _shufflenet_deploy_completion shufflenet-deploy; echo ${COMPREPLY[@]}; }\n"
+        "complete_line 'shufflenet-deploy ben'\n"
+        "complete_line 'shufflenet-deploy export --model alexnet,mobilenet-0.2'\n"
+        "complete_line 'shufflenet-deploy table --suite n'\n"
+    )
+    environment = {**os.environ, "SHUFFLENET_DEPLOY_JOURNAL": str(folder / "journal.sqlite")}
+    done = subprocess.run(
+        ["bash", "-c", asked], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["bench", "alexnet,mobilenet-0.25", "new"]
 
 
 @pytest.mark.parametrize("name", list(CALLS))
@@ -186,7 +264,9 @@ def test_json_is_one_document(typed, folder, name):
     words = [exported[0] if word == "EXPORTED" else word for word in CALLS[name]]
     status, out, err = typed(*name.split(), *words, "--json")
     assert status == 0, err
-    assert isinstance(json.loads(out), dict | list)
+    document = json.loads(out)
+    assert document["schema_version"] == 1
+    assert json_page.undocumented(name, document) == []
     assert "Traceback" not in err
 
 
@@ -198,6 +278,52 @@ def test_a_mistake_leaves_standard_output_empty_and_costs_one_line(typed, name):
     (line,) = [one for one in err.splitlines() if not one.startswith("warning:")]
     assert line.startswith("error: ")
     assert told in line
+
+
+#: The same commands for people, on a screen. What would be measured again is only shown again.
+SCREENS = {
+    **CALLS,
+    "bench": ("BENCHED", "--resume"),
+    "profile": ("BENCHED",),
+    "compare": ("older", "new"),
+    "runs delete": ("new", "--yes"),
+}
+#: Written for machines to read or shells to run; or it would be measured again.
+NO_SCREENS = {"runs export", "runs import", "emit-c", "tune lowering"}
+
+
+@pytest.mark.parametrize("name", [name for name in SCREENS if name not in NO_SCREENS])
+def test_80_columns_hold_every_screen(typed, folder, name, monkeypatch):
+    exported = [str(path) for path in folder.glob("artifacts/*.onnx")]
+    with Journal(folder / "journal.sqlite") as journal:
+        benched = next((row.id for row in journal.suites() if row.name == "bench"), "")
+    standing = {"EXPORTED": exported[0], "BENCHED": benched}
+    words = [standing.get(word, word) for word in SCREENS[name]]
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm")
+    outer, inner = pty.openpty()
+    written: list[bytes] = []
+    reader = threading.Thread(target=lambda: written.extend(_read(outer)))
+    reader.start()
+    with open(inner, "w") as screen:  # noqa: PTH123 - a file descriptor
+        monkeypatch.setattr(sys, "stdout", screen)
+        status, _, err = typed(*name.split(), *words)
+    reader.join()
+    os.close(outer)
+    assert status == 0, err
+    text = re.sub(r"\x1b\[[0-9;]*m", "", b"".join(written).decode()).replace("\r", "")
+    # A path may be longer than any line.
+    too_long = [line for line in text.splitlines() if len(line) > 80 and str(folder) not in line]
+    assert too_long == []
+    assert "…" not in text
+    for word in WHOLE.get(name, ()):
+        assert word in text.split()
+
+
+def _read(descriptor: int) -> Iterator[bytes]:
+    with contextlib.suppress(OSError):  # the other end is closed
+        while chunk := os.read(descriptor, 65536):
+            yield chunk
 
 
 # --- terminals -----------------------------------------------------------------------------------

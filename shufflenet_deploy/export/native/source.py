@@ -6,13 +6,14 @@ import hashlib
 import json
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import shufflenet_deploy
+from shufflenet_deploy.export.metadata import Metadata
 from shufflenet_deploy.export.native import stages
 from shufflenet_deploy.export.native.machine import Machine
 from shufflenet_deploy.export.native.steps import Program, Step
@@ -34,12 +35,34 @@ class Source:
     input_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
     arena_bytes: int
+    description: str
+    """The JSON that ``net_metadata`` is."""
+
+    def with_metadata(self, metadata: Metadata) -> Source:
+        """The same with how to feed it and read its scores, in ``net_metadata`` and ``net.h``."""
+        described = json.dumps(
+            {**json.loads(self.description), "metadata": metadata.model_dump(mode="json")}
+        )
+        old, new = (_declared(text) for text in (self.description, described))
+        names = ",\n    ".join(_string(name) for name in metadata.class_names)
+        table = f"\nconst char *const net_class_names[] = {{\n    {names}}};" if names else ""
+        return replace(
+            self,
+            c=self.c.replace(old, new + table, 1),
+            header=self.header.replace(_ABOUT, f"{_preprocessing(metadata)}\n{_ABOUT}", 1),
+            description=described,
+        )
 
     @property
     def sha256(self) -> str:
         """Of the weights."""
         return hashlib.sha256(self.weights).hexdigest()
 
+
+#: In ``net.h``, above the declaration of ``net_metadata``.
+_ABOUT = (
+    "/* JSON: name, shapes, machine, precision, layers and their cost, sha256 of the weights. */"
+)
 
 #: The least arena that is asked to be in large pages: two of them, wherever it begins.
 _LARGE_BYTES = 6 << 20
@@ -74,7 +97,44 @@ def framed(program: Program[Any], unit: Unit, arena_bytes: int, frame: Frame) ->
         input_shape=program.input_shape,
         output_shape=program.output_shape,
         arena_bytes=arena_bytes,
+        description=_metadata(program, unit.machine, frame.precision, weights),
     )
+
+
+def _declared(description: str) -> str:
+    return f"const char net_metadata[] = {json.dumps(description)};"
+
+
+def _preprocessing(metadata: Metadata) -> str:
+    """The part of ``net.h`` that says how an image becomes an input, and what the output is."""
+    low, high = metadata.value_range
+    names = "extern const char *const net_class_names[NET_OUTPUT_FLOATS];\n"
+    return f"""\
+/* Scale the image so that the centre crop takes NET_CROP_FRACTION of its tighter side, crop, and
+   for each byte and channel: (NET_RANGE_LOW + byte / 255 * (NET_RANGE_HIGH - NET_RANGE_LOW) -
+   mean) / std. The output are logits: softmax makes probabilities of them. */
+#define NET_INPUT_LAYOUT "{metadata.input_layout}"
+#define NET_CHANNEL_ORDER "{metadata.channel_order}"
+#define NET_CROP_FRACTION {_literal(metadata.crop_fraction)}
+#define NET_RANGE_LOW {_literal(low)}
+#define NET_RANGE_HIGH {_literal(high)}
+#define NET_MEAN {", ".join(map(_literal, metadata.mean))}
+#define NET_STD {", ".join(map(_literal, metadata.std))}
+{names if metadata.class_names else ""}"""
+
+
+def _string(text: str) -> str:
+    """A string constant of C, UTF-8 whatever the compiler takes its files for."""
+    safe = re.compile(r"[A-Za-z0-9 ,.;:'()_+*/=<>&-]")
+    written = "".join(
+        chr(byte) if safe.fullmatch(chr(byte)) else f"\\{byte:03o}" for byte in text.encode()
+    )
+    return f'"{written}"'
+
+
+def _literal(value: float) -> str:
+    """A float constant of C that is the nearest to ``value``."""
+    return f"{float(np.float32(value))!r}f"
 
 
 def _header(program: Program[Any], unit: Unit, arena: int) -> str:
@@ -101,7 +161,7 @@ extern "C" {{
 #define NET_ARENA_BYTES {arena}
 #define NET_WEIGHTS_BYTES {weights}
 
-/* JSON: name, shapes, machine, precision, layers and their cost, sha256 of the weights. */
+{_ABOUT}
 extern const char net_metadata[];
 extern const unsigned net_input_floats, net_output_floats;
 
@@ -162,7 +222,7 @@ def _file(program: Program[Any], unit: Unit, weights: bytes, arena_bytes: int, f
 #include "net.h"
 
 {frame.prelude}
-const char net_metadata[] = {json.dumps(metadata)};
+{_declared(metadata)}
 const unsigned net_input_floats = NET_INPUT_FLOATS, net_output_floats = NET_OUTPUT_FLOATS;
 
 #ifdef NET_WEIGHTS_FILE

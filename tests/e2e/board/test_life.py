@@ -122,14 +122,14 @@ def test_json_tells_what_a_command_said(ordinary, cli):
     said = json.loads(done.out)
     assert (done.status, said["exit_code"]) == (7, 7)
     assert (said["stdout"], said["stderr"]) == ("aarch64\n", "oh\n")
-    assert json.loads(cli(*words).out) == {"ssh": ordinary.ssh_argv()}
+    assert json.loads(cli(*words).out) == {"schema_version": 1, "ssh": ordinary.ssh_argv()}
     status = json.loads(cli("board", "status", "--name", "ordinary", "--json").out)
     assert status["answers"] is True
 
 
 def test_status_and_list_tell_the_truth(ordinary, cli):
     assert cli("board", "status", "--name", "ordinary").status == 0
-    listed = json.loads(cli("board", "list", "--json").out)
+    listed = json.loads(cli("board", "list", "--json").out)["boards"]
     assert {"ordinary": True}.items() <= {
         one["settings"]["name"]: one["running"] for one in listed
     }.items()

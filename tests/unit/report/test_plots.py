@@ -25,7 +25,7 @@ def pictures():
 
 def test_every_chart_is_there_in_both_forms(pictures):
     for suffix in ("svg", "png"):
-        assert {f"1-onnxruntime-fp32-{kind}.{suffix}" for kind in KINDS} <= set(pictures)
+        assert {f"1-onnxruntime-fp32-1thread-{kind}.{suffix}" for kind in KINDS} <= set(pictures)
     # Instructions have no samples that differ, and nothing that heats up.
     counted = {name.rpartition("-")[2] for name in pictures if name.startswith("2-")}
     assert counted == {f"{kind}.{end}" for kind in ("speedup", "figures", "arrived")

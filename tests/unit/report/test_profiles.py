@@ -96,7 +96,7 @@ def test_stacked_bars_are_as_long_as_their_parts(profiles):
     runs = [measured.run(SMALL, process=1), measured.run(LARGE, process=1)]
     table = Table.from_runs(runs, baseline=LARGE)
     pictures = dict(plots(table, of_suite(profiles, runs)))
-    name = "1-onnxruntime-fp32-profile.svg"
+    name = "1-onnxruntime-fp32-1thread-profile.svg"
     assert name.replace("svg", "png") in pictures
     root = ET.fromstring(pictures[name])
     bars = [rect for rect in root.iter() if rect.get("class", "").startswith("bar kind-")]

@@ -1,0 +1,52 @@
+"""``classify``: what an exported file sees in an image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from shufflenet_deploy.cli.output import Column, print_grid
+
+
+def register(app: typer.Typer) -> None:
+    """Add the ``classify`` command."""
+    app.command()(classify)
+
+
+def classify(
+    image: Annotated[Path, typer.Argument(help="An image: JPEG, PNG, ...")],
+    model: Annotated[
+        Path, typer.Option("--model", "-m", help="An .onnx, .tflite or .native file.")
+    ],
+    top: Annotated[int, typer.Option(min=1, help="How many classes to tell.")] = 5,
+    labels: Annotated[
+        Path | None,
+        typer.Option(help="Names of the classes, one per line. [default: the file's own]"),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Print the most probable classes of an image, as an exported file sees it.
+
+    The image is prepared as the file itself says; docs/deploying.md does the same by hand.
+    """
+    from shufflenet_deploy.export.classification import classify as look  # noqa: PLC0415
+
+    found = look(model, image, top=top, labels=labels)
+    if not found.trained:
+        typer.echo(f"warning: {model} has untrained weights: its answers are chance", err=True)
+    if as_json:
+        typer.echo(found.model_dump_json(indent=2))
+        return
+    print_grid(
+        (
+            Column(title="probability", right=True),
+            Column(title="class", right=True),
+            Column(title="name", prose=True),
+        ),
+        [
+            (f"{100 * one.probability:.2f} %", str(one.index), one.name or "(not known)")
+            for one in found.classes
+        ],
+    )

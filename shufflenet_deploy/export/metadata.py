@@ -1,0 +1,179 @@
+"""How to feed an exported file and how to read its answer, for programs that know nothing else.
+
+The same facts stand in the manifest beside every file and inside the file: as ``metadata_props`` in
+ONNX, as metadata in TFLite, as ``net_metadata`` in C and native programs. ``docs/deploying.md``
+shows how each is read.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.files import resource
+from shufflenet_deploy.records import Format, Record, Resolution
+
+if TYPE_CHECKING:
+    import onnx
+
+    from shufflenet_deploy.zoo import Preprocessing
+
+#: Version of ``Metadata``; raised when a field changes its meaning or goes away.
+SCHEMA_VERSION = 1
+
+#: Name of the entry in a TFLite file's metadata; its buffer holds ``Metadata.to_json``.
+TFLITE_ENTRY = "shufflenet-deploy"
+
+_IMAGENET_CLASSES = 1000
+#: Longer label files are no lists of classes.
+_MOST_LABEL_BYTES = 1 << 20
+
+
+class Metadata(Record):
+    """What a program has to know to use a file.
+
+    Attributes:
+        schema_version: of these fields.
+        model: the network's name.
+        trained: False for a seeded initialisation, whose answers are chance.
+        input_layout: the axes of the input, batch first; the batch is 1.
+        input_height: pixels.
+        input_width: pixels.
+        channel_order: of the input's three channels.
+        value_range: what the bytes 0 and 255 of an image become, before ``mean`` and ``std``.
+        mean: subtracted from each channel.
+        std: each channel is divided by it afterwards.
+        crop_fraction: share of the image's tighter side that the centre crop takes; the image is
+            scaled for that first.
+        interpolation: of that scaling.
+        output: what the numbers of the output are; softmax makes probabilities of logits.
+        class_names: in the order of the output; empty where they are not known.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    model: str
+    trained: bool
+    input_layout: Literal["NCHW", "NHWC"]
+    input_height: int = Field(gt=0)
+    input_width: int = Field(gt=0)
+    channel_order: Literal["RGB", "BGR"]
+    value_range: tuple[float, float]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    crop_fraction: float = Field(gt=0, le=1)
+    interpolation: Literal["bilinear"] = "bilinear"
+    output: Literal["logits"] = "logits"
+    class_names: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _known_version(self) -> Metadata:
+        if self.schema_version != SCHEMA_VERSION:
+            raise ValueError(f"schema version {self.schema_version} is not {SCHEMA_VERSION}")
+        if not all(self.std):
+            raise ValueError("a channel's std is zero")
+        return self
+
+    def properties(self) -> dict[str, str]:
+        """Every field as text: numbers and lists as JSON, words as they are."""
+        fields = self.model_dump(mode="json")
+        return {
+            name: value if isinstance(value, str) else json.dumps(value)
+            for name, value in fields.items()
+        }
+
+    def to_json(self) -> str:
+        """All fields as one JSON object."""
+        return self.model_dump_json()
+
+
+def metadata_of(
+    model: str,
+    preprocessing: Preprocessing,
+    *,
+    trained: bool,
+    resolution: Resolution,
+    file_format: Format,
+    class_names: tuple[str, ...],
+) -> Metadata:
+    """The metadata of a file that is about to be written."""
+    return Metadata(
+        model=model,
+        trained=trained,
+        input_layout="NHWC" if file_format is Format.TFLITE else "NCHW",
+        input_height=resolution.height,
+        input_width=resolution.width,
+        channel_order=preprocessing.channel_order,
+        value_range=preprocessing.value_range,
+        mean=preprocessing.mean,
+        std=preprocessing.std,
+        crop_fraction=preprocessing.crop / preprocessing.resize,
+        class_names=class_names,
+    )
+
+
+def class_names(labels: Path | None, classes: int) -> tuple[str, ...]:
+    """The names in a file, one per line; without a file ImageNet's, where there are as many.
+
+    Raises:
+        UsageError: the file cannot be read, or holds another number of names.
+    """
+    if labels is None:
+        if classes != _IMAGENET_CLASSES:
+            return ()
+        return _names(resource("zoo", "imagenet_classes.txt").read_text(encoding="utf-8"))
+    try:
+        if labels.stat().st_size > _MOST_LABEL_BYTES:
+            raise UsageError(f"--labels {labels}: too large for a list of names, one per line")
+        names = _names(labels.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"--labels {labels}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"--labels {labels}: not a text of UTF-8, one name per line") from error
+    if len(names) != classes:
+        raise UsageError(
+            f"--labels {labels}: {len(names)} names for {classes} classes; write one per line, in"
+            " the order of the network's output"
+        )
+    return names
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(line.strip() for line in text.splitlines() if line.strip())
+
+
+def add_to_onnx(model: onnx.ModelProto, metadata: Metadata) -> None:
+    """Put the metadata into a model's ``metadata_props``, beside what is there."""
+    kept = {entry.key: entry.value for entry in model.metadata_props}
+    del model.metadata_props[:]
+    for key, value in {**kept, **metadata.properties()}.items():
+        entry = model.metadata_props.add()
+        entry.key, entry.value = key, value
+
+
+def from_properties(properties: dict[str, str]) -> Metadata | None:
+    """The metadata in an ONNX file's ``metadata_props``; None where none can be read."""
+    words = ("model", "input_layout", "channel_order", "interpolation", "output")
+    try:
+        return Metadata.model_validate(
+            {
+                name: properties[name] if name in words else json.loads(properties[name])
+                for name in Metadata.model_fields
+                if name in properties
+            }
+        )
+    except (ValidationError, ValueError, RecursionError):
+        return None
+
+
+def from_json(text: str | bytes | dict[str, Any]) -> Metadata | None:
+    """The metadata in JSON; None where it is none that can be read."""
+    try:
+        if isinstance(text, dict):
+            return Metadata.model_validate(text)
+        return Metadata.model_validate_json(text)
+    except (ValidationError, ValueError):
+        return None
