@@ -93,6 +93,14 @@ def _explained(error: Any) -> str:
     return f"{what}; see: {command} --help"
 
 
+def _caught(error: Exception) -> tuple[str, int]:
+    """One line and the exit code for what is no error of ours."""
+    if isinstance(error, ModuleNotFoundError) and (told := extras.explained(error)) is not None:
+        return str(told), told.exit_code
+    found = last_net.of_file(error) if isinstance(error, OSError) else None
+    return found or (last_net.unforeseen(error), last_net.UNFORESEEN)
+
+
 def main() -> None:
     """Run the command line; translate every error into one line and an exit code."""
     for stream in (sys.stdout, sys.stderr):
@@ -108,12 +116,6 @@ def main() -> None:
     except DeployError as error:
         typer.echo(f"error: {last_net.one_line(error)}", err=True)
         status = error.exit_code
-    except ModuleNotFoundError as error:
-        told = extras.explained(error)
-        if told is None:
-            raise
-        typer.echo(f"error: {told}", err=True)
-        status = told.exit_code
     except KeyboardInterrupt:
         status = INTERRUPTED
     except BrokenPipeError:
@@ -121,8 +123,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
     except Exception as error:  # noqa: BLE001 - the last net
-        found = last_net.of_file(error) if isinstance(error, OSError) else None
-        line, status = found or (last_net.unforeseen(error), last_net.UNFORESEEN)
+        line, status = _caught(error)
         typer.echo(f"error: {last_net.one_line(line)}", err=True)
     if status == INTERRUPTED:
         sys.stdout.flush()

@@ -115,6 +115,8 @@ def _checked(contents: Contents) -> Contents:
 
 def _named(value: TensorSpec) -> TensorSpec:
     return value.model_copy(update={"name": printable(value.name), "dtype": printable(value.dtype)})
+
+
 def kind_of(path: Path) -> Format:
     """The format of a file, by its first bytes.
 
