@@ -14,7 +14,7 @@ from peers_files import HERE, NATIVE, NCNN, Job, Peer, environment, run, say
 from peers_results import Outcome, PeerError, judged
 
 from shufflenet_deploy import board, runtime, transport
-from shufflenet_deploy.cost.counting import MOST_SPREAD, SPEC, agreement
+from shufflenet_deploy.cost.protocol import MOST_SPREAD, SPEC, agreement
 from shufflenet_deploy.errors import DeployError
 from shufflenet_deploy.export.parity import expected
 from shufflenet_deploy.records import BenchmarkSpec, Failure, TargetFacts

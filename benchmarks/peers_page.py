@@ -10,7 +10,7 @@ from pathlib import Path
 from peers_results import HERE, PEAK, Outcome, Result
 
 from shufflenet_deploy import stats
-from shufflenet_deploy.cost.counting import agreement
+from shufflenet_deploy.cost.protocol import agreement
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.files import write_whole
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 #: The option that sets each field that a resumed suite keeps.
 KEPT = {
     "models": "--model",
+    "cards": "--model",
     "baseline": "--baseline",
     "alexnet_head": "--alexnet-head",
     "weights": "--weights",

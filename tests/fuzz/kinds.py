@@ -21,7 +21,16 @@ from typing import Any
 from unittest import mock
 
 import typer
-from hostile import FLOATS, INTEGERS, SECRET, TEXTS, json_value, mutated_json, mutated_text, written
+from hostile_values import (
+    FLOATS,
+    INTEGERS,
+    SECRET,
+    TEXTS,
+    json_value,
+    mutated_json,
+    mutated_text,
+    written,
+)
 
 TESTS = Path(__file__).parents[1]
 if str(TESTS / "builders") not in sys.path:

@@ -72,7 +72,7 @@ def test_aliases_and_cards_have_one_name_in_a_suite(tmp_path: Path):
     assert suite.models == ("shufflenet-g3-1x", "mine")
     assert suite.baseline == "mobilenet-1.0"
     assert suite.cards == {"mine": str(path.absolute())}
-    assert suite.weights == {"mine": str(weights)}
+    assert suite.weights == {"mine": (str(weights),)}
     assert {cell.model for cell in suite.cells()} == {"shufflenet-g3-1x", "mine", "mobilenet-1.0"}
     # What --resume reads back means the same.
     again = make_suite(suite.model_dump(mode="json"), {}, {}, [], fresh=False)
