@@ -1,4 +1,4 @@
-"""What is said of a file that failed validation: limits, predictions, and the cure if it is known."""
+"""What is said of a file that failed validation: limits, predictions, and a cure if known."""
 
 from __future__ import annotations
 
