@@ -171,8 +171,12 @@ class Result:
 
     @property
     def name(self) -> str:
-        """The file's name; that of what was asked for where there is none."""
-        return (self.artifact or self.request).path.name
+        """The file's name; where there is no file, what was asked for."""
+        if self.artifact is not None:
+            return self.artifact.path.name
+        asked = self.request
+        model = Path(asked.model).stem if asked.model.endswith(".toml") else asked.model
+        return f"{model} {asked.resolution} {asked.precision.value} {asked.format.value}"
 
     @property
     def good(self) -> bool:

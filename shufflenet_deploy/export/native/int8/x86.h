@@ -116,13 +116,14 @@ INLINE long long eight(const byte *p)
 #else
 #define DOT(a, x, w) HELD(OP(add_epi32)(a, OP(madd_epi16)(x, w)))
 #endif
-/* gcc would put off these additions, and keep the products in memory until then. */
+/* gcc would put off these additions, and keep the products in memory until then: volatile keeps
+   their order. */
 #if defined(__clang__)
 #define HELD(v) (v)
 #else
 INLINE vec held(vec v)
 {
-    __asm__("" : "+x"(v));
+    __asm__ volatile("" : "+x"(v));
     return v;
 }
 #define HELD(v) held(v)
