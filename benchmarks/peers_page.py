@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 
 from peers_results import HERE, PEAK, Outcome, Result
@@ -202,8 +203,8 @@ def _interval(interval: stats.Interval, unit: float) -> str:
 
 
 def _three(value: float) -> str:
-    """Three digits: ``0.380``, ``12.0``."""
-    return f"{value:#.3g}".rstrip(".")
+    """Three digits and never an exponent: ``0.380``, ``12.0``, ``1230``."""
+    return format(Decimal(f"{value:#.3g}"), "f").rstrip(".")
 
 
 def _verdict(ratio: stats.Interval, factor: float) -> str:

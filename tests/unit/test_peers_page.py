@@ -139,3 +139,11 @@ def test_a_row_says_why_a_core_runs_no_halves_but_not_what_to_choose() -> None:
     failed = outcome("ours-native-fp16").failed(refused.value)
     assert failed.problem == "cortex-a72 does not compute in fp16"
     assert outcome("mnn").failed(PeerError("mnn: no\nTraceback")).problem == "mnn: no"
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "told"), [(0.38, "0.380"), (12.0, "12.0"), (1234.5, "1230"), (2e4, "20000")]
+)
+def test_times_have_three_digits_and_no_exponent(milliseconds, told):
+    table = times(result(outcome("shufflenet-deploy", milliseconds)))
+    assert f"{told} ({told} to {told})" in table
