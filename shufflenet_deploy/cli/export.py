@@ -161,10 +161,15 @@ class Result:
         """Whether there is a file, and it passed its check."""
         return self.artifact is not None and self.artifact.parity.passed
 
+    @property
+    def path(self) -> Path:
+        """The file, or the one that would have been made."""
+        return self.artifact.path if self.artifact else _path_of(self.request)
+
     def as_json(self) -> dict[str, Any]:
         """What ``--json`` prints of it."""
         return {
-            "path": str(self.artifact.path if self.artifact else self.request.path),
+            "path": str(self.path),
             "status": self.status,
             "error": None if self.error is None else str(self.error),
             "artifact": None if self.artifact is None else self.artifact.model_dump(mode="json"),
@@ -216,7 +221,7 @@ def requests_of(
             lowering=lowering,
             **common,
         )
-        for model in models
+        for model in zoo.references(models).values()
         for size in (
             [Resolution.parse(text) for text in resolutions] or [zoo.architecture(model).resolution]
         )
@@ -224,6 +229,14 @@ def requests_of(
         for precision in meant(precisions, Format(fmt), common["machine"])
         for lowering in lowerings
     ]
+
+
+def _path_of(request: ExportRequest) -> Path:
+    """The file that a request makes: it has the model's own name, whatever alias was typed."""
+    from shufflenet_deploy import zoo  # noqa: PLC0415
+
+    own = zoo.architecture(request.model).name
+    return request.model_copy(update={"model": own}).path
 
 
 def _chosen(option: str, values: Sequence[str], known: Sequence[str]) -> list[str]:
@@ -254,7 +267,7 @@ def export_all(requests: Sequence[ExportRequest]) -> list[Result]:
                 stage: str, request: ExportRequest = request, seen: list[str] = stages
             ) -> None:
                 seen.append(stage)
-                show(f"{request.path.name}: {stage}", len(results))
+                show(f"{_path_of(request).name}: {stage}", len(results))
 
             tell("starting")
             try:
@@ -313,7 +326,7 @@ def _print_table(results: Sequence[Result], out: Path) -> None:
                 f"{artifact.parity.top1_agreement:.0%}",
             ]
         colour = "green" if result.good else "red"
-        table.add_row(result.request.path.name, *figures, f"[{colour}]{result.status}[/]")
+        table.add_row(result.path.name, *figures, f"[{colour}]{result.status}[/]")
     # A log keeps names whole, however narrow it pretends to be.
     console = Console() if Console().is_terminal else Console(width=160)
     console.print(table)
