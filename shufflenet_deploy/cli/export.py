@@ -155,6 +155,7 @@ class Result:
     status: str
     artifact: Artifact | None = None
     error: DeployError | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def good(self) -> bool:
@@ -255,7 +256,7 @@ def _chosen(option: str, values: Sequence[str], known: Sequence[str]) -> list[st
 
 def export_all(requests: Sequence[ExportRequest]) -> list[Result]:
     """Make every file that is not there yet, with progress on a terminal."""
-    from shufflenet_deploy.export import UP_TO_DATE  # noqa: PLC0415
+    from shufflenet_deploy.export import NOTE, UP_TO_DATE  # noqa: PLC0415
     from shufflenet_deploy.export import export as export_one  # noqa: PLC0415
 
     results: list[Result] = []
@@ -278,7 +279,8 @@ def export_all(requests: Sequence[ExportRequest]) -> list[Result]:
             status = "up to date" if UP_TO_DATE in stages else "exported"
             if not artifact.parity.passed:
                 status = "failed validation"
-            results.append(Result(request=request, status=status, artifact=artifact))
+            notes = tuple(stage for stage in stages if stage.startswith(NOTE))
+            results.append(Result(request=request, status=status, artifact=artifact, notes=notes))
     return results
 
 
@@ -353,9 +355,10 @@ def _size(count: int) -> str:
 
 
 def explain(results: Sequence[Result]) -> None:
-    """One line for each thing that went wrong; the same error of several files once."""
+    """One line for each thing that went wrong or should be known; the same of several once."""
     lines: dict[str, None] = {}
     for result in results:
+        lines |= dict.fromkeys(result.notes)
         if result.error is not None:
             lines[f"error: {result.error}"] = None
         elif result.artifact is not None and not result.good:

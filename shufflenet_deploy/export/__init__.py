@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING
 from shufflenet_deploy import zoo
 from shufflenet_deploy.export import manifest
 from shufflenet_deploy.export.calibration import pictures
-from shufflenet_deploy.export.request import ExportRequest, Floors, identity, normalised
+from shufflenet_deploy.export.request import NOTE, ExportRequest, Floors, identity, normalised
 from shufflenet_deploy.records import Artifact
 
 if TYPE_CHECKING:
     from shufflenet_deploy.export.comparison import Comparison
     from shufflenet_deploy.export.inspection import Inspection
 
-__all__ = ["UP_TO_DATE", "ExportRequest", "Floors", "compare_layers", "export", "inspect"]
+__all__ = ["NOTE", "UP_TO_DATE", "ExportRequest", "Floors", "compare_layers", "export", "inspect"]
 
 #: The only stage of an export whose file is already there.
 UP_TO_DATE = "up to date"

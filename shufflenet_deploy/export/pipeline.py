@@ -31,7 +31,7 @@ from shufflenet_deploy.export.layers import LayerFidelity
 from shufflenet_deploy.export.lowerings import AUTO, FALLBACKS, Choice
 from shufflenet_deploy.export.plans import plan
 from shufflenet_deploy.export.quantize import Ranges
-from shufflenet_deploy.export.request import ExportRequest
+from shufflenet_deploy.export.request import NOTE, ExportRequest
 from shufflenet_deploy.export.trace import trace
 from shufflenet_deploy.files import replacing, sha256_file, write_whole
 from shufflenet_deploy.records import (
@@ -67,6 +67,8 @@ def produce(
     """
     on_stage("loading weights")
     model = _model(source, wish.weights, wish.seed, wish.head)
+    for note in model.notes:
+        on_stage(f"{NOTE}{note}")
     complexity = zoo.complexity(model.module, wish.resolution)
     judges = Judges(model, wish, pictures, complexity.multiply_adds)
     chosen = Batches(pictures.within_budget(wish.resolution), model.preprocessing, wish.resolution)

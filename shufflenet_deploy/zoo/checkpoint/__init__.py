@@ -18,7 +18,7 @@ from torch import Tensor
 
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.zoo.checkpoint.kinds import Kind, kind_of
-from shufflenet_deploy.zoo.checkpoint.limits import MAX_ELEMENTS, MAX_STORAGE_BYTES, LimitError
+from shufflenet_deploy.zoo.checkpoint.limits import MAX_ELEMENTS, MAX_STORAGES_BYTES, LimitError
 from shufflenet_deploy.zoo.checkpoint.pickle_reader import PickleError
 from shufflenet_deploy.zoo.checkpoint.safetensors_file import DamagedError, read_header
 from shufflenet_deploy.zoo.checkpoint.search import StateDict, state_dicts
@@ -138,8 +138,8 @@ def _from_torch(path: Path, file: TorchFile, found: StateDict) -> Checkpoint:
             for name in group:
                 tensors[name] = _tensor(path, name, found.tensors[name], held)
             total += held.size
-            if total > MAX_STORAGE_BYTES:
-                raise LimitError(f"more than {MAX_STORAGE_BYTES >> 30} GiB of numbers")
+            if total > MAX_STORAGES_BYTES:
+                raise LimitError(f"more than {MAX_STORAGES_BYTES >> 30} GiB of numbers")
     ordered = {name: tensors[name] for name in names}
     return Checkpoint(path=path, tensors=ordered, where=shown(found.path))
 
