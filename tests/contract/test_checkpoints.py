@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import copy
 import datetime as dt
 import enum
 import gzip
@@ -25,6 +26,7 @@ import torch
 from onnx import TensorProto, helper
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn.utils import prune
 
 from shufflenet_deploy import zoo
 from shufflenet_deploy.errors import UsageError
@@ -181,6 +183,32 @@ def test_any_prefix_that_all_keys_share_is_stripped(prefix: str, tmp_path: Path)
 def test_what_a_compiler_inserts_amid_a_path_is_taken_out(tmp_path: Path):
     state = {k.replace("stage2.", "stage2._orig_mod."): v for k, v in trained().items()}
     assert agrees(import_weights(saved(tmp_path, state)))
+
+
+def test_parts_that_were_wrapped_for_several_gpus_are_read(tmp_path: Path):
+    state = {k.replace("stage2.", "stage2.module."): v for k, v in trained().items()}
+    assert agrees(import_weights(saved(tmp_path, state)))
+
+
+def test_a_pruned_network_is_multiplied_out(tmp_path: Path):
+    module = copy.deepcopy(zoo.load(MODEL).module)
+    prune.l1_unstructured(module.get_submodule("stage2.1.compress"), "weight", 0.5)
+    imported = import_weights(saved(tmp_path, module.state_dict()))
+    assert torch.equal(imported.state[WEIGHT], module.get_submodule("stage2.1.compress").weight)
+    assert (imported.state[WEIGHT] == 0).float().mean() == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize("name", ["code", "constants.pkl", "data", "models"])
+def test_the_name_of_an_archive_s_folder_means_nothing(name: str, tmp_path: Path):
+    path = tmp_path / f"{name}.pth"
+    torch.save(trained(), path)
+    assert agrees(import_weights(path))
+
+
+def test_a_folder_is_told_what_it_holds(tmp_path: Path):
+    saved(tmp_path, trained())
+    with pytest.raises(UsageError, match=r"is a folder.*\(weights\.pth\)"):
+        import_weights(tmp_path)
 
 
 @pytest.mark.parametrize("prefix", ["", "model."])
