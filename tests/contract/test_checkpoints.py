@@ -250,6 +250,7 @@ def test_a_layer_too_many_is_not_left_out(name: str, tmp_path: Path):
         ("features.0.0.weight", "features.1.conv.0.0.weight", "classifier.1.weight"),
         ("conv_stem.weight", "blocks.0.0.conv_dw.weight", "classifier.weight"),
         ("patch_embed.proj.weight", "blocks.0.attn.qkv.weight", "head.weight"),
+        ("backbone.body.0.weight", "rpn.head.conv.weight", "roi_heads.box.weight"),
     ],
 )
 def test_another_network_is_not_compared_with_shufflenets(keys: tuple[str, ...], tmp_path: Path):

@@ -54,11 +54,14 @@ class Checkpoint:
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A state dict that was found in a file, and the way to read its numbers."""
+    """A state dict that was found in a file, and the way to read its numbers.
+
+    ``weights`` is how many tensors of two dimensions or more it has, 0 where only one was found.
+    """
 
     path: Path
     where: str
-    is_average: bool
+    weights: int
     _load: Callable[[], Checkpoint]
 
     def read(self) -> Checkpoint:
@@ -94,7 +97,7 @@ def shown(text: str) -> str:
 
 
 def _whole(path: Path, load: Callable[[], Checkpoint]) -> Candidate:
-    return Candidate(path=path, where="", is_average=False, _load=load)
+    return Candidate(path=path, where="", weights=0, _load=load)
 
 
 def _in_one_file(path: Path, kind: Kind) -> list[Candidate]:
@@ -111,7 +114,7 @@ def _in_one_file(path: Path, kind: Kind) -> list[Candidate]:
         return Candidate(
             path=path,
             where=shown(one.path),
-            is_average=one.is_average,
+            weights=one.weights,
             _load=lambda: _from_torch(path, file, one),
         )
 
