@@ -373,11 +373,12 @@ def bench(  # noqa: PLR0917 - options, each passed by name
         raise typer.Exit(_FAILED)
 
 
-def _name_what_is_replaced(stage: str) -> None:
-    from shufflenet_deploy.export import REPLACING  # noqa: PLC0415
+def _print_note(stage: str) -> None:
+    """Print what is to be known of an export: what is replaced, what of the weights is left out."""
+    from shufflenet_deploy.export import NOTE  # noqa: PLC0415
 
-    if stage.startswith(REPLACING):
-        typer.echo(f"note: {stage}", err=True)
+    if stage.startswith(NOTE):
+        typer.echo(stage, err=True)
 
 
 class _Bench:
@@ -490,7 +491,7 @@ class _Bench:
                         "weights": self.suite.weights_of(cell),
                     }
                 ),
-                on_stage=_name_what_is_replaced,
+                on_stage=_print_note,
             )
 
         return artifact_of

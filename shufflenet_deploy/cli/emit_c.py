@@ -78,6 +78,8 @@ def emit_c(  # noqa: PLR0917 - options, each passed by name
     core = native.machine(machine)
     core.computing_in(Precision(precision))
     loaded = zoo.load(model, weights=weights, head=head)
+    for note in loaded.notes:
+        typer.echo(f"note: {note}", err=True)
     card = loaded.architecture
     size = Resolution.parse(resolution) if resolution else card.resolution
     if not loaded.weights.trained:

@@ -160,23 +160,19 @@ def export(  # noqa: PLR0917 - options, each passed by name
 class Result:
     """What became of one file: an artifact, or the error that prevented it.
 
-    ``replaced`` names an earlier file that was overwritten.
+    ``notes`` name an earlier file that was overwritten, and what of the weights was left out.
     """
 
     request: ExportRequest
     status: str
     artifact: Artifact | None = None
     error: DeployError | None = None
-    replaced: str = ""
+    notes: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         """The file's name; where there is no file, what was asked for."""
-        if self.artifact is not None:
-            return self.artifact.path.name
-        asked = self.request
-        model = Path(asked.model).stem if asked.model.endswith(".toml") else asked.model
-        return f"{model} {asked.resolution} {asked.precision.value} {asked.format.value}"
+        return _asked(self.request) if self.artifact is None else self.artifact.path.name
 
     @property
     def good(self) -> bool:
@@ -191,6 +187,11 @@ class Result:
             "error": None if self.error is None else str(self.error),
             "artifact": None if self.artifact is None else self.artifact.model_dump(mode="json"),
         }
+
+
+def _asked(request: ExportRequest) -> str:
+    model = Path(request.model).stem if request.model.endswith(".toml") else request.model
+    return f"{model} {request.resolution} {request.precision.value} {request.format.value}"
 
 
 def requests_of(
@@ -238,7 +239,7 @@ def requests_of(
             lowering=lowering,
             **common,
         )
-        for model in models
+        for model in zoo.references(models).values()
         for size in (
             [Resolution.parse(text) for text in resolutions] or [zoo.architecture(model).resolution]
         )
@@ -276,7 +277,7 @@ def _chosen(option: str, values: Sequence[str], known: Sequence[str]) -> list[st
 
 def export_all(requests: Sequence[ExportRequest]) -> list[Result]:
     """Make every file that is not there yet, with progress on a terminal."""
-    from shufflenet_deploy.export import REPLACING, UP_TO_DATE  # noqa: PLC0415
+    from shufflenet_deploy.export import NOTE, UP_TO_DATE  # noqa: PLC0415
     from shufflenet_deploy.export import export as export_one  # noqa: PLC0415
 
     for folder in {one.calibration for one in requests if one.precision == "int8"}:
@@ -292,7 +293,7 @@ def export_all(requests: Sequence[ExportRequest]) -> list[Result]:
                 stage: str, request: ExportRequest = request, seen: list[str] = stages
             ) -> None:
                 seen.append(stage)
-                show(f"{request.path.name}: {stage}", len(results))
+                show(f"{_asked(request)}: {stage}", len(results))
 
             tell("starting")
             try:
@@ -303,10 +304,8 @@ def export_all(requests: Sequence[ExportRequest]) -> list[Result]:
             status = "up to date" if UP_TO_DATE in stages else "exported"
             if not artifact.parity.passed:
                 status = "failed validation"
-            replaced = next((stage for stage in stages if stage.startswith(REPLACING)), "")
-            results.append(
-                Result(request=request, status=status, artifact=artifact, replaced=replaced)
-            )
+            notes = tuple(stage for stage in stages if stage.startswith(NOTE))
+            results.append(Result(request=request, status=status, artifact=artifact, notes=notes))
     return results
 
 
@@ -386,13 +385,12 @@ def _size(count: int) -> str:
 
 
 def explain(results: Sequence[Result]) -> None:
-    """One line for each thing that went wrong; the same error of several files once."""
+    """One line for each thing that went wrong or should be known; the same of several once."""
     from shufflenet_deploy.export.shortfall import explained  # noqa: PLC0415
 
     lines: dict[str, None] = {}
     for result in results:
-        if result.replaced:
-            lines[f"note: {result.replaced}"] = None
+        lines |= dict.fromkeys(result.notes)
         if result.error is not None:
             lines[f"error: {result.error}"] = None
         elif result.artifact is not None and not result.good:

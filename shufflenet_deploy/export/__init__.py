@@ -16,27 +16,24 @@ from typing import TYPE_CHECKING
 from shufflenet_deploy import extras, zoo
 from shufflenet_deploy.export import manifest
 from shufflenet_deploy.export.calibration import pictures
-from shufflenet_deploy.export.request import ExportRequest, Floors, identity, named, normalised
+from shufflenet_deploy.export.request import (
+    NOTE,
+    ExportRequest,
+    Floors,
+    identity,
+    named,
+    normalised,
+)
 from shufflenet_deploy.records import Artifact
 
 if TYPE_CHECKING:
     from shufflenet_deploy.export.comparison import Comparison
     from shufflenet_deploy.export.inspection import Inspection
 
-__all__ = [
-    "REPLACING",
-    "UP_TO_DATE",
-    "ExportRequest",
-    "Floors",
-    "compare_layers",
-    "export",
-    "inspect",
-]
+__all__ = ["NOTE", "UP_TO_DATE", "ExportRequest", "Floors", "compare_layers", "export", "inspect"]
 
 #: The only stage of an export whose file is already there.
 UP_TO_DATE = "up to date"
-#: How the stage begins that names an earlier file which is about to be overwritten.
-REPLACING = "replacing"
 
 
 def export(request: ExportRequest, *, on_stage: Callable[[str], None] | None = None) -> Artifact:
@@ -67,7 +64,7 @@ def export(request: ExportRequest, *, on_stage: Callable[[str], None] | None = N
         say(UP_TO_DATE)
         return found
     if reason := manifest.replaced(wish.path):
-        say(f"{REPLACING} {wish.path}, {reason}")
+        say(f"{NOTE}replacing {wish.path}, {reason}")
     from shufflenet_deploy.export.pipeline import produce  # noqa: PLC0415
 
     return produce(wish, request.model, chosen, key, say)

@@ -38,7 +38,7 @@ from shufflenet_deploy.export.metadata import (
 )
 from shufflenet_deploy.export.plans import plan
 from shufflenet_deploy.export.quantize import Ranges
-from shufflenet_deploy.export.request import ExportRequest
+from shufflenet_deploy.export.request import NOTE, ExportRequest
 from shufflenet_deploy.export.trace import trace
 from shufflenet_deploy.files import replacing, sha256_file, write_whole
 from shufflenet_deploy.records import (
@@ -74,6 +74,8 @@ def produce(
     """
     on_stage("loading weights")
     model = _model(source, wish.weights, wish.seed, wish.head)
+    for note in model.notes:
+        on_stage(f"{NOTE}{note}")
     complexity = zoo.complexity(model.module, wish.resolution, model.architecture.name)
     names = class_names(wish.labels, model.architecture.description.classes)
     judges = Judges(model, wish, pictures, complexity.multiply_adds)

@@ -38,6 +38,9 @@ CONVERTERS: tuple[str, ...] = get_args(Converter)
 Head = Literal["fixed", "dense"]
 HEADS: tuple[str, ...] = get_args(Head)
 
+#: How the stages begin that tell what was chosen among, or left out of, a file of weights.
+NOTE = "note: "
+
 #: Families with fully connected layers behind a map, for which the head is a choice.
 _HEADED_FAMILIES = ("alexnet", "vgg")
 

@@ -86,7 +86,11 @@ def import_weights(
         except MisfitError as error:
             failure = failure or error
             continue
-        others = [one.where for one in found if one.where not in ("", candidate.where)]
+        others = [
+            one.where
+            for one in found
+            if one.where not in ("", candidate.where) and one.weights > candidate.weights / 2
+        ]
         if candidate.where and others:
             note = f"read {candidate.where}; the file also holds {_listed(others)}"
             imported = replace(imported, notes=(note, *imported.notes))

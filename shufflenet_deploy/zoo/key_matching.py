@@ -27,7 +27,9 @@ _MAX_COMPONENTS = 6
 #: A prefix that fewer of the keys have is a layer's, not a network's.
 _LEAST_SHARE = 0.2
 #: What wrappers insert anywhere in a path.
-_TRANSPARENT = frozenset(("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"))
+_TRANSPARENT = frozenset(
+    ("module", "_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
+)
 #: Last components of what counts and is not computed with: batches, a profiler's operations.
 _COUNTERS = ("num_batches_tracked", "total_ops", "total_params", "n_averaged")
 #: First components of what training computes and inference does not.
@@ -68,7 +70,10 @@ def match(tensors: Tensors, keys_of: Callable[[Description], frozenset[str]]) ->
 
     ``keys_of`` gives the keys of a network's own state dict.
     """
-    plain = {_plain(key): tensor for key, tensor in tensors.items()}
+    whole = _unpruned(tensors)
+    plain = {_plain(key): tensor for key, tensor in whole.items()}
+    if len(plain) < len(whole):
+        plain = dict(whole)
     layers = {key: tensor for key, tensor in plain.items() if not is_leftover(key)}
     leftovers = [key for key in plain if key not in layers]
     known = _known(keys_of)
@@ -89,6 +94,17 @@ def is_leftover(key: str) -> bool:
     """Whether a key is of training alone, by its name: a counter, a loss, a metric."""
     components = key.split(".")
     return components[-1] in _COUNTERS or any(map(_TRAINING.fullmatch, components[:2]))
+
+
+def _unpruned(tensors: Tensors) -> Tensors:
+    """``tensors`` with each pair that ``torch.nn.utils.prune`` left multiplied out."""
+    made = dict(tensors)
+    for key in tensors:
+        name = key.removesuffix("_orig")
+        if name != key and f"{name}_mask" in tensors:
+            weight, mask = made.pop(key), made.pop(f"{name}_mask")
+            made[name] = weight * mask if weight.shape == mask.shape else weight
+    return made
 
 
 def _plain(key: str) -> str:

@@ -26,12 +26,16 @@ def empty(card: Architecture, head: Head | str) -> nn.Module:
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """A network in eval mode. ``preprocessing`` is what these weights were trained with."""
+    """A network in eval mode. ``preprocessing`` is what these weights were trained with.
+
+    ``notes`` say what was chosen among, or left out of, the file of weights, a line each.
+    """
 
     architecture: Architecture
     module: nn.Module
     weights: WeightsInfo
     preprocessing: Preprocessing
+    notes: tuple[str, ...] = ()
 
 
 def load(
@@ -71,6 +75,7 @@ def load(
             source=imported.source, sha256=imported.sha256, layout=imported.layout, trained=True
         ),
         preprocessing=imported.architecture.preprocessing,
+        notes=imported.notes,
     )
 
 

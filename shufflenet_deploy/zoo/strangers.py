@@ -47,6 +47,20 @@ _STRANGERS: tuple[tuple[tuple[str, ...], tuple[str, ...], str], ...] = (
         (),
         "a ResNet",
     ),
+    (
+        (r"features\.stage1\.unit1\.dw_conv4\.weight", r"features\.stage1\.unit1\..*conv5\.weight"),
+        (),
+        "ShuffleNet v2 (pytorchcv's)",
+    ),
+    ((r"features\.stage1\.unit1\.s_merge_conv\.weight",), (), "a MENet"),
+    ((r"features\.1\.conv\.0\.0\.weight",), (), "MobileNet v2"),
+    ((r"features\.1\.block\.0\.0\.weight",), (), "MobileNet v3"),
+    ((r"features\.1\.0\.block\.0\.0\.weight",), (), "an EfficientNet"),
+    ((r"blocks\.0\.0\.conv_dw\.weight",), (), "a MobileNet or EfficientNet of timm's"),
+    ((r"features\.denseblock1\.denselayer1\.conv1\.weight",), (), "a DenseNet"),
+    ((r"Mixed_5b\.branch1x1\.conv\.weight",), (), "Inception v3"),
+    ((r"blocks\.0\.attn\.qkv\.weight",), (), "a vision transformer"),
+    ((r"encoder\.layers\.encoder_layer_0\..*",), (), "a vision transformer"),
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import copy
 import datetime as dt
 import enum
 import gzip
@@ -25,6 +26,7 @@ import torch
 from onnx import TensorProto, helper
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.nn.utils import prune
 
 from shufflenet_deploy import zoo
 from shufflenet_deploy.errors import UsageError
@@ -183,6 +185,32 @@ def test_what_a_compiler_inserts_amid_a_path_is_taken_out(tmp_path: Path):
     assert agrees(import_weights(saved(tmp_path, state)))
 
 
+def test_parts_that_were_wrapped_for_several_gpus_are_read(tmp_path: Path):
+    state = {k.replace("stage2.", "stage2.module."): v for k, v in trained().items()}
+    assert agrees(import_weights(saved(tmp_path, state)))
+
+
+def test_a_pruned_network_is_multiplied_out(tmp_path: Path):
+    module = copy.deepcopy(zoo.load(MODEL).module)
+    prune.l1_unstructured(module.get_submodule("stage2.1.compress"), "weight", 0.5)
+    imported = import_weights(saved(tmp_path, module.state_dict()))
+    assert torch.equal(imported.state[WEIGHT], module.get_submodule("stage2.1.compress").weight)
+    assert (imported.state[WEIGHT] == 0).float().mean() == pytest.approx(0.5, abs=0.01)
+
+
+@pytest.mark.parametrize("name", ["code", "constants.pkl", "data", "models"])
+def test_the_name_of_an_archive_s_folder_means_nothing(name: str, tmp_path: Path):
+    path = tmp_path / f"{name}.pth"
+    torch.save(trained(), path)
+    assert agrees(import_weights(path))
+
+
+def test_a_folder_is_told_what_it_holds(tmp_path: Path):
+    saved(tmp_path, trained())
+    with pytest.raises(UsageError, match=r"is a folder.*\(weights\.pth\)"):
+        import_weights(tmp_path)
+
+
 @pytest.mark.parametrize("prefix", ["", "model."])
 def test_leftovers_of_training_are_left_out_and_said(prefix: str, tmp_path: Path):
     leftovers = {
@@ -222,6 +250,7 @@ def test_a_layer_too_many_is_not_left_out(name: str, tmp_path: Path):
         ("features.0.0.weight", "features.1.conv.0.0.weight", "classifier.1.weight"),
         ("conv_stem.weight", "blocks.0.0.conv_dw.weight", "classifier.weight"),
         ("patch_embed.proj.weight", "blocks.0.attn.qkv.weight", "head.weight"),
+        ("backbone.body.0.weight", "rpn.head.conv.weight", "roi_heads.box.weight"),
     ],
 )
 def test_another_network_is_not_compared_with_shufflenets(keys: tuple[str, ...], tmp_path: Path):
@@ -274,6 +303,15 @@ def test_views_of_one_storage_are_read_as_torch_reads_them(tmp_path: Path):
         assert all(tensor.is_contiguous() for tensor in tensors.values())
 
 
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_a_state_dict_of_numpy_arrays_is_read(protocol: int, tmp_path: Path):
+    arrays = {key: tensor.numpy() for key, tensor in trained().items()}
+    arrays[WEIGHT] = np.asfortranarray(arrays[WEIGHT].astype(np.float64))
+    path = tmp_path / "weights.pkl"
+    path.write_bytes(pickle.dumps({"model": arrays}, protocol))
+    assert agrees(import_weights(path))
+
+
 def test_a_state_dict_that_was_pickled_without_torch_is_read(tmp_path: Path):
     path = tmp_path / "weights.pkl"
     path.write_bytes(pickle.dumps({"model": collections.OrderedDict(trained())}))
@@ -296,7 +334,7 @@ def quantised(weight: Tensor) -> Tensor:
         (lambda weight: weight.to(torch.complex64), "complex"),
         (Tensor.char, "integers"),
         (lambda weight: weight * torch.nan, "NaN"),
-        (Tensor.numpy, "NumPy"),
+        (lambda weight: weight.numpy().astype(np.int32), "NumPy"),
         (lambda weight: weight[0, 0, 0].expand(1000, 1000, 1000, 1000), "claims"),
         (lambda weight: weight[:3], "of the wrong shape"),
     ],

@@ -17,6 +17,9 @@ import digits
 import pytest
 from PIL import Image
 
+from shufflenet_deploy import zoo
+from shufflenet_deploy.zoo.card import card_text
+
 SMALL = ("--model", "shufflenet-g3-0.25x", "--resolution", "64x64")
 
 
@@ -267,3 +270,18 @@ def test_inspect_refuses_what_is_no_model(tmp_path: Path, content: bytes) -> Non
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert done.stderr.startswith("error: m.onnx is not an undamaged ONNX, TFLite or native file")
+
+
+def test_a_card_and_an_alias_have_one_name_in_every_file_and_line(tmp_path: Path):
+    card = tmp_path / "typed.toml"
+    mine = zoo.architecture("shufflenet-g3-0.25x").model_copy(update={"name": "mine"})
+    card.write_text(card_text(mine))
+    out = tmp_path / "out"
+    models = f"{card},shufflenet-0.25x,shufflenet-g3-0.25x"
+    options = ("--fmt", "tflite", "--precision", "fp32", "--resolution", "32x32", "--out", out)
+    result = run("export", "--model", models, *options, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    names = {"mine-32x32-fp32.tflite", "shufflenet-g3-0.25x-32x32-fp32.tflite"}
+    assert {path.name for path in out.glob("*.tflite")} == names
+    assert [result.stdout.count(name) for name in names] == [1, 1]
+    assert "typed" not in result.stdout

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.zoo.checkpoint.kinds import Kind, kind_of
-from shufflenet_deploy.zoo.checkpoint.limits import MAX_ELEMENTS, MAX_STORAGE_BYTES, LimitError
+from shufflenet_deploy.zoo.checkpoint.limits import MAX_ELEMENTS, MAX_STORAGES_BYTES, LimitError
 from shufflenet_deploy.zoo.checkpoint.pickle_reader import PickleError
 from shufflenet_deploy.zoo.checkpoint.safetensors_file import DamagedError, read_header
 from shufflenet_deploy.zoo.checkpoint.search import StateDict, state_dicts
@@ -54,11 +54,14 @@ class Checkpoint:
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A state dict that was found in a file, and the way to read its numbers."""
+    """A state dict that was found in a file, and the way to read its numbers.
+
+    ``weights`` is how many tensors of two dimensions or more it has, 0 where only one was found.
+    """
 
     path: Path
     where: str
-    is_average: bool
+    weights: int
     _load: Callable[[], Checkpoint]
 
     def read(self) -> Checkpoint:
@@ -94,7 +97,7 @@ def shown(text: str) -> str:
 
 
 def _whole(path: Path, load: Callable[[], Checkpoint]) -> Candidate:
-    return Candidate(path=path, where="", is_average=False, _load=load)
+    return Candidate(path=path, where="", weights=0, _load=load)
 
 
 def _in_one_file(path: Path, kind: Kind) -> list[Candidate]:
@@ -111,7 +114,7 @@ def _in_one_file(path: Path, kind: Kind) -> list[Candidate]:
         return Candidate(
             path=path,
             where=shown(one.path),
-            is_average=one.is_average,
+            weights=one.weights,
             _load=lambda: _from_torch(path, file, one),
         )
 
@@ -138,8 +141,8 @@ def _from_torch(path: Path, file: TorchFile, found: StateDict) -> Checkpoint:
             for name in group:
                 tensors[name] = _tensor(path, name, found.tensors[name], held)
             total += held.size
-            if total > MAX_STORAGE_BYTES:
-                raise LimitError(f"more than {MAX_STORAGE_BYTES >> 30} GiB of numbers")
+            if total > MAX_STORAGES_BYTES:
+                raise LimitError(f"more than {MAX_STORAGES_BYTES >> 30} GiB of numbers")
     ordered = {name: tensors[name] for name in names}
     return Checkpoint(path=path, tensors=ordered, where=shown(found.path))
 

@@ -19,6 +19,7 @@ from shufflenet_deploy.zoo.checkpoint.limits import MAX_FILE_BYTES
 from shufflenet_deploy.zoo.checkpoint.torch_file import is_root_member, opened_archive
 
 _HEAD_BYTES = 4096
+_SUFFIXES = (".pth", ".pt", ".ckpt", ".bin", ".safetensors", ".index.json")
 _WANTED = "give a .pth, .pt or .safetensors file"
 _CONVERT = "save the weights from its own framework as a PyTorch state dict"
 
@@ -111,7 +112,9 @@ def _beginning(path: Path) -> tuple[int, bytes]:
     try:
         about = path.stat()
         if stat.S_ISDIR(about.st_mode):
-            raise UsageError(f"{path} is a folder; give the file of weights inside it")
+            inside = sorted(one.name for one in path.iterdir() if one.name.endswith(_SUFFIXES))
+            which = f" ({', '.join(inside[:3])})" if inside else ""
+            raise UsageError(f"{path} is a folder; give the file of weights inside it{which}")
         if not stat.S_ISREG(about.st_mode):
             raise UsageError(f"{path} is a device or pipe, not a file; {_WANTED}")
         if about.st_size > MAX_FILE_BYTES:
@@ -172,7 +175,8 @@ def _archive_kind(path: Path) -> Kind:
 
 def _foreign_archive(names: list[str]) -> tuple[str, str] | None:
     """What else than a state dict is kept in a zip, by members (or beginnings) that tell it."""
-    tails = {name.partition("/")[2] for name in names} | set(names)
+    rooted = len({name.partition("/")[0] for name in names}) == 1
+    tails = {name.partition("/")[2] for name in names} if rooted else set(names)
     for members, what, cure in _ARCHIVES:
         if any(tail.startswith(members) for tail in tails):
             return what, cure

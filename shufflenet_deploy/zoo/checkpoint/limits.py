@@ -12,8 +12,9 @@ from typing import IO
 MAX_FILE_BYTES = 8 << 30
 #: Elements of one state dict; as floats they take 1 GiB.
 MAX_ELEMENTS = 1 << 28
-#: Bytes of the storages that one state dict lies in (views may share one).
-MAX_STORAGE_BYTES = 2 << 30
+#: Bytes of one storage (several tensors may be views of it), and of all that a state dict lies in.
+MAX_STORAGE_BYTES = 1 << 30
+MAX_STORAGES_BYTES = 2 << 30
 #: The pickle beside the numbers: names, shapes and whatever else was saved.
 MAX_PICKLE_BYTES = 64 << 20
 MAX_PICKLE_OPCODES = 5_000_000

@@ -31,6 +31,11 @@ class StateDict:
     tensors: Mapping[str, TensorRef]
 
     @property
+    def weights(self) -> int:
+        """How many tensors have two dimensions or more, as those of layers do."""
+        return sum(len(one.shape) > 1 or bool(one.fault) for one in self.tensors.values())
+
+    @property
     def is_average(self) -> bool:
         """Whether its key says that it is a moving average of the weights."""
         return names_average(self.path)
@@ -62,8 +67,7 @@ def state_dicts(content: object) -> list[StateDict]:
 
 
 def _rank(found: StateDict) -> tuple[int, bool, bool]:
-    weights = sum(len(tensor.shape) > 1 or bool(tensor.fault) for tensor in found.tensors.values())
-    return -weights, bool(_OPTIMISER.search(found.path.lower())), found.is_average
+    return -found.weights, bool(_OPTIMISER.search(found.path.lower())), found.is_average
 
 
 def _walk(content: object) -> Iterator[StateDict]:

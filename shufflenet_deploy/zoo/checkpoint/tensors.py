@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from shufflenet_deploy.zoo.checkpoint.limits import MAX_DIMENSIONS, MAX_ELEMENTS
+from shufflenet_deploy.zoo.checkpoint.numpy_arrays import array_parts, strides
 from shufflenet_deploy.zoo.checkpoint.pickle_reader import Global, Instance
 from shufflenet_deploy.zoo.checkpoint.storages import StorageRef, dtype_of, is_size, storage_of
 
@@ -29,7 +30,8 @@ _WITHOUT_NUMBERS = {
     "_rebuild_device_tensor_from_numpy": "was on an XLA device; save it with .cpu()",
     "_rebuild_device_tensor_from_cpu_tensor": "was on another device; save it with .cpu()",
     "_rebuild_xla_tensor": "was on an XLA device; save it with .cpu()",
-    "_reconstruct": "is a NumPy array; save torch.from_numpy(array)",
+    "_reconstruct": "is a NumPy array of another kind than float32; save torch.from_numpy(array)",
+    "_frombuffer": "is a NumPy array of another kind than float32; save torch.from_numpy(array)",
     "scalar": "is a NumPy number",
 }
 
@@ -82,6 +84,8 @@ def tensor_of(value: object) -> TensorRef | None:
             value = _typed(args[0], args[2])
         elif function in ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_tensor_v3"):
             return _plain(function, args)
+        elif parts := array_parts(value):
+            return _array(*parts)
         elif function in _WITHOUT_NUMBERS:
             return TensorRef(shape=_shape_of(args), fault=_WITHOUT_NUMBERS[function])
         else:
@@ -116,6 +120,15 @@ def _plain(function: str, args: tuple[object, ...]) -> TensorRef:
     return TensorRef(
         shape=shape, fault=fault, dtype=dtype, storage=storage, offset=offset, stride=stride
     )
+
+
+def _array(storage: StorageRef, written: object, columns: bool) -> TensorRef:  # noqa: FBT001
+    shape = _integers(written)
+    if shape is None:
+        return TensorRef(fault="has a shape that makes no sense")
+    fault = check_shape(shape)
+    stride = () if fault else strides(shape, columns=columns)
+    return TensorRef(shape=shape, fault=fault, dtype=storage.dtype, storage=storage, stride=stride)
 
 
 def check_shape(shape: Shape) -> str:
