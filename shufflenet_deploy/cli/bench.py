@@ -23,6 +23,7 @@ from shufflenet_deploy.cli.bench_options import (
     warmup_limits,
     whole_numbers,
 )
+from shufflenet_deploy.cli.emulator import FEW_INFERENCES, board_of, notices
 from shufflenet_deploy.cli.hosts import HOST_HELP, transport_to
 from shufflenet_deploy.cli.lists import PRECISIONS, listed, precisions
 from shufflenet_deploy.cli.observations import described, newest, summaries
@@ -290,9 +291,18 @@ def bench(  # noqa: PLR0917 - options, each passed by name
             base, host, suite_id = definition_of(row.definition, row.id), host or row.host, row.id
         elif suite is not None:
             base = read_suite(suite)
-        wanted = make_suite(base, options, spec, weights or [], fresh=not resume)
+        counting = (metric or base.get("spec", {}).get("metric")) == "instructions"
+        virtual = board_of(host or "local", deterministic=counting)
+        few = virtual is not None and virtual.emulated and not counting and not resume
+        wanted = make_suite(
+            *(base, options, spec, weights or []),
+            fresh=not resume,
+            defaults=FEW_INFERENCES if few else None,
+        )
         check_models(wanted)
         check_extras(wanted)
+        for line in notices(virtual, deterministic=counting) if virtual is not None else ():
+            typer.echo(line, err=True)
         measured = _Bench(
             suite=wanted, suite_id=suite_id, host=host or "local", artifacts=artifacts, book=book
         )
