@@ -52,7 +52,7 @@ def spec_of(base=None, given=None, *, fresh=True) -> BenchmarkSpec:
 
 def test_few_inferences_are_made_unless_more_are_asked_for():
     few = spec_of()
-    assert (few.min_runs, few.processes, few.warmup_runs) == (3, 2, 1)
+    assert (few.min_runs, few.processes, few.warmup_runs) == (2, 2, 0)
     assert few.min_runs < BenchmarkSpec().min_runs
     assert spec_of(given={"min_runs": 50}).min_runs == 50
 
