@@ -26,6 +26,7 @@ from shufflenet_deploy.cli.bench_options import (
     warmup_limits,
     whole_numbers,
 )
+from shufflenet_deploy.cli.emulator import FEW_INFERENCES, board_of, notices
 from shufflenet_deploy.cli.export import warn_of_few_pictures
 from shufflenet_deploy.cli.hosts import HOST_HELP, SSH_CLIENT_HELP, SshClientName, transport_to
 from shufflenet_deploy.cli.journal import open_journal
@@ -349,7 +350,14 @@ def bench(  # noqa: PLR0917 - options, each passed by name
             base, suite_id = definition_of(row.definition, row.id), row.id
         elif suite is not None:
             base = read_suite(suite)
-        wanted = make_suite(base, options, spec, weights or [], fresh=not resume)
+        counting = (metric or base.get("spec", {}).get("metric")) == "instructions"
+        virtual = board_of(host or "local", deterministic=counting)
+        few = virtual is not None and virtual.emulated and not counting and not resume
+        wanted = make_suite(
+            *(base, options, spec, weights or []),
+            fresh=not resume,
+            defaults=FEW_INFERENCES if few else None,
+        )
         wanted = check_models(wanted)
         if suite_id is not None:
             known = make_suite(base, {}, {}, [], fresh=False)
@@ -358,6 +366,8 @@ def bench(  # noqa: PLR0917 - options, each passed by name
         preflight.resolutions(wanted)
         if wanted.calibration and any(cell.precision == "int8" for cell in wanted.cells()):
             warn_of_few_pictures(Path(wanted.calibration))
+        for line in notices(virtual, deterministic=counting) if virtual is not None else ():
+            typer.echo(line, err=True)
         measured = _Bench(
             suite=wanted,
             suite_id=suite_id,

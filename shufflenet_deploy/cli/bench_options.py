@@ -38,8 +38,12 @@ def make_suite(
     weights: list[str],
     *,
     fresh: bool,
+    defaults: dict[str, Any] | None = None,
 ) -> Suite:
-    """The suite of a file or of the journal, overruled by the options that were given."""
+    """The suite of a file or of the journal, overruled by the options that were given.
+
+    ``defaults`` are for what neither says about how to measure.
+    """
     from shufflenet_deploy.bench import Suite  # noqa: PLC0415
 
     fields: dict[str, Any] = {**_DEFAULTS, **base}
@@ -49,8 +53,8 @@ def make_suite(
     if fields.get("baseline") in ("none", ""):
         fields["baseline"] = None
     given = {key: value for key, value in spec.items() if value is not None}
-    defaults = INSTRUCTIONS if fresh and given.get("metric") == "instructions" else {}
-    fields["spec"] = {**fields.get("spec", {}), **defaults, **given}
+    counting = INSTRUCTIONS if fresh and given.get("metric") == "instructions" else {}
+    fields["spec"] = {**(defaults or {}), **fields.get("spec", {}), **counting, **given}
     if weights:
         fields["weights"] = {**fields.get("weights", {}), **_weights(weights, fields["models"])}
     for key in ("calibration",):

@@ -185,6 +185,46 @@ def test_a_virtual_environment_with_the_target_s_pip(ssh_target):
     assert ssh_target.invoke([*environment.python, "-c", SHOW]).text == "1.16.0 24.1\n"
 
 
+#: A Python that says it is 3.7, whose virtual environments have a pip that knows no wheels of its
+#: machine before it has been upgraded.
+OLD_PYTHON = """\
+real={real}
+if [ "$1" = -m ] && [ "$2" = venv ]; then
+    "$real" "$@" && mv "$4/bin/python" "$4/bin/real" && cat >"$4/bin/python" <<'END' || exit 1
+#!/bin/sh
+case "$*" in
+"-m pip install "*"--upgrade pip>="*) touch "${{0%/*}}/upgraded"; exit ;;
+"-m pip install "*)
+    [ -e "${{0%/*}}/upgraded" ] || {{
+        echo "ERROR: No matching distribution found for six==1.16.0" >&2
+        exit 1
+    }} ;;
+esac
+exec "${{0%/*}}/real" "$@"
+END
+    chmod 755 "$4/bin/python"
+    exit
+fi
+[ "$1" = -c ] || exec "$real" "$@"
+"$real" "$@" | sed -e "s:$real:$0:" -e 's/"version": "3[0-9.]*"/"version": "3.7.3"/'
+"""
+
+
+def test_a_pip_that_is_too_old_for_the_wheels_is_upgraded(sshd_with, tools, tmp_path):
+    shim = tools(python3=OLD_PYTHON.format(real=sys.executable))
+    # An inner shell reads no login files, which may put another Python first.
+    server = sshd_with(f"SetEnv PATH={shim}:/usr/bin:/bin SHLVL=2")
+    with (
+        transport.connect(server.settings) as link,
+        Target(link, root=str(tmp_path / "target")) as target,
+    ):
+        assert target.facts().python == "3.7.3"
+        environment = target.environment(SMALL, mode=Mode.VENV)
+        assert environment.how is Mode.VENV
+        assert target.invoke([*environment.python, "-c", SHOW]).text == "1.16.0 24.1\n"
+        assert list(Path(target.root, "environments").glob("*-venv/bin/upgraded"))
+
+
 def test_without_an_index_on_the_target_wheels_are_pushed(sshd_with, tmp_path):
     # pip of the target looks at a closed port; pip of this machine does not.
     server = sshd_with("SetEnv PIP_INDEX_URL=http://127.0.0.1:1/simple PIP_CONFIG_FILE=/dev/null")
