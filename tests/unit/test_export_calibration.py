@@ -188,3 +188,20 @@ def test_an_emulator_runs_a_large_network_on_few_pictures() -> None:
     assert small == judges
     assert (len(judges), len(large), len(huge)) == (8, 4, 4)
     assert set(large) < set(judges)
+
+
+@pytest.mark.parametrize("size", [(1, 60_000), (60_000, 1)])
+def test_a_thin_picture_is_refused_before_it_fills_the_memory(tmp_path, size):
+    path = tmp_path / "thin.png"
+    Image.new("RGB", size).save(path)
+    with pytest.raises(UsageError, match="too thin for 224x224"):
+        calibration.read(path, Resolution.parse("224"))
+
+
+@pytest.mark.parametrize(("mode", "value", "grey"), [("I;16", 65535, 255), ("F", 0.5, 127)])
+def test_a_picture_of_wide_pixels_is_converted_in_bands(tmp_path, mode, value, grey):
+    path = tmp_path / "wide.tiff"
+    Image.new(mode, (300, 700), value).save(path)
+    found = calibration.read(path, Resolution.parse("64"))
+    assert found.shape == (64, 64, 3)
+    assert set(found.ravel().tolist()) == {grey}
