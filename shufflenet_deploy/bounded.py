@@ -45,6 +45,18 @@ _LONG_KEY = re.compile(
     rf"{{{MAX_DEPTH}}}"
 )
 
+_CREDENTIALS = (
+    (re.compile(r"(://)[^\s/@]*@"), r"\1***@"),
+    (
+        re.compile(
+            r"\b((?:\w*[_-])?(?:pass(?:word|wd|phrase)?|pwd|secret|token|api_?key)\s*[=:]\s*)"
+            r"(?:'[^']*'|\"[^\"]*\"|[^\s&;,'\"]+)",
+            re.IGNORECASE,
+        ),
+        r"\1***",
+    ),
+)
+
 # --- types of fields -----------------------------------------------------------------------------
 
 
@@ -240,3 +252,10 @@ def printable(text: str, keep: Iterable[str] = "\n\t") -> str:
         one if one in kept or not (ord(one) < 32 or 127 <= ord(one) < 160) else "?"
         for one in text.encode("utf-8", "replace").decode()
     )
+
+
+def masked(text: str) -> str:
+    """A text without what looks like a credential in it."""
+    for pattern, shown in _CREDENTIALS:
+        text = pattern.sub(shown, text)
+    return text

@@ -199,9 +199,12 @@ def replacing(path: Path) -> Iterator[Path]:
     block makes executable stays so.
 
     Raises:
-        UsageError: the folder cannot be created or written.
+        UsageError: the folder cannot be created or written, or ``path`` is a folder, a device or a
+            pipe, whose place no file takes.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise UsageError(f"cannot write to {path}: it is no regular file; name a file")
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(
             dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 
 from shufflenet_deploy import runtime
+from shufflenet_deploy.bounded import first_line, masked
 from shufflenet_deploy.errors import CommandTimeout, DeployError, ParseError, TransportError
 from shufflenet_deploy.records import Failure, FailureKind
 from shufflenet_deploy.runtime import Report
@@ -73,7 +74,7 @@ def _signal_name(number: int) -> str:
 
 def _last_line(result: CommandResult) -> str:
     lines = [line.strip() for line in tail(result.stderr).splitlines() if line.strip()]
-    return f": {lines[-1]}" if lines else ""
+    return f": {masked(first_line(lines[-1], 500))}" if lines else ""
 
 
 def tail(stderr: bytes) -> str:

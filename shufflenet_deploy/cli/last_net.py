@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import sys
 import tempfile
 import time
@@ -16,7 +15,7 @@ import traceback
 from pathlib import Path
 
 import shufflenet_deploy
-from shufflenet_deploy.bounded import first_line, printable
+from shufflenet_deploy.bounded import first_line, masked, printable
 
 #: EX_SOFTWARE of sysexits.h.
 UNFORESEEN = 70
@@ -36,24 +35,6 @@ _MISTAKES = {
     errno.EROFS,
     errno.ETXTBSY,
 }
-_CREDENTIALS = (
-    (re.compile(r"(://)[^\s/@]*@"), r"\1***@"),
-    (
-        re.compile(
-            r"\b((?:\w*[_-])?(?:pass(?:word|wd|phrase)?|pwd|secret|token|api_?key)\s*[=:]\s*)"
-            r"(?:'[^']*'|\"[^\"]*\"|[^\s&;,'\"]+)",
-            re.IGNORECASE,
-        ),
-        r"\1***",
-    ),
-)
-
-
-def masked(text: str) -> str:
-    """A text without what looks like a credential in it."""
-    for pattern, shown in _CREDENTIALS:
-        text = pattern.sub(shown, text)
-    return text
 
 
 def one_line(text: object) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from shufflenet_deploy.bounded import first_line, masked
 from shufflenet_deploy.errors import TargetError, UsageError
 from shufflenet_deploy.files import replacing
 from shufflenet_deploy.target import bundle as bundles
@@ -187,4 +188,5 @@ def complaint(stderr: bytes) -> str:
     """The line of pip's standard error that says why."""
     lines = stderr.decode("utf-8", "replace").strip().splitlines()
     errors = [line.removeprefix("ERROR:").strip() for line in lines if line.startswith("ERROR:")]
-    return (errors or lines or ["pip failed without a word"])[0]
+    # pip repeats the index, which may hold a token.
+    return masked(first_line((errors or lines or ["pip failed without a word"])[0], 500))

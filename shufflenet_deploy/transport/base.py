@@ -12,12 +12,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
+from shufflenet_deploy.bounded import first_line, masked
+
 #: Called with (bytes sent so far, bytes in all) while a file travels.
 Progress = Callable[[int, int], None]
 
 #: A shell reports a program that signal N ended as exit status 128 + N; so do all transports.
 SIGNAL_BASE = 128
 _LAST_SIGNAL = 64
+_MOST_COMPLAINT = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +46,7 @@ class CommandResult:
         """The last line that the program wrote to standard error, or its exit status in words."""
         lines = self.stderr.decode("utf-8", "replace").strip().splitlines()
         if lines:
-            return lines[-1].strip()
+            return masked(first_line(lines[-1], _MOST_COMPLAINT))
         return f"killed by signal {self.signal}" if self.signal else f"status {self.exit_code}"
 
     @property

@@ -259,3 +259,12 @@ def test_a_file_of_too_many_bytes_is_refused_unread(tmp_path: Path) -> None:
         stream.truncate(100 << 30)
     with pytest.raises(UsageError, match=r"huge.png: it has 102400 MB, more than 256 MB"):
         pictures(tmp_path)
+
+
+@pytest.mark.parametrize(("mode", "value", "grey"), [("I;16", 65535, 255), ("F", 0.5, 127)])
+def test_a_picture_of_wide_pixels_is_converted_in_bands(tmp_path, mode, value, grey):
+    path = tmp_path / "wide.tiff"
+    Image.new(mode, (300, 700), value).save(path)
+    found = read(path, Resolution.parse("64"))
+    assert found.shape == (64, 64, 3)
+    assert set(found.ravel().tolist()) == {grey}

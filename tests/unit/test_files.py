@@ -59,6 +59,15 @@ def test_a_path_that_cannot_be_is_refused(name, told):
         files.user_path(name)
 
 
+def test_no_file_takes_the_place_of_a_device_or_a_folder(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path):
+        with pytest.raises(UsageError, match="no regular file"):
+            files.write_whole(path, "text")
+    assert (tmp_path / "pipe").is_fifo()
+    assert [one.name for one in tmp_path.iterdir()] == ["pipe"]
+
+
 def test_a_device_has_no_digest():
     with pytest.raises(OSError, match="not a regular file"):
         files.sha256_file(files.user_path("/dev/zero"))
