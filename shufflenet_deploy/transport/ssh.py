@@ -18,9 +18,10 @@ from types import TracebackType
 from typing import Any, Literal, Protocol, Self
 
 from shufflenet_deploy.errors import (
-    AuthenticationError,
     CommandTimeout,
     ConnectError,
+    HostKeyError,
+    NegotiationError,
     TargetError,
     TransferError,
     TransportError,
@@ -143,8 +144,8 @@ class SshTransport:
                 link = openssh.open_link(self.route)
             except TransportError as error:
                 # Of a login that neither can make, ours tells more.
-                both = isinstance(error, AuthenticationError)
-                raise (beyond.error if both else error) from error
+                tells = isinstance(error, NegotiationError | HostKeyError)
+                raise (error if tells else beyond.error) from error
             self.client = "openssh"
             return link
 
