@@ -411,7 +411,10 @@ def advice(error: Exception, pattern: str) -> str:
         ("StrictHostKeyChecking yes", "UserKnownHostsFile FOLDER/known"),
         ("BatchMode yes", 'UserKnownHostsFile "FOLDER/known hosts"', "RemoteCommand sleep 99"),
         ("HostKeyAlias the-board", "UserKnownHostsFile FOLDER/known"),
-        ("NoHostAuthenticationForLocalhost yes", "UserKnownHostsFile FOLDER/known"),
+        (
+            *("NoHostAuthenticationForLocalhost yes", "UserKnownHostsFile FOLDER/known"),
+            *AT_A_TERMINAL,
+        ),
     ],
 )
 def test_accepting_a_key(sshd, alias, tmp_path, monkeypatch, lines, client):
