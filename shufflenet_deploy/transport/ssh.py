@@ -28,7 +28,7 @@ from shufflenet_deploy.errors import (
     UsageError,
 )
 from shufflenet_deploy.files import replacing, sha256_file
-from shufflenet_deploy.transport import posix
+from shufflenet_deploy.transport import posix, ssh_advice
 from shufflenet_deploy.transport.base import CommandResult, Progress
 from shufflenet_deploy.transport.ssh_config import Route, ssh_program
 
@@ -139,7 +139,7 @@ class SshTransport:
             return ssh_link.open_link(self.route)
         except ssh_link.BeyondParamikoError as beyond:
             if self.client == "paramiko" or ssh_program() is None:
-                raise beyond.error from beyond
+                raise ssh_advice.beyond_paramiko(beyond.error) from beyond
             try:
                 link = openssh.open_link(self.route)
             except TransportError as error:

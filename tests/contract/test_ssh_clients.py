@@ -278,6 +278,8 @@ def test_a_key_on_a_token_is_for_openssh(sshd, alias, tmp_path):
         link.__enter__()
     assert isinstance(link, transport.SshTransport)
     assert link.client == "openssh"
+    with pytest.raises(AuthenticationError, match=r"paramiko can use.*--ssh-client openssh"):
+        client_used(client="paramiko")
 
 
 def test_a_way_of_logging_in_that_openssh_alone_has(sshd_with, alias, new_key):
@@ -475,7 +477,7 @@ def test_copying_a_key(sshd_with, alias, new_key, tmp_path, monkeypatch):
     (tmp_path / ".ssh").mkdir()
     server = sshd_with("PasswordAuthentication yes")
     key = new_key("my key")
-    config = alias(server)
+    config = alias(server, "RemoteCommand sleep 99", "SessionType none", "BatchMode yes")
     config.write_text(config.read_text().replace(str(server.identity), f'"{key}"'))
     with pytest.raises(AuthenticationError) as caught:
         client_used()
