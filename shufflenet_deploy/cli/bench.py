@@ -74,7 +74,9 @@ def bench(  # noqa: PLR0917 - options, each passed by name
     ] = None,
     ssh_client: Annotated[
         SshClientName,
-        typer.Option("--ssh-client", help=SSH_CLIENT_HELP, rich_help_panel=_WHERE),
+        typer.Option(
+            "--ssh-client", metavar="CLIENT", help=SSH_CLIENT_HELP, rich_help_panel=_WHERE
+        ),
     ] = "auto",
     suite: Annotated[
         str | None,

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 SshClientName = Literal["auto", "paramiko", "openssh"]
 SSH_CLIENT_HELP = "Who connects over SSH: paramiko, openssh (your ssh program), auto (as needed)."
 #: The option of every command that has ``--host``.
-SshClient = Annotated[SshClientName, typer.Option("--ssh-client", help=SSH_CLIENT_HELP)]
+SshClient = Annotated[
+    SshClientName, typer.Option("--ssh-client", metavar="CLIENT", help=SSH_CLIENT_HELP)
+]
 
 HOST_HELP = "local, user@host[:port], an ssh alias, adb[:SERIAL], or board[:NAME] (virtual)."
 

@@ -304,9 +304,13 @@ def _read(stream: IO[bytes] | None, size: int) -> bytes:
 
 def _beginning(process: subprocess.Popen[bytes]) -> tuple[bytes, bool]:
     """Wait until a session begins; what it wrote to standard error first, and if it was refused."""
-    streams = [stream for stream in (process.stdout, process.stderr) if stream is not None]
-    ready, _, _ = select.select(streams, [], [], _SESSION_SECS)
-    if process.stdout in ready or process.stderr not in ready:
+    if process.stdout is None or process.stderr is None:
+        return b"", False
+    waiting = select.poll()
+    for stream in (process.stdout, process.stderr):
+        waiting.register(stream, select.POLLIN)
+    ready = {number for number, _ in waiting.poll(_SESSION_SECS * 1e3)}
+    if ready != {process.stderr.fileno()}:
         return b"", False
     early = _read(process.stderr, 4096)
     if early and not early.startswith(_OWN_COMPLAINTS):

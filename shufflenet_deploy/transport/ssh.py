@@ -18,16 +18,17 @@ from types import TracebackType
 from typing import Any, Literal, Protocol, Self
 
 from shufflenet_deploy.errors import (
-    AuthenticationError,
     CommandTimeout,
     ConnectError,
+    HostKeyError,
+    NegotiationError,
     TargetError,
     TransferError,
     TransportError,
     UsageError,
 )
 from shufflenet_deploy.files import replacing, sha256_file
-from shufflenet_deploy.transport import posix
+from shufflenet_deploy.transport import posix, ssh_advice
 from shufflenet_deploy.transport.base import CommandResult, Progress
 from shufflenet_deploy.transport.ssh_config import Route, ssh_program
 from shufflenet_deploy.transport.streams import Bounded
@@ -139,13 +140,13 @@ class SshTransport:
             return ssh_link.open_link(self.route)
         except ssh_link.BeyondParamikoError as beyond:
             if self.client == "paramiko" or ssh_program() is None:
-                raise beyond.error from beyond
+                raise ssh_advice.beyond_paramiko(beyond.error) from beyond
             try:
                 link = openssh.open_link(self.route)
             except TransportError as error:
                 # Of a login that neither can make, ours tells more.
-                both = isinstance(error, AuthenticationError)
-                raise (beyond.error if both else error) from error
+                tells = isinstance(error, NegotiationError | HostKeyError)
+                raise (error if tells else beyond.error) from error
             self.client = "openssh"
             return link
 

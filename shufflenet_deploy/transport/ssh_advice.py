@@ -9,7 +9,12 @@ import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
-from shufflenet_deploy.errors import AuthenticationError, HostKeyError, NegotiationError
+from shufflenet_deploy.errors import (
+    AuthenticationError,
+    DeployError,
+    HostKeyError,
+    NegotiationError,
+)
 from shufflenet_deploy.transport.ssh_config import Route, ssh_program
 
 #: How ssh_config calls what is negotiated.
@@ -96,6 +101,21 @@ def refused_login(
     return AuthenticationError(f"{who} accepts {offered}{said}; {_copying(route, methods)}")
 
 
+def beyond_paramiko(error: DeployError) -> DeployError:
+    """The error where OpenSSH's client is not used, and may log in."""
+    if not isinstance(error, AuthenticationError) or "OpenSSH" in str(error):
+        return error
+    ways = "--ssh-client openssh" if ssh_program() else "apt-get install openssh-client"
+    return AuthenticationError(f"{error}; OpenSSH's client may be let in: {ways}")
+
+
+def unusable_key(path: Path, *, known: bool) -> str:
+    """Why a file gives no key; ``known`` if it is one for OpenSSH, as that of a security key."""
+    if not known:
+        return f"{path} is not a private key"
+    return f"{path} is not a private key that paramiko can use"
+
+
 def encrypted_key(path: Path, agent: Path | None) -> str:
     """How to use a key that has a passphrase."""
     add = shlex.join(("ssh-add", str(path)))
@@ -140,7 +160,7 @@ def _copying(route: Route, methods: Sequence[str]) -> str:
             f"the AuthorizedKeysFile of its sshd_config"
         )
     options: list[str] = []
-    words = iter(route.ssh_argv[1:])
+    words = iter(route.accept_argv[1:-1])
     for word in words:
         if word == "-J":
             options += ("-o", f"ProxyJump={next(words)}")

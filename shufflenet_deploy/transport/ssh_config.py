@@ -445,12 +445,15 @@ def _asking(found: reader.Options) -> tuple[str, ...]:
         "BatchMode": "no",
         "RemoteCommand": "none",
         "SessionType": "default",
+        "ForkAfterAuthentication": "no",
         "ControlPath": "none",
     }
     options: list[str] = []
     for keyword, value in wanted.items():
-        if (_first(found, keyword.lower()) or value).lower() != value:
+        if (_first(found, keyword.lower(), none=True) or value).lower() != value:
             options += ("-o", f"{keyword}={value}")
+    if found.keys() & {"localforward", "remoteforward", "dynamicforward"}:
+        options += ("-o", "ClearAllForwardings=yes")
     return tuple(options)
 
 

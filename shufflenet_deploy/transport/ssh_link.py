@@ -528,8 +528,7 @@ def _read_key(path: Path, route: Route, refused: _Refused) -> paramiko.PKey | No
         refused.remarks.append(f"cannot read the key {path}: {error.strerror}")
     except ssh_keys.UnusableKeyError as error:
         refused.beyond |= error.known
-        kind = "a private key that paramiko can use" if error.known else "a private key"
-        refused.remarks.append(f"{path} is not {kind}")
+        refused.remarks.append(ssh_advice.unusable_key(path, known=error.known))
     return None
 
 

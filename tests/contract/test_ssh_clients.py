@@ -278,6 +278,8 @@ def test_a_key_on_a_token_is_for_openssh(sshd, alias, tmp_path):
         link.__enter__()
     assert isinstance(link, transport.SshTransport)
     assert link.client == "openssh"
+    with pytest.raises(AuthenticationError, match=r"paramiko can use.*--ssh-client openssh"):
+        client_used(client="paramiko")
 
 
 def test_a_way_of_logging_in_that_openssh_alone_has(sshd_with, alias, new_key):
@@ -288,6 +290,31 @@ def test_a_way_of_logging_in_that_openssh_alone_has(sshd_with, alias, new_key):
     with pytest.raises(AuthenticationError, match="accepts not the key offered"):
         client_used()
     assert (server.folder / "sshd.log").read_text().count("Failed publickey") >= 2
+
+
+#: What makes sense at a terminal, and would keep a program from its work.
+AT_A_TERMINAL = (
+    *("ControlMaster auto", "ControlPath FOLDER/shared-%C", "ControlPersist yes"),
+    *("RequestTTY force", "RemoteCommand sleep 99", "SessionType none", "StdinNull yes"),
+    *("ForkAfterAuthentication yes", "PermitLocalCommand yes", "LocalCommand touch FOLDER/local"),
+    *("LocalForward 127.0.0.1:1 127.0.0.1:2", "ExitOnForwardFailure yes", "LogLevel QUIET"),
+    *("ForwardAgent yes", "AddKeysToAgent yes", "ServerAliveInterval 0", "VisualHostKey yes"),
+)
+
+
+@pytest.mark.parametrize("client", ["paramiko", "openssh"])
+@pytest.mark.parametrize("hops", [0, 1])
+def test_whatever_the_configuration_asks_for_at_a_terminal(sshd, alias, tmp_path, client, hops):
+    lines = [line.replace("FOLDER", str(tmp_path)) for line in AT_A_TERMINAL]
+    config = alias(sshd, *lines)
+    if hops:
+        config.write_text(
+            config.read_text().replace("Host pi\n", "Host pi hop\n")
+            + "Match originalhost pi\n  ProxyJump hop\n"
+        )
+    assert client_used(client=client) == client
+    assert not (tmp_path / "local").exists()
+    assert not list(tmp_path.glob("shared-*"))
 
 
 def test_the_connection_ends_with_the_process_that_made_it(sshd, alias):
@@ -386,7 +413,10 @@ def advice(error: Exception, pattern: str) -> str:
         ("StrictHostKeyChecking yes", "UserKnownHostsFile FOLDER/known"),
         ("BatchMode yes", 'UserKnownHostsFile "FOLDER/known hosts"', "RemoteCommand sleep 99"),
         ("HostKeyAlias the-board", "UserKnownHostsFile FOLDER/known"),
-        ("NoHostAuthenticationForLocalhost yes", "UserKnownHostsFile FOLDER/known"),
+        (
+            *("NoHostAuthenticationForLocalhost yes", "UserKnownHostsFile FOLDER/known"),
+            *AT_A_TERMINAL,
+        ),
     ],
 )
 def test_accepting_a_key(sshd, alias, tmp_path, monkeypatch, lines, client):
@@ -447,7 +477,7 @@ def test_copying_a_key(sshd_with, alias, new_key, tmp_path, monkeypatch):
     (tmp_path / ".ssh").mkdir()
     server = sshd_with("PasswordAuthentication yes")
     key = new_key("my key")
-    config = alias(server)
+    config = alias(server, "RemoteCommand sleep 99", "SessionType none", "BatchMode yes")
     config.write_text(config.read_text().replace(str(server.identity), f'"{key}"'))
     with pytest.raises(AuthenticationError) as caught:
         client_used()

@@ -10,7 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.transport.ssh_config import Destination, aliases, options_of
+from shufflenet_deploy.transport import ssh_config
+from shufflenet_deploy.transport.ssh_config import Destination, aliases, options_of, resolve
 
 #: What decides where a connection goes and whom it trusts.
 COMPARED = (
@@ -107,6 +108,37 @@ def found(typed: Destination, config: Path, *, by_openssh: bool):
     if read["proxyjump"] == ["none"]:
         read["proxyjump"] = []  # so it stands there if a comment follows
     return read
+
+
+def routed(typed: str, config: Path, *, by_openssh: bool):
+    """Where a connection goes and whom it trusts; a refusal is None."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not by_openssh:
+            patch.setattr(ssh_config, "ssh_program", lambda: None)
+        try:
+            route = resolve(typed, config)
+        except UsageError:
+            return None
+    return [
+        (
+            *(hop.hostname, hop.port, hop.user, hop.identity_files, hop.certificate_files),
+            *(hop.identities_only, hop.agent_socket, hop.known_hosts, hop.host_key_name),
+            *(hop.plain_key_name, hop.proxy_command, hop.connect_timeout_secs, hop.compression),
+            *(hop.only_openssh, hop.ssh_options, hop.ssh_argv),
+        )
+        for hop in route.hops
+    ]
+
+
+@settings(max_examples=30, deadline=None)
+@given(LINES, MISTAKES, st.sampled_from(HOSTS), st.sampled_from(("", "pi@")))
+def test_the_same_routes_as_with_ssh(lines, mistake, host, user):
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LAB", "/lab")
+        config = Path(folder, "config")
+        config.write_text("\n".join([*lines, *mistake]), newline="")
+        theirs = routed(user + host, config, by_openssh=True)
+        assert routed(user + host, config, by_openssh=False) == theirs
 
 
 @settings(max_examples=200, deadline=None)
