@@ -38,6 +38,8 @@ _LONGEST = (
     "e2e/bench/test_bench_command.py",
     "contract/native/test_generated_c.py",
     "e2e/test_export.py",
+    "e2e/test_deploying_page.py",
+    "e2e/test_small_install.py",
     "contract/test_accuracy.py",
     "contract/native/test_native_program.py",
     "contract/test_target.py",

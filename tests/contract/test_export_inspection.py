@@ -13,7 +13,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from shufflenet_deploy import export, zoo
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.export import ExportRequest
+from shufflenet_deploy.export import ExportRequest, manifest
+from shufflenet_deploy.export.classification import classify
+from shufflenet_deploy.files import resource
 from shufflenet_deploy.records import Resolution
 
 NAME = "shufflenet-g3-0.25x"
@@ -62,6 +64,75 @@ def test_reads_what_was_exported(files: dict[tuple[str, str], Path], kind: tuple
     assert list(found.operations.values()) == sorted(found.operations.values(), reverse=True)
 
 
+@pytest.mark.parametrize("kind", FILES)
+def test_every_file_says_how_it_is_fed(files, kind, tmp_path):
+    told = export.inspect(files[kind]).metadata
+    assert told is not None
+    assert told == manifest.read(files[kind]).metadata
+    assert told.input_layout == ("NHWC" if kind[0] == "tflite" else "NCHW")
+    assert (told.input_height, told.input_width, told.channel_order) == (64, 64, "RGB")
+    assert (told.mean, told.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    assert (told.value_range, told.crop_fraction) == ((0.0, 1.0), 0.875)
+    assert (len(told.class_names), told.class_names[0]) == (1000, "tench")
+    assert not told.trained
+    # The file alone is enough.
+    alone = tmp_path / files[kind].name
+    alone.write_bytes(files[kind].read_bytes())
+    alone.chmod(0o755)
+    assert export.inspect(alone).metadata == told
+
+
+def test_all_formats_see_the_same_in_an_image(files, tmp_path):
+    image = resource("export", "pictures") / "parity-01-clock.jpg"
+    seen = {
+        (fmt, precision): classify(path, image, top=1000)
+        for (fmt, precision), path in files.items()
+        if fmt != "native"
+    }
+    wanted = seen["onnx", "fp32"].classes
+    assert sum(one.probability for one in wanted) == pytest.approx(1)
+    assert [one.probability for one in wanted] == sorted(
+        (one.probability for one in wanted), reverse=True
+    )
+    assert [one.name for one in seen["tflite", "fp32"].classes[:5]] == [
+        one.name for one in wanted[:5]
+    ]
+    for precise in ("onnx", "tflite"):
+        assert seen[precise, "int8"].classes[0].name in {one.name for one in wanted[:20]}
+    names = tmp_path / "names.txt"
+    names.write_text("\n".join(f"class {index}" for index in range(1000)))
+    (renamed,) = classify(files["onnx", "fp32"], image, top=1, labels=names).classes
+    assert renamed.name == f"class {wanted[0].index}"
+
+
+def test_what_is_no_file_of_ours_is_not_classified(files, tmp_path):
+    image = resource("export", "pictures") / "parity-01-clock.jpg"
+    foreign = onnx.load(files["onnx", "fp32"])
+    del foreign.metadata_props[:]
+    onnx.save(foreign, tmp_path / "foreign.onnx")
+    broken = onnx.load(files["onnx", "fp32"])
+    for entry in broken.metadata_props:
+        if entry.key == "std":
+            entry.value = "[0, 0, 0]"
+    onnx.save(broken, tmp_path / "broken.onnx")
+    (tmp_path / "cut.tflite").write_bytes(files["tflite", "fp32"].read_bytes()[:5000])
+    (tmp_path / "text.onnx").write_text("some text")
+    (tmp_path / "short.txt").write_text("one\ntwo\n")
+    for name, reason in (
+        ("foreign.onnx", "does not say how it is fed"),
+        ("broken.onnx", "does not say how it is fed"),
+        ("cut.tflite", "not an undamaged TFLite file"),
+        ("text.onnx", "is not an ONNX, TFLite or native file"),
+        ("nothing.onnx", "cannot read"),
+    ):
+        with pytest.raises(UsageError, match=reason):
+            classify(tmp_path / name, image)
+    with pytest.raises(UsageError, match="cannot decode the picture"):
+        classify(files["onnx", "fp32"], tmp_path / "text.onnx")
+    with pytest.raises(UsageError, match="2 names for 1000 classes"):
+        classify(files["onnx", "fp32"], image, labels=tmp_path / "short.txt")
+
+
 def test_a_changed_file_is_not_what_its_manifest_says(
     files: dict[tuple[str, str], Path], tmp_path: Path
 ) -> None:
@@ -70,8 +141,8 @@ def test_a_changed_file_is_not_what_its_manifest_says(
     model = onnx.load(original)
     model.producer_name = "somebody"
     onnx.save(model, copy)
-    manifest = original.with_name(original.name + ".manifest.json")
-    (tmp_path / manifest.name).write_bytes(manifest.read_bytes())
+    beside = original.with_name(original.name + ".manifest.json")
+    (tmp_path / beside.name).write_bytes(beside.read_bytes())
     found = export.inspect(copy)
     assert found.artifact is None
     assert any("this one was changed" in line for line in found.warnings)

@@ -127,6 +127,29 @@ def test_nothing_sticks_out_to_the_side(page, width):
         unfold(page)
 
 
+@pytest.mark.parametrize("width", [360, 390, 1200])
+def test_the_side_by_side_table_shows_its_point(page, width):
+    """The speedups, and what each of them is of, without scrolling to the side."""
+    page.set_viewport_size({"width": width, "height": 740})
+    speedups = page.locator("table.overview .pair b")
+    assert speedups.count() > 4
+    for index in range(speedups.count()):
+        box = speedups.nth(index).bounding_box()
+        assert box is not None
+        assert 0 <= box["x"] < box["x"] + box["width"] <= width
+    told = page.locator("table.overview").first.inner_text()
+    for word in ("ShuffleNet 0.5x (g=3)", "onnxruntime 1.32.0", "int8", "fp32"):
+        assert word in told
+
+
+def test_the_contents_name_a_machine_once_and_each_setting_apart(page):
+    contents = page.locator("nav[aria-label=Contents]")
+    assert contents.inner_text().count("Raspberry Pi 4 Model B") == 2  # two suites
+    links = contents.locator("a").all_inner_texts()
+    assert "onnxruntime 1.32.0 · int8 · 1 thread" in links
+    assert not any("Raspberry" in link for link in links)
+
+
 def test_every_figure_has_its_conditions_one_click_away(page, table):
     entries = [entry for block in table.blocks for _, entry in block.entries()]
     unfolding = page.locator("details")

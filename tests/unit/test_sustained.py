@@ -215,3 +215,20 @@ def test_the_chart_is_an_svg_with_every_model_and_trace(width):
 def test_the_change_of_a_speedup_needs_samples():
     with pytest.raises(ValueError, match="positive"):
         stats.speedup_change_interval(([[1]], [[1]]), ([[1]], [[0]]))
+
+
+def test_the_chart_has_numbers_on_both_axes_and_names_every_line():
+    found = measured(
+        {"a": steps(10, 12), "alexnet": steps(40, 60)},
+        trace=points(lambda at: 1_800_000 if at < 300 else 600_000, temperature_c={"cpu": 60.0}),
+    )
+    (chart,) = report.charts(found, "s1")
+    assert chart.name == "s1-litert-fp32-1thread-sustained"
+    assert {key.tone for key in chart.keys} == {"measured", "baseline", "onset"}
+    ticks = [
+        one.text for one in ET.fromstring(chart.draw(700)).iter() if one.get("class") == "tick"
+    ]
+    assert {"0 s", "400 s"} <= set(ticks)
+    values = [float(text) for text in ticks if not text.endswith(" s")]
+    for low, high in ((9, 13), (35, 65), (50, 70)):
+        assert len([value for value in values if low <= value <= high]) >= 2
