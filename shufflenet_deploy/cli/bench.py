@@ -360,14 +360,7 @@ def bench(  # noqa: PLR0917 - options, each passed by name
             fresh=not resume,
             defaults=FEW_INFERENCES if few else None,
         )
-        wanted = check_models(wanted)
-        if suite_id is not None:
-            known = make_suite(base, {}, {}, [], fresh=False)
-            resuming.check(suite_id, known, wanted)
-        check_extras(wanted)
-        preflight.resolutions(wanted)
-        if wanted.calibration and any(cell.precision == "int8" for cell in wanted.cells()):
-            warn_of_few_pictures(Path(wanted.calibration))
+        wanted = _checked(wanted, suite_id, base)
         for line in notices(virtual, deterministic=counting) if virtual is not None else ():
             typer.echo(line, err=True)
         measured = _Bench(
@@ -383,6 +376,18 @@ def bench(  # noqa: PLR0917 - options, each passed by name
     measured.tell(as_json=as_json, out=out)
     if measured.failures or measured.profiles.failures or measured.failed_observations:
         raise typer.Exit(_FAILED)
+
+
+def _checked(wanted: Suite, suite_id: str | None, base: dict[str, Any]) -> Suite:
+    """Refuse before anything slow what cannot be measured, or not by going on with ``suite_id``."""
+    wanted = check_models(wanted)
+    if suite_id is not None:
+        resuming.check(suite_id, make_suite(base, {}, {}, [], fresh=False), wanted)
+    check_extras(wanted)
+    preflight.resolutions(wanted)
+    if wanted.calibration and any(cell.precision == "int8" for cell in wanted.cells()):
+        warn_of_few_pictures(Path(wanted.calibration))
+    return wanted
 
 
 def _print_note(stage: str) -> None:

@@ -29,10 +29,6 @@ EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif"
 
 #: At most this many pixels go through the network to set ranges: seconds even for AlexNet.
 _PIXEL_BUDGET = 8_000_000
-#: Pixels of a picture once it is scaled, before it is cropped: 300 MB.
-_MOST_PIXELS = 100_000_000
-#: Rows that are converted at a time.
-_BAND_ROWS = 256
 _FEWEST, _MOST = 4, 128
 _MOST_HELD_OUT = 16
 #: At most this many multiply-adds go through a network that an emulator runs: half a minute.
@@ -273,11 +269,6 @@ def read(path: Path, resolution: Resolution, *, crop_share: float = 224 / 256) -
     height, width = resolution.height, resolution.width
     scale = max(height / picture.height, width / picture.width) / crop_share
     size = (max(width, round(picture.width * scale)), max(height, round(picture.height * scale)))
-    if size[0] * size[1] > _MOST_PIXELS:
-        raise UsageError(
-            f"the picture {path} of {picture.width}x{picture.height} pixels is too thin for "
-            f"{resolution}: remove it or replace it"
-        )
     enlarged = picture.resize(size, Image.Resampling.BILINEAR)
     left, top = (enlarged.width - width) // 2, (enlarged.height - height) // 2
     return np.asarray(enlarged.crop((left, top, left + width, top + height)), dtype=np.uint8)
