@@ -219,9 +219,10 @@ def _print_tables(result: Result, locked: Sequence[Count]) -> None:
             highlight=False,
         )
     if result.cached:
-        typer.echo(
+        console.print(
             f"° {len(result.cached)} of {len(counts)} counts were made before, of the same files,"
-            " runtimes, board image and CPU; --recount counts anew."
+            " runtimes, board image and CPU; --recount counts anew.",
+            highlight=False,
         )
 
 

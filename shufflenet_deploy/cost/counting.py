@@ -249,9 +249,11 @@ class _LazyBoard:
         running = board.find(self._settings.name)
         chosen = runtime.get(name)
         agent = "" if chosen.standalone else sha256_file(resource("device_scripts", "agent.py"))
+        # A version that was typed is one of the pins: it is the same runtime when it was not.
+        pins = chosen.payload(_facts_of(image, self._settings.cpu)).requirements
         return Circumstances(
             artifact=artifact.sha256,
-            runtime=(name, *chosen.payload(_facts_of(image, self._settings.cpu)).requirements),
+            runtime=(name.partition("==")[0], *pins),
             agent=agent,
             image=image.id,
             cpu=self._settings.cpu,

@@ -10,8 +10,7 @@ import sys
 import pytest
 
 from shufflenet_deploy import board, transport
-from shufflenet_deploy.cost import Lock
-from shufflenet_deploy.cost import counting as cost_counting
+from shufflenet_deploy.cost import Lock, protocol
 from shufflenet_deploy.files import resource
 from shufflenet_deploy.records import Artifact
 from shufflenet_deploy.target import Target
@@ -47,7 +46,7 @@ def counted(name: str, artifact: Artifact) -> int:
     """Instructions of an inference on the board of this name."""
     machine = board.find(name)
     with transport.connect(machine.ssh_settings()) as link, Target(link) as target:
-        return cost_counting.count_one("cortex-a72", "onnxruntime", artifact, target).instructions
+        return protocol.count_one("cortex-a72", "onnxruntime", artifact, target).instructions
 
 
 def test_a_count_is_the_same_under_load_and_after_another_boot(counting, small, show):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from shufflenet_deploy import board
 from shufflenet_deploy.board import fleet
-from shufflenet_deploy.cost.counting import Plan, count
+from shufflenet_deploy.cost.counting import Plan, _LazyBoard, count
 from shufflenet_deploy.cost.protocol import MOST_SPREAD, agreement, settled
 from shufflenet_deploy.errors import UsageError
 
@@ -73,3 +75,30 @@ def test_a_mistake_in_the_plan_starts_no_board(monkeypatch, tmp_path):
         count(Plan(models=("shuflenet",)), out=tmp_path, keep_boards=False, on_stage=told.append)
     assert told == ["exporting shuflenet fp32 for onnxruntime"]
     assert not board.names()
+
+
+def test_what_decides_a_count_is_known_before_the_board_is_started(monkeypatch):
+    """The same runtime, whether its version was typed or is the newest."""
+    image = board.ImageInfo(
+        id="0123", recipe="r", kernel="k", packages={"libc6": "2.36-9", "python3": "3.11.2-1+b1"}
+    )
+    monkeypatch.setattr(board, "image_for", lambda _: image)
+    monkeypatch.setattr(board, "find", lambda _: None)
+    monkeypatch.setattr(board, "qemu_version", lambda: "7.2.22")
+    settings = board.BoardSettings.choose(name="cost-cortex-a72", cpu="a72", deterministic=True)
+    file = SimpleNamespace(sha256="ab" * 32)
+    with _LazyBoard(settings, print) as there:
+        newest = there.circumstances("onnxruntime", file)
+        version = next(pin for pin in newest.runtime if pin.startswith("onnxruntime=="))
+        assert there.circumstances(version, file) == newest
+        assert there.circumstances("onnxruntime==1.30.0", file) != newest
+        assert there.circumstances("native", file).runtime == ("native",)
+    assert newest.image == "0123"
+    assert newest.agent != ""
+
+
+def test_without_an_image_nothing_was_counted(monkeypatch):
+    monkeypatch.setattr(board, "image_for", lambda _: None)
+    settings = board.BoardSettings.choose(name="cost-cortex-a72", cpu="a72", deterministic=True)
+    with _LazyBoard(settings, print) as there:
+        assert there.circumstances("native", SimpleNamespace(sha256="ab" * 32)) is None
