@@ -238,8 +238,8 @@ def integer(text: str) -> int:
 
 def first_line(text: str, most: int = 200) -> str:
     """The first line of a text from outside, without control characters, cut off where long."""
-    lines = printable(text).strip().splitlines()
-    line = lines[0] if lines else ""
+    lines = text.strip().splitlines()
+    line = printable(lines[0], keep="").strip() if lines else ""
     return line if len(line) <= most else f"{line[: most - 1]}…"
 
 

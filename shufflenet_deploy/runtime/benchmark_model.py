@@ -15,6 +15,8 @@ from shufflenet_deploy.errors import ParseError
 from shufflenet_deploy.records import Aggregate, BenchmarkSpec
 from shufflenet_deploy.target import answers
 
+#: Results come last, and take a thousandth of this.
+_MOST_CHARACTERS = 1 << 20
 _NUMBER = r"[-+0-9.eE]{1,32}"
 _STATISTICS = re.compile(rf"\bcount=([0-9]{{1,18}})((?: \w+={_NUMBER})+)")
 #: What is printed when all samples are alike, or there is only one.
@@ -52,6 +54,7 @@ def parse(printed: str) -> Aggregate:
     Raises:
         ParseError: there is no result in them; the message holds the program's own complaint.
     """
+    printed = printed[-_MOST_CHARACTERS:]
     timings = _TIMINGS.search(printed)
     if timings is None:
         complaint = _COMPLAINT.search(printed)

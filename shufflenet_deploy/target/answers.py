@@ -18,6 +18,7 @@ from shufflenet_deploy.errors import ParseError
 from shufflenet_deploy.records import first_problem
 
 _MOST_NAME = 200
+_MOST_PATH = 4096
 _MOST_DECIMAL = 32
 _DECIMAL = re.compile(r"-?[0-9]+(?:\.[0-9]*)?|-?\.[0-9]+")
 _HEXADECIMAL = re.compile(r"[0-9A-Fa-f]{1,15}")
@@ -56,6 +57,18 @@ def decimal(text: str | None) -> float | None:
 def name(text: str | None) -> str | None:
     """The first line, short and without control characters; None where it is empty."""
     return first_line((text or "").replace("\t", " "), _MOST_NAME) or None
+
+
+def path(text: str | None, *, whose: str) -> str:
+    """One path, whole; "" where the board tells none.
+
+    Raises:
+        ParseError: no path is like that; it is never cut, for something else may lie there.
+    """
+    found = (text or "").strip()
+    if printable(found, keep="") != found or len(found) > _MOST_PATH:
+        raise ParseError(f"{whose}: {first_line(found, 60)!r} is no path")
+    return found
 
 
 def json_of(text: str, *, whose: str) -> Any:

@@ -203,7 +203,7 @@ def read_survey(printed: str, *, host: str, transport: str) -> Survey:
         "features": _features(processors),
     }
     facts = answers.record(TargetFacts, told, whose=f"{host} does not say what it is")
-    root = answers.name(sections.get("root")) or ""
+    root = answers.path(sections.get("root"), whose=f"{host} does not say where our folder lies")
     return Survey(facts=facts, machine=machine, python=python, root=root)
 
 

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from shufflenet_deploy.errors import ParseError
 from shufflenet_deploy.export.native import MACHINES
 from shufflenet_deploy.target.facts import (
     INTERPRETER_PROGRAM,
@@ -194,3 +195,50 @@ def test_the_interpreter_program_is_old_python():
     compile(INTERPRETER_PROGRAM, "program", "exec", dont_inherit=True)
     assert 'f"' not in INTERPRETER_PROGRAM
     assert PYTHON_NAMES[0] == "python3"
+
+
+HOSTILE = {
+    "cores": "0 " + "9" * 5000 + "\n٣ 1800000\n99999999999999999999 1\n1 2400000",
+    "memory": "MemTotal: " + "9" * 30 + " kB",
+    "disk": "Filesystem\n/dev/root 1 1 ²² 1% /\n",
+    "machine": "aarch64\x1b[31m" + "x" * 5000,
+    "board": "Pi\r\nPi 2",
+    "libc": "glibc " + "9" * 5000 + ".1",
+    "cpuinfo": "processor\t: ²\nCPU part\t: 0xd0b\n\nprocessor: 0\nCPU implementer: 0x" + "f" * 99,
+    "os": 'PRETTY_NAME="\x07\x07"',
+}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "{" * 100_000,
+        '{"version": ' + "9" * 5000 + "}",
+        python(version=3),
+        python(version="9" * 5000),
+        python(version="3.11"),
+        python(bits=True),
+        python(executable=""),
+        python(executable="/usr/bin/python3\n"),
+        python(more=1),
+        "{}",
+    ],
+)
+def test_a_python_that_answers_wrongly_is_none(line):
+    assert survey(printed(machine="aarch64", python=line)).python is None
+
+
+def test_hostile_answers_are_left_out_or_cut():
+    facts = survey(printed(**HOSTILE)).facts
+    assert [(core.index, core.max_khz) for core in facts.cores] == [(1, 2_400_000)]
+    assert (facts.memory_bytes, facts.free_bytes) == (None, None)
+    assert len(facts.arch) <= 200
+    assert (facts.board, facts.libc, facts.cpu) == ("Pi", None, "unknown")
+    assert "\x1b" not in facts.model_dump_json()
+
+
+def test_a_root_that_is_no_path_is_refused_and_a_long_one_is_kept_whole():
+    with pytest.raises(ParseError, match="is no path"):
+        survey(printed(machine="aarch64", root="/tmp/a\x1b[31mb"))
+    deep = "/tmp" + "/deep" * 100
+    assert survey(printed(machine="aarch64", root=deep)).root == deep
