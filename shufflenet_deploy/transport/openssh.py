@@ -278,6 +278,8 @@ def _connecting(program: str, route: Route, control: Path) -> list[str]:
     quiet = ("-o", "LogLevel=INFO", "-S", "none")
     for hop in route.hops:
         options = {**_ALWAYS, "ConnectTimeout": str(max(1, round(hop.connect_timeout_secs)))}
+        if not hop.keepalive:
+            options["ServerAliveInterval"] = "0"
         if proxy is not None:
             options["ProxyCommand"] = proxy
         argv = [program, *hop.ssh_options]
