@@ -297,7 +297,7 @@ AT_A_TERMINAL = (
     *("ControlMaster auto", "ControlPath FOLDER/shared-%C", "ControlPersist yes"),
     *("RequestTTY force", "RemoteCommand sleep 99", "SessionType none", "StdinNull yes"),
     *("ForkAfterAuthentication yes", "PermitLocalCommand yes", "LocalCommand touch FOLDER/local"),
-    *("LocalForward 127.0.0.1:1 127.0.0.1:2", "ExitOnForwardFailure yes", "LogLevel QUIET"),
+    *("LocalForward FOLDER/forward 127.0.0.1:2", "ExitOnForwardFailure yes", "LogLevel QUIET"),
     *("ForwardAgent yes", "AddKeysToAgent yes", "ServerAliveInterval 0", "VisualHostKey yes"),
 )
 
