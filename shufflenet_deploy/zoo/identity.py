@@ -8,6 +8,7 @@ from pathlib import Path
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.files import sha256_file
 from shufflenet_deploy.zoo.card import Architecture
+from shufflenet_deploy.zoo.shards import files_of
 
 #: Raise it when ``initialise`` or a network changes in a way that changes the numbers.
 INITIALISATION = 1
@@ -23,9 +24,23 @@ def weights_identity(card: Architecture, weights: Path | None, seed: int) -> str
     if file is None:
         return untrained_identity(card, seed)
     try:
-        return sha256_file(file)
-    except OSError as error:
-        raise UsageError(f"cannot read the weights {file}: {error.strerror}") from error
+        return file_identity(file)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise UsageError(f"cannot read the weights {file}: {why}") from error
+
+
+def file_identity(path: Path) -> str:
+    """Hex sha256 of a file of weights; of weights in shards, of the sha256 of each file in turn.
+
+    Raises:
+        UsageError: shards are missing.
+        OSError: it cannot be read.
+    """
+    digests = [sha256_file(file) for file in files_of(path)]
+    return (
+        digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+    )
 
 
 def untrained_identity(card: Architecture, seed: int) -> str:

@@ -15,7 +15,6 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.files import sha256_file
 from shufflenet_deploy.records import Resolution
 from shufflenet_deploy.zoo.card import Architecture, first_line
 from shufflenet_deploy.zoo.catalogue import architecture, cards, same_network, shufflenet_name
@@ -26,6 +25,7 @@ from shufflenet_deploy.zoo.description import (
     Shuffle,
     ShuffleNetDescription,
 )
+from shufflenet_deploy.zoo.identity import file_identity
 from shufflenet_deploy.zoo.key_matching import LIKENESS, in_layout, match
 from shufflenet_deploy.zoo.layouts import NATIVE, Layout
 from shufflenet_deploy.zoo.strangers import stranger
@@ -36,7 +36,7 @@ DESCRIPTION_KEY = "shufflenet_deploy.description"
 PREPROCESSING_KEY = "shufflenet_deploy.preprocessing"
 
 _SHOWN = 3
-#: State dicts of one file that are tried; the likeliest come first.
+#: State dicts of one file that are tried: the likeliest, which come first, and all together.
 _MAX_TRIED = 8
 _DESCRIPTION: TypeAdapter[Description] = TypeAdapter(Description)
 _PREPROCESSING = TypeAdapter(Preprocessing)
@@ -80,7 +80,7 @@ def import_weights(
     if state_dict is not None:
         found = _chosen(path, found, state_dict)
     failure: UsageError | None = None
-    for candidate in found[:_MAX_TRIED]:
+    for candidate in (*found[:_MAX_TRIED], *found[_MAX_TRIED:][-1:]):
         try:
             imported = _import(candidate.read(), card)
         except MisfitError as error:
@@ -384,7 +384,7 @@ def _imported(
         state=state,
         layout=layout,
         source=str(checkpoint.path),
-        sha256=sha256_file(checkpoint.path),
+        sha256=file_identity(checkpoint.path),
     )
 
 

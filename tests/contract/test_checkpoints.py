@@ -447,9 +447,10 @@ def test_an_onnx_file_is_known_by_its_bytes(tmp_path: Path):
     "path", ["/dev/zero", "/dev/null", "/", "/no/such.pth", "a\0b", "x" * 5000]
 )
 def test_what_is_no_file_is_refused_at_once(path: str):
-    with pytest.raises(UsageError) as raised:
-        import_weights(Path(path))
-    assert "\n" not in str(raised.value)
+    for read in (import_weights, lambda given: zoo.weights_identity(given, MODEL)):
+        with pytest.raises(UsageError) as raised:
+            read(Path(path))
+        assert "\n" not in str(raised.value)
 
 
 # --- shards
@@ -471,7 +472,12 @@ def shards(tmp_path: Path, suffix: str) -> Path:
 def test_shards_are_read_whole_by_their_index_and_by_any_of_them(suffix: str, tmp_path: Path):
     index = shards(tmp_path, suffix)
     assert agrees(import_weights(index))
-    assert agrees(import_weights(tmp_path / f"model-00002-of-00003.{suffix}"))
+    shard = tmp_path / f"model-00002-of-00003.{suffix}"
+    assert agrees(import_weights(shard))
+    before = zoo.weights_identity(index, MODEL)
+    assert import_weights(index).sha256 == before
+    shard.write_bytes(shard.read_bytes()[:-1] + b"\x01")
+    assert zoo.weights_identity(index, MODEL) != before
 
 
 @pytest.mark.parametrize("suffix", ["safetensors", "bin"])

@@ -22,7 +22,6 @@ from shufflenet_deploy.zoo.checkpoint.limits import MAX_ELEMENTS, MAX_STORAGES_B
 from shufflenet_deploy.zoo.checkpoint.pickle_reader import PickleError
 from shufflenet_deploy.zoo.checkpoint.safetensors_file import DamagedError, read_header
 from shufflenet_deploy.zoo.checkpoint.search import StateDict, state_dicts
-from shufflenet_deploy.zoo.checkpoint.shards import shards_of_index, siblings_of
 from shufflenet_deploy.zoo.checkpoint.storages import StorageRef
 from shufflenet_deploy.zoo.checkpoint.tensors import TensorRef
 from shufflenet_deploy.zoo.checkpoint.torch_file import (
@@ -31,6 +30,7 @@ from shufflenet_deploy.zoo.checkpoint.torch_file import (
     read_archive,
     read_legacy,
 )
+from shufflenet_deploy.zoo.shards import shards_of_index, siblings_of
 
 __all__ = ["Candidate", "Checkpoint", "find_state_dicts", "shown"]
 

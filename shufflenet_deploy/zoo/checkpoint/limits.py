@@ -18,8 +18,6 @@ MAX_STORAGES_BYTES = 2 << 30
 #: The pickle beside the numbers: names, shapes and whatever else was saved.
 MAX_PICKLE_BYTES = 64 << 20
 MAX_PICKLE_OPCODES = 5_000_000
-#: A safetensors index or another text.
-MAX_TEXT_BYTES = 16 << 20
 MAX_DIMENSIONS = 8
 
 

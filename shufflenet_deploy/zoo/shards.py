@@ -2,15 +2,32 @@
 
 from __future__ import annotations
 
-import json
 import re
+import stat
 from pathlib import Path
 
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.zoo.checkpoint.limits import MAX_TEXT_BYTES, LimitError, read_at_most
+from shufflenet_deploy.texts import read_json
 
 _SHARD = re.compile(r"(?P<stem>.*?)-(?P<number>\d{1,6})-of-(?P<count>\d{1,6})\.(?P<suffix>\w+)")
 _MAX_SHARDS = 1000
+
+
+def files_of(path: Path) -> list[Path]:
+    """All files that the weights given as ``path`` lie in, an index included; mostly ``path``.
+
+    Raises:
+        UsageError: it is no regular file, an index that cannot be followed, or one of several
+            shards of which some are missing.
+        OSError: it cannot be read.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise UsageError(f"{path} is no regular file; give the file of weights")
+    with path.open("rb") as stream:
+        is_index = stream.read(16).lstrip()[:1] == b"{"
+    if is_index:
+        return [path, *shards_of_index(path)]
+    return siblings_of(path) or [path]
 
 
 def shards_of_index(index: Path) -> dict[Path, set[str]]:
@@ -19,14 +36,12 @@ def shards_of_index(index: Path) -> dict[Path, set[str]]:
     Raises:
         UsageError: it is no such index, it names files elsewhere, or some are missing.
     """
-    try:
-        with index.open("rb") as stream:
-            content = json.loads(read_at_most(stream, MAX_TEXT_BYTES))
-        names = content["weight_map"]
-    except (OSError, LimitError, ValueError, RecursionError, KeyError, TypeError) as error:
+    content = read_json(index, "index of shards")
+    names = content.get("weight_map") if isinstance(content, dict) else None
+    if names is None:
         raise UsageError(
             f"{index} is JSON but no index of shards (it has no weight_map); give the weights"
-        ) from error
+        )
     if not isinstance(names, dict) or not names:
         raise UsageError(f"{index} is an index of shards that names no tensor; fetch it again")
     found: dict[Path, set[str]] = {}
