@@ -49,7 +49,10 @@ def user_path(name: str | Path) -> Path:
 
 def path_problem(path: Path) -> str | None:
     """Why no file system of Linux takes a path; None when one may."""
-    whole = os.fsencode(path)
+    try:
+        whole = os.fsencode(path)
+    except UnicodeEncodeError:
+        return "a lone surrogate, which no path holds"
     if b"\0" in whole:
         return "no path holds a NUL byte"
     if len(whole) >= 4096 or any(len(part) > 255 for part in whole.split(b"/")):

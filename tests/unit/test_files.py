@@ -52,6 +52,7 @@ def test_what_cannot_be_read_is_named(path):
         ("ж" * 200, "a name may have 255 bytes"),
         ("d/" * 3000, "a path 4095"),
         ("a\0b", "NUL"),
+        ("a\ud800b", "a lone surrogate"),
     ],
 )
 def test_a_path_that_cannot_be_is_refused(name, told):

@@ -23,6 +23,8 @@ from shufflenet_deploy.records import Cell, Format, Precision, Resolution
 from shufflenet_deploy.store import Journal
 
 _TRIALS = int(os.environ.get("SHUFFLENET_DEPLOY_CUTS", "6"))
+#: Prime: the places are taken in an order of which any beginning is spread over the session.
+_STRIDE = 37
 _PROCESSES = 3
 _CLIENT = Path(bench_client.__file__)
 #: What breaks, and how: the link, the client's process, the server's process.
@@ -144,7 +146,7 @@ def measured(journal: Path) -> dict[str, tuple[int, str]]:
 @pytest.mark.parametrize("trial", range(_TRIALS))
 def test_a_broken_session_loses_nothing_and_leaves_nothing(board, traffic_bytes, trial, show):
     way = _WAYS[trial % len(_WAYS)]
-    place = round(traffic_bytes * (trial + 0.5) / _TRIALS)
+    place = round(traffic_bytes * (trial * _STRIDE % _TRIALS + 0.5) / _TRIALS)
     session = board.session_of(
         board.folder / f"journal{trial}.sqlite", retries=trial // len(_WAYS) % 2
     )
