@@ -11,8 +11,8 @@ import typer
 from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
+    from shufflenet_deploy.codegen import CpuTarget
     from shufflenet_deploy.export.emission import Checked
-    from shufflenet_deploy.export.native import Machine
     from shufflenet_deploy.records import Precision, Recipe, Resolution
     from shufflenet_deploy.zoo.model import Model
 
@@ -59,12 +59,14 @@ def emit_c(  # noqa: PLR0917 - options, each passed by name
     The same network is first generated for this machine, compiled with gcc, clang or zig, and
     compared with PyTorch. Compile the result with the flags that are printed.
     """
-    from shufflenet_deploy import zoo  # noqa: PLC0415
-    from shufflenet_deploy.export import native  # noqa: PLC0415
+    from shufflenet_deploy import (  # noqa: PLC0415
+        codegen,
+        zoo,
+    )
     from shufflenet_deploy.records import Precision, Resolution  # noqa: PLC0415
 
     in_int8 = _in_int8(precision, calib=calib, calib_method=calib_method, remedies=remedies)
-    core = native.machine(machine)
+    core = codegen.cpu_target_named(machine)
     core.computing_in(Precision(precision))
     loaded = zoo.load(model, weights=weights, head=head)
     card = loaded.architecture
@@ -72,7 +74,7 @@ def emit_c(  # noqa: PLR0917 - options, each passed by name
     if not loaded.weights.trained:
         typer.echo("warning: no --weights: untrained weights, good for latency only", err=True)
     made = _made(loaded, size, core, Precision(precision), in_int8)
-    native.write(made.source, out)
+    codegen.write_sources(made.source, out)
     compile_line = " ".join(
         ["cc", "-std=gnu11", "-O2", *core.flags, "-DNET_WEIGHTS_FILE='\"net.weights\"'", "-c net.c"]
     )
@@ -135,7 +137,7 @@ def _in_int8(
 
 
 def _made(
-    model: Model, size: Resolution, core: Machine, precision: Precision, in_int8: _Int8 | None
+    model: Model, size: Resolution, core: CpuTarget, precision: Precision, in_int8: _Int8 | None
 ) -> Checked:
     from shufflenet_deploy.export import emission  # noqa: PLC0415
     from shufflenet_deploy.export.calibration import pictures  # noqa: PLC0415

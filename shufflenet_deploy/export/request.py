@@ -172,9 +172,9 @@ def normalised(request: ExportRequest, architecture: Architecture) -> ExportRequ
     precisions.check(request.precision, request.format, request.machine)
     changes: dict[str, str] = {"model": architecture.name}
     if request.format is Format.NATIVE:
-        from shufflenet_deploy.export.native.machine import machine  # noqa: PLC0415
+        from shufflenet_deploy.codegen.cpu_target import cpu_target_named  # noqa: PLC0415
 
-        changes["machine"] = machine(request.machine).name
+        changes["machine"] = cpu_target_named(request.machine).name
     if architecture.description.family not in _HEADED_FAMILIES:
         changes["head"] = "fixed"
     if request.lowering != AUTO and request.writer not in ("torch", "direct"):
@@ -208,10 +208,10 @@ def tool_versions(request: ExportRequest) -> dict[str, str]:
 
         tools["onnx2tf"] = onnx2tf.version()
     if request.format is Format.NATIVE:
-        from shufflenet_deploy.export import native  # noqa: PLC0415
+        from shufflenet_deploy import codegen  # noqa: PLC0415
 
-        core = native.machine(request.machine)
-        tools["compiler"] = native.version(native.default_compiler(core.arch))
+        core = codegen.cpu_target_named(request.machine)
+        tools["compiler"] = codegen.compiler_version(codegen.default_compiler(core.arch))
     return tools
 
 
@@ -246,11 +246,10 @@ def sources(*, native: bool = False) -> str:
     """A digest of the code that decides what is written, so that no stale file survives it."""
     digest = hashlib.sha256()
     package = Path(shufflenet_deploy.__file__).parent
-    generator = package / "export" / "native"
-    ours = (*generator.glob("*.*"), *generator.glob("[!_]*/*.*")) if native else ()
-    for path in sorted(
-        (*(package / "zoo").glob("*.py"), *(package / "export").glob("*.py"), *ours)
-    ):
+    read = ["zoo/*.py", "export/*.py", "network/**/*.py"]
+    if native:
+        read += ["export/native/*.py", "codegen/**/*.py", "codegen/**/*.c", "codegen/**/*.h"]
+    for path in sorted(path for pattern in read for path in package.glob(pattern)):
         if not path.name.startswith("inspect"):
             digest.update(path.relative_to(package).as_posix().encode())
             digest.update(path.read_bytes())

@@ -1,0 +1,237 @@
+"""The processors that code is generated for: vector width, registers, and how to compile for them.
+
+The C that comes out compiles anywhere GNU C does; the machine only decides how many pixels one
+vector holds and how large the register blocks are.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from shufflenet_deploy.errors import ExportError, UsageError
+from shufflenet_deploy.records import Precision, TargetFacts
+
+_FP16_BYTES = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class CpuTarget:
+    """One kind of core.
+
+    ``lanes`` is numbers in a vector, ``registers`` the vector registers there are. ``by_lane``
+    says that a multiply-add takes one lane of a register as its factor (NEON); elsewhere the
+    factor is broadcast from memory. Numbers have ``element_bytes``: floats 4, halves 2; ``halves``
+    says that there is arithmetic of these. ``fetches`` says that streams of weights are asked for
+    by instructions: x86 finds the next page of a stream only when it is read. ``dot`` says that
+    four 8-bit products are summed by one instruction, ``ordered`` that some of its cores issue in
+    the order of the code. ``needs`` are the features, as Linux names them, without which a program
+    for it stops. ``flags`` are for gcc and clang; ``zig cc`` crosses to ``triple`` and compiles the
+    network for ``cpu``.
+    """
+
+    name: str
+    arch: str
+    lanes: int
+    registers: int
+    by_lane: bool = False
+    element_bytes: int = 4
+    halves: bool = False
+    fetches: bool = False
+    dot: bool = False
+    ordered: bool = False
+    needs: frozenset[str] = frozenset()
+    flags: tuple[str, ...] = ()
+    triple: str
+    cpu: str
+
+    @property
+    def bytes_per_vector(self) -> int:
+        """Bytes in one vector of numbers."""
+        return self.element_bytes * self.lanes
+
+    @property
+    def computes_in_halves(self) -> bool:
+        """Whether this is a core ``in_halves``."""
+        return self.element_bytes == _FP16_BYTES
+
+    def in_halves(self) -> CpuTarget:
+        """The same core where fp16 is what it computes with, twice as many to a vector.
+
+        Raises:
+            UsageError: it has no arithmetic of halves.
+        """
+        if not self.halves:
+            able = ", ".join(one.name for one in CPU_TARGETS.values() if one.halves)
+            raise UsageError(f"{self.name} does not compute in fp16: choose fp32, or {able}")
+        return replace(self, lanes=2 * self.lanes, element_bytes=_FP16_BYTES)
+
+    @property
+    def precisions(self) -> tuple[Precision, ...]:
+        """What programs for it can compute in."""
+        return tuple(one for one in Precision if self.halves or one is not Precision.FP16)
+
+    def computing_in(self, precision: Precision) -> CpuTarget:
+        """The same core as code of a precision sees it.
+
+        Raises:
+            UsageError: it does not compute so.
+        """
+        return self.in_halves() if precision is Precision.FP16 else self
+
+
+_VNNI = "-vnni"
+_AVX512 = ("avx512f", "avx512vl", "avx512bw", "avx512dq")
+
+
+def _aarch64(name: str, cpu: str, *, dot: bool = False, ordered: bool = False) -> CpuTarget:
+    return CpuTarget(
+        name=name,
+        arch="aarch64",
+        lanes=4,
+        registers=32,
+        by_lane=True,
+        halves=dot,
+        dot=dot,
+        ordered=ordered,
+        needs=frozenset({"asimddp", "asimdhp"} if dot else ()),
+        flags=(f"-mcpu={cpu.replace('_', '-')}",),
+        triple="aarch64-linux-musl",
+        cpu=cpu,
+    )
+
+
+def _x86(
+    name: str, lanes: int, registers: int, *needs: str, dots: tuple[str, ...] = ()
+) -> CpuTarget:
+    """``dots`` are what compilers call the features that multiply bytes, beyond the level."""
+    level = name.removesuffix(_VNNI)
+    # Compilers halve vectors of 512 bits for the sake of old cores, unless told.
+    wide = ["-mprefer-vector-width=512"] if lanes == 16 else []
+    return CpuTarget(
+        name=name,
+        arch="x86_64",
+        lanes=lanes,
+        registers=registers,
+        fetches=True,
+        dot=bool(dots),
+        needs=frozenset(needs),
+        flags=(f"-march={level}", *(f"-m{feature}" for feature in dots), *wide),
+        triple="x86_64-linux-musl",
+        cpu="+".join([level.replace("-", "_"), *dots]) + ("-prefer_256_bit" if lanes == 16 else ""),
+    )
+
+
+_ARMV7 = CpuTarget(
+    name="armv7",
+    arch="armv7l",
+    lanes=4,
+    registers=16,
+    needs=frozenset({"neon", "vfpv4"}),
+    flags=("-march=armv7-a+neon-vfpv4", "-mfloat-abi=hard"),
+    triple="arm-linux-musleabihf",
+    cpu="cortex_a7",
+)
+
+#: Best last among those of one architecture.
+CPU_TARGETS = {
+    machine.name: machine
+    for machine in (
+        _aarch64("aarch64", "generic", ordered=True),
+        _aarch64("cortex-a53", "cortex_a53", ordered=True),
+        _aarch64("cortex-a72", "cortex_a72"),
+        _aarch64("cortex-a55", "cortex_a55", dot=True, ordered=True),
+        _aarch64("cortex-a76", "cortex_a76", dot=True),
+        _ARMV7,
+        _x86("x86-64", 4, 16),
+        _x86("x86-64-v3", 8, 16, "avx2", "fma"),
+        _x86(f"x86-64-v3{_VNNI}", 8, 16, "avx2", "fma", "avx_vnni", dots=("avxvnni",)),
+        _x86("x86-64-v4", 16, 32, *_AVX512),
+        _x86(
+            f"x86-64-v4{_VNNI}",
+            16,
+            32,
+            *_AVX512,
+            "avx512_vnni",
+            "avx512vbmi",
+            dots=("avx512vnni", "avx512vbmi"),
+        ),
+    )
+}
+_ALIASES = {"generic": "aarch64", "max": "cortex-a76"} | {
+    name.removeprefix("cortex-"): name for name in CPU_TARGETS if name.startswith("cortex-")
+}
+#: Cores that issue in the order of the code, by what a target without others like them gets.
+_IN_ORDER_VARIANTS = {
+    "cortex-a72": ("cortex-a53", {"Cortex-A53", "Cortex-A35", "Cortex-A34"}),
+    "cortex-a76": ("cortex-a55", {"Cortex-A55", "Cortex-A510", "Cortex-A520"}),
+}
+
+
+def cpu_target_named(name: str) -> CpuTarget:
+    """A machine by its name; ``host`` is the one this program runs on.
+
+    Raises:
+        UsageError: there is no such machine.
+    """
+    if name == "host":
+        return host()
+    known = _ALIASES.get(name, name)
+    if known not in CPU_TARGETS:
+        raise UsageError(
+            f"unknown machine '{name}': choose host, generic, {', '.join(CPU_TARGETS)}"
+        )
+    return CPU_TARGETS[known]
+
+
+def host() -> CpuTarget:
+    """The machine this program runs on, by the features that Linux reports."""
+    return best_for(HOST_ARCH, _features())
+
+
+def for_facts(facts: TargetFacts) -> CpuTarget:
+    """The best machine for a target.
+
+    Raises:
+        ExportError: as ``suiting``.
+    """
+    return best_for(facts.arch, facts.features, [core.part for core in facts.cores if core.part])
+
+
+def best_for(arch: str, features: Iterable[str], parts: Iterable[str] = ()) -> CpuTarget:
+    """The best machine for a target, by its architecture, features and the names of its cores.
+
+    Raises:
+        ExportError: there is no code for its architecture.
+    """
+    there = set(features)
+    fitting = [one for one in CPU_TARGETS.values() if one.arch == arch and one.needs <= there]
+    if not fitting:
+        wanted = [" ".join(sorted(one.needs)) for one in CPU_TARGETS.values() if one.arch == arch]
+        lack = f" without {wanted[0]}" if wanted else ""
+        raise ExportError(f"there is no native code for {arch}{lack}: choose another runtime")
+    best, cores = fitting[-1], set(parts)
+    if best.name == "cortex-a72" and not cores:
+        return CPU_TARGETS["aarch64"]
+    small, names = _IN_ORDER_VARIANTS.get(best.name, (best.name, set[str]()))
+    return CPU_TARGETS[small] if cores and cores <= names else best
+
+
+#: The architecture of this machine, as ``uname -m`` of Linux says it.
+HOST_ARCH = {"arm64": "aarch64", "amd64": "x86_64"}.get(
+    platform.machine().lower(), platform.machine().lower()
+)
+
+
+def _features() -> set[str]:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return set()
+    for line in text.splitlines():
+        key, _, value = line.partition(":")
+        if key.strip().lower() in {"flags", "features"}:
+            return set(value.split())
+    return set()

@@ -1,0 +1,260 @@
+"""A convolution and the pool behind it, whose maxima are of sums that are still in registers.
+
+A tile is two rows of the map by two vectors of columns, which make one vector of the pooled map.
+Of the map only every second row is kept, for the windows of the next band, and from tile to tile
+the last columns. What a tile reads of the picture is sorted into even and odd columns on the stack.
+Where factors are lanes of registers, the longer blocks of a stored map take fewer instructions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil
+
+from shufflenet_deploy.codegen.c_writer import CWriter
+from shufflenet_deploy.codegen.cpu_target import CpuTarget
+from shufflenet_deploy.codegen.emit.c import prefetch
+from shufflenet_deploy.codegen.emit.c.activations import activation_constants, activation_expr
+from shufflenet_deploy.codegen.emit.c.convolution import pack_weights
+from shufflenet_deploy.codegen.emit.kernel_calls import run_lengths, tile_loops
+from shufflenet_deploy.codegen.emit.unit import ALIGN_BYTES, TranslationUnit
+from shufflenet_deploy.codegen.ir.planar import FusedConvPool
+from shufflenet_deploy.codegen.schedule.fused_conv_pool import (
+    ROWS,
+    STRIDE,
+    VECTORS,
+    deinterleaved_tile,
+    tile_columns,
+)
+
+
+def fused_conv_pool(step: FusedConvPool, unit: TranslationUnit) -> None:
+    """Write the kernels of a band, and the loop over bands."""
+    writer = _Writer(step, unit)
+    code, height = CWriter(depth=1), step.target.layout.height
+    code(
+        f"kept += begin * {step.kept};",
+        "if (begin == 0)",
+        f"    fill(kept, {step.kept}, -INFINITY);",
+        "else",
+        f"    {writer.band((1,))}(x, w, b, kept, y, begin - 1, end);",
+    )
+    whole = writer.band((0, 1))
+    if step.height % ROWS:
+        whole = f"(k < {height - 1} ? {whole} : {writer.band((0,))})"
+    code("for (int k = begin; k < end; ++k)", f"    {whole}(x, w, b, kept, y, k, end);")
+    head = "const real *x, const real *w, const real *b, real *kept, real *y, int begin, int end"
+    name = unit.kernel("pooled", f"LOOP void @({head})", code)
+    at = [unit.numbers(array) for array in (pack_weights(step.weight, writer.blocks), step.bias)]
+    given = ", ".join(
+        [
+            unit.address(step.source, step.source.offset()),
+            *(f"W + {one}" for one in at),
+            *(unit.address(place) for place in (step.sources[1], step.target)),
+        ]
+    )
+    price = step.weight.size * ROWS * ceil(step.width / unit.machine.lanes)
+    with unit.share(height, price):
+        unit.body("if (begin < end)", f"    {name}({given}, begin, end); /* {step.name} */")
+
+
+def _output_blocks(outputs: int, machine: CpuTarget) -> list[int]:
+    """Outputs of each tile in order: nearly equal, as many as there are registers for."""
+    pixels = ROWS * VECTORS
+    times = ceil(outputs / max(1, (machine.registers - pixels - 1) // pixels))
+    return [outputs // times + (at < outputs % times) for at in range(times)]
+
+
+class _Writer:
+    """Writes the functions of one step."""
+
+    def __init__(self, step: FusedConvPool, unit: TranslationUnit) -> None:
+        self.step, self.unit = step, unit
+        self.lanes = unit.machine.lanes
+        self.blocks = _output_blocks(step.weight.shape[0], unit.machine)
+        self.sorted = deinterleaved_tile(step.kernel, step.left, unit.machine)
+        self.full, self.rest = divmod(step.width, tile_columns(unit.machine))
+
+    def band(self, rows: tuple[int, ...]) -> str:
+        """The function for a row of the pooled map, of which these rows of the map are computed.
+
+        With the second one alone, it only is kept.
+        """
+        step, tile, code = self.step, self.sorted, CWriter(depth=1)
+        channels, outputs = step.source.layout.channels, len(step.target.planes)
+        pools, size = 0 in rows, tile.columns
+        code(f"real sorted[{channels * tile.plane}] __attribute__((aligned({ALIGN_BYTES})));")
+        if pools:
+            to = ", ".join(str(step.target.offset(at)) for at in range(outputs))
+            code(
+                f"static const int to[] = {{{to}}};",
+                f"real last[{outputs * self.lanes}] __attribute__((aligned({ALIGN_BYTES})));",
+                f"fill(last, {outputs * self.lanes}, -INFINITY);",
+                f"y += k * {step.target.layout.row};",
+            )
+        if self.full:
+            with code.block(f"for (int q = 0; q < {self.full * size}; q += {size})"):
+                self._sort(code)
+                if self.unit.machine.fetches and pools:
+                    self._fetch(code)
+                self._tiles(code, rows, VECTORS, 0)
+        if self.rest:
+            with code.block(""):
+                code(f"const int q = {self.full * size};")
+                self._sort(code)
+                self._tiles(code, rows, ceil(self.rest / self.lanes), self.rest)
+        if not pools:
+            code("(void)y;")
+        code("(void)end;")
+        head = "const real *x, const real *w, const real *b, real *kept, real *y, int k, int end"
+        return self.unit.kernel("band", f"LOOP void @({head})", code)
+
+    def _fetch(self, code: CWriter) -> None:
+        """What the next band adds of the picture comes from memory while this one is convolved."""
+        source, band = self.step.source.layout, ROWS * STRIDE
+        added = f"k * {band} + {self.sorted.rows - self.step.top}"
+        with code.block(f"if (k + 1 < end && {added} <= {source.height - band})"):
+            code(f"for (int c = 0; c < {source.channels}; ++c)")
+            with code.block(f"    for (int r = 0; r < {band}; ++r)"):
+                at = f"c * {source.plane} + ({added} + r) * {source.row}"
+                code(f"const real *next = x + {at} + q * {STRIDE};")
+                prefetch.emit_prefetch(
+                    code, self.unit.machine, "next", STRIDE * self.sorted.columns
+                )
+
+    def _sort(self, code: CWriter) -> None:
+        """Sort what the tile at column ``q`` reads."""
+        source, tile = self.step.source.layout, self.sorted
+        with code.block(f"for (int c = 0; c < {source.channels}; ++c)"):
+            code(f"for (int r = 0; r < {tile.rows}; ++r)")
+            given = [
+                f"x + c * {source.plane}",
+                f"sorted + c * {tile.plane} + r * {tile.row}",
+                f"k * {ROWS * STRIDE} - {self.step.top} + r",
+            ]
+            code(f"    {self._row()}({', '.join(given)}, q);")
+
+    def _row(self) -> str:
+        """The function that sorts a row of the picture, from column ``2 * q`` on."""
+        source, tile, code = self.step.source.layout, self.sorted, CWriter(depth=1)
+        size = tile.columns + tile.behind
+        code(
+            f"real *even = to + {tile.first}, *odd = even + {tile.part};",
+            f"const int pairs = {source.width // STRIDE} - q;",
+        )
+        with code.block(f"if (row < 0 || row >= {source.height})"):
+            for part in ("even", "odd"):
+                code(f"fill({part} - {tile.before}, {tile.before + size}, 0);")
+            code("return;")
+        code(f"x += row * {source.row} + q * {STRIDE};")
+        if tile.before:
+            with code.block(f"for (int i = -{tile.before}; i < 0; ++i)"):
+                code("even[i] = q ? x[2 * i] : 0, odd[i] = q ? x[2 * i + 1] : 0;")
+        with code.block(f"if (pairs >= {size})"):
+            code(f"deal(x, even, odd, {size});", "return;")
+        code("deal(x, even, odd, pairs);")
+        for part in ("even", "odd"):
+            code(f"fill({part} + pairs, {size} - pairs, 0);")
+        if source.width % STRIDE:
+            code("even[pairs] = x[2 * pairs];")
+        head = "LOOP void @(const real *restrict x, real *restrict to, int row, int q)"
+        return self.unit.kernel("sort", head, code)
+
+    def _tiles(self, code: CWriter, rows: tuple[int, ...], vectors: int, rest: int) -> None:
+        """Calls for all outputs of the tile at column ``q``."""
+        width, depth = self.step.kept_row, self.step.weight[0].size
+        for size, _ in tile_loops(code, "o", run_lengths(self.blocks)):
+            name = self._tile(size, rows, vectors, rest)
+            given = ["sorted", f"w + o * {depth}", "b + o", f"kept + o * {width} + q"]
+            if 0 in rows:
+                given += [f"last + o * {self.lanes}", "y + q / 2", "to + o"]
+            code(f"{name}({', '.join(given)});")
+
+    def _tile(self, outputs: int, rows: tuple[int, ...], vectors: int, rest: int) -> str:
+        """The function of a tile; the last of a row has ``rest`` columns, others all."""
+        step, tile, code = self.step, self.sorted, CWriter(depth=1)
+        sums = [(row, at) for row in rows for at in range(vectors)]
+        for output in range(outputs):
+            code(*(f"vf a{output}_{row}_{at} = SPLAT(b[{output}]);" for row, at in sums))
+        if 0 in rows and prefetch.exceeds_l2(step.target.layout, self.unit.machine):
+            for output in range(outputs):
+                prefetch.emit_prefetch(
+                    code, self.unit.machine, f"y + to[{output}]", self.lanes, write=True
+                )
+        height, width = step.kernel
+        code("const real *plane = x;")
+        with code.block(f"for (int c = 0; c < {step.weight.shape[1]}; ++c, plane += {tile.plane})"):
+            with code.block(f"for (int t = 0; t < {height}; ++t, w += {width * outputs})"):
+                code(f"x = plane + t * {tile.row};")
+                for column in range(width):
+                    self._multiply(code, outputs, sums, column)
+        if 0 in rows:
+            used = (step.inner, step.activation)
+            code(*dict.fromkeys(line for one in used for line in activation_constants(one)))
+        for output in range(outputs):
+            with code.block(""):
+                self._finish(code, output, rows, vectors, rest)
+        head = "const real *x, const real *w, const real *b, real *kept"
+        if 0 in rows:
+            head += ", real *last, real *y, const int *to"
+        return self.unit.kernel(f"maxima{outputs}", f"INLINE void @({head})", code)
+
+    def _multiply(
+        self, code: CWriter, outputs: int, sums: list[tuple[int, int]], column: int
+    ) -> None:
+        """One tap of each output."""
+        pixels = self.sorted.at(column - self.step.left)
+        for row, at in sums:
+            from_ = pixels + row * STRIDE * self.sorted.row + at * self.lanes
+            code(f"const vf x{column}_{row}_{at} = LOAD(x + {from_});")
+        for output in range(outputs):
+            for row, at in sums:
+                factor = f"w[{column * outputs + output}]"
+                code(f"a{output}_{row}_{at} += x{column}_{row}_{at} * {factor};")
+
+    def _finish(
+        self, code: CWriter, output: int, rows: tuple[int, ...], vectors: int, rest: int
+    ) -> None:
+        """Keep the second row of an output, and store the maxima of both and the one before."""
+        step, lanes, kept = self.step, self.lanes, f"kept + {output * self.step.kept_row}"
+        for at in range(vectors):
+            values = [f"a{output}_{row}_{at}" for row in rows]
+            if 0 in rows:
+                both = f"MAX({', '.join(values)})" if len(rows) > 1 else values[0]
+                code(f"vf m{at} = MAX({both}, LOAD({kept} + {at * lanes}));")
+            if 1 in rows:
+                code(f"STORE({kept} + {at * lanes}, {values[-1]});")
+        if 0 not in rows:
+            return
+        if rest % 2:  # columns outside the map
+            at, inside = divmod(rest, lanes)
+            order = [one if one < inside else lanes for one in range(lanes)]
+            outside = "SPLAT(-INFINITY)"
+            code(f"m{at} = __builtin_shufflevector(m{at}, {outside}, {_comma_separated(order)});")
+        one, two = "m0", f"m{vectors - 1}"
+        last = f"last + {output * lanes}"
+        order = list(range(lanes - 1, 2 * lanes - 1))
+        code(
+            f"const vf even = EVEN({one}, {two}), odd = ODD({one}, {two});",
+            f"const vf left = __builtin_shufflevector(LOAD({last}), odd, "
+            f"{_comma_separated(order)});",
+        )
+        if not rest:
+            code(f"STORE({last}, odd);")
+        # No activation falls: of the largest it makes the largest.
+        code("const vf most = MAX(MAX(left, even), odd);")
+        code(f"const vf active = {activation_expr(step.inner, 'most')};")
+        value = activation_expr(step.activation, "active")
+        count = ceil(rest / 2) if rest else lanes
+        if count == lanes:
+            code(f"STORE(y + to[{output}], {value});")
+        else:
+            code(
+                f"real part[{lanes}] __attribute__((aligned({ALIGN_BYTES})));",
+                f"STORE(part, {value});",
+                f"memcpy(y + to[{output}], part, {count} * sizeof *part);",
+            )
+
+
+def _comma_separated(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))

@@ -1,0 +1,321 @@
+"""The transforms of Winograd's method (arXiv 1509.09308): pictures to frequencies, and back.
+
+Both go one direction at a time, through memory of their own that stays in the nearest cache. Rows
+are sorted by column % side first, so that the same column of neighbouring tiles is one vector; what
+follows runs over all tiles of some rows as one flat vector.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil
+
+from shufflenet_deploy.codegen.c_writer import CWriter
+from shufflenet_deploy.codegen.emit.c.activations import activation_constants, activation_expr
+from shufflenet_deploy.codegen.emit.c.linear_combination import (
+    Terms,
+    column_pairs,
+    column_terms,
+    emit_matvec,
+    sum_expr,
+)
+from shufflenet_deploy.codegen.emit.kernel_calls import Arguments, emit_calls
+from shufflenet_deploy.codegen.emit.unit import TranslationUnit, strided_runs
+from shufflenet_deploy.codegen.ir.planar import (
+    WinogradInput,
+    WinogradOutput,
+    WinogradTiles,
+)
+from shufflenet_deploy.codegen.schedule.winograd import transforms
+from shufflenet_deploy.codegen.schedule.winograd_layout import phase_elements, tile_rows_per_pass
+
+_SIZES = (16, 8, 4)
+
+
+def _rows_in_pass(tiles: WinogradTiles, at_once: int) -> str:
+    """C for the rows of tiles from ``top`` on, up to ``at_once``."""
+    return f"within({tiles.rows} - top, {at_once})" if tiles.rows % at_once else str(at_once)
+
+
+def winograd_input(step: WinogradInput, unit: TranslationUnit) -> None:
+    """Columns of each row, then rows of each column."""
+    code = _InputTransform(step, unit).write()
+    name = unit.kernel("frequencies", "LOOP void @(const real *x, real *y)", code)
+    channels = range(step.source.layout.channels)
+    columns: Arguments = [
+        (step.source, [step.source.offset(channel) for channel in channels]),
+        (step.target, [step.target.offset(channel) for channel in channels]),
+    ]
+    vectors = ceil(step.tiles.count / unit.machine.lanes)
+    price = 4 * step.tiles.frequencies * vectors
+    emit_calls(unit, name, columns, len(channels), step.name, price=price)
+
+
+class _InputTransform:
+    """The kernel of one ``ToFrequencies``, for a channel."""
+
+    def __init__(self, step: WinogradInput, unit: TranslationUnit) -> None:
+        self.step, self.tiles, self.lanes = step, step.tiles, unit.machine.lanes
+        self.matrix = transforms(step.tiles.side, step.tiles.kernel).pixels
+        self.phase = phase_elements(self.tiles, self.lanes)
+        self.at_once = tile_rows_per_pass(self.tiles, self.lanes)
+        self.rows = self.tiles.side * self.at_once + self.tiles.kernel - 1
+        #: Elements of a column's share of the rows that are ``row`` modulo side.
+        self.column = ceil(self.rows / self.tiles.side) * self.tiles.columns + self.lanes
+        self.code = CWriter(depth=1)
+
+    def write(self) -> CWriter:
+        code, tiles, source = self.code, self.tiles, self.step.source.layout
+        kept = tiles.side * tiles.span * self.column + 2 * self.lanes
+        sorted_ = self.rows * tiles.side * self.phase + 2 * self.lanes
+        code(f"real s[{sorted_}] __attribute__((aligned(64)));")
+        code(f"real h[{kept}] __attribute__((aligned(64)));")
+        with code.block(f"for (int top = 0; top < {tiles.rows}; top += {self.at_once})"):
+            code(f"const int first = top * {tiles.side} - {self.step.top};")
+            code(f"const int begin = first < 0 ? -first : 0, end = {source.height} - first;")
+            with code.block(f"for (int i = begin; i < {self.rows} && i < end; ++i)"):
+                self._sort()
+            with code.block(f"for (int i = 0; i < {self.rows}; ++i)"):
+                code(f"const real *from = s + i * {tiles.side * self.phase};")
+                code(
+                    f"real *to = h + i % {tiles.side} * {tiles.span * self.column}"
+                    f" + i / {tiles.side} * {tiles.columns};"
+                )
+                self._across()
+            with code.block(f"for (int j = 0; j < {tiles.span}; ++j)"):
+                self._down()
+        return code
+
+    def _sort(self) -> None:
+        """A row by phases; zeros for what is outside the picture."""
+        code, tiles, n = self.code, self.tiles, self.lanes
+        source, left = self.step.source.layout, self.step.left
+        code(f"const real *from = x + (first + i) * {source.row} - {left};")
+        code(f"real *to = s + i * {tiles.side * self.phase};")
+        with code.block(f"for (int p = 0; p < {self.phase}; p += LANES)"):
+            names = [f"a{at}" for at in range(tiles.side)]
+            for at, name in enumerate(names):
+                code(f"const vf {name} = LOAD(from + p * {tiles.side} + {at * n});")
+            for at, value in enumerate(_deinterleave(code, names)):
+                code(f"STORE(to + p + {at * self.phase}, {value});")
+        columns = tiles.side * tiles.columns + tiles.kernel - 1
+        for column in range(columns):
+            if not left <= column < left + source.width:
+                at = column % tiles.side * self.phase + column // tiles.side
+                code(f"to[{at}] = 0.0f;")
+
+    def _across(self) -> None:
+        code, tiles, span = self.code, self.tiles, self.tiles.span
+        n = _narrowest_vector(tiles.columns, self.lanes)
+        with code.block("if (i >= begin && i < end)"):
+            with code.block(f"for (int p = 0; p < {tiles.columns}; p += {n})"):
+                for k in range(span):
+                    at = k % tiles.side * self.phase + k // tiles.side
+                    code(f"const v{n} a{k} = LOAD{n}(from + p + {at});")
+                self._transformed(n, [f"to + p + {f * self.column}" for f in range(span)])
+        with code.block("else"):
+            with code.block(f"for (int p = 0; p < {tiles.columns}; p += {n})"):
+                code(f"const v{n} zero = {{0}};")
+                for f in range(span):
+                    code(f"STORE{n}(to + p + {f * self.column}, zero);")
+
+    def _down(self) -> None:
+        code, tiles, span = self.code, self.tiles, self.tiles.span
+        code(f"const real *from = h + j * {self.column};")
+        frequency = self.step.target.offset(self.step.source.layout.channels)
+        code(f"real *to = y + j * {frequency} + top * {tiles.columns};")
+        code(f"const int rows = {_rows_in_pass(tiles, self.at_once)};")
+        with code.block(f"for (int p = 0; p < rows * {tiles.columns}; p += LANES)"):
+            for k in range(span):
+                at = k % tiles.side * span * self.column + k // tiles.side * tiles.columns
+                code(f"const vf a{k} = LOAD(from + p + {at});")
+            self._transformed(self.lanes, [f"to + p + {f * span * frequency}" for f in range(span)])
+
+    def _transformed(self, n: int, to: Sequence[str]) -> None:
+        """Store the frequencies of the vectors ``a0``, ``a1``, ..."""
+        values = emit_matvec(self.code, self.matrix, n)
+        for at, value in zip(to, values, strict=True):
+            self.code(f"STORE{n}({at}, {value});")
+
+
+def winograd_output(step: WinogradOutput, unit: TranslationUnit) -> None:
+    """Rows of each column and columns of each row; then tiles side by side."""
+    code = _OutputTransform(step, unit).write()
+    residual = len(step.sources) > 1
+    head = "const real *x, const real *w, " + ("const real *r, " if residual else "") + "real *y"
+    name = unit.kernel("pixels", f"LOOP void @({head})", code)
+    at = unit.numbers(step.bias)
+    price = 5 * step.tiles.frequencies * ceil(step.tiles.count / unit.machine.lanes)
+    for run in strided_runs(step.target.planes):
+        channels = range(run.first, run.first + run.count)
+        columns: Arguments = [(step.source, [step.source.offset(channel) for channel in channels])]
+        columns.append((None, [at + channel for channel in channels]))
+        for place in (*step.sources[1:], step.target):
+            columns.append((place, [place.offset(channel) for channel in channels]))
+        emit_calls(unit, name, columns, run.count, step.name, price=price)
+
+
+class _OutputTransform:
+    """The kernel of one ``FromFrequencies``, for a channel."""
+
+    def __init__(self, step: WinogradOutput, unit: TranslationUnit) -> None:
+        self.step, self.tiles, self.lanes = step, step.tiles, unit.machine.lanes
+        self.matrix = transforms(step.tiles.side, step.tiles.kernel).outputs
+        self.at_once = tile_rows_per_pass(self.tiles, self.lanes)
+        self.pixel = ceil(self.at_once * self.tiles.columns / self.lanes) * self.lanes
+        self.code = CWriter(depth=1)
+
+    def write(self) -> CWriter:
+        code, tiles, side = self.code, self.tiles, self.tiles.side
+        kept = side**2 * self.pixel + self.lanes
+        code(f"real h[{kept}] __attribute__((aligned(64)));")
+        code("const real bias = *w;")
+        with code.block(f"for (int top = 0; top < {tiles.rows}; top += {self.at_once})"):
+            code(f"const int rows = {_rows_in_pass(tiles, self.at_once)};")
+            code(f"const real *from = x + top * {tiles.columns};")
+            with code.block(f"for (int p = 0; p < rows * {tiles.columns}; p += LANES)"):
+                self._tiles()
+            height = self.step.target.layout.height
+            pixels = f"i < rows * {side} && top * {side} + i < {height}"
+            with code.block(f"for (int i = 0; {pixels}; ++i)"):
+                self._row()
+        return code
+
+    def _tiles(self) -> None:
+        """All pixels of a vector of tiles, each kind of them in a vector of its own."""
+        code, side, span = self.code, self.tiles.side, self.tiles.span
+        frequency = self.step.source.offset(len(self.step.target.planes))
+        started: set[str] = set()
+        for columns in column_pairs(self.matrix):
+            for f in columns:
+                names = [f"x{k}_{f}" for k in range(span)]
+                for k, name in enumerate(names):
+                    code(f"const vf {name} = LOAD(from + p + {(k * span + f) * frequency});")
+                sums = self._summed(names, f"_{f}")
+                for i, value in enumerate(sums):
+                    code(f"const vf t{i}_{f} = {value};")
+            for i in range(side):
+                self._accumulate(i, columns, started)
+        for i in range(side):
+            for j in range(side):
+                code(f"STORE(h + p + {(i * side + j) * self.pixel}, y{i}_{j});")
+
+    def _summed(self, names: Sequence[str], suffix: str) -> list[str]:
+        """Expressions for the outputs of one column of frequencies."""
+        terms: list[Terms] = [[] for _ in self.matrix]
+        for columns in column_pairs(self.matrix):
+            for i, found in enumerate(column_terms(self.code, self.matrix, columns, names, suffix)):
+                terms[i].extend(found)
+        return [sum_expr(found) for found in terms]
+
+    def _accumulate(self, i: int, columns: tuple[int, ...], started: set[str]) -> None:
+        names = {f: f"t{i}_{f}" for f in columns}
+        found = column_terms(self.code, self.matrix, columns, names, f"_{i}_{columns[0]}")
+        for j, terms in enumerate(found):
+            if not terms:
+                continue
+            name = f"y{i}_{j}"
+            if name in started:
+                self.code(f"{name} += {sum_expr(terms)};")
+            else:
+                started.add(name)
+                self.code(f"vf {name} = {sum_expr(terms)};")
+
+    def _row(self) -> None:
+        """A row of pixels: the tiles' columns by turns."""
+        code, tiles, side = self.code, self.tiles, self.tiles.side
+        step, target = self.step, self.step.target.layout
+        n = _narrowest_vector(tiles.columns, self.lanes)
+        code(
+            f"const real *one = h + i % {side} * {side * self.pixel}"
+            f" + i / {side} * {tiles.columns};"
+        )
+        code(f"real *to = y + (top * {side} + i) * {target.row};")
+        if len(step.sources) > 1:
+            other = step.sources[1].layout.row
+            code(f"const real *add = r + (top * {side} + i) * {other};")
+        whole = target.width // (side * n)
+        if whole:
+            with code.block(f"for (int q = 0; q < {whole * n}; q += {n})"):
+                for at, name in enumerate(self._mixed(n, "q")):
+                    self._store(name, n, f"q * {side} + {at * n}")
+        rest = target.width - whole * side * n
+        if rest:
+            with code.block(""):
+                names = self._mixed(n, str(whole * n))
+                for at, name in enumerate(names[: ceil(rest / n)]):
+                    begin = whole * side * n + at * n
+                    self._part(name, n, begin, min(n, rest - at * n))
+
+    def _mixed(self, n: int, begin: str) -> list[str]:
+        names = [f"a{at}" for at in range(self.tiles.side)]
+        for at, name in enumerate(names):
+            self.code(f"const v{n} {name} = LOAD{n}(one + {begin} + {at * self.pixel});")
+        return _interleave(self.code, names, n)
+
+    def _store(self, value: str, n: int, begin: str) -> None:
+        code, activation = self.code, self.step.activation
+        text = f"{value} + bias"
+        if len(self.step.sources) > 1:
+            text += f" + LOAD{n}(add + {begin})"
+        with code.block(""):
+            code(*activation_constants(activation, f"v{n}"))
+            code(f"STORE{n}(to + {begin}, {activation_expr(activation, f'({text})', str(n))});")
+
+    def _part(self, value: str, n: int, begin: int, count: int) -> None:
+        """The first lanes of a vector: nothing behind a row may be touched."""
+        at = 0
+        while at < count:
+            size = next((size for size in _SIZES if size <= min(n, count - at)), 1)
+            if size == n:
+                self._store(value, n, str(begin))
+            elif size > 1:
+                lanes = ", ".join(map(str, range(at, at + size)))
+                part = f"__builtin_shufflevector({value}, {value}, {lanes})"
+                self._store(part, size, str(begin + at))
+            else:
+                text = f"{value}[{at}] + bias"
+                if len(self.step.sources) > 1:
+                    text += f" + add[{begin + at}]"
+                self.code(f"to[{begin + at}] = {self.step.activation.value}({text});")
+            at += size
+
+
+def _narrowest_vector(columns: int, lanes: int) -> int:
+    """Lanes of the shortest vectors that hold so many columns, if any does."""
+    return min((size for size in _SIZES if columns <= size <= lanes), default=lanes)
+
+
+def _deinterleave(code: CWriter, names: Sequence[str]) -> list[str]:
+    """Numbers of the vectors by turns: to as many as there are."""
+    if len(names) == 1:
+        return list(names)
+    pairs = list(zip(names[::2], names[1::2], strict=True))
+    halves = []
+    for kind in ("EVEN", "ODD"):
+        made = [f"{names[0]}{kind[0]}{at}" for at in range(len(pairs))]
+        code(
+            *(
+                f"const vf {name} = {kind}({a}, {b});"
+                for name, (a, b) in zip(made, pairs, strict=True)
+            )
+        )
+        halves.append(_deinterleave(code, made))
+    return [one for pair in zip(*halves, strict=True) for one in pair]
+
+
+def _interleave(code: CWriter, names: Sequence[str], n: int) -> list[str]:
+    """One number of each vector by turns."""
+    if len(names) == 1:
+        return list(names)
+    even, odd = _interleave(code, names[::2], n), _interleave(code, names[1::2], n)
+    found = []
+    for at, (one, two) in enumerate(zip(even, odd, strict=True)):
+        for half in range(2):
+            lanes = [(lane // 2 + half * n // 2) + n * (lane % 2) for lane in range(n)]
+            name = f"{names[0]}m{len(names)}_{2 * at + half}"
+            order = ", ".join(map(str, lanes))
+            code(f"const v{n} {name} __attribute__((unused)) =")
+            code(f"    __builtin_shufflevector({one}, {two}, {order});")
+            found.append(name)
+    return found

@@ -1,0 +1,99 @@
+"""What kernels of all machines share: addresses, constants, and a convolution as runs of bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shufflenet_deploy.codegen.emit.unit import TranslationUnit
+from shufflenet_deploy.codegen.ir import int8 as ir
+from shufflenet_deploy.codegen.ir.int8 import PixelOp, PixelView
+from shufflenet_deploy.codegen.ir.planar import OUTPUT
+
+_CHUNK_BYTES = 12 << 10
+
+
+@dataclass
+class Int8Unit(TranslationUnit):
+    """A C file whose arena ``A`` and weights ``W`` are bytes.
+
+    Scratch ``T`` is for all parts of a step, and each part has its own, ``P`` by ``part``.
+    """
+
+    scratch_bytes: int = field(default=0)
+    own_bytes: int = field(default=0)
+
+    def at(self, place: PixelView, offset: int) -> str:
+        """A C expression for a byte of a place's buffer."""
+        if place.buffer == OUTPUT:
+            return "output"
+        return f"A + {self.offsets[place.buffer] + offset}"
+
+    def constant(self, array: NDArray[np.generic], kind: str = "int8_t") -> str:
+        """Append an array to the weights; a C expression for it."""
+        at = f"W + {self.weights(array)}"
+        return at if kind == "int8_t" else f"(const {kind} *)(const void *)({at})"
+
+    def scratch(self, size: int) -> str:
+        """Memory that nobody needs after the step."""
+        self.scratch_bytes = max(self.scratch_bytes, size)
+        return "T"
+
+    def own(self, size: int) -> str:
+        """Memory of a part of its own, that nobody needs after the step."""
+        self.own_bytes = max(self.own_bytes, size)
+        return "P[part]"
+
+    def call(self, name: str, step: PixelOp, *given: str) -> None:
+        """Call a kernel."""
+        self.body(f"{name}({', '.join(given)}); /* {step.name} */")
+
+    def spread(self, name: str, step: PixelOp, *given: str, pieces: int, work: float) -> None:
+        """Call a kernel that is told which of its ``pieces`` to do.
+
+        ``work`` is what all of them take, in multiply-adds or bytes.
+        """
+        with self.share(pieces, work / pieces / (4 * self.machine.lanes)):
+            self.body("if (begin < end)")
+            self.body(f"    {name}({', '.join((*given, 'begin', 'end'))}); /* {step.name} */")
+
+
+def row_loop(walk: Mapping[str, int]) -> tuple[str, str]:
+    """C before and at the head of a loop over some rows, in which pointers walk so many bytes."""
+    before = "".join(f"{name} += begin * {step}, " for name, step in walk.items())[:-2] + ";"
+    walks = "".join(f", {name} += {step}" for name, step in walk.items())
+    return before, f"for (int i = begin; i < end; ++i{walks})"
+
+
+def chunk_rows(height: int, row_bytes: int) -> int:
+    """How many rows to do as one: they stay in the first cache, and divide the height."""
+    fitting = [n for n in range(1, height + 1) if height % n == 0 and n * row_bytes <= _CHUNK_BYTES]
+    return max(fitting, default=1)
+
+
+def contiguous_runs(step: ir.Convolution) -> tuple[NDArray[np.int8], tuple[int, ...], int]:
+    """A window as ``(weight (out, rows, run), where the runs begin, bytes of a run)``.
+
+    A run goes over the pixels of a kernel's row, and over bytes between their channels, whose
+    weights are zero, if that takes fewer runs of four bytes.
+    """
+    source = step.source
+    out, channels, height, width = step.weight.shape
+    pixels = step.weight.transpose(0, 2, 3, 1)
+    long = (width - 1) * source.pixel + channels
+    apart = height * width * -(-channels // 4)
+    if step.groups == 1 and height * -(-long // 4) <= apart:
+        wide = np.zeros((out, height, width, source.pixel), np.int8)
+        wide[..., :channels] = pixels
+        if source.row == width * source.pixel:
+            run = (height - 1) * source.row + long
+            return wide.reshape(out, 1, -1)[:, :, :run], (0,), run
+        rows = tuple(row * source.row for row in range(height))
+        return wide.reshape(out, height, -1)[:, :, :long], rows, long
+    places = tuple(
+        row * source.row + column * source.pixel for row in range(height) for column in range(width)
+    )
+    return pixels.reshape(out, height * width, channels), places, channels

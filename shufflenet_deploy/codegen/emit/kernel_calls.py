@@ -1,0 +1,97 @@
+"""Calls of kernels on planes, and loops over blocks of them, of which a thread may do some."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from shufflenet_deploy.codegen.c_writer import CWriter
+from shufflenet_deploy.codegen.emit.unit import TranslationUnit, affine_expr
+from shufflenet_deploy.codegen.ir.planar import BufferView
+
+#: Parameters of a kernel that does some of its pieces.
+RANGE_PARAMS = ", int begin, int end"
+
+#: Arguments of a kernel: a place (None for the weights) and an offset for each call.
+Arguments = list[tuple[BufferView | None, list[int]]]
+
+
+def emit_calls(
+    unit: TranslationUnit, name: str, columns: Arguments, times: int, comment: str, *,
+    price: float | None = None, pieces: int = 1,
+) -> None:  # fmt: skip
+    """Call a kernel ``times`` times; each argument is (place or None for weights, offsets).
+
+    ``price`` is a call's in vector instructions, by default what it takes to load, change and
+    store its planes. A call of several ``pieces`` is told which of them to do.
+    """
+    if price is None:
+        price = 3 * max(place.layout.vectors(unit.machine.lanes) for place, _ in columns if place)
+    bases = [unit.address(place) if place else "W" for place, _ in columns]
+    body = unit.body
+    with unit.share(times * pieces, price / pieces):
+        if times == 1:
+            arguments = [
+                f"{base} + {offsets[0]}" if offsets[0] else base
+                for base, (_, offsets) in zip(bases, columns, strict=True)
+            ]
+            head, some = "if (begin < end)", "begin, end"
+        else:
+            arguments = []
+            for base, (_, offsets) in zip(bases, columns, strict=True):
+                form = affine_expr(offsets)
+                if form is None:
+                    form = f"t{len(arguments)}[i]"
+                    numbers = ", ".join(map(str, offsets))
+                    body(f"static const int t{len(arguments)}[] = {{{numbers}}};")
+                arguments.append(f"{base} + {form}")
+            head, some = "for (int i = begin; i < end; ++i)", ""
+            if pieces > 1:
+                head = f"for (int i = begin / {pieces}; i * {pieces} < end; ++i)"
+                some = ", ".join(
+                    f"within({at} - i * {pieces}, {pieces})" for at in ("begin", "end")
+                )
+        if pieces > 1:
+            arguments.append(some)
+        body(head, f"    {name}({', '.join(arguments)}); /* {comment} */")
+
+
+def run_lengths(sizes: Sequence[int]) -> list[tuple[int, int]]:
+    """Sizes of blocks in order as rows for ``blocks``."""
+    found: list[list[int]] = []
+    for size in sizes:
+        if found and found[-1][0] == size:
+            found[-1][1] += 1
+        else:
+            found.append([size, 1])
+    return [(size, times) for size, times in found]
+
+
+def tile_loops(
+    code: CWriter, index: str, rows: Sequence[tuple[int, ...]], unit: int = 1, *, pieces: int = 1
+) -> Iterator[tuple[int, ...]]:
+    """Loops over rows of equal blocks: yields each row, which begins with (size, times).
+
+    ``index`` is where a block begins, in steps of ``unit``. With more than one of ``pieces``
+    these blocks are the pieces, and the loops go over those from ``begin`` to ``end``.
+    """
+    done = before = 0
+    for row in rows:
+        size, times = row[:2]
+        step, first, last = size * unit, done, done + size * times * unit
+        if pieces > 1:
+            ends = ["begin", "end"]
+            if len(rows) > 1:
+                ends = [f"within({at} - {before}, {times})" for at in ("begin", "end")]
+            offset = f"{first} + " if first else ""
+            begin, end = (f"{offset}{at} * {step}" for at in ends)
+            with code.block(f"for (int {index} = {begin}; {index} < {end}; {index} += {step})"):
+                yield row
+        elif times > 1:
+            head = f"for (int {index} = {first}; {index} < {last}; {index} += {step})"
+            with code.block(head):
+                yield row
+        else:
+            with code.block(""):
+                code(f"const int {index} = {first};")
+                yield row
+        done, before = last, before + times

@@ -1,0 +1,393 @@
+"""Windows of 3x3 for 64-bit ARM in assembly: depthwise convolutions and pooling.
+
+Columns of up to four vectors are walked from top to bottom, and every row of the source is used up
+at once for all rows of the target that it is part of. With stride 1 a row is loaded three times,
+one column apart, by one instruction for each. With stride 2 loads sort the pixels, even columns
+from odd ones, and the odd ones moved by one lane are those left of the even ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import ceil
+
+import numpy as np
+
+from shufflenet_deploy.codegen.c_writer import CWriter
+from shufflenet_deploy.codegen.emit.c.dwconv3x3_rows import BIAS_INDEX, PACKED_WEIGHTS
+from shufflenet_deploy.codegen.emit.neon.aarch64_asm import (
+    VECTOR_BYTES,
+    ElementType,
+    Pointer,
+    asm_statement,
+    element_type,
+)
+from shufflenet_deploy.codegen.emit.unit import TranslationUnit
+from shufflenet_deploy.codegen.ir.planar import Direct3x3
+from shufflenet_deploy.network.graph import Activation, PoolKind
+
+_MAX_COLUMN_VECTORS = 4  # vectors in a column
+# Registers of constants; the others are for sums and pixels.
+_CARRIED = 24  # the pixel left of a column, in every lane: one for each set of pixels
+_WEIGHTS = 27
+_ZERO, _SIX = 30, 31
+_OUTSIDE, _SCALE = 27, 28  # a pool has no weights
+
+
+def is_supported(step: Direct3x3, unit: TranslationUnit) -> bool:
+    """Whether this is how to write a step: there is a border of at most one pixel around."""
+    source, target = step.source.layout, step.target.layout
+    if not unit.machine.by_lane or step.left != 1 or source.height < 2:
+        return False
+    if step.top == 0:  # a pool's first row may be there
+        return (
+            step.weight is None
+            and step.stride == 2
+            and source.height == 2 * target.height + 1
+            and 2 * target.width - 1 <= source.width
+        )
+    if step.stride == 1:
+        same = (source.height, source.width) == (target.height, target.width)
+        return step.weight is not None and same
+    return 2 * target.height - 1 <= source.height and 2 * target.width - 1 <= source.width
+
+
+def kernel_body(step: Direct3x3, unit: TranslationUnit) -> CWriter:
+    """The body of a kernel for one plane."""
+    code = CWriter(depth=1)
+    numbers = element_type(unit.machine.element_bytes)
+    vectors = ceil(step.target.layout.width / numbers.lanes)
+    columns = ceil(vectors / _MAX_COLUMN_VECTORS)
+    sizes = [vectors // columns + (at < vectors % columns) for at in range(columns)]
+    arguments = ["x", *(["w"] if step.weight is not None else []), "y"]
+    head = ", ".join(f"{'' if name == 'y' else 'const '}real *{name}" for name in arguments)
+    kind = (
+        _Stride2Pool
+        if step.weight is None
+        else _Stride1Depthwise
+        if step.stride == 1
+        else _Stride2Depthwise
+    )
+    # What the last column writes behind a row is the beginning of the next one: it is the first.
+    for at in reversed(range(columns)):
+        column = kind(step, numbers, sum(sizes[:at]), sizes[at])
+        column.write()
+        text = CWriter(depth=1)
+        text(*asm_statement(arguments, column.text, column.steps, looped=column.times))
+        name = unit.kernel(f"column{sizes[at]}", f"INLINE void @({head})", text)
+        code(f"{name}({', '.join(arguments)});")
+    return code
+
+
+@dataclass
+class _Column:
+    """``vectors`` vectors of each row of the target, from vector ``first`` on.
+
+    ``times`` is how often a loop in ``text`` runs, 0 if there is none.
+    """
+
+    step: Direct3x3
+    element: ElementType
+    first: int
+    vectors: int
+    text: list[str] = field(default_factory=list)
+    steps: dict[int, str] = field(default_factory=dict)
+    times: int = 0
+
+    def __post_init__(self) -> None:
+        self.x = Pointer("x", self.text, self.steps)
+        self.y = Pointer("y", self.text, self.steps)
+        self.lanes, self.size = self.element.lanes, self.element.size
+        self.whole, self.one = self.element.whole, self.element.one
+        self.source, self.target = self.step.source.layout, self.step.target.layout
+        bias = self.step.bias
+        self.biased = bias is not None and bool(bias.any())
+
+    def _constants(self) -> None:
+        if self.step.weight is not None:
+            registers = range(_WEIGHTS, _WEIGHTS + ceil(PACKED_WEIGHTS / self.lanes))
+            self.text.append(f"ld1 {self.element.many(registers)}, [%[w]]")
+        self.text.append(f"movi {self.whole(_ZERO)}, #0")
+        if self.step.activation is Activation.RELU6:
+            self.text.append(f"fmov {self.whole(_SIX)}, #6.0")
+
+    def _rows(self, first: int, last: int, size: int) -> None:
+        """Rows from ``first`` to ``last``, of which ``size`` in a row are alike, then ``last``."""
+        times = (last - first) // size
+        if times > 1:
+            self.times = times
+            self._begin(first)
+            self.text.append("1:")
+            for at in range(size):
+                self._row(first + at)
+            self._begin(first + size)
+            self.text += ["subs %w[n], %w[n], #1", "b.ne 1b"]
+            first += size * times
+            self.x.fence(self._at(first)[0])
+            self.y.fence(self._at(first)[1])
+        for row in range(first, last + 1):
+            self._row(row)
+
+    def _begin(self, row: int) -> None:
+        """Move the pointers to where ``row`` uses them first."""
+        x, y = self._at(row)
+        self.x.move(x)
+        self.y.move(y)
+        self.x.fence(x)
+        self.y.fence(y)
+
+    def _at(self, row: int) -> tuple[int, int]:
+        raise NotImplementedError
+
+    def _row(self, row: int) -> None:
+        raise NotImplementedError
+
+    def _multiply(self, pixels: list[int], sums: list[int], weight: int, *, begins: bool) -> None:
+        """Add products to sums; at first there is the bias, or nothing."""
+        if begins and self.biased:
+            bias = self._constant(BIAS_INDEX)
+            self.text += [f"dup {self.whole(a)}, {bias}" for a in sums]
+        kind = "fmul" if begins and not self.biased else "fmla"
+        for a, pixel in zip(sums, pixels, strict=True):
+            factor = self._constant(weight)
+            self.text.append(f"{kind} {self.whole(a)}, {self.whole(pixel)}, {factor}")
+
+    def _constant(self, at: int) -> str:
+        """One of the weights, or the bias behind them."""
+        register, lane = divmod(at, self.lanes)
+        return self.one(_WEIGHTS + register, lane)
+
+    def _to(self, row: int) -> int:
+        """Where a row of the target begins, in bytes."""
+        return self.size * (self.lanes * self.first + row * self.target.row)
+
+    def _store(self, row: int, sums: list[int]) -> None:
+        if self.step.activation in {Activation.RELU, Activation.RELU6}:
+            self.text += self._each("fmax", sums, _ZERO)
+        if self.step.activation is Activation.RELU6:
+            self.text += self._each("fmin", sums, _SIX)
+        start = self._to(row)
+        beyond = start + VECTOR_BYTES * self.vectors - self.size * self.target.plane
+        if beyond <= 0:
+            self.y.use(start, f"st1 {self.element.many(sums)}", VECTOR_BYTES * self.vectors)
+            return
+        if sums[:-1]:
+            self.y.use(
+                start, f"st1 {self.element.many(sums[:-1])}", VECTOR_BYTES * (self.vectors - 1)
+            )
+        start += VECTOR_BYTES * (self.vectors - 1)
+        last, at = self.element.name(sums[-1]), 0
+        for part, lane in ((8, "d"), (4, "s"), (2, "h")):
+            if (VECTOR_BYTES - beyond) & part:
+                self.y.use(start + at, f"st1 {{v{last}.{lane}}}[{at // part}]", part)
+                at += part
+
+    def _each(self, kind: str, registers: list[int], other: int) -> list[str]:
+        """Instructions that join registers with another one."""
+        names = map(self.whole, registers)
+        return [f"{kind} {name}, {name}, {self.whole(other)}" for name in names]
+
+
+class _Stride1Depthwise(_Column):
+    """A convolution of stride 1."""
+
+    def write(self) -> None:
+        self._constants()
+        for column in range(3):
+            self._load(0, column)
+        self._row(0)
+        self._rows(1, self.source.height - 1, 3)
+
+    def _at(self, row: int) -> tuple[int, int]:
+        return self._pixel(row + 1, 0), self._to(row - 1)
+
+    def _pixel(self, row: int, column: int) -> int:
+        """Where a load of a row begins; ``column`` is that of the window."""
+        return self.size * (self.lanes * self.first + row * self.source.row + column - 1)
+
+    def _load(self, row: int, column: int) -> None:
+        """The pixels under a column of the window; those outside are zero."""
+        registers = self._under(column)
+        some = self.element.many(registers)
+        self.x.use(self._pixel(row, column), f"ld1 {some}", VECTOR_BYTES * self.vectors)
+        for at, register in enumerate(registers):
+            for lane in range(self.lanes):
+                where = self.lanes * (self.first + at) + lane + column - 1
+                if where in {-1, self.source.width}:
+                    self.text.append(f"mov {self.one(register, lane)}, {self.one(_ZERO, 0)}")
+
+    def _under(self, column: int) -> list[int]:
+        first = (3 + column) * self.vectors
+        return list(range(first, first + self.vectors))
+
+    def _sums(self, row: int) -> list[int]:
+        first = row % 3 * self.vectors
+        return list(range(first, first + self.vectors))
+
+    def _row(self, row: int) -> None:
+        """All that a row of the source is for; the row before is then complete, and stored."""
+        # The one to be stored is the first, so that the others hide how long its last sum takes.
+        uses = [(2, row - 1), (1, row), (0, row + 1)]
+        uses = [(tap, out) for tap, out in uses if 0 <= out < self.target.height]
+        for column in range(3):
+            for tap, out in uses:
+                begins = column == 0 and (tap == 0 or out == row == 0)
+                weight = 3 * tap + column
+                self._multiply(self._under(column), self._sums(out), weight, begins=begins)
+            if row + 1 < self.source.height:
+                self._load(row + 1, column)
+        if row:
+            self._store(row - 1, self._sums(row - 1))
+        if row == self.source.height - 1:
+            self._store(row, self._sums(row))
+
+
+class _Stride2Column(_Column):
+    """Stride 2: pixels of even and odd columns in pairs of registers."""
+
+    def _pixel(self, row: int) -> int:
+        """Where the loads of a row begin: with the pixel left of the others, if there is one."""
+        left = self.first > 0
+        return self.size * (2 * self.lanes * self.first + row * self.source.row - left)
+
+    def _load(self, row: int, base: int, carried: int, outside: int) -> None:
+        """A row's pixels to pairs from register ``base`` on; those outside are as ``outside``."""
+        start = self._pixel(row)
+        if self.first:
+            self.x.use(start, f"ld1r {self.element.many([carried])}", self.size)
+            start += self.size
+        for at in range(self.vectors):
+            pair = range(base + 2 * at, base + 2 * at + 2)
+            self.x.use(
+                start + 2 * VECTOR_BYTES * at, f"ld2 {self.element.many(pair)}", 2 * VECTOR_BYTES
+            )
+            lane = self.source.width // 2 - self.lanes * (self.first + at)
+            if self.source.width % 2 and 0 <= lane < self.lanes:
+                self.text.append(f"mov {self.one(pair[1], lane)}, {self.one(outside, 0)}")
+
+    def _shift(self, to: int, base: int, at: int, carried: int) -> None:
+        """The pixels left of the even ones of a vector."""
+        before = base + 2 * at - 1 if at else carried
+        registers = map(self.element.name, (to, before, base + 2 * at + 1))
+        bytewise = ", ".join(f"v{name}.16b" for name in registers)
+        self.text.append(f"ext {bytewise}, #{VECTOR_BYTES - self.size}")
+
+
+class _Stride2Depthwise(_Stride2Column):
+    """A convolution of stride 2."""
+
+    def write(self) -> None:
+        self._constants()
+        last = min(self.source.height, 2 * self.target.height) - 1
+        self.last = last
+        self.pairs = 2 * self.vectors
+        self._next(0)
+        self._row(0)
+        self._rows(1, last, 4)
+
+    def _at(self, row: int) -> tuple[int, int]:
+        return self._pixel(row + 1), self._to((row - 1) // 2)
+
+    def _next(self, row: int) -> None:
+        if row <= self.last:
+            self._load(row, self.pairs, _CARRIED, _ZERO)
+
+    def _sums(self, row: int) -> list[int]:
+        first = row % 2 * self.vectors
+        return list(range(first, first + self.vectors))
+
+    def _row(self, row: int) -> None:
+        """All that a row of the source is for; an odd one completes a row of the target."""
+        left = list(range(4 * self.vectors, 5 * self.vectors))
+        for at, to in enumerate(left):
+            self._shift(to, self.pairs, at, _CARRIED if self.first else _ZERO)
+        uses = [(1, row // 2)]
+        if row % 2:
+            uses = [(2, row // 2), (0, row // 2 + 1)]
+        uses = [(tap, out) for tap, out in uses if out < self.target.height]
+        for column in (1, 2, 0):
+            pixels = left
+            if column:
+                pixels = list(range(self.pairs + column - 1, 4 * self.vectors, 2))
+            else:
+                self._next(row + 1)
+            for tap, out in uses:
+                begins = column == 1 and (tap == 0 or row == 0)
+                self._multiply(pixels, self._sums(out), 3 * tap + column, begins=begins)
+        if row % 2 or row == self.last:
+            self._store(row // 2, self._sums(row // 2))
+
+
+class _Stride2Pool(_Stride2Column):
+    """Maxima or means with stride 2: rows first, then columns."""
+
+    def write(self) -> None:
+        largest = self.step.kind is PoolKind.MAX
+        self._constants()
+        self.outside = _OUTSIDE if largest else _ZERO
+        self.both = "fmax" if largest else "fadd"
+        if largest:
+            least = "#4, lsl #8" if self.size == 2 else "#127, msl #16"
+            self.text.append(f"mvni {self.whole(_OUTSIDE)}, {least}")
+        else:
+            kinds = (np.float16, np.uint16) if self.size == 2 else (np.float32, np.uint32)
+            bits = int(np.array(self.step.scale, kinds[0]).view(kinds[1]))
+            label = self.steps.setdefault(bits, "scale")
+            self.text.append(f"dup {self.whole(_SCALE)}, %w[{label}]")
+        #: Of the source, the row that the first of the target lies on.
+        self.begins = 1 - self.step.top
+        if self.begins:
+            self._fetch(-1, 0)
+        self._row(0)
+        self._rows(1, self.target.height - 1, 2)
+
+    def _at(self, row: int) -> tuple[int, int]:
+        return self._pixel(2 * row + 1 + self.begins), self._to(row)
+
+    def _fetch(self, row: int, part: int) -> None:
+        row += self.begins
+        if row < self.source.height:
+            self._load(row, self._base(part), _CARRIED + part, self.outside)
+
+    def _base(self, part: int) -> int:
+        return 2 * self.vectors * part
+
+    def _row(self, row: int) -> None:
+        """A row of the target: from the odd row before, an even one, and an odd one."""
+        before, after = row % 2, 1 - row % 2  # by turns; the third is for even rows
+        if row == 0:
+            self._fetch(0, 2 if self.begins else before)
+        self._fetch(2 * row + 1, after)
+        if row or self.begins:
+            self._join(before, 2)
+        if row + 1 < self.target.height:
+            self._fetch(2 * row + 2, 2)
+        if 2 * row + 1 + self.begins < self.source.height:
+            self._join(before, after)
+        self._across(row, before)
+
+    def _join(self, one: int, two: int) -> None:
+        """Rows become one, pixel by pixel."""
+        pairs = [(self._base(one) + at, self._base(two) + at) for at in range(2 * self.vectors)]
+        if self.first:
+            pairs.append((_CARRIED + one, _CARRIED + two))
+        for a, b in pairs:
+            self.text += self._each(self.both, [a], b)
+
+    def _across(self, row: int, part: int) -> None:
+        """Columns become one, each vector in a register that was done with."""
+        base, both = self._base(part), self.both
+        for at in range(self.vectors):
+            even, odd = base + 2 * at, base + 2 * at + 1
+            self.text += self._each(both, [even], odd)
+        for at in reversed(range(self.vectors)):
+            carried = _CARRIED + part if self.first else self.outside
+            self._shift(base + 2 * at + 1, base, at, carried)
+        sums = list(range(base + self.vectors, base + 2 * self.vectors))
+        for at in reversed(range(self.vectors)):
+            even, odd = base + 2 * at, base + 2 * at + 1
+            total, *parts = map(self.whole, (sums[at], even, odd))
+            self.text.append(f"{both} {total}, {', '.join(parts)}")
+        if self.step.kind is PoolKind.AVERAGE:
+            self.text += self._each("fmul", sums, _SCALE)
+        self._store(row, sums)

@@ -1,0 +1,198 @@
+"""What only moves int8 values on NEON: the picture's bytes, shuffled channels, borders."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from math import ceil
+
+from shufflenet_deploy.codegen.c_writer import CWriter
+from shufflenet_deploy.codegen.emit.int8_unit import row_loop
+from shufflenet_deploy.codegen.emit.kernel_calls import RANGE_PARAMS
+from shufflenet_deploy.codegen.emit.unit import TranslationUnit, float_literal
+
+_REGISTERS_OF_A_TABLE = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizeSpec:
+    """A float picture, channels first, as ``sat8(sat16(round(x * inverse)) + zero)``.
+
+    Pixels are four bytes; of channels that there are not, the byte is 0.
+    """
+
+    channels: int
+    height: int
+    width: int
+    y_row: int
+    inverse: float
+    zero: int
+
+
+def quantize_kernel(step: QuantizeSpec, unit: TranslationUnit) -> str:
+    """The name of a function ``(const float *x, int8_t *y, begin, end)`` for some rows."""
+    code = CWriter(depth=1)
+    plane = step.height * step.width
+    whole = step.width // 16 * 16
+    if whole:
+        code(f"const int16x8_t zero = vdupq_n_s16({step.zero});")
+    before, rows = row_loop({"x": step.width, "y": step.y_row})
+    code(before)
+    with code.block(rows):
+        if whole:
+            with code.block(f"for (int j = 0; j < {whole}; j += 16)"):
+                _quantize_16(code, step, plane)
+        if step.width > whole and whole:
+            with code.block(""):
+                code(f"const int j = {step.width - 16};")
+                _quantize_16(code, step, plane)
+        elif step.width > whole:
+            with code.block(f"for (int j = 0; j < {step.width}; ++j)"):
+                inverse = float_literal(step.inverse)
+                for c in range(4):
+                    value = f"byte_of_steps(x[{c * plane} + j] * {inverse}, {step.zero})"
+                    code(f"y[4 * j + {c}] = {value if c < step.channels else 0};")
+    head = f"LOOP void @(const float *restrict x, int8_t *restrict y{RANGE_PARAMS})"
+    return unit.kernel("quantise", head, code)
+
+
+def _quantize_16(code: CWriter, step: QuantizeSpec, plane: int) -> None:
+    code("int8x16x4_t v;")
+    for c in range(4):
+        if c >= step.channels:
+            code(f"v.val[{c}] = vdupq_n_s8(0);")
+            continue
+        with code.block(""):
+            code(f"const float *p = x + {c * plane} + j;")
+            for k in range(4):
+                code(
+                    f"const int32x4_t q{k} = vcvtnq_s32_f32("
+                    f"vmulq_n_f32(vld1q_f32(p + {4 * k}), {float_literal(step.inverse)}));"
+                )
+            for k in range(2):
+                code(
+                    f"const int16x8_t h{k} = vqaddq_s16("
+                    f"vqmovn_high_s32(vqmovn_s32(q{2 * k}), q{2 * k + 1}), zero);"
+                )
+            code(f"v.val[{c}] = vqmovn_high_s16(vqmovn_s16(h0), h1);")
+    code("vst4q_s8(y + 4 * j, v);")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShuffleSpec:
+    """Pixels side by side, ``x_pixel`` bytes apart, to where they belong with channels shuffled."""
+
+    channels: int
+    groups: int
+    height: int
+    width: int
+    x_pixel: int
+    y_pixel: int
+    y_row: int
+
+
+def shuffle_kernel(step: ShuffleSpec, unit: TranslationUnit) -> str:
+    """The name of a function ``(x, y)``; whole vectors of channels are stored."""
+    each = step.channels // step.groups
+    source = [(o % step.groups) * each + o // step.groups for o in range(step.channels)]
+    vectors = ceil(step.channels / 16)
+    code = CWriter(depth=1)
+    if vectors <= _REGISTERS_OF_A_TABLE:
+        for v in range(vectors):
+            code(f"const uint8x16_t t{v} = {_table(source[16 * v : 16 * v + 16])};")
+        with _pixels(code, step):
+            loads = [f"vld1q_s8(x + {16 * v})" for v in range(vectors)]
+            kind = f"int8x16x{vectors}_t" if vectors > 1 else "int8x16_t"
+            code(
+                f"const {kind} p = {{{{{', '.join(loads)}}}}};"
+                if vectors > 1
+                else f"const {kind} p = {loads[0]};"
+            )
+            for v in range(vectors):
+                code(f"vst1q_s8(to + {16 * v}, vqtbl{vectors}q_s8(p, t{v}));")
+            code(f"x += {step.x_pixel};")
+    else:
+        code("const int8_t *const first = x;")
+        for v in range(vectors):
+            _gathered(code, step, source, v, each)
+    return unit.kernel("shuffle", "LOOP void @(const int8_t *restrict x, int8_t *restrict y)", code)
+
+
+def _pixels(code: CWriter, step: ShuffleSpec) -> AbstractContextManager[None]:
+    code(f"for (int i = 0; i < {step.height}; ++i)")
+    return code.block(
+        f"    for (int8_t *to = y + i * {step.y_row}, *end = to + {step.width * step.y_pixel}; "
+        f"to != end; to += {step.y_pixel})"
+    )
+
+
+def _gathered(code: CWriter, step: ShuffleSpec, source: list[int], v: int, each: int) -> None:
+    """One vector of outputs from as many loads as groups have a part in it."""
+    wanted = source[16 * v : 16 * v + 16]
+    starts = sorted(
+        {min(s for s in wanted if s // each == group) for group in {s // each for s in wanted}}
+    )
+    parts = [
+        starts[k : k + _REGISTERS_OF_A_TABLE] for k in range(0, len(starts), _REGISTERS_OF_A_TABLE)
+    ]
+    with code.block(""):
+        code("x = first;")
+        for k, part in enumerate(parts):
+            table = [255] * 16
+            for lane, s in enumerate(wanted):
+                for n, start in enumerate(part):
+                    if s // each == start // each:
+                        table[lane] = 16 * n + s - start
+            code(f"const uint8x16_t t{k} = {_table(table)};")
+        with _pixels(code, step):
+            for k, part in enumerate(parts):
+                loads = [f"vld1q_s8(x + {start})" for start in part]
+                n = len(part)
+                kind = f"int8x16x{n}_t" if n > 1 else "int8x16_t"
+                code(
+                    f"const {kind} p{k} = {{{{{', '.join(loads)}}}}};"
+                    if n > 1
+                    else f"const {kind} p{k} = {loads[0]};"
+                )
+                if k == 0:
+                    code(f"int8x16_t v = vqtbl{n}q_s8(p0, t0);")
+                else:
+                    code(f"v = vqtbx{n}q_s8(v, p{k}, t{k});")
+            code(f"vst1q_s8(to + {16 * v}, v);", f"x += {step.x_pixel};")
+
+
+def _table(lanes: list[int]) -> str:
+    lanes = lanes + [0] * (16 - len(lanes))
+    return f"(uint8x16_t){{{', '.join(map(str, lanes))}}}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PaddingSpec:
+    """Pixels around a picture that get ``value``; ``y`` is the picture's first pixel."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+    height: int
+    width: int
+    pixel: int
+    row: int
+    value: int
+
+
+def padding_kernel(step: PaddingSpec, unit: TranslationUnit) -> str:
+    """The name of a function ``(y)``. Rows follow each other, border included."""
+    code = CWriter(depth=1)
+    before = step.top * step.row + step.left * step.pixel
+    between = step.row - step.width * step.pixel
+    if before:
+        code(f"memset(y - {before}, {step.value}, {before});")
+    if between and step.height > 1:
+        with code.block(f"for (int i = 1; i < {step.height}; ++i)"):
+            code(f"memset(y + i * {step.row} - {between}, {step.value}, {between});")
+    after = step.bottom * step.row + step.right * step.pixel
+    if after:
+        end = (step.height - 1) * step.row + step.width * step.pixel
+        code(f"memset(y + {end}, {step.value}, {after});")
+    return unit.kernel("border", "LOOP void @(int8_t *y)", code)

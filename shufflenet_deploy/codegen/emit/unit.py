@@ -1,0 +1,128 @@
+"""C text under construction: kernels that equal steps share, the weights, and the calls."""
+
+from __future__ import annotations
+
+import itertools
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shufflenet_deploy.codegen.c_writer import CWriter
+from shufflenet_deploy.codegen.cpu_target import CpuTarget
+from shufflenet_deploy.codegen.ir.planar import INPUT, OUTPUT, BufferView
+from shufflenet_deploy.codegen.schedule.parallel_schedule import Task
+from shufflenet_deploy.errors import ExportError
+from shufflenet_deploy.network.graph import FloatArray
+
+#: Bytes to which every packed array of weights is aligned.
+ALIGN_BYTES = 64
+
+
+def float_literal(value: float) -> str:
+    """A float as C writes it: whole numbers need a point."""
+    text = f"{np.float32(value):.9g}"
+    return f"{text}f" if set(text) & set(".e") else f"{text}.0f"
+
+
+@dataclass
+class TranslationUnit:
+    """One C file in the making."""
+
+    machine: CpuTarget
+    offsets: tuple[int, ...]
+    kernels: dict[str, str] = field(default_factory=dict)
+    portions: list[Task] = field(default_factory=list)
+    blob: bytearray = field(default_factory=bytearray)
+
+    @property
+    def body(self) -> CWriter:
+        """The calls of the portion in the making."""
+        return self.portions[-1].calls
+
+    def share(self, pieces: int, price: float) -> AbstractContextManager[None]:
+        """Calls over the pieces from ``begin`` to ``end`` of so many independent ones.
+
+        ``price`` is about how many vector instructions each takes.
+        """
+        return self.portions[-1].share(pieces, price)
+
+    def begin(self, *, joins: bool = False) -> None:
+        """What follows needs all that was called so far, except, if it ``joins``, what was last."""
+        self.portions.append(Task(joins=joins))
+
+    def complete(self, layer: int) -> None:
+        """A step is done."""
+        self.portions[-1].layer = layer
+
+    def kernel(self, kind: str, head: str, text: CWriter) -> str:
+        """The name of a function with this body; equal ones are one function.
+
+        ``head`` is the signature with ``@`` for the name.
+        """
+        whole = f"{head}\n{{\n{text}\n}}\n"
+        if whole not in self.kernels:
+            self.kernels[whole] = f"{kind}_{len(self.kernels)}"
+        return self.kernels[whole]
+
+    def weights(self, array: NDArray[np.generic]) -> int:
+        """Append an array to the weights; returns where it begins, in bytes."""
+        self.blob.extend(b"\0" * (-len(self.blob) % ALIGN_BYTES))
+        at = len(self.blob)
+        self.blob.extend(np.ascontiguousarray(array).tobytes())
+        return at
+
+    def numbers(self, array: FloatArray) -> int:
+        """Append an array as what the code computes with; returns where it begins, in elements.
+
+        Raises:
+            ExportError: it holds a number that halves cannot.
+        """
+        halves = self.machine.computes_in_halves
+        if halves and np.abs(array).max(initial=0.0) > np.finfo(np.float16).max:
+            raise ExportError(f"a weight of {np.abs(array).max():.3g} is beyond fp16: choose fp32")
+        kind = np.float16 if halves else np.float32
+        return self.weights(array.astype(kind)) // self.machine.element_bytes
+
+    def address(self, place: BufferView, elements: int = 0) -> str:
+        """A C expression for an element of a place's buffer."""
+        if place.buffer == INPUT:
+            return f"input + {elements}" if elements else "input"
+        if place.buffer == OUTPUT:
+            return f"output + {elements}" if elements else "output"
+        return f"A + {self.offsets[place.buffer] + elements}"
+
+
+@dataclass(frozen=True)
+class StridedRun:
+    """``count`` channels from ``first`` on whose target planes are evenly ``step`` apart."""
+
+    first: int
+    count: int
+    plane: int
+    step: int
+
+
+def strided_runs(
+    planes: tuple[int, ...], first: int = 0, count: int | None = None
+) -> list[StridedRun]:
+    """Cut channels into the longest even runs."""
+    stop = len(planes) if count is None else first + count
+    found = []
+    while first < stop:
+        size = 1
+        step = planes[first + 1] - planes[first] if first + 1 < stop else 1
+        while first + size < stop and planes[first + size] - planes[first + size - 1] == step:
+            size += 1
+        found.append(StridedRun(first, size, planes[first], step))
+        first += size
+    return found
+
+
+def affine_expr(values: list[int]) -> str | None:
+    """Numbers as an expression of ``i``, if they are evenly spaced."""
+    step = values[1] - values[0] if len(values) > 1 else 0
+    if any(two - one != step for one, two in itertools.pairwise(values)):
+        return None
+    return f"{values[0]} + i * {step}" if step else str(values[0])

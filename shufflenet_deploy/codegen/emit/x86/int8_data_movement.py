@@ -1,0 +1,131 @@
+"""What only moves int8 values on x86: the picture's bytes, shuffled channels, wider inputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+
+from shufflenet_deploy.codegen.c_writer import CWriter
+from shufflenet_deploy.codegen.emit.int8_unit import row_loop
+from shufflenet_deploy.codegen.emit.kernel_calls import RANGE_PARAMS
+from shufflenet_deploy.codegen.emit.unit import TranslationUnit, float_literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizeSpec:
+    """A float picture, channels first, as bytes of ``round(x * inverse) + zero``.
+
+    Pixels are four bytes; those of channels that there are not are garbage. ``width`` is at least
+    the lanes of a vector.
+    """
+
+    channels: int
+    height: int
+    width: int
+    y_row: int
+    inverse: float
+    zero: int
+
+
+def quantize_kernel(step: QuantizeSpec, unit: TranslationUnit) -> str:
+    """The name of a function ``(const float *x, byte *y, begin, end)`` for some rows."""
+    lanes = unit.machine.lanes
+    code = CWriter(depth=1)
+    plane = step.height * step.width
+    whole = step.width // lanes * lanes
+    code(f"const vec zero = OP(set1_epi16)({step.zero});")
+    code(
+        f"const reals inverse = OP(set1_ps)({float_literal(step.inverse)}), "
+        "most = OP(set1_ps)(32767.0f);"
+    )
+    before, rows = row_loop({"x": step.width, "y": step.y_row})
+    code(before)
+    with code.block(rows):
+        with code.block(f"for (int j = 0; j < {whole}; j += {lanes})"):
+            _pixels(code, step, plane)
+        if step.width > whole:
+            with code.block(""):
+                code(f"const int j = {step.width - lanes};")
+                _pixels(code, step, plane)
+    head = f"LOOP void @(const float *restrict x, byte *restrict y{RANGE_PARAMS})"
+    return unit.kernel("quantise", head, code)
+
+
+def _pixels(code: CWriter, step: QuantizeSpec, plane: int) -> None:
+    for c in range(4):
+        if c < step.channels:
+            steps = f"OP(mul_ps)(REALS(x + {c * plane} + j), inverse)"
+            code(f"const vec q{c} = OP(cvtps_epi32)(OP(min_ps)({steps}, most));")
+        else:
+            code(f"const vec q{c} = q{step.channels - 1};")
+    halves = [f"OP(adds_epi16)(OP(packs_epi32)(q{c}, q{c + 1}), zero)" for c in (0, 2)]
+    code(f"STORE(y + 4 * j, PIXELS(OP(packus_epi16)({halves[0]}, {halves[1]})));")
+
+
+def widen_kernel(unit: TranslationUnit) -> str:
+    """The name of a function ``(x, y, begin, end)``: bytes become 16-bit numbers.
+
+    A piece is half a vector of them.
+    """
+    step = 2 * unit.machine.lanes
+    code = CWriter(depth=1)
+    code(f"for (int i = begin * {step}; i < end * {step}; i += {step})")
+    code("    STORE(y + 2 * i, WIDE(x + i));")
+    head = f"LOOP void @(const byte *restrict x, byte *restrict y{RANGE_PARAMS})"
+    return unit.kernel("widen", head, code)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShuffleSpec:
+    """Pixels side by side, ``x_pixel`` bytes apart, to where they belong with channels shuffled.
+
+    ``room`` is how many bytes behind a pixel's channels may be overwritten.
+    """
+
+    channels: int
+    groups: int
+    height: int
+    width: int
+    x_pixel: int
+    y_pixel: int
+    y_row: int
+    room: int = 0
+
+
+def shuffle_kernel(step: ShuffleSpec, unit: TranslationUnit) -> str:
+    """The name of a function ``(x, y)``."""
+    each = step.channels // step.groups
+    source = [(o % step.groups) * each + o // step.groups for o in range(step.channels)]
+    code = CWriter(depth=1)
+    vectors = ceil(step.channels / 16)
+    picked = unit.machine.lanes > 4 and step.channels + step.room >= 16 * vectors
+    if not picked:
+        code(f"static const short from[] = {{{', '.join(map(str, source))}}};")
+    with (
+        code.block(f"for (int i = 0; i < {step.height}; ++i, y += {step.y_row})"),
+        code.block(
+            f"for (byte *to = y, *end = y + {step.width * step.y_pixel}; to != end; "
+            f"to += {step.y_pixel}, x += {step.x_pixel})"
+        ),
+    ):
+        if picked:
+            for v in range(vectors):
+                _gathered(code, source[16 * v : 16 * v + 16], each, v)
+        else:
+            code(f"for (int c = 0; c < {step.channels}; ++c)", "    to[c] = x[from[c]];")
+    return unit.kernel("shuffle", "LOOP void @(const byte *restrict x, byte *restrict y)", code)
+
+
+def _gathered(code: CWriter, wanted: list[int], each: int, v: int) -> None:
+    """Sixteen outputs from as many loads as groups have a part in them."""
+    starts: dict[int, int] = {}
+    for s in wanted:
+        starts.setdefault(s // each, s)
+    with code.block(""):
+        for at, (group, start) in enumerate(starts.items()):
+            table = [s - start if s // each == group else -1 for s in wanted]
+            table += [-1] * (16 - len(table))
+            code(f"const __m128i t{at} = _mm_setr_epi8({', '.join(map(str, table))});")
+            one = f"PICK(x + {start}, t{at})"
+            code(f"__m128i v = {one};" if at == 0 else f"v = _mm_or_si128(v, {one});")
+        code(f"_mm_storeu_si128((void *)(to + {16 * v}), v);")

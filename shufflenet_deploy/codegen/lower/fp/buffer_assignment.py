@@ -1,0 +1,272 @@
+"""Where values are stored: straight where they end up, if what follows only moves them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from shufflenet_deploy.codegen.cpu_target import CpuTarget
+from shufflenet_deploy.codegen.ir.planar import (
+    INPUT,
+    OUTPUT,
+    BufferView,
+    Copy,
+    Layout,
+    PhaseSplit,
+    PlanarOp,
+    PlanarProgram,
+    planar_layout,
+    vector_layout,
+)
+from shufflenet_deploy.codegen.ir.window_geometry import Shape, WindowGeometry
+from shufflenet_deploy.codegen.lower.traversal import Traversal
+from shufflenet_deploy.codegen.passes.graph_rewrites import compose_activations
+from shufflenet_deploy.codegen.schedule.row_strides import assign_row_strides
+from shufflenet_deploy.errors import ExportError
+from shufflenet_deploy.network.graph import (
+    Activation,
+    AdaptiveAveragePool,
+    Concat,
+    Conv,
+    Dense,
+    Elementwise,
+    Flatten,
+    Graph,
+    Layer,
+    Multiply,
+    Pool,
+    Shuffle,
+)
+
+
+class BufferAssigner:
+    """Gives every value of a graph its place while a program grows.
+
+    ``places`` are those that values have so far, ``rows`` how long rows are in memory; ``stored``
+    are values that went straight into a later value's place.
+    """
+
+    def __init__(self, graph: Graph, machine: CpuTarget) -> None:
+        """Where the caller's picture is, and in halves the step that makes halves of it.
+
+        Raises:
+            ExportError: the input is no picture.
+        """
+        shape = graph.shapes[graph.input]
+        if len(shape) != 3:
+            raise ExportError(f"{graph.name}: the input is {shape}, not (channels, H, W)")
+        self.graph = graph
+        self.machine = machine
+        self.program = PlanarProgram(
+            name=graph.name, input_shape=shape, output_shape=graph.shapes[graph.output]
+        )
+        picture = BufferView(
+            buffer=INPUT, layout=_dense_layout(shape), planes=tuple(range(shape[0]))
+        )
+        self.places: dict[str, BufferView] = {graph.input: picture}
+        self.stored: set[str] = set()
+        self.walk = Traversal(graph)
+        self.rows = assign_row_strides(graph)
+        if machine.computes_in_halves:
+            self.read(graph.input)
+
+    def hand_out(self) -> None:
+        """Copy the network's output to the caller."""
+        last, shape = self.places[self.graph.output], self.program.output_shape
+        layout = (
+            vector_layout(last.layout.channels)
+            if shape[1:] in {(), (1, 1)}
+            else _dense_layout(shape)
+        )
+        target = BufferView(buffer=OUTPUT, layout=layout, planes=last.planes)
+        self.emit(Copy(name="output", sources=(last,), target=target))
+
+    def emit(self, step: PlanarOp) -> None:
+        """Append a step."""
+        self.program.steps.append(step)
+
+    # -- values as steps want to read them --------------------------------------------------
+
+    def read(self, value: str) -> BufferView:
+        """A value's place, in whole vectors: the caller's input picture is copied first."""
+        place = self.places[value]
+        if place.buffer != INPUT:
+            return place
+        copy = self.new(self._layout(value))
+        self.emit(Copy(name="input", sources=(place,), target=copy))
+        self.places[value] = copy
+        return copy
+
+    def split(self, layer: Conv | Pool, windows: WindowGeometry, outside: float) -> BufferView:
+        """What a layer reads, padded and sorted by phase, so that its windows have stride 1."""
+        source = self.places[layer.inputs[0]]
+        row = self.rows[layer.output]
+        target = self.new(windows.sorted(source.layout.channels, row, self.machine.lanes))
+        self.emit(
+            PhaseSplit(
+                name=layer.name,
+                sources=(source,),
+                target=target,
+                stride=windows.stride,
+                top=windows.padding[0],
+                left=windows.padding[1],
+                phases=windows.phases,
+                outside=outside,
+            )
+        )
+        return target
+
+    def flat(self, layer: Dense | Flatten) -> BufferView:
+        """What a layer reads as one vector: a map's pixels side by side, channel by channel."""
+        source, shape = self.places[layer.inputs[0]], self.graph.shapes[layer.inputs[0]]
+        if source.layout.plane == 1 and source.buffer != INPUT:
+            return source
+        size = int(np.prod(shape))
+        height, width = source.layout.height, source.layout.width
+        layout = Layout(
+            channels=shape[0], height=height, width=width, row=width, plane=height * width
+        )
+        target = BufferView(
+            buffer=self.program.buffer(size), layout=layout, planes=tuple(range(shape[0]))
+        )
+        self.emit(Copy(name=layer.name, sources=(source,), target=target))
+        return BufferView(
+            buffer=target.buffer, layout=vector_layout(size), planes=tuple(range(size))
+        )
+
+    # -- where steps store ------------------------------------------------------------------
+
+    def new(self, layout: Layout) -> BufferView:
+        """A place with a buffer of its own."""
+        buffer = self.program.buffer(layout.channels * layout.plane)
+        return BufferView(buffer=buffer, layout=layout, planes=tuple(range(layout.channels)))
+
+    def whole(self, target: BufferView) -> BufferView:
+        """Where to store whole vectors for ``target``: not there if each pixel is alone."""
+        if target.layout.plane > 1:
+            return target
+        return self.new(planar_layout(len(target.planes), 1, 1, 1, self.machine.lanes))
+
+    def finish(self, name: str, kept: BufferView, target: BufferView, left: Activation) -> None:
+        """Do what a step that stored at ``kept`` could not: the rest of the way to ``target``."""
+        if kept is not target or left is not Activation.NONE:
+            self.emit(Copy(name=name, sources=(kept,), target=target, activation=left))
+
+    def target(self, value: str, activation: Activation) -> tuple[BufferView, Activation]:
+        """Where to store ``value``, and the activation to apply on the way."""
+        last, channels, later, between = self._follow(value)
+        both = compose_activations(activation, later)
+        if last == value or both is None:
+            return self._home(value), activation
+        self.stored.update(between)
+        home = self._home(last)
+        moved = tuple(home.planes[at] for at in channels)
+        return BufferView(buffer=home.buffer, layout=home.layout, planes=moved), both
+
+    def summed(
+        self, layer: Conv | Multiply, source: BufferView
+    ) -> tuple[BufferView, tuple[BufferView, ...], Activation]:
+        """As ``target`` for a layer's output, and what is to be added before the activation.
+
+        That is a value which exists and is all that the output is added to, if there is one.
+        """
+        activation = Activation.NONE
+        if isinstance(layer, Conv):
+            activation = layer.activation
+            if self.graph.shapes[layer.output][1:] == (1, 1):  # stored elsewhere, see ``whole``
+                return self._alone(layer.output, activation)
+        found = self.walk.addition(layer)
+        if (
+            found is None
+            or activation is not Activation.NONE
+            or found[0].activation is Activation.SIGMOID
+        ):
+            return self._alone(layer.output, activation)
+        addition, value = found
+        other = self.read(value)
+        self.walk.merge(addition)
+        if (
+            self.walk.is_past(self.walk.readers(value), layer, addition)
+            and self._follow(addition.output)[0] == addition.output
+            and other.buffer != source.buffer
+        ):
+            self.places[addition.output] = other
+            return other, (other,), addition.activation
+        target, activation = self.target(addition.output, addition.activation)
+        return target, (other,), activation
+
+    def _alone(
+        self, value: str, activation: Activation
+    ) -> tuple[BufferView, tuple[BufferView, ...], Activation]:
+        target, activation = self.target(value, activation)
+        return target, (), activation
+
+    def _layout(self, value: str) -> Layout:
+        shape = self.graph.shapes[value]
+        if len(shape) == 1 or shape[1:] == (1, 1):
+            return vector_layout(shape[0])
+        return planar_layout(shape[0], shape[1], shape[2], self.rows[value], self.machine.lanes)
+
+    def _home(self, value: str) -> BufferView:
+        if value not in self.places:
+            self.places[value] = self.new(self._layout(value))
+        return self.places[value]
+
+    def _follow(self, value: str) -> tuple[str, tuple[int, ...], Activation, tuple[str, ...]]:
+        """Where a value ends up when everything after it only moves it.
+
+        Returns the last value, each channel's place in it, the activation on the way, and the
+        values in between.
+        """
+        user = self.walk.only_reader(value)
+        moved = self._moved(user, value) if user else None
+        if user is None or moved is None:
+            return value, tuple(range(self.graph.shapes[value][0])), Activation.NONE, ()
+        own = user.activation if isinstance(user, Concat | Elementwise) else Activation.NONE
+        last, places, rest, between = self._follow(user.output)
+        both = compose_activations(own, rest)
+        if both is None:
+            return user.output, moved, own, (value,)
+        return last, tuple(places[at] for at in moved), both, (value, *between)
+
+    def _moved(self, user: Layer, value: str) -> tuple[int, ...] | None:
+        """Where a layer that computes nothing puts the channels of ``value``."""
+        channels = self.graph.shapes[value][0]
+        match user:
+            case Shuffle():
+                return shuffle_order(channels, user.groups)
+            case Concat():
+                before = user.inputs[: user.inputs.index(value)]
+                first = sum(self.graph.shapes[one][0] for one in before)
+                return tuple(range(first, first + channels))
+            case Elementwise() if user.activation is not Activation.SIGMOID:
+                return tuple(range(channels))
+            case Flatten() | AdaptiveAveragePool() if is_identity(user, self.graph):
+                return tuple(range(channels))
+            case _:
+                return None
+
+
+def shuffle_order(channels: int, groups: int) -> tuple[int, ...]:
+    """Where a shuffle puts each channel."""
+    size = channels // groups
+    return tuple((channel % size) * groups + channel // size for channel in range(channels))
+
+
+def split_activation(activation: Activation) -> tuple[Activation, Activation]:
+    """What kernels do of an activation, and what they leave to ``Placing.finish``."""
+    if activation is Activation.SIGMOID:
+        return Activation.NONE, activation
+    return activation, Activation.NONE
+
+
+def is_identity(layer: Flatten | AdaptiveAveragePool, graph: Graph) -> bool:
+    """Whether a layer leaves every number where it was."""
+    before, after = graph.shapes[layer.inputs[0]], graph.shapes[layer.output]
+    if isinstance(layer, Flatten):
+        return len(before) == 1 or before[1:] == (1, 1)
+    return before == after
+
+
+def _dense_layout(shape: Shape) -> Layout:
+    channels, height, width = shape if len(shape) == 3 else (shape[0], 1, 1)
+    return Layout(channels=channels, height=height, width=width, row=width, plane=height * width)

@@ -1,0 +1,91 @@
+"""Layers that look at one channel after the other: pools, means, and depthwise 3x3 windows."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from shufflenet_deploy.codegen.ir import planar as ir
+from shufflenet_deploy.codegen.ir.window_geometry import WindowGeometry, supports_direct_3x3
+from shufflenet_deploy.codegen.lower.fp.buffer_assignment import BufferAssigner, split_activation
+from shufflenet_deploy.network.graph import (
+    Activation,
+    AdaptiveAveragePool,
+    Conv,
+    FloatArray,
+    Pair,
+    Pool,
+    PoolKind,
+)
+
+
+def direct_3x3(layer: Conv | Pool, values: BufferAssigner) -> None:
+    """A step whose windows are read from the picture where it stands; see ``is_direct``."""
+    target, activation = values.target(layer.output, layer.activation)
+    own, left = split_activation(activation)
+    convolution = layer if isinstance(layer, Conv) else None
+    values.emit(
+        ir.Direct3x3(
+            name=layer.name,
+            sources=(values.read(layer.inputs[0]),),
+            target=target,
+            stride=layer.stride[0],
+            top=layer.padding[0],
+            left=layer.padding[1],
+            weight=convolution.weight.reshape(-1, 9) if convolution else None,
+            bias=convolution.bias if convolution else None,
+            kind=layer.kind if isinstance(layer, Pool) else PoolKind.AVERAGE,
+            scale=1 / 9,
+            activation=own,
+        )
+    )
+    values.finish(layer.name, target, target, left)
+
+
+def pool(layer: Pool, values: BufferAssigner) -> None:
+    """The steps of a pool."""
+    shape_in, shape_out = (values.graph.shapes[one] for one in (layer.inputs[0], layer.output))
+    is_plain = layer.kind is PoolKind.AVERAGE and layer.activation is Activation.NONE
+    if is_plain and layer.kernel == shape_in[1:] and not any(layer.padding):
+        average(layer, (1, 1), values)
+        return
+    if supports_direct_3x3(layer, shape_in, shape_out):
+        direct_3x3(layer, values)
+        return
+    windows = WindowGeometry.of(layer, shape_in, shape_out)
+    outside = float("-inf") if layer.kind is PoolKind.MAX else 0.0
+    source = values.split(layer, windows, outside)
+    target, activation = values.target(layer.output, layer.activation)
+    kept, (own, left) = values.whole(target), split_activation(activation)
+    values.emit(
+        ir.Pool(
+            name=layer.name,
+            sources=(source,),
+            target=kept,
+            kind=layer.kind,
+            taps=windows.taps(source.layout),
+            spread=len(windows.phases),
+            scale=_scale(layer, windows),
+            activation=own,
+        )
+    )
+    values.finish(layer.name, kept, target, left)
+
+
+def average(layer: Pool | AdaptiveAveragePool, size: Pair, values: BufferAssigner) -> None:
+    """The step of an average over all of a picture, or over each of ``size`` parts of it."""
+    source = values.places[layer.inputs[0]]
+    target, activation = values.target(layer.output, Activation.NONE)
+    kind = ir.GlobalAveragePool if size == (1, 1) else ir.AdaptivePool
+    values.emit(kind(name=layer.name, sources=(source,), target=target))
+    values.finish(layer.name, target, target, activation)
+
+
+def _scale(layer: Pool, windows: WindowGeometry) -> FloatArray | None:
+    """What sums of windows are multiplied by: a number for each pixel, or one if all are equal."""
+    if layer.kind is PoolKind.MAX:
+        return None
+    counts = np.full(windows.out_size, layer.kernel[0] * layer.kernel[1], np.float32)
+    if not layer.count_padding and any(layer.padding):
+        counts = windows.inside()
+    scale: FloatArray = (np.float32(1) / counts).astype(np.float32)
+    return scale[:1, :1] if (scale == scale[0, 0]).all() else scale

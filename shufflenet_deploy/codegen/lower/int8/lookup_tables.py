@@ -1,0 +1,195 @@
+"""The whole numbers of steps without weights: tables of bytes, factors of sums and of gates."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shufflenet_deploy.codegen.ir.int8 import (
+    Int8Array,
+    Int32Array,
+    Multipliers,
+    PixelView,
+    Requantization,
+)
+from shufflenet_deploy.codegen.lower.int8.requantize import ScaleTooSmallError, quantize_multiplier
+from shufflenet_deploy.errors import ExportError
+from shufflenet_deploy.network.graph import Activation, LocalResponseNorm, Pair
+
+_Float64Array = NDArray[np.float64]
+Span = tuple[float, float]
+Ranges1d = tuple[Pair, ...]
+Int16Array = NDArray[np.int16]
+
+#: Beyond this a sigmoid is 0 or 1, as far as a byte can tell.
+_SATURATED_LOGIT = 8.0
+_INT16_MAX = 2**15 - 1
+#: The most bits of fractions of a step, so that a product, or the sum of two, fits 16 bits.
+_MAX_SCALE_FRACTION_BITS = 7
+_MAX_ADD_FRACTION_BITS = 6
+
+
+def apply_activation(activation: Activation, x: _Float64Array) -> _Float64Array:
+    """An activation of real numbers."""
+    match activation:
+        case Activation.RELU:
+            return np.maximum(x, 0.0)
+        case Activation.RELU6:
+            return np.clip(x, 0.0, 6.0)
+        case Activation.SIGMOID:
+            return 1.0 / (1.0 + np.exp(-x))
+        case Activation.HARD_SIGMOID:
+            return np.clip(x / 6.0 + 0.5, 0.0, 1.0)
+        case _:
+            return x
+
+
+def preimage(activation: Activation, span: Span) -> Span:
+    """The range of what an activation that only rises makes ``span`` of."""
+    if activation is Activation.HARD_SIGMOID:
+        low, high = (min(3.0, max(-3.0, 6.0 * end - 3.0)) for end in span)
+        return low, high
+    least = 1.0 / (1.0 + math.exp(_SATURATED_LOGIT))
+    low, high = (min(1.0 - least, max(least, end)) for end in span)
+    return math.log(low / (1.0 - low)), math.log(high / (1.0 - high))
+
+
+def real_values(numbers: Requantization, place: PixelView) -> _Float64Array:
+    """What each byte of a place stands for, by the byte without its sign."""
+    values = np.arange(256, dtype=np.float64)
+    if numbers is Requantization.FIXED:
+        values[128:] -= 256
+    return (values - place.zero) * place.scale
+
+
+def activation_table(
+    numbers: Requantization, source: PixelView, target: PixelView, activation: Activation
+) -> Int8Array:
+    """For each byte of the source, without its sign, the target's byte of its activation."""
+    value = apply_activation(activation, real_values(numbers, source)) / target.scale
+    whole = np.clip(np.rint(value) + target.zero, numbers.lowest, numbers.highest)
+    found: Int8Array = whole.astype(np.int64).astype(np.uint8).view(np.int8)
+    return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class AddConstants:
+    """Of ``program.Sum``."""
+
+    factors: Pair
+    start: int
+    power: int
+
+
+def add_constants(name: str, one: PixelView, two: PixelView, target: PixelView) -> AddConstants:
+    """How two values become one, at its own scale.
+
+    Raises:
+        TooFineError: the sum's steps are much finer than those of what is added.
+    """
+    ratios = np.array([one.scale, two.scale]) / target.scale
+    power = _fraction_bits(name, ratios, _MAX_ADD_FRACTION_BITS)
+    # A part is 128 * factor / 2**15 of a byte.
+    factors = np.round(ratios * 2.0 ** (power + 8)).astype(int)
+    zeros = float(factors @ np.array([one.zero, two.zero])) / 2**8
+    start = (target.zero << power) + (1 << power >> 1) - round(zeros)
+    return AddConstants(factors=(int(factors[0]), int(factors[1])), start=start, power=power)
+
+
+def _fraction_bits(name: str, ratios: _Float64Array, most: int) -> int:
+    """How many bits of fractions products with ratios may have, of ``most``."""
+    largest = float(np.abs(ratios).max())
+    up = max(0, math.ceil(math.log2(largest))) if largest > 0 else 0
+    if up >= most:
+        raise ScaleTooSmallError(name, largest / 2.0 ** (most - 1))
+    return most - up
+
+
+def _int16_factors(name: str, ratios: _Float64Array) -> tuple[Int16Array, int]:
+    """Factors of 16 bits, and how many bits of fractions a product with them has."""
+    power = _fraction_bits(name, ratios, _MAX_SCALE_FRACTION_BITS)
+    whole = np.clip(np.round(ratios * 2.0 ** (power + 8)), -_INT16_MAX, _INT16_MAX)
+    return whole.astype(np.int16), power
+
+
+def channel_scale_factors(
+    name: str,
+    numbers: Requantization,
+    value: PixelView,
+    by: PixelView,
+    target: PixelView,
+    activation: Activation,
+) -> tuple[Int16Array, int]:
+    """For each byte of a gate, without its sign, the factor of its channel; and the fractions.
+
+    Raises:
+        TooFineError: the output's steps are much finer than the value's.
+    """
+    ratios = apply_activation(activation, real_values(numbers, by)) * (value.scale / target.scale)
+    return _int16_factors(name, ratios)
+
+
+def norm_factors(
+    layer: LocalResponseNorm, source: PixelView, target: PixelView
+) -> tuple[Int16Array, int]:
+    """Factors by the upper half of the float that is one more than a sum of squares.
+
+    The first is that of 1.0. Halves that no whole number has get the factor before them.
+
+    Raises:
+        TooFineError: the output's steps are much finer than the source's.
+        ExportError: sums are not exact as floats, or may be divided by zero.
+    """
+    most = layer.size * 255**2 + 1
+    if most >= 2**24 or layer.k <= 0:
+        raise ExportError(f"{layer.name}: no int8 code for size {layer.size} with k = {layer.k:g}")
+    one = np.float32(1.0).view(np.int32) >> 16
+    halves = np.arange(one, (np.float32(most).view(np.int32) >> 16) + 2, dtype=np.int32)
+    first = np.ceil((halves << 16).view(np.float32).astype(np.float64))
+    squares = (first[:-1] + np.maximum(first[1:] - 1, first[:-1])) / 2 - 1
+    base = layer.k + layer.alpha / layer.size * squares * source.scale**2
+    return _int16_factors(layer.name, base**-layer.beta * (source.scale / target.scale))
+
+
+@dataclass(frozen=True, kw_only=True)
+class AreaConstants:
+    """The numbers of the means over areas, ``(H, W)``; see ``program.Areas``."""
+
+    start: Int32Array
+    factor: Multipliers
+    shift: int
+
+
+def adaptive_ranges(length: int, count: int) -> Ranges1d:
+    """Nearly equal ranges that cover a length, as PyTorch's adaptive pools have them."""
+    return tuple((i * length // count, -(-(i + 1) * length // count)) for i in range(count))
+
+
+def clipped_ranges(length: int, count: int, size: int, stride: int, padding: int) -> Ranges1d:
+    """What windows of a size see of a padded length."""
+    starts = [i * stride - padding for i in range(count)]
+    return tuple(
+        (min(max(0, start), length), min(max(0, start + size), length)) for start in starts
+    )
+
+
+def area_constants(
+    name: str, numbers: Requantization, source: PixelView, target: PixelView,
+    rows: Ranges1d, columns: Ranges1d, divisor: int | None = None,
+) -> AreaConstants:  # fmt: skip
+    """Means over areas, or sums of them over ``divisor`` pixels.
+
+    Raises:
+        TooFineError: the output's steps are finer than those of a sum.
+    """
+    heights = np.array([stop - start for start, stop in rows])
+    widths = np.array([stop - start for start, stop in columns])
+    pixels = np.outer(heights, widths)
+    over = np.maximum(pixels, 1) if divisor is None else np.full_like(pixels, divisor)
+    multiplier = source.scale / (target.scale * over)
+    start = np.round(target.zero / multiplier).astype(np.int64) - source.zero * pixels
+    factor, shift = quantize_multiplier(name, numbers, multiplier)
+    return AreaConstants(start=start.astype(np.int32), factor=factor, shift=shift)

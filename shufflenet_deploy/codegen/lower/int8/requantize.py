@@ -1,0 +1,179 @@
+"""The whole numbers of a step: weights, and what makes a byte of an accumulator.
+
+The zeros of what is read and written are part of the bias, so that no code knows of them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shufflenet_deploy.codegen.ir.int8 import Multipliers, PixelView, Requantization
+from shufflenet_deploy.errors import ExportError
+from shufflenet_deploy.network.graph import Conv, Dense, FloatArray
+from shufflenet_deploy.network.quantization.ranges import weight_scales
+
+#: Bits after the multiplication, where the factors allow: one for all, so that kernels are few.
+_SHIFT = 6
+_MULTIPLIER_BITS = 31
+_INT32_MAX = 2**31 - 1
+#: The most and the least of the other's factor in a sum.
+_MAX_RESIDUAL = 127
+_MIN_RESIDUAL = 4
+_MAX_BIAS = 2**30
+#: How much coarser than a step of the sums an output's steps must be.
+_SCALE_MARGIN = 1.001
+
+
+class ScaleTooSmallError(ExportError):
+    """The steps of a layer's output are finer than its sums: ``times`` as large they are not."""
+
+    def __init__(self, name: str, times: float) -> None:
+        super().__init__(f"{name}: the steps of its output are too fine for int8")
+        self.times = times
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantizedConv:
+    """A layer in whole numbers; ``weight`` is ``(out, in / groups, kh, kw)``."""
+
+    weight: NDArray[np.int8]
+    bias: NDArray[np.int32]
+    factor: Multipliers
+    shift: int
+
+    def shuffled(self, groups: int) -> QuantizedConv:
+        """The same layer with its outputs shuffled: only one of one group can be."""
+        order = np.arange(len(self.weight)).reshape(groups, -1).T.ravel()
+        return replace(
+            self, weight=self.weight[order], bias=self.bias[order], factor=self.factor[order]
+        )
+
+
+def quantize_conv(
+    numbers: Requantization, layer: Conv | Dense, weight: FloatArray, source: PixelView,
+    target: PixelView | None, *, other: PixelView | None = None, residual: int | None = None,
+    fraction: int = 0,
+) -> QuantizedConv:  # fmt: skip
+    """Weights per output channel; without a target the output is real.
+
+    Raises:
+        TooFineError: the output's steps are finer than a step of the sums.
+        ExportError: a bias is too large.
+    """
+    scales = weight_scales(weight, layer.bias, source.scale).astype(np.float64)
+    zero = 0.0
+    if target is not None:
+        zero = float(target.zero)
+        if residual is not None and other is not None:
+            zero -= residual / 2**fraction * other.zero
+        # The zero is part of the bias too, which is why a channel of tiny weights keeps less.
+        least = target.scale * (abs(zero) + 1) / (source.scale * _MAX_BIAS)
+        scales = np.maximum(scales, least)
+        # A channel without weights has any scale.
+        dead = np.abs(weight).reshape(len(weight), -1).max(1) == 0
+        within = source.scale * scales < target.scale * 2.0**-_SHIFT
+        scales = np.where(
+            dead & ~within, target.scale * 2.0 ** -(_SHIFT + 1) / source.scale, scales
+        )
+    steps = scales.reshape(-1, *[1] * (weight.ndim - 1))
+    whole = np.clip(np.round(weight / steps), -127, 127).astype(np.int8)
+    sums = whole.astype(np.int64).reshape(len(whole), -1).sum(1)
+    real = layer.bias.astype(np.float64) / (scales * source.scale)
+    if target is None:
+        bias = np.round(real).astype(np.int64) - source.zero * sums
+        real_factor = (scales * source.scale).astype(np.float32)
+        return QuantizedConv(
+            weight=whole, bias=_as_int32(layer.name, bias), factor=real_factor, shift=0
+        )
+    multiplier = scales * source.scale / target.scale
+    bias = np.round(real + zero / multiplier).astype(np.int64) - source.zero * sums
+    wanted = fraction if residual is not None else None
+    factor, shift = quantize_multiplier(layer.name, numbers, multiplier, wanted)
+    return QuantizedConv(weight=whole, bias=_as_int32(layer.name, bias), factor=factor, shift=shift)
+
+
+def _as_int32(name: str, values: NDArray[np.int64]) -> NDArray[np.int32]:
+    if np.abs(values).max(initial=0) > _INT32_MAX:
+        raise ExportError(f"{name}: its bias is too large for int8")
+    return values.astype(np.int32)
+
+
+def quantize_multiplier(
+    name: str, numbers: Requantization, multiplier: NDArray[np.float64], shift: int | None = None
+) -> tuple[Multipliers, int]:
+    """The factors for these multipliers, and the shift behind them.
+
+    With ``shift`` given, an accumulator becomes as many more bits than a byte needs.
+    """
+    if numbers is Requantization.FLOAT:
+        return (multiplier * 2.0 ** (shift or 0)).astype(np.float32), shift or 0
+    largest = float(multiplier.max())
+    room = math.floor(-math.log2(largest)) if largest > 0 else _SHIFT
+    if room < (shift or 0):
+        raise ScaleTooSmallError(name, largest * _SCALE_MARGIN)
+    if shift is None:
+        shift = min(_SHIFT, room)
+    whole = np.round(multiplier * 2.0 ** (_MULTIPLIER_BITS + shift))
+    return np.minimum(whole, _INT32_MAX).astype(np.int32), shift
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResidualScale:
+    """What a sum is computed in: the other's step is ``number / 2**power`` steps of ``scale``."""
+
+    scale: float
+    number: int
+    power: int
+
+
+def residual_scale(
+    layer: Conv, source: PixelView, other: PixelView, scale: float
+) -> ResidualScale | None:
+    """The least scale, from ``scale`` on, of which the other's is a whole number of fractions.
+
+    There are as many fractions to a step as the layer's factors allow. None if they are too few
+    to tell the other's scale well.
+    """
+    steps = weight_scales(layer.weight, layer.bias, source.scale)
+    largest = float(steps.max()) * source.scale / scale
+    power = max(1, min(_SHIFT, math.floor(-math.log2(largest))))
+    number = min(_MAX_RESIDUAL, int(2**power * other.scale / scale))
+    if number < _MIN_RESIDUAL:
+        return None
+    return ResidualScale(scale=other.scale * 2**power / number, number=number, power=power)
+
+
+def average_constants(
+    numbers: Requantization, source: PixelView, target: PixelView, pixels: int
+) -> tuple[int, int, int] | None:
+    """Start, factor and left shift of an average over windows of ``pixels``.
+
+    None if sums do not fit 16 bits.
+    """
+    ratio = source.scale / (target.scale * pixels)
+    up = max(0, math.floor(math.log2(ratio)) + 1)
+    factor = min(2**15 - 1, round(ratio * 2.0 ** (15 - up)))
+    start = round(target.zero / ratio) - source.zero * pixels
+    sums = (start + numbers.lowest * pixels, start + numbers.highest * pixels)
+    if max(abs(start), *(abs(one) for one in sums)) << up > 2**15 - 1:
+        return None
+    return start, factor, up
+
+
+def mean_constants(
+    name: str, numbers: Requantization, source: PixelView, target: PixelView
+) -> tuple[int, Multipliers, int]:
+    """Start, factor and shift of a mean over all pixels.
+
+    Raises:
+        TooFineError: the output's steps are finer than those of a sum.
+    """
+    pixels = source.height * source.width
+    multiplier = np.array([source.scale / (target.scale * pixels)])
+    start = round(target.zero / float(multiplier[0])) - source.zero * pixels
+    factor, shift = quantize_multiplier(name, numbers, multiplier)
+    return start, factor, shift

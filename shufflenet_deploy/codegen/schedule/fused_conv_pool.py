@@ -1,0 +1,70 @@
+"""Tile geometry of a convolution fused with its max pool in registers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+
+from shufflenet_deploy.codegen.cpu_target import CpuTarget
+from shufflenet_deploy.codegen.ir.planar import avoid_4k_aliasing
+from shufflenet_deploy.network.graph import Conv, Pair
+
+#: Numbers of the picture that are sorted for a tile: half of what the nearest cache has room for.
+_MAX_TILE_ELEMENTS = 4 << 10
+#: Rows of the map, and vectors of its columns, in a tile.
+ROWS, VECTORS = 2, 2
+#: Rows and columns of the picture between neighbours of the map.
+STRIDE = 2
+
+
+@dataclass(frozen=True)
+class DeinterleavedTile:
+    """Where the pixels of a tile are: even and odd columns of each row, each of ``part`` numbers.
+
+    ``before`` and ``behind`` are pairs of columns that windows reach outside the tile, ``first``
+    is where it begins in a part, ``row`` and ``plane`` are distances.
+    """
+
+    columns: int
+    before: int
+    behind: int
+    first: int
+    part: int
+    row: int
+    rows: int
+
+    @property
+    def plane(self) -> int:
+        """Between channels."""
+        return self.rows * self.row
+
+    def at(self, column: int) -> int:
+        """Where the pixels are whose column is that of a window, from its middle on."""
+        return column % STRIDE * self.part + self.first + column // STRIDE
+
+
+def tile_columns(machine: CpuTarget) -> int:
+    """Columns of the map in a tile."""
+    return VECTORS * machine.lanes
+
+
+def fits_registers(conv: Conv, columns: int, map_columns: int, machine: CpuTarget) -> bool:
+    """Whether a convolution before a pool is computed this way, from so many columns to so many."""
+    if machine.by_lane or conv.stride != (STRIDE, STRIDE):
+        return False
+    if map_columns > columns // STRIDE + 1:  # whole tiles might be of padding
+        return False
+    kernel = (conv.weight.shape[2], conv.weight.shape[3])
+    tile = deinterleaved_tile(kernel, conv.padding[1], machine)
+    return int(conv.weight.shape[1]) * tile.plane <= _MAX_TILE_ELEMENTS
+
+
+def deinterleaved_tile(kernel: Pair, left: int, machine: CpuTarget) -> DeinterleavedTile:
+    """The layout of a tile's pixels for a kernel with so many columns of padding left."""
+    lanes, columns = machine.lanes, tile_columns(machine)
+    shifts = [(column - left) // STRIDE for column in range(kernel[1])]
+    before, behind = max(0, -min(shifts)), max(0, *shifts)
+    first = ceil(before / lanes) * lanes
+    part = first + columns + ceil(behind / lanes) * lanes
+    row, rows = avoid_4k_aliasing(STRIDE * part, lanes), kernel[0] + STRIDE * (ROWS - 1)
+    return DeinterleavedTile(columns, before, behind, first, part, row, rows)

@@ -1,0 +1,49 @@
+"""One block of memory for all buffers: those that are never alive together share their place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from shufflenet_deploy.codegen.ir.op import Program
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryPlan:
+    """``offsets`` of the buffers in elements, and how many elements all of them need."""
+
+    offsets: tuple[int, ...]
+    elements: int
+
+
+def plan_memory(program: Program[Any], *, align: int, slack: int) -> MemoryPlan:
+    """Give every buffer its place, largest first, each where it first fits.
+
+    ``slack`` elements behind a buffer may be read (never used) by whole-vector loads. Buffers below
+    0 are the caller's.
+    """
+    born: dict[int, int] = {}
+    dies: dict[int, int] = {}
+    for at, step in enumerate(program.steps):
+        for place in (*step.sources, step.target):
+            if place.buffer >= 0:
+                born.setdefault(place.buffer, at)
+                dies[place.buffer] = at
+    offsets = [0] * len(program.buffers)
+    placed: list[tuple[int, int, int]] = []
+    end = 0
+    for buffer in sorted(born, key=lambda one: -program.buffers[one]):
+        size = _round_up(program.buffers[buffer] + slack, align)
+        offset = align  # a load may begin before the first plane
+        for other, start, stop in sorted(placed, key=lambda one: one[1]):
+            alive = born[other] <= dies[buffer] and born[buffer] <= dies[other]
+            if alive and start < offset + size:
+                offset = max(offset, stop)
+        offsets[buffer] = offset
+        placed.append((buffer, offset, offset + size))
+        end = max(end, offset + size)
+    return MemoryPlan(offsets=tuple(offsets), elements=end)
+
+
+def _round_up(number: int, align: int) -> int:
+    return -(-number // align) * align

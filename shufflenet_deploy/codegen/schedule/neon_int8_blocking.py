@@ -1,0 +1,123 @@
+"""An int8 convolution as NEON tiles see it, and its cheapest cut into them, by instructions.
+
+A block computes ``quads`` times four output channels of ``pixels`` pixels. A block's cost is its
+count of instructions, which is what the cores that run this issue.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from math import ceil
+
+from shufflenet_deploy.codegen.schedule.conv_spec import ConvSpec
+from shufflenet_deploy.codegen.schedule.partition import cheapest, with_main_tile
+
+_MAX_PIXELS = 12
+_MAX_QUADS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileCut:
+    """``quads`` of each block in order; ``pixels`` as (pixels of a block, times)."""
+
+    quads: tuple[int, ...]
+    pixels: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileShape:
+    """What a block does for one pixel: ``lanes`` of four inputs in ``chunks`` vectors."""
+
+    lanes: int
+    chunks: int
+    dot: bool
+    residual: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epilogue:
+    """How an accumulator becomes a byte: ``shift`` after the multiplier, and what is added.
+
+    ``residual`` is the multiplier of the value to be added, in units of ``2**-fraction`` of a
+    step of the output; None without one. With ``real`` the output is floats: the accumulator
+    times a float factor.
+    """
+
+    shift: int = 0
+    real: bool = False
+    residual: int | None = None
+    fraction: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class NeonConvSpec(ConvSpec):
+    """A convolution as NEON's tiles see it, and what becomes of its accumulators."""
+
+    epilogue: Epilogue
+
+    @property
+    def quads(self) -> int:
+        """Accumulators of a group and pixel."""
+        return ceil(self.outputs / 4)
+
+    @property
+    def work_of_all(self) -> int:
+        """Multiply-adds of bytes."""
+        return self.height * self.width * self.groups * self.quads * 16 * self.lanes
+
+    @property
+    def lanes(self) -> int:
+        """Multiply-adds of an accumulator."""
+        return len(self.rows) * ceil(self.run / 4)
+
+    def work(self, *, dot: bool) -> TileShape:
+        """What the cost model looks at."""
+        return TileShape(
+            lanes=self.lanes,
+            chunks=len(self.rows) * ceil(self.run / 16),
+            dot=dot,
+            residual=self.epilogue.residual is not None,
+        )
+
+
+def fits_registers(quads: int, pixels: int, *, dot: bool) -> bool:
+    """Whether a block's accumulators, inputs and weights fit 32 registers."""
+    if dot:
+        return quads * pixels <= 24 and quads * pixels + pixels + 2 <= 32
+    # The permutations of the inputs (4), a product, weights, and one spread input a pixel.
+    return quads * pixels + 2 * pixels + 7 <= 32
+
+
+def tile_instructions(work: TileShape, quads: int, pixels: int) -> float:
+    """Instructions of a block."""
+    blocks = quads * pixels
+    products = work.lanes * (blocks if work.dot else 3 * blocks + pixels)
+    loads = work.chunks * pixels + work.lanes * quads / 2
+    stores = quads // 4 + quads % 4 // 2 + 1.5 * (quads % 2)
+    finish = 3.5 * blocks + stores * pixels
+    if work.residual:
+        finish += (1.0 * blocks) + stores * pixels
+    return products + loads + finish + 1.5 * quads + 8
+
+
+@lru_cache(maxsize=4096)
+def choose_tiles(work: TileShape, quads: int, pixels: int) -> TileCut:
+    """The cheapest cut of ``quads`` by ``pixels``."""
+    best: tuple[float, TileCut] | None = None
+    for main in range(1, min(pixels, _MAX_PIXELS) + 1):
+        sizes = [
+            size for size in range(1, _MAX_QUADS + 1) if fits_registers(size, main, dot=work.dot)
+        ]
+        if not sizes:
+            continue
+        _, parts = cheapest(quads, {size: tile_instructions(work, size, main) for size in sizes})
+        prices = {
+            size: sum(tile_instructions(work, part, size) for part in parts)
+            for size in range(1, main + 1)
+        }
+        total, runs = with_main_tile(pixels, main, prices)
+        if best is None or total < best[0]:
+            best = (total, TileCut(quads=parts, pixels=runs))
+    assert best is not None
+    return best[1]

@@ -1,0 +1,51 @@
+"""Memory layout of Winograd's transform domain, and rows of tiles per pass of a transform."""
+
+from __future__ import annotations
+
+from math import ceil
+
+from shufflenet_deploy.codegen.ir.planar import (
+    BufferView,
+    Layout,
+    PlanarProgram,
+    WinogradTiles,
+    avoid_4k_aliasing,
+)
+
+#: Elements of scratch between the two directions of a transform.
+_SCRATCH_ELEMENTS = 6 << 10
+
+
+def transform_buffer(
+    program: PlanarProgram, channels: int, tiles: WinogradTiles, lanes: int
+) -> BufferView:
+    """Where channels are while they are frequencies, with room for a vector behind each plane.
+
+    Another plane is between frequencies, so that those of a channel share no cache sets either.
+    """
+    plane = ceil(tiles.count / lanes) * lanes
+    if tile_rows_per_pass(tiles, lanes) < tiles.rows:
+        plane += lanes
+    plane = avoid_4k_aliasing(plane, lanes)
+    planes = [
+        frequency * (channels + 1) + channel
+        for frequency in range(tiles.frequencies)
+        for channel in range(channels)
+    ]
+    whole = tiles.frequencies * (channels + 1)
+    layout = Layout(channels=whole, height=1, width=tiles.count, row=tiles.count, plane=plane)
+    buffer = program.buffer(whole * plane)
+    return BufferView(buffer=buffer, layout=layout, planes=tuple(planes))
+
+
+def tile_rows_per_pass(tiles: WinogradTiles, lanes: int) -> int:
+    """Rows of tiles whose transforms in one direction fit what is kept."""
+    row = tiles.side * (phase_elements(tiles, lanes) * tiles.side + tiles.span * tiles.columns)
+    rows = max(1, _SCRATCH_ELEMENTS // row)
+    return ceil(tiles.rows / ceil(tiles.rows / rows))
+
+
+def phase_elements(tiles: WinogradTiles, lanes: int) -> int:
+    """Elements for a phase of a row: every column that is ``phase`` modulo side."""
+    columns = tiles.side * tiles.columns + tiles.kernel - 1
+    return ceil(columns / (tiles.side * lanes)) * lanes
