@@ -119,7 +119,7 @@ def by_generator(job: Job, _python: Path) -> Path:
 
 def by_generator_fp16(job: Job, _python: Path) -> Path:
     """Our C in halves, compiled for this machine."""
-    core = codegen.host().in_halves()
+    core = codegen.host().with_fp16()
     graph = trace(job.loaded().module, job.resolution, job.model)
     return codegen.compile_c(codegen.generate(graph, core), job.path("-native-fp16.so"))
 
@@ -254,7 +254,7 @@ def by_clang(job: Job, _python: Path) -> Path:
     """Multiply-adds in vectors as wide as this core has them."""
     target, core = job.path(f"-{PEAK}.so"), codegen.host()
     run([sys.executable, "-m", "ziglang", "cc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror",
-         "-target", core.triple, f"-mcpu={core.cpu}", "-fPIC", "-shared", "-nostdlib",
+         "-target", core.triple, f"-mcpu={core.zig_cpu}", "-fPIC", "-shared", "-nostdlib",
          HERE / "peers_peak.c", "-o", target])  # fmt: skip
     return target
 

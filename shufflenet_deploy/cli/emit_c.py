@@ -67,7 +67,7 @@ def emit_c(  # noqa: PLR0917 - options, each passed by name
 
     in_int8 = _in_int8(precision, calib=calib, calib_method=calib_method, remedies=remedies)
     core = codegen.cpu_target_named(machine)
-    core.computing_in(Precision(precision))
+    core.for_precision(Precision(precision))
     loaded = zoo.load(model, weights=weights, head=head)
     card = loaded.architecture
     size = Resolution.parse(resolution) if resolution else card.resolution

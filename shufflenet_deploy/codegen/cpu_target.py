@@ -36,70 +36,72 @@ class CpuTarget:
     arch: str
     lanes: int
     registers: int
-    by_lane: bool = False
+    fma_by_lane: bool = False
     element_bytes: int = 4
-    halves: bool = False
-    fetches: bool = False
-    dot: bool = False
-    ordered: bool = False
-    needs: frozenset[str] = frozenset()
+    has_fp16: bool = False
+    software_prefetch: bool = False
+    dot_product: bool = False
+    in_order: bool = False
+    required_features: frozenset[str] = frozenset()
     flags: tuple[str, ...] = ()
     triple: str
-    cpu: str
+    zig_cpu: str
 
     @property
-    def bytes_per_vector(self) -> int:
+    def vector_bytes(self) -> int:
         """Bytes in one vector of numbers."""
         return self.element_bytes * self.lanes
 
     @property
-    def computes_in_halves(self) -> bool:
+    def is_fp16(self) -> bool:
         """Whether this is a core ``in_halves``."""
         return self.element_bytes == _FP16_BYTES
 
-    def in_halves(self) -> CpuTarget:
+    def with_fp16(self) -> CpuTarget:
         """The same core where fp16 is what it computes with, twice as many to a vector.
 
         Raises:
             UsageError: it has no arithmetic of halves.
         """
-        if not self.halves:
-            able = ", ".join(one.name for one in CPU_TARGETS.values() if one.halves)
+        if not self.has_fp16:
+            able = ", ".join(one.name for one in CPU_TARGETS.values() if one.has_fp16)
             raise UsageError(f"{self.name} does not compute in fp16: choose fp32, or {able}")
         return replace(self, lanes=2 * self.lanes, element_bytes=_FP16_BYTES)
 
     @property
     def precisions(self) -> tuple[Precision, ...]:
         """What programs for it can compute in."""
-        return tuple(one for one in Precision if self.halves or one is not Precision.FP16)
+        return tuple(one for one in Precision if self.has_fp16 or one is not Precision.FP16)
 
-    def computing_in(self, precision: Precision) -> CpuTarget:
+    def for_precision(self, precision: Precision) -> CpuTarget:
         """The same core as code of a precision sees it.
 
         Raises:
             UsageError: it does not compute so.
         """
-        return self.in_halves() if precision is Precision.FP16 else self
+        return self.with_fp16() if precision is Precision.FP16 else self
 
 
 _VNNI = "-vnni"
 _AVX512 = ("avx512f", "avx512vl", "avx512bw", "avx512dq")
 
 
-def _aarch64(name: str, cpu: str, *, dot: bool = False, ordered: bool = False) -> CpuTarget:
+def _aarch64(
+    name: str, cpu: str, *, dot_product: bool = False, in_order: bool = False
+) -> CpuTarget:
     return CpuTarget(
         name=name,
         arch="aarch64",
         lanes=4,
         registers=32,
-        by_lane=True,
-        halves=dot,
-        dot=dot,
-        ordered=ordered,
-        needs=frozenset({"asimddp", "asimdhp"} if dot else ()),
+        fma_by_lane=True,
+        has_fp16=dot_product,
+        dot_product=dot_product,
+        in_order=in_order,
+        required_features=frozenset({"asimddp", "asimdhp"} if dot_product else ()),
         flags=(f"-mcpu={cpu.replace('_', '-')}",),
         triple="aarch64-linux-musl",
-        cpu=cpu,
+        zig_cpu=cpu,
     )
 
 
@@ -115,12 +117,13 @@ def _x86(
         arch="x86_64",
         lanes=lanes,
         registers=registers,
-        fetches=True,
-        dot=bool(dots),
-        needs=frozenset(needs),
+        software_prefetch=True,
+        dot_product=bool(dots),
+        required_features=frozenset(needs),
         flags=(f"-march={level}", *(f"-m{feature}" for feature in dots), *wide),
         triple="x86_64-linux-musl",
-        cpu="+".join([level.replace("-", "_"), *dots]) + ("-prefer_256_bit" if lanes == 16 else ""),
+        zig_cpu="+".join([level.replace("-", "_"), *dots])
+        + ("-prefer_256_bit" if lanes == 16 else ""),
     )
 
 
@@ -129,21 +132,21 @@ _ARMV7 = CpuTarget(
     arch="armv7l",
     lanes=4,
     registers=16,
-    needs=frozenset({"neon", "vfpv4"}),
+    required_features=frozenset({"neon", "vfpv4"}),
     flags=("-march=armv7-a+neon-vfpv4", "-mfloat-abi=hard"),
     triple="arm-linux-musleabihf",
-    cpu="cortex_a7",
+    zig_cpu="cortex_a7",
 )
 
 #: Best last among those of one architecture.
 CPU_TARGETS = {
-    machine.name: machine
-    for machine in (
-        _aarch64("aarch64", "generic", ordered=True),
-        _aarch64("cortex-a53", "cortex_a53", ordered=True),
+    cpu.name: cpu
+    for cpu in (
+        _aarch64("aarch64", "generic", in_order=True),
+        _aarch64("cortex-a53", "cortex_a53", in_order=True),
         _aarch64("cortex-a72", "cortex_a72"),
-        _aarch64("cortex-a55", "cortex_a55", dot=True, ordered=True),
-        _aarch64("cortex-a76", "cortex_a76", dot=True),
+        _aarch64("cortex-a55", "cortex_a55", dot_product=True, in_order=True),
+        _aarch64("cortex-a76", "cortex_a76", dot_product=True),
         _ARMV7,
         _x86("x86-64", 4, 16),
         _x86("x86-64-v3", 8, 16, "avx2", "fma"),
@@ -207,9 +210,15 @@ def best_for(arch: str, features: Iterable[str], parts: Iterable[str] = ()) -> C
         ExportError: there is no code for its architecture.
     """
     there = set(features)
-    fitting = [one for one in CPU_TARGETS.values() if one.arch == arch and one.needs <= there]
+    fitting = [
+        one for one in CPU_TARGETS.values() if one.arch == arch and one.required_features <= there
+    ]
     if not fitting:
-        wanted = [" ".join(sorted(one.needs)) for one in CPU_TARGETS.values() if one.arch == arch]
+        wanted = [
+            " ".join(sorted(one.required_features))
+            for one in CPU_TARGETS.values()
+            if one.arch == arch
+        ]
         lack = f" without {wanted[0]}" if wanted else ""
         raise ExportError(f"there is no native code for {arch}{lack}: choose another runtime")
     best, cores = fitting[-1], set(parts)

@@ -37,7 +37,7 @@ _INT8_ALIGN_BYTES = 64
 _INT8_SLACK_BYTES = 128
 
 
-def generate(graph: Graph, machine: CpuTarget, ranges: Ranges | None = None) -> GeneratedC:
+def generate(graph: Graph, cpu: CpuTarget, ranges: Ranges | None = None) -> GeneratedC:
     """Write ``graph`` as C for ``machine``: int8 given the ``ranges`` of its values, else fp32.
 
     For a target ``with_fp16()`` it is fp16.
@@ -46,11 +46,11 @@ def generate(graph: Graph, machine: CpuTarget, ranges: Ranges | None = None) -> 
         ExportError: the graph has a layer that there is no code for.
     """
     if ranges is None:
-        return _emit_fp(lower_fp(graph, machine), machine)
-    return emit_int8(lower_int8(graph, ranges, arithmetic_of(machine)), machine)
+        return _emit_fp(lower_fp(graph, cpu), cpu)
+    return emit_int8(lower_int8(graph, ranges, arithmetic_of(cpu)), cpu)
 
 
-def host_equivalent(graph: Graph, machine: CpuTarget, ranges: Ranges | None = None) -> GeneratedC:
+def host_equivalent(graph: Graph, cpu: CpuTarget, ranges: Ranges | None = None) -> GeneratedC:
     """C that runs on this machine in place of that for ``machine``.
 
     In fp32 and fp16 sums are added in another order. In int8 the logits are equal to the last bit:
@@ -60,72 +60,72 @@ def host_equivalent(graph: Graph, machine: CpuTarget, ranges: Ranges | None = No
         ExportError: as ``generate``.
     """
     if ranges is None:
-        here = _host_cpu_for(machine)
+        here = _host_cpu_for(cpu)
         return _emit_fp(lower_fp(graph, here), here)
-    arithmetic = arithmetic_of(machine)
+    arithmetic = arithmetic_of(cpu)
     program = lower_int8(graph, ranges, arithmetic)
     return emit_int8(program, host(), vectorized=arithmetic is arithmetic_of(host()))
 
 
-def arithmetic_of(machine: CpuTarget) -> Requantization:
+def arithmetic_of(cpu: CpuTarget) -> Requantization:
     """The requantization arithmetic of int8 programs for a target."""
-    return Requantization.FLOAT if machine.arch == "x86_64" else Requantization.FIXED
+    return Requantization.FLOAT if cpu.arch == "x86_64" else Requantization.FIXED
 
 
-def emit_int8(program: Int8Program, machine: CpuTarget, *, vectorized: bool = True) -> GeneratedC:
+def emit_int8(program: Int8Program, cpu: CpuTarget, *, vectorized: bool = True) -> GeneratedC:
     """Write an int8 program as C for ``machine``, ``vectorized`` or as plain loops."""
     plan = plan_memory(program, align=_INT8_ALIGN_BYTES, slack=_INT8_SLACK_BYTES)
-    unit = Int8Unit(machine=machine, offsets=plan.offsets)
-    emitters, header = registry.int8_emitters(machine, vectorized=vectorized)
-    for index, step in enumerate(program.steps):
+    unit = Int8Unit(cpu=cpu, offsets=plan.offsets)
+    emitters, header = registry.int8_emitters(cpu, vectorized=vectorized)
+    for index, op in enumerate(program.ops):
         # Padding is written next to what the op before it stores.
-        unit.begin(joins=isinstance(step, ir.FillPadding))
-        emitters[type(step)](step, unit)
+        unit.begin(independent=isinstance(op, ir.FillPadding))
+        emitters[type(op)](op, unit)
         unit.complete(index)
-    unit.weights(np.zeros(256, np.int8))
+    unit.add_bytes(np.zeros(256, np.int8))
     arena_bytes = plan.elements + _INT8_SLACK_BYTES
-    preamble = int8_preamble(unit, program.numbers, arena_bytes, header)
+    preamble = int8_preamble(unit, program.arithmetic, arena_bytes, header)
     return assemble(program, unit, arena_bytes, preamble)
 
 
-def _emit_fp(program: PlanarProgram, machine: CpuTarget) -> GeneratedC:
-    slack = max(_max_tap_offset(program), 64) + 16 * machine.lanes
+def _emit_fp(program: PlanarProgram, cpu: CpuTarget) -> GeneratedC:
+    slack = max(_max_tap_offset(program), 64) + 16 * cpu.lanes
     plan = plan_memory(program, align=16, slack=slack)
-    unit = TranslationUnit(machine=machine, offsets=plan.offsets)
-    for index, step in enumerate(program.steps):
+    unit = TranslationUnit(cpu=cpu, offsets=plan.offsets)
+    for index, op in enumerate(program.ops):
         unit.begin()
-        registry.FP_EMITTERS[type(step)](step, unit)
+        registry.FP_EMITTERS[type(op)](op, unit)
         unit.complete(index)
-    unit.numbers(np.zeros(64, np.float32))
+    unit.add_weights(np.zeros(64, np.float32))
     elements = plan.elements + slack
-    arena_bytes = machine.element_bytes * elements
-    return assemble(program, unit, arena_bytes, fp_preamble(machine, elements))
+    arena_bytes = cpu.element_bytes * elements
+    return assemble(program, unit, arena_bytes, fp_preamble(cpu, elements))
 
 
 def _max_tap_offset(program: PlanarProgram) -> int:
     """Elements that whole-vector loads of taps reach beyond a plane."""
     taps = [
-        max(step.taps)
-        for one in program.steps
-        for step in [one.convolution if isinstance(one, StripConvPool) else one]
-        if isinstance(step, Convolution | Pool)
+        max(op.taps)
+        for one in program.ops
+        for op in [one.convolution if isinstance(one, StripConvPool) else one]
+        if isinstance(op, Convolution | Pool)
     ]
     return max(taps, default=0)
 
 
-def _host_cpu_for(machine: CpuTarget) -> CpuTarget:
+def _host_cpu_for(cpu: CpuTarget) -> CpuTarget:
     """The host, computing in the precision of ``machine``; fp16 is emulated in fp32 if need be."""
     here = host()
-    if machine.element_bytes == here.element_bytes:
+    if cpu.element_bytes == here.element_bytes:
         return here
-    if here.halves:
-        return here.in_halves()
+    if here.has_fp16:
+        return here.with_fp16()
     # gcc would keep fp16 accumulators in fp32, and has no product of an fp16 vector and an fp32.
     rounded = ("-fexcess-precision=16",) if here.arch == "x86_64" else ()
     return replace(
         here,
         lanes=_FP16_HOST_LANES,
-        element_bytes=machine.element_bytes,
-        by_lane=False,
+        element_bytes=cpu.element_bytes,
+        fma_by_lane=False,
         flags=(*here.flags, *rounded),
     )

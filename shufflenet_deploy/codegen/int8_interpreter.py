@@ -21,115 +21,113 @@ from shufflenet_deploy.network.graph import FloatArray, Pair
 _Whole = NDArray[np.int64]
 
 
-def run(program: Int8Program, picture: FloatArray) -> FloatArray:
+def run(program: Int8Program, image: FloatArray) -> FloatArray:
     """The scores for one picture ``(C, H, W)``."""
-    for step, value in execute(program, picture):
-        if step.target.buffer == OUTPUT:
+    for op, value in execute(program, image):
+        if op.target.buffer == OUTPUT:
             answer: FloatArray = value.astype(np.float32)
             return answer
     raise AssertionError("a program writes its output")
 
 
-def execute(program: Int8Program, picture: FloatArray) -> Any:
+def execute(program: Int8Program, image: FloatArray) -> Any:
     """Yield each step and what it writes: ``(H, W, C)`` bytes as whole numbers, or floats."""
     buffers: dict[int, _Whole] = {}
-    for step in program.steps:
-        value = _compute(program.numbers, step, buffers, picture)
-        target = step.target
-        if target.buffer >= 0 and not isinstance(step, ir.FillPadding):
-            shape = (target.height, target.width, target.pixel)
+    for op in program.ops:
+        value = _compute(program.arithmetic, op, buffers, image)
+        target = op.target
+        if target.buffer >= 0 and not isinstance(op, ir.FillPadding):
+            shape = (target.height, target.width, target.pixel_stride)
             whole = buffers.get(target.buffer)
             if whole is None or whole.shape != shape:
                 whole = np.zeros(shape, np.int64)
             whole[:, :, target.first : target.first + target.channels] = value
             buffers[target.buffer] = whole
-        yield step, value
+        yield op, value
 
 
-def _read(buffers: dict[int, _Whole], place: PixelView) -> _Whole:
-    return buffers[place.buffer][:, :, place.first : place.first + place.channels]
+def _read(buffers: dict[int, _Whole], view: PixelView) -> _Whole:
+    return buffers[view.buffer][:, :, view.first : view.first + view.channels]
 
 
 def _compute(
-    numbers: Requantization, step: PixelOp, buffers: dict[int, _Whole], picture: FloatArray
+    arithmetic: Requantization, op: PixelOp, buffers: dict[int, _Whole], image: FloatArray
 ) -> Any:
     found: Any
-    match step:
+    match op:
         case ir.QuantizeInput():
-            near = np.rint(picture.astype(np.float32) * np.float32(step.inverse))
-            whole = np.clip(near, -32768, 32767).astype(np.int64) + step.target.zero
-            found = _byte(numbers, whole).transpose(1, 2, 0)
+            near = np.rint(image.astype(np.float32) * np.float32(op.inverse))
+            whole = np.clip(near, -32768, 32767).astype(np.int64) + op.target.zero_point
+            found = _byte(arithmetic, whole).transpose(1, 2, 0)
         case ir.FillPadding():
             found = None
         case ir.Convolution() | ir.DepthwiseConvolution():
-            found = _convolution(numbers, step, buffers)
+            found = _convolution(arithmetic, op, buffers)
         case ir.MaxPool():
             found = _windows(
-                _padded(_read(buffers, step.source), step.padding, step.source.fill),
-                step.kernel,
-                step.stride,
+                _padded(_read(buffers, op.source), op.padding, op.source.fill),
+                op.kernel,
+                op.stride,
             ).max((-2, -1))
         case ir.AveragePool():
-            padded = _padded(_read(buffers, step.source), step.padding, step.source.fill)
-            total = _windows(padded, step.kernel, step.stride).sum((-2, -1)) + step.start
-            product = (total << step.up) * step.factor
-            found = _byte(numbers, (product + (1 << 14)) >> 15)
+            padded = _padded(_read(buffers, op.source), op.padding, op.source.fill)
+            total = _windows(padded, op.kernel, op.stride).sum((-2, -1)) + op.start
+            product = (total << op.left_shift) * op.multiplier
+            found = _byte(arithmetic, (product + (1 << 14)) >> 15)
         case ir.GlobalAveragePool():
-            total = _read(buffers, step.source).sum((0, 1), keepdims=True) + step.start
-            found = _byte(numbers, _scaled(numbers, total, step.factor, step.shift))
+            total = _read(buffers, op.source).sum((0, 1), keepdims=True) + op.start
+            found = _byte(arithmetic, _scaled(arithmetic, total, op.multiplier, op.shift))
         case ir.AdaptivePool():
-            found = _areas(numbers, step, _read(buffers, step.source))
+            found = _areas(arithmetic, op, _read(buffers, op.source))
         case ir.LookupTable():
-            table = step.table if numbers is Requantization.FIXED else step.table.view(np.uint8)
-            found = _shuffled(
-                table[_read(buffers, step.source) & 255].astype(np.int64), step.shuffle
-            )
+            table = op.table if arithmetic is Requantization.FIXED else op.table.view(np.uint8)
+            found = _shuffled(table[_read(buffers, op.source) & 255].astype(np.int64), op.shuffle)
         case ir.Add():
             one, two = (
                 _part(_read(buffers, source), factor)
-                for source, factor in zip(step.sources, step.factors, strict=True)
+                for source, factor in zip(op.sources, op.multipliers, strict=True)
             )
-            found = _byte(numbers, (one + two + step.start) >> step.power)
+            found = _byte(arithmetic, (one + two + op.start) >> op.shift)
         case ir.ChannelScale():
-            by = _read(buffers, step.sources[1]) & 255
-            found = _times(numbers, step, _read(buffers, step.source), step.factors[by])
+            by = _read(buffers, op.sources[1]) & 255
+            found = _times(arithmetic, op, _read(buffers, op.source), op.multipliers[by])
         case ir.LocalResponseNorm():
-            value = _read(buffers, step.source)
-            found = _times(numbers, step, value, _norms(step, value))
+            value = _read(buffers, op.source)
+            found = _times(arithmetic, op, value, _norms(op, value))
         case ir.DequantizeOutput():
-            source = step.source
-            value = (_read(buffers, source) - source.zero).astype(np.float32)
+            source = op.source
+            value = (_read(buffers, source) - source.zero_point).astype(np.float32)
             found = (value * np.float32(source.scale)).transpose(2, 0, 1).ravel()
         case _:
-            raise AssertionError(type(step))
+            raise AssertionError(type(op))
     return found
 
 
 def _convolution(
-    numbers: Requantization,
-    step: ir.Convolution | ir.DepthwiseConvolution,
+    arithmetic: Requantization,
+    op: ir.Convolution | ir.DepthwiseConvolution,
     buffers: dict[int, _Whole],
 ) -> Any:
-    source = step.source
-    x = _padded(_read(buffers, source), step.padding, source.fill)
-    weight = step.weight
-    if isinstance(step, ir.DepthwiseConvolution):
+    source = op.source
+    x = _padded(_read(buffers, source), op.padding, source.fill)
+    weight = op.weight
+    if isinstance(op, ir.DepthwiseConvolution):
         weight, groups = weight[:, None], len(weight)
-        stride = (step.stride, step.stride)
+        stride = (op.stride, op.stride)
     else:
-        groups, stride = step.groups, step.stride
-    total = _grouped_sums(x, weight, groups, stride) + step.bias
-    if isinstance(step, ir.Convolution):
-        if step.real:
-            return (total.astype(np.float32) * step.factor).ravel()
-        if step.residual is not None:
-            near = _scaled(numbers, total, step.factor, step.shift - step.fraction)
-            other = _read(buffers, step.sources[1]) * step.residual
+        groups, stride = op.groups, op.stride
+    total = _grouped_sums(x, weight, groups, stride) + op.bias
+    if isinstance(op, ir.Convolution):
+        if op.float_output:
+            return (total.astype(np.float32) * op.multiplier).ravel()
+        if op.residual is not None:
+            near = _scaled(arithmetic, total, op.multiplier, op.shift - op.fraction)
+            other = _read(buffers, op.sources[1]) * op.residual
             both = _sixteen(near + other)
-            half = 1 << step.fraction >> 1
-            return _byte(numbers, (both + half) >> step.fraction)
-    value = _byte(numbers, _scaled(numbers, total, step.factor, step.shift))
-    return _shuffled(value, step.shuffle) if isinstance(step, ir.Convolution) else value
+            half = 1 << op.fraction >> 1
+            return _byte(arithmetic, (both + half) >> op.fraction)
+    value = _byte(arithmetic, _scaled(arithmetic, total, op.multiplier, op.shift))
+    return _shuffled(value, op.shuffle) if isinstance(op, ir.Convolution) else value
 
 
 def _grouped_sums(x: _Whole, weight: NDArray[np.int8], groups: int, stride: Pair) -> _Whole:
@@ -154,26 +152,26 @@ def _shuffled(value: _Whole, groups: int) -> _Whole:
     return apart.swapaxes(2, 3).reshape(height, width, channels)
 
 
-def _areas(numbers: Requantization, step: ir.AdaptivePool, value: _Whole) -> _Whole:
+def _areas(arithmetic: Requantization, op: ir.AdaptivePool, value: _Whole) -> _Whole:
     total = np.array(
         [
-            [value[top:bottom, left:right].sum((0, 1)) for left, right in step.columns]
-            for top, bottom in step.rows
+            [value[top:bottom, left:right].sum((0, 1)) for left, right in op.columns]
+            for top, bottom in op.rows
         ]
     )
-    whole = total.astype(np.int64) + step.start[:, :, None].astype(np.int64)
-    return _byte(numbers, _scaled(numbers, whole, step.factor[:, :, None], step.shift))
+    whole = total.astype(np.int64) + op.start[:, :, None].astype(np.int64)
+    return _byte(arithmetic, _scaled(arithmetic, whole, op.multiplier[:, :, None], op.shift))
 
 
 def _times(
-    numbers: Requantization,
-    step: ir.ChannelScale | ir.LocalResponseNorm,
+    arithmetic: Requantization,
+    op: ir.ChannelScale | ir.LocalResponseNorm,
     value: _Whole,
     factors: Any,
 ) -> _Whole:
-    start = (step.target.zero << step.power) + (1 << step.power >> 1)
-    product = _part(value - step.source.zero, factors.astype(np.int64))
-    return _byte(numbers, (product + start) >> step.power)
+    start = (op.target.zero_point << op.shift) + (1 << op.shift >> 1)
+    product = _part(value - op.source.zero_point, factors.astype(np.int64))
+    return _byte(arithmetic, (product + start) >> op.shift)
 
 
 def _part(value: _Whole, factor: Any) -> _Whole:
@@ -181,17 +179,17 @@ def _part(value: _Whole, factor: Any) -> _Whole:
     return part
 
 
-def _norms(step: ir.LocalResponseNorm, value: _Whole) -> Any:
+def _norms(op: ir.LocalResponseNorm, value: _Whole) -> Any:
     """The factor of each element, by the squares of the channels around it."""
-    squares = np.pad((value - step.source.zero) ** 2, ((0, 0), (0, 0), (step.size // 2,) * 2))
-    total = sum(squares[:, :, at : at + value.shape[2]] for at in range(step.size)) + 1
+    squares = np.pad((value - op.source.zero_point) ** 2, ((0, 0), (0, 0), (op.size // 2,) * 2))
+    total = sum(squares[:, :, at : at + value.shape[2]] for at in range(op.size)) + 1
     halves = np.asarray(total, np.float32).view(np.int32) >> 16
-    return step.factors[halves - (np.float32(1.0).view(np.int32) >> 16)]
+    return op.multipliers[halves - (np.float32(1.0).view(np.int32) >> 16)]
 
 
-def _scaled(numbers: Requantization, total: _Whole, factor: Any, shift: int) -> _Whole:
+def _scaled(arithmetic: Requantization, total: _Whole, factor: Any, shift: int) -> _Whole:
     """An accumulator in steps of the output (or fractions of a step), in 16 bits."""
-    if numbers is Requantization.FLOAT:
+    if arithmetic is Requantization.FLOAT:
         near = np.rint(total.astype(np.float32) * np.asarray(factor, np.float32))
         return _sixteen(np.clip(near, -(2.0**31), 2.0**31 - 1).astype(np.int64))
     upper = (2 * total * np.asarray(factor, np.int64) + (1 << 31)) >> 32
@@ -202,8 +200,8 @@ def _sixteen(value: _Whole) -> _Whole:
     return np.clip(value, -32768, 32767)
 
 
-def _byte(numbers: Requantization, value: _Whole) -> _Whole:
-    return np.clip(value, numbers.lowest, numbers.highest)
+def _byte(arithmetic: Requantization, value: _Whole) -> _Whole:
+    return np.clip(value, arithmetic.lowest, arithmetic.highest)
 
 
 def _padded(x: _Whole, padding: Padding, fill: int) -> _Whole:

@@ -57,13 +57,13 @@ def compile_c(
         UsageError: no compiler is installed, or ``out`` cannot be written.
         ExportError: the compiler failed; the message has its first line.
     """
-    machine = source.machine
-    compiler = compiler or default_compiler(machine.arch)
+    cpu = source.cpu
+    compiler = compiler or default_compiler(cpu.arch)
     with tempfile.TemporaryDirectory(prefix="native-") as made, replacing(out) as temporary:
         folder = Path(made)
         write_sources(source, folder)
-        crossing = ("-target", machine.triple) if compiler is Compiler.ZIG else ()
-        tuned = (f"-mcpu={machine.cpu}",) if compiler is Compiler.ZIG else machine.flags
+        crossing = ("-target", cpu.triple) if compiler is Compiler.ZIG else ()
+        tuned = (f"-mcpu={cpu.zig_cpu}",) if compiler is Compiler.ZIG else cpu.flags
         common = (
             *(*_program(compiler), "-std=gnu11", *_OPTIMIZATION, *_WARNINGS, *crossing, *options),
             '-DNET_WEIGHTS_FILE="net.weights"',
@@ -81,7 +81,7 @@ def compile_c(
             for name in (*HARNESS_SOURCES, "thread_pool.h"):
                 shutil.copy(Path(__file__).parent / "harness" / name, folder)
             facts = [f'-DNET_VERSION="{shufflenet_deploy.__version__}"', "-DNET_PROBE"]
-            facts += [f"-DNET_NEEDS_{feature.upper()}" for feature in sorted(machine.needs)]
+            facts += [f"-DNET_NEEDS_{feature.upper()}" for feature in sorted(cpu.required_features)]
             _run([*common, *facts, *tuned, "-c", "net.c", "-o", "net.o"], folder, source.name)
             end = (
                 "-static",

@@ -55,7 +55,7 @@ def in_halves(
         ParityError: it is too far from what PyTorch computes.
         ExportError: there is no code for a layer, or the compiler failed.
     """
-    core = machine.in_halves()
+    core = machine.with_fp16()
     graph = trace(model.module, size, model.architecture.name)
     verdict = _verdict(model, size, codegen.host_equivalent(graph, core), pictures, Precision.FP16)
     if not verdict.passed:

@@ -61,7 +61,9 @@ def _program(artifact: Artifact, model: Model) -> parity.ExportedFile:
     from shufflenet_deploy.export import native  # noqa: PLC0415
 
     size = artifact.resolution
-    machine = codegen.cpu_target_named(artifact.options["machine"]).computing_in(artifact.precision)
+    machine = codegen.cpu_target_named(artifact.options["machine"]).for_precision(
+        artifact.precision
+    )
     graph = trace(model.module, size, artifact.model)
 
     def stand_in() -> codegen.GeneratedC:

@@ -142,7 +142,7 @@ def _opened(job: _Job) -> parity.ExportedFile:
 def _core(job: _Job) -> CpuTarget:
     from shufflenet_deploy import codegen  # noqa: PLC0415
 
-    return codegen.cpu_target_named(job.wish.machine).computing_in(job.wish.precision)
+    return codegen.cpu_target_named(job.wish.machine).for_precision(job.wish.precision)
 
 
 def _judge_of(file: parity.ExportedFile) -> dict[str, str]:

@@ -50,7 +50,7 @@ def check(
             f"or take --precision {ALL}: what each has"
         )
     if file_format is Format.NATIVE and machine is not None:
-        _core(machine).computing_in(precision)
+        _core(machine).for_precision(precision)
 
 
 def _possible(file_format: Format, machine: str | None) -> tuple[Precision, ...]:

@@ -157,7 +157,7 @@ def here() -> list[str]:
     return [
         name
         for name, one in CPU_TARGETS.items()
-        if one.arch == HOST_ARCH and one.needs <= set(flags)
+        if one.arch == HOST_ARCH and one.required_features <= set(flags)
     ]
 
 
@@ -165,7 +165,7 @@ def zig(machine: CpuTarget, *options: str) -> Commands:
     """``zig cc`` for a machine, linking to the C library that shipped programs have as well."""
     command = (sys.executable, "-m", "ziglang", "cc", "-target", machine.triple)
     return Commands(
-        compile=(*command, f"-mcpu={machine.cpu}", *options),
+        compile=(*command, f"-mcpu={machine.zig_cpu}", *options),
         link=(*command, "-O2", "-static", "-s"),
     )
 

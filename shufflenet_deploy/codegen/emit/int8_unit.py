@@ -24,17 +24,17 @@ class Int8Unit(TranslationUnit):
     """
 
     scratch_bytes: int = field(default=0)
-    own_bytes: int = field(default=0)
+    thread_scratch_bytes: int = field(default=0)
 
-    def at(self, place: PixelView, offset: int) -> str:
+    def at(self, view: PixelView, offset: int) -> str:
         """A C expression for a byte of a place's buffer."""
-        if place.buffer == OUTPUT:
+        if view.buffer == OUTPUT:
             return "output"
-        return f"A + {self.offsets[place.buffer] + offset}"
+        return f"A + {self.offsets[view.buffer] + offset}"
 
     def constant(self, array: NDArray[np.generic], kind: str = "int8_t") -> str:
         """Append an array to the weights; a C expression for it."""
-        at = f"W + {self.weights(array)}"
+        at = f"W + {self.add_bytes(array)}"
         return at if kind == "int8_t" else f"(const {kind} *)(const void *)({at})"
 
     def scratch(self, size: int) -> str:
@@ -42,29 +42,31 @@ class Int8Unit(TranslationUnit):
         self.scratch_bytes = max(self.scratch_bytes, size)
         return "T"
 
-    def own(self, size: int) -> str:
+    def thread_scratch(self, size: int) -> str:
         """Memory of a part of its own, that nobody needs after the step."""
-        self.own_bytes = max(self.own_bytes, size)
+        self.thread_scratch_bytes = max(self.thread_scratch_bytes, size)
         return "P[part]"
 
-    def call(self, name: str, step: PixelOp, *given: str) -> None:
+    def call(self, name: str, op: PixelOp, *given: str) -> None:
         """Call a kernel."""
-        self.body(f"{name}({', '.join(given)}); /* {step.name} */")
+        self.body(f"{name}({', '.join(given)}); /* {op.name} */")
 
-    def spread(self, name: str, step: PixelOp, *given: str, pieces: int, work: float) -> None:
+    def call_parallel(
+        self, name: str, op: PixelOp, *given: str, work_items: int, work: float
+    ) -> None:
         """Call a kernel that is told which of its ``pieces`` to do.
 
         ``work`` is what all of them take, in multiply-adds or bytes.
         """
-        with self.share(pieces, work / pieces / (4 * self.machine.lanes)):
+        with self.parallel(work_items, work / work_items / (4 * self.cpu.lanes)):
             self.body("if (begin < end)")
-            self.body(f"    {name}({', '.join((*given, 'begin', 'end'))}); /* {step.name} */")
+            self.body(f"    {name}({', '.join((*given, 'begin', 'end'))}); /* {op.name} */")
 
 
 def row_loop(walk: Mapping[str, int]) -> tuple[str, str]:
     """C before and at the head of a loop over some rows, in which pointers walk so many bytes."""
-    before = "".join(f"{name} += begin * {step}, " for name, step in walk.items())[:-2] + ";"
-    walks = "".join(f", {name} += {step}" for name, step in walk.items())
+    before = "".join(f"{name} += begin * {op}, " for name, op in walk.items())[:-2] + ";"
+    walks = "".join(f", {name} += {op}" for name, op in walk.items())
     return before, f"for (int i = begin; i < end; ++i{walks})"
 
 
@@ -74,26 +76,28 @@ def chunk_rows(height: int, row_bytes: int) -> int:
     return max(fitting, default=1)
 
 
-def contiguous_runs(step: ir.Convolution) -> tuple[NDArray[np.int8], tuple[int, ...], int]:
+def contiguous_runs(op: ir.Convolution) -> tuple[NDArray[np.int8], tuple[int, ...], int]:
     """A window as ``(weight (out, rows, run), where the runs begin, bytes of a run)``.
 
     A run goes over the pixels of a kernel's row, and over bytes between their channels, whose
     weights are zero, if that takes fewer runs of four bytes.
     """
-    source = step.source
-    out, channels, height, width = step.weight.shape
-    pixels = step.weight.transpose(0, 2, 3, 1)
-    long = (width - 1) * source.pixel + channels
+    source = op.source
+    out, channels, height, width = op.weight.shape
+    pixels = op.weight.transpose(0, 2, 3, 1)
+    long = (width - 1) * source.pixel_stride + channels
     apart = height * width * -(-channels // 4)
-    if step.groups == 1 and height * -(-long // 4) <= apart:
-        wide = np.zeros((out, height, width, source.pixel), np.int8)
+    if op.groups == 1 and height * -(-long // 4) <= apart:
+        wide = np.zeros((out, height, width, source.pixel_stride), np.int8)
         wide[..., :channels] = pixels
-        if source.row == width * source.pixel:
-            run = (height - 1) * source.row + long
+        if source.row_stride == width * source.pixel_stride:
+            run = (height - 1) * source.row_stride + long
             return wide.reshape(out, 1, -1)[:, :, :run], (0,), run
-        rows = tuple(row * source.row for row in range(height))
+        rows = tuple(row * source.row_stride for row in range(height))
         return wide.reshape(out, height, -1)[:, :, :long], rows, long
-    places = tuple(
-        row * source.row + column * source.pixel for row in range(height) for column in range(width)
+    views = tuple(
+        row * source.row_stride + column * source.pixel_stride
+        for row in range(height)
+        for column in range(width)
     )
-    return pixels.reshape(out, height * width, channels), places, channels
+    return pixels.reshape(out, height * width, channels), views, channels

@@ -17,18 +17,18 @@ Arguments = list[tuple[BufferView | None, list[int]]]
 
 def emit_calls(
     unit: TranslationUnit, name: str, columns: Arguments, times: int, comment: str, *,
-    price: float | None = None, pieces: int = 1,
+    cost: float | None = None, work_items: int = 1,
 ) -> None:  # fmt: skip
     """Call a kernel ``times`` times; each argument is (place or None for weights, offsets).
 
     ``price`` is a call's in vector instructions, by default what it takes to load, change and
     store its planes. A call of several ``pieces`` is told which of them to do.
     """
-    if price is None:
-        price = 3 * max(place.layout.vectors(unit.machine.lanes) for place, _ in columns if place)
-    bases = [unit.address(place) if place else "W" for place, _ in columns]
+    if cost is None:
+        cost = 3 * max(view.layout.vectors(unit.cpu.lanes) for view, _ in columns if view)
+    bases = [unit.address(view) if view else "W" for view, _ in columns]
     body = unit.body
-    with unit.share(times * pieces, price / pieces):
+    with unit.parallel(times * work_items, cost / work_items):
         if times == 1:
             arguments = [
                 f"{base} + {offsets[0]}" if offsets[0] else base
@@ -45,12 +45,12 @@ def emit_calls(
                     body(f"static const int t{len(arguments)}[] = {{{numbers}}};")
                 arguments.append(f"{base} + {form}")
             head, some = "for (int i = begin; i < end; ++i)", ""
-            if pieces > 1:
-                head = f"for (int i = begin / {pieces}; i * {pieces} < end; ++i)"
+            if work_items > 1:
+                head = f"for (int i = begin / {work_items}; i * {work_items} < end; ++i)"
                 some = ", ".join(
-                    f"within({at} - i * {pieces}, {pieces})" for at in ("begin", "end")
+                    f"within({at} - i * {work_items}, {work_items})" for at in ("begin", "end")
                 )
-        if pieces > 1:
+        if work_items > 1:
             arguments.append(some)
         body(head, f"    {name}({', '.join(arguments)}); /* {comment} */")
 
@@ -67,7 +67,12 @@ def run_lengths(sizes: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def tile_loops(
-    code: CWriter, index: str, rows: Sequence[tuple[int, ...]], unit: int = 1, *, pieces: int = 1
+    code: CWriter,
+    index: str,
+    rows: Sequence[tuple[int, ...]],
+    unit: int = 1,
+    *,
+    work_items: int = 1,
 ) -> Iterator[tuple[int, ...]]:
     """Loops over rows of equal blocks: yields each row, which begins with (size, times).
 
@@ -78,7 +83,7 @@ def tile_loops(
     for row in rows:
         size, times = row[:2]
         step, first, last = size * unit, done, done + size * times * unit
-        if pieces > 1:
+        if work_items > 1:
             ends = ["begin", "end"]
             if len(rows) > 1:
                 ends = [f"within({at} - {before}, {times})" for at in ("begin", "end")]

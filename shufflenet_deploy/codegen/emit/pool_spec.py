@@ -13,8 +13,8 @@ class AverageConstants:
     """A byte of the shifted ``start + sum`` times ``factor``; see ``program.Average``."""
 
     start: int
-    factor: int
-    up: int = 0
+    multiplier: int
+    left_shift: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class PoolSpec:
     y_pixel: int
     y_row: int
     average: AverageConstants | None = None
-    room: int = 0
+    overwrite_slack: int = 0
 
 
 def pool_spec(step: ir.MaxPool | ir.AveragePool) -> PoolSpec:
@@ -42,17 +42,19 @@ def pool_spec(step: ir.MaxPool | ir.AveragePool) -> PoolSpec:
     source, target = step.source, step.target
     average = None
     if isinstance(step, ir.AveragePool):
-        average = AverageConstants(start=step.start, factor=step.factor, up=step.up)
+        average = AverageConstants(
+            start=step.start, multiplier=step.multiplier, left_shift=step.left_shift
+        )
     return PoolSpec(
         channels=target.channels,
         kernel=step.kernel,
         stride=step.stride,
         height=target.height,
         width=target.width,
-        x_pixel=source.pixel,
-        x_row=source.row,
-        y_pixel=target.pixel,
-        y_row=target.row,
+        x_pixel=source.pixel_stride,
+        x_row=source.row_stride,
+        y_pixel=target.pixel_stride,
+        y_row=target.row_stride,
         average=average,
-        room=target.room,
+        overwrite_slack=target.overwrite_slack,
     )

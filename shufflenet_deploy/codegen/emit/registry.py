@@ -62,10 +62,10 @@ _X86: Int8Emitters = {
 }
 
 
-def int8_emitters(machine: CpuTarget, *, vectorized: bool) -> tuple[Int8Emitters, str]:
+def int8_emitters(cpu: CpuTarget, *, vectorized: bool) -> tuple[Int8Emitters, str]:
     """The int8 emitters for a target, and the header that their kernels need."""
-    if vectorized and machine.arch == "aarch64":
+    if vectorized and cpu.arch == "aarch64":
         return _NEON, "neon/int8.h"
-    if vectorized and machine.arch == "x86_64":
+    if vectorized and cpu.arch == "x86_64":
         return _X86, "x86/int8.h"
     return portable.EMITTERS, ""

@@ -30,31 +30,31 @@ def float_literal(value: float) -> str:
 class TranslationUnit:
     """One C file in the making."""
 
-    machine: CpuTarget
+    cpu: CpuTarget
     offsets: tuple[int, ...]
     kernels: dict[str, str] = field(default_factory=dict)
-    portions: list[Task] = field(default_factory=list)
+    tasks: list[Task] = field(default_factory=list)
     blob: bytearray = field(default_factory=bytearray)
 
     @property
     def body(self) -> CWriter:
         """The calls of the portion in the making."""
-        return self.portions[-1].calls
+        return self.tasks[-1].calls
 
-    def share(self, pieces: int, price: float) -> AbstractContextManager[None]:
+    def parallel(self, work_items: int, cost: float) -> AbstractContextManager[None]:
         """Calls over the pieces from ``begin`` to ``end`` of so many independent ones.
 
         ``price`` is about how many vector instructions each takes.
         """
-        return self.portions[-1].share(pieces, price)
+        return self.tasks[-1].parallel(work_items, cost)
 
-    def begin(self, *, joins: bool = False) -> None:
+    def begin(self, *, independent: bool = False) -> None:
         """What follows needs all that was called so far, except, if it ``joins``, what was last."""
-        self.portions.append(Task(joins=joins))
+        self.tasks.append(Task(independent=independent))
 
     def complete(self, layer: int) -> None:
         """A step is done."""
-        self.portions[-1].layer = layer
+        self.tasks[-1].layer = layer
 
     def kernel(self, kind: str, head: str, text: CWriter) -> str:
         """The name of a function with this body; equal ones are one function.
@@ -66,32 +66,32 @@ class TranslationUnit:
             self.kernels[whole] = f"{kind}_{len(self.kernels)}"
         return self.kernels[whole]
 
-    def weights(self, array: NDArray[np.generic]) -> int:
+    def add_bytes(self, array: NDArray[np.generic]) -> int:
         """Append an array to the weights; returns where it begins, in bytes."""
         self.blob.extend(b"\0" * (-len(self.blob) % ALIGN_BYTES))
         at = len(self.blob)
         self.blob.extend(np.ascontiguousarray(array).tobytes())
         return at
 
-    def numbers(self, array: FloatArray) -> int:
+    def add_weights(self, array: FloatArray) -> int:
         """Append an array as what the code computes with; returns where it begins, in elements.
 
         Raises:
             ExportError: it holds a number that halves cannot.
         """
-        halves = self.machine.computes_in_halves
+        halves = self.cpu.is_fp16
         if halves and np.abs(array).max(initial=0.0) > np.finfo(np.float16).max:
             raise ExportError(f"a weight of {np.abs(array).max():.3g} is beyond fp16: choose fp32")
         kind = np.float16 if halves else np.float32
-        return self.weights(array.astype(kind)) // self.machine.element_bytes
+        return self.add_bytes(array.astype(kind)) // self.cpu.element_bytes
 
-    def address(self, place: BufferView, elements: int = 0) -> str:
+    def address(self, view: BufferView, elements: int = 0) -> str:
         """A C expression for an element of a place's buffer."""
-        if place.buffer == INPUT:
+        if view.buffer == INPUT:
             return f"input + {elements}" if elements else "input"
-        if place.buffer == OUTPUT:
+        if view.buffer == OUTPUT:
             return f"output + {elements}" if elements else "output"
-        return f"A + {self.offsets[place.buffer] + elements}"
+        return f"A + {self.offsets[view.buffer] + elements}"
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class StridedRun:
 
     first: int
     count: int
-    plane: int
+    first_plane: int
     step: int
 
 

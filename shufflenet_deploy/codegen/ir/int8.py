@@ -62,13 +62,13 @@ class PixelView:
     channels: int
     height: int
     width: int
-    pixel: int
+    pixel_stride: int
     scale: float = 1.0
-    zero: int = 0
+    zero_point: int = 0
     first: int = 0
     border: Padding = (0, 0, 0, 0)
     fill: int = 0
-    room: int = 0
+    overwrite_slack: int = 0
 
     @property
     def pixels(self) -> int:
@@ -76,34 +76,34 @@ class PixelView:
         return self.height * self.width
 
     @property
-    def row(self) -> int:
+    def row_stride(self) -> int:
         """Bytes from a pixel to the one below."""
-        return (self.border[1] + self.width + self.border[3]) * self.pixel
+        return (self.border[1] + self.width + self.border[3]) * self.pixel_stride
 
     @property
     def origin(self) -> int:
         """Bytes from the start of the buffer to the first channel of the first pixel."""
-        return self.border[0] * self.row + self.border[1] * self.pixel + self.first
+        return self.border[0] * self.row_stride + self.border[1] * self.pixel_stride + self.first
 
     def start(self, padding: Padding) -> int:
         """Bytes to the first pixel of the first window over so much padding."""
-        return self.origin - padding[0] * self.row - padding[1] * self.pixel
+        return self.origin - padding[0] * self.row_stride - padding[1] * self.pixel_stride
 
     @property
     def size(self) -> int:
         """Bytes of the buffer."""
-        return (self.border[0] + self.height + self.border[2]) * self.row
+        return (self.border[0] + self.height + self.border[2]) * self.row_stride
 
     @property
     def flat(self) -> bool:
         """Whether there is nothing between the rows."""
-        return self.row == self.width * self.pixel
+        return self.row_stride == self.width * self.pixel_stride
 
     def part(self, first: int, channels: int) -> PixelView:
         """Some of the channels."""
         behind = self.channels - first - channels
-        room = self.room if behind == 0 else 0
-        return replace(self, first=self.first + first, channels=channels, room=room)
+        room = self.overwrite_slack if behind == 0 else 0
+        return replace(self, first=self.first + first, channels=channels, overwrite_slack=room)
 
 
 class PixelOp(op.Op[PixelView]):
@@ -133,7 +133,7 @@ class Convolution(PixelOp):
 
     weight: Int8Array
     bias: Int32Array
-    factor: Multipliers
+    multiplier: Multipliers
     groups: int
     stride: Pair
     padding: Padding
@@ -141,7 +141,7 @@ class Convolution(PixelOp):
     fraction: int = 0
     residual: int | None = None
     shuffle: int = 1
-    real: bool = False
+    float_output: bool = False
 
     @property
     def weights(self) -> tuple[Int8Array, Int32Array]:
@@ -155,7 +155,7 @@ class DepthwiseConvolution(PixelOp):
 
     weight: Int8Array
     bias: Int32Array
-    factor: Multipliers
+    multiplier: Multipliers
     stride: int
     padding: Padding
     shift: int
@@ -183,8 +183,8 @@ class AveragePool(PixelOp):
     stride: Pair
     padding: Padding
     start: int
-    factor: int
-    up: int
+    multiplier: int
+    left_shift: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,7 +192,7 @@ class GlobalAveragePool(PixelOp):
     """The mean of each channel over all pixels: a convolution's epilogue of ``start + sum``."""
 
     start: int
-    factor: Multipliers
+    multiplier: Multipliers
     shift: int
 
 
@@ -206,7 +206,7 @@ class AdaptivePool(PixelOp):
     rows: tuple[Pair, ...]
     columns: tuple[Pair, ...]
     start: Int32Array
-    factor: Multipliers
+    multiplier: Multipliers
     shift: int
 
 
@@ -225,9 +225,9 @@ class Add(PixelOp):
     A part is ``(128 * a * factor + 2**14) >> 15``, with ``power`` bits of fractions of a step.
     """
 
-    factors: Pair
+    multipliers: Pair
     start: int
-    power: int
+    shift: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,8 +238,8 @@ class ChannelScale(PixelOp):
     of a step; with the target's zero added they are rounded off.
     """
 
-    factors: NDArray[np.int16]
-    power: int
+    multipliers: NDArray[np.int16]
+    shift: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,8 +250,8 @@ class LocalResponseNorm(PixelOp):
     """
 
     size: int
-    factors: NDArray[np.int16]
-    power: int
+    multipliers: NDArray[np.int16]
+    shift: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,7 +263,7 @@ class DequantizeOutput(PixelOp):
 class Int8Program(op.Program[PixelOp]):
     """Steps in order; buffers are in bytes."""
 
-    numbers: Requantization
+    arithmetic: Requantization
 
 
 def padded_channels(channels: int) -> int:

@@ -60,7 +60,7 @@ class Program(Generic[S]):
     name: str
     input_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
-    steps: list[S] = field(default_factory=list)
+    ops: list[S] = field(default_factory=list)
     buffers: list[int] = field(default_factory=list)
 
     def buffer(self, elements: int) -> int:

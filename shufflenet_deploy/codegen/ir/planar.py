@@ -25,13 +25,13 @@ class Layout:
     channels: int
     height: int
     width: int
-    row: int
-    plane: int
+    row_stride: int
+    channel_stride: int
 
     @property
     def span(self) -> int:
         """Elements from a plane's first pixel to behind its last."""
-        return (self.height - 1) * self.row + self.width
+        return (self.height - 1) * self.row_stride + self.width
 
     def vectors(self, lanes: int) -> int:
         """How many vectors cover a plane."""
@@ -40,7 +40,7 @@ class Layout:
 
 def vector_layout(length: int) -> Layout:
     """One element per channel, side by side."""
-    return Layout(channels=length, height=1, width=1, row=1, plane=1)
+    return Layout(channels=length, height=1, width=1, row_stride=1, channel_stride=1)
 
 
 def avoid_4k_aliasing(plane: int, lanes: int) -> int:
@@ -51,7 +51,9 @@ def avoid_4k_aliasing(plane: int, lanes: int) -> int:
 def planar_layout(channels: int, height: int, width: int, row: int, lanes: int) -> Layout:
     """Planes in whole vectors; see ``apart``."""
     plane = avoid_4k_aliasing(ceil(height * row / lanes) * lanes, lanes)
-    return Layout(channels=channels, height=height, width=width, row=row, plane=plane)
+    return Layout(
+        channels=channels, height=height, width=width, row_stride=row, channel_stride=plane
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +77,7 @@ class BufferView:
 
     def offset(self, channel: int = 0) -> int:
         """Elements from the start of the buffer to a channel."""
-        return self.planes[channel] * self.layout.plane
+        return self.planes[channel] * self.layout.channel_stride
 
 
 class PlanarOp(op.Op[BufferView]):
@@ -110,10 +112,10 @@ class Convolution(PlanarOp):
     bias: FloatArray
     groups: int
     taps: tuple[int, ...]
-    spread: int
+    planes_per_channel: int
     activation: Activation
     kernel: Pair = (1, 1)
-    floors: FloatArray | None = None
+    clamp_min: FloatArray | None = None
 
     @property
     def weights(self) -> tuple[FloatArray, FloatArray]:
@@ -129,20 +131,20 @@ class WinogradTiles:
     as many ``frequencies`` are made.
     """
 
-    side: int
+    m: int
     kernel: int
     rows: int
     columns: int
 
     @property
-    def span(self) -> int:
+    def alpha(self) -> int:
         """How wide what a tile is computed from is."""
-        return self.side + self.kernel - 1
+        return self.m + self.kernel - 1
 
     @property
-    def frequencies(self) -> int:
+    def transform_size(self) -> int:
         """How many numbers a tile is while it is multiplied."""
-        return self.span**2
+        return self.alpha**2
 
     @property
     def count(self) -> int:
@@ -181,7 +183,7 @@ class WinogradGemm(Convolution):
     @property
     def parameters(self) -> int:
         """The layer's weights."""
-        return self.weight.size // self.tiles.frequencies * self.tiles.kernel**2
+        return self.weight.size // self.tiles.transform_size * self.tiles.kernel**2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,7 +251,7 @@ class StripConvPool(PlanarOp):
     pool: Direct3x3
     rows: int
     height: int
-    front: int
+    carried_row_offset: int
 
     @property
     def weights(self) -> tuple[FloatArray, FloatArray]:
@@ -281,12 +283,12 @@ class FusedConvPool(PlanarOp):
     width: int
     inner: Activation
     activation: Activation
-    kept_row: int
+    carried_row_stride: int
 
     @property
-    def kept(self) -> int:
+    def carried_elements(self) -> int:
         """Numbers between what one band and the next keeps."""
-        return len(self.weight) * self.kept_row
+        return len(self.weight) * self.carried_row_stride
 
     @property
     def weights(self) -> tuple[FloatArray, FloatArray]:
@@ -308,7 +310,7 @@ class Pool(PlanarOp):
 
     kind: PoolKind
     taps: tuple[int, ...]
-    spread: int
+    planes_per_channel: int
     scale: FloatArray | None
     activation: Activation
 

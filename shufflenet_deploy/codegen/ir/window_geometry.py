@@ -47,7 +47,7 @@ class WindowGeometry:
         return self.out_size[0] + (self.kernel[0] - 1) // self.stride[0]
 
     @property
-    def shortest_row(self) -> int:
+    def min_row_stride(self) -> int:
         """The least row length: padding right of a row may also be padding left of the next."""
         return max(self.out_size[1], *(self._needed(phase) for _, phase in self.phases))
 
@@ -62,7 +62,7 @@ class WindowGeometry:
         trailing = sum(source >= self.in_size[1] for source in sources)
         return len(sources) - min(leading, trailing)
 
-    def sorted(self, channels: int, row: int, lanes: int) -> Layout:
+    def phase_split_layout(self, channels: int, row: int, lanes: int) -> Layout:
         """Of the split picture, of which each of ``channels`` has a plane for every phase."""
         longest = max(self.columns(phase) for _, phase in self.phases)
         plane = self.rows * row + max(0, longest - row)
@@ -70,8 +70,8 @@ class WindowGeometry:
             channels=channels * len(self.phases),
             height=self.rows,
             width=longest,
-            row=row,
-            plane=avoid_4k_aliasing(-(-plane // lanes) * lanes, lanes),
+            row_stride=row,
+            channel_stride=avoid_4k_aliasing(-(-plane // lanes) * lanes, lanes),
         )
 
     def taps(self, layout: Layout) -> tuple[int, ...]:
@@ -82,10 +82,10 @@ class WindowGeometry:
             for column in range(self.kernel[1]):
                 phase = phases[row % self.stride[0], column % self.stride[1]]
                 down, right = row // self.stride[0], column // self.stride[1]
-                found.append(phase * layout.plane + down * layout.row + right)
+                found.append(phase * layout.channel_stride + down * layout.row_stride + right)
         return tuple(found)
 
-    def inside(self) -> FloatArray:
+    def valid_counts(self) -> FloatArray:
         """For each output pixel, how many pixels of its window are inside the picture."""
         counts = []
         for axis in (0, 1):

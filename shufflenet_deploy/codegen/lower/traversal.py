@@ -36,7 +36,7 @@ class Traversal:
         """The layer that is all that reads a value, which the caller does not see either."""
         return self._only.get(value)
 
-    def addition(self, layer: Layer) -> tuple[Add, str] | None:
+    def fusable_add(self, layer: Layer) -> tuple[Add, str] | None:
         """The sum that is all that reads a layer's output, and what it adds, if that is there."""
         found = self.only_reader(layer.output)
         if not isinstance(found, Add):
@@ -44,7 +44,7 @@ class Traversal:
         others = [value for value in found.inputs if value != layer.output]
         return (found, others[0]) if others[0] in self._there else None
 
-    def is_past(self, readers: Iterable[Layer], layer: Layer, addition: Add) -> bool:
+    def is_last_use(self, readers: Iterable[Layer], layer: Layer, addition: Add) -> bool:
         """Whether no reader but the sum comes behind a layer."""
         now = self._order[layer.name]
         return all(one is addition or self._order[one.name] <= now for one in readers)

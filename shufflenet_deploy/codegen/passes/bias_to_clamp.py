@@ -27,19 +27,19 @@ from shufflenet_deploy.network.graph import Activation, FloatArray
 def run(program: PlanarProgram) -> None:
     """Replace the steps of a program that can store moved maps, and those that read them."""
     moved = _ChannelOffsets()
-    steps = program.steps
-    for at, step in enumerate(steps):
-        free = all(_can_absorb_offset(steps, reader, at) for reader, at in _readers(steps, at))
-        if isinstance(step, Convolution) and _is_pointwise(step):
-            steps[at] = _rewrite_convolution(step, moved, free=free)
-        elif isinstance(step, FullyConnected):
-            by = moved.of(step.source)
-            steps[at] = replace(step, bias=(step.bias - step.weight @ by).astype(np.float32))
-            moved.put(step.target, 0.0)
-        elif isinstance(step, GlobalAveragePool):
-            moved.put(step.target, moved.of(step.source))
+    ops = program.ops
+    for at, op in enumerate(ops):
+        free = all(_can_absorb_offset(ops, reader, at) for reader, at in _readers(ops, at))
+        if isinstance(op, Convolution) and _is_pointwise(op):
+            ops[at] = _rewrite_convolution(op, moved, free=free)
+        elif isinstance(op, FullyConnected):
+            by = moved.of(op.source)
+            ops[at] = replace(op, bias=(op.bias - op.weight @ by).astype(np.float32))
+            moved.put(op.target, 0.0)
+        elif isinstance(op, GlobalAveragePool):
+            moved.put(op.target, moved.of(op.source))
         else:
-            moved.put(step.target, 0.0)
+            moved.put(op.target, 0.0)
 
 
 class _ChannelOffsets:
@@ -48,57 +48,53 @@ class _ChannelOffsets:
     def __init__(self) -> None:
         self._by: dict[tuple[int, int], float] = {}
 
-    def of(self, place: BufferView) -> FloatArray:
+    def of(self, view: BufferView) -> FloatArray:
         """For each channel."""
-        return np.array([self._by.get((place.buffer, plane), 0.0) for plane in place.planes])
+        return np.array([self._by.get((view.buffer, plane), 0.0) for plane in view.planes])
 
-    def put(self, place: BufferView, by: FloatArray | float) -> None:
-        values = np.broadcast_to(by, len(place.planes))
-        for plane, value in zip(place.planes, values, strict=True):
-            self._by[place.buffer, plane] = float(value)
-
-
-def _is_pointwise(step: Convolution) -> bool:
-    return step.taps == (0,) and step.spread == 1
+    def put(self, view: BufferView, by: FloatArray | float) -> None:
+        values = np.broadcast_to(by, len(view.planes))
+        for plane, value in zip(view.planes, values, strict=True):
+            self._by[view.buffer, plane] = float(value)
 
 
-def _rewrite_convolution(step: Convolution, moved: _ChannelOffsets, *, free: bool) -> Convolution:
-    out, per_group = step.weight.shape[:2]
-    groups = np.arange(out) // (out // step.groups)
-    read = moved.of(step.source).reshape(step.groups, per_group)[groups]
-    bias = step.bias - (step.weight[:, :, 0] * read).sum(axis=1)
-    for other in step.sources[1:]:
+def _is_pointwise(op: Convolution) -> bool:
+    return op.taps == (0,) and op.planes_per_channel == 1
+
+
+def _rewrite_convolution(op: Convolution, moved: _ChannelOffsets, *, free: bool) -> Convolution:
+    out, per_group = op.weight.shape[:2]
+    groups = np.arange(out) // (out // op.groups)
+    read = moved.of(op.source).reshape(op.groups, per_group)[groups]
+    bias = op.bias - (op.weight[:, :, 0] * read).sum(axis=1)
+    for other in op.sources[1:]:
         bias = bias - moved.of(other)
-    if free and step.activation is Activation.RELU:
-        moved.put(step.target, -bias)
-        floors = (-bias).astype(np.float32)
-        none = np.zeros_like(step.bias)
-        return replace(step, bias=none, floors=floors, activation=Activation.NONE)
-    moved.put(step.target, 0.0)
-    return replace(step, bias=bias.astype(np.float32))
+    if free and op.activation is Activation.RELU:
+        moved.put(op.target, -bias)
+        clamp_min = (-bias).astype(np.float32)
+        none = np.zeros_like(op.bias)
+        return replace(op, bias=none, clamp_min=clamp_min, activation=Activation.NONE)
+    moved.put(op.target, 0.0)
+    return replace(op, bias=bias.astype(np.float32))
 
 
-def _readers(steps: list[PlanarOp], at: int) -> list[tuple[PlanarOp, int]]:
+def _readers(ops: list[PlanarOp], at: int) -> list[tuple[PlanarOp, int]]:
     """The steps that read what step ``at`` writes."""
-    target = steps[at].target
+    target = ops[at].target
     left, found = set(target.planes), []
-    for later in range(at + 1, len(steps)):
-        step = steps[later]
-        if any(one.buffer == target.buffer and left & set(one.planes) for one in step.sources):
-            found.append((step, later))
-        if step.target.buffer == target.buffer:
-            left -= set(step.target.planes)
+    for later in range(at + 1, len(ops)):
+        op = ops[later]
+        if any(one.buffer == target.buffer and left & set(one.planes) for one in op.sources):
+            found.append((op, later))
+        if op.target.buffer == target.buffer:
+            left -= set(op.target.planes)
         if not left:
             break
     return found
 
 
-def _can_absorb_offset(steps: list[PlanarOp], step: PlanarOp, at: int) -> bool:
+def _can_absorb_offset(ops: list[PlanarOp], op: PlanarOp, at: int) -> bool:
     """Whether a step can make up for what its source is moved by."""
-    if isinstance(step, GlobalAveragePool):
-        return all(
-            _can_absorb_offset(steps, reader, later) for reader, later in _readers(steps, at)
-        )
-    return isinstance(step, FullyConnected) or (
-        isinstance(step, Convolution) and _is_pointwise(step)
-    )
+    if isinstance(op, GlobalAveragePool):
+        return all(_can_absorb_offset(ops, reader, later) for reader, later in _readers(ops, at))
+    return isinstance(op, FullyConnected) or (isinstance(op, Convolution) and _is_pointwise(op))

@@ -41,11 +41,11 @@ class ConvPool:
 
     conv: Conv
     pool: Pool
-    picture: Shape
-    map: Shape
-    pooled: Shape
+    input_shape: Shape
+    conv_shape: Shape
+    pool_shape: Shape
 
-    def suits(self, row: int, machine: CpuTarget) -> bool:
+    def is_profitable(self, row: int, cpu: CpuTarget) -> bool:
         """Whether bands are worth it; rows of the map are ``row`` apart."""
         conv, pool = self.conv, self.pool
         return (
@@ -53,47 +53,49 @@ class ConvPool:
             and not is_pointwise(conv)
             and pool.kind is PoolKind.MAX
             and (pool.stride, pool.padding[:2]) == ((2, 2), (1, 1))
-            and supports_direct_3x3(pool, self.map, self.pooled)
+            and supports_direct_3x3(pool, self.conv_shape, self.pool_shape)
             and Activation.SIGMOID not in {conv.activation, pool.activation}
-            and self.map[0] * self.map[1] * row * machine.element_bytes > _MIN_MAP_BYTES
+            and self.conv_shape[0] * self.conv_shape[1] * row * cpu.element_bytes > _MIN_MAP_BYTES
         )
 
     def windows(self, rows: int) -> WindowGeometry:
         """Of the convolution, for a band of so many rows of the map."""
         conv = self.conv
         kernel = (conv.weight.shape[2], conv.weight.shape[3])
-        size = (self.picture[1], self.picture[2])
-        return WindowGeometry(kernel, conv.stride, conv.padding, size, (rows, self.map[2]))
+        size = (self.input_shape[1], self.input_shape[2])
+        return WindowGeometry(kernel, conv.stride, conv.padding, size, (rows, self.conv_shape[2]))
 
-    def rows(self, row: int, machine: CpuTarget) -> int:
+    def rows(self, row: int, cpu: CpuTarget) -> int:
         """Rows of the pooled map in a band: as many as the cache has room for, in equal bands."""
         phases = len(self.windows(1).phases)
-        numbers = row * (self.map[0] + self.picture[0] * phases)
-        most = _STRIP_BYTES // (2 * numbers * machine.element_bytes)
+        numbers = row * (self.conv_shape[0] + self.input_shape[0] * phases)
+        most = _STRIP_BYTES // (2 * numbers * cpu.element_bytes)
         most = max(1, min(most, _MAX_ROWS))
-        height = self.pooled[1]
+        height = self.pool_shape[1]
         sizes = range((most + 1) // 2, most + 1)
         return min(sizes, key=lambda size: (ceil(height / size) * size, -size))
 
 
 def strip_conv_pool(
     pair: ConvPool,
-    machine: CpuTarget,
+    cpu: CpuTarget,
     row: int,
     source: BufferView,
     target: BufferView,
     buffer: Callable[[int], int],
 ) -> StripConvPool:
     """The step; rows of the map are ``row`` apart, ``buffer`` gives memory for so many elements."""
-    rows, lanes = pair.rows(row, machine), machine.lanes
+    rows, lanes = pair.rows(row, cpu), cpu.lanes
     windows = pair.windows(2 * rows)
-    bands = ceil(pair.pooled[1] / rows)
-    channels, _, width = pair.map
-    sorted_ = windows.sorted(pair.picture[0], row, lanes)
+    bands = ceil(pair.pool_shape[1] / rows)
+    channels, _, width = pair.conv_shape
+    sorted_ = windows.phase_split_layout(pair.input_shape[0], row, lanes)
     front = ceil(row / lanes) * lanes
     span = (2 * rows - 1) * row + width
     plane = avoid_4k_aliasing(front + ceil(span / lanes) * lanes, lanes)
-    map_ = Layout(channels=channels, height=2 * rows, width=width, row=row, plane=plane)
+    map_ = Layout(
+        channels=channels, height=2 * rows, width=width, row_stride=row, channel_stride=plane
+    )
     between = [
         BufferView(
             buffer=buffer(bands * per_thread_elements(one, lanes)),
@@ -103,7 +105,7 @@ def strip_conv_pool(
         for one in (sorted_, map_)
     ]
     above = replace(map_, height=2 * rows + 1)
-    after = replace(target.layout, height=rows, plane=rows * target.layout.row)
+    after = replace(target.layout, height=rows, channel_stride=rows * target.layout.row_stride)
     conv, name = pair.conv, pair.conv.name
     out, per_group = conv.weight.shape[:2]
     return StripConvPool(
@@ -128,7 +130,7 @@ def strip_conv_pool(
             bias=conv.bias,
             groups=1,
             taps=windows.taps(sorted_),
-            spread=len(windows.phases),
+            planes_per_channel=len(windows.phases),
             activation=conv.activation,
             kernel=windows.kernel,
         ),
@@ -143,27 +145,29 @@ def strip_conv_pool(
             activation=pair.pool.activation,
         ),
         rows=rows,
-        height=pair.map[1],
-        front=front,
+        height=pair.conv_shape[1],
+        carried_row_offset=front,
     )
 
 
 def fused_conv_pool(
     pair: ConvPool,
-    machine: CpuTarget,
+    cpu: CpuTarget,
     source: BufferView,
     target: BufferView,
     buffer: Callable[[int], int],
 ) -> FusedConvPool:
     """The step that takes maxima in registers; see ``maxima.suits``."""
-    conv, (_, height, width) = pair.conv, pair.map
+    conv, (_, height, width) = pair.conv, pair.conv_shape
     out, per_group, *kernel = conv.weight.shape
-    columns = fused_tile.tile_columns(machine)
-    kept_row = avoid_4k_aliasing(ceil(width / columns) * columns, machine.lanes)
-    bands = pair.pooled[1]
-    layout = Layout(channels=bands, height=out, width=width, row=kept_row, plane=out * kept_row)
+    columns = fused_tile.tile_columns(cpu)
+    kept_row = avoid_4k_aliasing(ceil(width / columns) * columns, cpu.lanes)
+    bands = pair.pool_shape[1]
+    layout = Layout(
+        channels=bands, height=out, width=width, row_stride=kept_row, channel_stride=out * kept_row
+    )
     kept = BufferView(
-        buffer=buffer(bands * layout.plane), layout=layout, planes=tuple(range(bands))
+        buffer=buffer(bands * layout.channel_stride), layout=layout, planes=tuple(range(bands))
     )
     return FusedConvPool(
         name=conv.name,
@@ -178,10 +182,10 @@ def fused_conv_pool(
         width=width,
         inner=conv.activation,
         activation=pair.pool.activation,
-        kept_row=kept_row,
+        carried_row_stride=kept_row,
     )
 
 
 def per_thread_elements(layout: Layout, lanes: int) -> int:
     """Elements between what one thread and another have; vectors may read behind the last plane."""
-    return layout.channels * layout.plane + _SLACK_VECTORS * lanes
+    return layout.channels * layout.channel_stride + _SLACK_VECTORS * lanes

@@ -28,4 +28,4 @@ class ConvSpec:
     y_row: int
     r_pixel: int = 0
     r_row: int = 0
-    room: int = 0
+    overwrite_slack: int = 0

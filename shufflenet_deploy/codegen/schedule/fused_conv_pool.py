@@ -27,41 +27,41 @@ class DeinterleavedTile:
 
     columns: int
     before: int
-    behind: int
+    after: int
     first: int
     part: int
-    row: int
+    row_stride: int
     rows: int
 
     @property
-    def plane(self) -> int:
+    def channel_stride(self) -> int:
         """Between channels."""
-        return self.rows * self.row
+        return self.rows * self.row_stride
 
     def at(self, column: int) -> int:
         """Where the pixels are whose column is that of a window, from its middle on."""
         return column % STRIDE * self.part + self.first + column // STRIDE
 
 
-def tile_columns(machine: CpuTarget) -> int:
+def tile_columns(cpu: CpuTarget) -> int:
     """Columns of the map in a tile."""
-    return VECTORS * machine.lanes
+    return VECTORS * cpu.lanes
 
 
-def fits_registers(conv: Conv, columns: int, map_columns: int, machine: CpuTarget) -> bool:
+def fits_registers(conv: Conv, columns: int, map_columns: int, cpu: CpuTarget) -> bool:
     """Whether a convolution before a pool is computed this way, from so many columns to so many."""
-    if machine.by_lane or conv.stride != (STRIDE, STRIDE):
+    if cpu.fma_by_lane or conv.stride != (STRIDE, STRIDE):
         return False
     if map_columns > columns // STRIDE + 1:  # whole tiles might be of padding
         return False
     kernel = (conv.weight.shape[2], conv.weight.shape[3])
-    tile = deinterleaved_tile(kernel, conv.padding[1], machine)
-    return int(conv.weight.shape[1]) * tile.plane <= _MAX_TILE_ELEMENTS
+    tile = deinterleaved_tile(kernel, conv.padding[1], cpu)
+    return int(conv.weight.shape[1]) * tile.channel_stride <= _MAX_TILE_ELEMENTS
 
 
-def deinterleaved_tile(kernel: Pair, left: int, machine: CpuTarget) -> DeinterleavedTile:
+def deinterleaved_tile(kernel: Pair, left: int, cpu: CpuTarget) -> DeinterleavedTile:
     """The layout of a tile's pixels for a kernel with so many columns of padding left."""
-    lanes, columns = machine.lanes, tile_columns(machine)
+    lanes, columns = cpu.lanes, tile_columns(cpu)
     shifts = [(column - left) // STRIDE for column in range(kernel[1])]
     before, behind = max(0, -min(shifts)), max(0, *shifts)
     first = ceil(before / lanes) * lanes

@@ -22,21 +22,21 @@ def plan_memory(program: Program[Any], *, align: int, slack: int) -> MemoryPlan:
     ``slack`` elements behind a buffer may be read (never used) by whole-vector loads. Buffers below
     0 are the caller's.
     """
-    born: dict[int, int] = {}
-    dies: dict[int, int] = {}
-    for at, step in enumerate(program.steps):
-        for place in (*step.sources, step.target):
-            if place.buffer >= 0:
-                born.setdefault(place.buffer, at)
-                dies[place.buffer] = at
+    first_use: dict[int, int] = {}
+    last_use: dict[int, int] = {}
+    for at, op in enumerate(program.ops):
+        for view in (*op.sources, op.target):
+            if view.buffer >= 0:
+                first_use.setdefault(view.buffer, at)
+                last_use[view.buffer] = at
     offsets = [0] * len(program.buffers)
     placed: list[tuple[int, int, int]] = []
     end = 0
-    for buffer in sorted(born, key=lambda one: -program.buffers[one]):
+    for buffer in sorted(first_use, key=lambda one: -program.buffers[one]):
         size = _round_up(program.buffers[buffer] + slack, align)
         offset = align  # a load may begin before the first plane
         for other, start, stop in sorted(placed, key=lambda one: one[1]):
-            alive = born[other] <= dies[buffer] and born[buffer] <= dies[other]
+            alive = first_use[other] <= last_use[buffer] and first_use[buffer] <= last_use[other]
             if alive and start < offset + size:
                 offset = max(offset, stop)
         offsets[buffer] = offset

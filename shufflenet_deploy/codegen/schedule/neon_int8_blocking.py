@@ -31,7 +31,7 @@ class TileShape:
 
     lanes: int
     chunks: int
-    dot: bool
+    dot_product: bool
     residual: bool
 
 
@@ -45,7 +45,7 @@ class Epilogue:
     """
 
     shift: int = 0
-    real: bool = False
+    float_output: bool = False
     residual: int | None = None
     fraction: int = 0
 
@@ -71,19 +71,19 @@ class NeonConvSpec(ConvSpec):
         """Multiply-adds of an accumulator."""
         return len(self.rows) * ceil(self.run / 4)
 
-    def work(self, *, dot: bool) -> TileShape:
+    def work(self, *, dot_product: bool) -> TileShape:
         """What the cost model looks at."""
         return TileShape(
             lanes=self.lanes,
             chunks=len(self.rows) * ceil(self.run / 16),
-            dot=dot,
+            dot_product=dot_product,
             residual=self.epilogue.residual is not None,
         )
 
 
-def fits_registers(quads: int, pixels: int, *, dot: bool) -> bool:
+def fits_registers(quads: int, pixels: int, *, dot_product: bool) -> bool:
     """Whether a block's accumulators, inputs and weights fit 32 registers."""
-    if dot:
+    if dot_product:
         return quads * pixels <= 24 and quads * pixels + pixels + 2 <= 32
     # The permutations of the inputs (4), a product, weights, and one spread input a pixel.
     return quads * pixels + 2 * pixels + 7 <= 32
@@ -92,7 +92,7 @@ def fits_registers(quads: int, pixels: int, *, dot: bool) -> bool:
 def tile_instructions(work: TileShape, quads: int, pixels: int) -> float:
     """Instructions of a block."""
     blocks = quads * pixels
-    products = work.lanes * (blocks if work.dot else 3 * blocks + pixels)
+    products = work.lanes * (blocks if work.dot_product else 3 * blocks + pixels)
     loads = work.chunks * pixels + work.lanes * quads / 2
     stores = quads // 4 + quads % 4 // 2 + 1.5 * (quads % 2)
     finish = 3.5 * blocks + stores * pixels
@@ -107,16 +107,18 @@ def choose_tiles(work: TileShape, quads: int, pixels: int) -> TileCut:
     best: tuple[float, TileCut] | None = None
     for main in range(1, min(pixels, _MAX_PIXELS) + 1):
         sizes = [
-            size for size in range(1, _MAX_QUADS + 1) if fits_registers(size, main, dot=work.dot)
+            size
+            for size in range(1, _MAX_QUADS + 1)
+            if fits_registers(size, main, dot_product=work.dot_product)
         ]
         if not sizes:
             continue
         _, parts = cheapest(quads, {size: tile_instructions(work, size, main) for size in sizes})
-        prices = {
+        costs = {
             size: sum(tile_instructions(work, part, size) for part in parts)
             for size in range(1, main + 1)
         }
-        total, runs = with_main_tile(pixels, main, prices)
+        total, runs = with_main_tile(pixels, main, costs)
         if best is None or total < best[0]:
             best = (total, TileCut(quads=parts, pixels=runs))
     assert best is not None

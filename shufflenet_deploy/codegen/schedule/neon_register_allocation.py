@@ -33,7 +33,7 @@ class OperandRegisters:
 
 @lru_cache(maxsize=1024)
 def allocate_operands(
-    outputs: int, vectors: int, sets: int, lanes: int, *, ordered: bool
+    outputs: int, vectors: int, sets: int, lanes: int, *, in_order: bool
 ) -> tuple[float, OperandRegisters] | None:
     """The cheapest use of the registers that ``sets`` of accumulators leave free.
 
@@ -46,10 +46,10 @@ def allocate_operands(
     ):
         if channels * vectors + weights * loads > free:
             continue
-        price = ceil(vectors / VECTORS_PER_LOAD) + outputs / (lanes * weights)
+        cost = ceil(vectors / VECTORS_PER_LOAD) + outputs / (lanes * weights)
         late = (channels == 1) + (loads == 1) * outputs / (lanes * weights)
-        price += late * (_IN_ORDER_STALL if ordered else 0.05)
-        found.append((price - 0.001 * loads, OperandRegisters(channels, weights, loads)))
+        cost += late * (_IN_ORDER_STALL if in_order else 0.05)
+        found.append((cost - 0.001 * loads, OperandRegisters(channels, weights, loads)))
     return min(found, key=lambda pair: pair[0], default=None)
 
 
@@ -63,7 +63,7 @@ def fits_registers(outputs: int, vectors: int, depth: int, lanes: int) -> bool:
     biases, sets = ceil(outputs / lanes) + 1, accumulator_sets(depth, lanes)
     return (
         sets * outputs * vectors + biases <= REGISTERS
-        and allocate_operands(outputs, vectors, sets, lanes, ordered=False) is not None
+        and allocate_operands(outputs, vectors, sets, lanes, in_order=False) is not None
     )
 
 
@@ -75,18 +75,18 @@ def block_instructions(
     lanes: int,
     *,
     residual: bool,
-    floors: bool,
-    ordered: bool,
+    clamp_min: bool,
+    in_order: bool,
 ) -> float:
     """Instructions of a block; ``plane`` is the bytes between channels of the target."""
     sets = accumulator_sets(depth, lanes)
-    found = allocate_operands(outputs, vectors, sets, lanes, ordered=ordered)
+    found = allocate_operands(outputs, vectors, sets, lanes, in_order=in_order)
     assert found is not None
     sums, quads = outputs * vectors, outputs * ceil(vectors / VECTORS_PER_LOAD)
     around: float = sums  # the activation
     if sets > 1:
         around += sums * ceil(depth * sums / MAX_STRAIGHT_FMAS)
-    if floors:
+    if clamp_min:
         around += quads + outputs / 4 + (quads if residual else -sums)
     elif residual:
         around += 2 * quads + sums

@@ -28,22 +28,22 @@ class Task:
 
     calls: CWriter = field(default_factory=lambda: CWriter(depth=1))
     layer: int | None = None
-    joins: bool = False
+    independent: bool = False
     _work: int = 0
     _shared: int = 0  # lines of calls that are over pieces
 
     @contextmanager
-    def share(self, pieces: int, price: float) -> Iterator[None]:
+    def parallel(self, work_items: int, cost: float) -> Iterator[None]:
         """Calls over the pieces from ``begin`` to ``end``; each costs ``price`` instructions."""
-        each, first = max(1, round(price)), len(self.calls.lines)
+        each, first = max(1, round(cost)), len(self.calls.lines)
         with self.calls.block(""):
-            self.calls(f"SHARE({pieces}, {self._work}, {each});")
+            self.calls(f"SHARE({work_items}, {self._work}, {each});")
             yield
-        self._work += pieces * each
+        self._work += work_items * each
         self._shared += len(self.calls.lines) - first
 
     @property
-    def alone(self) -> bool:
+    def serial(self) -> bool:
         """Whether one thread does it all."""
         return self._work < _MIN_PARALLEL_INSTRUCTIONS or self._shared < len(self.calls.lines)
 
@@ -53,13 +53,13 @@ class Task:
         return f"PORTION({number})\n{{\n{total}{self.calls}\n}}\n"
 
 
-def serial_body(portions: list[Task]) -> str:
+def serial_body(tasks: list[Task]) -> str:
     """The body of a function in which one thread does everything."""
     code = CWriter(depth=1)
-    for number, portion in enumerate(portions):
+    for number, task in enumerate(tasks):
         code(f"portion_{number}(input, output, 0, 1);")
-        if portion.layer is not None:
-            code(f"PROBE({portion.layer});")
+        if task.layer is not None:
+            code(f"PROBE({task.layer});")
     return str(code)
 
 
@@ -70,47 +70,47 @@ class Phase:
     The first thread does all of a stage that is ``alone``, and says itself when a layer is done.
     """
 
-    portions: tuple[int, ...]
+    tasks: tuple[int, ...]
     layers: tuple[int, ...]
-    alone: bool
+    serial: bool
 
 
-def plan_phases(portions: list[Task]) -> list[Phase]:
+def plan_phases(tasks: list[Task]) -> list[Phase]:
     """As few stages as there can be."""
     groups: list[list[int]] = []
-    for number, portion in enumerate(portions):
-        if number and (portion.joins or (portion.alone and _all_serial(portions, groups[-1]))):
+    for number, task in enumerate(tasks):
+        if number and (task.independent or (task.serial and _all_serial(tasks, groups[-1]))):
             groups[-1].append(number)
         else:
             groups.append([number])
     stages = []
     for group in groups:
-        layers = [portions[at].layer for at in group]
+        layers = [tasks[at].layer for at in group]
         done = tuple(layer for layer in layers if layer is not None)
-        stages.append(Phase(tuple(group), done, _all_serial(portions, group)))
+        stages.append(Phase(tuple(group), done, _all_serial(tasks, group)))
     return stages
 
 
-def _all_serial(portions: list[Task], group: list[int]) -> bool:
-    return all(portions[at].alone for at in group)
+def _all_serial(tasks: list[Task], group: list[int]) -> bool:
+    return all(tasks[at].serial for at in group)
 
 
-def phase_body(portions: list[Task]) -> str:
+def phase_body(tasks: list[Task]) -> str:
     """The body of a function in which a thread does its part of a stage."""
     code = CWriter(depth=1)
     with code.block("switch (stage)"):
         code.depth -= 1
-        for number, stage in enumerate(plan_phases(portions)):
+        for number, stage in enumerate(plan_phases(tasks)):
             code(f"case {number}:")
             code.depth += 1
-            for at in stage.portions:
-                if not portions[at].alone:
+            for at in stage.tasks:
+                if not tasks[at].serial:
                     code(f"portion_{at}(input, output, part, parts);")
                     continue
                 with code.block("if (part == 0)"):
                     code(f"portion_{at}(input, output, 0, 1);")
-                    if stage.alone and portions[at].layer is not None:
-                        code(f"PROBE({portions[at].layer});")
+                    if stage.serial and tasks[at].layer is not None:
+                        code(f"PROBE({tasks[at].layer});")
             code("break;")
             code.depth -= 1
         code.depth += 1
@@ -121,7 +121,7 @@ def completed_layer_rows(stages: list[Phase]) -> str:
     """Rows of C: the layers for whose ends a stage's end stands, as first and last."""
     rows = []
     for stage in stages:
-        told = stage.alone or not stage.layers
+        told = stage.serial or not stage.layers
         first, last = (0, -1) if told else (stage.layers[0], stage.layers[-1])
         rows.append(f"    {{{first}, {last}}},")
     return "\n".join(rows)

@@ -4,30 +4,30 @@ from __future__ import annotations
 
 
 def with_main_tile(
-    total: int, main: int, prices: dict[int, float]
+    total: int, main: int, costs: dict[int, float]
 ) -> tuple[float, tuple[tuple[int, int], ...]]:
     """``total`` as pieces of ``main`` with the cheapest rest: its price, and runs (size, times)."""
     times, rest = divmod(total, main)
     if times > 1 and rest:
         times, rest = times - 1, rest + main
-    price, tail = cheapest(rest, prices)
+    cost, tail = cheapest(rest, costs)
     runs = [[main, times]]
     for size in tail:
         if size == runs[-1][0]:
             runs[-1][1] += 1
         else:
             runs.append([size, 1])
-    return times * prices[main] + price, tuple((size, count) for size, count in runs)
+    return times * costs[main] + cost, tuple((size, count) for size, count in runs)
 
 
-def cheapest(total: int, prices: dict[int, float]) -> tuple[float, tuple[int, ...]]:
+def cheapest(total: int, costs: dict[int, float]) -> tuple[float, tuple[int, ...]]:
     """The cheapest way to write ``total`` as a sum of priced sizes, largest first."""
     best = [0.0] + [float("inf")] * total
     last = [0] * (total + 1)
     for amount in range(1, total + 1):
-        for size, price in prices.items():
-            if size <= amount and best[amount - size] + price < best[amount]:
-                best[amount] = best[amount - size] + price
+        for size, cost in costs.items():
+            if size <= amount and best[amount - size] + cost < best[amount]:
+                best[amount] = best[amount - size] + cost
                 last[amount] = size
     parts = []
     rest = total

@@ -39,98 +39,96 @@ class ConvShape:
     vectors: int
     depth: int
     residual: bool
-    plane: int
+    channel_stride: int
     assembly: bool
-    floors: bool
+    clamp_min: bool
     tail: int = 0
 
 
-def fits_registers(machine: CpuTarget, outputs: int, vectors: int, work: ConvShape) -> bool:
+def fits_registers(cpu: CpuTarget, outputs: int, vectors: int, shape: ConvShape) -> bool:
     """Whether a block's accumulators, pixels and weights fit the registers."""
-    if work.assembly:
-        return neon_register_allocation.fits_registers(outputs, vectors, work.depth, machine.lanes)
-    if machine.by_lane:
+    if shape.assembly:
+        return neon_register_allocation.fits_registers(outputs, vectors, shape.depth, cpu.lanes)
+    if cpu.fma_by_lane:
         if outputs * vectors > _MAX_ACCUMULATORS_FMA_BY_LANE:
             return False
         # Compilers load the next channel's pixels while this one's are in use.
-        return outputs * vectors + 2 * vectors + 2 <= machine.registers
-    return outputs * vectors + vectors + 1 <= machine.registers
+        return outputs * vectors + 2 * vectors + 2 <= cpu.registers
+    return outputs * vectors + vectors + 1 <= cpu.registers
 
 
-def _block_cost(machine: CpuTarget, outputs: int, vectors: int, work: ConvShape) -> float:
+def _block_cost(cpu: CpuTarget, outputs: int, vectors: int, shape: ConvShape) -> float:
     sums = outputs * vectors
-    if work.assembly:
+    if shape.assembly:
         return neon_register_allocation.block_instructions(
             outputs,
             vectors,
-            work.depth,
-            work.plane,
-            machine.lanes,
-            residual=work.residual,
-            floors=work.floors,
-            ordered=machine.ordered,
+            shape.depth,
+            shape.channel_stride,
+            cpu.lanes,
+            residual=shape.residual,
+            clamp_min=shape.clamp_min,
+            in_order=cpu.in_order,
         )
-    if machine.by_lane:
+    if cpu.fma_by_lane:
         pairs = ceil(vectors / 2)  # one instruction loads or stores two vectors
         step = sums + pairs + outputs / 8 + 1.0
-        epilogue = 2 * sums + outputs * (pairs + 1.5) * (2 if work.residual else 1) + 14
-        return work.depth * step + epilogue
+        epilogue = 2 * sums + outputs * (pairs + 1.5) * (2 if shape.residual else 1) + 14
+        return shape.depth * step + epilogue
     loads = vectors + outputs / 2
     step = max(sums, loads, _FMA_LATENCY_CYCLES) + 0.15 * (vectors + outputs)
-    return work.depth * step + sums * (3.5 if work.residual else 2.5) + outputs + 12
+    return shape.depth * step + sums * (3.5 if shape.residual else 2.5) + outputs + 12
 
 
 def _output_blocks_with_tail(
-    machine: CpuTarget, main: int, pixels: tuple[tuple[int, int], ...], work: ConvShape
+    cpu: CpuTarget, main: int, pixels: tuple[tuple[int, int], ...], shape: ConvShape
 ) -> tuple[float, tuple[int, ...]]:
     """The price and the outputs of the best blocks for this cut of the pixels."""
-    prices = {}
-    for part in _block_sizes(machine, main, work):
-        price = sum(times * _block_cost(machine, part, size, work) for size, times in pixels)
-        prices[part] = price + _tail_cost(machine, part, pixels[-1][0], work)
-    return cheapest(work.outputs, prices)
+    costs = {}
+    for part in _block_sizes(cpu, main, shape):
+        cost = sum(times * _block_cost(cpu, part, size, shape) for size, times in pixels)
+        costs[part] = cost + _tail_cost(cpu, part, pixels[-1][0], shape)
+    return cheapest(shape.outputs, costs)
 
 
-def _tail_cost(machine: CpuTarget, outputs: int, vectors: int, work: ConvShape) -> float:
+def _tail_cost(cpu: CpuTarget, outputs: int, vectors: int, shape: ConvShape) -> float:
     """What the tail adds to a block; registers that are lacking are loads and stores."""
-    sums = tail.packed_tail_vectors(machine, outputs, work.tail)
-    spread = 1 if work.tail == 1 else 2  # the repeated pixels, and the order of weights
-    lacking = outputs * vectors + vectors + 1 + sums + spread - machine.registers
-    step = sums * (1.0 if work.tail == 1 else 1.5) + max(0, lacking)
-    return work.depth * step + outputs * (2.5 if work.residual else 1.5)
+    sums = tail.packed_tail_vectors(cpu, outputs, shape.tail)
+    spread = 1 if shape.tail == 1 else 2  # the repeated pixels, and the order of weights
+    lacking = outputs * vectors + vectors + 1 + sums + spread - cpu.registers
+    step = sums * (1.0 if shape.tail == 1 else 1.5) + max(0, lacking)
+    return shape.depth * step + outputs * (2.5 if shape.residual else 1.5)
 
 
 @lru_cache(maxsize=4096)
-def choose_blocking(machine: CpuTarget, work: ConvShape) -> RegisterBlocking:
+def choose_blocking(cpu: CpuTarget, shape: ConvShape) -> RegisterBlocking:
     """The cheapest cut of a convolution."""
     best: tuple[float, RegisterBlocking] | None = None
-    for main in range(1, min(work.vectors, 12) + 1):
-        parts = _output_blocks(machine, main, work)
+    for main in range(1, min(shape.vectors, 12) + 1):
+        parts = _output_blocks(cpu, main, shape)
         if parts is None:
             continue
 
-        def price(size: int, parts: tuple[int, ...] = parts) -> float:
-            return sum(_block_cost(machine, part, size, work) for part in parts)
+        def cost(size: int, parts: tuple[int, ...] = parts) -> float:
+            return sum(_block_cost(cpu, part, size, shape) for part in parts)
 
-        prices = {size: price(size) for size in range(1, main + 1)}
-        total, pixels = with_main_tile(work.vectors, main, prices)
-        if work.tail:
-            total, parts = _output_blocks_with_tail(machine, main, pixels, work)
+        costs = {size: cost(size) for size in range(1, main + 1)}
+        total, pixels = with_main_tile(shape.vectors, main, costs)
+        if shape.tail:
+            total, parts = _output_blocks_with_tail(cpu, main, pixels, shape)
         if best is None or total < best[0]:
             best = (total, RegisterBlocking(outputs=parts, pixels=pixels))
     assert best is not None
     return best[1]
 
 
-def _output_blocks(machine: CpuTarget, vectors: int, work: ConvShape) -> tuple[int, ...] | None:
-    sizes = _block_sizes(machine, vectors, work)
+def _output_blocks(cpu: CpuTarget, vectors: int, shape: ConvShape) -> tuple[int, ...] | None:
+    sizes = _block_sizes(cpu, vectors, shape)
     if not sizes:
         return None
-    cost = {
-        size: _block_cost(machine, size, vectors, work) for size in sizes if size <= work.outputs
-    }
-    return cheapest(work.outputs, cost)[1]
+    cost = {size: _block_cost(cpu, size, vectors, shape) for size in sizes if size <= shape.outputs}
+    return cheapest(shape.outputs, cost)[1]
 
 
-def _block_sizes(machine: CpuTarget, vectors: int, work: ConvShape) -> list[int]:
-    return [size for size in range(1, 25) if fits_registers(machine, size, vectors, work)]
+def _block_sizes(cpu: CpuTarget, vectors: int, shape: ConvShape) -> list[int]:
+    return [size for size in range(1, 25) if fits_registers(cpu, size, vectors, shape)]

@@ -41,7 +41,7 @@ def assign_row_strides(graph: Graph) -> dict[str, int]:
                 continue
             case Conv() | Pool() if isinstance(layer, Pool) or not is_pointwise(layer):
                 windows = WindowGeometry.of(layer, shapes[layer.inputs[0]], shapes[layer.output])
-                needed[layer.output] = max(needed[layer.output], windows.shortest_row)
+                needed[layer.output] = max(needed[layer.output], windows.min_row_stride)
             case Conv() | Add() | Concat() | Shuffle() | Elementwise() | LocalResponseNorm():
                 for value in layer.inputs:
                     parent[root(value)] = root(layer.output)

@@ -96,7 +96,7 @@ def transform_weights(weight: FloatArray, side: int) -> FloatArray:
 
 
 def choose_tiles(
-    layer: Conv, shape_in: Shape, shape_out: Shape, machine: CpuTarget
+    layer: Conv, shape_in: Shape, shape_out: Shape, cpu: CpuTarget
 ) -> WinogradTiles | None:
     """The tiles in which a convolution takes least, or None where sums of its taps do."""
     out, per_group, *kernel = layer.weight.shape
@@ -112,28 +112,28 @@ def choose_tiles(
         return None
     height, width = shape_out[1:]
     pairs = out * per_group
-    direct = _gemm_cost(pairs * size**2, height * width, machine)
+    direct = _gemm_cost(pairs * size**2, height * width, cpu)
     best, least = None, (1 - MIN_GAIN) * direct
     for side in OUTPUT_TILES[size]:
         cut = WinogradTiles(side, size, ceil(height / side), ceil(width / side))
-        if machine.computes_in_halves and cut.span > _MAX_FP16_ALPHA:
+        if cpu.is_fp16 and cut.alpha > _MAX_FP16_ALPHA:
             continue
-        price = _gemm_cost(pairs * cut.frequencies, cut.count, machine)
-        numbers = (shape_in[0] + out) * cut.frequencies
-        price += _TRANSFORM_COST * numbers * ceil(cut.count / machine.lanes)
-        if price < least and _stack_elements(cut) <= _MAX_STACK_ELEMENTS:
-            best, least = cut, price
+        cost = _gemm_cost(pairs * cut.transform_size, cut.count, cpu)
+        numbers = (shape_in[0] + out) * cut.transform_size
+        cost += _TRANSFORM_COST * numbers * ceil(cut.count / cpu.lanes)
+        if cost < least and _stack_elements(cut) <= _MAX_STACK_ELEMENTS:
+            best, least = cut, cost
     return best
 
 
 def _stack_elements(cut: WinogradTiles) -> int:
     """Numbers between the directions of a transform, for a row of tiles."""
-    rows = ceil(cut.span / cut.side) * cut.side
-    return cut.columns * cut.span * (rows + cut.side)
+    rows = ceil(cut.alpha / cut.m) * cut.m
+    return cut.columns * cut.alpha * (rows + cut.m)
 
 
-def _gemm_cost(weights: int, pixels: int, machine: CpuTarget) -> float:
+def _gemm_cost(weights: int, pixels: int, cpu: CpuTarget) -> float:
     """Of a product of weights and pixels, in vector instructions."""
-    rest = tail.packed_tail_pixels(machine, pixels) / machine.lanes or (pixels % machine.lanes > 0)
-    vectors = pixels // machine.lanes + rest
-    return weights * (vectors + _WEIGHT_VECTOR_COST / machine.lanes)
+    rest = tail.packed_tail_pixels(cpu, pixels) / cpu.lanes or (pixels % cpu.lanes > 0)
+    vectors = pixels // cpu.lanes + rest
+    return weights * (vectors + _WEIGHT_VECTOR_COST / cpu.lanes)

@@ -29,23 +29,25 @@ def transform_buffer(
     plane = avoid_4k_aliasing(plane, lanes)
     planes = [
         frequency * (channels + 1) + channel
-        for frequency in range(tiles.frequencies)
+        for frequency in range(tiles.transform_size)
         for channel in range(channels)
     ]
-    whole = tiles.frequencies * (channels + 1)
-    layout = Layout(channels=whole, height=1, width=tiles.count, row=tiles.count, plane=plane)
+    whole = tiles.transform_size * (channels + 1)
+    layout = Layout(
+        channels=whole, height=1, width=tiles.count, row_stride=tiles.count, channel_stride=plane
+    )
     buffer = program.buffer(whole * plane)
     return BufferView(buffer=buffer, layout=layout, planes=tuple(planes))
 
 
 def tile_rows_per_pass(tiles: WinogradTiles, lanes: int) -> int:
     """Rows of tiles whose transforms in one direction fit what is kept."""
-    row = tiles.side * (phase_elements(tiles, lanes) * tiles.side + tiles.span * tiles.columns)
+    row = tiles.m * (phase_elements(tiles, lanes) * tiles.m + tiles.alpha * tiles.columns)
     rows = max(1, _SCRATCH_ELEMENTS // row)
     return ceil(tiles.rows / ceil(tiles.rows / rows))
 
 
 def phase_elements(tiles: WinogradTiles, lanes: int) -> int:
     """Elements for a phase of a row: every column that is ``phase`` modulo side."""
-    columns = tiles.side * tiles.columns + tiles.kernel - 1
-    return ceil(columns / (tiles.side * lanes)) * lanes
+    columns = tiles.m * tiles.columns + tiles.kernel - 1
+    return ceil(columns / (tiles.m * lanes)) * lanes

@@ -41,81 +41,81 @@ class X86ConvSpec(ConvSpec):
 
     residual: int | None = None
     fraction: int = 0
-    real: bool = False
+    float_output: bool = False
     shuffled: bool = False
     wide: bool = False
 
-    def turns(self, split: int) -> int:
+    def steps(self, split: int) -> int:
         """Multiply-adds of an accumulator whose outputs have ``split`` lanes each."""
         return len(self.rows) * ceil(self.run / 4 / split)
 
-    def vector(self, machine: CpuTarget) -> int:
+    def vector(self, cpu: CpuTarget) -> int:
         """Bytes of a vector's weights."""
-        return machine.lanes * inputs_per_step(machine) * (2 if self.wide else 1)
+        return cpu.lanes * inputs_per_step(cpu) * (2 if self.wide else 1)
 
 
-def inputs_per_step(machine: CpuTarget) -> int:
+def inputs_per_step(cpu: CpuTarget) -> int:
     """Inputs that a step multiplies."""
-    return 4 if machine.dot else 2
+    return 4 if cpu.dot_product else 2
 
 
-def with_int16_inputs(conv: X86ConvSpec, *, weights: bool) -> X86ConvSpec:
+def with_int16_inputs(spec: X86ConvSpec, *, weights: bool) -> X86ConvSpec:
     """The same over inputs of 16 bits, and perhaps with such weights."""
     return replace(
-        conv,
+        spec,
         wide=weights,
-        rows=tuple(2 * row for row in conv.rows),
-        run=2 * conv.run,
-        group_step=2 * conv.group_step,
-        x_pixel=2 * conv.x_pixel,
-        x_row=2 * conv.x_row,
+        rows=tuple(2 * row for row in spec.rows),
+        run=2 * spec.run,
+        group_step=2 * spec.group_step,
+        x_pixel=2 * spec.x_pixel,
+        x_row=2 * spec.x_row,
     )
 
 
-def choose_blocks(conv: X86ConvSpec, machine: CpuTarget) -> tuple[OutputBlock, ...]:
+def choose_blocks(spec: X86ConvSpec, cpu: CpuTarget) -> tuple[OutputBlock, ...]:
     """Blocks of accumulators that fit the registers."""
-    lanes, many = machine.lanes, machine.registers == 32
-    every, split = _split_lanes(conv, machine)
-    together = conv.groups if conv.shuffled else 1
-    if conv.height * conv.width == 1 and not conv.shuffled:
+    lanes, many = cpu.lanes, cpu.registers == 32
+    every, split = _split_lanes(spec, cpu)
+    together = spec.groups if spec.shuffled else 1
+    if spec.height * spec.width == 1 and not spec.shuffled:
         sizes = _even_sizes(
             every, _MAX_VECTORS_SINGLE_PIXEL if many else _MAX_VECTORS_SINGLE_PIXEL // 2
         )
-    elif conv.shuffled:
+    elif spec.shuffled:
         sizes = _even_sizes(every, 2 if together <= 3 and many else 1)
     else:
         most = 5 if many else 2
         sizes = [4] * (every // 4) if every % 4 == 0 and many else _even_sizes(every, most)
     # One register is for what is spread, and without byte products one for the product; weights
     # are in memory where registers are few.
-    free = machine.registers - (1 if machine.dot else 2)
+    free = cpu.registers - (1 if cpu.dot_product else 2)
     blocks, first = [], 0
     for size in sizes:
-        room = _MAX_INTERLEAVED_ACCUMULATORS if conv.shuffled else free - size
+        room = _MAX_INTERLEAVED_ACCUMULATORS if spec.shuffled else free - size
         fitting = min(
             max(1, room // (size * together)), max(_LATENCY_HIDING_ACCUMULATORS // size, 4)
         )
-        times = ceil(conv.width / fitting)
-        blocks.append(OutputBlock(first, size, ceil(conv.width / times)))
+        times = ceil(spec.width / fitting)
+        blocks.append(OutputBlock(first, size, ceil(spec.width / times)))
         first += size * lanes
     if split > 1:
-        times = ceil(conv.width / (_MAX_INTERLEAVED_ACCUMULATORS // together))
-        pixels = ceil(ceil(conv.width / times) / split) * split
-        blocks.append(OutputBlock(first, 1, min(pixels, conv.width), split))
+        times = ceil(spec.width / (_MAX_INTERLEAVED_ACCUMULATORS // together))
+        pixels = ceil(ceil(spec.width / times) / split) * split
+        blocks.append(OutputBlock(first, 1, min(pixels, spec.width), split))
     return tuple(blocks)
 
 
-def _split_lanes(conv: X86ConvSpec, machine: CpuTarget) -> tuple[int, int]:
+def _split_lanes(spec: X86ConvSpec, cpu: CpuTarget) -> tuple[int, int]:
     """Whole vectors of outputs of a group, and how many lanes each of the last few has."""
-    whole, rest = divmod(conv.outputs, machine.lanes)
+    whole, rest = divmod(spec.outputs, cpu.lanes)
     if (
-        conv.shuffled
-        and len(conv.rows) == 1
-        and conv.turns(1) >= _MIN_SPLIT_STEPS
+        spec.shuffled
+        and len(spec.rows) == 1
+        and spec.steps(1) >= _MIN_SPLIT_STEPS
         and 0 < rest <= 8
     ):
         return whole, 4 if rest <= 4 else 2
-    return ceil(conv.outputs / machine.lanes), 1
+    return ceil(spec.outputs / cpu.lanes), 1
 
 
 def _even_sizes(whole: int, most: int) -> list[int]:
@@ -124,26 +124,26 @@ def _even_sizes(whole: int, most: int) -> list[int]:
 
 
 def pack_weights(
-    conv: X86ConvSpec, weight: NDArray[np.int8], bias: NDArray[np.int32], factor: Multipliers,
-    blocks: tuple[OutputBlock, ...], machine: CpuTarget,
+    spec: X86ConvSpec, weight: NDArray[np.int8], bias: NDArray[np.int32], multiplier: Multipliers,
+    blocks: tuple[OutputBlock, ...], cpu: CpuTarget,
 ) -> tuple[NDArray[np.int8], NDArray[np.int32]]:  # fmt: skip
     """Weights ``(groups * outputs, rows, run)`` in the order in which tiles read them.
 
     Biases and factors come as one array: those of each block side by side.
     """
-    lanes = machine.lanes
-    width = inputs_per_step(machine)
-    given, steps = weight.shape[-1], conv.turns(1)
+    lanes = cpu.lanes
+    width = inputs_per_step(cpu)
+    given, steps = weight.shape[-1], spec.steps(1)
     run = ceil(given / width) * width
     there = blocks[-1].first + blocks[-1].vectors * lanes
-    whole = np.zeros((conv.groups, there, len(conv.rows), run), np.int16 if conv.wide else np.int8)
-    whole[:, : conv.outputs, :, :given] = weight.reshape(conv.groups, conv.outputs, -1, given)
-    whole = whole.reshape(conv.groups, there, steps, width)
-    ends = np.zeros((2, conv.groups, there), np.int32)
-    ends[0, :, : conv.outputs] = bias.reshape(conv.groups, -1)
-    ends[1, :, : conv.outputs] = factor.view(np.int32).reshape(conv.groups, -1)
+    whole = np.zeros((spec.groups, there, len(spec.rows), run), np.int16 if spec.wide else np.int8)
+    whole[:, : spec.outputs, :, :given] = weight.reshape(spec.groups, spec.outputs, -1, given)
+    whole = whole.reshape(spec.groups, there, steps, width)
+    ends = np.zeros((2, spec.groups, there), np.int32)
+    ends[0, :, : spec.outputs] = bias.reshape(spec.groups, -1)
+    ends[1, :, : spec.outputs] = multiplier.view(np.int32).reshape(spec.groups, -1)
     packed, constants = [], []
-    for group in range(conv.groups):
+    for group in range(spec.groups):
         for block in blocks:
             outputs = slice(block.first, block.first + block.vectors * lanes // block.split)
             if block.split > 1:
@@ -171,5 +171,5 @@ def _split_outputs(
     apart = whole.reshape(outputs, -1, split, taps).transpose(0, 2, 1, 3)
     bias = np.zeros((outputs, split), np.int32)
     bias[:, 0] = ends[0]
-    factor = np.tile(ends[1].reshape(4, 1, -1), (1, split, 1))
-    return apart, np.stack([bias.ravel(), factor.ravel()])
+    multiplier = np.tile(ends[1].reshape(4, 1, -1), (1, split, 1))
+    return apart, np.stack([bias.ravel(), multiplier.ravel()])

@@ -60,7 +60,7 @@ class NativeExecutable:
             return (emulator, "-cpu", "max", str(path)), Path(emulator).name, True
         source, program = stand_in(), self._here / "net"
         compile_c(source, program, product=Product.PROGRAM)
-        return (str(program),), f"this processor, generated for {source.machine.name}", False
+        return (str(program),), f"this processor, generated for {source.cpu.name}", False
 
 
 def _works(command: tuple[str, ...]) -> bool:

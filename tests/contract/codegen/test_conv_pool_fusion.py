@@ -41,7 +41,7 @@ def graphs(drawing):
 def test_bands_give_what_the_whole_gives(core, drawing, tmp_path):
     machine, networks = codegen.cpu_target_named(core), graphs(drawing)
     for graph in networks:
-        steps = lower(graph, machine).steps
+        steps = lower(graph, machine).ops
         (band,) = [one for one in steps if isinstance(one, StripConvPool | FusedConvPool)]
         assert band.target.layout.height > 4
         if isinstance(band, StripConvPool):
@@ -55,5 +55,5 @@ def test_bands_give_what_the_whole_gives(core, drawing, tmp_path):
 
 def test_small_maps_are_computed_whole(drawing, monkeypatch):
     monkeypatch.undo()
-    steps = lower(stem(drawing, (37, 53)), codegen.host()).steps
+    steps = lower(stem(drawing, (37, 53)), codegen.host()).ops
     assert not any(isinstance(one, StripConvPool | FusedConvPool) for one in steps)

@@ -30,7 +30,7 @@ MODELS = ("shufflenet-g8-0.25x",)
 CHOSEN = zoo.names() if os.environ.get("SHUFFLENET_DEPLOY_ZOO") == "all" else MODELS
 #: Networks in one program.
 AT_ONCE = 8
-CORE = codegen.cpu_target_named("cortex-a76").in_halves()
+CORE = codegen.cpu_target_named("cortex-a76").with_fp16()
 #: Of halves, which have 11 bits, through a dozen layers.
 LEAST_DB = 30.0
 #: What floats do not fall short of.
@@ -102,7 +102,7 @@ def test_tiles_of_few_pixels_cost_hardly_a_bit(drawing, tmp_path):
     d = drawing(16, 13, 22)
     x = d.conv("input", 24, (5, 5), (1, 1), (2, 2, 2, 2), act="relu")
     graph = d.done(d.conv(x, 24, (3, 3), (1, 1), (1, 1, 1, 1), groups=2), "tiles")
-    cut = [step.tiles.span for step in lower(graph, CORE).steps if isinstance(step, WinogradGemm)]
+    cut = [step.tiles.alpha for step in lower(graph, CORE).ops if isinstance(step, WinogradGemm)]
     assert len(cut) == 2
     assert max(cut) <= 6
     (found,) = on_the_core([graph], tmp_path)
@@ -128,4 +128,4 @@ def test_a_weight_that_is_no_half(drawing):
 
 def test_a_core_without_arithmetic_of_halves():
     with pytest.raises(UsageError, match="cortex-a72 does not compute in fp16: choose fp32, or"):
-        codegen.cpu_target_named("cortex-a72").in_halves()
+        codegen.cpu_target_named("cortex-a72").with_fp16()

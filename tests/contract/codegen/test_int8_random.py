@@ -62,7 +62,7 @@ def test_factors_that_are_whole_numbers(kind, drawing, tmp_path):
     one = {"input": (0.0, 255.0), "v0": (0.0, 255.0 / 80)}
     ranges = replace(ranges, spans={**ranges.spans, **one})
     program = int8.lower(graph, ranges, generate.arithmetic_of(machine))
-    assert program.steps[0].inverse == 1
+    assert program.ops[0].inverse == 1
     (found,) = generated.watched(kind, [generate.emit_int8(program, machine)], [picture], tmp_path)
     assert np.array_equal(found, int8_interpreter.run(program, picture))
 
@@ -81,7 +81,7 @@ def test_sums_that_are_hardly_finer_than_their_output(kind, drawing, tmp_path):
     machine = codegen.cpu_target_named(kind)
     program, picture = generated.lowered(d.done(d.concat("v0", "v1"), "fine"), machine, 1)
     kept = [
-        step for step in program.steps if isinstance(step, ir.Convolution | ir.DepthwiseConvolution)
+        step for step in program.ops if isinstance(step, ir.Convolution | ir.DepthwiseConvolution)
     ]
     assert [step.shift for step in kept] == [0, 0]
     (found,) = generated.watched(kind, [generate.emit_int8(program, machine)], [picture], tmp_path)

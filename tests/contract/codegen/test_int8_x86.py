@@ -90,8 +90,8 @@ def test_a_factor_that_may_overflow_is_left_to_plain_loops(drawing):
     program = int8.lower(
         graph, calibration.calibrate(graph, pictures), generate.arithmetic_of(machine)
     )
-    step = next(step for step in program.steps if hasattr(step, "factor"))
+    step = next(step for step in program.ops if hasattr(step, "multiplier"))
     plain = generate.emit_int8(program, machine).c
-    step.factor[:] = 3e8
+    step.multiplier[:] = 3e8
     assert "PACK(" in plain.split("net_init")[0].split("static byte T")[1]
     assert "PACK(" not in generate.emit_int8(program, machine).c.split("static byte T")[1]

@@ -43,7 +43,7 @@ def _gcc() -> None:
 def written(graph, machine, precision):
     ranges, core = None, codegen.cpu_target_named(machine)
     if precision == "fp16":
-        core = core.in_halves()
+        core = core.with_fp16()
     if precision == "int8":
         random = np.random.default_rng(1)
         shape = (1, *graph.shapes[graph.input])
@@ -143,7 +143,7 @@ def measuring(source, folder, *options):
     for name in (*HARNESS_SOURCES, "pool.h"):
         shutil.copy(NATIVE / name, folder)
     command = [
-        *("gcc", "-std=gnu11", "-Wall", "-Wextra", "-Werror", *source.machine.flags, *options),
+        *("gcc", "-std=gnu11", "-Wall", "-Wextra", "-Werror", *source.cpu.flags, *options),
         *("-DNET_PROBE", '-DNET_WEIGHTS_FILE="net.weights"', "net.c", *HARNESS_SOURCES),
         *("-o", "net", "-lm", "-pthread"),
     ]
@@ -211,7 +211,7 @@ def test_what_watches_for_races_sees_one(drawing, tmp_path):
     hasty = pool.replace("pool.output);\n            meet();", "pool.output);")
     hasty = hasty.replace("input, output);\n        meet();", "input, output);")
     (tmp_path / "pool.c").write_text(hasty, encoding="utf-8")
-    command = ["gcc", "-std=gnu11", *source.machine.flags, *WATCHED["races"], "-DNET_PROBE"]
+    command = ["gcc", "-std=gnu11", *source.cpu.flags, *WATCHED["races"], "-DNET_PROBE"]
     command += [
         '-DNET_WEIGHTS_FILE="net.weights"',
         "net.c",

@@ -274,8 +274,8 @@ def test_biases_that_became_floors_under_emulation(drawing, tmp_path):
         x = d.unit(d.unit(x, out, 3), out, 3)
     graph = d.done(d.dense(d.flatten(d.adaptive(x, (1, 1))), 7), "chains")
     machine = codegen.cpu_target_named("cortex-a72")
-    steps = lower(graph, machine).steps
-    floored = [step.name for step in steps if getattr(step, "floors", None) is not None]
+    steps = lower(graph, machine).ops
+    floored = [step.name for step in steps if getattr(step, "clamp_min", None) is not None]
     # The last unit of the first stage is read by a padded pool; the last of all only by a mean.
     expands = [step.name for step in steps if isinstance(step, Convolution)][1::2]
     assert floored == [expands[at] for at in (0, 1, 3, 4, 5)]

@@ -37,13 +37,13 @@ def test_a_sum_may_be_done_by_the_layer_before_it_once_the_other_value_is_there(
     walk = Traversal(GRAPH)
     for layer in walk:
         if layer is ONE:
-            assert walk.addition(layer) is None
+            assert walk.fusable_add(layer) is None
         if layer is TWO:
-            assert walk.addition(layer) == (SUM, "oney")
-            assert walk.is_past(walk.readers("oney"), TWO, SUM)
-            assert not walk.is_past(walk.readers("oney"), ONE, SUM)
+            assert walk.fusable_add(layer) == (SUM, "oney")
+            assert walk.is_last_use(walk.readers("oney"), TWO, SUM)
+            assert not walk.is_last_use(walk.readers("oney"), ONE, SUM)
         if layer is LAST:
-            assert walk.addition(layer) is None
+            assert walk.fusable_add(layer) is None
 
 
 def test_a_sum_whose_other_value_is_not_there_waits():
@@ -51,4 +51,4 @@ def test_a_sum_whose_other_value_is_not_there_waits():
     other = act("otherwise", "x")
     graph = Graph(name="g", input="x", output="sumy", layers=(ONE, other, late), shapes={})
     walk = Traversal(graph)
-    assert [walk.addition(layer) for layer in walk] == [None, (late, "oney"), None]
+    assert [walk.fusable_add(layer) for layer in walk] == [None, (late, "oney"), None]

@@ -67,19 +67,19 @@ def conv(out, per_group, kernel, stride=1, padding=1, groups=1):
 )
 def test_where_it_pays(layer, shapes, machine, side):
     tiles = winograd.choose_tiles(layer, *shapes, codegen.cpu_target_named(machine))
-    assert (tiles.side if tiles else None) == side
+    assert (tiles.m if tiles else None) == side
 
 
 def test_the_work_of_a_network_is_counted_as_its_layers_is(monkeypatch):
     graph = trace(load("squeezenet-1.1").module, Resolution.parse("64x64"), "squeezenet-1.1")
     core = codegen.cpu_target_named("cortex-a76")
     program = lower(graph, core)
-    assert any(isinstance(step, WinogradGemm) for step in program.steps)
+    assert any(isinstance(step, WinogradGemm) for step in program.ops)
     monkeypatch.setattr(winograd, "OUTPUT_TILES", {})
     direct = lower(graph, core)
-    assert not any(isinstance(step, WinogradGemm) for step in direct.steps)
+    assert not any(isinstance(step, WinogradGemm) for step in direct.ops)
     counted = [
-        (sum(step.multiply_adds for step in one.steps), sum(step.parameters for step in one.steps))
+        (sum(step.multiply_adds for step in one.ops), sum(step.parameters for step in one.ops))
         for one in (program, direct)
     ]
     assert counted[0] == counted[1]

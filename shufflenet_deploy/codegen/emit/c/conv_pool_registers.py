@@ -28,74 +28,76 @@ from shufflenet_deploy.codegen.schedule.fused_conv_pool import (
 )
 
 
-def fused_conv_pool(step: FusedConvPool, unit: TranslationUnit) -> None:
+def fused_conv_pool(op: FusedConvPool, unit: TranslationUnit) -> None:
     """Write the kernels of a band, and the loop over bands."""
-    writer = _Writer(step, unit)
-    code, height = CWriter(depth=1), step.target.layout.height
+    writer = _Writer(op, unit)
+    code, height = CWriter(depth=1), op.target.layout.height
     code(
-        f"kept += begin * {step.kept};",
+        f"kept += begin * {op.carried_elements};",
         "if (begin == 0)",
-        f"    fill(kept, {step.kept}, -INFINITY);",
+        f"    fill(kept, {op.carried_elements}, -INFINITY);",
         "else",
         f"    {writer.band((1,))}(x, w, b, kept, y, begin - 1, end);",
     )
     whole = writer.band((0, 1))
-    if step.height % ROWS:
+    if op.height % ROWS:
         whole = f"(k < {height - 1} ? {whole} : {writer.band((0,))})"
     code("for (int k = begin; k < end; ++k)", f"    {whole}(x, w, b, kept, y, k, end);")
     head = "const real *x, const real *w, const real *b, real *kept, real *y, int begin, int end"
     name = unit.kernel("pooled", f"LOOP void @({head})", code)
-    at = [unit.numbers(array) for array in (pack_weights(step.weight, writer.blocks), step.bias)]
+    at = [unit.add_weights(array) for array in (pack_weights(op.weight, writer.blocks), op.bias)]
     given = ", ".join(
         [
-            unit.address(step.source, step.source.offset()),
+            unit.address(op.source, op.source.offset()),
             *(f"W + {one}" for one in at),
-            *(unit.address(place) for place in (step.sources[1], step.target)),
+            *(unit.address(view) for view in (op.sources[1], op.target)),
         ]
     )
-    price = step.weight.size * ROWS * ceil(step.width / unit.machine.lanes)
-    with unit.share(height, price):
-        unit.body("if (begin < end)", f"    {name}({given}, begin, end); /* {step.name} */")
+    cost = op.weight.size * ROWS * ceil(op.width / unit.cpu.lanes)
+    with unit.parallel(height, cost):
+        unit.body("if (begin < end)", f"    {name}({given}, begin, end); /* {op.name} */")
 
 
-def _output_blocks(outputs: int, machine: CpuTarget) -> list[int]:
+def _output_blocks(outputs: int, cpu: CpuTarget) -> list[int]:
     """Outputs of each tile in order: nearly equal, as many as there are registers for."""
     pixels = ROWS * VECTORS
-    times = ceil(outputs / max(1, (machine.registers - pixels - 1) // pixels))
+    times = ceil(outputs / max(1, (cpu.registers - pixels - 1) // pixels))
     return [outputs // times + (at < outputs % times) for at in range(times)]
 
 
 class _Writer:
     """Writes the functions of one step."""
 
-    def __init__(self, step: FusedConvPool, unit: TranslationUnit) -> None:
-        self.step, self.unit = step, unit
-        self.lanes = unit.machine.lanes
-        self.blocks = _output_blocks(step.weight.shape[0], unit.machine)
-        self.sorted = deinterleaved_tile(step.kernel, step.left, unit.machine)
-        self.full, self.rest = divmod(step.width, tile_columns(unit.machine))
+    def __init__(self, op: FusedConvPool, unit: TranslationUnit) -> None:
+        self.op, self.unit = op, unit
+        self.lanes = unit.cpu.lanes
+        self.blocks = _output_blocks(op.weight.shape[0], unit.cpu)
+        self.sorted = deinterleaved_tile(op.kernel, op.left, unit.cpu)
+        self.full, self.rest = divmod(op.width, tile_columns(unit.cpu))
 
     def band(self, rows: tuple[int, ...]) -> str:
         """The function for a row of the pooled map, of which these rows of the map are computed.
 
         With the second one alone, it only is kept.
         """
-        step, tile, code = self.step, self.sorted, CWriter(depth=1)
-        channels, outputs = step.source.layout.channels, len(step.target.planes)
+        op, tile, code = self.op, self.sorted, CWriter(depth=1)
+        channels, outputs = op.source.layout.channels, len(op.target.planes)
         pools, size = 0 in rows, tile.columns
-        code(f"real sorted[{channels * tile.plane}] __attribute__((aligned({ALIGN_BYTES})));")
+        code(
+            f"real sorted[{channels * tile.channel_stride}] __attribute__((aligned({ALIGN_BYTES})));"
+        )
         if pools:
-            to = ", ".join(str(step.target.offset(at)) for at in range(outputs))
+            to = ", ".join(str(op.target.offset(at)) for at in range(outputs))
             code(
                 f"static const int to[] = {{{to}}};",
                 f"real last[{outputs * self.lanes}] __attribute__((aligned({ALIGN_BYTES})));",
                 f"fill(last, {outputs * self.lanes}, -INFINITY);",
-                f"y += k * {step.target.layout.row};",
+                f"y += k * {op.target.layout.row_stride};",
             )
         if self.full:
             with code.block(f"for (int q = 0; q < {self.full * size}; q += {size})"):
                 self._sort(code)
-                if self.unit.machine.fetches and pools:
+                if self.unit.cpu.software_prefetch and pools:
                     self._fetch(code)
                 self._tiles(code, rows, VECTORS, 0)
         if self.rest:
@@ -111,33 +113,31 @@ class _Writer:
 
     def _fetch(self, code: CWriter) -> None:
         """What the next band adds of the picture comes from memory while this one is convolved."""
-        source, band = self.step.source.layout, ROWS * STRIDE
-        added = f"k * {band} + {self.sorted.rows - self.step.top}"
+        source, band = self.op.source.layout, ROWS * STRIDE
+        added = f"k * {band} + {self.sorted.rows - self.op.top}"
         with code.block(f"if (k + 1 < end && {added} <= {source.height - band})"):
             code(f"for (int c = 0; c < {source.channels}; ++c)")
             with code.block(f"    for (int r = 0; r < {band}; ++r)"):
-                at = f"c * {source.plane} + ({added} + r) * {source.row}"
+                at = f"c * {source.channel_stride} + ({added} + r) * {source.row_stride}"
                 code(f"const real *next = x + {at} + q * {STRIDE};")
-                prefetch.emit_prefetch(
-                    code, self.unit.machine, "next", STRIDE * self.sorted.columns
-                )
+                prefetch.emit_prefetch(code, self.unit.cpu, "next", STRIDE * self.sorted.columns)
 
     def _sort(self, code: CWriter) -> None:
         """Sort what the tile at column ``q`` reads."""
-        source, tile = self.step.source.layout, self.sorted
+        source, tile = self.op.source.layout, self.sorted
         with code.block(f"for (int c = 0; c < {source.channels}; ++c)"):
             code(f"for (int r = 0; r < {tile.rows}; ++r)")
             given = [
-                f"x + c * {source.plane}",
-                f"sorted + c * {tile.plane} + r * {tile.row}",
-                f"k * {ROWS * STRIDE} - {self.step.top} + r",
+                f"x + c * {source.channel_stride}",
+                f"sorted + c * {tile.channel_stride} + r * {tile.row_stride}",
+                f"k * {ROWS * STRIDE} - {self.op.top} + r",
             ]
             code(f"    {self._row()}({', '.join(given)}, q);")
 
     def _row(self) -> str:
         """The function that sorts a row of the picture, from column ``2 * q`` on."""
-        source, tile, code = self.step.source.layout, self.sorted, CWriter(depth=1)
-        size = tile.columns + tile.behind
+        source, tile, code = self.op.source.layout, self.sorted, CWriter(depth=1)
+        size = tile.columns + tile.after
         code(
             f"real *even = to + {tile.first}, *odd = even + {tile.part};",
             f"const int pairs = {source.width // STRIDE} - q;",
@@ -146,7 +146,7 @@ class _Writer:
             for part in ("even", "odd"):
                 code(f"fill({part} - {tile.before}, {tile.before + size}, 0);")
             code("return;")
-        code(f"x += row * {source.row} + q * {STRIDE};")
+        code(f"x += row * {source.row_stride} + q * {STRIDE};")
         if tile.before:
             with code.block(f"for (int i = -{tile.before}; i < 0; ++i)"):
                 code("even[i] = q ? x[2 * i] : 0, odd[i] = q ? x[2 * i + 1] : 0;")
@@ -162,7 +162,7 @@ class _Writer:
 
     def _tiles(self, code: CWriter, rows: tuple[int, ...], vectors: int, rest: int) -> None:
         """Calls for all outputs of the tile at column ``q``."""
-        width, depth = self.step.kept_row, self.step.weight[0].size
+        width, depth = self.op.carried_row_stride, self.op.weight[0].size
         for size, _ in tile_loops(code, "o", run_lengths(self.blocks)):
             name = self._tile(size, rows, vectors, rest)
             given = ["sorted", f"w + o * {depth}", "b + o", f"kept + o * {width} + q"]
@@ -172,24 +172,26 @@ class _Writer:
 
     def _tile(self, outputs: int, rows: tuple[int, ...], vectors: int, rest: int) -> str:
         """The function of a tile; the last of a row has ``rest`` columns, others all."""
-        step, tile, code = self.step, self.sorted, CWriter(depth=1)
+        op, tile, code = self.op, self.sorted, CWriter(depth=1)
         sums = [(row, at) for row in rows for at in range(vectors)]
         for output in range(outputs):
             code(*(f"vf a{output}_{row}_{at} = SPLAT(b[{output}]);" for row, at in sums))
-        if 0 in rows and prefetch.exceeds_l2(step.target.layout, self.unit.machine):
+        if 0 in rows and prefetch.exceeds_l2(op.target.layout, self.unit.cpu):
             for output in range(outputs):
                 prefetch.emit_prefetch(
-                    code, self.unit.machine, f"y + to[{output}]", self.lanes, write=True
+                    code, self.unit.cpu, f"y + to[{output}]", self.lanes, write=True
                 )
-        height, width = step.kernel
+        height, width = op.kernel
         code("const real *plane = x;")
-        with code.block(f"for (int c = 0; c < {step.weight.shape[1]}; ++c, plane += {tile.plane})"):
+        with code.block(
+            f"for (int c = 0; c < {op.weight.shape[1]}; ++c, plane += {tile.channel_stride})"
+        ):
             with code.block(f"for (int t = 0; t < {height}; ++t, w += {width * outputs})"):
-                code(f"x = plane + t * {tile.row};")
+                code(f"x = plane + t * {tile.row_stride};")
                 for column in range(width):
                     self._multiply(code, outputs, sums, column)
         if 0 in rows:
-            used = (step.inner, step.activation)
+            used = (op.inner, op.activation)
             code(*dict.fromkeys(line for one in used for line in activation_constants(one)))
         for output in range(outputs):
             with code.block(""):
@@ -203,9 +205,9 @@ class _Writer:
         self, code: CWriter, outputs: int, sums: list[tuple[int, int]], column: int
     ) -> None:
         """One tap of each output."""
-        pixels = self.sorted.at(column - self.step.left)
+        pixels = self.sorted.at(column - self.op.left)
         for row, at in sums:
-            from_ = pixels + row * STRIDE * self.sorted.row + at * self.lanes
+            from_ = pixels + row * STRIDE * self.sorted.row_stride + at * self.lanes
             code(f"const vf x{column}_{row}_{at} = LOAD(x + {from_});")
         for output in range(outputs):
             for row, at in sums:
@@ -216,7 +218,7 @@ class _Writer:
         self, code: CWriter, output: int, rows: tuple[int, ...], vectors: int, rest: int
     ) -> None:
         """Keep the second row of an output, and store the maxima of both and the one before."""
-        step, lanes, kept = self.step, self.lanes, f"kept + {output * self.step.kept_row}"
+        op, lanes, kept = self.op, self.lanes, f"kept + {output * self.op.carried_row_stride}"
         for at in range(vectors):
             values = [f"a{output}_{row}_{at}" for row in rows]
             if 0 in rows:
@@ -243,8 +245,8 @@ class _Writer:
             code(f"STORE({last}, odd);")
         # No activation falls: of the largest it makes the largest.
         code("const vf most = MAX(MAX(left, even), odd);")
-        code(f"const vf active = {activation_expr(step.inner, 'most')};")
-        value = activation_expr(step.activation, "active")
+        code(f"const vf active = {activation_expr(op.inner, 'most')};")
+        value = activation_expr(op.activation, "active")
         count = ceil(rest / 2) if rest else lanes
         if count == lanes:
             code(f"STORE(y + to[{output}], {value});")

@@ -19,97 +19,97 @@ from shufflenet_deploy.codegen.ir.planar import Direct3x3, StripConvPool
 from shufflenet_deploy.codegen.schedule.conv_pool_fusion import per_thread_elements
 
 
-def strip_conv_pool(step: StripConvPool, unit: TranslationUnit) -> None:
+def strip_conv_pool(op: StripConvPool, unit: TranslationUnit) -> None:
     """Write the kernels of a band, and the loop over bands."""
-    sorted_, map_ = (
-        per_thread_elements(place.layout, unit.machine.lanes) for place in step.sources[1:]
-    )
-    kernels = convolution.convolution_kernels(step.convolution, unit)
+    sorted_, map_ = (per_thread_elements(view.layout, unit.cpu.lanes) for view in op.sources[1:])
+    kernels = convolution.convolution_kernels(op.convolution, unit)
     code = CWriter(depth=1)
     code(
         f"real *s = sorted + begin * {sorted_};",
-        f"real *t = map + begin * {map_} + {step.front};",
+        f"real *t = map + begin * {map_} + {op.carried_row_offset};",
     )
     with code.block("for (int k = begin ? begin - 1 : 0; k < end; ++k)"):
-        _carry_last_row(code, step)
-        _convolve(code, step, unit, kernels)
+        _carry_last_row(code, op)
+        _convolve(code, op, unit, kernels)
         with code.block("if (k >= begin)"):
-            _pool(code, step, unit)
+            _pool(code, op, unit)
     head = "LOOP void @(const real *x, real *sorted, real *map, real *y, int begin, int end)"
     name = unit.kernel("bands", head, code)
-    places = ", ".join(unit.address(place) for place in (*step.sources, step.target))
-    price = sum(one.price for one in kernels)
-    with unit.share(_strip_count(step), price):
-        unit.body("if (begin < end)", f"    {name}({places}, begin, end); /* {step.name} */")
+    views = ", ".join(unit.address(view) for view in (*op.sources, op.target))
+    cost = sum(one.cost for one in kernels)
+    with unit.parallel(_strip_count(op), cost):
+        unit.body("if (begin < end)", f"    {name}({views}, begin, end); /* {op.name} */")
 
 
-def _strip_count(step: StripConvPool) -> int:
-    return ceil(step.target.layout.height / step.rows)
+def _strip_count(op: StripConvPool) -> int:
+    return ceil(op.target.layout.height / op.rows)
 
 
-def _carry_last_row(code: CWriter, step: StripConvPool) -> None:
+def _carry_last_row(code: CWriter, op: StripConvPool) -> None:
     """The row before the first of a band: there is none before the picture."""
-    layout, row = step.convolution.target.layout, step.convolution.target.layout.row
+    layout, row = op.convolution.target.layout, op.convolution.target.layout.row_stride
     with code.block(f"for (int c = 0; c < {layout.channels}; ++c)"):
-        code(f"real *to = t + c * {layout.plane} - {row};")
+        code(f"real *to = t + c * {layout.channel_stride} - {row};")
         code("if (k == 0)", f"    fill(to, {layout.width}, -INFINITY);", "else")
         code(f"    memcpy(to, to + {layout.height * row}, {layout.width} * sizeof *to);")
 
 
 def _convolve(
-    code: CWriter, step: StripConvPool, unit: TranslationUnit, kernels: list[KernelCall]
+    code: CWriter, op: StripConvPool, unit: TranslationUnit, kernels: list[KernelCall]
 ) -> None:
     """Sort the rows of the picture that a band needs, and convolve them."""
-    picture, map_ = step.source.layout, step.convolution.target.layout
-    size = len(step.split.phases) * step.split.target.layout.plane
-    split = pool.phase_split_kernel(step.split, unit, band=True)
-    first = f"k * {map_.height * step.split.stride[0]}"
-    code(f"for (int c = 0; c < {picture.channels}; ++c)")
-    code(f"    {split}(x + c * {picture.plane}, s + c * {size}, {first});")
-    if unit.machine.fetches:
-        _prefetch_next_strip(code, step, unit)
+    image, map_ = op.source.layout, op.convolution.target.layout
+    size = len(op.split.phases) * op.split.target.layout.channel_stride
+    split = pool.phase_split_kernel(op.split, unit, band=True)
+    first = f"k * {map_.height * op.split.stride[0]}"
+    code(f"for (int c = 0; c < {image.channels}; ++c)")
+    code(f"    {split}(x + c * {image.channel_stride}, s + c * {size}, {first});")
+    if unit.cpu.software_prefetch:
+        _prefetch_next_strip(code, op, unit)
     for one in kernels:
         bases = ("s", "W", "W", "t")
-        given = [f"{base} + {at[0]}" for base, (_, at) in zip(bases, one.columns, strict=True)]
-        pieces = f", 0, {one.pieces}" if one.pieces > 1 else ""
-        code(f"{one.name}({', '.join(given)}{pieces});")
-    if _strip_count(step) * map_.height > step.height:
-        head = f"for (int row = {step.height} - k * {map_.height}; row < {map_.height}; ++row)"
+        given = [f"{base} + {at[0]}" for base, (_, at) in zip(bases, one.arguments, strict=True)]
+        work_items = f", 0, {one.work_items}" if one.work_items > 1 else ""
+        code(f"{one.name}({', '.join(given)}{work_items});")
+    if _strip_count(op) * map_.height > op.height:
+        head = f"for (int row = {op.height} - k * {map_.height}; row < {map_.height}; ++row)"
         with code.block(head):  # below the map
             code(f"for (int c = 0; c < {map_.channels}; ++c)")
-            code(f"    fill(t + c * {map_.plane} + row * {map_.row}, {map_.width}, -INFINITY);")
+            code(
+                f"    fill(t + c * {map_.channel_stride} + row * {map_.row_stride}, {map_.width}, -INFINITY);"
+            )
 
 
-def _prefetch_next_strip(code: CWriter, step: StripConvPool, unit: TranslationUnit) -> None:
+def _prefetch_next_strip(code: CWriter, op: StripConvPool, unit: TranslationUnit) -> None:
     """What the next band adds of the picture comes from memory while this one is convolved."""
-    picture = step.source.layout
-    added = step.convolution.target.layout.height * step.split.stride[0] * picture.row
-    with code.block(f"for (int c = 0; c < {picture.channels} && k + 1 < end; ++c)"):
-        code(f"const real *next = x + c * {picture.plane} + (k + 1) * {added};")
-        code(f"for (int i = 0; i < {added}; i += {ALIGN_BYTES // unit.machine.element_bytes})")
+    image = op.source.layout
+    added = op.convolution.target.layout.height * op.split.stride[0] * image.row_stride
+    with code.block(f"for (int c = 0; c < {image.channels} && k + 1 < end; ++c)"):
+        code(f"const real *next = x + c * {image.channel_stride} + (k + 1) * {added};")
+        code(f"for (int i = 0; i < {added}; i += {ALIGN_BYTES // unit.cpu.element_bytes})")
         code("    __builtin_prefetch(next + i, 0, 2);")
 
 
-def _pool(code: CWriter, step: StripConvPool, unit: TranslationUnit) -> None:
+def _pool(code: CWriter, op: StripConvPool, unit: TranslationUnit) -> None:
     """The maxima of a band; the last one may have fewer rows."""
-    map_, target = step.convolution.target.layout, step.target.layout
-    to = ", ".join(str(step.target.offset(at)) for at in range(map_.channels))
+    map_, target = op.convolution.target.layout, op.target.layout
+    to = ", ".join(str(op.target.offset(at)) for at in range(map_.channels))
     code(f"static const int to[] = {{{to}}};")
-    name = pool.direct_3x3_kernel(step.pool, unit)
-    rest = target.height % step.rows
+    name = pool.direct_3x3_kernel(op.pool, unit)
+    rest = target.height % op.rows
     if rest:
-        last = pool.direct_3x3_kernel(_with_rows(step.pool, rest), unit)
-        name = f"(k < {_strip_count(step) - 1} ? {name} : {last})"
+        last = pool.direct_3x3_kernel(_with_rows(op.pool, rest), unit)
+        name = f"(k < {_strip_count(op) - 1} ? {name} : {last})"
     code(f"for (int c = 0; c < {map_.channels}; ++c)")
-    to = f"y + to[c] + k * {step.rows * target.row}"
-    code(f"    {name}(t + c * {map_.plane} - {map_.row}, {to});")
+    to = f"y + to[c] + k * {op.rows * target.row_stride}"
+    code(f"    {name}(t + c * {map_.channel_stride} - {map_.row_stride}, {to});")
 
 
 def _with_rows(pool: Direct3x3, rows: int) -> Direct3x3:
     """The same for fewer rows."""
     (source,), target = pool.sources, pool.target
     before = replace(source.layout, height=2 * rows + 1)
-    after = replace(target.layout, height=rows, plane=rows * target.layout.row)
+    after = replace(target.layout, height=rows, channel_stride=rows * target.layout.row_stride)
     return replace(
         pool, sources=(replace(source, layout=before),), target=replace(target, layout=after)
     )

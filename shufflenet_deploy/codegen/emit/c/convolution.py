@@ -40,101 +40,109 @@ class KernelCall:
     """A function, the arguments of its calls, and a call's price and pieces; see ``calls.call``."""
 
     name: str
-    columns: Arguments
+    arguments: Arguments
     times: int
-    price: float
-    pieces: int = 1
+    cost: float
+    work_items: int = 1
 
 
-def convolution(step: Convolution, unit: TranslationUnit) -> None:
+def convolution(op: Convolution, unit: TranslationUnit) -> None:
     """Write a convolution's kernels, weights and calls."""
-    for one in convolution_kernels(step, unit):
+    for one in convolution_kernels(op, unit):
         emit_calls(
-            unit, one.name, one.columns, one.times, step.name, price=one.price, pieces=one.pieces
+            unit,
+            one.name,
+            one.arguments,
+            one.times,
+            op.name,
+            cost=one.cost,
+            work_items=one.work_items,
         )
 
 
-def convolution_kernels(step: Convolution, unit: TranslationUnit) -> list[KernelCall]:
+def convolution_kernels(op: Convolution, unit: TranslationUnit) -> list[KernelCall]:
     """Write its kernels and weights."""
-    per_group = len(step.target.planes) // step.groups
+    per_group = len(op.target.planes) // op.groups
     classes: dict[tuple[int, int], list[tuple[int, StridedRun]]] = defaultdict(list)
-    for group in range(step.groups):
-        for run in strided_runs(step.target.planes, group * per_group, per_group):
+    for group in range(op.groups):
+        for run in strided_runs(op.target.planes, group * per_group, per_group):
             classes[run.count, run.step].append((group, run))
     found = []
     for (count, stride), members in classes.items():
-        found += _run_kernels(step, unit, count, stride, members)
+        found += _run_kernels(op, unit, count, stride, members)
     return found
 
 
 def _run_kernels(
-    step: Convolution,
+    op: Convolution,
     unit: TranslationUnit,
     count: int,
     stride: int,
     members: list[tuple[int, StridedRun]],
 ) -> list[KernelCall]:
     """Those for outputs that come in equal runs: all whole vectors, and the last pixels."""
-    lanes = unit.machine.lanes
-    depth = step.weight.shape[1] * step.weight.shape[2]
-    beside = tail.packed_tail_pixels(unit.machine, step.target.layout.span)
-    rest = 0 if beside else tail_over_outputs.tail_pixels(step, lanes, count)
-    work = ConvShape(
+    lanes = unit.cpu.lanes
+    depth = op.weight.shape[1] * op.weight.shape[2]
+    tail_pixels = tail.packed_tail_pixels(unit.cpu, op.target.layout.span)
+    rest = 0 if tail_pixels else tail_over_outputs.tail_pixels(op, lanes, count)
+    shape = ConvShape(
         outputs=count,
-        vectors=step.target.layout.vectors(lanes) - (rest > 0 or beside > 0),
+        vectors=op.target.layout.vectors(lanes) - (rest > 0 or tail_pixels > 0),
         depth=depth,
-        residual=len(step.sources) > 1,
-        plane=unit.machine.element_bytes * step.target.layout.plane * stride,
-        assembly=_is_assembly(step, unit),
-        floors=step.floors is not None,
-        tail=beside,
+        residual=len(op.sources) > 1,
+        channel_stride=unit.cpu.element_bytes * op.target.layout.channel_stride * stride,
+        assembly=_is_assembly(op, unit),
+        clamp_min=op.clamp_min is not None,
+        tail=tail_pixels,
     )
-    blocking = choose_blocking(unit.machine, work)
-    weights = [step.weight[run.first : run.first + run.count] for _, run in members]
-    starts = step.bias if step.floors is None else step.floors
+    blocking = choose_blocking(unit.cpu, shape)
+    weights = [op.weight[run.first : run.first + run.count] for _, run in members]
+    starts = op.bias if op.clamp_min is None else op.clamp_min
     biases = [starts[run.first : run.first + run.count] for _, run in members]
     packed = [pack_weights(weight, blocking.outputs) for weight in weights]
-    columns = _arguments(step, unit, members, (packed, biases), 0)
-    if _is_assembly(step, unit):
-        name = _asm_kernel(step, unit, count, stride, blocking)
-        if _in_place(step):
-            del columns[3]  # what is added: the target
+    arguments = _arguments(op, unit, members, (packed, biases), 0)
+    if _is_assembly(op, unit):
+        name = _asm_kernel(op, unit, count, stride, blocking)
+        if _in_place(op):
+            del arguments[3]  # what is added: the target
     else:
-        name = _c_kernel(step, unit, count, stride, blocking, beside)
-    price = work.depth * count * work.vectors
-    pieces = _work_items(step, unit, count, blocking)
+        name = _c_kernel(op, unit, count, stride, blocking, tail_pixels)
+    cost = shape.depth * count * shape.vectors
+    work_items = _work_items(op, unit, count, blocking)
     times = len(members)
-    found = [KernelCall(name=name, columns=columns, times=times, price=price, pieces=pieces)]
+    found = [
+        KernelCall(name=name, arguments=arguments, times=times, cost=cost, work_items=work_items)
+    ]
     if rest:
         packed = [tail_over_outputs.pack_weights(weight, lanes, rest) for weight in weights]
         biases = [tail_over_outputs.pad_bias(bias, lanes) for bias in biases]
-        columns = _arguments(step, unit, members, (packed, biases), step.target.layout.span - rest)
-        name = tail_over_outputs.emit_kernel(step, unit, count, stride, rest)
-        price = work.depth * ceil(count / lanes) * rest
-        found.append(KernelCall(name=name, columns=columns, times=times, price=price))
+        arguments = _arguments(op, unit, members, (packed, biases), op.target.layout.span - rest)
+        name = tail_over_outputs.emit_kernel(op, unit, count, stride, rest)
+        cost = shape.depth * ceil(count / lanes) * rest
+        found.append(KernelCall(name=name, arguments=arguments, times=times, cost=cost))
     return found
 
 
 def _arguments(
-    step: Convolution,
+    op: Convolution,
     unit: TranslationUnit,
     members: list[tuple[int, StridedRun]],
     arrays: tuple[list[FloatArray], list[FloatArray]],
     pixel: int,
 ) -> Arguments:
     """A kernel's arguments from ``pixel`` on: source, weights, biases, what is added, target."""
-    size = step.weight.shape[1] * step.spread
-    columns: Arguments = [
-        (step.source, [step.source.offset(group * size) + pixel for group, _ in members])
+    size = op.weight.shape[1] * op.planes_per_channel
+    arguments: Arguments = [
+        (op.source, [op.source.offset(group * size) + pixel for group, _ in members])
     ]
     for array in arrays:
-        at = unit.numbers(np.concatenate(array))
-        columns.append((None, [at + i * array[0].size for i in range(len(members))]))
-    for other in step.sources[1:]:
-        columns.append((other, [other.offset(run.first) + pixel for _, run in members]))
-    plane = step.target.layout.plane
-    columns.append((step.target, [run.plane * plane + pixel for _, run in members]))
-    return columns
+        at = unit.add_weights(np.concatenate(array))
+        arguments.append((None, [at + i * array[0].size for i in range(len(members))]))
+    for other in op.sources[1:]:
+        arguments.append((other, [other.offset(run.first) + pixel for _, run in members]))
+    plane = op.target.layout.channel_stride
+    arguments.append((op.target, [run.first_plane * plane + pixel for _, run in members]))
+    return arguments
 
 
 def pack_weights(weight: FloatArray, sizes: Sequence[int]) -> FloatArray:
@@ -147,57 +155,57 @@ def pack_weights(weight: FloatArray, sizes: Sequence[int]) -> FloatArray:
 
 
 def _work_items(
-    step: Convolution, unit: TranslationUnit, count: int, blocking: RegisterBlocking
+    op: Convolution, unit: TranslationUnit, count: int, blocking: RegisterBlocking
 ) -> int:
     """How many pieces a kernel's outer loop is over."""
-    if _pixel_loop_outside(step, unit, count, blocking):
+    if _pixel_loop_outside(op, unit, count, blocking):
         return sum(times for _, times in blocking.pixels)
     return len(blocking.outputs)
 
 
 def _c_kernel(
-    step: Convolution,
+    op: Convolution,
     unit: TranslationUnit,
     count: int,
     stride: int,
     blocking: RegisterBlocking,
-    beside: int,
+    tail_pixels: int,
 ) -> str:
     """The loops over blocks; whichever of weights and pixels is dearer to read again is outside.
 
     The last block of pixels has ``beside`` more, behind its vectors.
     """
-    residual = len(step.sources) > 1
-    depth = step.weight.shape[1] * step.weight.shape[2]
-    other = step.sources[1].layout.plane if residual else 0
-    plane = step.target.layout.plane * stride
-    outputs, pixels = run_lengths(blocking.outputs), _with_tail(blocking.pixels, beside)
-    pieces = _work_items(step, unit, count, blocking)
+    residual = len(op.sources) > 1
+    depth = op.weight.shape[1] * op.weight.shape[2]
+    other = op.sources[1].layout.channel_stride if residual else 0
+    plane = op.target.layout.channel_stride * stride
+    outputs, pixels = run_lengths(blocking.outputs), _with_tail(blocking.pixels, tail_pixels)
+    work_items = _work_items(op, unit, count, blocking)
     code = CWriter(depth=1)
 
-    def block(across: tuple[int, ...], down: tuple[int, ...], *, asks: bool = False) -> None:
+    def block(across: tuple[int, ...], down: tuple[int, ...], *, prefetches: bool = False) -> None:
         """That of the outputs from ``o`` on, and the pixels from ``p`` on."""
         given = [f"x + p, w + o * {depth}, b + o", f"y + o * {plane} + p"]
         if residual:
             given.insert(1, f"r + o * {other} + p")
         name = microkernel.emit_microkernel(
-            step, unit, Microkernel(down[0], across[0], across[2], asks), plane, other
+            op, unit, Microkernel(down[0], across[0], across[2], prefetches), plane, other
         )
         code(f"{name}({', '.join(given)});")
 
-    lanes = unit.machine.lanes
-    if _pixel_loop_outside(step, unit, count, blocking):
-        far = len(step.taps) == 1 and prefetch.exceeds_l2(step.source.layout, unit.machine)
-        for across in tile_loops(code, "p", pixels, lanes, pieces=pieces):
+    lanes = unit.cpu.lanes
+    if _pixel_loop_outside(op, unit, count, blocking):
+        far = len(op.taps) == 1 and prefetch.exceeds_l2(op.source.layout, unit.cpu)
+        for across in tile_loops(code, "p", pixels, lanes, work_items=work_items):
             for down in tile_loops(code, "o", _peel_first(outputs) if far else outputs):
-                block(across, down, asks=len(down) > 2)
+                block(across, down, prefetches=len(down) > 2)
     else:
-        for down in tile_loops(code, "o", outputs, pieces=pieces):
+        for down in tile_loops(code, "o", outputs, work_items=work_items):
             for across in tile_loops(code, "p", pixels, lanes):
                 block(across, down)
     head = "const real *x, const real *w, const real *b, "
     head += ("const real *r, " if residual else "") + "real *y"
-    return unit.kernel("conv", f"LOOP void @({head}{RANGE_PARAMS if pieces > 1 else ''})", code)
+    return unit.kernel("conv", f"LOOP void @({head}{RANGE_PARAMS if work_items > 1 else ''})", code)
 
 
 def _peel_first(runs: list[tuple[int, int]]) -> list[tuple[int, ...]]:
@@ -206,86 +214,88 @@ def _peel_first(runs: list[tuple[int, int]]) -> list[tuple[int, ...]]:
     return [(size, 1, True), *([(size, times - 1)] if times > 1 else []), *rest]
 
 
-def _with_tail(runs: tuple[tuple[int, int], ...], beside: int) -> list[tuple[int, int, int]]:
+def _with_tail(runs: tuple[tuple[int, int], ...], tail_pixels: int) -> list[tuple[int, int, int]]:
     """Runs of blocks of pixels as (vectors, times, pixels behind); only the last block has any."""
     (size, times), before = runs[-1], [(size, times, 0) for size, times in runs[:-1]]
-    if beside and times > 1:
+    if tail_pixels and times > 1:
         before.append((size, times - 1, 0))
         times = 1
-    return [*before, (size, times, beside)]
+    return [*before, (size, times, tail_pixels)]
 
 
-def _is_assembly(step: Convolution, unit: TranslationUnit) -> bool:
-    if not unit.machine.by_lane:
+def _is_assembly(op: Convolution, unit: TranslationUnit) -> bool:
+    if not unit.cpu.fma_by_lane:
         return False
-    return len(step.taps) == 1 or neon_microkernel.is_supported(*_tap_offsets(step, unit))
+    return len(op.taps) == 1 or neon_microkernel.is_supported(*_tap_offsets(op, unit))
 
 
-def _tap_offsets(step: Convolution, unit: TranslationUnit) -> tuple[tuple[int, ...], int]:
+def _tap_offsets(op: Convolution, unit: TranslationUnit) -> tuple[tuple[int, ...], int]:
     """Where the pixels of a channel are, and the next channel's, in bytes."""
-    size = unit.machine.element_bytes
-    jump = size * step.source.layout.plane * step.spread
-    return tuple(size * tap for tap in step.taps), jump
+    size = unit.cpu.element_bytes
+    jump = size * op.source.layout.channel_stride * op.planes_per_channel
+    return tuple(size * tap for tap in op.taps), jump
 
 
-def _in_place(step: Convolution) -> bool:
+def _in_place(op: Convolution) -> bool:
     """Whether the result replaces what is added to it."""
-    return len(step.sources) > 1 and step.sources[1] == step.target
+    return len(op.sources) > 1 and op.sources[1] == op.target
 
 
 def _asm_kernel(
-    step: Convolution, unit: TranslationUnit, count: int, stride: int, blocking: RegisterBlocking
+    op: Convolution, unit: TranslationUnit, count: int, stride: int, blocking: RegisterBlocking
 ) -> str:
     """The same loops for strips in assembly, which have the inner loop in them."""
-    lanes, code = unit.machine.lanes, CWriter(depth=1)
+    lanes, code = unit.cpu.lanes, CWriter(depth=1)
     outputs = run_lengths(blocking.outputs)
-    pieces = _work_items(step, unit, count, blocking)
-    if _pixel_loop_outside(step, unit, count, blocking):
-        for vectors, *_ in tile_loops(code, "p", blocking.pixels, lanes, pieces=pieces):
+    work_items = _work_items(op, unit, count, blocking)
+    if _pixel_loop_outside(op, unit, count, blocking):
+        for vectors, *_ in tile_loops(code, "p", blocking.pixels, lanes, work_items=work_items):
             first = 0
             for size, times in outputs:
-                strip = _asm_spec(step, unit, stride, (size, vectors, times), down=True)
+                strip = _asm_spec(op, unit, stride, (size, vectors, times), advances_outputs=True)
                 code(_asm_call(strip, unit, "p", str(first)))
                 first += size * times
     else:
-        for size, *_ in tile_loops(code, "o", outputs, pieces=pieces):
+        for size, *_ in tile_loops(code, "o", outputs, work_items=work_items):
             pixel = 0
             for vectors, times in blocking.pixels:
-                strip = _asm_spec(step, unit, stride, (size, vectors, times), down=False)
+                strip = _asm_spec(op, unit, stride, (size, vectors, times), advances_outputs=False)
                 code(_asm_call(strip, unit, str(pixel), "o"))
                 pixel += vectors * times * lanes
     head = ", ".join(
-        neon_microkernel.c_parameters(_asm_spec(step, unit, stride, (1, 1, 1), down=True))
+        neon_microkernel.c_parameters(_asm_spec(op, unit, stride, (1, 1, 1), advances_outputs=True))
     )
-    return unit.kernel("conv", f"LOOP void @({head}{RANGE_PARAMS if pieces > 1 else ''})", code)
+    return unit.kernel("conv", f"LOOP void @({head}{RANGE_PARAMS if work_items > 1 else ''})", code)
 
 
 def _asm_spec(
-    step: Convolution,
+    op: Convolution,
     unit: TranslationUnit,
     stride: int,
     shape: tuple[int, int, int],
     *,
-    down: bool,
+    advances_outputs: bool,
 ) -> neon_microkernel.MicrokernelSpec:
     outputs, vectors, times = shape
-    taps, jump = _tap_offsets(step, unit)
-    size = unit.machine.element_bytes
+    taps, jump = _tap_offsets(op, unit)
+    size = unit.cpu.element_bytes
     return neon_microkernel.MicrokernelSpec(
         element=element_type(size),
         outputs=outputs,
         vectors=vectors,
-        channels=step.weight.shape[1],
+        channels=op.weight.shape[1],
         taps=taps,
-        jump=jump,
-        plane=size * step.target.layout.plane * stride,
-        other=size * step.sources[1].layout.plane if len(step.sources) > 1 else 0,
-        in_place=_in_place(step),
-        activation=step.activation,
+        source_channel_stride=jump,
+        channel_stride=size * op.target.layout.channel_stride * stride,
+        residual_channel_stride=size * op.sources[1].layout.channel_stride
+        if len(op.sources) > 1
+        else 0,
+        in_place=_in_place(op),
+        activation=op.activation,
         times=times,
-        down=down,
-        floors=step.floors is not None,
-        ordered=unit.machine.ordered,
+        advances_outputs=advances_outputs,
+        clamp_min=op.clamp_min is not None,
+        in_order=unit.cpu.in_order,
     )
 
 
@@ -300,20 +310,20 @@ def _asm_call(
         "x": f"x + {pixel}",
         "w": f"w + {output} * {strip.depth}",
         "b": f"b + {output}",
-        "r": f"r + {output} * {strip.other // strip.element.size} + {pixel}",
-        "y": f"y + {output} * {strip.plane // strip.element.size} + {pixel}",
+        "r": f"r + {output} * {strip.residual_channel_stride // strip.element.size} + {pixel}",
+        "y": f"y + {output} * {strip.channel_stride // strip.element.size} + {pixel}",
     }
     return f"{name}({', '.join(begins[each] for each in neon_microkernel.pointer_names(strip))});"
 
 
 def _pixel_loop_outside(
-    step: Convolution, unit: TranslationUnit, count: int, blocking: RegisterBlocking
+    op: Convolution, unit: TranslationUnit, count: int, blocking: RegisterBlocking
 ) -> bool:
     if len(blocking.outputs) > 1 == sum(times for _, times in blocking.pixels):
         return False  # nothing is read again, and there are pieces to share
-    size = unit.machine.element_bytes
-    x_bytes = size * step.weight.shape[1] * step.spread * step.source.layout.plane
-    w_bytes = size * count * step.weight.shape[1] * step.weight.shape[2]
+    size = unit.cpu.element_bytes
+    x_bytes = size * op.weight.shape[1] * op.planes_per_channel * op.source.layout.channel_stride
+    w_bytes = size * count * op.weight.shape[1] * op.weight.shape[2]
     if w_bytes > _L2_BYTES:
         return False  # from memory once is enough
     blocks_of_pixels = sum(times for _, times in blocking.pixels)

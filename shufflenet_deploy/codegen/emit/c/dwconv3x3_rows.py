@@ -15,11 +15,11 @@ from shufflenet_deploy.codegen.ir.planar import Direct3x3
 BIAS_INDEX, PACKED_WEIGHTS = 9, 12
 
 
-def reduce_expr(step: Direct3x3, values: Sequence[str], lanes: int) -> str:
+def reduce_expr(op: Direct3x3, values: Sequence[str], lanes: int) -> str:
     """C for the sum of vectors, or for their maximum."""
     text = values[0]
     for value in values[1:]:
-        text = f"MAX{lanes}({text}, {value})" if step.is_maximum else f"{text} + {value}"
+        text = f"MAX{lanes}({text}, {value})" if op.is_maximum else f"{text} + {value}"
     return text
 
 
@@ -31,29 +31,29 @@ def _rows_per_block(height: int) -> int:
 class RowKernel:
     """The kernel of one ``Window3x3``: everything but the plane is known now."""
 
-    def __init__(self, step: Direct3x3, unit: TranslationUnit) -> None:
-        self.step = step
-        self.source, self.target = step.source.layout, step.target.layout
-        narrow = min(unit.machine.lanes, self.target.width)
+    def __init__(self, op: Direct3x3, unit: TranslationUnit) -> None:
+        self.op = op
+        self.source, self.target = op.source.layout, op.target.layout
+        narrow = min(unit.cpu.lanes, self.target.width)
         self.lanes = max(size for size in (16, 8, 4) if size <= narrow)
-        self.machine = unit.machine
+        self.cpu = unit.cpu
         self.kind = f"v{self.lanes}"
-        self.biased = step.bias is not None and bool(step.bias.any())
+        self.biased = op.bias is not None and bool(op.bias.any())
         self.at_once = 2
-        if unit.machine.registers > 16:
-            self.at_once = _rows_per_block(self.target.height) if step.stride == 1 else 2
+        if unit.cpu.registers > 16:
+            self.at_once = _rows_per_block(self.target.height) if op.stride == 1 else 2
         self.code = CWriter(depth=1)
 
     def write(self) -> CWriter:
-        step, n, kind, code = self.step, self.lanes, self.kind, self.code
-        if step.weight is not None:
-            if self.machine.by_lane:
+        op, n, kind, code = self.op, self.lanes, self.kind, self.code
+        if op.weight is not None:
+            if self.cpu.fma_by_lane:
                 code("const v4 w0 = LOAD4(w), w1 = LOAD4(w + 4), w2 = LOAD4(w + 8);")
             else:
                 # On a picture of one row some weights meet padding only.
                 weight = f"const {kind} w%d __attribute__((unused)) = SPLAT{n}(w[%d]);"
                 code(*(weight % (i, i) for i in range(9 + self.biased)))
-        code(*activation_constants(step.activation, kind))
+        code(*activation_constants(op.activation, kind))
         row = 0
         while row < self.target.height:
             rows = min(self.at_once, self.target.height - row)
@@ -65,23 +65,23 @@ class RowKernel:
             ):
                 times += 1
             with code.block(f"for (int i = {row}; i < {row + rows * times}; i += {rows})"):
-                begin = f"(i * {step.stride} - {step.top}) * {self.source.row} - {step.left}"
+                begin = f"(i * {op.stride} - {op.top}) * {self.source.row_stride} - {op.left}"
                 code(f"const real *from = x + ({begin});")
-                code(f"real *to = y + i * {self.target.row};")
+                code(f"real *to = y + i * {self.target.row_stride};")
                 self.columns(rows, pattern)
             row += rows * times
         return code
 
     def _valid_rows(self, row: int, rows: int) -> tuple[bool, ...]:
-        first = row * self.step.stride - self.step.top
-        count = (rows - 1) * self.step.stride + 3
+        first = row * self.op.stride - self.op.top
+        count = (rows - 1) * self.op.stride + 3
         return tuple(0 <= first + i < self.source.height for i in range(count))
 
     def _valid_lanes(self, column: int) -> tuple[tuple[bool, ...], ...]:
-        first = column * self.step.stride - self.step.left
+        first = column * self.op.stride - self.op.left
         return tuple(
             tuple(
-                0 <= first + tap + lane * self.step.stride < self.source.width
+                0 <= first + tap + lane * self.op.stride < self.source.width
                 for lane in range(self.lanes)
             )
             for tap in range(3)
@@ -107,67 +107,67 @@ class RowKernel:
 
     def ask(self, at: str, rows: int) -> None:
         """Ask for what the next ``rows`` rows of output need and store behind column ``at``."""
-        stride, row = self.step.stride, self.source.row
-        if prefetch.exceeds_llc_share(self.source, self.machine):
+        stride, row = self.op.stride, self.source.row_stride
+        if prefetch.exceeds_llc_share(self.source, self.cpu):
             for i in range(3 - stride, 3 - stride + rows * stride):
                 first = f"from + {(rows * stride + i) * row} + {at} * {stride}"
-                prefetch.emit_prefetch(self.code, self.machine, first, self.lanes * stride)
-        if prefetch.exceeds_llc_share(self.target, self.machine):
+                prefetch.emit_prefetch(self.code, self.cpu, first, self.lanes * stride)
+        if prefetch.exceeds_llc_share(self.target, self.cpu):
             for i in range(rows, 2 * rows):
-                first = f"to + {i * self.target.row} + {at}"
-                prefetch.emit_prefetch(self.code, self.machine, first, self.lanes, write=True)
+                first = f"to + {i * self.target.row_stride} + {at}"
+                prefetch.emit_prefetch(self.code, self.cpu, first, self.lanes, write=True)
 
     def _vector(
         self, at: str, rows: int, pattern: tuple[bool, ...], lanes: tuple[tuple[bool, ...], ...]
     ) -> None:
         """One vector of output in each of ``rows`` rows."""
-        step, code, n = self.step, self.code, self.lanes
+        op, code, n = self.op, self.code, self.lanes
         if at == "j":
             self.ask(at, rows)
         started: set[int] = set()
         for i, valid in enumerate(pattern):
             if not valid:
                 continue
-            self._load(f"from + {i * self.source.row} + {at} * {step.stride}", i, lanes)
-            uses = [(i - out * step.stride, out) for out in range(rows)]
+            self._load(f"from + {i * self.source.row_stride} + {at} * {op.stride}", i, lanes)
+            uses = [(i - out * op.stride, out) for out in range(rows)]
             uses = [(tap, out) for tap, out in uses if 0 <= tap < 3]
-            if step.weight is None:
-                across = reduce_expr(step, [f"x{i}_{column}" for column in range(3)], n)
+            if op.weight is None:
+                across = reduce_expr(op, [f"x{i}_{column}" for column in range(3)], n)
                 code(f"const {self.kind} h{i} = {across};")
             for tap, out in uses:
                 self.accumulate(i, tap, out, first=out not in started)
                 started.add(out)
         for out in range(rows):
             value = f"a{out}"
-            if step.is_average:
-                value = f"a{out} * (real){float_literal(step.scale)}"
-            value = activation_expr(step.activation, f"({value})", str(self.lanes))
-            code(f"STORE{self.lanes}(to + {out * self.target.row} + {at}, {value});")
+            if op.is_average:
+                value = f"a{out} * (real){float_literal(op.scale)}"
+            value = activation_expr(op.activation, f"({value})", str(self.lanes))
+            code(f"STORE{self.lanes}(to + {out * self.target.row_stride} + {at}, {value});")
 
     @property
     def outside(self) -> str:
         """What there is outside the picture."""
-        return "-INFINITY" if self.step.is_maximum else "0.0f"
+        return "-INFINITY" if self.op.is_maximum else "0.0f"
 
     def accumulate(self, i: int, tap: int, out: int, *, first: bool) -> None:
         code = self.code
-        if self.step.weight is None:
+        if self.op.weight is None:
             if first:
                 code(f"{self.kind} a{out} = h{i};")
-            elif self.step.is_maximum:
+            elif self.op.is_maximum:
                 code(f"a{out} = MAX{self.lanes}(a{out}, h{i});")
             else:
                 code(f"a{out} += h{i};")
             return
         if first and self.biased:
-            bias = f"SPLAT{self.lanes}(w2[1])" if self.machine.by_lane else "w9"
+            bias = f"SPLAT{self.lanes}(w2[1])" if self.cpu.fma_by_lane else "w9"
             code(f"{self.kind} a{out} = {bias};")
         for column in range(3):
             k = 3 * tap + column
             if first and not self.biased and column == 0:
-                weight = f"w{k // 4}[{k % 4}]" if self.machine.by_lane else f"w{k}"
+                weight = f"w{k // 4}[{k % 4}]" if self.cpu.fma_by_lane else f"w{k}"
                 code(f"{self.kind} a{out} = x{i}_0 * {weight};")
-            elif self.machine.by_lane:
+            elif self.cpu.fma_by_lane:
                 code(f"a{out} = FMA_LANE(a{out}, x{i}_{column}, w{k // 4}, {k % 4});")
             else:
                 code(f"a{out} += x{i}_{column} * w{k};")
@@ -175,7 +175,7 @@ class RowKernel:
     def _load(self, start: str, i: int, lanes: tuple[tuple[bool, ...], ...]) -> None:
         """The pixels under the three columns of the window; those outside become padding."""
         n, kind, code = self.lanes, self.kind, self.code
-        if self.step.stride == 1:
+        if self.op.stride == 1:
             loads = [f"LOAD{n}({start} + {tap})" for tap in range(3)]
         else:
             code(f"const {kind} p{i} = LOAD{n}({start}), q{i} = LOAD{n}({start} + {n});")

@@ -28,25 +28,25 @@ class Microkernel:
     outputs: int
     vectors: int
     tail: int = 0
-    asks: bool = False
+    prefetches: bool = False
 
 
 def emit_microkernel(
-    step: Convolution, unit: TranslationUnit, block: Microkernel, plane: int, other: int
+    op: Convolution, unit: TranslationUnit, block: Microkernel, plane: int, other: int
 ) -> str:
     """The name of a block's function.
 
     ``plane`` is between channels of the target, ``other`` between those of what is added.
     """
     outputs, vectors = block.outputs, block.vectors
-    residual = len(step.sources) > 1
-    channels, taps = step.weight.shape[1], step.taps
-    jump = step.source.layout.plane * step.spread
+    residual = len(op.sources) > 1
+    channels, taps = op.weight.shape[1], op.taps
+    jump = op.source.layout.channel_stride * op.planes_per_channel
     code = CWriter(depth=1)
     _init_accumulators(code, unit, outputs, vectors, other if residual else None)
     if block.tail:
         _packed_tail(block, unit).start(code)
-    _prefetch_store_or_residual(code, step, unit, block, (plane, other))
+    _prefetch_store_or_residual(code, op, unit, block, (plane, other))
     if len(taps) == 1:
         at_once = channels
         if channels > 10:
@@ -56,11 +56,11 @@ def emit_microkernel(
         _channel_loop(code, unit, times, positions, block, at_once * jump)
         _multiply(code, unit, [k * jump for k in range(rest)], block)
     elif len(taps) * outputs * vectors <= (
-        _MAX_STRAIGHT_FMAS_AVX512 if unit.machine.lanes == 16 else _MAX_STRAIGHT_FMAS
+        _MAX_STRAIGHT_FMAS_AVX512 if unit.cpu.lanes == 16 else _MAX_STRAIGHT_FMAS
     ):
         _channel_loop(code, unit, channels, list(taps), block, jump)
     else:
-        rows, columns = step.kernel
+        rows, columns = op.kernel
         starts = taps[::columns]
         first = [tap - taps[0] for tap in taps[:columns]]
         same = all(
@@ -76,15 +76,15 @@ def emit_microkernel(
                 _prefetch_weights(code, unit, columns * outputs)
                 code("x = plane + rows[t];")
                 _multiply(code, unit, first, block)
-    code(*activation_constants(step.activation))
+    code(*activation_constants(op.activation))
     for output in range(outputs):
         for at in range(vectors):
-            value = activation_expr(step.activation, f"a{output}_{at}")
+            value = activation_expr(op.activation, f"a{output}_{at}")
             code(f"STORE(y + {output * plane} + {at} * LANES, {value});")
     if block.tail:
         behind = f"{vectors} * LANES"
         _packed_tail(block, unit).store(
-            code, step.activation, plane, other if residual else 0, behind
+            code, op.activation, plane, other if residual else 0, behind
         )
     head = "INLINE void @(const real *x, const real *w, const real *b, "
     head += ("const real *r, " if residual else "") + "real *y)"
@@ -92,15 +92,15 @@ def emit_microkernel(
 
 
 def _packed_tail(block: Microkernel, unit: TranslationUnit) -> PackedTail:
-    return PackedTail(block.outputs, block.tail, unit.machine.lanes)
+    return PackedTail(block.outputs, block.tail, unit.cpu.lanes)
 
 
 def _init_accumulators(
     code: CWriter, unit: TranslationUnit, outputs: int, vectors: int, other: int | None
 ) -> None:
     """Accumulators begin as the bias, or as what is to be added plus the bias."""
-    by_lane = unit.machine.by_lane
-    if by_lane:
+    fma_by_lane = unit.cpu.fma_by_lane
+    if fma_by_lane:
         code(*(f"const v4 b{i} = LOAD4(b + {4 * i});" for i in range((outputs + 3) // 4)))
         if other is not None:
             code("const vf one = SPLAT(1.0f);")
@@ -108,32 +108,32 @@ def _init_accumulators(
         lane = f"b{output // 4}, {output % 4}"
         for at in range(vectors):
             if other is None:
-                start = f"SPLAT_LANE({lane})" if by_lane else f"SPLAT(b[{output}])"
-                if at and not by_lane:
+                start = f"SPLAT_LANE({lane})" if fma_by_lane else f"SPLAT(b[{output}])"
+                if at and not fma_by_lane:
                     start = f"a{output}_0"
             else:
                 load = f"LOAD(r + {output * other} + {at} * LANES)"
-                start = f"FMA_LANE({load}, one, {lane})" if by_lane else f"{load} + b[{output}]"
+                start = f"FMA_LANE({load}, one, {lane})" if fma_by_lane else f"{load} + b[{output}]"
             code(f"vf a{output}_{at} = {start};")
 
 
 def _prefetch_store_or_residual(
     code: CWriter,
-    step: Convolution,
+    op: Convolution,
     unit: TranslationUnit,
     block: Microkernel,
     distances: tuple[int, int],
 ) -> None:
     """Ask for where this block stores, or for what the next one begins with."""
-    machine, layout, (plane, other) = unit.machine, step.target.layout, distances
-    size = block.vectors * machine.lanes
-    if len(step.sources) > 1:
-        if prefetch.exceeds_llc_share(layout, machine):
+    cpu, layout, (plane, other) = unit.cpu, op.target.layout, distances
+    size = block.vectors * cpu.lanes
+    if len(op.sources) > 1:
+        if prefetch.exceeds_llc_share(layout, cpu):
             for output in range(block.outputs):
-                prefetch.emit_prefetch(code, machine, f"r + {output * other + size}", size)
-    elif prefetch.exceeds_l2(layout, machine):
+                prefetch.emit_prefetch(code, cpu, f"r + {output * other + size}", size)
+    elif prefetch.exceeds_l2(layout, cpu):
         for output in range(block.outputs):
-            prefetch.emit_prefetch(code, machine, f"y + {output * plane}", size, write=True)
+            prefetch.emit_prefetch(code, cpu, f"y + {output * plane}", size, write=True)
 
 
 def _channel_loop(
@@ -157,7 +157,7 @@ def _channel_loop(
 
 def _prefetch_weights(code: CWriter, unit: TranslationUnit, weights: int) -> None:
     """Ask for as many weights as are about to be used, some way ahead of these."""
-    if unit.machine.fetches:
+    if unit.cpu.software_prefetch:
         lines = range(0, 4 * weights, ALIGN_BYTES)
         code(
             *(f"__builtin_prefetch(w + {(_WEIGHT_PREFETCH_BYTES + line) // 4});" for line in lines)
@@ -175,17 +175,17 @@ def _multiply(
         for at, position in enumerate(positions):
             for vector in range(block.vectors):
                 code(f"const vf x{at}_{vector} = LOAD(x + {position} + {vector} * LANES);")
-            if block.asks:
-                size = block.vectors * unit.machine.lanes
-                prefetch.emit_prefetch(code, unit.machine, f"x + {position + size}", size)
+            if block.prefetches:
+                size = block.vectors * unit.cpu.lanes
+                prefetch.emit_prefetch(code, unit.cpu, f"x + {position + size}", size)
             for output in range(block.outputs):
                 index = at * block.outputs + output
-                if unit.machine.by_lane and index // 4 > loaded:
+                if unit.cpu.fma_by_lane and index // 4 > loaded:
                     loaded = index // 4
                     code(f"const v4 w{loaded} = LOAD4(w + {4 * loaded});")
                 for vector in range(block.vectors):
                     a, x = f"a{output}_{vector}", f"x{at}_{vector}"
-                    if unit.machine.by_lane:
+                    if unit.cpu.fma_by_lane:
                         code(f"{a} = FMA_LANE({a}, {x}, w{index // 4}, {index % 4});")
                     else:
                         code(f"{a} += {x} * w[{index}];")

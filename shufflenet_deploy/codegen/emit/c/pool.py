@@ -25,43 +25,45 @@ from shufflenet_deploy.codegen.ir.planar import (
 from shufflenet_deploy.network.graph import PoolKind
 
 
-def phase_split(step: PhaseSplit, unit: TranslationUnit) -> None:
+def phase_split(op: PhaseSplit, unit: TranslationUnit) -> None:
     """Pad a picture and sort its pixels by phase."""
     _call_per_channel(
-        step, unit, phase_split_kernel(step, unit), step.target.layout.plane * len(step.phases)
+        op, unit, phase_split_kernel(op, unit), op.target.layout.channel_stride * len(op.phases)
     )
 
 
-def phase_split_kernel(step: PhaseSplit, unit: TranslationUnit, *, band: bool = False) -> str:
+def phase_split_kernel(op: PhaseSplit, unit: TranslationUnit, *, band: bool = False) -> str:
     """The function for one channel; of a ``band``, it is told the first row of the picture."""
-    source, target = step.source.layout, step.target.layout
-    down = step.stride[0]
+    source, target = op.source.layout, op.target.layout
+    down = op.stride[0]
     code = CWriter(depth=1)
-    phases = deque(enumerate(step.phases))
+    phases = deque(enumerate(op.phases))
     while phases:
         at, (row_phase, phase) = phases.popleft()
-        parts = [_PhaseColumns.of(step, at, phase)]
+        parts = [_PhaseColumns.of(op, at, phase)]
         if phases and phases[0][1][0] == row_phase:
-            other = _PhaseColumns.of(step, phases[0][0], phases[0][1][1])
+            other = _PhaseColumns.of(op, phases[0][0], phases[0][1][1])
             if other.beside(parts[0]):
                 parts.append(other)
                 phases.popleft()
         with code.block(f"for (int i = 0; i < {target.height}; ++i)"):
             first = "first + " if band else ""
-            code(f"const int row = {first}i * {down} + {row_phase - step.top};")
+            code(f"const int row = {first}i * {down} + {row_phase - op.top};")
             for name, part in zip(("one", "two"), parts, strict=False):
-                code(f"real *{name} = y + {part.at * target.plane} + i * {target.row};")
+                code(
+                    f"real *{name} = y + {part.at * target.channel_stride} + i * {target.row_stride};"
+                )
             with code.block(f"if (row < 0 || row >= {source.height})"):
                 for name, _ in zip(("one", "two"), parts, strict=False):
-                    code(f"fill({name}, {target.width}, {_fill_literal(step.outside)});")
+                    code(f"fill({name}, {target.width}, {_fill_literal(op.outside)});")
                 code("continue;")
             for name, part in zip(("one", "two"), parts, strict=False):
                 if part.first:
-                    code(f"fill({name}, {part.first}, {_fill_literal(step.outside)});")
-                if part.behind:
+                    code(f"fill({name}, {part.first}, {_fill_literal(op.outside)});")
+                if part.after:
                     begin = part.first + part.count
-                    code(f"fill({name} + {begin}, {part.behind}, {_fill_literal(step.outside)});")
-            _copy_phases(code, parts, f"x + row * {source.row}", step.stride[1])
+                    code(f"fill({name} + {begin}, {part.after}, {_fill_literal(op.outside)});")
+            _copy_phases(code, parts, f"x + row * {source.row_stride}", op.stride[1])
     told = ", int first" if band else ""
     head = f"LOOP void @(const real *restrict x, real *restrict y{told})"
     return unit.kernel("split", head, code)
@@ -78,15 +80,15 @@ class _PhaseColumns:
     at: int
     first: int
     count: int
-    behind: int
+    after: int
     start: int
 
     @classmethod
-    def of(cls, step: PhaseSplit, at: int, phase: int) -> _PhaseColumns:
-        right, columns = step.stride[1], step.target.layout.width
-        start = phase - step.left
+    def of(cls, op: PhaseSplit, at: int, phase: int) -> _PhaseColumns:
+        right, columns = op.stride[1], op.target.layout.width
+        start = phase - op.left
         first = min(max(0, -(start // right)), columns)
-        last = (step.source.layout.width - 1 - start) // right + 1
+        last = (op.source.layout.width - 1 - start) // right + 1
         count = max(0, min(columns, last) - first)
         return cls(at, first, count, columns - first - count, first * right + start)
 
@@ -108,11 +110,9 @@ def _copy_phases(code: CWriter, parts: list[_PhaseColumns], row: str, stride: in
             code(f"gather({row} + {part.start}, {name}, {part.count}, {stride});")
 
 
-def _call_per_channel(
-    step: PlanarOp, unit: TranslationUnit, name: str, target_size: int = 0
-) -> None:
+def _call_per_channel(op: PlanarOp, unit: TranslationUnit, name: str, target_size: int = 0) -> None:
     """Call a kernel for every channel."""
-    source, target = step.source, step.target
+    source, target = op.source, op.target
     channels = range(source.layout.channels if target_size else len(target.planes))
     columns: Arguments = [
         (source, [source.offset(channel) for channel in channels]),
@@ -124,95 +124,95 @@ def _call_per_channel(
             ],
         ),
     ]
-    emit_calls(unit, name, columns, len(channels), step.name)
+    emit_calls(unit, name, columns, len(channels), op.name)
 
 
 def _fill_literal(value: float) -> str:
     return "-INFINITY" if value == float("-inf") else float_literal(value)
 
 
-def direct_3x3_kernel(step: Direct3x3, unit: TranslationUnit) -> str:
+def direct_3x3_kernel(op: Direct3x3, unit: TranslationUnit) -> str:
     """The function for one plane, by rows: one that is loaded serves all windows that need it."""
-    if dwconv3x3.is_supported(step, unit):
-        code = dwconv3x3.kernel_body(step, unit)
-    elif dwconv3x3_small_avx512.is_supported(step, unit):
-        code = dwconv3x3_small_avx512.kernel_body(step)
-    elif dwconv3x3_s2_avx512.is_supported(step, unit):
-        code = dwconv3x3_s2_avx512.DeinterleavedRows(step, unit).write()
+    if dwconv3x3.is_supported(op, unit):
+        code = dwconv3x3.kernel_body(op, unit)
+    elif dwconv3x3_small_avx512.is_supported(op, unit):
+        code = dwconv3x3_small_avx512.kernel_body(op)
+    elif dwconv3x3_s2_avx512.is_supported(op, unit):
+        code = dwconv3x3_s2_avx512.DeinterleavedRows(op, unit).write()
     else:
-        code = RowKernel(step, unit).write()
-    weights = "const real *w, " if step.weight is not None else ""
+        code = RowKernel(op, unit).write()
+    weights = "const real *w, " if op.weight is not None else ""
     head = f"LOOP void @(const real *restrict x, {weights}real *restrict y)"
     return unit.kernel("window", head, code)
 
 
-def direct_3x3(step: Direct3x3, unit: TranslationUnit) -> None:
+def direct_3x3(op: Direct3x3, unit: TranslationUnit) -> None:
     """3x3 windows of every plane."""
-    name, at = direct_3x3_kernel(step, unit), 0
-    if step.weight is not None and step.bias is not None:
-        packed = np.zeros((step.source.layout.channels, PACKED_WEIGHTS), np.float32)
-        packed[:, :BIAS_INDEX] = step.weight
-        packed[:, BIAS_INDEX] = step.bias
-        at = unit.numbers(packed)
-    for run in strided_runs(step.target.planes):
+    name, at = direct_3x3_kernel(op, unit), 0
+    if op.weight is not None and op.bias is not None:
+        packed = np.zeros((op.source.layout.channels, PACKED_WEIGHTS), np.float32)
+        packed[:, :BIAS_INDEX] = op.weight
+        packed[:, BIAS_INDEX] = op.bias
+        at = unit.add_weights(packed)
+    for run in strided_runs(op.target.planes):
         channels = range(run.first, run.first + run.count)
-        columns: Arguments = [(step.source, [step.source.offset(channel) for channel in channels])]
-        if step.weight is not None:
+        columns: Arguments = [(op.source, [op.source.offset(channel) for channel in channels])]
+        if op.weight is not None:
             columns.append((None, [at + channel * PACKED_WEIGHTS for channel in channels]))
-        columns.append((step.target, [step.target.offset(channel) for channel in channels]))
-        price = 12 * step.target.layout.vectors(unit.machine.lanes)
-        emit_calls(unit, name, columns, run.count, step.name, price=price)
+        columns.append((op.target, [op.target.offset(channel) for channel in channels]))
+        cost = 12 * op.target.layout.vectors(unit.cpu.lanes)
+        emit_calls(unit, name, columns, run.count, op.name, cost=cost)
 
 
-def pool(step: Pool, unit: TranslationUnit) -> None:
+def pool(op: Pool, unit: TranslationUnit) -> None:
     """Max or mean over the taps of a split picture, all pixels as one flat vector."""
-    lanes = unit.machine.lanes
-    layout = step.target.layout
+    lanes = unit.cpu.lanes
+    layout = op.target.layout
     vectors = layout.vectors(lanes)
     code = CWriter(depth=1)
-    code(*activation_constants(step.activation))
-    scaled = step.scale is not None and step.scale.size > 1
+    code(*activation_constants(op.activation))
+    scaled = op.scale is not None and op.scale.size > 1
     at = 0
-    if step.scale is not None:
-        table = np.zeros((layout.height, layout.row), np.float32)
-        table[:, : layout.width] = step.scale
+    if op.scale is not None:
+        table = np.zeros((layout.height, layout.row_stride), np.float32)
+        table[:, : layout.width] = op.scale
         flat = np.zeros(vectors * lanes, np.float32)
         kept = min(flat.size, table.size)
         flat[:kept] = table.ravel()[:kept]
-        at = unit.numbers(flat if scaled else step.scale)
+        at = unit.add_weights(flat if scaled else op.scale)
     with code.block(f"for (int p = 0; p < {vectors * lanes}; p += LANES)"):
-        code(f"vf a = LOAD(x + p + {step.taps[0]});")
-        for tap in step.taps[1:]:
-            if step.kind is PoolKind.MAX:
+        code(f"vf a = LOAD(x + p + {op.taps[0]});")
+        for tap in op.taps[1:]:
+            if op.kind is PoolKind.MAX:
                 code(f"a = MAX(a, LOAD(x + p + {tap}));")
             else:
                 code(f"a += LOAD(x + p + {tap});")
-        if step.scale is not None:
+        if op.scale is not None:
             code("a *= LOAD(w + p);" if scaled else "a *= w[0];")
-        code(f"STORE(y + p, {activation_expr(step.activation, 'a')});")
-    weights = "const real *w, " if step.scale is not None else ""
+        code(f"STORE(y + p, {activation_expr(op.activation, 'a')});")
+    weights = "const real *w, " if op.scale is not None else ""
     name = unit.kernel("window", f"LOOP void @(const real *x, {weights}real *y)", code)
-    size = step.source.layout.plane * step.spread
-    for run in strided_runs(step.target.planes):
+    size = op.source.layout.channel_stride * op.planes_per_channel
+    for run in strided_runs(op.target.planes):
         channels = range(run.first, run.first + run.count)
-        columns: Arguments = [(step.source, [channel * size for channel in channels])]
-        if step.scale is not None:
+        columns: Arguments = [(op.source, [channel * size for channel in channels])]
+        if op.scale is not None:
             columns.append((None, [at for _ in channels]))
-        columns.append((step.target, [step.target.offset(channel) for channel in channels]))
-        emit_calls(unit, name, columns, run.count, step.name, price=2 * len(step.taps) * vectors)
+        columns.append((op.target, [op.target.offset(channel) for channel in channels]))
+        emit_calls(unit, name, columns, run.count, op.name, cost=2 * len(op.taps) * vectors)
 
 
-def global_average_pool(step: GlobalAveragePool, unit: TranslationUnit) -> None:
+def global_average_pool(op: GlobalAveragePool, unit: TranslationUnit) -> None:
     """The mean of a plane."""
-    layout = step.source.layout
-    lanes = unit.machine.lanes
+    layout = op.source.layout
+    lanes = unit.cpu.lanes
     code = CWriter(depth=1)
     rows, width = layout.height, layout.width
-    if layout.row == width:
+    if layout.row_stride == width:
         rows, width = 1, rows * width
     whole = width // lanes * lanes
     code("vf a = {0};", "float total = 0.0f;")
-    with code.block(f"for (int i = 0; i < {rows}; ++i, x += {layout.row})"):
+    with code.block(f"for (int i = 0; i < {rows}; ++i, x += {layout.row_stride})"):
         if whole:
             with code.block(f"for (int p = 0; p < {whole}; p += LANES)"):
                 code("a += LOAD(x + p);")
@@ -220,12 +220,12 @@ def global_average_pool(step: GlobalAveragePool, unit: TranslationUnit) -> None:
     code(f"total += {' + '.join(f'a[{i}]' for i in range(lanes))};")
     code(f"*y = total * {float_literal(1 / (rows * width))};")
     name = unit.kernel("mean", "LOOP void @(const real *x, real *y)", code)
-    _call_per_channel(step, unit, name)
+    _call_per_channel(op, unit, name)
 
 
-def adaptive_pool(step: AdaptivePool, unit: TranslationUnit) -> None:
+def adaptive_pool(op: AdaptivePool, unit: TranslationUnit) -> None:
     """Means over a grid of windows whose borders are PyTorch's."""
-    source, target = step.source.layout, step.target.layout
+    source, target = op.source.layout, op.target.layout
     code = CWriter(depth=1)
     with code.block(f"for (int i = 0; i < {target.height}; ++i)"):
         code(*_area_bounds("i", "top", "bottom", source.height, target.height))
@@ -234,10 +234,12 @@ def adaptive_pool(step: AdaptivePool, unit: TranslationUnit) -> None:
             code("float total = 0.0f;")
             with code.block("for (int row = top; row < bottom; ++row)"):
                 with code.block("for (int column = left; column < right; ++column)"):
-                    code(f"total += x[row * {source.row} + column];")
-            code(f"y[i * {target.row} + j] = total / (float)((bottom - top) * (right - left));")
+                    code(f"total += x[row * {source.row_stride} + column];")
+            code(
+                f"y[i * {target.row_stride} + j] = total / (float)((bottom - top) * (right - left));"
+            )
     name = unit.kernel("grid", "LOOP void @(const real *x, real *y)", code)
-    _call_per_channel(step, unit, name)
+    _call_per_channel(op, unit, name)
 
 
 def _area_bounds(index: str, first: str, last: str, size: int, parts: int) -> list[str]:

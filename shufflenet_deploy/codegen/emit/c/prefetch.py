@@ -19,23 +19,25 @@ _L2_BYTES = 1 << 20
 _LLC_SHARE_BYTES = 4 << 20
 
 
-def exceeds_l2(layout: Layout, machine: CpuTarget) -> bool:
+def exceeds_l2(layout: Layout, cpu: CpuTarget) -> bool:
     """Whether a machine that fetches has such a map elsewhere than in a core's own cache."""
-    return _exceeds(_L2_BYTES, layout, machine)
+    return _exceeds(_L2_BYTES, layout, cpu)
 
 
-def exceeds_llc_share(layout: Layout, machine: CpuTarget) -> bool:
+def exceeds_llc_share(layout: Layout, cpu: CpuTarget) -> bool:
     """Whether a machine that fetches has such a map in memory, or in the share of other cores."""
-    return _exceeds(_LLC_SHARE_BYTES, layout, machine)
+    return _exceeds(_LLC_SHARE_BYTES, layout, cpu)
 
 
-def _exceeds(size: int, layout: Layout, machine: CpuTarget) -> bool:
-    return machine.fetches and machine.element_bytes * layout.channels * layout.plane > size
+def _exceeds(size: int, layout: Layout, cpu: CpuTarget) -> bool:
+    return (
+        cpu.software_prefetch and cpu.element_bytes * layout.channels * layout.channel_stride > size
+    )
 
 
 def emit_prefetch(
-    code: CWriter, machine: CpuTarget, first: str, count: int, *, write: bool = False
+    code: CWriter, cpu: CpuTarget, first: str, count: int, *, write: bool = False
 ) -> None:
     """Ask for ``count`` numbers from the address ``first`` on: into the second cache."""
-    for at in range(0, count, ALIGN_BYTES // machine.element_bytes):
+    for at in range(0, count, ALIGN_BYTES // cpu.element_bytes):
         code(f"__builtin_prefetch({first} + {at}, {int(write)}, 2);")

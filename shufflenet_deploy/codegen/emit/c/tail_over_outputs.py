@@ -21,16 +21,16 @@ _MAX_PIXELS = 2  # pixels
 _MAX_WEIGHT_BYTES = 512 << 10
 
 
-def tail_pixels(step: Convolution, lanes: int, outputs: int) -> int:
+def tail_pixels(op: Convolution, lanes: int, outputs: int) -> int:
     """How many last pixels are better computed by vectors over ``outputs``: 0 if none.
 
     Their weights are a second copy in another order, which must not crowd the caches.
     """
-    layout, depth = step.target.layout, step.weight.shape[1]
+    layout, depth = op.target.layout, op.weight.shape[1]
     rest = layout.span % lanes
-    if not 0 < rest <= _MAX_PIXELS or len(step.taps) > 1 or layout.span < lanes:
+    if not 0 < rest <= _MAX_PIXELS or len(op.taps) > 1 or layout.span < lanes:
         return 0
-    if step.weight.nbytes > _MAX_WEIGHT_BYTES:
+    if op.weight.nbytes > _MAX_WEIGHT_BYTES:
         return 0
     here = depth * ceil(outputs / lanes) * (rest + 0.6) + 4 * outputs * rest
     return rest if here < 0.9 * outputs * (depth + 3) else 0
@@ -54,19 +54,19 @@ def pad_bias(bias: FloatArray, lanes: int) -> FloatArray:
 
 
 def emit_kernel(
-    step: Convolution, unit: TranslationUnit, outputs: int, stride: int, rest: int
+    op: Convolution, unit: TranslationUnit, outputs: int, stride: int, rest: int
 ) -> str:
     """The function for ``outputs`` channels, ``stride`` planes apart, of the last pixels."""
-    lanes = unit.machine.lanes
-    residual = len(step.sources) > 1
-    plane = step.target.layout.plane * stride
-    other = step.sources[1].layout.plane if residual else 0
-    depth = step.weight.shape[1]
+    lanes = unit.cpu.lanes
+    residual = len(op.sources) > 1
+    plane = op.target.layout.channel_stride * stride
+    other = op.sources[1].layout.channel_stride if residual else 0
+    depth = op.weight.shape[1]
     code = CWriter(depth=1)
     first = 0
     for vectors in _vector_blocks(outputs, lanes, rest):
         with code.block(""):
-            _block(code, step, first, vectors, lanes, rest)
+            _block(code, op, first, vectors, lanes, rest)
             code(f"real sums[{rest}][{vectors} * LANES];")
             for at in range(vectors):
                 code(*(f"STORE(sums[{p}] + {at} * LANES, a{at}_{p});" for p in range(rest)))
@@ -76,9 +76,9 @@ def emit_kernel(
                     value = f"sums[{p}][o]"
                     if residual:
                         value += f" + r[({first} + o) * {other} + {p}]"
-                    if step.activation is not Activation.NONE:
-                        value = f"{step.activation.value}({value})"
-                    if step.floors is not None:
+                    if op.activation is not Activation.NONE:
+                        value = f"{op.activation.value}({value})"
+                    if op.clamp_min is not None:
                         code(f"const real sum{p} = {value}, floor{p} = b[{first} + o];")
                         value = f"sum{p} > floor{p} ? sum{p} : floor{p}"
                     code(f"y[({first} + o) * {plane} + {p}] = {value};")
@@ -89,13 +89,11 @@ def emit_kernel(
     return unit.kernel("edge", head, code)
 
 
-def _block(
-    code: CWriter, step: Convolution, first: int, vectors: int, lanes: int, rest: int
-) -> None:
-    jump = step.source.layout.plane
-    depth = step.weight.shape[1]
+def _block(code: CWriter, op: Convolution, first: int, vectors: int, lanes: int, rest: int) -> None:
+    jump = op.source.layout.channel_stride
+    depth = op.weight.shape[1]
     for at in range(vectors):
-        start = "{0}" if step.floors is not None else f"LOAD(b + {first + at * lanes})"
+        start = "{0}" if op.clamp_min is not None else f"LOAD(b + {first + at * lanes})"
         code(f"vf {', '.join(f'a{at}_{p} = {start}' for p in range(rest))};")
     unroll = next(size for size in range(_UNROLL, 0, -1) if depth % size == 0)
     with code.block(f"for (int k = 0; k < {depth}; k += {unroll})"):

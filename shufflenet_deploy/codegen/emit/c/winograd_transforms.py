@@ -37,80 +37,80 @@ def _rows_in_pass(tiles: WinogradTiles, at_once: int) -> str:
     return f"within({tiles.rows} - top, {at_once})" if tiles.rows % at_once else str(at_once)
 
 
-def winograd_input(step: WinogradInput, unit: TranslationUnit) -> None:
+def winograd_input(op: WinogradInput, unit: TranslationUnit) -> None:
     """Columns of each row, then rows of each column."""
-    code = _InputTransform(step, unit).write()
+    code = _InputTransform(op, unit).write()
     name = unit.kernel("frequencies", "LOOP void @(const real *x, real *y)", code)
-    channels = range(step.source.layout.channels)
+    channels = range(op.source.layout.channels)
     columns: Arguments = [
-        (step.source, [step.source.offset(channel) for channel in channels]),
-        (step.target, [step.target.offset(channel) for channel in channels]),
+        (op.source, [op.source.offset(channel) for channel in channels]),
+        (op.target, [op.target.offset(channel) for channel in channels]),
     ]
-    vectors = ceil(step.tiles.count / unit.machine.lanes)
-    price = 4 * step.tiles.frequencies * vectors
-    emit_calls(unit, name, columns, len(channels), step.name, price=price)
+    vectors = ceil(op.tiles.count / unit.cpu.lanes)
+    cost = 4 * op.tiles.transform_size * vectors
+    emit_calls(unit, name, columns, len(channels), op.name, cost=cost)
 
 
 class _InputTransform:
     """The kernel of one ``ToFrequencies``, for a channel."""
 
-    def __init__(self, step: WinogradInput, unit: TranslationUnit) -> None:
-        self.step, self.tiles, self.lanes = step, step.tiles, unit.machine.lanes
-        self.matrix = transforms(step.tiles.side, step.tiles.kernel).pixels
+    def __init__(self, op: WinogradInput, unit: TranslationUnit) -> None:
+        self.op, self.tiles, self.lanes = op, op.tiles, unit.cpu.lanes
+        self.matrix = transforms(op.tiles.m, op.tiles.kernel).pixels
         self.phase = phase_elements(self.tiles, self.lanes)
         self.at_once = tile_rows_per_pass(self.tiles, self.lanes)
-        self.rows = self.tiles.side * self.at_once + self.tiles.kernel - 1
+        self.rows = self.tiles.m * self.at_once + self.tiles.kernel - 1
         #: Elements of a column's share of the rows that are ``row`` modulo side.
-        self.column = ceil(self.rows / self.tiles.side) * self.tiles.columns + self.lanes
+        self.column = ceil(self.rows / self.tiles.m) * self.tiles.columns + self.lanes
         self.code = CWriter(depth=1)
 
     def write(self) -> CWriter:
-        code, tiles, source = self.code, self.tiles, self.step.source.layout
-        kept = tiles.side * tiles.span * self.column + 2 * self.lanes
-        sorted_ = self.rows * tiles.side * self.phase + 2 * self.lanes
+        code, tiles, source = self.code, self.tiles, self.op.source.layout
+        kept = tiles.m * tiles.alpha * self.column + 2 * self.lanes
+        sorted_ = self.rows * tiles.m * self.phase + 2 * self.lanes
         code(f"real s[{sorted_}] __attribute__((aligned(64)));")
         code(f"real h[{kept}] __attribute__((aligned(64)));")
         with code.block(f"for (int top = 0; top < {tiles.rows}; top += {self.at_once})"):
-            code(f"const int first = top * {tiles.side} - {self.step.top};")
+            code(f"const int first = top * {tiles.m} - {self.op.top};")
             code(f"const int begin = first < 0 ? -first : 0, end = {source.height} - first;")
             with code.block(f"for (int i = begin; i < {self.rows} && i < end; ++i)"):
                 self._sort()
             with code.block(f"for (int i = 0; i < {self.rows}; ++i)"):
-                code(f"const real *from = s + i * {tiles.side * self.phase};")
+                code(f"const real *from = s + i * {tiles.m * self.phase};")
                 code(
-                    f"real *to = h + i % {tiles.side} * {tiles.span * self.column}"
-                    f" + i / {tiles.side} * {tiles.columns};"
+                    f"real *to = h + i % {tiles.m} * {tiles.alpha * self.column}"
+                    f" + i / {tiles.m} * {tiles.columns};"
                 )
                 self._across()
-            with code.block(f"for (int j = 0; j < {tiles.span}; ++j)"):
+            with code.block(f"for (int j = 0; j < {tiles.alpha}; ++j)"):
                 self._down()
         return code
 
     def _sort(self) -> None:
         """A row by phases; zeros for what is outside the picture."""
         code, tiles, n = self.code, self.tiles, self.lanes
-        source, left = self.step.source.layout, self.step.left
-        code(f"const real *from = x + (first + i) * {source.row} - {left};")
-        code(f"real *to = s + i * {tiles.side * self.phase};")
+        source, left = self.op.source.layout, self.op.left
+        code(f"const real *from = x + (first + i) * {source.row_stride} - {left};")
+        code(f"real *to = s + i * {tiles.m * self.phase};")
         with code.block(f"for (int p = 0; p < {self.phase}; p += LANES)"):
-            names = [f"a{at}" for at in range(tiles.side)]
+            names = [f"a{at}" for at in range(tiles.m)]
             for at, name in enumerate(names):
-                code(f"const vf {name} = LOAD(from + p * {tiles.side} + {at * n});")
+                code(f"const vf {name} = LOAD(from + p * {tiles.m} + {at * n});")
             for at, value in enumerate(_deinterleave(code, names)):
                 code(f"STORE(to + p + {at * self.phase}, {value});")
-        columns = tiles.side * tiles.columns + tiles.kernel - 1
+        columns = tiles.m * tiles.columns + tiles.kernel - 1
         for column in range(columns):
             if not left <= column < left + source.width:
-                at = column % tiles.side * self.phase + column // tiles.side
+                at = column % tiles.m * self.phase + column // tiles.m
                 code(f"to[{at}] = 0.0f;")
 
     def _across(self) -> None:
-        code, tiles, span = self.code, self.tiles, self.tiles.span
+        code, tiles, span = self.code, self.tiles, self.tiles.alpha
         n = _narrowest_vector(tiles.columns, self.lanes)
         with code.block("if (i >= begin && i < end)"):
             with code.block(f"for (int p = 0; p < {tiles.columns}; p += {n})"):
                 for k in range(span):
-                    at = k % tiles.side * self.phase + k // tiles.side
+                    at = k % tiles.m * self.phase + k // tiles.m
                     code(f"const v{n} a{k} = LOAD{n}(from + p + {at});")
                 self._transformed(n, [f"to + p + {f * self.column}" for f in range(span)])
         with code.block("else"):
@@ -120,14 +120,14 @@ class _InputTransform:
                     code(f"STORE{n}(to + p + {f * self.column}, zero);")
 
     def _down(self) -> None:
-        code, tiles, span = self.code, self.tiles, self.tiles.span
+        code, tiles, span = self.code, self.tiles, self.tiles.alpha
         code(f"const real *from = h + j * {self.column};")
-        frequency = self.step.target.offset(self.step.source.layout.channels)
+        frequency = self.op.target.offset(self.op.source.layout.channels)
         code(f"real *to = y + j * {frequency} + top * {tiles.columns};")
         code(f"const int rows = {_rows_in_pass(tiles, self.at_once)};")
         with code.block(f"for (int p = 0; p < rows * {tiles.columns}; p += LANES)"):
             for k in range(span):
-                at = k % tiles.side * span * self.column + k // tiles.side * tiles.columns
+                at = k % tiles.m * span * self.column + k // tiles.m * tiles.columns
                 code(f"const vf a{k} = LOAD(from + p + {at});")
             self._transformed(self.lanes, [f"to + p + {f * span * frequency}" for f in range(span)])
 
@@ -138,35 +138,35 @@ class _InputTransform:
             self.code(f"STORE{n}({at}, {value});")
 
 
-def winograd_output(step: WinogradOutput, unit: TranslationUnit) -> None:
+def winograd_output(op: WinogradOutput, unit: TranslationUnit) -> None:
     """Rows of each column and columns of each row; then tiles side by side."""
-    code = _OutputTransform(step, unit).write()
-    residual = len(step.sources) > 1
+    code = _OutputTransform(op, unit).write()
+    residual = len(op.sources) > 1
     head = "const real *x, const real *w, " + ("const real *r, " if residual else "") + "real *y"
     name = unit.kernel("pixels", f"LOOP void @({head})", code)
-    at = unit.numbers(step.bias)
-    price = 5 * step.tiles.frequencies * ceil(step.tiles.count / unit.machine.lanes)
-    for run in strided_runs(step.target.planes):
+    at = unit.add_weights(op.bias)
+    cost = 5 * op.tiles.transform_size * ceil(op.tiles.count / unit.cpu.lanes)
+    for run in strided_runs(op.target.planes):
         channels = range(run.first, run.first + run.count)
-        columns: Arguments = [(step.source, [step.source.offset(channel) for channel in channels])]
+        columns: Arguments = [(op.source, [op.source.offset(channel) for channel in channels])]
         columns.append((None, [at + channel for channel in channels]))
-        for place in (*step.sources[1:], step.target):
-            columns.append((place, [place.offset(channel) for channel in channels]))
-        emit_calls(unit, name, columns, run.count, step.name, price=price)
+        for view in (*op.sources[1:], op.target):
+            columns.append((view, [view.offset(channel) for channel in channels]))
+        emit_calls(unit, name, columns, run.count, op.name, cost=cost)
 
 
 class _OutputTransform:
     """The kernel of one ``FromFrequencies``, for a channel."""
 
-    def __init__(self, step: WinogradOutput, unit: TranslationUnit) -> None:
-        self.step, self.tiles, self.lanes = step, step.tiles, unit.machine.lanes
-        self.matrix = transforms(step.tiles.side, step.tiles.kernel).outputs
+    def __init__(self, op: WinogradOutput, unit: TranslationUnit) -> None:
+        self.op, self.tiles, self.lanes = op, op.tiles, unit.cpu.lanes
+        self.matrix = transforms(op.tiles.m, op.tiles.kernel).outputs
         self.at_once = tile_rows_per_pass(self.tiles, self.lanes)
         self.pixel = ceil(self.at_once * self.tiles.columns / self.lanes) * self.lanes
         self.code = CWriter(depth=1)
 
     def write(self) -> CWriter:
-        code, tiles, side = self.code, self.tiles, self.tiles.side
+        code, tiles, side = self.code, self.tiles, self.tiles.m
         kept = side**2 * self.pixel + self.lanes
         code(f"real h[{kept}] __attribute__((aligned(64)));")
         code("const real bias = *w;")
@@ -175,7 +175,7 @@ class _OutputTransform:
             code(f"const real *from = x + top * {tiles.columns};")
             with code.block(f"for (int p = 0; p < rows * {tiles.columns}; p += LANES)"):
                 self._tiles()
-            height = self.step.target.layout.height
+            height = self.op.target.layout.height
             pixels = f"i < rows * {side} && top * {side} + i < {height}"
             with code.block(f"for (int i = 0; {pixels}; ++i)"):
                 self._row()
@@ -183,8 +183,8 @@ class _OutputTransform:
 
     def _tiles(self) -> None:
         """All pixels of a vector of tiles, each kind of them in a vector of its own."""
-        code, side, span = self.code, self.tiles.side, self.tiles.span
-        frequency = self.step.source.offset(len(self.step.target.planes))
+        code, side, span = self.code, self.tiles.m, self.tiles.alpha
+        frequency = self.op.source.offset(len(self.op.target.planes))
         started: set[str] = set()
         for columns in column_pairs(self.matrix):
             for f in columns:
@@ -223,16 +223,16 @@ class _OutputTransform:
 
     def _row(self) -> None:
         """A row of pixels: the tiles' columns by turns."""
-        code, tiles, side = self.code, self.tiles, self.tiles.side
-        step, target = self.step, self.step.target.layout
+        code, tiles, side = self.code, self.tiles, self.tiles.m
+        op, target = self.op, self.op.target.layout
         n = _narrowest_vector(tiles.columns, self.lanes)
         code(
             f"const real *one = h + i % {side} * {side * self.pixel}"
             f" + i / {side} * {tiles.columns};"
         )
-        code(f"real *to = y + (top * {side} + i) * {target.row};")
-        if len(step.sources) > 1:
-            other = step.sources[1].layout.row
+        code(f"real *to = y + (top * {side} + i) * {target.row_stride};")
+        if len(op.sources) > 1:
+            other = op.sources[1].layout.row_stride
             code(f"const real *add = r + (top * {side} + i) * {other};")
         whole = target.width // (side * n)
         if whole:
@@ -248,15 +248,15 @@ class _OutputTransform:
                     self._part(name, n, begin, min(n, rest - at * n))
 
     def _mixed(self, n: int, begin: str) -> list[str]:
-        names = [f"a{at}" for at in range(self.tiles.side)]
+        names = [f"a{at}" for at in range(self.tiles.m)]
         for at, name in enumerate(names):
             self.code(f"const v{n} {name} = LOAD{n}(one + {begin} + {at * self.pixel});")
         return _interleave(self.code, names, n)
 
     def _store(self, value: str, n: int, begin: str) -> None:
-        code, activation = self.code, self.step.activation
+        code, activation = self.code, self.op.activation
         text = f"{value} + bias"
-        if len(self.step.sources) > 1:
+        if len(self.op.sources) > 1:
             text += f" + LOAD{n}(add + {begin})"
         with code.block(""):
             code(*activation_constants(activation, f"v{n}"))
@@ -275,9 +275,9 @@ class _OutputTransform:
                 self._store(part, size, str(begin + at))
             else:
                 text = f"{value}[{at}] + bias"
-                if len(self.step.sources) > 1:
+                if len(self.op.sources) > 1:
                     text += f" + add[{begin + at}]"
-                self.code(f"to[{begin + at}] = {self.step.activation.value}({text});")
+                self.code(f"to[{begin + at}] = {self.op.activation.value}({text});")
             at += size
 
 

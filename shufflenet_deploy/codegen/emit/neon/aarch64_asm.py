@@ -71,7 +71,7 @@ class ElementType:
     size: int
     arrangement: str
     lane: str
-    turned: int
+    name_rotation: int
 
     @property
     def lanes(self) -> int:
@@ -80,17 +80,17 @@ class ElementType:
 
     def name(self, register: int) -> str:
         """A register by the name that instructions have for it."""
-        return str((register + self.turned) % REGISTERS)
+        return str((register + self.name_rotation) % REGISTERS)
 
     def whole(self, register: int) -> str:
         """All lanes of a register."""
         return f"v{self.name(register)}.{self.arrangement}"
 
-    def one(self, register: int, lane: int) -> str:
+    def lane_of(self, register: int, lane: int) -> str:
         """One lane of a register."""
         return f"v{self.name(register)}.{self.lane}[{lane}]"
 
-    def many(self, registers: Iterable[int]) -> str:
+    def register_list(self, registers: Iterable[int]) -> str:
         """Registers that one instruction loads or stores; the last one is followed by the first."""
         return "{" + ", ".join(map(self.whole, registers)) + "}"
 

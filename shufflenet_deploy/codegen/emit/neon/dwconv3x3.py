@@ -34,43 +34,43 @@ _ZERO, _SIX = 30, 31
 _OUTSIDE, _SCALE = 27, 28  # a pool has no weights
 
 
-def is_supported(step: Direct3x3, unit: TranslationUnit) -> bool:
+def is_supported(op: Direct3x3, unit: TranslationUnit) -> bool:
     """Whether this is how to write a step: there is a border of at most one pixel around."""
-    source, target = step.source.layout, step.target.layout
-    if not unit.machine.by_lane or step.left != 1 or source.height < 2:
+    source, target = op.source.layout, op.target.layout
+    if not unit.cpu.fma_by_lane or op.left != 1 or source.height < 2:
         return False
-    if step.top == 0:  # a pool's first row may be there
+    if op.top == 0:  # a pool's first row may be there
         return (
-            step.weight is None
-            and step.stride == 2
+            op.weight is None
+            and op.stride == 2
             and source.height == 2 * target.height + 1
             and 2 * target.width - 1 <= source.width
         )
-    if step.stride == 1:
+    if op.stride == 1:
         same = (source.height, source.width) == (target.height, target.width)
-        return step.weight is not None and same
+        return op.weight is not None and same
     return 2 * target.height - 1 <= source.height and 2 * target.width - 1 <= source.width
 
 
-def kernel_body(step: Direct3x3, unit: TranslationUnit) -> CWriter:
+def kernel_body(op: Direct3x3, unit: TranslationUnit) -> CWriter:
     """The body of a kernel for one plane."""
     code = CWriter(depth=1)
-    numbers = element_type(unit.machine.element_bytes)
-    vectors = ceil(step.target.layout.width / numbers.lanes)
+    numbers = element_type(unit.cpu.element_bytes)
+    vectors = ceil(op.target.layout.width / numbers.lanes)
     columns = ceil(vectors / _MAX_COLUMN_VECTORS)
     sizes = [vectors // columns + (at < vectors % columns) for at in range(columns)]
-    arguments = ["x", *(["w"] if step.weight is not None else []), "y"]
+    arguments = ["x", *(["w"] if op.weight is not None else []), "y"]
     head = ", ".join(f"{'' if name == 'y' else 'const '}real *{name}" for name in arguments)
     kind = (
         _Stride2Pool
-        if step.weight is None
+        if op.weight is None
         else _Stride1Depthwise
-        if step.stride == 1
+        if op.stride == 1
         else _Stride2Depthwise
     )
     # What the last column writes behind a row is the beginning of the next one: it is the first.
     for at in reversed(range(columns)):
-        column = kind(step, numbers, sum(sizes[:at]), sizes[at])
+        column = kind(op, numbers, sum(sizes[:at]), sizes[at])
         column.write()
         text = CWriter(depth=1)
         text(*asm_statement(arguments, column.text, column.steps, looped=column.times))
@@ -86,7 +86,7 @@ class _Column:
     ``times`` is how often a loop in ``text`` runs, 0 if there is none.
     """
 
-    step: Direct3x3
+    op: Direct3x3
     element: ElementType
     first: int
     vectors: int
@@ -98,17 +98,17 @@ class _Column:
         self.x = Pointer("x", self.text, self.steps)
         self.y = Pointer("y", self.text, self.steps)
         self.lanes, self.size = self.element.lanes, self.element.size
-        self.whole, self.one = self.element.whole, self.element.one
-        self.source, self.target = self.step.source.layout, self.step.target.layout
-        bias = self.step.bias
+        self.whole, self.lane_of = self.element.whole, self.element.lane_of
+        self.source, self.target = self.op.source.layout, self.op.target.layout
+        bias = self.op.bias
         self.biased = bias is not None and bool(bias.any())
 
     def _constants(self) -> None:
-        if self.step.weight is not None:
+        if self.op.weight is not None:
             registers = range(_WEIGHTS, _WEIGHTS + ceil(PACKED_WEIGHTS / self.lanes))
-            self.text.append(f"ld1 {self.element.many(registers)}, [%[w]]")
+            self.text.append(f"ld1 {self.element.register_list(registers)}, [%[w]]")
         self.text.append(f"movi {self.whole(_ZERO)}, #0")
-        if self.step.activation is Activation.RELU6:
+        if self.op.activation is Activation.RELU6:
             self.text.append(f"fmov {self.whole(_SIX)}, #6.0")
 
     def _rows(self, first: int, last: int, size: int) -> None:
@@ -155,25 +155,29 @@ class _Column:
     def _constant(self, at: int) -> str:
         """One of the weights, or the bias behind them."""
         register, lane = divmod(at, self.lanes)
-        return self.one(_WEIGHTS + register, lane)
+        return self.lane_of(_WEIGHTS + register, lane)
 
     def _to(self, row: int) -> int:
         """Where a row of the target begins, in bytes."""
-        return self.size * (self.lanes * self.first + row * self.target.row)
+        return self.size * (self.lanes * self.first + row * self.target.row_stride)
 
     def _store(self, row: int, sums: list[int]) -> None:
-        if self.step.activation in {Activation.RELU, Activation.RELU6}:
+        if self.op.activation in {Activation.RELU, Activation.RELU6}:
             self.text += self._each("fmax", sums, _ZERO)
-        if self.step.activation is Activation.RELU6:
+        if self.op.activation is Activation.RELU6:
             self.text += self._each("fmin", sums, _SIX)
         start = self._to(row)
-        beyond = start + VECTOR_BYTES * self.vectors - self.size * self.target.plane
+        beyond = start + VECTOR_BYTES * self.vectors - self.size * self.target.channel_stride
         if beyond <= 0:
-            self.y.use(start, f"st1 {self.element.many(sums)}", VECTOR_BYTES * self.vectors)
+            self.y.use(
+                start, f"st1 {self.element.register_list(sums)}", VECTOR_BYTES * self.vectors
+            )
             return
         if sums[:-1]:
             self.y.use(
-                start, f"st1 {self.element.many(sums[:-1])}", VECTOR_BYTES * (self.vectors - 1)
+                start,
+                f"st1 {self.element.register_list(sums[:-1])}",
+                VECTOR_BYTES * (self.vectors - 1),
             )
         start += VECTOR_BYTES * (self.vectors - 1)
         last, at = self.element.name(sums[-1]), 0
@@ -203,18 +207,20 @@ class _Stride1Depthwise(_Column):
 
     def _pixel(self, row: int, column: int) -> int:
         """Where a load of a row begins; ``column`` is that of the window."""
-        return self.size * (self.lanes * self.first + row * self.source.row + column - 1)
+        return self.size * (self.lanes * self.first + row * self.source.row_stride + column - 1)
 
     def _load(self, row: int, column: int) -> None:
         """The pixels under a column of the window; those outside are zero."""
         registers = self._under(column)
-        some = self.element.many(registers)
+        some = self.element.register_list(registers)
         self.x.use(self._pixel(row, column), f"ld1 {some}", VECTOR_BYTES * self.vectors)
         for at, register in enumerate(registers):
             for lane in range(self.lanes):
                 where = self.lanes * (self.first + at) + lane + column - 1
                 if where in {-1, self.source.width}:
-                    self.text.append(f"mov {self.one(register, lane)}, {self.one(_ZERO, 0)}")
+                    self.text.append(
+                        f"mov {self.lane_of(register, lane)}, {self.lane_of(_ZERO, 0)}"
+                    )
 
     def _under(self, column: int) -> list[int]:
         first = (3 + column) * self.vectors
@@ -248,22 +254,24 @@ class _Stride2Column(_Column):
     def _pixel(self, row: int) -> int:
         """Where the loads of a row begin: with the pixel left of the others, if there is one."""
         left = self.first > 0
-        return self.size * (2 * self.lanes * self.first + row * self.source.row - left)
+        return self.size * (2 * self.lanes * self.first + row * self.source.row_stride - left)
 
     def _load(self, row: int, base: int, carried: int, outside: int) -> None:
         """A row's pixels to pairs from register ``base`` on; those outside are as ``outside``."""
         start = self._pixel(row)
         if self.first:
-            self.x.use(start, f"ld1r {self.element.many([carried])}", self.size)
+            self.x.use(start, f"ld1r {self.element.register_list([carried])}", self.size)
             start += self.size
         for at in range(self.vectors):
             pair = range(base + 2 * at, base + 2 * at + 2)
             self.x.use(
-                start + 2 * VECTOR_BYTES * at, f"ld2 {self.element.many(pair)}", 2 * VECTOR_BYTES
+                start + 2 * VECTOR_BYTES * at,
+                f"ld2 {self.element.register_list(pair)}",
+                2 * VECTOR_BYTES,
             )
             lane = self.source.width // 2 - self.lanes * (self.first + at)
             if self.source.width % 2 and 0 <= lane < self.lanes:
-                self.text.append(f"mov {self.one(pair[1], lane)}, {self.one(outside, 0)}")
+                self.text.append(f"mov {self.lane_of(pair[1], lane)}, {self.lane_of(outside, 0)}")
 
     def _shift(self, to: int, base: int, at: int, carried: int) -> None:
         """The pixels left of the even ones of a vector."""
@@ -322,7 +330,7 @@ class _Stride2Pool(_Stride2Column):
     """Maxima or means with stride 2: rows first, then columns."""
 
     def write(self) -> None:
-        largest = self.step.kind is PoolKind.MAX
+        largest = self.op.kind is PoolKind.MAX
         self._constants()
         self.outside = _OUTSIDE if largest else _ZERO
         self.both = "fmax" if largest else "fadd"
@@ -331,11 +339,11 @@ class _Stride2Pool(_Stride2Column):
             self.text.append(f"mvni {self.whole(_OUTSIDE)}, {least}")
         else:
             kinds = (np.float16, np.uint16) if self.size == 2 else (np.float32, np.uint32)
-            bits = int(np.array(self.step.scale, kinds[0]).view(kinds[1]))
+            bits = int(np.array(self.op.scale, kinds[0]).view(kinds[1]))
             label = self.steps.setdefault(bits, "scale")
             self.text.append(f"dup {self.whole(_SCALE)}, %w[{label}]")
         #: Of the source, the row that the first of the target lies on.
-        self.begins = 1 - self.step.top
+        self.begins = 1 - self.op.top
         if self.begins:
             self._fetch(-1, 0)
         self._row(0)
@@ -388,6 +396,6 @@ class _Stride2Pool(_Stride2Column):
             even, odd = base + 2 * at, base + 2 * at + 1
             total, *parts = map(self.whole, (sums[at], even, odd))
             self.text.append(f"{both} {total}, {', '.join(parts)}")
-        if self.step.kind is PoolKind.AVERAGE:
+        if self.op.kind is PoolKind.AVERAGE:
             self.text += self._each("fmul", sums, _SCALE)
         self._store(row, sums)

@@ -14,146 +14,148 @@ from shufflenet_deploy.codegen.ir import int8 as ir
 from shufflenet_deploy.codegen.schedule.neon_int8_blocking import Epilogue, NeonConvSpec, TileCut
 
 
-def quantize_input(step: ir.QuantizeInput, unit: Int8Unit) -> None:
+def quantize_input(op: ir.QuantizeInput, unit: Int8Unit) -> None:
     """The caller's floats as bytes."""
-    target = step.target
+    target = op.target
     name = int8_data_movement.quantize_kernel(
         int8_data_movement.QuantizeSpec(
-            channels=step.source.channels,
+            channels=op.source.channels,
             height=target.height,
             width=target.width,
-            y_row=target.row,
-            inverse=step.inverse,
-            zero=target.zero,
+            y_row=target.row_stride,
+            inverse=op.inverse,
+            zero_point=target.zero_point,
         ),
         unit,
     )
     y, work = unit.at(target, target.origin), 16 * target.height * target.width
-    unit.spread(name, step, "input", y, pieces=target.height, work=work)
+    unit.call_parallel(name, op, "input", y, work_items=target.height, work=work)
 
 
-def fill_padding(step: ir.FillPadding, unit: Int8Unit) -> None:
+def fill_padding(op: ir.FillPadding, unit: Int8Unit) -> None:
     """Pixels around a value."""
-    place = step.target
-    top, left, bottom, right = place.border
+    view = op.target
+    top, left, bottom, right = view.border
     task = int8_data_movement.PaddingSpec(
-        top=top, left=left, bottom=bottom, right=right, height=place.height, width=place.width,
-        pixel=place.pixel, row=place.row, value=place.fill,
+        top=top, left=left, bottom=bottom, right=right, height=view.height, width=view.width,
+        pixel_stride=view.pixel_stride, row_stride=view.row_stride, value=view.fill,
     )  # fmt: skip
-    whole = place.origin - place.first
-    unit.call(int8_data_movement.padding_kernel(task, unit), step, unit.at(place, whole))
+    whole = view.origin - view.first
+    unit.call(int8_data_movement.padding_kernel(task, unit), op, unit.at(view, whole))
 
 
-def convolution(step: ir.Convolution, unit: Int8Unit) -> None:
+def convolution(op: ir.Convolution, unit: Int8Unit) -> None:
     """Any convolution but a depthwise one."""
-    source, target = step.source, step.target
-    weight, rows, run = contiguous_runs(step)
+    source, target = op.source, op.target
+    weight, rows, run = contiguous_runs(op)
     height, width = target.height, target.width
-    down, right = step.stride
-    r = step.sources[1] if step.residual is not None else None
-    pointwise = step.weight.shape[2:] == (1, 1) and step.stride == (1, 1)
-    shuffled = step.shuffle > 1
-    places = [source] if shuffled else [source, target] + ([r] if r else [])
+    down, right = op.stride
+    r = op.sources[1] if op.residual is not None else None
+    pointwise = op.weight.shape[2:] == (1, 1) and op.stride == (1, 1)
+    shuffled = op.shuffle > 1
+    views = [source] if shuffled else [source, target] + ([r] if r else [])
     together = 1
-    if pointwise and all(place.flat for place in places):
-        together = chunk_rows(height, max(place.row for place in places))
-    y_pixel, y_row = target.pixel, target.row
+    if pointwise and all(view.flat for view in views):
+        together = chunk_rows(height, max(view.row_stride for view in views))
+    y_pixel, y_row = target.pixel_stride, target.row_stride
     if shuffled:
         y_pixel = ir.padded_channels(target.channels)
         y_row = width * y_pixel
-    tiled = NeonConvSpec(
+    spec = NeonConvSpec(
         rows=rows,
         run=run,
-        groups=step.groups,
-        outputs=len(step.weight) // step.groups,
-        group_step=step.weight.shape[1],
+        groups=op.groups,
+        outputs=len(op.weight) // op.groups,
+        group_step=op.weight.shape[1],
         height=height // together,
         width=width * together,
-        x_pixel=right * source.pixel,
-        x_row=down * source.row * together,
+        x_pixel=right * source.pixel_stride,
+        x_row=down * source.row_stride * together,
         y_pixel=y_pixel,
         y_row=0 if shuffled else y_row * together,
-        r_pixel=r.pixel if r else 0,
-        r_row=r.row * together if r else 0,
+        r_pixel=r.pixel_stride if r else 0,
+        r_row=r.row_stride * together if r else 0,
         epilogue=Epilogue(
-            shift=step.shift, residual=step.residual, fraction=step.fraction, real=step.real
+            shift=op.shift, residual=op.residual, fraction=op.fraction, float_output=op.float_output
         ),
-        room=y_pixel - target.channels if shuffled else target.room,
+        overwrite_slack=y_pixel - target.channels if shuffled else target.overwrite_slack,
     )
-    cut = int8_conv.choose_cut(tiled, unit)
+    cut = int8_conv.choose_cut(spec, unit)
     packed, ends = int8_conv.pack_weights(
-        tiled, weight, step.bias, step.factor, cut, dot=unit.machine.dot
+        spec, weight, op.bias, op.multiplier, cut, dot_product=unit.cpu.dot_product
     )
-    x = unit.at(source, source.start(step.padding))
+    x = unit.at(source, source.start(op.padding))
     w, b = unit.constant(packed), unit.constant(ends, "int32_t")
     if not shuffled:
-        name = int8_conv.emit_kernel(tiled, unit, cut)
+        name = int8_conv.emit_kernel(spec, unit, cut)
         others = [unit.at(r, r.origin)] if r else []
-        y = "(int8_t *)(void *)output" if step.real else unit.at(target, target.origin)
-        pieces, work = int8_conv.work_items(tiled, cut), tiled.work_of_all
-        unit.spread(name, step, x, w, b, *others, y, pieces=pieces, work=work)
+        y = "(int8_t *)(void *)output" if op.float_output else unit.at(target, target.origin)
+        work_items, work = int8_conv.work_items(spec, cut), spec.work_of_all
+        unit.call_parallel(name, op, x, w, b, *others, y, work_items=work_items, work=work)
         return
-    _convolution_then_shuffle(step, unit, tiled, cut, together, (x, w, b))
+    _convolution_then_shuffle(op, unit, spec, cut, together, (x, w, b))
 
 
 def _convolution_then_shuffle(
-    step: ir.Convolution, unit: Int8Unit, tiled: NeonConvSpec, cut: TileCut,
+    op: ir.Convolution, unit: Int8Unit, spec: NeonConvSpec, cut: TileCut,
     together: int, given: tuple[str, str, str],
 ) -> None:  # fmt: skip
     """Some rows at a time to a scratch, and from there to where they belong."""
-    target = step.target
-    times = tiled.height
-    one = int8_conv.single_row(tiled)
+    target = op.target
+    times = spec.height
+    one = int8_conv.single_row(spec)
     name = int8_conv.emit_kernel(one, unit, cut)
     move = int8_data_movement.shuffle_kernel(
         int8_data_movement.ShuffleSpec(
-            channels=target.channels, groups=step.shuffle, height=together, width=target.width,
-            x_pixel=tiled.y_pixel, y_pixel=target.pixel, y_row=target.row,
+            channels=target.channels, groups=op.shuffle, height=together, width=target.width,
+            x_pixel=spec.y_pixel, y_pixel=target.pixel_stride, y_row=target.row_stride,
         ),
         unit,
     )  # fmt: skip
-    scratch = unit.own(tiled.width * tiled.y_pixel)
+    scratch = unit.thread_scratch(spec.width * spec.y_pixel)
     x, w, b = given
     y = unit.at(target, target.origin)
     all_blocks = f"0, {int8_conv.work_items(one, cut)}"
-    price = one.work_of_all / (4 * unit.machine.lanes)
-    with unit.share(times, price), unit.body.block("for (int i = begin; i < end; ++i)"):
-        unit.call(name, step, f"{x} + i * {tiled.x_row}", w, b, scratch, all_blocks)
-        unit.call(move, step, scratch, f"{y} + i * {together * target.row}")
+    cost = one.work_of_all / (4 * unit.cpu.lanes)
+    with unit.parallel(times, cost), unit.body.block("for (int i = begin; i < end; ++i)"):
+        unit.call(name, op, f"{x} + i * {spec.x_row}", w, b, scratch, all_blocks)
+        unit.call(move, op, scratch, f"{y} + i * {together * target.row_stride}")
 
 
-def depthwise(step: ir.DepthwiseConvolution, unit: Int8Unit) -> None:
+def depthwise(op: ir.DepthwiseConvolution, unit: Int8Unit) -> None:
     """A depthwise 3x3."""
-    source, target = step.source, step.target
+    source, target = op.source, op.target
     task = int8_dwconv3x3.DwconvSpec(
-        channels=target.channels, height=target.height, width=target.width, stride=step.stride,
-        x_pixel=source.pixel, x_row=source.row, y_pixel=target.pixel, y_row=target.row,
-        shift=step.shift, room=target.room,
+        channels=target.channels, height=target.height, width=target.width, stride=op.stride,
+        x_pixel=source.pixel_stride, x_row=source.row_stride, y_pixel=target.pixel_stride, y_row=target.row_stride,
+        shift=op.shift, overwrite_slack=target.overwrite_slack,
     )  # fmt: skip
-    weight = step.weight.reshape(target.channels, 9)
-    packed = int8_dwconv3x3.pack_weights(weight, step.bias, step.factor, dot=unit.machine.dot)
+    weight = op.weight.reshape(target.channels, 9)
+    packed = int8_dwconv3x3.pack_weights(
+        weight, op.bias, op.multiplier, dot_product=unit.cpu.dot_product
+    )
     name = int8_dwconv3x3.emit_kernel(task, unit)
-    x, y = unit.at(source, source.start(step.padding)), unit.at(target, target.origin)
+    x, y = unit.at(source, source.start(op.padding)), unit.at(target, target.origin)
     work = 40 * target.channels * target.height * target.width
-    unit.spread(name, step, x, unit.constant(packed), y, pieces=target.height, work=work)
+    unit.call_parallel(name, op, x, unit.constant(packed), y, work_items=target.height, work=work)
 
 
-def pool(step: ir.MaxPool | ir.AveragePool, unit: Int8Unit) -> None:
+def pool(op: ir.MaxPool | ir.AveragePool, unit: Int8Unit) -> None:
     """A pool."""
-    name = int8_pooling.emit_kernel(pool_spec(step), unit)
-    target = step.target
-    x, y = unit.at(step.source, step.source.start(step.padding)), unit.at(target, target.origin)
-    work = 4 * step.kernel[0] * step.kernel[1] * target.channels * target.height * target.width
-    unit.spread(name, step, x, y, pieces=target.height, work=work)
+    name = int8_pooling.emit_kernel(pool_spec(op), unit)
+    target = op.target
+    x, y = unit.at(op.source, op.source.start(op.padding)), unit.at(target, target.origin)
+    work = 4 * op.kernel[0] * op.kernel[1] * target.channels * target.height * target.width
+    unit.call_parallel(name, op, x, y, work_items=target.height, work=work)
 
 
-def global_average_pool(step: ir.GlobalAveragePool, unit: Int8Unit) -> None:
+def global_average_pool(op: ir.GlobalAveragePool, unit: Int8Unit) -> None:
     """A global average."""
-    source, target = step.source, step.target
+    source, target = op.source, op.target
     task = int8_pooling.GlobalAverageSpec(
         channels=target.channels, height=source.height, width=source.width,
-        x_pixel=source.pixel, x_row=source.row, start=step.start, factor=int(step.factor[0]),
-        shift=step.shift,
+        x_pixel=source.pixel_stride, x_row=source.row_stride, start=op.start, multiplier=int(op.multiplier[0]),
+        shift=op.shift,
     )  # fmt: skip
     name = int8_pooling.global_average_kernel(task, unit)
-    unit.call(name, step, unit.at(source, source.origin), unit.at(target, target.origin))
+    unit.call(name, op, unit.at(source, source.origin), unit.at(target, target.origin))

@@ -25,113 +25,111 @@ from shufflenet_deploy.codegen.schedule.neon_int8_blocking import (
 _L1_BYTES = 24 << 10
 
 
-def single_row(tiled: NeonConvSpec) -> NeonConvSpec:
+def single_row(spec: NeonConvSpec) -> NeonConvSpec:
     """The same for one row."""
-    return replace(tiled, height=1)
+    return replace(spec, height=1)
 
 
 def pack_weights(
-    tiled: NeonConvSpec,
+    spec: NeonConvSpec,
     weight: NDArray[np.int8],
     bias: NDArray[np.int32],
-    factor: NDArray[np.int32 | np.float32],
+    multiplier: NDArray[np.int32 | np.float32],
     cut: TileCut,
     *,
-    dot: bool,
+    dot_product: bool,
 ) -> tuple[NDArray[np.int8], NDArray[np.int32]]:
     """Weights ``(groups * outputs, rows, run)`` in the order in which tiles read them.
 
     Biases and factors come as one array: those of each block's quads side by side.
     """
-    groups, outputs, quads = tiled.groups, tiled.outputs, tiled.quads
-    run = ceil(tiled.run / 4) * 4
-    whole = np.zeros((groups, quads * 4, len(tiled.rows), run), np.int8)
-    whole[:, :outputs, :, : tiled.run] = weight.reshape(groups, outputs, len(tiled.rows), tiled.run)
+    groups, outputs, quads = spec.groups, spec.outputs, spec.quads
+    run = ceil(spec.run / 4) * 4
+    whole = np.zeros((groups, quads * 4, len(spec.rows), run), np.int8)
+    whole[:, :outputs, :, : spec.run] = weight.reshape(groups, outputs, len(spec.rows), spec.run)
     # (groups, quads, outputs of a quad, lanes, inputs of a lane)
-    whole = whole.reshape(groups, quads, 4, tiled.lanes, 4)
+    whole = whole.reshape(groups, quads, 4, spec.lanes, 4)
     ends = np.zeros((2, groups, quads * 4), np.int32)
     ends[0, :, :outputs] = bias.reshape(groups, outputs)
-    ends[1, :, :outputs] = factor.view(np.int32).reshape(groups, outputs)
+    ends[1, :, :outputs] = multiplier.view(np.int32).reshape(groups, outputs)
     packed, constants = [], []
     for group in range(groups):
         first = 0
         for size in cut.quads:
             block = whole[group, first : first + size].transpose(2, 0, 1, 3)
-            if not dot:
+            if not dot_product:
                 # Pairs of inputs: the low half has the first pair of each output.
-                block = block.reshape(tiled.lanes, size, 4, 2, 2).transpose(0, 1, 3, 2, 4)
+                block = block.reshape(spec.lanes, size, 4, 2, 2).transpose(0, 1, 3, 2, 4)
             packed.append(block.ravel())
             constants.append(ends[:, group, 4 * first : 4 * (first + size)].ravel())
             first += size
     return np.concatenate(packed), np.concatenate(constants)
 
 
-def emit_kernel(tiled: NeonConvSpec, unit: TranslationUnit, cut: TileCut) -> str:
+def emit_kernel(spec: NeonConvSpec, unit: TranslationUnit, cut: TileCut) -> str:
     """The name of a function ``(x, w, b, [r,] y, begin, end)`` that computes some ``pieces``."""
     code = CWriter(depth=1)
-    pixels_outside = tiled.lanes * 16 * tiled.quads * tiled.groups <= _L1_BYTES
-    if pixels_outside and tiled.height > 1:
+    pixels_outside = spec.lanes * 16 * spec.quads * spec.groups <= _L1_BYTES
+    if pixels_outside and spec.height > 1:
         with code.block("for (int i = begin; i < end; ++i)"):
-            _groups(code, unit, tiled, cut, "i", rows=False)
-    elif tiled.height > 1:
-        _groups(code, unit, tiled, cut, "begin", rows=True)
-    elif _blocks_are_independent(tiled, cut):
-        _groups(code, unit, tiled, cut, "", rows=False)
+            _groups(code, unit, spec, cut, "i", rows=False)
+    elif spec.height > 1:
+        _groups(code, unit, spec, cut, "begin", rows=True)
+    elif _blocks_are_independent(spec, cut):
+        _groups(code, unit, spec, cut, "", rows=False)
     else:
         with code.block("if (begin < end)"):
-            _groups(code, unit, tiled, cut, "", rows=False)
-    return unit.kernel("conv", signature("LOOP", tiled, RANGE_PARAMS), code)
+            _groups(code, unit, spec, cut, "", rows=False)
+    return unit.kernel("conv", signature("LOOP", spec, RANGE_PARAMS), code)
 
 
-def work_items(tiled: NeonConvSpec, cut: TileCut) -> int:
+def work_items(spec: NeonConvSpec, cut: TileCut) -> int:
     """What may be done at once: rows, or the blocks of all groups if there is one row."""
-    if tiled.height > 1:
-        return tiled.height
-    return tiled.groups * len(cut.quads) if _blocks_are_independent(tiled, cut) else 1
+    if spec.height > 1:
+        return spec.height
+    return spec.groups * len(cut.quads) if _blocks_are_independent(spec, cut) else 1
 
 
-def _blocks_are_independent(tiled: NeonConvSpec, cut: TileCut) -> bool:
+def _blocks_are_independent(spec: NeonConvSpec, cut: TileCut) -> bool:
     """Whether blocks are the pieces: there is one row, and none writes what is another's."""
-    spills = 4 * tiled.quads > tiled.outputs and min(_signed_block_sizes(tiled, cut)) > 0
-    return tiled.height == 1 and not (spills and tiled.groups > 1)
+    spills = 4 * spec.quads > spec.outputs and min(_signed_block_sizes(spec, cut)) > 0
+    return spec.height == 1 and not (spills and spec.groups > 1)
 
 
 def _groups(
-    code: CWriter, unit: TranslationUnit, tiled: NeonConvSpec, cut: TileCut, row: str, *, rows: bool
+    code: CWriter, unit: TranslationUnit, spec: NeonConvSpec, cut: TileCut, row: str, *, rows: bool
 ) -> None:
     """The blocks of all groups, one strip each, from row ``row`` on if there is more than one.
 
     With ``rows`` a strip is over those from ``begin`` to ``end``.
     """
-    residual = tiled.epilogue.residual is not None
-    x, y, r = (
-        f" + {row} * {size}" if row else "" for size in (tiled.x_row, tiled.y_row, tiled.r_row)
-    )
-    apart = _blocks_are_independent(tiled, cut)
-    element = 4 if tiled.epilogue.real else 1
-    with code.block(f"for (int g = 0; g < {tiled.groups}; ++g)" if tiled.groups > 1 else ""):
-        if tiled.groups == 1:
+    residual = spec.epilogue.residual is not None
+    x, y, r = (f" + {row} * {size}" if row else "" for size in (spec.x_row, spec.y_row, spec.r_row))
+    apart = _blocks_are_independent(spec, cut)
+    element = 4 if spec.epilogue.float_output else 1
+    with code.block(f"for (int g = 0; g < {spec.groups}; ++g)" if spec.groups > 1 else ""):
+        if spec.groups == 1:
             code("const int g = 0;")
-        if apart and tiled.groups > 1:
+        if apart and spec.groups > 1:
             each = len(cut.quads)
             code(f"const int first = begin - g * {each}, last = end - g * {each};")
         elif apart:
             code("const int first = begin, last = end;")
         first = done = 0
-        for signed, times in run_lengths(_signed_block_sizes(tiled, cut)):
+        for signed, times in run_lengths(_signed_block_sizes(spec, cut)):
             exact, size = signed < 0, abs(signed)
-            name = _channel_block(tiled, unit, cut, size, rows=rows, exact=exact)
+            name = _channel_block(spec, unit, cut, size, rows=rows, exact=exact)
             k = " + k * " if times > 1 else ""
             at = [
-                f"x + g * {tiled.group_step}{x}",
-                f"w + (g * {tiled.quads} + {first}) * {tiled.lanes * 16}"
-                + (f"{k}{size * tiled.lanes * 16}" if k else ""),
-                f"b + (g * {tiled.quads} + {first}) * 8" + (f"{k}{8 * size}" if k else ""),
+                f"x + g * {spec.group_step}{x}",
+                f"w + (g * {spec.quads} + {first}) * {spec.lanes * 16}"
+                + (f"{k}{size * spec.lanes * 16}" if k else ""),
+                f"b + (g * {spec.quads} + {first}) * 8" + (f"{k}{8 * size}" if k else ""),
             ]
-            places = [f"y + (g * {tiled.outputs} + {4 * first}) * {element}{y}"]
+            views = [f"y + (g * {spec.outputs} + {4 * first}) * {element}{y}"]
             if residual:
-                places.insert(0, f"r + g * {tiled.outputs} + {4 * first}{r}")
-            at += [place + (f"{k}{4 * size * element}" if k else "") for place in places]
+                views.insert(0, f"r + g * {spec.outputs} + {4 * first}{r}")
+            at += [view + (f"{k}{4 * size * element}" if k else "") for view in views]
             if rows:
                 at.append("end - begin")
             loop = f"for (int k = 0; k < {times}; ++k)" if k else ""
@@ -146,31 +144,31 @@ def _groups(
             done += times
 
 
-def _signed_block_sizes(tiled: NeonConvSpec, cut: TileCut) -> tuple[int, ...]:
+def _signed_block_sizes(spec: NeonConvSpec, cut: TileCut) -> tuple[int, ...]:
     """Sizes of blocks; negative is the last one where nothing behind its outputs may be written."""
-    spilled = 4 * tiled.quads - tiled.outputs
-    beside = tiled.groups > 1 and tiled.epilogue.residual is not None
-    if spilled and (tiled.room < spilled or beside):
+    spilled = 4 * spec.quads - spec.outputs
+    beside = spec.groups > 1 and spec.epilogue.residual is not None
+    if spilled and (spec.overwrite_slack < spilled or beside):
         return (*cut.quads[:-1], -cut.quads[-1])
     return cut.quads
 
 
 def _channel_block(
-    tiled: NeonConvSpec, unit: TranslationUnit, cut: TileCut, quads: int, *, rows: bool, exact: bool
+    spec: NeonConvSpec, unit: TranslationUnit, cut: TileCut, quads: int, *, rows: bool, exact: bool
 ) -> str:
     """One block of channels over all pixels of a row, or of so many rows."""
     code = CWriter(depth=1)
-    residual = tiled.epilogue.residual is not None
+    residual = spec.epilogue.residual is not None
     if rows:
         with code.block("for (int i = 0; i < rows; ++i)"):
-            code(f"const int8_t *x = x0 + i * {tiled.x_row};")
-            code(f"int8_t *y = y0 + i * {tiled.y_row};")
+            code(f"const int8_t *x = x0 + i * {spec.x_row};")
+            code(f"int8_t *y = y0 + i * {spec.y_row};")
             if residual:
-                code(f"const int8_t *r = r0 + i * {tiled.r_row};")
-            _pixel_loop(code, tiled, unit, cut, quads, exact=exact)
+                code(f"const int8_t *r = r0 + i * {spec.r_row};")
+            _pixel_loop(code, spec, unit, cut, quads, exact=exact)
     else:
-        _pixel_loop(code, tiled, unit, cut, quads, exact=exact)
-    declared = signature("LOOP", tiled, ", int rows" if rows else "")
+        _pixel_loop(code, spec, unit, cut, quads, exact=exact)
+    declared = signature("LOOP", spec, ", int rows" if rows else "")
     if rows:
         declared = declared.replace("*x,", "*x0,").replace("*y,", "*y0,").replace("*r,", "*r0,")
     return unit.kernel("strip", declared, code)
@@ -178,20 +176,20 @@ def _channel_block(
 
 def _pixel_loop(
     code: CWriter,
-    tiled: NeonConvSpec,
+    spec: NeonConvSpec,
     unit: TranslationUnit,
     cut: TileCut,
     quads: int,
     *,
     exact: bool,
 ) -> None:
-    residual = tiled.epilogue.residual is not None
+    residual = spec.epilogue.residual is not None
     for at, (size, times) in enumerate(cut.pixels):
-        name = emit_microkernel(tiled, unit, quads, size, exact=exact)
+        name = emit_microkernel(spec, unit, quads, size, exact=exact)
         r = "r, " if residual else ""
-        step = f"x += {size * tiled.x_pixel}, y += {size * tiled.y_pixel}"
+        step = f"x += {size * spec.x_pixel}, y += {size * spec.y_pixel}"
         if residual:
-            step += f", r += {size * tiled.r_pixel}"
+            step += f", r += {size * spec.r_pixel}"
         if times > 1:
             code(f"for (int p = 0; p < {times}; ++p, {step})", f"    {name}(x, w, b, {r}y);")
         else:
@@ -200,6 +198,6 @@ def _pixel_loop(
                 code(f"{step};")
 
 
-def choose_cut(tiled: NeonConvSpec, unit: TranslationUnit) -> TileCut:
+def choose_cut(spec: NeonConvSpec, unit: TranslationUnit) -> TileCut:
     """The cut of this convolution on the unit's machine."""
-    return choose_tiles(tiled.work(dot=unit.machine.dot), tiled.quads, tiled.width)
+    return choose_tiles(spec.work(dot_product=unit.cpu.dot_product), spec.quads, spec.width)

@@ -26,40 +26,40 @@ class QuantizeSpec:
     width: int
     y_row: int
     inverse: float
-    zero: int
+    zero_point: int
 
 
-def quantize_kernel(step: QuantizeSpec, unit: TranslationUnit) -> str:
+def quantize_kernel(spec: QuantizeSpec, unit: TranslationUnit) -> str:
     """The name of a function ``(const float *x, int8_t *y, begin, end)`` for some rows."""
     code = CWriter(depth=1)
-    plane = step.height * step.width
-    whole = step.width // 16 * 16
+    plane = spec.height * spec.width
+    whole = spec.width // 16 * 16
     if whole:
-        code(f"const int16x8_t zero = vdupq_n_s16({step.zero});")
-    before, rows = row_loop({"x": step.width, "y": step.y_row})
+        code(f"const int16x8_t zero = vdupq_n_s16({spec.zero_point});")
+    before, rows = row_loop({"x": spec.width, "y": spec.y_row})
     code(before)
     with code.block(rows):
         if whole:
             with code.block(f"for (int j = 0; j < {whole}; j += 16)"):
-                _quantize_16(code, step, plane)
-        if step.width > whole and whole:
+                _quantize_16(code, spec, plane)
+        if spec.width > whole and whole:
             with code.block(""):
-                code(f"const int j = {step.width - 16};")
-                _quantize_16(code, step, plane)
-        elif step.width > whole:
-            with code.block(f"for (int j = 0; j < {step.width}; ++j)"):
-                inverse = float_literal(step.inverse)
+                code(f"const int j = {spec.width - 16};")
+                _quantize_16(code, spec, plane)
+        elif spec.width > whole:
+            with code.block(f"for (int j = 0; j < {spec.width}; ++j)"):
+                inverse = float_literal(spec.inverse)
                 for c in range(4):
-                    value = f"byte_of_steps(x[{c * plane} + j] * {inverse}, {step.zero})"
-                    code(f"y[4 * j + {c}] = {value if c < step.channels else 0};")
+                    value = f"byte_of_steps(x[{c * plane} + j] * {inverse}, {spec.zero_point})"
+                    code(f"y[4 * j + {c}] = {value if c < spec.channels else 0};")
     head = f"LOOP void @(const float *restrict x, int8_t *restrict y{RANGE_PARAMS})"
     return unit.kernel("quantise", head, code)
 
 
-def _quantize_16(code: CWriter, step: QuantizeSpec, plane: int) -> None:
+def _quantize_16(code: CWriter, spec: QuantizeSpec, plane: int) -> None:
     code("int8x16x4_t v;")
     for c in range(4):
-        if c >= step.channels:
+        if c >= spec.channels:
             code(f"v.val[{c}] = vdupq_n_s8(0);")
             continue
         with code.block(""):
@@ -67,7 +67,7 @@ def _quantize_16(code: CWriter, step: QuantizeSpec, plane: int) -> None:
             for k in range(4):
                 code(
                     f"const int32x4_t q{k} = vcvtnq_s32_f32("
-                    f"vmulq_n_f32(vld1q_f32(p + {4 * k}), {float_literal(step.inverse)}));"
+                    f"vmulq_n_f32(vld1q_f32(p + {4 * k}), {float_literal(spec.inverse)}));"
                 )
             for k in range(2):
                 code(
@@ -91,16 +91,16 @@ class ShuffleSpec:
     y_row: int
 
 
-def shuffle_kernel(step: ShuffleSpec, unit: TranslationUnit) -> str:
+def shuffle_kernel(spec: ShuffleSpec, unit: TranslationUnit) -> str:
     """The name of a function ``(x, y)``; whole vectors of channels are stored."""
-    each = step.channels // step.groups
-    source = [(o % step.groups) * each + o // step.groups for o in range(step.channels)]
-    vectors = ceil(step.channels / 16)
+    each = spec.channels // spec.groups
+    source = [(o % spec.groups) * each + o // spec.groups for o in range(spec.channels)]
+    vectors = ceil(spec.channels / 16)
     code = CWriter(depth=1)
     if vectors <= _REGISTERS_OF_A_TABLE:
         for v in range(vectors):
             code(f"const uint8x16_t t{v} = {_table(source[16 * v : 16 * v + 16])};")
-        with _pixels(code, step):
+        with _pixels(code, spec):
             loads = [f"vld1q_s8(x + {16 * v})" for v in range(vectors)]
             kind = f"int8x16x{vectors}_t" if vectors > 1 else "int8x16_t"
             code(
@@ -110,23 +110,23 @@ def shuffle_kernel(step: ShuffleSpec, unit: TranslationUnit) -> str:
             )
             for v in range(vectors):
                 code(f"vst1q_s8(to + {16 * v}, vqtbl{vectors}q_s8(p, t{v}));")
-            code(f"x += {step.x_pixel};")
+            code(f"x += {spec.x_pixel};")
     else:
         code("const int8_t *const first = x;")
         for v in range(vectors):
-            _gathered(code, step, source, v, each)
+            _gathered(code, spec, source, v, each)
     return unit.kernel("shuffle", "LOOP void @(const int8_t *restrict x, int8_t *restrict y)", code)
 
 
-def _pixels(code: CWriter, step: ShuffleSpec) -> AbstractContextManager[None]:
-    code(f"for (int i = 0; i < {step.height}; ++i)")
+def _pixels(code: CWriter, spec: ShuffleSpec) -> AbstractContextManager[None]:
+    code(f"for (int i = 0; i < {spec.height}; ++i)")
     return code.block(
-        f"    for (int8_t *to = y + i * {step.y_row}, *end = to + {step.width * step.y_pixel}; "
-        f"to != end; to += {step.y_pixel})"
+        f"    for (int8_t *to = y + i * {spec.y_row}, *end = to + {spec.width * spec.y_pixel}; "
+        f"to != end; to += {spec.y_pixel})"
     )
 
 
-def _gathered(code: CWriter, step: ShuffleSpec, source: list[int], v: int, each: int) -> None:
+def _gathered(code: CWriter, spec: ShuffleSpec, source: list[int], v: int, each: int) -> None:
     """One vector of outputs from as many loads as groups have a part in it."""
     wanted = source[16 * v : 16 * v + 16]
     starts = sorted(
@@ -144,7 +144,7 @@ def _gathered(code: CWriter, step: ShuffleSpec, source: list[int], v: int, each:
                     if s // each == start // each:
                         table[lane] = 16 * n + s - start
             code(f"const uint8x16_t t{k} = {_table(table)};")
-        with _pixels(code, step):
+        with _pixels(code, spec):
             for k, part in enumerate(parts):
                 loads = [f"vld1q_s8(x + {start})" for start in part]
                 n = len(part)
@@ -158,7 +158,7 @@ def _gathered(code: CWriter, step: ShuffleSpec, source: list[int], v: int, each:
                     code(f"int8x16_t v = vqtbl{n}q_s8(p0, t0);")
                 else:
                     code(f"v = vqtbx{n}q_s8(v, p{k}, t{k});")
-            code(f"vst1q_s8(to + {16 * v}, v);", f"x += {step.x_pixel};")
+            code(f"vst1q_s8(to + {16 * v}, v);", f"x += {spec.x_pixel};")
 
 
 def _table(lanes: list[int]) -> str:
@@ -176,23 +176,23 @@ class PaddingSpec:
     right: int
     height: int
     width: int
-    pixel: int
-    row: int
+    pixel_stride: int
+    row_stride: int
     value: int
 
 
-def padding_kernel(step: PaddingSpec, unit: TranslationUnit) -> str:
+def padding_kernel(spec: PaddingSpec, unit: TranslationUnit) -> str:
     """The name of a function ``(y)``. Rows follow each other, border included."""
     code = CWriter(depth=1)
-    before = step.top * step.row + step.left * step.pixel
-    between = step.row - step.width * step.pixel
+    before = spec.top * spec.row_stride + spec.left * spec.pixel_stride
+    between = spec.row_stride - spec.width * spec.pixel_stride
     if before:
-        code(f"memset(y - {before}, {step.value}, {before});")
-    if between and step.height > 1:
-        with code.block(f"for (int i = 1; i < {step.height}; ++i)"):
-            code(f"memset(y + i * {step.row} - {between}, {step.value}, {between});")
-    after = step.bottom * step.row + step.right * step.pixel
+        code(f"memset(y - {before}, {spec.value}, {before});")
+    if between and spec.height > 1:
+        with code.block(f"for (int i = 1; i < {spec.height}; ++i)"):
+            code(f"memset(y + i * {spec.row_stride} - {between}, {spec.value}, {between});")
+    after = spec.bottom * spec.row_stride + spec.right * spec.pixel_stride
     if after:
-        end = (step.height - 1) * step.row + step.width * step.pixel
-        code(f"memset(y + {end}, {step.value}, {after});")
+        end = (spec.height - 1) * spec.row_stride + spec.width * spec.pixel_stride
+        code(f"memset(y + {end}, {spec.value}, {after});")
     return unit.kernel("border", "LOOP void @(int8_t *y)", code)

@@ -39,11 +39,11 @@ class DwconvSpec:
     y_pixel: int
     y_row: int
     shift: int
-    room: int = 0
+    overwrite_slack: int = 0
 
 
 def pack_weights(
-    weight: NDArray[np.int8], bias: NDArray[np.int32], factor: Multipliers, *, dot: bool
+    weight: NDArray[np.int8], bias: NDArray[np.int32], multiplier: Multipliers, *, dot_product: bool
 ) -> NDArray[np.int8]:
     """``weight (channels, 9)`` with biases and factors, block by block of sixteen channels."""
     channels = len(weight)
@@ -51,11 +51,11 @@ def pack_weights(
     taps = np.zeros((blocks * _CHANNELS, 3, 3), np.int8)  # (channel, row, column)
     taps[:channels] = weight.reshape(channels, 3, 3)
     ends = np.zeros((2, blocks * _CHANNELS), np.int32)
-    ends[0, :channels], ends[1, :channels] = bias, factor
+    ends[0, :channels], ends[1, :channels] = bias, multiplier
     packed = []
     for block in range(blocks):
         own = slice(block * _CHANNELS, (block + 1) * _CHANNELS)
-        if dot:
+        if dot_product:
             lanes = np.zeros((3, _CHANNELS, 4), np.int8)
             lanes[:, :, :3] = taps[own].transpose(2, 0, 1)
         else:
@@ -67,43 +67,43 @@ def pack_weights(
     return np.concatenate(packed)
 
 
-def emit_kernel(step: DwconvSpec, unit: TranslationUnit) -> str:
+def emit_kernel(spec: DwconvSpec, unit: TranslationUnit) -> str:
     """The name of a function ``(x, w, y, begin, end)`` for some rows."""
-    dot = unit.machine.dot
-    vectors = _DOT_VECTORS if dot else _PAIR_VECTORS
+    dot_product = unit.cpu.dot_product
+    vectors = _DOT_VECTORS if dot_product else _PAIR_VECTORS
     size = 16 * vectors + 128
-    blocks = ceil(step.channels / _CHANNELS)
-    exact = step.channels - (blocks - 1) * _CHANNELS
-    if step.room >= blocks * _CHANNELS - step.channels:
+    blocks = ceil(spec.channels / _CHANNELS)
+    exact = spec.channels - (blocks - 1) * _CHANNELS
+    if spec.overwrite_slack >= blocks * _CHANNELS - spec.channels:
         exact = _CHANNELS
     whole = blocks if exact == _CHANNELS else blocks - 1
     code = CWriter(depth=1)
-    code(f"x += begin * {step.stride * step.x_row}, y += begin * {step.y_row};")
+    code(f"x += begin * {spec.stride * spec.x_row}, y += begin * {spec.y_row};")
     if whole:
         code(f"for (int c = 0; c < {whole}; ++c, x += 16, w += {size}, y += 16)")
-        code(f"    {_channel_block(step, unit, _CHANNELS)}(x, w, y, end - begin);")
+        code(f"    {_channel_block(spec, unit, _CHANNELS)}(x, w, y, end - begin);")
     if whole < blocks:
-        code(f"{_channel_block(step, unit, exact)}(x, w, y, end - begin);")
+        code(f"{_channel_block(spec, unit, exact)}(x, w, y, end - begin);")
     head = f"LOOP void @(const int8_t *x, const int8_t *w, int8_t *y{RANGE_PARAMS})"
     return unit.kernel("depthwise", head, code)
 
 
-def _channel_block(step: DwconvSpec, unit: TranslationUnit, count: int) -> str:
+def _channel_block(spec: DwconvSpec, unit: TranslationUnit, count: int) -> str:
     """Sixteen channels of so many rows; the first ``count`` are stored."""
-    dot = unit.machine.dot
-    vectors = _DOT_VECTORS if dot else _PAIR_VECTORS
+    dot_product = unit.cpu.dot_product
+    vectors = _DOT_VECTORS if dot_product else _PAIR_VECTORS
     code = CWriter(depth=1)
     code(*(f"const int8x16_t w{i} = vld1q_s8(w + {16 * i});" for i in range(vectors)))
     code(f"const int32_t *b = (const int32_t *)(const void *)(w + {16 * vectors});")
-    period = 3 if step.stride == 1 else 2
-    down = f"x += {step.stride * step.x_row}, y += {step.y_row}"
+    period = 3 if spec.stride == 1 else 2
+    down = f"x += {spec.stride * spec.x_row}, y += {spec.y_row}"
     with code.block(f"for (int i = 0; i < rows; ++i, {down})"):
         code("const int8_t *from = x;", "int8_t *to = y;")
-        columns = _ColumnRegisters(step, code, dot=dot)
+        columns = _ColumnRegisters(spec, code, dot_product=dot_product)
         columns.begin()
-        times, rest = divmod(step.width, period)
+        times, rest = divmod(spec.width, period)
         if times > 1:
-            walk = f"from += {period * step.stride * step.x_pixel}, to += {period * step.y_pixel}"
+            walk = f"from += {period * spec.stride * spec.x_pixel}, to += {period * spec.y_pixel}"
             head = f"for (int j = 0; j < {times}; ++j, {walk})"
         else:
             head = ""
@@ -113,7 +113,7 @@ def _channel_block(step: DwconvSpec, unit: TranslationUnit, count: int) -> str:
             for at in range(period):
                 columns.output(at, count)
         if rest and times == 1:
-            code(f"from += {period * step.stride * step.x_pixel}, to += {period * step.y_pixel};")
+            code(f"from += {period * spec.stride * spec.x_pixel}, to += {period * spec.y_pixel};")
         for at in range(rest):
             columns.output(at, count)
     head = "const int8_t *restrict x, const int8_t *restrict w, int8_t *restrict y, int rows"
@@ -123,21 +123,21 @@ def _channel_block(step: DwconvSpec, unit: TranslationUnit, count: int) -> str:
 class _ColumnRegisters:
     """Columns of pixels in registers: which is where while outputs go by."""
 
-    def __init__(self, step: DwconvSpec, code: CWriter, *, dot: bool) -> None:
-        self.step = step
+    def __init__(self, spec: DwconvSpec, code: CWriter, *, dot_product: bool) -> None:
+        self.spec = spec
         self.code = code
-        self.dot = dot
+        self.dot_product = dot_product
 
     def begin(self) -> None:
         """The columns that the first output finds in registers."""
-        kind, parts = ("int32x4_t", 4) if self.dot else ("int8x16_t", 3)
+        kind, parts = ("int32x4_t", 4) if self.dot_product else ("int8x16_t", 3)
         self.code(*(f"{kind} c{slot}_{q};" for slot in range(3) for q in range(parts)))
-        for column in range(2 if self.step.stride == 1 else 1):
+        for column in range(2 if self.spec.stride == 1 else 1):
             self._load(column, column)
 
     def output(self, at: int, count: int) -> None:
         """The output ``at`` behind those that ``from`` and ``to`` stand at."""
-        if self.step.stride == 1:
+        if self.spec.stride == 1:
             slots = [(at + column) % 3 for column in range(3)]
             self._load(slots[2], at + 2)
         else:
@@ -149,7 +149,7 @@ class _ColumnRegisters:
             code(
                 "int32x4_t a0, a1, a2, a3;", "LOAD_PAIR(a0, a1, b, 0);", "LOAD_PAIR(a2, a3, b, 32);"
             )
-            if self.dot:
+            if self.dot_product:
                 for column in range(3):
                     for quad in range(4):
                         x = f"vreinterpretq_s8_s32(c{slots[column]}_{quad})"
@@ -161,22 +161,22 @@ class _ColumnRegisters:
                 "LOAD_PAIR(m0, m1, b, 64);",
                 "LOAD_PAIR(m2, m3, b, 96);",
             )
-            shift = self.step.shift
+            shift = self.spec.shift
             one, two = (
                 narrow_expr("a0, m0", "a1, m1", shift),
                 narrow_expr("a2, m2", "a3, m3", shift),
             )
             code(f"const int16x8_t one = {one}, two = {two};")
             code("const int8x16_t v = vqmovn_high_s16(vqmovn_s16(one), two);")
-            emit_store(code, "to", "v", at * self.step.y_pixel, count)
+            emit_store(code, "to", "v", at * self.spec.y_pixel, count)
 
     def _load(self, slot: int, column: int) -> None:
-        step = self.step
+        spec = self.spec
         with self.code.block(""):
             for row in range(3):
-                at = row * step.x_row + column * step.x_pixel
+                at = row * spec.x_row + column * spec.x_pixel
                 self.code(f"const int8x16_t x{row} = vld1q_s8(from + {at});")
-            if self.dot:
+            if self.dot_product:
                 self.code(f"SORT(c{slot}_0, c{slot}_1, c{slot}_2, c{slot}_3, x0, x1, x2);")
             else:
                 self.code(

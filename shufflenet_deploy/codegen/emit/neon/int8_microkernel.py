@@ -19,15 +19,15 @@ _LDP_REACH = 62  # vectors that a load of two reaches from its base
 _MAX_UNROLLED = 320  # multiply-adds of a tile that are written out
 
 
-def signature(kind: str, tiled: NeonConvSpec, more: str = "") -> str:
+def signature(kind: str, spec: NeonConvSpec, more: str = "") -> str:
     """The signature of a function, with ``@`` for its name."""
-    residual = "const int8_t *r, " if tiled.epilogue.residual is not None else ""
+    residual = "const int8_t *r, " if spec.epilogue.residual is not None else ""
     given = f"const int8_t *x, const int8_t *w, const int32_t *b, {residual}int8_t *y{more}"
     return f"{kind} void @({given})"
 
 
 def emit_microkernel(
-    tiled: NeonConvSpec, unit: TranslationUnit, quads: int, pixels: int, *, exact: bool
+    spec: NeonConvSpec, unit: TranslationUnit, quads: int, pixels: int, *, exact: bool
 ) -> str:
     """The name of a function for one tile; if ``exact``, it writes nothing behind the outputs."""
     code = CWriter(depth=1)
@@ -40,16 +40,16 @@ def emit_microkernel(
                 f"int32x4_t a{pixel}_{quads - 1};",
                 f"LOAD_ONE(a{pixel}_{quads - 1}, b, {16 * (quads - 1)});",
             )
-    dot = unit.machine.dot
-    if not dot:
+    dot_product = unit.cpu.dot_product
+    if not dot_product:
         code("const int8x16_t pick = SPREAD;")
-    lanes = ceil(tiled.run / 4)
+    lanes = ceil(spec.run / 4)
     run_work = lanes * quads * pixels
-    if len(tiled.rows) * run_work <= _MAX_UNROLLED:
-        for offset in tiled.rows:
-            _multiply_lanes(code, tiled, quads, pixels, offset, lanes, dot=dot)
+    if len(spec.rows) * run_work <= _MAX_UNROLLED:
+        for offset in spec.rows:
+            _multiply_lanes(code, spec, quads, pixels, offset, lanes, dot_product=dot_product)
     else:
-        rows = tiled.rows
+        rows = spec.rows
         steps = {two - one for one, two in itertools.pairwise(rows)}
         with_rows = len(rows) > 1
         first = 0 if with_rows else rows[0]
@@ -60,31 +60,35 @@ def emit_microkernel(
             if with_rows and len(steps) > 1:
                 code("x = x0 + rows[t];")
             if run_work <= _MAX_UNROLLED:
-                _multiply_lanes(code, tiled, quads, pixels, first, lanes, dot=dot)
+                _multiply_lanes(code, spec, quads, pixels, first, lanes, dot_product=dot_product)
             else:
                 times, rest = divmod(lanes, 4)
                 walk = "from" if with_rows else "x"
                 if with_rows:
                     code("const int8_t *from = x;")
                 with code.block(f"for (int c = 0; c < {times}; ++c, {walk} += 16)"):
-                    _multiply_lanes(code, tiled, quads, pixels, first, 4, dot=dot, x=walk)
+                    _multiply_lanes(
+                        code, spec, quads, pixels, first, 4, dot_product=dot_product, x=walk
+                    )
                 if rest:
-                    _multiply_lanes(code, tiled, quads, pixels, first, rest, dot=dot, x=walk)
+                    _multiply_lanes(
+                        code, spec, quads, pixels, first, rest, dot_product=dot_product, x=walk
+                    )
             if with_rows and len(steps) == 1:
                 code(f"x += {steps.pop()};")
-    _emit_epilogue(code, tiled, quads, pixels, exact=exact)
-    return unit.kernel(f"tile{pixels}x{quads}", signature("INLINE", tiled), code)
+    _emit_epilogue(code, spec, quads, pixels, exact=exact)
+    return unit.kernel(f"tile{pixels}x{quads}", signature("INLINE", spec), code)
 
 
 def _multiply_lanes(
     code: CWriter,
-    tiled: NeonConvSpec,
+    spec: NeonConvSpec,
     quads: int,
     pixels: int,
     offset: int,
     lanes: int,
     *,
-    dot: bool,
+    dot_product: bool,
     x: str = "x",
 ) -> None:
     """Multiply ``lanes`` lanes of every pixel by the next weights, and go on behind those."""
@@ -95,9 +99,9 @@ def _multiply_lanes(
             chunk, within = divmod(lane, 4)
             if within == 0:
                 for pixel in range(pixels):
-                    place = pixel * tiled.x_pixel + offset + 16 * chunk
-                    code(f"const int8x16_t x{chunk}_{pixel} = vld1q_s8({x} + {place});")
-            if not dot:
+                    view = pixel * spec.x_pixel + offset + 16 * chunk
+                    code(f"const int8x16_t x{chunk}_{pixel} = vld1q_s8({x} + {view});")
+            if not dot_product:
                 for pixel in range(pixels):
                     code(
                         f"const int8x16_t s{lane}_{pixel} = PICK(x{chunk}_{pixel}, pick, {within});"
@@ -116,7 +120,7 @@ def _multiply_lanes(
                         code(f"int8x16_t w{index};", f"LOAD_ONE(w{index}, w, {near});")
                 for pixel in range(pixels):
                     a = f"a{pixel}_{quad}"
-                    if dot:
+                    if dot_product:
                         code(f"DOT({a}, w{index}, x{chunk}_{pixel}, {within});")
                     else:
                         code(f"MAC({a}, w{index}, s{lane}_{pixel});")
@@ -124,14 +128,14 @@ def _multiply_lanes(
 
 
 def _emit_epilogue(
-    code: CWriter, tiled: NeonConvSpec, quads: int, pixels: int, *, exact: bool
+    code: CWriter, spec: NeonConvSpec, quads: int, pixels: int, *, exact: bool
 ) -> None:
     """Accumulators become bytes."""
-    epilogue = tiled.epilogue
-    if epilogue.real:
-        outputs = tiled.outputs - 4 * (tiled.quads - quads) if exact else 4 * quads
+    epilogue = spec.epilogue
+    if epilogue.float_output:
+        outputs = spec.outputs - 4 * (spec.quads - quads) if exact else 4 * quads
         for pixel in range(pixels):
-            code(f"float *const to{pixel} = (float *)(void *)(y + {pixel * tiled.y_pixel});")
+            code(f"float *const to{pixel} = (float *)(void *)(y + {pixel * spec.y_pixel});")
             for quad in range(quads):
                 name = f"f{pixel}_{quad}"
                 code(
@@ -149,16 +153,14 @@ def _emit_epilogue(
     if epilogue.residual is not None:
         code(f"const int8x8_t m = vdup_n_s8({epilogue.residual});")
     for pixel in range(pixels):
-        _store_pixel(code, tiled, quads, pixel, exact=exact)
+        _store_pixel(code, spec, quads, pixel, exact=exact)
 
 
-def _store_pixel(
-    code: CWriter, tiled: NeonConvSpec, quads: int, pixel: int, *, exact: bool
-) -> None:
-    epilogue = tiled.epilogue
+def _store_pixel(code: CWriter, spec: NeonConvSpec, quads: int, pixel: int, *, exact: bool) -> None:
+    epilogue = spec.epilogue
     before = epilogue.shift - epilogue.fraction
-    outputs = tiled.outputs - 4 * (tiled.quads - quads) if exact else 4 * quads
-    y = pixel * tiled.y_pixel
+    outputs = spec.outputs - 4 * (spec.quads - quads) if exact else 4 * quads
+    y = pixel * spec.y_pixel
     for first in range(0, quads, 4):
         some = min(4, quads - first)
         bytes_here = min(4 * some, outputs - 4 * first)
@@ -170,7 +172,7 @@ def _store_pixel(
             alone = f"HALF({a}, {before})" if before else f"HALF0({a})"
             code(f"int16x8_t {names[-1]} = {alone if two == one else narrow_expr(a, b, before)};")
         if epilogue.residual is not None:
-            r = f"r + {pixel * tiled.r_pixel + 4 * first}"
+            r = f"r + {pixel * spec.r_pixel + 4 * first}"
             load = {
                 4: "vld1q_s8(@)",
                 3: "vld1q_s8(@)",

@@ -17,69 +17,69 @@ _UNROLL = 4  # outputs that share their columns
 _MAX_UNROLLED_WINDOW = 40  # pixels of a window above which nothing is written out
 
 
-def emit_kernel(step: PoolSpec, unit: TranslationUnit) -> str:
+def emit_kernel(spec: PoolSpec, unit: TranslationUnit) -> str:
     """The name of a function ``(x, y, begin, end)`` for some rows."""
-    blocks = ceil(step.channels / _CHANNELS)
-    exact = step.channels - (blocks - 1) * _CHANNELS
-    if step.room >= blocks * _CHANNELS - step.channels:
+    blocks = ceil(spec.channels / _CHANNELS)
+    exact = spec.channels - (blocks - 1) * _CHANNELS
+    if spec.overwrite_slack >= blocks * _CHANNELS - spec.channels:
         exact = _CHANNELS
     whole = blocks if exact == _CHANNELS else blocks - 1
     code = CWriter(depth=1)
-    before, rows = row_loop({"x": step.stride[0] * step.x_row, "y": step.y_row})
+    before, rows = row_loop({"x": spec.stride[0] * spec.x_row, "y": spec.y_row})
     code(before)
     with code.block(rows):
         if whole:
             code(f"for (int c = 0; c < {whole}; ++c)")
-            code(f"    {_row(step, unit, _CHANNELS)}(x + 16 * c, y + 16 * c);")
+            code(f"    {_row(spec, unit, _CHANNELS)}(x + 16 * c, y + 16 * c);")
         if whole < blocks:
-            code(f"{_row(step, unit, exact)}(x + {16 * whole}, y + {16 * whole});")
+            code(f"{_row(spec, unit, exact)}(x + {16 * whole}, y + {16 * whole});")
     head = f"LOOP void @(const int8_t *restrict x, int8_t *restrict y{RANGE_PARAMS})"
-    return unit.kernel("maximum" if step.average is None else "average", head, code)
+    return unit.kernel("maximum" if spec.average is None else "average", head, code)
 
 
-def _row(step: PoolSpec, unit: TranslationUnit, count: int) -> str:
+def _row(spec: PoolSpec, unit: TranslationUnit, count: int) -> str:
     """Sixteen channels of a row of outputs."""
     code = CWriter(depth=1)
-    rows, columns = step.kernel
-    if step.average is not None:
-        code(f"const int16x8_t start = vdupq_n_s16({step.average.start});")
-    at_once = min(_UNROLL if rows * columns <= _MAX_UNROLLED_WINDOW else 1, step.width)
-    times, rest = divmod(step.width, at_once)
-    walk = f"x += {at_once * step.stride[1] * step.x_pixel}, y += {at_once * step.y_pixel}"
+    rows, columns = spec.kernel
+    if spec.average is not None:
+        code(f"const int16x8_t start = vdupq_n_s16({spec.average.start});")
+    at_once = min(_UNROLL if rows * columns <= _MAX_UNROLLED_WINDOW else 1, spec.width)
+    times, rest = divmod(spec.width, at_once)
+    walk = f"x += {at_once * spec.stride[1] * spec.x_pixel}, y += {at_once * spec.y_pixel}"
     with code.block(f"for (int j = 0; j < {times}; ++j, {walk})" if times > 1 else ""):
-        _outputs(code, step, at_once, count)
+        _outputs(code, spec, at_once, count)
     if rest:
         if times == 1:
             code(f"{walk};")
-        _outputs(code, step, rest, count)
+        _outputs(code, spec, rest, count)
     head = "LOOP void @(const int8_t *restrict x, int8_t *restrict y)"
     return unit.kernel("windows", head, code)
 
 
-def _outputs(code: CWriter, step: PoolSpec, outputs: int, count: int) -> None:
+def _outputs(code: CWriter, spec: PoolSpec, outputs: int, count: int) -> None:
     """Neighbouring outputs; a column of pixels is read once."""
-    width = step.kernel[1]
+    width = spec.kernel[1]
     used: set[int] = set()
     with code.block(""):
         for at in range(outputs):
-            first = at * step.stride[1]
+            first = at * spec.stride[1]
             for column in range(first, first + width):
                 if column not in used:
                     used.add(column)
-                    _column(code, step, column)
+                    _column(code, spec, column)
             own = range(first, first + width)
-            if step.average is None:
+            if spec.average is None:
                 code(f"int8x16_t v{at} = c{own[0]};")
                 code(*(f"v{at} = vmaxq_s8(v{at}, c{column});" for column in own[1:]))
             else:
-                _mean(code, step.average, at, own)
-            emit_store(code, "y", f"v{at}", at * step.y_pixel, count)
+                _mean(code, spec.average, at, own)
+            emit_store(code, "y", f"v{at}", at * spec.y_pixel, count)
 
 
-def _column(code: CWriter, step: PoolSpec, column: int) -> None:
-    rows = step.kernel[0]
-    at = [f"vld1q_s8(x + {row * step.x_row + column * step.x_pixel})" for row in range(rows)]
-    if step.average is None:
+def _column(code: CWriter, spec: PoolSpec, column: int) -> None:
+    rows = spec.kernel[0]
+    at = [f"vld1q_s8(x + {row * spec.x_row + column * spec.x_pixel})" for row in range(rows)]
+    if spec.average is None:
         code(f"int8x16_t c{column} = {at[0]};")
         code(*(f"c{column} = vmaxq_s8(c{column}, {one});" for one in at[1:]))
         return
@@ -103,9 +103,9 @@ def _mean(code: CWriter, average: AverageConstants, at: int, columns: range) -> 
         total = "start"
         for column in columns:
             total = f"vaddq_s16({total}, {half}{column})"
-        if average.up:
-            total = f"vshlq_n_s16({total}, {average.up})"
-        halves.append(f"vqrdmulhq_n_s16({total}, {average.factor})")
+        if average.left_shift:
+            total = f"vshlq_n_s16({total}, {average.left_shift})"
+        halves.append(f"vqrdmulhq_n_s16({total}, {average.multiplier})")
     code(f"const int8x16_t v{at} = vqmovn_high_s16(vqmovn_s16({halves[0]}), {halves[1]});")
 
 
@@ -119,33 +119,33 @@ class GlobalAverageSpec:
     x_pixel: int
     x_row: int
     start: int
-    factor: int
+    multiplier: int
     shift: int
 
 
-def global_average_kernel(step: GlobalAverageSpec, unit: TranslationUnit) -> str:
+def global_average_kernel(spec: GlobalAverageSpec, unit: TranslationUnit) -> str:
     """The name of a function ``(x, y)``; whole blocks of sixteen channels are stored."""
     code = CWriter(depth=1)
-    merged = step.x_row == step.width * step.x_pixel
-    rows, width = (1, step.height * step.width) if merged else (step.height, step.width)
+    merged = spec.x_row == spec.width * spec.x_pixel
+    rows, width = (1, spec.height * spec.width) if merged else (spec.height, spec.width)
     with code.block(
-        f"for (int c = 0; c < {ceil(step.channels / _CHANNELS)}; ++c, x += 16, y += 16)"
+        f"for (int c = 0; c < {ceil(spec.channels / _CHANNELS)}; ++c, x += 16, y += 16)"
     ):
-        code(*(f"int32x4_t a{i} = vdupq_n_s32({step.start});" for i in range(4)))
+        code(*(f"int32x4_t a{i} = vdupq_n_s32({spec.start});" for i in range(4)))
         # A hundred and twenty-eight pixels fit 16 bits.
         with code.block(f"for (int i = 0; i < {rows}; ++i)"):
             with code.block(f"for (int j = 0; j < {width}; j += 128)"):
-                code(f"const int8_t *from = x + i * {step.x_row} + j * {step.x_pixel};")
+                code(f"const int8_t *from = x + i * {spec.x_row} + j * {spec.x_pixel};")
                 code(f"const int count = {width} - j < 128 ? {width} - j : 128;")
                 code("int16x8_t l = vdupq_n_s16(0), h = l;")
-                with code.block(f"for (int p = 0; p < count; ++p, from += {step.x_pixel})"):
+                with code.block(f"for (int p = 0; p < count; ++p, from += {spec.x_pixel})"):
                     code("const int8x16_t v = vld1q_s8(from);")
                     code("l = vaddw_s8(l, vget_low_s8(v)), h = vaddw_high_s8(h, v);")
                 code("a0 = vaddw_s16(a0, vget_low_s16(l)), a1 = vaddw_high_s16(a1, l);")
                 code("a2 = vaddw_s16(a2, vget_low_s16(h)), a3 = vaddw_high_s16(a3, h);")
-        code(f"const int32x4_t m = vdupq_n_s32({step.factor});")
-        code(f"const int16x8_t one = {narrow_expr('a0, m', 'a1, m', step.shift)};")
-        code(f"const int16x8_t two = {narrow_expr('a2, m', 'a3, m', step.shift)};")
+        code(f"const int32x4_t m = vdupq_n_s32({spec.multiplier});")
+        code(f"const int16x8_t one = {narrow_expr('a0, m', 'a1, m', spec.shift)};")
+        code(f"const int16x8_t two = {narrow_expr('a2, m', 'a3, m', spec.shift)};")
         code("vst1q_s8(y, vqmovn_high_s16(vqmovn_s16(one), two));")
     head = "LOOP void @(const int8_t *restrict x, int8_t *restrict y)"
     return unit.kernel("mean", head, code)

@@ -56,16 +56,16 @@ class MicrokernelSpec:
     vectors: int
     channels: int
     taps: tuple[int, ...]
-    jump: int
-    plane: int
-    other: int
+    source_channel_stride: int
+    channel_stride: int
+    residual_channel_stride: int
     in_place: bool
     activation: Activation
     times: int
-    down: bool
-    floors: bool
-    ordered: bool
-    biased: bool = True
+    advances_outputs: bool
+    clamp_min: bool
+    in_order: bool
+    has_bias: bool = True
 
     @property
     def depth(self) -> int:
@@ -75,7 +75,13 @@ class MicrokernelSpec:
 
 def pointer_names(strip: MicrokernelSpec) -> list[str]:
     """The pointers that a strip's function takes."""
-    return ["x", "w", "b", *(["r"] if strip.other and not strip.in_place else []), "y"]
+    return [
+        "x",
+        "w",
+        "b",
+        *(["r"] if strip.residual_channel_stride and not strip.in_place else []),
+        "y",
+    ]
 
 
 def c_parameters(strip: MicrokernelSpec) -> list[str]:
@@ -117,17 +123,19 @@ class _AsmWriter:
         lanes = strip.element.lanes
         sets = accumulator_sets(strip.depth, lanes)
         #: What is multiplied and added up apart comes behind the accumulators, else it is they.
-        self.apart = self.work if sets > 1 else 0
-        self.behind = sets * self.work
-        self.free = list(range(self.behind, REGISTERS))
-        found = allocate_operands(strip.outputs, strip.vectors, sets, lanes, ordered=strip.ordered)
+        self.separate = self.work if sets > 1 else 0
+        self.after = sets * self.work
+        self.free = list(range(self.after, REGISTERS))
+        found = allocate_operands(
+            strip.outputs, strip.vectors, sets, lanes, in_order=strip.in_order
+        )
         assert found is not None
         self.shared = found[1]
         self.pointers = {
             name: Pointer(name, self.text, self.steps) for name in pointer_names(strip)
         }
         #: Biases come four outputs at a time, and sums that begin as them are numbered so.
-        self.by_output = not strip.other and not strip.floors
+        self.by_output = not strip.residual_channel_stride and not strip.clamp_min
 
     def write(self) -> list[str]:
         strip = self.strip
@@ -137,7 +145,7 @@ class _AsmWriter:
         self._begin()
         self._channels()
         self._end()
-        for pointer, net in self._deltas():
+        for pointer, net in self._pointer_advances():
             if looped:
                 pointer.move(net)
         if looped:
@@ -146,16 +154,18 @@ class _AsmWriter:
         inner = any("%w[k]" in line for line in self.text)
         return asm_statement(pointer_names(strip), self.text, self.steps, looped=loops, inner=inner)
 
-    def _deltas(self) -> list[tuple[Pointer, int]]:
+    def _pointer_advances(self) -> list[tuple[Pointer, int]]:
         """How far each pointer has moved when the next block begins."""
         strip = self.strip
         pixels = VECTOR_BYTES * strip.vectors
         sizes = {
-            "x": 0 if strip.down else pixels,
-            "w": strip.element.size * strip.outputs * strip.depth if strip.down else 0,
-            "b": strip.element.size * strip.outputs if strip.down else 0,
-            "r": strip.outputs * strip.other if strip.down else pixels,
-            "y": strip.outputs * strip.plane if strip.down else pixels,
+            "x": 0 if strip.advances_outputs else pixels,
+            "w": strip.element.size * strip.outputs * strip.depth if strip.advances_outputs else 0,
+            "b": strip.element.size * strip.outputs if strip.advances_outputs else 0,
+            "r": strip.outputs * strip.residual_channel_stride
+            if strip.advances_outputs
+            else pixels,
+            "y": strip.outputs * strip.channel_stride if strip.advances_outputs else pixels,
         }
         return [(pointer, sizes[name]) for name, pointer in self.pointers.items()]
 
@@ -177,48 +187,50 @@ class _AsmWriter:
                 count = min(VECTORS_PER_LOAD, strip.outputs - first)
                 for at in range(strip.vectors):
                     sums = [self._sum(first + i, at) for i in range(count)]
-                    b.use(size * first, f"ld{count}r {element.many(sums)}", size * count)
+                    b.use(size * first, f"ld{count}r {element.register_list(sums)}", size * count)
             return
-        if strip.other:
+        if strip.residual_channel_stride:
             source = self.pointers["y" if strip.in_place else "r"]
             for output in range(strip.outputs):
-                self._whole("ld1", source, strip.other, output)
-        elif self._looped() or self.apart:
+                self._whole("ld1", source, strip.residual_channel_stride, output)
+        elif self._looped() or self.separate:
             text += [f"movi {element.whole(a)}, #0" for a in range(self.work)]
-        if strip.floors or not strip.biased:
+        if strip.clamp_min or not strip.has_bias:
             return
         # The last registers, which can be factors.
         lanes = self.free[-ceil(strip.outputs / element.lanes) :]
         for first in range(0, len(lanes), VECTORS_PER_LOAD):
             some = lanes[first : first + VECTORS_PER_LOAD]
-            b.use(VECTOR_BYTES * first, f"ld1 {element.many(some)}", VECTOR_BYTES * len(some))
+            b.use(
+                VECTOR_BYTES * first, f"ld1 {element.register_list(some)}", VECTOR_BYTES * len(some)
+            )
         one = element.whole(self.free[0])
         text.append(f"fmov {one}, #1.0")
         for output in range(strip.outputs):
-            lane = element.one(lanes[output // element.lanes], output % element.lanes)
+            lane = element.lane_of(lanes[output // element.lanes], output % element.lanes)
             text += [f"fmla {element.whole(a)}, {one}, {lane}" for a in self._sums(output)]
 
     def _end(self) -> None:
         strip, text = self.strip, self.text
         element = strip.element
         zero, six = map(element.whole, self.free[:2])
-        if not strip.floors and strip.activation in {Activation.RELU, Activation.RELU6}:
+        if not strip.clamp_min and strip.activation in {Activation.RELU, Activation.RELU6}:
             text.append(f"movi {zero}, #0")
         if strip.activation is Activation.RELU6:
             text.append(f"fmov {six}, #6.0")
         for output in range(strip.outputs + 1):
             # One output is stored while the next one's maximum is on its way.
             if output < strip.outputs:
-                least = self._floor(output) if strip.floors else zero
+                least = self._floor(output) if strip.clamp_min else zero
                 for a in map(element.whole, self._sums(output)):
-                    if strip.floors or strip.activation in {Activation.RELU, Activation.RELU6}:
+                    if strip.clamp_min or strip.activation in {Activation.RELU, Activation.RELU6}:
                         text.append(f"fmax {a}, {a}, {least}")
                     if strip.activation is Activation.RELU6:
                         text.append(f"fmin {a}, {a}, {six}")
             if output and self.by_output:
                 self._pairs(output - 1)
             elif output:
-                self._whole("st1", self.pointers["y"], strip.plane, output - 1)
+                self._whole("st1", self.pointers["y"], strip.channel_stride, output - 1)
 
     def _floor(self, output: int) -> str:
         """The register of an output's least value, loaded with those of its neighbours."""
@@ -226,7 +238,7 @@ class _AsmWriter:
         if at == 0:
             count = min(VECTORS_PER_LOAD, self.strip.outputs - output)
             size = element.size
-            head = f"ld{count}r {element.many(self.free[:count])}"
+            head = f"ld{count}r {element.register_list(self.free[:count])}"
             self.pointers["b"].use(size * output, head, size * count)
         return element.whole(self.free[at])
 
@@ -236,11 +248,13 @@ class _AsmWriter:
         for at in range(0, len(sums), VECTORS_PER_LOAD):
             some = sums[at : at + VECTORS_PER_LOAD]
             start = output * stride + VECTOR_BYTES * at
-            pointer.use(start, f"{kind} {self.strip.element.many(some)}", VECTOR_BYTES * len(some))
+            pointer.use(
+                start, f"{kind} {self.strip.element.register_list(some)}", VECTOR_BYTES * len(some)
+            )
 
     def _pairs(self, output: int) -> None:
         """Store the accumulators of an output from registers that do not follow each other."""
-        pointer, stride, vectors = self.pointers["y"], self.strip.plane, self.strip.vectors
+        pointer, stride, vectors = self.pointers["y"], self.strip.channel_stride, self.strip.vectors
         sums = [f"q{self.strip.element.name(one)}" for one in self._sums(output)]
         start = output * stride
         pointer.last = None
@@ -274,7 +288,7 @@ class _AsmWriter:
         """Channels in one straight piece of code: whole loops, and whole loads of weights."""
         strip = self.strip
         most = max(1, MAX_STRAIGHT_FMAS // (self.work * len(strip.taps)))
-        if self.apart:
+        if self.separate:
             most = min(most, max(1, _MAX_FP16_SUM // len(strip.taps)))
         if strip.channels <= most:
             return strip.channels
@@ -302,10 +316,10 @@ class _AsmWriter:
             w.fence(0)
         self._multiply(0, count)
         if times > 1:
-            x.move(count * strip.jump + strip.taps[0])
+            x.move(count * strip.source_channel_stride + strip.taps[0])
             w.move(count * weights)
             self.text += ["subs %w[k], %w[k], #1", "b.ne 2b"]
-            x.fence(times * count * strip.jump + strip.taps[0])
+            x.fence(times * count * strip.source_channel_stride + strip.taps[0])
             w.fence(times * count * weights)
         if rest:
             self._multiply(times * count, rest)
@@ -316,13 +330,15 @@ class _AsmWriter:
         depth = channels * len(strip.taps)
         waiting = self._loads(before, channels)
         held: dict[int, int] = {}  # the last use of what a register holds
-        begins = bool(self.apart) or (strip.floors and not strip.other and not self._looped())
+        begins = bool(self.separate) or (
+            strip.clamp_min and not strip.residual_channel_stride and not self._looped()
+        )
         index = since = 0
 
         def issue() -> None:
             load = waiting.popleft()
             held.update((register, load.last) for register in load.registers)
-            head = f"ld1 {element.many(load.registers)}"
+            head = f"ld1 {element.register_list(load.registers)}"
             load.pointer.use(load.at, head, VECTOR_BYTES * len(load.registers))
 
         for k in range(depth):
@@ -333,9 +349,9 @@ class _AsmWriter:
                     factor, lane = divmod(k * strip.outputs + output, element.lanes)
                     kind = "fmul" if begins and k == 0 else "fmla"
                     total, pixels = map(
-                        element.whole, (self.apart + self._sum(output, at), self._pixels(k, at))
+                        element.whole, (self.separate + self._sum(output, at), self._pixels(k, at))
                     )
-                    weight = element.one(self._weights(factor), lane)
+                    weight = element.lane_of(self._weights(factor), lane)
                     self.text.append(f"{kind} {total}, {pixels}, {weight}")
                     index, since = index + 1, since + 1
                     if not waiting or since < 2:
@@ -345,20 +361,20 @@ class _AsmWriter:
                     if free and load.first <= index + _LOAD_TO_USE_FMAS:
                         issue()
                         since = 0
-        if self.apart:
+        if self.separate:
             for one in range(self.work):
-                total, part = map(element.whole, (one, self.apart + one))
+                total, part = map(element.whole, (one, self.separate + one))
                 self.text.append(f"fadd {total}, {total}, {part}")
 
     def _pixels(self, k: int, at: int) -> int:
         """The register of a vector of the source."""
-        return self.behind + k % self.shared.channels * self.strip.vectors + at
+        return self.after + k % self.shared.channels * self.strip.vectors + at
 
     def _weights(self, factor: int) -> int:
         """The register of a vector of weights."""
         shared = self.shared
         load, at = divmod(factor, shared.weights)
-        first = max(FIRST_LANE_REGISTER, self.behind + shared.channels * self.strip.vectors)
+        first = max(FIRST_LANE_REGISTER, self.after + shared.channels * self.strip.vectors)
         return first + load % shared.loads * shared.weights + at
 
     def _loads(self, before: int, channels: int) -> deque[_Load]:
@@ -369,7 +385,7 @@ class _AsmWriter:
         depth = channels * len(strip.taps)
         for k in range(depth):
             channel, tap = divmod(k, len(strip.taps))
-            start = (before + channel) * strip.jump + strip.taps[tap]
+            start = (before + channel) * strip.source_channel_stride + strip.taps[tap]
             for at in range(0, vectors, VECTORS_PER_LOAD):
                 some = range(at, min(at + VECTORS_PER_LOAD, vectors))
                 registers = tuple(self._pixels(k, one) for one in some)

@@ -18,118 +18,123 @@ from shufflenet_deploy.network.graph import Pair
 _BLOCK = 64
 
 
-def are_whole_rows(*places: PixelView) -> bool:
+def are_whole_rows(*views: PixelView) -> bool:
     """Whether rows are bytes one by one in all places, all of which may be written."""
     return all(
-        place.first == 0
-        and place.channels + place.room == place.pixel
-        and place.pixel == places[0].pixel
-        for place in places
+        view.first == 0
+        and view.channels + view.overwrite_slack == view.pixel_stride
+        and view.pixel_stride == views[0].pixel_stride
+        for view in views
     )
 
 
 @contextmanager
-def _pixels(code: CWriter, width: int, **places: PixelView) -> Iterator[None]:
+def _pixels(code: CWriter, width: int, **views: PixelView) -> Iterator[None]:
     """A loop over the pixels of some rows, in which each name points to its place's."""
     with code.block("for (int i = begin; i < end; ++i)"):
         with code.block(f"for (int j = 0; j < {width}; ++j)"):
-            for name, place in places.items():
+            for name, view in views.items():
                 kind = "byte *" if name == "to" else "const byte *"
                 variable = {"to": "y", "other": "r"}.get(name, "x")
-                code(f"{kind}{name} = {variable} + i * {place.row} + j * {place.pixel};")
+                code(
+                    f"{kind}{name} = {variable} + i * {view.row_stride} + j * {view.pixel_stride};"
+                )
             yield
 
 
-def _call_by_rows(name: str, step: ir.PixelOp, unit: Int8Unit, *given: str) -> None:
+def _call_by_rows(name: str, op: ir.PixelOp, unit: Int8Unit, *given: str) -> None:
     """Call a kernel whose pieces are rows of the target."""
-    target = step.target
+    target = op.target
     work = 16 * target.channels * target.height * target.width
     y = unit.at(target, target.origin)
-    unit.spread(name, step, *given, y, pieces=target.height, work=work)
+    unit.call_parallel(name, op, *given, y, work_items=target.height, work=work)
 
 
-def lookup_table(step: ir.LookupTable, unit: Int8Unit) -> None:
+def lookup_table(op: ir.LookupTable, unit: Int8Unit) -> None:
     """Byte by byte."""
-    source, target = step.source, step.target
-    each = target.channels // step.shuffle
-    at = "c" if step.shuffle == 1 else f"c % {each} * {step.shuffle} + c / {each}"
+    source, target = op.source, op.target
+    each = target.channels // op.shuffle
+    at = "c" if op.shuffle == 1 else f"c % {each} * {op.shuffle} + c / {each}"
     code = CWriter(depth=1)
     with _pixels(code, target.width, to=target, **{"from": source}):
         code(f"for (int c = 0; c < {target.channels}; ++c)")
         code(f"    to[{at}] = (byte)t[(uint8_t)from[c]];")
     head = f"LOOP void @(const byte *restrict x, const int8_t *t, byte *restrict y{RANGE_PARAMS})"
     name = unit.kernel("table", head, code)
-    t = unit.constant(step.table)
-    _call_by_rows(name, step, unit, unit.at(source, source.origin), t)
+    t = unit.constant(op.table)
+    _call_by_rows(name, op, unit, unit.at(source, source.origin), t)
 
 
-def add(step: ir.Add, unit: Int8Unit) -> None:
+def add(op: ir.Add, unit: Int8Unit) -> None:
     """Two scales become one."""
-    one, two = step.sources
-    target, (first, second) = step.target, step.factors
+    one, two = op.sources
+    target, (first, second) = op.target, op.multipliers
     count, width = target.channels, target.width
     if are_whole_rows(one, two, target):
-        count, width = target.pixel * target.width, 1
+        count, width = target.pixel_stride * target.width, 1
     code = CWriter(depth=1)
     with _pixels(code, width, to=target, other=two, **{"from": one}):
-        numbers = f"{first}, {second}, {step.start}, {step.power}"
+        numbers = f"{first}, {second}, {op.start}, {op.shift}"
         code(f"added(from, other, to, {count}, {numbers});")
     head = f"LOOP void @(const byte *x, const byte *r, byte *restrict y{RANGE_PARAMS})"
     name = unit.kernel("sum", head, code)
-    x, r = (unit.at(place, place.origin) for place in step.sources)
-    _call_by_rows(name, step, unit, x, r)
+    x, r = (unit.at(view, view.origin) for view in op.sources)
+    _call_by_rows(name, op, unit, x, r)
 
 
-def _channel_scale_call(step: ir.ChannelScale | ir.LocalResponseNorm) -> str:
+def _channel_scale_call(op: ir.ChannelScale | ir.LocalResponseNorm) -> str:
     """The channels of a pixel ``from``, each times its ``by``; some behind them as well."""
-    start = step.target.zero * (1 << step.power) + (1 << step.power >> 1)
-    count = step.target.channels + step.target.room
-    return f"gated(from, by, to, {count}, {step.source.zero}, {start}, {step.power});"
+    start = op.target.zero_point * (1 << op.shift) + (1 << op.shift >> 1)
+    count = op.target.channels + op.target.overwrite_slack
+    return f"gated(from, by, to, {count}, {op.source.zero_point}, {start}, {op.shift});"
 
 
-def channel_scale(step: ir.ChannelScale, unit: Int8Unit) -> None:
+def channel_scale(op: ir.ChannelScale, unit: Int8Unit) -> None:
     """A map times a number per channel."""
-    source, by = step.sources
-    target, channels = step.target, step.target.channels
+    source, by = op.sources
+    target, channels = op.target, op.target.channels
     code = CWriter(depth=1)
-    code(f"int16_t by[{channels + target.room}];")
-    code(f"for (int c = 0; c < {channels + target.room}; ++c)", "    by[c] = t[(uint8_t)r[c]];")
+    code(f"int16_t by[{channels + target.overwrite_slack}];")
+    code(
+        f"for (int c = 0; c < {channels + target.overwrite_slack}; ++c)",
+        "    by[c] = t[(uint8_t)r[c]];",
+    )
     with _pixels(code, target.width, to=target, **{"from": source}):
-        code(_channel_scale_call(step))
+        code(_channel_scale_call(op))
     head = "LOOP void @(const byte *restrict x, const byte *r, const int16_t *t, "
     name = unit.kernel("gate", f"{head}byte *restrict y{RANGE_PARAMS})", code)
     x, r = unit.at(source, source.origin), unit.at(by, by.origin)
-    t = unit.constant(step.factors, "int16_t")
-    _call_by_rows(name, step, unit, x, r, t)
+    t = unit.constant(op.multipliers, "int16_t")
+    _call_by_rows(name, op, unit, x, r, t)
 
 
-def local_response_norm(step: ir.LocalResponseNorm, unit: Int8Unit) -> None:
+def local_response_norm(op: ir.LocalResponseNorm, unit: Int8Unit) -> None:
     """Every channel by the squares of its neighbours."""
-    source, target, channels = step.source, step.target, step.target.channels
-    before, size = step.size // 2, step.size
+    source, target, channels = op.source, op.target, op.target.channels
+    before, size = op.size // 2, op.size
     code = CWriter(depth=1)
     code(f"uint16_t squares[{channels + size - 1}] = {{0}};")
-    code(f"int16_t chosen[{channels}], by[{channels + target.room}] = {{0}};")
+    code(f"int16_t chosen[{channels}], by[{channels + target.overwrite_slack}] = {{0}};")
     with _pixels(code, target.width, to=target, **{"from": source}):
-        above = f"(from[c] - {source.zero})"
+        above = f"(from[c] - {source.zero_point})"
         code(f"for (int c = 0; c < {channels}; ++c)")
         code(f"    squares[c + {before}] = (uint16_t)({above} * {above});")
         total = " + ".join(f"squares[c + {at}]" for at in range(size))
         code(f"for (int c = 0; c < {channels}; ++c)", f"    chosen[c] = choice({total} + 1);")
         code(f"for (int c = 0; c < {channels}; ++c)", "    by[c] = t[chosen[c]];")
-        code(_channel_scale_call(step))
+        code(_channel_scale_call(op))
     head = f"LOOP void @(const byte *restrict x, const int16_t *t, byte *restrict y{RANGE_PARAMS})"
     name = unit.kernel("normalise", head, code)
-    t = unit.constant(step.factors, "int16_t")
-    _call_by_rows(name, step, unit, unit.at(source, source.origin), t)
+    t = unit.constant(op.multipliers, "int16_t")
+    _call_by_rows(name, op, unit, unit.at(source, source.origin), t)
 
 
-def adaptive_pool(step: ir.AdaptivePool, unit: Int8Unit) -> None:
+def adaptive_pool(op: ir.AdaptivePool, unit: Int8Unit) -> None:
     """Means over unequal windows, some channels at a time."""
-    source, target, channels = step.source, step.target, step.target.channels
+    source, target, channels = op.source, op.target, op.target.channels
     code = CWriter(depth=1)
-    code(f"static const int rows[][2] = {{{_ends(step.rows)}}};")
-    code(f"static const int columns[][2] = {{{_ends(step.columns)}}};")
+    code(f"static const int rows[][2] = {{{_ends(op.rows)}}};")
+    code(f"static const int columns[][2] = {{{_ends(op.columns)}}};")
     with _pixels(code, target.width, to=target):
         with code.block(f"for (int c = 0; c < {channels}; c += {_BLOCK})"):
             code(f"const int count = {channels} - c < {_BLOCK} ? {channels} - c : {_BLOCK};")
@@ -140,14 +145,16 @@ def adaptive_pool(step: ir.AdaptivePool, unit: Int8Unit) -> None:
             with code.block(
                 "    for (int column = columns[j][0]; column < columns[j][1]; ++column)"
             ):
-                code(f"const byte *from = x + row * {source.row} + column * {source.pixel} + c;")
+                code(
+                    f"const byte *from = x + row * {source.row_stride} + column * {source.pixel_stride} + c;"
+                )
                 code("for (int k = 0; k < count; ++k)", "    a[k] += from[k];")
             code("for (int k = 0; k < count; ++k)")
-            code(f"    to[c + k] = byte_of(scaled(a[k], m{at}, {step.shift}));")
+            code(f"    to[c + k] = byte_of(scaled(a[k], m{at}, {op.shift}));")
     head = "LOOP void @(const byte *restrict x, const int32_t *b, const factor *m, "
     name = unit.kernel("areas", f"{head}byte *restrict y{RANGE_PARAMS})", code)
-    b, m = unit.constant(step.start, "int32_t"), unit.constant(step.factor, "factor")
-    _call_by_rows(name, step, unit, unit.at(source, source.origin), b, m)
+    b, m = unit.constant(op.start, "int32_t"), unit.constant(op.multiplier, "factor")
+    _call_by_rows(name, op, unit, unit.at(source, source.origin), b, m)
 
 
 def _ends(ranges: Sequence[Pair]) -> str:

@@ -12,10 +12,10 @@ from shufflenet_deploy.codegen.ir.planar import Direct3x3
 _LANES = 16
 
 
-def is_supported(step: Direct3x3, unit: TranslationUnit) -> bool:
+def is_supported(op: Direct3x3, unit: TranslationUnit) -> bool:
     """Whether every second pixel of a row is another column of the windows, left padding first."""
-    width = step.target.layout.width
-    return unit.machine.lanes == _LANES < width and step.stride == 2 and step.left == 1
+    width = op.target.layout.width
+    return unit.cpu.lanes == _LANES < width and op.stride == 2 and op.left == 1
 
 
 class DeinterleavedRows(RowKernel):
@@ -25,14 +25,14 @@ class DeinterleavedRows(RowKernel):
     their left column is the right one of the window before. Pools go down the columns first.
     """
 
-    def __init__(self, step: Direct3x3, unit: TranslationUnit) -> None:
-        super().__init__(step, unit)
-        self.at_once = 2 if step.weight is not None else 4
+    def __init__(self, op: Direct3x3, unit: TranslationUnit) -> None:
+        super().__init__(op, unit)
+        self.at_once = 2 if op.weight is not None else 4
 
     def columns(self, rows: int, pattern: tuple[bool, ...]) -> None:
-        step, code, width, n = self.step, self.code, self.target.width, self.lanes
+        op, code, width, n = self.op, self.code, self.target.width, self.lanes
         lines = [i for i, valid in enumerate(pattern) if valid]
-        for line in lines if step.weight is not None else range(rows):
+        for line in lines if op.weight is not None else range(rows):
             code(f"{self.kind} before{line} = SPLAT{n}({self.outside});")
         # The right column of the last windows may be outside.
         last = width - 1 - (width - 1) % n
@@ -43,7 +43,7 @@ class DeinterleavedRows(RowKernel):
 
     def _dealt(self, at: str, rows: int, pattern: tuple[bool, ...], count: int) -> None:
         """One vector of output in each of ``rows`` rows, ``count`` pixels of it."""
-        code, n, row = self.code, self.lanes, self.source.row
+        code, n, row = self.code, self.lanes, self.source.row_stride
         self.ask(at, rows)
         loads = {}
         for i, valid in enumerate(pattern):
@@ -51,15 +51,15 @@ class DeinterleavedRows(RowKernel):
                 start = f"from + {i * row + 1} + {at} * 2"
                 code(f"{self.kind} p{i} = LOAD{n}({start}), q{i} = LOAD{n}({start} + {n});")
                 loads[i] = (f"p{i}", f"q{i}")
-        if self.step.weight is None:
+        if self.op.weight is None:
             for out in range(rows):
                 lines = [loads[i] for i in range(2 * out, 2 * out + 3) if i in loads]
                 down = [
-                    reduce_expr(self.step, [line[half] for line in lines], n) for half in range(2)
+                    reduce_expr(self.op, [line[half] for line in lines], n) for half in range(2)
                 ]
                 self._deal(out, down, count)
                 taps = [f"x{out}_{tap}" for tap in range(3)]
-                code(f"const {self.kind} a{out} = {reduce_expr(self.step, taps, n)};")
+                code(f"const {self.kind} a{out} = {reduce_expr(self.op, taps, n)};")
         else:
             started: set[int] = set()
             for i, halves in loads.items():
@@ -92,12 +92,12 @@ class DeinterleavedRows(RowKernel):
         return (self.target.width - 1) % self.lanes + 1
 
     def _store(self, out: int, at: str, count: int) -> None:
-        step, n = self.step, self.lanes
+        op, n = self.op, self.lanes
         value = f"a{out}"
-        if step.is_average:
-            value = f"a{out} * {float_literal(step.scale)}"
-        value = activation_expr(step.activation, f"({value})", str(n))
-        to = f"to + {out * self.target.row} + {at}"
+        if op.is_average:
+            value = f"a{out} * {float_literal(op.scale)}"
+        value = activation_expr(op.activation, f"({value})", str(n))
+        to = f"to + {out * self.target.row_stride} + {at}"
         if count == n:
             self.code(f"STORE{n}({to}, {value});")
         else:

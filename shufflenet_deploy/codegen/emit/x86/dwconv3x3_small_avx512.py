@@ -20,74 +20,74 @@ _ALL = (1 << _LANES) - 1
 _MAX_VECTORS = 32  # vectors of output in one straight piece of code
 
 
-def is_supported(step: Direct3x3, unit: TranslationUnit) -> bool:
+def is_supported(op: Direct3x3, unit: TranslationUnit) -> bool:
     """Whether this is the best code there is for a step."""
-    source, target = step.source.layout, step.target.layout
-    if unit.machine.lanes != _LANES or target.width > _LANES:
+    source, target = op.source.layout, op.target.layout
+    if unit.cpu.lanes != _LANES or target.width > _LANES:
         return False
-    if target.row != target.width or source.row != source.width:
+    if target.row_stride != target.width or source.row_stride != source.width:
         return False
     if (
-        _end_of_last_store(step) > target.plane
-        or ceil(target.height / _rows_per_vector(step)) > _MAX_VECTORS
+        _end_of_last_store(op) > target.channel_stride
+        or ceil(target.height / _rows_per_vector(op)) > _MAX_VECTORS
     ):
         return False
-    if step.stride == 1:
+    if op.stride == 1:
         return source.width == target.width
     behind = 2 * target.width + 1  # columns that the windows of one row reach over
-    return behind <= (2 * _LANES if _rows_per_vector(step) == 1 else _LANES)
+    return behind <= (2 * _LANES if _rows_per_vector(op) == 1 else _LANES)
 
 
-def _rows_per_vector(step: Direct3x3) -> int:
+def _rows_per_vector(op: Direct3x3) -> int:
     """Rows of the output in a vector; the pixels of two is all that a permutation can pick from."""
-    rows = _LANES // step.target.layout.width
-    return rows if step.stride == 1 else min(2, rows)
+    rows = _LANES // op.target.layout.width
+    return rows if op.stride == 1 else min(2, rows)
 
 
-def _end_of_last_store(step: Direct3x3) -> int:
+def _end_of_last_store(op: Direct3x3) -> int:
     """Where the last vector ends."""
-    layout, rows = step.target.layout, _rows_per_vector(step)
+    layout, rows = op.target.layout, _rows_per_vector(op)
     return (ceil(layout.height / rows) - 1) * rows * layout.width + _LANES
 
 
-def kernel_body(step: Direct3x3) -> CWriter:
+def kernel_body(op: Direct3x3) -> CWriter:
     """The body of a kernel for one plane: ``x``, the weights ``w`` if there are any, ``y``."""
-    return _SmallPlaneKernel(step).write()
+    return _SmallPlaneKernel(op).write()
 
 
 class _SmallPlaneKernel:
-    def __init__(self, step: Direct3x3) -> None:
-        self.step = step
-        self.source, self.target = step.source.layout, step.target.layout
-        self.rows = _rows_per_vector(step)
+    def __init__(self, op: Direct3x3) -> None:
+        self.op = op
+        self.source, self.target = op.source.layout, op.target.layout
+        self.rows = _rows_per_vector(op)
         self.code = CWriter(depth=1)
         self.done: set[str] = set()
 
     def write(self) -> CWriter:
-        step, code = self.step, self.code
-        if step.weight is not None:
+        op, code = self.op, self.code
+        if op.weight is not None:
             code(*(f"const v16 w{i} __attribute__((unused)) = SPLAT16(w[{i}]);" for i in range(10)))
-        if self.step.is_maximum:
+        if self.op.is_maximum:
             code("const v16 outside __attribute__((unused)) = SPLAT16(-INFINITY);")
-        if step.stride == 2:
+        if op.stride == 2:
             code(*(self._picked(column) for column in range(3)))
-        code(*activation_constants(step.activation, "v16"))
+        code(*activation_constants(op.activation, "v16"))
         for at in range(ceil(self.target.height / self.rows)):
             value = self._vector(at)
-            if step.is_average:
-                value = f"{value} * {float_literal(step.scale)}"
-            value = activation_expr(step.activation, f"({value})", "16")
+            if op.is_average:
+                value = f"{value} * {float_literal(op.scale)}"
+            value = activation_expr(op.activation, f"({value})", "16")
             code(f"STORE16(y + {at * self.rows * self.target.width}, {value});")
         return code
 
     def _vector(self, at: int) -> str:
         """The name of the sums or maxima of vector ``at``."""
-        step = self.step
-        first = at * self.rows * step.stride - step.top
+        op = self.op
+        first = at * self.rows * op.stride - op.top
         rows = [first + tap for tap in range(3)]
-        if step.weight is not None:
+        if op.weight is not None:
             return self._convolved(at, rows)
-        if step.stride == 1:
+        if op.stride == 1:
             there = [row for row in rows if self._any(row)]
             across = [self._combined(f"h{row + 1}", self._taps(row)) for row in there]
             return self._combined(f"a{at}", across)
@@ -113,23 +113,23 @@ class _SmallPlaneKernel:
             return values[0]
         if name not in self.done:
             self.done.add(name)
-            self.code(f"const v16 {name} = {reduce_expr(self.step, values, _LANES)};")
+            self.code(f"const v16 {name} = {reduce_expr(self.op, values, _LANES)};")
         return name
 
     def _any(self, row: int) -> bool:
         """Whether any row of the picture is in the vector whose first row is ``row``."""
-        return any(self._inside(row + at * self.step.stride) for at in range(self.rows))
+        return any(self._inside(row + at * self.op.stride) for at in range(self.rows))
 
     def _inside(self, row: int) -> bool:
         return 0 <= row < self.source.height
 
     def _mask(self, row: int | None, column: int) -> int:
         """The lanes of a tap that are in the picture; only columns count without a row."""
-        step, width = self.step, self.target.width
+        op, width = self.op, self.target.width
         mask = 0
         for lane in range(self.rows * width):
-            there = (lane % width) * step.stride + column - step.left
-            inside = row is None or self._inside(row + lane // width * step.stride)
+            there = (lane % width) * op.stride + column - op.left
+            inside = row is None or self._inside(row + lane // width * op.stride)
             mask |= (inside and 0 <= there < self.source.width) << lane
         behind = _ALL & ~((1 << self.rows * width) - 1)  # of no concern
         return mask | behind if mask | behind == _ALL else mask
@@ -140,7 +140,7 @@ class _SmallPlaneKernel:
         if names[0] in self.done:
             return names
         self.done.update(names)
-        if self.step.stride == 1:
+        if self.op.stride == 1:
             for column, name in enumerate(names):
                 self.code(f"const v16 {name} = {self._load(row, column)};")
             return names
@@ -151,21 +151,21 @@ class _SmallPlaneKernel:
         return names
 
     def _load(self, row: int, column: int) -> str:
-        start = f"x + {row * self.source.row + column - self.step.left}"
+        start = f"x + {row * self.source.row_stride + column - self.op.left}"
         mask = self._mask(row, column)
         if mask == _ALL:
             return f"LOAD16({start})"
-        if self.step.is_maximum:
+        if self.op.is_maximum:
             return f"(v16)_mm512_mask_loadu_ps((__m512)outside, {mask:#x}, {start})"
         return f"(v16)_mm512_maskz_loadu_ps({mask:#x}, {start})"
 
     def _half(self, row: int, half: int) -> str:
         """Pixels to pick from: half of a row, or one of two rows; "" if it is outside."""
-        step = self.step
-        at = row if self.rows == 1 else row + half * step.stride
+        op = self.op
+        at = row if self.rows == 1 else row + half * op.stride
         if not self._inside(at):
             return ""
-        begin = at * self.source.row - step.left + (half * _LANES if self.rows == 1 else 0)
+        begin = at * self.source.row_stride - op.left + (half * _LANES if self.rows == 1 else 0)
         name = f"r{at}_{half if self.rows == 1 else 0}"
         if name not in self.done:
             self.done.add(name)
@@ -188,7 +188,7 @@ class _SmallPlaneKernel:
         pixels = f"{one}, every{column}, {two}"
         if mask == _ALL:
             value = f"_mm512_permutex2var_ps({pixels})"
-        elif self.step.is_maximum:
+        elif self.op.is_maximum:
             picked = f"_mm512_permutex2var_ps({pixels})"
             value = f"_mm512_mask_blend_ps({mask:#x}, (__m512)outside, {picked})"
         else:

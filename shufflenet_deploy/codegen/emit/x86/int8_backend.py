@@ -31,172 +31,174 @@ _MAX_WIDENED_WEIGHTS = 64 << 10
 _READ_SLACK_BYTES = 64
 
 
-def quantize_input(step: ir.QuantizeInput, unit: Int8Unit) -> None:
+def quantize_input(op: ir.QuantizeInput, unit: Int8Unit) -> None:
     """The caller's floats as bytes."""
-    target = step.target
-    if target.width < unit.machine.lanes:
-        int8_backend.quantize_input(step, unit)
+    target = op.target
+    if target.width < unit.cpu.lanes:
+        int8_backend.quantize_input(op, unit)
         return
     task = int8_data_movement.QuantizeSpec(
-        channels=step.source.channels, height=target.height, width=target.width,
-        y_row=target.row, inverse=step.inverse, zero=target.zero,
+        channels=op.source.channels, height=target.height, width=target.width,
+        y_row=target.row_stride, inverse=op.inverse, zero_point=target.zero_point,
     )  # fmt: skip
     name, y = int8_data_movement.quantize_kernel(task, unit), unit.at(target, target.origin)
-    unit.spread(
-        name, step, "input", y, pieces=target.height, work=32 * target.height * target.width
+    unit.call_parallel(
+        name, op, "input", y, work_items=target.height, work=32 * target.height * target.width
     )
 
 
-def convolution(step: ir.Convolution, unit: Int8Unit) -> None:
+def convolution(op: ir.Convolution, unit: Int8Unit) -> None:
     """Any convolution but a depthwise one."""
-    if not step.real and _may_overflow(step):
-        int8_backend.convolution(step, unit)
+    if not op.float_output and _may_overflow(op):
+        int8_backend.convolution(op, unit)
         return
-    machine = unit.machine
-    source, target = step.source, step.target
-    weight, rows, run = contiguous_runs(step)
-    down, right = step.stride
-    r = step.sources[1] if step.residual is not None else None
-    shuffled = step.shuffle > 1
-    permutes = machine.dot and machine.lanes == 16
-    direct = shuffled and permutes and step.shuffle == step.groups <= _MAX_INTERLEAVED_GROUPS
-    places = [source, *([target] if direct or not shuffled else []), *([r] if r else [])]
-    pointwise = step.weight.shape[2:] == (1, 1) and step.stride == (1, 1)
+    cpu = unit.cpu
+    source, target = op.source, op.target
+    weight, rows, run = contiguous_runs(op)
+    down, right = op.stride
+    r = op.sources[1] if op.residual is not None else None
+    shuffled = op.shuffle > 1
+    permutes = cpu.dot_product and cpu.lanes == 16
+    direct = shuffled and permutes and op.shuffle == op.groups <= _MAX_INTERLEAVED_GROUPS
+    views = [source, *([target] if direct or not shuffled else []), *([r] if r else [])]
+    pointwise = op.weight.shape[2:] == (1, 1) and op.stride == (1, 1)
     together = 1
-    if pointwise and all(place.flat for place in places):
-        near = weight.size * machine.lanes // 16 <= _L1_WEIGHT_BYTES
+    if pointwise and all(view.flat for view in views):
+        near = weight.size * cpu.lanes // 16 <= _L1_WEIGHT_BYTES
         together = (
-            chunk_rows(target.height, max(place.row for place in places)) if near else target.height
+            chunk_rows(target.height, max(view.row_stride for view in views))
+            if near
+            else target.height
         )
-    y_pixel, y_row = target.pixel, target.row
+    y_pixel, y_row = target.pixel_stride, target.row_stride
     if shuffled and not direct:
         y_pixel = ir.padded_channels(target.channels)
         y_row = target.width * y_pixel
-    conv = x86_int8_blocking.X86ConvSpec(
+    spec = x86_int8_blocking.X86ConvSpec(
         rows=rows,
         run=run,
-        groups=step.groups,
-        outputs=len(step.weight) // step.groups,
-        group_step=step.weight.shape[1],
+        groups=op.groups,
+        outputs=len(op.weight) // op.groups,
+        group_step=op.weight.shape[1],
         height=target.height // together,
         width=target.width * together,
-        x_pixel=right * source.pixel,
-        x_row=down * source.row * together,
+        x_pixel=right * source.pixel_stride,
+        x_row=down * source.row_stride * together,
         y_pixel=y_pixel,
         y_row=y_row * together,
-        r_pixel=r.pixel if r else 0,
-        r_row=r.row * together if r else 0,
-        residual=step.residual,
-        fraction=step.fraction,
-        real=step.real,
+        r_pixel=r.pixel_stride if r else 0,
+        r_row=r.row_stride * together if r else 0,
+        residual=op.residual,
+        fraction=op.fraction,
+        float_output=op.float_output,
         shuffled=direct,
-        room=target.room,
+        overwrite_slack=target.overwrite_slack,
     )
-    x = unit.at(source, source.start(step.padding))
-    if not machine.dot:
-        few = weight.size <= _MAX_WIDENED_WEIGHTS and conv.height * conv.width > 1
-        conv = x86_int8_blocking.with_int16_inputs(conv, weights=few)
+    x = unit.at(source, source.start(op.padding))
+    if not cpu.dot_product:
+        few = weight.size <= _MAX_WIDENED_WEIGHTS and spec.height * spec.width > 1
+        spec = x86_int8_blocking.with_int16_inputs(spec, weights=few)
         # Runs and pixels are counted from the first byte of the first window.
-        used = source.size - source.start(step.padding) + _READ_SLACK_BYTES
-        pieces, wide = ceil(used / (2 * machine.lanes)), unit.scratch(2 * used + _READ_SLACK_BYTES)
-        unit.spread(
-            int8_data_movement.widen_kernel(unit), step, x, wide, pieces=pieces, work=6 * used
+        used = source.size - source.start(op.padding) + _READ_SLACK_BYTES
+        work_items, wide = ceil(used / (2 * cpu.lanes)), unit.scratch(2 * used + _READ_SLACK_BYTES)
+        unit.call_parallel(
+            int8_data_movement.widen_kernel(unit), op, x, wide, work_items=work_items, work=6 * used
         )
         unit.begin()
         x = wide
-    blocks = x86_int8_blocking.choose_blocks(conv, machine)
-    packed, ends = x86_int8_blocking.pack_weights(
-        conv, weight, step.bias, step.factor, blocks, machine
-    )
+    blocks = x86_int8_blocking.choose_blocks(spec, cpu)
+    packed, ends = x86_int8_blocking.pack_weights(spec, weight, op.bias, op.multiplier, blocks, cpu)
     w, b = unit.constant(packed), unit.constant(ends, "int32_t")
     if shuffled and not direct:
-        _convolution_then_shuffle(step, unit, conv, blocks, together, (x, w, b))
+        _convolution_then_shuffle(op, unit, spec, blocks, together, (x, w, b))
         return
-    name = int8_conv.emit_kernel(conv, unit, blocks)
+    name = int8_conv.emit_kernel(spec, unit, blocks)
     others = [unit.at(r, r.origin)] if r else []
-    y = "(byte *)(void *)output" if step.real else unit.at(target, target.origin)
-    pieces = int8_conv.work_items(conv, blocks)
-    unit.spread(name, step, x, w, b, *others, y, pieces=pieces, work=_multiply_adds(conv))
+    y = "(byte *)(void *)output" if op.float_output else unit.at(target, target.origin)
+    work_items = int8_conv.work_items(spec, blocks)
+    unit.call_parallel(
+        name, op, x, w, b, *others, y, work_items=work_items, work=_multiply_adds(spec)
+    )
 
 
-def _multiply_adds(conv: x86_int8_blocking.X86ConvSpec) -> float:
+def _multiply_adds(spec: x86_int8_blocking.X86ConvSpec) -> float:
     """Multiply-adds."""
-    return conv.height * conv.width * conv.groups * conv.outputs * len(conv.rows) * conv.run
+    return spec.height * spec.width * spec.groups * spec.outputs * len(spec.rows) * spec.run
 
 
-def _may_overflow(step: ir.Convolution | ir.DepthwiseConvolution) -> bool:
+def _may_overflow(op: ir.Convolution | ir.DepthwiseConvolution) -> bool:
     """Whether an accumulator times its factor may be more than a word holds."""
-    most = np.abs(step.weight.astype(np.int64)).reshape(len(step.weight), -1).sum(1) * 255
+    most = np.abs(op.weight.astype(np.int64)).reshape(len(op.weight), -1).sum(1) * 255
     return bool(
-        ((most + np.abs(step.bias.astype(np.int64))) * step.factor >= _MAX_FLOAT_TO_INT32).any()
+        ((most + np.abs(op.bias.astype(np.int64))) * op.multiplier >= _MAX_FLOAT_TO_INT32).any()
     )
 
 
 def _convolution_then_shuffle(
-    step: ir.Convolution, unit: Int8Unit, conv: x86_int8_blocking.X86ConvSpec,
+    op: ir.Convolution, unit: Int8Unit, spec: x86_int8_blocking.X86ConvSpec,
     blocks: tuple[x86_int8_blocking.OutputBlock, ...], together: int, given: tuple[str, str, str],
 ) -> None:  # fmt: skip
     """Some rows at a time to a scratch, and from there to where they belong."""
-    target = step.target
+    target = op.target
     room = ir.padded_channels(target.channels) - target.channels
-    one = replace(conv, height=1, y_row=0, room=room)
+    one = replace(spec, height=1, y_row=0, overwrite_slack=room)
     name = int8_conv.emit_kernel(one, unit, blocks)
     move = int8_data_movement.shuffle_kernel(
         int8_data_movement.ShuffleSpec(
-            channels=target.channels, groups=step.shuffle, height=together, width=target.width,
-            x_pixel=conv.y_pixel, y_pixel=target.pixel, y_row=target.row, room=target.room,
+            channels=target.channels, groups=op.shuffle, height=together, width=target.width,
+            x_pixel=spec.y_pixel, y_pixel=target.pixel_stride, y_row=target.row_stride, overwrite_slack=target.overwrite_slack,
         ),
         unit,
     )  # fmt: skip
-    scratch = unit.own(conv.width * conv.y_pixel)
+    scratch = unit.thread_scratch(spec.width * spec.y_pixel)
     x, w, b = given
     y = unit.at(target, target.origin)
     all_blocks = f"0, {int8_conv.work_items(one, blocks)}"
-    price = _multiply_adds(one) / (4 * unit.machine.lanes)
-    with unit.share(conv.height, price), unit.body.block("for (int i = begin; i < end; ++i)"):
-        unit.call(name, step, f"{x} + i * {conv.x_row}", w, b, scratch, all_blocks)
-        unit.call(move, step, scratch, f"{y} + i * {together * target.row}")
+    cost = _multiply_adds(one) / (4 * unit.cpu.lanes)
+    with unit.parallel(spec.height, cost), unit.body.block("for (int i = begin; i < end; ++i)"):
+        unit.call(name, op, f"{x} + i * {spec.x_row}", w, b, scratch, all_blocks)
+        unit.call(move, op, scratch, f"{y} + i * {together * target.row_stride}")
 
 
-def depthwise(step: ir.DepthwiseConvolution, unit: Int8Unit) -> None:
+def depthwise(op: ir.DepthwiseConvolution, unit: Int8Unit) -> None:
     """A depthwise 3x3."""
-    if _may_overflow(step):
-        int8_backend.depthwise(step, unit)
+    if _may_overflow(op):
+        int8_backend.depthwise(op, unit)
         return
-    source, target = step.source, step.target
+    source, target = op.source, op.target
     task = int8_dwconv3x3.DwconvSpec(
-        channels=target.channels, height=target.height, width=target.width, stride=step.stride,
-        x_pixel=source.pixel, x_row=source.row, y_pixel=target.pixel, y_row=target.row,
-        room=target.room,
+        channels=target.channels, height=target.height, width=target.width, stride=op.stride,
+        x_pixel=source.pixel_stride, x_row=source.row_stride, y_pixel=target.pixel_stride, y_row=target.row_stride,
+        overwrite_slack=target.overwrite_slack,
     )  # fmt: skip
-    packed = int8_dwconv3x3.pack_weights(task, step.weight, step.bias, step.factor, unit.machine)
+    packed = int8_dwconv3x3.pack_weights(task, op.weight, op.bias, op.multiplier, unit.cpu)
     name = int8_dwconv3x3.emit_kernel(task, unit)
-    x, y = unit.at(source, source.start(step.padding)), unit.at(target, target.origin)
+    x, y = unit.at(source, source.start(op.padding)), unit.at(target, target.origin)
     work = 40 * target.channels * target.height * target.width
-    unit.spread(name, step, x, unit.constant(packed), y, pieces=target.height, work=work)
+    unit.call_parallel(name, op, x, unit.constant(packed), y, work_items=target.height, work=work)
 
 
-def pool(step: ir.MaxPool | ir.AveragePool, unit: Int8Unit) -> None:
+def pool(op: ir.MaxPool | ir.AveragePool, unit: Int8Unit) -> None:
     """A pool."""
-    name, memory = int8_pooling.emit_kernel(pool_spec(step), unit)
-    target = step.target
-    x, y = unit.at(step.source, step.source.start(step.padding)), unit.at(target, target.origin)
-    work = 4 * step.kernel[0] * step.kernel[1] * target.channels * target.height * target.width
-    unit.spread(name, step, x, y, *memory, pieces=target.height, work=work)
+    name, memory = int8_pooling.emit_kernel(pool_spec(op), unit)
+    target = op.target
+    x, y = unit.at(op.source, op.source.start(op.padding)), unit.at(target, target.origin)
+    work = 4 * op.kernel[0] * op.kernel[1] * target.channels * target.height * target.width
+    unit.call_parallel(name, op, x, y, *memory, work_items=target.height, work=work)
 
 
-def global_average_pool(step: ir.GlobalAveragePool, unit: Int8Unit) -> None:
+def global_average_pool(op: ir.GlobalAveragePool, unit: Int8Unit) -> None:
     """A global average."""
-    source, target = step.source, step.target
+    source, target = op.source, op.target
     pixels = source.height * source.width
-    most = (255 * pixels + abs(step.start)) * float(step.factor[0])
+    most = (255 * pixels + abs(op.start)) * float(op.multiplier[0])
     if most >= _MAX_FLOAT_TO_INT32:
-        int8_backend.global_average_pool(step, unit)
+        int8_backend.global_average_pool(op, unit)
         return
     task = int8_pooling.GlobalAverageSpec(
         channels=target.channels, height=source.height, width=source.width,
-        x_pixel=source.pixel, x_row=source.row, start=step.start, factor=float(step.factor[0]),
-        room=target.room,
+        x_pixel=source.pixel_stride, x_row=source.row_stride, start=op.start, multiplier=float(op.multiplier[0]),
+        overwrite_slack=target.overwrite_slack,
     )  # fmt: skip
     name = int8_pooling.global_average_kernel(task, unit)
-    unit.call(name, step, unit.at(source, source.origin), unit.at(target, target.origin))
+    unit.call(name, op, unit.at(source, source.origin), unit.at(target, target.origin))

@@ -12,17 +12,15 @@ from shufflenet_deploy.codegen.emit.x86.int8_microkernel import MicrokernelWrite
 from shufflenet_deploy.codegen.schedule.x86_int8_blocking import OutputBlock, X86ConvSpec
 
 
-def emit_kernel(conv: X86ConvSpec, unit: TranslationUnit, blocks: tuple[OutputBlock, ...]) -> str:
+def emit_kernel(spec: X86ConvSpec, unit: TranslationUnit, blocks: tuple[OutputBlock, ...]) -> str:
     """The name of a function ``(x, w, b, [r,] y, begin, end)`` that computes some ``pieces``."""
     code = CWriter(depth=1)
-    lanes = unit.machine.lanes
-    weights = [
-        conv.vector(unit.machine) * block.vectors * conv.turns(block.split) for block in blocks
-    ]
+    lanes = unit.cpu.lanes
+    weights = [spec.vector(unit.cpu) * block.vectors * spec.steps(block.split) for block in blocks]
     ends = [2 * lanes * block.vectors for block in blocks]
-    size = 4 if conv.real else conv.groups if conv.shuffled else 1
-    groups = 1 if conv.shuffled else conv.groups
-    by_rows = conv.height > 1
+    size = 4 if spec.float_output else spec.groups if spec.shuffled else 1
+    groups = 1 if spec.shuffled else spec.groups
+    by_rows = spec.height > 1
     with (
         code.block("for (int i = begin; i < end; ++i)" if by_rows else ""),
         code.block(f"for (int g = 0; g < {groups}; ++g)" if groups > 1 else ""),
@@ -33,18 +31,18 @@ def emit_kernel(conv: X86ConvSpec, unit: TranslationUnit, blocks: tuple[OutputBl
             code("const int first = begin, last = end;")
         for at, times in _equal_block_runs(blocks):
             block = blocks[at]
-            loops = {"i": conv.height, "g": groups, "k": times}
+            loops = {"i": spec.height, "g": groups, "k": times}
             first, along = block.first * size, block.vectors * lanes * size
             given = [
-                _address(loops, "x", 0, i=conv.x_row, g=conv.group_step),
+                _address(loops, "x", 0, i=spec.x_row, g=spec.group_step),
                 _address(loops, "w", sum(weights[:at]), g=sum(weights), k=weights[at]),
                 _address(loops, "b", sum(ends[:at]), g=sum(ends), k=ends[at]),
-                _address(loops, "r", first, i=conv.r_row, g=conv.outputs, k=along),
-                _address(loops, "y", first, i=conv.y_row, g=conv.outputs, k=along),
+                _address(loops, "r", first, i=spec.r_row, g=spec.outputs, k=along),
+                _address(loops, "y", first, i=spec.y_row, g=spec.outputs, k=along),
             ]
-            if conv.residual is None:
+            if spec.residual is None:
                 del given[3]
-            name = _channel_block(conv, unit, block, (sum(weights), sum(ends)))
+            name = _channel_block(spec, unit, block, (sum(weights), sum(ends)))
             if by_rows:
                 loop = f"for (int k = 0; k < {times}; ++k)" if times > 1 else ""
             elif times > 1:
@@ -54,14 +52,14 @@ def emit_kernel(conv: X86ConvSpec, unit: TranslationUnit, blocks: tuple[OutputBl
                 loop = f"if (first <= {at} && {at} < last)"
             with code.block(loop):
                 code(f"{name}({', '.join(given)});")
-    return unit.kernel("conv", signature("LOOP", conv).replace("*y)", f"*y{RANGE_PARAMS})"), code)
+    return unit.kernel("conv", signature("LOOP", spec).replace("*y)", f"*y{RANGE_PARAMS})"), code)
 
 
-def work_items(conv: X86ConvSpec, blocks: tuple[OutputBlock, ...]) -> int:
+def work_items(spec: X86ConvSpec, blocks: tuple[OutputBlock, ...]) -> int:
     """What may be done at once: rows, or all blocks of all groups if there is one row."""
-    if conv.height > 1:
-        return conv.height
-    return len(blocks) * (1 if conv.shuffled else conv.groups)
+    if spec.height > 1:
+        return spec.height
+    return len(blocks) * (1 if spec.shuffled else spec.groups)
 
 
 def _address(loops: dict[str, int], pointer: str, first: int, **steps: int) -> str:
@@ -83,24 +81,24 @@ def _equal_block_runs(blocks: tuple[OutputBlock, ...]) -> list[tuple[int, int]]:
 
 
 def _channel_block(
-    conv: X86ConvSpec, unit: TranslationUnit, block: OutputBlock, group: tuple[int, int]
+    spec: X86ConvSpec, unit: TranslationUnit, block: OutputBlock, group: tuple[int, int]
 ) -> str:
     """One block of channels over all pixels of a row.
 
     ``group`` is how far on the next group's weights are, and what belongs to its ends.
     """
     code = CWriter(depth=1)
-    times, rest = divmod(conv.width, block.pixels)
-    walk = f"x += {block.pixels * conv.x_pixel}, y += {block.pixels * conv.y_pixel}"
+    times, rest = divmod(spec.width, block.pixels)
+    walk = f"x += {block.pixels * spec.x_pixel}, y += {block.pixels * spec.y_pixel}"
     given = "x, w, b, y"
-    if conv.residual is not None:
-        walk += f", r += {block.pixels * conv.r_pixel}"
+    if spec.residual is not None:
+        walk += f", r += {block.pixels * spec.r_pixel}"
         given = "x, w, b, r, y"
     with code.block(f"for (int j = 0; j < {times}; ++j, {walk})" if times > 1 else ""):
-        writer = MicrokernelWriter(conv, unit.machine, block, block.pixels, group)
+        writer = MicrokernelWriter(spec, unit.cpu, block, block.pixels, group)
         code(f"{writer.emit(unit)}({given});")
     if rest:
         if times == 1:
             code(f"{walk};")
-        code(f"{MicrokernelWriter(conv, unit.machine, block, rest, group).emit(unit)}({given});")
-    return unit.kernel("strip", signature("LOOP", conv), code)
+        code(f"{MicrokernelWriter(spec, unit.cpu, block, rest, group).emit(unit)}({given});")
+    return unit.kernel("strip", signature("LOOP", spec), code)

@@ -24,40 +24,40 @@ class QuantizeSpec:
     width: int
     y_row: int
     inverse: float
-    zero: int
+    zero_point: int
 
 
-def quantize_kernel(step: QuantizeSpec, unit: TranslationUnit) -> str:
+def quantize_kernel(spec: QuantizeSpec, unit: TranslationUnit) -> str:
     """The name of a function ``(const float *x, byte *y, begin, end)`` for some rows."""
-    lanes = unit.machine.lanes
+    lanes = unit.cpu.lanes
     code = CWriter(depth=1)
-    plane = step.height * step.width
-    whole = step.width // lanes * lanes
-    code(f"const vec zero = OP(set1_epi16)({step.zero});")
+    plane = spec.height * spec.width
+    whole = spec.width // lanes * lanes
+    code(f"const vec zero = OP(set1_epi16)({spec.zero_point});")
     code(
-        f"const reals inverse = OP(set1_ps)({float_literal(step.inverse)}), "
+        f"const reals inverse = OP(set1_ps)({float_literal(spec.inverse)}), "
         "most = OP(set1_ps)(32767.0f);"
     )
-    before, rows = row_loop({"x": step.width, "y": step.y_row})
+    before, rows = row_loop({"x": spec.width, "y": spec.y_row})
     code(before)
     with code.block(rows):
         with code.block(f"for (int j = 0; j < {whole}; j += {lanes})"):
-            _pixels(code, step, plane)
-        if step.width > whole:
+            _pixels(code, spec, plane)
+        if spec.width > whole:
             with code.block(""):
-                code(f"const int j = {step.width - lanes};")
-                _pixels(code, step, plane)
+                code(f"const int j = {spec.width - lanes};")
+                _pixels(code, spec, plane)
     head = f"LOOP void @(const float *restrict x, byte *restrict y{RANGE_PARAMS})"
     return unit.kernel("quantise", head, code)
 
 
-def _pixels(code: CWriter, step: QuantizeSpec, plane: int) -> None:
+def _pixels(code: CWriter, spec: QuantizeSpec, plane: int) -> None:
     for c in range(4):
-        if c < step.channels:
+        if c < spec.channels:
             steps = f"OP(mul_ps)(REALS(x + {c * plane} + j), inverse)"
             code(f"const vec q{c} = OP(cvtps_epi32)(OP(min_ps)({steps}, most));")
         else:
-            code(f"const vec q{c} = q{step.channels - 1};")
+            code(f"const vec q{c} = q{spec.channels - 1};")
     halves = [f"OP(adds_epi16)(OP(packs_epi32)(q{c}, q{c + 1}), zero)" for c in (0, 2)]
     code(f"STORE(y + 4 * j, PIXELS(OP(packus_epi16)({halves[0]}, {halves[1]})));")
 
@@ -67,9 +67,9 @@ def widen_kernel(unit: TranslationUnit) -> str:
 
     A piece is half a vector of them.
     """
-    step = 2 * unit.machine.lanes
+    spec = 2 * unit.cpu.lanes
     code = CWriter(depth=1)
-    code(f"for (int i = begin * {step}; i < end * {step}; i += {step})")
+    code(f"for (int i = begin * {spec}; i < end * {spec}; i += {spec})")
     code("    STORE(y + 2 * i, WIDE(x + i));")
     head = f"LOOP void @(const byte *restrict x, byte *restrict y{RANGE_PARAMS})"
     return unit.kernel("widen", head, code)
@@ -89,30 +89,30 @@ class ShuffleSpec:
     x_pixel: int
     y_pixel: int
     y_row: int
-    room: int = 0
+    overwrite_slack: int = 0
 
 
-def shuffle_kernel(step: ShuffleSpec, unit: TranslationUnit) -> str:
+def shuffle_kernel(spec: ShuffleSpec, unit: TranslationUnit) -> str:
     """The name of a function ``(x, y)``."""
-    each = step.channels // step.groups
-    source = [(o % step.groups) * each + o // step.groups for o in range(step.channels)]
+    each = spec.channels // spec.groups
+    source = [(o % spec.groups) * each + o // spec.groups for o in range(spec.channels)]
     code = CWriter(depth=1)
-    vectors = ceil(step.channels / 16)
-    picked = unit.machine.lanes > 4 and step.channels + step.room >= 16 * vectors
+    vectors = ceil(spec.channels / 16)
+    picked = unit.cpu.lanes > 4 and spec.channels + spec.overwrite_slack >= 16 * vectors
     if not picked:
         code(f"static const short from[] = {{{', '.join(map(str, source))}}};")
     with (
-        code.block(f"for (int i = 0; i < {step.height}; ++i, y += {step.y_row})"),
+        code.block(f"for (int i = 0; i < {spec.height}; ++i, y += {spec.y_row})"),
         code.block(
-            f"for (byte *to = y, *end = y + {step.width * step.y_pixel}; to != end; "
-            f"to += {step.y_pixel}, x += {step.x_pixel})"
+            f"for (byte *to = y, *end = y + {spec.width * spec.y_pixel}; to != end; "
+            f"to += {spec.y_pixel}, x += {spec.x_pixel})"
         ),
     ):
         if picked:
             for v in range(vectors):
                 _gathered(code, source[16 * v : 16 * v + 16], each, v)
         else:
-            code(f"for (int c = 0; c < {step.channels}; ++c)", "    to[c] = x[from[c]];")
+            code(f"for (int c = 0; c < {spec.channels}; ++c)", "    to[c] = x[from[c]];")
     return unit.kernel("shuffle", "LOOP void @(const byte *restrict x, byte *restrict y)", code)
 
 

@@ -36,35 +36,37 @@ class DwconvSpec:
     x_row: int
     y_pixel: int
     y_row: int
-    room: int = 0
+    overwrite_slack: int = 0
 
     def beside(self, lanes: int) -> int:
         """Pixels of one vector."""
         fit = 4 * lanes // self.x_pixel if 4 * lanes % self.x_pixel == 0 else 0
-        alike = self.x_pixel == self.y_pixel and self.channels + self.room >= self.x_pixel
+        alike = (
+            self.x_pixel == self.y_pixel and self.channels + self.overwrite_slack >= self.x_pixel
+        )
         whole = alike and fit > 1 and self.width >= fit
         return fit if whole and (self.stride == 1 or fit == 2) else 1
 
 
 def pack_weights(
-    step: DwconvSpec, weight: NDArray[np.int8], bias: NDArray[np.int32],
-    factor: Multipliers, machine: CpuTarget,
+    spec: DwconvSpec, weight: NDArray[np.int8], bias: NDArray[np.int32],
+    multiplier: Multipliers, cpu: CpuTarget,
 ) -> NDArray[np.int8]:  # fmt: skip
     """Weights ``(channels, 3, 3)``, biases and factors, vector by vector of channels."""
-    lanes, beside = machine.lanes, step.beside(machine.lanes)
+    lanes, beside = cpu.lanes, spec.beside(cpu.lanes)
     size = 4 * lanes
-    pixel = step.x_pixel if beside > 1 else ceil(step.channels / size) * size
+    pixel = spec.x_pixel if beside > 1 else ceil(spec.channels / size) * size
     taps = np.zeros((pixel, 3, 3), np.int8)
-    taps[: step.channels] = weight
+    taps[: spec.channels] = weight
     ends = np.zeros((2, pixel), np.int32)
-    ends[:, : step.channels] = bias, factor.view(np.int32)
+    ends[:, : spec.channels] = bias, multiplier.view(np.int32)
     taps, ends = np.tile(taps, (beside, 1, 1)), np.tile(ends, (1, beside))
     # Words lie as interleaving leaves them: word 4i + j of vector v is byte 16i + 4v + j.
     order = np.arange(size).reshape(lanes // 4, 4, 4).transpose(1, 0, 2).ravel()
     packed: list[NDArray[np.int8]] = []
     for first in range(0, len(taps), size):
         here = taps[first : first + size][order]
-        if machine.dot:
+        if cpu.dot_product:
             words = np.zeros((size, 3, 4), np.int8)
             words[:, :, :3] = here.transpose(0, 2, 1)
         else:
@@ -80,71 +82,71 @@ def pack_weights(
     return np.concatenate(packed)
 
 
-def emit_kernel(step: DwconvSpec, unit: TranslationUnit) -> str:
+def emit_kernel(spec: DwconvSpec, unit: TranslationUnit) -> str:
     """The name of a function ``(x, w, y, begin, end)`` for some rows."""
-    lanes, dot = unit.machine.lanes, unit.machine.dot
+    lanes, dot_product = unit.cpu.lanes, unit.cpu.dot_product
     size = 4 * lanes
-    beside = step.beside(lanes)
-    weights = (5 if dot else 7) * 4 * size
+    beside = spec.beside(lanes)
+    weights = (5 if dot_product else 7) * 4 * size
     code = CWriter(depth=1)
-    before, rows = row_loop({"x": step.stride * step.x_row, "y": step.y_row})
+    before, rows = row_loop({"x": spec.stride * spec.x_row, "y": spec.y_row})
     code(before)
     with code.block(rows):
-        whole, rest = divmod(step.channels, size)
-        if rest and (step.channels + step.room >= (whole + 1) * size):
+        whole, rest = divmod(spec.channels, size)
+        if rest and (spec.channels + spec.overwrite_slack >= (whole + 1) * size):
             whole, rest = whole + 1, 0
         if beside > 1:
             whole, rest = 1, 0
         if whole > 1:
             code(f"for (int c = 0; c < {whole}; ++c)")
             code(
-                f"    {_row(step, unit, size)}(x + {size} * c, w + {weights} * c, y + {size} * c);"
+                f"    {_row(spec, unit, size)}(x + {size} * c, w + {weights} * c, y + {size} * c);"
             )
         elif whole:
-            code(f"{_row(step, unit, size)}(x, w, y);")
+            code(f"{_row(spec, unit, size)}(x, w, y);")
         if rest:
             at = size * whole
-            code(f"{_row(step, unit, rest)}(x + {at}, w + {weights * whole}, y + {at});")
+            code(f"{_row(spec, unit, rest)}(x + {at}, w + {weights * whole}, y + {at});")
     head = "const byte *restrict x, const int8_t *restrict w, byte *restrict y"
     return unit.kernel("depthwise", f"LOOP void @({head}{RANGE_PARAMS})", code)
 
 
-def _row(step: DwconvSpec, unit: TranslationUnit, count: int) -> str:
+def _row(spec: DwconvSpec, unit: TranslationUnit, count: int) -> str:
     """One vector of channels of a row; or all of them, of pixels side by side."""
-    return _RowWriter(step, unit.machine, count).emit(unit)
+    return _RowWriter(spec, unit.cpu, count).emit(unit)
 
 
 class _RowWriter:
-    def __init__(self, step: DwconvSpec, machine: CpuTarget, count: int) -> None:
-        self.step = step
-        self.lanes = machine.lanes
-        self.dot = machine.dot
+    def __init__(self, spec: DwconvSpec, cpu: CpuTarget, count: int) -> None:
+        self.spec = spec
+        self.lanes = cpu.lanes
+        self.dot_product = cpu.dot_product
         self.count = count
-        self.beside = step.beside(machine.lanes)
+        self.beside = spec.beside(cpu.lanes)
         self.code = CWriter(depth=1)
 
     @property
     def ahead(self) -> int:
         """Pixels of the input from one output vector to the next."""
-        return self.beside * self.step.stride
+        return self.beside * self.spec.stride
 
     def emit(self, unit: TranslationUnit) -> str:
         code, size = self.code, 4 * self.lanes
-        taps = 3 if self.dot else 5
+        taps = 3 if self.dot_product else 5
         for tap in range(taps):
             code(*(f"const vec w{tap}_{v} = LOAD(w + {(4 * tap + v) * size});" for v in range(4)))
         code(f"const byte *const ends = (const byte *)w + {taps * 4 * size};")
         code(*(f"const vec b{v} = LOAD(ends + {v * size});" for v in range(4)))
         code(*(f"const reals m{v} = REALS(ends + {(4 + v) * size});" for v in range(4)))
-        outputs, rest = divmod(self.step.width, self.beside)
+        outputs, rest = divmod(self.spec.width, self.beside)
         carried = max(0, 3 - self.ahead)
         for column in range(carried):
             code(self._names("vec", f"k{column}") + ";")
             self._load(f"k{column}", column)
         turn = min(outputs, _UNROLL)
         times, left = divmod(outputs, turn)
-        walk = f"x += {turn * self.ahead * self.step.x_pixel}"
-        walk += f", y += {turn * self.beside * self.step.y_pixel}"
+        walk = f"x += {turn * self.ahead * self.spec.x_pixel}"
+        walk += f", y += {turn * self.beside * self.spec.y_pixel}"
         with code.block(f"for (int j = 0; j < {times}; ++j, {walk})" if times > 1 else ""):
             self._outputs(turn, carried)
         if times == 1 and (left or rest):
@@ -159,7 +161,7 @@ class _RowWriter:
         return unit.kernel("channels", head, code)
 
     def _names(self, kind: str, name: str) -> str:
-        return f"{kind} " + ", ".join(f"{name}_{v}" for v in range(4 if self.dot else 5))
+        return f"{kind} " + ", ".join(f"{name}_{v}" for v in range(4 if self.dot_product else 5))
 
     def _outputs(self, outputs: int, carried: int) -> None:
         """Some output vectors; columns that the next ones need are carried on."""
@@ -174,7 +176,9 @@ class _RowWriter:
             self._output(at, [names[column] for column in range(first, first + 3)], self.count)
         for column in range(carried):
             last = names[outputs * self.ahead + column]
-            self.code(*(f"k{column}_{v} = {last}_{v};" for v in range(4 if self.dot else 5)))
+            self.code(
+                *(f"k{column}_{v} = {last}_{v};" for v in range(4 if self.dot_product else 5))
+            )
 
     def _rest(self, done: int, pixels: int, carried: int) -> None:
         """Fewer pixels than a vector has."""
@@ -183,19 +187,19 @@ class _RowWriter:
             self.code(self._names("vec", f"c{column}") + ";")
             self._load(f"c{column}", done * self.ahead + column)
             names.append(f"c{column}")
-        self._output(done, names, pixels * self.step.x_pixel)
+        self._output(done, names, pixels * self.spec.x_pixel)
 
     def _load(self, name: str, column: int) -> None:
-        step, code = self.step, self.code
+        spec, code = self.spec, self.code
         with code.block(""):
             for row in range(3):
-                at = f"x + {row * step.x_row + column * step.x_pixel}"
+                at = f"x + {row * spec.x_row + column * spec.x_pixel}"
                 load = f"LOAD({at})"
-                if self.beside == 2 and step.stride == 2:
-                    load = f"TWO_HALVES({at}, {at} + {2 * step.x_pixel})"
+                if self.beside == 2 and spec.stride == 2:
+                    load = f"TWO_HALVES({at}, {at} + {2 * spec.x_pixel})"
                 code(f"const vec x{row} = {load};")
             parts = ", ".join(f"{name}_{v}" for v in range(4))
-            if self.dot:
+            if self.dot_product:
                 code(f"SORT({parts}, x0, x1, x2);")
             else:
                 code(f"PAIRS({parts}, x0, x1);", f"{name}_4 = x2;")
@@ -206,7 +210,7 @@ class _RowWriter:
             code("vec a0 = b0, a1 = b1, a2 = b2, a3 = b3;")
             for tap, column in enumerate(columns):
                 code(*(f"a{v} = DOT(a{v}, {column}_{v}, w{tap}_{v});" for v in range(4)))
-            if not self.dot:
+            if not self.dot_product:
                 one, two, three = (f"{column}_4" for column in columns)
                 code("vec d0, d1, d2, d3;")
                 for tap, pair in ((3, f"{one}, {two}"), (4, f"{three}, ZERO")):
@@ -214,5 +218,5 @@ class _RowWriter:
                     code(*(f"a{v} = DOT(a{v}, d{v}, w{tap}_{v});" for v in range(4)))
             scaled = ", ".join(f"SCALE(a{v}, m{v})" for v in range(4))
             code(f"const vec bytes = PACK({scaled});")
-            y = f"y + {at * self.beside * self.step.y_pixel}"
+            y = f"y + {at * self.beside * self.spec.y_pixel}"
             emit_store(code, self.lanes, y, "bytes", count)

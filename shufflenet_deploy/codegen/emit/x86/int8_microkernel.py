@@ -18,9 +18,9 @@ _MAX_UNROLLED = 60  # multiply-adds of a tile that are written out
 _UNROLL = 4  # steps of a loop's turn
 
 
-def signature(kind: str, conv: X86ConvSpec) -> str:
+def signature(kind: str, spec: X86ConvSpec) -> str:
     """The signature of a function, with ``@`` for its name."""
-    residual = "const byte *r, " if conv.residual is not None else ""
+    residual = "const byte *r, " if spec.residual is not None else ""
     return f"{kind} void @(const byte *x, const int8_t *w, const int32_t *b, {residual}byte *y)"
 
 
@@ -29,22 +29,22 @@ class MicrokernelWriter:
 
     def __init__(
         self,
-        conv: X86ConvSpec,
-        machine: CpuTarget,
+        spec: X86ConvSpec,
+        cpu: CpuTarget,
         block: OutputBlock,
         pixels: int,
         group: tuple[int, int],
     ) -> None:
-        self.conv = conv
+        self.conv = spec
         self.group = group  # how far on the next group's weights and ends are
-        self.lanes = machine.lanes
-        self.weights = conv.vector(machine)
-        self.load = "LOAD" if machine.dot or conv.wide else "WIDE_SIGNED"
+        self.lanes = cpu.lanes
+        self.weights = spec.vector(cpu)
+        self.load = "LOAD" if cpu.dot_product or spec.wide else "WIDE_SIGNED"
         self.first = block.first
         self.split = block.split
         self.vectors = block.vectors
         self.pixels = pixels
-        self.groups = conv.groups if conv.shuffled else 1
+        self.groups = spec.groups if spec.shuffled else 1
         self.code = CWriter(depth=1)
 
     def emit(self, unit: TranslationUnit) -> str:
@@ -59,9 +59,9 @@ class MicrokernelWriter:
             with self.code.block(""):
                 if self.split > 1:
                     self._added(group)
-                if not self.conv.real:
+                if not self.conv.float_output:
                     self._scale(group)
-        if self.conv.real:
+        if self.conv.float_output:
             self._reals()
         elif self.split > 1:
             self._few()
@@ -74,29 +74,29 @@ class MicrokernelWriter:
 
     def _sums(self) -> None:
         """All products, beginning with the biases; weights are read one after another."""
-        code, conv = self.code, self.conv
+        code, spec = self.code, self.conv
         for group in range(self.groups):
             for v in range(self.vectors):
                 bias = group * self.group[1] + v * self.lanes
                 code(f"const vec b{group}_{v} = LOAD(b + {bias});")
                 code(*(f"a{group}_{p}_{v} = b{group}_{v};" for p in range(self.pixels)))
-        steps = ceil(conv.run / 4 / self.split)
+        steps = ceil(spec.run / 4 / self.split)
         work = self.pixels * self.vectors * self.groups
         code("const int8_t *v = w;")
-        if len(conv.rows) * steps * work <= _MAX_UNROLLED:
-            for index, row in enumerate(conv.rows):
+        if len(spec.rows) * steps * work <= _MAX_UNROLLED:
+            for index, row in enumerate(spec.rows):
                 self._products("x", row, steps, index * steps)
             return
-        even = {two - one for one, two in zip(conv.rows, conv.rows[1:], strict=False)}
-        if len(conv.rows) > 1:
+        even = {two - one for one, two in zip(spec.rows, spec.rows[1:], strict=False)}
+        if len(spec.rows) > 1:
             if len(even) > 1:
-                code(f"static const int rows[] = {{{', '.join(map(str, conv.rows))}}};")
-            at = "rows[t]" if len(even) > 1 else f"{conv.rows[0]} + t * {even.pop()}"
-            with code.block(f"for (int t = 0; t < {len(conv.rows)}; ++t)"):
+                code(f"static const int rows[] = {{{', '.join(map(str, spec.rows))}}};")
+            at = "rows[t]" if len(even) > 1 else f"{spec.rows[0]} + t * {even.pop()}"
+            with code.block(f"for (int t = 0; t < {len(spec.rows)}; ++t)"):
                 code(f"const byte *from = x + {at};")
                 self._run(steps, work)
         else:
-            code(f"const byte *from = x + {conv.rows[0]};")
+            code(f"const byte *from = x + {spec.rows[0]};")
             self._run(steps, work)
 
     def _run(self, steps: int, work: int) -> None:
@@ -161,10 +161,13 @@ class MicrokernelWriter:
 
     def _counted(self, v: int, vectors: int) -> tuple[int, int]:
         """Bytes of these vectors that are outputs, and those that may be written."""
-        conv = self.conv
-        behind = conv.outputs - self.first - v * self.lanes
+        spec = self.conv
+        behind = spec.outputs - self.first - v * self.lanes
         count = min(vectors * self.lanes, behind)
-        return count, count + conv.room if conv.groups == 1 and count == behind else count
+        return (
+            count,
+            count + spec.overwrite_slack if spec.groups == 1 and count == behind else count,
+        )
 
     def _bytes(self) -> None:
         """Pixels one by one, and several in a vector where they are small."""
@@ -198,23 +201,23 @@ class MicrokernelWriter:
 
     def _sum(self, v: int, some: int) -> None:
         """What is added is read before anything of the same place is written."""
-        conv, code = self.conv, self.code
+        spec, code = self.conv, self.code
         beside = {1: 4, 2: 2}.get(some, 1) if self.lanes == 16 else 1
         count, _ = self._counted(v, some)
-        code(f"const vec times{v} = TIMES({conv.residual});")
-        code(f"const vec round{v} = OP(set1_epi16)({1 << 15 - conv.fraction});")
+        code(f"const vec times{v} = TIMES({spec.residual});")
+        code(f"const vec round{v} = OP(set1_epi16)({1 << 15 - spec.fraction});")
         for p in range(0, self.pixels, beside):
             pixels = range(p, min(p + beside, self.pixels))
             here = _repeat_to_four([f"a0_{q}_{w}" for q in pixels for w in range(v, v + some)])
             with code.block(""):
-                parts = [f"r + {q * conv.r_pixel + v * self.lanes}" for q in pixels]
+                parts = [f"r + {q * spec.r_pixel + v * self.lanes}" for q in pixels]
                 parts += parts[-1:] * (beside - len(parts))
                 load = {1: "LOAD", 2: "TWO_HALVES", 4: "FOUR_QUARTERS"}[beside]
                 code(f"const vec other = OTHER({load}({', '.join(parts)}));")
                 given = f"{', '.join(here)}, other, times{v}, round{v}"
                 code(f"const vec bytes = TURN(SUM_OF({given}));")
                 for at, q in enumerate(pixels):
-                    y = f"y + {q * conv.y_pixel + v * self.lanes}"
+                    y = f"y + {q * spec.y_pixel + v * self.lanes}"
                     emit_store(code, self.lanes, y, "bytes", count, at=at * some * self.lanes)
 
     def _interleaved(self) -> None:
@@ -232,7 +235,7 @@ class MicrokernelWriter:
                 here = _repeat_to_four([f"a{group}_{p}_{v}" for group in range(groups)])
                 y = f"y + {p * self.conv.y_pixel + v * self.lanes * groups}"
                 value = f"_mm512_permutexvar_epi8(order, PACK({', '.join(here)}))"
-                most = count + self.conv.room if behind <= self.lanes else 0
+                most = count + self.conv.overwrite_slack if behind <= self.lanes else 0
                 emit_store(code, self.lanes, y, value, count, most=most)
 
     def _few(self) -> None:
@@ -249,7 +252,7 @@ class MicrokernelWriter:
         self._order(table)
         behind = self.conv.outputs - self.first
         count = groups * min(outputs, behind)
-        most = count + self.conv.room if behind <= outputs else 0
+        most = count + self.conv.overwrite_slack if behind <= outputs else 0
         for p in range(0, self.pixels, split):
             here = _repeat_to_four([f"a{group}_{p}_0" for group in range(groups)])
             with code.block(""):

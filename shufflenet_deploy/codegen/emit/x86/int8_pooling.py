@@ -22,101 +22,108 @@ _MAX_UNROLLED_WINDOW = 40  # pixels of a window above which nothing is shared
 _MAX_INT16_PIXELS = 256  # whose sums fit 16 bits
 
 
-def emit_kernel(step: PoolSpec, unit: Int8Unit) -> tuple[str, tuple[str, ...]]:
+def emit_kernel(spec: PoolSpec, unit: Int8Unit) -> tuple[str, tuple[str, ...]]:
     """The name of a function ``(x, y, begin, end)`` for some rows, and what it takes behind ``y``:
 
     nothing, or memory of a part's own.
     """
-    size = 4 * unit.machine.lanes
-    small = 16 <= step.x_pixel < size and step.channels + step.room >= step.x_pixel
-    if small and step.average is None and step.x_pixel in _INTRINSICS_BY_PIXEL_BYTES:
-        return _small_pixel_max(step, unit)
-    whole, rest = divmod(step.channels, size)
+    size = 4 * unit.cpu.lanes
+    small = 16 <= spec.x_pixel < size and spec.channels + spec.overwrite_slack >= spec.x_pixel
+    if small and spec.average is None and spec.x_pixel in _INTRINSICS_BY_PIXEL_BYTES:
+        return _small_pixel_max(spec, unit)
+    whole, rest = divmod(spec.channels, size)
     code = CWriter(depth=1)
-    before, rows = row_loop({"x": step.stride[0] * step.x_row, "y": step.y_row})
+    before, rows = row_loop({"x": spec.stride[0] * spec.x_row, "y": spec.y_row})
     code(before)
     with code.block(rows):
         if whole:
             code(f"for (int c = 0; c < {whole}; ++c)")
-            code(f"    {_row(step, unit, size)}(x + {size} * c, y + {size} * c);")
+            code(f"    {_row(spec, unit, size)}(x + {size} * c, y + {size} * c);")
         if rest:
-            code(f"{_row(step, unit, rest)}(x + {size * whole}, y + {size * whole});")
+            code(f"{_row(spec, unit, rest)}(x + {size * whole}, y + {size * whole});")
     head = f"LOOP void @(const byte *restrict x, byte *restrict y{RANGE_PARAMS})"
-    return unit.kernel("maximum" if step.average is None else "average", head, code), ()
+    return unit.kernel("maximum" if spec.average is None else "average", head, code), ()
 
 
-def _small_pixel_max(step: PoolSpec, unit: Int8Unit) -> tuple[str, tuple[str, ...]]:
+def _small_pixel_max(spec: PoolSpec, unit: Int8Unit) -> tuple[str, tuple[str, ...]]:
     """Maxima of pixels of which a vector holds several: rows first, then pixel by pixel."""
-    size, pixel = 4 * unit.machine.lanes, step.x_pixel
-    span = ((step.width - 1) * step.stride[1] + step.kernel[1]) * pixel
-    memory = unit.own(ceil(span / size) * size)
+    size, pixel = 4 * unit.cpu.lanes, spec.x_pixel
+    span = ((spec.width - 1) * spec.stride[1] + spec.kernel[1]) * pixel
+    memory = unit.thread_scratch(ceil(span / size) * size)
     load, most, stored = _INTRINSICS_BY_PIXEL_BYTES[pixel]
     code = CWriter(depth=1)
-    before, rows = row_loop({"x": step.stride[0] * step.x_row, "y": step.y_row})
+    before, rows = row_loop({"x": spec.stride[0] * spec.x_row, "y": spec.y_row})
     code(before)
     with code.block(rows):
         with code.block(f"for (int k = 0; k < {span}; k += {size})"):
             code("vec v = LOAD(x + k);")
-            for row in range(1, step.kernel[0]):
-                code(f"v = OP(max_epu8)(v, LOAD(x + k + {row * step.x_row}));")
+            for row in range(1, spec.kernel[0]):
+                code(f"v = OP(max_epu8)(v, LOAD(x + k + {row * spec.x_row}));")
             code("STORE(line + k, v);")
-        with code.block(f"for (int j = 0; j < {step.width}; ++j)"):
-            code(f"const byte *from = line + j * {step.stride[1] * pixel};")
+        with code.block(f"for (int j = 0; j < {spec.width}; ++j)"):
+            code(f"const byte *from = line + j * {spec.stride[1] * pixel};")
             value = f"{load}((const void *)from)"
-            for column in range(1, step.kernel[1]):
+            for column in range(1, spec.kernel[1]):
                 value = f"{most}({value}, {load}((const void *)(from + {column * pixel})))"
-            code(f"{stored}((void *)(y + j * {step.y_pixel}), {value});")
+            code(f"{stored}((void *)(y + j * {spec.y_pixel}), {value});")
     head = (
         f"LOOP void @(const byte *restrict x, byte *restrict y, byte *restrict line{RANGE_PARAMS})"
     )
     return unit.kernel("maximum", head, code), (memory,)
 
 
-def _row(step: PoolSpec, unit: TranslationUnit, count: int) -> str:
+def _row(spec: PoolSpec, unit: TranslationUnit, count: int) -> str:
     """A vector of channels of a row of outputs."""
     code = CWriter(depth=1)
-    rows, columns = step.kernel
-    if step.average is not None:
-        start, factor = (f"OP(set1_epi16)({x})" for x in (step.average.start, step.average.factor))
-        code(f"const vec start = {start}, factor = {factor};")
-    at_once = min(_UNROLL if rows * columns <= _MAX_UNROLLED_WINDOW else 1, step.width)
-    times, rest = divmod(step.width, at_once)
-    walk = f"x += {at_once * step.stride[1] * step.x_pixel}, y += {at_once * step.y_pixel}"
+    rows, columns = spec.kernel
+    if spec.average is not None:
+        start, multiplier = (
+            f"OP(set1_epi16)({x})" for x in (spec.average.start, spec.average.multiplier)
+        )
+        code(f"const vec start = {start}, factor = {multiplier};")
+    at_once = min(_UNROLL if rows * columns <= _MAX_UNROLLED_WINDOW else 1, spec.width)
+    times, rest = divmod(spec.width, at_once)
+    walk = f"x += {at_once * spec.stride[1] * spec.x_pixel}, y += {at_once * spec.y_pixel}"
     with code.block(f"for (int j = 0; j < {times}; ++j, {walk})" if times > 1 else ""):
-        _outputs(code, step, unit.machine.lanes, at_once, count)
+        _outputs(code, spec, unit.cpu.lanes, at_once, count)
     if rest:
         if times == 1:
             code(f"{walk};")
-        _outputs(code, step, unit.machine.lanes, rest, count)
+        _outputs(code, spec, unit.cpu.lanes, rest, count)
     head = "LOOP void @(const byte *restrict x, byte *restrict y)"
     return unit.kernel("windows", head, code)
 
 
-def _outputs(code: CWriter, step: PoolSpec, lanes: int, outputs: int, count: int) -> None:
+def _outputs(code: CWriter, spec: PoolSpec, lanes: int, outputs: int, count: int) -> None:
     """Neighbouring outputs; a column of pixels is read once."""
-    width = step.kernel[1]
+    width = spec.kernel[1]
     used: set[int] = set()
     with code.block(""):
         for at in range(outputs):
-            first = at * step.stride[1]
+            first = at * spec.stride[1]
             own = range(first, first + width)
             for column in own:
                 if column not in used:
                     used.add(column)
-                    _column(code, step, column)
-            if step.average is None:
+                    _column(code, spec, column)
+            if spec.average is None:
                 code(f"vec v{at} = c{own[0]};")
                 code(*(f"v{at} = OP(max_epu8)(v{at}, c{column});" for column in own[1:]))
             else:
-                _mean(code, step.average.up, at, own)
+                _mean(code, spec.average.left_shift, at, own)
             emit_store(
-                code, lanes, f"y + {at * step.y_pixel}", f"v{at}", count, most=count + step.room
+                code,
+                lanes,
+                f"y + {at * spec.y_pixel}",
+                f"v{at}",
+                count,
+                most=count + spec.overwrite_slack,
             )
 
 
-def _column(code: CWriter, step: PoolSpec, column: int) -> None:
-    at = [f"LOAD(x + {row * step.x_row + column * step.x_pixel})" for row in range(step.kernel[0])]
-    if step.average is None:
+def _column(code: CWriter, spec: PoolSpec, column: int) -> None:
+    at = [f"LOAD(x + {row * spec.x_row + column * spec.x_pixel})" for row in range(spec.kernel[0])]
+    if spec.average is None:
         code(f"vec c{column} = {at[0]};")
         code(*(f"c{column} = OP(max_epu8)(c{column}, {one});" for one in at[1:]))
         return
@@ -151,42 +158,42 @@ class GlobalAverageSpec:
     x_pixel: int
     x_row: int
     start: int
-    factor: float
-    room: int = 0
+    multiplier: float
+    overwrite_slack: int = 0
 
 
-def global_average_kernel(step: GlobalAverageSpec, unit: TranslationUnit) -> str:
+def global_average_kernel(spec: GlobalAverageSpec, unit: TranslationUnit) -> str:
     """The name of a function ``(x, y)``."""
-    lanes = unit.machine.lanes
+    lanes = unit.cpu.lanes
     size = 4 * lanes
     code = CWriter(depth=1)
-    merged = step.x_row == step.width * step.x_pixel
-    rows, width = (1, step.height * step.width) if merged else (step.height, step.width)
-    whole, rest = divmod(step.channels, size)
+    merged = spec.x_row == spec.width * spec.x_pixel
+    rows, width = (1, spec.height * spec.width) if merged else (spec.height, spec.width)
+    whole, rest = divmod(spec.channels, size)
     for count, times in ((size, whole), (rest, 1 if rest else 0)):
         if not times:
             continue
         with code.block(f"for (int c = 0; c < {times}; ++c, x += {size}, y += {size})"):
-            code(f"vec {', '.join(f'a{at} = OP(set1_epi32)({step.start})' for at in range(4))};")
+            code(f"vec {', '.join(f'a{at} = OP(set1_epi32)({spec.start})' for at in range(4))};")
             with code.block(f"for (int i = 0; i < {rows}; ++i)"):
-                code(f"const byte *from = x + i * {step.x_row};")
+                code(f"const byte *from = x + i * {spec.x_row};")
                 with code.block(f"for (int j = 0; j < {width}; j += {_MAX_INT16_PIXELS})"):
-                    _some_pixels(code, step, width)
-            code(f"const reals m = OP(set1_ps)({float_literal(step.factor)});")
+                    _some_pixels(code, spec, width)
+            code(f"const reals m = OP(set1_ps)({float_literal(spec.multiplier)});")
             scaled = ", ".join(f"SCALE(a{at}, m)" for at in range(4))
             code(f"const vec bytes = PACK({scaled});")
-            emit_store(code, lanes, "y", "bytes", count, most=count + step.room)
+            emit_store(code, lanes, "y", "bytes", count, most=count + spec.overwrite_slack)
     head = "LOOP void @(const byte *restrict x, byte *restrict y)"
     return unit.kernel("mean", head, code)
 
 
-def _some_pixels(code: CWriter, step: GlobalAverageSpec, width: int) -> None:
+def _some_pixels(code: CWriter, spec: GlobalAverageSpec, width: int) -> None:
     """Add pixels from ``j`` on to four vectors of words."""
     code(
         f"const int count = {width} - j < {_MAX_INT16_PIXELS} ? {width} - j : {_MAX_INT16_PIXELS};"
     )
     code("vec l = ZERO, h = ZERO;")
-    with code.block(f"for (int p = 0; p < count; ++p, from += {step.x_pixel})"):
+    with code.block(f"for (int p = 0; p < count; ++p, from += {spec.x_pixel})"):
         code("const vec v = LOAD(from);")
         code("l = OP(add_epi16)(l, OP(unpacklo_epi8)(v, ZERO));")
         code("h = OP(add_epi16)(h, OP(unpackhi_epi8)(v, ZERO));")

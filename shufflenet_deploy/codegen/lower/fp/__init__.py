@@ -31,39 +31,39 @@ from shufflenet_deploy.network.graph import (
 __all__ = ["lower"]
 
 
-def lower(graph: Graph, machine: CpuTarget) -> PlanarProgram:
+def lower(graph: Graph, cpu: CpuTarget) -> PlanarProgram:
     """The program that computes ``graph`` on ``machine``.
 
     Raises:
         ExportError: a layer that there is no code for; the message names it.
     """
-    values = BufferAssigner(sink_activation_below_maxpool(fold_depthwise_bias(graph)), machine)
-    for layer in values.walk:
-        _lower(layer, values)
-    values.hand_out()
-    if machine.by_lane:
-        bias_to_clamp.run(values.program)
-    return values.program
+    assigner = BufferAssigner(sink_activation_below_maxpool(fold_depthwise_bias(graph)), cpu)
+    for layer in assigner.traversal:
+        _lower(layer, assigner)
+    assigner.emit_output()
+    if cpu.fma_by_lane:
+        bias_to_clamp.run(assigner.program)
+    return assigner.program
 
 
-def _lower(layer: Layer, values: BufferAssigner) -> None:
+def _lower(layer: Layer, assigner: BufferAssigner) -> None:
     match layer:
         case Conv():
-            convolutions.convolution(layer, values)
+            convolutions.convolution(layer, assigner)
         case Dense():
-            convolutions.dense(layer, values)
+            convolutions.dense(layer, assigner)
         case Pool():
-            pooling.pool(layer, values)
-        case AdaptiveAveragePool() if not is_identity(layer, values.graph):
-            pooling.average(layer, layer.size, values)
+            pooling.pool(layer, assigner)
+        case AdaptiveAveragePool() if not is_identity(layer, assigner.graph):
+            pooling.average(layer, layer.size, assigner)
         case Add():
-            elementwise.add(layer, values)
+            elementwise.add(layer, assigner)
         case Multiply():
-            elementwise.multiply(layer, values)
+            elementwise.multiply(layer, assigner)
         case LocalResponseNorm():
-            elementwise.local_response_norm(layer, values)
+            elementwise.local_response_norm(layer, assigner)
         case Shuffle() | Concat() | Elementwise() | Flatten() | AdaptiveAveragePool():
-            data_movement.move(layer, values)
+            data_movement.move(layer, assigner)
         case _:
             raise ExportError(
                 f"{layer.name}: the native format has no code for {type(layer).__name__}"

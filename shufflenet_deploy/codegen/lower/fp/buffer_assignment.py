@@ -45,7 +45,7 @@ class BufferAssigner:
     are values that went straight into a later value's place.
     """
 
-    def __init__(self, graph: Graph, machine: CpuTarget) -> None:
+    def __init__(self, graph: Graph, cpu: CpuTarget) -> None:
         """Where the caller's picture is, and in halves the step that makes halves of it.
 
         Raises:
@@ -55,23 +55,21 @@ class BufferAssigner:
         if len(shape) != 3:
             raise ExportError(f"{graph.name}: the input is {shape}, not (channels, H, W)")
         self.graph = graph
-        self.machine = machine
+        self.cpu = cpu
         self.program = PlanarProgram(
             name=graph.name, input_shape=shape, output_shape=graph.shapes[graph.output]
         )
-        picture = BufferView(
-            buffer=INPUT, layout=_dense_layout(shape), planes=tuple(range(shape[0]))
-        )
-        self.places: dict[str, BufferView] = {graph.input: picture}
+        image = BufferView(buffer=INPUT, layout=_dense_layout(shape), planes=tuple(range(shape[0])))
+        self.views: dict[str, BufferView] = {graph.input: image}
         self.stored: set[str] = set()
-        self.walk = Traversal(graph)
+        self.traversal = Traversal(graph)
         self.rows = assign_row_strides(graph)
-        if machine.computes_in_halves:
+        if cpu.is_fp16:
             self.read(graph.input)
 
-    def hand_out(self) -> None:
+    def emit_output(self) -> None:
         """Copy the network's output to the caller."""
-        last, shape = self.places[self.graph.output], self.program.output_shape
+        last, shape = self.views[self.graph.output], self.program.output_shape
         layout = (
             vector_layout(last.layout.channels)
             if shape[1:] in {(), (1, 1)}
@@ -80,27 +78,31 @@ class BufferAssigner:
         target = BufferView(buffer=OUTPUT, layout=layout, planes=last.planes)
         self.emit(Copy(name="output", sources=(last,), target=target))
 
-    def emit(self, step: PlanarOp) -> None:
+    def emit(self, op: PlanarOp) -> None:
         """Append a step."""
-        self.program.steps.append(step)
+        self.program.ops.append(op)
 
     # -- values as steps want to read them --------------------------------------------------
 
     def read(self, value: str) -> BufferView:
         """A value's place, in whole vectors: the caller's input picture is copied first."""
-        place = self.places[value]
-        if place.buffer != INPUT:
-            return place
-        copy = self.new(self._layout(value))
-        self.emit(Copy(name="input", sources=(place,), target=copy))
-        self.places[value] = copy
+        view = self.views[value]
+        if view.buffer != INPUT:
+            return view
+        copy = self.new_buffer(self._layout(value))
+        self.emit(Copy(name="input", sources=(view,), target=copy))
+        self.views[value] = copy
         return copy
 
-    def split(self, layer: Conv | Pool, windows: WindowGeometry, outside: float) -> BufferView:
+    def phase_split(
+        self, layer: Conv | Pool, windows: WindowGeometry, outside: float
+    ) -> BufferView:
         """What a layer reads, padded and sorted by phase, so that its windows have stride 1."""
-        source = self.places[layer.inputs[0]]
+        source = self.views[layer.inputs[0]]
         row = self.rows[layer.output]
-        target = self.new(windows.sorted(source.layout.channels, row, self.machine.lanes))
+        target = self.new_buffer(
+            windows.phase_split_layout(source.layout.channels, row, self.cpu.lanes)
+        )
         self.emit(
             PhaseSplit(
                 name=layer.name,
@@ -115,15 +117,19 @@ class BufferAssigner:
         )
         return target
 
-    def flat(self, layer: Dense | Flatten) -> BufferView:
+    def flattened(self, layer: Dense | Flatten) -> BufferView:
         """What a layer reads as one vector: a map's pixels side by side, channel by channel."""
-        source, shape = self.places[layer.inputs[0]], self.graph.shapes[layer.inputs[0]]
-        if source.layout.plane == 1 and source.buffer != INPUT:
+        source, shape = self.views[layer.inputs[0]], self.graph.shapes[layer.inputs[0]]
+        if source.layout.channel_stride == 1 and source.buffer != INPUT:
             return source
         size = int(np.prod(shape))
         height, width = source.layout.height, source.layout.width
         layout = Layout(
-            channels=shape[0], height=height, width=width, row=width, plane=height * width
+            channels=shape[0],
+            height=height,
+            width=width,
+            row_stride=width,
+            channel_stride=height * width,
         )
         target = BufferView(
             buffer=self.program.buffer(size), layout=layout, planes=tuple(range(shape[0]))
@@ -135,34 +141,36 @@ class BufferAssigner:
 
     # -- where steps store ------------------------------------------------------------------
 
-    def new(self, layout: Layout) -> BufferView:
+    def new_buffer(self, layout: Layout) -> BufferView:
         """A place with a buffer of its own."""
-        buffer = self.program.buffer(layout.channels * layout.plane)
+        buffer = self.program.buffer(layout.channels * layout.channel_stride)
         return BufferView(buffer=buffer, layout=layout, planes=tuple(range(layout.channels)))
 
-    def whole(self, target: BufferView) -> BufferView:
+    def vector_aligned_view(self, target: BufferView) -> BufferView:
         """Where to store whole vectors for ``target``: not there if each pixel is alone."""
-        if target.layout.plane > 1:
+        if target.layout.channel_stride > 1:
             return target
-        return self.new(planar_layout(len(target.planes), 1, 1, 1, self.machine.lanes))
+        return self.new_buffer(planar_layout(len(target.planes), 1, 1, 1, self.cpu.lanes))
 
-    def finish(self, name: str, kept: BufferView, target: BufferView, left: Activation) -> None:
+    def emit_epilogue(
+        self, name: str, kept: BufferView, target: BufferView, left: Activation
+    ) -> None:
         """Do what a step that stored at ``kept`` could not: the rest of the way to ``target``."""
         if kept is not target or left is not Activation.NONE:
             self.emit(Copy(name=name, sources=(kept,), target=target, activation=left))
 
     def target(self, value: str, activation: Activation) -> tuple[BufferView, Activation]:
         """Where to store ``value``, and the activation to apply on the way."""
-        last, channels, later, between = self._follow(value)
+        last, channels, later, between = self.final_destination(value)
         both = compose_activations(activation, later)
         if last == value or both is None:
-            return self._home(value), activation
+            return self.buffer_of(value), activation
         self.stored.update(between)
-        home = self._home(last)
+        home = self.buffer_of(last)
         moved = tuple(home.planes[at] for at in channels)
         return BufferView(buffer=home.buffer, layout=home.layout, planes=moved), both
 
-    def summed(
+    def with_fused_addition(
         self, layer: Conv | Multiply, source: BufferView
     ) -> tuple[BufferView, tuple[BufferView, ...], Activation]:
         """As ``target`` for a layer's output, and what is to be added before the activation.
@@ -173,28 +181,28 @@ class BufferAssigner:
         if isinstance(layer, Conv):
             activation = layer.activation
             if self.graph.shapes[layer.output][1:] == (1, 1):  # stored elsewhere, see ``whole``
-                return self._alone(layer.output, activation)
-        found = self.walk.addition(layer)
+                return self._without_addition(layer.output, activation)
+        found = self.traversal.fusable_add(layer)
         if (
             found is None
             or activation is not Activation.NONE
             or found[0].activation is Activation.SIGMOID
         ):
-            return self._alone(layer.output, activation)
+            return self._without_addition(layer.output, activation)
         addition, value = found
         other = self.read(value)
-        self.walk.merge(addition)
+        self.traversal.merge(addition)
         if (
-            self.walk.is_past(self.walk.readers(value), layer, addition)
-            and self._follow(addition.output)[0] == addition.output
+            self.traversal.is_last_use(self.traversal.readers(value), layer, addition)
+            and self.final_destination(addition.output)[0] == addition.output
             and other.buffer != source.buffer
         ):
-            self.places[addition.output] = other
+            self.views[addition.output] = other
             return other, (other,), addition.activation
         target, activation = self.target(addition.output, addition.activation)
         return target, (other,), activation
 
-    def _alone(
+    def _without_addition(
         self, value: str, activation: Activation
     ) -> tuple[BufferView, tuple[BufferView, ...], Activation]:
         target, activation = self.target(value, activation)
@@ -204,31 +212,33 @@ class BufferAssigner:
         shape = self.graph.shapes[value]
         if len(shape) == 1 or shape[1:] == (1, 1):
             return vector_layout(shape[0])
-        return planar_layout(shape[0], shape[1], shape[2], self.rows[value], self.machine.lanes)
+        return planar_layout(shape[0], shape[1], shape[2], self.rows[value], self.cpu.lanes)
 
-    def _home(self, value: str) -> BufferView:
-        if value not in self.places:
-            self.places[value] = self.new(self._layout(value))
-        return self.places[value]
+    def buffer_of(self, value: str) -> BufferView:
+        if value not in self.views:
+            self.views[value] = self.new_buffer(self._layout(value))
+        return self.views[value]
 
-    def _follow(self, value: str) -> tuple[str, tuple[int, ...], Activation, tuple[str, ...]]:
+    def final_destination(
+        self, value: str
+    ) -> tuple[str, tuple[int, ...], Activation, tuple[str, ...]]:
         """Where a value ends up when everything after it only moves it.
 
         Returns the last value, each channel's place in it, the activation on the way, and the
         values in between.
         """
-        user = self.walk.only_reader(value)
-        moved = self._moved(user, value) if user else None
+        user = self.traversal.only_reader(value)
+        moved = self._moved_channels(user, value) if user else None
         if user is None or moved is None:
             return value, tuple(range(self.graph.shapes[value][0])), Activation.NONE, ()
         own = user.activation if isinstance(user, Concat | Elementwise) else Activation.NONE
-        last, places, rest, between = self._follow(user.output)
+        last, views, rest, between = self.final_destination(user.output)
         both = compose_activations(own, rest)
         if both is None:
             return user.output, moved, own, (value,)
-        return last, tuple(places[at] for at in moved), both, (value, *between)
+        return last, tuple(views[at] for at in moved), both, (value, *between)
 
-    def _moved(self, user: Layer, value: str) -> tuple[int, ...] | None:
+    def _moved_channels(self, user: Layer, value: str) -> tuple[int, ...] | None:
         """Where a layer that computes nothing puts the channels of ``value``."""
         channels = self.graph.shapes[value][0]
         match user:
@@ -269,4 +279,10 @@ def is_identity(layer: Flatten | AdaptiveAveragePool, graph: Graph) -> bool:
 
 def _dense_layout(shape: Shape) -> Layout:
     channels, height, width = shape if len(shape) == 3 else (shape[0], 1, 1)
-    return Layout(channels=channels, height=height, width=width, row=width, plane=height * width)
+    return Layout(
+        channels=channels,
+        height=height,
+        width=width,
+        row_stride=width,
+        channel_stride=height * width,
+    )

@@ -24,32 +24,32 @@ from shufflenet_deploy.codegen.schedule.conv_pool_fusion import (
 from shufflenet_deploy.network.graph import Activation, Conv, Dense, Pool
 
 
-def convolution(layer: Conv, values: BufferAssigner) -> None:
+def convolution(layer: Conv, assigner: BufferAssigner) -> None:
     """The steps of a convolution, and of the pool behind it if they are computed together."""
-    shape_in, shape_out = (values.graph.shapes[one] for one in (layer.inputs[0], layer.output))
+    shape_in, shape_out = (assigner.graph.shapes[one] for one in (layer.inputs[0], layer.output))
     straight = supports_direct_3x3(layer, shape_in, shape_out)
-    tiles = winograd.choose_tiles(layer, shape_in, shape_out, values.machine)
+    tiles = winograd.choose_tiles(layer, shape_in, shape_out, assigner.cpu)
     whole = layer.weight.shape[2:] == shape_in[1:] and not any(layer.padding)
     if tiles and not straight:
-        _lower_winograd(layer, tiles, values)
-    elif _lower_conv_pool(layer, values):
+        _lower_winograd(layer, tiles, assigner)
+    elif _lower_conv_pool(layer, assigner):
         return
     elif layer.groups == 1 and whole and shape_out[1:] == (1, 1):
-        dense(_flattened(layer), values)
+        dense(_flattened(layer), assigner)
     elif straight:
-        direct_3x3(layer, values)
+        direct_3x3(layer, assigner)
     else:
-        _lower_direct(layer, values)
+        _lower_direct(layer, assigner)
 
 
-def dense(layer: Dense, values: BufferAssigner) -> None:
+def dense(layer: Dense, assigner: BufferAssigner) -> None:
     """The steps of a fully connected layer."""
-    source = values.flat(layer)
-    target, activation = values.target(layer.output, layer.activation)
+    source = assigner.flattened(layer)
+    target, activation = assigner.target(layer.output, layer.activation)
     kept = target
     if not target.contiguous or len(target.planes) != target.layout.channels:
-        kept = values.new(ir.vector_layout(layer.weight.shape[0]))
-    values.emit(
+        kept = assigner.new_buffer(ir.vector_layout(layer.weight.shape[0]))
+    assigner.emit(
         ir.FullyConnected(
             name=layer.name,
             sources=(source,),
@@ -59,7 +59,7 @@ def dense(layer: Dense, values: BufferAssigner) -> None:
             activation=activation,
         )
     )
-    values.finish(layer.name, kept, target, Activation.NONE)
+    assigner.emit_epilogue(layer.name, kept, target, Activation.NONE)
 
 
 def _flattened(layer: Conv) -> Dense:
@@ -74,13 +74,13 @@ def _flattened(layer: Conv) -> Dense:
     )
 
 
-def _lower_winograd(layer: Conv, tiles: ir.WinogradTiles, values: BufferAssigner) -> None:
-    source, out = values.read(layer.inputs[0]), layer.weight.shape[0]
+def _lower_winograd(layer: Conv, tiles: ir.WinogradTiles, assigner: BufferAssigner) -> None:
+    source, out = assigner.read(layer.inputs[0]), layer.weight.shape[0]
     given, made = (
-        winograd_layout.transform_buffer(values.program, channels, tiles, values.machine.lanes)
+        winograd_layout.transform_buffer(assigner.program, channels, tiles, assigner.cpu.lanes)
         for channels in (source.layout.channels, out)
     )
-    values.emit(
+    assigner.emit(
         ir.WinogradInput(
             name=layer.name,
             sources=(source,),
@@ -90,25 +90,25 @@ def _lower_winograd(layer: Conv, tiles: ir.WinogradTiles, values: BufferAssigner
             left=layer.padding[1],
         )
     )
-    weight = winograd.transform_weights(layer.weight, tiles.side)
-    target, added, activation = values.summed(layer, made)
-    values.emit(
+    weight = winograd.transform_weights(layer.weight, tiles.m)
+    target, added, activation = assigner.with_fused_addition(layer, made)
+    assigner.emit(
         ir.WinogradGemm(
             name=layer.name,
             sources=(given,),
             target=made,
             weight=weight,
             bias=np.zeros(len(weight), np.float32),
-            groups=tiles.frequencies * layer.groups,
+            groups=tiles.transform_size * layer.groups,
             taps=(0,),
-            spread=1,
+            planes_per_channel=1,
             activation=Activation.NONE,
             tiles=tiles,
             pixels=target.pixels,
         )
     )
     own, left = split_activation(activation)
-    values.emit(
+    assigner.emit(
         ir.WinogradOutput(
             name=layer.name,
             sources=(made, *added),
@@ -118,52 +118,52 @@ def _lower_winograd(layer: Conv, tiles: ir.WinogradTiles, values: BufferAssigner
             activation=own,
         )
     )
-    values.finish(layer.name, target, target, left)
+    assigner.emit_epilogue(layer.name, target, target, left)
 
 
-def _lower_conv_pool(layer: Conv, values: BufferAssigner) -> bool:
+def _lower_conv_pool(layer: Conv, assigner: BufferAssigner) -> bool:
     """Whether this convolution and the pool behind it are one step, which is emitted then."""
-    pool, shapes = values.walk.only_reader(layer.output), values.graph.shapes
+    pool, shapes = assigner.traversal.only_reader(layer.output), assigner.graph.shapes
     if not isinstance(pool, Pool):
         return False
     pair = ConvPool(
         conv=layer,
         pool=pool,
-        picture=shapes[layer.inputs[0]],
-        map=shapes[layer.output],
-        pooled=shapes[pool.output],
+        input_shape=shapes[layer.inputs[0]],
+        conv_shape=shapes[layer.output],
+        pool_shape=shapes[pool.output],
     )
-    machine, buffer = values.machine, values.program.buffer
-    row, source = values.rows[layer.output], values.places[layer.inputs[0]]
-    if not source.contiguous or not pair.suits(row, machine):
+    cpu, buffer = assigner.cpu, assigner.program.buffer
+    row, source = assigner.rows[layer.output], assigner.views[layer.inputs[0]]
+    if not source.contiguous or not pair.is_profitable(row, cpu):
         return False
-    target, activation = values.target(pool.output, pool.activation)
+    target, activation = assigner.target(pool.output, pool.activation)
     own, left = split_activation(activation)
     pair = replace(pair, pool=replace(pool, activation=own))
-    if fused_tile.fits_registers(layer, pair.picture[2], pair.map[2], machine):
-        values.emit(fused_conv_pool(pair, machine, source, target, buffer))
+    if fused_tile.fits_registers(layer, pair.input_shape[2], pair.conv_shape[2], cpu):
+        assigner.emit(fused_conv_pool(pair, cpu, source, target, buffer))
     else:
-        values.emit(strip_conv_pool(pair, machine, row, source, target, buffer))
-    values.walk.merge(pool)
-    values.finish(layer.name, target, target, left)
+        assigner.emit(strip_conv_pool(pair, cpu, row, source, target, buffer))
+    assigner.traversal.merge(pool)
+    assigner.emit_epilogue(layer.name, target, target, left)
     return True
 
 
-def _lower_direct(layer: Conv, values: BufferAssigner) -> None:
+def _lower_direct(layer: Conv, assigner: BufferAssigner) -> None:
     """Over all pixels as one flat vector, from a picture that is split unless there is one tap."""
-    shape_in, shape_out = (values.graph.shapes[one] for one in (layer.inputs[0], layer.output))
+    shape_in, shape_out = (assigner.graph.shapes[one] for one in (layer.inputs[0], layer.output))
     windows = WindowGeometry.of(layer, shape_in, shape_out)
     taps: tuple[int, ...] = (0,)
     spread = 1
     if is_pointwise(layer) and shape_in[1:] != (1, 1):
-        source = values.read(layer.inputs[0])
+        source = assigner.read(layer.inputs[0])
     else:
-        source = values.split(layer, windows, 0.0)
+        source = assigner.phase_split(layer, windows, 0.0)
         taps, spread = windows.taps(source.layout), len(windows.phases)
-    target, added, activation = values.summed(layer, source)
-    kept, (own, left) = values.whole(target), split_activation(activation)
+    target, added, activation = assigner.with_fused_addition(layer, source)
+    kept, (own, left) = assigner.vector_aligned_view(target), split_activation(activation)
     out, per_group = layer.weight.shape[:2]
-    values.emit(
+    assigner.emit(
         ir.Convolution(
             name=layer.name,
             sources=(source, *added),
@@ -172,9 +172,9 @@ def _lower_direct(layer: Conv, values: BufferAssigner) -> None:
             bias=layer.bias,
             groups=layer.groups,
             taps=taps,
-            spread=spread,
+            planes_per_channel=spread,
             activation=own,
             kernel=windows.kernel,
         )
     )
-    values.finish(layer.name, kept, target, left)
+    assigner.emit_epilogue(layer.name, kept, target, left)

@@ -19,22 +19,22 @@ from shufflenet_deploy.network.graph import (
 
 
 def move(
-    layer: Shuffle | Concat | Elementwise | Flatten | AdaptiveAveragePool, values: BufferAssigner
+    layer: Shuffle | Concat | Elementwise | Flatten | AdaptiveAveragePool, assigner: BufferAssigner
 ) -> None:
     """The copies that a layer still needs."""
-    if all(value in values.stored for value in layer.inputs):
+    if all(value in assigner.stored for value in layer.inputs):
         return
-    if isinstance(layer, Flatten) and not is_identity(layer, values.graph):
-        flat = values.places[layer.output] = values.flat(layer)
-        target, activation = values.target(layer.output, Activation.NONE)
-        values.finish(layer.name, flat, target, activation)
+    if isinstance(layer, Flatten) and not is_identity(layer, assigner.graph):
+        flat = assigner.views[layer.output] = assigner.flattened(layer)
+        target, activation = assigner.target(layer.output, Activation.NONE)
+        assigner.emit_epilogue(layer.name, flat, target, activation)
         return
     own = layer.activation if isinstance(layer, Concat | Elementwise) else Activation.NONE
-    target, activation = values.target(layer.output, own)
+    target, activation = assigner.target(layer.output, own)
     first = 0
     for value in layer.inputs:
-        channels = values.graph.shapes[value][0]
-        if value not in values.stored:
+        channels = assigner.graph.shapes[value][0]
+        if value not in assigner.stored:
             where = tuple(range(channels))
             if isinstance(layer, Shuffle):
                 where = shuffle_order(channels, layer.groups)
@@ -43,8 +43,8 @@ def move(
                 layout=target.layout,
                 planes=tuple(target.planes[first + at] for at in where),
             )
-            source = values.places[value]
-            values.emit(
+            source = assigner.views[value]
+            assigner.emit(
                 Copy(name=layer.name, sources=(source,), target=part, activation=activation)
             )
         first += channels

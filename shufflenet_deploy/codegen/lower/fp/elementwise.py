@@ -7,37 +7,37 @@ from shufflenet_deploy.codegen.lower.fp.buffer_assignment import BufferAssigner,
 from shufflenet_deploy.network.graph import Activation, Add, LocalResponseNorm, Multiply
 
 
-def add(layer: Add, values: BufferAssigner) -> None:
+def add(layer: Add, assigner: BufferAssigner) -> None:
     """The step of a sum that no step before it does."""
-    target, activation = values.target(layer.output, layer.activation)
+    target, activation = assigner.target(layer.output, layer.activation)
     own, left = split_activation(activation)
-    sources = tuple(values.read(value) for value in layer.inputs)
-    values.emit(ir.Add(name=layer.name, sources=sources, target=target, activation=own))
-    values.finish(layer.name, target, target, left)
+    sources = tuple(assigner.read(value) for value in layer.inputs)
+    assigner.emit(ir.Add(name=layer.name, sources=sources, target=target, activation=own))
+    assigner.emit_epilogue(layer.name, target, target, left)
 
 
-def multiply(layer: Multiply, values: BufferAssigner) -> None:
+def multiply(layer: Multiply, assigner: BufferAssigner) -> None:
     """The step of a gate, whichever input that is."""
     one, two = layer.inputs
-    shapes = values.graph.shapes
+    shapes = assigner.graph.shapes
     if shapes[one][1:] == (1, 1) != shapes[two][1:]:
         one, two = two, one
-    value, gate = values.read(one), values.read(two)
-    target, added, activation = values.summed(layer, value)
+    value, gate = assigner.read(one), assigner.read(two)
+    target, added, activation = assigner.with_fused_addition(layer, value)
     own, left = split_activation(activation)
-    values.emit(
+    assigner.emit(
         ir.ChannelScale(
             name=layer.name, sources=(value, gate, *added), target=target, activation=own
         )
     )
-    values.finish(layer.name, target, target, left)
+    assigner.emit_epilogue(layer.name, target, target, left)
 
 
-def local_response_norm(layer: LocalResponseNorm, values: BufferAssigner) -> None:
+def local_response_norm(layer: LocalResponseNorm, assigner: BufferAssigner) -> None:
     """The step of a normalisation across channels."""
-    source = values.read(layer.inputs[0])
-    target, activation = values.target(layer.output, Activation.NONE)
-    values.emit(
+    source = assigner.read(layer.inputs[0])
+    target, activation = assigner.target(layer.output, Activation.NONE)
+    assigner.emit(
         ir.LocalResponseNorm(
             name=layer.name,
             sources=(source,),
@@ -48,4 +48,4 @@ def local_response_norm(layer: LocalResponseNorm, values: BufferAssigner) -> Non
             k=layer.k,
         )
     )
-    values.finish(layer.name, target, target, activation)
+    assigner.emit_epilogue(layer.name, target, target, activation)

@@ -18,15 +18,15 @@ from shufflenet_deploy.network.graph import (
 )
 
 
-def direct_3x3(layer: Conv | Pool, values: BufferAssigner) -> None:
+def direct_3x3(layer: Conv | Pool, assigner: BufferAssigner) -> None:
     """A step whose windows are read from the picture where it stands; see ``is_direct``."""
-    target, activation = values.target(layer.output, layer.activation)
+    target, activation = assigner.target(layer.output, layer.activation)
     own, left = split_activation(activation)
     convolution = layer if isinstance(layer, Conv) else None
-    values.emit(
+    assigner.emit(
         ir.Direct3x3(
             name=layer.name,
-            sources=(values.read(layer.inputs[0]),),
+            sources=(assigner.read(layer.inputs[0]),),
             target=target,
             stride=layer.stride[0],
             top=layer.padding[0],
@@ -38,46 +38,46 @@ def direct_3x3(layer: Conv | Pool, values: BufferAssigner) -> None:
             activation=own,
         )
     )
-    values.finish(layer.name, target, target, left)
+    assigner.emit_epilogue(layer.name, target, target, left)
 
 
-def pool(layer: Pool, values: BufferAssigner) -> None:
+def pool(layer: Pool, assigner: BufferAssigner) -> None:
     """The steps of a pool."""
-    shape_in, shape_out = (values.graph.shapes[one] for one in (layer.inputs[0], layer.output))
+    shape_in, shape_out = (assigner.graph.shapes[one] for one in (layer.inputs[0], layer.output))
     is_plain = layer.kind is PoolKind.AVERAGE and layer.activation is Activation.NONE
     if is_plain and layer.kernel == shape_in[1:] and not any(layer.padding):
-        average(layer, (1, 1), values)
+        average(layer, (1, 1), assigner)
         return
     if supports_direct_3x3(layer, shape_in, shape_out):
-        direct_3x3(layer, values)
+        direct_3x3(layer, assigner)
         return
     windows = WindowGeometry.of(layer, shape_in, shape_out)
     outside = float("-inf") if layer.kind is PoolKind.MAX else 0.0
-    source = values.split(layer, windows, outside)
-    target, activation = values.target(layer.output, layer.activation)
-    kept, (own, left) = values.whole(target), split_activation(activation)
-    values.emit(
+    source = assigner.phase_split(layer, windows, outside)
+    target, activation = assigner.target(layer.output, layer.activation)
+    kept, (own, left) = assigner.vector_aligned_view(target), split_activation(activation)
+    assigner.emit(
         ir.Pool(
             name=layer.name,
             sources=(source,),
             target=kept,
             kind=layer.kind,
             taps=windows.taps(source.layout),
-            spread=len(windows.phases),
+            planes_per_channel=len(windows.phases),
             scale=_scale(layer, windows),
             activation=own,
         )
     )
-    values.finish(layer.name, kept, target, left)
+    assigner.emit_epilogue(layer.name, kept, target, left)
 
 
-def average(layer: Pool | AdaptiveAveragePool, size: Pair, values: BufferAssigner) -> None:
+def average(layer: Pool | AdaptiveAveragePool, size: Pair, assigner: BufferAssigner) -> None:
     """The step of an average over all of a picture, or over each of ``size`` parts of it."""
-    source = values.places[layer.inputs[0]]
-    target, activation = values.target(layer.output, Activation.NONE)
+    source = assigner.views[layer.inputs[0]]
+    target, activation = assigner.target(layer.output, Activation.NONE)
     kind = ir.GlobalAveragePool if size == (1, 1) else ir.AdaptivePool
-    values.emit(kind(name=layer.name, sources=(source,), target=target))
-    values.finish(layer.name, target, target, activation)
+    assigner.emit(kind(name=layer.name, sources=(source,), target=target))
+    assigner.emit_epilogue(layer.name, target, target, activation)
 
 
 def _scale(layer: Pool, windows: WindowGeometry) -> FloatArray | None:
@@ -86,6 +86,6 @@ def _scale(layer: Pool, windows: WindowGeometry) -> FloatArray | None:
         return None
     counts = np.full(windows.out_size, layer.kernel[0] * layer.kernel[1], np.float32)
     if not layer.count_padding and any(layer.padding):
-        counts = windows.inside()
+        counts = windows.valid_counts()
     scale: FloatArray = (np.float32(1) / counts).astype(np.float32)
     return scale[:1, :1] if (scale == scale[0, 0]).all() else scale

@@ -25,45 +25,45 @@ from shufflenet_deploy.network.quantization.ranges import Ranges, corrected
 __all__ = ["lower"]
 
 
-def lower(graph: Graph, ranges: Ranges, numbers: Requantization) -> Int8Program:
+def lower(graph: Graph, ranges: Ranges, arithmetic: Requantization) -> Int8Program:
     """The int8 program of ``graph``; biases are corrected for the rounding of the weights.
 
     Raises:
         ExportError: a layer that there is no int8 code for; the message names it.
     """
-    values = BufferAssigner(corrected(graph, ranges), ranges, numbers)
-    values.take_in()
-    for layer in values.walk:
-        _lower(layer, values)
-    values.hand_out()
-    return values.program
+    assigner = BufferAssigner(corrected(graph, ranges), ranges, arithmetic)
+    assigner.emit_input()
+    for layer in assigner.traversal:
+        _lower(layer, assigner)
+    assigner.emit_output()
+    return assigner.program
 
 
-def _lower(layer: Layer, values: BufferAssigner) -> None:
+def _lower(layer: Layer, assigner: BufferAssigner) -> None:
     match layer:
         case Conv():
-            convolutions.convolution(layer, values)
+            convolutions.convolution(layer, assigner)
         case Dense():
-            convolutions.dense(layer, values)
+            convolutions.dense(layer, assigner)
         case Pool():
-            pooling.pool(layer, values)
-        case AdaptiveAveragePool() if not values.unchanged(layer):
-            pooling.adaptive_pool(layer, values)
+            pooling.pool(layer, assigner)
+        case AdaptiveAveragePool() if not assigner.unchanged(layer):
+            pooling.adaptive_pool(layer, assigner)
         case AdaptiveAveragePool():
-            values.places[layer.output] = values.read(layer)
+            assigner.views[layer.output] = assigner.read(layer)
         case Flatten():
-            values.places[layer.output] = values.places[layer.inputs[0]]
+            assigner.views[layer.output] = assigner.views[layer.inputs[0]]
         case Add():
-            elementwise.add(layer, values)
+            elementwise.add(layer, assigner)
         case Multiply():
-            elementwise.multiply(layer, values)
+            elementwise.multiply(layer, assigner)
         case LocalResponseNorm():
-            elementwise.local_response_norm(layer, values)
+            elementwise.local_response_norm(layer, assigner)
         case Elementwise():
-            elementwise.elementwise(layer, values)
+            elementwise.elementwise(layer, assigner)
         case Concat():
-            data_movement.concat(layer, values)
+            data_movement.concat(layer, assigner)
         case Shuffle():
-            data_movement.shuffle(layer, values)
+            data_movement.shuffle(layer, assigner)
         case _:
-            raise values.unknown(layer)
+            raise assigner.unsupported(layer)

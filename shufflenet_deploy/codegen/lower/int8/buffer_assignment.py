@@ -58,45 +58,45 @@ class Target:
     shuffles the channels in ``groups``.
     """
 
-    place: PixelView
+    view: PixelView
     value: str
     groups: int = 1
     final: PixelView | None = None
     activation: Activation = Activation.NONE
 
-    def coarser(self, place: PixelView) -> Target:
+    def via(self, view: PixelView) -> Target:
         """The same by way of another place."""
-        return replace(self, place=place, final=self.final or self.place)
+        return replace(self, view=view, final=self.final or self.view)
 
 
 class BufferAssigner:
     """Gives every value of a graph its place while a program grows."""
 
-    def __init__(self, graph: Graph, ranges: Ranges, numbers: Requantization) -> None:
+    def __init__(self, graph: Graph, ranges: Ranges, arithmetic: Requantization) -> None:
         self.graph = graph
         self.ranges = ranges
-        self.numbers = numbers
+        self.arithmetic = arithmetic
         self.program = Int8Program(
             name=graph.name,
-            numbers=numbers,
+            arithmetic=arithmetic,
             input_shape=graph.shapes[graph.input],
             output_shape=graph.shapes[graph.output],
         )
-        self.walk = Traversal(graph)
+        self.traversal = Traversal(graph)
         #: Gates that are an activation of another value: where that is.
-        self.gates: dict[str, tuple[PixelView, Activation]] = {}
-        self.places: dict[str, PixelView] = {}
+        self.folded_activations: dict[str, tuple[PixelView, Activation]] = {}
+        self.views: dict[str, PixelView] = {}
 
-    def unknown(self, layer: Layer, why: str = "") -> ExportError:
+    def unsupported(self, layer: Layer, why: str = "") -> ExportError:
         """The error about a layer that there is no code for."""
         what = why or type(layer).__name__
         return UnsupportedError(f"{layer.name}: the native format has no int8 code for {what}")
 
-    def emit(self, step: PixelOp) -> None:
+    def emit(self, op: PixelOp) -> None:
         """Append a step."""
-        self.program.steps.append(step)
+        self.program.ops.append(op)
 
-    def take_in(self) -> None:
+    def emit_input(self) -> None:
         """Make bytes of the caller's picture.
 
         Raises:
@@ -106,22 +106,24 @@ class BufferAssigner:
         shape = self.graph.shapes[value]
         if len(shape) != 3 or shape[0] > 4:
             raise ExportError(f"{self.graph.name}: the input is {shape}, not a picture")
-        place = self.place(value, *self.scale(value))
-        place = replace(place, pixel=4, room=0)
-        place = replace(place, buffer=self.program.buffer(place.size))
+        view = self.view(value, *self.scale(value))
+        view = replace(view, pixel_stride=4, overwrite_slack=0)
+        view = replace(view, buffer=self.program.buffer(view.size))
         source = PixelView(
-            buffer=INPUT, channels=shape[0], height=shape[1], width=shape[2], pixel=4
+            buffer=INPUT, channels=shape[0], height=shape[1], width=shape[2], pixel_stride=4
         )
-        inverse = float(np.float32(1) / np.float32(place.scale))
-        self.emit(ir.QuantizeInput(name="input", sources=(source,), target=place, inverse=inverse))
-        self.places[value] = place
-        self.finished("input", Target(place=place, value=value))
+        inverse = float(np.float32(1) / np.float32(view.scale))
+        self.emit(ir.QuantizeInput(name="input", sources=(source,), target=view, inverse=inverse))
+        self.views[value] = view
+        self.emit_epilogue("input", Target(view=view, value=value))
 
-    def hand_out(self) -> None:
+    def emit_output(self) -> None:
         """Make floats of the network's output, unless its last step did."""
-        last = self.places.get(self.graph.output)
+        last = self.views.get(self.graph.output)
         if last is not None:
-            self.emit(ir.DequantizeOutput(name="output", sources=(last,), target=self.scores()))
+            self.emit(
+                ir.DequantizeOutput(name="output", sources=(last,), target=self.output_view())
+            )
 
     def read(self, layer: Layer, at: int = 0) -> PixelView:
         """Where an input of a layer is.
@@ -130,25 +132,29 @@ class BufferAssigner:
             ExportError: it is a map that was flattened, which only dense layers read.
         """
         value = layer.inputs[at]
-        place = self.places[value]
-        if (place.channels, place.height, place.width) != self.size(value):
-            raise self.unknown(layer, f"a map that was flattened, in {type(layer).__name__}")
-        return place
+        view = self.views[value]
+        if (view.channels, view.height, view.width) != self.size(value):
+            raise self.unsupported(layer, f"a map that was flattened, in {type(layer).__name__}")
+        return view
 
-    def fitted(self, to: Target, make: Callable[[PixelView], _Found]) -> tuple[_Found, Target]:
+    def with_requantize_fallback(
+        self, to: Target, make: Callable[[PixelView], _Found]
+    ) -> tuple[_Found, Target]:
         """What ``make`` says about the target, which is another if its steps are too fine."""
         try:
-            return make(to.place), to
+            return make(to.view), to
         except ScaleTooSmallError as error:
-            place = to.place
-            size = (place.channels, place.height, place.width)
-            to = to.coarser(self.memory(size, place.scale * error.times, place.zero))
-            return make(to.place), to
+            view = to.view
+            size = (view.channels, view.height, view.width)
+            to = to.via(self.new_buffer(size, view.scale * error.times, view.zero_point))
+            return make(to.view), to
 
-    def scores(self) -> PixelView:
+    def output_view(self) -> PixelView:
         """The caller's output."""
         channels = int(np.prod(self.program.output_shape))
-        return PixelView(buffer=OUTPUT, channels=channels, height=1, width=1, pixel=4 * channels)
+        return PixelView(
+            buffer=OUTPUT, channels=channels, height=1, width=1, pixel_stride=4 * channels
+        )
 
     def scale(self, value: str) -> tuple[float, int]:
         """A value's scale, and its zero in the bytes of these numbers."""
@@ -157,41 +163,41 @@ class BufferAssigner:
         return self._bytes(self.ranges.spans[value])
 
     def _bytes(self, span: tuple[float, float]) -> tuple[float, int]:
-        scale, zero = activation_scale(span)
-        return scale, zero + 128 + self.numbers.lowest
+        scale, zero_point = activation_scale(span)
+        return scale, zero_point + 128 + self.arithmetic.lowest
 
     def size(self, value: str) -> tuple[int, int, int]:
         """Channels, height and width."""
         channels, height, width = (*self.graph.shapes[value], 1, 1)[:3]
         return channels, height, width
 
-    def place(self, value: str, scale: float, zero: int) -> PixelView:
+    def view(self, value: str, scale: float, zero_point: int) -> PixelView:
         """New memory for a value, with the border that its readers need."""
-        border, maxima = self.border(value, zero)
-        fill = self.numbers.lowest if maxima else zero
-        return self.memory(self.size(value), scale, zero, border, fill)
+        border, maxima = self.border(value, zero_point)
+        fill = self.arithmetic.lowest if maxima else zero_point
+        return self.new_buffer(self.size(value), scale, zero_point, border, fill)
 
-    def memory(
-        self, size: tuple[int, int, int], scale: float, zero: int,
+    def new_buffer(
+        self, size: tuple[int, int, int], scale: float, zero_point: int,
         border: Padding = NO_PADDING, fill: int = 0,
     ) -> PixelView:  # fmt: skip
         """A new place with a buffer of its own."""
         channels, height, width = size
-        place = PixelView(
+        view = PixelView(
             buffer=0,
             channels=channels,
             height=height,
             width=width,
-            pixel=padded_channels(channels),
+            pixel_stride=padded_channels(channels),
             scale=scale,
-            zero=zero,
+            zero_point=zero_point,
             border=border,
             fill=fill,
-            room=padded_channels(channels) - channels,
+            overwrite_slack=padded_channels(channels) - channels,
         )
-        return replace(place, buffer=self.program.buffer(place.size))
+        return replace(view, buffer=self.program.buffer(view.size))
 
-    def border(self, value: str, zero: int) -> tuple[Padding, bool]:
+    def border(self, value: str, zero_point: int) -> tuple[Padding, bool]:
         """The pixels around a value that its readers look at, and whether only maxima do.
 
         Where sums need zeros there and maxima something less, maxima read a copy.
@@ -203,7 +209,7 @@ class BufferAssigner:
                 wanted[maximum].append(reader.padding)
         maxima = not wanted[False]
         found = wanted[maxima]
-        if not maxima and zero == self.numbers.lowest:
+        if not maxima and zero_point == self.arithmetic.lowest:
             found = wanted[False] + wanted[True]
         top, left, bottom, right = (max(side) for side in zip(NO_PADDING, *found, strict=True))
         return (top, left, bottom, right), maxima and bool(found)
@@ -211,7 +217,7 @@ class BufferAssigner:
     def readers(self, value: str) -> list[Layer]:
         """The layers that read a value's memory."""
         found = []
-        for layer in self.walk.readers(value):
+        for layer in self.traversal.readers(value):
             same = isinstance(layer, Flatten) or self.unchanged(layer) or self.is_gate(layer)
             found += self.readers(layer.output) if same else [layer]
         return found
@@ -226,48 +232,48 @@ class BufferAssigner:
 
     def is_gate(self, layer: Layer) -> bool:
         """Whether a layer is an activation that the one product which reads it does."""
-        product = self.walk.only_reader(layer.output)
+        product = self.traversal.only_reader(layer.output)
         return (
             isinstance(layer, Elementwise)
             and isinstance(product, Multiply)
             and product.inputs.index(layer.output) == 1
         )
 
-    def home(self, value: str) -> PixelView:
+    def buffer_of(self, value: str) -> PixelView:
         """A value's own place."""
-        if value not in self.places:
-            self.places[value] = self.place(value, *self.scale(value))
-        return self.places[value]
+        if value not in self.views:
+            self.views[value] = self.view(value, *self.scale(value))
+        return self.views[value]
 
     def target(self, layer: Layer, activation: Activation, *, shuffles: bool = False) -> Target:
         """Where a layer's output goes; only a step that ``shuffles`` does that as well."""
         if activation in CLAMPED_BY_RANGE:
             return self._target(layer.output, {activation}, shuffles=shuffles)
         to = self._target(layer.output, set(), shuffles=True)
-        scale, zero = self._bytes(preimage(activation, self.ranges.spans[layer.output]))
-        place = self.memory(self.size(layer.output), scale, zero)
-        return replace(to, place=place, final=to.place, activation=activation)
+        scale, zero_point = self._bytes(preimage(activation, self.ranges.spans[layer.output]))
+        view = self.new_buffer(self.size(layer.output), scale, zero_point)
+        return replace(to, view=view, final=to.view, activation=activation)
 
     def _target(self, value: str, activations: set[Activation], *, shuffles: bool) -> Target:
-        user = self.walk.only_reader(value)
+        user = self.traversal.only_reader(value)
         if isinstance(user, Elementwise) and user.activation in CLAMPED_BY_RANGE:
-            self.walk.merge(user)
+            self.traversal.merge(user)
             both = activations | {user.activation}
             return self._target(user.output, both, shuffles=shuffles)
         if isinstance(user, Shuffle) and shuffles:
-            self.walk.merge(user)
-            return Target(place=self.home(user.output), value=user.output, groups=user.groups)
+            self.traversal.merge(user)
+            return Target(view=self.buffer_of(user.output), value=user.output, groups=user.groups)
         whole = user if isinstance(user, Concat) and user.activation in CLAMPED_BY_RANGE else None
         if whole is not None and self._limited(whole.output, activations):
             at = whole.inputs.index(value)
-            return Target(place=self.part(self.home(whole.output), whole, at), value=value)
-        return Target(place=self.home(value), value=value)
+            return Target(view=self.part(self.buffer_of(whole.output), whole, at), value=value)
+        return Target(view=self.buffer_of(value), value=value)
 
     def _limited(self, whole: str, activations: set[Activation]) -> bool:
         """Whether the limits of a value's bytes do what is done to a part of it."""
-        scale, zero = self.scale(whole)
-        most = (self.numbers.highest - zero) * scale
-        below = activations <= {Activation.NONE} or zero == self.numbers.lowest
+        scale, zero_point = self.scale(whole)
+        most = (self.arithmetic.highest - zero_point) * scale
+        below = activations <= {Activation.NONE} or zero_point == self.arithmetic.lowest
         return below and (Activation.RELU6 not in activations or most < 6 + scale / 2)
 
     def part(self, whole: PixelView, layer: Concat, at: int) -> PixelView:
@@ -275,24 +281,24 @@ class BufferAssigner:
         channels = [self.graph.shapes[one][0] for one in layer.inputs]
         return whole.part(sum(channels[:at]), channels[at])
 
-    def finished(self, name: str, to: Target) -> None:
+    def emit_epilogue(self, name: str, to: Target) -> None:
         """Do what is left after a layer's step: a table, and the border of a whole value.
 
         A border is there for the layer that reads it.
         """
         if to.final is not None:
-            self.look_up(name, to.place, to.final, to.activation, to.groups)
-        place = self.places.get(to.value)
-        if place is not None and any(place.border):
+            self.emit_lookup_table(name, to.view, to.final, to.activation, to.groups)
+        view = self.views.get(to.value)
+        if view is not None and any(view.border):
             reader = next(each for each in self.readers(to.value) if is_padded(each))
-            self.emit(ir.FillPadding(name=reader.name, sources=(place,), target=place))
+            self.emit(ir.FillPadding(name=reader.name, sources=(view,), target=view))
 
-    def look_up(
+    def emit_lookup_table(
         self, name: str, source: PixelView, target: PixelView,
         activation: Activation = Activation.NONE, groups: int = 1,
     ) -> None:  # fmt: skip
         """A table's step."""
-        found = activation_table(self.numbers, source, target, activation)
+        found = activation_table(self.arithmetic, source, target, activation)
         self.emit(
             ir.LookupTable(name=name, sources=(source,), target=target, table=found, shuffle=groups)
         )

@@ -20,58 +20,58 @@ from shufflenet_deploy.codegen.lower.int8.requantize import (
 from shufflenet_deploy.network.graph import Activation, Add, Conv, Dense
 
 
-def convolution(layer: Conv, values: BufferAssigner) -> None:
+def convolution(layer: Conv, assigner: BufferAssigner) -> None:
     """The step of a convolution, and of the sum behind it where it can add."""
-    source = values.read(layer)
-    if _fuse_addition(layer, source, values):
+    source = assigner.read(layer)
+    if _fuse_addition(layer, source, assigner):
         return
     quick = _has_depthwise_kernel(layer)
-    to = values.target(layer, layer.activation, shuffles=not quick)
-    folded, to = values.fitted(
-        to, lambda place: quantize_conv(values.numbers, layer, layer.weight, source, place)
+    to = assigner.target(layer, layer.activation, shuffles=not quick)
+    folded, to = assigner.with_requantize_fallback(
+        to, lambda view: quantize_conv(assigner.arithmetic, layer, layer.weight, source, view)
     )
     groups = to.groups if to.final is None else 1
     if groups > 1 and layer.groups == 1:
         folded, groups = folded.shuffled(groups), 1
     if quick:
-        values.emit(
+        assigner.emit(
             ir.DepthwiseConvolution(
                 name=layer.name,
                 sources=(source,),
-                target=to.place,
+                target=to.view,
                 weight=folded.weight[:, 0],
                 bias=folded.bias,
-                factor=folded.factor,
+                multiplier=folded.multiplier,
                 stride=layer.stride[0],
                 padding=layer.padding,
                 shift=folded.shift,
             )
         )
     else:
-        step = _convolution_op(layer, (source,), to.place, folded)
-        values.emit(replace(step, shuffle=groups))
-    values.finished(layer.name, to)
+        op = _convolution_op(layer, (source,), to.view, folded)
+        assigner.emit(replace(op, shuffle=groups))
+    assigner.emit_epilogue(layer.name, to)
 
 
-def dense(layer: Dense, values: BufferAssigner) -> None:
+def dense(layer: Dense, assigner: BufferAssigner) -> None:
     """A convolution whose window is the whole map, as flattening orders it."""
-    source = values.places[layer.inputs[0]]
+    source = assigner.views[layer.inputs[0]]
     weight = layer.weight.reshape(-1, source.channels, source.height, source.width)
     window = Conv(
         name=layer.name, inputs=layer.inputs, output=layer.output, weight=weight,
         bias=layer.bias, activation=layer.activation,
     )  # fmt: skip
-    if layer.output == values.graph.output and layer.activation is Activation.NONE:
-        folded = quantize_conv(values.numbers, window, weight, source, None)
-        step = _convolution_op(window, (source,), values.scores(), folded)
-        values.emit(replace(step, real=True))
+    if layer.output == assigner.graph.output and layer.activation is Activation.NONE:
+        folded = quantize_conv(assigner.arithmetic, window, weight, source, None)
+        op = _convolution_op(window, (source,), assigner.output_view(), folded)
+        assigner.emit(replace(op, float_output=True))
         return
-    to = values.target(layer, layer.activation)
-    folded, to = values.fitted(
-        to, lambda place: quantize_conv(values.numbers, window, weight, source, place)
+    to = assigner.target(layer, layer.activation)
+    folded, to = assigner.with_requantize_fallback(
+        to, lambda view: quantize_conv(assigner.arithmetic, window, weight, source, view)
     )
-    values.emit(_convolution_op(window, (source,), to.place, folded))
-    values.finished(layer.name, to)
+    assigner.emit(_convolution_op(window, (source,), to.view, folded))
+    assigner.emit_epilogue(layer.name, to)
 
 
 def _has_depthwise_kernel(layer: Conv) -> bool:
@@ -89,7 +89,7 @@ def _convolution_op(
         target=target,
         weight=folded.weight,
         bias=folded.bias,
-        factor=folded.factor,
+        multiplier=folded.multiplier,
         groups=layer.groups,
         stride=layer.stride,
         padding=layer.padding,
@@ -97,35 +97,35 @@ def _convolution_op(
     )
 
 
-def _fuse_addition(layer: Conv, source: PixelView, values: BufferAssigner) -> bool:
+def _fuse_addition(layer: Conv, source: PixelView, assigner: BufferAssigner) -> bool:
     """Whether a layer's step does the sum behind it, too; it is emitted then.
 
     The scale of the sum is such that the other's is a whole number of its fractions.
     """
-    found = values.walk.addition(layer)
+    found = assigner.traversal.fusable_add(layer)
     if found is None or layer.activation is not Activation.NONE or _has_depthwise_kernel(layer):
         return False
     addition, known = found
     if addition.activation not in CLAMPED_BY_RANGE:
         return False
-    other, value = values.read(addition, addition.inputs.index(known)), addition.output
-    scale, zero = values.scale(value)
+    other, value = assigner.read(addition, addition.inputs.index(known)), addition.output
+    scale, zero_point = assigner.scale(value)
     parts = residual_scale(layer, source, other, scale)
     if parts is None:
         return False
-    target = _sum_buffer(layer, source, found, parts.scale, zero, values)
+    target = _sum_buffer(layer, source, found, parts.scale, zero_point, assigner)
     try:
         folded = quantize_conv(
-            values.numbers, layer, layer.weight, source, target,
-            other=other, residual=parts.number, fraction=parts.power,
+            assigner.arithmetic, layer, layer.weight, source, target,
+            other=other, residual=parts.number, fraction=parts.shift,
         )  # fmt: skip
     except ScaleTooSmallError:
         return False
-    values.walk.merge(addition)
-    values.places[value] = target
-    step = _convolution_op(layer, (source, other), target, folded)
-    values.emit(replace(step, residual=parts.number, fraction=parts.power))
-    values.finished(layer.name, Target(place=target, value=value))
+    assigner.traversal.merge(addition)
+    assigner.views[value] = target
+    op = _convolution_op(layer, (source, other), target, folded)
+    assigner.emit(replace(op, residual=parts.number, fraction=parts.shift))
+    assigner.emit_epilogue(layer.name, Target(view=target, value=value))
     return True
 
 
@@ -134,19 +134,19 @@ def _sum_buffer(
     source: PixelView,
     found: tuple[Add, str],
     scale: float,
-    zero: int,
-    values: BufferAssigner,
+    zero_point: int,
+    assigner: BufferAssigner,
 ) -> PixelView:
     """Where a sum goes: over the known value, if that is not needed any more."""
     (addition, known), value = found, found[0].output
-    other = values.places[known]
-    here = [name for name, place in values.places.items() if place.buffer == other.buffer]
-    free = values.graph.output not in here and all(
-        values.walk.is_past(values.readers(name), layer, addition) for name in here
+    other = assigner.views[known]
+    here = [name for name, view in assigner.views.items() if view.buffer == other.buffer]
+    free = assigner.graph.output not in here and all(
+        assigner.traversal.is_last_use(assigner.readers(name), layer, addition) for name in here
     )
-    needed, maxima = values.border(value, zero)
-    whole = other.first == 0 and other.channels + other.room == other.pixel
+    needed, maxima = assigner.border(value, zero_point)
+    whole = other.first == 0 and other.channels + other.overwrite_slack == other.pixel_stride
     if free and whole and needed == other.border and other.buffer != source.buffer:
-        fill = values.numbers.lowest if maxima else zero
-        return replace(other, scale=scale, zero=zero, fill=fill)
-    return values.place(value, scale, zero)
+        fill = assigner.arithmetic.lowest if maxima else zero_point
+        return replace(other, scale=scale, zero_point=zero_point, fill=fill)
+    return assigner.view(value, scale, zero_point)

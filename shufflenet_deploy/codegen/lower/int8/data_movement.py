@@ -13,29 +13,29 @@ from shufflenet_deploy.codegen.lower.int8.pooling import average_pool
 from shufflenet_deploy.network.graph import Activation, Concat, Layer, Shuffle
 
 
-def shuffle(layer: Shuffle, values: BufferAssigner) -> None:
+def shuffle(layer: Shuffle, assigner: BufferAssigner) -> None:
     """The step of a shuffle that no table before it does."""
-    to = values.target(layer, Activation.NONE)
-    values.look_up(layer.name, values.read(layer), to.place, groups=layer.groups)
-    values.finished(layer.name, to)
+    to = assigner.target(layer, Activation.NONE)
+    assigner.emit_lookup_table(layer.name, assigner.read(layer), to.view, groups=layer.groups)
+    assigner.emit_epilogue(layer.name, to)
 
 
-def concat(layer: Concat, values: BufferAssigner) -> None:
+def concat(layer: Concat, assigner: BufferAssigner) -> None:
     """Parts that are already elsewhere are copied with the scale of the whole."""
     if layer.activation in CLAMPED_BY_RANGE:
-        to = Target(place=values.home(layer.output), value=layer.output)
+        to = Target(view=assigner.buffer_of(layer.output), value=layer.output)
     else:
-        to = values.target(layer, layer.activation)
+        to = assigner.target(layer, layer.activation)
     for at, value in enumerate(layer.inputs):
-        if value in values.places:
-            _copy(layer, values.read(layer, at), values.part(to.place, layer, at), values)
-    values.finished(layer.name, to)
+        if value in assigner.views:
+            _copy(layer, assigner.read(layer, at), assigner.part(to.view, layer, at), assigner)
+    assigner.emit_epilogue(layer.name, to)
 
 
-def _copy(layer: Layer, source: PixelView, target: PixelView, values: BufferAssigner) -> None:
+def _copy(layer: Layer, source: PixelView, target: PixelView, assigner: BufferAssigner) -> None:
     """An average over one pixel, if that fits 16 bits: faster than a table."""
-    step = average_pool(layer, source, target, ((1, 1), (1, 1), NO_PADDING), values)
-    if step is None:
-        values.look_up(layer.name, source, target)
+    op = average_pool(layer, source, target, ((1, 1), (1, 1), NO_PADDING), assigner)
+    if op is None:
+        assigner.emit_lookup_table(layer.name, source, target)
     else:
-        values.emit(step)
+        assigner.emit(op)

@@ -14,67 +14,71 @@ from shufflenet_deploy.network.graph import (
 )
 
 
-def add(layer: Add, values: BufferAssigner) -> None:
+def add(layer: Add, assigner: BufferAssigner) -> None:
     """The step of a sum that no step before it does."""
-    one, two = values.read(layer), values.read(layer, 1)
-    found, to = values.fitted(
-        values.target(layer, layer.activation),
-        lambda place: lookup_tables.add_constants(layer.name, one, two, place),
+    one, two = assigner.read(layer), assigner.read(layer, 1)
+    found, to = assigner.with_requantize_fallback(
+        assigner.target(layer, layer.activation),
+        lambda view: lookup_tables.add_constants(layer.name, one, two, view),
     )
-    values.emit(
+    assigner.emit(
         ir.Add(
-            name=layer.name, sources=(one, two), target=to.place, factors=found.factors,
-            start=found.start, power=found.power,
+            name=layer.name, sources=(one, two), target=to.view, multipliers=found.multipliers,
+            start=found.start, shift=found.shift,
         )
     )  # fmt: skip
-    values.finished(layer.name, to)
+    assigner.emit_epilogue(layer.name, to)
 
 
-def multiply(layer: Multiply, values: BufferAssigner) -> None:
+def multiply(layer: Multiply, assigner: BufferAssigner) -> None:
     """The step of a gate, whose activation is in its table."""
-    value, name = values.read(layer), layer.inputs[1]
-    if name in values.gates:
-        by, activation = values.gates[name]
+    value, name = assigner.read(layer), layer.inputs[1]
+    if name in assigner.folded_activations:
+        by, activation = assigner.folded_activations[name]
     else:
-        by, activation = values.read(layer, 1), Activation.NONE
+        by, activation = assigner.read(layer, 1), Activation.NONE
     if (by.height, by.width) != (1, 1):
-        raise values.unknown(layer, "a product of maps")
-    (factors, power), to = values.fitted(
-        values.target(layer, Activation.NONE),
-        lambda place: lookup_tables.channel_scale_factors(
-            layer.name, values.numbers, value, by, place, activation
+        raise assigner.unsupported(layer, "a product of maps")
+    (multipliers, shift), to = assigner.with_requantize_fallback(
+        assigner.target(layer, Activation.NONE),
+        lambda view: lookup_tables.channel_scale_factors(
+            layer.name, assigner.arithmetic, value, by, view, activation
         ),
     )
-    values.emit(
+    assigner.emit(
         ir.ChannelScale(
-            name=layer.name, sources=(value, by), target=to.place, factors=factors, power=power
+            name=layer.name,
+            sources=(value, by),
+            target=to.view,
+            multipliers=multipliers,
+            shift=shift,
         )
     )
-    values.finished(layer.name, to)
+    assigner.emit_epilogue(layer.name, to)
 
 
-def local_response_norm(layer: LocalResponseNorm, values: BufferAssigner) -> None:
+def local_response_norm(layer: LocalResponseNorm, assigner: BufferAssigner) -> None:
     """The step of a normalisation across channels."""
-    source = values.read(layer)
-    (factors, power), to = values.fitted(
-        values.target(layer, Activation.NONE),
-        lambda place: lookup_tables.norm_factors(layer, source, place),
+    source = assigner.read(layer)
+    (multipliers, shift), to = assigner.with_requantize_fallback(
+        assigner.target(layer, Activation.NONE),
+        lambda view: lookup_tables.norm_factors(layer, source, view),
     )
-    values.emit(
+    assigner.emit(
         ir.LocalResponseNorm(
-            name=layer.name, sources=(source,), target=to.place, size=layer.size,
-            factors=factors, power=power,
+            name=layer.name, sources=(source,), target=to.view, size=layer.size,
+            multipliers=multipliers, shift=shift,
         )
     )  # fmt: skip
-    values.finished(layer.name, to)
+    assigner.emit_epilogue(layer.name, to)
 
 
-def elementwise(layer: Elementwise, values: BufferAssigner) -> None:
+def elementwise(layer: Elementwise, assigner: BufferAssigner) -> None:
     """A table of its own, unless its only reader is a product, which then has one."""
-    source = values.read(layer)
-    if values.is_gate(layer):
-        values.gates[layer.output] = (source, layer.activation)
+    source = assigner.read(layer)
+    if assigner.is_gate(layer):
+        assigner.folded_activations[layer.output] = (source, layer.activation)
         return
-    to = values.target(layer, Activation.NONE, shuffles=True)
-    values.look_up(layer.name, source, to.place, layer.activation, to.groups)
-    values.finished(layer.name, to)
+    to = assigner.target(layer, Activation.NONE, shuffles=True)
+    assigner.emit_lookup_table(layer.name, source, to.view, layer.activation, to.groups)
+    assigner.emit_epilogue(layer.name, to)

@@ -57,20 +57,20 @@ def preimage(activation: Activation, span: Span) -> Span:
     return math.log(low / (1.0 - low)), math.log(high / (1.0 - high))
 
 
-def real_values(numbers: Requantization, place: PixelView) -> _Float64Array:
+def real_values(arithmetic: Requantization, view: PixelView) -> _Float64Array:
     """What each byte of a place stands for, by the byte without its sign."""
     values = np.arange(256, dtype=np.float64)
-    if numbers is Requantization.FIXED:
+    if arithmetic is Requantization.FIXED:
         values[128:] -= 256
-    return (values - place.zero) * place.scale
+    return (values - view.zero_point) * view.scale
 
 
 def activation_table(
-    numbers: Requantization, source: PixelView, target: PixelView, activation: Activation
+    arithmetic: Requantization, source: PixelView, target: PixelView, activation: Activation
 ) -> Int8Array:
     """For each byte of the source, without its sign, the target's byte of its activation."""
-    value = apply_activation(activation, real_values(numbers, source)) / target.scale
-    whole = np.clip(np.rint(value) + target.zero, numbers.lowest, numbers.highest)
+    value = apply_activation(activation, real_values(arithmetic, source)) / target.scale
+    whole = np.clip(np.rint(value) + target.zero_point, arithmetic.lowest, arithmetic.highest)
     found: Int8Array = whole.astype(np.int64).astype(np.uint8).view(np.int8)
     return found
 
@@ -79,9 +79,9 @@ def activation_table(
 class AddConstants:
     """Of ``program.Sum``."""
 
-    factors: Pair
+    multipliers: Pair
     start: int
-    power: int
+    shift: int
 
 
 def add_constants(name: str, one: PixelView, two: PixelView, target: PixelView) -> AddConstants:
@@ -91,12 +91,14 @@ def add_constants(name: str, one: PixelView, two: PixelView, target: PixelView) 
         TooFineError: the sum's steps are much finer than those of what is added.
     """
     ratios = np.array([one.scale, two.scale]) / target.scale
-    power = _fraction_bits(name, ratios, _MAX_ADD_FRACTION_BITS)
+    shift = _fraction_bits(name, ratios, _MAX_ADD_FRACTION_BITS)
     # A part is 128 * factor / 2**15 of a byte.
-    factors = np.round(ratios * 2.0 ** (power + 8)).astype(int)
-    zeros = float(factors @ np.array([one.zero, two.zero])) / 2**8
-    start = (target.zero << power) + (1 << power >> 1) - round(zeros)
-    return AddConstants(factors=(int(factors[0]), int(factors[1])), start=start, power=power)
+    multipliers = np.round(ratios * 2.0 ** (shift + 8)).astype(int)
+    zeros = float(multipliers @ np.array([one.zero_point, two.zero_point])) / 2**8
+    start = (target.zero_point << shift) + (1 << shift >> 1) - round(zeros)
+    return AddConstants(
+        multipliers=(int(multipliers[0]), int(multipliers[1])), start=start, shift=shift
+    )
 
 
 def _fraction_bits(name: str, ratios: _Float64Array, most: int) -> int:
@@ -110,14 +112,14 @@ def _fraction_bits(name: str, ratios: _Float64Array, most: int) -> int:
 
 def _int16_factors(name: str, ratios: _Float64Array) -> tuple[Int16Array, int]:
     """Factors of 16 bits, and how many bits of fractions a product with them has."""
-    power = _fraction_bits(name, ratios, _MAX_SCALE_FRACTION_BITS)
-    whole = np.clip(np.round(ratios * 2.0 ** (power + 8)), -_INT16_MAX, _INT16_MAX)
-    return whole.astype(np.int16), power
+    shift = _fraction_bits(name, ratios, _MAX_SCALE_FRACTION_BITS)
+    whole = np.clip(np.round(ratios * 2.0 ** (shift + 8)), -_INT16_MAX, _INT16_MAX)
+    return whole.astype(np.int16), shift
 
 
 def channel_scale_factors(
     name: str,
-    numbers: Requantization,
+    arithmetic: Requantization,
     value: PixelView,
     by: PixelView,
     target: PixelView,
@@ -128,7 +130,9 @@ def channel_scale_factors(
     Raises:
         TooFineError: the output's steps are much finer than the value's.
     """
-    ratios = apply_activation(activation, real_values(numbers, by)) * (value.scale / target.scale)
+    ratios = apply_activation(activation, real_values(arithmetic, by)) * (
+        value.scale / target.scale
+    )
     return _int16_factors(name, ratios)
 
 
@@ -159,7 +163,7 @@ class AreaConstants:
     """The numbers of the means over areas, ``(H, W)``; see ``program.Areas``."""
 
     start: Int32Array
-    factor: Multipliers
+    multiplier: Multipliers
     shift: int
 
 
@@ -177,7 +181,7 @@ def clipped_ranges(length: int, count: int, size: int, stride: int, padding: int
 
 
 def area_constants(
-    name: str, numbers: Requantization, source: PixelView, target: PixelView,
+    name: str, arithmetic: Requantization, source: PixelView, target: PixelView,
     rows: Ranges1d, columns: Ranges1d, divisor: int | None = None,
 ) -> AreaConstants:  # fmt: skip
     """Means over areas, or sums of them over ``divisor`` pixels.
@@ -189,7 +193,7 @@ def area_constants(
     widths = np.array([stop - start for start, stop in columns])
     pixels = np.outer(heights, widths)
     over = np.maximum(pixels, 1) if divisor is None else np.full_like(pixels, divisor)
-    multiplier = source.scale / (target.scale * over)
-    start = np.round(target.zero / multiplier).astype(np.int64) - source.zero * pixels
-    factor, shift = quantize_multiplier(name, numbers, multiplier)
-    return AreaConstants(start=start.astype(np.int32), factor=factor, shift=shift)
+    ratio = source.scale / (target.scale * over)
+    start = np.round(target.zero_point / ratio).astype(np.int64) - source.zero_point * pixels
+    multiplier, shift = quantize_multiplier(name, arithmetic, ratio)
+    return AreaConstants(start=start.astype(np.int32), multiplier=multiplier, shift=shift)

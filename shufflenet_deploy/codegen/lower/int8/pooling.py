@@ -22,71 +22,71 @@ from shufflenet_deploy.network.graph import (
 WindowSpec = tuple[Pair, Pair, Padding]
 
 
-def pool(layer: Pool, values: BufferAssigner) -> None:
+def pool(layer: Pool, assigner: BufferAssigner) -> None:
     """The steps of a pool."""
-    source = values.read(layer)
+    source = assigner.read(layer)
     if layer.kind is PoolKind.MAX:
-        _max_pool(layer, source, values)
+        _max_pool(layer, source, assigner)
         return
-    to = values.target(layer, layer.activation)
+    to = assigner.target(layer, layer.activation)
     kernel, stride, padding = window = layer.kernel, layer.stride, layer.padding
     if layer.count_padding or not any(layer.padding):
-        step = average_pool(layer, source, to.place, window, values)
-        if step is not None:
-            values.emit(step)
-            values.finished(layer.name, to)
+        op = average_pool(layer, source, to.view, window, assigner)
+        if op is not None:
+            assigner.emit(op)
+            assigner.emit_epilogue(layer.name, to)
             return
     rows = lookup_tables.clipped_ranges(
-        source.height, to.place.height, kernel[0], stride[0], padding[0]
+        source.height, to.view.height, kernel[0], stride[0], padding[0]
     )
     columns = lookup_tables.clipped_ranges(
-        source.width, to.place.width, kernel[1], stride[1], padding[1]
+        source.width, to.view.width, kernel[1], stride[1], padding[1]
     )
     divisor = kernel[0] * kernel[1] if layer.count_padding else None
-    _adaptive_areas(layer, to, (rows, columns), divisor, values)
+    _adaptive_areas(layer, to, (rows, columns), divisor, assigner)
 
 
-def adaptive_pool(layer: AdaptiveAveragePool, values: BufferAssigner) -> None:
+def adaptive_pool(layer: AdaptiveAveragePool, assigner: BufferAssigner) -> None:
     """The step of a pool that makes a map of a given size."""
-    source = values.read(layer)
+    source = assigner.read(layer)
     if layer.size != (1, 1):
         height, width = layer.size
         ends = (
             lookup_tables.adaptive_ranges(source.height, height),
             lookup_tables.adaptive_ranges(source.width, width),
         )
-        _adaptive_areas(layer, values.target(layer, Activation.NONE), ends, None, values)
+        _adaptive_areas(layer, assigner.target(layer, Activation.NONE), ends, None, assigner)
         return
     # Whole vectors are stored, so that it is never part of something else.
-    to = Target(place=values.home(layer.output), value=layer.output)
-    (start, factor, shift), to = values.fitted(
-        to, lambda place: mean_constants(layer.name, values.numbers, source, place)
+    to = Target(view=assigner.buffer_of(layer.output), value=layer.output)
+    (start, multiplier, shift), to = assigner.with_requantize_fallback(
+        to, lambda view: mean_constants(layer.name, assigner.arithmetic, source, view)
     )
-    values.emit(
+    assigner.emit(
         ir.GlobalAveragePool(
             name=layer.name,
             sources=(source,),
-            target=to.place,
+            target=to.view,
             start=start,
-            factor=factor,
+            multiplier=multiplier,
             shift=shift,
         )
     )
-    values.finished(layer.name, to)
+    assigner.emit_epilogue(layer.name, to)
 
 
 def average_pool(
-    layer: Layer, source: PixelView, target: PixelView, window: WindowSpec, values: BufferAssigner
+    layer: Layer, source: PixelView, target: PixelView, window: WindowSpec, assigner: BufferAssigner
 ) -> PixelOp | None:
     """The step of averages over windows, if their sums fit 16 bits."""
     kernel, stride, padding = window
-    found = average_constants(values.numbers, source, target, kernel[0] * kernel[1])
+    found = average_constants(assigner.arithmetic, source, target, kernel[0] * kernel[1])
     if found is None:
         return None
-    start, factor, up = found
+    start, multiplier, up = found
     return ir.AveragePool(
         name=layer.name, sources=(source,), target=target, kernel=kernel, stride=stride,
-        padding=padding, start=start, factor=factor, up=up,
+        padding=padding, start=start, multiplier=multiplier, left_shift=up,
     )  # fmt: skip
 
 
@@ -95,58 +95,60 @@ def _adaptive_areas(
     to: Target,
     ends: tuple[lookup_tables.Ranges1d, lookup_tables.Ranges1d],
     divisor: int | None,
-    values: BufferAssigner,
+    assigner: BufferAssigner,
 ) -> None:
     """Averages over areas of any size, which ``ends`` are of rows and columns."""
-    source, (rows, columns) = values.read(layer), ends
-    found, to = values.fitted(
+    source, (rows, columns) = assigner.read(layer), ends
+    found, to = assigner.with_requantize_fallback(
         to,
-        lambda place: lookup_tables.area_constants(
-            layer.name, values.numbers, source, place, rows, columns, divisor
+        lambda view: lookup_tables.area_constants(
+            layer.name, assigner.arithmetic, source, view, rows, columns, divisor
         ),
     )
-    values.emit(
+    assigner.emit(
         ir.AdaptivePool(
-            name=layer.name, sources=(source,), target=to.place, rows=rows, columns=columns,
-            start=found.start, factor=found.factor, shift=found.shift,
+            name=layer.name, sources=(source,), target=to.view, rows=rows, columns=columns,
+            start=found.start, multiplier=found.multiplier, shift=found.shift,
         )
     )  # fmt: skip
-    values.finished(layer.name, to)
+    assigner.emit_epilogue(layer.name, to)
 
 
-def _max_pool(layer: Pool, source: PixelView, values: BufferAssigner) -> None:
+def _max_pool(layer: Pool, source: PixelView, assigner: BufferAssigner) -> None:
     """A maximum keeps the scale of what it reads."""
-    lowest = values.numbers.lowest
+    lowest = assigner.arithmetic.lowest
     if any(layer.padding) and source.fill != lowest:
-        source = _copy_with_padding(layer, source, values)
+        source = _copy_with_padding(layer, source, assigner)
     plain = layer.activation is Activation.NONE or (
-        layer.activation is Activation.RELU and source.zero == lowest
+        layer.activation is Activation.RELU and source.zero_point == lowest
     )
     if plain:
-        place = values.place(layer.output, source.scale, source.zero)
-        values.places[layer.output] = place
-        to = Target(place=place, value=layer.output)
+        view = assigner.view(layer.output, source.scale, source.zero_point)
+        assigner.views[layer.output] = view
+        to = Target(view=view, value=layer.output)
     else:
-        to = values.target(layer, Activation.NONE)
-        place = values.memory(values.size(layer.output), source.scale, source.zero)
-        to = replace(to.coarser(place), activation=layer.activation)
-    values.emit(
+        to = assigner.target(layer, Activation.NONE)
+        view = assigner.new_buffer(assigner.size(layer.output), source.scale, source.zero_point)
+        to = replace(to.via(view), activation=layer.activation)
+    assigner.emit(
         ir.MaxPool(
             name=layer.name,
             sources=(source,),
-            target=to.place,
+            target=to.view,
             kernel=layer.kernel,
             stride=layer.stride,
             padding=layer.padding,
         )
     )
-    values.finished(layer.name, to)
+    assigner.emit_epilogue(layer.name, to)
 
 
-def _copy_with_padding(layer: Pool, source: PixelView, values: BufferAssigner) -> PixelView:
+def _copy_with_padding(layer: Pool, source: PixelView, assigner: BufferAssigner) -> PixelView:
     """A value once more, with the border that a maximum needs."""
     size = (source.channels, source.height, source.width)
-    place = values.memory(size, source.scale, source.zero, layer.padding, values.numbers.lowest)
-    values.look_up(layer.name, source, place)
-    values.emit(ir.FillPadding(name=layer.name, sources=(place,), target=place))
-    return place
+    view = assigner.new_buffer(
+        size, source.scale, source.zero_point, layer.padding, assigner.arithmetic.lowest
+    )
+    assigner.emit_lookup_table(layer.name, source, view)
+    assigner.emit(ir.FillPadding(name=layer.name, sources=(view,), target=view))
+    return view

@@ -42,19 +42,22 @@ class QuantizedConv:
 
     weight: NDArray[np.int8]
     bias: NDArray[np.int32]
-    factor: Multipliers
+    multiplier: Multipliers
     shift: int
 
     def shuffled(self, groups: int) -> QuantizedConv:
         """The same layer with its outputs shuffled: only one of one group can be."""
         order = np.arange(len(self.weight)).reshape(groups, -1).T.ravel()
         return replace(
-            self, weight=self.weight[order], bias=self.bias[order], factor=self.factor[order]
+            self,
+            weight=self.weight[order],
+            bias=self.bias[order],
+            multiplier=self.multiplier[order],
         )
 
 
 def quantize_conv(
-    numbers: Requantization, layer: Conv | Dense, weight: FloatArray, source: PixelView,
+    arithmetic: Requantization, layer: Conv | Dense, weight: FloatArray, source: PixelView,
     target: PixelView | None, *, other: PixelView | None = None, residual: int | None = None,
     fraction: int = 0,
 ) -> QuantizedConv:  # fmt: skip
@@ -65,13 +68,13 @@ def quantize_conv(
         ExportError: a bias is too large.
     """
     scales = weight_scales(weight, layer.bias, source.scale).astype(np.float64)
-    zero = 0.0
+    zero_point = 0.0
     if target is not None:
-        zero = float(target.zero)
+        zero_point = float(target.zero_point)
         if residual is not None and other is not None:
-            zero -= residual / 2**fraction * other.zero
+            zero_point -= residual / 2**fraction * other.zero_point
         # The zero is part of the bias too, which is why a channel of tiny weights keeps less.
-        least = target.scale * (abs(zero) + 1) / (source.scale * _MAX_BIAS)
+        least = target.scale * (abs(zero_point) + 1) / (source.scale * _MAX_BIAS)
         scales = np.maximum(scales, least)
         # A channel without weights has any scale.
         dead = np.abs(weight).reshape(len(weight), -1).max(1) == 0
@@ -82,18 +85,20 @@ def quantize_conv(
     steps = scales.reshape(-1, *[1] * (weight.ndim - 1))
     whole = np.clip(np.round(weight / steps), -127, 127).astype(np.int8)
     sums = whole.astype(np.int64).reshape(len(whole), -1).sum(1)
-    real = layer.bias.astype(np.float64) / (scales * source.scale)
+    exact = layer.bias.astype(np.float64) / (scales * source.scale)
     if target is None:
-        bias = np.round(real).astype(np.int64) - source.zero * sums
+        bias = np.round(exact).astype(np.int64) - source.zero_point * sums
         real_factor = (scales * source.scale).astype(np.float32)
         return QuantizedConv(
-            weight=whole, bias=_as_int32(layer.name, bias), factor=real_factor, shift=0
+            weight=whole, bias=_as_int32(layer.name, bias), multiplier=real_factor, shift=0
         )
-    multiplier = scales * source.scale / target.scale
-    bias = np.round(real + zero / multiplier).astype(np.int64) - source.zero * sums
+    ratio = scales * source.scale / target.scale
+    bias = np.round(exact + zero_point / ratio).astype(np.int64) - source.zero_point * sums
     wanted = fraction if residual is not None else None
-    factor, shift = quantize_multiplier(layer.name, numbers, multiplier, wanted)
-    return QuantizedConv(weight=whole, bias=_as_int32(layer.name, bias), factor=factor, shift=shift)
+    multiplier, shift = quantize_multiplier(layer.name, arithmetic, ratio, wanted)
+    return QuantizedConv(
+        weight=whole, bias=_as_int32(layer.name, bias), multiplier=multiplier, shift=shift
+    )
 
 
 def _as_int32(name: str, values: NDArray[np.int64]) -> NDArray[np.int32]:
@@ -103,20 +108,20 @@ def _as_int32(name: str, values: NDArray[np.int64]) -> NDArray[np.int32]:
 
 
 def quantize_multiplier(
-    name: str, numbers: Requantization, multiplier: NDArray[np.float64], shift: int | None = None
+    name: str, arithmetic: Requantization, multiplier: NDArray[np.float64], shift: int | None = None
 ) -> tuple[Multipliers, int]:
     """The factors for these multipliers, and the shift behind them.
 
     With ``shift`` given, an accumulator becomes as many more bits than a byte needs.
     """
-    if numbers is Requantization.FLOAT:
+    if arithmetic is Requantization.FLOAT:
         return (multiplier * 2.0 ** (shift or 0)).astype(np.float32), shift or 0
     largest = float(multiplier.max())
-    room = math.floor(-math.log2(largest)) if largest > 0 else _SHIFT
-    if room < (shift or 0):
+    headroom = math.floor(-math.log2(largest)) if largest > 0 else _SHIFT
+    if headroom < (shift or 0):
         raise ScaleTooSmallError(name, largest * _SCALE_MARGIN)
     if shift is None:
-        shift = min(_SHIFT, room)
+        shift = min(_SHIFT, headroom)
     whole = np.round(multiplier * 2.0 ** (_MULTIPLIER_BITS + shift))
     return np.minimum(whole, _INT32_MAX).astype(np.int32), shift
 
@@ -127,7 +132,7 @@ class ResidualScale:
 
     scale: float
     number: int
-    power: int
+    shift: int
 
 
 def residual_scale(
@@ -140,15 +145,15 @@ def residual_scale(
     """
     steps = weight_scales(layer.weight, layer.bias, source.scale)
     largest = float(steps.max()) * source.scale / scale
-    power = max(1, min(_SHIFT, math.floor(-math.log2(largest))))
-    number = min(_MAX_RESIDUAL, int(2**power * other.scale / scale))
+    shift = max(1, min(_SHIFT, math.floor(-math.log2(largest))))
+    number = min(_MAX_RESIDUAL, int(2**shift * other.scale / scale))
     if number < _MIN_RESIDUAL:
         return None
-    return ResidualScale(scale=other.scale * 2**power / number, number=number, power=power)
+    return ResidualScale(scale=other.scale * 2**shift / number, number=number, shift=shift)
 
 
 def average_constants(
-    numbers: Requantization, source: PixelView, target: PixelView, pixels: int
+    arithmetic: Requantization, source: PixelView, target: PixelView, pixels: int
 ) -> tuple[int, int, int] | None:
     """Start, factor and left shift of an average over windows of ``pixels``.
 
@@ -156,16 +161,16 @@ def average_constants(
     """
     ratio = source.scale / (target.scale * pixels)
     up = max(0, math.floor(math.log2(ratio)) + 1)
-    factor = min(2**15 - 1, round(ratio * 2.0 ** (15 - up)))
-    start = round(target.zero / ratio) - source.zero * pixels
-    sums = (start + numbers.lowest * pixels, start + numbers.highest * pixels)
+    multiplier = min(2**15 - 1, round(ratio * 2.0 ** (15 - up)))
+    start = round(target.zero_point / ratio) - source.zero_point * pixels
+    sums = (start + arithmetic.lowest * pixels, start + arithmetic.highest * pixels)
     if max(abs(start), *(abs(one) for one in sums)) << up > 2**15 - 1:
         return None
-    return start, factor, up
+    return start, multiplier, up
 
 
 def mean_constants(
-    name: str, numbers: Requantization, source: PixelView, target: PixelView
+    name: str, arithmetic: Requantization, source: PixelView, target: PixelView
 ) -> tuple[int, Multipliers, int]:
     """Start, factor and shift of a mean over all pixels.
 
@@ -174,6 +179,6 @@ def mean_constants(
     """
     pixels = source.height * source.width
     multiplier = np.array([source.scale / (target.scale * pixels)])
-    start = round(target.zero / float(multiplier[0])) - source.zero * pixels
-    factor, shift = quantize_multiplier(name, numbers, multiplier)
-    return start, factor, shift
+    start = round(target.zero_point / float(multiplier[0])) - source.zero_point * pixels
+    multiplier, shift = quantize_multiplier(name, arithmetic, multiplier)
+    return start, multiplier, shift
