@@ -1,4 +1,4 @@
-"""The C file of a network, in floats or in bytes: what stands around its kernels."""
+"""The generated C file: preamble, kernels, tasks, and the public functions of ``net.h``."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from shufflenet_deploy.codegen.schedule import parallel_schedule
 
 @dataclass(frozen=True, kw_only=True)
 class GeneratedC:
-    """A network as C. ``weights`` is what the code expects at 64-byte alignment.
+    """A network as C; ``weights`` are read at 64-byte alignment.
 
-    ``input_shape`` and ``output_shape`` are without the batch of one, in floats.
+    ``input_shape`` and ``output_shape`` are without the batch of one, in fp32 elements.
     """
 
     name: str
@@ -39,7 +39,7 @@ class GeneratedC:
 
     @property
     def sha256(self) -> str:
-        """Of the weights."""
+        """SHA-256 of the weights, in hexadecimal."""
         return hashlib.sha256(self.weights).hexdigest()
 
 
@@ -49,11 +49,12 @@ _HUGE_PAGE_MIN_BYTES = 6 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Preamble:
-    """What differs around the kernels of one kind of numbers and another.
+    """The part of a C file that depends on its precision.
 
-    ``precision`` is fp32, fp16 or int8, ``layout`` says how values lie in memory, ``prelude`` is
-    what kernels need, ``element`` the C type of weights, ``memory`` the static arrays, the arena
-    ``A`` among them, and ``poison`` what fills it to show what is read before it is written.
+    ``precision`` is fp32, fp16 or int8, ``layout`` describes feature maps for readers, ``prelude``
+    has the types and macros of kernels, ``element`` is the C type of weights, ``memory`` declares
+    the static arrays, the arena ``A`` among them, and ``poison`` is the byte that fills it in
+    tests.
     """
 
     precision: str
@@ -67,7 +68,7 @@ class Preamble:
 def assemble(
     program: Program[Any], unit: TranslationUnit, arena_bytes: int, preamble: Preamble
 ) -> GeneratedC:
-    """A unit whose kernels and calls are written, as a whole."""
+    """The whole C file of a unit whose kernels and calls are written."""
     weights = bytes(unit.blob)
     return GeneratedC(
         name=program.name,
@@ -82,7 +83,7 @@ def assemble(
 
 
 def _header(program: Program[Any], unit: TranslationUnit, arena: int) -> str:
-    """``net.h``; sizes are in bytes."""
+    """``net.h``: the public interface; sizes are in bytes."""
     cpu, weights = unit.cpu, len(unit.blob)
     shapes = (program.input_shape, program.output_shape)
     inputs, outputs = (int(np.prod(one)) for one in shapes)
@@ -226,7 +227,7 @@ void net_run_part(int stage, int part, int parts, const float *input, float *out
 
 
 def _metadata(program: Program[Any], cpu: CpuTarget, precision: str, weights: bytes) -> str:
-    """What a program says of itself, as JSON: ``inspect`` finds it by its first key."""
+    """The metadata embedded in a program, as JSON; ``inspect`` finds it by its first key."""
     return json.dumps(
         {
             "made_by": f"shufflenet-deploy {shufflenet_deploy.__version__}",
@@ -248,7 +249,7 @@ def _kind(op: Op[Any]) -> str:
 
 
 def _comment(text: str) -> str:
-    """A text that ends no comment."""
+    """A text without characters that could end a C comment."""
     return re.sub(r"[^\w .,()+-]", "_", text)
 
 

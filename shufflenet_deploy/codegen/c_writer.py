@@ -1,4 +1,4 @@
-"""Lines of C under construction."""
+"""An indenting writer of C source lines."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class CWriter:
-    """Lines of C with their indentation."""
+    """Lines of C and their indentation depth."""
 
     lines: list[str] = field(default_factory=list)
     depth: int = 0

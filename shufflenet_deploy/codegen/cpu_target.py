@@ -1,7 +1,7 @@
-"""The processors that code is generated for: vector width, registers, and how to compile for them.
+"""CPU targets: vector width, registers, instruction set features, and compiler flags.
 
-The C that comes out compiles anywhere GNU C does; the machine only decides how many pixels one
-vector holds and how large the register blocks are.
+The generated C compiles wherever GNU C does; a target decides how many pixels a vector holds, how
+large register blocks are, and which intrinsics and assembly may be used.
 """
 
 from __future__ import annotations
@@ -21,15 +21,14 @@ _FP16_BYTES = 2
 class CpuTarget:
     """One kind of core.
 
-    ``lanes`` is numbers in a vector, ``registers`` the vector registers there are. ``by_lane``
-    says that a multiply-add takes one lane of a register as its factor (NEON); elsewhere the
-    factor is broadcast from memory. Numbers have ``element_bytes``: floats 4, halves 2; ``halves``
-    says that there is arithmetic of these. ``fetches`` says that streams of weights are asked for
-    by instructions: x86 finds the next page of a stream only when it is read. ``dot`` says that
-    four 8-bit products are summed by one instruction, ``ordered`` that some of its cores issue in
-    the order of the code. ``needs`` are the features, as Linux names them, without which a program
-    for it stops. ``flags`` are for gcc and clang; ``zig cc`` crosses to ``triple`` and compiles the
-    network for ``cpu``.
+    ``lanes`` are elements per vector, ``registers`` the vector registers. ``fma_by_lane``: a
+    multiply-add takes one lane of a register as its factor (NEON); elsewhere factors are broadcast
+    from memory. ``element_bytes`` is 4 in fp32 and 2 in fp16; ``has_fp16``: fp16 arithmetic exists.
+    ``software_prefetch``: weights and large feature maps are prefetched by instructions, because
+    x86 prefetchers stop at page boundaries. ``dot_product``: one instruction sums four int8
+    products. ``in_order``: some of its cores issue in program order. ``required_features`` are
+    those, as Linux names them, without which a program refuses to run. ``flags`` are for gcc and
+    clang; ``zig cc`` cross-compiles to ``triple`` and tunes for ``zig_cpu``.
     """
 
     name: str
@@ -49,19 +48,19 @@ class CpuTarget:
 
     @property
     def vector_bytes(self) -> int:
-        """Bytes in one vector of numbers."""
+        """Bytes per vector."""
         return self.element_bytes * self.lanes
 
     @property
     def is_fp16(self) -> bool:
-        """Whether this is a core ``in_halves``."""
+        """True for a target made by ``with_fp16``."""
         return self.element_bytes == _FP16_BYTES
 
     def with_fp16(self) -> CpuTarget:
-        """The same core where fp16 is what it computes with, twice as many to a vector.
+        """The same core computing in fp16, with twice as many lanes.
 
         Raises:
-            UsageError: it has no arithmetic of halves.
+            UsageError: it has no fp16 arithmetic.
         """
         if not self.has_fp16:
             able = ", ".join(one.name for one in CPU_TARGETS.values() if one.has_fp16)
@@ -70,14 +69,14 @@ class CpuTarget:
 
     @property
     def precisions(self) -> tuple[Precision, ...]:
-        """What programs for it can compute in."""
+        """Precisions that programs for it may have."""
         return tuple(one for one in Precision if self.has_fp16 or one is not Precision.FP16)
 
     def for_precision(self, precision: Precision) -> CpuTarget:
-        """The same core as code of a precision sees it.
+        """The target as the code generator sees it for a precision.
 
         Raises:
-            UsageError: it does not compute so.
+            UsageError: it does not compute in that precision.
         """
         return self.with_fp16() if precision is Precision.FP16 else self
 
@@ -108,7 +107,7 @@ def _aarch64(
 def _x86(
     name: str, lanes: int, registers: int, *needs: str, dots: tuple[str, ...] = ()
 ) -> CpuTarget:
-    """``dots`` are what compilers call the features that multiply bytes, beyond the level."""
+    """An x86 level; ``dots`` are compiler names of int8 dot-product features beyond the level."""
     level = name.removesuffix(_VNNI)
     # Compilers halve vectors of 512 bits for the sake of old cores, unless told.
     wide = ["-mprefer-vector-width=512"] if lanes == 16 else []
@@ -174,10 +173,10 @@ _IN_ORDER_VARIANTS = {
 
 
 def cpu_target_named(name: str) -> CpuTarget:
-    """A machine by its name; ``host`` is the one this program runs on.
+    """A CPU target by name or alias; ``host`` is the machine this program runs on.
 
     Raises:
-        UsageError: there is no such machine.
+        UsageError: there is no such target.
     """
     if name == "host":
         return host()
@@ -190,21 +189,21 @@ def cpu_target_named(name: str) -> CpuTarget:
 
 
 def host() -> CpuTarget:
-    """The machine this program runs on, by the features that Linux reports."""
+    """The CPU target of this machine, by the features that Linux reports."""
     return best_for(HOST_ARCH, _features())
 
 
 def for_facts(facts: TargetFacts) -> CpuTarget:
-    """The best machine for a target.
+    """The best CPU target for a measured device.
 
     Raises:
-        ExportError: as ``suiting``.
+        ExportError: as ``best_for``.
     """
     return best_for(facts.arch, facts.features, [core.part for core in facts.cores if core.part])
 
 
 def best_for(arch: str, features: Iterable[str], parts: Iterable[str] = ()) -> CpuTarget:
-    """The best machine for a target, by its architecture, features and the names of its cores.
+    """The best CPU target for an architecture, its features and the names of its cores.
 
     Raises:
         ExportError: there is no code for its architecture.

@@ -1,4 +1,4 @@
-"""An int8 program in numpy, number by number as the C does: the two are equal bit for bit."""
+"""Reference interpreter of int8 programs in numpy; the generated C equals it bit for bit."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _Whole = NDArray[np.int64]
 
 
 def run(program: Int8Program, image: FloatArray) -> FloatArray:
-    """The scores for one picture ``(C, H, W)``."""
+    """The logits for one image ``(C, H, W)``."""
     for op, value in execute(program, image):
         if op.target.buffer == OUTPUT:
             answer: FloatArray = value.astype(np.float32)
@@ -31,7 +31,7 @@ def run(program: Int8Program, image: FloatArray) -> FloatArray:
 
 
 def execute(program: Int8Program, image: FloatArray) -> Any:
-    """Yield each step and what it writes: ``(H, W, C)`` bytes as whole numbers, or floats."""
+    """Yield each op and its result: ``(H, W, C)`` bytes as integers, or floats."""
     buffers: dict[int, _Whole] = {}
     for op in program.ops:
         value = _compute(program.arithmetic, op, buffers, image)
@@ -180,7 +180,7 @@ def _part(value: _Whole, factor: Any) -> _Whole:
 
 
 def _norms(op: ir.LocalResponseNorm, value: _Whole) -> Any:
-    """The factor of each element, by the squares of the channels around it."""
+    """The multiplier of each element, by the squares of the channels around it."""
     squares = np.pad((value - op.source.zero_point) ** 2, ((0, 0), (0, 0), (op.size // 2,) * 2))
     total = sum(squares[:, :, at : at + value.shape[2]] for at in range(op.size)) + 1
     halves = np.asarray(total, np.float32).view(np.int32) >> 16
@@ -188,7 +188,7 @@ def _norms(op: ir.LocalResponseNorm, value: _Whole) -> Any:
 
 
 def _scaled(arithmetic: Requantization, total: _Whole, factor: Any, shift: int) -> _Whole:
-    """An accumulator in steps of the output (or fractions of a step), in 16 bits."""
+    """An accumulator scaled to the output (or fractions of it), saturated to 16 bits."""
     if arithmetic is Requantization.FLOAT:
         near = np.rint(total.astype(np.float32) * np.asarray(factor, np.float32))
         return _sixteen(np.clip(near, -(2.0**31), 2.0**31 - 1).astype(np.int64))

@@ -1,4 +1,4 @@
-"""Compiling generated C: gcc or clang for this machine, ``zig cc`` for any other."""
+"""Compilers: gcc or clang for this machine, ``zig cc`` to cross-compile for any other."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _TIMEOUT_SECS = 600
 
 
 class Compiler(StrEnum):
-    """What compiles: ``zig`` is the ``ziglang`` package of PyPI, and crosses to any machine."""
+    """A C compiler; ``zig`` is the ``ziglang`` package of PyPI, and cross-compiles."""
 
     GCC = "gcc"
     CLANG = "clang"
@@ -34,7 +34,7 @@ class Compiler(StrEnum):
 
 
 class Product(StrEnum):
-    """What comes out: a library to load into a process, or a static program that measures."""
+    """The product: a library to load into a process, or a static executable that measures."""
 
     LIBRARY = "library"
     PROGRAM = "program"
@@ -99,7 +99,7 @@ def compile_c(
 
 
 def write_sources(source: GeneratedC, folder: Path) -> None:
-    """Put ``net.c``, ``net.h`` and ``net.weights`` into a folder."""
+    """Write ``net.c``, ``net.h`` and ``net.weights`` into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "net.c").write_text(source.c, encoding="utf-8")
     (folder / "net.h").write_text(source.header, encoding="utf-8")
@@ -107,7 +107,7 @@ def write_sources(source: GeneratedC, folder: Path) -> None:
 
 
 def default_compiler(arch: str) -> Compiler:
-    """The best compiler there is for an architecture.
+    """The preferred installed compiler for an architecture.
 
     Raises:
         ExportError: none is installed.
@@ -122,7 +122,7 @@ def default_compiler(arch: str) -> Compiler:
 
 
 def compiler_version(compiler: Compiler) -> str:
-    """Which release of a compiler this is: ``ziglang 0.17.1``.
+    """The release of a compiler: ``ziglang 0.17.1``.
 
     Raises:
         UsageError: it is not installed.

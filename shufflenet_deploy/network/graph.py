@@ -1,8 +1,8 @@
-"""A network as a short list of layers with static shapes: what every lowering starts from.
+"""A network as a list of layers with static shapes: the input of every lowering.
 
-Batch is always one and implied, so a feature map is ``(channels, height, width)`` and a vector is
-``(features,)``. Batch normalisation is already folded, dropout is gone, and a ReLU that follows a
-layer is that layer's ``activation``. Layers are listed in an order in which they can be computed.
+The batch is always one and implied, so a feature map is ``(channels, height, width)`` and a vector
+is ``(features,)``. Batch normalization is already folded, dropout is gone, and a ReLU that follows
+a layer is that layer's ``activation``. Layers are in topological order.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Conv(Layer):
 
     @property
     def depthwise(self) -> bool:
-        """Whether every channel is convolved on its own."""
+        """True if every channel is convolved on its own."""
         return bool(self.groups == self.weight.shape[0] and self.weight.shape[1] == 1)
 
 
@@ -70,7 +70,7 @@ class Dense(Layer):
 
 
 class PoolKind(StrEnum):
-    """How a window is reduced."""
+    """The reduction of a window."""
 
     MAX = "max"
     AVERAGE = "average"
@@ -153,7 +153,7 @@ class Flatten(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class Graph:
-    """A whole network: one input picture, one vector (or map) of class scores."""
+    """A whole network: one input image, one vector (or map) of logits."""
 
     name: str
     input: str

@@ -1,7 +1,7 @@
-"""Computes a graph as it is written, in float32 through torch: the yardstick of every lowering.
+"""Reference interpreter of graphs in fp32, through torch: every lowering is held to it.
 
-It tells what each value of a network is, which calibration needs for its ranges and a failed
-comparison needs to name the first layer that differs.
+It also yields each intermediate value, from which calibration takes ranges and a failed comparison
+names the first diverging layer.
 """
 
 from __future__ import annotations

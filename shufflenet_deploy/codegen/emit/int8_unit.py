@@ -1,4 +1,4 @@
-"""What kernels of all machines share: addresses, constants, and a convolution as runs of bytes."""
+"""Translation unit of int8 kernels: addresses, constants, scratch, convolutions as byte runs."""
 
 from __future__ import annotations
 
@@ -20,43 +20,43 @@ _CHUNK_BYTES = 12 << 10
 class Int8Unit(TranslationUnit):
     """A C file whose arena ``A`` and weights ``W`` are bytes.
 
-    Scratch ``T`` is for all parts of a step, and each part has its own, ``P`` by ``part``.
+    Scratch ``T`` is shared by all threads of an op, ``P[part]`` is each thread's own.
     """
 
     scratch_bytes: int = field(default=0)
     thread_scratch_bytes: int = field(default=0)
 
     def at(self, view: PixelView, offset: int) -> str:
-        """A C expression for a byte of a place's buffer."""
+        """A C expression for a byte of a view's buffer."""
         if view.buffer == OUTPUT:
             return "output"
         return f"A + {self.offsets[view.buffer] + offset}"
 
     def constant(self, array: NDArray[np.generic], kind: str = "int8_t") -> str:
-        """Append an array to the weights; a C expression for it."""
+        """Append an array to the weights; returns a C expression for it."""
         at = f"W + {self.add_bytes(array)}"
         return at if kind == "int8_t" else f"(const {kind} *)(const void *)({at})"
 
     def scratch(self, size: int) -> str:
-        """Memory that nobody needs after the step."""
+        """Scratch shared by all threads; unused after the op."""
         self.scratch_bytes = max(self.scratch_bytes, size)
         return "T"
 
     def thread_scratch(self, size: int) -> str:
-        """Memory of a part of its own, that nobody needs after the step."""
+        """Scratch of each thread; unused after the op."""
         self.thread_scratch_bytes = max(self.thread_scratch_bytes, size)
         return "P[part]"
 
     def call(self, name: str, op: PixelOp, *given: str) -> None:
-        """Call a kernel."""
+        """Emit a call of a kernel."""
         self.body(f"{name}({', '.join(given)}); /* {op.name} */")
 
     def call_parallel(
         self, name: str, op: PixelOp, *given: str, work_items: int, work: float
     ) -> None:
-        """Call a kernel that is told which of its ``pieces`` to do.
+        """Emit a call of a kernel over a range of ``work_items``, which threads share.
 
-        ``work`` is what all of them take, in multiply-adds or bytes.
+        ``work`` is the cost of all of them, in multiply-adds or bytes.
         """
         with self.parallel(work_items, work / work_items / (4 * self.cpu.lanes)):
             self.body("if (begin < end)")
@@ -64,23 +64,23 @@ class Int8Unit(TranslationUnit):
 
 
 def row_loop(walk: Mapping[str, int]) -> tuple[str, str]:
-    """C before and at the head of a loop over some rows, in which pointers walk so many bytes."""
+    """The statement before, and the head of, a loop over rows that advances pointers by bytes."""
     before = "".join(f"{name} += begin * {op}, " for name, op in walk.items())[:-2] + ";"
     walks = "".join(f", {name} += {op}" for name, op in walk.items())
     return before, f"for (int i = begin; i < end; ++i{walks})"
 
 
 def chunk_rows(height: int, row_bytes: int) -> int:
-    """How many rows to do as one: they stay in the first cache, and divide the height."""
+    """Rows to process as one: they fit L1 and divide the height."""
     fitting = [n for n in range(1, height + 1) if height % n == 0 and n * row_bytes <= _CHUNK_BYTES]
     return max(fitting, default=1)
 
 
 def contiguous_runs(op: ir.Convolution) -> tuple[NDArray[np.int8], tuple[int, ...], int]:
-    """A window as ``(weight (out, rows, run), where the runs begin, bytes of a run)``.
+    """A window as ``(weight (out, rows, run), byte offsets of the runs, bytes of a run)``.
 
-    A run goes over the pixels of a kernel's row, and over bytes between their channels, whose
-    weights are zero, if that takes fewer runs of four bytes.
+    A run covers the pixels of a kernel row, with zero weights for the bytes between their channels,
+    if that takes fewer dot products of four bytes.
     """
     source = op.source
     out, channels, height, width = op.weight.shape

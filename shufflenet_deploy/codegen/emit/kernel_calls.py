@@ -1,4 +1,4 @@
-"""Calls of kernels on planes, and loops over blocks of them, of which a thread may do some."""
+"""Calls of kernels over channels, and loops over register blocks that threads share."""
 
 from __future__ import annotations
 
@@ -16,13 +16,19 @@ Arguments = list[tuple[BufferView | None, list[int]]]
 
 
 def emit_calls(
-    unit: TranslationUnit, name: str, columns: Arguments, times: int, comment: str, *,
-    cost: float | None = None, work_items: int = 1,
-) -> None:  # fmt: skip
-    """Call a kernel ``times`` times; each argument is (place or None for weights, offsets).
+    unit: TranslationUnit,
+    name: str,
+    columns: Arguments,
+    times: int,
+    comment: str,
+    *,
+    cost: float | None = None,
+    work_items: int = 1,
+) -> None:
+    """Call a kernel ``times`` times; each argument is (view, or None for weights; offsets).
 
-    ``price`` is a call's in vector instructions, by default what it takes to load, change and
-    store its planes. A call of several ``pieces`` is told which of them to do.
+    ``cost`` is that of a call in vector instructions, by default loading, changing and storing its
+    planes. A call over several ``work_items`` is given the range of them to do.
     """
     if cost is None:
         cost = 3 * max(view.layout.vectors(unit.cpu.lanes) for view, _ in columns if view)
@@ -56,7 +62,7 @@ def emit_calls(
 
 
 def run_lengths(sizes: Sequence[int]) -> list[tuple[int, int]]:
-    """Sizes of blocks in order as rows for ``blocks``."""
+    """Run-length encode block sizes as (size, times) for ``tile_loops``."""
     found: list[list[int]] = []
     for size in sizes:
         if found and found[-1][0] == size:
@@ -74,10 +80,10 @@ def tile_loops(
     *,
     work_items: int = 1,
 ) -> Iterator[tuple[int, ...]]:
-    """Loops over rows of equal blocks: yields each row, which begins with (size, times).
+    """Loops over runs of equal blocks: yields each run, which begins with (size, times).
 
-    ``index`` is where a block begins, in steps of ``unit``. With more than one of ``pieces``
-    these blocks are the pieces, and the loops go over those from ``begin`` to ``end``.
+    ``index`` is where a block begins, in units of ``unit``. With more than one of ``work_items``
+    the blocks are the work items, and the loops cover those from ``begin`` to ``end``.
     """
     done = before = 0
     for row in rows:

@@ -1,4 +1,4 @@
-"""A pool as its kernels see it, on every machine."""
+"""A pool as the int8 kernels of every instruction set see it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from shufflenet_deploy.network.graph import Pair
 
 @dataclass(frozen=True, kw_only=True)
 class AverageConstants:
-    """A byte of the shifted ``start + sum`` times ``factor``; see ``program.Average``."""
+    """Fixed-point constants of an average; see ``ir.AveragePool``."""
 
     start: int
     multiplier: int
@@ -19,9 +19,9 @@ class AverageConstants:
 
 @dataclass(frozen=True, kw_only=True)
 class PoolSpec:
-    """Maximum (``average`` is None) or average over windows; all distances are in bytes.
+    """Max (``average`` is None) or average pool; all distances are in bytes.
 
-    ``x`` is given as the first pixel of the first window, border included.
+    ``x`` is the first pixel of the first window, border included.
     """
 
     channels: int
@@ -38,7 +38,7 @@ class PoolSpec:
 
 
 def pool_spec(step: ir.MaxPool | ir.AveragePool) -> PoolSpec:
-    """The kernel's view of a step."""
+    """The kernel's view of a pool op."""
     source, target = step.source, step.target
     average = None
     if isinstance(step, ir.AveragePool):

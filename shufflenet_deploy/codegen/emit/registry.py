@@ -10,7 +10,12 @@ from shufflenet_deploy.codegen.emit.c import (
     conv_pool_registers,
     conv_pool_strips,
     convolution,
+    copy,
+    dwconv,
     elementwise,
+    gemv,
+    lrn,
+    phase_split,
     pool,
     winograd_transforms,
 )
@@ -22,22 +27,22 @@ from shufflenet_deploy.codegen.emit.x86 import int8_backend as x86
 from shufflenet_deploy.codegen.ir import int8, planar
 
 FP_EMITTERS: dict[type[planar.PlanarOp], Callable[[Any, TranslationUnit], None]] = {
-    planar.PhaseSplit: pool.phase_split,
+    planar.PhaseSplit: phase_split.phase_split,
     planar.Convolution: convolution.convolution,
     planar.WinogradInput: winograd_transforms.winograd_input,
     planar.WinogradGemm: convolution.convolution,
     planar.WinogradOutput: winograd_transforms.winograd_output,
     planar.StripConvPool: conv_pool_strips.strip_conv_pool,
     planar.FusedConvPool: conv_pool_registers.fused_conv_pool,
-    planar.Direct3x3: pool.direct_3x3,
+    planar.Direct3x3: dwconv.direct_3x3,
     planar.Pool: pool.pool,
     planar.GlobalAveragePool: pool.global_average_pool,
     planar.AdaptivePool: pool.adaptive_pool,
-    planar.FullyConnected: elementwise.fully_connected,
-    planar.LocalResponseNorm: elementwise.local_response_norm,
+    planar.FullyConnected: gemv.fully_connected,
+    planar.LocalResponseNorm: lrn.local_response_norm,
     planar.Add: elementwise.add,
     planar.ChannelScale: elementwise.channel_scale,
-    planar.Copy: elementwise.copy,
+    planar.Copy: copy.copy,
 }
 
 Int8Emitters = dict[type[int8.PixelOp], Callable[[Any, Int8Unit], None]]

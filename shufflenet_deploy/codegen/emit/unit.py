@@ -1,4 +1,4 @@
-"""C text under construction: kernels that equal steps share, the weights, and the calls."""
+"""A translation unit under construction: shared kernels, packed weights, tasks of calls."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ ALIGN_BYTES = 64
 
 
 def float_literal(value: float) -> str:
-    """A float as C writes it: whole numbers need a point."""
+    """A float as a C literal; integers get a decimal point."""
     text = f"{np.float32(value):.9g}"
     return f"{text}f" if set(text) & set(".e") else f"{text}.0f"
 
 
 @dataclass
 class TranslationUnit:
-    """One C file in the making."""
+    """One C file under construction."""
 
     cpu: CpuTarget
     offsets: tuple[int, ...]
@@ -38,26 +38,26 @@ class TranslationUnit:
 
     @property
     def body(self) -> CWriter:
-        """The calls of the portion in the making."""
+        """The calls of the current task."""
         return self.tasks[-1].calls
 
     def parallel(self, work_items: int, cost: float) -> AbstractContextManager[None]:
-        """Calls over the pieces from ``begin`` to ``end`` of so many independent ones.
+        """Calls over a range ``begin`` to ``end`` of independent work items.
 
-        ``price`` is about how many vector instructions each takes.
+        ``cost`` is about how many vector instructions each takes.
         """
         return self.tasks[-1].parallel(work_items, cost)
 
     def begin(self, *, independent: bool = False) -> None:
-        """What follows needs all that was called so far, except, if it ``joins``, what was last."""
+        """Start a task that depends on all before; if ``independent``, not on the last one."""
         self.tasks.append(Task(independent=independent))
 
     def complete(self, layer: int) -> None:
-        """A step is done."""
+        """Mark the current task as completing an op."""
         self.tasks[-1].layer = layer
 
     def kernel(self, kind: str, head: str, text: CWriter) -> str:
-        """The name of a function with this body; equal ones are one function.
+        """Register a function and return its name; equal bodies share one function.
 
         ``head`` is the signature with ``@`` for the name.
         """
@@ -67,17 +67,17 @@ class TranslationUnit:
         return self.kernels[whole]
 
     def add_bytes(self, array: NDArray[np.generic]) -> int:
-        """Append an array to the weights; returns where it begins, in bytes."""
+        """Append an array to the weights; returns its offset in bytes."""
         self.blob.extend(b"\0" * (-len(self.blob) % ALIGN_BYTES))
         at = len(self.blob)
         self.blob.extend(np.ascontiguousarray(array).tobytes())
         return at
 
     def add_weights(self, array: FloatArray) -> int:
-        """Append an array as what the code computes with; returns where it begins, in elements.
+        """Append an array in the precision of the target; returns its offset in elements.
 
         Raises:
-            ExportError: it holds a number that halves cannot.
+            ExportError: it holds a number beyond the range of fp16.
         """
         halves = self.cpu.is_fp16
         if halves and np.abs(array).max(initial=0.0) > np.finfo(np.float16).max:
@@ -86,7 +86,7 @@ class TranslationUnit:
         return self.add_bytes(array.astype(kind)) // self.cpu.element_bytes
 
     def address(self, view: BufferView, elements: int = 0) -> str:
-        """A C expression for an element of a place's buffer."""
+        """A C expression for an element of a view's buffer."""
         if view.buffer == INPUT:
             return f"input + {elements}" if elements else "input"
         if view.buffer == OUTPUT:
@@ -96,7 +96,7 @@ class TranslationUnit:
 
 @dataclass(frozen=True)
 class StridedRun:
-    """``count`` channels from ``first`` on whose target planes are evenly ``step`` apart."""
+    """``count`` channels from ``first`` on, whose planes are ``step`` apart from ``first_plane``."""
 
     first: int
     count: int
@@ -107,7 +107,7 @@ class StridedRun:
 def strided_runs(
     planes: tuple[int, ...], first: int = 0, count: int | None = None
 ) -> list[StridedRun]:
-    """Cut channels into the longest even runs."""
+    """Split channels into the longest runs of evenly strided planes."""
     stop = len(planes) if count is None else first + count
     found = []
     while first < stop:
@@ -121,7 +121,7 @@ def strided_runs(
 
 
 def affine_expr(values: list[int]) -> str | None:
-    """Numbers as an expression of ``i``, if they are evenly spaced."""
+    """Offsets as an affine expression of ``i``; None if they are not evenly spaced."""
     step = values[1] - values[0] if len(values) > 1 else 0
     if any(two - one != step for one, two in itertools.pairwise(values)):
         return None

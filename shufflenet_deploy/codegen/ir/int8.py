@@ -1,11 +1,10 @@
-"""What an int8 network does, step by step, in whole numbers, before any C is written.
+"""int8 NHWC programs.
 
-A value is bytes, pixel by pixel: the channels of a pixel side by side, then the next pixel. A
-byte is a whole number of the value's scale above its zero. Windows that reach over the edge of a
-picture read a border of pixels around it, which holds zeros (for a maximum: the lowest byte).
-
-How an accumulator becomes a byte is part of the program, and the same to the last bit wherever
-the program runs: in whole numbers on ARM, by one float multiplication on x86 (``Numbers``).
+A value is bytes, pixel by pixel, channels contiguous; a byte is an integer number of the value's
+scale above its zero point. Windows that reach over the edge read a border of pixels around the map,
+which holds zero points (for a max pool: the lowest byte). Requantization is part of the program and
+bit-exact wherever it runs: fixed-point on ARM, one float multiplication on x86
+(``Requantization``).
 """
 
 from __future__ import annotations
@@ -29,11 +28,11 @@ VECTOR_BYTES = 16
 
 
 class Requantization(StrEnum):
-    """The kinds of arithmetic.
+    """The arithmetic that turns an accumulator into a byte.
 
-    ``FIXED``: bytes are signed; an accumulator is multiplied by a factor of 31 bits, and the upper
-    half of the product, rounded, shifted right with rounding. ``FLOAT``: bytes are unsigned; an
-    accumulator becomes a float, is multiplied by a float and rounded to the nearest even number.
+    ``FIXED``: signed bytes; the accumulator is multiplied by a 31-bit fixed-point multiplier and
+    the rounded upper half shifted right with rounding. ``FLOAT``: unsigned bytes; the accumulator
+    as a float is multiplied by a float and rounded to nearest even.
     """
 
     FIXED = "fixed"
@@ -52,10 +51,11 @@ class Requantization(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class PixelView:
-    """Where a value is, in bytes: ``first`` is its first channel in pixels of ``pixel`` bytes.
+    """A value in memory; ``first`` is the byte of its first channel in pixels of ``pixel_stride``.
 
-    ``border`` is (top, left, bottom, right) in pixels, ``fill`` what is in it. The value of a byte
-    b is ``(b - zero) * scale``.
+    ``border`` is (top, left, bottom, right) in pixels, ``fill`` the byte in it. A byte b stands for
+    ``(b - zero_point) * scale``. ``overwrite_slack`` bytes after a pixel's channels may be
+    overwritten.
     """
 
     buffer: int
@@ -72,7 +72,7 @@ class PixelView:
 
     @property
     def pixels(self) -> int:
-        """How many there are, without the border."""
+        """Pixels, without the border."""
         return self.height * self.width
 
     @property
@@ -82,11 +82,11 @@ class PixelView:
 
     @property
     def origin(self) -> int:
-        """Bytes from the start of the buffer to the first channel of the first pixel."""
+        """Byte offset of the first channel of the first pixel."""
         return self.border[0] * self.row_stride + self.border[1] * self.pixel_stride + self.first
 
     def start(self, padding: Padding) -> int:
-        """Bytes to the first pixel of the first window over so much padding."""
+        """Byte offset of the first pixel of the first window over so much padding."""
         return self.origin - padding[0] * self.row_stride - padding[1] * self.pixel_stride
 
     @property
@@ -96,39 +96,40 @@ class PixelView:
 
     @property
     def flat(self) -> bool:
-        """Whether there is nothing between the rows."""
+        """True if rows follow each other without a border."""
         return self.row_stride == self.width * self.pixel_stride
 
     def part(self, first: int, channels: int) -> PixelView:
-        """Some of the channels."""
+        """A view of some of the channels."""
         behind = self.channels - first - channels
         room = self.overwrite_slack if behind == 0 else 0
         return replace(self, first=self.first + first, channels=channels, overwrite_slack=room)
 
 
 class PixelOp(op.Op[PixelView]):
-    """A step on pixels of bytes."""
+    """An op on NHWC views."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class QuantizeInput(PixelOp):
-    """Bytes of the caller's floats: ``round(x * inverse) + zero``, within the range of a byte."""
+    """Quantize the caller's image: ``round(x * inverse) + zero_point``, saturated."""
 
     inverse: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class FillPadding(PixelOp):
-    """Fills the border of its target, which is its source."""
+    """Fill the border of the target, which is the source."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Convolution(PixelOp):
-    """Sums of products; ``weight`` is ``(out, in / groups, kh, kw)``.
+    """Convolution; ``weight`` is ``(out, in / groups, kh, kw)``.
 
-    ``factor`` and ``shift`` make a byte of ``bias + sum``; in floats the factor does all. With
-    ``residual`` the second source is added, times ``residual / 2**fraction``. ``shuffle`` is in
-    how many groups the outputs are shuffled. ``real`` makes floats: the sum times the factor.
+    ``multiplier`` and ``shift`` requantize ``bias + sum``; in float arithmetic the multiplier does
+    all. With ``residual`` the second source is added, times ``residual / 2**fraction``. The outputs
+    are shuffled in ``shuffle`` groups. ``float_output``: fp32 results, the sum times the
+    multiplier.
     """
 
     weight: Int8Array
@@ -151,7 +152,7 @@ class Convolution(PixelOp):
 
 @dataclass(frozen=True, kw_only=True)
 class DepthwiseConvolution(PixelOp):
-    """A sum of products for each channel; ``weight`` is ``(channels, 3, 3)``."""
+    """Depthwise 3x3; ``weight`` is ``(channels, 3, 3)``."""
 
     weight: Int8Array
     bias: Int32Array
@@ -168,7 +169,7 @@ class DepthwiseConvolution(PixelOp):
 
 @dataclass(frozen=True, kw_only=True)
 class MaxPool(PixelOp):
-    """The largest of each window."""
+    """The maximum of each window."""
 
     kernel: Pair
     stride: Pair
@@ -177,7 +178,7 @@ class MaxPool(PixelOp):
 
 @dataclass(frozen=True, kw_only=True)
 class AveragePool(PixelOp):
-    """``(((start + sum) << up) * factor + 2**14) >> 15``, the sum in 16 bits."""
+    """``(((start + sum) << left_shift) * multiplier + 2**14) >> 15``, the sum in 16 bits."""
 
     kernel: Pair
     stride: Pair
@@ -189,7 +190,7 @@ class AveragePool(PixelOp):
 
 @dataclass(frozen=True, kw_only=True)
 class GlobalAveragePool(PixelOp):
-    """The mean of each channel over all pixels: a convolution's epilogue of ``start + sum``."""
+    """The mean of each channel: the requantized ``start + sum``."""
 
     start: int
     multiplier: Multipliers
@@ -198,9 +199,10 @@ class GlobalAveragePool(PixelOp):
 
 @dataclass(frozen=True, kw_only=True)
 class AdaptivePool(PixelOp):
-    """Means over areas, each a range of ``rows`` and one of ``columns``.
+    """Averages over areas, each a range of ``rows`` by one of ``columns``.
 
-    ``start`` and ``factor`` are those of each output pixel, ``(H, W)``; see ``Mean``.
+    ``start`` and ``multiplier`` are those of each output pixel, ``(H, W)``; see
+    ``GlobalAveragePool``.
     """
 
     rows: tuple[Pair, ...]
@@ -212,7 +214,7 @@ class AdaptivePool(PixelOp):
 
 @dataclass(frozen=True, kw_only=True)
 class LookupTable(PixelOp):
-    """``table[byte]``, the byte without its sign; ``shuffle`` as in a convolution."""
+    """``table[byte]``, the byte unsigned; ``shuffle`` as in a convolution."""
 
     table: Int8Array
     shuffle: int = 1
@@ -220,9 +222,9 @@ class LookupTable(PixelOp):
 
 @dataclass(frozen=True, kw_only=True)
 class Add(PixelOp):
-    """``(part(a) + part(b) + start) >> power`` of the bytes of two sources.
+    """``(part(a) + part(b) + start) >> shift`` of the bytes of two sources.
 
-    A part is ``(128 * a * factor + 2**14) >> 15``, with ``power`` bits of fractions of a step.
+    A part is ``(128 * a * multiplier + 2**14) >> 15``, with ``shift`` fraction bits.
     """
 
     multipliers: Pair
@@ -232,10 +234,10 @@ class Add(PixelOp):
 
 @dataclass(frozen=True, kw_only=True)
 class ChannelScale(PixelOp):
-    """The first source, times a factor that the second's byte of its channel chooses.
+    """The first source times a factor that the second's byte of its channel selects.
 
-    Of ``x`` above the zero, ``(128 * x * factor + 2**14) >> 15`` has ``power`` bits of fractions
-    of a step; with the target's zero added they are rounded off.
+    Of ``x`` above the zero point, ``(128 * x * multiplier + 2**14) >> 15`` has ``shift`` fraction
+    bits, which are rounded off after the target's zero point is added.
     """
 
     multipliers: NDArray[np.int16]
@@ -244,9 +246,9 @@ class ChannelScale(PixelOp):
 
 @dataclass(frozen=True, kw_only=True)
 class LocalResponseNorm(PixelOp):
-    """A gate whose factors are chosen by the squares of ``size`` channels around each.
+    """Every channel times a factor selected by the squares of ``size`` channels around it.
 
-    One more than their sum becomes a float, whose upper 16 bits, less those of 1.0, choose.
+    The upper 16 bits of the float ``1 + sum of squares``, less those of 1.0, are the index.
     """
 
     size: int
@@ -256,12 +258,12 @@ class LocalResponseNorm(PixelOp):
 
 @dataclass(frozen=True, kw_only=True)
 class DequantizeOutput(PixelOp):
-    """Floats, channels first, of bytes."""
+    """Dequantize the output, channels first."""
 
 
 @dataclass(kw_only=True)
 class Int8Program(op.Program[PixelOp]):
-    """Steps in order; buffers are in bytes."""
+    """NHWC ops in order; buffers are in bytes."""
 
     arithmetic: Requantization
 

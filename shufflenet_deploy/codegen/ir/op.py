@@ -1,4 +1,4 @@
-"""What programs in floats and in bytes have in common: steps in order, on values in buffers."""
+"""Ops and programs, whatever the precision: ops in order, reading and writing buffer views."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ class Op(Generic[P_co]):
 
     @property
     def weights(self) -> tuple[NDArray[Any], ...]:
-        """What is multiplied for every pixel of the target, then what is added."""
+        """Multiplied per output pixel, then added: weights and biases."""
         return ()
 
     @property
     def multiply_adds(self) -> int:
-        """For one picture; sums and averages have none."""
+        """Multiply-adds for one image; additions and averages have none."""
         return self.weights[0].size * self.target.pixels if self.weights else 0
 
     @property
     def parameters(self) -> int:
-        """Weights and biases."""
+        """Number of weights and biases."""
         return sum(one.size for one in self.weights)
 
 
@@ -52,9 +52,9 @@ S = TypeVar("S", bound=Op[Any])
 
 @dataclass(kw_only=True)
 class Program(Generic[S]):
-    """Steps in order, and the size of each buffer in the elements of its layouts.
+    """Ops in order, and the size of each buffer in elements.
 
-    Shapes are without the batch of one, of the caller's floats.
+    ``input_shape`` and ``output_shape`` are those of the caller's fp32 arrays, without the batch.
     """
 
     name: str
@@ -64,6 +64,6 @@ class Program(Generic[S]):
     buffers: list[int] = field(default_factory=list)
 
     def buffer(self, elements: int) -> int:
-        """A new buffer's number."""
+        """Allocate a buffer; returns its number."""
         self.buffers.append(elements)
         return len(self.buffers) - 1

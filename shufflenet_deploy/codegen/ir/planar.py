@@ -1,9 +1,9 @@
-"""What the generated code will do, step by step, before any C is written.
+"""Planar (channels first) fp32 and fp16 programs.
 
-A value lives in a buffer as planes, one per channel. A plane's rows may be longer than its picture
-(``row`` > ``width``): a convolution over a padded picture then runs over all pixels as one flat
-vector, and what it computes between the rows is never looked at. Whatever only moves data
-(shuffle, concatenation, flattening) has no step of its own: the step before it stores there.
+A value is planes, one per channel. A plane's rows may be longer than its map (``row_stride`` >
+``width``): a convolution over a padded map then runs over all pixels as one flat vector, and what
+it computes between the rows is ignored. Shuffle, concatenation and flattening have no op of their
+own: the op before them stores in place.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ INPUT, OUTPUT = -1, -2
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """Planes of ``height`` rows; ``row`` and ``plane`` are distances in elements."""
+    """Planes of ``height`` rows; ``row_stride`` and ``channel_stride`` are in elements."""
 
     channels: int
     height: int
@@ -30,26 +30,26 @@ class Layout:
 
     @property
     def span(self) -> int:
-        """Elements from a plane's first pixel to behind its last."""
+        """Elements from a plane's first pixel to the end of its last."""
         return (self.height - 1) * self.row_stride + self.width
 
     def vectors(self, lanes: int) -> int:
-        """How many vectors cover a plane."""
+        """Vectors that cover a plane."""
         return ceil(self.span / lanes)
 
 
 def vector_layout(length: int) -> Layout:
-    """One element per channel, side by side."""
+    """One element per channel, contiguous."""
     return Layout(channels=length, height=1, width=1, row_stride=1, channel_stride=1)
 
 
 def avoid_4k_aliasing(plane: int, lanes: int) -> int:
-    """The next distance between planes that is no multiple of 4 KiB, which share cache sets."""
+    """The next channel stride that is no multiple of 4 KiB, whose planes share cache sets."""
     return plane + max(lanes, 16) if plane % 1024 == 0 else plane
 
 
 def planar_layout(channels: int, height: int, width: int, row: int, lanes: int) -> Layout:
-    """Planes in whole vectors; see ``apart``."""
+    """Planes in whole vectors; see ``avoid_4k_aliasing``."""
     plane = avoid_4k_aliasing(ceil(height * row / lanes) * lanes, lanes)
     return Layout(
         channels=channels, height=height, width=width, row_stride=row, channel_stride=plane
@@ -58,7 +58,7 @@ def planar_layout(channels: int, height: int, width: int, row: int, lanes: int) 
 
 @dataclass(frozen=True, kw_only=True)
 class BufferView:
-    """Where a value is: channel ``c`` is plane ``planes[c]`` of ``buffer``."""
+    """A value in memory: channel ``c`` is plane ``planes[c]`` of ``buffer``."""
 
     buffer: int
     layout: Layout
@@ -66,13 +66,13 @@ class BufferView:
 
     @property
     def contiguous(self) -> bool:
-        """Whether channels follow each other."""
+        """True if channels are consecutive planes."""
         first = self.planes[0]
         return self.planes == tuple(range(first, first + len(self.planes)))
 
     @property
     def pixels(self) -> int:
-        """How many a channel has."""
+        """Pixels per channel."""
         return self.layout.height * self.layout.width
 
     def offset(self, channel: int = 0) -> int:
@@ -81,15 +81,15 @@ class BufferView:
 
 
 class PlanarOp(op.Op[BufferView]):
-    """A step on planes of floats."""
+    """An op on planar views."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PhaseSplit(PlanarOp):
-    """Pads a picture, and sorts its pixels by phase (row % stride, column % stride).
+    """Padding and phase split (space-to-depth): pixels sorted by (row % stride, column % stride).
 
     The target has ``len(phases)`` planes for each channel of the source; in them a strided
-    convolution is one with stride 1. Pixels outside the picture become ``outside``.
+    convolution has stride 1. Pixels outside the map become ``outside``.
     """
 
     stride: Pair
@@ -103,9 +103,9 @@ class PhaseSplit(PlanarOp):
 class Convolution(PlanarOp):
     """``target[o] = act(bias[o] + sum weight[o, c, t] * source[c, pixel + taps[t]])``.
 
-    ``weight`` is ``(out, in / groups, taps)``. A channel of the source is ``spread`` planes. A
-    second source is a value to be added before the activation. Where there are ``floors``, they
-    stand for bias and activation: ``target[o] = max(floors[o], sum)``.
+    ``weight`` is ``(out, in / groups, taps)``. A channel of the source is ``planes_per_channel``
+    planes. A second source is the residual, added before the activation. ``clamp_min``, if given,
+    replaces bias and activation: ``target[o] = max(clamp_min[o], sum)``.
     """
 
     weight: FloatArray
@@ -125,10 +125,8 @@ class Convolution(PlanarOp):
 
 @dataclass(frozen=True)
 class WinogradTiles:
-    """A picture of outputs in squares: ``rows`` by ``columns`` of ``side`` pixels each.
-
-    A square's windows of ``kernel`` by ``kernel`` are one of ``span`` by ``span`` pixels, of which
-    as many ``frequencies`` are made.
+    """Outputs in ``rows`` by ``columns`` tiles of m x m pixels, of a ``kernel`` x ``kernel``
+    filter.
     """
 
     m: int
@@ -138,26 +136,26 @@ class WinogradTiles:
 
     @property
     def alpha(self) -> int:
-        """How wide what a tile is computed from is."""
+        """Width of a tile's input: ``m + r - 1``."""
         return self.m + self.kernel - 1
 
     @property
     def transform_size(self) -> int:
-        """How many numbers a tile is while it is multiplied."""
+        """Elements of a tile in the transform domain."""
         return self.alpha**2
 
     @property
     def count(self) -> int:
-        """How many there are."""
+        """Number of tiles."""
         return self.rows * self.columns
 
 
 @dataclass(frozen=True, kw_only=True)
 class WinogradInput(PlanarOp):
-    """Tiles of a padded picture in frequencies, by Winograd's method.
+    """Input transform: tiles of a padded map in the transform domain.
 
-    The target has a plane for each frequency of each channel, frequency by frequency; its pixels
-    are the tiles. ``top`` and ``left`` are rows and columns of padding.
+    The target has a plane for each of ``alpha**2`` elements of each channel, element by element;
+    its pixels are the tiles. ``top`` and ``left`` are rows and columns of padding.
     """
 
     tiles: WinogradTiles
@@ -167,9 +165,10 @@ class WinogradInput(PlanarOp):
 
 @dataclass(frozen=True, kw_only=True)
 class WinogradGemm(Convolution):
-    """A convolution in frequencies: pointwise, with as many groups for each of them as it has.
+    """The products in the transform domain: a pointwise convolution with ``alpha**2`` times the
+    groups.
 
-    ``weight`` is of frequencies, too; ``pixels`` is how many the layer's picture has.
+    ``weight`` is transformed, too; ``pixels`` is the number of output pixels of the layer.
     """
 
     tiles: WinogradTiles
@@ -188,9 +187,9 @@ class WinogradGemm(Convolution):
 
 @dataclass(frozen=True, kw_only=True)
 class WinogradOutput(PlanarOp):
-    """The pixels of tiles in frequencies: ``act(bias + pixel)``.
+    """Output transform: ``act(bias + pixel)``.
 
-    A second source is a value to be added before the activation.
+    A second source is the residual, added before the activation.
     """
 
     tiles: WinogradTiles
@@ -205,10 +204,10 @@ class WinogradOutput(PlanarOp):
 
 @dataclass(frozen=True, kw_only=True)
 class Direct3x3(PlanarOp):
-    """Depthwise convolution or pooling 3x3 that reads the picture where it stands.
+    """Depthwise convolution or pooling 3x3 that reads the map in place.
 
-    ``weight`` is ``(channels, 9)`` for a convolution, None for a pool; ``scale`` is an average's
-    factor. ``top`` and ``left`` are rows and columns of padding, 0 or 1.
+    ``weight`` is ``(channels, 9)`` for a convolution, None for a pool; ``scale`` is the factor of
+    an average. ``top`` and ``left`` are rows and columns of padding, 0 or 1.
     """
 
     stride: int
@@ -227,23 +226,23 @@ class Direct3x3(PlanarOp):
 
     @property
     def is_maximum(self) -> bool:
-        """Whether this is a pool of maxima."""
+        """True for a max pool."""
         return self.weight is None and self.kind is PoolKind.MAX
 
     @property
     def is_average(self) -> bool:
-        """Whether this is a pool of averages."""
+        """True for an average pool."""
         return self.weight is None and self.kind is PoolKind.AVERAGE
 
 
 @dataclass(frozen=True, kw_only=True)
 class StripConvPool(PlanarOp):
-    """A convolution and the maxima of its 3x3 windows with stride 2, ``rows`` of them at a time.
+    """A convolution and its 3x3 stride-2 max pool, strip-mined ``rows`` output rows at a time.
 
-    ``split``, ``convolution`` and ``pool`` are those of one band; the second and the third source
-    are the memory for what is between them, for each band that a thread may begin with. A plane of
-    the map has the last row of the band before from ``front`` - ``row`` on. ``height`` is the whole
-    map's.
+    ``phase_split``, ``convolution`` and ``pool`` are those of one strip; the second and third
+    sources are the scratch between them, for each strip that a thread may begin with. A plane of
+    the scratch has the last row of the strip before from ``carried_row_offset`` - ``row_stride``
+    on. ``height`` is that of the whole map.
     """
 
     split: PhaseSplit
@@ -266,12 +265,11 @@ class StripConvPool(PlanarOp):
 
 @dataclass(frozen=True, kw_only=True)
 class FusedConvPool(PlanarOp):
-    """A convolution with stride 2 and the maxima of its 3x3 windows with stride 2, without a map.
+    """A stride-2 convolution and its 3x3 stride-2 max pool, without a feature map between them.
 
-    ``weight`` is ``(out, in, taps)``, ``top`` and ``left`` are rows and columns of padding, and the
-    map between has ``height`` rows of ``width``, on which the activation is ``inner``. Its last row
-    is kept in the second source, ``kept`` numbers for each band that a thread may begin with, where
-    an output has ``kept_row`` of them.
+    ``weight`` is ``(out, in, taps)``, ``top`` and ``left`` are rows and columns of padding; the map
+    between would have ``height`` rows of ``width`` with the activation ``inner``. Its last row is
+    carried in the second source: ``carried_elements`` for each strip that a thread may begin with.
     """
 
     weight: FloatArray
@@ -287,7 +285,7 @@ class FusedConvPool(PlanarOp):
 
     @property
     def carried_elements(self) -> int:
-        """Numbers between what one band and the next keeps."""
+        """Elements carried from one output row to the next."""
         return len(self.weight) * self.carried_row_stride
 
     @property
@@ -303,9 +301,9 @@ class FusedConvPool(PlanarOp):
 
 @dataclass(frozen=True, kw_only=True)
 class Pool(PlanarOp):
-    """Max or average over ``taps`` of a split picture. ``scale`` has one factor per pixel or one.
+    """Max or average over ``taps`` of a phase-split map.
 
-    ``scale`` is None for a maximum.
+    ``scale`` has one factor per pixel or a single one; None for a max pool.
     """
 
     kind: PoolKind
@@ -341,7 +339,7 @@ class FullyConnected(PlanarOp):
 
 @dataclass(frozen=True, kw_only=True)
 class LocalResponseNorm(PlanarOp):
-    """Local response normalisation across channels."""
+    """Local response normalization across channels."""
 
     size: int
     alpha: float
@@ -358,17 +356,17 @@ class Add(PlanarOp):
 
 @dataclass(frozen=True, kw_only=True)
 class ChannelScale(PlanarOp):
-    """The first source times the second's number for its channel, plus a third if there is one."""
+    """The first source times the second's element of its channel, plus a residual if given."""
 
     activation: Activation
 
 
 @dataclass(frozen=True, kw_only=True)
 class Copy(PlanarOp):
-    """Planes elsewhere, in another order or with another row length."""
+    """A copy of planes, in another order or with another row stride."""
 
     activation: Activation = Activation.NONE
 
 
 class PlanarProgram(op.Program[PlanarOp]):
-    """Steps in order; buffers are in floats."""
+    """Planar ops in order; buffers are in elements."""

@@ -1,4 +1,4 @@
-"""The geometry of windows: which pixels a layer reads, and where they lie in what it reads."""
+"""Sliding windows: the pixels that a layer reads, and their offsets after a phase split."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True)
 class WindowGeometry:
-    """How windows slide over a picture, and the split picture in which they have stride 1."""
+    """Windows over a map, and the phase-split (space-to-depth) map in which they have stride 1."""
 
     kernel: Pair
     stride: Pair
@@ -24,7 +24,7 @@ class WindowGeometry:
 
     @classmethod
     def of(cls, layer: Conv | Pool, shape_in: Shape, shape_out: Shape) -> WindowGeometry:
-        """A layer's, over the whole picture."""
+        """The geometry of a layer over its whole input."""
         kernel = layer.kernel if isinstance(layer, Pool) else layer.weight.shape[2:]
         return cls(
             (kernel[0], kernel[1]),
@@ -48,7 +48,7 @@ class WindowGeometry:
 
     @property
     def min_row_stride(self) -> int:
-        """The least row length: padding right of a row may also be padding left of the next."""
+        """The least row stride: padding right of a row may also be padding left of the next."""
         return max(self.out_size[1], *(self._needed(phase) for _, phase in self.phases))
 
     def columns(self, phase: int) -> int:
@@ -63,7 +63,7 @@ class WindowGeometry:
         return len(sources) - min(leading, trailing)
 
     def phase_split_layout(self, channels: int, row: int, lanes: int) -> Layout:
-        """Of the split picture, of which each of ``channels`` has a plane for every phase."""
+        """Layout of the phase-split map: a plane per phase for each of ``channels``."""
         longest = max(self.columns(phase) for _, phase in self.phases)
         plane = self.rows * row + max(0, longest - row)
         return Layout(
@@ -75,7 +75,7 @@ class WindowGeometry:
         )
 
     def taps(self, layout: Layout) -> tuple[int, ...]:
-        """Where each tap lies in the split picture, relative to the output pixel."""
+        """Element offsets of the taps in the phase-split map, relative to the output pixel."""
         phases = {phase: at for at, phase in enumerate(self.phases)}
         found = []
         for row in range(self.kernel[0]):
@@ -86,7 +86,7 @@ class WindowGeometry:
         return tuple(found)
 
     def valid_counts(self) -> FloatArray:
-        """For each output pixel, how many pixels of its window are inside the picture."""
+        """Pixels of each output's window that are inside the map."""
         counts = []
         for axis in (0, 1):
             starts = np.arange(self.out_size[axis]) * self.stride[axis] - self.padding[axis]
@@ -96,12 +96,12 @@ class WindowGeometry:
 
 
 def is_pointwise(layer: Conv) -> bool:
-    """Whether a convolution maps each pixel to the same pixel."""
+    """True if a convolution maps each pixel to the same pixel."""
     return layer.weight.shape[2:] == (1, 1) and layer.stride == (1, 1) and not any(layer.padding)
 
 
 def supports_direct_3x3(layer: Conv | Pool, shape_in: Shape, shape_out: Shape) -> bool:
-    """Whether 3x3 windows can be read from the picture where it stands."""
+    """True if 3x3 windows can be read from the map in place."""
     if isinstance(layer, Conv):
         kernel = layer.weight.shape[2:] if layer.depthwise else (0, 0)
     else:

@@ -1,4 +1,4 @@
-"""The layers of a graph in order, while steps are made of them: some do the work of later ones."""
+"""Traversal of a graph while it is lowered: layers may be merged into earlier ones."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from shufflenet_deploy.network.graph import Add, Graph, Layer
 
 
 class Traversal:
-    """``for layer in walk`` is every layer whose work was not ``merged`` into one before it."""
+    """Iterates over the layers that were not ``merged`` into one before them."""
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
@@ -25,19 +25,19 @@ class Traversal:
             self._there.add(layer.output)
 
     def merge(self, layer: Layer) -> None:
-        """A layer's work is done before it is reached."""
+        """Mark a layer as done by an earlier one."""
         self._merged.add(layer.name)
 
     def readers(self, value: str) -> list[Layer]:
-        """The layers that read a value, in order."""
+        """Layers that read a value, in order."""
         return self._readers[value]
 
     def only_reader(self, value: str) -> Layer | None:
-        """The layer that is all that reads a value, which the caller does not see either."""
+        """The single layer that reads a value; None if there are others, or the caller does."""
         return self._only.get(value)
 
     def fusable_add(self, layer: Layer) -> tuple[Add, str] | None:
-        """The sum that is all that reads a layer's output, and what it adds, if that is there."""
+        """The addition that alone reads a layer's output, and its other operand, if available."""
         found = self.only_reader(layer.output)
         if not isinstance(found, Add):
             return None
@@ -45,6 +45,6 @@ class Traversal:
         return (found, others[0]) if others[0] in self._there else None
 
     def is_last_use(self, readers: Iterable[Layer], layer: Layer, addition: Add) -> bool:
-        """Whether no reader but the sum comes behind a layer."""
+        """True if no reader but the addition comes after a layer."""
         now = self._order[layer.name]
         return all(one is addition or self._order[one.name] <= now for one in readers)

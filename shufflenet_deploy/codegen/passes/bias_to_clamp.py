@@ -1,10 +1,10 @@
-"""Biases that become the least values of what is stored, where nothing is to be added for them.
+"""Bias-to-clamp: fold biases into the lower bound of a ReLU.
 
-``max(sum + b, 0)`` is ``max(sum, -b) + b``. Where every reader of a map can do without that last
-``+ b``, the map is stored moved by ``-b``, channel by channel: a convolution's sums then begin as
-what it adds, or as nothing, and the maximum with zero is one with ``-b``. A pointwise convolution
-that reads a moved map has it in its bias, and so has one that adds to a moved map. Along a chain
-of ShuffleNet units no vector of a residual sum needs an instruction for its bias.
+``max(sum + b, 0)`` is ``max(sum, -b) + b``. Where every reader can absorb that last ``+ b``, the
+map is stored offset by ``-b`` per channel: accumulators start from the residual, or from nothing,
+and the clamp at zero becomes one at ``-b``. Pointwise convolutions that read an offset map have it
+in their bias, and so do those that add to one. Along a chain of ShuffleNet units no residual
+addition needs an instruction for its bias.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from shufflenet_deploy.network.graph import Activation, FloatArray
 
 
 def run(program: PlanarProgram) -> None:
-    """Replace the steps of a program that can store moved maps, and those that read them."""
+    """Rewrite the ops of a program that can store offset maps, and those that read them."""
     moved = _ChannelOffsets()
     ops = program.ops
     for at, op in enumerate(ops):
@@ -43,13 +43,13 @@ def run(program: PlanarProgram) -> None:
 
 
 class _ChannelOffsets:
-    """By how much each plane of each buffer is moved."""
+    """The offset of each plane of each buffer."""
 
     def __init__(self) -> None:
         self._by: dict[tuple[int, int], float] = {}
 
     def of(self, view: BufferView) -> FloatArray:
-        """For each channel."""
+        """Offsets per channel of a view."""
         return np.array([self._by.get((view.buffer, plane), 0.0) for plane in view.planes])
 
     def put(self, view: BufferView, by: FloatArray | float) -> None:
@@ -79,7 +79,7 @@ def _rewrite_convolution(op: Convolution, moved: _ChannelOffsets, *, free: bool)
 
 
 def _readers(ops: list[PlanarOp], at: int) -> list[tuple[PlanarOp, int]]:
-    """The steps that read what step ``at`` writes."""
+    """The ops that read what op ``at`` writes."""
     target = ops[at].target
     left, found = set(target.planes), []
     for later in range(at + 1, len(ops)):
@@ -94,7 +94,7 @@ def _readers(ops: list[PlanarOp], at: int) -> list[tuple[PlanarOp, int]]:
 
 
 def _can_absorb_offset(ops: list[PlanarOp], op: PlanarOp, at: int) -> bool:
-    """Whether a step can make up for what its source is moved by."""
+    """True if an op can absorb the offset of its source into its bias."""
     if isinstance(op, GlobalAveragePool):
         return all(_can_absorb_offset(ops, reader, later) for reader, later in _readers(ops, at))
     return isinstance(op, FullyConnected) or (isinstance(op, Convolution) and _is_pointwise(op))

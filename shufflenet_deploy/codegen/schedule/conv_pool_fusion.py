@@ -1,4 +1,4 @@
-"""Which convolutions are computed in bands with the pool behind them, and in how many rows."""
+"""Fusion of a convolution with the max pool after it: where it pays, and rows per strip."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _MIN_MAP_BYTES = 64 << 10
 
 @dataclass(frozen=True, kw_only=True)
 class ConvPool:
-    """A convolution and the pool behind it, with the shapes of picture, map and pooled map."""
+    """A convolution, the pool after it, and the shapes of input, convolution and pool."""
 
     conv: Conv
     pool: Pool
@@ -46,7 +46,7 @@ class ConvPool:
     pool_shape: Shape
 
     def is_profitable(self, row: int, cpu: CpuTarget) -> bool:
-        """Whether bands are worth it; rows of the map are ``row`` apart."""
+        """True if strips pay; ``row`` is the row stride of the convolution's map."""
         conv, pool = self.conv, self.pool
         return (
             conv.groups == 1
@@ -59,14 +59,14 @@ class ConvPool:
         )
 
     def windows(self, rows: int) -> WindowGeometry:
-        """Of the convolution, for a band of so many rows of the map."""
+        """Window geometry of the convolution for a strip of so many rows."""
         conv = self.conv
         kernel = (conv.weight.shape[2], conv.weight.shape[3])
         size = (self.input_shape[1], self.input_shape[2])
         return WindowGeometry(kernel, conv.stride, conv.padding, size, (rows, self.conv_shape[2]))
 
     def rows(self, row: int, cpu: CpuTarget) -> int:
-        """Rows of the pooled map in a band: as many as the cache has room for, in equal bands."""
+        """Output rows per strip: as many as fit the cache budget, in equal strips."""
         phases = len(self.windows(1).phases)
         numbers = row * (self.conv_shape[0] + self.input_shape[0] * phases)
         most = _STRIP_BYTES // (2 * numbers * cpu.element_bytes)
@@ -84,7 +84,7 @@ def strip_conv_pool(
     target: BufferView,
     buffer: Callable[[int], int],
 ) -> StripConvPool:
-    """The step; rows of the map are ``row`` apart, ``buffer`` gives memory for so many elements."""
+    """The strip-mined op; ``row`` is the map's row stride, ``buffer`` allocates elements."""
     rows, lanes = pair.rows(row, cpu), cpu.lanes
     windows = pair.windows(2 * rows)
     bands = ceil(pair.pool_shape[1] / rows)
@@ -157,7 +157,7 @@ def fused_conv_pool(
     target: BufferView,
     buffer: Callable[[int], int],
 ) -> FusedConvPool:
-    """The step that takes maxima in registers; see ``maxima.suits``."""
+    """The op that pools in registers; see ``fused_conv_pool.fits_registers``."""
     conv, (_, height, width) = pair.conv, pair.conv_shape
     out, per_group, *kernel = conv.weight.shape
     columns = fused_tile.tile_columns(cpu)
@@ -187,5 +187,5 @@ def fused_conv_pool(
 
 
 def per_thread_elements(layout: Layout, lanes: int) -> int:
-    """Elements between what one thread and another have; vectors may read behind the last plane."""
+    """Elements of scratch per thread, with slack for vector loads past the last plane."""
     return layout.channels * layout.channel_stride + _SLACK_VECTORS * lanes

@@ -1,4 +1,4 @@
-"""An int8 convolution as the tiles of every machine see it."""
+"""An int8 convolution as the tiles of every instruction set see it."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class ConvSpec:
-    """Where a convolution reads and stores; all distances are in bytes.
+    """Addressing of a convolution; all distances are in bytes.
 
-    ``rows`` are where the contiguous runs of ``run`` bytes of inputs begin, relative to a pixel.
-    Outputs come in ``groups`` of ``outputs``; the inputs of a group begin ``group_step`` behind
-    those of the one before. ``x`` is what is read, ``y`` the result, ``r`` what is added to it.
-    ``room`` is how many bytes behind the last output may be overwritten.
+    ``rows`` are offsets of the contiguous runs of ``run`` input bytes, relative to a pixel. Outputs
+    come in ``groups`` of ``outputs``; a group's inputs begin ``group_step`` after those of the one
+    before. ``x`` is the source, ``y`` the result, ``r`` the residual. ``overwrite_slack`` bytes
+    after the last output may be overwritten.
     """
 
     rows: tuple[int, ...]

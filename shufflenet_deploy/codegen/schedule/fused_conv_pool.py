@@ -19,10 +19,10 @@ STRIDE = 2
 
 @dataclass(frozen=True)
 class DeinterleavedTile:
-    """Where the pixels of a tile are: even and odd columns of each row, each of ``part`` numbers.
+    """Layout of a tile's input: even and odd columns of each row, ``part`` elements each.
 
-    ``before`` and ``behind`` are pairs of columns that windows reach outside the tile, ``first``
-    is where it begins in a part, ``row`` and ``plane`` are distances.
+    ``before`` and ``after`` are pairs of columns that windows reach outside the tile, ``first`` is
+    the tile's start in a part, ``row_stride`` and ``channel_stride`` are distances.
     """
 
     columns: int
@@ -35,21 +35,21 @@ class DeinterleavedTile:
 
     @property
     def channel_stride(self) -> int:
-        """Between channels."""
+        """Elements between channels."""
         return self.rows * self.row_stride
 
     def at(self, column: int) -> int:
-        """Where the pixels are whose column is that of a window, from its middle on."""
+        """Offset of the pixels at a column relative to the kernel's middle."""
         return column % STRIDE * self.part + self.first + column // STRIDE
 
 
 def tile_columns(cpu: CpuTarget) -> int:
-    """Columns of the map in a tile."""
+    """Columns of the convolution in a tile."""
     return VECTORS * cpu.lanes
 
 
 def fits_registers(conv: Conv, columns: int, map_columns: int, cpu: CpuTarget) -> bool:
-    """Whether a convolution before a pool is computed this way, from so many columns to so many."""
+    """True if a convolution is pooled in registers, from so many columns to so many."""
     if cpu.fma_by_lane or conv.stride != (STRIDE, STRIDE):
         return False
     if map_columns > columns // STRIDE + 1:  # whole tiles might be of padding

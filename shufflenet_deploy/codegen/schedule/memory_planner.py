@@ -1,4 +1,4 @@
-"""One block of memory for all buffers: those that are never alive together share their place."""
+"""Static memory planning: buffers whose lifetimes do not overlap share the arena."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from shufflenet_deploy.codegen.ir.op import Program
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryPlan:
-    """``offsets`` of the buffers in elements, and how many elements all of them need."""
+    """Buffer ``offsets`` and the total size, in elements."""
 
     offsets: tuple[int, ...]
     elements: int
 
 
 def plan_memory(program: Program[Any], *, align: int, slack: int) -> MemoryPlan:
-    """Give every buffer its place, largest first, each where it first fits.
+    """Assign arena offsets greedily by size: largest buffer first, at the first offset that fits.
 
-    ``slack`` elements behind a buffer may be read (never used) by whole-vector loads. Buffers below
+    ``slack`` elements after a buffer may be read (never used) by whole-vector loads. Buffers below
     0 are the caller's.
     """
     first_use: dict[int, int] = {}

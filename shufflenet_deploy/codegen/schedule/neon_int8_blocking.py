@@ -1,7 +1,7 @@
-"""An int8 convolution as NEON tiles see it, and its cheapest cut into them, by instructions.
+"""Register blocking of int8 convolutions on NEON, by instruction count.
 
-A block computes ``quads`` times four output channels of ``pixels`` pixels. A block's cost is its
-count of instructions, which is what the cores that run this issue.
+A block computes ``quads`` times four output channels of ``pixels`` pixels. Its cost is its number
+of instructions, which is what the cores that run it issue.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class TileCut:
 
 @dataclass(frozen=True, kw_only=True)
 class TileShape:
-    """What a block does for one pixel: ``lanes`` of four inputs in ``chunks`` vectors."""
+    """The work of a block per pixel: ``lanes`` groups of four inputs in ``chunks`` vectors."""
 
     lanes: int
     chunks: int
@@ -37,11 +37,10 @@ class TileShape:
 
 @dataclass(frozen=True, kw_only=True)
 class Epilogue:
-    """How an accumulator becomes a byte: ``shift`` after the multiplier, and what is added.
+    """Requantization of an accumulator: ``shift`` after the multiplier, and the residual.
 
-    ``residual`` is the multiplier of the value to be added, in units of ``2**-fraction`` of a
-    step of the output; None without one. With ``real`` the output is floats: the accumulator
-    times a float factor.
+    ``residual`` is the residual's multiplier, in units of ``2**-fraction`` of the output's scale;
+    None without one. With ``float_output`` the result is the accumulator times a float.
     """
 
     shift: int = 0
@@ -52,27 +51,27 @@ class Epilogue:
 
 @dataclass(frozen=True, kw_only=True)
 class NeonConvSpec(ConvSpec):
-    """A convolution as NEON's tiles see it, and what becomes of its accumulators."""
+    """A convolution as NEON tiles see it, with its epilogue."""
 
     epilogue: Epilogue
 
     @property
     def quads(self) -> int:
-        """Accumulators of a group and pixel."""
+        """Accumulators per group and pixel."""
         return ceil(self.outputs / 4)
 
     @property
     def work_of_all(self) -> int:
-        """Multiply-adds of bytes."""
+        """Multiply-adds of the whole convolution."""
         return self.height * self.width * self.groups * self.quads * 16 * self.lanes
 
     @property
     def lanes(self) -> int:
-        """Multiply-adds of an accumulator."""
+        """Multiply-adds per accumulator."""
         return len(self.rows) * ceil(self.run / 4)
 
     def work(self, *, dot_product: bool) -> TileShape:
-        """What the cost model looks at."""
+        """The inputs of the cost model."""
         return TileShape(
             lanes=self.lanes,
             chunks=len(self.rows) * ceil(self.run / 16),
@@ -82,7 +81,7 @@ class NeonConvSpec(ConvSpec):
 
 
 def fits_registers(quads: int, pixels: int, *, dot_product: bool) -> bool:
-    """Whether a block's accumulators, inputs and weights fit 32 registers."""
+    """True if a block's accumulators, inputs and weights fit 32 registers."""
     if dot_product:
         return quads * pixels <= 24 and quads * pixels + pixels + 2 <= 32
     # The permutations of the inputs (4), a product, weights, and one spread input a pixel.
@@ -103,7 +102,7 @@ def tile_instructions(work: TileShape, quads: int, pixels: int) -> float:
 
 @lru_cache(maxsize=4096)
 def choose_tiles(work: TileShape, quads: int, pixels: int) -> TileCut:
-    """The cheapest cut of ``quads`` by ``pixels``."""
+    """The cheapest blocks for ``quads`` by ``pixels``."""
     best: tuple[float, TileCut] | None = None
     for main in range(1, min(pixels, _MAX_PIXELS) + 1):
         sizes = [

@@ -1,4 +1,4 @@
-"""How a block of a convolution in assembly uses the registers of 64-bit ARM, and what it costs."""
+"""Register allocation and instruction counts of AArch64 microkernels, fp32 and fp16."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _IN_ORDER_STALL = (
 
 @dataclass(frozen=True)
 class OperandRegisters:
-    """What is left beside the accumulators.
+    """Registers for operands, beside the accumulators.
 
-    ``channels`` times the pixels of a block's channel, and ``loads`` times ``weights`` registers.
+    ``channels`` sets for a channel's pixels, and ``loads`` times ``weights`` registers.
     """
 
     channels: int
@@ -35,9 +35,9 @@ class OperandRegisters:
 def allocate_operands(
     outputs: int, vectors: int, sets: int, lanes: int, *, in_order: bool
 ) -> tuple[float, OperandRegisters] | None:
-    """The cheapest use of the registers that ``sets`` of accumulators leave free.
+    """The cheapest use of the registers that ``sets`` of accumulators leave, and its cost.
 
-    With its instructions for each channel.
+    The cost is in instructions per channel, multiply-adds excluded.
     """
     free = REGISTERS - sets * outputs * vectors
     found = []
@@ -54,12 +54,12 @@ def allocate_operands(
 
 
 def accumulator_sets(depth: int, lanes: int) -> int:
-    """Sets of accumulators: halves add up the sums of straight pieces of code apart."""
+    """Sets of accumulators: long fp16 sums are accumulated in two levels."""
     return 2 if depth > _LONG_FP16_SUM and lanes == _FP16_LANES else 1
 
 
 def fits_registers(outputs: int, vectors: int, depth: int, lanes: int) -> bool:
-    """Whether a block's accumulators, pixels and weights fit the registers."""
+    """True if a block's accumulators, pixels and weights fit the registers."""
     biases, sets = ceil(outputs / lanes) + 1, accumulator_sets(depth, lanes)
     return (
         sets * outputs * vectors + biases <= REGISTERS
@@ -78,7 +78,7 @@ def block_instructions(
     clamp_min: bool,
     in_order: bool,
 ) -> float:
-    """Instructions of a block; ``plane`` is the bytes between channels of the target."""
+    """Instructions of a block; ``plane`` is the target's channel stride in bytes."""
     sets = accumulator_sets(depth, lanes)
     found = allocate_operands(outputs, vectors, sets, lanes, in_order=in_order)
     assert found is not None
@@ -96,12 +96,12 @@ def block_instructions(
 
 
 def _store_instructions(vectors: int, stride: int) -> float:
-    """Instructions that store one channel's vectors by pairs, moving the pointer included."""
+    """Instructions that store one channel's vectors, pointer updates included."""
     return min(paired_store_instructions(vectors, stride), float(vectors))
 
 
 def paired_store_instructions(vectors: int, stride: int) -> float:
-    """The same where two registers are stored at a time, whether or not that takes fewer."""
+    """The same with ``stp``, whether or not that takes fewer."""
     if vectors < 2:
         return float(vectors)
     within = 1

@@ -1,9 +1,9 @@
-"""How an inference is shared among threads: into stages, each of which any number of them may do.
+"""Parallel schedule: an inference as barrier phases of tasks that threads split.
 
-A stage is what lies between two moments at which all threads meet. Its work is a row of pieces
-that do not depend on each other, each with a price; a thread gets a contiguous share of about the
-same price as everyone else's. Pieces are what one thread does anyway, block by block, so that the
-scores are the same for any number of threads. What is too small to be shared is done by one.
+A phase lies between two barriers. Its work is a sequence of independent work items, each with a
+cost; a thread gets a contiguous share of about equal cost. Work items are the blocks that one
+thread processes anyway, so logits are bit-identical for any number of threads. Work too small to be
+shared is done by one thread.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _MIN_PARALLEL_INSTRUCTIONS = 1500
 
 @dataclass
 class Task:
-    """The calls of a step, or of as much of it as nothing in it depends on.
+    """The calls of an op, or of a part of it without dependencies inside.
 
-    ``layer`` is the step's number if this completes it. With ``joins`` it depends on nothing
-    that the portion before it does.
+    ``layer`` is the op's number if this completes it. An ``independent`` task does not depend on
+    the task before it.
     """
 
     calls: CWriter = field(default_factory=lambda: CWriter(depth=1))
@@ -34,7 +34,7 @@ class Task:
 
     @contextmanager
     def parallel(self, work_items: int, cost: float) -> Iterator[None]:
-        """Calls over the pieces from ``begin`` to ``end``; each costs ``price`` instructions."""
+        """Calls over the work items from ``begin`` to ``end``, each of so many instructions."""
         each, first = max(1, round(cost)), len(self.calls.lines)
         with self.calls.block(""):
             self.calls(f"SHARE({work_items}, {self._work}, {each});")
@@ -44,11 +44,11 @@ class Task:
 
     @property
     def serial(self) -> bool:
-        """Whether one thread does it all."""
+        """True if one thread does it all."""
         return self._work < _MIN_PARALLEL_INSTRUCTIONS or self._shared < len(self.calls.lines)
 
     def define(self, number: int) -> str:
-        """Its function."""
+        """The C function of the task."""
         total = f"    const long long total = {self._work};\n" if self._shared else ""
         return f"PORTION({number})\n{{\n{total}{self.calls}\n}}\n"
 
@@ -65,9 +65,9 @@ def serial_body(tasks: list[Task]) -> str:
 
 @dataclass(frozen=True)
 class Phase:
-    """Numbers of portions that are done between two meetings, and the layers that this completes.
+    """Tasks between two barriers, and the layers that they complete.
 
-    The first thread does all of a stage that is ``alone``, and says itself when a layer is done.
+    The first thread does all of a ``serial`` phase, and reports completed layers itself.
     """
 
     tasks: tuple[int, ...]
@@ -76,7 +76,7 @@ class Phase:
 
 
 def plan_phases(tasks: list[Task]) -> list[Phase]:
-    """As few stages as there can be."""
+    """Group tasks into as few phases as dependencies allow."""
     groups: list[list[int]] = []
     for number, task in enumerate(tasks):
         if number and (task.independent or (task.serial and _all_serial(tasks, groups[-1]))):
@@ -96,7 +96,7 @@ def _all_serial(tasks: list[Task], group: list[int]) -> bool:
 
 
 def phase_body(tasks: list[Task]) -> str:
-    """The body of a function in which a thread does its part of a stage."""
+    """The body of a function in which a thread does its part of a phase."""
     code = CWriter(depth=1)
     with code.block("switch (stage)"):
         code.depth -= 1
@@ -118,7 +118,7 @@ def phase_body(tasks: list[Task]) -> str:
 
 
 def completed_layer_rows(stages: list[Phase]) -> str:
-    """Rows of C: the layers for whose ends a stage's end stands, as first and last."""
+    """C initialisers: the first and last layer that the end of each phase completes."""
     rows = []
     for stage in stages:
         told = stage.serial or not stage.layers

@@ -1,4 +1,4 @@
-"""Cutting a length into pieces that each have a price: what all register blockings share."""
+"""Partitioning a length into sizes of given cost: the solver behind every register blocking."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from __future__ import annotations
 def with_main_tile(
     total: int, main: int, costs: dict[int, float]
 ) -> tuple[float, tuple[tuple[int, int], ...]]:
-    """``total`` as pieces of ``main`` with the cheapest rest: its price, and runs (size, times)."""
+    """Partition ``total`` into ``main`` tiles and the cheapest rest: cost, runs (size, times)."""
     times, rest = divmod(total, main)
     if times > 1 and rest:
         times, rest = times - 1, rest + main
@@ -21,7 +21,7 @@ def with_main_tile(
 
 
 def cheapest(total: int, costs: dict[int, float]) -> tuple[float, tuple[int, ...]]:
-    """The cheapest way to write ``total`` as a sum of priced sizes, largest first."""
+    """The cheapest partition of ``total`` into sizes of given cost, largest first."""
     best = [0.0] + [float("inf")] * total
     last = [0] * (total + 1)
     for amount in range(1, total + 1):

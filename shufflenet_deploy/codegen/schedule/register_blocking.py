@@ -1,7 +1,7 @@
-"""How a convolution is cut into register blocks: dynamic programming over a small cost model.
+"""Register blocking of fp32 and fp16 convolutions: dynamic programming over a cost model.
 
-A block computes ``outputs`` channels of ``vectors`` vectors of pixels. Costs are in instructions
-on machines that multiply by lane and in cycles elsewhere; only their order matters.
+A block computes ``outputs`` channels of ``vectors`` vectors of pixels. Costs are instructions on
+targets with multiply-add by lane and cycles elsewhere; only their order matters.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _FMA_LATENCY_CYCLES = 4
 
 @dataclass(frozen=True, kw_only=True)
 class RegisterBlocking:
-    """The cut: ``outputs`` channels of each block in order; ``pixels`` as (vectors, times)."""
+    """The blocks: ``outputs`` channels of each in order; ``pixels`` as (vectors, times)."""
 
     outputs: tuple[int, ...]
     pixels: tuple[tuple[int, int], ...]
@@ -28,11 +28,11 @@ class RegisterBlocking:
 
 @dataclass(frozen=True, kw_only=True)
 class ConvShape:
-    """What there is to cut: ``outputs`` channels of ``vectors`` vectors.
+    """The inputs of the cost model: ``outputs`` channels of ``vectors`` vectors.
 
-    ``depth`` is the number of multiply-adds that each accumulator receives, ``plane`` the bytes
-    between channels of the target. ``floors`` says that a least value stands for the bias. There
-    are ``tail`` more pixels, which the last block of pixels computes beside its vectors.
+    ``depth`` is the number of multiply-adds per accumulator, ``channel_stride`` the target's, in
+    bytes. With ``clamp_min`` a lower bound replaces the bias. ``tail`` more pixels are computed by
+    the last block of pixels.
     """
 
     outputs: int
@@ -46,7 +46,7 @@ class ConvShape:
 
 
 def fits_registers(cpu: CpuTarget, outputs: int, vectors: int, shape: ConvShape) -> bool:
-    """Whether a block's accumulators, pixels and weights fit the registers."""
+    """True if a block's accumulators, pixels and weights fit the registers."""
     if shape.assembly:
         return neon_register_allocation.fits_registers(outputs, vectors, shape.depth, cpu.lanes)
     if cpu.fma_by_lane:
@@ -83,7 +83,7 @@ def _block_cost(cpu: CpuTarget, outputs: int, vectors: int, shape: ConvShape) ->
 def _output_blocks_with_tail(
     cpu: CpuTarget, main: int, pixels: tuple[tuple[int, int], ...], shape: ConvShape
 ) -> tuple[float, tuple[int, ...]]:
-    """The price and the outputs of the best blocks for this cut of the pixels."""
+    """Cost and output blocks of the best partition for these pixel blocks."""
     costs = {}
     for part in _block_sizes(cpu, main, shape):
         cost = sum(times * _block_cost(cpu, part, size, shape) for size, times in pixels)
@@ -92,7 +92,7 @@ def _output_blocks_with_tail(
 
 
 def _tail_cost(cpu: CpuTarget, outputs: int, vectors: int, shape: ConvShape) -> float:
-    """What the tail adds to a block; registers that are lacking are loads and stores."""
+    """Cost that the tail adds to a block; missing registers count as loads and stores."""
     sums = tail.packed_tail_vectors(cpu, outputs, shape.tail)
     spread = 1 if shape.tail == 1 else 2  # the repeated pixels, and the order of weights
     lacking = outputs * vectors + vectors + 1 + sums + spread - cpu.registers
@@ -102,7 +102,7 @@ def _tail_cost(cpu: CpuTarget, outputs: int, vectors: int, shape: ConvShape) -> 
 
 @lru_cache(maxsize=4096)
 def choose_blocking(cpu: CpuTarget, shape: ConvShape) -> RegisterBlocking:
-    """The cheapest cut of a convolution."""
+    """The cheapest register blocking of a convolution."""
     best: tuple[float, RegisterBlocking] | None = None
     for main in range(1, min(shape.vectors, 12) + 1):
         parts = _output_blocks(cpu, main, shape)

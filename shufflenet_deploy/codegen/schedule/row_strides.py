@@ -1,4 +1,4 @@
-"""How long the rows of maps are in memory: flat loops walk over several of them together."""
+"""Row strides of planar maps: values that one flat loop walks share a stride."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from shufflenet_deploy.network.graph import (
 
 
 def assign_row_strides(graph: Graph) -> dict[str, int]:
-    """Each map's row length: one for all values that flat loops walk together."""
+    """The row stride of each map: one for all values that flat loops walk together."""
     parent = {value: value for value in graph.shapes}
 
     def root(value: str) -> str:

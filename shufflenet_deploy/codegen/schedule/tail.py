@@ -13,7 +13,7 @@ _MIN_REGISTERS = 32  # with fewer, blocks have none to spare
 
 
 def packed_tail_pixels(cpu: CpuTarget, span: int) -> int:
-    """How many pixels of each output a tail holds, for planes of ``span``: 0 if there is none."""
+    """Tail pixels per output channel of planes of ``span`` elements; 0 without a packed tail."""
     rest = span % cpu.lanes
     if cpu.fma_by_lane or cpu.registers < _MIN_REGISTERS or span < cpu.lanes:
         return 0
@@ -21,5 +21,5 @@ def packed_tail_pixels(cpu: CpuTarget, span: int) -> int:
 
 
 def packed_tail_vectors(cpu: CpuTarget, outputs: int, pixels: int) -> int:
-    """How many vectors the tail of a block is."""
+    """Vectors of a block's tail."""
     return ceil(outputs * pixels / cpu.lanes)

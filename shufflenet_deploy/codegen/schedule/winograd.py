@@ -1,9 +1,8 @@
-"""Winograd's minimal filtering (arXiv 1509.09308): when it pays, and its matrices.
+"""Winograd's minimal filtering (arXiv 1509.09308): matrices, and where it pays.
 
-``side`` outputs of a filter of ``kernel`` taps are ``A (G g * B d)``: transforms of the taps and of
-``span = side + kernel - 1`` pixels, multiplied number by number, and one back. In two dimensions a
-tile of 4x4 outputs of a 3x3 window takes 36 products for each channel, where sums of taps take 144.
-Transforms are of one channel, so that what they cost is shared by all outputs.
+F(m, r) computes ``m`` outputs of an ``r``-tap filter as ``AT (G g * BT d)``: ``alpha = m + r - 1``
+products between transforms of taps and pixels. In two dimensions a 4x4 tile of a 3x3 kernel takes
+36 products per channel instead of 144; transforms are per channel, so all outputs share their cost.
 """
 
 from __future__ import annotations
@@ -48,7 +47,10 @@ _TRANSFORM_COST = 4
 
 @dataclass(frozen=True)
 class Transforms:
-    """The transforms of pixels, of taps, and of products to outputs."""
+    """The matrices of F(m, r), in Lavin and Gray's letters.
+
+    ``BT`` transforms pixels, ``G`` taps, ``AT`` products to outputs.
+    """
 
     pixels: Matrix
     taps: Matrix
@@ -57,7 +59,7 @@ class Transforms:
 
 @lru_cache
 def transforms(side: int, kernel: int) -> Transforms:
-    """Those of so many outputs, from polynomials through ``_POINTS``."""
+    """The matrices of F(m, r), from polynomials through the interpolation points."""
     points = [Fraction(text) for text in _INTERPOLATION_POINTS[side + kernel - 1].split()]
     pixels, taps = [], []
     for point in points:
@@ -87,7 +89,7 @@ def _unit_row(length: int, at: int) -> tuple[Fraction, ...]:
 
 
 def transform_weights(weight: FloatArray, side: int) -> FloatArray:
-    """``(out, in, kernel, kernel)`` as ``(frequencies * out, in, 1)``, frequency by frequency."""
+    """Transform ``(out, in, r, r)`` to ``(alpha**2 * out, in, 1)``."""
     per_group, kernel = weight.shape[1:3]
     taps = np.array(transforms(side, kernel).taps, np.float64)
     both = np.einsum("fi,goij,hj->fhgo", taps, weight.astype(np.float64), taps, optimize=True)
@@ -98,7 +100,7 @@ def transform_weights(weight: FloatArray, side: int) -> FloatArray:
 def choose_tiles(
     layer: Conv, shape_in: Shape, shape_out: Shape, cpu: CpuTarget
 ) -> WinogradTiles | None:
-    """The tiles in which a convolution takes least, or None where sums of its taps do."""
+    """The cheapest tiles of a convolution, or None where direct convolution is cheaper."""
     out, per_group, *kernel = layer.weight.shape
     size = kernel[0]
     if (
@@ -127,13 +129,13 @@ def choose_tiles(
 
 
 def _stack_elements(cut: WinogradTiles) -> int:
-    """Numbers between the directions of a transform, for a row of tiles."""
+    """Elements of scratch between the two directions, for a row of tiles."""
     rows = ceil(cut.alpha / cut.m) * cut.m
     return cut.columns * cut.alpha * (rows + cut.m)
 
 
 def _gemm_cost(weights: int, pixels: int, cpu: CpuTarget) -> float:
-    """Of a product of weights and pixels, in vector instructions."""
+    """Cost of multiplying weights and pixels, in vector instructions."""
     rest = tail.packed_tail_pixels(cpu, pixels) / cpu.lanes or (pixels % cpu.lanes > 0)
     vectors = pixels // cpu.lanes + rest
     return weights * (vectors + _WEIGHT_VECTOR_COST / cpu.lanes)

@@ -19,9 +19,10 @@ _SCRATCH_ELEMENTS = 6 << 10
 def transform_buffer(
     program: PlanarProgram, channels: int, tiles: WinogradTiles, lanes: int
 ) -> BufferView:
-    """Where channels are while they are frequencies, with room for a vector behind each plane.
+    """A buffer for channels in the transform domain, with slack after each plane.
 
-    Another plane is between frequencies, so that those of a channel share no cache sets either.
+    A spare plane separates the matrices of the transform domain, so that those of a channel share
+    no cache sets either.
     """
     plane = ceil(tiles.count / lanes) * lanes
     if tile_rows_per_pass(tiles, lanes) < tiles.rows:
@@ -41,13 +42,13 @@ def transform_buffer(
 
 
 def tile_rows_per_pass(tiles: WinogradTiles, lanes: int) -> int:
-    """Rows of tiles whose transforms in one direction fit what is kept."""
+    """Rows of tiles whose half-transformed elements fit the scratch."""
     row = tiles.m * (phase_elements(tiles, lanes) * tiles.m + tiles.alpha * tiles.columns)
     rows = max(1, _SCRATCH_ELEMENTS // row)
     return ceil(tiles.rows / ceil(tiles.rows / rows))
 
 
 def phase_elements(tiles: WinogradTiles, lanes: int) -> int:
-    """Elements for a phase of a row: every column that is ``phase`` modulo side."""
+    """Elements of one phase of a row: every column that is ``phase`` modulo m."""
     columns = tiles.m * tiles.columns + tiles.kernel - 1
     return ceil(columns / (tiles.m * lanes)) * lanes

@@ -124,9 +124,13 @@ def _even_sizes(whole: int, most: int) -> list[int]:
 
 
 def pack_weights(
-    spec: X86ConvSpec, weight: NDArray[np.int8], bias: NDArray[np.int32], multiplier: Multipliers,
-    blocks: tuple[OutputBlock, ...], cpu: CpuTarget,
-) -> tuple[NDArray[np.int8], NDArray[np.int32]]:  # fmt: skip
+    spec: X86ConvSpec,
+    weight: NDArray[np.int8],
+    bias: NDArray[np.int32],
+    multiplier: Multipliers,
+    blocks: tuple[OutputBlock, ...],
+    cpu: CpuTarget,
+) -> tuple[NDArray[np.int8], NDArray[np.int32]]:
     """Weights ``(groups * outputs, rows, run)`` in the order in which tiles read them.
 
     Biases and factors come as one array: those of each block side by side.

@@ -1,4 +1,4 @@
-"""A compiled network as a file that can be asked: what parity runs, on whatever this machine is."""
+"""A compiled network as an executable that can be run for validation, emulated if need be."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _EMULATORS = {"aarch64": "qemu-aarch64", "armv7l": "qemu-arm", "x86_64": "qemu-x
 
 
 class NativeExecutable:
-    """A program that ``toolchain.compile`` made.
+    """An executable built by ``toolchain.compile_c``.
 
-    ``runs_on`` says what answered: this processor, an emulator, or, where there is neither,
-    ``stand_in``: the same network as C for this processor, see ``precisions.stand_in``.
-    ``emulated`` says that it is an emulator.
+    ``runs_on`` states what runs it: this processor, an emulator, or, where there is neither, the
+    same network generated for this processor (``stand_in``, see ``codegen.host_equivalent``).
+    ``emulated`` is True for an emulator.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class NativeExecutable:
         self.outputs: tuple[TensorSpec, ...] = (_spec("output", graph.shapes[graph.output]),)
 
     def run(self, picture: FloatArray) -> FloatArray:
-        """The scores for one picture ``(1, 3, H, W)``."""
+        """The logits for one image ``(1, 3, H, W)``."""
         given, answer = self._here / "picture.npy", self._here / "scores.npy"
         np.save(given, np.ascontiguousarray(picture, np.float32), allow_pickle=False)
         done = _run([*self._command, "--once", "--input", str(given), "--output", str(answer)])

@@ -1,4 +1,4 @@
-"""Whether generated C computes what the module computes: compiled and run on this machine."""
+"""Comparison of generated C with the PyTorch module, compiled and run on this machine."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def compare_with_module(graph: Graph, module: nn.Module) -> float:
 
 
 def logits_on_host(source: GeneratedC, pictures: Sequence[FloatArray]) -> list[FloatArray]:
-    """The scores ``(1, classes)`` that C for this machine gives for pictures ``(1, C, H, W)``.
+    """Logits ``(1, classes)`` of C for this machine, for images ``(1, C, H, W)``.
 
     Raises:
         UsageError: there is no compiler.

@@ -1,4 +1,4 @@
-"""A compiled network in this process, for parity: its answers through ctypes."""
+"""A compiled network loaded into this process through ctypes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shufflenet_deploy.network.graph import FloatArray
 
 
 class SharedLibrary:
-    """A shared library that ``toolchain.compile`` made for this machine."""
+    """A shared library built by ``toolchain.compile_c`` for this machine."""
 
     def __init__(self, path: Path) -> None:
         """Load it.
@@ -33,7 +33,7 @@ class SharedLibrary:
             raise ExportError(f"{path.name} has no weights linked in")
 
     def run(self, picture: FloatArray) -> FloatArray:
-        """One inference; ``picture`` is ``(C, H, W)``, the answer is flat."""
+        """One inference; ``image`` is ``(C, H, W)``, the result is flat."""
         given = np.ascontiguousarray(picture, np.float32)
         if given.size != self.inputs:
             raise ValueError(f"{given.shape} is not {self.inputs} numbers")

@@ -115,7 +115,7 @@ def fitting_block(graph: Graph, shuffle: Shuffle, multiple: int) -> int | None:
 
 
 def shuffled_order(channels: int, groups: int) -> Indices:
-    """For each channel after a shuffle, where it was before."""
+    """The source of each channel of a shuffle's output."""
     return np.arange(channels).reshape(groups, -1).T.ravel()
 
 
@@ -137,7 +137,7 @@ class _Unit:
 
     @property
     def grouped(self) -> bool:
-        """Whether both convolutions have the groups of the shuffle."""
+        """True if both convolutions have the groups of the shuffle."""
         ends = [conv.groups for conv in (self.before, self.after) if conv is not None]
         return ends == [self.shuffle.groups] * 2
 

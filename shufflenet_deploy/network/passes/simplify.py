@@ -1,4 +1,4 @@
-"""What inference does not need is folded away: normalisation, activations, views of a vector.
+"""Inference-time simplification: fold batch normalization, merge activations, drop dead layers.
 
 Each rewrite looks at a producer and its only reader; the order of the layers stays as it was.
 """

@@ -1,4 +1,4 @@
-"""The first convolution with several columns of the picture side by side as channels.
+"""Width-to-depth: the first convolution with several columns of the image as channels.
 
 Three channels are too few for kernels that copy or multiply whole vectors of channels. A block of
 columns as one pixel of more channels gives the same numbers with some multiplications by zero.

@@ -74,7 +74,7 @@ def _observe(
 def _histograms(
     graph: Graph, batches: Sequence[NDArray[Any]], spans: Mapping[str, Span]
 ) -> dict[str, NDArray[np.float64]]:
-    """How often each value falls into each of equal bins over its span.
+    """Histogram of each value over its span, in equal bins.
 
     Zeros are left out: they are exact whatever the range, and ReLU makes half of all values so.
     """
@@ -129,7 +129,7 @@ def _squared_error(
 
 
 def _divergence(histogram: NDArray[np.float64], centres: NDArray[np.float64], span: Span) -> float:
-    """Kullback-Leibler divergence of what quantisation keeps of a distribution, in nats."""
+    """Kullback-Leibler divergence from a distribution to its quantized version, in nats."""
     inside = (histogram > 0) & (centres >= span[0]) & (centres <= span[1])
     if not inside.any():
         return float(np.inf)

@@ -95,10 +95,10 @@ def _peaks(
 def _scales(
     peaks: NDArray[np.float64], second: Conv, order: NDArray[np.intp]
 ) -> NDArray[np.float64]:
-    """What each output channel of the first layer is divided by; around 1 on the whole.
+    """The divisor of each output channel of the first layer; around 1 on the whole.
 
-    A depthwise layer has a scale of its own for every channel's weights, so its input can be made
-    wholly even for nothing. Otherwise uneven weights are the price, and both sides share it.
+    A depthwise layer has a scale of its own for every channel's weights, so its input can be
+    equalized completely for free. Otherwise uneven weights are the cost, and both sides share it.
     """
     if second.depthwise:
         scale = peaks.copy()

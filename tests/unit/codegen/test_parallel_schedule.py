@@ -6,7 +6,7 @@ from shufflenet_deploy.codegen.schedule.parallel_schedule import Phase, Task, pl
 
 
 def task(layer: int | None, *, work_items: int = 0, cost: float = 0, loose: bool = False, **more):
-    """Calls over work_items, and, if ``loose`` or there are no work_items, one that is over none."""
+    """Calls over work items; if ``loose`` or without items, also one that is over none."""
     one = Task(layer=layer, **more)
     if work_items:
         with one.parallel(work_items, cost):

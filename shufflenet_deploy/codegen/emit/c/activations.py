@@ -1,4 +1,4 @@
-"""C for the activation at the end of a layer."""
+"""C expressions for fused activations."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from shufflenet_deploy.network.graph import Activation
 
 
 def activation_expr(activation: Activation, value: str, suffix: str = "") -> str:
-    """C for the activation of a vector."""
+    """A C expression: the activation of a vector."""
     if activation is Activation.RELU:
         return f"MAX{suffix}({value}, zero)"
     if activation is Activation.RELU6:
@@ -15,7 +15,7 @@ def activation_expr(activation: Activation, value: str, suffix: str = "") -> str
 
 
 def activation_constants(activation: Activation, kind: str = "vf") -> list[str]:
-    """Declarations that ``activate`` needs."""
+    """Declarations of the constants in ``activation_expr``."""
     lines = []
     if activation in {Activation.RELU, Activation.RELU6}:
         lines.append(f"const {kind} zero = {{0}};")

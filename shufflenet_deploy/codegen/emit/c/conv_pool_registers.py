@@ -1,9 +1,10 @@
-"""A convolution and the pool behind it, whose maxima are of sums that are still in registers.
+"""Convolution fused with its max pool, reduced while the accumulators are in registers.
 
-A tile is two rows of the map by two vectors of columns, which make one vector of the pooled map.
-Of the map only every second row is kept, for the windows of the next band, and from tile to tile
-the last columns. What a tile reads of the picture is sorted into even and odd columns on the stack.
-Where factors are lanes of registers, the longer blocks of a stored map take fewer instructions.
+A tile is two rows by two vectors of columns of the convolution, which make one vector of the pool's
+output. Of the convolution's feature map only every second row is carried to the next row of tiles,
+and the last columns from tile to tile; the map as a whole never exists. Input pixels are
+deinterleaved into even and odd columns on the stack. On targets with multiply-add by lane the
+longer register blocks of a stored feature map take fewer instructions, so this is not used there.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from shufflenet_deploy.codegen.schedule.fused_conv_pool import (
 
 
 def fused_conv_pool(op: FusedConvPool, unit: TranslationUnit) -> None:
-    """Write the kernels of a band, and the loop over bands."""
+    """Emit the kernels for a row of tiles, and the loop over rows."""
     writer = _Writer(op, unit)
     code, height = CWriter(depth=1), op.target.layout.height
     code(
@@ -59,14 +60,14 @@ def fused_conv_pool(op: FusedConvPool, unit: TranslationUnit) -> None:
 
 
 def _output_blocks(outputs: int, cpu: CpuTarget) -> list[int]:
-    """Outputs of each tile in order: nearly equal, as many as there are registers for."""
+    """Split output channels into nearly equal blocks that fill the registers."""
     pixels = ROWS * VECTORS
     times = ceil(outputs / max(1, (cpu.registers - pixels - 1) // pixels))
     return [outputs // times + (at < outputs % times) for at in range(times)]
 
 
 class _Writer:
-    """Writes the functions of one step."""
+    """Emitter of the functions of one op."""
 
     def __init__(self, op: FusedConvPool, unit: TranslationUnit) -> None:
         self.op, self.unit = op, unit
@@ -76,15 +77,16 @@ class _Writer:
         self.full, self.rest = divmod(op.width, tile_columns(unit.cpu))
 
     def band(self, rows: tuple[int, ...]) -> str:
-        """The function for a row of the pooled map, of which these rows of the map are computed.
+        """The function for one output row, computing these ``rows`` (0, 1) of the convolution.
 
-        With the second one alone, it only is kept.
+        Computing row 1 alone only carries it to the next output row.
         """
         op, tile, code = self.op, self.sorted, CWriter(depth=1)
         channels, outputs = op.source.layout.channels, len(op.target.planes)
         pools, size = 0 in rows, tile.columns
         code(
-            f"real sorted[{channels * tile.channel_stride}] __attribute__((aligned({ALIGN_BYTES})));"
+            f"real sorted[{channels * tile.channel_stride}] "
+            f"__attribute__((aligned({ALIGN_BYTES})));"
         )
         if pools:
             to = ", ".join(str(op.target.offset(at)) for at in range(outputs))
@@ -112,7 +114,7 @@ class _Writer:
         return self.unit.kernel("band", f"LOOP void @({head})", code)
 
     def _fetch(self, code: CWriter) -> None:
-        """What the next band adds of the picture comes from memory while this one is convolved."""
+        """Prefetch the input rows of the next row of tiles while this one is computed."""
         source, band = self.op.source.layout, ROWS * STRIDE
         added = f"k * {band} + {self.sorted.rows - self.op.top}"
         with code.block(f"if (k + 1 < end && {added} <= {source.height - band})"):
@@ -123,7 +125,7 @@ class _Writer:
                 prefetch.emit_prefetch(code, self.unit.cpu, "next", STRIDE * self.sorted.columns)
 
     def _sort(self, code: CWriter) -> None:
-        """Sort what the tile at column ``q`` reads."""
+        """Deinterleave the input of the tile at column ``q``."""
         source, tile = self.op.source.layout, self.sorted
         with code.block(f"for (int c = 0; c < {source.channels}; ++c)"):
             code(f"for (int r = 0; r < {tile.rows}; ++r)")
@@ -135,7 +137,7 @@ class _Writer:
             code(f"    {self._row()}({', '.join(given)}, q);")
 
     def _row(self) -> str:
-        """The function that sorts a row of the picture, from column ``2 * q`` on."""
+        """The function that deinterleaves an input row from column ``2 * q`` on."""
         source, tile, code = self.op.source.layout, self.sorted, CWriter(depth=1)
         size = tile.columns + tile.after
         code(
@@ -161,7 +163,7 @@ class _Writer:
         return self.unit.kernel("sort", head, code)
 
     def _tiles(self, code: CWriter, rows: tuple[int, ...], vectors: int, rest: int) -> None:
-        """Calls for all outputs of the tile at column ``q``."""
+        """Call the tile function for all output channels at column ``q``."""
         width, depth = self.op.carried_row_stride, self.op.weight[0].size
         for size, _ in tile_loops(code, "o", run_lengths(self.blocks)):
             name = self._tile(size, rows, vectors, rest)
@@ -171,7 +173,7 @@ class _Writer:
             code(f"{name}({', '.join(given)});")
 
     def _tile(self, outputs: int, rows: tuple[int, ...], vectors: int, rest: int) -> str:
-        """The function of a tile; the last of a row has ``rest`` columns, others all."""
+        """The tile function; the last tile of a row has ``rest`` columns, others all (0)."""
         op, tile, code = self.op, self.sorted, CWriter(depth=1)
         sums = [(row, at) for row in rows for at in range(vectors)]
         for output in range(outputs):
@@ -204,7 +206,7 @@ class _Writer:
     def _multiply(
         self, code: CWriter, outputs: int, sums: list[tuple[int, int]], column: int
     ) -> None:
-        """One tap of each output."""
+        """Accumulate one kernel column for each output channel."""
         pixels = self.sorted.at(column - self.op.left)
         for row, at in sums:
             from_ = pixels + row * STRIDE * self.sorted.row_stride + at * self.lanes
@@ -217,7 +219,7 @@ class _Writer:
     def _finish(
         self, code: CWriter, output: int, rows: tuple[int, ...], vectors: int, rest: int
     ) -> None:
-        """Keep the second row of an output, and store the maxima of both and the one before."""
+        """Carry the second row of a channel; store the maxima of both rows and the carried one."""
         op, lanes, kept = self.op, self.lanes, f"kept + {output * self.op.carried_row_stride}"
         for at in range(vectors):
             values = [f"a{output}_{row}_{at}" for row in rows]

@@ -1,9 +1,9 @@
-"""A convolution of a picture and the pool behind it, a few rows at a time.
+"""Convolution and max pool strip-mined together: a few output rows at a time.
 
-Between them are the sorted picture, and a map four times as large as what the pool makes of it:
-megabytes, of a large picture. In bands of rows both stay in the nearest caches. A band begins with
-the last row of the one before, which its first windows reach into; a thread that begins in the
-middle computes that band, too.
+Between the two lie the phase-split input and a feature map four times as large as the pooled one,
+megabytes for a large image; in strips both stay in L1 and L2. A strip begins with the last row of
+the strip before, which its first windows reach into; a thread that starts in the middle recomputes
+that strip.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import replace
 from math import ceil
 
 from shufflenet_deploy.codegen.c_writer import CWriter
-from shufflenet_deploy.codegen.emit.c import convolution, pool
+from shufflenet_deploy.codegen.emit.c import convolution, dwconv, phase_split
 from shufflenet_deploy.codegen.emit.c.convolution import KernelCall
 from shufflenet_deploy.codegen.emit.unit import ALIGN_BYTES, TranslationUnit
 from shufflenet_deploy.codegen.ir.planar import Direct3x3, StripConvPool
@@ -20,7 +20,7 @@ from shufflenet_deploy.codegen.schedule.conv_pool_fusion import per_thread_eleme
 
 
 def strip_conv_pool(op: StripConvPool, unit: TranslationUnit) -> None:
-    """Write the kernels of a band, and the loop over bands."""
+    """Emit the kernels of a strip, and the loop over strips."""
     sorted_, map_ = (per_thread_elements(view.layout, unit.cpu.lanes) for view in op.sources[1:])
     kernels = convolution.convolution_kernels(op.convolution, unit)
     code = CWriter(depth=1)
@@ -46,7 +46,7 @@ def _strip_count(op: StripConvPool) -> int:
 
 
 def _carry_last_row(code: CWriter, op: StripConvPool) -> None:
-    """The row before the first of a band: there is none before the picture."""
+    """Copy the last row of the strip before in front of this one; minus infinity at the top."""
     layout, row = op.convolution.target.layout, op.convolution.target.layout.row_stride
     with code.block(f"for (int c = 0; c < {layout.channels}; ++c)"):
         code(f"real *to = t + c * {layout.channel_stride} - {row};")
@@ -57,10 +57,10 @@ def _carry_last_row(code: CWriter, op: StripConvPool) -> None:
 def _convolve(
     code: CWriter, op: StripConvPool, unit: TranslationUnit, kernels: list[KernelCall]
 ) -> None:
-    """Sort the rows of the picture that a band needs, and convolve them."""
+    """Phase-split the input rows of a strip, and convolve them."""
     image, map_ = op.source.layout, op.convolution.target.layout
     size = len(op.split.phases) * op.split.target.layout.channel_stride
-    split = pool.phase_split_kernel(op.split, unit, band=True)
+    split = phase_split.phase_split_kernel(op.split, unit, band=True)
     first = f"k * {map_.height * op.split.stride[0]}"
     code(f"for (int c = 0; c < {image.channels}; ++c)")
     code(f"    {split}(x + c * {image.channel_stride}, s + c * {size}, {first});")
@@ -76,12 +76,13 @@ def _convolve(
         with code.block(head):  # below the map
             code(f"for (int c = 0; c < {map_.channels}; ++c)")
             code(
-                f"    fill(t + c * {map_.channel_stride} + row * {map_.row_stride}, {map_.width}, -INFINITY);"
+                f"    fill(t + c * {map_.channel_stride} + row * {map_.row_stride}, "
+                f"{map_.width}, -INFINITY);"
             )
 
 
 def _prefetch_next_strip(code: CWriter, op: StripConvPool, unit: TranslationUnit) -> None:
-    """What the next band adds of the picture comes from memory while this one is convolved."""
+    """Prefetch the input rows of the next strip while this one is convolved."""
     image = op.source.layout
     added = op.convolution.target.layout.height * op.split.stride[0] * image.row_stride
     with code.block(f"for (int c = 0; c < {image.channels} && k + 1 < end; ++c)"):
@@ -91,14 +92,14 @@ def _prefetch_next_strip(code: CWriter, op: StripConvPool, unit: TranslationUnit
 
 
 def _pool(code: CWriter, op: StripConvPool, unit: TranslationUnit) -> None:
-    """The maxima of a band; the last one may have fewer rows."""
+    """Pool a strip; the last one may have fewer rows."""
     map_, target = op.convolution.target.layout, op.target.layout
     to = ", ".join(str(op.target.offset(at)) for at in range(map_.channels))
     code(f"static const int to[] = {{{to}}};")
-    name = pool.direct_3x3_kernel(op.pool, unit)
+    name = dwconv.direct_3x3_kernel(op.pool, unit)
     rest = target.height % op.rows
     if rest:
-        last = pool.direct_3x3_kernel(_with_rows(op.pool, rest), unit)
+        last = dwconv.direct_3x3_kernel(_with_rows(op.pool, rest), unit)
         name = f"(k < {_strip_count(op) - 1} ? {name} : {last})"
     code(f"for (int c = 0; c < {map_.channels}; ++c)")
     to = f"y + to[c] + k * {op.rows * target.row_stride}"
@@ -106,7 +107,7 @@ def _pool(code: CWriter, op: StripConvPool, unit: TranslationUnit) -> None:
 
 
 def _with_rows(pool: Direct3x3, rows: int) -> Direct3x3:
-    """The same for fewer rows."""
+    """The same pool over fewer rows."""
     (source,), target = pool.sources, pool.target
     before = replace(source.layout, height=2 * rows + 1)
     after = replace(target.layout, height=rows, channel_stride=rows * target.layout.row_stride)

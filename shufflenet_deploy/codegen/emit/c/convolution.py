@@ -1,4 +1,8 @@
-"""Convolutions: blocks of outputs by vectors of pixels, all accumulators in registers."""
+"""Convolutions by register blocking: output channels by vectors of pixels.
+
+All accumulators of a block stay in registers over the whole reduction; ``schedule`` chooses the
+blocks. Blocks are C with vector extensions, or assembly on AArch64.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +41,7 @@ _L2_BYTES = 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class KernelCall:
-    """A function, the arguments of its calls, and a call's price and pieces; see ``calls.call``."""
+    """A kernel with the arguments and the cost of its calls; see ``kernel_calls.emit_calls``."""
 
     name: str
     arguments: Arguments
@@ -47,7 +51,7 @@ class KernelCall:
 
 
 def convolution(op: Convolution, unit: TranslationUnit) -> None:
-    """Write a convolution's kernels, weights and calls."""
+    """Emit a convolution: kernels, packed weights and calls."""
     for one in convolution_kernels(op, unit):
         emit_calls(
             unit,
@@ -61,7 +65,7 @@ def convolution(op: Convolution, unit: TranslationUnit) -> None:
 
 
 def convolution_kernels(op: Convolution, unit: TranslationUnit) -> list[KernelCall]:
-    """Write its kernels and weights."""
+    """Emit a convolution's kernels and packed weights; the caller emits the calls."""
     per_group = len(op.target.planes) // op.groups
     classes: dict[tuple[int, int], list[tuple[int, StridedRun]]] = defaultdict(list)
     for group in range(op.groups):
@@ -80,7 +84,7 @@ def _run_kernels(
     stride: int,
     members: list[tuple[int, StridedRun]],
 ) -> list[KernelCall]:
-    """Those for outputs that come in equal runs: all whole vectors, and the last pixels."""
+    """Kernels for output channels in equally strided runs: whole vectors, then the tail."""
     lanes = unit.cpu.lanes
     depth = op.weight.shape[1] * op.weight.shape[2]
     tail_pixels = tail.packed_tail_pixels(unit.cpu, op.target.layout.span)
@@ -130,7 +134,7 @@ def _arguments(
     arrays: tuple[list[FloatArray], list[FloatArray]],
     pixel: int,
 ) -> Arguments:
-    """A kernel's arguments from ``pixel`` on: source, weights, biases, what is added, target."""
+    """A kernel's arguments from ``pixel`` on: source, weights, biases, residual, target."""
     size = op.weight.shape[1] * op.planes_per_channel
     arguments: Arguments = [
         (op.source, [op.source.offset(group * size) + pixel for group, _ in members])
@@ -146,7 +150,7 @@ def _arguments(
 
 
 def pack_weights(weight: FloatArray, sizes: Sequence[int]) -> FloatArray:
-    """``(outputs, in, taps)`` in the order in which the blocks read: block, in, tap, output."""
+    """Pack weights ``(out, in, taps)`` in the order in which blocks read: block, in, tap, out."""
     parts, first = [], 0
     for size in sizes:
         parts.append(weight[first : first + size].transpose(1, 2, 0).ravel())
@@ -157,7 +161,7 @@ def pack_weights(weight: FloatArray, sizes: Sequence[int]) -> FloatArray:
 def _work_items(
     op: Convolution, unit: TranslationUnit, count: int, blocking: RegisterBlocking
 ) -> int:
-    """How many pieces a kernel's outer loop is over."""
+    """Iterations of a kernel's outer loop, which threads share."""
     if _pixel_loop_outside(op, unit, count, blocking):
         return sum(times for _, times in blocking.pixels)
     return len(blocking.outputs)
@@ -171,9 +175,9 @@ def _c_kernel(
     blocking: RegisterBlocking,
     tail_pixels: int,
 ) -> str:
-    """The loops over blocks; whichever of weights and pixels is dearer to read again is outside.
+    """Loop nest over blocks; the operand that is dearer to stream again is in the outer loop.
 
-    The last block of pixels has ``beside`` more, behind its vectors.
+    The last block of pixels computes ``tail_pixels`` more, after its vectors.
     """
     residual = len(op.sources) > 1
     depth = op.weight.shape[1] * op.weight.shape[2]
@@ -184,7 +188,7 @@ def _c_kernel(
     code = CWriter(depth=1)
 
     def block(across: tuple[int, ...], down: tuple[int, ...], *, prefetches: bool = False) -> None:
-        """That of the outputs from ``o`` on, and the pixels from ``p`` on."""
+        """Call the microkernel for output channels from ``o`` and pixels from ``p`` on."""
         given = [f"x + p, w + o * {depth}, b + o", f"y + o * {plane} + p"]
         if residual:
             given.insert(1, f"r + o * {other} + p")
@@ -209,13 +213,13 @@ def _c_kernel(
 
 
 def _peel_first(runs: list[tuple[int, int]]) -> list[tuple[int, ...]]:
-    """Runs of blocks of outputs, of which the first block, marked by a third number, is apart."""
+    """Peel the first block of output channels, marked by a third element: it prefetches."""
     (size, times), *rest = runs
     return [(size, 1, True), *([(size, times - 1)] if times > 1 else []), *rest]
 
 
 def _with_tail(runs: tuple[tuple[int, int], ...], tail_pixels: int) -> list[tuple[int, int, int]]:
-    """Runs of blocks of pixels as (vectors, times, pixels behind); only the last block has any."""
+    """Runs of pixel blocks as (vectors, times, tail pixels); only the last block has a tail."""
     (size, times), before = runs[-1], [(size, times, 0) for size, times in runs[:-1]]
     if tail_pixels and times > 1:
         before.append((size, times - 1, 0))
@@ -230,21 +234,21 @@ def _is_assembly(op: Convolution, unit: TranslationUnit) -> bool:
 
 
 def _tap_offsets(op: Convolution, unit: TranslationUnit) -> tuple[tuple[int, ...], int]:
-    """Where the pixels of a channel are, and the next channel's, in bytes."""
+    """Byte offsets of a channel's taps, and the byte distance to the next channel."""
     size = unit.cpu.element_bytes
     jump = size * op.source.layout.channel_stride * op.planes_per_channel
     return tuple(size * tap for tap in op.taps), jump
 
 
 def _in_place(op: Convolution) -> bool:
-    """Whether the result replaces what is added to it."""
+    """True if the result overwrites the residual."""
     return len(op.sources) > 1 and op.sources[1] == op.target
 
 
 def _asm_kernel(
     op: Convolution, unit: TranslationUnit, count: int, stride: int, blocking: RegisterBlocking
 ) -> str:
-    """The same loops for strips in assembly, which have the inner loop in them."""
+    """The same loop nest for assembly microkernels, which have the inner loop in them."""
     lanes, code = unit.cpu.lanes, CWriter(depth=1)
     outputs = run_lengths(blocking.outputs)
     work_items = _work_items(op, unit, count, blocking)

@@ -1,4 +1,4 @@
-"""3x3 windows by rows in C: a row that is loaded serves all rows of output that need it."""
+"""Depthwise 3x3 and 3x3 pooling by rows: each loaded row serves every output row it is in."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BIAS_INDEX, PACKED_WEIGHTS = 9, 12
 
 
 def reduce_expr(op: Direct3x3, values: Sequence[str], lanes: int) -> str:
-    """C for the sum of vectors, or for their maximum."""
+    """A C expression: the sum or the maximum of vectors."""
     text = values[0]
     for value in values[1:]:
         text = f"MAX{lanes}({text}, {value})" if op.is_maximum else f"{text} + {value}"
@@ -24,12 +24,12 @@ def reduce_expr(op: Direct3x3, values: Sequence[str], lanes: int) -> str:
 
 
 def _rows_per_block(height: int) -> int:
-    """Rows of a block: few blocks, evenly filled."""
+    """Output rows per block: few blocks, evenly filled."""
     return min(range(4, 9), key=lambda rows: (ceil(height / rows) * (rows + 2), rows))
 
 
 class RowKernel:
-    """The kernel of one ``Window3x3``: everything but the plane is known now."""
+    """Emitter of one ``Direct3x3`` for one channel; shapes and padding are constants."""
 
     def __init__(self, op: Direct3x3, unit: TranslationUnit) -> None:
         self.op = op
@@ -88,7 +88,7 @@ class RowKernel:
         )
 
     def columns(self, rows: int, pattern: tuple[bool, ...]) -> None:
-        """Every vector of a few rows; the last may overlap the one before."""
+        """Emit every vector of a block of rows; the last vector may overlap the one before."""
         starts = list(range(0, self.target.width - self.lanes + 1, self.lanes))
         if starts[-1] + self.lanes < self.target.width:
             starts.append(self.target.width - self.lanes)
@@ -106,7 +106,7 @@ class RowKernel:
                     self._vector(str(at), rows, pattern, self._valid_lanes(at))
 
     def ask(self, at: str, rows: int) -> None:
-        """Ask for what the next ``rows`` rows of output need and store behind column ``at``."""
+        """Prefetch the loads and the stores of the next ``rows`` output rows at column ``at``."""
         stride, row = self.op.stride, self.source.row_stride
         if prefetch.exceeds_llc_share(self.source, self.cpu):
             for i in range(3 - stride, 3 - stride + rows * stride):
@@ -120,7 +120,7 @@ class RowKernel:
     def _vector(
         self, at: str, rows: int, pattern: tuple[bool, ...], lanes: tuple[tuple[bool, ...], ...]
     ) -> None:
-        """One vector of output in each of ``rows`` rows."""
+        """Emit one output vector in each of ``rows`` rows."""
         op, code, n = self.op, self.code, self.lanes
         if at == "j":
             self.ask(at, rows)
@@ -146,7 +146,7 @@ class RowKernel:
 
     @property
     def outside(self) -> str:
-        """What there is outside the picture."""
+        """The C constant for pixels in the padding."""
         return "-INFINITY" if self.op.is_maximum else "0.0f"
 
     def accumulate(self, i: int, tap: int, out: int, *, first: bool) -> None:
@@ -173,7 +173,7 @@ class RowKernel:
                 code(f"a{out} += x{i}_{column} * w{k};")
 
     def _load(self, start: str, i: int, lanes: tuple[tuple[bool, ...], ...]) -> None:
-        """The pixels under the three columns of the window; those outside become padding."""
+        """Load the pixels under the three kernel columns; lanes in the padding are overwritten."""
         n, kind, code = self.lanes, self.kind, self.code
         if self.op.stride == 1:
             loads = [f"LOAD{n}({start} + {tap})" for tap in range(3)]

@@ -1,7 +1,7 @@
-"""Products of small matrices and vectors in C: factors of one and zero cost nothing.
+"""Matrix-vector products with constant small matrices; factors of one and zero cost nothing.
 
-The matrices of Winograd's method come from points and their negatives, so that rows or columns of
-the two differ in signs only: what they share is summed once.
+Winograd matrices come from interpolation points and their negatives, so rows or columns of a pair
+differ only in signs: their common part is computed once.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ Terms = list[tuple[Fraction, str]]
 def emit_matvec(code: CWriter, matrix: Matrix, n: int) -> list[str]:
     """Expressions for ``matrix`` times the vectors ``a0``, ``a1``, ...
 
-    Rows of a point and of its negative differ in the signs of some terms: what they share is
-    summed once.
+    The common subexpression of the rows of a point and its negative is computed once.
     """
     names = [f"a{at}" for at in range(len(matrix[0]))]
     found, row = [], 0
@@ -42,14 +41,14 @@ def emit_matvec(code: CWriter, matrix: Matrix, n: int) -> list[str]:
 
 
 def _differ_in_signs(one: Sequence[Fraction], two: Sequence[Fraction]) -> bool:
-    """Whether numbers are the same but for some signs, and some are not but for that."""
+    """True if two rows are equal up to some signs, but not equal."""
     same = all(abs(a) == abs(b) for a, b in zip(one, two, strict=True))
     differing = sum(a != b for a, b in zip(one, two, strict=True))
     return same and differing > 0
 
 
 def column_pairs(matrix: Matrix) -> list[tuple[int, ...]]:
-    """Columns, those of a point and its negative together."""
+    """Group the columns of a point and its negative."""
     columns = list(zip(*matrix, strict=True))
     found: list[tuple[int, ...]] = []
     at = 0
@@ -67,7 +66,7 @@ def column_terms(
     names: Sequence[str] | Mapping[int, str],
     suffix: str,
 ) -> list[Terms]:
-    """What some columns add to each row; of a pair the sum and the difference are made first."""
+    """Terms that some columns contribute to each row; pairs are combined beforehand."""
     if len(columns) == 1:
         at = columns[0]
         return [[(row[at], names[at])] if row[at] else [] for row in matrix]
@@ -78,7 +77,7 @@ def column_terms(
 
 
 def sum_expr(terms: Terms) -> str:
-    """C for a sum of products, without factors of one; it begins with what is not subtracted."""
+    """A C expression for a sum of products, positive terms first."""
     ordered = sorted(terms, key=lambda term: (term[0] < 0, abs(term[0]) != 1))
     text = ""
     for factor, name in ordered:

@@ -1,4 +1,4 @@
-"""One block of a convolution in C: some outputs of some vectors of pixels, all in registers."""
+"""Convolution microkernel in C: output channels by vectors of pixels, all in registers."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _WEIGHT_PREFETCH_BYTES = 4096  # between the weights that are fetched and those 
 
 @dataclass(frozen=True)
 class Microkernel:
-    """``outputs`` channels by ``vectors`` vectors of pixels, and ``tail`` pixels behind those.
+    """The tile: ``outputs`` channels by ``vectors`` vectors of pixels, then ``tail`` pixels.
 
-    If it ``asks``, the pixels that the next block reads are on their way meanwhile.
+    With ``prefetches`` it prefetches the pixels that the next block reads.
     """
 
     outputs: int
@@ -34,9 +34,9 @@ class Microkernel:
 def emit_microkernel(
     op: Convolution, unit: TranslationUnit, block: Microkernel, plane: int, other: int
 ) -> str:
-    """The name of a block's function.
+    """Emit a microkernel; returns its name.
 
-    ``plane`` is between channels of the target, ``other`` between those of what is added.
+    ``plane`` is the channel stride of the target, ``other`` that of the residual, in elements.
     """
     outputs, vectors = block.outputs, block.vectors
     residual = len(op.sources) > 1
@@ -98,7 +98,7 @@ def _packed_tail(block: Microkernel, unit: TranslationUnit) -> PackedTail:
 def _init_accumulators(
     code: CWriter, unit: TranslationUnit, outputs: int, vectors: int, other: int | None
 ) -> None:
-    """Accumulators begin as the bias, or as what is to be added plus the bias."""
+    """Initialise accumulators with the bias, or with residual plus bias."""
     fma_by_lane = unit.cpu.fma_by_lane
     if fma_by_lane:
         code(*(f"const v4 b{i} = LOAD4(b + {4 * i});" for i in range((outputs + 3) // 4)))
@@ -124,7 +124,7 @@ def _prefetch_store_or_residual(
     block: Microkernel,
     distances: tuple[int, int],
 ) -> None:
-    """Ask for where this block stores, or for what the next one begins with."""
+    """Prefetch this block's stores, or the next block's residual."""
     cpu, layout, (plane, other) = unit.cpu, op.target.layout, distances
     size = block.vectors * cpu.lanes
     if len(op.sources) > 1:
@@ -156,7 +156,7 @@ def _channel_loop(
 
 
 def _prefetch_weights(code: CWriter, unit: TranslationUnit, weights: int) -> None:
-    """Ask for as many weights as are about to be used, some way ahead of these."""
+    """Prefetch weights a fixed distance ahead of their use."""
     if unit.cpu.software_prefetch:
         lines = range(0, 4 * weights, ALIGN_BYTES)
         code(

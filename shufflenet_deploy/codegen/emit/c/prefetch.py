@@ -1,8 +1,8 @@
-"""What is asked for before it is used, on machines that fetch.
+"""Software prefetch, on targets with ``software_prefetch``.
 
-A block reads or writes short pieces of tens of planes. Processors foresee where a stream goes on,
-but not that many at a time, so that each block would wait for its first pixels. In the nearest
-caches that takes no time; from the cache that cores share, or from memory, half of a layer's.
+A register block touches a few pixels of each of tens of planes: more streams than a hardware
+prefetcher tracks, so every block would stall on its first pixels. From L1 and L2 that costs
+nothing; from the last-level cache or memory, half of a layer's time.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _LLC_SHARE_BYTES = 4 << 20
 
 
 def exceeds_l2(layout: Layout, cpu: CpuTarget) -> bool:
-    """Whether a machine that fetches has such a map elsewhere than in a core's own cache."""
+    """True if software prefetch pays because the map does not fit a core's L2."""
     return _exceeds(_L2_BYTES, layout, cpu)
 
 
 def exceeds_llc_share(layout: Layout, cpu: CpuTarget) -> bool:
-    """Whether a machine that fetches has such a map in memory, or in the share of other cores."""
+    """True if software prefetch pays because the map exceeds a core's share of the LLC."""
     return _exceeds(_LLC_SHARE_BYTES, layout, cpu)
 
 
@@ -38,6 +38,6 @@ def _exceeds(size: int, layout: Layout, cpu: CpuTarget) -> bool:
 def emit_prefetch(
     code: CWriter, cpu: CpuTarget, first: str, count: int, *, write: bool = False
 ) -> None:
-    """Ask for ``count`` numbers from the address ``first`` on: into the second cache."""
+    """Prefetch ``count`` elements from the address ``first`` on into L2."""
     for at in range(0, count, ALIGN_BYTES // cpu.element_bytes):
         code(f"__builtin_prefetch({first} + {at}, {int(write)}, 2);")

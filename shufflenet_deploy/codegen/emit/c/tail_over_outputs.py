@@ -1,7 +1,7 @@
-"""The last pixels of a plane that fill no vector: there vectors run over outputs.
+"""Tail pixels vectorized over output channels.
 
-A plane of 7x7 is three vectors of 16 pixels and one pixel. For that pixel a vector of pixels would
-do the work of 16; a vector of outputs wastes nothing.
+A plane of 7x7 is three vectors of 16 pixels and one pixel, for which a vector of pixels would do
+the work of 16; a vector of output channels wastes nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MAX_WEIGHT_BYTES = 512 << 10
 
 
 def tail_pixels(op: Convolution, lanes: int, outputs: int) -> int:
-    """How many last pixels are better computed by vectors over ``outputs``: 0 if none.
+    """Tail pixels to vectorize over ``outputs`` channels; 0 where that does not pay.
 
     Their weights are a second copy in another order, which must not crowd the caches.
     """
@@ -37,7 +37,7 @@ def tail_pixels(op: Convolution, lanes: int, outputs: int) -> int:
 
 
 def pack_weights(weight: FloatArray, lanes: int, rest: int) -> FloatArray:
-    """``(outputs, in, 1)`` in the order of reading: block of vectors, in, output."""
+    """Pack weights ``(out, in, 1)`` in reading order: block of vectors, in, out."""
     outputs, depth = weight.shape[:2]
     padded = np.zeros((ceil(outputs / lanes) * lanes, depth), np.float32)
     padded[:outputs] = weight[:, :, 0]
@@ -49,14 +49,14 @@ def pack_weights(weight: FloatArray, lanes: int, rest: int) -> FloatArray:
 
 
 def pad_bias(bias: FloatArray, lanes: int) -> FloatArray:
-    """Zeros behind it, to whole vectors."""
+    """Pad biases with zeros to whole vectors."""
     return np.pad(bias.astype(np.float32), (0, -len(bias) % lanes))
 
 
 def emit_kernel(
     op: Convolution, unit: TranslationUnit, outputs: int, stride: int, rest: int
 ) -> str:
-    """The function for ``outputs`` channels, ``stride`` planes apart, of the last pixels."""
+    """Emit the kernel for the tail pixels of ``outputs`` channels, ``stride`` planes apart."""
     lanes = unit.cpu.lanes
     residual = len(op.sources) > 1
     plane = op.target.layout.channel_stride * stride
@@ -108,7 +108,7 @@ def _block(code: CWriter, op: Convolution, first: int, vectors: int, lanes: int,
 
 
 def _vector_blocks(outputs: int, lanes: int, rest: int) -> list[int]:
-    """Vectors of outputs in each block."""
+    """Vectors of output channels per block."""
     vectors = ceil(outputs / lanes)
     most = max(1, _ACCUMULATORS // rest)
     times = ceil(vectors / most)

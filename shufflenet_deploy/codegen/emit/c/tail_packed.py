@@ -1,10 +1,9 @@
-"""The last pixels of a plane that fill no vector, computed within the blocks of those before.
+"""Packed tail: the last pixels of a plane, several output channels to a vector.
 
-A plane of 14x14 is twelve vectors of 16 pixels and four pixels. A vector of the tail holds those
-pixels for several outputs, one behind the other: it is the pixels, repeated, times the block's own
-weights, each repeated. So it takes no second copy of the weights, and the last block of pixels
-takes one or two more multiply-adds for each channel, where a vector of pixels takes one for each
-output.
+A plane of 14x14 is twelve vectors of 16 pixels and four pixels. A tail vector holds those pixels
+for several output channels in a row: the pixels, repeated, times the block's own weights, each
+repeated. It needs no second copy of the weights, and costs the last block one or two multiply-adds
+per channel where a vector of pixels costs one per output.
 """
 
 from __future__ import annotations
@@ -20,19 +19,19 @@ _QUAD = 4
 
 @dataclass(frozen=True)
 class PackedTail:
-    """The C for ``pixels`` pixels of ``outputs`` channels in vectors of up to ``lanes`` floats."""
+    """Emitter for ``pixels`` tail pixels of ``outputs`` channels in vectors of up to ``lanes``."""
 
     outputs: int
     pixels: int
     lanes: int
 
     def start(self, code: CWriter) -> None:
-        """Sums begin as the biases."""
+        """Initialise the tail's accumulators with the biases."""
         for at, first, size in self._vectors():
             code(f"v{size} tail{at} = {self._spread(f'b + {first}', size)};")
 
     def multiply(self, code: CWriter, channel: int, source: str, weight: int) -> None:
-        """Add a channel whose pixels are at ``source``, and whose weights begin at ``weight``."""
+        """Accumulate a channel: pixels at ``source``, weights from index ``weight`` on."""
         repeated: set[int] = set()
         for at, first, size in self._vectors():
             name = f"tail{channel}_{size}"
@@ -44,7 +43,7 @@ class PackedTail:
     def store(
         self, code: CWriter, activation: Activation, plane: int, other: int, begin: str
     ) -> None:
-        """Store the sums ``begin`` behind ``y``, after adding what is at ``r`` if ``other``."""
+        """Store the accumulators ``begin`` after ``y``, plus the residual at ``r`` if ``other``."""
         wide = self.pixels >= _QUAD
         kind = f"v{self.pixels}" if wide else "real"
         load, suffix = (f"LOAD{self.pixels}", str(self.pixels)) if wide else ("*", "")
@@ -67,7 +66,7 @@ class PackedTail:
                             code(f"y[{to % plane}] = {activation.value}({value});")
 
     def _vectors(self) -> list[tuple[int, int, int]]:
-        """Number, first output and lanes of each vector."""
+        """Number, first output channel and lanes of each vector."""
         found: list[tuple[int, int, int]] = []
         first = 0
         while first < self.outputs:
@@ -78,7 +77,7 @@ class PackedTail:
         return found
 
     def _spread(self, numbers: str, size: int) -> str:
-        """A vector of numbers, each ``pixels`` times."""
+        """A vector of numbers, each repeated ``pixels`` times."""
         if self.pixels == 1:
             return f"LOAD{size}({numbers})"
         if self.pixels == size:
@@ -87,7 +86,7 @@ class PackedTail:
         return _shuffle_expr(numbers, loaded, [lane // self.pixels for lane in range(size)])
 
     def _repeat(self, numbers: str, size: int) -> str:
-        """A vector of ``pixels`` numbers over and over."""
+        """A vector of ``pixels`` numbers, repeated as a whole."""
         if self.pixels == 1:
             return f"SPLAT{size}(({numbers})[0])"
         if self.pixels == size:

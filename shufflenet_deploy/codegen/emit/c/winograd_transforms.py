@@ -1,8 +1,8 @@
-"""The transforms of Winograd's method (arXiv 1509.09308): pictures to frequencies, and back.
+"""Winograd input and output transforms (arXiv 1509.09308, Lavin and Gray).
 
-Both go one direction at a time, through memory of their own that stays in the nearest cache. Rows
-are sorted by column % side first, so that the same column of neighbouring tiles is one vector; what
-follows runs over all tiles of some rows as one flat vector.
+Both are separable and run one direction at a time through scratch that stays in L1. Rows are
+deinterleaved by column % m first, so that the same column of neighbouring tiles is one vector; the
+rest runs over all tiles of some rows as one flat vector.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ _SIZES = (16, 8, 4)
 
 
 def _rows_in_pass(tiles: WinogradTiles, at_once: int) -> str:
-    """C for the rows of tiles from ``top`` on, up to ``at_once``."""
+    """A C expression: rows of tiles from ``top`` on, at most ``at_once``."""
     return f"within({tiles.rows} - top, {at_once})" if tiles.rows % at_once else str(at_once)
 
 
 def winograd_input(op: WinogradInput, unit: TranslationUnit) -> None:
-    """Columns of each row, then rows of each column."""
+    """Emit the input transform: across each row, then down each column."""
     code = _InputTransform(op, unit).write()
     name = unit.kernel("frequencies", "LOOP void @(const real *x, real *y)", code)
     channels = range(op.source.layout.channels)
@@ -52,7 +52,7 @@ def winograd_input(op: WinogradInput, unit: TranslationUnit) -> None:
 
 
 class _InputTransform:
-    """The kernel of one ``ToFrequencies``, for a channel."""
+    """Emitter of one ``WinogradInput`` for one channel."""
 
     def __init__(self, op: WinogradInput, unit: TranslationUnit) -> None:
         self.op, self.tiles, self.lanes = op, op.tiles, unit.cpu.lanes
@@ -87,7 +87,7 @@ class _InputTransform:
         return code
 
     def _sort(self) -> None:
-        """A row by phases; zeros for what is outside the picture."""
+        """Deinterleave an input row; zeros where it is padding."""
         code, tiles, n = self.code, self.tiles, self.lanes
         source, left = self.op.source.layout, self.op.left
         code(f"const real *from = x + (first + i) * {source.row_stride} - {left};")
@@ -132,14 +132,14 @@ class _InputTransform:
             self._transformed(self.lanes, [f"to + p + {f * span * frequency}" for f in range(span)])
 
     def _transformed(self, n: int, to: Sequence[str]) -> None:
-        """Store the frequencies of the vectors ``a0``, ``a1``, ..."""
+        """Store the transform of the vectors ``a0``, ``a1``, ..."""
         values = emit_matvec(self.code, self.matrix, n)
         for at, value in zip(to, values, strict=True):
             self.code(f"STORE{n}({at}, {value});")
 
 
 def winograd_output(op: WinogradOutput, unit: TranslationUnit) -> None:
-    """Rows of each column and columns of each row; then tiles side by side."""
+    """Emit the output transform; then tiles are interleaved to rows of pixels."""
     code = _OutputTransform(op, unit).write()
     residual = len(op.sources) > 1
     head = "const real *x, const real *w, " + ("const real *r, " if residual else "") + "real *y"
@@ -156,7 +156,7 @@ def winograd_output(op: WinogradOutput, unit: TranslationUnit) -> None:
 
 
 class _OutputTransform:
-    """The kernel of one ``FromFrequencies``, for a channel."""
+    """Emitter of one ``WinogradOutput`` for one channel."""
 
     def __init__(self, op: WinogradOutput, unit: TranslationUnit) -> None:
         self.op, self.tiles, self.lanes = op, op.tiles, unit.cpu.lanes
@@ -182,7 +182,7 @@ class _OutputTransform:
         return code
 
     def _tiles(self) -> None:
-        """All pixels of a vector of tiles, each kind of them in a vector of its own."""
+        """All outputs of a vector of tiles, each of the m x m positions in its own vector."""
         code, side, span = self.code, self.tiles.m, self.tiles.alpha
         frequency = self.op.source.offset(len(self.op.target.planes))
         started: set[str] = set()
@@ -201,7 +201,7 @@ class _OutputTransform:
                 code(f"STORE(h + p + {(i * side + j) * self.pixel}, y{i}_{j});")
 
     def _summed(self, names: Sequence[str], suffix: str) -> list[str]:
-        """Expressions for the outputs of one column of frequencies."""
+        """Expressions for the outputs of one column of the transform domain."""
         terms: list[Terms] = [[] for _ in self.matrix]
         for columns in column_pairs(self.matrix):
             for i, found in enumerate(column_terms(self.code, self.matrix, columns, names, suffix)):
@@ -222,7 +222,7 @@ class _OutputTransform:
                 self.code(f"vf {name} = {sum_expr(terms)};")
 
     def _row(self) -> None:
-        """A row of pixels: the tiles' columns by turns."""
+        """Emit a row of pixels: the tiles' columns interleaved."""
         code, tiles, side = self.code, self.tiles, self.tiles.m
         op, target = self.op, self.op.target.layout
         n = _narrowest_vector(tiles.columns, self.lanes)
@@ -263,7 +263,7 @@ class _OutputTransform:
             code(f"STORE{n}(to + {begin}, {activation_expr(activation, f'({text})', str(n))});")
 
     def _part(self, value: str, n: int, begin: int, count: int) -> None:
-        """The first lanes of a vector: nothing behind a row may be touched."""
+        """Store the first lanes of a vector; nothing after the row's end may be written."""
         at = 0
         while at < count:
             size = next((size for size in _SIZES if size <= min(n, count - at)), 1)
@@ -282,12 +282,12 @@ class _OutputTransform:
 
 
 def _narrowest_vector(columns: int, lanes: int) -> int:
-    """Lanes of the shortest vectors that hold so many columns, if any does."""
+    """Lanes of the narrowest vector that holds so many columns, or of the widest."""
     return min((size for size in _SIZES if columns <= size <= lanes), default=lanes)
 
 
 def _deinterleave(code: CWriter, names: Sequence[str]) -> list[str]:
-    """Numbers of the vectors by turns: to as many as there are."""
+    """Deinterleave vectors: element ``i`` of the stream goes to vector ``i % count``."""
     if len(names) == 1:
         return list(names)
     pairs = list(zip(names[::2], names[1::2], strict=True))
@@ -305,7 +305,7 @@ def _deinterleave(code: CWriter, names: Sequence[str]) -> list[str]:
 
 
 def _interleave(code: CWriter, names: Sequence[str], n: int) -> list[str]:
-    """One number of each vector by turns."""
+    """Interleave vectors: the inverse of ``_deinterleave``."""
     if len(names) == 1:
         return list(names)
     even, odd = _interleave(code, names[::2], n), _interleave(code, names[1::2], n)

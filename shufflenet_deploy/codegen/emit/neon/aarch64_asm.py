@@ -1,4 +1,4 @@
-"""Lines of assembly for 64-bit ARM, and the pointers that walk in them."""
+"""AArch64 inline assembly: element types, post-incremented pointers, the asm statement."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _IMMEDIATE_RANGE = 4096
 
 @dataclass
 class Pointer:
-    """A register that walks: where it is, relative to where it was first, in bytes.
+    """A pointer register and its position relative to its start, in bytes.
 
-    ``last`` is the line of the instruction that used it last, if that can move it on the way, and
-    ``size`` what that one transfers.
+    ``last`` is the index of the last instruction that used it and can post-increment it, ``size``
+    the bytes which that one transfers.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Pointer:
     size: int = 0
 
     def move(self, to: int) -> None:
-        """Go to ``to``, by the instruction before if possible."""
+        """Advance to ``to``, by post-increment of the last instruction if possible."""
         distance = to - self.at
         self.at = to
         if not distance:
@@ -41,13 +41,13 @@ class Pointer:
         self.last = None
 
     def use(self, at: int, head: str, size: int) -> None:
-        """Append an instruction that transfers ``size`` bytes from ``at`` on."""
+        """Append an instruction that transfers ``size`` bytes at ``at``."""
         self.move(at)
         self.text.append(f"{head}, [%[{self.name}]]")
         self.last, self.size = len(self.text) - 1, size
 
     def fence(self, at: int) -> None:
-        """Something jumps to or over here: no earlier line can move it from now on."""
+        """Mark a branch target: no earlier instruction can post-increment it from now on."""
         self.at, self.last = at, None
 
     def _step(self, distance: int) -> str:
@@ -62,10 +62,10 @@ class Pointer:
 
 @dataclass(frozen=True)
 class ElementType:
-    """What the lanes of a vector are, ``size`` bytes each, and how instructions write it.
+    """The element type of vectors, ``size`` bytes each, and its register syntax.
 
-    Registers are numbered so that those from ``FACTORS`` on can be the lane that a multiply-add
-    takes: of halves, instructions have room for half of the registers' names.
+    Registers are numbered so that those from ``FIRST_LANE_REGISTER`` on can be the by-lane operand
+    of a multiply-add: for fp16, instructions encode only half of the register names there.
     """
 
     size: int
@@ -75,23 +75,23 @@ class ElementType:
 
     @property
     def lanes(self) -> int:
-        """How many a vector has."""
+        """Elements per vector."""
         return VECTOR_BYTES // self.size
 
     def name(self, register: int) -> str:
-        """A register by the name that instructions have for it."""
+        """The architectural number of a register."""
         return str((register + self.name_rotation) % REGISTERS)
 
     def whole(self, register: int) -> str:
-        """All lanes of a register."""
+        """Syntax of a whole register: ``v0.4s``."""
         return f"v{self.name(register)}.{self.arrangement}"
 
     def lane_of(self, register: int, lane: int) -> str:
-        """One lane of a register."""
+        """Syntax of one lane: ``v0.s[1]``."""
         return f"v{self.name(register)}.{self.lane}[{lane}]"
 
     def register_list(self, registers: Iterable[int]) -> str:
-        """Registers that one instruction loads or stores; the last one is followed by the first."""
+        """Syntax of a list of consecutive registers, which wraps around."""
         return "{" + ", ".join(map(self.whole, registers)) + "}"
 
 
@@ -102,17 +102,17 @@ FP16 = ElementType(2, "8h", "h", REGISTERS - FIRST_LANE_REGISTER)
 
 
 def element_type(size: int) -> ElementType:
-    """The one of so many bytes."""
+    """The element type of so many bytes."""
     return FP16 if size == FP16.size else FP32
 
 
 def asm_statement(
     pointers: list[str], text: list[str], steps: dict[int, str], *, looped: int, inner: bool = False
 ) -> list[str]:
-    """The C around lines of assembly that move ``pointers`` and may use every vector register.
+    """The C around lines of assembly that advance ``pointers`` and clobber all vector registers.
 
-    ``looped`` is what the counter ``n`` of a loop begins with, 0 if there is none. ``inner`` says
-    that there is a counter ``k``, too.
+    ``looped`` is the initial value of the loop counter ``n``, 0 without a loop; ``inner`` declares
+    the counter ``k`` as well.
     """
     lines = []
     # "&": a constant of the same value must not share a register that moves.

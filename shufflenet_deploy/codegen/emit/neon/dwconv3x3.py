@@ -1,9 +1,9 @@
-"""Windows of 3x3 for 64-bit ARM in assembly: depthwise convolutions and pooling.
+"""Depthwise 3x3 and 3x3 pooling in AArch64 assembly, fp32 and fp16.
 
-Columns of up to four vectors are walked from top to bottom, and every row of the source is used up
-at once for all rows of the target that it is part of. With stride 1 a row is loaded three times,
-one column apart, by one instruction for each. With stride 2 loads sort the pixels, even columns
-from odd ones, and the odd ones moved by one lane are those left of the even ones.
+Columns of up to four vectors are walked from top to bottom, and each input row is used at once for
+every output row that it is part of. With stride 1 a row is loaded three times, one column apart.
+With stride 2 ``ld2`` deinterleaves even and odd columns, and the odd ones moved by one lane are the
+left neighbours of the even ones.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _OUTSIDE, _SCALE = 27, 28  # a pool has no weights
 
 
 def is_supported(op: Direct3x3, unit: TranslationUnit) -> bool:
-    """Whether this is how to write a step: there is a border of at most one pixel around."""
+    """True if the op has a padding of at most one pixel, as this kernel assumes."""
     source, target = op.source.layout, op.target.layout
     if not unit.cpu.fma_by_lane or op.left != 1 or source.height < 2:
         return False
@@ -53,7 +53,7 @@ def is_supported(op: Direct3x3, unit: TranslationUnit) -> bool:
 
 
 def kernel_body(op: Direct3x3, unit: TranslationUnit) -> CWriter:
-    """The body of a kernel for one plane."""
+    """The body of the kernel for one channel."""
     code = CWriter(depth=1)
     numbers = element_type(unit.cpu.element_bytes)
     vectors = ceil(op.target.layout.width / numbers.lanes)
@@ -81,9 +81,9 @@ def kernel_body(op: Direct3x3, unit: TranslationUnit) -> CWriter:
 
 @dataclass
 class _Column:
-    """``vectors`` vectors of each row of the target, from vector ``first`` on.
+    """``vectors`` vectors of each output row, from vector ``first`` on.
 
-    ``times`` is how often a loop in ``text`` runs, 0 if there is none.
+    ``times`` is the trip count of the loop in ``text``, 0 if there is none.
     """
 
     op: Direct3x3
@@ -112,7 +112,7 @@ class _Column:
             self.text.append(f"fmov {self.whole(_SIX)}, #6.0")
 
     def _rows(self, first: int, last: int, size: int) -> None:
-        """Rows from ``first`` to ``last``, of which ``size`` in a row are alike, then ``last``."""
+        """Emit rows ``first`` to ``last``; groups of ``size`` alike become a loop."""
         times = (last - first) // size
         if times > 1:
             self.times = times
@@ -129,7 +129,7 @@ class _Column:
             self._row(row)
 
     def _begin(self, row: int) -> None:
-        """Move the pointers to where ``row`` uses them first."""
+        """Advance the pointers to the first uses of ``row``."""
         x, y = self._at(row)
         self.x.move(x)
         self.y.move(y)
@@ -143,7 +143,7 @@ class _Column:
         raise NotImplementedError
 
     def _multiply(self, pixels: list[int], sums: list[int], weight: int, *, begins: bool) -> None:
-        """Add products to sums; at first there is the bias, or nothing."""
+        """Accumulate products; the first ones start from the bias, or from nothing."""
         if begins and self.biased:
             bias = self._constant(BIAS_INDEX)
             self.text += [f"dup {self.whole(a)}, {bias}" for a in sums]
@@ -153,12 +153,12 @@ class _Column:
             self.text.append(f"{kind} {self.whole(a)}, {self.whole(pixel)}, {factor}")
 
     def _constant(self, at: int) -> str:
-        """One of the weights, or the bias behind them."""
+        """The lane of a weight, or of the bias after them."""
         register, lane = divmod(at, self.lanes)
         return self.lane_of(_WEIGHTS + register, lane)
 
     def _to(self, row: int) -> int:
-        """Where a row of the target begins, in bytes."""
+        """Byte offset of an output row."""
         return self.size * (self.lanes * self.first + row * self.target.row_stride)
 
     def _store(self, row: int, sums: list[int]) -> None:
@@ -187,13 +187,13 @@ class _Column:
                 at += part
 
     def _each(self, kind: str, registers: list[int], other: int) -> list[str]:
-        """Instructions that join registers with another one."""
+        """Instructions that combine registers with another one."""
         names = map(self.whole, registers)
         return [f"{kind} {name}, {name}, {self.whole(other)}" for name in names]
 
 
 class _Stride1Depthwise(_Column):
-    """A convolution of stride 1."""
+    """Depthwise 3x3 with stride 1."""
 
     def write(self) -> None:
         self._constants()
@@ -206,11 +206,11 @@ class _Stride1Depthwise(_Column):
         return self._pixel(row + 1, 0), self._to(row - 1)
 
     def _pixel(self, row: int, column: int) -> int:
-        """Where a load of a row begins; ``column`` is that of the window."""
+        """Byte offset of the load of a row; ``column`` is that of the kernel."""
         return self.size * (self.lanes * self.first + row * self.source.row_stride + column - 1)
 
     def _load(self, row: int, column: int) -> None:
-        """The pixels under a column of the window; those outside are zero."""
+        """Load the pixels under a kernel column; lanes in the padding become zero."""
         registers = self._under(column)
         some = self.element.register_list(registers)
         self.x.use(self._pixel(row, column), f"ld1 {some}", VECTOR_BYTES * self.vectors)
@@ -231,7 +231,7 @@ class _Stride1Depthwise(_Column):
         return list(range(first, first + self.vectors))
 
     def _row(self, row: int) -> None:
-        """All that a row of the source is for; the row before is then complete, and stored."""
+        """Everything that an input row contributes to; completes and stores an output row."""
         # The one to be stored is the first, so that the others hide how long its last sum takes.
         uses = [(2, row - 1), (1, row), (0, row + 1)]
         uses = [(tap, out) for tap, out in uses if 0 <= out < self.target.height]
@@ -249,15 +249,15 @@ class _Stride1Depthwise(_Column):
 
 
 class _Stride2Column(_Column):
-    """Stride 2: pixels of even and odd columns in pairs of registers."""
+    """Stride 2: even and odd columns in pairs of registers."""
 
     def _pixel(self, row: int) -> int:
-        """Where the loads of a row begin: with the pixel left of the others, if there is one."""
+        """Byte offset of the loads of a row, including the left neighbour if there is one."""
         left = self.first > 0
         return self.size * (2 * self.lanes * self.first + row * self.source.row_stride - left)
 
     def _load(self, row: int, base: int, carried: int, outside: int) -> None:
-        """A row's pixels to pairs from register ``base`` on; those outside are as ``outside``."""
+        """Load a row in pairs from register ``base`` on; padding is that of ``outside``."""
         start = self._pixel(row)
         if self.first:
             self.x.use(start, f"ld1r {self.element.register_list([carried])}", self.size)
@@ -274,7 +274,7 @@ class _Stride2Column(_Column):
                 self.text.append(f"mov {self.lane_of(pair[1], lane)}, {self.lane_of(outside, 0)}")
 
     def _shift(self, to: int, base: int, at: int, carried: int) -> None:
-        """The pixels left of the even ones of a vector."""
+        """The left neighbours of the even pixels of a vector."""
         before = base + 2 * at - 1 if at else carried
         registers = map(self.element.name, (to, before, base + 2 * at + 1))
         bytewise = ", ".join(f"v{name}.16b" for name in registers)
@@ -282,7 +282,7 @@ class _Stride2Column(_Column):
 
 
 class _Stride2Depthwise(_Stride2Column):
-    """A convolution of stride 2."""
+    """Depthwise 3x3 with stride 2."""
 
     def write(self) -> None:
         self._constants()
@@ -305,7 +305,7 @@ class _Stride2Depthwise(_Stride2Column):
         return list(range(first, first + self.vectors))
 
     def _row(self, row: int) -> None:
-        """All that a row of the source is for; an odd one completes a row of the target."""
+        """Everything that an input row contributes to; an odd row completes an output row."""
         left = list(range(4 * self.vectors, 5 * self.vectors))
         for at, to in enumerate(left):
             self._shift(to, self.pairs, at, _CARRIED if self.first else _ZERO)
@@ -327,7 +327,7 @@ class _Stride2Depthwise(_Stride2Column):
 
 
 class _Stride2Pool(_Stride2Column):
-    """Maxima or means with stride 2: rows first, then columns."""
+    """Max or average pool 3x3 with stride 2: separable, rows first."""
 
     def write(self) -> None:
         largest = self.op.kind is PoolKind.MAX
@@ -361,7 +361,7 @@ class _Stride2Pool(_Stride2Column):
         return 2 * self.vectors * part
 
     def _row(self, row: int) -> None:
-        """A row of the target: from the odd row before, an even one, and an odd one."""
+        """An output row: from the odd row before it, an even one, and an odd one."""
         before, after = row % 2, 1 - row % 2  # by turns; the third is for even rows
         if row == 0:
             self._fetch(0, 2 if self.begins else before)
@@ -375,7 +375,7 @@ class _Stride2Pool(_Stride2Column):
         self._across(row, before)
 
     def _join(self, one: int, two: int) -> None:
-        """Rows become one, pixel by pixel."""
+        """Reduce two rows to one."""
         pairs = [(self._base(one) + at, self._base(two) + at) for at in range(2 * self.vectors)]
         if self.first:
             pairs.append((_CARRIED + one, _CARRIED + two))
@@ -383,7 +383,7 @@ class _Stride2Pool(_Stride2Column):
             self.text += self._each(self.both, [a], b)
 
     def _across(self, row: int, part: int) -> None:
-        """Columns become one, each vector in a register that was done with."""
+        """Reduce columns; each result replaces registers that are no longer needed."""
         base, both = self._base(part), self.both
         for at in range(self.vectors):
             even, odd = base + 2 * at, base + 2 * at + 1

@@ -1,4 +1,4 @@
-"""From the steps of an int8 program to NEON kernels, with and without dot products."""
+"""int8 ops on NEON, with and without dot products (SDOT)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shufflenet_deploy.codegen.schedule.neon_int8_blocking import Epilogue, Neon
 
 
 def quantize_input(op: ir.QuantizeInput, unit: Int8Unit) -> None:
-    """The caller's floats as bytes."""
+    """Emit the quantization of the caller's fp32 image."""
     target = op.target
     name = int8_data_movement.quantize_kernel(
         int8_data_movement.QuantizeSpec(
@@ -33,19 +33,26 @@ def quantize_input(op: ir.QuantizeInput, unit: Int8Unit) -> None:
 
 
 def fill_padding(op: ir.FillPadding, unit: Int8Unit) -> None:
-    """Pixels around a value."""
+    """Emit the fill of the border around a value."""
     view = op.target
     top, left, bottom, right = view.border
     task = int8_data_movement.PaddingSpec(
-        top=top, left=left, bottom=bottom, right=right, height=view.height, width=view.width,
-        pixel_stride=view.pixel_stride, row_stride=view.row_stride, value=view.fill,
-    )  # fmt: skip
+        top=top,
+        left=left,
+        bottom=bottom,
+        right=right,
+        height=view.height,
+        width=view.width,
+        pixel_stride=view.pixel_stride,
+        row_stride=view.row_stride,
+        value=view.fill,
+    )
     whole = view.origin - view.first
     unit.call(int8_data_movement.padding_kernel(task, unit), op, unit.at(view, whole))
 
 
 def convolution(op: ir.Convolution, unit: Int8Unit) -> None:
-    """Any convolution but a depthwise one."""
+    """Emit any convolution but a depthwise one."""
     source, target = op.source, op.target
     weight, rows, run = contiguous_runs(op)
     height, width = target.height, target.width
@@ -97,21 +104,30 @@ def convolution(op: ir.Convolution, unit: Int8Unit) -> None:
 
 
 def _convolution_then_shuffle(
-    op: ir.Convolution, unit: Int8Unit, spec: NeonConvSpec, cut: TileCut,
-    together: int, given: tuple[str, str, str],
-) -> None:  # fmt: skip
-    """Some rows at a time to a scratch, and from there to where they belong."""
+    op: ir.Convolution,
+    unit: Int8Unit,
+    spec: NeonConvSpec,
+    cut: TileCut,
+    together: int,
+    given: tuple[str, str, str],
+) -> None:
+    """Convolve some rows into scratch, then store them with channels shuffled."""
     target = op.target
     times = spec.height
     one = int8_conv.single_row(spec)
     name = int8_conv.emit_kernel(one, unit, cut)
     move = int8_data_movement.shuffle_kernel(
         int8_data_movement.ShuffleSpec(
-            channels=target.channels, groups=op.shuffle, height=together, width=target.width,
-            x_pixel=spec.y_pixel, y_pixel=target.pixel_stride, y_row=target.row_stride,
+            channels=target.channels,
+            groups=op.shuffle,
+            height=together,
+            width=target.width,
+            x_pixel=spec.y_pixel,
+            y_pixel=target.pixel_stride,
+            y_row=target.row_stride,
         ),
         unit,
-    )  # fmt: skip
+    )
     scratch = unit.thread_scratch(spec.width * spec.y_pixel)
     x, w, b = given
     y = unit.at(target, target.origin)
@@ -123,13 +139,20 @@ def _convolution_then_shuffle(
 
 
 def depthwise(op: ir.DepthwiseConvolution, unit: Int8Unit) -> None:
-    """A depthwise 3x3."""
+    """Emit a depthwise 3x3."""
     source, target = op.source, op.target
     task = int8_dwconv3x3.DwconvSpec(
-        channels=target.channels, height=target.height, width=target.width, stride=op.stride,
-        x_pixel=source.pixel_stride, x_row=source.row_stride, y_pixel=target.pixel_stride, y_row=target.row_stride,
-        shift=op.shift, overwrite_slack=target.overwrite_slack,
-    )  # fmt: skip
+        channels=target.channels,
+        height=target.height,
+        width=target.width,
+        stride=op.stride,
+        x_pixel=source.pixel_stride,
+        x_row=source.row_stride,
+        y_pixel=target.pixel_stride,
+        y_row=target.row_stride,
+        shift=op.shift,
+        overwrite_slack=target.overwrite_slack,
+    )
     weight = op.weight.reshape(target.channels, 9)
     packed = int8_dwconv3x3.pack_weights(
         weight, op.bias, op.multiplier, dot_product=unit.cpu.dot_product
@@ -141,7 +164,7 @@ def depthwise(op: ir.DepthwiseConvolution, unit: Int8Unit) -> None:
 
 
 def pool(op: ir.MaxPool | ir.AveragePool, unit: Int8Unit) -> None:
-    """A pool."""
+    """Emit a max or average pool."""
     name = int8_pooling.emit_kernel(pool_spec(op), unit)
     target = op.target
     x, y = unit.at(op.source, op.source.start(op.padding)), unit.at(target, target.origin)
@@ -150,12 +173,17 @@ def pool(op: ir.MaxPool | ir.AveragePool, unit: Int8Unit) -> None:
 
 
 def global_average_pool(op: ir.GlobalAveragePool, unit: Int8Unit) -> None:
-    """A global average."""
+    """Emit a global average pool."""
     source, target = op.source, op.target
     task = int8_pooling.GlobalAverageSpec(
-        channels=target.channels, height=source.height, width=source.width,
-        x_pixel=source.pixel_stride, x_row=source.row_stride, start=op.start, multiplier=int(op.multiplier[0]),
+        channels=target.channels,
+        height=source.height,
+        width=source.width,
+        x_pixel=source.pixel_stride,
+        x_row=source.row_stride,
+        start=op.start,
+        multiplier=int(op.multiplier[0]),
         shift=op.shift,
-    )  # fmt: skip
+    )
     name = int8_pooling.global_average_kernel(task, unit)
     unit.call(name, op, unit.at(source, source.origin), unit.at(target, target.origin))

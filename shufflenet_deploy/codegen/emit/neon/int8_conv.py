@@ -1,7 +1,7 @@
-"""int8 convolutions on NEON: pointwise, grouped, and with any kernel, by the same tile.
+"""int8 convolutions on NEON: pointwise, grouped and with any kernel, by one microkernel.
 
-A block of channels goes over the pixels of a row tile by tile, then the next block where all
-weights fit the cache, else the next row.
+A block of output channels covers the pixels of a row tile by tile; then the next block where all
+weights fit L1, else the next row.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _L1_BYTES = 24 << 10
 
 
 def single_row(spec: NeonConvSpec) -> NeonConvSpec:
-    """The same for one row."""
+    """The same convolution over one row."""
     return replace(spec, height=1)
 
 
@@ -39,9 +39,9 @@ def pack_weights(
     *,
     dot_product: bool,
 ) -> tuple[NDArray[np.int8], NDArray[np.int32]]:
-    """Weights ``(groups * outputs, rows, run)`` in the order in which tiles read them.
+    """Pack weights ``(groups * outputs, rows, run)`` in the order in which tiles read them.
 
-    Biases and factors come as one array: those of each block's quads side by side.
+    Biases and multipliers are one array: those of each block's quads in a row.
     """
     groups, outputs, quads = spec.groups, spec.outputs, spec.quads
     run = ceil(spec.run / 4) * 4
@@ -67,7 +67,7 @@ def pack_weights(
 
 
 def emit_kernel(spec: NeonConvSpec, unit: TranslationUnit, cut: TileCut) -> str:
-    """The name of a function ``(x, w, b, [r,] y, begin, end)`` that computes some ``pieces``."""
+    """Emit ``(x, w, b, [r,] y, begin, end)``, which computes a range of ``work_items``."""
     code = CWriter(depth=1)
     pixels_outside = spec.lanes * 16 * spec.quads * spec.groups <= _L1_BYTES
     if pixels_outside and spec.height > 1:
@@ -84,14 +84,14 @@ def emit_kernel(spec: NeonConvSpec, unit: TranslationUnit, cut: TileCut) -> str:
 
 
 def work_items(spec: NeonConvSpec, cut: TileCut) -> int:
-    """What may be done at once: rows, or the blocks of all groups if there is one row."""
+    """Independent work items: rows, or with a single row the blocks of all groups."""
     if spec.height > 1:
         return spec.height
     return spec.groups * len(cut.quads) if _blocks_are_independent(spec, cut) else 1
 
 
 def _blocks_are_independent(spec: NeonConvSpec, cut: TileCut) -> bool:
-    """Whether blocks are the pieces: there is one row, and none writes what is another's."""
+    """True if blocks are the work items: one row, and no block writes into another's outputs."""
     spills = 4 * spec.quads > spec.outputs and min(_signed_block_sizes(spec, cut)) > 0
     return spec.height == 1 and not (spills and spec.groups > 1)
 
@@ -101,7 +101,7 @@ def _groups(
 ) -> None:
     """The blocks of all groups, one strip each, from row ``row`` on if there is more than one.
 
-    With ``rows`` a strip is over those from ``begin`` to ``end``.
+    With ``rows`` a strip covers those from ``begin`` to ``end``.
     """
     residual = spec.epilogue.residual is not None
     x, y, r = (f" + {row} * {size}" if row else "" for size in (spec.x_row, spec.y_row, spec.r_row))
@@ -145,7 +145,7 @@ def _groups(
 
 
 def _signed_block_sizes(spec: NeonConvSpec, cut: TileCut) -> tuple[int, ...]:
-    """Sizes of blocks; negative is the last one where nothing behind its outputs may be written."""
+    """Block sizes; the last is negative if nothing after its outputs may be overwritten."""
     spilled = 4 * spec.quads - spec.outputs
     beside = spec.groups > 1 and spec.epilogue.residual is not None
     if spilled and (spec.overwrite_slack < spilled or beside):
@@ -156,7 +156,7 @@ def _signed_block_sizes(spec: NeonConvSpec, cut: TileCut) -> tuple[int, ...]:
 def _channel_block(
     spec: NeonConvSpec, unit: TranslationUnit, cut: TileCut, quads: int, *, rows: bool, exact: bool
 ) -> str:
-    """One block of channels over all pixels of a row, or of so many rows."""
+    """One block of output channels over all pixels of a row, or of so many rows."""
     code = CWriter(depth=1)
     residual = spec.epilogue.residual is not None
     if rows:
@@ -199,5 +199,5 @@ def _pixel_loop(
 
 
 def choose_cut(spec: NeonConvSpec, unit: TranslationUnit) -> TileCut:
-    """The cut of this convolution on the unit's machine."""
+    """The tiles of this convolution on the unit's target."""
     return choose_tiles(spec.work(dot_product=unit.cpu.dot_product), spec.quads, spec.width)

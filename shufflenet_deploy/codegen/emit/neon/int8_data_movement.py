@@ -1,4 +1,4 @@
-"""What only moves int8 values on NEON: the picture's bytes, shuffled channels, borders."""
+"""int8 data movement on NEON: input quantization, channel shuffle, padding."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _REGISTERS_OF_A_TABLE = 4
 
 @dataclass(frozen=True, kw_only=True)
 class QuantizeSpec:
-    """A float picture, channels first, as ``sat8(sat16(round(x * inverse)) + zero)``.
+    """An fp32 image, channels first, as ``sat8(sat16(round(x * inverse)) + zero_point)``.
 
-    Pixels are four bytes; of channels that there are not, the byte is 0.
+    Pixels are four bytes; bytes of missing channels are 0.
     """
 
     channels: int
@@ -30,7 +30,7 @@ class QuantizeSpec:
 
 
 def quantize_kernel(spec: QuantizeSpec, unit: TranslationUnit) -> str:
-    """The name of a function ``(const float *x, int8_t *y, begin, end)`` for some rows."""
+    """Emit ``(const float *x, int8_t *y, begin, end)`` over a range of rows."""
     code = CWriter(depth=1)
     plane = spec.height * spec.width
     whole = spec.width // 16 * 16
@@ -80,7 +80,7 @@ def _quantize_16(code: CWriter, spec: QuantizeSpec, plane: int) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class ShuffleSpec:
-    """Pixels side by side, ``x_pixel`` bytes apart, to where they belong with channels shuffled."""
+    """Dense pixels, ``x_pixel`` bytes apart, stored with their channels shuffled."""
 
     channels: int
     groups: int
@@ -92,7 +92,7 @@ class ShuffleSpec:
 
 
 def shuffle_kernel(spec: ShuffleSpec, unit: TranslationUnit) -> str:
-    """The name of a function ``(x, y)``; whole vectors of channels are stored."""
+    """Emit ``(x, y)``; whole vectors of channels are stored."""
     each = spec.channels // spec.groups
     source = [(o % spec.groups) * each + o // spec.groups for o in range(spec.channels)]
     vectors = ceil(spec.channels / 16)
@@ -127,7 +127,7 @@ def _pixels(code: CWriter, spec: ShuffleSpec) -> AbstractContextManager[None]:
 
 
 def _gathered(code: CWriter, spec: ShuffleSpec, source: list[int], v: int, each: int) -> None:
-    """One vector of outputs from as many loads as groups have a part in it."""
+    """One output vector by table lookups in as many loads as groups contribute to it."""
     wanted = source[16 * v : 16 * v + 16]
     starts = sorted(
         {min(s for s in wanted if s // each == group) for group in {s // each for s in wanted}}
@@ -168,7 +168,7 @@ def _table(lanes: list[int]) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class PaddingSpec:
-    """Pixels around a picture that get ``value``; ``y`` is the picture's first pixel."""
+    """A border that gets ``value``; ``y`` is the first pixel inside."""
 
     top: int
     left: int
@@ -182,7 +182,7 @@ class PaddingSpec:
 
 
 def padding_kernel(spec: PaddingSpec, unit: TranslationUnit) -> str:
-    """The name of a function ``(y)``. Rows follow each other, border included."""
+    """Emit ``(y)``. Rows follow each other, border included."""
     code = CWriter(depth=1)
     before = spec.top * spec.row_stride + spec.left * spec.pixel_stride
     between = spec.row_stride - spec.width * spec.pixel_stride

@@ -1,7 +1,7 @@
 """int8 depthwise 3x3 on NEON, sixteen channels at a time along a row of pixels.
 
-With dot products, the three pixels of a column are sorted so that each channel's taps are one
-lane; a column serves three outputs. Without, pairs of taps are: products of two pairs fit 16 bits.
+With SDOT the three pixels of a column are interleaved so that each channel's taps are one lane; a
+column serves three outputs. Without it pairs of taps are: two pairs of products fit 16 bits.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _DOT_VECTORS, _PAIR_VECTORS = 12, 10
 
 @dataclass(frozen=True, kw_only=True)
 class DwconvSpec:
-    """A depthwise 3x3 over pixels with a border; all distances are in bytes.
+    """A depthwise 3x3 over padded pixels; all distances are in bytes.
 
-    ``x`` is given as the first pixel of the first window, border included.
+    ``x`` is the first pixel of the first window, border included.
     """
 
     channels: int
@@ -45,7 +45,7 @@ class DwconvSpec:
 def pack_weights(
     weight: NDArray[np.int8], bias: NDArray[np.int32], multiplier: Multipliers, *, dot_product: bool
 ) -> NDArray[np.int8]:
-    """``weight (channels, 9)`` with biases and factors, block by block of sixteen channels."""
+    """Pack ``weight (channels, 9)``, biases and multipliers in blocks of sixteen channels."""
     channels = len(weight)
     blocks = ceil(channels / _CHANNELS)
     taps = np.zeros((blocks * _CHANNELS, 3, 3), np.int8)  # (channel, row, column)
@@ -68,7 +68,7 @@ def pack_weights(
 
 
 def emit_kernel(spec: DwconvSpec, unit: TranslationUnit) -> str:
-    """The name of a function ``(x, w, y, begin, end)`` for some rows."""
+    """Emit ``(x, w, y, begin, end)`` over a range of rows."""
     dot_product = unit.cpu.dot_product
     vectors = _DOT_VECTORS if dot_product else _PAIR_VECTORS
     size = 16 * vectors + 128
@@ -121,7 +121,7 @@ def _channel_block(spec: DwconvSpec, unit: TranslationUnit, count: int) -> str:
 
 
 class _ColumnRegisters:
-    """Columns of pixels in registers: which is where while outputs go by."""
+    """Register rotation of pixel columns along a row of outputs."""
 
     def __init__(self, spec: DwconvSpec, code: CWriter, *, dot_product: bool) -> None:
         self.spec = spec
@@ -129,14 +129,14 @@ class _ColumnRegisters:
         self.dot_product = dot_product
 
     def begin(self) -> None:
-        """The columns that the first output finds in registers."""
+        """Load the columns that the first output shares with the padding before it."""
         kind, parts = ("int32x4_t", 4) if self.dot_product else ("int8x16_t", 3)
         self.code(*(f"{kind} c{slot}_{q};" for slot in range(3) for q in range(parts)))
         for column in range(2 if self.spec.stride == 1 else 1):
             self._load(column, column)
 
     def output(self, at: int, count: int) -> None:
-        """The output ``at`` behind those that ``from`` and ``to`` stand at."""
+        """Emit output ``at``, counted from where ``from`` and ``to`` stand."""
         if self.spec.stride == 1:
             slots = [(at + column) % 3 for column in range(3)]
             self._load(slots[2], at + 2)

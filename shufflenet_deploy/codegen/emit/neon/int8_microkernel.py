@@ -1,8 +1,8 @@
-"""The tile of an int8 convolution on NEON: some pixels by some quads of outputs, in registers.
+"""int8 convolution microkernel on NEON: pixels by quads of output channels.
 
-A lane of an accumulator is one output channel of one pixel, so that results come out in the order
-in which they are stored. A tile multiplies four inputs of a pixel at a time: by one instruction
-where the core has dot products, else by two products of bytes and a pairwise sum.
+A lane of an accumulator is one output channel of one pixel, so results come out in storage order.
+Four inputs of a pixel are multiplied at a time: by one SDOT, or by two widening products and a
+pairwise sum.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def signature(kind: str, spec: NeonConvSpec, more: str = "") -> str:
 def emit_microkernel(
     spec: NeonConvSpec, unit: TranslationUnit, quads: int, pixels: int, *, exact: bool
 ) -> str:
-    """The name of a function for one tile; if ``exact``, it writes nothing behind the outputs."""
+    """Emit one tile; if ``exact``, nothing after its outputs is written."""
     code = CWriter(depth=1)
     for pixel in range(pixels):
         for quad in range(0, quads - 1, 2):
@@ -91,7 +91,7 @@ def _multiply_lanes(
     dot_product: bool,
     x: str = "x",
 ) -> None:
-    """Multiply ``lanes`` lanes of every pixel by the next weights, and go on behind those."""
+    """Multiply ``lanes`` groups of four inputs by the next weights, and advance past those."""
     count = lanes * quads
     with code.block(""):
         base = 0
@@ -130,7 +130,7 @@ def _multiply_lanes(
 def _emit_epilogue(
     code: CWriter, spec: NeonConvSpec, quads: int, pixels: int, *, exact: bool
 ) -> None:
-    """Accumulators become bytes."""
+    """Requantize the accumulators and store them."""
     epilogue = spec.epilogue
     if epilogue.float_output:
         outputs = spec.outputs - 4 * (spec.quads - quads) if exact else 4 * quads

@@ -1,4 +1,4 @@
-"""int8 pooling on NEON, sixteen channels at a time over pixels that stand next to each other."""
+"""int8 pooling on NEON, sixteen channels at a time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MAX_UNROLLED_WINDOW = 40  # pixels of a window above which nothing is written o
 
 
 def emit_kernel(spec: PoolSpec, unit: TranslationUnit) -> str:
-    """The name of a function ``(x, y, begin, end)`` for some rows."""
+    """Emit ``(x, y, begin, end)`` over a range of rows."""
     blocks = ceil(spec.channels / _CHANNELS)
     exact = spec.channels - (blocks - 1) * _CHANNELS
     if spec.overwrite_slack >= blocks * _CHANNELS - spec.channels:
@@ -38,7 +38,7 @@ def emit_kernel(spec: PoolSpec, unit: TranslationUnit) -> str:
 
 
 def _row(spec: PoolSpec, unit: TranslationUnit, count: int) -> str:
-    """Sixteen channels of a row of outputs."""
+    """Sixteen channels of an output row."""
     code = CWriter(depth=1)
     rows, columns = spec.kernel
     if spec.average is not None:
@@ -57,7 +57,7 @@ def _row(spec: PoolSpec, unit: TranslationUnit, count: int) -> str:
 
 
 def _outputs(code: CWriter, spec: PoolSpec, outputs: int, count: int) -> None:
-    """Neighbouring outputs; a column of pixels is read once."""
+    """Neighbouring outputs, sharing the columns of pixels that they have in common."""
     width = spec.kernel[1]
     used: set[int] = set()
     with code.block(""):
@@ -111,7 +111,7 @@ def _mean(code: CWriter, average: AverageConstants, at: int, columns: range) -> 
 
 @dataclass(frozen=True, kw_only=True)
 class GlobalAverageSpec:
-    """The mean of each channel: ``sat8(sat16(round(sqrdmulh(start + sum, factor), shift)))``."""
+    """The mean of each channel: ``sat8(sat16(round(sqrdmulh(start + sum, m), shift)))``."""
 
     channels: int
     height: int
@@ -124,7 +124,7 @@ class GlobalAverageSpec:
 
 
 def global_average_kernel(spec: GlobalAverageSpec, unit: TranslationUnit) -> str:
-    """The name of a function ``(x, y)``; whole blocks of sixteen channels are stored."""
+    """Emit ``(x, y)``; whole blocks of sixteen channels are stored."""
     code = CWriter(depth=1)
     merged = spec.x_row == spec.width * spec.x_pixel
     rows, width = (1, spec.height * spec.width) if merged else (spec.height, spec.width)

@@ -1,4 +1,4 @@
-"""Accumulators as narrower numbers on NEON, and storing bytes of them: any number."""
+"""Narrowing and partial stores of int8 results on NEON."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from shufflenet_deploy.codegen.c_writer import CWriter
 
 
 def narrow_expr(first: str, second: str, shift: int) -> str:
-    """Two accumulators as 16-bit numbers, each given with its factor: ``a0, m0``."""
+    """Two scaled accumulators in 16 bits; each is given with its multiplier: ``a0, m0``."""
     return f"BOTH({first}, {second}, {shift})" if shift else f"BOTH0({first}, {second})"
 
 
 def emit_store(code: CWriter, y: str, value: str, at: int, count: int) -> None:
-    """The first ``count`` bytes of a vector."""
+    """Store the first ``count`` bytes of a vector."""
     if count == 16:
         code(f"vst1q_s8({y} + {at}, {value});")
         return

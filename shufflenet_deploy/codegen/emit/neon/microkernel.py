@@ -1,9 +1,9 @@
-"""Convolutions for 64-bit ARM in assembly.
+"""Convolution microkernel in AArch64 assembly, fp32 and fp16.
 
-Compilers spill blocks of more than 20 accumulators, and never load four vectors by one
-instruction. Here a block's multiply-adds stand in a fixed order, every load is issued as early as
-its registers are free, which also suits cores that issue in order, and a load or store of up to
-four vectors moves its pointer to wherever the next one is needed.
+Compilers spill blocks of more than 20 accumulators, and never load four vectors by one instruction.
+Here multiply-adds stand in a fixed order, each load is issued as early as its registers are free,
+which also suits in-order cores, and a load or store of up to four vectors post-increments its
+pointer to wherever the next one is needed.
 """
 
 from __future__ import annotations
@@ -41,14 +41,13 @@ _MAX_FP16_SUM = 128
 
 @dataclass(frozen=True, kw_only=True)
 class MicrokernelSpec:
-    """Blocks of ``outputs`` channels by ``vectors`` vectors, ``times`` in a row.
+    """Tiles of ``outputs`` channels by ``vectors`` vectors, ``times`` in a row.
 
-    ``taps`` are where the pixels of a channel are, ``jump`` and ``plane`` the distances between
-    channels of the source and of the target, and ``other`` that of what is added: 0 if nothing
-    is, ``in_place`` if it is the target. All are in bytes. With ``down`` each block has the next
-    outputs, else the next pixels. ``floors`` says that nothing is added at first, and that what
-    stands for the biases is each output's least value; without ``biased`` there is neither.
-    ``ordered`` is for cores that issue in order.
+    ``taps`` are byte offsets of a channel's taps. ``source_channel_stride``, ``channel_stride`` (of
+    the target) and ``residual_channel_stride`` (0 without a residual) are in bytes; ``in_place`` if
+    the residual is the target. Each tile advances by outputs with ``advances_outputs``, else by
+    pixels. ``clamp_min``: accumulators start from zero and the bias array holds each output's lower
+    clamp bound; without ``has_bias`` there is neither. ``in_order`` schedules for in-order cores.
     """
 
     element: ElementType
@@ -69,12 +68,12 @@ class MicrokernelSpec:
 
     @property
     def depth(self) -> int:
-        """Multiply-adds for each accumulator."""
+        """Multiply-adds per accumulator."""
         return self.channels * len(self.taps)
 
 
 def pointer_names(strip: MicrokernelSpec) -> list[str]:
-    """The pointers that a strip's function takes."""
+    """Names of the pointer parameters."""
     return [
         "x",
         "w",
@@ -85,24 +84,24 @@ def pointer_names(strip: MicrokernelSpec) -> list[str]:
 
 
 def c_parameters(strip: MicrokernelSpec) -> list[str]:
-    """The parameters of a strip's function, in C."""
+    """The parameters, in C."""
     return [f"{'' if name == 'y' else 'const '}real *{name}" for name in pointer_names(strip)]
 
 
 def asm_lines(strip: MicrokernelSpec) -> list[str]:
-    """The lines of C of a strip's function."""
+    """The C lines of the function's body."""
     return _AsmWriter(strip).write()
 
 
 def is_supported(taps: tuple[int, ...], jump: int) -> bool:
-    """Whether there are registers for the ways from tap to tap, in bytes."""
+    """True if the byte distances between taps fit the stride registers."""
     steps = {two - one for one, two in itertools.pairwise((*taps, taps[0] + jump))}
     return len(steps) <= _MAX_STRIDE_REGISTERS - 5 and len(taps) * 24 <= _MAX_UNAVOIDABLE_FMAS
 
 
 @dataclass(frozen=True)
 class _Load:
-    """One instruction that fills ``registers``, with what is needed from ``first`` to ``last``."""
+    """One load instruction; its ``registers`` are in use from ``first`` to ``last``."""
 
     pointer: Pointer
     at: int
@@ -155,7 +154,7 @@ class _AsmWriter:
         return asm_statement(pointer_names(strip), self.text, self.steps, looped=loops, inner=inner)
 
     def _pointer_advances(self) -> list[tuple[Pointer, int]]:
-        """How far each pointer has moved when the next block begins."""
+        """Byte distance from one tile to the next, per pointer."""
         strip = self.strip
         pixels = VECTOR_BYTES * strip.vectors
         sizes = {
@@ -170,7 +169,7 @@ class _AsmWriter:
         return [(pointer, sizes[name]) for name, pointer in self.pointers.items()]
 
     def _sum(self, output: int, at: int) -> int:
-        """An accumulator's register."""
+        """The register of an accumulator."""
         strip = self.strip
         return at * strip.outputs + output if self.by_output else output * strip.vectors + at
 
@@ -178,7 +177,7 @@ class _AsmWriter:
         return [self._sum(output, at) for at in range(self.strip.vectors)]
 
     def _begin(self) -> None:
-        """Accumulators begin as the bias, as what is to be added, or as both."""
+        """Initialise accumulators with bias, residual, or both."""
         strip, text = self.strip, self.text
         element, size = strip.element, strip.element.size
         b = self.pointers["b"]
@@ -233,7 +232,7 @@ class _AsmWriter:
                 self._whole("st1", self.pointers["y"], strip.channel_stride, output - 1)
 
     def _floor(self, output: int) -> str:
-        """The register of an output's least value, loaded with those of its neighbours."""
+        """The register of an output's lower clamp bound, loaded with its neighbours'."""
         element, at = self.strip.element, output % VECTORS_PER_LOAD
         if at == 0:
             count = min(VECTORS_PER_LOAD, self.strip.outputs - output)
@@ -253,7 +252,7 @@ class _AsmWriter:
             )
 
     def _pairs(self, output: int) -> None:
-        """Store the accumulators of an output from registers that do not follow each other."""
+        """Store the accumulators of an output from registers that are not consecutive."""
         pointer, stride, vectors = self.pointers["y"], self.strip.channel_stride, self.strip.vectors
         sums = [f"q{self.strip.element.name(one)}" for one in self._sums(output)]
         start = output * stride
@@ -275,7 +274,7 @@ class _AsmWriter:
             self.text.append(f"{kind} {sums[-1]}, [%[y], #{offset}]")
 
     def _reach(self, pointer: Pointer, start: int, size: int) -> None:
-        """Move a pointer from where pairs, and a last single one, of ``size`` bytes are too far."""
+        """Advance a pointer if ``size`` bytes at ``start`` are beyond the offsets of ``stp``."""
         offset = start - pointer.at
         odd = size // VECTOR_BYTES % 2
         lowest = -256 - size + VECTOR_BYTES if odd else PAIR_OFFSETS.start
@@ -285,7 +284,7 @@ class _AsmWriter:
             pointer.move(start)
 
     def _piece(self) -> int:
-        """Channels in one straight piece of code: whole loops, and whole loads of weights."""
+        """Channels per straight-line block: whole trip counts, whole loads of weights."""
         strip = self.strip
         most = max(1, MAX_STRAIGHT_FMAS // (self.work * len(strip.taps)))
         if self.separate:
@@ -325,7 +324,7 @@ class _AsmWriter:
             self._multiply(times * count, rest)
 
     def _multiply(self, before: int, channels: int) -> None:
-        """Multiply-adds in order, each load as early as registers and ``_AHEAD`` allow."""
+        """Multiply-adds in order, each load hoisted as far as registers and distance allow."""
         strip, element = self.strip, self.strip.element
         depth = channels * len(strip.taps)
         waiting = self._loads(before, channels)
@@ -367,7 +366,7 @@ class _AsmWriter:
                 self.text.append(f"fadd {total}, {total}, {part}")
 
     def _pixels(self, k: int, at: int) -> int:
-        """The register of a vector of the source."""
+        """The register of a source vector."""
         return self.after + k % self.shared.channels * self.strip.vectors + at
 
     def _weights(self, factor: int) -> int:
@@ -378,7 +377,7 @@ class _AsmWriter:
         return first + load % shared.loads * shared.weights + at
 
     def _loads(self, before: int, channels: int) -> deque[_Load]:
-        """In the order of first use, for the channels from ``before`` on."""
+        """Loads in order of first use, for the channels from ``before`` on."""
         strip, found = self.strip, []
         x, w = self.pointers["x"], self.pointers["w"]
         vectors, work = strip.vectors, self.work

@@ -1,4 +1,4 @@
-"""The steps of an int8 program as plain loops, for processors without kernels of their own."""
+"""int8 ops as plain C loops, for CPUs without kernels of their own."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from shufflenet_deploy.codegen.ir.int8 import Padding, PixelView
 
 
 def window_start(view: PixelView, padding: Padding = (0, 0, 0, 0)) -> int:
-    """Bytes to the first pixel of the first window, which may be in the border."""
+    """Byte offset of the first pixel of the first window, which may be in the border."""
     return view.origin - padding[0] * view.row_stride - padding[1] * view.pixel_stride
 
 
 def quantize_input(op: ir.QuantizeInput, unit: Int8Unit) -> None:
-    """The caller's floats, channels first, as bytes; of a pixel's four bytes some may be none."""
+    """Emit the quantization of the caller's fp32 image to pixels of four bytes."""
     source, target = op.source, op.target
     code = CWriter(depth=1)
     with code.block("for (int i = begin; i < end; ++i)"):
@@ -39,7 +39,7 @@ def quantize_input(op: ir.QuantizeInput, unit: Int8Unit) -> None:
 
 
 def fill_padding(op: ir.FillPadding, unit: Int8Unit) -> None:
-    """Pixels around a value."""
+    """Emit the fill of the border around a value."""
     view = op.target
     top, left, bottom, right = view.border
     before = top * view.row_stride + left * view.pixel_stride
@@ -53,14 +53,15 @@ def fill_padding(op: ir.FillPadding, unit: Int8Unit) -> None:
         code(f"    memset(y + i * {view.row_stride} - {between}, {view.fill}, {between});")
     if bottom * view.row_stride + right * view.pixel_stride:
         code(
-            f"memset(y + {end}, {view.fill}, {bottom * view.row_stride + right * view.pixel_stride});"
+            f"memset(y + {end}, {view.fill}, "
+            f"{bottom * view.row_stride + right * view.pixel_stride});"
         )
     name = unit.kernel("border", "LOOP void @(byte *y)", code)
     unit.call(name, op, unit.at(view, view.origin - view.first))
 
 
 def convolution(op: ir.Convolution, unit: Int8Unit) -> None:
-    """Any convolution but a depthwise one: runs of products."""
+    """Emit any convolution but a depthwise one, as runs of products."""
     source, target = op.source, op.target
     weight, rows, run = contiguous_runs(op)
     outputs = len(weight) // op.groups
@@ -120,7 +121,7 @@ def _emit_epilogue(
 
 
 def depthwise(op: ir.DepthwiseConvolution, unit: Int8Unit) -> None:
-    """A depthwise 3x3."""
+    """Emit a depthwise 3x3."""
     source, target = op.source, op.target
     code = CWriter(depth=1)
     with code.block("for (int i = begin; i < end; ++i)"):
@@ -151,7 +152,7 @@ def depthwise(op: ir.DepthwiseConvolution, unit: Int8Unit) -> None:
 
 
 def pool(op: ir.MaxPool | ir.AveragePool, unit: Int8Unit) -> None:
-    """A pool."""
+    """Emit a max or average pool."""
     source, target = op.source, op.target
     rows, columns = op.kernel
     down, right = op.stride[0] * source.row_stride, op.stride[1] * source.pixel_stride
@@ -162,14 +163,18 @@ def pool(op: ir.MaxPool | ir.AveragePool, unit: Int8Unit) -> None:
                 code(f"const byte *from = x + i * {down} + j * {right} + c;")
                 code(f"int a = {op.start if isinstance(op, ir.AveragePool) else 'LOWEST'};")
                 with code.block(f"for (int t = 0; t < {rows * columns}; ++t)"):
-                    view = f"t / {columns} * {source.row_stride} + t % {columns} * {source.pixel_stride}"
+                    view = (
+                        f"t / {columns} * {source.row_stride} "
+                        f"+ t % {columns} * {source.pixel_stride}"
+                    )
                     code(f"const int v = from[{view}];")
                     code("a += v;" if isinstance(op, ir.AveragePool) else "a = a > v ? a : v;")
                 value = "a"
                 if isinstance(op, ir.AveragePool):
                     value = f"(a * {(1 << op.left_shift) * op.multiplier} + 16384) >> 15"
                 code(
-                    f"y[i * {target.row_stride} + j * {target.pixel_stride} + c] = byte_of({value});"
+                    f"y[i * {target.row_stride} + j * {target.pixel_stride} + c] "
+                    f"= byte_of({value});"
                 )
     head = f"LOOP void @(const byte *restrict x, byte *restrict y{RANGE_PARAMS})"
     name = unit.kernel("window", head, code)
@@ -179,7 +184,7 @@ def pool(op: ir.MaxPool | ir.AveragePool, unit: Int8Unit) -> None:
 
 
 def global_average_pool(op: ir.GlobalAveragePool, unit: Int8Unit) -> None:
-    """A global average."""
+    """Emit a global average pool."""
     source, target = op.source, op.target
     code = CWriter(depth=1)
     with code.block(f"for (int c = 0; c < {target.channels}; ++c)"):
@@ -195,7 +200,7 @@ def global_average_pool(op: ir.GlobalAveragePool, unit: Int8Unit) -> None:
 
 
 def dequantize_output(op: ir.DequantizeOutput, unit: Int8Unit) -> None:
-    """Floats, channels first, of bytes."""
+    """Emit the dequantization of the output, channels first."""
     source = op.source
     code = CWriter(depth=1)
     with code.block(f"for (int c = 0; c < {source.channels}; ++c)"):

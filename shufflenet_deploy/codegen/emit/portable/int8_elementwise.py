@@ -1,6 +1,6 @@
-"""Steps without weights on all machines: tables, sums, gates, normalisation, unequal windows.
+"""int8 ops without weights on every instruction set: tables, addition, scaling, LRN, areas.
 
-Compilers make vectors of the loops over channels; ``joins.h`` has those that they would not.
+Compilers vectorize the loops over channels; ``int8_elementwise.h`` has those that they would not.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _BLOCK = 64
 
 
 def are_whole_rows(*views: PixelView) -> bool:
-    """Whether rows are bytes one by one in all places, all of which may be written."""
+    """True if rows of all views are contiguous bytes that may all be written."""
     return all(
         view.first == 0
         and view.channels + view.overwrite_slack == view.pixel_stride
@@ -30,7 +30,7 @@ def are_whole_rows(*views: PixelView) -> bool:
 
 @contextmanager
 def _pixels(code: CWriter, width: int, **views: PixelView) -> Iterator[None]:
-    """A loop over the pixels of some rows, in which each name points to its place's."""
+    """A loop over the pixels of a range of rows; each name points to its view's pixel."""
     with code.block("for (int i = begin; i < end; ++i)"):
         with code.block(f"for (int j = 0; j < {width}; ++j)"):
             for name, view in views.items():
@@ -43,7 +43,7 @@ def _pixels(code: CWriter, width: int, **views: PixelView) -> Iterator[None]:
 
 
 def _call_by_rows(name: str, op: ir.PixelOp, unit: Int8Unit, *given: str) -> None:
-    """Call a kernel whose pieces are rows of the target."""
+    """Call a kernel whose work items are rows of the target."""
     target = op.target
     work = 16 * target.channels * target.height * target.width
     y = unit.at(target, target.origin)
@@ -51,7 +51,7 @@ def _call_by_rows(name: str, op: ir.PixelOp, unit: Int8Unit, *given: str) -> Non
 
 
 def lookup_table(op: ir.LookupTable, unit: Int8Unit) -> None:
-    """Byte by byte."""
+    """Emit a table lookup per byte."""
     source, target = op.source, op.target
     each = target.channels // op.shuffle
     at = "c" if op.shuffle == 1 else f"c % {each} * {op.shuffle} + c / {each}"
@@ -66,7 +66,7 @@ def lookup_table(op: ir.LookupTable, unit: Int8Unit) -> None:
 
 
 def add(op: ir.Add, unit: Int8Unit) -> None:
-    """Two scales become one."""
+    """Emit the addition of two values with scales of their own."""
     one, two = op.sources
     target, (first, second) = op.target, op.multipliers
     count, width = target.channels, target.width
@@ -83,14 +83,14 @@ def add(op: ir.Add, unit: Int8Unit) -> None:
 
 
 def _channel_scale_call(op: ir.ChannelScale | ir.LocalResponseNorm) -> str:
-    """The channels of a pixel ``from``, each times its ``by``; some behind them as well."""
+    """Scale the channels of the pixel ``from`` by ``by``, and the slack after them."""
     start = op.target.zero_point * (1 << op.shift) + (1 << op.shift >> 1)
     count = op.target.channels + op.target.overwrite_slack
     return f"gated(from, by, to, {count}, {op.source.zero_point}, {start}, {op.shift});"
 
 
 def channel_scale(op: ir.ChannelScale, unit: Int8Unit) -> None:
-    """A map times a number per channel."""
+    """Emit a feature map times one factor per channel."""
     source, by = op.sources
     target, channels = op.target, op.target.channels
     code = CWriter(depth=1)
@@ -109,7 +109,7 @@ def channel_scale(op: ir.ChannelScale, unit: Int8Unit) -> None:
 
 
 def local_response_norm(op: ir.LocalResponseNorm, unit: Int8Unit) -> None:
-    """Every channel by the squares of its neighbours."""
+    """Emit the normalization of every channel by the squares of its neighbours."""
     source, target, channels = op.source, op.target, op.target.channels
     before, size = op.size // 2, op.size
     code = CWriter(depth=1)
@@ -130,7 +130,7 @@ def local_response_norm(op: ir.LocalResponseNorm, unit: Int8Unit) -> None:
 
 
 def adaptive_pool(op: ir.AdaptivePool, unit: Int8Unit) -> None:
-    """Means over unequal windows, some channels at a time."""
+    """Emit averages over unequal windows, some channels at a time."""
     source, target, channels = op.source, op.target, op.target.channels
     code = CWriter(depth=1)
     code(f"static const int rows[][2] = {{{_ends(op.rows)}}};")
@@ -146,7 +146,8 @@ def adaptive_pool(op: ir.AdaptivePool, unit: Int8Unit) -> None:
                 "    for (int column = columns[j][0]; column < columns[j][1]; ++column)"
             ):
                 code(
-                    f"const byte *from = x + row * {source.row_stride} + column * {source.pixel_stride} + c;"
+                    f"const byte *from = x + row * {source.row_stride} "
+                    f"+ column * {source.pixel_stride} + c;"
                 )
                 code("for (int k = 0; k < count; ++k)", "    a[k] += from[k];")
             code("for (int k = 0; k < count; ++k)")

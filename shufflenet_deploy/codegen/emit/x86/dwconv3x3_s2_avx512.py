@@ -1,4 +1,7 @@
-"""3x3 windows of stride 2 over planes wider than a vector, with AVX-512: a pixel is loaded once."""
+"""Depthwise 3x3 and 3x3 pooling with stride 2 on AVX-512, for planes wider than a vector.
+
+Each pixel is loaded once: the right kernel column of one window is the left one of the next.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +16,16 @@ _LANES = 16
 
 
 def is_supported(op: Direct3x3, unit: TranslationUnit) -> bool:
-    """Whether every second pixel of a row is another column of the windows, left padding first."""
+    """True for stride 2 with a left padding of one on planes wider than a vector."""
     width = op.target.layout.width
     return unit.cpu.lanes == _LANES < width and op.stride == 2 and op.left == 1
 
 
 class DeinterleavedRows(RowKernel):
-    """Where rows are sorted as they are loaded.
+    """Rows deinterleaved as they are loaded.
 
-    The even pixels of a row are the windows' middle column, the odd ones their right column, and
-    their left column is the right one of the window before. Pools go down the columns first.
+    Even pixels are the middle kernel column, odd ones the right column, and the left column is the
+    right one of the window before. Pools reduce down the columns first.
     """
 
     def __init__(self, op: Direct3x3, unit: TranslationUnit) -> None:
@@ -42,7 +45,7 @@ class DeinterleavedRows(RowKernel):
             self._dealt(str(last), rows, pattern, width - last)
 
     def _dealt(self, at: str, rows: int, pattern: tuple[bool, ...], count: int) -> None:
-        """One vector of output in each of ``rows`` rows, ``count`` pixels of it."""
+        """Emit one output vector in each of ``rows`` rows, ``count`` pixels of it."""
         code, n, row = self.code, self.lanes, self.source.row_stride
         self.ask(at, rows)
         loads = {}
@@ -72,7 +75,7 @@ class DeinterleavedRows(RowKernel):
             self._store(out, at, count)
 
     def _deal(self, line: int, halves: Sequence[str], count: int) -> None:
-        """The three columns of windows from the even and odd pixels of one row."""
+        """The three kernel columns from the even and odd pixels of a row."""
         code, n, kind = self.code, self.lanes, self.kind
         one, two = (f"({half})" for half in halves)
         code(f"const {kind} one{line} = {one}, two{line} = {two};")

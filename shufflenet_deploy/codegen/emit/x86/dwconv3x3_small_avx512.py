@@ -1,8 +1,7 @@
-"""3x3 windows over planes no wider than a vector, with AVX-512's masks.
+"""Depthwise 3x3 and 3x3 pooling on AVX-512, for planes no wider than a vector.
 
-One vector holds as many whole rows of the output as fit: one of 14 pixels, two of 7. What a window
-has outside the picture is masked as it is loaded. Vectors are stored in order, so that what one
-has behind its rows is overwritten by the next.
+One vector holds as many whole output rows as fit: one of 14 pixels, two of 7. Padding is masked as
+it is loaded. Vectors are stored in order, so that the slack of one is overwritten by the next.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ _MAX_VECTORS = 32  # vectors of output in one straight piece of code
 
 
 def is_supported(op: Direct3x3, unit: TranslationUnit) -> bool:
-    """Whether this is the best code there is for a step."""
+    """True if the planes are dense and small enough for this kernel."""
     source, target = op.source.layout, op.target.layout
     if unit.cpu.lanes != _LANES or target.width > _LANES:
         return False
@@ -39,19 +38,19 @@ def is_supported(op: Direct3x3, unit: TranslationUnit) -> bool:
 
 
 def _rows_per_vector(op: Direct3x3) -> int:
-    """Rows of the output in a vector; the pixels of two is all that a permutation can pick from."""
+    """Output rows per vector; a permutation picks from the pixels of at most two."""
     rows = _LANES // op.target.layout.width
     return rows if op.stride == 1 else min(2, rows)
 
 
 def _end_of_last_store(op: Direct3x3) -> int:
-    """Where the last vector ends."""
+    """Element offset of the end of the last store."""
     layout, rows = op.target.layout, _rows_per_vector(op)
     return (ceil(layout.height / rows) - 1) * rows * layout.width + _LANES
 
 
 def kernel_body(op: Direct3x3) -> CWriter:
-    """The body of a kernel for one plane: ``x``, the weights ``w`` if there are any, ``y``."""
+    """The body of the kernel for one channel: ``x``, weights ``w`` if there are any, ``y``."""
     return _SmallPlaneKernel(op).write()
 
 
@@ -81,7 +80,7 @@ class _SmallPlaneKernel:
         return code
 
     def _vector(self, at: int) -> str:
-        """The name of the sums or maxima of vector ``at``."""
+        """The name of the reduction of vector ``at``."""
         op = self.op
         first = at * self.rows * op.stride - op.top
         rows = [first + tap for tap in range(3)]
@@ -108,7 +107,7 @@ class _SmallPlaneKernel:
         return f"a{at}"
 
     def _combined(self, name: str, values: list[str]) -> str:
-        """A new vector, once: the sum or the maximum of others."""
+        """A new vector, declared once: the sum or the maximum of others."""
         if len(values) == 1:
             return values[0]
         if name not in self.done:
@@ -117,14 +116,14 @@ class _SmallPlaneKernel:
         return name
 
     def _any(self, row: int) -> bool:
-        """Whether any row of the picture is in the vector whose first row is ``row``."""
+        """True if a vector that starts at input row ``row`` has any row inside the map."""
         return any(self._inside(row + at * self.op.stride) for at in range(self.rows))
 
     def _inside(self, row: int) -> bool:
         return 0 <= row < self.source.height
 
     def _mask(self, row: int | None, column: int) -> int:
-        """The lanes of a tap that are in the picture; only columns count without a row."""
+        """Lanes of a tap that are inside the map; without a row only columns count."""
         op, width = self.op, self.target.width
         mask = 0
         for lane in range(self.rows * width):
@@ -135,7 +134,7 @@ class _SmallPlaneKernel:
         return mask | behind if mask | behind == _ALL else mask
 
     def _taps(self, row: int) -> list[str]:
-        """Vectors of the three columns of windows, from the row ``row`` of the picture."""
+        """Vectors of the three kernel columns from input row ``row``."""
         names = [f"x{row + 1}_{column}" for column in range(3)]
         if names[0] in self.done:
             return names
@@ -160,7 +159,7 @@ class _SmallPlaneKernel:
         return f"(v16)_mm512_maskz_loadu_ps({mask:#x}, {start})"
 
     def _half(self, row: int, half: int) -> str:
-        """Pixels to pick from: half of a row, or one of two rows; "" if it is outside."""
+        """Pixels to permute: half of a row, or one of two rows; "" in the padding."""
         op = self.op
         at = row if self.rows == 1 else row + half * op.stride
         if not self._inside(at):
@@ -173,7 +172,7 @@ class _SmallPlaneKernel:
         return name
 
     def _picked(self, column: int) -> str:
-        """Which of 32 pixels belong to a column of the windows."""
+        """The permutation that selects a kernel column from 32 pixels."""
         width = self.target.width
         picked = []
         for lane in range(_LANES):

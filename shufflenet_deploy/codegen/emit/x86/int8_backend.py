@@ -1,4 +1,4 @@
-"""From the steps of an int8 program to x86 kernels, with and without dot products of bytes."""
+"""int8 ops on x86, with and without VNNI dot products."""
 
 from __future__ import annotations
 
@@ -32,15 +32,19 @@ _READ_SLACK_BYTES = 64
 
 
 def quantize_input(op: ir.QuantizeInput, unit: Int8Unit) -> None:
-    """The caller's floats as bytes."""
+    """Emit the quantization of the caller's fp32 image."""
     target = op.target
     if target.width < unit.cpu.lanes:
         int8_backend.quantize_input(op, unit)
         return
     task = int8_data_movement.QuantizeSpec(
-        channels=op.source.channels, height=target.height, width=target.width,
-        y_row=target.row_stride, inverse=op.inverse, zero_point=target.zero_point,
-    )  # fmt: skip
+        channels=op.source.channels,
+        height=target.height,
+        width=target.width,
+        y_row=target.row_stride,
+        inverse=op.inverse,
+        zero_point=target.zero_point,
+    )
     name, y = int8_data_movement.quantize_kernel(task, unit), unit.at(target, target.origin)
     unit.call_parallel(
         name, op, "input", y, work_items=target.height, work=32 * target.height * target.width
@@ -48,7 +52,7 @@ def quantize_input(op: ir.QuantizeInput, unit: Int8Unit) -> None:
 
 
 def convolution(op: ir.Convolution, unit: Int8Unit) -> None:
-    """Any convolution but a depthwise one."""
+    """Emit any convolution but a depthwise one."""
     if not op.float_output and _may_overflow(op):
         int8_backend.convolution(op, unit)
         return
@@ -122,12 +126,12 @@ def convolution(op: ir.Convolution, unit: Int8Unit) -> None:
 
 
 def _multiply_adds(spec: x86_int8_blocking.X86ConvSpec) -> float:
-    """Multiply-adds."""
+    """Multiply-adds of a convolution."""
     return spec.height * spec.width * spec.groups * spec.outputs * len(spec.rows) * spec.run
 
 
 def _may_overflow(op: ir.Convolution | ir.DepthwiseConvolution) -> bool:
-    """Whether an accumulator times its factor may be more than a word holds."""
+    """True if a scaled accumulator may exceed int32."""
     most = np.abs(op.weight.astype(np.int64)).reshape(len(op.weight), -1).sum(1) * 255
     return bool(
         ((most + np.abs(op.bias.astype(np.int64))) * op.multiplier >= _MAX_FLOAT_TO_INT32).any()
@@ -135,21 +139,31 @@ def _may_overflow(op: ir.Convolution | ir.DepthwiseConvolution) -> bool:
 
 
 def _convolution_then_shuffle(
-    op: ir.Convolution, unit: Int8Unit, spec: x86_int8_blocking.X86ConvSpec,
-    blocks: tuple[x86_int8_blocking.OutputBlock, ...], together: int, given: tuple[str, str, str],
-) -> None:  # fmt: skip
-    """Some rows at a time to a scratch, and from there to where they belong."""
+    op: ir.Convolution,
+    unit: Int8Unit,
+    spec: x86_int8_blocking.X86ConvSpec,
+    blocks: tuple[x86_int8_blocking.OutputBlock, ...],
+    together: int,
+    given: tuple[str, str, str],
+) -> None:
+    """Convolve some rows into scratch, then store them with channels shuffled."""
     target = op.target
     room = ir.padded_channels(target.channels) - target.channels
     one = replace(spec, height=1, y_row=0, overwrite_slack=room)
     name = int8_conv.emit_kernel(one, unit, blocks)
     move = int8_data_movement.shuffle_kernel(
         int8_data_movement.ShuffleSpec(
-            channels=target.channels, groups=op.shuffle, height=together, width=target.width,
-            x_pixel=spec.y_pixel, y_pixel=target.pixel_stride, y_row=target.row_stride, overwrite_slack=target.overwrite_slack,
+            channels=target.channels,
+            groups=op.shuffle,
+            height=together,
+            width=target.width,
+            x_pixel=spec.y_pixel,
+            y_pixel=target.pixel_stride,
+            y_row=target.row_stride,
+            overwrite_slack=target.overwrite_slack,
         ),
         unit,
-    )  # fmt: skip
+    )
     scratch = unit.thread_scratch(spec.width * spec.y_pixel)
     x, w, b = given
     y = unit.at(target, target.origin)
@@ -161,16 +175,22 @@ def _convolution_then_shuffle(
 
 
 def depthwise(op: ir.DepthwiseConvolution, unit: Int8Unit) -> None:
-    """A depthwise 3x3."""
+    """Emit a depthwise 3x3."""
     if _may_overflow(op):
         int8_backend.depthwise(op, unit)
         return
     source, target = op.source, op.target
     task = int8_dwconv3x3.DwconvSpec(
-        channels=target.channels, height=target.height, width=target.width, stride=op.stride,
-        x_pixel=source.pixel_stride, x_row=source.row_stride, y_pixel=target.pixel_stride, y_row=target.row_stride,
+        channels=target.channels,
+        height=target.height,
+        width=target.width,
+        stride=op.stride,
+        x_pixel=source.pixel_stride,
+        x_row=source.row_stride,
+        y_pixel=target.pixel_stride,
+        y_row=target.row_stride,
         overwrite_slack=target.overwrite_slack,
-    )  # fmt: skip
+    )
     packed = int8_dwconv3x3.pack_weights(task, op.weight, op.bias, op.multiplier, unit.cpu)
     name = int8_dwconv3x3.emit_kernel(task, unit)
     x, y = unit.at(source, source.start(op.padding)), unit.at(target, target.origin)
@@ -179,7 +199,7 @@ def depthwise(op: ir.DepthwiseConvolution, unit: Int8Unit) -> None:
 
 
 def pool(op: ir.MaxPool | ir.AveragePool, unit: Int8Unit) -> None:
-    """A pool."""
+    """Emit a max or average pool."""
     name, memory = int8_pooling.emit_kernel(pool_spec(op), unit)
     target = op.target
     x, y = unit.at(op.source, op.source.start(op.padding)), unit.at(target, target.origin)
@@ -188,7 +208,7 @@ def pool(op: ir.MaxPool | ir.AveragePool, unit: Int8Unit) -> None:
 
 
 def global_average_pool(op: ir.GlobalAveragePool, unit: Int8Unit) -> None:
-    """A global average."""
+    """Emit a global average pool."""
     source, target = op.source, op.target
     pixels = source.height * source.width
     most = (255 * pixels + abs(op.start)) * float(op.multiplier[0])
@@ -196,9 +216,14 @@ def global_average_pool(op: ir.GlobalAveragePool, unit: Int8Unit) -> None:
         int8_backend.global_average_pool(op, unit)
         return
     task = int8_pooling.GlobalAverageSpec(
-        channels=target.channels, height=source.height, width=source.width,
-        x_pixel=source.pixel_stride, x_row=source.row_stride, start=op.start, multiplier=float(op.multiplier[0]),
+        channels=target.channels,
+        height=source.height,
+        width=source.width,
+        x_pixel=source.pixel_stride,
+        x_row=source.row_stride,
+        start=op.start,
+        multiplier=float(op.multiplier[0]),
         overwrite_slack=target.overwrite_slack,
-    )  # fmt: skip
+    )
     name = int8_pooling.global_average_kernel(task, unit)
     unit.call(name, op, unit.at(source, source.origin), unit.at(target, target.origin))

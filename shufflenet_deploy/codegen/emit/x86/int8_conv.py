@@ -1,4 +1,4 @@
-"""int8 convolutions on x86: pointwise, grouped, and with any kernel, by the same tile.
+"""int8 convolutions on x86: pointwise, grouped and with any kernel, by one microkernel.
 
 A lane of an accumulator is one output channel of one pixel.
 """
@@ -13,7 +13,7 @@ from shufflenet_deploy.codegen.schedule.x86_int8_blocking import OutputBlock, X8
 
 
 def emit_kernel(spec: X86ConvSpec, unit: TranslationUnit, blocks: tuple[OutputBlock, ...]) -> str:
-    """The name of a function ``(x, w, b, [r,] y, begin, end)`` that computes some ``pieces``."""
+    """Emit ``(x, w, b, [r,] y, begin, end)``, which computes a range of ``work_items``."""
     code = CWriter(depth=1)
     lanes = unit.cpu.lanes
     weights = [spec.vector(unit.cpu) * block.vectors * spec.steps(block.split) for block in blocks]
@@ -56,20 +56,20 @@ def emit_kernel(spec: X86ConvSpec, unit: TranslationUnit, blocks: tuple[OutputBl
 
 
 def work_items(spec: X86ConvSpec, blocks: tuple[OutputBlock, ...]) -> int:
-    """What may be done at once: rows, or all blocks of all groups if there is one row."""
+    """Independent work items: rows, or with a single row the blocks of all groups."""
     if spec.height > 1:
         return spec.height
     return len(blocks) * (1 if spec.shuffled else spec.groups)
 
 
 def _address(loops: dict[str, int], pointer: str, first: int, **steps: int) -> str:
-    """A pointer, so far on for each turn of the loops that there are."""
+    """A pointer expression that advances with the loops that exist."""
     walks = [f" + {name} * {step}" for name, step in steps.items() if loops[name] > 1]
     return f"{pointer} + {first}{''.join(walks)}"
 
 
 def _equal_block_runs(blocks: tuple[OutputBlock, ...]) -> list[tuple[int, int]]:
-    """The first of equal blocks that follow each other, and how many; the last is always alone."""
+    """Runs of equal blocks as (first block, count); the last block is always alone."""
     found: list[tuple[int, int]] = []
     for at, block in enumerate(blocks):
         alike = found and blocks[found[-1][0]].vectors == block.vectors and block.split == 1
@@ -83,9 +83,9 @@ def _equal_block_runs(blocks: tuple[OutputBlock, ...]) -> list[tuple[int, int]]:
 def _channel_block(
     spec: X86ConvSpec, unit: TranslationUnit, block: OutputBlock, group: tuple[int, int]
 ) -> str:
-    """One block of channels over all pixels of a row.
+    """One block of output channels over all pixels of a row.
 
-    ``group`` is how far on the next group's weights are, and what belongs to its ends.
+    ``group`` is the distance to the next group's weights, and to its biases and multipliers.
     """
     code = CWriter(depth=1)
     times, rest = divmod(spec.width, block.pixels)

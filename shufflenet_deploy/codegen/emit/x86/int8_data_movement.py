@@ -1,4 +1,4 @@
-"""What only moves int8 values on x86: the picture's bytes, shuffled channels, wider inputs."""
+"""int8 data movement on x86: input quantization, channel shuffle, widening to 16 bits."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from shufflenet_deploy.codegen.emit.unit import TranslationUnit, float_literal
 
 @dataclass(frozen=True, kw_only=True)
 class QuantizeSpec:
-    """A float picture, channels first, as bytes of ``round(x * inverse) + zero``.
+    """An fp32 image, channels first, as bytes of ``round(x * inverse) + zero_point``.
 
-    Pixels are four bytes; those of channels that there are not are garbage. ``width`` is at least
-    the lanes of a vector.
+    Pixels are four bytes; those of missing channels are undefined. ``width`` is at least the lanes
+    of a vector.
     """
 
     channels: int
@@ -28,7 +28,7 @@ class QuantizeSpec:
 
 
 def quantize_kernel(spec: QuantizeSpec, unit: TranslationUnit) -> str:
-    """The name of a function ``(const float *x, byte *y, begin, end)`` for some rows."""
+    """Emit ``(const float *x, byte *y, begin, end)`` over a range of rows."""
     lanes = unit.cpu.lanes
     code = CWriter(depth=1)
     plane = spec.height * spec.width
@@ -63,9 +63,9 @@ def _pixels(code: CWriter, spec: QuantizeSpec, plane: int) -> None:
 
 
 def widen_kernel(unit: TranslationUnit) -> str:
-    """The name of a function ``(x, y, begin, end)``: bytes become 16-bit numbers.
+    """Emit ``(x, y, begin, end)``, which widens bytes to 16 bits.
 
-    A piece is half a vector of them.
+    A work item is half a vector of them.
     """
     spec = 2 * unit.cpu.lanes
     code = CWriter(depth=1)
@@ -77,9 +77,9 @@ def widen_kernel(unit: TranslationUnit) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class ShuffleSpec:
-    """Pixels side by side, ``x_pixel`` bytes apart, to where they belong with channels shuffled.
+    """Dense pixels, ``x_pixel`` bytes apart, stored with their channels shuffled.
 
-    ``room`` is how many bytes behind a pixel's channels may be overwritten.
+    ``overwrite_slack`` bytes after a pixel's channels may be overwritten.
     """
 
     channels: int
@@ -93,7 +93,7 @@ class ShuffleSpec:
 
 
 def shuffle_kernel(spec: ShuffleSpec, unit: TranslationUnit) -> str:
-    """The name of a function ``(x, y)``."""
+    """Emit ``(x, y)``."""
     each = spec.channels // spec.groups
     source = [(o % spec.groups) * each + o // spec.groups for o in range(spec.channels)]
     code = CWriter(depth=1)
@@ -117,7 +117,7 @@ def shuffle_kernel(spec: ShuffleSpec, unit: TranslationUnit) -> str:
 
 
 def _gathered(code: CWriter, wanted: list[int], each: int, v: int) -> None:
-    """Sixteen outputs from as many loads as groups have a part in them."""
+    """Sixteen outputs by byte permutes of as many loads as groups contribute to them."""
     starts: dict[int, int] = {}
     for s in wanted:
         starts.setdefault(s // each, s)

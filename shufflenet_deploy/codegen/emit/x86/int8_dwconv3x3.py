@@ -1,8 +1,8 @@
-"""int8 depthwise 3x3 on x86: as many bytes as a vector has, of one pixel or of several small ones.
+"""int8 depthwise 3x3 on x86: a vector of bytes of one pixel, or of several narrow ones.
 
-The three pixels of a column become words of three taps and a zero, which one instruction
-multiplies by their weights, and serve every output that they are under; without dot products of
-bytes they become pairs of 16-bit numbers.
+The three pixels of a column become 32-bit lanes of three taps and a zero, which one dot product
+multiplies by their weights and which serve every output above them; without VNNI they become pairs
+of 16-bit numbers.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _UNROLL = 6  # outputs of a loop's turn: a multiple of the period in which colum
 
 @dataclass(frozen=True, kw_only=True)
 class DwconvSpec:
-    """All distances are in bytes; ``room`` is how many bytes behind a pixel may be overwritten."""
+    """All distances are in bytes; ``overwrite_slack`` bytes after a pixel may be overwritten."""
 
     channels: int
     height: int
@@ -39,7 +39,7 @@ class DwconvSpec:
     overwrite_slack: int = 0
 
     def beside(self, lanes: int) -> int:
-        """Pixels of one vector."""
+        """Pixels per vector."""
         fit = 4 * lanes // self.x_pixel if 4 * lanes % self.x_pixel == 0 else 0
         alike = (
             self.x_pixel == self.y_pixel and self.channels + self.overwrite_slack >= self.x_pixel
@@ -49,10 +49,13 @@ class DwconvSpec:
 
 
 def pack_weights(
-    spec: DwconvSpec, weight: NDArray[np.int8], bias: NDArray[np.int32],
-    multiplier: Multipliers, cpu: CpuTarget,
-) -> NDArray[np.int8]:  # fmt: skip
-    """Weights ``(channels, 3, 3)``, biases and factors, vector by vector of channels."""
+    spec: DwconvSpec,
+    weight: NDArray[np.int8],
+    bias: NDArray[np.int32],
+    multiplier: Multipliers,
+    cpu: CpuTarget,
+) -> NDArray[np.int8]:
+    """Pack weights ``(channels, 3, 3)``, biases and multipliers, vector by vector of channels."""
     lanes, beside = cpu.lanes, spec.beside(cpu.lanes)
     size = 4 * lanes
     pixel = spec.x_pixel if beside > 1 else ceil(spec.channels / size) * size
@@ -83,7 +86,7 @@ def pack_weights(
 
 
 def emit_kernel(spec: DwconvSpec, unit: TranslationUnit) -> str:
-    """The name of a function ``(x, w, y, begin, end)`` for some rows."""
+    """Emit ``(x, w, y, begin, end)`` over a range of rows."""
     lanes, dot_product = unit.cpu.lanes, unit.cpu.dot_product
     size = 4 * lanes
     beside = spec.beside(lanes)
@@ -112,7 +115,7 @@ def emit_kernel(spec: DwconvSpec, unit: TranslationUnit) -> str:
 
 
 def _row(spec: DwconvSpec, unit: TranslationUnit, count: int) -> str:
-    """One vector of channels of a row; or all of them, of pixels side by side."""
+    """One vector of channels of a row, or all channels of several pixels."""
     return _RowWriter(spec, unit.cpu, count).emit(unit)
 
 
@@ -127,7 +130,7 @@ class _RowWriter:
 
     @property
     def ahead(self) -> int:
-        """Pixels of the input from one output vector to the next."""
+        """Input pixels from one output vector to the next."""
         return self.beside * self.spec.stride
 
     def emit(self, unit: TranslationUnit) -> str:
@@ -164,7 +167,7 @@ class _RowWriter:
         return f"{kind} " + ", ".join(f"{name}_{v}" for v in range(4 if self.dot_product else 5))
 
     def _outputs(self, outputs: int, carried: int) -> None:
-        """Some output vectors; columns that the next ones need are carried on."""
+        """Output vectors in straight-line code; columns of the next ones are carried over."""
         names = {column: f"k{column}" for column in range(carried)}
         for at in range(outputs):
             first = at * self.ahead
@@ -181,7 +184,7 @@ class _RowWriter:
             )
 
     def _rest(self, done: int, pixels: int, carried: int) -> None:
-        """Fewer pixels than a vector has."""
+        """Fewer pixels than a vector holds."""
         names = [f"k{column}" for column in range(carried)]
         for column in range(carried, 3):
             self.code(self._names("vec", f"c{column}") + ";")

@@ -1,7 +1,7 @@
-"""The tile of an int8 convolution on x86: some pixels by some vectors of outputs, in registers.
+"""int8 convolution microkernel on x86: pixels by vectors of output channels.
 
-A step multiplies four bytes of a pixel, spread to all lanes, by four weights of each output;
-without dot products of bytes two 16-bit numbers, to which the inputs are widened beforehand.
+Four bytes of a pixel are broadcast to all lanes and multiplied by four weights of each output;
+without VNNI two 16-bit numbers, to which the inputs are widened beforehand.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def signature(kind: str, spec: X86ConvSpec) -> str:
 
 
 class MicrokernelWriter:
-    """CWriter for one block of some pixels, of all groups where they are interleaved."""
+    """Emitter for one block of some pixels; of all groups at once where they are interleaved."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class MicrokernelWriter:
         self.code = CWriter(depth=1)
 
     def emit(self, unit: TranslationUnit) -> str:
-        """The name of the tile's function."""
+        """Emit the tile; returns its name."""
         groups = range(self.groups)
         for group in groups:
             names = (f"a{group}_{p}_{v}" for p in range(self.pixels) for v in range(self.vectors))
@@ -73,7 +73,7 @@ class MicrokernelWriter:
         return unit.kernel(kind, signature("INLINE", self.conv), self.code)
 
     def _sums(self) -> None:
-        """All products, beginning with the biases; weights are read one after another."""
+        """Accumulate all products from the biases on; weights are streamed."""
         code, spec = self.code, self.conv
         for group in range(self.groups):
             for v in range(self.vectors):
@@ -116,7 +116,7 @@ class MicrokernelWriter:
             code(f"v += {rest * size};")
 
     def _products(self, x: str, offset: int, steps: int, done: int) -> None:
-        """Some steps of all groups, which hide each other's latency."""
+        """Steps of all groups, whose independent chains hide latency."""
         code, size = self.code, self.weights
         spread = {1: "SPREAD", 2: "SPREAD_8", 4: "SPREAD_16"}[self.split]
         for step in range(steps):
@@ -133,7 +133,7 @@ class MicrokernelWriter:
                             code(f"{a} = DOT({a}, s{p}, w{v});")
 
     def _added(self, group: int) -> None:
-        """Lanes of one output become one, those of as many pixels side by side."""
+        """Add the split lanes of an output; results of several pixels end up in one vector."""
         for p in range(0, self.pixels, self.split):
             here = [f"a{group}_{min(p + q, self.pixels - 1)}_0" for q in range(self.split)]
             self.code(f"{here[0]} = ADDED_{self.split}({', '.join(here)});")
@@ -160,7 +160,7 @@ class MicrokernelWriter:
                     code(f"STORE_REALS({to}, {value}, {count});")
 
     def _counted(self, v: int, vectors: int) -> tuple[int, int]:
-        """Bytes of these vectors that are outputs, and those that may be written."""
+        """Bytes of these vectors that are outputs, and bytes that may be written."""
         spec = self.conv
         behind = spec.outputs - self.first - v * self.lanes
         count = min(vectors * self.lanes, behind)
@@ -170,7 +170,7 @@ class MicrokernelWriter:
         )
 
     def _bytes(self) -> None:
-        """Pixels one by one, and several in a vector where they are small."""
+        """Store pixels one by one, or several packed into a vector where they are narrow."""
         for v in range(0, self.vectors, 4):
             some = min(4, self.vectors - v)
             if self.conv.residual is not None:
@@ -200,7 +200,7 @@ class MicrokernelWriter:
                     emit_store(self.code, self.lanes, y, "bytes", count, at=from_, most=may)
 
     def _sum(self, v: int, some: int) -> None:
-        """What is added is read before anything of the same place is written."""
+        """Add the residual; it is read before anything at the same address is written."""
         spec, code = self.conv, self.code
         beside = {1: 4, 2: 2}.get(some, 1) if self.lanes == 16 else 1
         count, _ = self._counted(v, some)
@@ -221,7 +221,7 @@ class MicrokernelWriter:
                     emit_store(code, self.lanes, y, "bytes", count, at=at * some * self.lanes)
 
     def _interleaved(self) -> None:
-        """One vector of each group at a time, interleaved by one permutation of bytes."""
+        """Interleave the groups' channels (shuffle) by one byte permutation per vector."""
         code, groups = self.code, self.groups
         table = [0] * (4 * self.lanes)
         for output in range(self.lanes):
@@ -239,7 +239,7 @@ class MicrokernelWriter:
                 emit_store(code, self.lanes, y, value, count, most=most)
 
     def _few(self) -> None:
-        """The few last outputs of each group: those of several pixels in one vector."""
+        """Store the last few outputs of each group: those of several pixels in one vector."""
         code, groups, split = self.code, self.groups, self.split
         outputs = self.lanes // split
         table = [0] * (4 * self.lanes)
@@ -263,7 +263,7 @@ class MicrokernelWriter:
                     emit_store(code, self.lanes, y, "bytes", count, at=at, most=most)
 
     def _order(self, table: list[int]) -> None:
-        """A permutation of bytes."""
+        """Declare a byte permutation."""
         whole = (
             sum(byte << 8 * k for k, byte in enumerate(table[i : i + 8])) for i in range(0, 64, 8)
         )

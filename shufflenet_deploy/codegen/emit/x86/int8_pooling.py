@@ -1,4 +1,4 @@
-"""int8 pooling on x86, a vector of channels at a time over pixels that stand next to each other."""
+"""int8 pooling on x86, a vector of channels at a time."""
 
 from __future__ import annotations
 
@@ -23,10 +23,7 @@ _MAX_INT16_PIXELS = 256  # whose sums fit 16 bits
 
 
 def emit_kernel(spec: PoolSpec, unit: Int8Unit) -> tuple[str, tuple[str, ...]]:
-    """The name of a function ``(x, y, begin, end)`` for some rows, and what it takes behind ``y``:
-
-    nothing, or memory of a part's own.
-    """
+    """Emit ``(x, y, begin, end)`` over a range of rows; returns its name and scratch arguments."""
     size = 4 * unit.cpu.lanes
     small = 16 <= spec.x_pixel < size and spec.channels + spec.overwrite_slack >= spec.x_pixel
     if small and spec.average is None and spec.x_pixel in _INTRINSICS_BY_PIXEL_BYTES:
@@ -46,7 +43,7 @@ def emit_kernel(spec: PoolSpec, unit: Int8Unit) -> tuple[str, tuple[str, ...]]:
 
 
 def _small_pixel_max(spec: PoolSpec, unit: Int8Unit) -> tuple[str, tuple[str, ...]]:
-    """Maxima of pixels of which a vector holds several: rows first, then pixel by pixel."""
+    """Max pool of narrow pixels, several to a vector: separable, rows first."""
     size, pixel = 4 * unit.cpu.lanes, spec.x_pixel
     span = ((spec.width - 1) * spec.stride[1] + spec.kernel[1]) * pixel
     memory = unit.thread_scratch(ceil(span / size) * size)
@@ -73,7 +70,7 @@ def _small_pixel_max(spec: PoolSpec, unit: Int8Unit) -> tuple[str, tuple[str, ..
 
 
 def _row(spec: PoolSpec, unit: TranslationUnit, count: int) -> str:
-    """A vector of channels of a row of outputs."""
+    """A vector of channels of an output row."""
     code = CWriter(depth=1)
     rows, columns = spec.kernel
     if spec.average is not None:
@@ -95,7 +92,7 @@ def _row(spec: PoolSpec, unit: TranslationUnit, count: int) -> str:
 
 
 def _outputs(code: CWriter, spec: PoolSpec, lanes: int, outputs: int, count: int) -> None:
-    """Neighbouring outputs; a column of pixels is read once."""
+    """Neighbouring outputs, sharing the columns of pixels that they have in common."""
     width = spec.kernel[1]
     used: set[int] = set()
     with code.block(""):
@@ -163,7 +160,7 @@ class GlobalAverageSpec:
 
 
 def global_average_kernel(spec: GlobalAverageSpec, unit: TranslationUnit) -> str:
-    """The name of a function ``(x, y)``."""
+    """Emit ``(x, y)``."""
     lanes = unit.cpu.lanes
     size = 4 * lanes
     code = CWriter(depth=1)
@@ -188,7 +185,7 @@ def global_average_kernel(spec: GlobalAverageSpec, unit: TranslationUnit) -> str
 
 
 def _some_pixels(code: CWriter, spec: GlobalAverageSpec, width: int) -> None:
-    """Add pixels from ``j`` on to four vectors of words."""
+    """Add pixels from ``j`` on to four vectors of int32."""
     code(
         f"const int count = {width} - j < {_MAX_INT16_PIXELS} ? {width} - j : {_MAX_INT16_PIXELS};"
     )

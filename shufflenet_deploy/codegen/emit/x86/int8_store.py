@@ -1,4 +1,4 @@
-"""Storing bytes of x86 vectors: any number of them, from anywhere in a vector."""
+"""Partial stores of x86 vectors: any number of bytes, from anywhere in a vector."""
 
 from __future__ import annotations
 

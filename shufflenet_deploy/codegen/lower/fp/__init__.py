@@ -1,4 +1,4 @@
-"""From a ``Graph`` to a ``Program``: which layers merge, where values are stored and how."""
+"""Lowering to planar programs, fp32 and fp16."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = ["lower"]
 
 
 def lower(graph: Graph, cpu: CpuTarget) -> PlanarProgram:
-    """The program that computes ``graph`` on ``machine``.
+    """The program that computes ``graph`` on ``cpu``.
 
     Raises:
         ExportError: a layer that there is no code for; the message names it.

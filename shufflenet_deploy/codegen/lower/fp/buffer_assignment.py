@@ -1,4 +1,8 @@
-"""Where values are stored: straight where they end up, if what follows only moves them."""
+"""Buffer assignment for planar maps: values are stored at their final destination.
+
+Shuffle, concatenation and flattening cost nothing: the op before them stores where they would move
+its channels.
+"""
 
 from __future__ import annotations
 
@@ -39,17 +43,17 @@ from shufflenet_deploy.network.graph import (
 
 
 class BufferAssigner:
-    """Gives every value of a graph its place while a program grows.
+    """Assigns a view to every value while a program grows.
 
-    ``places`` are those that values have so far, ``rows`` how long rows are in memory; ``stored``
-    are values that went straight into a later value's place.
+    ``views`` are those assigned so far, ``rows`` the row strides of maps; ``stored`` are values
+    that went straight into a later value's buffer.
     """
 
     def __init__(self, graph: Graph, cpu: CpuTarget) -> None:
-        """Where the caller's picture is, and in halves the step that makes halves of it.
+        """Start from the caller's image; in fp16 it is converted first.
 
         Raises:
-            ExportError: the input is no picture.
+            ExportError: the input is no image.
         """
         shape = graph.shapes[graph.input]
         if len(shape) != 3:
@@ -79,13 +83,13 @@ class BufferAssigner:
         self.emit(Copy(name="output", sources=(last,), target=target))
 
     def emit(self, op: PlanarOp) -> None:
-        """Append a step."""
+        """Append an op."""
         self.program.ops.append(op)
 
     # -- values as steps want to read them --------------------------------------------------
 
     def read(self, value: str) -> BufferView:
-        """A value's place, in whole vectors: the caller's input picture is copied first."""
+        """The view of a value in whole vectors; the caller's input is copied first."""
         view = self.views[value]
         if view.buffer != INPUT:
             return view
@@ -97,7 +101,7 @@ class BufferAssigner:
     def phase_split(
         self, layer: Conv | Pool, windows: WindowGeometry, outside: float
     ) -> BufferView:
-        """What a layer reads, padded and sorted by phase, so that its windows have stride 1."""
+        """Emit padding and phase split of a layer's input: its windows have stride 1 then."""
         source = self.views[layer.inputs[0]]
         row = self.rows[layer.output]
         target = self.new_buffer(
@@ -118,7 +122,7 @@ class BufferAssigner:
         return target
 
     def flattened(self, layer: Dense | Flatten) -> BufferView:
-        """What a layer reads as one vector: a map's pixels side by side, channel by channel."""
+        """The input of a layer as one vector, channel by channel."""
         source, shape = self.views[layer.inputs[0]], self.graph.shapes[layer.inputs[0]]
         if source.layout.channel_stride == 1 and source.buffer != INPUT:
             return source
@@ -142,12 +146,12 @@ class BufferAssigner:
     # -- where steps store ------------------------------------------------------------------
 
     def new_buffer(self, layout: Layout) -> BufferView:
-        """A place with a buffer of its own."""
+        """A view with a buffer of its own."""
         buffer = self.program.buffer(layout.channels * layout.channel_stride)
         return BufferView(buffer=buffer, layout=layout, planes=tuple(range(layout.channels)))
 
     def vector_aligned_view(self, target: BufferView) -> BufferView:
-        """Where to store whole vectors for ``target``: not there if each pixel is alone."""
+        """A view to store whole vectors in: not ``target`` if its planes are single elements."""
         if target.layout.channel_stride > 1:
             return target
         return self.new_buffer(planar_layout(len(target.planes), 1, 1, 1, self.cpu.lanes))
@@ -155,12 +159,12 @@ class BufferAssigner:
     def emit_epilogue(
         self, name: str, kept: BufferView, target: BufferView, left: Activation
     ) -> None:
-        """Do what a step that stored at ``kept`` could not: the rest of the way to ``target``."""
+        """Copy to ``target``, and apply the activation, where the op itself could not."""
         if kept is not target or left is not Activation.NONE:
             self.emit(Copy(name=name, sources=(kept,), target=target, activation=left))
 
     def target(self, value: str, activation: Activation) -> tuple[BufferView, Activation]:
-        """Where to store ``value``, and the activation to apply on the way."""
+        """The view to store ``value`` in, and the activation to fuse."""
         last, channels, later, between = self.final_destination(value)
         both = compose_activations(activation, later)
         if last == value or both is None:
@@ -173,9 +177,9 @@ class BufferAssigner:
     def with_fused_addition(
         self, layer: Conv | Multiply, source: BufferView
     ) -> tuple[BufferView, tuple[BufferView, ...], Activation]:
-        """As ``target`` for a layer's output, and what is to be added before the activation.
+        """As ``target`` for a layer's output, and the residual to add before the activation.
 
-        That is a value which exists and is all that the output is added to, if there is one.
+        A residual is fused if it exists already and is all that the output is added to.
         """
         activation = Activation.NONE
         if isinstance(layer, Conv):
@@ -222,9 +226,9 @@ class BufferAssigner:
     def final_destination(
         self, value: str
     ) -> tuple[str, tuple[int, ...], Activation, tuple[str, ...]]:
-        """Where a value ends up when everything after it only moves it.
+        """Follow a value through layers that only move it.
 
-        Returns the last value, each channel's place in it, the activation on the way, and the
+        Returns the last value, each channel's position in it, the activation on the way, and the
         values in between.
         """
         user = self.traversal.only_reader(value)
@@ -239,7 +243,7 @@ class BufferAssigner:
         return last, tuple(views[at] for at in moved), both, (value, *between)
 
     def _moved_channels(self, user: Layer, value: str) -> tuple[int, ...] | None:
-        """Where a layer that computes nothing puts the channels of ``value``."""
+        """The channel order of a layer that only moves ``value``; None if it computes."""
         channels = self.graph.shapes[value][0]
         match user:
             case Shuffle():
@@ -257,20 +261,20 @@ class BufferAssigner:
 
 
 def shuffle_order(channels: int, groups: int) -> tuple[int, ...]:
-    """Where a shuffle puts each channel."""
+    """The destination of each channel under a channel shuffle."""
     size = channels // groups
     return tuple((channel % size) * groups + channel // size for channel in range(channels))
 
 
 def split_activation(activation: Activation) -> tuple[Activation, Activation]:
-    """What kernels do of an activation, and what they leave to ``Placing.finish``."""
+    """Split an activation into what kernels fuse and what ``emit_epilogue`` applies."""
     if activation is Activation.SIGMOID:
         return Activation.NONE, activation
     return activation, Activation.NONE
 
 
 def is_identity(layer: Flatten | AdaptiveAveragePool, graph: Graph) -> bool:
-    """Whether a layer leaves every number where it was."""
+    """True if a layer leaves every element where it was."""
     before, after = graph.shapes[layer.inputs[0]], graph.shapes[layer.output]
     if isinstance(layer, Flatten):
         return len(before) == 1 or before[1:] == (1, 1)

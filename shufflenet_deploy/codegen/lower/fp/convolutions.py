@@ -1,4 +1,4 @@
-"""Convolutions, each in the way that takes least: in frequencies, in bands, or tap by tap."""
+"""Lowering of convolutions: Winograd, fused with a max pool, direct 3x3, or tap by tap."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from shufflenet_deploy.network.graph import Activation, Conv, Dense, Pool
 
 
 def convolution(layer: Conv, assigner: BufferAssigner) -> None:
-    """The steps of a convolution, and of the pool behind it if they are computed together."""
+    """Lower a convolution, together with the pool after it where they are fused."""
     shape_in, shape_out = (assigner.graph.shapes[one] for one in (layer.inputs[0], layer.output))
     straight = supports_direct_3x3(layer, shape_in, shape_out)
     tiles = winograd.choose_tiles(layer, shape_in, shape_out, assigner.cpu)
@@ -43,7 +43,7 @@ def convolution(layer: Conv, assigner: BufferAssigner) -> None:
 
 
 def dense(layer: Dense, assigner: BufferAssigner) -> None:
-    """The steps of a fully connected layer."""
+    """Lower a fully connected layer."""
     source = assigner.flattened(layer)
     target, activation = assigner.target(layer.output, layer.activation)
     kept = target
@@ -63,7 +63,7 @@ def dense(layer: Dense, assigner: BufferAssigner) -> None:
 
 
 def _flattened(layer: Conv) -> Dense:
-    """The same where the window is all of the picture."""
+    """A convolution whose window is the whole map, as a fully connected layer."""
     return Dense(
         name=layer.name,
         inputs=layer.inputs,
@@ -122,7 +122,7 @@ def _lower_winograd(layer: Conv, tiles: ir.WinogradTiles, assigner: BufferAssign
 
 
 def _lower_conv_pool(layer: Conv, assigner: BufferAssigner) -> bool:
-    """Whether this convolution and the pool behind it are one step, which is emitted then."""
+    """Lower a convolution and the max pool after it to one op; False if they are not fused."""
     pool, shapes = assigner.traversal.only_reader(layer.output), assigner.graph.shapes
     if not isinstance(pool, Pool):
         return False
@@ -150,7 +150,7 @@ def _lower_conv_pool(layer: Conv, assigner: BufferAssigner) -> bool:
 
 
 def _lower_direct(layer: Conv, assigner: BufferAssigner) -> None:
-    """Over all pixels as one flat vector, from a picture that is split unless there is one tap."""
+    """Lower tap by tap over all pixels as one flat vector, phase-split unless there is one tap."""
     shape_in, shape_out = (assigner.graph.shapes[one] for one in (layer.inputs[0], layer.output))
     windows = WindowGeometry.of(layer, shape_in, shape_out)
     taps: tuple[int, ...] = (0,)

@@ -1,4 +1,4 @@
-"""Layers that only move numbers: what the steps before them did not store in place already."""
+"""Lowering of layers that only move elements: the copies that fusion left over."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from shufflenet_deploy.network.graph import (
 def move(
     layer: Shuffle | Concat | Elementwise | Flatten | AdaptiveAveragePool, assigner: BufferAssigner
 ) -> None:
-    """The copies that a layer still needs."""
+    """Emit the copies that a layer still needs."""
     if all(value in assigner.stored for value in layer.inputs):
         return
     if isinstance(layer, Flatten) and not is_identity(layer, assigner.graph):

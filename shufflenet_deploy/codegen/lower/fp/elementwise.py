@@ -1,4 +1,4 @@
-"""Layers that compute each number from those of the same pixel: sums, gates, normalisation."""
+"""Lowering of additions, channel scales and local response normalization."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from shufflenet_deploy.network.graph import Activation, Add, LocalResponseNorm, 
 
 
 def add(layer: Add, assigner: BufferAssigner) -> None:
-    """The step of a sum that no step before it does."""
+    """Lower an addition that no op before it fused."""
     target, activation = assigner.target(layer.output, layer.activation)
     own, left = split_activation(activation)
     sources = tuple(assigner.read(value) for value in layer.inputs)
@@ -17,7 +17,7 @@ def add(layer: Add, assigner: BufferAssigner) -> None:
 
 
 def multiply(layer: Multiply, assigner: BufferAssigner) -> None:
-    """The step of a gate, whichever input that is."""
+    """Lower a channel scale, whichever input is the scale."""
     one, two = layer.inputs
     shapes = assigner.graph.shapes
     if shapes[one][1:] == (1, 1) != shapes[two][1:]:
@@ -34,7 +34,7 @@ def multiply(layer: Multiply, assigner: BufferAssigner) -> None:
 
 
 def local_response_norm(layer: LocalResponseNorm, assigner: BufferAssigner) -> None:
-    """The step of a normalisation across channels."""
+    """Lower a local response normalization."""
     source = assigner.read(layer.inputs[0])
     target, activation = assigner.target(layer.output, Activation.NONE)
     assigner.emit(

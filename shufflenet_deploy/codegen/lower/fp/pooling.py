@@ -1,4 +1,4 @@
-"""Layers that look at one channel after the other: pools, means, and depthwise 3x3 windows."""
+"""Lowering of pools, averages and depthwise 3x3."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from shufflenet_deploy.network.graph import (
 
 
 def direct_3x3(layer: Conv | Pool, assigner: BufferAssigner) -> None:
-    """A step whose windows are read from the picture where it stands; see ``is_direct``."""
+    """Lower 3x3 windows that read the map in place; see ``supports_direct_3x3``."""
     target, activation = assigner.target(layer.output, layer.activation)
     own, left = split_activation(activation)
     convolution = layer if isinstance(layer, Conv) else None
@@ -42,7 +42,7 @@ def direct_3x3(layer: Conv | Pool, assigner: BufferAssigner) -> None:
 
 
 def pool(layer: Pool, assigner: BufferAssigner) -> None:
-    """The steps of a pool."""
+    """Lower a pool."""
     shape_in, shape_out = (assigner.graph.shapes[one] for one in (layer.inputs[0], layer.output))
     is_plain = layer.kind is PoolKind.AVERAGE and layer.activation is Activation.NONE
     if is_plain and layer.kernel == shape_in[1:] and not any(layer.padding):
@@ -72,7 +72,7 @@ def pool(layer: Pool, assigner: BufferAssigner) -> None:
 
 
 def average(layer: Pool | AdaptiveAveragePool, size: Pair, assigner: BufferAssigner) -> None:
-    """The step of an average over all of a picture, or over each of ``size`` parts of it."""
+    """Lower an average over the whole map, or over each of ``size`` areas of it."""
     source = assigner.views[layer.inputs[0]]
     target, activation = assigner.target(layer.output, Activation.NONE)
     kind = ir.GlobalAveragePool if size == (1, 1) else ir.AdaptivePool
@@ -81,7 +81,7 @@ def average(layer: Pool | AdaptiveAveragePool, size: Pair, assigner: BufferAssig
 
 
 def _scale(layer: Pool, windows: WindowGeometry) -> FloatArray | None:
-    """What sums of windows are multiplied by: a number for each pixel, or one if all are equal."""
+    """Reciprocal window sizes: one per pixel, or a single one if all are equal."""
     if layer.kind is PoolKind.MAX:
         return None
     counts = np.full(windows.out_size, layer.kernel[0] * layer.kernel[1], np.float32)

@@ -1,4 +1,4 @@
-"""From a ``Graph`` and calibrated ranges to an int8 ``Program``."""
+"""Lowering of a graph and its calibrated ranges to int8 programs."""
 
 from __future__ import annotations
 

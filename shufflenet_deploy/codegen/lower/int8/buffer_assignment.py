@@ -1,4 +1,4 @@
-"""Where the values of an int8 network are: their memory, scales and borders."""
+"""Buffer assignment for int8 NHWC maps: memory, scales, zero points and borders."""
 
 from __future__ import annotations
 
@@ -46,16 +46,16 @@ _Found = TypeVar("_Found")
 
 
 def is_padded(layer: Layer) -> TypeGuard[Conv | Pool]:
-    """Whether a layer looks at pixels around what it reads."""
+    """True if a layer reads pixels around its input."""
     return isinstance(layer, Conv | Pool) and any(layer.padding)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """Where a step writes, and which value is complete then.
+    """The view that an op writes, and the value that is complete then.
 
-    With ``final`` a table makes of what is at ``place`` what belongs there. Whichever writes last
-    shuffles the channels in ``groups``.
+    With ``final`` a lookup table converts what is at ``view``. Whichever op writes last shuffles
+    the channels in ``groups``.
     """
 
     view: PixelView
@@ -65,12 +65,12 @@ class Target:
     activation: Activation = Activation.NONE
 
     def via(self, view: PixelView) -> Target:
-        """The same by way of another place."""
+        """The same target by way of another view."""
         return replace(self, view=view, final=self.final or self.view)
 
 
 class BufferAssigner:
-    """Gives every value of a graph its place while a program grows."""
+    """Assigns a view to every value while a program grows."""
 
     def __init__(self, graph: Graph, ranges: Ranges, arithmetic: Requantization) -> None:
         self.graph = graph
@@ -88,19 +88,19 @@ class BufferAssigner:
         self.views: dict[str, PixelView] = {}
 
     def unsupported(self, layer: Layer, why: str = "") -> ExportError:
-        """The error about a layer that there is no code for."""
+        """The error for a layer without int8 code."""
         what = why or type(layer).__name__
         return UnsupportedError(f"{layer.name}: the native format has no int8 code for {what}")
 
     def emit(self, op: PixelOp) -> None:
-        """Append a step."""
+        """Append an op."""
         self.program.ops.append(op)
 
     def emit_input(self) -> None:
-        """Make bytes of the caller's picture.
+        """Quantize the caller's image.
 
         Raises:
-            ExportError: the input is no picture.
+            ExportError: the input is no image.
         """
         value = self.graph.input
         shape = self.graph.shapes[value]
@@ -118,7 +118,7 @@ class BufferAssigner:
         self.emit_epilogue("input", Target(view=view, value=value))
 
     def emit_output(self) -> None:
-        """Make floats of the network's output, unless its last step did."""
+        """Dequantize the network's output, unless its last op did."""
         last = self.views.get(self.graph.output)
         if last is not None:
             self.emit(
@@ -126,10 +126,10 @@ class BufferAssigner:
             )
 
     def read(self, layer: Layer, at: int = 0) -> PixelView:
-        """Where an input of a layer is.
+        """The view of a layer's input.
 
         Raises:
-            ExportError: it is a map that was flattened, which only dense layers read.
+            ExportError: it was flattened, and only dense layers read flattened maps.
         """
         value = layer.inputs[at]
         view = self.views[value]
@@ -140,7 +140,7 @@ class BufferAssigner:
     def with_requantize_fallback(
         self, to: Target, make: Callable[[PixelView], _Found]
     ) -> tuple[_Found, Target]:
-        """What ``make`` says about the target, which is another if its steps are too fine."""
+        """``make`` of the target's view; if that scale is too small, of a coarser one."""
         try:
             return make(to.view), to
         except ScaleTooSmallError as error:
@@ -150,14 +150,14 @@ class BufferAssigner:
             return make(to.view), to
 
     def output_view(self) -> PixelView:
-        """The caller's output."""
+        """The view of the caller's output."""
         channels = int(np.prod(self.program.output_shape))
         return PixelView(
             buffer=OUTPUT, channels=channels, height=1, width=1, pixel_stride=4 * channels
         )
 
     def scale(self, value: str) -> tuple[float, int]:
-        """A value's scale, and its zero in the bytes of these numbers."""
+        """A value's scale and zero point in the byte type of the arithmetic."""
         if value not in self.ranges.spans:
             raise ExportError(f"'{value}' has no calibrated range: calibrate this very graph")
         return self._bytes(self.ranges.spans[value])
@@ -172,16 +172,20 @@ class BufferAssigner:
         return channels, height, width
 
     def view(self, value: str, scale: float, zero_point: int) -> PixelView:
-        """New memory for a value, with the border that its readers need."""
+        """A new buffer for a value, with the border that its readers need."""
         border, maxima = self.border(value, zero_point)
         fill = self.arithmetic.lowest if maxima else zero_point
         return self.new_buffer(self.size(value), scale, zero_point, border, fill)
 
     def new_buffer(
-        self, size: tuple[int, int, int], scale: float, zero_point: int,
-        border: Padding = NO_PADDING, fill: int = 0,
-    ) -> PixelView:  # fmt: skip
-        """A new place with a buffer of its own."""
+        self,
+        size: tuple[int, int, int],
+        scale: float,
+        zero_point: int,
+        border: Padding = NO_PADDING,
+        fill: int = 0,
+    ) -> PixelView:
+        """A view with a buffer of its own."""
         channels, height, width = size
         view = PixelView(
             buffer=0,
@@ -198,9 +202,10 @@ class BufferAssigner:
         return replace(view, buffer=self.program.buffer(view.size))
 
     def border(self, value: str, zero_point: int) -> tuple[Padding, bool]:
-        """The pixels around a value that its readers look at, and whether only maxima do.
+        """The border that a value's readers need, and True if only max pools read it.
 
-        Where sums need zeros there and maxima something less, maxima read a copy.
+        Where convolutions need the zero point there and max pools the lowest byte, max pools read a
+        copy.
         """
         wanted: dict[bool, list[Padding]] = {False: [], True: []}
         for reader in self.readers(value):
@@ -215,7 +220,7 @@ class BufferAssigner:
         return (top, left, bottom, right), maxima and bool(found)
 
     def readers(self, value: str) -> list[Layer]:
-        """The layers that read a value's memory."""
+        """Layers that read a value's memory."""
         found = []
         for layer in self.traversal.readers(value):
             same = isinstance(layer, Flatten) or self.unchanged(layer) or self.is_gate(layer)
@@ -223,7 +228,7 @@ class BufferAssigner:
         return found
 
     def unchanged(self, layer: Layer) -> bool:
-        """Whether an adaptive pool has nothing to do."""
+        """True if an adaptive pool has nothing to do."""
         shapes = self.graph.shapes
         return (
             isinstance(layer, AdaptiveAveragePool)
@@ -231,7 +236,7 @@ class BufferAssigner:
         )
 
     def is_gate(self, layer: Layer) -> bool:
-        """Whether a layer is an activation that the one product which reads it does."""
+        """True if the activation is folded into the only product that reads it."""
         product = self.traversal.only_reader(layer.output)
         return (
             isinstance(layer, Elementwise)
@@ -240,13 +245,13 @@ class BufferAssigner:
         )
 
     def buffer_of(self, value: str) -> PixelView:
-        """A value's own place."""
+        """A value's own view."""
         if value not in self.views:
             self.views[value] = self.view(value, *self.scale(value))
         return self.views[value]
 
     def target(self, layer: Layer, activation: Activation, *, shuffles: bool = False) -> Target:
-        """Where a layer's output goes; only a step that ``shuffles`` does that as well."""
+        """The target of a layer's output; a following shuffle is fused if the op ``shuffles``."""
         if activation in CLAMPED_BY_RANGE:
             return self._target(layer.output, {activation}, shuffles=shuffles)
         to = self._target(layer.output, set(), shuffles=True)
@@ -270,7 +275,7 @@ class BufferAssigner:
         return Target(view=self.buffer_of(value), value=value)
 
     def _limited(self, whole: str, activations: set[Activation]) -> bool:
-        """Whether the limits of a value's bytes do what is done to a part of it."""
+        """True if the byte range of the whole already applies the activations of a part."""
         scale, zero_point = self.scale(whole)
         most = (self.arithmetic.highest - zero_point) * scale
         below = activations <= {Activation.NONE} or zero_point == self.arithmetic.lowest
@@ -282,9 +287,9 @@ class BufferAssigner:
         return whole.part(sum(channels[:at]), channels[at])
 
     def emit_epilogue(self, name: str, to: Target) -> None:
-        """Do what is left after a layer's step: a table, and the border of a whole value.
+        """Emit the lookup table and the border fill that an op leaves to be done.
 
-        A border is there for the layer that reads it.
+        The fill is attributed to the layer that reads the border.
         """
         if to.final is not None:
             self.emit_lookup_table(name, to.view, to.final, to.activation, to.groups)
@@ -294,10 +299,14 @@ class BufferAssigner:
             self.emit(ir.FillPadding(name=reader.name, sources=(view,), target=view))
 
     def emit_lookup_table(
-        self, name: str, source: PixelView, target: PixelView,
-        activation: Activation = Activation.NONE, groups: int = 1,
-    ) -> None:  # fmt: skip
-        """A table's step."""
+        self,
+        name: str,
+        source: PixelView,
+        target: PixelView,
+        activation: Activation = Activation.NONE,
+        groups: int = 1,
+    ) -> None:
+        """Emit a lookup table."""
         found = activation_table(self.arithmetic, source, target, activation)
         self.emit(
             ir.LookupTable(name=name, sources=(source,), target=target, table=found, shuffle=groups)

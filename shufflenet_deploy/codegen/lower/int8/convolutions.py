@@ -1,4 +1,4 @@
-"""Sums of products: convolutions, with the sum behind them where it is exact, and dense layers."""
+"""Lowering of convolutions, with the addition after them where it is exact, and dense layers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from shufflenet_deploy.network.graph import Activation, Add, Conv, Dense
 
 
 def convolution(layer: Conv, assigner: BufferAssigner) -> None:
-    """The step of a convolution, and of the sum behind it where it can add."""
+    """Lower a convolution, and the addition after it where it can be fused."""
     source = assigner.read(layer)
     if _fuse_addition(layer, source, assigner):
         return
@@ -54,13 +54,17 @@ def convolution(layer: Conv, assigner: BufferAssigner) -> None:
 
 
 def dense(layer: Dense, assigner: BufferAssigner) -> None:
-    """A convolution whose window is the whole map, as flattening orders it."""
+    """Lower a dense layer as a convolution whose window is the whole map."""
     source = assigner.views[layer.inputs[0]]
     weight = layer.weight.reshape(-1, source.channels, source.height, source.width)
     window = Conv(
-        name=layer.name, inputs=layer.inputs, output=layer.output, weight=weight,
-        bias=layer.bias, activation=layer.activation,
-    )  # fmt: skip
+        name=layer.name,
+        inputs=layer.inputs,
+        output=layer.output,
+        weight=weight,
+        bias=layer.bias,
+        activation=layer.activation,
+    )
     if layer.output == assigner.graph.output and layer.activation is Activation.NONE:
         folded = quantize_conv(assigner.arithmetic, window, weight, source, None)
         op = _convolution_op(window, (source,), assigner.output_view(), folded)
@@ -75,7 +79,7 @@ def dense(layer: Dense, assigner: BufferAssigner) -> None:
 
 
 def _has_depthwise_kernel(layer: Conv) -> bool:
-    """Whether there are kernels for a depthwise convolution."""
+    """True if a depthwise convolution has a kernel of its own."""
     quick = layer.weight.shape[2:] == (3, 3) and layer.stride in {(1, 1), (2, 2)}
     return layer.depthwise and layer.weight.shape[0] > 1 and quick
 
@@ -98,9 +102,9 @@ def _convolution_op(
 
 
 def _fuse_addition(layer: Conv, source: PixelView, assigner: BufferAssigner) -> bool:
-    """Whether a layer's step does the sum behind it, too; it is emitted then.
+    """Fuse the residual addition into a convolution, if possible; True if it was emitted.
 
-    The scale of the sum is such that the other's is a whole number of its fractions.
+    The scale of the sum is chosen so that the residual's is an integer number of its fractions.
     """
     found = assigner.traversal.fusable_add(layer)
     if found is None or layer.activation is not Activation.NONE or _has_depthwise_kernel(layer):
@@ -116,9 +120,15 @@ def _fuse_addition(layer: Conv, source: PixelView, assigner: BufferAssigner) -> 
     target = _sum_buffer(layer, source, found, parts.scale, zero_point, assigner)
     try:
         folded = quantize_conv(
-            assigner.arithmetic, layer, layer.weight, source, target,
-            other=other, residual=parts.number, fraction=parts.shift,
-        )  # fmt: skip
+            assigner.arithmetic,
+            layer,
+            layer.weight,
+            source,
+            target,
+            other=other,
+            residual=parts.number,
+            fraction=parts.shift,
+        )
     except ScaleTooSmallError:
         return False
     assigner.traversal.merge(addition)
@@ -137,7 +147,7 @@ def _sum_buffer(
     zero_point: int,
     assigner: BufferAssigner,
 ) -> PixelView:
-    """Where a sum goes: over the known value, if that is not needed any more."""
+    """The view of a sum: over the residual, if that is not read any more."""
     (addition, known), value = found, found[0].output
     other = assigner.views[known]
     here = [name for name, view in assigner.views.items() if view.buffer == other.buffer]

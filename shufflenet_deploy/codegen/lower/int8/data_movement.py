@@ -1,4 +1,4 @@
-"""Layers that only move bytes: what the steps before them did not store in place already."""
+"""Lowering of shuffles and concatenations that fusion left over."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from shufflenet_deploy.network.graph import Activation, Concat, Layer, Shuffle
 
 
 def shuffle(layer: Shuffle, assigner: BufferAssigner) -> None:
-    """The step of a shuffle that no table before it does."""
+    """Lower a shuffle that no op before it fused."""
     to = assigner.target(layer, Activation.NONE)
     assigner.emit_lookup_table(layer.name, assigner.read(layer), to.view, groups=layer.groups)
     assigner.emit_epilogue(layer.name, to)
 
 
 def concat(layer: Concat, assigner: BufferAssigner) -> None:
-    """Parts that are already elsewhere are copied with the scale of the whole."""
+    """Lower a concatenation: parts stored elsewhere are requantized to the whole's scale."""
     if layer.activation in CLAMPED_BY_RANGE:
         to = Target(view=assigner.buffer_of(layer.output), value=layer.output)
     else:
@@ -33,7 +33,7 @@ def concat(layer: Concat, assigner: BufferAssigner) -> None:
 
 
 def _copy(layer: Layer, source: PixelView, target: PixelView, assigner: BufferAssigner) -> None:
-    """An average over one pixel, if that fits 16 bits: faster than a table."""
+    """An average over one pixel, if that fits 16 bits: faster than a lookup table."""
     op = average_pool(layer, source, target, ((1, 1), (1, 1), NO_PADDING), assigner)
     if op is None:
         assigner.emit_lookup_table(layer.name, source, target)

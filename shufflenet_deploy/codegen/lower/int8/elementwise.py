@@ -1,4 +1,4 @@
-"""Layers that compute each number from those of the same pixel: sums, gates, normalisation."""
+"""Lowering of additions, channel scales, local response normalization and activations."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shufflenet_deploy.network.graph import (
 
 
 def add(layer: Add, assigner: BufferAssigner) -> None:
-    """The step of a sum that no step before it does."""
+    """Lower an addition that no convolution fused."""
     one, two = assigner.read(layer), assigner.read(layer, 1)
     found, to = assigner.with_requantize_fallback(
         assigner.target(layer, layer.activation),
@@ -23,15 +23,19 @@ def add(layer: Add, assigner: BufferAssigner) -> None:
     )
     assigner.emit(
         ir.Add(
-            name=layer.name, sources=(one, two), target=to.view, multipliers=found.multipliers,
-            start=found.start, shift=found.shift,
+            name=layer.name,
+            sources=(one, two),
+            target=to.view,
+            multipliers=found.multipliers,
+            start=found.start,
+            shift=found.shift,
         )
-    )  # fmt: skip
+    )
     assigner.emit_epilogue(layer.name, to)
 
 
 def multiply(layer: Multiply, assigner: BufferAssigner) -> None:
-    """The step of a gate, whose activation is in its table."""
+    """Lower a channel scale, with its activation folded into the table of factors."""
     value, name = assigner.read(layer), layer.inputs[1]
     if name in assigner.folded_activations:
         by, activation = assigner.folded_activations[name]
@@ -58,7 +62,7 @@ def multiply(layer: Multiply, assigner: BufferAssigner) -> None:
 
 
 def local_response_norm(layer: LocalResponseNorm, assigner: BufferAssigner) -> None:
-    """The step of a normalisation across channels."""
+    """Lower a local response normalization."""
     source = assigner.read(layer)
     (multipliers, shift), to = assigner.with_requantize_fallback(
         assigner.target(layer, Activation.NONE),
@@ -66,15 +70,19 @@ def local_response_norm(layer: LocalResponseNorm, assigner: BufferAssigner) -> N
     )
     assigner.emit(
         ir.LocalResponseNorm(
-            name=layer.name, sources=(source,), target=to.view, size=layer.size,
-            multipliers=multipliers, shift=shift,
+            name=layer.name,
+            sources=(source,),
+            target=to.view,
+            size=layer.size,
+            multipliers=multipliers,
+            shift=shift,
         )
-    )  # fmt: skip
+    )
     assigner.emit_epilogue(layer.name, to)
 
 
 def elementwise(layer: Elementwise, assigner: BufferAssigner) -> None:
-    """A table of its own, unless its only reader is a product, which then has one."""
+    """Lower an activation to a lookup table, or fold it into the product that reads it."""
     source = assigner.read(layer)
     if assigner.is_gate(layer):
         assigner.folded_activations[layer.output] = (source, layer.activation)

@@ -1,4 +1,4 @@
-"""The whole numbers of steps without weights: tables of bytes, factors of sums and of gates."""
+"""Integer constants of ops without weights: lookup tables, factors of additions and scales."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def apply_activation(activation: Activation, x: _Float64Array) -> _Float64Array:
 
 
 def preimage(activation: Activation, span: Span) -> Span:
-    """The range of what an activation that only rises makes ``span`` of."""
+    """The input range that a monotonic activation maps to ``span``."""
     if activation is Activation.HARD_SIGMOID:
         low, high = (min(3.0, max(-3.0, 6.0 * end - 3.0)) for end in span)
         return low, high
@@ -58,7 +58,7 @@ def preimage(activation: Activation, span: Span) -> Span:
 
 
 def real_values(arithmetic: Requantization, view: PixelView) -> _Float64Array:
-    """What each byte of a place stands for, by the byte without its sign."""
+    """The real value of each byte of a view, indexed by the unsigned byte."""
     values = np.arange(256, dtype=np.float64)
     if arithmetic is Requantization.FIXED:
         values[128:] -= 256
@@ -68,7 +68,7 @@ def real_values(arithmetic: Requantization, view: PixelView) -> _Float64Array:
 def activation_table(
     arithmetic: Requantization, source: PixelView, target: PixelView, activation: Activation
 ) -> Int8Array:
-    """For each byte of the source, without its sign, the target's byte of its activation."""
+    """The target byte of each source byte's activation, indexed by the unsigned byte."""
     value = apply_activation(activation, real_values(arithmetic, source)) / target.scale
     whole = np.clip(np.rint(value) + target.zero_point, arithmetic.lowest, arithmetic.highest)
     found: Int8Array = whole.astype(np.int64).astype(np.uint8).view(np.int8)
@@ -77,7 +77,7 @@ def activation_table(
 
 @dataclass(frozen=True, kw_only=True)
 class AddConstants:
-    """Of ``program.Sum``."""
+    """Constants of ``ir.Add``."""
 
     multipliers: Pair
     start: int
@@ -85,10 +85,10 @@ class AddConstants:
 
 
 def add_constants(name: str, one: PixelView, two: PixelView, target: PixelView) -> AddConstants:
-    """How two values become one, at its own scale.
+    """Constants of the addition of two values into a third scale.
 
     Raises:
-        TooFineError: the sum's steps are much finer than those of what is added.
+        ScaleTooSmallError: the sum's scale is much smaller than those of its inputs.
     """
     ratios = np.array([one.scale, two.scale]) / target.scale
     shift = _fraction_bits(name, ratios, _MAX_ADD_FRACTION_BITS)
@@ -102,7 +102,7 @@ def add_constants(name: str, one: PixelView, two: PixelView, target: PixelView) 
 
 
 def _fraction_bits(name: str, ratios: _Float64Array, most: int) -> int:
-    """How many bits of fractions products with ratios may have, of ``most``."""
+    """Fraction bits, of at most ``most``, that products with these ratios may have."""
     largest = float(np.abs(ratios).max())
     up = max(0, math.ceil(math.log2(largest))) if largest > 0 else 0
     if up >= most:
@@ -111,7 +111,7 @@ def _fraction_bits(name: str, ratios: _Float64Array, most: int) -> int:
 
 
 def _int16_factors(name: str, ratios: _Float64Array) -> tuple[Int16Array, int]:
-    """Factors of 16 bits, and how many bits of fractions a product with them has."""
+    """16-bit factors, and the fraction bits of a product with them."""
     shift = _fraction_bits(name, ratios, _MAX_SCALE_FRACTION_BITS)
     whole = np.clip(np.round(ratios * 2.0 ** (shift + 8)), -_INT16_MAX, _INT16_MAX)
     return whole.astype(np.int16), shift
@@ -125,10 +125,10 @@ def channel_scale_factors(
     target: PixelView,
     activation: Activation,
 ) -> tuple[Int16Array, int]:
-    """For each byte of a gate, without its sign, the factor of its channel; and the fractions.
+    """The factor for each byte of a channel scale, unsigned, and the fraction bits.
 
     Raises:
-        TooFineError: the output's steps are much finer than the value's.
+        ScaleTooSmallError: the output's scale is much smaller than the value's.
     """
     ratios = apply_activation(activation, real_values(arithmetic, by)) * (
         value.scale / target.scale
@@ -139,12 +139,12 @@ def channel_scale_factors(
 def norm_factors(
     layer: LocalResponseNorm, source: PixelView, target: PixelView
 ) -> tuple[Int16Array, int]:
-    """Factors by the upper half of the float that is one more than a sum of squares.
+    """Factors indexed by the upper half of the float ``1 + sum of squares``.
 
-    The first is that of 1.0. Halves that no whole number has get the factor before them.
+    The first is that of 1.0. Indices that no integer has get the factor before them.
 
     Raises:
-        TooFineError: the output's steps are much finer than the source's.
+        ScaleTooSmallError: the output's scale is much smaller than the source's.
         ExportError: sums are not exact as floats, or may be divided by zero.
     """
     most = layer.size * 255**2 + 1
@@ -160,7 +160,7 @@ def norm_factors(
 
 @dataclass(frozen=True, kw_only=True)
 class AreaConstants:
-    """The numbers of the means over areas, ``(H, W)``; see ``program.Areas``."""
+    """Constants of the averages over areas, ``(H, W)``; see ``ir.AdaptivePool``."""
 
     start: Int32Array
     multiplier: Multipliers
@@ -168,12 +168,12 @@ class AreaConstants:
 
 
 def adaptive_ranges(length: int, count: int) -> Ranges1d:
-    """Nearly equal ranges that cover a length, as PyTorch's adaptive pools have them."""
+    """Nearly equal ranges that cover a length, by PyTorch's rule for adaptive pools."""
     return tuple((i * length // count, -(-(i + 1) * length // count)) for i in range(count))
 
 
 def clipped_ranges(length: int, count: int, size: int, stride: int, padding: int) -> Ranges1d:
-    """What windows of a size see of a padded length."""
+    """Windows of a padded length, clipped to the length itself."""
     starts = [i * stride - padding for i in range(count)]
     return tuple(
         (min(max(0, start), length), min(max(0, start + size), length)) for start in starts
@@ -181,13 +181,18 @@ def clipped_ranges(length: int, count: int, size: int, stride: int, padding: int
 
 
 def area_constants(
-    name: str, arithmetic: Requantization, source: PixelView, target: PixelView,
-    rows: Ranges1d, columns: Ranges1d, divisor: int | None = None,
-) -> AreaConstants:  # fmt: skip
-    """Means over areas, or sums of them over ``divisor`` pixels.
+    name: str,
+    arithmetic: Requantization,
+    source: PixelView,
+    target: PixelView,
+    rows: Ranges1d,
+    columns: Ranges1d,
+    divisor: int | None = None,
+) -> AreaConstants:
+    """Constants of averages over areas, or of sums of them over ``divisor`` pixels.
 
     Raises:
-        TooFineError: the output's steps are finer than those of a sum.
+        ScaleTooSmallError: the output's scale is smaller than that of a sum.
     """
     heights = np.array([stop - start for start, stop in rows])
     widths = np.array([stop - start for start, stop in columns])

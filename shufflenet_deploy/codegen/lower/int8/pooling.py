@@ -1,4 +1,4 @@
-"""Layers that look at one channel after the other: maxima and averages."""
+"""Lowering of max, average and adaptive pools."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WindowSpec = tuple[Pair, Pair, Padding]
 
 
 def pool(layer: Pool, assigner: BufferAssigner) -> None:
-    """The steps of a pool."""
+    """Lower a pool."""
     source = assigner.read(layer)
     if layer.kind is PoolKind.MAX:
         _max_pool(layer, source, assigner)
@@ -47,7 +47,7 @@ def pool(layer: Pool, assigner: BufferAssigner) -> None:
 
 
 def adaptive_pool(layer: AdaptiveAveragePool, assigner: BufferAssigner) -> None:
-    """The step of a pool that makes a map of a given size."""
+    """Lower a pool that makes a map of a given size."""
     source = assigner.read(layer)
     if layer.size != (1, 1):
         height, width = layer.size
@@ -78,16 +78,23 @@ def adaptive_pool(layer: AdaptiveAveragePool, assigner: BufferAssigner) -> None:
 def average_pool(
     layer: Layer, source: PixelView, target: PixelView, window: WindowSpec, assigner: BufferAssigner
 ) -> PixelOp | None:
-    """The step of averages over windows, if their sums fit 16 bits."""
+    """An average pool, if its sums fit 16 bits."""
     kernel, stride, padding = window
     found = average_constants(assigner.arithmetic, source, target, kernel[0] * kernel[1])
     if found is None:
         return None
     start, multiplier, up = found
     return ir.AveragePool(
-        name=layer.name, sources=(source,), target=target, kernel=kernel, stride=stride,
-        padding=padding, start=start, multiplier=multiplier, left_shift=up,
-    )  # fmt: skip
+        name=layer.name,
+        sources=(source,),
+        target=target,
+        kernel=kernel,
+        stride=stride,
+        padding=padding,
+        start=start,
+        multiplier=multiplier,
+        left_shift=up,
+    )
 
 
 def _adaptive_areas(
@@ -97,7 +104,7 @@ def _adaptive_areas(
     divisor: int | None,
     assigner: BufferAssigner,
 ) -> None:
-    """Averages over areas of any size, which ``ends`` are of rows and columns."""
+    """Lower averages over areas of any size, the products of ranges of rows and of columns."""
     source, (rows, columns) = assigner.read(layer), ends
     found, to = assigner.with_requantize_fallback(
         to,
@@ -107,15 +114,21 @@ def _adaptive_areas(
     )
     assigner.emit(
         ir.AdaptivePool(
-            name=layer.name, sources=(source,), target=to.view, rows=rows, columns=columns,
-            start=found.start, multiplier=found.multiplier, shift=found.shift,
+            name=layer.name,
+            sources=(source,),
+            target=to.view,
+            rows=rows,
+            columns=columns,
+            start=found.start,
+            multiplier=found.multiplier,
+            shift=found.shift,
         )
-    )  # fmt: skip
+    )
     assigner.emit_epilogue(layer.name, to)
 
 
 def _max_pool(layer: Pool, source: PixelView, assigner: BufferAssigner) -> None:
-    """A maximum keeps the scale of what it reads."""
+    """Lower a max pool, which keeps the scale of its input."""
     lowest = assigner.arithmetic.lowest
     if any(layer.padding) and source.fill != lowest:
         source = _copy_with_padding(layer, source, assigner)
@@ -144,7 +157,7 @@ def _max_pool(layer: Pool, source: PixelView, assigner: BufferAssigner) -> None:
 
 
 def _copy_with_padding(layer: Pool, source: PixelView, assigner: BufferAssigner) -> PixelView:
-    """A value once more, with the border that a maximum needs."""
+    """Copy a value into a buffer with the border that a max pool needs."""
     size = (source.channels, source.height, source.width)
     view = assigner.new_buffer(
         size, source.scale, source.zero_point, layer.padding, assigner.arithmetic.lowest

@@ -1,6 +1,6 @@
-"""The whole numbers of a step: weights, and what makes a byte of an accumulator.
+"""Quantized weights, biases and requantization multipliers of an op.
 
-The zeros of what is read and written are part of the bias, so that no code knows of them.
+The zero points of source and target are folded into the bias, so that no kernel knows of them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _SCALE_MARGIN = 1.001
 
 
 class ScaleTooSmallError(ExportError):
-    """The steps of a layer's output are finer than its sums: ``times`` as large they are not."""
+    """A layer's output scale is smaller than its accumulator's; ``times`` as large it is not."""
 
     def __init__(self, name: str, times: float) -> None:
         super().__init__(f"{name}: the steps of its output are too fine for int8")
@@ -38,7 +38,7 @@ class ScaleTooSmallError(ExportError):
 
 @dataclass(frozen=True, kw_only=True)
 class QuantizedConv:
-    """A layer in whole numbers; ``weight`` is ``(out, in / groups, kh, kw)``."""
+    """A quantized layer; ``weight`` is ``(out, in / groups, kh, kw)``."""
 
     weight: NDArray[np.int8]
     bias: NDArray[np.int32]
@@ -46,7 +46,7 @@ class QuantizedConv:
     shift: int
 
     def shuffled(self, groups: int) -> QuantizedConv:
-        """The same layer with its outputs shuffled: only one of one group can be."""
+        """The same layer with its outputs shuffled; it must have one group."""
         order = np.arange(len(self.weight)).reshape(groups, -1).T.ravel()
         return replace(
             self,
@@ -57,14 +57,20 @@ class QuantizedConv:
 
 
 def quantize_conv(
-    arithmetic: Requantization, layer: Conv | Dense, weight: FloatArray, source: PixelView,
-    target: PixelView | None, *, other: PixelView | None = None, residual: int | None = None,
+    arithmetic: Requantization,
+    layer: Conv | Dense,
+    weight: FloatArray,
+    source: PixelView,
+    target: PixelView | None,
+    *,
+    other: PixelView | None = None,
+    residual: int | None = None,
     fraction: int = 0,
-) -> QuantizedConv:  # fmt: skip
-    """Weights per output channel; without a target the output is real.
+) -> QuantizedConv:
+    """Quantize weights per output channel; without a target the output is fp32.
 
     Raises:
-        TooFineError: the output's steps are finer than a step of the sums.
+        ScaleTooSmallError: the output's scale is smaller than that of the sums.
         ExportError: a bias is too large.
     """
     scales = weight_scales(weight, layer.bias, source.scale).astype(np.float64)
@@ -110,9 +116,9 @@ def _as_int32(name: str, values: NDArray[np.int64]) -> NDArray[np.int32]:
 def quantize_multiplier(
     name: str, arithmetic: Requantization, multiplier: NDArray[np.float64], shift: int | None = None
 ) -> tuple[Multipliers, int]:
-    """The factors for these multipliers, and the shift behind them.
+    """Real multipliers as fixed-point integers and the shift after them (or as floats).
 
-    With ``shift`` given, an accumulator becomes as many more bits than a byte needs.
+    With ``shift`` given, a scaled accumulator keeps that many fraction bits.
     """
     if arithmetic is Requantization.FLOAT:
         return (multiplier * 2.0 ** (shift or 0)).astype(np.float32), shift or 0
@@ -128,7 +134,7 @@ def quantize_multiplier(
 
 @dataclass(frozen=True, kw_only=True)
 class ResidualScale:
-    """What a sum is computed in: the other's step is ``number / 2**power`` steps of ``scale``."""
+    """The scale of a fused sum: the residual's is ``number / 2**shift`` times ``scale``."""
 
     scale: float
     number: int
@@ -138,10 +144,10 @@ class ResidualScale:
 def residual_scale(
     layer: Conv, source: PixelView, other: PixelView, scale: float
 ) -> ResidualScale | None:
-    """The least scale, from ``scale`` on, of which the other's is a whole number of fractions.
+    """The least scale, from ``scale`` on, of which the residual's is an integer of fractions.
 
-    There are as many fractions to a step as the layer's factors allow. None if they are too few
-    to tell the other's scale well.
+    There are as many fraction bits as the layer's multipliers allow; None if they are too few to
+    represent the residual's scale well.
     """
     steps = weight_scales(layer.weight, layer.bias, source.scale)
     largest = float(steps.max()) * source.scale / scale
@@ -155,7 +161,7 @@ def residual_scale(
 def average_constants(
     arithmetic: Requantization, source: PixelView, target: PixelView, pixels: int
 ) -> tuple[int, int, int] | None:
-    """Start, factor and left shift of an average over windows of ``pixels``.
+    """Start, multiplier and left shift of an average over windows of ``pixels``.
 
     None if sums do not fit 16 bits.
     """
@@ -172,10 +178,10 @@ def average_constants(
 def mean_constants(
     name: str, arithmetic: Requantization, source: PixelView, target: PixelView
 ) -> tuple[int, Multipliers, int]:
-    """Start, factor and shift of a mean over all pixels.
+    """Start, multiplier and shift of a mean over all pixels.
 
     Raises:
-        TooFineError: the output's steps are finer than those of a sum.
+        ScaleTooSmallError: the output's scale is smaller than that of a sum.
     """
     pixels = source.height * source.width
     multiplier = np.array([source.scale / (target.scale * pixels)])
