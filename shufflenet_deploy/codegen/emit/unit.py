@@ -96,7 +96,7 @@ class TranslationUnit:
 
 @dataclass(frozen=True)
 class StridedRun:
-    """``count`` channels from ``first`` on, whose planes are ``step`` apart from ``first_plane``."""
+    """``count`` channels from ``first`` on, ``step`` planes apart from ``first_plane`` on."""
 
     first: int
     count: int

@@ -11,18 +11,10 @@ from functools import lru_cache
 from math import ceil
 
 from shufflenet_deploy.codegen.schedule.conv_spec import ConvSpec
-from shufflenet_deploy.codegen.schedule.partition import cheapest, with_main_tile
+from shufflenet_deploy.codegen.schedule.partition import Blocking, cheapest_blocking
 
 _MAX_PIXELS = 12
 _MAX_QUADS = 10
-
-
-@dataclass(frozen=True, kw_only=True)
-class TileCut:
-    """``quads`` of each block in order; ``pixels`` as (pixels of a block, times)."""
-
-    quads: tuple[int, ...]
-    pixels: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +62,7 @@ class NeonConvSpec(ConvSpec):
         """Multiply-adds per accumulator."""
         return len(self.rows) * ceil(self.run / 4)
 
-    def work(self, *, dot_product: bool) -> TileShape:
+    def tile_shape(self, *, dot_product: bool) -> TileShape:
         """The inputs of the cost model."""
         return TileShape(
             lanes=self.lanes,
@@ -80,45 +72,36 @@ class NeonConvSpec(ConvSpec):
         )
 
 
-def fits_registers(quads: int, pixels: int, *, dot_product: bool) -> bool:
-    """True if a block's accumulators, inputs and weights fit 32 registers."""
-    if dot_product:
-        return quads * pixels <= 24 and quads * pixels + pixels + 2 <= 32
-    # The permutations of the inputs (4), a product, weights, and one spread input a pixel.
-    return quads * pixels + 2 * pixels + 7 <= 32
+@dataclass(frozen=True)
+class _NeonInt8:
+    """The cost model: instructions of a block of ``outputs`` quads by ``pixels``."""
 
+    shape: TileShape
+    max_outputs: int = _MAX_QUADS
+    max_pixels: int = _MAX_PIXELS
+    has_tail: bool = False
 
-def tile_instructions(work: TileShape, quads: int, pixels: int) -> float:
-    """Instructions of a block."""
-    blocks = quads * pixels
-    products = work.lanes * (blocks if work.dot_product else 3 * blocks + pixels)
-    loads = work.chunks * pixels + work.lanes * quads / 2
-    stores = quads // 4 + quads % 4 // 2 + 1.5 * (quads % 2)
-    finish = 3.5 * blocks + stores * pixels
-    if work.residual:
-        finish += (1.0 * blocks) + stores * pixels
-    return products + loads + finish + 1.5 * quads + 8
+    def fits(self, outputs: int, pixels: int) -> bool:
+        if self.shape.dot_product:
+            return outputs * pixels <= 24 and outputs * pixels + pixels + 2 <= 32
+        # The permutations of the inputs (4), a product, weights, and one spread input a pixel.
+        return outputs * pixels + 2 * pixels + 7 <= 32
+
+    def cost(self, outputs: int, pixels: int) -> float:
+        shape, blocks = self.shape, outputs * pixels
+        products = shape.lanes * (blocks if shape.dot_product else 3 * blocks + pixels)
+        loads = shape.chunks * pixels + shape.lanes * outputs / 2
+        stores = outputs // 4 + outputs % 4 // 2 + 1.5 * (outputs % 2)
+        finish = 3.5 * blocks + stores * pixels
+        if shape.residual:
+            finish += (1.0 * blocks) + stores * pixels
+        return products + loads + finish + 1.5 * outputs + 8
+
+    def tail_cost(self, outputs: int, pixels: int) -> float:  # noqa: ARG002 - there is no tail
+        return 0.0
 
 
 @lru_cache(maxsize=4096)
-def choose_tiles(work: TileShape, quads: int, pixels: int) -> TileCut:
+def choose_blocking(shape: TileShape, quads: int, pixels: int) -> Blocking:
     """The cheapest blocks for ``quads`` by ``pixels``."""
-    best: tuple[float, TileCut] | None = None
-    for main in range(1, min(pixels, _MAX_PIXELS) + 1):
-        sizes = [
-            size
-            for size in range(1, _MAX_QUADS + 1)
-            if fits_registers(size, main, dot_product=work.dot_product)
-        ]
-        if not sizes:
-            continue
-        _, parts = cheapest(quads, {size: tile_instructions(work, size, main) for size in sizes})
-        costs = {
-            size: sum(tile_instructions(work, part, size) for part in parts)
-            for size in range(1, main + 1)
-        }
-        total, runs = with_main_tile(pixels, main, costs)
-        if best is None or total < best[0]:
-            best = (total, TileCut(quads=parts, pixels=runs))
-    assert best is not None
-    return best[1]
+    return cheapest_blocking(_NeonInt8(shape), quads, pixels)

@@ -1,4 +1,4 @@
-"""Register blocking of fp32 and fp16 convolutions: dynamic programming over a cost model.
+"""Register blocking of fp32 and fp16 convolutions: the cost models of their instruction sets.
 
 A block computes ``outputs`` channels of ``vectors`` vectors of pixels. Costs are instructions on
 targets with multiply-add by lane and cycles elsewhere; only their order matters.
@@ -12,18 +12,11 @@ from math import ceil
 
 from shufflenet_deploy.codegen.cpu_target import CpuTarget
 from shufflenet_deploy.codegen.schedule import neon_register_allocation, tail
-from shufflenet_deploy.codegen.schedule.partition import cheapest, with_main_tile
+from shufflenet_deploy.codegen.schedule.partition import Blocking, CostModel, cheapest_blocking
 
+_MAX_OUTPUTS, _MAX_VECTORS = 24, 12
 _MAX_ACCUMULATORS_FMA_BY_LANE = 24  # more spill in gcc and clang, whatever the arithmetic says
 _FMA_LATENCY_CYCLES = 4
-
-
-@dataclass(frozen=True, kw_only=True)
-class RegisterBlocking:
-    """The blocks: ``outputs`` channels of each in order; ``pixels`` as (vectors, times)."""
-
-    outputs: tuple[int, ...]
-    pixels: tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,90 +38,87 @@ class ConvShape:
     tail: int = 0
 
 
-def fits_registers(cpu: CpuTarget, outputs: int, vectors: int, shape: ConvShape) -> bool:
-    """True if a block's accumulators, pixels and weights fit the registers."""
-    if shape.assembly:
-        return neon_register_allocation.fits_registers(outputs, vectors, shape.depth, cpu.lanes)
-    if cpu.fma_by_lane:
-        if outputs * vectors > _MAX_ACCUMULATORS_FMA_BY_LANE:
-            return False
-        # Compilers load the next channel's pixels while this one's are in use.
-        return outputs * vectors + 2 * vectors + 2 <= cpu.registers
-    return outputs * vectors + vectors + 1 <= cpu.registers
+@lru_cache(maxsize=4096)
+def choose_blocking(cpu: CpuTarget, shape: ConvShape) -> Blocking:
+    """The cheapest register blocking of a convolution."""
+    return cheapest_blocking(_cost_model(cpu, shape), shape.outputs, shape.vectors)
 
 
-def _block_cost(cpu: CpuTarget, outputs: int, vectors: int, shape: ConvShape) -> float:
-    sums = outputs * vectors
+def _cost_model(cpu: CpuTarget, shape: ConvShape) -> CostModel:
     if shape.assembly:
+        return _NeonAssembly(cpu, shape)
+    return _FmaByLane(cpu, shape) if cpu.fma_by_lane else _Broadcast(cpu, shape)
+
+
+@dataclass(frozen=True)
+class _Model:
+    """The limits that all floating-point cost models share; no tail by default."""
+
+    cpu: CpuTarget
+    shape: ConvShape
+    max_outputs: int = _MAX_OUTPUTS
+    max_pixels: int = _MAX_VECTORS
+
+    @property
+    def has_tail(self) -> bool:
+        return self.shape.tail > 0
+
+    def tail_cost(self, outputs: int, pixels: int) -> float:
+        """Cost that the tail adds to a block; missing registers count as loads and stores."""
+        cpu, shape = self.cpu, self.shape
+        sums = tail.packed_tail_vectors(cpu, outputs, shape.tail)
+        spread = 1 if shape.tail == 1 else 2  # the repeated pixels, and the order of weights
+        lacking = outputs * pixels + pixels + 1 + sums + spread - cpu.registers
+        step = sums * (1.0 if shape.tail == 1 else 1.5) + max(0, lacking)
+        return shape.depth * step + outputs * (2.5 if shape.residual else 1.5)
+
+
+class _NeonAssembly(_Model):
+    """AArch64 assembly: exact instruction counts of ``emit.neon.microkernel``."""
+
+    def fits(self, outputs: int, pixels: int) -> bool:
+        return neon_register_allocation.fits_registers(
+            outputs, pixels, self.shape.depth, self.cpu.lanes
+        )
+
+    def cost(self, outputs: int, pixels: int) -> float:
         return neon_register_allocation.block_instructions(
             outputs,
-            vectors,
-            shape.depth,
-            shape.channel_stride,
-            cpu.lanes,
-            residual=shape.residual,
-            clamp_min=shape.clamp_min,
-            in_order=cpu.in_order,
+            pixels,
+            self.shape.depth,
+            self.shape.channel_stride,
+            self.cpu.lanes,
+            residual=self.shape.residual,
+            clamp_min=self.shape.clamp_min,
+            in_order=self.cpu.in_order,
         )
-    if cpu.fma_by_lane:
-        pairs = ceil(vectors / 2)  # one instruction loads or stores two vectors
+
+
+class _FmaByLane(_Model):
+    """Compiled C for NEON: instructions, as compilers are known to allocate registers."""
+
+    def fits(self, outputs: int, pixels: int) -> bool:
+        if outputs * pixels > _MAX_ACCUMULATORS_FMA_BY_LANE:
+            return False
+        # Compilers load the next channel's pixels while this one's are in use.
+        return outputs * pixels + 2 * pixels + 2 <= self.cpu.registers
+
+    def cost(self, outputs: int, pixels: int) -> float:
+        sums, shape = outputs * pixels, self.shape
+        pairs = ceil(pixels / 2)  # one instruction loads or stores two vectors
         step = sums + pairs + outputs / 8 + 1.0
         epilogue = 2 * sums + outputs * (pairs + 1.5) * (2 if shape.residual else 1) + 14
         return shape.depth * step + epilogue
-    loads = vectors + outputs / 2
-    step = max(sums, loads, _FMA_LATENCY_CYCLES) + 0.15 * (vectors + outputs)
-    return shape.depth * step + sums * (3.5 if shape.residual else 2.5) + outputs + 12
 
 
-def _output_blocks_with_tail(
-    cpu: CpuTarget, main: int, pixels: tuple[tuple[int, int], ...], shape: ConvShape
-) -> tuple[float, tuple[int, ...]]:
-    """Cost and output blocks of the best partition for these pixel blocks."""
-    costs = {}
-    for part in _block_sizes(cpu, main, shape):
-        cost = sum(times * _block_cost(cpu, part, size, shape) for size, times in pixels)
-        costs[part] = cost + _tail_cost(cpu, part, pixels[-1][0], shape)
-    return cheapest(shape.outputs, costs)
+class _Broadcast(_Model):
+    """Compiled C with factors broadcast from memory (x86, 32-bit ARM): cycles."""
 
+    def fits(self, outputs: int, pixels: int) -> bool:
+        return outputs * pixels + pixels + 1 <= self.cpu.registers
 
-def _tail_cost(cpu: CpuTarget, outputs: int, vectors: int, shape: ConvShape) -> float:
-    """Cost that the tail adds to a block; missing registers count as loads and stores."""
-    sums = tail.packed_tail_vectors(cpu, outputs, shape.tail)
-    spread = 1 if shape.tail == 1 else 2  # the repeated pixels, and the order of weights
-    lacking = outputs * vectors + vectors + 1 + sums + spread - cpu.registers
-    step = sums * (1.0 if shape.tail == 1 else 1.5) + max(0, lacking)
-    return shape.depth * step + outputs * (2.5 if shape.residual else 1.5)
-
-
-@lru_cache(maxsize=4096)
-def choose_blocking(cpu: CpuTarget, shape: ConvShape) -> RegisterBlocking:
-    """The cheapest register blocking of a convolution."""
-    best: tuple[float, RegisterBlocking] | None = None
-    for main in range(1, min(shape.vectors, 12) + 1):
-        parts = _output_blocks(cpu, main, shape)
-        if parts is None:
-            continue
-
-        def cost(size: int, parts: tuple[int, ...] = parts) -> float:
-            return sum(_block_cost(cpu, part, size, shape) for part in parts)
-
-        costs = {size: cost(size) for size in range(1, main + 1)}
-        total, pixels = with_main_tile(shape.vectors, main, costs)
-        if shape.tail:
-            total, parts = _output_blocks_with_tail(cpu, main, pixels, shape)
-        if best is None or total < best[0]:
-            best = (total, RegisterBlocking(outputs=parts, pixels=pixels))
-    assert best is not None
-    return best[1]
-
-
-def _output_blocks(cpu: CpuTarget, vectors: int, shape: ConvShape) -> tuple[int, ...] | None:
-    sizes = _block_sizes(cpu, vectors, shape)
-    if not sizes:
-        return None
-    cost = {size: _block_cost(cpu, size, vectors, shape) for size in sizes if size <= shape.outputs}
-    return cheapest(shape.outputs, cost)[1]
-
-
-def _block_sizes(cpu: CpuTarget, vectors: int, shape: ConvShape) -> list[int]:
-    return [size for size in range(1, 25) if fits_registers(cpu, size, vectors, shape)]
+    def cost(self, outputs: int, pixels: int) -> float:
+        sums, shape = outputs * pixels, self.shape
+        loads = pixels + outputs / 2
+        step = max(sums, loads, _FMA_LATENCY_CYCLES) + 0.15 * (pixels + outputs)
+        return shape.depth * step + sums * (3.5 if shape.residual else 2.5) + outputs + 12

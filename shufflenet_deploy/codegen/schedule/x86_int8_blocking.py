@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from shufflenet_deploy.codegen.cpu_target import CpuTarget
 from shufflenet_deploy.codegen.ir.int8 import Multipliers
 from shufflenet_deploy.codegen.schedule.conv_spec import ConvSpec
+from shufflenet_deploy.codegen.schedule.partition import even_sizes
 
 _MAX_VECTORS_SINGLE_PIXEL = 16  # vectors of outputs of a single pixel
 _MIN_SPLIT_STEPS = 8  # steps from which on lanes of different inputs pay for adding them up
@@ -78,14 +79,14 @@ def choose_blocks(spec: X86ConvSpec, cpu: CpuTarget) -> tuple[OutputBlock, ...]:
     every, split = _split_lanes(spec, cpu)
     together = spec.groups if spec.shuffled else 1
     if spec.height * spec.width == 1 and not spec.shuffled:
-        sizes = _even_sizes(
+        sizes = _sizes_up_to(
             every, _MAX_VECTORS_SINGLE_PIXEL if many else _MAX_VECTORS_SINGLE_PIXEL // 2
         )
     elif spec.shuffled:
-        sizes = _even_sizes(every, 2 if together <= 3 and many else 1)
+        sizes = _sizes_up_to(every, 2 if together <= 3 and many else 1)
     else:
         most = 5 if many else 2
-        sizes = [4] * (every // 4) if every % 4 == 0 and many else _even_sizes(every, most)
+        sizes = [4] * (every // 4) if every % 4 == 0 and many else _sizes_up_to(every, most)
     # One register is for what is spread, and without byte products one for the product; weights
     # are in memory where registers are few.
     free = cpu.registers - (1 if cpu.dot_product else 2)
@@ -118,9 +119,9 @@ def _split_lanes(spec: X86ConvSpec, cpu: CpuTarget) -> tuple[int, int]:
     return ceil(spec.outputs / cpu.lanes), 1
 
 
-def _even_sizes(whole: int, most: int) -> list[int]:
+def _sizes_up_to(whole: int, most: int) -> list[int]:
     count = max(1, ceil(whole / most))
-    return [whole // count + (at < whole % count) for at in range(count)] if whole else []
+    return even_sizes(whole, count) if whole else []
 
 
 def pack_weights(

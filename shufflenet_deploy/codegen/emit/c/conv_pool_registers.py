@@ -27,6 +27,7 @@ from shufflenet_deploy.codegen.schedule.fused_conv_pool import (
     deinterleaved_tile,
     tile_columns,
 )
+from shufflenet_deploy.codegen.schedule.partition import even_sizes
 
 
 def fused_conv_pool(op: FusedConvPool, unit: TranslationUnit) -> None:
@@ -63,7 +64,7 @@ def _output_blocks(outputs: int, cpu: CpuTarget) -> list[int]:
     """Split output channels into nearly equal blocks that fill the registers."""
     pixels = ROWS * VECTORS
     times = ceil(outputs / max(1, (cpu.registers - pixels - 1) // pixels))
-    return [outputs // times + (at < outputs % times) for at in range(times)]
+    return even_sizes(outputs, times)
 
 
 class _Writer:

@@ -28,9 +28,9 @@ from shufflenet_deploy.codegen.emit.neon.aarch64_asm import element_type
 from shufflenet_deploy.codegen.emit.unit import StridedRun, TranslationUnit, strided_runs
 from shufflenet_deploy.codegen.ir.planar import Convolution
 from shufflenet_deploy.codegen.schedule import tail
+from shufflenet_deploy.codegen.schedule.partition import Blocking
 from shufflenet_deploy.codegen.schedule.register_blocking import (
     ConvShape,
-    RegisterBlocking,
     choose_blocking,
 )
 from shufflenet_deploy.network.graph import FloatArray
@@ -158,9 +158,7 @@ def pack_weights(weight: FloatArray, sizes: Sequence[int]) -> FloatArray:
     return np.concatenate(parts).astype(np.float32)
 
 
-def _work_items(
-    op: Convolution, unit: TranslationUnit, count: int, blocking: RegisterBlocking
-) -> int:
+def _work_items(op: Convolution, unit: TranslationUnit, count: int, blocking: Blocking) -> int:
     """Iterations of a kernel's outer loop, which threads share."""
     if _pixel_loop_outside(op, unit, count, blocking):
         return sum(times for _, times in blocking.pixels)
@@ -172,7 +170,7 @@ def _c_kernel(
     unit: TranslationUnit,
     count: int,
     stride: int,
-    blocking: RegisterBlocking,
+    blocking: Blocking,
     tail_pixels: int,
 ) -> str:
     """Loop nest over blocks; the operand that is dearer to stream again is in the outer loop.
@@ -246,7 +244,7 @@ def _in_place(op: Convolution) -> bool:
 
 
 def _asm_kernel(
-    op: Convolution, unit: TranslationUnit, count: int, stride: int, blocking: RegisterBlocking
+    op: Convolution, unit: TranslationUnit, count: int, stride: int, blocking: Blocking
 ) -> str:
     """The same loop nest for assembly microkernels, which have the inner loop in them."""
     lanes, code = unit.cpu.lanes, CWriter(depth=1)
@@ -321,7 +319,7 @@ def _asm_call(
 
 
 def _pixel_loop_outside(
-    op: Convolution, unit: TranslationUnit, count: int, blocking: RegisterBlocking
+    op: Convolution, unit: TranslationUnit, count: int, blocking: Blocking
 ) -> bool:
     if len(blocking.outputs) > 1 == sum(times for _, times in blocking.pixels):
         return False  # nothing is read again, and there are pieces to share

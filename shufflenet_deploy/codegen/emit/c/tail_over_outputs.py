@@ -13,6 +13,7 @@ import numpy as np
 from shufflenet_deploy.codegen.c_writer import CWriter
 from shufflenet_deploy.codegen.emit.unit import TranslationUnit
 from shufflenet_deploy.codegen.ir.planar import Convolution
+from shufflenet_deploy.codegen.schedule.partition import even_sizes
 from shufflenet_deploy.network.graph import Activation, FloatArray
 
 _ACCUMULATORS = 20
@@ -112,4 +113,4 @@ def _vector_blocks(outputs: int, lanes: int, rest: int) -> list[int]:
     vectors = ceil(outputs / lanes)
     most = max(1, _ACCUMULATORS // rest)
     times = ceil(vectors / most)
-    return [vectors // times + (at < vectors % times) for at in range(times)]
+    return even_sizes(vectors, times)

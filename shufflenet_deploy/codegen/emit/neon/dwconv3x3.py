@@ -24,6 +24,7 @@ from shufflenet_deploy.codegen.emit.neon.aarch64_asm import (
 )
 from shufflenet_deploy.codegen.emit.unit import TranslationUnit
 from shufflenet_deploy.codegen.ir.planar import Direct3x3
+from shufflenet_deploy.codegen.schedule.partition import even_sizes
 from shufflenet_deploy.network.graph import Activation, PoolKind
 
 _MAX_COLUMN_VECTORS = 4  # vectors in a column
@@ -58,7 +59,7 @@ def kernel_body(op: Direct3x3, unit: TranslationUnit) -> CWriter:
     numbers = element_type(unit.cpu.element_bytes)
     vectors = ceil(op.target.layout.width / numbers.lanes)
     columns = ceil(vectors / _MAX_COLUMN_VECTORS)
-    sizes = [vectors // columns + (at < vectors % columns) for at in range(columns)]
+    sizes = even_sizes(vectors, columns)
     arguments = ["x", *(["w"] if op.weight is not None else []), "y"]
     head = ", ".join(f"{'' if name == 'y' else 'const '}real *{name}" for name in arguments)
     kind = (

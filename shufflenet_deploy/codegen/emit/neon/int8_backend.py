@@ -11,7 +11,8 @@ from shufflenet_deploy.codegen.emit.neon import (
 )
 from shufflenet_deploy.codegen.emit.pool_spec import pool_spec
 from shufflenet_deploy.codegen.ir import int8 as ir
-from shufflenet_deploy.codegen.schedule.neon_int8_blocking import Epilogue, NeonConvSpec, TileCut
+from shufflenet_deploy.codegen.schedule.neon_int8_blocking import Epilogue, NeonConvSpec
+from shufflenet_deploy.codegen.schedule.partition import Blocking
 
 
 def quantize_input(op: ir.QuantizeInput, unit: Int8Unit) -> None:
@@ -107,7 +108,7 @@ def _convolution_then_shuffle(
     op: ir.Convolution,
     unit: Int8Unit,
     spec: NeonConvSpec,
-    cut: TileCut,
+    cut: Blocking,
     together: int,
     given: tuple[str, str, str],
 ) -> None:

@@ -18,9 +18,9 @@ from shufflenet_deploy.codegen.emit.neon.int8_microkernel import emit_microkerne
 from shufflenet_deploy.codegen.emit.unit import TranslationUnit
 from shufflenet_deploy.codegen.schedule.neon_int8_blocking import (
     NeonConvSpec,
-    TileCut,
-    choose_tiles,
+    choose_blocking,
 )
+from shufflenet_deploy.codegen.schedule.partition import Blocking
 
 _L1_BYTES = 24 << 10
 
@@ -35,7 +35,7 @@ def pack_weights(
     weight: NDArray[np.int8],
     bias: NDArray[np.int32],
     multiplier: NDArray[np.int32 | np.float32],
-    cut: TileCut,
+    cut: Blocking,
     *,
     dot_product: bool,
 ) -> tuple[NDArray[np.int8], NDArray[np.int32]]:
@@ -55,7 +55,7 @@ def pack_weights(
     packed, constants = [], []
     for group in range(groups):
         first = 0
-        for size in cut.quads:
+        for size in cut.outputs:
             block = whole[group, first : first + size].transpose(2, 0, 1, 3)
             if not dot_product:
                 # Pairs of inputs: the low half has the first pair of each output.
@@ -66,7 +66,7 @@ def pack_weights(
     return np.concatenate(packed), np.concatenate(constants)
 
 
-def emit_kernel(spec: NeonConvSpec, unit: TranslationUnit, cut: TileCut) -> str:
+def emit_kernel(spec: NeonConvSpec, unit: TranslationUnit, cut: Blocking) -> str:
     """Emit ``(x, w, b, [r,] y, begin, end)``, which computes a range of ``work_items``."""
     code = CWriter(depth=1)
     pixels_outside = spec.lanes * 16 * spec.quads * spec.groups <= _L1_BYTES
@@ -83,21 +83,21 @@ def emit_kernel(spec: NeonConvSpec, unit: TranslationUnit, cut: TileCut) -> str:
     return unit.kernel("conv", signature("LOOP", spec, RANGE_PARAMS), code)
 
 
-def work_items(spec: NeonConvSpec, cut: TileCut) -> int:
+def work_items(spec: NeonConvSpec, cut: Blocking) -> int:
     """Independent work items: rows, or with a single row the blocks of all groups."""
     if spec.height > 1:
         return spec.height
-    return spec.groups * len(cut.quads) if _blocks_are_independent(spec, cut) else 1
+    return spec.groups * len(cut.outputs) if _blocks_are_independent(spec, cut) else 1
 
 
-def _blocks_are_independent(spec: NeonConvSpec, cut: TileCut) -> bool:
+def _blocks_are_independent(spec: NeonConvSpec, cut: Blocking) -> bool:
     """True if blocks are the work items: one row, and no block writes into another's outputs."""
     spills = 4 * spec.quads > spec.outputs and min(_signed_block_sizes(spec, cut)) > 0
     return spec.height == 1 and not (spills and spec.groups > 1)
 
 
 def _groups(
-    code: CWriter, unit: TranslationUnit, spec: NeonConvSpec, cut: TileCut, row: str, *, rows: bool
+    code: CWriter, unit: TranslationUnit, spec: NeonConvSpec, cut: Blocking, row: str, *, rows: bool
 ) -> None:
     """The blocks of all groups, one strip each, from row ``row`` on if there is more than one.
 
@@ -111,7 +111,7 @@ def _groups(
         if spec.groups == 1:
             code("const int g = 0;")
         if apart and spec.groups > 1:
-            each = len(cut.quads)
+            each = len(cut.outputs)
             code(f"const int first = begin - g * {each}, last = end - g * {each};")
         elif apart:
             code("const int first = begin, last = end;")
@@ -144,17 +144,17 @@ def _groups(
             done += times
 
 
-def _signed_block_sizes(spec: NeonConvSpec, cut: TileCut) -> tuple[int, ...]:
+def _signed_block_sizes(spec: NeonConvSpec, cut: Blocking) -> tuple[int, ...]:
     """Block sizes; the last is negative if nothing after its outputs may be overwritten."""
     spilled = 4 * spec.quads - spec.outputs
     beside = spec.groups > 1 and spec.epilogue.residual is not None
     if spilled and (spec.overwrite_slack < spilled or beside):
-        return (*cut.quads[:-1], -cut.quads[-1])
-    return cut.quads
+        return (*cut.outputs[:-1], -cut.outputs[-1])
+    return cut.outputs
 
 
 def _channel_block(
-    spec: NeonConvSpec, unit: TranslationUnit, cut: TileCut, quads: int, *, rows: bool, exact: bool
+    spec: NeonConvSpec, unit: TranslationUnit, cut: Blocking, quads: int, *, rows: bool, exact: bool
 ) -> str:
     """One block of output channels over all pixels of a row, or of so many rows."""
     code = CWriter(depth=1)
@@ -178,7 +178,7 @@ def _pixel_loop(
     code: CWriter,
     spec: NeonConvSpec,
     unit: TranslationUnit,
-    cut: TileCut,
+    cut: Blocking,
     quads: int,
     *,
     exact: bool,
@@ -198,6 +198,8 @@ def _pixel_loop(
                 code(f"{step};")
 
 
-def choose_cut(spec: NeonConvSpec, unit: TranslationUnit) -> TileCut:
+def choose_cut(spec: NeonConvSpec, unit: TranslationUnit) -> Blocking:
     """The tiles of this convolution on the unit's target."""
-    return choose_tiles(spec.work(dot_product=unit.cpu.dot_product), spec.quads, spec.width)
+    return choose_blocking(
+        spec.tile_shape(dot_product=unit.cpu.dot_product), spec.quads, spec.width
+    )
