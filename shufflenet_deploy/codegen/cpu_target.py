@@ -52,6 +52,14 @@ class CpuTarget:
         return self.element_bytes * self.lanes
 
     @property
+    def isa(self) -> str:
+        """The instruction set, as kernels are named: neon, neondot, sse2, avx2, avx512vnni..."""
+        if self.arch == "x86_64":
+            level = {4: "sse2", 8: "avx2", 16: "avx512"}[min(self.lanes, 16)]
+            return f"{level}vnni" if self.dot_product else level
+        return "neondot" if self.dot_product else "neon"
+
+    @property
     def is_fp16(self) -> bool:
         """True for a target made by ``with_fp16``."""
         return self.element_bytes == _FP16_BYTES

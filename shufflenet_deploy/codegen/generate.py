@@ -75,7 +75,7 @@ def arithmetic_of(cpu: CpuTarget) -> Requantization:
 def emit_int8(program: Int8Program, cpu: CpuTarget, *, vectorized: bool = True) -> GeneratedC:
     """Write an int8 program as C for ``machine``, ``vectorized`` or as plain loops."""
     plan = plan_memory(program, align=_INT8_ALIGN_BYTES, slack=_INT8_SLACK_BYTES)
-    unit = Int8Unit(cpu=cpu, offsets=plan.offsets)
+    unit = Int8Unit(cpu=cpu, offsets=plan.offsets, dtype=program.arithmetic.dtype)
     emitters, header = registry.int8_emitters(cpu, vectorized=vectorized)
     for index, op in enumerate(program.ops):
         # Padding is written next to what the op before it stores.
@@ -91,7 +91,7 @@ def emit_int8(program: Int8Program, cpu: CpuTarget, *, vectorized: bool = True) 
 def _emit_fp(program: PlanarProgram, cpu: CpuTarget) -> GeneratedC:
     slack = max(_max_tap_offset(program), 64) + 16 * cpu.lanes
     plan = plan_memory(program, align=16, slack=slack)
-    unit = TranslationUnit(cpu=cpu, offsets=plan.offsets)
+    unit = TranslationUnit(cpu=cpu, offsets=plan.offsets, dtype="f16" if cpu.is_fp16 else "f32")
     for index, op in enumerate(program.ops):
         unit.begin()
         registry.FP_EMITTERS[type(op)](op, unit)

@@ -28,10 +28,11 @@ def float_literal(value: float) -> str:
 
 @dataclass
 class TranslationUnit:
-    """One C file under construction."""
+    """One C file under construction; ``dtype`` is f32, f16, qs8 or qu8, as kernels are named."""
 
     cpu: CpuTarget
     offsets: tuple[int, ...]
+    dtype: str
     kernels: dict[str, str] = field(default_factory=dict)
     tasks: list[Task] = field(default_factory=list)
     blob: bytearray = field(default_factory=bytearray)
@@ -56,14 +57,17 @@ class TranslationUnit:
         """Mark the current task as completing an op."""
         self.tasks[-1].layer = layer
 
-    def kernel(self, kind: str, head: str, text: CWriter) -> str:
+    def kernel(self, kind: str, head: str, text: CWriter, isa: str = "") -> str:
         """Register a function and return its name; equal bodies share one function.
 
+        The name is ``DTYPE_KIND__ISA_NUMBER``; ``kind`` is the operation and, of a microkernel,
+        its tile. ``isa`` overrides the target's, as in plain C ("scalar") or assembly ("asm").
         ``head`` is the signature with ``@`` for the name.
         """
         whole = f"{head}\n{{\n{text}\n}}\n"
         if whole not in self.kernels:
-            self.kernels[whole] = f"{kind}_{len(self.kernels)}"
+            number = len(self.kernels)
+            self.kernels[whole] = f"{self.dtype}_{kind}__{isa or self.cpu.isa}_{number}"
         return self.kernels[whole]
 
     def add_bytes(self, array: NDArray[np.generic]) -> int:

@@ -39,6 +39,11 @@ class Requantization(StrEnum):
     FLOAT = "float"
 
     @property
+    def dtype(self) -> str:
+        """The quantized type as kernels are named: signed qs8 or unsigned qu8."""
+        return "qs8" if self is Requantization.FIXED else "qu8"
+
+    @property
     def lowest(self) -> int:
         """The lowest byte."""
         return -128 if self is Requantization.FIXED else 0

@@ -46,7 +46,7 @@ def fused_conv_pool(op: FusedConvPool, unit: TranslationUnit) -> None:
         whole = f"(k < {height - 1} ? {whole} : {writer.band((0,))})"
     code("for (int k = begin; k < end; ++k)", f"    {whole}(x, w, b, kept, y, k, end);")
     head = "const real *x, const real *w, const real *b, real *kept, real *y, int begin, int end"
-    name = unit.kernel("pooled", f"LOOP void @({head})", code)
+    name = unit.kernel("conv_maxpool", f"LOOP void @({head})", code)
     at = [unit.add_weights(array) for array in (pack_weights(op.weight, writer.blocks), op.bias)]
     given = ", ".join(
         [
@@ -112,7 +112,7 @@ class _Writer:
             code("(void)y;")
         code("(void)end;")
         head = "const real *x, const real *w, const real *b, real *kept, real *y, int k, int end"
-        return self.unit.kernel("band", f"LOOP void @({head})", code)
+        return self.unit.kernel("conv_maxpool_row", f"LOOP void @({head})", code)
 
     def _fetch(self, code: CWriter) -> None:
         """Prefetch the input rows of the next row of tiles while this one is computed."""
@@ -161,7 +161,7 @@ class _Writer:
         if source.width % STRIDE:
             code("even[pairs] = x[2 * pairs];")
         head = "LOOP void @(const real *restrict x, real *restrict to, int row, int q)"
-        return self.unit.kernel("sort", head, code)
+        return self.unit.kernel("deinterleave_row", head, code)
 
     def _tiles(self, code: CWriter, rows: tuple[int, ...], vectors: int, rest: int) -> None:
         """Call the tile function for all output channels at column ``q``."""
@@ -202,7 +202,9 @@ class _Writer:
         head = "const real *x, const real *w, const real *b, real *kept"
         if 0 in rows:
             head += ", real *last, real *y, const int *to"
-        return self.unit.kernel(f"maxima{outputs}", f"INLINE void @({head})", code)
+        return self.unit.kernel(
+            f"conv_maxpool_{outputs}x{len(rows)}x{vectors}v", f"INLINE void @({head})", code
+        )
 
     def _multiply(
         self, code: CWriter, outputs: int, sums: list[tuple[int, int]], column: int

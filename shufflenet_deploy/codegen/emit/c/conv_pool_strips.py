@@ -34,7 +34,7 @@ def strip_conv_pool(op: StripConvPool, unit: TranslationUnit) -> None:
         with code.block("if (k >= begin)"):
             _pool(code, op, unit)
     head = "LOOP void @(const real *x, real *sorted, real *map, real *y, int begin, int end)"
-    name = unit.kernel("bands", head, code)
+    name = unit.kernel("conv_maxpool_strips", head, code)
     views = ", ".join(unit.address(view) for view in (*op.sources, op.target))
     cost = sum(one.cost for one in kernels)
     with unit.parallel(_strip_count(op), cost):

@@ -307,7 +307,7 @@ def _asm_call(
     text = CWriter(depth=1)
     text(*neon_microkernel.asm_lines(strip))
     head = f"INLINE void @({', '.join(neon_microkernel.c_parameters(strip))})"
-    name = unit.kernel(f"strip{strip.outputs}x{strip.vectors}", head, text)
+    name = unit.kernel(f"conv_{strip.outputs}x{strip.vectors}v", head, text, "asm")
     begins = {
         "x": f"x + {pixel}",
         "w": f"w + {output} * {strip.depth}",

@@ -26,7 +26,7 @@ def direct_3x3_kernel(op: Direct3x3, unit: TranslationUnit) -> str:
         code = RowKernel(op, unit).write()
     weights = "const real *w, " if op.weight is not None else ""
     head = f"LOOP void @(const real *restrict x, {weights}real *restrict y)"
-    return unit.kernel("window", head, code)
+    return unit.kernel("pool3x3" if op.weight is None else "dwconv3x3", head, code)
 
 
 def direct_3x3(op: Direct3x3, unit: TranslationUnit) -> None:

@@ -62,7 +62,7 @@ def channel_scale(op: ChannelScale, unit: TranslationUnit) -> None:
     _flat_loop(code, op.target.layout, unit, vectors, scalar, op)
     residual = "const real *r, " if others else ""
     head = f"LOOP void @(const real *x, const real *w, {residual}real *y)"
-    name = unit.kernel("gate", head, code)
+    name = unit.kernel("scale", head, code)
     for run in strided_runs(op.target.planes):
         channels = range(run.first, run.first + run.count)
         columns: Arguments = [

@@ -63,9 +63,7 @@ def fully_connected(op: FullyConnected, unit: TranslationUnit) -> None:
     at_weights = unit.add_weights(np.concatenate(packed))
     at_bias = unit.add_weights(bias)
     head = "const real *x, const real *w, const real *b, real *y"
-    name = unit.kernel(
-        "dense", f"LOOP void @({head}{RANGE_PARAMS if work_items > 1 else ''})", code
-    )
+    name = unit.kernel("gemv", f"LOOP void @({head}{RANGE_PARAMS if work_items > 1 else ''})", code)
     columns: Arguments = [
         (op.source, [op.source.offset()]),
         (None, [at_weights]),
@@ -103,7 +101,7 @@ def _column_asm(op: FullyConnected, unit: TranslationUnit, vectors: int, inputs:
     text = CWriter(depth=1)
     text(*microkernel.asm_lines(strip))
     return unit.kernel(
-        "column", f"INLINE void @({', '.join(microkernel.c_parameters(strip))})", text
+        "gemv_columns", f"INLINE void @({', '.join(microkernel.c_parameters(strip))})", text, "asm"
     )
 
 
@@ -126,7 +124,7 @@ def _column_c(op: FullyConnected, unit: TranslationUnit, vectors: int, inputs: i
     for at in range(vectors):
         code(f"STORE(y + {at} * LANES, {activation_expr(activation, f'a{at}')});")
     head = "INLINE void @(const real *x, const real *w, const real *b, real *y)"
-    return unit.kernel(f"column{vectors}", head, code)
+    return unit.kernel(f"gemv_{vectors}v", head, code)
 
 
 def _multiply_steps(code: CWriter, unit: TranslationUnit, vectors: int, count: int) -> None:

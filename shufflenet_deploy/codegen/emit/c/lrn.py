@@ -28,7 +28,7 @@ def local_response_norm(op: LocalResponseNorm, unit: TranslationUnit) -> None:
         code(f"y[p] = x[channel * {layout.channel_stride} + p] / {power};")
     head = "LOOP void @(const real *restrict x, real *restrict y, "
     head += "int channel, int first, int last)"
-    name = unit.kernel("normalise", head, code)
+    name = unit.kernel("lrn", head, code)
     source, target = unit.address(op.source), op.target
     body = unit.body
     planes = ", ".join(str(target.offset(channel)) for channel in range(layout.channels))

@@ -88,7 +88,7 @@ def emit_microkernel(
         )
     head = "INLINE void @(const real *x, const real *w, const real *b, "
     head += ("const real *r, " if residual else "") + "real *y)"
-    return unit.kernel(f"tile{outputs}x{vectors}", head, code)
+    return unit.kernel(f"conv_{outputs}x{vectors}v", head, code)
 
 
 def _packed_tail(block: Microkernel, unit: TranslationUnit) -> PackedTail:

@@ -60,7 +60,7 @@ def phase_split_kernel(op: PhaseSplit, unit: TranslationUnit, *, band: bool = Fa
             _copy_phases(code, parts, f"x + row * {source.row_stride}", op.stride[1])
     told = ", int first" if band else ""
     head = f"LOOP void @(const real *restrict x, real *restrict y{told})"
-    return unit.kernel("split", head, code)
+    return unit.kernel("phase_split", head, code)
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def pool(op: Pool, unit: TranslationUnit) -> None:
             code("a *= LOAD(w + p);" if scaled else "a *= w[0];")
         code(f"STORE(y + p, {activation_expr(op.activation, 'a')});")
     weights = "const real *w, " if op.scale is not None else ""
-    name = unit.kernel("window", f"LOOP void @(const real *x, {weights}real *y)", code)
+    name = unit.kernel("pool", f"LOOP void @(const real *x, {weights}real *y)", code)
     size = op.source.layout.channel_stride * op.planes_per_channel
     for run in strided_runs(op.target.planes):
         channels = range(run.first, run.first + run.count)
@@ -83,7 +83,7 @@ def global_average_pool(op: GlobalAveragePool, unit: TranslationUnit) -> None:
         code(*(f"total += x[{p}];" for p in range(whole, width)))
     code(f"total += {' + '.join(f'a[{i}]' for i in range(lanes))};")
     code(f"*y = total * {float_literal(1 / (rows * width))};")
-    name = unit.kernel("mean", "LOOP void @(const real *x, real *y)", code)
+    name = unit.kernel("gavgpool", "LOOP void @(const real *x, real *y)", code)
     _call_per_channel(op, unit, name)
 
 
@@ -103,7 +103,7 @@ def adaptive_pool(op: AdaptivePool, unit: TranslationUnit) -> None:
                 f"y[i * {target.row_stride} + j] = "
                 "total / (float)((bottom - top) * (right - left));"
             )
-    name = unit.kernel("grid", "LOOP void @(const real *x, real *y)", code)
+    name = unit.kernel("adaptive_avgpool", "LOOP void @(const real *x, real *y)", code)
     _call_per_channel(op, unit, name)
 
 

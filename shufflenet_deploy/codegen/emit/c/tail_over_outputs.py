@@ -87,7 +87,7 @@ def emit_kernel(
         first += vectors * lanes
     head = "LOOP void @(const real *x, const real *w, const real *b, "
     head += ("const real *r, " if residual else "") + "real *y)"
-    return unit.kernel("edge", head, code)
+    return unit.kernel(f"conv_tail{rest}", head, code)
 
 
 def _block(code: CWriter, op: Convolution, first: int, vectors: int, lanes: int, rest: int) -> None:

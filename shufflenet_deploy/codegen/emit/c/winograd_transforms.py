@@ -40,7 +40,11 @@ def _rows_in_pass(tiles: WinogradTiles, at_once: int) -> str:
 def winograd_input(op: WinogradInput, unit: TranslationUnit) -> None:
     """Emit the input transform: across each row, then down each column."""
     code = _InputTransform(op, unit).write()
-    name = unit.kernel("frequencies", "LOOP void @(const real *x, real *y)", code)
+    name = unit.kernel(
+        f"winograd_input_{op.tiles.m}x{op.tiles.kernel}",
+        "LOOP void @(const real *x, real *y)",
+        code,
+    )
     channels = range(op.source.layout.channels)
     columns: Arguments = [
         (op.source, [op.source.offset(channel) for channel in channels]),
@@ -143,7 +147,9 @@ def winograd_output(op: WinogradOutput, unit: TranslationUnit) -> None:
     code = _OutputTransform(op, unit).write()
     residual = len(op.sources) > 1
     head = "const real *x, const real *w, " + ("const real *r, " if residual else "") + "real *y"
-    name = unit.kernel("pixels", f"LOOP void @({head})", code)
+    name = unit.kernel(
+        f"winograd_output_{op.tiles.m}x{op.tiles.kernel}", f"LOOP void @({head})", code
+    )
     at = unit.add_weights(op.bias)
     cost = 5 * op.tiles.transform_size * ceil(op.tiles.count / unit.cpu.lanes)
     for run in strided_runs(op.target.planes):

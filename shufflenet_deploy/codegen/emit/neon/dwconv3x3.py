@@ -75,7 +75,7 @@ def kernel_body(op: Direct3x3, unit: TranslationUnit) -> CWriter:
         column.write()
         text = CWriter(depth=1)
         text(*asm_statement(arguments, column.text, column.steps, looped=column.times))
-        name = unit.kernel(f"column{sizes[at]}", f"INLINE void @({head})", text)
+        name = unit.kernel(f"dwconv3x3_{sizes[at]}v", f"INLINE void @({head})", text, "asm")
         code(f"{name}({', '.join(arguments)});")
     return code
 

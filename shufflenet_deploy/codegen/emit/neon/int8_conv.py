@@ -171,7 +171,7 @@ def _channel_block(
     declared = signature("LOOP", spec, ", int rows" if rows else "")
     if rows:
         declared = declared.replace("*x,", "*x0,").replace("*y,", "*y0,").replace("*r,", "*r0,")
-    return unit.kernel("strip", declared, code)
+    return unit.kernel("conv_block", declared, code)
 
 
 def _pixel_loop(

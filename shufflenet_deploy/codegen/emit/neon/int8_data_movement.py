@@ -53,7 +53,7 @@ def quantize_kernel(spec: QuantizeSpec, unit: TranslationUnit) -> str:
                     value = f"byte_of_steps(x[{c * plane} + j] * {inverse}, {spec.zero_point})"
                     code(f"y[4 * j + {c}] = {value if c < spec.channels else 0};")
     head = f"LOOP void @(const float *restrict x, int8_t *restrict y{RANGE_PARAMS})"
-    return unit.kernel("quantise", head, code)
+    return unit.kernel("quantize", head, code)
 
 
 def _quantize_16(code: CWriter, spec: QuantizeSpec, plane: int) -> None:
@@ -195,4 +195,4 @@ def padding_kernel(spec: PaddingSpec, unit: TranslationUnit) -> str:
     if after:
         end = (spec.height - 1) * spec.row_stride + spec.width * spec.pixel_stride
         code(f"memset(y + {end}, {spec.value}, {after});")
-    return unit.kernel("border", "LOOP void @(int8_t *y)", code)
+    return unit.kernel("pad", "LOOP void @(int8_t *y)", code)

@@ -85,7 +85,7 @@ def emit_kernel(spec: DwconvSpec, unit: TranslationUnit) -> str:
     if whole < blocks:
         code(f"{_channel_block(spec, unit, exact)}(x, w, y, end - begin);")
     head = f"LOOP void @(const int8_t *x, const int8_t *w, int8_t *y{RANGE_PARAMS})"
-    return unit.kernel("depthwise", head, code)
+    return unit.kernel("dwconv3x3", head, code)
 
 
 def _channel_block(spec: DwconvSpec, unit: TranslationUnit, count: int) -> str:
@@ -117,7 +117,7 @@ def _channel_block(spec: DwconvSpec, unit: TranslationUnit, count: int) -> str:
         for at in range(rest):
             columns.output(at, count)
     head = "const int8_t *restrict x, const int8_t *restrict w, int8_t *restrict y, int rows"
-    return unit.kernel("channels", f"LOOP void @({head})", code)
+    return unit.kernel("dwconv3x3_c16", f"LOOP void @({head})", code)
 
 
 class _ColumnRegisters:

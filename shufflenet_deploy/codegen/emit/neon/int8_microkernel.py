@@ -77,7 +77,7 @@ def emit_microkernel(
             if with_rows and len(steps) == 1:
                 code(f"x += {steps.pop()};")
     _emit_epilogue(code, spec, quads, pixels, exact=exact)
-    return unit.kernel(f"tile{pixels}x{quads}", signature("INLINE", spec), code)
+    return unit.kernel(f"conv_{pixels}x{4 * quads}", signature("INLINE", spec), code)
 
 
 def _multiply_lanes(

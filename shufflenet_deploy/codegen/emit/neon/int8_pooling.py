@@ -34,7 +34,7 @@ def emit_kernel(spec: PoolSpec, unit: TranslationUnit) -> str:
         if whole < blocks:
             code(f"{_row(spec, unit, exact)}(x + {16 * whole}, y + {16 * whole});")
     head = f"LOOP void @(const int8_t *restrict x, int8_t *restrict y{RANGE_PARAMS})"
-    return unit.kernel("maximum" if spec.average is None else "average", head, code)
+    return unit.kernel("maxpool" if spec.average is None else "avgpool", head, code)
 
 
 def _row(spec: PoolSpec, unit: TranslationUnit, count: int) -> str:
@@ -53,7 +53,7 @@ def _row(spec: PoolSpec, unit: TranslationUnit, count: int) -> str:
             code(f"{walk};")
         _outputs(code, spec, rest, count)
     head = "LOOP void @(const int8_t *restrict x, int8_t *restrict y)"
-    return unit.kernel("windows", head, code)
+    return unit.kernel("pool_row", head, code)
 
 
 def _outputs(code: CWriter, spec: PoolSpec, outputs: int, count: int) -> None:
@@ -148,4 +148,4 @@ def global_average_kernel(spec: GlobalAverageSpec, unit: TranslationUnit) -> str
         code(f"const int16x8_t two = {narrow_expr('a2, m', 'a3, m', spec.shift)};")
         code("vst1q_s8(y, vqmovn_high_s16(vqmovn_s16(one), two));")
     head = "LOOP void @(const int8_t *restrict x, int8_t *restrict y)"
-    return unit.kernel("mean", head, code)
+    return unit.kernel("gavgpool", head, code)

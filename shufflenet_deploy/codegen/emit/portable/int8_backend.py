@@ -32,7 +32,7 @@ def quantize_input(op: ir.QuantizeInput, unit: Int8Unit) -> None:
                 value = f"byte_of_steps({plane} * {float_literal(op.inverse)}, {target.zero_point})"
                 code(f"y[i * {target.row_stride} + j * {target.pixel_stride} + c] = {value};")
     head = f"LOOP void @(const float *restrict x, byte *restrict y{RANGE_PARAMS})"
-    name = unit.kernel("picture", head, code)
+    name = unit.kernel("quantize", head, code, "scalar")
     work = 8 * 4 * target.height * target.width
     y = unit.at(target, target.origin)
     unit.call_parallel(name, op, "input", y, work_items=target.height, work=work)
@@ -56,7 +56,7 @@ def fill_padding(op: ir.FillPadding, unit: Int8Unit) -> None:
             f"memset(y + {end}, {view.fill}, "
             f"{bottom * view.row_stride + right * view.pixel_stride});"
         )
-    name = unit.kernel("border", "LOOP void @(byte *y)", code)
+    name = unit.kernel("pad", "LOOP void @(byte *y)", code, "scalar")
     unit.call(name, op, unit.at(view, view.origin - view.first))
 
 
@@ -87,7 +87,7 @@ def convolution(op: ir.Convolution, unit: Int8Unit) -> None:
     y = "float" if op.float_output else "byte"
     kind = "float" if op.float_output else "factor"
     head = f"LOOP void @(const byte *x, const int8_t *w, const int32_t *b, const {kind} *m, "
-    name = unit.kernel("conv", f"{head}{residual}{y} *y{RANGE_PARAMS})", code)
+    name = unit.kernel("conv", f"{head}{residual}{y} *y{RANGE_PARAMS})", code, "scalar")
     unit.call_parallel(
         name,
         op,
@@ -137,7 +137,9 @@ def depthwise(op: ir.DepthwiseConvolution, unit: Int8Unit) -> None:
                 to = f"y[i * {target.row_stride} + j * {target.pixel_stride} + c]"
                 code(f"{to} = byte_of(scaled(a, m[c], {op.shift}));")
     head = "LOOP void @(const byte *restrict x, const int8_t *w, const int32_t *b, "
-    name = unit.kernel("depthwise", f"{head}const factor *m, byte *restrict y{RANGE_PARAMS})", code)
+    name = unit.kernel(
+        "dwconv3x3", f"{head}const factor *m, byte *restrict y{RANGE_PARAMS})", code, "scalar"
+    )
     unit.call_parallel(
         name,
         op,
@@ -177,7 +179,7 @@ def pool(op: ir.MaxPool | ir.AveragePool, unit: Int8Unit) -> None:
                     f"= byte_of({value});"
                 )
     head = f"LOOP void @(const byte *restrict x, byte *restrict y{RANGE_PARAMS})"
-    name = unit.kernel("window", head, code)
+    name = unit.kernel("pool", head, code, "scalar")
     x, y = unit.at(source, window_start(source, op.padding)), unit.at(target, target.origin)
     work = 4 * rows * columns * target.channels * target.height * target.width
     unit.call_parallel(name, op, x, y, work_items=target.height, work=work)
@@ -195,7 +197,9 @@ def global_average_pool(op: ir.GlobalAveragePool, unit: Int8Unit) -> None:
         factor = op.multiplier[0]
         written = float_literal(float(factor)) if op.multiplier.dtype == np.float32 else str(factor)
         code(f"y[c] = byte_of(scaled(a, {written}, {op.shift}));")
-    name = unit.kernel("mean", "LOOP void @(const byte *restrict x, byte *restrict y)", code)
+    name = unit.kernel(
+        "gavgpool", "LOOP void @(const byte *restrict x, byte *restrict y)", code, "scalar"
+    )
     unit.call(name, op, unit.at(source, source.origin), unit.at(target, target.origin))
 
 
@@ -209,7 +213,9 @@ def dequantize_output(op: ir.DequantizeOutput, unit: Int8Unit) -> None:
             at = f"x[i * {source.row_stride} + j * {source.pixel_stride} + c]"
             scale = float_literal(source.scale)
             code(f"    *y++ = (float)({at} - {source.zero_point}) * {scale};")
-    name = unit.kernel("real", "LOOP void @(const byte *restrict x, float *restrict y)", code)
+    name = unit.kernel(
+        "dequantize", "LOOP void @(const byte *restrict x, float *restrict y)", code, "scalar"
+    )
     unit.call(name, op, unit.at(source, source.origin), "output")
 
 

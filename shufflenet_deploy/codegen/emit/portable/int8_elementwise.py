@@ -60,7 +60,7 @@ def lookup_table(op: ir.LookupTable, unit: Int8Unit) -> None:
         code(f"for (int c = 0; c < {target.channels}; ++c)")
         code(f"    to[{at}] = (byte)t[(uint8_t)from[c]];")
     head = f"LOOP void @(const byte *restrict x, const int8_t *t, byte *restrict y{RANGE_PARAMS})"
-    name = unit.kernel("table", head, code)
+    name = unit.kernel("lut", head, code, "scalar")
     t = unit.constant(op.table)
     _call_by_rows(name, op, unit, unit.at(source, source.origin), t)
 
@@ -77,7 +77,7 @@ def add(op: ir.Add, unit: Int8Unit) -> None:
         numbers = f"{first}, {second}, {op.start}, {op.shift}"
         code(f"added(from, other, to, {count}, {numbers});")
     head = f"LOOP void @(const byte *x, const byte *r, byte *restrict y{RANGE_PARAMS})"
-    name = unit.kernel("sum", head, code)
+    name = unit.kernel("add", head, code, "scalar")
     x, r = (unit.at(view, view.origin) for view in op.sources)
     _call_by_rows(name, op, unit, x, r)
 
@@ -102,7 +102,7 @@ def channel_scale(op: ir.ChannelScale, unit: Int8Unit) -> None:
     with _pixels(code, target.width, to=target, **{"from": source}):
         code(_channel_scale_call(op))
     head = "LOOP void @(const byte *restrict x, const byte *r, const int16_t *t, "
-    name = unit.kernel("gate", f"{head}byte *restrict y{RANGE_PARAMS})", code)
+    name = unit.kernel("scale", f"{head}byte *restrict y{RANGE_PARAMS})", code, "scalar")
     x, r = unit.at(source, source.origin), unit.at(by, by.origin)
     t = unit.constant(op.multipliers, "int16_t")
     _call_by_rows(name, op, unit, x, r, t)
@@ -124,7 +124,7 @@ def local_response_norm(op: ir.LocalResponseNorm, unit: Int8Unit) -> None:
         code(f"for (int c = 0; c < {channels}; ++c)", "    by[c] = t[chosen[c]];")
         code(_channel_scale_call(op))
     head = f"LOOP void @(const byte *restrict x, const int16_t *t, byte *restrict y{RANGE_PARAMS})"
-    name = unit.kernel("normalise", head, code)
+    name = unit.kernel("lrn", head, code, "scalar")
     t = unit.constant(op.multipliers, "int16_t")
     _call_by_rows(name, op, unit, unit.at(source, source.origin), t)
 
@@ -153,7 +153,7 @@ def adaptive_pool(op: ir.AdaptivePool, unit: Int8Unit) -> None:
             code("for (int k = 0; k < count; ++k)")
             code(f"    to[c + k] = byte_of(scaled(a[k], m{at}, {op.shift}));")
     head = "LOOP void @(const byte *restrict x, const int32_t *b, const factor *m, "
-    name = unit.kernel("areas", f"{head}byte *restrict y{RANGE_PARAMS})", code)
+    name = unit.kernel("adaptive_avgpool", f"{head}byte *restrict y{RANGE_PARAMS})", code, "scalar")
     b, m = unit.constant(op.start, "int32_t"), unit.constant(op.multiplier, "factor")
     _call_by_rows(name, op, unit, unit.at(source, source.origin), b, m)
 

@@ -101,4 +101,4 @@ def _channel_block(
         if times == 1:
             code(f"{walk};")
         code(f"{MicrokernelWriter(spec, unit.cpu, block, rest, group).emit(unit)}({given});")
-    return unit.kernel("strip", signature("LOOP", spec), code)
+    return unit.kernel("conv_block", signature("LOOP", spec), code)

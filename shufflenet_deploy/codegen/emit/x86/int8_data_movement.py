@@ -48,7 +48,7 @@ def quantize_kernel(spec: QuantizeSpec, unit: TranslationUnit) -> str:
                 code(f"const int j = {spec.width - lanes};")
                 _pixels(code, spec, plane)
     head = f"LOOP void @(const float *restrict x, byte *restrict y{RANGE_PARAMS})"
-    return unit.kernel("quantise", head, code)
+    return unit.kernel("quantize", head, code)
 
 
 def _pixels(code: CWriter, spec: QuantizeSpec, plane: int) -> None:

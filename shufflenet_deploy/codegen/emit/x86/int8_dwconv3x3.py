@@ -111,7 +111,7 @@ def emit_kernel(spec: DwconvSpec, unit: TranslationUnit) -> str:
             at = size * whole
             code(f"{_row(spec, unit, rest)}(x + {at}, w + {weights * whole}, y + {at});")
     head = "const byte *restrict x, const int8_t *restrict w, byte *restrict y"
-    return unit.kernel("depthwise", f"LOOP void @({head}{RANGE_PARAMS})", code)
+    return unit.kernel("dwconv3x3", f"LOOP void @({head}{RANGE_PARAMS})", code)
 
 
 def _row(spec: DwconvSpec, unit: TranslationUnit, count: int) -> str:
@@ -161,7 +161,7 @@ class _RowWriter:
             with code.block(""):
                 self._rest(left, rest, carried)
         head = "LOOP void @(const byte *restrict x, const int8_t *restrict w, byte *restrict y)"
-        return unit.kernel("channels", head, code)
+        return unit.kernel("dwconv3x3_row", head, code)
 
     def _names(self, kind: str, name: str) -> str:
         return f"{kind} " + ", ".join(f"{name}_{v}" for v in range(4 if self.dot_product else 5))

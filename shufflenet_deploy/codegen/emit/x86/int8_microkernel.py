@@ -69,7 +69,7 @@ class MicrokernelWriter:
             self._interleaved()
         else:
             self._bytes()
-        kind = f"tile{self.pixels}x{self.vectors}"
+        kind = f"conv_{self.pixels}x{self.vectors}v"
         return unit.kernel(kind, signature("INLINE", self.conv), self.code)
 
     def _sums(self) -> None:

@@ -39,7 +39,7 @@ def emit_kernel(spec: PoolSpec, unit: Int8Unit) -> tuple[str, tuple[str, ...]]:
         if rest:
             code(f"{_row(spec, unit, rest)}(x + {size * whole}, y + {size * whole});")
     head = f"LOOP void @(const byte *restrict x, byte *restrict y{RANGE_PARAMS})"
-    return unit.kernel("maximum" if spec.average is None else "average", head, code), ()
+    return unit.kernel("maxpool" if spec.average is None else "avgpool", head, code), ()
 
 
 def _small_pixel_max(spec: PoolSpec, unit: Int8Unit) -> tuple[str, tuple[str, ...]]:
@@ -66,7 +66,7 @@ def _small_pixel_max(spec: PoolSpec, unit: Int8Unit) -> tuple[str, tuple[str, ..
     head = (
         f"LOOP void @(const byte *restrict x, byte *restrict y, byte *restrict line{RANGE_PARAMS})"
     )
-    return unit.kernel("maximum", head, code), (memory,)
+    return unit.kernel("maxpool_narrow", head, code), (memory,)
 
 
 def _row(spec: PoolSpec, unit: TranslationUnit, count: int) -> str:
@@ -88,7 +88,7 @@ def _row(spec: PoolSpec, unit: TranslationUnit, count: int) -> str:
             code(f"{walk};")
         _outputs(code, spec, unit.cpu.lanes, rest, count)
     head = "LOOP void @(const byte *restrict x, byte *restrict y)"
-    return unit.kernel("windows", head, code)
+    return unit.kernel("pool_row", head, code)
 
 
 def _outputs(code: CWriter, spec: PoolSpec, lanes: int, outputs: int, count: int) -> None:
@@ -181,7 +181,7 @@ def global_average_kernel(spec: GlobalAverageSpec, unit: TranslationUnit) -> str
             code(f"const vec bytes = PACK({scaled});")
             emit_store(code, lanes, "y", "bytes", count, most=count + spec.overwrite_slack)
     head = "LOOP void @(const byte *restrict x, byte *restrict y)"
-    return unit.kernel("mean", head, code)
+    return unit.kernel("gavgpool", head, code)
 
 
 def _some_pixels(code: CWriter, spec: GlobalAverageSpec, width: int) -> None:
