@@ -1,8 +1,8 @@
 """From a graph to C, in any precision: passes, lowering, scheduling, emission, one file.
 
 fp32 and fp16 share planar feature maps (channels first) and the emitters of ``emit.c``; int8 has
-NHWC feature maps and emitters of its own for every instruction set. ``passes.pipeline`` lists what
-happens to a graph before emission, ``emit.registry`` which kernel computes an op.
+NHWC feature maps and emitters of its own for every instruction set. ``pipeline`` lists the passes,
+``emit.registry`` the emitter of each op.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ from shufflenet_deploy.codegen.ir.planar import (
     Pool,
     StripConvPool,
 )
-from shufflenet_deploy.codegen.lower.fp import lower as lower_fp
-from shufflenet_deploy.codegen.lower.int8 import lower as lower_int8
+from shufflenet_deploy.codegen.pipeline import fp_program, int8_program
 from shufflenet_deploy.codegen.schedule.memory_planner import plan_memory
 from shufflenet_deploy.network.graph import Graph
 from shufflenet_deploy.network.quantization.ranges import Ranges
@@ -46,8 +45,8 @@ def generate(graph: Graph, cpu: CpuTarget, ranges: Ranges | None = None) -> Gene
         ExportError: the graph has a layer that there is no code for.
     """
     if ranges is None:
-        return _emit_fp(lower_fp(graph, cpu), cpu)
-    return emit_int8(lower_int8(graph, ranges, arithmetic_of(cpu)), cpu)
+        return _emit_fp(fp_program(graph, cpu), cpu)
+    return emit_int8(int8_program(graph, ranges, arithmetic_of(cpu)), cpu)
 
 
 def host_equivalent(graph: Graph, cpu: CpuTarget, ranges: Ranges | None = None) -> GeneratedC:
@@ -61,9 +60,9 @@ def host_equivalent(graph: Graph, cpu: CpuTarget, ranges: Ranges | None = None) 
     """
     if ranges is None:
         here = _host_cpu_for(cpu)
-        return _emit_fp(lower_fp(graph, here), here)
+        return _emit_fp(fp_program(graph, here), here)
     arithmetic = arithmetic_of(cpu)
-    program = lower_int8(graph, ranges, arithmetic)
+    program = int8_program(graph, ranges, arithmetic)
     return emit_int8(program, host(), vectorized=arithmetic is arithmetic_of(host()))
 
 
@@ -76,14 +75,15 @@ def emit_int8(program: Int8Program, cpu: CpuTarget, *, vectorized: bool = True) 
     """Write an int8 program as C for ``machine``, ``vectorized`` or as plain loops."""
     plan = plan_memory(program, align=_INT8_ALIGN_BYTES, slack=_INT8_SLACK_BYTES)
     unit = Int8Unit(cpu=cpu, offsets=plan.offsets, dtype=program.arithmetic.dtype)
-    emitters, header = registry.int8_emitters(cpu, vectorized=vectorized)
+    isa = registry.isa_of(cpu) if vectorized else registry.Isa.GENERIC
     for index, op in enumerate(program.ops):
         # Padding is written next to what the op before it stores.
         unit.begin(independent=isinstance(op, ir.FillPadding))
-        emitters[type(op)](op, unit)
+        registry.emitter(op, registry.DataType.INT8, isa)(op, unit)
         unit.complete(index)
     unit.add_bytes(np.zeros(256, np.int8))
     arena_bytes = plan.elements + _INT8_SLACK_BYTES
+    header = registry.INT8_HEADERS[isa]
     preamble = int8_preamble(unit, program.arithmetic, arena_bytes, header)
     return assemble(program, unit, arena_bytes, preamble)
 
@@ -94,7 +94,7 @@ def _emit_fp(program: PlanarProgram, cpu: CpuTarget) -> GeneratedC:
     unit = TranslationUnit(cpu=cpu, offsets=plan.offsets, dtype="f16" if cpu.is_fp16 else "f32")
     for index, op in enumerate(program.ops):
         unit.begin()
-        registry.FP_EMITTERS[type(op)](op, unit)
+        registry.emitter(op, registry.DataType.FP, registry.isa_of(cpu))(op, unit)
         unit.complete(index)
     unit.add_weights(np.zeros(64, np.float32))
     elements = plan.elements + slack

@@ -13,11 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shufflenet_deploy import codegen
-from shufflenet_deploy.codegen import CPU_TARGETS, CpuTarget, GeneratedC
+from shufflenet_deploy.codegen import CPU_TARGETS, CpuTarget, GeneratedC, pipeline
 from shufflenet_deploy.codegen.cpu_target import HOST_ARCH
 from shufflenet_deploy.codegen.generate import arithmetic_of
 from shufflenet_deploy.codegen.ir.int8 import Int8Program
-from shufflenet_deploy.codegen.lower import int8
 from shufflenet_deploy.network import interpreter
 from shufflenet_deploy.network.graph import Graph
 from shufflenet_deploy.network.quantization import calibration
@@ -146,7 +145,7 @@ def lowered(
         random.standard_normal(shape).astype(np.float32) for _ in range(calibrated + 1)
     )
     ranges = calibration.calibrate(graph, known)
-    return int8.lower(graph, ranges, arithmetic_of(machine)), 2 * picture[0]
+    return pipeline.int8_program(graph, ranges, arithmetic_of(machine)), 2 * picture[0]
 
 
 def here() -> list[str]:

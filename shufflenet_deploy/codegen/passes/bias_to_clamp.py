@@ -13,6 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from shufflenet_deploy.codegen.cpu_target import CpuTarget
 from shufflenet_deploy.codegen.ir.planar import (
     BufferView,
     Convolution,
@@ -24,8 +25,13 @@ from shufflenet_deploy.codegen.ir.planar import (
 from shufflenet_deploy.network.graph import Activation, FloatArray
 
 
-def run(program: PlanarProgram) -> None:
-    """Rewrite the ops of a program that can store offset maps, and those that read them."""
+def run(program: PlanarProgram, cpu: CpuTarget) -> None:
+    """Rewrite the ops of a program that can store offset maps, and those that read them.
+
+    Only on targets with multiply-add by lane: elsewhere a bias costs no instruction.
+    """
+    if not cpu.fma_by_lane:
+        return
     moved = _ChannelOffsets()
     ops = program.ops
     for at, op in enumerate(ops):

@@ -7,7 +7,7 @@ import pytest
 
 from shufflenet_deploy import codegen
 from shufflenet_deploy.codegen.ir.planar import FusedConvPool, StripConvPool
-from shufflenet_deploy.codegen.lower.fp import lower
+from shufflenet_deploy.codegen.pipeline import fp_program as lower
 from shufflenet_deploy.codegen.schedule import conv_pool_fusion
 
 SIZES = [(37, 53), (64, 75)]

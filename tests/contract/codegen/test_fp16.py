@@ -17,7 +17,7 @@ import torch
 
 from shufflenet_deploy import codegen, zoo
 from shufflenet_deploy.codegen.ir.planar import WinogradGemm
-from shufflenet_deploy.codegen.lower.fp import lower
+from shufflenet_deploy.codegen.pipeline import fp_program as lower
 from shufflenet_deploy.errors import ExportError, UsageError
 from shufflenet_deploy.export import native
 from shufflenet_deploy.export.parity import sqnr_db

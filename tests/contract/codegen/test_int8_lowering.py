@@ -8,10 +8,9 @@ import generated
 import numpy as np
 import pytest
 
-from shufflenet_deploy.codegen import int8_interpreter
+from shufflenet_deploy.codegen import int8_interpreter, pipeline
 from shufflenet_deploy.codegen.ir import int8 as ir
 from shufflenet_deploy.codegen.ir.int8 import Requantization
-from shufflenet_deploy.codegen.lower import int8
 from shufflenet_deploy.errors import UnsupportedError
 from shufflenet_deploy.network.quantization import calibration
 
@@ -22,7 +21,7 @@ def lowered(graph, arithmetic):
     ranges = calibration.calibrate(
         graph, [generated.picture_of(graph, seed)[None] for seed in range(4)]
     )
-    return int8.lower(graph, ranges, arithmetic)
+    return pipeline.int8_program(graph, ranges, arithmetic)
 
 
 def sqnr_db(graph, program):

@@ -16,9 +16,8 @@ import pytest
 import torch
 
 from shufflenet_deploy import codegen
-from shufflenet_deploy.codegen import generate, int8_interpreter
+from shufflenet_deploy.codegen import generate, int8_interpreter, pipeline
 from shufflenet_deploy.codegen.ir import int8 as ir
-from shufflenet_deploy.codegen.lower import int8
 from shufflenet_deploy.network.quantization import calibration
 
 SEEDS = int(os.environ.get("SHUFFLENET_DEPLOY_SEEDS", "3"))
@@ -61,7 +60,7 @@ def test_factors_that_are_whole_numbers(kind, drawing, tmp_path):
     ranges = calibration.calibrate(graph, [picture[None]])
     one = {"input": (0.0, 255.0), "v0": (0.0, 255.0 / 80)}
     ranges = replace(ranges, spans={**ranges.spans, **one})
-    program = int8.lower(graph, ranges, generate.arithmetic_of(machine))
+    program = pipeline.int8_program(graph, ranges, generate.arithmetic_of(machine))
     assert program.ops[0].inverse == 1
     (found,) = generated.watched(kind, [generate.emit_int8(program, machine)], [picture], tmp_path)
     assert np.array_equal(found, int8_interpreter.run(program, picture))

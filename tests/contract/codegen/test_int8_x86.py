@@ -10,9 +10,8 @@ import pytest
 import torch
 
 from shufflenet_deploy import codegen
-from shufflenet_deploy.codegen import generate, int8_interpreter
+from shufflenet_deploy.codegen import generate, int8_interpreter, pipeline
 from shufflenet_deploy.codegen.cpu_target import HOST_ARCH
-from shufflenet_deploy.codegen.lower import int8
 from shufflenet_deploy.network.quantization import calibration
 
 pytestmark = pytest.mark.skipif(
@@ -87,7 +86,7 @@ def test_a_factor_that_may_overflow_is_left_to_plain_loops(drawing):
     graph = one.done(one.conv("input", 4), "overflow")
     pictures = [np.ones((1, 4, 3, 3), np.float32)]
     machine = codegen.cpu_target_named("x86-64")
-    program = int8.lower(
+    program = pipeline.int8_program(
         graph, calibration.calibrate(graph, pictures), generate.arithmetic_of(machine)
     )
     step = next(step for step in program.ops if hasattr(step, "multiplier"))

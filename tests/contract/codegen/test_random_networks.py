@@ -17,10 +17,10 @@ import pytest
 
 from shufflenet_deploy import codegen, runtime
 from shufflenet_deploy.codegen import int8_interpreter as int8_reference
+from shufflenet_deploy.codegen import pipeline
 from shufflenet_deploy.codegen.generate import arithmetic_of
 from shufflenet_deploy.codegen.ir.planar import Convolution
-from shufflenet_deploy.codegen.lower import int8
-from shufflenet_deploy.codegen.lower.fp import lower
+from shufflenet_deploy.codegen.pipeline import fp_program as lower
 from shufflenet_deploy.errors import ExportError
 from shufflenet_deploy.network import interpreter
 from shufflenet_deploy.network.quantization import calibration
@@ -202,7 +202,7 @@ def test_foreign_int8_programs_under_emulation(machine, graph, drawing, tmp_path
         )
         answer = tmp_path / f"scores{number}.npy"
         run(*emulator, path, "--once", "--output", answer)
-        program = int8.lower(one, ranges, arithmetic_of(core))
+        program = pipeline.int8_program(one, ranges, arithmetic_of(core))
         expected = int8_reference.run(program, seeded(one, 0)[0])
         np.testing.assert_array_equal(np.load(answer).ravel(), expected)
 

@@ -9,7 +9,7 @@ import pytest
 
 from shufflenet_deploy import codegen
 from shufflenet_deploy.codegen.ir.planar import WinogradGemm
-from shufflenet_deploy.codegen.lower.fp import lower
+from shufflenet_deploy.codegen.pipeline import fp_program as lower
 from shufflenet_deploy.codegen.schedule import winograd
 from shufflenet_deploy.network.frontends.torch import trace
 from shufflenet_deploy.network.graph import Activation, Conv

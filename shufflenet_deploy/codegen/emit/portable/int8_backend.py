@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
 
 from shufflenet_deploy.codegen.c_writer import CWriter
 from shufflenet_deploy.codegen.emit.int8_unit import Int8Unit, contiguous_runs
 from shufflenet_deploy.codegen.emit.kernel_calls import RANGE_PARAMS
-from shufflenet_deploy.codegen.emit.portable import int8_elementwise
 from shufflenet_deploy.codegen.emit.unit import float_literal
 from shufflenet_deploy.codegen.ir import int8 as ir
 from shufflenet_deploy.codegen.ir.int8 import Padding, PixelView
@@ -217,20 +213,3 @@ def dequantize_output(op: ir.DequantizeOutput, unit: Int8Unit) -> None:
         "dequantize", "LOOP void @(const byte *restrict x, float *restrict y)", code, "scalar"
     )
     unit.call(name, op, unit.at(source, source.origin), "output")
-
-
-EMITTERS: dict[type[ir.PixelOp], Callable[[Any, Int8Unit], None]] = {
-    ir.QuantizeInput: quantize_input,
-    ir.FillPadding: fill_padding,
-    ir.Convolution: convolution,
-    ir.DepthwiseConvolution: depthwise,
-    ir.MaxPool: pool,
-    ir.AveragePool: pool,
-    ir.GlobalAveragePool: global_average_pool,
-    ir.AdaptivePool: int8_elementwise.adaptive_pool,
-    ir.LookupTable: int8_elementwise.lookup_table,
-    ir.Add: int8_elementwise.add,
-    ir.ChannelScale: int8_elementwise.channel_scale,
-    ir.LocalResponseNorm: int8_elementwise.local_response_norm,
-    ir.DequantizeOutput: dequantize_output,
-}

@@ -6,11 +6,6 @@ from shufflenet_deploy.codegen.cpu_target import CpuTarget
 from shufflenet_deploy.codegen.ir.planar import PlanarProgram
 from shufflenet_deploy.codegen.lower.fp import convolutions, data_movement, elementwise, pooling
 from shufflenet_deploy.codegen.lower.fp.buffer_assignment import BufferAssigner, is_identity
-from shufflenet_deploy.codegen.passes import bias_to_clamp
-from shufflenet_deploy.codegen.passes.graph_rewrites import (
-    fold_depthwise_bias,
-    sink_activation_below_maxpool,
-)
 from shufflenet_deploy.errors import ExportError
 from shufflenet_deploy.network.graph import (
     AdaptiveAveragePool,
@@ -37,12 +32,10 @@ def lower(graph: Graph, cpu: CpuTarget) -> PlanarProgram:
     Raises:
         ExportError: a layer that there is no code for; the message names it.
     """
-    assigner = BufferAssigner(sink_activation_below_maxpool(fold_depthwise_bias(graph)), cpu)
+    assigner = BufferAssigner(graph, cpu)
     for layer in assigner.traversal:
         _lower(layer, assigner)
     assigner.emit_output()
-    if cpu.fma_by_lane:
-        bias_to_clamp.run(assigner.program)
     return assigner.program
 
 

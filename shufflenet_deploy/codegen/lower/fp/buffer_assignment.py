@@ -23,7 +23,7 @@ from shufflenet_deploy.codegen.ir.planar import (
 )
 from shufflenet_deploy.codegen.ir.window_geometry import Shape, WindowGeometry
 from shufflenet_deploy.codegen.lower.traversal import Traversal
-from shufflenet_deploy.codegen.passes.graph_rewrites import compose_activations
+from shufflenet_deploy.codegen.passes.activations import compose_activations
 from shufflenet_deploy.codegen.schedule.row_strides import assign_row_strides
 from shufflenet_deploy.errors import ExportError
 from shufflenet_deploy.network.graph import (

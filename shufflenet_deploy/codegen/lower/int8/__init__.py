@@ -20,18 +20,18 @@ from shufflenet_deploy.network.graph import (
     Pool,
     Shuffle,
 )
-from shufflenet_deploy.network.quantization.ranges import Ranges, corrected
+from shufflenet_deploy.network.quantization.ranges import Ranges
 
 __all__ = ["lower"]
 
 
 def lower(graph: Graph, ranges: Ranges, arithmetic: Requantization) -> Int8Program:
-    """The int8 program of ``graph``; biases are corrected for the rounding of the weights.
+    """The int8 program that computes ``graph`` with these calibrated ranges.
 
     Raises:
         ExportError: a layer that there is no int8 code for; the message names it.
     """
-    assigner = BufferAssigner(corrected(graph, ranges), ranges, arithmetic)
+    assigner = BufferAssigner(graph, ranges, arithmetic)
     assigner.emit_input()
     for layer in assigner.traversal:
         _lower(layer, assigner)
