@@ -22,6 +22,7 @@ _WARNINGS = ("-Wall", "-Wextra", "-Werror")
 _OPTIMIZATION = ("-O2", "-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math")
 #: What makes a program of a network; it starts threads if it is told to.
 HARNESS_SOURCES = ("main.c", "thread_pool.c")
+_HARNESS = Path(__file__).parent / "harness"
 _TIMEOUT_SECS = 600
 
 
@@ -78,8 +79,7 @@ def compile_c(
         else:
             # What is not the network is compiled for any core: it finds out which one it is on,
             # and zig has one C library for all.
-            for name in (*HARNESS_SOURCES, "thread_pool.h"):
-                shutil.copy(Path(__file__).parent / "harness" / name, folder)
+            copy_harness(folder)
             facts = [f'-DNET_VERSION="{shufflenet_deploy.__version__}"', "-DNET_PROBE"]
             facts += [f"-DNET_NEEDS_{feature.upper()}" for feature in sorted(cpu.required_features)]
             _run([*common, *facts, *tuned, "-c", "net.c", "-o", "net.o"], folder, source.name)
@@ -96,6 +96,12 @@ def compile_c(
             _run([*common, *facts, *end], folder, source.name)
         temporary.chmod(0o755)
     return out
+
+
+def copy_harness(folder: Path) -> None:
+    """Copy the C that measures a network, of which ``HARNESS_SOURCES`` are compiled."""
+    for path in sorted(_HARNESS.glob("*.[ch]")):
+        shutil.copy(path, folder)
 
 
 def write_sources(source: GeneratedC, folder: Path) -> None:

@@ -16,13 +16,11 @@ import pytest
 import torch
 
 from shufflenet_deploy import codegen, runtime, zoo
-from shufflenet_deploy.codegen.toolchain import HARNESS_SOURCES
-from shufflenet_deploy.export import native
+from shufflenet_deploy.codegen.toolchain import HARNESS_SOURCES, copy_harness
 from shufflenet_deploy.network.frontends.torch import trace
 from shufflenet_deploy.network.quantization import calibration
 from shufflenet_deploy.records import BenchmarkSpec, Measurement, Resolution
 
-NATIVE = Path(native.__file__).parent
 #: What threads of a C library are watched by, and what its memory is.
 WATCHED = {
     "races": ("-O1", "-fsanitize=thread"),
@@ -140,8 +138,7 @@ def floats_only(drawing):
 def measuring(source, folder, *options):
     """The program that measures, dynamically linked, for what watches it."""
     codegen.write_sources(source, folder)
-    for name in (*HARNESS_SOURCES, "pool.h"):
-        shutil.copy(NATIVE / name, folder)
+    copy_harness(folder)
     command = [
         *("gcc", "-std=gnu11", "-Wall", "-Wextra", "-Werror", *source.cpu.flags, *options),
         *("-DNET_PROBE", '-DNET_WEIGHTS_FILE="net.weights"', "net.c", *HARNESS_SOURCES),
@@ -206,11 +203,11 @@ def test_what_watches_for_races_sees_one(drawing, tmp_path):
     """A pool whose threads do not wait for each other is caught: the tests above can fail."""
     source = written(units(drawing), "host", "int8")
     measuring(source, tmp_path, "-O1")
-    pool = (tmp_path / "pool.c").read_text(encoding="utf-8")
+    pool = (tmp_path / "thread_pool.c").read_text(encoding="utf-8")
     assert pool.count("pool.output);\n            meet();") == 1
     hasty = pool.replace("pool.output);\n            meet();", "pool.output);")
     hasty = hasty.replace("input, output);\n        meet();", "input, output);")
-    (tmp_path / "pool.c").write_text(hasty, encoding="utf-8")
+    (tmp_path / "thread_pool.c").write_text(hasty, encoding="utf-8")
     command = ["gcc", "-std=gnu11", *source.cpu.flags, *WATCHED["races"], "-DNET_PROBE"]
     command += [
         '-DNET_WEIGHTS_FILE="net.weights"',
