@@ -76,6 +76,11 @@ class CpuTarget:
         return replace(self, lanes=2 * self.lanes, element_bytes=_FP16_BYTES)
 
     @property
+    def precision(self) -> Precision:
+        """The precision that floating-point code for it computes in."""
+        return Precision.FP16 if self.is_fp16 else Precision.FP32
+
+    @property
     def precisions(self) -> tuple[Precision, ...]:
         """Precisions that programs for it may have."""
         return tuple(one for one in Precision if self.has_fp16 or one is not Precision.FP16)

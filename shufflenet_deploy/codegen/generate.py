@@ -16,18 +16,15 @@ from shufflenet_deploy.codegen.cpu_target import CpuTarget, host
 from shufflenet_deploy.codegen.emit import registry
 from shufflenet_deploy.codegen.emit.int8_unit import Int8Unit
 from shufflenet_deploy.codegen.emit.unit import TranslationUnit
-from shufflenet_deploy.codegen.ir import int8 as ir
+from shufflenet_deploy.codegen.ir import ops as ir
 from shufflenet_deploy.codegen.ir.int8 import Int8Program, Requantization
-from shufflenet_deploy.codegen.ir.planar import (
-    Convolution,
-    PlanarProgram,
-    Pool,
-    StripConvPool,
-)
+from shufflenet_deploy.codegen.ir.ops import Convolution, Pool, StripConvPool
+from shufflenet_deploy.codegen.ir.planar import PlanarProgram
 from shufflenet_deploy.codegen.pipeline import fp_program, int8_program
 from shufflenet_deploy.codegen.schedule.memory_planner import plan_memory
 from shufflenet_deploy.network.graph import Graph
 from shufflenet_deploy.network.quantization.ranges import Ranges
+from shufflenet_deploy.records import Precision
 
 #: Lanes of fp16 vectors on hosts without fp16 arithmetic; the compiler splits them.
 _FP16_HOST_LANES = 8
@@ -79,7 +76,7 @@ def emit_int8(program: Int8Program, cpu: CpuTarget, *, vectorized: bool = True) 
     for index, op in enumerate(program.ops):
         # Padding is written next to what the op before it stores.
         unit.begin(independent=isinstance(op, ir.FillPadding))
-        registry.emitter(op, registry.DataType.INT8, isa)(op, unit)
+        registry.emitter(op, Precision.INT8, isa)(op, unit)
         unit.complete(index)
     unit.add_bytes(np.zeros(256, np.int8))
     arena_bytes = plan.elements + _INT8_SLACK_BYTES
@@ -94,7 +91,7 @@ def _emit_fp(program: PlanarProgram, cpu: CpuTarget) -> GeneratedC:
     unit = TranslationUnit(cpu=cpu, offsets=plan.offsets, dtype="f16" if cpu.is_fp16 else "f32")
     for index, op in enumerate(program.ops):
         unit.begin()
-        registry.emitter(op, registry.DataType.FP, registry.isa_of(cpu))(op, unit)
+        registry.emitter(op, cpu.precision, registry.isa_of(cpu))(op, unit)
         unit.complete(index)
     unit.add_weights(np.zeros(64, np.float32))
     elements = plan.elements + slack
@@ -104,12 +101,13 @@ def _emit_fp(program: PlanarProgram, cpu: CpuTarget) -> GeneratedC:
 
 def _max_tap_offset(program: PlanarProgram) -> int:
     """Elements that whole-vector loads of taps reach beyond a plane."""
-    taps = [
-        max(op.taps)
-        for one in program.ops
-        for op in [one.convolution if isinstance(one, StripConvPool) else one]
-        if isinstance(op, Convolution | Pool)
-    ]
+    taps: list[int] = []
+    for op in program.ops:
+        one = op.convolution if isinstance(op, StripConvPool) else op
+        if isinstance(one, Convolution):
+            taps.append(max(one.window.taps))
+        elif isinstance(one, Pool):
+            taps.append(max(one.taps))
     return max(taps, default=0)
 
 

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shufflenet_deploy.codegen.ir import int8 as ir
+from shufflenet_deploy.codegen.ir import ops as ir
 from shufflenet_deploy.codegen.ir.int8 import (
     Int8Program,
     Padding,
-    PixelOp,
     PixelView,
     Requantization,
 )
+from shufflenet_deploy.codegen.ir.op import Op
 from shufflenet_deploy.codegen.ir.planar import OUTPUT
 from shufflenet_deploy.network.graph import FloatArray, Pair
 
@@ -51,7 +51,7 @@ def _read(buffers: dict[int, _Whole], view: PixelView) -> _Whole:
 
 
 def _compute(
-    arithmetic: Requantization, op: PixelOp, buffers: dict[int, _Whole], image: FloatArray
+    arithmetic: Requantization, op: Op[PixelView], buffers: dict[int, _Whole], image: FloatArray
 ) -> Any:
     found: Any
     match op:
@@ -75,8 +75,10 @@ def _compute(
             product = (total << op.left_shift) * op.multiplier
             found = _byte(arithmetic, (product + (1 << 14)) >> 15)
         case ir.GlobalAveragePool():
-            total = _read(buffers, op.source).sum((0, 1), keepdims=True) + op.start
-            found = _byte(arithmetic, _scaled(arithmetic, total, op.multiplier, op.shift))
+            total = _read(buffers, op.source).sum((0, 1), keepdims=True) + op.epilogue.start
+            found = _byte(
+                arithmetic, _scaled(arithmetic, total, op.epilogue.multiplier, op.epilogue.shift)
+            )
         case ir.AdaptivePool():
             found = _areas(arithmetic, op, _read(buffers, op.source))
         case ir.LookupTable():
@@ -85,12 +87,12 @@ def _compute(
         case ir.Add():
             one, two = (
                 _part(_read(buffers, source), factor)
-                for source, factor in zip(op.sources, op.multipliers, strict=True)
+                for source, factor in zip(op.sources, op.epilogue.multipliers, strict=True)
             )
-            found = _byte(arithmetic, (one + two + op.start) >> op.shift)
+            found = _byte(arithmetic, (one + two + op.epilogue.start) >> op.epilogue.shift)
         case ir.ChannelScale():
             by = _read(buffers, op.sources[1]) & 255
-            found = _times(arithmetic, op, _read(buffers, op.source), op.multipliers[by])
+            found = _times(arithmetic, op, _read(buffers, op.source), op.epilogue.multipliers[by])
         case ir.LocalResponseNorm():
             value = _read(buffers, op.source)
             found = _times(arithmetic, op, value, _norms(op, value))
@@ -105,29 +107,33 @@ def _compute(
 
 def _convolution(
     arithmetic: Requantization,
-    op: ir.Convolution | ir.DepthwiseConvolution,
+    op: ir.Int8Convolution | ir.DepthwiseConvolution,
     buffers: dict[int, _Whole],
 ) -> Any:
-    source = op.source
-    x = _padded(_read(buffers, source), op.padding, source.fill)
-    weight = op.weight
+    source, weight = op.source, op.weight
     if isinstance(op, ir.DepthwiseConvolution):
         weight, groups = weight[:, None], len(weight)
-        stride = (op.stride, op.stride)
+        stride, padding = (op.stride, op.stride), op.padding
     else:
-        groups, stride = op.groups, op.stride
+        groups, stride, padding = op.groups, op.window.stride, op.window.padding
+    x = _padded(_read(buffers, source), padding, source.fill)
     total = _grouped_sums(x, weight, groups, stride) + op.bias
     if isinstance(op, ir.Convolution):
-        if op.float_output:
-            return (total.astype(np.float32) * op.multiplier).ravel()
-        if op.residual is not None:
-            near = _scaled(arithmetic, total, op.multiplier, op.shift - op.fraction)
-            other = _read(buffers, op.sources[1]) * op.residual
+        if op.epilogue.float_output:
+            return (total.astype(np.float32) * op.epilogue.multiplier).ravel()
+        if op.epilogue.residual is not None:
+            near = _scaled(
+                arithmetic,
+                total,
+                op.epilogue.multiplier,
+                op.epilogue.shift - op.epilogue.fraction,
+            )
+            other = _read(buffers, op.sources[1]) * op.epilogue.residual
             both = _sixteen(near + other)
-            half = 1 << op.fraction >> 1
-            return _byte(arithmetic, (both + half) >> op.fraction)
-    value = _byte(arithmetic, _scaled(arithmetic, total, op.multiplier, op.shift))
-    return _shuffled(value, op.shuffle) if isinstance(op, ir.Convolution) else value
+            half = 1 << op.epilogue.fraction >> 1
+            return _byte(arithmetic, (both + half) >> op.epilogue.fraction)
+    value = _byte(arithmetic, _scaled(arithmetic, total, op.epilogue.multiplier, op.epilogue.shift))
+    return _shuffled(value, op.epilogue.shuffle) if isinstance(op, ir.Convolution) else value
 
 
 def _grouped_sums(x: _Whole, weight: NDArray[np.int8], groups: int, stride: Pair) -> _Whole:
@@ -152,26 +158,29 @@ def _shuffled(value: _Whole, groups: int) -> _Whole:
     return apart.swapaxes(2, 3).reshape(height, width, channels)
 
 
-def _areas(arithmetic: Requantization, op: ir.AdaptivePool, value: _Whole) -> _Whole:
+def _areas(arithmetic: Requantization, op: ir.Int8AdaptivePool, value: _Whole) -> _Whole:
     total = np.array(
         [
-            [value[top:bottom, left:right].sum((0, 1)) for left, right in op.columns]
-            for top, bottom in op.rows
+            [value[top:bottom, left:right].sum((0, 1)) for left, right in op.epilogue.columns]
+            for top, bottom in op.epilogue.rows
         ]
     )
-    whole = total.astype(np.int64) + op.start[:, :, None].astype(np.int64)
-    return _byte(arithmetic, _scaled(arithmetic, whole, op.multiplier[:, :, None], op.shift))
+    whole = total.astype(np.int64) + op.epilogue.start[:, :, None].astype(np.int64)
+    return _byte(
+        arithmetic,
+        _scaled(arithmetic, whole, op.epilogue.multiplier[:, :, None], op.epilogue.shift),
+    )
 
 
 def _times(
     arithmetic: Requantization,
-    op: ir.ChannelScale | ir.LocalResponseNorm,
+    op: ir.Int8ChannelScale | ir.Int8LocalResponseNorm,
     value: _Whole,
     factors: Any,
 ) -> _Whole:
-    start = (op.target.zero_point << op.shift) + (1 << op.shift >> 1)
+    start = (op.target.zero_point << op.epilogue.shift) + (1 << op.epilogue.shift >> 1)
     product = _part(value - op.source.zero_point, factors.astype(np.int64))
-    return _byte(arithmetic, (product + start) >> op.shift)
+    return _byte(arithmetic, (product + start) >> op.epilogue.shift)
 
 
 def _part(value: _Whole, factor: Any) -> _Whole:
@@ -179,12 +188,12 @@ def _part(value: _Whole, factor: Any) -> _Whole:
     return part
 
 
-def _norms(op: ir.LocalResponseNorm, value: _Whole) -> Any:
+def _norms(op: ir.Int8LocalResponseNorm, value: _Whole) -> Any:
     """The multiplier of each element, by the squares of the channels around it."""
     squares = np.pad((value - op.source.zero_point) ** 2, ((0, 0), (0, 0), (op.size // 2,) * 2))
     total = sum(squares[:, :, at : at + value.shape[2]] for at in range(op.size)) + 1
     halves = np.asarray(total, np.float32).view(np.int32) >> 16
-    return op.multipliers[halves - (np.float32(1.0).view(np.int32) >> 16)]
+    return op.epilogue.multipliers[halves - (np.float32(1.0).view(np.int32) >> 16)]
 
 
 def _scaled(arithmetic: Requantization, total: _Whole, factor: Any, shift: int) -> _Whole:

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shufflenet_deploy.codegen.emit.unit import TranslationUnit
-from shufflenet_deploy.codegen.ir import int8 as ir
-from shufflenet_deploy.codegen.ir.int8 import PixelOp, PixelView
+from shufflenet_deploy.codegen.ir import ops as ir
+from shufflenet_deploy.codegen.ir.int8 import PixelView
+from shufflenet_deploy.codegen.ir.op import Op
 from shufflenet_deploy.codegen.ir.planar import OUTPUT
 
 _CHUNK_BYTES = 12 << 10
@@ -47,12 +48,12 @@ class Int8Unit(TranslationUnit):
         self.thread_scratch_bytes = max(self.thread_scratch_bytes, size)
         return "P[part]"
 
-    def call(self, name: str, op: PixelOp, *given: str) -> None:
+    def call(self, name: str, op: Op[PixelView], *given: str) -> None:
         """Emit a call of a kernel."""
         self.body(f"{name}({', '.join(given)}); /* {op.name} */")
 
     def call_parallel(
-        self, name: str, op: PixelOp, *given: str, work_items: int, work: float
+        self, name: str, op: Op[PixelView], *given: str, work_items: int, work: float
     ) -> None:
         """Emit a call of a kernel over a range of ``work_items``, which threads share.
 
@@ -76,7 +77,7 @@ def chunk_rows(height: int, row_bytes: int) -> int:
     return max(fitting, default=1)
 
 
-def contiguous_runs(op: ir.Convolution) -> tuple[NDArray[np.int8], tuple[int, ...], int]:
+def contiguous_runs(op: ir.Int8Convolution) -> tuple[NDArray[np.int8], tuple[int, ...], int]:
     """A window as ``(weight (out, rows, run), byte offsets of the runs, bytes of a run)``.
 
     A run covers the pixels of a kernel row, with zero weights for the bytes between their channels,

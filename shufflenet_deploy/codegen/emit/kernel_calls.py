@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 
 from shufflenet_deploy.codegen.c_writer import CWriter
 from shufflenet_deploy.codegen.emit.unit import TranslationUnit, affine_expr
-from shufflenet_deploy.codegen.ir.planar import BufferView
+from shufflenet_deploy.codegen.ir.planar import PlanarView
 
 #: Parameters of a kernel that does some of its pieces.
 RANGE_PARAMS = ", int begin, int end"
 
 #: Arguments of a kernel: a place (None for the weights) and an offset for each call.
-Arguments = list[tuple[BufferView | None, list[int]]]
+Arguments = list[tuple[PlanarView | None, list[int]]]
 
 
 def emit_calls(

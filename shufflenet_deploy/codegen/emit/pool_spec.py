@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shufflenet_deploy.codegen.ir import int8 as ir
+from shufflenet_deploy.codegen.ir import ops as ir
 from shufflenet_deploy.network.graph import Pair
 
 

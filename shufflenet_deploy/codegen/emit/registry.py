@@ -29,17 +29,11 @@ from shufflenet_deploy.codegen.emit.neon import int8_backend as neon
 from shufflenet_deploy.codegen.emit.portable import int8_backend as portable
 from shufflenet_deploy.codegen.emit.portable import int8_elementwise
 from shufflenet_deploy.codegen.emit.x86 import int8_backend as x86
-from shufflenet_deploy.codegen.ir import int8, planar
+from shufflenet_deploy.codegen.ir import ops
 from shufflenet_deploy.codegen.ir.op import Op
+from shufflenet_deploy.records import Precision
 
 Emitter = Callable[[Any, Any], None]
-
-
-class DataType(StrEnum):
-    """The data type of an op's values; fp32 and fp16 share emitters."""
-
-    FP = "fp"
-    INT8 = "int8"
 
 
 class Isa(StrEnum):
@@ -50,55 +44,59 @@ class Isa(StrEnum):
     X86 = "x86"
 
 
-Key = tuple[type[Op[Any]], DataType, Isa]
+Key = tuple[type[Op[Any]], Precision, Isa]
+
+_FP = (Precision.FP32, Precision.FP16)
+_INT8 = (Precision.INT8,)
 
 
 def _registered() -> Iterator[tuple[Key, Emitter]]:
-    for op, dtype, isa, emitter in (
-        (planar.PhaseSplit, DataType.FP, Isa.GENERIC, phase_split.phase_split),
-        (planar.Convolution, DataType.FP, Isa.GENERIC, convolution.convolution),
-        (planar.WinogradInput, DataType.FP, Isa.GENERIC, winograd_transforms.winograd_input),
-        (planar.WinogradGemm, DataType.FP, Isa.GENERIC, convolution.convolution),
-        (planar.WinogradOutput, DataType.FP, Isa.GENERIC, winograd_transforms.winograd_output),
-        (planar.StripConvPool, DataType.FP, Isa.GENERIC, conv_pool_strips.strip_conv_pool),
-        (planar.FusedConvPool, DataType.FP, Isa.GENERIC, conv_pool_registers.fused_conv_pool),
-        (planar.Direct3x3, DataType.FP, Isa.GENERIC, dwconv.direct_3x3),
-        (planar.Pool, DataType.FP, Isa.GENERIC, pool.pool),
-        (planar.GlobalAveragePool, DataType.FP, Isa.GENERIC, pool.global_average_pool),
-        (planar.AdaptivePool, DataType.FP, Isa.GENERIC, pool.adaptive_pool),
-        (planar.FullyConnected, DataType.FP, Isa.GENERIC, gemv.fully_connected),
-        (planar.LocalResponseNorm, DataType.FP, Isa.GENERIC, lrn.local_response_norm),
-        (planar.Add, DataType.FP, Isa.GENERIC, elementwise.add),
-        (planar.ChannelScale, DataType.FP, Isa.GENERIC, elementwise.channel_scale),
-        (planar.Copy, DataType.FP, Isa.GENERIC, copy.copy),
-        (int8.QuantizeInput, DataType.INT8, Isa.GENERIC, portable.quantize_input),
-        (int8.QuantizeInput, DataType.INT8, Isa.NEON, neon.quantize_input),
-        (int8.QuantizeInput, DataType.INT8, Isa.X86, x86.quantize_input),
-        (int8.FillPadding, DataType.INT8, Isa.GENERIC, portable.fill_padding),
-        (int8.FillPadding, DataType.INT8, Isa.NEON, neon.fill_padding),
-        (int8.Convolution, DataType.INT8, Isa.GENERIC, portable.convolution),
-        (int8.Convolution, DataType.INT8, Isa.NEON, neon.convolution),
-        (int8.Convolution, DataType.INT8, Isa.X86, x86.convolution),
-        (int8.DepthwiseConvolution, DataType.INT8, Isa.GENERIC, portable.depthwise),
-        (int8.DepthwiseConvolution, DataType.INT8, Isa.NEON, neon.depthwise),
-        (int8.DepthwiseConvolution, DataType.INT8, Isa.X86, x86.depthwise),
-        (int8.MaxPool, DataType.INT8, Isa.GENERIC, portable.pool),
-        (int8.MaxPool, DataType.INT8, Isa.NEON, neon.pool),
-        (int8.MaxPool, DataType.INT8, Isa.X86, x86.pool),
-        (int8.AveragePool, DataType.INT8, Isa.GENERIC, portable.pool),
-        (int8.AveragePool, DataType.INT8, Isa.NEON, neon.pool),
-        (int8.AveragePool, DataType.INT8, Isa.X86, x86.pool),
-        (int8.GlobalAveragePool, DataType.INT8, Isa.GENERIC, portable.global_average_pool),
-        (int8.GlobalAveragePool, DataType.INT8, Isa.NEON, neon.global_average_pool),
-        (int8.GlobalAveragePool, DataType.INT8, Isa.X86, x86.global_average_pool),
-        (int8.AdaptivePool, DataType.INT8, Isa.GENERIC, int8_elementwise.adaptive_pool),
-        (int8.LookupTable, DataType.INT8, Isa.GENERIC, int8_elementwise.lookup_table),
-        (int8.Add, DataType.INT8, Isa.GENERIC, int8_elementwise.add),
-        (int8.ChannelScale, DataType.INT8, Isa.GENERIC, int8_elementwise.channel_scale),
-        (int8.LocalResponseNorm, DataType.INT8, Isa.GENERIC, int8_elementwise.local_response_norm),
-        (int8.DequantizeOutput, DataType.INT8, Isa.GENERIC, portable.dequantize_output),
+    for op, dtypes, isa, emitter in (
+        (ops.PhaseSplit, _FP, Isa.GENERIC, phase_split.phase_split),
+        (ops.Convolution, _FP, Isa.GENERIC, convolution.convolution),
+        (ops.WinogradInput, _FP, Isa.GENERIC, winograd_transforms.winograd_input),
+        (ops.WinogradGemm, _FP, Isa.GENERIC, convolution.convolution),
+        (ops.WinogradOutput, _FP, Isa.GENERIC, winograd_transforms.winograd_output),
+        (ops.StripConvPool, _FP, Isa.GENERIC, conv_pool_strips.strip_conv_pool),
+        (ops.FusedConvPool, _FP, Isa.GENERIC, conv_pool_registers.fused_conv_pool),
+        (ops.Direct3x3, _FP, Isa.GENERIC, dwconv.direct_3x3),
+        (ops.Pool, _FP, Isa.GENERIC, pool.pool),
+        (ops.GlobalAveragePool, _FP, Isa.GENERIC, pool.global_average_pool),
+        (ops.AdaptivePool, _FP, Isa.GENERIC, pool.adaptive_pool),
+        (ops.FullyConnected, _FP, Isa.GENERIC, gemv.fully_connected),
+        (ops.LocalResponseNorm, _FP, Isa.GENERIC, lrn.local_response_norm),
+        (ops.Add, _FP, Isa.GENERIC, elementwise.add),
+        (ops.ChannelScale, _FP, Isa.GENERIC, elementwise.channel_scale),
+        (ops.Copy, _FP, Isa.GENERIC, copy.copy),
+        (ops.QuantizeInput, _INT8, Isa.GENERIC, portable.quantize_input),
+        (ops.QuantizeInput, _INT8, Isa.NEON, neon.quantize_input),
+        (ops.QuantizeInput, _INT8, Isa.X86, x86.quantize_input),
+        (ops.FillPadding, _INT8, Isa.GENERIC, portable.fill_padding),
+        (ops.FillPadding, _INT8, Isa.NEON, neon.fill_padding),
+        (ops.Convolution, _INT8, Isa.GENERIC, portable.convolution),
+        (ops.Convolution, _INT8, Isa.NEON, neon.convolution),
+        (ops.Convolution, _INT8, Isa.X86, x86.convolution),
+        (ops.DepthwiseConvolution, _INT8, Isa.GENERIC, portable.depthwise),
+        (ops.DepthwiseConvolution, _INT8, Isa.NEON, neon.depthwise),
+        (ops.DepthwiseConvolution, _INT8, Isa.X86, x86.depthwise),
+        (ops.MaxPool, _INT8, Isa.GENERIC, portable.pool),
+        (ops.MaxPool, _INT8, Isa.NEON, neon.pool),
+        (ops.MaxPool, _INT8, Isa.X86, x86.pool),
+        (ops.AveragePool, _INT8, Isa.GENERIC, portable.pool),
+        (ops.AveragePool, _INT8, Isa.NEON, neon.pool),
+        (ops.AveragePool, _INT8, Isa.X86, x86.pool),
+        (ops.GlobalAveragePool, _INT8, Isa.GENERIC, portable.global_average_pool),
+        (ops.GlobalAveragePool, _INT8, Isa.NEON, neon.global_average_pool),
+        (ops.GlobalAveragePool, _INT8, Isa.X86, x86.global_average_pool),
+        (ops.AdaptivePool, _INT8, Isa.GENERIC, int8_elementwise.adaptive_pool),
+        (ops.LookupTable, _INT8, Isa.GENERIC, int8_elementwise.lookup_table),
+        (ops.Add, _INT8, Isa.GENERIC, int8_elementwise.add),
+        (ops.ChannelScale, _INT8, Isa.GENERIC, int8_elementwise.channel_scale),
+        (ops.LocalResponseNorm, _INT8, Isa.GENERIC, int8_elementwise.local_response_norm),
+        (ops.DequantizeOutput, _INT8, Isa.GENERIC, portable.dequantize_output),
     ):
-        yield (op, dtype, isa), emitter
+        for dtype in dtypes:
+            yield (op, dtype, isa), emitter
 
 
 EMITTERS: dict[Key, Emitter] = dict(_registered())
@@ -107,7 +105,7 @@ EMITTERS: dict[Key, Emitter] = dict(_registered())
 INT8_HEADERS = {Isa.GENERIC: "", Isa.NEON: "neon/int8.h", Isa.X86: "x86/int8.h"}
 
 
-def emitter(op: Op[Any], dtype: DataType, isa: Isa) -> Emitter:
+def emitter(op: Op[Any], dtype: Precision, isa: Isa) -> Emitter:
     """The emitter of an op: that of the instruction set, or else the generic one."""
     found = EMITTERS.get((type(op), dtype, isa))
     return found or EMITTERS[type(op), dtype, Isa.GENERIC]

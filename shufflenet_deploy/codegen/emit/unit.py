@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from shufflenet_deploy.codegen.c_writer import CWriter
 from shufflenet_deploy.codegen.cpu_target import CpuTarget
-from shufflenet_deploy.codegen.ir.planar import INPUT, OUTPUT, BufferView
+from shufflenet_deploy.codegen.ir.planar import INPUT, OUTPUT, PlanarView
 from shufflenet_deploy.codegen.schedule.parallel_schedule import Task
 from shufflenet_deploy.errors import ExportError
 from shufflenet_deploy.network.graph import FloatArray
@@ -89,7 +89,7 @@ class TranslationUnit:
         kind = np.float16 if halves else np.float32
         return self.add_bytes(array.astype(kind)) // self.cpu.element_bytes
 
-    def address(self, view: BufferView, elements: int = 0) -> str:
+    def address(self, view: PlanarView, elements: int = 0) -> str:
         """A C expression for an element of a view's buffer."""
         if view.buffer == INPUT:
             return f"input + {elements}" if elements else "input"

@@ -15,8 +15,8 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from shufflenet_deploy.codegen.ir import op
-from shufflenet_deploy.network.graph import Pair
+from shufflenet_deploy.codegen.ir.op import Program, View
+from shufflenet_deploy.records import Precision
 
 Padding = tuple[int, int, int, int]
 Int8Array = NDArray[np.int8]
@@ -55,7 +55,7 @@ class Requantization(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PixelView:
+class PixelView(View):
     """A value in memory; ``first`` is the byte of its first channel in pixels of ``pixel_stride``.
 
     ``border`` is (top, left, bottom, right) in pixels, ``fill`` the byte in it. A byte b stands for
@@ -63,7 +63,7 @@ class PixelView:
     overwritten.
     """
 
-    buffer: int
+    dtype: Precision = Precision.INT8
     channels: int
     height: int
     width: int
@@ -111,163 +111,8 @@ class PixelView:
         return replace(self, first=self.first + first, channels=channels, overwrite_slack=room)
 
 
-class PixelOp(op.Op[PixelView]):
-    """An op on NHWC views."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class QuantizeInput(PixelOp):
-    """Quantize the caller's image: ``round(x * inverse) + zero_point``, saturated."""
-
-    inverse: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class FillPadding(PixelOp):
-    """Fill the border of the target, which is the source."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Convolution(PixelOp):
-    """Convolution; ``weight`` is ``(out, in / groups, kh, kw)``.
-
-    ``multiplier`` and ``shift`` requantize ``bias + sum``; in float arithmetic the multiplier does
-    all. With ``residual`` the second source is added, times ``residual / 2**fraction``. The outputs
-    are shuffled in ``shuffle`` groups. ``float_output``: fp32 results, the sum times the
-    multiplier.
-    """
-
-    weight: Int8Array
-    bias: Int32Array
-    multiplier: Multipliers
-    groups: int
-    stride: Pair
-    padding: Padding
-    shift: int = 0
-    fraction: int = 0
-    residual: int | None = None
-    shuffle: int = 1
-    float_output: bool = False
-
-    @property
-    def weights(self) -> tuple[Int8Array, Int32Array]:
-        """As ``steps.Step`` says."""
-        return self.weight, self.bias
-
-
-@dataclass(frozen=True, kw_only=True)
-class DepthwiseConvolution(PixelOp):
-    """Depthwise 3x3; ``weight`` is ``(channels, 3, 3)``."""
-
-    weight: Int8Array
-    bias: Int32Array
-    multiplier: Multipliers
-    stride: int
-    padding: Padding
-    shift: int
-
-    @property
-    def weights(self) -> tuple[Int8Array, Int32Array]:
-        """As ``steps.Step`` says."""
-        return self.weight, self.bias
-
-
-@dataclass(frozen=True, kw_only=True)
-class MaxPool(PixelOp):
-    """The maximum of each window."""
-
-    kernel: Pair
-    stride: Pair
-    padding: Padding
-
-
-@dataclass(frozen=True, kw_only=True)
-class AveragePool(PixelOp):
-    """``(((start + sum) << left_shift) * multiplier + 2**14) >> 15``, the sum in 16 bits."""
-
-    kernel: Pair
-    stride: Pair
-    padding: Padding
-    start: int
-    multiplier: int
-    left_shift: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class GlobalAveragePool(PixelOp):
-    """The mean of each channel: the requantized ``start + sum``."""
-
-    start: int
-    multiplier: Multipliers
-    shift: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class AdaptivePool(PixelOp):
-    """Averages over areas, each a range of ``rows`` by one of ``columns``.
-
-    ``start`` and ``multiplier`` are those of each output pixel, ``(H, W)``; see
-    ``GlobalAveragePool``.
-    """
-
-    rows: tuple[Pair, ...]
-    columns: tuple[Pair, ...]
-    start: Int32Array
-    multiplier: Multipliers
-    shift: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class LookupTable(PixelOp):
-    """``table[byte]``, the byte unsigned; ``shuffle`` as in a convolution."""
-
-    table: Int8Array
-    shuffle: int = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Add(PixelOp):
-    """``(part(a) + part(b) + start) >> shift`` of the bytes of two sources.
-
-    A part is ``(128 * a * multiplier + 2**14) >> 15``, with ``shift`` fraction bits.
-    """
-
-    multipliers: Pair
-    start: int
-    shift: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChannelScale(PixelOp):
-    """The first source times a factor that the second's byte of its channel selects.
-
-    Of ``x`` above the zero point, ``(128 * x * multiplier + 2**14) >> 15`` has ``shift`` fraction
-    bits, which are rounded off after the target's zero point is added.
-    """
-
-    multipliers: NDArray[np.int16]
-    shift: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class LocalResponseNorm(PixelOp):
-    """Every channel times a factor selected by the squares of ``size`` channels around it.
-
-    The upper 16 bits of the float ``1 + sum of squares``, less those of 1.0, are the index.
-    """
-
-    size: int
-    multipliers: NDArray[np.int16]
-    shift: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class DequantizeOutput(PixelOp):
-    """Dequantize the output, channels first."""
-
-
 @dataclass(kw_only=True)
-class Int8Program(op.Program[PixelOp]):
+class Int8Program(Program[PixelView]):
     """NHWC ops in order; buffers are in bytes."""
 
     arithmetic: Requantization

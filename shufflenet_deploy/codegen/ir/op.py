@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, TypeVar
 
 from numpy.typing import NDArray
 
-
-class _View(Protocol):
-    @property
-    def buffer(self) -> int: ...
-    @property
-    def pixels(self) -> int: ...
-
-
-P_co = TypeVar("P_co", bound=_View, covariant=True)
+from shufflenet_deploy.records import Precision
 
 
 @dataclass(frozen=True, kw_only=True)
-class Op(Generic[P_co]):
+class View(ABC):
+    """A value in memory: elements of a data type in a ``buffer``, or in the caller's memory."""
+
+    buffer: int
+    dtype: Precision
+
+    @property
+    @abstractmethod
+    def pixels(self) -> int:
+        """Pixels per channel."""
+
+
+V_co = TypeVar("V_co", bound=View, covariant=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Op(Generic[V_co]):
     """One loop nest: reads ``sources``, writes ``target``. ``name`` is the layer's."""
 
     name: str
-    sources: tuple[P_co, ...]
-    target: P_co
+    sources: tuple[V_co, ...]
+    target: V_co
 
     @property
-    def source(self) -> P_co:
+    def source(self) -> V_co:
         """The first source."""
         return self.sources[0]
 
@@ -47,11 +56,11 @@ class Op(Generic[P_co]):
         return sum(one.size for one in self.weights)
 
 
-S = TypeVar("S", bound=Op[Any])
+V = TypeVar("V", bound=View)
 
 
 @dataclass(kw_only=True)
-class Program(Generic[S]):
+class Program(Generic[V]):
     """Ops in order, and the size of each buffer in elements.
 
     ``input_shape`` and ``output_shape`` are those of the caller's fp32 arrays, without the batch.
@@ -60,7 +69,7 @@ class Program(Generic[S]):
     name: str
     input_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
-    ops: list[S] = field(default_factory=list)
+    ops: list[Op[V]] = field(default_factory=list)
     buffers: list[int] = field(default_factory=list)
 
     def buffer(self, elements: int) -> int:

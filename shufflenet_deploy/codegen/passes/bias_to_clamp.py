@@ -14,14 +14,15 @@ from dataclasses import replace
 import numpy as np
 
 from shufflenet_deploy.codegen.cpu_target import CpuTarget
-from shufflenet_deploy.codegen.ir.planar import (
-    BufferView,
+from shufflenet_deploy.codegen.ir.op import Op
+from shufflenet_deploy.codegen.ir.ops import (
+    Clamp,
     Convolution,
+    FpConvolution,
     FullyConnected,
     GlobalAveragePool,
-    PlanarOp,
-    PlanarProgram,
 )
+from shufflenet_deploy.codegen.ir.planar import PlanarProgram, PlanarView
 from shufflenet_deploy.network.graph import Activation, FloatArray
 
 
@@ -54,37 +55,38 @@ class _ChannelOffsets:
     def __init__(self) -> None:
         self._by: dict[tuple[int, int], float] = {}
 
-    def of(self, view: BufferView) -> FloatArray:
+    def of(self, view: PlanarView) -> FloatArray:
         """Offsets per channel of a view."""
         return np.array([self._by.get((view.buffer, plane), 0.0) for plane in view.planes])
 
-    def put(self, view: BufferView, by: FloatArray | float) -> None:
+    def put(self, view: PlanarView, by: FloatArray | float) -> None:
         values = np.broadcast_to(by, len(view.planes))
         for plane, value in zip(view.planes, values, strict=True):
             self._by[view.buffer, plane] = float(value)
 
 
-def _is_pointwise(op: Convolution) -> bool:
-    return op.taps == (0,) and op.planes_per_channel == 1
+def _is_pointwise(op: FpConvolution) -> bool:
+    return op.window.taps == (0,) and op.window.planes_per_channel == 1
 
 
-def _rewrite_convolution(op: Convolution, moved: _ChannelOffsets, *, free: bool) -> Convolution:
+def _rewrite_convolution(op: FpConvolution, moved: _ChannelOffsets, *, free: bool) -> FpConvolution:
     out, per_group = op.weight.shape[:2]
     groups = np.arange(out) // (out // op.groups)
     read = moved.of(op.source).reshape(op.groups, per_group)[groups]
     bias = op.bias - (op.weight[:, :, 0] * read).sum(axis=1)
     for other in op.sources[1:]:
         bias = bias - moved.of(other)
-    if free and op.activation is Activation.RELU:
+    if free and op.epilogue.activation is Activation.RELU:
         moved.put(op.target, -bias)
         clamp_min = (-bias).astype(np.float32)
         none = np.zeros_like(op.bias)
-        return replace(op, bias=none, clamp_min=clamp_min, activation=Activation.NONE)
+        epilogue = Clamp(activation=Activation.NONE, clamp_min=clamp_min)
+        return replace(op, bias=none, epilogue=epilogue)
     moved.put(op.target, 0.0)
     return replace(op, bias=bias.astype(np.float32))
 
 
-def _readers(ops: list[PlanarOp], at: int) -> list[tuple[PlanarOp, int]]:
+def _readers(ops: list[Op[PlanarView]], at: int) -> list[tuple[Op[PlanarView], int]]:
     """The ops that read what op ``at`` writes."""
     target = ops[at].target
     left, found = set(target.planes), []
@@ -99,7 +101,7 @@ def _readers(ops: list[PlanarOp], at: int) -> list[tuple[PlanarOp, int]]:
     return found
 
 
-def _can_absorb_offset(ops: list[PlanarOp], op: PlanarOp, at: int) -> bool:
+def _can_absorb_offset(ops: list[Op[PlanarView]], op: Op[PlanarView], at: int) -> bool:
     """True if an op can absorb the offset of its source into its bias."""
     if isinstance(op, GlobalAveragePool):
         return all(_can_absorb_offset(ops, reader, later) for reader, later in _readers(ops, at))

@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 from shufflenet_deploy.codegen.cpu_target import CpuTarget
-from shufflenet_deploy.codegen.ir.planar import (
-    BufferView,
+from shufflenet_deploy.codegen.ir.ops import (
+    Clamp,
     Convolution,
     Direct3x3,
     FusedConvPool,
-    Layout,
     PhaseSplit,
     StripConvPool,
-    avoid_4k_aliasing,
+    TapOffsets,
 )
+from shufflenet_deploy.codegen.ir.planar import Layout, PlanarView, avoid_4k_aliasing
 from shufflenet_deploy.codegen.ir.window_geometry import (
     Shape,
     WindowGeometry,
@@ -80,8 +80,8 @@ def strip_conv_pool(
     pair: ConvPool,
     cpu: CpuTarget,
     row: int,
-    source: BufferView,
-    target: BufferView,
+    source: PlanarView,
+    target: PlanarView,
     buffer: Callable[[int], int],
 ) -> StripConvPool:
     """The strip-mined op; ``row`` is the map's row stride, ``buffer`` allocates elements."""
@@ -97,8 +97,9 @@ def strip_conv_pool(
         channels=channels, height=2 * rows, width=width, row_stride=row, channel_stride=plane
     )
     between = [
-        BufferView(
+        PlanarView(
             buffer=buffer(bands * per_thread_elements(one, lanes)),
+            dtype=cpu.precision,
             layout=one,
             planes=tuple(range(one.channels)),
         )
@@ -129,15 +130,17 @@ def strip_conv_pool(
             weight=conv.weight.reshape(out, per_group, -1),
             bias=conv.bias,
             groups=1,
-            taps=windows.taps(sorted_),
-            planes_per_channel=len(windows.phases),
-            activation=conv.activation,
-            kernel=windows.kernel,
+            window=TapOffsets(
+                taps=windows.taps(sorted_),
+                planes_per_channel=len(windows.phases),
+                kernel=windows.kernel,
+            ),
+            epilogue=Clamp(activation=conv.activation),
         ),
         pool=Direct3x3(
             name=name,
             sources=(replace(between[1], layout=above),),
-            target=BufferView(buffer=target.buffer, layout=after, planes=target.planes),
+            target=replace(target, layout=after),
             stride=2,
             top=0,
             left=1,
@@ -153,8 +156,8 @@ def strip_conv_pool(
 def fused_conv_pool(
     pair: ConvPool,
     cpu: CpuTarget,
-    source: BufferView,
-    target: BufferView,
+    source: PlanarView,
+    target: PlanarView,
     buffer: Callable[[int], int],
 ) -> FusedConvPool:
     """The op that pools in registers; see ``fused_conv_pool.fits_registers``."""
@@ -166,8 +169,11 @@ def fused_conv_pool(
     layout = Layout(
         channels=bands, height=out, width=width, row_stride=kept_row, channel_stride=out * kept_row
     )
-    kept = BufferView(
-        buffer=buffer(bands * layout.channel_stride), layout=layout, planes=tuple(range(bands))
+    kept = PlanarView(
+        buffer=buffer(bands * layout.channel_stride),
+        dtype=cpu.precision,
+        layout=layout,
+        planes=tuple(range(bands)),
     )
     return FusedConvPool(
         name=conv.name,

@@ -16,7 +16,7 @@ from math import ceil, prod
 import numpy as np
 
 from shufflenet_deploy.codegen.cpu_target import CpuTarget
-from shufflenet_deploy.codegen.ir.planar import WinogradTiles
+from shufflenet_deploy.codegen.ir.ops import WinogradTiles
 from shufflenet_deploy.codegen.ir.window_geometry import Shape
 from shufflenet_deploy.codegen.schedule import tail
 from shufflenet_deploy.network.graph import Conv, FloatArray

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 from math import ceil
 
-from shufflenet_deploy.codegen.ir.planar import (
-    BufferView,
-    Layout,
-    PlanarProgram,
-    WinogradTiles,
-    avoid_4k_aliasing,
-)
+from shufflenet_deploy.codegen.cpu_target import CpuTarget
+from shufflenet_deploy.codegen.ir.ops import WinogradTiles
+from shufflenet_deploy.codegen.ir.planar import Layout, PlanarProgram, PlanarView, avoid_4k_aliasing
 
 #: Elements of scratch between the two directions of a transform.
 _SCRATCH_ELEMENTS = 6 << 10
 
 
 def transform_buffer(
-    program: PlanarProgram, channels: int, tiles: WinogradTiles, lanes: int
-) -> BufferView:
+    program: PlanarProgram, channels: int, tiles: WinogradTiles, cpu: CpuTarget
+) -> PlanarView:
     """A buffer for channels in the transform domain, with slack after each plane.
 
     A spare plane separates the matrices of the transform domain, so that those of a channel share
     no cache sets either.
     """
+    lanes = cpu.lanes
     plane = ceil(tiles.count / lanes) * lanes
     if tile_rows_per_pass(tiles, lanes) < tiles.rows:
         plane += lanes
@@ -38,7 +35,7 @@ def transform_buffer(
         channels=whole, height=1, width=tiles.count, row_stride=tiles.count, channel_stride=plane
     )
     buffer = program.buffer(whole * plane)
-    return BufferView(buffer=buffer, layout=layout, planes=tuple(planes))
+    return PlanarView(buffer=buffer, dtype=cpu.precision, layout=layout, planes=tuple(planes))
 
 
 def tile_rows_per_pass(tiles: WinogradTiles, lanes: int) -> int:

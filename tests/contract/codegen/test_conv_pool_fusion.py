@@ -6,7 +6,7 @@ import generated
 import pytest
 
 from shufflenet_deploy import codegen
-from shufflenet_deploy.codegen.ir.planar import FusedConvPool, StripConvPool
+from shufflenet_deploy.codegen.ir.ops import FusedConvPool, StripConvPool
 from shufflenet_deploy.codegen.pipeline import fp_program as lower
 from shufflenet_deploy.codegen.schedule import conv_pool_fusion
 

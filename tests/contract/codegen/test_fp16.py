@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from shufflenet_deploy import codegen, zoo
-from shufflenet_deploy.codegen.ir.planar import WinogradGemm
+from shufflenet_deploy.codegen.ir.ops import WinogradGemm
 from shufflenet_deploy.codegen.pipeline import fp_program as lower
 from shufflenet_deploy.errors import ExportError, UsageError
 from shufflenet_deploy.export import native

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from shufflenet_deploy.codegen import int8_interpreter, pipeline
-from shufflenet_deploy.codegen.ir import int8 as ir
+from shufflenet_deploy.codegen.ir import ops as ir
 from shufflenet_deploy.codegen.ir.int8 import Requantization
 from shufflenet_deploy.errors import UnsupportedError
 from shufflenet_deploy.network.quantization import calibration

@@ -17,7 +17,7 @@ import torch
 
 from shufflenet_deploy import codegen
 from shufflenet_deploy.codegen import generate, int8_interpreter, pipeline
-from shufflenet_deploy.codegen.ir import int8 as ir
+from shufflenet_deploy.codegen.ir import ops as ir
 from shufflenet_deploy.network.quantization import calibration
 
 SEEDS = int(os.environ.get("SHUFFLENET_DEPLOY_SEEDS", "3"))

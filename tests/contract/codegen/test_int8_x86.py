@@ -11,6 +11,7 @@ import torch
 
 from shufflenet_deploy import codegen
 from shufflenet_deploy.codegen import generate, int8_interpreter, pipeline
+from shufflenet_deploy.codegen.ir import ops as ir
 from shufflenet_deploy.codegen.cpu_target import HOST_ARCH
 from shufflenet_deploy.network.quantization import calibration
 
@@ -89,8 +90,8 @@ def test_a_factor_that_may_overflow_is_left_to_plain_loops(drawing):
     program = pipeline.int8_program(
         graph, calibration.calibrate(graph, pictures), generate.arithmetic_of(machine)
     )
-    step = next(step for step in program.ops if hasattr(step, "multiplier"))
+    step = next(step for step in program.ops if isinstance(step, ir.Convolution))
     plain = generate.emit_int8(program, machine).c
-    step.multiplier[:] = 3e8
+    step.epilogue.multiplier[:] = 3e8
     assert "PACK(" in plain.split("net_init")[0].split("static byte T")[1]
     assert "PACK(" not in generate.emit_int8(program, machine).c.split("static byte T")[1]

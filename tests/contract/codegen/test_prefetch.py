@@ -34,7 +34,7 @@ def test_scores_are_the_same(core, drawing, tmp_path, monkeypatch):
     picture = generated.picture_of(graph)
     commands = generated.gcc(machine, *generated.WARNINGS)
     before = codegen.generate(graph, machine)
-    for size in ("_OWN_BYTES", "_SHARED_BYTES"):
+    for size in ("_L2_BYTES", "_LLC_SHARE_BYTES"):
         monkeypatch.setattr(prefetch, size, 0)
     sources = [before, codegen.generate(graph, machine)]
     one, other = generated.answers(sources, [picture, picture], tmp_path, commands)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from shufflenet_deploy import codegen
-from shufflenet_deploy.codegen.ir.planar import WinogradGemm
+from shufflenet_deploy.codegen.ir.ops import WinogradGemm
 from shufflenet_deploy.codegen.pipeline import fp_program as lower
 from shufflenet_deploy.codegen.schedule import winograd
 from shufflenet_deploy.network.frontends.torch import trace
@@ -29,7 +29,7 @@ def test_the_matrices_make_a_convolution(side, kernel):
         [Fraction(int(number)) for number in random.integers(-9, 10, size)]
         for size in (side + kernel - 1, kernel)
     )
-    pairs = zip(times(found.pixels, pixels), times(found.taps, taps), strict=True)
+    pairs = zip(times(found.bt, pixels), times(found.g, taps), strict=True)
     outputs = times(found.outputs, [one * two for one, two in pairs])
     assert outputs == [
         sum(taps[tap] * pixels[at + tap] for tap in range(kernel)) for at in range(side)

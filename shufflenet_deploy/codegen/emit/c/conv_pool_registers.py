@@ -19,7 +19,7 @@ from shufflenet_deploy.codegen.emit.c.activations import activation_constants, a
 from shufflenet_deploy.codegen.emit.c.convolution import pack_weights
 from shufflenet_deploy.codegen.emit.kernel_calls import run_lengths, tile_loops
 from shufflenet_deploy.codegen.emit.unit import ALIGN_BYTES, TranslationUnit
-from shufflenet_deploy.codegen.ir.planar import FusedConvPool
+from shufflenet_deploy.codegen.ir.ops import FusedConvPool
 from shufflenet_deploy.codegen.schedule.fused_conv_pool import (
     ROWS,
     STRIDE,

@@ -15,7 +15,7 @@ from shufflenet_deploy.codegen.c_writer import CWriter
 from shufflenet_deploy.codegen.emit.c import convolution, dwconv, phase_split
 from shufflenet_deploy.codegen.emit.c.convolution import KernelCall
 from shufflenet_deploy.codegen.emit.unit import ALIGN_BYTES, TranslationUnit
-from shufflenet_deploy.codegen.ir.planar import Direct3x3, StripConvPool
+from shufflenet_deploy.codegen.ir.ops import Direct3x3, StripConvPool
 from shufflenet_deploy.codegen.schedule.conv_pool_fusion import per_thread_elements
 
 

@@ -26,7 +26,7 @@ from shufflenet_deploy.codegen.emit.kernel_calls import (
 from shufflenet_deploy.codegen.emit.neon import microkernel as neon_microkernel
 from shufflenet_deploy.codegen.emit.neon.aarch64_asm import element_type
 from shufflenet_deploy.codegen.emit.unit import StridedRun, TranslationUnit, strided_runs
-from shufflenet_deploy.codegen.ir.planar import Convolution
+from shufflenet_deploy.codegen.ir.ops import FpConvolution
 from shufflenet_deploy.codegen.schedule import tail
 from shufflenet_deploy.codegen.schedule.partition import Blocking
 from shufflenet_deploy.codegen.schedule.register_blocking import (
@@ -50,7 +50,7 @@ class KernelCall:
     work_items: int = 1
 
 
-def convolution(op: Convolution, unit: TranslationUnit) -> None:
+def convolution(op: FpConvolution, unit: TranslationUnit) -> None:
     """Emit a convolution: kernels, packed weights and calls."""
     for one in convolution_kernels(op, unit):
         emit_calls(
@@ -64,7 +64,7 @@ def convolution(op: Convolution, unit: TranslationUnit) -> None:
         )
 
 
-def convolution_kernels(op: Convolution, unit: TranslationUnit) -> list[KernelCall]:
+def convolution_kernels(op: FpConvolution, unit: TranslationUnit) -> list[KernelCall]:
     """Emit a convolution's kernels and packed weights; the caller emits the calls."""
     per_group = len(op.target.planes) // op.groups
     classes: dict[tuple[int, int], list[tuple[int, StridedRun]]] = defaultdict(list)
@@ -78,7 +78,7 @@ def convolution_kernels(op: Convolution, unit: TranslationUnit) -> list[KernelCa
 
 
 def _run_kernels(
-    op: Convolution,
+    op: FpConvolution,
     unit: TranslationUnit,
     count: int,
     stride: int,
@@ -96,12 +96,12 @@ def _run_kernels(
         residual=len(op.sources) > 1,
         channel_stride=unit.cpu.element_bytes * op.target.layout.channel_stride * stride,
         assembly=_is_assembly(op, unit),
-        clamp_min=op.clamp_min is not None,
+        clamp_min=op.epilogue.clamp_min is not None,
         tail=tail_pixels,
     )
     blocking = choose_blocking(unit.cpu, shape)
     weights = [op.weight[run.first : run.first + run.count] for _, run in members]
-    starts = op.bias if op.clamp_min is None else op.clamp_min
+    starts = op.bias if op.epilogue.clamp_min is None else op.epilogue.clamp_min
     biases = [starts[run.first : run.first + run.count] for _, run in members]
     packed = [pack_weights(weight, blocking.outputs) for weight in weights]
     arguments = _arguments(op, unit, members, (packed, biases), 0)
@@ -128,14 +128,14 @@ def _run_kernels(
 
 
 def _arguments(
-    op: Convolution,
+    op: FpConvolution,
     unit: TranslationUnit,
     members: list[tuple[int, StridedRun]],
     arrays: tuple[list[FloatArray], list[FloatArray]],
     pixel: int,
 ) -> Arguments:
     """A kernel's arguments from ``pixel`` on: source, weights, biases, residual, target."""
-    size = op.weight.shape[1] * op.planes_per_channel
+    size = op.weight.shape[1] * op.window.planes_per_channel
     arguments: Arguments = [
         (op.source, [op.source.offset(group * size) + pixel for group, _ in members])
     ]
@@ -158,7 +158,7 @@ def pack_weights(weight: FloatArray, sizes: Sequence[int]) -> FloatArray:
     return np.concatenate(parts).astype(np.float32)
 
 
-def _work_items(op: Convolution, unit: TranslationUnit, count: int, blocking: Blocking) -> int:
+def _work_items(op: FpConvolution, unit: TranslationUnit, count: int, blocking: Blocking) -> int:
     """Iterations of a kernel's outer loop, which threads share."""
     if _pixel_loop_outside(op, unit, count, blocking):
         return sum(times for _, times in blocking.pixels)
@@ -166,7 +166,7 @@ def _work_items(op: Convolution, unit: TranslationUnit, count: int, blocking: Bl
 
 
 def _c_kernel(
-    op: Convolution,
+    op: FpConvolution,
     unit: TranslationUnit,
     count: int,
     stride: int,
@@ -197,7 +197,7 @@ def _c_kernel(
 
     lanes = unit.cpu.lanes
     if _pixel_loop_outside(op, unit, count, blocking):
-        far = len(op.taps) == 1 and prefetch.exceeds_l2(op.source.layout, unit.cpu)
+        far = len(op.window.taps) == 1 and prefetch.exceeds_l2(op.source.layout, unit.cpu)
         for across in tile_loops(code, "p", pixels, lanes, work_items=work_items):
             for down in tile_loops(code, "o", _peel_first(outputs) if far else outputs):
                 block(across, down, prefetches=len(down) > 2)
@@ -225,26 +225,26 @@ def _with_tail(runs: tuple[tuple[int, int], ...], tail_pixels: int) -> list[tupl
     return [*before, (size, times, tail_pixels)]
 
 
-def _is_assembly(op: Convolution, unit: TranslationUnit) -> bool:
+def _is_assembly(op: FpConvolution, unit: TranslationUnit) -> bool:
     if not unit.cpu.fma_by_lane:
         return False
-    return len(op.taps) == 1 or neon_microkernel.is_supported(*_tap_offsets(op, unit))
+    return len(op.window.taps) == 1 or neon_microkernel.is_supported(*_tap_offsets(op, unit))
 
 
-def _tap_offsets(op: Convolution, unit: TranslationUnit) -> tuple[tuple[int, ...], int]:
+def _tap_offsets(op: FpConvolution, unit: TranslationUnit) -> tuple[tuple[int, ...], int]:
     """Byte offsets of a channel's taps, and the byte distance to the next channel."""
     size = unit.cpu.element_bytes
-    jump = size * op.source.layout.channel_stride * op.planes_per_channel
-    return tuple(size * tap for tap in op.taps), jump
+    jump = size * op.source.layout.channel_stride * op.window.planes_per_channel
+    return tuple(size * tap for tap in op.window.taps), jump
 
 
-def _in_place(op: Convolution) -> bool:
+def _in_place(op: FpConvolution) -> bool:
     """True if the result overwrites the residual."""
     return len(op.sources) > 1 and op.sources[1] == op.target
 
 
 def _asm_kernel(
-    op: Convolution, unit: TranslationUnit, count: int, stride: int, blocking: Blocking
+    op: FpConvolution, unit: TranslationUnit, count: int, stride: int, blocking: Blocking
 ) -> str:
     """The same loop nest for assembly microkernels, which have the inner loop in them."""
     lanes, code = unit.cpu.lanes, CWriter(depth=1)
@@ -271,7 +271,7 @@ def _asm_kernel(
 
 
 def _asm_spec(
-    op: Convolution,
+    op: FpConvolution,
     unit: TranslationUnit,
     stride: int,
     shape: tuple[int, int, int],
@@ -293,10 +293,10 @@ def _asm_spec(
         if len(op.sources) > 1
         else 0,
         in_place=_in_place(op),
-        activation=op.activation,
+        activation=op.epilogue.activation,
         times=times,
         advances_outputs=advances_outputs,
-        clamp_min=op.clamp_min is not None,
+        clamp_min=op.epilogue.clamp_min is not None,
         in_order=unit.cpu.in_order,
     )
 
@@ -319,12 +319,14 @@ def _asm_call(
 
 
 def _pixel_loop_outside(
-    op: Convolution, unit: TranslationUnit, count: int, blocking: Blocking
+    op: FpConvolution, unit: TranslationUnit, count: int, blocking: Blocking
 ) -> bool:
     if len(blocking.outputs) > 1 == sum(times for _, times in blocking.pixels):
         return False  # nothing is read again, and there are pieces to share
     size = unit.cpu.element_bytes
-    x_bytes = size * op.weight.shape[1] * op.planes_per_channel * op.source.layout.channel_stride
+    x_bytes = (
+        size * op.weight.shape[1] * op.window.planes_per_channel * op.source.layout.channel_stride
+    )
     w_bytes = size * count * op.weight.shape[1] * op.weight.shape[2]
     if w_bytes > _L2_BYTES:
         return False  # from memory once is enough

@@ -8,11 +8,8 @@ from shufflenet_deploy.codegen.emit.kernel_calls import (
     emit_calls,
 )
 from shufflenet_deploy.codegen.emit.unit import TranslationUnit, strided_runs
-from shufflenet_deploy.codegen.ir.planar import (
-    INPUT,
-    OUTPUT,
-    Copy,
-)
+from shufflenet_deploy.codegen.ir.ops import Copy
+from shufflenet_deploy.codegen.ir.planar import INPUT, OUTPUT
 
 
 def copy(op: Copy, unit: TranslationUnit) -> None:

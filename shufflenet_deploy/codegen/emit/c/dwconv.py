@@ -9,9 +9,7 @@ from shufflenet_deploy.codegen.emit.kernel_calls import Arguments, emit_calls
 from shufflenet_deploy.codegen.emit.neon import dwconv3x3
 from shufflenet_deploy.codegen.emit.unit import TranslationUnit, strided_runs
 from shufflenet_deploy.codegen.emit.x86 import dwconv3x3_s2_avx512, dwconv3x3_small_avx512
-from shufflenet_deploy.codegen.ir.planar import (
-    Direct3x3,
-)
+from shufflenet_deploy.codegen.ir.ops import Direct3x3
 
 
 def direct_3x3_kernel(op: Direct3x3, unit: TranslationUnit) -> str:

@@ -9,7 +9,7 @@ from shufflenet_deploy.codegen.c_writer import CWriter
 from shufflenet_deploy.codegen.emit.c import prefetch
 from shufflenet_deploy.codegen.emit.c.activations import activation_constants, activation_expr
 from shufflenet_deploy.codegen.emit.unit import TranslationUnit, float_literal
-from shufflenet_deploy.codegen.ir.planar import Direct3x3
+from shufflenet_deploy.codegen.ir.ops import Direct3x3
 
 #: Where the bias is, behind nine weights, and how many numbers make whole vectors of four.
 BIAS_INDEX, PACKED_WEIGHTS = 9, 12

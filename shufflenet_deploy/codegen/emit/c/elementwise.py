@@ -9,14 +9,11 @@ from shufflenet_deploy.codegen.emit.kernel_calls import (
     emit_calls,
 )
 from shufflenet_deploy.codegen.emit.unit import TranslationUnit, strided_runs
-from shufflenet_deploy.codegen.ir.planar import (
-    Add,
-    ChannelScale,
-    Layout,
-)
+from shufflenet_deploy.codegen.ir.ops import FpAdd, FpChannelScale
+from shufflenet_deploy.codegen.ir.planar import Layout
 
 
-def add(op: Add, unit: TranslationUnit) -> None:
+def add(op: FpAdd, unit: TranslationUnit) -> None:
     """Emit the addition of two values."""
     one, two = op.sources
     code = CWriter(depth=1)
@@ -38,21 +35,21 @@ def _flat_loop(
     unit: TranslationUnit,
     vectors: str,
     scalar: str,
-    op: Add | ChannelScale,
+    op: FpAdd | FpChannelScale,
 ) -> None:
     """A loop over one plane in whole vectors, or a scalar where a plane is one element."""
     if layout.channel_stride == 1:
         value = scalar.replace("[p]", "[0]")
-        code(f"*y = {op.activation.value}({value});")
+        code(f"*y = {op.epilogue.value}({value});")
         return
-    code(*activation_constants(op.activation))
+    code(*activation_constants(op.epilogue))
     end = layout.vectors(unit.cpu.lanes) * unit.cpu.lanes
     with code.block(f"for (int p = 0; p < {end}; p += LANES)"):
         code(f"const vf a = {vectors};")
-        code(f"STORE(y + p, {activation_expr(op.activation, 'a')});")
+        code(f"STORE(y + p, {activation_expr(op.epilogue, 'a')});")
 
 
-def channel_scale(op: ChannelScale, unit: TranslationUnit) -> None:
+def channel_scale(op: FpChannelScale, unit: TranslationUnit) -> None:
     """Emit a feature map times one factor per channel, plus a residual if there is one."""
     value, factor, *others = op.sources
     code = CWriter(depth=1)

@@ -17,9 +17,7 @@ from shufflenet_deploy.codegen.emit.kernel_calls import (
 from shufflenet_deploy.codegen.emit.neon import microkernel
 from shufflenet_deploy.codegen.emit.neon.aarch64_asm import element_type
 from shufflenet_deploy.codegen.emit.unit import TranslationUnit
-from shufflenet_deploy.codegen.ir.planar import (
-    FullyConnected,
-)
+from shufflenet_deploy.codegen.ir.ops import FullyConnected
 from shufflenet_deploy.network.graph import Activation, FloatArray
 
 _ACCUMULATORS = 8

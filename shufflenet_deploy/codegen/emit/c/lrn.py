@@ -6,12 +6,10 @@ from math import ceil
 
 from shufflenet_deploy.codegen.c_writer import CWriter
 from shufflenet_deploy.codegen.emit.unit import TranslationUnit, float_literal
-from shufflenet_deploy.codegen.ir.planar import (
-    LocalResponseNorm,
-)
+from shufflenet_deploy.codegen.ir.ops import FpLocalResponseNorm
 
 
-def local_response_norm(op: LocalResponseNorm, unit: TranslationUnit) -> None:
+def local_response_norm(op: FpLocalResponseNorm, unit: TranslationUnit) -> None:
     """Emit the normalization of every channel by the squares of its neighbours."""
     layout = op.source.layout
     code = CWriter(depth=1)

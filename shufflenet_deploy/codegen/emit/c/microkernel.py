@@ -9,7 +9,7 @@ from shufflenet_deploy.codegen.emit.c import prefetch
 from shufflenet_deploy.codegen.emit.c.activations import activation_constants, activation_expr
 from shufflenet_deploy.codegen.emit.c.tail_packed import PackedTail
 from shufflenet_deploy.codegen.emit.unit import ALIGN_BYTES, TranslationUnit
-from shufflenet_deploy.codegen.ir.planar import Convolution
+from shufflenet_deploy.codegen.ir.ops import FpConvolution
 
 _UNROLL = (5, 4)  # channels in one straight piece of code, the best first
 #: Multiply-adds in one straight piece of code, and with AVX-512. There a longer piece spills, and
@@ -32,7 +32,7 @@ class Microkernel:
 
 
 def emit_microkernel(
-    op: Convolution, unit: TranslationUnit, block: Microkernel, plane: int, other: int
+    op: FpConvolution, unit: TranslationUnit, block: Microkernel, plane: int, other: int
 ) -> str:
     """Emit a microkernel; returns its name.
 
@@ -40,8 +40,8 @@ def emit_microkernel(
     """
     outputs, vectors = block.outputs, block.vectors
     residual = len(op.sources) > 1
-    channels, taps = op.weight.shape[1], op.taps
-    jump = op.source.layout.channel_stride * op.planes_per_channel
+    channels, taps = op.weight.shape[1], op.window.taps
+    jump = op.source.layout.channel_stride * op.window.planes_per_channel
     code = CWriter(depth=1)
     _init_accumulators(code, unit, outputs, vectors, other if residual else None)
     if block.tail:
@@ -60,7 +60,7 @@ def emit_microkernel(
     ):
         _channel_loop(code, unit, channels, list(taps), block, jump)
     else:
-        rows, columns = op.kernel
+        rows, columns = op.window.kernel
         starts = taps[::columns]
         first = [tap - taps[0] for tap in taps[:columns]]
         same = all(
@@ -76,15 +76,15 @@ def emit_microkernel(
                 _prefetch_weights(code, unit, columns * outputs)
                 code("x = plane + rows[t];")
                 _multiply(code, unit, first, block)
-    code(*activation_constants(op.activation))
+    code(*activation_constants(op.epilogue.activation))
     for output in range(outputs):
         for at in range(vectors):
-            value = activation_expr(op.activation, f"a{output}_{at}")
+            value = activation_expr(op.epilogue.activation, f"a{output}_{at}")
             code(f"STORE(y + {output * plane} + {at} * LANES, {value});")
     if block.tail:
         behind = f"{vectors} * LANES"
         _packed_tail(block, unit).store(
-            code, op.activation, plane, other if residual else 0, behind
+            code, op.epilogue.activation, plane, other if residual else 0, behind
         )
     head = "INLINE void @(const real *x, const real *w, const real *b, "
     head += ("const real *r, " if residual else "") + "real *y)"
@@ -119,7 +119,7 @@ def _init_accumulators(
 
 def _prefetch_store_or_residual(
     code: CWriter,
-    op: Convolution,
+    op: FpConvolution,
     unit: TranslationUnit,
     block: Microkernel,
     distances: tuple[int, int],

@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from shufflenet_deploy.codegen.c_writer import CWriter
 from shufflenet_deploy.codegen.emit.kernel_calls import Arguments, emit_calls
 from shufflenet_deploy.codegen.emit.unit import TranslationUnit, float_literal
-from shufflenet_deploy.codegen.ir.planar import (
-    PhaseSplit,
-)
+from shufflenet_deploy.codegen.ir.ops import PhaseSplit
 
 
 def phase_split(op: PhaseSplit, unit: TranslationUnit) -> None:

@@ -8,16 +8,13 @@ from shufflenet_deploy.codegen.c_writer import CWriter
 from shufflenet_deploy.codegen.emit.c.activations import activation_constants, activation_expr
 from shufflenet_deploy.codegen.emit.kernel_calls import Arguments, emit_calls
 from shufflenet_deploy.codegen.emit.unit import TranslationUnit, float_literal, strided_runs
-from shufflenet_deploy.codegen.ir.planar import (
-    AdaptivePool,
-    GlobalAveragePool,
-    PlanarOp,
-    Pool,
-)
+from shufflenet_deploy.codegen.ir.op import Op
+from shufflenet_deploy.codegen.ir.ops import FpAdaptivePool, FpGlobalAveragePool, Pool
+from shufflenet_deploy.codegen.ir.planar import PlanarView
 from shufflenet_deploy.network.graph import PoolKind
 
 
-def _call_per_channel(op: PlanarOp, unit: TranslationUnit, name: str) -> None:
+def _call_per_channel(op: Op[PlanarView], unit: TranslationUnit, name: str) -> None:
     """Call a kernel for every channel."""
     source, target = op.source, op.target
     channels = range(len(target.planes))
@@ -66,7 +63,7 @@ def pool(op: Pool, unit: TranslationUnit) -> None:
         emit_calls(unit, name, columns, run.count, op.name, cost=2 * len(op.taps) * vectors)
 
 
-def global_average_pool(op: GlobalAveragePool, unit: TranslationUnit) -> None:
+def global_average_pool(op: FpGlobalAveragePool, unit: TranslationUnit) -> None:
     """Emit the mean of each plane."""
     layout = op.source.layout
     lanes = unit.cpu.lanes
@@ -87,7 +84,7 @@ def global_average_pool(op: GlobalAveragePool, unit: TranslationUnit) -> None:
     _call_per_channel(op, unit, name)
 
 
-def adaptive_pool(op: AdaptivePool, unit: TranslationUnit) -> None:
+def adaptive_pool(op: FpAdaptivePool, unit: TranslationUnit) -> None:
     """Emit averages over a grid of windows with PyTorch's bounds."""
     source, target = op.source.layout, op.target.layout
     code = CWriter(depth=1)

@@ -12,7 +12,7 @@ import numpy as np
 
 from shufflenet_deploy.codegen.c_writer import CWriter
 from shufflenet_deploy.codegen.emit.unit import TranslationUnit
-from shufflenet_deploy.codegen.ir.planar import Convolution
+from shufflenet_deploy.codegen.ir.ops import FpConvolution
 from shufflenet_deploy.codegen.schedule.partition import even_sizes
 from shufflenet_deploy.network.graph import Activation, FloatArray
 
@@ -22,14 +22,14 @@ _MAX_PIXELS = 2  # pixels
 _MAX_WEIGHT_BYTES = 512 << 10
 
 
-def tail_pixels(op: Convolution, lanes: int, outputs: int) -> int:
+def tail_pixels(op: FpConvolution, lanes: int, outputs: int) -> int:
     """Tail pixels to vectorize over ``outputs`` channels; 0 where that does not pay.
 
     Their weights are a second copy in another order, which must not crowd the caches.
     """
     layout, depth = op.target.layout, op.weight.shape[1]
     rest = layout.span % lanes
-    if not 0 < rest <= _MAX_PIXELS or len(op.taps) > 1 or layout.span < lanes:
+    if not 0 < rest <= _MAX_PIXELS or len(op.window.taps) > 1 or layout.span < lanes:
         return 0
     if op.weight.nbytes > _MAX_WEIGHT_BYTES:
         return 0
@@ -55,7 +55,7 @@ def pad_bias(bias: FloatArray, lanes: int) -> FloatArray:
 
 
 def emit_kernel(
-    op: Convolution, unit: TranslationUnit, outputs: int, stride: int, rest: int
+    op: FpConvolution, unit: TranslationUnit, outputs: int, stride: int, rest: int
 ) -> str:
     """Emit the kernel for the tail pixels of ``outputs`` channels, ``stride`` planes apart."""
     lanes = unit.cpu.lanes
@@ -77,9 +77,9 @@ def emit_kernel(
                     value = f"sums[{p}][o]"
                     if residual:
                         value += f" + r[({first} + o) * {other} + {p}]"
-                    if op.activation is not Activation.NONE:
-                        value = f"{op.activation.value}({value})"
-                    if op.clamp_min is not None:
+                    if op.epilogue.activation is not Activation.NONE:
+                        value = f"{op.epilogue.activation.value}({value})"
+                    if op.epilogue.clamp_min is not None:
                         code(f"const real sum{p} = {value}, floor{p} = b[{first} + o];")
                         value = f"sum{p} > floor{p} ? sum{p} : floor{p}"
                     code(f"y[({first} + o) * {plane} + {p}] = {value};")
@@ -90,11 +90,13 @@ def emit_kernel(
     return unit.kernel(f"conv_tail{rest}", head, code)
 
 
-def _block(code: CWriter, op: Convolution, first: int, vectors: int, lanes: int, rest: int) -> None:
+def _block(
+    code: CWriter, op: FpConvolution, first: int, vectors: int, lanes: int, rest: int
+) -> None:
     jump = op.source.layout.channel_stride
     depth = op.weight.shape[1]
     for at in range(vectors):
-        start = "{0}" if op.clamp_min is not None else f"LOAD(b + {first + at * lanes})"
+        start = "{0}" if op.epilogue.clamp_min is not None else f"LOAD(b + {first + at * lanes})"
         code(f"vf {', '.join(f'a{at}_{p} = {start}' for p in range(rest))};")
     unroll = next(size for size in range(_UNROLL, 0, -1) if depth % size == 0)
     with code.block(f"for (int k = 0; k < {depth}; k += {unroll})"):

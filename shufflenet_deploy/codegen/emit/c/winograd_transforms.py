@@ -21,11 +21,7 @@ from shufflenet_deploy.codegen.emit.c.linear_combination import (
 )
 from shufflenet_deploy.codegen.emit.kernel_calls import Arguments, emit_calls
 from shufflenet_deploy.codegen.emit.unit import TranslationUnit, strided_runs
-from shufflenet_deploy.codegen.ir.planar import (
-    WinogradInput,
-    WinogradOutput,
-    WinogradTiles,
-)
+from shufflenet_deploy.codegen.ir.ops import WinogradInput, WinogradOutput, WinogradTiles
 from shufflenet_deploy.codegen.schedule.winograd import transforms
 from shufflenet_deploy.codegen.schedule.winograd_layout import phase_elements, tile_rows_per_pass
 

@@ -23,7 +23,7 @@ from shufflenet_deploy.codegen.emit.neon.aarch64_asm import (
     element_type,
 )
 from shufflenet_deploy.codegen.emit.unit import TranslationUnit
-from shufflenet_deploy.codegen.ir.planar import Direct3x3
+from shufflenet_deploy.codegen.ir.ops import Direct3x3
 from shufflenet_deploy.codegen.schedule.partition import even_sizes
 from shufflenet_deploy.network.graph import Activation, PoolKind
 

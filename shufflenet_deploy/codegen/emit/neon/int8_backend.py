@@ -10,7 +10,8 @@ from shufflenet_deploy.codegen.emit.neon import (
     int8_pooling,
 )
 from shufflenet_deploy.codegen.emit.pool_spec import pool_spec
-from shufflenet_deploy.codegen.ir import int8 as ir
+from shufflenet_deploy.codegen.ir import ops as ir
+from shufflenet_deploy.codegen.ir.int8 import padded_channels
 from shufflenet_deploy.codegen.schedule.neon_int8_blocking import Epilogue, NeonConvSpec
 from shufflenet_deploy.codegen.schedule.partition import Blocking
 
@@ -52,22 +53,22 @@ def fill_padding(op: ir.FillPadding, unit: Int8Unit) -> None:
     unit.call(int8_data_movement.padding_kernel(task, unit), op, unit.at(view, whole))
 
 
-def convolution(op: ir.Convolution, unit: Int8Unit) -> None:
+def convolution(op: ir.Int8Convolution, unit: Int8Unit) -> None:
     """Emit any convolution but a depthwise one."""
     source, target = op.source, op.target
     weight, rows, run = contiguous_runs(op)
     height, width = target.height, target.width
-    down, right = op.stride
-    r = op.sources[1] if op.residual is not None else None
-    pointwise = op.weight.shape[2:] == (1, 1) and op.stride == (1, 1)
-    shuffled = op.shuffle > 1
+    down, right = op.window.stride
+    r = op.sources[1] if op.epilogue.residual is not None else None
+    pointwise = op.weight.shape[2:] == (1, 1) and op.window.stride == (1, 1)
+    shuffled = op.epilogue.shuffle > 1
     views = [source] if shuffled else [source, target] + ([r] if r else [])
     together = 1
     if pointwise and all(view.flat for view in views):
         together = chunk_rows(height, max(view.row_stride for view in views))
     y_pixel, y_row = target.pixel_stride, target.row_stride
     if shuffled:
-        y_pixel = ir.padded_channels(target.channels)
+        y_pixel = padded_channels(target.channels)
         y_row = width * y_pixel
     spec = NeonConvSpec(
         rows=rows,
@@ -84,20 +85,27 @@ def convolution(op: ir.Convolution, unit: Int8Unit) -> None:
         r_pixel=r.pixel_stride if r else 0,
         r_row=r.row_stride * together if r else 0,
         epilogue=Epilogue(
-            shift=op.shift, residual=op.residual, fraction=op.fraction, float_output=op.float_output
+            shift=op.epilogue.shift,
+            residual=op.epilogue.residual,
+            fraction=op.epilogue.fraction,
+            float_output=op.epilogue.float_output,
         ),
         overwrite_slack=y_pixel - target.channels if shuffled else target.overwrite_slack,
     )
     cut = int8_conv.choose_cut(spec, unit)
     packed, ends = int8_conv.pack_weights(
-        spec, weight, op.bias, op.multiplier, cut, dot_product=unit.cpu.dot_product
+        spec, weight, op.bias, op.epilogue.multiplier, cut, dot_product=unit.cpu.dot_product
     )
-    x = unit.at(source, source.start(op.padding))
+    x = unit.at(source, source.start(op.window.padding))
     w, b = unit.constant(packed), unit.constant(ends, "int32_t")
     if not shuffled:
         name = int8_conv.emit_kernel(spec, unit, cut)
         others = [unit.at(r, r.origin)] if r else []
-        y = "(int8_t *)(void *)output" if op.float_output else unit.at(target, target.origin)
+        y = (
+            "(int8_t *)(void *)output"
+            if op.epilogue.float_output
+            else unit.at(target, target.origin)
+        )
         work_items, work = int8_conv.work_items(spec, cut), spec.work_of_all
         unit.call_parallel(name, op, x, w, b, *others, y, work_items=work_items, work=work)
         return
@@ -105,7 +113,7 @@ def convolution(op: ir.Convolution, unit: Int8Unit) -> None:
 
 
 def _convolution_then_shuffle(
-    op: ir.Convolution,
+    op: ir.Int8Convolution,
     unit: Int8Unit,
     spec: NeonConvSpec,
     cut: Blocking,
@@ -120,7 +128,7 @@ def _convolution_then_shuffle(
     move = int8_data_movement.shuffle_kernel(
         int8_data_movement.ShuffleSpec(
             channels=target.channels,
-            groups=op.shuffle,
+            groups=op.epilogue.shuffle,
             height=together,
             width=target.width,
             x_pixel=spec.y_pixel,
@@ -151,12 +159,12 @@ def depthwise(op: ir.DepthwiseConvolution, unit: Int8Unit) -> None:
         x_row=source.row_stride,
         y_pixel=target.pixel_stride,
         y_row=target.row_stride,
-        shift=op.shift,
+        shift=op.epilogue.shift,
         overwrite_slack=target.overwrite_slack,
     )
     weight = op.weight.reshape(target.channels, 9)
     packed = int8_dwconv3x3.pack_weights(
-        weight, op.bias, op.multiplier, dot_product=unit.cpu.dot_product
+        weight, op.bias, op.epilogue.multiplier, dot_product=unit.cpu.dot_product
     )
     name = int8_dwconv3x3.emit_kernel(task, unit)
     x, y = unit.at(source, source.start(op.padding)), unit.at(target, target.origin)
@@ -173,7 +181,7 @@ def pool(op: ir.MaxPool | ir.AveragePool, unit: Int8Unit) -> None:
     unit.call_parallel(name, op, x, y, work_items=target.height, work=work)
 
 
-def global_average_pool(op: ir.GlobalAveragePool, unit: Int8Unit) -> None:
+def global_average_pool(op: ir.Int8GlobalAveragePool, unit: Int8Unit) -> None:
     """Emit a global average pool."""
     source, target = op.source, op.target
     task = int8_pooling.GlobalAverageSpec(
@@ -182,9 +190,9 @@ def global_average_pool(op: ir.GlobalAveragePool, unit: Int8Unit) -> None:
         width=source.width,
         x_pixel=source.pixel_stride,
         x_row=source.row_stride,
-        start=op.start,
-        multiplier=int(op.multiplier[0]),
-        shift=op.shift,
+        start=op.epilogue.start,
+        multiplier=int(op.epilogue.multiplier[0]),
+        shift=op.epilogue.shift,
     )
     name = int8_pooling.global_average_kernel(task, unit)
     unit.call(name, op, unit.at(source, source.origin), unit.at(target, target.origin))

@@ -8,7 +8,7 @@ from shufflenet_deploy.codegen.c_writer import CWriter
 from shufflenet_deploy.codegen.emit.int8_unit import Int8Unit, contiguous_runs
 from shufflenet_deploy.codegen.emit.kernel_calls import RANGE_PARAMS
 from shufflenet_deploy.codegen.emit.unit import float_literal
-from shufflenet_deploy.codegen.ir import int8 as ir
+from shufflenet_deploy.codegen.ir import ops as ir
 from shufflenet_deploy.codegen.ir.int8 import Padding, PixelView
 
 
@@ -56,18 +56,21 @@ def fill_padding(op: ir.FillPadding, unit: Int8Unit) -> None:
     unit.call(name, op, unit.at(view, view.origin - view.first))
 
 
-def convolution(op: ir.Convolution, unit: Int8Unit) -> None:
+def convolution(op: ir.Int8Convolution, unit: Int8Unit) -> None:
     """Emit any convolution but a depthwise one, as runs of products."""
     source, target = op.source, op.target
     weight, rows, run = contiguous_runs(op)
     outputs = len(weight) // op.groups
-    other = op.sources[1] if op.residual is not None else None
+    other = op.sources[1] if op.epilogue.residual is not None else None
     code = CWriter(depth=1)
     code(f"static const int rows[] = {{{', '.join(map(str, rows))}}};")
     single = target.height * target.width == 1  # pieces are outputs, else rows
     with code.block(f"for (int i = {'0; i < 1' if single else 'begin; i < end'}; ++i)"):
         with code.block(f"for (int j = 0; j < {target.width}; ++j)"):
-            down, right = op.stride[0] * source.row_stride, op.stride[1] * source.pixel_stride
+            down, right = (
+                op.window.stride[0] * source.row_stride,
+                op.window.stride[1] * source.pixel_stride,
+            )
             code(f"const byte *pixel = x + i * {down} + j * {right};", "const int8_t *v = w;")
             if single:
                 code(f"v += begin * {len(rows) * run};")
@@ -80,17 +83,17 @@ def convolution(op: ir.Convolution, unit: Int8Unit) -> None:
                     code(f"for (int k = 0; k < {run}; ++k)", "    a += from[k] * v[k];")
                 _emit_epilogue(code, op, other, len(weight))
     residual = "const byte *r, " if other else ""
-    y = "float" if op.float_output else "byte"
-    kind = "float" if op.float_output else "factor"
+    y = "float" if op.epilogue.float_output else "byte"
+    kind = "float" if op.epilogue.float_output else "factor"
     head = f"LOOP void @(const byte *x, const int8_t *w, const int32_t *b, const {kind} *m, "
     name = unit.kernel("conv", f"{head}{residual}{y} *y{RANGE_PARAMS})", code, "scalar")
     unit.call_parallel(
         name,
         op,
-        unit.at(source, window_start(source, op.padding)),
+        unit.at(source, window_start(source, op.window.padding)),
         unit.constant(weight),
         unit.constant(op.bias, "int32_t"),
-        unit.constant(op.multiplier, "float" if op.float_output else "factor"),
+        unit.constant(op.epilogue.multiplier, "float" if op.epilogue.float_output else "factor"),
         *([unit.at(other, other.origin)] if other else []),
         unit.at(target, target.origin),
         work_items=len(weight) if single else target.height,
@@ -99,20 +102,20 @@ def convolution(op: ir.Convolution, unit: Int8Unit) -> None:
 
 
 def _emit_epilogue(
-    code: CWriter, op: ir.Convolution, other: PixelView | None, outputs: int
+    code: CWriter, op: ir.Int8Convolution, other: PixelView | None, outputs: int
 ) -> None:
     target = op.target
-    if op.float_output:
+    if op.epilogue.float_output:
         code("y[o] = (float)a * m[o];")
         return
     at = "o"
-    if op.shuffle > 1:
-        each = outputs // op.shuffle
-        at = f"o % {each} * {op.shuffle} + o / {each}"
-    value = f"scaled(a, m[o], {op.shift - op.fraction})"
+    if op.epilogue.shuffle > 1:
+        each = outputs // op.epilogue.shuffle
+        at = f"o % {each} * {op.epilogue.shuffle} + o / {each}"
+    value = f"scaled(a, m[o], {op.epilogue.shift - op.epilogue.fraction})"
     if other is not None:
         there = f"r[i * {other.row_stride} + j * {other.pixel_stride} + o]"
-        value = f"sum_of({value}, {there} * {op.residual}, {op.fraction})"
+        value = f"sum_of({value}, {there} * {op.epilogue.residual}, {op.epilogue.fraction})"
     code(f"y[i * {target.row_stride} + j * {target.pixel_stride} + {at}] = byte_of({value});")
 
 
@@ -131,7 +134,7 @@ def depthwise(op: ir.DepthwiseConvolution, unit: Int8Unit) -> None:
                     view = tap // 3 * source.row_stride + tap % 3 * source.pixel_stride
                     code(f"a += from[{view}] * w[9 * c + {tap}];")
                 to = f"y[i * {target.row_stride} + j * {target.pixel_stride} + c]"
-                code(f"{to} = byte_of(scaled(a, m[c], {op.shift}));")
+                code(f"{to} = byte_of(scaled(a, m[c], {op.epilogue.shift}));")
     head = "LOOP void @(const byte *restrict x, const int8_t *w, const int32_t *b, "
     name = unit.kernel(
         "dwconv3x3", f"{head}const factor *m, byte *restrict y{RANGE_PARAMS})", code, "scalar"
@@ -142,7 +145,7 @@ def depthwise(op: ir.DepthwiseConvolution, unit: Int8Unit) -> None:
         unit.at(source, window_start(source, op.padding)),
         unit.constant(op.weight),
         unit.constant(op.bias, "int32_t"),
-        unit.constant(op.multiplier, "factor"),
+        unit.constant(op.epilogue.multiplier, "factor"),
         unit.at(target, target.origin),
         work_items=target.height,
         work=4 * 9 * target.channels * target.height * target.width,
@@ -181,18 +184,22 @@ def pool(op: ir.MaxPool | ir.AveragePool, unit: Int8Unit) -> None:
     unit.call_parallel(name, op, x, y, work_items=target.height, work=work)
 
 
-def global_average_pool(op: ir.GlobalAveragePool, unit: Int8Unit) -> None:
+def global_average_pool(op: ir.Int8GlobalAveragePool, unit: Int8Unit) -> None:
     """Emit a global average pool."""
     source, target = op.source, op.target
     code = CWriter(depth=1)
     with code.block(f"for (int c = 0; c < {target.channels}; ++c)"):
-        code(f"int32_t a = {op.start};")
+        code(f"int32_t a = {op.epilogue.start};")
         with code.block(f"for (int i = 0; i < {source.height}; ++i)"):
             code(f"for (int j = 0; j < {source.width}; ++j)")
             code(f"    a += x[i * {source.row_stride} + j * {source.pixel_stride} + c];")
-        factor = op.multiplier[0]
-        written = float_literal(float(factor)) if op.multiplier.dtype == np.float32 else str(factor)
-        code(f"y[c] = byte_of(scaled(a, {written}, {op.shift}));")
+        factor = op.epilogue.multiplier[0]
+        written = (
+            float_literal(float(factor))
+            if op.epilogue.multiplier.dtype == np.float32
+            else str(factor)
+        )
+        code(f"y[c] = byte_of(scaled(a, {written}, {op.epilogue.shift}));")
     name = unit.kernel(
         "gavgpool", "LOOP void @(const byte *restrict x, byte *restrict y)", code, "scalar"
     )

@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from shufflenet_deploy.codegen.c_writer import CWriter
 from shufflenet_deploy.codegen.emit.int8_unit import Int8Unit
 from shufflenet_deploy.codegen.emit.kernel_calls import RANGE_PARAMS
-from shufflenet_deploy.codegen.ir import int8 as ir
+from shufflenet_deploy.codegen.ir import ops as ir
 from shufflenet_deploy.codegen.ir.int8 import PixelView
+from shufflenet_deploy.codegen.ir.op import Op
 from shufflenet_deploy.network.graph import Pair
 
 _BLOCK = 64
@@ -42,7 +43,7 @@ def _pixels(code: CWriter, width: int, **views: PixelView) -> Iterator[None]:
             yield
 
 
-def _call_by_rows(name: str, op: ir.PixelOp, unit: Int8Unit, *given: str) -> None:
+def _call_by_rows(name: str, op: Op[PixelView], unit: Int8Unit, *given: str) -> None:
     """Call a kernel whose work items are rows of the target."""
     target = op.target
     work = 16 * target.channels * target.height * target.width
@@ -65,16 +66,16 @@ def lookup_table(op: ir.LookupTable, unit: Int8Unit) -> None:
     _call_by_rows(name, op, unit, unit.at(source, source.origin), t)
 
 
-def add(op: ir.Add, unit: Int8Unit) -> None:
+def add(op: ir.Int8Add, unit: Int8Unit) -> None:
     """Emit the addition of two values with scales of their own."""
     one, two = op.sources
-    target, (first, second) = op.target, op.multipliers
+    target, (first, second) = op.target, op.epilogue.multipliers
     count, width = target.channels, target.width
     if are_whole_rows(one, two, target):
         count, width = target.pixel_stride * target.width, 1
     code = CWriter(depth=1)
     with _pixels(code, width, to=target, other=two, **{"from": one}):
-        numbers = f"{first}, {second}, {op.start}, {op.shift}"
+        numbers = f"{first}, {second}, {op.epilogue.start}, {op.epilogue.shift}"
         code(f"added(from, other, to, {count}, {numbers});")
     head = f"LOOP void @(const byte *x, const byte *r, byte *restrict y{RANGE_PARAMS})"
     name = unit.kernel("add", head, code, "scalar")
@@ -82,14 +83,14 @@ def add(op: ir.Add, unit: Int8Unit) -> None:
     _call_by_rows(name, op, unit, x, r)
 
 
-def _channel_scale_call(op: ir.ChannelScale | ir.LocalResponseNorm) -> str:
+def _channel_scale_call(op: ir.Int8ChannelScale | ir.Int8LocalResponseNorm) -> str:
     """Scale the channels of the pixel ``from`` by ``by``, and the slack after them."""
-    start = op.target.zero_point * (1 << op.shift) + (1 << op.shift >> 1)
+    start = op.target.zero_point * (1 << op.epilogue.shift) + (1 << op.epilogue.shift >> 1)
     count = op.target.channels + op.target.overwrite_slack
-    return f"gated(from, by, to, {count}, {op.source.zero_point}, {start}, {op.shift});"
+    return f"gated(from, by, to, {count}, {op.source.zero_point}, {start}, {op.epilogue.shift});"
 
 
-def channel_scale(op: ir.ChannelScale, unit: Int8Unit) -> None:
+def channel_scale(op: ir.Int8ChannelScale, unit: Int8Unit) -> None:
     """Emit a feature map times one factor per channel."""
     source, by = op.sources
     target, channels = op.target, op.target.channels
@@ -104,11 +105,11 @@ def channel_scale(op: ir.ChannelScale, unit: Int8Unit) -> None:
     head = "LOOP void @(const byte *restrict x, const byte *r, const int16_t *t, "
     name = unit.kernel("scale", f"{head}byte *restrict y{RANGE_PARAMS})", code, "scalar")
     x, r = unit.at(source, source.origin), unit.at(by, by.origin)
-    t = unit.constant(op.multipliers, "int16_t")
+    t = unit.constant(op.epilogue.multipliers, "int16_t")
     _call_by_rows(name, op, unit, x, r, t)
 
 
-def local_response_norm(op: ir.LocalResponseNorm, unit: Int8Unit) -> None:
+def local_response_norm(op: ir.Int8LocalResponseNorm, unit: Int8Unit) -> None:
     """Emit the normalization of every channel by the squares of its neighbours."""
     source, target, channels = op.source, op.target, op.target.channels
     before, size = op.size // 2, op.size
@@ -125,16 +126,16 @@ def local_response_norm(op: ir.LocalResponseNorm, unit: Int8Unit) -> None:
         code(_channel_scale_call(op))
     head = f"LOOP void @(const byte *restrict x, const int16_t *t, byte *restrict y{RANGE_PARAMS})"
     name = unit.kernel("lrn", head, code, "scalar")
-    t = unit.constant(op.multipliers, "int16_t")
+    t = unit.constant(op.epilogue.multipliers, "int16_t")
     _call_by_rows(name, op, unit, unit.at(source, source.origin), t)
 
 
-def adaptive_pool(op: ir.AdaptivePool, unit: Int8Unit) -> None:
+def adaptive_pool(op: ir.Int8AdaptivePool, unit: Int8Unit) -> None:
     """Emit averages over unequal windows, some channels at a time."""
     source, target, channels = op.source, op.target, op.target.channels
     code = CWriter(depth=1)
-    code(f"static const int rows[][2] = {{{_ends(op.rows)}}};")
-    code(f"static const int columns[][2] = {{{_ends(op.columns)}}};")
+    code(f"static const int rows[][2] = {{{_ends(op.epilogue.rows)}}};")
+    code(f"static const int columns[][2] = {{{_ends(op.epilogue.columns)}}};")
     with _pixels(code, target.width, to=target):
         with code.block(f"for (int c = 0; c < {channels}; c += {_BLOCK})"):
             code(f"const int count = {channels} - c < {_BLOCK} ? {channels} - c : {_BLOCK};")
@@ -151,10 +152,13 @@ def adaptive_pool(op: ir.AdaptivePool, unit: Int8Unit) -> None:
                 )
                 code("for (int k = 0; k < count; ++k)", "    a[k] += from[k];")
             code("for (int k = 0; k < count; ++k)")
-            code(f"    to[c + k] = byte_of(scaled(a[k], m{at}, {op.shift}));")
+            code(f"    to[c + k] = byte_of(scaled(a[k], m{at}, {op.epilogue.shift}));")
     head = "LOOP void @(const byte *restrict x, const int32_t *b, const factor *m, "
     name = unit.kernel("adaptive_avgpool", f"{head}byte *restrict y{RANGE_PARAMS})", code, "scalar")
-    b, m = unit.constant(op.start, "int32_t"), unit.constant(op.multiplier, "factor")
+    b, m = (
+        unit.constant(op.epilogue.start, "int32_t"),
+        unit.constant(op.epilogue.multiplier, "factor"),
+    )
     _call_by_rows(name, op, unit, unit.at(source, source.origin), b, m)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from shufflenet_deploy.codegen.emit.c.activations import activation_expr
 from shufflenet_deploy.codegen.emit.c.dwconv3x3_rows import RowKernel, reduce_expr
 from shufflenet_deploy.codegen.emit.unit import TranslationUnit, float_literal
-from shufflenet_deploy.codegen.ir.planar import Direct3x3
+from shufflenet_deploy.codegen.ir.ops import Direct3x3
 
 _LANES = 16
 

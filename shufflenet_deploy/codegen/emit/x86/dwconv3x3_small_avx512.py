@@ -12,7 +12,7 @@ from shufflenet_deploy.codegen.c_writer import CWriter
 from shufflenet_deploy.codegen.emit.c.activations import activation_constants, activation_expr
 from shufflenet_deploy.codegen.emit.c.dwconv3x3_rows import reduce_expr
 from shufflenet_deploy.codegen.emit.unit import TranslationUnit, float_literal
-from shufflenet_deploy.codegen.ir.planar import Direct3x3
+from shufflenet_deploy.codegen.ir.ops import Direct3x3
 
 _LANES = 16
 _ALL = (1 << _LANES) - 1

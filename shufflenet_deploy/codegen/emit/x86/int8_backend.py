@@ -16,7 +16,8 @@ from shufflenet_deploy.codegen.emit.x86 import (
     int8_dwconv3x3,
     int8_pooling,
 )
-from shufflenet_deploy.codegen.ir import int8 as ir
+from shufflenet_deploy.codegen.ir import ops as ir
+from shufflenet_deploy.codegen.ir.int8 import padded_channels
 from shufflenet_deploy.codegen.schedule import x86_int8_blocking
 
 #: Groups whose bytes fit one vector together.
@@ -51,21 +52,21 @@ def quantize_input(op: ir.QuantizeInput, unit: Int8Unit) -> None:
     )
 
 
-def convolution(op: ir.Convolution, unit: Int8Unit) -> None:
+def convolution(op: ir.Int8Convolution, unit: Int8Unit) -> None:
     """Emit any convolution but a depthwise one."""
-    if not op.float_output and _may_overflow(op):
+    if not op.epilogue.float_output and _may_overflow(op):
         int8_backend.convolution(op, unit)
         return
     cpu = unit.cpu
     source, target = op.source, op.target
     weight, rows, run = contiguous_runs(op)
-    down, right = op.stride
-    r = op.sources[1] if op.residual is not None else None
-    shuffled = op.shuffle > 1
+    down, right = op.window.stride
+    r = op.sources[1] if op.epilogue.residual is not None else None
+    shuffled = op.epilogue.shuffle > 1
     permutes = cpu.dot_product and cpu.lanes == 16
-    direct = shuffled and permutes and op.shuffle == op.groups <= _MAX_INTERLEAVED_GROUPS
+    direct = shuffled and permutes and op.epilogue.shuffle == op.groups <= _MAX_INTERLEAVED_GROUPS
     views = [source, *([target] if direct or not shuffled else []), *([r] if r else [])]
-    pointwise = op.weight.shape[2:] == (1, 1) and op.stride == (1, 1)
+    pointwise = op.weight.shape[2:] == (1, 1) and op.window.stride == (1, 1)
     together = 1
     if pointwise and all(view.flat for view in views):
         near = weight.size * cpu.lanes // 16 <= _L1_WEIGHT_BYTES
@@ -76,7 +77,7 @@ def convolution(op: ir.Convolution, unit: Int8Unit) -> None:
         )
     y_pixel, y_row = target.pixel_stride, target.row_stride
     if shuffled and not direct:
-        y_pixel = ir.padded_channels(target.channels)
+        y_pixel = padded_channels(target.channels)
         y_row = target.width * y_pixel
     spec = x86_int8_blocking.X86ConvSpec(
         rows=rows,
@@ -92,18 +93,18 @@ def convolution(op: ir.Convolution, unit: Int8Unit) -> None:
         y_row=y_row * together,
         r_pixel=r.pixel_stride if r else 0,
         r_row=r.row_stride * together if r else 0,
-        residual=op.residual,
-        fraction=op.fraction,
-        float_output=op.float_output,
+        residual=op.epilogue.residual,
+        fraction=op.epilogue.fraction,
+        float_output=op.epilogue.float_output,
         shuffled=direct,
         overwrite_slack=target.overwrite_slack,
     )
-    x = unit.at(source, source.start(op.padding))
+    x = unit.at(source, source.start(op.window.padding))
     if not cpu.dot_product:
         few = weight.size <= _MAX_WIDENED_WEIGHTS and spec.height * spec.width > 1
         spec = x86_int8_blocking.with_int16_inputs(spec, weights=few)
         # Runs and pixels are counted from the first byte of the first window.
-        used = source.size - source.start(op.padding) + _READ_SLACK_BYTES
+        used = source.size - source.start(op.window.padding) + _READ_SLACK_BYTES
         work_items, wide = ceil(used / (2 * cpu.lanes)), unit.scratch(2 * used + _READ_SLACK_BYTES)
         unit.call_parallel(
             int8_data_movement.widen_kernel(unit), op, x, wide, work_items=work_items, work=6 * used
@@ -111,14 +112,16 @@ def convolution(op: ir.Convolution, unit: Int8Unit) -> None:
         unit.begin()
         x = wide
     blocks = x86_int8_blocking.choose_blocks(spec, cpu)
-    packed, ends = x86_int8_blocking.pack_weights(spec, weight, op.bias, op.multiplier, blocks, cpu)
+    packed, ends = x86_int8_blocking.pack_weights(
+        spec, weight, op.bias, op.epilogue.multiplier, blocks, cpu
+    )
     w, b = unit.constant(packed), unit.constant(ends, "int32_t")
     if shuffled and not direct:
         _convolution_then_shuffle(op, unit, spec, blocks, together, (x, w, b))
         return
     name = int8_conv.emit_kernel(spec, unit, blocks)
     others = [unit.at(r, r.origin)] if r else []
-    y = "(byte *)(void *)output" if op.float_output else unit.at(target, target.origin)
+    y = "(byte *)(void *)output" if op.epilogue.float_output else unit.at(target, target.origin)
     work_items = int8_conv.work_items(spec, blocks)
     unit.call_parallel(
         name, op, x, w, b, *others, y, work_items=work_items, work=_multiply_adds(spec)
@@ -130,16 +133,19 @@ def _multiply_adds(spec: x86_int8_blocking.X86ConvSpec) -> float:
     return spec.height * spec.width * spec.groups * spec.outputs * len(spec.rows) * spec.run
 
 
-def _may_overflow(op: ir.Convolution | ir.DepthwiseConvolution) -> bool:
+def _may_overflow(op: ir.Int8Convolution | ir.DepthwiseConvolution) -> bool:
     """True if a scaled accumulator may exceed int32."""
     most = np.abs(op.weight.astype(np.int64)).reshape(len(op.weight), -1).sum(1) * 255
     return bool(
-        ((most + np.abs(op.bias.astype(np.int64))) * op.multiplier >= _MAX_FLOAT_TO_INT32).any()
+        (
+            (most + np.abs(op.bias.astype(np.int64))) * op.epilogue.multiplier
+            >= _MAX_FLOAT_TO_INT32
+        ).any()
     )
 
 
 def _convolution_then_shuffle(
-    op: ir.Convolution,
+    op: ir.Int8Convolution,
     unit: Int8Unit,
     spec: x86_int8_blocking.X86ConvSpec,
     blocks: tuple[x86_int8_blocking.OutputBlock, ...],
@@ -148,13 +154,13 @@ def _convolution_then_shuffle(
 ) -> None:
     """Convolve some rows into scratch, then store them with channels shuffled."""
     target = op.target
-    room = ir.padded_channels(target.channels) - target.channels
+    room = padded_channels(target.channels) - target.channels
     one = replace(spec, height=1, y_row=0, overwrite_slack=room)
     name = int8_conv.emit_kernel(one, unit, blocks)
     move = int8_data_movement.shuffle_kernel(
         int8_data_movement.ShuffleSpec(
             channels=target.channels,
-            groups=op.shuffle,
+            groups=op.epilogue.shuffle,
             height=together,
             width=target.width,
             x_pixel=spec.y_pixel,
@@ -191,7 +197,7 @@ def depthwise(op: ir.DepthwiseConvolution, unit: Int8Unit) -> None:
         y_row=target.row_stride,
         overwrite_slack=target.overwrite_slack,
     )
-    packed = int8_dwconv3x3.pack_weights(task, op.weight, op.bias, op.multiplier, unit.cpu)
+    packed = int8_dwconv3x3.pack_weights(task, op.weight, op.bias, op.epilogue.multiplier, unit.cpu)
     name = int8_dwconv3x3.emit_kernel(task, unit)
     x, y = unit.at(source, source.start(op.padding)), unit.at(target, target.origin)
     work = 40 * target.channels * target.height * target.width
@@ -207,11 +213,11 @@ def pool(op: ir.MaxPool | ir.AveragePool, unit: Int8Unit) -> None:
     unit.call_parallel(name, op, x, y, *memory, work_items=target.height, work=work)
 
 
-def global_average_pool(op: ir.GlobalAveragePool, unit: Int8Unit) -> None:
+def global_average_pool(op: ir.Int8GlobalAveragePool, unit: Int8Unit) -> None:
     """Emit a global average pool."""
     source, target = op.source, op.target
     pixels = source.height * source.width
-    most = (255 * pixels + abs(op.start)) * float(op.multiplier[0])
+    most = (255 * pixels + abs(op.epilogue.start)) * float(op.epilogue.multiplier[0])
     if most >= _MAX_FLOAT_TO_INT32:
         int8_backend.global_average_pool(op, unit)
         return
@@ -221,8 +227,8 @@ def global_average_pool(op: ir.GlobalAveragePool, unit: Int8Unit) -> None:
         width=source.width,
         x_pixel=source.pixel_stride,
         x_row=source.row_stride,
-        start=op.start,
-        multiplier=float(op.multiplier[0]),
+        start=op.epilogue.start,
+        multiplier=float(op.epilogue.multiplier[0]),
         overwrite_slack=target.overwrite_slack,
     )
     name = int8_pooling.global_average_kernel(task, unit)

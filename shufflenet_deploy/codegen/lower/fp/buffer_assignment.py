@@ -6,18 +6,19 @@ its channels.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from shufflenet_deploy.codegen.cpu_target import CpuTarget
+from shufflenet_deploy.codegen.ir.op import Op
+from shufflenet_deploy.codegen.ir.ops import Copy, PhaseSplit
 from shufflenet_deploy.codegen.ir.planar import (
     INPUT,
     OUTPUT,
-    BufferView,
-    Copy,
     Layout,
-    PhaseSplit,
-    PlanarOp,
     PlanarProgram,
+    PlanarView,
     planar_layout,
     vector_layout,
 )
@@ -40,6 +41,7 @@ from shufflenet_deploy.network.graph import (
     Pool,
     Shuffle,
 )
+from shufflenet_deploy.records import Precision
 
 
 class BufferAssigner:
@@ -63,8 +65,13 @@ class BufferAssigner:
         self.program = PlanarProgram(
             name=graph.name, input_shape=shape, output_shape=graph.shapes[graph.output]
         )
-        image = BufferView(buffer=INPUT, layout=_dense_layout(shape), planes=tuple(range(shape[0])))
-        self.views: dict[str, BufferView] = {graph.input: image}
+        image = PlanarView(
+            buffer=INPUT,
+            dtype=Precision.FP32,
+            layout=_dense_layout(shape),
+            planes=tuple(range(shape[0])),
+        )
+        self.views: dict[str, PlanarView] = {graph.input: image}
         self.stored: set[str] = set()
         self.traversal = Traversal(graph)
         self.rows = assign_row_strides(graph)
@@ -79,16 +86,16 @@ class BufferAssigner:
             if shape[1:] in {(), (1, 1)}
             else _dense_layout(shape)
         )
-        target = BufferView(buffer=OUTPUT, layout=layout, planes=last.planes)
+        target = PlanarView(buffer=OUTPUT, dtype=Precision.FP32, layout=layout, planes=last.planes)
         self.emit(Copy(name="output", sources=(last,), target=target))
 
-    def emit(self, op: PlanarOp) -> None:
+    def emit(self, op: Op[PlanarView]) -> None:
         """Append an op."""
         self.program.ops.append(op)
 
     # -- values as steps want to read them --------------------------------------------------
 
-    def read(self, value: str) -> BufferView:
+    def read(self, value: str) -> PlanarView:
         """The view of a value in whole vectors; the caller's input is copied first."""
         view = self.views[value]
         if view.buffer != INPUT:
@@ -100,7 +107,7 @@ class BufferAssigner:
 
     def phase_split(
         self, layer: Conv | Pool, windows: WindowGeometry, outside: float
-    ) -> BufferView:
+    ) -> PlanarView:
         """Emit padding and phase split of a layer's input: its windows have stride 1 then."""
         source = self.views[layer.inputs[0]]
         row = self.rows[layer.output]
@@ -121,7 +128,7 @@ class BufferAssigner:
         )
         return target
 
-    def flattened(self, layer: Dense | Flatten) -> BufferView:
+    def flattened(self, layer: Dense | Flatten) -> PlanarView:
         """The input of a layer as one vector, channel by channel."""
         source, shape = self.views[layer.inputs[0]], self.graph.shapes[layer.inputs[0]]
         if source.layout.channel_stride == 1 and source.buffer != INPUT:
@@ -135,35 +142,41 @@ class BufferAssigner:
             row_stride=width,
             channel_stride=height * width,
         )
-        target = BufferView(
-            buffer=self.program.buffer(size), layout=layout, planes=tuple(range(shape[0]))
+        target = PlanarView(
+            buffer=self.program.buffer(size),
+            dtype=self.cpu.precision,
+            layout=layout,
+            planes=tuple(range(shape[0])),
         )
         self.emit(Copy(name=layer.name, sources=(source,), target=target))
-        return BufferView(
-            buffer=target.buffer, layout=vector_layout(size), planes=tuple(range(size))
-        )
+        return replace(target, layout=vector_layout(size), planes=tuple(range(size)))
 
     # -- where steps store ------------------------------------------------------------------
 
-    def new_buffer(self, layout: Layout) -> BufferView:
+    def new_buffer(self, layout: Layout) -> PlanarView:
         """A view with a buffer of its own."""
         buffer = self.program.buffer(layout.channels * layout.channel_stride)
-        return BufferView(buffer=buffer, layout=layout, planes=tuple(range(layout.channels)))
+        return PlanarView(
+            buffer=buffer,
+            dtype=self.cpu.precision,
+            layout=layout,
+            planes=tuple(range(layout.channels)),
+        )
 
-    def vector_aligned_view(self, target: BufferView) -> BufferView:
+    def vector_aligned_view(self, target: PlanarView) -> PlanarView:
         """A view to store whole vectors in: not ``target`` if its planes are single elements."""
         if target.layout.channel_stride > 1:
             return target
         return self.new_buffer(planar_layout(len(target.planes), 1, 1, 1, self.cpu.lanes))
 
     def emit_epilogue(
-        self, name: str, kept: BufferView, target: BufferView, left: Activation
+        self, name: str, kept: PlanarView, target: PlanarView, left: Activation
     ) -> None:
         """Copy to ``target``, and apply the activation, where the op itself could not."""
         if kept is not target or left is not Activation.NONE:
             self.emit(Copy(name=name, sources=(kept,), target=target, activation=left))
 
-    def target(self, value: str, activation: Activation) -> tuple[BufferView, Activation]:
+    def target(self, value: str, activation: Activation) -> tuple[PlanarView, Activation]:
         """The view to store ``value`` in, and the activation to fuse."""
         last, channels, later, between = self.final_destination(value)
         both = compose_activations(activation, later)
@@ -172,11 +185,11 @@ class BufferAssigner:
         self.stored.update(between)
         home = self.buffer_of(last)
         moved = tuple(home.planes[at] for at in channels)
-        return BufferView(buffer=home.buffer, layout=home.layout, planes=moved), both
+        return replace(home, planes=moved), both
 
     def with_fused_addition(
-        self, layer: Conv | Multiply, source: BufferView
-    ) -> tuple[BufferView, tuple[BufferView, ...], Activation]:
+        self, layer: Conv | Multiply, source: PlanarView
+    ) -> tuple[PlanarView, tuple[PlanarView, ...], Activation]:
         """As ``target`` for a layer's output, and the residual to add before the activation.
 
         A residual is fused if it exists already and is all that the output is added to.
@@ -208,7 +221,7 @@ class BufferAssigner:
 
     def _without_addition(
         self, value: str, activation: Activation
-    ) -> tuple[BufferView, tuple[BufferView, ...], Activation]:
+    ) -> tuple[PlanarView, tuple[PlanarView, ...], Activation]:
         target, activation = self.target(value, activation)
         return target, (), activation
 
@@ -218,7 +231,7 @@ class BufferAssigner:
             return vector_layout(shape[0])
         return planar_layout(shape[0], shape[1], shape[2], self.rows[value], self.cpu.lanes)
 
-    def buffer_of(self, value: str) -> BufferView:
+    def buffer_of(self, value: str) -> PlanarView:
         if value not in self.views:
             self.views[value] = self.new_buffer(self._layout(value))
         return self.views[value]

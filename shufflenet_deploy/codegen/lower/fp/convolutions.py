@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from shufflenet_deploy.codegen.ir import planar as ir
+from shufflenet_deploy.codegen.ir import ops as ir
+from shufflenet_deploy.codegen.ir.planar import vector_layout
 from shufflenet_deploy.codegen.ir.window_geometry import (
     WindowGeometry,
     is_pointwise,
@@ -48,7 +49,7 @@ def dense(layer: Dense, assigner: BufferAssigner) -> None:
     target, activation = assigner.target(layer.output, layer.activation)
     kept = target
     if not target.contiguous or len(target.planes) != target.layout.channels:
-        kept = assigner.new_buffer(ir.vector_layout(layer.weight.shape[0]))
+        kept = assigner.new_buffer(vector_layout(layer.weight.shape[0]))
     assigner.emit(
         ir.FullyConnected(
             name=layer.name,
@@ -77,7 +78,7 @@ def _flattened(layer: Conv) -> Dense:
 def _lower_winograd(layer: Conv, tiles: ir.WinogradTiles, assigner: BufferAssigner) -> None:
     source, out = assigner.read(layer.inputs[0]), layer.weight.shape[0]
     given, made = (
-        winograd_layout.transform_buffer(assigner.program, channels, tiles, assigner.cpu.lanes)
+        winograd_layout.transform_buffer(assigner.program, channels, tiles, assigner.cpu)
         for channels in (source.layout.channels, out)
     )
     assigner.emit(
@@ -100,9 +101,8 @@ def _lower_winograd(layer: Conv, tiles: ir.WinogradTiles, assigner: BufferAssign
             weight=weight,
             bias=np.zeros(len(weight), np.float32),
             groups=tiles.transform_size * layer.groups,
-            taps=(0,),
-            planes_per_channel=1,
-            activation=Activation.NONE,
+            window=ir.TapOffsets(taps=(0,), planes_per_channel=1),
+            epilogue=ir.Clamp(activation=Activation.NONE),
             tiles=tiles,
             pixels=target.pixels,
         )
@@ -171,10 +171,8 @@ def _lower_direct(layer: Conv, assigner: BufferAssigner) -> None:
             weight=layer.weight.reshape(out, per_group, -1),
             bias=layer.bias,
             groups=layer.groups,
-            taps=taps,
-            planes_per_channel=spread,
-            activation=own,
-            kernel=windows.kernel,
+            window=ir.TapOffsets(taps=taps, planes_per_channel=spread, kernel=windows.kernel),
+            epilogue=ir.Clamp(activation=own),
         )
     )
     assigner.emit_epilogue(layer.name, kept, target, left)

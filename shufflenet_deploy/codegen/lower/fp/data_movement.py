@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from shufflenet_deploy.codegen.ir.planar import BufferView, Copy
+from dataclasses import replace
+
+from shufflenet_deploy.codegen.ir.ops import Copy
 from shufflenet_deploy.codegen.lower.fp.buffer_assignment import (
     BufferAssigner,
     is_identity,
@@ -38,11 +40,7 @@ def move(
             where = tuple(range(channels))
             if isinstance(layer, Shuffle):
                 where = shuffle_order(channels, layer.groups)
-            part = BufferView(
-                buffer=target.buffer,
-                layout=target.layout,
-                planes=tuple(target.planes[first + at] for at in where),
-            )
+            part = replace(target, planes=tuple(target.planes[first + at] for at in where))
             source = assigner.views[value]
             assigner.emit(
                 Copy(name=layer.name, sources=(source,), target=part, activation=activation)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shufflenet_deploy.codegen.ir import planar as ir
+from shufflenet_deploy.codegen.ir import ops as ir
 from shufflenet_deploy.codegen.lower.fp.buffer_assignment import BufferAssigner, split_activation
 from shufflenet_deploy.network.graph import Activation, Add, LocalResponseNorm, Multiply
 
@@ -12,7 +12,7 @@ def add(layer: Add, assigner: BufferAssigner) -> None:
     target, activation = assigner.target(layer.output, layer.activation)
     own, left = split_activation(activation)
     sources = tuple(assigner.read(value) for value in layer.inputs)
-    assigner.emit(ir.Add(name=layer.name, sources=sources, target=target, activation=own))
+    assigner.emit(ir.Add(name=layer.name, sources=sources, target=target, epilogue=own))
     assigner.emit_epilogue(layer.name, target, target, left)
 
 
@@ -26,9 +26,7 @@ def multiply(layer: Multiply, assigner: BufferAssigner) -> None:
     target, added, activation = assigner.with_fused_addition(layer, value)
     own, left = split_activation(activation)
     assigner.emit(
-        ir.ChannelScale(
-            name=layer.name, sources=(value, gate, *added), target=target, activation=own
-        )
+        ir.ChannelScale(name=layer.name, sources=(value, gate, *added), target=target, epilogue=own)
     )
     assigner.emit_epilogue(layer.name, target, target, left)
 
@@ -46,6 +44,7 @@ def local_response_norm(layer: LocalResponseNorm, assigner: BufferAssigner) -> N
             alpha=layer.alpha,
             beta=layer.beta,
             k=layer.k,
+            epilogue=None,
         )
     )
     assigner.emit_epilogue(layer.name, target, target, activation)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from shufflenet_deploy.codegen.ir import planar as ir
+from shufflenet_deploy.codegen.ir import ops as ir
 from shufflenet_deploy.codegen.ir.window_geometry import WindowGeometry, supports_direct_3x3
 from shufflenet_deploy.codegen.lower.fp.buffer_assignment import BufferAssigner, split_activation
 from shufflenet_deploy.network.graph import (
@@ -76,7 +76,7 @@ def average(layer: Pool | AdaptiveAveragePool, size: Pair, assigner: BufferAssig
     source = assigner.views[layer.inputs[0]]
     target, activation = assigner.target(layer.output, Activation.NONE)
     kind = ir.GlobalAveragePool if size == (1, 1) else ir.AdaptivePool
-    assigner.emit(kind(name=layer.name, sources=(source,), target=target))
+    assigner.emit(kind(name=layer.name, sources=(source,), target=target, epilogue=None))
     assigner.emit_epilogue(layer.name, target, target, activation)
 
 

@@ -8,15 +8,15 @@ from typing import TypeGuard, TypeVar
 
 import numpy as np
 
-from shufflenet_deploy.codegen.ir import int8 as ir
+from shufflenet_deploy.codegen.ir import ops as ir
 from shufflenet_deploy.codegen.ir.int8 import (
     Int8Program,
     Padding,
-    PixelOp,
     PixelView,
     Requantization,
     padded_channels,
 )
+from shufflenet_deploy.codegen.ir.op import Op
 from shufflenet_deploy.codegen.ir.planar import INPUT, OUTPUT
 from shufflenet_deploy.codegen.lower.int8.lookup_tables import activation_table, preimage
 from shufflenet_deploy.codegen.lower.int8.requantize import ScaleTooSmallError
@@ -37,6 +37,7 @@ from shufflenet_deploy.network.graph import (
     Shuffle,
 )
 from shufflenet_deploy.network.quantization.ranges import Ranges, activation_scale
+from shufflenet_deploy.records import Precision
 
 #: Activations that a byte's limits do, since ranges are of what comes after them.
 CLAMPED_BY_RANGE = {Activation.NONE, Activation.RELU, Activation.RELU6}
@@ -92,7 +93,7 @@ class BufferAssigner:
         what = why or type(layer).__name__
         return UnsupportedError(f"{layer.name}: the native format has no int8 code for {what}")
 
-    def emit(self, op: PixelOp) -> None:
+    def emit(self, op: Op[PixelView]) -> None:
         """Append an op."""
         self.program.ops.append(op)
 
@@ -110,7 +111,12 @@ class BufferAssigner:
         view = replace(view, pixel_stride=4, overwrite_slack=0)
         view = replace(view, buffer=self.program.buffer(view.size))
         source = PixelView(
-            buffer=INPUT, channels=shape[0], height=shape[1], width=shape[2], pixel_stride=4
+            buffer=INPUT,
+            dtype=Precision.FP32,
+            channels=shape[0],
+            height=shape[1],
+            width=shape[2],
+            pixel_stride=4,
         )
         inverse = float(np.float32(1) / np.float32(view.scale))
         self.emit(ir.QuantizeInput(name="input", sources=(source,), target=view, inverse=inverse))
@@ -153,7 +159,12 @@ class BufferAssigner:
         """The view of the caller's output."""
         channels = int(np.prod(self.program.output_shape))
         return PixelView(
-            buffer=OUTPUT, channels=channels, height=1, width=1, pixel_stride=4 * channels
+            buffer=OUTPUT,
+            dtype=Precision.FP32,
+            channels=channels,
+            height=1,
+            width=1,
+            pixel_stride=4 * channels,
         )
 
     def scale(self, value: str) -> tuple[float, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from shufflenet_deploy.codegen.ir import int8 as ir
+from shufflenet_deploy.codegen.ir import ops as ir
 from shufflenet_deploy.codegen.ir.int8 import PixelView
 from shufflenet_deploy.codegen.lower.int8.buffer_assignment import (
     CLAMPED_BY_RANGE,
@@ -41,15 +41,14 @@ def convolution(layer: Conv, assigner: BufferAssigner) -> None:
                 target=to.view,
                 weight=folded.weight[:, 0],
                 bias=folded.bias,
-                multiplier=folded.multiplier,
                 stride=layer.stride[0],
                 padding=layer.padding,
-                shift=folded.shift,
+                epilogue=folded.requantize(),
             )
         )
     else:
-        op = _convolution_op(layer, (source,), to.view, folded)
-        assigner.emit(replace(op, shuffle=groups))
+        epilogue = folded.requantize(shuffle=groups)
+        assigner.emit(_convolution_op(layer, (source,), to.view, folded, epilogue))
     assigner.emit_epilogue(layer.name, to)
 
 
@@ -67,14 +66,14 @@ def dense(layer: Dense, assigner: BufferAssigner) -> None:
     )
     if layer.output == assigner.graph.output and layer.activation is Activation.NONE:
         folded = quantize_conv(assigner.arithmetic, window, weight, source, None)
-        op = _convolution_op(window, (source,), assigner.output_view(), folded)
-        assigner.emit(replace(op, float_output=True))
+        epilogue, scores = folded.requantize(float_output=True), assigner.output_view()
+        assigner.emit(_convolution_op(window, (source,), scores, folded, epilogue))
         return
     to = assigner.target(layer, layer.activation)
     folded, to = assigner.with_requantize_fallback(
         to, lambda view: quantize_conv(assigner.arithmetic, window, weight, source, view)
     )
-    assigner.emit(_convolution_op(window, (source,), to.view, folded))
+    assigner.emit(_convolution_op(window, (source,), to.view, folded, folded.requantize()))
     assigner.emit_epilogue(layer.name, to)
 
 
@@ -85,19 +84,21 @@ def _has_depthwise_kernel(layer: Conv) -> bool:
 
 
 def _convolution_op(
-    layer: Conv, sources: tuple[PixelView, ...], target: PixelView, folded: QuantizedConv
-) -> ir.Convolution:
+    layer: Conv,
+    sources: tuple[PixelView, ...],
+    target: PixelView,
+    folded: QuantizedConv,
+    epilogue: ir.Requantize,
+) -> ir.Int8Convolution:
     return ir.Convolution(
         name=layer.name,
         sources=sources,
         target=target,
         weight=folded.weight,
         bias=folded.bias,
-        multiplier=folded.multiplier,
         groups=layer.groups,
-        stride=layer.stride,
-        padding=layer.padding,
-        shift=folded.shift,
+        window=ir.StridedWindow(stride=layer.stride, padding=layer.padding),
+        epilogue=epilogue,
     )
 
 
@@ -133,8 +134,8 @@ def _fuse_addition(layer: Conv, source: PixelView, assigner: BufferAssigner) -> 
         return False
     assigner.traversal.merge(addition)
     assigner.views[value] = target
-    op = _convolution_op(layer, (source, other), target, folded)
-    assigner.emit(replace(op, residual=parts.number, fraction=parts.shift))
+    epilogue = folded.requantize(residual=parts.number, fraction=parts.shift)
+    assigner.emit(_convolution_op(layer, (source, other), target, folded, epilogue))
     assigner.emit_epilogue(layer.name, Target(view=target, value=value))
     return True
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shufflenet_deploy.codegen.ir import int8 as ir
+from shufflenet_deploy.codegen.ir import ops as ir
 from shufflenet_deploy.codegen.lower.int8 import lookup_tables
 from shufflenet_deploy.codegen.lower.int8.buffer_assignment import BufferAssigner
 from shufflenet_deploy.network.graph import (
@@ -26,9 +26,7 @@ def add(layer: Add, assigner: BufferAssigner) -> None:
             name=layer.name,
             sources=(one, two),
             target=to.view,
-            multipliers=found.multipliers,
-            start=found.start,
-            shift=found.shift,
+            epilogue=found,
         )
     )
     assigner.emit_epilogue(layer.name, to)
@@ -43,7 +41,7 @@ def multiply(layer: Multiply, assigner: BufferAssigner) -> None:
         by, activation = assigner.read(layer, 1), Activation.NONE
     if (by.height, by.width) != (1, 1):
         raise assigner.unsupported(layer, "a product of maps")
-    (multipliers, shift), to = assigner.with_requantize_fallback(
+    table, to = assigner.with_requantize_fallback(
         assigner.target(layer, Activation.NONE),
         lambda view: lookup_tables.channel_scale_factors(
             layer.name, assigner.arithmetic, value, by, view, activation
@@ -54,8 +52,7 @@ def multiply(layer: Multiply, assigner: BufferAssigner) -> None:
             name=layer.name,
             sources=(value, by),
             target=to.view,
-            multipliers=multipliers,
-            shift=shift,
+            epilogue=table,
         )
     )
     assigner.emit_epilogue(layer.name, to)
@@ -64,7 +61,7 @@ def multiply(layer: Multiply, assigner: BufferAssigner) -> None:
 def local_response_norm(layer: LocalResponseNorm, assigner: BufferAssigner) -> None:
     """Lower a local response normalization."""
     source = assigner.read(layer)
-    (multipliers, shift), to = assigner.with_requantize_fallback(
+    table, to = assigner.with_requantize_fallback(
         assigner.target(layer, Activation.NONE),
         lambda view: lookup_tables.norm_factors(layer, source, view),
     )
@@ -74,8 +71,10 @@ def local_response_norm(layer: LocalResponseNorm, assigner: BufferAssigner) -> N
             sources=(source,),
             target=to.view,
             size=layer.size,
-            multipliers=multipliers,
-            shift=shift,
+            alpha=layer.alpha,
+            beta=layer.beta,
+            k=layer.k,
+            epilogue=table,
         )
     )
     assigner.emit_epilogue(layer.name, to)

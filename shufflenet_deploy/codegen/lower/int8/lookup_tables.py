@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shufflenet_deploy.codegen.ir.int8 import (
     Int8Array,
-    Int32Array,
-    Multipliers,
     PixelView,
     Requantization,
 )
+from shufflenet_deploy.codegen.ir.ops import FactorTable, RequantizeAreas, RequantizeSum
 from shufflenet_deploy.codegen.lower.int8.requantize import ScaleTooSmallError, quantize_multiplier
 from shufflenet_deploy.errors import ExportError
 from shufflenet_deploy.network.graph import Activation, LocalResponseNorm, Pair
@@ -75,16 +73,7 @@ def activation_table(
     return found
 
 
-@dataclass(frozen=True, kw_only=True)
-class AddConstants:
-    """Constants of ``ir.Add``."""
-
-    multipliers: Pair
-    start: int
-    shift: int
-
-
-def add_constants(name: str, one: PixelView, two: PixelView, target: PixelView) -> AddConstants:
+def add_constants(name: str, one: PixelView, two: PixelView, target: PixelView) -> RequantizeSum:
     """Constants of the addition of two values into a third scale.
 
     Raises:
@@ -96,7 +85,7 @@ def add_constants(name: str, one: PixelView, two: PixelView, target: PixelView) 
     multipliers = np.round(ratios * 2.0 ** (shift + 8)).astype(int)
     zeros = float(multipliers @ np.array([one.zero_point, two.zero_point])) / 2**8
     start = (target.zero_point << shift) + (1 << shift >> 1) - round(zeros)
-    return AddConstants(
+    return RequantizeSum(
         multipliers=(int(multipliers[0]), int(multipliers[1])), start=start, shift=shift
     )
 
@@ -110,11 +99,11 @@ def _fraction_bits(name: str, ratios: _Float64Array, most: int) -> int:
     return most - up
 
 
-def _int16_factors(name: str, ratios: _Float64Array) -> tuple[Int16Array, int]:
+def _int16_factors(name: str, ratios: _Float64Array) -> FactorTable:
     """16-bit factors, and the fraction bits of a product with them."""
     shift = _fraction_bits(name, ratios, _MAX_SCALE_FRACTION_BITS)
     whole = np.clip(np.round(ratios * 2.0 ** (shift + 8)), -_INT16_MAX, _INT16_MAX)
-    return whole.astype(np.int16), shift
+    return FactorTable(multipliers=whole.astype(np.int16), shift=shift)
 
 
 def channel_scale_factors(
@@ -124,7 +113,7 @@ def channel_scale_factors(
     by: PixelView,
     target: PixelView,
     activation: Activation,
-) -> tuple[Int16Array, int]:
+) -> FactorTable:
     """The factor for each byte of a channel scale, unsigned, and the fraction bits.
 
     Raises:
@@ -136,9 +125,7 @@ def channel_scale_factors(
     return _int16_factors(name, ratios)
 
 
-def norm_factors(
-    layer: LocalResponseNorm, source: PixelView, target: PixelView
-) -> tuple[Int16Array, int]:
+def norm_factors(layer: LocalResponseNorm, source: PixelView, target: PixelView) -> FactorTable:
     """Factors indexed by the upper half of the float ``1 + sum of squares``.
 
     The first is that of 1.0. Indices that no integer has get the factor before them.
@@ -156,15 +143,6 @@ def norm_factors(
     squares = (first[:-1] + np.maximum(first[1:] - 1, first[:-1])) / 2 - 1
     base = layer.k + layer.alpha / layer.size * squares * source.scale**2
     return _int16_factors(layer.name, base**-layer.beta * (source.scale / target.scale))
-
-
-@dataclass(frozen=True, kw_only=True)
-class AreaConstants:
-    """Constants of the averages over areas, ``(H, W)``; see ``ir.AdaptivePool``."""
-
-    start: Int32Array
-    multiplier: Multipliers
-    shift: int
 
 
 def adaptive_ranges(length: int, count: int) -> Ranges1d:
@@ -188,7 +166,7 @@ def area_constants(
     rows: Ranges1d,
     columns: Ranges1d,
     divisor: int | None = None,
-) -> AreaConstants:
+) -> RequantizeAreas:
     """Constants of averages over areas, or of sums of them over ``divisor`` pixels.
 
     Raises:
@@ -201,4 +179,10 @@ def area_constants(
     ratio = source.scale / (target.scale * over)
     start = np.round(target.zero_point / ratio).astype(np.int64) - source.zero_point * pixels
     multiplier, shift = quantize_multiplier(name, arithmetic, ratio)
-    return AreaConstants(start=start.astype(np.int32), multiplier=multiplier, shift=shift)
+    return RequantizeAreas(
+        rows=rows,
+        columns=columns,
+        start=start.astype(np.int32),
+        multiplier=multiplier,
+        shift=shift,
+    )

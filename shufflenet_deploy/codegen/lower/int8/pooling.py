@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from shufflenet_deploy.codegen.ir import int8 as ir
-from shufflenet_deploy.codegen.ir.int8 import Padding, PixelOp, PixelView
+from shufflenet_deploy.codegen.ir import ops as ir
+from shufflenet_deploy.codegen.ir.int8 import Padding, PixelView
+from shufflenet_deploy.codegen.ir.op import Op
 from shufflenet_deploy.codegen.lower.int8 import lookup_tables
 from shufflenet_deploy.codegen.lower.int8.buffer_assignment import BufferAssigner, Target
 from shufflenet_deploy.codegen.lower.int8.requantize import average_constants, mean_constants
@@ -59,7 +60,7 @@ def adaptive_pool(layer: AdaptiveAveragePool, assigner: BufferAssigner) -> None:
         return
     # Whole vectors are stored, so that it is never part of something else.
     to = Target(view=assigner.buffer_of(layer.output), value=layer.output)
-    (start, multiplier, shift), to = assigner.with_requantize_fallback(
+    epilogue, to = assigner.with_requantize_fallback(
         to, lambda view: mean_constants(layer.name, assigner.arithmetic, source, view)
     )
     assigner.emit(
@@ -67,9 +68,7 @@ def adaptive_pool(layer: AdaptiveAveragePool, assigner: BufferAssigner) -> None:
             name=layer.name,
             sources=(source,),
             target=to.view,
-            start=start,
-            multiplier=multiplier,
-            shift=shift,
+            epilogue=epilogue,
         )
     )
     assigner.emit_epilogue(layer.name, to)
@@ -77,7 +76,7 @@ def adaptive_pool(layer: AdaptiveAveragePool, assigner: BufferAssigner) -> None:
 
 def average_pool(
     layer: Layer, source: PixelView, target: PixelView, window: WindowSpec, assigner: BufferAssigner
-) -> PixelOp | None:
+) -> Op[PixelView] | None:
     """An average pool, if its sums fit 16 bits."""
     kernel, stride, padding = window
     found = average_constants(assigner.arithmetic, source, target, kernel[0] * kernel[1])
@@ -117,11 +116,7 @@ def _adaptive_areas(
             name=layer.name,
             sources=(source,),
             target=to.view,
-            rows=rows,
-            columns=columns,
-            start=found.start,
-            multiplier=found.multiplier,
-            shift=found.shift,
+            epilogue=found,
         )
     )
     assigner.emit_epilogue(layer.name, to)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shufflenet_deploy.codegen.ir.int8 import Multipliers, PixelView, Requantization
+from shufflenet_deploy.codegen.ir.ops import Requantize, RequantizeMean
 from shufflenet_deploy.errors import ExportError
 from shufflenet_deploy.network.graph import Conv, Dense, FloatArray
 from shufflenet_deploy.network.quantization.ranges import weight_scales
@@ -44,6 +45,24 @@ class QuantizedConv:
     bias: NDArray[np.int32]
     multiplier: Multipliers
     shift: int
+
+    def requantize(
+        self,
+        *,
+        fraction: int = 0,
+        residual: int | None = None,
+        shuffle: int = 1,
+        float_output: bool = False,
+    ) -> Requantize:
+        """The epilogue of the layer's op."""
+        return Requantize(
+            multiplier=self.multiplier,
+            shift=self.shift,
+            fraction=fraction,
+            residual=residual,
+            shuffle=shuffle,
+            float_output=float_output,
+        )
 
     def shuffled(self, groups: int) -> QuantizedConv:
         """The same layer with its outputs shuffled; it must have one group."""
@@ -177,14 +196,14 @@ def average_constants(
 
 def mean_constants(
     name: str, arithmetic: Requantization, source: PixelView, target: PixelView
-) -> tuple[int, Multipliers, int]:
-    """Start, multiplier and shift of a mean over all pixels.
+) -> RequantizeMean:
+    """The epilogue of a mean over all pixels.
 
     Raises:
         ScaleTooSmallError: the output's scale is smaller than that of a sum.
     """
     pixels = source.height * source.width
-    multiplier = np.array([source.scale / (target.scale * pixels)])
-    start = round(target.zero_point / float(multiplier[0])) - source.zero_point * pixels
-    multiplier, shift = quantize_multiplier(name, arithmetic, multiplier)
-    return start, multiplier, shift
+    ratio = np.array([source.scale / (target.scale * pixels)])
+    start = round(target.zero_point / float(ratio[0])) - source.zero_point * pixels
+    multiplier, shift = quantize_multiplier(name, arithmetic, ratio)
+    return RequantizeMean(start=start, multiplier=multiplier, shift=shift)
