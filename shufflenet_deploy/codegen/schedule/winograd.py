@@ -52,25 +52,25 @@ class Transforms:
     ``BT`` transforms pixels, ``G`` taps, ``AT`` products to outputs.
     """
 
-    pixels: Matrix
-    taps: Matrix
-    outputs: Matrix
+    BT: Matrix
+    G: Matrix
+    AT: Matrix
 
 
 @lru_cache
-def transforms(side: int, kernel: int) -> Transforms:
+def transforms(m: int, r: int) -> Transforms:
     """The matrices of F(m, r), from polynomials through the interpolation points."""
-    points = [Fraction(text) for text in _INTERPOLATION_POINTS[side + kernel - 1].split()]
+    points = [Fraction(text) for text in _INTERPOLATION_POINTS[m + r - 1].split()]
     pixels, taps = [], []
     for point in points:
         others = [other for other in points if other != point]
         scale = prod((point - other for other in others), start=Fraction(1))
         pixels.append((*_polynomial_from_roots(others), Fraction(0)))
-        taps.append(tuple(point**power / scale for power in range(kernel)))
+        taps.append(tuple(point**power / scale for power in range(r)))
     pixels.append(tuple(_polynomial_from_roots(points)))
-    taps.append(_unit_row(kernel, kernel - 1))
+    taps.append(_unit_row(r, r - 1))
     outputs = [
-        (*(point**power for point in points), Fraction(power == side - 1)) for power in range(side)
+        (*(point**power for point in points), Fraction(power == m - 1)) for power in range(m)
     ]
     return Transforms(tuple(pixels), tuple(taps), tuple(outputs))
 
@@ -88,10 +88,10 @@ def _unit_row(length: int, at: int) -> tuple[Fraction, ...]:
     return tuple(Fraction(index == at) for index in range(length))
 
 
-def transform_weights(weight: FloatArray, side: int) -> FloatArray:
+def transform_weights(weight: FloatArray, m: int) -> FloatArray:
     """Transform ``(out, in, r, r)`` to ``(alpha**2 * out, in, 1)``."""
     per_group, kernel = weight.shape[1:3]
-    taps = np.array(transforms(side, kernel).taps, np.float64)
+    taps = np.array(transforms(m, kernel).G, np.float64)
     both = np.einsum("fi,goij,hj->fhgo", taps, weight.astype(np.float64), taps, optimize=True)
     whole: FloatArray = both.astype(np.float32)
     return whole.reshape(-1, per_group, 1)

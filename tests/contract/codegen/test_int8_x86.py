@@ -11,8 +11,8 @@ import torch
 
 from shufflenet_deploy import codegen
 from shufflenet_deploy.codegen import generate, int8_interpreter, pipeline
-from shufflenet_deploy.codegen.ir import ops as ir
 from shufflenet_deploy.codegen.cpu_target import HOST_ARCH
+from shufflenet_deploy.codegen.ir import ops as ir
 from shufflenet_deploy.network.quantization import calibration
 
 pytestmark = pytest.mark.skipif(

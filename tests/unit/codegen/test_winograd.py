@@ -29,8 +29,8 @@ def test_the_matrices_make_a_convolution(side, kernel):
         [Fraction(int(number)) for number in random.integers(-9, 10, size)]
         for size in (side + kernel - 1, kernel)
     )
-    pairs = zip(times(found.bt, pixels), times(found.g, taps), strict=True)
-    outputs = times(found.outputs, [one * two for one, two in pairs])
+    pairs = zip(times(found.BT, pixels), times(found.G, taps), strict=True)
+    outputs = times(found.AT, [one * two for one, two in pairs])
     assert outputs == [
         sum(taps[tap] * pixels[at + tap] for tap in range(kernel)) for at in range(side)
     ]

@@ -56,7 +56,7 @@ class _InputTransform:
 
     def __init__(self, op: WinogradInput, unit: TranslationUnit) -> None:
         self.op, self.tiles, self.lanes = op, op.tiles, unit.cpu.lanes
-        self.matrix = transforms(op.tiles.m, op.tiles.kernel).pixels
+        self.matrix = transforms(op.tiles.m, op.tiles.kernel).BT
         self.phase = phase_elements(self.tiles, self.lanes)
         self.at_once = tile_rows_per_pass(self.tiles, self.lanes)
         self.rows = self.tiles.m * self.at_once + self.tiles.kernel - 1
@@ -162,7 +162,7 @@ class _OutputTransform:
 
     def __init__(self, op: WinogradOutput, unit: TranslationUnit) -> None:
         self.op, self.tiles, self.lanes = op, op.tiles, unit.cpu.lanes
-        self.matrix = transforms(op.tiles.m, op.tiles.kernel).outputs
+        self.matrix = transforms(op.tiles.m, op.tiles.kernel).AT
         self.at_once = tile_rows_per_pass(self.tiles, self.lanes)
         self.pixel = ceil(self.at_once * self.tiles.columns / self.lanes) * self.lanes
         self.code = CWriter(depth=1)

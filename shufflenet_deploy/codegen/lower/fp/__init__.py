@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from shufflenet_deploy.codegen.cpu_target import CpuTarget
 from shufflenet_deploy.codegen.ir.planar import PlanarProgram
 from shufflenet_deploy.codegen.lower.fp import convolutions, data_movement, elementwise, pooling
-from shufflenet_deploy.codegen.lower.fp.buffer_assignment import BufferAssigner, is_identity
-from shufflenet_deploy.errors import ExportError
+from shufflenet_deploy.codegen.lower.fp.buffer_assignment import PlanarAssigner
 from shufflenet_deploy.network.graph import (
     AdaptiveAveragePool,
     Add,
@@ -25,6 +27,20 @@ from shufflenet_deploy.network.graph import (
 
 __all__ = ["lower"]
 
+_HANDLERS: dict[type[Layer], Callable[[Any, PlanarAssigner], None]] = {
+    Conv: convolutions.convolution,
+    Dense: convolutions.dense,
+    Pool: pooling.pool,
+    AdaptiveAveragePool: pooling.adaptive_average,
+    Add: elementwise.add,
+    Multiply: elementwise.multiply,
+    LocalResponseNorm: elementwise.local_response_norm,
+    Shuffle: data_movement.move,
+    Concat: data_movement.move,
+    Elementwise: data_movement.move,
+    Flatten: data_movement.move,
+}
+
 
 def lower(graph: Graph, cpu: CpuTarget) -> PlanarProgram:
     """The program that computes ``graph`` on ``cpu``.
@@ -32,32 +48,6 @@ def lower(graph: Graph, cpu: CpuTarget) -> PlanarProgram:
     Raises:
         ExportError: a layer that there is no code for; the message names it.
     """
-    assigner = BufferAssigner(graph, cpu)
-    for layer in assigner.traversal:
-        _lower(layer, assigner)
-    assigner.emit_output()
+    assigner = PlanarAssigner(graph, cpu)
+    assigner.lower(_HANDLERS)
     return assigner.program
-
-
-def _lower(layer: Layer, assigner: BufferAssigner) -> None:
-    match layer:
-        case Conv():
-            convolutions.convolution(layer, assigner)
-        case Dense():
-            convolutions.dense(layer, assigner)
-        case Pool():
-            pooling.pool(layer, assigner)
-        case AdaptiveAveragePool() if not is_identity(layer, assigner.graph):
-            pooling.average(layer, layer.size, assigner)
-        case Add():
-            elementwise.add(layer, assigner)
-        case Multiply():
-            elementwise.multiply(layer, assigner)
-        case LocalResponseNorm():
-            elementwise.local_response_norm(layer, assigner)
-        case Shuffle() | Concat() | Elementwise() | Flatten() | AdaptiveAveragePool():
-            data_movement.move(layer, assigner)
-        case _:
-            raise ExportError(
-                f"{layer.name}: the native format has no code for {type(layer).__name__}"
-            )

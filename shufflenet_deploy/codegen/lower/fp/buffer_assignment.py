@@ -11,7 +11,6 @@ from dataclasses import replace
 import numpy as np
 
 from shufflenet_deploy.codegen.cpu_target import CpuTarget
-from shufflenet_deploy.codegen.ir.op import Op
 from shufflenet_deploy.codegen.ir.ops import Copy, PhaseSplit
 from shufflenet_deploy.codegen.ir.planar import (
     INPUT,
@@ -23,6 +22,7 @@ from shufflenet_deploy.codegen.ir.planar import (
     vector_layout,
 )
 from shufflenet_deploy.codegen.ir.window_geometry import Shape, WindowGeometry
+from shufflenet_deploy.codegen.lower.buffer_assignment import BufferAssigner
 from shufflenet_deploy.codegen.lower.traversal import Traversal
 from shufflenet_deploy.codegen.passes.activations import compose_activations
 from shufflenet_deploy.codegen.schedule.row_strides import assign_row_strides
@@ -44,15 +44,41 @@ from shufflenet_deploy.network.graph import (
 from shufflenet_deploy.records import Precision
 
 
-class BufferAssigner:
-    """Assigns a view to every value while a program grows.
+class PlanarLayout:
+    """The layout policy of planar maps: rows in whole vectors, strides that flat loops share."""
 
-    ``views`` are those assigned so far, ``rows`` the row strides of maps; ``stored`` are values
-    that went straight into a later value's buffer.
-    """
+    def __init__(self, graph: Graph, cpu: CpuTarget, program: PlanarProgram) -> None:
+        self.graph, self.cpu, self.program = graph, cpu, program
+        self.row_strides = assign_row_strides(graph)
+
+    def allocate(self, value: str) -> PlanarView:
+        """A new buffer for a value."""
+        shape = self.graph.shapes[value]
+        if len(shape) == 1 or shape[1:] == (1, 1):
+            return self.new_buffer(vector_layout(shape[0]))
+        channels, height, width = shape
+        return self.new_buffer(
+            planar_layout(channels, height, width, self.row_strides[value], self.cpu.lanes)
+        )
+
+    def new_buffer(self, layout: Layout) -> PlanarView:
+        """A view with a buffer of its own."""
+        buffer = self.program.buffer(layout.channels * layout.channel_stride)
+        return PlanarView(
+            buffer=buffer,
+            dtype=self.cpu.precision,
+            layout=layout,
+            planes=tuple(range(layout.channels)),
+        )
+
+
+class PlanarAssigner(BufferAssigner[PlanarView]):
+    """Assigns planar views; ``stored`` are values that went into a later value's buffer."""
+
+    program: PlanarProgram
 
     def __init__(self, graph: Graph, cpu: CpuTarget) -> None:
-        """Start from the caller's image; in fp16 it is converted first.
+        """Start from the caller's image.
 
         Raises:
             ExportError: the input is no image.
@@ -60,23 +86,29 @@ class BufferAssigner:
         shape = graph.shapes[graph.input]
         if len(shape) != 3:
             raise ExportError(f"{graph.name}: the input is {shape}, not (channels, H, W)")
-        self.graph = graph
-        self.cpu = cpu
-        self.program = PlanarProgram(
+        program = PlanarProgram(
             name=graph.name, input_shape=shape, output_shape=graph.shapes[graph.output]
         )
-        image = PlanarView(
+        self.cpu = cpu
+        self.layout = PlanarLayout(graph, cpu, program)
+        super().__init__(graph, program, Traversal(graph), self.layout)
+        self.views[graph.input] = PlanarView(
             buffer=INPUT,
             dtype=Precision.FP32,
             layout=_dense_layout(shape),
             planes=tuple(range(shape[0])),
         )
-        self.views: dict[str, PlanarView] = {graph.input: image}
         self.stored: set[str] = set()
-        self.traversal = Traversal(graph)
-        self.rows = assign_row_strides(graph)
-        if cpu.is_fp16:
-            self.read(graph.input)
+
+    def unsupported(self, layer: Layer, why: str = "") -> ExportError:
+        """The error for a layer without floating-point code."""
+        what = why or type(layer).__name__
+        return ExportError(f"{layer.name}: the native format has no code for {what}")
+
+    def emit_input(self) -> None:
+        """Convert the caller's image to fp16, if that is what is computed in."""
+        if self.cpu.is_fp16:
+            self.read(self.graph.input)
 
     def emit_output(self) -> None:
         """Copy the network's output to the caller."""
@@ -89,10 +121,6 @@ class BufferAssigner:
         target = PlanarView(buffer=OUTPUT, dtype=Precision.FP32, layout=layout, planes=last.planes)
         self.emit(Copy(name="output", sources=(last,), target=target))
 
-    def emit(self, op: Op[PlanarView]) -> None:
-        """Append an op."""
-        self.program.ops.append(op)
-
     # -- values as steps want to read them --------------------------------------------------
 
     def read(self, value: str) -> PlanarView:
@@ -100,7 +128,7 @@ class BufferAssigner:
         view = self.views[value]
         if view.buffer != INPUT:
             return view
-        copy = self.new_buffer(self._layout(value))
+        copy = self.layout.allocate(value)
         self.emit(Copy(name="input", sources=(view,), target=copy))
         self.views[value] = copy
         return copy
@@ -110,8 +138,8 @@ class BufferAssigner:
     ) -> PlanarView:
         """Emit padding and phase split of a layer's input: its windows have stride 1 then."""
         source = self.views[layer.inputs[0]]
-        row = self.rows[layer.output]
-        target = self.new_buffer(
+        row = self.layout.row_strides[layer.output]
+        target = self.layout.new_buffer(
             windows.phase_split_layout(source.layout.channels, row, self.cpu.lanes)
         )
         self.emit(
@@ -153,21 +181,11 @@ class BufferAssigner:
 
     # -- where steps store ------------------------------------------------------------------
 
-    def new_buffer(self, layout: Layout) -> PlanarView:
-        """A view with a buffer of its own."""
-        buffer = self.program.buffer(layout.channels * layout.channel_stride)
-        return PlanarView(
-            buffer=buffer,
-            dtype=self.cpu.precision,
-            layout=layout,
-            planes=tuple(range(layout.channels)),
-        )
-
     def vector_aligned_view(self, target: PlanarView) -> PlanarView:
         """A view to store whole vectors in: not ``target`` if its planes are single elements."""
         if target.layout.channel_stride > 1:
             return target
-        return self.new_buffer(planar_layout(len(target.planes), 1, 1, 1, self.cpu.lanes))
+        return self.layout.new_buffer(planar_layout(len(target.planes), 1, 1, 1, self.cpu.lanes))
 
     def emit_epilogue(
         self, name: str, kept: PlanarView, target: PlanarView, left: Activation
@@ -224,17 +242,6 @@ class BufferAssigner:
     ) -> tuple[PlanarView, tuple[PlanarView, ...], Activation]:
         target, activation = self.target(value, activation)
         return target, (), activation
-
-    def _layout(self, value: str) -> Layout:
-        shape = self.graph.shapes[value]
-        if len(shape) == 1 or shape[1:] == (1, 1):
-            return vector_layout(shape[0])
-        return planar_layout(shape[0], shape[1], shape[2], self.rows[value], self.cpu.lanes)
-
-    def buffer_of(self, value: str) -> PlanarView:
-        if value not in self.views:
-            self.views[value] = self.new_buffer(self._layout(value))
-        return self.views[value]
 
     def final_destination(
         self, value: str

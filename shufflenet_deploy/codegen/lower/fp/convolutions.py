@@ -13,7 +13,7 @@ from shufflenet_deploy.codegen.ir.window_geometry import (
     is_pointwise,
     supports_direct_3x3,
 )
-from shufflenet_deploy.codegen.lower.fp.buffer_assignment import BufferAssigner, split_activation
+from shufflenet_deploy.codegen.lower.fp.buffer_assignment import PlanarAssigner, split_activation
 from shufflenet_deploy.codegen.lower.fp.pooling import direct_3x3
 from shufflenet_deploy.codegen.schedule import fused_conv_pool as fused_tile
 from shufflenet_deploy.codegen.schedule import winograd, winograd_layout
@@ -25,7 +25,7 @@ from shufflenet_deploy.codegen.schedule.conv_pool_fusion import (
 from shufflenet_deploy.network.graph import Activation, Conv, Dense, Pool
 
 
-def convolution(layer: Conv, assigner: BufferAssigner) -> None:
+def convolution(layer: Conv, assigner: PlanarAssigner) -> None:
     """Lower a convolution, together with the pool after it where they are fused."""
     shape_in, shape_out = (assigner.graph.shapes[one] for one in (layer.inputs[0], layer.output))
     straight = supports_direct_3x3(layer, shape_in, shape_out)
@@ -43,13 +43,13 @@ def convolution(layer: Conv, assigner: BufferAssigner) -> None:
         _lower_direct(layer, assigner)
 
 
-def dense(layer: Dense, assigner: BufferAssigner) -> None:
+def dense(layer: Dense, assigner: PlanarAssigner) -> None:
     """Lower a fully connected layer."""
     source = assigner.flattened(layer)
     target, activation = assigner.target(layer.output, layer.activation)
     kept = target
     if not target.contiguous or len(target.planes) != target.layout.channels:
-        kept = assigner.new_buffer(vector_layout(layer.weight.shape[0]))
+        kept = assigner.layout.new_buffer(vector_layout(layer.weight.shape[0]))
     assigner.emit(
         ir.FullyConnected(
             name=layer.name,
@@ -75,7 +75,7 @@ def _flattened(layer: Conv) -> Dense:
     )
 
 
-def _lower_winograd(layer: Conv, tiles: ir.WinogradTiles, assigner: BufferAssigner) -> None:
+def _lower_winograd(layer: Conv, tiles: ir.WinogradTiles, assigner: PlanarAssigner) -> None:
     source, out = assigner.read(layer.inputs[0]), layer.weight.shape[0]
     given, made = (
         winograd_layout.transform_buffer(assigner.program, channels, tiles, assigner.cpu)
@@ -121,7 +121,7 @@ def _lower_winograd(layer: Conv, tiles: ir.WinogradTiles, assigner: BufferAssign
     assigner.emit_epilogue(layer.name, target, target, left)
 
 
-def _lower_conv_pool(layer: Conv, assigner: BufferAssigner) -> bool:
+def _lower_conv_pool(layer: Conv, assigner: PlanarAssigner) -> bool:
     """Lower a convolution and the max pool after it to one op; False if they are not fused."""
     pool, shapes = assigner.traversal.only_reader(layer.output), assigner.graph.shapes
     if not isinstance(pool, Pool):
@@ -134,7 +134,7 @@ def _lower_conv_pool(layer: Conv, assigner: BufferAssigner) -> bool:
         pool_shape=shapes[pool.output],
     )
     cpu, buffer = assigner.cpu, assigner.program.buffer
-    row, source = assigner.rows[layer.output], assigner.views[layer.inputs[0]]
+    row, source = assigner.layout.row_strides[layer.output], assigner.views[layer.inputs[0]]
     if not source.contiguous or not pair.is_profitable(row, cpu):
         return False
     target, activation = assigner.target(pool.output, pool.activation)
@@ -149,7 +149,7 @@ def _lower_conv_pool(layer: Conv, assigner: BufferAssigner) -> bool:
     return True
 
 
-def _lower_direct(layer: Conv, assigner: BufferAssigner) -> None:
+def _lower_direct(layer: Conv, assigner: PlanarAssigner) -> None:
     """Lower tap by tap over all pixels as one flat vector, phase-split unless there is one tap."""
     shape_in, shape_out = (assigner.graph.shapes[one] for one in (layer.inputs[0], layer.output))
     windows = WindowGeometry.of(layer, shape_in, shape_out)

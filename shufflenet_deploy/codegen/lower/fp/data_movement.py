@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from shufflenet_deploy.codegen.ir.ops import Copy
 from shufflenet_deploy.codegen.lower.fp.buffer_assignment import (
-    BufferAssigner,
+    PlanarAssigner,
     is_identity,
     shuffle_order,
 )
@@ -21,7 +21,7 @@ from shufflenet_deploy.network.graph import (
 
 
 def move(
-    layer: Shuffle | Concat | Elementwise | Flatten | AdaptiveAveragePool, assigner: BufferAssigner
+    layer: Shuffle | Concat | Elementwise | Flatten | AdaptiveAveragePool, assigner: PlanarAssigner
 ) -> None:
     """Emit the copies that a layer still needs."""
     if all(value in assigner.stored for value in layer.inputs):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from shufflenet_deploy.codegen.ir import ops as ir
-from shufflenet_deploy.codegen.lower.fp.buffer_assignment import BufferAssigner, split_activation
+from shufflenet_deploy.codegen.lower.fp.buffer_assignment import PlanarAssigner, split_activation
 from shufflenet_deploy.network.graph import Activation, Add, LocalResponseNorm, Multiply
 
 
-def add(layer: Add, assigner: BufferAssigner) -> None:
+def add(layer: Add, assigner: PlanarAssigner) -> None:
     """Lower an addition that no op before it fused."""
     target, activation = assigner.target(layer.output, layer.activation)
     own, left = split_activation(activation)
@@ -16,7 +16,7 @@ def add(layer: Add, assigner: BufferAssigner) -> None:
     assigner.emit_epilogue(layer.name, target, target, left)
 
 
-def multiply(layer: Multiply, assigner: BufferAssigner) -> None:
+def multiply(layer: Multiply, assigner: PlanarAssigner) -> None:
     """Lower a channel scale, whichever input is the scale."""
     one, two = layer.inputs
     shapes = assigner.graph.shapes
@@ -31,7 +31,7 @@ def multiply(layer: Multiply, assigner: BufferAssigner) -> None:
     assigner.emit_epilogue(layer.name, target, target, left)
 
 
-def local_response_norm(layer: LocalResponseNorm, assigner: BufferAssigner) -> None:
+def local_response_norm(layer: LocalResponseNorm, assigner: PlanarAssigner) -> None:
     """Lower a local response normalization."""
     source = assigner.read(layer.inputs[0])
     target, activation = assigner.target(layer.output, Activation.NONE)

@@ -6,7 +6,12 @@ import numpy as np
 
 from shufflenet_deploy.codegen.ir import ops as ir
 from shufflenet_deploy.codegen.ir.window_geometry import WindowGeometry, supports_direct_3x3
-from shufflenet_deploy.codegen.lower.fp.buffer_assignment import BufferAssigner, split_activation
+from shufflenet_deploy.codegen.lower.fp.buffer_assignment import (
+    PlanarAssigner,
+    is_identity,
+    split_activation,
+)
+from shufflenet_deploy.codegen.lower.fp.data_movement import move
 from shufflenet_deploy.network.graph import (
     Activation,
     AdaptiveAveragePool,
@@ -18,7 +23,7 @@ from shufflenet_deploy.network.graph import (
 )
 
 
-def direct_3x3(layer: Conv | Pool, assigner: BufferAssigner) -> None:
+def direct_3x3(layer: Conv | Pool, assigner: PlanarAssigner) -> None:
     """Lower 3x3 windows that read the map in place; see ``supports_direct_3x3``."""
     target, activation = assigner.target(layer.output, layer.activation)
     own, left = split_activation(activation)
@@ -41,7 +46,7 @@ def direct_3x3(layer: Conv | Pool, assigner: BufferAssigner) -> None:
     assigner.emit_epilogue(layer.name, target, target, left)
 
 
-def pool(layer: Pool, assigner: BufferAssigner) -> None:
+def pool(layer: Pool, assigner: PlanarAssigner) -> None:
     """Lower a pool."""
     shape_in, shape_out = (assigner.graph.shapes[one] for one in (layer.inputs[0], layer.output))
     is_plain = layer.kind is PoolKind.AVERAGE and layer.activation is Activation.NONE
@@ -71,7 +76,15 @@ def pool(layer: Pool, assigner: BufferAssigner) -> None:
     assigner.emit_epilogue(layer.name, kept, target, left)
 
 
-def average(layer: Pool | AdaptiveAveragePool, size: Pair, assigner: BufferAssigner) -> None:
+def adaptive_average(layer: AdaptiveAveragePool, assigner: PlanarAssigner) -> None:
+    """Lower an adaptive average pool, or the copies that an identity still needs."""
+    if is_identity(layer, assigner.graph):
+        move(layer, assigner)
+    else:
+        average(layer, layer.size, assigner)
+
+
+def average(layer: Pool | AdaptiveAveragePool, size: Pair, assigner: PlanarAssigner) -> None:
     """Lower an average over the whole map, or over each of ``size`` areas of it."""
     source = assigner.views[layer.inputs[0]]
     target, activation = assigner.target(layer.output, Activation.NONE)

@@ -16,8 +16,8 @@ from shufflenet_deploy.codegen.ir.int8 import (
     Requantization,
     padded_channels,
 )
-from shufflenet_deploy.codegen.ir.op import Op
 from shufflenet_deploy.codegen.ir.planar import INPUT, OUTPUT
+from shufflenet_deploy.codegen.lower.buffer_assignment import BufferAssigner
 from shufflenet_deploy.codegen.lower.int8.lookup_tables import activation_table, preimage
 from shufflenet_deploy.codegen.lower.int8.requantize import ScaleTooSmallError
 from shufflenet_deploy.codegen.lower.traversal import Traversal
@@ -70,110 +70,26 @@ class Target:
         return replace(self, view=view, final=self.final or self.view)
 
 
-class BufferAssigner:
-    """Assigns a view to every value while a program grows."""
+class NhwcLayout:
+    """The layout policy of int8 maps: padded pixels, calibrated scales, borders for padding."""
 
-    def __init__(self, graph: Graph, ranges: Ranges, arithmetic: Requantization) -> None:
-        self.graph = graph
-        self.ranges = ranges
-        self.arithmetic = arithmetic
-        self.program = Int8Program(
-            name=graph.name,
-            arithmetic=arithmetic,
-            input_shape=graph.shapes[graph.input],
-            output_shape=graph.shapes[graph.output],
-        )
-        self.traversal = Traversal(graph)
-        #: Gates that are an activation of another value: where that is.
-        self.folded_activations: dict[str, tuple[PixelView, Activation]] = {}
-        self.views: dict[str, PixelView] = {}
+    def __init__(
+        self, graph: Graph, ranges: Ranges, program: Int8Program, traversal: Traversal
+    ) -> None:
+        self.graph, self.ranges, self.program = graph, ranges, program
+        self.arithmetic, self.traversal = program.arithmetic, traversal
 
-    def unsupported(self, layer: Layer, why: str = "") -> ExportError:
-        """The error for a layer without int8 code."""
-        what = why or type(layer).__name__
-        return UnsupportedError(f"{layer.name}: the native format has no int8 code for {what}")
-
-    def emit(self, op: Op[PixelView]) -> None:
-        """Append an op."""
-        self.program.ops.append(op)
-
-    def emit_input(self) -> None:
-        """Quantize the caller's image.
-
-        Raises:
-            ExportError: the input is no image.
-        """
-        value = self.graph.input
-        shape = self.graph.shapes[value]
-        if len(shape) != 3 or shape[0] > 4:
-            raise ExportError(f"{self.graph.name}: the input is {shape}, not a picture")
-        view = self.view(value, *self.scale(value))
-        view = replace(view, pixel_stride=4, overwrite_slack=0)
-        view = replace(view, buffer=self.program.buffer(view.size))
-        source = PixelView(
-            buffer=INPUT,
-            dtype=Precision.FP32,
-            channels=shape[0],
-            height=shape[1],
-            width=shape[2],
-            pixel_stride=4,
-        )
-        inverse = float(np.float32(1) / np.float32(view.scale))
-        self.emit(ir.QuantizeInput(name="input", sources=(source,), target=view, inverse=inverse))
-        self.views[value] = view
-        self.emit_epilogue("input", Target(view=view, value=value))
-
-    def emit_output(self) -> None:
-        """Dequantize the network's output, unless its last op did."""
-        last = self.views.get(self.graph.output)
-        if last is not None:
-            self.emit(
-                ir.DequantizeOutput(name="output", sources=(last,), target=self.output_view())
-            )
-
-    def read(self, layer: Layer, at: int = 0) -> PixelView:
-        """The view of a layer's input.
-
-        Raises:
-            ExportError: it was flattened, and only dense layers read flattened maps.
-        """
-        value = layer.inputs[at]
-        view = self.views[value]
-        if (view.channels, view.height, view.width) != self.size(value):
-            raise self.unsupported(layer, f"a map that was flattened, in {type(layer).__name__}")
-        return view
-
-    def with_requantize_fallback(
-        self, to: Target, make: Callable[[PixelView], _Found]
-    ) -> tuple[_Found, Target]:
-        """``make`` of the target's view; if that scale is too small, of a coarser one."""
-        try:
-            return make(to.view), to
-        except ScaleTooSmallError as error:
-            view = to.view
-            size = (view.channels, view.height, view.width)
-            to = to.via(self.new_buffer(size, view.scale * error.times, view.zero_point))
-            return make(to.view), to
-
-    def output_view(self) -> PixelView:
-        """The view of the caller's output."""
-        channels = int(np.prod(self.program.output_shape))
-        return PixelView(
-            buffer=OUTPUT,
-            dtype=Precision.FP32,
-            channels=channels,
-            height=1,
-            width=1,
-            pixel_stride=4 * channels,
-        )
+    def allocate(self, value: str) -> PixelView:
+        """A new buffer for a value, with its own scale and the border that its readers need."""
+        return self.allocate_with(value, *self.scale(value))
 
     def scale(self, value: str) -> tuple[float, int]:
         """A value's scale and zero point in the byte type of the arithmetic."""
         if value not in self.ranges.spans:
             raise ExportError(f"'{value}' has no calibrated range: calibrate this very graph")
-        return self._bytes(self.ranges.spans[value])
+        return self.byte_scale(self.ranges.spans[value])
 
-    def _bytes(self, span: tuple[float, float]) -> tuple[float, int]:
+    def byte_scale(self, span: tuple[float, float]) -> tuple[float, int]:
         scale, zero_point = activation_scale(span)
         return scale, zero_point + 128 + self.arithmetic.lowest
 
@@ -182,7 +98,7 @@ class BufferAssigner:
         channels, height, width = (*self.graph.shapes[value], 1, 1)[:3]
         return channels, height, width
 
-    def view(self, value: str, scale: float, zero_point: int) -> PixelView:
+    def allocate_with(self, value: str, scale: float, zero_point: int) -> PixelView:
         """A new buffer for a value, with the border that its readers need."""
         border, maxima = self.border(value, zero_point)
         fill = self.arithmetic.lowest if maxima else zero_point
@@ -255,19 +171,109 @@ class BufferAssigner:
             and product.inputs.index(layer.output) == 1
         )
 
-    def buffer_of(self, value: str) -> PixelView:
-        """A value's own view."""
-        if value not in self.views:
-            self.views[value] = self.view(value, *self.scale(value))
-        return self.views[value]
+
+class NhwcAssigner(BufferAssigner[PixelView]):
+    """Assigns NHWC views; ``folded_activations`` of gates are where the value itself is."""
+
+    program: Int8Program
+
+    def __init__(self, graph: Graph, ranges: Ranges, arithmetic: Requantization) -> None:
+        program = Int8Program(
+            name=graph.name,
+            arithmetic=arithmetic,
+            input_shape=graph.shapes[graph.input],
+            output_shape=graph.shapes[graph.output],
+        )
+        traversal = Traversal(graph)
+        self.arithmetic = arithmetic
+        self.layout = NhwcLayout(graph, ranges, program, traversal)
+        super().__init__(graph, program, traversal, self.layout)
+        self.folded_activations: dict[str, tuple[PixelView, Activation]] = {}
+
+    def unsupported(self, layer: Layer, why: str = "") -> ExportError:
+        """The error for a layer without int8 code."""
+        what = why or type(layer).__name__
+        return UnsupportedError(f"{layer.name}: the native format has no int8 code for {what}")
+
+    def emit_input(self) -> None:
+        """Quantize the caller's image.
+
+        Raises:
+            ExportError: the input is no image.
+        """
+        value = self.graph.input
+        shape = self.graph.shapes[value]
+        if len(shape) != 3 or shape[0] > 4:
+            raise ExportError(f"{self.graph.name}: the input is {shape}, not a picture")
+        view = self.layout.allocate_with(value, *self.layout.scale(value))
+        view = replace(view, pixel_stride=4, overwrite_slack=0)
+        view = replace(view, buffer=self.program.buffer(view.size))
+        source = PixelView(
+            buffer=INPUT,
+            dtype=Precision.FP32,
+            channels=shape[0],
+            height=shape[1],
+            width=shape[2],
+            pixel_stride=4,
+        )
+        inverse = float(np.float32(1) / np.float32(view.scale))
+        self.emit(ir.QuantizeInput(name="input", sources=(source,), target=view, inverse=inverse))
+        self.views[value] = view
+        self.emit_epilogue("input", Target(view=view, value=value))
+
+    def emit_output(self) -> None:
+        """Dequantize the network's output, unless its last op did."""
+        last = self.views.get(self.graph.output)
+        if last is not None:
+            self.emit(
+                ir.DequantizeOutput(name="output", sources=(last,), target=self.output_view())
+            )
+
+    def read(self, layer: Layer, at: int = 0) -> PixelView:
+        """The view of a layer's input.
+
+        Raises:
+            ExportError: it was flattened, and only dense layers read flattened maps.
+        """
+        value = layer.inputs[at]
+        view = self.views[value]
+        if (view.channels, view.height, view.width) != self.layout.size(value):
+            raise self.unsupported(layer, f"a map that was flattened, in {type(layer).__name__}")
+        return view
+
+    def with_requantize_fallback(
+        self, to: Target, make: Callable[[PixelView], _Found]
+    ) -> tuple[_Found, Target]:
+        """``make`` of the target's view; if that scale is too small, of a coarser one."""
+        try:
+            return make(to.view), to
+        except ScaleTooSmallError as error:
+            view = to.view
+            size = (view.channels, view.height, view.width)
+            to = to.via(self.layout.new_buffer(size, view.scale * error.times, view.zero_point))
+            return make(to.view), to
+
+    def output_view(self) -> PixelView:
+        """The view of the caller's output."""
+        channels = int(np.prod(self.program.output_shape))
+        return PixelView(
+            buffer=OUTPUT,
+            dtype=Precision.FP32,
+            channels=channels,
+            height=1,
+            width=1,
+            pixel_stride=4 * channels,
+        )
 
     def target(self, layer: Layer, activation: Activation, *, shuffles: bool = False) -> Target:
         """The target of a layer's output; a following shuffle is fused if the op ``shuffles``."""
         if activation in CLAMPED_BY_RANGE:
             return self._target(layer.output, {activation}, shuffles=shuffles)
         to = self._target(layer.output, set(), shuffles=True)
-        scale, zero_point = self._bytes(preimage(activation, self.ranges.spans[layer.output]))
-        view = self.new_buffer(self.size(layer.output), scale, zero_point)
+        scale, zero_point = self.layout.byte_scale(
+            preimage(activation, self.layout.ranges.spans[layer.output])
+        )
+        view = self.layout.new_buffer(self.layout.size(layer.output), scale, zero_point)
         return replace(to, view=view, final=to.view, activation=activation)
 
     def _target(self, value: str, activations: set[Activation], *, shuffles: bool) -> Target:
@@ -287,7 +293,7 @@ class BufferAssigner:
 
     def _limited(self, whole: str, activations: set[Activation]) -> bool:
         """True if the byte range of the whole already applies the activations of a part."""
-        scale, zero_point = self.scale(whole)
+        scale, zero_point = self.layout.scale(whole)
         most = (self.arithmetic.highest - zero_point) * scale
         below = activations <= {Activation.NONE} or zero_point == self.arithmetic.lowest
         return below and (Activation.RELU6 not in activations or most < 6 + scale / 2)
@@ -306,7 +312,7 @@ class BufferAssigner:
             self.emit_lookup_table(name, to.view, to.final, to.activation, to.groups)
         view = self.views.get(to.value)
         if view is not None and any(view.border):
-            reader = next(each for each in self.readers(to.value) if is_padded(each))
+            reader = next(each for each in self.layout.readers(to.value) if is_padded(each))
             self.emit(ir.FillPadding(name=reader.name, sources=(view,), target=view))
 
     def emit_lookup_table(

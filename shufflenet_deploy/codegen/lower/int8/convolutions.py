@@ -8,7 +8,7 @@ from shufflenet_deploy.codegen.ir import ops as ir
 from shufflenet_deploy.codegen.ir.int8 import PixelView
 from shufflenet_deploy.codegen.lower.int8.buffer_assignment import (
     CLAMPED_BY_RANGE,
-    BufferAssigner,
+    NhwcAssigner,
     Target,
 )
 from shufflenet_deploy.codegen.lower.int8.requantize import (
@@ -20,7 +20,7 @@ from shufflenet_deploy.codegen.lower.int8.requantize import (
 from shufflenet_deploy.network.graph import Activation, Add, Conv, Dense
 
 
-def convolution(layer: Conv, assigner: BufferAssigner) -> None:
+def convolution(layer: Conv, assigner: NhwcAssigner) -> None:
     """Lower a convolution, and the addition after it where it can be fused."""
     source = assigner.read(layer)
     if _fuse_addition(layer, source, assigner):
@@ -52,7 +52,7 @@ def convolution(layer: Conv, assigner: BufferAssigner) -> None:
     assigner.emit_epilogue(layer.name, to)
 
 
-def dense(layer: Dense, assigner: BufferAssigner) -> None:
+def dense(layer: Dense, assigner: NhwcAssigner) -> None:
     """Lower a dense layer as a convolution whose window is the whole map."""
     source = assigner.views[layer.inputs[0]]
     weight = layer.weight.reshape(-1, source.channels, source.height, source.width)
@@ -102,7 +102,7 @@ def _convolution_op(
     )
 
 
-def _fuse_addition(layer: Conv, source: PixelView, assigner: BufferAssigner) -> bool:
+def _fuse_addition(layer: Conv, source: PixelView, assigner: NhwcAssigner) -> bool:
     """Fuse the residual addition into a convolution, if possible; True if it was emitted.
 
     The scale of the sum is chosen so that the residual's is an integer number of its fractions.
@@ -114,7 +114,7 @@ def _fuse_addition(layer: Conv, source: PixelView, assigner: BufferAssigner) -> 
     if addition.activation not in CLAMPED_BY_RANGE:
         return False
     other, value = assigner.read(addition, addition.inputs.index(known)), addition.output
-    scale, zero_point = assigner.scale(value)
+    scale, zero_point = assigner.layout.scale(value)
     parts = residual_scale(layer, source, other, scale)
     if parts is None:
         return False
@@ -146,18 +146,19 @@ def _sum_buffer(
     found: tuple[Add, str],
     scale: float,
     zero_point: int,
-    assigner: BufferAssigner,
+    assigner: NhwcAssigner,
 ) -> PixelView:
     """The view of a sum: over the residual, if that is not read any more."""
     (addition, known), value = found, found[0].output
     other = assigner.views[known]
     here = [name for name, view in assigner.views.items() if view.buffer == other.buffer]
     free = assigner.graph.output not in here and all(
-        assigner.traversal.is_last_use(assigner.readers(name), layer, addition) for name in here
+        assigner.traversal.is_last_use(assigner.layout.readers(name), layer, addition)
+        for name in here
     )
-    needed, maxima = assigner.border(value, zero_point)
+    needed, maxima = assigner.layout.border(value, zero_point)
     whole = other.first == 0 and other.channels + other.overwrite_slack == other.pixel_stride
     if free and whole and needed == other.border and other.buffer != source.buffer:
         fill = assigner.arithmetic.lowest if maxima else zero_point
         return replace(other, scale=scale, zero_point=zero_point, fill=fill)
-    return assigner.view(value, scale, zero_point)
+    return assigner.layout.allocate_with(value, scale, zero_point)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from shufflenet_deploy.codegen.ir import ops as ir
 from shufflenet_deploy.codegen.lower.int8 import lookup_tables
-from shufflenet_deploy.codegen.lower.int8.buffer_assignment import BufferAssigner
+from shufflenet_deploy.codegen.lower.int8.buffer_assignment import NhwcAssigner
 from shufflenet_deploy.network.graph import (
     Activation,
     Add,
@@ -14,7 +14,7 @@ from shufflenet_deploy.network.graph import (
 )
 
 
-def add(layer: Add, assigner: BufferAssigner) -> None:
+def add(layer: Add, assigner: NhwcAssigner) -> None:
     """Lower an addition that no convolution fused."""
     one, two = assigner.read(layer), assigner.read(layer, 1)
     found, to = assigner.with_requantize_fallback(
@@ -32,7 +32,7 @@ def add(layer: Add, assigner: BufferAssigner) -> None:
     assigner.emit_epilogue(layer.name, to)
 
 
-def multiply(layer: Multiply, assigner: BufferAssigner) -> None:
+def multiply(layer: Multiply, assigner: NhwcAssigner) -> None:
     """Lower a channel scale, with its activation folded into the table of factors."""
     value, name = assigner.read(layer), layer.inputs[1]
     if name in assigner.folded_activations:
@@ -58,7 +58,7 @@ def multiply(layer: Multiply, assigner: BufferAssigner) -> None:
     assigner.emit_epilogue(layer.name, to)
 
 
-def local_response_norm(layer: LocalResponseNorm, assigner: BufferAssigner) -> None:
+def local_response_norm(layer: LocalResponseNorm, assigner: NhwcAssigner) -> None:
     """Lower a local response normalization."""
     source = assigner.read(layer)
     table, to = assigner.with_requantize_fallback(
@@ -80,10 +80,10 @@ def local_response_norm(layer: LocalResponseNorm, assigner: BufferAssigner) -> N
     assigner.emit_epilogue(layer.name, to)
 
 
-def elementwise(layer: Elementwise, assigner: BufferAssigner) -> None:
+def elementwise(layer: Elementwise, assigner: NhwcAssigner) -> None:
     """Lower an activation to a lookup table, or fold it into the product that reads it."""
     source = assigner.read(layer)
-    if assigner.is_gate(layer):
+    if assigner.layout.is_gate(layer):
         assigner.folded_activations[layer.output] = (source, layer.activation)
         return
     to = assigner.target(layer, Activation.NONE, shuffles=True)

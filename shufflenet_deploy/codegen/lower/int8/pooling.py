@@ -8,7 +8,7 @@ from shufflenet_deploy.codegen.ir import ops as ir
 from shufflenet_deploy.codegen.ir.int8 import Padding, PixelView
 from shufflenet_deploy.codegen.ir.op import Op
 from shufflenet_deploy.codegen.lower.int8 import lookup_tables
-from shufflenet_deploy.codegen.lower.int8.buffer_assignment import BufferAssigner, Target
+from shufflenet_deploy.codegen.lower.int8.buffer_assignment import NhwcAssigner, Target
 from shufflenet_deploy.codegen.lower.int8.requantize import average_constants, mean_constants
 from shufflenet_deploy.network.graph import (
     Activation,
@@ -23,7 +23,7 @@ from shufflenet_deploy.network.graph import (
 WindowSpec = tuple[Pair, Pair, Padding]
 
 
-def pool(layer: Pool, assigner: BufferAssigner) -> None:
+def pool(layer: Pool, assigner: NhwcAssigner) -> None:
     """Lower a pool."""
     source = assigner.read(layer)
     if layer.kind is PoolKind.MAX:
@@ -47,8 +47,11 @@ def pool(layer: Pool, assigner: BufferAssigner) -> None:
     _adaptive_areas(layer, to, (rows, columns), divisor, assigner)
 
 
-def adaptive_pool(layer: AdaptiveAveragePool, assigner: BufferAssigner) -> None:
+def adaptive_pool(layer: AdaptiveAveragePool, assigner: NhwcAssigner) -> None:
     """Lower a pool that makes a map of a given size."""
+    if assigner.layout.unchanged(layer):
+        assigner.views[layer.output] = assigner.read(layer)
+        return
     source = assigner.read(layer)
     if layer.size != (1, 1):
         height, width = layer.size
@@ -75,7 +78,7 @@ def adaptive_pool(layer: AdaptiveAveragePool, assigner: BufferAssigner) -> None:
 
 
 def average_pool(
-    layer: Layer, source: PixelView, target: PixelView, window: WindowSpec, assigner: BufferAssigner
+    layer: Layer, source: PixelView, target: PixelView, window: WindowSpec, assigner: NhwcAssigner
 ) -> Op[PixelView] | None:
     """An average pool, if its sums fit 16 bits."""
     kernel, stride, padding = window
@@ -101,7 +104,7 @@ def _adaptive_areas(
     to: Target,
     ends: tuple[lookup_tables.Ranges1d, lookup_tables.Ranges1d],
     divisor: int | None,
-    assigner: BufferAssigner,
+    assigner: NhwcAssigner,
 ) -> None:
     """Lower averages over areas of any size, the products of ranges of rows and of columns."""
     source, (rows, columns) = assigner.read(layer), ends
@@ -122,7 +125,7 @@ def _adaptive_areas(
     assigner.emit_epilogue(layer.name, to)
 
 
-def _max_pool(layer: Pool, source: PixelView, assigner: BufferAssigner) -> None:
+def _max_pool(layer: Pool, source: PixelView, assigner: NhwcAssigner) -> None:
     """Lower a max pool, which keeps the scale of its input."""
     lowest = assigner.arithmetic.lowest
     if any(layer.padding) and source.fill != lowest:
@@ -131,12 +134,14 @@ def _max_pool(layer: Pool, source: PixelView, assigner: BufferAssigner) -> None:
         layer.activation is Activation.RELU and source.zero_point == lowest
     )
     if plain:
-        view = assigner.view(layer.output, source.scale, source.zero_point)
+        view = assigner.layout.allocate_with(layer.output, source.scale, source.zero_point)
         assigner.views[layer.output] = view
         to = Target(view=view, value=layer.output)
     else:
         to = assigner.target(layer, Activation.NONE)
-        view = assigner.new_buffer(assigner.size(layer.output), source.scale, source.zero_point)
+        view = assigner.layout.new_buffer(
+            assigner.layout.size(layer.output), source.scale, source.zero_point
+        )
         to = replace(to.via(view), activation=layer.activation)
     assigner.emit(
         ir.MaxPool(
@@ -151,10 +156,10 @@ def _max_pool(layer: Pool, source: PixelView, assigner: BufferAssigner) -> None:
     assigner.emit_epilogue(layer.name, to)
 
 
-def _copy_with_padding(layer: Pool, source: PixelView, assigner: BufferAssigner) -> PixelView:
+def _copy_with_padding(layer: Pool, source: PixelView, assigner: NhwcAssigner) -> PixelView:
     """Copy a value into a buffer with the border that a max pool needs."""
     size = (source.channels, source.height, source.width)
-    view = assigner.new_buffer(
+    view = assigner.layout.new_buffer(
         size, source.scale, source.zero_point, layer.padding, assigner.arithmetic.lowest
     )
     assigner.emit_lookup_table(layer.name, source, view)
