@@ -15,7 +15,7 @@ from shufflenet_deploy.codegen.cpu_target import (
     cpu_target_named,
     host,
 )
-from shufflenet_deploy.codegen.generate import generate, host_equivalent
+from shufflenet_deploy.codegen.generator import generate, host_equivalent
 from shufflenet_deploy.codegen.toolchain import (
     Compiler,
     Product,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from shufflenet_deploy import codegen
 from shufflenet_deploy.codegen import CPU_TARGETS, CpuTarget, GeneratedC, pipeline
 from shufflenet_deploy.codegen.cpu_target import HOST_ARCH
-from shufflenet_deploy.codegen.generate import arithmetic_of
+from shufflenet_deploy.codegen.generator import arithmetic_of
 from shufflenet_deploy.codegen.ir.int8 import Int8Program
 from shufflenet_deploy.network import interpreter
 from shufflenet_deploy.network.graph import Graph

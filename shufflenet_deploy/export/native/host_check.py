@@ -12,7 +12,7 @@ import numpy as np
 from shufflenet_deploy.codegen import toolchain
 from shufflenet_deploy.codegen.c_file import GeneratedC
 from shufflenet_deploy.codegen.cpu_target import host
-from shufflenet_deploy.codegen.generate import generate
+from shufflenet_deploy.codegen.generator import generate
 from shufflenet_deploy.errors import ParityError
 from shufflenet_deploy.export.native.shared_library import SharedLibrary
 from shufflenet_deploy.network.graph import FloatArray, Graph

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from shufflenet_deploy import codegen
-from shufflenet_deploy.codegen import generate, int8_interpreter, pipeline
+from shufflenet_deploy.codegen import generator, int8_interpreter, pipeline
 from shufflenet_deploy.codegen.ir import ops as ir
 from shufflenet_deploy.network.quantization import calibration
 
@@ -44,7 +44,7 @@ def test_random_networks_equal_the_reference(kind, drawn, tmp_path):
             pictures.append(picture)
         folder = tmp_path / f"{start}"
         folder.mkdir()
-        sources = [generate.emit_int8(program, machine) for program in programs.values()]
+        sources = [generator.emit_int8(program, machine) for program in programs.values()]
         found = generated.watched(kind, sources, pictures, folder)
         shutil.rmtree(folder)
         for (seed, program), picture, scores in zip(programs.items(), pictures, found, strict=True):
@@ -60,9 +60,9 @@ def test_factors_that_are_whole_numbers(kind, drawing, tmp_path):
     ranges = calibration.calibrate(graph, [picture[None]])
     one = {"input": (0.0, 255.0), "v0": (0.0, 255.0 / 80)}
     ranges = replace(ranges, spans={**ranges.spans, **one})
-    program = pipeline.int8_program(graph, ranges, generate.arithmetic_of(machine))
+    program = pipeline.int8_program(graph, ranges, generator.arithmetic_of(machine))
     assert program.ops[0].inverse == 1
-    (found,) = generated.watched(kind, [generate.emit_int8(program, machine)], [picture], tmp_path)
+    (found,) = generated.watched(kind, [generator.emit_int8(program, machine)], [picture], tmp_path)
     assert np.array_equal(found, int8_interpreter.run(program, picture))
 
 
@@ -83,5 +83,5 @@ def test_sums_that_are_hardly_finer_than_their_output(kind, drawing, tmp_path):
         step for step in program.ops if isinstance(step, ir.Convolution | ir.DepthwiseConvolution)
     ]
     assert [step.shift for step in kept] == [0, 0]
-    (found,) = generated.watched(kind, [generate.emit_int8(program, machine)], [picture], tmp_path)
+    (found,) = generated.watched(kind, [generator.emit_int8(program, machine)], [picture], tmp_path)
     assert np.array_equal(found, int8_interpreter.run(program, picture))

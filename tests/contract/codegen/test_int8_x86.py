@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from shufflenet_deploy import codegen
-from shufflenet_deploy.codegen import generate, int8_interpreter, pipeline
+from shufflenet_deploy.codegen import generator, int8_interpreter, pipeline
 from shufflenet_deploy.codegen.cpu_target import HOST_ARCH
 from shufflenet_deploy.codegen.ir import ops as ir
 from shufflenet_deploy.network.quantization import calibration
@@ -76,7 +76,7 @@ def test_networks_equal_the_reference_under_the_sanitizers(kind, drawing, tmp_pa
         picture.flat[:4] = 1e6, -1e6, 3e9, -3e9  # further beyond the ranges
         programs.append(program)
         pictures.append(picture)
-    sources = [generate.emit_int8(program, machine) for program in programs]
+    sources = [generator.emit_int8(program, machine) for program in programs]
     found = generated.watched(kind, sources, pictures, tmp_path)
     for program, picture, scores in zip(programs, pictures, found, strict=True):
         assert np.array_equal(scores, int8_interpreter.run(program, picture)), program.name
@@ -88,10 +88,10 @@ def test_a_factor_that_may_overflow_is_left_to_plain_loops(drawing):
     pictures = [np.ones((1, 4, 3, 3), np.float32)]
     machine = codegen.cpu_target_named("x86-64")
     program = pipeline.int8_program(
-        graph, calibration.calibrate(graph, pictures), generate.arithmetic_of(machine)
+        graph, calibration.calibrate(graph, pictures), generator.arithmetic_of(machine)
     )
     step = next(step for step in program.ops if isinstance(step, ir.Convolution))
-    plain = generate.emit_int8(program, machine).c
+    plain = generator.emit_int8(program, machine).c
     step.epilogue.multiplier[:] = 3e8
     assert "PACK(" in plain.split("net_init")[0].split("static byte T")[1]
-    assert "PACK(" not in generate.emit_int8(program, machine).c.split("static byte T")[1]
+    assert "PACK(" not in generator.emit_int8(program, machine).c.split("static byte T")[1]

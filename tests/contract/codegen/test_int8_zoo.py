@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from shufflenet_deploy import codegen, zoo
-from shufflenet_deploy.codegen import generate, int8_interpreter
+from shufflenet_deploy.codegen import generator, int8_interpreter
 from shufflenet_deploy.network.frontends.torch import trace
 from shufflenet_deploy.records import Resolution
 
@@ -38,6 +38,6 @@ def test_models_give_the_reference_s_scores(machine, model, tmp_path):
         assert shutil.which(runner[0]), f"{runner[0]} is missing: run tests/system-packages.sh"
     graph = trace(module, Resolution.parse(SIZES[machine]), name)
     program, picture = generated.lowered(graph, core, seed=8, calibrated=1)
-    source, commands = generate.emit_int8(program, core), generated.zig(core, "-O1")
+    source, commands = generator.emit_int8(program, core), generated.zig(core, "-O1")
     (found,) = generated.answers([source], [picture], tmp_path, commands, runner)
     assert np.array_equal(found, int8_interpreter.run(program, picture))

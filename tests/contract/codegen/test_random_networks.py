@@ -18,7 +18,7 @@ import pytest
 from shufflenet_deploy import codegen, runtime
 from shufflenet_deploy.codegen import int8_interpreter as int8_reference
 from shufflenet_deploy.codegen import pipeline
-from shufflenet_deploy.codegen.generate import arithmetic_of
+from shufflenet_deploy.codegen.generator import arithmetic_of
 from shufflenet_deploy.codegen.ir.ops import Convolution
 from shufflenet_deploy.codegen.pipeline import fp_program as lower
 from shufflenet_deploy.errors import ExportError
