@@ -35,9 +35,8 @@ import platformdirs
 from peers_files import PEERS, Job, Peer
 from peers_results import HERE, Outcome, Result, keep, kept
 
-from shufflenet_deploy import transport, zoo
+from shufflenet_deploy import codegen, transport, zoo
 from shufflenet_deploy.errors import DeployError, UsageError
-from shufflenet_deploy.export import native
 from shufflenet_deploy.records import Resolution
 from shufflenet_deploy.target import Target
 
@@ -162,7 +161,7 @@ def _result(job: Job, machine: str, peers: Sequence[Peer], given: argparse.Names
 def _here(cpu: int) -> str:
     with transport.connect("local") as link, Target(link) as target:
         facts = target.facts()
-    core = f"core {cpu} of {facts.cpu} ({native.host().name})"
+    core = f"core {cpu} of {facts.cpu} ({codegen.host().name})"
     return f"One thread on {core}, {facts.os}, Python {platform.python_version()}"
 
 

@@ -17,10 +17,10 @@ import numpy as np
 from peers_results import PEAK, Outcome, PeerError
 from PIL import Image
 
-from shufflenet_deploy import export, zoo
-from shufflenet_deploy.export import emission, native
+from shufflenet_deploy import codegen, export, zoo
+from shufflenet_deploy.export import emission
 from shufflenet_deploy.export.calibration import Batches, pictures, read
-from shufflenet_deploy.export.trace import trace
+from shufflenet_deploy.network.frontends.torch import trace
 from shufflenet_deploy.records import Recipe, Resolution
 
 if TYPE_CHECKING:
@@ -113,15 +113,15 @@ class Peer:
 
 def by_generator(job: Job, _python: Path) -> Path:
     """Our C in floats, compiled for this machine."""
-    made = emission.in_floats(job.loaded(), job.resolution, native.host())
-    return native.compile(made.source, job.path("-native-fp32.so"))
+    made = emission.in_floats(job.loaded(), job.resolution, codegen.host())
+    return codegen.compile_c(made.source, job.path("-native-fp32.so"))
 
 
 def by_generator_fp16(job: Job, _python: Path) -> Path:
     """Our C in halves, compiled for this machine."""
-    core = native.host().in_halves()
+    core = codegen.host().with_fp16()
     graph = trace(job.loaded().module, job.resolution, job.model)
-    return native.compile(native.generate(graph, core), job.path("-native-fp16.so"))
+    return codegen.compile_c(codegen.generate(graph, core), job.path("-native-fp16.so"))
 
 
 def by_generator_int8(job: Job, _python: Path) -> Path:
@@ -129,10 +129,10 @@ def by_generator_int8(job: Job, _python: Path) -> Path:
     made = emission.Bytewise(
         model=job.loaded(),
         size=job.resolution,
-        machine=native.host(),
+        machine=codegen.host(),
         pictures=pictures(None),
     ).make(Recipe(method="minmax"))
-    return native.compile(made.source, job.path("-native-int8.so"))
+    return codegen.compile_c(made.source, job.path("-native-int8.so"))
 
 
 def by_pnnx(job: Job, python: Path) -> Path:
@@ -252,9 +252,9 @@ def by_nncf(job: Job, python: Path) -> Path:
 
 def by_clang(job: Job, _python: Path) -> Path:
     """Multiply-adds in vectors as wide as this core has them."""
-    target, core = job.path(f"-{PEAK}.so"), native.host()
+    target, core = job.path(f"-{PEAK}.so"), codegen.host()
     run([sys.executable, "-m", "ziglang", "cc", "-std=gnu11", "-O2", "-Wall", "-Wextra", "-Werror",
-         "-target", core.triple, f"-mcpu={core.cpu}", "-fPIC", "-shared", "-nostdlib",
+         "-target", core.triple, f"-mcpu={core.zig_cpu}", "-fPIC", "-shared", "-nostdlib",
          HERE / "peers_peak.c", "-o", target])  # fmt: skip
     return target
 

@@ -100,10 +100,10 @@ def examine(target: Target, runtimes: Sequence[str]) -> Examined:
 
 def _outlook(engine: runtime.Runtime, target: Target) -> Outlook:
     if engine.standalone:
-        from shufflenet_deploy.export.native.machine import of_target  # noqa: PLC0415
+        from shufflenet_deploy.codegen.cpu_target import for_facts  # noqa: PLC0415
 
         try:
-            of_target(target.facts())
+            for_facts(target.facts())
         except ExportError as error:
             return Outlook(how=None, text=str(error), standalone=True)
     return target.foresee(engine.payload)

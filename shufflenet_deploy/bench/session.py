@@ -129,10 +129,10 @@ class _Session:
         """What there is to measure on this target."""
         if not any(runtime.get(name).standalone for name in self.suite.runtimes):
             return self.suite.cells()
-        from shufflenet_deploy.export.native.machine import of_target  # noqa: PLC0415
+        from shufflenet_deploy.codegen.cpu_target import for_facts  # noqa: PLC0415
 
         try:
-            return self.suite.cells(of_target(self._place.facts).name)
+            return self.suite.cells(for_facts(self._place.facts).name)
         except ExportError:  # Each of its exports will say that there is no code for the target.
             return self.suite.cells()
 

@@ -483,8 +483,8 @@ class _Bench:
 
     def _exporter(self, target: Target) -> Callable[[Cell], Artifact]:
         from shufflenet_deploy import export  # noqa: PLC0415
+        from shufflenet_deploy.codegen.cpu_target import for_facts  # noqa: PLC0415
         from shufflenet_deploy.export import ExportRequest  # noqa: PLC0415
-        from shufflenet_deploy.export.native.machine import of_target  # noqa: PLC0415
         from shufflenet_deploy.records import Format  # noqa: PLC0415
 
         def artifact_of(cell: Cell) -> Artifact:
@@ -497,7 +497,7 @@ class _Bench:
                         "resolution": cell.resolution,
                         "calibration": self.suite.calibration,
                         **(
-                            {"machine": of_target(target.facts()).name}
+                            {"machine": for_facts(target.facts()).name}
                             if cell.format is Format.NATIVE
                             else {}
                         ),

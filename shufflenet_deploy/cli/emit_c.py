@@ -12,8 +12,8 @@ from shufflenet_deploy.cli.output import print_json
 from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
+    from shufflenet_deploy.codegen import CpuTarget
     from shufflenet_deploy.export.emission import Checked
-    from shufflenet_deploy.export.native import Machine
     from shufflenet_deploy.records import Precision, Recipe, Resolution
     from shufflenet_deploy.zoo.model import Model
 
@@ -68,15 +68,14 @@ def emit_c(  # noqa: PLR0917 - options, each passed by name
     The same network is first generated for this machine, compiled with gcc, clang or zig, and
     compared with PyTorch. Compile the result with the flags that are printed.
     """
-    from shufflenet_deploy import zoo  # noqa: PLC0415
-    from shufflenet_deploy.export import native  # noqa: PLC0415
+    from shufflenet_deploy import codegen, zoo  # noqa: PLC0415
     from shufflenet_deploy.export.metadata import class_names, metadata_of  # noqa: PLC0415
     from shufflenet_deploy.records import Format, Precision, Resolution  # noqa: PLC0415
 
     preflight.writable_folder("--out", out)
     in_int8 = _in_int8(precision, calib=calib, calib_method=calib_method, remedies=remedies)
-    core = native.machine(machine)
-    core.computing_in(Precision(precision))
+    core = codegen.cpu_target_named(machine)
+    core.for_precision(Precision(precision))
     loaded = zoo.load(model, weights=weights, head=head)
     for note in loaded.notes:
         typer.echo(f"note: {note}", err=True)
@@ -93,10 +92,10 @@ def emit_c(  # noqa: PLR0917 - options, each passed by name
         class_names=class_names(labels, card.description.classes),
     )
     made = _made(loaded, size, core, Precision(precision), in_int8)
-    native.write(made.source.with_metadata(metadata), out)
+    codegen.write_sources(made.source.with_metadata(metadata), out)
     compile_line = " ".join(
         [
-            *("cc", "-std=gnu11", *native.SPEED, *core.flags),
+            *("cc", "-std=gnu11", *codegen.OPTIMIZATION, *core.flags),
             *("-DNET_WEIGHTS_FILE='\"net.weights\"'", "-c net.c"),
         ]
     )
@@ -159,7 +158,7 @@ def _in_int8(
 
 
 def _made(
-    model: Model, size: Resolution, core: Machine, precision: Precision, in_int8: _Int8 | None
+    model: Model, size: Resolution, core: CpuTarget, precision: Precision, in_int8: _Int8 | None
 ) -> Checked:
     from shufflenet_deploy.export import emission  # noqa: PLC0415
     from shufflenet_deploy.export.calibration import pictures  # noqa: PLC0415

@@ -227,9 +227,9 @@ def requests_of(
     ):
         _chosen(option.replace("calibration", "calib").replace("_", "-"), [common[option]], known)
     if Format.NATIVE in formats:
-        from shufflenet_deploy.export.native.machine import machine  # noqa: PLC0415
+        from shufflenet_deploy.codegen.cpu_target import cpu_target_named  # noqa: PLC0415
 
-        common["machine"] = machine(common["machine"]).name
+        common["machine"] = cpu_target_named(common["machine"]).name
     return [
         ExportRequest(
             model=model,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from shufflenet_deploy.export.comparison import Comparison
     from shufflenet_deploy.export.inspection import Inspection
     from shufflenet_deploy.export.layers import LayerFidelity
-    from shufflenet_deploy.export.metadata import Metadata
+    from shufflenet_deploy.network.metadata import Metadata
     from shufflenet_deploy.records import TensorSpec
 
 

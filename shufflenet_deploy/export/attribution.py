@@ -99,9 +99,11 @@ def network(artifact: Artifact) -> Network:
 @lru_cache(maxsize=8)
 def _network(name: str, resolution: Resolution, head: str, weights: Path | None) -> Network:
     from shufflenet_deploy import zoo  # noqa: PLC0415 - torch
-    from shufflenet_deploy.export import graph, simplify, trace  # noqa: PLC0415
+    from shufflenet_deploy.network import graph  # noqa: PLC0415
+    from shufflenet_deploy.network.frontends import torch as frontend  # noqa: PLC0415
+    from shufflenet_deploy.network.passes import simplify  # noqa: PLC0415
 
-    read = trace.read(zoo.load(name, weights=weights, head=head).module, resolution, name)
+    read = frontend.read(zoo.load(name, weights=weights, head=head).module, resolution, name)
     producers = {layer.output: layer for layer in read.layers}
     owners: dict[str, str] = {}
     layers: list[LayerWork] = []
@@ -134,7 +136,7 @@ def _network(name: str, resolution: Resolution, head: str, weights: Path | None)
 
 
 def _kind(layer: object) -> LayerKind:
-    from shufflenet_deploy.export import graph  # noqa: PLC0415
+    from shufflenet_deploy.network import graph  # noqa: PLC0415
 
     if isinstance(layer, graph.Conv):
         if layer.depthwise:
@@ -155,7 +157,7 @@ def _kind(layer: object) -> LayerKind:
 
 def _multiply_adds(layer: object, shapes: Mapping[str, tuple[int, ...]]) -> int:
     """As the paper counts: convolutions and fully connected layers."""
-    from shufflenet_deploy.export import graph  # noqa: PLC0415
+    from shufflenet_deploy.network import graph  # noqa: PLC0415
 
     match layer:
         case graph.Conv():

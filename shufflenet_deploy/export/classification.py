@@ -15,9 +15,9 @@ import numpy as np
 
 from shufflenet_deploy.errors import ExportError, UsageError
 from shufflenet_deploy.export import calibration, inspection_native, manifest, metadata
-from shufflenet_deploy.export.graph import FloatArray
 from shufflenet_deploy.export.inspection import kind_of
-from shufflenet_deploy.export.metadata import Metadata
+from shufflenet_deploy.network.graph import FloatArray
+from shufflenet_deploy.network.metadata import Metadata
 from shufflenet_deploy.records import Format, Record, Resolution
 from shufflenet_deploy.zoo import Preprocessing
 

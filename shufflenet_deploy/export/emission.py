@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from shufflenet_deploy import codegen
 from shufflenet_deploy.errors import ExportError, ParityError, UnsupportedError
-from shufflenet_deploy.export import native, parity, quantize, remedies, shortfall
+from shufflenet_deploy.export import native, parity, remedies, shortfall
 from shufflenet_deploy.export.calibration import Batches, PictureSet
-from shufflenet_deploy.export.graph import Graph
 from shufflenet_deploy.export.pipeline import prepared
 from shufflenet_deploy.export.request import Floors
-from shufflenet_deploy.export.trace import trace
+from shufflenet_deploy.network.frontends.torch import trace
+from shufflenet_deploy.network.graph import Graph
+from shufflenet_deploy.network.quantization import calibration
+from shufflenet_deploy.network.quantization.ranges import Ranges
 from shufflenet_deploy.records import Parity, Precision, Recipe, Resolution
 
 if TYPE_CHECKING:
@@ -24,13 +27,13 @@ class Checked:
     ``parity`` on held-out pictures in fp16 and int8. int8 was made by ``recipe``.
     """
 
-    source: native.Source
+    source: codegen.GeneratedC
     difference: float | None = None
     parity: Parity | None = None
     recipe: Recipe | None = None
 
 
-def in_floats(model: Model, size: Resolution, machine: native.Machine) -> Checked:
+def in_floats(model: Model, size: Resolution, machine: codegen.CpuTarget) -> Checked:
     """fp32 C for ``machine``.
 
     Raises:
@@ -38,12 +41,12 @@ def in_floats(model: Model, size: Resolution, machine: native.Machine) -> Checke
         ExportError: there is no code for a layer, or the compiler failed.
     """
     graph = trace(model.module, size, model.architecture.name)
-    difference = native.check(graph, model.module)
-    return Checked(source=native.generate(graph, machine), difference=difference)
+    difference = native.compare_with_module(graph, model.module)
+    return Checked(source=codegen.generate(graph, machine), difference=difference)
 
 
 def in_halves(
-    model: Model, size: Resolution, machine: native.Machine, pictures: PictureSet
+    model: Model, size: Resolution, machine: codegen.CpuTarget, pictures: PictureSet
 ) -> Checked:
     """fp16 C for ``machine``, judged on ``pictures`` as an exported file is.
 
@@ -52,20 +55,20 @@ def in_halves(
         ParityError: it is too far from what PyTorch computes.
         ExportError: there is no code for a layer, or the compiler failed.
     """
-    core = machine.in_halves()
+    core = machine.with_fp16()
     graph = trace(model.module, size, model.architecture.name)
-    verdict = _verdict(model, size, native.stand_in(graph, core), pictures, Precision.FP16)
+    verdict = _verdict(model, size, codegen.host_equivalent(graph, core), pictures, Precision.FP16)
     if not verdict.passed:
         raise ParityError(
             f"{model.architecture.name} as fp16 C is too far from PyTorch: {verdict.reason}"
         )
-    return Checked(source=native.generate(graph, core), parity=verdict)
+    return Checked(source=codegen.generate(graph, core), parity=verdict)
 
 
 def _verdict(
     model: Model,
     size: Resolution,
-    source: native.Source,
+    source: codegen.GeneratedC,
     pictures: PictureSet,
     precision: Precision,
 ) -> Parity:
@@ -73,7 +76,7 @@ def _verdict(
     judges = list(Batches(pictures.judges(size), model.preprocessing, size))
     return parity.judge(
         parity.expected(model.module, judges),
-        native.answers(source, judges),
+        native.logits_on_host(source, judges),
         precision=precision,
         floors=Floors(),
         trained=model.weights.trained,
@@ -86,10 +89,10 @@ class Bytewise:
 
     model: Model
     size: Resolution
-    machine: native.Machine
+    machine: codegen.CpuTarget
     pictures: PictureSet
     searching: bool = True
-    _ranges: dict[Recipe, tuple[Graph, quantize.Ranges]] = field(default_factory=dict)
+    _ranges: dict[Recipe, tuple[Graph, Ranges]] = field(default_factory=dict)
 
     def make(self, first: Recipe) -> Checked:
         """The C of the first recipe from ``first`` on that passes; without ``searching`` of it.
@@ -114,7 +117,7 @@ class Bytewise:
                 f"{shortfall.reasons(found.parity, calibrated=calibrated)} ({found.recipe})"
             )
         graph, ranges = self._calibrated(found.recipe)
-        source = native.generate(graph, self.machine, ranges)
+        source = codegen.generate(graph, self.machine, ranges)
         return Checked(source=source, parity=found.parity, recipe=found.recipe)
 
     def _attempted(self, recipe: Recipe) -> Parity:
@@ -128,13 +131,13 @@ class Bytewise:
 
     def _judged(self, recipe: Recipe) -> Parity:
         graph, ranges = self._calibrated(recipe)
-        source = native.stand_in(graph, self.machine, ranges)
+        source = codegen.host_equivalent(graph, self.machine, ranges)
         return _verdict(self.model, self.size, source, self.pictures, Precision.INT8)
 
-    def _calibrated(self, recipe: Recipe) -> tuple[Graph, quantize.Ranges]:
+    def _calibrated(self, recipe: Recipe) -> tuple[Graph, Ranges]:
         if recipe not in self._ranges:
             graph = prepared(self.model, self.size, recipe)
             paths = self.pictures.within_budget(self.size)
             chosen = Batches(paths, self.model.preprocessing, self.size)
-            self._ranges[recipe] = (graph, quantize.calibrate(graph, chosen, recipe.method))
+            self._ranges[recipe] = (graph, calibration.calibrate(graph, chosen, recipe.method))
         return self._ranges[recipe]

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.export import manifest, shortfall
-from shufflenet_deploy.export.metadata import Metadata
 from shufflenet_deploy.export.untrusted import MALFORMED, check_file, count, printable
 from shufflenet_deploy.files import sha256_file
+from shufflenet_deploy.network.metadata import Metadata
 from shufflenet_deploy.records import Artifact, Format, Record, TensorSpec
 
 _TFLITE_MARK, _ELF_MARK = b"TFL3", b"\x7fELF"

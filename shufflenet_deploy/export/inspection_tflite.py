@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from shufflenet_deploy.export.inspection import Contents, most_frequent_first, precision_of
-from shufflenet_deploy.export.metadata import TFLITE_ENTRY, Metadata, from_json
+from shufflenet_deploy.export.metadata import TFLITE_ENTRY, from_json
 from shufflenet_deploy.export.untrusted import product
+from shufflenet_deploy.network.metadata import Metadata
 from shufflenet_deploy.records import TensorSpec
 
 _LAYOUT_ORDERS = ([0, 3, 1, 2], [0, 2, 3, 1])

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from shufflenet_deploy.export import reference
-from shufflenet_deploy.export.graph import Graph
 from shufflenet_deploy.export.parity import FloatArray, OnnxFile, TfliteFile, decibels
+from shufflenet_deploy.network import interpreter
+from shufflenet_deploy.network.graph import Graph
 from shufflenet_deploy.records import Record
 
 #: Tensors of our TFLite files that hold a value's channels in another order, perhaps with others.
@@ -65,7 +65,7 @@ def compare(
     for picture in pictures:
         held = list(file.layers(picture))
         fit = _fit_of(graph, [name for name, _ in held], file.outputs[0].name)
-        for value, computed in reference.execute(graph, picture):
+        for value, computed in interpreter.execute(graph, picture):
             wanted = computed[0].numpy()
             for tensor, found in held:
                 order = fit(value, tensor)

@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shufflenet_deploy.errors import ExportError
-from shufflenet_deploy.export.graph import (
+from shufflenet_deploy.export.plans import Border, PaddedAverage, Plan, rearranged
+from shufflenet_deploy.network.graph import (
     Activation,
     AdaptiveAveragePool,
     Add,
@@ -37,9 +38,8 @@ from shufflenet_deploy.export.graph import (
     PoolKind,
     Shuffle,
 )
-from shufflenet_deploy.export.plans import Border, PaddedAverage, Plan, rearranged
-from shufflenet_deploy.export.shuffles import BlockShuffle
-from shufflenet_deploy.export.stems import folded
+from shufflenet_deploy.network.passes.shuffle_rewrites import BlockShuffle
+from shufflenet_deploy.network.passes.width_to_depth import fold_columns
 
 Padding = tuple[int, int, int, int]
 Array = NDArray[Any]
@@ -181,7 +181,7 @@ class _Lowering:
         self._reshape(source, names[0], (1, channels, height, blocks, columns))
         self._transpose(names[0], names[1], (0, 2, 3, 1, 4))
         self._reshape(names[1], names[2], (1, height, blocks, channels * columns))
-        wide, (left, right) = folded(layer, columns)
+        wide, (left, right) = fold_columns(layer, columns)
         outputs, rows, many = self._graph.shapes[layer.output]
         padding = (layer.padding[0], left, layer.padding[2], right)
         inputs = (

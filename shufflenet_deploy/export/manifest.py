@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from shufflenet_deploy import extras
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.export.metadata import Metadata
 from shufflenet_deploy.export.untrusted import count
 from shufflenet_deploy.files import read_bytes, sha256_file, write_whole
+from shufflenet_deploy.network.metadata import Metadata
 from shufflenet_deploy.records import Artifact, Record
 
 if TYPE_CHECKING:

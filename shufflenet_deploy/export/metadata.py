@@ -9,21 +9,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import ValidationError
 
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.files import resource
-from shufflenet_deploy.records import Format, Record, Resolution
+from shufflenet_deploy.network.metadata import Metadata
+from shufflenet_deploy.records import Format, Resolution
 
 if TYPE_CHECKING:
     import onnx
 
     from shufflenet_deploy.zoo import Preprocessing
-
-#: Version of ``Metadata``; raised when a field changes its meaning or goes away.
-SCHEMA_VERSION = 1
 
 #: Name of the entry in a TFLite file's metadata; its buffer holds ``Metadata.to_json``.
 TFLITE_ENTRY = "shufflenet-deploy"
@@ -31,63 +29,6 @@ TFLITE_ENTRY = "shufflenet-deploy"
 _IMAGENET_CLASSES = 1000
 #: Longer label files are no lists of classes.
 _MOST_LABEL_BYTES = 1 << 20
-
-
-class Metadata(Record):
-    """What a program has to know to use a file.
-
-    Attributes:
-        schema_version: of these fields.
-        model: the network's name.
-        trained: False for a seeded initialisation, whose answers are chance.
-        input_layout: the axes of the input, batch first; the batch is 1.
-        input_height: pixels.
-        input_width: pixels.
-        channel_order: of the input's three channels.
-        value_range: what the bytes 0 and 255 of an image become, before ``mean`` and ``std``.
-        mean: subtracted from each channel.
-        std: each channel is divided by it afterwards.
-        crop_fraction: share of the image's tighter side that the centre crop takes; the image is
-            scaled for that first.
-        interpolation: of that scaling.
-        output: what the numbers of the output are; softmax makes probabilities of logits.
-        class_names: in the order of the output; empty where they are not known.
-    """
-
-    schema_version: int = SCHEMA_VERSION
-    model: str
-    trained: bool
-    input_layout: Literal["NCHW", "NHWC"]
-    input_height: int = Field(gt=0)
-    input_width: int = Field(gt=0)
-    channel_order: Literal["RGB", "BGR"]
-    value_range: tuple[float, float]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    crop_fraction: float = Field(gt=0, le=1)
-    interpolation: Literal["bilinear"] = "bilinear"
-    output: Literal["logits"] = "logits"
-    class_names: tuple[str, ...] = ()
-
-    @model_validator(mode="after")
-    def _known_version(self) -> Metadata:
-        if self.schema_version != SCHEMA_VERSION:
-            raise ValueError(f"schema version {self.schema_version} is not {SCHEMA_VERSION}")
-        if not all(self.std):
-            raise ValueError("a channel's std is zero")
-        return self
-
-    def properties(self) -> dict[str, str]:
-        """Every field as text: numbers and lists as JSON, words as they are."""
-        fields = self.model_dump(mode="json")
-        return {
-            name: value if isinstance(value, str) else json.dumps(value)
-            for name, value in fields.items()
-        }
-
-    def to_json(self) -> str:
-        """All fields as one JSON object."""
-        return self.model_dump_json()
 
 
 def metadata_of(

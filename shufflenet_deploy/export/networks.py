@@ -11,10 +11,11 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from shufflenet_deploy.export import calibration, parity, quantize
+from shufflenet_deploy.export import calibration, parity
 from shufflenet_deploy.export.parity import FloatArray
 from shufflenet_deploy.export.pipeline import prepared
-from shufflenet_deploy.export.trace import trace
+from shufflenet_deploy.network.frontends.torch import trace
+from shufflenet_deploy.network.quantization.calibration import calibrate
 from shufflenet_deploy.records import Artifact, Format
 from shufflenet_deploy.zoo.model import Model
 
@@ -56,20 +57,23 @@ def of_file(artifact: Artifact, model: Model) -> Network:
 
 
 def _program(artifact: Artifact, model: Model) -> parity.ExportedFile:
+    from shufflenet_deploy import codegen  # noqa: PLC0415
     from shufflenet_deploy.export import native  # noqa: PLC0415
 
     size = artifact.resolution
-    machine = native.machine(artifact.options["machine"]).computing_in(artifact.precision)
+    machine = codegen.cpu_target_named(artifact.options["machine"]).for_precision(
+        artifact.precision
+    )
     graph = trace(model.module, size, artifact.model)
 
-    def stand_in() -> native.Source:
+    def stand_in() -> codegen.GeneratedC:
         made, recipe = artifact.calibration, artifact.recipe
         if made is None or recipe is None:
-            return native.stand_in(graph, machine)
+            return codegen.host_equivalent(graph, machine)
         chosen = calibration.again(made).within_budget(size)
         pictures = calibration.Batches(chosen, model.preprocessing, size)
         rounded = prepared(model, size, recipe)
-        ranges = quantize.calibrate(rounded, pictures, recipe.method)
-        return native.stand_in(rounded, machine, ranges)
+        ranges = calibrate(rounded, pictures, recipe.method)
+        return codegen.host_equivalent(rounded, machine, ranges)
 
-    return native.NativeFile(artifact.path, graph, machine, stand_in)
+    return native.NativeExecutable(artifact.path, graph, machine, stand_in)

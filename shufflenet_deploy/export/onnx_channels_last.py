@@ -20,12 +20,12 @@ import onnx
 from numpy.typing import NDArray
 
 from shufflenet_deploy.errors import ExportError
-from shufflenet_deploy.export.graph import Graph
 from shufflenet_deploy.export.lowering import Operation, Program, Quantization, Tensor, lower
 from shufflenet_deploy.export.onnx_fp32 import INPUT, OPSET, OUTPUT, finish
 from shufflenet_deploy.export.plans import Plan
-from shufflenet_deploy.export.quantize import Ranges, corrected
 from shufflenet_deploy.export.tflite_int8 import quantised
+from shufflenet_deploy.network.graph import Graph
+from shufflenet_deploy.network.quantization.ranges import Ranges, corrected
 
 _RUNTIME = "com.microsoft"
 _CONVOLUTIONS = {"CONV_2D": (0, 3, 1, 2), "DEPTHWISE_CONV_2D": (3, 0, 1, 2)}

@@ -31,9 +31,9 @@ import onnx
 from numpy.typing import NDArray
 
 from shufflenet_deploy.errors import ExportError
-from shufflenet_deploy.export.graph import Conv, Graph
 from shufflenet_deploy.export.layers import kinship
 from shufflenet_deploy.export.onnx_fp32 import INPUT, OUTPUT, constants, finish, quiet
+from shufflenet_deploy.network.graph import Conv, Graph
 from shufflenet_deploy.records import CalibrationMethod
 
 #: Histograms are merged after this many pixels of pictures, whose activations are in memory. The

@@ -12,35 +12,27 @@ from typing import TYPE_CHECKING
 
 from shufflenet_deploy import zoo
 from shufflenet_deploy.errors import ExportError, UnsupportedError
-from shufflenet_deploy.export import (
-    layers,
-    manifest,
-    onnx2tf,
-    parity,
-    quantize,
-    remedies,
-    request,
-    tflite,
-)
+from shufflenet_deploy.export import layers, manifest, onnx2tf, parity, remedies, request, tflite
 from shufflenet_deploy.export.calibration import Batches, PictureSet
 from shufflenet_deploy.export.calibration import pictures as shipped_pictures
-from shufflenet_deploy.export.equalise import equalised
-from shufflenet_deploy.export.graph import Graph
 from shufflenet_deploy.export.judges import Judges
 from shufflenet_deploy.export.layers import LayerFidelity
 from shufflenet_deploy.export.lowerings import AUTO, FALLBACKS, Choice
 from shufflenet_deploy.export.metadata import (
     TFLITE_ENTRY,
-    Metadata,
     add_to_onnx,
     class_names,
     metadata_of,
 )
 from shufflenet_deploy.export.plans import plan
-from shufflenet_deploy.export.quantize import Ranges
 from shufflenet_deploy.export.request import NOTE, ExportRequest
-from shufflenet_deploy.export.trace import trace
 from shufflenet_deploy.files import replacing, sha256_file, write_whole
+from shufflenet_deploy.network.frontends.torch import trace
+from shufflenet_deploy.network.graph import Graph
+from shufflenet_deploy.network.metadata import Metadata
+from shufflenet_deploy.network.quantization import calibration
+from shufflenet_deploy.network.quantization.cross_layer_equalization import equalized
+from shufflenet_deploy.network.quantization.ranges import Ranges
 from shufflenet_deploy.records import (
     Artifact,
     CalibrationInfo,
@@ -54,7 +46,7 @@ from shufflenet_deploy.records import (
 if TYPE_CHECKING:
     import onnx
 
-    from shufflenet_deploy.export.native import Machine
+    from shufflenet_deploy.codegen import CpuTarget
     from shufflenet_deploy.zoo.model import Model
 
 #: Called with the name of each stage as it begins.
@@ -154,18 +146,22 @@ def _lowering_of(workshop: _Workshop) -> dict[str, str]:
 def _opened(job: _Job) -> parity.ExportedFile:
     if job.wish.format is not Format.NATIVE:
         return parity.RUNTIMES[job.wish.format](job.path)
+    from shufflenet_deploy import codegen  # noqa: PLC0415
     from shufflenet_deploy.export import native  # noqa: PLC0415
 
     graph, core = _prepared(job), _core(job)
-    return native.NativeFile(
-        job.path, graph, core, lambda: native.stand_in(graph, core, _known_ranges(job, graph))
+    return native.NativeExecutable(
+        job.path,
+        graph,
+        core,
+        lambda: codegen.host_equivalent(graph, core, _known_ranges(job, graph)),
     )
 
 
-def _core(job: _Job) -> Machine:
-    from shufflenet_deploy.export import native  # noqa: PLC0415
+def _core(job: _Job) -> CpuTarget:
+    from shufflenet_deploy import codegen  # noqa: PLC0415
 
-    return native.machine(job.wish.machine).computing_in(job.wish.precision)
+    return codegen.cpu_target_named(job.wish.machine).for_precision(job.wish.precision)
 
 
 def _judge_of(file: parity.ExportedFile) -> dict[str, str]:
@@ -258,7 +254,7 @@ def prepared(model: Model, resolution: Resolution, recipe: Recipe) -> Graph:
     if not recipe.equalised:
         return graph
     shipped = shipped_pictures(None).within_budget(resolution)
-    return equalised(graph, Batches(shipped, model.preprocessing, resolution))
+    return equalized(graph, Batches(shipped, model.preprocessing, resolution))
 
 
 def _write_onnx(job: _Job) -> str:
@@ -325,14 +321,14 @@ def _write_tflite(job: _Job) -> str:
 
 
 def _write_native(job: _Job) -> str:
-    from shufflenet_deploy.export import native  # noqa: PLC0415
+    from shufflenet_deploy import codegen  # noqa: PLC0415
 
     graph, core = _prepared(job), _core(job)
     ranges = _known_ranges(job, graph)
     job.say("generating C")
-    source = native.generate(graph, core, ranges).with_metadata(job.metadata)
+    source = codegen.generate(graph, core, ranges).with_metadata(job.metadata)
     job.say(f"compiling for {core.name} (the first time for {core.arch} takes a minute)")
-    native.compile(source, job.path, product=native.Product.PROGRAM)
+    codegen.compile_c(source, job.path, product=codegen.Product.PROGRAM)
     return ""
 
 
@@ -401,7 +397,7 @@ def _ranges(job: _Job, graph: Graph) -> Ranges:
     )
     if not _last_ranges or _last_ranges[0][:3] != known:
         job.say(_calibrating(job))
-        ranges = quantize.calibrate(graph, job.pictures, recipe.method)
+        ranges = calibration.calibrate(graph, job.pictures, recipe.method)
         _last_ranges[:] = [(*known, ranges)]
     return _last_ranges[0][3]
 

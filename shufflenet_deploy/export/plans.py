@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
-from shufflenet_deploy.export.graph import Graph, Shuffle
 from shufflenet_deploy.export.lowerings import PAPER, Choice
-from shufflenet_deploy.export.shuffles import (
+from shufflenet_deploy.network.graph import Graph, Shuffle
+from shufflenet_deploy.network.passes.shuffle_rewrites import (
     absorbed,
     after_stride,
     fitting_block,

@@ -12,7 +12,7 @@ from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.records import ALL, Format, Precision
 
 if TYPE_CHECKING:
-    from shufflenet_deploy.export.native.machine import Machine
+    from shufflenet_deploy.codegen.cpu_target import CpuTarget
 
 
 def meant(
@@ -50,7 +50,7 @@ def check(
             f"or take --precision {ALL}: what each has"
         )
     if file_format is Format.NATIVE and machine is not None:
-        _core(machine).computing_in(precision)
+        _core(machine).for_precision(precision)
 
 
 def _possible(file_format: Format, machine: str | None) -> tuple[Precision, ...]:
@@ -59,7 +59,7 @@ def _possible(file_format: Format, machine: str | None) -> tuple[Precision, ...]
     return _core(machine).precisions
 
 
-def _core(name: str) -> Machine:
-    from shufflenet_deploy.export.native.machine import machine  # noqa: PLC0415
+def _core(name: str) -> CpuTarget:
+    from shufflenet_deploy.codegen.cpu_target import cpu_target_named  # noqa: PLC0415
 
-    return machine(name)
+    return cpu_target_named(name)

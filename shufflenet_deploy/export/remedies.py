@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from shufflenet_deploy.export import layers
-from shufflenet_deploy.export.graph import Conv, Dense, Graph, Shuffle
 from shufflenet_deploy.export.layers import LayerFidelity
+from shufflenet_deploy.network.graph import Conv, Dense, Graph, Shuffle
 from shufflenet_deploy.records import Attempt, Parity, Recipe
 
 _WEIGHTED = (Conv, Dense)

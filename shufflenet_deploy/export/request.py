@@ -188,9 +188,9 @@ def normalised(request: ExportRequest, architecture: Architecture) -> ExportRequ
     precisions.check(request.precision, request.format, request.machine)
     changes: dict[str, str] = {"model": architecture.name}
     if request.format is Format.NATIVE:
-        from shufflenet_deploy.export.native.machine import machine  # noqa: PLC0415
+        from shufflenet_deploy.codegen.cpu_target import cpu_target_named  # noqa: PLC0415
 
-        changes["machine"] = machine(request.machine).name
+        changes["machine"] = cpu_target_named(request.machine).name
     if architecture.description.family not in _HEADED_FAMILIES:
         changes["head"] = "fixed"
     if request.lowering != AUTO and request.writer not in ("torch", "direct"):
@@ -259,10 +259,10 @@ def tool_versions(request: ExportRequest) -> dict[str, str]:
 
         tools["onnx2tf"] = onnx2tf.version()
     if request.format is Format.NATIVE:
-        from shufflenet_deploy.export import native  # noqa: PLC0415
+        from shufflenet_deploy import codegen  # noqa: PLC0415
 
-        core = native.machine(request.machine)
-        tools["compiler"] = native.version(native.default_compiler(core.arch))
+        core = codegen.cpu_target_named(request.machine)
+        tools["compiler"] = codegen.compiler_version(codegen.default_compiler(core.arch))
     return tools
 
 

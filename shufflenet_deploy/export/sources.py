@@ -20,8 +20,8 @@ _PACKAGE = "shufflenet_deploy"
 
 #: What makes a file, whatever its format.
 _ROOT = f"{_PACKAGE}.export.pipeline"
-#: The code generator, which only native files depend on.
-_GENERATOR = f"{_PACKAGE}.export.native"
+#: The code generator and its format, which only native files depend on.
+_GENERATOR = (f"{_PACKAGE}.codegen", f"{_PACKAGE}.export.native")
 
 _IMPORT = re.compile(
     rf"^[ \t]*(?:import (?P<whole>{_PACKAGE}[\w.]*)"
@@ -56,16 +56,21 @@ def files(package: Path, *, native: bool) -> tuple[Path, ...]:
     tree = _Tree(package)
     found: set[Path] = set()
     known: set[str] = set()
-    waiting = {_ROOT} | ({_GENERATOR} if native else set())
+    waiting = {_ROOT} | (set(_GENERATOR) if native else set())
     while waiting:
         module = waiting.pop()
         known.add(module)
         path = tree.modules.get(module)
-        if path is None or (not native and _is_within(module, _GENERATOR)):
+        if path is None or (not native and _is_within(module, *_GENERATOR)):
             continue
         text = path.read_text(encoding="utf-8")
         found |= {path, *tree.data[path.parent], *tree.named(path.parent, text)}
         waiting |= {module.rpartition(".")[0], *_imported(text)} - {"", *known}
+    if native:
+        # Folders of C and headers hold no module of their own.
+        generator = package / _GENERATOR[0].rpartition(".")[2]
+        found |= {path for folder in tree.data if folder.is_relative_to(generator)
+                  for path in tree.data[folder]}  # fmt: skip
     return tuple(sorted(found))
 
 
@@ -112,5 +117,5 @@ def _is_data(name: str) -> bool:
     return not name.startswith(".") and suffix not in _PASSED_OVER
 
 
-def _is_within(module: str, package: str) -> bool:
-    return f"{module}.".startswith(f"{package}.")
+def _is_within(module: str, *packages: str) -> bool:
+    return f"{module}.".startswith(tuple(f"{package}." for package in packages))

@@ -17,14 +17,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shufflenet_deploy.export.graph import Graph
 from shufflenet_deploy.export.lowering import Operation, Program, Tensor, lower
 from shufflenet_deploy.export.lowerings import AUTO, parse
 from shufflenet_deploy.export.plans import Plan, plan
-from shufflenet_deploy.export.quantize import Ranges, corrected
 from shufflenet_deploy.export.tflite_int8 import quantised
 from shufflenet_deploy.export.tuned import resolved
 from shufflenet_deploy.files import replacing
+from shufflenet_deploy.network.graph import Graph
+from shufflenet_deploy.network.quantization.ranges import Ranges, corrected
 from shufflenet_deploy.records import Format, Precision
 
 #: The converter's name in manifests.

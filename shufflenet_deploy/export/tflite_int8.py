@@ -14,7 +14,12 @@ import numpy as np
 
 from shufflenet_deploy.errors import ExportError
 from shufflenet_deploy.export.lowering import Operation, Program, Quantization, Tensor
-from shufflenet_deploy.export.quantize import Ranges, Span, activation_scale, weight_scales
+from shufflenet_deploy.network.quantization.ranges import (
+    Ranges,
+    Span,
+    activation_scale,
+    weight_scales,
+)
 
 #: Operations without an int8 kernel: they stay in float between DEQUANTIZE and QUANTIZE.
 FLOAT_ONLY = frozenset({"LOCAL_RESPONSE_NORMALIZATION"})

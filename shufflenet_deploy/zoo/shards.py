@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.texts import read_json
+from shufflenet_deploy.files import read_json
 
 _SHARD = re.compile(r"(?P<stem>.*?)-(?P<number>\d{1,6})-of-(?P<count>\d{1,6})\.(?P<suffix>\w+)")
 _MAX_SHARDS = 1000
@@ -36,7 +36,7 @@ def shards_of_index(index: Path) -> dict[Path, set[str]]:
     Raises:
         UsageError: it is no such index, it names files elsewhere, or some are missing.
     """
-    content = read_json(index, "index of shards")
+    content = read_json(index, what="the index of shards")
     names = content.get("weight_map") if isinstance(content, dict) else None
     if names is None:
         raise UsageError(

@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from shufflenet_deploy.export import native, quantize, reference
-from shufflenet_deploy.export.graph import Graph
-from shufflenet_deploy.export.native import MACHINES, Machine, Source
-from shufflenet_deploy.export.native.int8 import lowering
-from shufflenet_deploy.export.native.int8.generate import numbers_of
-from shufflenet_deploy.export.native.int8.program import Program
-from shufflenet_deploy.export.native.machine import ARCH
+from shufflenet_deploy import codegen
+from shufflenet_deploy.codegen import CPU_TARGETS, CpuTarget, GeneratedC, pipeline
+from shufflenet_deploy.codegen.cpu_target import HOST_ARCH
+from shufflenet_deploy.codegen.generator import arithmetic_of
+from shufflenet_deploy.codegen.ir.int8 import Int8Program
+from shufflenet_deploy.network import interpreter
+from shufflenet_deploy.network.graph import Graph
+from shufflenet_deploy.network.quantization import calibration
 
 WARNINGS = ("-O1", "-Wall", "-Wextra", "-Werror")
 #: Without -g: what follows variables through kernels takes five times as long.
@@ -66,7 +67,7 @@ class Commands:
 
 
 def answers(
-    sources: Sequence[Source],
+    sources: Sequence[GeneratedC],
     pictures: Sequence[NDArray[np.float32]],
     folder: Path,
     commands: Commands,
@@ -78,7 +79,7 @@ def answers(
     """
     driver = [_DRIVER]
     for at, source in enumerate(sources):
-        native.write(source, folder / f"{at}")
+        codegen.write_sources(source, folder / f"{at}")
         renamed = [f"#define net_{name} net_{name}_{at}" for name in _NAMES]
         unit = [*renamed, f'#define NET_WEIGHTS_FILE "{at}/net.weights"', f'#include "{at}/net.c"']
         (folder / f"net{at}.c").write_text("\n".join([*unit, ""]))
@@ -104,10 +105,10 @@ def answers(
 
 
 def watched(
-    core: str, sources: Sequence[Source], pictures: Sequence[NDArray[np.float32]], folder: Path
+    core: str, sources: Sequence[GeneratedC], pictures: Sequence[NDArray[np.float32]], folder: Path
 ) -> list[NDArray[np.float32]]:
     """What networks say on a core; what C leaves undefined, or memory misused, ends them."""
-    machine, runner = native.machine(core), EMULATORS.get(core, ())
+    machine, runner = codegen.cpu_target_named(core), EMULATORS.get(core, ())
     if runner:
         assert shutil.which(runner[0]), f"{runner[0]} is missing: run tests/system-packages.sh"
         commands = zig(machine, *WARNINGS, *TRAPS)
@@ -125,7 +126,7 @@ def picture_of(graph: Graph, seed: int = 0) -> NDArray[np.float32]:
 
 def wanted(graph: Graph, picture: NDArray[np.float32]) -> NDArray[np.float32]:
     """What a graph says to a picture in floats, by the reference executor."""
-    return np.asarray(reference.activations(graph, picture)[graph.output]).ravel()
+    return np.asarray(interpreter.activations(graph, picture)[graph.output]).ravel()
 
 
 def assert_close(found: NDArray[np.float32], expected: NDArray[np.float32]) -> None:
@@ -135,34 +136,40 @@ def assert_close(found: NDArray[np.float32], expected: NDArray[np.float32]) -> N
 
 
 def lowered(
-    graph: Graph, machine: Machine, seed: int, calibrated: int = 2
-) -> tuple[Program, NDArray[np.float32]]:
+    graph: Graph, machine: CpuTarget, seed: int, calibrated: int = 2
+) -> tuple[Int8Program, NDArray[np.float32]]:
     """A graph's int8 program, and a picture that goes beyond what its ranges are from."""
     random = np.random.default_rng(seed)
     shape = (1, *graph.shapes[graph.input])
     *known, picture = (
         random.standard_normal(shape).astype(np.float32) for _ in range(calibrated + 1)
     )
-    ranges = quantize.calibrate(graph, known)
-    return lowering.lower(graph, ranges, numbers_of(machine)), 2 * picture[0]
+    ranges = calibration.calibrate(graph, known)
+    return pipeline.int8_program(graph, ranges, arithmetic_of(machine)), 2 * picture[0]
 
 
 def here() -> list[str]:
     """The x86 machines whose code this host can run."""
-    flags = Path("/proc/cpuinfo").read_text(encoding="utf-8").split() if ARCH == "x86_64" else ()
-    return [name for name, one in MACHINES.items() if one.arch == ARCH and one.needs <= set(flags)]
+    flags = (
+        Path("/proc/cpuinfo").read_text(encoding="utf-8").split() if HOST_ARCH == "x86_64" else ()
+    )
+    return [
+        name
+        for name, one in CPU_TARGETS.items()
+        if one.arch == HOST_ARCH and one.required_features <= set(flags)
+    ]
 
 
-def zig(machine: Machine, *options: str) -> Commands:
+def zig(machine: CpuTarget, *options: str) -> Commands:
     """``zig cc`` for a machine, linking to the C library that shipped programs have as well."""
     command = (sys.executable, "-m", "ziglang", "cc", "-target", machine.triple)
     return Commands(
-        compile=(*command, f"-mcpu={machine.cpu}", *options),
+        compile=(*command, f"-mcpu={machine.zig_cpu}", *options),
         link=(*command, "-O2", "-static", "-s"),
     )
 
 
-def gcc(machine: Machine, *options: str) -> Commands:
+def gcc(machine: CpuTarget, *options: str) -> Commands:
     """gcc for this machine."""
     return Commands(compile=("gcc", *machine.flags, *options), link=("gcc", *options))
 

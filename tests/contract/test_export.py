@@ -15,9 +15,9 @@ from shufflenet_deploy import export, zoo
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.export import ExportRequest, Floors, layers, manifest, parity, tflite
 from shufflenet_deploy.export.calibration import Batches, pictures
-from shufflenet_deploy.export.graph import Conv
-from shufflenet_deploy.export.trace import trace
 from shufflenet_deploy.files import sha256_file
+from shufflenet_deploy.network.frontends.torch import trace
+from shufflenet_deploy.network.graph import Conv
 from shufflenet_deploy.records import Artifact, Resolution
 
 NAME = "shufflenet-g3-0.25x"

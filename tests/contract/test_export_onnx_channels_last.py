@@ -12,12 +12,14 @@ from torch import nn
 
 from shufflenet_deploy import zoo
 from shufflenet_deploy.errors import ExportError
-from shufflenet_deploy.export import onnx_channels_last, parity, quantize, reference, tflite
+from shufflenet_deploy.export import onnx_channels_last, parity, tflite
 from shufflenet_deploy.export.calibration import Batches, pictures
 from shufflenet_deploy.export.lowerings import parse
 from shufflenet_deploy.export.parity import sqnr_db
 from shufflenet_deploy.export.plans import plan
-from shufflenet_deploy.export.trace import trace
+from shufflenet_deploy.network import interpreter
+from shufflenet_deploy.network.frontends.torch import trace
+from shufflenet_deploy.network.quantization import calibration
 from shufflenet_deploy.records import Format, Precision, Resolution
 
 SIZE = Resolution(height=96, width=64)
@@ -37,7 +39,7 @@ def choices(text="channels-last"):
 def prepared(module, size=SIZE):
     graph = trace(module.eval(), size, "net")
     shipped, how = pictures(None), zoo.Preprocessing()
-    ranges = quantize.calibrate(graph, list(Batches(shipped.calibration[:4], how, size)))
+    ranges = calibration.calibrate(graph, list(Batches(shipped.calibration[:4], how, size)))
     return graph, ranges, list(Batches(shipped.held_out[:2], how, size))
 
 
@@ -67,7 +69,7 @@ def test_a_shufflenet_is_integer_throughout_and_accurate(shufflenet, text):
     assert (source.name, sink.name) == ("input", "logits")
     assert source.type.tensor_type.elem_type == sink.type.tensor_type.elem_type == 1
     for picture in judges:
-        assert sqnr_db(reference.outputs(graph, picture)[0], run(model, picture)) >= 10
+        assert sqnr_db(interpreter.outputs(graph, picture)[0], run(model, picture)) >= 10
 
 
 def test_every_depthwise_kernel_gets_whole_vectors_of_channels(shufflenet):
@@ -137,7 +139,7 @@ def test_other_layers_and_heads():
     graph, ranges, judges = prepared(Odd())
     model = onnx_channels_last.convert(graph, ranges, choices())
     for picture in judges:
-        assert sqnr_db(reference.outputs(graph, picture)[0], run(model, picture)) >= 15
+        assert sqnr_db(interpreter.outputs(graph, picture)[0], run(model, picture)) >= 15
 
 
 def test_an_operation_without_an_integer_operator_is_named():

@@ -13,8 +13,11 @@ from hypothesis import strategies as st
 from torch import nn
 
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.export import reference, tflite
-from shufflenet_deploy.export.graph import (
+from shufflenet_deploy.export import tflite
+from shufflenet_deploy.export.lowerings import LOWERINGS
+from shufflenet_deploy.network import interpreter
+from shufflenet_deploy.network.frontends.torch import trace
+from shufflenet_deploy.network.graph import (
     Activation,
     AdaptiveAveragePool,
     Add,
@@ -30,8 +33,6 @@ from shufflenet_deploy.export.graph import (
     PoolKind,
     Shuffle,
 )
-from shufflenet_deploy.export.lowerings import LOWERINGS
-from shufflenet_deploy.export.trace import trace
 from shufflenet_deploy.records import Format, Precision, Resolution
 
 torch.set_num_threads(1)
@@ -40,7 +41,7 @@ RESOLVERS = (OpResolverType.AUTO, OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGAT
 ACTIVATIONS = (Activation.NONE, Activation.RELU, Activation.RELU6)
 
 
-def interpreter(content, resolver=OpResolverType.AUTO):
+def litert(content, resolver=OpResolverType.AUTO):
     loaded = Interpreter(
         model_content=content, experimental_op_resolver_type=resolver, num_threads=1
     )
@@ -69,7 +70,7 @@ def graph_of(*layers, shape):
     picture = torch.zeros(1, *shape)
     values, shapes = {"input": picture}, {"input": shape}
     for layer in layers:
-        values[layer.output] = reference.compute(layer, [values[name] for name in layer.inputs])
+        values[layer.output] = interpreter.compute(layer, [values[name] for name in layer.inputs])
         shapes[layer.output] = tuple(values[layer.output].shape[1:])
     return Graph(name="net", input="input", output=layers[-1].output, layers=layers, shapes=shapes)
 
@@ -77,12 +78,12 @@ def graph_of(*layers, shape):
 def agree(graph, *, tolerance=1e-5, seed=0):
     """Every lowering, with and without XNNPACK, computes what the reference computes."""
     picture = np.random.default_rng(seed).standard_normal(graph.shapes["input"], np.float32)
-    expected = reference.outputs(graph, picture[None])[0]
+    expected = interpreter.outputs(graph, picture[None])[0]
     for lowering, resolver in itertools.product(
         LOWERINGS[Format.TFLITE, Precision.FP32], RESOLVERS
     ):
         content = tflite.to_bytes(graph, lowering=lowering)
-        actual = infer(interpreter(content, resolver), picture)
+        actual = infer(litert(content, resolver), picture)
         assert actual.shape == expected.shape
         limit = tolerance * max(1.0, float(abs(expected).max()))
         assert abs(actual - expected).max() <= limit, (lowering, resolver)
@@ -311,7 +312,7 @@ def test_what_a_file_says_about_itself():
     graph = trace(small_net(), Resolution(height=33, width=48), "net")
     content = tflite.to_bytes(graph)
     assert content[4:8] == b"TFL3"
-    loaded = interpreter(content, RESOLVERS[1])
+    loaded = litert(content, RESOLVERS[1])
     (source,), (result,) = loaded.get_input_details(), loaded.get_output_details()
     assert (source["name"], tuple(source["shape"]), source["dtype"]) == (
         "input",
@@ -352,7 +353,7 @@ def test_values_of_the_graph_keep_their_names():
     loaded.allocate_tensors()
     picture = np.random.default_rng(3).standard_normal((3, 33, 48), np.float32)
     infer(loaded, picture)
-    expected = reference.activations(graph, picture)
+    expected = interpreter.activations(graph, picture)
     found = {tensor["name"]: tensor["index"] for tensor in loaded.get_tensor_details()}
     assert set(expected) <= set(found)
     for name, value in expected.items():

@@ -12,9 +12,11 @@ from torch import nn
 
 from shufflenet_deploy import zoo
 from shufflenet_deploy.errors import ExportError
-from shufflenet_deploy.export import quantize, reference, tflite
+from shufflenet_deploy.export import tflite
 from shufflenet_deploy.export.calibration import pictures
-from shufflenet_deploy.export.trace import trace
+from shufflenet_deploy.network import interpreter
+from shufflenet_deploy.network.frontends.torch import trace
+from shufflenet_deploy.network.quantization import calibration
 from shufflenet_deploy.records import Resolution
 
 torch.set_num_threads(1)
@@ -51,7 +53,7 @@ def photographs(paths, resolution):
         yield scaled.transpose(2, 0, 1).astype(np.float32)
 
 
-def interpreter(content, resolver=OpResolverType.AUTO):
+def litert(content, resolver=OpResolverType.AUTO):
     loaded = Interpreter(
         model_content=content, experimental_op_resolver_type=resolver, num_threads=1
     )
@@ -90,7 +92,7 @@ def shufflenet():
     """The graph of the 0.5x network, ranges from real pictures, and pictures it has not seen."""
     graph = trace(zoo.load("shufflenet-g3-0.5x").module, SMALL, "shufflenet-g3-0.5x")
     shipped = pictures(None)
-    ranges = quantize.calibrate(graph, photographs(shipped.calibration, SMALL))
+    ranges = calibration.calibrate(graph, photographs(shipped.calibration, SMALL))
     return graph, ranges, list(photographs(shipped.held_out, SMALL))
 
 
@@ -116,15 +118,15 @@ def test_whole_networks(name, head, least_db):
     """
     graph = trace(zoo.load(name, head=head).module, SMALL, name)
     shipped = pictures(None)
-    ranges = quantize.calibrate(graph, photographs(shipped.calibration[::4], SMALL))
+    ranges = calibration.calibrate(graph, photographs(shipped.calibration[::4], SMALL))
     judges = list(photographs(shipped.held_out[:3], SMALL))
-    wanted = [reference.outputs(graph, picture[None])[0] for picture in judges]
+    wanted = [interpreter.outputs(graph, picture[None])[0] for picture in judges]
     exact = tflite.to_bytes(graph)
     whole = tflite.int8_to_bytes(graph, ranges)
     assert set(operations(whole)) <= INT8_OPERATIONS
     for resolver in RESOLVERS:
         for content, few, limit in ((exact, 1, 70), (whole, 3, least_db)):
-            loaded = interpreter(content, resolver)
+            loaded = litert(content, resolver)
             for picture, logits in zip(judges[:few], wanted, strict=False):
                 actual = infer(loaded, picture)
                 assert actual.shape == logits.shape
@@ -138,14 +140,14 @@ def test_alexnet_at_a_size_that_needs_uneven_windows(name, head):
     resolution = Resolution(height=224, width=288)
     graph = trace(zoo.load(name, head=head).module, resolution, name)
     shipped = pictures(None)
-    ranges = quantize.calibrate(graph, photographs(shipped.calibration[:2], resolution))
+    ranges = calibration.calibrate(graph, photographs(shipped.calibration[:2], resolution))
     (picture,) = photographs(shipped.held_out[:1], resolution)
-    wanted = reference.outputs(graph, picture[None])[0]
-    actual = infer(interpreter(tflite.to_bytes(graph)), picture)
+    wanted = interpreter.outputs(graph, picture[None])[0]
+    actual = infer(litert(tflite.to_bytes(graph)), picture)
     assert abs(actual - wanted).max() <= 1e-4 * abs(wanted).max()
     content = tflite.int8_to_bytes(graph, ranges)
     assert set(operations(content)) <= INT8_OPERATIONS
-    assert sqnr_db(wanted, infer(interpreter(content), picture)) >= 20
+    assert sqnr_db(wanted, infer(litert(content), picture)) >= 20
 
 
 def test_response_norm_alone_stays_in_float():
@@ -159,7 +161,7 @@ def test_response_norm_alone_stays_in_float():
     ).eval()
     graph = trace(net, SMALL, "normed")
     shipped = pictures(None)
-    ranges = quantize.calibrate(graph, photographs(shipped.calibration[:4], SMALL))
+    ranges = calibration.calibrate(graph, photographs(shipped.calibration[:4], SMALL))
     content = tflite.int8_to_bytes(graph, ranges)
     found = operations(content)
     assert found == {
@@ -172,9 +174,9 @@ def test_response_norm_alone_stays_in_float():
         "MAX_POOL_2D": 1,
     }
     (picture,) = photographs(shipped.held_out[:1], SMALL)
-    wanted = reference.outputs(graph, picture[None])[0]
+    wanted = interpreter.outputs(graph, picture[None])[0]
     for resolver in RESOLVERS:
-        assert sqnr_db(wanted, infer(interpreter(content, resolver), picture)) >= 30
+        assert sqnr_db(wanted, infer(litert(content, resolver), picture)) >= 30
 
 
 @pytest.mark.parametrize("lowering", LOWERINGS)
@@ -197,9 +199,9 @@ def test_shuffle_and_concat_share_scales(shufflenet, lowering):
                 if tensor.type == schema.TensorType.INT8
             }
             assert len(scales) == 1
-    engines = [interpreter(content, resolver) for resolver in RESOLVERS]
+    engines = [litert(content, resolver) for resolver in RESOLVERS]
     for picture in judges[:3]:
-        wanted = reference.outputs(graph, picture[None])[0]
+        wanted = interpreter.outputs(graph, picture[None])[0]
         assert min(sqnr_db(wanted, infer(engine, picture)) for engine in engines) >= 10
 
 
@@ -208,7 +210,7 @@ def test_every_tensor_of_an_int8_file_is_an_integer(shufflenet):
     model = schema.ModelT.InitFromPackedBuf(tflite.int8_to_bytes(graph, ranges))
     integers = {schema.TensorType.INT8, schema.TensorType.INT32}
     assert {tensor.type for tensor in model.subgraphs[0].tensors} == integers
-    loaded = interpreter(tflite.int8_to_bytes(graph, ranges))
+    loaded = litert(tflite.int8_to_bytes(graph, ranges))
     for details in (loaded.get_input_details()[0], loaded.get_output_details()[0]):
         assert details["dtype"] is np.int8
         assert details["quantization"][0] > 0
@@ -216,11 +218,11 @@ def test_every_tensor_of_an_int8_file_is_an_integer(shufflenet):
 
 def test_float_at_the_ends_on_request(shufflenet):
     graph, ranges, judges = shufflenet
-    whole = interpreter(tflite.int8_to_bytes(graph, ranges))
+    whole = litert(tflite.int8_to_bytes(graph, ranges))
     content = tflite.int8_to_bytes(graph, ranges, float_io=True)
     found = operations(content)
     assert (found["QUANTIZE"], found["DEQUANTIZE"]) == (1, 1)
-    ends = interpreter(content)
+    ends = litert(content)
     (source,), (result,) = ends.get_input_details(), ends.get_output_details()
     assert (source["dtype"], result["dtype"]) == (np.float32, np.float32)
     step = whole.get_output_details()[0]["quantization"][0]
@@ -231,21 +233,21 @@ def test_float_at_the_ends_on_request(shufflenet):
 def test_layers_that_a_remedy_wants_in_float(shufflenet):
     graph, ranges, judges = shufflenet
     everything = [layer.output for layer in graph.layers]
-    wanted = reference.outputs(graph, judges[0][None])[0]
+    wanted = interpreter.outputs(graph, judges[0][None])[0]
     last = tflite.int8_to_bytes(graph, ranges, float_values=[graph.output])
     assert operations(last)["DEQUANTIZE"] == 1
-    assert sqnr_db(wanted, infer(interpreter(last), judges[0])) >= 10
+    assert sqnr_db(wanted, infer(litert(last), judges[0])) >= 10
     content = tflite.int8_to_bytes(graph, ranges, float_values=everything)
     # Only the input and the output are left in int8.
     found = operations(content)
     assert (found["QUANTIZE"], found["DEQUANTIZE"]) == (1, 1)
-    assert sqnr_db(wanted, infer(interpreter(content), judges[0])) >= 20
+    assert sqnr_db(wanted, infer(litert(content), judges[0])) >= 20
 
 
 def test_the_same_pictures_give_the_same_bytes(shufflenet, tmp_path):
     graph, ranges, _ = shufflenet
     shipped = pictures(None)
-    again = quantize.calibrate(graph, photographs(shipped.calibration, SMALL))
+    again = calibration.calibrate(graph, photographs(shipped.calibration, SMALL))
     content = tflite.int8_to_bytes(graph, ranges)
     tflite.write_int8(graph, again, tmp_path / "net.tflite")
     assert (tmp_path / "net.tflite").read_bytes() == content
@@ -254,6 +256,6 @@ def test_the_same_pictures_give_the_same_bytes(shufflenet, tmp_path):
 def test_ranges_of_another_graph_are_refused(shufflenet):
     graph, ranges, _ = shufflenet
     spans = {name: span for name, span in ranges.spans.items() if name != graph.output}
-    less = quantize.Ranges(method="minmax", pictures=1, spans=spans, means=ranges.means)
+    less = ranges.Ranges(method="minmax", pictures=1, spans=spans, means=ranges.means)
     with pytest.raises(ExportError, match=f"'{graph.output}' has no calibrated range"):
         tflite.int8_to_bytes(graph, less)

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 import shufflenet_deploy
-from shufflenet_deploy.export.metadata import Metadata
 from shufflenet_deploy.files import resource
+from shufflenet_deploy.network.metadata import Metadata
 
 PAGE = Path(shufflenet_deploy.__file__).parents[1] / "docs" / "deploying.md"
 LONGEST_LINES = 30

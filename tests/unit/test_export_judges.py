@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 import torch
 
-from shufflenet_deploy import zoo
-from shufflenet_deploy.export import ExportRequest, native
+from shufflenet_deploy import codegen, zoo
+from shufflenet_deploy.export import ExportRequest
 from shufflenet_deploy.export.calibration import pictures
-from shufflenet_deploy.export.graph import Graph
 from shufflenet_deploy.export.judges import Judges
-from shufflenet_deploy.export.native import file
+from shufflenet_deploy.export.native import executable
+from shufflenet_deploy.network.graph import Graph
 
 SMALL, LARGE = 10**6, 10**10
 WISH = ExportRequest(model="shufflenet-g8-0.25x", format="native", resolution="32")
 GRAPH = Graph(name="g", input="x", output="x", layers=(), shapes={"x": (3, 32, 32)})
-CORE = native.host()
+CORE = codegen.host()
 FOREIGN = replace(CORE, arch="armv7l" if CORE.arch != "armv7l" else "x86_64")
 
 
@@ -63,14 +63,14 @@ def runs(monkeypatch, tmp_path):
         return subprocess.CompletedProcess(path, 0 if path[0].split("/")[-1] in able else 1, "", "")
 
     able: set[str] = set()
-    monkeypatch.setattr(file, "_run", command)
-    monkeypatch.setattr(file, "compile", lambda *_, **__: None)
-    monkeypatch.setattr(file.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(executable, "_run", command)
+    monkeypatch.setattr(executable, "compile", lambda *_, **__: None)
+    monkeypatch.setattr(executable.shutil, "which", lambda name: f"/usr/bin/{name}")
 
     def made(machine, *names):
         able.update(names)
         stand_in = SimpleNamespace(machine=CORE)
-        return file.NativeFile(tmp_path / "net", GRAPH, machine, lambda: stand_in)
+        return executable.NativeExecutable(tmp_path / "net", GRAPH, machine, lambda: stand_in)
 
     return made
 
@@ -82,13 +82,13 @@ def test_a_program_of_this_processor_runs_on_it(runs):
 
 
 def test_one_of_a_newer_core_than_this_is_emulated(runs):
-    emulator = file._EMULATORS[CORE.arch]
+    emulator = executable._EMULATORS[CORE.arch]
     found = runs(CORE, emulator)
     assert (found.runs_on, found.emulated) == (emulator, True)
 
 
 def test_one_of_another_architecture_is_emulated(runs):
-    emulator = file._EMULATORS[FOREIGN.arch]
+    emulator = executable._EMULATORS[FOREIGN.arch]
     found = runs(FOREIGN, emulator)
     assert (found.runs_on, found.emulated) == (emulator, True)
 

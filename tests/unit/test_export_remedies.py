@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from shufflenet_deploy import zoo
-from shufflenet_deploy.export import reference, remedies
-from shufflenet_deploy.export.equalise import equalised
-from shufflenet_deploy.export.graph import Conv, Graph
+from shufflenet_deploy.export import remedies
 from shufflenet_deploy.export.layers import LayerFidelity
-from shufflenet_deploy.export.trace import trace
+from shufflenet_deploy.network import interpreter
+from shufflenet_deploy.network.frontends.torch import trace
+from shufflenet_deploy.network.graph import Conv, Graph
+from shufflenet_deploy.network.quantization.cross_layer_equalization import equalized
 from shufflenet_deploy.records import Parity, Recipe, Resolution
 
 SIZE = Resolution(height=32, width=32)
@@ -33,25 +34,25 @@ def batches() -> list[np.ndarray]:
 
 
 def peaks(graph: Graph, batches: list[np.ndarray], value: str) -> np.ndarray:
-    found = [reference.activations(graph, batch)[value] for batch in batches]
+    found = [interpreter.activations(graph, batch)[value] for batch in batches]
     return np.abs(found).max((0, 2, 3))
 
 
 def test_outliers_change_nothing_in_float(uneven: Graph, batches: list[np.ndarray]) -> None:
     even = trace(zoo.load(str(digits.CARD)).module, SIZE, "digits")
     for batch in batches:
-        wanted = reference.outputs(even, batch)
-        np.testing.assert_allclose(reference.outputs(uneven, batch), wanted, rtol=1e-3, atol=1e-4)
+        wanted = interpreter.outputs(even, batch)
+        np.testing.assert_allclose(interpreter.outputs(uneven, batch), wanted, rtol=1e-3, atol=1e-4)
 
 
 def test_equalised_channels_compute_the_same_with_one_scale(
     uneven: Graph, batches: list[np.ndarray]
 ) -> None:
-    made_even = equalised(uneven, batches)
+    made_even = equalized(uneven, batches)
     for batch in batches:
-        wanted = reference.outputs(uneven, batch)
+        wanted = interpreter.outputs(uneven, batch)
         np.testing.assert_allclose(
-            reference.outputs(made_even, batch), wanted, rtol=1e-3, atol=1e-4
+            interpreter.outputs(made_even, batch), wanted, rtol=1e-3, atol=1e-4
         )
     for value in ("stage2.1.compress", "stage3.0.compress", "stage4.1.compress"):
         before, after = (peaks(graph, batches, value) for graph in (uneven, made_even))
@@ -60,7 +61,7 @@ def test_equalised_channels_compute_the_same_with_one_scale(
 
 
 def test_only_convolutions_change(uneven: Graph, batches: list[np.ndarray]) -> None:
-    for old, new in zip(uneven.layers, equalised(uneven, batches).layers, strict=True):
+    for old, new in zip(uneven.layers, equalized(uneven, batches).layers, strict=True):
         assert old is new or isinstance(old, Conv)
         assert (old.name, old.inputs, old.output) == (new.name, new.inputs, new.output)
 
@@ -71,10 +72,10 @@ def test_a_dead_channel_stays_dead(batches: list[np.ndarray], tmp_path: Path) ->
         state["stage2.0.compress_bn.bias"][1] = -1
 
     graph = trace(zoo.load(str(digits.rewritten(tmp_path, kill))).module, SIZE, "digits")
-    made_even = equalised(graph, batches)
-    wanted = reference.outputs(graph, batches[0])
+    made_even = equalized(graph, batches)
+    wanted = interpreter.outputs(graph, batches[0])
     np.testing.assert_allclose(
-        reference.outputs(made_even, batches[0]), wanted, rtol=1e-3, atol=1e-4
+        interpreter.outputs(made_even, batches[0]), wanted, rtol=1e-3, atol=1e-4
     )
 
 

@@ -14,7 +14,7 @@ import shufflenet_deploy
 from shufflenet_deploy.export import sources
 
 PACKAGE = Path(shufflenet_deploy.__file__).parent
-GENERATOR = PACKAGE / "export" / "native"
+GENERATOR = PACKAGE / "codegen"
 
 #: Exports that reach every generator there is, then names the modules that were loaded for it.
 EXPORT = """
@@ -44,7 +44,7 @@ def test_every_folder_of_the_generator_of_c_is_among_them() -> None:
     for folder in {path.parent for path in GENERATOR.rglob("*.py")}:
         written = set(folder.glob("*.py"))
         # What no export reaches is the reference that tests compare with.
-        assert {path.name for path in written - found} <= {"reference.py"}
+        assert {path.name for path in written - found} <= {"int8_interpreter.py"}
 
 
 def test_other_formats_do_not_depend_on_the_generator_of_c() -> None:
@@ -70,7 +70,7 @@ def test_an_edit_of_any_of_them_changes_the_key(copied: Path, *, native: bool) -
 
 
 def test_a_new_module_counts_once_it_is_imported(copied: Path) -> None:
-    added, importer = copied / "export" / "brand_new.py", copied / "export" / "graph.py"
+    added, importer = copied / "export" / "brand_new.py", copied / "network" / "graph.py"
     added.write_text('"""New."""\n', encoding="utf-8")
     assert added not in sources.files(copied, native=False)
     original = importer.read_text(encoding="utf-8")

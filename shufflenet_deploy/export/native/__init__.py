@@ -1,43 +1,11 @@
-"""The native format: a network as one dependency-free C file and its weights.
+"""The native format: generated C compiled to one static executable per kind of core.
 
-``generate(graph, machine)`` writes the C, with calibrated ranges that of int8; ``compile(source,
-out)`` makes of it a shared library for this machine or a static program for any other.
+``codegen`` writes and compiles the C; this package runs the result for validation, as a shared
+library in this process or as an executable under an emulator.
 """
 
-from shufflenet_deploy.export.native.file import NativeFile
-from shufflenet_deploy.export.native.library import Library
-from shufflenet_deploy.export.native.machine import MACHINES, Machine, host, machine, suiting
-from shufflenet_deploy.export.native.parity import answers, check
-from shufflenet_deploy.export.native.precisions import generate, stand_in
-from shufflenet_deploy.export.native.source import Source
-from shufflenet_deploy.export.native.toolchain import (
-    SPEED,
-    Compiler,
-    Product,
-    compile,
-    default_compiler,
-    version,
-    write,
-)
+from shufflenet_deploy.export.native.executable import NativeExecutable
+from shufflenet_deploy.export.native.host_check import compare_with_module, logits_on_host
+from shufflenet_deploy.export.native.shared_library import SharedLibrary
 
-__all__ = [
-    "MACHINES",
-    "SPEED",
-    "Compiler",
-    "Library",
-    "Machine",
-    "NativeFile",
-    "Product",
-    "Source",
-    "answers",
-    "check",
-    "compile",
-    "default_compiler",
-    "generate",
-    "host",
-    "machine",
-    "stand_in",
-    "suiting",
-    "version",
-    "write",
-]
+__all__ = ["NativeExecutable", "SharedLibrary", "compare_with_module", "logits_on_host"]

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
+from shufflenet_deploy.codegen import CPU_TARGETS
 from shufflenet_deploy.errors import ParseError
-from shufflenet_deploy.export.native import MACHINES
 from shufflenet_deploy.target.facts import (
     INTERPRETER_PROGRAM,
     PYTHON_NAMES,
@@ -115,11 +115,13 @@ def test_features_are_those_of_every_core():
     assert survey(text).facts.features == ("asimd",)
 
 
-@pytest.mark.parametrize("machine", MACHINES.values(), ids=MACHINES)
+@pytest.mark.parametrize("machine", CPU_TARGETS.values(), ids=CPU_TARGETS)
 def test_what_native_programs_need_is_among_the_features(machine):
     """A feature that is not told could never be found on a target."""
-    text = printed(cpuinfo=arm_cpuinfo(("0x41", "0xd03"), features=" ".join(machine.needs)))
-    assert set(survey(text).facts.features) == machine.needs
+    text = printed(
+        cpuinfo=arm_cpuinfo(("0x41", "0xd03"), features=" ".join(machine.required_features))
+    )
+    assert set(survey(text).facts.features) == machine.required_features
 
 
 def test_a_part_without_a_name_keeps_its_numbers():

@@ -1,0 +1,1 @@
+"""Emitters: C and assembly for every op, per instruction set."""

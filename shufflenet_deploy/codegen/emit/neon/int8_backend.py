@@ -1,0 +1,198 @@
+"""int8 ops on NEON, with and without dot products (SDOT)."""
+
+from __future__ import annotations
+
+from shufflenet_deploy.codegen.emit.int8_unit import Int8Unit, chunk_rows, contiguous_runs
+from shufflenet_deploy.codegen.emit.neon import (
+    int8_conv,
+    int8_data_movement,
+    int8_dwconv3x3,
+    int8_pooling,
+)
+from shufflenet_deploy.codegen.emit.pool_spec import pool_spec
+from shufflenet_deploy.codegen.ir import ops as ir
+from shufflenet_deploy.codegen.ir.int8 import padded_channels
+from shufflenet_deploy.codegen.schedule.neon_int8_blocking import Epilogue, NeonConvSpec
+from shufflenet_deploy.codegen.schedule.partition import Blocking
+
+
+def quantize_input(op: ir.QuantizeInput, unit: Int8Unit) -> None:
+    """Emit the quantization of the caller's fp32 image."""
+    target = op.target
+    name = int8_data_movement.quantize_kernel(
+        int8_data_movement.QuantizeSpec(
+            channels=op.source.channels,
+            height=target.height,
+            width=target.width,
+            y_row=target.row_stride,
+            inverse=op.inverse,
+            zero_point=target.zero_point,
+        ),
+        unit,
+    )
+    y, work = unit.at(target, target.origin), 16 * target.height * target.width
+    unit.call_parallel(name, op, "input", y, work_items=target.height, work=work)
+
+
+def fill_padding(op: ir.FillPadding, unit: Int8Unit) -> None:
+    """Emit the fill of the border around a value."""
+    view = op.target
+    top, left, bottom, right = view.border
+    task = int8_data_movement.PaddingSpec(
+        top=top,
+        left=left,
+        bottom=bottom,
+        right=right,
+        height=view.height,
+        width=view.width,
+        pixel_stride=view.pixel_stride,
+        row_stride=view.row_stride,
+        value=view.fill,
+    )
+    whole = view.origin - view.first
+    unit.call(int8_data_movement.padding_kernel(task, unit), op, unit.at(view, whole))
+
+
+def convolution(op: ir.Int8Convolution, unit: Int8Unit) -> None:
+    """Emit any convolution but a depthwise one."""
+    source, target = op.source, op.target
+    weight, rows, run = contiguous_runs(op)
+    height, width = target.height, target.width
+    down, right = op.window.stride
+    r = op.sources[1] if op.epilogue.residual is not None else None
+    pointwise = op.weight.shape[2:] == (1, 1) and op.window.stride == (1, 1)
+    shuffled = op.epilogue.shuffle > 1
+    views = [source] if shuffled else [source, target] + ([r] if r else [])
+    together = 1
+    if pointwise and all(view.flat for view in views):
+        together = chunk_rows(height, max(view.row_stride for view in views))
+    y_pixel, y_row = target.pixel_stride, target.row_stride
+    if shuffled:
+        y_pixel = padded_channels(target.channels)
+        y_row = width * y_pixel
+    spec = NeonConvSpec(
+        rows=rows,
+        run=run,
+        groups=op.groups,
+        outputs=len(op.weight) // op.groups,
+        group_step=op.weight.shape[1],
+        height=height // together,
+        width=width * together,
+        x_pixel=right * source.pixel_stride,
+        x_row=down * source.row_stride * together,
+        y_pixel=y_pixel,
+        y_row=0 if shuffled else y_row * together,
+        r_pixel=r.pixel_stride if r else 0,
+        r_row=r.row_stride * together if r else 0,
+        epilogue=Epilogue(
+            shift=op.epilogue.shift,
+            residual=op.epilogue.residual,
+            fraction=op.epilogue.fraction,
+            float_output=op.epilogue.float_output,
+        ),
+        overwrite_slack=y_pixel - target.channels if shuffled else target.overwrite_slack,
+    )
+    cut = int8_conv.choose_cut(spec, unit)
+    packed, ends = int8_conv.pack_weights(
+        spec, weight, op.bias, op.epilogue.multiplier, cut, dot_product=unit.cpu.dot_product
+    )
+    x = unit.at(source, source.start(op.window.padding))
+    w, b = unit.constant(packed), unit.constant(ends, "int32_t")
+    if not shuffled:
+        name = int8_conv.emit_kernel(spec, unit, cut)
+        others = [unit.at(r, r.origin)] if r else []
+        y = (
+            "(int8_t *)(void *)output"
+            if op.epilogue.float_output
+            else unit.at(target, target.origin)
+        )
+        work_items, work = int8_conv.work_items(spec, cut), spec.work_of_all
+        unit.call_parallel(name, op, x, w, b, *others, y, work_items=work_items, work=work)
+        return
+    _convolution_then_shuffle(op, unit, spec, cut, together, (x, w, b))
+
+
+def _convolution_then_shuffle(
+    op: ir.Int8Convolution,
+    unit: Int8Unit,
+    spec: NeonConvSpec,
+    cut: Blocking,
+    together: int,
+    given: tuple[str, str, str],
+) -> None:
+    """Convolve some rows into scratch, then store them with channels shuffled."""
+    target = op.target
+    times = spec.height
+    one = int8_conv.single_row(spec)
+    name = int8_conv.emit_kernel(one, unit, cut)
+    move = int8_data_movement.shuffle_kernel(
+        int8_data_movement.ShuffleSpec(
+            channels=target.channels,
+            groups=op.epilogue.shuffle,
+            height=together,
+            width=target.width,
+            x_pixel=spec.y_pixel,
+            y_pixel=target.pixel_stride,
+            y_row=target.row_stride,
+        ),
+        unit,
+    )
+    scratch = unit.thread_scratch(spec.width * spec.y_pixel)
+    x, w, b = given
+    y = unit.at(target, target.origin)
+    all_blocks = f"0, {int8_conv.work_items(one, cut)}"
+    cost = one.work_of_all / (4 * unit.cpu.lanes)
+    with unit.parallel(times, cost), unit.body.block("for (int i = begin; i < end; ++i)"):
+        unit.call(name, op, f"{x} + i * {spec.x_row}", w, b, scratch, all_blocks)
+        unit.call(move, op, scratch, f"{y} + i * {together * target.row_stride}")
+
+
+def depthwise(op: ir.DepthwiseConvolution, unit: Int8Unit) -> None:
+    """Emit a depthwise 3x3."""
+    source, target = op.source, op.target
+    task = int8_dwconv3x3.DwconvSpec(
+        channels=target.channels,
+        height=target.height,
+        width=target.width,
+        stride=op.stride,
+        x_pixel=source.pixel_stride,
+        x_row=source.row_stride,
+        y_pixel=target.pixel_stride,
+        y_row=target.row_stride,
+        shift=op.epilogue.shift,
+        overwrite_slack=target.overwrite_slack,
+    )
+    weight = op.weight.reshape(target.channels, 9)
+    packed = int8_dwconv3x3.pack_weights(
+        weight, op.bias, op.epilogue.multiplier, dot_product=unit.cpu.dot_product
+    )
+    name = int8_dwconv3x3.emit_kernel(task, unit)
+    x, y = unit.at(source, source.start(op.padding)), unit.at(target, target.origin)
+    work = 40 * target.channels * target.height * target.width
+    unit.call_parallel(name, op, x, unit.constant(packed), y, work_items=target.height, work=work)
+
+
+def pool(op: ir.MaxPool | ir.AveragePool, unit: Int8Unit) -> None:
+    """Emit a max or average pool."""
+    name = int8_pooling.emit_kernel(pool_spec(op), unit)
+    target = op.target
+    x, y = unit.at(op.source, op.source.start(op.padding)), unit.at(target, target.origin)
+    work = 4 * op.kernel[0] * op.kernel[1] * target.channels * target.height * target.width
+    unit.call_parallel(name, op, x, y, work_items=target.height, work=work)
+
+
+def global_average_pool(op: ir.Int8GlobalAveragePool, unit: Int8Unit) -> None:
+    """Emit a global average pool."""
+    source, target = op.source, op.target
+    task = int8_pooling.GlobalAverageSpec(
+        channels=target.channels,
+        height=source.height,
+        width=source.width,
+        x_pixel=source.pixel_stride,
+        x_row=source.row_stride,
+        start=op.epilogue.start,
+        multiplier=int(op.epilogue.multiplier[0]),
+        shift=op.epilogue.shift,
+    )
+    name = int8_pooling.global_average_kernel(task, unit)
+    unit.call(name, op, unit.at(source, source.origin), unit.at(target, target.origin))

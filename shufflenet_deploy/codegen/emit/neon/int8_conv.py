@@ -1,0 +1,205 @@
+"""int8 convolutions on NEON: pointwise, grouped and with any kernel, by one microkernel.
+
+A block of output channels covers the pixels of a row tile by tile; then the next block where all
+weights fit L1, else the next row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import ceil
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shufflenet_deploy.codegen.c_writer import CWriter
+from shufflenet_deploy.codegen.emit.kernel_calls import RANGE_PARAMS, run_lengths
+from shufflenet_deploy.codegen.emit.neon.int8_microkernel import emit_microkernel, signature
+from shufflenet_deploy.codegen.emit.unit import TranslationUnit
+from shufflenet_deploy.codegen.schedule.neon_int8_blocking import (
+    NeonConvSpec,
+    choose_blocking,
+)
+from shufflenet_deploy.codegen.schedule.partition import Blocking
+
+_L1_BYTES = 24 << 10
+
+
+def single_row(spec: NeonConvSpec) -> NeonConvSpec:
+    """The same convolution over one row."""
+    return replace(spec, height=1)
+
+
+def pack_weights(
+    spec: NeonConvSpec,
+    weight: NDArray[np.int8],
+    bias: NDArray[np.int32],
+    multiplier: NDArray[np.int32 | np.float32],
+    cut: Blocking,
+    *,
+    dot_product: bool,
+) -> tuple[NDArray[np.int8], NDArray[np.int32]]:
+    """Pack weights ``(groups * outputs, rows, run)`` in the order in which tiles read them.
+
+    Biases and multipliers are one array: those of each block's quads in a row.
+    """
+    groups, outputs, quads = spec.groups, spec.outputs, spec.quads
+    run = ceil(spec.run / 4) * 4
+    whole = np.zeros((groups, quads * 4, len(spec.rows), run), np.int8)
+    whole[:, :outputs, :, : spec.run] = weight.reshape(groups, outputs, len(spec.rows), spec.run)
+    # (groups, quads, outputs of a quad, lanes, inputs of a lane)
+    whole = whole.reshape(groups, quads, 4, spec.lanes, 4)
+    ends = np.zeros((2, groups, quads * 4), np.int32)
+    ends[0, :, :outputs] = bias.reshape(groups, outputs)
+    ends[1, :, :outputs] = multiplier.view(np.int32).reshape(groups, outputs)
+    packed, constants = [], []
+    for group in range(groups):
+        first = 0
+        for size in cut.outputs:
+            block = whole[group, first : first + size].transpose(2, 0, 1, 3)
+            if not dot_product:
+                # Pairs of inputs: the low half has the first pair of each output.
+                block = block.reshape(spec.lanes, size, 4, 2, 2).transpose(0, 1, 3, 2, 4)
+            packed.append(block.ravel())
+            constants.append(ends[:, group, 4 * first : 4 * (first + size)].ravel())
+            first += size
+    return np.concatenate(packed), np.concatenate(constants)
+
+
+def emit_kernel(spec: NeonConvSpec, unit: TranslationUnit, cut: Blocking) -> str:
+    """Emit ``(x, w, b, [r,] y, begin, end)``, which computes a range of ``work_items``."""
+    code = CWriter(depth=1)
+    pixels_outside = spec.lanes * 16 * spec.quads * spec.groups <= _L1_BYTES
+    if pixels_outside and spec.height > 1:
+        with code.block("for (int i = begin; i < end; ++i)"):
+            _groups(code, unit, spec, cut, "i", rows=False)
+    elif spec.height > 1:
+        _groups(code, unit, spec, cut, "begin", rows=True)
+    elif _blocks_are_independent(spec, cut):
+        _groups(code, unit, spec, cut, "", rows=False)
+    else:
+        with code.block("if (begin < end)"):
+            _groups(code, unit, spec, cut, "", rows=False)
+    return unit.kernel("conv", signature("LOOP", spec, RANGE_PARAMS), code)
+
+
+def work_items(spec: NeonConvSpec, cut: Blocking) -> int:
+    """Independent work items: rows, or with a single row the blocks of all groups."""
+    if spec.height > 1:
+        return spec.height
+    return spec.groups * len(cut.outputs) if _blocks_are_independent(spec, cut) else 1
+
+
+def _blocks_are_independent(spec: NeonConvSpec, cut: Blocking) -> bool:
+    """True if blocks are the work items: one row, and no block writes into another's outputs."""
+    spills = 4 * spec.quads > spec.outputs and min(_signed_block_sizes(spec, cut)) > 0
+    return spec.height == 1 and not (spills and spec.groups > 1)
+
+
+def _groups(
+    code: CWriter, unit: TranslationUnit, spec: NeonConvSpec, cut: Blocking, row: str, *, rows: bool
+) -> None:
+    """The blocks of all groups, one strip each, from row ``row`` on if there is more than one.
+
+    With ``rows`` a strip covers those from ``begin`` to ``end``.
+    """
+    residual = spec.epilogue.residual is not None
+    x, y, r = (f" + {row} * {size}" if row else "" for size in (spec.x_row, spec.y_row, spec.r_row))
+    apart = _blocks_are_independent(spec, cut)
+    element = 4 if spec.epilogue.float_output else 1
+    with code.block(f"for (int g = 0; g < {spec.groups}; ++g)" if spec.groups > 1 else ""):
+        if spec.groups == 1:
+            code("const int g = 0;")
+        if apart and spec.groups > 1:
+            each = len(cut.outputs)
+            code(f"const int first = begin - g * {each}, last = end - g * {each};")
+        elif apart:
+            code("const int first = begin, last = end;")
+        first = done = 0
+        for signed, times in run_lengths(_signed_block_sizes(spec, cut)):
+            exact, size = signed < 0, abs(signed)
+            name = _channel_block(spec, unit, cut, size, rows=rows, exact=exact)
+            k = " + k * " if times > 1 else ""
+            at = [
+                f"x + g * {spec.group_step}{x}",
+                f"w + (g * {spec.quads} + {first}) * {spec.lanes * 16}"
+                + (f"{k}{size * spec.lanes * 16}" if k else ""),
+                f"b + (g * {spec.quads} + {first}) * 8" + (f"{k}{8 * size}" if k else ""),
+            ]
+            views = [f"y + (g * {spec.outputs} + {4 * first}) * {element}{y}"]
+            if residual:
+                views.insert(0, f"r + g * {spec.outputs} + {4 * first}{r}")
+            at += [view + (f"{k}{4 * size * element}" if k else "") for view in views]
+            if rows:
+                at.append("end - begin")
+            loop = f"for (int k = 0; k < {times}; ++k)" if k else ""
+            if apart and k:
+                some = [f"within({end} - {done}, {times})" for end in ("first", "last")]
+                loop = f"for (int k = {some[0]}; k < {some[1]}; ++k)"
+            elif apart:
+                loop = f"if (first <= {done} && {done} < last)"
+            with code.block(loop):
+                code(f"{name}({', '.join(at)});")
+            first += size * times
+            done += times
+
+
+def _signed_block_sizes(spec: NeonConvSpec, cut: Blocking) -> tuple[int, ...]:
+    """Block sizes; the last is negative if nothing after its outputs may be overwritten."""
+    spilled = 4 * spec.quads - spec.outputs
+    beside = spec.groups > 1 and spec.epilogue.residual is not None
+    if spilled and (spec.overwrite_slack < spilled or beside):
+        return (*cut.outputs[:-1], -cut.outputs[-1])
+    return cut.outputs
+
+
+def _channel_block(
+    spec: NeonConvSpec, unit: TranslationUnit, cut: Blocking, quads: int, *, rows: bool, exact: bool
+) -> str:
+    """One block of output channels over all pixels of a row, or of so many rows."""
+    code = CWriter(depth=1)
+    residual = spec.epilogue.residual is not None
+    if rows:
+        with code.block("for (int i = 0; i < rows; ++i)"):
+            code(f"const int8_t *x = x0 + i * {spec.x_row};")
+            code(f"int8_t *y = y0 + i * {spec.y_row};")
+            if residual:
+                code(f"const int8_t *r = r0 + i * {spec.r_row};")
+            _pixel_loop(code, spec, unit, cut, quads, exact=exact)
+    else:
+        _pixel_loop(code, spec, unit, cut, quads, exact=exact)
+    declared = signature("LOOP", spec, ", int rows" if rows else "")
+    if rows:
+        declared = declared.replace("*x,", "*x0,").replace("*y,", "*y0,").replace("*r,", "*r0,")
+    return unit.kernel("conv_block", declared, code)
+
+
+def _pixel_loop(
+    code: CWriter,
+    spec: NeonConvSpec,
+    unit: TranslationUnit,
+    cut: Blocking,
+    quads: int,
+    *,
+    exact: bool,
+) -> None:
+    residual = spec.epilogue.residual is not None
+    for at, (size, times) in enumerate(cut.pixels):
+        name = emit_microkernel(spec, unit, quads, size, exact=exact)
+        r = "r, " if residual else ""
+        step = f"x += {size * spec.x_pixel}, y += {size * spec.y_pixel}"
+        if residual:
+            step += f", r += {size * spec.r_pixel}"
+        if times > 1:
+            code(f"for (int p = 0; p < {times}; ++p, {step})", f"    {name}(x, w, b, {r}y);")
+        else:
+            code(f"{name}(x, w, b, {r}y);")
+            if at + 1 < len(cut.pixels):
+                code(f"{step};")
+
+
+def choose_cut(spec: NeonConvSpec, unit: TranslationUnit) -> Blocking:
+    """The tiles of this convolution on the unit's target."""
+    return choose_blocking(
+        spec.tile_shape(dot_product=unit.cpu.dot_product), spec.quads, spec.width
+    )

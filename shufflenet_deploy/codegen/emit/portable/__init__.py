@@ -1,0 +1,1 @@
+"""Emitters of int8 kernels as plain C loops, for any CPU."""

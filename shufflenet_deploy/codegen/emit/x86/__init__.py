@@ -1,0 +1,1 @@
+"""Emitters for SSE2, AVX2 and AVX-512."""

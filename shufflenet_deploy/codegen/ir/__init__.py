@@ -1,0 +1,1 @@
+"""The intermediate representation: ops over views of buffers, in execution order."""

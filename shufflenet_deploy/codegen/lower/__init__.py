@@ -1,0 +1,1 @@
+"""Lowering: layers of a graph become ops on buffers."""

@@ -1,0 +1,53 @@
+"""Lowering to planar programs, fp32 and fp16."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from shufflenet_deploy.codegen.cpu_target import CpuTarget
+from shufflenet_deploy.codegen.ir.planar import PlanarProgram
+from shufflenet_deploy.codegen.lower.fp import convolutions, data_movement, elementwise, pooling
+from shufflenet_deploy.codegen.lower.fp.buffer_assignment import PlanarAssigner
+from shufflenet_deploy.network.graph import (
+    AdaptiveAveragePool,
+    Add,
+    Concat,
+    Conv,
+    Dense,
+    Elementwise,
+    Flatten,
+    Graph,
+    Layer,
+    LocalResponseNorm,
+    Multiply,
+    Pool,
+    Shuffle,
+)
+
+__all__ = ["lower"]
+
+_HANDLERS: dict[type[Layer], Callable[[Any, PlanarAssigner], None]] = {
+    Conv: convolutions.convolution,
+    Dense: convolutions.dense,
+    Pool: pooling.pool,
+    AdaptiveAveragePool: pooling.adaptive_average,
+    Add: elementwise.add,
+    Multiply: elementwise.multiply,
+    LocalResponseNorm: elementwise.local_response_norm,
+    Shuffle: data_movement.move,
+    Concat: data_movement.move,
+    Elementwise: data_movement.move,
+    Flatten: data_movement.move,
+}
+
+
+def lower(graph: Graph, cpu: CpuTarget) -> PlanarProgram:
+    """The program that computes ``graph`` on ``cpu``.
+
+    Raises:
+        ExportError: a layer that there is no code for; the message names it.
+    """
+    assigner = PlanarAssigner(graph, cpu)
+    assigner.lower(_HANDLERS)
+    return assigner.program

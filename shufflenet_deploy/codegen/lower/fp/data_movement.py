@@ -1,0 +1,48 @@
+"""Lowering of layers that only move elements: the copies that fusion left over."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from shufflenet_deploy.codegen.ir.ops import Copy
+from shufflenet_deploy.codegen.lower.fp.buffer_assignment import (
+    PlanarAssigner,
+    is_identity,
+    shuffle_order,
+)
+from shufflenet_deploy.network.graph import (
+    Activation,
+    AdaptiveAveragePool,
+    Concat,
+    Elementwise,
+    Flatten,
+    Shuffle,
+)
+
+
+def move(
+    layer: Shuffle | Concat | Elementwise | Flatten | AdaptiveAveragePool, assigner: PlanarAssigner
+) -> None:
+    """Emit the copies that a layer still needs."""
+    if all(value in assigner.stored for value in layer.inputs):
+        return
+    if isinstance(layer, Flatten) and not is_identity(layer, assigner.graph):
+        flat = assigner.views[layer.output] = assigner.flattened(layer)
+        target, activation = assigner.target(layer.output, Activation.NONE)
+        assigner.emit_epilogue(layer.name, flat, target, activation)
+        return
+    own = layer.activation if isinstance(layer, Concat | Elementwise) else Activation.NONE
+    target, activation = assigner.target(layer.output, own)
+    first = 0
+    for value in layer.inputs:
+        channels = assigner.graph.shapes[value][0]
+        if value not in assigner.stored:
+            where = tuple(range(channels))
+            if isinstance(layer, Shuffle):
+                where = shuffle_order(channels, layer.groups)
+            part = replace(target, planes=tuple(target.planes[first + at] for at in where))
+            source = assigner.views[value]
+            assigner.emit(
+                Copy(name=layer.name, sources=(source,), target=part, activation=activation)
+            )
+        first += channels

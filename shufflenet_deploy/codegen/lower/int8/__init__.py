@@ -1,0 +1,53 @@
+"""Lowering of a graph and its calibrated ranges to int8 programs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from shufflenet_deploy.codegen.ir.int8 import Int8Program, Requantization
+from shufflenet_deploy.codegen.lower.int8 import convolutions, data_movement, elementwise, pooling
+from shufflenet_deploy.codegen.lower.int8.buffer_assignment import NhwcAssigner
+from shufflenet_deploy.network.graph import (
+    AdaptiveAveragePool,
+    Add,
+    Concat,
+    Conv,
+    Dense,
+    Elementwise,
+    Flatten,
+    Graph,
+    Layer,
+    LocalResponseNorm,
+    Multiply,
+    Pool,
+    Shuffle,
+)
+from shufflenet_deploy.network.quantization.ranges import Ranges
+
+__all__ = ["lower"]
+
+_HANDLERS: dict[type[Layer], Callable[[Any, NhwcAssigner], None]] = {
+    Conv: convolutions.convolution,
+    Dense: convolutions.dense,
+    Pool: pooling.pool,
+    AdaptiveAveragePool: pooling.adaptive_pool,
+    Add: elementwise.add,
+    Multiply: elementwise.multiply,
+    LocalResponseNorm: elementwise.local_response_norm,
+    Elementwise: elementwise.elementwise,
+    Concat: data_movement.concat,
+    Shuffle: data_movement.shuffle,
+    Flatten: data_movement.flatten,
+}
+
+
+def lower(graph: Graph, ranges: Ranges, arithmetic: Requantization) -> Int8Program:
+    """The int8 program that computes ``graph`` with these calibrated ranges.
+
+    Raises:
+        ExportError: a layer that there is no int8 code for; the message names it.
+    """
+    assigner = NhwcAssigner(graph, ranges, arithmetic)
+    assigner.lower(_HANDLERS)
+    return assigner.program

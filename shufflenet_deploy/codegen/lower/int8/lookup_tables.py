@@ -1,0 +1,188 @@
+"""Integer constants of ops without weights: lookup tables, factors of additions and scales."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shufflenet_deploy.codegen.ir.int8 import (
+    Int8Array,
+    PixelView,
+    Requantization,
+)
+from shufflenet_deploy.codegen.ir.ops import FactorTable, RequantizeAreas, RequantizeSum
+from shufflenet_deploy.codegen.lower.int8.requantize import ScaleTooSmallError, quantize_multiplier
+from shufflenet_deploy.errors import ExportError
+from shufflenet_deploy.network.graph import Activation, LocalResponseNorm, Pair
+
+_Float64Array = NDArray[np.float64]
+Span = tuple[float, float]
+Ranges1d = tuple[Pair, ...]
+Int16Array = NDArray[np.int16]
+
+#: Beyond this a sigmoid is 0 or 1, as far as a byte can tell.
+_SATURATED_LOGIT = 8.0
+_INT16_MAX = 2**15 - 1
+#: The most bits of fractions of a step, so that a product, or the sum of two, fits 16 bits.
+_MAX_SCALE_FRACTION_BITS = 7
+_MAX_ADD_FRACTION_BITS = 6
+
+
+def apply_activation(activation: Activation, x: _Float64Array) -> _Float64Array:
+    """An activation of real numbers."""
+    match activation:
+        case Activation.RELU:
+            return np.maximum(x, 0.0)
+        case Activation.RELU6:
+            return np.clip(x, 0.0, 6.0)
+        case Activation.SIGMOID:
+            return 1.0 / (1.0 + np.exp(-x))
+        case Activation.HARD_SIGMOID:
+            return np.clip(x / 6.0 + 0.5, 0.0, 1.0)
+        case _:
+            return x
+
+
+def preimage(activation: Activation, span: Span) -> Span:
+    """The input range that a monotonic activation maps to ``span``."""
+    if activation is Activation.HARD_SIGMOID:
+        low, high = (min(3.0, max(-3.0, 6.0 * end - 3.0)) for end in span)
+        return low, high
+    least = 1.0 / (1.0 + math.exp(_SATURATED_LOGIT))
+    low, high = (min(1.0 - least, max(least, end)) for end in span)
+    return math.log(low / (1.0 - low)), math.log(high / (1.0 - high))
+
+
+def real_values(arithmetic: Requantization, view: PixelView) -> _Float64Array:
+    """The real value of each byte of a view, indexed by the unsigned byte."""
+    values = np.arange(256, dtype=np.float64)
+    if arithmetic is Requantization.FIXED:
+        values[128:] -= 256
+    return (values - view.zero_point) * view.scale
+
+
+def activation_table(
+    arithmetic: Requantization, source: PixelView, target: PixelView, activation: Activation
+) -> Int8Array:
+    """The target byte of each source byte's activation, indexed by the unsigned byte."""
+    value = apply_activation(activation, real_values(arithmetic, source)) / target.scale
+    whole = np.clip(np.rint(value) + target.zero_point, arithmetic.lowest, arithmetic.highest)
+    found: Int8Array = whole.astype(np.int64).astype(np.uint8).view(np.int8)
+    return found
+
+
+def add_constants(name: str, one: PixelView, two: PixelView, target: PixelView) -> RequantizeSum:
+    """Constants of the addition of two values into a third scale.
+
+    Raises:
+        ScaleTooSmallError: the sum's scale is much smaller than those of its inputs.
+    """
+    ratios = np.array([one.scale, two.scale]) / target.scale
+    shift = _fraction_bits(name, ratios, _MAX_ADD_FRACTION_BITS)
+    # A part is 128 * factor / 2**15 of a byte.
+    multipliers = np.round(ratios * 2.0 ** (shift + 8)).astype(int)
+    zeros = float(multipliers @ np.array([one.zero_point, two.zero_point])) / 2**8
+    start = (target.zero_point << shift) + (1 << shift >> 1) - round(zeros)
+    return RequantizeSum(
+        multipliers=(int(multipliers[0]), int(multipliers[1])), start=start, shift=shift
+    )
+
+
+def _fraction_bits(name: str, ratios: _Float64Array, most: int) -> int:
+    """Fraction bits, of at most ``most``, that products with these ratios may have."""
+    largest = float(np.abs(ratios).max())
+    up = max(0, math.ceil(math.log2(largest))) if largest > 0 else 0
+    if up >= most:
+        raise ScaleTooSmallError(name, largest / 2.0 ** (most - 1))
+    return most - up
+
+
+def _int16_factors(name: str, ratios: _Float64Array) -> FactorTable:
+    """16-bit factors, and the fraction bits of a product with them."""
+    shift = _fraction_bits(name, ratios, _MAX_SCALE_FRACTION_BITS)
+    whole = np.clip(np.round(ratios * 2.0 ** (shift + 8)), -_INT16_MAX, _INT16_MAX)
+    return FactorTable(multipliers=whole.astype(np.int16), shift=shift)
+
+
+def channel_scale_factors(
+    name: str,
+    arithmetic: Requantization,
+    value: PixelView,
+    by: PixelView,
+    target: PixelView,
+    activation: Activation,
+) -> FactorTable:
+    """The factor for each byte of a channel scale, unsigned, and the fraction bits.
+
+    Raises:
+        ScaleTooSmallError: the output's scale is much smaller than the value's.
+    """
+    ratios = apply_activation(activation, real_values(arithmetic, by)) * (
+        value.scale / target.scale
+    )
+    return _int16_factors(name, ratios)
+
+
+def norm_factors(layer: LocalResponseNorm, source: PixelView, target: PixelView) -> FactorTable:
+    """Factors indexed by the upper half of the float ``1 + sum of squares``.
+
+    The first is that of 1.0. Indices that no integer has get the factor before them.
+
+    Raises:
+        ScaleTooSmallError: the output's scale is much smaller than the source's.
+        ExportError: sums are not exact as floats, or may be divided by zero.
+    """
+    most = layer.size * 255**2 + 1
+    if most >= 2**24 or layer.k <= 0:
+        raise ExportError(f"{layer.name}: no int8 code for size {layer.size} with k = {layer.k:g}")
+    one = np.float32(1.0).view(np.int32) >> 16
+    halves = np.arange(one, (np.float32(most).view(np.int32) >> 16) + 2, dtype=np.int32)
+    first = np.ceil((halves << 16).view(np.float32).astype(np.float64))
+    squares = (first[:-1] + np.maximum(first[1:] - 1, first[:-1])) / 2 - 1
+    base = layer.k + layer.alpha / layer.size * squares * source.scale**2
+    return _int16_factors(layer.name, base**-layer.beta * (source.scale / target.scale))
+
+
+def adaptive_ranges(length: int, count: int) -> Ranges1d:
+    """Nearly equal ranges that cover a length, by PyTorch's rule for adaptive pools."""
+    return tuple((i * length // count, -(-(i + 1) * length // count)) for i in range(count))
+
+
+def clipped_ranges(length: int, count: int, size: int, stride: int, padding: int) -> Ranges1d:
+    """Windows of a padded length, clipped to the length itself."""
+    starts = [i * stride - padding for i in range(count)]
+    return tuple(
+        (min(max(0, start), length), min(max(0, start + size), length)) for start in starts
+    )
+
+
+def area_constants(
+    name: str,
+    arithmetic: Requantization,
+    source: PixelView,
+    target: PixelView,
+    rows: Ranges1d,
+    columns: Ranges1d,
+    divisor: int | None = None,
+) -> RequantizeAreas:
+    """Constants of averages over areas, or of sums of them over ``divisor`` pixels.
+
+    Raises:
+        ScaleTooSmallError: the output's scale is smaller than that of a sum.
+    """
+    heights = np.array([stop - start for start, stop in rows])
+    widths = np.array([stop - start for start, stop in columns])
+    pixels = np.outer(heights, widths)
+    over = np.maximum(pixels, 1) if divisor is None else np.full_like(pixels, divisor)
+    ratio = source.scale / (target.scale * over)
+    start = np.round(target.zero_point / ratio).astype(np.int64) - source.zero_point * pixels
+    multiplier, shift = quantize_multiplier(name, arithmetic, ratio)
+    return RequantizeAreas(
+        rows=rows,
+        columns=columns,
+        start=start.astype(np.int32),
+        multiplier=multiplier,
+        shift=shift,
+    )

@@ -1,0 +1,1 @@
+"""Rewrites of the graph and of the lowered program, one module each."""

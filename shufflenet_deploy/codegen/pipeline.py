@@ -1,0 +1,63 @@
+"""The passes of each precision, in order: from a graph to the program that is emitted.
+
+fp32 and fp16::
+
+    fold_depthwise_bias             graph      a depthwise bias moves into the next pointwise layer
+    sink_activation_below_maxpool   graph      activations after the max pool, on fewer pixels
+    lower_fp                        -> ir      layer by layer; buffers, fusion, tiling
+    bias_to_clamp                   program    ReLU absorbs the bias; multiply-add by lane only
+
+int8::
+
+    correct_biases                  graph      biases absorb the mean error of rounded weights
+    lower_int8                      -> ir      layer by layer; buffers, fusion, requantization
+
+Memory planning, register blocking and the parallel schedule follow while kernels are emitted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from shufflenet_deploy.codegen.cpu_target import CpuTarget
+from shufflenet_deploy.codegen.ir.int8 import Int8Program, Requantization
+from shufflenet_deploy.codegen.ir.planar import PlanarProgram
+from shufflenet_deploy.codegen.lower.fp import lower as lower_fp
+from shufflenet_deploy.codegen.lower.int8 import lower as lower_int8
+from shufflenet_deploy.codegen.passes import bias_to_clamp
+from shufflenet_deploy.codegen.passes.fold_depthwise_bias import fold_depthwise_bias
+from shufflenet_deploy.codegen.passes.sink_activation import sink_activation_below_maxpool
+from shufflenet_deploy.network.graph import Graph
+from shufflenet_deploy.network.quantization.ranges import Ranges, corrected
+
+GraphPass = Callable[[Graph], Graph]
+ProgramPass = Callable[[PlanarProgram, CpuTarget], None]
+
+FP_GRAPH_PASSES: tuple[GraphPass, ...] = (fold_depthwise_bias, sink_activation_below_maxpool)
+FP_PROGRAM_PASSES: tuple[ProgramPass, ...] = (bias_to_clamp.run,)
+INT8_GRAPH_PASSES: tuple[Callable[[Graph, Ranges], Graph], ...] = (corrected,)
+
+
+def fp_program(graph: Graph, cpu: CpuTarget) -> PlanarProgram:
+    """The fp32 or fp16 program of ``graph`` for ``cpu``.
+
+    Raises:
+        ExportError: a layer that there is no code for; the message names it.
+    """
+    for graph_pass in FP_GRAPH_PASSES:
+        graph = graph_pass(graph)
+    program = lower_fp(graph, cpu)
+    for program_pass in FP_PROGRAM_PASSES:
+        program_pass(program, cpu)
+    return program
+
+
+def int8_program(graph: Graph, ranges: Ranges, arithmetic: Requantization) -> Int8Program:
+    """The int8 program of ``graph`` with calibrated ``ranges``.
+
+    Raises:
+        ExportError: a layer that there is no int8 code for; the message names it.
+    """
+    for graph_pass in INT8_GRAPH_PASSES:
+        graph = graph_pass(graph, ranges)
+    return lower_int8(graph, ranges, arithmetic)

@@ -1,0 +1,1 @@
+"""Scheduling decisions: register blocking, tiling, memory planning, work split."""

@@ -1,0 +1,141 @@
+"""Winograd's minimal filtering (arXiv 1509.09308): matrices, and where it pays.
+
+F(m, r) computes ``m`` outputs of an ``r``-tap filter as ``AT (G g * BT d)``: ``alpha = m + r - 1``
+products between transforms of taps and pixels. In two dimensions a 4x4 tile of a 3x3 kernel takes
+36 products per channel instead of 144; transforms are per channel, so all outputs share their cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from math import ceil, prod
+
+import numpy as np
+
+from shufflenet_deploy.codegen.cpu_target import CpuTarget
+from shufflenet_deploy.codegen.ir.ops import WinogradTiles
+from shufflenet_deploy.codegen.ir.window_geometry import Shape
+from shufflenet_deploy.codegen.schedule import tail
+from shufflenet_deploy.network.graph import Conv, FloatArray
+
+Matrix = tuple[tuple[Fraction, ...], ...]
+
+#: Points of the polynomials, by span: those that round least. Another one is at infinity.
+_INTERPOLATION_POINTS = {
+    4: "0 1 -1",
+    6: "0 2/3 -2/3 3/2 -3/2",
+    8: "0 1 -1 2 -2 1/2 -1/2",
+}
+#: Sides of tiles, by kernel.
+OUTPUT_TILES = {3: (2, 4), 5: (2, 4)}
+#: The span up to which halves lose by transforms what they gain by shorter sums, or little more.
+_MAX_FP16_ALPHA = 6
+#: The least share of the direct sums' price that must be saved.
+MIN_GAIN = 0.15
+#: Channels of a group, read and written, below which transforms cost more than they save.
+MIN_CHANNELS = 8
+#: Numbers between one direction and the other that a thread's stack has room for.
+_MAX_STACK_ELEMENTS = 16 << 10
+#: What a vector of weights that comes from memory costs, in vector instructions.
+_WEIGHT_VECTOR_COST = 8
+#: Instructions for a number of a transform: what it takes to load, compute and store it.
+_TRANSFORM_COST = 4
+
+
+@dataclass(frozen=True)
+class Transforms:
+    """The matrices of F(m, r), in Lavin and Gray's letters.
+
+    ``BT`` transforms pixels, ``G`` taps, ``AT`` products to outputs.
+    """
+
+    BT: Matrix
+    G: Matrix
+    AT: Matrix
+
+
+@lru_cache
+def transforms(m: int, r: int) -> Transforms:
+    """The matrices of F(m, r), from polynomials through the interpolation points."""
+    points = [Fraction(text) for text in _INTERPOLATION_POINTS[m + r - 1].split()]
+    pixels, taps = [], []
+    for point in points:
+        others = [other for other in points if other != point]
+        scale = prod((point - other for other in others), start=Fraction(1))
+        pixels.append((*_polynomial_from_roots(others), Fraction(0)))
+        taps.append(tuple(point**power / scale for power in range(r)))
+    pixels.append(tuple(_polynomial_from_roots(points)))
+    taps.append(_unit_row(r, r - 1))
+    outputs = [
+        (*(point**power for point in points), Fraction(power == m - 1)) for power in range(m)
+    ]
+    return Transforms(tuple(pixels), tuple(taps), tuple(outputs))
+
+
+def _polynomial_from_roots(roots: Sequence[Fraction]) -> list[Fraction]:
+    """Coefficients of the product of all ``x - root``, the constant first."""
+    found = [Fraction(1)]
+    for root in roots:
+        shifted, scaled = [Fraction(0), *found], [*(root * one for one in found), Fraction(0)]
+        found = [one - two for one, two in zip(shifted, scaled, strict=True)]
+    return found
+
+
+def _unit_row(length: int, at: int) -> tuple[Fraction, ...]:
+    return tuple(Fraction(index == at) for index in range(length))
+
+
+def transform_weights(weight: FloatArray, m: int) -> FloatArray:
+    """Transform ``(out, in, r, r)`` to ``(alpha**2 * out, in, 1)``."""
+    per_group, kernel = weight.shape[1:3]
+    taps = np.array(transforms(m, kernel).G, np.float64)
+    both = np.einsum("fi,goij,hj->fhgo", taps, weight.astype(np.float64), taps, optimize=True)
+    whole: FloatArray = both.astype(np.float32)
+    return whole.reshape(-1, per_group, 1)
+
+
+def choose_tiles(
+    layer: Conv, shape_in: Shape, shape_out: Shape, cpu: CpuTarget
+) -> WinogradTiles | None:
+    """The cheapest tiles of a convolution, or None where direct convolution is cheaper."""
+    out, per_group, *kernel = layer.weight.shape
+    size = kernel[0]
+    if (
+        kernel != [size, size]
+        or size not in OUTPUT_TILES
+        or layer.stride != (1, 1)
+        or max(layer.padding) >= size
+        or shape_out[1:] == (1, 1)
+        or min(per_group, out // layer.groups) < MIN_CHANNELS
+    ):
+        return None
+    height, width = shape_out[1:]
+    pairs = out * per_group
+    direct = _gemm_cost(pairs * size**2, height * width, cpu)
+    best, least = None, (1 - MIN_GAIN) * direct
+    for side in OUTPUT_TILES[size]:
+        cut = WinogradTiles(side, size, ceil(height / side), ceil(width / side))
+        if cpu.is_fp16 and cut.alpha > _MAX_FP16_ALPHA:
+            continue
+        cost = _gemm_cost(pairs * cut.transform_size, cut.count, cpu)
+        numbers = (shape_in[0] + out) * cut.transform_size
+        cost += _TRANSFORM_COST * numbers * ceil(cut.count / cpu.lanes)
+        if cost < least and _stack_elements(cut) <= _MAX_STACK_ELEMENTS:
+            best, least = cut, cost
+    return best
+
+
+def _stack_elements(cut: WinogradTiles) -> int:
+    """Elements of scratch between the two directions, for a row of tiles."""
+    rows = ceil(cut.alpha / cut.m) * cut.m
+    return cut.columns * cut.alpha * (rows + cut.m)
+
+
+def _gemm_cost(weights: int, pixels: int, cpu: CpuTarget) -> float:
+    """Cost of multiplying weights and pixels, in vector instructions."""
+    rest = tail.packed_tail_pixels(cpu, pixels) / cpu.lanes or (pixels % cpu.lanes > 0)
+    vectors = pixels // cpu.lanes + rest
+    return weights * (vectors + _WEIGHT_VECTOR_COST / cpu.lanes)

@@ -1,0 +1,83 @@
+"""A compiled network as an executable that can be run for validation, emulated if need be."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+import weakref
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from shufflenet_deploy.codegen.c_file import GeneratedC
+from shufflenet_deploy.codegen.cpu_target import HOST_ARCH, CpuTarget
+from shufflenet_deploy.codegen.toolchain import Product, compile_c
+from shufflenet_deploy.errors import ExportError
+from shufflenet_deploy.network.graph import FloatArray, Graph
+from shufflenet_deploy.records import TensorSpec
+
+_TIMEOUT_SECS = 600
+_EMULATORS = {"aarch64": "qemu-aarch64", "armv7l": "qemu-arm", "x86_64": "qemu-x86_64"}
+
+
+class NativeExecutable:
+    """An executable built by ``toolchain.compile_c``.
+
+    ``runs_on`` states what runs it: this processor, an emulator, or, where there is neither, the
+    same network generated for this processor (``stand_in``, see ``codegen.host_equivalent``).
+    ``emulated`` is True for an emulator.
+    """
+
+    def __init__(
+        self, path: Path, graph: Graph, machine: CpuTarget, stand_in: Callable[[], GeneratedC]
+    ) -> None:
+        self._here = Path(tempfile.mkdtemp(prefix="native-"))
+        weakref.finalize(self, shutil.rmtree, self._here, ignore_errors=True)
+        self._command, self.runs_on, self.emulated = self._runnable(path, machine, stand_in)
+        self.inputs: tuple[TensorSpec, ...] = (_spec("input", graph.shapes[graph.input]),)
+        self.outputs: tuple[TensorSpec, ...] = (_spec("output", graph.shapes[graph.output]),)
+
+    def run(self, picture: FloatArray) -> FloatArray:
+        """The logits for one image ``(1, 3, H, W)``."""
+        given, answer = self._here / "picture.npy", self._here / "scores.npy"
+        np.save(given, np.ascontiguousarray(picture, np.float32), allow_pickle=False)
+        done = _run([*self._command, "--once", "--input", str(given), "--output", str(answer)])
+        if done.returncode:
+            reason = (done.stdout or done.stderr).strip() or f"status {done.returncode}"
+            raise ExportError(f"the native program failed: {reason}")
+        scores: FloatArray = np.load(answer, allow_pickle=False)
+        return scores
+
+    def _runnable(
+        self, path: Path, machine: CpuTarget, stand_in: Callable[[], GeneratedC]
+    ) -> tuple[tuple[str, ...], str, bool]:
+        emulator = shutil.which(_EMULATORS[machine.arch])
+        if machine.arch == HOST_ARCH and _works((str(path),)):
+            return (str(path),), "this processor", False
+        if emulator and _works((emulator, "-cpu", "max", str(path))):
+            return (emulator, "-cpu", "max", str(path)), Path(emulator).name, True
+        source, program = stand_in(), self._here / "net"
+        compile_c(source, program, product=Product.PROGRAM)
+        return (str(program),), f"this processor, generated for {source.cpu.name}", False
+
+
+def _works(command: tuple[str, ...]) -> bool:
+    try:
+        return _run([*command, "--list"]).returncode == 0
+    except OSError:
+        return False
+
+
+def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            command, capture_output=True, text=True, timeout=_TIMEOUT_SECS, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ExportError(f"the native program ran for more than {_TIMEOUT_SECS} s") from error
+
+
+def _spec(name: str, shape: tuple[int, ...]) -> TensorSpec:
+    return TensorSpec(name=name, shape=(1, *shape), dtype="float32")

@@ -1,0 +1,1 @@
+"""A network: its graph, the frontends that read it, rewrites, an interpreter, quantization."""

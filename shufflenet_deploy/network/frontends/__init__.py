@@ -1,0 +1,1 @@
+"""Frontends: modules of a framework as a ``Graph``."""

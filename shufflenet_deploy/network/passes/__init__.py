@@ -1,0 +1,1 @@
+"""Graph rewrites that preserve what a network computes."""

@@ -1,0 +1,1 @@
+"""Calibrated ranges, and rewrites that make a network easier to quantize."""

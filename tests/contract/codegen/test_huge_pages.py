@@ -1,0 +1,30 @@
+"""A large arena asks for large pages; the scores are the same."""
+
+from __future__ import annotations
+
+import generated
+
+from shufflenet_deploy import codegen
+
+ASKING = "large_pages();"
+
+
+def thumbnail(drawing, height, width):
+    """A map of eight channels, and a little of it."""
+    d = drawing(3, height, width, seed=1)
+    x = d.conv("input", 8, (3, 3), (1, 1), (1, 1, 1, 1), act="relu")
+    return d.done(d.adaptive(x, (1, 1)), "thumbnail")
+
+
+def test_a_large_arena_is_in_large_pages(drawing, tmp_path):
+    graph = thumbnail(drawing, 400, 500)
+    source = codegen.generate(graph, codegen.host())
+    assert source.arena_bytes > 6 << 20
+    assert ASKING in source.c
+    picture = generated.picture_of(graph)
+    (found,) = generated.watched(codegen.host().name, [source], [picture], tmp_path)
+    generated.assert_close(found, generated.wanted(graph, picture))
+
+
+def test_a_small_one_is_not(drawing):
+    assert ASKING not in codegen.generate(thumbnail(drawing, 40, 50), codegen.host()).c
