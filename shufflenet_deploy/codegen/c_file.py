@@ -159,7 +159,7 @@ def _file(
     cpu, pages, asked = unit.cpu, "", ""
     if arena_bytes >= _HUGE_PAGE_MIN_BYTES:
         pages = _text("c/huge_pages.h")
-        asked = "    large_pages();\n"
+        asked = "    request_huge_pages();\n"
     kernels = "\n".join(text.replace("@(", f"{name}(", 1) for text, name in unit.kernels.items())
     tasks = "\n".join(one.define(number) for number, one in enumerate(unit.tasks))
     layers = "\n".join(f'    {{{json.dumps(op.name)}, "{_kind(op)}"}},' for op in program.ops)
@@ -259,7 +259,7 @@ def fp_preamble(cpu: CpuTarget, elements: int) -> Preamble:
     names = ("LOAD", "STORE", "SPLAT", "MAX", "MIN", "EVEN", "ODD")
     macros = "\n".join(f"#define {name} {name}{n}" for name in names)
     halves = cpu.is_fp16
-    kind = "#define IN_HALVES\n" if halves else ""
+    kind = "#define FP16\n" if halves else ""
     return Preamble(
         precision="fp16" if halves else "fp32",
         layout=f"Planes of pixels, {n} to a vector",
@@ -281,12 +281,13 @@ def int8_preamble(
         "portable/int8_elementwise.h",
     ]
     prelude = "\n".join(map(_text, headers))
+    define = "#define FLOAT_REQUANTIZATION\n" if arithmetic is Requantization.FLOAT else ""
     scratch = max(unit.scratch_bytes, 1) + 128
     own = -(-(max(unit.thread_scratch_bytes, 1) + 128) // 64) * 64
     return Preamble(
         precision="int8",
         layout="Pixels of bytes, channels side by side",
-        prelude=("#define IN_FLOAT\n" if arithmetic is Requantization.FLOAT else "") + prelude,
+        prelude=define + prelude,
         element="int8_t",
         memory=f"static byte A[{arena_bytes}] __attribute__((aligned(64)));\n"
         f"static byte T[{scratch}] __attribute__((aligned(64), unused));\n"

@@ -154,8 +154,8 @@ class _Writer:
             with code.block(f"for (int i = -{tile.before}; i < 0; ++i)"):
                 code("even[i] = q ? x[2 * i] : 0, odd[i] = q ? x[2 * i + 1] : 0;")
         with code.block(f"if (pairs >= {size})"):
-            code(f"deal(x, even, odd, {size});", "return;")
-        code("deal(x, even, odd, pairs);")
+            code(f"deinterleave(x, even, odd, {size});", "return;")
+        code("deinterleave(x, even, odd, pairs);")
         for part in ("even", "odd"):
             code(f"fill({part} + pairs, {size} - pairs, 0);")
         if source.width % STRIDE:

@@ -95,11 +95,11 @@ def _copy_phases(code: CWriter, parts: list[_PhaseColumns], row: str, stride: in
         if parts[0].start > parts[1].start:
             to.reverse()
         start = min(part.start for part in parts)
-        code(f"deal({row} + {start}, {to[0]}, {to[1]}, {parts[0].count});")
+        code(f"deinterleave({row} + {start}, {to[0]}, {to[1]}, {parts[0].count});")
         return
     for name, part in zip(to, parts, strict=True):
         if part.count:
-            code(f"gather({row} + {part.start}, {name}, {part.count}, {stride});")
+            code(f"strided_copy({row} + {part.start}, {name}, {part.count}, {stride});")
 
 
 def _fill_literal(value: float) -> str:

@@ -30,7 +30,7 @@ _SIZES = (16, 8, 4)
 
 def _rows_in_pass(tiles: WinogradTiles, at_once: int) -> str:
     """A C expression: rows of tiles from ``top`` on, at most ``at_once``."""
-    return f"within({tiles.rows} - top, {at_once})" if tiles.rows % at_once else str(at_once)
+    return f"clamp_index({tiles.rows} - top, {at_once})" if tiles.rows % at_once else str(at_once)
 
 
 def winograd_input(op: WinogradInput, unit: TranslationUnit) -> None:

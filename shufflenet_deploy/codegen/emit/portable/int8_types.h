@@ -13,7 +13,7 @@
 #define INLINE static inline __attribute__((always_inline, unused))
 #define LOOP static __attribute__((noinline))
 
-#ifdef IN_FLOAT
+#ifdef FLOAT_REQUANTIZATION
 typedef uint8_t byte;
 typedef float factor;
 #define LOWEST 0
