@@ -102,7 +102,7 @@ typedef v16 u16 __attribute__((aligned(sizeof(real)), may_alias));
     __builtin_shufflevector(                                                                \
         (a), (b), 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31)
 
-/* Every step-th of `count` numbers; reads no number behind the last. */
+/* Every step-th of `count` numbers; reads no number after the last. */
 INLINE void strided_copy(const real *restrict x, real *restrict y, int count, int step)
 {
     int i = 0;
@@ -119,7 +119,7 @@ INLINE void strided_copy(const real *restrict x, real *restrict y, int count, in
         y[i] = x[i * step];
 }
 
-/* Numbers by turns to one and to two, `count` to each; reads no number behind the last. */
+/* Numbers by turns to one and to two, `count` to each; reads no number after the last. */
 INLINE void deinterleave(const real *restrict x, real *restrict one, real *restrict two, int count)
 {
     int i = 0;

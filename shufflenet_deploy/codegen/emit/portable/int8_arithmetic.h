@@ -1,4 +1,4 @@
-/* An accumulator in steps of the output, in 16 bits, and whole numbers as bytes. */
+/* An accumulator in steps of the output, in 16 bits, and integers as bytes. */
 INLINE int saturate_16(int64_t v) { return (int)(v > -32768 ? (v < 32767 ? v : 32767) : -32768); }
 INLINE byte saturate_8(int v)
 {
@@ -21,7 +21,7 @@ INLINE int add_residual(int near, int other, int power)
 {
     return (saturate_16(near + other) + (1 << power >> 1)) >> power;
 }
-/* A number of steps of a picture's scale as a byte. */
+/* A number of steps of the image's scale as a byte. */
 INLINE byte quantize_8(float steps, int zero)
 {
     const float near = steps > -32768.0f ? (steps < 32767.0f ? steps : 32767.0f) : -32768.0f;

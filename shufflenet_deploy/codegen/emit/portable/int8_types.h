@@ -1,5 +1,5 @@
-/* Whole numbers for gcc 12+, clang and zig cc. Bytes are signed where arithmetic is in whole
-   numbers, and unsigned where an accumulator becomes a byte through a float. */
+/* Integers for gcc 12+, clang and zig cc. Bytes are signed where arithmetic is in
+   integers, and unsigned where an accumulator becomes a byte through a float. */
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
