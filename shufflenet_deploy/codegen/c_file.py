@@ -173,13 +173,13 @@ extern const unsigned net_input_floats, net_output_floats;
    for those linked in. Returns 0, or -1 when NULL is given and none are linked in. */
 int net_init(const void *weights);
 
-/* One inference: a picture, channels first, to scores. Not reentrant: the memory is static. */
+/* One inference: a image, channels first, to logits. Not reentrant: the memory is static. */
 void net_run(const float *input, float *output);
 
 /* One inference by several threads, which the caller brings: stages 0 to NET_STAGES - 1, one after
    the other, and in each of them every part from 0 to parts - 1 once, by any thread, at any time.
    All parts of a stage must have returned before one of the next begins. 1 <= parts <=
-   NET_MOST_PARTS, the same for all of a stage. The scores are those of net_run to the last bit. */
+   NET_MOST_PARTS, the same for all of a stage. The logits are those of net_run to the last bit. */
 #define NET_STAGES {len(parallel_schedule.plan_phases(unit.tasks))}
 #ifndef NET_MOST_PARTS
 #define NET_MOST_PARTS 64
@@ -218,7 +218,7 @@ def _file(
     cpu, pages, asked = unit.cpu, "", ""
     if arena_bytes >= _HUGE_PAGE_MIN_BYTES:
         pages = _text("c/huge_pages.h")
-        asked = "    large_pages();\n"
+        asked = "    request_huge_pages();\n"
     kernels = "\n".join(text.replace("@(", f"{name}(", 1) for text, name in unit.kernels.items())
     tasks = "\n".join(one.define(number) for number, one in enumerate(unit.tasks))
     layers = "\n".join(f'    {{{json.dumps(op.name)}, "{_kind(op)}"}},' for op in program.ops)
@@ -317,10 +317,10 @@ def fp_preamble(cpu: CpuTarget, elements: int) -> Preamble:
     n = cpu.lanes
     names = ("LOAD", "STORE", "SPLAT", "MAX", "MIN", "EVEN", "ODD")
     macros = "\n".join(f"#define {name} {name}{n}" for name in names)
-    halves = cpu.is_fp16
-    kind = "#define IN_HALVES\n" if halves else ""
+    fp16 = cpu.is_fp16
+    kind = "#define FP16\n" if fp16 else ""
     return Preamble(
-        precision="fp16" if halves else "fp32",
+        precision="fp16" if fp16 else "fp32",
         layout=f"Planes of pixels, {n} to a vector",
         prelude=f"{kind}#define LANES {n}\n#define vf v{n}\n{macros}\n{_text('c/prelude.h')}",
         element="real",
@@ -340,12 +340,13 @@ def int8_preamble(
         "portable/int8_elementwise.h",
     ]
     prelude = "\n".join(map(_text, headers))
+    define = "#define FLOAT_REQUANTIZATION\n" if arithmetic is Requantization.FLOAT else ""
     scratch = max(unit.scratch_bytes, 1) + 128
     own = -(-(max(unit.thread_scratch_bytes, 1) + 128) // 64) * 64
     return Preamble(
         precision="int8",
         layout="Pixels of bytes, channels side by side",
-        prelude=("#define IN_FLOAT\n" if arithmetic is Requantization.FLOAT else "") + prelude,
+        prelude=define + prelude,
         element="int8_t",
         memory=f"static byte A[{arena_bytes}] __attribute__((aligned(64)));\n"
         f"static byte T[{scratch}] __attribute__((aligned(64), unused));\n"

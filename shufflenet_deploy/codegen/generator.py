@@ -34,7 +34,7 @@ _INT8_SLACK_BYTES = 128
 
 
 def generate(graph: Graph, cpu: CpuTarget, ranges: Ranges | None = None) -> GeneratedC:
-    """Write ``graph`` as C for ``machine``: int8 given the ``ranges`` of its values, else fp32.
+    """Write ``graph`` as C for ``cpu``: int8 given the ``ranges`` of its values, else fp32.
 
     For a target ``with_fp16()`` it is fp16.
 
@@ -47,10 +47,10 @@ def generate(graph: Graph, cpu: CpuTarget, ranges: Ranges | None = None) -> Gene
 
 
 def host_equivalent(graph: Graph, cpu: CpuTarget, ranges: Ranges | None = None) -> GeneratedC:
-    """C that runs on this machine in place of that for ``machine``.
+    """C that runs on this machine in place of that for ``cpu``.
 
     In fp32 and fp16 sums are added in another order. In int8 the logits are equal to the last bit:
-    the requantization is that of ``machine``, as plain loops where the host's own is another.
+    the requantization is that of ``cpu``, as plain loops where the host's own is another.
 
     Raises:
         ExportError: as ``generate``.
@@ -69,7 +69,7 @@ def arithmetic_of(cpu: CpuTarget) -> Requantization:
 
 
 def emit_int8(program: Int8Program, cpu: CpuTarget, *, vectorized: bool = True) -> GeneratedC:
-    """Write an int8 program as C for ``machine``, ``vectorized`` or as plain loops."""
+    """Write an int8 program as C for ``cpu``, ``vectorized`` or as plain loops."""
     plan = plan_memory(program, align=_INT8_ALIGN_BYTES, slack=_INT8_SLACK_BYTES)
     unit = Int8Unit(cpu=cpu, offsets=plan.offsets, dtype=program.arithmetic.dtype)
     isa = registry.isa_of(cpu) if vectorized else registry.Isa.GENERIC
@@ -112,7 +112,7 @@ def _max_tap_offset(program: PlanarProgram) -> int:
 
 
 def _host_cpu_for(cpu: CpuTarget) -> CpuTarget:
-    """The host, computing in the precision of ``machine``; fp16 is emulated in fp32 if need be."""
+    """The host, computing in the precision of ``cpu``; fp16 is emulated in fp32 if need be."""
     here = host()
     if cpu.element_bytes == here.element_bytes:
         return here

@@ -192,8 +192,8 @@ def _norms(op: ir.Int8LocalResponseNorm, value: _Whole) -> Any:
     """The multiplier of each element, by the squares of the channels around it."""
     squares = np.pad((value - op.source.zero_point) ** 2, ((0, 0), (0, 0), (op.size // 2,) * 2))
     total = sum(squares[:, :, at : at + value.shape[2]] for at in range(op.size)) + 1
-    halves = np.asarray(total, np.float32).view(np.int32) >> 16
-    return op.epilogue.multipliers[halves - (np.float32(1.0).view(np.int32) >> 16)]
+    upper = np.asarray(total, np.float32).view(np.int32) >> 16
+    return op.epilogue.multipliers[upper - (np.float32(1.0).view(np.int32) >> 16)]
 
 
 def _scaled(arithmetic: Requantization, total: _Whole, factor: Any, shift: int) -> _Whole:

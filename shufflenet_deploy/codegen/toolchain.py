@@ -152,7 +152,7 @@ def _program(compiler: Compiler) -> list[str]:
 
 
 def _run(command: list[str], folder: Path, name: str) -> None:
-    # zig would keep a copy of every program it links, weights and all, beside its C libraries.
+    # zig would keep a copy of every program it links, weights and all, next to its C libraries.
     environment = os.environ | {"ZIG_LOCAL_CACHE_DIR": str(folder / "cache")}
     try:
         done = subprocess.run(

@@ -82,7 +82,7 @@ class Pool(Layer):
 
     ``padding`` is ``(top, left, bottom, right)``; with ``ceil_mode`` the tracer has already made
     bottom and right large enough. ``count_padding`` says whether an average divides by the whole
-    window (PyTorch's default) or by the pixels inside the picture.
+    window (PyTorch's default) or by the pixels inside the image.
     """
 
     kind: PoolKind

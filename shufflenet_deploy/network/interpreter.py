@@ -36,12 +36,12 @@ from shufflenet_deploy.network.graph import (
 
 
 def activations(graph: Graph, picture: NDArray[Any]) -> dict[str, FloatArray]:
-    """Every value of the graph for one picture ``(C, H, W)`` or ``(1, C, H, W)``.
+    """Every value of the graph for one image ``(C, H, W)`` or ``(1, C, H, W)``.
 
     Keys are value names, the input's first; arrays have the shapes of ``graph.shapes``.
 
     Raises:
-        UsageError: the picture is not of the graph's input shape.
+        UsageError: the image is not of the graph's input shape.
     """
     batch = picture if picture.ndim == 4 else picture[None]
     return {name: value[0].numpy() for name, value in execute(graph, batch)}
@@ -51,7 +51,7 @@ def outputs(graph: Graph, batch: NDArray[Any]) -> FloatArray:
     """The graph's output for a batch ``(N, C, H, W)``: ``(N, *graph.shapes[graph.output])``.
 
     Raises:
-        UsageError: the pictures are not of the graph's input shape.
+        UsageError: the images are not of the graph's input shape.
     """
     result: FloatArray = next(
         value.numpy() for name, value in execute(graph, batch) if name == graph.output
@@ -63,7 +63,7 @@ def execute(graph: Graph, batch: NDArray[Any]) -> Iterator[tuple[str, torch.Tens
     """Yield ``(value name, (N, ...) tensor)`` in order, forgetting what nobody reads any more.
 
     Raises:
-        UsageError: the pictures are not of the graph's input shape.
+        UsageError: the images are not of the graph's input shape.
     """
     if batch.shape[1:] != graph.shapes[graph.input]:
         raise UsageError(

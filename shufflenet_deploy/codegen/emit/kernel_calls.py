@@ -54,7 +54,7 @@ def emit_calls(
             if work_items > 1:
                 head = f"for (int i = begin / {work_items}; i * {work_items} < end; ++i)"
                 some = ", ".join(
-                    f"within({at} - i * {work_items}, {work_items})" for at in ("begin", "end")
+                    f"clamp_index({at} - i * {work_items}, {work_items})" for at in ("begin", "end")
                 )
         if work_items > 1:
             arguments.append(some)
@@ -92,7 +92,7 @@ def tile_loops(
         if work_items > 1:
             ends = ["begin", "end"]
             if len(rows) > 1:
-                ends = [f"within({at} - {before}, {times})" for at in ("begin", "end")]
+                ends = [f"clamp_index({at} - {before}, {times})" for at in ("begin", "end")]
             offset = f"{first} + " if first else ""
             begin, end = (f"{offset}{at} * {step}" for at in ends)
             with code.block(f"for (int {index} = {begin}; {index} < {end}; {index} += {step})"):

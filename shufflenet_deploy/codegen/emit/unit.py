@@ -83,10 +83,10 @@ class TranslationUnit:
         Raises:
             ExportError: it holds a number beyond the range of fp16.
         """
-        halves = self.cpu.is_fp16
-        if halves and np.abs(array).max(initial=0.0) > np.finfo(np.float16).max:
+        fp16 = self.cpu.is_fp16
+        if fp16 and np.abs(array).max(initial=0.0) > np.finfo(np.float16).max:
             raise ExportError(f"a weight of {np.abs(array).max():.3g} is beyond fp16: choose fp32")
-        kind = np.float16 if halves else np.float32
+        kind = np.float16 if fp16 else np.float32
         return self.add_bytes(array.astype(kind)) // self.cpu.element_bytes
 
     def address(self, view: PlanarView, elements: int = 0) -> str:

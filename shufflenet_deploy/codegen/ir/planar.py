@@ -13,7 +13,7 @@ from math import ceil
 
 from shufflenet_deploy.codegen.ir.op import Program, View
 
-#: The buffer that is the caller's input picture, and the one that is the caller's output.
+#: The buffer that is the caller's input image, and the one that is the caller's output.
 INPUT, OUTPUT = -1, -2
 
 

@@ -87,7 +87,7 @@ def strip_conv_pool(
     """The strip-mined op; ``row`` is the map's row stride, ``buffer`` allocates elements."""
     rows, lanes = pair.rows(row, cpu), cpu.lanes
     windows = pair.windows(2 * rows)
-    bands = ceil(pair.pool_shape[1] / rows)
+    strips = ceil(pair.pool_shape[1] / rows)
     channels, _, width = pair.conv_shape
     sorted_ = windows.phase_split_layout(pair.input_shape[0], row, lanes)
     front = ceil(row / lanes) * lanes
@@ -98,7 +98,7 @@ def strip_conv_pool(
     )
     between = [
         PlanarView(
-            buffer=buffer(bands * per_thread_elements(one, lanes)),
+            buffer=buffer(strips * per_thread_elements(one, lanes)),
             dtype=cpu.precision,
             layout=one,
             planes=tuple(range(one.channels)),
@@ -165,15 +165,15 @@ def fused_conv_pool(
     out, per_group, *kernel = conv.weight.shape
     columns = fused_tile.tile_columns(cpu)
     kept_row = avoid_4k_aliasing(ceil(width / columns) * columns, cpu.lanes)
-    bands = pair.pool_shape[1]
+    strips = pair.pool_shape[1]
     layout = Layout(
-        channels=bands, height=out, width=width, row_stride=kept_row, channel_stride=out * kept_row
+        channels=strips, height=out, width=width, row_stride=kept_row, channel_stride=out * kept_row
     )
     kept = PlanarView(
-        buffer=buffer(bands * layout.channel_stride),
+        buffer=buffer(strips * layout.channel_stride),
         dtype=cpu.precision,
         layout=layout,
-        planes=tuple(range(bands)),
+        planes=tuple(range(strips)),
     )
     return FusedConvPool(
         name=conv.name,

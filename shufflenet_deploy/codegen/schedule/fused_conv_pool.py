@@ -9,11 +9,11 @@ from shufflenet_deploy.codegen.cpu_target import CpuTarget
 from shufflenet_deploy.codegen.ir.planar import avoid_4k_aliasing
 from shufflenet_deploy.network.graph import Conv, Pair
 
-#: Numbers of the picture that are sorted for a tile: half of what the nearest cache has room for.
+#: Numbers of the image that are sorted for a tile: half of what the nearest cache has room for.
 _MAX_TILE_ELEMENTS = 4 << 10
 #: Rows of the map, and vectors of its columns, in a tile.
 ROWS, VECTORS = 2, 2
-#: Rows and columns of the picture between neighbours of the map.
+#: Rows and columns of the image between neighbours of the map.
 STRIDE = 2
 
 

@@ -21,7 +21,7 @@ _IN_ORDER_STALL = (
 
 @dataclass(frozen=True)
 class OperandRegisters:
-    """Registers for operands, beside the accumulators.
+    """Registers for operands, next to the accumulators.
 
     ``channels`` sets for a channel's pixels, and ``loads`` times ``weights`` registers.
     """

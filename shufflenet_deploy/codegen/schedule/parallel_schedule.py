@@ -37,7 +37,7 @@ class Task:
         """Calls over the work items from ``begin`` to ``end``, each of so many instructions."""
         each, first = max(1, round(cost)), len(self.calls.lines)
         with self.calls.block(""):
-            self.calls(f"SHARE({work_items}, {self._work}, {each});")
+            self.calls(f"WORK_RANGE({work_items}, {self._work}, {each});")
             yield
         self._work += work_items * each
         self._shared += len(self.calls.lines) - first
@@ -50,14 +50,14 @@ class Task:
     def define(self, number: int) -> str:
         """The C function of the task."""
         total = f"    const long long total = {self._work};\n" if self._shared else ""
-        return f"PORTION({number})\n{{\n{total}{self.calls}\n}}\n"
+        return f"TASK({number})\n{{\n{total}{self.calls}\n}}\n"
 
 
 def serial_body(tasks: list[Task]) -> str:
     """The body of a function in which one thread does everything."""
     code = CWriter(depth=1)
     for number, task in enumerate(tasks):
-        code(f"portion_{number}(input, output, 0, 1);")
+        code(f"task_{number}(input, output, 0, 1);")
         if task.layer is not None:
             code(f"PROBE({task.layer});")
     return str(code)
@@ -105,10 +105,10 @@ def phase_body(tasks: list[Task]) -> str:
             code.depth += 1
             for at in stage.tasks:
                 if not tasks[at].serial:
-                    code(f"portion_{at}(input, output, part, parts);")
+                    code(f"task_{at}(input, output, part, parts);")
                     continue
                 with code.block("if (part == 0)"):
-                    code(f"portion_{at}(input, output, 0, 1);")
+                    code(f"task_{at}(input, output, 0, 1);")
                     if stage.serial and tasks[at].layer is not None:
                         code(f"PROBE({tasks[at].layer});")
             code("break;")

@@ -1,4 +1,4 @@
-"""The partition solver behind every register blocking: dynamic programming over a cost model.
+"""The partition solver after every register blocking: dynamic programming over a cost model.
 
 A convolution is cut into blocks of output channels by pixels. Each instruction set has a
 ``CostModel``; ``cheapest_blocking`` finds the cut of least total cost for any of them.

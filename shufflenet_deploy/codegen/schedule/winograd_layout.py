@@ -26,8 +26,8 @@ def transform_buffer(
         plane += lanes
     plane = avoid_4k_aliasing(plane, lanes)
     planes = [
-        frequency * (channels + 1) + channel
-        for frequency in range(tiles.transform_size)
+        element * (channels + 1) + channel
+        for element in range(tiles.transform_size)
         for channel in range(channels)
     ]
     whole = tiles.transform_size * (channels + 1)

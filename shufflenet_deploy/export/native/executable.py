@@ -26,39 +26,43 @@ class NativeExecutable:
     """An executable built by ``toolchain.compile_c``.
 
     ``runs_on`` states what runs it: this processor, an emulator, or, where there is neither, the
-    same network generated for this processor (``stand_in``, see ``codegen.host_equivalent``).
-    ``emulated`` is True for an emulator.
+    same network generated for this processor (``codegen.host_equivalent``). ``emulated`` is True
+    for an emulator.
     """
 
     def __init__(
-        self, path: Path, graph: Graph, machine: CpuTarget, stand_in: Callable[[], GeneratedC]
+        self,
+        path: Path,
+        graph: Graph,
+        machine: CpuTarget,
+        host_equivalent: Callable[[], GeneratedC],
     ) -> None:
         self._here = Path(tempfile.mkdtemp(prefix="native-"))
         weakref.finalize(self, shutil.rmtree, self._here, ignore_errors=True)
-        self._command, self.runs_on, self.emulated = self._runnable(path, machine, stand_in)
+        self._command, self.runs_on, self.emulated = self._runnable(path, machine, host_equivalent)
         self.inputs: tuple[TensorSpec, ...] = (_spec("input", graph.shapes[graph.input]),)
         self.outputs: tuple[TensorSpec, ...] = (_spec("output", graph.shapes[graph.output]),)
 
-    def run(self, picture: FloatArray) -> FloatArray:
+    def run(self, image: FloatArray) -> FloatArray:
         """The logits for one image ``(1, 3, H, W)``."""
         given, answer = self._here / "picture.npy", self._here / "scores.npy"
-        np.save(given, np.ascontiguousarray(picture, np.float32), allow_pickle=False)
+        np.save(given, np.ascontiguousarray(image, np.float32), allow_pickle=False)
         done = _run([*self._command, "--once", "--input", str(given), "--output", str(answer)])
         if done.returncode:
             reason = (done.stdout or done.stderr).strip() or f"status {done.returncode}"
             raise ExportError(f"the native program failed: {reason}")
-        scores: FloatArray = np.load(answer, allow_pickle=False)
-        return scores
+        logits: FloatArray = np.load(answer, allow_pickle=False)
+        return logits
 
     def _runnable(
-        self, path: Path, machine: CpuTarget, stand_in: Callable[[], GeneratedC]
+        self, path: Path, machine: CpuTarget, host_equivalent: Callable[[], GeneratedC]
     ) -> tuple[tuple[str, ...], str, bool]:
         emulator = shutil.which(_EMULATORS[machine.arch])
         if machine.arch == HOST_ARCH and _works((str(path),)):
             return (str(path),), "this processor", False
         if emulator and _works((emulator, "-cpu", "max", str(path))):
             return (emulator, "-cpu", "max", str(path)), Path(emulator).name, True
-        source, program = stand_in(), self._here / "net"
+        source, program = host_equivalent(), self._here / "net"
         compile_c(source, program, product=Product.PROGRAM)
         return (str(program),), f"this processor, generated for {source.cpu.name}", False
 

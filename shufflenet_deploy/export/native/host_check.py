@@ -45,10 +45,10 @@ def compare_with_module(graph: Graph, module: nn.Module) -> float:
             toolchain.compile_c(generate(graph, host()), Path(folder, "net.so"))
         )
         for _ in range(_PICTURES):
-            picture = random.standard_normal(graph.shapes[graph.input]).astype(np.float32)
+            image = random.standard_normal(graph.shapes[graph.input]).astype(np.float32)
             with torch.no_grad():
-                wanted = module(torch.from_numpy(picture)[None]).numpy().ravel()
-            difference = np.abs(library.run(picture) - wanted).max()
+                wanted = module(torch.from_numpy(image)[None]).numpy().ravel()
+            difference = np.abs(library.run(image) - wanted).max()
             worst = max(worst, float(difference / np.abs(wanted).max()))
     if not worst <= TOLERANCE:
         raise ParityError(
@@ -58,7 +58,7 @@ def compare_with_module(graph: Graph, module: nn.Module) -> float:
     return worst
 
 
-def logits_on_host(source: GeneratedC, pictures: Sequence[FloatArray]) -> list[FloatArray]:
+def logits_on_host(source: GeneratedC, images: Sequence[FloatArray]) -> list[FloatArray]:
     """Logits ``(1, classes)`` of C for this machine, for images ``(1, C, H, W)``.
 
     Raises:
@@ -67,4 +67,4 @@ def logits_on_host(source: GeneratedC, pictures: Sequence[FloatArray]) -> list[F
     """
     with tempfile.TemporaryDirectory(prefix="native-") as folder:
         library = SharedLibrary(toolchain.compile_c(source, Path(folder, "net.so")))
-        return [library.run(picture[0])[None] for picture in pictures]
+        return [library.run(image[0])[None] for image in images]

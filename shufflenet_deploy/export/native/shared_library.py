@@ -32,9 +32,9 @@ class SharedLibrary:
         if self._library.net_init(None) != 0:
             raise ExportError(f"{path.name} has no weights linked in")
 
-    def run(self, picture: FloatArray) -> FloatArray:
+    def run(self, image: FloatArray) -> FloatArray:
         """One inference; ``image`` is ``(C, H, W)``, the result is flat."""
-        given = np.ascontiguousarray(picture, np.float32)
+        given = np.ascontiguousarray(image, np.float32)
         if given.size != self.inputs:
             raise ValueError(f"{given.shape} is not {self.inputs} numbers")
         answer = np.empty(self.outputs, np.float32)

@@ -475,7 +475,7 @@ class _Reader:
             room = extent + before + after - kernel[axis]
             count = (math.ceil(room / stride[axis]) if ceil else room // stride[axis]) + 1
             if ceil and (count - 1) * stride[axis] >= extent + before:
-                count -= 1  # PyTorch: every window starts inside the picture or its left padding.
+                count -= 1  # PyTorch: every window starts inside the image or its left padding.
             if count < 1:
                 self._fail(
                     f"needs windows of {kernel[0]}x{kernel[1]} and gets a map of "

@@ -53,7 +53,7 @@ def absorbed(graph: Graph) -> Graph:
 
 
 def after_stride(graph: Graph) -> Graph:
-    """Shuffles before a strided depthwise convolution move behind it, where maps are smaller."""
+    """Shuffles before a strided depthwise convolution move after it, where maps are smaller."""
     for shuffle in _shuffles(graph):
         depthwise = _Unit(graph, shuffle).depthwise
         if depthwise is None or depthwise.stride == (1, 1):

@@ -138,7 +138,7 @@ def _gates_as_convolutions(graph: Graph) -> Graph:
             continue
         if (shared := maps.keys() & {*layer.inputs}) or graph.output in maps:
             raise ExportError(f"the vector '{min(shared or maps)}' is also viewed as a map")
-        # A flatten for the gate's sake alone stays behind unread.
+        # A flatten for the gate's sake alone stays after unread.
         layers.append(_reading(layer, {gate.output: gate.inputs[0] for gate in gates}))
     shapes = {
         name: (*shape, 1, 1) if name in maps else shape for name, shape in graph.shapes.items()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
 Method = Literal["minmax", "percentile", "mse", "entropy"]
 
-#: The calibration methods; ``minmax`` needs one pass over the pictures, the others two.
+#: The calibration methods; ``minmax`` needs one pass over the images, the others two.
 METHODS: tuple[str, ...] = get_args(Method)
 
 _BINS = 2048
@@ -29,13 +29,13 @@ _PERCENTILE = 99.99
 
 
 def calibrate(graph: Graph, batches: Iterable[NDArray[Any]], method: Method = "minmax") -> Ranges:
-    """Run preprocessed pictures, ``(N, C, H, W)`` or ``(C, H, W)`` each, and keep the ranges.
+    """Run preprocessed images, ``(N, C, H, W)`` or ``(C, H, W)`` each, and keep the ranges.
 
     ``percentile`` leaves 0.01% of a value's elements outside; ``mse`` and ``entropy`` choose the
     range with the least squared error or Kullback-Leibler divergence after quantisation.
 
     Raises:
-        UsageError: no pictures, pictures of another shape, or an unknown method.
+        UsageError: no images, images of another shape, or an unknown method.
     """
     if method not in METHODS:
         raise UsageError(f"'{method}' is no calibration method: choose one of {', '.join(METHODS)}")

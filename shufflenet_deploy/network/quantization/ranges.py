@@ -57,7 +57,7 @@ def corrected(graph: Graph, ranges: Ranges, float_values: Collection[str] = ()) 
 
     The layers that make ``float_values`` are not rounded and stay as they are.
 
-    For a layer y = Wx + b the error is (Q(W) - W) x; its mean over the calibration pictures
+    For a layer y = Wx + b the error is (Q(W) - W) x; its mean over the calibration images
     follows from the mean of x per channel (Nagel et al., 2019, section 4.2).
     """
     layers = (

@@ -82,6 +82,6 @@ def test_sums_that_are_hardly_finer_than_their_output(kind, drawing, tmp_path):
     kept = [
         step for step in program.ops if isinstance(step, ir.Convolution | ir.DepthwiseConvolution)
     ]
-    assert [step.shift for step in kept] == [0, 0]
+    assert [step.epilogue.shift for step in kept] == [0, 0]
     (found,) = generated.watched(kind, [generator.emit_int8(program, machine)], [picture], tmp_path)
     assert np.array_equal(found, int8_interpreter.run(program, picture))

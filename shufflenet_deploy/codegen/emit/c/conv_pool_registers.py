@@ -39,11 +39,11 @@ def fused_conv_pool(op: FusedConvPool, unit: TranslationUnit) -> None:
         "if (begin == 0)",
         f"    fill(kept, {op.carried_elements}, -INFINITY);",
         "else",
-        f"    {writer.band((1,))}(x, w, b, kept, y, begin - 1, end);",
+        f"    {writer.tile_row((1,))}(x, w, b, kept, y, begin - 1, end);",
     )
-    whole = writer.band((0, 1))
+    whole = writer.tile_row((0, 1))
     if op.height % ROWS:
-        whole = f"(k < {height - 1} ? {whole} : {writer.band((0,))})"
+        whole = f"(k < {height - 1} ? {whole} : {writer.tile_row((0,))})"
     code("for (int k = begin; k < end; ++k)", f"    {whole}(x, w, b, kept, y, k, end);")
     head = "const real *x, const real *w, const real *b, real *kept, real *y, int begin, int end"
     name = unit.kernel("conv_maxpool", f"LOOP void @({head})", code)
@@ -77,7 +77,7 @@ class _Writer:
         self.sorted = deinterleaved_tile(op.kernel, op.left, unit.cpu)
         self.full, self.rest = divmod(op.width, tile_columns(unit.cpu))
 
-    def band(self, rows: tuple[int, ...]) -> str:
+    def tile_row(self, rows: tuple[int, ...]) -> str:
         """The function for one output row, computing these ``rows`` (0, 1) of the convolution.
 
         Computing row 1 alone only carries it to the next output row.
@@ -116,11 +116,11 @@ class _Writer:
 
     def _fetch(self, code: CWriter) -> None:
         """Prefetch the input rows of the next row of tiles while this one is computed."""
-        source, band = self.op.source.layout, ROWS * STRIDE
-        added = f"k * {band} + {self.sorted.rows - self.op.top}"
-        with code.block(f"if (k + 1 < end && {added} <= {source.height - band})"):
+        source, tile_row = self.op.source.layout, ROWS * STRIDE
+        added = f"k * {tile_row} + {self.sorted.rows - self.op.top}"
+        with code.block(f"if (k + 1 < end && {added} <= {source.height - tile_row})"):
             code(f"for (int c = 0; c < {source.channels}; ++c)")
-            with code.block(f"    for (int r = 0; r < {band}; ++r)"):
+            with code.block(f"    for (int r = 0; r < {tile_row}; ++r)"):
                 at = f"c * {source.channel_stride} + ({added} + r) * {source.row_stride}"
                 code(f"const real *next = x + {at} + q * {STRIDE};")
                 prefetch.emit_prefetch(code, self.unit.cpu, "next", STRIDE * self.sorted.columns)
@@ -154,8 +154,8 @@ class _Writer:
             with code.block(f"for (int i = -{tile.before}; i < 0; ++i)"):
                 code("even[i] = q ? x[2 * i] : 0, odd[i] = q ? x[2 * i + 1] : 0;")
         with code.block(f"if (pairs >= {size})"):
-            code(f"deal(x, even, odd, {size});", "return;")
-        code("deal(x, even, odd, pairs);")
+            code(f"deinterleave(x, even, odd, {size});", "return;")
+        code("deinterleave(x, even, odd, pairs);")
         for part in ("even", "odd"):
             code(f"fill({part} + pairs, {size} - pairs, 0);")
         if source.width % STRIDE:

@@ -60,7 +60,7 @@ def _convolve(
     """Phase-split the input rows of a strip, and convolve them."""
     image, map_ = op.source.layout, op.convolution.target.layout
     size = len(op.split.phases) * op.split.target.layout.channel_stride
-    split = phase_split.phase_split_kernel(op.split, unit, band=True)
+    split = phase_split.phase_split_kernel(op.split, unit, in_strip=True)
     first = f"k * {map_.height * op.split.stride[0]}"
     code(f"for (int c = 0; c < {image.channels}; ++c)")
     code(f"    {split}(x + c * {image.channel_stride}, s + c * {size}, {first});")

@@ -15,7 +15,7 @@ from shufflenet_deploy.codegen.ir.planar import INPUT, OUTPUT
 def copy(op: Copy, unit: TranslationUnit) -> None:
     """Emit a copy of planes, row by row."""
     source, target = op.source.layout, op.target.layout
-    # The picture and the scores are floats, whatever is between.
+    # The image and the logits are floats, whatever is between.
     given = "float" if op.source.buffer == INPUT else "real"
     made = "float" if op.target.buffer == OUTPUT else "real"
     head = f"LOOP void @(const {given} *x, {made} *y)"

@@ -11,7 +11,7 @@ from shufflenet_deploy.codegen.emit.c.activations import activation_constants, a
 from shufflenet_deploy.codegen.emit.unit import TranslationUnit, float_literal
 from shufflenet_deploy.codegen.ir.ops import Direct3x3
 
-#: Where the bias is, behind nine weights, and how many numbers make whole vectors of four.
+#: Where the bias is, after nine weights, and how many numbers make whole vectors of four.
 BIAS_INDEX, PACKED_WEIGHTS = 9, 12
 
 
@@ -50,7 +50,7 @@ class RowKernel:
             if self.cpu.fma_by_lane:
                 code("const v4 w0 = LOAD4(w), w1 = LOAD4(w + 4), w2 = LOAD4(w + 8);")
             else:
-                # On a picture of one row some weights meet padding only.
+                # On a image of one row some weights meet padding only.
                 weight = f"const {kind} w%d __attribute__((unused)) = SPLAT{n}(w[%d]);"
                 code(*(weight % (i, i) for i in range(9 + self.biased)))
         code(*activation_constants(op.activation, kind))

@@ -3,7 +3,7 @@
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
-static void large_pages(void)
+static void request_huge_pages(void)
 {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
     const uintptr_t large = 2u << 20, end = ((uintptr_t)A + sizeof A) & -large;

@@ -23,8 +23,8 @@ def phase_split(op: PhaseSplit, unit: TranslationUnit) -> None:
     emit_calls(unit, name, columns, len(channels), op.name)
 
 
-def phase_split_kernel(op: PhaseSplit, unit: TranslationUnit, *, band: bool = False) -> str:
-    """The function for one channel; in a strip (``band``) it is given its first input row."""
+def phase_split_kernel(op: PhaseSplit, unit: TranslationUnit, *, in_strip: bool = False) -> str:
+    """The function for one channel; in a strip (``in_strip``) it is given its first input row."""
     source, target = op.source.layout, op.target.layout
     down = op.stride[0]
     code = CWriter(depth=1)
@@ -34,11 +34,11 @@ def phase_split_kernel(op: PhaseSplit, unit: TranslationUnit, *, band: bool = Fa
         parts = [_PhaseColumns.of(op, at, phase)]
         if phases and phases[0][1][0] == row_phase:
             other = _PhaseColumns.of(op, phases[0][0], phases[0][1][1])
-            if other.beside(parts[0]):
+            if other.interleaves(parts[0]):
                 parts.append(other)
                 phases.popleft()
         with code.block(f"for (int i = 0; i < {target.height}; ++i)"):
-            first = "first + " if band else ""
+            first = "first + " if in_strip else ""
             code(f"const int row = {first}i * {down} + {row_phase - op.top};")
             for name, part in zip(("one", "two"), parts, strict=False):
                 code(
@@ -56,7 +56,7 @@ def phase_split_kernel(op: PhaseSplit, unit: TranslationUnit, *, band: bool = Fa
                     begin = part.first + part.count
                     code(f"fill({name} + {begin}, {part.after}, {_fill_literal(op.outside)});")
             _copy_phases(code, parts, f"x + row * {source.row_stride}", op.stride[1])
-    told = ", int first" if band else ""
+    told = ", int first" if in_strip else ""
     head = f"LOOP void @(const real *restrict x, real *restrict y{told})"
     return unit.kernel("phase_split", head, code)
 
@@ -84,7 +84,7 @@ class _PhaseColumns:
         count = max(0, min(columns, last) - first)
         return cls(at, first, count, columns - first - count, first * right + start)
 
-    def beside(self, other: _PhaseColumns) -> bool:
+    def interleaves(self, other: _PhaseColumns) -> bool:
         """True if the two phases take alternating pixels of one stretch of the row."""
         return self.count == other.count > 0 and abs(self.start - other.start) == 1
 
@@ -95,11 +95,11 @@ def _copy_phases(code: CWriter, parts: list[_PhaseColumns], row: str, stride: in
         if parts[0].start > parts[1].start:
             to.reverse()
         start = min(part.start for part in parts)
-        code(f"deal({row} + {start}, {to[0]}, {to[1]}, {parts[0].count});")
+        code(f"deinterleave({row} + {start}, {to[0]}, {to[1]}, {parts[0].count});")
         return
     for name, part in zip(to, parts, strict=True):
         if part.count:
-            code(f"gather({row} + {part.start}, {name}, {part.count}, {stride});")
+            code(f"strided_copy({row} + {part.start}, {name}, {part.count}, {stride});")
 
 
 def _fill_literal(value: float) -> str:

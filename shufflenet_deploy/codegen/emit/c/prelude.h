@@ -13,14 +13,14 @@
 #define LOOP static __attribute__((noinline))
 
 /* What is computed with, the integers of its size, and how assembly calls a vector of it. */
-#if defined(IN_HALVES)
+#if defined(FP16)
 typedef _Float16 real;
 typedef int16_t whole;
-#define ARRANGED "8h"
+#define ARRANGEMENT "8h"
 #else
 typedef float real;
 typedef int32_t whole;
-#define ARRANGED "4s"
+#define ARRANGEMENT "4s"
 #endif
 typedef real v4 __attribute__((vector_size(4 * sizeof(real))));
 typedef real v8 __attribute__((vector_size(8 * sizeof(real))));
@@ -49,30 +49,30 @@ typedef v16 u16 __attribute__((aligned(sizeof(real)), may_alias));
         const i##n mask_ = one_ op two_;                                                    \
         (v##n)((mask_ & (i##n)one_) | (~mask_ & (i##n)two_));                               \
     })
-#if defined(__aarch64__) && !defined(IN_HALVES)
+#if defined(__aarch64__) && !defined(FP16)
 #define MAX4(a, b) ((v4)vmaxq_f32((float32x4_t)(a), (float32x4_t)(b)))
 #define MIN4(a, b) ((v4)vminq_f32((float32x4_t)(a), (float32x4_t)(b)))
-#elif defined(__ARM_FEATURE_FP16_VECTOR_ARITHMETIC) && defined(IN_HALVES)
+#elif defined(__ARM_FEATURE_FP16_VECTOR_ARITHMETIC) && defined(FP16)
 #define MAX4(a, b) ((v4)vmax_f16((float16x4_t)(a), (float16x4_t)(b)))
 #define MIN4(a, b) ((v4)vmin_f16((float16x4_t)(a), (float16x4_t)(b)))
-#elif defined(__x86_64__) && !defined(IN_HALVES)
+#elif defined(__x86_64__) && !defined(FP16)
 #define MAX4(a, b) ((v4)_mm_max_ps((__m128)(a), (__m128)(b)))
 #define MIN4(a, b) ((v4)_mm_min_ps((__m128)(a), (__m128)(b)))
 #else
 #define MAX4(a, b) SELECT(4, a, b, >)
 #define MIN4(a, b) SELECT(4, a, b, <)
 #endif
-#if defined(__ARM_FEATURE_FP16_VECTOR_ARITHMETIC) && defined(IN_HALVES)
+#if defined(__ARM_FEATURE_FP16_VECTOR_ARITHMETIC) && defined(FP16)
 #define MAX8(a, b) ((v8)vmaxq_f16((float16x8_t)(a), (float16x8_t)(b)))
 #define MIN8(a, b) ((v8)vminq_f16((float16x8_t)(a), (float16x8_t)(b)))
-#elif defined(__AVX__) && !defined(IN_HALVES)
+#elif defined(__AVX__) && !defined(FP16)
 #define MAX8(a, b) ((v8)_mm256_max_ps((__m256)(a), (__m256)(b)))
 #define MIN8(a, b) ((v8)_mm256_min_ps((__m256)(a), (__m256)(b)))
 #else
 #define MAX8(a, b) SELECT(8, a, b, >)
 #define MIN8(a, b) SELECT(8, a, b, <)
 #endif
-#if defined(__AVX512F__) && !defined(IN_HALVES)
+#if defined(__AVX512F__) && !defined(FP16)
 #define MAX16(a, b) ((v16)_mm512_max_ps((__m512)(a), (__m512)(b)))
 #define MIN16(a, b) ((v16)_mm512_min_ps((__m512)(a), (__m512)(b)))
 #else
@@ -81,7 +81,7 @@ typedef v16 u16 __attribute__((aligned(sizeof(real)), may_alias));
 #endif
 
 /* a + x * w[lane], with one lane of a register of four weights as the factor. */
-#if defined(__aarch64__) && !defined(IN_HALVES)
+#if defined(__aarch64__) && !defined(FP16)
 #define FMA_LANE(a, x, w, lane)                                                             \
     ((v4)vfmaq_laneq_f32((float32x4_t)(a), (float32x4_t)(x), (float32x4_t)(w), lane))
 #define SPLAT_LANE(w, lane) ((v4)vdupq_laneq_f32((float32x4_t)(w), lane))
@@ -117,8 +117,8 @@ typedef v16 u16 __attribute__((aligned(sizeof(real)), may_alias));
     __builtin_shufflevector(                                                                \
         (a), (b), 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31)
 
-/* Every step-th of `count` numbers; reads no number behind the last. */
-INLINE void gather(const real *restrict x, real *restrict y, int count, int step)
+/* Every step-th of `count` numbers; reads no number after the last. */
+INLINE void strided_copy(const real *restrict x, real *restrict y, int count, int step)
 {
     int i = 0;
     if (step == 1) {
@@ -134,18 +134,18 @@ INLINE void gather(const real *restrict x, real *restrict y, int count, int step
         y[i] = x[i * step];
 }
 
-/* Numbers by turns to one and to two, `count` to each; reads no number behind the last. */
-INLINE void deal(const real *restrict x, real *restrict one, real *restrict two, int count)
+/* Numbers by turns to one and to two, `count` to each; reads no number after the last. */
+INLINE void deinterleave(const real *restrict x, real *restrict one, real *restrict two, int count)
 {
     int i = 0;
 #if defined(__aarch64__)
     const real *from = x;
     real *even = one, *odd = two;
     for (; i + 4 * LANES <= count; i += 4 * LANES)
-        __asm__ volatile("ld2 {v0." ARRANGED ", v1." ARRANGED "}, [%[x]], #32\n"
-                         "ld2 {v2." ARRANGED ", v3." ARRANGED "}, [%[x]], #32\n"
-                         "ld2 {v4." ARRANGED ", v5." ARRANGED "}, [%[x]], #32\n"
-                         "ld2 {v6." ARRANGED ", v7." ARRANGED "}, [%[x]], #32\n"
+        __asm__ volatile("ld2 {v0." ARRANGEMENT ", v1." ARRANGEMENT "}, [%[x]], #32\n"
+                         "ld2 {v2." ARRANGEMENT ", v3." ARRANGEMENT "}, [%[x]], #32\n"
+                         "ld2 {v4." ARRANGEMENT ", v5." ARRANGEMENT "}, [%[x]], #32\n"
+                         "ld2 {v6." ARRANGEMENT ", v7." ARRANGEMENT "}, [%[x]], #32\n"
                          "stp q0, q2, [%[one]], #32\n"
                          "stp q1, q3, [%[two]], #32\n"
                          "stp q4, q6, [%[one]], #32\n"

@@ -30,7 +30,7 @@ _SIZES = (16, 8, 4)
 
 def _rows_in_pass(tiles: WinogradTiles, at_once: int) -> str:
     """A C expression: rows of tiles from ``top`` on, at most ``at_once``."""
-    return f"within({tiles.rows} - top, {at_once})" if tiles.rows % at_once else str(at_once)
+    return f"clamp_index({tiles.rows} - top, {at_once})" if tiles.rows % at_once else str(at_once)
 
 
 def winograd_input(op: WinogradInput, unit: TranslationUnit) -> None:
@@ -122,14 +122,16 @@ class _InputTransform:
     def _down(self) -> None:
         code, tiles, span = self.code, self.tiles, self.tiles.alpha
         code(f"const real *from = h + j * {self.column};")
-        frequency = self.op.target.offset(self.op.source.layout.channels)
-        code(f"real *to = y + j * {frequency} + top * {tiles.columns};")
+        element_stride = self.op.target.offset(self.op.source.layout.channels)
+        code(f"real *to = y + j * {element_stride} + top * {tiles.columns};")
         code(f"const int rows = {_rows_in_pass(tiles, self.at_once)};")
         with code.block(f"for (int p = 0; p < rows * {tiles.columns}; p += LANES)"):
             for k in range(span):
                 at = k % tiles.m * span * self.column + k // tiles.m * tiles.columns
                 code(f"const vf a{k} = LOAD(from + p + {at});")
-            self._transformed(self.lanes, [f"to + p + {f * span * frequency}" for f in range(span)])
+            self._transformed(
+                self.lanes, [f"to + p + {f * span * element_stride}" for f in range(span)]
+            )
 
     def _transformed(self, n: int, to: Sequence[str]) -> None:
         """Store the transform of the vectors ``a0``, ``a1``, ..."""
@@ -186,13 +188,13 @@ class _OutputTransform:
     def _tiles(self) -> None:
         """All outputs of a vector of tiles, each of the m x m positions in its own vector."""
         code, side, span = self.code, self.tiles.m, self.tiles.alpha
-        frequency = self.op.source.offset(len(self.op.target.planes))
+        element_stride = self.op.source.offset(len(self.op.target.planes))
         started: set[str] = set()
         for columns in column_pairs(self.matrix):
             for f in columns:
                 names = [f"x{k}_{f}" for k in range(span)]
                 for k, name in enumerate(names):
-                    code(f"const vf {name} = LOAD(from + p + {(k * span + f) * frequency});")
+                    code(f"const vf {name} = LOAD(from + p + {(k * span + f) * element_stride});")
                 sums = self._summed(names, f"_{f}")
                 for i, value in enumerate(sums):
                     code(f"const vf t{i}_{f} = {value};")

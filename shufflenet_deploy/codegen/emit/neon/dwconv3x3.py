@@ -69,7 +69,7 @@ def kernel_body(op: Direct3x3, unit: TranslationUnit) -> CWriter:
         if op.stride == 1
         else _Stride2Depthwise
     )
-    # What the last column writes behind a row is the beginning of the next one: it is the first.
+    # What the last column writes after a row is the beginning of the next one: it is the first.
     for at in reversed(range(columns)):
         column = kind(op, numbers, sum(sizes[:at]), sizes[at])
         column.write()

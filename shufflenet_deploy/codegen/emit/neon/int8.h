@@ -44,23 +44,23 @@
 #define DOT(a, w, x, lane) a = vdotq_laneq_s32(a, w, x, lane)
 #endif
 /* Sixteen bytes of joins.h; shifts by constants, once these are part of a kernel. */
-#define BYTES_AT_ONCE 16
-INLINE int8x16_t shifted(int16x8_t low, int16x8_t high, int start, int power)
+#define BYTES_PER_VECTOR 16
+INLINE int8x16_t shift_and_narrow(int16x8_t low, int16x8_t high, int start, int power)
 {
     const int16x8_t shift = vdupq_n_s16((int16_t)-power), begin = vdupq_n_s16((int16_t)start);
     low = vshlq_s16(vqaddq_s16(low, begin), shift);
     high = vshlq_s16(vqaddq_s16(high, begin), shift);
     return vqmovn_high_s16(vqmovn_s16(low), high);
 }
-INLINE void gated_vector(const byte *x, const int16_t *by, byte *y, int zero, int start, int power)
+INLINE void scale_bytes_vector(const byte *x, const int16_t *by, byte *y, int zero, int start, int power)
 {
     const int8x16_t v = vld1q_s8(x), none = vdupq_n_s8((int8_t)zero);
     const int16x8_t low = vshlq_n_s16(vsubl_s8(vget_low_s8(v), vget_low_s8(none)), 7);
     const int16x8_t high = vshlq_n_s16(vsubl_high_s8(v, none), 7);
-    vst1q_s8(y, shifted(vqrdmulhq_s16(low, vld1q_s16(by)),
+    vst1q_s8(y, shift_and_narrow(vqrdmulhq_s16(low, vld1q_s16(by)),
                         vqrdmulhq_s16(high, vld1q_s16(by + 8)), start, power));
 }
-INLINE void added_vector(const byte *x, const byte *r, byte *y, int first, int second, int start,
+INLINE void add_bytes_vector(const byte *x, const byte *r, byte *y, int first, int second, int start,
                          int power)
 {
     const int8x16_t a = vld1q_s8(x), b = vld1q_s8(r);
@@ -69,5 +69,5 @@ INLINE void added_vector(const byte *x, const byte *r, byte *y, int first, int s
                                     vqrdmulhq_n_s16(vshll_n_s8(vget_low_s8(b), 7), two));
     const int16x8_t high = vaddq_s16(vqrdmulhq_n_s16(vshll_high_n_s8(a, 7), one),
                                      vqrdmulhq_n_s16(vshll_high_n_s8(b, 7), two));
-    vst1q_s8(y, shifted(low, high, start, power));
+    vst1q_s8(y, shift_and_narrow(low, high, start, power));
 }

@@ -134,7 +134,7 @@ def _groups(
                 at.append("end - begin")
             loop = f"for (int k = 0; k < {times}; ++k)" if k else ""
             if apart and k:
-                some = [f"within({end} - {done}, {times})" for end in ("first", "last")]
+                some = [f"clamp_index({end} - {done}, {times})" for end in ("first", "last")]
                 loop = f"for (int k = {some[0]}; k < {some[1]}; ++k)"
             elif apart:
                 loop = f"if (first <= {done} && {done} < last)"

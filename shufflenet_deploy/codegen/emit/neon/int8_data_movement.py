@@ -50,7 +50,7 @@ def quantize_kernel(spec: QuantizeSpec, unit: TranslationUnit) -> str:
             with code.block(f"for (int j = 0; j < {spec.width}; ++j)"):
                 inverse = float_literal(spec.inverse)
                 for c in range(4):
-                    value = f"byte_of_steps(x[{c * plane} + j] * {inverse}, {spec.zero_point})"
+                    value = f"quantize_8(x[{c * plane} + j] * {inverse}, {spec.zero_point})"
                     code(f"y[4 * j + {c}] = {value if c < spec.channels else 0};")
     head = f"LOOP void @(const float *restrict x, int8_t *restrict y{RANGE_PARAMS})"
     return unit.kernel("quantize", head, code)

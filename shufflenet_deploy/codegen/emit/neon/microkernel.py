@@ -121,7 +121,7 @@ class _AsmWriter:
         self.work = strip.outputs * strip.vectors
         lanes = strip.element.lanes
         sets = accumulator_sets(strip.depth, lanes)
-        #: What is multiplied and added up apart comes behind the accumulators, else it is they.
+        #: What is multiplied and added up apart comes after the accumulators, else it is they.
         self.separate = self.work if sets > 1 else 0
         self.after = sets * self.work
         self.free = list(range(self.after, REGISTERS))

@@ -25,7 +25,7 @@ def quantize_input(op: ir.QuantizeInput, unit: Int8Unit) -> None:
         with code.block(f"for (int j = 0; j < {target.width}; ++j)"):
             with code.block(f"for (int c = 0; c < {source.channels}; ++c)"):
                 plane = f"x[(c * {source.height} + i) * {source.width} + j]"
-                value = f"byte_of_steps({plane} * {float_literal(op.inverse)}, {target.zero_point})"
+                value = f"quantize_8({plane} * {float_literal(op.inverse)}, {target.zero_point})"
                 code(f"y[i * {target.row_stride} + j * {target.pixel_stride} + c] = {value};")
     head = f"LOOP void @(const float *restrict x, byte *restrict y{RANGE_PARAMS})"
     name = unit.kernel("quantize", head, code, "scalar")
@@ -112,11 +112,11 @@ def _emit_epilogue(
     if op.epilogue.shuffle > 1:
         each = outputs // op.epilogue.shuffle
         at = f"o % {each} * {op.epilogue.shuffle} + o / {each}"
-    value = f"scaled(a, m[o], {op.epilogue.shift - op.epilogue.fraction})"
+    value = f"requantize(a, m[o], {op.epilogue.shift - op.epilogue.fraction})"
     if other is not None:
         there = f"r[i * {other.row_stride} + j * {other.pixel_stride} + o]"
-        value = f"sum_of({value}, {there} * {op.epilogue.residual}, {op.epilogue.fraction})"
-    code(f"y[i * {target.row_stride} + j * {target.pixel_stride} + {at}] = byte_of({value});")
+        value = f"add_residual({value}, {there} * {op.epilogue.residual}, {op.epilogue.fraction})"
+    code(f"y[i * {target.row_stride} + j * {target.pixel_stride} + {at}] = saturate_8({value});")
 
 
 def depthwise(op: ir.DepthwiseConvolution, unit: Int8Unit) -> None:
@@ -134,7 +134,7 @@ def depthwise(op: ir.DepthwiseConvolution, unit: Int8Unit) -> None:
                     view = tap // 3 * source.row_stride + tap % 3 * source.pixel_stride
                     code(f"a += from[{view}] * w[9 * c + {tap}];")
                 to = f"y[i * {target.row_stride} + j * {target.pixel_stride} + c]"
-                code(f"{to} = byte_of(scaled(a, m[c], {op.epilogue.shift}));")
+                code(f"{to} = saturate_8(requantize(a, m[c], {op.epilogue.shift}));")
     head = "LOOP void @(const byte *restrict x, const int8_t *w, const int32_t *b, "
     name = unit.kernel(
         "dwconv3x3", f"{head}const factor *m, byte *restrict y{RANGE_PARAMS})", code, "scalar"
@@ -175,7 +175,7 @@ def pool(op: ir.MaxPool | ir.AveragePool, unit: Int8Unit) -> None:
                     value = f"(a * {(1 << op.left_shift) * op.multiplier} + 16384) >> 15"
                 code(
                     f"y[i * {target.row_stride} + j * {target.pixel_stride} + c] "
-                    f"= byte_of({value});"
+                    f"= saturate_8({value});"
                 )
     head = f"LOOP void @(const byte *restrict x, byte *restrict y{RANGE_PARAMS})"
     name = unit.kernel("pool", head, code, "scalar")
@@ -199,7 +199,7 @@ def global_average_pool(op: ir.Int8GlobalAveragePool, unit: Int8Unit) -> None:
             if op.epilogue.multiplier.dtype == np.float32
             else str(factor)
         )
-        code(f"y[c] = byte_of(scaled(a, {written}, {op.epilogue.shift}));")
+        code(f"y[c] = saturate_8(requantize(a, {written}, {op.epilogue.shift}));")
     name = unit.kernel(
         "gavgpool", "LOOP void @(const byte *restrict x, byte *restrict y)", code, "scalar"
     )

@@ -76,7 +76,7 @@ def add(op: ir.Int8Add, unit: Int8Unit) -> None:
     code = CWriter(depth=1)
     with _pixels(code, width, to=target, other=two, **{"from": one}):
         numbers = f"{first}, {second}, {op.epilogue.start}, {op.epilogue.shift}"
-        code(f"added(from, other, to, {count}, {numbers});")
+        code(f"add_bytes(from, other, to, {count}, {numbers});")
     head = f"LOOP void @(const byte *x, const byte *r, byte *restrict y{RANGE_PARAMS})"
     name = unit.kernel("add", head, code, "scalar")
     x, r = (unit.at(view, view.origin) for view in op.sources)
@@ -87,7 +87,8 @@ def _channel_scale_call(op: ir.Int8ChannelScale | ir.Int8LocalResponseNorm) -> s
     """Scale the channels of the pixel ``from`` by ``by``, and the slack after them."""
     start = op.target.zero_point * (1 << op.epilogue.shift) + (1 << op.epilogue.shift >> 1)
     count = op.target.channels + op.target.overwrite_slack
-    return f"gated(from, by, to, {count}, {op.source.zero_point}, {start}, {op.epilogue.shift});"
+    zero_point, shift = op.source.zero_point, op.epilogue.shift
+    return f"scale_bytes(from, by, to, {count}, {zero_point}, {start}, {shift});"
 
 
 def channel_scale(op: ir.Int8ChannelScale, unit: Int8Unit) -> None:
@@ -121,7 +122,7 @@ def local_response_norm(op: ir.Int8LocalResponseNorm, unit: Int8Unit) -> None:
         code(f"for (int c = 0; c < {channels}; ++c)")
         code(f"    squares[c + {before}] = (uint16_t)({above} * {above});")
         total = " + ".join(f"squares[c + {at}]" for at in range(size))
-        code(f"for (int c = 0; c < {channels}; ++c)", f"    chosen[c] = choice({total} + 1);")
+        code(f"for (int c = 0; c < {channels}; ++c)", f"    chosen[c] = norm_index({total} + 1);")
         code(f"for (int c = 0; c < {channels}; ++c)", "    by[c] = t[chosen[c]];")
         code(_channel_scale_call(op))
     head = f"LOOP void @(const byte *restrict x, const int16_t *t, byte *restrict y{RANGE_PARAMS})"
@@ -152,7 +153,7 @@ def adaptive_pool(op: ir.Int8AdaptivePool, unit: Int8Unit) -> None:
                 )
                 code("for (int k = 0; k < count; ++k)", "    a[k] += from[k];")
             code("for (int k = 0; k < count; ++k)")
-            code(f"    to[c + k] = byte_of(scaled(a[k], m{at}, {op.epilogue.shift}));")
+            code(f"    to[c + k] = saturate_8(requantize(a[k], m{at}, {op.epilogue.shift}));")
     head = "LOOP void @(const byte *restrict x, const int32_t *b, const factor *m, "
     name = unit.kernel("adaptive_avgpool", f"{head}byte *restrict y{RANGE_PARAMS})", code, "scalar")
     b, m = (

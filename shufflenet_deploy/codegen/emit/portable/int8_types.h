@@ -1,5 +1,5 @@
-/* Whole numbers for gcc 12+, clang and zig cc. Bytes are signed where arithmetic is in whole
-   numbers, and unsigned where an accumulator becomes a byte through a float. */
+/* Integers for gcc 12+, clang and zig cc. Bytes are signed where arithmetic is in
+   integers, and unsigned where an accumulator becomes a byte through a float. */
 #include <math.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -13,7 +13,7 @@
 #define INLINE static inline __attribute__((always_inline, unused))
 #define LOOP static __attribute__((noinline))
 
-#ifdef IN_FLOAT
+#ifdef FLOAT_REQUANTIZATION
 typedef uint8_t byte;
 typedef float factor;
 #define LOWEST 0

@@ -199,7 +199,7 @@ INLINE __m128i pixels_of(__m128i v)
 /* Bytes from somewhere in 16, chosen by a table. */
 #define PICK(p, table) _mm_shuffle_epi8(_mm_loadu_si128((const void *)(p)), table)
 /* Half a vector's bytes of joins.h, as words. */
-#define BYTES_AT_ONCE ((int)sizeof(vec) / 2)
+#define BYTES_PER_VECTOR ((int)sizeof(vec) / 2)
 INLINE void store_half(byte *y, vec words)
 {
 #if defined(__AVX512BW__)
@@ -211,22 +211,22 @@ INLINE void store_half(byte *y, vec words)
     _mm_storel_epi64((void *)y, _mm_packus_epi16(words, words));
 #endif
 }
-INLINE void store_shifted(byte *y, vec words, int start, int power)
+INLINE void shift_and_store(byte *y, vec words, int start, int power)
 {
     words = OP(adds_epi16)(words, OP(set1_epi16)((short)start));
     store_half(y, OP(sra_epi16)(words, _mm_cvtsi32_si128(power)));
 }
-INLINE void gated_vector(const byte *x, const int16_t *by, byte *y, int zero, int start, int power)
+INLINE void scale_bytes_vector(const byte *x, const int16_t *by, byte *y, int zero, int start, int power)
 {
     const vec above = OP(sub_epi16)(WIDE(x), OP(set1_epi16)((short)zero));
-    store_shifted(y, ROUNDED(OP(slli_epi16)(above, 7), LOAD(by)), start, power);
+    shift_and_store(y, ROUNDED(OP(slli_epi16)(above, 7), LOAD(by)), start, power);
 }
-INLINE vec part_vector(const byte *x, int by)
+INLINE vec scale_to_16_vector(const byte *x, int by)
 {
     return ROUNDED(OP(slli_epi16)(WIDE(x), 7), OP(set1_epi16)((short)by));
 }
-INLINE void added_vector(const byte *x, const byte *r, byte *y, int first, int second, int start,
+INLINE void add_bytes_vector(const byte *x, const byte *r, byte *y, int first, int second, int start,
                          int power)
 {
-    store_shifted(y, OP(add_epi16)(part_vector(x, first), part_vector(r, second)), start, power);
+    shift_and_store(y, OP(add_epi16)(scale_to_16_vector(x, first), scale_to_16_vector(r, second)), start, power);
 }

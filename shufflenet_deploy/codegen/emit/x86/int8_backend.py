@@ -22,13 +22,13 @@ from shufflenet_deploy.codegen.schedule import x86_int8_blocking
 
 #: Groups whose bytes fit one vector together.
 _MAX_INTERLEAVED_GROUPS = 4
-#: Weights that stay in the first cache beside some rows.
+#: Weights that stay in the first cache next to some rows.
 _L1_WEIGHT_BYTES = 28 << 10
 #: What a float may be to become a word.
 _MAX_FLOAT_TO_INT32 = 2.0**31 - 256
 #: Weights that are widened beforehand; more of them would take twice as long to read.
 _MAX_WIDENED_WEIGHTS = 64 << 10
-#: Bytes behind a value that vectors may read.
+#: Bytes after a value that vectors may read.
 _READ_SLACK_BYTES = 64
 
 

@@ -46,7 +46,7 @@ def emit_kernel(spec: X86ConvSpec, unit: TranslationUnit, blocks: tuple[OutputBl
             if by_rows:
                 loop = f"for (int k = 0; k < {times}; ++k)" if times > 1 else ""
             elif times > 1:
-                some = [f"within({end} - {at}, {times})" for end in ("first", "last")]
+                some = [f"clamp_index({end} - {at}, {times})" for end in ("first", "last")]
                 loop = f"for (int k = {some[0]}; k < {some[1]}; ++k)"
             else:
                 loop = f"if (first <= {at} && {at} < last)"

@@ -38,7 +38,7 @@ class DwconvSpec:
     y_row: int
     overwrite_slack: int = 0
 
-    def beside(self, lanes: int) -> int:
+    def pixels_per_vector(self, lanes: int) -> int:
         """Pixels per vector."""
         fit = 4 * lanes // self.x_pixel if 4 * lanes % self.x_pixel == 0 else 0
         alike = (
@@ -56,14 +56,14 @@ def pack_weights(
     cpu: CpuTarget,
 ) -> NDArray[np.int8]:
     """Pack weights ``(channels, 3, 3)``, biases and multipliers, vector by vector of channels."""
-    lanes, beside = cpu.lanes, spec.beside(cpu.lanes)
+    lanes, pixels_per_vector = cpu.lanes, spec.pixels_per_vector(cpu.lanes)
     size = 4 * lanes
-    pixel = spec.x_pixel if beside > 1 else ceil(spec.channels / size) * size
+    pixel = spec.x_pixel if pixels_per_vector > 1 else ceil(spec.channels / size) * size
     taps = np.zeros((pixel, 3, 3), np.int8)
     taps[: spec.channels] = weight
     ends = np.zeros((2, pixel), np.int32)
     ends[:, : spec.channels] = bias, multiplier.view(np.int32)
-    taps, ends = np.tile(taps, (beside, 1, 1)), np.tile(ends, (1, beside))
+    taps, ends = np.tile(taps, (pixels_per_vector, 1, 1)), np.tile(ends, (1, pixels_per_vector))
     # Words lie as interleaving leaves them: word 4i + j of vector v is byte 16i + 4v + j.
     order = np.arange(size).reshape(lanes // 4, 4, 4).transpose(1, 0, 2).ravel()
     packed: list[NDArray[np.int8]] = []
@@ -89,7 +89,7 @@ def emit_kernel(spec: DwconvSpec, unit: TranslationUnit) -> str:
     """Emit ``(x, w, y, begin, end)`` over a range of rows."""
     lanes, dot_product = unit.cpu.lanes, unit.cpu.dot_product
     size = 4 * lanes
-    beside = spec.beside(lanes)
+    pixels_per_vector = spec.pixels_per_vector(lanes)
     weights = (5 if dot_product else 7) * 4 * size
     code = CWriter(depth=1)
     before, rows = row_loop({"x": spec.stride * spec.x_row, "y": spec.y_row})
@@ -98,7 +98,7 @@ def emit_kernel(spec: DwconvSpec, unit: TranslationUnit) -> str:
         whole, rest = divmod(spec.channels, size)
         if rest and (spec.channels + spec.overwrite_slack >= (whole + 1) * size):
             whole, rest = whole + 1, 0
-        if beside > 1:
+        if pixels_per_vector > 1:
             whole, rest = 1, 0
         if whole > 1:
             code(f"for (int c = 0; c < {whole}; ++c)")
@@ -125,13 +125,13 @@ class _RowWriter:
         self.lanes = cpu.lanes
         self.dot_product = cpu.dot_product
         self.count = count
-        self.beside = spec.beside(cpu.lanes)
+        self.pixels_per_vector = spec.pixels_per_vector(cpu.lanes)
         self.code = CWriter(depth=1)
 
     @property
-    def ahead(self) -> int:
+    def input_step(self) -> int:
         """Input pixels from one output vector to the next."""
-        return self.beside * self.spec.stride
+        return self.pixels_per_vector * self.spec.stride
 
     def emit(self, unit: TranslationUnit) -> str:
         code, size = self.code, 4 * self.lanes
@@ -141,15 +141,15 @@ class _RowWriter:
         code(f"const byte *const ends = (const byte *)w + {taps * 4 * size};")
         code(*(f"const vec b{v} = LOAD(ends + {v * size});" for v in range(4)))
         code(*(f"const reals m{v} = REALS(ends + {(4 + v) * size});" for v in range(4)))
-        outputs, rest = divmod(self.spec.width, self.beside)
-        carried = max(0, 3 - self.ahead)
+        outputs, rest = divmod(self.spec.width, self.pixels_per_vector)
+        carried = max(0, 3 - self.input_step)
         for column in range(carried):
             code(self._names("vec", f"k{column}") + ";")
             self._load(f"k{column}", column)
         turn = min(outputs, _UNROLL)
         times, left = divmod(outputs, turn)
-        walk = f"x += {turn * self.ahead * self.spec.x_pixel}"
-        walk += f", y += {turn * self.beside * self.spec.y_pixel}"
+        walk = f"x += {turn * self.input_step * self.spec.x_pixel}"
+        walk += f", y += {turn * self.pixels_per_vector * self.spec.y_pixel}"
         with code.block(f"for (int j = 0; j < {times}; ++j, {walk})" if times > 1 else ""):
             self._outputs(turn, carried)
         if times == 1 and (left or rest):
@@ -170,7 +170,7 @@ class _RowWriter:
         """Output vectors in straight-line code; columns of the next ones are carried over."""
         names = {column: f"k{column}" for column in range(carried)}
         for at in range(outputs):
-            first = at * self.ahead
+            first = at * self.input_step
             for column in range(first, first + 3):
                 if column not in names:
                     names[column] = f"c{column}"
@@ -178,7 +178,7 @@ class _RowWriter:
                     self._load(f"c{column}", column)
             self._output(at, [names[column] for column in range(first, first + 3)], self.count)
         for column in range(carried):
-            last = names[outputs * self.ahead + column]
+            last = names[outputs * self.input_step + column]
             self.code(
                 *(f"k{column}_{v} = {last}_{v};" for v in range(4 if self.dot_product else 5))
             )
@@ -188,7 +188,7 @@ class _RowWriter:
         names = [f"k{column}" for column in range(carried)]
         for column in range(carried, 3):
             self.code(self._names("vec", f"c{column}") + ";")
-            self._load(f"c{column}", done * self.ahead + column)
+            self._load(f"c{column}", done * self.input_step + column)
             names.append(f"c{column}")
         self._output(done, names, pixels * self.spec.x_pixel)
 
@@ -198,7 +198,7 @@ class _RowWriter:
             for row in range(3):
                 at = f"x + {row * spec.x_row + column * spec.x_pixel}"
                 load = f"LOAD({at})"
-                if self.beside == 2 and spec.stride == 2:
+                if self.pixels_per_vector == 2 and spec.stride == 2:
                     load = f"TWO_HALVES({at}, {at} + {2 * spec.x_pixel})"
                 code(f"const vec x{row} = {load};")
             parts = ", ".join(f"{name}_{v}" for v in range(4))
@@ -221,5 +221,5 @@ class _RowWriter:
                     code(*(f"a{v} = DOT(a{v}, d{v}, w{tap}_{v});" for v in range(4)))
             scaled = ", ".join(f"SCALE(a{v}, m{v})" for v in range(4))
             code(f"const vec bytes = PACK({scaled});")
-            y = f"y + {at * self.beside * self.spec.y_pixel}"
+            y = f"y + {at * self.pixels_per_vector * self.spec.y_pixel}"
             emit_store(code, self.lanes, y, "bytes", count)

@@ -162,11 +162,11 @@ class MicrokernelWriter:
     def _counted(self, v: int, vectors: int) -> tuple[int, int]:
         """Bytes of these vectors that are outputs, and bytes that may be written."""
         spec = self.conv
-        behind = spec.outputs - self.first - v * self.lanes
-        count = min(vectors * self.lanes, behind)
+        remaining = spec.outputs - self.first - v * self.lanes
+        count = min(vectors * self.lanes, remaining)
         return (
             count,
-            count + spec.overwrite_slack if spec.groups == 1 and count == behind else count,
+            count + spec.overwrite_slack if spec.groups == 1 and count == remaining else count,
         )
 
     def _bytes(self) -> None:
@@ -184,17 +184,17 @@ class MicrokernelWriter:
                 self._together(v, some)
 
     def _together(self, v: int, some: int) -> None:
-        beside = 4 // some
+        per_vector = 4 // some
         count, most = self._counted(v, some)
-        for p in range(0, self.pixels, beside):
+        for p in range(0, self.pixels, per_vector):
             here = [
                 f"a0_{q}_{w}"
-                for q in range(p, min(p + beside, self.pixels))
+                for q in range(p, min(p + per_vector, self.pixels))
                 for w in range(v, v + some)
             ]
             with self.code.block(""):
                 self.code(f"const vec bytes = TURN(PACK({', '.join(_repeat_to_four(here))}));")
-                for at, q in enumerate(range(p, min(p + beside, self.pixels))):
+                for at, q in enumerate(range(p, min(p + per_vector, self.pixels))):
                     y = f"y + {q * self.conv.y_pixel + v * self.lanes}"
                     from_, may = at * some * self.lanes, 0 if at else most
                     emit_store(self.code, self.lanes, y, "bytes", count, at=from_, most=may)
@@ -202,17 +202,17 @@ class MicrokernelWriter:
     def _sum(self, v: int, some: int) -> None:
         """Add the residual; it is read before anything at the same address is written."""
         spec, code = self.conv, self.code
-        beside = {1: 4, 2: 2}.get(some, 1) if self.lanes == 16 else 1
+        per_vector = {1: 4, 2: 2}.get(some, 1) if self.lanes == 16 else 1
         count, _ = self._counted(v, some)
         code(f"const vec times{v} = TIMES({spec.residual});")
         code(f"const vec round{v} = OP(set1_epi16)({1 << 15 - spec.fraction});")
-        for p in range(0, self.pixels, beside):
-            pixels = range(p, min(p + beside, self.pixels))
+        for p in range(0, self.pixels, per_vector):
+            pixels = range(p, min(p + per_vector, self.pixels))
             here = _repeat_to_four([f"a0_{q}_{w}" for q in pixels for w in range(v, v + some)])
             with code.block(""):
                 parts = [f"r + {q * spec.r_pixel + v * self.lanes}" for q in pixels]
-                parts += parts[-1:] * (beside - len(parts))
-                load = {1: "LOAD", 2: "TWO_HALVES", 4: "FOUR_QUARTERS"}[beside]
+                parts += parts[-1:] * (per_vector - len(parts))
+                load = {1: "LOAD", 2: "TWO_HALVES", 4: "FOUR_QUARTERS"}[per_vector]
                 code(f"const vec other = OTHER({load}({', '.join(parts)}));")
                 given = f"{', '.join(here)}, other, times{v}, round{v}"
                 code(f"const vec bytes = TURN(SUM_OF({given}));")
@@ -229,13 +229,13 @@ class MicrokernelWriter:
                 table[output * groups + group] = 16 * (output // 4) + 4 * group + output % 4
         self._order(table)
         for v in range(self.vectors):
-            behind = self.conv.outputs - self.first - v * self.lanes
-            count = groups * min(self.lanes, behind)
+            remaining = self.conv.outputs - self.first - v * self.lanes
+            count = groups * min(self.lanes, remaining)
             for p in range(self.pixels):
                 here = _repeat_to_four([f"a{group}_{p}_{v}" for group in range(groups)])
                 y = f"y + {p * self.conv.y_pixel + v * self.lanes * groups}"
                 value = f"_mm512_permutexvar_epi8(order, PACK({', '.join(here)}))"
-                most = count + self.conv.overwrite_slack if behind <= self.lanes else 0
+                most = count + self.conv.overwrite_slack if remaining <= self.lanes else 0
                 emit_store(code, self.lanes, y, value, count, most=most)
 
     def _few(self) -> None:
@@ -250,9 +250,9 @@ class MicrokernelWriter:
                     at = 16 * quarter + 4 * group + pixel * (4 // split) + within
                     table[4 * outputs * pixel + output * groups + group] = at
         self._order(table)
-        behind = self.conv.outputs - self.first
-        count = groups * min(outputs, behind)
-        most = count + self.conv.overwrite_slack if behind <= outputs else 0
+        remaining = self.conv.outputs - self.first
+        count = groups * min(outputs, remaining)
+        most = count + self.conv.overwrite_slack if remaining <= outputs else 0
         for p in range(0, self.pixels, split):
             here = _repeat_to_four([f"a{group}_{p}_0" for group in range(groups)])
             with code.block(""):

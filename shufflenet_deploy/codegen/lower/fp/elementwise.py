@@ -22,11 +22,13 @@ def multiply(layer: Multiply, assigner: PlanarAssigner) -> None:
     shapes = assigner.graph.shapes
     if shapes[one][1:] == (1, 1) != shapes[two][1:]:
         one, two = two, one
-    value, gate = assigner.read(one), assigner.read(two)
+    value, scale = assigner.read(one), assigner.read(two)
     target, added, activation = assigner.with_fused_addition(layer, value)
     own, left = split_activation(activation)
     assigner.emit(
-        ir.ChannelScale(name=layer.name, sources=(value, gate, *added), target=target, epilogue=own)
+        ir.ChannelScale(
+            name=layer.name, sources=(value, scale, *added), target=target, epilogue=own
+        )
     )
     assigner.emit_epilogue(layer.name, target, target, left)
 

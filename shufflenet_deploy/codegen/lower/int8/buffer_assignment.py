@@ -204,7 +204,7 @@ class NhwcAssigner(BufferAssigner[PixelView]):
         value = self.graph.input
         shape = self.graph.shapes[value]
         if len(shape) != 3 or shape[0] > 4:
-            raise ExportError(f"{self.graph.name}: the input is {shape}, not a picture")
+            raise ExportError(f"{self.graph.name}: the input is {shape}, not an image")
         view = self.layout.allocate_with(value, *self.layout.scale(value))
         view = replace(view, pixel_stride=4, overwrite_slack=0)
         view = replace(view, buffer=self.program.buffer(view.size))

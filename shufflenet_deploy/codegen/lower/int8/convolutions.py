@@ -66,8 +66,8 @@ def dense(layer: Dense, assigner: NhwcAssigner) -> None:
     )
     if layer.output == assigner.graph.output and layer.activation is Activation.NONE:
         folded = quantize_conv(assigner.arithmetic, window, weight, source, None)
-        epilogue, scores = folded.requantize(float_output=True), assigner.output_view()
-        assigner.emit(_convolution_op(window, (source,), scores, folded, epilogue))
+        epilogue, logits = folded.requantize(float_output=True), assigner.output_view()
+        assigner.emit(_convolution_op(window, (source,), logits, folded, epilogue))
         return
     to = assigner.target(layer, layer.activation)
     folded, to = assigner.with_requantize_fallback(

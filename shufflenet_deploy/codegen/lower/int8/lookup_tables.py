@@ -138,8 +138,8 @@ def norm_factors(layer: LocalResponseNorm, source: PixelView, target: PixelView)
     if most >= 2**24 or layer.k <= 0:
         raise ExportError(f"{layer.name}: no int8 code for size {layer.size} with k = {layer.k:g}")
     one = np.float32(1.0).view(np.int32) >> 16
-    halves = np.arange(one, (np.float32(most).view(np.int32) >> 16) + 2, dtype=np.int32)
-    first = np.ceil((halves << 16).view(np.float32).astype(np.float64))
+    uppers = np.arange(one, (np.float32(most).view(np.int32) >> 16) + 2, dtype=np.int32)
+    first = np.ceil((uppers << 16).view(np.float32).astype(np.float64))
     squares = (first[:-1] + np.maximum(first[1:] - 1, first[:-1])) / 2 - 1
     base = layer.k + layer.alpha / layer.size * squares * source.scale**2
     return _int16_factors(layer.name, base**-layer.beta * (source.scale / target.scale))
