@@ -33,7 +33,13 @@ def test_a_server_that_restarts(sshd_with, tmp_path, client):
         with (
             transport.connect(server.settings, ssh_client=client) as link,
             Target(link, root=str(tmp_path / "target")) as target,
-            Hold(wanted, target, tell=told.append, sleep=threading.Event().wait) as hold,
+            Hold(
+                wanted,
+                target,
+                tell=told.append,
+                patience=bench.Patience(),
+                sleep=threading.Event().wait,
+            ) as hold,
         ):
             # The session leader's parent is the sshd of this connection.
             up = "set -- ${l##*) }; "

@@ -120,7 +120,9 @@ def test_an_imported_suite_goes_on_nowhere_unasked(path, tmp_path):
     assert command("runs", "import", tmp_path / "new.jsonl", "--journal", other)[0] == 0
     status, _, err = command("bench", "--resume", "new", "--journal", other)
     assert status == 2
-    assert "imported, and its file names the host pi: add --host" in err
+    assert (
+        "was not started here, and names 'pi' as its host: say where to measure with --host" in err
+    )
 
 
 @pytest.mark.parametrize(

@@ -276,7 +276,7 @@ def test_a_figure_is_near_its_value_and_has_no_exponent(value):
 EXPONENT = re.compile(r"\d[eE][+-]?\d")
 
 
-@pytest.mark.parametrize("median", [40.0, 3_000.0, 25.34e9, 1.1e14])
+@pytest.mark.parametrize("median", [40.0, 3_000.0, 25.34e9, 2e13])
 def test_no_rendering_writes_an_exponent(median):
     runs = [
         measured.run(model, process=process, median=median * factor, sha256="b" * 64)
