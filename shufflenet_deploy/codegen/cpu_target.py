@@ -26,9 +26,11 @@ class CpuTarget:
     from memory. ``element_bytes`` is 4 in fp32 and 2 in fp16; ``has_fp16``: fp16 arithmetic exists.
     ``software_prefetch``: weights and large feature maps are prefetched by instructions, because
     x86 prefetchers stop at page boundaries. ``dot_product``: one instruction sums four int8
-    products. ``in_order``: some of its cores issue in program order. ``required_features`` are
-    those, as Linux names them, without which a program refuses to run. ``flags`` are for gcc and
-    clang; ``zig cc`` cross-compiles to ``triple`` and tunes for ``zig_cpu``.
+    products. ``in_order``: some of its cores issue in program order. Feature maps up to
+    ``l2_bytes`` stay in a core's own caches, up to ``llc_share_bytes`` in its share of the last-
+    level cache. ``required_features`` are those, as Linux names them, without which a program
+    refuses to run. ``flags`` are for gcc and clang; ``zig cc`` cross-compiles to ``triple`` and
+    tunes for ``zig_cpu``.
     """
 
     name: str
@@ -41,6 +43,8 @@ class CpuTarget:
     software_prefetch: bool = False
     dot_product: bool = False
     in_order: bool = False
+    l2_bytes: int = 1 << 20
+    llc_share_bytes: int = 4 << 20
     required_features: frozenset[str] = frozenset()
     flags: tuple[str, ...] = ()
     triple: str

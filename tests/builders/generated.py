@@ -73,7 +73,7 @@ def answers(
     commands: Commands,
     runner: Sequence[str] = (),
 ) -> list[NDArray[np.float32]]:
-    """What each network says to its picture, from memory that is poisoned at first.
+    """The logits of each network for its image, from memory that is poisoned at first.
 
     ``runner`` is what runs the program.
     """
@@ -107,7 +107,7 @@ def answers(
 def watched(
     core: str, sources: Sequence[GeneratedC], pictures: Sequence[NDArray[np.float32]], folder: Path
 ) -> list[NDArray[np.float32]]:
-    """What networks say on a core; what C leaves undefined, or memory misused, ends them."""
+    """The logits of networks on a core; undefined behaviour and memory errors end them."""
     machine, runner = codegen.cpu_target_named(core), EMULATORS.get(core, ())
     if runner:
         assert shutil.which(runner[0]), f"{runner[0]} is missing: run tests/system-packages.sh"
@@ -125,7 +125,7 @@ def picture_of(graph: Graph, seed: int = 0) -> NDArray[np.float32]:
 
 
 def wanted(graph: Graph, picture: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What a graph says to a picture in floats, by the reference executor."""
+    """The logits of a graph for an image, by the reference interpreter in fp32."""
     return np.asarray(interpreter.activations(graph, picture)[graph.output]).ravel()
 
 

@@ -20,7 +20,7 @@ V_co = TypeVar("V_co", bound=View, covariant=True)
 
 
 class LayoutPolicy(Protocol[V_co]):
-    """How values lie in memory."""
+    """The memory layout of values."""
 
     def allocate(self, value: str) -> V_co:
         """A new buffer for a value, laid out as its readers need it."""

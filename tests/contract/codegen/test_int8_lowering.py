@@ -1,4 +1,4 @@
-"""What becomes of a graph's layers in int8: the reference executor against the floats."""
+"""Lowering to int8: the int8 interpreter against the fp32 one."""
 
 from __future__ import annotations
 

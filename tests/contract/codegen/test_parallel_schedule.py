@@ -124,7 +124,7 @@ def units(drawing):
 
 
 def floats_only(drawing):
-    """What there is in floats only, worth sharing."""
+    """Layers that exist in floating point only, large enough to share."""
     d = drawing(3, 61, 83, seed=6)
     x = d.conv("input", 32, (5, 4), (2, 1), (2, 1, 2, 2), act="relu")
     x = d.pool(d.normalise(x), "max", (3, 3), (2, 2))
@@ -150,7 +150,7 @@ def measuring(source, folder, *options):
 
 
 def scores(command, count, folder):
-    """What so many threads say after several inferences, each in the other's wake."""
+    """Logits of so many threads after several inferences in a row."""
     answer = folder / f"scores{count}.npy"
     quick = (
         "--warmup-runs",

@@ -1,4 +1,4 @@
-"""What several threads do at once, and what one of them does alone."""
+"""Phases of tasks: shared by all threads, or done by the first alone."""
 
 from __future__ import annotations
 

@@ -12,21 +12,15 @@ from shufflenet_deploy.codegen.cpu_target import CpuTarget
 from shufflenet_deploy.codegen.emit.unit import ALIGN_BYTES
 from shufflenet_deploy.codegen.ir.planar import Layout
 
-#: Bytes of maps that are in a core's own cache when they are used again.
-_L2_BYTES = 1 << 20
-#: Bytes of maps that are in a core's share of the last cache. What lies there is near enough for
-#: accesses that the processor can begin early itself: whole rows, and sums that start a block.
-_LLC_SHARE_BYTES = 4 << 20
-
 
 def exceeds_l2(layout: Layout, cpu: CpuTarget) -> bool:
     """True if software prefetch pays because the map does not fit a core's L2."""
-    return _exceeds(_L2_BYTES, layout, cpu)
+    return _exceeds(cpu.l2_bytes, layout, cpu)
 
 
 def exceeds_llc_share(layout: Layout, cpu: CpuTarget) -> bool:
     """True if software prefetch pays because the map exceeds a core's share of the LLC."""
-    return _exceeds(_LLC_SHARE_BYTES, layout, cpu)
+    return _exceeds(cpu.llc_share_bytes, layout, cpu)
 
 
 def _exceeds(size: int, layout: Layout, cpu: CpuTarget) -> bool:

@@ -7,6 +7,7 @@ from shufflenet_deploy.codegen.emit.neon import (
     int8_conv,
     int8_data_movement,
     int8_dwconv3x3,
+    int8_packing,
     int8_pooling,
 )
 from shufflenet_deploy.codegen.emit.pool_spec import pool_spec
@@ -93,7 +94,7 @@ def convolution(op: ir.Int8Convolution, unit: Int8Unit) -> None:
         overwrite_slack=y_pixel - target.channels if shuffled else target.overwrite_slack,
     )
     cut = int8_conv.choose_cut(spec, unit)
-    packed, ends = int8_conv.pack_weights(
+    packed, ends = int8_packing.pack_weights(
         spec, weight, op.bias, op.epilogue.multiplier, cut, dot_product=unit.cpu.dot_product
     )
     x = unit.at(source, source.start(op.window.padding))

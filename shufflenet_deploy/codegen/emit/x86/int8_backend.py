@@ -14,6 +14,7 @@ from shufflenet_deploy.codegen.emit.x86 import (
     int8_conv,
     int8_data_movement,
     int8_dwconv3x3,
+    int8_packing,
     int8_pooling,
 )
 from shufflenet_deploy.codegen.ir import ops as ir
@@ -112,7 +113,7 @@ def convolution(op: ir.Int8Convolution, unit: Int8Unit) -> None:
         unit.begin()
         x = wide
     blocks = x86_int8_blocking.choose_blocks(spec, cpu)
-    packed, ends = x86_int8_blocking.pack_weights(
+    packed, ends = int8_packing.pack_weights(
         spec, weight, op.bias, op.epilogue.multiplier, blocks, cpu
     )
     w, b = unit.constant(packed), unit.constant(ends, "int32_t")
