@@ -8,7 +8,7 @@ import pytest
 from peers_page import counts, goals, times, write
 from peers_results import HERE, PEAK, Outcome, PeerError, Result, judged, keep, kept
 
-from shufflenet_deploy.codegen import cpu_target as named
+from shufflenet_deploy.codegen import cpu_target_named
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.records import Resolution
 
@@ -135,7 +135,7 @@ def test_a_page_without_marks_and_a_folder_without_results_are_refused(tmp_path:
 
 def test_a_row_says_why_a_core_runs_no_halves_but_not_what_to_choose() -> None:
     with pytest.raises(UsageError, match=": choose fp32, or cortex-a55") as refused:
-        named("cortex-a72").with_fp16()
+        cpu_target_named("cortex-a72").with_fp16()
     failed = outcome("ours-native-fp16").failed(refused.value)
     assert failed.problem == "cortex-a72 does not compute in fp16"
     assert outcome("mnn").failed(PeerError("mnn: no\nTraceback")).problem == "mnn: no"

@@ -121,7 +121,7 @@ def test_an_imported_suite_goes_on_nowhere_unasked(path, tmp_path):
     status, _, err = command("bench", "--resume", "new", "--journal", other)
     assert status == 2
     assert (
-        "was not started here, and names 'pi' as its host: say where to measure with --host" in err
+        "was not started here, and names 'pi' as its host: say where" in err
     )
 
 
