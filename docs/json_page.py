@@ -16,11 +16,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from shufflenet_deploy import breakdown, records
-from shufflenet_deploy.board.fleet import Board
+from shufflenet_deploy import records
+from shufflenet_deploy.analysis import profile as breakdown
+from shufflenet_deploy.board.manager import Board
 from shufflenet_deploy.cost import counting
-from shufflenet_deploy.export import classification, comparison, manifest, metadata, tuned
-from shufflenet_deploy.export.inspection import Inspection
+from shufflenet_deploy.export import classification, manifest, tuning_table
+from shufflenet_deploy.export import layer_comparison as comparison
+from shufflenet_deploy.export.inspection.contents import Inspection
+from shufflenet_deploy.network import metadata
 from shufflenet_deploy.report import comparison as compared
 from shufflenet_deploy.report.table import Table
 
@@ -38,12 +41,12 @@ ROOTS: dict[str, type[BaseModel]] = {
     "Breakdown": breakdown.Breakdown,
     "Decomposition": breakdown.Decomposition,
     "Inspection": Inspection,
-    "LayerComparison": comparison.Comparison,
+    "LayerComparison": comparison.LayerComparison,
     "Manifest": manifest.Manifest,
     "Metadata": metadata.Metadata,
     "Classification": classification.Classification,
-    "SuiteComparison": compared.Comparison,
-    "Lowering": tuned.Entry,
+    "SuiteComparison": compared.SuiteComparison,
+    "Lowering": tuning_table.TunedLowering,
     "Counts": counting.Result,
     "Board": Board,
 }

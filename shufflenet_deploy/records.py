@@ -516,7 +516,7 @@ class LabelledData(Record):
     classes: Size
 
 
-class Tally(Record):
+class TopKCounts(Record):
     """How often the right class came first, and among the first five, of ``pictures``.
 
     ``tied`` counts the pictures whose highest score several classes share; the lowest index wins.
@@ -528,7 +528,7 @@ class Tally(Record):
     tied: Size
 
 
-class Pairing(Record):
+class ContingencyTable(Record):
     """A file beside the module it came from, picture by picture: who had the first class right.
 
     ``same_class`` counts the pictures for which both name the same class, right or wrong.
@@ -554,9 +554,9 @@ class Evaluation(Record):
     artifact: Artifact
     data: LabelledData
     unreadable: tuple[Text, ...] = ()
-    file: Tally
-    module: Tally
-    pairing: Pairing
+    file: TopKCounts
+    module: TopKCounts
+    pairing: ContingencyTable
     tools: dict[Name, Text] = Field(default_factory=dict)
 
 
@@ -588,7 +588,7 @@ def last_attempts(runs: Iterable[Run]) -> list[Run]:
 # --- what is measured besides runs ---------------------------------------------------------------
 
 
-class Slice(Record):
+class TurnSamples(Record):
     """Inferences of one model, one right after the other, in a sustained measurement.
 
     ``subject`` is the model's place among ``Sustained.cells``. The slice began ``at_ns`` after the
@@ -628,7 +628,7 @@ class Sustained(Record):
     runtime_version: Name | None = None
     target: TargetFacts
     spec: BenchmarkSpec
-    slices: tuple[Slice, ...] = ()
+    slices: tuple[TurnSamples, ...] = ()
     trace: tuple[TracePoint, ...] = ()
     failure: Failure | None = None
     tool: JsonObject = Field(default_factory=dict)

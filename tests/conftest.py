@@ -40,11 +40,11 @@ _LONGEST = (
     "e2e/test_export.py",
     "e2e/test_deploying_page.py",
     "e2e/test_small_install.py",
-    "contract/test_accuracy.py",
+    "contract/accuracy/test_evaluate.py",
     "contract/codegen/test_random_networks.py",
-    "contract/test_target.py",
+    "contract/target/test_target.py",
     "contract/codegen/test_int8_x86.py",
-    "contract/test_target_self_contained.py",
+    "contract/target/test_self_contained.py",
     "e2e/test_eval.py",
     "e2e/test_every_command.py",
     "e2e/test_native.py",
@@ -54,9 +54,9 @@ _LONGEST = (
     "contract/bench/test_sustained_session.py",
     "contract/codegen/test_int8_random.py",
     "contract/bench/test_session.py",
-    "contract/test_ssh_clients.py",
-    "contract/test_doctor_command.py",
-    "contract/test_export_inspection.py",
+    "contract/transport/test_ssh_clients.py",
+    "contract/cli/test_doctor_command.py",
+    "contract/export/test_inspection.py",
 )
 
 

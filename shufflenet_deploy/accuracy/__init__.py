@@ -7,8 +7,8 @@ What was answered is kept by picture and by network, so an interrupted evaluatio
 was, and more pictures cost only what they add.
 """
 
+from shufflenet_deploy.accuracy.dataset import LabelledImages, check, labelled
 from shufflenet_deploy.accuracy.evaluate import Progress, evaluate
-from shufflenet_deploy.accuracy.pictures import LabelledPictures, check, labelled
 from shufflenet_deploy.accuracy.workers import ModelSource
 
-__all__ = ["LabelledPictures", "ModelSource", "Progress", "check", "evaluate", "labelled"]
+__all__ = ["LabelledImages", "ModelSource", "Progress", "check", "evaluate", "labelled"]

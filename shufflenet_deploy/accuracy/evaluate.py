@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 import shufflenet_deploy
 from shufflenet_deploy.accuracy import workers as processes
-from shufflenet_deploy.accuracy.answers import Answer, Answers, default_folder
-from shufflenet_deploy.accuracy.pictures import LabelledPicture, LabelledPictures
+from shufflenet_deploy.accuracy.dataset import LabelledImage, LabelledImages
+from shufflenet_deploy.accuracy.prediction_cache import Prediction, PredictionCache, default_folder
 from shufflenet_deploy.accuracy.workers import MODULE, Batch, ModelSource, Task
 from shufflenet_deploy.errors import EvaluationError, UsageError
 from shufflenet_deploy.export import sources
-from shufflenet_deploy.records import Artifact, Evaluation, Pairing, Tally
+from shufflenet_deploy.records import Artifact, ContingencyTable, Evaluation, TopKCounts
 
 if TYPE_CHECKING:
     from shufflenet_deploy.zoo.model import Model
@@ -46,7 +46,7 @@ class Progress:
 
 def evaluate(
     artifacts: Sequence[Artifact],
-    pictures: LabelledPictures,
+    pictures: LabelledImages,
     *,
     source: ModelSource,
     workers: int | None = None,
@@ -77,7 +77,10 @@ def evaluate(
             raise UsageError(f"{artifact.path} was made from other weights: export it again")
     task = Task(source=source, artifacts=tuple(artifacts), resolution=resolution)
     facts = _facts(task, model)
-    kept = {name: Answers(memory or default_folder(), facts[name], fresh=fresh) for name in facts}
+    kept = {
+        name: PredictionCache(memory or default_folder(), facts[name], fresh=fresh)
+        for name in facts
+    }
     readable = [picture for picture in pictures.pictures if picture.sha256]
     unreadable = {each.path: "cannot be read" for each in pictures.pictures if not each.sha256}
     batches = _batches(readable, kept, resolution.pixels)
@@ -103,11 +106,11 @@ def evaluate(
 
 
 def _batches(
-    pictures: Sequence[LabelledPicture], kept: Mapping[str, Answers], pixels: int
+    pictures: Sequence[LabelledImage], kept: Mapping[str, PredictionCache], pixels: int
 ) -> list[Batch]:
     """What is left to do; pictures of a batch are new to the same networks."""
 
-    def strangers(picture: LabelledPicture) -> tuple[str, ...]:
+    def strangers(picture: LabelledImage) -> tuple[str, ...]:
         return tuple(name for name, answers in kept.items() if picture.sha256 not in answers)
 
     size = max(1, min(_BATCH_PICTURES, _BATCH_PIXELS // pixels))
@@ -166,10 +169,10 @@ def _relative(path: Path, folder: str) -> str:
 
 def _evaluation(
     artifact: Artifact,
-    pictures: LabelledPictures,
-    good: Sequence[LabelledPicture],
+    pictures: LabelledImages,
+    good: Sequence[LabelledImage],
     unreadable: tuple[str, ...],
-    kept: Mapping[str, Answers],
+    kept: Mapping[str, PredictionCache],
 ) -> Evaluation:
     labels = [picture.label for picture in good]
     file, module = (
@@ -179,7 +182,11 @@ def _evaluation(
     if "checked on" in artifact.tools:
         tools["answered on"] = artifact.tools["checked on"]
     about = [artifact.sha256, artifact.weights.sha256, pictures.about.fingerprint, *tools.values()]
-    counts = (tally(labels, file), tally(labels, module), pairing(labels, module, file))
+    counts = (
+        top_k_counts(labels, file),
+        top_k_counts(labels, module),
+        contingency_table(labels, module, file),
+    )
     told = "\n".join([*about, *unreadable, *(each.model_dump_json() for each in counts)])
     return Evaluation(
         id=hashlib.sha256(told.encode()).hexdigest(),
@@ -194,10 +201,10 @@ def _evaluation(
     )
 
 
-def tally(labels: Sequence[int], answers: Sequence[Answer]) -> Tally:
+def top_k_counts(labels: Sequence[int], answers: Sequence[Prediction]) -> TopKCounts:
     """Count the right answers."""
     pairs = list(zip(labels, answers, strict=True))
-    return Tally(
+    return TopKCounts(
         pictures=len(pairs),
         top1=sum(label in answer.classes[:1] for label, answer in pairs),
         top5=sum(label in answer.classes for label, answer in pairs),
@@ -205,7 +212,9 @@ def tally(labels: Sequence[int], answers: Sequence[Answer]) -> Tally:
     )
 
 
-def pairing(labels: Sequence[int], module: Sequence[Answer], file: Sequence[Answer]) -> Pairing:
+def contingency_table(
+    labels: Sequence[int], module: Sequence[Prediction], file: Sequence[Prediction]
+) -> ContingencyTable:
     """Count who was right where; an answer without classes is wrong and agrees with nobody."""
     outcomes = [
         (label in first.classes[:1], label in second.classes[:1])
@@ -215,7 +224,7 @@ def pairing(labels: Sequence[int], module: Sequence[Answer], file: Sequence[Answ
         first.classes[:1] == second.classes[:1] != ()
         for first, second in zip(module, file, strict=True)
     )
-    return Pairing(
+    return ContingencyTable(
         both_right=outcomes.count((True, True)),
         only_module_right=outcomes.count((True, False)),
         only_file_right=outcomes.count((False, True)),

@@ -15,9 +15,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from shufflenet_deploy.atomic_files import read_text, user_path
 from shufflenet_deploy.bounded import parse_json
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.files import read_text, user_path
 
 #: Instead of a file: the sorted names count from 0; or each name is the number of its class.
 SORTED, NUMBERS = "sorted", "numbers"

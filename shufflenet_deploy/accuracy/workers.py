@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shufflenet_deploy import zoo
-from shufflenet_deploy.accuracy.answers import Answer
-from shufflenet_deploy.accuracy.pictures import LabelledPicture
+from shufflenet_deploy.accuracy.dataset import LabelledImage
+from shufflenet_deploy.accuracy.prediction_cache import Prediction
 from shufflenet_deploy.errors import EvaluationError, UsageError
-from shufflenet_deploy.export import calibration
+from shufflenet_deploy.export import image_set
 from shufflenet_deploy.records import Artifact, Resolution
 
 if TYPE_CHECKING:
-    from shufflenet_deploy.export.networks import Network
+    from shufflenet_deploy.export.inference import Network
     from shufflenet_deploy.zoo.model import Model
 
 #: The name of the PyTorch module among the networks; files go by their sha256.
@@ -58,7 +58,7 @@ class Task:
 class Batch:
     """Pictures, and the names of the networks that have not seen them yet."""
 
-    pictures: tuple[LabelledPicture, ...]
+    pictures: tuple[LabelledImage, ...]
     networks: tuple[str, ...]
 
 
@@ -67,7 +67,7 @@ class Done:
     """What came of a batch: answers by network and picture's sha256; what could not be decoded."""
 
     batch: Batch
-    answers: Mapping[str, Mapping[str, Answer]]
+    answers: Mapping[str, Mapping[str, Prediction]]
     unreadable: Mapping[Path, str] = field(default_factory=dict)
 
 
@@ -124,28 +124,28 @@ class _Worker:
             self._model = self._task.source.load()
         preprocessing = self._model.preprocessing
         share = preprocessing.crop / preprocessing.resize
-        answers: dict[str, dict[str, Answer]] = {name: {} for name in batch.networks}
+        answers: dict[str, dict[str, Prediction]] = {name: {} for name in batch.networks}
         unreadable: dict[Path, str] = {}
         for picture in batch.pictures:
             try:
-                pixels = calibration.read(picture.path, self._task.resolution, crop_share=share)
+                pixels = image_set.read(picture.path, self._task.resolution, crop_share=share)
             except UsageError as error:
                 unreadable[picture.path] = str(error)
                 continue
-            prepared = calibration.prepare(pixels, preprocessing)
+            prepared = image_set.prepare(pixels, preprocessing)
             for name in batch.networks:
-                answers[name][picture.sha256] = Answer.of(self._network(name)(prepared))
+                answers[name][picture.sha256] = Prediction.of(self._network(name)(prepared))
         return Done(batch=batch, answers=answers, unreadable=unreadable)
 
     def _network(self, name: str) -> Network:
-        from shufflenet_deploy.export import networks  # noqa: PLC0415
+        from shufflenet_deploy.export import inference  # noqa: PLC0415
 
         if name not in self._networks:
             assert self._model is not None
             self._networks[name] = (
-                networks.of_module(self._model.module)
+                inference.of_module(self._model.module)
                 if name == MODULE
-                else networks.of_file(self._artifacts[name], self._model)
+                else inference.of_file(self._artifacts[name], self._model)
             )
         return self._networks[name]
 

@@ -20,9 +20,9 @@ from shufflenet_deploy.bench.events import (
     Sustaining,
     Tainted,
 )
-from shufflenet_deploy.bench.hold import Patience
 from shufflenet_deploy.bench.session import run
 from shufflenet_deploy.bench.suite import Suite, find_suite, new_suite_id, parse_share
+from shufflenet_deploy.bench.target_session import Patience
 
 __all__ = [
     "Away",

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from shufflenet_deploy.bench import events, outcome
-from shufflenet_deploy.bench.ready import Place, Ready
+from shufflenet_deploy.bench import events, failures
+from shufflenet_deploy.bench.prepared import BenchContext, PreparedCell
 from shufflenet_deploy.errors import ConnectError, DeployError, ParseError
 from shufflenet_deploy.records import Aggregate, CrossCheck, Failure, FailureKind
 from shufflenet_deploy.runtime import benchmark_model
@@ -16,7 +16,7 @@ from shufflenet_deploy.target import answers
 
 
 @dataclass(frozen=True, kw_only=True)
-class Program:
+class BenchmarkModelBinary:
     """``benchmark_model``: the file here, its sha256, and where it lies on the target."""
 
     path: Path
@@ -24,7 +24,9 @@ class Program:
     remote: str
 
 
-def cross_check(ready: Ready, place: Place, program: Program) -> CrossCheck:
+def cross_check(
+    ready: PreparedCell, place: BenchContext, program: BenchmarkModelBinary
+) -> CrossCheck:
     """Let the program measure one cell; a failure is a record too.
 
     Raises:
@@ -53,7 +55,7 @@ def cross_check(ready: Ready, place: Place, program: Program) -> CrossCheck:
     except ConnectError:
         raise
     except DeployError as error:
-        failure = outcome.failure_of(error, spec.timeout_secs)
+        failure = failures.failure_of(error, spec.timeout_secs)
     return CrossCheck(
         id=uuid.uuid4().hex,
         suite=place.suite_id,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from shufflenet_deploy.disturbances import Finding
 from shufflenet_deploy.records import Cell, Run
+from shufflenet_deploy.stats.disturbances import Finding
 
 
 @dataclass(frozen=True, kw_only=True)

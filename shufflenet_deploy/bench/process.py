@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 import shufflenet_deploy
 from shufflenet_deploy import runtime
 from shufflenet_deploy.bench import events
-from shufflenet_deploy.bench import outcome as outcomes
-from shufflenet_deploy.bench.ready import Place, Ready
+from shufflenet_deploy.bench import failures as outcomes
+from shufflenet_deploy.bench.prepared import BenchContext, PreparedCell
 from shufflenet_deploy.errors import DeployError
 from shufflenet_deploy.records import Artifact, BenchmarkSpec, Cell, Failure, FailureKind, Run
 from shufflenet_deploy.runtime import Report
@@ -17,7 +17,7 @@ from shufflenet_deploy.target import answers
 from shufflenet_deploy.transport import CommandResult
 
 
-def measure(ready: Ready, place: Place, *, process: int, attempt: int) -> Run:
+def measure(ready: PreparedCell, place: BenchContext, *, process: int, attempt: int) -> Run:
     """Measure a cell in one process; a failure is a run, too."""
     spec = place.spec_of(ready.cell)
     argv = runtime.get(ready.cell.runtime).command(
@@ -28,8 +28,8 @@ def measure(ready: Ready, place: Place, *, process: int, attempt: int) -> Run:
 
 
 def start(
-    ready: Ready,
-    place: Place,
+    ready: PreparedCell,
+    place: BenchContext,
     spec: BenchmarkSpec,
     argv: tuple[str, ...],
     *,
@@ -90,7 +90,11 @@ def _raw(result: CommandResult | None, *, read: bool) -> str:
 
 
 def never_started(
-    cell: Cell, artifact: Artifact | None, place: Place, kind: FailureKind, error: DeployError
+    cell: Cell,
+    artifact: Artifact | None,
+    place: BenchContext,
+    kind: FailureKind,
+    error: DeployError,
 ) -> Run:
     """The run of a cell that could not be prepared."""
     return Run(
@@ -108,8 +112,8 @@ def never_started(
     )
 
 
-def _phone(place: Place) -> dict[str, object] | None:
+def _phone(place: BenchContext) -> dict[str, object] | None:
     """Battery, screen and sensors of a phone: what the agent may not read there."""
     if place.target.transport.kind != "adb":
         return None
-    return place.hold.patiently("asking for its state", place.target.state).told()
+    return place.hold.with_retry("asking for its state", place.target.sensors).told()

@@ -11,9 +11,9 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 
-from shufflenet_deploy.attempts import CellRuns
 from shufflenet_deploy.records import Cell, Run
 from shufflenet_deploy.stats import interval, ratio_interval, samples_of
+from shufflenet_deploy.stats.attempts import CellRuns
 
 Group = tuple[str, str, str, str, int]
 
@@ -43,7 +43,7 @@ def round_order(
     return ordered
 
 
-def imprecise(
+def cells_above_target(
     cells: Sequence[Cell], runs: Iterable[Run], *, baseline: str | None, target: float
 ) -> list[Cell]:
     """Cells that need another round: their ratio to the baseline is not within ``target`` yet.

@@ -13,13 +13,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from shufflenet_deploy import attempts, runtime
-from shufflenet_deploy.bench import aside, events, schedule
-from shufflenet_deploy.bench.hold import DEFAULT_PATIENCE, Hold, OnEvent, Patience
+from shufflenet_deploy import runtime
+from shufflenet_deploy.atomic_files import resource, sha256_file
+from shufflenet_deploy.bench import events, schedule, supplementary
+from shufflenet_deploy.bench.prepared import BenchContext, PreparedCell
 from shufflenet_deploy.bench.process import measure, never_started
-from shufflenet_deploy.bench.ready import Place, Ready
 from shufflenet_deploy.bench.suite import Suite, new_suite_id
-from shufflenet_deploy.disturbances import Cause, disturbances
+from shufflenet_deploy.bench.target_session import (
+    DEFAULT_PATIENCE,
+    OnEvent,
+    Patience,
+    TargetSession,
+)
 from shufflenet_deploy.errors import (
     ConnectError,
     DeployError,
@@ -27,7 +32,7 @@ from shufflenet_deploy.errors import (
     TargetError,
     UsageError,
 )
-from shufflenet_deploy.files import resource, sha256_file
+from shufflenet_deploy.journal import Journal
 from shufflenet_deploy.records import (
     Artifact,
     Cell,
@@ -36,7 +41,8 @@ from shufflenet_deploy.records import (
     Measurement,
     Run,
 )
-from shufflenet_deploy.store import Journal
+from shufflenet_deploy.stats import attempts
+from shufflenet_deploy.stats.disturbances import Cause, disturbances
 from shufflenet_deploy.target import Environment, Target
 
 _AGENT = "agent.py"
@@ -107,19 +113,19 @@ class _Session:
     _noted: bool = False
 
     @cached_property
-    def _hold(self) -> Hold:
-        return Hold(
+    def _target_session(self) -> TargetSession:
+        return TargetSession(
             self.suite, self.target, tell=self.tell, patience=self.patience, sleep=self.sleep
         )
 
     @cached_property
-    def _place(self) -> Place:
-        return Place(
+    def _context(self) -> BenchContext:
+        return BenchContext(
             suite=self.suite,
             suite_id=self.suite_id,
             target=self.target,
-            facts=self._hold.patiently("connecting", self.target.facts),
-            hold=self._hold,
+            facts=self._target_session.with_retry("connecting", self.target.facts),
+            hold=self._target_session,
             agent=("", ""),
             tell=self.tell,
         )
@@ -132,7 +138,7 @@ class _Session:
         from shufflenet_deploy.codegen.cpu_target import for_facts  # noqa: PLC0415
 
         try:
-            return self.suite.cells(for_facts(self._place.facts).name)
+            return self.suite.cells(for_facts(self._context.facts).name)
         except ExportError:  # Each of its exports will say that there is no code for the target.
             return self.suite.cells()
 
@@ -141,25 +147,25 @@ class _Session:
         self._done = self.journal.runs(self.suite_id)
         if self._done:
             self._note_suite()
-        with self._hold:
-            self._hold.check_governor()
-            ready: list[Ready] = []
+        with self._target_session:
+            self._target_session.check_governor()
+            ready: list[PreparedCell] = []
             for prepared in self._prepared():
                 if isinstance(prepared, Run):
                     yield prepared
                 else:
                     ready.append(prepared)
-            self._hold.set_governor()
+            self._target_session.set_governor()
             yield from self._measured(ready)
             able = [one for one in ready if one.cell.model_dump_json() not in self._given_up]
-            aside.observe(able, self._place, self.journal)
+            supplementary.observe(able, self._context, self.journal)
             if self.suite.profile:
-                yield from aside.profiled(able, self._place, self.journal)
+                yield from supplementary.profiled(able, self._context, self.journal)
 
     # --- preparation -----------------------------------------------------------------------------
 
     def _check_cpus(self) -> None:
-        known = {core.index for core in self._place.facts.cores}
+        known = {core.index for core in self._context.facts.cores}
         unknown = [cpu for cpu in self.suite.spec.cpus or () if known and cpu not in known]
         if unknown:
             raise UsageError(
@@ -167,17 +173,17 @@ class _Session:
                 f"choose among {', '.join(map(str, sorted(known)))}"
             )
         for cell in self._cells:
-            self._place.spec_of(cell)
+            self._context.spec_of(cell)
 
-    def _prepared(self) -> Iterator[Ready | Run]:
+    def _prepared(self) -> Iterator[PreparedCell | Run]:
         """Each cell ready to be measured, or the run that says why it never will be."""
         artifacts: dict[int, Artifact] = {}
         if all(runtime.get(name).standalone for name in self.suite.runtimes):
-            self._hold.patiently(
+            self._target_session.with_retry(
                 "looking for room", lambda: self.target.require_programs("native programs")
             )
         # What files have in common, the next one finds made: a network, ranges, answers.
-        for index, cell in sorted(enumerate(self._cells), key=lambda pair: _kin(pair[1])):
+        for index, cell in sorted(enumerate(self._cells), key=lambda pair: _export_group(pair[1])):
             self.tell(events.Stage(text=f"exporting {events.describe(cell)}"))
             try:
                 artifacts[index] = self.artifact_of(cell)
@@ -186,8 +192,8 @@ class _Session:
         exported = [(self._cells[index], artifact) for index, artifact in sorted(artifacts.items())]
         if any(not runtime.get(cell.runtime).standalone for cell, _ in exported):
             path = resource("device_scripts", _AGENT)
-            agent = self._place.install(path), sha256_file(path)
-            self._place = replace(self._place, agent=agent)
+            agent = self._context.install(path), sha256_file(path)
+            self._context = replace(self._context, agent=agent)
         for cell, artifact in exported:
             try:
                 yield self._installed(cell, artifact)
@@ -196,7 +202,7 @@ class _Session:
                 kind = FailureKind.RUNTIME_MISSING if missing else FailureKind.TARGET
                 yield self._failed(cell, artifact, kind, error)
 
-    def _installed(self, cell: Cell, artifact: Artifact) -> Ready:
+    def _installed(self, cell: Cell, artifact: Artifact) -> PreparedCell:
         try:
             if cell.runtime not in self._environments:
                 self._environments[cell.runtime] = self._environment(cell.runtime)
@@ -204,14 +210,14 @@ class _Session:
         except TargetError as error:
             raise _NoRuntime(str(error)) from error
         self.tell(events.Stage(text=f"installing {artifact.path.name} on {self.target.host}"))
-        remote = self._place.install(artifact.path)
-        return Ready(cell=cell, artifact=artifact, remote=remote, environment=environment)
+        remote = self._context.install(artifact.path)
+        return PreparedCell(cell=cell, artifact=artifact, remote=remote, environment=environment)
 
     def _environment(self, name: str) -> Environment | None:
         if runtime.get(name).standalone:
             return None
         self.tell(events.Stage(text=f"preparing {name} on {self.target.host}"))
-        return self._hold.patiently(
+        return self._target_session.with_retry(
             f"installing {name}",
             lambda: self.target.environment(
                 runtime.get(name).payload,
@@ -222,7 +228,7 @@ class _Session:
 
     # --- rounds ----------------------------------------------------------------------------------
 
-    def _measured(self, ready: Sequence[Ready]) -> Iterator[Run]:
+    def _measured(self, ready: Sequence[PreparedCell]) -> Iterator[Run]:
         of_cell = {one.cell.model_dump_json(): one for one in ready}
         rounds = range(1, self.suite.spec.processes + 1)
         plan = [
@@ -239,13 +245,13 @@ class _Session:
         total = len(todo)
         self.tell(events.Planned(visits=total, skipped=len(plan) - total))
         for process, cell in todo:
-            yield from self._visit(of_cell[cell.model_dump_json()], process)
+            yield from self._measure(of_cell[cell.model_dump_json()], process)
         process = self.suite.spec.processes
         while self.suite.precision_target is not None and process < self.suite.max_processes:
             process += 1
-            wide = schedule.imprecise(
+            wide = schedule.cells_above_target(
                 [one.cell for one in ready],
-                [run for run in self._done if run.target.host == self._place.facts.host],
+                [run for run in self._done if run.target.host == self._context.facts.host],
                 baseline=self.suite.baseline,
                 target=self.suite.precision_target,
             )
@@ -258,33 +264,33 @@ class _Session:
             total += len(wide)
             self.tell(events.Planned(visits=total, skipped=len(plan) - len(todo)))
             for cell in self._round(wide, process):
-                yield from self._visit(of_cell[cell.model_dump_json()], process)
+                yield from self._measure(of_cell[cell.model_dump_json()], process)
 
     def _round(self, cells: Sequence[Cell], process: int) -> list[Cell]:
         return schedule.round_order(
             cells, baseline=self.suite.baseline, process=process, seed=self.suite.seed
         )
 
-    def _known(self, of_cell: dict[str, Ready]) -> set[tuple[str, int]]:
+    def _known(self, of_cell: dict[str, PreparedCell]) -> set[tuple[str, int]]:
         """Cells and processes that were measured before, with the same file and protocol."""
         return {
             (key, run.process)
             for run in attempts.counted(self._done)
-            if run.target.host == self._place.facts.host
+            if run.target.host == self._context.facts.host
             and isinstance(run.outcome, Measurement)
             and (ready := of_cell.get(key := run.cell.model_dump_json())) is not None
-            and run.sampling == (ready.artifact.sha256, self._place.spec_of(ready.cell).protocol)
+            and run.sampling == (ready.artifact.sha256, self._context.spec_of(ready.cell).protocol)
         }
 
-    def _visit(self, ready: Ready, process: int) -> Iterator[Run]:
+    def _measure(self, ready: PreparedCell, process: int) -> Iterator[Run]:
         """One process of a cell; again while it is disturbed and that may help."""
         self._visits += 1
         if ready.cell.model_dump_json() in self._given_up:
             return
         for attempt in range(1, self.suite.retries + 2):
-            self._hold.cool_down()
+            self._target_session.cool_down()
             self.tell(events.Started(cell=ready.cell, process=process, index=self._visits))
-            run = measure(ready, self._place, process=process, attempt=attempt)
+            run = measure(ready, self._context, process=process, attempt=attempt)
             self._keep(run)
             yield run
             if isinstance(run.outcome, Failure):
@@ -309,7 +315,7 @@ class _Session:
         self, cell: Cell, artifact: Artifact | None, kind: FailureKind, error: DeployError
     ) -> Run:
         """The run of a cell that could not be prepared, journalled."""
-        run = never_started(cell, artifact, self._place, kind, error)
+        run = never_started(cell, artifact, self._context, kind, error)
         self._keep(run)
         return run
 
@@ -335,6 +341,6 @@ class _NoRuntime(TargetError):
     """The runtime cannot be had on the target."""
 
 
-def _kin(cell: Cell) -> tuple[str, ...]:
+def _export_group(cell: Cell) -> tuple[str, ...]:
     """Cells whose files are made from the same things stand together by this."""
     return cell.model, str(cell.resolution), cell.precision

@@ -14,12 +14,12 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from shufflenet_deploy import runtime
+from shufflenet_deploy.atomic_files import exists, read_toml, resource, user_path
 from shufflenet_deploy.bounded import MAX_COUNT, MAX_SECS, Count, Int, Name, Text
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.export.lowerings import AUTO
-from shufflenet_deploy.export.lowerings import parse as parse_lowering
-from shufflenet_deploy.export.precisions import meant
-from shufflenet_deploy.files import exists, read_toml, resource, user_path
+from shufflenet_deploy.export.lowering_names import AUTO
+from shufflenet_deploy.export.lowering_names import parse as parse_lowering
+from shufflenet_deploy.export.precisions import resolve
 from shufflenet_deploy.names import Line, SuiteName
 from shufflenet_deploy.records import (
     AskedPrecisions,
@@ -211,7 +211,7 @@ class Suite(Record):
         return self
 
     def _precisions_in(self, name: str, machine: str | None = None) -> tuple[Precision, ...]:
-        return meant(self.precisions, runtime.get(name).formats[0], machine, runtime=name)
+        return resolve(self.precisions, runtime.get(name).formats[0], machine, runtime=name)
 
     def _lowerings_of(self, model: str) -> tuple[str, ...]:
         several = len(set(self.lowerings)) > 1

@@ -8,17 +8,17 @@ from datetime import UTC, datetime
 
 import shufflenet_deploy
 from shufflenet_deploy import runtime
-from shufflenet_deploy.bench import events, outcome
-from shufflenet_deploy.bench.ready import Place, Ready
+from shufflenet_deploy.bench import events, failures
+from shufflenet_deploy.bench.prepared import BenchContext, PreparedCell
 from shufflenet_deploy.errors import ConnectError, DeployError, ParseError
 from shufflenet_deploy.records import Failure, Sustained
 from shufflenet_deploy.runtime import sustained
-from shufflenet_deploy.runtime.sustained import Turns
+from shufflenet_deploy.runtime.sustained import TurnLog
 
 
 def sustain(
-    group: Sequence[Ready],
-    place: Place,
+    group: Sequence[PreparedCell],
+    place: BenchContext,
     *,
     secs: float,
     baseline: str | None,
@@ -46,7 +46,7 @@ def sustain(
     place.tell(events.Sustaining(cells=tuple(one.cell for one in group), secs=secs))
     started_at = datetime.now(UTC)
     stderr = ""
-    found: Turns | Failure
+    found: TurnLog | Failure
     try:
         result = place.hold.invoke(
             f"measuring {len(group)} models by turns",
@@ -54,16 +54,16 @@ def sustain(
             env=lead.variables(spec),
             timeout_s=secs + spec.timeout_secs,
         )
-        stderr = outcome.tail(result.stderr)
+        stderr = failures.tail(result.stderr)
         try:
             found = sustained.parse(result.text, models=len(group))
         except ParseError as error:
-            found = outcome.unexplained(result, error)
+            found = failures.unexplained(result, error)
     except ConnectError:
         raise
     except DeployError as error:
-        found = outcome.failure_of(error, secs + spec.timeout_secs)
-    turns = found if isinstance(found, Turns) else None
+        found = failures.failure_of(error, secs + spec.timeout_secs)
+    turns = found if isinstance(found, TurnLog) else None
     return Sustained(
         id=uuid.uuid4().hex,
         suite=place.suite_id,

@@ -15,8 +15,15 @@ from datetime import UTC, datetime
 from shufflenet_deploy import runtime, stats
 from shufflenet_deploy.bench.suite import Suite
 from shufflenet_deploy.errors import TargetError
-from shufflenet_deploy.export.lowerings import FORMS, LOWERINGS, PAPER, Choice, is_formed, parse
-from shufflenet_deploy.export.tuned import Entry, Figure
+from shufflenet_deploy.export.lowering_names import (
+    FORMS,
+    LOWERINGS,
+    PAPER,
+    Choice,
+    is_formed,
+    parse,
+)
+from shufflenet_deploy.export.tuning_table import TunedLowering, TuningFigure
 from shufflenet_deploy.records import BenchmarkSpec, Measurement, Metric, Precision, Record, Run
 
 #: Stages of a ShuffleNet whose shuffles may be written in different forms.
@@ -29,7 +36,7 @@ _LEAST_GAIN = 0.002
 Measure = Callable[[str, Suite], Sequence[Run]]
 
 
-class Question(Record):
+class TuningRequest(Record):
     """What is tuned: one model in one runtime on one core, in those precisions that files with
     lowerings come in. ``card`` is the model's file where it does not ship with this package.
     """
@@ -46,7 +53,7 @@ class Question(Record):
     by_stage: bool = True
 
 
-def tune(question: Question, measure: Measure) -> tuple[Entry, ...]:
+def tune(question: TuningRequest, measure: Measure) -> tuple[TunedLowering, ...]:
     """The best lowering per precision, with the figures that decided.
 
     Raises:
@@ -67,11 +74,11 @@ Samples = dict[str, list[tuple[int, ...]]]
 
 
 class _Search:
-    def __init__(self, question: Question, measure: Measure) -> None:
+    def __init__(self, question: TuningRequest, measure: Measure) -> None:
         self._question = question
         self._measure = measure
         self._format = runtime.get(question.runtime).formats[0]
-        self._figures: dict[Precision, dict[str, Figure]] = {}
+        self._figures: dict[Precision, dict[str, TuningFigure]] = {}
         self._version = ""
         self._suites: list[str] = []
 
@@ -133,7 +140,7 @@ class _Search:
         known = self._figures.setdefault(precision, {})
         for lowering, processes in samples.items():
             ratio = stats.ratio_interval(plain, processes)
-            known[lowering] = Figure(
+            known[lowering] = TuningFigure(
                 lowering=lowering,
                 value=round(stats.center(processes)),
                 ratio=round(ratio.estimate, 5),
@@ -172,11 +179,11 @@ class _Search:
                     best = lowering
         return best
 
-    def entry(self, precision: Precision, best: str) -> Entry:
+    def entry(self, precision: Precision, best: str) -> TunedLowering:
         """What is remembered of one precision."""
         question = self._question
         figures = sorted(self._figures[precision].values(), key=lambda one: one.value)
-        return Entry(
+        return TunedLowering(
             runtime=question.runtime.partition("==")[0],
             core=question.core,
             format=self._format,
@@ -190,7 +197,7 @@ class _Search:
             figures=tuple(figures),
         )
 
-    def compared(self, entries: Sequence[Entry]) -> list[Entry]:
+    def compared(self, entries: Sequence[TunedLowering]) -> list[TunedLowering]:
         """The entries, and whether int8 is worth it: both winners once more, side by side."""
         by_precision = {one.precision: one for one in entries}
         if set(by_precision) != {Precision.FP32, Precision.INT8}:

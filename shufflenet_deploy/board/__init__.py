@@ -6,7 +6,8 @@
 A board is reached like any other machine, over SSH: ``Board.ssh_settings()`` says how.
 """
 
-from shufflenet_deploy.board.fleet import (
+from shufflenet_deploy.board.initramfs import ImageInfo
+from shufflenet_deploy.board.manager import (
     DEFAULT_NAME,
     Board,
     boards,
@@ -17,8 +18,7 @@ from shufflenet_deploy.board.fleet import (
     names,
     up,
 )
-from shufflenet_deploy.board.image import ImageInfo
-from shufflenet_deploy.board.machine import CPUS, BoardSettings, qemu_version
+from shufflenet_deploy.board.qemu import CPUS, BoardSettings, qemu_version
 
 __all__ = [
     "CPUS",

@@ -19,7 +19,7 @@ _STATE_FIELD = 0
 _PROC = Path("/proc")
 
 
-class Birth(Record):
+class ProcessIdentity(Record):
     """One process, for all time."""
 
     pid: int
@@ -29,10 +29,10 @@ class Birth(Record):
     @property
     def alive(self) -> bool:
         """Whether exactly this process still runs."""
-        return birth_of(self.pid) == self
+        return identity_of(self.pid) == self
 
 
-def birth_of(pid: int) -> Birth | None:
+def identity_of(pid: int) -> ProcessIdentity | None:
     """Who has this process id now; None when nobody has, or only a corpse."""
     try:
         # The command may hold spaces and brackets; what follows its last bracket does not.
@@ -42,10 +42,10 @@ def birth_of(pid: int) -> Birth | None:
         return None
     if len(fields) <= _START_TIME_FIELD or fields[_STATE_FIELD] in {"Z", "X"}:
         return None
-    return Birth(pid=pid, start_ticks=int(fields[_START_TIME_FIELD]), boot_id=boot_id)
+    return ProcessIdentity(pid=pid, start_ticks=int(fields[_START_TIME_FIELD]), boot_id=boot_id)
 
 
-def stop(birth: Birth, *, patience_secs: float = 5.0) -> bool:
+def stop(birth: ProcessIdentity, *, patience_secs: float = 5.0) -> bool:
     """End a process: ask, wait, then insist. False when it was gone already."""
     try:
         handle = os.pidfd_open(birth.pid)

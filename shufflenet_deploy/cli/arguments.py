@@ -14,9 +14,9 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
+from shufflenet_deploy.atomic_files import user_path
 from shufflenet_deploy.bounded import INT_MAX
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.files import user_path
 
 _MAX_CHARACTERS = 4096
 #: More seconds, degrees or decibels than anything has; what waits for time takes no more.

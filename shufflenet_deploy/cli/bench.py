@@ -32,18 +32,18 @@ from shufflenet_deploy.cli.hosts import HOST_HELP, SSH_CLIENT_HELP, SshClientNam
 from shufflenet_deploy.cli.journal import open_journal
 from shufflenet_deploy.cli.journal_option import JOURNAL_HELP
 from shufflenet_deploy.cli.known_suites import host_of_suite, remember_host
-from shufflenet_deploy.cli.lists import PRECISIONS, listed, precisions
-from shufflenet_deploy.cli.observations import described, newest, summaries
-from shufflenet_deploy.cli.output import paragraph, print_json, show
+from shufflenet_deploy.cli.multi_value import PRECISIONS, listed, precisions
 from shufflenet_deploy.cli.profile import Profiles
+from shufflenet_deploy.cli.stdout import paragraph, print_json, show
+from shufflenet_deploy.cli.supplementary import described, newest, summaries
 from shufflenet_deploy.errors import DeployError, UsageError
 
 if TYPE_CHECKING:
     from shufflenet_deploy.bench import Suite
     from shufflenet_deploy.cli.progress import BenchProgress
+    from shufflenet_deploy.journal import Journal
     from shufflenet_deploy.records import Artifact, Cell, CrossCheck, Evaluation, Run, Sustained
-    from shufflenet_deploy.store import Journal
-    from shufflenet_deploy.target import Target, Traffic
+    from shufflenet_deploy.target import Target, TransferStats
 
 _FAILED = 1
 _INTERRUPTED = 130
@@ -300,7 +300,7 @@ def bench(  # noqa: PLR0917 - options, each passed by name
     broken connection, --resume goes on.
     """
     from shufflenet_deploy.cli.progress import BenchProgress  # noqa: PLC0415
-    from shufflenet_deploy.store import LAST  # noqa: PLC0415
+    from shufflenet_deploy.journal import LAST  # noqa: PLC0415
 
     if suite_id is not None and not resume:
         raise UsageError(f"'{suite_id}' goes with --resume only; models are named with --model")
@@ -363,7 +363,7 @@ def bench(  # noqa: PLR0917 - options, each passed by name
         wanted = _checked(wanted, suite_id, base)
         for line in notices(virtual, deterministic=counting) if virtual is not None else ():
             typer.echo(line, err=True)
-        measured = _Bench(
+        measured = _BenchCommand(
             suite=wanted,
             suite_id=suite_id,
             host=host or "local",
@@ -398,7 +398,7 @@ def _print_note(stage: str) -> None:
         typer.echo(stage, err=True)
 
 
-class _Bench:
+class _BenchCommand:
     """One suite being measured, and what is to be said about it afterwards."""
 
     def __init__(
@@ -423,7 +423,7 @@ class _Bench:
         self.profiles = Profiles(profiles=[], measured=[])
         self.observations: list[Sustained | CrossCheck] = []
         self.evaluations: list[Evaluation] = []
-        self.traffic: Traffic | None = None
+        self.traffic: TransferStats | None = None
 
     @property
     def failures(self) -> list[Run]:
@@ -435,7 +435,7 @@ class _Bench:
     @property
     def measured(self) -> int:
         """How many processes have measured."""
-        from shufflenet_deploy import attempts  # noqa: PLC0415
+        from shufflenet_deploy.stats import attempts  # noqa: PLC0415
 
         return sum(run.kind == "measurement" for run in attempts.counted(self.runs))
 
@@ -539,7 +539,7 @@ class _Bench:
             self.runs, baseline=self.suite.baseline or "", evaluations=self.evaluations
         )
         if out is not None:
-            from shufflenet_deploy.files import write_whole  # noqa: PLC0415
+            from shufflenet_deploy.atomic_files import write_whole  # noqa: PLC0415
 
             made = (render.markdown, render.csv, render.json)
             for name, rendered in zip(_TABLES, made, strict=True):
@@ -556,7 +556,7 @@ class _Bench:
 
     def _judged(self) -> list[tuple[Cell, Any]]:
         from shufflenet_deploy import stats  # noqa: PLC0415
-        from shufflenet_deploy.attempts import CellRuns  # noqa: PLC0415
+        from shufflenet_deploy.stats.attempts import CellRuns  # noqa: PLC0415
 
         groups: dict[str, list[Run]] = {}
         for run in self.runs:

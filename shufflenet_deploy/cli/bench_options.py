@@ -7,10 +7,10 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from shufflenet_deploy.atomic_files import is_file, user_path
 from shufflenet_deploy.bounded import first_line, integer, parse_json
-from shufflenet_deploy.cli.lists import listed
+from shufflenet_deploy.cli.multi_value import listed
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.files import is_file, user_path
 
 if TYPE_CHECKING:
     from shufflenet_deploy.bench import Suite

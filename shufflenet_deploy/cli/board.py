@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from shufflenet_deploy.cli.heartbeat import Heartbeat
-from shufflenet_deploy.cli.lists import one_of
-from shufflenet_deploy.cli.output import print_json
+from shufflenet_deploy.cli.multi_value import one_of
+from shufflenet_deploy.cli.stdout import print_json
 from shufflenet_deploy.errors import BoardError, UsageError
 
 if TYPE_CHECKING:

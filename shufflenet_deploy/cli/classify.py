@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from shufflenet_deploy.cli.output import Column, print_grid
+from shufflenet_deploy.cli.stdout import Column, print_grid
 
 
 def register(app: typer.Typer) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from shufflenet_deploy.cli.hosts import HOST_HELP, SshClient, transport_to
-from shufflenet_deploy.cli.output import print_json
+from shufflenet_deploy.cli.stdout import print_json
 
 
 def register(app: typer.Typer) -> None:
@@ -29,7 +29,7 @@ def clean(
 ) -> None:
     """Remove everything this program put on a host: models, runtimes, the agent."""
     from shufflenet_deploy.target import Target  # noqa: PLC0415
-    from shufflenet_deploy.target import downloads as kept  # noqa: PLC0415
+    from shufflenet_deploy.target import local_cache as kept  # noqa: PLC0415
 
     with transport_to(host, ssh_client=ssh_client) as link, Target(link) as target:
         cleaned = target.clean(force=force)

@@ -11,12 +11,12 @@ import typer
 from shufflenet_deploy.cli import completion, preflight
 from shufflenet_deploy.cli.journal import open_journal
 from shufflenet_deploy.cli.journal_option import JOURNAL_HELP
-from shufflenet_deploy.cli.output import show
+from shufflenet_deploy.cli.stdout import show
 from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
+    from shufflenet_deploy.journal import Journal
     from shufflenet_deploy.records import Run
-    from shufflenet_deploy.store import Journal
 
 _REGRESSED = 1
 _RUN = "A suite's id, its beginning, 'last', or a file that runs export wrote."
@@ -63,7 +63,10 @@ def compare(  # noqa: PLR0917 - options, each passed by name
     either side are not judged; with --strict they count as failed.
     """
     from shufflenet_deploy.report import comparison_render as render  # noqa: PLC0415
-    from shufflenet_deploy.report.comparison import Comparison, parse_threshold  # noqa: PLC0415
+    from shufflenet_deploy.report.comparison import (  # noqa: PLC0415
+        SuiteComparison,
+        parse_threshold,
+    )
 
     if as_json and markdown:
         raise UsageError("--json and --markdown contradict each other: keep one")
@@ -75,10 +78,10 @@ def compare(  # noqa: PLR0917 - options, each passed by name
     before, after = _runs([control, treatment], journal)
     if {run.id for run in before} == {run.id for run in after}:
         raise UsageError(f"{control} and {treatment} are the same runs: name two suites")
-    found = Comparison.of(before, after, names=(control, treatment), threshold=share)
+    found = SuiteComparison.of(before, after, names=(control, treatment), threshold=share)
     told = f"{found.model_dump_json(indent=2)}\n"
     if out is not None:
-        from shufflenet_deploy.files import write_whole  # noqa: PLC0415
+        from shufflenet_deploy.atomic_files import write_whole  # noqa: PLC0415
 
         is_json = out.suffix.lower() == _JSON_SUFFIX
         write_whole(out, told if is_json else render.markdown(found))
@@ -119,15 +122,15 @@ def _of_suite(book: Journal, name: str) -> list[Run]:
 
 
 def _is_file(name: str) -> bool:
-    from shufflenet_deploy.files import is_file  # noqa: PLC0415
+    from shufflenet_deploy.atomic_files import is_file  # noqa: PLC0415
 
     return name.endswith((".jsonl", ".json")) or os.sep in name or is_file(Path(name))
 
 
 def _read(name: str) -> list[Run]:
-    from shufflenet_deploy.files import read_lines, user_path  # noqa: PLC0415
+    from shufflenet_deploy.atomic_files import read_lines, user_path  # noqa: PLC0415
+    from shufflenet_deploy.journal import parse_lines  # noqa: PLC0415
     from shufflenet_deploy.records import Run  # noqa: PLC0415
-    from shufflenet_deploy.store import parse_lines  # noqa: PLC0415
 
     lines = read_lines(user_path(name))
     return [one for one in parse_lines(lines, name) if isinstance(one, Run)]

@@ -23,7 +23,7 @@ def runtimes(incomplete: str) -> list[str]:
 
 def suites(incomplete: str) -> list[str]:
     """Ids of the suites in the journal that is used when none is named, newest first."""
-    from shufflenet_deploy.store import Journal  # noqa: PLC0415
+    from shufflenet_deploy.journal import Journal  # noqa: PLC0415
 
     try:
         with Journal(None) as book:

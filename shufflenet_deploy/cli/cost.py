@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from shufflenet_deploy.cli.heartbeat import Heartbeat
-from shufflenet_deploy.cli.lists import ALL, PRECISIONS, listed, precisions
-from shufflenet_deploy.cli.output import print_json
+from shufflenet_deploy.cli.multi_value import ALL, PRECISIONS, listed, precisions
+from shufflenet_deploy.cli.stdout import print_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from shufflenet_deploy.cost import Comparison, Count, Lock, Plan, Result
+    from shufflenet_deploy.cost import BaselineComparison, CostBaseline, Count, Plan, Result
 
 _CPUS = "a72,a76"
 _MODELS = "shufflenet-g3-0.5x,alexnet"
@@ -71,10 +71,10 @@ def cost(  # noqa: PLR0917 - options, each passed by name
     Lists take commas, or the option several times.
     """
     from shufflenet_deploy import cost as costs  # noqa: PLC0415
-    from shufflenet_deploy.files import resource  # noqa: PLC0415
+    from shufflenet_deploy.atomic_files import resource  # noqa: PLC0415
 
     path = check or resource("benchmarks", "cost.lock.toml")
-    locked = costs.Lock.read(path) if check is not None and not update else None
+    locked = costs.CostBaseline.read(path) if check is not None and not update else None
     plan = _plan(
         cpus=listed(cpu or _CPUS),
         models=listed(model or _MODELS),
@@ -121,7 +121,7 @@ def _plan(
     resolution: str,
     profile: bool,
     recount: bool,
-    locked: Lock | None,
+    locked: CostBaseline | None,
 ) -> Plan:
     from shufflenet_deploy import zoo  # noqa: PLC0415
     from shufflenet_deploy.board import BoardSettings  # noqa: PLC0415
@@ -144,7 +144,7 @@ def _plan(
     )
 
 
-def _pinned(runtime: str, locked: Lock | None) -> str:
+def _pinned(runtime: str, locked: CostBaseline | None) -> str:
     """The version that was locked, so that only what we did can move the count."""
     from shufflenet_deploy.runtime import get  # noqa: PLC0415
 
@@ -169,16 +169,16 @@ def _update(path: Path, plan: Plan, counts: Sequence[Count]) -> None:
     from importlib import metadata  # noqa: PLC0415
 
     from shufflenet_deploy import cost as costs  # noqa: PLC0415
-    from shufflenet_deploy.board.machine import qemu_version  # noqa: PLC0415
+    from shufflenet_deploy.board.qemu import qemu_version  # noqa: PLC0415
 
     kept: tuple[costs.Count, ...] = ()
     if path.exists():
-        kept = tuple(one for one in costs.Lock.read(path).count if not _planned(one, plan))
+        kept = tuple(one for one in costs.CostBaseline.read(path).count if not _planned(one, plan))
     tools = {"qemu": qemu_version()}
     tools |= {
         name: metadata.version(name).partition("+")[0] for name in ("torch", "onnx", "onnxruntime")
     }
-    costs.Lock(tools=tools, count=(*kept, *counts)).write(path)
+    costs.CostBaseline(tools=tools, count=(*kept, *counts)).write(path)
 
 
 def _print_tables(result: Result, locked: Sequence[Count]) -> None:
@@ -186,7 +186,7 @@ def _print_tables(result: Result, locked: Sequence[Count]) -> None:
     from rich.console import Console  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
-    from shufflenet_deploy.breakdown import decompositions  # noqa: PLC0415
+    from shufflenet_deploy.analysis.profile import decompositions  # noqa: PLC0415
     from shufflenet_deploy.report.profiles import as_text  # noqa: PLC0415
 
     console, counts = Console(), result.counts
@@ -252,20 +252,20 @@ def _row(one: Count, counted: Count | None, locked: Count | None, *, kept: bool)
     )
 
 
-def _print_comparison(comparison: Comparison, path: Path) -> None:
-    from shufflenet_deploy.cost import Verdict  # noqa: PLC0415
+def _print_comparison(comparison: BaselineComparison, path: Path) -> None:
+    from shufflenet_deploy.cost import CountStatus  # noqa: PLC0415
 
     for change in comparison.with_verdict(
-        Verdict.REGRESSED, Verdict.GONE, Verdict.IMPROVED, Verdict.NEW
+        CountStatus.REGRESSED, CountStatus.GONE, CountStatus.IMPROVED, CountStatus.NEW
     ):
         typer.echo(f"{change.verdict.value:>9}  {change.line}")
-    same = len(comparison.with_verdict(Verdict.SAME))
+    same = len(comparison.with_verdict(CountStatus.SAME))
     typer.echo(f"{same} of {len(comparison.changes)} counts are within {comparison.tolerance:.1%}")
-    if comparison.with_verdict(Verdict.IMPROVED, Verdict.NEW):
+    if comparison.with_verdict(CountStatus.IMPROVED, CountStatus.NEW):
         typer.echo(f"to lock them: shufflenet-deploy cost --check {path} --update")
 
 
-def _described(result: Result, comparison: Comparison | None) -> dict[str, Any]:
+def _described(result: Result, comparison: BaselineComparison | None) -> dict[str, Any]:
     whole: dict[str, Any] = result.model_dump(mode="json")
     if comparison is not None:
         whole["passed"] = comparison.passed

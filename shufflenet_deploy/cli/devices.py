@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shufflenet_deploy.cli.hosts import SshClient, SshClientName, transport_to
-from shufflenet_deploy.cli.output import Column, print_grid, print_json
+from shufflenet_deploy.cli.stdout import Column, print_grid, print_json
 from shufflenet_deploy.errors import ConnectError, DeployError, UsageError
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def _answer(host: str, put: Callable[[Device], None], ssh_client: SshClientName)
 
 
 def _described(host: str, target: Target) -> Device:
-    facts, state = target.facts(), target.state()
+    facts, state = target.facts(), target.sensors()
     return Device(
         host=host,
         abi=facts.arch,

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shufflenet_deploy.cli.hosts import HOST_HELP, SshClient, transport_to
-from shufflenet_deploy.cli.lists import listed
-from shufflenet_deploy.cli.output import console, print_json
+from shufflenet_deploy.cli.multi_value import listed
+from shufflenet_deploy.cli.stdout import console, print_json
 
 if TYPE_CHECKING:
-    from shufflenet_deploy.bench.fitness import Check
+    from shufflenet_deploy.bench.preflight import Check
 
 _UNFIT = 1
 _RUNTIMES = ["onnxruntime", "litert", "tflite-runtime", "native"]
@@ -38,13 +38,13 @@ def doctor(
     Governor, limits, heat, power, load, memory, disk, clock, and where runtimes would come from.
     Nothing is written there. Exits with 1 when something would spoil the figures.
     """
-    from shufflenet_deploy.bench import fitness  # noqa: PLC0415
+    from shufflenet_deploy.bench import preflight  # noqa: PLC0415
     from shufflenet_deploy.target import Target  # noqa: PLC0415
 
     with transport_to(host, ssh_client=ssh_client) as link, Target(link) as target:
-        seen = fitness.examine(target, listed(runtime) or _RUNTIMES)
-    checks = fitness.judge(seen)
-    fit = fitness.fit(checks)
+        seen = preflight.probe(target, listed(runtime) or _RUNTIMES)
+    checks = preflight.checks(seen)
+    fit = preflight.is_ready(checks)
     if as_json:
         print_json({"host": host, "fit": fit, "checks": [asdict(check) for check in checks]})
     else:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from shufflenet_deploy.cli import preflight
-from shufflenet_deploy.cli.output import print_json
+from shufflenet_deploy.cli.stdout import print_json
 from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
     from shufflenet_deploy.codegen import CpuTarget
-    from shufflenet_deploy.export.emission import Checked
+    from shufflenet_deploy.export.c_export import CheckedC
     from shufflenet_deploy.records import Precision, Recipe, Resolution
     from shufflenet_deploy.zoo.model import Model
 
@@ -159,19 +159,19 @@ def _in_int8(
 
 def _made(
     model: Model, size: Resolution, core: CpuTarget, precision: Precision, in_int8: _Int8 | None
-) -> Checked:
-    from shufflenet_deploy.export import emission  # noqa: PLC0415
-    from shufflenet_deploy.export.calibration import pictures  # noqa: PLC0415
+) -> CheckedC:
+    from shufflenet_deploy.export import c_export  # noqa: PLC0415
+    from shufflenet_deploy.export.image_set import load_image_set  # noqa: PLC0415
     from shufflenet_deploy.records import Precision  # noqa: PLC0415
 
     if precision is Precision.FP16:
-        return emission.in_halves(model, size, core, pictures(None))
+        return c_export.fp16(model, size, core, load_image_set(None))
     if in_int8 is None:
-        return emission.in_floats(model, size, core)
-    chosen = pictures(in_int8.calib)
+        return c_export.fp32(model, size, core)
+    chosen = load_image_set(in_int8.calib)
     if chosen.remark:
         typer.echo(f"warning: --calib {chosen.remark}", err=True)
-    return emission.Bytewise(
+    return c_export.Int8Export(
         model=model,
         size=size,
         machine=core,
@@ -180,14 +180,14 @@ def _made(
     ).make(in_int8.recipe)
 
 
-def _proof(made: Checked) -> dict[str, Any]:
+def _proof(made: CheckedC) -> dict[str, Any]:
     if made.parity is None:
         return {"relative_difference": made.difference}
     recipe = {"recipe": made.recipe.model_dump(mode="json")} if made.recipe else {}
     return {"parity": made.parity.model_dump(mode="json"), **recipe}
 
 
-def _said(made: Checked) -> str:
+def _said(made: CheckedC) -> str:
     if made.parity is None:
         return f"differs from PyTorch by {made.difference:.1e} of the largest score"
     how = f" ({made.recipe})" if made.recipe else ""

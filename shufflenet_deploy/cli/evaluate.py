@@ -19,12 +19,12 @@ from shufflenet_deploy.cli.export import Result, explain, export_all, requests_o
 from shufflenet_deploy.cli.heartbeat import Heartbeat
 from shufflenet_deploy.cli.journal import open_journal
 from shufflenet_deploy.cli.journal_option import JOURNAL_HELP
-from shufflenet_deploy.cli.lists import ALL, listed, precisions
-from shufflenet_deploy.cli.output import print_json
+from shufflenet_deploy.cli.multi_value import ALL, listed, precisions
+from shufflenet_deploy.cli.stdout import print_json
 from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
-    from shufflenet_deploy.accuracy import LabelledPictures, Progress
+    from shufflenet_deploy.accuracy import LabelledImages, Progress
     from shufflenet_deploy.export import ExportRequest
     from shufflenet_deploy.records import Evaluation, Resolution
 
@@ -114,10 +114,10 @@ def evaluate(  # noqa: PLR0917 - options, each passed by name
     The PyTorch module and the files see the same pictures: shorter side to 256, centre crop of 224,
     the model's own normalisation. What was answered is kept: after Ctrl-C the same command goes on.
     """
-    from shufflenet_deploy.accuracy.floors import Floor  # noqa: PLC0415
+    from shufflenet_deploy.accuracy.thresholds import Threshold  # noqa: PLC0415
 
     extras.require_export("eval")
-    floors = [Floor.parse(text) for text in listed(floor)]
+    floors = [Threshold.parse(text) for text in listed(floor)]
     _check(data, labels, journal)
     preflight.writable_folder("--out", out)
     if calib is not None:
@@ -143,7 +143,7 @@ def evaluate(  # noqa: PLR0917 - options, each passed by name
     _check_classes(data, labels, requests)
     results = export_all(requests)
     made = [result for result in results if result.artifact is not None]
-    session = _Session(
+    session = _EvaluationRun(
         data=data, labels=labels, limit=limit, workers=workers, fresh=fresh, journal=journal
     )
     evaluations: list[Evaluation] = []
@@ -179,7 +179,7 @@ def _model_and_size(evaluation: Evaluation) -> tuple[str, Resolution]:
     return evaluation.artifact.model, evaluation.artifact.resolution
 
 
-class _Session:
+class _EvaluationRun:
     """The options that all evaluations of one command share; remembers the pictures."""
 
     def __init__(
@@ -194,7 +194,7 @@ class _Session:
     ) -> None:
         self._data, self._labels, self._limit = data, labels, limit
         self._workers, self._fresh, self._journal = workers, fresh, journal
-        self._pictures: dict[int, LabelledPictures] = {}
+        self._pictures: dict[int, LabelledImages] = {}
         self._answered = "no"
 
     def evaluate(self, made: Sequence[Result]) -> list[Evaluation]:
@@ -241,7 +241,7 @@ class _Session:
                 book.append_evaluation(evaluation)
         return evaluations
 
-    def _labelled(self, classes: int) -> LabelledPictures:
+    def _labelled(self, classes: int) -> LabelledImages:
         from shufflenet_deploy.accuracy import labelled  # noqa: PLC0415
 
         if classes not in self._pictures:
@@ -281,9 +281,11 @@ def _check_classes(folder: Path, labels: str | None, requests: Sequence[ExportRe
         accuracy.check(folder, labels, model.architecture.description.classes)
 
 
-def _warn_of_calibration(artifacts: Any, made: Result, pictures: LabelledPictures) -> None:
+def _warn_of_calibration(artifacts: Any, made: Result, pictures: LabelledImages) -> None:
     """Pictures that set the ranges of an int8 file flatter it."""
-    from shufflenet_deploy.export.calibration import pictures as calibration_pictures  # noqa: PLC0415
+    from shufflenet_deploy.export.image_set import (  # noqa: PLC0415
+        load_image_set as calibration_pictures,
+    )
 
     if not any(artifact.calibration for artifact in artifacts):
         return
@@ -344,7 +346,7 @@ def _unreadable(evaluations: Sequence[Evaluation], most: int) -> list[str]:
 
 
 def _missed(evaluations: Sequence[Evaluation], floors: Any) -> list[str]:
-    from shufflenet_deploy.accuracy.floors import missed  # noqa: PLC0415
+    from shufflenet_deploy.accuracy.thresholds import missed  # noqa: PLC0415
 
     texts = [(each.artifact.path.name, missed(each, floors)) for each in evaluations]
     return [f"{name}: {text}" for name, text in texts if text]

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from shufflenet_deploy.cli.output import console, paragraph
+from shufflenet_deploy.cli.stdout import console, paragraph
 from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
-    from shufflenet_deploy.records import Evaluation, Tally
+    from shufflenet_deploy.records import Evaluation, TopKCounts
 
 _COLUMNS = (
     "In brackets: 95 % confidence (Wilson). Agrees: % of pictures with PyTorch's class. Lost, won: "
@@ -22,7 +22,7 @@ _COLUMNS = (
 
 def described(evaluation: Evaluation) -> dict[str, Any]:
     """The counts, and what follows from them."""
-    from shufflenet_deploy import proportions  # noqa: PLC0415
+    from shufflenet_deploy.stats import proportions  # noqa: PLC0415
 
     pairing = evaluation.pairing
     return evaluation.model_dump(mode="json") | {
@@ -38,8 +38,8 @@ def described(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
-def _share(count: int, tally: Tally) -> dict[str, float]:
-    from shufflenet_deploy import proportions  # noqa: PLC0415
+def _share(count: int, tally: TopKCounts) -> dict[str, float]:
+    from shufflenet_deploy.stats import proportions  # noqa: PLC0415
 
     low, high = proportions.wilson(count, tally.pictures)
     return {"value": 100 * count / tally.pictures, "low": 100 * low, "high": 100 * high}
@@ -49,7 +49,7 @@ def print_table(evaluations: Sequence[Evaluation]) -> None:
     """The files of one model and resolution under their module, with what the columns mean."""
     from rich.table import Table  # noqa: PLC0415
 
-    from shufflenet_deploy import proportions  # noqa: PLC0415
+    from shufflenet_deploy.stats import proportions  # noqa: PLC0415
 
     first = evaluations[0]
     table = Table(box=None, pad_edge=False, header_style="bold", title_justify="left")
@@ -81,7 +81,7 @@ def _kind(evaluation: Evaluation) -> str:
     return f"{artifact.format.value} {artifact.precision.value}"
 
 
-def _shares(tally: Tally) -> tuple[str, str, str]:
+def _shares(tally: TopKCounts) -> tuple[str, str, str]:
     top1, top5 = _share(tally.top1, tally), _share(tally.top5, tally)
     return (
         f"{top1['value']:.2f} ({top1['low']:.2f}–{top1['high']:.2f})",

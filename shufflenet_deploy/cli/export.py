@@ -15,8 +15,8 @@ from shufflenet_deploy import extras
 from shufflenet_deploy.cli import export_options as options
 from shufflenet_deploy.cli import preflight
 from shufflenet_deploy.cli.heartbeat import Heartbeat
-from shufflenet_deploy.cli.lists import ALL, listed, precisions
-from shufflenet_deploy.cli.output import Column, print_grid, print_json
+from shufflenet_deploy.cli.multi_value import ALL, listed, precisions
+from shufflenet_deploy.cli.stdout import Column, print_grid, print_json
 from shufflenet_deploy.errors import DeployError, UsageError
 
 if TYPE_CHECKING:
@@ -210,7 +210,7 @@ def requests_of(
     """
     from shufflenet_deploy import zoo  # noqa: PLC0415
     from shufflenet_deploy.export import ExportRequest  # noqa: PLC0415
-    from shufflenet_deploy.export.precisions import meant  # noqa: PLC0415
+    from shufflenet_deploy.export.precisions import resolve  # noqa: PLC0415
     from shufflenet_deploy.export.request import (  # noqa: PLC0415
         CALIBRATION_METHODS,
         CONVERTERS,
@@ -244,7 +244,7 @@ def requests_of(
             [Resolution.parse(text) for text in resolutions] or [zoo.architecture(model).resolution]
         )
         for fmt in _chosen("fmt", formats, [value.value for value in Format])
-        for precision in meant(precisions, Format(fmt), common["machine"])
+        for precision in resolve(precisions, Format(fmt), common["machine"])
         for lowering in lowerings
     ]
 
@@ -255,9 +255,9 @@ def warn_of_few_pictures(folder: Path | None) -> None:
     Raises:
         UsageError: the folder cannot be read, or holds no picture.
     """
-    from shufflenet_deploy.export.calibration import pictures  # noqa: PLC0415
+    from shufflenet_deploy.export.image_set import load_image_set  # noqa: PLC0415
 
-    if remark := pictures(folder).remark:
+    if remark := load_image_set(folder).remark:
         typer.echo(f"warning: --calib {remark}", err=True)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from shufflenet_deploy.cli import completion
-from shufflenet_deploy.cli.lists import PRECISIONS
+from shufflenet_deploy.cli.multi_value import PRECISIONS
 
 WHAT = "What to make"
 

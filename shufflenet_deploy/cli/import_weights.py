@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from shufflenet_deploy.cli import preflight
-from shufflenet_deploy.cli.output import print_json
+from shufflenet_deploy.cli.stdout import print_json
 
 
 def register(app: typer.Typer) -> None:
@@ -43,10 +43,10 @@ def import_weights(  # noqa: PLR0917 - options, each passed by name
     Knows the layouts of megvii, pytorchcv, mmpretrain, jaxony, weiaicunzai and torchvision. The
     card is then a model: shufflenet-deploy export --model CARD.toml
     """
-    from shufflenet_deploy.zoo.normalise import normalise  # noqa: PLC0415
+    from shufflenet_deploy.zoo.convert import convert  # noqa: PLC0415
 
     preflight.writable_folder("--out", out)
-    done = normalise(file, model=model, out=out, name=name, state_dict=state_dict)
+    done = convert(file, model=model, out=out, name=name, state_dict=state_dict)
     if as_json:
         fields = {
             "model": done.architecture.name,

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shufflenet_deploy.cli.output import Column, console, paragraph, print_grid, print_json
+from shufflenet_deploy.cli.stdout import Column, console, paragraph, print_grid, print_json
 from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
-    from shufflenet_deploy.export.comparison import Comparison
-    from shufflenet_deploy.export.inspection import Inspection
-    from shufflenet_deploy.export.layers import LayerFidelity
+    from shufflenet_deploy.export.inspection.contents import Inspection
+    from shufflenet_deploy.export.layer_comparison import LayerComparison
+    from shufflenet_deploy.export.layer_sqnr import LayerFidelity
     from shufflenet_deploy.network.metadata import Metadata
     from shufflenet_deploy.records import TensorSpec
 
@@ -92,7 +92,7 @@ def _print(found: Inspection) -> None:
         typer.echo(f"warning: {warning}", err=True)
 
 
-def _print_layers(compared: Comparison) -> None:
+def _print_layers(compared: LayerComparison) -> None:
     from rich.text import Text  # noqa: PLC0415
 
     def cells(row: LayerFidelity) -> tuple[Text, ...]:

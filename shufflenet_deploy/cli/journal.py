@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from shufflenet_deploy.store import Journal
+    from shufflenet_deploy.journal import Journal
 
 #: After so many rows their number is told instead.
 _MOST_WARNINGS = 5
@@ -19,7 +19,7 @@ def open_journal(location: str | None) -> Journal:
     Raises:
         UsageError: it cannot be opened at all.
     """
-    from shufflenet_deploy.store import Journal  # noqa: PLC0415
+    from shufflenet_deploy.journal import Journal  # noqa: PLC0415
 
     told: set[str] = set()
 

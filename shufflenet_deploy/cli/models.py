@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shufflenet_deploy.cli.output import Column, print_grid, print_json
+from shufflenet_deploy.cli.stdout import Column, print_grid, print_json
 
 if TYPE_CHECKING:
     from shufflenet_deploy.zoo import Architecture

@@ -11,14 +11,14 @@ from shufflenet_deploy.cli import completion
 from shufflenet_deploy.cli.bench_options import definition_of
 from shufflenet_deploy.cli.journal import open_journal
 from shufflenet_deploy.cli.journal_option import JOURNAL_HELP
-from shufflenet_deploy.cli.lists import listed
-from shufflenet_deploy.cli.output import print_json, show
+from shufflenet_deploy.cli.multi_value import listed
+from shufflenet_deploy.cli.stdout import print_json, show
 from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from shufflenet_deploy.breakdown import Breakdown
+    from shufflenet_deploy.analysis.profile import Breakdown
     from shufflenet_deploy.records import Run
 
 _FAILED = 1
@@ -127,13 +127,13 @@ class Profiles:
 
     def show(self, against: str | None, *, layers: bool = False, operators: bool = False) -> None:
         """Print the tables, and on standard error what could not be profiled."""
-        from shufflenet_deploy import breakdown  # noqa: PLC0415
+        from shufflenet_deploy.analysis import profile  # noqa: PLC0415
 
         parts = self._parts()
         if parts:
             from shufflenet_deploy.report.profiles import as_text  # noqa: PLC0415
 
-            compared = breakdown.decompositions(parts, against or "")
+            compared = profile.decompositions(parts, against or "")
             show(
                 lambda color: as_text(
                     parts, compared, layers=layers, operators=operators, color=color
@@ -143,21 +143,21 @@ class Profiles:
 
     def show_summary(self, suite: str, against: str | None) -> None:
         """Print two lines per cell, and how to see the rest."""
-        from shufflenet_deploy import breakdown  # noqa: PLC0415
+        from shufflenet_deploy.analysis import profile  # noqa: PLC0415
 
         parts = self._parts()
         if parts:
             from shufflenet_deploy.report.profiles import summary  # noqa: PLC0415
 
-            compared = breakdown.decompositions(parts, against or "")
+            compared = profile.decompositions(parts, against or "")
             show(lambda color: f"\n{summary(parts, compared, color=color)}")
             typer.echo(f"every kind of layer: shufflenet-deploy profile {suite}", err=True)
         self._tell_failures()
 
     def _parts(self) -> list[Breakdown]:
-        from shufflenet_deploy import breakdown  # noqa: PLC0415
+        from shufflenet_deploy.analysis import profile  # noqa: PLC0415
 
-        parts = breakdown.of_suite(self.profiles, self.measured)
+        parts = profile.of_suite(self.profiles, self.measured)
         return sorted(parts, key=lambda one: one.cell.display_order)
 
     def _tell_failures(self) -> None:
@@ -166,10 +166,10 @@ class Profiles:
 
     def described(self, against: str | None) -> dict[str, Any]:
         """The same as JSON values."""
-        from shufflenet_deploy import breakdown  # noqa: PLC0415
+        from shufflenet_deploy.analysis import profile  # noqa: PLC0415
 
         parts = self._parts()
-        compared = breakdown.decompositions(parts, against or "")
+        compared = profile.decompositions(parts, against or "")
         return {
             "breakdowns": [
                 {**one.model_dump(mode="json", exclude={"measured"}), "overhead": one.overhead}

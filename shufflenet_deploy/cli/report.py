@@ -10,7 +10,7 @@ import typer
 from shufflenet_deploy.cli import preflight
 from shufflenet_deploy.cli import table as tables
 from shufflenet_deploy.cli.journal import open_journal
-from shufflenet_deploy.cli.output import print_json
+from shufflenet_deploy.cli.stdout import print_json
 
 if TYPE_CHECKING:
     from shufflenet_deploy.report.html import Part
@@ -41,7 +41,7 @@ def report(  # noqa: PLR0917 - options, each passed by name
     ] = False,
 ) -> None:
     """Write the speedup table with its charts and conditions as one HTML file."""
-    from shufflenet_deploy.files import write_whole  # noqa: PLC0415
+    from shufflenet_deploy.atomic_files import write_whole  # noqa: PLC0415
     from shufflenet_deploy.report.html import html  # noqa: PLC0415
 
     preflight.writable_file("--out", out, "report.html")
@@ -60,7 +60,7 @@ def report(  # noqa: PLR0917 - options, each passed by name
     write_whole(out, html(built, profiles, parts))
     drawn: list[Path] = []
     if plots is not None:
-        from shufflenet_deploy.report.plots import plots as pictures  # noqa: PLC0415
+        from shufflenet_deploy.report.chart_files import plots as pictures  # noqa: PLC0415
 
         for name, content in list(pictures(built, profiles, parts)):
             write_whole(plots / name, content)
@@ -76,7 +76,7 @@ def report(  # noqa: PLR0917 - options, each passed by name
 
 def _sustained(suite: str, journal: str | None) -> list[Part]:
     """What was measured for minutes in this suite, each a part of the page."""
-    from shufflenet_deploy.cli.observations import newest  # noqa: PLC0415
+    from shufflenet_deploy.cli.supplementary import newest  # noqa: PLC0415
     from shufflenet_deploy.report.sustained import part  # noqa: PLC0415
 
     with open_journal(journal) as book:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from shufflenet_deploy.cli.hosts import HOST_HELP, SshClient, transport_to
-from shufflenet_deploy.cli.output import print_json
+from shufflenet_deploy.cli.stdout import print_json
 
 
 def register(app: typer.Typer) -> None:

@@ -13,13 +13,13 @@ import typer
 from shufflenet_deploy.cli import completion, preflight
 from shufflenet_deploy.cli.journal import open_journal
 from shufflenet_deploy.cli.journal_option import JOURNAL_HELP
-from shufflenet_deploy.cli.observations import described, newest, summaries
-from shufflenet_deploy.cli.output import Column, paragraph, print_grid, print_json
+from shufflenet_deploy.cli.stdout import Column, paragraph, print_grid, print_json
+from shufflenet_deploy.cli.supplementary import described, newest, summaries
 from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
+    from shufflenet_deploy.journal import SuiteRow
     from shufflenet_deploy.records import Run
-    from shufflenet_deploy.store import SuiteRow
 
 _STANDARD_STREAM = "-"
 #: Columns of ``runs show`` that hold numbers.
@@ -144,7 +144,7 @@ def export_(
     ] = False,
 ) -> None:
     """Write suites, runs, observations and evaluations, raw, one JSON object per line."""
-    from shufflenet_deploy.files import replacing  # noqa: PLC0415
+    from shufflenet_deploy.atomic_files import replacing  # noqa: PLC0415
 
     if out != _STANDARD_STREAM:
         preflight.writable_file("--out", Path(out), "runs.jsonl")
@@ -175,7 +175,7 @@ def import_(
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
     """Add runs that were exported elsewhere; those already here are passed over."""
-    from shufflenet_deploy.files import read_lines, user_path  # noqa: PLC0415
+    from shufflenet_deploy.atomic_files import read_lines, user_path  # noqa: PLC0415
 
     with open_journal(journal) as book:
         if file == _STANDARD_STREAM:
@@ -229,8 +229,8 @@ def _described_suite(row: SuiteRow) -> dict[str, Any]:
 def _described_cell(runs: list[Run]) -> dict[str, Any]:
     """The figures and the verdict of one cell from all of its attempts, in raw units."""
     from shufflenet_deploy import stats  # noqa: PLC0415
-    from shufflenet_deploy.attempts import CellRuns  # noqa: PLC0415
     from shufflenet_deploy.records import Failure  # noqa: PLC0415
+    from shufflenet_deploy.stats.attempts import CellRuns  # noqa: PLC0415
 
     found = CellRuns.of(runs)
     processes = stats.samples_of(found.kept)

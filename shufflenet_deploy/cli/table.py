@@ -15,12 +15,12 @@ import typer
 from shufflenet_deploy.cli import completion, preflight
 from shufflenet_deploy.cli.journal import open_journal
 from shufflenet_deploy.cli.journal_option import JOURNAL_HELP
-from shufflenet_deploy.cli.lists import listed
-from shufflenet_deploy.cli.output import show
+from shufflenet_deploy.cli.multi_value import listed
+from shufflenet_deploy.cli.stdout import show
 from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
-    from shufflenet_deploy.breakdown import Breakdown
+    from shufflenet_deploy.analysis.profile import Breakdown
     from shufflenet_deploy.records import Evaluation, Run
     from shufflenet_deploy.report import Table
     from shufflenet_deploy.report.render import Rendering
@@ -94,7 +94,7 @@ def table(  # noqa: PLR0917 - one parameter per option
         model=model, runtime=runtime, precision=precision, resolution=resolution,
     )  # fmt: skip
     if out is not None:
-        from shufflenet_deploy.files import write_whole  # noqa: PLC0415
+        from shufflenet_deploy.atomic_files import write_whole  # noqa: PLC0415
 
         for path, rendering in targets:
             write_whole(path, render(built, rendering))
@@ -156,11 +156,11 @@ def build(
 
 def profiles(suite: str, journal: str | None) -> list[Breakdown]:
     """What was profiled in one suite, or in all."""
-    from shufflenet_deploy import breakdown  # noqa: PLC0415
+    from shufflenet_deploy.analysis import profile  # noqa: PLC0415
 
     with open_journal(journal) as book:
         chosen = None if suite == "all" else book.suite(suite).id
-        return breakdown.of_suite(book.profiles(chosen), book.runs(chosen))
+        return profile.of_suite(book.profiles(chosen), book.runs(chosen))
 
 
 def read(suite: str, journal: str | None) -> tuple[list[Run], str]:

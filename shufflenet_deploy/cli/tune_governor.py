@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from shufflenet_deploy.cli.hosts import HOST_HELP, SshClient, transport_to
-from shufflenet_deploy.cli.lists import one_of
-from shufflenet_deploy.cli.output import print_json
+from shufflenet_deploy.cli.multi_value import one_of
+from shufflenet_deploy.cli.stdout import print_json
 
 _USUAL = "performance"
 

@@ -12,15 +12,15 @@ from shufflenet_deploy.cli.bench_options import INSTRUCTIONS, cores
 from shufflenet_deploy.cli.hosts import HOST_HELP, SshClient, transport_to
 from shufflenet_deploy.cli.journal import open_journal
 from shufflenet_deploy.cli.journal_option import JOURNAL_HELP
-from shufflenet_deploy.cli.lists import listed
-from shufflenet_deploy.cli.output import Column, console, paragraph, print_grid, print_json
+from shufflenet_deploy.cli.multi_value import listed
+from shufflenet_deploy.cli.stdout import Column, console, paragraph, print_grid, print_json
 from shufflenet_deploy.errors import DeployError, UsageError
 
 if TYPE_CHECKING:
     from shufflenet_deploy.bench import Suite
-    from shufflenet_deploy.export.tuned import Entry
+    from shufflenet_deploy.export.tuning_table import TunedLowering
+    from shufflenet_deploy.journal import Journal
     from shufflenet_deploy.records import Artifact, BenchmarkSpec, Cell, Format, Precision, Run
-    from shufflenet_deploy.store import Journal
     from shufflenet_deploy.target import Target
 
 _INTERRUPTED = 130
@@ -74,24 +74,24 @@ def lowering(  # noqa: PLR0917 - options, each passed by name
     """
     from shufflenet_deploy import bench as benches  # noqa: PLC0415
     from shufflenet_deploy import zoo  # noqa: PLC0415
-    from shufflenet_deploy.bench.tuning import Question, tune  # noqa: PLC0415
+    from shufflenet_deploy.bench.tuning import TuningRequest, tune  # noqa: PLC0415
     from shufflenet_deploy.cli.progress import BenchProgress  # noqa: PLC0415
-    from shufflenet_deploy.export.lowerings import LOWERINGS  # noqa: PLC0415
-    from shufflenet_deploy.export.tuned import Tuned, user_file  # noqa: PLC0415
+    from shufflenet_deploy.export.lowering_names import LOWERINGS  # noqa: PLC0415
+    from shufflenet_deploy.export.tuning_table import TuningTable, user_file  # noqa: PLC0415
     from shufflenet_deploy.records import Metric  # noqa: PLC0415
     from shufflenet_deploy.target import Target  # noqa: PLC0415
 
     spec = _spec(metric, cores(cpus), processes, min_secs)
     ((name, reference),) = zoo.references([model]).items()
     path = file or user_file()
-    tuned = Tuned.read(path)
+    tuned = TuningTable.read(path)
     runtimes = listed(runtime) or ["onnxruntime", "litert"]
     for one in runtimes:
         if not any(kind in LOWERINGS for kind in _files_of(one)):
             raise UsageError(f"--runtime {one}: its files leave no choice of lowering")
     search = resume or benches.new_suite_id()
     counting = spec.metric is Metric.INSTRUCTIONS
-    found: list[Entry] = []
+    found: list[TunedLowering] = []
     with open_journal(journal) as book, BenchProgress(quiet=as_json) as progress:
         link = transport_to(
             host,
@@ -105,7 +105,7 @@ def lowering(  # noqa: PLR0917 - options, each passed by name
                 facts = target.facts()
                 measure = _measuring(search, target, book, artifacts, progress.show)
                 for one in runtimes:
-                    question = Question(
+                    question = TuningRequest(
                         model=name,
                         card=reference if reference != name else None,
                         weights=str(weights.absolute()) if weights else None,
@@ -200,7 +200,7 @@ def _say_how_to_go_on(word: str, search: str) -> None:
     )
 
 
-def _print(found: Sequence[Entry]) -> None:
+def _print(found: Sequence[TunedLowering]) -> None:
     from rich.text import Text  # noqa: PLC0415
 
     from shufflenet_deploy.report.numerals import figure  # noqa: PLC0415

@@ -13,10 +13,10 @@ from importlib import metadata
 from pathlib import Path
 
 import shufflenet_deploy
+from shufflenet_deploy.atomic_files import replacing
 from shufflenet_deploy.codegen.c_file import GeneratedC
 from shufflenet_deploy.codegen.cpu_target import HOST_ARCH
 from shufflenet_deploy.errors import ExportError, UsageError
-from shufflenet_deploy.files import replacing
 
 _WARNINGS = ("-Wall", "-Wextra", "-Werror")
 #: Of every compiler; for C that is compiled elsewhere, too.

@@ -6,25 +6,25 @@
 Instructions are not cycles; see docs/virtual-board.md for what the figure means.
 """
 
-from shufflenet_deploy.cost.counting import Plan, Profiled, Result, count
-from shufflenet_deploy.cost.lock import (
-    Change,
-    Comparison,
+from shufflenet_deploy.cost.baseline import (
+    BaselineComparison,
+    CostBaseline,
     Count,
-    Lock,
-    Verdict,
+    CountChange,
+    CountStatus,
     compare,
 )
+from shufflenet_deploy.cost.counting import Plan, Profiled, Result, count
 
 __all__ = [
-    "Change",
-    "Comparison",
+    "BaselineComparison",
+    "CostBaseline",
     "Count",
-    "Lock",
+    "CountChange",
+    "CountStatus",
     "Plan",
     "Profiled",
     "Result",
-    "Verdict",
     "compare",
     "count",
 ]

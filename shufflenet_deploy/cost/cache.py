@@ -13,9 +13,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from shufflenet_deploy.cost.lock import Count
+from shufflenet_deploy.atomic_files import write_whole
+from shufflenet_deploy.cost.baseline import Count
 from shufflenet_deploy.errors import DeployError
-from shufflenet_deploy.files import write_whole
 from shufflenet_deploy.records import Record
 
 

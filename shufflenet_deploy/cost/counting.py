@@ -13,16 +13,16 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from shufflenet_deploy import board, export, runtime, transport
-from shufflenet_deploy.breakdown import Breakdown
+from shufflenet_deploy.analysis.profile import Breakdown
+from shufflenet_deploy.atomic_files import resource, sha256_file
+from shufflenet_deploy.cost.baseline import Count
 from shufflenet_deploy.cost.cache import Circumstances, CountCache
-from shufflenet_deploy.cost.lock import Count
-from shufflenet_deploy.cost.operators import profile
+from shufflenet_deploy.cost.operator_profile import profile
 from shufflenet_deploy.cost.protocol import PROTOCOL, SPEC, count_one
 from shufflenet_deploy.errors import BoardError, DeployError, UsageError
-from shufflenet_deploy.export.precisions import meant
+from shufflenet_deploy.export.precisions import resolve
 from shufflenet_deploy.export.request import ExportRequest
 from shufflenet_deploy.export.shortfall import explained
-from shufflenet_deploy.files import resource, sha256_file
 from shufflenet_deploy.records import (
     ALL,
     Artifact,
@@ -63,7 +63,7 @@ class Plan(Record):
         Raises:
             UsageError: something else was asked for by its name.
         """
-        return meant(self.precisions, runtime.get(name).formats[0], cpu, runtime=name)
+        return resolve(self.precisions, runtime.get(name).formats[0], cpu, runtime=name)
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -134,7 +134,7 @@ def count(plan: Plan, *, out: Path, keep_boards: bool, on_stage: Callable[[str],
 
 
 @dataclass(frozen=True)
-class _Wish:
+class _CountRequest:
     """A file to count: the runtime that runs it, on the boards with one of ``cpus``."""
 
     runtime: str
@@ -151,11 +151,11 @@ class _File:
     """A wish, its place in the result, and what comes of it; None when it cannot be exported."""
 
     place: int
-    wish: _Wish
+    wish: _CountRequest
     made: Future[Artifact | None] = field(default_factory=Future)
 
 
-def _wishes(plan: Plan, out: Path) -> Iterator[_Wish]:
+def _wishes(plan: Plan, out: Path) -> Iterator[_CountRequest]:
     """Each runtime with each file it is to run."""
     for name, model in product(plan.runtimes, plan.models):
         chosen = runtime.get(name)
@@ -172,7 +172,7 @@ def _wishes(plan: Plan, out: Path) -> Iterator[_Wish]:
                 out=out,
                 **({"machine": cpus[0]} if chosen.standalone else {}),
             )
-            yield _Wish(name, request, cpus)
+            yield _CountRequest(name, request, cpus)
 
 
 def _export(

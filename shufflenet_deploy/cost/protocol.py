@@ -7,9 +7,9 @@ from math import ceil
 from statistics import median_low
 
 from shufflenet_deploy import runtime
-from shufflenet_deploy.cost.lock import Count
+from shufflenet_deploy.atomic_files import resource
+from shufflenet_deploy.cost.baseline import Count
 from shufflenet_deploy.errors import TargetError
-from shufflenet_deploy.files import resource
 from shufflenet_deploy.records import Artifact, BenchmarkSpec, Failure, Metric
 from shufflenet_deploy.target import Target
 

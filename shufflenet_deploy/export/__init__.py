@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 
 from shufflenet_deploy import extras, zoo
 from shufflenet_deploy.export import manifest
-from shufflenet_deploy.export.calibration import pictures
+from shufflenet_deploy.export.image_set import load_image_set
 from shufflenet_deploy.export.request import (
     NOTE,
     ExportRequest,
-    Floors,
+    Tolerances,
     identity,
     named,
     normalised,
@@ -27,10 +27,18 @@ from shufflenet_deploy.export.request import (
 from shufflenet_deploy.records import Artifact
 
 if TYPE_CHECKING:
-    from shufflenet_deploy.export.comparison import Comparison
-    from shufflenet_deploy.export.inspection import Inspection
+    from shufflenet_deploy.export.inspection.contents import Inspection
+    from shufflenet_deploy.export.layer_comparison import LayerComparison
 
-__all__ = ["NOTE", "UP_TO_DATE", "ExportRequest", "Floors", "compare_layers", "export", "inspect"]
+__all__ = [
+    "NOTE",
+    "UP_TO_DATE",
+    "ExportRequest",
+    "Tolerances",
+    "compare_layers",
+    "export",
+    "inspect",
+]
 
 #: The only stage of an export whose file is already there.
 UP_TO_DATE = "up to date"
@@ -52,7 +60,7 @@ def export(request: ExportRequest, *, on_stage: Callable[[str], None] | None = N
     architecture = zoo.architecture(request.model)
     wish = normalised(request, architecture)
     weights = zoo.weights_identity(wish.weights, request.model, wish.seed)
-    chosen = pictures(wish.calibration)
+    chosen = load_image_set(wish.calibration)
     wish = named(wish, weights, chosen, own_network=request.model.endswith(".toml"))
     if not extras.can_export():
         return manifest.made_elsewhere(wish, weights)
@@ -65,9 +73,9 @@ def export(request: ExportRequest, *, on_stage: Callable[[str], None] | None = N
         return found
     if reason := manifest.replaced(wish.path):
         say(f"{NOTE}replacing {wish.path}, {reason}")
-    from shufflenet_deploy.export.pipeline import produce  # noqa: PLC0415
+    from shufflenet_deploy.export.pipeline import build_artifact  # noqa: PLC0415
 
-    return produce(wish, request.model, chosen, key, say)
+    return build_artifact(wish, request.model, chosen, key, say)
 
 
 def compare_layers(
@@ -76,7 +84,7 @@ def compare_layers(
     model: str | None = None,
     weights: Path | None = None,
     folder: Path | None = None,
-) -> Comparison:
+) -> LayerComparison:
     """Every layer of an exported file beside the module it came from; see ``export.layers``.
 
     Args:
@@ -88,7 +96,7 @@ def compare_layers(
     Raises:
         UsageError: no manifest, or other weights than the file was made from.
     """
-    from shufflenet_deploy.export.comparison import compare_file  # noqa: PLC0415
+    from shufflenet_deploy.export.layer_comparison import compare_file  # noqa: PLC0415
 
     return compare_file(path, model=model, weights=weights, folder=folder)
 
@@ -99,6 +107,6 @@ def inspect(path: Path) -> Inspection:
     Raises:
         UsageError: there is no such file, or it is not an undamaged exported file.
     """
-    from shufflenet_deploy.export.inspection import inspect as look  # noqa: PLC0415
+    from shufflenet_deploy.export.inspection.contents import inspect as look  # noqa: PLC0415
 
     return look(path)

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from shufflenet_deploy.errors import ExportError, UsageError
-from shufflenet_deploy.export import calibration, inspection_native, manifest, metadata
-from shufflenet_deploy.export.inspection import kind_of
+from shufflenet_deploy.export import image_set, manifest, metadata
+from shufflenet_deploy.export.inspection import native
+from shufflenet_deploy.export.inspection.contents import kind_of
 from shufflenet_deploy.network.graph import FloatArray
 from shufflenet_deploy.network.metadata import Metadata
 from shufflenet_deploy.records import Format, Record, Resolution
@@ -72,8 +73,8 @@ def classify(
     if known is None:
         raise UsageError(f"{path} does not say how it is fed: export it again")
     size = Resolution(height=known.input_height, width=known.input_width)
-    pixels = calibration.read(image, size, crop_share=known.crop_fraction)
-    logits = _run(path, kind, calibration.prepare(pixels, _preprocessing(known)))
+    pixels = image_set.read(image, size, crop_share=known.crop_fraction)
+    logits = _run(path, kind, image_set.prepare(pixels, _preprocessing(known)))
     names = known.class_names
     if labels is not None:
         names = metadata.class_names(labels, logits.size)
@@ -121,7 +122,7 @@ def _of_manifest(path: Path) -> Metadata | None:
 
 def _metadata(path: Path, kind: Format) -> Metadata | None:
     if kind is Format.NATIVE:
-        return inspection_native.read(path).metadata
+        return native.read(path).metadata
     if kind is Format.TFLITE:
         return _in_tflite(path)
     properties = _session(path).get_modelmeta().custom_metadata_map

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shufflenet_deploy import extras
+from shufflenet_deploy.atomic_files import read_bytes, sha256_file, write_whole
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.export.untrusted import count
-from shufflenet_deploy.files import read_bytes, sha256_file, write_whole
 from shufflenet_deploy.network.metadata import Metadata
 from shufflenet_deploy.records import Artifact, Record
 
@@ -38,7 +38,7 @@ class Manifest(Record):
     metadata: Metadata | None = None
 
 
-def beside(path: Path) -> Path:
+def path_for(path: Path) -> Path:
     """Where the manifest of the exported file ``path`` lies."""
     return path.with_name(path.name + _SUFFIX)
 
@@ -51,13 +51,13 @@ def write(artifact: Artifact, key: str, metadata: Metadata | None = None) -> Non
     """
     portable = artifact.model_copy(update={"path": Path(artifact.path.name)})
     manifest = Manifest(key=key, artifact=portable, metadata=metadata)
-    write_whole(beside(artifact.path), manifest.model_dump_json(indent=2) + "\n")
+    write_whole(path_for(artifact.path), manifest.model_dump_json(indent=2) + "\n")
 
 
 def read(path: Path) -> Manifest | None:
     """The manifest of the exported file ``path``; None when there is none of this version."""
     try:
-        content = read_bytes(beside(path), what="the manifest", limit_bytes=_MOST_BYTES)
+        content = read_bytes(path_for(path), what="the manifest", limit_bytes=_MOST_BYTES)
         manifest = Manifest.model_validate_json(content)
         for number in (manifest.artifact.multiply_adds, manifest.artifact.parameters):
             count(number)

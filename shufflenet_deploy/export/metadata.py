@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from shufflenet_deploy.atomic_files import resource
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.files import resource
 from shufflenet_deploy.network.metadata import Metadata
 from shufflenet_deploy.records import Format, Resolution
 

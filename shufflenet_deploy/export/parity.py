@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shufflenet_deploy.errors import ExportError
-from shufflenet_deploy.export.request import Floors
+from shufflenet_deploy.export.request import Tolerances
 from shufflenet_deploy.records import Format, Parity, Precision, TensorSpec
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def judge(
     got: Sequence[FloatArray],
     *,
     precision: Precision,
-    floors: Floors,
+    floors: Tolerances,
     trained: bool,
 ) -> Parity:
     """Compare scores; ``passed`` and ``reason`` follow from ``floors``.

@@ -11,22 +11,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shufflenet_deploy import zoo
+from shufflenet_deploy.atomic_files import replacing, sha256_file, write_whole
 from shufflenet_deploy.errors import ExportError, UnsupportedError
-from shufflenet_deploy.export import layers, manifest, onnx2tf, parity, remedies, request, tflite
-from shufflenet_deploy.export.calibration import Batches, PictureSet
-from shufflenet_deploy.export.calibration import pictures as shipped_pictures
-from shufflenet_deploy.export.judges import Judges
-from shufflenet_deploy.export.layers import LayerFidelity
-from shufflenet_deploy.export.lowerings import AUTO, FALLBACKS, Choice
+from shufflenet_deploy.export import layer_sqnr, manifest, parity, quantization_search, request
+from shufflenet_deploy.export.image_set import Batches, ImageSet
+from shufflenet_deploy.export.image_set import load_image_set as shipped_pictures
+from shufflenet_deploy.export.layer_sqnr import LayerFidelity
+from shufflenet_deploy.export.lowering_names import AUTO, FALLBACKS, Choice
 from shufflenet_deploy.export.metadata import (
     TFLITE_ENTRY,
     add_to_onnx,
     class_names,
     metadata_of,
 )
-from shufflenet_deploy.export.plans import plan
 from shufflenet_deploy.export.request import NOTE, ExportRequest
-from shufflenet_deploy.files import replacing, sha256_file, write_whole
+from shufflenet_deploy.export.tflite import onnx2tf, writer
+from shufflenet_deploy.export.tflite.lowering_plans import plan
+from shufflenet_deploy.export.validation import Validator
 from shufflenet_deploy.network.frontends.torch import trace
 from shufflenet_deploy.network.graph import Graph
 from shufflenet_deploy.network.metadata import Metadata
@@ -53,8 +54,8 @@ if TYPE_CHECKING:
 OnStage = Callable[[str], None]
 
 
-def produce(
-    wish: ExportRequest, source: str, pictures: PictureSet, key: str, on_stage: OnStage
+def build_artifact(
+    wish: ExportRequest, source: str, pictures: ImageSet, key: str, on_stage: OnStage
 ) -> Artifact:
     """Make the file of ``wish`` and its manifest, whether or not they exist.
 
@@ -70,7 +71,7 @@ def produce(
         on_stage(f"{NOTE}{note}")
     complexity = zoo.complexity(model.module, wish.resolution, model.architecture.name)
     names = class_names(wish.labels, model.architecture.description.classes)
-    judges = Judges(model, wish, pictures, complexity.multiply_adds)
+    judges = Validator(model, wish, pictures, complexity.multiply_adds)
     chosen = Batches(pictures.within_budget(wish.resolution), model.preprocessing, wish.resolution)
     with replacing(wish.path) as written:
         job = _Job(
@@ -89,7 +90,7 @@ def produce(
             ),
             say=on_stage,
         )
-        workshop = _Workshop(job, judges)
+        workshop = _ArtifactBuilder(job, judges)
         outcome = workshop.make()
         file = workshop.opened(outcome.recipe)
     calibration = None
@@ -139,7 +140,7 @@ class _Job:
     say: OnStage
 
 
-def _lowering_of(workshop: _Workshop) -> dict[str, str]:
+def _lowering_of(workshop: _ArtifactBuilder) -> dict[str, str]:
     return {"lowering": workshop.lowering} if workshop.lowering else {}
 
 
@@ -170,17 +171,17 @@ def _judge_of(file: parity.ExportedFile) -> dict[str, str]:
     return {"checked on": runs_on} if runs_on else {}
 
 
-class _Workshop:
+class _ArtifactBuilder:
     """Makes one file by one recipe after another, until it passes or nothing is left to try."""
 
-    def __init__(self, job: _Job, judges: Judges) -> None:
+    def __init__(self, job: _Job, judges: Validator) -> None:
         self._job, self._judges = job, judges
         self._made: Recipe | None = None
         self._file: parity.ExportedFile | None = None
         self.lowering = ""
         """The lowering of the file as it stands; "" where its converter has its own."""
 
-    def make(self) -> remedies.Outcome:
+    def make(self) -> quantization_search.SearchResult:
         """Leave the file that is kept at the path."""
         wish, first = self._job.wish, self._job.recipe
         remediable = (
@@ -189,10 +190,10 @@ class _Workshop:
             and wish.writer in _WITH_RECIPES
         )
         verdict = self._attempted(first) if remediable else self._judged(first)
-        outcome = remedies.Outcome(recipe=first, parity=verdict, attempts=())
+        outcome = quantization_search.SearchResult(recipe=first, parity=verdict, attempts=())
         if remediable and not verdict.passed:
             known = {first: outcome.parity}
-            outcome = remedies.search(
+            outcome = quantization_search.search(
                 first,
                 self._graph(first),
                 lambda recipe: known.get(recipe) or self._attempted(recipe),
@@ -202,7 +203,7 @@ class _Workshop:
         if outcome.parity.passed or wish.format is Format.NATIVE:
             return outcome
         floor = wish.floors.sqnr_db(wish.precision, trained=self._job.model.weights.trained)
-        layer = layers.collapse(self._layers(outcome.recipe), floor)
+        layer = layer_sqnr.first_diverging_layer(self._layers(outcome.recipe), floor)
         verdict = outcome.parity.model_copy(update={"first_diverging": layer})
         return replace(outcome, parity=verdict)
 
@@ -239,7 +240,7 @@ class _Workshop:
         """Every layer beside the module's, on the picture that suffers most."""
         self._write(recipe)
         file = parity.RUNTIMES[self._job.wish.format](self._job.path)
-        return layers.compare(self._graph(recipe), file, [self._judges.hardest(file)])
+        return layer_sqnr.compare(self._graph(recipe), file, [self._judges.hardest(file)])
 
     def _graph(self, recipe: Recipe) -> Graph:
         return prepared(self._job.model, self._job.wish.resolution, recipe)
@@ -273,29 +274,27 @@ def _write_onnx(job: _Job) -> str:
 
 
 def _lowered(job: _Job, choice: Choice) -> onnx.ModelProto:
-    from shufflenet_deploy.export import onnx_int8  # noqa: PLC0415
+    from shufflenet_deploy.export.onnx import int8  # noqa: PLC0415
 
     model, resolution, recipe = job.model, job.wish.resolution, job.recipe
     if choice.name.startswith("channels-last"):
-        from shufflenet_deploy.export import onnx_channels_last  # noqa: PLC0415
+        from shufflenet_deploy.export.onnx import channels_last  # noqa: PLC0415
 
         if recipe.float_layers:
             raise ExportError(f"the lowering {choice} keeps no layer in float")
         graph = prepared(model, resolution, recipe)
         signed = choice.name.endswith("signed")
-        return onnx_channels_last.convert(
-            graph, _ranges(job, graph), plan(choice), unsigned=not signed
-        )
+        return channels_last.convert(graph, _ranges(job, graph), plan(choice), unsigned=not signed)
     converted = _onnx(model, resolution)
     gathered = choice.name == "gather"
     if job.wish.precision is Precision.FP32:
-        return onnx_int8.gathered(converted) if gathered else converted
+        return int8.gathered(converted) if gathered else converted
     if recipe.equalised:
         plain = recipe.model_copy(update={"equalised": False})
         graphs = (prepared(model, resolution, each) for each in (plain, recipe))
-        converted = onnx_int8.reweighted(converted, *graphs)
+        converted = int8.reweighted(converted, *graphs)
     job.say(_calibrating(job))
-    return onnx_int8.quantize(
+    return int8.quantize(
         converted,
         job.pictures,
         recipe.method,
@@ -309,12 +308,12 @@ def _write_tflite(job: _Job) -> str:
     graph, lowering = _prepared(job), str(job.wish.choice)
     metadata = {TFLITE_ENTRY: job.metadata.to_json().encode()}
     if job.wish.precision is Precision.FP32:
-        tflite.write(graph, job.path, lowering=lowering, metadata=metadata)
+        writer.write(graph, job.path, lowering=lowering, metadata=metadata)
         return lowering
     ranges = _ranges(job, graph)
     job.say("converting")
     floating = {layer.output for layer in graph.layers if layer.name in job.recipe.float_layers}
-    tflite.write_int8(
+    writer.write_int8(
         graph, ranges, job.path, lowering=lowering, float_values=floating, metadata=metadata
     )
     return lowering
@@ -369,10 +368,10 @@ def _onnx(model: Model, resolution: Resolution) -> onnx.ModelProto:
     """The fp32 ONNX model; the last one is kept, since int8 and onnx2tf start from it too."""
     import copy  # noqa: PLC0415
 
-    from shufflenet_deploy.export import onnx_fp32  # noqa: PLC0415
+    from shufflenet_deploy.export.onnx import fp32  # noqa: PLC0415
 
     if not _last_onnx or _last_onnx[0][0] is not model or _last_onnx[0][1] != resolution:
-        _last_onnx[:] = [(model, resolution, onnx_fp32.convert(model.module, resolution))]
+        _last_onnx[:] = [(model, resolution, fp32.convert(model.module, resolution))]
     return copy.deepcopy(_last_onnx[0][2])
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from shufflenet_deploy.codegen.cpu_target import CpuTarget
 
 
-def meant(
+def resolve(
     asked: Iterable[str], file_format: Format, machine: str | None, *, runtime: str = ""
 ) -> tuple[Precision, ...]:
     """The precisions that were asked for, each once; ``all`` is every one that there is.

@@ -16,11 +16,11 @@ from typing import Literal, get_args
 from pydantic import Field
 
 import shufflenet_deploy
+from shufflenet_deploy.atomic_files import sha256_file
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.export import precisions, sources, tuned
-from shufflenet_deploy.export.calibration import PictureSet
-from shufflenet_deploy.export.lowerings import AUTO, Choice, parse
-from shufflenet_deploy.files import sha256_file
+from shufflenet_deploy.export import precisions, sources, tuning_table
+from shufflenet_deploy.export.image_set import ImageSet
+from shufflenet_deploy.export.lowering_names import AUTO, Choice, parse
 from shufflenet_deploy.records import CalibrationMethod, Format, Precision, Record, ResolutionText
 from shufflenet_deploy.zoo import Architecture
 
@@ -55,7 +55,7 @@ _TOOLS: dict[Format, tuple[str, ...]] = {
 }
 
 
-class Floors(Record):
+class Tolerances(Record):
     """What an exported file must reach on held-out pictures to count as valid.
 
     Untrained weights have floors of their own. Their scores are nearly the same for every picture,
@@ -121,13 +121,13 @@ class ExportRequest(Record):
     converter: Converter = "direct"
     machine: str = "generic"
     lowering: str = AUTO
-    runtime: str = tuned.ANY
-    core: str = tuned.ANY
+    runtime: str = tuning_table.ANY
+    core: str = tuning_table.ANY
     calibration: Path | None = None
     calibration_method: CalibrationMethod = "minmax"
     labels: Path | None = None
     remedies: Remedies = "auto"
-    floors: Floors = Floors()
+    floors: Tolerances = Tolerances()
     out: Path = Path("artifacts")
     weights_digest: str = ""
     recipe_digest: str = ""
@@ -144,7 +144,7 @@ class ExportRequest(Record):
         Raises:
             UsageError: there is no such lowering of such files.
         """
-        name = tuned.resolved(
+        name = tuning_table.resolved(
             self.lowering,
             self.format,
             self.precision,
@@ -167,7 +167,7 @@ class ExportRequest(Record):
         if self.format is Format.NATIVE:
             parts.append(self.machine)
         else:
-            usual = tuned.shipped(self.format, self.precision)
+            usual = tuning_table.shipped(self.format, self.precision)
             if self.lowering != AUTO or str(self.choice) != usual:
                 parts.append(re.sub(r"[^\w.-]+", "-", str(self.choice)))
         parts += [str(self.resolution), self.precision.value]
@@ -199,7 +199,7 @@ def normalised(request: ExportRequest, architecture: Architecture) -> ExportRequ
 
 
 def named(
-    request: ExportRequest, weights: str, pictures: PictureSet, *, own_network: bool
+    request: ExportRequest, weights: str, pictures: ImageSet, *, own_network: bool
 ) -> ExportRequest:
     """The same wish with digests in its file name for what the rest of the name does not tell.
 
@@ -216,11 +216,11 @@ def named(
     )
 
 
-def _recipe_digest(request: ExportRequest, pictures: PictureSet) -> str:
+def _recipe_digest(request: ExportRequest, pictures: ImageSet) -> str:
     """What differs from the defaults in how a file is made int8; "" when nothing does."""
     if request.precision is not Precision.INT8:
         return ""
-    usual = Floors()
+    usual = Tolerances()
     facts: dict[str, object] = {
         "method": request.calibration_method,
         "remedies": request.remedies,
@@ -255,7 +255,7 @@ def tool_versions(request: ExportRequest) -> dict[str, str]:
     tools = {name: metadata.version(name) for name in names}
     tools["shufflenet-deploy"] = shufflenet_deploy.__version__
     if request.writer == "onnx2tf":
-        from shufflenet_deploy.export import onnx2tf  # noqa: PLC0415
+        from shufflenet_deploy.export.tflite import onnx2tf  # noqa: PLC0415
 
         tools["onnx2tf"] = onnx2tf.version()
     if request.format is Format.NATIVE:
@@ -266,7 +266,7 @@ def tool_versions(request: ExportRequest) -> dict[str, str]:
     return tools
 
 
-def identity(request: ExportRequest, weights: str, pictures: PictureSet, network: str = "") -> str:
+def identity(request: ExportRequest, weights: str, pictures: ImageSet, network: str = "") -> str:
     """The key of an export: equal keys mean equal files.
 
     ``weights`` is the identity of the weights, ``network`` what describes layers and preprocessing.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shufflenet_deploy.export.calibration import ENOUGH, SHIPPED_SOURCE
+from shufflenet_deploy.export.image_set import ENOUGH, SHIPPED_SOURCE
 from shufflenet_deploy.records import Artifact, Parity
 
 

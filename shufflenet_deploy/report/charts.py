@@ -8,22 +8,22 @@ from dataclasses import replace
 from statistics import median
 
 from shufflenet_deploy.records import Metric
-from shufflenet_deploy.report import numerals, words
+from shufflenet_deploy.report import formatting, numerals
 from shufflenet_deploy.report.paper import paper
+from shufflenet_deploy.report.sensor_charts import frequency, temperature
 from shufflenet_deploy.report.svg import (
     Axis,
     Chart,
     Key,
     Line,
-    Mark,
+    PointMark,
     Reference,
     Strip,
     Whisker,
     chart,
     height,
 )
-from shufflenet_deploy.report.traces import frequency, temperature
-from shufflenet_deploy.report.values import Block, Entry, Estimate, Row, Speedup
+from shufflenet_deploy.report.table_model import Block, Estimate, Row, Speedup, TableCell
 
 #: Samples shown per cell; more would only make the cloud a bar.
 _CLOUD = 240
@@ -54,20 +54,20 @@ def _speedups(block: Block, name: str) -> Chart | None:
         if entry.speedup is None:
             continue
         stability = "tainted" if block.is_speedup_tainted(entry) else entry.stability
-        marks: list[Mark | Whisker] = [
+        marks: list[PointMark | Whisker] = [
             _bar(entry.speedup.ratio, row, stability),
             _ratio_span(entry.speedup),
         ]
         if entry.theoretical_speedup is not None:
             marks.append(_theory(entry.theoretical_speedup))
         if entry.paper_speedup is not None:
-            marks.append(_paper(entry.paper_speedup, words.ratio(entry.paper_speedup)))
-        span = words.span(entry.speedup.low, entry.speedup.high)
-        doubt = "" if entry.speedup.distinguishable else f", {words.UNDISTINGUISHED}"
-        shown = f"{words.ratio(entry.speedup.ratio)} ({span}){doubt}"
+            marks.append(_paper(entry.paper_speedup, formatting.ratio(entry.paper_speedup)))
+        span = formatting.span(entry.speedup.low, entry.speedup.high)
+        doubt = "" if entry.speedup.distinguishable else f", {formatting.UNDISTINGUISHED}"
+        shown = f"{formatting.ratio(entry.speedup.ratio)} ({span}){doubt}"
         lines.append(_line(at, row, stability, shown, marks))
         top = max(top, entry.speedup.high, entry.theoretical_speedup or 0, entry.paper_speedup or 0)
-    baseline = words.baseline_title(block)
+    baseline = formatting.baseline_title(block)
     counted = block.setting.metric is Metric.INSTRUCTIONS
     same = replace(_SAME, tip="as many as the baseline") if counted else _SAME
     claimed = _claim(block)
@@ -110,23 +110,25 @@ def _claim(block: Block) -> list[tuple[Key, Reference]]:
 def _figures(block: Block, name: str) -> Chart | None:
     lines, values = [], []
     latency = block.setting.metric is Metric.LATENCY
-    unit = words.unit(block.setting.metric)
+    unit = formatting.unit(block.setting.metric)
     for at, row, entry in _by_resolution(block):
         if entry.estimate is None:
             lines.append(_line(at, row, entry.stability, "failed", []))
             continue
-        low, middle, high = (value / words.SCALE for value in _ends(entry.estimate))
-        tip = f"{words.figure(middle)} {unit}, 95 % interval {words.span(low, high)}"
-        marks: list[Mark | Whisker] = []
+        low, middle, high = (value / formatting.SCALE for value in _ends(entry.estimate))
+        tip = f"{formatting.figure(middle)} {unit}, 95 % interval {formatting.span(low, high)}"
+        marks: list[PointMark | Whisker] = []
         values += [low, high]
         if latency and entry.paper_latency_ms is not None:
             marks.append(
-                _paper(entry.paper_latency_ms, f"{words.figure(entry.paper_latency_ms)} ms")
+                _paper(entry.paper_latency_ms, f"{formatting.figure(entry.paper_latency_ms)} ms")
             )
             values.append(entry.paper_latency_ms)
         marks.append(Whisker(low=low, high=high, tip=tip))
-        marks.append(Mark(shape="dot", value=middle, tone=_tone(row, entry.stability), tip=tip))
-        shown = f"{words.figure(middle)} {unit} {words.deviation(entry.estimate)}"
+        marks.append(
+            PointMark(shape="dot", value=middle, tone=_tone(row, entry.stability), tip=tip)
+        )
+        shown = f"{formatting.figure(middle)} {unit} {formatting.deviation(entry.estimate)}"
         lines.append(_line(at, row, entry.stability, shown, marks))
     if not values:
         return None
@@ -161,19 +163,21 @@ def _arrived(block: Block, name: str) -> Chart | None:
             f"{entry.speedup.high / promised:.0%}",
         )
         stability = "tainted" if block.is_speedup_tainted(entry) else entry.stability
-        marks: list[Mark | Whisker] = [_bar(share, row, stability), span]
+        marks: list[PointMark | Whisker] = [_bar(share, row, stability), span]
         if entry.paper_speedup is not None:
             theirs = entry.paper_speedup / promised
             marks.append(_paper(theirs, f"{theirs:.0%}"))
             top = max(top, theirs)
-        shown = f"{words.ratio(entry.speedup.ratio)} of {words.ratio(promised)}: {share:.0%}"
+        shown = (
+            f"{formatting.ratio(entry.speedup.ratio)} of {formatting.ratio(promised)}: {share:.0%}"
+        )
         lines.append(_line(at, row, stability, shown, marks))
         top = max(top, span.high)
     return _chart(
         name,
         "What arrives of the promised reduction",
         "The measured ratio as a share of the ratio of multiply-adds: at 100 % a multiply-add of "
-        f"the model costs as much as one of {words.baseline_title(block)}.",
+        f"the model costs as much as one of {formatting.baseline_title(block)}.",
         (_MEASURED, _PAPER),
         lines=lines,
         axis=Axis(low=0, high=top * 1.04, tell=lambda value: f"{value:.0%}"),
@@ -220,7 +224,7 @@ def _clouds(block: Block, name: str) -> Chart | None:
     )
 
 
-def _by_resolution(block: Block) -> Iterator[tuple[str, Row, Entry]]:
+def _by_resolution(block: Block) -> Iterator[tuple[str, Row, TableCell]]:
     for index, at in enumerate(block.columns):
         for row in block.rows:
             entry = row.entries[index]
@@ -264,9 +268,9 @@ def _chart(
 
 
 def _line(
-    at: str, row: Row, stability: str, value: str, marks: Sequence[Mark | Whisker | Strip]
+    at: str, row: Row, stability: str, value: str, marks: Sequence[PointMark | Whisker | Strip]
 ) -> Line:
-    sign = words.SIGNS[stability]
+    sign = formatting.SIGNS[stability]
     return Line(
         group=at,
         label=row.title,
@@ -276,8 +280,10 @@ def _line(
     )
 
 
-def _bar(value: float, row: Row, stability: str) -> Mark:
-    return Mark(shape="bar", value=value, tone=_tone(row, stability), tip=f"measured: {row.title}")
+def _bar(value: float, row: Row, stability: str) -> PointMark:
+    return PointMark(
+        shape="bar", value=value, tone=_tone(row, stability), tip=f"measured: {row.title}"
+    )
 
 
 def _tone(row: Row, stability: str) -> str:
@@ -287,16 +293,18 @@ def _tone(row: Row, stability: str) -> str:
 
 
 def _ratio_span(speedup: Speedup) -> Whisker:
-    tip = f"95 % interval {words.span(speedup.low, speedup.high)}"
+    tip = f"95 % interval {formatting.span(speedup.low, speedup.high)}"
     return Whisker(low=speedup.low, high=speedup.high, tip=tip)
 
 
-def _theory(value: float) -> Mark:
-    return Mark(shape="tick", value=value, tone="theory", tip=f"in theory {words.ratio(value)}")
+def _theory(value: float) -> PointMark:
+    return PointMark(
+        shape="tick", value=value, tone="theory", tip=f"in theory {formatting.ratio(value)}"
+    )
 
 
-def _paper(value: float, shown: str) -> Mark:
-    return Mark(shape="diamond", value=value, tone="paper", tip=f"paper: {shown}")
+def _paper(value: float, shown: str) -> PointMark:
+    return PointMark(shape="diamond", value=value, tone="paper", tip=f"paper: {shown}")
 
 
 def _ends(estimate: Estimate) -> tuple[float, float, float]:

@@ -20,7 +20,6 @@ from enum import StrEnum
 from typing import Self
 
 from shufflenet_deploy import stats
-from shufflenet_deploy.attempts import CellRuns
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.records import (
     Conditions,
@@ -34,6 +33,7 @@ from shufflenet_deploy.records import (
     Run,
 )
 from shufflenet_deploy.report.numerals import short
+from shufflenet_deploy.stats.attempts import CellRuns
 
 #: Version of the JSON form of ``Comparison``.
 SCHEMA_VERSION = 1
@@ -42,7 +42,7 @@ SCHEMA_VERSION = 1
 _FREQUENCY_TOLERANCE = 0.05
 
 
-class Verdict(StrEnum):
+class ChangeStatus(StrEnum):
     """What became of one cell, from the treatment's point of view."""
 
     FASTER = "faster"
@@ -54,7 +54,7 @@ class Verdict(StrEnum):
     MISSING = "not in both"
 
 
-class Figure(Record):
+class ComparedFigure(Record):
     """One side of one cell, in ``Metric.unit``: the median of its processes' medians."""
 
     median: float
@@ -65,7 +65,7 @@ class Figure(Record):
     stability: str
 
 
-class Change(Record):
+class CellChange(Record):
     """One cell on both sides. ``ratio`` is treatment over control: below 1 is faster.
 
     ``remarks`` say what to know before believing it.
@@ -79,12 +79,12 @@ class Change(Record):
     resolution: ResolutionText
     threads: int
     metric: Metric
-    control: Figure | None
-    treatment: Figure | None
+    control: ComparedFigure | None
+    treatment: ComparedFigure | None
     ratio: float | None
     low: float | None
     high: float | None
-    verdict: Verdict
+    verdict: ChangeStatus
     remarks: tuple[str, ...]
 
     @property
@@ -101,7 +101,7 @@ class Change(Record):
         return " ".join(filter(None, parts))
 
 
-class Difference(Record):
+class ConditionDifference(Record):
     """A condition that is not the same on both sides, and in how many of the cells on both."""
 
     condition: str
@@ -110,7 +110,7 @@ class Difference(Record):
     cells: int
 
 
-class Side(Record):
+class ComparedSuite(Record):
     """Where the runs of one side came from."""
 
     name: str
@@ -119,25 +119,25 @@ class Side(Record):
     runs: int
 
 
-class Comparison(Record):
+class SuiteComparison(Record):
     """Every cell of either side, and the conditions that differ."""
 
     schema_version: int = SCHEMA_VERSION
-    control: Side
-    treatment: Side
+    control: ComparedSuite
+    treatment: ComparedSuite
     threshold: float
-    changes: tuple[Change, ...]
-    differences: tuple[Difference, ...]
+    changes: tuple[CellChange, ...]
+    differences: tuple[ConditionDifference, ...]
 
     @property
-    def unjudged(self) -> tuple[Change, ...]:
+    def unjudged(self) -> tuple[CellChange, ...]:
         """Cells on both sides that were disturbed on one, so that nothing can be said of them."""
-        return tuple(change for change in self.changes if change.verdict is Verdict.TAINTED)
+        return tuple(change for change in self.changes if change.verdict is ChangeStatus.TAINTED)
 
     @property
-    def regressions(self) -> tuple[Change, ...]:
+    def regressions(self) -> tuple[CellChange, ...]:
         """Cells that are slower by the threshold or more, and those that now fail."""
-        bad = (Verdict.REGRESSION, Verdict.FAILED)
+        bad = (ChangeStatus.REGRESSION, ChangeStatus.FAILED)
         return tuple(change for change in self.changes if change.verdict in bad)
 
     @classmethod
@@ -199,7 +199,7 @@ def parse_threshold(text: str) -> float:
 _Key = tuple[str, tuple[tuple[str, str], ...], str, Format, Precision, str, int, Metric]
 
 
-def _side(runs: Sequence[Run], name: str) -> Side:
+def _side(runs: Sequence[Run], name: str) -> ComparedSuite:
     if not runs:
         raise UsageError(f"{name} holds no runs: measure first with shufflenet-deploy bench")
     suites = list(dict.fromkeys(run.suite for run in runs))
@@ -209,7 +209,7 @@ def _side(runs: Sequence[Run], name: str) -> Side:
             "with shufflenet-deploy runs export SUITE"
         )
     hosts = dict.fromkeys(run.target.host for run in runs)
-    return Side(name=name, suite=suites[0], host=", ".join(hosts), runs=len(runs))
+    return ComparedSuite(name=name, suite=suites[0], host=", ".join(hosts), runs=len(runs))
 
 
 def _cells(runs: Sequence[Run], others: Sequence[Run]) -> dict[_Key, tuple[Run, ...]]:
@@ -262,7 +262,7 @@ def _told(cells: Iterable[_Key]) -> str:
 
 def _change(
     key: _Key, control: Sequence[Run], treatment: Sequence[Run], threshold: float
-) -> Change:
+) -> CellChange:
     model, options, runtime, fmt, precision, _, threads, metric = key
     before, after = _figure(control), _figure(treatment)
     interval, conditions = None, list[str]()
@@ -270,7 +270,7 @@ def _change(
         interval = stats.ratio_interval(stats.samples_of(control), stats.samples_of(treatment))
         conditions = _only_conditions(control, treatment)
     verdict = _verdict(interval, (control, treatment), threshold, excused=bool(conditions))
-    return Change(
+    return CellChange(
         model=model,
         options=dict(options),
         runtime=runtime,
@@ -301,21 +301,21 @@ def _only_conditions(control: Sequence[Run], treatment: Sequence[Run]) -> list[s
     ]
 
 
-def _identical(conditions: Sequence[str], verdict: Verdict) -> list[str]:
+def _identical(conditions: Sequence[str], verdict: ChangeStatus) -> list[str]:
     """What to know of a cell with the same file on both sides, and unequal conditions."""
     if not conditions:
         return []
     said = f"the same file and runtime under unequal conditions: {'; '.join(conditions)}"
-    differs = verdict in {Verdict.FASTER, Verdict.SLOWER}
+    differs = verdict in {ChangeStatus.FASTER, ChangeStatus.SLOWER}
     return [f"{said}: these differ, not the model" if differs else said]
 
 
-def _figure(runs: Sequence[Run]) -> Figure | None:
+def _figure(runs: Sequence[Run]) -> ComparedFigure | None:
     samples = stats.samples_of(runs)
     if not samples:
         return None
     interval = stats.interval(samples)
-    return Figure(
+    return ComparedFigure(
         median=interval.estimate,
         low=interval.low,
         high=interval.high,
@@ -331,19 +331,19 @@ def _verdict(
     threshold: float,
     *,
     excused: bool,
-) -> Verdict:
+) -> ChangeStatus:
     """What became of a cell; ``excused`` where the conditions alone can be the reason."""
     if interval is None:
         measured = bool(stats.samples_of(sides[0]))
-        return Verdict.FAILED if measured and sides[1] else Verdict.MISSING
+        return ChangeStatus.FAILED if measured and sides[1] else ChangeStatus.MISSING
     if stats.Verdict.TAINTED in {stats.stability(runs).verdict for runs in sides}:
-        return Verdict.TAINTED
+        return ChangeStatus.TAINTED
     if not interval.distinguishable:
-        return Verdict.SAME
+        return ChangeStatus.SAME
     if interval.estimate < 1.0:
-        return Verdict.FASTER
+        return ChangeStatus.FASTER
     regressed = interval.estimate >= 1.0 + threshold and not excused
-    return Verdict.REGRESSION if regressed else Verdict.SLOWER
+    return ChangeStatus.REGRESSION if regressed else ChangeStatus.SLOWER
 
 
 def _remarks(control: Sequence[Run], treatment: Sequence[Run]) -> list[str]:
@@ -365,7 +365,9 @@ def _remarks(control: Sequence[Run], treatment: Sequence[Run]) -> list[str]:
 # --- conditions ----------------------------------------------------------------------------------
 
 
-def _differences(pairs: Sequence[tuple[Sequence[Run], Sequence[Run]]]) -> tuple[Difference, ...]:
+def _differences(
+    pairs: Sequence[tuple[Sequence[Run], Sequence[Run]]],
+) -> tuple[ConditionDifference, ...]:
     """What differs, each with both values; equal differences of several cells once."""
     found: dict[tuple[str, str, str], int] = {}
     for control, treatment in pairs:
@@ -376,7 +378,7 @@ def _differences(pairs: Sequence[tuple[Sequence[Run], Sequence[Run]]]) -> tuple[
                 key = (name, before or "not told", after or "not told")
                 found[key] = found.get(key, 0) + 1
     return tuple(
-        Difference(condition=name, control=before, treatment=after, cells=cells)
+        ConditionDifference(condition=name, control=before, treatment=after, cells=cells)
         for (name, before, after), cells in found.items()
     )
 

@@ -12,22 +12,28 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from shufflenet_deploy.records import Metric
-from shufflenet_deploy.report import numerals, words
-from shufflenet_deploy.report.comparison import Change, Comparison, Difference, Figure, Verdict
+from shufflenet_deploy.report import formatting, numerals
+from shufflenet_deploy.report.comparison import (
+    CellChange,
+    ChangeStatus,
+    ComparedFigure,
+    ConditionDifference,
+    SuiteComparison,
+)
 from shufflenet_deploy.report.markdown import escape
 
 _STYLES = {
-    Verdict.FASTER: "green",
-    Verdict.SLOWER: "yellow",
-    Verdict.SAME: "dim",
-    Verdict.REGRESSION: "bold red",
-    Verdict.TAINTED: "bold yellow",
-    Verdict.FAILED: "bold red",
-    Verdict.MISSING: "dim",
+    ChangeStatus.FASTER: "green",
+    ChangeStatus.SLOWER: "yellow",
+    ChangeStatus.SAME: "dim",
+    ChangeStatus.REGRESSION: "bold red",
+    ChangeStatus.TAINTED: "bold yellow",
+    ChangeStatus.FAILED: "bold red",
+    ChangeStatus.MISSING: "dim",
 }
 
 
-def terminal(comparison: Comparison, *, width: int | None = None, color: bool = False) -> str:
+def terminal(comparison: SuiteComparison, *, width: int | None = None, color: bool = False) -> str:
     """The comparison as text.
 
     Args:
@@ -67,7 +73,7 @@ def terminal(comparison: Comparison, *, width: int | None = None, color: bool = 
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
 
 
-def markdown(comparison: Comparison) -> str:
+def markdown(comparison: SuiteComparison) -> str:
     """The comparison as GitHub's Markdown, its result first."""
     lines = [
         f"**{escape(summary(comparison))}**",
@@ -98,70 +104,70 @@ def markdown(comparison: Comparison) -> str:
     return "\n".join(lines) + "\n"
 
 
-def summary(comparison: Comparison) -> str:
+def summary(comparison: SuiteComparison) -> str:
     """How many cells became what, worst first."""
     counts = Counter(change.verdict for change in comparison.changes)
     worst_first = (
-        Verdict.FAILED,
-        Verdict.REGRESSION,
-        Verdict.TAINTED,
-        Verdict.SLOWER,
-        Verdict.FASTER,
-        Verdict.SAME,
-        Verdict.MISSING,
+        ChangeStatus.FAILED,
+        ChangeStatus.REGRESSION,
+        ChangeStatus.TAINTED,
+        ChangeStatus.SLOWER,
+        ChangeStatus.FASTER,
+        ChangeStatus.SAME,
+        ChangeStatus.MISSING,
     )
     cells = "cell" if len(comparison.changes) == 1 else "cells"
     told = ", ".join(
         f"{counts[verdict]} {verdict.value}"
-        + ("s" if verdict is Verdict.REGRESSION and counts[verdict] > 1 else "")
+        + ("s" if verdict is ChangeStatus.REGRESSION and counts[verdict] > 1 else "")
         for verdict in worst_first
         if counts[verdict]
     )
     return f"{len(comparison.changes)} {cells}: {told}"
 
 
-def _shared(comparison: Comparison) -> list[Change]:
-    return [change for change in comparison.changes if change.verdict is not Verdict.MISSING]
+def _shared(comparison: SuiteComparison) -> list[CellChange]:
+    return [change for change in comparison.changes if change.verdict is not ChangeStatus.MISSING]
 
 
-def _remarks(comparison: Comparison) -> list[str]:
+def _remarks(comparison: SuiteComparison) -> list[str]:
     return [
         f"{change.title}: {remark}" for change in _shared(comparison) for remark in change.remarks
     ]
 
 
-def _unshared(comparison: Comparison) -> list[str]:
+def _unshared(comparison: SuiteComparison) -> list[str]:
     """Which cells cannot be compared, one line per reason."""
     found: dict[str, list[str]] = {}
     for change in comparison.changes:
-        if change.verdict is Verdict.MISSING:
+        if change.verdict is ChangeStatus.MISSING:
             reason = next((one for one in change.remarks if one.endswith("not measured")), "")
             found.setdefault(reason or change.remarks[0], []).append(change.title)
     return [f"{reason}: {', '.join(titles)}" for reason, titles in found.items()]
 
 
-def _sides(comparison: Comparison) -> list[str]:
+def _sides(comparison: SuiteComparison) -> list[str]:
     return [
         f"{word:<9}  {side.suite} on {side.host}, {side.runs} runs"
         for word, side in (("control", comparison.control), ("treatment", comparison.treatment))
     ]
 
 
-def _figure(figure: Figure | None, metric: Metric) -> str:
+def _figure(figure: ComparedFigure | None, metric: Metric) -> str:
     if figure is None:
-        return words.ABSENT
-    sign = words.SIGNS[figure.stability.partition(":")[0]]
-    return f"{sign}{words.figure(figure.median / words.SCALE)} {words.unit(metric)}"
+        return formatting.ABSENT
+    sign = formatting.SIGNS[figure.stability.partition(":")[0]]
+    return f"{sign}{formatting.figure(figure.median / formatting.SCALE)} {formatting.unit(metric)}"
 
 
-def _ratio(change: Change) -> tuple[str, str]:
+def _ratio(change: CellChange) -> tuple[str, str]:
     """The ratio with its interval, to a tenth of a percent."""
     if change.ratio is None or change.low is None or change.high is None:
-        return words.ABSENT, ""
+        return formatting.ABSENT, ""
     return f"{change.ratio:.3f}", f"{change.low:.3f}–{change.high:.3f}"
 
 
-def _conditions(differences: Sequence[Difference]) -> list[str]:
+def _conditions(differences: Sequence[ConditionDifference]) -> list[str]:
     """One line per condition; one that differs in another way in every cell names an example."""
     lines = []
     for name in dict.fromkeys(one.condition for one in differences):
@@ -175,7 +181,7 @@ def _conditions(differences: Sequence[Difference]) -> list[str]:
     return lines or ["no condition that was recorded differs"]
 
 
-def _reading(comparison: Comparison) -> str:
+def _reading(comparison: SuiteComparison) -> str:
     return (
         "Ratio: the treatment's cost over the control's, below 1 is faster, with its 95 % "
         "confidence interval; regression: certainly slower, and by "

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from shufflenet_deploy import stats
-from shufflenet_deploy.attempts import CellRuns
 from shufflenet_deploy.records import Aggregate, Cell, CrossCheck, Run
-from shufflenet_deploy.report import words
+from shufflenet_deploy.report import formatting
+from shufflenet_deploy.stats.attempts import CellRuns
 
 
 def summary(checks: Sequence[CrossCheck], runs: Iterable[Run]) -> str:
@@ -39,14 +39,14 @@ def _line(one: CrossCheck, ours_ns: float | None) -> str:
     if ours_ns is None:
         return f"{its}; nothing of ours to compare with"
     ratio = one.aggregate.average_us * 1000 / ours_ns
-    return f"{its}; ours {words.figure(ours_ns / words.SCALE)} ms, ratio {ratio:.2f}"
+    return f"{its}; ours {formatting.figure(ours_ns / formatting.SCALE)} ms, ratio {ratio:.2f}"
 
 
 def _milliseconds(aggregate: Aggregate) -> str:
     low, high = aggregate.min_us / 1000, aggregate.max_us / 1000
     return (
-        f"{words.figure(aggregate.average_us / 1000)} ms ({aggregate.count} runs, "
-        f"{words.span(low, high)}, sd {words.figure(aggregate.std_us / 1000)})"
+        f"{formatting.figure(aggregate.average_us / 1000)} ms ({aggregate.count} runs, "
+        f"{formatting.span(low, high)}, sd {formatting.figure(aggregate.std_us / 1000)})"
     )
 
 

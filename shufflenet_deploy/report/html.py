@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from importlib.resources import files
 from statistics import median
 
-from shufflenet_deploy.breakdown import Breakdown
+from shufflenet_deploy.analysis.profile import Breakdown
 from shufflenet_deploy.records import Conditions, Metric
-from shufflenet_deploy.report import numerals, palette, words
+from shufflenet_deploy.report import formatting, numerals, palette
 from shufflenet_deploy.report.charts import charts
+from shufflenet_deploy.report.overview import side_by_side
 from shufflenet_deploy.report.profile_charts import profile_charts, style
-from shufflenet_deploy.report.side_by_side import side_by_side
 from shufflenet_deploy.report.svg import Chart
 from shufflenet_deploy.report.table import Table
-from shufflenet_deploy.report.values import Block, Entry, Process, Row
+from shufflenet_deploy.report.table_model import Block, Process, Row, TableCell
 
 #: What the colours of figures mean, by class of the style sheet.
 _COLOURS = {
@@ -43,7 +43,7 @@ class _Headline:
 
     section: _Section
     row: Row
-    entry: Entry
+    entry: TableCell
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,9 +81,9 @@ def html(table: Table, profiles: Sequence[Breakdown] = (), parts: Sequence[Part]
         undefined=StrictUndefined,
     )
     environment.globals.update(
-        words=words, facts=_facts, process_facts=_process_facts, verdict=_verdict
+        formatting=formatting, facts=_facts, process_facts=_process_facts, verdict=_verdict
     )
-    environment.filters["unit"] = words.unit
+    environment.filters["unit"] = formatting.unit
     sections = tuple(
         _Section(
             id=f"b{number}",
@@ -103,7 +103,7 @@ def html(table: Table, profiles: Sequence[Breakdown] = (), parts: Sequence[Part]
         colours=_colours(table),
         parts=parts,
         headline=_headline(sections),
-        legend=words.legend(table, table.blocks),
+        legend=formatting.legend(table, table.blocks),
         light=palette.declared(palette.LIGHT),
         dark=palette.declared(palette.DARK),
         chart_css=chart_css(),
@@ -132,8 +132,8 @@ def _contents(table: Table, sections: Sequence[_Section]) -> tuple[_Place, ...]:
     for section in sections:
         setting = section.block.setting
         counted = " · Minstr" if setting.metric is Metric.INSTRUCTIONS else ""
-        key = (words.place(section.block), setting.suite if suites else "")
-        text = f"{words.short_heading(section.block)}{counted}"
+        key = (formatting.place(section.block), setting.suite if suites else "")
+        text = f"{formatting.short_heading(section.block)}{counted}"
         places.setdefault(key, []).append((section.id, text))
     return tuple(
         _Place(name=" · ".join(filter(None, key)), links=tuple(links))
@@ -144,7 +144,9 @@ def _contents(table: Table, sections: Sequence[_Section]) -> tuple[_Place, ...]:
 def _colours(table: Table) -> tuple[tuple[str, str], ...]:
     """The classes that colour the tables' speedups and boxes, and what they mean."""
     tones = {
-        words.speedup_tone(block, entry) for block in table.blocks for _, entry in block.entries()
+        formatting.speedup_tone(block, entry)
+        for block in table.blocks
+        for _, entry in block.entries()
     }
     tones |= {entry.stability for block in table.blocks for _, entry in block.entries()}
     return tuple((tone, text) for tone, text in _COLOURS.items() if tone in tones)
@@ -162,7 +164,7 @@ def _headline(sections: tuple[_Section, ...]) -> _Headline | None:
     return next(iter(in_time + found), None)
 
 
-def _verdict(entry: Entry) -> str:
+def _verdict(entry: TableCell) -> str:
     """Why a figure is not to be trusted, or why there is none; nothing where all is well."""
     if entry.failure is not None:
         return entry.failure.kind.value
@@ -170,7 +172,7 @@ def _verdict(entry: Entry) -> str:
     return f"{entry.stability}: {causes}" if causes else ""
 
 
-def _facts(entry: Entry) -> Mapping[str, str]:
+def _facts(entry: TableCell) -> Mapping[str, str]:
     """What one cell was made of and how it was measured."""
     spec, artifact = entry.spec, entry.artifact
     facts = {
@@ -201,17 +203,17 @@ def _process_facts(process: Process, metric: Metric) -> Mapping[str, str]:
     """One line about a process, by column."""
 
     def shown(value: float) -> str:
-        return words.figure(value / words.SCALE)
+        return formatting.figure(value / formatting.SCALE)
 
     memory = process.peak_rss_bytes
     return {
         "process": str(process.process),
         "started": f"{process.started_at:%H:%M:%S}",
         "samples": str(len(process.samples)),
-        f"median {words.unit(metric)}": shown(median(process.samples)),
+        f"median {formatting.unit(metric)}": shown(median(process.samples)),
         "first": shown(process.first),
         "load": shown(process.load),
-        "peak MB": f"{memory / 1e6:.0f}" if memory else words.ABSENT,
+        "peak MB": f"{memory / 1e6:.0f}" if memory else formatting.ABSENT,
         "MHz": _change(process, lambda state: _spread(state.frequency_khz, 1000)),
         "°C": _change(process, lambda state: _spread(state.temperature_c, 1)),
         "throttled": _change(process, _throttled),
@@ -222,20 +224,20 @@ def _process_facts(process: Process, metric: Metric) -> Mapping[str, str]:
 def _change(process: Process, tell: Callable[[Conditions], str]) -> str:
     """A condition before and after, once when it stayed the same."""
     told = [tell(state) for state in (process.before, process.after) if state is not None]
-    return " → ".join(dict.fromkeys(told)) or words.ABSENT
+    return " → ".join(dict.fromkeys(told)) or formatting.ABSENT
 
 
 def _spread(values: Mapping[str, float], per_unit: float) -> str:
     """Of several cores or sensors, the range."""
     if not values:
-        return words.ABSENT
+        return formatting.ABSENT
     ends = (min(values.values()) / per_unit, max(values.values()) / per_unit)
     return "–".join(dict.fromkeys(f"{end:.0f}" for end in ends))
 
 
 def _throttled(state: Conditions) -> str:
-    return words.ABSENT if state.throttled is None else f"{state.throttled:#x}"
+    return formatting.ABSENT if state.throttled is None else f"{state.throttled:#x}"
 
 
 def _load(state: Conditions) -> str:
-    return words.ABSENT if state.load_1min is None else f"{state.load_1min:.2f}"
+    return formatting.ABSENT if state.load_1min is None else f"{state.load_1min:.2f}"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 
-from shufflenet_deploy.report import words
+from shufflenet_deploy.report import formatting
 from shufflenet_deploy.report.table import Table
-from shufflenet_deploy.report.values import Block, Entry, Row
+from shufflenet_deploy.report.table_model import Block, Row, TableCell
 
 _COMMANDS = {
     "\\": r"\textbackslash{}",
@@ -71,11 +71,15 @@ def _block(table: Table, block: Block) -> str:
         for number, text in enumerate(block.notes, start=1)
     ]
     small = "\n\n".join(
-        [*notes, " ".join(map(escape, words.legend(table, [block]))), escape(words.caption(block))]
+        [
+            *notes,
+            " ".join(map(escape, formatting.legend(table, [block]))),
+            escape(formatting.caption(block)),
+        ]
     )
     return rf"""\begin{{table}}[htbp]
 \centering
-\caption{{{escape(words.heading(block))}: {escape(words.what(block))}.}}
+\caption{{{escape(formatting.heading(block))}: {escape(formatting.row_title(block))}.}}
 \footnotesize
 \setlength{{\tabcolsep}}{{3pt}}
 \begin{{tabular}}{{@{{}}l{"r" * (width - 1)}@{{}}}}
@@ -98,19 +102,19 @@ def _block(table: Table, block: Block) -> str:
 def _row(block: Block, row: Row) -> str:
     first = [
         escape(row.title) + _marks(row.marks),
-        escape(" ".join(words.errors(row))),
-        escape(words.mega(row.multiply_adds)),
+        escape(" ".join(formatting.errors(row))),
+        escape(formatting.mega(row.multiply_adds)),
         *(_measured(entry) for entry in row.entries),
     ]
     lines = [first]
     for label, texts in (
         ("interval", [_reach(entry) for entry in row.entries]),
-        (words.comparison(block), [_speedup(block, entry) for entry in row.entries]),
-        ("in theory", [escape(words.theory(e)) if e else "" for e in row.entries]),
-        ("efficiency", [escape(words.efficiency(e)) if e else "" for e in row.entries]),
+        (formatting.comparison(block), [_speedup(block, entry) for entry in row.entries]),
+        ("in theory", [escape(formatting.theory(e)) if e else "" for e in row.entries]),
+        ("efficiency", [escape(formatting.efficiency(e)) if e else "" for e in row.entries]),
         (
-            escape(words.paper_label(block)),
-            [escape(words.of_paper(block, e)) if e else "" for e in row.entries],
+            escape(formatting.paper_label(block)),
+            [escape(formatting.paper_figures_text(block, e)) if e else "" for e in row.entries],
         ),
     ):
         if any(texts):
@@ -118,25 +122,25 @@ def _row(block: Block, row: Row) -> str:
     return "\n".join(" & ".join(line) + r" \\" for line in lines)
 
 
-def _measured(entry: Entry | None) -> str:
+def _measured(entry: TableCell | None) -> str:
     if entry is None:
-        return escape(words.ABSENT)
-    value, _ = words.measured(entry)
-    sign = escape(words.SIGNS[entry.stability])
+        return escape(formatting.ABSENT)
+    value, _ = formatting.measured(entry)
+    sign = escape(formatting.SIGNS[entry.stability])
     return rf"{sign}\textbf{{{value}}}{_marks(entry.marks)}"
 
 
-def _reach(entry: Entry | None) -> str:
+def _reach(entry: TableCell | None) -> str:
     estimate = entry.estimate if entry is not None else None
-    return escape(words.deviation(estimate)) if estimate is not None else ""
+    return escape(formatting.deviation(estimate)) if estimate is not None else ""
 
 
-def _speedup(block: Block, entry: Entry | None) -> str:
+def _speedup(block: Block, entry: TableCell | None) -> str:
     if entry is None or entry.speedup is None:
         return ""
-    value, interval = words.speedup(block, entry)
+    value, interval = formatting.speedup(block, entry)
     text = f"{escape(value)} {escape(interval)}"
-    return text if entry.speedup.distinguishable else f"{text} {words.UNDISTINGUISHED}"
+    return text if entry.speedup.distinguishable else f"{text} {formatting.UNDISTINGUISHED}"
 
 
 def _marks(numbers: Sequence[int]) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from shufflenet_deploy.report import words
-from shufflenet_deploy.report.side_by_side import Overview, side_by_side
+from shufflenet_deploy.report import formatting
+from shufflenet_deploy.report.overview import Overview, side_by_side
 from shufflenet_deploy.report.table import Table
-from shufflenet_deploy.report.values import Block, Entry, Row
+from shufflenet_deploy.report.table_model import Block, Row, TableCell
 
 #: Everything GitHub's Markdown may read as mark-up in the middle of a line.
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~&])")
@@ -16,7 +16,7 @@ _MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~&])")
 
 def markdown(table: Table) -> str:
     """The table as Markdown: blocks one after another, then all side by side."""
-    legend = " ".join(map(escape, words.legend(table, table.blocks)))
+    legend = " ".join(map(escape, formatting.legend(table, table.blocks)))
     parts = [*map(_block, table.blocks), *map(_overview, side_by_side(table))]
     return "\n".join([*parts, *([legend, ""] if legend else [])])
 
@@ -29,7 +29,7 @@ def escape(text: str) -> str:
 def _block(block: Block) -> str:
     header = ["Model", "Error %", "Multiply-adds", *(f"{at}" for at in block.columns)]
     lines = [
-        f"**{escape(words.heading(block))}**: {escape(words.what(block))}",
+        f"**{escape(formatting.heading(block))}**: {escape(formatting.row_title(block))}",
         "",
         _line(header),
         _line([":--", "--:", "--:", *("--:" for _ in block.columns)]),
@@ -37,7 +37,7 @@ def _block(block: Block) -> str:
         "",
         *(f"<sup>{number}</sup> {escape(text)}  " for number, text in enumerate(block.notes, 1)),
         *([""] if block.notes else []),
-        f"*{escape(words.caption(block))}*",
+        f"*{escape(formatting.caption(block))}*",
         "",
     ]
     return "\n".join(lines)
@@ -65,25 +65,25 @@ def _line(cells: Sequence[str]) -> str:
 def _row(block: Block, row: Row) -> list[str]:
     return [
         escape(row.title) + _marks(row.marks),
-        "<br>".join(words.errors(row)),
-        words.mega(row.multiply_adds),
-        *(_entry(block, entry) if entry else words.ABSENT for entry in row.entries),
+        "<br>".join(formatting.errors(row)),
+        formatting.mega(row.multiply_adds),
+        *(_entry(block, entry) if entry else formatting.ABSENT for entry in row.entries),
     ]
 
 
-def _entry(block: Block, entry: Entry) -> str:
-    value, interval = words.measured(entry)
-    sign = escape(words.SIGNS[entry.stability])
+def _entry(block: Block, entry: TableCell) -> str:
+    value, interval = formatting.measured(entry)
+    sign = escape(formatting.SIGNS[entry.stability])
     lines = [f"{sign}**{value}**" + (f" ({interval})" if interval else "") + _marks(entry.marks)]
     if entry.speedup:
-        ratio, interval = words.speedup(block, entry)
-        doubt = "" if entry.speedup.distinguishable else f" {words.UNDISTINGUISHED}"
+        ratio, interval = formatting.speedup(block, entry)
+        doubt = "" if entry.speedup.distinguishable else f" {formatting.UNDISTINGUISHED}"
         told = escape(ratio) if block.is_speedup_tainted(entry) else f"**{ratio}**"
-        lines.append(f"{words.comparison(block)} {told} ({interval}){doubt}")
+        lines.append(f"{formatting.comparison(block)} {told} ({interval}){doubt}")
     for label, text in (
-        ("in theory", words.theory(entry)),
-        ("efficiency", words.efficiency(entry)),
-        (words.paper_label(block), words.of_paper(block, entry)),
+        ("in theory", formatting.theory(entry)),
+        ("efficiency", formatting.efficiency(entry)),
+        (formatting.paper_label(block), formatting.paper_figures_text(block, entry)),
     ):
         if text:
             lines.append(f"{label} {text}")

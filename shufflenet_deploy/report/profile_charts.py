@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from shufflenet_deploy.breakdown import BETWEEN, OUTSIDE, Breakdown, Part
+from shufflenet_deploy.analysis.profile import BETWEEN, OUTSIDE, Breakdown, ProfiledPart
 from shufflenet_deploy.records import LayerKind
-from shufflenet_deploy.report import numerals, words
+from shufflenet_deploy.report import formatting, numerals
 from shufflenet_deploy.report.svg import Axis, Chart, Key, Line, Segment, chart, height
-from shufflenet_deploy.report.values import Block
+from shufflenet_deploy.report.table_model import Block
 
 #: A colour for each kind of layer, told apart by the colour-blind too, on light and on dark.
 _COLOURS = {
@@ -52,7 +52,7 @@ def profile_charts(block: Block, breakdowns: Iterable[Breakdown], prefix: str) -
     ]
     if not of_block:
         return ()
-    unit = words.unit(setting.metric)
+    unit = formatting.unit(setting.metric)
     models = _stacked(
         [
             (str(one.cell.resolution), one.cell.model, _figure(one.whole, unit), one.kinds)
@@ -81,9 +81,9 @@ def profile_charts(block: Block, breakdowns: Iterable[Breakdown], prefix: str) -
     return (models, *parts)
 
 
-def _groups(one: Breakdown) -> list[tuple[str, list[Part]]]:
+def _groups(one: Breakdown) -> list[tuple[str, list[ProfiledPart]]]:
     """The layers by unit (``stage2.0``), those that stand alone by their own name."""
-    found: dict[str, list[Part]] = {}
+    found: dict[str, list[ProfiledPart]] = {}
     for layer in one.layers:
         if layer.name in (BETWEEN, OUTSIDE):
             found[layer.name] = [layer]
@@ -95,7 +95,7 @@ def _groups(one: Breakdown) -> list[tuple[str, list[Part]]]:
 
 
 def _stacked(
-    bars: Sequence[tuple[str, str, str, Sequence[Part]]],
+    bars: Sequence[tuple[str, str, str, Sequence[ProfiledPart]]],
     unit: str,
     *,
     name: str,
@@ -107,7 +107,7 @@ def _stacked(
     for group, label, value, parts in bars:
         segments, at = [], 0.0
         for part in parts:
-            end = at + max(part.value, 0.0) / words.SCALE
+            end = at + max(part.value, 0.0) / formatting.SCALE
             tip = f"{part.name}: {_figure(part.value, unit)}"
             segments.append(Segment(low=at, high=end, tone=_tone(part.name), tip=tip))
             used.add(part.name)
@@ -124,4 +124,4 @@ def _stacked(
 
 
 def _figure(value: float, unit: str) -> str:
-    return f"{words.figure(value / words.SCALE)} {unit}"
+    return f"{formatting.figure(value / formatting.SCALE)} {unit}"

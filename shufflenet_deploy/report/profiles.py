@@ -11,9 +11,16 @@ from rich.padding import Padding
 from rich.table import Table as Grid
 from rich.text import Text
 
-from shufflenet_deploy.breakdown import OUTSIDE, REST, Breakdown, Decomposition, Gap, Part
+from shufflenet_deploy.analysis.profile import (
+    OUTSIDE,
+    REST,
+    Breakdown,
+    CostGap,
+    Decomposition,
+    ProfiledPart,
+)
 from shufflenet_deploy.records import Cell
-from shufflenet_deploy.report import words
+from shufflenet_deploy.report import formatting
 
 #: Operators that take less or more than this of an inference without the profiler are doubted.
 _LEAST_INSIDE, _MOST_INSIDE = 0.7, 1.3
@@ -101,7 +108,7 @@ def caption(one: Breakdown) -> str:
     """What the profiler itself costs."""
     return (
         f"{one.method}, medians of {one.inferences} inferences; without it "
-        f"{_figure(one.plain, one)}, so profiling takes {words.ratio(one.overhead)} of that"
+        f"{_figure(one.plain, one)}, so profiling takes {formatting.ratio(one.overhead)} of that"
         f"{_doubt(one)}"
     )
 
@@ -111,8 +118,8 @@ def _doubt(one: Breakdown) -> str:
     if _LEAST_INSIDE <= one.inside <= _MOST_INSIDE:
         return ""
     return (
-        f". The operators alone took {words.ratio(one.inside)} of that: the target was disturbed, "
-        "or the profiler weighs on small operators; profile again when nothing else runs"
+        f". The operators alone took {formatting.ratio(one.inside)} of that: the target was "
+        "disturbed, or the profiler weighs on small operators; profile again when nothing else runs"
     )
 
 
@@ -122,9 +129,9 @@ def verdict(made: Decomposition) -> str:
     named = [
         f"{gap.name} {_signed(gap.lost)}" for gap in worst[:3] if gap.lost > 0 and made.lost > 0
     ]
-    unit = words.unit(made.metric)
+    unit = formatting.unit(made.metric)
     if not named:
-        return f"what the multiply-adds promise, {words.ratio(made.theory)}, arrives"
+        return f"what the multiply-adds promise, {formatting.ratio(made.theory)}, arrives"
     return f"{_signed(made.lost)} {unit} beyond the promise; most is lost to: {', '.join(named)}"
 
 
@@ -153,12 +160,14 @@ def legend(
 def _against(made: Decomposition) -> str:
     text = (
         f"{_name(made.candidate)} against {made.baseline.model} · {made.candidate.runtime} · "
-        f"{words.unit(made.metric)} · promised {words.ratio(made.theory)}, "
-        f"arrived {words.ratio(made.speedup)}"
+        f"{formatting.unit(made.metric)} · promised {formatting.ratio(made.theory)}, "
+        f"arrived {formatting.ratio(made.speedup)}"
     )
     if made.measured is None or made.low is None or made.high is None:
         return text
-    return f"{text}; bench: {words.ratio(made.measured)} ({words.span(made.low, made.high)})"
+    return (
+        f"{text}; bench: {formatting.ratio(made.measured)} ({formatting.span(made.low, made.high)})"
+    )
 
 
 def _name(cell: Cell) -> str:
@@ -167,19 +176,23 @@ def _name(cell: Cell) -> str:
 
 
 def _figure(value: float, one: Breakdown) -> str:
-    return f"{words.figure(value / words.SCALE)} {words.unit(one.metric)}"
+    return f"{formatting.figure(value / formatting.SCALE)} {formatting.unit(one.metric)}"
 
 
 def _signed(value: float) -> str:
-    return f"{value / words.SCALE:+.3f}" if abs(value) < 1e6 else f"{value / words.SCALE:+.2f}"
+    return (
+        f"{value / formatting.SCALE:+.3f}"
+        if abs(value) < 1e6
+        else f"{value / formatting.SCALE:+.2f}"
+    )
 
 
-def _parts(one: Breakdown, title: str, parts: Sequence[Part]) -> Grid:
+def _parts(one: Breakdown, title: str, parts: Sequence[ProfiledPart]) -> Grid:
     with_work = any(part.multiply_adds for part in parts)
     grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     grid.add_column(title, overflow="fold", min_width=16)
     grid.add_column("Operators", justify="right")
-    grid.add_column(words.unit(one.metric), justify="right")
+    grid.add_column(formatting.unit(one.metric), justify="right")
     grid.add_column("Share", justify="right")
     if with_work:
         grid.add_column("MAdds", justify="right")
@@ -194,7 +207,7 @@ def _parts(one: Breakdown, title: str, parts: Sequence[Part]) -> Grid:
         if with_work:
             share = part.multiply_adds / one.multiply_adds if part.multiply_adds else 0
             cells += [
-                words.mega(part.multiply_adds) if part.multiply_adds else "",
+                formatting.mega(part.multiply_adds) if part.multiply_adds else "",
                 f"{share:.1%}" if share else "",
             ]
         grid.add_row(*(Text(cell) for cell in cells))
@@ -205,8 +218,8 @@ def _gaps(made: Decomposition) -> Grid:
     grid = Grid(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold", show_footer=True)
     sums = [sum(values) for values in zip(*map(_values, made.gaps), strict=True)]
     whole = [
-        words.ratio(made.theory),
-        words.ratio(made.speedup),
+        formatting.ratio(made.theory),
+        formatting.ratio(made.speedup),
         *(_milli(value) for value in sums[:3]),
         _signed(sums[3]),
     ]
@@ -216,8 +229,8 @@ def _gaps(made: Decomposition) -> Grid:
         grid.add_column(title, footer=total, justify="right", no_wrap=True)
     for gap in made.gaps:
         cells = (
-            words.ratio(gap.theory) if gap.theory else "",
-            words.ratio(gap.ratio) if gap.ratio and gap.name != REST else "",
+            formatting.ratio(gap.theory) if gap.theory else "",
+            formatting.ratio(gap.ratio) if gap.ratio and gap.name != REST else "",
             *(_milli(value) for value in _values(gap)[:3]),
             _signed(gap.lost),
         )
@@ -225,10 +238,10 @@ def _gaps(made: Decomposition) -> Grid:
     return grid
 
 
-def _values(gap: Gap) -> tuple[float, float, float, float]:
+def _values(gap: CostGap) -> tuple[float, float, float, float]:
     return gap.baseline, gap.promised, gap.candidate, gap.lost
 
 
 def _milli(value: float) -> str:
-    scaled = value / words.SCALE
+    scaled = value / formatting.SCALE
     return f"{scaled:.3f}" if abs(scaled) < 10 else f"{scaled:.2f}"

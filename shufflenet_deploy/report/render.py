@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import StrEnum
 
-from shufflenet_deploy.report.data import as_csv as csv
-from shufflenet_deploy.report.data import as_json as json
+from shufflenet_deploy.report.json_csv import as_csv as csv
+from shufflenet_deploy.report.json_csv import as_json as json
 from shufflenet_deploy.report.latex import latex
 from shufflenet_deploy.report.markdown import markdown
 from shufflenet_deploy.report.table import Table

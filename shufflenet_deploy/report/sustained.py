@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from shufflenet_deploy.analysis.sustained import Course, Findings, Moment, SpeedupCourse, analyse
 from shufflenet_deploy.records import Cell, Sustained
-from shufflenet_deploy.report import words
+from shufflenet_deploy.report import formatting
 from shufflenet_deploy.report.html import Part
 from shufflenet_deploy.report.numerals import short
 from shufflenet_deploy.report.svg import Axis, Chart, Key
 from shufflenet_deploy.stats import Interval
-from shufflenet_deploy.sustained import Course, Findings, Moment, SpeedupCourse, analyse
 
 #: Heights in pixels: a panel with its label above it, the time axis below all of them.
 _LABEL, _PLOT, _GAP, _AXIS = 18, 56, 14, 26
@@ -33,7 +33,7 @@ Points = Sequence[tuple[float, float]]
 def heading(measured: Sustained) -> str:
     """What took turns, and for how long."""
     cell = measured.cells[0]
-    threads = words.threads(cell.threads)
+    threads = formatting.threads(cell.threads)
     runtime = " ".join(filter(None, (cell.runtime, measured.runtime_version)))
     return (
         f"sustained for {duration(measured.duration_secs)}: {runtime} · {cell.precision.value} · "
@@ -76,15 +76,15 @@ def _course(one: Course) -> str:
 
 
 def _ends(one: Course) -> str:
-    first, last = one.first.estimate / words.SCALE, one.last.estimate / words.SCALE
-    return f"{words.figure(first)} -> {words.figure(last)} ms"
+    first, last = one.first.estimate / formatting.SCALE, one.last.estimate / formatting.SCALE
+    return f"{formatting.figure(first)} -> {formatting.figure(last)} ms"
 
 
 def _speedup(one: SpeedupCourse) -> str:
     first, last = one.first, one.last
     return (
-        f"speedup {words.ratio(first.estimate)} ({words.span(first.low, first.high)}) -> "
-        f"{words.ratio(last.estimate)} ({words.span(last.low, last.high)}), "
+        f"speedup {formatting.ratio(first.estimate)} ({formatting.span(first.low, first.high)}) -> "
+        f"{formatting.ratio(last.estimate)} ({formatting.span(last.low, last.high)}), "
         f"{_change(one.change, 'higher', 'lower')}"
     )
 
@@ -118,7 +118,7 @@ def part(measured: Sustained, prefix: str) -> Part:
 
 def _setting(measured: Sustained) -> str:
     cell = measured.cells[0]
-    return f"{cell.runtime} · {cell.precision.value} · {words.threads(cell.threads)}"
+    return f"{cell.runtime} · {cell.precision.value} · {formatting.threads(cell.threads)}"
 
 
 # --- the chart -----------------------------------------------------------------------------------
@@ -177,7 +177,7 @@ def _models(measured: Sustained, found: Findings) -> list[_Panel]:
             label=f"{one.cell.model}, ms",
             value=_ends(one),
             tone="baseline" if one.cell.model == measured.baseline else "measured",
-            points=[(moment.at_secs, moment.median / words.SCALE) for moment in one.moments],
+            points=[(moment.at_secs, moment.median / formatting.SCALE) for moment in one.moments],
             band=[_band(moment) for moment in one.moments],
         )
         for one in found.courses
@@ -185,7 +185,7 @@ def _models(measured: Sustained, found: Findings) -> list[_Panel]:
 
 
 def _band(moment: Moment) -> tuple[float, float, float]:
-    return moment.at_secs, moment.p10 / words.SCALE, moment.p90 / words.SCALE
+    return moment.at_secs, moment.p10 / formatting.SCALE, moment.p90 / formatting.SCALE
 
 
 def _trace(measured: Sustained) -> list[_Panel]:

@@ -89,7 +89,7 @@ def _decades(low: float, high: float) -> list[float]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mark:
+class PointMark:
     """Something at ``value``: a bar from the left end, a dot, a diamond or a tick.
 
     ``tone`` is a class of the style sheet; ``tip`` is the tooltip.
@@ -153,7 +153,7 @@ class Line:
     group: str
     label: str
     value: str
-    marks: tuple[Mark | Whisker | Strip | Segment, ...]
+    marks: tuple[PointMark | Whisker | Strip | Segment, ...]
     tone: str = ""
 
 
@@ -284,7 +284,9 @@ def _line(line: Line, axis: Axis, y: float, strip_units: int) -> str:
     )
 
 
-def _mark(mark: Mark | Whisker | Strip | Segment, axis: Axis, y: float, strip_units: int) -> str:
+def _mark(
+    mark: PointMark | Whisker | Strip | Segment, axis: Axis, y: float, strip_units: int
+) -> str:
     match mark:
         case Strip():
             return _strip(mark, axis, y, strip_units)
@@ -304,14 +306,14 @@ def _mark(mark: Mark | Whisker | Strip | Segment, axis: Axis, y: float, strip_un
                 f'<g>{_tip(mark.tip)}<line class="whisker" x1="{low:.2%}" x2="{high:.2%}" '
                 f'y1="{y:g}" y2="{y:g}"/>{ends}</g>'
             )
-        case Mark(shape="bar"):
+        case PointMark(shape="bar"):
             start = axis.at(axis.low)
             return (
                 f'<rect class="bar {mark.tone}" x="{start:.2%}" y="{y - _BAR_HEIGHT / 2:g}" '
                 f'width="{max(axis.at(mark.value) - start, 0.002):.2%}" height="{_BAR_HEIGHT}" '
                 f'rx="2">{_tip(mark.tip)}</rect>'
             )
-        case Mark():
+        case PointMark():
             return _symbol(mark, axis.at(mark.value), y)
 
 
@@ -322,7 +324,7 @@ _SYMBOLS = {
 }
 
 
-def _symbol(mark: Mark, share: float, y: float) -> str:
+def _symbol(mark: PointMark, share: float, y: float) -> str:
     drawing = _SYMBOLS[mark.shape].format(tone=mark.tone)
     return (
         f'<svg x="{share:.2%}" y="{y:g}" overflow="visible"><g>{_tip(mark.tip)}{drawing}</g></svg>'

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from typing import Self
 
 from shufflenet_deploy.records import Evaluation, Record, Run
-from shufflenet_deploy.report.build import blocks
 from shufflenet_deploy.report.paper import paper
-from shufflenet_deploy.report.values import Block
+from shufflenet_deploy.report.table_builder import blocks
+from shufflenet_deploy.report.table_model import Block
 
 #: Version of the JSON form of ``Table``; raised when a field changes its meaning or goes away.
 SCHEMA_VERSION = 1

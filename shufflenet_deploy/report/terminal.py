@@ -11,10 +11,10 @@ from rich.padding import Padding
 from rich.table import Table as Grid
 from rich.text import Text
 
-from shufflenet_deploy.report import words
-from shufflenet_deploy.report.side_by_side import Overview, side_by_side
+from shufflenet_deploy.report import formatting
+from shufflenet_deploy.report.overview import Overview, side_by_side
 from shufflenet_deploy.report.table import Table
-from shufflenet_deploy.report.values import Block, Entry, Row
+from shufflenet_deploy.report.table_model import Block, Row, TableCell
 
 _SUPERSCRIPTS = str.maketrans("0123456789,", "⁰¹²³⁴⁵⁶⁷⁸⁹⋅")
 _STYLES = {"stable": "bold", "noisy": "bold yellow", "tainted": "bold red", "failed": "red"}
@@ -38,7 +38,7 @@ def terminal(table: Table, *, width: int | None = None, color: bool = False) -> 
         console.print(_block(block, console.width))
     for overview in side_by_side(table):
         console.print(_overview(overview, console.width))
-    for line in words.legend(table, table.blocks):
+    for line in formatting.legend(table, table.blocks):
         console.print(Text(line, style="dim"))
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
 
@@ -68,13 +68,13 @@ def _overview(overview: Overview, width: int) -> Group:
 def _block(block: Block, width: int) -> Group:
     per_grid = max(1, (width - _LEFT_WIDTH) // _COLUMN_WIDTH)
     parts: list[RenderableType] = [
-        Text(words.heading(block), style="bold"),
-        Text(words.what(block), style="dim"),
+        Text(formatting.heading(block), style="bold"),
+        Text(formatting.row_title(block), style="dim"),
     ]
     columns = range(len(block.columns))
     parts += [_grid(block, columns[at : at + per_grid]) for at in columns[::per_grid]]
     parts += [Text(f"{_marks([number])} {note}") for number, note in enumerate(block.notes, 1)]
-    parts.append(Padding(Text(words.caption(block), style="dim"), (0, 0, 1, 0)))
+    parts.append(Padding(Text(formatting.caption(block), style="dim"), (0, 0, 1, 0)))
     return Group(*parts)
 
 
@@ -96,16 +96,17 @@ def _add_row(grid: Grid, block: Block, row: Row, columns: Sequence[int]) -> None
     title.append(_marks(row.marks), style="not bold")
     grid.add_row(
         title,
-        "\n".join(words.errors(row)),
-        words.mega(row.multiply_adds),
+        "\n".join(formatting.errors(row)),
+        formatting.mega(row.multiply_adds),
         *(_measured(entry) for entry in entries),
     )
     lines = {
-        words.comparison(block): [_speedup(block, entry) for entry in entries],
-        "in theory": [Text(words.theory(entry) if entry else "") for entry in entries],
-        "efficiency": [Text(words.efficiency(entry) if entry else "") for entry in entries],
-        words.paper_label(block): [
-            Text(words.of_paper(block, entry) if entry else "", style="dim") for entry in entries
+        formatting.comparison(block): [_speedup(block, entry) for entry in entries],
+        "in theory": [Text(formatting.theory(entry) if entry else "") for entry in entries],
+        "efficiency": [Text(formatting.efficiency(entry) if entry else "") for entry in entries],
+        formatting.paper_label(block): [
+            Text(formatting.paper_figures_text(block, entry) if entry else "", style="dim")
+            for entry in entries
         ],
     }
     for label, texts in lines.items():
@@ -114,29 +115,29 @@ def _add_row(grid: Grid, block: Block, row: Row, columns: Sequence[int]) -> None
     grid.add_section()
 
 
-def _measured(entry: Entry | None) -> Text:
+def _measured(entry: TableCell | None) -> Text:
     if entry is None:
-        return Text(words.ABSENT, style="dim")
-    value, _ = words.measured(entry)
-    text = Text(words.SIGNS[entry.stability] + value, style=_STYLES[entry.stability])
+        return Text(formatting.ABSENT, style="dim")
+    value, _ = formatting.measured(entry)
+    text = Text(formatting.SIGNS[entry.stability] + value, style=_STYLES[entry.stability])
     marks = _marks(entry.marks)
     if entry.estimate is not None:
-        reach = words.deviation(entry.estimate)
+        reach = formatting.deviation(entry.estimate)
         beside = len(text) + 1 + len(reach) + len(marks) < _COLUMN_WIDTH
         text.append((" " if beside else "\n") + reach, style="not bold")
     text.append(marks, style="not bold")
     return text
 
 
-def _speedup(block: Block, entry: Entry | None) -> Text:
+def _speedup(block: Block, entry: TableCell | None) -> Text:
     if entry is None or entry.speedup is None:
         return Text("")
-    value, interval = words.speedup(block, entry)
+    value, interval = formatting.speedup(block, entry)
     if block.is_speedup_tainted(entry):
         return Text(f"{value} {interval}", style="red")
     if not entry.speedup.distinguishable:
         return Text(
-            f"{value} {interval}\n" + words.UNDISTINGUISHED.replace(" ", "\n"), style="yellow"
+            f"{value} {interval}\n" + formatting.UNDISTINGUISHED.replace(" ", "\n"), style="yellow"
         )
     return Text(value, style="bold green" if entry.speedup.ratio > 1 else "bold").append(
         f" {interval}", style="not bold"

@@ -7,10 +7,10 @@ import re
 
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.records import Format
-from shufflenet_deploy.runtime.agent import AgentRuntime
+from shufflenet_deploy.runtime.agent_protocol import AgentRuntime
 from shufflenet_deploy.runtime.base import Payload, Report, Runtime
 from shufflenet_deploy.runtime.native import NativeRuntime
-from shufflenet_deploy.runtime.releases import LITERT, ONNXRUNTIME, TFLITE_RUNTIME
+from shufflenet_deploy.runtime.wheel_versions import LITERT, ONNXRUNTIME, TFLITE_RUNTIME
 
 __all__ = ["Payload", "Report", "Runtime", "get", "names"]
 

@@ -109,7 +109,7 @@ class Runtime(Protocol):
 
         None where the runtime cannot be taken apart.
 
-        ``profiler`` is the path of ``device_scripts/operators.py`` on the target.
+        ``profiler`` is the path of ``device_scripts/profile_operators.py`` on the target.
         """
         ...
 

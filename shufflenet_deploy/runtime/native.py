@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from shufflenet_deploy.records import BenchmarkSpec, Format, TargetFacts
-from shufflenet_deploy.runtime.agent import agent_options, json_object, parse_log
+from shufflenet_deploy.runtime.agent_protocol import agent_options, json_object, parse_log
 from shufflenet_deploy.runtime.base import Payload, Report
 
 

@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shufflenet_deploy.bounded import Count, Name, Text
 from shufflenet_deploy.errors import ParseError
-from shufflenet_deploy.records import BenchmarkSpec, Failure, Slice, TracePoint, first_problem
-from shufflenet_deploy.runtime.agent import failure_of, json_object
+from shufflenet_deploy.records import BenchmarkSpec, Failure, TracePoint, TurnSamples, first_problem
+from shufflenet_deploy.runtime.agent_protocol import failure_of, json_object
 from shufflenet_deploy.runtime.base import Runtime
 
 #: A turn: long enough for hundreds of small inferences, short beside the time that heat takes.
@@ -25,11 +25,11 @@ TRACE_SECS = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Turns:
+class TurnLog:
     """What one sustained measurement gave."""
 
     runtime_version: str
-    slices: tuple[Slice, ...]
+    slices: tuple[TurnSamples, ...]
     trace: tuple[TracePoint, ...]
 
 
@@ -65,7 +65,7 @@ class _Log(BaseModel):
     program: Name
     version: Name
     cpus: list[Count] | None
-    slices: tuple[Slice, ...] = Field(min_length=1)
+    slices: tuple[TurnSamples, ...] = Field(min_length=1)
     trace: tuple[TracePoint, ...] = Field(min_length=1)
 
 
@@ -77,7 +77,7 @@ class _FailureLog(BaseModel):
     error: _Error
 
 
-def parse(raw: str, *, models: int) -> Turns | Failure:
+def parse(raw: str, *, models: int) -> TurnLog | Failure:
     """Read what the script printed about so many ``models``.
 
     Raises:
@@ -94,4 +94,4 @@ def parse(raw: str, *, models: int) -> Turns | Failure:
         raise ParseError(f"the sustained log does not fit: {first_problem(error)}") from error
     if {one.subject for one in log.slices} != set(range(models)):
         raise ParseError(f"the sustained log does not hold turns of each of {models} models")
-    return Turns(runtime_version=log.version, slices=log.slices, trace=log.trace)
+    return TurnLog(runtime_version=log.version, slices=log.slices, trace=log.trace)

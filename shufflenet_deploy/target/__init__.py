@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
+from shufflenet_deploy.target.bundled_python import brings_python
 from shufflenet_deploy.target.environment import Environment, Mode, Payload, PayloadOf
+from shufflenet_deploy.target.file_cache import TransferStats
 from shufflenet_deploy.target.governor import Governor, Governors
-from shufflenet_deploy.target.interpreter import brings_python
-from shufflenet_deploy.target.machine import Cleaned, Target
+from shufflenet_deploy.target.health import Frequency, HealthProbe
 from shufflenet_deploy.target.place import Place
-from shufflenet_deploy.target.provision import Outlook
-from shufflenet_deploy.target.state import State
-from shufflenet_deploy.target.storage import Traffic
-from shufflenet_deploy.target.vitals import Frequency, Vitals
+from shufflenet_deploy.target.provision import ProvisioningPlan
+from shufflenet_deploy.target.sensors import SensorReading
+from shufflenet_deploy.target.target import CleanResult, Target
 
 __all__ = [
-    "Cleaned",
+    "CleanResult",
     "Environment",
     "Frequency",
     "Governor",
     "Governors",
+    "HealthProbe",
     "Mode",
-    "Outlook",
     "Payload",
     "PayloadOf",
     "Place",
-    "State",
+    "ProvisioningPlan",
+    "SensorReading",
     "Target",
-    "Traffic",
-    "Vitals",
+    "TransferStats",
     "brings_python",
 ]

@@ -21,7 +21,7 @@ _XZ_PRESET = 6
 
 
 @dataclass(frozen=True)
-class Entry:
+class ArchiveEntry:
     """One regular file; ``name`` is relative to where the bundle is unpacked."""
 
     name: str
@@ -29,7 +29,7 @@ class Entry:
     executable: bool = False
 
 
-def write(path: Path, entries: Iterable[Entry]) -> None:
+def write(path: Path, entries: Iterable[ArchiveEntry]) -> None:
     """Write entries in the order they come; ``path`` ends in ``.gz`` or ``.xz``."""
     with (
         path.open("wb") as raw,

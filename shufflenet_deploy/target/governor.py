@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from shufflenet_deploy.errors import TargetError, TransportError, UsageError
 from shufflenet_deploy.target.lock import SERVER, STARTED
 from shufflenet_deploy.transport import CommandResult, Transport
-from shufflenet_deploy.transport.posix import shell
+from shufflenet_deploy.transport.shell_scripts import shell
 
 #: Under this name in our folder: what stood before ``tune``, and before the bench that runs now.
 TUNED, BENCH = "governors", "governors.bench"

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from shufflenet_deploy.errors import TargetError
 from shufflenet_deploy.target import answers
 from shufflenet_deploy.transport import Transport
-from shufflenet_deploy.transport.posix import shell
+from shufflenet_deploy.transport.shell_scripts import shell
 
 _HELD = 75
 _POLL_SECS = 2.0

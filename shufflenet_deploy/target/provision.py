@@ -12,7 +12,9 @@ from pathlib import Path
 
 from shufflenet_deploy.errors import TargetError
 from shufflenet_deploy.records import TargetFacts
-from shufflenet_deploy.target import bundle, folder, wheels
+from shufflenet_deploy.target import bundle, remote_root, wheels
+from shufflenet_deploy.target.bundled_python import LIBC, PYTHON, interpreter_for
+from shufflenet_deploy.target.bundled_python import BundledPython as OwnInterpreter
 from shufflenet_deploy.target.environment import (
     PROOF_PROGRAM,
     Environment,
@@ -25,9 +27,7 @@ from shufflenet_deploy.target.environment import (
     proof_argument,
 )
 from shufflenet_deploy.target.facts import Interpreter, Survey
-from shufflenet_deploy.target.interpreter import LIBC, PYTHON, interpreter_for
-from shufflenet_deploy.target.interpreter import Interpreter as OwnInterpreter
-from shufflenet_deploy.target.storage import Storage
+from shufflenet_deploy.target.file_cache import FileCache
 from shufflenet_deploy.transport import Progress
 
 #: Importing a runtime takes 15 s on an emulated board, and its first start far longer.
@@ -51,7 +51,7 @@ class _Unfit(TargetError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
+class Request:
     """What is to be importable on the target, and who is told about the way there."""
 
     payload_of: PayloadOf
@@ -60,7 +60,7 @@ class Wish:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outlook:
+class ProvisioningPlan:
     """Where a runtime would come from, and a few words about it; ``how`` is None for nowhere.
 
     ``standalone``: its files are programs that need neither Python nor anything else.
@@ -74,7 +74,7 @@ class Outlook:
 class Provision:
     """Environments of one target."""
 
-    def __init__(self, storage: Storage, survey: Callable[[], Survey]) -> None:
+    def __init__(self, storage: FileCache, survey: Callable[[], Survey]) -> None:
         self._storage = storage
         self._transport = storage.transport
         self._survey = survey
@@ -106,7 +106,7 @@ class Provision:
             )
         return found
 
-    def environment(self, wish: Wish, mode: Mode) -> Environment:
+    def environment(self, wish: Request, mode: Mode) -> Environment:
         """See ``Target.environment``."""
         if mode is Mode.SELF_CONTAINED:
             return self._self_contained(wish)
@@ -125,7 +125,7 @@ class Provision:
             except _Unfit:
                 raise error from None
 
-    def foresee(self, payload_of: PayloadOf) -> Outlook:
+    def plan(self, payload_of: PayloadOf) -> ProvisioningPlan:
         """What ``Mode.AUTO`` would do; nothing is fetched, pushed or written.
 
         Whether the target's pip reaches an index, or whether there is a wheel, shows only then.
@@ -134,30 +134,30 @@ class Provision:
         try:
             payload = _payload(payload_of, self._survey().facts)
             if not payload.imports:
-                return Outlook(how=Mode.SYSTEM, text=_STANDALONE, standalone=True)
+                return ProvisioningPlan(how=Mode.SYSTEM, text=_STANDALONE, standalone=True)
             _ = self.python
         except TargetError as error:
             return _last_resort(own, str(error))
         return self._foreseen(payload, own)
 
-    def _foreseen(self, payload: Payload, own: OwnInterpreter | None) -> Outlook:
+    def _foreseen(self, payload: Payload, own: OwnInterpreter | None) -> ProvisioningPlan:
         """The same, where the target's own Python is new enough."""
         for environment in self._places(payload):
-            if _folder_of(environment) in folder.ready_among(
+            if _folder_of(environment) in remote_root.ready_among(
                 self._transport, [_folder_of(environment)]
             ):
-                return Outlook(how=environment.how, text="installed already")
+                return ProvisioningPlan(how=environment.how, text="installed already")
         system = Environment(python=(self.python.executable,), how=Mode.SYSTEM)
         problem = self._missing(payload, system)
         if problem is None:
-            return Outlook(how=Mode.SYSTEM, text="its own Python has it")
+            return ProvisioningPlan(how=Mode.SYSTEM, text="its own Python has it")
         if self.python.venv:
-            return Outlook(
+            return ProvisioningPlan(
                 how=Mode.VENV, text="its pip is asked first, else wheels are pushed from here"
             )
         if self._survey().facts.libc is None:
             return _last_resort(own, "its C library is unknown, so that no wheel can be chosen")
-        return Outlook(how=Mode.WHEELS, text="wheels are fetched here and pushed")
+        return ProvisioningPlan(how=Mode.WHEELS, text="wheels are fetched here and pushed")
 
     # --- with the target's own Python ------------------------------------------------------------
 
@@ -185,17 +185,17 @@ class Provision:
             raise known
         return known
 
-    def _of_the_targets_python(self, wish: Wish, mode: Mode) -> Environment:
+    def _of_the_targets_python(self, wish: Request, mode: Mode) -> Environment:
         _ = self.python
         payload = _payload(wish.payload_of, self._survey().facts)
         return self._once(payload, mode, lambda: self._installed(payload, wish, mode))
 
-    def _installed(self, payload: Payload, wish: Wish, mode: Mode) -> Environment:
+    def _installed(self, payload: Payload, wish: Request, mode: Mode) -> Environment:
         venv, pushed = self._places(payload)
         choices = {Mode.AUTO: (venv, pushed), Mode.VENV: (venv,), Mode.WHEELS: (pushed,)}
         # What was installed and proved before is not asked again: a Python takes long to start.
         folders = map(_folder_of, choices.get(mode, ()))
-        ready = folder.ready_among(self._transport, folders)
+        ready = remote_root.ready_among(self._transport, folders)
         for environment in choices.get(mode, ()):
             if _folder_of(environment) in ready:
                 self._storage.count_present()
@@ -257,13 +257,13 @@ class Provision:
                 if not self._transport.run(newer, timeout_s=_PIP_SECS).exit_code:
                     result = self._transport.run(fill, timeout_s=_PIP_SECS)
         if result.exit_code:
-            folder.discard(self._transport, path)
+            remote_root.discard(self._transport, path)
             return wheels.complaint(result.stderr)
         problem = self._missing(payload, environment)
         if problem:
-            folder.discard(self._transport, path)
+            remote_root.discard(self._transport, path)
             return problem
-        folder.mark_ready(self._transport, path)
+        remote_root.mark_ready(self._transport, path)
         return None
 
     @property
@@ -273,7 +273,7 @@ class Provision:
 
     # --- with one that we bring ------------------------------------------------------------------
 
-    def _self_contained(self, wish: Wish) -> Environment:
+    def _self_contained(self, wish: Request) -> Environment:
         machine = self._survey().machine
         own = interpreter_for(machine)
         if own is None:
@@ -287,7 +287,7 @@ class Provision:
         payload = _with_provided(_payload(wish.payload_of, facts), own)
         return self._once(payload, Mode.SELF_CONTAINED, lambda: self._brought(payload, wish, own))
 
-    def _brought(self, payload: Payload, wish: Wish, own: OwnInterpreter) -> Environment:
+    def _brought(self, payload: Payload, wish: Request, own: OwnInterpreter) -> Environment:
         self._storage.require_programs(payload.name)
         argv = self._bring(own, wish)
         key = environment_key(payload, f"self-contained {own.key}")
@@ -298,16 +298,16 @@ class Provision:
             env={"PYTHONPATH": path, "PYTHONNOUSERSITE": "1"},
             how=Mode.SELF_CONTAINED,
         )
-        if path in folder.ready_among(self._transport, [path]):
+        if path in remote_root.ready_among(self._transport, [path]):
             self._storage.count_present()
             return environment
         return self._push_wheels(payload, environment, platform, wish, own=own)
 
-    def _bring(self, own: OwnInterpreter, wish: Wish) -> tuple[str, ...]:
+    def _bring(self, own: OwnInterpreter, wish: Request) -> tuple[str, ...]:
         """Make sure that our Python lies on the target and runs there; its argv."""
         path = f"{self._storage.root}/interpreters/{own.arch}-{own.key}"
         argv = own.argv(path)
-        if path in folder.ready_among(self._transport, [path]):
+        if path in remote_root.ready_among(self._transport, [path]):
             self._storage.count_present()
             return argv
         wish.tell(f"making a Python for {own.arch}, once")
@@ -319,20 +319,20 @@ class Provision:
             on_progress=wish.on_progress,
         )
         wish.tell(f"unpacking Python {PYTHON} on {self._host}")
-        if folder.reads_gzip(self._transport):
+        if remote_root.reads_gzip(self._transport):
             unpacker: tuple[str, ...] = ("tar", "-xzf")
         else:
             wish.tell(f"{self._host} has no tar that reads gzip: a busybox follows")
             unpacker = (self._storage.install(own.busybox()), "tar", "-xzf")
-        folder.unpack(self._transport, remote, path, unpacker, timeout_s=_UNPACK_SECS)
+        remote_root.unpack(self._transport, remote, path, unpacker, timeout_s=_UNPACK_SECS)
         result = self._transport.run((*argv, "-c", "import lzma, json"), timeout_s=_PROOF_SECS)
         if result.exit_code:
-            folder.discard(self._transport, path)
+            remote_root.discard(self._transport, path)
             raise TargetError(
                 f"our own Python does not run on {self._host}: {result.complaint}; set "
                 "SHUFFLENET_DEPLOY_ROOT to a folder from which programs may be started"
             )
-        folder.mark_ready(self._transport, path)
+        remote_root.mark_ready(self._transport, path)
         return argv
 
     # --- for both --------------------------------------------------------------------------------
@@ -342,7 +342,7 @@ class Provision:
         payload: Payload,
         environment: Environment,
         platform: wheels.Platform,
-        wish: Wish,
+        wish: Request,
         own: OwnInterpreter | None = None,
     ) -> Environment:
         path = _folder_of(environment)
@@ -361,14 +361,14 @@ class Provision:
         )
         wish.tell(f"unpacking {payload.name} on {self._host}")
         unpacker = (*environment.python, "-m", "tarfile", "-e")
-        folder.unpack(self._transport, remote, path, unpacker, timeout_s=_UNPACK_SECS)
+        remote_root.unpack(self._transport, remote, path, unpacker, timeout_s=_UNPACK_SECS)
         problem = self._missing(payload, environment)
         if problem:
-            folder.discard(self._transport, path)
+            remote_root.discard(self._transport, path)
             raise _Unfit(
                 f"{payload.name} was pushed to {self._host} but does not work there: {problem}"
             )
-        folder.mark_ready(self._transport, path)
+        remote_root.mark_ready(self._transport, path)
         size_bytes = packed.stat().st_size + (own.bundle().stat().st_size if own else 0)
         return replace(environment, size_bytes=size_bytes)
 
@@ -381,10 +381,10 @@ class Provision:
         return missing_from(payload, result.text)
 
 
-def _last_resort(own: OwnInterpreter | None, why: str) -> Outlook:
+def _last_resort(own: OwnInterpreter | None, why: str) -> ProvisioningPlan:
     if own is None:
-        return Outlook(how=None, text=why)
-    return Outlook(how=Mode.SELF_CONTAINED, text=f"a Python of our own is pushed ({why})")
+        return ProvisioningPlan(how=None, text=why)
+    return ProvisioningPlan(how=Mode.SELF_CONTAINED, text=f"a Python of our own is pushed ({why})")
 
 
 @dataclass(frozen=True, kw_only=True)

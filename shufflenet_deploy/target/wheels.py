@@ -13,11 +13,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from shufflenet_deploy.atomic_files import replacing
 from shufflenet_deploy.bounded import first_line, masked
 from shufflenet_deploy.errors import TargetError, UsageError
-from shufflenet_deploy.files import replacing
 from shufflenet_deploy.target import bundle as bundles
-from shufflenet_deploy.target.bundle import Entry
+from shufflenet_deploy.target.bundle import ArchiveEntry
 
 #: PEP 600: the older names of manylinux tags, by the glibc they promise.
 _LEGACY = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
@@ -125,12 +125,12 @@ def pack(wheels: Iterable[Path], path: Path, *, lean: bool = False) -> None:
     bundles.write(path, (entry for wheel in wheels for entry in _entries(wheel, lean=lean)))
 
 
-def _entries(wheel: Path, *, lean: bool) -> Iterator[Entry]:
+def _entries(wheel: Path, *, lean: bool) -> Iterator[ArchiveEntry]:
     with zipfile.ZipFile(wheel) as archive:
         for entry, name in sorted(_installed(archive), key=lambda pair: pair[1]):
             if not (lean and unused(name)):
                 executable = bool((entry.external_attr >> 16) & 0o100)
-                yield Entry(name, archive.read(entry), executable=executable)
+                yield ArchiveEntry(name, archive.read(entry), executable=executable)
 
 
 def _installed(wheel: zipfile.ZipFile) -> Iterator[tuple[zipfile.ZipInfo, str]]:

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from shufflenet_deploy.atomic_files import replacing, sha256_file
 from shufflenet_deploy.errors import (
     CommandTimeout,
     ConnectError,
@@ -27,8 +28,7 @@ from shufflenet_deploy.errors import (
     TransportError,
     UsageError,
 )
-from shufflenet_deploy.files import replacing, sha256_file
-from shufflenet_deploy.transport import posix
+from shufflenet_deploy.transport import shell_scripts
 from shufflenet_deploy.transport.adb_devices import (
     SERIAL_VARIABLE,
     AndroidDevice,
@@ -95,7 +95,7 @@ class AdbTransport:
         env: Mapping[str, str] | None = None,
     ) -> CommandResult:
         """See ``Transport.run``."""
-        launch = posix.Launch.of(argv, env)
+        launch = shell_scripts.Launch.of(argv, env)
         started = time.monotonic()
         try:
             if self._separate_streams:
@@ -130,13 +130,19 @@ class AdbTransport:
         except OSError as error:
             raise UsageError(f"cannot read {local}: {error.strerror}") from error
         # Asked first, because adb would create the missing folder or write into the existing one.
-        self._script(posix.ADMIT, remote, path=remote, size_bytes=size_bytes)
-        temporary = posix.temporary_name(remote)
+        self._script(shell_scripts.ADMIT, remote, path=remote, size_bytes=size_bytes)
+        temporary = shell_scripts.temporary_name(remote)
         try:
             self._sync("push", str(local), temporary, path=remote, size_bytes=size_bytes)
             mode = "755" if executable else "644"
             self._script(
-                posix.SETTLE, temporary, remote, digest, mode, path=remote, size_bytes=size_bytes
+                shell_scripts.SETTLE,
+                temporary,
+                remote,
+                digest,
+                mode,
+                path=remote,
+                size_bytes=size_bytes,
             )
         except BaseException:
             with contextlib.suppress(TransportError):
@@ -147,7 +153,7 @@ class AdbTransport:
 
     def pull(self, remote: str, local: Path) -> None:
         """See ``Transport.pull``."""
-        said = self._script(posix.DIGEST, remote, path=remote, size_bytes=0)
+        said = self._script(shell_scripts.DIGEST, remote, path=remote, size_bytes=0)
         with replacing(local) as temporary:
             self._sync("pull", remote, str(temporary), path=remote, size_bytes=0)
             digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
@@ -159,10 +165,10 @@ class AdbTransport:
     def _script(self, script: str, *arguments: str, path: str, size_bytes: int) -> str:
         """Run one of the file scripts on the device; what it wrote on stderr."""
         limit_secs = _STALL_SECS + size_bytes / _SLOWEST_BYTES_PER_SEC
-        result = self.run(posix.shell(script, *arguments), timeout_s=limit_secs)
+        result = self.run(shell_scripts.shell(script, *arguments), timeout_s=limit_secs)
         complaint = result.stderr.decode("utf-8", "replace").strip()
         if result.exit_code:
-            raise posix.refusal(
+            raise shell_scripts.refusal(
                 result.exit_code, complaint, host=self.host, path=path, size_bytes=size_bytes
             )
         return complaint
@@ -184,11 +190,13 @@ class AdbTransport:
             match = re.search(r"^adb: error: (.*)$", said, re.MULTILINE)
             last = match[1] if match else f"status {done.returncode}"
             if refused := re.search(r"': remote (.*)", last):
-                raise posix.denied(refused[1], host=self.host, path=path, size_bytes=size_bytes)
+                raise shell_scripts.denied(
+                    refused[1], host=self.host, path=path, size_bytes=size_bytes
+                )
             raise TransferError(f"{path} did not travel over adb to {self.host}: {last}; try again")
 
     def _run_apart(
-        self, launch: posix.Launch, stdin: bytes, timeout_s: float
+        self, launch: shell_scripts.Launch, stdin: bytes, timeout_s: float
     ) -> tuple[int, bytes, bytes]:
         """Android 7 and later: both streams apart, our end mark on stderr."""
         mark = _mark()
@@ -208,7 +216,7 @@ class AdbTransport:
         return code, _announced(launch, done.stdout)[1], _announced(launch, stderr)[1]
 
     def _run_merged(
-        self, launch: posix.Launch, stdin: bytes, timeout_s: float
+        self, launch: shell_scripts.Launch, stdin: bytes, timeout_s: float
     ) -> tuple[int, bytes, bytes]:
         """Older devices: ``exec-out`` gives one raw stream, so stderr follows stdout behind a mark.
 
@@ -265,7 +273,7 @@ class AdbTransport:
         if pid is None:
             return False
         with contextlib.suppress(TransportError, _OutOfTime):
-            self.run(posix.shell(posix.KILL, str(pid)), timeout_s=_KILL_SECS)
+            self.run(shell_scripts.shell(shell_scripts.KILL, str(pid)), timeout_s=_KILL_SECS)
             return True
         return False
 
@@ -327,7 +335,7 @@ def _adb(
     return subprocess.CompletedProcess(arguments, process.returncode, stdout, stderr)
 
 
-def _own_session(launch: posix.Launch) -> str:
+def _own_session(launch: shell_scripts.Launch) -> str:
     """The command line in a session of its own.
 
     A device hangs up on the group of a command whose client has gone; what escapes that in a group
@@ -337,10 +345,10 @@ def _own_session(launch: posix.Launch) -> str:
     return f"$(command -v setsid) {line}"
 
 
-def _announced(launch: posix.Launch, stream: bytes) -> tuple[int | None, bytes]:
+def _announced(launch: shell_scripts.Launch, stream: bytes) -> tuple[int | None, bytes]:
     """The process id at the front of a whole stream, if it came, and what the program wrote."""
     written = bytearray()
-    reader = posix.Announced(launch, written.extend)
+    reader = shell_scripts.Announced(launch, written.extend)
     reader.feed(stream)
     return reader.pid, bytes(written)
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from shufflenet_deploy.atomic_files import replacing, sha256_file
 from shufflenet_deploy.errors import CommandTimeout, DeployError, TargetError, UsageError
-from shufflenet_deploy.files import replacing, sha256_file
-from shufflenet_deploy.transport import posix
+from shufflenet_deploy.transport import shell_scripts
 from shufflenet_deploy.transport.base import SIGNAL_BASE, CommandResult, Progress
 from shufflenet_deploy.transport.streams import communicate
 
@@ -63,7 +63,7 @@ class LocalTransport:
             raise UsageError("there is no program to run")
         if any("\0" in text for text in argv):
             raise UsageError("an argument contains a NUL byte, which no program can receive")
-        posix.assignments(env)
+        shell_scripts.assignments(env)
         started = time.monotonic()
         try:
             process = subprocess.Popen(
@@ -115,21 +115,25 @@ class LocalTransport:
         """See ``Transport.push``."""
         final = Path(remote)
         if final.is_dir():
-            raise posix.refusal(posix.IS_A_FOLDER, "", host=self.host, path=remote, size_bytes=0)
+            raise shell_scripts.refusal(
+                shell_scripts.IS_A_FOLDER, "", host=self.host, path=remote, size_bytes=0
+            )
         if not final.parent.is_dir():
-            raise posix.refusal(posix.NOT_FOUND, "", host=self.host, path=remote, size_bytes=0)
+            raise shell_scripts.refusal(
+                shell_scripts.NOT_FOUND, "", host=self.host, path=remote, size_bytes=0
+            )
         size_bytes = _readable_size(local)
-        temporary = Path(posix.temporary_name(str(final.absolute())))
+        temporary = Path(shell_scripts.temporary_name(str(final.absolute())))
         try:
             digest = _copy(local, temporary, size_bytes, on_progress)
             if sha256_file(temporary) != digest:
-                raise posix.refusal(
-                    posix.DIFFERS, "", host=self.host, path=remote, size_bytes=size_bytes
+                raise shell_scripts.refusal(
+                    shell_scripts.DIFFERS, "", host=self.host, path=remote, size_bytes=size_bytes
                 )
             temporary.chmod(0o755 if executable else 0o644)
             temporary.replace(final)
         except OSError as error:
-            raise posix.denied(
+            raise shell_scripts.denied(
                 error.strerror or str(error), host=self.host, path=remote, size_bytes=size_bytes
             ) from error
         finally:
@@ -140,8 +144,8 @@ class LocalTransport:
         """See ``Transport.pull``."""
         source = Path(remote)
         if not source.is_file():
-            code = posix.IS_A_FOLDER if source.is_dir() else posix.NOT_FOUND
-            raise posix.refusal(code, "", host=self.host, path=remote, size_bytes=0)
+            code = shell_scripts.IS_A_FOLDER if source.is_dir() else shell_scripts.NOT_FOUND
+            raise shell_scripts.refusal(code, "", host=self.host, path=remote, size_bytes=0)
         if not os.access(source, os.R_OK):
             raise TargetError(f"permission denied for {remote} on local: check its owner and mode")
         with replacing(local) as temporary:
@@ -153,7 +157,9 @@ class LocalTransport:
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
     """End a child with everything in its session, even what left its process group."""
-    subprocess.run(posix.shell(posix.KILL, str(process.pid)), check=False, capture_output=True)
+    subprocess.run(
+        shell_scripts.shell(shell_scripts.KILL, str(process.pid)), check=False, capture_output=True
+    )
     with contextlib.suppress(OSError):
         os.killpg(process.pid, signal.SIGKILL)
     with contextlib.suppress(subprocess.TimeoutExpired):

@@ -355,7 +355,9 @@ def _translated(route: Route, log: str) -> TransportError:
 
 def _remarks(route: Route, said: Sequence[str]) -> list[str]:
     """What is wrong with the user's keys."""
-    from shufflenet_deploy.transport.ssh_link import remarks_on_keys  # noqa: PLC0415 - paramiko
+    from shufflenet_deploy.transport.ssh_connection import (  # noqa: PLC0415 - paramiko
+        remarks_on_keys,
+    )
 
     open_keys = re.findall(r"Permissions \d+ for '(.*)' are too open", "\n".join(said))
     modes = [

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self
 
+from shufflenet_deploy.atomic_files import replacing, sha256_file
 from shufflenet_deploy.errors import (
     CommandTimeout,
     ConnectError,
@@ -27,8 +28,7 @@ from shufflenet_deploy.errors import (
     TransportError,
     UsageError,
 )
-from shufflenet_deploy.files import replacing, sha256_file
-from shufflenet_deploy.transport import posix, ssh_advice
+from shufflenet_deploy.transport import shell_scripts, ssh_advice
 from shufflenet_deploy.transport.base import CommandResult, Progress
 from shufflenet_deploy.transport.ssh_config import Route, ssh_program
 from shufflenet_deploy.transport.streams import Bounded
@@ -120,16 +120,20 @@ class SshTransport:
 
     def _is_beyond_paramiko(self) -> bool:
         """Whether the keys at hand say that only OpenSSH can connect, and it is installed."""
-        from shufflenet_deploy.transport import ssh_link  # noqa: PLC0415 - paramiko: half a second
+        from shufflenet_deploy.transport import (  # noqa: PLC0415 - paramiko: half a second
+            ssh_connection,
+        )
 
-        return ssh_program() is not None and any(map(ssh_link.needs_openssh, self.route.hops))
+        return ssh_program() is not None and any(map(ssh_connection.needs_openssh, self.route.hops))
 
     def _open(self) -> Link:
         from shufflenet_deploy.transport import openssh  # noqa: PLC0415 - for those who need it
 
         if self.client == "openssh":
             return openssh.open_link(self.route)
-        from shufflenet_deploy.transport import ssh_link  # noqa: PLC0415 - paramiko: half a second
+        from shufflenet_deploy.transport import (  # noqa: PLC0415 - paramiko: half a second
+            ssh_connection,
+        )
 
         if settings := self._only_openssh():
             raise UsageError(
@@ -137,8 +141,8 @@ class SshTransport:
                 "leave out --ssh-client paramiko"
             )
         try:
-            return ssh_link.open_link(self.route)
-        except ssh_link.BeyondParamikoError as beyond:
+            return ssh_connection.open_link(self.route)
+        except ssh_connection.BeyondParamikoError as beyond:
             if self.client == "paramiko" or ssh_program() is None:
                 raise ssh_advice.beyond_paramiko(beyond.error) from beyond
             try:
@@ -178,7 +182,7 @@ class SshTransport:
         env: Mapping[str, str] | None = None,
     ) -> CommandResult:
         """See ``Transport.run``."""
-        launch = posix.Launch.of(argv, env)
+        launch = shell_scripts.Launch.of(argv, env)
         stdout = Bounded(self.host)
         started = time.monotonic()
         exchange = self._exchange(launch, _chunks(stdin or b""), stdout.extend, timeout_s)
@@ -217,16 +221,18 @@ class SshTransport:
             size_bytes, digest = local.stat().st_size, sha256_file(local)
         except OSError as error:
             raise UsageError(f"cannot read {local}: {error.strerror}") from error
-        temporary = posix.temporary_name(remote)
+        temporary = shell_scripts.temporary_name(remote)
         settling = (temporary, remote, digest, "755" if executable else "644")
         disk = self.route.disk
         with (
             disk.offering(local) if disk else contextlib.nullcontext(enter_result=False) as offered
         ):
             if disk and offered:
-                script = posix.shell(posix.TAKE, *settling, disk.device, str(size_bytes))
+                script = shell_scripts.shell(
+                    shell_scripts.TAKE, *settling, disk.device, str(size_bytes)
+                )
             else:
-                script = posix.shell(posix.RECEIVE, *settling)
+                script = shell_scripts.shell(shell_scripts.RECEIVE, *settling)
             self._transfer(
                 script,
                 () if offered else _file_chunks(local, size_bytes, on_progress),
@@ -248,7 +254,7 @@ class SshTransport:
                 copy.write(chunk)
 
             said = self._transfer(
-                posix.shell(posix.SEND, remote), (), keep, path=remote, size_bytes=0
+                shell_scripts.shell(shell_scripts.SEND, remote), (), keep, path=remote, size_bytes=0
             )
             if f"sha256 {digest.hexdigest()}".encode() not in said:
                 raise TransferError(
@@ -266,7 +272,7 @@ class SshTransport:
         leftover: str | None = None,
     ) -> bytes:
         """Run one of the file scripts; what it wrote on stderr."""
-        launch = posix.Launch.of(argv, {"LC_ALL": "C"})
+        launch = shell_scripts.Launch.of(argv, {"LC_ALL": "C"})
         limit_secs = _STALL_SECS + size_bytes / _SLOWEST_BYTES_PER_SEC
         exchange = self._exchange(launch, stdin, sink, limit_secs, renew=True)
         try:
@@ -285,7 +291,7 @@ class SshTransport:
         self._check_started(exchange)
         if exit_code:
             complaint = exchange.stderr.decode("utf-8", "replace").strip()
-            raise posix.refusal(
+            raise shell_scripts.refusal(
                 exit_code, complaint, host=self.host, path=path, size_bytes=size_bytes
             )
         return exchange.stderr
@@ -299,7 +305,7 @@ class SshTransport:
 
     def _exchange(
         self,
-        launch: posix.Launch,
+        launch: shell_scripts.Launch,
         stdin: Iterable[bytes],
         sink: Callable[[bytes], object],
         limit_secs: float,
@@ -322,12 +328,12 @@ class SshTransport:
         exchange.abandon()
         if pid is None:
             return False
-        argv = posix.shell(posix.KILL, str(pid), *([leftover] if leftover else []))
+        argv = shell_scripts.shell(shell_scripts.KILL, str(pid), *([leftover] if leftover else []))
         for again in (False, True):
             with contextlib.suppress(TransportError, _OutOfTime):
                 if again:
                     self.__enter__()
-                launch = posix.Launch.of(argv)
+                launch = shell_scripts.Launch.of(argv)
                 ended = self._exchange(launch, (), lambda _: None, _KILL_SECS).finish()
                 if ended is not None:
                     return True
@@ -344,7 +350,7 @@ class _Exchange:
     def __init__(
         self,
         channel: Channel,
-        launch: posix.Launch,
+        launch: shell_scripts.Launch,
         stdin: Iterable[bytes],
         sink: Callable[[bytes], object],
         limit_secs: float,
@@ -355,8 +361,8 @@ class _Exchange:
         self._channel = channel
         self._broken = broken
         self._errors = bytearray()
-        self._stdout = posix.Announced(launch, sink)
-        self._stderr = posix.Announced(launch, self._errors.extend)
+        self._stdout = shell_scripts.Announced(launch, sink)
+        self._stderr = shell_scripts.Announced(launch, self._errors.extend)
         self._limit_secs = limit_secs
         self._renew = renew
         self._deadline = time.monotonic() + limit_secs
@@ -427,7 +433,7 @@ class _Exchange:
         if self._renew:
             self._deadline = time.monotonic() + self._limit_secs
 
-    def _read(self, receive: Callable[[int], bytes], stream: posix.Announced) -> None:
+    def _read(self, receive: Callable[[int], bytes], stream: shell_scripts.Announced) -> None:
         while chunk := receive(_CHUNK_BYTES):
             self._moved()
             stream.feed(chunk)

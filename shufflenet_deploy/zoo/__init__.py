@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shufflenet_deploy.zoo.card import Architecture, PaperFigures
-from shufflenet_deploy.zoo.catalogue import architecture, names, references
-from shufflenet_deploy.zoo.description import Head, Preprocessing
+from shufflenet_deploy.zoo.config import Head, Preprocessing
+from shufflenet_deploy.zoo.registry import architecture, names, references
 
 if TYPE_CHECKING:
     from torch import nn
 
     from shufflenet_deploy.records import Resolution
-    from shufflenet_deploy.zoo.counting import Complexity
+    from shufflenet_deploy.zoo.macs import Complexity
     from shufflenet_deploy.zoo.model import Model
 
 __all__ = [
@@ -42,9 +42,9 @@ def load(
 
 def complexity(module: nn.Module, resolution: Resolution, name: str = "this network") -> Complexity:
     """Multiply-adds and parameters of a network; see ``zoo.counting.complexity``."""
-    from shufflenet_deploy.zoo import counting
+    from shufflenet_deploy.zoo import macs
 
-    return counting.complexity(module, resolution, name)
+    return macs.complexity(module, resolution, name)
 
 
 def complexity_of(name: str, resolution: Resolution, head: Head | str = Head.FIXED) -> Complexity:
@@ -66,6 +66,6 @@ def weights_identity(weights: Path | None, name: str, seed: int = 0) -> str:
     Raises:
         UsageError: no such model, or the file cannot be read.
     """
-    from shufflenet_deploy.zoo import identity
+    from shufflenet_deploy.zoo import weights_digest
 
-    return identity.weights_identity(architecture(name), weights, seed)
+    return weights_digest.weights_identity(architecture(name), weights, seed)

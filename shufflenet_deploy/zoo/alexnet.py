@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from shufflenet_deploy.zoo.description import Head
-from shufflenet_deploy.zoo.layers import fully_connected
+from shufflenet_deploy.zoo.config import Head
+from shufflenet_deploy.zoo.modules import fully_connected
 
 
 class AlexNet(nn.Module):

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field, ValidationError
 
+from shufflenet_deploy.atomic_files import read_toml
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.files import read_toml
 from shufflenet_deploy.names import FileName, Line, ModelName
 from shufflenet_deploy.records import Record, Resolution, ResolutionText, first_problem
-from shufflenet_deploy.zoo.description import Description, Head, Preprocessing
+from shufflenet_deploy.zoo.config import Description, Head, Preprocessing
 
 if TYPE_CHECKING:
     from torch import nn

@@ -15,10 +15,10 @@ from functools import cache
 
 from torch import Tensor
 
-from shufflenet_deploy.zoo.catalogue import cards
 from shufflenet_deploy.zoo.checkpoint.search import names_average
-from shufflenet_deploy.zoo.description import Description, ShuffleNetDescription, shufflenet
-from shufflenet_deploy.zoo.layouts import LAYOUTS, Layout, pattern
+from shufflenet_deploy.zoo.checkpoint_layouts import LAYOUTS, Layout, pattern
+from shufflenet_deploy.zoo.config import Description, ShuffleNetConfig, shufflenet
+from shufflenet_deploy.zoo.registry import cards
 
 #: Share of names in common from which a known network is worth naming in a message.
 LIKENESS = 0.5
@@ -168,12 +168,12 @@ def _known(keys_of: Callable[[Description], frozenset[str]]) -> tuple[KnownNames
         names = frozenset(map(pattern, layout.names(described).values()))
         found.append(KnownNames(name=f"{layout.name}'s ShuffleNet", layout=layout, keys=names))
     for card in cards().values():
-        if not isinstance(card.description, ShuffleNetDescription):
+        if not isinstance(card.description, ShuffleNetConfig):
             keys = keys_of(card.description)
             found.append(KnownNames(name=card.name, layout=None, keys=keys))
     return tuple(found)
 
 
-def in_layout(description: ShuffleNetDescription, layout: Layout) -> ShuffleNetDescription:
+def in_layout(description: ShuffleNetConfig, layout: Layout) -> ShuffleNetConfig:
     """``description`` with the stem that ``layout`` has."""
     return description.model_copy(update={"bare_stem": layout.stem_bn is None})

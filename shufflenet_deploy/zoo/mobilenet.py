@@ -18,7 +18,7 @@ _BLOCKS = (
 )
 
 
-class Separable(nn.Module):
+class DepthwiseSeparable(nn.Module):
     """A 3x3 depthwise and a pointwise convolution, each normalised and followed by a ReLU."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
@@ -51,7 +51,7 @@ class MobileNet(nn.Module):
         blocks = nn.Sequential()
         for channels, stride in _BLOCKS:
             outputs = max(1, int(channels * width))
-            blocks.append(Separable(inputs, outputs, stride))
+            blocks.append(DepthwiseSeparable(inputs, outputs, stride))
             inputs = outputs
         self.blocks = blocks
         self.pool = nn.AdaptiveAvgPool2d(1)

@@ -11,11 +11,11 @@ from torch import nn
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.records import WeightsInfo
 from shufflenet_deploy.zoo.card import Architecture
-from shufflenet_deploy.zoo.catalogue import architecture
-from shufflenet_deploy.zoo.description import Head, Preprocessing
-from shufflenet_deploy.zoo.identity import stored_weights, untrained_identity
-from shufflenet_deploy.zoo.importing import Imported, import_weights
-from shufflenet_deploy.zoo.initialise import initialise
+from shufflenet_deploy.zoo.config import Head, Preprocessing
+from shufflenet_deploy.zoo.init import initialize
+from shufflenet_deploy.zoo.registry import architecture
+from shufflenet_deploy.zoo.weights_digest import stored_weights, untrained_identity
+from shufflenet_deploy.zoo.weights_import import ImportedWeights, import_weights
 
 
 def empty(card: Architecture, head: Head | str) -> nn.Module:
@@ -53,7 +53,7 @@ def load(
     weights = weights or stored_weights(card)
     if weights is None:
         module = empty(card, head).to_empty(device="cpu")
-        initialise(module, seed)
+        initialize(module, seed)
         untrained = WeightsInfo(
             source=f"untrained (seed {seed}): latency only",
             sha256=untrained_identity(card, seed),
@@ -79,7 +79,7 @@ def load(
     )
 
 
-def _check_unchanged(card: Architecture, imported: Imported) -> None:
+def _check_unchanged(card: Architecture, imported: ImportedWeights) -> None:
     if card.weights is None or imported.sha256 == card.weights.sha256:
         return
     if imported.source == str(stored_weights(card)):

@@ -6,8 +6,8 @@ import re
 import stat
 from pathlib import Path
 
+from shufflenet_deploy.atomic_files import read_json
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.files import read_json
 
 _SHARD = re.compile(r"(?P<stem>.*?)-(?P<number>\d{1,6})-of-(?P<count>\d{1,6})\.(?P<suffix>\w+)")
 _MAX_SHARDS = 1000

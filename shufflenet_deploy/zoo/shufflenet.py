@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from shufflenet_deploy.zoo.description import Shuffle, ShuffleNetDescription
-from shufflenet_deploy.zoo.layers import ChannelShuffle, Gate
+from shufflenet_deploy.zoo.config import Shuffle, ShuffleNetConfig
+from shufflenet_deploy.zoo.modules import ChannelScale, ChannelShuffle
 
 STAGES = ("stage2", "stage3", "stage4")
 
@@ -28,7 +28,7 @@ class Unit(nn.Module):
         bottleneck: int,
         *,
         stride: int,
-        description: ShuffleNetDescription,
+        description: ShuffleNetConfig,
         first: bool,
     ) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class Unit(nn.Module):
         self.depthwise_bn = nn.BatchNorm2d(bottleneck)
         self.expand = nn.Conv2d(bottleneck, branch, 1, groups=groups, bias=False)
         self.expand_bn = nn.BatchNorm2d(branch)
-        self.gate = Gate(branch, description.gate) if description.gate else None
+        self.gate = ChannelScale(branch, description.gate) if description.gate else None
         self.shortcut = nn.AvgPool2d(3, stride=2, padding=1) if stride == 2 else None
         self.relu = nn.ReLU()
 
@@ -63,7 +63,7 @@ class Unit(nn.Module):
         return joined
 
 
-def _shuffle(description: ShuffleNetDescription, channels: int) -> ChannelShuffle | None:
+def _shuffle(description: ShuffleNetConfig, channels: int) -> ChannelShuffle | None:
     if description.groups == 1 or description.shuffle is Shuffle.NONE:
         return None
     groups = description.groups
@@ -74,7 +74,7 @@ def _shuffle(description: ShuffleNetDescription, channels: int) -> ChannelShuffl
 class ShuffleNet(nn.Module):
     """ShuffleNet v1: (N, 3, H, W) -> class scores (N, classes), before any softmax."""
 
-    def __init__(self, description: ShuffleNetDescription) -> None:
+    def __init__(self, description: ShuffleNetConfig) -> None:
         super().__init__()
         stem, bare = description.stem, description.bare_stem
         small = description.small_pictures

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from shufflenet_deploy.zoo.description import Head
-from shufflenet_deploy.zoo.layers import fully_connected
+from shufflenet_deploy.zoo.config import Head
+from shufflenet_deploy.zoo.modules import fully_connected
 
 #: Output channels of the 3x3 convolutions; a max pool ends each row.
 _ROWS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))

@@ -12,8 +12,8 @@ from pathlib import Path
 from shufflenet_deploy import bench, transport
 from shufflenet_deploy.bench import Suite
 from shufflenet_deploy.errors import DeployError
+from shufflenet_deploy.journal import Journal
 from shufflenet_deploy.records import Artifact
-from shufflenet_deploy.store import Journal
 from shufflenet_deploy.target import Target
 from shufflenet_deploy.transport import SshSettings
 

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from shufflenet_deploy import zoo
-from shufflenet_deploy.files import sha256_file
+from shufflenet_deploy.atomic_files import sha256_file
 from shufflenet_deploy.zoo.card import card_text
 
 FOLDER = Path(__file__).parents[1] / "data" / "digits"

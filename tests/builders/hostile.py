@@ -21,7 +21,7 @@ import torch
 from safetensors.torch import save
 
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.zoo.importing import import_weights
+from shufflenet_deploy.zoo.weights_import import import_weights
 
 #: Integers on the edges of what formats and machines hold.
 EDGES = (0, 1, -1, 127, 128, 255, 1 << 31, (1 << 31) - 1, (1 << 32) - 1, 1 << 62, (1 << 63) - 1)

@@ -20,7 +20,7 @@ from shufflenet_deploy.target import Target
 from shufflenet_deploy.transport import AdbTransport, Transport
 
 KINDS = ("local", "ssh", "openssh", "adb", "adb-old")
-ADBD = Path(__file__).parents[1] / "peers" / "adbd.py"
+ADBD = Path(__file__).parents[1] / "fakes" / "adbd.py"
 
 
 @pytest.fixture(params=KINDS)

@@ -7,16 +7,18 @@ import os
 import subprocess
 import sys
 
-import measured
 import pytest
+import sample_runs
 
-from shufflenet_deploy.store import Journal
+from shufflenet_deploy.journal import Journal
 
 MODEL = "shufflenet-g3-0.5x"
 
 
 def suite(name: str, median: float, **changes):
-    return [measured.run(MODEL, suite=name, process=n, median=median, **changes) for n in range(5)]
+    return [
+        sample_runs.run(MODEL, suite=name, process=n, median=median, **changes) for n in range(5)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +26,7 @@ def folder(tmp_path_factory):
     """A journal with a suite, one like it, one 10 % slower, one throttled; the first as a file."""
     place = tmp_path_factory.mktemp("compare")
     with Journal(place / "journal.sqlite") as journal:
-        hot = measured.conditions(measured.START, throttled=4)
+        hot = sample_runs.conditions(sample_runs.START, throttled=4)
         journal.open_suite(id="hot", name="hot", host="pi", definition="")
         for run in suite("hot", 20e6, after=hot):
             journal.append(run)
@@ -83,7 +85,7 @@ def test_the_exit_code_tells_a_regression(compare):
 def test_a_file_stands_for_a_suite_and_two_need_no_journal(compare, folder):
     told = json.loads(compare("before.jsonl", "3-slower", "--json", check=1).stdout)
     (change,) = told["changes"]
-    assert measured.close(change["ratio"], 1.1)
+    assert sample_runs.close(change["ratio"], 1.1)
     assert told["control"]["suite"] == "1-before"
     with Journal(folder / "journal.sqlite") as journal:
         (folder / "same.jsonl").write_text("".join(journal.export_lines("2-same")))

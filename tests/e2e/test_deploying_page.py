@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import shufflenet_deploy
-from shufflenet_deploy.files import resource
+from shufflenet_deploy.atomic_files import resource
 from shufflenet_deploy.network.metadata import Metadata
 
 PAGE = Path(shufflenet_deploy.__file__).parents[1] / "docs" / "deploying.md"

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from shufflenet_deploy.cli import app
 from shufflenet_deploy.errors import ParityError, UsageError
-from shufflenet_deploy.export import Floors
+from shufflenet_deploy.export import Tolerances
 
 SMALL = ("emit-c", "-m", "shufflenet-g3-0.25x", "--resolution", "64x64")
 
@@ -55,7 +55,7 @@ def test_fp16_is_judged_as_an_exported_file_is(tmp_path: Path):
 
 
 def test_int8_that_is_no_good_is_not_written(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr(Floors, "cosine", lambda *_, **__: 1.1)
+    monkeypatch.setattr(Tolerances, "cosine", lambda *_, **__: 1.1)
     argv = [*SMALL, "-p", "int8", "--machine", "x86-64", "--out", str(tmp_path / "c")]
     result = CliRunner().invoke(app, [*argv, "--remedies", "none"])
     assert isinstance(result.exception, ParityError)

@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 
 import digits
-import measured
 import pytest
+import sample_runs
 
-from shufflenet_deploy.store import Journal
+from shufflenet_deploy.journal import Journal
 
 MODEL = ("--model", str(digits.CARD))
 
@@ -87,10 +87,10 @@ def test_a_floor_that_is_missed_and_pictures_that_cannot_be_decoded(home: Path) 
 
 
 def test_the_table_shows_what_was_counted_on_the_very_file(home: Path, tmp_path: Path) -> None:
-    measurement = measured.run("shufflenet-g3-0.5x")
+    measurement = sample_runs.run("shufflenet-g3-0.5x")
     with Journal(tmp_path / "journal.sqlite") as book:
         book.append(measurement)
-        book.append_evaluation(measured.evaluation(measurement.artifact, top1=56))
+        book.append_evaluation(sample_runs.evaluation(measurement.artifact, top1=56))
     done = run(home, "table", "--journal", tmp_path / "journal.sqlite", "--format", "md")
     assert "| 43.2<br>here 44.0 |" in done.stdout
     assert "on 100 pictures of 1000 classes in val" in done.stdout

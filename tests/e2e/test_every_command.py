@@ -20,13 +20,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import json_page
-import measured
 import pytest
+import sample_runs
 import typer
 
 from shufflenet_deploy import cli
-from shufflenet_deploy.files import resource
-from shufflenet_deploy.store import Journal
+from shufflenet_deploy.atomic_files import resource
+from shufflenet_deploy.journal import Journal
 
 PICTURES = resource("export", "pictures")
 TINY = "shufflenet-g3-0.25x-noshuffle"
@@ -130,7 +130,7 @@ def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("commands")
     with Journal(place / "journal.sqlite") as journal:
         for name in ("older", "old", "new"):
-            for run in measured.table8(suite=name):
+            for run in sample_runs.table8(suite=name):
                 journal.append(run)
         (place / "runs.jsonl").write_text("".join(journal.export_lines("new")))
     from pytorchcv.models.shufflenet import get_shufflenet  # noqa: PLC0415

@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 from shufflenet_deploy import zoo
 from shufflenet_deploy.cli import app
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.export import inspect, networks, parity
+from shufflenet_deploy.export import inference, inspect, parity
+from shufflenet_deploy.journal import Journal
 from shufflenet_deploy.records import Artifact
-from shufflenet_deploy.store import Journal
 
 SMALL = ("--model", "shufflenet-g3-0.25x", "--resolution", "64x64")
 
@@ -76,10 +76,10 @@ def test_fp16_where_a_core_has_it_and_in_its_place_where_none_can_run_it(tmp_pat
     assert pi["artifact"]["calibration"] is pi["artifact"]["recipe"] is None
     made, model = Artifact.model_validate(pi["artifact"]), zoo.load(SMALL[1])
     picture = np.random.default_rng(0).normal(size=(1, 3, 64, 64)).astype(np.float32)
-    emulated = networks.of_file(made, model)(picture)
+    emulated = inference.of_file(made, model)(picture)
     monkeypatch.setattr("shutil.which", lambda _: None)
-    answered = networks.of_file(made, model)(picture)
-    exact = networks.of_module(model.module)(picture)
+    answered = inference.of_file(made, model)(picture)
+    exact = inference.of_module(model.module)(picture)
     # Halves add up in another order here: near the program, and no nearer to PyTorch than halves.
     assert parity.sqnr_db(emulated, answered) > 30
     assert 30 < parity.sqnr_db(exact, answered) < 80

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
-import measured
 import pytest
+import sample_runs
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import BrowserContext, Page, sync_playwright
 
@@ -29,8 +29,8 @@ LONG = "verylongname" * 12
 
 def runs():
     """A table with everything that can be in one: stable, noisy, tainted, failed and untrained."""
-    hot = measured.conditions(measured.START, throttled=4, frequency_khz={"cpu0": 600_000})
-    found = measured.table8()
+    hot = sample_runs.conditions(sample_runs.START, throttled=4, frequency_khz={"cpu0": 600_000})
+    found = sample_runs.table8()
     found = [
         run.model_copy(update={"after": hot})
         if (run.cell.model, str(run.cell.resolution)) == ("mobilenet-1.0", "480x640")
@@ -38,10 +38,10 @@ def runs():
         for run in found
     ]
     crash = Failure(kind=FailureKind.CRASHED, message=f"<b>{LONG}</b> & more")
-    found += [measured.run("vgg16", resolution="480x640", outcome=crash, runtime_version=None)]
-    found += measured.table8(precision=Precision.INT8, trained=False)
+    found += [sample_runs.run("vgg16", resolution="480x640", outcome=crash, runtime_version=None)]
+    found += sample_runs.table8(precision=Precision.INT8, trained=False)
     for model in ("shufflenet-g3-0.5x", "alexnet"):
-        found += measured.counted(model, suite="cost")
+        found += sample_runs.counted(model, suite="cost")
     return found
 
 

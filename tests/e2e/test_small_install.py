@@ -15,14 +15,14 @@ import tomllib
 from importlib import metadata
 from pathlib import Path
 
-import measured
 import pytest
+import sample_runs
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import shufflenet_deploy
 from shufflenet_deploy import extras
-from shufflenet_deploy.store import Journal
+from shufflenet_deploy.journal import Journal
 
 ROOT = Path(shufflenet_deploy.__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -89,7 +89,7 @@ def folder(tmp_path_factory) -> Path:
     place = tmp_path_factory.mktemp("small")
     with Journal(place / "journal.sqlite") as journal:
         for name in ("before", "after"):
-            for run in measured.table8(suite=name):
+            for run in sample_runs.table8(suite=name):
                 journal.append(run)
     argv = ["export", *TINY, "--fmt", "native", "--precision", "fp32", "--machine", "host"]
     subprocess.run([sys.executable, "-m", "shufflenet_deploy", *argv], cwd=place, check=True)

@@ -36,23 +36,23 @@ TESTS = Path(__file__).parents[1]
 if str(TESTS / "builders") not in sys.path:
     sys.path.append(str(TESTS / "builders"))
 
-import measured  # noqa: E402 - a builder of the other tests
+import sample_runs  # noqa: E402 - a builder of the other tests
 
 from shufflenet_deploy import cli, runtime  # noqa: E402
 from shufflenet_deploy.accuracy import labels  # noqa: E402
-from shufflenet_deploy.bench import Suite, fitness  # noqa: E402
-from shufflenet_deploy.cost.lock import Lock  # noqa: E402
+from shufflenet_deploy.bench import Suite, preflight  # noqa: E402
+from shufflenet_deploy.cost.baseline import CostBaseline  # noqa: E402
 from shufflenet_deploy.errors import DeployError, UsageError  # noqa: E402
 from shufflenet_deploy.export import manifest  # noqa: E402
-from shufflenet_deploy.export.tuned import Tuned  # noqa: E402
+from shufflenet_deploy.export.tuning_table import TuningTable  # noqa: E402
+from shufflenet_deploy.journal import Journal  # noqa: E402
 from shufflenet_deploy.records import Run  # noqa: E402
-from shufflenet_deploy.runtime import agent, benchmark_model, sustained  # noqa: E402
-from shufflenet_deploy.store import Journal  # noqa: E402
+from shufflenet_deploy.runtime import agent_protocol, benchmark_model, sustained  # noqa: E402
 from shufflenet_deploy.target.environment import missing_from  # noqa: E402
 from shufflenet_deploy.target.facts import read_survey  # noqa: E402
+from shufflenet_deploy.target.health import HealthProbe, read_health  # noqa: E402
 from shufflenet_deploy.target.lock import describe  # noqa: E402
-from shufflenet_deploy.target.state import State, read_state  # noqa: E402
-from shufflenet_deploy.target.vitals import Vitals, read_vitals  # noqa: E402
+from shufflenet_deploy.target.sensors import SensorReading, read_sensors  # noqa: E402
 
 CORPUS = Path(__file__).parent / "corpus"
 LOGS = TESTS / "unit" / "bench" / "logs"
@@ -113,23 +113,28 @@ def survey(random: Random, _folder: Path) -> bool:
 
 def vitals(random: Random, _folder: Path) -> bool:
     """What a target says may spoil figures, and how warm it is."""
-    state = read_state(mutated_text(random, _text("state.txt")))
-    _judged(vitals=read_vitals(mutated_text(random, _text("vitals.txt"))), state=state)
+    state = read_sensors(mutated_text(random, _text("state.txt")))
+    _judged(vitals=read_health(mutated_text(random, _text("vitals.txt"))), state=state)
     _stored(tool={"phone": state.told()})
     describe(mutated_text(random, "180 alice@laptop (process 4711)"))
     return True
 
 
 def _judged(**changes: Any) -> None:
-    seen = {"facts": measured.PI, "state": State(), "vitals": Vitals(), "outlooks": {}} | changes
-    for check in fitness.judge(fitness.Examined(**seen)):
+    seen = {
+        "facts": sample_runs.PI,
+        "state": SensorReading(),
+        "vitals": HealthProbe(),
+        "outlooks": {},
+    } | changes
+    for check in preflight.checks(preflight.Probe(**seen)):
         if "\n" in check.value:
             raise Fault(f"not one line: {check.value!r}")
 
 
 def proof(random: Random, _folder: Path) -> bool:
     """What a target's Python says it has installed."""
-    payload = runtime.get("onnxruntime").payload(measured.PI)
+    payload = runtime.get("onnxruntime").payload(sample_runs.PI)
     told = {"versions": {"onnxruntime": "1.32.0", "numpy": "2.4.6"}, "failed": {}}
     return missing_from(payload, written(mutated_json(random, told))) is None
 
@@ -139,7 +144,7 @@ def agent_log(random: Random, _folder: Path) -> bool:
     name = random.choice(sorted(path.name for path in LOGS.glob("*.json")))
     log = json.loads((LOGS / name).read_text(encoding="utf-8"))
     text = written(mutated_json(random, log)) if random.random() < 0.8 else _cut(random, log)
-    report = _read(lambda: agent.parse_log(text))
+    report = _read(lambda: agent_protocol.parse_log(text))
     if report is None:
         return False
     _stored(
@@ -174,7 +179,7 @@ def benchmark_model_log(random: Random, _folder: Path) -> bool:
 
 def _stored(**changes: Any) -> None:
     """What was accepted of a board must be a run that can be stored and read again."""
-    run = measured.run(**changes)
+    run = sample_runs.run(**changes)
     if Run.model_validate_json(run.model_dump_json()) != run:
         raise Fault("a run is not what was stored")
 
@@ -186,7 +191,7 @@ def _stored(**changes: Any) -> None:
 def _runs() -> list[Run]:
     models = ("shufflenet-g3-0.5x", "alexnet")
     return [
-        measured.run(model, process=process, suite=suite, noise=0.01)
+        sample_runs.run(model, process=process, suite=suite, noise=0.01)
         for suite in ("old", "new")
         for process in range(3)
         for model in models
@@ -205,7 +210,7 @@ def _journal(folder: Path) -> Path:
                 book.open_suite(id=suite, name=suite, host="nohost.invalid", definition=definition)
             for run in _runs():
                 book.append(run)
-            book.append_evaluation(measured.evaluation(_runs()[0].artifact))
+            book.append_evaluation(sample_runs.evaluation(_runs()[0].artifact))
         with contextlib.closing(sqlite3.connect(template)) as raw:
             raw.execute("PRAGMA journal_mode=DELETE")
     for name in (path.name, f"{path.name}-wal", f"{path.name}-shm"):
@@ -404,7 +409,7 @@ def _content(random: Random, suffix: str) -> bytes:
 
 def _manifest_beside(path: Path) -> Any:
     if path.suffix == ".json":
-        beside = manifest.beside(Path("model.onnx"))
+        beside = manifest.path_for(Path("model.onnx"))
         beside.write_bytes(path.read_bytes())
         return manifest.read(Path("model.onnx"))
     return None
@@ -419,8 +424,8 @@ def _by_command(*words: str) -> Callable[[Path], Any]:
 
 _READERS: tuple[tuple[str, Callable[[Path], Any]], ...] = (
     (".suite.toml", lambda path: Suite.read(path).cells()),
-    (".lock.toml", Lock.read),
-    (".tuned.toml", Tuned.read),
+    (".lock.toml", CostBaseline.read),
+    (".tuned.toml", TuningTable.read),
     (".labels.json", labels.read),
     (".labels.txt", labels.read),
     (".manifest.json", _manifest_beside),

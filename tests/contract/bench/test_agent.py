@@ -14,7 +14,7 @@ import time
 import numpy as np
 import pytest
 
-from shufflenet_deploy.files import resource as data_file
+from shufflenet_deploy.atomic_files import resource as data_file
 
 AGENT = data_file("device_scripts", "agent.py")
 QUICK = ("--warmup-secs", "0.02", "--warmup-max-secs", "0.1", "--min-secs", "0.02")

@@ -17,10 +17,10 @@ from pathlib import Path
 import bench_client
 import pytest
 from cutting import Relay
-from sysfs import Cpus
+from fake_sysfs import Cpus
 
+from shufflenet_deploy.journal import Journal
 from shufflenet_deploy.records import Cell, Format, Precision, Resolution
-from shufflenet_deploy.store import Journal
 
 _TRIALS = int(os.environ.get("SHUFFLENET_DEPLOY_CUTS", "6"))
 #: Prime: the places are taken in an order of which any beginning is spread over the session.

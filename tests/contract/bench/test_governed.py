@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from sysfs import Cpus
+from fake_sysfs import Cpus
 
 from shufflenet_deploy import bench, transport
 from shufflenet_deploy.bench import Suite
 from shufflenet_deploy.errors import ConnectError, TargetError, UsageError
-from shufflenet_deploy.store import Journal
+from shufflenet_deploy.journal import Journal
 from shufflenet_deploy.target import Target
 
 QUICK = {"warmup-runs": 1, "warmup-secs": 0.0, "min-runs": 5, "min-secs": 0.0, "processes": 2}

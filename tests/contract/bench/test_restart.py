@@ -11,7 +11,7 @@ import threading
 import pytest
 
 from shufflenet_deploy import bench, transport
-from shufflenet_deploy.bench.hold import Hold
+from shufflenet_deploy.bench.target_session import TargetSession
 from shufflenet_deploy.target import Target
 
 
@@ -33,7 +33,7 @@ def test_a_server_that_restarts(sshd_with, tmp_path, client):
         with (
             transport.connect(server.settings, ssh_client=client) as link,
             Target(link, root=str(tmp_path / "target")) as target,
-            Hold(
+            TargetSession(
                 wanted,
                 target,
                 tell=told.append,

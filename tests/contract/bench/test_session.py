@@ -19,6 +19,7 @@ from shufflenet_deploy.errors import (
     TargetError,
     UsageError,
 )
+from shufflenet_deploy.journal import Journal
 from shufflenet_deploy.records import (
     Conditions,
     Failure,
@@ -26,7 +27,6 @@ from shufflenet_deploy.records import (
     Measurement,
 )
 from shufflenet_deploy.report import Table
-from shufflenet_deploy.store import Journal
 from shufflenet_deploy.target import Target
 from shufflenet_deploy.transport import CommandResult
 
@@ -515,7 +515,7 @@ def test_a_disturbed_process_is_measured_again(scripted, journal, artifact_of, m
     disturbed = iter([True, False])
     target = scripted()
     told = []
-    from shufflenet_deploy.runtime.agent import AgentRuntime  # noqa: PLC0415
+    from shufflenet_deploy.runtime.agent_protocol import AgentRuntime  # noqa: PLC0415
 
     parse = AgentRuntime.parse
 

@@ -7,14 +7,14 @@ import subprocess
 import sys
 
 import pytest
-from sysfs import Cpus
+from fake_sysfs import Cpus
 
 from shufflenet_deploy import bench, transport
+from shufflenet_deploy.atomic_files import resource
 from shufflenet_deploy.bench import Suite
-from shufflenet_deploy.files import resource
+from shufflenet_deploy.journal import Journal
 from shufflenet_deploy.records import CrossCheck, FailureKind, Sustained
 from shufflenet_deploy.report import cross_check, sustained
-from shufflenet_deploy.store import Journal
 from shufflenet_deploy.target import Target
 
 QUICK = {"warmup-runs": 1, "warmup-secs": 0.0, "min-runs": 5, "min-secs": 0.0, "processes": 1}

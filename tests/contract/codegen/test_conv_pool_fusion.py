@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import generated
 import pytest
+import random_networks
 
 from shufflenet_deploy import codegen
 from shufflenet_deploy.codegen.ir.ops import FusedConvPool, StripConvPool
@@ -37,7 +37,7 @@ def graphs(drawing):
     return found
 
 
-@pytest.mark.parametrize("core", [*generated.here(), "cortex-a72", "armv7"])
+@pytest.mark.parametrize("core", [*random_networks.here(), "cortex-a72", "armv7"])
 def test_bands_give_what_the_whole_gives(core, drawing, tmp_path):
     machine, networks = codegen.cpu_target_named(core), graphs(drawing)
     for graph in networks:
@@ -47,10 +47,10 @@ def test_bands_give_what_the_whole_gives(core, drawing, tmp_path):
         if isinstance(band, StripConvPool):
             assert band.target.layout.height > 2 * band.rows
     sources = [codegen.generate(graph, machine) for graph in networks]
-    pictures = list(map(generated.picture_of, networks))
-    found = generated.watched(core, sources, pictures, tmp_path)
+    pictures = list(map(random_networks.picture_of, networks))
+    found = random_networks.watched(core, sources, pictures, tmp_path)
     for graph, picture, scores in zip(networks, pictures, found, strict=True):
-        generated.assert_close(scores, generated.wanted(graph, picture))
+        random_networks.assert_close(scores, random_networks.wanted(graph, picture))
 
 
 def test_small_maps_are_computed_whole(drawing, monkeypatch):

@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 import shutil
 
-import generated
 import numpy as np
 import pytest
+import random_networks
 import torch
 
 from shufflenet_deploy import codegen, zoo
@@ -21,7 +21,7 @@ from shufflenet_deploy.codegen.pipeline import fp_program as lower
 from shufflenet_deploy.errors import ExportError, UsageError
 from shufflenet_deploy.export import native
 from shufflenet_deploy.export.parity import sqnr_db
-from shufflenet_deploy.export.request import Floors
+from shufflenet_deploy.export.request import Tolerances
 from shufflenet_deploy.network.frontends.torch import trace
 from shufflenet_deploy.records import Precision, Resolution
 
@@ -39,12 +39,12 @@ FLOATS_DB = 90.0
 
 def on_the_core(graphs, folder):
     sources = [codegen.generate(graph, CORE) for graph in graphs]
-    pictures = list(map(generated.picture_of, graphs))
-    return generated.watched(CORE.name, sources, pictures, folder)
+    pictures = list(map(random_networks.picture_of, graphs))
+    return random_networks.watched(CORE.name, sources, pictures, folder)
 
 
 def assert_close(graph, found, name, least_db=LEAST_DB):
-    expected = generated.wanted(graph, generated.picture_of(graph))
+    expected = random_networks.wanted(graph, random_networks.picture_of(graph))
     assert np.isfinite(found).all(), name
     assert sqnr_db(expected, found) >= least_db, name
     scale = max(1.0, float(np.abs(expected).max()))
@@ -66,10 +66,12 @@ def test_random_networks_on_the_core(drawn, drawn_pointwise, tmp_path):
 def test_models_of_the_zoo(name, tmp_path):
     module = zoo.load(name).module
     graphs = [trace(module, Resolution.parse(size), name) for size in ("64x64", "75x96")]
-    least_db = Floors().sqnr_db(Precision.FP16, trained=False)
+    least_db = Tolerances().sqnr_db(Precision.FP16, trained=False)
     for graph, found in zip(graphs, on_the_core(graphs, tmp_path), strict=True):
         with torch.no_grad():
-            expected = module(torch.from_numpy(generated.picture_of(graph))[None]).numpy().ravel()
+            expected = (
+                module(torch.from_numpy(random_networks.picture_of(graph))[None]).numpy().ravel()
+            )
         assert sqnr_db(expected, found) >= least_db
 
 
@@ -112,10 +114,10 @@ def test_tiles_of_few_pixels_cost_hardly_a_bit(drawing, tmp_path):
 def test_the_stand_in_computes_in_halves_too(drawn):
     for seed in (1, 5):
         graph = drawn(seed)
-        picture = generated.picture_of(graph)
+        picture = random_networks.picture_of(graph)
         (found,) = native.logits_on_host(codegen.host_equivalent(graph, CORE), [picture[None]])
         assert_close(graph, found.ravel(), f"network {seed}")
-        assert sqnr_db(generated.wanted(graph, picture), found) < FLOATS_DB
+        assert sqnr_db(random_networks.wanted(graph, picture), found) < FLOATS_DB
 
 
 def test_a_weight_that_is_no_half(drawing):

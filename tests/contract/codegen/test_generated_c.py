@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 
-import generated
 import pytest
+import random_networks
 import torch
 
 from shufflenet_deploy import codegen, zoo
@@ -25,11 +25,11 @@ def _gcc() -> None:
 
 def check(graph, machine, folder, *options, seed=0):
     """Compare with the reference, compiled with some options."""
-    picture = generated.picture_of(graph, seed)
-    commands = generated.gcc(machine, *generated.WARNINGS, *options)
+    picture = random_networks.picture_of(graph, seed)
+    commands = random_networks.gcc(machine, *random_networks.WARNINGS, *options)
     source = codegen.generate(graph, machine)
-    (found,) = generated.answers([source], [picture], folder, commands)
-    generated.assert_close(found, generated.wanted(graph, picture))
+    (found,) = random_networks.answers([source], [picture], folder, commands)
+    random_networks.assert_close(found, random_networks.wanted(graph, picture))
 
 
 def library(graph, folder):
@@ -41,12 +41,12 @@ def library(graph, folder):
 
 @pytest.mark.parametrize("seed", range(14))
 def test_random_networks_under_the_sanitizers(seed, drawn, tmp_path):
-    check(drawn(seed), PORTABLE, tmp_path, *generated.SANITIZERS, seed=seed)
+    check(drawn(seed), PORTABLE, tmp_path, *random_networks.SANITIZERS, seed=seed)
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_pointwise_networks_under_the_sanitizers(seed, drawn_pointwise, tmp_path):
-    check(drawn_pointwise(seed), PORTABLE, tmp_path, *generated.SANITIZERS, seed=seed)
+    check(drawn_pointwise(seed), PORTABLE, tmp_path, *random_networks.SANITIZERS, seed=seed)
 
 
 @pytest.mark.parametrize("pad", [(1, 1, 1, 1), (0, 1, 1, 0)])
@@ -74,7 +74,7 @@ def test_the_last_pixels_of_planes(size, drawing, tmp_path):
 @pytest.mark.parametrize(("side", "size"), [(2, (2, 3)), (4, (70, 61))])
 def test_tiles_under_the_sanitizers(side, size, drawn_tiles, forced, tmp_path):
     forced(side)
-    check(drawn_tiles(*size), PORTABLE, tmp_path, *generated.SANITIZERS, "-O0")
+    check(drawn_tiles(*size), PORTABLE, tmp_path, *random_networks.SANITIZERS, "-O0")
 
 
 @pytest.mark.parametrize(
@@ -88,9 +88,9 @@ def test_tiles_on_this_machine_s_vectors(side, size, drawn_tiles, forced, tmp_pa
 @pytest.mark.parametrize("seed", range(14, 24))
 def test_random_networks_on_this_machine_s_vectors(seed, drawn, tmp_path):
     graph = drawn(seed)
-    picture = generated.picture_of(graph, seed)
+    picture = random_networks.picture_of(graph, seed)
     found = library(graph, tmp_path).run(picture)
-    generated.assert_close(found, generated.wanted(graph, picture))
+    random_networks.assert_close(found, random_networks.wanted(graph, picture))
 
 
 @pytest.mark.parametrize(
@@ -108,20 +108,20 @@ def test_networks_of_the_zoo_give_torch_s_scores(name, resolution, tmp_path):
     size = Resolution.parse(resolution)
     module = zoo.load(name).module
     graph = trace(module, size, name)
-    picture = generated.picture_of(graph, 7)
+    picture = random_networks.picture_of(graph, 7)
     with torch.no_grad():
         expected = module(torch.from_numpy(picture)[None]).numpy().ravel()
-    generated.assert_close(library(graph, tmp_path).run(picture), expected)
+    random_networks.assert_close(library(graph, tmp_path).run(picture), expected)
 
 
 @pytest.mark.parametrize("head", ["fixed", "dense"])
 def test_alexnet_with_either_head(head, tmp_path):
     module = zoo.load("alexnet", head=head).module
     graph = trace(module, Resolution.parse("224"), "alexnet")
-    picture = generated.picture_of(graph, 7)
+    picture = random_networks.picture_of(graph, 7)
     with torch.no_grad():
         expected = module(torch.from_numpy(picture)[None]).numpy().ravel()
-    generated.assert_close(library(graph, tmp_path).run(picture), expected)
+    random_networks.assert_close(library(graph, tmp_path).run(picture), expected)
 
 
 def test_the_same_graph_gives_the_same_text(drawn):

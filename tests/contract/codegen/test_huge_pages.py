@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import generated
+import random_networks
 
 from shufflenet_deploy import codegen
 
@@ -21,9 +21,9 @@ def test_a_large_arena_is_in_large_pages(drawing, tmp_path):
     source = codegen.generate(graph, codegen.host())
     assert source.arena_bytes > 6 << 20
     assert ASKING in source.c
-    picture = generated.picture_of(graph)
-    (found,) = generated.watched(codegen.host().name, [source], [picture], tmp_path)
-    generated.assert_close(found, generated.wanted(graph, picture))
+    picture = random_networks.picture_of(graph)
+    (found,) = random_networks.watched(codegen.host().name, [source], [picture], tmp_path)
+    random_networks.assert_close(found, random_networks.wanted(graph, picture))
 
 
 def test_a_small_one_is_not(drawing):

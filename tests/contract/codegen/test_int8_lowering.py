@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import generated
 import numpy as np
 import pytest
+import random_networks
 
 from shufflenet_deploy.codegen import int8_interpreter, pipeline
 from shufflenet_deploy.codegen.ir import ops as ir
@@ -19,15 +19,15 @@ BOTH = list(Requantization)
 
 def lowered(graph, arithmetic):
     ranges = calibration.calibrate(
-        graph, [generated.picture_of(graph, seed)[None] for seed in range(4)]
+        graph, [random_networks.picture_of(graph, seed)[None] for seed in range(4)]
     )
     return pipeline.int8_program(graph, ranges, arithmetic)
 
 
 def sqnr_db(graph, program):
     """Of a picture that ranges are from, so that nothing is beyond them."""
-    picture = generated.picture_of(graph)
-    wanted = generated.wanted(graph, picture)
+    picture = random_networks.picture_of(graph)
+    wanted = random_networks.wanted(graph, picture)
     noise = int8_interpreter.run(program, picture) - wanted
     if not noise.any():  # as where everything is zero
         return np.inf
@@ -113,8 +113,8 @@ def test_a_sum_that_is_much_finer_than_what_is_added(arithmetic, drawing):
     graph = d.done(d.add(x, y), "cancelled")
     program = lowered(graph, arithmetic)
     one = next(step for step in program.ops if isinstance(step, ir.Convolution))
-    picture = generated.picture_of(graph)
-    error = int8_interpreter.run(program, picture) - generated.wanted(graph, picture)
+    picture = random_networks.picture_of(graph)
+    error = int8_interpreter.run(program, picture) - random_networks.wanted(graph, picture)
     assert np.abs(error).max() < 2 * one.target.scale
 
 

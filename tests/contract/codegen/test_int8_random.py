@@ -10,9 +10,9 @@ import os
 import shutil
 from dataclasses import replace
 
-import generated
 import numpy as np
 import pytest
+import random_networks
 import torch
 
 from shufflenet_deploy import codegen
@@ -31,7 +31,7 @@ def first_seed(kind):
     return 0 if SEEDS > AT_ONCE else 100 * list(codegen.CPU_TARGETS).index(kind)
 
 
-@pytest.mark.parametrize("kind", [*FOREIGN, *generated.here()])
+@pytest.mark.parametrize("kind", [*FOREIGN, *random_networks.here()])
 def test_random_networks_equal_the_reference(kind, drawn, tmp_path):
     torch.set_num_threads(1)
     machine = codegen.cpu_target_named(kind)
@@ -39,30 +39,32 @@ def test_random_networks_equal_the_reference(kind, drawn, tmp_path):
     for start in range(first, first + SEEDS, AT_ONCE):
         programs, pictures = {}, []
         for seed in range(start, min(start + AT_ONCE, first + SEEDS)):
-            program, picture = generated.lowered(drawn(seed, (1, 2, 3, 4)), machine, seed)
+            program, picture = random_networks.lowered(drawn(seed, (1, 2, 3, 4)), machine, seed)
             programs[seed] = program
             pictures.append(picture)
         folder = tmp_path / f"{start}"
         folder.mkdir()
         sources = [generator.emit_int8(program, machine) for program in programs.values()]
-        found = generated.watched(kind, sources, pictures, folder)
+        found = random_networks.watched(kind, sources, pictures, folder)
         shutil.rmtree(folder)
         for (seed, program), picture, scores in zip(programs.items(), pictures, found, strict=True):
             expected = int8_interpreter.run(program, picture)
             assert np.array_equal(scores, expected), f"network {seed} differs on {kind}"
 
 
-@pytest.mark.parametrize("kind", ["cortex-a72", *generated.here()[-1:]])
+@pytest.mark.parametrize("kind", ["cortex-a72", *random_networks.here()[-1:]])
 def test_factors_that_are_whole_numbers(kind, drawing, tmp_path):
     d = drawing(3, 4, 20)
     graph = d.done(d.conv(d.adaptive("input", (1, 1)), 20), "whole")
-    picture, machine = generated.picture_of(graph), codegen.cpu_target_named(kind)
+    picture, machine = random_networks.picture_of(graph), codegen.cpu_target_named(kind)
     ranges = calibration.calibrate(graph, [picture[None]])
     one = {"input": (0.0, 255.0), "v0": (0.0, 255.0 / 80)}
     ranges = replace(ranges, spans={**ranges.spans, **one})
     program = pipeline.int8_program(graph, ranges, generator.arithmetic_of(machine))
     assert program.ops[0].inverse == 1
-    (found,) = generated.watched(kind, [generator.emit_int8(program, machine)], [picture], tmp_path)
+    (found,) = random_networks.watched(
+        kind, [generator.emit_int8(program, machine)], [picture], tmp_path
+    )
     assert np.array_equal(found, int8_interpreter.run(program, picture))
 
 
@@ -78,10 +80,12 @@ def test_sums_that_are_hardly_finer_than_their_output(kind, drawing, tmp_path):
         d.layers[-1].bias[0] = 0.1
         d.layers[-1].weight[0] *= 1e-4
     machine = codegen.cpu_target_named(kind)
-    program, picture = generated.lowered(d.done(d.concat("v0", "v1"), "fine"), machine, 1)
+    program, picture = random_networks.lowered(d.done(d.concat("v0", "v1"), "fine"), machine, 1)
     kept = [
         step for step in program.ops if isinstance(step, ir.Convolution | ir.DepthwiseConvolution)
     ]
     assert [step.epilogue.shift for step in kept] == [0, 0]
-    (found,) = generated.watched(kind, [generator.emit_int8(program, machine)], [picture], tmp_path)
+    (found,) = random_networks.watched(
+        kind, [generator.emit_int8(program, machine)], [picture], tmp_path
+    )
     assert np.array_equal(found, int8_interpreter.run(program, picture))

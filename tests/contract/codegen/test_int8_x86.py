@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import platform
 
-import generated
 import numpy as np
 import pytest
+import random_networks
 import torch
 
 from shufflenet_deploy import codegen
@@ -67,17 +67,17 @@ def networks(drawing):
     return {one.__name__: one for one in (stem, groups, many, windows)}
 
 
-@pytest.mark.parametrize("kind", generated.here())
+@pytest.mark.parametrize("kind", random_networks.here())
 def test_networks_equal_the_reference_under_the_sanitizers(kind, drawing, tmp_path):
     torch.set_num_threads(1)
     machine, programs, pictures = codegen.cpu_target_named(kind), [], []
     for make in networks(drawing).values():
-        program, picture = generated.lowered(make(), machine, seed=5)
+        program, picture = random_networks.lowered(make(), machine, seed=5)
         picture.flat[:4] = 1e6, -1e6, 3e9, -3e9  # further beyond the ranges
         programs.append(program)
         pictures.append(picture)
     sources = [generator.emit_int8(program, machine) for program in programs]
-    found = generated.watched(kind, sources, pictures, tmp_path)
+    found = random_networks.watched(kind, sources, pictures, tmp_path)
     for program, picture, scores in zip(programs, pictures, found, strict=True):
         assert np.array_equal(scores, int8_interpreter.run(program, picture)), program.name
 

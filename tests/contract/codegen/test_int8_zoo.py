@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 import shutil
 
-import generated
 import numpy as np
 import pytest
+import random_networks
 import torch
 
 from shufflenet_deploy import codegen, zoo
@@ -33,11 +33,11 @@ def model(request):
 @pytest.mark.parametrize("machine", SIZES)
 def test_models_give_the_reference_s_scores(machine, model, tmp_path):
     name, module = model
-    core, runner = codegen.cpu_target_named(machine), generated.EMULATORS.get(machine, ())
+    core, runner = codegen.cpu_target_named(machine), random_networks.EMULATORS.get(machine, ())
     if runner:
         assert shutil.which(runner[0]), f"{runner[0]} is missing: run tests/system-packages.sh"
     graph = trace(module, Resolution.parse(SIZES[machine]), name)
-    program, picture = generated.lowered(graph, core, seed=8, calibrated=1)
-    source, commands = generator.emit_int8(program, core), generated.zig(core, "-O1")
-    (found,) = generated.answers([source], [picture], tmp_path, commands, runner)
+    program, picture = random_networks.lowered(graph, core, seed=8, calibrated=1)
+    source, commands = generator.emit_int8(program, core), random_networks.zig(core, "-O1")
+    (found,) = random_networks.answers([source], [picture], tmp_path, commands, runner)
     assert np.array_equal(found, int8_interpreter.run(program, picture))

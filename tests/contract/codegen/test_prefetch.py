@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import generated
 import numpy as np
 import pytest
+import random_networks
 
 from shufflenet_deploy import codegen
 
@@ -29,18 +29,18 @@ def asked(graph, machine):
     return sum(ASKING in line and f"{ASKING}w " not in line for line in lines)
 
 
-@pytest.mark.parametrize("core", [core for core in generated.here() if "vnni" not in core])
+@pytest.mark.parametrize("core", [core for core in random_networks.here() if "vnni" not in core])
 def test_scores_are_the_same(core, drawing, tmp_path):
     machine, graph = codegen.cpu_target_named(core), units(drawing, SIZE)
-    picture = generated.picture_of(graph)
-    commands = generated.gcc(machine, *generated.WARNINGS)
+    picture = random_networks.picture_of(graph)
+    commands = random_networks.gcc(machine, *random_networks.WARNINGS)
     before = codegen.generate(graph, machine)
     tiny = replace(machine, l2_bytes=0, llc_share_bytes=0)
     sources = [before, codegen.generate(graph, tiny)]
-    one, other = generated.answers(sources, [picture, picture], tmp_path, commands)
+    one, other = random_networks.answers(sources, [picture, picture], tmp_path, commands)
     assert before.c != sources[1].c
     assert np.array_equal(one, other)
-    generated.assert_close(one, generated.wanted(graph, picture))
+    random_networks.assert_close(one, random_networks.wanted(graph, picture))
 
 
 def test_what_is_near_is_not_asked_for(drawing):

@@ -11,9 +11,9 @@ import sys
 import time
 from pathlib import Path
 
-import generated
 import numpy as np
 import pytest
+import random_networks
 
 from shufflenet_deploy import codegen, runtime
 from shufflenet_deploy.codegen import int8_interpreter as int8_reference
@@ -177,7 +177,7 @@ def test_every_layer_has_its_time(program):
 
 @pytest.mark.parametrize("machine", FOREIGN)
 def test_foreign_programs_under_emulation(machine, graph, drawn, tmp_path):
-    emulator = generated.EMULATORS[machine]
+    emulator = random_networks.EMULATORS[machine]
     assert shutil.which(emulator[0]), f"{emulator[0]} is missing: run tests/system-packages.sh"
     # The unit above for each core; random networks are spread over the cores.
     first = 40 + 3 * FOREIGN.index(machine)
@@ -195,7 +195,7 @@ def test_foreign_programs_under_emulation(machine, graph, drawn, tmp_path):
 @pytest.mark.parametrize("machine", FOREIGN)
 def test_foreign_int8_programs_under_emulation(machine, graph, drawing, tmp_path):
     """Every core gives the bytes that the reference says, to the last bit."""
-    emulator = generated.EMULATORS[machine]
+    emulator = random_networks.EMULATORS[machine]
     core = codegen.cpu_target_named(machine)
     d = drawing(3, 29, 21, seed=6)
     x = d.conv("input", 24, (3, 3), (2, 2), (1, 1, 1, 1), act="relu")

@@ -21,17 +21,17 @@ from safetensors.torch import save_file
 from sklearn.datasets import load_digits
 from torch.nn import functional
 
-from shufflenet_deploy.export.calibration import prepare
-from shufflenet_deploy.files import sha256_file, write_whole
+from shufflenet_deploy.atomic_files import sha256_file, write_whole
+from shufflenet_deploy.export.image_set import prepare
 from shufflenet_deploy.records import Resolution
 from shufflenet_deploy.zoo.card import Architecture, StoredWeights, card_text
-from shufflenet_deploy.zoo.description import Preprocessing, ShuffleNetDescription
-from shufflenet_deploy.zoo.importing import DESCRIPTION_KEY, PREPROCESSING_KEY
+from shufflenet_deploy.zoo.config import Preprocessing, ShuffleNetConfig
+from shufflenet_deploy.zoo.weights_import import DESCRIPTION_KEY, PREPROCESSING_KEY
 
 HERE = Path(__file__).parent
 SIZE, BATCH, EPOCHS, PEAK_RATE = 32, 64, 60, 5e-3
 
-DESCRIPTION = ShuffleNetDescription(
+DESCRIPTION = ShuffleNetConfig(
     groups=3, stem=12, widths=(36, 72, 144), bottlenecks=(9, 18, 36), repeats=(2, 3, 2), classes=10
 )
 PREPROCESSING = Preprocessing(resize=SIZE, crop=SIZE, mean=(0.3,) * 3, std=(0.37,) * 3)

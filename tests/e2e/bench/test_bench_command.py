@@ -11,10 +11,10 @@ import sys
 import time
 
 import pytest
-from sysfs import Cpus
+from fake_sysfs import Cpus
 
+from shufflenet_deploy.journal import parse_lines
 from shufflenet_deploy.records import Run
-from shufflenet_deploy.store import parse_lines
 
 SMALL = "shufflenet-g3-0.25x"
 SMALLER = "shufflenet-g3-0.25x-noshuffle"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from shufflenet_deploy import board, export, runtime
-from shufflenet_deploy.board import fleet
+from shufflenet_deploy.board import manager
 from shufflenet_deploy.export import ExportRequest
 from shufflenet_deploy.records import Artifact
 
@@ -39,8 +39,8 @@ def state(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pa
     """Where boards of this worker live; the run's cache of images starts empty."""
     folder = tmp_path_factory.mktemp("boards")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(fleet.STATE_VARIABLE, str(folder / "state"))
-        patch.setenv(fleet.CACHE_VARIABLE, str(shared / "cache"))
+        patch.setenv(manager.STATE_VARIABLE, str(folder / "state"))
+        patch.setenv(manager.CACHE_VARIABLE, str(shared / "cache"))
         yield folder / "state" / "boards"
         for name in board.names():
             board.down(name)

@@ -17,15 +17,15 @@ from pathlib import Path
 import pytest
 
 from shufflenet_deploy import board, transport
-from shufflenet_deploy.debian import Apt, members
+from shufflenet_deploy.debian_packages import Apt, members
+from shufflenet_deploy.journal import Journal
 from shufflenet_deploy.records import Measurement
 from shufflenet_deploy.runtime import get
-from shufflenet_deploy.store import Journal
 from shufflenet_deploy.target import Mode, Target
 
 pytestmark = [pytest.mark.board, pytest.mark.timeout(900)]
 
-ADBD = Path(__file__).parents[2] / "peers" / "adbd.py"
+ADBD = Path(__file__).parents[2] / "fakes" / "adbd.py"
 ROOT = "/data/local/tmp/shufflenet-deploy"
 #: The most that the runtime may weigh on its way: interpreter and wheels, compressed.
 LIMIT_BYTES = 35e6

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from shufflenet_deploy import board, runtime, transport
-from shufflenet_deploy.files import resource
+from shufflenet_deploy.atomic_files import resource
 from shufflenet_deploy.records import Artifact, BenchmarkSpec, Measurement
 from shufflenet_deploy.target import Target
 

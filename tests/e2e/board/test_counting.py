@@ -10,8 +10,8 @@ import sys
 import pytest
 
 from shufflenet_deploy import board, transport
-from shufflenet_deploy.cost import Lock, protocol
-from shufflenet_deploy.files import resource
+from shufflenet_deploy.atomic_files import resource
+from shufflenet_deploy.cost import CostBaseline, protocol
 from shufflenet_deploy.records import Artifact
 from shufflenet_deploy.target import Target
 
@@ -113,7 +113,7 @@ def test_the_gate_closes_when_an_inference_costs_more(artifacts, cli, tmp_path):
     made = cli("cost", "--check", str(lock), "--update", *words)
     assert made.status == 0, made.err
     text = lock.read_text()
-    number = next(one.instructions for one in Lock.read(lock).count)
+    number = next(one.instructions for one in CostBaseline.read(lock).count)
     assert cli("cost", "--check", str(lock), *words).status == 0
     lock.write_text(text.replace(str(number), str(int(number / 1.02))))
     worse = cli("cost", "--check", str(lock), *words)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from shufflenet_deploy import board
-from shufflenet_deploy.files import resource
+from shufflenet_deploy.atomic_files import resource
 
 pytestmark = [pytest.mark.board, pytest.mark.timeout(900)]
 

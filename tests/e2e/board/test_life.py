@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from shufflenet_deploy import board, transport
-from shufflenet_deploy.board import fleet, image, machine
+from shufflenet_deploy.board import initramfs, manager, qemu
 from shufflenet_deploy.errors import BoardError, HostKeyError, TransferError
 from shufflenet_deploy.target import Target
 
@@ -222,13 +222,13 @@ def test_two_at_once_start_one_board(state):
 
 
 def test_a_port_that_is_taken_first_is_left_to_its_owner(state, monkeypatch):
-    free_port = machine._free_port
+    free_port = qemu._free_port
     with socket.socket() as owner:
         owner.bind(("127.0.0.1", 0))
         owner.listen()
         taken = owner.getsockname()[1]
         offers = iter([taken])
-        monkeypatch.setattr(machine, "_free_port", lambda: next(offers, None) or free_port())
+        monkeypatch.setattr(qemu, "_free_port", lambda: next(offers, None) or free_port())
         found = board.up(board.BoardSettings.choose(name="port", cpu="a72", lifetime_secs=600))
         assert next(offers, "all taken") == "all taken"
     assert found.port != taken
@@ -237,11 +237,11 @@ def test_a_port_that_is_taken_first_is_left_to_its_owner(state, monkeypatch):
 
 
 def test_a_board_that_does_not_boot_shows_its_console(state, monkeypatch, tmp_path):
-    whole = image.image(fleet.cache_folder(), refresh=False, on_stage=print)
+    whole = initramfs.image(manager.cache_folder(), refresh=False, on_stage=print)
     broken = tmp_path / "initrd"
     broken.write_bytes(b"not a root file system")
     monkeypatch.setattr(
-        fleet, "image", lambda *_, **__: whole.model_copy(update={"initrd": broken})
+        manager, "image", lambda *_, **__: whole.model_copy(update={"initrd": broken})
     )
     with pytest.raises(BoardError, match=r"ended while booting(.|\n)*Kernel panic"):
         board.up(board.BoardSettings.choose(name="broken", cpu="a72"))
@@ -260,8 +260,8 @@ def test_it_switches_itself_off_when_its_lifetime_is_over(state):
 
 def test_a_second_image_of_the_same_packages_is_not_built(state):
     told: list[str] = []
-    fresh = image.image(fleet.cache_folder(), refresh=True, on_stage=told.append)
-    assert fresh == image.image(fleet.cache_folder(), refresh=False, on_stage=told.append)
+    fresh = initramfs.image(manager.cache_folder(), refresh=True, on_stage=told.append)
+    assert fresh == initramfs.image(manager.cache_folder(), refresh=False, on_stage=told.append)
     assert not any("fetching" in stage or "writing" in stage for stage in told)
-    kept = {path.name for path in Path(fleet.cache_folder()).iterdir()}
+    kept = {path.name for path in Path(manager.cache_folder()).iterdir()}
     assert kept - {".lock"} == {fresh.info.id}  # The other worker may be looking for it.

@@ -9,28 +9,28 @@ import pytest
 from shufflenet_deploy.bench import Hot, Suite
 from shufflenet_deploy.bench.suite import distinct_labels
 from shufflenet_deploy.cli import bench_options as options
-from shufflenet_deploy.cli import lists, preflight, resume
+from shufflenet_deploy.cli import multi_value, preflight, resume
 from shufflenet_deploy.cli.progress import BenchProgress
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.records import SCHEDULE, BenchmarkSpec, Metric
 
 
 def test_lists_take_commas_and_repetition():
-    assert lists.listed(["a,b", " c ", "a"]) == ["a", "b", "c"]
-    assert lists.listed("a, b") == ["a", "b"]
-    assert lists.listed(None) == []
+    assert multi_value.listed(["a,b", " c ", "a"]) == ["a", "b", "c"]
+    assert multi_value.listed("a, b") == ["a", "b"]
+    assert multi_value.listed(None) == []
     assert options.whole_numbers(["1,4"]) == [1, 4]
     assert options.whole_numbers(None) is None
     with pytest.raises(UsageError, match="an empty list was given"):
-        lists.listed([" ,"])
+        multi_value.listed([" ,"])
 
 
 def test_precisions_are_checked_and_left_as_they_are_asked_for():
-    assert lists.precisions(["all"]) == ["all"]
-    assert lists.precisions(["int8,fp16"]) == ["int8", "fp16"]
-    assert lists.precisions(None) == []
+    assert multi_value.precisions(["all"]) == ["all"]
+    assert multi_value.precisions(["int8,fp16"]) == ["int8", "fp16"]
+    assert multi_value.precisions(None) == []
     with pytest.raises(UsageError, match="'int4' is unknown: choose from fp32, fp16, int8, all"):
-        lists.precisions(["fp32", "int4"])
+        multi_value.precisions(["fp32", "int4"])
 
 
 @pytest.mark.parametrize(

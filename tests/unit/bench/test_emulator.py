@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shufflenet_deploy.board import BoardSettings, fleet
+from shufflenet_deploy.board import BoardSettings, manager
 from shufflenet_deploy.cli.bench_options import make_suite
 from shufflenet_deploy.cli.emulator import FEW_INFERENCES, board_of, notices
 from shufflenet_deploy.records import BenchmarkSpec
@@ -12,7 +12,7 @@ from shufflenet_deploy.records import BenchmarkSpec
 
 @pytest.fixture(autouse=True)
 def no_boards(tmp_path, monkeypatch):
-    monkeypatch.setenv(fleet.STATE_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(manager.STATE_VARIABLE, str(tmp_path))
 
 
 def board(**fields) -> BoardSettings:

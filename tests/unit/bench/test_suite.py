@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shufflenet_deploy.atomic_files import resource
 from shufflenet_deploy.bench import Suite, find_suite, new_suite_id, parse_share
-from shufflenet_deploy.bench.schedule import group_of, imprecise, round_order
+from shufflenet_deploy.bench.schedule import cells_above_target, group_of, round_order
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.files import resource
 from shufflenet_deploy.records import (
     BenchmarkSpec,
     Core,
@@ -235,14 +235,14 @@ def test_only_imprecise_candidates_ask_for_another_round_with_their_baseline():
         *(run(sharp, process, (100, 100, 101)) for process in (1, 2, 3)),
         *(run(blurred, process, (100 * process,) * 3) for process in (1, 2, 3)),
     ]
-    wanted = imprecise(suite.cells(), runs, baseline="alexnet", target=0.05)
+    wanted = cells_above_target(suite.cells(), runs, baseline="alexnet", target=0.05)
     assert [cell.model for cell in wanted] == ["blurred", "alexnet"]
-    assert imprecise(suite.cells(), runs, baseline="alexnet", target=0.9) == []
-    assert imprecise(suite.cells(), [], baseline="alexnet", target=0.01) == []
+    assert cells_above_target(suite.cells(), runs, baseline="alexnet", target=0.9) == []
+    assert cells_above_target(suite.cells(), [], baseline="alexnet", target=0.01) == []
 
 
 def test_without_a_baseline_a_cell_is_judged_by_itself():
     suite = Suite.of({"models": ["a"], "resolutions": ["32"], "baseline": None}, source="t")
     (cell,) = suite.cells()
     runs = [run(cell, process, (100 * process,)) for process in (1, 2, 3)]
-    assert imprecise([cell], runs, baseline=None, target=0.05) == [cell]
+    assert cells_above_target([cell], runs, baseline=None, target=0.05) == [cell]

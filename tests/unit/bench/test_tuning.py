@@ -1,17 +1,17 @@
 """The search for a lowering: what the samples say decides, and a tie goes to the plain network."""
 
 import pytest
+import sample_runs
 
-from shufflenet_deploy.bench.tuning import Question, tune
+from shufflenet_deploy.bench.tuning import TuningRequest, tune
 from shufflenet_deploy.errors import TargetError
 from shufflenet_deploy.records import BenchmarkSpec, Precision
-from tests.builders import measured
 
 FP32, INT8 = Precision.FP32, Precision.INT8
 
 
 def question(runtime="onnxruntime", **fields):
-    return Question(
+    return TuningRequest(
         model="shufflenet-g3-0.5x", runtime=runtime, resolution="224x224", core="cortex-a72",
         host="pi", spec=BenchmarkSpec(), **fields,
     )  # fmt: skip
@@ -27,7 +27,7 @@ class Board:
     def __call__(self, name, suite):
         self.asked.append(name)
         return [
-            measured.run(
+            sample_runs.run(
                 process=process,
                 median=1e6
                 * self.medians.get((cell.precision, cell.options["lowering"]), self.usual),

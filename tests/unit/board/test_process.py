@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from shufflenet_deploy.board.process import birth_of, stop
+from shufflenet_deploy.board.process import identity_of, stop
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def sleeper():
 
 
 def test_a_process_is_ended(sleeper):
-    birth = birth_of(sleeper.pid)
+    birth = identity_of(sleeper.pid)
     assert birth is not None
     assert birth.alive
     assert stop(birth)
@@ -34,7 +34,7 @@ def test_one_that_ignores_the_request_is_killed():
         [sys.executable, "-c", code + "time.sleep(60)"], stdout=subprocess.PIPE
     ) as child:
         child.stdout.readline()
-        assert stop(birth_of(child.pid), patience_secs=0.2)
+        assert stop(identity_of(child.pid), patience_secs=0.2)
         assert child.wait() == -signal.SIGKILL
 
 
@@ -42,7 +42,7 @@ def test_one_that_ignores_the_request_is_killed():
     "change", [{"start_ticks": 1}, {"boot_id": "00000000-0000-0000-0000-000000000000"}]
 )
 def test_another_process_with_the_same_number_is_left_alone(sleeper, change):
-    earlier = birth_of(sleeper.pid).model_copy(update=change)
+    earlier = identity_of(sleeper.pid).model_copy(update=change)
     assert not earlier.alive
     assert not stop(earlier)
     assert sleeper.poll() is None
@@ -51,21 +51,21 @@ def test_another_process_with_the_same_number_is_left_alone(sleeper, change):
 def test_a_corpse_is_not_alive():
     child = subprocess.Popen(["true"])
     deadline = time.monotonic() + 5
-    while birth_of(child.pid) is not None and time.monotonic() < deadline:
+    while identity_of(child.pid) is not None and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert birth_of(child.pid) is None
+    assert identity_of(child.pid) is None
     child.wait()
 
 
 def test_a_number_that_nobody_has():
     child = subprocess.Popen(["true"])
     child.wait()
-    assert birth_of(child.pid) is None
+    assert identity_of(child.pid) is None
 
 
 def test_a_command_with_brackets_and_spaces_in_its_name(tmp_path):
     program = tmp_path / "a) S (b"
     program.symlink_to(sys.executable)
     with subprocess.Popen([program, "-c", "input()"], stdin=subprocess.PIPE) as child:
-        assert birth_of(child.pid).start_ticks > birth_of(os.getpid()).start_ticks
+        assert identity_of(child.pid).start_ticks > identity_of(os.getpid()).start_ticks
         child.kill()

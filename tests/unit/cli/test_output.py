@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from shufflenet_deploy.cli.output import Column, paragraph, print_grid
+from shufflenet_deploy.cli.stdout import Column, paragraph, print_grid
 
 COLUMNS = (
     Column(title="suite"),

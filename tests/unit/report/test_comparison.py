@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-import measured
 import pytest
+import sample_runs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
@@ -13,20 +13,20 @@ from markdown_it import MarkdownIt
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.records import Failure, FailureKind
 from shufflenet_deploy.report import comparison_render as render
-from shufflenet_deploy.report.comparison import Comparison, Verdict, parse_threshold
+from shufflenet_deploy.report.comparison import ChangeStatus, SuiteComparison, parse_threshold
 
 MODEL = "shufflenet-g3-0.5x"
 
 
 def suite(name: str, median: float, *, noise: float = 0.01, processes: int = 5, **changes):
     return [
-        measured.run(MODEL, suite=name, process=n, median=median, noise=noise, **changes)
+        sample_runs.run(MODEL, suite=name, process=n, median=median, noise=noise, **changes)
         for n in range(processes)
     ]
 
 
 def verdict(before: float, after: float, *, noise: float = 0.01, threshold: float = 0.05):
-    found = Comparison.of(
+    found = SuiteComparison.of(
         suite("a", before, noise=noise), suite("b", after, noise=noise), threshold=threshold
     )
     return found.changes[0].verdict
@@ -35,11 +35,11 @@ def verdict(before: float, after: float, *, noise: float = 0.01, threshold: floa
 @pytest.mark.parametrize(
     ("after", "noise", "expected"),
     [
-        (10e6, 0.01, Verdict.SAME),
-        (10.3e6, 0.002, Verdict.SLOWER),
-        (12e6, 0.01, Verdict.REGRESSION),
-        (8e6, 0.01, Verdict.FASTER),
-        (10.6e6, 0.5, Verdict.SAME),
+        (10e6, 0.01, ChangeStatus.SAME),
+        (10.3e6, 0.002, ChangeStatus.SLOWER),
+        (12e6, 0.01, ChangeStatus.REGRESSION),
+        (8e6, 0.01, ChangeStatus.FASTER),
+        (10.6e6, 0.5, ChangeStatus.SAME),
     ],
 )
 def test_the_verdict(after, noise, expected):
@@ -47,15 +47,15 @@ def test_the_verdict(after, noise, expected):
 
 
 def test_the_threshold_decides_what_is_a_regression():
-    assert verdict(10e6, 11e6, threshold=0.2) is Verdict.SLOWER
-    assert verdict(10e6, 11e6, threshold=0.0) is Verdict.REGRESSION
+    assert verdict(10e6, 11e6, threshold=0.2) is ChangeStatus.SLOWER
+    assert verdict(10e6, 11e6, threshold=0.0) is ChangeStatus.REGRESSION
 
 
 def test_the_ratio_is_that_of_the_costs_and_lies_in_its_interval():
-    (change,) = Comparison.of(suite("a", 10e6), suite("b", 12e6)).changes
-    assert measured.close(change.ratio, 1.2)
+    (change,) = SuiteComparison.of(suite("a", 10e6), suite("b", 12e6)).changes
+    assert sample_runs.close(change.ratio, 1.2)
     assert 1.1 < change.low <= change.ratio <= change.high < 1.3
-    assert measured.close(change.control.median, 10e6)
+    assert sample_runs.close(change.control.median, 10e6)
     assert change.control.processes == 5
     assert change.control.samples == 200
 
@@ -69,17 +69,17 @@ def test_the_ratio_is_that_of_the_costs_and_lies_in_its_interval():
 @settings(max_examples=30, deadline=None)
 def test_turning_the_sides_turns_the_verdict(before, factor, noise, threshold):
     one, other = suite("a", before, noise=noise), suite("b", before * factor, noise=noise)
-    there = Comparison.of(one, other, threshold=threshold).changes[0]
-    back = Comparison.of(other, one, threshold=threshold).changes[0]
-    assert measured.close(there.ratio * back.ratio, 1.0, 1e-9)
-    slower = {Verdict.SLOWER, Verdict.REGRESSION}
-    assert {there.verdict, back.verdict} != {Verdict.FASTER}
+    there = SuiteComparison.of(one, other, threshold=threshold).changes[0]
+    back = SuiteComparison.of(other, one, threshold=threshold).changes[0]
+    assert sample_runs.close(there.ratio * back.ratio, 1.0, 1e-9)
+    slower = {ChangeStatus.SLOWER, ChangeStatus.REGRESSION}
+    assert {there.verdict, back.verdict} != {ChangeStatus.FASTER}
     assert not {there.verdict, back.verdict} <= slower
 
 
 def test_instructions_are_exact_to_the_last():
     def counted(name, extra):
-        runs = measured.counted(MODEL, suite=name)
+        runs = sample_runs.counted(MODEL, suite=name)
         return [
             run.model_copy(
                 update={
@@ -91,28 +91,28 @@ def test_instructions_are_exact_to_the_last():
             for run in runs
         ]
 
-    (same,) = Comparison.of(counted("a", 0), counted("b", 0)).changes
-    assert (same.ratio, same.verdict) == (1.0, Verdict.SAME)
-    (more,) = Comparison.of(counted("a", 0), counted("b", 1000)).changes
-    assert more.verdict is Verdict.SLOWER
-    assert "Minstr" in render.terminal(Comparison.of(counted("a", 0), counted("b", 1000)))
+    (same,) = SuiteComparison.of(counted("a", 0), counted("b", 0)).changes
+    assert (same.ratio, same.verdict) == (1.0, ChangeStatus.SAME)
+    (more,) = SuiteComparison.of(counted("a", 0), counted("b", 1000)).changes
+    assert more.verdict is ChangeStatus.SLOWER
+    assert "Minstr" in render.terminal(SuiteComparison.of(counted("a", 0), counted("b", 1000)))
 
 
 def test_time_and_instructions_have_nothing_in_common():
     with pytest.raises(UsageError, match=r"no cell in common.*latency.*instructions"):
-        Comparison.of(suite("a", 10e6), measured.counted(MODEL, suite="b"))
+        SuiteComparison.of(suite("a", 10e6), sample_runs.counted(MODEL, suite="b"))
 
 
 def test_conditions_that_differ_are_named_and_no_others():
-    other = measured.PI.model_copy(update={"host": "pi5", "kernel": "6.12"})
+    other = sample_runs.PI.model_copy(update={"host": "pi5", "kernel": "6.12"})
     states = {
-        name: measured.conditions(
-            measured.START, governors={"cpu0": "ondemand"}, frequency_khz={"cpu0": 600_000}
+        name: sample_runs.conditions(
+            sample_runs.START, governors={"cpu0": "ondemand"}, frequency_khz={"cpu0": 600_000}
         )
         for name in ("before", "after")
     }
     changed = suite("b", 10e6, target=other, runtime_version="1.40.0", sha256="f" * 64, **states)
-    found = Comparison.of(suite("a", 10e6), changed)
+    found = SuiteComparison.of(suite("a", 10e6), changed)
     told = {one.condition: (one.control, one.treatment) for one in found.differences}
     assert told.pop("file (sha256)")[1] == "f" * 12
     assert told == {
@@ -122,24 +122,24 @@ def test_conditions_that_differ_are_named_and_no_others():
         "governor": ("performance", "ondemand"),
         "MHz": ("1800", "600"),
     }
-    assert Comparison.of(suite("a", 10e6), suite("b", 10e6)).differences == ()
+    assert SuiteComparison.of(suite("a", 10e6), suite("b", 10e6)).differences == ()
 
 
 def test_a_frequency_that_wavers_is_the_same_condition():
-    state = measured.conditions(measured.START, frequency_khz={"cpu0": 1_810_000})
-    found = Comparison.of(suite("a", 10e6), suite("b", 10e6, before=state, after=state))
+    state = sample_runs.conditions(sample_runs.START, frequency_khz={"cpu0": 1_810_000})
+    found = SuiteComparison.of(suite("a", 10e6), suite("b", 10e6, before=state, after=state))
     assert found.differences == ()
 
 
 def test_a_version_is_a_condition_unless_one_suite_has_several():
     pinned = suite("b", 10e6, runtime="onnxruntime==1.30")
     pinned = [run.model_copy(update={"cell": run.cell.model_copy(
-        update={"format": measured.run().cell.format})}) for run in pinned]  # fmt: skip
-    (change,) = Comparison.of(suite("a", 10e6), pinned).changes
+        update={"format": sample_runs.run().cell.format})}) for run in pinned]  # fmt: skip
+    (change,) = SuiteComparison.of(suite("a", 10e6), pinned).changes
     assert change.runtime == "onnxruntime"
     both = [*pinned, *suite("b", 11e6)]
-    changes = Comparison.of(suite("a", 10e6), both).changes
-    assert {(one.runtime, one.verdict is Verdict.MISSING) for one in changes} == {
+    changes = SuiteComparison.of(suite("a", 10e6), both).changes
+    assert {(one.runtime, one.verdict is ChangeStatus.MISSING) for one in changes} == {
         ("onnxruntime", False),
         ("onnxruntime==1.30", True),
     }
@@ -147,14 +147,14 @@ def test_a_version_is_a_condition_unless_one_suite_has_several():
 
 def test_what_fails_now_is_a_regression_and_what_is_not_measured_is_said():
     failed = suite("b", 1, outcome=Failure(kind=FailureKind.TIMEOUT, message="300 s are over"))
-    gone = [measured.run("alexnet", suite="a", process=n) for n in range(3)]
-    new = [measured.run("mobilenet-1.0", suite="b", process=n) for n in range(3)]
-    found = Comparison.of([*suite("a", 10e6), *gone], [*failed, *new])
+    gone = [sample_runs.run("alexnet", suite="a", process=n) for n in range(3)]
+    new = [sample_runs.run("mobilenet-1.0", suite="b", process=n) for n in range(3)]
+    found = SuiteComparison.of([*suite("a", 10e6), *gone], [*failed, *new])
     by_model = {change.model: change for change in found.changes}
-    assert by_model[MODEL].verdict is Verdict.FAILED
+    assert by_model[MODEL].verdict is ChangeStatus.FAILED
     assert by_model[MODEL].remarks == ("treatment: timeout: 300 s are over",)
     assert [change.model for change in found.regressions] == [MODEL]
-    assert by_model["alexnet"].verdict is Verdict.MISSING
+    assert by_model["alexnet"].verdict is ChangeStatus.MISSING
     assert "treatment: not measured" in by_model["alexnet"].remarks
     assert "control: not measured" in by_model["mobilenet-1.0"].remarks
     for text in (render.terminal(found, width=200), render.markdown(found)):
@@ -162,7 +162,7 @@ def test_what_fails_now_is_a_regression_and_what_is_not_measured_is_said():
         assert "1 failed, 2 not in both" in text
 
 
-HOT = measured.conditions(measured.START, throttled=4)
+HOT = sample_runs.conditions(sample_runs.START, throttled=4)
 
 
 @pytest.mark.parametrize("tainted", ["control", "treatment", "both"])
@@ -174,67 +174,67 @@ def test_tainted_cells_make_no_verdict(tainted, factor):
         "treatment": (cold, hot),
         "both": (hot, hot),
     }[tainted]
-    found = Comparison.of(
+    found = SuiteComparison.of(
         suite("a", 10e6, sha256="1" * 64, **control),
         suite("b", 10e6 * factor, sha256="2" * 64, **treatment),
     )
-    assert found.changes[0].verdict is Verdict.TAINTED
+    assert found.changes[0].verdict is ChangeStatus.TAINTED
     assert found.regressions == ()
     assert found.unjudged == found.changes
-    assert measured.close(found.changes[0].ratio, factor)
+    assert sample_runs.close(found.changes[0].ratio, factor)
     for text in (render.terminal(found, width=120), render.markdown(found)):
         assert "1 cell: 1 not judged (tainted)" in " ".join(text.split())
 
 
 UNEQUAL = {
-    name: measured.conditions(
-        measured.START, governors={"cpu0": "powersave"}, frequency_khz={"cpu0": 600_000}
+    name: sample_runs.conditions(
+        sample_runs.START, governors={"cpu0": "powersave"}, frequency_khz={"cpu0": 600_000}
     )
     for name in ("before", "after")
 }
 
 
 def test_the_same_file_under_unequal_conditions_is_no_regression():
-    (change,) = Comparison.of(suite("a", 10e6), suite("b", 30e6, **UNEQUAL)).changes
-    assert change.verdict is Verdict.SLOWER
+    (change,) = SuiteComparison.of(suite("a", 10e6), suite("b", 30e6, **UNEQUAL)).changes
+    assert change.verdict is ChangeStatus.SLOWER
     (remark,) = change.remarks
     assert remark.startswith("the same file and runtime under unequal conditions: ")
     assert remark.endswith(
         "governor performance → powersave; MHz 1800 → 600: these differ, not the model"
     )
-    (same,) = Comparison.of(suite("a", 10e6), suite("b", 10e6, **UNEQUAL)).changes
-    assert same.verdict is Verdict.SAME
+    (same,) = SuiteComparison.of(suite("a", 10e6), suite("b", 10e6, **UNEQUAL)).changes
+    assert same.verdict is ChangeStatus.SAME
     assert "unequal conditions" in same.remarks[0]
 
 
 @pytest.mark.parametrize("changed", [{"sha256": "f" * 64}, {"runtime_version": "1.40.0"}])
 def test_another_file_or_runtime_may_regress_whatever_else_differs(changed):
-    (change,) = Comparison.of(suite("a", 10e6), suite("b", 30e6, **UNEQUAL, **changed)).changes
-    assert change.verdict is Verdict.REGRESSION
+    (change,) = SuiteComparison.of(suite("a", 10e6), suite("b", 30e6, **UNEQUAL, **changed)).changes
+    assert change.verdict is ChangeStatus.REGRESSION
     assert change.remarks == ()
 
 
 def test_a_resumed_suite_is_compared_with_all_of_its_processes():
-    grown = measured.SPEC.model_copy(update={"processes": 5})
-    specs = [measured.SPEC] * 3 + [grown] * 2
+    grown = sample_runs.SPEC.model_copy(update={"processes": 5})
+    specs = [sample_runs.SPEC] * 3 + [grown] * 2
     more = [
-        measured.run(MODEL, suite="b", process=process, median=10e6, spec=spec)
+        sample_runs.run(MODEL, suite="b", process=process, median=10e6, spec=spec)
         for process, spec in enumerate(specs)
     ]
-    (change,) = Comparison.of(suite("a", 10e6), more).changes
+    (change,) = SuiteComparison.of(suite("a", 10e6), more).changes
     assert change.treatment.processes == 5
-    assert Comparison.of(suite("a", 10e6), more).differences == ()
+    assert SuiteComparison.of(suite("a", 10e6), more).differences == ()
 
 
 def test_a_worse_retry_does_not_take_part():
-    again = [measured.run(MODEL, suite="b", process=n, median=30e6, after=HOT) for n in (0, 1)]
-    (change,) = Comparison.of(suite("a", 10e6), [*suite("b", 10e6), *again]).changes
-    assert change.verdict is Verdict.SAME
+    again = [sample_runs.run(MODEL, suite="b", process=n, median=30e6, after=HOT) for n in (0, 1)]
+    (change,) = SuiteComparison.of(suite("a", 10e6), [*suite("b", 10e6), *again]).changes
+    assert change.verdict is ChangeStatus.SAME
 
 
 def test_what_cannot_be_trusted_is_remarked():
-    hot = measured.conditions(measured.START, throttled=4)
-    found = Comparison.of(suite("a", 10e6), suite("b", 12e6, after=hot, processes=1))
+    hot = sample_runs.conditions(sample_runs.START, throttled=4)
+    found = SuiteComparison.of(suite("a", 10e6), suite("b", 12e6, after=hot, processes=1))
     remarks = found.changes[0].remarks
     assert remarks[0] == "treatment: tainted: throttled"
     assert "one process" in remarks[1]
@@ -245,10 +245,10 @@ def test_what_cannot_be_trusted_is_remarked():
 
 def test_only_the_last_attempt_and_the_newest_file_count():
     first = [
-        measured.run(MODEL, suite="b", process=n, median=90e6, sha256="1" * 64) for n in (0, 1)
+        sample_runs.run(MODEL, suite="b", process=n, median=90e6, sha256="1" * 64) for n in (0, 1)
     ]
-    found = Comparison.of(suite("a", 10e6), [*first, *suite("b", 10e6)])
-    assert found.changes[0].verdict is Verdict.SAME
+    found = SuiteComparison.of(suite("a", 10e6), [*first, *suite("b", 10e6)])
+    assert found.changes[0].verdict is ChangeStatus.SAME
     assert found.changes[0].treatment.processes == 5
 
 
@@ -258,7 +258,7 @@ def test_only_the_last_attempt_and_the_newest_file_count():
 )
 def test_a_side_is_one_suite(runs, told):
     with pytest.raises(UsageError, match=told):
-        Comparison.of(suite("a", 10e6), runs)
+        SuiteComparison.of(suite("a", 10e6), runs)
 
 
 @pytest.mark.parametrize(
@@ -276,8 +276,10 @@ def test_what_is_no_threshold(text):
 
 @pytest.fixture(scope="module")
 def whole():
-    hot = measured.conditions(measured.START, throttled=4)
-    return Comparison.of(measured.table8(suite="a"), measured.table8(suite="b", after=hot))
+    hot = sample_runs.conditions(sample_runs.START, throttled=4)
+    return SuiteComparison.of(
+        sample_runs.table8(suite="a"), sample_runs.table8(suite="b", after=hot)
+    )
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])

@@ -6,14 +6,14 @@ import random
 import re
 from xml.etree import ElementTree as ET
 
-import measured
 import pytest
+import sample_runs
 
 from shufflenet_deploy.records import Precision
 from shufflenet_deploy.report import Table, render
+from shufflenet_deploy.report.chart_files import plots
 from shufflenet_deploy.report.charts import charts
 from shufflenet_deploy.report.html import html
-from shufflenet_deploy.report.plots import plots
 
 PAIR = ("shufflenet-g3-0.5x", "alexnet")
 THROTTLED = {"throttled": 4, "frequency_khz": {"cpu0": 600_000}}
@@ -22,12 +22,12 @@ THROTTLED = {"throttled": 4, "frequency_khz": {"cpu0": 600_000}}
 def settings(**changes):
     """Runs of two models in eight settings, in an order that means nothing."""
     runs = [
-        measured.run(
+        sample_runs.run(
             model,
             process=process,
             runtime=runtime,
             precision=precision,
-            spec=measured.SPEC.model_copy(update={"threads": threads}),
+            spec=sample_runs.SPEC.model_copy(update={"threads": threads}),
             **changes,
         ).model_copy(update={"id": f"{runtime}{precision}{threads}{model}{process}"})
         for runtime in ("onnxruntime", "litert")
@@ -42,8 +42,8 @@ def settings(**changes):
 
 def tainted(model):
     """A table where something else was measured along with one of two models."""
-    hot = measured.conditions(measured.START, **THROTTLED)
-    runs = [measured.run(one, process=process) for one in PAIR for process in range(3)]
+    hot = sample_runs.conditions(sample_runs.START, **THROTTLED)
+    runs = [sample_runs.run(one, process=process) for one in PAIR for process in range(3)]
     return Table.from_runs(
         [run.model_copy(update={"after": hot}) if run.cell.model == model else run for run in runs]
     )
@@ -83,12 +83,14 @@ def test_a_tainted_speedup_is_neither_green_nor_bold(model):
 
 
 def test_a_good_speedup_is_green():
-    page = html(Table.from_runs([measured.run(one, process=p) for one in PAIR for p in range(3)]))
+    page = html(
+        Table.from_runs([sample_runs.run(one, process=p) for one in PAIR for p in range(3)])
+    )
     assert re.search(r'<b class="good">', page)
     assert "faster than the baseline" in page
 
 
-@pytest.mark.parametrize("table", [Table.from_runs(measured.table8()), tainted("alexnet")])
+@pytest.mark.parametrize("table", [Table.from_runs(sample_runs.table8()), tainted("alexnet")])
 def test_every_tone_of_a_chart_has_a_key_and_every_key_a_tone(table):
     for block in table.blocks:
         for chart in charts(block, "b1"):

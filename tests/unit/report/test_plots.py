@@ -6,20 +6,22 @@ import re
 from io import BytesIO
 from xml.etree import ElementTree as ET
 
-import measured
 import pytest
+import sample_runs
 from PIL import Image
 
 from shufflenet_deploy.report import Table
-from shufflenet_deploy.report.plots import plots
+from shufflenet_deploy.report.chart_files import plots
 
 KINDS = {"speedup", "figures", "arrived", "samples", "temperature", "frequency"}
 
 
 @pytest.fixture(scope="module")
 def pictures():
-    runs = measured.table8()
-    runs += [run for model in ("alexnet", "shufflenet-g3-0.5x") for run in measured.counted(model)]
+    runs = sample_runs.table8()
+    runs += [
+        run for model in ("alexnet", "shufflenet-g3-0.5x") for run in sample_runs.counted(model)
+    ]
     return dict(plots(Table.from_runs(runs)))
 
 

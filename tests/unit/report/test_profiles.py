@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ET
 
-import measured
 import pytest
+import sample_runs
 
-from shufflenet_deploy.breakdown import decompositions, of_suite
+from shufflenet_deploy.analysis.profile import decompositions, of_suite
 from shufflenet_deploy.records import LayerKind, LayerWork, OperatorTiming, Profile
 from shufflenet_deploy.report import Table
+from shufflenet_deploy.report.chart_files import plots
 from shufflenet_deploy.report.html import html
-from shufflenet_deploy.report.plots import plots
 from shufflenet_deploy.report.profiles import as_text
 
 SMALL, LARGE = "shufflenet-g3-0.5x", "shufflenet-g3-1x"
@@ -20,7 +20,7 @@ SMALL, LARGE = "shufflenet-g3-0.5x", "shufflenet-g3-1x"
 
 def profiled(model, whole_ns, *, names=True):
     """A profiling run: convolutions 60 %, shuffles 20 %, 10 % between layers of ``whole_ns``."""
-    run = measured.run(model, median=whole_ns, process=1)
+    run = sample_runs.run(model, median=whole_ns, process=1)
     adds = run.multiply_adds
     layers = (
         LayerWork(name="stem", kind=LayerKind.CONVOLUTION, multiply_adds=adds // 4),
@@ -81,7 +81,7 @@ def test_a_profile_that_does_not_add_up_is_doubted(profiles):
 
 
 def test_the_report_stacks_what_belongs_to_a_block(profiles):
-    runs = [measured.run(SMALL, process=1), measured.run(LARGE, process=1)]
+    runs = [sample_runs.run(SMALL, process=1), sample_runs.run(LARGE, process=1)]
     table = Table.from_runs(runs, baseline=LARGE)
     parts = of_suite(profiles, runs)
     page = html(table, parts)
@@ -93,7 +93,7 @@ def test_the_report_stacks_what_belongs_to_a_block(profiles):
 
 
 def test_stacked_bars_are_as_long_as_their_parts(profiles):
-    runs = [measured.run(SMALL, process=1), measured.run(LARGE, process=1)]
+    runs = [sample_runs.run(SMALL, process=1), sample_runs.run(LARGE, process=1)]
     table = Table.from_runs(runs, baseline=LARGE)
     pictures = dict(plots(table, of_suite(profiles, runs)))
     name = "1-onnxruntime-fp32-1thread-profile.svg"

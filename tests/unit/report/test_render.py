@@ -9,14 +9,14 @@ import shutil
 import subprocess
 from io import StringIO
 
-import measured
 import pytest
+import sample_runs
 from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from shufflenet_deploy.records import Failure, FailureKind, Precision
-from shufflenet_deploy.report import Table, latex, markdown, numerals, render, words
+from shufflenet_deploy.report import Table, formatting, latex, markdown, numerals, render
 from shufflenet_deploy.report.html import html
 from shufflenet_deploy.report.render import Rendering
 
@@ -26,11 +26,11 @@ NASTY = 'a|b <b>*bold*</b> _x_ `c` \\ & 50 % #1 ~ {x} $y$ ^ "q" [l](u) é ∀'
 
 @pytest.fixture(scope="module")
 def table8() -> Table:
-    runs = measured.table8()
+    runs = sample_runs.table8()
     failure = Failure(kind=FailureKind.CRASHED, message=NASTY)
-    runs += [measured.run("vgg16", resolution="480x640", outcome=failure, runtime_version=None)]
-    runs += measured.table8(precision=Precision.INT8, trained=False)[:10]
-    runs += [run for model in PAIR for run in measured.counted(model, suite="cost")]
+    runs += [sample_runs.run("vgg16", resolution="480x640", outcome=failure, runtime_version=None)]
+    runs += sample_runs.table8(precision=Precision.INT8, trained=False)[:10]
+    runs += [run for model in PAIR for run in sample_runs.counted(model, suite="cost")]
     return Table.from_runs(runs)
 
 
@@ -38,7 +38,7 @@ def table8() -> Table:
 def pair() -> Table:
     return Table.from_runs(
         [
-            measured.run(model, process=process, median=median, noise=0.0)
+            sample_runs.run(model, process=process, median=median, noise=0.0)
             for process in range(2)
             for model, median in zip(PAIR, (12_000_000, 120_000_000), strict=True)
         ]
@@ -87,7 +87,7 @@ def test_the_terminal_is_never_exceeded_and_no_figure_is_cut(table8, width):
     assert "…" not in text
     for _, entry in table8.blocks[0].entries():
         if entry.estimate:
-            assert words.figure(entry.estimate.median / 1e6) in text
+            assert formatting.figure(entry.estimate.median / 1e6) in text
 
 
 def test_without_color_there_are_no_escapes(table8, monkeypatch):
@@ -106,12 +106,12 @@ def test_settings_of_a_suite_stand_side_by_side_by_model(pair):
     assert "Side by side" not in render.terminal(pair)
     assert "Side by side" not in render.markdown(pair)
     runs = [
-        measured.run(
+        sample_runs.run(
             model,
             median=median,
             noise=0.0,
             precision=precision,
-            spec=measured.SPEC.model_copy(update={"threads": threads}),
+            spec=sample_runs.SPEC.model_copy(update={"threads": threads}),
         )
         for precision, threads, median in (
             (Precision.FP32, 1, 12_000_000),
@@ -122,7 +122,7 @@ def test_settings_of_a_suite_stand_side_by_side_by_model(pair):
         for model, median in zip(PAIR, (median, 120_000_000), strict=True)
     ]
     both = Table.from_runs(
-        [*runs, *measured.counted(PAIR[0], suite=runs[0].suite, runtime="litert")]
+        [*runs, *sample_runs.counted(PAIR[0], suite=runs[0].suite, runtime="litert")]
     )
     told = lines_of(render.terminal(both, width=100))
     start = told.index("Side by side · pi (Raspberry Pi 4 Model B Rev 1.4)")
@@ -178,7 +178,7 @@ def test_an_empty_table_renders_as_nothing_or_as_an_empty_list():
 
 def test_undistinguishable_is_said_in_words(table8):
     runs = [
-        measured.run(model, process=process, median=median, noise=0.05)
+        sample_runs.run(model, process=process, median=median, noise=0.05)
         for process in range(3)
         for model, median in (("alexnet", 131e6), ("shufflenet-g3-2x", 131.5e6))
     ]
@@ -260,12 +260,12 @@ def test_every_form_names_the_settings_and_what_must_be_known(table8, form):
     ],
 )
 def test_figures_have_about_three_digits(value, shown):
-    assert words.figure(value) == shown
+    assert formatting.figure(value) == shown
 
 
 @given(st.floats(1e-6, 1e15))
 def test_a_figure_is_near_its_value_and_has_no_exponent(value):
-    text = words.figure(value)
+    text = formatting.figure(value)
     assert re.fullmatch(r"\d+(\.\d+)?", text)
     assert float(text) == pytest.approx(value, rel=0.006)
     assert re.fullmatch(r"\d+(\.\d+)?", numerals.short(value))
@@ -279,7 +279,7 @@ EXPONENT = re.compile(r"\d[eE][+-]?\d")
 @pytest.mark.parametrize("median", [40.0, 3_000.0, 25.34e9, 2e13])
 def test_no_rendering_writes_an_exponent(median):
     runs = [
-        measured.run(model, process=process, median=median * factor, sha256="b" * 64)
+        sample_runs.run(model, process=process, median=median * factor, sha256="b" * 64)
         for process in range(3)
         for model, factor in zip(PAIR, (1, 7), strict=True)
     ]
@@ -308,7 +308,7 @@ def test_an_interval_is_as_uneven_as_it_is(low, high, told):
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_uneven_intervals_fit_and_are_explained(width):
     runs = [
-        measured.run(model, resolution=at, process=process, median=median * 1e6)
+        sample_runs.run(model, resolution=at, process=process, median=median * 1e6)
         for at in ("224x224", "480x640", "720x1280")
         for process, median in enumerate((1857.6, 1857.7, 2400.0))
         for model in PAIR
@@ -323,9 +323,9 @@ def test_uneven_intervals_fit_and_are_explained(width):
 
 
 def test_one_legend_is_true_of_every_block():
-    runs = [measured.run(model, process=process) for process in range(2) for model in PAIR]
+    runs = [sample_runs.run(model, process=process) for process in range(2) for model in PAIR]
     other = [
-        measured.run(model, process=process, runtime="litert", precision=Precision.INT8)
+        sample_runs.run(model, process=process, runtime="litert", precision=Precision.INT8)
         for process in range(2)
         for model in PAIR
     ]
@@ -333,25 +333,25 @@ def test_one_legend_is_true_of_every_block():
         run
         for model in PAIR
         for precision in (Precision.FP32, Precision.FP16)
-        for run in measured.counted(model, suite="cost", precision=precision)
+        for run in sample_runs.counted(model, suite="cost", precision=precision)
     ]
     table = Table.from_runs(
-        [*runs, *other, *counted], evaluations=[measured.evaluation(runs[0].artifact)]
+        [*runs, *other, *counted], evaluations=[sample_runs.evaluation(runs[0].artifact)]
     )
-    lines = words.legend(table, table.blocks)
+    lines = formatting.legend(table, table.blocks)
     subjects = [line.split(":")[0].split()[0] for line in lines]
     assert sorted(set(subjects)) == sorted(subjects)
     assert sum("top-1 error" in line.lower() for line in lines) == 1
     assert "4-wide fp32 or 8-wide fp16" in " ".join(lines)
     # Each block by itself says nothing else than all together.
     for block in table.blocks:
-        for line in words.legend(table, [block]):
+        for line in formatting.legend(table, [block]):
             assert line in lines or line.startswith("Efficiency")
 
 
 def test_a_measured_error_is_in_every_rendering():
-    runs = [measured.run(model, process=process) for process in range(2) for model in PAIR]
-    table = Table.from_runs(runs, evaluations=[measured.evaluation(runs[0].artifact)])
+    runs = [sample_runs.run(model, process=process) for process in range(2) for model in PAIR]
+    table = Table.from_runs(runs, evaluations=[sample_runs.evaluation(runs[0].artifact)])
     for text in (
         markdown.markdown(table),
         latex.latex(table),

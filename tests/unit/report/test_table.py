@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-import measured
 import pytest
+import sample_runs
 
 from shufflenet_deploy import stats
 from shufflenet_deploy.records import Attempt, Failure, FailureKind, Precision, Recipe, Run
 from shufflenet_deploy.report import Table
-from shufflenet_deploy.report.values import Block, Entry
+from shufflenet_deploy.report.table_model import Block, TableCell
 
 PAIR = ("shufflenet-g3-0.5x", "alexnet")
 
 
 def runs(*models: str, processes: int = 3, **changes) -> list[Run]:
     return [
-        measured.run(model, process=process, **changes)
+        sample_runs.run(model, process=process, **changes)
         for process in range(processes)
         for model in models
     ]
@@ -28,19 +28,19 @@ def block(all_runs: list[Run], **options) -> Block:
     return only
 
 
-def entry(in_block: Block, model: str, column: int = 0) -> Entry:
+def entry(in_block: Block, model: str, column: int = 0) -> TableCell:
     (row,) = [row for row in in_block.rows if row.model == model]
     found = row.entries[column]
     assert found is not None
     return found
 
 
-def notes(in_block: Block, of: Entry) -> list[str]:
+def notes(in_block: Block, of: TableCell) -> list[str]:
     return [in_block.notes[mark - 1] for mark in of.marks]
 
 
 def test_it_has_the_shape_of_table_8():
-    table8 = block(measured.table8())
+    table8 = block(sample_runs.table8())
     assert [str(at) for at in table8.columns] == ["224x224", "480x640", "720x1280"]
     assert [row.model for row in table8.rows] == [
         "shufflenet-g3-0.5x",
@@ -84,7 +84,7 @@ def test_figures_are_those_of_stats():
     ],
 )
 def test_the_papers_figures_stand_beside(model, column, latency_ms, speedup):
-    found = entry(block(measured.table8()), model, column)
+    found = entry(block(sample_runs.table8()), model, column)
     assert found.paper_latency_ms == latency_ms
     assert found.paper_speedup == pytest.approx(speedup, rel=0.01)
 
@@ -129,10 +129,10 @@ def test_no_runs_no_blocks():
         {"runtime": "litert"},
         {"runtime_version": "1.31.0"},
         {"precision": Precision.INT8},
-        {"target": measured.PI.model_copy(update={"host": "pi-2"})},
-        {"target": measured.PI.model_copy(update={"kernel": "6.12.1"})},
-        {"spec": measured.SPEC.model_copy(update={"threads": 4})},
-        {"spec": measured.SPEC.model_copy(update={"cpus": (3,)})},
+        {"target": sample_runs.PI.model_copy(update={"host": "pi-2"})},
+        {"target": sample_runs.PI.model_copy(update={"kernel": "6.12.1"})},
+        {"spec": sample_runs.SPEC.model_copy(update={"threads": 4})},
+        {"spec": sample_runs.SPEC.model_copy(update={"cpus": (3,)})},
     ],
     ids=lambda change: next(iter(change)),
 )
@@ -147,7 +147,7 @@ def test_what_differs_is_never_merged_or_compared(change):
 
 
 def test_minstr_and_ms_are_never_mixed():
-    counted = [run for model in PAIR for run in measured.counted(model, suite="cost")]
+    counted = [run for model in PAIR for run in sample_runs.counted(model, suite="cost")]
     latency, cost = Table.from_runs(runs(*PAIR) + counted).blocks
     assert latency.setting.metric == "latency"
     assert cost.setting.metric == "instructions"
@@ -162,13 +162,13 @@ def test_minstr_and_ms_are_never_mixed():
     [(Precision.FP32, 0.34), (Precision.FP16, 0.17), (Precision.INT8, None)],
 )
 def test_efficiency_is_of_the_lanes_of_a_vector_and_not_of_int8(precision, efficiency):
-    counted = measured.counted("alexnet", precision=precision)
+    counted = sample_runs.counted("alexnet", precision=precision)
     found = entry(block(counted), "alexnet").instruction_efficiency
     assert found == (efficiency and pytest.approx(efficiency, rel=1e-3))
 
 
 def test_another_file_under_the_same_name_is_left_out_and_named():
-    older = measured.run("alexnet", process=0, sha256="a" * 64, median=500e6)
+    older = sample_runs.run("alexnet", process=0, sha256="a" * 64, median=500e6)
     found_block = block([older, *runs("alexnet", processes=3)[1:]])
     found = entry(found_block, "alexnet")
     assert len(found.processes) == 2
@@ -176,7 +176,7 @@ def test_another_file_under_the_same_name_is_left_out_and_named():
 
 
 def test_another_protocol_than_the_baselines_is_said():
-    spec = measured.SPEC.model_copy(update={"min_runs": 5})
+    spec = sample_runs.SPEC.model_copy(update={"min_runs": 5})
     found_block = block(runs("alexnet") + runs(PAIR[0], spec=spec))
     assert "measured with another protocol than the baseline (see the conditions)" in notes(
         found_block, entry(found_block, PAIR[0])
@@ -216,7 +216,7 @@ def test_a_suite_of_failures_alone_is_a_table():
 
 def test_one_failed_process_of_three_is_footnoted():
     failure = Failure(kind=FailureKind.TIMEOUT, message="300 s are over", transient=True)
-    made = [*runs("alexnet", processes=2), measured.run("alexnet", process=2, outcome=failure)]
+    made = [*runs("alexnet", processes=2), sample_runs.run("alexnet", process=2, outcome=failure)]
     found_block = block(made)
     found = entry(found_block, "alexnet")
     assert len(found.processes) == 2
@@ -224,7 +224,7 @@ def test_one_failed_process_of_three_is_footnoted():
 
 
 def test_a_throttled_cell_is_tainted_with_its_cause_and_what_to_do():
-    hot = measured.conditions(measured.START, throttled=0x50005)
+    hot = sample_runs.conditions(sample_runs.START, throttled=0x50005)
     found_block = block(runs("alexnet", after=hot))
     found = entry(found_block, "alexnet")
     assert found.stability == "tainted"
@@ -286,12 +286,12 @@ def test_a_model_the_paper_does_not_know_has_no_figures_of_it():
 
 
 def test_a_retried_process_counts_once():
-    hot = measured.conditions(measured.START, throttled=4)
-    disturbed = measured.run("alexnet", process=1, median=340e6, after=hot)
-    again = measured.run("alexnet", process=1, median=140e6).model_copy(
-        update={"started_at": measured.START + timedelta(minutes=9)}
+    hot = sample_runs.conditions(sample_runs.START, throttled=4)
+    disturbed = sample_runs.run("alexnet", process=1, median=340e6, after=hot)
+    again = sample_runs.run("alexnet", process=1, median=140e6).model_copy(
+        update={"started_at": sample_runs.START + timedelta(minutes=9)}
     )
-    first, last = runs("alexnet", processes=1), measured.run("alexnet", process=2)
+    first, last = runs("alexnet", processes=1), sample_runs.run("alexnet", process=2)
     found = entry(block([*first, disturbed, last, again]), "alexnet")
     assert [process.process for process in found.processes] == [0, 2, 1]
     assert 139e6 < found.estimate.maximum < 300e6
@@ -300,7 +300,7 @@ def test_a_retried_process_counts_once():
 def test_the_error_of_the_very_file_stands_beside_the_papers():
     made = runs(*PAIR)
     mine = made[0].artifact
-    older, newer = (measured.evaluation(mine, top1=top1) for top1 in (10, 56))
+    older, newer = (sample_runs.evaluation(mine, top1=top1) for top1 in (10, 56))
     found = block(made, evaluations=[older, newer])
     row, other = found.rows
     assert row.measured_top1_error is not None
@@ -319,9 +319,9 @@ def test_the_error_of_the_very_file_stands_beside_the_papers():
 def test_fewer_images_never_replace_more():
     made = runs(*PAIR)
     mine = made[0].artifact
-    large = measured.evaluation(mine, top1=560, pictures=1000)
-    small = measured.evaluation(mine, top1=9, pictures=10)
-    later = measured.evaluation(mine, top1=570, pictures=1000)
+    large = sample_runs.evaluation(mine, top1=560, pictures=1000)
+    small = sample_runs.evaluation(mine, top1=9, pictures=10)
+    later = sample_runs.evaluation(mine, top1=570, pictures=1000)
     for given, percent in (((large, small), 44.0), ((small, large), 44.0), ((large, later), 43.0)):
         row = block(made, evaluations=given).rows[0]
         assert row.measured_top1_error.percent == pytest.approx(percent)
@@ -369,8 +369,8 @@ def test_the_papers_error_is_of_its_size():
 
 
 def test_a_resumed_suite_shows_all_of_its_processes():
-    grown = measured.SPEC.model_copy(update={"processes": 5, "cooldown_secs": 2.0})
-    more = [measured.run(model, process=n, spec=grown) for n in (3, 4) for model in PAIR]
+    grown = sample_runs.SPEC.model_copy(update={"processes": 5, "cooldown_secs": 2.0})
+    more = [sample_runs.run(model, process=n, spec=grown) for n in (3, 4) for model in PAIR]
     found = block([*runs(*PAIR), *more])
     for model in PAIR:
         assert len(entry(found, model).processes) == 5
@@ -378,8 +378,8 @@ def test_a_resumed_suite_shows_all_of_its_processes():
 
 
 def test_a_worse_retry_is_named_and_not_used():
-    hot = measured.conditions(measured.START, throttled=4)
-    again = [measured.run("alexnet", process=1, median=900e6, after=hot) for _ in range(2)]
+    hot = sample_runs.conditions(sample_runs.START, throttled=4)
+    again = [sample_runs.run("alexnet", process=1, median=900e6, after=hot) for _ in range(2)]
     found = block([*runs("alexnet"), *again])
     alexnet = entry(found, "alexnet")
     assert (len(alexnet.processes), alexnet.stability) == (3, "stable")
@@ -390,8 +390,8 @@ def test_a_worse_retry_is_named_and_not_used():
 
 
 def test_the_error_of_another_file_does_not():
-    other = measured.run(PAIR[0], sha256="a" * 64).artifact
-    found = block(runs(*PAIR), evaluations=[measured.evaluation(other)])
+    other = sample_runs.run(PAIR[0], sha256="a" * 64).artifact
+    found = block(runs(*PAIR), evaluations=[sample_runs.evaluation(other)])
     assert [row.measured_top1_error for row in found.rows] == [None, None]
 
 

@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from shufflenet_deploy.files import resource
-from shufflenet_deploy.target import facts, machine, vitals
+from shufflenet_deploy.atomic_files import resource
+from shufflenet_deploy.target import facts, health, target
 from shufflenet_deploy.target.environment import PROOF_PROGRAM
 
 OLDEST = (3, 7)
@@ -18,8 +18,8 @@ PROGRAMS = {
     **{path.name: path.read_text() for path in resource("device_scripts").glob("*.py")},
     "proof": PROOF_PROGRAM,
     "interpreter": facts.INTERPRETER_PROGRAM,
-    "clock": vitals.CLOCK_PROGRAM,
-    "pin": machine._PIN_PROGRAM,
+    "clock": health.CLOCK_PROGRAM,
+    "pin": target._PIN_PROGRAM,
 }
 #: Begins a program as if by Python 3.7.
 BLOCKED = (

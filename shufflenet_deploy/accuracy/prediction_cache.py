@@ -1,0 +1,103 @@
+"""The memory of an evaluation: what a network said to each picture, kept as it is said.
+
+One file of JSON lines per network: a line that tells what it is, then one line per batch. An answer
+is known by the sha256 of the picture, so it serves any folder and any choice that holds it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shufflenet_deploy.atomic_files import read_lines
+from shufflenet_deploy.bounded import parse_json
+from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.records import Record
+
+_LISTED = 5
+
+
+class Prediction(Record):
+    """The best classes of one picture, best first; equal scores go to the lower index.
+
+    ``classes`` is empty where the scores were not finite numbers. ``tied`` says whether several
+    classes share the highest score.
+    """
+
+    classes: tuple[int, ...]
+    tied: bool = False
+
+    @classmethod
+    def of(cls, scores: NDArray[np.float32]) -> Prediction:
+        """The answer that ``scores``, one per class, give."""
+        if not np.isfinite(scores).all():
+            return cls(classes=())
+        best = np.argsort(-scores, kind="stable")[:_LISTED]
+        tied = int((scores == scores[best[0]]).sum()) > 1
+        return cls(classes=tuple(int(index) for index in best), tied=tied)
+
+
+def default_folder() -> Path:
+    """Where answers are kept on this machine."""
+    from platformdirs import user_cache_path  # noqa: PLC0415
+
+    return user_cache_path("shufflenet-deploy") / "answers"
+
+
+class PredictionCache:
+    """The answers of one network. ``facts`` are all that decides them."""
+
+    def __init__(self, folder: Path, facts: Mapping[str, str], *, fresh: bool = False) -> None:
+        """Open the file of this network; ``fresh`` forgets what it holds."""
+        described = json.dumps(facts, sort_keys=True)
+        self.path = folder / f"{hashlib.sha256(described.encode()).hexdigest()}.jsonl"
+        self._known: dict[str, Prediction] = {}
+        if fresh:
+            self.path.unlink(missing_ok=True)
+        self._read()
+        if not self._known:
+            self._append(json.dumps({"network": facts}))
+
+    def __contains__(self, sha256: str) -> bool:
+        return sha256 in self._known
+
+    def __getitem__(self, sha256: str) -> Prediction:
+        return self._known[sha256]
+
+    def add(self, answers: Mapping[str, Prediction]) -> None:
+        """Keep the answers of one batch, by the sha256 of the picture."""
+        self._known.update(answers)
+        row = {sha: [int(answer.tied), *answer.classes] for sha, answer in answers.items()}
+        self._append(json.dumps(row, separators=(",", ":")))
+
+    def _read(self) -> None:
+        try:
+            lines = list(read_lines(self.path))
+        except UsageError:
+            return
+        for line in lines:
+            try:
+                row = parse_json(line)
+                if isinstance(row, dict) and "network" not in row:
+                    self._known.update(
+                        (sha, Prediction(tied=bool(tied), classes=tuple(classes)))
+                        for sha, (tied, *classes) in row.items()
+                    )
+            except (ValueError, TypeError):  # a line cut off in the middle by a crash
+                continue
+
+    def _append(self, line: str) -> None:
+        # A line of its own even behind one that was cut off; an empty line is harmless.
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a", encoding="utf-8") as stream:
+                stream.write(f"\n{line}\n")
+        except OSError as error:
+            raise UsageError(
+                f"cannot keep answers in {self.path.parent}: {error.strerror}"
+            ) from error

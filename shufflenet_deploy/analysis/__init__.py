@@ -1,0 +1,1 @@
+"""Profiles by layer and rankings over time, worked out from stored runs: pure functions."""

@@ -1,0 +1,60 @@
+"""What preparation hands to measurement: files on the target, and the way to run things there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from shufflenet_deploy import runtime
+from shufflenet_deploy.bench.suite import Suite
+from shufflenet_deploy.bench.target_session import OnEvent, TargetSession
+from shufflenet_deploy.bench.thermal import spec_on
+from shufflenet_deploy.records import Artifact, BenchmarkSpec, Cell, TargetFacts
+from shufflenet_deploy.target import Environment, Target
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedCell:
+    """A cell that can be measured: the file, where it lies on the target, what runs it.
+
+    ``environment`` is None where the file is itself the program.
+    """
+
+    cell: Cell
+    artifact: Artifact
+    remote: str
+    environment: Environment | None
+
+    @property
+    def python(self) -> tuple[str, ...]:
+        """How to start the Python that has the runtime; nothing where none is needed."""
+        return self.environment.python if self.environment else ()
+
+    def variables(self, spec: BenchmarkSpec) -> dict[str, str]:
+        """The environment variables of a process that measures it by ``spec``."""
+        own = self.environment.env if self.environment else {}
+        return {**runtime.get(self.cell.runtime).environment(spec), **own}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchContext:
+    """Where and for what a suite is being measured.
+
+    ``agent`` is the agent's path on the target and its sha256, both "" where nothing needs it.
+    """
+
+    suite: Suite
+    suite_id: str
+    target: Target
+    facts: TargetFacts
+    hold: TargetSession
+    agent: tuple[str, str]
+    tell: OnEvent
+
+    def spec_of(self, cell: Cell) -> BenchmarkSpec:
+        """How to measure a cell there."""
+        return spec_on(self.suite, cell, self.facts)
+
+    def install(self, path: Path) -> str:
+        """Push a file, patiently; returns where it lies."""
+        return self.hold.with_retry(f"pushing {path.name}", lambda: self.target.install(path))

@@ -1,0 +1,135 @@
+"""What is measured besides the figures of the table, once these are kept.
+
+Profiles, models taking turns for a long time, and cross-checks by another program. What an earlier
+session of the suite has of them is not measured again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from shufflenet_deploy import runtime
+from shufflenet_deploy.atomic_files import resource, sha256_file
+from shufflenet_deploy.bench import events, schedule
+from shufflenet_deploy.bench.cross_check import BenchmarkModelBinary, cross_check
+from shufflenet_deploy.bench.prepared import BenchContext, PreparedCell
+from shufflenet_deploy.bench.process import start
+from shufflenet_deploy.bench.profiling import profiled_inferences, profiling_spec
+from shufflenet_deploy.bench.sustained import sustain
+from shufflenet_deploy.errors import ConnectError
+from shufflenet_deploy.journal import Journal
+from shufflenet_deploy.records import (
+    BenchmarkSpec,
+    CrossCheck,
+    Failure,
+    FailureKind,
+    Format,
+    Run,
+    Sustained,
+)
+
+_PROFILER = "profile_operators.py"
+_SUSTAINED = "sustained.py"
+
+
+def profiled(ready: Sequence[PreparedCell], place: BenchContext, journal: Journal) -> Iterator[Run]:
+    """Take each cell apart, once; yields every run after it was journalled.
+
+    Raises:
+        ConnectError: the target stayed out of reach.
+    """
+    from shufflenet_deploy.export.profile_attribution import with_layers  # noqa: PLC0415 - torch
+
+    known = journal.profiles(place.suite_id)
+    path = resource("device_scripts", _PROFILER)
+    profiler, sha256 = place.install(path), sha256_file(path)
+    for one in ready:
+        spec = profiling_spec(place.spec_of(one.cell))
+        if any(_profile_of(run, one, spec, place) for run in known):
+            continue
+        argv = runtime.get(one.cell.runtime).profiling(
+            python=one.python,
+            profiler=profiler,
+            agent=place.agent[0],
+            model=one.remote,
+            spec=spec,
+            inferences=profiled_inferences(spec),
+        )
+        if argv is None:
+            continue
+        place.hold.cool_down()
+        place.tell(events.Stage(text=f"profiling {events.describe(one.cell)}"))
+        run, report = start(one, place, spec, argv, process=1, attempt=1)
+        profile = report.profile if report is not None else None
+        if profile is not None:
+            profile = with_layers(profile, one.artifact)
+        tool = {**run.tool, "profiler_sha256": sha256}
+        run = run.model_copy(update={"purpose": "profile", "profile": profile, "tool": tool})
+        journal.append(run)
+        yield run
+        if isinstance(run.outcome, Failure) and run.outcome.kind is FailureKind.CONNECTION:
+            raise ConnectError(run.outcome.message)
+
+
+def _profile_of(run: Run, ready: PreparedCell, spec: BenchmarkSpec, place: BenchContext) -> bool:
+    return (
+        run.cell == ready.cell
+        and run.profile is not None
+        and run.target.host == place.facts.host
+        and run.sampling == (ready.artifact.sha256, spec.protocol)
+    )
+
+
+def observe(ready: Sequence[PreparedCell], place: BenchContext, journal: Journal) -> None:
+    """Sustained measurements and cross-checks, as far as the suite asks for them.
+
+    Raises:
+        ConnectError: the target stayed out of reach.
+    """
+    known = [one for one in journal.observations(place.suite_id) if one.failure is None]
+    for group in _groups(ready) if place.suite.sustained_secs else ():
+        if not any(isinstance(one, Sustained) and _alike(one, group, place) for one in known):
+            _sustain(group, place, journal)
+    if not place.suite.benchmark_model:
+        return
+    program = _program(Path(place.suite.benchmark_model), place)
+    for one in ready:
+        done = any(
+            isinstance(other, CrossCheck)
+            and (other.cell, other.artifact) == (one.cell, one.artifact.sha256)
+            and other.spec.protocol == place.spec_of(one.cell).protocol
+            for other in known
+        )
+        if one.cell.format is Format.TFLITE and not done:
+            place.hold.cool_down()
+            journal.observe(cross_check(one, place, program))
+
+
+def _sustain(group: Sequence[PreparedCell], place: BenchContext, journal: Journal) -> None:
+    secs = place.suite.sustained_secs or 0.0
+    script = place.install(resource("device_scripts", _SUSTAINED))
+    place.hold.cool_down(secs)
+    found = sustain(group, place, secs=secs, baseline=place.suite.baseline, script=script)
+    journal.observe(found)
+
+
+def _groups(ready: Sequence[PreparedCell]) -> list[list[PreparedCell]]:
+    groups: dict[schedule.Group, list[PreparedCell]] = {}
+    for one in ready:
+        groups.setdefault(schedule.group_of(one.cell), []).append(one)
+    return list(groups.values())
+
+
+def _alike(known: Sustained, group: Sequence[PreparedCell], place: BenchContext) -> bool:
+    """Whether this group was measured before, with the same files and protocol, and as long."""
+    return (
+        known.duration_secs == place.suite.sustained_secs
+        and known.cells == tuple(one.cell for one in group)
+        and known.artifacts == tuple(one.artifact.sha256 for one in group)
+        and known.spec.protocol == place.spec_of(group[0].cell).protocol
+    )
+
+
+def _program(path: Path, place: BenchContext) -> BenchmarkModelBinary:
+    return BenchmarkModelBinary(path=path, sha256=sha256_file(path), remote=place.install(path))

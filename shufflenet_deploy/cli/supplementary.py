@@ -1,0 +1,80 @@
+"""What ``bench`` and ``runs`` print about sustained measurements and cross-checks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from shufflenet_deploy.records import CrossCheck, Run, Sustained
+    from shufflenet_deploy.stats import Interval
+
+
+def newest(observations: Sequence[Sustained | CrossCheck]) -> list[Sustained | CrossCheck]:
+    """Of several attempts at the same thing the last."""
+    latest: dict[tuple[str, ...], Sustained | CrossCheck] = {}
+    for one in observations:
+        cells = one.cells if one.kind == "sustained" else (one.cell,)
+        key = (one.kind, *(cell.model_dump_json() for cell in cells))
+        latest.pop(key, None)
+        latest[key] = one
+    return list(latest.values())
+
+
+def summaries(observations: Sequence[Sustained | CrossCheck], runs: Sequence[Run]) -> list[str]:
+    """One text per sustained measurement, and one for all cross-checks."""
+    from shufflenet_deploy.report import cross_check, sustained  # noqa: PLC0415
+
+    texts = [sustained.summary(one) for one in observations if one.kind == "sustained"]
+    checks = [one for one in observations if one.kind == "cross-check"]
+    return [*texts, cross_check.summary(checks, runs)] if checks else texts
+
+
+def described(one: Sustained | CrossCheck, runs: Sequence[Run]) -> dict[str, Any]:
+    """For ``--json``: what was found, without the samples, which ``runs export`` gives."""
+    from shufflenet_deploy.report import cross_check  # noqa: PLC0415
+
+    if one.kind == "cross-check":
+        fields = one.model_dump(mode="json", exclude={"raw", "target", "spec"})
+        return {**fields, "our_mean_ns": cross_check.mean_ns(one.cell, runs)}
+    fields = one.model_dump(mode="json", exclude={"slices", "trace", "target", "spec"})
+    return fields if one.failure is not None else {**fields, **_findings(one)}
+
+
+def _findings(one: Sustained) -> dict[str, Any]:
+    from shufflenet_deploy.analysis.sustained import analyse  # noqa: PLC0415
+
+    found = analyse(one)
+    return {
+        "window_secs": found.window_secs,
+        "models": [
+            {
+                "model": course.cell.model,
+                "first_ns": _interval(course.first),
+                "last_ns": _interval(course.last),
+                "slowdown": _interval(course.slowdown),
+            }
+            for course in found.courses
+        ],
+        "speedups": [
+            {
+                "model": speedup.cell.model,
+                "first": _interval(speedup.first),
+                "last": _interval(speedup.last),
+                "change": _interval(speedup.change),
+            }
+            for speedup in found.speedups
+        ],
+        "ranking_first": [cell.model for cell in found.fastest_first],
+        "ranking_last": [cell.model for cell in found.fastest_last],
+        "overtaking": [
+            {"was_faster": before.model, "is_faster": after.model}
+            for before, after in found.overtaking
+        ],
+        "throttling": None if found.throttling is None else asdict(found.throttling),
+    }
+
+
+def _interval(interval: Interval) -> dict[str, float]:
+    return {"estimate": interval.estimate, "low": interval.low, "high": interval.high}

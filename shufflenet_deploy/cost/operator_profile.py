@@ -1,0 +1,60 @@
+"""What the instructions of an inference go to, by the runtimes' own profilers.
+
+On a board whose clock counts instructions, the whole microseconds that profilers tell are thousands
+of instructions.
+"""
+
+from __future__ import annotations
+
+from shufflenet_deploy import runtime
+from shufflenet_deploy.analysis.profile import Breakdown, take_apart
+from shufflenet_deploy.atomic_files import resource
+from shufflenet_deploy.errors import TargetError
+from shufflenet_deploy.export.profile_attribution import with_layers
+from shufflenet_deploy.records import Artifact, BenchmarkSpec, Cell, Failure
+from shufflenet_deploy.target import Target
+
+_INFERENCES = 5
+
+
+def profile(name: str, artifact: Artifact, target: Target, spec: BenchmarkSpec) -> Breakdown:
+    """Take inferences of one file apart on a deterministic board.
+
+    Raises:
+        TargetError: the runtime has no profiler, or the model does not run.
+        ParseError: the board printed something unexpected.
+    """
+    chosen = runtime.get(name)
+    environment = target.environment(chosen.payload(target.facts()))
+    argv = chosen.profiling(
+        python=environment.python,
+        profiler=target.install(resource("device_scripts", "profile_operators.py")),
+        agent=target.install(resource("device_scripts", "agent.py")),
+        model=target.install(artifact.path),
+        spec=spec,
+        inferences=_INFERENCES,
+    )
+    if argv is None:
+        raise TargetError(f"{name} has no operators that could be told apart: count it without")
+    variables = {**environment.env, **chosen.environment(spec)}
+    report = chosen.parse(target.invoke(argv, env=variables, timeout_s=spec.timeout_secs).text)
+    if isinstance(report.outcome, Failure):
+        raise TargetError(report.outcome.message)
+    if report.profile is None:
+        raise TargetError(f"{name} was not profiled: the agent's report has no profile")
+    return take_apart(
+        with_layers(report.profile, artifact),
+        report.outcome.samples,
+        cell=Cell(
+            model=artifact.model,
+            options=artifact.options,
+            runtime=name.partition("==")[0],
+            format=artifact.format,
+            precision=artifact.precision,
+            resolution=artifact.resolution,
+        ),
+        host=target.host,
+        metric=spec.metric,
+        multiply_adds=artifact.multiply_adds,
+        runtime_version=report.runtime_version,
+    )

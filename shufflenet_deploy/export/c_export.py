@@ -1,0 +1,143 @@
+"""C that was checked before it is handed out: compiled for this machine, and held to PyTorch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from shufflenet_deploy import codegen
+from shufflenet_deploy.errors import ExportError, ParityError, UnsupportedError
+from shufflenet_deploy.export import native, parity, quantization_search, shortfall
+from shufflenet_deploy.export.image_set import Batches, ImageSet
+from shufflenet_deploy.export.pipeline import prepared
+from shufflenet_deploy.export.request import Tolerances
+from shufflenet_deploy.network.frontends.torch import trace
+from shufflenet_deploy.network.graph import Graph
+from shufflenet_deploy.network.quantization import calibration
+from shufflenet_deploy.network.quantization.ranges import Ranges
+from shufflenet_deploy.records import Parity, Precision, Recipe, Resolution
+
+if TYPE_CHECKING:
+    from shufflenet_deploy.zoo.model import Model
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckedC:
+    """C, and how far it is from PyTorch: ``difference`` relative to the largest score in fp32,
+    ``parity`` on held-out pictures in fp16 and int8. int8 was made by ``recipe``.
+    """
+
+    source: codegen.GeneratedC
+    difference: float | None = None
+    parity: Parity | None = None
+    recipe: Recipe | None = None
+
+
+def fp32(model: Model, size: Resolution, machine: codegen.CpuTarget) -> CheckedC:
+    """fp32 C for ``machine``.
+
+    Raises:
+        ParityError: it is not what PyTorch computes.
+        ExportError: there is no code for a layer, or the compiler failed.
+    """
+    graph = trace(model.module, size, model.architecture.name)
+    difference = native.compare_with_module(graph, model.module)
+    return CheckedC(source=codegen.generate(graph, machine), difference=difference)
+
+
+def fp16(
+    model: Model, size: Resolution, machine: codegen.CpuTarget, pictures: ImageSet
+) -> CheckedC:
+    """fp16 C for ``machine``, judged on ``pictures`` as an exported file is.
+
+    Raises:
+        UsageError: the machine does not compute in fp16.
+        ParityError: it is too far from what PyTorch computes.
+        ExportError: there is no code for a layer, or the compiler failed.
+    """
+    core = machine.with_fp16()
+    graph = trace(model.module, size, model.architecture.name)
+    verdict = _verdict(model, size, codegen.host_equivalent(graph, core), pictures, Precision.FP16)
+    if not verdict.passed:
+        raise ParityError(
+            f"{model.architecture.name} as fp16 C is too far from PyTorch: {verdict.reason}"
+        )
+    return CheckedC(source=codegen.generate(graph, core), parity=verdict)
+
+
+def _verdict(
+    model: Model,
+    size: Resolution,
+    source: codegen.GeneratedC,
+    pictures: ImageSet,
+    precision: Precision,
+) -> Parity:
+    """How C for this machine answers held-out pictures."""
+    judges = list(Batches(pictures.judges(size), model.preprocessing, size))
+    return parity.judge(
+        parity.expected(model.module, judges),
+        native.logits_on_host(source, judges),
+        precision=precision,
+        floors=Tolerances(),
+        trained=model.weights.trained,
+    )
+
+
+@dataclass(kw_only=True)
+class Int8Export:
+    """int8 C for ``machine``, calibrated and judged on ``pictures`` as an exported file is."""
+
+    model: Model
+    size: Resolution
+    machine: codegen.CpuTarget
+    pictures: ImageSet
+    searching: bool = True
+    _ranges: dict[Recipe, tuple[Graph, Ranges]] = field(default_factory=dict)
+
+    def make(self, first: Recipe) -> CheckedC:
+        """The C of the first recipe from ``first`` on that passes; without ``searching`` of it.
+
+        Raises:
+            ParityError: none passes.
+            ExportError: there is no code for a layer, or the compiler failed.
+        """
+        verdict = self._attempted(first) if self.searching else self._judged(first)
+        found = quantization_search.SearchResult(recipe=first, parity=verdict, attempts=())
+        if self.searching and not verdict.passed:
+            graph = self._calibrated(first)[0]
+            known = {first: verdict}
+            found = quantization_search.search(
+                first, graph, lambda recipe: known.get(recipe) or self._attempted(recipe), None
+            )
+        if not found.parity.passed:
+            pictures = (self.pictures.source, len(self.pictures.calibration))
+            calibrated = pictures if self.model.weights.trained else None
+            raise ParityError(
+                f"{self.model.architecture.name} as int8 C is too far from PyTorch: "
+                f"{shortfall.reasons(found.parity, calibrated=calibrated)} ({found.recipe})"
+            )
+        graph, ranges = self._calibrated(found.recipe)
+        source = codegen.generate(graph, self.machine, ranges)
+        return CheckedC(source=source, parity=found.parity, recipe=found.recipe)
+
+    def _attempted(self, recipe: Recipe) -> Parity:
+        """The verdict on a recipe; it failed, too, if there is no C for its ranges."""
+        try:
+            return self._judged(recipe)
+        except UnsupportedError:
+            raise
+        except ExportError as error:
+            return parity.unusable(len(self.pictures.judges(self.size)), str(error))
+
+    def _judged(self, recipe: Recipe) -> Parity:
+        graph, ranges = self._calibrated(recipe)
+        source = codegen.host_equivalent(graph, self.machine, ranges)
+        return _verdict(self.model, self.size, source, self.pictures, Precision.INT8)
+
+    def _calibrated(self, recipe: Recipe) -> tuple[Graph, Ranges]:
+        if recipe not in self._ranges:
+            graph = prepared(self.model, self.size, recipe)
+            paths = self.pictures.within_budget(self.size)
+            chosen = Batches(paths, self.model.preprocessing, self.size)
+            self._ranges[recipe] = (graph, calibration.calibrate(graph, chosen, recipe.method))
+        return self._ranges[recipe]

@@ -1,0 +1,79 @@
+"""What answers a picture: a PyTorch module, or an exported file in its runtime.
+
+Everything runs on one thread, so that several processes may share a machine and an answer does not
+depend on how many there are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from shufflenet_deploy.export import image_set, parity
+from shufflenet_deploy.export.parity import FloatArray
+from shufflenet_deploy.export.pipeline import prepared
+from shufflenet_deploy.network.frontends.torch import trace
+from shufflenet_deploy.network.quantization.calibration import calibrate
+from shufflenet_deploy.records import Artifact, Format
+from shufflenet_deploy.zoo.model import Model
+
+#: From one picture ``(1, 3, H, W)`` to its scores ``(classes,)``.
+Network = Callable[[FloatArray], FloatArray]
+
+
+def of_module(module: nn.Module) -> Network:
+    """The answers of a module in eval mode."""
+    torch.set_num_threads(1)
+
+    def answer(picture: FloatArray) -> FloatArray:
+        scores: FloatArray = parity.expected(module, [picture])[0].ravel()
+        return scores
+
+    return answer
+
+
+def of_file(artifact: Artifact, model: Model) -> Network:
+    """The answers of an exported file. ``model``, that it was made from, serves native programs:
+    where this machine cannot run one, the same network compiled for it answers instead.
+
+    Raises:
+        ExportError: its runtime cannot load it.
+        UsageError: what is to answer instead needs calibration pictures that are not there now.
+    """
+    if artifact.format is Format.ONNX:
+        file: parity.ExportedFile = parity.OnnxFile(artifact.path, threads=1)
+    elif artifact.format is Format.NATIVE:
+        file = _program(artifact, model)
+    else:
+        file = parity.RUNTIMES[artifact.format](artifact.path)
+
+    def answer(picture: FloatArray) -> FloatArray:
+        scores: FloatArray = file.run(picture).ravel()
+        return scores
+
+    return answer
+
+
+def _program(artifact: Artifact, model: Model) -> parity.ExportedFile:
+    from shufflenet_deploy import codegen  # noqa: PLC0415
+    from shufflenet_deploy.export import native  # noqa: PLC0415
+
+    size = artifact.resolution
+    machine = codegen.cpu_target_named(artifact.options["machine"]).for_precision(
+        artifact.precision
+    )
+    graph = trace(model.module, size, artifact.model)
+
+    def stand_in() -> codegen.GeneratedC:
+        made, recipe = artifact.calibration, artifact.recipe
+        if made is None or recipe is None:
+            return codegen.host_equivalent(graph, machine)
+        chosen = image_set.reload(made).within_budget(size)
+        pictures = image_set.Batches(chosen, model.preprocessing, size)
+        rounded = prepared(model, size, recipe)
+        ranges = calibrate(rounded, pictures, recipe.method)
+        return codegen.host_equivalent(rounded, machine, ranges)
+
+    return native.NativeExecutable(artifact.path, graph, machine, stand_in)

@@ -1,0 +1,1 @@
+"""Read an exported file of any format: operators, tensors, sizes, provenance."""

@@ -1,0 +1,178 @@
+"""What an exported file holds, read from the file alone; its manifest only adds to that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from shufflenet_deploy.atomic_files import sha256_file
+from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.export import manifest, shortfall
+from shufflenet_deploy.export.untrusted import MALFORMED, check_file, count, printable
+from shufflenet_deploy.network.metadata import Metadata
+from shufflenet_deploy.records import Artifact, Format, Record, TensorSpec
+
+_TFLITE_MARK, _ELF_MARK = b"TFL3", b"\x7fELF"
+
+#: Multiply-adds of a file may differ from the model's by this share before it is worth a word.
+_TOLERATED_EXTRA = 0.005
+
+
+class Inspection(Record):
+    """One file. ``operations`` are counted, the most frequent first; ``version`` is the format's.
+
+    ``precision`` is fp32, fp16, int8, or mixed when operations were left in float in an int8 file.
+    ``multiply_adds`` are those the file really computes, for one picture. ``metadata``
+    is how to feed the file, where it says so itself or its manifest does. ``artifact`` is set when
+    a manifest lies beside the file and was written for just these bytes.
+    """
+
+    path: Path
+    format: Format
+    version: str
+    precision: str
+    size_bytes: int
+    sha256: str
+    operations: dict[str, int]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    multiply_adds: int
+    parameters: int
+    warnings: tuple[str, ...]
+    metadata: Metadata | None = None
+    artifact: Artifact | None = None
+
+
+class Contents(Record):
+    """What a format's reader finds in a file."""
+
+    version: str
+    precision: str
+    operations: dict[str, int]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    multiply_adds: int
+    parameters: int
+    warnings: tuple[str, ...]
+    metadata: Metadata | None = None
+
+
+def inspect(path: Path) -> Inspection:
+    """Read a file; what it is follows from its content, not its name.
+
+    Raises:
+        UsageError: there is no such file, or it is not an undamaged exported file.
+    """
+    check_file(path)
+    try:
+        kind = kind_of(path)
+        contents = _checked(_reader(kind)(path))
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    except MALFORMED as error:
+        raise UsageError(
+            f"{path} is not an undamaged ONNX, TFLite or native file; export it again"
+        ) from error
+    known = manifest.read(path)
+    genuine = known is not None and manifest.matches(path, known)
+    artifact = known.artifact if known is not None and genuine else None
+    metadata = contents.metadata or (known.metadata if known is not None and genuine else None)
+    warnings = list(contents.warnings)
+    if known is not None and not genuine:
+        warnings.append("the manifest beside it describes another file: this one was changed")
+    if artifact is not None:
+        warnings += _against(contents, artifact)
+    return Inspection(
+        path=path.absolute(),
+        format=kind,
+        size_bytes=path.stat().st_size,
+        sha256=sha256_file(path),
+        artifact=artifact,
+        **{**dict(contents), "warnings": tuple(warnings), "metadata": metadata},
+    )
+
+
+def _checked(contents: Contents) -> Contents:
+    """The same, if its numbers are those of a network, and in texts that can be printed.
+
+    Raises:
+        ValueError: a number is none that a network has.
+    """
+    count(contents.multiply_adds)
+    count(contents.parameters)
+    return contents.model_copy(
+        update={
+            "version": printable(contents.version),
+            "operations": {
+                printable(name): count(number) for name, number in contents.operations.items()
+            },
+            "inputs": tuple(map(_named, contents.inputs)),
+            "outputs": tuple(map(_named, contents.outputs)),
+            "warnings": tuple(map(printable, contents.warnings)),
+        }
+    )
+
+
+def _named(value: TensorSpec) -> TensorSpec:
+    return value.model_copy(update={"name": printable(value.name), "dtype": printable(value.dtype)})
+
+
+def kind_of(path: Path) -> Format:
+    """The format of a file, by its first bytes.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            return _kind(stream.read(8))
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _kind(start: bytes) -> Format:
+    if start[4:] == _TFLITE_MARK:
+        return Format.TFLITE
+    return Format.NATIVE if start.startswith(_ELF_MARK) else Format.ONNX
+
+
+def _reader(kind: Format) -> Callable[[Path], Contents]:
+    """What reads a file; each needs packages that the others do not."""
+    if kind is Format.TFLITE:
+        from shufflenet_deploy.export.inspection import tflite  # noqa: PLC0415
+
+        return tflite.read
+    if kind is Format.NATIVE:
+        from shufflenet_deploy.export.inspection import native  # noqa: PLC0415
+
+        return native.read
+    from shufflenet_deploy.export.inspection import onnx  # noqa: PLC0415
+
+    return onnx.read
+
+
+def _against(contents: Contents, artifact: Artifact) -> list[str]:
+    lines = []
+    if not artifact.parity.passed:
+        lines.append(f"it failed validation: {shortfall.explained(artifact)}")
+    if not artifact.weights.trained:
+        lines.append("the weights are untrained: good for latency only")
+    extra = contents.multiply_adds / max(artifact.multiply_adds, 1) - 1
+    if abs(extra) > _TOLERATED_EXTRA:
+        lines.append(
+            f"it computes {contents.multiply_adds / 1e6:.2f}M multiply-adds, "
+            f"the model {artifact.multiply_adds / 1e6:.2f}M ({extra:+.1%})"
+        )
+    return lines
+
+
+def most_frequent_first(counts: dict[str, int]) -> dict[str, int]:
+    """Counts in descending order, by name where equal."""
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def precision_of(integer: bool, left_in_float: int) -> str:  # noqa: FBT001 - one of two facts
+    """How a file computes."""
+    if not integer:
+        return "fp32"
+    return "mixed" if left_in_float else "int8"

@@ -1,0 +1,86 @@
+"""An exported file, layer by layer, beside the module that its manifest says it came from."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from shufflenet_deploy import zoo
+from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.export import layer_sqnr, manifest, parity
+from shufflenet_deploy.export.image_set import Batches, load_image_set
+from shufflenet_deploy.export.layer_sqnr import LayerFidelity
+from shufflenet_deploy.export.pipeline import prepared
+from shufflenet_deploy.export.request import Tolerances
+from shufflenet_deploy.records import Artifact, Recipe, Record
+
+if TYPE_CHECKING:
+    from shufflenet_deploy.zoo.model import Model
+
+#: Pictures that every layer is compared on: enough to tell noise from chance.
+_PICTURES = 4
+_SEED = re.compile(r"untrained \(seed (\d+)\)")
+
+
+class LayerComparison(Record):
+    """What each layer keeps. ``collapse`` is the first from which on less than ``floor_db`` is."""
+
+    pictures: int
+    floor_db: float
+    collapse: str | None
+    layers: tuple[LayerFidelity, ...]
+
+
+def compare_file(
+    path: Path, *, model: str | None, weights: Path | None, folder: Path | None
+) -> LayerComparison:
+    """See ``export.compare_layers``."""
+    found = manifest.read(path)
+    if found is None or not manifest.matches(path, found):
+        raise UsageError(
+            f"{path} has no manifest of its own beside it: only files that `export` made can be "
+            "compared with their module"
+        )
+    artifact = found.artifact
+    if artifact.format not in parity.RUNTIMES:
+        raise UsageError(f"{path.name} is a {artifact.format.value} program: it shows no layers")
+    source = _module_of(artifact, model, weights)
+    size = artifact.resolution
+    chosen = load_image_set(folder).judges(size)[:_PICTURES]
+    inputs = list(Batches(chosen, source.preprocessing, size))
+    graph = prepared(source, size, artifact.recipe or Recipe(method="minmax"))
+    rows = layer_sqnr.compare(graph, parity.RUNTIMES[artifact.format](path), inputs)
+    floor = Tolerances().sqnr_db(artifact.precision, trained=artifact.weights.trained)
+    return LayerComparison(
+        pictures=len(inputs),
+        floor_db=floor,
+        collapse=layer_sqnr.first_diverging_layer(rows, floor),
+        layers=rows,
+    )
+
+
+def _module_of(artifact: Artifact, model: str | None, weights: Path | None) -> Model:
+    """The module of a file, by what its manifest tells and the user knows better."""
+    seed = _SEED.match(artifact.weights.source)
+    head = artifact.options.get("head", "fixed")
+    if weights is None and not seed:
+        weights = Path(artifact.weights.source)
+        # `import` puts a card beside the weights, under the same name.
+        card = weights.with_name(f"{artifact.model}.toml")
+        model = model or (str(card) if card.is_file() else None)
+    try:
+        loaded = zoo.load(
+            model or artifact.model, weights=weights, seed=int(seed[1]) if seed else 0, head=head
+        )
+    except UsageError as error:
+        raise UsageError(
+            f"cannot load what {artifact.path.name} was made from: {error}; give --model and "
+            "--weights as at its export"
+        ) from error
+    if loaded.weights.sha256 != artifact.weights.sha256:
+        raise UsageError(
+            f"{artifact.path.name} was made from other weights ({artifact.weights.source}): give "
+            "--model and --weights as at its export"
+        )
+    return loaded

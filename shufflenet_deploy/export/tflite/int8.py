@@ -1,0 +1,251 @@
+"""Full-integer int8: gives every tensor of a lowered program its scale, and every constant too.
+
+Kernels that only move or select numbers (transpose, concat, pools, pads) demand one scale on all
+sides. Values they connect are gathered into groups that share the scale of their common range, so
+no requantisation is ever inserted around a shuffle or a concat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+
+import numpy as np
+
+from shufflenet_deploy.errors import ExportError
+from shufflenet_deploy.export.tflite.lowering import (
+    Quantization,
+    TfliteOperation,
+    TfliteProgram,
+    TfliteTensor,
+)
+from shufflenet_deploy.network.quantization.ranges import (
+    Ranges,
+    Span,
+    activation_scale,
+    weight_scales,
+)
+
+#: Operations without an int8 kernel: they stay in float between DEQUANTIZE and QUANTIZE.
+FLOAT_ONLY = frozenset({"LOCAL_RESPONSE_NORMALIZATION"})
+
+_SAME_SCALE = frozenset(
+    {
+        "AVERAGE_POOL_2D",
+        "CONCATENATION",
+        "MAX_POOL_2D",
+        "PAD",
+        "PADV2",
+        "RESHAPE",
+        "STRIDED_SLICE",
+        "TRANSPOSE",
+    }
+)
+
+#: Where the output channels are in a weight tensor.
+_CHANNEL_AXIS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0}
+
+#: The kernel fixes this: outputs in [0, 1) with zero at the lowest code.
+_LOGISTIC = Quantization(scale=(1 / 256,), zero_point=(-128,))
+
+
+def quantised(
+    program: TfliteProgram,
+    ranges: Ranges,
+    *,
+    float_io: bool = False,
+    float_values: Collection[str] = (),
+) -> TfliteProgram:
+    """The int8 form of a float program.
+
+    Input and output are int8, or float32 with ``float_io``. Operations that have no int8 kernel,
+    and those that make a value in ``float_values``, compute in float.
+
+    Raises:
+        ExportError: a tensor has no calibrated range.
+    """
+    return _Quantiser(program, ranges, float_values).program(float_io=float_io)
+
+
+class _Quantiser:
+    def __init__(
+        self, program: TfliteProgram, ranges: Ranges, float_values: Collection[str]
+    ) -> None:
+        self._source = program
+        self._floating = {
+            operation.output
+            for operation in program.operations
+            if operation.code in FLOAT_ONLY or operation.output.partition(":")[0] in float_values
+        }
+        self._scales = _SharedScales(program, ranges, self._floating)
+        self._tensors: dict[str, TfliteTensor] = {}
+        self._operations: list[TfliteOperation] = []
+
+    def program(self, *, float_io: bool) -> TfliteProgram:
+        source, output = self._source.input, self._source.output
+        for operation in self._source.operations:
+            if operation.output in self._floating:
+                self._in_float(operation)
+            else:
+                self._in_int8(operation)
+        if float_io:
+            output = self._float(output)
+            head = self._conversion("QUANTIZE", source, source, f"{source}:float")
+            self._operations.insert(0, head)
+            source = head.inputs[0]
+        else:
+            output = self._int8(output)
+        return replace(
+            self._source,
+            input=source,
+            output=output,
+            operations=tuple(self._operations),
+            tensors=self._tensors,
+        )
+
+    def _in_int8(self, operation: TfliteOperation) -> None:
+        activations = [n for n in operation.inputs if self._source.tensors[n].data is None]
+        inputs = [self._int8(name) if name in activations else name for name in operation.inputs]
+        if operation.code in _CHANNEL_AXIS:
+            inputs[1:3] = self._weights(operation)
+        else:
+            inputs = [
+                name if name in activations else self._operand(operation, name) for name in inputs
+            ]
+        self._operations.append(replace(operation, inputs=tuple(inputs)))
+        self._keep(operation.output)
+
+    def _in_float(self, operation: TfliteOperation) -> None:
+        """Compute in float under another name; ``_int8`` and ``_float`` convert on demand."""
+        inputs = tuple(self._float(name) for name in operation.inputs)
+        output = f"{operation.output}:float"
+        tensor = self._source.tensors[operation.output]
+        self._tensors[output] = replace(tensor, name=output)
+        self._operations.append(replace(operation, inputs=inputs, output=output))
+
+    def _int8(self, name: str) -> str:
+        """The int8 tensor of an activation."""
+        if name not in self._tensors:
+            if f"{name}:float" in self._tensors:
+                self._operations.append(self._conversion("QUANTIZE", name, name, f"{name}:float"))
+            self._keep(name)
+        return name
+
+    def _float(self, name: str) -> str:
+        """The float tensor of an activation or constant."""
+        tensor = self._source.tensors[name]
+        if tensor.data is not None:
+            self._tensors[name] = tensor
+            return name
+        real = f"{name}:float"
+        if real not in self._tensors:
+            self._keep(name)
+            self._operations.append(self._conversion("DEQUANTIZE", name, real, name))
+        return real
+
+    def _conversion(self, code: str, name: str, output: str, source: str) -> TfliteOperation:
+        real = f"{name}:float"
+        self._tensors[real] = replace(self._source.tensors[name], name=real)
+        return TfliteOperation(code=code, inputs=(source,), output=output)
+
+    def _keep(self, name: str) -> None:
+        tensor = self._source.tensors[name]
+        self._tensors[name] = replace(tensor, dtype="int8", quantization=self._scales[name])
+
+    def _operand(self, operation: TfliteOperation, name: str) -> str:
+        """A constant operand: shapes stay integers, numbers become int8."""
+        tensor = self._source.tensors[name]
+        if tensor.data is None:
+            raise AssertionError("only constants are operands")
+        if tensor.data.dtype == np.int32:
+            self._tensors[name] = tensor
+            return name
+        if operation.code in _SAME_SCALE:
+            quantization = self._scales[operation.output]
+        else:
+            scale, zero_point = activation_scale(
+                (float(tensor.data.min()), float(tensor.data.max()))
+            )
+            quantization = Quantization(scale=(scale,), zero_point=(zero_point,))
+        levels = tensor.data.astype(np.float64) / quantization.scale[0]
+        rounded = np.round(levels) + quantization.zero_point[0]
+        stored = np.clip(rounded, -128, 127).astype(np.int8)
+        unique = f"{name}@{operation.output}"
+        self._tensors[unique] = TfliteTensor(
+            name=unique, shape=tensor.shape, dtype="int8", data=stored, quantization=quantization
+        )
+        return unique
+
+    def _weights(self, operation: TfliteOperation) -> list[str]:
+        """int8 weights per output channel and int32 biases."""
+        axis = _CHANNEL_AXIS[operation.code]
+        weight, bias = (self._source.tensors[name] for name in operation.inputs[1:3])
+        if weight.data is None or bias.data is None:
+            raise AssertionError("weights are constants")
+        (input_scale,) = self._scales[operation.inputs[0]].scale
+        channel_first = np.moveaxis(weight.data, axis, 0)
+        scales = weight_scales(channel_first, bias.data, input_scale)
+        steps = scales.reshape([-1 if i == axis else 1 for i in range(weight.data.ndim)])
+        stored = np.clip(np.round(weight.data / steps), -127, 127).astype(np.int8)
+        bias_scales = scales.astype(np.float64) * input_scale
+        sums = np.round(bias.data / bias_scales).astype(np.int32)
+        zeros = (0,) * len(scales)
+        self._tensors[weight.name] = replace(
+            weight,
+            dtype="int8",
+            data=stored,
+            quantization=Quantization(scale=_floats(scales), zero_point=zeros, axis=axis),
+        )
+        self._tensors[bias.name] = replace(
+            bias,
+            dtype="int32",
+            data=sums,
+            quantization=Quantization(scale=_floats(bias_scales), zero_point=zeros),
+        )
+        return [weight.name, bias.name]
+
+
+def _floats(values: Iterable[float]) -> tuple[float, ...]:
+    return tuple(float(np.float32(value)) for value in values)
+
+
+class _SharedScales:
+    """One quantisation for every group of activations that kernels tie together."""
+
+    def __init__(self, program: TfliteProgram, ranges: Ranges, floating: Collection[str]) -> None:
+        self._parents = {n: n for n, tensor in program.tensors.items() if tensor.data is None}
+        integer = [one for one in program.operations if one.output not in floating]
+        for operation in integer:
+            if operation.code in _SAME_SCALE:
+                for name in self._parents.keys() & {*operation.inputs}:
+                    self._parents[self._root(name)] = self._root(operation.output)
+        self._fixed = {self._root(one.output) for one in integer if one.code == "LOGISTIC"}
+        self._calibrated = ranges.spans
+        self._spans: dict[str, Span] = {}
+        for name in self._parents:
+            tensor = program.tensors[name]
+            span = tensor.span or ranges.spans.get(tensor.rearranges or name)
+            if span is not None:
+                root = self._root(name)
+                known = self._spans.get(root, span)
+                self._spans[root] = (min(known[0], span[0]), max(known[1], span[1]))
+
+    def __getitem__(self, name: str) -> Quantization:
+        root = self._root(name)
+        if root in self._fixed:
+            return _LOGISTIC
+        value, _, form = name.partition(":")
+        if root not in self._spans and value in self._calibrated:
+            # Another form of a value, which usually shares the scale of what is in float here.
+            low, high = self._calibrated[value]
+            self._spans[root] = (max(low, 0.0), max(high, 0.0)) if form == "relu" else (low, high)
+        if root not in self._spans:
+            raise ExportError(f"'{name}' has no calibrated range: calibrate this very graph")
+        scale, zero_point = activation_scale(self._spans[root])
+        return Quantization(scale=(scale,), zero_point=(zero_point,))
+
+    def _root(self, name: str) -> str:
+        while self._parents[name] != name:
+            self._parents[name] = self._parents[self._parents[name]]
+            name = self._parents[name]
+        return name

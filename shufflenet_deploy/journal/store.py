@@ -1,0 +1,566 @@
+"""The journal: every run, raw, committed the moment it ends, in SQLite or any database.
+
+A run is stored as its own JSON with a few columns beside it to search by. Runs are only ever added
+(or deleted by the user), never changed. Of several attempts at the same process of the same cell
+one counts when runs are read (see ``attempts``); the others stay.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import time
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Self, TypeVar
+
+import sqlalchemy as sa
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from sqlalchemy import exc
+
+from shufflenet_deploy.bounded import Moment, Name, Text, first_line, parse_json
+from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.journal import schema
+from shufflenet_deploy.journal.database import SQLITE, Location, locate
+from shufflenet_deploy.records import (
+    CrossCheck,
+    Evaluation,
+    Metric,
+    Observation,
+    Record,
+    Run,
+    SuiteNote,
+    Sustained,
+    first_problem,
+    last_attempts,
+)
+from shufflenet_deploy.stats import attempts
+
+#: Names the journal where no ``--journal`` does: a path or a database URL.
+JOURNAL_VARIABLE = "SHUFFLENET_DEPLOY_JOURNAL"
+
+#: What stands for "the newest suite" where a suite is asked for.
+LAST = "last"
+
+#: The kind of runs that are kept beside the measurements.
+_PROFILE = "profile"
+
+_BUSY_SECS = 30
+#: Any number, the same in every version: a journal has one writer at a time.
+_WRITER_LOCK = 0x53484644
+
+_Record = TypeVar("_Record")
+
+_observation: TypeAdapter[Sustained | CrossCheck] = TypeAdapter(Observation)
+
+#: What one line of an exported journal is. Runs are the only ones that do not say their kind.
+Exported = Run | Sustained | CrossCheck | Evaluation | SuiteNote
+
+_of_a_kind: TypeAdapter[Sustained | CrossCheck | Evaluation | SuiteNote] = TypeAdapter(
+    Annotated[Sustained | CrossCheck | Evaluation | SuiteNote, Field(discriminator="kind")]
+)
+
+
+#: Told of each row that cannot be read, in one line that names it.
+OnDamaged = Callable[[str], object]
+
+
+class SuiteRow(Record):
+    """One suite of the journal. ``definition`` is what ``bench --resume`` needs, "" without one.
+
+    Of a suite that was ``imported``, ``host`` is what a file says: nothing connects there unasked.
+    """
+
+    id: Name
+    name: Name
+    host: Name
+    created_at: Moment
+    metrics: tuple[Metric, ...]
+    measurements: int
+    failures: int
+    definition: Text
+    imported: bool = False
+
+
+def default_location() -> str:
+    """The journal's path or URL: the environment's, else a file in the user's data folder."""
+    if chosen := os.environ.get(JOURNAL_VARIABLE):
+        return chosen
+    import platformdirs  # noqa: PLC0415 - not needed where a journal is named
+
+    return str(platformdirs.user_data_path("shufflenet-deploy") / "journal.sqlite")
+
+
+class Journal:
+    """An open journal; use it as a context manager, or call ``close``.
+
+    Several processes may write to one journal at a time.
+    """
+
+    def __init__(
+        self, location: str | Path | None = None, *, on_damaged: OnDamaged | None = None
+    ) -> None:
+        """Open a journal, creating or upgrading it first where necessary.
+
+        Args:
+            location: a path, an SQLAlchemy URL, or None for ``default_location()``.
+            on_damaged: told of each row that cannot be read, which is then left out; without it
+                such a row raises ``UsageError``.
+
+        Raises:
+            UsageError: it cannot be opened, is something else, or comes from a newer version.
+        """
+        self._on_damaged = on_damaged or _refuse
+        self._where = locate(str(location or default_location()))
+        self.location = self._where.shown
+        if self._where.file is not None:
+            _prepare_file(self._where.file, self.location)
+        try:
+            with warnings.catch_warnings():
+                # What a driver only warns of would be a line that nobody asked for.
+                warnings.simplefilter("error")
+                self._engine = _engine(self._where)
+            self._writer = self._engine.execution_options(writes=True)
+        except (ModuleNotFoundError, exc.NoSuchModuleError) as error:
+            raise UsageError(
+                f"no driver for the journal {self.location}: {self._where.reason(error)}; "
+                "install it, for PostgreSQL: pip install 'shufflenet-deploy[postgresql]'"
+            ) from error
+        except Exception as error:  # whatever a driver makes of the parameters of a URL
+            raise self._where.unusable(error) from error
+        try:
+            with self._opening(), self._writing() as connection:
+                schema.upgrade(connection, self.location)
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the database's connections back."""
+        self._engine.dispose()
+
+    # --- writing ---------------------------------------------------------------------------------
+
+    def open_suite(self, *, id: str, name: str, host: str, definition: str) -> None:  # noqa: A002
+        """Note a suite before its first run, so that it can be resumed; again is harmless."""
+        row = {"name": name, "host": host, "definition": definition}
+        with self._writing() as connection:
+            changed = connection.execute(
+                schema.suites.update().where(schema.suites.c.id == id).values(definition=definition)
+            )
+            if changed.rowcount == 0:
+                now = datetime.now(UTC).isoformat()
+                connection.execute(schema.suites.insert().values(id=id, created_at=now, **row))
+
+    def append(self, run: Run) -> None:
+        """Add one run; it is on disk when this returns."""
+        with self._writing() as connection:
+            connection.execute(schema.runs.insert().values(**_columns(run)))
+
+    def observe(self, observation: Sustained | CrossCheck) -> None:
+        """Add what was measured besides runs; it is on disk when this returns."""
+        with self._writing() as connection:
+            connection.execute(schema.observations.insert().values(**_observed(observation)))
+
+    def append_evaluation(self, evaluation: Evaluation) -> None:
+        """Add what a file's accuracy was; one with the same id is there already and stays."""
+        table = schema.evaluations
+        known = sa.select(table.c.id).where(table.c.id == evaluation.id)
+        with self._writing() as connection:
+            if connection.scalar(known) is None:
+                connection.execute(table.insert().values(**_evaluated(evaluation)))
+
+    def holds(self, suite: str) -> int | None:
+        """How many runs a suite of exactly this id has, readable or not; None where there is none.
+
+        What ``suites`` cannot read can be removed by this.
+        """
+        count = sa.select(sa.func.count()).where(schema.runs.c.suite == suite)
+        noted = sa.select(sa.func.count()).where(schema.suites.c.id == suite)
+        with self._translated(), self._engine.connect() as connection:
+            runs, notes = int(connection.scalar(count) or 0), connection.scalar(noted)
+        return runs if runs or notes else None
+
+    def delete(self, suite: str) -> int:
+        """Remove a suite with all that was measured; returns how many runs there were."""
+        observations = schema.observations
+        with self._writing() as connection:
+            connection.execute(observations.delete().where(observations.c.suite == suite))
+            connection.execute(schema.suites.delete().where(schema.suites.c.id == suite))
+            gone = connection.execute(schema.runs.delete().where(schema.runs.c.suite == suite))
+            return gone.rowcount
+
+    def import_lines(self, lines: Iterable[str], source: str) -> tuple[int, int]:
+        """Add what ``export_lines`` gave, all or none; what is already here is passed over.
+
+        Returns:
+            How many records were added, and how many were already here.
+
+        Raises:
+            UsageError: a line is no record; ``source`` and its number are named.
+        """
+        incoming = {(record.__class__, record.id): record for record in parse_lines(lines, source)}
+        added = 0
+        with self._writing() as connection:
+            for table, row_of, kinds in _TABLES:
+                present = set(connection.scalars(sa.select(table.c.id)))
+                new = [
+                    row_of(record)
+                    for record in incoming.values()
+                    if isinstance(record, kinds) and record.id not in present
+                ]
+                if new:
+                    connection.execute(table.insert(), new)
+                added += len(new)
+        return added, len(incoming) - added
+
+    # --- reading ---------------------------------------------------------------------------------
+
+    def runs(self, suite: str | None = None, *, every: bool = False) -> list[Run]:
+        """Runs in the order they were made, of one suite or all.
+
+        Args:
+            suite: a suite's id, or None for all suites.
+            every: also the attempts that do not count; see ``attempts``.
+        """
+        runs = self._stored(schema.runs.c.kind != _PROFILE, suite)
+        return runs if every else attempts.counted(runs)
+
+    def profiles(self, suite: str | None = None, *, every: bool = False) -> list[Run]:
+        """Runs that profile, which ``runs`` leaves out; the last of each cell."""
+        runs = self._stored(schema.runs.c.kind == _PROFILE, suite)
+        return runs if every else last_attempts(runs)
+
+    def _stored(self, which: sa.ColumnElement[bool], suite: str | None) -> list[Run]:
+        return self._records(schema.runs, Run.model_validate_json, suite, which)
+
+    def observations(self, suite: str | None = None) -> list[Sustained | CrossCheck]:
+        """What was measured besides runs, in the order it was made, of one suite or all."""
+        return self._records(schema.observations, _observation.validate_json, suite)
+
+    def evaluations(self) -> list[Evaluation]:
+        """Every evaluation, oldest first."""
+        return self._records(schema.evaluations, Evaluation.model_validate_json, None)
+
+    def _records(
+        self,
+        table: sa.Table,
+        parse: Callable[[str], _Record],
+        suite: str | None,
+        which: sa.ColumnElement[bool] | None = None,
+    ) -> list[_Record]:
+        """The records of a table that can be read, oldest first; ``on_damaged`` hears of others."""
+        query = sa.select(table.c.sequence, table.c.record).order_by(table.c.sequence)
+        if suite is not None:
+            query = query.where(table.c.suite == suite)
+        if which is not None:
+            query = query.where(which)
+        with self._translated(), self._engine.connect() as connection:
+            rows = list(connection.execute(query))
+        found = []
+        for sequence, record in rows:
+            where = f"{self.location}, {table.name} row {sequence}"
+            try:
+                found.append(_parsed(parse, record, where))
+            except UsageError as error:
+                self._on_damaged(f"{error}; shufflenet-deploy runs delete removes its suite")
+        return found
+
+    def suites(self) -> list[SuiteRow]:
+        """Every suite with runs or a definition, newest first."""
+        counts = sa.select(
+            schema.runs.c.suite,
+            sa.func.min(schema.runs.c.started_at),
+            sa.func.min(schema.runs.c.host),
+            sa.func.sum(sa.case((schema.runs.c.kind == "measurement", 1), else_=0)),
+            sa.func.sum(sa.case((schema.runs.c.kind == "failure", 1), else_=0)),
+            sa.func.min(schema.runs.c.metric),
+            sa.func.max(schema.runs.c.metric),
+        ).group_by(schema.runs.c.suite)
+        with self._translated(), self._engine.connect() as connection:
+            counted = {row[0]: row for row in connection.execute(counts)}
+            noted = {row.id: row for row in connection.execute(sa.select(schema.suites))}
+        rows = []
+        for suite in counted.keys() | noted.keys():
+            try:
+                rows.append(_suite_row(suite, counted.get(suite), noted.get(suite)))
+            except ValidationError as error:
+                self._on_damaged(
+                    f"{self.location}, suite {first_line(repr(suite), 80)}: {first_problem(error)}"
+                )
+        return sorted(rows, key=lambda row: (row.created_at, row.id), reverse=True)
+
+    def suite(self, name: str = LAST) -> SuiteRow:
+        """The suite with this id, the only one whose id begins so, or the newest for ``"last"``.
+
+        Raises:
+            UsageError: none or several fit.
+        """
+        rows = self.suites()
+        if not rows:
+            raise UsageError(f"the journal {self.location} is empty: run bench first")
+        if name == LAST:
+            return rows[0]
+        fitting = [row for row in rows if row.id == name] or [
+            row for row in rows if row.id.startswith(name)
+        ]
+        if len(fitting) == 1:
+            return fitting[0]
+        if fitting:
+            ids = ", ".join(row.id for row in fitting[:4])
+            raise UsageError(f"'{name}' fits several suites: {ids}; write more of the name")
+        raise UsageError(f"no suite '{name}' in {self.location}; see: shufflenet-deploy runs list")
+
+    def export_lines(self, suite: str | None = None) -> Iterator[str]:
+        """All that is known of a suite, or of all suites, as one JSON object per line.
+
+        The suite itself, every attempt, observations, and evaluations of the measured files (of all
+        files where no suite is named). Each line ends in a newline.
+        """
+        runs = self.runs(suite, every=True)
+        profiles = self.profiles(suite, every=True)
+        files = {run.artifact.sha256 for run in (*runs, *profiles) if run.artifact is not None}
+        records: list[BaseModel] = [
+            *self._notes(suite),
+            *runs,
+            *profiles,
+            *self.observations(suite),
+            *(one for one in self.evaluations() if suite is None or one.artifact.sha256 in files),
+        ]
+        for record in records:
+            yield f"{record.model_dump_json()}\n"
+
+    def _notes(self, suite: str | None) -> list[SuiteNote]:
+        told = [column for column in schema.suites.c if column.name != "imported"]
+        query = sa.select(*told).order_by(schema.suites.c.created_at)
+        if suite is not None:
+            query = query.where(schema.suites.c.id == suite)
+        with self._translated(), self._engine.connect() as connection:
+            rows = [dict(row) for row in connection.execute(query).mappings()]
+        notes = []
+        for row in rows:
+            try:
+                notes.append(SuiteNote.model_validate(row))
+            except ValidationError as error:
+                which = first_line(repr(row["id"]), 80)
+                self._on_damaged(f"{self.location}, suite {which}: {first_problem(error)}")
+        return notes
+
+    # --- inside ----------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sa.Connection]:
+        """A transaction that only one process at a time can be in.
+
+        SQLite has one writer anyway. Elsewhere it keeps runs numbered in the order in which they
+        become visible, and a suite from being noted twice.
+        """
+        with self._translated(), self._writer.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITER_LOCK})")
+            yield connection
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (exc.SQLAlchemyError, OSError) as error:
+            raise self._where.unusable(error) from error
+
+    @contextlib.contextmanager
+    def _opening(self) -> Iterator[None]:
+        """While a driver looks at the parameters of a URL for the first time."""
+        try:
+            yield
+        except (UsageError, KeyboardInterrupt):
+            raise
+        except Exception as error:  # drivers raise TypeError, ValueError and their own
+            raise self._where.unusable(error) from error
+
+
+def _refuse(problem: str) -> None:
+    raise UsageError(problem)
+
+
+def _suite_row(suite: Any, counted: Any, note: Any) -> SuiteRow:
+    """One row of ``Journal.suites``.
+
+    Args:
+        suite: its id.
+        counted: its id, first start, host, measurements, failures, least and greatest metric; None
+            where there are no runs.
+        note: its row of the table of suites; None for one that was imported without.
+
+    Raises:
+        ValidationError: a column holds what none of ours does.
+    """
+    _, first_at, host, measurements, failures, *metrics = counted or ("", "", "", 0, 0)
+    return SuiteRow.model_validate(
+        {
+            "id": suite,
+            "name": note.name if note else suite,
+            "host": note.host if note else host,
+            "created_at": note.created_at if note else first_at,
+            "metrics": tuple(dict.fromkeys(sorted(metrics, key=str))),
+            "measurements": measurements,
+            "failures": failures,
+            "definition": note.definition if note else "",
+            "imported": note.imported if note else True,
+        }
+    )
+
+
+def _columns(run: Run) -> dict[str, Any]:
+    return {
+        "id": run.id,
+        "suite": run.suite,
+        "started_at": run.started_at.astimezone(UTC).isoformat(),
+        "host": run.target.host,
+        "kind": run.kind,
+        "metric": run.spec.metric.value,
+        "model": run.cell.model,
+        "runtime": run.cell.runtime,
+        "precision": run.cell.precision.value,
+        "resolution": str(run.cell.resolution),
+        "threads": run.cell.threads,
+        "process": run.process,
+        "artifact_sha256": run.artifact.sha256 if run.artifact else None,
+        "record": run.model_dump_json(),
+    }
+
+
+def parse_lines(lines: Iterable[str], source: str) -> list[Exported]:
+    """What ``export_lines`` wrote; empty lines are passed over.
+
+    Raises:
+        UsageError: a line is no record; ``source`` and its number are named.
+    """
+    return [
+        _parse_line(line, f"{source}, line {number}")
+        for number, line in enumerate(lines, start=1)
+        if line.strip()
+    ]
+
+
+def _observed(observation: Sustained | CrossCheck) -> dict[str, Any]:
+    return {
+        "id": observation.id,
+        "suite": observation.suite,
+        "started_at": observation.started_at.astimezone(UTC).isoformat(),
+        "host": observation.target.host,
+        "kind": observation.kind,
+        "record": observation.model_dump_json(),
+    }
+
+
+def _evaluated(evaluation: Evaluation) -> dict[str, Any]:
+    return {
+        "id": evaluation.id,
+        "at": evaluation.at.astimezone(UTC).isoformat(),
+        "artifact_sha256": evaluation.artifact.sha256,
+        "record": evaluation.model_dump_json(),
+    }
+
+
+def _noted(note: SuiteNote) -> dict[str, Any]:
+    row = note.model_dump(exclude={"kind"})
+    return {**row, "created_at": note.created_at.astimezone(UTC).isoformat(), "imported": 1}
+
+
+#: Where each kind of line is kept, and how it becomes a row there.
+_TABLES: tuple[tuple[sa.Table, Callable[[Any], dict[str, Any]], tuple[type, ...]], ...] = (
+    (schema.suites, _noted, (SuiteNote,)),
+    (schema.runs, _columns, (Run,)),
+    (schema.observations, _observed, (Sustained, CrossCheck)),
+    (schema.evaluations, _evaluated, (Evaluation,)),
+)
+
+
+def _parse_line(text: str, where: str) -> Exported:
+    try:
+        fields = parse_json(text)
+    except ValueError as error:
+        raise UsageError(f"{where}: not a record of this version: {error}") from error
+    if isinstance(fields, dict) and "kind" in fields:
+        return _parsed(_of_a_kind.validate_json, text, where)
+    return _parsed(Run.model_validate_json, text, where)
+
+
+def _parsed(parse: Callable[[str], _Record], text: Any, where: str) -> _Record:
+    try:
+        return parse(text)
+    except (ValidationError, UsageError) as error:
+        problem = first_problem(error) if isinstance(error, ValidationError) else error
+        raise UsageError(f"{where}: not a record of this version: {problem}") from error
+    except (TypeError, ValueError) as error:  # no text at all: a column of SQLite takes anything
+        raise UsageError(f"{where}: not a record of this version: it is no text") from error
+
+
+# --- opening -------------------------------------------------------------------------------------
+
+
+def _prepare_file(path: Path, shown: str) -> None:
+    try:
+        if path.is_dir():
+            raise UsageError(f"the journal {shown} is a folder: name a file")
+        if path.exists() and not path.is_file():
+            raise UsageError(f"the journal {shown} is a device or a pipe: name a file")
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(
+            f"cannot create the folder of the journal {shown}: {error.strerror}; "
+            "choose another --journal"
+        ) from error
+
+
+def _engine(where: Location) -> sa.Engine:
+    if where.url.get_backend_name() != SQLITE:
+        return sa.create_engine(where.url, pool_pre_ping=True)
+    engine = sa.create_engine(where.url, connect_args={"timeout": _BUSY_SECS})
+
+    @sa.event.listens_for(engine, "connect")
+    def _connected(connection: Any, _record: object) -> None:
+        # The driver shall not begin transactions by itself: see "begin" below.
+        connection.isolation_level = None
+        # A column may hold bytes that are no text: the row is named, the others are read.
+        connection.text_factory = _decoded
+        _write_ahead(connection)
+        connection.execute("PRAGMA synchronous=FULL").close()
+
+    @sa.event.listens_for(engine, "begin")
+    def _begun(connection: sa.Connection) -> None:
+        # A transaction that takes the write lock late can fail at once, whatever the timeout is.
+        writes = connection.get_execution_options().get("writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def _decoded(stored: bytes) -> str:
+    return stored.decode("utf-8", "surrogateescape")
+
+
+def _write_ahead(connection: Any) -> None:
+    """Turn write-ahead logging on; another process may be doing the same to a new file.
+
+    SQLite does not wait its busy time out for this one change, so the waiting is ours.
+    """
+    deadline = time.monotonic() + _BUSY_SECS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL").close()
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+        else:
+            return

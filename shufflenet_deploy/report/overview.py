@@ -1,0 +1,125 @@
+"""Settings side by side: where one suite has several blocks on a target, a line for each row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf
+
+from shufflenet_deploy.records import Resolution
+from shufflenet_deploy.report import formatting
+from shufflenet_deploy.report.table import Table
+from shufflenet_deploy.report.table_model import Block, Row, TableCell
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """One box: a latency or cost, and the speedup with its interval where there is one.
+
+    ``tone`` and ``speedup_tone`` are classes of the page's style sheet.
+    """
+
+    value: str
+    tone: str = ""
+    speedup: str = ""
+    interval: str = ""
+    speedup_tone: str = ""
+
+    @property
+    def text(self) -> str:
+        """All of it on one line."""
+        return f"{self.value}  {self.speedup} ({self.interval})" if self.speedup else self.value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overview:
+    """The rows of several blocks; each of ``lines`` has one entry per column, as text.
+
+    ``names`` are the first columns, which say what a line is about. Lines of one model, precision
+    and number of threads follow each other, the fastest first.
+    """
+
+    suite: str
+    place: str
+
+    title: str
+    text: str
+    names: tuple[str, ...]
+    columns: tuple[str, ...]
+    lines: tuple[tuple[tuple[str, ...], tuple[Figure, ...]], ...]
+
+
+def side_by_side(table: Table) -> tuple[Overview, ...]:
+    """One overview for each suite, target and metric that was measured in several settings."""
+    groups: dict[tuple[object, ...], list[Block]] = {}
+    for block in table.blocks:
+        setting = block.setting
+        groups.setdefault((setting.suite, setting.host, setting.metric), []).append(block)
+    return tuple(_overview(blocks) for blocks in groups.values() if len(blocks) > 1)
+
+
+def _overview(blocks: Sequence[Block]) -> Overview:
+    columns = sorted(
+        {at for block in blocks for at in block.columns}, key=lambda at: (at.pixels, at.height)
+    )
+    threaded = len({block.setting.threads for block in blocks}) > 1
+    return Overview(
+        suite=blocks[0].setting.suite,
+        place=formatting.place(blocks[0]),
+        title=f"Side by side · {formatting.place(blocks[0])}",
+        text=f"{formatting.row_title(blocks[0], interval=False)}{_compared(blocks)}",
+        names=("Model", "Runtime", "Type", *(("Threads",) if threaded else ())),
+        columns=tuple(map(str, columns)),
+        lines=tuple(
+            (_named(block, row, threaded=threaded), _figures(block, row, columns))
+            for block, row in _in_order(blocks)
+        ),
+    )
+
+
+def _in_order(blocks: Sequence[Block]) -> list[tuple[Block, Row]]:
+    rows = [(block, row) for block in blocks for row in block.rows]
+    titles = [row.title for _, row in rows]
+
+    def rank(one: tuple[Block, Row]) -> tuple[object, ...]:
+        block, row = one
+        medians = [entry.estimate.median for entry in row.entries if entry and entry.estimate]
+        setting = block.setting
+        alike = (titles.index(row.title), setting.precision.place, setting.threads)
+        return (*alike, min(medians, default=inf))
+
+    return sorted(rows, key=rank)
+
+
+def _compared(blocks: Sequence[Block]) -> str:
+    known = [block for block in blocks if block.baseline is not None]
+    if not known:
+        return ""
+    titles = " or ".join(dict.fromkeys(map(formatting.baseline_title, known)))
+    compared = formatting.comparison(known[0])
+    return f"; {compared} over {titles} in the same setting, with its 95 % interval"
+
+
+def _named(block: Block, row: Row, *, threaded: bool) -> tuple[str, ...]:
+    setting = block.setting
+    threads = (str(setting.threads),) if threaded else ()
+    return row.title, formatting.runtime(block), setting.precision.value, *threads
+
+
+def _figures(block: Block, row: Row, columns: Sequence[Resolution]) -> tuple[Figure, ...]:
+    entries = dict(zip(block.columns, row.entries, strict=True))
+    return tuple(_figure(block, entries.get(at)) for at in columns)
+
+
+def _figure(block: Block, entry: TableCell | None) -> Figure:
+    if entry is None:
+        return Figure(value=formatting.ABSENT)
+    value = formatting.SIGNS[entry.stability] + formatting.measured(entry)[0]
+    speedup, interval = formatting.speedup(block, entry)
+    return Figure(
+        value=value,
+        tone=entry.stability,
+        speedup=speedup,
+        interval=interval,
+        speedup_tone=formatting.speedup_tone(block, entry),
+    )

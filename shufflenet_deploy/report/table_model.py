@@ -1,0 +1,184 @@
+"""The values of a speedup table: blocks of one setting, rows of models, columns of resolutions.
+
+This is the shape of the paper's Table 8. A block holds what may be compared: one suite on one
+target with one runtime, version, format, precision, thread count and metric. Everything a renderer
+shows stands here as numbers: ``build`` derives them from runs, ``render`` turns them into text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Literal
+
+from pydantic import Field
+
+from shufflenet_deploy.records import (
+    Artifact,
+    BenchmarkSpec,
+    Conditions,
+    Failure,
+    Format,
+    Metric,
+    Precision,
+    Record,
+    ResolutionText,
+)
+
+
+class RunSettings(Record):
+    """What all runs of a block have in common; runs that differ in any of it are never merged."""
+
+    suite: str
+    host: str
+    transport: str
+    arch: str
+    os: str
+    kernel: str
+    cpu: str
+    board: str | None
+    metric: Metric
+    runtime: str
+    runtime_version: str | None
+    format: Format
+    precision: Precision
+    threads: int
+    cpus: tuple[int, ...] | None
+
+
+class Estimate(Record):
+    """Statistics of one cell in ``Metric.unit``: the median of its processes' medians with its
+    95 % interval, and the quantiles of all samples put together.
+    """
+
+    median: float
+    low: float
+    high: float
+    p10: float
+    p90: float
+    p99: float
+    minimum: float
+    maximum: float
+    mad: float
+    samples: int
+    outliers: int
+
+
+class Speedup(Record):
+    """Measured ratio baseline / candidate with its 95 % interval: above 1 is faster.
+
+    ``distinguishable`` is False where the interval holds 1, "no difference".
+    """
+
+    ratio: float
+    low: float
+    high: float
+    distinguishable: bool
+
+
+class CellFinding(Record):
+    """One reason to distrust a cell: its cause, what was seen, and what to type next."""
+
+    cause: str
+    message: str
+    remedy: str
+
+
+class Process(Record):
+    """One process that measured a cell: its share of the samples and the state of the target."""
+
+    run: str
+    process: int
+    started_at: datetime
+    samples: tuple[int, ...] = Field(exclude=True, repr=False)
+    first: int
+    load: int
+    peak_rss_bytes: int | None
+    before: Conditions | None
+    after: Conditions | None
+
+
+class TableCell(Record):
+    """One box of the table: a model at a resolution, measured or failed.
+
+    ``instruction_efficiency`` is the least possible number of multiply-adds of whole vectors over
+    the instructions executed: ``Metric.INSTRUCTIONS`` only, and not in int8. ``marks`` point into
+    ``Block.notes``, counted from 1.
+    """
+
+    resolution: ResolutionText
+    multiply_adds: int | None
+    estimate: Estimate | None
+    speedup: Speedup | None
+    theoretical_speedup: float | None
+    instruction_efficiency: float | None
+    paper_latency_ms: float | None
+    paper_speedup: float | None
+    stability: Literal["stable", "noisy", "tainted", "failed"]
+    flaws: tuple[CellFinding, ...]
+    failure: Failure | None
+    spec: BenchmarkSpec
+    artifact: Artifact | None
+    processes: tuple[Process, ...]
+    marks: tuple[int, ...]
+
+
+class MeasuredError(Record):
+    """The top-1 error of a row's very file, in percent with its 95 % interval; see ``eval``."""
+
+    percent: float
+    low: float
+    high: float
+    pictures: int
+    resolution: ResolutionText
+
+
+class Row(Record):
+    """One model with its options: complexity and error as in the paper, then its entries.
+
+    ``entries`` has one element per column of the block, None where nothing was measured.
+    ``multiply_adds`` are counted at ``Block.complexity_at``.
+    """
+
+    model: str
+    options: dict[str, str]
+    title: str
+    is_baseline: bool
+    trained: bool | None
+    multiply_adds: int | None
+    paper_mega_multiply_adds: float | None
+    paper_top1_error_percent: float | None
+    measured_top1_error: MeasuredError | None
+    marks: tuple[int, ...]
+    entries: tuple[TableCell | None, ...]
+
+
+class Block(Record):
+    """Everything measured in one setting; ``baseline`` is None where it was not measured."""
+
+    setting: RunSettings
+    columns: tuple[ResolutionText, ...]
+    complexity_at: ResolutionText
+    baseline: str | None
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...]
+    governors: tuple[str, ...]
+    started_at: datetime
+    ended_at: datetime
+    tool: dict[str, str]
+
+    def is_speedup_tainted(self, entry: TableCell) -> bool:
+        """Whether one of the two latencies that a speedup divides is tainted."""
+        rivals = (other for row in self.rows if row.is_baseline for other in row.entries)
+        return entry.speedup is not None and any(
+            other.stability == "tainted"
+            for other in (entry, *rivals)
+            if other is not None and other.resolution == entry.resolution
+        )
+
+    def entries(self) -> Iterable[tuple[Row, TableCell]]:
+        """Every filled box, row by row."""
+        for row in self.rows:
+            for entry in row.entries:
+                if entry is not None:
+                    yield row, entry

@@ -1,0 +1,81 @@
+"""``doctor`` as it is typed, over every kind of link, and on a machine whose cores are ours."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from fake_sysfs import Cpus
+
+
+@pytest.fixture
+def doctor(tmp_path):
+    def run(*words: str, env: dict[str, str] | None = None):
+        own = {
+            "SHUFFLENET_DEPLOY_ROOT": str(tmp_path / "ours"),
+            "SHUFFLENET_DEPLOY_STATE": str(tmp_path / "state"),
+            "COLUMNS": "100",
+        }
+        return subprocess.run(
+            [sys.executable, "-m", "shufflenet_deploy", "doctor", *words],
+            env={**os.environ, **own, **(env or {})},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+
+    return run
+
+
+def checks_of(done) -> dict[str, dict]:
+    assert done.returncode in {0, 1}, done.stderr
+    told = json.loads(done.stdout)
+    assert told["fit"] is (done.returncode == 0)
+    assert told["fit"] is not any(check["status"] == "fail" for check in told["checks"])
+    return {check["name"]: check for check in told["checks"]}
+
+
+@pytest.mark.parametrize("kind", ["local", "ssh", "adb"])
+def test_every_link(doctor, kind, sshd, phone, tmp_path):
+    host = {"local": "local", "ssh": "pi"}.get(kind) or f"adb:{phone()}"
+    done = doctor("--host", host, "--json", "-r", "litert", env=sshd.env)
+    checks = checks_of(done)
+    assert {"machine", "governor", "temperature", "power", "load", "memory", "swap", "disk",
+            "clock", "python", "litert"} <= set(checks)  # fmt: skip
+    assert checks["cores"]["value"].startswith(str(os.cpu_count()))
+    assert "cores busy" in checks["load"]["value"]
+    assert "steps of" in checks["clock"]["value"]
+    assert checks["litert"]["status"] == "ok"
+    assert not (tmp_path / "ours").exists()
+
+
+def test_what_is_wrong_is_told_with_the_next_command(doctor, sshd_with, tmp_path, tools):
+    cpus = Cpus.make(tmp_path / "cpu", 1_800_000, 1_800_000, governor="powersave")
+    cpus.set("scaling_max_freq", 900_000, core=1)
+    firmware = tools(vcgencmd="echo throttled=0x50005")
+    pi = sshd_with(f"SetEnv PATH={firmware}:/usr/bin:/bin", inside=cpus.inside())
+    done = doctor("--host", "pi", "--json", "-r", "litert", env=pi.env)
+    assert done.returncode == 1
+    checks = checks_of(done)
+    assert checks["governor"]["status"] == "fail"
+    assert checks["governor"]["remedy"].endswith("bench --host pi --governor performance")
+    assert "core 1 may reach 900 of 1800 MHz" in checks["frequency limit"]["value"]
+    assert checks["power"]["value"] == "0x50005: under-voltage, throttled"
+    shown = doctor("--host", "pi", "-r", "litert", env=pi.env)
+    assert "try: shufflenet-deploy bench --host pi --governor performance" in shown.stdout
+    assert "pi: not fit to be measured" in shown.stdout
+
+
+def test_a_host_that_is_not_there(doctor):
+    done = doctor("--host", "nobody@127.0.0.1:1")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unknown_runtime_is_the_user_s_mistake(doctor):
+    assert doctor("-r", "torch").returncode == 2

@@ -1,0 +1,52 @@
+"""Which precisions a file can have, and what a user hears who asked for another."""
+
+from __future__ import annotations
+
+import pytest
+
+from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.export.precisions import resolve
+from shufflenet_deploy.records import Format, Precision
+
+FP32, FP16, INT8 = Precision
+
+
+@pytest.mark.parametrize(
+    ("file_format", "machine", "there"),
+    [
+        (Format.ONNX, None, (FP32, INT8)),
+        (Format.TFLITE, "cortex-a76", (FP32, INT8)),
+        (Format.NATIVE, "cortex-a76", (FP32, FP16, INT8)),
+        (Format.NATIVE, "max", (FP32, FP16, INT8)),
+        (Format.NATIVE, "cortex-a72", (FP32, INT8)),
+        (Format.NATIVE, "armv7", (FP32, INT8)),
+        (Format.NATIVE, "x86-64-v4-vnni", (FP32, INT8)),
+        (Format.NATIVE, None, (FP32, FP16, INT8)),
+    ],
+)
+def test_all_is_what_there_is(file_format, machine, there):
+    assert resolve(["all"], file_format, machine) == there
+    assert resolve(["int8", "all"], file_format, machine) == there
+
+
+def test_what_is_named_comes_in_the_order_it_was_named_in():
+    assert resolve(["int8", "fp16", "int8"], Format.NATIVE, "cortex-a76") == (INT8, FP16)
+
+
+@pytest.mark.parametrize(
+    ("file_format", "machine", "runtime", "told"),
+    [
+        (Format.TFLITE, None, "", "fp16 is for --fmt native: tflite has none; .*--precision all"),
+        (Format.ONNX, None, "onnxruntime==1.30", "--runtime native: onnxruntime==1.30 has none"),
+        (
+            Format.NATIVE,
+            "cortex-a72",
+            "",
+            "cortex-a72 does not compute in fp16: choose fp32, or cortex-a55",
+        ),
+    ],
+)
+def test_fp16_that_there_is_not(file_format, machine, runtime, told):
+    with pytest.raises(UsageError, match=told) as raised:
+        resolve(["fp32", "fp16"], file_format, machine, runtime=runtime)
+    assert "\n" not in str(raised.value)

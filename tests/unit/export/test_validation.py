@@ -1,0 +1,114 @@
+"""How many pictures judge a file: few of a large network, if an emulator runs it."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from shufflenet_deploy import codegen, zoo
+from shufflenet_deploy.export import ExportRequest
+from shufflenet_deploy.export.image_set import load_image_set
+from shufflenet_deploy.export.native import executable
+from shufflenet_deploy.export.validation import Validator
+from shufflenet_deploy.network.graph import Graph
+
+SMALL, LARGE = 10**6, 10**10
+WISH = ExportRequest(model="shufflenet-g8-0.25x", format="native", resolution="32")
+GRAPH = Graph(name="g", input="x", output="x", layers=(), shapes={"x": (3, 32, 32)})
+CORE = codegen.host()
+FOREIGN = replace(CORE, arch="armv7l" if CORE.arch != "armv7l" else "x86_64")
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.set_num_threads(1)
+    return zoo.load(WISH.model)
+
+
+class Answering:
+    """A file that is what the module is, and counts how often it is asked."""
+
+    inputs = outputs = ()
+
+    def __init__(self, module, *, emulated):
+        self.module, self.emulated, self.asked = module, emulated, 0
+
+    def run(self, picture):
+        self.asked += 1
+        with torch.inference_mode():
+            return self.module(torch.from_numpy(picture)).numpy()
+
+
+@pytest.mark.parametrize(
+    ("emulated", "multiply_adds", "few"),
+    [(False, LARGE, False), (True, SMALL, False), (True, LARGE, True)],
+)
+def test_an_emulator_is_asked_less_of_a_large_network(emulated, multiply_adds, few, model):
+    answering = Answering(model.module, emulated=emulated)
+    verdict = Validator(model, WISH, load_image_set(None), multiply_adds).verdict(answering)
+    assert verdict.passed
+    assert verdict.inputs == answering.asked == (4 if few else 8)
+
+
+@pytest.fixture
+def runs(monkeypatch, tmp_path):
+    """``runs(*names)`` is how a program is run, where only so named programs can."""
+
+    def command(path, *_, **__):
+        return subprocess.CompletedProcess(path, 0 if path[0].split("/")[-1] in able else 1, "", "")
+
+    able: set[str] = set()
+    monkeypatch.setattr(executable, "_run", command)
+    monkeypatch.setattr(executable, "compile_c", lambda *_, **__: None)
+    monkeypatch.setattr(executable.shutil, "which", lambda name: f"/usr/bin/{name}")
+
+    def made(machine, *names):
+        able.update(names)
+        stand_in = SimpleNamespace(cpu=CORE)
+        return executable.NativeExecutable(tmp_path / "net", GRAPH, machine, lambda: stand_in)
+
+    return made
+
+
+def test_a_program_of_this_processor_runs_on_it(runs):
+    found = runs(CORE, "net", "qemu-arm", "qemu-x86_64", "qemu-aarch64")
+    assert (found.runs_on, found.emulated) == ("this processor", False)
+    assert found.inputs[0].shape == (1, 3, 32, 32)
+
+
+def test_one_of_a_newer_core_than_this_is_emulated(runs):
+    emulator = executable._EMULATORS[CORE.arch]
+    found = runs(CORE, emulator)
+    assert (found.runs_on, found.emulated) == (emulator, True)
+
+
+def test_one_of_another_architecture_is_emulated(runs):
+    emulator = executable._EMULATORS[FOREIGN.arch]
+    found = runs(FOREIGN, emulator)
+    assert (found.runs_on, found.emulated) == (emulator, True)
+
+
+def test_one_that_nothing_runs_has_a_stand_in_on_this_processor(runs):
+    found = runs(FOREIGN)
+    assert (found.runs_on, found.emulated) == (
+        f"this processor, generated for {CORE.name}",
+        False,
+    )
+
+
+def test_the_hardest_picture_is_the_one_with_the_most_noise(model):
+    judges = Validator(model, WISH, load_image_set(None), SMALL)
+    answering = Answering(model.module, emulated=False)
+    seen = []
+
+    def run(picture):
+        seen.append(picture)
+        return Answering.run(answering, picture) + (0.5 if len(seen) == 3 else 0.01)
+
+    answering.run = run
+    assert np.array_equal(judges.hardest(answering), seen[2])
