@@ -64,12 +64,12 @@ def runs(monkeypatch, tmp_path):
 
     able: set[str] = set()
     monkeypatch.setattr(executable, "_run", command)
-    monkeypatch.setattr(executable, "compile", lambda *_, **__: None)
+    monkeypatch.setattr(executable, "compile_c", lambda *_, **__: None)
     monkeypatch.setattr(executable.shutil, "which", lambda name: f"/usr/bin/{name}")
 
     def made(machine, *names):
         able.update(names)
-        stand_in = SimpleNamespace(machine=CORE)
+        stand_in = SimpleNamespace(cpu=CORE)
         return executable.NativeExecutable(tmp_path / "net", GRAPH, machine, lambda: stand_in)
 
     return made

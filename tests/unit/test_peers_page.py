@@ -8,7 +8,7 @@ import pytest
 from peers_page import counts, goals, times, write
 from peers_results import HERE, PEAK, Outcome, PeerError, Result, judged, keep, kept
 
-from shufflenet_deploy.codegen import cpu_target as named
+from shufflenet_deploy.codegen import cpu_target_named as named
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.records import Resolution
 
