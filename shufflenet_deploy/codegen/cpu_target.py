@@ -244,7 +244,7 @@ def best_for(arch: str, features: Iterable[str], parts: Iterable[str] = ()) -> C
     return CPU_TARGETS[small] if cores and cores <= names else best
 
 
-#: The architecture of this machine, as ``uname -m`` of Linux says it.
+#: The architecture of this machine, as ``uname -m`` of Linux reports it.
 HOST_ARCH = {"arm64": "aarch64", "amd64": "x86_64"}.get(
     platform.machine().lower(), platform.machine().lower()
 )

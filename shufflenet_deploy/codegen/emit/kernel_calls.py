@@ -8,10 +8,10 @@ from shufflenet_deploy.codegen.c_writer import CWriter
 from shufflenet_deploy.codegen.emit.unit import TranslationUnit, affine_expr
 from shufflenet_deploy.codegen.ir.planar import PlanarView
 
-#: Parameters of a kernel that does some of its pieces.
+#: Parameters of a kernel that does a range of its work items.
 RANGE_PARAMS = ", int begin, int end"
 
-#: Arguments of a kernel: a place (None for the weights) and an offset for each call.
+#: Arguments of a kernel: a view (None for the weights) and an offset for each call.
 Arguments = list[tuple[PlanarView | None, list[int]]]
 
 

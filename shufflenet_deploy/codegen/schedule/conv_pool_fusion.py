@@ -26,8 +26,7 @@ from shufflenet_deploy.codegen.ir.window_geometry import (
 from shufflenet_deploy.codegen.schedule import fused_conv_pool as fused_tile
 from shufflenet_deploy.network.graph import Activation, Conv, Pool, PoolKind
 
-#: Bytes of what a band keeps between its steps: with the weights, not all of the smallest cache
-#: that a core has for itself and instructions share.
+#: Scratch of a strip in bytes: with the weights, less than the smallest unified L2 of a core.
 _STRIP_BYTES = 128 << 10
 _MAX_ROWS = 8
 _SLACK_VECTORS = 16

@@ -10,7 +10,7 @@ from math import ceil
 REGISTERS = 32
 _FP16_LANES = 8
 VECTORS_PER_LOAD = 4  # vectors that one instruction loads or stores
-MAX_STRAIGHT_FMAS = 1000  # multiply-adds in one straight piece of code
+MAX_STRAIGHT_FMAS = 1000  # multiply-adds in one straight-line block
 PAIR_OFFSETS = range(-1024, 1009)  # offsets of ldp and stp
 #: Products that lose too much when halves add them up one after the other.
 _LONG_FP16_SUM = 256

@@ -30,7 +30,7 @@ class Task:
     layer: int | None = None
     independent: bool = False
     _work: int = 0
-    _shared: int = 0  # lines of calls that are over pieces
+    _shared: int = 0  # lines of calls over work items
 
     @contextmanager
     def parallel(self, work_items: int, cost: float) -> Iterator[None]:

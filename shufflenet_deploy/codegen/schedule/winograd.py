@@ -33,7 +33,7 @@ _INTERPOLATION_POINTS = {
 OUTPUT_TILES = {3: (2, 4), 5: (2, 4)}
 #: The span up to which halves lose by transforms what they gain by shorter sums, or little more.
 _MAX_FP16_ALPHA = 6
-#: The least share of the direct sums' price that must be saved.
+#: Least share of the direct convolution's cost that must be saved.
 MIN_GAIN = 0.15
 #: Channels of a group, read and written, below which transforms cost more than they save.
 MIN_CHANNELS = 8

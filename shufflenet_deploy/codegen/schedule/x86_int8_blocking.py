@@ -10,7 +10,7 @@ from shufflenet_deploy.codegen.schedule.conv_spec import ConvSpec
 from shufflenet_deploy.codegen.schedule.partition import even_sizes
 
 _MAX_VECTORS_SINGLE_PIXEL = 16  # vectors of outputs of a single pixel
-_MIN_SPLIT_STEPS = 8  # steps from which on lanes of different inputs pay for adding them up
+_MIN_SPLIT_STEPS = 8  # steps from which on split lanes outweigh their final addition
 _MAX_INTERLEAVED_ACCUMULATORS = 28  # accumulators of a tile of all groups
 _LATENCY_HIDING_ACCUMULATORS = 12  # accumulators above which more hide no latency
 

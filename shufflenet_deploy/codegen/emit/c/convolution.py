@@ -322,7 +322,7 @@ def _pixel_loop_outside(
     op: FpConvolution, unit: TranslationUnit, count: int, blocking: Blocking
 ) -> bool:
     if len(blocking.outputs) > 1 == sum(times for _, times in blocking.pixels):
-        return False  # nothing is read again, and there are pieces to share
+        return False  # nothing is streamed twice, and there are work items to share
     size = unit.cpu.element_bytes
     x_bytes = (
         size * op.weight.shape[1] * op.window.planes_per_channel * op.source.layout.channel_stride

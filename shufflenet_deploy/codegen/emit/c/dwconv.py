@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
-from shufflenet_deploy.codegen.emit.c.dwconv3x3_rows import BIAS_INDEX, PACKED_WEIGHTS, RowKernel
+from shufflenet_deploy.codegen.c_writer import CWriter
+from shufflenet_deploy.codegen.emit.c import dwconv3x3_rows
+from shufflenet_deploy.codegen.emit.c.dwconv3x3_rows import BIAS_INDEX, PACKED_WEIGHTS
 from shufflenet_deploy.codegen.emit.kernel_calls import Arguments, emit_calls
 from shufflenet_deploy.codegen.emit.neon import dwconv3x3
 from shufflenet_deploy.codegen.emit.unit import TranslationUnit, strided_runs
 from shufflenet_deploy.codegen.emit.x86 import dwconv3x3_s2_avx512, dwconv3x3_small_avx512
 from shufflenet_deploy.codegen.ir.ops import Direct3x3
 
+#: Kernels in order of preference: the first that supports an op emits it.
+_KERNELS: tuple[
+    tuple[
+        Callable[[Direct3x3, TranslationUnit], bool],
+        Callable[[Direct3x3, TranslationUnit], CWriter],
+    ],
+    ...,
+] = (
+    (dwconv3x3.is_supported, dwconv3x3.kernel_body),
+    (dwconv3x3_small_avx512.is_supported, dwconv3x3_small_avx512.kernel_body),
+    (dwconv3x3_s2_avx512.is_supported, dwconv3x3_s2_avx512.kernel_body),
+    (dwconv3x3_rows.is_supported, dwconv3x3_rows.kernel_body),
+)
+
 
 def direct_3x3_kernel(op: Direct3x3, unit: TranslationUnit) -> str:
     """The kernel for one channel: the first implementation that supports the op."""
-    if dwconv3x3.is_supported(op, unit):
-        code = dwconv3x3.kernel_body(op, unit)
-    elif dwconv3x3_small_avx512.is_supported(op, unit):
-        code = dwconv3x3_small_avx512.kernel_body(op)
-    elif dwconv3x3_s2_avx512.is_supported(op, unit):
-        code = dwconv3x3_s2_avx512.DeinterleavedRows(op, unit).write()
-    else:
-        code = RowKernel(op, unit).write()
+    body = next(body for is_supported, body in _KERNELS if is_supported(op, unit))
+    code = body(op, unit)
     weights = "const real *w, " if op.weight is not None else ""
     head = f"LOOP void @(const real *restrict x, {weights}real *restrict y)"
     return unit.kernel("pool3x3" if op.weight is None else "dwconv3x3", head, code)

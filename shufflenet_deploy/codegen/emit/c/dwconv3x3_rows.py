@@ -191,3 +191,13 @@ class RowKernel:
                     if not valid
                 )
             )
+
+
+def is_supported(op: Direct3x3, unit: TranslationUnit) -> bool:  # noqa: ARG001 - all are
+    """True: this kernel emits every op on every target."""
+    return True
+
+
+def kernel_body(op: Direct3x3, unit: TranslationUnit) -> CWriter:
+    """The body of the kernel for one channel."""
+    return RowKernel(op, unit).write()

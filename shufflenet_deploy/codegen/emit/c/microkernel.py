@@ -11,8 +11,8 @@ from shufflenet_deploy.codegen.emit.c.tail_packed import PackedTail
 from shufflenet_deploy.codegen.emit.unit import ALIGN_BYTES, TranslationUnit
 from shufflenet_deploy.codegen.ir.ops import FpConvolution
 
-_UNROLL = (5, 4)  # channels in one straight piece of code, the best first
-#: Multiply-adds in one straight piece of code, and with AVX-512. There a longer piece spills, and
+_UNROLL = (5, 4)  # channels in one straight-line block, the best first
+#: Multiply-adds in one straight-line block, and with AVX-512. There a longer block spills, and
 #: the rows of a kernel in a loop take 1 to 4 % less; with AVX2 they take a quarter more.
 _MAX_STRAIGHT_FMAS, _MAX_STRAIGHT_FMAS_AVX512 = 800, 100
 _WEIGHT_PREFETCH_BYTES = 4096  # between the weights that are fetched and those in use

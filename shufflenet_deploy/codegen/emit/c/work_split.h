@@ -1,18 +1,18 @@
-/* A part of the work begins with this one of `pieces`: those before cost `before`, each of them
-   `price`, and everything `total`. */
-INLINE int first_work_item(int part, int parts, int pieces, long long before, long long price,
-                    long long total)
+/* The first of `items` work items of a part: those before cost `before`, each of them `cost`, and all
+   work of the task `total`. */
+INLINE int first_work_item(int part, int parts, int items, long long before, long long cost,
+                           long long total)
 {
-    const long long at = (total * part / parts - before + price / 2) / price;
-    return at < 0 ? 0 : at > pieces ? pieces : (int)at;
+    const long long at = (total * part / parts - before + cost / 2) / cost;
+    return at < 0 ? 0 : at > items ? items : (int)at;
 }
-/* A position in a row of pieces, as one in some of them: from 0 to `most`. */
+/* An index clamped to a range of work items: from 0 to `most`. */
 INLINE int clamp_index(int at, int most) { return at < 0 ? 0 : at > most ? most : at; }
-#define TASK(number)                                                                     \
-    INLINE void task_##number(const float *input __attribute__((unused)),                \
-                                 float *output __attribute__((unused)),                     \
-                                 int part __attribute__((unused)),                          \
-                                 int parts __attribute__((unused)))
-#define WORK_RANGE(pieces, before, price)                                                        \
-    const int begin = first_work_item(part, parts, pieces, before, price, total),                  \
-              end = first_work_item(part + 1, parts, pieces, before, price, total)
+#define TASK(number)                                                                        \
+    INLINE void task_##number(const float *input __attribute__((unused)),                   \
+                              float *output __attribute__((unused)),                        \
+                              int part __attribute__((unused)),                             \
+                              int parts __attribute__((unused)))
+#define WORK_RANGE(items, before, cost)                                                     \
+    const int begin = first_work_item(part, parts, items, before, cost, total),             \
+              end = first_work_item(part + 1, parts, items, before, cost, total)

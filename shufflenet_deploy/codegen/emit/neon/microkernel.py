@@ -31,7 +31,7 @@ from shufflenet_deploy.codegen.schedule.neon_register_allocation import (
 )
 from shufflenet_deploy.network.graph import Activation
 
-_MAX_UNAVOIDABLE_FMAS = 3200  # multiply-adds in one straight piece of code that cannot be shorter
+_MAX_UNAVOIDABLE_FMAS = 3200  # multiply-adds in a straight-line block that cannot be shorter
 _LOAD_TO_USE_FMAS = 14  # multiply-adds between a load and its first use, if its registers are free
 _LDR_OFFSETS = range(60001)  # offsets of ldr and str
 _MAX_STRIDE_REGISTERS = 12  # constants in registers

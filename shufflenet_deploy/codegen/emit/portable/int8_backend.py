@@ -64,7 +64,7 @@ def convolution(op: ir.Int8Convolution, unit: Int8Unit) -> None:
     other = op.sources[1] if op.epilogue.residual is not None else None
     code = CWriter(depth=1)
     code(f"static const int rows[] = {{{', '.join(map(str, rows))}}};")
-    single = target.height * target.width == 1  # pieces are outputs, else rows
+    single = target.height * target.width == 1  # work items are outputs, else rows
     with code.block(f"for (int i = {'0; i < 1' if single else 'begin; i < end'}; ++i)"):
         with code.block(f"for (int j = 0; j < {target.width}; ++j)"):
             down, right = (

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from shufflenet_deploy.codegen.c_writer import CWriter
 from shufflenet_deploy.codegen.emit.c.activations import activation_expr
 from shufflenet_deploy.codegen.emit.c.dwconv3x3_rows import RowKernel, reduce_expr
 from shufflenet_deploy.codegen.emit.unit import TranslationUnit, float_literal
@@ -19,6 +20,11 @@ def is_supported(op: Direct3x3, unit: TranslationUnit) -> bool:
     """True for stride 2 with a left padding of one on planes wider than a vector."""
     width = op.target.layout.width
     return unit.cpu.lanes == _LANES < width and op.stride == 2 and op.left == 1
+
+
+def kernel_body(op: Direct3x3, unit: TranslationUnit) -> CWriter:
+    """The body of the kernel for one channel."""
+    return DeinterleavedRows(op, unit).write()
 
 
 class DeinterleavedRows(RowKernel):

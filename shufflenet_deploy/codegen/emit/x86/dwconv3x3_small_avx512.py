@@ -16,7 +16,7 @@ from shufflenet_deploy.codegen.ir.ops import Direct3x3
 
 _LANES = 16
 _ALL = (1 << _LANES) - 1
-_MAX_VECTORS = 32  # vectors of output in one straight piece of code
+_MAX_VECTORS = 32  # vectors of output in one straight-line block
 
 
 def is_supported(op: Direct3x3, unit: TranslationUnit) -> bool:
@@ -49,7 +49,7 @@ def _end_of_last_store(op: Direct3x3) -> int:
     return (ceil(layout.height / rows) - 1) * rows * layout.width + _LANES
 
 
-def kernel_body(op: Direct3x3) -> CWriter:
+def kernel_body(op: Direct3x3, unit: TranslationUnit) -> CWriter:  # noqa: ARG001 - one width
     """The body of the kernel for one channel: ``x``, weights ``w`` if there are any, ``y``."""
     return _SmallPlaneKernel(op).write()
 

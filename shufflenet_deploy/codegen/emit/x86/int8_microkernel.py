@@ -15,7 +15,7 @@ from shufflenet_deploy.codegen.emit.x86.int8_store import emit_store
 from shufflenet_deploy.codegen.schedule.x86_int8_blocking import OutputBlock, X86ConvSpec
 
 _MAX_UNROLLED = 60  # multiply-adds of a tile that are written out
-_UNROLL = 4  # steps of a loop's turn
+_UNROLL = 4  # steps per loop iteration
 
 
 def signature(kind: str, spec: X86ConvSpec) -> str:

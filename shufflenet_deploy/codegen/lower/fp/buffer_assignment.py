@@ -121,7 +121,7 @@ class PlanarAssigner(BufferAssigner[PlanarView]):
         target = PlanarView(buffer=OUTPUT, dtype=Precision.FP32, layout=layout, planes=last.planes)
         self.emit(Copy(name="output", sources=(last,), target=target))
 
-    # -- values as steps want to read them --------------------------------------------------
+    # -- sources of ops -----------------------------------------------------------------------
 
     def read(self, value: str) -> PlanarView:
         """The view of a value in whole vectors; the caller's input is copied first."""
@@ -179,7 +179,7 @@ class PlanarAssigner(BufferAssigner[PlanarView]):
         self.emit(Copy(name=layer.name, sources=(source,), target=target))
         return replace(target, layout=vector_layout(size), planes=tuple(range(size)))
 
-    # -- where steps store ------------------------------------------------------------------
+    # -- targets of ops -----------------------------------------------------------------------
 
     def vector_aligned_view(self, target: PlanarView) -> PlanarView:
         """A view to store whole vectors in: not ``target`` if its planes are single elements."""

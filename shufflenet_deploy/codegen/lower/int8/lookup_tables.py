@@ -25,7 +25,7 @@ Int16Array = NDArray[np.int16]
 #: Beyond this a sigmoid is 0 or 1, as far as a byte can tell.
 _SATURATED_LOGIT = 8.0
 _INT16_MAX = 2**15 - 1
-#: The most bits of fractions of a step, so that a product, or the sum of two, fits 16 bits.
+#: Most fraction bits with which a product, or the sum of two, fits 16 bits.
 _MAX_SCALE_FRACTION_BITS = 7
 _MAX_ADD_FRACTION_BITS = 6
 

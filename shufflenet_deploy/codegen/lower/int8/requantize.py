@@ -25,7 +25,7 @@ _INT32_MAX = 2**31 - 1
 _MAX_RESIDUAL = 127
 _MIN_RESIDUAL = 4
 _MAX_BIAS = 2**30
-#: How much coarser than a step of the sums an output's steps must be.
+#: Least ratio of the output's scale to that of the sums.
 _SCALE_MARGIN = 1.001
 
 
