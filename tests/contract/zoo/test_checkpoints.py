@@ -386,7 +386,7 @@ LFS = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 
         (b"\n <!DOCTYPE html><html><title>Warning</title></html>", "HTML page"),
         (b"\xef\xbb\xbf<HTML><head></head></HTML>", "HTML page"),
         (b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>", "XML"),
-        (gzip.compress(b"x" * 99), "gzip.*gunzip"),
+        (gzip.compress(b"x" * 99, mtime=0), "gzip.*gunzip"),
         (b"BZh91AY", "bzip2"),
         (b"\x28\xb5\x2f\xfd\x00", "zstd"),
         (tarred(), "tar archive"),
