@@ -9,7 +9,7 @@ fp32 and fp16::
 
 int8::
 
-    correct_biases                  graph      biases absorb the mean error of rounded weights
+    corrected                       graph      biases absorb the mean error of rounded weights
     lower_int8                      -> ir      layer by layer; buffers, fusion, requantization
 
 Memory planning, register blocking and the parallel schedule follow while kernels are emitted.

@@ -17,6 +17,7 @@ from shufflenet_deploy.export.tflite import writer
 from shufflenet_deploy.network import interpreter
 from shufflenet_deploy.network.frontends.torch import trace
 from shufflenet_deploy.network.quantization import calibration
+from shufflenet_deploy.network.quantization.ranges import Ranges
 from shufflenet_deploy.records import Resolution
 
 torch.set_num_threads(1)
@@ -256,6 +257,6 @@ def test_the_same_pictures_give_the_same_bytes(shufflenet, tmp_path):
 def test_ranges_of_another_graph_are_refused(shufflenet):
     graph, ranges, _ = shufflenet
     spans = {name: span for name, span in ranges.spans.items() if name != graph.output}
-    less = ranges.Ranges(method="minmax", pictures=1, spans=spans, means=ranges.means)
+    less = Ranges(method="minmax", pictures=1, spans=spans, means=ranges.means)
     with pytest.raises(ExportError, match=f"'{graph.output}' has no calibrated range"):
         writer.int8_to_bytes(graph, less)
