@@ -17,6 +17,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from shufflenet_deploy.atomic_files import write_whole
+from shufflenet_deploy.board import cpio
 from shufflenet_deploy.board.cpio import CpioTree
 from shufflenet_deploy.board.lock import exclusive
 from shufflenet_deploy.debian_packages import SUITE, Apt, Package, members
@@ -152,8 +153,9 @@ def _build(cache: Path, recipe: str, on_stage: Callable[[str], None]) -> Image:
 
 def _recipe() -> str:
     digest = hashlib.sha256()
-    for source in ("image.py", "newc.py", "init.sh"):
-        digest.update((Path(__file__).parent / source).read_bytes())
+    here = Path(__file__)
+    for source in (here, Path(cpio.__file__), here.with_name("init.sh")):
+        digest.update(source.read_bytes())
     digest.update(f"{SUITE} {ARCHITECTURE}".encode())
     return digest.hexdigest()
 

@@ -72,8 +72,8 @@ class BundledPython:
     def key(self) -> str:
         """Names what is made: this recipe for this architecture."""
         digest = hashlib.sha256(f"{SUITE} {self!r}".encode())
-        for source in ("interpreter.py", "bundle.py", "wheels.py"):
-            digest.update((Path(__file__).parent / source).read_bytes())
+        for source in (__file__, bundle.__file__, wheels.__file__):
+            digest.update(Path(source).read_bytes())
         return digest.hexdigest()[:16]
 
     def bundle(self) -> Path:
