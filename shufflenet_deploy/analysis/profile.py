@@ -1,8 +1,8 @@
-"""Where the time of an inference goes, and which layers keep the promise of their multiply-adds.
+"""Time breakdown of an inference by layer, and cost gaps against the multiply-adds.
 
 Pure functions over profiles. Values are in ``Metric.unit`` (ns, instructions) per inference. An
-operator is the median of its own durations: what interrupts an inference hits one operator or
-another and seldom the same. What the operators' medians leave of the whole's stands outside.
+operator is the median of its own durations: an interrupt hits one operator or another and seldom
+the same one twice. The whole's median minus the sum of the operators' is reported as ``OUTSIDE``.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from shufflenet_deploy.stats.attempts import CellRuns
 #: Operators of no layer: the runtime added them for another memory layout or number format.
 BETWEEN = "between layers"
 
-#: What no operator owns: the executor, the profiler itself, and what it rounds off.
+#: Time of no operator: the executor, the profiler itself, and its rounding.
 OUTSIDE = "outside operators"
 
-#: What a whole inference without the profiler takes more, or less, than its operators with it.
+#: An inference without the profiler minus the sum of its operators with it; may be negative.
 REST = "rest"
 
 #: The network's layers are unknown, so operators stand for themselves.
@@ -52,7 +52,7 @@ class ProfiledPart(Record):
 
 
 class Breakdown(Record):
-    """One cell taken apart.
+    """The time of one cell by layer kind, layer and operator.
 
     ``whole`` is an inference with the profiler; ``kinds``, ``layers`` and ``operators`` each add up
     to it, the last line being ``OUTSIDE``. ``plain`` is an inference without the profiler, in the
@@ -75,17 +75,17 @@ class Breakdown(Record):
 
     @property
     def overhead(self) -> float:
-        """How many times as long an inference takes with the profiler."""
+        """Profiling overhead: an inference with the profiler over one without it."""
         return self.whole / self.plain
 
     @property
     def inside(self) -> float:
-        """What all operators take, over an inference without the profiler."""
+        """The sum of all operators over an inference without the profiler."""
         return sum(part.value for part in self.operators if part.name != OUTSIDE) / self.plain
 
     @property
     def attributed(self) -> bool:
-        """Whether the layers of the operators are known."""
+        """True if the operators are attributed to layers."""
         return bool(self.layers)
 
 
@@ -222,7 +222,7 @@ class CostGap(Record):
 
 
 class Decomposition(Record):
-    """Why a candidate is not as many times faster as it has fewer multiply-adds.
+    """The cost gap, by layer kind, between measured and theoretical speedup (multiply-adds).
 
     ``theory`` is the ratio of multiply-adds, ``speedup`` that of inferences that nothing profiled,
     of the processes that profiled later. ``gaps`` add up to both inferences and to ``lost``,

@@ -1,4 +1,4 @@
-"""What a sustained measurement says: who slowed down, whether the ranking holds, when it began.
+"""Analysis of sustained measurements: slowdown, changes of the ranking, onset of throttling.
 
 Pure functions over ``records.Sustained``. The first minute is compared with the last (with a third
 of the time each, when there is less than three minutes). A slice counts as a process does in
@@ -60,7 +60,7 @@ class SpeedupCourse:
 
 @dataclass(frozen=True, kw_only=True)
 class Onset:
-    """When the target began to slow down, and how that was seen."""
+    """The onset of throttling, and the evidence for it."""
 
     at_secs: float
     reason: str
@@ -124,10 +124,10 @@ def analyse(measured: Sustained, *, window_secs: float = WINDOW_SECS) -> Finding
 
 
 def throttling(measured: Sustained) -> Onset | None:
-    """When the target began to slow down, by the best witness that there is.
+    """Detect the onset of throttling, by the most direct evidence available.
 
-    That is the firmware where it tells, else the frequencies, else the samples themselves. A
-    witness that saw nothing is believed, except that samples are asked when no other told anything.
+    That is the firmware's flags if it reports any, else the core frequencies, else the samples.
+    Evidence of no throttling is believed; samples are used only if nothing else was recorded.
     """
     trace = measured.trace
     if any(point.throttled is not None for point in trace) and (found := _by_firmware(trace)):

@@ -73,7 +73,7 @@ def _wrong_number(value: Any) -> str | None:
 
 
 def _wrong_text(text: str) -> str | None:
-    """What is wrong with a text, which is not repeated: it may be a URL with a password."""
+    """Describe the fault of a text without quoting it: it may be a URL with a password."""
     if any("\ud800" <= one <= "\udfff" for one in text):
         return "it is not UTF-8"
     if any(ord(one) < 32 or ord(one) == 127 for one in text):

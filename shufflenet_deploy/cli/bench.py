@@ -434,14 +434,14 @@ class _BenchCommand:
 
     @property
     def measured(self) -> int:
-        """How many processes have measured."""
+        """The number of processes that measured."""
         from shufflenet_deploy.stats import attempts  # noqa: PLC0415
 
         return sum(run.kind == "measurement" for run in attempts.counted(self.runs))
 
     @property
     def failed_observations(self) -> list[Sustained | CrossCheck]:
-        """What else was to be measured and was not."""
+        """The sustained measurements and cross-checks that failed."""
         return [one for one in self.observations if one.failure is not None]
 
     def go(self, progress: BenchProgress) -> None:

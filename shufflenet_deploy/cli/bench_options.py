@@ -1,4 +1,4 @@
-"""What the options of ``bench`` mean: texts as typed -> a checked suite."""
+"""Parse the options of ``bench``: texts as typed -> a checked suite."""
 
 from __future__ import annotations
 

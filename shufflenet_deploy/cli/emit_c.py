@@ -123,7 +123,7 @@ def emit_c(  # noqa: PLR0917 - options, each passed by name
 
 
 class _Int8(NamedTuple):
-    """How int8 is made."""
+    """The quantization settings of an int8 export."""
 
     calib: Path | None
     recipe: Recipe
@@ -133,10 +133,10 @@ class _Int8(NamedTuple):
 def _in_int8(
     precision: str, *, calib: Path | None, calib_method: str | None, remedies: str | None
 ) -> _Int8 | None:
-    """How int8 is made; None for another precision.
+    """Parse the quantization settings of int8; None for another precision.
 
     Raises:
-        UsageError: an unknown value, or one that says something about int8 alone.
+        UsageError: an unknown value, or an option of int8 with another precision.
     """
     from shufflenet_deploy.export.request import CALIBRATION_METHODS, REMEDIES  # noqa: PLC0415
     from shufflenet_deploy.records import Precision, Recipe  # noqa: PLC0415

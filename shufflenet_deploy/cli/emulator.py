@@ -37,7 +37,7 @@ def board_of(host: str, *, deterministic: bool) -> BoardSettings | None:
 
 
 def notices(there: BoardSettings, *, deterministic: bool) -> list[str]:
-    """What to say before a board is measured, one line each."""
+    """The notices printed before a board is measured, one line each."""
     from shufflenet_deploy.board import DEFAULT_NAME  # noqa: PLC0415
 
     found = []

@@ -259,7 +259,7 @@ class _EvaluationRun:
 
 
 def _check(folder: Path, labels: str | None, journal: str | None) -> None:
-    """Before minutes of exporting and hours of counting: from what, and to where."""
+    """Check the data and the journal before minutes of exporting and hours of counting."""
     from shufflenet_deploy import accuracy  # noqa: PLC0415
 
     preflight.readable_folder("--data", folder, "a folder of images per class")
@@ -268,7 +268,7 @@ def _check(folder: Path, labels: str | None, journal: str | None) -> None:
 
 
 def _check_classes(folder: Path, labels: str | None, requests: Sequence[ExportRequest]) -> None:
-    """Which class is which, for as many classes as each network has; still before exporting."""
+    """Check the class labels against each network's number of classes, before exporting."""
     from shufflenet_deploy import accuracy, zoo  # noqa: PLC0415
 
     for request in {(one.model, one.weights): one for one in requests}.values():

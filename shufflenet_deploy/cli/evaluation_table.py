@@ -1,4 +1,4 @@
-"""What ``eval`` prints: counts as percentages with their intervals, for people and machines."""
+"""Output of ``eval``: counts as percentages with their intervals, as a table and as JSON."""
 
 from __future__ import annotations
 

@@ -158,9 +158,9 @@ def export(  # noqa: PLR0917 - options, each passed by name
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What became of one file: an artifact, or the error that prevented it.
+    """The outcome of one export: an artifact, or the error that prevented it.
 
-    ``notes`` name an earlier file that was overwritten, and what of the weights was left out.
+    ``notes`` name an earlier file that was overwritten, and weights that were left out.
     """
 
     request: ExportRequest
@@ -171,16 +171,16 @@ class Result:
 
     @property
     def name(self) -> str:
-        """The file's name; where there is no file, what was asked for."""
+        """The file's name; without a file, that of the request."""
         return _asked(self.request) if self.artifact is None else self.artifact.path.name
 
     @property
     def good(self) -> bool:
-        """Whether there is a file, and it passed its check."""
+        """True if a file was exported and passed its validation."""
         return self.artifact is not None and self.artifact.parity.passed
 
     def as_json(self) -> dict[str, Any]:
-        """What ``--json`` prints of it."""
+        """The object that ``--json`` prints."""
         return {
             "path": None if self.artifact is None else str(self.artifact.path),
             "status": self.status,
@@ -362,7 +362,7 @@ def _print_table(results: Sequence[Result], out: Path) -> None:
 
 
 def _print_attempts(artifact: Artifact) -> None:
-    """What was tried because the first recipe missed its floors, and what was kept."""
+    """Print the quantization fallbacks tried after a recipe missed its tolerances."""
     from shufflenet_deploy.export.shortfall import gives_scores  # noqa: PLC0415
 
     typer.echo(f"{artifact.path.name}: int8 needed remedies; tried in order:")

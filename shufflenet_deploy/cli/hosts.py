@@ -1,4 +1,4 @@
-"""What may follow ``--host``, for every command that has it."""
+"""The ``--host`` option of every command that has it: its help and its parser."""
 
 from __future__ import annotations
 

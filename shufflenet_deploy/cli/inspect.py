@@ -169,7 +169,7 @@ def _facts(found: Inspection) -> list[tuple[str, str]]:
 
 
 def _usage(metadata: Metadata) -> list[tuple[str, str]]:
-    """How an image becomes the input, and what the output is."""
+    """The preprocessing of an image into the input, and the meaning of the output."""
     low, high = metadata.value_range
     names = metadata.class_names
     shown = f"{len(names)}: {', '.join(names[:3])}, ..." if names else "not known"

@@ -1,7 +1,7 @@
-"""Which hosts the user named for which suites: a host that a journal names is not taken unasked.
+"""Trusted hosts of suites, as the user named them: a host from a journal alone needs consent.
 
-A journal, or lines imported into one, can come from anybody; what they call a host may be any
-machine, and connecting tells it who we are. Kept beside the state of virtual boards.
+A journal, or lines imported into one, can come from anybody; the host named in them may be any
+machine, and connecting to it reveals the user's identity. Kept next to the state of virtual boards.
 """
 
 from __future__ import annotations

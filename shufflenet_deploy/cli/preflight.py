@@ -1,4 +1,4 @@
-"""What can be refused is refused here: before anything is exported, pushed, measured or counted.
+"""Preflight checks of options, run before anything is exported, pushed, measured or counted.
 
 Each check names the option, what is wrong with its value, and what to do. None of them leaves
 anything behind.

@@ -75,7 +75,7 @@ def report(  # noqa: PLR0917 - options, each passed by name
 
 
 def _sustained(suite: str, journal: str | None) -> list[Part]:
-    """What was measured for minutes in this suite, each a part of the page."""
+    """The sustained measurements of a suite, each a part of the page."""
     from shufflenet_deploy.cli.supplementary import newest  # noqa: PLC0415
     from shufflenet_deploy.report.sustained import part  # noqa: PLC0415
 

@@ -1,8 +1,8 @@
-"""What ``bench --resume`` may change of a suite: how long it goes on, never what it samples.
+"""Compatibility check of ``bench --resume``: it may extend a suite, never sample it otherwise.
 
-Processes of one cell are put together only where they sampled alike (``Run.sampling``), so an
-option that would change that is refused by its name. What only adds to a suite is taken: more
-processes, a profile, a sustained measurement, a cross-check; and so is what only schedules it.
+Processes of one cell are pooled only if they sampled alike (``Run.sampling``), so an option that
+would change that is refused by its name. Options that only add to a suite are accepted (more
+processes, a profile, a sustained measurement, a cross-check), and so are those of its schedule.
 """
 
 from __future__ import annotations

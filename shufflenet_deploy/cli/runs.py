@@ -267,7 +267,7 @@ def _described_cell(runs: list[Run]) -> dict[str, Any]:
 
 
 def _memory(runs: Sequence[Run]) -> int | None:
-    """What the runtime with the model takes at most, idle Python and numpy subtracted."""
+    """Peak memory of runtime and model in bytes, idle Python and numpy subtracted."""
     from shufflenet_deploy.records import Measurement  # noqa: PLC0415
 
     outcomes = [run.outcome for run in runs if isinstance(run.outcome, Measurement)]
@@ -276,7 +276,7 @@ def _memory(runs: Sequence[Run]) -> int | None:
 
 
 def _described_conditions(run: Run) -> dict[str, Any]:
-    """What one process ran with, and the target around it."""
+    """The conditions of one process: runtime, artifact, and the target before and after it."""
     return {
         "run": run.id,
         "process": run.process,

@@ -1,4 +1,4 @@
-"""How a command writes to standard output: colours, widths, and tables that break no name."""
+"""Standard output of the commands: colours, widths, and tables that break no name."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def _print_stacked(
 def _excess(
     columns: Sequence[Column], cells: Sequence[Sequence[Text]], shown: list[int], width: int
 ) -> int:
-    """How many columns of the terminal are missing even where prose is as narrow as may be."""
+    """Terminal columns missing even with prose wrapped as narrowly as allowed."""
     least = sum(_least(columns[index], [row[index] for row in cells]) for index in shown)
     return least + _GAP * (len(shown) - 1) - width
 

@@ -1,4 +1,4 @@
-"""What ``bench`` and ``runs`` print about sustained measurements and cross-checks."""
+"""Output of sustained measurements and cross-checks by ``bench`` and ``runs``."""
 
 from __future__ import annotations
 

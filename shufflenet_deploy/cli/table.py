@@ -47,7 +47,7 @@ RESOLUTION = typer.Option(
 
 
 class Form(StrEnum):
-    """What ``--format`` takes; the same values as ``report.render.Rendering``."""
+    """The values of ``--format``; the same as those of ``report.render.Rendering``."""
 
     TERMINAL = "terminal"
     MARKDOWN = "md"
@@ -155,7 +155,7 @@ def build(
 
 
 def profiles(suite: str, journal: str | None) -> list[Breakdown]:
-    """What was profiled in one suite, or in all."""
+    """The profiles of one suite, or of all."""
     from shufflenet_deploy.analysis import profile  # noqa: PLC0415
 
     with open_journal(journal) as book:
@@ -180,7 +180,7 @@ def read(suite: str, journal: str | None) -> tuple[list[Run], str]:
 
 
 def _own_baseline(definition: str) -> str:
-    """What a suite was measured against; the default where its definition does not tell."""
+    """The baseline of a suite; the default if its definition names none."""
     with contextlib.suppress(ValueError, AttributeError):
         own = json.loads(definition).get("baseline", DEFAULT_BASELINE)
         return own if isinstance(own, str) else NO_BASELINE

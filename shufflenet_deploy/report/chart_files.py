@@ -97,7 +97,7 @@ def _png(picture: str) -> bytes:
 
 @cache
 def _has_font() -> bool:
-    """Whether letters leave a trace."""
+    """Probe for a font: a rendered letter leaves pixels."""
     frame = '<svg xmlns="http://www.w3.org/2000/svg" width="20" height="20">{}</svg>'
     return _rastered(frame.format('<text x="2" y="15">M</text>')) != _rastered(frame.format(""))
 

@@ -43,7 +43,7 @@ _FREQUENCY_TOLERANCE = 0.05
 
 
 class ChangeStatus(StrEnum):
-    """What became of one cell, from the treatment's point of view."""
+    """The result of comparing one cell, as a change from control to treatment."""
 
     FASTER = "faster"
     SLOWER = "slower"
@@ -111,7 +111,7 @@ class ConditionDifference(Record):
 
 
 class ComparedSuite(Record):
-    """Where the runs of one side came from."""
+    """The origin of the runs of one side."""
 
     name: str
     suite: str
@@ -213,7 +213,7 @@ def _side(runs: Sequence[Run], name: str) -> ComparedSuite:
 
 
 def _cells(runs: Sequence[Run], others: Sequence[Run]) -> dict[_Key, tuple[Run, ...]]:
-    """What counts of every cell, in order of first appearance; see ``attempts``."""
+    """The counted runs of every cell, in order of first appearance; see ``attempts``."""
     versioned = _named_with_versions(runs) | _named_with_versions(others)
     grouped: dict[_Key, list[Run]] = {}
     # What else a file of runs may hold counts nothing.
@@ -302,7 +302,7 @@ def _only_conditions(control: Sequence[Run], treatment: Sequence[Run]) -> list[s
 
 
 def _identical(conditions: Sequence[str], verdict: ChangeStatus) -> list[str]:
-    """What to know of a cell with the same file on both sides, and unequal conditions."""
+    """Remarks on a cell with the same file on both sides and unequal conditions."""
     if not conditions:
         return []
     said = f"the same file and runtime under unequal conditions: {'; '.join(conditions)}"
@@ -332,7 +332,7 @@ def _verdict(
     *,
     excused: bool,
 ) -> ChangeStatus:
-    """What became of a cell; ``excused`` where the conditions alone can be the reason."""
+    """Classify the change of a cell; ``excused`` if the conditions alone may explain it."""
     if interval is None:
         measured = bool(stats.samples_of(sides[0]))
         return ChangeStatus.FAILED if measured and sides[1] else ChangeStatus.MISSING
@@ -368,7 +368,7 @@ def _remarks(control: Sequence[Run], treatment: Sequence[Run]) -> list[str]:
 def _differences(
     pairs: Sequence[tuple[Sequence[Run], Sequence[Run]]],
 ) -> tuple[ConditionDifference, ...]:
-    """What differs, each with both values; equal differences of several cells once."""
+    """The conditions that differ, with both values; equal ones of several cells are merged."""
     found: dict[tuple[str, str, str], int] = {}
     for control, treatment in pairs:
         theirs, ours = _conditions(control), _conditions(treatment)

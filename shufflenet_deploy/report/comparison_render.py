@@ -105,7 +105,7 @@ def markdown(comparison: SuiteComparison) -> str:
 
 
 def summary(comparison: SuiteComparison) -> str:
-    """How many cells became what, worst first."""
+    """Cell counts by status, worst first."""
     counts = Counter(change.verdict for change in comparison.changes)
     worst_first = (
         ChangeStatus.FAILED,
@@ -137,7 +137,7 @@ def _remarks(comparison: SuiteComparison) -> list[str]:
 
 
 def _unshared(comparison: SuiteComparison) -> list[str]:
-    """Which cells cannot be compared, one line per reason."""
+    """The cells that cannot be compared, one line per reason."""
     found: dict[str, list[str]] = {}
     for change in comparison.changes:
         if change.verdict is ChangeStatus.MISSING:

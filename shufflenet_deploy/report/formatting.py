@@ -140,7 +140,7 @@ def runtime(block: Block) -> str:
 
 
 def row_title(block: Block, *, interval: bool = True) -> str:
-    """What the numbers are."""
+    """The quantity in the cells, with its unit."""
     if block.setting.metric is Metric.LATENCY:
         return "median latency in ms" + (" with its 95 % interval" if interval else "")
     return "instructions per inference in millions (Minstr)"
@@ -173,17 +173,17 @@ def caption(block: Block) -> str:
 
 
 def comparison(block: Block) -> str:
-    """What to call the measured ratio: fewer instructions are no promise of speed."""
+    """The name of the measured ratio: fewer instructions do not imply a speedup."""
     return "speedup" if block.setting.metric is Metric.LATENCY else "ratio"
 
 
 def paper_label(block: Block) -> str:
-    """What to call the paper's figures, which are all wall time."""
+    """The label of the paper's figures, which are all wall time."""
     return "paper" if block.setting.metric is Metric.LATENCY else "paper's time"
 
 
 def legend(table: Table, blocks: Iterable[Block]) -> tuple[str, ...]:
-    """How to read these blocks: one sentence per kind of line, true of all of them."""
+    """The legend of these blocks: one sentence per kind of line, true of all of them."""
     shown = tuple(blocks)
     entries = [entry for block in shown for _, entry in block.entries()]
     verdicts = {entry.stability for entry in entries}
@@ -234,7 +234,7 @@ def _efficiencies(blocks: Sequence[Block]) -> str:
 
 
 def _errors(blocks: Sequence[Block]) -> str:
-    """Whose the top-1 errors are, said the same way whether or not any was measured."""
+    """The source of the top-1 errors, worded alike with and without measured ones."""
     rows = [row for block in blocks for row in block.rows]
     of_paper = any(row.paper_top1_error_percent is not None for row in rows)
     here = any(row.measured_top1_error is not None for row in rows)
@@ -254,5 +254,5 @@ def _range(values: list[int]) -> str:
 
 
 def deviation(estimate: Estimate) -> str:
-    """How far the 95 % interval reaches from the median: ``±1.2%``, or ``-0.3/+12%``."""
+    """The 95 % interval relative to the median: ``±1.2%``, or ``-0.3/+12%`` if asymmetric."""
     return numerals.deviation(estimate.median, estimate.low, estimate.high)

@@ -165,7 +165,7 @@ def _headline(sections: tuple[_Section, ...]) -> _Headline | None:
 
 
 def _verdict(entry: TableCell) -> str:
-    """Why a figure is not to be trusted, or why there is none; nothing where all is well."""
+    """The failure or the stability findings of a cell; empty for a stable one."""
     if entry.failure is not None:
         return entry.failure.kind.value
     causes = ", ".join(flaw.cause for flaw in entry.flaws)
@@ -173,7 +173,7 @@ def _verdict(entry: TableCell) -> str:
 
 
 def _facts(entry: TableCell) -> Mapping[str, str]:
-    """What one cell was made of and how it was measured."""
+    """The artifact and the protocol of one cell, for its tooltip."""
     spec, artifact = entry.spec, entry.artifact
     facts = {
         "warm-up": f"at least {spec.warmup_runs} runs and {numerals.short(spec.warmup_secs)} s",

@@ -1,4 +1,4 @@
-"""How numbers are written, the same in every table, chart and line: never with an exponent.
+"""Number formats, the same in every table, chart and line: never with an exponent.
 
 ``figure`` is for what was measured: about three digits, as in the paper's Table 8. ``plain`` is for
 machines: every digit, as CSV needs it. ``short`` is for what a user typed: seconds, limits.
@@ -36,7 +36,7 @@ def percent(share: float) -> str:
 
 
 def deviation(middle: float, low: float, high: float) -> str:
-    """How far an interval reaches from its estimate: ``±1.2%``, or ``-0.3/+12%`` if unevenly."""
+    """An interval relative to its estimate: ``±1.2%``, or ``-0.3/+12%`` if asymmetric."""
     below, above = percent((middle - low) / middle), percent((high - middle) / middle)
     return f"±{above}%" if below == above else f"-{below}/+{above}%"
 
@@ -72,5 +72,5 @@ def _exponent(size: float) -> int:
 
 
 def _magnitude(size: float) -> tuple[bool, int]:
-    """What decides the digits: the power of ten, and whether there is a fraction at all."""
+    """The properties that fix the digits: the power of ten, and having no fraction at all."""
     return size >= _WHOLE_FROM, min(_exponent(size), 1)

@@ -105,7 +105,7 @@ def heading(one: Breakdown) -> str:
 
 
 def caption(one: Breakdown) -> str:
-    """What the profiler itself costs."""
+    """The profiling method, its sample size and its overhead."""
     return (
         f"{one.method}, medians of {one.inferences} inferences; without it "
         f"{_figure(one.plain, one)}, so profiling takes {formatting.ratio(one.overhead)} of that"
@@ -124,7 +124,7 @@ def _doubt(one: Breakdown) -> str:
 
 
 def verdict(made: Decomposition) -> str:
-    """What is lost, and to which kinds of layers most of it goes."""
+    """The cost gap to the theoretical speedup, and the layer kinds with most of it."""
     worst = sorted(made.gaps, key=lambda gap: gap.lost, reverse=True)
     named = [
         f"{gap.name} {_signed(gap.lost)}" for gap in worst[:3] if gap.lost > 0 and made.lost > 0
@@ -138,7 +138,7 @@ def verdict(made: Decomposition) -> str:
 def legend(
     breakdowns: Iterable[Breakdown], decompositions: Iterable[Decomposition]
 ) -> tuple[str, ...]:
-    """What words of the tables mean."""
+    """Definitions of the terms used in the tables."""
     lines = []
     if any(one.attributed for one in breakdowns):
         lines.append(

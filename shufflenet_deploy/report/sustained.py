@@ -31,7 +31,7 @@ Points = Sequence[tuple[float, float]]
 
 
 def heading(measured: Sustained) -> str:
-    """What took turns, and for how long."""
+    """The setting of the models that took turns, and the duration."""
     cell = measured.cells[0]
     threads = formatting.threads(cell.threads)
     runtime = " ".join(filter(None, (cell.runtime, measured.runtime_version)))
@@ -42,7 +42,7 @@ def heading(measured: Sustained) -> str:
 
 
 def summary(measured: Sustained) -> str:
-    """Everything that can be said about it, in lines for a terminal."""
+    """All findings, in lines for a terminal."""
     if measured.failure is not None:
         return f"{heading(measured)}\n  failed: {measured.failure.message}"
     found = analyse(measured)
@@ -57,7 +57,7 @@ def summary(measured: Sustained) -> str:
 
 
 def ranking(found: Findings) -> str:
-    """Whether the order of the models holds."""
+    """The ranking of the models at the beginning against that at the end."""
     if found.overtaking:
         pairs = (f"{winner.model} overtakes {loser.model}" for loser, winner in found.overtaking)
         return f"changes: {', '.join(pairs)}"
@@ -292,7 +292,7 @@ def _tick(value: float) -> str:
 
 
 def _across(share: float) -> float:
-    """Where a share of the time stands in the width, right of the vertical axes."""
+    """Map a share of the time to the width right of the vertical axes."""
     return _GUTTER + share * (1 - _GUTTER)
 
 

@@ -59,7 +59,7 @@ class Axis:
     gutter: float = 0.0
 
     def at(self, value: float) -> float:
-        """Where a value stands: 0 is the left end, 1 the right; values beyond are kept inside."""
+        """Map a value to a position: 0 is the left end, 1 the right; values are clamped."""
         scale = math.log if self.log else float
         value = min(max(value, self.low), self.high)
         share = (scale(value) - scale(self.low)) / (scale(self.high) - scale(self.low))

@@ -154,7 +154,7 @@ def _setting(run: Run, version: str | None) -> RunSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class _Subject:
-    """What a row is about: a model with its options."""
+    """The key of a row: a model with its options."""
 
     model: str
     options: tuple[tuple[str, str], ...]
@@ -241,7 +241,7 @@ def _subject(cell: Cell) -> _Subject:
 
 
 def _pick(runs: Sequence[Run]) -> _Picked:
-    """What counts of one cell; remarks say what does not."""
+    """Select the counted runs of one cell; remarks name those left out."""
     found = CellRuns.of(runs)
     remarks = []
     if found.otherwise:
@@ -481,7 +481,7 @@ def _theoretical(cell: _Picked, rival: _Picked) -> float | None:
 
 
 def _mismatches(cell: _Picked, rival: _Picked | None) -> list[str]:
-    """What makes a comparison with the baseline less than fair."""
+    """Differences in protocol or rounds that bias a comparison with the baseline."""
     if rival is None or not cell.measured or not rival.measured:
         return []
     remarks = []
@@ -525,7 +525,7 @@ def _measured_error(evaluation: Evaluation) -> MeasuredError:
 
 
 def _evaluated(evaluation: Evaluation) -> str:
-    """What the measured error of a row was measured on, and how sure it is."""
+    """The data set and the interval of a row's measured error."""
     error, data = _measured_error(evaluation), evaluation.data
     missing = len(evaluation.unreadable)
     return (
@@ -573,7 +573,7 @@ def _conditions(runs: Sequence[Run]) -> list[Conditions]:
 
 
 def _tool(runs: Sequence[Run]) -> dict[str, str]:
-    """What measured, such as the version of this package; several values are joined."""
+    """The measuring software, such as this package's version; several values are joined."""
     told = {key: _distinct(str(run.tool[key]) for run in runs if key in run.tool) for key in _TOOL}
     return {key: ", ".join(values) for key, values in told.items() if values}
 

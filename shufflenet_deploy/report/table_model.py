@@ -27,7 +27,7 @@ from shufflenet_deploy.records import (
 
 
 class RunSettings(Record):
-    """What all runs of a block have in common; runs that differ in any of it are never merged."""
+    """The setting shared by all runs of a block; runs that differ in it are never merged."""
 
     suite: str
     host: str
@@ -168,7 +168,7 @@ class Block(Record):
     tool: dict[str, str]
 
     def is_speedup_tainted(self, entry: TableCell) -> bool:
-        """Whether one of the two latencies that a speedup divides is tainted."""
+        """True if either latency of a speedup is tainted."""
         rivals = (other for row in self.rows if row.is_baseline for other in row.entries)
         return entry.speedup is not None and any(
             other.stability == "tainted"

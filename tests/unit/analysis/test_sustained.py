@@ -1,4 +1,4 @@
-"""What long measurements say, from synthetic ones whose answer is known."""
+"""Analysis of sustained measurements, on synthetic ones with a known result."""
 
 from __future__ import annotations
 

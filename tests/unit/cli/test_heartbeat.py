@@ -12,7 +12,7 @@ from shufflenet_deploy.cli.heartbeat import Heartbeat, duration
 
 @pytest.fixture
 def lines(monkeypatch):
-    """What is written, and an event that is set by the second line."""
+    """The lines written, and an event that is set by the second one."""
     written, twice = [], threading.Event()
 
     def echo(text, *, err):

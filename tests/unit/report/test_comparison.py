@@ -1,4 +1,4 @@
-"""What two suites have to say about each other: verdicts, intervals, and the conditions named."""
+"""Comparison of two suites: statuses, intervals, and the conditions named."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What renderings promise: nothing lost, nothing escaped wrongly, nothing wider than the screen."""
+"""Invariants of renderings: nothing lost, all escaped correctly, nothing wider than the screen."""
 
 from __future__ import annotations
 

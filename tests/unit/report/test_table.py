@@ -1,4 +1,4 @@
-"""What a table merges, compares and footnotes."""
+"""Merging, comparison and footnotes of a table."""
 
 from __future__ import annotations
 
