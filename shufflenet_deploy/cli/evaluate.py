@@ -17,8 +17,7 @@ from shufflenet_deploy.cli import preflight
 from shufflenet_deploy.cli.evaluation_table import described, print_table
 from shufflenet_deploy.cli.export import Result, explain, export_all, requests_of
 from shufflenet_deploy.cli.heartbeat import Heartbeat
-from shufflenet_deploy.cli.journal import open_journal
-from shufflenet_deploy.cli.journal_option import JOURNAL_HELP
+from shufflenet_deploy.cli.journal import JOURNAL_HELP, open_journal
 from shufflenet_deploy.cli.multi_value import ALL, listed, precisions
 from shufflenet_deploy.cli.stdout import print_json
 from shufflenet_deploy.errors import UsageError

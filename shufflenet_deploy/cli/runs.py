@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from shufflenet_deploy.cli import completion, preflight
-from shufflenet_deploy.cli.journal import open_journal
-from shufflenet_deploy.cli.journal_option import JOURNAL_HELP
+from shufflenet_deploy.cli.journal import JOURNAL_HELP, open_journal
 from shufflenet_deploy.cli.stdout import Column, paragraph, print_grid, print_json
 from shufflenet_deploy.cli.supplementary import described, newest, summaries
 from shufflenet_deploy.errors import UsageError

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shufflenet_deploy.cli.bench_options import INSTRUCTIONS, cores
+from shufflenet_deploy.cli.bench_suite import INSTRUCTIONS, cores
 from shufflenet_deploy.cli.hosts import HOST_HELP, SshClient, transport_to
-from shufflenet_deploy.cli.journal import open_journal
-from shufflenet_deploy.cli.journal_option import JOURNAL_HELP
+from shufflenet_deploy.cli.journal import JOURNAL_HELP, open_journal
 from shufflenet_deploy.cli.multi_value import listed
 from shufflenet_deploy.cli.stdout import Column, console, paragraph, print_grid, print_json
 from shufflenet_deploy.errors import DeployError, UsageError

@@ -8,7 +8,7 @@ import pytest
 
 from shufflenet_deploy.bench import Hot, Suite
 from shufflenet_deploy.bench.suite import distinct_labels
-from shufflenet_deploy.cli import bench_options as options
+from shufflenet_deploy.cli import bench_suite as options
 from shufflenet_deploy.cli import multi_value, preflight, resume
 from shufflenet_deploy.cli.progress import BenchProgress
 from shufflenet_deploy.errors import UsageError

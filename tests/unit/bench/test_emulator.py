@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shufflenet_deploy.board import BoardSettings, manager
-from shufflenet_deploy.cli.bench_options import make_suite
+from shufflenet_deploy.cli.bench_suite import make_suite
 from shufflenet_deploy.cli.emulator import FEW_INFERENCES, board_of, notices
 from shufflenet_deploy.records import BenchmarkSpec
 
