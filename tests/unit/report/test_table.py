@@ -411,5 +411,5 @@ def test_a_file_that_needed_a_remedy_is_marked():
     ]
     found = block(remedied)
     assert notes(found, entry(found, PAIR[0])) == [
-        "int8 needed a remedy: entropy calibration, 1 layer in float"
+        "int8 needed a quantization fallback: entropy calibration, 1 layer in float"
     ]
