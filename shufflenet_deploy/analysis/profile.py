@@ -330,7 +330,7 @@ def _comparable(one: Breakdown, other: Breakdown, against: str) -> bool:
 
 
 def of_suite(profiles: Iterable[Run], measured: Sequence[Run]) -> list[Breakdown]:
-    """The breakdowns of a suite's profiles, beside the samples of its measurements."""
+    """The breakdowns of a suite's profiles, with the samples of its measurements."""
     found = []
     for run in profiles:
         if run.profile is None or not isinstance(run.outcome, Measurement):

@@ -182,7 +182,7 @@ def _by_samples(measured: Sustained) -> Onset | None:
         return None
     return Onset(
         at_secs=begun,
-        reason="every model stays over 5 % slower (the target tells no frequencies)",
+        reason="every model stays over 5 % slower (the target reports no frequencies)",
     )
 
 

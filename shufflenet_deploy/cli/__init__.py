@@ -1,6 +1,6 @@
 """The ``shufflenet-deploy`` command: parse, call one function below, print; the only exit codes.
 
-Each subcommand is one module beside this one with a ``register(app)`` function. Modules here import
+Each subcommand is one module of this package with a ``register(app)`` function. Modules here import
 nothing heavy at the top, so that ``--help`` stays instant; a command imports what it needs inside.
 
 Exit codes: 0 done, 1 a run failed, 2 the user's mistake, 70 a fault of this program (see
@@ -49,7 +49,7 @@ COMMANDS: tuple[str, ...] = (
 
 MISUSED, INTERRUPTED = 2, 130
 
-#: What the parser raises for a wrong command line, wherever its own copy of click lives.
+#: The parser's exception for a wrong command line, wherever its own copy of click lives.
 _Misuse: type[Exception] = typer.BadParameter.__mro__[2]
 
 app = typer.Typer(
@@ -95,8 +95,8 @@ def _explained(error: Any) -> str:
 
 def _caught(error: Exception) -> tuple[str, int]:
     """One line and the exit code for what is no error of ours."""
-    if isinstance(error, ModuleNotFoundError) and (told := extras.explained(error)) is not None:
-        return str(told), told.exit_code
+    if isinstance(error, ModuleNotFoundError) and (missing := extras.explained(error)) is not None:
+        return str(missing), missing.exit_code
     found = last_net.of_file(error) if isinstance(error, OSError) else None
     return found or (last_net.unforeseen(error), last_net.UNFORESEEN)
 

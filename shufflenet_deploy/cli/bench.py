@@ -18,16 +18,16 @@ from shufflenet_deploy.cli.bench_suite import (
     cores,
     definition_of,
     duration_secs,
+    integers,
     kind_of_cores,
     make_suite,
     program,
     read_suite,
     warmup_limits,
-    whole_numbers,
 )
 from shufflenet_deploy.cli.bench_summary import TABLE_FILES, BenchSummary
 from shufflenet_deploy.cli.emulator import FEW_INFERENCES, board_of, notices
-from shufflenet_deploy.cli.export import warn_of_few_pictures
+from shufflenet_deploy.cli.export import warn_of_small_calibration_set
 from shufflenet_deploy.cli.journal import open_journal
 from shufflenet_deploy.cli.known_suites import host_of_suite, remember_host
 from shufflenet_deploy.cli.multi_value import listed, precisions
@@ -102,7 +102,7 @@ def bench(  # noqa: PLR0917 - options, each passed by name
             "precisions": precisions(precision) or None,
             "lowerings": listed(lowering) or None,
             "resolutions": listed(resolution) or None,
-            "threads": whole_numbers(threads),
+            "threads": integers(threads),
             "calibration": calib,
             "precision_target": precision_target,
             "max_processes": max_processes,
@@ -214,7 +214,7 @@ def _checked_suite(start: _Start, overrides: _Overrides) -> Suite:
     check_extras(suite)
     preflight.resolutions(suite)
     if suite.calibration and any(cell.precision == "int8" for cell in suite.cells()):
-        warn_of_few_pictures(Path(suite.calibration))
+        warn_of_small_calibration_set(Path(suite.calibration))
     for line in notices(virtual, deterministic=counting) if virtual is not None else ():
         typer.echo(line, err=True)
     return suite

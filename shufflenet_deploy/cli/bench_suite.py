@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _DEFAULTS: dict[str, Any] = {"models": ["shufflenet-g3-0.5x"], "resolutions": ["224x224"]}
 
-#: Under a clock of instructions nothing warms up and nothing varies: few runs say it all.
+#: Instruction counts need no warm-up and hardly vary: few runs suffice.
 INSTRUCTIONS: dict[str, Any] = {
     "warmup_runs": 1,
     "warmup_secs": 0.0,
@@ -42,7 +42,7 @@ def make_suite(
 ) -> Suite:
     """The suite of a file or of the journal, overruled by the options that were given.
 
-    ``defaults`` are for what neither says about how to measure.
+    ``defaults`` apply to fields of the spec that neither sets.
     """
     from shufflenet_deploy.bench import Suite  # noqa: PLC0415
 
@@ -138,7 +138,7 @@ def _weights(given: list[str], models: list[str] | tuple[str, ...]) -> dict[str,
     return found
 
 
-def whole_numbers(values: list[str] | None) -> list[int] | None:
+def integers(values: list[str] | None) -> list[int] | None:
     """``["1,4"]`` as ``[1, 4]``; None when the option was not given."""
     words = listed(values)
     if not words:
@@ -147,7 +147,7 @@ def whole_numbers(values: list[str] | None) -> list[int] | None:
         return [integer(word) for word in words]
     except ValueError as error:
         raise UsageError(
-            f"--threads {first_line(','.join(words), 60)}: write whole numbers, such as 1,4"
+            f"--threads {first_line(','.join(words), 60)}: write integers, such as 1,4"
         ) from error
 
 

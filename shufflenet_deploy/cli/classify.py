@@ -20,7 +20,7 @@ def classify(
     model: Annotated[
         Path, typer.Option("--model", "-m", help="An .onnx, .tflite or .native file.")
     ],
-    top: Annotated[int, typer.Option(min=1, help="How many classes to tell.")] = 5,
+    top: Annotated[int, typer.Option(min=1, help="Number of classes to print.")] = 5,
     labels: Annotated[
         Path | None,
         typer.Option(help="Names of the classes, one per line. [default: the file's own]"),
@@ -29,7 +29,7 @@ def classify(
 ) -> None:
     """Print the most probable classes of an image, as an exported file sees it.
 
-    The image is prepared as the file itself says; docs/deploying.md does the same by hand.
+    The image is preprocessed as the file states; docs/deploying.md does the same by hand.
     """
     from shufflenet_deploy.export.classification import classify as look  # noqa: PLC0415
 

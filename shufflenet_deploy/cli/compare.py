@@ -70,7 +70,7 @@ def compare(  # noqa: PLR0917 - options, each passed by name
     if as_json and markdown:
         raise UsageError("--json and --markdown contradict each other: keep one")
     if out is not None and out.suffix.lower() not in (_MARKDOWN_SUFFIX, _JSON_SUFFIX):
-        raise UsageError(f"cannot tell a format from {out.name}: end it in .md or .json")
+        raise UsageError(f"cannot infer a format from {out.name}: end it in .md or .json")
     if out is not None:
         preflight.writable_file("--out", out, "comparison.md")
     share = parse_threshold(threshold)
@@ -78,26 +78,26 @@ def compare(  # noqa: PLR0917 - options, each passed by name
     if {run.id for run in before} == {run.id for run in after}:
         raise UsageError(f"{control} and {treatment} are the same runs: name two suites")
     found = SuiteComparison.of(before, after, names=(control, treatment), threshold=share)
-    told = f"{found.model_dump_json(indent=2)}\n"
+    rendered = f"{found.model_dump_json(indent=2)}\n"
     if out is not None:
         from shufflenet_deploy.atomic_files import write_whole  # noqa: PLC0415
 
         is_json = out.suffix.lower() == _JSON_SUFFIX
-        write_whole(out, told if is_json else render.markdown(found))
+        write_whole(out, rendered if is_json else render.markdown(found))
         typer.echo(f"wrote {out}", err=True)
     if as_json:
-        typer.echo(told, nl=False)
+        typer.echo(rendered, nl=False)
     elif markdown:
         typer.echo(render.markdown(found), nl=False)
     else:
         show(lambda color: render.terminal(found, color=color))
-    if found.unjudged:
-        cells = f"{len(found.unjudged)} of {len(found.changes)} cells"
+    if found.tainted:
+        cells = f"{len(found.tainted)} of {len(found.changes)} cells"
         typer.echo(
             f"not judged: {cells} tainted on either side; measure again when doctor says fit",
             err=True,
         )
-    if found.regressions or (strict and found.unjudged):
+    if found.regressions or (strict and found.tainted):
         raise typer.Exit(_REGRESSED)
 
 

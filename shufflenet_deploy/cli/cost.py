@@ -53,7 +53,7 @@ def cost(  # noqa: PLR0917 - options, each passed by name
     ] = None,
     resolution: Annotated[str, typer.Option("--resolution", help="HEIGHTxWIDTH.")] = "224x224",
     profile: Annotated[
-        bool, typer.Option("--profile", help="Also say which layers and operators they go to.")
+        bool, typer.Option("--profile", help="Also list the layers and operators they go to.")
     ] = False,
     artifacts: Annotated[Path, typer.Option(help="Folder of exported files.")] = Path("artifacts"),
     keep: Annotated[
@@ -87,12 +87,12 @@ def cost(  # noqa: PLR0917 - options, each passed by name
     )
     with Heartbeat() as heartbeat:
 
-        def tell(stage: str) -> None:
+        def report(stage: str) -> None:
             typer.echo(f"{stage}...", err=True)
             heartbeat.spoke()
             heartbeat.doing(stage)
 
-        result = costs.count(plan, out=artifacts, keep_boards=keep, on_stage=tell)
+        result = costs.count(plan, out=artifacts, keep_boards=keep, on_stage=report)
     comparison = None
     if locked is not None:
         expected = [one for one in locked.count if _planned(one, plan)]

@@ -44,7 +44,7 @@ def notices(there: BoardSettings, *, deterministic: bool) -> list[str]:
     if there.emulated and not deterministic:
         found.append(
             f"warning: board {there.name} is emulated ({there.cpu}): latencies there are QEMU's"
-            " own and say nothing about any device; for figures that do: --metric instructions"
+            " own and do not predict any device; for figures that do: --metric instructions"
         )
     option = "" if there.name == DEFAULT_NAME else f" --name {there.name}"
     found.append(

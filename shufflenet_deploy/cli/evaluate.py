@@ -1,4 +1,4 @@
-"""``eval``: how often a model and its exported files are right on labelled pictures."""
+"""``eval``: how often a model and its exported files are right on labelled images."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _FAILED = 1
 _AUTO = "auto"
 _SHOWN = 20
-_ON, _HOW, _GOOD = "The pictures", "How", "When it counts as good"
+_ON, _HOW, _GOOD = "The images", "How", "When it counts as good"
 
 
 def register(app: typer.Typer) -> None:
@@ -44,7 +44,7 @@ def evaluate(  # noqa: PLR0917 - options, each passed by name
         typer.Option(
             "--data",
             "-d",
-            help="Folder of pictures, one folder per class: DATA/CLASS/picture.jpg.",
+            help="Folder of images, one folder per class: DATA/CLASS/image.jpg.",
             rich_help_panel=_ON,
         ),
     ],
@@ -61,7 +61,7 @@ def evaluate(  # noqa: PLR0917 - options, each passed by name
         int | None,
         typer.Option(
             min=1,
-            help="At most so many pictures: a random choice, always the same. [default: all]",
+            help="At most so many images: a random choice, always the same. [default: all]",
             rich_help_panel=_ON,
         ),
     ] = None,
@@ -110,13 +110,13 @@ def evaluate(  # noqa: PLR0917 - options, each passed by name
 ) -> None:
     """Count how often the model, and each file exported from it, is right.
 
-    The PyTorch module and the files see the same pictures: shorter side to 256, centre crop of 224,
+    The PyTorch module and the files see the same images: shorter side to 256, centre crop of 224,
     the model's own normalisation. What was answered is kept: after Ctrl-C the same command goes on.
     """
     from shufflenet_deploy.accuracy.thresholds import Threshold  # noqa: PLC0415
 
     extras.require_export("eval")
-    floors = [Threshold.parse(text) for text in listed(floor)]
+    thresholds = [Threshold.parse(text) for text in listed(floor)]
     _check(data, labels, journal)
     preflight.writable_folder("--out", out)
     if calib is not None:
@@ -150,7 +150,7 @@ def evaluate(  # noqa: PLR0917 - options, each passed by name
         evaluations += session.evaluate(list(group))
     problems = [
         *_unreadable(evaluations, max_unreadable),
-        *_missed(evaluations, floors),
+        *_missed(evaluations, thresholds),
     ]
     if as_json:
         print_json(
@@ -179,7 +179,7 @@ def _model_and_size(evaluation: Evaluation) -> tuple[str, Resolution]:
 
 
 class _EvaluationRun:
-    """The options that all evaluations of one command share; remembers the pictures."""
+    """The options that all evaluations of one command share; caches the images."""
 
     def __init__(
         self,
@@ -216,7 +216,7 @@ class _EvaluationRun:
         )
         with _progress(f"{artifacts[0].model} at {artifacts[0].resolution}") as show:
 
-            def tell(now: Progress) -> None:
+            def report(now: Progress) -> None:
                 self._answered = f"{now.answered} of {now.total}"
                 show(now.answered, now.total)
 
@@ -227,11 +227,11 @@ class _EvaluationRun:
                     source=source,
                     workers=self._workers,
                     fresh=self._fresh,
-                    on_progress=tell,
+                    on_progress=report,
                 )
             except KeyboardInterrupt:
                 typer.echo(
-                    f"the answers to {self._answered} pictures are kept: the same command goes on",
+                    f"the answers to {self._answered} images are kept: the same command goes on",
                     err=True,
                 )
                 raise
@@ -244,7 +244,7 @@ class _EvaluationRun:
         from shufflenet_deploy.accuracy import labelled  # noqa: PLC0415
 
         if classes not in self._pictures:
-            with _progress("reading pictures") as show:
+            with _progress("reading images") as show:
                 self._pictures[classes] = labelled(
                     self._data,
                     classes=classes,
@@ -276,12 +276,12 @@ def _check_classes(folder: Path, labels: str | None, requests: Sequence[ExportRe
                 request.model, weights=request.weights, seed=request.seed, head=request.head
             )
         except UsageError:
-            continue  # Its export will say so, and the others go on.
+            continue  # Its export reports the error, and the others go on.
         accuracy.check(folder, labels, model.architecture.description.classes)
 
 
 def _warn_of_calibration(artifacts: Any, made: Result, pictures: LabelledImages) -> None:
-    """Pictures that set the ranges of an int8 file flatter it."""
+    """Warn of images that calibrated an int8 file too: its accuracy on them is biased upward."""
     from shufflenet_deploy.export.image_set import (  # noqa: PLC0415
         load_image_set as calibration_pictures,
     )
@@ -293,7 +293,7 @@ def _warn_of_calibration(artifacts: Any, made: Result, pictures: LabelledImages)
     both = sum(picture.path.resolve() in used for picture in pictures.pictures)
     if both:
         typer.echo(
-            f"warning: {both} of the pictures calibrated the int8 files too: these figures "
+            f"warning: {both} of the images calibrated the int8 files too: these figures "
             "flatter them; give --calib another folder",
             err=True,
         )
@@ -329,7 +329,7 @@ def _progress(title: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def _unreadable(evaluations: Sequence[Evaluation], most: int) -> list[str]:
-    """Name every picture that could not be decoded; a problem if there are more than ``most``."""
+    """Name every image that could not be decoded; a problem if there are more than ``most``."""
     names = list(dict.fromkeys(name for each in evaluations for name in each.unreadable))
     for name in names[:_SHOWN]:
         typer.echo(f"warning: cannot be decoded, in no count: {name}", err=True)
@@ -338,14 +338,14 @@ def _unreadable(evaluations: Sequence[Evaluation], most: int) -> list[str]:
     if len(names) <= most:
         return []
     problem = (
-        f"{len(names)} pictures cannot be decoded, so the figures are of the others only: remove "
+        f"{len(names)} images cannot be decoded, so the figures are of the others only: remove "
         f"or replace them, or allow them with --max-unreadable {len(names)}"
     )
     return [problem]
 
 
-def _missed(evaluations: Sequence[Evaluation], floors: Any) -> list[str]:
+def _missed(evaluations: Sequence[Evaluation], thresholds: Any) -> list[str]:
     from shufflenet_deploy.accuracy.thresholds import missed  # noqa: PLC0415
 
-    texts = [(each.artifact.path.name, missed(each, floors)) for each in evaluations]
+    texts = [(each.artifact.path.name, missed(each, thresholds)) for each in evaluations]
     return [f"{name}: {text}" for name, text in texts if text]

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from shufflenet_deploy.records import Evaluation, TopKCounts
 
 _COLUMNS = (
-    "In brackets: 95 % confidence (Wilson). Agrees: % of pictures with PyTorch's class. Lost, won: "
-    "pictures that only PyTorch, or only the file, has right; p: such a difference by chance "
+    "In brackets: 95 % confidence (Wilson). Agrees: % of images with PyTorch's class. Lost, won: "
+    "images that only PyTorch, or only the file, has right; p: such a difference by chance "
     "(McNemar)."
 )
 
@@ -93,13 +93,13 @@ def _shares(tally: TopKCounts) -> tuple[str, str, str]:
 def _heading(evaluation: Evaluation) -> str:
     artifact, data = evaluation.artifact, evaluation.data
     trained = "" if artifact.weights.trained else ", UNTRAINED weights: chance"
-    pictures = f"{evaluation.file.pictures} pictures"
+    images = f"{evaluation.file.pictures} images"
     if data.pictures < data.found:
-        pictures += f" of {data.found}, chosen by the hash of their path,"
+        images += f" of {data.found}, chosen by the hash of their path,"
     if evaluation.unreadable:
-        pictures += f", {len(evaluation.unreadable)} more that cannot be decoded"
+        images += f", {len(evaluation.unreadable)} more that cannot be decoded"
     return (
-        f"{artifact.model} at {artifact.resolution}{trained}: {pictures} of {data.classes} classes "
+        f"{artifact.model} at {artifact.resolution}{trained}: {images} of {data.classes} classes "
         f"in {data.source} (fingerprint {data.fingerprint[:12]})"
     )
 

@@ -74,22 +74,21 @@ def export(  # noqa: PLR0917 - options, each passed by name
     min_sqnr: Annotated[
         float | None,
         typer.Option(
-            help="fp16, int8: floor under the SQNR in dB. [default: fp16 30; int8 10, untrained 2]",
+            help="fp16, int8: smallest SQNR in dB. [default: fp16 30; int8 10, untrained 2]",
             rich_help_panel=_CHECK,
         ),
     ] = None,
     min_cosine: Annotated[
         float | None,
         typer.Option(
-            help="fp16, int8: floor under the cosine. [default: fp16 0.999; int8 0.95, untrained"
-            " 0.9]",
+            help="fp16, int8: smallest cosine. [default: fp16 0.999; int8 0.95, untrained 0.9]",
             rich_help_panel=_CHECK,
         ),
     ] = None,
     min_agreement: Annotated[
         float | None,
         typer.Option(
-            help="fp16, int8, trained weights: floor under top-1 agreement. [default: fp16 0.85;"
+            help="fp16, int8, trained weights: smallest top-1 agreement. [default: fp16 0.85;"
             " int8 0.6]",
             rich_help_panel=_CHECK,
         ),
@@ -104,7 +103,7 @@ def export(  # noqa: PLR0917 - options, each passed by name
     What is already there with the same weights and options is not made again.
     """
     extras.require_export("export")
-    floors = {
+    tolerances = {
         "fp32_relative_diff": max_diff,
         "fp16_sqnr_db": min_sqnr,
         "fp16_untrained_sqnr_db": min_sqnr,
@@ -137,7 +136,7 @@ def export(  # noqa: PLR0917 - options, each passed by name
             "calibration_method": calib_method,
             "labels": labels,
             "remedies": remedies,
-            "floors": {name: value for name, value in floors.items() if value is not None},
+            "floors": {name: value for name, value in tolerances.items() if value is not None},
             "out": out,
         },
     )
@@ -249,11 +248,11 @@ def requests_of(
     ]
 
 
-def warn_of_few_pictures(folder: Path | None) -> None:
-    """Say so when a calibration folder holds fewer pictures than int8 needs.
+def warn_of_small_calibration_set(folder: Path | None) -> None:
+    """Warn of a calibration folder with fewer images than int8 needs.
 
     Raises:
-        UsageError: the folder cannot be read, or holds no picture.
+        UsageError: the folder cannot be read, or has no image.
     """
     from shufflenet_deploy.export.image_set import load_image_set  # noqa: PLC0415
 
@@ -281,23 +280,23 @@ def export_all(requests: Sequence[ExportRequest]) -> list[Result]:
     from shufflenet_deploy.export import export as export_one  # noqa: PLC0415
 
     for folder in {one.calibration for one in requests if one.precision == "int8"}:
-        # Where it cannot be read, each of the files says so.
+        # An unreadable folder is reported by the export of each file.
         with suppress(UsageError):
-            warn_of_few_pictures(folder)
+            warn_of_small_calibration_set(folder)
     results: list[Result] = []
     with _progress(len(requests)) as show:
         for request in requests:
             stages: list[str] = []
 
-            def tell(
+            def report(
                 stage: str, request: ExportRequest = request, seen: list[str] = stages
             ) -> None:
                 seen.append(stage)
                 show(f"{_asked(request)}: {stage}", len(results))
 
-            tell("starting")
+            report("starting")
             try:
-                artifact = export_one(request, on_stage=tell)
+                artifact = export_one(request, on_stage=report)
             except DeployError as error:
                 results.append(Result(request=request, status="failed", error=error))
                 continue
@@ -365,7 +364,7 @@ def _print_attempts(artifact: Artifact) -> None:
     """Print the quantization fallbacks tried after a recipe missed its tolerances."""
     from shufflenet_deploy.export.shortfall import gives_scores  # noqa: PLC0415
 
-    typer.echo(f"{artifact.path.name}: int8 needed remedies; tried in order:")
+    typer.echo(f"{artifact.path.name}: int8 needed quantization fallbacks; tried in order:")
     for attempt in artifact.attempts:
         parity = attempt.parity
         verdict = "passed" if parity.passed else parity.reason

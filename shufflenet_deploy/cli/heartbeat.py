@@ -10,14 +10,14 @@ from typing import Self
 
 import typer
 
-#: Nothing is said about work that takes less; a log then grows by two lines a minute.
+#: Nothing is printed about work that takes less; a log then grows by two lines a minute.
 EVERY_SECS = 30.0
 
 
 class Heartbeat:
-    """Repeats on standard error what is being done, and for how long, when nothing else is said.
+    """Prints the current step and its duration to standard error while nothing else is printed.
 
-    A context manager. Silent on a terminal, where a line that moves says it already.
+    A context manager. Silent on a terminal, where a progress line shows it already.
     """
 
     def __init__(self, *, every_secs: float = EVERY_SECS, quiet: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""``inspect``: what an exported file holds, and what in it deserves a warning."""
+"""``inspect``: the contents of an exported file, and warnings about them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def inspect(  # noqa: PLR0917 - options, each passed by name
     layers: Annotated[
         bool,
         typer.Option(
-            "--layers", help="Compare every layer with the PyTorch module, and say what it loses."
+            "--layers", help="Compare every layer with the PyTorch module, and print its SQNR."
         ),
     ] = False,
     model: Annotated[
@@ -46,7 +46,7 @@ def inspect(  # noqa: PLR0917 - options, each passed by name
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show what an exported file holds: operations, shapes, cost, leftovers."""
+    """Show the contents of an exported file: operations, shapes, cost, leftovers."""
     from shufflenet_deploy import export  # noqa: PLC0415
 
     if not layers and any((model, weights, pictures)):
@@ -134,7 +134,7 @@ def _print_layers(compared: LayerComparison) -> None:
         else f"The file keeps {compared.floor_db:g} dB to the end."
     )
     paragraph(
-        f"\n{verdict} On {compared.pictures} pictures. By channel: SQNR with every channel counted "
+        f"\n{verdict} On {compared.pictures} images. By channel: SQNR with every channel counted "
         "alike; drop: how much less of it a layer keeps than its worst input."
     )
 

@@ -16,7 +16,7 @@ from shufflenet_deploy.errors import UsageError
 
 _STATE_VARIABLE = "SHUFFLENET_DEPLOY_STATE"
 _FILE = "suites-started-here"
-#: What is not reached over a network.
+#: Hosts that are not reached over a network.
 _AT_HAND = ("local", "board", "adb")
 
 
@@ -43,7 +43,7 @@ def host_of_suite(suite_id: str, host: str, *, may_ask: bool) -> str:
     shown = ascii(host)
     refusal = (
         f"the suite {suite_id} was not started here, and names {shown} as its host: "
-        "say where to measure with --host"
+        "name the target with --host"
     )
     if not (may_ask and sys.stdin.isatty()):
         raise UsageError(refusal)

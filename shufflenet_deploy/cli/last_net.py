@@ -1,7 +1,7 @@
 """The last net: what no command foresaw becomes one line, a log and exit code 70.
 
 Errors of ``errors.py`` never get here, nor does any input that is known to be wrong: the tests see
-to it. What does is a fault of this program, so the log holds what a report of it needs.
+to it. An exception that does is a fault of this program; the log has what a report of it needs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from shufflenet_deploy.bounded import first_line, masked, printable
 #: EX_SOFTWARE of sysexits.h.
 UNFORESEEN = 70
 
-#: What the user can mend about a file: its name, its place, its permissions.
+#: Errors of a file that the user can fix: its name, its place, its permissions.
 _MISTAKES = {
     errno.EACCES,
     errno.EEXIST,

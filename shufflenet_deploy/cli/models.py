@@ -80,5 +80,5 @@ def _shown(card: Architecture) -> tuple[str, ...]:
 
 
 def _tables(text: str) -> str:
-    """``Tables 1, 2 and 8`` as ``1, 2, 8``, under a heading that says the rest."""
+    """``Tables 1, 2 and 8`` as ``1, 2, 8``, under a heading with the rest."""
     return text.removeprefix("Tables ").removeprefix("Table ").replace(" and ", ", ")

@@ -8,7 +8,7 @@ from shufflenet_deploy.errors import UsageError
 
 ALL = "all"
 
-#: What ``--precision`` of a command takes.
+#: The help of ``--precision``.
 PRECISIONS = "fp32, fp16 (native, on cores that compute in it), int8 or all."
 
 

@@ -1,7 +1,7 @@
 """Preflight checks of options, run before anything is exported, pushed, measured or counted.
 
 Each check names the option, what is wrong with its value, and what to do. None of them leaves
-anything behind.
+a file.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def writable_file(option: str, path: Path, example: str) -> None:
 
 
 def readable_folder(option: str, folder: Path, wanted: str) -> None:
-    """Refuse what is no folder, or one that cannot be listed; ``wanted`` says what it should hold.
+    """Refuse what is no folder, or one that cannot be listed; ``wanted`` is its expected content.
 
     Raises:
         UsageError: there is no such folder, or it may not be read.

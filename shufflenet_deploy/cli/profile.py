@@ -1,4 +1,4 @@
-"""``profile``: which layers an inference spends itself on, and which break the promise."""
+"""``profile``: the time of an inference by layer, and the cost gaps against the multiply-adds."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ class Profiles:
                     parts, compared, layers=layers, operators=operators, color=color
                 )
             )
-        self._tell_failures()
+        self._print_failures()
 
     def show_summary(self, suite: str, against: str | None) -> None:
         """Print two lines per cell, and how to see the rest."""
@@ -151,7 +151,7 @@ class Profiles:
             compared = profile.decompositions(parts, against or "")
             show(lambda color: f"\n{summary(parts, compared, color=color)}")
             typer.echo(f"every kind of layer: shufflenet-deploy profile {suite}", err=True)
-        self._tell_failures()
+        self._print_failures()
 
     def _parts(self) -> list[Breakdown]:
         from shufflenet_deploy.analysis import profile  # noqa: PLC0415
@@ -159,7 +159,7 @@ class Profiles:
         parts = profile.of_suite(self.profiles, self.measured)
         return sorted(parts, key=lambda one: one.cell.display_order)
 
-    def _tell_failures(self) -> None:
+    def _print_failures(self) -> None:
         for cell, reason in self.failures:
             typer.echo(f"cannot be profiled: {cell}: {reason}", err=True)
 

@@ -43,7 +43,7 @@ class BenchProgress:
         self._total = 0
         self._index = 0
         self._began = time.monotonic()
-        #: For how long the target had been waited for when that was told last.
+        #: Waiting time for the target when it was last printed.
         self._away_secs = math.inf
         self._heartbeat = Heartbeat(quiet=quiet)
 
@@ -109,7 +109,7 @@ class BenchProgress:
                 self._line(f"{describe(run.cell)}: {finding.message}; measuring again")
 
     def stage(self, text: str) -> None:
-        """Tell a step of the preparation; the same step twice is told once."""
+        """Print a step of the preparation; repetitions of a step are printed once."""
         if text != self._stage:
             self._stage = text
             self._move(text)

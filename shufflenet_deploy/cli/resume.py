@@ -60,7 +60,7 @@ def check(suite_id: str, known: Suite, wanted: Suite) -> None:
         before, now = getattr(mine, name), getattr(theirs, name)
         if not _same(before, now):
             raise UsageError(
-                f"{option} {_told(now)}: the suite {suite_id} measures with {_told(before)}, and "
+                f"{option} {_text(now)}: the suite {suite_id} measures with {_text(before)}, and "
                 f"--resume keeps what decides its samples; leave {option} out, or measure a suite "
                 "of its own without --resume"
             )
@@ -85,7 +85,7 @@ def _same(before: object, now: object) -> bool:
     return before == now
 
 
-def _told(value: object) -> str:
+def _text(value: object) -> str:
     if isinstance(value, dict):
         return ",".join(f"{name}={one}" for name, one in value.items()) or "none"
     if isinstance(value, tuple):

@@ -1,4 +1,4 @@
-"""``runs``: what the journal holds, and moving it between machines."""
+"""``runs``: the contents of the journal, and moving them between machines."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from shufflenet_deploy.records import Run
 
 _STANDARD_STREAM = "-"
-#: Columns of ``runs show`` that hold numbers.
+#: Numeric columns of ``runs show``.
 _FIGURES = ("processes", "samples", "median", "p10", "p90", "p99", "unit", "MB")
 
 _JOURNAL = typer.Option("--journal", help=JOURNAL_HELP)
@@ -101,8 +101,8 @@ def show(
     groups = dict(sorted(groups.items(), key=lambda one: one[1][0].cell.display_order))
     cells = [_described_cell(group) for group in groups.values()]
     if as_json:
-        told = {"cells": cells, "observations": [described(one, runs) for one in observations]}
-        print_json({**_described_suite(row), **told})
+        measured = {"cells": cells, "observations": [described(one, runs) for one in observations]}
+        print_json({**_described_suite(row), **measured})
         return
     paragraph(f"{row.id}: {row.name} on {row.host}, {row.created_at.astimezone():%Y-%m-%d %H:%M}")
     if runs:
@@ -234,14 +234,14 @@ def _described_cell(runs: list[Run]) -> dict[str, Any]:
     found = CellRuns.of(runs)
     processes = stats.samples_of(found.kept)
     failures = [run.outcome for run in found.failed if isinstance(run.outcome, Failure)]
-    judged = stats.stability(found.kept)
+    stability = stats.stability(found.kept)
     described: dict[str, Any] = {
         "cell": runs[0].cell.model_dump(mode="json"),
         "unit": runs[0].spec.metric.unit,
         "processes": len(processes),
-        "verdict": judged.verdict.value if processes else "failed",
-        "text": judged.text if processes else f"failed: {failures[-1].message}",
-        "findings": [finding.message for finding in judged.findings],
+        "verdict": stability.verdict.value if processes else "failed",
+        "text": stability.text if processes else f"failed: {failures[-1].message}",
+        "findings": [finding.message for finding in stability.findings],
         "failures": [failure.model_dump(mode="json") for failure in failures],
         "conditions": [_described_conditions(run) for run in (*found.kept, *found.failed)],
         "attempts": len(runs),

@@ -63,7 +63,7 @@ class Column:
 
     Attributes:
         title: its heading.
-        right: it holds numbers.
+        right: align right, for numbers.
         prose: its text may go on in further lines, broken between words.
         extra: it is left out where the terminal is too narrow; of several the last one first.
     """

@@ -58,7 +58,7 @@ class Form(StrEnum):
 _FORMAT = typer.Option(
     "--format",
     metavar="FORM",
-    help="terminal, md, csv, json or latex; --out FILE tells by its ending. [default: terminal]",
+    help="terminal, md, csv, json or latex; --out FILE sets it by its ending. [default: terminal]",
 )
 _OUT = typer.Option("--out", help="Write to this file; to a folder, every format. [default: print]")
 _JSON = typer.Option("--json", help="Short for --format json.")
@@ -81,7 +81,7 @@ def table(  # noqa: PLR0917 - one parameter per option
     resolution: Annotated[str | None, RESOLUTION] = None,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
-    """Print the speedup table: models, resolutions, speedup over AlexNet, the paper's beside it."""
+    """Print the speedup table: models, resolutions, speedup over AlexNet, and the paper's."""
     from shufflenet_deploy.report.render import Rendering, render, terminal  # noqa: PLC0415
 
     if as_json and form not in (None, Form.JSON):
@@ -202,14 +202,14 @@ def _targets(out: Path, form: Rendering | None) -> list[tuple[Path, Rendering]]:
         preflight.writable_folder("--out", out, [path.name for path, _ in targets])
         return targets
     by_suffix = {each.suffix: each for each in Rendering}
-    told = form or by_suffix.get(out.suffix.lower())
-    if told is None:
+    inferred = form or by_suffix.get(out.suffix.lower())
+    if inferred is None:
         raise UsageError(
-            f"cannot tell a format from {out.name}: end it in {', '.join(by_suffix)}, "
+            f"cannot infer a format from {out.name}: end it in {', '.join(by_suffix)}, "
             "or give --format"
         )
     preflight.writable_file("--out", out, "table.md")
-    return [(out, told)]
+    return [(out, inferred)]
 
 
 def _distinct(values: Iterable[str]) -> list[str]:

@@ -118,12 +118,12 @@ def lowering(  # noqa: PLR0917 - options, each passed by name
                     entries = tune(question, measure)
                     found += [entry.model_copy(update={"suite": search}) for entry in entries]
         except KeyboardInterrupt:
-            _say_how_to_go_on("interrupted", search)
+            _print_resume_hint("interrupted", search)
             raise typer.Exit(_INTERRUPTED) from None
         except UsageError:
             raise
         except DeployError:
-            _say_how_to_go_on("stopped", search)
+            _print_resume_hint("stopped", search)
             raise
     tuned.with_entries(tuple(found)).write(path)
     if as_json:
@@ -192,7 +192,7 @@ def _measuring(
     return measure
 
 
-def _say_how_to_go_on(word: str, search: str) -> None:
+def _print_resume_hint(word: str, search: str) -> None:
     typer.echo(
         f"{word}: what was measured is kept; go on with the same options and --resume {search}",
         err=True,

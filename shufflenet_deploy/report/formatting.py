@@ -18,7 +18,7 @@ ABSENT = "-"
 #: Raw samples (ns, instructions) per unit that a reader sees (ms, Minstr).
 SCALE = 1e6
 
-#: What the speedup line says when the interval holds 1.
+#: The speedup line if the interval contains 1.
 UNDISTINGUISHED = "not distinguishable"
 
 #: Signs of a figure not to be trusted, besides its footnote.
@@ -100,7 +100,7 @@ def efficiency(entry: TableCell) -> str:
 
 
 def paper_figures_text(block: Block, entry: TableCell) -> str:
-    """The paper's latency (only beside latencies) and its speedup."""
+    """The paper's latency (only next to latencies) and its speedup."""
     parts = []
     if entry.paper_latency_ms is not None and block.setting.metric is Metric.LATENCY:
         parts.append(f"{figure(entry.paper_latency_ms)} ms")
@@ -125,7 +125,7 @@ def short_heading(block: Block) -> str:
 
 
 def place(block: Block) -> str:
-    """The host and the machine behind it."""
+    """The host and its board or CPU."""
     return f"{block.setting.host} ({block.setting.board or block.setting.cpu})"
 
 
@@ -160,7 +160,7 @@ def caption(block: Block) -> str:
                 )
             )
         ),
-        "governor " + (", ".join(block.governors) or "not told"),
+        "governor " + (", ".join(block.governors) or "unknown"),
         "CPUs " + (", ".join(map(str, setting.cpus)) if setting.cpus else "not pinned"),
         runtime(block),
         f"{block.started_at:%Y-%m-%d %H:%M} to {block.ended_at:%H:%M %Z}",

@@ -17,7 +17,7 @@ from shufflenet_deploy.report.svg import Chart
 from shufflenet_deploy.report.table import Table
 from shufflenet_deploy.report.table_model import Block, Process, Row, TableCell
 
-#: What the colours of figures mean, by class of the style sheet.
+#: The meaning of the colours of figures, by class of the style sheet.
 _COLOURS = {
     "good": "faster than the baseline",
     "bad": "slower than the baseline",
@@ -48,7 +48,7 @@ class _Headline:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """Something to say after the tables: words, charts, and rows of text under ``header``.
+    """A section after the tables: text, charts, and rows under ``header``.
 
     ``header`` is empty where there are no rows; the first column names its row. ``label`` is what
     the contents call it, "" for the title.
@@ -68,7 +68,7 @@ def html(table: Table, profiles: Sequence[Breakdown] = (), parts: Sequence[Part]
     Args:
         table: what was measured.
         profiles: drawn in the blocks of their cells.
-        parts: what else there is to tell, in this order, after the blocks of the table. Names of
+        parts: further sections, in this order, after the blocks of the table. Names of
             their charts must be unique on the page.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415
@@ -117,7 +117,7 @@ def chart_css() -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class _Place:
-    """The links to all sections of one target; ``name`` is said once, before them."""
+    """The links to all sections of one target; ``name`` is printed once, before them."""
 
     name: str
     links: tuple[tuple[str, str], ...]
@@ -221,10 +221,10 @@ def _process_facts(process: Process, metric: Metric) -> Mapping[str, str]:
     }
 
 
-def _change(process: Process, tell: Callable[[Conditions], str]) -> str:
+def _change(process: Process, label: Callable[[Conditions], str]) -> str:
     """A condition before and after, once when it stayed the same."""
-    told = [tell(state) for state in (process.before, process.after) if state is not None]
-    return " → ".join(dict.fromkeys(told)) or formatting.ABSENT
+    texts = [label(state) for state in (process.before, process.after) if state is not None]
+    return " → ".join(dict.fromkeys(texts)) or formatting.ABSENT
 
 
 def _spread(values: Mapping[str, float], per_unit: float) -> str:

@@ -10,9 +10,9 @@ from decimal import Decimal
 
 #: Digits of a figure below 1000; from there on all digits before the point are written.
 _DIGITS = 3
-#: From here on a tenth says nothing.
+#: From here on a tenth is below the noise.
 _WHOLE_FROM = 10_000
-#: A figure this small is no longer told from zero.
+#: Figures below this are written as zero.
 _FEWEST = 1e-6
 
 
@@ -42,7 +42,7 @@ def deviation(middle: float, low: float, high: float) -> str:
 
 
 def decimals(value: float) -> int:
-    """Digits behind the point of ``figure(value)``."""
+    """Digits after the point of ``figure(value)``."""
     size = abs(value)
     if size < _FEWEST:
         return 0

@@ -35,7 +35,7 @@ class Figure:
 class Overview:
     """The rows of several blocks; each of ``lines`` has one entry per column, as text.
 
-    ``names`` are the first columns, which say what a line is about. Lines of one model, precision
+    ``names`` are the first columns, which identify a line. Lines of one model, precision
     and number of threads follow each other, the fastest first.
     """
 

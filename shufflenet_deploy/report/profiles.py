@@ -44,7 +44,7 @@ def as_text(
         decompositions: one per model that is compared.
         layers: whether to list every layer as well.
         operators: whether to list the runtime's kinds of operators as well.
-        width: columns of the terminal; None asks the terminal, 80 where there is none.
+        width: columns of the terminal; None takes the terminal's, else 80.
         color: whether ANSI colours may be used.
     """
     stream = StringIO()
@@ -54,7 +54,7 @@ def as_text(
         if one.attributed:
             console.print(_parts(one, "Kind of layer", one.kinds))
         else:
-            console.print("the file's names tell no layers; the runtime's operators:")
+            console.print("the file's names identify no layers; the runtime's operators:")
         if layers and one.attributed:
             console.print(_parts(one, "Layer", one.layers))
         if operators or not one.attributed:

@@ -75,7 +75,7 @@ def _course(
         if len(points) >= _MOMENTS:
             found.setdefault(points, []).append(label)
     series = [
-        (label, Curve(points=points, tone=tone, tell=_teller(label, unit)))
+        (label, Curve(points=points, tone=tone, label=_labeller(label, unit)))
         for (points, labels), tone in zip(found.items(), ("measured", "baseline"), strict=False)
         for label in [" and ".join(labels)]
     ]
@@ -87,10 +87,10 @@ def _course(
     across = Axis(
         low=0,
         high=max(minutes for _, curve in series for minutes, _ in curve.points) or 1.0,
-        tell=lambda value: f"{short(value)} min",
+        label=lambda value: f"{short(value)} min",
         gutter=_GUTTER,
     )
-    up = Axis(low=low - margin, high=high + margin, tell=short)
+    up = Axis(low=low - margin, high=high + margin, label=short)
 
     def draw(width: int | None) -> str:
         return curves(
@@ -113,5 +113,5 @@ def _course(
     )
 
 
-def _teller(label: str, unit: str) -> Callable[[float, float], str]:
+def _labeller(label: str, unit: str) -> Callable[[float, float], str]:
     return lambda minutes, value: f"{label} after {minutes:.1f} min: {value:.0f} {unit}"

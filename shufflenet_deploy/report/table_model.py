@@ -1,8 +1,8 @@
 """The values of a speedup table: blocks of one setting, rows of models, columns of resolutions.
 
-This is the shape of the paper's Table 8. A block holds what may be compared: one suite on one
+This is the shape of the paper's Table 8. A block contains comparable runs only: one suite on one
 target with one runtime, version, format, precision, thread count and metric. Everything a renderer
-shows stands here as numbers: ``build`` derives them from runs, ``render`` turns them into text.
+shows is a number here: ``table_builder`` derives them from runs, ``render`` turns them into text.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Estimate(Record):
 class Speedup(Record):
     """Measured ratio baseline / candidate with its 95 % interval: above 1 is faster.
 
-    ``distinguishable`` is False where the interval holds 1, "no difference".
+    ``distinguishable`` is False where the interval contains 1, "no difference".
     """
 
     ratio: float
@@ -77,7 +77,7 @@ class Speedup(Record):
 
 
 class CellFinding(Record):
-    """One reason to distrust a cell: its cause, what was seen, and what to type next."""
+    """One finding against a cell: its cause, the evidence, and the command to try next."""
 
     cause: str
     message: str

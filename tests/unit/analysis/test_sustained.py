@@ -157,7 +157,7 @@ def test_where_nothing_is_told_the_samples_are_asked():
     both = measured({"a": steps(10, 13), "alexnet": steps(40, 52)})
     onset = throttling(both)
     assert abs(onset.at_secs - 300) <= 2
-    assert "tells no frequencies" in onset.reason
+    assert "reports no frequencies" in onset.reason
     assert throttling(measured({"a": steps(10, 13), "alexnet": level(40)})) is None
     assert throttling(measured({"a": lambda at: 13 if at == 300 else 10})) is None
 

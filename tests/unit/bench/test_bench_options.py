@@ -19,8 +19,8 @@ def test_lists_take_commas_and_repetition():
     assert multi_value.listed(["a,b", " c ", "a"]) == ["a", "b", "c"]
     assert multi_value.listed("a, b") == ["a", "b"]
     assert multi_value.listed(None) == []
-    assert options.whole_numbers(["1,4"]) == [1, 4]
-    assert options.whole_numbers(None) is None
+    assert options.integers(["1,4"]) == [1, 4]
+    assert options.integers(None) is None
     with pytest.raises(UsageError, match="an empty list was given"):
         multi_value.listed([" ,"])
 

@@ -75,7 +75,7 @@ def test_every_command_checks_what_was_typed():
         (("inspect", b"caf\xe9"), "it is not UTF-8"),
         (("runs", "show", "a\x1b[31m"), "it holds a control character"),
         (("bench", "--threads", "9" * 5000), "'--threads': longer than 4096"),
-        (("bench", "--threads", "٣"), "--threads ٣: write whole numbers"),
+        (("bench", "--threads", "٣"), "--threads ٣: write integers"),
         (("bench", "--suite", "/dev/zero"), "larger than 1 MiB, or endless"),
     ],
 )

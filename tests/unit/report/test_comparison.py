@@ -180,7 +180,7 @@ def test_tainted_cells_make_no_verdict(tainted, factor):
     )
     assert found.changes[0].verdict is ChangeStatus.TAINTED
     assert found.regressions == ()
-    assert found.unjudged == found.changes
+    assert found.tainted == found.changes
     assert sample_runs.close(found.changes[0].ratio, factor)
     for text in (render.terminal(found, width=120), render.markdown(found)):
         assert "1 cell: 1 not judged (tainted)" in " ".join(text.split())

@@ -69,7 +69,7 @@ def test_the_text_adds_up(profiles):
 def test_without_layers_the_operators_are_shown():
     parts = of_suite([profiled(SMALL, 20e6, names=False)], [])
     text = as_text(parts, [], width=80)
-    assert "tell no layers" in text
+    assert "identify no layers" in text
     assert re.search(r"ReorderInput +1 +2\.000", text)
 
 

@@ -309,7 +309,7 @@ def test_the_error_of_the_very_file_stands_beside_the_papers():
     assert row.paper_top1_error_percent == 43.2
     assert [found.notes[mark - 1] for mark in row.marks] == [
         (
-            "top-1 error of this very file at 224x224: 44.0 % (34.7–53.8) on 100 pictures of 1000 "
+            "top-1 error of this very file at 224x224: 44.0 % (34.7–53.8) on 100 images of 1000 "
             "classes in val (fingerprint ffffffffffff)"
         )
     ]
