@@ -25,7 +25,7 @@ def summary(checks: Sequence[CrossCheck], runs: Iterable[Run]) -> str:
 def mean_ns(cell: Cell, runs: Iterable[Run]) -> float | None:
     """The median over our processes of the mean of each; None where nothing was measured.
 
-    Not the figure of the table, which is a median: not every version of the program reports a median.
+    Not the figure of the table, which is a median: some versions of the program report no median.
     """
     found = CellRuns.of([run for run in runs if run.cell == cell])
     processes = stats.samples_of(found.kept)
