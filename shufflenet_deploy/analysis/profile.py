@@ -38,7 +38,7 @@ UNKNOWN = "unattributed"
 
 
 class ProfiledPart(Record):
-    """A part of an inference: so many operators, what they took, and as a share of the whole.
+    """A part of an inference: its operators, their time, and their share of the whole.
 
     ``kind`` is that of a single layer.
     """
@@ -100,7 +100,7 @@ def take_apart(
     runtime_version: str | None = None,
     measured: Sequence[Sequence[int]] = (),
 ) -> Breakdown:
-    """Add up a profile.
+    """Aggregate a profile by layer kind, layer and operator.
 
     Args:
         profile: inferences with the profiler.
@@ -208,8 +208,8 @@ class CostGap(Record):
     """One kind of layer in two models.
 
     ``theory`` is how many times fewer multiply-adds the candidate has there, ``ratio`` how many
-    times faster it is. ``promised`` is what it would take if the multiply-adds of the whole network
-    decided (see ``decompose``), ``lost`` what it takes beyond that.
+    times faster it is. ``promised`` is its time if it scaled with the multiply-adds of the whole
+    network (see ``decompose``), ``lost`` the time beyond that.
     """
 
     name: str
@@ -300,7 +300,7 @@ def _multiplying(parts: Mapping[str, ProfiledPart]) -> dict[str, ProfiledPart]:
 
 
 def _with_rest(whole: Breakdown) -> dict[str, ProfiledPart]:
-    """The kinds by name, and what is left to the inference that nothing profiled."""
+    """The kinds by name, and ``REST``, up to the inference without the profiler."""
     kinds = {part.name: part for part in whole.kinds if part.name != OUTSIDE}
     value = whole.plain - sum(part.value for part in kinds.values())
     rest = ProfiledPart(

@@ -1,9 +1,9 @@
 """Analysis of sustained measurements: slowdown, changes of the ranking, onset of throttling.
 
 Pure functions over ``records.Sustained``. The first minute is compared with the last (with a third
-of the time each, when there is less than three minutes). A slice counts as a process does in
-``stats``: its median stands for it, and the bootstrap draws slices first, samples within them
-second.
+of the time each, when there is less than three minutes). A slice is treated as a
+process is in ``stats``: it is represented by its median, and the bootstrap draws slices first,
+samples within them second.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from shufflenet_deploy.stats.disturbances import throttle_reasons
 
 WINDOW_SECS = 60.0
 
-#: A core is slowed down when it is this much below its fastest, for as many notes in a row.
+#: A core is throttled when it is this much below its fastest, for as many trace points in a row.
 _SLOWED, _NOTES = 0.05, 2
 #: Without frequencies, when this many turns in a row are that much above the first minute.
 _TURNS = 3
@@ -95,7 +95,7 @@ def analyse(measured: Sustained, *, window_secs: float = WINDOW_SECS) -> Finding
     """Compare the beginning with the end.
 
     Raises:
-        ValueError: nothing was measured.
+        ValueError: the measurement failed.
     """
     if not measured.slices:
         raise ValueError("a failed measurement has nothing to compare")

@@ -85,7 +85,7 @@ use_checked_commands(app)
 
 
 def _explained(error: Any) -> str:
-    """One line for a wrong command line: what, and where to read on; "" where help was shown."""
+    """One line for a wrong command line: the error and its help; "" if help was shown."""
     what = last_net.one_line(error.format_message()).rstrip(".")
     if not what:
         return ""
@@ -94,7 +94,7 @@ def _explained(error: Any) -> str:
 
 
 def _caught(error: Exception) -> tuple[str, int]:
-    """One line and the exit code for what is no error of ours."""
+    """One line and the exit code of an exception that is none of ``errors``."""
     if isinstance(error, ModuleNotFoundError) and (missing := extras.explained(error)) is not None:
         return str(missing), missing.exit_code
     found = last_net.of_file(error) if isinstance(error, OSError) else None
@@ -128,6 +128,6 @@ def main() -> None:
     if status == INTERRUPTED:
         sys.stdout.flush()
         sys.stderr.flush()
-        # Everything of ours is unwound; frameworks cut off in the middle crash in their own exit.
+        # Everything of ours is unwound; frameworks interrupted midway crash in their exit handlers.
         os._exit(INTERRUPTED)
     sys.exit(status)

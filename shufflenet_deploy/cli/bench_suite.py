@@ -170,7 +170,7 @@ def kind_of_cores(text: str | None) -> str | None:
 
 
 def warmup_limits(text: str | None) -> dict[str, Any]:
-    """``"10"`` inferences, or ``"0.5s"``; the other minimum is then none."""
+    """``"10"`` inferences, or ``"0.5s"``; the other minimum is then zero."""
     if text is None:
         return {}
     if re.fullmatch(r"[0-9]{1,18}", text):
@@ -207,7 +207,7 @@ def program(path: Path | None) -> str | None:
 
 
 def check_extras(suite: Suite) -> None:
-    """Refuse what cannot be measured besides runs before anything is connected or exported."""
+    """Validate the options for sustained measurements and cross-checks, before connecting."""
     from shufflenet_deploy.records import Format, Metric  # noqa: PLC0415
 
     if suite.sustained_secs is not None and suite.spec.metric is Metric.INSTRUCTIONS:

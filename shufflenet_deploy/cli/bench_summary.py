@@ -24,14 +24,14 @@ TABLE_FILES = ("table.md", "table.csv", "table.json")
 
 
 class _CellStability(NamedTuple):
-    """A cell and how far its processes can be trusted."""
+    """A cell with the findings on its samples' stability."""
 
     cell: Cell
     stability: Stability
 
 
 class BenchSummary:
-    """The printed form of a result."""
+    """Renderer of a result for the terminal, as JSON and as files."""
 
     def __init__(self, result: BenchResult) -> None:
         self._result = result

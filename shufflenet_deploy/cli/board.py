@@ -106,7 +106,7 @@ def status(
     named: Annotated[str | None, _NAME_TOO] = None,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
-    """Say whether a board runs and answers; exit code 1 when it does not."""
+    """Print whether a board runs and answers; exit code 1 when it does not."""
     board = _find(_chosen(word, named))
     if as_json:
         print_json({**_described(board), "answers": board.running and board.answers()})

@@ -1,4 +1,4 @@
-"""``classify``: what an exported file sees in an image."""
+"""``classify``: classify an image with an exported file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def classify(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Print the most probable classes of an image, as an exported file sees it.
+    """Print the most probable classes of an image by an exported file.
 
     The image is preprocessed as the file states; docs/deploying.md does the same by hand.
     """

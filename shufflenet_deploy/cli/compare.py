@@ -56,9 +56,9 @@ def compare(  # noqa: PLR0917 - options, each passed by name
     journal: Annotated[str | None, typer.Option(help=JOURNAL_HELP)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Say what became faster or slower from one suite to another, and which conditions changed.
+    """Compare two suites: cells that became faster or slower, and conditions that changed.
 
-    Exit code 1 when a cell is a regression or fails now, 0 otherwise. Cells that were disturbed on
+    Exit code 1 when a cell is a regression or fails now, 0 otherwise. Cells that are tainted on
     either side are not judged; with --strict they count as failed.
     """
     from shufflenet_deploy.report import comparison_render as render  # noqa: PLC0415

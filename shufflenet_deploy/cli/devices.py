@@ -1,4 +1,4 @@
-"""``devices``: which boards and phones can be reached, what they are, and what they lack."""
+"""``devices``: discover reachable boards and phones, their hardware, and missing packages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measuring on a virtual board: what its figures are worth, and how many inferences are enough."""
+"""Benchmarks on a virtual board: fewer inferences, and notices that latencies are emulated."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from shufflenet_deploy.board import BoardSettings
 
-#: An inference takes an emulator seconds, and no number of them makes its time a device's: these
-#: show that everything runs, and how a table looks.
+#: Emulated inferences take seconds, and no number of them predicts a device's latency: these few
+#: suffice as an end-to-end test.
 FEW_INFERENCES: dict[str, Any] = {
     "warmup_runs": 0,
     "warmup_secs": 0.0,

@@ -301,7 +301,7 @@ def _warn_of_calibration(artifacts: Any, made: Result, pictures: LabelledImages)
 
 @contextmanager
 def _progress(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal; in a log a line now and then."""
+    """A progress bar on a terminal; in a log periodic lines."""
     if not sys.stderr.isatty():
         with Heartbeat() as heartbeat:
             heartbeat.doing(title)

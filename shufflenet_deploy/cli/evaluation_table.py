@@ -21,7 +21,7 @@ _COLUMNS = (
 
 
 def described(evaluation: Evaluation) -> dict[str, Any]:
-    """The counts, and what follows from them."""
+    """The counts and the statistics derived from them, for ``--json``."""
     from shufflenet_deploy.stats import proportions  # noqa: PLC0415
 
     pairing = evaluation.pairing
@@ -46,7 +46,7 @@ def _share(count: int, tally: TopKCounts) -> dict[str, float]:
 
 
 def print_table(evaluations: Sequence[Evaluation]) -> None:
-    """The files of one model and resolution under their module, with what the columns mean."""
+    """Print the files of one model and resolution below their module, with a legend."""
     from rich.table import Table  # noqa: PLC0415
 
     from shufflenet_deploy.stats import proportions  # noqa: PLC0415

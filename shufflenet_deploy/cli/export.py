@@ -261,7 +261,7 @@ def warn_of_small_calibration_set(folder: Path | None) -> None:
 
 
 def _chosen(option: str, values: Sequence[str], known: Sequence[str]) -> list[str]:
-    """The values meant, ``all`` spelt out.
+    """Expand ``all``, and check the values.
 
     Raises:
         UsageError: a value that the option does not know.
@@ -275,7 +275,7 @@ def _chosen(option: str, values: Sequence[str], known: Sequence[str]) -> list[st
 
 
 def export_all(requests: Sequence[ExportRequest]) -> list[Result]:
-    """Make every file that is not there yet, with progress on a terminal."""
+    """Export every missing file, with progress on a terminal."""
     from shufflenet_deploy.export import NOTE, UP_TO_DATE  # noqa: PLC0415
     from shufflenet_deploy.export import export as export_one  # noqa: PLC0415
 
@@ -310,7 +310,7 @@ def export_all(requests: Sequence[ExportRequest]) -> list[Result]:
 
 @contextmanager
 def _progress(files: int) -> Iterator[Callable[[str, int], None]]:
-    """A line that moves on a terminal; in a log a line now and then."""
+    """A progress line on a terminal; in a log periodic lines."""
     if not sys.stderr.isatty():
         with Heartbeat() as heartbeat:
             yield lambda text, done: heartbeat.doing(f"[{done + 1}/{files}] {text}")

@@ -1,4 +1,4 @@
-"""A line now and then about long work whose output goes to a log, not to a terminal."""
+"""Periodic progress lines of long work whose output goes to a log, not to a terminal."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Heartbeat:
             self._thread.join()
 
     def doing(self, text: str) -> None:
-        """Note what is being done from now on."""
+        """Set the current step."""
         self._text = text
 
     def spoke(self) -> None:

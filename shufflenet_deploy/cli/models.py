@@ -1,4 +1,4 @@
-"""``models``: list the models that can be exported, with what they cost."""
+"""``models``: list the models that can be exported, with their cost."""
 
 from __future__ import annotations
 

@@ -57,10 +57,10 @@ def profile(  # noqa: PLR0917 - options, each passed by name
     journal: Annotated[str | None, typer.Option("--journal", help=JOURNAL_HELP)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show where the time goes in a suite that was measured with bench --profile.
+    """Show the time by layer of a suite that was measured with bench --profile.
 
-    Each cell by kind of layer; then each model against the baseline: what the multiply-adds
-    promise of every kind, what arrives, and how much time is lost there.
+    Each cell by kind of layer; then each model against the baseline: the time that the
+    multiply-adds promise of every kind, the time measured, and the gap between them.
     """
     with open_journal(journal) as book:
         row = book.suite(suite)
@@ -89,7 +89,7 @@ def profile(  # noqa: PLR0917 - options, each passed by name
 
 @dataclass(frozen=True, kw_only=True)
 class Profiles:
-    """The runs of a suite that profile, and those that measure."""
+    """The profiling runs of a suite, and its measurements."""
 
     profiles: Sequence[Run]
     measured: Sequence[Run]
@@ -125,7 +125,7 @@ class Profiles:
         ]
 
     def show(self, against: str | None, *, layers: bool = False, operators: bool = False) -> None:
-        """Print the tables, and on standard error what could not be profiled."""
+        """Print the tables, and the failures on standard error."""
         from shufflenet_deploy.analysis import profile  # noqa: PLC0415
 
         parts = self._parts()

@@ -1,4 +1,4 @@
-"""Live progress of a bench on standard error: one line that moves, or plain lines in a log."""
+"""Live progress of a bench on standard error: one live line, or plain lines in a log."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def figure_of(run: Run) -> str:
 
 
 class BenchProgress:
-    """Shows events; a context manager. Quiet shows only what went wrong."""
+    """Prints events; a context manager. Quiet prints only problems."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet
@@ -84,7 +84,7 @@ class BenchProgress:
             self._bar.stop()
 
     def show(self, event: bench.Event) -> None:
-        """Tell one event."""
+        """Print one event."""
         match event:
             case bench.Stage(text=text):
                 self.stage(text)

@@ -31,7 +31,7 @@ KEPT = {
     "cores": "--cpus",
     "governor": "--governor",
 }
-#: The same of the fields of its spec.
+#: The same for the fields of its spec.
 KEPT_OF_SPEC = {
     "metric": "--metric",
     "cpus": "--cpus",
@@ -47,7 +47,7 @@ def check(suite_id: str, known: Suite, wanted: Suite) -> None:
     """Refuse options that would change what the suite samples.
 
     Args:
-        suite_id: what the suite is called.
+        suite_id: its id.
         known: the suite as it was measured so far.
         wanted: the same, overruled by the options that were given.
 

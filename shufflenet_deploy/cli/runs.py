@@ -87,7 +87,7 @@ def show(
     journal: Annotated[str | None, _JOURNAL] = None,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
-    """Show every cell of a suite: its samples summed up, its conditions, how far to trust it."""
+    """Show every cell of a suite: a summary of its samples, its conditions, its stability."""
     from shufflenet_deploy.bench.events import describe  # noqa: PLC0415
 
     with open_journal(journal) as book:
@@ -289,7 +289,7 @@ def _described_conditions(run: Run) -> dict[str, Any]:
 
 
 def _conditions(runs: list[Run]) -> str:
-    """The conditions of a suite in one line: what was the same, and ranges of what was not."""
+    """The conditions of a suite in one line: constant ones once, others as ranges."""
     states = [state for run in runs for state in (run.before, run.after) if state is not None]
     versions = dict.fromkeys(
         f"{run.cell.runtime.partition('==')[0]} {run.runtime_version}"
@@ -329,6 +329,6 @@ def _print_table(columns: tuple[Column, ...], rows: list[tuple[str, ...]]) -> No
 
 
 def _print_plain(headers: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    """Tab-separated: what cut and awk expect."""
+    """Print tab-separated, for cut and awk."""
     for row in (headers, *rows):
         typer.echo("\t".join(row))

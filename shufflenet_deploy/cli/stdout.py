@@ -28,13 +28,13 @@ _LEAST_PROSE = 12
 
 
 def show(render: Callable[[bool], str]) -> None:
-    """Print what ``render(color)`` gives: in colour on a terminal, unless ``NO_COLOR`` is set."""
+    """Print ``render(color)``: in colour on a terminal, unless ``NO_COLOR`` is set."""
     color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     typer.echo(render(color), nl=False, color=color)
 
 
 def print_json(document: dict[str, Any]) -> None:
-    """Print what ``--json`` promises: one object, with the version of its fields first.
+    """Print the document of ``--json``: one object, with the version of its fields first.
 
     It is indented for eyes only; programs get one line.
     """

@@ -1,4 +1,4 @@
-"""``table``: the paper's Table 8 from what was measured."""
+"""``table``: the paper's Table 8 from measurements."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def build(
     precision: str | None = None,
     resolution: str | None = None,
 ) -> Table:
-    """Read the journal, choose runs and arrange them; what ``table`` and ``report`` share.
+    """Read the journal, select runs and arrange them, for ``table`` and ``report``.
 
     Raises:
         UsageError: there are no runs, nothing fits, or no run is of the named baseline.
@@ -193,7 +193,7 @@ def _evaluations(journal: str | None) -> list[Evaluation]:
 
 
 def _targets(out: Path, form: Rendering | None) -> list[tuple[Path, Rendering]]:
-    """The files to write, and what into each; refused before anything is read or computed."""
+    """The files to write, each with its format; refused before anything is read or computed."""
     from shufflenet_deploy.report.render import Rendering  # noqa: PLC0415
 
     if out.is_dir() or not out.suffix:

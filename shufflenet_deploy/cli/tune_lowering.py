@@ -135,7 +135,7 @@ def lowering(  # noqa: PLR0917 - options, each passed by name
 
 
 def _files_of(runtime: str) -> list[tuple[Format, Precision]]:
-    """The kinds of files that a runtime runs."""
+    """The file formats of a runtime."""
     from shufflenet_deploy import runtime as runtimes  # noqa: PLC0415
 
     kind = runtimes.get(runtime).formats[0]
@@ -167,7 +167,7 @@ def _spec(metric: str, cpus: list[int] | None, processes: int, min_secs: float) 
 def _measuring(
     search: str, target: Target, book: Journal, artifacts: Path, show: Callable[[Any], object]
 ) -> Callable[[str, Suite], Sequence[Run]]:
-    """Measures a suite of the search, or what is missing of it in the journal."""
+    """Measures the missing cells of a suite of the search."""
     from shufflenet_deploy import bench, export  # noqa: PLC0415
     from shufflenet_deploy.export import ExportRequest  # noqa: PLC0415
 

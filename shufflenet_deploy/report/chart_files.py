@@ -41,10 +41,10 @@ def plots(
             setting = block.setting
             threads = formatting.threads(setting.threads).replace(" ", "")
             name = f"{number}-{setting.runtime}-{setting.precision.value}-{threads}-{kind}"
-            yield from _files(name, _picture(chart, formatting.heading(block)))
+            yield from _files(name, _document(chart, formatting.heading(block)))
     for part in parts:
         for chart in part.charts:
-            yield from _files(chart.name, _picture(chart, part.title))
+            yield from _files(chart.name, _document(chart, part.title))
 
 
 def _files(name: str, image: str) -> Iterator[tuple[str, bytes]]:
@@ -52,7 +52,7 @@ def _files(name: str, image: str) -> Iterator[tuple[str, bytes]]:
     yield f"{name}.png", _png(image)
 
 
-def _picture(chart: Chart, setting: str) -> str:
+def _document(chart: Chart, setting: str) -> str:
     """A chart with its heading, keys and colours, as a document of its own."""
     keys = _keys(chart.keys)
     top = _HEAD + _KEYS_LINE * len(keys)
@@ -70,7 +70,7 @@ def _picture(chart: Chart, setting: str) -> str:
 
 
 def _keys(keys: tuple[Key, ...]) -> list[str]:
-    """Lines of keys, as many as the width makes necessary."""
+    """Wrap the keys into lines of the chart's width."""
     lines, x = [""], float(_PADDING)
     for key in keys:
         taken = 36 + _KEY_CHARACTER * len(key.text)

@@ -1,4 +1,4 @@
-"""The charts of a block: speedup, latency or cost, what theory promised, samples, conditions."""
+"""The charts of a block: speedup, latency or cost, theoretical speedup, samples, conditions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from shufflenet_deploy.report.svg import (
 )
 from shufflenet_deploy.report.table_model import Block, Estimate, Row, Speedup, TableCell
 
-#: Samples shown per cell; more would only make the cloud a bar.
+#: Samples shown per cell; more would merge into a bar.
 _CLOUD = 240
 #: Samples further than this from the median stand at the edge of their chart.
 _CLOUD_REACH = 0.3

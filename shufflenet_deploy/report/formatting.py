@@ -12,21 +12,21 @@ from shufflenet_deploy.report import numerals
 from shufflenet_deploy.report.table import Table
 from shufflenet_deploy.report.table_model import Block, Estimate, Row, TableCell
 
-#: Stands where there is nothing to show.
+#: Placeholder of a missing value.
 ABSENT = "-"
 
-#: Raw samples (ns, instructions) per unit that a reader sees (ms, Minstr).
+#: Raw samples (ns, instructions) per unit as displayed (ms, Minstr).
 SCALE = 1e6
 
 #: The speedup line if the interval contains 1.
 UNDISTINGUISHED = "not distinguishable"
 
-#: Signs of a figure not to be trusted, besides its footnote.
+#: Marks of untrustworthy figures, besides the footnote.
 SIGNS = {"stable": "", "noisy": "~", "tainted": "!", "failed": ""}
 
 
 def unit(metric: Metric) -> str:
-    """The unit that a reader sees."""
+    """The displayed unit."""
     return "ms" if metric is Metric.LATENCY else "Minstr"
 
 
@@ -58,7 +58,7 @@ def errors(row: Row) -> tuple[str, ...]:
 
 
 def measured(entry: TableCell) -> tuple[str, str]:
-    """The median and its 95 % interval, or ``failed`` and nothing."""
+    """The median and its 95 % interval; ``failed`` and an empty one for a failure."""
     if entry.estimate is None:
         return "failed", ""
     low, high = entry.estimate.low / SCALE, entry.estimate.high / SCALE
@@ -68,7 +68,7 @@ def measured(entry: TableCell) -> tuple[str, str]:
 def speedup(block: Block, entry: TableCell) -> tuple[str, str]:
     """The measured speedup and its interval; empty for the baseline.
 
-    It has the sign of what is tainted where either of the two latencies is.
+    It is marked as tainted if either of the two latencies is.
     """
     if entry.speedup is None:
         return "", ""
@@ -78,7 +78,7 @@ def speedup(block: Block, entry: TableCell) -> tuple[str, str]:
 
 
 def speedup_tone(block: Block, entry: TableCell) -> str:
-    """The class of a speedup in the page's style sheet: only what can be trusted is good or bad."""
+    """The class of a speedup in the page's style sheet: only an untainted one is good or bad."""
     if entry.speedup is None:
         return ""
     if block.is_speedup_tainted(entry):
@@ -89,7 +89,7 @@ def speedup_tone(block: Block, entry: TableCell) -> str:
 
 
 def theory(entry: TableCell) -> str:
-    """The speedup that multiply-adds promise."""
+    """The theoretical speedup, by multiply-adds."""
     return "" if entry.theoretical_speedup is None else ratio(entry.theoretical_speedup)
 
 
@@ -110,7 +110,7 @@ def paper_figures_text(block: Block, entry: TableCell) -> str:
 
 
 def heading(block: Block) -> str:
-    """One line that names a block: what ran, how and where."""
+    """One line that names a block: runtime, precision, threads and target."""
     setting = block.setting
     return (
         f"{runtime(block)} · {setting.precision.value} · {setting.format.value} · "
@@ -119,7 +119,7 @@ def heading(block: Block) -> str:
 
 
 def short_heading(block: Block) -> str:
-    """A block among others of one place: what ran, and how."""
+    """A block among others of one target: runtime, precision and threads."""
     setting = block.setting
     return f"{runtime(block)} · {setting.precision.value} · {threads(setting.threads)}"
 
@@ -147,7 +147,7 @@ def row_title(block: Block, *, interval: bool = True) -> str:
 
 
 def caption(block: Block) -> str:
-    """Everything needed to measure this block again."""
+    """Everything needed to reproduce this block."""
     setting = block.setting
     counts = [len(entry.processes) for _, entry in block.entries() if entry.processes]
     samples = [len(process.samples) for _, entry in block.entries() for process in entry.processes]

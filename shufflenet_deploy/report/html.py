@@ -30,7 +30,7 @@ _COLOURS = {
 
 @dataclass(frozen=True, kw_only=True)
 class _Section:
-    """A block with everything the template shows of it; ``id`` is its anchor."""
+    """A block and its rendered parts, for the template; ``id`` is its anchor."""
 
     id: str
     block: Block
@@ -142,7 +142,7 @@ def _contents(table: Table, sections: Sequence[_Section]) -> tuple[_Place, ...]:
 
 
 def _colours(table: Table) -> tuple[tuple[str, str], ...]:
-    """The classes that colour the tables' speedups and boxes, and what they mean."""
+    """The classes that colour the tables' speedups and boxes, with their meaning."""
     tones = {
         formatting.speedup_tone(block, entry)
         for block in table.blocks
@@ -228,7 +228,7 @@ def _change(process: Process, label: Callable[[Conditions], str]) -> str:
 
 
 def _spread(values: Mapping[str, float], per_unit: float) -> str:
-    """Of several cores or sensors, the range."""
+    """The range over several cores or sensors."""
     if not values:
         return formatting.ABSENT
     ends = (min(values.values()) / per_unit, max(values.values()) / per_unit)

@@ -1,7 +1,7 @@
 """Number formats, the same in every table, chart and line: never with an exponent.
 
-``figure`` is for what was measured: about three digits, as in the paper's Table 8. ``plain`` is for
-machines: every digit, as CSV needs it. ``short`` is for what a user typed: seconds, limits.
+``figure`` is for measured values: about three digits, as in the paper's Table 8. ``plain`` is for
+machines: every digit, as CSV needs it. ``short`` is for a user's own values: seconds, limits.
 """
 
 from __future__ import annotations

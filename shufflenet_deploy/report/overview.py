@@ -1,4 +1,4 @@
-"""Settings side by side: where one suite has several blocks on a target, a line for each row."""
+"""Overview of several settings: the rows of all blocks of one suite and target in one table."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Overview:
 
 
 def side_by_side(table: Table) -> tuple[Overview, ...]:
-    """One overview for each suite, target and metric that was measured in several settings."""
+    """One overview per suite, target and metric with several settings."""
     groups: dict[tuple[object, ...], list[Block]] = {}
     for block in table.blocks:
         setting = block.setting

@@ -22,7 +22,7 @@ from shufflenet_deploy.analysis.profile import (
 from shufflenet_deploy.records import Cell
 from shufflenet_deploy.report import formatting
 
-#: Operators that take less or more than this of an inference without the profiler are doubted.
+#: Limits of the operators' sum over an inference without the profiler, beyond which it is doubted.
 _LEAST_INSIDE, _MOST_INSIDE = 0.7, 1.3
 #: Kinds of layers that a summary names per cell.
 _LARGEST = 3
@@ -78,7 +78,7 @@ def summary(
     width: int | None = None,
     color: bool = False,
 ) -> str:
-    """Two lines per cell: what most of an inference goes to, and what the model loses by it.
+    """Two lines per cell: the layer kinds that take most, and the model's cost gap in them.
 
     Args: as of ``as_text``.
     """
@@ -114,7 +114,7 @@ def caption(one: Breakdown) -> str:
 
 
 def _doubt(one: Breakdown) -> str:
-    """A warning where the operators do not add up to what they are parts of."""
+    """A warning if the operators do not add up to the inference."""
     if _LEAST_INSIDE <= one.inside <= _MOST_INSIDE:
         return ""
     return (

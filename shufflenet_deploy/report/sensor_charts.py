@@ -11,7 +11,7 @@ from shufflenet_deploy.report.table_model import Block
 
 _Pick = Callable[[Conditions], float | None]
 
-#: Fewer moments than this are no course of things.
+#: The fewest samples over time that are drawn.
 _MOMENTS = 3
 #: Share of the width for the numbers on the left: four digits on a phone.
 _GUTTER = 0.1

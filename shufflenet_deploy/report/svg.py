@@ -1,6 +1,6 @@
 """Small horizontal charts as SVG whose text never scales: x is in percent, y in pixels.
 
-A chart is as wide as its place (a phone, a page) while letters and strokes keep their size, colours
+A chart is as wide as its container (phone, page) while letters and strokes keep their size, colours
 come from classes, so that the page's style decides on light or dark, and every mark has a tooltip.
 With a fixed ``width`` the same drawing is an image of its own, for ``plots``.
 """
@@ -27,7 +27,7 @@ _STRIP_UNITS = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class Key:
-    """One entry of a chart's legend: a class of the style sheet and what it stands for."""
+    """One entry of a chart's legend: a class of the style sheet and its meaning."""
 
     tone: str
     text: str
@@ -103,7 +103,7 @@ class PointMark:
 
 @dataclass(frozen=True, kw_only=True)
 class Whisker:
-    """An interval."""
+    """An interval, drawn as a line with end caps."""
 
     low: float
     high: float

@@ -15,7 +15,7 @@ SCHEMA_VERSION = 1
 
 
 class Table(Record):
-    """Blocks of one setting each; see ``report.values`` for their shape."""
+    """Blocks of one setting each; see ``report.table_model`` for their shape."""
 
     schema_version: int = SCHEMA_VERSION
     baseline: str

@@ -48,7 +48,7 @@ class RunSettings(Record):
 
 class Estimate(Record):
     """Statistics of one cell in ``Metric.unit``: the median of its processes' medians with its
-    95 % interval, and the quantiles of all samples put together.
+    95 % interval, and the quantiles of the pooled samples.
     """
 
     median: float
@@ -99,7 +99,7 @@ class Process(Record):
 
 
 class TableCell(Record):
-    """One box of the table: a model at a resolution, measured or failed.
+    """One cell of the table: a model at a resolution, measured or failed.
 
     ``instruction_efficiency`` is the least possible number of multiply-adds of whole vectors over
     the instructions executed: ``Metric.INSTRUCTIONS`` only, and not in int8. ``marks`` point into
@@ -177,7 +177,7 @@ class Block(Record):
         )
 
     def entries(self) -> Iterable[tuple[Row, TableCell]]:
-        """Every filled box, row by row."""
+        """Every filled cell, row by row."""
         for row in self.rows:
             for entry in row.entries:
                 if entry is not None:
