@@ -4,7 +4,7 @@ Each subcommand is one module of this package with a ``register(app)`` function.
 nothing heavy at the top, so that ``--help`` stays instant; a command imports what it needs inside.
 
 Exit codes: 0 done, 1 a run failed, 2 the user's mistake, 70 a fault of this program (see
-``last_net``), 130 interrupted.
+``unexpected_errors``), 130 interrupted.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import typer
 
 import shufflenet_deploy
 from shufflenet_deploy import extras
-from shufflenet_deploy.cli import last_net
+from shufflenet_deploy.cli import unexpected_errors
 from shufflenet_deploy.cli.arguments import use_checked_commands
 from shufflenet_deploy.errors import DeployError
 
@@ -86,7 +86,7 @@ use_checked_commands(app)
 
 def _explained(error: Any) -> str:
     """One line for a wrong command line: the error and its help; "" if help was shown."""
-    what = last_net.one_line(error.format_message()).rstrip(".")
+    what = unexpected_errors.one_line(error.format_message()).rstrip(".")
     if not what:
         return ""
     command = error.ctx.command_path if getattr(error, "ctx", None) else "shufflenet-deploy"
@@ -97,8 +97,8 @@ def _caught(error: Exception) -> tuple[str, int]:
     """One line and the exit code of an exception that is none of ``errors``."""
     if isinstance(error, ModuleNotFoundError) and (missing := extras.explained(error)) is not None:
         return str(missing), missing.exit_code
-    found = last_net.of_file(error) if isinstance(error, OSError) else None
-    return found or (last_net.unforeseen(error), last_net.UNFORESEEN)
+    found = unexpected_errors.of_file(error) if isinstance(error, OSError) else None
+    return found or (unexpected_errors.log_unexpected(error), unexpected_errors.UNEXPECTED)
 
 
 def main() -> None:
@@ -114,7 +114,7 @@ def main() -> None:
             typer.echo(f"error: {line}", err=True)
         status = MISUSED
     except DeployError as error:
-        typer.echo(f"error: {last_net.one_line(error)}", err=True)
+        typer.echo(f"error: {unexpected_errors.one_line(error)}", err=True)
         status = error.exit_code
     except KeyboardInterrupt:
         status = INTERRUPTED
@@ -124,7 +124,7 @@ def main() -> None:
         status = 1
     except Exception as error:  # noqa: BLE001 - the last net
         line, status = _caught(error)
-        typer.echo(f"error: {last_net.one_line(line)}", err=True)
+        typer.echo(f"error: {unexpected_errors.one_line(line)}", err=True)
     if status == INTERRUPTED:
         sys.stdout.flush()
         sys.stderr.flush()

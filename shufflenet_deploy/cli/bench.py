@@ -27,7 +27,7 @@ from shufflenet_deploy.cli.bench_suite import (
 )
 from shufflenet_deploy.cli.bench_summary import TABLE_FILES, BenchSummary
 from shufflenet_deploy.cli.emulator import FEW_INFERENCES, board_of, notices
-from shufflenet_deploy.cli.export import warn_of_small_calibration_set
+from shufflenet_deploy.cli.export_run import warn_of_small_calibration_set
 from shufflenet_deploy.cli.journal import open_journal
 from shufflenet_deploy.cli.known_suites import host_of_suite, remember_host
 from shufflenet_deploy.cli.multi_value import listed, precisions

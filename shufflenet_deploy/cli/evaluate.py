@@ -15,7 +15,8 @@ from shufflenet_deploy import extras
 from shufflenet_deploy.cli import export_options as options
 from shufflenet_deploy.cli import preflight
 from shufflenet_deploy.cli.evaluation_table import described, print_table
-from shufflenet_deploy.cli.export import Result, explain, export_all, requests_of
+from shufflenet_deploy.cli.export_run import ExportResult, export_all, requests_of
+from shufflenet_deploy.cli.export_summary import print_problems
 from shufflenet_deploy.cli.heartbeat import Heartbeat
 from shufflenet_deploy.cli.journal import JOURNAL_HELP, open_journal
 from shufflenet_deploy.cli.multi_value import ALL, listed, precisions
@@ -165,7 +166,7 @@ def evaluate(  # noqa: PLR0917 - options, each passed by name
             evaluations, key=lambda e: (e.artifact.model, e.artifact.resolution)
         ):
             print_table(list(alike))
-    explain(results)
+    print_problems(results)
     for problem in problems:
         typer.echo(f"error: {problem}", err=True)
     if problems or len(made) < len(results):
@@ -196,7 +197,7 @@ class _EvaluationRun:
         self._pictures: dict[int, LabelledImages] = {}
         self._answered = "no"
 
-    def evaluate(self, made: Sequence[Result]) -> list[Evaluation]:
+    def evaluate(self, made: Sequence[ExportResult]) -> list[Evaluation]:
         """Evaluate files of one model and resolution, and note the results in the journal."""
         from shufflenet_deploy import accuracy  # noqa: PLC0415
         from shufflenet_deploy.accuracy import ModelSource  # noqa: PLC0415
@@ -280,7 +281,7 @@ def _check_classes(folder: Path, labels: str | None, requests: Sequence[ExportRe
         accuracy.check(folder, labels, model.architecture.description.classes)
 
 
-def _warn_of_calibration(artifacts: Any, made: Result, pictures: LabelledImages) -> None:
+def _warn_of_calibration(artifacts: Any, made: ExportResult, pictures: LabelledImages) -> None:
     """Warn of images that calibrated an int8 file too: its accuracy on them is biased upward."""
     from shufflenet_deploy.export.image_set import (  # noqa: PLC0415
         load_image_set as calibration_pictures,

@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from shufflenet_deploy import extras
 from shufflenet_deploy.cli import export_options as options
 from shufflenet_deploy.cli import preflight
-from shufflenet_deploy.cli.heartbeat import Heartbeat
+from shufflenet_deploy.cli.export_run import export_all, requests_of
+from shufflenet_deploy.cli.export_summary import print_problems, print_results
 from shufflenet_deploy.cli.multi_value import ALL, listed, precisions
-from shufflenet_deploy.cli.stdout import Column, print_grid, print_json
-from shufflenet_deploy.errors import DeployError, UsageError
-
-if TYPE_CHECKING:
-    from shufflenet_deploy.export import ExportRequest
-    from shufflenet_deploy.records import Artifact
+from shufflenet_deploy.cli.stdout import print_json
+from shufflenet_deploy.errors import UsageError
 
 _FAILED, _MISUSED = 1, 2
 _CHECK = "When it counts as valid"
@@ -97,10 +90,10 @@ def export(  # noqa: PLR0917 - options, each passed by name
 ) -> None:
     """Export a model to ONNX and TFLite, fp32 and int8, and check each file against it.
 
-    --fmt native makes a static program that measures itself where nothing is installed; for cores
-    that compute in it, in fp16 as well.
+    --fmt native makes a static program that measures itself, for targets without a runtime; on
+    cores that compute in it, in fp16 as well.
 
-    What is already there with the same weights and options is not made again.
+    Files that exist with the same weights and options are not exported again.
     """
     extras.require_export("export")
     tolerances = {
@@ -147,256 +140,9 @@ def export(  # noqa: PLR0917 - options, each passed by name
     if as_json:
         print_json({"files": [result.as_json() for result in results]})
     else:
-        _print_table(results, out)
-    explain(results)
+        print_results(results, out)
+    print_problems(results)
     failed = [result for result in results if not result.good]
     if failed:
         misused = all(isinstance(result.error, UsageError) for result in failed)
         raise typer.Exit(_MISUSED if misused else _FAILED)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """The outcome of one export: an artifact, or the error that prevented it.
-
-    ``notes`` name an earlier file that was overwritten, and weights that were left out.
-    """
-
-    request: ExportRequest
-    status: str
-    artifact: Artifact | None = None
-    error: DeployError | None = None
-    notes: tuple[str, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """The file's name; without a file, that of the request."""
-        return _asked(self.request) if self.artifact is None else self.artifact.path.name
-
-    @property
-    def good(self) -> bool:
-        """True if a file was exported and passed its validation."""
-        return self.artifact is not None and self.artifact.parity.passed
-
-    def as_json(self) -> dict[str, Any]:
-        """The object that ``--json`` prints."""
-        return {
-            "path": None if self.artifact is None else str(self.artifact.path),
-            "status": self.status,
-            "error": None if self.error is None else str(self.error),
-            "artifact": None if self.artifact is None else self.artifact.model_dump(mode="json"),
-        }
-
-
-def _asked(request: ExportRequest) -> str:
-    model = Path(request.model).stem if request.model.endswith(".toml") else request.model
-    return f"{model} {request.resolution} {request.precision.value} {request.format.value}"
-
-
-def requests_of(
-    *,
-    models: Sequence[str],
-    formats: Sequence[str],
-    precisions: Sequence[str],
-    resolutions: Sequence[str],
-    lowerings: Sequence[str],
-    common: dict[str, Any],
-) -> list[ExportRequest]:
-    """One request per model, resolution, format and precision; ``common`` goes into each.
-
-    Raises:
-        UsageError: an unknown model, format or option, or a precision that files do not come in.
-    """
-    from shufflenet_deploy import zoo  # noqa: PLC0415
-    from shufflenet_deploy.export import ExportRequest  # noqa: PLC0415
-    from shufflenet_deploy.export.precisions import resolve  # noqa: PLC0415
-    from shufflenet_deploy.export.request import (  # noqa: PLC0415
-        CALIBRATION_METHODS,
-        CONVERTERS,
-        HEADS,
-        REMEDIES,
-    )
-    from shufflenet_deploy.records import Format, Resolution  # noqa: PLC0415
-
-    for option, known in (
-        ("head", HEADS),
-        ("converter", CONVERTERS),
-        ("calibration_method", CALIBRATION_METHODS),
-        ("remedies", REMEDIES),
-    ):
-        _chosen(option.replace("calibration", "calib").replace("_", "-"), [common[option]], known)
-    if Format.NATIVE in formats:
-        from shufflenet_deploy.codegen.cpu_target import cpu_target_named  # noqa: PLC0415
-
-        common["machine"] = cpu_target_named(common["machine"]).name
-    return [
-        ExportRequest(
-            model=model,
-            format=Format(fmt),
-            precision=precision,
-            resolution=size,
-            lowering=lowering,
-            **common,
-        )
-        for model in zoo.references(models).values()
-        for size in (
-            [Resolution.parse(text) for text in resolutions] or [zoo.architecture(model).resolution]
-        )
-        for fmt in _chosen("fmt", formats, [value.value for value in Format])
-        for precision in resolve(precisions, Format(fmt), common["machine"])
-        for lowering in lowerings
-    ]
-
-
-def warn_of_small_calibration_set(folder: Path | None) -> None:
-    """Warn of a calibration folder with fewer images than int8 needs.
-
-    Raises:
-        UsageError: the folder cannot be read, or has no image.
-    """
-    from shufflenet_deploy.export.image_set import load_image_set  # noqa: PLC0415
-
-    if remark := load_image_set(folder).remark:
-        typer.echo(f"warning: --calib {remark}", err=True)
-
-
-def _chosen(option: str, values: Sequence[str], known: Sequence[str]) -> list[str]:
-    """Expand ``all``, and check the values.
-
-    Raises:
-        UsageError: a value that the option does not know.
-    """
-    if ALL in values and option == "fmt":
-        return [value for value in known if value != "native"]
-    for value in values:
-        if value not in known:
-            raise UsageError(f"--{option} '{value}' is unknown: choose from {', '.join(known)}")
-    return list(dict.fromkeys(values))
-
-
-def export_all(requests: Sequence[ExportRequest]) -> list[Result]:
-    """Export every missing file, with progress on a terminal."""
-    from shufflenet_deploy.export import NOTE, UP_TO_DATE  # noqa: PLC0415
-    from shufflenet_deploy.export import export as export_one  # noqa: PLC0415
-
-    for folder in {one.calibration for one in requests if one.precision == "int8"}:
-        # An unreadable folder is reported by the export of each file.
-        with suppress(UsageError):
-            warn_of_small_calibration_set(folder)
-    results: list[Result] = []
-    with _progress(len(requests)) as show:
-        for request in requests:
-            stages: list[str] = []
-
-            def report(
-                stage: str, request: ExportRequest = request, seen: list[str] = stages
-            ) -> None:
-                seen.append(stage)
-                show(f"{_asked(request)}: {stage}", len(results))
-
-            report("starting")
-            try:
-                artifact = export_one(request, on_stage=report)
-            except DeployError as error:
-                results.append(Result(request=request, status="failed", error=error))
-                continue
-            status = "up to date" if UP_TO_DATE in stages else "exported"
-            if not artifact.parity.passed:
-                status = "failed validation"
-            notes = tuple(stage for stage in stages if stage.startswith(NOTE))
-            results.append(Result(request=request, status=status, artifact=artifact, notes=notes))
-    return results
-
-
-@contextmanager
-def _progress(files: int) -> Iterator[Callable[[str, int], None]]:
-    """A progress line on a terminal; in a log periodic lines."""
-    if not sys.stderr.isatty():
-        with Heartbeat() as heartbeat:
-            yield lambda text, done: heartbeat.doing(f"[{done + 1}/{files}] {text}")
-        return
-    from rich import progress  # noqa: PLC0415
-    from rich.console import Console  # noqa: PLC0415
-
-    with progress.Progress(
-        progress.SpinnerColumn(),
-        progress.MofNCompleteColumn(),
-        progress.TextColumn("{task.description}", markup=False),
-        progress.TimeElapsedColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    ) as bar:
-        task = bar.add_task("", total=files)
-        yield lambda text, done: bar.update(task, description=text, completed=done)
-
-
-def _print_table(results: Sequence[Result], out: Path) -> None:
-    from rich.text import Text  # noqa: PLC0415
-
-    rows: list[tuple[str | Text, ...]] = []
-    for result in results:
-        artifact = result.artifact
-        figures = ["", "", ""]
-        if artifact is not None:
-            figures = [
-                _size(artifact.size_bytes),
-                f"{artifact.parity.sqnr_db:.1f} dB",
-                f"{artifact.parity.top1_agreement:.0%}",
-            ]
-        colour = "green" if result.good else "red"
-        rows.append((result.name, *figures, Text(result.status, style=colour)))
-    print_grid(
-        (
-            Column(title="file"),
-            *(Column(title=name, right=True) for name in ("size", "SQNR", "top-1")),
-            Column(title="status", prose=True),
-        ),
-        rows,
-    )
-    if any(result.artifact is not None for result in results):
-        typer.echo(f"in {out.expanduser().resolve()}")
-    for result in results:
-        if result.artifact is not None and result.artifact.attempts:
-            _print_attempts(result.artifact)
-
-
-def _print_attempts(artifact: Artifact) -> None:
-    """Print the quantization fallbacks tried after a recipe missed its tolerances."""
-    from shufflenet_deploy.export.shortfall import gives_scores  # noqa: PLC0415
-
-    typer.echo(f"{artifact.path.name}: int8 needed quantization fallbacks; tried in order:")
-    for attempt in artifact.attempts:
-        parity = attempt.parity
-        verdict = "passed" if parity.passed else parity.reason
-        kept = "  <- kept" if attempt.recipe == artifact.recipe else ""
-        scores = (
-            f"SQNR {parity.sqnr_db:.1f} dB, top-1 agreement {parity.top1_agreement:.0%}, "
-            if gives_scores(parity)
-            else ""
-        )
-        typer.echo(f"  {attempt.recipe}: {scores}{verdict}{kept}")
-    if artifact.recipe is not None and artifact.recipe.float_layers:
-        typer.echo(f"  in float: {', '.join(artifact.recipe.float_layers)}")
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e6:.1f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"
-
-
-def explain(results: Sequence[Result]) -> None:
-    """One line for each thing that went wrong or should be known; the same of several once."""
-    from shufflenet_deploy.export.shortfall import explained  # noqa: PLC0415
-
-    lines: dict[str, None] = {}
-    for result in results:
-        lines |= dict.fromkeys(result.notes)
-        if result.error is not None:
-            lines[f"error: {result.error}"] = None
-        elif result.artifact is not None and not result.good:
-            artifact = result.artifact
-            layer = artifact.parity.first_diverging
-            where = f"; first differs at {layer}" if layer else ""
-            what = f"{artifact.path.name}: exported but failed validation"
-            lines[f"error: {what}: {explained(artifact)}{where}"] = None
-    for line in lines:
-        typer.echo(line, err=True)

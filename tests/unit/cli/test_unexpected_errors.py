@@ -1,4 +1,4 @@
-"""The last net of the command line, and what stands before it."""
+"""Unexpected exceptions and validation of the command line: one line each, never a traceback."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import typer
 
 from shufflenet_deploy import cli
-from shufflenet_deploy.cli import last_net
+from shufflenet_deploy.cli import unexpected_errors
 from shufflenet_deploy.cli.arguments import CheckedCommand
 
 COMMAND = (sys.executable, "-m", "shufflenet_deploy")
@@ -41,15 +41,15 @@ def test_a_fault_is_one_line_with_the_place_of_a_log(monkeypatch, capsys, tmp_pa
 
 
 def test_a_file_that_cannot_be_used_is_no_fault():
-    assert last_net.of_file(PermissionError(13, "Permission denied", "/x")) == (
+    assert unexpected_errors.of_file(PermissionError(13, "Permission denied", "/x")) == (
         "cannot use /x: Permission denied",
         2,
     )
-    assert last_net.of_file(OSError(28, "No space left on device", "/x")) == (
+    assert unexpected_errors.of_file(OSError(28, "No space left on device", "/x")) == (
         "cannot use /x: No space left on device",
         1,
     )
-    assert last_net.of_file(OSError(5, "Input/output error")) is None
+    assert unexpected_errors.of_file(OSError(5, "Input/output error")) is None
 
 
 def test_every_command_checks_what_was_typed():

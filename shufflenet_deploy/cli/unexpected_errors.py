@@ -18,7 +18,7 @@ import shufflenet_deploy
 from shufflenet_deploy.bounded import first_line, masked, printable
 
 #: EX_SOFTWARE of sysexits.h.
-UNFORESEEN = 70
+UNEXPECTED = 70
 
 #: Errors of a file that the user can fix: its name, its place, its permissions.
 _MISTAKES = {
@@ -52,7 +52,7 @@ def of_file(error: OSError) -> tuple[str, int] | None:
     return f"cannot use {shown}: {error.strerror}", status
 
 
-def unforeseen(error: BaseException) -> str:
+def log_unexpected(error: BaseException) -> str:
     """Write the log of an unexpected exception; the line that names the log."""
     where = "".join(
         f" at {Path(frame.filename).name}:{frame.lineno}"
