@@ -63,7 +63,7 @@ def test_every_command_checks_what_was_typed():
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (("bench", "--min-secs", "1e400"), "'--min-secs': inf is no finite number"),
         (("bench", "--cooldown", "1e99"), "'--cooldown': 1e+99 is beyond 1e+09"),
@@ -79,7 +79,7 @@ def test_every_command_checks_what_was_typed():
         (("bench", "--suite", "/dev/zero"), "larger than 1 MiB, or endless"),
     ],
 )
-def test_wrong_values_are_the_users_mistake(words, told, tmp_path):
+def test_wrong_values_are_the_users_mistake(words, message, tmp_path):
     done = subprocess.run(
         [*map(os.fsencode, COMMAND), *(os.fsencode(word) for word in words)],
         capture_output=True,
@@ -89,6 +89,6 @@ def test_wrong_values_are_the_users_mistake(words, told, tmp_path):
     )
     complaint = done.stderr.decode()
     assert done.returncode == 2, complaint
-    assert told in complaint
+    assert message in complaint
     assert complaint.count("\n") == 1
     assert list(tmp_path.glob("*.log")) == []
