@@ -1,4 +1,4 @@
-"""``eval``: how often a model and its exported files are right on labelled images."""
+"""``eval``: accuracy of a model and of its exported files on labelled images."""
 
 from __future__ import annotations
 
@@ -86,7 +86,9 @@ def evaluate(  # noqa: PLR0917 - options, each passed by name
     fresh: Annotated[
         bool,
         typer.Option(
-            "--fresh", help="Forget what was answered before, and begin anew.", rich_help_panel=_HOW
+            "--fresh",
+            help="Ignore cached predictions, and evaluate all images.",
+            rich_help_panel=_HOW,
         ),
     ] = False,
     journal: Annotated[
@@ -103,16 +105,14 @@ def evaluate(  # noqa: PLR0917 - options, each passed by name
     ] = None,
     max_unreadable: Annotated[
         int,
-        typer.Option(
-            min=0, help="Pictures that may be impossible to decode.", rich_help_panel=_GOOD
-        ),
+        typer.Option(min=0, help="Images that may be impossible to decode.", rich_help_panel=_GOOD),
     ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Count how often the model, and each file exported from it, is right.
+    """Measure the accuracy of a model, and of each file exported from it.
 
     The PyTorch module and the files see the same images: shorter side to 256, centre crop of 224,
-    the model's own normalisation. What was answered is kept: after Ctrl-C the same command goes on.
+    the model's own normalisation. Predictions are cached: after Ctrl-C the same command resumes.
     """
     from shufflenet_deploy.accuracy.thresholds import Threshold  # noqa: PLC0415
 
@@ -162,9 +162,7 @@ def evaluate(  # noqa: PLR0917 - options, each passed by name
             }
         )
     else:
-        for _, alike in groupby(
-            evaluations, key=lambda e: (e.artifact.model, e.artifact.resolution)
-        ):
+        for _, alike in groupby(evaluations, key=_model_and_size):
             print_table(list(alike))
     print_problems(results)
     for problem in problems:
@@ -198,7 +196,7 @@ class _EvaluationRun:
         self._answered = "no"
 
     def evaluate(self, made: Sequence[ExportResult]) -> list[Evaluation]:
-        """Evaluate files of one model and resolution, and note the results in the journal."""
+        """Evaluate files of one model and resolution, and add the results to the journal."""
         from shufflenet_deploy import accuracy  # noqa: PLC0415
         from shufflenet_deploy.accuracy import ModelSource  # noqa: PLC0415
 
