@@ -191,7 +191,7 @@ def _proof(made: CheckedC) -> dict[str, Any]:
 
 def _validation(made: CheckedC) -> str:
     if made.parity is None:
-        return f"differs from PyTorch by {made.difference:.1e} of the largest score"
+        return f"differs from PyTorch by {made.difference:.1e} of the largest logit"
     how = f" ({made.recipe})" if made.recipe else ""
     return (
         f"SQNR {made.parity.sqnr_db:.1f} dB, same class as PyTorch for "

@@ -111,9 +111,9 @@ def _legend(evaluations: Sequence[Evaluation]) -> list[str]:
     lines = [_COLUMNS]
     tied = [f"{_kind(each)} {each.file.tied}" for each in evaluations if each.file.tied]
     if tied:
-        lines.append(f"Pictures whose best score is shared (lowest class wins): {', '.join(tied)}.")
+        lines.append(f"Images with tied logits (the lowest class wins): {', '.join(tied)}.")
     lines += [
-        f"{_kind(each)} answered on {each.tools['answered on']}."
+        f"{_kind(each)} ran on {each.tools['answered on']}."
         for each in evaluations
         if "answered on" in each.tools
     ]

@@ -60,7 +60,7 @@ def export(  # noqa: PLR0917 - options, each passed by name
     max_diff: Annotated[
         float | None,
         typer.Option(
-            help="fp32: largest difference, relative to the largest score. [default: 0.001]",
+            help="fp32: largest difference, relative to the largest logit. [default: 0.001]",
             rich_help_panel=_CHECK,
         ),
     ] = None,

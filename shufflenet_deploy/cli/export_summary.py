@@ -55,12 +55,12 @@ def _print_attempts(artifact: Artifact) -> None:
         parity = attempt.parity
         verdict = "passed" if parity.passed else parity.reason
         kept = "  <- kept" if attempt.recipe == artifact.recipe else ""
-        scores = (
+        agreement = (
             f"SQNR {parity.sqnr_db:.1f} dB, top-1 agreement {parity.top1_agreement:.0%}, "
             if gives_scores(parity)
             else ""
         )
-        typer.echo(f"  {attempt.recipe}: {scores}{verdict}{kept}")
+        typer.echo(f"  {attempt.recipe}: {agreement}{verdict}{kept}")
     if artifact.recipe is not None and artifact.recipe.float_layers:
         typer.echo(f"  in float: {', '.join(artifact.recipe.float_layers)}")
 

@@ -129,13 +129,13 @@ def _print_layers(compared: LayerComparison) -> None:
         [cells(row) for row in compared.layers],
     )
     verdict = (
-        f"The file keeps less than {compared.floor_db:g} dB from {compared.collapse} on."
+        f"The SQNR falls below {compared.floor_db:g} dB at {compared.collapse}."
         if compared.collapse
-        else f"The file keeps {compared.floor_db:g} dB to the end."
+        else f"The SQNR stays above {compared.floor_db:g} dB to the output."
     )
     paragraph(
-        f"\n{verdict} On {compared.pictures} images. By channel: SQNR with every channel counted "
-        "alike; drop: how much less of it a layer keeps than its worst input."
+        f"\n{verdict} On {compared.pictures} images. By channel: SQNR with all channels weighted "
+        "equally; drop: its loss against the layer's worst input."
     )
 
 
