@@ -1,1 +1,1 @@
-"""Profiles by layer and rankings over time, worked out from stored runs: pure functions."""
+"""Analysis of stored runs: profiles by layer, rankings over time. Pure functions."""

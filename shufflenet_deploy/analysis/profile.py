@@ -1,8 +1,8 @@
-"""Where the time of an inference goes, and which layers keep the promise of their multiply-adds.
+"""Time breakdown of an inference by layer, and cost gaps against the multiply-adds.
 
 Pure functions over profiles. Values are in ``Metric.unit`` (ns, instructions) per inference. An
-operator is the median of its own durations: what interrupts an inference hits one operator or
-another and seldom the same. What the operators' medians leave of the whole's stands outside.
+operator is the median of its own durations: an interrupt hits one operator or another and seldom
+the same one twice. The whole's median minus the sum of the operators' is reported as ``OUTSIDE``.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from shufflenet_deploy.stats.attempts import CellRuns
 #: Operators of no layer: the runtime added them for another memory layout or number format.
 BETWEEN = "between layers"
 
-#: What no operator owns: the executor, the profiler itself, and what it rounds off.
+#: Time of no operator: the executor, the profiler itself, and its rounding.
 OUTSIDE = "outside operators"
 
-#: What a whole inference without the profiler takes more, or less, than its operators with it.
+#: An inference without the profiler minus the sum of its operators with it; may be negative.
 REST = "rest"
 
 #: The network's layers are unknown, so operators stand for themselves.
@@ -38,7 +38,7 @@ UNKNOWN = "unattributed"
 
 
 class ProfiledPart(Record):
-    """A part of an inference: so many operators, what they took, and as a share of the whole.
+    """A part of an inference: its operators, their time, and their share of the whole.
 
     ``kind`` is that of a single layer.
     """
@@ -52,7 +52,7 @@ class ProfiledPart(Record):
 
 
 class Breakdown(Record):
-    """One cell taken apart.
+    """The time of one cell by layer kind, layer and operator.
 
     ``whole`` is an inference with the profiler; ``kinds``, ``layers`` and ``operators`` each add up
     to it, the last line being ``OUTSIDE``. ``plain`` is an inference without the profiler, in the
@@ -75,17 +75,17 @@ class Breakdown(Record):
 
     @property
     def overhead(self) -> float:
-        """How many times as long an inference takes with the profiler."""
+        """Profiling overhead: an inference with the profiler over one without it."""
         return self.whole / self.plain
 
     @property
     def inside(self) -> float:
-        """What all operators take, over an inference without the profiler."""
+        """The sum of all operators over an inference without the profiler."""
         return sum(part.value for part in self.operators if part.name != OUTSIDE) / self.plain
 
     @property
     def attributed(self) -> bool:
-        """Whether the layers of the operators are known."""
+        """True if the operators are attributed to layers."""
         return bool(self.layers)
 
 
@@ -100,7 +100,7 @@ def take_apart(
     runtime_version: str | None = None,
     measured: Sequence[Sequence[int]] = (),
 ) -> Breakdown:
-    """Add up a profile.
+    """Aggregate a profile by layer kind, layer and operator.
 
     Args:
         profile: inferences with the profiler.
@@ -208,8 +208,8 @@ class CostGap(Record):
     """One kind of layer in two models.
 
     ``theory`` is how many times fewer multiply-adds the candidate has there, ``ratio`` how many
-    times faster it is. ``promised`` is what it would take if the multiply-adds of the whole network
-    decided (see ``decompose``), ``lost`` what it takes beyond that.
+    times faster it is. ``promised`` is its time if it scaled with the multiply-adds of the whole
+    network (see ``decompose``), ``lost`` the time beyond that.
     """
 
     name: str
@@ -222,7 +222,7 @@ class CostGap(Record):
 
 
 class Decomposition(Record):
-    """Why a candidate is not as many times faster as it has fewer multiply-adds.
+    """The cost gap, by layer kind, between measured and theoretical speedup (multiply-adds).
 
     ``theory`` is the ratio of multiply-adds, ``speedup`` that of inferences that nothing profiled,
     of the processes that profiled later. ``gaps`` add up to both inferences and to ``lost``,
@@ -300,7 +300,7 @@ def _multiplying(parts: Mapping[str, ProfiledPart]) -> dict[str, ProfiledPart]:
 
 
 def _with_rest(whole: Breakdown) -> dict[str, ProfiledPart]:
-    """The kinds by name, and what is left to the inference that nothing profiled."""
+    """The kinds by name, and ``REST``, up to the inference without the profiler."""
     kinds = {part.name: part for part in whole.kinds if part.name != OUTSIDE}
     value = whole.plain - sum(part.value for part in kinds.values())
     rest = ProfiledPart(
@@ -330,7 +330,7 @@ def _comparable(one: Breakdown, other: Breakdown, against: str) -> bool:
 
 
 def of_suite(profiles: Iterable[Run], measured: Sequence[Run]) -> list[Breakdown]:
-    """The breakdowns of a suite's profiles, beside the samples of its measurements."""
+    """The breakdowns of a suite's profiles, with the samples of its measurements."""
     found = []
     for run in profiles:
         if run.profile is None or not isinstance(run.outcome, Measurement):

@@ -1,9 +1,9 @@
-"""What a sustained measurement says: who slowed down, whether the ranking holds, when it began.
+"""Analysis of sustained measurements: slowdown, changes of the ranking, onset of throttling.
 
 Pure functions over ``records.Sustained``. The first minute is compared with the last (with a third
-of the time each, when there is less than three minutes). A slice counts as a process does in
-``stats``: its median stands for it, and the bootstrap draws slices first, samples within them
-second.
+of the time each, when there is less than three minutes). A slice is treated as a
+process is in ``stats``: it is represented by its median, and the bootstrap draws slices first,
+samples within them second.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from shufflenet_deploy.stats.disturbances import throttle_reasons
 
 WINDOW_SECS = 60.0
 
-#: A core is slowed down when it is this much below its fastest, for as many notes in a row.
+#: A core is throttled when it is this much below its fastest, for as many trace points in a row.
 _SLOWED, _NOTES = 0.05, 2
 #: Without frequencies, when this many turns in a row are that much above the first minute.
 _TURNS = 3
@@ -60,7 +60,7 @@ class SpeedupCourse:
 
 @dataclass(frozen=True, kw_only=True)
 class Onset:
-    """When the target began to slow down, and how that was seen."""
+    """The onset of throttling, and the evidence for it."""
 
     at_secs: float
     reason: str
@@ -95,7 +95,7 @@ def analyse(measured: Sustained, *, window_secs: float = WINDOW_SECS) -> Finding
     """Compare the beginning with the end.
 
     Raises:
-        ValueError: nothing was measured.
+        ValueError: the measurement failed.
     """
     if not measured.slices:
         raise ValueError("a failed measurement has nothing to compare")
@@ -124,10 +124,10 @@ def analyse(measured: Sustained, *, window_secs: float = WINDOW_SECS) -> Finding
 
 
 def throttling(measured: Sustained) -> Onset | None:
-    """When the target began to slow down, by the best witness that there is.
+    """Detect the onset of throttling, by the most direct evidence available.
 
-    That is the firmware where it tells, else the frequencies, else the samples themselves. A
-    witness that saw nothing is believed, except that samples are asked when no other told anything.
+    That is the firmware's flags if it reports any, else the core frequencies, else the samples.
+    Evidence of no throttling is believed; samples are used only if nothing else was recorded.
     """
     trace = measured.trace
     if any(point.throttled is not None for point in trace) and (found := _by_firmware(trace)):
@@ -182,7 +182,7 @@ def _by_samples(measured: Sustained) -> Onset | None:
         return None
     return Onset(
         at_secs=begun,
-        reason="every model stays over 5 % slower (the target tells no frequencies)",
+        reason="every model stays over 5 % slower (the target reports no frequencies)",
     )
 
 

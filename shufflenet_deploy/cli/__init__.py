@@ -1,10 +1,10 @@
 """The ``shufflenet-deploy`` command: parse, call one function below, print; the only exit codes.
 
-Each subcommand is one module beside this one with a ``register(app)`` function. Modules here import
+Each subcommand is one module of this package with a ``register(app)`` function. Modules here import
 nothing heavy at the top, so that ``--help`` stays instant; a command imports what it needs inside.
 
 Exit codes: 0 done, 1 a run failed, 2 the user's mistake, 70 a fault of this program (see
-``last_net``), 130 interrupted.
+``unexpected_errors``), 130 interrupted.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import typer
 
 import shufflenet_deploy
 from shufflenet_deploy import extras
-from shufflenet_deploy.cli import last_net
+from shufflenet_deploy.cli import unexpected_errors
 from shufflenet_deploy.cli.arguments import use_checked_commands
 from shufflenet_deploy.errors import DeployError
 
@@ -49,7 +49,7 @@ COMMANDS: tuple[str, ...] = (
 
 MISUSED, INTERRUPTED = 2, 130
 
-#: What the parser raises for a wrong command line, wherever its own copy of click lives.
+#: The parser's exception for a wrong command line, wherever its own copy of click lives.
 _Misuse: type[Exception] = typer.BadParameter.__mro__[2]
 
 app = typer.Typer(
@@ -85,8 +85,8 @@ use_checked_commands(app)
 
 
 def _explained(error: Any) -> str:
-    """One line for a wrong command line: what, and where to read on; "" where help was shown."""
-    what = last_net.one_line(error.format_message()).rstrip(".")
+    """One line for a wrong command line: the error and its help; "" if help was shown."""
+    what = unexpected_errors.one_line(error.format_message()).rstrip(".")
     if not what:
         return ""
     command = error.ctx.command_path if getattr(error, "ctx", None) else "shufflenet-deploy"
@@ -94,11 +94,11 @@ def _explained(error: Any) -> str:
 
 
 def _caught(error: Exception) -> tuple[str, int]:
-    """One line and the exit code for what is no error of ours."""
-    if isinstance(error, ModuleNotFoundError) and (told := extras.explained(error)) is not None:
-        return str(told), told.exit_code
-    found = last_net.of_file(error) if isinstance(error, OSError) else None
-    return found or (last_net.unforeseen(error), last_net.UNFORESEEN)
+    """One line and the exit code of an exception that is none of ``errors``."""
+    if isinstance(error, ModuleNotFoundError) and (missing := extras.explained(error)) is not None:
+        return str(missing), missing.exit_code
+    found = unexpected_errors.of_file(error) if isinstance(error, OSError) else None
+    return found or (unexpected_errors.log_unexpected(error), unexpected_errors.UNEXPECTED)
 
 
 def main() -> None:
@@ -114,7 +114,7 @@ def main() -> None:
             typer.echo(f"error: {line}", err=True)
         status = MISUSED
     except DeployError as error:
-        typer.echo(f"error: {last_net.one_line(error)}", err=True)
+        typer.echo(f"error: {unexpected_errors.one_line(error)}", err=True)
         status = error.exit_code
     except KeyboardInterrupt:
         status = INTERRUPTED
@@ -124,10 +124,10 @@ def main() -> None:
         status = 1
     except Exception as error:  # noqa: BLE001 - the last net
         line, status = _caught(error)
-        typer.echo(f"error: {last_net.one_line(line)}", err=True)
+        typer.echo(f"error: {unexpected_errors.one_line(line)}", err=True)
     if status == INTERRUPTED:
         sys.stdout.flush()
         sys.stderr.flush()
-        # Everything of ours is unwound; frameworks cut off in the middle crash in their own exit.
+        # Everything of ours is unwound; frameworks interrupted midway crash in their exit handlers.
         os._exit(INTERRUPTED)
     sys.exit(status)

@@ -1,8 +1,8 @@
-"""The user boundary: what was typed, as checked values or one ``BadParameter``.
+"""Input validation of the command line: checked values, or one ``BadParameter``.
 
-Every command of the program is a ``CheckedCommand``, so that no option needs to remember this:
+Every command of the program is a ``CheckedCommand``, so that no option repeats this:
 texts are UTF-8 and of a length that systems take, paths have ``~`` expanded and could exist,
-numbers are finite and fit in 63 bits. What a value means is for the command to check.
+numbers are finite and fit in 63 bits. The meaning of a value is checked by the command.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from shufflenet_deploy.bounded import INT_MAX
 from shufflenet_deploy.errors import UsageError
 
 _MAX_CHARACTERS = 4096
-#: More seconds, degrees or decibels than anything has; what waits for time takes no more.
+#: More seconds, degrees or decibels than any quantity has; timers accept no more.
 _MAX_FLOAT = 1e9
-#: Arguments of programs elsewhere, which may be of any form.
+#: Arguments of other programs, which are not validated.
 _PASSED_ON = "command"
 
 
@@ -73,7 +73,7 @@ def _wrong_number(value: Any) -> str | None:
 
 
 def _wrong_text(text: str) -> str | None:
-    """What is wrong with a text, which is not repeated: it may be a URL with a password."""
+    """Describe the fault of a text without quoting it: it may be a URL with a password."""
     if any("\ud800" <= one <= "\udfff" for one in text):
         return "it is not UTF-8"
     if any(ord(one) < 32 or ord(one) == 127 for one in text):

@@ -1,219 +1,245 @@
-"""What the options of ``bench`` mean: texts as typed -> a checked suite."""
+"""The options of ``bench``: their names, help and panels."""
 
 from __future__ import annotations
 
-import os
-import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Annotated
 
-from shufflenet_deploy.atomic_files import is_file, user_path
-from shufflenet_deploy.bounded import first_line, integer, parse_json
-from shufflenet_deploy.cli.multi_value import listed
-from shufflenet_deploy.errors import UsageError
+import typer
 
-if TYPE_CHECKING:
-    from shufflenet_deploy.bench import Suite
+from shufflenet_deploy.cli import completion
+from shufflenet_deploy.cli.hosts import HOST_HELP, SSH_CLIENT_HELP, SshClientName
+from shufflenet_deploy.cli.journal import JOURNAL_HELP
+from shufflenet_deploy.cli.multi_value import PRECISIONS
 
-_DEFAULTS: dict[str, Any] = {"models": ["shufflenet-g3-0.5x"], "resolutions": ["224x224"]}
+_WHAT, _WHERE, _HOW, _OUT = "What to measure", "Where", "How to measure", "Results"
 
-#: Under a clock of instructions nothing warms up and nothing varies: few runs say it all.
-INSTRUCTIONS: dict[str, Any] = {
-    "warmup_runs": 1,
-    "warmup_secs": 0.0,
-    "min_runs": 3,
-    "min_secs": 0.0,
-    "max_secs": 60.0,
-    "processes": 1,
-    "timeout_secs": 1800.0,
-}
-
-_KINDS_OF_CORES = ("big", "all")
-
-
-def make_suite(
-    base: dict[str, Any],
-    options: dict[str, Any],
-    spec: dict[str, Any],
-    weights: list[str],
-    *,
-    fresh: bool,
-    defaults: dict[str, Any] | None = None,
-) -> Suite:
-    """The suite of a file or of the journal, overruled by the options that were given.
-
-    ``defaults`` are for what neither says about how to measure.
-    """
-    from shufflenet_deploy.bench import Suite  # noqa: PLC0415
-
-    fields: dict[str, Any] = {**_DEFAULTS, **base}
-    fields.update({key: value for key, value in options.items() if value is not None})
-    if options.get("cores"):
-        fields["spec"] = {**fields.get("spec", {}), "cpus": None}
-    if fields.get("baseline") in ("none", ""):
-        fields["baseline"] = None
-    given = {key: value for key, value in spec.items() if value is not None}
-    counting = INSTRUCTIONS if fresh and given.get("metric") == "instructions" else {}
-    fields["spec"] = {**(defaults or {}), **fields.get("spec", {}), **counting, **given}
-    if weights:
-        fields["weights"] = {**fields.get("weights", {}), **_weights(weights, fields["models"])}
-    for key in ("calibration",):
-        if fields.get(key):
-            fields[key] = str(user_path(fields[key]).absolute())
-    return Suite.of(fields, source="bench")
-
-
-def read_suite(name: str) -> dict[str, Any]:
-    """The fields of a suite file, or of a shipped suite, ready to be overruled."""
-    from shufflenet_deploy.bench import Suite, find_suite  # noqa: PLC0415
-
-    return Suite.read(find_suite(name)).model_dump(mode="json")
-
-
-def definition_of(text: str, suite_id: str) -> dict[str, Any]:
-    """The fields of a suite of the journal.
-
-    Raises:
-        UsageError: it has none, or what is stored is no suite.
-    """
-    if not text:
-        raise UsageError(
-            f"the suite {suite_id} was imported without its definition: run bench anew"
-        )
-    from shufflenet_deploy.bench import Suite  # noqa: PLC0415
-
-    source = f"the suite {suite_id} in the journal"
-    try:
-        fields = parse_json(text)
-    except ValueError as error:
-        raise UsageError(f"{source} is damaged: {error}; run bench anew") from error
-    if not isinstance(fields, dict):
-        raise UsageError(f"{source} is damaged: run bench anew")
-    Suite.of(fields, source=source)
-    return fields
-
-
-def check_models(suite: Suite) -> Suite:
-    """The suite with each model under its own name, aliases and paths of cards resolved.
-
-    Raises:
-        UsageError: there is no such model, or weights are for one that is not measured; nothing
-            has been connected or exported yet.
-    """
-    from shufflenet_deploy import zoo  # noqa: PLC0415
-
-    given = [*suite.models, *([suite.baseline] if suite.baseline else [])]
-    for name in suite.weights:
-        if name not in given:
-            raise UsageError(f"--weights {name}=...: {name} is not measured; add --model {name}")
-    taken = {name: suite.cards.get(name, name) for name in given}
-    references = zoo.references(taken.values())
-    own = {name: zoo.architecture(text).name for name, text in taken.items()}
-    return suite.model_copy(
-        update={
-            "models": tuple(dict.fromkeys(own[name] for name in suite.models)),
-            "baseline": own[suite.baseline] if suite.baseline else None,
-            "weights": {own[name]: file for name, file in suite.weights.items()},
-            "cards": {name: text for name, text in references.items() if text.endswith(".toml")},
-        }
-    )
-
-
-def _weights(given: list[str], models: list[str] | tuple[str, ...]) -> dict[str, list[str]]:
-    """The checkpoints of each model, in their order; a model may have several."""
-    found: dict[str, list[str]] = {}
-    for text in given:
-        name, equals, path = text.partition("=")
-        if not equals or is_file(Path(text)):
-            if len(models) != 1:
-                raise UsageError(
-                    f"--weights {text}: which model? Write NAME={text} with one of "
-                    f"{', '.join(models)}"
-                )
-            name, path = models[0], text
-        file = user_path(path).absolute()
-        if not file.is_file():
-            raise UsageError(f"--weights: {path} is not a file")
-        found.setdefault(name, []).append(str(file))
-    return found
-
-
-def whole_numbers(values: list[str] | None) -> list[int] | None:
-    """``["1,4"]`` as ``[1, 4]``; None when the option was not given."""
-    words = listed(values)
-    if not words:
-        return None
-    try:
-        return [integer(word) for word in words]
-    except ValueError as error:
-        raise UsageError(
-            f"--threads {first_line(','.join(words), 60)}: write whole numbers, such as 1,4"
-        ) from error
-
-
-def cores(text: str | None) -> list[int] | None:
-    """``"0,2-3"`` as ``[0, 2, 3]``; None for a word, which ``kind_of_cores`` reads."""
-    if text is None or text in _KINDS_OF_CORES:
-        return None
-    cores: set[int] = set()
-    for word in text.split(","):
-        match = re.fullmatch(r"\s*([0-9]{1,4})(?:\s*-\s*([0-9]{1,4}))?\s*", word)
-        if match is None or int(match[2] or match[1]) < int(match[1]):
-            raise UsageError(f"--cpus {text}: write big, all, or core numbers, such as 0,1 or 4-7")
-        cores.update(range(int(match[1]), int(match[2] or match[1]) + 1))
-    return sorted(cores)
-
-
-def kind_of_cores(text: str | None) -> str | None:
-    """``big`` or ``all``; None when cores are named, or none are."""
-    return text if text in _KINDS_OF_CORES else None
-
-
-def warmup_limits(text: str | None) -> dict[str, Any]:
-    """``"10"`` inferences, or ``"0.5s"``; the other minimum is then none."""
-    if text is None:
-        return {}
-    if re.fullmatch(r"[0-9]{1,18}", text):
-        return {"warmup_runs": int(text), "warmup_secs": 0.0}
-    match = re.fullmatch(r"([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*(ms|s)", text.strip())
-    if match is None:
-        raise UsageError(f"--warmup {text}: write a number of inferences or seconds: 10, 0.5s")
-    return {"warmup_runs": 1, "warmup_secs": float(match[1]) / (1000 if match[2] == "ms" else 1)}
-
-
-_UNIT_SECS = {"s": 1, "m": 60, "min": 60, "h": 3600}
-
-
-def duration_secs(text: str | None) -> float | None:
-    """``"10m"``, ``"90s"`` or ``"1h"`` in seconds; None when the option was not given."""
-    if text is None:
-        return None
-    match = re.fullmatch(r"([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*(s|m|min|h)", text.strip())
-    if match is None or float(match[1]) * _UNIT_SECS[match[2]] < 1:
-        raise UsageError(f"--sustained {text}: write a time such as 10m or 90s")
-    return float(match[1]) * _UNIT_SECS[match[2]]
-
-
-def program(path: Path | None) -> str | None:
-    """The absolute path of a program that can be pushed; None when the option was not given."""
-    if path is None:
-        return None
-    file = user_path(path).absolute()
-    if not file.is_file():
-        raise UsageError(f"--benchmark-model: {path} is not a file")
-    if not os.access(file, os.X_OK):
-        raise UsageError(f"--benchmark-model: {path} may not be executed: chmod +x {path}")
-    return str(file)
-
-
-def check_extras(suite: Suite) -> None:
-    """Refuse what cannot be measured besides runs before anything is connected or exported."""
-    from shufflenet_deploy.records import Format, Metric  # noqa: PLC0415
-
-    if suite.sustained_secs is not None and suite.spec.metric is Metric.INSTRUCTIONS:
-        raise UsageError("--sustained measures time: leave --metric instructions out")
-    if suite.benchmark_model is not None:
-        if suite.spec.metric is Metric.INSTRUCTIONS:
-            raise UsageError("--benchmark-model measures time: leave --metric instructions out")
-        if not any(cell.format is Format.TFLITE for cell in suite.cells()):
-            raise UsageError("--benchmark-model runs TFLite files only: add --runtime litert")
+SuiteId = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="SUITE",
+        help="With --resume: which. [default: last]",
+        autocompletion=completion.suites,
+    ),
+]
+Host = Annotated[
+    str | None,
+    typer.Option("--host", "-H", help=f"{HOST_HELP} [default: local]", rich_help_panel=_WHERE),
+]
+SshClient = Annotated[
+    SshClientName,
+    typer.Option("--ssh-client", metavar="CLIENT", help=SSH_CLIENT_HELP, rich_help_panel=_WHERE),
+]
+SuiteName = Annotated[
+    str | None,
+    typer.Option(
+        help="A suite: a .toml file, or table8, demo, smoke. Other options overrule it."
+        " [default: the options]",
+        rich_help_panel=_WHAT,
+    ),
+]
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        "-m",
+        help="[default: shufflenet-g3-0.5x]",
+        autocompletion=completion.models,
+        rich_help_panel=_WHAT,
+    ),
+]
+Weights = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="A checkpoint: FILE for the model, or NAME=FILE. Of several each is measured."
+        " [default: untrained]",
+        rich_help_panel=_WHAT,
+    ),
+]
+Baseline = Annotated[
+    str | None,
+    typer.Option(
+        help="Measured next to the others; 'none' for none. [default: alexnet]",
+        rich_help_panel=_WHAT,
+    ),
+]
+AlexnetHead = Annotated[
+    str | None,
+    typer.Option(
+        help="fixed or dense: AlexNet's fully connected layers at other resolutions."
+        " [default: fixed]",
+        rich_help_panel=_WHAT,
+    ),
+]
+Runtimes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--runtime",
+        "-r",
+        help="onnxruntime, litert, tflite-runtime, native, or a version: onnxruntime==1.30."
+        " [default: onnxruntime]",
+        autocompletion=completion.runtimes,
+        rich_help_panel=_WHAT,
+    ),
+]
+Precisions = Annotated[
+    list[str] | None,
+    typer.Option("--precision", "-p", help=f"{PRECISIONS} [default: fp32]", rich_help_panel=_WHAT),
+]
+Lowerings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--lowering",
+        help="auto (the best known for the core), paper, .... [default: auto]",
+        rich_help_panel=_WHAT,
+    ),
+]
+Resolutions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--resolution", help="HEIGHTxWIDTH, .... [default: 224x224]", rich_help_panel=_WHAT
+    ),
+]
+Threads = Annotated[
+    list[str] | None, typer.Option(help="1, 2, .... [default: 1]", rich_help_panel=_WHAT)
+]
+Payload = Annotated[
+    str | None,
+    typer.Option(
+        help="Where the runtime comes from: auto, system, venv, wheels, self-contained."
+        " [default: auto]",
+        rich_help_panel=_WHERE,
+    ),
+]
+Metric = Annotated[
+    str | None,
+    typer.Option(
+        help="latency, or instructions (--host board only). [default: latency]",
+        rich_help_panel=_HOW,
+    ),
+]
+Cpus = Annotated[
+    str | None,
+    typer.Option(
+        help="Cores to run on: 0,1 or 4-7, big (the fastest), all."
+        " [default: big for single threads on phones, else all]",
+        rich_help_panel=_HOW,
+    ),
+]
+Warmup = Annotated[
+    str | None,
+    typer.Option(
+        help="At least so many inferences, or so long: 0.5s. [default: 5 and 0.5s]",
+        rich_help_panel=_HOW,
+    ),
+]
+MinRuns = Annotated[
+    int | None,
+    typer.Option(help="Samples per process, at least. [default: 30]", rich_help_panel=_HOW),
+]
+MinSecs = Annotated[
+    float | None,
+    typer.Option(help="Sampling time per process. [default: 1.0]", rich_help_panel=_HOW),
+]
+MaxSecs = Annotated[
+    float | None,
+    typer.Option(help="Sampling stops then. [default: 30.0]", rich_help_panel=_HOW),
+]
+Processes = Annotated[
+    int | None,
+    typer.Option(help="Fresh processes per cell. [default: 3]", rich_help_panel=_HOW),
+]
+PrecisionTarget = Annotated[
+    str | None,
+    typer.Option(
+        help="Add rounds until the speedup is known so well, such as 2%."
+        " [default: no more than --processes]",
+        rich_help_panel=_HOW,
+    ),
+]
+MaxProcesses = Annotated[
+    int | None,
+    typer.Option(help="Limit for --precision-target. [default: 20]", rich_help_panel=_HOW),
+]
+Cooldown = Annotated[
+    float | None,
+    typer.Option(help="Seconds between processes. [default: 0.0]", rich_help_panel=_HOW),
+]
+MaxTemperature = Annotated[
+    float | None,
+    typer.Option(
+        help="Start no process while the target is hotter, in °C, unless it stays so."
+        " [default: no limit]",
+        rich_help_panel=_HOW,
+    ),
+]
+Governor = Annotated[
+    str | None,
+    typer.Option(
+        help="Set the frequency governor, such as performance, and put it back afterwards."
+        " [default: left as it is]",
+        rich_help_panel=_HOW,
+    ),
+]
+Sustained = Annotated[
+    str | None,
+    typer.Option(
+        help="Afterwards let the models of each group take turns for so long, such as 10m."
+        " [default: not at all]",
+        rich_help_panel=_HOW,
+    ),
+]
+BenchmarkModel = Annotated[
+    Path | None,
+    typer.Option(
+        help="TFLite's benchmark_model, built for the target: measures TFLite cells too."
+        " [default: none]",
+        rich_help_panel=_HOW,
+    ),
+]
+Timeout = Annotated[
+    float | None,
+    typer.Option(help="Seconds one process may take. [default: 300.0]", rich_help_panel=_HOW),
+]
+Retries = Annotated[
+    int | None,
+    typer.Option(
+        help="New attempts after broken connections and disturbed measurements. [default: 2]",
+        rich_help_panel=_HOW,
+    ),
+]
+WithProfile = Annotated[
+    bool,
+    typer.Option(
+        "--profile",
+        help="Then profile the layers, in processes of their own.",
+        rich_help_panel=_HOW,
+    ),
+]
+Calibration = Annotated[
+    str | None,
+    typer.Option(
+        help="Folder of images for int8. [default: 16 shipped photographs]",
+        rich_help_panel=_WHAT,
+    ),
+]
+ArtifactsFolder = Annotated[
+    Path, typer.Option(help="Folder of exported files.", rich_help_panel=_OUT)
+]
+TablesFolder = Annotated[
+    Path | None,
+    typer.Option(
+        help="Folder for table.md, .csv, .json. [default: print only]", rich_help_panel=_OUT
+    ),
+]
+Journal = Annotated[
+    str | None,
+    typer.Option(help=JOURNAL_HELP, rich_help_panel=_OUT),
+]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="Go on with an interrupted suite.", rich_help_panel=_OUT),
+]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel=_OUT)
+]

@@ -82,12 +82,12 @@ def up(  # noqa: PLR0917 - options, each passed by name
     started = time.monotonic()
     with Heartbeat() as heartbeat:
 
-        def tell(stage: str) -> None:
+        def report(stage: str) -> None:
             typer.echo(f"{stage}...", err=True)
             heartbeat.spoke()
             heartbeat.doing(stage)
 
-        board = boards.up(settings, refresh_image=refresh, on_stage=tell)
+        board = boards.up(settings, refresh_image=refresh, on_stage=report)
     if as_json:
         print_json(_described(board))
         return
@@ -106,7 +106,7 @@ def status(
     named: Annotated[str | None, _NAME_TOO] = None,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
-    """Say whether a board runs and answers; exit code 1 when it does not."""
+    """Print whether a board runs and answers; exit code 1 when it does not."""
     board = _find(_chosen(word, named))
     if as_json:
         print_json({**_described(board), "answers": board.running and board.answers()})
@@ -139,7 +139,9 @@ def ssh(
     name: Annotated[str, _NAME] = "default",
     as_json: Annotated[
         bool,
-        typer.Option("--json", help="Print one JSON object: what the command said, or how to ask."),
+        typer.Option(
+            "--json", help="Print one JSON object: the command's output, or how to connect."
+        ),
     ] = False,
 ) -> None:
     """Open a shell on a board, or run what follows ``--`` there."""
@@ -149,17 +151,17 @@ def ssh(
     argv = [*board.ssh_argv(), *context.args]
     try:
         if as_json:
-            _tell_ssh(argv, asked=bool(context.args))
+            _print_ssh(argv, has_command=bool(context.args))
         os.execvp(argv[0], argv)  # noqa: S606 - no shell; this process becomes ssh
     except FileNotFoundError as error:
         raise BoardError("ssh is not installed: run sudo apt-get install openssh-client") from error
 
 
-def _tell_ssh(argv: list[str], *, asked: bool) -> NoReturn:
-    """Run a command on the board and print what came of it; without one, say how to get there."""
+def _print_ssh(argv: list[str], *, has_command: bool) -> NoReturn:
+    """Run a command on the board and print its output; without one, print how to connect."""
     import subprocess  # noqa: PLC0415
 
-    if not asked:
+    if not has_command:
         print_json({"ssh": argv})
         raise typer.Exit
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""``classify``: what an exported file sees in an image."""
+"""``classify``: classify an image with an exported file."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ def classify(
     model: Annotated[
         Path, typer.Option("--model", "-m", help="An .onnx, .tflite or .native file.")
     ],
-    top: Annotated[int, typer.Option(min=1, help="How many classes to tell.")] = 5,
+    top: Annotated[int, typer.Option(min=1, help="Number of classes to print.")] = 5,
     labels: Annotated[
         Path | None,
         typer.Option(help="Names of the classes, one per line. [default: the file's own]"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Print the most probable classes of an image, as an exported file sees it.
+    """Print the most probable classes of an image by an exported file.
 
-    The image is prepared as the file itself says; docs/deploying.md does the same by hand.
+    The image is preprocessed as the file states; docs/deploying.md does the same by hand.
     """
     from shufflenet_deploy.export.classification import classify as look  # noqa: PLC0415
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shufflenet_deploy.cli import completion, preflight
-from shufflenet_deploy.cli.journal import open_journal
-from shufflenet_deploy.cli.journal_option import JOURNAL_HELP
+from shufflenet_deploy.cli.journal import JOURNAL_HELP, open_journal
 from shufflenet_deploy.cli.stdout import show
 from shufflenet_deploy.errors import UsageError
 
@@ -57,9 +56,9 @@ def compare(  # noqa: PLR0917 - options, each passed by name
     journal: Annotated[str | None, typer.Option(help=JOURNAL_HELP)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Say what became faster or slower from one suite to another, and which conditions changed.
+    """Compare two suites: cells that became faster or slower, and conditions that changed.
 
-    Exit code 1 when a cell is a regression or fails now, 0 otherwise. Cells that were disturbed on
+    Exit code 1 when a cell is a regression or fails now, 0 otherwise. Cells that are tainted on
     either side are not judged; with --strict they count as failed.
     """
     from shufflenet_deploy.report import comparison_render as render  # noqa: PLC0415
@@ -71,7 +70,7 @@ def compare(  # noqa: PLR0917 - options, each passed by name
     if as_json and markdown:
         raise UsageError("--json and --markdown contradict each other: keep one")
     if out is not None and out.suffix.lower() not in (_MARKDOWN_SUFFIX, _JSON_SUFFIX):
-        raise UsageError(f"cannot tell a format from {out.name}: end it in .md or .json")
+        raise UsageError(f"cannot infer a format from {out.name}: end it in .md or .json")
     if out is not None:
         preflight.writable_file("--out", out, "comparison.md")
     share = parse_threshold(threshold)
@@ -79,26 +78,26 @@ def compare(  # noqa: PLR0917 - options, each passed by name
     if {run.id for run in before} == {run.id for run in after}:
         raise UsageError(f"{control} and {treatment} are the same runs: name two suites")
     found = SuiteComparison.of(before, after, names=(control, treatment), threshold=share)
-    told = f"{found.model_dump_json(indent=2)}\n"
+    rendered = f"{found.model_dump_json(indent=2)}\n"
     if out is not None:
         from shufflenet_deploy.atomic_files import write_whole  # noqa: PLC0415
 
         is_json = out.suffix.lower() == _JSON_SUFFIX
-        write_whole(out, told if is_json else render.markdown(found))
+        write_whole(out, rendered if is_json else render.markdown(found))
         typer.echo(f"wrote {out}", err=True)
     if as_json:
-        typer.echo(told, nl=False)
+        typer.echo(rendered, nl=False)
     elif markdown:
         typer.echo(render.markdown(found), nl=False)
     else:
         show(lambda color: render.terminal(found, color=color))
-    if found.unjudged:
-        cells = f"{len(found.unjudged)} of {len(found.changes)} cells"
+    if found.tainted:
+        cells = f"{len(found.tainted)} of {len(found.changes)} cells"
         typer.echo(
             f"not judged: {cells} tainted on either side; measure again when doctor says fit",
             err=True,
         )
-    if found.regressions or (strict and found.unjudged):
+    if found.regressions or (strict and found.tainted):
         raise typer.Exit(_REGRESSED)
 
 

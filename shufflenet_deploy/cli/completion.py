@@ -1,4 +1,4 @@
-"""What the shell's Tab key offers behind options that take names: models, suites, runtimes."""
+"""Shell completion of options that take names: models, suites, runtimes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``cost``: instructions per inference on virtual ARM boards, and the gate that keeps them down."""
+"""``cost``: instructions per inference on virtual ARM boards, and a regression check."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def cost(  # noqa: PLR0917 - options, each passed by name
     ] = None,
     resolution: Annotated[str, typer.Option("--resolution", help="HEIGHTxWIDTH.")] = "224x224",
     profile: Annotated[
-        bool, typer.Option("--profile", help="Also say which layers and operators they go to.")
+        bool, typer.Option("--profile", help="Also list the layers and operators they go to.")
     ] = False,
     artifacts: Annotated[Path, typer.Option(help="Folder of exported files.")] = Path("artifacts"),
     keep: Annotated[
@@ -87,12 +87,12 @@ def cost(  # noqa: PLR0917 - options, each passed by name
     )
     with Heartbeat() as heartbeat:
 
-        def tell(stage: str) -> None:
+        def report(stage: str) -> None:
             typer.echo(f"{stage}...", err=True)
             heartbeat.spoke()
             heartbeat.doing(stage)
 
-        result = costs.count(plan, out=artifacts, keep_boards=keep, on_stage=tell)
+        result = costs.count(plan, out=artifacts, keep_boards=keep, on_stage=report)
     comparison = None
     if locked is not None:
         expected = [one for one in locked.count if _planned(one, plan)]
@@ -145,7 +145,7 @@ def _plan(
 
 
 def _pinned(runtime: str, locked: CostBaseline | None) -> str:
-    """The version that was locked, so that only what we did can move the count."""
+    """The locked version, so that only changes of this project can move the count."""
     from shufflenet_deploy.runtime import get  # noqa: PLC0415
 
     if locked is None or get(runtime).standalone:
@@ -165,7 +165,7 @@ def _planned(count: Count, plan: Plan) -> bool:
 
 
 def _update(path: Path, plan: Plan, counts: Sequence[Count]) -> None:
-    """Replace what was counted; what this call left out stays."""
+    """Replace the counts of this call; all others stay."""
     from importlib import metadata  # noqa: PLC0415
 
     from shufflenet_deploy import cost as costs  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""``devices``: which boards and phones can be reached, what they are, and what they lack."""
+"""``devices``: discover reachable boards and phones, their hardware, and missing packages."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _DEFAULT_SECS = 15.0
 
 @dataclass(frozen=True, kw_only=True)
 class Device:
-    """One row. ``problem`` says why nothing else is known; ``missing`` what has to be brought."""
+    """One row. ``problem`` is why nothing else is known; ``missing`` what has to be pushed."""
 
     host: str
     problem: str | None = None
@@ -61,11 +61,11 @@ def devices(
 ) -> None:
     """List phones that adb knows, hosts of ~/.ssh/config and running virtual boards.
 
-    All are asked at the same time; those that do not answer are listed with the reason.
+    All are probed at the same time; those that do not answer are listed with the reason.
     """
     notes: list[str] = []
     wanted = list(dict.fromkeys(hosts)) if hosts else _known(notes)
-    found = _ask(wanted, timeout, ssh_client)
+    found = _probe_all(wanted, timeout, ssh_client)
     if as_json:
         print_json({"devices": [asdict(one) for one in found], "notes": notes})
         return
@@ -85,7 +85,7 @@ def devices(
 
 
 def _known(notes: list[str]) -> list[str]:
-    """Every host that can be found without being told; what hinders finding goes to ``notes``."""
+    """Discover all known hosts; the reason that a source cannot be listed goes to ``notes``."""
     from shufflenet_deploy import board, transport  # noqa: PLC0415
 
     names: list[str] = []
@@ -103,11 +103,13 @@ def _known(notes: list[str]) -> list[str]:
     return names
 
 
-def _ask(hosts: list[str], timeout_secs: float, ssh_client: SshClientName) -> list[Device]:
-    """Probe all at once; a thread that does not come back in time is left behind."""
+def _probe_all(hosts: list[str], timeout_secs: float, ssh_client: SshClientName) -> list[Device]:
+    """Probe all at once; a thread that does not return in time is abandoned."""
     answers: queue.Queue[Device] = queue.Queue()
     for host in hosts:
-        threading.Thread(target=_answer, args=(host, answers.put, ssh_client), daemon=True).start()
+        threading.Thread(
+            target=_probe_host, args=(host, answers.put, ssh_client), daemon=True
+        ).start()
     found: dict[str, Device] = {}
     deadline = time.monotonic() + timeout_secs
     while len(found) < len(hosts):
@@ -120,7 +122,7 @@ def _ask(hosts: list[str], timeout_secs: float, ssh_client: SshClientName) -> li
     return [found.get(host) or Device(host=host, problem=late) for host in hosts]
 
 
-def _answer(host: str, put: Callable[[Device], None], ssh_client: SshClientName) -> None:
+def _probe_host(host: str, put: Callable[[Device], None], ssh_client: SshClientName) -> None:
     from shufflenet_deploy.target import Target  # noqa: PLC0415
 
     try:
@@ -159,7 +161,7 @@ def _missing(facts: TargetFacts) -> tuple[str, ...]:
 
 
 def _cores(cores: tuple[Core, ...]) -> str:
-    """``8: 1x 2.8 + 3x 2.4 + 4x 1.8 GHz``; the number alone where frequencies are not told."""
+    """``8: 1x 2.8 + 3x 2.4 + 4x 1.8 GHz``; the number alone where frequencies are unknown."""
     speeds = Counter(core.max_khz for core in cores)
     if not speeds or None in speeds:
         return str(len(cores))

@@ -1,4 +1,4 @@
-"""``doctor``: is a target fit for a measurement, and what to do when it is not."""
+"""``doctor``: check a target for sources of measurement error, with a fix for each."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def doctor(
     ssh_client: SshClient = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Look for what would spoil figures on a host, before it is measured.
+    """Check a host for sources of measurement error, before it is measured.
 
     Governor, limits, heat, power, load, memory, disk, clock, and where runtimes would come from.
-    Nothing is written there. Exits with 1 when something would spoil the figures.
+    Nothing is written there. Exits with 1 when a check fails.
     """
     from shufflenet_deploy.bench import preflight  # noqa: PLC0415
     from shufflenet_deploy.target import Target  # noqa: PLC0415

@@ -44,7 +44,7 @@ def emit_c(  # noqa: PLR0917 - options, each passed by name
     ] = "fp32",
     calib: Annotated[
         Path | None,
-        typer.Option(help="Folder of pictures for int8. [default: 16 shipped photographs]"),
+        typer.Option(help="Folder of images for int8. [default: 16 shipped photographs]"),
     ] = None,
     calib_method: Annotated[
         str | None,
@@ -52,7 +52,9 @@ def emit_c(  # noqa: PLR0917 - options, each passed by name
     ] = None,
     remedies: Annotated[
         str | None,
-        typer.Option(help="When int8 misses its floors: auto tries other recipes. [default: auto]"),
+        typer.Option(
+            help="When int8 misses its tolerances: auto tries other recipes. [default: auto]"
+        ),
     ] = None,
     labels: Annotated[
         Path | None,
@@ -117,13 +119,13 @@ def emit_c(  # noqa: PLR0917 - options, each passed by name
     )
     typer.echo(
         f"weights {len(made.source.weights) / 1e6:.1f} MB, "
-        f"memory {made.source.arena_bytes / 1e6:.2f} MB; {_said(made)}"
+        f"memory {made.source.arena_bytes / 1e6:.2f} MB; {_validation(made)}"
     )
     typer.echo(f"compile with: {compile_line}")
 
 
 class _Int8(NamedTuple):
-    """How int8 is made."""
+    """The quantization settings of an int8 export."""
 
     calib: Path | None
     recipe: Recipe
@@ -133,10 +135,10 @@ class _Int8(NamedTuple):
 def _in_int8(
     precision: str, *, calib: Path | None, calib_method: str | None, remedies: str | None
 ) -> _Int8 | None:
-    """How int8 is made; None for another precision.
+    """Parse the quantization settings of int8; None for another precision.
 
     Raises:
-        UsageError: an unknown value, or one that says something about int8 alone.
+        UsageError: an unknown value, or an option of int8 with another precision.
     """
     from shufflenet_deploy.export.request import CALIBRATION_METHODS, REMEDIES  # noqa: PLC0415
     from shufflenet_deploy.records import Precision, Recipe  # noqa: PLC0415
@@ -187,11 +189,11 @@ def _proof(made: CheckedC) -> dict[str, Any]:
     return {"parity": made.parity.model_dump(mode="json"), **recipe}
 
 
-def _said(made: CheckedC) -> str:
+def _validation(made: CheckedC) -> str:
     if made.parity is None:
-        return f"differs from PyTorch by {made.difference:.1e} of the largest score"
+        return f"differs from PyTorch by {made.difference:.1e} of the largest logit"
     how = f" ({made.recipe})" if made.recipe else ""
     return (
         f"SQNR {made.parity.sqnr_db:.1f} dB, same class as PyTorch for "
-        f"{made.parity.top1_agreement:.0%} of {made.parity.inputs} pictures{how}"
+        f"{made.parity.top1_agreement:.0%} of {made.parity.inputs} images{how}"
     )

@@ -1,4 +1,4 @@
-"""Measuring on a virtual board: what its figures are worth, and how many inferences are enough."""
+"""Benchmarks on a virtual board: fewer inferences, and notices that latencies are emulated."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from shufflenet_deploy.board import BoardSettings
 
-#: An inference takes an emulator seconds, and no number of them makes its time a device's: these
-#: show that everything runs, and how a table looks.
+#: Emulated inferences take seconds, and no number of them predicts a device's latency: these few
+#: suffice as an end-to-end test.
 FEW_INFERENCES: dict[str, Any] = {
     "warmup_runs": 0,
     "warmup_secs": 0.0,
@@ -37,14 +37,14 @@ def board_of(host: str, *, deterministic: bool) -> BoardSettings | None:
 
 
 def notices(there: BoardSettings, *, deterministic: bool) -> list[str]:
-    """What to say before a board is measured, one line each."""
+    """The notices printed before a board is measured, one line each."""
     from shufflenet_deploy.board import DEFAULT_NAME  # noqa: PLC0415
 
     found = []
     if there.emulated and not deterministic:
         found.append(
             f"warning: board {there.name} is emulated ({there.cpu}): latencies there are QEMU's"
-            " own and say nothing about any device; for figures that do: --metric instructions"
+            " own and do not predict any device; for figures that do: --metric instructions"
         )
     option = "" if there.name == DEFAULT_NAME else f" --name {there.name}"
     found.append(

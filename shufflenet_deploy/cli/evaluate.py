@@ -1,4 +1,4 @@
-"""``eval``: how often a model and its exported files are right on labelled pictures."""
+"""``eval``: accuracy of a model and of its exported files on labelled images."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from shufflenet_deploy import extras
 from shufflenet_deploy.cli import export_options as options
 from shufflenet_deploy.cli import preflight
 from shufflenet_deploy.cli.evaluation_table import described, print_table
-from shufflenet_deploy.cli.export import Result, explain, export_all, requests_of
+from shufflenet_deploy.cli.export_run import ExportResult, export_all, requests_of
+from shufflenet_deploy.cli.export_summary import print_problems
 from shufflenet_deploy.cli.heartbeat import Heartbeat
-from shufflenet_deploy.cli.journal import open_journal
-from shufflenet_deploy.cli.journal_option import JOURNAL_HELP
+from shufflenet_deploy.cli.journal import JOURNAL_HELP, open_journal
 from shufflenet_deploy.cli.multi_value import ALL, listed, precisions
 from shufflenet_deploy.cli.stdout import print_json
 from shufflenet_deploy.errors import UsageError
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _FAILED = 1
 _AUTO = "auto"
 _SHOWN = 20
-_ON, _HOW, _GOOD = "The pictures", "How", "When it counts as good"
+_ON, _HOW, _GOOD = "The images", "How", "When it counts as good"
 
 
 def register(app: typer.Typer) -> None:
@@ -45,7 +45,7 @@ def evaluate(  # noqa: PLR0917 - options, each passed by name
         typer.Option(
             "--data",
             "-d",
-            help="Folder of pictures, one folder per class: DATA/CLASS/picture.jpg.",
+            help="Folder of images, one folder per class: DATA/CLASS/image.jpg.",
             rich_help_panel=_ON,
         ),
     ],
@@ -62,7 +62,7 @@ def evaluate(  # noqa: PLR0917 - options, each passed by name
         int | None,
         typer.Option(
             min=1,
-            help="At most so many pictures: a random choice, always the same. [default: all]",
+            help="At most so many images: a random choice, always the same. [default: all]",
             rich_help_panel=_ON,
         ),
     ] = None,
@@ -86,7 +86,9 @@ def evaluate(  # noqa: PLR0917 - options, each passed by name
     fresh: Annotated[
         bool,
         typer.Option(
-            "--fresh", help="Forget what was answered before, and begin anew.", rich_help_panel=_HOW
+            "--fresh",
+            help="Ignore cached predictions, and evaluate all images.",
+            rich_help_panel=_HOW,
         ),
     ] = False,
     journal: Annotated[
@@ -103,21 +105,19 @@ def evaluate(  # noqa: PLR0917 - options, each passed by name
     ] = None,
     max_unreadable: Annotated[
         int,
-        typer.Option(
-            min=0, help="Pictures that may be impossible to decode.", rich_help_panel=_GOOD
-        ),
+        typer.Option(min=0, help="Images that may be impossible to decode.", rich_help_panel=_GOOD),
     ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Count how often the model, and each file exported from it, is right.
+    """Measure the accuracy of a model, and of each file exported from it.
 
-    The PyTorch module and the files see the same pictures: shorter side to 256, centre crop of 224,
-    the model's own normalisation. What was answered is kept: after Ctrl-C the same command goes on.
+    The PyTorch module and the files see the same images: shorter side to 256, centre crop of 224,
+    the model's own normalisation. Predictions are cached: after Ctrl-C the same command resumes.
     """
     from shufflenet_deploy.accuracy.thresholds import Threshold  # noqa: PLC0415
 
     extras.require_export("eval")
-    floors = [Threshold.parse(text) for text in listed(floor)]
+    thresholds = [Threshold.parse(text) for text in listed(floor)]
     _check(data, labels, journal)
     preflight.writable_folder("--out", out)
     if calib is not None:
@@ -151,7 +151,7 @@ def evaluate(  # noqa: PLR0917 - options, each passed by name
         evaluations += session.evaluate(list(group))
     problems = [
         *_unreadable(evaluations, max_unreadable),
-        *_missed(evaluations, floors),
+        *_missed(evaluations, thresholds),
     ]
     if as_json:
         print_json(
@@ -162,11 +162,9 @@ def evaluate(  # noqa: PLR0917 - options, each passed by name
             }
         )
     else:
-        for _, alike in groupby(
-            evaluations, key=lambda e: (e.artifact.model, e.artifact.resolution)
-        ):
+        for _, alike in groupby(evaluations, key=_model_and_size):
             print_table(list(alike))
-    explain(results)
+    print_problems(results)
     for problem in problems:
         typer.echo(f"error: {problem}", err=True)
     if problems or len(made) < len(results):
@@ -180,7 +178,7 @@ def _model_and_size(evaluation: Evaluation) -> tuple[str, Resolution]:
 
 
 class _EvaluationRun:
-    """The options that all evaluations of one command share; remembers the pictures."""
+    """The options that all evaluations of one command share; caches the images."""
 
     def __init__(
         self,
@@ -197,8 +195,8 @@ class _EvaluationRun:
         self._pictures: dict[int, LabelledImages] = {}
         self._answered = "no"
 
-    def evaluate(self, made: Sequence[Result]) -> list[Evaluation]:
-        """Evaluate files of one model and resolution, and note the results in the journal."""
+    def evaluate(self, made: Sequence[ExportResult]) -> list[Evaluation]:
+        """Evaluate files of one model and resolution, and add the results to the journal."""
         from shufflenet_deploy import accuracy  # noqa: PLC0415
         from shufflenet_deploy.accuracy import ModelSource  # noqa: PLC0415
 
@@ -217,7 +215,7 @@ class _EvaluationRun:
         )
         with _progress(f"{artifacts[0].model} at {artifacts[0].resolution}") as show:
 
-            def tell(now: Progress) -> None:
+            def report(now: Progress) -> None:
                 self._answered = f"{now.answered} of {now.total}"
                 show(now.answered, now.total)
 
@@ -228,11 +226,11 @@ class _EvaluationRun:
                     source=source,
                     workers=self._workers,
                     fresh=self._fresh,
-                    on_progress=tell,
+                    on_progress=report,
                 )
             except KeyboardInterrupt:
                 typer.echo(
-                    f"the answers to {self._answered} pictures are kept: the same command goes on",
+                    f"the answers to {self._answered} images are kept: the same command goes on",
                     err=True,
                 )
                 raise
@@ -245,7 +243,7 @@ class _EvaluationRun:
         from shufflenet_deploy.accuracy import labelled  # noqa: PLC0415
 
         if classes not in self._pictures:
-            with _progress("reading pictures") as show:
+            with _progress("reading images") as show:
                 self._pictures[classes] = labelled(
                     self._data,
                     classes=classes,
@@ -259,7 +257,7 @@ class _EvaluationRun:
 
 
 def _check(folder: Path, labels: str | None, journal: str | None) -> None:
-    """Before minutes of exporting and hours of counting: from what, and to where."""
+    """Check the data and the journal before minutes of exporting and hours of counting."""
     from shufflenet_deploy import accuracy  # noqa: PLC0415
 
     preflight.readable_folder("--data", folder, "a folder of images per class")
@@ -268,7 +266,7 @@ def _check(folder: Path, labels: str | None, journal: str | None) -> None:
 
 
 def _check_classes(folder: Path, labels: str | None, requests: Sequence[ExportRequest]) -> None:
-    """Which class is which, for as many classes as each network has; still before exporting."""
+    """Check the class labels against each network's number of classes, before exporting."""
     from shufflenet_deploy import accuracy, zoo  # noqa: PLC0415
 
     for request in {(one.model, one.weights): one for one in requests}.values():
@@ -277,12 +275,12 @@ def _check_classes(folder: Path, labels: str | None, requests: Sequence[ExportRe
                 request.model, weights=request.weights, seed=request.seed, head=request.head
             )
         except UsageError:
-            continue  # Its export will say so, and the others go on.
+            continue  # Its export reports the error, and the others go on.
         accuracy.check(folder, labels, model.architecture.description.classes)
 
 
-def _warn_of_calibration(artifacts: Any, made: Result, pictures: LabelledImages) -> None:
-    """Pictures that set the ranges of an int8 file flatter it."""
+def _warn_of_calibration(artifacts: Any, made: ExportResult, pictures: LabelledImages) -> None:
+    """Warn of images that calibrated an int8 file too: its accuracy on them is biased upward."""
     from shufflenet_deploy.export.image_set import (  # noqa: PLC0415
         load_image_set as calibration_pictures,
     )
@@ -294,7 +292,7 @@ def _warn_of_calibration(artifacts: Any, made: Result, pictures: LabelledImages)
     both = sum(picture.path.resolve() in used for picture in pictures.pictures)
     if both:
         typer.echo(
-            f"warning: {both} of the pictures calibrated the int8 files too: these figures "
+            f"warning: {both} of the images calibrated the int8 files too: these figures "
             "flatter them; give --calib another folder",
             err=True,
         )
@@ -302,7 +300,7 @@ def _warn_of_calibration(artifacts: Any, made: Result, pictures: LabelledImages)
 
 @contextmanager
 def _progress(title: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal; in a log a line now and then."""
+    """A progress bar on a terminal; in a log periodic lines."""
     if not sys.stderr.isatty():
         with Heartbeat() as heartbeat:
             heartbeat.doing(title)
@@ -330,7 +328,7 @@ def _progress(title: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def _unreadable(evaluations: Sequence[Evaluation], most: int) -> list[str]:
-    """Name every picture that could not be decoded; a problem if there are more than ``most``."""
+    """Name every image that could not be decoded; a problem if there are more than ``most``."""
     names = list(dict.fromkeys(name for each in evaluations for name in each.unreadable))
     for name in names[:_SHOWN]:
         typer.echo(f"warning: cannot be decoded, in no count: {name}", err=True)
@@ -339,14 +337,14 @@ def _unreadable(evaluations: Sequence[Evaluation], most: int) -> list[str]:
     if len(names) <= most:
         return []
     problem = (
-        f"{len(names)} pictures cannot be decoded, so the figures are of the others only: remove "
+        f"{len(names)} images cannot be decoded, so the figures are of the others only: remove "
         f"or replace them, or allow them with --max-unreadable {len(names)}"
     )
     return [problem]
 
 
-def _missed(evaluations: Sequence[Evaluation], floors: Any) -> list[str]:
+def _missed(evaluations: Sequence[Evaluation], thresholds: Any) -> list[str]:
     from shufflenet_deploy.accuracy.thresholds import missed  # noqa: PLC0415
 
-    texts = [(each.artifact.path.name, missed(each, floors)) for each in evaluations]
+    texts = [(each.artifact.path.name, missed(each, thresholds)) for each in evaluations]
     return [f"{name}: {text}" for name, text in texts if text]

@@ -1,4 +1,4 @@
-"""What ``eval`` prints: counts as percentages with their intervals, for people and machines."""
+"""Output of ``eval``: counts as percentages with their intervals, as a table and as JSON."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
     from shufflenet_deploy.records import Evaluation, TopKCounts
 
 _COLUMNS = (
-    "In brackets: 95 % confidence (Wilson). Agrees: % of pictures with PyTorch's class. Lost, won: "
-    "pictures that only PyTorch, or only the file, has right; p: such a difference by chance "
+    "In brackets: 95 % confidence (Wilson). Agrees: % of images with PyTorch's class. Lost, won: "
+    "images that only PyTorch, or only the file, has right; p: such a difference by chance "
     "(McNemar)."
 )
 
 
 def described(evaluation: Evaluation) -> dict[str, Any]:
-    """The counts, and what follows from them."""
+    """The counts and the statistics derived from them, for ``--json``."""
     from shufflenet_deploy.stats import proportions  # noqa: PLC0415
 
     pairing = evaluation.pairing
@@ -46,7 +46,7 @@ def _share(count: int, tally: TopKCounts) -> dict[str, float]:
 
 
 def print_table(evaluations: Sequence[Evaluation]) -> None:
-    """The files of one model and resolution under their module, with what the columns mean."""
+    """Print the files of one model and resolution below their module, with a legend."""
     from rich.table import Table  # noqa: PLC0415
 
     from shufflenet_deploy.stats import proportions  # noqa: PLC0415
@@ -93,13 +93,13 @@ def _shares(tally: TopKCounts) -> tuple[str, str, str]:
 def _heading(evaluation: Evaluation) -> str:
     artifact, data = evaluation.artifact, evaluation.data
     trained = "" if artifact.weights.trained else ", UNTRAINED weights: chance"
-    pictures = f"{evaluation.file.pictures} pictures"
+    images = f"{evaluation.file.pictures} images"
     if data.pictures < data.found:
-        pictures += f" of {data.found}, chosen by the hash of their path,"
+        images += f" of {data.found}, chosen by the hash of their path,"
     if evaluation.unreadable:
-        pictures += f", {len(evaluation.unreadable)} more that cannot be decoded"
+        images += f", {len(evaluation.unreadable)} more that cannot be decoded"
     return (
-        f"{artifact.model} at {artifact.resolution}{trained}: {pictures} of {data.classes} classes "
+        f"{artifact.model} at {artifact.resolution}{trained}: {images} of {data.classes} classes "
         f"in {data.source} (fingerprint {data.fingerprint[:12]})"
     )
 
@@ -111,9 +111,9 @@ def _legend(evaluations: Sequence[Evaluation]) -> list[str]:
     lines = [_COLUMNS]
     tied = [f"{_kind(each)} {each.file.tied}" for each in evaluations if each.file.tied]
     if tied:
-        lines.append(f"Pictures whose best score is shared (lowest class wins): {', '.join(tied)}.")
+        lines.append(f"Images with tied logits (the lowest class wins): {', '.join(tied)}.")
     lines += [
-        f"{_kind(each)} answered on {each.tools['answered on']}."
+        f"{_kind(each)} ran on {each.tools['answered on']}."
         for each in evaluations
         if "answered on" in each.tools
     ]

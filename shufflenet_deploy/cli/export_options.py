@@ -55,7 +55,7 @@ Resolutions = Annotated[
 Calibration = Annotated[
     Path | None,
     typer.Option(
-        help="Folder of pictures for int8. [default: 16 shipped photographs]", rich_help_panel=WHAT
+        help="Folder of images for int8. [default: 16 shipped photographs]", rich_help_panel=WHAT
     ),
 ]
 Labels = Annotated[
@@ -71,7 +71,7 @@ CalibrationMethod = Annotated[
 Remedies = Annotated[
     str,
     typer.Option(
-        help="When int8 misses its floors: auto tries other recipes, none leaves it.",
+        help="When int8 misses its tolerances: auto tries other recipes, none leaves it.",
         rich_help_panel=WHAT,
     ),
 ]

@@ -1,4 +1,4 @@
-"""A line now and then about long work whose output goes to a log, not to a terminal."""
+"""Periodic progress lines of long work whose output goes to a log, not to a terminal."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Self
 
 import typer
 
-#: Nothing is said about work that takes less; a log then grows by two lines a minute.
+#: Nothing is printed about work that takes less; a log then grows by two lines a minute.
 EVERY_SECS = 30.0
 
 
 class Heartbeat:
-    """Repeats on standard error what is being done, and for how long, when nothing else is said.
+    """Prints the current step and its duration to standard error while nothing else is printed.
 
-    A context manager. Silent on a terminal, where a line that moves says it already.
+    A context manager. Silent on a terminal, where a progress line shows it already.
     """
 
     def __init__(self, *, every_secs: float = EVERY_SECS, quiet: bool = False) -> None:
@@ -45,7 +45,7 @@ class Heartbeat:
             self._thread.join()
 
     def doing(self, text: str) -> None:
-        """Note what is being done from now on."""
+        """Set the current step."""
         self._text = text
 
     def spoke(self) -> None:

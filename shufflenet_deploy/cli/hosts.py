@@ -1,4 +1,4 @@
-"""What may follow ``--host``, for every command that has it."""
+"""The ``--host`` option of every command that has it: its help and its parser."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def transport_to(
     """The transport to a host as typed, not yet connected.
 
     A virtual board is reached over SSH like any other; with ``start_board`` it is started when it
-    does not run. ``deterministic`` asks for one whose clock counts instructions, or, when False,
-    for one whose clock tells the time; None takes either.
+    does not run. ``deterministic`` requires one whose clock counts instructions, or, when False,
+    one whose clock is real time; None accepts either.
 
     Raises:
         UsageError: there is no such host or board.
@@ -66,7 +66,7 @@ def transport_to(
         runs, wanted = ("time", "instructions") if deterministic else ("instructions", "time")
         again = " and try again" if name == boards.DEFAULT_NAME else ", then board up anew"
         raise UsageError(
-            f"the clock of board {name} tells {runs}, not {wanted}: measure"
+            f"the clock of board {name} counts {runs}, not {wanted}: measure"
             f" --metric {'latency' if deterministic else 'instructions'} there, or switch it off"
             f" with shufflenet-deploy board down{option}{again}"
         )

@@ -22,7 +22,9 @@ def import_weights(  # noqa: PLR0917 - options, each passed by name
     ],
     model: Annotated[
         str | None,
-        typer.Option("--model", "-m", help="What the file holds. [default: told from its keys]"),
+        typer.Option(
+            "--model", "-m", help="The model in the file. [default: inferred from its keys]"
+        ),
     ] = None,
     name: Annotated[
         str | None,
@@ -32,7 +34,7 @@ def import_weights(  # noqa: PLR0917 - options, each passed by name
         str | None,
         typer.Option(
             "--state-dict",
-            help="Key of the state dict to take (such as ema) where the file holds several.",
+            help="Key of the state dict to take (such as ema) if the file has several.",
         ),
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")] = Path("models"),

@@ -1,4 +1,4 @@
-"""``inspect``: what an exported file holds, and what in it deserves a warning."""
+"""``inspect``: the contents of an exported file, and warnings about them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def inspect(  # noqa: PLR0917 - options, each passed by name
     layers: Annotated[
         bool,
         typer.Option(
-            "--layers", help="Compare every layer with the PyTorch module, and say what it loses."
+            "--layers", help="Compare every layer with the PyTorch module, and print its SQNR."
         ),
     ] = False,
     model: Annotated[
@@ -46,7 +46,7 @@ def inspect(  # noqa: PLR0917 - options, each passed by name
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show what an exported file holds: operations, shapes, cost, leftovers."""
+    """Show the contents of an exported file: operations, shapes, cost, leftovers."""
     from shufflenet_deploy import export  # noqa: PLC0415
 
     if not layers and any((model, weights, pictures)):
@@ -129,13 +129,13 @@ def _print_layers(compared: LayerComparison) -> None:
         [cells(row) for row in compared.layers],
     )
     verdict = (
-        f"The file keeps less than {compared.floor_db:g} dB from {compared.collapse} on."
+        f"The SQNR falls below {compared.floor_db:g} dB at {compared.collapse}."
         if compared.collapse
-        else f"The file keeps {compared.floor_db:g} dB to the end."
+        else f"The SQNR stays above {compared.floor_db:g} dB to the output."
     )
     paragraph(
-        f"\n{verdict} On {compared.pictures} pictures. By channel: SQNR with every channel counted "
-        "alike; drop: how much less of it a layer keeps than its worst input."
+        f"\n{verdict} On {compared.pictures} images. By channel: SQNR with all channels weighted "
+        "equally; drop: its loss against the layer's worst input."
     )
 
 
@@ -169,7 +169,7 @@ def _facts(found: Inspection) -> list[tuple[str, str]]:
 
 
 def _usage(metadata: Metadata) -> list[tuple[str, str]]:
-    """How an image becomes the input, and what the output is."""
+    """The preprocessing of an image into the input, and the meaning of the output."""
     low, high = metadata.value_range
     names = metadata.class_names
     shown = f"{len(names)}: {', '.join(names[:3])}, ..." if names else "not known"

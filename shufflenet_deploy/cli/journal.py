@@ -1,4 +1,4 @@
-"""The journal as commands open it: what cannot be read of it is named and left out."""
+"""The journal of a command: its ``--journal`` option, and opening it with warnings of damage."""
 
 from __future__ import annotations
 
@@ -9,8 +9,13 @@ import typer
 if TYPE_CHECKING:
     from shufflenet_deploy.journal import Journal
 
-#: After so many rows their number is told instead.
-_MOST_WARNINGS = 5
+#: Describes ``journal.store.default_location``.
+DEFAULT = "[default: $SHUFFLENET_DEPLOY_JOURNAL, else the user's own file]"
+
+JOURNAL_HELP = f"Where runs are kept: a file or URL. {DEFAULT}"
+
+#: Further damaged rows are summarized in one line.
+_MAX_WARNINGS = 5
 
 
 def open_journal(location: str | None) -> Journal:
@@ -21,15 +26,15 @@ def open_journal(location: str | None) -> Journal:
     """
     from shufflenet_deploy.journal import Journal  # noqa: PLC0415
 
-    told: set[str] = set()
+    reported: set[str] = set()
 
     def warn(problem: str) -> None:
-        if problem in told:
+        if problem in reported:
             return
-        told.add(problem)
-        if len(told) <= _MOST_WARNINGS:
+        reported.add(problem)
+        if len(reported) <= _MAX_WARNINGS:
             typer.echo(f"warning: left out: {problem}", err=True)
-        elif len(told) == _MOST_WARNINGS + 1:
+        elif len(reported) == _MAX_WARNINGS + 1:
             typer.echo("warning: more rows than these cannot be read", err=True)
 
     return Journal(location, on_damaged=warn)

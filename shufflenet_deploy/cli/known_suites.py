@@ -1,7 +1,7 @@
-"""Which hosts the user named for which suites: a host that a journal names is not taken unasked.
+"""Trusted hosts of suites, as the user named them: a host from a journal alone needs consent.
 
-A journal, or lines imported into one, can come from anybody; what they call a host may be any
-machine, and connecting tells it who we are. Kept beside the state of virtual boards.
+A journal, or lines imported into one, can come from anybody; the host named in them may be any
+machine, and connecting to it reveals the user's identity. Kept next to the state of virtual boards.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from shufflenet_deploy.errors import UsageError
 
 _STATE_VARIABLE = "SHUFFLENET_DEPLOY_STATE"
 _FILE = "suites-started-here"
-#: What is not reached over a network.
+#: Hosts that are not reached over a network.
 _AT_HAND = ("local", "board", "adb")
 
 
@@ -43,7 +43,7 @@ def host_of_suite(suite_id: str, host: str, *, may_ask: bool) -> str:
     shown = ascii(host)
     refusal = (
         f"the suite {suite_id} was not started here, and names {shown} as its host: "
-        "say where to measure with --host"
+        "name the target with --host"
     )
     if not (may_ask and sys.stdin.isatty()):
         raise UsageError(refusal)

@@ -1,4 +1,4 @@
-"""``models``: list the models that can be exported, with what they cost."""
+"""``models``: list the models that can be exported, with their cost."""
 
 from __future__ import annotations
 
@@ -80,5 +80,5 @@ def _shown(card: Architecture) -> tuple[str, ...]:
 
 
 def _tables(text: str) -> str:
-    """``Tables 1, 2 and 8`` as ``1, 2, 8``, under a heading that says the rest."""
+    """``Tables 1, 2 and 8`` as ``1, 2, 8``, under a heading with the rest."""
     return text.removeprefix("Tables ").removeprefix("Table ").replace(" and ", ", ")

@@ -8,7 +8,7 @@ from shufflenet_deploy.errors import UsageError
 
 ALL = "all"
 
-#: What ``--precision`` of a command takes.
+#: The help of ``--precision``.
 PRECISIONS = "fp32, fp16 (native, on cores that compute in it), int8 or all."
 
 
@@ -28,7 +28,7 @@ def listed(values: str | Iterable[str] | None) -> list[str]:
 
 
 def one_of(word: str | None, option: str | None, name: str) -> str | None:
-    """What was given as a bare word or, the same, as the option ``name``; None for neither.
+    """The value given as a positional argument or as the option ``name``; None for neither.
 
     Raises:
         UsageError: both were given, and they differ.

@@ -1,7 +1,7 @@
-"""What can be refused is refused here: before anything is exported, pushed, measured or counted.
+"""Preflight checks of options, run before anything is exported, pushed, measured or counted.
 
 Each check names the option, what is wrong with its value, and what to do. None of them leaves
-anything behind.
+a file.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from shufflenet_deploy.bench import Suite
     from shufflenet_deploy.records import Resolution
 
-#: Every network of the zoo takes images of this side and above, so larger ones are not tried.
+#: Every network of the zoo accepts images of this side and above: the bisection's upper end.
 _LARGE_ENOUGH = 224
 
 
@@ -47,7 +47,7 @@ def writable_file(option: str, path: Path, example: str) -> None:
 
 
 def readable_folder(option: str, folder: Path, wanted: str) -> None:
-    """Refuse what is no folder, or one that cannot be listed; ``wanted`` says what it should hold.
+    """Refuse a path that is no folder, or an unreadable one; ``wanted`` is its expected content.
 
     Raises:
         UsageError: there is no such folder, or it may not be read.
@@ -92,7 +92,7 @@ def _takes(suite: Suite, model: str, size: Resolution) -> None:
 
 
 def _smallest(suite: Suite, model: str) -> str:
-    """The smallest square that a network takes, found by halving."""
+    """The smallest square input of a network, by bisection."""
     from shufflenet_deploy import zoo  # noqa: PLC0415
     from shufflenet_deploy.records import Resolution  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""``profile``: which layers an inference spends itself on, and which break the promise."""
+"""``profile``: the time of an inference by layer, and the cost gaps against the multiply-adds."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from shufflenet_deploy.cli import completion
-from shufflenet_deploy.cli.bench_options import definition_of
-from shufflenet_deploy.cli.journal import open_journal
-from shufflenet_deploy.cli.journal_option import JOURNAL_HELP
+from shufflenet_deploy.cli.bench_suite import definition_of
+from shufflenet_deploy.cli.journal import JOURNAL_HELP, open_journal
 from shufflenet_deploy.cli.multi_value import listed
 from shufflenet_deploy.cli.stdout import print_json, show
 from shufflenet_deploy.errors import UsageError
@@ -58,10 +57,10 @@ def profile(  # noqa: PLR0917 - options, each passed by name
     journal: Annotated[str | None, typer.Option("--journal", help=JOURNAL_HELP)] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show where the time goes in a suite that was measured with bench --profile.
+    """Show the time by layer of a suite that was measured with bench --profile.
 
-    Each cell by kind of layer; then each model against the baseline: what the multiply-adds
-    promise of every kind, what arrives, and how much time is lost there.
+    Each cell by kind of layer; then each model against the baseline: the time that the
+    multiply-adds promise of every kind, the time measured, and the gap between them.
     """
     with open_journal(journal) as book:
         row = book.suite(suite)
@@ -90,7 +89,7 @@ def profile(  # noqa: PLR0917 - options, each passed by name
 
 @dataclass(frozen=True, kw_only=True)
 class Profiles:
-    """The runs of a suite that profile, and those that measure."""
+    """The profiling runs of a suite, and its measurements."""
 
     profiles: Sequence[Run]
     measured: Sequence[Run]
@@ -126,7 +125,7 @@ class Profiles:
         ]
 
     def show(self, against: str | None, *, layers: bool = False, operators: bool = False) -> None:
-        """Print the tables, and on standard error what could not be profiled."""
+        """Print the tables, and the failures on standard error."""
         from shufflenet_deploy.analysis import profile  # noqa: PLC0415
 
         parts = self._parts()
@@ -139,7 +138,7 @@ class Profiles:
                     parts, compared, layers=layers, operators=operators, color=color
                 )
             )
-        self._tell_failures()
+        self._print_failures()
 
     def show_summary(self, suite: str, against: str | None) -> None:
         """Print two lines per cell, and how to see the rest."""
@@ -152,7 +151,7 @@ class Profiles:
             compared = profile.decompositions(parts, against or "")
             show(lambda color: f"\n{summary(parts, compared, color=color)}")
             typer.echo(f"every kind of layer: shufflenet-deploy profile {suite}", err=True)
-        self._tell_failures()
+        self._print_failures()
 
     def _parts(self) -> list[Breakdown]:
         from shufflenet_deploy.analysis import profile  # noqa: PLC0415
@@ -160,7 +159,7 @@ class Profiles:
         parts = profile.of_suite(self.profiles, self.measured)
         return sorted(parts, key=lambda one: one.cell.display_order)
 
-    def _tell_failures(self) -> None:
+    def _print_failures(self) -> None:
         for cell, reason in self.failures:
             typer.echo(f"cannot be profiled: {cell}: {reason}", err=True)
 

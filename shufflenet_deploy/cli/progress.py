@@ -1,4 +1,4 @@
-"""Live progress of a bench on standard error: one line that moves, or plain lines in a log."""
+"""Live progress of a bench on standard error: one live line, or plain lines in a log."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def figure_of(run: Run) -> str:
 
 
 class BenchProgress:
-    """Shows events; a context manager. Quiet shows only what went wrong."""
+    """Prints events; a context manager. Quiet prints only problems."""
 
     def __init__(self, *, quiet: bool = False) -> None:
         self._quiet = quiet
@@ -43,7 +43,7 @@ class BenchProgress:
         self._total = 0
         self._index = 0
         self._began = time.monotonic()
-        #: For how long the target had been waited for when that was told last.
+        #: Waiting time for the target when it was last printed.
         self._away_secs = math.inf
         self._heartbeat = Heartbeat(quiet=quiet)
 
@@ -84,7 +84,7 @@ class BenchProgress:
             self._bar.stop()
 
     def show(self, event: bench.Event) -> None:
-        """Tell one event."""
+        """Print one event."""
         match event:
             case bench.Stage(text=text):
                 self.stage(text)
@@ -109,7 +109,7 @@ class BenchProgress:
                 self._line(f"{describe(run.cell)}: {finding.message}; measuring again")
 
     def stage(self, text: str) -> None:
-        """Tell a step of the preparation; the same step twice is told once."""
+        """Print a step of the preparation; repetitions of a step are printed once."""
         if text != self._stage:
             self._stage = text
             self._move(text)

@@ -1,4 +1,4 @@
-"""``report``: the table and its charts as one HTML file, and the charts as pictures."""
+"""``report``: the table and its charts as one HTML file, and the charts as image files."""
 
 from __future__ import annotations
 
@@ -60,22 +60,22 @@ def report(  # noqa: PLR0917 - options, each passed by name
     write_whole(out, html(built, profiles, parts))
     drawn: list[Path] = []
     if plots is not None:
-        from shufflenet_deploy.report.chart_files import plots as pictures  # noqa: PLC0415
+        from shufflenet_deploy.report.chart_files import plots as chart_images  # noqa: PLC0415
 
-        for name, content in list(pictures(built, profiles, parts)):
+        for name, content in list(chart_images(built, profiles, parts)):
             write_whole(plots / name, content)
             drawn.append(plots / name)
     if as_json:
-        told = {"report": str(out.resolve()), "plots": [str(path.resolve()) for path in drawn]}
-        print_json(told)
+        written = {"report": str(out.resolve()), "plots": [str(path.resolve()) for path in drawn]}
+        print_json(written)
         return
     typer.echo(f"wrote {out}", err=True)
     if plots is not None:
-        typer.echo(f"wrote {len(drawn)} pictures to {plots}", err=True)
+        typer.echo(f"wrote {len(drawn)} images to {plots}", err=True)
 
 
 def _sustained(suite: str, journal: str | None) -> list[Part]:
-    """What was measured for minutes in this suite, each a part of the page."""
+    """The sustained measurements of a suite, each a part of the page."""
     from shufflenet_deploy.cli.supplementary import newest  # noqa: PLC0415
     from shufflenet_deploy.report.sustained import part  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""``restore``: put back what ``tune`` changed on a target, or a bench that could not."""
+"""``restore``: restore the governors that ``tune``, or a bench that died, changed on a target."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def restore(
     ssh_client: SshClient = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Put back the frequency governors that stood before tune, or before a bench that died."""
+    """Restore the frequency governors from before tune, or before a bench that died."""
     from shufflenet_deploy.target import Target  # noqa: PLC0415
 
     with transport_to(host, ssh_client=ssh_client) as link, Target(link) as target:

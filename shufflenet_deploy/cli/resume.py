@@ -1,8 +1,8 @@
-"""What ``bench --resume`` may change of a suite: how long it goes on, never what it samples.
+"""Compatibility check of ``bench --resume``: it may extend a suite, never sample it otherwise.
 
-Processes of one cell are put together only where they sampled alike (``Run.sampling``), so an
-option that would change that is refused by its name. What only adds to a suite is taken: more
-processes, a profile, a sustained measurement, a cross-check; and so is what only schedules it.
+Processes of one cell are pooled only if they sampled alike (``Run.sampling``), so an option that
+would change that is refused by its name. Options that only add to a suite are accepted (more
+processes, a profile, a sustained measurement, a cross-check), and so are those of its schedule.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ KEPT = {
     "cores": "--cpus",
     "governor": "--governor",
 }
-#: The same of the fields of its spec.
+#: The same for the fields of its spec.
 KEPT_OF_SPEC = {
     "metric": "--metric",
     "cpus": "--cpus",
@@ -47,7 +47,7 @@ def check(suite_id: str, known: Suite, wanted: Suite) -> None:
     """Refuse options that would change what the suite samples.
 
     Args:
-        suite_id: what the suite is called.
+        suite_id: its id.
         known: the suite as it was measured so far.
         wanted: the same, overruled by the options that were given.
 
@@ -60,7 +60,7 @@ def check(suite_id: str, known: Suite, wanted: Suite) -> None:
         before, now = getattr(mine, name), getattr(theirs, name)
         if not _same(before, now):
             raise UsageError(
-                f"{option} {_told(now)}: the suite {suite_id} measures with {_told(before)}, and "
+                f"{option} {_text(now)}: the suite {suite_id} measures with {_text(before)}, and "
                 f"--resume keeps what decides its samples; leave {option} out, or measure a suite "
                 "of its own without --resume"
             )
@@ -85,7 +85,7 @@ def _same(before: object, now: object) -> bool:
     return before == now
 
 
-def _told(value: object) -> str:
+def _text(value: object) -> str:
     if isinstance(value, dict):
         return ",".join(f"{name}={one}" for name, one in value.items()) or "none"
     if isinstance(value, tuple):

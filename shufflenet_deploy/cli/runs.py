@@ -1,4 +1,4 @@
-"""``runs``: what the journal holds, and moving it between machines."""
+"""``runs``: the contents of the journal, and moving them between machines."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from shufflenet_deploy.cli import completion, preflight
-from shufflenet_deploy.cli.journal import open_journal
-from shufflenet_deploy.cli.journal_option import JOURNAL_HELP
+from shufflenet_deploy.cli.journal import JOURNAL_HELP, open_journal
 from shufflenet_deploy.cli.stdout import Column, paragraph, print_grid, print_json
 from shufflenet_deploy.cli.supplementary import described, newest, summaries
 from shufflenet_deploy.errors import UsageError
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from shufflenet_deploy.records import Run
 
 _STANDARD_STREAM = "-"
-#: Columns of ``runs show`` that hold numbers.
+#: Numeric columns of ``runs show``.
 _FIGURES = ("processes", "samples", "median", "p10", "p90", "p99", "unit", "MB")
 
 _JOURNAL = typer.Option("--journal", help=JOURNAL_HELP)
@@ -88,7 +87,7 @@ def show(
     journal: Annotated[str | None, _JOURNAL] = None,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
-    """Show every cell of a suite: its samples summed up, its conditions, how far to trust it."""
+    """Show every cell of a suite: a summary of its samples, its conditions, its stability."""
     from shufflenet_deploy.bench.events import describe  # noqa: PLC0415
 
     with open_journal(journal) as book:
@@ -102,8 +101,8 @@ def show(
     groups = dict(sorted(groups.items(), key=lambda one: one[1][0].cell.display_order))
     cells = [_described_cell(group) for group in groups.values()]
     if as_json:
-        told = {"cells": cells, "observations": [described(one, runs) for one in observations]}
-        print_json({**_described_suite(row), **told})
+        measured = {"cells": cells, "observations": [described(one, runs) for one in observations]}
+        print_json({**_described_suite(row), **measured})
         return
     paragraph(f"{row.id}: {row.name} on {row.host}, {row.created_at.astimezone():%Y-%m-%d %H:%M}")
     if runs:
@@ -235,14 +234,14 @@ def _described_cell(runs: list[Run]) -> dict[str, Any]:
     found = CellRuns.of(runs)
     processes = stats.samples_of(found.kept)
     failures = [run.outcome for run in found.failed if isinstance(run.outcome, Failure)]
-    judged = stats.stability(found.kept)
+    stability = stats.stability(found.kept)
     described: dict[str, Any] = {
         "cell": runs[0].cell.model_dump(mode="json"),
         "unit": runs[0].spec.metric.unit,
         "processes": len(processes),
-        "verdict": judged.verdict.value if processes else "failed",
-        "text": judged.text if processes else f"failed: {failures[-1].message}",
-        "findings": [finding.message for finding in judged.findings],
+        "verdict": stability.verdict.value if processes else "failed",
+        "text": stability.text if processes else f"failed: {failures[-1].message}",
+        "findings": [finding.message for finding in stability.findings],
         "failures": [failure.model_dump(mode="json") for failure in failures],
         "conditions": [_described_conditions(run) for run in (*found.kept, *found.failed)],
         "attempts": len(runs),
@@ -267,7 +266,7 @@ def _described_cell(runs: list[Run]) -> dict[str, Any]:
 
 
 def _memory(runs: Sequence[Run]) -> int | None:
-    """What the runtime with the model takes at most, idle Python and numpy subtracted."""
+    """Peak memory of runtime and model in bytes, idle Python and numpy subtracted."""
     from shufflenet_deploy.records import Measurement  # noqa: PLC0415
 
     outcomes = [run.outcome for run in runs if isinstance(run.outcome, Measurement)]
@@ -276,7 +275,7 @@ def _memory(runs: Sequence[Run]) -> int | None:
 
 
 def _described_conditions(run: Run) -> dict[str, Any]:
-    """What one process ran with, and the target around it."""
+    """The conditions of one process: runtime, artifact, and the target before and after it."""
     return {
         "run": run.id,
         "process": run.process,
@@ -290,7 +289,7 @@ def _described_conditions(run: Run) -> dict[str, Any]:
 
 
 def _conditions(runs: list[Run]) -> str:
-    """The conditions of a suite in one line: what was the same, and ranges of what was not."""
+    """The conditions of a suite in one line: constant ones once, others as ranges."""
     states = [state for run in runs for state in (run.before, run.after) if state is not None]
     versions = dict.fromkeys(
         f"{run.cell.runtime.partition('==')[0]} {run.runtime_version}"
@@ -330,6 +329,6 @@ def _print_table(columns: tuple[Column, ...], rows: list[tuple[str, ...]]) -> No
 
 
 def _print_plain(headers: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
-    """Tab-separated: what cut and awk expect."""
+    """Print tab-separated, for cut and awk."""
     for row in (headers, *rows):
         typer.echo("\t".join(row))

@@ -1,4 +1,4 @@
-"""How a command writes to standard output: colours, widths, and tables that break no name."""
+"""Standard output of the commands: colours, widths, and tables that break no name."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _LEAST_PROSE = 12
 
 
 def show(render: Callable[[bool], str]) -> None:
-    """Print what ``render(color)`` gives: in colour on a terminal, unless ``NO_COLOR`` is set."""
+    """Print ``render(color)``: in colour on a terminal, unless ``NO_COLOR`` is set."""
     color = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
     typer.echo(render(color), nl=False, color=color)
 
 
 def print_json(document: dict[str, Any]) -> None:
-    """Print what ``--json`` promises: one object, with the version of its fields first.
+    """Print the document of ``--json``: one object, with the version of its fields first.
 
     It is indented for eyes only; programs get one line.
     """
@@ -63,7 +63,7 @@ class Column:
 
     Attributes:
         title: its heading.
-        right: it holds numbers.
+        right: align right, for numbers.
         prose: its text may go on in further lines, broken between words.
         extra: it is left out where the terminal is too narrow; of several the last one first.
     """
@@ -122,7 +122,7 @@ def _print_stacked(
 def _excess(
     columns: Sequence[Column], cells: Sequence[Sequence[Text]], shown: list[int], width: int
 ) -> int:
-    """How many columns of the terminal are missing even where prose is as narrow as may be."""
+    """Terminal columns missing even with prose wrapped as narrowly as allowed."""
     least = sum(_least(columns[index], [row[index] for row in cells]) for index in shown)
     return least + _GAP * (len(shown) - 1) - width
 

@@ -1,4 +1,4 @@
-"""What ``bench`` and ``runs`` print about sustained measurements and cross-checks."""
+"""Output of sustained measurements and cross-checks by ``bench`` and ``runs``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def newest(observations: Sequence[Sustained | CrossCheck]) -> list[Sustained | CrossCheck]:
-    """Of several attempts at the same thing the last."""
+    """The last attempt of each measurement."""
     latest: dict[tuple[str, ...], Sustained | CrossCheck] = {}
     for one in observations:
         cells = one.cells if one.kind == "sustained" else (one.cell,)
@@ -32,7 +32,7 @@ def summaries(observations: Sequence[Sustained | CrossCheck], runs: Sequence[Run
 
 
 def described(one: Sustained | CrossCheck, runs: Sequence[Run]) -> dict[str, Any]:
-    """For ``--json``: what was found, without the samples, which ``runs export`` gives."""
+    """The object for ``--json``: the findings, without samples (see ``runs export``)."""
     from shufflenet_deploy.report import cross_check  # noqa: PLC0415
 
     if one.kind == "cross-check":

@@ -1,4 +1,4 @@
-"""``table``: the paper's Table 8 from what was measured."""
+"""``table``: the paper's Table 8 from measurements."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shufflenet_deploy.cli import completion, preflight
-from shufflenet_deploy.cli.journal import open_journal
-from shufflenet_deploy.cli.journal_option import JOURNAL_HELP
+from shufflenet_deploy.cli.journal import JOURNAL_HELP, open_journal
 from shufflenet_deploy.cli.multi_value import listed
 from shufflenet_deploy.cli.stdout import show
 from shufflenet_deploy.errors import UsageError
@@ -47,7 +46,7 @@ RESOLUTION = typer.Option(
 
 
 class Form(StrEnum):
-    """What ``--format`` takes; the same values as ``report.render.Rendering``."""
+    """The values of ``--format``; the same as those of ``report.render.Rendering``."""
 
     TERMINAL = "terminal"
     MARKDOWN = "md"
@@ -59,7 +58,7 @@ class Form(StrEnum):
 _FORMAT = typer.Option(
     "--format",
     metavar="FORM",
-    help="terminal, md, csv, json or latex; --out FILE tells by its ending. [default: terminal]",
+    help="terminal, md, csv, json or latex; --out FILE sets it by its ending. [default: terminal]",
 )
 _OUT = typer.Option("--out", help="Write to this file; to a folder, every format. [default: print]")
 _JSON = typer.Option("--json", help="Short for --format json.")
@@ -82,7 +81,7 @@ def table(  # noqa: PLR0917 - one parameter per option
     resolution: Annotated[str | None, RESOLUTION] = None,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
-    """Print the speedup table: models, resolutions, speedup over AlexNet, the paper's beside it."""
+    """Print the speedup table: models, resolutions, speedup over AlexNet, and the paper's."""
     from shufflenet_deploy.report.render import Rendering, render, terminal  # noqa: PLC0415
 
     if as_json and form not in (None, Form.JSON):
@@ -115,7 +114,7 @@ def build(
     precision: str | None = None,
     resolution: str | None = None,
 ) -> Table:
-    """Read the journal, choose runs and arrange them; what ``table`` and ``report`` share.
+    """Read the journal, select runs and arrange them, for ``table`` and ``report``.
 
     Raises:
         UsageError: there are no runs, nothing fits, or no run is of the named baseline.
@@ -155,7 +154,7 @@ def build(
 
 
 def profiles(suite: str, journal: str | None) -> list[Breakdown]:
-    """What was profiled in one suite, or in all."""
+    """The profiles of one suite, or of all."""
     from shufflenet_deploy.analysis import profile  # noqa: PLC0415
 
     with open_journal(journal) as book:
@@ -180,7 +179,7 @@ def read(suite: str, journal: str | None) -> tuple[list[Run], str]:
 
 
 def _own_baseline(definition: str) -> str:
-    """What a suite was measured against; the default where its definition does not tell."""
+    """The baseline of a suite; the default if its definition names none."""
     with contextlib.suppress(ValueError, AttributeError):
         own = json.loads(definition).get("baseline", DEFAULT_BASELINE)
         return own if isinstance(own, str) else NO_BASELINE
@@ -194,7 +193,7 @@ def _evaluations(journal: str | None) -> list[Evaluation]:
 
 
 def _targets(out: Path, form: Rendering | None) -> list[tuple[Path, Rendering]]:
-    """The files to write, and what into each; refused before anything is read or computed."""
+    """The files to write, each with its format; refused before anything is read or computed."""
     from shufflenet_deploy.report.render import Rendering  # noqa: PLC0415
 
     if out.is_dir() or not out.suffix:
@@ -203,14 +202,14 @@ def _targets(out: Path, form: Rendering | None) -> list[tuple[Path, Rendering]]:
         preflight.writable_folder("--out", out, [path.name for path, _ in targets])
         return targets
     by_suffix = {each.suffix: each for each in Rendering}
-    told = form or by_suffix.get(out.suffix.lower())
-    if told is None:
+    inferred = form or by_suffix.get(out.suffix.lower())
+    if inferred is None:
         raise UsageError(
-            f"cannot tell a format from {out.name}: end it in {', '.join(by_suffix)}, "
+            f"cannot infer a format from {out.name}: end it in {', '.join(by_suffix)}, "
             "or give --format"
         )
     preflight.writable_file("--out", out, "table.md")
-    return [(out, told)]
+    return [(out, inferred)]
 
 
 def _distinct(values: Iterable[str]) -> list[str]:

@@ -1,6 +1,6 @@
 """``tune``: settings that make figures better or steadier; ``restore`` puts those of a target back.
 
-Each setting is one subcommand with a ``register(group)`` function, here or in a module beside.
+Each setting is one subcommand with a ``register(group)`` function, here or in a module next to it.
 """
 
 from __future__ import annotations

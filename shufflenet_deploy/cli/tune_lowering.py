@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shufflenet_deploy.cli.bench_options import INSTRUCTIONS, cores
+from shufflenet_deploy.cli.bench_suite import INSTRUCTIONS, cores
 from shufflenet_deploy.cli.hosts import HOST_HELP, SshClient, transport_to
-from shufflenet_deploy.cli.journal import open_journal
-from shufflenet_deploy.cli.journal_option import JOURNAL_HELP
+from shufflenet_deploy.cli.journal import JOURNAL_HELP, open_journal
 from shufflenet_deploy.cli.multi_value import listed
 from shufflenet_deploy.cli.stdout import Column, console, paragraph, print_grid, print_json
 from shufflenet_deploy.errors import DeployError, UsageError
@@ -119,12 +118,12 @@ def lowering(  # noqa: PLR0917 - options, each passed by name
                     entries = tune(question, measure)
                     found += [entry.model_copy(update={"suite": search}) for entry in entries]
         except KeyboardInterrupt:
-            _say_how_to_go_on("interrupted", search)
+            _print_resume_hint("interrupted", search)
             raise typer.Exit(_INTERRUPTED) from None
         except UsageError:
             raise
         except DeployError:
-            _say_how_to_go_on("stopped", search)
+            _print_resume_hint("stopped", search)
             raise
     tuned.with_entries(tuple(found)).write(path)
     if as_json:
@@ -136,7 +135,7 @@ def lowering(  # noqa: PLR0917 - options, each passed by name
 
 
 def _files_of(runtime: str) -> list[tuple[Format, Precision]]:
-    """The kinds of files that a runtime runs."""
+    """The file formats of a runtime."""
     from shufflenet_deploy import runtime as runtimes  # noqa: PLC0415
 
     kind = runtimes.get(runtime).formats[0]
@@ -168,7 +167,7 @@ def _spec(metric: str, cpus: list[int] | None, processes: int, min_secs: float) 
 def _measuring(
     search: str, target: Target, book: Journal, artifacts: Path, show: Callable[[Any], object]
 ) -> Callable[[str, Suite], Sequence[Run]]:
-    """Measures a suite of the search, or what is missing of it in the journal."""
+    """Measures the missing cells of a suite of the search."""
     from shufflenet_deploy import bench, export  # noqa: PLC0415
     from shufflenet_deploy.export import ExportRequest  # noqa: PLC0415
 
@@ -193,7 +192,7 @@ def _measuring(
     return measure
 
 
-def _say_how_to_go_on(word: str, search: str) -> None:
+def _print_resume_hint(word: str, search: str) -> None:
     typer.echo(
         f"{word}: what was measured is kept; go on with the same options and --resume {search}",
         err=True,

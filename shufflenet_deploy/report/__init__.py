@@ -1,4 +1,4 @@
-"""Reports: runs -> ``Table`` -> text for people, machines and papers. Knows nothing but runs."""
+"""Reports: runs -> ``Table`` -> text for people, machines and papers. Depends on runs alone."""
 
 from shufflenet_deploy.report.table import Table
 

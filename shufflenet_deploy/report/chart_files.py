@@ -1,4 +1,4 @@
-"""The charts of a table as picture files: SVG and PNG, in light colours, one per chart."""
+"""The charts of a table as image files: SVG and PNG, in light colours, one per chart."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from shufflenet_deploy.report.table import Table
 
 _WIDTH = 760
 _PADDING = 28
-#: The heading, the line that says what was measured, and lines of keys stand above the chart.
+#: The heading, the line with the quantity and setting, and lines of keys stand above the chart.
 _HEAD, _KEYS_LINE = 72, 20
 _PNG_ZOOM = 2
 #: Pixels per character of a key, a little more than any sans-serif font needs.
@@ -41,18 +41,18 @@ def plots(
             setting = block.setting
             threads = formatting.threads(setting.threads).replace(" ", "")
             name = f"{number}-{setting.runtime}-{setting.precision.value}-{threads}-{kind}"
-            yield from _files(name, _picture(chart, formatting.heading(block)))
+            yield from _files(name, _document(chart, formatting.heading(block)))
     for part in parts:
         for chart in part.charts:
-            yield from _files(chart.name, _picture(chart, part.title))
+            yield from _files(chart.name, _document(chart, part.title))
 
 
-def _files(name: str, picture: str) -> Iterator[tuple[str, bytes]]:
-    yield f"{name}.svg", picture.encode()
-    yield f"{name}.png", _png(picture)
+def _files(name: str, image: str) -> Iterator[tuple[str, bytes]]:
+    yield f"{name}.svg", image.encode()
+    yield f"{name}.png", _png(image)
 
 
-def _picture(chart: Chart, setting: str) -> str:
+def _document(chart: Chart, setting: str) -> str:
     """A chart with its heading, keys and colours, as a document of its own."""
     keys = _keys(chart.keys)
     top = _HEAD + _KEYS_LINE * len(keys)
@@ -70,7 +70,7 @@ def _picture(chart: Chart, setting: str) -> str:
 
 
 def _keys(keys: tuple[Key, ...]) -> list[str]:
-    """Lines of keys, as many as the width makes necessary."""
+    """Wrap the keys into lines of the chart's width."""
     lines, x = [""], float(_PADDING)
     for key in keys:
         taken = 36 + _KEY_CHARACTER * len(key.text)
@@ -86,28 +86,28 @@ def _keys(keys: tuple[Key, ...]) -> list[str]:
     return lines
 
 
-def _png(picture: str) -> bytes:
+def _png(image: str) -> bytes:
     if not _has_font():
         raise UsageError(
             "a PNG needs a font and none is installed: apt-get install fonts-dejavu-core, "
             "or take the SVG files"
         )
-    return _rastered(picture)
+    return _rastered(image)
 
 
 @cache
 def _has_font() -> bool:
-    """Whether letters leave a trace."""
+    """Probe for a font: a rendered letter leaves pixels."""
     frame = '<svg xmlns="http://www.w3.org/2000/svg" width="20" height="20">{}</svg>'
     return _rastered(frame.format('<text x="2" y="15">M</text>')) != _rastered(frame.format(""))
 
 
-def _rastered(picture: str) -> bytes:
+def _rastered(image: str) -> bytes:
     import resvg_py  # noqa: PLC0415
 
     return bytes(
         resvg_py.svg_to_bytes(
-            svg_string=picture,
+            svg_string=image,
             zoom=_PNG_ZOOM,
             background=palette.LIGHT["page"],
             font_family="DejaVu Sans",

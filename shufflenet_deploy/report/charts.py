@@ -1,4 +1,4 @@
-"""The charts of a block: speedup, latency or cost, what theory promised, samples, conditions."""
+"""The charts of a block: speedup, latency or cost, theoretical speedup, samples, conditions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from shufflenet_deploy.report.svg import (
 )
 from shufflenet_deploy.report.table_model import Block, Estimate, Row, Speedup, TableCell
 
-#: Samples shown per cell; more would only make the cloud a bar.
+#: Samples shown per cell; more would merge into a bar.
 _CLOUD = 240
 #: Samples further than this from the median stand at the edge of their chart.
 _CLOUD_REACH = 0.3
@@ -75,13 +75,13 @@ def _speedups(block: Block, name: str) -> Chart | None:
     return _chart(
         name,
         f"Fewer instructions than {baseline}" if counted else f"Speedup over {baseline}",
-        "How many times fewer, beside what the multiply-adds promise and the paper's speedup in "
+        "How many times fewer, next to what the multiply-adds promise and the paper's speedup in "
         "time."
         if counted
-        else "How many times faster, beside what the multiply-adds promise and the paper's.",
+        else "How many times faster, next to what the multiply-adds promise and the paper's.",
         (_MEASURED, _THEORY, _PAPER, *(key for key, _ in claimed)),
         lines=lines,
-        axis=Axis(low=0, high=top * 1.04, tell=lambda value: f"{numerals.short(value)}×"),
+        axis=Axis(low=0, high=top * 1.04, label=lambda value: f"{numerals.short(value)}×"),
         references=(same, *(reference for _, reference in claimed)),
     )
 
@@ -143,7 +143,7 @@ def _figures(block: Block, name: str) -> Chart | None:
         axis=Axis(
             low=min(values) / 1.15,
             high=max(values) * 1.15,
-            tell=lambda value: f"{numerals.short(value)} {unit}",
+            label=lambda value: f"{numerals.short(value)} {unit}",
             log=True,
         ),
     )
@@ -180,7 +180,7 @@ def _arrived(block: Block, name: str) -> Chart | None:
         f"the model costs as much as one of {formatting.baseline_title(block)}.",
         (_MEASURED, _PAPER),
         lines=lines,
-        axis=Axis(low=0, high=top * 1.04, tell=lambda value: f"{value:.0%}"),
+        axis=Axis(low=0, high=top * 1.04, label=lambda value: f"{value:.0%}"),
         references=(Reference(value=1.0, tone=_SAME_TONE, tip="as promised"),),
     )
 
@@ -218,7 +218,7 @@ def _clouds(block: Block, name: str) -> Chart | None:
         axis=Axis(
             low=-_CLOUD_REACH,
             high=_CLOUD_REACH,
-            tell=lambda value: f"{value:+.0%}" if value else "0%",
+            label=lambda value: f"{value:+.0%}" if value else "0%",
         ),
         references=(Reference(value=0.0, tone=_SAME_TONE, tip="the median"),),
     )

@@ -1,28 +1,27 @@
-"""Two suites cell by cell, control and treatment: what became faster or slower, and what else did.
+"""Comparison of two suites cell by cell: ratios of treatment to control, regressions, conditions.
 
 Cells are the same when model, options, runtime, format, precision, resolution, threads and metric
 are; everything else that differs between the two suites is a condition, and is named. A ratio is
 the treatment's cost over the control's, so that 1.05 is "5 % slower", with its 95 % interval from
-the raw samples. The two suites were not measured in the same rounds: the interval tells how well
-each is known, not whether the machine was the same on both days.
+the raw samples. The two suites were not measured in the same rounds: the interval covers sampling
+error, not a change of the machine between the two days.
 
-So a difference is a verdict on the model only where nothing else explains it. A cell that was
-disturbed on either side (see ``stats.stability``) gets none, and the same file with the same
-runtime under other conditions is no regression: the conditions are what differs.
+So a difference is attributed to the model only where nothing else explains it. A cell that was
+tainted on either side (see ``stats.stability``) is not classified, and the same file with the same
+runtime under other conditions is no regression: the conditions differ (see ``run_conditions``).
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Self
 
 from shufflenet_deploy import stats
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.records import (
-    Conditions,
     Failure,
     Format,
     Measurement,
@@ -32,18 +31,15 @@ from shufflenet_deploy.records import (
     ResolutionText,
     Run,
 )
-from shufflenet_deploy.report.numerals import short
+from shufflenet_deploy.report.run_conditions import ConditionDifference, confounders, differences
 from shufflenet_deploy.stats.attempts import CellRuns
 
 #: Version of the JSON form of ``Comparison``.
 SCHEMA_VERSION = 1
 
-#: Frequencies closer than this are the same condition.
-_FREQUENCY_TOLERANCE = 0.05
-
 
 class ChangeStatus(StrEnum):
-    """What became of one cell, from the treatment's point of view."""
+    """The result of comparing one cell, as a change from control to treatment."""
 
     FASTER = "faster"
     SLOWER = "slower"
@@ -68,7 +64,7 @@ class ComparedFigure(Record):
 class CellChange(Record):
     """One cell on both sides. ``ratio`` is treatment over control: below 1 is faster.
 
-    ``remarks`` say what to know before believing it.
+    ``remarks`` are caveats, such as too few processes.
     """
 
     model: str
@@ -101,17 +97,8 @@ class CellChange(Record):
         return " ".join(filter(None, parts))
 
 
-class ConditionDifference(Record):
-    """A condition that is not the same on both sides, and in how many of the cells on both."""
-
-    condition: str
-    control: str
-    treatment: str
-    cells: int
-
-
 class ComparedSuite(Record):
-    """Where the runs of one side came from."""
+    """The origin of the runs of one side."""
 
     name: str
     suite: str
@@ -130,8 +117,8 @@ class SuiteComparison(Record):
     differences: tuple[ConditionDifference, ...]
 
     @property
-    def unjudged(self) -> tuple[CellChange, ...]:
-        """Cells on both sides that were disturbed on one, so that nothing can be said of them."""
+    def tainted(self) -> tuple[CellChange, ...]:
+        """Cells on both sides that are tainted on one, and so not classified."""
         return tuple(change for change in self.changes if change.verdict is ChangeStatus.TAINTED)
 
     @property
@@ -154,7 +141,7 @@ class SuiteComparison(Record):
         Args:
             control: runs of one suite with all attempts, in the order they were made.
             treatment: those of the other.
-            names: what the user called them.
+            names: their names in messages.
             threshold: a cell that is certainly slower is a regression from this share on.
 
         Raises:
@@ -165,8 +152,8 @@ class SuiteComparison(Record):
         shared = [key for key in before if key in after]
         if not shared:
             raise UsageError(
-                f"{names[0]} and {names[1]} have no cell in common: {_told(before)} there, "
-                f"{_told(after)} here"
+                f"{names[0]} and {names[1]} have no cell in common: {_examples(before)} there, "
+                f"{_examples(after)} here"
             )
         keys = list(dict.fromkeys([*before, *after]))
         return cls(
@@ -176,7 +163,7 @@ class SuiteComparison(Record):
             changes=tuple(
                 _change(key, before.get(key, ()), after.get(key, ()), threshold) for key in keys
             ),
-            differences=_differences([(before[key], after[key]) for key in shared]),
+            differences=differences([(before[key], after[key]) for key in shared]),
         )
 
 
@@ -213,10 +200,10 @@ def _side(runs: Sequence[Run], name: str) -> ComparedSuite:
 
 
 def _cells(runs: Sequence[Run], others: Sequence[Run]) -> dict[_Key, tuple[Run, ...]]:
-    """What counts of every cell, in order of first appearance; see ``attempts``."""
+    """The counted runs of every cell, in order of first appearance; see ``attempts``."""
     versioned = _named_with_versions(runs) | _named_with_versions(others)
     grouped: dict[_Key, list[Run]] = {}
-    # What else a file of runs may hold counts nothing.
+    # Profiles and other records in a file of runs are not compared.
     counted = [run for run in runs if isinstance(run.outcome, Measurement | Failure)]
     for run in counted:
         cell = run.cell
@@ -237,7 +224,7 @@ def _cells(runs: Sequence[Run], others: Sequence[Run]) -> dict[_Key, tuple[Run, 
 
 
 def _named_with_versions(runs: Iterable[Run]) -> set[str]:
-    """Runtimes of which one suite measured several versions: there the version tells cells apart.
+    """Runtimes of which one suite measured several versions: there the version is part of the key.
 
     Elsewhere it is a condition: another version is what two suites are often compared for.
     """
@@ -247,14 +234,10 @@ def _named_with_versions(runs: Iterable[Run]) -> set[str]:
     return {name for name, written in names.items() if len(written) > 1}
 
 
-def _file(run: Run) -> str:
-    return run.artifact.sha256 if run.artifact else ""
-
-
-def _told(cells: Iterable[_Key]) -> str:
-    """A few cells in words."""
-    told = [" ".join((key[0], key[5], key[4].value, key[2], key[7].value)) for key in cells]
-    return ", ".join(told[:2]) + (f" and {len(told) - 2} more" if len(told) > 2 else "")
+def _examples(cells: Iterable[_Key]) -> str:
+    """The first cells of a side, for an error message."""
+    titles = [" ".join((key[0], key[5], key[4].value, key[2], key[7].value)) for key in cells]
+    return ", ".join(titles[:2]) + (f" and {len(titles) - 2} more" if len(titles) > 2 else "")
 
 
 # --- one cell on both sides ----------------------------------------------------------------------
@@ -268,7 +251,7 @@ def _change(
     interval, conditions = None, list[str]()
     if before is not None and after is not None:
         interval = stats.ratio_interval(stats.samples_of(control), stats.samples_of(treatment))
-        conditions = _only_conditions(control, treatment)
+        conditions = confounders(control, treatment)
     verdict = _verdict(interval, (control, treatment), threshold, excused=bool(conditions))
     return CellChange(
         model=model,
@@ -289,25 +272,13 @@ def _change(
     )
 
 
-def _only_conditions(control: Sequence[Run], treatment: Sequence[Run]) -> list[str]:
-    """The conditions that differ where the file and the runtime are the same on both sides."""
-    theirs, ours = _conditions(control), _conditions(treatment)
-    differing = [name for name in dict.fromkeys([*theirs, *ours]) if _differ(name, theirs, ours)]
-    if not theirs["file (sha256)"] or any(name in _UNDER_TEST for name in differing):
-        return []
-    return [
-        f"{name} {theirs.get(name) or 'not told'} → {ours.get(name) or 'not told'}"
-        for name in differing
-    ]
-
-
 def _identical(conditions: Sequence[str], verdict: ChangeStatus) -> list[str]:
-    """What to know of a cell with the same file on both sides, and unequal conditions."""
+    """Remarks on a cell with the same file on both sides and unequal conditions."""
     if not conditions:
         return []
-    said = f"the same file and runtime under unequal conditions: {'; '.join(conditions)}"
+    remark = f"the same file and runtime under unequal conditions: {'; '.join(conditions)}"
     differs = verdict in {ChangeStatus.FASTER, ChangeStatus.SLOWER}
-    return [f"{said}: these differ, not the model" if differs else said]
+    return [f"{remark}: these differ, not the model" if differs else remark]
 
 
 def _figure(runs: Sequence[Run]) -> ComparedFigure | None:
@@ -332,7 +303,7 @@ def _verdict(
     *,
     excused: bool,
 ) -> ChangeStatus:
-    """What became of a cell; ``excused`` where the conditions alone can be the reason."""
+    """Classify the change of a cell; ``excused`` if the conditions alone may explain it."""
     if interval is None:
         measured = bool(stats.samples_of(sides[0]))
         return ChangeStatus.FAILED if measured and sides[1] else ChangeStatus.MISSING
@@ -355,96 +326,8 @@ def _remarks(control: Sequence[Run], treatment: Sequence[Run]) -> list[str]:
         elif failures:
             remarks.append(f"{name}: {failures[-1].kind.value}: {failures[-1].message}")
         else:
-            judged = stats.stability(runs)
-            remarks += [f"{name}: {judged.text}"] if judged.findings else []
+            stability = stats.stability(runs)
+            remarks += [f"{name}: {stability.text}"] if stability.findings else []
             if len(runs) == 1 and runs[0].spec.metric is Metric.LATENCY:
                 remarks.append(f"{name}: one process, so the interval is too narrow")
     return remarks
-
-
-# --- conditions ----------------------------------------------------------------------------------
-
-
-def _differences(
-    pairs: Sequence[tuple[Sequence[Run], Sequence[Run]]],
-) -> tuple[ConditionDifference, ...]:
-    """What differs, each with both values; equal differences of several cells once."""
-    found: dict[tuple[str, str, str], int] = {}
-    for control, treatment in pairs:
-        theirs, ours = _conditions(control), _conditions(treatment)
-        for name in dict.fromkeys([*theirs, *ours]):
-            if _differ(name, theirs, ours):
-                before, after = theirs.get(name, ""), ours.get(name, "")
-                key = (name, before or "not told", after or "not told")
-                found[key] = found.get(key, 0) + 1
-    return tuple(
-        ConditionDifference(condition=name, control=before, treatment=after, cells=cells)
-        for (name, before, after), cells in found.items()
-    )
-
-
-def _differ(name: str, theirs: Mapping[str, str], ours: Mapping[str, str]) -> bool:
-    before, after = theirs.get(name, ""), ours.get(name, "")
-    return before != after and not (name == "MHz" and _close(before, after))
-
-
-def _protocol(run: Run) -> str:
-    spec = run.spec
-    return (
-        f"warm-up {spec.warmup_runs} runs, {short(spec.warmup_secs)} s; samples {spec.min_runs}, "
-        f"{short(spec.min_secs)} to {short(spec.max_secs)} s"
-    )
-
-
-#: What can be said about a single run, by name.
-_CONDITIONS: Mapping[str, Callable[[Run], object]] = {
-    "host": lambda run: run.target.host,
-    "board": lambda run: run.target.board,
-    "CPU": lambda run: run.target.cpu,
-    "architecture": lambda run: run.target.arch,
-    "system": lambda run: run.target.os,
-    "kernel": lambda run: run.target.kernel,
-    "libc": lambda run: run.target.libc,
-    "Python": lambda run: run.target.python,
-    "runtime version": lambda run: run.runtime_version,
-    "payload": lambda run: run.tool.get("environment"),
-    "shufflenet-deploy": lambda run: run.tool.get("version"),
-    "agent (sha256)": lambda run: str(run.tool.get("agent_sha256", ""))[:12],
-    "file (sha256)": lambda run: _file(run)[:12],
-    "weights (sha256)": lambda run: run.artifact.weights.sha256[:12] if run.artifact else None,
-    "converter": lambda run: run.artifact.converter if run.artifact else None,
-    "CPUs": lambda run: ", ".join(map(str, run.spec.cpus or ())) or "not pinned",
-    "protocol": _protocol,
-}
-
-
-#: What two suites are compared for; the other conditions are the machine's and its surroundings'.
-_UNDER_TEST = frozenset(
-    {"runtime version", "payload", "file (sha256)", "weights (sha256)", "converter"}
-)
-
-
-def _conditions(runs: Sequence[Run]) -> dict[str, str]:
-    told = {
-        name: ", ".join(dict.fromkeys(str(of(run) or "") for run in runs)).strip(", ")
-        for name, of in _CONDITIONS.items()
-    }
-    states = [state for run in runs for state in (run.before, run.after) if state is not None]
-    told["governor"] = ", ".join(
-        dict.fromkeys(name for state in states for name in state.governors.values())
-    )
-    told["MHz"] = _frequency(states)
-    return told
-
-
-def _frequency(states: Sequence[Conditions]) -> str:
-    """The median over cores and moments, in MHz."""
-    values = [khz for state in states for khz in state.frequency_khz.values()]
-    return f"{stats.median(values) / 1000:.0f}" if values else ""
-
-
-def _close(before: str, after: str) -> bool:
-    if not before or not after:
-        return False
-    ends = float(before), float(after)
-    return max(ends) - min(ends) <= _FREQUENCY_TOLERANCE * max(ends)

@@ -1,4 +1,4 @@
-"""A comparison for people: in a terminal, and as Markdown for a pull request."""
+"""Renderings of a comparison: for a terminal, and as Markdown for a pull request."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from shufflenet_deploy.report.comparison import (
     CellChange,
     ChangeStatus,
     ComparedFigure,
-    ConditionDifference,
     SuiteComparison,
 )
 from shufflenet_deploy.report.markdown import escape
+from shufflenet_deploy.report.run_conditions import ConditionDifference
 
 _STYLES = {
     ChangeStatus.FASTER: "green",
@@ -38,7 +38,7 @@ def terminal(comparison: SuiteComparison, *, width: int | None = None, color: bo
 
     Args:
         comparison: what to show.
-        width: columns of the terminal; None asks the terminal, 80 where there is none.
+        width: columns of the terminal; None takes the terminal's, else 80.
         color: whether ANSI colours may be used; ``NO_COLOR`` in the environment still wins.
     """
     stream = StringIO()
@@ -105,7 +105,7 @@ def markdown(comparison: SuiteComparison) -> str:
 
 
 def summary(comparison: SuiteComparison) -> str:
-    """How many cells became what, worst first."""
+    """Cell counts by status, worst first."""
     counts = Counter(change.verdict for change in comparison.changes)
     worst_first = (
         ChangeStatus.FAILED,
@@ -117,13 +117,13 @@ def summary(comparison: SuiteComparison) -> str:
         ChangeStatus.MISSING,
     )
     cells = "cell" if len(comparison.changes) == 1 else "cells"
-    told = ", ".join(
+    counted = ", ".join(
         f"{counts[verdict]} {verdict.value}"
         + ("s" if verdict is ChangeStatus.REGRESSION and counts[verdict] > 1 else "")
         for verdict in worst_first
         if counts[verdict]
     )
-    return f"{len(comparison.changes)} {cells}: {told}"
+    return f"{len(comparison.changes)} {cells}: {counted}"
 
 
 def _shared(comparison: SuiteComparison) -> list[CellChange]:
@@ -137,7 +137,7 @@ def _remarks(comparison: SuiteComparison) -> list[str]:
 
 
 def _unshared(comparison: SuiteComparison) -> list[str]:
-    """Which cells cannot be compared, one line per reason."""
+    """The cells that cannot be compared, one line per reason."""
     found: dict[str, list[str]] = {}
     for change in comparison.changes:
         if change.verdict is ChangeStatus.MISSING:

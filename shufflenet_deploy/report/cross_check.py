@@ -1,4 +1,4 @@
-"""TFLite's own ``benchmark_model`` beside our figures, in lines for a terminal."""
+"""Cross-check of our figures by TFLite's own ``benchmark_model``, in lines for a terminal."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from shufflenet_deploy.stats.attempts import CellRuns
 
 
 def summary(checks: Sequence[CrossCheck], runs: Iterable[Run]) -> str:
-    """Its mean beside our mean of the same cell, and their ratio; no line is left out."""
+    """Its mean next to our mean of the same cell, and their ratio; no line is left out."""
     ours = list(runs)
     names = ", ".join(dict.fromkeys(f"{one.program} ({one.program_sha256[:12]})" for one in checks))
-    lines = [f"cross-check by {names}: the mean of its samples beside that of ours"]
+    lines = [f"cross-check by {names}: the mean of its samples next to that of ours"]
     width = max(len(_named(one.cell)) for one in checks)
     lines += [
         f"  {_named(one.cell):<{width}}  {_line(one, mean_ns(one.cell, ours))}" for one in checks
@@ -25,7 +25,7 @@ def summary(checks: Sequence[CrossCheck], runs: Iterable[Run]) -> str:
 def mean_ns(cell: Cell, runs: Iterable[Run]) -> float | None:
     """The median over our processes of the mean of each; None where nothing was measured.
 
-    Not the figure of the table, which is a median: the program tells no median in every version.
+    Not the figure of the table, which is a median: some versions of the program report no median.
     """
     found = CellRuns.of([run for run in runs if run.cell == cell])
     processes = stats.samples_of(found.kept)

@@ -12,21 +12,21 @@ from shufflenet_deploy.report import numerals
 from shufflenet_deploy.report.table import Table
 from shufflenet_deploy.report.table_model import Block, Estimate, Row, TableCell
 
-#: Stands where there is nothing to show.
+#: Placeholder of a missing value.
 ABSENT = "-"
 
-#: Raw samples (ns, instructions) per unit that a reader sees (ms, Minstr).
+#: Raw samples (ns, instructions) per unit as displayed (ms, Minstr).
 SCALE = 1e6
 
-#: What the speedup line says when the interval holds 1.
+#: The speedup line if the interval contains 1.
 UNDISTINGUISHED = "not distinguishable"
 
-#: Signs of a figure not to be trusted, besides its footnote.
+#: Marks of untrustworthy figures, besides the footnote.
 SIGNS = {"stable": "", "noisy": "~", "tainted": "!", "failed": ""}
 
 
 def unit(metric: Metric) -> str:
-    """The unit that a reader sees."""
+    """The displayed unit."""
     return "ms" if metric is Metric.LATENCY else "Minstr"
 
 
@@ -58,7 +58,7 @@ def errors(row: Row) -> tuple[str, ...]:
 
 
 def measured(entry: TableCell) -> tuple[str, str]:
-    """The median and its 95 % interval, or ``failed`` and nothing."""
+    """The median and its 95 % interval; ``failed`` and an empty one for a failure."""
     if entry.estimate is None:
         return "failed", ""
     low, high = entry.estimate.low / SCALE, entry.estimate.high / SCALE
@@ -68,7 +68,7 @@ def measured(entry: TableCell) -> tuple[str, str]:
 def speedup(block: Block, entry: TableCell) -> tuple[str, str]:
     """The measured speedup and its interval; empty for the baseline.
 
-    It has the sign of what is tainted where either of the two latencies is.
+    It is marked as tainted if either of the two latencies is.
     """
     if entry.speedup is None:
         return "", ""
@@ -78,7 +78,7 @@ def speedup(block: Block, entry: TableCell) -> tuple[str, str]:
 
 
 def speedup_tone(block: Block, entry: TableCell) -> str:
-    """The class of a speedup in the page's style sheet: only what can be trusted is good or bad."""
+    """The class of a speedup in the page's style sheet: only an untainted one is good or bad."""
     if entry.speedup is None:
         return ""
     if block.is_speedup_tainted(entry):
@@ -89,7 +89,7 @@ def speedup_tone(block: Block, entry: TableCell) -> str:
 
 
 def theory(entry: TableCell) -> str:
-    """The speedup that multiply-adds promise."""
+    """The theoretical speedup, by multiply-adds."""
     return "" if entry.theoretical_speedup is None else ratio(entry.theoretical_speedup)
 
 
@@ -100,7 +100,7 @@ def efficiency(entry: TableCell) -> str:
 
 
 def paper_figures_text(block: Block, entry: TableCell) -> str:
-    """The paper's latency (only beside latencies) and its speedup."""
+    """The paper's latency (only next to latencies) and its speedup."""
     parts = []
     if entry.paper_latency_ms is not None and block.setting.metric is Metric.LATENCY:
         parts.append(f"{figure(entry.paper_latency_ms)} ms")
@@ -110,7 +110,7 @@ def paper_figures_text(block: Block, entry: TableCell) -> str:
 
 
 def heading(block: Block) -> str:
-    """One line that names a block: what ran, how and where."""
+    """One line that names a block: runtime, precision, threads and target."""
     setting = block.setting
     return (
         f"{runtime(block)} · {setting.precision.value} · {setting.format.value} · "
@@ -119,13 +119,13 @@ def heading(block: Block) -> str:
 
 
 def short_heading(block: Block) -> str:
-    """A block among others of one place: what ran, and how."""
+    """A block among others of one target: runtime, precision and threads."""
     setting = block.setting
     return f"{runtime(block)} · {setting.precision.value} · {threads(setting.threads)}"
 
 
 def place(block: Block) -> str:
-    """The host and the machine behind it."""
+    """The host and its board or CPU."""
     return f"{block.setting.host} ({block.setting.board or block.setting.cpu})"
 
 
@@ -140,14 +140,14 @@ def runtime(block: Block) -> str:
 
 
 def row_title(block: Block, *, interval: bool = True) -> str:
-    """What the numbers are."""
+    """The quantity in the cells, with its unit."""
     if block.setting.metric is Metric.LATENCY:
         return "median latency in ms" + (" with its 95 % interval" if interval else "")
     return "instructions per inference in millions (Minstr)"
 
 
 def caption(block: Block) -> str:
-    """Everything needed to measure this block again."""
+    """Everything needed to reproduce this block."""
     setting = block.setting
     counts = [len(entry.processes) for _, entry in block.entries() if entry.processes]
     samples = [len(process.samples) for _, entry in block.entries() for process in entry.processes]
@@ -160,7 +160,7 @@ def caption(block: Block) -> str:
                 )
             )
         ),
-        "governor " + (", ".join(block.governors) or "not told"),
+        "governor " + (", ".join(block.governors) or "unknown"),
         "CPUs " + (", ".join(map(str, setting.cpus)) if setting.cpus else "not pinned"),
         runtime(block),
         f"{block.started_at:%Y-%m-%d %H:%M} to {block.ended_at:%H:%M %Z}",
@@ -173,17 +173,17 @@ def caption(block: Block) -> str:
 
 
 def comparison(block: Block) -> str:
-    """What to call the measured ratio: fewer instructions are no promise of speed."""
+    """The name of the measured ratio: fewer instructions do not imply a speedup."""
     return "speedup" if block.setting.metric is Metric.LATENCY else "ratio"
 
 
 def paper_label(block: Block) -> str:
-    """What to call the paper's figures, which are all wall time."""
+    """The label of the paper's figures, which are all wall time."""
     return "paper" if block.setting.metric is Metric.LATENCY else "paper's time"
 
 
 def legend(table: Table, blocks: Iterable[Block]) -> tuple[str, ...]:
-    """How to read these blocks: one sentence per kind of line, true of all of them."""
+    """The legend of these blocks: one sentence per kind of line, true of all of them."""
     shown = tuple(blocks)
     entries = [entry for block in shown for _, entry in block.entries()]
     verdicts = {entry.stability for entry in entries}
@@ -234,7 +234,7 @@ def _efficiencies(blocks: Sequence[Block]) -> str:
 
 
 def _errors(blocks: Sequence[Block]) -> str:
-    """Whose the top-1 errors are, said the same way whether or not any was measured."""
+    """The source of the top-1 errors, worded alike with and without measured ones."""
     rows = [row for block in blocks for row in block.rows]
     of_paper = any(row.paper_top1_error_percent is not None for row in rows)
     here = any(row.measured_top1_error is not None for row in rows)
@@ -254,5 +254,5 @@ def _range(values: list[int]) -> str:
 
 
 def deviation(estimate: Estimate) -> str:
-    """How far the 95 % interval reaches from the median: ``±1.2%``, or ``-0.3/+12%``."""
+    """The 95 % interval relative to the median: ``±1.2%``, or ``-0.3/+12%`` if asymmetric."""
     return numerals.deviation(estimate.median, estimate.low, estimate.high)

@@ -17,7 +17,7 @@ from shufflenet_deploy.report.svg import Chart
 from shufflenet_deploy.report.table import Table
 from shufflenet_deploy.report.table_model import Block, Process, Row, TableCell
 
-#: What the colours of figures mean, by class of the style sheet.
+#: The meaning of the colours of figures, by class of the style sheet.
 _COLOURS = {
     "good": "faster than the baseline",
     "bad": "slower than the baseline",
@@ -30,7 +30,7 @@ _COLOURS = {
 
 @dataclass(frozen=True, kw_only=True)
 class _Section:
-    """A block with everything the template shows of it; ``id`` is its anchor."""
+    """A block and its rendered parts, for the template; ``id`` is its anchor."""
 
     id: str
     block: Block
@@ -48,7 +48,7 @@ class _Headline:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """Something to say after the tables: words, charts, and rows of text under ``header``.
+    """A section after the tables: text, charts, and rows under ``header``.
 
     ``header`` is empty where there are no rows; the first column names its row. ``label`` is what
     the contents call it, "" for the title.
@@ -68,7 +68,7 @@ def html(table: Table, profiles: Sequence[Breakdown] = (), parts: Sequence[Part]
     Args:
         table: what was measured.
         profiles: drawn in the blocks of their cells.
-        parts: what else there is to tell, in this order, after the blocks of the table. Names of
+        parts: further sections, in this order, after the blocks of the table. Names of
             their charts must be unique on the page.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415
@@ -117,7 +117,7 @@ def chart_css() -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class _Place:
-    """The links to all sections of one target; ``name`` is said once, before them."""
+    """The links to all sections of one target; ``name`` is printed once, before them."""
 
     name: str
     links: tuple[tuple[str, str], ...]
@@ -142,7 +142,7 @@ def _contents(table: Table, sections: Sequence[_Section]) -> tuple[_Place, ...]:
 
 
 def _colours(table: Table) -> tuple[tuple[str, str], ...]:
-    """The classes that colour the tables' speedups and boxes, and what they mean."""
+    """The classes that colour the tables' speedups and boxes, with their meaning."""
     tones = {
         formatting.speedup_tone(block, entry)
         for block in table.blocks
@@ -165,7 +165,7 @@ def _headline(sections: tuple[_Section, ...]) -> _Headline | None:
 
 
 def _verdict(entry: TableCell) -> str:
-    """Why a figure is not to be trusted, or why there is none; nothing where all is well."""
+    """The failure or the stability findings of a cell; empty for a stable one."""
     if entry.failure is not None:
         return entry.failure.kind.value
     causes = ", ".join(flaw.cause for flaw in entry.flaws)
@@ -173,7 +173,7 @@ def _verdict(entry: TableCell) -> str:
 
 
 def _facts(entry: TableCell) -> Mapping[str, str]:
-    """What one cell was made of and how it was measured."""
+    """The artifact and the protocol of one cell, for its tooltip."""
     spec, artifact = entry.spec, entry.artifact
     facts = {
         "warm-up": f"at least {spec.warmup_runs} runs and {numerals.short(spec.warmup_secs)} s",
@@ -221,14 +221,14 @@ def _process_facts(process: Process, metric: Metric) -> Mapping[str, str]:
     }
 
 
-def _change(process: Process, tell: Callable[[Conditions], str]) -> str:
+def _change(process: Process, label: Callable[[Conditions], str]) -> str:
     """A condition before and after, once when it stayed the same."""
-    told = [tell(state) for state in (process.before, process.after) if state is not None]
-    return " → ".join(dict.fromkeys(told)) or formatting.ABSENT
+    texts = [label(state) for state in (process.before, process.after) if state is not None]
+    return " → ".join(dict.fromkeys(texts)) or formatting.ABSENT
 
 
 def _spread(values: Mapping[str, float], per_unit: float) -> str:
-    """Of several cores or sensors, the range."""
+    """The range over several cores or sensors."""
     if not values:
         return formatting.ABSENT
     ends = (min(values.values()) / per_unit, max(values.values()) / per_unit)

@@ -78,8 +78,8 @@ def _entry(block: Block, entry: TableCell) -> str:
     if entry.speedup:
         ratio, interval = formatting.speedup(block, entry)
         doubt = "" if entry.speedup.distinguishable else f" {formatting.UNDISTINGUISHED}"
-        told = escape(ratio) if block.is_speedup_tainted(entry) else f"**{ratio}**"
-        lines.append(f"{formatting.comparison(block)} {told} ({interval}){doubt}")
+        shown = escape(ratio) if block.is_speedup_tainted(entry) else f"**{ratio}**"
+        lines.append(f"{formatting.comparison(block)} {shown} ({interval}){doubt}")
     for label, text in (
         ("in theory", formatting.theory(entry)),
         ("efficiency", formatting.efficiency(entry)),

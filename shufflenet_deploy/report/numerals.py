@@ -1,7 +1,7 @@
-"""How numbers are written, the same in every table, chart and line: never with an exponent.
+"""Number formats, the same in every table, chart and line: never with an exponent.
 
-``figure`` is for what was measured: about three digits, as in the paper's Table 8. ``plain`` is for
-machines: every digit, as CSV needs it. ``short`` is for what a user typed: seconds, limits.
+``figure`` is for measured values: about three digits, as in the paper's Table 8. ``plain`` is for
+machines: every digit, as CSV needs it. ``short`` is for a user's own values: seconds, limits.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from decimal import Decimal
 
 #: Digits of a figure below 1000; from there on all digits before the point are written.
 _DIGITS = 3
-#: From here on a tenth says nothing.
+#: From here on a tenth is below the noise.
 _WHOLE_FROM = 10_000
-#: A figure this small is no longer told from zero.
+#: Figures below this are written as zero.
 _FEWEST = 1e-6
 
 
@@ -36,13 +36,13 @@ def percent(share: float) -> str:
 
 
 def deviation(middle: float, low: float, high: float) -> str:
-    """How far an interval reaches from its estimate: ``±1.2%``, or ``-0.3/+12%`` if unevenly."""
+    """An interval relative to its estimate: ``±1.2%``, or ``-0.3/+12%`` if asymmetric."""
     below, above = percent((middle - low) / middle), percent((high - middle) / middle)
     return f"±{above}%" if below == above else f"-{below}/+{above}%"
 
 
 def decimals(value: float) -> int:
-    """Digits behind the point of ``figure(value)``."""
+    """Digits after the point of ``figure(value)``."""
     size = abs(value)
     if size < _FEWEST:
         return 0
@@ -72,5 +72,5 @@ def _exponent(size: float) -> int:
 
 
 def _magnitude(size: float) -> tuple[bool, int]:
-    """What decides the digits: the power of ten, and whether there is a fraction at all."""
+    """The properties that fix the digits: the power of ten, and having no fraction at all."""
     return size >= _WHOLE_FROM, min(_exponent(size), 1)

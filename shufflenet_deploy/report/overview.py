@@ -1,4 +1,4 @@
-"""Settings side by side: where one suite has several blocks on a target, a line for each row."""
+"""Overview of several settings: the rows of all blocks of one suite and target in one table."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Figure:
 class Overview:
     """The rows of several blocks; each of ``lines`` has one entry per column, as text.
 
-    ``names`` are the first columns, which say what a line is about. Lines of one model, precision
+    ``names`` are the first columns, which identify a line. Lines of one model, precision
     and number of threads follow each other, the fastest first.
     """
 
@@ -50,7 +50,7 @@ class Overview:
 
 
 def side_by_side(table: Table) -> tuple[Overview, ...]:
-    """One overview for each suite, target and metric that was measured in several settings."""
+    """One overview per suite, target and metric with several settings."""
     groups: dict[tuple[object, ...], list[Block]] = {}
     for block in table.blocks:
         setting = block.setting

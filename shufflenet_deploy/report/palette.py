@@ -1,4 +1,4 @@
-"""The colours of the page and the pictures, in light and dark; told apart by the colour-blind too.
+"""The colours of page and charts, in light and dark, distinguishable with colour blindness too.
 
 Text has a contrast of at least 4.5 : 1 on the page, marks of at least 3 : 1 (WCAG 2.2).
 """

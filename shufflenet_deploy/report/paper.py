@@ -1,4 +1,4 @@
-"""What the paper measured, per model: the figures that stand beside ours (``paper.toml``)."""
+"""The paper's published figures per model, shown next to measured ones (``paper.toml``)."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ def paper() -> Paper:
 def is_papers(
     mega_multiply_adds: float | None, *, classes: int | None, multiply_adds_at_224: int | None
 ) -> bool:
-    """Whether a network of that name is the paper's: as many classes, and as much to compute.
+    """Compare a network with the paper's of that name: equal classes, similar multiply-adds.
 
-    What is not known (None) does not speak against it.
+    An unknown value (None) counts as a match.
     """
     if classes not in (None, CLASSES):
         return False

@@ -10,7 +10,7 @@ from shufflenet_deploy.report import formatting, numerals
 from shufflenet_deploy.report.svg import Axis, Chart, Key, Line, Segment, chart, height
 from shufflenet_deploy.report.table_model import Block
 
-#: A colour for each kind of layer, told apart by the colour-blind too, on light and on dark.
+#: A colour for each kind of layer, distinguishable with colour blindness too, on light and on dark.
 _COLOURS = {
     LayerKind.CONVOLUTION: "#0072b2",
     LayerKind.POINTWISE: "#56b4e9",
@@ -114,7 +114,9 @@ def _stacked(
             at = end
         lines.append(Line(group=group, label=label, value=value, marks=tuple(segments)))
         top = max(top, at)
-    axis = Axis(low=0, high=top * 1.02 or 1.0, tell=lambda value: f"{numerals.short(value)} {unit}")
+    axis = Axis(
+        low=0, high=top * 1.02 or 1.0, label=lambda value: f"{numerals.short(value)} {unit}"
+    )
 
     def draw(width: int | None) -> str:
         return chart(lines, axis, name=name, title=title, description=text, width=width)

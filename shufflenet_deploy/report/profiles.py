@@ -22,7 +22,7 @@ from shufflenet_deploy.analysis.profile import (
 from shufflenet_deploy.records import Cell
 from shufflenet_deploy.report import formatting
 
-#: Operators that take less or more than this of an inference without the profiler are doubted.
+#: Limits of the operators' sum over an inference without the profiler, beyond which it is doubted.
 _LEAST_INSIDE, _MOST_INSIDE = 0.7, 1.3
 #: Kinds of layers that a summary names per cell.
 _LARGEST = 3
@@ -44,7 +44,7 @@ def as_text(
         decompositions: one per model that is compared.
         layers: whether to list every layer as well.
         operators: whether to list the runtime's kinds of operators as well.
-        width: columns of the terminal; None asks the terminal, 80 where there is none.
+        width: columns of the terminal; None takes the terminal's, else 80.
         color: whether ANSI colours may be used.
     """
     stream = StringIO()
@@ -54,7 +54,7 @@ def as_text(
         if one.attributed:
             console.print(_parts(one, "Kind of layer", one.kinds))
         else:
-            console.print("the file's names tell no layers; the runtime's operators:")
+            console.print("the file's names identify no layers; the runtime's operators:")
         if layers and one.attributed:
             console.print(_parts(one, "Layer", one.layers))
         if operators or not one.attributed:
@@ -78,7 +78,7 @@ def summary(
     width: int | None = None,
     color: bool = False,
 ) -> str:
-    """Two lines per cell: what most of an inference goes to, and what the model loses by it.
+    """Two lines per cell: the layer kinds that take most, and the model's cost gap in them.
 
     Args: as of ``as_text``.
     """
@@ -105,7 +105,7 @@ def heading(one: Breakdown) -> str:
 
 
 def caption(one: Breakdown) -> str:
-    """What the profiler itself costs."""
+    """The profiling method, its sample size and its overhead."""
     return (
         f"{one.method}, medians of {one.inferences} inferences; without it "
         f"{_figure(one.plain, one)}, so profiling takes {formatting.ratio(one.overhead)} of that"
@@ -114,7 +114,7 @@ def caption(one: Breakdown) -> str:
 
 
 def _doubt(one: Breakdown) -> str:
-    """A warning where the operators do not add up to what they are parts of."""
+    """A warning if the operators do not add up to the inference."""
     if _LEAST_INSIDE <= one.inside <= _MOST_INSIDE:
         return ""
     return (
@@ -124,7 +124,7 @@ def _doubt(one: Breakdown) -> str:
 
 
 def verdict(made: Decomposition) -> str:
-    """What is lost, and to which kinds of layers most of it goes."""
+    """The cost gap to the theoretical speedup, and the layer kinds with most of it."""
     worst = sorted(made.gaps, key=lambda gap: gap.lost, reverse=True)
     named = [
         f"{gap.name} {_signed(gap.lost)}" for gap in worst[:3] if gap.lost > 0 and made.lost > 0
@@ -138,7 +138,7 @@ def verdict(made: Decomposition) -> str:
 def legend(
     breakdowns: Iterable[Breakdown], decompositions: Iterable[Decomposition]
 ) -> tuple[str, ...]:
-    """What words of the tables mean."""
+    """Definitions of the terms used in the tables."""
     lines = []
     if any(one.attributed for one in breakdowns):
         lines.append(

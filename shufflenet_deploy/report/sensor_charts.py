@@ -11,7 +11,7 @@ from shufflenet_deploy.report.table_model import Block
 
 _Pick = Callable[[Conditions], float | None]
 
-#: Fewer moments than this are no course of things.
+#: The fewest samples over time that are drawn.
 _MOMENTS = 3
 #: Share of the width for the numbers on the left: four digits on a phone.
 _GUTTER = 0.1
@@ -75,7 +75,7 @@ def _course(
         if len(points) >= _MOMENTS:
             found.setdefault(points, []).append(label)
     series = [
-        (label, Curve(points=points, tone=tone, tell=_teller(label, unit)))
+        (label, Curve(points=points, tone=tone, label=_labeller(label, unit)))
         for (points, labels), tone in zip(found.items(), ("measured", "baseline"), strict=False)
         for label in [" and ".join(labels)]
     ]
@@ -87,10 +87,10 @@ def _course(
     across = Axis(
         low=0,
         high=max(minutes for _, curve in series for minutes, _ in curve.points) or 1.0,
-        tell=lambda value: f"{short(value)} min",
+        label=lambda value: f"{short(value)} min",
         gutter=_GUTTER,
     )
-    up = Axis(low=low - margin, high=high + margin, tell=short)
+    up = Axis(low=low - margin, high=high + margin, label=short)
 
     def draw(width: int | None) -> str:
         return curves(
@@ -113,5 +113,5 @@ def _course(
     )
 
 
-def _teller(label: str, unit: str) -> Callable[[float, float], str]:
+def _labeller(label: str, unit: str) -> Callable[[float, float], str]:
     return lambda minutes, value: f"{label} after {minutes:.1f} min: {value:.0f} {unit}"

@@ -31,7 +31,7 @@ Points = Sequence[tuple[float, float]]
 
 
 def heading(measured: Sustained) -> str:
-    """What took turns, and for how long."""
+    """The setting of the models that took turns, and the duration."""
     cell = measured.cells[0]
     threads = formatting.threads(cell.threads)
     runtime = " ".join(filter(None, (cell.runtime, measured.runtime_version)))
@@ -42,7 +42,7 @@ def heading(measured: Sustained) -> str:
 
 
 def summary(measured: Sustained) -> str:
-    """Everything that can be said about it, in lines for a terminal."""
+    """All findings, in lines for a terminal."""
     if measured.failure is not None:
         return f"{heading(measured)}\n  failed: {measured.failure.message}"
     found = analyse(measured)
@@ -57,7 +57,7 @@ def summary(measured: Sustained) -> str:
 
 
 def ranking(found: Findings) -> str:
-    """Whether the order of the models holds."""
+    """The ranking of the models at the beginning against that at the end."""
     if found.overtaking:
         pairs = (f"{winner.model} overtakes {loser.model}" for loser, winner in found.overtaking)
         return f"changes: {', '.join(pairs)}"
@@ -92,7 +92,7 @@ def _speedup(one: SpeedupCourse) -> str:
 def _change(ratio: Interval, more: str, less: str) -> str:
     """A factor as a change in percent with its interval."""
     if not ratio.distinguishable:
-        return f"no change that can be told ({ratio.low - 1:+.1%} to {ratio.high - 1:+.1%})"
+        return f"no distinguishable change ({ratio.low - 1:+.1%} to {ratio.high - 1:+.1%})"
     word = more if ratio.estimate > 1 else less
     return f"{abs(ratio.estimate - 1):.1%} {word} ({ratio.low - 1:+.1%} to {ratio.high - 1:+.1%})"
 
@@ -126,7 +126,7 @@ def _setting(measured: Sustained) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class _Panel:
-    """One line over time with its own scale; ``band`` lies behind it."""
+    """One line over time with its own scale; ``band`` is drawn below it."""
 
     label: str
     value: str
@@ -189,7 +189,7 @@ def _band(moment: Moment) -> tuple[float, float, float]:
 
 
 def _trace(measured: Sustained) -> list[_Panel]:
-    """The fastest core and the hottest sensor, where the target tells them."""
+    """The fastest core and the hottest sensor, where the target reports them."""
     frequency = [
         (point.at_ns / 1e9, max(point.frequency_khz.values()) / 1000)
         for point in measured.trace
@@ -220,7 +220,7 @@ def _drawing(
 ) -> str:
     body, y = [], 0.0
     bottom = height - _AXIS
-    for secs in Axis(low=0, high=end_secs, tell=_tick).ticks():
+    for secs in Axis(low=0, high=end_secs, label=_tick).ticks():
         share = _across(secs / end_secs)
         anchor = "end" if share > 0.95 else "middle"
         body.append(
@@ -251,7 +251,7 @@ def _panel(panel: _Panel, y: float, end_secs: float) -> str:
     low, high = min(values), max(values)
     # A level line stands in the middle, not at an edge that would look like a limit.
     reach = max((1 + 2 * _HEADROOM) * (high - low), 0.02 * abs(high), 1e-9)
-    axis = Axis(low=(low + high - reach) / 2, high=(low + high + reach) / 2, tell=_tick)
+    axis = Axis(low=(low + high - reach) / 2, high=(low + high + reach) / 2, label=_tick)
     low, high = axis.low, axis.high
 
     def x_of(secs: float) -> str:
@@ -282,7 +282,7 @@ def _levels(axis: Axis, top: float) -> str:
     return "".join(
         f'<line class="grid" x1="{_GUTTER:.2%}" x2="100%" y1="{y_of(value):.1f}" '
         f'y2="{y_of(value):.1f}"/><text class="tick" x="{_GUTTER - 0.015:.2%}" '
-        f'text-anchor="end" y="{y_of(value) + 4:.1f}">{escape(axis.tell(value))}</text>'
+        f'text-anchor="end" y="{y_of(value) + 4:.1f}">{escape(axis.label(value))}</text>'
         for value in chosen
     )
 
@@ -292,7 +292,7 @@ def _tick(value: float) -> str:
 
 
 def _across(share: float) -> float:
-    """Where a share of the time stands in the width, right of the vertical axes."""
+    """Map a share of the time to the width right of the vertical axes."""
     return _GUTTER + share * (1 - _GUTTER)
 
 

@@ -1,8 +1,8 @@
 """Small horizontal charts as SVG whose text never scales: x is in percent, y in pixels.
 
-A chart is as wide as its place (a phone, a page) while letters and strokes keep their size, colours
+A chart is as wide as its container (phone, page) while letters and strokes keep their size, colours
 come from classes, so that the page's style decides on light or dark, and every mark has a tooltip.
-With a fixed ``width`` the same drawing is a picture of its own, for ``plots``.
+With a fixed ``width`` the same drawing is an image of its own, for ``plots``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _STRIP_UNITS = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class Key:
-    """One entry of a chart's legend: a class of the style sheet and what it stands for."""
+    """One entry of a chart's legend: a class of the style sheet and its meaning."""
 
     tone: str
     text: str
@@ -47,19 +47,19 @@ class Chart:
 
 @dataclass(frozen=True, kw_only=True)
 class Axis:
-    """Values from ``low`` to ``high`` from left to right; ``tell`` writes one for the reader.
+    """Values from ``low`` to ``high`` from left to right; ``label`` formats one.
 
     ``gutter`` is the share of the width that stays free on the left, for the ticks of another axis.
     """
 
     low: float
     high: float
-    tell: Callable[[float], str]
+    label: Callable[[float], str]
     log: bool = False
     gutter: float = 0.0
 
     def at(self, value: float) -> float:
-        """Where a value stands: 0 is the left end, 1 the right; values beyond are kept inside."""
+        """Map a value to a position: 0 is the left end, 1 the right; values are clamped."""
         scale = math.log if self.log else float
         value = min(max(value, self.low), self.high)
         share = (scale(value) - scale(self.low)) / (scale(self.high) - scale(self.low))
@@ -103,7 +103,7 @@ class PointMark:
 
 @dataclass(frozen=True, kw_only=True)
 class Whisker:
-    """An interval."""
+    """An interval, drawn as a line with end caps."""
 
     low: float
     high: float
@@ -139,11 +139,11 @@ class Reference:
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """Values over time as points on a line, in the order of time; ``tell`` writes a point."""
+    """Values over time as points on a line, in the order of time; ``label`` formats a point."""
 
     points: tuple[tuple[float, float], ...]
     tone: str
-    tell: Callable[[float, float], str]
+    label: Callable[[float, float], str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,9 +174,9 @@ def chart(
         axis: of all lines.
         name: unique on the page: letters, digits and hyphens.
         title: what a screen reader calls the chart.
-        description: what it says about it.
+        description: alternative text for screen readers.
         references: values to mark, such as "as fast as".
-        width: pixels, for a picture of its own; None fills the place.
+        width: pixels, for an image of its own; None fills the container.
     """
     body: list[str] = []
     y = 0.0
@@ -213,7 +213,7 @@ def curves(
     levels = "".join(
         f'<line class="grid" x1="{across.gutter:.2%}" x2="100%" y1="{y_of(value):.1f}" '
         f'y2="{y_of(value):.1f}"/>'
-        f'<text class="tick" x="0" y="{y_of(value) + 4:.1f}">{escape(up.tell(value))}</text>'
+        f'<text class="tick" x="0" y="{y_of(value) + 4:.1f}">{escape(up.label(value))}</text>'
         for value in up.ticks()
     )
     drawn = "".join(_curve(one, across, y_of, bottom, width or _STRIP_UNITS) for one in series)
@@ -228,7 +228,7 @@ def _curve(
     path = "L".join(f"{share * units:.1f} {y:.1f}" for share, y in places)
     dots = "".join(
         f'<circle class="mark {curve.tone}" cx="{share:.2%}" cy="{y:.1f}" r="3.5">'
-        f"{_tip(curve.tell(*point))}</circle>"
+        f"{_tip(curve.label(*point))}</circle>"
         for (share, y), point in zip(places, curve.points, strict=True)
     )
     return (
@@ -238,8 +238,8 @@ def _curve(
     )
 
 
-def _whole(inside: str, told: tuple[str, str, str], width: int | None, height: int) -> str:
-    name, title, description = told
+def _whole(inside: str, labels: tuple[str, str, str], width: int | None, height: int) -> str:
+    name, title, description = labels
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" role="img" '
         f'width="{width or "100%"}" height="{height}" aria-labelledby="{name}-t {name}-d">'
@@ -262,7 +262,7 @@ def _grid(axis: Axis, bottom: float) -> str:
         parts.append(
             f'<line class="grid" x1="{share:.2%}" x2="{share:.2%}" y1="0" y2="{bottom:g}"/>'
             f'<text class="tick" text-anchor="{anchor}" x="{share:.2%}" y="{bottom + 16:g}">'
-            f"{escape(axis.tell(value))}</text>"
+            f"{escape(axis.label(value))}</text>"
         )
     return "".join(parts)
 

@@ -15,7 +15,7 @@ SCHEMA_VERSION = 1
 
 
 class Table(Record):
-    """Blocks of one setting each; see ``report.values`` for their shape."""
+    """Blocks of one setting each; see ``report.table_model`` for their shape."""
 
     schema_version: int = SCHEMA_VERSION
     baseline: str
@@ -36,7 +36,7 @@ class Table(Record):
         ``baseline=""`` compares nothing. ``evaluations``, oldest first, give the error of the very
         files that were measured.
 
-        ``stats`` derives every estimate; ``report.build`` says what is merged and what is not.
+        ``stats`` derives every estimate; ``report.run_groups`` states which runs are merged.
         """
         return cls(
             baseline=baseline,

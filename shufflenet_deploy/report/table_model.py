@@ -1,8 +1,8 @@
 """The values of a speedup table: blocks of one setting, rows of models, columns of resolutions.
 
-This is the shape of the paper's Table 8. A block holds what may be compared: one suite on one
+This is the shape of the paper's Table 8. A block contains comparable runs only: one suite on one
 target with one runtime, version, format, precision, thread count and metric. Everything a renderer
-shows stands here as numbers: ``build`` derives them from runs, ``render`` turns them into text.
+shows is a number here: ``table_builder`` derives them from runs, ``render`` turns them into text.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from shufflenet_deploy.records import (
 
 
 class RunSettings(Record):
-    """What all runs of a block have in common; runs that differ in any of it are never merged."""
+    """The setting shared by all runs of a block; runs that differ in it are never merged."""
 
     suite: str
     host: str
@@ -48,7 +48,7 @@ class RunSettings(Record):
 
 class Estimate(Record):
     """Statistics of one cell in ``Metric.unit``: the median of its processes' medians with its
-    95 % interval, and the quantiles of all samples put together.
+    95 % interval, and the quantiles of the pooled samples.
     """
 
     median: float
@@ -67,7 +67,7 @@ class Estimate(Record):
 class Speedup(Record):
     """Measured ratio baseline / candidate with its 95 % interval: above 1 is faster.
 
-    ``distinguishable`` is False where the interval holds 1, "no difference".
+    ``distinguishable`` is False where the interval contains 1, "no difference".
     """
 
     ratio: float
@@ -77,7 +77,7 @@ class Speedup(Record):
 
 
 class CellFinding(Record):
-    """One reason to distrust a cell: its cause, what was seen, and what to type next."""
+    """One finding against a cell: its cause, the evidence, and the command to try next."""
 
     cause: str
     message: str
@@ -99,7 +99,7 @@ class Process(Record):
 
 
 class TableCell(Record):
-    """One box of the table: a model at a resolution, measured or failed.
+    """One cell of the table: a model at a resolution, measured or failed.
 
     ``instruction_efficiency`` is the least possible number of multiply-adds of whole vectors over
     the instructions executed: ``Metric.INSTRUCTIONS`` only, and not in int8. ``marks`` point into
@@ -168,7 +168,7 @@ class Block(Record):
     tool: dict[str, str]
 
     def is_speedup_tainted(self, entry: TableCell) -> bool:
-        """Whether one of the two latencies that a speedup divides is tainted."""
+        """True if either latency of a speedup is tainted."""
         rivals = (other for row in self.rows if row.is_baseline for other in row.entries)
         return entry.speedup is not None and any(
             other.stability == "tainted"
@@ -177,7 +177,7 @@ class Block(Record):
         )
 
     def entries(self) -> Iterable[tuple[Row, TableCell]]:
-        """Every filled box, row by row."""
+        """Every filled cell, row by row."""
         for row in self.rows:
             for entry in row.entries:
                 if entry is not None:

@@ -1,4 +1,4 @@
-"""The table for a terminal: a few short lines per model, so that 80 columns hold Table 8."""
+"""The table for a terminal: a few short lines per model, so that Table 8 fits into 80 columns."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def terminal(table: Table, *, width: int | None = None, color: bool = False) -> 
 
     Args:
         table: what to show.
-        width: columns of the terminal; None asks the terminal, 80 where there is none.
+        width: columns of the terminal; None takes the terminal's, else 80.
         color: whether ANSI colours may be used; ``NO_COLOR`` in the environment still wins.
     """
     stream = StringIO()
@@ -123,8 +123,8 @@ def _measured(entry: TableCell | None) -> Text:
     marks = _marks(entry.marks)
     if entry.estimate is not None:
         reach = formatting.deviation(entry.estimate)
-        beside = len(text) + 1 + len(reach) + len(marks) < _COLUMN_WIDTH
-        text.append((" " if beside else "\n") + reach, style="not bold")
+        fits = len(text) + 1 + len(reach) + len(marks) < _COLUMN_WIDTH
+        text.append((" " if fits else "\n") + reach, style="not bold")
     text.append(marks, style="not bold")
     return text
 

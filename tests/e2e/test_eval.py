@@ -54,7 +54,7 @@ def test_evaluates_what_it_exports_and_notes_it(home: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     lines = done.stdout.splitlines()
-    assert lines[0].startswith("digits at 32x32: 320 pictures of 10 classes in digits (fingerprint")
+    assert lines[0].startswith("digits at 32x32: 320 images of 10 classes in digits (fingerprint")
     figures = {line.split("  ")[0]: line.split()[-1] for line in lines[2:5]}
     assert [name.strip() for name in figures] == ["PyTorch", "tflite fp32", "tflite int8"]
     assert figures["tflite fp32"] == "1.000"
@@ -77,10 +77,10 @@ def test_a_floor_that_is_missed_and_pictures_that_cannot_be_decoded(home: Path) 
     done = run(home, *argv, "--floor", "top1=100")
     assert done.returncode == 1
     assert done.stderr.splitlines()[0] == "warning: cannot be decoded, in no count: 4/text.jpg"
-    assert "error: 1 pictures cannot be decoded" in done.stderr
+    assert "error: 1 images cannot be decoded" in done.stderr
     assert "error: digits-0348bc2e-32x32-fp32.tflite: top1 9" in done.stderr
     assert "floor 100 %" in done.stderr
-    assert "320 pictures, 1 more that cannot be decoded" in done.stdout
+    assert "320 images, 1 more that cannot be decoded" in done.stdout
     allowed = run(home, *argv, "--max-unreadable", "1")
     assert allowed.returncode == 0
     assert "4/text.jpg" in allowed.stderr
@@ -93,7 +93,7 @@ def test_the_table_shows_what_was_counted_on_the_very_file(home: Path, tmp_path:
         book.append_evaluation(sample_runs.evaluation(measurement.artifact, top1=56))
     done = run(home, "table", "--journal", tmp_path / "journal.sqlite", "--format", "md")
     assert "| 43.2<br>here 44.0 |" in done.stdout
-    assert "on 100 pictures of 1000 classes in val" in done.stdout
+    assert "on 100 images of 1000 classes in val" in done.stdout
 
 
 def test_pictures_that_calibrated_a_file_flatter_it(home: Path) -> None:
@@ -103,7 +103,7 @@ def test_pictures_that_calibrated_a_file_flatter_it(home: Path) -> None:
         (home / "ten" / "0" / path.name).write_bytes(path.read_bytes())
     argv = ("eval", "--data", "ten", *MODEL, "--fmt", "tflite", "-p", "int8", "--out", "ten-out")
     done = run(home, *argv, "--calib", "ten/0")
-    assert "warning: 6 of the pictures calibrated the int8 files too" in done.stderr
+    assert "warning: 6 of the images calibrated the int8 files too" in done.stderr
     assert "warning: 9 class folders hold no picture: 1, 2, 3, …" in done.stderr
 
 
@@ -118,7 +118,7 @@ def test_untrained_weights_are_called_what_they_are(home: Path) -> None:
     done = run(home, *argv, "--labels", "numbers")
     assert done.returncode == 0
     assert "has UNTRAINED weights: what follows is the accuracy of chance" in done.stderr
-    assert "UNTRAINED weights: chance: 20 pictures of 320, chosen by" in done.stdout
+    assert "UNTRAINED weights: chance: 20 images of 320, chosen by" in done.stdout
     # Neither its size nor its classes are the paper's.
     assert "The paper's top-1 error" not in done.stdout
 
@@ -163,7 +163,7 @@ def test_ctrl_c_keeps_what_was_answered_and_leaves_no_worker(home: Path) -> None
     assert process.returncode == 130, stderr
     assert begun
     assert "Traceback" not in stderr
-    assert "of 320 pictures are kept: the same command goes on" in stderr
+    assert "of 320 images are kept: the same command goes on" in stderr
     while any(Path(f"/proc/{worker}").exists() for worker in workers):
         assert time.monotonic() < deadline
         time.sleep(0.05)

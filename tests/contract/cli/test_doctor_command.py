@@ -33,10 +33,10 @@ def doctor(tmp_path):
 
 def checks_of(done) -> dict[str, dict]:
     assert done.returncode in {0, 1}, done.stderr
-    told = json.loads(done.stdout)
-    assert told["fit"] is (done.returncode == 0)
-    assert told["fit"] is not any(check["status"] == "fail" for check in told["checks"])
-    return {check["name"]: check for check in told["checks"]}
+    report = json.loads(done.stdout)
+    assert report["fit"] is (done.returncode == 0)
+    assert report["fit"] is not any(check["status"] == "fail" for check in report["checks"])
+    return {check["name"]: check for check in report["checks"]}
 
 
 @pytest.mark.parametrize("kind", ["local", "ssh", "adb"])
@@ -53,7 +53,7 @@ def test_every_link(doctor, kind, sshd, phone, tmp_path):
     assert not (tmp_path / "ours").exists()
 
 
-def test_what_is_wrong_is_told_with_the_next_command(doctor, sshd_with, tmp_path, tools):
+def test_a_problem_is_reported_with_the_next_command(doctor, sshd_with, tmp_path, tools):
     cpus = Cpus.make(tmp_path / "cpu", 1_800_000, 1_800_000, governor="powersave")
     cpus.set("scaling_max_freq", 900_000, core=1)
     firmware = tools(vcgencmd="echo throttled=0x50005")

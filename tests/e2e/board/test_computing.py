@@ -155,4 +155,4 @@ def test_time_is_never_taken_for_instructions(plain, cli, tmp_path):
     journal = ("--journal", str(tmp_path / "runs.sqlite"))
     done = cli("bench", "--host", "board:plain", "--metric", "instructions", *journal)
     assert done.status == 2
-    assert "tells time, not instructions" in done.err
+    assert "counts time, not instructions" in done.err

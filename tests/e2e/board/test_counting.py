@@ -76,7 +76,7 @@ def test_instructions_are_never_taken_for_time(counting, cli, tmp_path):
     journal = ("--journal", str(tmp_path / "runs.sqlite"))
     latency = cli("bench", "--host", "board:counting", *journal)
     assert latency.status == 2
-    assert "tells instructions, not time" in latency.err
+    assert "counts instructions, not time" in latency.err
     local = cli("bench", "--host", "local", "--metric", "instructions", *journal)
     assert local.status == 2
     assert "virtual board" in local.err

@@ -43,7 +43,7 @@ def profile(*operators, inference=(1000,), layers=()):
     )
 
 
-def apart(made, *, model="small", plain=(900,), multiply_adds=100, measured=()):
+def breakdown_of(made, *, model="small", plain=(900,), multiply_adds=100, measured=()):
     return take_apart(
         made,
         plain,
@@ -69,7 +69,7 @@ LAYERS = (("a", CONV, 60), ("b", POINT, 40), ("s", SHUFFLE, 0), ("t", LayerKind.
 
 
 def test_every_way_to_add_up_gives_the_whole():
-    made = apart(
+    made = breakdown_of(
         profile(
             ("conv1", "a", (500,)),
             ("conv2", "b", (200,)),
@@ -95,14 +95,14 @@ def test_a_disturbed_inference_counts_for_nothing():
     steady = profile(
         ("conv1", "a", (400, 400, 9400, 420)), inference=(500, 520, 9500, 540), layers=LAYERS
     )
-    made = apart(steady)
+    made = breakdown_of(steady)
     # Of four the two in the middle: 520 and 540, with their own operators.
     assert made.whole == 530
     assert values(made.kinds)[CONV] == 410
 
 
 def test_without_layers_operators_stand_for_themselves():
-    made = apart(profile(("conv1", None, (700,))))
+    made = breakdown_of(profile(("conv1", None, (700,))))
     assert not made.attributed
     assert made.layers == ()
     assert values(made.kinds) == {UNKNOWN: 700, OUTSIDE: 300}
@@ -114,7 +114,7 @@ def whole(point, shuffle, between, *, plain, adds, **more):
     layers = (("b", POINT, adds), ("s", SHUFFLE, 0))
     total = point + shuffle + between
     made = profile(*operators, inference=(total + 10,), layers=layers)
-    return apart(made, plain=(plain,), multiply_adds=adds, **more)
+    return breakdown_of(made, plain=(plain,), multiply_adds=adds, **more)
 
 
 def test_models_of_the_same_kinds_lose_where_a_kind_shrinks_less_than_the_multiply_adds():
@@ -149,7 +149,7 @@ def test_models_of_other_kinds_are_promised_by_multiply_adds():
         ("c", "a", (900,)), ("m", "t", (60,)), inference=(1000,),
         layers=(("a", CONV, 400), ("t", LayerKind.JOIN, 0)),
     )  # fmt: skip
-    large = apart(other, model="large", plain=(1000,), multiply_adds=400)
+    large = breakdown_of(other, model="large", plain=(1000,), multiply_adds=400)
     small = whole(220, 80, 30, plain=340, adds=100)
     made = decompose(small, large)
     gaps = {gap.name: gap for gap in made.gaps}

@@ -1,4 +1,4 @@
-"""What long measurements say, from synthetic ones whose answer is known."""
+"""Analysis of sustained measurements, on synthetic ones with a known result."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def measured(courses, *, trace=(), secs=SECS, **fields):
                 samples=tuple(round(one) for one in samples),
             )
         )
-    told = {
+    defaults = {
         "id": "one",
         "suite": "s",
         "started_at": datetime(2026, 11, 25, tzinfo=UTC),
@@ -78,7 +78,7 @@ def measured(courses, *, trace=(), secs=SECS, **fields):
         "slices": tuple(slices),
         "trace": tuple(trace),
     }
-    return Sustained(**{**told, **fields})
+    return Sustained(**{**defaults, **fields})
 
 
 def level(ms):
@@ -153,11 +153,11 @@ def test_when_throttling_began(trace, at_secs, reason):
     assert (onset.reason if onset else "") == reason
 
 
-def test_where_nothing_is_told_the_samples_are_asked():
+def test_without_sensors_the_samples_are_used():
     both = measured({"a": steps(10, 13), "alexnet": steps(40, 52)})
     onset = throttling(both)
     assert abs(onset.at_secs - 300) <= 2
-    assert "tells no frequencies" in onset.reason
+    assert "reports no frequencies" in onset.reason
     assert throttling(measured({"a": steps(10, 13), "alexnet": level(40)})) is None
     assert throttling(measured({"a": lambda at: 13 if at == 300 else 10})) is None
 
@@ -182,7 +182,7 @@ def test_the_summary_tells_all_of_it():
     assert "throttling: began after 132 s: core 0 fell" in lines[4]
 
 
-def test_a_failure_is_told_and_draws_nothing():
+def test_a_failure_is_reported_and_draws_nothing():
     failed = measured(
         {"a": level(10)},
         slices=(),

@@ -6,7 +6,7 @@ import pytest
 
 from shufflenet_deploy.bench import Hot, Suite
 from shufflenet_deploy.bench.thermal import ThermalGate, big_cores, spec_on
-from shufflenet_deploy.cli.bench_options import cores, kind_of_cores, make_suite
+from shufflenet_deploy.cli.bench_suite import cores, kind_of_cores, make_suite
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.records import Core, TargetFacts
 

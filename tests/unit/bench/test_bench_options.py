@@ -8,7 +8,7 @@ import pytest
 
 from shufflenet_deploy.bench import Hot, Suite
 from shufflenet_deploy.bench.suite import distinct_labels
-from shufflenet_deploy.cli import bench_options as options
+from shufflenet_deploy.cli import bench_suite as options
 from shufflenet_deploy.cli import multi_value, preflight, resume
 from shufflenet_deploy.cli.progress import BenchProgress
 from shufflenet_deploy.errors import UsageError
@@ -19,8 +19,8 @@ def test_lists_take_commas_and_repetition():
     assert multi_value.listed(["a,b", " c ", "a"]) == ["a", "b", "c"]
     assert multi_value.listed("a, b") == ["a", "b"]
     assert multi_value.listed(None) == []
-    assert options.whole_numbers(["1,4"]) == [1, 4]
-    assert options.whole_numbers(None) is None
+    assert options.integers(["1,4"]) == [1, 4]
+    assert options.integers(None) is None
     with pytest.raises(UsageError, match="an empty list was given"):
         multi_value.listed([" ,"])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from shufflenet_deploy.board import BoardSettings, manager
-from shufflenet_deploy.cli.bench_options import make_suite
+from shufflenet_deploy.cli.bench_suite import make_suite
 from shufflenet_deploy.cli.emulator import FEW_INFERENCES, board_of, notices
 from shufflenet_deploy.records import BenchmarkSpec
 
@@ -22,7 +22,7 @@ def board(**fields) -> BoardSettings:
 def test_latencies_of_an_emulator_mean_nothing():
     warning, stays = notices(board(), deterministic=False)
     assert "warning: board default is emulated" in warning
-    assert "say nothing about any device" in warning
+    assert "do not predict any device" in warning
     assert stays.endswith("switch it off with: shufflenet-deploy board down")
 
 

@@ -1,4 +1,4 @@
-"""A line now and then in a log: only where nothing else is said, and never on a terminal."""
+"""Periodic lines in a log: only while nothing else is printed, and never on a terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shufflenet_deploy.cli.heartbeat import Heartbeat, duration
 
 @pytest.fixture
 def lines(monkeypatch):
-    """What is written, and an event that is set by the second line."""
+    """The lines written, and an event that is set by the second one."""
     written, twice = [], threading.Event()
 
     def echo(text, *, err):
@@ -25,7 +25,7 @@ def lines(monkeypatch):
     return written, twice
 
 
-def test_long_work_is_told_again_and_again(lines):
+def test_long_work_is_reported_periodically(lines):
     written, twice = lines
     with Heartbeat(every_secs=0.01) as beat:
         beat.doing("[1/2] a.onnx: converting")
@@ -33,7 +33,7 @@ def test_long_work_is_told_again_and_again(lines):
     assert set(written) == {"[1/2] a.onnx: converting (0 s)"}
 
 
-def test_nothing_is_told_of_what_has_no_name_or_is_quiet(lines):
+def test_unnamed_and_quiet_steps_are_not_reported(lines):
     written, twice = lines
     with Heartbeat(every_secs=0.01), Heartbeat(every_secs=0.01, quiet=True) as beat:
         beat.doing("something")
@@ -45,5 +45,5 @@ def test_nothing_is_told_of_what_has_no_name_or_is_quiet(lines):
     ("secs", "text"),
     [(0.2, "0 s"), (59.4, "59 s"), (725, "12 min 5 s"), (11_400, "3 h 10 min")],
 )
-def test_times_are_told_in_two_units_at_most(secs, text):
+def test_durations_have_two_units_at_most(secs, text):
     assert duration(secs) == text

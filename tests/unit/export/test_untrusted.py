@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from typer.testing import CliRunner
 
 from shufflenet_deploy.cli import app
-from shufflenet_deploy.cli.bench_options import definition_of
+from shufflenet_deploy.cli.bench_suite import definition_of
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.export import inspect, manifest
 from shufflenet_deploy.export.untrusted import printable, product

@@ -1,4 +1,4 @@
-"""What two suites have to say about each other: verdicts, intervals, and the conditions named."""
+"""Comparison of two suites: statuses, intervals, and the conditions named."""
 
 from __future__ import annotations
 
@@ -113,9 +113,9 @@ def test_conditions_that_differ_are_named_and_no_others():
     }
     changed = suite("b", 10e6, target=other, runtime_version="1.40.0", sha256="f" * 64, **states)
     found = SuiteComparison.of(suite("a", 10e6), changed)
-    told = {one.condition: (one.control, one.treatment) for one in found.differences}
-    assert told.pop("file (sha256)")[1] == "f" * 12
-    assert told == {
+    shown = {one.condition: (one.control, one.treatment) for one in found.differences}
+    assert shown.pop("file (sha256)")[1] == "f" * 12
+    assert shown == {
         "host": ("pi", "pi5"),
         "kernel": ("6.6.31", "6.12"),
         "runtime version": ("1.32.0", "1.40.0"),
@@ -180,7 +180,7 @@ def test_tainted_cells_make_no_verdict(tainted, factor):
     )
     assert found.changes[0].verdict is ChangeStatus.TAINTED
     assert found.regressions == ()
-    assert found.unjudged == found.changes
+    assert found.tainted == found.changes
     assert sample_runs.close(found.changes[0].ratio, factor)
     for text in (render.terminal(found, width=120), render.markdown(found)):
         assert "1 cell: 1 not judged (tainted)" in " ".join(text.split())
@@ -253,11 +253,11 @@ def test_only_the_last_attempt_and_the_newest_file_count():
 
 
 @pytest.mark.parametrize(
-    ("runs", "told"),
+    ("runs", "shown"),
     [([], "holds no runs"), ([*suite("x", 1e6), *suite("y", 1e6)], "holds 2 suites")],
 )
-def test_a_side_is_one_suite(runs, told):
-    with pytest.raises(UsageError, match=told):
+def test_a_side_is_one_suite(runs, shown):
+    with pytest.raises(UsageError, match=shown):
         SuiteComparison.of(suite("a", 10e6), runs)
 
 
@@ -300,8 +300,8 @@ def test_markdown_is_a_table_with_the_result_first(whole):
 
 
 def test_json_is_complete_and_versioned(whole):
-    told = json.loads(whole.model_dump_json())
-    assert told["schema_version"] == 1
-    assert told["control"]["suite"] == "a"
-    assert {"ratio", "low", "high", "verdict", "control", "treatment"} <= told["changes"][0].keys()
-    assert told["differences"] == []
+    shown = json.loads(whole.model_dump_json())
+    assert shown["schema_version"] == 1
+    assert shown["control"]["suite"] == "a"
+    assert {"ratio", "low", "high", "verdict", "control", "treatment"} <= shown["changes"][0].keys()
+    assert shown["differences"] == []

@@ -1,4 +1,4 @@
-"""Every colour and line of the report has its words, and only figures to be trusted are green."""
+"""Legends name every colour and line of the report, and only untainted figures are green."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_settings_stand_in_one_order_however_they_were_measured():
     ]
 
 
-def test_pictures_of_different_threads_have_different_names():
+def test_images_of_different_threads_have_different_names():
     names = [name for name, _ in plots(Table.from_runs(settings()[:8])) if name.endswith("svg")]
     assert len(names) == len(set(names))
     assert all(re.match(r"\d+-\w+-(fp32|int8)-(1thread|4threads)-\w+\.svg$", one) for one in names)
@@ -78,7 +78,7 @@ def test_a_tainted_speedup_is_neither_green_nor_bold(model):
     # Bold green, green: in ANSI colours.
     assert not re.search(r"\x1b\[[\d;]*32[\d;]*m", render.terminal(table, color=True))
     assert not re.search(r"speedup \*\*", render.markdown(table))
-    # The headline is what a reader takes away: none without a figure to be trusted.
+    # The headline is what a reader takes away: none without an untainted figure.
     assert "as fast as" not in re.search(r"<h1>.*?</h1>", page)[0]
 
 

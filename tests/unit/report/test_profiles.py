@@ -69,7 +69,7 @@ def test_the_text_adds_up(profiles):
 def test_without_layers_the_operators_are_shown():
     parts = of_suite([profiled(SMALL, 20e6, names=False)], [])
     text = as_text(parts, [], width=80)
-    assert "tell no layers" in text
+    assert "identify no layers" in text
     assert re.search(r"ReorderInput +1 +2\.000", text)
 
 
@@ -95,10 +95,10 @@ def test_the_report_stacks_what_belongs_to_a_block(profiles):
 def test_stacked_bars_are_as_long_as_their_parts(profiles):
     runs = [sample_runs.run(SMALL, process=1), sample_runs.run(LARGE, process=1)]
     table = Table.from_runs(runs, baseline=LARGE)
-    pictures = dict(plots(table, of_suite(profiles, runs)))
+    images = dict(plots(table, of_suite(profiles, runs)))
     name = "1-onnxruntime-fp32-1thread-profile.svg"
-    assert name.replace("svg", "png") in pictures
-    root = ET.fromstring(pictures[name])
+    assert name.replace("svg", "png") in images
+    root = ET.fromstring(images[name])
     bars = [rect for rect in root.iter() if rect.get("class", "").startswith("bar kind-")]
     widths = [float(bar.get("width").rstrip("%")) for bar in bars]
     # Five parts of each model; the second takes 2.5 times as long.

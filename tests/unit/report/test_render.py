@@ -1,4 +1,4 @@
-"""What renderings promise: nothing lost, nothing escaped wrongly, nothing wider than the screen."""
+"""Invariants of renderings: nothing lost, all escaped correctly, nothing wider than the screen."""
 
 from __future__ import annotations
 
@@ -124,9 +124,9 @@ def test_settings_of_a_suite_stand_side_by_side_by_model(pair):
     both = Table.from_runs(
         [*runs, *sample_runs.counted(PAIR[0], suite=runs[0].suite, runtime="litert")]
     )
-    told = lines_of(render.terminal(both, width=100))
-    start = told.index("Side by side · pi (Raspberry Pi 4 Model B Rev 1.4)")
-    assert told[start + 2 : start + 11] == [
+    shown = lines_of(render.terminal(both, width=100))
+    start = shown.index("Side by side · pi (Raspberry Pi 4 Model B Rev 1.4)")
+    assert shown[start + 2 : start + 11] == [
         "Model Runtime Type Threads 224x224",
         "ShuffleNet 0.5x (g=3) onnxruntime 1.32.0 fp32 1 12.0 10.0× (10.0–10.0)",
         "ShuffleNet 0.5x (g=3) onnxruntime 1.32.0 fp16 1 8.00 15.0× (15.0–15.0)",
@@ -138,7 +138,7 @@ def test_settings_of_a_suite_stand_side_by_side_by_model(pair):
         "AlexNet onnxruntime 1.32.0 int8 2 120.0",
     ]
     assert "| AlexNet | onnxruntime 1.32.0 | int8 | 2 | 120.0 |" in render.markdown(both)
-    # What was counted is another metric, and alone in it: nothing to stand beside.
+    # What was counted is another metric, and alone in it: nothing to stand next to.
     assert render.terminal(both).count("Side by side") == 1
 
 
@@ -159,9 +159,9 @@ def test_csv_is_tidy(table8):
 
 
 def test_json_is_complete_and_versioned(table8):
-    told = json.loads(render.json(table8))
-    assert told["schema_version"] == 1
-    entry = told["blocks"][0]["rows"][0]["entries"][0]
+    shown = json.loads(render.json(table8))
+    assert shown["schema_version"] == 1
+    entry = shown["blocks"][0]["rows"][0]["entries"][0]
     assert {"median", "low", "high", "p10", "p90", "p99", "mad"} <= entry["estimate"].keys()
     assert entry["processes"][0]["before"]["governors"] == {"cpu0": "performance"}
     assert entry["spec"]["min_runs"] == 20
@@ -292,7 +292,7 @@ def test_no_rendering_writes_an_exponent(median):
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "told"),
+    ("low", "high", "shown"),
     [
         (99.0, 101.0, "±1.0%"),
         (99.7, 112.0, "-0.3/+12%"),
@@ -301,8 +301,8 @@ def test_no_rendering_writes_an_exponent(median):
         (88.0, 112.4, "±12%"),
     ],
 )
-def test_an_interval_is_as_uneven_as_it_is(low, high, told):
-    assert numerals.deviation(100.0, low, high) == told
+def test_an_interval_is_as_uneven_as_it_is(low, high, shown):
+    assert numerals.deviation(100.0, low, high) == shown
 
 
 @pytest.mark.parametrize("width", [60, 80, 120])
@@ -343,7 +343,7 @@ def test_one_legend_is_true_of_every_block():
     assert sorted(set(subjects)) == sorted(subjects)
     assert sum("top-1 error" in line.lower() for line in lines) == 1
     assert "4-wide fp32 or 8-wide fp16" in " ".join(lines)
-    # Each block by itself says nothing else than all together.
+    # Each block alone reads the same as all together.
     for block in table.blocks:
         for line in formatting.legend(table, [block]):
             assert line in lines or line.startswith("Efficiency")

@@ -1,4 +1,4 @@
-"""What a table merges, compares and footnotes."""
+"""Merging, comparison and footnotes of a table."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_figures_are_those_of_stats():
         ("mobilenet-1.0", 0, 110.0, 1.67),
     ],
 )
-def test_the_papers_figures_stand_beside(model, column, latency_ms, speedup):
+def test_the_papers_figures_stand_next_to(model, column, latency_ms, speedup):
     found = entry(block(sample_runs.table8()), model, column)
     assert found.paper_latency_ms == latency_ms
     assert found.paper_speedup == pytest.approx(speedup, rel=0.01)
@@ -272,7 +272,7 @@ def test_a_file_that_failed_validation_is_marked():
 
 
 @pytest.mark.parametrize("precision", [Precision.FP16, Precision.INT8])
-def test_another_precision_beside_the_papers_fp32_is_marked(precision):
+def test_another_precision_next_to_the_papers_fp32_is_marked(precision):
     found = block(runs(*PAIR, precision=precision))
     assert "the paper's figures are fp32" in found.notes
 
@@ -297,7 +297,7 @@ def test_a_retried_process_counts_once():
     assert 139e6 < found.estimate.maximum < 300e6
 
 
-def test_the_error_of_the_very_file_stands_beside_the_papers():
+def test_the_error_of_the_very_file_stands_next_to_the_papers():
     made = runs(*PAIR)
     mine = made[0].artifact
     older, newer = (sample_runs.evaluation(mine, top1=top1) for top1 in (10, 56))
@@ -309,7 +309,7 @@ def test_the_error_of_the_very_file_stands_beside_the_papers():
     assert row.paper_top1_error_percent == 43.2
     assert [found.notes[mark - 1] for mark in row.marks] == [
         (
-            "top-1 error of this very file at 224x224: 44.0 % (34.7–53.8) on 100 pictures of 1000 "
+            "top-1 error of this very file at 224x224: 44.0 % (34.7–53.8) on 100 images of 1000 "
             "classes in val (fingerprint ffffffffffff)"
         )
     ]
@@ -342,12 +342,12 @@ def paper_figures(of: Block, model: str) -> list[object]:
     ]
 
 
-def test_the_papers_figures_stand_beside_its_own_networks_only():
+def test_the_papers_figures_stand_next_to_its_own_networks_only():
     own = runs(*PAIR)
     assert None not in paper_figures(block(own), PAIR[0])
     ten = [with_classes(run, 10) for run in own]
     assert set(paper_figures(block(ten), PAIR[0])) == {None}
-    # The name is the paper's, what it computes is not: a network for small images, say.
+    # The name is the paper's, what it computes is not: for example a network for small images.
     other = [
         run.model_copy(update={"multiply_adds": 3 * run.multiply_adds})
         if run.cell.model == PAIR[0]
@@ -395,11 +395,11 @@ def test_the_error_of_another_file_does_not():
     assert [row.measured_top1_error for row in found.rows] == [None, None]
 
 
-def test_a_file_that_needed_a_remedy_is_marked():
+def test_a_file_with_a_quantization_fallback_is_marked():
     made = runs(*PAIR, precision=Precision.INT8)
     recipe = Recipe(method="entropy", float_layers=("stem",))
     tried = Attempt(recipe=recipe, parity=made[0].artifact.parity)
-    remedied = [
+    runs_with_fallback = [
         run.model_copy(
             update={
                 "artifact": run.artifact.model_copy(
@@ -409,7 +409,7 @@ def test_a_file_that_needed_a_remedy_is_marked():
         )
         for run in made
     ]
-    found = block(remedied)
+    found = block(runs_with_fallback)
     assert notes(found, entry(found, PAIR[0])) == [
-        "int8 needed a remedy: entropy calibration, 1 layer in float"
+        "int8 needed a quantization fallback: entropy calibration, 1 layer in float"
     ]

@@ -1,7 +1,7 @@
-"""The last net: what no command foresaw becomes one line, a log and exit code 70.
+"""Handler of unexpected exceptions: one line, a log and exit code 70.
 
 Errors of ``errors.py`` never get here, nor does any input that is known to be wrong: the tests see
-to it. What does is a fault of this program, so the log holds what a report of it needs.
+to it. An exception that does is a fault of this program; the log has what a report of it needs.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import shufflenet_deploy
 from shufflenet_deploy.bounded import first_line, masked, printable
 
 #: EX_SOFTWARE of sysexits.h.
-UNFORESEEN = 70
+UNEXPECTED = 70
 
-#: What the user can mend about a file: its name, its place, its permissions.
+#: Errors of a file that the user can fix: its name, its place, its permissions.
 _MISTAKES = {
     errno.EACCES,
     errno.EEXIST,
@@ -43,7 +43,7 @@ def one_line(text: object) -> str:
 
 
 def of_file(error: OSError) -> tuple[str, int] | None:
-    """The line and the exit code of a file that cannot be used; None for any other fault."""
+    """The line and the exit code of an unusable file; None for any other error."""
     name = error.filename
     if name is None or error.errno is None or isinstance(error, ConnectionError):
         return None
@@ -52,8 +52,8 @@ def of_file(error: OSError) -> tuple[str, int] | None:
     return f"cannot use {shown}: {error.strerror}", status
 
 
-def unforeseen(error: BaseException) -> str:
-    """Write the log of a fault of ours; the line that says where it is."""
+def log_unexpected(error: BaseException) -> str:
+    """Write the log of an unexpected exception; the line that names the log."""
     where = "".join(
         f" at {Path(frame.filename).name}:{frame.lineno}"
         for frame in traceback.extract_tb(error.__traceback__)[-1:]

@@ -1,4 +1,4 @@
-"""The last net of the command line, and what stands before it."""
+"""Unexpected exceptions and validation of the command line: one line each, never a traceback."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 import typer
 
 from shufflenet_deploy import cli
-from shufflenet_deploy.cli import last_net
+from shufflenet_deploy.cli import unexpected_errors
 from shufflenet_deploy.cli.arguments import CheckedCommand
 
 COMMAND = (sys.executable, "-m", "shufflenet_deploy")
@@ -41,15 +41,15 @@ def test_a_fault_is_one_line_with_the_place_of_a_log(monkeypatch, capsys, tmp_pa
 
 
 def test_a_file_that_cannot_be_used_is_no_fault():
-    assert last_net.of_file(PermissionError(13, "Permission denied", "/x")) == (
+    assert unexpected_errors.of_file(PermissionError(13, "Permission denied", "/x")) == (
         "cannot use /x: Permission denied",
         2,
     )
-    assert last_net.of_file(OSError(28, "No space left on device", "/x")) == (
+    assert unexpected_errors.of_file(OSError(28, "No space left on device", "/x")) == (
         "cannot use /x: No space left on device",
         1,
     )
-    assert last_net.of_file(OSError(5, "Input/output error")) is None
+    assert unexpected_errors.of_file(OSError(5, "Input/output error")) is None
 
 
 def test_every_command_checks_what_was_typed():
@@ -63,7 +63,7 @@ def test_every_command_checks_what_was_typed():
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (("bench", "--min-secs", "1e400"), "'--min-secs': inf is no finite number"),
         (("bench", "--cooldown", "1e99"), "'--cooldown': 1e+99 is beyond 1e+09"),
@@ -75,11 +75,11 @@ def test_every_command_checks_what_was_typed():
         (("inspect", b"caf\xe9"), "it is not UTF-8"),
         (("runs", "show", "a\x1b[31m"), "it holds a control character"),
         (("bench", "--threads", "9" * 5000), "'--threads': longer than 4096"),
-        (("bench", "--threads", "٣"), "--threads ٣: write whole numbers"),
+        (("bench", "--threads", "٣"), "--threads ٣: write integers"),
         (("bench", "--suite", "/dev/zero"), "larger than 1 MiB, or endless"),
     ],
 )
-def test_wrong_values_are_the_users_mistake(words, told, tmp_path):
+def test_wrong_values_are_the_users_mistake(words, message, tmp_path):
     done = subprocess.run(
         [*map(os.fsencode, COMMAND), *(os.fsencode(word) for word in words)],
         capture_output=True,
@@ -89,6 +89,6 @@ def test_wrong_values_are_the_users_mistake(words, told, tmp_path):
     )
     complaint = done.stderr.decode()
     assert done.returncode == 2, complaint
-    assert told in complaint
+    assert message in complaint
     assert complaint.count("\n") == 1
     assert list(tmp_path.glob("*.log")) == []

@@ -1,0 +1,186 @@
+"""One session of ``bench``: connect to the target, export on demand, measure, collect results."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from shufflenet_deploy.cli.hosts import SshClientName, transport_to
+from shufflenet_deploy.cli.profile import Profiles
+from shufflenet_deploy.cli.supplementary import newest
+from shufflenet_deploy.errors import DeployError
+
+if TYPE_CHECKING:
+    from shufflenet_deploy.bench import Suite
+    from shufflenet_deploy.cli.progress import BenchProgress
+    from shufflenet_deploy.journal import Journal
+    from shufflenet_deploy.records import Artifact, Cell, CrossCheck, Evaluation, Run, Sustained
+    from shufflenet_deploy.target import Target, TransferStats
+
+_INTERRUPTED = 130
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchResult:
+    """All runs of a suite, those of earlier sessions too, and this session's transfers."""
+
+    suite: Suite
+    suite_id: str
+    host: str
+    journal: str
+    runs: list[Run]
+    profiles: Profiles
+    observations: list[Sustained | CrossCheck]
+    evaluations: list[Evaluation]
+    traffic: TransferStats
+
+    @property
+    def failures(self) -> list[Run]:
+        """The last attempts of processes that failed."""
+        from shufflenet_deploy.records import last_attempts  # noqa: PLC0415
+
+        return [run for run in last_attempts(self.runs) if run.kind == "failure"]
+
+    @property
+    def measured_processes(self) -> int:
+        """The number of processes that measured."""
+        from shufflenet_deploy.stats import attempts  # noqa: PLC0415
+
+        return sum(run.kind == "measurement" for run in attempts.counted(self.runs))
+
+    @property
+    def failed_observations(self) -> list[Sustained | CrossCheck]:
+        """The sustained measurements and cross-checks that failed."""
+        return [one for one in self.observations if one.failure is not None]
+
+
+class BenchRun:
+    """One session of measuring a suite; ``suite_id`` None starts a new suite."""
+
+    def __init__(
+        self,
+        *,
+        suite: Suite,
+        suite_id: str | None,
+        host: str,
+        ssh_client: SshClientName,
+        artifacts: Path,
+        journal: Journal,
+    ) -> None:
+        from shufflenet_deploy.bench import new_suite_id  # noqa: PLC0415
+
+        self.suite = suite
+        self.suite_id = suite_id or new_suite_id()
+        self.host = host
+        self._ssh_client = ssh_client
+        self._artifacts = artifacts
+        self._journal = journal
+
+    def measure(self, progress: BenchProgress) -> BenchResult:
+        """Measure all cells; after an interruption or a lost target print how to resume.
+
+        Raises:
+            DeployError: the session cannot go on; its runs so far are in the journal.
+            typer.Exit: Ctrl-C.
+        """
+        try:
+            traffic = self._measure(progress)
+        except KeyboardInterrupt:
+            self._print_resume_hint("interrupted")
+            raise typer.Exit(_INTERRUPTED) from None
+        except DeployError:
+            self._print_resume_hint("stopped")
+            raise
+        runs = self._journal.runs(self.suite_id, every=True)
+        return BenchResult(
+            suite=self.suite,
+            suite_id=self.suite_id,
+            host=self.host,
+            journal=self._journal.location,
+            runs=runs,
+            profiles=Profiles(profiles=self._journal.profiles(self.suite_id), measured=runs),
+            observations=newest(self._journal.observations(self.suite_id)),
+            evaluations=self._journal.evaluations(),
+            traffic=traffic,
+        )
+
+    def _measure(self, progress: BenchProgress) -> TransferStats:
+        from shufflenet_deploy import bench  # noqa: PLC0415
+        from shufflenet_deploy.records import Metric  # noqa: PLC0415
+        from shufflenet_deploy.target import Target  # noqa: PLC0415
+
+        link = transport_to(
+            self.host,
+            on_stage=progress.stage,
+            start_board=True,
+            deterministic=self.suite.spec.metric is Metric.INSTRUCTIONS,
+            ssh_client=self._ssh_client,
+        )
+        with link, Target(link) as target:
+            for _ in bench.run(
+                self.suite,
+                target,
+                self._journal,
+                self._exporter(target),
+                progress.show,
+                suite_id=self.suite_id,
+            ):
+                pass
+            return target.traffic
+
+    def _exporter(self, target: Target) -> Callable[[Cell], Artifact]:
+        """The export of a cell's artifact, for the cores of this target."""
+        from shufflenet_deploy import export  # noqa: PLC0415
+        from shufflenet_deploy.codegen.cpu_target import for_facts  # noqa: PLC0415
+        from shufflenet_deploy.export import ExportRequest  # noqa: PLC0415
+        from shufflenet_deploy.records import Format  # noqa: PLC0415
+
+        def artifact_of(cell: Cell) -> Artifact:
+            facts = target.facts()
+            fields: dict[str, Any] = {
+                "model": self.suite.cards.get(cell.model, cell.model),
+                "format": cell.format,
+                "precision": cell.precision,
+                "resolution": cell.resolution,
+                "calibration": self.suite.calibration,
+                "out": self._artifacts,
+                "runtime": cell.runtime.partition("==")[0],
+                "core": facts.core_name(self.suite.spec.cpus),
+                **cell.options,
+                "weights": self.suite.weights_of(cell),
+            }
+            if cell.format is Format.NATIVE:
+                fields.setdefault("machine", for_facts(facts).name)
+            return export.export(ExportRequest.model_validate(fields), on_stage=_print_note)
+
+        return artifact_of
+
+    def _print_resume_hint(self, event: str) -> None:
+        kept = len(self._journal.runs(self.suite_id))
+        if kept:
+            typer.echo(
+                f"{event}: {kept} runs are kept; go on with: "
+                f"shufflenet-deploy bench --resume {self.suite_id}",
+                err=True,
+            )
+        elif event == "interrupted":
+            typer.echo(
+                f"{event} before the first process, so there is no suite to --resume; files that "
+                f"were exported are kept in {self._artifacts}; go on with: "
+                f"{shlex.join(['shufflenet-deploy', *sys.argv[1:]])}",
+                err=True,
+            )
+
+
+def _print_note(stage: str) -> None:
+    """Print the notes of an export: a file that is overwritten, weights that are left out."""
+    from shufflenet_deploy.export import NOTE  # noqa: PLC0415
+
+    if stage.startswith(NOTE):
+        typer.echo(stage, err=True)

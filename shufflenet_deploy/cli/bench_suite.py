@@ -1,0 +1,219 @@
+"""The suite that ``bench`` measures: options, suite files and journal rows -> a checked suite."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shufflenet_deploy.atomic_files import is_file, user_path
+from shufflenet_deploy.bounded import first_line, integer, parse_json
+from shufflenet_deploy.cli.multi_value import listed
+from shufflenet_deploy.errors import UsageError
+
+if TYPE_CHECKING:
+    from shufflenet_deploy.bench import Suite
+
+_DEFAULTS: dict[str, Any] = {"models": ["shufflenet-g3-0.5x"], "resolutions": ["224x224"]}
+
+#: Instruction counts need no warm-up and hardly vary: few runs suffice.
+INSTRUCTIONS: dict[str, Any] = {
+    "warmup_runs": 1,
+    "warmup_secs": 0.0,
+    "min_runs": 3,
+    "min_secs": 0.0,
+    "max_secs": 60.0,
+    "processes": 1,
+    "timeout_secs": 1800.0,
+}
+
+_KINDS_OF_CORES = ("big", "all")
+
+
+def make_suite(
+    base: dict[str, Any],
+    options: dict[str, Any],
+    spec: dict[str, Any],
+    weights: list[str],
+    *,
+    fresh: bool,
+    defaults: dict[str, Any] | None = None,
+) -> Suite:
+    """The suite of a file or of the journal, overruled by the options that were given.
+
+    ``defaults`` apply to fields of the spec that neither sets.
+    """
+    from shufflenet_deploy.bench import Suite  # noqa: PLC0415
+
+    fields: dict[str, Any] = {**_DEFAULTS, **base}
+    fields.update({key: value for key, value in options.items() if value is not None})
+    if options.get("cores"):
+        fields["spec"] = {**fields.get("spec", {}), "cpus": None}
+    if fields.get("baseline") in ("none", ""):
+        fields["baseline"] = None
+    given = {key: value for key, value in spec.items() if value is not None}
+    counting = INSTRUCTIONS if fresh and given.get("metric") == "instructions" else {}
+    fields["spec"] = {**(defaults or {}), **fields.get("spec", {}), **counting, **given}
+    if weights:
+        fields["weights"] = {**fields.get("weights", {}), **_weights(weights, fields["models"])}
+    for key in ("calibration",):
+        if fields.get(key):
+            fields[key] = str(user_path(fields[key]).absolute())
+    return Suite.of(fields, source="bench")
+
+
+def read_suite(name: str) -> dict[str, Any]:
+    """The fields of a suite file, or of a shipped suite, ready to be overruled."""
+    from shufflenet_deploy.bench import Suite, find_suite  # noqa: PLC0415
+
+    return Suite.read(find_suite(name)).model_dump(mode="json")
+
+
+def definition_of(text: str, suite_id: str) -> dict[str, Any]:
+    """The fields of a suite of the journal.
+
+    Raises:
+        UsageError: it has none, or what is stored is no suite.
+    """
+    if not text:
+        raise UsageError(
+            f"the suite {suite_id} was imported without its definition: run bench anew"
+        )
+    from shufflenet_deploy.bench import Suite  # noqa: PLC0415
+
+    source = f"the suite {suite_id} in the journal"
+    try:
+        fields = parse_json(text)
+    except ValueError as error:
+        raise UsageError(f"{source} is damaged: {error}; run bench anew") from error
+    if not isinstance(fields, dict):
+        raise UsageError(f"{source} is damaged: run bench anew")
+    Suite.of(fields, source=source)
+    return fields
+
+
+def check_models(suite: Suite) -> Suite:
+    """The suite with each model under its own name, aliases and paths of cards resolved.
+
+    Raises:
+        UsageError: there is no such model, or weights are for one that is not measured; nothing
+            has been connected or exported yet.
+    """
+    from shufflenet_deploy import zoo  # noqa: PLC0415
+
+    given = [*suite.models, *([suite.baseline] if suite.baseline else [])]
+    for name in suite.weights:
+        if name not in given:
+            raise UsageError(f"--weights {name}=...: {name} is not measured; add --model {name}")
+    taken = {name: suite.cards.get(name, name) for name in given}
+    references = zoo.references(taken.values())
+    own = {name: zoo.architecture(text).name for name, text in taken.items()}
+    return suite.model_copy(
+        update={
+            "models": tuple(dict.fromkeys(own[name] for name in suite.models)),
+            "baseline": own[suite.baseline] if suite.baseline else None,
+            "weights": {own[name]: file for name, file in suite.weights.items()},
+            "cards": {name: text for name, text in references.items() if text.endswith(".toml")},
+        }
+    )
+
+
+def _weights(given: list[str], models: list[str] | tuple[str, ...]) -> dict[str, list[str]]:
+    """The checkpoints of each model, in their order; a model may have several."""
+    found: dict[str, list[str]] = {}
+    for text in given:
+        name, equals, path = text.partition("=")
+        if not equals or is_file(Path(text)):
+            if len(models) != 1:
+                raise UsageError(
+                    f"--weights {text}: which model? Write NAME={text} with one of "
+                    f"{', '.join(models)}"
+                )
+            name, path = models[0], text
+        file = user_path(path).absolute()
+        if not file.is_file():
+            raise UsageError(f"--weights: {path} is not a file")
+        found.setdefault(name, []).append(str(file))
+    return found
+
+
+def integers(values: list[str] | None) -> list[int] | None:
+    """``["1,4"]`` as ``[1, 4]``; None when the option was not given."""
+    words = listed(values)
+    if not words:
+        return None
+    try:
+        return [integer(word) for word in words]
+    except ValueError as error:
+        raise UsageError(
+            f"--threads {first_line(','.join(words), 60)}: write integers, such as 1,4"
+        ) from error
+
+
+def cores(text: str | None) -> list[int] | None:
+    """``"0,2-3"`` as ``[0, 2, 3]``; None for a word, which ``kind_of_cores`` reads."""
+    if text is None or text in _KINDS_OF_CORES:
+        return None
+    cores: set[int] = set()
+    for word in text.split(","):
+        match = re.fullmatch(r"\s*([0-9]{1,4})(?:\s*-\s*([0-9]{1,4}))?\s*", word)
+        if match is None or int(match[2] or match[1]) < int(match[1]):
+            raise UsageError(f"--cpus {text}: write big, all, or core numbers, such as 0,1 or 4-7")
+        cores.update(range(int(match[1]), int(match[2] or match[1]) + 1))
+    return sorted(cores)
+
+
+def kind_of_cores(text: str | None) -> str | None:
+    """``big`` or ``all``; None when cores are named, or none are."""
+    return text if text in _KINDS_OF_CORES else None
+
+
+def warmup_limits(text: str | None) -> dict[str, Any]:
+    """``"10"`` inferences, or ``"0.5s"``; the other minimum is then zero."""
+    if text is None:
+        return {}
+    if re.fullmatch(r"[0-9]{1,18}", text):
+        return {"warmup_runs": int(text), "warmup_secs": 0.0}
+    match = re.fullmatch(r"([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*(ms|s)", text.strip())
+    if match is None:
+        raise UsageError(f"--warmup {text}: write a number of inferences or seconds: 10, 0.5s")
+    return {"warmup_runs": 1, "warmup_secs": float(match[1]) / (1000 if match[2] == "ms" else 1)}
+
+
+_UNIT_SECS = {"s": 1, "m": 60, "min": 60, "h": 3600}
+
+
+def duration_secs(text: str | None) -> float | None:
+    """``"10m"``, ``"90s"`` or ``"1h"`` in seconds; None when the option was not given."""
+    if text is None:
+        return None
+    match = re.fullmatch(r"([0-9]{1,18}(?:\.[0-9]{1,18})?)\s*(s|m|min|h)", text.strip())
+    if match is None or float(match[1]) * _UNIT_SECS[match[2]] < 1:
+        raise UsageError(f"--sustained {text}: write a time such as 10m or 90s")
+    return float(match[1]) * _UNIT_SECS[match[2]]
+
+
+def program(path: Path | None) -> str | None:
+    """The absolute path of a program that can be pushed; None when the option was not given."""
+    if path is None:
+        return None
+    file = user_path(path).absolute()
+    if not file.is_file():
+        raise UsageError(f"--benchmark-model: {path} is not a file")
+    if not os.access(file, os.X_OK):
+        raise UsageError(f"--benchmark-model: {path} may not be executed: chmod +x {path}")
+    return str(file)
+
+
+def check_extras(suite: Suite) -> None:
+    """Validate the options for sustained measurements and cross-checks, before connecting."""
+    from shufflenet_deploy.records import Format, Metric  # noqa: PLC0415
+
+    if suite.sustained_secs is not None and suite.spec.metric is Metric.INSTRUCTIONS:
+        raise UsageError("--sustained measures time: leave --metric instructions out")
+    if suite.benchmark_model is not None:
+        if suite.spec.metric is Metric.INSTRUCTIONS:
+            raise UsageError("--benchmark-model measures time: leave --metric instructions out")
+        if not any(cell.format is Format.TFLITE for cell in suite.cells()):
+            raise UsageError("--benchmark-model runs TFLite files only: add --runtime litert")
