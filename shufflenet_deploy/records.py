@@ -47,14 +47,14 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-#: What names a run, a suite or a file's bytes; no longer than the journal's columns.
+#: Identifiers of a run, a suite, a file's bytes; no longer than the journal's columns.
 RunId = Annotated[Name, StringConstraints(min_length=1, max_length=64)]
 SuiteId = Annotated[Name, StringConstraints(min_length=1, max_length=128)]
 Sha256 = Annotated[Name, StringConstraints(max_length=64)]
 
 
 def first_problem(error: ValidationError) -> str:
-    """Where and what, of the first problem that pydantic found: ``threads: must be 1 or more``."""
+    """One line for the first problem that pydantic found: ``threads: must be 1 or more``."""
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     where = first_line(".".join(str(part) for part in first["loc"]), 80)
     what = first_line(str(first["msg"]).removeprefix("Value error, "))
@@ -70,7 +70,7 @@ class Precision(StrEnum):
 
     @property
     def place(self) -> int:
-        """Its place among the others; as texts they would stand in another order."""
+        """Position in the display order, which is not the alphabetical one."""
         return tuple(Precision).index(self)
 
     @property
@@ -90,7 +90,7 @@ def _known_precision(value: object) -> object:
     return value
 
 
-#: Precisions as a user asks for them; ``export.precisions`` tells which are meant.
+#: Precisions as a user asks for them; ``export.precisions`` resolves them.
 AskedPrecisions = Annotated[
     tuple[Annotated[Precision | Literal["all"], BeforeValidator(_known_precision)], ...],
     Field(min_length=1),
@@ -106,12 +106,12 @@ class Format(StrEnum):
 
     @property
     def precisions(self) -> tuple[Precision, ...]:
-        """What its files can compute in; which of them a program can is for its core to say."""
+        """Precisions that the format can store; for native programs the core decides which run."""
         return tuple(Precision) if self is Format.NATIVE else (Precision.FP32, Precision.INT8)
 
 
 class Metric(StrEnum):
-    """What one sample counts: wall time, or instructions executed by a virtual CPU."""
+    """Quantity of one sample: wall time, or instructions executed by a virtual CPU."""
 
     LATENCY = "latency"
     INSTRUCTIONS = "instructions"
@@ -170,7 +170,7 @@ class TensorSpec(Record):
 
 
 class WeightsInfo(Record):
-    """Where a model's weights came from. ``trained`` is False for a seeded initialisation."""
+    """Origin of a model's weights. ``trained`` is False for a seeded initialisation."""
 
     source: Text
     sha256: Name
@@ -179,7 +179,7 @@ class WeightsInfo(Record):
 
 
 class CalibrationInfo(Record):
-    """The pictures that set the activation ranges; ``fingerprint`` hashes their names and bytes."""
+    """Calibration images of the activation ranges; ``fingerprint`` hashes their names and bytes."""
 
     source: Text
     pictures: Size
@@ -188,7 +188,7 @@ class CalibrationInfo(Record):
 
 
 class Parity(Record):
-    """How far an exported file is from the module it came from, on held-out inputs.
+    """Numerical parity of an exported file with the module it came from, on held-out inputs.
 
     ``sqnr_db`` is signal to quantisation-noise ratio in dB over the logits, the minimum over the
     inputs; ``top1_agreement`` the share of inputs whose best class is the same.
@@ -204,15 +204,15 @@ class Parity(Record):
     first_diverging: Text | None = None
 
 
-#: How activation ranges are chosen from the calibration pictures.
+#: Method that derives activation ranges from the calibration images.
 CalibrationMethod = Literal["minmax", "percentile", "entropy"]
 
 
 class Recipe(Record):
-    """How a file was made int8.
+    """Quantization recipe of an int8 file.
 
-    ``method`` chose the ranges of activations; ``equalised`` channels were scaled alike first;
-    ``float_layers`` compute in float.
+    ``method`` calibrated the activation ranges; with ``equalised``, cross-layer equalization came
+    first; ``float_layers`` stay in floating point.
     """
 
     method: CalibrationMethod
@@ -229,7 +229,7 @@ class Recipe(Record):
 
 
 class Attempt(Record):
-    """One recipe that was tried because an earlier one missed its floors, and what came of it."""
+    """One recipe tried after an earlier one missed its tolerances, with the resulting parity."""
 
     recipe: Recipe
     parity: Parity
@@ -239,7 +239,7 @@ class Artifact(Record):
     """One exported file and everything needed to know what it is. ``path`` is absolute.
 
     ``recipe`` is how an int8 file was made. ``attempts`` are all that were tried, in order, where
-    the recipe that was asked for missed its floors; else there are none.
+    the requested recipe missed its tolerances; else there are none.
     """
 
     path: Path
@@ -265,7 +265,7 @@ class Artifact(Record):
 
 
 class Core(Record):
-    """One CPU of a target. ``max_khz`` is None where the kernel does not tell."""
+    """One CPU of a target. ``max_khz`` is None where the kernel does not report it."""
 
     index: Count
     max_khz: Size | None = None
@@ -273,7 +273,7 @@ class Core(Record):
 
 
 class TargetFacts(Record):
-    """What a target is: stable between reboots, gathered once per connection."""
+    """Facts about a target, stable between reboots, gathered once per connection."""
 
     host: Name
     transport: Name
@@ -298,7 +298,7 @@ class TargetFacts(Record):
 
 
 class Conditions(Record):
-    """The state of a target at one moment; None where the target does not tell."""
+    """The state of a target at one moment; None where the target does not report it."""
 
     at: Moment
     governors: dict[Name, Name] = Field(default_factory=dict)
@@ -313,7 +313,7 @@ class Conditions(Record):
 
 
 class BenchmarkSpec(Record):
-    """How one process measures: warm-up and sampling each end when *both* limits are met.
+    """Protocol of one process: warm-up and sampling each end when *both* limits are met.
 
     ``max_secs`` bounds the sampling phase. ``cpus`` is the affinity mask, None for the target's
     own choice. ``processes`` and ``cooldown_secs`` concern the schedule of a suite.
@@ -333,7 +333,7 @@ class BenchmarkSpec(Record):
 
     @property
     def protocol(self) -> BenchmarkSpec:
-        """What decides the samples of one process, the schedule of the suite left at its defaults.
+        """The fields that decide the samples of a process; those of the schedule at their defaults.
 
         Two specs sample alike when their protocols are equal.
         """
@@ -341,13 +341,13 @@ class BenchmarkSpec(Record):
         return self.model_copy(update=defaults)
 
 
-#: Fields of ``BenchmarkSpec`` that say how many processes there are and when one starts or is given
+#: Fields of ``BenchmarkSpec`` that set how many processes there are and when one starts or is given
 #: up; none of them changes what a process that ran to its end has sampled.
 SCHEDULE = ("processes", "cooldown_secs", "timeout_secs")
 
 
 class Measurement(Record):
-    """What one process measured. ``samples`` are steady-state inferences in ``Metric.unit``.
+    """Samples of one process. ``samples`` are steady-state inferences in ``Metric.unit``.
 
     ``load``, ``first`` and ``warmup`` are in the same unit and never mixed with ``samples``.
     ``peak_rss_bytes`` is the largest resident size of the process, of which Python and numpy had
@@ -367,14 +367,14 @@ class Measurement(Record):
 
     @property
     def model_rss_bytes(self) -> int | None:
-        """What the runtime with the model took at most, where the idle size is known."""
+        """Peak resident size of runtime and model, where the idle size is known."""
         if self.idle_rss_bytes is None or self.peak_rss_bytes is None:
             return None
         return max(0, self.peak_rss_bytes - self.idle_rss_bytes)
 
 
 class LayerKind(StrEnum):
-    """What a layer does, as far as its cost is concerned."""
+    """Kind of a layer, as far as its cost is concerned."""
 
     CONVOLUTION = "convolution"
     POINTWISE = "1x1 convolution"
@@ -398,7 +398,7 @@ class OperatorTiming(Record):
     """One operator that a runtime executed, in every profiled inference, in ``Metric.unit``.
 
     ``layer`` is the layer of the network it does the work of; None where the runtime added it
-    between layers (another memory layout, another number format) or the file tells no layers.
+    between layers (another memory layout, another number format) or the file names no layers.
     """
 
     name: Text
@@ -408,11 +408,11 @@ class OperatorTiming(Record):
 
 
 class Profile(Record):
-    """Inferences taken apart by the runtime's own profiler, in a process of their own.
+    """Per-operator timings by the runtime's own profiler, in a process of their own.
 
     ``inference`` is the runtime's own figure for each whole inference, in ``Metric.unit``;
     ``operators`` stand in the order in which they ran. ``layers`` are those of the network, empty
-    where the file's names do not tell them.
+    where they cannot be derived from the file's names.
     """
 
     method: Text
@@ -422,7 +422,7 @@ class Profile(Record):
 
 
 class FailureKind(StrEnum):
-    """Why a cell has no measurement."""
+    """Cause of a cell without a measurement."""
 
     EXPORT = "export"
     UNSUPPORTED = "unsupported"
@@ -436,7 +436,7 @@ class FailureKind(StrEnum):
 
 
 class Failure(Record):
-    """A cell that could not be measured, and the line that says why."""
+    """A cell that could not be measured, with the message to the user."""
 
     kind: FailureKind
     message: Text
@@ -444,7 +444,7 @@ class Failure(Record):
 
 
 class Cell(Record):
-    """What is measured, apart from where: one box of a table."""
+    """One cell of a table: everything about a measurement but the target."""
 
     model: Name
     options: dict[Name, Name] = Field(default_factory=dict)
@@ -463,7 +463,7 @@ class Cell(Record):
 class Run(Record):
     """One process measuring one cell on one target, kept raw. ``raw`` is the runner's stdout.
 
-    ``artifact`` is None only when the export itself failed. A run that profiles is kept beside
+    ``artifact`` is None only when the export itself failed. A run that profiles is stored next to
     those that measure and never among them: its ``outcome`` holds a few inferences of the same
     process without the profiler, its ``profile`` those with it.
     """
@@ -488,7 +488,7 @@ class Run(Record):
 
     @property
     def sampling(self) -> tuple[str | None, BenchmarkSpec]:
-        """What decides the samples of this process on its target: the file's sha256, the protocol.
+        """Key of poolable samples on one target: the file's sha256 and the protocol.
 
         The one property by which a resumed session knows a process again, and by which tables,
         comparisons and histories put the samples of a cell's processes together.
@@ -497,16 +497,16 @@ class Run(Record):
 
     @property
     def kind(self) -> Literal["measurement", "failure", "profile"]:
-        """Which of the two outcomes a measurement had, or that this run profiled."""
+        """The outcome of a measurement, or "profile" for a run that profiled."""
         if self.purpose == "profile":
             return "profile"
         return "measurement" if isinstance(self.outcome, Measurement) else "failure"
 
 
 class LabelledData(Record):
-    """The pictures of an evaluation: ``pictures`` were chosen of the ``found`` in ``source``.
+    """The data set of an evaluation: ``pictures`` of the ``found`` images in ``source``.
 
-    ``fingerprint`` hashes the chosen pictures: their names, bytes and classes.
+    ``fingerprint`` hashes the chosen images: their names, bytes and classes.
     """
 
     source: Text
@@ -517,9 +517,9 @@ class LabelledData(Record):
 
 
 class TopKCounts(Record):
-    """How often the right class came first, and among the first five, of ``pictures``.
+    """Counts of the right class at rank 1, and within the first five, of ``pictures``.
 
-    ``tied`` counts the pictures whose highest score several classes share; the lowest index wins.
+    ``tied`` counts the images whose highest logit several classes share; the lowest index wins.
     """
 
     pictures: Size
@@ -529,9 +529,9 @@ class TopKCounts(Record):
 
 
 class ContingencyTable(Record):
-    """A file beside the module it came from, picture by picture: who had the first class right.
+    """2x2 contingency table of a file and its module: whose top-1 class was right, image by image.
 
-    ``same_class`` counts the pictures for which both name the same class, right or wrong.
+    ``same_class`` counts the images for which both predict the same class, right or wrong.
     """
 
     both_right: Size
@@ -542,9 +542,9 @@ class ContingencyTable(Record):
 
 
 class Evaluation(Record):
-    """The accuracy of one exported file and of its PyTorch module on the same labelled pictures.
+    """The accuracy of one exported file and of its PyTorch module on the same labelled images.
 
-    Counts only: ``proportions`` derives percentages and intervals. ``unreadable`` names pictures
+    Counts only: ``proportions`` derives percentages and intervals. ``unreadable`` names images
     that could not be decoded; they are in ``data.pictures`` but in no count.
     """
 
@@ -561,7 +561,7 @@ class Evaluation(Record):
 
 
 class SuiteNote(Record):
-    """What a journal knows of a suite besides its runs; ``definition`` is what resumes it."""
+    """Metadata of a suite in a journal; ``definition`` is its JSON, with which it is resumed."""
 
     kind: Literal["suite"] = "suite"
     id: SuiteId
@@ -572,9 +572,9 @@ class SuiteNote(Record):
 
 
 def last_attempts(runs: Iterable[Run]) -> list[Run]:
-    """Of several attempts at one process of one cell, the last; see ``attempts`` for what counts.
+    """The last of several attempts at one process of one cell; see ``attempts`` for which counts.
 
-    ``runs`` come in the order they were made. This tells what became of each process in the end.
+    ``runs`` come in the order they were made. The result has the final state of each process.
     """
     latest: dict[tuple[str, str, str, int], Run] = {}
     for run in runs:
@@ -592,7 +592,7 @@ class TurnSamples(Record):
     """Inferences of one model, one right after the other, in a sustained measurement.
 
     ``subject`` is the model's place among ``Sustained.cells``. The slice began ``at_ns`` after the
-    measurement; ``first`` came right after another model's and is kept apart from ``samples`` (ns).
+    measurement; ``first`` followed another model's inference and is excluded from ``samples`` (ns).
     """
 
     subject: Count
@@ -635,7 +635,7 @@ class Sustained(Record):
 
 
 class Aggregate(Record):
-    """What another program says about samples that it does not give away, in microseconds."""
+    """Summary statistics by a program that does not print its samples, in microseconds."""
 
     count: int = Field(ge=1, le=INT_MAX)
     average_us: float = Field(gt=0)
@@ -668,5 +668,5 @@ class CrossCheck(Record):
     raw: Text = ""
 
 
-#: What a suite may hold besides runs.
+#: Supplementary measurement of a suite.
 Observation = Annotated[Sustained | CrossCheck, Field(discriminator="kind")]

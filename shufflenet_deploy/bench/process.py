@@ -83,7 +83,7 @@ def start(
 
 
 def _raw(result: CommandResult | None, *, read: bool) -> str:
-    """What is stored of a program's output: all of it where it could be read."""
+    """The part of a program's output that is stored: all of it where it could be parsed."""
     if result is None:
         return ""
     return result.text if read else answers.kept(result.text)

@@ -1,4 +1,4 @@
-"""In which order the processes of a suite run, so that drift hits baseline and candidates alike.
+"""Randomised, blocked order of a suite's processes: drift affects baseline and candidates alike.
 
 A *round* starts one fresh process of every cell. Cells that will be compared (same runtime,
 precision, resolution and threads) stand together, the baseline among them, so that a ratio is made
@@ -19,7 +19,7 @@ Group = tuple[str, str, str, str, int]
 
 
 def group_of(cell: Cell) -> Group:
-    """What two cells must share to be compared."""
+    """Key of the cells that are compared with each other: all axes but the model."""
     return (cell.runtime, cell.format, cell.precision, str(cell.resolution), cell.threads)
 
 
@@ -48,7 +48,7 @@ def cells_above_target(
 ) -> list[Cell]:
     """Cells that need another round: their ratio to the baseline is not within ``target`` yet.
 
-    With a candidate goes its baseline. A candidate without a measured baseline is judged by the
+    With a candidate goes its baseline. A candidate without a measured baseline is assessed by the
     interval of its own figure; cells without measurements need nothing more.
     """
     found: dict[str, list[Run]] = {}

@@ -71,7 +71,7 @@ def run(
             again. The suite itself is noted with its first run: interrupted before, it leaves
             nothing.
         artifact_of: exports a cell, or finds the file that is there already.
-        on_event: told what goes on.
+        on_event: called with each progress event.
         suite_id: the name of the session in the journal; a new one by default.
         patience: how long the target and its connection are waited for.
         sleep: waits; replaced in tests.
@@ -132,14 +132,14 @@ class _Session:
 
     @cached_property
     def _cells(self) -> tuple[Cell, ...]:
-        """What there is to measure on this target."""
+        """The cells of the suite on this target."""
         if not any(runtime.get(name).standalone for name in self.suite.runtimes):
             return self.suite.cells()
         from shufflenet_deploy.codegen.cpu_target import for_facts  # noqa: PLC0415
 
         try:
             return self.suite.cells(for_facts(self._context.facts).name)
-        except ExportError:  # Each of its exports will say that there is no code for the target.
+        except ExportError:  # Each of its exports will report that there is no code for the target.
             return self.suite.cells()
 
     def runs(self) -> Iterator[Run]:
@@ -176,13 +176,13 @@ class _Session:
             self._context.spec_of(cell)
 
     def _prepared(self) -> Iterator[PreparedCell | Run]:
-        """Each cell ready to be measured, or the run that says why it never will be."""
+        """Each cell ready to be measured, or the failed run that states why it cannot be."""
         artifacts: dict[int, Artifact] = {}
         if all(runtime.get(name).standalone for name in self.suite.runtimes):
             self._target_session.with_retry(
                 "looking for room", lambda: self.target.require_programs("native programs")
             )
-        # What files have in common, the next one finds made: a network, ranges, answers.
+        # Sorted so that files which share a network, ranges or logits are neighbours: cache hits.
         for index, cell in sorted(enumerate(self._cells), key=lambda pair: _export_group(pair[1])):
             self.tell(events.Stage(text=f"exporting {events.describe(cell)}"))
             try:
@@ -257,7 +257,7 @@ class _Session:
             )
             if not wide:
                 return
-            # What an earlier session measured of this round counts already; the next may be due.
+            # Processes of this round from an earlier session count already; the next may be due.
             wide = [cell for cell in wide if (cell.model_dump_json(), process) not in known]
             if not wide:
                 continue

@@ -1,7 +1,7 @@
-"""What is measured besides the figures of the table, once these are kept.
+"""Supplementary measurements, after the figures of the table are stored.
 
-Profiles, models taking turns for a long time, and cross-checks by another program. What an earlier
-session of the suite has of them is not measured again.
+Profiles, sustained measurements (models taking turns for a long time), and cross-checks by another
+program. Those that an earlier session of the suite completed are not repeated.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _SUSTAINED = "sustained.py"
 
 
 def profiled(ready: Sequence[PreparedCell], place: BenchContext, journal: Journal) -> Iterator[Run]:
-    """Take each cell apart, once; yields every run after it was journalled.
+    """Profile each cell once; yields every run after it is in the journal.
 
     Raises:
         ConnectError: the target stayed out of reach.
@@ -122,7 +122,7 @@ def _groups(ready: Sequence[PreparedCell]) -> list[list[PreparedCell]]:
 
 
 def _alike(known: Sustained, group: Sequence[PreparedCell], place: BenchContext) -> bool:
-    """Whether this group was measured before, with the same files and protocol, and as long."""
+    """True if a stored measurement is of this group, with the same files, protocol and duration."""
     return (
         known.duration_secs == place.suite.sustained_secs
         and known.cells == tuple(one.cell for one in group)

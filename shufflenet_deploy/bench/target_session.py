@@ -39,7 +39,7 @@ OnEvent = Callable[[events.Event], object]
 
 @dataclass(frozen=True, kw_only=True)
 class Patience:
-    """How long to wait: for another bench on the target, and between attempts at a connection.
+    """Retry policy: limits and backoff of waiting for another benchmark or a lost connection.
 
     The first pause after a broken connection is doubled each time, up to the longest. A target
     that does not answer may be restarting: it is waited for up to ``restart_secs``, with pauses of
@@ -114,7 +114,7 @@ class TargetSession:
             )
 
     def cool_down(self, longer_secs: float = 0.0) -> None:
-        """What comes before each process; this one may take so much longer than others."""
+        """Pause before a process; ``longer_secs`` is how much longer it may take than usual."""
         governor, lease_secs = self._governor, self._lease_secs + longer_secs
         if governor is not None:
             self.with_retry("keeping the governor", lambda: governor.renew(lease_secs))

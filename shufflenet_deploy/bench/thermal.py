@@ -19,13 +19,13 @@ LONGEST_WAIT_SECS = 600.0
 
 
 def spec_on(suite: Suite, cell: Cell, facts: TargetFacts) -> BenchmarkSpec:
-    """How one process of a cell measures on this target, its cores chosen.
+    """The protocol of one process of a cell on this target, its CPU affinity resolved.
 
     A single thread on a phone with unlike cores would wander between them, so it is bound to the
-    fastest unless the user says otherwise.
+    fastest unless the user chooses others.
 
     Raises:
-        UsageError: the fastest cores are asked for and the target does not tell frequencies.
+        UsageError: the fastest cores are asked for and the target does not report frequencies.
     """
     spec = suite.spec_of(cell)
     if spec.cpus is not None or suite.cores == "all":
@@ -36,7 +36,7 @@ def spec_on(suite: Suite, cell: Cell, facts: TargetFacts) -> BenchmarkSpec:
             return spec
     elif None in speeds or not speeds:
         raise UsageError(
-            f"{facts.host} does not tell how fast its cores are: name them, such as --cpus 4-7"
+            f"{facts.host} does not report how fast its cores are: name them, such as --cpus 4-7"
         )
     return spec.model_copy(update={"cpus": big_cores(facts, cell.threads)})
 
@@ -56,7 +56,7 @@ class ThermalGate:
     """Waits until a target is no warmer than a limit, or as cool as it gets.
 
     ``hottest_c`` asks the target, ``sleep`` waits. Nothing is waited for without a limit, or where
-    the target tells no temperature.
+    the target reports no temperature.
     """
 
     limit_c: float | None
@@ -74,7 +74,7 @@ class ThermalGate:
             now_c = self.hottest_c()
             if now_c is None:
                 self._blind = True
-                self._say("the target tells no temperature, so --max-temperature has no effect")
+                self._say("the target reports no temperature, so --max-temperature has no effect")
                 return
             if now_c <= self.limit_c:
                 return

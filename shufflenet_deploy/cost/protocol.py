@@ -1,4 +1,4 @@
-"""How a file is counted on a deterministic board: how many inferences, which of them count."""
+"""Counting protocol on a deterministic board: number of inferences, and which of them count."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from shufflenet_deploy.records import Artifact, BenchmarkSpec, Failure, Metric
 from shufflenet_deploy.target import Target
 
 #: Inferences of one process. The first quarter is not counted (see ``settled``), so that even a
-#: long inference is judged by three; of short ones there are 60 million instructions, which are
+#: long inference needs three; of short ones there are 60 million instructions, which are
 #: 0.06 s here.
 SPEC = BenchmarkSpec(
     metric=Metric.INSTRUCTIONS,
@@ -30,7 +30,7 @@ SPEC = BenchmarkSpec(
 MOST_SPREAD = 0.005
 #: The way of counting. Its number changes with the rules of ``settled`` and ``agreement``.
 PROTOCOL = f"2 {SPEC.model_dump_json()} {MOST_SPREAD}"
-#: Processes before that is said; each makes twice the inferences of the one before.
+#: Processes before that is reported; each makes twice the inferences of the one before.
 _ATTEMPTS = 3
 
 

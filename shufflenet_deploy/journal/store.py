@@ -1,6 +1,6 @@
 """The journal: every run, raw, committed the moment it ends, in SQLite or any database.
 
-A run is stored as its own JSON with a few columns beside it to search by. Runs are only ever added
+A run is stored as its own JSON with a few indexed columns next to it. Runs are only ever added
 (or deleted by the user), never changed. Of several attempts at the same process of the same cell
 one counts when runs are read (see ``attempts``); the others stay.
 """
@@ -42,10 +42,10 @@ from shufflenet_deploy.stats import attempts
 #: Names the journal where no ``--journal`` does: a path or a database URL.
 JOURNAL_VARIABLE = "SHUFFLENET_DEPLOY_JOURNAL"
 
-#: What stands for "the newest suite" where a suite is asked for.
+#: Placeholder for the newest suite, where a suite is asked for.
 LAST = "last"
 
-#: The kind of runs that are kept beside the measurements.
+#: The kind of runs that are stored next to the measurements.
 _PROFILE = "profile"
 
 _BUSY_SECS = 30
@@ -56,7 +56,7 @@ _Record = TypeVar("_Record")
 
 _observation: TypeAdapter[Sustained | CrossCheck] = TypeAdapter(Observation)
 
-#: What one line of an exported journal is. Runs are the only ones that do not say their kind.
+#: Record of one line of an exported journal. Only runs have no ``kind`` field.
 Exported = Run | Sustained | CrossCheck | Evaluation | SuiteNote
 
 _of_a_kind: TypeAdapter[Sustained | CrossCheck | Evaluation | SuiteNote] = TypeAdapter(
@@ -64,14 +64,14 @@ _of_a_kind: TypeAdapter[Sustained | CrossCheck | Evaluation | SuiteNote] = TypeA
 )
 
 
-#: Told of each row that cannot be read, in one line that names it.
+#: Callback for each row that cannot be read, with one line that names it.
 OnDamaged = Callable[[str], object]
 
 
 class SuiteRow(Record):
     """One suite of the journal. ``definition`` is what ``bench --resume`` needs, "" without one.
 
-    Of a suite that was ``imported``, ``host`` is what a file says: nothing connects there unasked.
+    Of a suite that was ``imported``, ``host`` comes from a file: nothing connects there unasked.
     """
 
     id: Name
@@ -107,7 +107,7 @@ class Journal:
 
         Args:
             location: a path, an SQLAlchemy URL, or None for ``default_location()``.
-            on_damaged: told of each row that cannot be read, which is then left out; without it
+            on_damaged: called for each row that cannot be read, which is then left out; without it
                 such a row raises ``UsageError``.
 
         Raises:
@@ -120,7 +120,7 @@ class Journal:
             _prepare_file(self._where.file, self.location)
         try:
             with warnings.catch_warnings():
-                # What a driver only warns of would be a line that nobody asked for.
+                # Warnings as errors: a driver's warning would be stray output on the terminal.
                 warnings.simplefilter("error")
                 self._engine = _engine(self._where)
             self._writer = self._engine.execution_options(writes=True)
@@ -167,12 +167,12 @@ class Journal:
             connection.execute(schema.runs.insert().values(**_columns(run)))
 
     def observe(self, observation: Sustained | CrossCheck) -> None:
-        """Add what was measured besides runs; it is on disk when this returns."""
+        """Add a supplementary measurement; it is on disk when this returns."""
         with self._writing() as connection:
             connection.execute(schema.observations.insert().values(**_observed(observation)))
 
     def append_evaluation(self, evaluation: Evaluation) -> None:
-        """Add what a file's accuracy was; one with the same id is there already and stays."""
+        """Add an evaluation; one with the same id is there already and stays."""
         table = schema.evaluations
         known = sa.select(table.c.id).where(table.c.id == evaluation.id)
         with self._writing() as connection:
@@ -180,9 +180,9 @@ class Journal:
                 connection.execute(table.insert().values(**_evaluated(evaluation)))
 
     def holds(self, suite: str) -> int | None:
-        """How many runs a suite of exactly this id has, readable or not; None where there is none.
+        """Count the runs of a suite by exact id, readable or not; None if there is no such suite.
 
-        What ``suites`` cannot read can be removed by this.
+        It finds suites with damaged rows, too, which ``suites`` leaves out: they can be deleted.
         """
         count = sa.select(sa.func.count()).where(schema.runs.c.suite == suite)
         noted = sa.select(sa.func.count()).where(schema.suites.c.id == suite)
@@ -244,7 +244,7 @@ class Journal:
         return self._records(schema.runs, Run.model_validate_json, suite, which)
 
     def observations(self, suite: str | None = None) -> list[Sustained | CrossCheck]:
-        """What was measured besides runs, in the order it was made, of one suite or all."""
+        """Supplementary measurements in the order they were made, of one suite or all."""
         return self._records(schema.observations, _observation.validate_json, suite)
 
     def evaluations(self) -> list[Evaluation]:
@@ -258,7 +258,7 @@ class Journal:
         suite: str | None,
         which: sa.ColumnElement[bool] | None = None,
     ) -> list[_Record]:
-        """The records of a table that can be read, oldest first; ``on_damaged`` hears of others."""
+        """Valid records of a table, oldest first; ``on_damaged`` is called for the others."""
         query = sa.select(table.c.sequence, table.c.record).order_by(table.c.sequence)
         if suite is not None:
             query = query.where(table.c.suite == suite)
@@ -340,8 +340,8 @@ class Journal:
             yield f"{record.model_dump_json()}\n"
 
     def _notes(self, suite: str | None) -> list[SuiteNote]:
-        told = [column for column in schema.suites.c if column.name != "imported"]
-        query = sa.select(*told).order_by(schema.suites.c.created_at)
+        shown = [column for column in schema.suites.c if column.name != "imported"]
+        query = sa.select(*shown).order_by(schema.suites.c.created_at)
         if suite is not None:
             query = query.where(schema.suites.c.id == suite)
         with self._translated(), self._engine.connect() as connection:
@@ -439,7 +439,7 @@ def _columns(run: Run) -> dict[str, Any]:
 
 
 def parse_lines(lines: Iterable[str], source: str) -> list[Exported]:
-    """What ``export_lines`` wrote; empty lines are passed over.
+    """Parse the lines that ``export_lines`` wrote; empty lines are skipped.
 
     Raises:
         UsageError: a line is no record; ``source`` and its number are named.
@@ -476,7 +476,7 @@ def _noted(note: SuiteNote) -> dict[str, Any]:
     return {**row, "created_at": note.created_at.astimezone(UTC).isoformat(), "imported": 1}
 
 
-#: Where each kind of line is kept, and how it becomes a row there.
+#: Table of each kind of record, with the conversion of a record to its row.
 _TABLES: tuple[tuple[sa.Table, Callable[[Any], dict[str, Any]], tuple[type, ...]], ...] = (
     (schema.suites, _noted, (SuiteNote,)),
     (schema.runs, _columns, (Run,)),

@@ -124,7 +124,7 @@ def onnx_writer() -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def reference_logits() -> Callable[[np.ndarray], np.ndarray]:
-    """What the fp32 dense layer must answer to inputs of shape (1, 64)."""
+    """Reference logits of the fp32 dense layer for inputs of shape (1, 64)."""
     weight, bias = dense_weights()
     return lambda values: values @ weight.T + bias
 

@@ -68,7 +68,7 @@ def run(name, *, suite="first", process=1, model="m", outcome=None):
 
 @pytest.fixture
 def location(new_location):
-    """Where a journal is to be, as a user writes it."""
+    """The location of a journal, as a user writes it."""
     return new_location()
 
 

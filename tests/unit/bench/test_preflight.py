@@ -1,4 +1,4 @@
-"""What spoils figures, read from captured texts and judged; each check with its next command."""
+"""Preflight checks on captured sensor texts; each with the command that fixes it."""
 
 from __future__ import annotations
 
