@@ -54,9 +54,9 @@ class Suite(Record):
     selects where the runtimes come from. ``cores`` counts where ``spec.cpus`` names none: the
     fastest ones, all, or what suits the target. No process starts while the target is hotter than
     ``max_temperature_c``, unless it does not get any cooler. ``weights`` names the checkpoints of
-    models; of several each is a cell. Of several ``lowerings`` each is a
-    cell where there are such files; the baseline is then lowered as by ``auto``. Of
-    ``precisions``, ``all`` is every one that there is in a runtime, on the target. ``governor`` is
+    models; of several each is a cell. Of several ``lowerings`` each is a cell where there are such
+    files; the baseline is then lowered as by ``auto``. Of ``precisions``, ``all`` is every one that
+    there is in a runtime, on the target. ``governor`` is
     the frequency governor for the time of the measurement. After the rounds the models of each
     group take turns for ``sustained_secs``, and ``benchmark_model`` (a file) measures the TFLite
     cells once more. With ``profile`` each cell is profiled at the end, in a process of its own.
