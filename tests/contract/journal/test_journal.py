@@ -201,7 +201,7 @@ WRITER = """
     from pathlib import Path
     sys.path.insert(0, sys.argv[2])
     from test_journal import run
-    from shufflenet_deploy.store import Journal
+    from shufflenet_deploy.journal import Journal
     with Journal(sys.argv[1]) as book:
         for index in range(int(sys.argv[4])):
             book.append(run(f"{sys.argv[3]}-{index}", process=index + 1, model=sys.argv[3]))
