@@ -10,7 +10,7 @@ a pydantic model built from the types below, so that one set of limits holds eve
 - times lie in the years that a computer's clock can show.
 
 What breaks a limit raises ``ValueError`` with one line that states what and where; the module of
-each outside (``atomic_files``, ``target.answers``, ``journal``, ``cli.arguments``) adds whose it was.
+each boundary (``atomic_files``, ``target.answers``, ``journal``, ``cli.arguments``) adds which.
 """
 
 from __future__ import annotations

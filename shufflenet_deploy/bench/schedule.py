@@ -51,37 +51,28 @@ def cells_above_target(
     With a candidate goes its baseline. A candidate without a measured baseline is assessed by the
     interval of its own figure; cells without measurements need nothing more.
     """
-    found: dict[str, list[Run]] = {}
+    found: dict[Cell, list[Run]] = {}
     for run in runs:
-        found.setdefault(run.cell.model_dump_json(), []).append(run)
-    samples = {
-        cell.model_dump_json(): samples_of(CellRuns.of(found.get(cell.model_dump_json(), [])).kept)
-        for cell in cells
-    }
+        found.setdefault(run.cell, []).append(run)
+    samples = {cell: samples_of(CellRuns.of(found.get(cell, [])).kept) for cell in cells}
     baselines = {group_of(cell): cell for cell in cells if cell.model == baseline}
-    wanted: dict[str, Cell] = {}
+    wanted: dict[Cell, None] = {}
     for cell in cells:
-        processes = samples[cell.model_dump_json()]
+        processes = samples[cell]
         rival = baselines.get(group_of(cell))
-        if not processes or (cell is rival and len(_comrades(cell, cells, samples)) > 1):
+        if not processes or (cell is rival and len(_measured_group(cell, cells, samples)) > 1):
             continue
-        against = (
-            samples[rival.model_dump_json()] if rival is not None and rival is not cell else []
-        )
+        against = samples[rival] if rival is not None and rival is not cell else []
         found_interval = ratio_interval(against, processes) if against else interval(processes)
         if found_interval.precision > target:
-            wanted[cell.model_dump_json()] = cell
+            wanted[cell] = None
             if against and rival is not None:
-                wanted[rival.model_dump_json()] = rival
-    return list(wanted.values())
+                wanted[rival] = None
+    return list(wanted)
 
 
-def _comrades(
-    cell: Cell, cells: Sequence[Cell], samples: dict[str, list[tuple[int, ...]]]
+def _measured_group(
+    cell: Cell, cells: Sequence[Cell], samples: dict[Cell, list[tuple[int, ...]]]
 ) -> list[Cell]:
     """The measured cells of the same group, the cell itself included."""
-    return [
-        other
-        for other in cells
-        if group_of(other) == group_of(cell) and samples[other.model_dump_json()]
-    ]
+    return [other for other in cells if group_of(other) == group_of(cell) and samples[other]]

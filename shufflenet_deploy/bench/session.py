@@ -106,7 +106,7 @@ class _Session:
     sleep: Callable[[float], None]
 
     _done: list[Run] = field(default_factory=list)
-    _given_up: set[str] = field(default_factory=set)
+    _given_up: set[Cell] = field(default_factory=set)
     _lasting: set[Cause] = field(default_factory=set)
     _environments: dict[str, Environment | None] = field(default_factory=dict)
     _visits: int = 0
@@ -157,7 +157,7 @@ class _Session:
                     ready.append(prepared)
             self._target_session.set_governor()
             yield from self._measured(ready)
-            able = [one for one in ready if one.cell.model_dump_json() not in self._given_up]
+            able = [one for one in ready if one.cell not in self._given_up]
             supplementary.observe(able, self._context, self.journal)
             if self.suite.profile:
                 yield from supplementary.profiled(able, self._context, self.journal)
@@ -229,7 +229,7 @@ class _Session:
     # --- rounds ----------------------------------------------------------------------------------
 
     def _measured(self, ready: Sequence[PreparedCell]) -> Iterator[Run]:
-        of_cell = {one.cell.model_dump_json(): one for one in ready}
+        of_cell = {one.cell: one for one in ready}
         rounds = range(1, self.suite.spec.processes + 1)
         plan = [
             (process, cell)
@@ -237,15 +237,11 @@ class _Session:
             for cell in self._round([one.cell for one in ready], process)
         ]
         known = self._known(of_cell)
-        todo = [
-            (process, cell)
-            for process, cell in plan
-            if (cell.model_dump_json(), process) not in known
-        ]
+        todo = [(process, cell) for process, cell in plan if (cell, process) not in known]
         total = len(todo)
         self.tell(events.Planned(visits=total, skipped=len(plan) - total))
         for process, cell in todo:
-            yield from self._measure(of_cell[cell.model_dump_json()], process)
+            yield from self._measure(of_cell[cell], process)
         process = self.suite.spec.processes
         while self.suite.precision_target is not None and process < self.suite.max_processes:
             process += 1
@@ -258,34 +254,34 @@ class _Session:
             if not wide:
                 return
             # Processes of this round from an earlier session count already; the next may be due.
-            wide = [cell for cell in wide if (cell.model_dump_json(), process) not in known]
+            wide = [cell for cell in wide if (cell, process) not in known]
             if not wide:
                 continue
             total += len(wide)
             self.tell(events.Planned(visits=total, skipped=len(plan) - len(todo)))
             for cell in self._round(wide, process):
-                yield from self._measure(of_cell[cell.model_dump_json()], process)
+                yield from self._measure(of_cell[cell], process)
 
     def _round(self, cells: Sequence[Cell], process: int) -> list[Cell]:
         return schedule.round_order(
             cells, baseline=self.suite.baseline, process=process, seed=self.suite.seed
         )
 
-    def _known(self, of_cell: dict[str, PreparedCell]) -> set[tuple[str, int]]:
+    def _known(self, of_cell: dict[Cell, PreparedCell]) -> set[tuple[Cell, int]]:
         """Cells and processes that were measured before, with the same file and protocol."""
         return {
-            (key, run.process)
+            (run.cell, run.process)
             for run in attempts.counted(self._done)
             if run.target.host == self._context.facts.host
             and isinstance(run.outcome, Measurement)
-            and (ready := of_cell.get(key := run.cell.model_dump_json())) is not None
+            and (ready := of_cell.get(run.cell)) is not None
             and run.sampling == (ready.artifact.sha256, self._context.spec_of(ready.cell).protocol)
         }
 
     def _measure(self, ready: PreparedCell, process: int) -> Iterator[Run]:
         """One process of a cell; again while it is disturbed and that may help."""
         self._visits += 1
-        if ready.cell.model_dump_json() in self._given_up:
+        if ready.cell in self._given_up:
             return
         for attempt in range(1, self.suite.retries + 2):
             self._target_session.cool_down()
@@ -309,7 +305,7 @@ class _Session:
         if failure.kind is FailureKind.CONNECTION:
             raise ConnectError(failure.message)
         if not failure.transient:
-            self._given_up.add(run.cell.model_dump_json())
+            self._given_up.add(run.cell)
 
     def _failed(
         self, cell: Cell, artifact: Artifact | None, kind: FailureKind, error: DeployError

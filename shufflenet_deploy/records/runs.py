@@ -119,7 +119,10 @@ class Failure(Record):
 
 
 class Cell(Record):
-    """One cell of a table: everything about a measurement but the target."""
+    """One cell of a table: everything about a measurement but the target.
+
+    Cells are hashable and serve as keys; the order of ``options`` is no part of their identity.
+    """
 
     model: Name
     options: dict[Name, Name] = Field(default_factory=dict)
@@ -128,6 +131,11 @@ class Cell(Record):
     precision: Precision
     resolution: ResolutionText
     threads: Count = 1
+
+    def __hash__(self) -> int:
+        # The dict of options has no hash of its own.
+        axes = (self.runtime, self.format, self.precision, self.resolution, self.threads)
+        return hash((self.model, frozenset(self.options.items()), *axes))
 
     @property
     def display_order(self) -> tuple[str, int, int]:
@@ -194,9 +202,9 @@ def last_attempts(runs: Iterable[Run]) -> list[Run]:
 
     ``runs`` come in the order they were made. The result has the final state of each process.
     """
-    latest: dict[tuple[str, str, str, int], Run] = {}
+    latest: dict[tuple[str, str, Cell, int], Run] = {}
     for run in runs:
-        key = (run.suite, run.target.host, run.cell.model_dump_json(), run.process)
+        key = (run.suite, run.target.host, run.cell, run.process)
         # A newer attempt moves to the end, so that the order stays that of the clock.
         latest.pop(key, None)
         latest[key] = run

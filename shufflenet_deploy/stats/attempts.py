@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from shufflenet_deploy.records import Measurement, Run
+from shufflenet_deploy.records import Cell, Measurement, Run
 from shufflenet_deploy.stats.disturbances import disturbances
 
 
@@ -95,10 +95,10 @@ class CellRuns:
 _Placed = tuple[int, Run]
 
 
-def _by_process(runs: Iterable[Run]) -> dict[tuple[str, str, str, int], list[_Placed]]:
-    groups: dict[tuple[str, str, str, int], list[_Placed]] = {}
+def _by_process(runs: Iterable[Run]) -> dict[tuple[str, str, Cell, int], list[_Placed]]:
+    groups: dict[tuple[str, str, Cell, int], list[_Placed]] = {}
     for place, run in enumerate(runs):
-        key = (run.suite, run.target.host, run.cell.model_dump_json(), run.process)
+        key = (run.suite, run.target.host, run.cell, run.process)
         groups.setdefault(key, []).append((place, run))
     return groups
 
