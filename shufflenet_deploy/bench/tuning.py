@@ -24,7 +24,15 @@ from shufflenet_deploy.export.lowering_names import (
     parse,
 )
 from shufflenet_deploy.export.tuning_table import TunedLowering, TuningFigure
-from shufflenet_deploy.records import BenchmarkSpec, Measurement, Metric, Precision, Record, Run
+from shufflenet_deploy.records import (
+    BenchmarkSpec,
+    Measurement,
+    Metric,
+    Precision,
+    Record,
+    Run,
+    RuntimeSpec,
+)
 
 #: Stages of a ShuffleNet whose shuffles may be written in different forms.
 STAGES = ("stage2", "stage3", "stage4")
@@ -184,7 +192,7 @@ class _Search:
         question = self._question
         figures = sorted(self._figures[precision].values(), key=lambda one: one.value)
         return TunedLowering(
-            runtime=question.runtime.partition("==")[0],
+            runtime=RuntimeSpec.parse(question.runtime).name,
             core=question.core,
             format=self._format,
             precision=precision,

@@ -31,6 +31,7 @@ from shufflenet_deploy.records import (
     Record,
     Resolution,
     ResolutionText,
+    RuntimeSpec,
     TargetFacts,
 )
 from shufflenet_deploy.target import Target
@@ -253,7 +254,7 @@ class _LazyBoard:
         pins = chosen.payload(_facts_of(image, self._settings.cpu)).requirements
         return Circumstances(
             artifact=artifact.sha256,
-            runtime=(name.partition("==")[0], *pins),
+            runtime=(RuntimeSpec.parse(name).name, *pins),
             agent=agent,
             image=image.id,
             cpu=self._settings.cpu,

@@ -11,7 +11,7 @@ from shufflenet_deploy.analysis.profile import Breakdown, take_apart
 from shufflenet_deploy.atomic_files import resource
 from shufflenet_deploy.errors import TargetError
 from shufflenet_deploy.export.profile_attribution import with_layers
-from shufflenet_deploy.records import Artifact, BenchmarkSpec, Cell, Failure
+from shufflenet_deploy.records import Artifact, BenchmarkSpec, Cell, Failure, RuntimeSpec
 from shufflenet_deploy.target import Target
 
 _INFERENCES = 5
@@ -48,7 +48,7 @@ def profile(name: str, artifact: Artifact, target: Target, spec: BenchmarkSpec) 
         cell=Cell(
             model=artifact.model,
             options=artifact.options,
-            runtime=name.partition("==")[0],
+            runtime=RuntimeSpec.parse(name).name,
             format=artifact.format,
             precision=artifact.precision,
             resolution=artifact.resolution,

@@ -10,7 +10,7 @@ from shufflenet_deploy import runtime
 from shufflenet_deploy.atomic_files import resource
 from shufflenet_deploy.cost.baseline import Count
 from shufflenet_deploy.errors import TargetError
-from shufflenet_deploy.records import Artifact, BenchmarkSpec, Failure, Metric
+from shufflenet_deploy.records import Artifact, BenchmarkSpec, Failure, Metric, RuntimeSpec
 from shufflenet_deploy.target import Target
 
 #: Inferences of one process. The first quarter is not counted (see ``settled``), so that even a
@@ -89,7 +89,7 @@ def count_one(cpu: str, name: str, artifact: Artifact, target: Target) -> Count:
     return Count(
         cpu=cpu,
         model=artifact.model,
-        runtime=name.partition("==")[0],
+        runtime=RuntimeSpec.parse(name).name,
         version=report.runtime_version or "unknown",
         precision=artifact.precision,
         resolution=artifact.resolution,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Literal, Self
 
@@ -99,6 +100,26 @@ class Metric(StrEnum):
     def unit(self) -> str:
         """The unit of one raw sample."""
         return "ns" if self is Metric.LATENCY else "instructions"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuntimeSpec:
+    """A runtime, and the version that it is pinned to, written ``NAME`` or ``NAME==VERSION``.
+
+    Records store the text; ``runtime.get`` validates both parts.
+    """
+
+    name: str
+    version: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Split at the first ``==``. Every text parses: a stored one may be a stranger's."""
+        name, pinned, version = text.partition("==")
+        return cls(name=name, version=version if pinned else None)
+
+    def __str__(self) -> str:
+        return self.name if self.version is None else f"{self.name}=={self.version}"
 
 
 class Resolution(Record):

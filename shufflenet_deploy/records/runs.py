@@ -29,6 +29,7 @@ from shufflenet_deploy.records.basics import (
     Record,
     ResolutionText,
     RunId,
+    RuntimeSpec,
     SuiteId,
 )
 from shufflenet_deploy.records.profiles import Profile
@@ -136,6 +137,11 @@ class Cell(Record):
         # The dict of options has no hash of its own.
         axes = (self.runtime, self.format, self.precision, self.resolution, self.threads)
         return hash((self.model, frozenset(self.options.items()), *axes))
+
+    @property
+    def runtime_spec(self) -> RuntimeSpec:
+        """Name and pinned version of the runtime."""
+        return RuntimeSpec.parse(self.runtime)
 
     @property
     def display_order(self) -> tuple[str, int, int]:
