@@ -15,6 +15,7 @@ from shufflenet_deploy.records.artifacts import (
     Recipe,
     TensorSpec,
     WeightsInfo,
+    WeightsKind,
 )
 from shufflenet_deploy.records.basics import (
     ALL,
@@ -114,6 +115,7 @@ __all__ = [
     "TracePoint",
     "TurnSamples",
     "WeightsInfo",
+    "WeightsKind",
     "first_problem",
     "last_attempts",
 ]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from enum import StrEnum
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from shufflenet_deploy.bounded import Int, Moment, Name, Size, Text
 from shufflenet_deploy.records.basics import Format, Precision, Record, ResolutionText, Sha256
@@ -21,13 +23,66 @@ class TensorSpec(Record):
     zero_point: Int | None = None
 
 
+class WeightsKind(StrEnum):
+    """Origin of weights."""
+
+    SEEDED = "seeded"
+    CHECKPOINT = "checkpoint"
+
+
+#: ``source`` of seeded weights, from which records without ``seed`` are read.
+_SEEDED = re.compile(r"untrained \(seed (-?[0-9]{1,18})\)")
+
+
 class WeightsInfo(Record):
-    """Origin of a model's weights. ``trained`` is False for a seeded initialisation."""
+    """Origin of a model's weights. ``trained`` is False for a seeded initialisation.
+
+    The origin is stored as fields, and once more in ``source`` as the text for display.
+    """
 
     source: Text
     sha256: Name
     layout: Text
     trained: bool
+    kind: WeightsKind
+    seed: Int | None = None
+    path: Text | None = None
+
+    @classmethod
+    def seeded(cls, seed: int, *, sha256: str) -> Self:
+        """Weights drawn from ``seed``."""
+        return cls(
+            source=f"untrained (seed {seed}): latency only",
+            sha256=sha256,
+            layout="none",
+            trained=False,
+            kind=WeightsKind.SEEDED,
+            seed=seed,
+        )
+
+    @classmethod
+    def checkpoint(cls, path: str, *, sha256: str, layout: str) -> Self:
+        """Trained weights of a file."""
+        return cls(
+            source=path,
+            sha256=sha256,
+            layout=layout,
+            trained=True,
+            kind=WeightsKind.CHECKPOINT,
+            path=path,
+        )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_origin(cls, fields: object) -> object:
+        """Derive the origin of records that were stored with its display text alone."""
+        if not isinstance(fields, dict) or "kind" in fields:
+            return fields
+        source = fields.get("source")
+        if fields.get("trained"):
+            return {**fields, "kind": WeightsKind.CHECKPOINT, "path": source}
+        match = _SEEDED.match(source) if isinstance(source, str) else None
+        return {**fields, "kind": WeightsKind.SEEDED, "seed": int(match[1]) if match else None}
 
 
 class CalibrationInfo(Record):

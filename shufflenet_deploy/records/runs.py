@@ -120,10 +120,7 @@ class Failure(Record):
 
 
 class Cell(Record):
-    """One cell of a table: everything about a measurement but the target.
-
-    Cells are hashable and serve as keys; the order of ``options`` is no part of their identity.
-    """
+    """One cell of a table: everything about a measurement but the target. Hashable, for keys."""
 
     model: Name
     options: dict[Name, Name] = Field(default_factory=dict)
@@ -134,7 +131,7 @@ class Cell(Record):
     threads: Count = 1
 
     def __hash__(self) -> int:
-        # The dict of options has no hash of its own.
+        # Options in any order are the same cell, as they are for ``==``.
         axes = (self.runtime, self.format, self.precision, self.resolution, self.threads)
         return hash((self.model, frozenset(self.options.items()), *axes))
 

@@ -149,7 +149,7 @@ def artifact_for(path: Path, cell: Cell) -> Artifact:
         outputs=(TensorSpec(name="y", shape=(1, 8), dtype="float32"),),
         multiply_adds=1000,
         parameters=100,
-        weights=WeightsInfo(source="seed 0", sha256="0" * 64, layout="none", trained=False),
+        weights=WeightsInfo.seeded(0, sha256="0" * 64),
         converter="test",
         parity=Parity(
             inputs=1, max_abs_diff=0, sqnr_db=100, cosine=1, top1_agreement=1, passed=True
