@@ -64,12 +64,12 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """Everything that was asked of a target. ``outlooks`` by the name of the runtime."""
+    """Everything that was asked of a target. ``plans`` by the name of the runtime."""
 
     facts: TargetFacts
     state: SensorReading
     vitals: HealthProbe
-    outlooks: Mapping[str, ProvisioningPlan]
+    plans: Mapping[str, ProvisioningPlan]
     measuring_for: str | None = None
     place: Place | None = None
 
@@ -92,13 +92,13 @@ def probe(target: Target, runtimes: Sequence[str]) -> Probe:
         facts=target.facts(),
         state=target.sensors(),
         vitals=target.health(),
-        outlooks={engine.name: _outlook(engine, target) for engine in engines},
+        plans={engine.name: _plan(engine, target) for engine in engines},
         measuring_for=target.measuring_for(),
         place=target.place(),
     )
 
 
-def _outlook(engine: runtime.Runtime, target: Target) -> ProvisioningPlan:
+def _plan(engine: runtime.Runtime, target: Target) -> ProvisioningPlan:
     if engine.standalone:
         from shufflenet_deploy.codegen.cpu_target import for_facts  # noqa: PLC0415
 
@@ -348,9 +348,7 @@ def _folder(seen: Probe) -> Iterator[Check]:
         return
     # Runtimes of the target's own Python need no executable in our folder; all others do.
     installed = [
-        outlook
-        for outlook in seen.outlooks.values()
-        if outlook.how is Mode.SYSTEM and not outlook.standalone
+        plan for plan in seen.plans.values() if plan.how is Mode.SYSTEM and not plan.standalone
     ]
     if not place.writable:
         why = "the folder of the runtimes and models cannot be made there"
@@ -392,11 +390,11 @@ def _python(seen: Probe) -> Check:
     value = f"Python {facts.python or 'none'}, {facts.libc or 'C library not reported'}"
     if facts.python is not None:
         return _check("python", value)
-    if all(outlook.standalone for outlook in seen.outlooks.values()):
+    if all(plan.standalone for plan in seen.plans.values()):
         return _check("python", f"{value}; native programs need none")
     if brings_python(facts.arch):
         return _check("python", f"{value}; bench brings one")
-    if any(outlook.standalone and outlook.how for outlook in seen.outlooks.values()):
+    if any(plan.standalone and plan.how for plan in seen.plans.values()):
         why = "only native programs run without one, and we have none for this machine"
         remedy = f"shufflenet-deploy bench --host {seen.host_word} --runtime native"
         return _bad("python", Status.WARN, value, why, remedy)
@@ -405,18 +403,18 @@ def _python(seen: Probe) -> Check:
 
 
 def _runtimes(seen: Probe) -> Iterator[Check]:
-    some = any(outlook.how for outlook in seen.outlooks.values())
-    for name, outlook in seen.outlooks.items():
-        if outlook.how is not None:
-            how = "" if outlook.standalone else f"{outlook.how.value}: "
-            yield _check(name, f"{how}{outlook.text}")
+    some = any(plan.how for plan in seen.plans.values())
+    for name, plan in seen.plans.items():
+        if plan.how is not None:
+            how = "" if plan.standalone else f"{plan.how.value}: "
+            yield _check(name, f"{how}{plan.text}")
             continue
-        others = [one for one, other in seen.outlooks.items() if other.how]
+        others = [one for one, other in seen.plans.items() if other.how]
         yield _bad(
             name,
             Status.WARN if some else Status.FAIL,
             "cannot be had",
-            outlook.text,
+            plan.text,
             f"shufflenet-deploy bench --host {seen.host_word} --runtime {others[0]}"
             if some
             else "install Python 3.9 or newer with pip on the target",

@@ -47,9 +47,9 @@ class BenchContext:
     suite_id: str
     target: Target
     facts: TargetFacts
-    hold: TargetSession
+    session: TargetSession
     agent: tuple[str, str]
-    tell: OnEvent
+    emit: OnEvent
 
     def spec_of(self, cell: Cell) -> BenchmarkSpec:
         """The protocol of a cell on this target, its cores chosen."""
@@ -57,4 +57,4 @@ class BenchContext:
 
     def install(self, path: Path) -> str:
         """Push a file, with retries; returns its remote path."""
-        return self.hold.with_retry(f"pushing {path.name}", lambda: self.target.install(path))
+        return self.session.with_retry(f"pushing {path.name}", lambda: self.target.install(path))

@@ -87,7 +87,7 @@ def run(
         target=target,
         journal=journal,
         artifact_of=artifact_of,
-        tell=on_event,
+        emit=on_event,
         patience=patience,
         sleep=sleep,
     )
@@ -101,13 +101,13 @@ class _Session:
     target: Target
     journal: Journal
     artifact_of: ArtifactOf
-    tell: OnEvent
+    emit: OnEvent
     patience: Patience
     sleep: Callable[[float], None]
 
     _done: list[Run] = field(default_factory=list)
     _given_up: set[Cell] = field(default_factory=set)
-    _lasting: set[Cause] = field(default_factory=set)
+    _persistent: set[Cause] = field(default_factory=set)
     _environments: dict[str, Environment | None] = field(default_factory=dict)
     _visits: int = 0
     _noted: bool = False
@@ -115,7 +115,7 @@ class _Session:
     @cached_property
     def _target_session(self) -> TargetSession:
         return TargetSession(
-            self.suite, self.target, tell=self.tell, patience=self.patience, sleep=self.sleep
+            self.suite, self.target, emit=self.emit, patience=self.patience, sleep=self.sleep
         )
 
     @cached_property
@@ -125,9 +125,9 @@ class _Session:
             suite_id=self.suite_id,
             target=self.target,
             facts=self._target_session.with_retry("connecting", self.target.facts),
-            hold=self._target_session,
+            session=self._target_session,
             agent=("", ""),
-            tell=self.tell,
+            emit=self.emit,
         )
 
     @cached_property
@@ -184,7 +184,7 @@ class _Session:
             )
         # Sorted so that files which share a network, ranges or logits are neighbours: cache hits.
         for index, cell in sorted(enumerate(self._cells), key=lambda pair: _export_group(pair[1])):
-            self.tell(events.Stage(text=f"exporting {events.describe(cell)}"))
+            self.emit(events.Stage(text=f"exporting {events.describe(cell)}"))
             try:
                 artifacts[index] = self.artifact_of(cell)
             except ExportError as error:
@@ -209,20 +209,20 @@ class _Session:
             environment = self._environments[cell.runtime]
         except TargetError as error:
             raise _NoRuntime(str(error)) from error
-        self.tell(events.Stage(text=f"installing {artifact.path.name} on {self.target.host}"))
+        self.emit(events.Stage(text=f"installing {artifact.path.name} on {self.target.host}"))
         remote = self._context.install(artifact.path)
         return PreparedCell(cell=cell, artifact=artifact, remote=remote, environment=environment)
 
     def _environment(self, name: str) -> Environment | None:
         if runtime.get(name).standalone:
             return None
-        self.tell(events.Stage(text=f"preparing {name} on {self.target.host}"))
+        self.emit(events.Stage(text=f"preparing {name} on {self.target.host}"))
         return self._target_session.with_retry(
             f"installing {name}",
             lambda: self.target.environment(
                 runtime.get(name).payload,
                 mode=self.suite.payload,
-                on_stage=lambda text: self.tell(events.Stage(text=text)),
+                on_stage=lambda text: self.emit(events.Stage(text=text)),
             ),
         )
 
@@ -239,7 +239,7 @@ class _Session:
         known = self._known(of_cell)
         todo = [(process, cell) for process, cell in plan if (cell, process) not in known]
         total = len(todo)
-        self.tell(events.Planned(visits=total, skipped=len(plan) - total))
+        self.emit(events.Planned(visits=total, skipped=len(plan) - total))
         for process, cell in todo:
             yield from self._measure(of_cell[cell], process)
         process = self.suite.spec.processes
@@ -258,7 +258,7 @@ class _Session:
             if not wide:
                 continue
             total += len(wide)
-            self.tell(events.Planned(visits=total, skipped=len(plan) - len(todo)))
+            self.emit(events.Planned(visits=total, skipped=len(plan) - len(todo)))
             for cell in self._round(wide, process):
                 yield from self._measure(of_cell[cell], process)
 
@@ -285,7 +285,7 @@ class _Session:
             return
         for attempt in range(1, self.suite.retries + 2):
             self._target_session.cool_down()
-            self.tell(events.Started(cell=ready.cell, process=process, index=self._visits))
+            self.emit(events.Started(cell=ready.cell, process=process, index=self._visits))
             run = measure(ready, self._context, process=process, attempt=attempt)
             self._keep(run)
             yield run
@@ -293,13 +293,13 @@ class _Session:
                 self._after_failure(run, run.outcome)
                 return
             tainting = disturbances(run)
-            if all(one.cause in self._lasting for one in tainting):
+            if all(one.cause in self._persistent for one in tainting):
                 return
             if attempt > self.suite.retries:
                 # Measuring again did not help: what lasts would only make every process last.
-                self._lasting.update(one.cause for one in tainting)
+                self._persistent.update(one.cause for one in tainting)
                 return
-            self.tell(events.Tainted(run=run, finding=tainting[0]))
+            self.emit(events.Tainted(run=run, finding=tainting[0]))
 
     def _after_failure(self, run: Run, failure: Failure) -> None:
         if failure.kind is FailureKind.CONNECTION:
@@ -320,7 +320,7 @@ class _Session:
             self._note_suite()
         self.journal.append(run)
         self._done.append(run)
-        self.tell(events.Finished(run=run))
+        self.emit(events.Finished(run=run))
 
     def _note_suite(self) -> None:
         """Note what is measured, so that it can be resumed; not before there is a run of it."""

@@ -61,7 +61,7 @@ class ThermalGate:
 
     limit_c: float | None
     hottest_c: Callable[[], float | None]
-    tell: Callable[[events.Event], object]
+    emit: Callable[[events.Event], object]
     sleep: Callable[[float], None]
     _blind: bool = field(default=False, init=False)
 
@@ -74,7 +74,7 @@ class ThermalGate:
             now_c = self.hottest_c()
             if now_c is None:
                 self._blind = True
-                self._say("the target reports no temperature, so --max-temperature has no effect")
+                self._note("the target reports no temperature, so --max-temperature has no effect")
                 return
             if now_c <= self.limit_c:
                 return
@@ -82,15 +82,15 @@ class ThermalGate:
             waited_secs = (len(seen) - 1) * _POLL_SECS
             lately = seen[-int(_STEADY_SECS / _POLL_SECS) - 1 :]
             if waited_secs >= _STEADY_SECS and max(lately) - min(lately) < _STEADY_C:
-                self._say(f"steady at {now_c:.1f} °C, above {self.limit_c:g} °C: measuring there")
+                self._note(f"steady at {now_c:.1f} °C, above {self.limit_c:g} °C: measuring there")
                 return
             if waited_secs >= LONGEST_WAIT_SECS:
-                self._say(
+                self._note(
                     f"still {now_c:.1f} °C after {waited_secs:.0f} s, above {self.limit_c:g} °C: "
                     "measuring there"
                 )
                 return
-            self.tell(
+            self.emit(
                 events.Hot(
                     now_c=now_c,
                     limit_c=self.limit_c,
@@ -100,5 +100,5 @@ class ThermalGate:
             )
             self.sleep(_POLL_SECS)
 
-    def _say(self, text: str) -> None:
-        self.tell(events.Stage(text=text))
+    def _note(self, text: str) -> None:
+        self.emit(events.Stage(text=text))

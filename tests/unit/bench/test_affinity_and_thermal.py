@@ -90,7 +90,7 @@ def gate():
         told, slept = [], []
         left = iter(readings)
         made = ThermalGate(
-            limit_c=limit_c, hottest_c=lambda: next(left), tell=told.append, sleep=slept.append
+            limit_c=limit_c, hottest_c=lambda: next(left), emit=told.append, sleep=slept.append
         )
         return made, told, slept
 
