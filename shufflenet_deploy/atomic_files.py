@@ -1,7 +1,7 @@
 """The file boundary: what users' files hold as checked values or one ``UsageError``.
 
-Every reader of a user's file goes through ``read_bytes`` or one of its kin, which stop at a stated
-size whatever the file is (``/dev/zero``, a pipe that never ends) and within the limits of
+Every reader of a user's file goes through ``read_bytes`` or one of its siblings, which stop at a
+stated size whatever the file is (``/dev/zero``, a pipe that never ends) and within the limits of
 ``bounded``. Writing is whole or not at all; files are known by their sha256, and those of the
 package are found wherever it is installed.
 """
@@ -23,11 +23,11 @@ from shufflenet_deploy import bounded
 from shufflenet_deploy.errors import UsageError
 
 _CHUNK_BYTES = 1 << 20
-#: What a TOML file may hold; the largest that people write have a hundredth of it.
+#: Size limit of TOML files; the largest written by hand have a hundredth of it.
 MAX_TOML_BYTES = 1 << 20
-#: What any other file of text may hold: manifests, labels.
+#: Size limit of other text files: manifests, labels.
 MAX_TEXT_BYTES = 64 << 20
-#: What a file of exported runs may hold: about 2000 runs of 10,000 samples.
+#: Size limit of exported runs: about 2000 runs of 10,000 samples.
 MAX_IMPORT_BYTES = 256 << 20
 
 
@@ -48,7 +48,7 @@ def user_path(name: str | Path) -> Path:
 
 
 def path_problem(path: Path) -> str | None:
-    """Why no file system of Linux takes a path; None when one may."""
+    """The reason why no Linux file system accepts a path; None for a possible path."""
     try:
         whole = os.fsencode(path)
     except UnicodeEncodeError:
@@ -145,7 +145,7 @@ def read_lines(path: Path | None, *, limit_bytes: int = MAX_IMPORT_BYTES) -> Ite
 
 
 def exists(path: Path) -> bool:
-    """Whether there is a file that ``read_bytes`` would open, at any path one may write."""
+    """True if ``read_bytes`` could open the path; impossible paths give False, not an error."""
     try:
         return path.exists()
     except (OSError, ValueError):
@@ -153,7 +153,7 @@ def exists(path: Path) -> bool:
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is a regular file, at any path one may write."""
+    """True for a regular file; impossible paths give False, not an error."""
     try:
         return path.is_file()
     except (OSError, ValueError):
@@ -196,7 +196,7 @@ def sha256_file(path: Path) -> str:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; rename it over ``path`` when the block succeeds.
+    """Yield a temporary path next to ``path``; rename it over ``path`` when the block succeeds.
 
     When the block raises, the temporary file is removed and ``path`` stays as it was. What the
     block makes executable stays so.

@@ -9,8 +9,8 @@ a pydantic model built from the types below, so that one set of limits holds eve
 - documents are nested no deeper than ``MAX_DEPTH``;
 - times lie in the years that a computer's clock can show.
 
-What breaks a limit raises ``ValueError`` with one line that says what and where; the module of each
-outside (``files``, ``target.answers``, ``database``, ``cli.arguments``) adds whose it was.
+What breaks a limit raises ``ValueError`` with one line that states what and where; the module of
+each boundary (``atomic_files``, ``target.answers``, ``journal``, ``cli.arguments``) adds which.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def _plain(text: str) -> str:
 
 
 def _dated(moment: datetime) -> datetime:
-    """Refuse a time without zone, and one that cannot be told in every zone."""
+    """Refuse a time without zone, and one that has no representation in every zone."""
     if moment.tzinfo is None:
         raise ValueError("a time without its zone")
     if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
@@ -98,7 +98,7 @@ def _refuse_early() -> NoReturn:
 Int = Annotated[int, Field(ge=INT_MIN, le=INT_MAX)]
 #: A size or a count of things that may be none.
 Size = Annotated[int, Field(ge=0, le=INT_MAX)]
-#: How many threads, processes or cores there are, or which one is meant.
+#: Number or index of threads, processes or cores.
 Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 #: One sample in nanoseconds or instructions.
 Sample = Annotated[int, Field(gt=0, le=MAX_SAMPLE)]
@@ -106,7 +106,7 @@ Sample = Annotated[int, Field(gt=0, le=MAX_SAMPLE)]
 Span = Annotated[int, Field(ge=0, le=MAX_SAMPLE)]
 #: Text of any length.
 Text = Annotated[str, AfterValidator(_writable)]
-#: What names something: one line, no control characters.
+#: Identifier: one line without control characters.
 Name = Annotated[
     str,
     StringConstraints(max_length=_MAX_NAME),
@@ -244,7 +244,7 @@ def first_line(text: str, most: int = 200) -> str:
 
 
 def printable(text: str, keep: Iterable[str] = "\n\t") -> str:
-    """A text as any terminal, file or database takes it; what it must not hold becomes ``?``."""
+    """Sanitise a text for terminals, files and databases; forbidden characters become ``?``."""
     kept = set(keep)
     if text.isascii() and text.isprintable():
         return text

@@ -18,7 +18,7 @@
     └── ParseError              a program on the target printed something unexpected
 
 Third-party exceptions are translated where they arise, so callers handle this tree alone. Each
-message is one line that says what went wrong, where, and what to do. Only ``bench`` retries, and
+message is one line that states what went wrong, where, and what to do. Only ``bench`` retries, and
 only what is ``transient``; only ``cli`` exits. What comes from outside is checked where it comes
 in: see the boundary in docs/architecture.md.
 """

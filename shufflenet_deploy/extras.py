@@ -1,7 +1,7 @@
-"""What a small install leaves out: the packages that only making and running files needs.
+"""The optional ``[export]`` packages, which a small install leaves out.
 
-``pip install shufflenet-deploy`` measures files that are there, and shows what was measured;
-``pip install 'shufflenet-deploy[export]'`` makes files too.
+``pip install shufflenet-deploy`` measures existing files and reports on stored runs;
+``pip install 'shufflenet-deploy[export]'`` exports files too.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ INSTALL = "pip install 'shufflenet-deploy[export]'"
 
 
 def is_missing(module: str) -> bool:
-    """Whether a module of ``EXPORT_MODULES`` is not installed; it is not imported."""
+    """True if a module of ``EXPORT_MODULES`` is not installed; checked without importing it."""
     try:
         return find_spec(module) is None
     except (ImportError, ValueError):
@@ -34,12 +34,12 @@ def is_missing(module: str) -> bool:
 
 
 def can_export() -> bool:
-    """Whether files can be made here."""
+    """True if the packages for export are installed."""
     return not any(map(is_missing, EXPORT_MODULES))
 
 
 def explained(error: ModuleNotFoundError) -> UsageError | None:
-    """What to tell the user of a module that a small install leaves out; None for any other."""
+    """The user's message for a missing optional module; None for any other module."""
     module = (error.name or "").partition(".")[0].replace("-", "_").lower()
     if module not in EXPORT_MODULES:
         return None

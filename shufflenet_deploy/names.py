@@ -40,7 +40,7 @@ def check_suite_name(name: str) -> str:
 
 
 def check_file_name(name: str) -> str:
-    """The name of a file beside another: it has no folder, and is no hidden file.
+    """The name of a file next to another: it has no folder, and is no hidden file.
 
     Raises:
         ValueError: it is something else, or too long.

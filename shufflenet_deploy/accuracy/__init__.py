@@ -1,10 +1,10 @@
-"""How often a network is right: a PyTorch module and its exported files on labelled pictures.
+"""Top-1 and top-5 accuracy of a PyTorch module and its exported files on labelled images.
 
-    pictures = labelled(folder, classes=1000)
-    for evaluation in evaluate(artifacts, pictures, load=...): ...
+    images = labelled(folder, classes=1000)
+    for evaluation in evaluate(artifacts, images, load=...): ...
 
-What was answered is kept by picture and by network, so an interrupted evaluation goes on where it
-was, and more pictures cost only what they add.
+Predictions are cached by image and by network, so an interrupted evaluation resumes where it was,
+and a larger data set costs only the images it adds.
 """
 
 from shufflenet_deploy.accuracy.dataset import LabelledImages, check, labelled

@@ -1,4 +1,4 @@
-"""Labelled pictures from a folder: which there are, of which class, and which are chosen."""
+"""Labelled images from a folder: discovery, classes, and a reproducible subset."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SHOWN = 3
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledImage:
-    """One picture file; ``label`` is its class's index, ``sha256`` that of its bytes.
+    """One image file; ``label`` is its class's index, ``sha256`` that of its bytes.
 
     ``sha256`` is empty where the file cannot even be read.
     """
@@ -32,9 +32,9 @@ class LabelledImage:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelledImages:
-    """The pictures of one evaluation, in an order that a smaller choice is the beginning of."""
+    """The images of one evaluation, ordered such that a subset is a prefix of a larger one."""
 
-    pictures: tuple[LabelledImage, ...]
+    images: tuple[LabelledImage, ...]
     about: LabelledData
     remarks: tuple[str, ...] = ()
 
@@ -47,18 +47,18 @@ def labelled(
     limit: int | None = None,
     on_hashed: Callable[[int, int], None] | None = None,
 ) -> LabelledImages:
-    """The pictures in ``folder/CLASS/…`` with their classes; see ``accuracy.labels``.
+    """The images in ``folder/CLASS/…`` with their classes; see ``accuracy.labels``.
 
-    A folder without class folders is taken too, when ``labels`` is a file that knows each picture
-    by name. ``limit`` chooses the pictures with the smallest sha256 of their path below ``folder``:
+    A folder without class folders is taken too, when ``labels`` is a file that knows each image
+    by name. ``limit`` chooses the images with the smallest sha256 of their path below ``folder``:
     a random but always the same choice, and a part of every larger one.
 
     Args:
         folder: what holds the class folders.
         classes: how many the model has.
         labels: a file of labels, ``sorted``, ``numbers``, or None for as many folders as classes.
-        limit: at most so many pictures; None for all.
-        on_hashed: told how many pictures were read of how many.
+        limit: at most so many images; None for all.
+        on_hashed: called with the number of images read, and of all.
 
     Raises:
         UsageError: nothing to evaluate, or it is not clear which class is which.
@@ -68,17 +68,17 @@ def labelled(
     ordered = sorted(found, key=lambda each: _shuffled(each[0], folder))
     chosen = ordered[:limit]
     hashes = _hashes([path for path, _ in chosen], on_hashed)
-    pictures = tuple(
+    images = tuple(
         LabelledImage(path=path, label=index_of[name], sha256=sha256)
         for (path, name), sha256 in zip(chosen, hashes, strict=True)
     )
     return LabelledImages(
-        pictures=pictures,
+        images=images,
         remarks=tuple(remarks),
         about=LabelledData(
             source=str(folder),
-            fingerprint=_fingerprint(pictures, folder),
-            pictures=len(pictures),
+            fingerprint=_fingerprint(images, folder),
+            pictures=len(images),
             found=len(found),
             classes=len(set(index_of.values())),
         ),
@@ -86,7 +86,7 @@ def labelled(
 
 
 def check(folder: Path, labels: str | None, classes: int | None = None) -> None:
-    """Refuse what ``labelled`` would refuse, without reading a picture.
+    """Refuse what ``labelled`` would refuse, without reading an image.
 
     Raises:
         UsageError: nothing to evaluate, labels that cannot be read or, where the number of
@@ -102,39 +102,39 @@ def check(folder: Path, labels: str | None, classes: int | None = None) -> None:
 def _listed(
     folder: Path, labels: str | None
 ) -> tuple[list[str], list[tuple[Path, str]], list[str]]:
-    """The names that have a class, each picture with the name it goes by, and what is odd."""
+    """The names that have a class, each image with the name it goes by, and what is odd."""
     try:
         entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     except OSError as error:
         raise UsageError(
             f"cannot read the folder {folder}: {error.strerror}; give --data a folder that holds "
-            "one folder of pictures per class"
+            "one folder of images per class"
         ) from error
     folders = [entry for entry in entries if entry.is_dir()]
-    loose = [entry for entry in entries if _is_picture(entry)]
+    loose = [entry for entry in entries if _is_image(entry)]
     if not folders and loose and labels not in (None, naming.SORTED, naming.NUMBERS):
         return [path.name for path in loose], [(path, path.name) for path in loose], []
     if not folders:
         raise UsageError(
-            f"{folder} holds no class folders: --data wants FOLDER/CLASS/picture.jpg, or pictures "
+            f"{folder} holds no class folders: --data wants FOLDER/CLASS/image.jpg, or images "
             "with --labels FILE of 'NAME INDEX' lines"
         )
     below = {entry.name: _below(entry) for entry in folders}
-    found = [(path, name) for name, paths in below.items() for path in paths if _is_picture(path)]
+    found = [(path, name) for name, paths in below.items() for path in paths if _is_image(path)]
     if not found:
-        raise UsageError(f"no pictures in the class folders of {folder}")
+        raise UsageError(f"no images in the class folders of {folder}")
     remarks = []
     others = sum(len(paths) for paths in below.values()) - len(found)
     if others or loose:
         remarks.append(
-            f"{others + len(loose)} files are passed over: not pictures by their ending, or not "
+            f"{others + len(loose)} files are passed over: not images by their ending, or not "
             "in a class folder"
         )
     filled = {name for _, name in found}
     empty = [name for name in below if name not in filled]
     if empty:
         shown = ", ".join(empty[:_SHOWN]) + (", …" if len(empty) > _SHOWN else "")
-        remarks.append(f"{len(empty)} class folders hold no picture: {shown}")
+        remarks.append(f"{len(empty)} class folders hold no image: {shown}")
     return list(below), found, remarks
 
 
@@ -147,7 +147,7 @@ def _below(folder: Path) -> list[Path]:
     ]
 
 
-def _is_picture(path: Path) -> bool:
+def _is_image(path: Path) -> bool:
     return path.suffix.lower() in EXTENSIONS and not path.is_dir()
 
 
@@ -176,9 +176,9 @@ def _sha256(path: Path) -> str:
         return ""
 
 
-def _fingerprint(pictures: Sequence[LabelledImage], folder: Path) -> str:
+def _fingerprint(images: Sequence[LabelledImage], folder: Path) -> str:
     digest = hashlib.sha256()
-    for picture in sorted(pictures, key=lambda each: each.path):
-        name = picture.path.relative_to(folder).as_posix()
-        digest.update(f"{name}\0{picture.label}\0{picture.sha256}\n".encode())
+    for image in sorted(images, key=lambda each: each.path):
+        name = image.path.relative_to(folder).as_posix()
+        digest.update(f"{name}\0{image.label}\0{image.sha256}\n".encode())
     return digest.hexdigest()

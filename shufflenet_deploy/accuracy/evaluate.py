@@ -1,4 +1,4 @@
-"""Evaluations: a module and its files on the same pictures, by answers remembered and new."""
+"""Evaluations: a module and its files on the same images, from cached and new predictions."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from shufflenet_deploy.records import Artifact, ContingencyTable, Evaluation, To
 if TYPE_CHECKING:
     from shufflenet_deploy.zoo.model import Model
 
-#: Pictures of a batch, and pixels: a few seconds of work at the most.
-_BATCH_PICTURES, _BATCH_PIXELS = 32, 2_000_000
-#: What torch and the runtimes take before any network is loaded.
+#: Images of a batch, and pixels: a few seconds of work at the most.
+_BATCH_IMAGES, _BATCH_PIXELS = 32, 2_000_000
+#: Memory of torch and the runtimes before any network is loaded.
 _WORKER_BYTES = 400_000_000
 #: More processes than this wait for the disk rather than compute.
 _MOST_WORKERS = 16
@@ -37,7 +37,7 @@ _TOOLS = ("torch", "onnxruntime", "ai-edge-litert", "numpy", "pillow")
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How many pictures are answered, of how many; ``remembered`` of them by an earlier run."""
+    """Progress: predictions made, of how many; ``remembered`` of them came from the cache."""
 
     answered: int
     remembered: int
@@ -46,7 +46,7 @@ class Progress:
 
 def evaluate(
     artifacts: Sequence[Artifact],
-    pictures: LabelledImages,
+    images: LabelledImages,
     *,
     source: ModelSource,
     workers: int | None = None,
@@ -58,15 +58,15 @@ def evaluate(
 
     Args:
         artifacts: the files, all of ``source`` and of one resolution.
-        pictures: see ``labelled``.
+        images: see ``labelled``.
         source: what the module is loaded from.
         workers: processes; None for one per core, as far as there is work for them.
-        fresh: forget what was answered before.
-        memory: the folder where answers are kept; None for this user's cache.
-        on_progress: told after every batch.
+        fresh: discard cached predictions.
+        memory: the folder where predictions are kept; None for this user's cache.
+        on_progress: called after every batch.
 
     Raises:
-        UsageError: the files are not of this model, or no picture could be decoded.
+        UsageError: the files are not of this model, or no image could be decoded.
         ExportError: a runtime cannot load a file.
         EvaluationError: a worker process died.
     """
@@ -81,44 +81,44 @@ def evaluate(
         name: PredictionCache(memory or default_folder(), facts[name], fresh=fresh)
         for name in facts
     }
-    readable = [picture for picture in pictures.pictures if picture.sha256]
-    unreadable = {each.path: "cannot be read" for each in pictures.pictures if not each.sha256}
+    readable = [image for image in images.images if image.sha256]
+    unreadable = {each.path: "cannot be read" for each in images.images if not each.sha256}
     batches = _batches(readable, kept, resolution.pixels)
-    left = sum(len(batch.pictures) for batch in batches)
-    say = on_progress or (lambda _: None)
+    left = sum(len(batch.images) for batch in batches)
+    report = on_progress or (lambda _: None)
     done = remembered = len(readable) - left
-    say(Progress(answered=done, remembered=remembered, total=len(readable)))
+    report(Progress(answered=done, remembered=remembered, total=len(readable)))
     count = min(len(batches), workers) if workers else _workers(artifacts, len(batches))
     for result in processes.work(task, batches, model=model, workers=count):
-        for name, answers in result.answers.items():
-            kept[name].add(answers)
+        for name, predictions in result.predictions.items():
+            kept[name].add(predictions)
         unreadable |= result.unreadable
-        done += len(result.batch.pictures)
-        say(Progress(answered=done, remembered=remembered, total=len(readable)))
-    good = [picture for picture in readable if picture.path not in unreadable]
+        done += len(result.batch.images)
+        report(Progress(answered=done, remembered=remembered, total=len(readable)))
+    good = [image for image in readable if image.path not in unreadable]
     if not good:
         raise EvaluationError(
-            f"none of {len(pictures.pictures)} pictures in {pictures.about.source} can be decoded: "
+            f"none of {len(images.images)} images in {images.about.source} can be decoded: "
             f"{next(iter(unreadable.values()))}"
         )
-    names = tuple(sorted(_relative(path, pictures.about.source) for path in unreadable))
-    return [_evaluation(artifact, pictures, good, names, kept) for artifact in artifacts]
+    names = tuple(sorted(_relative(path, images.about.source) for path in unreadable))
+    return [_evaluation(artifact, images, good, names, kept) for artifact in artifacts]
 
 
 def _batches(
-    pictures: Sequence[LabelledImage], kept: Mapping[str, PredictionCache], pixels: int
+    images: Sequence[LabelledImage], kept: Mapping[str, PredictionCache], pixels: int
 ) -> list[Batch]:
-    """What is left to do; pictures of a batch are new to the same networks."""
+    """Batches of missing predictions; the images of a batch are new to the same networks."""
 
-    def strangers(picture: LabelledImage) -> tuple[str, ...]:
-        return tuple(name for name, answers in kept.items() if picture.sha256 not in answers)
+    def missing_from(image: LabelledImage) -> tuple[str, ...]:
+        return tuple(name for name, predictions in kept.items() if image.sha256 not in predictions)
 
-    size = max(1, min(_BATCH_PICTURES, _BATCH_PIXELS // pixels))
+    size = max(1, min(_BATCH_IMAGES, _BATCH_PIXELS // pixels))
     batches = []
-    for networks, group in groupby(pictures, key=strangers):
+    for networks, group in groupby(images, key=missing_from):
         alike = tuple(group) if networks else ()
         batches += [
-            Batch(pictures=alike[at : at + size], networks=networks)
+            Batch(images=alike[at : at + size], networks=networks)
             for at in range(0, len(alike), size)
         ]
     return batches
@@ -140,7 +140,7 @@ def _workers(artifacts: Sequence[Artifact], batches: int) -> int:
 
 
 def _facts(task: Task, model: Model) -> dict[str, dict[str, str]]:
-    """For each network, all that decides its answers."""
+    """For each network, all that decides its predictions."""
     common = {
         "model": model.architecture.name,
         "resolution": str(task.resolution),
@@ -169,30 +169,30 @@ def _relative(path: Path, folder: str) -> str:
 
 def _evaluation(
     artifact: Artifact,
-    pictures: LabelledImages,
+    images: LabelledImages,
     good: Sequence[LabelledImage],
     unreadable: tuple[str, ...],
     kept: Mapping[str, PredictionCache],
 ) -> Evaluation:
-    labels = [picture.label for picture in good]
+    labels = [image.label for image in good]
     file, module = (
-        [kept[name][picture.sha256] for picture in good] for name in (artifact.sha256, MODULE)
+        [kept[name][image.sha256] for image in good] for name in (artifact.sha256, MODULE)
     )
     tools = _tools()
     if "checked on" in artifact.tools:
         tools["answered on"] = artifact.tools["checked on"]
-    about = [artifact.sha256, artifact.weights.sha256, pictures.about.fingerprint, *tools.values()]
+    about = [artifact.sha256, artifact.weights.sha256, images.about.fingerprint, *tools.values()]
     counts = (
         top_k_counts(labels, file),
         top_k_counts(labels, module),
         contingency_table(labels, module, file),
     )
-    told = "\n".join([*about, *unreadable, *(each.model_dump_json() for each in counts)])
+    described = "\n".join([*about, *unreadable, *(each.model_dump_json() for each in counts)])
     return Evaluation(
-        id=hashlib.sha256(told.encode()).hexdigest(),
+        id=hashlib.sha256(described.encode()).hexdigest(),
         at=datetime.now(UTC),
         artifact=artifact,
-        data=pictures.about,
+        data=images.about,
         unreadable=unreadable,
         file=counts[0],
         module=counts[1],
@@ -201,21 +201,21 @@ def _evaluation(
     )
 
 
-def top_k_counts(labels: Sequence[int], answers: Sequence[Prediction]) -> TopKCounts:
-    """Count the right answers."""
-    pairs = list(zip(labels, answers, strict=True))
+def top_k_counts(labels: Sequence[int], predictions: Sequence[Prediction]) -> TopKCounts:
+    """Count the right predictions."""
+    pairs = list(zip(labels, predictions, strict=True))
     return TopKCounts(
         pictures=len(pairs),
-        top1=sum(label in answer.classes[:1] for label, answer in pairs),
-        top5=sum(label in answer.classes for label, answer in pairs),
-        tied=sum(answer.tied for _, answer in pairs),
+        top1=sum(label in prediction.classes[:1] for label, prediction in pairs),
+        top5=sum(label in prediction.classes for label, prediction in pairs),
+        tied=sum(prediction.tied for _, prediction in pairs),
     )
 
 
 def contingency_table(
     labels: Sequence[int], module: Sequence[Prediction], file: Sequence[Prediction]
 ) -> ContingencyTable:
-    """Count who was right where; an answer without classes is wrong and agrees with nobody."""
+    """Count who was right where; a prediction without classes is wrong and agrees with nobody."""
     outcomes = [
         (label in first.classes[:1], label in second.classes[:1])
         for label, first, second in zip(labels, module, file, strict=True)

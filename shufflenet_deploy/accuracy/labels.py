@@ -1,6 +1,6 @@
-"""Which class a folder or a picture is of: the order of names, or a file that says so.
+"""Class indices of folders and images: from the order of names, or from a label file.
 
-A file of labels is one of these, told apart by what it holds:
+A label file has one of these forms, recognised by its content:
 
 - names, one per line (or a JSON list): the first is class 0, as in ``imagenet_synsets.txt``; a name
   may be followed by a description;
@@ -33,7 +33,7 @@ def classes_of(names: Sequence[str], classes: int, labels: str | None) -> dict[s
     the classes', as in torchvision's ``ImageFolder``.
 
     Raises:
-        UsageError: it is not clear which name is which class; the message says what would be.
+        UsageError: it is not clear which name is which class; the message states the remedy.
     """
     if labels == SORTED:
         found = {name: index for index, name in enumerate(sorted(names))}
@@ -79,7 +79,7 @@ def _by_order(names: Sequence[str], classes: int) -> dict[str, int]:
         relation = "more" if len(names) > classes else "fewer"
         raise UsageError(
             f"there are {len(names)} class folders ({_some(sorted(names))}), {relation} than the "
-            f"model's {classes} classes: say which class each is with --labels FILE, "
+            f"model's {classes} classes: name the class of each with --labels FILE, "
             "--labels numbers (each name is a class's number) or --labels sorted"
         )
     ordered = sorted(names)

@@ -1,7 +1,7 @@
-"""The memory of an evaluation: what a network said to each picture, kept as it is said.
+"""Persistent cache of predictions, written batch by batch.
 
-One file of JSON lines per network: a line that tells what it is, then one line per batch. An answer
-is known by the sha256 of the picture, so it serves any folder and any choice that holds it.
+One file of JSON lines per network: a line that describes it, then one line per batch. The key of a
+prediction is the sha256 of the image, so it serves any folder and any subset with that image.
 """
 
 from __future__ import annotations
@@ -23,34 +23,34 @@ _LISTED = 5
 
 
 class Prediction(Record):
-    """The best classes of one picture, best first; equal scores go to the lower index.
+    """The best classes of one image, best first; among equal logits the lower index.
 
-    ``classes`` is empty where the scores were not finite numbers. ``tied`` says whether several
-    classes share the highest score.
+    ``classes`` is empty where the logits were not finite. ``tied`` is True if several classes share
+    the highest logit.
     """
 
     classes: tuple[int, ...]
     tied: bool = False
 
     @classmethod
-    def of(cls, scores: NDArray[np.float32]) -> Prediction:
-        """The answer that ``scores``, one per class, give."""
-        if not np.isfinite(scores).all():
+    def of(cls, logits: NDArray[np.float32]) -> Prediction:
+        """Rank ``logits``, one per class."""
+        if not np.isfinite(logits).all():
             return cls(classes=())
-        best = np.argsort(-scores, kind="stable")[:_LISTED]
-        tied = int((scores == scores[best[0]]).sum()) > 1
+        best = np.argsort(-logits, kind="stable")[:_LISTED]
+        tied = int((logits == logits[best[0]]).sum()) > 1
         return cls(classes=tuple(int(index) for index in best), tied=tied)
 
 
 def default_folder() -> Path:
-    """Where answers are kept on this machine."""
+    """The folder of the prediction cache on this machine."""
     from platformdirs import user_cache_path  # noqa: PLC0415
 
     return user_cache_path("shufflenet-deploy") / "answers"
 
 
 class PredictionCache:
-    """The answers of one network. ``facts`` are all that decides them."""
+    """Predictions of one network. ``facts`` are the key: everything that decides them."""
 
     def __init__(self, folder: Path, facts: Mapping[str, str], *, fresh: bool = False) -> None:
         """Open the file of this network; ``fresh`` forgets what it holds."""
@@ -69,10 +69,13 @@ class PredictionCache:
     def __getitem__(self, sha256: str) -> Prediction:
         return self._known[sha256]
 
-    def add(self, answers: Mapping[str, Prediction]) -> None:
-        """Keep the answers of one batch, by the sha256 of the picture."""
-        self._known.update(answers)
-        row = {sha: [int(answer.tied), *answer.classes] for sha, answer in answers.items()}
+    def add(self, predictions: Mapping[str, Prediction]) -> None:
+        """Keep the predictions of one batch, by the sha256 of the image."""
+        self._known.update(predictions)
+        row = {
+            sha: [int(prediction.tied), *prediction.classes]
+            for sha, prediction in predictions.items()
+        }
         self._append(json.dumps(row, separators=(",", ":")))
 
     def _read(self) -> None:
@@ -99,5 +102,5 @@ class PredictionCache:
                 stream.write(f"\n{line}\n")
         except OSError as error:
             raise UsageError(
-                f"cannot keep answers in {self.path.parent}: {error.strerror}"
+                f"cannot keep predictions in {self.path.parent}: {error.strerror}"
             ) from error

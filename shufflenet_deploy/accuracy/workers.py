@@ -1,6 +1,6 @@
-"""The work: pictures decoded once and shown to every network, in this process or several.
+"""Inference workers: images decoded once and run through every network, in one process or several.
 
-Each worker loads the networks itself, answers whole batches, and leaves when its parent does.
+Each worker loads the networks itself, answers whole batches, and exits when its parent does.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MODULE = "module"
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSource:
-    """What ``zoo.load`` takes."""
+    """Arguments of ``zoo.load``."""
 
     name: str
     weights: Path | None
@@ -47,7 +47,7 @@ class ModelSource:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What every batch has in common; all files take pictures of one resolution."""
+    """Constants of every batch; all files take images of one resolution."""
 
     source: ModelSource
     artifacts: tuple[Artifact, ...]
@@ -56,18 +56,18 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Pictures, and the names of the networks that have not seen them yet."""
+    """Images, and the names of the networks that have not seen them yet."""
 
-    pictures: tuple[LabelledImage, ...]
+    images: tuple[LabelledImage, ...]
     networks: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Done:
-    """What came of a batch: answers by network and picture's sha256; what could not be decoded."""
+    """Results of a batch: predictions by network and image sha256; images that failed to decode."""
 
     batch: Batch
-    answers: Mapping[str, Mapping[str, Prediction]]
+    predictions: Mapping[str, Mapping[str, Prediction]]
     unreadable: Mapping[Path, str] = field(default_factory=dict)
 
 
@@ -79,7 +79,7 @@ def work(task: Task, batches: Sequence[Batch], *, model: Model, workers: int) ->
     """
     if workers <= 1:
         worker = _Worker(task, model)
-        yield from map(worker.answer, batches)
+        yield from map(worker.prediction, batches)
         return
     pool = ProcessPoolExecutor(
         workers, mp_context=get_context("spawn"), initializer=_begin, initargs=(task,)
@@ -118,24 +118,24 @@ class _Worker:
         self._artifacts = {artifact.sha256: artifact for artifact in task.artifacts}
         self._networks: dict[str, Network] = {}
 
-    def answer(self, batch: Batch) -> Done:
+    def prediction(self, batch: Batch) -> Done:
         """Show a batch to the networks that it names."""
         if self._model is None:
             self._model = self._task.source.load()
         preprocessing = self._model.preprocessing
         share = preprocessing.crop / preprocessing.resize
-        answers: dict[str, dict[str, Prediction]] = {name: {} for name in batch.networks}
+        predictions: dict[str, dict[str, Prediction]] = {name: {} for name in batch.networks}
         unreadable: dict[Path, str] = {}
-        for picture in batch.pictures:
+        for image in batch.images:
             try:
-                pixels = image_set.read(picture.path, self._task.resolution, crop_share=share)
+                pixels = image_set.read(image.path, self._task.resolution, crop_share=share)
             except UsageError as error:
-                unreadable[picture.path] = str(error)
+                unreadable[image.path] = str(error)
                 continue
             prepared = image_set.prepare(pixels, preprocessing)
             for name in batch.networks:
-                answers[name][picture.sha256] = Prediction.of(self._network(name)(prepared))
-        return Done(batch=batch, answers=answers, unreadable=unreadable)
+                predictions[name][image.sha256] = Prediction.of(self._network(name)(prepared))
+        return Done(batch=batch, predictions=predictions, unreadable=unreadable)
 
     def _network(self, name: str) -> Network:
         from shufflenet_deploy.export import inference  # noqa: PLC0415
@@ -170,4 +170,4 @@ def _leave_with_parent() -> None:
 
 def _answer(batch: Batch) -> Done:
     assert _worker is not None
-    return _worker.answer(batch)
+    return _worker.prediction(batch)

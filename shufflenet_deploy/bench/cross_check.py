@@ -25,22 +25,22 @@ class BenchmarkModelBinary:
 
 
 def cross_check(
-    ready: PreparedCell, place: BenchContext, program: BenchmarkModelBinary
+    ready: PreparedCell, context: BenchContext, program: BenchmarkModelBinary
 ) -> CrossCheck:
     """Let the program measure one cell; a failure is a record too.
 
     Raises:
         ConnectError: the target stayed out of reach.
     """
-    spec = place.spec_of(ready.cell)
+    spec = context.spec_of(ready.cell)
     argv = benchmark_model.command(program.remote, ready.remote, spec)
-    place.tell(events.Stage(text=f"{program.path.name} measures {ready.artifact.path.name}"))
+    context.emit(events.Stage(text=f"{program.path.name} measures {ready.artifact.path.name}"))
     started_at = datetime.now(UTC)
     aggregate: Aggregate | None = None
     failure: Failure | None = None
     raw = ""
     try:
-        result = place.hold.invoke(
+        result = context.session.invoke(
             f"running {program.path.name}", argv, timeout_s=spec.timeout_secs, cpus=spec.cpus
         )
         printed = f"{result.text}{result.stderr.decode('utf-8', 'replace')}"
@@ -58,14 +58,14 @@ def cross_check(
         failure = failures.failure_of(error, spec.timeout_secs)
     return CrossCheck(
         id=uuid.uuid4().hex,
-        suite=place.suite_id,
+        suite=context.suite_id,
         started_at=started_at,
         cell=ready.cell,
         artifact=ready.artifact.sha256,
         program=program.path.name,
         program_sha256=program.sha256,
         argv=argv,
-        target=place.facts,
+        target=context.facts,
         spec=spec,
         aggregate=aggregate,
         failure=failure,

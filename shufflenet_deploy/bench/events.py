@@ -1,4 +1,4 @@
-"""What a bench tells while it goes on, for whoever shows progress."""
+"""Progress events of a benchmark, for whatever displays them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from shufflenet_deploy.stats.disturbances import Finding
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """Preparation: exporting, installing, pushing. ``text`` says what, in one line."""
+    """Preparation: exporting, installing, pushing. ``text`` names the step, in one line."""
 
     text: str
 

@@ -1,4 +1,4 @@
-"""What became of a program on the target: its report, or why there is none."""
+"""Parsing of a remote program's result: its report, or a classified failure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _STDERR_TAIL = 2000
 
 
 def read(engine: runtime.Runtime, result: CommandResult) -> Report | Failure:
-    """The agent's report, or what its exit says when there is none."""
+    """Parse the agent's report; without one, classify its exit status."""
     try:
         return engine.parse(result.text)
     except ParseError as error:
@@ -23,7 +23,7 @@ def read(engine: runtime.Runtime, result: CommandResult) -> Report | Failure:
 
 
 def unexplained(result: CommandResult, error: ParseError) -> Failure:
-    """What the exit of a program says that did not print what it should."""
+    """Classify the exit status of a program without a readable report."""
     number = _signal_of(result.exit_code)
     if number == signal.SIGKILL:
         return Failure(

@@ -1,6 +1,6 @@
-"""Is a target fit for a measurement? One check per thing that may spoil figures, with a remedy.
+"""Preflight checks of a target: one per condition that may spoil figures, each with its remedy.
 
-``examine`` asks the target, ``judge`` is pure. The limits are those under which a figure would be
+``probe`` queries the target, ``checks`` is pure. The limits are those under which a figure would be
 called tainted afterwards (see ``stats``), or what the largest models of the suites need.
 """
 
@@ -64,12 +64,12 @@ class Check:
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """Everything that was asked of a target. ``outlooks`` by the name of the runtime."""
+    """Everything that was asked of a target. ``plans`` by the name of the runtime."""
 
     facts: TargetFacts
     state: SensorReading
     vitals: HealthProbe
-    outlooks: Mapping[str, ProvisioningPlan]
+    plans: Mapping[str, ProvisioningPlan]
     measuring_for: str | None = None
     place: Place | None = None
 
@@ -92,13 +92,13 @@ def probe(target: Target, runtimes: Sequence[str]) -> Probe:
         facts=target.facts(),
         state=target.sensors(),
         vitals=target.health(),
-        outlooks={engine.name: _outlook(engine, target) for engine in engines},
+        plans={engine.name: _plan(engine, target) for engine in engines},
         measuring_for=target.measuring_for(),
         place=target.place(),
     )
 
 
-def _outlook(engine: runtime.Runtime, target: Target) -> ProvisioningPlan:
+def _plan(engine: runtime.Runtime, target: Target) -> ProvisioningPlan:
     if engine.standalone:
         from shufflenet_deploy.codegen.cpu_target import for_facts  # noqa: PLC0415
 
@@ -119,7 +119,7 @@ def checks(seen: Probe) -> list[Check]:
 
 
 def is_ready(checks: Sequence[Check]) -> bool:
-    """Whether nothing would spoil the figures."""
+    """True if no check failed, so that figures can be trusted."""
     return all(check.status is not Status.FAIL for check in checks)
 
 
@@ -164,7 +164,7 @@ def _governor(seen: Probe) -> Iterator[Check]:
     vitals, host = seen.vitals, seen.host_word
     found = Counter(one.governor for one in vitals.frequencies if one.governor)
     if not found:
-        yield _check("governor", "not told (the frequency is not the kernel's to choose)")
+        yield _check("governor", "not reported (the frequency is not the kernel's to choose)")
         return
     value = ", ".join(found) if len(found) == 1 else _counted(found)
     if vitals.noted:
@@ -185,7 +185,7 @@ def _governor(seen: Probe) -> Iterator[Check]:
 
 
 def _slow(one: Frequency) -> bool:
-    """Whether a core stays at its lowest frequency; Intel's driver means something else by it."""
+    """True for a powersave governor that pins the lowest clock; intel_pstate's one does not."""
     return one.governor == "powersave" and not (one.driver or "").startswith(("intel_", "amd-"))
 
 
@@ -220,7 +220,7 @@ def _limits(seen: Probe) -> Iterator[Check]:
 def _temperature(seen: Probe) -> Check:
     now_c = seen.state.hottest_c
     if now_c is None:
-        return _check("temperature", "not told")
+        return _check("temperature", "not reported")
     trip_c = min(seen.vitals.trip_c.values(), default=None)
     value = f"{now_c:.0f} °C" + (f", slows down at {trip_c:.0f} °C" if trip_c else "")
     hot_c = trip_c if trip_c else _HOT_C
@@ -240,7 +240,7 @@ def _temperature(seen: Probe) -> Check:
 def _power(seen: Probe) -> Check:
     bits = seen.vitals.throttled
     if bits is None:
-        return _check("power", "not told (only a Raspberry Pi's firmware does)")
+        return _check("power", "not reported (only a Raspberry Pi's firmware does)")
     now, before = throttle_reasons(bits), throttle_reasons(bits >> 16)
     remedy = "use the board's own power supply and a short cable; then: vcgencmd get_throttled"
     if now:
@@ -276,7 +276,7 @@ def _phone(seen: Probe) -> Iterator[Check]:
 def _load(seen: Probe) -> Check:
     vitals, cores = seen.vitals, len(seen.facts.cores)
     if vitals.busy_cores is None:
-        return _check("load", "not told")
+        return _check("load", "not reported")
     value = f"{vitals.busy_cores:.1f} of {cores} cores busy"
     if vitals.load_1min is not None:
         value += f", load {vitals.load_1min:.2f}"
@@ -288,14 +288,14 @@ def _load(seen: Probe) -> Check:
         Status.FAIL if spoils else Status.WARN,
         value,
         "other programs take cores and caches from the model",
-        "stop them; which they are says, on the target: top -b -n 1 | head -15",
+        "stop them; list them on the target with: top -b -n 1 | head -15",
     )
 
 
 def _memory(seen: Probe) -> Check:
     free = seen.vitals.memory_available_bytes
     if free is None:
-        return _check("memory", "not told")
+        return _check("memory", "not reported")
     total = seen.facts.memory_bytes
     value = f"{free // _MIB} MiB available" + (f" of {total // _MIB}" if total else "")
     if free >= _LITTLE_MEMORY_BYTES:
@@ -313,7 +313,7 @@ def _memory(seen: Probe) -> Check:
 def _swap(seen: Probe) -> Check:
     used = seen.vitals.swap_used_bytes
     if used is None:
-        return _check("swap", "not told")
+        return _check("swap", "not reported")
     if used <= _MUCH_SWAP_BYTES:
         return _check("swap", f"{used // _MIB} MiB in use")
     return _bad(
@@ -328,7 +328,7 @@ def _swap(seen: Probe) -> Check:
 def _disk(seen: Probe) -> Check:
     free = seen.facts.free_bytes
     if free is None:
-        return _check("disk", "not told")
+        return _check("disk", "not reported")
     value = f"{free / 1e9:.1f} GB free"
     if free >= _LITTLE_DISK_BYTES:
         return _check("disk", value)
@@ -346,11 +346,9 @@ def _folder(seen: Probe) -> Iterator[Check]:
     place, host = seen.place, seen.host_word
     if place is None:
         return
-    # What the target's own Python imports needs no program of ours; all else does.
+    # Runtimes of the target's own Python need no executable in our folder; all others do.
     installed = [
-        outlook
-        for outlook in seen.outlooks.values()
-        if outlook.how is Mode.SYSTEM and not outlook.standalone
+        plan for plan in seen.plans.values() if plan.how is Mode.SYSTEM and not plan.standalone
     ]
     if not place.writable:
         why = "the folder of the runtimes and models cannot be made there"
@@ -372,7 +370,7 @@ def _folder(seen: Probe) -> Iterator[Check]:
 def _clock(seen: Probe) -> Check:
     vitals = seen.vitals
     if vitals.clock_step_ns is None or vitals.clock_read_ns is None:
-        return _check("clock", "not told without Python; every run records it")
+        return _check("clock", "unknown without Python; every run records it")
     value = f"steps of {vitals.clock_step_ns} ns, {vitals.clock_read_ns} ns to read"
     if vitals.clocksource:
         value += f" ({vitals.clocksource})"
@@ -382,21 +380,21 @@ def _clock(seen: Probe) -> Check:
         "clock",
         Status.FAIL if vitals.clock_step_ns >= _TOO_COARSE_STEP_NS else Status.WARN,
         value,
-        "short inferences cannot be told apart",
+        "short inferences cannot be distinguished",
         "on the target: cat /sys/devices/system/clocksource/clocksource0/available_clocksource",
     )
 
 
 def _python(seen: Probe) -> Check:
     facts = seen.facts
-    value = f"Python {facts.python or 'none'}, {facts.libc or 'C library not told'}"
+    value = f"Python {facts.python or 'none'}, {facts.libc or 'C library not reported'}"
     if facts.python is not None:
         return _check("python", value)
-    if all(outlook.standalone for outlook in seen.outlooks.values()):
+    if all(plan.standalone for plan in seen.plans.values()):
         return _check("python", f"{value}; native programs need none")
     if brings_python(facts.arch):
         return _check("python", f"{value}; bench brings one")
-    if any(outlook.standalone and outlook.how for outlook in seen.outlooks.values()):
+    if any(plan.standalone and plan.how for plan in seen.plans.values()):
         why = "only native programs run without one, and we have none for this machine"
         remedy = f"shufflenet-deploy bench --host {seen.host_word} --runtime native"
         return _bad("python", Status.WARN, value, why, remedy)
@@ -405,18 +403,18 @@ def _python(seen: Probe) -> Check:
 
 
 def _runtimes(seen: Probe) -> Iterator[Check]:
-    some = any(outlook.how for outlook in seen.outlooks.values())
-    for name, outlook in seen.outlooks.items():
-        if outlook.how is not None:
-            how = "" if outlook.standalone else f"{outlook.how.value}: "
-            yield _check(name, f"{how}{outlook.text}")
+    some = any(plan.how for plan in seen.plans.values())
+    for name, plan in seen.plans.items():
+        if plan.how is not None:
+            how = "" if plan.standalone else f"{plan.how.value}: "
+            yield _check(name, f"{how}{plan.text}")
             continue
-        others = [one for one, other in seen.outlooks.items() if other.how]
+        others = [one for one, other in seen.plans.items() if other.how]
         yield _bad(
             name,
             Status.WARN if some else Status.FAIL,
             "cannot be had",
-            outlook.text,
+            plan.text,
             f"shufflenet-deploy bench --host {seen.host_word} --runtime {others[0]}"
             if some
             else "install Python 3.9 or newer with pip on the target",

@@ -1,4 +1,4 @@
-"""What preparation hands to measurement: files on the target, and the way to run things there."""
+"""Result of preparation, input of measurement: files on the target and the session to it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from shufflenet_deploy.target import Environment, Target
 
 @dataclass(frozen=True, kw_only=True)
 class PreparedCell:
-    """A cell that can be measured: the file, where it lies on the target, what runs it.
+    """A cell ready to be measured: its file, the remote path, the environment that runs it.
 
     ``environment`` is None where the file is itself the program.
     """
@@ -27,7 +27,7 @@ class PreparedCell:
 
     @property
     def python(self) -> tuple[str, ...]:
-        """How to start the Python that has the runtime; nothing where none is needed."""
+        """Command prefix of the Python that has the runtime; empty for a native executable."""
         return self.environment.python if self.environment else ()
 
     def variables(self, spec: BenchmarkSpec) -> dict[str, str]:
@@ -38,7 +38,7 @@ class PreparedCell:
 
 @dataclass(frozen=True, kw_only=True)
 class BenchContext:
-    """Where and for what a suite is being measured.
+    """Shared state of one suite on one target.
 
     ``agent`` is the agent's path on the target and its sha256, both "" where nothing needs it.
     """
@@ -47,14 +47,14 @@ class BenchContext:
     suite_id: str
     target: Target
     facts: TargetFacts
-    hold: TargetSession
+    session: TargetSession
     agent: tuple[str, str]
-    tell: OnEvent
+    emit: OnEvent
 
     def spec_of(self, cell: Cell) -> BenchmarkSpec:
-        """How to measure a cell there."""
+        """The protocol of a cell on this target, its cores chosen."""
         return spec_on(self.suite, cell, self.facts)
 
     def install(self, path: Path) -> str:
-        """Push a file, patiently; returns where it lies."""
-        return self.hold.with_retry(f"pushing {path.name}", lambda: self.target.install(path))
+        """Push a file, with retries; returns its remote path."""
+        return self.session.with_retry(f"pushing {path.name}", lambda: self.target.install(path))

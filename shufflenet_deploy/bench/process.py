@@ -17,19 +17,19 @@ from shufflenet_deploy.target import answers
 from shufflenet_deploy.transport import CommandResult
 
 
-def measure(ready: PreparedCell, place: BenchContext, *, process: int, attempt: int) -> Run:
+def measure(ready: PreparedCell, context: BenchContext, *, process: int, attempt: int) -> Run:
     """Measure a cell in one process; a failure is a run, too."""
-    spec = place.spec_of(ready.cell)
+    spec = context.spec_of(ready.cell)
     argv = runtime.get(ready.cell.runtime).command(
-        python=ready.python, agent=place.agent[0], model=ready.remote, spec=spec
+        python=ready.python, agent=context.agent[0], model=ready.remote, spec=spec
     )
-    run, _ = start(ready, place, spec, argv, process=process, attempt=attempt)
+    run, _ = start(ready, context, spec, argv, process=process, attempt=attempt)
     return run
 
 
 def start(
     ready: PreparedCell,
-    place: BenchContext,
+    context: BenchContext,
     spec: BenchmarkSpec,
     argv: tuple[str, ...],
     *,
@@ -39,12 +39,12 @@ def start(
     """Run a command line that reports as the agent does; the report is None where it gave none."""
     engine = runtime.get(ready.cell.runtime)
     environment = ready.environment
-    phone = _phone(place)
+    phone = _phone(context)
     started_at = datetime.now(UTC)
     result: CommandResult | None = None
     report: Report | Failure
     try:
-        result = place.hold.invoke(
+        result = context.session.invoke(
             f"measuring {events.describe(ready.cell)}",
             argv,
             env=ready.variables(spec),
@@ -56,14 +56,14 @@ def start(
     known = report if isinstance(report, Report) else None
     run = Run(
         id=uuid.uuid4().hex,
-        suite=place.suite_id,
+        suite=context.suite_id,
         started_at=started_at,
         process=process,
         cell=ready.cell,
         artifact=ready.artifact,
         multiply_adds=ready.artifact.multiply_adds,
         runtime_version=known.runtime_version if known else None,
-        target=place.facts,
+        target=context.facts,
         spec=spec,
         before=known.before if known else None,
         after=known.after if known else None,
@@ -71,7 +71,7 @@ def start(
         outcome=report if isinstance(report, Failure) else report.outcome,
         tool={
             "version": shufflenet_deploy.__version__,
-            "agent_sha256": place.agent[1] if environment else None,
+            "agent_sha256": context.agent[1] if environment else None,
             "environment": environment.how.value if environment else None,
             "payload_bytes": environment.size_bytes if environment else None,
             "phone": phone,
@@ -83,7 +83,7 @@ def start(
 
 
 def _raw(result: CommandResult | None, *, read: bool) -> str:
-    """What is stored of a program's output: all of it where it could be read."""
+    """The part of a program's output that is stored: all of it where it could be parsed."""
     if result is None:
         return ""
     return result.text if read else answers.kept(result.text)
@@ -92,28 +92,28 @@ def _raw(result: CommandResult | None, *, read: bool) -> str:
 def never_started(
     cell: Cell,
     artifact: Artifact | None,
-    place: BenchContext,
+    context: BenchContext,
     kind: FailureKind,
     error: DeployError,
 ) -> Run:
     """The run of a cell that could not be prepared."""
     return Run(
         id=uuid.uuid4().hex,
-        suite=place.suite_id,
+        suite=context.suite_id,
         started_at=datetime.now(UTC),
         process=1,
         cell=cell,
         artifact=artifact,
         multiply_adds=artifact.multiply_adds if artifact else None,
-        target=place.facts,
-        spec=place.spec_of(cell),
+        target=context.facts,
+        spec=context.spec_of(cell),
         outcome=Failure(kind=kind, message=str(error)),
         tool={"version": shufflenet_deploy.__version__},
     )
 
 
-def _phone(place: BenchContext) -> dict[str, object] | None:
+def _phone(context: BenchContext) -> dict[str, object] | None:
     """Battery, screen and sensors of a phone: what the agent may not read there."""
-    if place.target.transport.kind != "adb":
+    if context.target.transport.kind != "adb":
         return None
-    return place.hold.with_retry("asking for its state", place.target.sensors).told()
+    return context.session.with_retry("asking for its state", context.target.sensors).told()

@@ -1,4 +1,4 @@
-"""In which order the processes of a suite run, so that drift hits baseline and candidates alike.
+"""Randomised, blocked order of a suite's processes: drift affects baseline and candidates alike.
 
 A *round* starts one fresh process of every cell. Cells that will be compared (same runtime,
 precision, resolution and threads) stand together, the baseline among them, so that a ratio is made
@@ -19,7 +19,7 @@ Group = tuple[str, str, str, str, int]
 
 
 def group_of(cell: Cell) -> Group:
-    """What two cells must share to be compared."""
+    """Key of the cells that are compared with each other: all axes but the model."""
     return (cell.runtime, cell.format, cell.precision, str(cell.resolution), cell.threads)
 
 
@@ -48,40 +48,31 @@ def cells_above_target(
 ) -> list[Cell]:
     """Cells that need another round: their ratio to the baseline is not within ``target`` yet.
 
-    With a candidate goes its baseline. A candidate without a measured baseline is judged by the
+    With a candidate goes its baseline. A candidate without a measured baseline is assessed by the
     interval of its own figure; cells without measurements need nothing more.
     """
-    found: dict[str, list[Run]] = {}
+    found: dict[Cell, list[Run]] = {}
     for run in runs:
-        found.setdefault(run.cell.model_dump_json(), []).append(run)
-    samples = {
-        cell.model_dump_json(): samples_of(CellRuns.of(found.get(cell.model_dump_json(), [])).kept)
-        for cell in cells
-    }
+        found.setdefault(run.cell, []).append(run)
+    samples = {cell: samples_of(CellRuns.of(found.get(cell, [])).kept) for cell in cells}
     baselines = {group_of(cell): cell for cell in cells if cell.model == baseline}
-    wanted: dict[str, Cell] = {}
+    wanted: dict[Cell, None] = {}
     for cell in cells:
-        processes = samples[cell.model_dump_json()]
+        processes = samples[cell]
         rival = baselines.get(group_of(cell))
-        if not processes or (cell is rival and len(_comrades(cell, cells, samples)) > 1):
+        if not processes or (cell is rival and len(_measured_group(cell, cells, samples)) > 1):
             continue
-        against = (
-            samples[rival.model_dump_json()] if rival is not None and rival is not cell else []
-        )
+        against = samples[rival] if rival is not None and rival is not cell else []
         found_interval = ratio_interval(against, processes) if against else interval(processes)
         if found_interval.precision > target:
-            wanted[cell.model_dump_json()] = cell
+            wanted[cell] = None
             if against and rival is not None:
-                wanted[rival.model_dump_json()] = rival
-    return list(wanted.values())
+                wanted[rival] = None
+    return list(wanted)
 
 
-def _comrades(
-    cell: Cell, cells: Sequence[Cell], samples: dict[str, list[tuple[int, ...]]]
+def _measured_group(
+    cell: Cell, cells: Sequence[Cell], samples: dict[Cell, list[tuple[int, ...]]]
 ) -> list[Cell]:
     """The measured cells of the same group, the cell itself included."""
-    return [
-        other
-        for other in cells
-        if group_of(other) == group_of(cell) and samples[other.model_dump_json()]
-    ]
+    return [other for other in cells if group_of(other) == group_of(cell) and samples[other]]

@@ -71,7 +71,7 @@ def run(
             again. The suite itself is noted with its first run: interrupted before, it leaves
             nothing.
         artifact_of: exports a cell, or finds the file that is there already.
-        on_event: told what goes on.
+        on_event: called with each progress event.
         suite_id: the name of the session in the journal; a new one by default.
         patience: how long the target and its connection are waited for.
         sleep: waits; replaced in tests.
@@ -87,7 +87,7 @@ def run(
         target=target,
         journal=journal,
         artifact_of=artifact_of,
-        tell=on_event,
+        emit=on_event,
         patience=patience,
         sleep=sleep,
     )
@@ -101,13 +101,13 @@ class _Session:
     target: Target
     journal: Journal
     artifact_of: ArtifactOf
-    tell: OnEvent
+    emit: OnEvent
     patience: Patience
     sleep: Callable[[float], None]
 
     _done: list[Run] = field(default_factory=list)
-    _given_up: set[str] = field(default_factory=set)
-    _lasting: set[Cause] = field(default_factory=set)
+    _given_up: set[Cell] = field(default_factory=set)
+    _persistent: set[Cause] = field(default_factory=set)
     _environments: dict[str, Environment | None] = field(default_factory=dict)
     _visits: int = 0
     _noted: bool = False
@@ -115,7 +115,7 @@ class _Session:
     @cached_property
     def _target_session(self) -> TargetSession:
         return TargetSession(
-            self.suite, self.target, tell=self.tell, patience=self.patience, sleep=self.sleep
+            self.suite, self.target, emit=self.emit, patience=self.patience, sleep=self.sleep
         )
 
     @cached_property
@@ -125,21 +125,21 @@ class _Session:
             suite_id=self.suite_id,
             target=self.target,
             facts=self._target_session.with_retry("connecting", self.target.facts),
-            hold=self._target_session,
+            session=self._target_session,
             agent=("", ""),
-            tell=self.tell,
+            emit=self.emit,
         )
 
     @cached_property
     def _cells(self) -> tuple[Cell, ...]:
-        """What there is to measure on this target."""
+        """The cells of the suite on this target."""
         if not any(runtime.get(name).standalone for name in self.suite.runtimes):
             return self.suite.cells()
         from shufflenet_deploy.codegen.cpu_target import for_facts  # noqa: PLC0415
 
         try:
             return self.suite.cells(for_facts(self._context.facts).name)
-        except ExportError:  # Each of its exports will say that there is no code for the target.
+        except ExportError:  # Each of its exports will report that there is no code for the target.
             return self.suite.cells()
 
     def runs(self) -> Iterator[Run]:
@@ -157,7 +157,7 @@ class _Session:
                     ready.append(prepared)
             self._target_session.set_governor()
             yield from self._measured(ready)
-            able = [one for one in ready if one.cell.model_dump_json() not in self._given_up]
+            able = [one for one in ready if one.cell not in self._given_up]
             supplementary.observe(able, self._context, self.journal)
             if self.suite.profile:
                 yield from supplementary.profiled(able, self._context, self.journal)
@@ -176,15 +176,15 @@ class _Session:
             self._context.spec_of(cell)
 
     def _prepared(self) -> Iterator[PreparedCell | Run]:
-        """Each cell ready to be measured, or the run that says why it never will be."""
+        """Each cell ready to be measured, or the failed run that states why it cannot be."""
         artifacts: dict[int, Artifact] = {}
         if all(runtime.get(name).standalone for name in self.suite.runtimes):
             self._target_session.with_retry(
                 "looking for room", lambda: self.target.require_programs("native programs")
             )
-        # What files have in common, the next one finds made: a network, ranges, answers.
+        # Sorted so that files which share a network, ranges or logits are neighbours: cache hits.
         for index, cell in sorted(enumerate(self._cells), key=lambda pair: _export_group(pair[1])):
-            self.tell(events.Stage(text=f"exporting {events.describe(cell)}"))
+            self.emit(events.Stage(text=f"exporting {events.describe(cell)}"))
             try:
                 artifacts[index] = self.artifact_of(cell)
             except ExportError as error:
@@ -209,27 +209,27 @@ class _Session:
             environment = self._environments[cell.runtime]
         except TargetError as error:
             raise _NoRuntime(str(error)) from error
-        self.tell(events.Stage(text=f"installing {artifact.path.name} on {self.target.host}"))
+        self.emit(events.Stage(text=f"installing {artifact.path.name} on {self.target.host}"))
         remote = self._context.install(artifact.path)
         return PreparedCell(cell=cell, artifact=artifact, remote=remote, environment=environment)
 
     def _environment(self, name: str) -> Environment | None:
         if runtime.get(name).standalone:
             return None
-        self.tell(events.Stage(text=f"preparing {name} on {self.target.host}"))
+        self.emit(events.Stage(text=f"preparing {name} on {self.target.host}"))
         return self._target_session.with_retry(
             f"installing {name}",
             lambda: self.target.environment(
                 runtime.get(name).payload,
                 mode=self.suite.payload,
-                on_stage=lambda text: self.tell(events.Stage(text=text)),
+                on_stage=lambda text: self.emit(events.Stage(text=text)),
             ),
         )
 
     # --- rounds ----------------------------------------------------------------------------------
 
     def _measured(self, ready: Sequence[PreparedCell]) -> Iterator[Run]:
-        of_cell = {one.cell.model_dump_json(): one for one in ready}
+        of_cell = {one.cell: one for one in ready}
         rounds = range(1, self.suite.spec.processes + 1)
         plan = [
             (process, cell)
@@ -237,15 +237,11 @@ class _Session:
             for cell in self._round([one.cell for one in ready], process)
         ]
         known = self._known(of_cell)
-        todo = [
-            (process, cell)
-            for process, cell in plan
-            if (cell.model_dump_json(), process) not in known
-        ]
+        todo = [(process, cell) for process, cell in plan if (cell, process) not in known]
         total = len(todo)
-        self.tell(events.Planned(visits=total, skipped=len(plan) - total))
+        self.emit(events.Planned(visits=total, skipped=len(plan) - total))
         for process, cell in todo:
-            yield from self._measure(of_cell[cell.model_dump_json()], process)
+            yield from self._measure(of_cell[cell], process)
         process = self.suite.spec.processes
         while self.suite.precision_target is not None and process < self.suite.max_processes:
             process += 1
@@ -257,39 +253,39 @@ class _Session:
             )
             if not wide:
                 return
-            # What an earlier session measured of this round counts already; the next may be due.
-            wide = [cell for cell in wide if (cell.model_dump_json(), process) not in known]
+            # Processes of this round from an earlier session count already; the next may be due.
+            wide = [cell for cell in wide if (cell, process) not in known]
             if not wide:
                 continue
             total += len(wide)
-            self.tell(events.Planned(visits=total, skipped=len(plan) - len(todo)))
+            self.emit(events.Planned(visits=total, skipped=len(plan) - len(todo)))
             for cell in self._round(wide, process):
-                yield from self._measure(of_cell[cell.model_dump_json()], process)
+                yield from self._measure(of_cell[cell], process)
 
     def _round(self, cells: Sequence[Cell], process: int) -> list[Cell]:
         return schedule.round_order(
             cells, baseline=self.suite.baseline, process=process, seed=self.suite.seed
         )
 
-    def _known(self, of_cell: dict[str, PreparedCell]) -> set[tuple[str, int]]:
+    def _known(self, of_cell: dict[Cell, PreparedCell]) -> set[tuple[Cell, int]]:
         """Cells and processes that were measured before, with the same file and protocol."""
         return {
-            (key, run.process)
+            (run.cell, run.process)
             for run in attempts.counted(self._done)
             if run.target.host == self._context.facts.host
             and isinstance(run.outcome, Measurement)
-            and (ready := of_cell.get(key := run.cell.model_dump_json())) is not None
+            and (ready := of_cell.get(run.cell)) is not None
             and run.sampling == (ready.artifact.sha256, self._context.spec_of(ready.cell).protocol)
         }
 
     def _measure(self, ready: PreparedCell, process: int) -> Iterator[Run]:
         """One process of a cell; again while it is disturbed and that may help."""
         self._visits += 1
-        if ready.cell.model_dump_json() in self._given_up:
+        if ready.cell in self._given_up:
             return
         for attempt in range(1, self.suite.retries + 2):
             self._target_session.cool_down()
-            self.tell(events.Started(cell=ready.cell, process=process, index=self._visits))
+            self.emit(events.Started(cell=ready.cell, process=process, index=self._visits))
             run = measure(ready, self._context, process=process, attempt=attempt)
             self._keep(run)
             yield run
@@ -297,19 +293,19 @@ class _Session:
                 self._after_failure(run, run.outcome)
                 return
             tainting = disturbances(run)
-            if all(one.cause in self._lasting for one in tainting):
+            if all(one.cause in self._persistent for one in tainting):
                 return
             if attempt > self.suite.retries:
                 # Measuring again did not help: what lasts would only make every process last.
-                self._lasting.update(one.cause for one in tainting)
+                self._persistent.update(one.cause for one in tainting)
                 return
-            self.tell(events.Tainted(run=run, finding=tainting[0]))
+            self.emit(events.Tainted(run=run, finding=tainting[0]))
 
     def _after_failure(self, run: Run, failure: Failure) -> None:
         if failure.kind is FailureKind.CONNECTION:
             raise ConnectError(failure.message)
         if not failure.transient:
-            self._given_up.add(run.cell.model_dump_json())
+            self._given_up.add(run.cell)
 
     def _failed(
         self, cell: Cell, artifact: Artifact | None, kind: FailureKind, error: DeployError
@@ -324,7 +320,7 @@ class _Session:
             self._note_suite()
         self.journal.append(run)
         self._done.append(run)
-        self.tell(events.Finished(run=run))
+        self.emit(events.Finished(run=run))
 
     def _note_suite(self) -> None:
         """Note what is measured, so that it can be resumed; not before there is a run of it."""

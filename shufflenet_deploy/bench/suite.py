@@ -1,4 +1,4 @@
-"""What to measure: a checked description, from a TOML file or the command line, as cells."""
+"""A benchmark suite: the validated definition of what to measure, expanded to cells."""
 
 from __future__ import annotations
 
@@ -50,16 +50,16 @@ class Suite(Record):
     ``cards`` are the files of models that do not ship with this package, by the models' names.
     ``precision_target`` is the wanted half width of the speedup's interval relative to it (0.02 is
     2 %); rounds are added until it is met or ``max_processes`` is reached. ``retries`` bounds both
-    new attempts after transient errors and repetitions of disturbed measurements. ``payload`` says
-    where the runtimes come from. ``cores`` counts where ``spec.cpus`` names none: the fastest ones,
-    all, or what suits the target. No process starts while the target is hotter than
+    new attempts after transient errors and repetitions of disturbed measurements. ``payload``
+    selects where the runtimes come from. ``cores`` counts where ``spec.cpus`` names none: the
+    fastest ones, all, or what suits the target. No process starts while the target is hotter than
     ``max_temperature_c``, unless it does not get any cooler. ``weights`` names the checkpoints of
-    models; of several each is a cell. Of several ``lowerings`` each is a
-    cell where there are such files; the baseline is then lowered as ``auto`` says. Of
-    ``precisions``, ``all`` is every one that there is in a runtime, on the target. ``governor`` is
+    models; of several each is a cell. Of several ``lowerings`` each is a cell where there are such
+    files; the baseline is then lowered as by ``auto``. Of ``precisions``, ``all`` is every one that
+    there is in a runtime, on the target. ``governor`` is
     the frequency governor for the time of the measurement. After the rounds the models of each
     group take turns for ``sustained_secs``, and ``benchmark_model`` (a file) measures the TFLite
-    cells once more. With ``profile`` each cell is taken apart at the end, in a process of its own.
+    cells once more. With ``profile`` each cell is profiled at the end, in a process of its own.
     """
 
     name: SuiteName = "bench"
@@ -188,7 +188,7 @@ class Suite(Record):
         )
 
     def spec_of(self, cell: Cell) -> BenchmarkSpec:
-        """How one process of a cell measures."""
+        """The protocol of one process of a cell."""
         return self.spec.model_copy(update={"threads": cell.threads})
 
     def weights_of(self, cell: Cell) -> str | None:
@@ -220,7 +220,7 @@ class Suite(Record):
         )
 
     def _labels(self, model: str) -> tuple[str, ...]:
-        """What tells several checkpoints of a model apart; nothing where there is one at most."""
+        """Distinct labels of a model's checkpoints; empty where there is one at most."""
         files = self.weights.get(model, ())
         return distinct_labels(files) if len(files) > 1 else ()
 
@@ -233,7 +233,7 @@ class Suite(Record):
 
 
 def _possible(lowering: str, runtime_name: str, precision: Precision) -> bool:
-    """Whether files of this precision for this runtime can be lowered so."""
+    """True if the lowering applies to files of this precision for this runtime."""
     if lowering == AUTO:
         return True
     try:

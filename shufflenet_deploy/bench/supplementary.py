@@ -1,7 +1,7 @@
-"""What is measured besides the figures of the table, once these are kept.
+"""Supplementary measurements, after the figures of the table are stored.
 
-Profiles, models taking turns for a long time, and cross-checks by another program. What an earlier
-session of the suite has of them is not measured again.
+Profiles, sustained measurements (models taking turns for a long time), and cross-checks by another
+program. Those that an earlier session of the suite completed are not repeated.
 """
 
 from __future__ import annotations
@@ -33,34 +33,36 @@ _PROFILER = "profile_operators.py"
 _SUSTAINED = "sustained.py"
 
 
-def profiled(ready: Sequence[PreparedCell], place: BenchContext, journal: Journal) -> Iterator[Run]:
-    """Take each cell apart, once; yields every run after it was journalled.
+def profiled(
+    ready: Sequence[PreparedCell], context: BenchContext, journal: Journal
+) -> Iterator[Run]:
+    """Profile each cell once; yields every run after it is in the journal.
 
     Raises:
         ConnectError: the target stayed out of reach.
     """
     from shufflenet_deploy.export.profile_attribution import with_layers  # noqa: PLC0415 - torch
 
-    known = journal.profiles(place.suite_id)
+    known = journal.profiles(context.suite_id)
     path = resource("device_scripts", _PROFILER)
-    profiler, sha256 = place.install(path), sha256_file(path)
+    profiler, sha256 = context.install(path), sha256_file(path)
     for one in ready:
-        spec = profiling_spec(place.spec_of(one.cell))
-        if any(_profile_of(run, one, spec, place) for run in known):
+        spec = profiling_spec(context.spec_of(one.cell))
+        if any(_profile_of(run, one, spec, context) for run in known):
             continue
         argv = runtime.get(one.cell.runtime).profiling(
             python=one.python,
             profiler=profiler,
-            agent=place.agent[0],
+            agent=context.agent[0],
             model=one.remote,
             spec=spec,
             inferences=profiled_inferences(spec),
         )
         if argv is None:
             continue
-        place.hold.cool_down()
-        place.tell(events.Stage(text=f"profiling {events.describe(one.cell)}"))
-        run, report = start(one, place, spec, argv, process=1, attempt=1)
+        context.session.cool_down()
+        context.emit(events.Stage(text=f"profiling {events.describe(one.cell)}"))
+        run, report = start(one, context, spec, argv, process=1, attempt=1)
         profile = report.profile if report is not None else None
         if profile is not None:
             profile = with_layers(profile, one.artifact)
@@ -72,45 +74,45 @@ def profiled(ready: Sequence[PreparedCell], place: BenchContext, journal: Journa
             raise ConnectError(run.outcome.message)
 
 
-def _profile_of(run: Run, ready: PreparedCell, spec: BenchmarkSpec, place: BenchContext) -> bool:
+def _profile_of(run: Run, ready: PreparedCell, spec: BenchmarkSpec, context: BenchContext) -> bool:
     return (
         run.cell == ready.cell
         and run.profile is not None
-        and run.target.host == place.facts.host
+        and run.target.host == context.facts.host
         and run.sampling == (ready.artifact.sha256, spec.protocol)
     )
 
 
-def observe(ready: Sequence[PreparedCell], place: BenchContext, journal: Journal) -> None:
+def observe(ready: Sequence[PreparedCell], context: BenchContext, journal: Journal) -> None:
     """Sustained measurements and cross-checks, as far as the suite asks for them.
 
     Raises:
         ConnectError: the target stayed out of reach.
     """
-    known = [one for one in journal.observations(place.suite_id) if one.failure is None]
-    for group in _groups(ready) if place.suite.sustained_secs else ():
-        if not any(isinstance(one, Sustained) and _alike(one, group, place) for one in known):
-            _sustain(group, place, journal)
-    if not place.suite.benchmark_model:
+    known = [one for one in journal.observations(context.suite_id) if one.failure is None]
+    for group in _groups(ready) if context.suite.sustained_secs else ():
+        if not any(isinstance(one, Sustained) and _alike(one, group, context) for one in known):
+            _sustain(group, context, journal)
+    if not context.suite.benchmark_model:
         return
-    program = _program(Path(place.suite.benchmark_model), place)
+    program = _program(Path(context.suite.benchmark_model), context)
     for one in ready:
         done = any(
             isinstance(other, CrossCheck)
             and (other.cell, other.artifact) == (one.cell, one.artifact.sha256)
-            and other.spec.protocol == place.spec_of(one.cell).protocol
+            and other.spec.protocol == context.spec_of(one.cell).protocol
             for other in known
         )
         if one.cell.format is Format.TFLITE and not done:
-            place.hold.cool_down()
-            journal.observe(cross_check(one, place, program))
+            context.session.cool_down()
+            journal.observe(cross_check(one, context, program))
 
 
-def _sustain(group: Sequence[PreparedCell], place: BenchContext, journal: Journal) -> None:
-    secs = place.suite.sustained_secs or 0.0
-    script = place.install(resource("device_scripts", _SUSTAINED))
-    place.hold.cool_down(secs)
-    found = sustain(group, place, secs=secs, baseline=place.suite.baseline, script=script)
+def _sustain(group: Sequence[PreparedCell], context: BenchContext, journal: Journal) -> None:
+    secs = context.suite.sustained_secs or 0.0
+    script = context.install(resource("device_scripts", _SUSTAINED))
+    context.session.cool_down(secs)
+    found = sustain(group, context, secs=secs, baseline=context.suite.baseline, script=script)
     journal.observe(found)
 
 
@@ -121,15 +123,15 @@ def _groups(ready: Sequence[PreparedCell]) -> list[list[PreparedCell]]:
     return list(groups.values())
 
 
-def _alike(known: Sustained, group: Sequence[PreparedCell], place: BenchContext) -> bool:
-    """Whether this group was measured before, with the same files and protocol, and as long."""
+def _alike(known: Sustained, group: Sequence[PreparedCell], context: BenchContext) -> bool:
+    """True if a stored measurement is of this group, with the same files, protocol and duration."""
     return (
-        known.duration_secs == place.suite.sustained_secs
+        known.duration_secs == context.suite.sustained_secs
         and known.cells == tuple(one.cell for one in group)
         and known.artifacts == tuple(one.artifact.sha256 for one in group)
-        and known.spec.protocol == place.spec_of(group[0].cell).protocol
+        and known.spec.protocol == context.spec_of(group[0].cell).protocol
     )
 
 
-def _program(path: Path, place: BenchContext) -> BenchmarkModelBinary:
-    return BenchmarkModelBinary(path=path, sha256=sha256_file(path), remote=place.install(path))
+def _program(path: Path, context: BenchContext) -> BenchmarkModelBinary:
+    return BenchmarkModelBinary(path=path, sha256=sha256_file(path), remote=context.install(path))

@@ -18,7 +18,7 @@ from shufflenet_deploy.runtime.sustained import TurnLog
 
 def sustain(
     group: Sequence[PreparedCell],
-    place: BenchContext,
+    context: BenchContext,
     *,
     secs: float,
     baseline: str | None,
@@ -32,23 +32,23 @@ def sustain(
         ConnectError: the target stayed out of reach.
     """
     lead = group[0]
-    spec = place.spec_of(lead.cell)
+    spec = context.spec_of(lead.cell)
     engine = runtime.get(lead.cell.runtime)
     argv = sustained.command(
         engine,
         python=lead.python,
         script=script,
-        agent=place.agent[0],
+        agent=context.agent[0],
         models=[one.remote for one in group],
         spec=spec,
         secs=secs,
     )
-    place.tell(events.Sustaining(cells=tuple(one.cell for one in group), secs=secs))
+    context.emit(events.Sustaining(cells=tuple(one.cell for one in group), secs=secs))
     started_at = datetime.now(UTC)
     stderr = ""
     found: TurnLog | Failure
     try:
-        result = place.hold.invoke(
+        result = context.session.invoke(
             f"measuring {len(group)} models by turns",
             argv,
             env=lead.variables(spec),
@@ -66,14 +66,14 @@ def sustain(
     turns = found if isinstance(found, TurnLog) else None
     return Sustained(
         id=uuid.uuid4().hex,
-        suite=place.suite_id,
+        suite=context.suite_id,
         started_at=started_at,
         cells=tuple(one.cell for one in group),
         artifacts=tuple(one.artifact.sha256 for one in group),
         baseline=baseline if any(one.cell.model == baseline for one in group) else None,
         duration_secs=secs,
         runtime_version=turns.runtime_version if turns else None,
-        target=place.facts,
+        target=context.facts,
         spec=spec,
         slices=turns.slices if turns else (),
         trace=turns.trace if turns else (),

@@ -39,7 +39,7 @@ OnEvent = Callable[[events.Event], object]
 
 @dataclass(frozen=True, kw_only=True)
 class Patience:
-    """How long to wait: for another bench on the target, and between attempts at a connection.
+    """Retry policy: limits and backoff of waiting for another benchmark or a lost connection.
 
     The first pause after a broken connection is doubled each time, up to the longest. A target
     that does not answer may be restarting: it is waited for up to ``restart_secs``, with pauses of
@@ -68,12 +68,12 @@ class TargetSession:
         suite: Suite,
         target: Target,
         *,
-        tell: OnEvent,
+        emit: OnEvent,
         patience: Patience,
         sleep: Callable[[float], None],
     ) -> None:
         self._suite, self._target = suite, target
-        self._tell, self._patience, self._sleep = tell, patience, sleep
+        self._emit, self._patience, self._sleep = emit, patience, sleep
         self._held = contextlib.ExitStack()
         self._governor: Governor | None = None
         self._broken = False
@@ -114,13 +114,13 @@ class TargetSession:
             )
 
     def cool_down(self, longer_secs: float = 0.0) -> None:
-        """What comes before each process; this one may take so much longer than others."""
+        """Pause before a process; ``longer_secs`` is how much longer it may take than usual."""
         governor, lease_secs = self._governor, self._lease_secs + longer_secs
         if governor is not None:
             self.with_retry("keeping the governor", lambda: governor.renew(lease_secs))
         secs = self._suite.spec.cooldown_secs
         if secs > 0 and self._measured:
-            self._tell(events.Cooling(secs=secs))
+            self._emit(events.Cooling(secs=secs))
             self._sleep(secs)
         self._measured = True
         self._gate.wait()
@@ -146,7 +146,7 @@ class TargetSession:
             error = state.outcome.exception() if state.outcome else None
             wait_secs = state.next_action.sleep if state.next_action else 0.0
             if isinstance(error, Exception):
-                self._tell(events.Retrying(what=what, error=error, wait_secs=float(wait_secs)))
+                self._emit(events.Retrying(what=what, error=error, wait_secs=float(wait_secs)))
 
         retrying = tenacity.Retrying(
             stop=tenacity.stop_after_attempt(self._suite.retries + 1),
@@ -188,7 +188,7 @@ class TargetSession:
             hottest_c=lambda: (
                 self.with_retry("reading temperatures", self._target.sensors).hottest_c
             ),
-            tell=self._tell,
+            emit=self._emit,
             sleep=self._sleep,
         )
 
@@ -221,7 +221,7 @@ class TargetSession:
                 if waited_secs >= patience.restart_secs or refused_secs >= patience.login_secs:
                     self._gone = True
                     raise
-                self._tell(
+                self._emit(
                     events.Away(
                         host=self._target.host,
                         error=error,
@@ -239,7 +239,7 @@ class TargetSession:
         self._held.enter_context(
             self._target.exclusive(
                 wait_secs=self._patience.lock_wait_secs,
-                on_wait=lambda holder: self._tell(events.Stage(text=f"waiting for {holder}")),
+                on_wait=lambda holder: self._emit(events.Stage(text=f"waiting for {holder}")),
             )
         )
 

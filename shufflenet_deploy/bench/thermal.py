@@ -19,13 +19,13 @@ LONGEST_WAIT_SECS = 600.0
 
 
 def spec_on(suite: Suite, cell: Cell, facts: TargetFacts) -> BenchmarkSpec:
-    """How one process of a cell measures on this target, its cores chosen.
+    """The protocol of one process of a cell on this target, its CPU affinity resolved.
 
     A single thread on a phone with unlike cores would wander between them, so it is bound to the
-    fastest unless the user says otherwise.
+    fastest unless the user chooses others.
 
     Raises:
-        UsageError: the fastest cores are asked for and the target does not tell frequencies.
+        UsageError: the fastest cores are asked for and the target does not report frequencies.
     """
     spec = suite.spec_of(cell)
     if spec.cpus is not None or suite.cores == "all":
@@ -36,7 +36,7 @@ def spec_on(suite: Suite, cell: Cell, facts: TargetFacts) -> BenchmarkSpec:
             return spec
     elif None in speeds or not speeds:
         raise UsageError(
-            f"{facts.host} does not tell how fast its cores are: name them, such as --cpus 4-7"
+            f"{facts.host} does not report how fast its cores are: name them, such as --cpus 4-7"
         )
     return spec.model_copy(update={"cpus": big_cores(facts, cell.threads)})
 
@@ -56,12 +56,12 @@ class ThermalGate:
     """Waits until a target is no warmer than a limit, or as cool as it gets.
 
     ``hottest_c`` asks the target, ``sleep`` waits. Nothing is waited for without a limit, or where
-    the target tells no temperature.
+    the target reports no temperature.
     """
 
     limit_c: float | None
     hottest_c: Callable[[], float | None]
-    tell: Callable[[events.Event], object]
+    emit: Callable[[events.Event], object]
     sleep: Callable[[float], None]
     _blind: bool = field(default=False, init=False)
 
@@ -74,7 +74,7 @@ class ThermalGate:
             now_c = self.hottest_c()
             if now_c is None:
                 self._blind = True
-                self._say("the target tells no temperature, so --max-temperature has no effect")
+                self._note("the target reports no temperature, so --max-temperature has no effect")
                 return
             if now_c <= self.limit_c:
                 return
@@ -82,15 +82,15 @@ class ThermalGate:
             waited_secs = (len(seen) - 1) * _POLL_SECS
             lately = seen[-int(_STEADY_SECS / _POLL_SECS) - 1 :]
             if waited_secs >= _STEADY_SECS and max(lately) - min(lately) < _STEADY_C:
-                self._say(f"steady at {now_c:.1f} °C, above {self.limit_c:g} °C: measuring there")
+                self._note(f"steady at {now_c:.1f} °C, above {self.limit_c:g} °C: measuring there")
                 return
             if waited_secs >= LONGEST_WAIT_SECS:
-                self._say(
+                self._note(
                     f"still {now_c:.1f} °C after {waited_secs:.0f} s, above {self.limit_c:g} °C: "
                     "measuring there"
                 )
                 return
-            self.tell(
+            self.emit(
                 events.Hot(
                     now_c=now_c,
                     limit_c=self.limit_c,
@@ -100,5 +100,5 @@ class ThermalGate:
             )
             self.sleep(_POLL_SECS)
 
-    def _say(self, text: str) -> None:
-        self.tell(events.Stage(text=text))
+    def _note(self, text: str) -> None:
+        self.emit(events.Stage(text=text))

@@ -1,6 +1,6 @@
 """Searches for the lowering that costs least on one target, by measuring there.
 
-First every named lowering of fp32 and int8 beside each other, then, stage by stage, other forms
+First every named lowering of fp32 and int8 side by side, then, stage by stage, other forms
 of shuffle in the best of them. A candidate takes the place of a plainer one only where the interval
 of their ratio lies wholly below 1, so a tie goes to the plainer and nothing is ever chosen that is
 slower than the network as the paper draws it. The same samples give the same choice, which is what
@@ -24,7 +24,15 @@ from shufflenet_deploy.export.lowering_names import (
     parse,
 )
 from shufflenet_deploy.export.tuning_table import TunedLowering, TuningFigure
-from shufflenet_deploy.records import BenchmarkSpec, Measurement, Metric, Precision, Record, Run
+from shufflenet_deploy.records import (
+    BenchmarkSpec,
+    Measurement,
+    Metric,
+    Precision,
+    Record,
+    Run,
+    RuntimeSpec,
+)
 
 #: Stages of a ShuffleNet whose shuffles may be written in different forms.
 STAGES = ("stage2", "stage3", "stage4")
@@ -37,8 +45,8 @@ Measure = Callable[[str, Suite], Sequence[Run]]
 
 
 class TuningRequest(Record):
-    """What is tuned: one model in one runtime on one core, in those precisions that files with
-    lowerings come in. ``card`` is the model's file where it does not ship with this package.
+    """One tuning task: a model in a runtime on a core, in the precisions whose files have
+    lowerings. ``card`` is the model's file where it does not ship with this package.
     """
 
     model: str
@@ -180,11 +188,11 @@ class _Search:
         return best
 
     def entry(self, precision: Precision, best: str) -> TunedLowering:
-        """What is remembered of one precision."""
+        """The tuning-table entry of one precision."""
         question = self._question
         figures = sorted(self._figures[precision].values(), key=lambda one: one.value)
         return TunedLowering(
-            runtime=question.runtime.partition("==")[0],
+            runtime=RuntimeSpec.parse(question.runtime).name,
             core=question.core,
             format=self._format,
             precision=precision,

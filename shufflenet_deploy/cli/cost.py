@@ -146,19 +146,24 @@ def _plan(
 
 def _pinned(runtime: str, locked: CostBaseline | None) -> str:
     """The locked version, so that only changes of this project can move the count."""
+    from shufflenet_deploy.records import RuntimeSpec  # noqa: PLC0415
     from shufflenet_deploy.runtime import get  # noqa: PLC0415
 
     if locked is None or get(runtime).standalone:
         return runtime
     version = locked.version_of(runtime)
-    return f"{runtime}=={version}" if version and "==" not in runtime else runtime
+    if not version or RuntimeSpec.parse(runtime).version is not None:
+        return runtime
+    return str(RuntimeSpec(name=runtime, version=version))
 
 
 def _planned(count: Count, plan: Plan) -> bool:
+    from shufflenet_deploy.records import RuntimeSpec  # noqa: PLC0415
+
     return (
         count.cpu in plan.cpus
         and count.model in plan.models
-        and count.runtime in {name.partition("==")[0] for name in plan.runtimes}
+        and count.runtime in {RuntimeSpec.parse(name).name for name in plan.runtimes}
         and count.precision in plan.precisions_in(count.runtime, count.cpu)
         and count.resolution == plan.resolution
     )

@@ -289,7 +289,7 @@ def _warn_of_calibration(artifacts: Any, made: ExportResult, pictures: LabelledI
         return
     chosen = calibration_pictures(made.request.calibration).calibration
     used = {path.resolve() for path in chosen}
-    both = sum(picture.path.resolve() in used for picture in pictures.pictures)
+    both = sum(picture.path.resolve() in used for picture in pictures.images)
     if both:
         typer.echo(
             f"warning: {both} of the images calibrated the int8 files too: these figures "

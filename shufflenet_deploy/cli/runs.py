@@ -18,7 +18,7 @@ from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
     from shufflenet_deploy.journal import SuiteRow
-    from shufflenet_deploy.records import Run
+    from shufflenet_deploy.records import Cell, Run
 
 _STANDARD_STREAM = "-"
 #: Numeric columns of ``runs show``.
@@ -94,9 +94,9 @@ def show(
         row = book.suite(suite)
         runs = book.runs(row.id, every=True)
         observations = newest(book.observations(row.id))
-    groups: dict[tuple[str, ...], list[Run]] = {}
+    groups: dict[tuple[str, str, Cell], list[Run]] = {}
     for run in runs:
-        key = (run.target.host, run.spec.metric.value, run.cell.model_dump_json())
+        key = (run.target.host, run.spec.metric.value, run.cell)
         groups.setdefault(key, []).append(run)
     groups = dict(sorted(groups.items(), key=lambda one: one[1][0].cell.display_order))
     cells = [_described_cell(group) for group in groups.values()]

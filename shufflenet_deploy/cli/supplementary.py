@@ -7,16 +7,16 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from shufflenet_deploy.records import CrossCheck, Run, Sustained
+    from shufflenet_deploy.records import Cell, CrossCheck, Run, Sustained
     from shufflenet_deploy.stats import Interval
 
 
 def newest(observations: Sequence[Sustained | CrossCheck]) -> list[Sustained | CrossCheck]:
     """The last attempt of each measurement."""
-    latest: dict[tuple[str, ...], Sustained | CrossCheck] = {}
+    latest: dict[tuple[str, tuple[Cell, ...]], Sustained | CrossCheck] = {}
     for one in observations:
         cells = one.cells if one.kind == "sustained" else (one.cell,)
-        key = (one.kind, *(cell.model_dump_json() for cell in cells))
+        key = (one.kind, cells)
         latest.pop(key, None)
         latest[key] = one
     return list(latest.values())

@@ -1,4 +1,4 @@
-"""What an inference costs in instructions of a virtual ARM CPU: a figure that does not move.
+"""Instruction counts of inferences on a virtual ARM CPU: a deterministic cost.
 
     count(plan, ...) -> Result               # on deterministic boards, one per CPU
     Lock.read(path), compare(lock, counts)   # the regression gate

@@ -15,7 +15,7 @@ from shufflenet_deploy.bounded import Name, Sample, Size
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.records import Precision, Record, ResolutionText, first_problem
 
-#: Relative change of a count up to which nothing is said: far above the noise of about 0.01 %.
+#: Relative change of a count up to which nothing is reported: far above the noise of about 0.01 %.
 TOLERANCE = 0.005
 _HEADING = """\
 # Instructions per inference on a virtual ARM CPU, counted by `shufflenet-deploy cost --update`.
@@ -42,12 +42,12 @@ class Count(Record):
 
     @property
     def cell(self) -> tuple[str, str, str, str, str]:
-        """What was counted, whatever came out."""
+        """Key of the counted cell, without the result."""
         return (self.cpu, self.model, self.runtime, self.precision.value, str(self.resolution))
 
     @property
     def place(self) -> tuple[str, str, str, int, str]:
-        """Where it stands among others."""
+        """Sort key: by CPU, model, runtime, precision, resolution."""
         return (self.cpu, self.model, self.runtime, self.precision.place, str(self.resolution))
 
     @property
@@ -104,7 +104,7 @@ class CostBaseline(Record):
 
 
 class CountStatus(StrEnum):
-    """What became of one cell."""
+    """Result of comparing one cell with its locked count."""
 
     SAME = "same"
     REGRESSED = "regressed"
@@ -129,7 +129,7 @@ class CountChange(Record):
 
     @property
     def line(self) -> str:
-        """What moved, by how much, and what else is different."""
+        """One line: the counts, their relative change, changed versions and files."""
         count = self.counted or self.locked
         assert count is not None
         if self.counted is None:
@@ -170,7 +170,7 @@ class BaselineComparison(Record):
 def compare(
     locked: Sequence[Count], counted: Sequence[Count], *, tolerance: float = TOLERANCE
 ) -> BaselineComparison:
-    """Judge each cell; ``locked`` holds only the cells that were to be counted."""
+    """Classify each cell; ``locked`` holds only the cells that were to be counted."""
     before = {count.cell: count for count in locked}
     after = {count.cell: count for count in counted}
     changes = []

@@ -1,4 +1,4 @@
-"""Counts instructions on deterministic boards: one per CPU, all beside the exports."""
+"""Counts instructions on deterministic boards: one per CPU, in parallel with the exports."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ from shufflenet_deploy.records import (
     Record,
     Resolution,
     ResolutionText,
+    RuntimeSpec,
     TargetFacts,
 )
 from shufflenet_deploy.target import Target
@@ -43,10 +44,10 @@ _RUNTIMES = ("onnxruntime", "litert")
 
 
 class Plan(Record):
-    """What to count. ``runtimes`` may carry versions: ``onnxruntime==1.32.0``.
+    """Cells to count. ``runtimes`` may carry versions: ``onnxruntime==1.32.0``.
 
-    ``profile`` takes inferences apart, too. Of ``precisions``, ``all`` is every one that there is
-    in a runtime, on a CPU. ``recount`` counts anew what was counted before and has not changed.
+    ``profile`` also profiles inferences by operator. Of ``precisions``, ``all`` stands for every
+    one of a runtime on a CPU. ``recount`` counts anew what was counted before and has not changed.
     """
 
     cpus: tuple[str, ...] = ("cortex-a72", "cortex-a76")
@@ -58,7 +59,7 @@ class Plan(Record):
     recount: bool = False
 
     def precisions_in(self, name: str, cpu: str) -> tuple[Precision, ...]:
-        """What is counted in a runtime on a CPU.
+        """The precisions to count in a runtime on a CPU.
 
         Raises:
             UsageError: something else was asked for by its name.
@@ -73,14 +74,14 @@ class Plan(Record):
 
 
 class Profiled(Record):
-    """What an inference on one CPU goes to."""
+    """Per-layer breakdown of an inference on one CPU."""
 
     cpu: str
     breakdown: Breakdown
 
 
 class Result(Record):
-    """What came of a plan; ``problems`` has one line for each cell without a figure.
+    """Counts of a plan; ``problems`` has one line for each cell without a figure.
 
     ``cached`` are the cells whose count was made by an earlier call.
     """
@@ -102,13 +103,13 @@ def count(plan: Plan, *, out: Path, keep_boards: bool, on_stage: Callable[[str],
         UsageError: the plan names something that does not exist.
         BoardError: a board cannot be built or started.
     """
-    wishes = enumerate(_wishes(plan, out))
+    requests = enumerate(_requests(plan, out))
     # By models: what the files of one have in common is found made, and the small one's come first.
     files = sorted(
-        (_File(place, wish) for place, wish in wishes),
-        key=lambda file: plan.models.index(file.wish.request.model),
+        (_File(index, one) for index, one in requests),
+        key=lambda file: plan.models.index(file.wanted.request.model),
     )
-    boards = [_settings(cpu, lasting=keep_boards) for cpu in plan.cpus]
+    boards = [_settings(cpu, persistent=keep_boards) for cpu in plan.cpus]
     found = [board.find(one.name) for one in boards]
     ours = [one for one, there in zip(boards, found, strict=True) if not (there and there.running)]
     # Counting is not disturbed by other load, so all of it may go on at the same time.
@@ -148,14 +149,14 @@ class _CountRequest:
 
 @dataclass(frozen=True)
 class _File:
-    """A wish, its place in the result, and what comes of it; None when it cannot be exported."""
+    """A request, its index in the result, and its file; None when it cannot be exported."""
 
-    place: int
-    wish: _CountRequest
+    index: int
+    wanted: _CountRequest
     made: Future[Artifact | None] = field(default_factory=Future)
 
 
-def _wishes(plan: Plan, out: Path) -> Iterator[_CountRequest]:
+def _requests(plan: Plan, out: Path) -> Iterator[_CountRequest]:
     """Each runtime with each file it is to run."""
     for name, model in product(plan.runtimes, plan.models):
         chosen = runtime.get(name)
@@ -180,17 +181,17 @@ def _export(
 ) -> list[str]:
     """Make the files, in the order in which the boards wait for them; a line for each problem."""
     problems = []
-    for wish, made in ((file.wish, file.made) for file in files):
+    for wanted, made in ((file.wanted, file.made) for file in files):
         for part in parts:
             if part.done():
                 part.result()  # Raises what ended a board: without it there is nothing to export.
-        on_stage(f"exporting {wish.title}")
+        on_stage(f"exporting {wanted.title}")
         try:
-            artifact = export.export(wish.request)
+            artifact = export.export(wanted.request)
         except UsageError:
             raise
         except DeployError as error:
-            problems.append(f"{wish.title}: {error}")
+            problems.append(f"{wanted.title}: {error}")
             made.set_result(None)
             continue
         if not artifact.parity.passed:
@@ -199,12 +200,12 @@ def _export(
     return problems
 
 
-def _settings(cpu: str, *, lasting: bool) -> board.BoardSettings:
+def _settings(cpu: str, *, persistent: bool) -> board.BoardSettings:
     return board.BoardSettings.choose(
         name=f"cost-{cpu}",
         cpu=cpu,
         deterministic=True,
-        lifetime_secs=None if lasting else _LIFETIME_SECS,
+        lifetime_secs=None if persistent else _LIFETIME_SECS,
     )
 
 
@@ -237,7 +238,7 @@ class _LazyBoard:
         return self._target
 
     def circumstances(self, name: str, artifact: Artifact) -> Circumstances | None:
-        """What decides the count of a file here; None while there is no image.
+        """Cache key of a count: everything that decides it; None while there is no image.
 
         Raises:
             BoardError: QEMU is not installed.
@@ -253,7 +254,7 @@ class _LazyBoard:
         pins = chosen.payload(_facts_of(image, self._settings.cpu)).requirements
         return Circumstances(
             artifact=artifact.sha256,
-            runtime=(name.partition("==")[0], *pins),
+            runtime=(RuntimeSpec.parse(name).name, *pins),
             agent=agent,
             image=image.id,
             cpu=self._settings.cpu,
@@ -284,13 +285,13 @@ def _count_on(
     cache: CountCache,
     on_stage: Callable[[str], None],
 ) -> Result:
-    wanted = [one for one in files if settings.cpu in one.wish.cpus]
+    own = [one for one in files if settings.cpu in one.wanted.cpus]
     counts: dict[int, Count] = {}
     profiles: dict[int, Profiled] = {}
     cached, problems = [], []
     with _LazyBoard(settings, on_stage) as there:
-        for file in wanted:
-            name, artifact = file.wish.runtime, file.made.result()
+        for file in own:
+            name, artifact = file.wanted.runtime, file.made.result()
             if artifact is None:
                 continue
             title = f"{artifact.model} {artifact.precision} {name} on {settings.cpu}"
@@ -303,12 +304,12 @@ def _count_on(
                     cached.append(kept.cell)
                 else:
                     on_stage(f"counting {title}")
-                counts[file.place] = kept or count_one(settings.cpu, name, artifact, there.target)
+                counts[file.index] = kept or count_one(settings.cpu, name, artifact, there.target)
                 if kept is None and (under := there.circumstances(name, artifact)) is not None:
-                    cache.put(under, counts[file.place])
+                    cache.put(under, counts[file.index])
                 if plan.profile:
                     taken = profile(name, artifact, there.target, SPEC)
-                    profiles[file.place] = Profiled(cpu=settings.cpu, breakdown=taken)
+                    profiles[file.index] = Profiled(cpu=settings.cpu, breakdown=taken)
             except BoardError:
                 raise
             except DeployError as error:

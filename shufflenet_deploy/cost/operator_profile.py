@@ -1,7 +1,7 @@
-"""What the instructions of an inference go to, by the runtimes' own profilers.
+"""Instruction counts per operator, from the runtimes' own profilers.
 
-On a board whose clock counts instructions, the whole microseconds that profilers tell are thousands
-of instructions.
+On a board whose clock counts instructions, the whole microseconds of profilers are thousands of
+instructions.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from shufflenet_deploy.analysis.profile import Breakdown, take_apart
 from shufflenet_deploy.atomic_files import resource
 from shufflenet_deploy.errors import TargetError
 from shufflenet_deploy.export.profile_attribution import with_layers
-from shufflenet_deploy.records import Artifact, BenchmarkSpec, Cell, Failure
+from shufflenet_deploy.records import Artifact, BenchmarkSpec, Cell, Failure, RuntimeSpec
 from shufflenet_deploy.target import Target
 
 _INFERENCES = 5
 
 
 def profile(name: str, artifact: Artifact, target: Target, spec: BenchmarkSpec) -> Breakdown:
-    """Take inferences of one file apart on a deterministic board.
+    """Profile inferences of one file by operator, on a deterministic board.
 
     Raises:
         TargetError: the runtime has no profiler, or the model does not run.
@@ -35,7 +35,7 @@ def profile(name: str, artifact: Artifact, target: Target, spec: BenchmarkSpec) 
         inferences=_INFERENCES,
     )
     if argv is None:
-        raise TargetError(f"{name} has no operators that could be told apart: count it without")
+        raise TargetError(f"{name} has no operators to profile: count it without")
     variables = {**environment.env, **chosen.environment(spec)}
     report = chosen.parse(target.invoke(argv, env=variables, timeout_s=spec.timeout_secs).text)
     if isinstance(report.outcome, Failure):
@@ -48,7 +48,7 @@ def profile(name: str, artifact: Artifact, target: Target, spec: BenchmarkSpec) 
         cell=Cell(
             model=artifact.model,
             options=artifact.options,
-            runtime=name.partition("==")[0],
+            runtime=RuntimeSpec.parse(name).name,
             format=artifact.format,
             precision=artifact.precision,
             resolution=artifact.resolution,

@@ -1,4 +1,4 @@
-"""How a file is counted on a deterministic board: how many inferences, which of them count."""
+"""Counting protocol on a deterministic board: number of inferences, and which of them count."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from shufflenet_deploy import runtime
 from shufflenet_deploy.atomic_files import resource
 from shufflenet_deploy.cost.baseline import Count
 from shufflenet_deploy.errors import TargetError
-from shufflenet_deploy.records import Artifact, BenchmarkSpec, Failure, Metric
+from shufflenet_deploy.records import Artifact, BenchmarkSpec, Failure, Metric, RuntimeSpec
 from shufflenet_deploy.target import Target
 
 #: Inferences of one process. The first quarter is not counted (see ``settled``), so that even a
-#: long inference is judged by three; of short ones there are 60 million instructions, which are
+#: long inference needs three; of short ones there are 60 million instructions, which are
 #: 0.06 s here.
 SPEC = BenchmarkSpec(
     metric=Metric.INSTRUCTIONS,
@@ -30,7 +30,7 @@ SPEC = BenchmarkSpec(
 MOST_SPREAD = 0.005
 #: The way of counting. Its number changes with the rules of ``settled`` and ``agreement``.
 PROTOCOL = f"2 {SPEC.model_dump_json()} {MOST_SPREAD}"
-#: Processes before that is said; each makes twice the inferences of the one before.
+#: Processes before that is reported; each makes twice the inferences of the one before.
 _ATTEMPTS = 3
 
 
@@ -89,7 +89,7 @@ def count_one(cpu: str, name: str, artifact: Artifact, target: Target) -> Count:
     return Count(
         cpu=cpu,
         model=artifact.model,
-        runtime=name.partition("==")[0],
+        runtime=RuntimeSpec.parse(name).name,
         version=report.runtime_version or "unknown",
         precision=artifact.precision,
         resolution=artifact.resolution,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
 #: Pictures that every layer is compared on: enough to tell noise from chance.
 _PICTURES = 4
-_SEED = re.compile(r"untrained \(seed (\d+)\)")
 
 
 class LayerComparison(Record):
@@ -62,16 +60,16 @@ def compare_file(
 
 def _module_of(artifact: Artifact, model: str | None, weights: Path | None) -> Model:
     """The module of a file, by what its manifest tells and the user knows better."""
-    seed = _SEED.match(artifact.weights.source)
+    made_from = artifact.weights
     head = artifact.options.get("head", "fixed")
-    if weights is None and not seed:
-        weights = Path(artifact.weights.source)
+    if weights is None and made_from.path is not None:
+        weights = Path(made_from.path)
         # `import` puts a card beside the weights, under the same name.
         card = weights.with_name(f"{artifact.model}.toml")
         model = model or (str(card) if card.is_file() else None)
     try:
         loaded = zoo.load(
-            model or artifact.model, weights=weights, seed=int(seed[1]) if seed else 0, head=head
+            model or artifact.model, weights=weights, seed=made_from.seed or 0, head=head
         )
     except UsageError as error:
         raise UsageError(

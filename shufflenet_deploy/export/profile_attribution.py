@@ -87,12 +87,12 @@ def network(artifact: Artifact) -> Network:
     Raises:
         UsageError: its model is not known any more.
     """
-    weights = Path(artifact.weights.source)
+    path = artifact.weights.path
     return _network(
         artifact.model,
         artifact.resolution,
         artifact.options.get("head", "fixed"),
-        weights if artifact.weights.trained and weights.is_file() else None,
+        Path(path) if path is not None and Path(path).is_file() else None,
     )
 
 

@@ -62,7 +62,7 @@ _NOT_SHOWN = "the driver's message is not shown, because it repeats a part of th
 
 @dataclass(frozen=True, kw_only=True)
 class Location:
-    """Where a journal is. ``shown`` is what messages and ``--json`` call it.
+    """Location of a journal. ``shown`` is its form for messages and ``--json``.
 
     ``guarded`` are the texts that no message may repeat.
     """
@@ -78,7 +78,7 @@ class Location:
         return Path(str(self.url.database)) if is_path else None
 
     def reason(self, error: BaseException) -> str:
-        """What a driver says of an error, on one line, unless that would show a secret."""
+        """A driver's message on one line, withheld where it would show a secret."""
         cause = getattr(error, "orig", None) or error
         text = " ".join(str(cause).split())
         if any(secret in text for secret in self.guarded):
@@ -127,7 +127,7 @@ def locate(text: str) -> Location:
 
 
 def _shown(url: sa.URL) -> str:
-    """What is harmless of a URL."""
+    """The parts of a URL that hold no secret."""
     if url.get_backend_name() == SQLITE:
         path = url.database or ":memory:"
         return "an SQLite file" if _HOLDS_CREDENTIALS.search(path) else path

@@ -57,7 +57,7 @@ runs = sa.Table(
     sa.Column("record", sa.Text, nullable=False),
 )
 
-#: What was measured besides runs.
+#: Supplementary measurements: sustained ones and cross-checks.
 observations = sa.Table(
     "observations",
     _tables,
@@ -85,7 +85,7 @@ def upgrade(connection: sa.Connection, location: str) -> None:
     """Create the tables, or bring those of an older version up to this one's.
 
     Args:
-        connection: in a transaction that no other process upgrades beside.
+        connection: in a transaction that excludes upgrades by other processes.
         location: what messages call the journal.
 
     Raises:
@@ -200,7 +200,7 @@ def _tell_metrics(connection: sa.Connection) -> None:
 
 
 def _counts_instructions(record: object) -> bool:
-    """Whether a stored run counts instructions; one that cannot be read is named when it is."""
+    """True if a stored run counts instructions; damaged rows are reported when they are read."""
     try:
         spec = parse_json(str(record))["spec"]
     except (ValueError, TypeError, KeyError):
@@ -246,7 +246,7 @@ def _add_evaluations(connection: sa.Connection) -> None:
 
 
 def _tell_imported(connection: sa.Connection) -> None:
-    """To version 5: a suite says whether it was imported."""
+    """To version 5: a suite has a flag for imported ones."""
     connection.exec_driver_sql("ALTER TABLE suites ADD COLUMN imported INTEGER NOT NULL DEFAULT 0")
 
 

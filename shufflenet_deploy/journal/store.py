@@ -1,6 +1,6 @@
 """The journal: every run, raw, committed the moment it ends, in SQLite or any database.
 
-A run is stored as its own JSON with a few columns beside it to search by. Runs are only ever added
+A run is stored as its own JSON with a few indexed columns next to it. Runs are only ever added
 (or deleted by the user), never changed. Of several attempts at the same process of the same cell
 one counts when runs are read (see ``attempts``); the others stay.
 """
@@ -9,28 +9,34 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sqlite3
-import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar
+from typing import Self
 
 import sqlalchemy as sa
-from pydantic import BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from sqlalchemy import exc
 
-from shufflenet_deploy.bounded import Moment, Name, Text, first_line, parse_json
+from shufflenet_deploy.bounded import first_line
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.journal import schema
-from shufflenet_deploy.journal.database import SQLITE, Location, locate
+from shufflenet_deploy.journal.database import locate
+from shufflenet_deploy.journal.engine import create_engine, prepare_file
+from shufflenet_deploy.journal.lines import Parsed, parse_lines, parsed
+from shufflenet_deploy.journal.rows import (
+    TABLES,
+    SuiteRow,
+    evaluation_row,
+    observation_row,
+    run_row,
+    suite_row,
+)
 from shufflenet_deploy.records import (
     CrossCheck,
     Evaluation,
-    Metric,
     Observation,
-    Record,
     Run,
     SuiteNote,
     Sustained,
@@ -42,47 +48,19 @@ from shufflenet_deploy.stats import attempts
 #: Names the journal where no ``--journal`` does: a path or a database URL.
 JOURNAL_VARIABLE = "SHUFFLENET_DEPLOY_JOURNAL"
 
-#: What stands for "the newest suite" where a suite is asked for.
+#: Placeholder for the newest suite, where a suite is asked for.
 LAST = "last"
 
-#: The kind of runs that are kept beside the measurements.
+#: The kind of runs that are stored next to the measurements.
 _PROFILE = "profile"
 
-_BUSY_SECS = 30
 #: Any number, the same in every version: a journal has one writer at a time.
 _WRITER_LOCK = 0x53484644
 
-_Record = TypeVar("_Record")
-
 _observation: TypeAdapter[Sustained | CrossCheck] = TypeAdapter(Observation)
 
-#: What one line of an exported journal is. Runs are the only ones that do not say their kind.
-Exported = Run | Sustained | CrossCheck | Evaluation | SuiteNote
-
-_of_a_kind: TypeAdapter[Sustained | CrossCheck | Evaluation | SuiteNote] = TypeAdapter(
-    Annotated[Sustained | CrossCheck | Evaluation | SuiteNote, Field(discriminator="kind")]
-)
-
-
-#: Told of each row that cannot be read, in one line that names it.
+#: Callback for each row that cannot be read, with one line that names it.
 OnDamaged = Callable[[str], object]
-
-
-class SuiteRow(Record):
-    """One suite of the journal. ``definition`` is what ``bench --resume`` needs, "" without one.
-
-    Of a suite that was ``imported``, ``host`` is what a file says: nothing connects there unasked.
-    """
-
-    id: Name
-    name: Name
-    host: Name
-    created_at: Moment
-    metrics: tuple[Metric, ...]
-    measurements: int
-    failures: int
-    definition: Text
-    imported: bool = False
 
 
 def default_location() -> str:
@@ -107,7 +85,7 @@ class Journal:
 
         Args:
             location: a path, an SQLAlchemy URL, or None for ``default_location()``.
-            on_damaged: told of each row that cannot be read, which is then left out; without it
+            on_damaged: called for each row that cannot be read, which is then left out; without it
                 such a row raises ``UsageError``.
 
         Raises:
@@ -117,12 +95,12 @@ class Journal:
         self._where = locate(str(location or default_location()))
         self.location = self._where.shown
         if self._where.file is not None:
-            _prepare_file(self._where.file, self.location)
+            prepare_file(self._where.file, self.location)
         try:
             with warnings.catch_warnings():
-                # What a driver only warns of would be a line that nobody asked for.
+                # Warnings as errors: a driver's warning would be stray output on the terminal.
                 warnings.simplefilter("error")
-                self._engine = _engine(self._where)
+                self._engine = create_engine(self._where)
             self._writer = self._engine.execution_options(writes=True)
         except (ModuleNotFoundError, exc.NoSuchModuleError) as error:
             raise UsageError(
@@ -164,25 +142,25 @@ class Journal:
     def append(self, run: Run) -> None:
         """Add one run; it is on disk when this returns."""
         with self._writing() as connection:
-            connection.execute(schema.runs.insert().values(**_columns(run)))
+            connection.execute(schema.runs.insert().values(**run_row(run)))
 
     def observe(self, observation: Sustained | CrossCheck) -> None:
-        """Add what was measured besides runs; it is on disk when this returns."""
+        """Add a supplementary measurement; it is on disk when this returns."""
         with self._writing() as connection:
-            connection.execute(schema.observations.insert().values(**_observed(observation)))
+            connection.execute(schema.observations.insert().values(**observation_row(observation)))
 
     def append_evaluation(self, evaluation: Evaluation) -> None:
-        """Add what a file's accuracy was; one with the same id is there already and stays."""
+        """Add an evaluation; one with the same id is there already and stays."""
         table = schema.evaluations
         known = sa.select(table.c.id).where(table.c.id == evaluation.id)
         with self._writing() as connection:
             if connection.scalar(known) is None:
-                connection.execute(table.insert().values(**_evaluated(evaluation)))
+                connection.execute(table.insert().values(**evaluation_row(evaluation)))
 
     def holds(self, suite: str) -> int | None:
-        """How many runs a suite of exactly this id has, readable or not; None where there is none.
+        """Count the runs of a suite by exact id, readable or not; None if there is no such suite.
 
-        What ``suites`` cannot read can be removed by this.
+        It finds suites with damaged rows, too, which ``suites`` leaves out: they can be deleted.
         """
         count = sa.select(sa.func.count()).where(schema.runs.c.suite == suite)
         noted = sa.select(sa.func.count()).where(schema.suites.c.id == suite)
@@ -211,7 +189,7 @@ class Journal:
         incoming = {(record.__class__, record.id): record for record in parse_lines(lines, source)}
         added = 0
         with self._writing() as connection:
-            for table, row_of, kinds in _TABLES:
+            for table, row_of, kinds in TABLES:
                 present = set(connection.scalars(sa.select(table.c.id)))
                 new = [
                     row_of(record)
@@ -244,7 +222,7 @@ class Journal:
         return self._records(schema.runs, Run.model_validate_json, suite, which)
 
     def observations(self, suite: str | None = None) -> list[Sustained | CrossCheck]:
-        """What was measured besides runs, in the order it was made, of one suite or all."""
+        """Supplementary measurements in the order they were made, of one suite or all."""
         return self._records(schema.observations, _observation.validate_json, suite)
 
     def evaluations(self) -> list[Evaluation]:
@@ -254,11 +232,11 @@ class Journal:
     def _records(
         self,
         table: sa.Table,
-        parse: Callable[[str], _Record],
+        parse: Callable[[str], Parsed],
         suite: str | None,
         which: sa.ColumnElement[bool] | None = None,
-    ) -> list[_Record]:
-        """The records of a table that can be read, oldest first; ``on_damaged`` hears of others."""
+    ) -> list[Parsed]:
+        """Valid records of a table, oldest first; ``on_damaged`` is called for the others."""
         query = sa.select(table.c.sequence, table.c.record).order_by(table.c.sequence)
         if suite is not None:
             query = query.where(table.c.suite == suite)
@@ -270,7 +248,7 @@ class Journal:
         for sequence, record in rows:
             where = f"{self.location}, {table.name} row {sequence}"
             try:
-                found.append(_parsed(parse, record, where))
+                found.append(parsed(parse, record, where))
             except UsageError as error:
                 self._on_damaged(f"{error}; shufflenet-deploy runs delete removes its suite")
         return found
@@ -292,7 +270,7 @@ class Journal:
         rows = []
         for suite in counted.keys() | noted.keys():
             try:
-                rows.append(_suite_row(suite, counted.get(suite), noted.get(suite)))
+                rows.append(suite_row(suite, counted.get(suite), noted.get(suite)))
             except ValidationError as error:
                 self._on_damaged(
                     f"{self.location}, suite {first_line(repr(suite), 80)}: {first_problem(error)}"
@@ -340,8 +318,8 @@ class Journal:
             yield f"{record.model_dump_json()}\n"
 
     def _notes(self, suite: str | None) -> list[SuiteNote]:
-        told = [column for column in schema.suites.c if column.name != "imported"]
-        query = sa.select(*told).order_by(schema.suites.c.created_at)
+        shown = [column for column in schema.suites.c if column.name != "imported"]
+        query = sa.select(*shown).order_by(schema.suites.c.created_at)
         if suite is not None:
             query = query.where(schema.suites.c.id == suite)
         with self._translated(), self._engine.connect() as connection:
@@ -389,178 +367,3 @@ class Journal:
 
 def _refuse(problem: str) -> None:
     raise UsageError(problem)
-
-
-def _suite_row(suite: Any, counted: Any, note: Any) -> SuiteRow:
-    """One row of ``Journal.suites``.
-
-    Args:
-        suite: its id.
-        counted: its id, first start, host, measurements, failures, least and greatest metric; None
-            where there are no runs.
-        note: its row of the table of suites; None for one that was imported without.
-
-    Raises:
-        ValidationError: a column holds what none of ours does.
-    """
-    _, first_at, host, measurements, failures, *metrics = counted or ("", "", "", 0, 0)
-    return SuiteRow.model_validate(
-        {
-            "id": suite,
-            "name": note.name if note else suite,
-            "host": note.host if note else host,
-            "created_at": note.created_at if note else first_at,
-            "metrics": tuple(dict.fromkeys(sorted(metrics, key=str))),
-            "measurements": measurements,
-            "failures": failures,
-            "definition": note.definition if note else "",
-            "imported": note.imported if note else True,
-        }
-    )
-
-
-def _columns(run: Run) -> dict[str, Any]:
-    return {
-        "id": run.id,
-        "suite": run.suite,
-        "started_at": run.started_at.astimezone(UTC).isoformat(),
-        "host": run.target.host,
-        "kind": run.kind,
-        "metric": run.spec.metric.value,
-        "model": run.cell.model,
-        "runtime": run.cell.runtime,
-        "precision": run.cell.precision.value,
-        "resolution": str(run.cell.resolution),
-        "threads": run.cell.threads,
-        "process": run.process,
-        "artifact_sha256": run.artifact.sha256 if run.artifact else None,
-        "record": run.model_dump_json(),
-    }
-
-
-def parse_lines(lines: Iterable[str], source: str) -> list[Exported]:
-    """What ``export_lines`` wrote; empty lines are passed over.
-
-    Raises:
-        UsageError: a line is no record; ``source`` and its number are named.
-    """
-    return [
-        _parse_line(line, f"{source}, line {number}")
-        for number, line in enumerate(lines, start=1)
-        if line.strip()
-    ]
-
-
-def _observed(observation: Sustained | CrossCheck) -> dict[str, Any]:
-    return {
-        "id": observation.id,
-        "suite": observation.suite,
-        "started_at": observation.started_at.astimezone(UTC).isoformat(),
-        "host": observation.target.host,
-        "kind": observation.kind,
-        "record": observation.model_dump_json(),
-    }
-
-
-def _evaluated(evaluation: Evaluation) -> dict[str, Any]:
-    return {
-        "id": evaluation.id,
-        "at": evaluation.at.astimezone(UTC).isoformat(),
-        "artifact_sha256": evaluation.artifact.sha256,
-        "record": evaluation.model_dump_json(),
-    }
-
-
-def _noted(note: SuiteNote) -> dict[str, Any]:
-    row = note.model_dump(exclude={"kind"})
-    return {**row, "created_at": note.created_at.astimezone(UTC).isoformat(), "imported": 1}
-
-
-#: Where each kind of line is kept, and how it becomes a row there.
-_TABLES: tuple[tuple[sa.Table, Callable[[Any], dict[str, Any]], tuple[type, ...]], ...] = (
-    (schema.suites, _noted, (SuiteNote,)),
-    (schema.runs, _columns, (Run,)),
-    (schema.observations, _observed, (Sustained, CrossCheck)),
-    (schema.evaluations, _evaluated, (Evaluation,)),
-)
-
-
-def _parse_line(text: str, where: str) -> Exported:
-    try:
-        fields = parse_json(text)
-    except ValueError as error:
-        raise UsageError(f"{where}: not a record of this version: {error}") from error
-    if isinstance(fields, dict) and "kind" in fields:
-        return _parsed(_of_a_kind.validate_json, text, where)
-    return _parsed(Run.model_validate_json, text, where)
-
-
-def _parsed(parse: Callable[[str], _Record], text: Any, where: str) -> _Record:
-    try:
-        return parse(text)
-    except (ValidationError, UsageError) as error:
-        problem = first_problem(error) if isinstance(error, ValidationError) else error
-        raise UsageError(f"{where}: not a record of this version: {problem}") from error
-    except (TypeError, ValueError) as error:  # no text at all: a column of SQLite takes anything
-        raise UsageError(f"{where}: not a record of this version: it is no text") from error
-
-
-# --- opening -------------------------------------------------------------------------------------
-
-
-def _prepare_file(path: Path, shown: str) -> None:
-    try:
-        if path.is_dir():
-            raise UsageError(f"the journal {shown} is a folder: name a file")
-        if path.exists() and not path.is_file():
-            raise UsageError(f"the journal {shown} is a device or a pipe: name a file")
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(
-            f"cannot create the folder of the journal {shown}: {error.strerror}; "
-            "choose another --journal"
-        ) from error
-
-
-def _engine(where: Location) -> sa.Engine:
-    if where.url.get_backend_name() != SQLITE:
-        return sa.create_engine(where.url, pool_pre_ping=True)
-    engine = sa.create_engine(where.url, connect_args={"timeout": _BUSY_SECS})
-
-    @sa.event.listens_for(engine, "connect")
-    def _connected(connection: Any, _record: object) -> None:
-        # The driver shall not begin transactions by itself: see "begin" below.
-        connection.isolation_level = None
-        # A column may hold bytes that are no text: the row is named, the others are read.
-        connection.text_factory = _decoded
-        _write_ahead(connection)
-        connection.execute("PRAGMA synchronous=FULL").close()
-
-    @sa.event.listens_for(engine, "begin")
-    def _begun(connection: sa.Connection) -> None:
-        # A transaction that takes the write lock late can fail at once, whatever the timeout is.
-        writes = connection.get_execution_options().get("writes", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-    return engine
-
-
-def _decoded(stored: bytes) -> str:
-    return stored.decode("utf-8", "surrogateescape")
-
-
-def _write_ahead(connection: Any) -> None:
-    """Turn write-ahead logging on; another process may be doing the same to a new file.
-
-    SQLite does not wait its busy time out for this one change, so the waiting is ours.
-    """
-    deadline = time.monotonic() + _BUSY_SECS
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode=WAL").close()
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error) or time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-        else:
-            return

@@ -207,7 +207,7 @@ def _cells(runs: Sequence[Run], others: Sequence[Run]) -> dict[_Key, tuple[Run, 
     counted = [run for run in runs if isinstance(run.outcome, Measurement | Failure)]
     for run in counted:
         cell = run.cell
-        bare = cell.runtime.partition("==")[0]
+        bare = cell.runtime_spec.name
         key = (
             cell.model,
             tuple(sorted(cell.options.items())),
@@ -230,7 +230,7 @@ def _named_with_versions(runs: Iterable[Run]) -> set[str]:
     """
     names: dict[str, set[str]] = {}
     for run in runs:
-        names.setdefault(run.cell.runtime.partition("==")[0], set()).add(run.cell.runtime)
+        names.setdefault(run.cell.runtime_spec.name, set()).add(run.cell.runtime)
     return {name for name, written in names.items() if len(written) > 1}
 
 

@@ -82,7 +82,7 @@ def summary(
 
     Args: as of ``as_text``.
     """
-    lost = {(made.candidate.model_dump_json(), made.metric): made for made in decompositions}
+    lost = {(made.candidate, made.metric): made for made in decompositions}
     stream = StringIO()
     console = Console(file=stream, width=width, force_terminal=color, highlight=False, emoji=False)
     console.print(Text("Where the time goes", style="bold"))
@@ -92,7 +92,7 @@ def summary(
         shares = ", ".join(f"{part.name} {part.share:.0%}" for part in largest)
         console.print(Text(f"{_name(one.cell)} · {one.cell.runtime}"))
         console.print(Padding(Text(f"{_figure(one.plain, one)}: {shares}"), (0, 0, 0, 2)))
-        made = lost.get((one.cell.model_dump_json(), one.metric))
+        made = lost.get((one.cell, one.metric))
         if made is not None:
             console.print(Padding(Text(verdict(made)), (0, 0, 0, 2)))
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"

@@ -15,7 +15,7 @@ from functools import cache
 from typing import TypeVar
 
 from shufflenet_deploy.atomic_files import resource
-from shufflenet_deploy.records import Cell, Failure, Measurement, Resolution, Run
+from shufflenet_deploy.records import Cell, Failure, Measurement, Resolution, Run, RuntimeSpec
 from shufflenet_deploy.report import paper
 from shufflenet_deploy.report.footnotes import failure_reason
 from shufflenet_deploy.report.table_model import RunSettings
@@ -99,9 +99,9 @@ def _in_order(settings: Iterable[RunSettings]) -> list[RunSettings]:
 
     def order(one: RunSettings) -> tuple[object, ...]:
         place = places.index((one.suite, one.host, one.metric))
-        name, _, pinned = one.runtime.partition("==")
-        versions = [_numbers(one.runtime_version or ""), _numbers(pinned)]
-        return (place, name, one.precision.place, one.threads, versions, one.cpus or ())
+        spec = RuntimeSpec.parse(one.runtime)
+        versions = [_numbers(one.runtime_version or ""), _numbers(spec.version or "")]
+        return (place, spec.name, one.precision.place, one.threads, versions, one.cpus or ())
 
     return sorted(known, key=order)
 

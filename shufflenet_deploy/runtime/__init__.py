@@ -6,7 +6,7 @@ import difflib
 import re
 
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.records import Format
+from shufflenet_deploy.records import Format, RuntimeSpec
 from shufflenet_deploy.runtime.agent_protocol import AgentRuntime
 from shufflenet_deploy.runtime.base import Payload, Report, Runtime
 from shufflenet_deploy.runtime.native import NativeRuntime
@@ -20,6 +20,7 @@ _RUNTIMES = {
     "tflite-runtime": (Format.TFLITE, TFLITE_RUNTIME),
 }
 _NATIVE = "native"
+_VERSION = re.compile(r"[0-9][0-9A-Za-z.]*")
 
 
 def names() -> tuple[str, ...]:
@@ -33,19 +34,20 @@ def get(name: str) -> Runtime:
     Raises:
         UsageError: there is no such runtime; the message names the nearest.
     """
-    match = re.fullmatch(r"([A-Za-z0-9_-]+?)(?:==([0-9][0-9A-Za-z.]*))?", name.strip())
-    if match is not None and match[1] == _NATIVE:
-        if match[2]:
-            raise UsageError(f"'{name}': native is of this package: leave =={match[2]} out")
+    spec = RuntimeSpec.parse(name.strip())
+    is_version = spec.version is None or _VERSION.fullmatch(spec.version) is not None
+    if spec.name == _NATIVE and is_version:
+        if spec.version:
+            raise UsageError(f"'{name}': native is of this package: leave =={spec.version} out")
         return NativeRuntime()
-    if match is None or match[1] not in _RUNTIMES:
-        wanted = match[1] if match else name
+    if spec.name not in _RUNTIMES or not is_version:
+        wanted = spec.name if is_version else name
         near = difflib.get_close_matches(wanted, names(), n=1, cutoff=0.6)
         hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(names())}"
         raise UsageError(
             f"'{name}' is not a runtime: {hint} (a version is written onnxruntime==1.30)"
         )
-    model_format, distribution = _RUNTIMES[match[1]]
+    model_format, distribution = _RUNTIMES[spec.name]
     return AgentRuntime(
-        runtime=match[1], version=match[2], format=model_format, distribution=distribution
+        runtime=spec.name, version=spec.version, format=model_format, distribution=distribution
     )

@@ -41,6 +41,7 @@ from shufflenet_deploy.records import (
     Measurement,
     OperatorTiming,
     Profile,
+    RuntimeSpec,
     TargetFacts,
     first_problem,
 )
@@ -87,7 +88,7 @@ class AgentRuntime:
     @property
     def name(self) -> str:
         """As the user wrote it: ``"onnxruntime"`` or ``"onnxruntime==1.30"``."""
-        return f"{self.runtime}=={self.version}" if self.version else self.runtime
+        return str(RuntimeSpec(name=self.runtime, version=self.version))
 
     @property
     def formats(self) -> tuple[Format, ...]:

@@ -1,4 +1,4 @@
-"""Which runs count: one attempt of each process, and of one cell those that sampled alike.
+"""Selection of runs: one attempt of each process, and of one cell those that sampled alike.
 
 A process may have been attempted several times: retried because it was disturbed, or measured again
 when its suite was resumed. All attempts stay in the journal. This is the rule for the one that
@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from shufflenet_deploy.records import Measurement, Run
+from shufflenet_deploy.records import Cell, Measurement, Run
 from shufflenet_deploy.stats.disturbances import disturbances
 
 
@@ -32,7 +32,7 @@ def counted(runs: Iterable[Run]) -> list[Run]:
 
 
 def relevant(runs: Iterable[Run]) -> list[Run]:
-    """What a report needs: the attempts that count, those less good, and failures that came last.
+    """Attempts for a report: those that count, those less good, and failures that came last.
 
     Attempts with another file, protocol or runtime version than the one that counts are left out.
     """
@@ -54,7 +54,7 @@ class CellRuns:
     """The runs of one cell, sorted by what they are good for.
 
     ``kept`` measured with the newest file, protocol and version of the runtime, one attempt of each
-    process: their samples may be put together. ``otherwise`` are those that measured with others.
+    process: their samples may be pooled. ``otherwise`` are those that measured with others.
     ``failed`` has the last attempt of each process that failed there. ``replaced`` are attempts at
     processes of ``kept`` that were disturbed more.
     """
@@ -95,10 +95,10 @@ class CellRuns:
 _Placed = tuple[int, Run]
 
 
-def _by_process(runs: Iterable[Run]) -> dict[tuple[str, str, str, int], list[_Placed]]:
-    groups: dict[tuple[str, str, str, int], list[_Placed]] = {}
+def _by_process(runs: Iterable[Run]) -> dict[tuple[str, str, Cell, int], list[_Placed]]:
+    groups: dict[tuple[str, str, Cell, int], list[_Placed]] = {}
     for place, run in enumerate(runs):
-        key = (run.suite, run.target.host, run.cell.model_dump_json(), run.process)
+        key = (run.suite, run.target.host, run.cell, run.process)
         groups.setdefault(key, []).append((place, run))
     return groups
 
@@ -108,7 +108,7 @@ def _measured(run: Run) -> bool:
 
 
 def _made_alike(run: Run, other: Run) -> bool:
-    """Whether the samples of two measured runs of one cell may be put together."""
+    """True if the samples of two measured runs of one cell may be pooled."""
     return (run.sampling, run.runtime_version) == (other.sampling, other.runtime_version)
 
 
@@ -122,6 +122,6 @@ def _chosen(attempts: Sequence[_Placed]) -> _Placed:
 
 
 def _disturbance(run: Run) -> tuple[int, float]:
-    """How much disturbed a process: how many causes, and how far these exceeded their limits."""
+    """Rank of a process by disturbance: number of causes, then total severity over their limits."""
     findings = disturbances(run)
     return len(findings), sum(finding.severity for finding in findings)

@@ -1,4 +1,4 @@
-"""Stability of a cell: how far its figure can be trusted, and every finding that says so."""
+"""Stability of a cell: reliability of its figure, with every finding behind it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from shufflenet_deploy.stats.intervals import (
 
 
 class Verdict(StrEnum):
-    """How far the figure of a cell can be trusted."""
+    """Reliability of a cell's figure."""
 
     STABLE = "stable"
     NOISY = "noisy"
@@ -49,7 +49,7 @@ _OUTLIER_SHARE = 0.05
 
 
 def stability(runs: Sequence[Run]) -> Stability:
-    """Judge one cell from all of its runs (failures are ignored; no measurement is ``STABLE``)."""
+    """Rate one cell from all of its runs (failures are ignored; no measurement is ``STABLE``)."""
     findings: dict[Cause, Finding] = {}
     measured = [run for run in runs if isinstance(run.outcome, Measurement)]
     for run in measured:
@@ -65,7 +65,7 @@ def stability(runs: Sequence[Run]) -> Stability:
 
 
 def _sampling_flaws(run: Run) -> list[Finding]:
-    """What is wrong with the samples of one process."""
+    """Findings from the samples of one process."""
     measurement = run.outcome
     if not isinstance(measurement, Measurement) or run.spec.metric is Metric.INSTRUCTIONS:
         return []
@@ -129,7 +129,7 @@ def _drift(samples: Samples) -> float:
 
 
 def _disagreement(runs: Sequence[Run]) -> list[Finding]:
-    """Whether the processes of a cell tell one story."""
+    """Finding for processes of a cell whose medians disagree."""
     medians = [median(samples) for samples in samples_of(runs)]
     if len(medians) < 2:
         return []

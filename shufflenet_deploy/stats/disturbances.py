@@ -1,6 +1,6 @@
-"""What disturbed a process while it sampled: read from its conditions, never from its figure.
+"""Disturbances of a process while it sampled: from its conditions, never from its figure.
 
-``stats`` judges a cell by these findings and by its samples; ``attempts`` chooses among several
+``stats`` rates a cell by these findings and by its samples; ``attempts`` chooses among several
 attempts at one process by these findings alone, so that no choice can flatter a figure.
 """
 
@@ -13,7 +13,7 @@ from shufflenet_deploy.records import Conditions, Measurement, Metric, Run
 
 
 class Cause(StrEnum):
-    """Why a cell is not stable."""
+    """Causes of an unstable or tainted cell."""
 
     THROTTLED = "throttled"
     FREQUENCY = "frequency changed"
@@ -46,11 +46,11 @@ class Finding:
 
     @property
     def tainting(self) -> bool:
-        """Whether the figure should not be compared at all."""
+        """True if the figure must not be compared at all."""
         return self.cause in _TAINTING
 
 
-#: Bits of the Raspberry Pi firmware's "get_throttled"; bit + 16 says it happened since boot.
+#: Bits of the Raspberry Pi firmware's "get_throttled"; bit + 16 means that it happened since boot.
 _THROTTLE_BITS = (
     (0, "under-voltage"),
     (1, "frequency capped"),
@@ -65,17 +65,17 @@ _SWAP_GROWTH_BYTES = 16 << 20
 
 
 def throttle_reasons(bits: int | None) -> tuple[str, ...]:
-    """What the firmware says limits the CPU at this moment."""
+    """Active throttling reasons from the firmware's bit mask."""
     return tuple(name for bit, name in _THROTTLE_BITS if bits is not None and bits >> bit & 1)
 
 
 def tolerated_busy_cores(cores: int, *, threads: int) -> float:
-    """How many cores others may keep busy: half of one, or half of those that we leave idle."""
+    """Tolerated load of other programs: half a core, or half of the cores that we leave idle."""
     return max(_OTHERS_BUSY_CORES, (cores - threads) * _OTHERS_BUSY_SHARE)
 
 
 def disturbances(run: Run) -> list[Finding]:
-    """What the target did to one process while it sampled: all of it taints the figure."""
+    """Findings on the target during one process; every one of them taints the figure."""
     measurement = run.outcome
     if not isinstance(measurement, Measurement) or run.spec.metric is Metric.INSTRUCTIONS:
         return []
@@ -97,7 +97,7 @@ def disturbances(run: Run) -> list[Finding]:
 
 
 def oversubscription(run: Run) -> list[Finding]:
-    """Whether the threads of one process had to share cores, whatever it counted.
+    """Finding for threads of one process that shared cores, for any metric.
 
     The process then measures its own waiting besides the model: threads that spin at a barrier hold
     the core that another one needs.

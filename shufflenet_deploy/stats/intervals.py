@@ -103,7 +103,7 @@ def outliers(samples: Samples, threshold: float = 5.0) -> tuple[int, ...]:
 
 
 def center(processes: Processes) -> float:
-    """What one cell costs: the median of the medians of its processes.
+    """Point estimate of a cell: the median of the medians of its processes.
 
     A process counts once however many samples it took, and one bad process in three is outvoted.
 
@@ -127,7 +127,7 @@ class Interval:
 
     @property
     def distinguishable(self) -> bool:
-        """Whether 1, "no difference", lies outside the interval."""
+        """True if 1, "no difference", lies outside the interval."""
         return not self.low <= 1.0 <= self.high
 
     @property
@@ -162,7 +162,7 @@ def ratio_interval(
     resamples: int = _RESAMPLES,
     seed: int = 0,
 ) -> Interval:
-    """How many times the baseline's cost the candidate costs: below 1 is faster.
+    """Ratio of candidate to baseline with a bootstrap interval: below 1 is faster.
 
     Args:
         baseline: samples of each process of the baseline, all positive.
@@ -186,7 +186,7 @@ def ratio_interval(
 def speedup_interval(
     baseline: Processes, candidate: Processes, *, level: float = 0.95, seed: int = 0
 ) -> Interval:
-    """How many times faster than the baseline the candidate is: the inverse of the ratio."""
+    """Speedup of the candidate over the baseline: the inverse of the ratio."""
     return ratio_interval(baseline, candidate, level=level, seed=seed).inverse
 
 

@@ -1,4 +1,4 @@
-"""Shares of pictures: how sure they are, and whether two networks on the same pictures differ.
+"""Proportions: Wilson confidence intervals, and McNemar's test of two networks on the same images.
 
 Pure functions over counts.
 """
@@ -36,8 +36,8 @@ def wilson(successes: int, trials: int) -> tuple[float, float]:
 def mcnemar(only_first: int, only_second: int) -> float:
     """The exact two-sided p-value that two classifiers are equally often right (McNemar, 1947).
 
-    Only the pictures count that one of them has right and the other has not: of two equally good
-    classifiers, each wins such a picture like the toss of a coin.
+    Only discordant images count, which one of them has right and the other has not: of two equally
+    good classifiers, each wins such an image with probability 1/2.
     """
     discordant = only_first + only_second
     if discordant == 0:

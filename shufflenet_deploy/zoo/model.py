@@ -54,12 +54,7 @@ def load(
     if weights is None:
         module = empty(card, head).to_empty(device="cpu")
         initialize(module, seed)
-        untrained = WeightsInfo(
-            source=f"untrained (seed {seed}): latency only",
-            sha256=untrained_identity(card, seed),
-            layout="none",
-            trained=False,
-        )
+        untrained = WeightsInfo.seeded(seed, sha256=untrained_identity(card, seed))
         return Model(
             architecture=card, module=module, weights=untrained, preprocessing=card.preprocessing
         )
@@ -71,8 +66,8 @@ def load(
     return Model(
         architecture=imported.architecture,
         module=module,
-        weights=WeightsInfo(
-            source=imported.source, sha256=imported.sha256, layout=imported.layout, trained=True
+        weights=WeightsInfo.checkpoint(
+            imported.source, sha256=imported.sha256, layout=imported.layout
         ),
         preprocessing=imported.architecture.preprocessing,
         notes=imported.notes,

@@ -193,11 +193,10 @@ def artifact(
         multiply_adds=multiply_adds,
         parameters=1_000_000,
         options={"head": "fixed"} if model.startswith("alexnet") else {},
-        weights=WeightsInfo(
-            source="weights.pth" if trained else "seed 0",
-            sha256="0" * 64,
-            layout="megvii" if trained else "own",
-            trained=trained,
+        weights=(
+            WeightsInfo.checkpoint("weights.pth", sha256="0" * 64, layout="megvii")
+            if trained
+            else WeightsInfo.seeded(0, sha256="0" * 64)
         ),
         converter="torch.onnx",
         parity=Parity(

@@ -104,7 +104,7 @@ def test_pictures_that_calibrated_a_file_flatter_it(home: Path) -> None:
     argv = ("eval", "--data", "ten", *MODEL, "--fmt", "tflite", "-p", "int8", "--out", "ten-out")
     done = run(home, *argv, "--calib", "ten/0")
     assert "warning: 6 of the images calibrated the int8 files too" in done.stderr
-    assert "warning: 9 class folders hold no picture: 1, 2, 3, …" in done.stderr
+    assert "warning: 9 class folders hold no image: 1, 2, 3, …" in done.stderr
 
 
 def test_untrained_weights_are_called_what_they_are(home: Path) -> None:
@@ -130,7 +130,7 @@ def test_untrained_weights_are_called_what_they_are(home: Path) -> None:
         (("--data", "missing", "--fmt", "caffe"), "--data missing is no folder"),
         (("--data", "digits", "--labels", "none.txt"), "cannot read the labels none.txt"),
         (("--data", "digits", "--out", "journal.sqlite/x"), "--out journal.sqlite/x"),
-        (("--data", "digits", "--floor", "top1=0.9"), "floors are percent; write top1=90"),
+        (("--data", "digits", "--floor", "top1=0.9"), "thresholds are percent; write top1=90"),
         (("--data", "digits", "--journal", "digits"), "is a folder: name a file"),
         (("--data", "digits", "--fmt", "caffe"), "--fmt 'caffe' is unknown"),
         (("--data", "digits", "--model", "digitz"), "no model is called 'digitz'"),

@@ -125,7 +125,7 @@ def _judged(**changes: Any) -> None:
         "facts": sample_runs.PI,
         "state": SensorReading(),
         "vitals": HealthProbe(),
-        "outlooks": {},
+        "plans": {},
     } | changes
     for check in preflight.checks(preflight.Probe(**seen)):
         if "\n" in check.value:

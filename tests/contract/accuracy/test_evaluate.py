@@ -20,7 +20,7 @@ from shufflenet_deploy.records import Artifact, Evaluation, Format, Precision, R
 SIZE = Resolution(height=32, width=32)
 SOURCE = ModelSource(name=str(digits.CARD), weights=None, seed=0, head="fixed")
 
-#: What int8 may cost: in points of top-1, and in pictures on which it names another class.
+#: Tolerance of int8: points of top-1, and images on which it predicts another class.
 MOST_LOST, LEAST_AGREEMENT = 0.02, 0.97
 
 
@@ -34,7 +34,7 @@ def exported(
 
 
 def holds(evaluation: Evaluation) -> bool:
-    """Whether a file is as good as its module, within what int8 may cost."""
+    """True if a file is as accurate as its module, within the tolerance of int8."""
     file, module = evaluation.file, evaluation.module
     lost = (module.top1 - file.top1) / file.pictures
     return lost <= MOST_LOST and evaluation.pairing.same_class >= LEAST_AGREEMENT * file.pictures
@@ -66,7 +66,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def pictures(folder: Path) -> LabelledImages:
+def images(folder: Path) -> LabelledImages:
     return labelled(folder, classes=10)
 
 
@@ -76,8 +76,8 @@ def memory(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def evaluations(files: list[Artifact], pictures: LabelledImages, memory: Path) -> list[Evaluation]:
-    return evaluate(files, pictures, source=SOURCE, workers=1, memory=memory)
+def evaluations(files: list[Artifact], images: LabelledImages, memory: Path) -> list[Evaluation]:
+    return evaluate(files, images, source=SOURCE, workers=1, memory=memory)
 
 
 def right_by_torch_alone(folder: Path) -> int:
@@ -138,15 +138,15 @@ def test_int8_files_cost_little(evaluations: list[Evaluation]) -> None:
 def test_int8_that_this_machine_cannot_run_is_answered_with_the_same_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where there is no emulator, plain C of the foreign arithmetic answers, to the last bit."""
+    """Without an emulator, portable C of the foreign arithmetic computes it, bit-exact."""
     calib = digits.calibration(tmp_path / "calib")
     foreign = exported(tmp_path, calib, fmt="native", precision="int8", machine="armv7")
     assert foreign.tools["checked on"] == "qemu-arm"
     model = SOURCE.load()
-    picture = np.random.default_rng(0).normal(size=(1, 3, 32, 32)).astype(np.float32)
-    emulated = inference.of_file(foreign, model)(picture)
+    image = np.random.default_rng(0).normal(size=(1, 3, 32, 32)).astype(np.float32)
+    emulated = inference.of_file(foreign, model)(image)
     monkeypatch.setattr("shutil.which", lambda _: None)
-    np.testing.assert_array_equal(inference.of_file(foreign, model)(picture), emulated)
+    np.testing.assert_array_equal(inference.of_file(foreign, model)(image), emulated)
     next(calib.iterdir()).unlink()
     with pytest.raises(UsageError, match="not those that the file was calibrated with"):
         inference.of_file(foreign, model)
@@ -154,7 +154,7 @@ def test_int8_that_this_machine_cannot_run_is_answered_with_the_same_numbers(
 
 @pytest.mark.parametrize("fmt", ["onnx", "tflite", "native"])
 def test_int8_of_uneven_channels_fails_until_it_is_remedied(
-    tmp_path: Path, calib: Path, pictures: LabelledImages, fmt: str
+    tmp_path: Path, calib: Path, images: LabelledImages, fmt: str
 ) -> None:
     """The same network, with outliers: minmax ruins it, equal channels bring all of it back."""
     card = digits.rewritten(tmp_path / "card", digits.with_outliers_inside)
@@ -177,7 +177,7 @@ def test_int8_of_uneven_channels_fails_until_it_is_remedied(
     ]
     assert [attempt.parity.passed for attempt in saved.attempts] == [False, False, False, True]
     first, second = evaluate(
-        [ruined, saved], pictures, source=source, workers=1, memory=tmp_path / "memory"
+        [ruined, saved], images, source=source, workers=1, memory=tmp_path / "memory"
     )
     assert not holds(first)
     assert first.file.top1 < 0.8 * 320
@@ -213,7 +213,7 @@ def test_int8_of_an_uneven_trunk_needs_some_layers_in_float(
 
 
 def test_an_int8_program_keeps_no_layer_in_float(tmp_path: Path, calib: Path) -> None:
-    """What only that would remedy fails, and says so."""
+    """A model that only a float layer would fix fails validation with a clear message."""
     card = digits.rewritten(tmp_path / "card", digits.with_an_outlier_in_the_trunk)
     lost = exported(tmp_path, calib, card=card, fmt="native", precision="int8", machine="host")
     assert not lost.parity.passed
@@ -224,7 +224,7 @@ def test_an_int8_program_keeps_no_layer_in_float(tmp_path: Path, calib: Path) ->
 
 def test_what_was_answered_is_not_asked_again(
     files: list[Artifact],
-    pictures: LabelledImages,
+    images: LabelledImages,
     memory: Path,
     evaluations: list[Evaluation],
     tmp_path: Path,
@@ -235,55 +235,55 @@ def test_what_was_answered_is_not_asked_again(
 
     own = tmp_path / "own"
     with pytest.raises(KeyboardInterrupt):
-        evaluate(files, pictures, source=SOURCE, workers=1, memory=own, on_progress=interrupt)
+        evaluate(files, images, source=SOURCE, workers=1, memory=own, on_progress=interrupt)
     seen: list[Progress] = []
-    again = evaluate(files, pictures, source=SOURCE, workers=1, memory=own, on_progress=seen.append)
+    again = evaluate(files, images, source=SOURCE, workers=1, memory=own, on_progress=seen.append)
     assert seen[0] == Progress(answered=64, remembered=64, total=320)
     assert seen[-1] == Progress(answered=320, remembered=64, total=320)
     assert [each.id for each in again] == [each.id for each in evaluations]
     seen.clear()
-    evaluate(files, pictures, source=SOURCE, memory=memory, on_progress=seen.append)
+    evaluate(files, images, source=SOURCE, memory=memory, on_progress=seen.append)
     assert seen == [Progress(answered=320, remembered=320, total=320)]
 
 
 def test_several_processes_count_the_same(
     files: list[Artifact],
-    pictures: LabelledImages,
+    images: LabelledImages,
     evaluations: list[Evaluation],
     tmp_path: Path,
 ) -> None:
-    together = evaluate(files, pictures, source=SOURCE, workers=2, memory=tmp_path)
+    together = evaluate(files, images, source=SOURCE, workers=2, memory=tmp_path)
     assert [each.id for each in together] == [each.id for each in evaluations]
 
 
 def test_a_smaller_choice_is_a_part_of_a_larger_one(
-    files: list[Artifact], folder: Path, pictures: LabelledImages, memory: Path
+    files: list[Artifact], folder: Path, images: LabelledImages, memory: Path
 ) -> None:
     small, middle = (labelled(folder, classes=10, limit=limit) for limit in (50, 100))
-    assert small.pictures == middle.pictures[:50] == pictures.pictures[:50]
+    assert small.images == middle.images[:50] == images.images[:50]
     assert (small.about.pictures, small.about.found) == (50, 320)
     assert small.about.fingerprint != middle.about.fingerprint
-    assert labelled(folder, classes=10, limit=999).about == pictures.about
-    assert len({picture.label for picture in small.pictures}) > 5
+    assert labelled(folder, classes=10, limit=999).about == images.about
+    assert len({image.label for image in small.images}) > 5
     seen: list[Progress] = []
     evaluate(files[:1], small, source=SOURCE, memory=memory, on_progress=seen.append)
     assert seen == [Progress(answered=50, remembered=50, total=50)]
 
 
-def test_pictures_that_cannot_be_decoded_are_named(
+def test_images_that_cannot_be_decoded_are_named(
     files: list[Artifact], folder: Path, memory: Path, tmp_path: Path
 ) -> None:
     chosen = _some(folder, tmp_path / "some", 40)
     whole = next(chosen.glob("3/*.png"))
     content = whole.read_bytes()
     whole.write_bytes(content[: len(content) // 2])
-    (chosen / "3" / "text.jpg").write_text("no picture")
+    (chosen / "3" / "text.jpg").write_text("no image")
     (chosen / "3" / "empty.png").touch()
     (chosen / "7" / "gone.png").symlink_to("nowhere")
     (chosen / "3" / "readme.txt").write_text("passed over")
     found = labelled(chosen, classes=10)
     assert found.remarks == (
-        "1 files are passed over: not pictures by their ending, or not in a class folder",
+        "1 files are passed over: not images by their ending, or not in a class folder",
     )
     (evaluation,) = evaluate(files[:1], found, source=SOURCE, workers=1, memory=memory)
     torn = whole.relative_to(chosen).as_posix()
@@ -295,8 +295,8 @@ def test_pictures_that_cannot_be_decoded_are_named(
 def test_nothing_to_decode_is_an_error(files: list[Artifact], tmp_path: Path) -> None:
     for label in range(10):
         (tmp_path / str(label)).mkdir()
-    (tmp_path / "1" / "text.jpg").write_text("no picture")
-    with pytest.raises(EvaluationError, match="none of 1 pictures"):
+    (tmp_path / "1" / "text.jpg").write_text("no image")
+    with pytest.raises(EvaluationError, match="none of 1 images"):
         evaluate(
             files[:1],
             labelled(tmp_path, classes=10),
@@ -307,12 +307,12 @@ def test_nothing_to_decode_is_an_error(files: list[Artifact], tmp_path: Path) ->
 
 
 def test_files_of_other_weights_are_refused(
-    files: list[Artifact], pictures: LabelledImages, tmp_path: Path
+    files: list[Artifact], images: LabelledImages, tmp_path: Path
 ) -> None:
     card = digits.rewritten(tmp_path / "card", digits.with_outliers_inside)
     other = ModelSource(name=str(card), weights=None, seed=0, head="fixed")
     with pytest.raises(UsageError, match="made from other weights"):
-        evaluate(files, pictures, source=other, memory=tmp_path)
+        evaluate(files, images, source=other, memory=tmp_path)
 
 
 def test_folders_that_are_no_data(tmp_path: Path) -> None:
@@ -321,11 +321,11 @@ def test_folders_that_are_no_data(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="holds no class folders"):
         labelled(tmp_path, classes=10)
     (tmp_path / "cat").mkdir()
-    with pytest.raises(UsageError, match="no pictures in the class folders"):
+    with pytest.raises(UsageError, match="no images in the class folders"):
         labelled(tmp_path, classes=10)
 
 
-def test_pictures_without_class_folders_are_looked_up(folder: Path, tmp_path: Path) -> None:
+def test_images_without_class_folders_are_looked_up(folder: Path, tmp_path: Path) -> None:
     flat = tmp_path / "flat"
     flat.mkdir()
     lines = []
@@ -334,7 +334,7 @@ def test_pictures_without_class_folders_are_looked_up(folder: Path, tmp_path: Pa
         lines.append(f"{path.name} {path.parent.name}")
     (tmp_path / "val_map.txt").write_text("\n".join(lines))
     found = labelled(flat, classes=10, labels=str(tmp_path / "val_map.txt"))
-    assert {f"{each.path.name} {each.label}" for each in found.pictures} == set(lines)
+    assert {f"{each.path.name} {each.label}" for each in found.images} == set(lines)
 
 
 def _some(folder: Path, out: Path, count: int) -> Path:

@@ -124,7 +124,7 @@ def onnx_writer() -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def reference_logits() -> Callable[[np.ndarray], np.ndarray]:
-    """What the fp32 dense layer must answer to inputs of shape (1, 64)."""
+    """Reference logits of the fp32 dense layer for inputs of shape (1, 64)."""
     weight, bias = dense_weights()
     return lambda values: values @ weight.T + bias
 
@@ -149,7 +149,7 @@ def artifact_for(path: Path, cell: Cell) -> Artifact:
         outputs=(TensorSpec(name="y", shape=(1, 8), dtype="float32"),),
         multiply_adds=1000,
         parameters=100,
-        weights=WeightsInfo(source="seed 0", sha256="0" * 64, layout="none", trained=False),
+        weights=WeightsInfo.seeded(0, sha256="0" * 64),
         converter="test",
         parity=Parity(
             inputs=1, max_abs_diff=0, sqnr_db=100, cosine=1, top1_agreement=1, passed=True

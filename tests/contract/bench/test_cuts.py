@@ -27,7 +27,7 @@ _TRIALS = int(os.environ.get("SHUFFLENET_DEPLOY_CUTS", "6"))
 _STRIDE = 37
 _PROCESSES = 3
 _CLIENT = Path(bench_client.__file__)
-#: What breaks, and how: the link, the client's process, the server's process.
+#: Fault injections: the link, the client's process, the server's process.
 _WAYS = ("reset", "kill", "close", "interrupt", "stall", "server")
 _OF_THE_LINK = {"reset", "close", "stall"}
 #: A server that lost its client notices within that, even when the machine is busy.

@@ -36,7 +36,7 @@ def test_a_server_that_restarts(sshd_with, tmp_path, client):
             TargetSession(
                 wanted,
                 target,
-                tell=told.append,
+                emit=told.append,
                 patience=bench.Patience(),
                 sleep=threading.Event().wait,
             ) as hold,

@@ -157,7 +157,7 @@ def test_cool_down_comes_between_processes(local_target, journal, artifact_of):
 
 @pytest.fixture
 def reports(local_target, journal, artifact_of):
-    """What the agent prints of a real process, with other samples, and load, than it had."""
+    """The agent's output of a real process, with samples and load replaced."""
     one = suite(baseline=None, spec={"processes": 1})
     (run,) = bench.run(one, local_target, journal, artifact_of, suite_id="template")
     report = json.loads(run.raw)
@@ -235,7 +235,7 @@ def test_all_precisions_are_those_of_the_core(local_target, journal, on_core, fe
 
 
 def test_files_of_one_network_are_made_one_after_the_other(local_target, journal):
-    """What one has loaded, traced and calibrated, the next one takes."""
+    """Loading, tracing and calibration are done once and reused by the next export."""
     asked = []
 
     def refuse(cell):

@@ -68,7 +68,7 @@ def run(name, *, suite="first", process=1, model="m", outcome=None):
 
 @pytest.fixture
 def location(new_location):
-    """Where a journal is to be, as a user writes it."""
+    """The location of a journal, as a user writes it."""
     return new_location()
 
 
@@ -201,7 +201,7 @@ WRITER = """
     from pathlib import Path
     sys.path.insert(0, sys.argv[2])
     from test_journal import run
-    from shufflenet_deploy.store import Journal
+    from shufflenet_deploy.journal import Journal
     with Journal(sys.argv[1]) as book:
         for index in range(int(sys.argv[4])):
             book.append(run(f"{sys.argv[3]}-{index}", process=index + 1, model=sys.argv[3]))

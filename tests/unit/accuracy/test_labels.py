@@ -1,4 +1,4 @@
-"""Which class a folder is: by order, by number, by a file; and what is refused."""
+"""Class labels of folders: by order, by number, by a file; and what is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What counts as an answer, how answers are counted, kept and judged; how sure a share is."""
+"""Predictions: validity, top-k counts, cache, thresholds, confidence intervals of proportions."""
 
 from __future__ import annotations
 
@@ -113,10 +113,10 @@ def test_mcnemar_is_a_binomial_test() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("top1", "is no floor"),
-        ("top2=5", "is no floor"),
-        ("top1=a", "is no floor"),
-        ("top1=101", "is no floor"),
+        ("top1", "is no threshold"),
+        ("top2=5", "is no threshold"),
+        ("top1=a", "is no threshold"),
+        ("top1=101", "is no threshold"),
         ("top1=0.55", "write top1=55"),
     ],
 )

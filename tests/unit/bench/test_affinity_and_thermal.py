@@ -67,7 +67,7 @@ def test_more_threads_than_one_are_left_alone():
 
 
 def test_without_frequencies_big_cannot_be_found():
-    with pytest.raises(UsageError, match="phone does not tell how fast its cores are"):
+    with pytest.raises(UsageError, match="phone does not report how fast its cores are"):
         chosen(facts(None, None), cores="big")
 
 
@@ -90,7 +90,7 @@ def gate():
         told, slept = [], []
         left = iter(readings)
         made = ThermalGate(
-            limit_c=limit_c, hottest_c=lambda: next(left), tell=told.append, sleep=slept.append
+            limit_c=limit_c, hottest_c=lambda: next(left), emit=told.append, sleep=slept.append
         )
         return made, told, slept
 
@@ -127,7 +127,7 @@ def test_without_a_thermometer_that_is_said_once(gate):
     opened.wait()
     assert slept == []
     assert [event.text for event in told] == [
-        "the target tells no temperature, so --max-temperature has no effect"
+        "the target reports no temperature, so --max-temperature has no effect"
     ]
 
 

@@ -237,7 +237,7 @@ def test_resume_refuses_by_name_what_would_change_the_samples(given, spec, optio
         ({"precision_target": "2%", "max_processes": 9, "retries": 0}, {}),
         ({"profile": True, "sustained_secs": 60.0, "benchmark_model": "/x"}, {}),
         ({"max_temperature_c": 60.0}, {}),
-        # What the suite has already, written again.
+        # Options equal to those the suite already has.
         ({"models": ["shufflenet-g3-0.5x"], "baseline": "alexnet"}, {"warmup_runs": 5}),
     ],
 )

@@ -1,4 +1,4 @@
-"""What TFLite's ``benchmark_model`` prints, in the forms that its versions have had."""
+"""Parsing of TFLite's ``benchmark_model`` output, in the forms of its versions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``bench --host board`` says at once, and how few inferences it makes there."""
+"""``bench --host board``: its immediate warning, and its small number of inferences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What spoils figures, read from captured texts and judged; each check with its next command."""
+"""Preflight checks on captured sensor texts; each with the command that fixes it."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ GOOD = HealthProbe(
 )
 
 
-def seen(vitals=GOOD, state=None, outlooks=None, measuring_for=None, place=None, **facts):
+def seen(vitals=GOOD, state=None, plans=None, measuring_for=None, place=None, **facts):
     told = {
         "host": "pi",
         "transport": "ssh",
@@ -135,8 +135,7 @@ def seen(vitals=GOOD, state=None, outlooks=None, measuring_for=None, place=None,
         facts=TargetFacts(**{**told, **facts}),
         state=state or SensorReading(temperature_c={"cpu-thermal": 45.0}),
         vitals=vitals,
-        outlooks=outlooks
-        or {"litert": ProvisioningPlan(how=Mode.SYSTEM, text="its own Python has it")},
+        plans=plans or {"litert": ProvisioningPlan(how=Mode.SYSTEM, text="its own Python has it")},
         measuring_for=measuring_for,
         place=place,
     )
@@ -224,7 +223,7 @@ BIG_LITTLE = tuple(Core(index=index, max_khz=khz) for index, khz in enumerate((1
         (seen(cores=BIG_LITTLE), "cores", Status.WARN, "1x 2.0 GHz + 1x 1.0 GHz", "--cpus big"),
         (seen(python=None, arch="mips"), "python", Status.FAIL, "none", "install python3"),
         (
-            seen(python=None, arch="mips", outlooks=PUSHED),
+            seen(python=None, arch="mips", plans=PUSHED),
             "python",
             Status.WARN,
             "none",
@@ -238,7 +237,7 @@ BIG_LITTLE = tuple(Core(index=index, max_khz=khz) for index, khz in enumerate((1
             "SHUFFLENET_DEPLOY_ROOT=/var/tmp/ours shufflenet-deploy bench --host pi",
         ),
         (
-            seen(place=place(noexec=True), outlooks=PUSHED),
+            seen(place=place(noexec=True), plans=PUSHED),
             "folder",
             Status.FAIL,
             "/home/pi is mounted noexec",
@@ -268,7 +267,7 @@ BIG_LITTLE = tuple(Core(index=index, max_khz=khz) for index, khz in enumerate((1
         ),
         (seen(state=SensorReading(screen="off")), "screen", Status.WARN, "off", "stayon"),
         (
-            seen(outlooks={"litert": ProvisioningPlan(how=None, text="no wheel")}),
+            seen(plans={"litert": ProvisioningPlan(how=None, text="no wheel")}),
             "litert",
             Status.FAIL,
             "cannot be had",
@@ -276,7 +275,7 @@ BIG_LITTLE = tuple(Core(index=index, max_khz=khz) for index, khz in enumerate((1
         ),
         (
             seen(
-                outlooks={
+                plans={
                     "a": ProvisioningPlan(how=None, text="no wheel"),
                     "litert": ProvisioningPlan(how=Mode.WHEELS, text=""),
                 }
@@ -312,9 +311,7 @@ def test_a_change_of_ours_is_told_with_the_way_back():
 
 
 def test_native_programs_need_no_python():
-    checks = preflight.checks(
-        seen(python=None, libc=None, arch="mips", outlooks={"native": NATIVE})
-    )
+    checks = preflight.checks(seen(python=None, libc=None, arch="mips", plans={"native": NATIVE}))
     told = {check.name: check for check in checks}
     assert preflight.is_ready(checks)
     assert told["python"].status is told["native"].status is Status.OK

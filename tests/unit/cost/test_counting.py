@@ -1,4 +1,4 @@
-"""What counts as one figure, of the instruction counts of several inferences."""
+"""Selection of one figure from the instruction counts of several inferences."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shufflenet_deploy.cost.counting import Plan, _LazyBoard, count
 from shufflenet_deploy.cost.protocol import MOST_SPREAD, agreement, settled
 from shufflenet_deploy.errors import UsageError
 
-#: What a loaded host printed: the first inference after the conditions were read is 1 % high, and
+#: Output of a loaded host: the first inference after the conditions were read is 1 % high, and
 #: the sshd of the board answers something in two of the others.
 DISTURBED = [5_905_000, 5_843_952, 5_840_752, 5_846_000, 5_843_984, 5_884_000, 5_841_000, 5_844_000]
 

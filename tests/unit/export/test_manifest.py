@@ -57,7 +57,7 @@ def artifact(path: Path) -> Artifact:
         outputs=(tensor,),
         multiply_adds=1,
         parameters=1,
-        weights=WeightsInfo(source="s", sha256="0", layout="none", trained=False),
+        weights=WeightsInfo.seeded(0, sha256="0"),
         converter="torch",
         parity=Parity(
             inputs=1, max_abs_diff=0, sqnr_db=100, cosine=1, top1_agreement=1, passed=True

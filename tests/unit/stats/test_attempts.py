@@ -1,4 +1,4 @@
-"""Which attempt at a process counts, and which processes of a cell are put together."""
+"""Selection of the attempt that counts, and pooling of the processes of a cell."""
 
 from __future__ import annotations
 
