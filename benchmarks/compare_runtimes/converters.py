@@ -130,7 +130,7 @@ def by_generator_int8(job: Job, _python: Path) -> Path:
         model=job.loaded(),
         size=job.resolution,
         machine=codegen.host(),
-        pictures=load_image_set(None),
+        images=load_image_set(None),
     ).make(Recipe(method="minmax"))
     return codegen.compile_c(made.source, job.path("-native-int8.so"))
 

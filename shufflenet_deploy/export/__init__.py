@@ -2,7 +2,7 @@
 
     artifact = export(ExportRequest(model="shufflenet-g3-0.5x", format="onnx", ...))
 
-An export is known by a key over everything that has a say in it: weights, options, pictures, tool
+An export is known by a key over everything that has a say in it: weights, options, images, tool
 versions, code. When the folder already holds that key's file, undamaged, nothing heavy is even
 imported.
 """
@@ -53,7 +53,7 @@ def export(request: ExportRequest, *, on_stage: Callable[[str], None] | None = N
     brought here with its manifest is taken as it is.
 
     Raises:
-        UsageError: unknown model, unreadable weights or pictures, unusable resolution or folder.
+        UsageError: unknown model, unreadable weights or images, unusable resolution or folder.
         ExportError: the model cannot be converted.
     """
     say = on_stage or (lambda _: None)
@@ -91,7 +91,7 @@ def compare_layers(
         path: an exported file with its manifest.
         model: the model or card, where the manifest's name is not enough to find it.
         weights: the checkpoint, where it has moved since.
-        folder: pictures to compare on; None for those shipped.
+        folder: images to compare on; None for those shipped.
 
     Raises:
         UsageError: no manifest, or other weights than the file was made from.

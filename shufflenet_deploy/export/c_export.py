@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class CheckedC:
     """C, and how far it is from PyTorch: ``difference`` relative to the largest score in fp32,
-    ``parity`` on held-out pictures in fp16 and int8. int8 was made by ``recipe``.
+    ``parity`` on held-out images in fp16 and int8. int8 was made by ``recipe``.
     """
 
     source: codegen.GeneratedC
@@ -45,10 +45,8 @@ def fp32(model: Model, size: Resolution, machine: codegen.CpuTarget) -> CheckedC
     return CheckedC(source=codegen.generate(graph, machine), difference=difference)
 
 
-def fp16(
-    model: Model, size: Resolution, machine: codegen.CpuTarget, pictures: ImageSet
-) -> CheckedC:
-    """fp16 C for ``machine``, judged on ``pictures`` as an exported file is.
+def fp16(model: Model, size: Resolution, machine: codegen.CpuTarget, images: ImageSet) -> CheckedC:
+    """fp16 C for ``machine``, judged on ``images`` as an exported file is.
 
     Raises:
         UsageError: the machine does not compute in fp16.
@@ -57,7 +55,7 @@ def fp16(
     """
     core = machine.with_fp16()
     graph = trace(model.module, size, model.architecture.name)
-    verdict = _verdict(model, size, codegen.host_equivalent(graph, core), pictures, Precision.FP16)
+    verdict = _verdict(model, size, codegen.host_equivalent(graph, core), images, Precision.FP16)
     if not verdict.passed:
         raise ParityError(
             f"{model.architecture.name} as fp16 C is too far from PyTorch: {verdict.reason}"
@@ -69,11 +67,11 @@ def _verdict(
     model: Model,
     size: Resolution,
     source: codegen.GeneratedC,
-    pictures: ImageSet,
+    images: ImageSet,
     precision: Precision,
 ) -> Parity:
-    """How C for this machine answers held-out pictures."""
-    judges = list(Batches(pictures.judges(size), model.preprocessing, size))
+    """How C for this machine answers held-out images."""
+    judges = list(Batches(images.judges(size), model.preprocessing, size))
     return parity.judge(
         parity.expected(model.module, judges),
         native.logits_on_host(source, judges),
@@ -85,12 +83,12 @@ def _verdict(
 
 @dataclass(kw_only=True)
 class Int8Export:
-    """int8 C for ``machine``, calibrated and judged on ``pictures`` as an exported file is."""
+    """int8 C for ``machine``, calibrated and judged on ``images`` as an exported file is."""
 
     model: Model
     size: Resolution
     machine: codegen.CpuTarget
-    pictures: ImageSet
+    images: ImageSet
     searching: bool = True
     _ranges: dict[Recipe, tuple[Graph, Ranges]] = field(default_factory=dict)
 
@@ -110,8 +108,8 @@ class Int8Export:
                 first, graph, lambda recipe: known.get(recipe) or self._attempted(recipe), None
             )
         if not found.parity.passed:
-            pictures = (self.pictures.source, len(self.pictures.calibration))
-            calibrated = pictures if self.model.weights.trained else None
+            images = (self.images.source, len(self.images.calibration))
+            calibrated = images if self.model.weights.trained else None
             raise ParityError(
                 f"{self.model.architecture.name} as int8 C is too far from PyTorch: "
                 f"{shortfall.reasons(found.parity, calibrated=calibrated)} ({found.recipe})"
@@ -127,17 +125,17 @@ class Int8Export:
         except UnsupportedError:
             raise
         except ExportError as error:
-            return parity.unusable(len(self.pictures.judges(self.size)), str(error))
+            return parity.unusable(len(self.images.judges(self.size)), str(error))
 
     def _judged(self, recipe: Recipe) -> Parity:
         graph, ranges = self._calibrated(recipe)
         source = codegen.host_equivalent(graph, self.machine, ranges)
-        return _verdict(self.model, self.size, source, self.pictures, Precision.INT8)
+        return _verdict(self.model, self.size, source, self.images, Precision.INT8)
 
     def _calibrated(self, recipe: Recipe) -> tuple[Graph, Ranges]:
         if recipe not in self._ranges:
             graph = prepared(self.model, self.size, recipe)
-            paths = self.pictures.within_budget(self.size)
+            paths = self.images.within_budget(self.size)
             chosen = Batches(paths, self.model.preprocessing, self.size)
             self._ranges[recipe] = (graph, calibration.calibrate(graph, chosen, recipe.method))
         return self._ranges[recipe]

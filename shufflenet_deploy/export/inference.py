@@ -1,4 +1,4 @@
-"""What answers a picture: a PyTorch module, or an exported file in its runtime.
+"""What answers an image: a PyTorch module, or an exported file in its runtime.
 
 Everything runs on one thread, so that several processes may share a machine and an answer does not
 depend on how many there are.
@@ -19,7 +19,7 @@ from shufflenet_deploy.network.quantization.calibration import calibrate
 from shufflenet_deploy.records import Artifact, Format
 from shufflenet_deploy.zoo.model import Model
 
-#: From one picture ``(1, 3, H, W)`` to its scores ``(classes,)``.
+#: From one image ``(1, 3, H, W)`` to its scores ``(classes,)``.
 Network = Callable[[FloatArray], FloatArray]
 
 
@@ -27,8 +27,8 @@ def of_module(module: nn.Module) -> Network:
     """The answers of a module in eval mode."""
     torch.set_num_threads(1)
 
-    def answer(picture: FloatArray) -> FloatArray:
-        scores: FloatArray = parity.expected(module, [picture])[0].ravel()
+    def answer(image: FloatArray) -> FloatArray:
+        scores: FloatArray = parity.expected(module, [image])[0].ravel()
         return scores
 
     return answer
@@ -40,7 +40,7 @@ def of_file(artifact: Artifact, model: Model) -> Network:
 
     Raises:
         ExportError: its runtime cannot load it.
-        UsageError: what is to answer instead needs calibration pictures that are not there now.
+        UsageError: what is to answer instead needs calibration images that are not there now.
     """
     if artifact.format is Format.ONNX:
         file: parity.ExportedFile = parity.OnnxFile(artifact.path, threads=1)
@@ -49,8 +49,8 @@ def of_file(artifact: Artifact, model: Model) -> Network:
     else:
         file = parity.RUNTIMES[artifact.format](artifact.path)
 
-    def answer(picture: FloatArray) -> FloatArray:
-        scores: FloatArray = file.run(picture).ravel()
+    def answer(image: FloatArray) -> FloatArray:
+        scores: FloatArray = file.run(image).ravel()
         return scores
 
     return answer
@@ -71,9 +71,9 @@ def _program(artifact: Artifact, model: Model) -> parity.ExportedFile:
         if made is None or recipe is None:
             return codegen.host_equivalent(graph, machine)
         chosen = image_set.reload(made).within_budget(size)
-        pictures = image_set.Batches(chosen, model.preprocessing, size)
+        images = image_set.Batches(chosen, model.preprocessing, size)
         rounded = prepared(model, size, recipe)
-        ranges = calibrate(rounded, pictures, recipe.method)
+        ranges = calibrate(rounded, images, recipe.method)
         return codegen.host_equivalent(rounded, machine, ranges)
 
     return native.NativeExecutable(artifact.path, graph, machine, stand_in)

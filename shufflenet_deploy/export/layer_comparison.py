@@ -18,8 +18,8 @@ from shufflenet_deploy.records import Artifact, Recipe, Record
 if TYPE_CHECKING:
     from shufflenet_deploy.zoo.model import Model
 
-#: Pictures that every layer is compared on: enough to tell noise from chance.
-_PICTURES = 4
+#: Images that every layer is compared on: enough to tell noise from chance.
+_IMAGES = 4
 _SEED = re.compile(r"untrained \(seed (\d+)\)")
 
 
@@ -47,7 +47,7 @@ def compare_file(
         raise UsageError(f"{path.name} is a {artifact.format.value} program: it shows no layers")
     source = _module_of(artifact, model, weights)
     size = artifact.resolution
-    chosen = load_image_set(folder).judges(size)[:_PICTURES]
+    chosen = load_image_set(folder).judges(size)[:_IMAGES]
     inputs = list(Batches(chosen, source.preprocessing, size))
     graph = prepared(source, size, artifact.recipe or Recipe(method="minmax"))
     rows = layer_sqnr.compare(graph, parity.RUNTIMES[artifact.format](path), inputs)

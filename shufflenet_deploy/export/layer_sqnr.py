@@ -1,6 +1,6 @@
 """Where a file loses the signal: every layer of it beside the same layer of the module.
 
-The file computes in its own runtime, the module in float32, on the same pictures. Noise adds up
+The file computes in its own runtime, the module in float32, on the same images. Noise adds up
 along the way, so what tells a culprit is the *drop*: how much less a layer keeps than its inputs.
 It is taken of the SQNR in which every channel counts alike: where one channel is much larger than
 the others, the plain SQNR is that channel's, and shows the loss of all others a layer too late.
@@ -31,7 +31,7 @@ _JOINS = frozenset({"add", "concat", "multiply"})
 
 
 class LayerFidelity(Record):
-    """One layer of the module and what the file makes of it, over all pictures together.
+    """One layer of the module and what the file makes of it, over all images together.
 
     ``tensor`` is where the file holds the layer's output; None where it is not held as such, such
     as a shuffle folded into its neighbours, and then there are no figures. ``channels_db`` is the
@@ -49,7 +49,7 @@ class LayerFidelity(Record):
 
 
 def compare(
-    graph: Graph, file: OnnxFile | TfliteFile, pictures: Sequence[FloatArray]
+    graph: Graph, file: OnnxFile | TfliteFile, images: Sequence[FloatArray]
 ) -> tuple[LayerFidelity, ...]:
     """Every layer of ``graph`` in order, the rounded input first.
 
@@ -59,13 +59,13 @@ def compare(
     Args:
         graph: the module as it was traced.
         file: the exported file.
-        pictures: ``(1, 3, H, W)`` each.
+        images: ``(1, 3, H, W)`` each.
     """
     sums: dict[str, dict[str, _Sums]] = {}
-    for picture in pictures:
-        held = list(file.layers(picture))
+    for image in images:
+        held = list(file.layers(image))
         fit = _fit_of(graph, [name for name, _ in held], file.outputs[0].name)
-        for value, computed in interpreter.execute(graph, picture):
+        for value, computed in interpreter.execute(graph, image):
             wanted = computed[0].numpy()
             for tensor, found in held:
                 order = fit(value, tensor)
@@ -111,7 +111,7 @@ def worst(rows: Sequence[LayerFidelity]) -> list[str]:
 
 @dataclass
 class _Sums:
-    """What SQNR and cosine follow from, added up over pictures.
+    """What SQNR and cosine follow from, added up over images.
 
     With ``any_order`` each wanted channel is compared with every channel that was found, and the
     nearest one stands for it.
@@ -124,7 +124,7 @@ class _Sums:
     noise: Any = 0.0
 
     def add(self, wanted: FloatArray, found: FloatArray) -> None:
-        """Take one more picture into account."""
+        """Take one more image into account."""
         a = wanted.reshape(len(wanted), -1).astype(np.float64)
         b = found.reshape(len(found), -1).astype(np.float64)
         self.wanted = self.wanted + np.square(a).sum(1)

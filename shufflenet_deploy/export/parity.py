@@ -1,6 +1,6 @@
 """Parity: an exported file is run in its own runtime and compared with the module it came from.
 
-The pictures are held out: calibration has not seen them. Where a file fails,
+The images are held out: calibration has not seen them. Where a file fails,
 ``layers`` tells at which layer.
 """
 
@@ -32,12 +32,12 @@ FloatArray = NDArray[np.float32]
 _EXACT_DB = 200.0
 
 
-def expected(module: nn.Module, pictures: Sequence[FloatArray]) -> list[FloatArray]:
-    """The module's scores ``(1, classes)`` for each picture."""
+def expected(module: nn.Module, images: Sequence[FloatArray]) -> list[FloatArray]:
+    """The module's scores ``(1, classes)`` for each image."""
     import torch  # noqa: PLC0415
 
     with torch.inference_mode():
-        return [module(torch.from_numpy(picture)).numpy() for picture in pictures]
+        return [module(torch.from_numpy(image)).numpy() for image in images]
 
 
 def judge(
@@ -123,7 +123,7 @@ def _cosine(a: NDArray[Any], b: NDArray[Any]) -> float:
 
 
 class ExportedFile(Protocol):
-    """An exported file that answers: its inputs, its outputs, and the scores for a picture.
+    """An exported file that answers: its inputs, its outputs, and the scores for an image.
 
     ``emulated`` says that an emulator answers, which takes long.
     """
@@ -132,8 +132,8 @@ class ExportedFile(Protocol):
     outputs: tuple[TensorSpec, ...]
     emulated: bool
 
-    def run(self, picture: FloatArray) -> FloatArray:
-        """The scores for one picture ``(1, 3, H, W)``."""
+    def run(self, image: FloatArray) -> FloatArray:
+        """The scores for one image ``(1, 3, H, W)``."""
         ...
 
 
@@ -148,12 +148,12 @@ class OnnxFile:
         self.inputs = tuple(_onnx_spec(value) for value in self._session.get_inputs())
         self.outputs = tuple(_onnx_spec(value) for value in self._session.get_outputs())
 
-    def run(self, picture: FloatArray) -> FloatArray:
-        """The scores for one picture ``(1, 3, H, W)``."""
-        result: FloatArray = self._session.run(None, {self.inputs[0].name: picture})[0]
+    def run(self, image: FloatArray) -> FloatArray:
+        """The scores for one image ``(1, 3, H, W)``."""
+        result: FloatArray = self._session.run(None, {self.inputs[0].name: image})[0]
         return result
 
-    def layers(self, picture: FloatArray) -> Iterator[tuple[str, FloatArray]]:
+    def layers(self, image: FloatArray) -> Iterator[tuple[str, FloatArray]]:
         """Every value computed on the way, by name, in order; maps are ``(C, H, W)``.
 
         Integers are seen where an operator of onnxruntime's own makes them: those are NHWC.
@@ -174,7 +174,7 @@ class OnnxFile:
             if value.type == "tensor(float)" or value.name in scales
         ]
         for name, value in zip(
-            names, session.run(names, {self.inputs[0].name: picture}), strict=True
+            names, session.run(names, {self.inputs[0].name: image}), strict=True
         ):
             if name in scales:
                 scale, zero_point = scales[name]
@@ -225,23 +225,23 @@ class TfliteFile:
         self.inputs = tuple(map(_tflite_spec, self._interpreter.get_input_details()))
         self.outputs = tuple(map(_tflite_spec, self._interpreter.get_output_details()))
 
-    def run(self, picture: FloatArray) -> FloatArray:
-        """The scores for one picture ``(1, 3, H, W)``."""
-        return self._invoke(self._interpreter, picture)
+    def run(self, image: FloatArray) -> FloatArray:
+        """The scores for one image ``(1, 3, H, W)``."""
+        return self._invoke(self._interpreter, image)
 
-    def _invoke(self, interpreter: Any, picture: FloatArray) -> FloatArray:
+    def _invoke(self, interpreter: Any, image: FloatArray) -> FloatArray:
         source, sink = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-        value = picture
-        if tuple(source["shape"]) != picture.shape:
-            value = np.ascontiguousarray(picture.transpose(0, 2, 3, 1))
+        value = image
+        if tuple(source["shape"]) != image.shape:
+            value = np.ascontiguousarray(image.transpose(0, 2, 3, 1))
         interpreter.set_tensor(source["index"], _quantised(value, source))
         interpreter.invoke()
         return _dequantised(interpreter.get_tensor(sink["index"]), sink)
 
-    def layers(self, picture: FloatArray) -> Iterator[tuple[str, FloatArray]]:
+    def layers(self, image: FloatArray) -> Iterator[tuple[str, FloatArray]]:
         """Every value computed on the way, by name, in order; maps are ``(C, H, W)``."""
         interpreter = _interpreter(self._path, keep_all=True)
-        self._invoke(interpreter, picture)
+        self._invoke(interpreter, image)
         for detail in interpreter.get_tensor_details():
             try:
                 value = _dequantised(interpreter.get_tensor(detail["index"]), detail)

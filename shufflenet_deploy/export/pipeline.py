@@ -15,7 +15,7 @@ from shufflenet_deploy.atomic_files import replacing, sha256_file, write_whole
 from shufflenet_deploy.errors import ExportError, UnsupportedError
 from shufflenet_deploy.export import layer_sqnr, manifest, parity, quantization_search, request
 from shufflenet_deploy.export.image_set import Batches, ImageSet
-from shufflenet_deploy.export.image_set import load_image_set as shipped_pictures
+from shufflenet_deploy.export.image_set import load_image_set as shipped_images
 from shufflenet_deploy.export.layer_sqnr import LayerFidelity
 from shufflenet_deploy.export.lowering_names import AUTO, FALLBACKS, Choice
 from shufflenet_deploy.export.metadata import (
@@ -55,14 +55,14 @@ OnStage = Callable[[str], None]
 
 
 def build_artifact(
-    wish: ExportRequest, source: str, pictures: ImageSet, key: str, on_stage: OnStage
+    wish: ExportRequest, source: str, images: ImageSet, key: str, on_stage: OnStage
 ) -> Artifact:
     """Make the file of ``wish`` and its manifest, whether or not they exist.
 
     ``source`` is what the zoo loads: the model's name, or the path of an imported card.
 
     Raises:
-        UsageError: a picture or the weights cannot be read, or the folder cannot be written.
+        UsageError: an image or the weights cannot be read, or the folder cannot be written.
         ExportError: the model cannot be converted.
     """
     on_stage("loading weights")
@@ -71,14 +71,14 @@ def build_artifact(
         on_stage(f"{NOTE}{note}")
     complexity = zoo.complexity(model.module, wish.resolution, model.architecture.name)
     names = class_names(wish.labels, model.architecture.description.classes)
-    judges = Validator(model, wish, pictures, complexity.multiply_adds)
-    chosen = Batches(pictures.within_budget(wish.resolution), model.preprocessing, wish.resolution)
+    judges = Validator(model, wish, images, complexity.multiply_adds)
+    chosen = Batches(images.within_budget(wish.resolution), model.preprocessing, wish.resolution)
     with replacing(wish.path) as written:
         job = _Job(
             model=model,
             wish=wish,
             recipe=Recipe(method=wish.calibration_method),
-            pictures=chosen,
+            images=chosen,
             path=written,
             metadata=metadata_of(
                 model.architecture.name,
@@ -96,9 +96,9 @@ def build_artifact(
     calibration = None
     if wish.precision is Precision.INT8:
         calibration = CalibrationInfo(
-            source=pictures.source,
+            source=images.source,
             pictures=len(chosen),
-            fingerprint=pictures.fingerprint,
+            fingerprint=images.fingerprint,
             method=outcome.recipe.method,
         )
     artifact = Artifact(
@@ -134,7 +134,7 @@ class _Job:
     model: Model
     wish: ExportRequest
     recipe: Recipe
-    pictures: Batches
+    images: Batches
     path: Path
     metadata: Metadata
     say: OnStage
@@ -237,7 +237,7 @@ class _ArtifactBuilder:
             self._made = recipe
 
     def _layers(self, recipe: Recipe) -> Sequence[LayerFidelity]:
-        """Every layer beside the module's, on the picture that suffers most."""
+        """Every layer beside the module's, on the image that suffers most."""
         self._write(recipe)
         file = parity.RUNTIMES[self._job.wish.format](self._job.path)
         return layer_sqnr.compare(self._graph(recipe), file, [self._judges.hardest(file)])
@@ -249,12 +249,12 @@ class _ArtifactBuilder:
 def prepared(model: Model, resolution: Resolution, recipe: Recipe) -> Graph:
     """The graph that a recipe quantises: the traced one, its channels equalised if it says so.
 
-    How large channels get is told by the shipped pictures, so that this is the same whenever asked.
+    How large channels get is told by the shipped images, so that this is the same whenever asked.
     """
     graph = trace(model.module, resolution, model.architecture.name)
     if not recipe.equalised:
         return graph
-    shipped = shipped_pictures(None).within_budget(resolution)
+    shipped = shipped_images(None).within_budget(resolution)
     return equalized(graph, Batches(shipped, model.preprocessing, resolution))
 
 
@@ -296,7 +296,7 @@ def _lowered(job: _Job, choice: Choice) -> onnx.ModelProto:
     job.say(_calibrating(job))
     return int8.quantize(
         converted,
-        job.pictures,
+        job.images,
         recipe.method,
         float_layers=recipe.float_layers,
         rewritten=gathered,
@@ -337,7 +337,7 @@ def _write_isolated(job: _Job) -> str:
         source = Path(folder, "model.onnx")
         converted = _onnx(job.model, job.wish.resolution)
         source.write_bytes(converted.SerializeToString(deterministic=True))
-        chosen = job.pictures if job.wish.precision is Precision.INT8 else None
+        chosen = job.images if job.wish.precision is Precision.INT8 else None
         onnx2tf.convert(source, job.path, chosen, job.say)
     return ""
 
@@ -380,7 +380,7 @@ def _prepared(job: _Job) -> Graph:
 
 
 def _calibrating(job: _Job) -> str:
-    return f"calibrating on {len(job.pictures)} pictures: {job.recipe}"
+    return f"calibrating on {len(job.images)} images: {job.recipe}"
 
 
 _last_ranges: list[tuple[Model, Resolution, object, Ranges]] = []
@@ -392,11 +392,11 @@ def _ranges(job: _Job, graph: Graph) -> Ranges:
     known = (
         job.model,
         job.wish.resolution,
-        (job.pictures.stamps(), recipe.method, recipe.equalised),
+        (job.images.stamps(), recipe.method, recipe.equalised),
     )
     if not _last_ranges or _last_ranges[0][:3] != known:
         job.say(_calibrating(job))
-        ranges = calibration.calibrate(graph, job.pictures, recipe.method)
+        ranges = calibration.calibrate(graph, job.images, recipe.method)
         _last_ranges[:] = [(*known, ranges)]
     return _last_ranges[0][3]
 

@@ -56,9 +56,9 @@ _TOOLS: dict[Format, tuple[str, ...]] = {
 
 
 class Tolerances(Record):
-    """What an exported file must reach on held-out pictures to count as valid.
+    """What an exported file must reach on held-out images to count as valid.
 
-    Untrained weights have floors of their own. Their scores are nearly the same for every picture,
+    Untrained weights have floors of their own. Their scores are nearly the same for every image,
     so what int8 or fp16 rounds away is large beside what is left, and rounding decides which class
     is first: for them the floors only tell a rounded network from a wrong one, and agreement is
     reported but not judged.
@@ -70,7 +70,7 @@ class Tolerances(Record):
     #: 30 dB of noise leave 0.9995: this one speaks where that floor was moved.
     fp16_cosine: float = 0.999
     #: Another class comes first only where the best two have nearly the same score: that may be one
-    #: picture of eight, which is how many ship with the package.
+    #: image of eight, which is how many ship with the package.
     fp16_top1_agreement: float = 0.85
     int8_sqnr_db: float = 10.0
     int8_cosine: float = 0.95
@@ -96,7 +96,7 @@ class Tolerances(Record):
         return self.int8_cosine if trained else self.untrained_cosine
 
     def top1_agreement(self, precision: Precision) -> float:
-        """The floor under the share of pictures whose best class a rounded file leaves alone."""
+        """The floor under the share of images whose best class a rounded file leaves alone."""
         return self.fp16_top1_agreement if precision is Precision.FP16 else self.int8_top1_agreement
 
 
@@ -104,7 +104,7 @@ class ExportRequest(Record):
     """One file to be made: a model at one resolution, in one format and precision.
 
     ``weights`` is a checkpoint, None for a seeded initialisation. ``calibration`` is a folder of
-    pictures, None for those that ship with this package. ``machine`` is the core that a native file
+    images, None for those that ship with this package. ``machine`` is the core that a native file
     is for. ``runtime`` and ``core`` say what another file is for: the lowering ``auto`` is then the
     best that was found there. ``weights_digest`` and ``recipe_digest`` are set by ``named``: they
     tell apart the names of files that differ only in weights, or in how they were made int8.
@@ -199,7 +199,7 @@ def normalised(request: ExportRequest, architecture: Architecture) -> ExportRequ
 
 
 def named(
-    request: ExportRequest, weights: str, pictures: ImageSet, *, own_network: bool
+    request: ExportRequest, weights: str, images: ImageSet, *, own_network: bool
 ) -> ExportRequest:
     """The same wish with digests in its file name for what the rest of the name does not tell.
 
@@ -211,12 +211,12 @@ def named(
     return request.model_copy(
         update={
             "weights_digest": "" if plain else weights[:_DIGEST_DIGITS],
-            "recipe_digest": _recipe_digest(request, pictures),
+            "recipe_digest": _recipe_digest(request, images),
         }
     )
 
 
-def _recipe_digest(request: ExportRequest, pictures: ImageSet) -> str:
+def _recipe_digest(request: ExportRequest, images: ImageSet) -> str:
     """What differs from the defaults in how a file is made int8; "" when nothing does."""
     if request.precision is not Precision.INT8:
         return ""
@@ -226,7 +226,7 @@ def _recipe_digest(request: ExportRequest, pictures: ImageSet) -> str:
         "remedies": request.remedies,
         # Floors decide which remedy is kept.
         "floors": {name: value for name, value in request.floors if value != getattr(usual, name)},
-        "pictures": None if request.calibration is None else pictures.fingerprint,
+        "pictures": None if request.calibration is None else images.fingerprint,
     }
     if facts == {"method": "minmax", "remedies": "auto", "floors": {}, "pictures": None}:
         return ""
@@ -266,7 +266,7 @@ def tool_versions(request: ExportRequest) -> dict[str, str]:
     return tools
 
 
-def identity(request: ExportRequest, weights: str, pictures: ImageSet, network: str = "") -> str:
+def identity(request: ExportRequest, weights: str, images: ImageSet, network: str = "") -> str:
     """The key of an export: equal keys mean equal files.
 
     ``weights`` is the identity of the weights, ``network`` what describes layers and preprocessing.
@@ -282,7 +282,7 @@ def identity(request: ExportRequest, weights: str, pictures: ImageSet, network: 
         "converter": request.writer,
         "tools": tool_versions(request),
         "sources": sources.digest(native=request.format is Format.NATIVE),
-        "pictures": pictures.fingerprint,
+        "pictures": images.fingerprint,
         "calibration_method": request.calibration_method,
         "remedies": request.remedies,
         "floors": request.floors.model_dump(),

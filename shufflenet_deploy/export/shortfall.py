@@ -17,7 +17,7 @@ def explained(artifact: Artifact) -> str:
 def reasons(parity: Parity, *, calibrated: tuple[str, int] | None = None) -> str:
     """The same of a bare result.
 
-    ``calibrated`` are source and number of the pictures that a trained network was made int8 with.
+    ``calibrated`` are source and number of the images that a trained network was made int8 with.
     """
     parts = [parity.reason, predicts(parity)]
     if calibrated is not None:
@@ -26,15 +26,15 @@ def reasons(parity: Parity, *, calibrated: tuple[str, int] | None = None) -> str
 
 
 def _cure(source: str, count: int) -> str:
-    """Ranges from other pictures than the network's own, or from few, fit it badly."""
+    """Ranges from other images than the network's own, or from few, fit it badly."""
     if source == SHIPPED_SOURCE:
         made = "the shipped photographs"
     elif count < ENOUGH:
-        made = f"{count} picture{'s' if count > 1 else ''}"
+        made = f"{count} image{'s' if count > 1 else ''}"
     else:
         return ""
     return (
-        f"it was calibrated with {made}: give --calib a folder of 100 pictures such as the "
+        f"it was calibrated with {made}: give --calib a folder of 100 images such as the "
         "network was trained on"
     )
 
@@ -45,7 +45,7 @@ def predicts(parity: Parity) -> str:
         return ""
     return (
         f"it predicts the same class as PyTorch for {parity.top1_agreement:.0%} of "
-        f"{parity.inputs} pictures"
+        f"{parity.inputs} images"
     )
 
 

@@ -1,4 +1,4 @@
-"""The held-out pictures that a file is judged by, beside what its module says to them."""
+"""The held-out images that a file is judged by, beside what its module says to them."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ if TYPE_CHECKING:
 
 
 class Validator:
-    """Judges one file after another, however each is run: an emulator answers few pictures."""
+    """Judges one file after another, however each is run: an emulator answers few images."""
 
     def __init__(
-        self, model: Model, wish: ExportRequest, pictures: ImageSet, multiply_adds: int
+        self, model: Model, wish: ExportRequest, images: ImageSet, multiply_adds: int
     ) -> None:
-        """Decode the pictures, before a conversion takes its time.
+        """Decode the images, before a conversion takes its time.
 
         Raises:
             UsageError: one of them cannot be read.
         """
         self._model, self._wish = model, wish
-        paths = pictures.judges(wish.resolution)
-        few = set(pictures.emulated_judges(wish.resolution, multiply_adds))
+        paths = images.judges(wish.resolution)
+        few = set(images.emulated_judges(wish.resolution, multiply_adds))
         self._all = list(Batches(paths, model.preprocessing, wish.resolution))
         self._few = [one for one, path in zip(self._all, paths, strict=True) if path in few]
         self._said: dict[bool, list[parity.FloatArray]] = {}
 
     def verdict(self, file: parity.ExportedFile) -> Parity:
         """How far a file's scores are from the module's."""
-        pictures, wanted = self._scored(file)
+        images, wanted = self._scored(file)
         return parity.judge(
             wanted,
-            [file.run(picture) for picture in pictures],
+            [file.run(image) for image in images],
             precision=self._wish.precision,
             floors=self._wish.floors,
             trained=self._model.weights.trained,
@@ -47,19 +47,19 @@ class Validator:
         return parity.unusable(len(self._all), reason)
 
     def hardest(self, file: parity.ExportedFile) -> parity.FloatArray:
-        """The picture whose scores suffer most."""
-        pictures, wanted = self._scored(file)
+        """The image whose scores suffer most."""
+        images, wanted = self._scored(file)
         noise = [
-            parity.sqnr_db(scores, file.run(picture))
-            for scores, picture in zip(wanted, pictures, strict=True)
+            parity.sqnr_db(scores, file.run(image))
+            for scores, image in zip(wanted, images, strict=True)
         ]
-        return pictures[noise.index(min(noise))]
+        return images[noise.index(min(noise))]
 
     def _scored(
         self, file: parity.ExportedFile
     ) -> tuple[list[parity.FloatArray], list[parity.FloatArray]]:
-        """A file's pictures and the module's scores, which the files of all recipes share."""
-        pictures = self._few if file.emulated else self._all
+        """A file's images and the module's scores, which the files of all recipes share."""
+        images = self._few if file.emulated else self._all
         if file.emulated not in self._said:
-            self._said[file.emulated] = parity.expected(self._model.module, pictures)
-        return pictures, self._said[file.emulated]
+            self._said[file.emulated] = parity.expected(self._model.module, images)
+        return images, self._said[file.emulated]

@@ -49,7 +49,7 @@ class AlexNet(nn.Module):
         self.average = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()) if dense else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Class scores of a batch of pictures."""
+        """Class scores of a batch of images."""
         x = self.classifier(self.flatten(self.avgpool(self.features(x))))
         return x if self.average is None else self.average(x)
 
@@ -92,7 +92,7 @@ class CaffeAlexNet(nn.Module):
         self.average = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()) if dense else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Class scores of a batch of pictures."""
+        """Class scores of a batch of images."""
         x = self.pool1(self.norm1(self.relu1(self.conv1(x))))
         x = self.pool2(self.norm2(self.relu2(self.conv2(x))))
         x = self.relu4(self.conv4(self.relu3(self.conv3(x))))

@@ -49,7 +49,7 @@ def _reverse(state: State) -> None:
     """Reverse every channel dimension, which turns (branch, pool) into (pool, branch).
 
     Reversed groups are groups, and the shuffle commutes with reversal, so nothing else changes.
-    The picture's colours and the classes stay in order.
+    The image's colours and the classes stay in order.
     """
     for key, tensor in state.items():
         if key.startswith("classifier"):

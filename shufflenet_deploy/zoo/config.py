@@ -59,7 +59,7 @@ class Shuffle(StrEnum):
 
 
 class Preprocessing(Record):
-    """From a picture to the network's input: resize, crop, scale, subtract ``mean``, over ``std``.
+    """From an image to the network's input: resize, crop, scale, subtract ``mean``, over ``std``.
 
     ``resize`` is the length of the shorter side before the centre crop of ``crop`` pixels, at the
     default resolution. Pixels are scaled to ``value_range``, in which ``mean`` and ``std`` are
@@ -90,7 +90,7 @@ class ShuffleNetConfig(Record):
     reduction of a squeeze-and-excitation gate, 0 for none. The last four exist for networks trained
     elsewhere: ``bare_stem`` is a biased first convolution without normalisation or ReLU,
     ``first_grouped`` groups the very first pointwise convolution too, and ``small_pictures`` keeps
-    the size through the stem (stride 1, no max pool), as is done for 32x32 pictures.
+    the size through the stem (stride 1, no max pool), as is done for 32x32 images.
     """
 
     family: Literal["shufflenet"] = "shufflenet"

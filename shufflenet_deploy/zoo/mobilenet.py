@@ -59,7 +59,7 @@ class MobileNet(nn.Module):
         self.classifier = nn.Linear(inputs, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Class scores of a batch of pictures."""
+        """Class scores of a batch of images."""
         x = self.blocks(self.stem_relu(self.stem_bn(self.stem(x))))
         scores: Tensor = self.classifier(self.flatten(self.pool(x)))
         return scores

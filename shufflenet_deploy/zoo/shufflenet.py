@@ -108,7 +108,7 @@ class ShuffleNet(nn.Module):
         self.classifier = nn.Linear(inputs, description.classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Class scores of a batch of pictures."""
+        """Class scores of a batch of images."""
         x = self.stem(x)
         if self.stem_bn is not None and self.stem_relu is not None:
             x = self.stem_relu(self.stem_bn(x))

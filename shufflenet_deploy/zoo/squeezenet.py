@@ -42,7 +42,7 @@ class SqueezeNet(nn.Module):
         self.flatten = nn.Flatten()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Class scores of a batch of pictures."""
+        """Class scores of a batch of images."""
         scores: Tensor = self.flatten(self.classifier(self.features(x)))
         return scores
 

@@ -101,7 +101,7 @@ class ComparisonNet(nn.Module):
         self.classifier = nn.Linear(inputs, description.classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Class scores of a batch of pictures."""
+        """Class scores of a batch of images."""
         x = self.stem_pool(self.stem_relu(self.stem_bn(self.stem(x))))
         for stage in STAGES:
             x = getattr(self, stage)(x)

@@ -39,6 +39,6 @@ class Vgg16(nn.Module):
         self.average = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()) if dense else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Class scores of a batch of pictures."""
+        """Class scores of a batch of images."""
         x = self.classifier(self.flatten(self.avgpool(self.features(x))))
         return x if self.average is None else self.average(x)

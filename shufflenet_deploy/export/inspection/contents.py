@@ -22,7 +22,7 @@ class Inspection(Record):
     """One file. ``operations`` are counted, the most frequent first; ``version`` is the format's.
 
     ``precision`` is fp32, fp16, int8, or mixed when operations were left in float in an int8 file.
-    ``multiply_adds`` are those the file really computes, for one picture. ``metadata``
+    ``multiply_adds`` are those the file really computes, for one image. ``metadata``
     is how to feed the file, where it says so itself or its manifest does. ``artifact`` is set when
     a manifest lies beside the file and was written for just these bytes.
     """

@@ -21,7 +21,7 @@ from shufflenet_deploy.records import TensorSpec
 _WEIGHTED = {"Conv": 1, "QLinearConv": 3, "Gemm": 1, "QGemm": 3, "MatMul": 1}
 
 #: Channels split in (N, g, C/g, H, W), in (pixels, g, C/g), or in blocks (pixels, g, g, b); and
-#: columns of the picture (N, C, H, W/b, b) as channels.
+#: columns of the image (N, C, H, W/b, b) as channels.
 _NEEDED_ORDERS = {(0, 2, 1, 3, 4), (0, 2, 1), (0, 2, 1, 3), (0, 2, 3, 1, 4)}
 
 #: How our own files name scales and zero points, which are no parameters of the network.
@@ -176,7 +176,7 @@ class _Reader:
         return lines
 
     def _shuffles(self, node: onnx.NodeProto) -> bool:
-        """Whether a transpose is a shuffle's own, or moves columns of the picture."""
+        """Whether a transpose is a shuffle's own, or moves columns of the image."""
         order = next((tuple(a.ints) for a in node.attribute if a.name == "perm"), ())
         return order in _NEEDED_ORDERS
 

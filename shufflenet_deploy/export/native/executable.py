@@ -45,7 +45,7 @@ class NativeExecutable:
 
     def run(self, image: FloatArray) -> FloatArray:
         """The logits for one image ``(1, 3, H, W)``."""
-        given, answer = self._here / "picture.npy", self._here / "scores.npy"
+        given, answer = self._here / "image.npy", self._here / "scores.npy"
         np.save(given, np.ascontiguousarray(image, np.float32), allow_pickle=False)
         done = _run([*self._command, "--once", "--input", str(given), "--output", str(answer)])
         if done.returncode:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 #: fp32 in another order of addition stays far below this share of the largest score.
 TOLERANCE = 1e-4
-_PICTURES = 2
+_IMAGES = 2
 
 
 def compare_with_module(graph: Graph, module: nn.Module) -> float:
@@ -44,7 +44,7 @@ def compare_with_module(graph: Graph, module: nn.Module) -> float:
         library = SharedLibrary(
             toolchain.compile_c(generate(graph, host()), Path(folder, "net.so"))
         )
-        for _ in range(_PICTURES):
+        for _ in range(_IMAGES):
             image = random.standard_normal(graph.shapes[graph.input]).astype(np.float32)
             with torch.no_grad():
                 wanted = module(torch.from_numpy(image)[None]).numpy().ravel()

@@ -75,8 +75,8 @@ class _Writer:
         for operation in self._with_float_scores(body):
             self._write(operation)
         float32 = onnx.TensorProto.FLOAT
-        picture = program.tensors[program.input].shape
-        inputs = [onnx.helper.make_tensor_value_info(INPUT, float32, picture)]
+        image = program.tensors[program.input].shape
+        inputs = [onnx.helper.make_tensor_value_info(INPUT, float32, image)]
         scores = program.tensors[program.output].shape
         graph = onnx.helper.make_graph(
             self._nodes,

@@ -34,7 +34,7 @@ _LARGEST_BYTES = 2**31 - 1
 
 
 def convert(module: nn.Module, resolution: Resolution) -> onnx.ModelProto:
-    """An eval-mode ``module`` as a checked ONNX model for one ``(1, 3, H, W)`` float32 picture.
+    """An eval-mode ``module`` as a checked ONNX model for one ``(1, 3, H, W)`` float32 image.
 
     Raises:
         ExportError: the exporter cannot express the module, or the result is over 2 GB.

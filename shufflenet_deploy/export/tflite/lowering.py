@@ -178,7 +178,7 @@ class _Lowering:
         )
 
     def _folded_conv(self, layer: Conv) -> None:
-        """A convolution of the planar picture with several columns side by side as channels."""
+        """A convolution of the planar image with several columns side by side as channels."""
         columns, source = self._choices.fold_columns, layer.inputs[0]
         channels, height, width = self._graph.shapes[source]
         blocks = width // columns
@@ -273,7 +273,7 @@ class _Lowering:
         )
 
     def _inside_average(self, layer: Pool) -> None:
-        """Average over all of the window, then correct where it left the picture."""
+        """Average over all of the window, then correct where it left the image."""
         _, height, width = self._graph.shapes[layer.inputs[0]]
         top, left, bottom, right = layer.padding
         inside = np.pad(np.ones((height, width)), ((top, bottom), (left, right)))

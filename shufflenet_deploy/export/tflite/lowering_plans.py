@@ -96,7 +96,7 @@ _CHANNELS_LAST = replace(
 #: borders, 14.1 fitting (dense where blocks would need too many channels of zeros).
 #:
 #: onnxruntime 1.32, channels last, uint8: 27.7 as pairs of Q and DQ, 20.7 so. A depthwise kernel of
-#: 8 channels is up to five times as fast as the one for other numbers; a folded picture saves 1.9,
+#: 8 channels is up to five times as fast as the one for other numbers; a folded image saves 1.9,
 #: split pools 0.6.
 _PLANS = {
     PAPER: Plan(),

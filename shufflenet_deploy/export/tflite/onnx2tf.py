@@ -100,7 +100,7 @@ def convert(
         _write_sample(folder / _SAMPLE)
         order = {"onnx": str(source), "out": str(folder / "out"), "calibration": None}
         if calibration is not None:
-            planes = np.concatenate([picture.transpose(0, 2, 3, 1) for picture in calibration])
+            planes = np.concatenate([image.transpose(0, 2, 3, 1) for image in calibration])
             np.save(folder / "calibration.npy", planes)
             order["calibration"] = str(folder / "calibration.npy")
         answer = _run_worker(prepared, order, folder)

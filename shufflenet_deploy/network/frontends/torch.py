@@ -145,9 +145,9 @@ class _Reader:
         self.layers: list[Layer] = []
         self.shapes: dict[str, tuple[int, ...]] = {}
 
-    def read(self, program: fx.Graph, picture: _Value) -> str:
+    def read(self, program: fx.Graph, image: _Value) -> str:
         """Read the whole program; returns the name of its output value."""
-        self.shapes[picture.name] = picture.shape
+        self.shapes[image.name] = image.shape
         known: dict[fx.Node, Any] = {}
         for node in program.nodes:
             args = fx.map_arg(node.args, known.__getitem__)
@@ -156,7 +156,7 @@ class _Reader:
             if node.op == "placeholder":
                 if any(isinstance(value, _Value) for value in known.values()):
                     self._fail("takes more than one input")
-                known[node] = picture
+                known[node] = image
             elif node.op == "output":
                 return self._output(args[0])
             else:

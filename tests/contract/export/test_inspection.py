@@ -52,7 +52,7 @@ def test_reads_what_was_exported(files: dict[tuple[str, str], Path], kind: tuple
     assert found.outputs[0].shape == (1, 1000)
     # Padded average pools become depthwise convolutions, but not in native programs nor in the ONNX
     # file torch writes; in int8 of others some convolutions lose their groups, and ONNX has columns
-    # of the picture as channels.
+    # of the image as channels.
     extra = found.multiply_adds / truth.multiply_adds - 1
     exact = kind[0] == "native" or kind == ("onnx", "fp32")
     assert (extra == 0) if exact else (0 < extra <= (0.15 if kind[1] == "fp32" else 2.5))
@@ -83,7 +83,7 @@ def test_every_file_says_how_it_is_fed(files, kind, tmp_path):
 
 
 def test_all_formats_see_the_same_in_an_image(files, tmp_path):
-    image = resource("export", "pictures") / "parity-01-clock.jpg"
+    image = resource("export", "images") / "parity-01-clock.jpg"
     seen = {
         (fmt, precision): classify(path, image, top=1000)
         for (fmt, precision), path in files.items()
@@ -106,7 +106,7 @@ def test_all_formats_see_the_same_in_an_image(files, tmp_path):
 
 
 def test_what_is_no_file_of_ours_is_not_classified(files, tmp_path):
-    image = resource("export", "pictures") / "parity-01-clock.jpg"
+    image = resource("export", "images") / "parity-01-clock.jpg"
     foreign = onnx.load(files["onnx", "fp32"])
     del foreign.metadata_props[:]
     onnx.save(foreign, tmp_path / "foreign.onnx")
@@ -127,7 +127,7 @@ def test_what_is_no_file_of_ours_is_not_classified(files, tmp_path):
     ):
         with pytest.raises(UsageError, match=reason):
             classify(tmp_path / name, image)
-    with pytest.raises(UsageError, match="cannot decode the picture"):
+    with pytest.raises(UsageError, match="cannot decode the image"):
         classify(files["onnx", "fp32"], tmp_path / "text.onnx")
     with pytest.raises(UsageError, match="2 names for 1000 classes"):
         classify(files["onnx", "fp32"], image, labels=tmp_path / "short.txt")

@@ -45,11 +45,11 @@ def prepared(module, size=SIZE):
     return graph, ranges, list(Batches(shipped.held_out[:2], how, size))
 
 
-def run(model, picture):
+def run(model, image):
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), providers=["CPUExecutionProvider"]
     )
-    return session.run(None, {"input": picture})[0]
+    return session.run(None, {"input": image})[0]
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +70,8 @@ def test_a_shufflenet_is_integer_throughout_and_accurate(shufflenet, text):
     (source,), (sink,) = model.graph.input, model.graph.output
     assert (source.name, sink.name) == ("input", "logits")
     assert source.type.tensor_type.elem_type == sink.type.tensor_type.elem_type == 1
-    for picture in judges:
-        assert sqnr_db(interpreter.outputs(graph, picture)[0], run(model, picture)) >= 10
+    for image in judges:
+        assert sqnr_db(interpreter.outputs(graph, image)[0], run(model, image)) >= 10
 
 
 def test_every_depthwise_kernel_gets_whole_vectors_of_channels(shufflenet):
@@ -140,8 +140,8 @@ def test_other_layers_and_heads():
     torch.manual_seed(1)
     graph, ranges, judges = prepared(Odd())
     model = channels_last.convert(graph, ranges, choices())
-    for picture in judges:
-        assert sqnr_db(interpreter.outputs(graph, picture)[0], run(model, picture)) >= 15
+    for image in judges:
+        assert sqnr_db(interpreter.outputs(graph, image)[0], run(model, image)) >= 15
 
 
 def test_an_operation_without_an_integer_operator_is_named():

@@ -44,11 +44,11 @@ INT8_OPERATIONS = {
 
 
 def photographs(paths, resolution):
-    """Real pictures, normalised as ImageNet networks are fed."""
+    """Real images, normalised as ImageNet networks are fed."""
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     for path in paths:
-        with Image.open(path) as picture:
-            small = picture.convert("RGB").resize((resolution.width, resolution.height))
+        with Image.open(path) as image:
+            small = image.convert("RGB").resize((resolution.width, resolution.height))
         scaled = (np.asarray(small) / 255 - mean) / std
         yield scaled.transpose(2, 0, 1).astype(np.float32)
 
@@ -61,9 +61,9 @@ def litert(content, resolver=OpResolverType.AUTO):
     return loaded
 
 
-def infer(loaded, picture):
+def infer(loaded, image):
     (source,), (result,) = loaded.get_input_details(), loaded.get_output_details()
-    value = picture.transpose(1, 2, 0)[None]
+    value = image.transpose(1, 2, 0)[None]
     if source["dtype"] is np.int8:
         scale, zero_point = source["quantization"]
         value = np.clip(np.round(value / scale) + zero_point, -128, 127).astype(np.int8)
@@ -89,7 +89,7 @@ def operations(content):
 
 @pytest.fixture(scope="module")
 def shufflenet():
-    """The graph of the 0.5x network, ranges from real pictures, and pictures it has not seen."""
+    """The graph of the 0.5x network, ranges from real images, and images it has not seen."""
     graph = trace(zoo.load("shufflenet-g3-0.5x").module, SMALL, "shufflenet-g3-0.5x")
     shipped = load_image_set(None)
     ranges = calibration.calibrate(graph, photographs(shipped.calibration, SMALL))
@@ -120,15 +120,15 @@ def test_whole_networks(name, head, least_db):
     shipped = load_image_set(None)
     ranges = calibration.calibrate(graph, photographs(shipped.calibration[::4], SMALL))
     judges = list(photographs(shipped.held_out[:3], SMALL))
-    wanted = [interpreter.outputs(graph, picture[None])[0] for picture in judges]
+    wanted = [interpreter.outputs(graph, image[None])[0] for image in judges]
     exact = writer.to_bytes(graph)
     whole = writer.int8_to_bytes(graph, ranges)
     assert set(operations(whole)) <= INT8_OPERATIONS
     for resolver in RESOLVERS:
         for content, few, limit in ((exact, 1, 70), (whole, 3, least_db)):
             loaded = litert(content, resolver)
-            for picture, logits in zip(judges[:few], wanted, strict=False):
-                actual = infer(loaded, picture)
+            for image, logits in zip(judges[:few], wanted, strict=False):
+                actual = infer(loaded, image)
                 assert actual.shape == logits.shape
                 assert sqnr_db(logits, actual) >= limit
                 if content is exact:
@@ -141,13 +141,13 @@ def test_alexnet_at_a_size_that_needs_uneven_windows(name, head):
     graph = trace(zoo.load(name, head=head).module, resolution, name)
     shipped = load_image_set(None)
     ranges = calibration.calibrate(graph, photographs(shipped.calibration[:2], resolution))
-    (picture,) = photographs(shipped.held_out[:1], resolution)
-    wanted = interpreter.outputs(graph, picture[None])[0]
-    actual = infer(litert(writer.to_bytes(graph)), picture)
+    (image,) = photographs(shipped.held_out[:1], resolution)
+    wanted = interpreter.outputs(graph, image[None])[0]
+    actual = infer(litert(writer.to_bytes(graph)), image)
     assert abs(actual - wanted).max() <= 1e-4 * abs(wanted).max()
     content = writer.int8_to_bytes(graph, ranges)
     assert set(operations(content)) <= INT8_OPERATIONS
-    assert sqnr_db(wanted, infer(litert(content), picture)) >= 20
+    assert sqnr_db(wanted, infer(litert(content), image)) >= 20
 
 
 def test_response_norm_alone_stays_in_float():
@@ -173,10 +173,10 @@ def test_response_norm_alone_stays_in_float():
         "QUANTIZE": 1,
         "MAX_POOL_2D": 1,
     }
-    (picture,) = photographs(shipped.held_out[:1], SMALL)
-    wanted = interpreter.outputs(graph, picture[None])[0]
+    (image,) = photographs(shipped.held_out[:1], SMALL)
+    wanted = interpreter.outputs(graph, image[None])[0]
     for resolver in RESOLVERS:
-        assert sqnr_db(wanted, infer(litert(content, resolver), picture)) >= 30
+        assert sqnr_db(wanted, infer(litert(content, resolver), image)) >= 30
 
 
 @pytest.mark.parametrize("lowering", LOWERINGS)
@@ -200,9 +200,9 @@ def test_shuffle_and_concat_share_scales(shufflenet, lowering):
             }
             assert len(scales) == 1
     engines = [litert(content, resolver) for resolver in RESOLVERS]
-    for picture in judges[:3]:
-        wanted = interpreter.outputs(graph, picture[None])[0]
-        assert min(sqnr_db(wanted, infer(engine, picture)) for engine in engines) >= 10
+    for image in judges[:3]:
+        wanted = interpreter.outputs(graph, image[None])[0]
+        assert min(sqnr_db(wanted, infer(engine, image)) for engine in engines) >= 10
 
 
 def test_every_tensor_of_an_int8_file_is_an_integer(shufflenet):
@@ -244,7 +244,7 @@ def test_layers_that_a_remedy_wants_in_float(shufflenet):
     assert sqnr_db(wanted, infer(litert(content), judges[0])) >= 20
 
 
-def test_the_same_pictures_give_the_same_bytes(shufflenet, tmp_path):
+def test_the_same_images_give_the_same_bytes(shufflenet, tmp_path):
     graph, ranges, _ = shufflenet
     shipped = load_image_set(None)
     again = calibration.calibrate(graph, photographs(shipped.calibration, SMALL))

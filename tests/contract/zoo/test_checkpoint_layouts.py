@@ -174,9 +174,9 @@ def test_a_layout_gives_the_same_scores(
     torch.save({"state_dict": {f"module.{key}": value for key, value in state.items()}}, path)
     ours = zoo.load(card, weights=path)
     assert ours.weights.layout == forward.__name__
-    picture = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(1))
+    image = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        expected, found = forward(state, picture), ours.module(picture)
+        expected, found = forward(state, image), ours.module(image)
     assert expected.std() > 0.01
     assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
 

@@ -34,7 +34,7 @@ def test_figures_of_a_good_file() -> None:
     assert parity.top1_agreement == 1.0
 
 
-def test_the_worst_picture_decides() -> None:
+def test_the_worst_image_decides() -> None:
     parity = judge(
         [SCORES, SCORES],
         [SCORES, SCORES + np.float32([[0, 0, 2.5]])],

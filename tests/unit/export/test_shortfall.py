@@ -23,7 +23,7 @@ def parity(**changes: Any) -> Parity:
 def test_a_file_that_agrees_is_not_called_wrong() -> None:
     said = reasons(parity())
     assert said == (
-        "SQNR 7.2, floor 10; it predicts the same class as PyTorch for 100% of 12 pictures"
+        "SQNR 7.2, floor 10; it predicts the same class as PyTorch for 100% of 12 images"
     )
 
 
@@ -31,15 +31,15 @@ def test_a_file_that_agrees_is_not_called_wrong() -> None:
     ("calibrated", "cure"),
     [
         ((SHIPPED_SOURCE, 16), "calibrated with the shipped photographs: give --calib"),
-        (("mine", 3), "calibrated with 3 pictures: give --calib"),
-        (("mine", 1), "calibrated with 1 picture: give --calib"),
+        (("mine", 3), "calibrated with 3 images: give --calib"),
+        (("mine", 1), "calibrated with 1 image: give --calib"),
     ],
 )
-def test_own_pictures_are_the_cure(calibrated: tuple[str, int], cure: str) -> None:
+def test_own_images_are_the_cure(calibrated: tuple[str, int], cure: str) -> None:
     assert cure in reasons(parity(), calibrated=calibrated)
 
 
-def test_there_is_no_cure_where_enough_own_pictures_did_not_help() -> None:
+def test_there_is_no_cure_where_enough_own_images_did_not_help() -> None:
     assert "--calib" not in reasons(parity(), calibrated=("mine", 100))
 
 

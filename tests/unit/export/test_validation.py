@@ -1,4 +1,4 @@
-"""How many pictures judge a file: few of a large network, if an emulator runs it."""
+"""How many images judge a file: few of a large network, if an emulator runs it."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ class Answering:
     def __init__(self, module, *, emulated):
         self.module, self.emulated, self.asked = module, emulated, 0
 
-    def run(self, picture):
+    def run(self, image):
         self.asked += 1
         with torch.inference_mode():
-            return self.module(torch.from_numpy(picture)).numpy()
+            return self.module(torch.from_numpy(image)).numpy()
 
 
 @pytest.mark.parametrize(
@@ -101,14 +101,14 @@ def test_one_that_nothing_runs_has_a_stand_in_on_this_processor(runs):
     )
 
 
-def test_the_hardest_picture_is_the_one_with_the_most_noise(model):
+def test_the_hardest_image_is_the_one_with_the_most_noise(model):
     judges = Validator(model, WISH, load_image_set(None), SMALL)
     answering = Answering(model.module, emulated=False)
     seen = []
 
-    def run(picture):
-        seen.append(picture)
-        return Answering.run(answering, picture) + (0.5 if len(seen) == 3 else 0.01)
+    def run(image):
+        seen.append(image)
+        return Answering.run(answering, image) + (0.5 if len(seen) == 3 else 0.01)
 
     answering.run = run
     assert np.array_equal(judges.hardest(answering), seen[2])
