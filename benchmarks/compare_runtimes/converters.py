@@ -69,7 +69,7 @@ class Job:
 
     def judges(self) -> list[np.ndarray]:
         """Held-out pictures, which no int8 file was calibrated with, ``(1, 3, H, W)``."""
-        chosen = load_image_set(None).judges(self.resolution)
+        chosen = load_image_set(None).validation_set(self.resolution)
         return list(Batches(chosen, self.loaded().preprocessing, self.resolution))
 
 

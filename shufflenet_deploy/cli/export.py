@@ -137,7 +137,7 @@ def export(  # noqa: PLR0917 - options, each passed by name
             "calibration_method": calib_method,
             "labels": labels,
             "remedies": remedies,
-            "floors": {name: value for name, value in floors.items() if value is not None},
+            "tolerances": {name: value for name, value in floors.items() if value is not None},
             "out": out,
         },
     )
@@ -363,7 +363,7 @@ def _print_table(results: Sequence[Result], out: Path) -> None:
 
 def _print_attempts(artifact: Artifact) -> None:
     """What was tried because the first recipe missed its floors, and what was kept."""
-    from shufflenet_deploy.export.shortfall import gives_scores  # noqa: PLC0415
+    from shufflenet_deploy.export.shortfall import gives_logits  # noqa: PLC0415
 
     typer.echo(f"{artifact.path.name}: int8 needed remedies; tried in order:")
     for attempt in artifact.attempts:
@@ -372,7 +372,7 @@ def _print_attempts(artifact: Artifact) -> None:
         kept = "  <- kept" if attempt.recipe == artifact.recipe else ""
         scores = (
             f"SQNR {parity.sqnr_db:.1f} dB, top-1 agreement {parity.top1_agreement:.0%}, "
-            if gives_scores(parity)
+            if gives_logits(parity)
             else ""
         )
         typer.echo(f"  {attempt.recipe}: {scores}{verdict}{kept}")

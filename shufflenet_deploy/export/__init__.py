@@ -2,8 +2,8 @@
 
     artifact = export(ExportRequest(model="shufflenet-g3-0.5x", format="onnx", ...))
 
-An export is known by a key over everything that has a say in it: weights, options, images, tool
-versions, code. When the folder already holds that key's file, undamaged, nothing heavy is even
+An export is cached under a key over everything that its bytes depend on: weights, options, images,
+tool versions, code. When the folder already holds that key's file, undamaged, nothing heavy is even
 imported.
 """
 
@@ -102,7 +102,7 @@ def compare_layers(
 
 
 def inspect(path: Path) -> Inspection:
-    """What an exported file holds: operations, shapes, cost, leftovers worth a warning.
+    """Read an exported file's operations, shapes, cost, and conversion leftovers worth a warning.
 
     Raises:
         UsageError: there is no such file, or it is not an undamaged exported file.

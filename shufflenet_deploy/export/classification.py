@@ -53,19 +53,19 @@ class Classification(Record):
 def classify(
     path: Path, image: Path, *, top: int = 5, labels: Path | None = None
 ) -> Classification:
-    """What ``path`` (ONNX, TFLite or a native program) sees in ``image``.
+    """Classify ``image`` with ``path`` (ONNX, TFLite or a native program).
 
-    The image is prepared as the file's own metadata say; softmax makes probabilities of its logits.
+    The image is prepared as the file's metadata state; softmax makes probabilities of its logits.
 
     Args:
         path: an exported file.
         image: any file that Pillow can decode.
-        top: how many classes to tell.
+        top: number of classes to return.
         labels: names of the classes, one per line, in place of the file's own.
 
     Raises:
-        UsageError: the file is none of ours or says not how it is fed, or the image cannot be
-            decoded.
+        UsageError: the file is none of ours or has no metadata on its input, or the image cannot
+            be decoded.
         ExportError: the file cannot be run here.
     """
     kind = kind_of(path)
@@ -79,7 +79,7 @@ def classify(
     if labels is not None:
         names = metadata.class_names(labels, logits.size)
     if names and len(names) != logits.size:
-        raise UsageError(f"{path} names {len(names)} classes and answers with {logits.size}")
+        raise UsageError(f"{path} names {len(names)} classes and outputs {logits.size}")
     probabilities = _softmax(logits)
     best = np.argsort(-probabilities, kind="stable")[:top]
     return Classification(
@@ -109,7 +109,7 @@ def _preprocessing(known: Metadata) -> Preprocessing:
 
 def _softmax(logits: FloatArray) -> FloatArray:
     if not np.isfinite(logits).all():
-        raise ExportError("the file answers with numbers that are not finite: export it again")
+        raise ExportError("the file outputs numbers that are not finite: export it again")
     powers = np.exp(logits.astype(np.float64) - logits.max())
     result: FloatArray = powers / powers.sum()
     return result
@@ -178,9 +178,9 @@ def _run(path: Path, kind: Format, tensor: FloatArray) -> FloatArray:
 
 def _run_program(path: Path, tensor: FloatArray) -> FloatArray:
     with tempfile.TemporaryDirectory(prefix="shufflenet-deploy-") as folder:
-        given, answer = Path(folder, "input.npy"), Path(folder, "output.npy")
-        np.save(given, tensor, allow_pickle=False)
-        asked = ["--once", "--input", str(given), "--output", str(answer)]
+        source, output = Path(folder, "input.npy"), Path(folder, "output.npy")
+        np.save(source, tensor, allow_pickle=False)
+        asked = ["--once", "--input", str(source), "--output", str(output)]
         done = _started([str(path.absolute())], asked)
         emulator = shutil.which(_emulator(path))
         if (done is None or done.returncode) and emulator is not None:
@@ -191,12 +191,12 @@ def _run_program(path: Path, tensor: FloatArray) -> FloatArray:
                 f"{path} cannot be run here: {reason or 'it is for another processor'}; on its own"
                 f" it can, and here with {_emulator(path)} (apt-get install qemu-user)"
             )
-        logits: FloatArray = np.load(answer, allow_pickle=False)
+        logits: FloatArray = np.load(output, allow_pickle=False)
         return logits
 
 
 def _started(command: list[str], asked: list[str]) -> subprocess.CompletedProcess[str] | None:
-    """What became of a program; None where the kernel cannot start it."""
+    """Run a program to its end; None where the kernel cannot start it."""
     try:
         return subprocess.run(
             [*command, *asked],

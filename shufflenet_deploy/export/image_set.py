@@ -1,7 +1,7 @@
-"""Images: which ones set activation ranges, which ones judge the result, and how they are fed.
+"""Image sets: calibration and validation images, and their preprocessing.
 
-The two never mix. Images are opened lazily, one at a time, so memory stays bounded however large
-the folder or the resolution.
+The two sets are disjoint. Images are opened lazily, one at a time, so memory stays bounded however
+large the folder or the resolution.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from shufflenet_deploy.zoo.config import Preprocessing
 
-#: What counts as an image in a folder; everything else there is passed over.
+#: Suffixes of images in a folder; everything else there is passed over.
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"})
 
 #: At most this many pixels go through the network to set ranges: seconds even for AlexNet.
@@ -41,7 +41,7 @@ ENOUGH = 8
 
 #: An image is read whole; nothing that a camera makes is larger.
 _MOST_BYTES = 256 << 20
-#: How much longer than wide the part of an image may be that is scaled to be cropped.
+#: Largest aspect ratio of the part of an image that is scaled to be cropped.
 _LONGEST_ASPECT = 16
 #: Rows of grey levels that are scaled at once.
 _ROWS = 256
@@ -55,7 +55,7 @@ SHIPPED_SOURCE = "shipped photographs"
 class ImageSet:
     """The images of one export. ``fingerprint`` is the sha256 over their names and bytes.
 
-    ``remark`` is what a user ought to know of them: that there are few.
+    ``remark`` is a warning to the user: that there are few.
     """
 
     source: str
@@ -69,25 +69,27 @@ class ImageSet:
         affordable = max(_FEWEST, min(_MOST, _PIXEL_BUDGET // resolution.pixels))
         return _spread(self.calibration, affordable)
 
-    def judges(self, resolution: Resolution) -> tuple[Path, ...]:
+    def validation_set(self, resolution: Resolution) -> tuple[Path, ...]:
         """The held-out images to use at ``resolution``."""
         affordable = max(_FEWEST, min(_MOST_HELD_OUT, _PIXEL_BUDGET // resolution.pixels))
         return _spread(self.held_out, affordable)
 
-    def emulated_judges(self, resolution: Resolution, multiply_adds: int) -> tuple[Path, ...]:
-        """Those of ``judges`` to use where an emulator has to run the network: few of a large one.
+    def emulated_validation_set(
+        self, resolution: Resolution, multiply_adds: int
+    ) -> tuple[Path, ...]:
+        """Subset of ``validation_set`` for an emulated network: few of a large one.
 
         Eight of AlexNet would be a minute, and two in fp16.
         """
         affordable = max(_FEWEST, _EMULATED_BUDGET // multiply_adds)
-        return _spread(self.judges(resolution), affordable)
+        return _spread(self.validation_set(resolution), affordable)
 
 
 def load_image_set(folder: Path | None) -> ImageSet:
     """The images below ``folder``, in class folders or not; None for those of the package.
 
-    Hidden files and folders are passed over. One in four of eight or more images is held out to
-    judge the result; fewer are judged by the shipped held-out images.
+    Hidden files and folders are passed over. One in four of eight or more images is held out for
+    validation; with fewer, the shipped held-out images validate the file.
 
     Raises:
         UsageError: the folder does not exist, cannot be read, or holds no image.
@@ -119,7 +121,7 @@ def _few(folder: Path, count: int) -> str:
     counted = "1 image" if count == 1 else f"{count} images"
     return (
         f"{folder} holds {counted}: too few to set the ranges of int8 well, and the shipped "
-        f"photographs judge the file; give {ENOUGH} or more, better 100, as the "
+        f"photographs validate the file; give {ENOUGH} or more, better 100, as the "
         "network will see them"
     )
 

@@ -1,4 +1,4 @@
-"""An exported file, layer by layer, beside the module that its manifest says it came from."""
+"""Layer-by-layer comparison of an exported file with the module that its manifest names."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SEED = re.compile(r"untrained \(seed (\d+)\)")
 
 
 class LayerComparison(Record):
-    """What each layer keeps. ``collapse`` is the first from which on less than ``floor_db`` is."""
+    """SQNR of each layer. From ``collapse`` on (None: nowhere) it stays below ``floor_db``."""
 
     pictures: int
     floor_db: float
@@ -47,21 +47,21 @@ def compare_file(
         raise UsageError(f"{path.name} is a {artifact.format.value} program: it shows no layers")
     source = _module_of(artifact, model, weights)
     size = artifact.resolution
-    chosen = load_image_set(folder).judges(size)[:_IMAGES]
+    chosen = load_image_set(folder).validation_set(size)[:_IMAGES]
     inputs = list(Batches(chosen, source.preprocessing, size))
     graph = prepared(source, size, artifact.recipe or Recipe(method="minmax"))
     rows = layer_sqnr.compare(graph, parity.RUNTIMES[artifact.format](path), inputs)
-    floor = Tolerances().sqnr_db(artifact.precision, trained=artifact.weights.trained)
+    minimum_db = Tolerances().sqnr_db(artifact.precision, trained=artifact.weights.trained)
     return LayerComparison(
         pictures=len(inputs),
-        floor_db=floor,
-        collapse=layer_sqnr.first_diverging_layer(rows, floor),
+        floor_db=minimum_db,
+        collapse=layer_sqnr.first_diverging_layer(rows, minimum_db),
         layers=rows,
     )
 
 
 def _module_of(artifact: Artifact, model: str | None, weights: Path | None) -> Model:
-    """The module of a file, by what its manifest tells and the user knows better."""
+    """Module of a file, from its manifest or from what the user gives instead."""
     seed = _SEED.match(artifact.weights.source)
     head = artifact.options.get("head", "fixed")
     if weights is None and not seed:

@@ -32,7 +32,7 @@ LOWERINGS: dict[tuple[Format, Precision], tuple[str, ...]] = {
     (Format.TFLITE, Precision.INT8): (PAPER, *FORMS),
 }
 
-#: Where a model cannot be lowered as ``auto`` says, this is tried instead.
+#: Fallbacks of ``auto`` for models that its lowering cannot express.
 FALLBACKS = {"channels-last": "gather", "channels-last-signed": "gather"}
 
 
@@ -69,7 +69,7 @@ def parse(text: str, file_format: Format, precision: Precision) -> Choice:
 
 
 def is_formed(choice: Choice) -> bool:
-    """Whether its shuffles may be written in other forms."""
+    """True where its shuffles may be written in other forms."""
     return choice.name in _FORMED
 
 

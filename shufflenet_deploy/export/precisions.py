@@ -1,4 +1,4 @@
-"""Which precisions files come in: those of their format, and programs in those of their core.
+"""Precisions of exported files: those of their format, and for programs those of their core.
 
 Light on purpose: an export that is already there must not load numpy.
 """

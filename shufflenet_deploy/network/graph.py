@@ -81,7 +81,7 @@ class Pool(Layer):
     """Max or average over windows.
 
     ``padding`` is ``(top, left, bottom, right)``; with ``ceil_mode`` the tracer has already made
-    bottom and right large enough. ``count_padding`` says whether an average divides by the whole
+    bottom and right large enough. ``count_padding`` is whether an average divides by the whole
     window (PyTorch's default) or by the pixels inside the image.
     """
 

@@ -1,4 +1,4 @@
-"""What a model is: architectures, weights, and what they cost. Importing this imports no torch."""
+"""Model zoo: architectures, weights, and their cost. Importing this imports no torch."""
 
 from __future__ import annotations
 

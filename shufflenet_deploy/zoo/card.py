@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class PaperFigures(Record):
-    """What the paper reports: ImageNet top-1 error, complexity, Snapdragon 820 latencies."""
+    """Figures of the paper: ImageNet top-1 error, complexity, Snapdragon 820 latencies."""
 
     tables: str
     mega_multiply_adds: float | None = None
@@ -47,9 +47,9 @@ class StoredWeights(Record):
 
 
 class Architecture(Record):
-    """A network, its preprocessing, and what the paper says about it.
+    """A network, its preprocessing, and the paper's figures for it.
 
-    ``source`` says where the definition comes from; ``weights`` is set in cards of imported
+    ``source`` is where the definition comes from; ``weights`` is set in cards of imported
     weights only, and ``folder`` is then the card's own folder.
     """
 
@@ -96,7 +96,7 @@ def card_text(architecture: Architecture) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """What and where, of the first problem that pydantic found."""
+    """Path and message of the first problem that pydantic found."""
     if isinstance(error, ValidationError):
         return first_problem(error)[:300]
     return (str(error) or type(error).__name__).splitlines()[0][:300]

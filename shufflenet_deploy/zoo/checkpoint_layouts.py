@@ -1,8 +1,8 @@
-"""How public implementations of ShuffleNet v1 name and order their weights.
+"""Checkpoint layouts: names and channel orders of the public implementations of ShuffleNet v1.
 
-A ``Layout`` maps our names to theirs; ``wiring`` turns their order of channels into ours. What
-differs between them, beside names: where the shuffle stands and whether it is the paper's or its
-inverse, which half of a concatenation comes first, biases before normalisation, the stem.
+A ``Layout`` maps our names to theirs; ``channel_remap`` turns their channel order into ours.
+Differences between them, besides names: where the shuffle stands and whether it is the paper's or
+its inverse, which half of a concatenation comes first, biases before normalisation, the stem.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from shufflenet_deploy.zoo.config import Preprocessing, Shuffle, ShuffleNetConfi
 #: The convolutions of a unit; each is followed by a normalisation of the same name plus ``_bn``.
 CONVOLUTIONS = ("compress", "depthwise", "expand")
 
-#: What a normalisation keeps.
+#: Tensors of a normalisation.
 NORM_FIELDS = ("weight", "bias", "running_mean", "running_var")
 
 _BGR = Preprocessing(
@@ -109,7 +109,7 @@ class Layout:
         return names
 
     def describe(self, tensors: Mapping[str, Tensor]) -> ShuffleNetConfig | None:
-        """The network that ``tensors`` hold, read off their shapes; None when it cannot be told."""
+        """Configuration of ``tensors``, read off their shapes; None when they do not fix it."""
         try:
             return _Reader(self, tensors).describe()
         except (KeyError, IndexError, ZeroDivisionError, ValidationError):

@@ -91,7 +91,7 @@ def match(tensors: Tensors, keys_of: Callable[[Description], frozenset[str]]) ->
 
 
 def is_leftover(key: str) -> bool:
-    """Whether a key is of training alone, by its name: a counter, a loss, a metric."""
+    """True for a key of training alone, by its name: a counter, a loss, a metric."""
     components = key.split(".")
     return components[-1] in _COUNTERS or any(map(_TRAINING.fullmatch, components[:2]))
 

@@ -1,7 +1,7 @@
 """Multiply-adds and parameters, as the paper counts them: convolutions and fully connected layers.
 
 Biases, normalisation, activations, pooling and additions are not counted: after folding they cost
-little beside the rest, and no table of the paper includes them.
+little next to the rest, and no table of the paper includes them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from shufflenet_deploy.records import Record, Resolution
 
 
 class Complexity(Record):
-    """What one image costs. ``layers`` holds the multiply-adds per layer, in order."""
+    """Cost of one image. ``layers`` holds the multiply-adds per layer, in order."""
 
     multiply_adds: int
     parameters: int
@@ -27,7 +27,7 @@ class Complexity(Record):
 def complexity(module: nn.Module, resolution: Resolution, name: str = "this network") -> Complexity:
     """Count ``module`` at one resolution, by shapes alone: no arithmetic, no image in memory.
 
-    ``name`` is what an error calls it.
+    ``name`` names it in errors.
 
     Raises:
         UsageError: the network cannot take an image this small.

@@ -1,4 +1,4 @@
-"""What weights a model will get, told without loading them: the key of the export cache."""
+"""Digest of a model's weights, computed without loading them, for the key of the export cache."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ def test_a_trained_network_that_int8_spoils_is_told_the_cure(tmp_path: Path) -> 
     assert (good.returncode, good.stderr) == (0, "")
     shipped = run(*argv, "--min-sqnr", "60", cwd=tmp_path)
     assert shipped.returncode == 1
-    assert "SQNR 23.1, floor 60; it predicts the same class as PyTorch for" in shipped.stderr
+    assert "SQNR 23.1, minimum 60; it predicts the same class as PyTorch for" in shipped.stderr
     assert "calibrated with the shipped photographs: give --calib a folder" in shipped.stderr
     few = tmp_path / "few" / "7"
     few.mkdir(parents=True)

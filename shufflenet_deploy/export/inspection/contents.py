@@ -1,4 +1,4 @@
-"""What an exported file holds, read from the file alone; its manifest only adds to that."""
+"""Contents of an exported file, read from the file alone; its manifest only adds to them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Inspection(Record):
 
     ``precision`` is fp32, fp16, int8, or mixed when operations were left in float in an int8 file.
     ``multiply_adds`` are those the file really computes, for one image. ``metadata``
-    is how to feed the file, where it says so itself or its manifest does. ``artifact`` is set when
+    describes how the file is fed, from the file itself or its manifest. ``artifact`` is set when
     a manifest lies beside the file and was written for just these bytes.
     """
 
@@ -44,7 +44,7 @@ class Inspection(Record):
 
 
 class Contents(Record):
-    """What a format's reader finds in a file."""
+    """Contents that a format's reader finds in a file."""
 
     version: str
     precision: str
@@ -137,7 +137,7 @@ def _kind(start: bytes) -> Format:
 
 
 def _reader(kind: Format) -> Callable[[Path], Contents]:
-    """What reads a file; each needs packages that the others do not."""
+    """Reader of a file's format, imported here since each needs packages of its own."""
     if kind is Format.TFLITE:
         from shufflenet_deploy.export.inspection import tflite  # noqa: PLC0415
 
@@ -172,7 +172,7 @@ def most_frequent_first(counts: dict[str, int]) -> dict[str, int]:
 
 
 def precision_of(integer: bool, left_in_float: int) -> str:  # noqa: FBT001 - one of two facts
-    """How a file computes."""
+    """Precision in which a file computes."""
     if not integer:
         return "fp32"
     return "mixed" if left_in_float else "int8"

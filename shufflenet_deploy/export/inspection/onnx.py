@@ -41,7 +41,7 @@ _WEIGHTLESS = frozenset((
 
 
 def read(path: Path) -> Contents:
-    """What an ONNX file holds.
+    """Read an ONNX file.
 
     Raises:
         UsageError: the file is not an undamaged ONNX file.
@@ -176,7 +176,7 @@ class _Reader:
         return lines
 
     def _shuffles(self, node: onnx.NodeProto) -> bool:
-        """Whether a transpose is a shuffle's own, or moves columns of the image."""
+        """True for a transpose that is a shuffle's own, or that moves columns of the image."""
         order = next((tuple(a.ints) for a in node.attribute if a.name == "perm"), ())
         return order in _NEEDED_ORDERS
 
@@ -191,7 +191,7 @@ class _Reader:
         ]
 
     def _is_float(self, name: str) -> bool:
-        """Whether a value is float, seen through operations that only move it."""
+        """True for a float value, traced through operations that only move data."""
         passed = []
         while name not in self._floats:
             passed.append(name)

@@ -26,7 +26,7 @@ _MOST_ORDER_BYTES = 64
 
 
 def read(path: Path) -> Contents:
-    """What a TFLite file holds.
+    """Read a TFLite file.
 
     Raises:
         MALFORMED: the file is damaged.

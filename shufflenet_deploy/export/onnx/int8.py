@@ -98,7 +98,7 @@ def quantize(
 
 
 def _at_once(images: Sequence[NDArray[np.float32]], method: CalibrationMethod) -> int:
-    """How many images are seen together, a divisor of all; extremes are the same however few."""
+    """Batch size of calibration, a divisor of the number of images; min and max ignore it."""
     if method == "minmax":
         return 1
     height, width = images[0].shape[-2:]
@@ -157,7 +157,7 @@ def gathered(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 class _Reader:
-    """What onnxruntime draws its calibration inputs from, one range at a time."""
+    """``CalibrationDataReader`` from which onnxruntime draws its inputs, one range at a time."""
 
     def __init__(self, images: Sequence[NDArray[np.float32]]) -> None:
         self._images = images
@@ -217,7 +217,7 @@ def _shuffle_order(
     after: onnx.NodeProto,
     values: dict[str, NDArray[np.float32]],
 ) -> NDArray[np.int64] | None:
-    """Which input channel each output channel is, if the three nodes are a channel shuffle."""
+    """Permutation of channels, if the three nodes are a channel shuffle."""
     if (before.op_type, after.op_type) != ("Reshape", "Reshape"):
         return None
     split, joined = values.get(before.input[1]), values.get(after.input[1])
@@ -263,7 +263,7 @@ def convolved_averages(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _float_logits(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Let the last layer write float scores itself: rounding them to 256 levels gains nothing."""
+    """Let the last layer write float logits itself: rounding them to 256 levels gains nothing."""
     producers = {output: node for node in model.graph.node for output in node.output}
     last = producers[OUTPUT]
     rounding = producers.get(last.input[0])

@@ -446,7 +446,7 @@ class _Lowering:
         )
 
     def _non_negative(self, value: str) -> bool:
-        """Whether a value is known to be at least zero everywhere."""
+        """True where a value is known to be at least zero everywhere."""
         producer = self._producers.get(value)
         if producer is None:
             return False

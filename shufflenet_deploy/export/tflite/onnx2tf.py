@@ -70,7 +70,7 @@ def version() -> str:
 
 
 def environment() -> Environment:
-    """Where the environment is, or will be: one per lock file and Python version."""
+    """Path of the virtual environment, made or not: one per lock file and Python version."""
     import platformdirs  # noqa: PLC0415
 
     python = f"py{sys.version_info.major}.{sys.version_info.minor}"
@@ -103,8 +103,8 @@ def convert(
             planes = np.concatenate([image.transpose(0, 2, 3, 1) for image in calibration])
             np.save(folder / "calibration.npy", planes)
             order["calibration"] = str(folder / "calibration.npy")
-        answer = _run_worker(prepared, order, folder)
-        shutil.copyfile(answer, path)
+        converted = _run_worker(prepared, order, folder)
+        shutil.copyfile(converted, path)
 
 
 def _run_worker(prepared: Environment, order: dict[str, str | None], folder: Path) -> Path:
@@ -124,7 +124,7 @@ def _run_worker(prepared: Environment, order: dict[str, str | None], folder: Pat
         raise ExportError(
             f"onnx2tf did not finish within {_CONVERT_SECS} s; use --converter direct"
         ) from error
-    made = folder / "out" / "answer.tflite"
+    made = folder / "out" / "converted.tflite"
     if done.returncode != 0 or not made.is_file():
         raise ExportError(f"onnx2tf failed: {_last_line(done.stderr or done.stdout)}")
     return made
@@ -211,4 +211,4 @@ def _offline(folder: Path) -> dict[str, str]:
 
 def _last_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "it said nothing"
+    return lines[-1] if lines else "it printed nothing"

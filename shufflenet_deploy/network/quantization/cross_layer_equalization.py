@@ -28,7 +28,7 @@ _MOST = 1e4
 def equalized(graph: Graph, batches: Iterable[NDArray[Any]]) -> Graph:
     """The same function with evened-out channels.
 
-    ``batches`` are preprocessed images ``(1, C, H, W)``; they tell how large each channel gets.
+    ``batches`` are preprocessed images ``(1, C, H, W)``; channel maxima are observed on them.
     """
     pairs = _pairs(graph)
     peaks = _peaks(graph, batches, {pair.first for pair in pairs})

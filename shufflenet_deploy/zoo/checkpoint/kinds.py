@@ -1,4 +1,4 @@
-"""What a file of weights really is, by its bytes: one that can be read, or what else and the cure.
+"""File type detection by magic numbers: a readable checkpoint, or another type and what to do.
 
 Names decide nothing: downloads, Git LFS and renamed files make them wrong.
 """
@@ -25,7 +25,7 @@ _CONVERT = "save the weights from its own framework as a PyTorch state dict"
 
 
 class Kind(Enum):
-    """What can be read."""
+    """Checkpoint formats that can be read."""
 
     SAFETENSORS = auto()
     ARCHIVE = auto()
@@ -80,7 +80,7 @@ _ARCHIVES: tuple[tuple[tuple[str, ...], str, str], ...] = (
 
 
 def kind_of(path: Path) -> Kind:
-    """How to read the file at ``path``.
+    """Detect the format of the file at ``path``.
 
     Raises:
         UsageError: it is missing, empty, too large, or something else; what, and what to do.
@@ -174,7 +174,7 @@ def _archive_kind(path: Path) -> Kind:
 
 
 def _foreign_archive(names: list[str]) -> tuple[str, str] | None:
-    """What else than a state dict is kept in a zip, by members (or beginnings) that tell it."""
+    """Other contents of zip archives than a state dict, by members (or prefixes of their names)."""
     rooted = len({name.partition("/")[0] for name in names}) == 1
     tails = {name.partition("/")[2] for name in names} if rooted else set(names)
     for members, what, cure in _ARCHIVES:
@@ -229,7 +229,7 @@ def _text_kind(path: Path, text: str) -> Kind:
 
 
 def _protobuf_kind(head: bytes) -> str:
-    """What a message is, by the numbers of its first fields; "" when it is none of these."""
+    """Type of a protobuf message, by its first field numbers; "" when it is none of these."""
     fields = list(_fields(head))
     if not fields:
         return ""

@@ -32,17 +32,17 @@ class StateDict:
 
     @property
     def weights(self) -> int:
-        """How many tensors have two dimensions or more, as those of layers do."""
+        """Number of tensors of two dimensions or more, as those of layers are."""
         return sum(len(one.shape) > 1 or bool(one.fault) for one in self.tensors.values())
 
     @property
     def is_average(self) -> bool:
-        """Whether its key says that it is a moving average of the weights."""
+        """True where its key names a moving average of the weights."""
         return names_average(self.path)
 
 
 def names_average(path: str) -> bool:
-    """Whether keys such as ``ema`` or ``state_dict_ema`` are part of a path."""
+    """True where keys such as ``ema`` or ``state_dict_ema`` are part of a path."""
     return bool(_AVERAGE.search(path.lower()))
 
 
@@ -95,7 +95,7 @@ def _walk(content: object) -> Iterator[StateDict]:
 
 
 def _entries(node: object) -> list[tuple[str, object]]:
-    """What a value holds, by name: items, attributes, or (of short lists) places."""
+    """Entries of a value by name: items, attributes, or (of short lists) indices."""
     if isinstance(node, dict):
         return [
             (key, value)

@@ -1,4 +1,4 @@
-"""What ``inspect`` reads from real files, whole and damaged, and which leftovers it notices."""
+"""``inspect`` on real files, whole and damaged, and the conversion leftovers it warns of."""
 
 from __future__ import annotations
 
@@ -66,20 +66,20 @@ def test_reads_what_was_exported(files: dict[tuple[str, str], Path], kind: tuple
 
 @pytest.mark.parametrize("kind", FILES)
 def test_every_file_says_how_it_is_fed(files, kind, tmp_path):
-    told = export.inspect(files[kind]).metadata
-    assert told is not None
-    assert told == manifest.read(files[kind]).metadata
-    assert told.input_layout == ("NHWC" if kind[0] == "tflite" else "NCHW")
-    assert (told.input_height, told.input_width, told.channel_order) == (64, 64, "RGB")
-    assert (told.mean, told.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-    assert (told.value_range, told.crop_fraction) == ((0.0, 1.0), 0.875)
-    assert (len(told.class_names), told.class_names[0]) == (1000, "tench")
-    assert not told.trained
+    fields = export.inspect(files[kind]).metadata
+    assert fields is not None
+    assert fields == manifest.read(files[kind]).metadata
+    assert fields.input_layout == ("NHWC" if kind[0] == "tflite" else "NCHW")
+    assert (fields.input_height, fields.input_width, fields.channel_order) == (64, 64, "RGB")
+    assert (fields.mean, fields.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    assert (fields.value_range, fields.crop_fraction) == ((0.0, 1.0), 0.875)
+    assert (len(fields.class_names), fields.class_names[0]) == (1000, "tench")
+    assert not fields.trained
     # The file alone is enough.
     alone = tmp_path / files[kind].name
     alone.write_bytes(files[kind].read_bytes())
     alone.chmod(0o755)
-    assert export.inspect(alone).metadata == told
+    assert export.inspect(alone).metadata == fields
 
 
 def test_all_formats_see_the_same_in_an_image(files, tmp_path):

@@ -91,7 +91,7 @@ def test_damage_is_noticed_and_repaired_with_the_same_bytes(tmp_path: Path) -> N
 
 
 def test_a_file_that_fails_is_kept_and_says_where(tmp_path: Path) -> None:
-    strict = request(tmp_path, precision="int8", floors=Tolerances(untrained_sqnr_db=150))
+    strict = request(tmp_path, precision="int8", tolerances=Tolerances(untrained_sqnr_db=150))
     artifact = export.export(strict)
     assert not artifact.parity.passed
     assert "SQNR" in artifact.parity.reason
@@ -162,7 +162,7 @@ def test_nothing_half_done_stays_after_an_interruption(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(parity, "judge", interrupted)
+    monkeypatch.setattr(parity, "compare_logits", interrupted)
     with pytest.raises(KeyboardInterrupt):
         export.export(request(tmp_path))
     assert list(tmp_path.iterdir()) == []

@@ -112,22 +112,22 @@ def shufflenet():
     ],
 )
 def test_whole_networks(name, head, least_db):
-    """fp32 to 1e-4 of the largest logit under both engines; int8 all in int8, above a floor.
+    """fp32 to 1e-4 of the largest logit under both engines; int8 all in int8, above a minimum SQNR.
 
-    Untrained networks amplify noise with depth, so the floors only tell right from wrong.
+    Untrained networks amplify noise with depth, so the minimum only separates right from wrong.
     """
     graph = trace(zoo.load(name, head=head).module, SMALL, name)
     shipped = load_image_set(None)
     ranges = calibration.calibrate(graph, photographs(shipped.calibration[::4], SMALL))
-    judges = list(photographs(shipped.held_out[:3], SMALL))
-    wanted = [interpreter.outputs(graph, image[None])[0] for image in judges]
+    validation = list(photographs(shipped.held_out[:3], SMALL))
+    wanted = [interpreter.outputs(graph, image[None])[0] for image in validation]
     exact = writer.to_bytes(graph)
     whole = writer.int8_to_bytes(graph, ranges)
     assert set(operations(whole)) <= INT8_OPERATIONS
     for resolver in RESOLVERS:
         for content, few, limit in ((exact, 1, 70), (whole, 3, least_db)):
             loaded = litert(content, resolver)
-            for image, logits in zip(judges[:few], wanted, strict=False):
+            for image, logits in zip(validation[:few], wanted, strict=False):
                 actual = infer(loaded, image)
                 assert actual.shape == logits.shape
                 assert sqnr_db(logits, actual) >= limit
@@ -181,7 +181,7 @@ def test_response_norm_alone_stays_in_float():
 
 @pytest.mark.parametrize("lowering", LOWERINGS)
 def test_shuffle_and_concat_share_scales(shufflenet, lowering):
-    graph, ranges, judges = shufflenet
+    graph, ranges, validation = shufflenet
     content = writer.int8_to_bytes(graph, ranges, lowering=lowering)
     found = operations(content)
     assert set(found) <= INT8_OPERATIONS
@@ -200,7 +200,7 @@ def test_shuffle_and_concat_share_scales(shufflenet, lowering):
             }
             assert len(scales) == 1
     engines = [litert(content, resolver) for resolver in RESOLVERS]
-    for image in judges[:3]:
+    for image in validation[:3]:
         wanted = interpreter.outputs(graph, image[None])[0]
         assert min(sqnr_db(wanted, infer(engine, image)) for engine in engines) >= 10
 
@@ -217,7 +217,7 @@ def test_every_tensor_of_an_int8_file_is_an_integer(shufflenet):
 
 
 def test_float_at_the_ends_on_request(shufflenet):
-    graph, ranges, judges = shufflenet
+    graph, ranges, validation = shufflenet
     whole = litert(writer.int8_to_bytes(graph, ranges))
     content = writer.int8_to_bytes(graph, ranges, float_io=True)
     found = operations(content)
@@ -226,22 +226,22 @@ def test_float_at_the_ends_on_request(shufflenet):
     (source,), (result,) = ends.get_input_details(), ends.get_output_details()
     assert (source["dtype"], result["dtype"]) == (np.float32, np.float32)
     step = whole.get_output_details()[0]["quantization"][0]
-    difference = abs(infer(ends, judges[0]) - infer(whole, judges[0])).max()
+    difference = abs(infer(ends, validation[0]) - infer(whole, validation[0])).max()
     assert difference <= 3 * step  # The input is rounded half up here and half to even there.
 
 
 def test_layers_that_a_remedy_wants_in_float(shufflenet):
-    graph, ranges, judges = shufflenet
+    graph, ranges, validation = shufflenet
     everything = [layer.output for layer in graph.layers]
-    wanted = interpreter.outputs(graph, judges[0][None])[0]
+    wanted = interpreter.outputs(graph, validation[0][None])[0]
     last = writer.int8_to_bytes(graph, ranges, float_values=[graph.output])
     assert operations(last)["DEQUANTIZE"] == 1
-    assert sqnr_db(wanted, infer(litert(last), judges[0])) >= 10
+    assert sqnr_db(wanted, infer(litert(last), validation[0])) >= 10
     content = writer.int8_to_bytes(graph, ranges, float_values=everything)
     # Only the input and the output are left in int8.
     found = operations(content)
     assert (found["QUANTIZE"], found["DEQUANTIZE"]) == (1, 1)
-    assert sqnr_db(wanted, infer(litert(content), judges[0])) >= 20
+    assert sqnr_db(wanted, infer(litert(content), validation[0])) >= 20
 
 
 def test_the_same_images_give_the_same_bytes(shufflenet, tmp_path):

@@ -1,4 +1,4 @@
-"""Weights of other implementations: the same class scores, or a line that says why not."""
+"""Weights of other implementations: the same logits, or a one-line error."""
 
 from __future__ import annotations
 

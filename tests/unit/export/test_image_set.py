@@ -182,13 +182,14 @@ def test_the_shipped_photographs_are_small_free_and_apart() -> None:
 
 def test_an_emulator_runs_a_large_network_on_few_images() -> None:
     size, shipped = Resolution(height=224, width=224), load_image_set(None)
-    judges = shipped.judges(size)
+    validation = shipped.validation_set(size)
     small, large, huge = (
-        shipped.emulated_judges(size, adds) for adds in (38_000_000, 714_000_000, 15_500_000_000)
+        shipped.emulated_validation_set(size, adds)
+        for adds in (38_000_000, 714_000_000, 15_500_000_000)
     )
-    assert small == judges
-    assert (len(judges), len(large), len(huge)) == (8, 4, 4)
-    assert set(large) < set(judges)
+    assert small == validation
+    assert (len(validation), len(large), len(huge)) == (8, 4, 4)
+    assert set(large) < set(validation)
 
 
 def test_class_folders_are_entered_and_hidden_files_passed_over(tmp_path: Path) -> None:
