@@ -1,7 +1,7 @@
 """The boundary to files of weights: bytes of any origin become named tensors, or one line why not.
 
 Nothing in a file is run, whatever wrote it: pickles are read as data (``pickle_reader``), numbers
-by ``tensors`` within stated ``limits``. The type of a file is detected from its bytes (``kinds``), and
+by ``tensors`` within stated ``limits``. The type of a file is read from its bytes (``kinds``), and
 the state dict in it is searched for (``search``). Weights in shards are read whole.
 """
 
