@@ -22,14 +22,14 @@ from numpy.typing import NDArray
 from shufflenet_deploy.errors import ExportError
 from shufflenet_deploy.export.onnx.fp32 import INPUT, OPSET, OUTPUT, finish
 from shufflenet_deploy.export.tflite.int8 import quantised
-from shufflenet_deploy.export.tflite.lowering import (
+from shufflenet_deploy.export.tflite.lowering import lower
+from shufflenet_deploy.export.tflite.lowering_plans import Plan
+from shufflenet_deploy.export.tflite.program import (
     Quantization,
     TfliteOperation,
     TfliteProgram,
     TfliteTensor,
-    lower,
 )
-from shufflenet_deploy.export.tflite.lowering_plans import Plan
 from shufflenet_deploy.network.graph import Graph
 from shufflenet_deploy.network.quantization.ranges import Ranges, corrected
 

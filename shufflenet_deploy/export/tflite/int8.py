@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from shufflenet_deploy.errors import ExportError
-from shufflenet_deploy.export.tflite.lowering import (
+from shufflenet_deploy.export.tflite.program import (
     Quantization,
     TfliteOperation,
     TfliteProgram,
