@@ -1,4 +1,4 @@
-"""Builder of a graph from recorded calls: layers, their names and shapes, and errors with a place."""
+"""Builder of a graph from recorded calls: layers with names and shapes, and located errors."""
 
 from __future__ import annotations
 
