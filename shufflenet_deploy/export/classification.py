@@ -1,6 +1,6 @@
-"""The classes that an exported file finds in an image, from the file alone.
+"""Image classification with an exported file, from its own metadata.
 
-The check for people: the same steps as ``docs/deploying.md`` describes for programs.
+A check by eye: the same steps as ``docs/deploying.md`` describes for apps.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _MACHINE_AT = 18
 
 
 class Guess(Record):
-    """One class: its place in the output, its name where it is known, and its probability."""
+    """One class: its index in the output, its name where it is known, and its probability."""
 
     index: int
     name: str | None
@@ -71,7 +71,7 @@ def classify(
     kind = kind_of(path)
     known = _metadata(path, kind) or _of_manifest(path)
     if known is None:
-        raise UsageError(f"{path} does not say how it is fed: export it again")
+        raise UsageError(f"{path} has no metadata on its input: export it again")
     size = Resolution(height=known.input_height, width=known.input_width)
     pixels = image_set.read(image, size, crop_share=known.crop_fraction)
     logits = _run(path, kind, image_set.prepare(pixels, _preprocessing(known)))
@@ -116,8 +116,8 @@ def _softmax(logits: FloatArray) -> FloatArray:
 
 
 def _of_manifest(path: Path) -> Metadata | None:
-    beside = manifest.read(path)
-    return beside.metadata if beside is not None and manifest.matches(path, beside) else None
+    found = manifest.read(path)
+    return found.metadata if found is not None and manifest.matches(path, found) else None
 
 
 def _metadata(path: Path, kind: Format) -> Metadata | None:
@@ -181,10 +181,10 @@ def _run_program(path: Path, tensor: FloatArray) -> FloatArray:
         source, output = Path(folder, "input.npy"), Path(folder, "output.npy")
         np.save(source, tensor, allow_pickle=False)
         asked = ["--once", "--input", str(source), "--output", str(output)]
-        done = _started([str(path.absolute())], asked)
+        done = _run_program([str(path.absolute())], asked)
         emulator = shutil.which(_emulator(path))
         if (done is None or done.returncode) and emulator is not None:
-            done = _started([emulator, "-cpu", "max", str(path.absolute())], asked)
+            done = _run_program([emulator, "-cpu", "max", str(path.absolute())], asked)
         if done is None or done.returncode:
             reason = "" if done is None else (done.stdout or done.stderr).strip()[:200]
             raise ExportError(
@@ -195,7 +195,7 @@ def _run_program(path: Path, tensor: FloatArray) -> FloatArray:
         return logits
 
 
-def _started(command: list[str], asked: list[str]) -> subprocess.CompletedProcess[str] | None:
+def _run_program(command: list[str], asked: list[str]) -> subprocess.CompletedProcess[str] | None:
     """Run a program to its end; None where the kernel cannot start it."""
     try:
         return subprocess.run(

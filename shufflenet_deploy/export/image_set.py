@@ -260,7 +260,7 @@ def read(path: Path, resolution: Resolution, *, crop_share: float = 224 / 256) -
         with warnings.catch_warnings(), Image.open(path) as opened:
             warnings.simplefilter("ignore")
             upright = ImageOps.exif_transpose(opened)
-            image = _not_too_thin(_as_rgb(upright))
+            image = _limited_aspect(_as_rgb(upright))
     except (
         OSError, ValueError, SyntaxError, EOFError, MemoryError, OverflowError, struct.error,
         Image.DecompressionBombError,
@@ -289,8 +289,8 @@ def prepare(image: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[n
     return np.ascontiguousarray(planes, dtype=np.float32)
 
 
-def _not_too_thin(image: Image.Image) -> Image.Image:
-    """The middle of an image that is far longer than wide, which a crop takes a part of anyway.
+def _limited_aspect(image: Image.Image) -> Image.Image:
+    """Centre crop to the largest aspect ratio; the network's crop takes a part of it anyway.
 
     Scaled whole, one row of 60,000 pixels would be four billion.
     """

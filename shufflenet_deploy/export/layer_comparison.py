@@ -39,7 +39,7 @@ def compare_file(
     found = manifest.read(path)
     if found is None or not manifest.matches(path, found):
         raise UsageError(
-            f"{path} has no manifest of its own beside it: only files that `export` made can be "
+            f"{path} has no manifest of its own next to it: only files that `export` made can be "
             "compared with their module"
         )
     artifact = found.artifact
@@ -66,7 +66,7 @@ def _module_of(artifact: Artifact, model: str | None, weights: Path | None) -> M
     head = artifact.options.get("head", "fixed")
     if weights is None and not seed:
         weights = Path(artifact.weights.source)
-        # `import` puts a card beside the weights, under the same name.
+        # `import` puts a card next to the weights, under the same name.
         card = weights.with_name(f"{artifact.model}.toml")
         model = model or (str(card) if card.is_file() else None)
     try:

@@ -1,4 +1,4 @@
-"""The lowerings that a user can name: equal numbers, written in different operations.
+"""Named lowerings: equal results, written in different operations.
 
     auto                              the best known, see ``tuned``
     paper                             the network as the paper draws it
@@ -48,7 +48,7 @@ class Choice(NamedTuple):
 
 
 def parse(text: str, file_format: Format, precision: Precision) -> Choice:
-    """Read what a user wrote for one kind of file; ``auto`` is not resolved here.
+    """Parse a user's lowering for one kind of file; ``auto`` is not resolved here.
 
     Raises:
         UsageError: there is no such lowering of such files, or no such form.

@@ -1,6 +1,6 @@
 """Manifests: the JSON next to each exported file that records what it is and how it was made.
 
-The file is written first and its manifest last, so a manifest whose sha256 matches the file beside
+The file is written first and its manifest last, so a manifest whose sha256 matches the file next to
 it was written by an export that finished.
 """
 
@@ -44,7 +44,7 @@ def path_for(path: Path) -> Path:
 
 
 def write(artifact: Artifact, key: str, metadata: Metadata | None = None) -> None:
-    """Write the manifest beside the artifact; it names the file only, so the folder may move.
+    """Write the manifest next to the artifact; it names the file only, so the folder may move.
 
     Raises:
         UsageError: the folder cannot be written.

@@ -87,7 +87,7 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def add_to_onnx(model: onnx.ModelProto, metadata: Metadata) -> None:
-    """Put the metadata into a model's ``metadata_props``, beside what is there."""
+    """Put the metadata into a model's ``metadata_props``, next to what is there."""
     kept = {entry.key: entry.value for entry in model.metadata_props}
     del model.metadata_props[:]
     for key, value in {**kept, **metadata.properties()}.items():

@@ -294,7 +294,7 @@ def _interpreter(path: Path, *, keep_all: bool) -> Any:
 
 @contextlib.contextmanager
 def _silent_stderr() -> Iterator[None]:
-    """LiteRT's C++ greets on the process's stderr, below Python, whenever XNNPACK is loaded."""
+    """Redirect the process's stderr: LiteRT's C++ logs there when XNNPACK is loaded."""
     saved = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:

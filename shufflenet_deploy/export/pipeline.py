@@ -174,7 +174,7 @@ def _runner_of(file: parity.ExportedFile) -> dict[str, str]:
 
 
 class _ArtifactBuilder:
-    """Makes one file by one recipe after another, until it passes or nothing is left to try."""
+    """Make one file by one recipe after another, until it passes or no fallback is left."""
 
     def __init__(self, job: _Job, validator: Validator) -> None:
         self._job, self._validator = job, validator

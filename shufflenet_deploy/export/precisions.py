@@ -38,7 +38,7 @@ def resolve(
 def check(
     precision: Precision, file_format: Format, machine: str | None, *, runtime: str = ""
 ) -> None:
-    """Refuse a precision that such files do not come in; see ``meant``.
+    """Refuse a precision that such files do not come in; see ``resolve``.
 
     Raises:
         UsageError: it is one.

@@ -6,7 +6,7 @@ Exporters name what they write by layers, and runtimes keep the names of what th
   value it writes (``stage2.0.expand:relu/QLinearConv``); onnxruntime adds suffixes,
   and nodes of its own for other memory layouts (``ReorderOutput_token_80``).
 - TFLite: LiteRT's profiler reports only kinds of XNNPACK's operators, but in the order of the file.
-  Both sequences are aligned; what XNNPACK merged into a neighbour or added beside it falls into
+  Both sequences are aligned; what XNNPACK merged into a neighbour or added next to it falls into
   place. Should a single convolution be left over, nothing is attributed rather than guessed.
 - native: a program names its layers itself; a shuffle takes no time of its own.
 """
@@ -35,7 +35,7 @@ _NODE = re.compile(r"#(\d+)")
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """The layers of a network, and who does the work of modules that are folded into them.
+    """The layers of a network, and the layer that each folded module was merged into.
 
     ``owners`` maps every layer to itself, and a normalisation or an activation to the layer it is
     merged into. ``shuffled`` maps a layer to the shuffle whose value it reads, ``feeding`` a

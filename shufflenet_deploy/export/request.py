@@ -134,12 +134,12 @@ class ExportRequest(Record):
 
     @property
     def writer(self) -> str:
-        """The converter that will really write the file; only TFLite leaves a choice."""
+        """Converter that writes the file; only TFLite has a choice."""
         return {Format.ONNX: "torch", Format.NATIVE: "native"}.get(self.format, self.converter)
 
     @property
     def choice(self) -> Choice:
-        """The lowering that is meant.
+        """The lowering, parsed; ``auto`` resolved.
 
         Raises:
             UsageError: there is no such lowering of such files.

@@ -126,7 +126,7 @@ def best(
     runtime: str = ANY,
     core: str = ANY,
 ) -> TunedLowering:
-    """The entry that fits best: the user's before the shipped, a certain core before any.
+    """Best entry: the user's before the shipped ones, one of the core before one of any.
 
     Without a ``runtime`` what was found in any runtime counts.
 

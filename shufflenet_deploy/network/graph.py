@@ -109,7 +109,7 @@ class Add(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class Multiply(Layer):
-    """A feature map times a per-channel gate of shape ``(channels, 1, 1)``."""
+    """A feature map times a channel scale of shape ``(channels, 1, 1)``."""
 
 
 @dataclass(frozen=True, kw_only=True)

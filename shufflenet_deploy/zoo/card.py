@@ -1,7 +1,7 @@
 """Cards and the architectures they describe: everything about a model except its weights.
 
 A card is one TOML file: ``models/NAME.toml`` for what is shipped, or a file that
-``shufflenet-deploy import`` wrote beside the weights it describes.
+``shufflenet-deploy import`` wrote next to the weights it describes.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Counts(Record):
 
 
 class StoredWeights(Record):
-    """Weights that lie beside their card: file name, sha256, and the file they came from."""
+    """Weights next to their card: file name, sha256, and the file they came from."""
 
     file: FileName
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
@@ -66,7 +66,7 @@ class Architecture(Record):
     folder: Path | None = Field(default=None, exclude=True)
 
     def build(self, head: Head | str = Head.FIXED) -> nn.Module:
-        """The network with torch's own random weights; ``zoo.load`` gives it proper ones."""
+        """The network with torch's own random weights; ``zoo.load`` replaces them."""
         return self.description.build(Head(head))
 
 

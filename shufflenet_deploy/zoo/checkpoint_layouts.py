@@ -36,7 +36,7 @@ _CIFAR100 = Preprocessing(
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """One implementation's names and habits.
+    """Names and conventions of one implementation.
 
     ``unit`` is the path of a unit, a format of ``stage`` (2 to 4), ``index`` (in its stage) and
     ``ordinal`` (in the network), each counted from where that implementation starts; ``parts``
@@ -121,7 +121,7 @@ def _norm(ours: str, theirs: str) -> dict[str, str]:
 
 
 class _Reader:
-    """Reads a description off the shapes of a state dict; KeyError where a tensor is missing."""
+    """Read a configuration off the shapes of a state dict; KeyError where a tensor is missing."""
 
     def __init__(self, layout: Layout, tensors: Mapping[str, Tensor]) -> None:
         self._layout = layout

@@ -1,4 +1,4 @@
-"""From a foreign checkpoint to our own: a safetensors file and the card that describes it."""
+"""Conversion of a checkpoint to a safetensors file and the card that describes it."""
 
 from __future__ import annotations
 

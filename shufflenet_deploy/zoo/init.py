@@ -1,4 +1,4 @@
-"""Weights for a network without any: seeded, the same on every machine, and plausible.
+"""Seeded initialisation, the same on every machine, with plausible activation statistics.
 
 Latency does not depend on the weights' values, but int8 ranges and parity do: with normalisation
 statistics of (0, 1) activations would grow or vanish with depth. So the statistics are measured

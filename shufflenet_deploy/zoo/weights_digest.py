@@ -50,7 +50,7 @@ def untrained_identity(card: Architecture, seed: int) -> str:
 
 
 def stored_weights(card: Architecture) -> Path | None:
-    """The weights that lie beside an imported card."""
+    """Weights next to an imported card."""
     if card.weights is None or card.folder is None:
         return None
     return card.folder / card.weights.file

@@ -1,4 +1,4 @@
-"""From a file of weights to our network: whose layout it is, whether it fits, the exact weights.
+"""Import of checkpoints: detect the layout, check the fit, convert the weights exactly.
 
 What fits nothing is refused with the keys that are missing, unexpected or of the wrong shape.
 """
@@ -271,7 +271,7 @@ def _layout_of(card: Architecture) -> str:
 
 
 def _unlike(checkpoint: Checkpoint, card: Architecture | None) -> MisfitError:
-    """Of a file whose names are like no known network's: nothing is nearest to it."""
+    """Error for a file whose names are like no known network's."""
     names = _listed(list(checkpoint.tensors))
     what = f"does not hold {card.name}" if card else "holds no network that is known here"
     return MisfitError(

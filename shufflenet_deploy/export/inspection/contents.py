@@ -24,7 +24,7 @@ class Inspection(Record):
     ``precision`` is fp32, fp16, int8, or mixed when operations were left in float in an int8 file.
     ``multiply_adds`` are those the file really computes, for one image. ``metadata``
     describes how the file is fed, from the file itself or its manifest. ``artifact`` is set when
-    a manifest lies beside the file and was written for just these bytes.
+    a manifest lies next to the file and was written for just these bytes.
     """
 
     path: Path
@@ -58,7 +58,7 @@ class Contents(Record):
 
 
 def inspect(path: Path) -> Inspection:
-    """Read a file; what it is follows from its content, not its name.
+    """Read a file; its format is detected from its content, not its name.
 
     Raises:
         UsageError: there is no such file, or it is not an undamaged exported file.
@@ -79,7 +79,7 @@ def inspect(path: Path) -> Inspection:
     metadata = contents.metadata or (known.metadata if known is not None and genuine else None)
     warnings = list(contents.warnings)
     if known is not None and not genuine:
-        warnings.append("the manifest beside it describes another file: this one was changed")
+        warnings.append("the manifest next to it describes another file: this one was changed")
     if artifact is not None:
         warnings += _against(contents, artifact)
     return Inspection(

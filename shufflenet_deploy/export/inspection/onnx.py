@@ -1,4 +1,4 @@
-"""Reads an ONNX file for ``inspect``: costs by inferred shapes, and leftovers of conversion."""
+"""ONNX reader for ``inspect``: costs by inferred shapes, and leftovers of conversion."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _loaded(path: Path) -> onnx.ModelProto:
 
 
 def _read(path: Path) -> onnx.ModelProto:
-    """A model with the tensors that lie in files beside it."""
+    """A model with the tensors that lie in files next to it."""
     model = onnx.load(path, load_external_data=False)
     for tensor in model.graph.initializer:
         if onnx.external_data_helper.uses_external_data(tensor):

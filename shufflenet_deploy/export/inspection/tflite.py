@@ -1,4 +1,4 @@
-"""Reads a TFLite file for ``inspect``: costs by static shapes, and leftovers of conversion."""
+"""TFLite reader for ``inspect``: costs by static shapes, and leftovers of conversion."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def convert(
 
 
 class _Writer:
-    """Writes operation by operation; each value keeps its name."""
+    """Write a program operation by operation; each value keeps its name."""
 
     def __init__(self, program: TfliteProgram, *, unsigned: bool) -> None:
         self._program = _distinct(program)
@@ -72,7 +72,7 @@ class _Writer:
         if first.code != "QUANTIZE" or program.tensors[program.input].shape[1] != _COLOURS:
             raise AssertionError("the program's input is float and planar")
         self._add("QuantizeLinear", (INPUT, *self._scale(first.output)), first.output)
-        for operation in self._with_float_scores(body):
+        for operation in self._with_float_logits(body):
             self._write(operation)
         float32 = onnx.TensorProto.FLOAT
         image = program.tensors[program.input].shape
@@ -98,7 +98,7 @@ class _Writer:
                 kind = onnx.TensorProto.FLOAT if tensor.dtype == "float32" else integers
                 yield onnx.helper.make_tensor_value_info(tensor.name, kind, tensor.shape)
 
-    def _with_float_scores(self, body: Sequence[TfliteOperation]) -> tuple[TfliteOperation, ...]:
+    def _with_float_logits(self, body: Sequence[TfliteOperation]) -> tuple[TfliteOperation, ...]:
         """The last layer writes float logits itself: rounding them first would gain nothing."""
         *body, layer, last = body
         activation = layer.options.get("fusedActivationFunction", "NONE")

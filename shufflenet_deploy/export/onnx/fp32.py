@@ -29,7 +29,7 @@ INPUT, OUTPUT = "input", "logits"
 #: 20, IR 10) needs 1.18, which old boards with Python 3.7 cannot have, and contains the same nodes.
 OPSET, IR_VERSION = 18, 8
 
-#: Protobuf's limit for one message; a larger model would need its weights beside it.
+#: Protobuf's limit for one message; a larger model would need its weights next to it.
 _LARGEST_BYTES = 2**31 - 1
 
 

@@ -89,7 +89,7 @@ def quantize(
                 weight_type=QuantType.QInt8,
                 calibrate_method=methods[method],
                 nodes_to_exclude=_nodes_of(plain, float_layers),
-                extra_options={"CalibStridedMinMax": _at_once(images, method)},
+                extra_options={"CalibStridedMinMax": _batch_size(images, method)},
             )
         except (RuntimeError, ValueError, NotImplementedError) as error:
             raise ExportError(f"onnxruntime cannot quantise this model: {error}") from error
@@ -97,7 +97,7 @@ def quantize(
     return finish(_float_logits(quantised))
 
 
-def _at_once(images: Sequence[NDArray[np.float32]], method: CalibrationMethod) -> int:
+def _batch_size(images: Sequence[NDArray[np.float32]], method: CalibrationMethod) -> int:
     """Batch size of calibration, a divisor of the number of images; min and max ignore it."""
     if method == "minmax":
         return 1

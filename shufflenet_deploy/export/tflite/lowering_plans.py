@@ -1,4 +1,4 @@
-"""The choices of a lowering to NHWC operations, and what the named lowerings choose.
+"""Plans of a lowering to NHWC operations, and those of the named lowerings.
 
 What is equal in numbers is not equal in cost: a runtime has a fast kernel for one form of a
 shuffle, a border or a first convolution and none for another.

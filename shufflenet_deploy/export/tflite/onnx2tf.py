@@ -1,7 +1,7 @@
-"""onnx2tf, the converter many know, in an environment of its own that nobody has to see.
+"""onnx2tf as an isolated converter: a virtual environment of its own, installed on first use.
 
-It pins old versions of numpy, onnx and protobuf, so it cannot live beside this package. The first
-use creates a virtual environment in the user's cache from a lock file; every use runs
+It pins old versions of numpy, onnx and protobuf, so it cannot be installed next to this package. The
+first use creates a virtual environment in the user's cache from a lock file; every use runs
 ``onnx2tf_worker.py`` there. Apart from that one installation nothing is fetched: the sample file
 that onnx2tf would download is made from the shipped photographs.
 """

@@ -1,4 +1,4 @@
-"""Runs inside the converter's own environment and imports nothing of ours; see ``onnx2tf.py``.
+"""Worker in onnx2tf's virtual environment; imports nothing of this package; see ``onnx2tf.py``.
 
 Its one argument is a JSON object: ``onnx``, ``out`` (folders and files) and ``calibration``, an
 ``.npy`` file of ``(N, H, W, 3)`` inputs or null for an fp32 file. It leaves ``converted.tflite``.

@@ -41,7 +41,7 @@ def trace(module: nn.Module, resolution: Resolution, name: str, *, channels: int
 
 
 def read(module: nn.Module, resolution: Resolution, name: str, *, channels: int = 3) -> Graph:
-    """The network as it is written: nothing folded, every module that computes is a layer.
+    """Read a module as it is written: nothing folded, every module that computes is a layer.
 
     Raises:
         ExportError: the module does something a graph cannot express; the message names where.

@@ -107,7 +107,7 @@ def _percentile(histogram: NDArray[np.float64], span: Span) -> Span:
 
 
 def _searched(error: Any) -> Any:
-    """A choice of the span that makes ``error(histogram, centres, span)`` least."""
+    """Span search: the one that minimises ``error(histogram, centres, span)``."""
 
     def choose(histogram: NDArray[np.float64], span: Span) -> Span:
         if histogram.sum() == 0:

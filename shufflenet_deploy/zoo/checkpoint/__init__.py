@@ -1,4 +1,4 @@
-"""The boundary to files of weights: bytes of any origin become named tensors, or one line why not.
+"""Checkpoint parser for untrusted files: bytes become named tensors, or a one-line error.
 
 Nothing in a file is run, whatever wrote it: pickles are read as data (``pickle_reader``), numbers
 by ``tensors`` within stated ``limits``. The type of a file is read from its bytes (``kinds``), and
@@ -41,7 +41,7 @@ _COMPUTED_WITH = re.compile(r"(^|[._])(weight|bias|running_mean|running_var)$")
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """One state dict of a file, by name: float32, no integers, no counters without a dimension.
+    """State dict of a file, by name: float32, no integers, no counters without a dimension.
 
     ``where`` is the key it was found under, "" for the file itself.
     """
@@ -210,7 +210,7 @@ def _joined(path: Path, shards: Mapping[Path, set[str]]) -> Checkpoint:
 
 @contextmanager
 def _one_line(path: Path) -> Iterator[None]:
-    """Whatever a file provokes becomes one line."""
+    """Turn any error that a file provokes into one line."""
     try:
         yield
     except UsageError:

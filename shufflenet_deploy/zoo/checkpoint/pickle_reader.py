@@ -1,4 +1,4 @@
-"""Reads a pickle as data: no name in it is ever looked up, imported or called.
+"""Pickle reader without execution: no name in it is ever looked up, imported or called.
 
 ``pickletools`` splits the bytes into opcodes; the stack machine below turns them into plain values.
 Where a pickle names a class or function, a ``Global`` stands for it, and what Python would get by

@@ -1,6 +1,6 @@
-"""Finds the state dicts in whatever was saved: by looking for tensors, not by names of keys.
+"""Search for the state dicts in a checkpoint, by looking for tensors, not by names of keys.
 
-Training scripts put them beside optimisers, averages and settings, under any key and at any depth;
+Training scripts put them next to optimisers, averages and settings, under any key and at any depth;
 a whole pickled module holds its own in ``_parameters``, ``_buffers`` and ``_modules``.
 """
 
@@ -18,7 +18,7 @@ _MAX_NODES = 2_000_000
 #: Longer lists are an optimiser's or a log, and longer keys no name of a tensor.
 _MAX_LIST, _MAX_KEY = 64, 300
 _MODULE_FIELDS = ("_parameters", "_buffers")
-#: Keys of what is trained beside a network: its averages, and an optimiser's state of each weight.
+#: Keys of what is saved with a network: its averages, and an optimiser's state of each weight.
 _AVERAGE = re.compile(r"(^|[._])(ema|swa|averaged?|avg|shadow|polyak)([._]|$)")
 _OPTIMISER = re.compile(r"optim|momentum|exp_avg|grad")
 
@@ -71,7 +71,7 @@ def _rank(found: StateDict) -> tuple[int, bool, bool]:
 
 
 def _walk(content: object) -> Iterator[StateDict]:
-    """Every mapping that holds tensors itself, each once, whatever refers to whatever."""
+    """Every mapping that holds tensors itself, each once, whatever the references."""
     seen: set[int] = set()
     waiting: list[tuple[object, str, int]] = [(content, "", 0)]
     while waiting and len(seen) < _MAX_NODES:

@@ -1,4 +1,4 @@
-"""PyTorch's own files, without torch.load: the archive of today and the stream of before 1.6.
+"""PyTorch checkpoints without ``torch.load``: the zip archive, and the stream of before 1.6.
 
 An archive is a zip of ``NAME/data.pkl`` (names and shapes) and ``NAME/data/KEY`` (numbers); for the
 stream see ``storages``. Only what a chosen state dict needs is read, and never more than the file

@@ -119,8 +119,8 @@ def test_what_is_no_file_of_ours_is_not_classified(files, tmp_path):
     (tmp_path / "text.onnx").write_text("some text")
     (tmp_path / "short.txt").write_text("one\ntwo\n")
     for name, reason in (
-        ("foreign.onnx", "does not say how it is fed"),
-        ("broken.onnx", "does not say how it is fed"),
+        ("foreign.onnx", "has no metadata on its input"),
+        ("broken.onnx", "has no metadata on its input"),
         ("cut.tflite", "not an undamaged TFLite file"),
         ("text.onnx", "is not an ONNX, TFLite or native file"),
         ("nothing.onnx", "cannot read"),
