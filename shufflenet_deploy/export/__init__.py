@@ -49,8 +49,8 @@ def export(request: ExportRequest, *, on_stage: Callable[[str], None] | None = N
 
     A file that fails validation is kept: ``artifact.parity.passed`` is False then.
     Files of other weights or of another int8 recipe have other names, and stay. ``on_stage`` is
-    called with a message for each step. Where the packages that make files are not installed, a file
-    that was brought here with its manifest is taken as it is.
+    called with a message for each step. Where the packages that make files are not installed, a
+    file that was brought here with its manifest is taken as it is.
 
     Raises:
         UsageError: unknown model, unreadable weights or images, unusable resolution or folder.

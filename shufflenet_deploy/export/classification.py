@@ -181,10 +181,10 @@ def _run_program(path: Path, tensor: FloatArray) -> FloatArray:
         source, output = Path(folder, "input.npy"), Path(folder, "output.npy")
         np.save(source, tensor, allow_pickle=False)
         asked = ["--once", "--input", str(source), "--output", str(output)]
-        done = _run_program([str(path.absolute())], asked)
+        done = _run_process([str(path.absolute())], asked)
         emulator = shutil.which(_emulator(path))
         if (done is None or done.returncode) and emulator is not None:
-            done = _run_program([emulator, "-cpu", "max", str(path.absolute())], asked)
+            done = _run_process([emulator, "-cpu", "max", str(path.absolute())], asked)
         if done is None or done.returncode:
             reason = "" if done is None else (done.stdout or done.stderr).strip()[:200]
             raise ExportError(
@@ -195,7 +195,7 @@ def _run_program(path: Path, tensor: FloatArray) -> FloatArray:
         return logits
 
 
-def _run_program(command: list[str], asked: list[str]) -> subprocess.CompletedProcess[str] | None:
+def _run_process(command: list[str], asked: list[str]) -> subprocess.CompletedProcess[str] | None:
     """Run a program to its end; None where the kernel cannot start it."""
     try:
         return subprocess.run(

@@ -1,6 +1,6 @@
 """onnx2tf as an isolated converter: a virtual environment of its own, installed on first use.
 
-It pins old versions of numpy, onnx and protobuf, so it cannot be installed next to this package. The
+It pins old versions of numpy, onnx and protobuf, so it cannot share this package's environment. The
 first use creates a virtual environment in the user's cache from a lock file; every use runs
 ``onnx2tf_worker.py`` there. Apart from that one installation nothing is fetched: the sample file
 that onnx2tf would download is made from the shipped photographs.
