@@ -69,7 +69,7 @@ class Job:
 
     def judges(self) -> list[np.ndarray]:
         """Held-out pictures, which no int8 file was calibrated with, ``(1, 3, H, W)``."""
-        chosen = load_image_set(None).judges(self.resolution)
+        chosen = load_image_set(None).validation_set(self.resolution)
         return list(Batches(chosen, self.loaded().preprocessing, self.resolution))
 
 
@@ -130,7 +130,7 @@ def by_generator_int8(job: Job, _python: Path) -> Path:
         model=job.loaded(),
         size=job.resolution,
         machine=codegen.host(),
-        pictures=load_image_set(None),
+        images=load_image_set(None),
     ).make(Recipe(method="minmax"))
     return codegen.compile_c(made.source, job.path("-native-int8.so"))
 

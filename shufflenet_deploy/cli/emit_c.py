@@ -177,7 +177,7 @@ def _made(
         model=model,
         size=size,
         machine=core,
-        pictures=chosen,
+        images=chosen,
         searching=in_int8.searching,
     ).make(in_int8.recipe)
 

@@ -129,7 +129,7 @@ def export(  # noqa: PLR0917 - options, each passed by name
             "calibration_method": calib_method,
             "labels": labels,
             "remedies": remedies,
-            "floors": {name: value for name, value in tolerances.items() if value is not None},
+            "tolerances": {name: value for name, value in tolerances.items() if value is not None},
             "out": out,
         },
     )

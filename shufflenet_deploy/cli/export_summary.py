@@ -48,7 +48,7 @@ def print_results(results: Sequence[ExportResult], out: Path) -> None:
 
 def _print_attempts(artifact: Artifact) -> None:
     """Print the quantization fallbacks tried after a recipe missed its tolerances."""
-    from shufflenet_deploy.export.shortfall import gives_scores  # noqa: PLC0415
+    from shufflenet_deploy.export.shortfall import gives_logits  # noqa: PLC0415
 
     typer.echo(f"{artifact.path.name}: int8 needed quantization fallbacks; tried in order:")
     for attempt in artifact.attempts:
@@ -57,7 +57,7 @@ def _print_attempts(artifact: Artifact) -> None:
         kept = "  <- kept" if attempt.recipe == artifact.recipe else ""
         agreement = (
             f"SQNR {parity.sqnr_db:.1f} dB, top-1 agreement {parity.top1_agreement:.0%}, "
-            if gives_scores(parity)
+            if gives_logits(parity)
             else ""
         )
         typer.echo(f"  {attempt.recipe}: {agreement}{verdict}{kept}")

@@ -1,9 +1,9 @@
-"""Files from weights: one call makes one file, proves it, and remembers what it made.
+"""Export: one call converts a model to one file, validates it, and caches it by a key.
 
     artifact = export(ExportRequest(model="shufflenet-g3-0.5x", format="onnx", ...))
 
-An export is known by a key over everything that has a say in it: weights, options, pictures, tool
-versions, code. When the folder already holds that key's file, undamaged, nothing heavy is even
+An export is cached under a key over everything that its bytes depend on: weights, options, images,
+tool versions, code. When the folder already holds that key's file, undamaged, nothing heavy is even
 imported.
 """
 
@@ -45,37 +45,37 @@ UP_TO_DATE = "up to date"
 
 
 def export(request: ExportRequest, *, on_stage: Callable[[str], None] | None = None) -> Artifact:
-    """The file that ``request`` describes, made now or found in its folder.
+    """Export the file that ``request`` describes, or find it in its folder.
 
-    A file that fails parity is kept, and its artifact says so: look at ``artifact.parity.passed``.
+    A file that fails validation is kept: ``artifact.parity.passed`` is False then.
     Files of other weights or of another int8 recipe have other names, and stay. ``on_stage`` is
-    told what is being done. Where the packages that make files are not installed, a file that was
-    brought here with its manifest is taken as it is.
+    called with a message for each step. Where the packages that make files are not installed, a
+    file that was brought here with its manifest is taken as it is.
 
     Raises:
-        UsageError: unknown model, unreadable weights or pictures, unusable resolution or folder.
+        UsageError: unknown model, unreadable weights or images, unusable resolution or folder.
         ExportError: the model cannot be converted.
     """
-    say = on_stage or (lambda _: None)
+    report = on_stage or (lambda _: None)
     architecture = zoo.architecture(request.model)
-    wish = normalised(request, architecture)
-    weights = zoo.weights_identity(wish.weights, request.model, wish.seed)
-    chosen = load_image_set(wish.calibration)
-    wish = named(wish, weights, chosen, own_network=request.model.endswith(".toml"))
+    resolved = normalised(request, architecture)
+    weights = zoo.weights_identity(resolved.weights, request.model, resolved.seed)
+    chosen = load_image_set(resolved.calibration)
+    resolved = named(resolved, weights, chosen, own_network=request.model.endswith(".toml"))
     if not extras.can_export():
-        return manifest.made_elsewhere(wish, weights)
+        return manifest.made_elsewhere(resolved, weights)
     network = architecture.description.model_dump_json()
     preprocessing = architecture.preprocessing.model_dump_json()
-    key = identity(wish, weights, chosen, f"{network} {preprocessing}")
-    found = manifest.find(wish.path, key)
+    key = identity(resolved, weights, chosen, f"{network} {preprocessing}")
+    found = manifest.find(resolved.path, key)
     if found is not None:
-        say(UP_TO_DATE)
+        report(UP_TO_DATE)
         return found
-    if reason := manifest.replaced(wish.path):
-        say(f"{NOTE}replacing {wish.path}, {reason}")
+    if reason := manifest.replaced(resolved.path):
+        report(f"{NOTE}replacing {resolved.path}, {reason}")
     from shufflenet_deploy.export.pipeline import build_artifact  # noqa: PLC0415
 
-    return build_artifact(wish, request.model, chosen, key, say)
+    return build_artifact(resolved, request.model, chosen, key, report)
 
 
 def compare_layers(
@@ -85,13 +85,13 @@ def compare_layers(
     weights: Path | None = None,
     folder: Path | None = None,
 ) -> LayerComparison:
-    """Every layer of an exported file beside the module it came from; see ``export.layers``.
+    """Compare every layer of an exported file with its module's; see ``layer_sqnr``.
 
     Args:
         path: an exported file with its manifest.
         model: the model or card, where the manifest's name is not enough to find it.
         weights: the checkpoint, where it has moved since.
-        folder: pictures to compare on; None for those shipped.
+        folder: images to compare on; None for those shipped.
 
     Raises:
         UsageError: no manifest, or other weights than the file was made from.
@@ -102,7 +102,7 @@ def compare_layers(
 
 
 def inspect(path: Path) -> Inspection:
-    """What an exported file holds: operations, shapes, cost, leftovers worth a warning.
+    """Read an exported file's operations, shapes, cost, and conversion leftovers worth a warning.
 
     Raises:
         UsageError: there is no such file, or it is not an undamaged exported file.

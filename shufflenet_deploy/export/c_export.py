@@ -1,4 +1,4 @@
-"""C that was checked before it is handed out: compiled for this machine, and held to PyTorch."""
+"""Validated C export: compiled for this machine and compared with PyTorch before it is returned."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckedC:
-    """C, and how far it is from PyTorch: ``difference`` relative to the largest score in fp32,
-    ``parity`` on held-out pictures in fp16 and int8. int8 was made by ``recipe``.
+    """C, and how far it is from PyTorch: ``difference`` relative to the largest logit in fp32,
+    ``parity`` on held-out images in fp16 and int8. int8 was made by ``recipe``.
     """
 
     source: codegen.GeneratedC
@@ -45,10 +45,8 @@ def fp32(model: Model, size: Resolution, machine: codegen.CpuTarget) -> CheckedC
     return CheckedC(source=codegen.generate(graph, machine), difference=difference)
 
 
-def fp16(
-    model: Model, size: Resolution, machine: codegen.CpuTarget, pictures: ImageSet
-) -> CheckedC:
-    """fp16 C for ``machine``, judged on ``pictures`` as an exported file is.
+def fp16(model: Model, size: Resolution, machine: codegen.CpuTarget, images: ImageSet) -> CheckedC:
+    """fp16 C for ``machine``, validated on ``images`` as an exported file is.
 
     Raises:
         UsageError: the machine does not compute in fp16.
@@ -57,40 +55,40 @@ def fp16(
     """
     core = machine.with_fp16()
     graph = trace(model.module, size, model.architecture.name)
-    verdict = _verdict(model, size, codegen.host_equivalent(graph, core), pictures, Precision.FP16)
-    if not verdict.passed:
+    result = _validate(model, size, codegen.host_equivalent(graph, core), images, Precision.FP16)
+    if not result.passed:
         raise ParityError(
-            f"{model.architecture.name} as fp16 C is too far from PyTorch: {verdict.reason}"
+            f"{model.architecture.name} as fp16 C is too far from PyTorch: {result.reason}"
         )
-    return CheckedC(source=codegen.generate(graph, core), parity=verdict)
+    return CheckedC(source=codegen.generate(graph, core), parity=result)
 
 
-def _verdict(
+def _validate(
     model: Model,
     size: Resolution,
     source: codegen.GeneratedC,
-    pictures: ImageSet,
+    images: ImageSet,
     precision: Precision,
 ) -> Parity:
-    """How C for this machine answers held-out pictures."""
-    judges = list(Batches(pictures.judges(size), model.preprocessing, size))
-    return parity.judge(
-        parity.expected(model.module, judges),
-        native.logits_on_host(source, judges),
+    """Parity of C, run on this machine, on the validation set."""
+    validation = list(Batches(images.validation_set(size), model.preprocessing, size))
+    return parity.compare_logits(
+        parity.expected(model.module, validation),
+        native.logits_on_host(source, validation),
         precision=precision,
-        floors=Tolerances(),
+        tolerances=Tolerances(),
         trained=model.weights.trained,
     )
 
 
 @dataclass(kw_only=True)
 class Int8Export:
-    """int8 C for ``machine``, calibrated and judged on ``pictures`` as an exported file is."""
+    """int8 C for ``machine``, calibrated and validated on ``images`` as an exported file is."""
 
     model: Model
     size: Resolution
     machine: codegen.CpuTarget
-    pictures: ImageSet
+    images: ImageSet
     searching: bool = True
     _ranges: dict[Recipe, tuple[Graph, Ranges]] = field(default_factory=dict)
 
@@ -101,17 +99,17 @@ class Int8Export:
             ParityError: none passes.
             ExportError: there is no code for a layer, or the compiler failed.
         """
-        verdict = self._attempted(first) if self.searching else self._judged(first)
-        found = quantization_search.SearchResult(recipe=first, parity=verdict, attempts=())
-        if self.searching and not verdict.passed:
+        result = self._attempted(first) if self.searching else self._validated(first)
+        found = quantization_search.SearchResult(recipe=first, parity=result, attempts=())
+        if self.searching and not result.passed:
             graph = self._calibrated(first)[0]
-            known = {first: verdict}
+            known = {first: result}
             found = quantization_search.search(
                 first, graph, lambda recipe: known.get(recipe) or self._attempted(recipe), None
             )
         if not found.parity.passed:
-            pictures = (self.pictures.source, len(self.pictures.calibration))
-            calibrated = pictures if self.model.weights.trained else None
+            images = (self.images.source, len(self.images.calibration))
+            calibrated = images if self.model.weights.trained else None
             raise ParityError(
                 f"{self.model.architecture.name} as int8 C is too far from PyTorch: "
                 f"{shortfall.reasons(found.parity, calibrated=calibrated)} ({found.recipe})"
@@ -121,23 +119,23 @@ class Int8Export:
         return CheckedC(source=source, parity=found.parity, recipe=found.recipe)
 
     def _attempted(self, recipe: Recipe) -> Parity:
-        """The verdict on a recipe; it failed, too, if there is no C for its ranges."""
+        """Parity of a recipe; failed, too, if there is no C for its ranges."""
         try:
-            return self._judged(recipe)
+            return self._validated(recipe)
         except UnsupportedError:
             raise
         except ExportError as error:
-            return parity.unusable(len(self.pictures.judges(self.size)), str(error))
+            return parity.unusable(len(self.images.validation_set(self.size)), str(error))
 
-    def _judged(self, recipe: Recipe) -> Parity:
+    def _validated(self, recipe: Recipe) -> Parity:
         graph, ranges = self._calibrated(recipe)
         source = codegen.host_equivalent(graph, self.machine, ranges)
-        return _verdict(self.model, self.size, source, self.pictures, Precision.INT8)
+        return _validate(self.model, self.size, source, self.images, Precision.INT8)
 
     def _calibrated(self, recipe: Recipe) -> tuple[Graph, Ranges]:
         if recipe not in self._ranges:
             graph = prepared(self.model, self.size, recipe)
-            paths = self.pictures.within_budget(self.size)
+            paths = self.images.within_budget(self.size)
             chosen = Batches(paths, self.model.preprocessing, self.size)
             self._ranges[recipe] = (graph, calibration.calibrate(graph, chosen, recipe.method))
         return self._ranges[recipe]

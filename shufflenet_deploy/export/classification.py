@@ -1,6 +1,6 @@
-"""The classes that an exported file finds in an image, from the file alone.
+"""Image classification with an exported file, from its own metadata.
 
-The check for people: the same steps as ``docs/deploying.md`` describes for programs.
+A check by eye: the same steps as ``docs/deploying.md`` describes for apps.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _MACHINE_AT = 18
 
 
 class Guess(Record):
-    """One class: its place in the output, its name where it is known, and its probability."""
+    """One class: its index in the output, its name where it is known, and its probability."""
 
     index: int
     name: str | None
@@ -53,25 +53,25 @@ class Classification(Record):
 def classify(
     path: Path, image: Path, *, top: int = 5, labels: Path | None = None
 ) -> Classification:
-    """What ``path`` (ONNX, TFLite or a native program) sees in ``image``.
+    """Classify ``image`` with ``path`` (ONNX, TFLite or a native program).
 
-    The image is prepared as the file's own metadata say; softmax makes probabilities of its logits.
+    The image is prepared as the file's metadata state; softmax makes probabilities of its logits.
 
     Args:
         path: an exported file.
         image: any file that Pillow can decode.
-        top: how many classes to tell.
+        top: number of classes to return.
         labels: names of the classes, one per line, in place of the file's own.
 
     Raises:
-        UsageError: the file is none of ours or says not how it is fed, or the image cannot be
-            decoded.
+        UsageError: the file is none of ours or has no metadata on its input, or the image cannot
+            be decoded.
         ExportError: the file cannot be run here.
     """
     kind = kind_of(path)
     known = _metadata(path, kind) or _of_manifest(path)
     if known is None:
-        raise UsageError(f"{path} does not say how it is fed: export it again")
+        raise UsageError(f"{path} has no metadata on its input: export it again")
     size = Resolution(height=known.input_height, width=known.input_width)
     pixels = image_set.read(image, size, crop_share=known.crop_fraction)
     logits = _run(path, kind, image_set.prepare(pixels, _preprocessing(known)))
@@ -79,7 +79,7 @@ def classify(
     if labels is not None:
         names = metadata.class_names(labels, logits.size)
     if names and len(names) != logits.size:
-        raise UsageError(f"{path} names {len(names)} classes and answers with {logits.size}")
+        raise UsageError(f"{path} names {len(names)} classes and outputs {logits.size}")
     probabilities = _softmax(logits)
     best = np.argsort(-probabilities, kind="stable")[:top]
     return Classification(
@@ -109,15 +109,15 @@ def _preprocessing(known: Metadata) -> Preprocessing:
 
 def _softmax(logits: FloatArray) -> FloatArray:
     if not np.isfinite(logits).all():
-        raise ExportError("the file answers with numbers that are not finite: export it again")
+        raise ExportError("the file outputs numbers that are not finite: export it again")
     powers = np.exp(logits.astype(np.float64) - logits.max())
     result: FloatArray = powers / powers.sum()
     return result
 
 
 def _of_manifest(path: Path) -> Metadata | None:
-    beside = manifest.read(path)
-    return beside.metadata if beside is not None and manifest.matches(path, beside) else None
+    found = manifest.read(path)
+    return found.metadata if found is not None and manifest.matches(path, found) else None
 
 
 def _metadata(path: Path, kind: Format) -> Metadata | None:
@@ -178,25 +178,25 @@ def _run(path: Path, kind: Format, tensor: FloatArray) -> FloatArray:
 
 def _run_program(path: Path, tensor: FloatArray) -> FloatArray:
     with tempfile.TemporaryDirectory(prefix="shufflenet-deploy-") as folder:
-        given, answer = Path(folder, "input.npy"), Path(folder, "output.npy")
-        np.save(given, tensor, allow_pickle=False)
-        asked = ["--once", "--input", str(given), "--output", str(answer)]
-        done = _started([str(path.absolute())], asked)
+        source, output = Path(folder, "input.npy"), Path(folder, "output.npy")
+        np.save(source, tensor, allow_pickle=False)
+        asked = ["--once", "--input", str(source), "--output", str(output)]
+        done = _run_process([str(path.absolute())], asked)
         emulator = shutil.which(_emulator(path))
         if (done is None or done.returncode) and emulator is not None:
-            done = _started([emulator, "-cpu", "max", str(path.absolute())], asked)
+            done = _run_process([emulator, "-cpu", "max", str(path.absolute())], asked)
         if done is None or done.returncode:
             reason = "" if done is None else (done.stdout or done.stderr).strip()[:200]
             raise ExportError(
                 f"{path} cannot be run here: {reason or 'it is for another processor'}; on its own"
                 f" it can, and here with {_emulator(path)} (apt-get install qemu-user)"
             )
-        logits: FloatArray = np.load(answer, allow_pickle=False)
+        logits: FloatArray = np.load(output, allow_pickle=False)
         return logits
 
 
-def _started(command: list[str], asked: list[str]) -> subprocess.CompletedProcess[str] | None:
-    """What became of a program; None where the kernel cannot start it."""
+def _run_process(command: list[str], asked: list[str]) -> subprocess.CompletedProcess[str] | None:
+    """Run a program to its end; None where the kernel cannot start it."""
     try:
         return subprocess.run(
             [*command, *asked],

@@ -1,7 +1,7 @@
-"""Pictures: which ones set activation ranges, which ones judge the result, and how they are fed.
+"""Image sets: calibration and validation images, and their preprocessing.
 
-The two never mix. Pictures are opened lazily, one at a time, so memory stays bounded however large
-the folder or the resolution.
+The two sets are disjoint. Images are opened lazily, one at a time, so memory stays bounded however
+large the folder or the resolution.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from shufflenet_deploy.zoo.config import Preprocessing
 
-#: What counts as a picture in a folder; everything else there is passed over.
+#: Suffixes of images in a folder; everything else there is passed over.
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm"})
 
 #: At most this many pixels go through the network to set ranges: seconds even for AlexNet.
@@ -34,28 +34,28 @@ _MOST_HELD_OUT = 16
 #: At most this many multiply-adds go through a network that an emulator runs: half a minute.
 _EMULATED_BUDGET = 3_000_000_000
 
-#: Held back from a user's folder: one picture in this many, once there are enough.
+#: Held back from a user's folder: one image in this many, once there are enough.
 _HOLD_OUT_EVERY = 4
-#: Fewer of a user's own pictures are worth a warning.
+#: Fewer of a user's own images are worth a warning.
 ENOUGH = 8
 
-#: A picture is read whole; nothing that a camera makes is larger.
+#: An image is read whole; nothing that a camera makes is larger.
 _MOST_BYTES = 256 << 20
-#: How much longer than wide the part of a picture may be that is scaled to be cropped.
+#: Largest aspect ratio of the part of an image that is scaled to be cropped.
 _LONGEST_ASPECT = 16
 #: Rows of grey levels that are scaled at once.
 _ROWS = 256
 
 _SHIPPED = Path(__file__).parent / "images"
-#: The source of a calibration with the pictures of this package.
+#: The source of a calibration with the images of this package.
 SHIPPED_SOURCE = "shipped photographs"
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageSet:
-    """The pictures of one export. ``fingerprint`` is the sha256 over their names and bytes.
+    """The images of one export. ``fingerprint`` is the sha256 over their names and bytes.
 
-    ``remark`` is what a user ought to know of them: that there are few.
+    ``remark`` is a warning to the user: that there are few.
     """
 
     source: str
@@ -65,32 +65,34 @@ class ImageSet:
     remark: str = ""
 
     def within_budget(self, resolution: Resolution) -> tuple[Path, ...]:
-        """The calibration pictures to use at ``resolution``: fewer where each costs more."""
+        """The calibration images to use at ``resolution``: fewer where each costs more."""
         affordable = max(_FEWEST, min(_MOST, _PIXEL_BUDGET // resolution.pixels))
         return _spread(self.calibration, affordable)
 
-    def judges(self, resolution: Resolution) -> tuple[Path, ...]:
-        """The held-out pictures to use at ``resolution``."""
+    def validation_set(self, resolution: Resolution) -> tuple[Path, ...]:
+        """The held-out images to use at ``resolution``."""
         affordable = max(_FEWEST, min(_MOST_HELD_OUT, _PIXEL_BUDGET // resolution.pixels))
         return _spread(self.held_out, affordable)
 
-    def emulated_judges(self, resolution: Resolution, multiply_adds: int) -> tuple[Path, ...]:
-        """Those of ``judges`` to use where an emulator has to run the network: few of a large one.
+    def emulated_validation_set(
+        self, resolution: Resolution, multiply_adds: int
+    ) -> tuple[Path, ...]:
+        """Subset of ``validation_set`` for an emulated network: few of a large one.
 
         Eight of AlexNet would be a minute, and two in fp16.
         """
         affordable = max(_FEWEST, _EMULATED_BUDGET // multiply_adds)
-        return _spread(self.judges(resolution), affordable)
+        return _spread(self.validation_set(resolution), affordable)
 
 
 def load_image_set(folder: Path | None) -> ImageSet:
-    """The pictures below ``folder``, in class folders or not; None for those of the package.
+    """The images below ``folder``, in class folders or not; None for those of the package.
 
-    Hidden files and folders are passed over. One in four of eight or more pictures is held out to
-    judge the result; fewer are judged by the shipped held-out pictures.
+    Hidden files and folders are passed over. One in four of eight or more images is held out for
+    validation; with fewer, the shipped held-out images validate the file.
 
     Raises:
-        UsageError: the folder does not exist, cannot be read, or holds no picture.
+        UsageError: the folder does not exist, cannot be read, or holds no image.
     """
     shipped = sorted(_SHIPPED.glob("parity-*.jpg"))
     if folder is None:
@@ -116,16 +118,16 @@ def load_image_set(folder: Path | None) -> ImageSet:
 
 
 def _few(folder: Path, count: int) -> str:
-    counted = "1 picture" if count == 1 else f"{count} pictures"
+    counted = "1 image" if count == 1 else f"{count} images"
     return (
         f"{folder} holds {counted}: too few to set the ranges of int8 well, and the shipped "
-        f"photographs judge the file; give {ENOUGH} or more, better 100, as the "
+        f"photographs validate the file; give {ENOUGH} or more, better 100, as the "
         "network will see them"
     )
 
 
 def reload(made: CalibrationInfo) -> ImageSet:
-    """The pictures that a file was calibrated with.
+    """The images that a file was calibrated with.
 
     Raises:
         UsageError: they cannot be read, or are others now.
@@ -133,31 +135,31 @@ def reload(made: CalibrationInfo) -> ImageSet:
     found = load_image_set(None if made.source == SHIPPED_SOURCE else Path(made.source))
     if found.fingerprint != made.fingerprint:
         raise UsageError(
-            f"the pictures in {made.source} are not those that the file was calibrated with: "
+            f"the images in {made.source} are not those that the file was calibrated with: "
             "export it again"
         )
     return found
 
 
 def _listed(folder: Path) -> tuple[Path, ...]:
-    """Every picture below a folder that is not hidden, by its path."""
+    """Every image below a folder that is not hidden, by its path."""
     try:
         found = tuple(sorted(_below(folder, {folder.resolve()})))
     except OSError as error:
         raise UsageError(
             f"cannot read the calibration folder {error.filename or folder}: {error.strerror}; "
-            "give --calib a folder of pictures"
+            "give --calib a folder of images"
         ) from error
     if not found:
         raise UsageError(
-            f"no pictures in {folder}: put {', '.join(sorted(EXTENSIONS)[:4])}, … files there or "
+            f"no images in {folder}: put {', '.join(sorted(EXTENSIONS)[:4])}, … files there or "
             "in class folders, or leave --calib out to use the shipped ones"
         )
     return found
 
 
 def _below(folder: Path, entered: set[Path]) -> Iterator[Path]:
-    """The pictures below a folder; linked folders are entered too, each folder once."""
+    """The images below a folder; linked folders are entered too, each folder once."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):
@@ -180,7 +182,7 @@ def _spread(paths: tuple[Path, ...], most: int) -> tuple[Path, ...]:
 
 
 def _fingerprint(paths: tuple[Path, ...], folder: Path) -> str:
-    """Over the bytes of pictures and their names: the path below ``folder``, or the file's own."""
+    """Over the bytes of images and their names: the path below ``folder``, or the file's own."""
     digest = hashlib.sha256()
     for path in paths:
         name = path.relative_to(folder) if path.is_relative_to(folder) else Path(path.name)
@@ -189,7 +191,7 @@ def _fingerprint(paths: tuple[Path, ...], folder: Path) -> str:
             _check_size(path)
             digest.update(bytes.fromhex(sha256_file(path)))
         except OSError as error:
-            raise UsageError(f"cannot read the picture {path}: {error.strerror}") from error
+            raise UsageError(f"cannot read the image {path}: {error.strerror}") from error
     return digest.hexdigest()
 
 
@@ -197,15 +199,15 @@ def _check_size(path: Path) -> None:
     size = path.stat().st_size
     if size > _MOST_BYTES:
         raise UsageError(
-            f"cannot read the picture {path}: it has {size >> 20} MB, more than "
+            f"cannot read the image {path}: it has {size >> 20} MB, more than "
             f"{_MOST_BYTES >> 20} MB; remove it or replace it"
         )
 
 
 class Batches(Sequence["NDArray[np.float32]"]):
-    """Pictures as a model wants them, ``(1, 3, H, W)`` float32, decoded when they are asked for.
+    """Images as a model wants them, ``(1, 3, H, W)`` float32, decoded when they are asked for.
 
-    Indexing raises ``UsageError`` when a file is not a picture that can be decoded.
+    Indexing raises ``UsageError`` when a file is not an image that can be decoded.
     """
 
     def __init__(
@@ -219,7 +221,7 @@ class Batches(Sequence["NDArray[np.float32]"]):
         return len(self._paths)
 
     def stamps(self) -> tuple[tuple[str, int, int], ...]:
-        """Name, size and time of each file: equal stamps mean the same pictures."""
+        """Name, size and time of each file: equal stamps mean the same images."""
         found = [(path, path.stat()) for path in self._paths]
         return tuple((str(path), stat.st_size, stat.st_mtime_ns) for path, stat in found)
 
@@ -233,19 +235,19 @@ class Batches(Sequence["NDArray[np.float32]"]):
         if isinstance(index, slice):
             return Batches(self._paths[index], self._preprocessing, self._resolution)
         share = self._preprocessing.crop / self._preprocessing.resize
-        picture = read(self._paths[index], self._resolution, crop_share=share)
-        return prepare(picture, self._preprocessing)
+        image = read(self._paths[index], self._resolution, crop_share=share)
+        return prepare(image, self._preprocessing)
 
 
 def read(path: Path, resolution: Resolution, *, crop_share: float = 224 / 256) -> NDArray[np.uint8]:
-    """A picture of any colour mode as ``(H, W, 3)`` RGB bytes.
+    """An image of any colour mode as ``(H, W, 3)`` RGB bytes.
 
     It is turned upright by its EXIF orientation, laid over white where transparent, scaled so that
     the centre crop of ``resolution`` takes ``crop_share`` of its tighter side (224 of 256 is what
     ImageNet models are evaluated with), and cropped.
 
     Raises:
-        UsageError: the file is not a picture that can be decoded.
+        UsageError: the file is not an image that can be decoded.
     """
     import struct  # noqa: PLC0415
     import warnings  # noqa: PLC0415
@@ -258,28 +260,28 @@ def read(path: Path, resolution: Resolution, *, crop_share: float = 224 / 256) -
         with warnings.catch_warnings(), Image.open(path) as opened:
             warnings.simplefilter("ignore")
             upright = ImageOps.exif_transpose(opened)
-            picture = _not_too_thin(_as_rgb(upright))
+            image = _limited_aspect(_as_rgb(upright))
     except (
         OSError, ValueError, SyntaxError, EOFError, MemoryError, OverflowError, struct.error,
         Image.DecompressionBombError,
     ) as error:  # fmt: skip
         raise UsageError(
-            f"cannot decode the picture {path}: {_reason(error)}; remove it or replace it"
+            f"cannot decode the image {path}: {_reason(error)}; remove it or replace it"
         ) from error
     height, width = resolution.height, resolution.width
-    scale = max(height / picture.height, width / picture.width) / crop_share
-    size = (max(width, round(picture.width * scale)), max(height, round(picture.height * scale)))
-    enlarged = picture.resize(size, Image.Resampling.BILINEAR)
+    scale = max(height / image.height, width / image.width) / crop_share
+    size = (max(width, round(image.width * scale)), max(height, round(image.height * scale)))
+    enlarged = image.resize(size, Image.Resampling.BILINEAR)
     left, top = (enlarged.width - width) // 2, (enlarged.height - height) // 2
     return np.asarray(enlarged.crop((left, top, left + width, top + height)), dtype=np.uint8)
 
 
-def prepare(picture: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.float32]:
+def prepare(image: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.float32]:
     """RGB bytes ``(H, W, 3)`` as the network's input ``(1, 3, H, W)`` float32."""
     import numpy as np  # noqa: PLC0415
 
     low, high = preprocessing.value_range
-    channels = picture[..., ::-1] if preprocessing.channel_order == "BGR" else picture
+    channels = image[..., ::-1] if preprocessing.channel_order == "BGR" else image
     scaled = channels.astype(np.float32) * ((high - low) / 255) + low
     mean = np.asarray(preprocessing.mean, dtype=np.float32)
     std = np.asarray(preprocessing.std, dtype=np.float32)
@@ -287,37 +289,37 @@ def prepare(picture: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray
     return np.ascontiguousarray(planes, dtype=np.float32)
 
 
-def _not_too_thin(picture: Image.Image) -> Image.Image:
-    """The middle of a picture that is far longer than wide, which a crop takes a part of anyway.
+def _limited_aspect(image: Image.Image) -> Image.Image:
+    """Centre crop to the largest aspect ratio; the network's crop takes a part of it anyway.
 
     Scaled whole, one row of 60,000 pixels would be four billion.
     """
-    width = min(picture.width, _LONGEST_ASPECT * picture.height)
-    height = min(picture.height, _LONGEST_ASPECT * picture.width)
-    if (width, height) == picture.size:
-        return picture
-    left, top = (picture.width - width) // 2, (picture.height - height) // 2
-    return picture.crop((left, top, left + width, top + height))
+    width = min(image.width, _LONGEST_ASPECT * image.height)
+    height = min(image.height, _LONGEST_ASPECT * image.width)
+    if (width, height) == image.size:
+        return image
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))
 
 
-def _as_rgb(picture: Image.Image) -> Image.Image:
+def _as_rgb(image: Image.Image) -> Image.Image:
     """Eight-bit RGB from any mode: 16-bit grey is scaled, what is transparent becomes white."""
     import numpy as np  # noqa: PLC0415
     from PIL import Image  # noqa: PLC0415
 
-    if picture.mode.startswith(("I", "F")):
-        grey = np.asarray(picture)
-        full = 65535.0 if picture.mode.startswith("I") else max(float(grey.max()), 1.0)
+    if image.mode.startswith(("I", "F")):
+        grey = np.asarray(image)
+        full = 65535.0 if image.mode.startswith("I") else max(float(grey.max()), 1.0)
         scaled = np.empty(grey.shape, dtype=np.uint8)
-        # Row by row, as eight bytes for each pixel of a large picture would be gigabytes.
+        # Row by row, as eight bytes for each pixel of a large image would be gigabytes.
         for top in range(0, len(grey), _ROWS):
             rows = grey[top : top + _ROWS].astype(np.float64)
             scaled[top : top + _ROWS] = np.clip(np.nan_to_num(rows / full * 255), 0, 255)
         return Image.fromarray(scaled).convert("RGB")
-    if picture.has_transparency_data:
-        layer = picture.convert("RGBA")
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
-    return picture.convert("RGB")
+    return image.convert("RGB")
 
 
 def _reason(error: BaseException) -> str:

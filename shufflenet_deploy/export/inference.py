@@ -1,6 +1,6 @@
-"""What answers a picture: a PyTorch module, or an exported file in its runtime.
+"""Inference on one image: a PyTorch module, or an exported file in its runtime.
 
-Everything runs on one thread, so that several processes may share a machine and an answer does not
+Everything runs on one thread, so that several processes may share a machine and a result does not
 depend on how many there are.
 """
 
@@ -19,28 +19,28 @@ from shufflenet_deploy.network.quantization.calibration import calibrate
 from shufflenet_deploy.records import Artifact, Format
 from shufflenet_deploy.zoo.model import Model
 
-#: From one picture ``(1, 3, H, W)`` to its scores ``(classes,)``.
+#: From one image ``(1, 3, H, W)`` to its logits ``(classes,)``.
 Network = Callable[[FloatArray], FloatArray]
 
 
 def of_module(module: nn.Module) -> Network:
-    """The answers of a module in eval mode."""
+    """Inference function of a module in eval mode."""
     torch.set_num_threads(1)
 
-    def answer(picture: FloatArray) -> FloatArray:
-        scores: FloatArray = parity.expected(module, [picture])[0].ravel()
-        return scores
+    def infer(image: FloatArray) -> FloatArray:
+        logits: FloatArray = parity.expected(module, [image])[0].ravel()
+        return logits
 
-    return answer
+    return infer
 
 
 def of_file(artifact: Artifact, model: Model) -> Network:
-    """The answers of an exported file. ``model``, that it was made from, serves native programs:
-    where this machine cannot run one, the same network compiled for it answers instead.
+    """Inference function of an exported file. ``model``, its source, serves native programs:
+    where this machine cannot run one, the same network compiled for it runs instead.
 
     Raises:
         ExportError: its runtime cannot load it.
-        UsageError: what is to answer instead needs calibration pictures that are not there now.
+        UsageError: the replacement of a program needs calibration images that are not there now.
     """
     if artifact.format is Format.ONNX:
         file: parity.ExportedFile = parity.OnnxFile(artifact.path, threads=1)
@@ -49,11 +49,11 @@ def of_file(artifact: Artifact, model: Model) -> Network:
     else:
         file = parity.RUNTIMES[artifact.format](artifact.path)
 
-    def answer(picture: FloatArray) -> FloatArray:
-        scores: FloatArray = file.run(picture).ravel()
-        return scores
+    def infer(image: FloatArray) -> FloatArray:
+        logits: FloatArray = file.run(image).ravel()
+        return logits
 
-    return answer
+    return infer
 
 
 def _program(artifact: Artifact, model: Model) -> parity.ExportedFile:
@@ -71,9 +71,9 @@ def _program(artifact: Artifact, model: Model) -> parity.ExportedFile:
         if made is None or recipe is None:
             return codegen.host_equivalent(graph, machine)
         chosen = image_set.reload(made).within_budget(size)
-        pictures = image_set.Batches(chosen, model.preprocessing, size)
+        images = image_set.Batches(chosen, model.preprocessing, size)
         rounded = prepared(model, size, recipe)
-        ranges = calibrate(rounded, pictures, recipe.method)
+        ranges = calibrate(rounded, images, recipe.method)
         return codegen.host_equivalent(rounded, machine, ranges)
 
     return native.NativeExecutable(artifact.path, graph, machine, stand_in)

@@ -1,4 +1,4 @@
-"""An exported file, layer by layer, beside the module that its manifest says it came from."""
+"""Layer-by-layer comparison of an exported file with the module that its manifest names."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from shufflenet_deploy.records import Artifact, Recipe, Record
 if TYPE_CHECKING:
     from shufflenet_deploy.zoo.model import Model
 
-#: Pictures that every layer is compared on: enough to tell noise from chance.
-_PICTURES = 4
+#: Images that every layer is compared on: enough to tell noise from chance.
+_IMAGES = 4
 
 
 class LayerComparison(Record):
-    """What each layer keeps. ``collapse`` is the first from which on less than ``floor_db`` is."""
+    """SQNR of each layer. From ``collapse`` on (None: nowhere) it stays below ``floor_db``."""
 
     pictures: int
     floor_db: float
@@ -37,7 +37,7 @@ def compare_file(
     found = manifest.read(path)
     if found is None or not manifest.matches(path, found):
         raise UsageError(
-            f"{path} has no manifest of its own beside it: only files that `export` made can be "
+            f"{path} has no manifest of its own next to it: only files that `export` made can be "
             "compared with their module"
         )
     artifact = found.artifact
@@ -45,26 +45,26 @@ def compare_file(
         raise UsageError(f"{path.name} is a {artifact.format.value} program: it shows no layers")
     source = _module_of(artifact, model, weights)
     size = artifact.resolution
-    chosen = load_image_set(folder).judges(size)[:_PICTURES]
+    chosen = load_image_set(folder).validation_set(size)[:_IMAGES]
     inputs = list(Batches(chosen, source.preprocessing, size))
     graph = prepared(source, size, artifact.recipe or Recipe(method="minmax"))
     rows = layer_sqnr.compare(graph, parity.RUNTIMES[artifact.format](path), inputs)
-    floor = Tolerances().sqnr_db(artifact.precision, trained=artifact.weights.trained)
+    minimum_db = Tolerances().sqnr_db(artifact.precision, trained=artifact.weights.trained)
     return LayerComparison(
         pictures=len(inputs),
-        floor_db=floor,
-        collapse=layer_sqnr.first_diverging_layer(rows, floor),
+        floor_db=minimum_db,
+        collapse=layer_sqnr.first_diverging_layer(rows, minimum_db),
         layers=rows,
     )
 
 
 def _module_of(artifact: Artifact, model: str | None, weights: Path | None) -> Model:
-    """The module of a file, by what its manifest tells and the user knows better."""
+    """Module of a file, from its manifest or from what the user gives instead."""
     made_from = artifact.weights
     head = artifact.options.get("head", "fixed")
     if weights is None and made_from.path is not None:
         weights = Path(made_from.path)
-        # `import` puts a card beside the weights, under the same name.
+        # `import` puts a card next to the weights, under the same name.
         card = weights.with_name(f"{artifact.model}.toml")
         model = model or (str(card) if card.is_file() else None)
     try:

@@ -1,9 +1,10 @@
-"""Where a file loses the signal: every layer of it beside the same layer of the module.
+"""Per-layer SQNR: every layer of a file against the same layer of the module.
 
-The file computes in its own runtime, the module in float32, on the same pictures. Noise adds up
-along the way, so what tells a culprit is the *drop*: how much less a layer keeps than its inputs.
-It is taken of the SQNR in which every channel counts alike: where one channel is much larger than
-the others, the plain SQNR is that channel's, and shows the loss of all others a layer too late.
+The file computes in its own runtime, the module in float32, on the same images. Noise adds up
+along the way, so a faulty layer is found by its *drop*: how much lower its SQNR is than its
+inputs'. It is taken of the SQNR in which every channel counts alike: where one channel is much
+larger than the others, the plain SQNR is that channel's, and shows the loss of all others a layer
+too late.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ _JOINS = frozenset({"add", "concat", "multiply"})
 
 
 class LayerFidelity(Record):
-    """One layer of the module and what the file makes of it, over all pictures together.
+    """Fidelity of one layer of the file to the module's, over all images together.
 
     ``tensor`` is where the file holds the layer's output; None where it is not held as such, such
     as a shuffle folded into its neighbours, and then there are no figures. ``channels_db`` is the
@@ -49,7 +50,7 @@ class LayerFidelity(Record):
 
 
 def compare(
-    graph: Graph, file: OnnxFile | TfliteFile, pictures: Sequence[FloatArray]
+    graph: Graph, file: OnnxFile | TfliteFile, images: Sequence[FloatArray]
 ) -> tuple[LayerFidelity, ...]:
     """Every layer of ``graph`` in order, the rounded input first.
 
@@ -59,13 +60,13 @@ def compare(
     Args:
         graph: the module as it was traced.
         file: the exported file.
-        pictures: ``(1, 3, H, W)`` each.
+        images: ``(1, 3, H, W)`` each.
     """
     sums: dict[str, dict[str, _Sums]] = {}
-    for picture in pictures:
-        held = list(file.layers(picture))
+    for image in images:
+        held = list(file.layers(image))
         fit = _fit_of(graph, [name for name, _ in held], file.outputs[0].name)
-        for value, computed in interpreter.execute(graph, picture):
+        for value, computed in interpreter.execute(graph, image):
             wanted = computed[0].numpy()
             for tensor, found in held:
                 order = fit(value, tensor)
@@ -87,8 +88,8 @@ def _comparable(wanted: FloatArray, found: FloatArray, order: str) -> bool:
     return wanted.shape == found.shape
 
 
-def first_diverging_layer(rows: Sequence[LayerFidelity], floor_db: float) -> str | None:
-    """The first layer from which on the file keeps less than ``floor_db``; None if the end is fine.
+def first_diverging_layer(rows: Sequence[LayerFidelity], minimum_db: float) -> str | None:
+    """First layer from which on the SQNR stays below ``minimum_db``; None if the output is fine.
 
     A layer that falls below for a while, as in one branch of a sum, is no collapse.
     """
@@ -96,7 +97,7 @@ def first_diverging_layer(rows: Sequence[LayerFidelity], floor_db: float) -> str
     for row in rows:
         if row.kind == "Input" or row.sqnr_db is None:
             continue
-        if row.sqnr_db >= floor_db:
+        if row.sqnr_db >= minimum_db:
             suspect = None
         elif suspect is None:
             suspect = row.layer
@@ -104,14 +105,14 @@ def first_diverging_layer(rows: Sequence[LayerFidelity], floor_db: float) -> str
 
 
 def worst(rows: Sequence[LayerFidelity]) -> list[str]:
-    """The layers that lose something, the one that loses most first."""
+    """Layers with an SQNR drop, the largest first."""
     losing = [row for row in rows if row.drop_db is not None and row.drop_db > 0]
     return [row.layer for row in sorted(losing, key=lambda row: -(row.drop_db or 0))]
 
 
 @dataclass
 class _Sums:
-    """What SQNR and cosine follow from, added up over pictures.
+    """Sums of squares and products over images, from which SQNR and cosine follow.
 
     With ``any_order`` each wanted channel is compared with every channel that was found, and the
     nearest one stands for it.
@@ -124,7 +125,7 @@ class _Sums:
     noise: Any = 0.0
 
     def add(self, wanted: FloatArray, found: FloatArray) -> None:
-        """Take one more picture into account."""
+        """Take one more image into account."""
         a = wanted.reshape(len(wanted), -1).astype(np.float64)
         b = found.reshape(len(found), -1).astype(np.float64)
         self.wanted = self.wanted + np.square(a).sum(1)
@@ -136,7 +137,7 @@ class _Sums:
             self.noise = self.noise + np.square(a - b).sum(1)
 
     def figures(self) -> _Figures:
-        """What they come to."""
+        """SQNR and cosine of the sums."""
         found, products, noise = self.found, self.products, self.noise
         if self.any_order:
             distances = self.wanted[:, None] + found[None, :] - 2 * products
@@ -181,7 +182,7 @@ def _row(
 
 
 def _with_drops(graph: Graph, rows: Sequence[LayerFidelity]) -> tuple[LayerFidelity, ...]:
-    """A layer that is not held hands on what its own inputs keep."""
+    """Add each layer's SQNR drop; a layer that is not in the file passes on its inputs' SQNR."""
     readers = {layer.output: layer.inputs for layer in graph.layers}
     kept: dict[str, float] = {}
     result = []
@@ -197,17 +198,17 @@ def _with_drops(graph: Graph, rows: Sequence[LayerFidelity]) -> tuple[LayerFidel
     return tuple(result)
 
 
-# --- which tensor is which layer -----------------------------------------------------------------
+# --- matching tensors to layers ------------------------------------------------------------------
 
 #: From a value of the graph and a tensor of the file: "same", "any" order of channels, or neither.
 _Fit = Callable[[str, str], str | None]
 
 
-def _fit_of(graph: Graph, tensors: Sequence[str], scores: str) -> _Fit:
-    """By names; by nothing but the shape where hardly a name is known."""
+def _fit_of(graph: Graph, tensors: Sequence[str], logits: str) -> _Fit:
+    """Match by name; by nothing but the shape where hardly a name is known."""
 
     def by_name(value: str, tensor: str) -> str | None:
-        if value == graph.output and tensor == scores:
+        if value == graph.output and tensor == logits:
             return "same"
         return kinship(value, tensor)
 
@@ -217,9 +218,9 @@ def _fit_of(graph: Graph, tensors: Sequence[str], scores: str) -> _Fit:
 
 
 def kinship(value: str, tensor: str) -> str | None:
-    """Whether a tensor (or the node that makes it) is ``value`` by its name.
+    """Match a tensor (or the node that makes it) to ``value`` by its name.
 
-    "same", "any" if it holds the channels in another order, None if it is something else.
+    Returns "same", "any" if it holds the channels in another order, None if it is something else.
     """
     name = tensor.removesuffix(_ROUNDED).removesuffix(_IN_FLOAT)
     owner, _, arrangement = name.partition(":")

@@ -1,4 +1,4 @@
-"""The lowerings that a user can name: equal numbers, written in different operations.
+"""Named lowerings: equal results, written in different operations.
 
     auto                              the best known, see ``tuned``
     paper                             the network as the paper draws it
@@ -32,7 +32,7 @@ LOWERINGS: dict[tuple[Format, Precision], tuple[str, ...]] = {
     (Format.TFLITE, Precision.INT8): (PAPER, *FORMS),
 }
 
-#: Where a model cannot be lowered as ``auto`` says, this is tried instead.
+#: Fallbacks of ``auto`` for models that its lowering cannot express.
 FALLBACKS = {"channels-last": "gather", "channels-last-signed": "gather"}
 
 
@@ -48,7 +48,7 @@ class Choice(NamedTuple):
 
 
 def parse(text: str, file_format: Format, precision: Precision) -> Choice:
-    """Read what a user wrote for one kind of file; ``auto`` is not resolved here.
+    """Parse a user's lowering for one kind of file; ``auto`` is not resolved here.
 
     Raises:
         UsageError: there is no such lowering of such files, or no such form.
@@ -69,7 +69,7 @@ def parse(text: str, file_format: Format, precision: Precision) -> Choice:
 
 
 def is_formed(choice: Choice) -> bool:
-    """Whether its shuffles may be written in other forms."""
+    """True where its shuffles may be written in other forms."""
     return choice.name in _FORMED
 
 

@@ -1,6 +1,6 @@
-"""Manifests: the JSON beside each exported file that says what it is and how it came to be.
+"""Manifests: the JSON next to each exported file that records what it is and how it was made.
 
-The file is written first and its manifest last, so a manifest whose sha256 matches the file beside
+The file is written first and its manifest last, so a manifest whose sha256 matches the file next to
 it was written by an export that finished.
 """
 
@@ -39,12 +39,12 @@ class Manifest(Record):
 
 
 def path_for(path: Path) -> Path:
-    """Where the manifest of the exported file ``path`` lies."""
+    """Path of the manifest of the exported file ``path``."""
     return path.with_name(path.name + _SUFFIX)
 
 
 def write(artifact: Artifact, key: str, metadata: Metadata | None = None) -> None:
-    """Write the manifest beside the artifact; it names the file only, so the folder may move.
+    """Write the manifest next to the artifact; it names the file only, so the folder may move.
 
     Raises:
         UsageError: the folder cannot be written.
@@ -76,7 +76,7 @@ def find(path: Path, key: str) -> Artifact | None:
 
 
 def replaced(path: Path) -> str:
-    """What is lost when a new file is written to ``path``; "" where no file is."""
+    """Description of the file that a new one at ``path`` overwrites; "" where there is none."""
     if not path.exists():
         return ""
     manifest = read(path)
@@ -85,34 +85,34 @@ def replaced(path: Path) -> str:
     return "which other versions of the tools made, or with other limits"
 
 
-def made_elsewhere(wish: ExportRequest, weights: str) -> Artifact:
-    """The file at the path of ``wish``, brought here with its manifest from where it was made.
+def made_elsewhere(request: ExportRequest, weights: str) -> Artifact:
+    """The file at the path of ``request``, brought here with its manifest from where it was made.
 
-    ``weights`` is the identity of those wanted. Versions of tools cannot be told here and are not
+    ``weights`` is the identity of those wanted. Versions of tools are unknown here and are not
     asked for; the network, its weights, the precision and the resolution must be those wanted.
 
     Raises:
         UsageError: there is none, it is damaged, or it is of another network.
     """
-    manifest = read(wish.path)
+    manifest = read(request.path)
     if manifest is None:
         raise UsageError(
-            f"{wish.path} is not there with its manifest, and cannot be made here:"
+            f"{request.path} is not there with its manifest, and cannot be made here:"
             f" {extras.INSTALL}, or bring both from where they were exported"
         )
     artifact = manifest.artifact
-    wanted = (wish.model, wish.format, wish.precision, wish.resolution, weights)
+    wanted = (request.model, request.format, request.precision, request.resolution, weights)
     found = (artifact.model, artifact.format, artifact.precision, artifact.resolution)
-    if (*found, artifact.weights.sha256) != wanted or not matches(wish.path, manifest):
+    if (*found, artifact.weights.sha256) != wanted or not matches(request.path, manifest):
         raise UsageError(
-            f"{wish.path} is damaged or of other weights than those asked for, and cannot be made"
-            f" here: {extras.INSTALL}, or bring the right one"
+            f"{request.path} is damaged or of other weights than those asked for, and cannot be "
+            f"made here: {extras.INSTALL}, or bring the right one"
         )
     return artifact
 
 
 def matches(path: Path, manifest: Manifest) -> bool:
-    """Whether the bytes of the file are those that the manifest was written for."""
+    """True where the bytes of the file are those that the manifest was written for."""
     try:
         return (
             path.stat().st_size == manifest.artifact.size_bytes

@@ -1,7 +1,7 @@
-"""How to feed an exported file and how to read its answer, for programs that know nothing else.
+"""Deployment metadata: preprocessing, input layout and output of a file, for the apps that use it.
 
-The same facts stand in the manifest beside every file and inside the file: as ``metadata_props`` in
-ONNX, as metadata in TFLite, as ``net_metadata`` in C and native programs. ``docs/deploying.md``
+The same facts stand in the manifest next to every file and inside the file: as ``metadata_props``
+in ONNX, as metadata in TFLite, as ``net_metadata`` in C and native programs. ``docs/deploying.md``
 shows how each is read.
 """
 
@@ -87,7 +87,7 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def add_to_onnx(model: onnx.ModelProto, metadata: Metadata) -> None:
-    """Put the metadata into a model's ``metadata_props``, beside what is there."""
+    """Put the metadata into a model's ``metadata_props``, next to what is there."""
     kept = {entry.key: entry.value for entry in model.metadata_props}
     del model.metadata_props[:]
     for key, value in {**kept, **metadata.properties()}.items():

@@ -1,7 +1,7 @@
 """Parity: an exported file is run in its own runtime and compared with the module it came from.
 
-The pictures are held out: calibration has not seen them. Where a file fails,
-``layers`` tells at which layer.
+The images are held out: calibration has not seen them. Where a file fails,
+``layers`` gives the outputs of its layers, for ``layer_sqnr``.
 """
 
 from __future__ import annotations
@@ -32,34 +32,34 @@ FloatArray = NDArray[np.float32]
 _EXACT_DB = 200.0
 
 
-def expected(module: nn.Module, pictures: Sequence[FloatArray]) -> list[FloatArray]:
-    """The module's scores ``(1, classes)`` for each picture."""
+def expected(module: nn.Module, images: Sequence[FloatArray]) -> list[FloatArray]:
+    """The module's logits ``(1, classes)`` for each image."""
     import torch  # noqa: PLC0415
 
     with torch.inference_mode():
-        return [module(torch.from_numpy(picture)).numpy() for picture in pictures]
+        return [module(torch.from_numpy(image)).numpy() for image in images]
 
 
-def judge(
+def compare_logits(
     wanted: Sequence[FloatArray],
     got: Sequence[FloatArray],
     *,
     precision: Precision,
-    floors: Tolerances,
+    tolerances: Tolerances,
     trained: bool,
 ) -> Parity:
-    """Compare scores; ``passed`` and ``reason`` follow from ``floors``.
+    """Compare logits; ``passed`` and ``reason`` follow from ``tolerances``.
 
-    Differences in fp32 are judged relative to the largest score.
+    Differences in fp32 are relative to the largest logit.
     """
     pairs = list(zip(wanted, got, strict=True))
     if any(a.size != b.size for a, b in pairs):
         raise ExportError(
-            f"the exported file gives {got[0].size} scores where the model gives {wanted[0].size}"
+            f"the exported file gives {got[0].size} logits where the model gives {wanted[0].size}"
         )
     finite = all(bool(np.isfinite(b).all()) for _, b in pairs)
     if not finite:
-        return unusable(len(pairs), "the scores are not finite numbers")
+        return unusable(len(pairs), "the logits are not finite numbers")
     difference = max(float(np.abs(a.ravel() - b.ravel()).max()) for a, b in pairs)
     scale = max(float(np.abs(a).max()) for a, _ in pairs)
     sqnr = min(sqnr_db(a, b) for a, b in pairs)
@@ -67,15 +67,15 @@ def judge(
     agreement = sum(int(a.argmax() == b.argmax()) for a, b in pairs) / len(pairs)
     if precision is Precision.FP32:
         relative = difference / (scale or 1.0)
-        checks = [("max abs diff / largest score", relative, floors.fp32_relative_diff)]
+        checks = [("max abs diff / largest logit", relative, tolerances.fp32_relative_diff)]
     else:
-        checks = [("cosine", -cosine, -floors.cosine(precision, trained=trained))]
+        checks = [("cosine", -cosine, -tolerances.cosine(precision, trained=trained))]
         if trained:
-            checks.append(("top-1 agreement", -agreement, -floors.top1_agreement(precision)))
-    checks.insert(0, ("SQNR", -sqnr, -floors.sqnr_db(precision, trained=trained)))
-    # Floors are limits of the negated figure.
+            checks.append(("top-1 agreement", -agreement, -tolerances.top1_agreement(precision)))
+    checks.insert(0, ("SQNR", -sqnr, -tolerances.sqnr_db(precision, trained=trained)))
+    # Minima are limits of the negated figure.
     missed = [
-        f"{name} {-value:.3g}, floor {-limit:g}"
+        f"{name} {-value:.3g}, minimum {-limit:g}"
         if limit < 0
         else f"{name} {value:.3g}, limit {limit:g}"
         for name, value, limit in checks
@@ -93,7 +93,7 @@ def judge(
 
 
 def unusable(inputs: int, reason: str) -> Parity:
-    """The verdict on a file that gives no scores to compare."""
+    """Failed parity of a file that gives no logits to compare."""
     return Parity(
         inputs=inputs, max_abs_diff=0.0, sqnr_db=-_EXACT_DB, cosine=0.0, top1_agreement=0.0,
         passed=False, reason=reason,
@@ -123,17 +123,17 @@ def _cosine(a: NDArray[Any], b: NDArray[Any]) -> float:
 
 
 class ExportedFile(Protocol):
-    """An exported file that answers: its inputs, its outputs, and the scores for a picture.
+    """An exported file loaded in its runtime: its inputs, its outputs, and the logits for an image.
 
-    ``emulated`` says that an emulator answers, which takes long.
+    ``emulated`` is True where an emulator runs it, which takes long.
     """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     emulated: bool
 
-    def run(self, picture: FloatArray) -> FloatArray:
-        """The scores for one picture ``(1, 3, H, W)``."""
+    def run(self, image: FloatArray) -> FloatArray:
+        """The logits for one image ``(1, 3, H, W)``."""
         ...
 
 
@@ -148,12 +148,12 @@ class OnnxFile:
         self.inputs = tuple(_onnx_spec(value) for value in self._session.get_inputs())
         self.outputs = tuple(_onnx_spec(value) for value in self._session.get_outputs())
 
-    def run(self, picture: FloatArray) -> FloatArray:
-        """The scores for one picture ``(1, 3, H, W)``."""
-        result: FloatArray = self._session.run(None, {self.inputs[0].name: picture})[0]
+    def run(self, image: FloatArray) -> FloatArray:
+        """The logits for one image ``(1, 3, H, W)``."""
+        result: FloatArray = self._session.run(None, {self.inputs[0].name: image})[0]
         return result
 
-    def layers(self, picture: FloatArray) -> Iterator[tuple[str, FloatArray]]:
+    def layers(self, image: FloatArray) -> Iterator[tuple[str, FloatArray]]:
         """Every value computed on the way, by name, in order; maps are ``(C, H, W)``.
 
         Integers are seen where an operator of onnxruntime's own makes them: those are NHWC.
@@ -174,7 +174,7 @@ class OnnxFile:
             if value.type == "tensor(float)" or value.name in scales
         ]
         for name, value in zip(
-            names, session.run(names, {self.inputs[0].name: picture}), strict=True
+            names, session.run(names, {self.inputs[0].name: image}), strict=True
         ):
             if name in scales:
                 scale, zero_point = scales[name]
@@ -225,23 +225,23 @@ class TfliteFile:
         self.inputs = tuple(map(_tflite_spec, self._interpreter.get_input_details()))
         self.outputs = tuple(map(_tflite_spec, self._interpreter.get_output_details()))
 
-    def run(self, picture: FloatArray) -> FloatArray:
-        """The scores for one picture ``(1, 3, H, W)``."""
-        return self._invoke(self._interpreter, picture)
+    def run(self, image: FloatArray) -> FloatArray:
+        """The logits for one image ``(1, 3, H, W)``."""
+        return self._invoke(self._interpreter, image)
 
-    def _invoke(self, interpreter: Any, picture: FloatArray) -> FloatArray:
+    def _invoke(self, interpreter: Any, image: FloatArray) -> FloatArray:
         source, sink = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
-        value = picture
-        if tuple(source["shape"]) != picture.shape:
-            value = np.ascontiguousarray(picture.transpose(0, 2, 3, 1))
+        value = image
+        if tuple(source["shape"]) != image.shape:
+            value = np.ascontiguousarray(image.transpose(0, 2, 3, 1))
         interpreter.set_tensor(source["index"], _quantised(value, source))
         interpreter.invoke()
         return _dequantised(interpreter.get_tensor(sink["index"]), sink)
 
-    def layers(self, picture: FloatArray) -> Iterator[tuple[str, FloatArray]]:
+    def layers(self, image: FloatArray) -> Iterator[tuple[str, FloatArray]]:
         """Every value computed on the way, by name, in order; maps are ``(C, H, W)``."""
         interpreter = _interpreter(self._path, keep_all=True)
-        self._invoke(interpreter, picture)
+        self._invoke(interpreter, image)
         for detail in interpreter.get_tensor_details():
             try:
                 value = _dequantised(interpreter.get_tensor(detail["index"]), detail)
@@ -253,7 +253,7 @@ class TfliteFile:
                 yield detail["name"], value[0]
 
 
-#: Which runtime judges which exchange format.
+#: Runtimes of the exchange formats.
 RUNTIMES: dict[Format, type[OnnxFile | TfliteFile]] = {
     Format.ONNX: OnnxFile,
     Format.TFLITE: TfliteFile,
@@ -294,7 +294,7 @@ def _interpreter(path: Path, *, keep_all: bool) -> Any:
 
 @contextlib.contextmanager
 def _silent_stderr() -> Iterator[None]:
-    """LiteRT's C++ greets on the process's stderr, below Python, whenever XNNPACK is loaded."""
+    """Redirect the process's stderr: LiteRT's C++ logs there when XNNPACK is loaded."""
     saved = os.dup(2)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     try:

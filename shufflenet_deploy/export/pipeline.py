@@ -1,4 +1,4 @@
-"""Making a file: weights, module, conversion, parity, manifest. Heavy; see ``export.export``."""
+"""Export pipeline: weights, module, conversion, parity, manifest. Heavy; see ``export.export``."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from shufflenet_deploy import zoo
 from shufflenet_deploy.atomic_files import replacing, sha256_file, write_whole
 from shufflenet_deploy.errors import ExportError, UnsupportedError
-from shufflenet_deploy.export import layer_sqnr, manifest, parity, quantization_search, request
+from shufflenet_deploy.export import layer_sqnr, manifest, parity, quantization_search
 from shufflenet_deploy.export.image_set import Batches, ImageSet
-from shufflenet_deploy.export.image_set import load_image_set as shipped_pictures
+from shufflenet_deploy.export.image_set import load_image_set as shipped_images
 from shufflenet_deploy.export.layer_sqnr import LayerFidelity
 from shufflenet_deploy.export.lowering_names import AUTO, FALLBACKS, Choice
 from shufflenet_deploy.export.metadata import (
@@ -24,7 +24,7 @@ from shufflenet_deploy.export.metadata import (
     class_names,
     metadata_of,
 )
-from shufflenet_deploy.export.request import NOTE, ExportRequest
+from shufflenet_deploy.export.request import NOTE, ExportRequest, options, tool_versions
 from shufflenet_deploy.export.tflite import onnx2tf, writer
 from shufflenet_deploy.export.tflite.lowering_plans import plan
 from shufflenet_deploy.export.validation import Validator
@@ -55,72 +55,74 @@ OnStage = Callable[[str], None]
 
 
 def build_artifact(
-    wish: ExportRequest, source: str, pictures: ImageSet, key: str, on_stage: OnStage
+    request: ExportRequest, source: str, images: ImageSet, key: str, on_stage: OnStage
 ) -> Artifact:
-    """Make the file of ``wish`` and its manifest, whether or not they exist.
+    """Make the file of ``request`` and its manifest, whether or not they exist.
 
     ``source`` is what the zoo loads: the model's name, or the path of an imported card.
 
     Raises:
-        UsageError: a picture or the weights cannot be read, or the folder cannot be written.
+        UsageError: an image or the weights cannot be read, or the folder cannot be written.
         ExportError: the model cannot be converted.
     """
     on_stage("loading weights")
-    model = _model(source, wish.weights, wish.seed, wish.head)
+    model = _model(source, request.weights, request.seed, request.head)
     for note in model.notes:
         on_stage(f"{NOTE}{note}")
-    complexity = zoo.complexity(model.module, wish.resolution, model.architecture.name)
-    names = class_names(wish.labels, model.architecture.description.classes)
-    judges = Validator(model, wish, pictures, complexity.multiply_adds)
-    chosen = Batches(pictures.within_budget(wish.resolution), model.preprocessing, wish.resolution)
-    with replacing(wish.path) as written:
+    complexity = zoo.complexity(model.module, request.resolution, model.architecture.name)
+    names = class_names(request.labels, model.architecture.description.classes)
+    validator = Validator(model, request, images, complexity.multiply_adds)
+    chosen = Batches(
+        images.within_budget(request.resolution), model.preprocessing, request.resolution
+    )
+    with replacing(request.path) as written:
         job = _Job(
             model=model,
-            wish=wish,
-            recipe=Recipe(method=wish.calibration_method),
-            pictures=chosen,
+            request=request,
+            recipe=Recipe(method=request.calibration_method),
+            images=chosen,
             path=written,
             metadata=metadata_of(
                 model.architecture.name,
                 model.preprocessing,
                 trained=model.weights.trained,
-                resolution=wish.resolution,
-                file_format=wish.format,
+                resolution=request.resolution,
+                file_format=request.format,
                 class_names=names,
             ),
-            say=on_stage,
+            report=on_stage,
         )
-        workshop = _ArtifactBuilder(job, judges)
-        outcome = workshop.make()
-        file = workshop.opened(outcome.recipe)
+        builder = _ArtifactBuilder(job, validator)
+        result = builder.make()
+        file = builder.opened(result.recipe)
     calibration = None
-    if wish.precision is Precision.INT8:
+    if request.precision is Precision.INT8:
         calibration = CalibrationInfo(
-            source=pictures.source,
+            source=images.source,
             pictures=len(chosen),
-            fingerprint=pictures.fingerprint,
-            method=outcome.recipe.method,
+            fingerprint=images.fingerprint,
+            method=result.recipe.method,
         )
     artifact = Artifact(
-        path=wish.path,
-        sha256=sha256_file(wish.path),
-        size_bytes=wish.path.stat().st_size,
+        path=request.path,
+        sha256=sha256_file(request.path),
+        size_bytes=request.path.stat().st_size,
         model=model.architecture.name,
-        format=wish.format,
-        precision=wish.precision,
-        resolution=wish.resolution,
+        format=request.format,
+        precision=request.precision,
+        resolution=request.resolution,
         inputs=file.inputs,
         outputs=file.outputs,
         multiply_adds=complexity.multiply_adds,
         parameters=complexity.parameters,
-        options=request.options(wish) | _lowering_of(workshop),
+        options=options(request) | _lowering_of(builder),
         weights=model.weights,
-        converter=wish.writer,
+        converter=request.writer,
         calibration=calibration,
-        recipe=outcome.recipe if calibration else None,
-        attempts=outcome.attempts,
-        parity=outcome.parity,
-        tools=request.tool_versions(wish) | _judge_of(file),
+        recipe=result.recipe if calibration else None,
+        attempts=result.attempts,
+        parity=result.parity,
+        tools=tool_versions(request) | _runner_of(file),
         created_at=datetime.now(UTC),
     )
     manifest.write(artifact, key, job.metadata)
@@ -129,24 +131,24 @@ def build_artifact(
 
 @dataclass(frozen=True, kw_only=True)
 class _Job:
-    """What a writer makes a file from, and where."""
+    """Inputs of a writer, and the path it writes to."""
 
     model: Model
-    wish: ExportRequest
+    request: ExportRequest
     recipe: Recipe
-    pictures: Batches
+    images: Batches
     path: Path
     metadata: Metadata
-    say: OnStage
+    report: OnStage
 
 
-def _lowering_of(workshop: _ArtifactBuilder) -> dict[str, str]:
-    return {"lowering": workshop.lowering} if workshop.lowering else {}
+def _lowering_of(builder: _ArtifactBuilder) -> dict[str, str]:
+    return {"lowering": builder.lowering} if builder.lowering else {}
 
 
 def _opened(job: _Job) -> parity.ExportedFile:
-    if job.wish.format is not Format.NATIVE:
-        return parity.RUNTIMES[job.wish.format](job.path)
+    if job.request.format is not Format.NATIVE:
+        return parity.RUNTIMES[job.request.format](job.path)
     from shufflenet_deploy import codegen  # noqa: PLC0415
     from shufflenet_deploy.export import native  # noqa: PLC0415
 
@@ -162,65 +164,67 @@ def _opened(job: _Job) -> parity.ExportedFile:
 def _core(job: _Job) -> CpuTarget:
     from shufflenet_deploy import codegen  # noqa: PLC0415
 
-    return codegen.cpu_target_named(job.wish.machine).for_precision(job.wish.precision)
+    return codegen.cpu_target_named(job.request.machine).for_precision(job.request.precision)
 
 
-def _judge_of(file: parity.ExportedFile) -> dict[str, str]:
-    """What ran the file, where that is not the runtime of its format."""
+def _runner_of(file: parity.ExportedFile) -> dict[str, str]:
+    """Emulator or processor that ran the file, where it is not the runtime of its format."""
     runs_on = getattr(file, "runs_on", None)
     return {"checked on": runs_on} if runs_on else {}
 
 
 class _ArtifactBuilder:
-    """Makes one file by one recipe after another, until it passes or nothing is left to try."""
+    """Make one file by one recipe after another, until it passes or no fallback is left."""
 
-    def __init__(self, job: _Job, judges: Validator) -> None:
-        self._job, self._judges = job, judges
+    def __init__(self, job: _Job, validator: Validator) -> None:
+        self._job, self._validator = job, validator
         self._made: Recipe | None = None
         self._file: parity.ExportedFile | None = None
         self.lowering = ""
         """The lowering of the file as it stands; "" where its converter has its own."""
 
     def make(self) -> quantization_search.SearchResult:
-        """Leave the file that is kept at the path."""
-        wish, first = self._job.wish, self._job.recipe
-        remediable = (
-            wish.precision is Precision.INT8
-            and wish.remedies == "auto"
-            and wish.writer in _WITH_RECIPES
+        """Search the recipes and leave the kept file at the path."""
+        request, first = self._job.request, self._job.recipe
+        has_fallbacks = (
+            request.precision is Precision.INT8
+            and request.remedies == "auto"
+            and request.writer in _WITH_RECIPES
         )
-        verdict = self._attempted(first) if remediable else self._judged(first)
-        outcome = quantization_search.SearchResult(recipe=first, parity=verdict, attempts=())
-        if remediable and not verdict.passed:
-            known = {first: outcome.parity}
-            outcome = quantization_search.search(
+        first_parity = self._attempted(first) if has_fallbacks else self._validated(first)
+        result = quantization_search.SearchResult(recipe=first, parity=first_parity, attempts=())
+        if has_fallbacks and not first_parity.passed:
+            known = {first: first_parity}
+            result = quantization_search.search(
                 first,
                 self._graph(first),
                 lambda recipe: known.get(recipe) or self._attempted(recipe),
-                None if wish.format is Format.NATIVE else self._layers,
+                None if request.format is Format.NATIVE else self._layers,
             )
-            self._write(outcome.recipe)
-        if outcome.parity.passed or wish.format is Format.NATIVE:
-            return outcome
-        floor = wish.floors.sqnr_db(wish.precision, trained=self._job.model.weights.trained)
-        layer = layer_sqnr.first_diverging_layer(self._layers(outcome.recipe), floor)
-        verdict = outcome.parity.model_copy(update={"first_diverging": layer})
-        return replace(outcome, parity=verdict)
+            self._write(result.recipe)
+        if result.parity.passed or request.format is Format.NATIVE:
+            return result
+        minimum_db = request.tolerances.sqnr_db(
+            request.precision, trained=self._job.model.weights.trained
+        )
+        layer = layer_sqnr.first_diverging_layer(self._layers(result.recipe), minimum_db)
+        diverging = result.parity.model_copy(update={"first_diverging": layer})
+        return replace(result, parity=diverging)
 
     def _attempted(self, recipe: Recipe) -> Parity:
-        """The verdict on a recipe; it failed, too, if it makes no file that its runtime takes."""
+        """Parity of a recipe; failed, too, if it makes no file that its runtime loads."""
         try:
-            return self._judged(recipe)
+            return self._validated(recipe)
         except UnsupportedError:
             raise
         except ExportError as error:
             self._made = None
-            return self._judges.unusable(str(error))
+            return self._validator.unusable(str(error))
 
-    def _judged(self, recipe: Recipe) -> Parity:
+    def _validated(self, recipe: Recipe) -> Parity:
         self._write(recipe)
-        self._job.say("checking parity")
-        return self._judges.verdict(self.opened(recipe))
+        self._job.report("checking parity")
+        return self._validator.validate(self.opened(recipe))
 
     def opened(self, recipe: Recipe) -> parity.ExportedFile:
         """The file of a recipe in its runtime, written first if it is not there."""
@@ -232,39 +236,39 @@ class _ArtifactBuilder:
     def _write(self, recipe: Recipe) -> None:
         if recipe != self._made:
             self._file = None
-            write = _WRITERS[self._job.wish.writer]
+            write = _WRITERS[self._job.request.writer]
             self.lowering = write(replace(self._job, recipe=recipe))
             self._made = recipe
 
     def _layers(self, recipe: Recipe) -> Sequence[LayerFidelity]:
-        """Every layer beside the module's, on the picture that suffers most."""
+        """SQNR of every layer against the module, on the input with the lowest SQNR."""
         self._write(recipe)
-        file = parity.RUNTIMES[self._job.wish.format](self._job.path)
-        return layer_sqnr.compare(self._graph(recipe), file, [self._judges.hardest(file)])
+        file = parity.RUNTIMES[self._job.request.format](self._job.path)
+        return layer_sqnr.compare(self._graph(recipe), file, [self._validator.worst_input(file)])
 
     def _graph(self, recipe: Recipe) -> Graph:
-        return prepared(self._job.model, self._job.wish.resolution, recipe)
+        return prepared(self._job.model, self._job.request.resolution, recipe)
 
 
 def prepared(model: Model, resolution: Resolution, recipe: Recipe) -> Graph:
-    """The graph that a recipe quantises: the traced one, its channels equalised if it says so.
+    """Graph that a recipe quantises: as traced, with cross-layer equalisation if it asks for it.
 
-    How large channels get is told by the shipped pictures, so that this is the same whenever asked.
+    Channel maxima are observed on the shipped images, so that the graph is always the same.
     """
     graph = trace(model.module, resolution, model.architecture.name)
     if not recipe.equalised:
         return graph
-    shipped = shipped_pictures(None).within_budget(resolution)
+    shipped = shipped_images(None).within_budget(resolution)
     return equalized(graph, Batches(shipped, model.preprocessing, resolution))
 
 
 def _write_onnx(job: _Job) -> str:
-    job.say("converting")
-    choice = job.wish.choice
+    job.report("converting")
+    choice = job.request.choice
     try:
         converted = _lowered(job, choice)
     except ExportError:
-        if job.wish.lowering != AUTO or choice.name not in FALLBACKS:
+        if job.request.lowering != AUTO or choice.name not in FALLBACKS:
             raise
         choice = Choice(FALLBACKS[choice.name])
         converted = _lowered(job, choice)
@@ -276,7 +280,7 @@ def _write_onnx(job: _Job) -> str:
 def _lowered(job: _Job, choice: Choice) -> onnx.ModelProto:
     from shufflenet_deploy.export.onnx import int8  # noqa: PLC0415
 
-    model, resolution, recipe = job.model, job.wish.resolution, job.recipe
+    model, resolution, recipe = job.model, job.request.resolution, job.recipe
     if choice.name.startswith("channels-last"):
         from shufflenet_deploy.export.onnx import channels_last  # noqa: PLC0415
 
@@ -287,16 +291,16 @@ def _lowered(job: _Job, choice: Choice) -> onnx.ModelProto:
         return channels_last.convert(graph, _ranges(job, graph), plan(choice), unsigned=not signed)
     converted = _onnx(model, resolution)
     gathered = choice.name == "gather"
-    if job.wish.precision is Precision.FP32:
+    if job.request.precision is Precision.FP32:
         return int8.gathered(converted) if gathered else converted
     if recipe.equalised:
         plain = recipe.model_copy(update={"equalised": False})
         graphs = (prepared(model, resolution, each) for each in (plain, recipe))
         converted = int8.reweighted(converted, *graphs)
-    job.say(_calibrating(job))
+    job.report(_calibrating(job))
     return int8.quantize(
         converted,
-        job.pictures,
+        job.images,
         recipe.method,
         float_layers=recipe.float_layers,
         rewritten=gathered,
@@ -304,14 +308,14 @@ def _lowered(job: _Job, choice: Choice) -> onnx.ModelProto:
 
 
 def _write_tflite(job: _Job) -> str:
-    job.say("converting")
-    graph, lowering = _prepared(job), str(job.wish.choice)
+    job.report("converting")
+    graph, lowering = _prepared(job), str(job.request.choice)
     metadata = {TFLITE_ENTRY: job.metadata.to_json().encode()}
-    if job.wish.precision is Precision.FP32:
+    if job.request.precision is Precision.FP32:
         writer.write(graph, job.path, lowering=lowering, metadata=metadata)
         return lowering
     ranges = _ranges(job, graph)
-    job.say("converting")
+    job.report("converting")
     floating = {layer.output for layer in graph.layers if layer.name in job.recipe.float_layers}
     writer.write_int8(
         graph, ranges, job.path, lowering=lowering, float_values=floating, metadata=metadata
@@ -324,21 +328,21 @@ def _write_native(job: _Job) -> str:
 
     graph, core = _prepared(job), _core(job)
     ranges = _known_ranges(job, graph)
-    job.say("generating C")
+    job.report("generating C")
     source = codegen.generate(graph, core, ranges).with_metadata(job.metadata)
-    job.say(f"compiling for {core.name} (the first time for {core.arch} takes a minute)")
+    job.report(f"compiling for {core.name} (the first time for {core.arch} takes a minute)")
     codegen.compile_c(source, job.path, product=codegen.Product.PROGRAM)
     return ""
 
 
 def _write_isolated(job: _Job) -> str:
-    job.say("converting to ONNX")
+    job.report("converting to ONNX")
     with tempfile.TemporaryDirectory(prefix="shufflenet-deploy-") as folder:
         source = Path(folder, "model.onnx")
-        converted = _onnx(job.model, job.wish.resolution)
+        converted = _onnx(job.model, job.request.resolution)
         source.write_bytes(converted.SerializeToString(deterministic=True))
-        chosen = job.pictures if job.wish.precision is Precision.INT8 else None
-        onnx2tf.convert(source, job.path, chosen, job.say)
+        chosen = job.images if job.request.precision is Precision.INT8 else None
+        onnx2tf.convert(source, job.path, chosen, job.report)
     return ""
 
 
@@ -376,11 +380,11 @@ def _onnx(model: Model, resolution: Resolution) -> onnx.ModelProto:
 
 
 def _prepared(job: _Job) -> Graph:
-    return prepared(job.model, job.wish.resolution, job.recipe)
+    return prepared(job.model, job.request.resolution, job.recipe)
 
 
 def _calibrating(job: _Job) -> str:
-    return f"calibrating on {len(job.pictures)} pictures: {job.recipe}"
+    return f"calibrating on {len(job.images)} images: {job.recipe}"
 
 
 _last_ranges: list[tuple[Model, Resolution, object, Ranges]] = []
@@ -391,15 +395,15 @@ def _ranges(job: _Job, graph: Graph) -> Ranges:
     recipe = job.recipe
     known = (
         job.model,
-        job.wish.resolution,
-        (job.pictures.stamps(), recipe.method, recipe.equalised),
+        job.request.resolution,
+        (job.images.stamps(), recipe.method, recipe.equalised),
     )
     if not _last_ranges or _last_ranges[0][:3] != known:
-        job.say(_calibrating(job))
-        ranges = calibration.calibrate(graph, job.pictures, recipe.method)
+        job.report(_calibrating(job))
+        ranges = calibration.calibrate(graph, job.images, recipe.method)
         _last_ranges[:] = [(*known, ranges)]
     return _last_ranges[0][3]
 
 
 def _known_ranges(job: _Job, graph: Graph) -> Ranges | None:
-    return _ranges(job, graph) if job.wish.precision is Precision.INT8 else None
+    return _ranges(job, graph) if job.request.precision is Precision.INT8 else None

@@ -1,4 +1,4 @@
-"""Which precisions files come in: those of their format, and programs in those of their core.
+"""Precisions of exported files: those of their format, and for programs those of their core.
 
 Light on purpose: an export that is already there must not load numpy.
 """
@@ -38,7 +38,7 @@ def resolve(
 def check(
     precision: Precision, file_format: Format, machine: str | None, *, runtime: str = ""
 ) -> None:
-    """Refuse a precision that such files do not come in; see ``meant``.
+    """Refuse a precision that such files do not come in; see ``resolve``.
 
     Raises:
         UsageError: it is one.

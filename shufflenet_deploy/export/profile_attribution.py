@@ -1,12 +1,12 @@
-"""Which layer of the network each operator of a runtime does the work of.
+"""Attribution of a runtime's profile: the layer of the network that each operator computes.
 
 Exporters name what they write by layers, and runtimes keep the names of what they merge:
 
 - ONNX: a node is called by its module (``stage2.0.compress_bn/Conv``), in a lowered file by the
   value it writes (``stage2.0.expand:relu/QLinearConv``); onnxruntime adds suffixes,
   and nodes of its own for other memory layouts (``ReorderOutput_token_80``).
-- TFLite: LiteRT's profiler tells only kinds of XNNPACK's operators, but in the order of the file.
-  Both sequences are aligned; what XNNPACK merged into a neighbour or added beside it falls into
+- TFLite: LiteRT's profiler reports only kinds of XNNPACK's operators, but in the order of the file.
+  Both sequences are aligned; what XNNPACK merged into a neighbour or added next to it falls into
   place. Should a single convolution be left over, nothing is attributed rather than guessed.
 - native: a program names its layers itself; a shuffle takes no time of its own.
 """
@@ -35,7 +35,7 @@ _NODE = re.compile(r"#(\d+)")
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """The layers of a network, and who does the work of modules that are folded into them.
+    """The layers of a network, and the layer that each folded module was merged into.
 
     ``owners`` maps every layer to itself, and a normalisation or an activation to the layer it is
     merged into. ``shuffled`` maps a layer to the shuffle whose value it reads, ``feeding`` a
@@ -49,7 +49,7 @@ class Network:
 
 
 def attributed(profile: Profile, artifact: Artifact) -> Profile:
-    """A profile whose operators name their layers; none where the file's names do not tell.
+    """A profile whose operators name their layers; none where the file's names identify none.
 
     Raises:
         UsageError: the file is gone or damaged, or its model is not known any more.
@@ -73,7 +73,7 @@ def attributed(profile: Profile, artifact: Artifact) -> Profile:
 
 
 def with_layers(profile: Profile, artifact: Artifact) -> Profile:
-    """A profile with the layers of its operators, where they can be told."""
+    """A profile with the layers of its operators, where they can be identified."""
     try:
         return attributed(profile, artifact)
     except DeployError:
@@ -304,7 +304,7 @@ _OF_NODE = 16
 
 
 def _worth(operator: OperatorTiming, place: int, code: str) -> int:
-    """How well an operator of the runtime fits to one of the file; 0 is not at all."""
+    """Alignment score of an operator of the runtime and one of the file; 0 is no match."""
     node = _NODE.fullmatch(operator.name)
     if node is not None:
         return _OF_NODE if int(node[1]) == place else 0

@@ -1,8 +1,9 @@
-"""What to try when an int8 file misses its floors, in order, until one does not.
+"""Quantization fallbacks: recipes to try, in order, while an int8 file misses its tolerances.
 
-Other ranges first, which cost nothing; then equalised channels, which cost nothing either; then
-layers in float, which cost speed: the first and the last, then those that lose most. Every attempt
-is judged like any file; the first that passes is kept, or the best if none does.
+Other calibration methods first, which cost nothing; then cross-layer equalisation, which costs
+nothing either; then mixed precision, which costs speed: the first and the last layer in float, then
+those with the largest SQNR drop. Every attempt is validated like any file; the first that passes is
+kept, or the best if none does.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _METHODS = ("percentile", "entropy")
 #: How many of the layers that lose most are kept in float, one attempt after another.
 _WORST = (1, 4)
 
-#: Makes the file of a recipe and judges it.
+#: Makes the file of a recipe and validates it.
 Make = Callable[[Recipe], Parity]
 #: Compares the layers of the file that a recipe made with the module's.
 Compare = Callable[[Recipe], Sequence[LayerFidelity]]
@@ -28,7 +29,7 @@ Compare = Callable[[Recipe], Sequence[LayerFidelity]]
 
 @dataclass(frozen=True, kw_only=True)
 class SearchResult:
-    """The recipe that is kept, the verdict on it, and every attempt that led there."""
+    """The recipe that is kept, its parity, and every attempt that led there."""
 
     recipe: Recipe
     parity: Parity
@@ -36,7 +37,7 @@ class SearchResult:
 
 
 def search(first: Recipe, graph: Graph, make: Make, compare: Compare | None) -> SearchResult:
-    """Try recipes from ``first`` on; what is kept is not made again, see ``Outcome.recipe``.
+    """Try recipes from ``first`` on; what is kept is not made again, see ``SearchResult.recipe``.
 
     ``compare`` is None for files that can keep no layer in float.
     """

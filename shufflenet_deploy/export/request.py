@@ -1,4 +1,4 @@
-"""What an export is asked to make, and the key under which the answer is known.
+"""Export requests, and the cache key under which the file of a request is found.
 
 Nothing here imports a framework: the key of an export that was already done must cost
 milliseconds, so tool versions are read from package metadata.
@@ -26,7 +26,7 @@ from shufflenet_deploy.zoo import Architecture
 
 CALIBRATION_METHODS: tuple[str, ...] = get_args(CalibrationMethod)
 
-#: What to do when an int8 file misses its floors: try other recipes, or leave it.
+#: Quantization fallbacks when an int8 file misses its tolerances: other recipes, or none.
 Remedies = Literal["auto", "none"]
 REMEDIES: tuple[str, ...] = get_args(Remedies)
 
@@ -38,7 +38,7 @@ CONVERTERS: tuple[str, ...] = get_args(Converter)
 Head = Literal["fixed", "dense"]
 HEADS: tuple[str, ...] = get_args(Head)
 
-#: How the stages begin that tell what was chosen among, or left out of, a file of weights.
+#: Prefix of progress messages on what was chosen among, or left out of, a file of weights.
 NOTE = "note: "
 
 #: Families with fully connected layers behind a map, for which the head is a choice.
@@ -47,7 +47,7 @@ _HEADED_FAMILIES = ("alexnet", "vgg")
 #: Hexadecimal digits of a digest in a file name.
 _DIGEST_DIGITS = 8
 
-#: Distributions whose version may change the bytes of a file or the verdict on it.
+#: Distributions whose version may change the bytes of a file or its validation.
 _TOOLS: dict[Format, tuple[str, ...]] = {
     Format.ONNX: ("torch", "onnx", "onnxscript", "onnxslim", "onnxruntime", "numpy", "pillow"),
     Format.TFLITE: ("torch", "flatbuffers", "ai-edge-litert", "numpy", "pillow"),
@@ -56,33 +56,33 @@ _TOOLS: dict[Format, tuple[str, ...]] = {
 
 
 class Tolerances(Record):
-    """What an exported file must reach on held-out pictures to count as valid.
+    """Tolerances that an exported file must meet on held-out images to count as valid.
 
-    Untrained weights have floors of their own. Their scores are nearly the same for every picture,
-    so what int8 or fp16 rounds away is large beside what is left, and rounding decides which class
-    is first: for them the floors only tell a rounded network from a wrong one, and agreement is
-    reported but not judged.
+    Untrained weights have tolerances of their own. Their logits are nearly the same for every
+    image, so the quantisation noise of int8 or fp16 is large next to the signal, and rounding
+    decides the top class: for them the tolerances only separate a rounded network from a wrong one,
+    and agreement is reported but not checked.
     """
 
     fp32_relative_diff: float = Field(default=1e-3, gt=0)
     fp32_sqnr_db: float = 60.0
     fp16_sqnr_db: float = 30.0
-    #: 30 dB of noise leave 0.9995: this one speaks where that floor was moved.
+    #: 30 dB of SQNR leave 0.9995: this one decides only where that minimum was lowered.
     fp16_cosine: float = 0.999
-    #: Another class comes first only where the best two have nearly the same score: that may be one
-    #: picture of eight, which is how many ship with the package.
+    #: Another class comes first only where the best two have nearly the same logit: that may be one
+    #: image of eight, which is how many ship with the package.
     fp16_top1_agreement: float = 0.85
     int8_sqnr_db: float = 10.0
     int8_cosine: float = 0.95
     int8_top1_agreement: float = 0.6
-    #: What halves make of MobileNets, the worst of the zoo, is 18 dB and 0.993.
+    #: MobileNets in fp16, the worst of the zoo, reach 18 dB and 0.993.
     fp16_untrained_sqnr_db: float = 12.0
     fp16_untrained_cosine: float = 0.97
     untrained_sqnr_db: float = 2.0
     untrained_cosine: float = 0.9
 
     def sqnr_db(self, precision: Precision, *, trained: bool) -> float:
-        """The floor under the signal to noise ratio of a file."""
+        """Minimum SQNR of a file against the module, in dB."""
         if precision is Precision.FP32:
             return self.fp32_sqnr_db
         if precision is Precision.FP16:
@@ -90,13 +90,13 @@ class Tolerances(Record):
         return self.int8_sqnr_db if trained else self.untrained_sqnr_db
 
     def cosine(self, precision: Precision, *, trained: bool) -> float:
-        """The floor under the cosine of a rounded file's scores with the module's."""
+        """Minimum cosine of a rounded file's logits with the module's."""
         if precision is Precision.FP16:
             return self.fp16_cosine if trained else self.fp16_untrained_cosine
         return self.int8_cosine if trained else self.untrained_cosine
 
     def top1_agreement(self, precision: Precision) -> float:
-        """The floor under the share of pictures whose best class a rounded file leaves alone."""
+        """Minimum top-1 agreement of a rounded file with the module, as a share of images."""
         return self.fp16_top1_agreement if precision is Precision.FP16 else self.int8_top1_agreement
 
 
@@ -104,10 +104,10 @@ class ExportRequest(Record):
     """One file to be made: a model at one resolution, in one format and precision.
 
     ``weights`` is a checkpoint, None for a seeded initialisation. ``calibration`` is a folder of
-    pictures, None for those that ship with this package. ``machine`` is the core that a native file
-    is for. ``runtime`` and ``core`` say what another file is for: the lowering ``auto`` is then the
+    images, None for those that ship with this package. ``machine`` is the core that a native file
+    is for. ``runtime`` and ``core`` are what another file is for: the lowering ``auto`` is then the
     best that was found there. ``weights_digest`` and ``recipe_digest`` are set by ``named``: they
-    tell apart the names of files that differ only in weights, or in how they were made int8.
+    distinguish the names of files that differ only in weights, or in how they were made int8.
     ``labels`` is a file of class names, None for ImageNet's.
     """
 
@@ -127,19 +127,19 @@ class ExportRequest(Record):
     calibration_method: CalibrationMethod = "minmax"
     labels: Path | None = None
     remedies: Remedies = "auto"
-    floors: Tolerances = Tolerances()
+    tolerances: Tolerances = Tolerances()
     out: Path = Path("artifacts")
     weights_digest: str = ""
     recipe_digest: str = ""
 
     @property
     def writer(self) -> str:
-        """The converter that will really write the file; only TFLite leaves a choice."""
+        """Converter that writes the file; only TFLite has a choice."""
         return {Format.ONNX: "torch", Format.NATIVE: "native"}.get(self.format, self.converter)
 
     @property
     def choice(self) -> Choice:
-        """The lowering that is meant.
+        """The lowering, parsed; ``auto`` resolved.
 
         Raises:
             UsageError: there is no such lowering of such files.
@@ -178,7 +178,7 @@ class ExportRequest(Record):
 
 
 def normalised(request: ExportRequest, architecture: Architecture) -> ExportRequest:
-    """The same wish in its own words: the model's name instead of an alias or the path of a card,
+    """Canonical form of a request: the model's name instead of an alias or the path of a card,
     no head where the model leaves no choice, and the machine that an alias means.
 
     Raises:
@@ -199,34 +199,36 @@ def normalised(request: ExportRequest, architecture: Architecture) -> ExportRequ
 
 
 def named(
-    request: ExportRequest, weights: str, pictures: ImageSet, *, own_network: bool
+    request: ExportRequest, weights: str, images: ImageSet, *, own_network: bool
 ) -> ExportRequest:
-    """The same wish with digests in its file name for what the rest of the name does not tell.
+    """The same request with digests in its file name for what the rest of the name does not state.
 
     A known network with untrained weights of seed 0, and an int8 recipe of defaults, have none.
     ``weights`` is the identity of the weights: of a checkpoint its sha256, whose first digits the
-    name takes. ``own_network`` says that a card of the user's own describes the network.
+    name takes. ``own_network`` is True where a card of the user's own describes the network.
     """
     plain = request.weights is None and request.seed == 0 and not own_network
     return request.model_copy(
         update={
             "weights_digest": "" if plain else weights[:_DIGEST_DIGITS],
-            "recipe_digest": _recipe_digest(request, pictures),
+            "recipe_digest": _recipe_digest(request, images),
         }
     )
 
 
-def _recipe_digest(request: ExportRequest, pictures: ImageSet) -> str:
-    """What differs from the defaults in how a file is made int8; "" when nothing does."""
+def _recipe_digest(request: ExportRequest, images: ImageSet) -> str:
+    """Digest of the int8 options that differ from the defaults; "" when none does."""
     if request.precision is not Precision.INT8:
         return ""
     usual = Tolerances()
     facts: dict[str, object] = {
         "method": request.calibration_method,
         "remedies": request.remedies,
-        # Floors decide which remedy is kept.
-        "floors": {name: value for name, value in request.floors if value != getattr(usual, name)},
-        "pictures": None if request.calibration is None else pictures.fingerprint,
+        # Tolerances decide which fallback is kept.
+        "floors": {
+            name: value for name, value in request.tolerances if value != getattr(usual, name)
+        },
+        "pictures": None if request.calibration is None else images.fingerprint,
     }
     if facts == {"method": "minmax", "remedies": "auto", "floors": {}, "pictures": None}:
         return ""
@@ -234,7 +236,7 @@ def _recipe_digest(request: ExportRequest, pictures: ImageSet) -> str:
 
 
 def options(request: ExportRequest) -> dict[str, str]:
-    """What tells this file from others of its model, format, precision and resolution."""
+    """Options that distinguish this file from others of its model, format, precision and size."""
     chosen: dict[str, str] = {}
     if request.model.startswith(_HEADED_FAMILIES):
         chosen["head"] = request.head
@@ -248,7 +250,7 @@ def options(request: ExportRequest) -> dict[str, str]:
 
 
 def tool_versions(request: ExportRequest) -> dict[str, str]:
-    """Versions of everything that has a say in the file, this package included."""
+    """Versions of everything that the file's bytes depend on, this package included."""
     names = dict.fromkeys(_TOOLS[request.format])
     if request.writer == "onnx2tf":
         names = dict.fromkeys((*names, *_TOOLS[Format.ONNX]))
@@ -266,7 +268,7 @@ def tool_versions(request: ExportRequest) -> dict[str, str]:
     return tools
 
 
-def identity(request: ExportRequest, weights: str, pictures: ImageSet, network: str = "") -> str:
+def identity(request: ExportRequest, weights: str, images: ImageSet, network: str = "") -> str:
     """The key of an export: equal keys mean equal files.
 
     ``weights`` is the identity of the weights, ``network`` what describes layers and preprocessing.
@@ -282,10 +284,10 @@ def identity(request: ExportRequest, weights: str, pictures: ImageSet, network: 
         "converter": request.writer,
         "tools": tool_versions(request),
         "sources": sources.digest(native=request.format is Format.NATIVE),
-        "pictures": pictures.fingerprint,
+        "pictures": images.fingerprint,
         "calibration_method": request.calibration_method,
         "remedies": request.remedies,
-        "floors": request.floors.model_dump(),
+        "floors": request.tolerances.model_dump(),
         "labels": _labels_digest(request.labels),
     }
     if request.precision is not Precision.INT8:

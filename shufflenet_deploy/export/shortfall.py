@@ -1,4 +1,4 @@
-"""Why a file failed validation, in one line: which limits it missed, how it predicts, the cure."""
+"""One-line explanation of a failed validation: limits missed, top-1 agreement, and the fix."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from shufflenet_deploy.records import Artifact, Parity
 
 
 def explained(artifact: Artifact) -> str:
-    """What a file that failed validation lacks, and what to do about it where that is known."""
+    """Explain a failed validation, and name the fix where one is known."""
     made = artifact.calibration
     if made is None or not artifact.weights.trained:
         return reasons(artifact.parity)
@@ -15,40 +15,40 @@ def explained(artifact: Artifact) -> str:
 
 
 def reasons(parity: Parity, *, calibrated: tuple[str, int] | None = None) -> str:
-    """The same of a bare result.
+    """Explain a parity result on its own.
 
-    ``calibrated`` are source and number of the pictures that a trained network was made int8 with.
+    ``calibrated`` are source and number of the images that a trained network was made int8 with.
     """
     parts = [parity.reason, predicts(parity)]
     if calibrated is not None:
-        parts.append(_cure(*calibrated))
+        parts.append(_fix(*calibrated))
     return "; ".join(filter(None, parts))
 
 
-def _cure(source: str, count: int) -> str:
-    """Ranges from other pictures than the network's own, or from few, fit it badly."""
+def _fix(source: str, count: int) -> str:
+    """Advice on calibration: ranges from unrelated images, or from few, fit the network badly."""
     if source == SHIPPED_SOURCE:
         made = "the shipped photographs"
     elif count < ENOUGH:
-        made = f"{count} picture{'s' if count > 1 else ''}"
+        made = f"{count} image{'s' if count > 1 else ''}"
     else:
         return ""
     return (
-        f"it was calibrated with {made}: give --calib a folder of 100 pictures such as the "
+        f"it was calibrated with {made}: give --calib a folder of 100 images such as the "
         "network was trained on"
     )
 
 
 def predicts(parity: Parity) -> str:
-    """How a file predicts, beside its module; "" where it gave no scores to compare."""
-    if not gives_scores(parity):
+    """Top-1 agreement of a file with its module, as text; "" where it gave no logits to compare."""
+    if not gives_logits(parity):
         return ""
     return (
         f"it predicts the same class as PyTorch for {parity.top1_agreement:.0%} of "
-        f"{parity.inputs} pictures"
+        f"{parity.inputs} images"
     )
 
 
-def gives_scores(parity: Parity) -> bool:
-    """Whether there were scores to compare."""
+def gives_logits(parity: Parity) -> bool:
+    """True where there were logits to compare."""
     return parity.cosine != 0 or parity.max_abs_diff != 0 or parity.passed

@@ -1,7 +1,7 @@
-"""The source files that decide an exported file's bytes, derived from what imports what.
+"""Source digest of an export: the files that decide its bytes, found by the import graph.
 
 The import graph is read from the text of the modules, without importing them: an export that is
-already done must cost milliseconds. Imports inside functions count. Beside a module count the data
+already done must cost milliseconds. Imports inside functions count. With a module count the data
 files of its folder (C, headers, tables), and the scripts that it names in a string.
 """
 

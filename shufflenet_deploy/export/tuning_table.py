@@ -1,8 +1,8 @@
-"""Which lowering is best where: what was measured for a core, or else what ships with the package.
+"""Tuning table: the fastest lowering per core, as measured there, or else as shipped.
 
 Two files of the same form are read, the user's own first: ``lowerings.toml`` in the user's data
-folder, which ``tune lowering`` writes, and the one beside this module. An entry says for which
-runtime, core, precision and model it was found, and by which figures.
+folder, which ``tune lowering`` writes, and the one next to this module. An entry
+states the runtime, core, precision and model it was found for, and the figures it won by.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _FILE = "lowerings.toml"
 
 
 class TuningFigure(Record):
-    """What one lowering cost: nanoseconds or instructions, and how many times ``paper``'s."""
+    """Cost of one lowering: nanoseconds or instructions, and its ratio to ``paper``'s."""
 
     lowering: Name
     value: Sample
@@ -62,7 +62,7 @@ class TunedLowering(Record):
 
     @property
     def key(self) -> tuple[str, str, str, str, str]:
-        """What an entry is about; a newer one of the same key takes its place."""
+        """Key of an entry; a newer one of the same key takes its place."""
         return (self.runtime, self.core, self.format, self.precision, self.model)
 
 
@@ -126,7 +126,7 @@ def best(
     runtime: str = ANY,
     core: str = ANY,
 ) -> TunedLowering:
-    """The entry that fits best: the user's before the shipped, a certain core before any.
+    """Best entry: the user's before the shipped ones, one of the core before one of any.
 
     Without a ``runtime`` what was found in any runtime counts.
 
@@ -167,7 +167,7 @@ def resolved(
 
 
 def shipped(file_format: Format, precision: Precision) -> str:
-    """What ``auto`` stands for where nothing was tuned."""
+    """Lowering that ``auto`` stands for where nothing was tuned."""
     for one in _entries(Path(__file__).with_name(_FILE)):
         if (one.format, one.precision, one.core) == (file_format, precision, ANY):
             return one.lowering

@@ -1,4 +1,4 @@
-"""Bounds on what a file may claim: the readers of ``inspect`` believe nothing that is above them.
+"""Limits on untrusted files: the readers of ``inspect`` refuse any claim above them.
 
 A file from elsewhere is bytes until it was checked: it is of a bounded size, its numbers are
 numbers that a network can have, and its texts can be printed.

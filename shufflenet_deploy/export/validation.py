@@ -1,4 +1,4 @@
-"""The held-out pictures that a file is judged by, beside what its module says to them."""
+"""Validation of exported files: the held-out images, and the module's logits for them."""
 
 from __future__ import annotations
 
@@ -14,52 +14,52 @@ if TYPE_CHECKING:
 
 
 class Validator:
-    """Judges one file after another, however each is run: an emulator answers few pictures."""
+    """Validate one file after another on held-out images; few where an emulator has to run it."""
 
     def __init__(
-        self, model: Model, wish: ExportRequest, pictures: ImageSet, multiply_adds: int
+        self, model: Model, request: ExportRequest, images: ImageSet, multiply_adds: int
     ) -> None:
-        """Decode the pictures, before a conversion takes its time.
+        """Decode the images, before a conversion takes its time.
 
         Raises:
             UsageError: one of them cannot be read.
         """
-        self._model, self._wish = model, wish
-        paths = pictures.judges(wish.resolution)
-        few = set(pictures.emulated_judges(wish.resolution, multiply_adds))
-        self._all = list(Batches(paths, model.preprocessing, wish.resolution))
+        self._model, self._request = model, request
+        paths = images.validation_set(request.resolution)
+        few = set(images.emulated_validation_set(request.resolution, multiply_adds))
+        self._all = list(Batches(paths, model.preprocessing, request.resolution))
         self._few = [one for one, path in zip(self._all, paths, strict=True) if path in few]
-        self._said: dict[bool, list[parity.FloatArray]] = {}
+        self._expected: dict[bool, list[parity.FloatArray]] = {}
 
-    def verdict(self, file: parity.ExportedFile) -> Parity:
-        """How far a file's scores are from the module's."""
-        pictures, wanted = self._scored(file)
-        return parity.judge(
+    def validate(self, file: parity.ExportedFile) -> Parity:
+        """Compare a file's logits with the module's."""
+        images, wanted = self._images_and_logits(file)
+        return parity.compare_logits(
             wanted,
-            [file.run(picture) for picture in pictures],
-            precision=self._wish.precision,
-            floors=self._wish.floors,
+            [file.run(image) for image in images],
+            precision=self._request.precision,
+            tolerances=self._request.tolerances,
             trained=self._model.weights.trained,
         )
 
     def unusable(self, reason: str) -> Parity:
-        """The verdict where there is no file to ask."""
+        """Failed parity, where there is no file to run."""
         return parity.unusable(len(self._all), reason)
 
-    def hardest(self, file: parity.ExportedFile) -> parity.FloatArray:
-        """The picture whose scores suffer most."""
-        pictures, wanted = self._scored(file)
+    def worst_input(self, file: parity.ExportedFile) -> parity.FloatArray:
+        """Image with the lowest SQNR of the logits."""
+        images, wanted = self._images_and_logits(file)
         noise = [
-            parity.sqnr_db(scores, file.run(picture))
-            for scores, picture in zip(wanted, pictures, strict=True)
+            parity.sqnr_db(logits, file.run(image))
+            for logits, image in zip(wanted, images, strict=True)
         ]
-        return pictures[noise.index(min(noise))]
+        return images[noise.index(min(noise))]
 
-    def _scored(
+    def _images_and_logits(
         self, file: parity.ExportedFile
     ) -> tuple[list[parity.FloatArray], list[parity.FloatArray]]:
-        """A file's pictures and the module's scores, which the files of all recipes share."""
-        pictures = self._few if file.emulated else self._all
-        if file.emulated not in self._said:
-            self._said[file.emulated] = parity.expected(self._model.module, pictures)
-        return pictures, self._said[file.emulated]
+        """A file's images and the module's logits, which the files of all recipes share."""
+        images = self._few if file.emulated else self._all
+        if file.emulated not in self._expected:
+            self._expected[file.emulated] = parity.expected(self._model.module, images)
+        return images, self._expected[file.emulated]

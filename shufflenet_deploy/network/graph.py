@@ -81,7 +81,7 @@ class Pool(Layer):
     """Max or average over windows.
 
     ``padding`` is ``(top, left, bottom, right)``; with ``ceil_mode`` the tracer has already made
-    bottom and right large enough. ``count_padding`` says whether an average divides by the whole
+    bottom and right large enough. ``count_padding`` is whether an average divides by the whole
     window (PyTorch's default) or by the pixels inside the image.
     """
 
@@ -109,7 +109,7 @@ class Add(Layer):
 
 @dataclass(frozen=True, kw_only=True)
 class Multiply(Layer):
-    """A feature map times a per-channel gate of shape ``(channels, 1, 1)``."""
+    """A feature map times a channel scale of shape ``(channels, 1, 1)``."""
 
 
 @dataclass(frozen=True, kw_only=True)

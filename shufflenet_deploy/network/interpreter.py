@@ -35,7 +35,7 @@ from shufflenet_deploy.network.graph import (
 )
 
 
-def activations(graph: Graph, picture: NDArray[Any]) -> dict[str, FloatArray]:
+def activations(graph: Graph, image: NDArray[Any]) -> dict[str, FloatArray]:
     """Every value of the graph for one image ``(C, H, W)`` or ``(1, C, H, W)``.
 
     Keys are value names, the input's first; arrays have the shapes of ``graph.shapes``.
@@ -43,7 +43,7 @@ def activations(graph: Graph, picture: NDArray[Any]) -> dict[str, FloatArray]:
     Raises:
         UsageError: the image is not of the graph's input shape.
     """
-    batch = picture if picture.ndim == 4 else picture[None]
+    batch = image if image.ndim == 4 else image[None]
     return {name: value[0].numpy() for name, value in execute(graph, batch)}
 
 
@@ -67,13 +67,12 @@ def execute(graph: Graph, batch: NDArray[Any]) -> Iterator[tuple[str, torch.Tens
     """
     if batch.shape[1:] != graph.shapes[graph.input]:
         raise UsageError(
-            f"{graph.name} takes pictures of shape {graph.shapes[graph.input]}, "
-            f"not {batch.shape[1:]}"
+            f"{graph.name} takes images of shape {graph.shapes[graph.input]}, not {batch.shape[1:]}"
         )
     last_reader = {name: layer.name for layer in graph.layers for name in layer.inputs}
-    picture = torch.from_numpy(np.ascontiguousarray(batch, dtype=np.float32))
-    known = {graph.input: picture}
-    yield graph.input, picture
+    image = torch.from_numpy(np.ascontiguousarray(batch, dtype=np.float32))
+    known = {graph.input: image}
+    yield graph.input, image
     for layer in graph.layers:
         with torch.inference_mode():
             value = compute(layer, [known[name] for name in layer.inputs])

@@ -1,4 +1,4 @@
-"""How a file is fed and its answer read: what a program has to know that knows nothing else."""
+"""Deployment metadata of a file: preprocessing of the input and meaning of the output."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ SCHEMA_VERSION = 1
 
 
 class Metadata(Record):
-    """What a program has to know to use a file.
+    """Facts that an app needs to run a file.
 
     Attributes:
         schema_version: of these fields.
         model: the network's name.
-        trained: False for a seeded initialisation, whose answers are chance.
+        trained: False for a seeded initialisation, whose predictions are chance.
         input_layout: the axes of the input, batch first; the batch is 1.
         input_height: pixels.
         input_width: pixels.
         channel_order: of the input's three channels.
-        value_range: what the bytes 0 and 255 of an image become, before ``mean`` and ``std``.
+        value_range: range that the bytes 0 and 255 of an image map to, before ``mean`` and ``std``.
         mean: subtracted from each channel.
         std: each channel is divided by it afterwards.
         crop_fraction: share of the image's tighter side that the centre crop takes; the image is
             scaled for that first.
         interpolation: of that scaling.
-        output: what the numbers of the output are; softmax makes probabilities of logits.
+        output: meaning of the output; softmax makes probabilities of logits.
         class_names: in the order of the output; empty where they are not known.
     """
 

@@ -1,4 +1,4 @@
-"""What a model is: architectures, weights, and what they cost. Importing this imports no torch."""
+"""Model zoo: architectures, weights, and their cost. Importing this imports no torch."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def load(
 
 
 def complexity(module: nn.Module, resolution: Resolution, name: str = "this network") -> Complexity:
-    """Multiply-adds and parameters of a network; see ``zoo.counting.complexity``."""
+    """Multiply-adds and parameters of a network; see ``zoo.macs.complexity``."""
     from shufflenet_deploy.zoo import macs
 
     return macs.complexity(module, resolution, name)

@@ -12,7 +12,7 @@ from shufflenet_deploy.zoo.modules import fully_connected
 
 
 class AlexNet(nn.Module):
-    """torchvision's AlexNet: (N, 3, H, W) -> class scores (N, classes); no groups, no LRN.
+    """torchvision's AlexNet: (N, 3, H, W) -> logits (N, classes); no groups, no LRN.
 
     At 224x224 the features are 6x6 and both heads compute the same.
     """
@@ -49,13 +49,13 @@ class AlexNet(nn.Module):
         self.average = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()) if dense else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Class scores of a batch of pictures."""
+        """Logits of a batch of images."""
         x = self.classifier(self.flatten(self.avgpool(self.features(x))))
         return x if self.average is None else self.average(x)
 
 
 class CaffeAlexNet(nn.Module):
-    """The original AlexNet as Caffe ships it: (N, 3, H, W) -> class scores (N, classes).
+    """The original AlexNet as Caffe ships it: (N, 3, H, W) -> logits (N, classes).
 
     Convolutions 2, 4 and 5 have two groups, and responses are normalised across channels. The
     first convolution has no padding and pools round up, as in Caffe: at 224x224 that is the 720M
@@ -92,7 +92,7 @@ class CaffeAlexNet(nn.Module):
         self.average = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()) if dense else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Class scores of a batch of pictures."""
+        """Logits of a batch of images."""
         x = self.pool1(self.norm1(self.relu1(self.conv1(x))))
         x = self.pool2(self.norm2(self.relu2(self.conv2(x))))
         x = self.relu4(self.conv4(self.relu3(self.conv3(x))))

@@ -1,7 +1,7 @@
 """Cards and the architectures they describe: everything about a model except its weights.
 
 A card is one TOML file: ``models/NAME.toml`` for what is shipped, or a file that
-``shufflenet-deploy import`` wrote beside the weights it describes.
+``shufflenet-deploy import`` wrote next to the weights it describes.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class PaperFigures(Record):
-    """What the paper reports: ImageNet top-1 error, complexity, Snapdragon 820 latencies."""
+    """Figures of the paper: ImageNet top-1 error, complexity, Snapdragon 820 latencies."""
 
     tables: str
     mega_multiply_adds: float | None = None
@@ -38,7 +38,7 @@ class Counts(Record):
 
 
 class StoredWeights(Record):
-    """Weights that lie beside their card: file name, sha256, and the file they came from."""
+    """Weights next to their card: file name, sha256, and the file they came from."""
 
     file: FileName
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
@@ -47,9 +47,9 @@ class StoredWeights(Record):
 
 
 class Architecture(Record):
-    """A network, its preprocessing, and what the paper says about it.
+    """A network, its preprocessing, and the paper's figures for it.
 
-    ``source`` says where the definition comes from; ``weights`` is set in cards of imported
+    ``source`` is where the definition comes from; ``weights`` is set in cards of imported
     weights only, and ``folder`` is then the card's own folder.
     """
 
@@ -66,7 +66,7 @@ class Architecture(Record):
     folder: Path | None = Field(default=None, exclude=True)
 
     def build(self, head: Head | str = Head.FIXED) -> nn.Module:
-        """The network with torch's own random weights; ``zoo.load`` gives it proper ones."""
+        """The network with torch's own random weights; ``zoo.load`` replaces them."""
         return self.description.build(Head(head))
 
 
@@ -96,7 +96,7 @@ def card_text(architecture: Architecture) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """What and where, of the first problem that pydantic found."""
+    """Path and message of the first problem that pydantic found."""
     if isinstance(error, ValidationError):
         return first_problem(error)[:300]
     return (str(error) or type(error).__name__).splitlines()[0][:300]

@@ -49,7 +49,7 @@ def _reverse(state: State) -> None:
     """Reverse every channel dimension, which turns (branch, pool) into (pool, branch).
 
     Reversed groups are groups, and the shuffle commutes with reversal, so nothing else changes.
-    The picture's colours and the classes stay in order.
+    The image's colours and the classes stay in order.
     """
     for key, tensor in state.items():
         if key.startswith("classifier"):
@@ -70,27 +70,27 @@ def _reshuffle(layout: Layout, description: ShuffleNetConfig, state: State) -> S
     if len(solved) == len(orders):
         description = description.model_copy(update={"shuffle": Shuffle.PAPER})
     for stage, channels in enumerate(description.bottlenecks):
-        theirs = shuffle_order(_dealt(description, layout, channels), channels)
+        theirs = shuffle_order(_shuffle_groups(description, layout, channels), channels)
         identity = torch.arange(channels)
         before, after = solved[stage] if len(solved) == len(orders) else (identity, identity)
         for index in range(description.repeats[stage]):
             unit = f"stage{stage + 2}.{index}"
-            # Their depthwise channels, told after the shuffle, then in our order.
+            # Their depthwise channels, as ordered after the shuffle, then in our order.
             depthwise = theirs[after] if layout.shuffles_after_depthwise else after
             _reorder_unit(state, unit, before, depthwise)
             _reorder_inputs(state, f"{unit}.expand.weight", after, groups)
     return description
 
 
-def _dealt(description: ShuffleNetConfig, layout: Layout, channels: int) -> int:
-    """The number of hands their shuffle deals to: C / g when it is the inverse one."""
+def _shuffle_groups(description: ShuffleNetConfig, layout: Layout, channels: int) -> int:
+    """Number of groups of their shuffle: C / g when it is the inverse one."""
     if layout.shuffle is Shuffle.INVERSE:
         return channels // description.groups
     return description.groups
 
 
 def shuffle_order(groups: int, channels: int) -> Tensor:
-    """Which input channel each output channel of a shuffle is (paper, section 3.1)."""
+    """Permutation of a channel shuffle: input channel by output channel (paper, section 3.1)."""
     return torch.arange(channels).view(groups, channels // groups).t().reshape(-1)
 
 
@@ -99,7 +99,7 @@ def _orders(groups: int, channels: int, *, inverse: bool) -> tuple[Tensor, Tenso
 
     Our channel ``c`` before the shuffle is their ``before[c]``, and likewise after it. Channels
     only move inside their groups, or the grouped convolutions around would see others. None when
-    the two shuffles deal different numbers from some group to some group.
+    the two shuffles move different numbers of channels between some pair of groups.
     """
     if not inverse:
         return torch.arange(channels), torch.arange(channels)

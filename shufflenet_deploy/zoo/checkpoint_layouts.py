@@ -1,8 +1,8 @@
-"""How public implementations of ShuffleNet v1 name and order their weights.
+"""Checkpoint layouts: names and channel orders of the public implementations of ShuffleNet v1.
 
-A ``Layout`` maps our names to theirs; ``wiring`` turns their order of channels into ours. What
-differs between them, beside names: where the shuffle stands and whether it is the paper's or its
-inverse, which half of a concatenation comes first, biases before normalisation, the stem.
+A ``Layout`` maps our names to theirs; ``channel_remap`` turns their channel order into ours.
+Differences between them, besides names: where the shuffle stands and whether it is the paper's or
+its inverse, which half of a concatenation comes first, biases before normalisation, the stem.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from shufflenet_deploy.zoo.config import Preprocessing, Shuffle, ShuffleNetConfi
 #: The convolutions of a unit; each is followed by a normalisation of the same name plus ``_bn``.
 CONVOLUTIONS = ("compress", "depthwise", "expand")
 
-#: What a normalisation keeps.
+#: Tensors of a normalisation.
 NORM_FIELDS = ("weight", "bias", "running_mean", "running_var")
 
 _BGR = Preprocessing(
@@ -36,7 +36,7 @@ _CIFAR100 = Preprocessing(
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """One implementation's names and habits.
+    """Names and conventions of one implementation.
 
     ``unit`` is the path of a unit, a format of ``stage`` (2 to 4), ``index`` (in its stage) and
     ``ordinal`` (in the network), each counted from where that implementation starts; ``parts``
@@ -109,7 +109,7 @@ class Layout:
         return names
 
     def describe(self, tensors: Mapping[str, Tensor]) -> ShuffleNetConfig | None:
-        """The network that ``tensors`` hold, read off their shapes; None when it cannot be told."""
+        """Configuration of ``tensors``, read off their shapes; None when they do not fix it."""
         try:
             return _Reader(self, tensors).describe()
         except (KeyError, IndexError, ZeroDivisionError, ValidationError):
@@ -121,7 +121,7 @@ def _norm(ours: str, theirs: str) -> dict[str, str]:
 
 
 class _Reader:
-    """Reads a description off the shapes of a state dict; KeyError where a tensor is missing."""
+    """Read a configuration off the shapes of a state dict; KeyError where a tensor is missing."""
 
     def __init__(self, layout: Layout, tensors: Mapping[str, Tensor]) -> None:
         self._layout = layout

@@ -1,4 +1,4 @@
-"""What a network is, in numbers: one frozen record per family, read from cards and checkpoints.
+"""Network configurations: one frozen record per family, read from cards and checkpoints.
 
 Importing this module is cheap; ``build`` imports torch and the family's own module.
 """
@@ -37,10 +37,10 @@ STAGE2_CHANNELS = {1: 144, 2: 200, 3: 240, 4: 272, 8: 384}
 
 
 class Head(StrEnum):
-    """What fully connected layers do with a map larger than the one they were made for.
+    """Handling of a feature map larger than the one that fully connected layers were made for.
 
     ``FIXED`` averages it down to that size; ``DENSE`` applies them at every position, as
-    convolutions, and averages the class scores.
+    convolutions, and averages the logits.
     """
 
     FIXED = "fixed"
@@ -48,7 +48,7 @@ class Head(StrEnum):
 
 
 class Shuffle(StrEnum):
-    """How a unit mixes its groups: as in section 3.1 of the paper, backwards, or not at all.
+    """Channel shuffle of a unit: as in section 3.1 of the paper, its inverse, or none.
 
     ``INVERSE`` is the permutation that undoes the paper's: view (C/g, g), transpose, flatten.
     """
@@ -59,7 +59,7 @@ class Shuffle(StrEnum):
 
 
 class Preprocessing(Record):
-    """From a picture to the network's input: resize, crop, scale, subtract ``mean``, over ``std``.
+    """From an image to the network's input: resize, crop, scale, subtract ``mean``, over ``std``.
 
     ``resize`` is the length of the shorter side before the centre crop of ``crop`` pixels, at the
     default resolution. Pixels are scaled to ``value_range``, in which ``mean`` and ``std`` are
@@ -90,7 +90,7 @@ class ShuffleNetConfig(Record):
     reduction of a squeeze-and-excitation gate, 0 for none. The last four exist for networks trained
     elsewhere: ``bare_stem`` is a biased first convolution without normalisation or ReLU,
     ``first_grouped`` groups the very first pointwise convolution too, and ``small_pictures`` keeps
-    the size through the stem (stride 1, no max pool), as is done for 32x32 pictures.
+    the size through the stem (stride 1, no max pool), as is done for 32x32 images.
     """
 
     family: Literal["shufflenet"] = "shufflenet"

@@ -1,4 +1,4 @@
-"""From a foreign checkpoint to our own: a safetensors file and the card that describes it."""
+"""Conversion of a checkpoint to a safetensors file and the card that describes it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from shufflenet_deploy.zoo.weights_import import DESCRIPTION_KEY, PREPROCESSING_
 
 @dataclass(frozen=True, kw_only=True)
 class ConvertedWeights:
-    """The two files that ``normalise`` wrote, and what they hold."""
+    """The two files that a conversion wrote, and their contents."""
 
     architecture: Architecture
     layout: str

@@ -50,7 +50,7 @@ class Inception(nn.Module):
 
 
 class GoogLeNet(nn.Module):
-    """GoogLeNet: (N, 3, H, W) -> class scores (N, classes)."""
+    """GoogLeNet: (N, 3, H, W) -> logits (N, classes)."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
@@ -76,11 +76,11 @@ class GoogLeNet(nn.Module):
         self.fc = nn.Linear(1024, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Class scores of a batch of pictures."""
+        """Logits of a batch of images."""
         x = self.maxpool2(self.conv3(self.conv2(self.maxpool1(self.conv1(x)))))
         x = self.maxpool3(self.inception3b(self.inception3a(x)))
         x = self.inception4c(self.inception4b(self.inception4a(x)))
         x = self.maxpool4(self.inception4e(self.inception4d(x)))
         x = self.inception5b(self.inception5a(x))
-        scores: Tensor = self.fc(self.dropout(self.flatten(self.avgpool(x))))
-        return scores
+        logits: Tensor = self.fc(self.dropout(self.flatten(self.avgpool(x))))
+        return logits

@@ -1,4 +1,4 @@
-"""Checkpoints that are often taken for the paper's ShuffleNet, and what sets them apart."""
+"""Checkpoints that are often taken for the paper's ShuffleNet, and keys that distinguish them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 #: (keys that must all be found, keys that must not, whose it is and what differs)
-_STRANGERS: tuple[tuple[tuple[str, ...], tuple[str, ...], str], ...] = (
+_INCOMPATIBLE: tuple[tuple[tuple[str, ...], tuple[str, ...], str], ...] = (
     (
         (r"layer1\.0\.conv3\.weight", r"layer3\.\d+\.bn3\.weight", r"linear\.weight"),
         (r"layer4\..*",),
@@ -64,14 +64,14 @@ _STRANGERS: tuple[tuple[tuple[str, ...], tuple[str, ...], str], ...] = (
 )
 
 
-def stranger(keys: Iterable[str]) -> str | None:
-    """What network ``keys`` belong to, when it is a known one that the zoo does not have."""
+def incompatible_network(keys: Iterable[str]) -> str | None:
+    """Name the network of ``keys``, when it is a known one that the zoo does not have."""
     found = tuple(keys)
 
     def has(expression: str) -> bool:
         return any(re.fullmatch(expression, key) for key in found)
 
-    for wanted, unwanted, description in _STRANGERS:
+    for wanted, unwanted, description in _INCOMPATIBLE:
         if all(map(has, wanted)) and not any(map(has, unwanted)):
             return description
     return None

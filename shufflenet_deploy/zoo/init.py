@@ -1,8 +1,8 @@
-"""Weights for a network without any: seeded, the same on every machine, and plausible.
+"""Seeded initialisation, the same on every machine, with plausible activation statistics.
 
 Latency does not depend on the weights' values, but int8 ranges and parity do: with normalisation
 statistics of (0, 1) activations would grow or vanish with depth. So the statistics are measured
-in one forward pass over synthetic pictures, in float64 and rounded, so that machines that add in
+in one forward pass over synthetic images, in float64 and rounded, so that machines that add in
 another order still agree to the last bit.
 """
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-_PICTURES = 8
+_IMAGES = 8
 _SIZE = 112
 
 
@@ -49,13 +49,13 @@ def _fill(layer: nn.Conv2d | nn.Linear, generator: torch.Generator) -> None:
 
 def _measure_statistics(module: nn.Module, generator: torch.Generator) -> None:
     norms = [child for child in module.modules() if isinstance(child, nn.BatchNorm2d)]
-    pictures = natural_images(_PICTURES, _SIZE, generator)
+    images = natural_images(_IMAGES, _SIZE, generator)
     momenta = [norm.momentum for norm in norms]
     module.double().eval()
     for norm in norms:
         norm.momentum = 1.0
         norm.train()
-    module(pictures)
+    module(images)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         assert norm.running_mean is not None
@@ -71,10 +71,10 @@ def _measure_statistics(module: nn.Module, generator: torch.Generator) -> None:
 
 
 def natural_images(count: int, size: int, generator: torch.Generator) -> Tensor:
-    """Pictures with the 1/f spectrum of natural ones: (count, 3, size, size), float64.
+    """Images with the 1/f spectrum of natural ones: (count, 3, size, size), float64.
 
     Noise is added octave by octave, the coarser the stronger; channels are correlated; contrast
-    and brightness vary around 1 and 0, as in pictures that were normalised.
+    and brightness vary around 1 and 0, as in images that were normalised.
     """
     total = torch.zeros(count, 3, size, size, dtype=torch.float64)
     cells, strength = 2, 1.0

@@ -1,6 +1,6 @@
-"""Whose names the keys of a state dict are, whatever stands before and beside them.
+"""Key matching: the known network whose names a state dict has, whatever prefixes and extras.
 
-Wrappers put prefixes before a network's keys, training puts losses and counters beside them. The
+Wrappers put prefixes before a network's keys, training puts losses and counters next to them. The
 prefix is found by structure: of all that many keys share, the one that leaves the names most like
 a network's that is known. What is left over is ignored only where it cannot be a layer.
 """
@@ -91,7 +91,7 @@ def match(tensors: Tensors, keys_of: Callable[[Description], frozenset[str]]) ->
 
 
 def is_leftover(key: str) -> bool:
-    """Whether a key is of training alone, by its name: a counter, a loss, a metric."""
+    """True for a key of training alone, by its name: a counter, a loss, a metric."""
     components = key.split(".")
     return components[-1] in _COUNTERS or any(map(_TRAINING.fullmatch, components[:2]))
 
@@ -144,7 +144,7 @@ def _prefixes(layers: Tensors) -> list[str]:
 
 
 def _without(prefix: str, layers: Tensors) -> tuple[Tensors, tuple[str, ...]]:
-    """``layers`` with ``prefix`` stripped, less what beside it is another whole network.
+    """``layers`` with ``prefix`` stripped, less any other whole network next to it.
 
     A teacher or an average has about as many keys; a head, which belongs to the network, has not.
     """

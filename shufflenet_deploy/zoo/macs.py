@@ -1,7 +1,7 @@
 """Multiply-adds and parameters, as the paper counts them: convolutions and fully connected layers.
 
 Biases, normalisation, activations, pooling and additions are not counted: after folding they cost
-little beside the rest, and no table of the paper includes them.
+little next to the rest, and no table of the paper includes them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from shufflenet_deploy.records import Record, Resolution
 
 
 class Complexity(Record):
-    """What one picture costs. ``layers`` holds the multiply-adds per layer, in order."""
+    """Cost of one image. ``layers`` holds the multiply-adds per layer, in order."""
 
     multiply_adds: int
     parameters: int
@@ -25,12 +25,12 @@ class Complexity(Record):
 
 
 def complexity(module: nn.Module, resolution: Resolution, name: str = "this network") -> Complexity:
-    """Count ``module`` at one resolution, by shapes alone: no arithmetic, no picture in memory.
+    """Count ``module`` at one resolution, by shapes alone: no arithmetic, no image in memory.
 
-    ``name`` is what an error calls it.
+    ``name`` names it in errors.
 
     Raises:
-        UsageError: the network cannot take a picture this small.
+        UsageError: the network cannot take an image this small.
     """
     layers: dict[str, int] = {}
     names = {child: name for name, child in module.named_modules()}
@@ -61,16 +61,16 @@ def run_shapes(module: nn.Module, resolution: Resolution, name: str = "this netw
     """Run ``module`` on the meta device.
 
     Raises:
-        UsageError: the network cannot take a picture this small.
+        UsageError: the network cannot take an image this small.
     """
     state: dict[str, Any] = {
         name: torch.empty_like(tensor, device="meta")
         for name, tensor in (*module.named_parameters(), *module.named_buffers())
     }
-    picture = torch.empty((1, 3, resolution.height, resolution.width), device="meta")
+    image = torch.empty((1, 3, resolution.height, resolution.width), device="meta")
     try:
         with torch.no_grad():
-            functional_call(module, state, (picture,))
+            functional_call(module, state, (image,))
     except RuntimeError as error:
         raise UsageError(
             f"{resolution} is too small for {name}: its feature maps shrink to nothing;"

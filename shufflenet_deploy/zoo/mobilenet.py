@@ -40,7 +40,7 @@ class DepthwiseSeparable(nn.Module):
 
 
 class MobileNet(nn.Module):
-    """MobileNet v1: (N, 3, H, W) -> class scores (N, classes). ``width`` scales every layer."""
+    """MobileNet v1: (N, 3, H, W) -> logits (N, classes). ``width`` scales every layer."""
 
     def __init__(self, width: float, classes: int) -> None:
         super().__init__()
@@ -59,7 +59,7 @@ class MobileNet(nn.Module):
         self.classifier = nn.Linear(inputs, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Class scores of a batch of pictures."""
+        """Logits of a batch of images."""
         x = self.blocks(self.stem_relu(self.stem_bn(self.stem(x))))
-        scores: Tensor = self.classifier(self.flatten(self.pool(x)))
-        return scores
+        logits: Tensor = self.classifier(self.flatten(self.pool(x)))
+        return logits

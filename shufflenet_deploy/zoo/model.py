@@ -28,7 +28,7 @@ def empty(card: Architecture, head: Head | str) -> nn.Module:
 class Model:
     """A network in eval mode. ``preprocessing`` is what these weights were trained with.
 
-    ``notes`` say what was chosen among, or left out of, the file of weights, a line each.
+    ``notes`` list what was chosen among, or left out of, the file of weights, a line each.
     """
 
     architecture: Architecture

@@ -31,7 +31,7 @@ class ChannelShuffle(nn.Module):
 
 
 class ChannelScale(nn.Module):
-    """Squeeze-and-excitation: scale each channel by a number seen from the whole picture.
+    """Squeeze-and-excitation: scale each channel by a number seen from the whole image.
 
     (N, C, H, W) -> the same shape. Pointwise convolutions stand for the fully connected layers.
     """

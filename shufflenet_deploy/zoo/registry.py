@@ -97,7 +97,7 @@ def shufflenet_name(description: ShuffleNetConfig) -> str | None:
 
 
 def same_network(known: ShuffleNetConfig, other: ShuffleNetConfig) -> bool:
-    """Whether both are one network of the paper, trained by different hands.
+    """True where both are one network of the paper, from different implementations.
 
     Published checkpoints differ from Table 1 in the stem, the number of classes, widths rounded to
     a multiple of 8, and the direction of the shuffle.

@@ -1,4 +1,4 @@
-"""Weights in several files: an index in JSON that says which tensor lies in which file."""
+"""Sharded weights: an index in JSON that maps each tensor to its file."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def files_of(path: Path) -> list[Path]:
 
 
 def shards_of_index(index: Path) -> dict[Path, set[str]]:
-    """The files beside ``index`` that hold its tensors, and which tensors each must hold.
+    """The files next to ``index`` that hold its tensors, and which tensors each must hold.
 
     Raises:
         UsageError: it is no such index, it names files elsewhere, or some are missing.
@@ -54,7 +54,7 @@ def shards_of_index(index: Path) -> dict[Path, set[str]]:
 
 
 def siblings_of(shard: Path) -> list[Path]:
-    """All files of a set, when the name says that ``shard`` is one of several; else none.
+    """All files of a set, when its name marks ``shard`` as one of several; else none.
 
     Raises:
         UsageError: some are missing.

@@ -72,7 +72,7 @@ def _shuffle(description: ShuffleNetConfig, channels: int) -> ChannelShuffle | N
 
 
 class ShuffleNet(nn.Module):
-    """ShuffleNet v1: (N, 3, H, W) -> class scores (N, classes), before any softmax."""
+    """ShuffleNet v1: (N, 3, H, W) -> logits (N, classes), before any softmax."""
 
     def __init__(self, description: ShuffleNetConfig) -> None:
         super().__init__()
@@ -108,7 +108,7 @@ class ShuffleNet(nn.Module):
         self.classifier = nn.Linear(inputs, description.classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Class scores of a batch of pictures."""
+        """Logits of a batch of images."""
         x = self.stem(x)
         if self.stem_bn is not None and self.stem_relu is not None:
             x = self.stem_relu(self.stem_bn(x))
@@ -116,5 +116,5 @@ class ShuffleNet(nn.Module):
             x = self.stem_pool(x)
         for stage in STAGES:
             x = getattr(self, stage)(x)
-        scores: Tensor = self.classifier(self.flatten(self.pool(x)))
-        return scores
+        logits: Tensor = self.classifier(self.flatten(self.pool(x)))
+        return logits

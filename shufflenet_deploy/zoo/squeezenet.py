@@ -31,7 +31,7 @@ class Fire(nn.Module):
 
 
 class SqueezeNet(nn.Module):
-    """SqueezeNet: (N, 3, H, W) -> class scores (N, classes)."""
+    """SqueezeNet: (N, 3, H, W) -> logits (N, classes)."""
 
     def __init__(self, version: str, classes: int) -> None:
         super().__init__()
@@ -42,9 +42,9 @@ class SqueezeNet(nn.Module):
         self.flatten = nn.Flatten()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Class scores of a batch of pictures."""
-        scores: Tensor = self.flatten(self.classifier(self.features(x)))
-        return scores
+        """Logits of a batch of images."""
+        logits: Tensor = self.flatten(self.classifier(self.features(x)))
+        return logits
 
 
 def _pool() -> nn.MaxPool2d:

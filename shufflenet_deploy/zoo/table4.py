@@ -1,7 +1,7 @@
 """The networks of the paper's Table 4: ShuffleNet's plan with the units of other families.
 
 Section 4.2 names the units and that channels are chosen for equal cost; how a unit of stride 2
-changes the size is not said. Here ResNet's projects its shortcut and ResNeXt's concatenates the
+changes the size is not stated. Here ResNet's projects its shortcut and ResNeXt's concatenates the
 pooled input as ShuffleNet's does: with those, the 192 channels that the paper reports for stage 4
 of both at 38M give 38.1M and 38.3M. (Xception-like is ShuffleNet with one group.)
 """
@@ -101,12 +101,12 @@ class ComparisonNet(nn.Module):
         self.classifier = nn.Linear(inputs, description.classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Class scores of a batch of pictures."""
+        """Logits of a batch of images."""
         x = self.stem_pool(self.stem_relu(self.stem_bn(self.stem(x))))
         for stage in STAGES:
             x = getattr(self, stage)(x)
-        scores: Tensor = self.classifier(self.flatten(self.pool(x)))
-        return scores
+        logits: Tensor = self.classifier(self.flatten(self.pool(x)))
+        return logits
 
 
 def _unit(description: Table4Config, inputs: int, outputs: int, *, stride: int) -> nn.Module:

@@ -12,7 +12,7 @@ _ROWS = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512)
 
 
 class Vgg16(nn.Module):
-    """VGG-16: (N, 3, H, W) -> class scores (N, classes). At 224x224 the features are 7x7."""
+    """VGG-16: (N, 3, H, W) -> logits (N, classes). At 224x224 the features are 7x7."""
 
     def __init__(self, classes: int, head: Head) -> None:
         super().__init__()
@@ -39,6 +39,6 @@ class Vgg16(nn.Module):
         self.average = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()) if dense else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Class scores of a batch of pictures."""
+        """Logits of a batch of images."""
         x = self.classifier(self.flatten(self.avgpool(self.features(x))))
         return x if self.average is None else self.average(x)

@@ -1,4 +1,4 @@
-"""What weights a model will get, told without loading them: the key of the export cache."""
+"""Digest of a model's weights, computed without loading them, for the key of the export cache."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def untrained_identity(card: Architecture, seed: int) -> str:
 
 
 def stored_weights(card: Architecture) -> Path | None:
-    """The weights that lie beside an imported card."""
+    """Weights next to an imported card."""
     if card.weights is None or card.folder is None:
         return None
     return card.folder / card.weights.file

@@ -1,4 +1,4 @@
-"""From a file of weights to our network: whose layout it is, whether it fits, the exact weights.
+"""Import of checkpoints: detect the layout, check the fit, convert the weights exactly.
 
 What fits nothing is refused with the keys that are missing, unexpected or of the wrong shape.
 """
@@ -21,7 +21,7 @@ from shufflenet_deploy.zoo.channel_remap import rewire
 from shufflenet_deploy.zoo.checkpoint import Candidate, Checkpoint, find_state_dicts, shown
 from shufflenet_deploy.zoo.checkpoint_layouts import NATIVE, Layout
 from shufflenet_deploy.zoo.config import Description, Preprocessing, Shuffle, ShuffleNetConfig
-from shufflenet_deploy.zoo.incompatible import stranger
+from shufflenet_deploy.zoo.incompatible import incompatible_network
 from shufflenet_deploy.zoo.key_matching import LIKENESS, in_layout, match
 from shufflenet_deploy.zoo.registry import architecture, cards, same_network, shufflenet_name
 from shufflenet_deploy.zoo.weights_digest import file_identity
@@ -44,7 +44,7 @@ T = TypeVar("T")
 class ImportedWeights:
     """Weights in our order, and the card they belong to, adapted to what the file holds.
 
-    ``notes`` say what was chosen or left out of the file, a line each.
+    ``notes`` list what was chosen or left out of the file, a line each.
     """
 
     architecture: Architecture
@@ -62,13 +62,13 @@ class MisfitError(UsageError):
 def import_weights(
     path: Path, card: Architecture | None = None, state_dict: str | None = None
 ) -> ImportedWeights:
-    """Read ``path`` as the network of ``card``; without one, as the network the file says it is.
+    """Read ``path`` as the network of ``card``; without one, as its keys and shapes determine.
 
     Of several state dicts in a file the first that fits is taken, trained weights before their
     averages; ``state_dict`` names another by its key (``ema``).
 
     Raises:
-        UsageError: the file cannot be read, or it holds another network; the message says what
+        UsageError: the file cannot be read, or it holds another network; the message states what
             is missing, unexpected or of the wrong shape, and which layout is nearest.
     """
     found = find_state_dicts(path)
@@ -106,7 +106,7 @@ def _chosen(path: Path, found: list[Candidate], name: str) -> list[Candidate]:
 def _import(checkpoint: Checkpoint, card: Architecture | None) -> ImportedWeights:
     matched = match(checkpoint.tensors, _own_keys)
     checkpoint = replace(checkpoint, tensors=matched.tensors)
-    if known := stranger(checkpoint.tensors):
+    if known := incompatible_network(checkpoint.tensors):
         raise MisfitError(
             f"{checkpoint.path} holds {known}: a different network, which cannot be imported"
         )
@@ -161,7 +161,7 @@ def _import_shufflenet(
 def _describe(
     checkpoint: Checkpoint, layout: Layout, card: Architecture | None
 ) -> ShuffleNetConfig | None:
-    """What the file holds: by its own metadata, by its shapes, or (the shuffle) by the card."""
+    """Configuration of the network in the file: from its metadata, its shapes, or the card."""
     stored = _stored_description(checkpoint)
     if isinstance(stored, ShuffleNetConfig):
         return stored
@@ -179,7 +179,7 @@ def _refusal(
     described: ShuffleNetConfig | None,
     card: Architecture | None,
 ) -> UsageError:
-    """Why the file is not ``card``: it is whole but another network, or it is faulty."""
+    """Error for a file that is not ``card``: it is whole but another network, or it is faulty."""
     if described is not None and card is not None:
         name = shufflenet_name(described)
         whole = not _problems(checkpoint, _shapes(described, layout.names(described)))
@@ -271,7 +271,7 @@ def _layout_of(card: Architecture) -> str:
 
 
 def _unlike(checkpoint: Checkpoint, card: Architecture | None) -> MisfitError:
-    """Of a file whose names are like no known network's: nothing is nearest to it."""
+    """Error for a file whose names are like no known network's."""
     names = _listed(list(checkpoint.tensors))
     what = f"does not hold {card.name}" if card else "holds no network that is known here"
     return MisfitError(
@@ -312,7 +312,7 @@ def _with_classes(description: Description, checkpoint: Checkpoint) -> Descripti
 def _problems(checkpoint: Checkpoint, shapes: Mapping[str, tuple[int, ...]]) -> list[str]:
     """One phrase per kind of fault: missing, unexpected and misshapen keys, the first few of each.
 
-    The list repeats a phrase per key, so that its length tells how far the file is off.
+    The list repeats a phrase per key, so that its length measures how far the file is off.
     """
     theirs = {key: tuple(tensor.shape) for key, tensor in checkpoint.tensors.items()}
     missing = [key for key in shapes if key not in theirs]

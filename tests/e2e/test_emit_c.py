@@ -59,7 +59,7 @@ def test_int8_that_is_no_good_is_not_written(tmp_path: Path, monkeypatch):
     argv = [*SMALL, "-p", "int8", "--machine", "x86-64", "--out", str(tmp_path / "c")]
     result = CliRunner().invoke(app, [*argv, "--remedies", "none"])
     assert isinstance(result.exception, ParityError)
-    assert "floor 1.1; it predicts the same class as PyTorch for" in str(result.exception)
+    assert "minimum 1.1; it predicts the same class as PyTorch for" in str(result.exception)
     assert str(result.exception).endswith("(minmax calibration)")
     assert not (tmp_path / "c").exists()
 

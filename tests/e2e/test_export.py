@@ -138,7 +138,7 @@ def test_a_trained_network_that_int8_spoils_is_told_the_cure(tmp_path: Path) -> 
     assert (good.returncode, good.stderr) == (0, "")
     shipped = run(*argv, "--min-sqnr", "60", cwd=tmp_path)
     assert shipped.returncode == 1
-    assert "SQNR 23.1, floor 60; it predicts the same class as PyTorch for" in shipped.stderr
+    assert "SQNR 23.1, minimum 60; it predicts the same class as PyTorch for" in shipped.stderr
     assert "calibrated with the shipped photographs: give --calib a folder" in shipped.stderr
     few = tmp_path / "few" / "7"
     few.mkdir(parents=True)
@@ -147,8 +147,8 @@ def test_a_trained_network_that_int8_spoils_is_told_the_cure(tmp_path: Path) -> 
     spoilt = run(*argv, "--calib", "few", cwd=tmp_path)
     assert spoilt.returncode == 1
     warning, error = spoilt.stderr.splitlines()
-    assert warning.startswith("warning: --calib few holds 1 picture: too few")
-    assert "it was calibrated with 1 picture: give --calib a folder" in error
+    assert warning.startswith("warning: --calib few holds 1 image: too few")
+    assert "it was calibrated with 1 image: give --calib a folder" in error
     made = {name for name in files_in(tmp_path / "artifacts") if name.endswith(".tflite")}
     assert len(made) == 3
     assert all(name.startswith("digits-0348bc2e-32x32-int8-") for name in made)
@@ -184,7 +184,7 @@ def test_a_file_that_was_changed_is_replaced_by_name(tmp_path: Path) -> None:
         (("--weights", "text.pth"), "text.pth"),
         (("--weights", "cut.safetensors"), "cut.safetensors"),
         (("--calib", "missing"), "cannot read the calibration folder missing"),
-        (("--calib", "empty"), "no pictures in empty"),
+        (("--calib", "empty"), "no images in empty"),
         (("--calib", "bad", "--fmt", "tflite"), "bad/text.jpg: it is not an image"),
         (("--out", "text.pth"), "cannot write to"),
         (("--out", "/proc/nothing"), "cannot write to"),

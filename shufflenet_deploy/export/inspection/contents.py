@@ -1,4 +1,4 @@
-"""What an exported file holds, read from the file alone; its manifest only adds to that."""
+"""Contents of an exported file, read from the file alone; its manifest only adds to them."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Inspection(Record):
     """One file. ``operations`` are counted, the most frequent first; ``version`` is the format's.
 
     ``precision`` is fp32, fp16, int8, or mixed when operations were left in float in an int8 file.
-    ``multiply_adds`` are those the file really computes, for one picture. ``metadata``
-    is how to feed the file, where it says so itself or its manifest does. ``artifact`` is set when
-    a manifest lies beside the file and was written for just these bytes.
+    ``multiply_adds`` are those the file really computes, for one image. ``metadata``
+    describes how the file is fed, from the file itself or its manifest. ``artifact`` is set when
+    a manifest lies next to the file and was written for just these bytes.
     """
 
     path: Path
@@ -44,7 +44,7 @@ class Inspection(Record):
 
 
 class Contents(Record):
-    """What a format's reader finds in a file."""
+    """Contents that a format's reader finds in a file."""
 
     version: str
     precision: str
@@ -58,7 +58,7 @@ class Contents(Record):
 
 
 def inspect(path: Path) -> Inspection:
-    """Read a file; what it is follows from its content, not its name.
+    """Read a file; its format is detected from its content, not its name.
 
     Raises:
         UsageError: there is no such file, or it is not an undamaged exported file.
@@ -79,7 +79,7 @@ def inspect(path: Path) -> Inspection:
     metadata = contents.metadata or (known.metadata if known is not None and genuine else None)
     warnings = list(contents.warnings)
     if known is not None and not genuine:
-        warnings.append("the manifest beside it describes another file: this one was changed")
+        warnings.append("the manifest next to it describes another file: this one was changed")
     if artifact is not None:
         warnings += _against(contents, artifact)
     return Inspection(
@@ -137,7 +137,7 @@ def _kind(start: bytes) -> Format:
 
 
 def _reader(kind: Format) -> Callable[[Path], Contents]:
-    """What reads a file; each needs packages that the others do not."""
+    """Reader of a file's format, imported here since each needs packages of its own."""
     if kind is Format.TFLITE:
         from shufflenet_deploy.export.inspection import tflite  # noqa: PLC0415
 
@@ -172,7 +172,7 @@ def most_frequent_first(counts: dict[str, int]) -> dict[str, int]:
 
 
 def precision_of(integer: bool, left_in_float: int) -> str:  # noqa: FBT001 - one of two facts
-    """How a file computes."""
+    """Precision in which a file computes."""
     if not integer:
         return "fp32"
     return "mixed" if left_in_float else "int8"

@@ -1,4 +1,4 @@
-"""Reads a native program for ``inspect``: what it says of itself in its bytes; it is not run."""
+"""ELF reader for ``inspect``: the record in a native program's bytes; the program is not run."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _METADATA = b'{"made_by": "shufflenet-deploy '
 #: A network of ten thousand layers has less: it counts kinds of layers.
 _MOST_METADATA_BYTES = 1 << 20
 
-#: Where an ELF file of 32 or 64 bits says how its table of sections lies: start, size and number.
+#: Fields of the ELF header, 32 and 64 bits, on the section header table: start, size and count.
 _SECTIONS = {1: ("I", 0x20, 0x2E), 2: ("Q", 0x28, 0x3A)}
 
 
 def read(path: Path) -> Contents:
-    """What a native program holds.
+    """Read a native program.
 
     Raises:
         UsageError: the file is another program.
@@ -44,17 +44,17 @@ def read(path: Path) -> Contents:
     return _contents(json.loads(content[start:end]))
 
 
-def _contents(said: dict[str, Any]) -> Contents:
+def _contents(record: dict[str, Any]) -> Contents:
     return Contents(
-        version=f"made by {said['made_by']} for {said['machine']}",
-        precision=said["precision"],
-        operations=most_frequent_first(said["layers"]),
-        inputs=(_floats("input", said["input"]),),
-        outputs=(_floats("output", said["output"]),),
-        multiply_adds=said["multiply_adds"],
-        parameters=said["parameters"],
+        version=f"made by {record['made_by']} for {record['machine']}",
+        precision=record["precision"],
+        operations=most_frequent_first(record["layers"]),
+        inputs=(_floats("input", record["input"]),),
+        outputs=(_floats("output", record["output"]),),
+        multiply_adds=record["multiply_adds"],
+        parameters=record["parameters"],
         warnings=(),
-        metadata=from_json(said.get("metadata") or {}),
+        metadata=from_json(record.get("metadata") or {}),
     )
 
 
@@ -64,7 +64,7 @@ def _floats(name: str, shape: list[int]) -> TensorSpec:
 
 
 def _end(content: bytes) -> int:
-    """Where the table of sections ends, which a linker writes last."""
+    """End offset of the section header table, which a linker writes last."""
     word, start_at, entries_at = _SECTIONS[content[4]]
     (start,) = struct.unpack_from(f"<{word}", content, start_at)
     entry, number = struct.unpack_from("<HH", content, entries_at)

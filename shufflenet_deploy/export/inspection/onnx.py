@@ -1,4 +1,4 @@
-"""Reads an ONNX file for ``inspect``: costs by inferred shapes, and leftovers of conversion."""
+"""ONNX reader for ``inspect``: costs by inferred shapes, and leftovers of conversion."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from shufflenet_deploy.records import TensorSpec
 _WEIGHTED = {"Conv": 1, "QLinearConv": 3, "Gemm": 1, "QGemm": 3, "MatMul": 1}
 
 #: Channels split in (N, g, C/g, H, W), in (pixels, g, C/g), or in blocks (pixels, g, g, b); and
-#: columns of the picture (N, C, H, W/b, b) as channels.
+#: columns of the image (N, C, H, W/b, b) as channels.
 _NEEDED_ORDERS = {(0, 2, 1, 3, 4), (0, 2, 1), (0, 2, 1, 3), (0, 2, 3, 1, 4)}
 
 #: How our own files name scales and zero points, which are no parameters of the network.
@@ -41,7 +41,7 @@ _WEIGHTLESS = frozenset((
 
 
 def read(path: Path) -> Contents:
-    """What an ONNX file holds.
+    """Read an ONNX file.
 
     Raises:
         UsageError: the file is not an undamaged ONNX file.
@@ -69,7 +69,7 @@ def _loaded(path: Path) -> onnx.ModelProto:
 
 
 def _read(path: Path) -> onnx.ModelProto:
-    """A model with the tensors that lie in files beside it."""
+    """A model with the tensors that lie in files next to it."""
     model = onnx.load(path, load_external_data=False)
     for tensor in model.graph.initializer:
         if onnx.external_data_helper.uses_external_data(tensor):
@@ -176,7 +176,7 @@ class _Reader:
         return lines
 
     def _shuffles(self, node: onnx.NodeProto) -> bool:
-        """Whether a transpose is a shuffle's own, or moves columns of the picture."""
+        """True for a transpose that is a shuffle's own, or that moves columns of the image."""
         order = next((tuple(a.ints) for a in node.attribute if a.name == "perm"), ())
         return order in _NEEDED_ORDERS
 
@@ -191,7 +191,7 @@ class _Reader:
         ]
 
     def _is_float(self, name: str) -> bool:
-        """Whether a value is float, seen through operations that only move it."""
+        """True for a float value, traced through operations that only move data."""
         passed = []
         while name not in self._floats:
             passed.append(name)

@@ -1,4 +1,4 @@
-"""Reads a TFLite file for ``inspect``: costs by static shapes, and leftovers of conversion."""
+"""TFLite reader for ``inspect``: costs by static shapes, and leftovers of conversion."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MOST_ORDER_BYTES = 64
 
 
 def read(path: Path) -> Contents:
-    """What a TFLite file holds.
+    """Read a TFLite file.
 
     Raises:
         MALFORMED: the file is damaged.

@@ -45,13 +45,13 @@ class NativeExecutable:
 
     def run(self, image: FloatArray) -> FloatArray:
         """The logits for one image ``(1, 3, H, W)``."""
-        given, answer = self._here / "picture.npy", self._here / "scores.npy"
-        np.save(given, np.ascontiguousarray(image, np.float32), allow_pickle=False)
-        done = _run([*self._command, "--once", "--input", str(given), "--output", str(answer)])
+        source, output = self._here / "image.npy", self._here / "logits.npy"
+        np.save(source, np.ascontiguousarray(image, np.float32), allow_pickle=False)
+        done = _run([*self._command, "--once", "--input", str(source), "--output", str(output)])
         if done.returncode:
             reason = (done.stdout or done.stderr).strip() or f"status {done.returncode}"
             raise ExportError(f"the native program failed: {reason}")
-        logits: FloatArray = np.load(answer, allow_pickle=False)
+        logits: FloatArray = np.load(output, allow_pickle=False)
         return logits
 
     def _runnable(

@@ -20,13 +20,13 @@ from shufflenet_deploy.network.graph import FloatArray, Graph
 if TYPE_CHECKING:
     from torch import nn
 
-#: fp32 in another order of addition stays far below this share of the largest score.
+#: fp32 in another order of addition stays far below this share of the largest logit.
 TOLERANCE = 1e-4
-_PICTURES = 2
+_IMAGES = 2
 
 
 def compare_with_module(graph: Graph, module: nn.Module) -> float:
-    """The largest difference to ``module``, relative to the largest score.
+    """The largest difference to ``module``, relative to the largest logit.
 
     Generated for this machine, whatever machine the user's C is for: the same generator, other
     vector widths.
@@ -44,7 +44,7 @@ def compare_with_module(graph: Graph, module: nn.Module) -> float:
         library = SharedLibrary(
             toolchain.compile_c(generate(graph, host()), Path(folder, "net.so"))
         )
-        for _ in range(_PICTURES):
+        for _ in range(_IMAGES):
             image = random.standard_normal(graph.shapes[graph.input]).astype(np.float32)
             with torch.no_grad():
                 wanted = module(torch.from_numpy(image)[None]).numpy().ravel()
@@ -52,7 +52,7 @@ def compare_with_module(graph: Graph, module: nn.Module) -> float:
             worst = max(worst, float(difference / np.abs(wanted).max()))
     if not worst <= TOLERANCE:
         raise ParityError(
-            f"{graph.name} as C differs from PyTorch by {worst:.1e} of the largest score, more "
+            f"{graph.name} as C differs from PyTorch by {worst:.1e} of the largest logit, more "
             f"than {TOLERANCE:g}: do not use it"
         )
     return worst

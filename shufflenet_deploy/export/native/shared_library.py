@@ -37,6 +37,6 @@ class SharedLibrary:
         given = np.ascontiguousarray(image, np.float32)
         if given.size != self.inputs:
             raise ValueError(f"{given.shape} is not {self.inputs} numbers")
-        answer = np.empty(self.outputs, np.float32)
-        self._library.net_run(given.ctypes.data, answer.ctypes.data)
-        return answer
+        logits = np.empty(self.outputs, np.float32)
+        self._library.net_run(given.ctypes.data, logits.ctypes.data)
+        return logits

@@ -22,14 +22,14 @@ from numpy.typing import NDArray
 from shufflenet_deploy.errors import ExportError
 from shufflenet_deploy.export.onnx.fp32 import INPUT, OPSET, OUTPUT, finish
 from shufflenet_deploy.export.tflite.int8 import quantised
-from shufflenet_deploy.export.tflite.lowering import (
+from shufflenet_deploy.export.tflite.lowering import lower
+from shufflenet_deploy.export.tflite.lowering_plans import Plan
+from shufflenet_deploy.export.tflite.program import (
     Quantization,
     TfliteOperation,
     TfliteProgram,
     TfliteTensor,
-    lower,
 )
-from shufflenet_deploy.export.tflite.lowering_plans import Plan
 from shufflenet_deploy.network.graph import Graph
 from shufflenet_deploy.network.quantization.ranges import Ranges, corrected
 
@@ -57,7 +57,7 @@ def convert(
 
 
 class _Writer:
-    """Writes operation by operation; each value keeps its name."""
+    """Write a program operation by operation; each value keeps its name."""
 
     def __init__(self, program: TfliteProgram, *, unsigned: bool) -> None:
         self._program = _distinct(program)
@@ -72,17 +72,17 @@ class _Writer:
         if first.code != "QUANTIZE" or program.tensors[program.input].shape[1] != _COLOURS:
             raise AssertionError("the program's input is float and planar")
         self._add("QuantizeLinear", (INPUT, *self._scale(first.output)), first.output)
-        for operation in self._with_float_scores(body):
+        for operation in self._with_float_logits(body):
             self._write(operation)
         float32 = onnx.TensorProto.FLOAT
-        picture = program.tensors[program.input].shape
-        inputs = [onnx.helper.make_tensor_value_info(INPUT, float32, picture)]
-        scores = program.tensors[program.output].shape
+        image = program.tensors[program.input].shape
+        inputs = [onnx.helper.make_tensor_value_info(INPUT, float32, image)]
+        logits = program.tensors[program.output].shape
         graph = onnx.helper.make_graph(
             self._nodes,
             program.name,
             inputs,
-            [onnx.helper.make_tensor_value_info(OUTPUT, float32, scores)],
+            [onnx.helper.make_tensor_value_info(OUTPUT, float32, logits)],
             list(self._constants.values()),
             value_info=list(self._described()),
         )
@@ -98,12 +98,12 @@ class _Writer:
                 kind = onnx.TensorProto.FLOAT if tensor.dtype == "float32" else integers
                 yield onnx.helper.make_tensor_value_info(tensor.name, kind, tensor.shape)
 
-    def _with_float_scores(self, body: Sequence[TfliteOperation]) -> tuple[TfliteOperation, ...]:
-        """The last layer writes float scores itself: rounding them first would gain nothing."""
+    def _with_float_logits(self, body: Sequence[TfliteOperation]) -> tuple[TfliteOperation, ...]:
+        """The last layer writes float logits itself: rounding them first would gain nothing."""
         *body, layer, last = body
         activation = layer.options.get("fusedActivationFunction", "NONE")
         if (layer.code, last.code, activation) == ("FULLY_CONNECTED", "DEQUANTIZE", "NONE"):
-            return (*body, replace(layer, code="SCORES", output=OUTPUT))
+            return (*body, replace(layer, code="LOGITS", output=OUTPUT))
         return (*body, layer, replace(last, output=OUTPUT))
 
     def _write(self, operation: TfliteOperation) -> None:
@@ -147,7 +147,7 @@ class _Writer:
             group=channels // planar.shape[1],
         )
 
-    def scores(self, operation: TfliteOperation) -> None:
+    def logits(self, operation: TfliteOperation) -> None:
         weight = self._weight(operation)
         if weight.data is None:
             raise AssertionError("weights are constants")
@@ -160,7 +160,7 @@ class _Writer:
         self._add("QGemm", inputs, operation.output, domain=_RUNTIME)
 
     def dense(self, operation: TfliteOperation) -> None:
-        self.scores(operation)
+        self.logits(operation)
         self._nodes[-1].input.extend(self._scale(operation.output))
 
     def max_pool(self, operation: TfliteOperation) -> None:
@@ -323,7 +323,7 @@ class _Writer:
     def _window(
         self, operation: TfliteOperation, kernel: Sequence[int]
     ) -> tuple[str, tuple[int, int, int, int]]:
-        """What a window slides over, and (top, left, bottom, right) around it."""
+        """Input of a windowed operator, and its padding (top, left, bottom, right)."""
         source, border = self._borders.get(operation.inputs[0], (operation.inputs[0], None))
         if border is not None:
             return source, border
@@ -386,6 +386,6 @@ _WRITERS = {
     "QUANTIZE": _Writer.quantize,
     "RELU": _Writer.element_wise,
     "RESHAPE": _Writer.reshape,
-    "SCORES": _Writer.scores,
+    "LOGITS": _Writer.logits,
     "TRANSPOSE": _Writer.transpose,
 }

@@ -29,12 +29,12 @@ INPUT, OUTPUT = "input", "logits"
 #: 20, IR 10) needs 1.18, which old boards with Python 3.7 cannot have, and contains the same nodes.
 OPSET, IR_VERSION = 18, 8
 
-#: Protobuf's limit for one message; a larger model would need its weights beside it.
+#: Protobuf's limit for one message; a larger model would need its weights next to it.
 _LARGEST_BYTES = 2**31 - 1
 
 
 def convert(module: nn.Module, resolution: Resolution) -> onnx.ModelProto:
-    """An eval-mode ``module`` as a checked ONNX model for one ``(1, 3, H, W)`` float32 picture.
+    """An eval-mode ``module`` as a checked ONNX model for one ``(1, 3, H, W)`` float32 image.
 
     Raises:
         ExportError: the exporter cannot express the module, or the result is over 2 GB.

@@ -36,7 +36,7 @@ from shufflenet_deploy.export.onnx.fp32 import INPUT, OUTPUT, constants, finish,
 from shufflenet_deploy.network.graph import Conv, Graph
 from shufflenet_deploy.records import CalibrationMethod
 
-#: Histograms are merged after this many pixels of pictures, whose activations are in memory. The
+#: Histograms are merged after this many pixels of images, whose activations are in memory. The
 #: first of them decide how wide a bin is: if later ones reach a thousand times further, so many
 #: bins are added that the search for the least entropy takes hours.
 _PIXELS_AT_ONCE = 400_000
@@ -44,7 +44,7 @@ _PIXELS_AT_ONCE = 400_000
 
 def quantize(
     model: onnx.ModelProto,
-    pictures: Sequence[NDArray[np.float32]],
+    images: Sequence[NDArray[np.float32]],
     method: CalibrationMethod,
     *,
     float_layers: Collection[str] = (),
@@ -52,7 +52,7 @@ def quantize(
 ) -> onnx.ModelProto:
     """An fp32 ``model`` as QDQ int8: per-channel int8 weights, uint8 activations, float in and out.
 
-    ``pictures`` are inputs ``(1, 3, H, W)``; they set the activation ranges by ``method``.
+    ``images`` are inputs ``(1, 3, H, W)``; they set the activation ranges by ``method``.
     ``float_layers`` (of the graph) are left as they are. What is ``rewritten`` has gathers for
     shuffles and convolutions for padded averages.
 
@@ -82,14 +82,14 @@ def quantize(
             quantize_static(
                 str(prepared),
                 str(written),
-                _Reader(pictures),
+                _Reader(images),
                 quant_format=QuantFormat.QDQ,
                 per_channel=True,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
                 calibrate_method=methods[method],
                 nodes_to_exclude=_nodes_of(plain, float_layers),
-                extra_options={"CalibStridedMinMax": _at_once(pictures, method)},
+                extra_options={"CalibStridedMinMax": _batch_size(images, method)},
             )
         except (RuntimeError, ValueError, NotImplementedError) as error:
             raise ExportError(f"onnxruntime cannot quantise this model: {error}") from error
@@ -97,13 +97,13 @@ def quantize(
     return finish(_float_logits(quantised))
 
 
-def _at_once(pictures: Sequence[NDArray[np.float32]], method: CalibrationMethod) -> int:
-    """How many pictures are seen together, a divisor of all; extremes are the same however few."""
+def _batch_size(images: Sequence[NDArray[np.float32]], method: CalibrationMethod) -> int:
+    """Batch size of calibration, a divisor of the number of images; min and max ignore it."""
     if method == "minmax":
         return 1
-    height, width = pictures[0].shape[-2:]
-    most = max(1, min(len(pictures), _PIXELS_AT_ONCE // (height * width)))
-    return next(count for count in range(most, 0, -1) if len(pictures) % count == 0)
+    height, width = images[0].shape[-2:]
+    most = max(1, min(len(images), _PIXELS_AT_ONCE // (height * width)))
+    return next(count for count in range(most, 0, -1) if len(images) % count == 0)
 
 
 def _nodes_of(model: onnx.ModelProto, layers: Collection[str]) -> list[str]:
@@ -157,23 +157,23 @@ def gathered(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 class _Reader:
-    """What onnxruntime draws its calibration inputs from, one range at a time."""
+    """``CalibrationDataReader`` from which onnxruntime draws its inputs, one range at a time."""
 
-    def __init__(self, pictures: Sequence[NDArray[np.float32]]) -> None:
-        self._pictures = pictures
-        self._next = iter(range(len(pictures)))
+    def __init__(self, images: Sequence[NDArray[np.float32]]) -> None:
+        self._images = images
+        self._next = iter(range(len(images)))
 
     def __len__(self) -> int:
-        return len(self._pictures)
+        return len(self._images)
 
     def set_range(self, start_index: int, end_index: int) -> None:
-        """Go on with these pictures only."""
+        """Go on with these images only."""
         self._next = iter(range(start_index, end_index))
 
     def get_next(self) -> dict[str, NDArray[np.float32]] | None:
         """The next input, None at the end of the range."""
         index = next(self._next, None)
-        return None if index is None else {INPUT: self._pictures[index]}
+        return None if index is None else {INPUT: self._images[index]}
 
 
 def gathered_shuffles(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -217,7 +217,7 @@ def _shuffle_order(
     after: onnx.NodeProto,
     values: dict[str, NDArray[np.float32]],
 ) -> NDArray[np.int64] | None:
-    """Which input channel each output channel is, if the three nodes are a channel shuffle."""
+    """Permutation of channels, if the three nodes are a channel shuffle."""
     if (before.op_type, after.op_type) != ("Reshape", "Reshape"):
         return None
     split, joined = values.get(before.input[1]), values.get(after.input[1])
@@ -263,7 +263,7 @@ def convolved_averages(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _float_logits(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Let the last layer write float scores itself: rounding them to 256 levels gains nothing."""
+    """Let the last layer write float logits itself: rounding them to 256 levels gains nothing."""
     producers = {output: node for node in model.graph.node for output in node.output}
     last = producers[OUTPUT]
     rounding = producers.get(last.input[0])

@@ -1,4 +1,4 @@
-"""Full-integer int8: gives every tensor of a lowered program its scale, and every constant too.
+"""Full-integer quantisation of a lowered program: a scale for every tensor and constant.
 
 Kernels that only move or select numbers (transpose, concat, pools, pads) demand one scale on all
 sides. Values they connect are gathered into groups that share the scale of their common range, so
@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from shufflenet_deploy.errors import ExportError
-from shufflenet_deploy.export.tflite.lowering import (
+from shufflenet_deploy.export.tflite.program import (
     Quantization,
     TfliteOperation,
     TfliteProgram,

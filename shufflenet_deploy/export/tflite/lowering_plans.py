@@ -1,4 +1,4 @@
-"""The choices of a lowering to NHWC operations, and what the named lowerings choose.
+"""Plans of a lowering to NHWC operations, and those of the named lowerings.
 
 What is equal in numbers is not equal in cost: a runtime has a fast kernel for one form of a
 shuffle, a border or a first convolution and none for another.
@@ -22,7 +22,7 @@ from shufflenet_deploy.network.passes.shuffle_rewrites import (
 
 
 class PaddedAverage(StrEnum):
-    """How an average that counts its padding is written."""
+    """Form of an average pool that counts its padding."""
 
     POOL = "pool"
     """Zeros around the map, then an average pool."""
@@ -31,7 +31,7 @@ class PaddedAverage(StrEnum):
 
 
 class PadBorder(StrEnum):
-    """How a border around a pooled map is written; convolutions have it from their runtime."""
+    """Form of the padding of a pooled feature map; convolutions have it from their runtime."""
 
     PAD = "pad"
     """One operation, which LiteRT computes element by element."""
@@ -40,7 +40,7 @@ class PadBorder(StrEnum):
 
 
 class ShuffleForm(StrEnum):
-    """How a channel shuffle is written."""
+    """Form of a channel shuffle."""
 
     TRANSPOSE = "transpose"
     """One transpose of (pixels, groups, channels of a group)."""
@@ -96,7 +96,7 @@ _CHANNELS_LAST = replace(
 #: borders, 14.1 fitting (dense where blocks would need too many channels of zeros).
 #:
 #: onnxruntime 1.32, channels last, uint8: 27.7 as pairs of Q and DQ, 20.7 so. A depthwise kernel of
-#: 8 channels is up to five times as fast as the one for other numbers; a folded picture saves 1.9,
+#: 8 channels is up to five times as fast as the one for other numbers; a folded image saves 1.9,
 #: split pools 0.6.
 _PLANS = {
     PAPER: Plan(),
@@ -107,13 +107,13 @@ _PLANS = {
 
 
 def plan(choice: Choice) -> Plan:
-    """What a named lowering of an NHWC program stands for."""
+    """Plan of a named lowering of an NHWC program."""
     forms = {place: ShuffleForm(form) for place, form in choice.forms}
     return replace(_PLANS[choice.name], shuffles=forms)
 
 
 def rearranged(graph: Graph, choices: Plan) -> Graph:
-    """The graph with its shuffles written as a plan says."""
+    """Rewrite the shuffles of a graph in the form that a plan chooses."""
     forms = {
         layer.name: _form(graph, layer, choices)
         for layer in graph.layers

@@ -1,7 +1,7 @@
-"""onnx2tf, the converter many know, in an environment of its own that nobody has to see.
+"""onnx2tf as an isolated converter: a virtual environment of its own, installed on first use.
 
-It pins old versions of numpy, onnx and protobuf, so it cannot live beside this package. The first
-use creates a virtual environment in the user's cache from a lock file; every use runs
+It pins old versions of numpy, onnx and protobuf, so it cannot share this package's environment. The
+first use creates a virtual environment in the user's cache from a lock file; every use runs
 ``onnx2tf_worker.py`` there. Apart from that one installation nothing is fetched: the sample file
 that onnx2tf would download is made from the shipped photographs.
 """
@@ -70,7 +70,7 @@ def version() -> str:
 
 
 def environment() -> Environment:
-    """Where the environment is, or will be: one per lock file and Python version."""
+    """Path of the virtual environment, made or not: one per lock file and Python version."""
     import platformdirs  # noqa: PLC0415
 
     python = f"py{sys.version_info.major}.{sys.version_info.minor}"
@@ -100,11 +100,11 @@ def convert(
         _write_sample(folder / _SAMPLE)
         order = {"onnx": str(source), "out": str(folder / "out"), "calibration": None}
         if calibration is not None:
-            planes = np.concatenate([picture.transpose(0, 2, 3, 1) for picture in calibration])
+            planes = np.concatenate([image.transpose(0, 2, 3, 1) for image in calibration])
             np.save(folder / "calibration.npy", planes)
             order["calibration"] = str(folder / "calibration.npy")
-        answer = _run_worker(prepared, order, folder)
-        shutil.copyfile(answer, path)
+        converted = _run_worker(prepared, order, folder)
+        shutil.copyfile(converted, path)
 
 
 def _run_worker(prepared: Environment, order: dict[str, str | None], folder: Path) -> Path:
@@ -124,7 +124,7 @@ def _run_worker(prepared: Environment, order: dict[str, str | None], folder: Pat
         raise ExportError(
             f"onnx2tf did not finish within {_CONVERT_SECS} s; use --converter direct"
         ) from error
-    made = folder / "out" / "answer.tflite"
+    made = folder / "out" / "converted.tflite"
     if done.returncode != 0 or not made.is_file():
         raise ExportError(f"onnx2tf failed: {_last_line(done.stderr or done.stdout)}")
     return made
@@ -211,4 +211,4 @@ def _offline(folder: Path) -> dict[str, str]:
 
 def _last_line(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "it said nothing"
+    return lines[-1] if lines else "it printed nothing"

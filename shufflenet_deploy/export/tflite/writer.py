@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 from shufflenet_deploy.atomic_files import replacing
 from shufflenet_deploy.export.lowering_names import AUTO, parse
 from shufflenet_deploy.export.tflite.int8 import quantised
-from shufflenet_deploy.export.tflite.lowering import (
+from shufflenet_deploy.export.tflite.lowering import lower
+from shufflenet_deploy.export.tflite.lowering_plans import Plan, plan
+from shufflenet_deploy.export.tflite.program import (
     TfliteOperation,
     TfliteProgram,
     TfliteTensor,
-    lower,
 )
-from shufflenet_deploy.export.tflite.lowering_plans import Plan, plan
 from shufflenet_deploy.export.tuning_table import resolved
 from shufflenet_deploy.network.graph import Graph
 from shufflenet_deploy.network.quantization.ranges import Ranges, corrected

@@ -278,7 +278,7 @@ def _replacing(
     changes: Mapping[str, tuple[Layer, ...]],
     shapes: Mapping[str, tuple[int, ...]],
 ) -> Graph:
-    """Layers of these names give way to others; values nobody makes any more are forgotten."""
+    """Replace layers by name; shapes of values that no layer makes any more are dropped."""
     layers = tuple(new for old in graph.layers for new in changes.get(old.name, (old,)))
     known = {**graph.shapes, **shapes}
     values = (graph.input, *(layer.output for layer in layers))

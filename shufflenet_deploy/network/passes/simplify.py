@@ -53,7 +53,7 @@ def simplify(graph: Graph) -> Graph:
     """
     graph = _fold(graph, _with_norm)
     graph = replace(graph, layers=tuple(_as_depthwise(layer) for layer in graph.layers))
-    graph = _gates_as_convolutions(graph)
+    graph = _channel_scales_as_convolutions(graph)
     graph = _fold(graph, _with_activation)
     return _without_dead(graph)
 
@@ -114,8 +114,8 @@ def _as_depthwise(layer: Layer) -> Layer:
     )
 
 
-def _gates_as_convolutions(graph: Graph) -> Graph:
-    """Dense layers between a pooled map and a per-channel gate become 1x1 convolutions."""
+def _channel_scales_as_convolutions(graph: Graph) -> Graph:
+    """Dense layers between a pooled map and a channel scale become 1x1 convolutions."""
     producers = {layer.output: layer for layer in graph.layers}
     maps: dict[str, Layer] = {}
     aliases: dict[str, str] = {}

@@ -39,13 +39,13 @@ def calibrate(graph: Graph, batches: Iterable[NDArray[Any]], method: Method = "m
     """
     if method not in METHODS:
         raise UsageError(f"'{method}' is no calibration method: choose one of {', '.join(METHODS)}")
-    pictures = [batch if batch.ndim == 4 else batch[None] for batch in batches]
-    count = sum(len(batch) for batch in pictures)
+    images = [batch if batch.ndim == 4 else batch[None] for batch in batches]
+    count = sum(len(batch) for batch in images)
     if count == 0:
-        raise UsageError("calibration needs at least one picture")
-    spans, means = _observe(graph, pictures, count)
+        raise UsageError("calibration needs at least one image")
+    spans, means = _observe(graph, images, count)
     if method != "minmax":
-        histograms = _histograms(graph, pictures, spans)
+        histograms = _histograms(graph, images, spans)
         choose = _percentile if method == "percentile" else _SEARCHES[method]
         spans = {name: choose(histograms[name], span) for name, span in spans.items()}
     return Ranges(method=method, pictures=count, spans=spans, means=means)
@@ -63,7 +63,7 @@ def _observe(
             low, high = (float(bound) for bound in torch.aminmax(value))
             if not np.isfinite([low, high]).all():
                 raise UsageError(
-                    f"'{name}' is not finite for a calibration picture: check the weights"
+                    f"'{name}' is not finite for a calibration image: check the weights"
                 )
             known = spans.get(name, (low, high))
             spans[name] = (min(known[0], low), max(known[1], high))
@@ -107,7 +107,7 @@ def _percentile(histogram: NDArray[np.float64], span: Span) -> Span:
 
 
 def _searched(error: Any) -> Any:
-    """A choice of the span that makes ``error(histogram, centres, span)`` least."""
+    """Span search: the one that minimises ``error(histogram, centres, span)``."""
 
     def choose(histogram: NDArray[np.float64], span: Span) -> Span:
         if histogram.sum() == 0:

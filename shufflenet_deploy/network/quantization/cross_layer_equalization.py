@@ -1,4 +1,4 @@
-"""Channels of one tensor made alike in size, so that one scale serves them all.
+"""Cross-layer equalisation: channels of a tensor rescaled alike, so that one scale fits all.
 
 int8 has one scale per activation tensor. A channel a hundred times larger than its neighbours
 leaves them two levels to live in. Between two convolutions a channel can be divided by any positive
@@ -26,9 +26,9 @@ _MOST = 1e4
 
 
 def equalized(graph: Graph, batches: Iterable[NDArray[Any]]) -> Graph:
-    """The same function with evened-out channels.
+    """Equalise the channels of a graph without changing its function.
 
-    ``batches`` are preprocessed images ``(1, C, H, W)``; they tell how large each channel gets.
+    ``batches`` are preprocessed images ``(1, C, H, W)``; channel maxima are observed on them.
     """
     pairs = _pairs(graph)
     peaks = _peaks(graph, batches, {pair.first for pair in pairs})
@@ -95,7 +95,7 @@ def _peaks(
 def _scales(
     peaks: NDArray[np.float64], second: Conv, order: NDArray[np.intp]
 ) -> NDArray[np.float64]:
-    """The divisor of each output channel of the first layer; around 1 on the whole.
+    """Divisor of each output channel of the first layer; about 1 on average.
 
     A depthwise layer has a scale of its own for every channel's weights, so its input can be
     equalized completely for free. Otherwise uneven weights are the cost, and both sides share it.

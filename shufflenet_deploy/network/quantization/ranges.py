@@ -53,7 +53,7 @@ def weight_scales(weight: FloatArray, bias: FloatArray, input_scale: float) -> N
 
 
 def corrected(graph: Graph, ranges: Ranges, float_values: Collection[str] = ()) -> Graph:
-    """Move the mean error that rounding the weights causes into the biases.
+    """Bias correction: move the mean error of rounded weights into the biases.
 
     The layers that make ``float_values`` are not rounded and stay as they are.
 

@@ -1,8 +1,8 @@
-"""The boundary to files of weights: bytes of any origin become named tensors, or one line why not.
+"""Checkpoint parser for untrusted files: bytes become named tensors, or a one-line error.
 
 Nothing in a file is run, whatever wrote it: pickles are read as data (``pickle_reader``), numbers
-by ``tensors`` within stated ``limits``. What the file is, is told from its bytes (``kinds``); where
-in it the weights are, by looking for them (``search``). Weights in shards are read whole.
+by ``tensors`` within stated ``limits``. The type of a file is read from its bytes (``kinds``), and
+the state dict in it is searched for (``search``). Weights in shards are read whole.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _COMPUTED_WITH = re.compile(r"(^|[._])(weight|bias|running_mean|running_var)$")
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """One state dict of a file, by name: float32, no integers, no counters without a dimension.
+    """State dict of a file, by name: float32, no integers, no counters without a dimension.
 
     ``where`` is the key it was found under, "" for the file itself.
     """
@@ -193,14 +193,14 @@ def _readable(path: Path, tensors: Mapping[str, TensorRef]) -> list[str]:
 
 
 def _joined(path: Path, shards: Mapping[Path, set[str]]) -> Checkpoint:
-    """The tensors of all shards; each holds what the index says it does."""
+    """Tensors of all shards; each holds those that the index lists for it."""
     tensors: dict[str, Tensor] = {}
     for shard, promised in shards.items():
         found = _in_one_file(shard, kind_of(shard))[0].read().tensors
         lost = sorted(name for name in promised - set(found) if _COMPUTED_WITH.search(name))
         if lost:
             raise UsageError(
-                f"{shard} lacks {shown(lost[0])}, which {path.name} says it holds; fetch it again"
+                f"{shard} lacks {shown(lost[0])}, which {path.name} lists for it; fetch it again"
             )
         tensors.update(found)
         if sum(tensor.numel() for tensor in tensors.values()) > MAX_ELEMENTS:
@@ -210,7 +210,7 @@ def _joined(path: Path, shards: Mapping[Path, set[str]]) -> Checkpoint:
 
 @contextmanager
 def _one_line(path: Path) -> Iterator[None]:
-    """Whatever a file provokes becomes one line."""
+    """Turn any error that a file provokes into one line."""
     try:
         yield
     except UsageError:

@@ -1,4 +1,4 @@
-"""What a file of weights really is, by its bytes: one that can be read, or what else and the cure.
+"""File type detection by magic numbers: a readable checkpoint, or another type and what to do.
 
 Names decide nothing: downloads, Git LFS and renamed files make them wrong.
 """
@@ -25,7 +25,7 @@ _CONVERT = "save the weights from its own framework as a PyTorch state dict"
 
 
 class Kind(Enum):
-    """What can be read."""
+    """Checkpoint formats that can be read."""
 
     SAFETENSORS = auto()
     ARCHIVE = auto()
@@ -80,7 +80,7 @@ _ARCHIVES: tuple[tuple[tuple[str, ...], str, str], ...] = (
 
 
 def kind_of(path: Path) -> Kind:
-    """How to read the file at ``path``.
+    """Detect the format of the file at ``path``.
 
     Raises:
         UsageError: it is missing, empty, too large, or something else; what, and what to do.
@@ -90,9 +90,9 @@ def kind_of(path: Path) -> Kind:
         found = re.search(rb"^size (\d{1,15})$", head, re.MULTILINE)
         lost = f" (to {int(found[1])} bytes)" if found else ""
         raise _other(path, f"a Git LFS pointer{lost}", "fetch them: git lfs pull")
-    for offset, signature, what, cure in _SIGNATURES:
+    for offset, signature, what, fix in _SIGNATURES:
         if head[offset : offset + len(signature)] == signature:
-            raise _other(path, what, cure)
+            raise _other(path, what, fix)
     if _is_safetensors(head, size):
         return Kind.SAFETENSORS
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
@@ -136,9 +136,9 @@ def _beginning(path: Path) -> tuple[int, bytes]:
     return about.st_size, head
 
 
-def _other(path: Path, what: str, cure: str) -> UsageError:
-    cure = cure.format(name=path.name) if "{name}" in cure else cure
-    return UsageError(f"{path} is {what}, not PyTorch weights; {cure}")
+def _other(path: Path, what: str, fix: str) -> UsageError:
+    fix = fix.format(name=path.name) if "{name}" in fix else fix
+    return UsageError(f"{path} is {what}, not PyTorch weights; {fix}")
 
 
 def _is_safetensors(head: bytes, size: int) -> bool:
@@ -169,17 +169,17 @@ def _archive_kind(path: Path) -> Kind:
     if any(is_root_member(name, "data.pkl") for name in names):
         return Kind.ARCHIVE
     inside = [name for name in names if name.endswith((".pth", ".pt", ".safetensors"))]
-    cure = f"unpack it and give {_short(inside[0])}" if inside else _WANTED
-    raise _other(path, "a zip archive without weights of PyTorch's own", cure)
+    fix = f"unpack it and give {_short(inside[0])}" if inside else _WANTED
+    raise _other(path, "a zip archive without weights of PyTorch's own", fix)
 
 
 def _foreign_archive(names: list[str]) -> tuple[str, str] | None:
-    """What else than a state dict is kept in a zip, by members (or beginnings) that tell it."""
+    """Other contents of zip archives than a state dict, by members (or prefixes of their names)."""
     rooted = len({name.partition("/")[0] for name in names}) == 1
     tails = {name.partition("/")[2] for name in names} if rooted else set(names)
-    for members, what, cure in _ARCHIVES:
+    for members, what, fix in _ARCHIVES:
         if any(tail.startswith(members) for tail in tails):
-            return what, cure
+            return what, fix
     if names and all(name.endswith(".npy") for name in names):
         return "a NumPy archive (.npz)", _CONVERT
     return None
@@ -229,7 +229,7 @@ def _text_kind(path: Path, text: str) -> Kind:
 
 
 def _protobuf_kind(head: bytes) -> str:
-    """What a message is, by the numbers of its first fields; "" when it is none of these."""
+    """Type of a protobuf message, by its first field numbers; "" when it is none of these."""
     fields = list(_fields(head))
     if not fields:
         return ""

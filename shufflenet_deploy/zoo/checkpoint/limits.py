@@ -1,4 +1,4 @@
-"""Bounds of what is read from a file of weights; above them a file is refused, not tried.
+"""Limits on checkpoints; a file above them is refused before it is read.
 
 VGG-16, the largest network here, has 138M weights; with its optimiser, averages and double
 precision a checkpoint of it stays below 4 GiB.
@@ -15,7 +15,7 @@ MAX_ELEMENTS = 1 << 28
 #: Bytes of one storage (several tensors may be views of it), and of all that a state dict lies in.
 MAX_STORAGE_BYTES = 1 << 30
 MAX_STORAGES_BYTES = 2 << 30
-#: The pickle beside the numbers: names, shapes and whatever else was saved.
+#: The pickle next to the numbers: names, shapes and whatever else was saved.
 MAX_PICKLE_BYTES = 64 << 20
 MAX_PICKLE_OPCODES = 5_000_000
 MAX_DIMENSIONS = 8

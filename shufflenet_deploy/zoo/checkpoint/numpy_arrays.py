@@ -1,4 +1,4 @@
-"""NumPy arrays in a pickle: the bytes lie inside it, beside a shape and the name of their kind."""
+"""NumPy arrays in a pickle: the bytes lie inside it, next to a shape and the name of their type."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads a pickle as data: no name in it is ever looked up, imported or called.
+"""Pickle reader without execution: no name in it is ever looked up, imported or called.
 
 ``pickletools`` splits the bytes into opcodes; the stack machine below turns them into plain values.
 Where a pickle names a class or function, a ``Global`` stands for it, and what Python would get by
@@ -36,7 +36,7 @@ class Persistent:
 
 @dataclass(eq=False, kw_only=True)
 class Instance:
-    """What would have become an object: its class or factory, and all that was given to it.
+    """Inert stand-in for a pickled object: its class or factory, and all that was given to it.
 
     ``items`` were set by key, ``members`` appended or added, ``state`` is its attributes.
     """
@@ -50,7 +50,7 @@ class Instance:
 
 
 class _Mark:
-    """Where the arguments of an opcode begin on the stack."""
+    """Mark on the stack at which the arguments of an opcode begin."""
 
 
 #: Types that may be keys; a pair with any other key is left out, since nothing could ask for it.
@@ -61,7 +61,7 @@ _DICTS = ("collections.OrderedDict", "builtins.dict", "__builtin__.dict")
 def read_pickle(stream: IO[bytes], seen: Callable[[Persistent], None] | None = None) -> object:
     """The value of the pickle at the stream's position; the stream is left right behind it.
 
-    ``seen`` is told of each piece of data outside the pickle.
+    ``seen`` is called with each piece of data outside the pickle.
 
     Raises:
         PickleError: it is damaged.

@@ -19,7 +19,7 @@ class DamagedError(ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class SafetensorsFile:
-    """What the header says."""
+    """Header of a safetensors file."""
 
     path: Path
     tensors: Mapping[str, TensorRef]

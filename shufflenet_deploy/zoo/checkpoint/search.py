@@ -1,6 +1,6 @@
-"""Finds the state dicts in whatever was saved: by looking for tensors, not by names of keys.
+"""Search for the state dicts in a checkpoint, by looking for tensors, not by names of keys.
 
-Training scripts put them beside optimisers, averages and settings, under any key and at any depth;
+Training scripts put them next to optimisers, averages and settings, under any key and at any depth;
 a whole pickled module holds its own in ``_parameters``, ``_buffers`` and ``_modules``.
 """
 
@@ -18,7 +18,7 @@ _MAX_NODES = 2_000_000
 #: Longer lists are an optimiser's or a log, and longer keys no name of a tensor.
 _MAX_LIST, _MAX_KEY = 64, 300
 _MODULE_FIELDS = ("_parameters", "_buffers")
-#: Keys of what is trained beside a network: its averages, and an optimiser's state of each weight.
+#: Keys of what is saved with a network: its averages, and an optimiser's state of each weight.
 _AVERAGE = re.compile(r"(^|[._])(ema|swa|averaged?|avg|shadow|polyak)([._]|$)")
 _OPTIMISER = re.compile(r"optim|momentum|exp_avg|grad")
 
@@ -32,17 +32,17 @@ class StateDict:
 
     @property
     def weights(self) -> int:
-        """How many tensors have two dimensions or more, as those of layers do."""
+        """Number of tensors of two dimensions or more, as those of layers are."""
         return sum(len(one.shape) > 1 or bool(one.fault) for one in self.tensors.values())
 
     @property
     def is_average(self) -> bool:
-        """Whether its key says that it is a moving average of the weights."""
+        """True where its key names a moving average of the weights."""
         return names_average(self.path)
 
 
 def names_average(path: str) -> bool:
-    """Whether keys such as ``ema`` or ``state_dict_ema`` are part of a path."""
+    """True where keys such as ``ema`` or ``state_dict_ema`` are part of a path."""
     return bool(_AVERAGE.search(path.lower()))
 
 
@@ -71,7 +71,7 @@ def _rank(found: StateDict) -> tuple[int, bool, bool]:
 
 
 def _walk(content: object) -> Iterator[StateDict]:
-    """Every mapping that holds tensors itself, each once, whatever refers to whatever."""
+    """Every mapping that holds tensors itself, each once, whatever the references."""
     seen: set[int] = set()
     waiting: list[tuple[object, str, int]] = [(content, "", 0)]
     while waiting and len(seen) < _MAX_NODES:
@@ -95,7 +95,7 @@ def _walk(content: object) -> Iterator[StateDict]:
 
 
 def _entries(node: object) -> list[tuple[str, object]]:
-    """What a value holds, by name: items, attributes, or (of short lists) places."""
+    """Entries of a value by name: items, attributes, or (of short lists) indices."""
     if isinstance(node, dict):
         return [
             (key, value)

@@ -75,7 +75,7 @@ _DTYPES: dict[str, torch.dtype] = {
 
 @dataclass(frozen=True, kw_only=True)
 class StorageRef:
-    """Where numbers lie: a key in the file, or ``inline``; and the size and kind of elements."""
+    """Reference to a storage: a key in the file, or ``inline``; the number and type of elements."""
 
     key: str
     dtype: torch.dtype
@@ -121,17 +121,17 @@ def _inline(args: tuple[object, ...]) -> StorageRef | None:
 
 
 def dtype_of(value: object) -> torch.dtype | None:
-    """What the name of a storage's class, or of a ``torch.dtype``, means."""
+    """``torch.dtype`` of the name of a storage's class, or of a dtype."""
     return _DTYPES.get(value.name.rpartition(".")[2]) if isinstance(value, Global) else None
 
 
 def is_size(value: object) -> TypeGuard[int]:
-    """Whether it is an integer that a file's size could be."""
+    """True for an integer that a file's size could be."""
     return isinstance(value, int) and 0 <= value < 1 << 63
 
 
 def read_stream(stream: IO[bytes]) -> tuple[object, dict[str, int]]:
-    """What was saved, and where in the stream each storage begins."""
+    """Read the saved object, and the offset in the stream of each storage."""
     first = read_pickle(stream)
     if first != _LEGACY_MAGIC:
         return first, {}
@@ -158,7 +158,7 @@ class _Sizes:
             self._itemsize[storage.key] = storage.dtype.itemsize
 
     def places(self, stream: IO[bytes], keys: list[str]) -> dict[str, int]:
-        """Where each storage's count of elements stands; the numbers follow it."""
+        """Offset of each storage's element count; the elements follow it."""
         found = {}
         place = stream.tell()
         for key in keys:

@@ -38,7 +38,7 @@ _WITHOUT_NUMBERS = {
 
 @dataclass(frozen=True, kw_only=True)
 class TensorRef:
-    """A tensor that has not been read. ``fault`` says why it cannot be; "" where it can."""
+    """A tensor that has not been read. ``fault`` is why it cannot be; "" where it can."""
 
     shape: Shape = ()
     fault: str = ""
@@ -132,7 +132,7 @@ def _array(storage: StorageRef, written: object, columns: bool) -> TensorRef:  #
 
 
 def check_shape(shape: Shape) -> str:
-    """What is wrong with a shape, in words that follow a name; "" for nothing."""
+    """Fault of a shape, in words that follow a name; "" for none."""
     if any(n < 0 for n in shape):
         return f"has the negative shape {'x'.join(map(str, shape[:MAX_DIMENSIONS]))}"
     if len(shape) > MAX_DIMENSIONS:

@@ -1,4 +1,4 @@
-"""PyTorch's own files, without torch.load: the archive of today and the stream of before 1.6.
+"""PyTorch checkpoints without ``torch.load``: the zip archive, and the stream of before 1.6.
 
 An archive is a zip of ``NAME/data.pkl`` (names and shapes) and ``NAME/data/KEY`` (numbers); for the
 stream see ``storages``. Only what a chosen state dict needs is read, and never more than the file
@@ -36,7 +36,7 @@ StorageBytes = Callable[[StorageRef], bytearray]
 
 @dataclass(frozen=True, kw_only=True)
 class TorchFile:
-    """What was saved, with stand-ins for objects.
+    """Saved object of a PyTorch file, with stand-ins for instances.
 
     ``opened`` is a context in which the bytes of storages can be read.
     """
@@ -105,7 +105,7 @@ class _Archive(zipfile.ZipFile):
 
 
 def is_root_member(name: str, file: str) -> bool:
-    """Whether ``name`` is ``file`` in the archive's one folder (or, once, beside it)."""
+    """True where ``name`` is ``file`` in the archive's one folder (or, once, next to it)."""
     return name == file or (name.count("/") == 1 and name.endswith(f"/{file}"))
 
 

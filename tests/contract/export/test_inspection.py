@@ -1,4 +1,4 @@
-"""What ``inspect`` reads from real files, whole and damaged, and which leftovers it notices."""
+"""``inspect`` on real files, whole and damaged, and the conversion leftovers it warns of."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_reads_what_was_exported(files: dict[tuple[str, str], Path], kind: tuple
     assert found.outputs[0].shape == (1, 1000)
     # Padded average pools become depthwise convolutions, but not in native programs nor in the ONNX
     # file torch writes; in int8 of others some convolutions lose their groups, and ONNX has columns
-    # of the picture as channels.
+    # of the image as channels.
     extra = found.multiply_adds / truth.multiply_adds - 1
     exact = kind[0] == "native" or kind == ("onnx", "fp32")
     assert (extra == 0) if exact else (0 < extra <= (0.15 if kind[1] == "fp32" else 2.5))
@@ -66,24 +66,24 @@ def test_reads_what_was_exported(files: dict[tuple[str, str], Path], kind: tuple
 
 @pytest.mark.parametrize("kind", FILES)
 def test_every_file_says_how_it_is_fed(files, kind, tmp_path):
-    told = export.inspect(files[kind]).metadata
-    assert told is not None
-    assert told == manifest.read(files[kind]).metadata
-    assert told.input_layout == ("NHWC" if kind[0] == "tflite" else "NCHW")
-    assert (told.input_height, told.input_width, told.channel_order) == (64, 64, "RGB")
-    assert (told.mean, told.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-    assert (told.value_range, told.crop_fraction) == ((0.0, 1.0), 0.875)
-    assert (len(told.class_names), told.class_names[0]) == (1000, "tench")
-    assert not told.trained
+    fields = export.inspect(files[kind]).metadata
+    assert fields is not None
+    assert fields == manifest.read(files[kind]).metadata
+    assert fields.input_layout == ("NHWC" if kind[0] == "tflite" else "NCHW")
+    assert (fields.input_height, fields.input_width, fields.channel_order) == (64, 64, "RGB")
+    assert (fields.mean, fields.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    assert (fields.value_range, fields.crop_fraction) == ((0.0, 1.0), 0.875)
+    assert (len(fields.class_names), fields.class_names[0]) == (1000, "tench")
+    assert not fields.trained
     # The file alone is enough.
     alone = tmp_path / files[kind].name
     alone.write_bytes(files[kind].read_bytes())
     alone.chmod(0o755)
-    assert export.inspect(alone).metadata == told
+    assert export.inspect(alone).metadata == fields
 
 
 def test_all_formats_see_the_same_in_an_image(files, tmp_path):
-    image = resource("export", "pictures") / "parity-01-clock.jpg"
+    image = resource("export", "images") / "parity-01-clock.jpg"
     seen = {
         (fmt, precision): classify(path, image, top=1000)
         for (fmt, precision), path in files.items()
@@ -106,7 +106,7 @@ def test_all_formats_see_the_same_in_an_image(files, tmp_path):
 
 
 def test_what_is_no_file_of_ours_is_not_classified(files, tmp_path):
-    image = resource("export", "pictures") / "parity-01-clock.jpg"
+    image = resource("export", "images") / "parity-01-clock.jpg"
     foreign = onnx.load(files["onnx", "fp32"])
     del foreign.metadata_props[:]
     onnx.save(foreign, tmp_path / "foreign.onnx")
@@ -119,15 +119,15 @@ def test_what_is_no_file_of_ours_is_not_classified(files, tmp_path):
     (tmp_path / "text.onnx").write_text("some text")
     (tmp_path / "short.txt").write_text("one\ntwo\n")
     for name, reason in (
-        ("foreign.onnx", "does not say how it is fed"),
-        ("broken.onnx", "does not say how it is fed"),
+        ("foreign.onnx", "has no metadata on its input"),
+        ("broken.onnx", "has no metadata on its input"),
         ("cut.tflite", "not an undamaged TFLite file"),
         ("text.onnx", "is not an ONNX, TFLite or native file"),
         ("nothing.onnx", "cannot read"),
     ):
         with pytest.raises(UsageError, match=reason):
             classify(tmp_path / name, image)
-    with pytest.raises(UsageError, match="cannot decode the picture"):
+    with pytest.raises(UsageError, match="cannot decode the image"):
         classify(files["onnx", "fp32"], tmp_path / "text.onnx")
     with pytest.raises(UsageError, match="2 names for 1000 classes"):
         classify(files["onnx", "fp32"], image, labels=tmp_path / "short.txt")

@@ -71,11 +71,11 @@ def batches() -> Batches:
     return Batches(load_image_set(None).calibration[:4], zoo.Preprocessing(), SIZE)
 
 
-def run(model: onnx.ModelProto, picture: np.ndarray) -> np.ndarray:
+def run(model: onnx.ModelProto, image: np.ndarray) -> np.ndarray:
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), providers=["CPUExecutionProvider"]
     )
-    return session.run(None, {"input": picture})[0]
+    return session.run(None, {"input": image})[0]
 
 
 def test_computes_what_the_module_computes(
@@ -186,7 +186,7 @@ def test_int8_is_integer_throughout(
     kernels = Counter(node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node)
     assert kernels["QLinearConv"] == 4
     assert kernels["Conv"] == kernels["FusedConv"] == 0
-    # The picture is rounded once; the scores leave the last layer as float.
+    # The image is rounded once; the logits leave the last layer as float.
     assert kernels["QuantizeLinear"] <= 2
     weights = [t for t in quantised.graph.initializer if t.name.endswith("scale") and t.dims]
     assert any(len(onnx.numpy_helper.to_array(scales)) == 12 for scales in weights)

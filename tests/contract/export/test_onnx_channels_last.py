@@ -45,11 +45,11 @@ def prepared(module, size=SIZE):
     return graph, ranges, list(Batches(shipped.held_out[:2], how, size))
 
 
-def run(model, picture):
+def run(model, image):
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), providers=["CPUExecutionProvider"]
     )
-    return session.run(None, {"input": picture})[0]
+    return session.run(None, {"input": image})[0]
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def shufflenet():
     "text", ["channels-last", "channels-last:stage2=blocks+stage3=transpose+stage4=dense"]
 )
 def test_a_shufflenet_is_integer_throughout_and_accurate(shufflenet, text):
-    graph, ranges, judges = shufflenet
+    graph, ranges, validation = shufflenet
     model = channels_last.convert(graph, ranges, choices(text))
     kinds = [node.op_type for node in model.graph.node]
     assert set(kinds) <= INTEGER
@@ -70,8 +70,8 @@ def test_a_shufflenet_is_integer_throughout_and_accurate(shufflenet, text):
     (source,), (sink,) = model.graph.input, model.graph.output
     assert (source.name, sink.name) == ("input", "logits")
     assert source.type.tensor_type.elem_type == sink.type.tensor_type.elem_type == 1
-    for picture in judges:
-        assert sqnr_db(interpreter.outputs(graph, picture)[0], run(model, picture)) >= 10
+    for image in validation:
+        assert sqnr_db(interpreter.outputs(graph, image)[0], run(model, image)) >= 10
 
 
 def test_every_depthwise_kernel_gets_whole_vectors_of_channels(shufflenet):
@@ -90,13 +90,15 @@ def test_every_depthwise_kernel_gets_whole_vectors_of_channels(shufflenet):
 
 
 def test_int8_and_uint8_hold_the_same_numbers(shufflenet):
-    graph, ranges, judges = shufflenet
+    graph, ranges, validation = shufflenet
     one, other = (
         channels_last.convert(graph, ranges, choices(), unsigned=unsigned)
         for unsigned in (True, False)
     )
-    wanted = run(one, judges[0])
-    assert sqnr_db(wanted, run(other, judges[0])) >= 25  # Kernels round half a step differently.
+    wanted = run(one, validation[0])
+    assert (
+        sqnr_db(wanted, run(other, validation[0])) >= 25
+    )  # Kernels round half a step differently.
 
 
 def test_the_same_graph_gives_the_same_bytes(shufflenet):
@@ -110,16 +112,16 @@ def test_the_same_graph_gives_the_same_bytes(shufflenet):
 
 def test_gates_are_integer_and_agree_with_the_tflite_file(tmp_path):
     """Untrained gates make noise of roundings; both files must make the same."""
-    graph, ranges, judges = prepared(zoo.load("shufflenet-g3-0.5x-se").module)
+    graph, ranges, validation = prepared(zoo.load("shufflenet-g3-0.5x-se").module)
     model = channels_last.convert(graph, ranges, choices())
     assert {node.op_type for node in model.graph.node} <= INTEGER
     writer.write_int8(graph, ranges, tmp_path / "se.tflite")
     twin = parity.TfliteFile(tmp_path / "se.tflite")
-    assert sqnr_db(twin.run(judges[0]), run(model, judges[0])) >= 12
+    assert sqnr_db(twin.run(validation[0]), run(model, validation[0])) >= 12
 
 
 class Odd(nn.Module):
-    """What a ShuffleNet has not: response norm, uneven pools, a ReLU behind an addition."""
+    """Layers that a ShuffleNet lacks: response norm, uneven pools, a ReLU after an addition."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -138,10 +140,10 @@ class Odd(nn.Module):
 
 def test_other_layers_and_heads():
     torch.manual_seed(1)
-    graph, ranges, judges = prepared(Odd())
+    graph, ranges, validation = prepared(Odd())
     model = channels_last.convert(graph, ranges, choices())
-    for picture in judges:
-        assert sqnr_db(interpreter.outputs(graph, picture)[0], run(model, picture)) >= 15
+    for image in validation:
+        assert sqnr_db(interpreter.outputs(graph, image)[0], run(model, image)) >= 15
 
 
 def test_an_operation_without_an_integer_operator_is_named():

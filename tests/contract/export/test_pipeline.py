@@ -91,7 +91,7 @@ def test_damage_is_noticed_and_repaired_with_the_same_bytes(tmp_path: Path) -> N
 
 
 def test_a_file_that_fails_is_kept_and_says_where(tmp_path: Path) -> None:
-    strict = request(tmp_path, precision="int8", floors=Tolerances(untrained_sqnr_db=150))
+    strict = request(tmp_path, precision="int8", tolerances=Tolerances(untrained_sqnr_db=150))
     artifact = export.export(strict)
     assert not artifact.parity.passed
     assert "SQNR" in artifact.parity.reason
@@ -104,17 +104,15 @@ def test_a_file_that_fails_is_kept_and_says_where(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def picture() -> np.ndarray:
+def image() -> np.ndarray:
     return Batches(load_image_set(None).held_out[:1], zoo.Preprocessing(), SIZE)[0]
 
 
-def first_diverging(graph, file, picture: np.ndarray, floor_db: float) -> str | None:
-    return layer_sqnr.first_diverging_layer(layer_sqnr.compare(graph, file, [picture]), floor_db)
+def first_diverging(graph, file, image: np.ndarray, floor_db: float) -> str | None:
+    return layer_sqnr.first_diverging_layer(layer_sqnr.compare(graph, file, [image]), floor_db)
 
 
-def test_the_first_wrong_layer_of_a_tflite_file_is_named(
-    tmp_path: Path, picture: np.ndarray
-) -> None:
+def test_the_first_wrong_layer_of_a_tflite_file_is_named(tmp_path: Path, image: np.ndarray) -> None:
     graph = trace(zoo.load(NAME).module, SIZE, NAME)
     parts = list(graph.layers)
     index = [i for i, layer in enumerate(parts) if isinstance(layer, Conv)][LAYER]
@@ -122,11 +120,11 @@ def test_the_first_wrong_layer_of_a_tflite_file_is_named(
     parts[index] = dataclasses.replace(broken, weight=-broken.weight)
     writer.write(dataclasses.replace(graph, layers=tuple(parts)), tmp_path / "wrong.tflite")
     file = parity.TfliteFile(tmp_path / "wrong.tflite")
-    assert first_diverging(graph, file, picture, 60.0) == broken.name
+    assert first_diverging(graph, file, image, 60.0) == broken.name
 
 
 def test_the_first_wrong_layer_of_an_onnx_file_is_named(
-    made: dict[tuple[str, str], Artifact], tmp_path: Path, picture: np.ndarray
+    made: dict[tuple[str, str], Artifact], tmp_path: Path, image: np.ndarray
 ) -> None:
     graph = trace(zoo.load(NAME).module, SIZE, NAME)
     model = onnx.load(made["onnx", "fp32"].path)
@@ -134,7 +132,7 @@ def test_the_first_wrong_layer_of_an_onnx_file_is_named(
     weight = next(tensor for tensor in model.graph.initializer if tensor.name == node.input[1])
     weight.CopyFrom(onnx.numpy_helper.from_array(-onnx.numpy_helper.to_array(weight), weight.name))
     onnx.save(model, tmp_path / "wrong.onnx")
-    named = first_diverging(graph, parity.OnnxFile(tmp_path / "wrong.onnx"), picture, 60.0)
+    named = first_diverging(graph, parity.OnnxFile(tmp_path / "wrong.onnx"), image, 60.0)
     assert named is not None
     broken = next(layer for layer in graph.layers if layer.name == named)
     assert isinstance(broken, Conv)
@@ -144,12 +142,12 @@ def test_the_first_wrong_layer_of_an_onnx_file_is_named(
 
 
 def test_a_sound_file_has_no_wrong_layer(
-    made: dict[tuple[str, str], Artifact], picture: np.ndarray
+    made: dict[tuple[str, str], Artifact], image: np.ndarray
 ) -> None:
     graph = trace(zoo.load(NAME).module, SIZE, NAME)
     for kind, file in (("onnx", parity.OnnxFile), ("tflite", parity.TfliteFile)):
         path = made[kind, "fp32"].path
-        assert first_diverging(graph, file(path), picture, 60.0) is None
+        assert first_diverging(graph, file(path), image, 60.0) is None
 
 
 def test_a_size_the_model_cannot_take(tmp_path: Path) -> None:
@@ -164,7 +162,7 @@ def test_nothing_half_done_stays_after_an_interruption(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(parity, "judge", interrupted)
+    monkeypatch.setattr(parity, "compare_logits", interrupted)
     with pytest.raises(KeyboardInterrupt):
         export.export(request(tmp_path))
     assert list(tmp_path.iterdir()) == []

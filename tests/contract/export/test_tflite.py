@@ -49,10 +49,10 @@ def litert(content, resolver=OpResolverType.AUTO):
     return loaded
 
 
-def infer(loaded, picture):
-    """One float picture (C, H, W) through a file; maps come back as (C, H, W)."""
+def infer(loaded, image):
+    """One float image (C, H, W) through a file; maps come back as (C, H, W)."""
     (source,), (result,) = loaded.get_input_details(), loaded.get_output_details()
-    value = picture.transpose(1, 2, 0)[None]
+    value = image.transpose(1, 2, 0)[None]
     if source["dtype"] is np.int8:
         scale, zero_point = source["quantization"]
         value = np.clip(np.round(value / scale) + zero_point, -128, 127).astype(np.int8)
@@ -67,8 +67,8 @@ def infer(loaded, picture):
 
 def graph_of(*layers, shape):
     """A graph whose shapes are what the reference computes."""
-    picture = torch.zeros(1, *shape)
-    values, shapes = {"input": picture}, {"input": shape}
+    image = torch.zeros(1, *shape)
+    values, shapes = {"input": image}, {"input": shape}
     for layer in layers:
         values[layer.output] = interpreter.compute(layer, [values[name] for name in layer.inputs])
         shapes[layer.output] = tuple(values[layer.output].shape[1:])
@@ -77,13 +77,13 @@ def graph_of(*layers, shape):
 
 def agree(graph, *, tolerance=1e-5, seed=0):
     """Every lowering, with and without XNNPACK, computes what the reference computes."""
-    picture = np.random.default_rng(seed).standard_normal(graph.shapes["input"], np.float32)
-    expected = interpreter.outputs(graph, picture[None])[0]
+    image = np.random.default_rng(seed).standard_normal(graph.shapes["input"], np.float32)
+    expected = interpreter.outputs(graph, image[None])[0]
     for lowering, resolver in itertools.product(
         LOWERINGS[Format.TFLITE, Precision.FP32], RESOLVERS
     ):
         content = writer.to_bytes(graph, lowering=lowering)
-        actual = infer(litert(content, resolver), picture)
+        actual = infer(litert(content, resolver), image)
         assert actual.shape == expected.shape
         limit = tolerance * max(1.0, float(abs(expected).max()))
         assert abs(actual - expected).max() <= limit, (lowering, resolver)
@@ -171,7 +171,7 @@ def test_convolutions(size, kernel, stride, padding, groups, per_group, activati
 )
 @settings(max_examples=60, deadline=None)
 def test_pools(size, kernel, stride, padding, kind, count, activation, after_relu):
-    # As in PyTorch, every window touches the picture.
+    # As in PyTorch, every window touches the image.
     padding = padded(padding, size, kernel, stride)
     padding = tuple(min(pad, (kernel[i % 2] - 1) // 2) for i, pad in enumerate(padding))
     first = conv(3, 5, activation=Activation.RELU if after_relu else Activation.NONE)
@@ -351,9 +351,9 @@ def test_values_of_the_graph_keep_their_names():
         experimental_preserve_all_tensors=True,
     )
     loaded.allocate_tensors()
-    picture = np.random.default_rng(3).standard_normal((3, 33, 48), np.float32)
-    infer(loaded, picture)
-    expected = interpreter.activations(graph, picture)
+    image = np.random.default_rng(3).standard_normal((3, 33, 48), np.float32)
+    infer(loaded, image)
+    expected = interpreter.activations(graph, image)
     found = {tensor["name"]: tensor["index"] for tensor in loaded.get_tensor_details()}
     assert set(expected) <= set(found)
     for name, value in expected.items():

@@ -45,11 +45,11 @@ INT8_OPERATIONS = {
 
 
 def photographs(paths, resolution):
-    """Real pictures, normalised as ImageNet networks are fed."""
+    """Real images, normalised as ImageNet networks are fed."""
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     for path in paths:
-        with Image.open(path) as picture:
-            small = picture.convert("RGB").resize((resolution.width, resolution.height))
+        with Image.open(path) as image:
+            small = image.convert("RGB").resize((resolution.width, resolution.height))
         scaled = (np.asarray(small) / 255 - mean) / std
         yield scaled.transpose(2, 0, 1).astype(np.float32)
 
@@ -62,9 +62,9 @@ def litert(content, resolver=OpResolverType.AUTO):
     return loaded
 
 
-def infer(loaded, picture):
+def infer(loaded, image):
     (source,), (result,) = loaded.get_input_details(), loaded.get_output_details()
-    value = picture.transpose(1, 2, 0)[None]
+    value = image.transpose(1, 2, 0)[None]
     if source["dtype"] is np.int8:
         scale, zero_point = source["quantization"]
         value = np.clip(np.round(value / scale) + zero_point, -128, 127).astype(np.int8)
@@ -90,7 +90,7 @@ def operations(content):
 
 @pytest.fixture(scope="module")
 def shufflenet():
-    """The graph of the 0.5x network, ranges from real pictures, and pictures it has not seen."""
+    """The graph of the 0.5x network, ranges from real images, and images it has not seen."""
     graph = trace(zoo.load("shufflenet-g3-0.5x").module, SMALL, "shufflenet-g3-0.5x")
     shipped = load_image_set(None)
     ranges = calibration.calibrate(graph, photographs(shipped.calibration, SMALL))
@@ -113,23 +113,23 @@ def shufflenet():
     ],
 )
 def test_whole_networks(name, head, least_db):
-    """fp32 to 1e-4 of the largest logit under both engines; int8 all in int8, above a floor.
+    """fp32 to 1e-4 of the largest logit under both engines; int8 all in int8, above a minimum SQNR.
 
-    Untrained networks amplify noise with depth, so the floors only tell right from wrong.
+    Untrained networks amplify noise with depth, so the minimum only separates right from wrong.
     """
     graph = trace(zoo.load(name, head=head).module, SMALL, name)
     shipped = load_image_set(None)
     ranges = calibration.calibrate(graph, photographs(shipped.calibration[::4], SMALL))
-    judges = list(photographs(shipped.held_out[:3], SMALL))
-    wanted = [interpreter.outputs(graph, picture[None])[0] for picture in judges]
+    validation = list(photographs(shipped.held_out[:3], SMALL))
+    wanted = [interpreter.outputs(graph, image[None])[0] for image in validation]
     exact = writer.to_bytes(graph)
     whole = writer.int8_to_bytes(graph, ranges)
     assert set(operations(whole)) <= INT8_OPERATIONS
     for resolver in RESOLVERS:
         for content, few, limit in ((exact, 1, 70), (whole, 3, least_db)):
             loaded = litert(content, resolver)
-            for picture, logits in zip(judges[:few], wanted, strict=False):
-                actual = infer(loaded, picture)
+            for image, logits in zip(validation[:few], wanted, strict=False):
+                actual = infer(loaded, image)
                 assert actual.shape == logits.shape
                 assert sqnr_db(logits, actual) >= limit
                 if content is exact:
@@ -142,13 +142,13 @@ def test_alexnet_at_a_size_that_needs_uneven_windows(name, head):
     graph = trace(zoo.load(name, head=head).module, resolution, name)
     shipped = load_image_set(None)
     ranges = calibration.calibrate(graph, photographs(shipped.calibration[:2], resolution))
-    (picture,) = photographs(shipped.held_out[:1], resolution)
-    wanted = interpreter.outputs(graph, picture[None])[0]
-    actual = infer(litert(writer.to_bytes(graph)), picture)
+    (image,) = photographs(shipped.held_out[:1], resolution)
+    wanted = interpreter.outputs(graph, image[None])[0]
+    actual = infer(litert(writer.to_bytes(graph)), image)
     assert abs(actual - wanted).max() <= 1e-4 * abs(wanted).max()
     content = writer.int8_to_bytes(graph, ranges)
     assert set(operations(content)) <= INT8_OPERATIONS
-    assert sqnr_db(wanted, infer(litert(content), picture)) >= 20
+    assert sqnr_db(wanted, infer(litert(content), image)) >= 20
 
 
 def test_response_norm_alone_stays_in_float():
@@ -174,15 +174,15 @@ def test_response_norm_alone_stays_in_float():
         "QUANTIZE": 1,
         "MAX_POOL_2D": 1,
     }
-    (picture,) = photographs(shipped.held_out[:1], SMALL)
-    wanted = interpreter.outputs(graph, picture[None])[0]
+    (image,) = photographs(shipped.held_out[:1], SMALL)
+    wanted = interpreter.outputs(graph, image[None])[0]
     for resolver in RESOLVERS:
-        assert sqnr_db(wanted, infer(litert(content, resolver), picture)) >= 30
+        assert sqnr_db(wanted, infer(litert(content, resolver), image)) >= 30
 
 
 @pytest.mark.parametrize("lowering", LOWERINGS)
 def test_shuffle_and_concat_share_scales(shufflenet, lowering):
-    graph, ranges, judges = shufflenet
+    graph, ranges, validation = shufflenet
     content = writer.int8_to_bytes(graph, ranges, lowering=lowering)
     found = operations(content)
     assert set(found) <= INT8_OPERATIONS
@@ -201,9 +201,9 @@ def test_shuffle_and_concat_share_scales(shufflenet, lowering):
             }
             assert len(scales) == 1
     engines = [litert(content, resolver) for resolver in RESOLVERS]
-    for picture in judges[:3]:
-        wanted = interpreter.outputs(graph, picture[None])[0]
-        assert min(sqnr_db(wanted, infer(engine, picture)) for engine in engines) >= 10
+    for image in validation[:3]:
+        wanted = interpreter.outputs(graph, image[None])[0]
+        assert min(sqnr_db(wanted, infer(engine, image)) for engine in engines) >= 10
 
 
 def test_every_tensor_of_an_int8_file_is_an_integer(shufflenet):
@@ -218,7 +218,7 @@ def test_every_tensor_of_an_int8_file_is_an_integer(shufflenet):
 
 
 def test_float_at_the_ends_on_request(shufflenet):
-    graph, ranges, judges = shufflenet
+    graph, ranges, validation = shufflenet
     whole = litert(writer.int8_to_bytes(graph, ranges))
     content = writer.int8_to_bytes(graph, ranges, float_io=True)
     found = operations(content)
@@ -227,25 +227,25 @@ def test_float_at_the_ends_on_request(shufflenet):
     (source,), (result,) = ends.get_input_details(), ends.get_output_details()
     assert (source["dtype"], result["dtype"]) == (np.float32, np.float32)
     step = whole.get_output_details()[0]["quantization"][0]
-    difference = abs(infer(ends, judges[0]) - infer(whole, judges[0])).max()
+    difference = abs(infer(ends, validation[0]) - infer(whole, validation[0])).max()
     assert difference <= 3 * step  # The input is rounded half up here and half to even there.
 
 
 def test_layers_that_a_remedy_wants_in_float(shufflenet):
-    graph, ranges, judges = shufflenet
+    graph, ranges, validation = shufflenet
     everything = [layer.output for layer in graph.layers]
-    wanted = interpreter.outputs(graph, judges[0][None])[0]
+    wanted = interpreter.outputs(graph, validation[0][None])[0]
     last = writer.int8_to_bytes(graph, ranges, float_values=[graph.output])
     assert operations(last)["DEQUANTIZE"] == 1
-    assert sqnr_db(wanted, infer(litert(last), judges[0])) >= 10
+    assert sqnr_db(wanted, infer(litert(last), validation[0])) >= 10
     content = writer.int8_to_bytes(graph, ranges, float_values=everything)
     # Only the input and the output are left in int8.
     found = operations(content)
     assert (found["QUANTIZE"], found["DEQUANTIZE"]) == (1, 1)
-    assert sqnr_db(wanted, infer(litert(content), judges[0])) >= 20
+    assert sqnr_db(wanted, infer(litert(content), validation[0])) >= 20
 
 
-def test_the_same_pictures_give_the_same_bytes(shufflenet, tmp_path):
+def test_the_same_images_give_the_same_bytes(shufflenet, tmp_path):
     graph, ranges, _ = shufflenet
     shipped = load_image_set(None)
     again = calibration.calibrate(graph, photographs(shipped.calibration, SMALL))

@@ -78,7 +78,7 @@ def shortcut(x: Tensor) -> Tensor:
     return functional.avg_pool2d(x, 3, 2, 1)
 
 
-def scores(state: State, key: str, x: Tensor) -> Tensor:
+def logits(state: State, key: str, x: Tensor) -> Tensor:
     return functional.linear(x.mean((2, 3)), state[f"{key}.weight"], state.get(f"{key}.bias"))
 
 
@@ -95,7 +95,7 @@ def megvii(state: State, x: Tensor) -> Tensor:
             y = norm(state, f"{unit}.branch_main_2.1", conv(state, f"{unit}.branch_main_2.0", y))
             x = (x + y).relu() if index else torch.cat((shortcut(x), y.relu()), 1)
             ordinal += 1
-    return scores(state, "classifier.0", x)
+    return logits(state, "classifier.0", x)
 
 
 def jaxony(state: State, x: Tensor) -> Tensor:
@@ -110,7 +110,7 @@ def jaxony(state: State, x: Tensor) -> Tensor:
             at = f"{unit}.g_conv_1x1_expand"
             y = norm(state, f"{at}.batch_norm", conv(state, f"{at}.conv1x1", y))
             x = (x + y if index else torch.cat((shortcut(x), y), 1)).relu()
-    return scores(state, "fc", x)
+    return logits(state, "fc", x)
 
 
 def mmpretrain(state: State, x: Tensor) -> Tensor:
@@ -128,7 +128,7 @@ def mmpretrain(state: State, x: Tensor) -> Tensor:
             y = shuffle(block("depthwise_conv3x3_bn", y, 1 if index else 2))
             y = block("g_conv_1x1_expand", y)
             x = (x + y if index else torch.cat((shortcut(x), y), 1)).relu()
-    return scores(state, "head.fc", x)
+    return logits(state, "head.fc", x)
 
 
 def weiaicunzai(state: State, x: Tensor) -> Tensor:
@@ -143,7 +143,7 @@ def weiaicunzai(state: State, x: Tensor) -> Tensor:
             at = f"{unit}.expand.pointwise"
             y = norm(state, f"{at}.1", conv(state, f"{at}.0", y))
             x = (x + y if index else torch.cat((shortcut(x), y), 1)).relu()
-    return scores(state, "fc", x)
+    return logits(state, "fc", x)
 
 
 @pytest.mark.parametrize(
@@ -174,9 +174,9 @@ def test_a_layout_gives_the_same_scores(
     torch.save({"state_dict": {f"module.{key}": value for key, value in state.items()}}, path)
     ours = zoo.load(card, weights=path)
     assert ours.weights.layout == forward.__name__
-    picture = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(1))
+    image = torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        expected, found = forward(state, picture), ours.module(picture)
+        expected, found = forward(state, image), ours.module(image)
     assert expected.std() > 0.01
     assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
 

@@ -378,7 +378,7 @@ LFS = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (LFS.encode(), r"Git LFS pointer \(to 2800000 bytes\).*git lfs pull"),
         (b"/annex/objects/SHA256E-s1", "git-annex pointer"),
@@ -414,11 +414,11 @@ LFS = f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 
     ],
 )
 def test_a_file_that_is_something_else_is_named_for_what_it_is(
-    content: bytes, told: str, tmp_path: Path
+    content: bytes, message: str, tmp_path: Path
 ):
     path = tmp_path / "weights.pth"
     path.write_bytes(content)
-    with pytest.raises(UsageError, match=told) as raised:
+    with pytest.raises(UsageError, match=message) as raised:
         import_weights(path)
     assert "\n" not in str(raised.value)
 

@@ -128,7 +128,7 @@ def model(*tensors: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (model(tensor("100000000000")), "claims"),
         (model(tensor("-5x2")), "negative"),
@@ -143,8 +143,8 @@ def model(*tensors: bytes) -> bytes:
         (model(tensor("1000x1000")), "stored"),
     ],
 )
-def test_sizes_are_checked_before_anything_is_read(content: bytes, told: str, tmp_path: Path):
-    assert told in refused(content, tmp_path)
+def test_sizes_are_checked_before_anything_is_read(content: bytes, message: str, tmp_path: Path):
+    assert message in refused(content, tmp_path)
 
 
 def nested(depth: int, begin: bytes, end: bytes) -> bytes:

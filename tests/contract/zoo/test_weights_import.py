@@ -1,4 +1,4 @@
-"""Weights of other implementations: the same class scores, or a line that says why not."""
+"""Weights of other implementations: the same logits, or a one-line error."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def test_pytorchcv_gives_the_same_scores(groups: int, scale: float, tmp_path: Pa
     ours = zoo.load(card, weights=path)
     assert ours.weights.layout == "pytorchcv"
     assert ours.weights.trained
-    picture = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(1))
+    image = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        expected, found = theirs(picture), ours.module(picture)
+        expected, found = theirs(image), ours.module(image)
     assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
 
 
@@ -59,9 +59,9 @@ def test_import_writes_weights_and_a_card_that_load(tmp_path: Path):
     assert result.exit_code == 0, result.output
     card = json.loads(result.stdout)["card"]
     ours = zoo.load(card)
-    picture = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(2))
+    image = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
-        expected, found = theirs(picture), ours.module(picture)
+        expected, found = theirs(image), ours.module(image)
     assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
 
 

@@ -33,7 +33,7 @@ CHANGES: list[dict[str, Any]] = [
     {"resolution": "480x640"},
     {"calibration_method": "entropy"},
     {"remedies": "none"},
-    {"floors": Tolerances(int8_sqnr_db=20)},
+    {"tolerances": Tolerances(int8_sqnr_db=20)},
 ]
 
 
@@ -159,7 +159,7 @@ def test_what_a_name_does_not_tell_is_a_digest_in_it(tmp_path: Path) -> None:
         name_of(calibration=tmp_path),
         name_of(calibration_method="entropy"),
         name_of(remedies="none"),
-        name_of(floors=Tolerances(int8_sqnr_db=20)),
+        name_of(tolerances=Tolerances(int8_sqnr_db=20)),
         name_of("abcdef0123456789", **weights, calibration=tmp_path),
     ]
     assert len({plain, trained, *others}) == len(others) + 2

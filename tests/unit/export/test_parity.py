@@ -1,4 +1,4 @@
-"""The verdict on scores: what is measured, and which floors apply to whom."""
+"""Parity of logits: the figures, and the tolerances of each precision."""
 
 from __future__ import annotations
 
@@ -6,27 +6,29 @@ import numpy as np
 import pytest
 
 from shufflenet_deploy.errors import ExportError
-from shufflenet_deploy.export.parity import judge, sqnr_db
+from shufflenet_deploy.export.parity import compare_logits, sqnr_db
 from shufflenet_deploy.export.request import Tolerances
 from shufflenet_deploy.records import Parity, Precision
 
-SCORES = np.array([[3.0, 4.0, 0.0]], np.float32)
+LOGITS = np.array([[3.0, 4.0, 0.0]], np.float32)
 
 
-def verdict(
+def result(
     got: np.ndarray, *, precision: Precision = Precision.INT8, trained: bool = True
 ) -> Parity:
-    return judge([SCORES], [got], precision=precision, floors=Tolerances(), trained=trained)
+    return compare_logits(
+        [LOGITS], [got], precision=precision, tolerances=Tolerances(), trained=trained
+    )
 
 
 def test_sqnr_is_signal_power_over_noise_power() -> None:
-    assert sqnr_db(SCORES, SCORES + np.float32([[0.5, 0, 0]])) == pytest.approx(20.0)
-    assert sqnr_db(SCORES, SCORES) == 200.0
-    assert sqnr_db(SCORES * 0, SCORES) == -200.0
+    assert sqnr_db(LOGITS, LOGITS + np.float32([[0.5, 0, 0]])) == pytest.approx(20.0)
+    assert sqnr_db(LOGITS, LOGITS) == 200.0
+    assert sqnr_db(LOGITS * 0, LOGITS) == -200.0
 
 
 def test_figures_of_a_good_file() -> None:
-    parity = verdict(SCORES + np.float32([[0.5, 0, 0]]))
+    parity = result(LOGITS + np.float32([[0.5, 0, 0]]))
     assert parity.passed
     assert parity.max_abs_diff == 0.5
     assert parity.sqnr_db == pytest.approx(20.0)
@@ -34,46 +36,46 @@ def test_figures_of_a_good_file() -> None:
     assert parity.top1_agreement == 1.0
 
 
-def test_the_worst_picture_decides() -> None:
-    parity = judge(
-        [SCORES, SCORES],
-        [SCORES, SCORES + np.float32([[0, 0, 2.5]])],
+def test_the_worst_image_decides() -> None:
+    parity = compare_logits(
+        [LOGITS, LOGITS],
+        [LOGITS, LOGITS + np.float32([[0, 0, 2.5]])],
         precision=Precision.INT8,
-        floors=Tolerances(),
+        tolerances=Tolerances(),
         trained=True,
     )
     assert parity.sqnr_db == pytest.approx(6.02, abs=0.01)
     assert not parity.passed
-    assert "SQNR 6.02, floor 10" in parity.reason
+    assert "SQNR 6.02, minimum 10" in parity.reason
 
 
 def test_agreement_counts_for_trained_weights_only() -> None:
     other_class = np.array([[3.9, 3.8, 0.0]], np.float32)
-    assert verdict(other_class, trained=False).passed
-    trained = verdict(other_class)
+    assert result(other_class, trained=False).passed
+    trained = result(other_class)
     assert not trained.passed
-    assert trained.reason == "top-1 agreement 0, floor 0.6"
+    assert trained.reason == "top-1 agreement 0, minimum 0.6"
 
 
 def test_fp32_is_judged_relative_to_the_largest_score() -> None:
-    assert verdict(SCORES * np.float32(1.0001), precision=Precision.FP32).passed
-    off = verdict(SCORES + np.float32([[0.1, 0, 0]]), precision=Precision.FP32)
-    assert "max abs diff / largest score 0.025, limit 0.001" in off.reason
+    assert result(LOGITS * np.float32(1.0001), precision=Precision.FP32).passed
+    off = result(LOGITS + np.float32([[0.1, 0, 0]]), precision=Precision.FP32)
+    assert "max abs diff / largest logit 0.025, limit 0.001" in off.reason
 
 
 @pytest.mark.parametrize(
     ("trained", "passes", "fails", "reason"),
     [
-        (True, 0.15, 0.17, "SQNR 29.4, floor 30"),
-        (False, 1.2, 1.4, "SQNR 11.1, floor 12"),
+        (True, 0.15, 0.17, "SQNR 29.4, minimum 30"),
+        (False, 1.2, 1.4, "SQNR 11.1, minimum 12"),
     ],
 )
-def test_fp16_has_floors_under_its_noise(
+def test_fp16_has_tolerances_of_its_own(
     *, trained: bool, passes: float, fails: float, reason: str
 ) -> None:
     def off_by(difference: float) -> Parity:
-        scores = SCORES + np.float32([[difference, 0, 0]])
-        return verdict(scores, precision=Precision.FP16, trained=trained)
+        logits = LOGITS + np.float32([[difference, 0, 0]])
+        return result(logits, precision=Precision.FP16, trained=trained)
 
     assert off_by(passes).passed
     assert off_by(fails).reason.startswith(reason)
@@ -86,19 +88,21 @@ def test_fp16_may_change_one_class_of_eight() -> None:
 
     def of(number: int, *, trained: bool = True) -> Parity:
         got = [changed] * number + alike[number:]
-        return judge(alike, got, precision=Precision.FP16, floors=Tolerances(), trained=trained)
+        return compare_logits(
+            alike, got, precision=Precision.FP16, tolerances=Tolerances(), trained=trained
+        )
 
     assert of(1).passed
-    assert of(2).reason == "top-1 agreement 0.75, floor 0.85"
+    assert of(2).reason == "top-1 agreement 0.75, minimum 0.85"
     assert of(8, trained=False).passed
 
 
 def test_scores_that_are_no_numbers_fail() -> None:
-    parity = verdict(np.array([[np.nan, 1, 2]], np.float32))
+    parity = result(np.array([[np.nan, 1, 2]], np.float32))
     assert not parity.passed
     assert "not finite" in parity.reason
 
 
 def test_another_number_of_scores_is_an_error() -> None:
-    with pytest.raises(ExportError, match="gives 2 scores where the model gives 3"):
-        verdict(SCORES[:, :2])
+    with pytest.raises(ExportError, match="gives 2 logits where the model gives 3"):
+        result(LOGITS[:, :2])

@@ -1,4 +1,4 @@
-"""Which precisions a file can have, and what a user hears who asked for another."""
+"""Precisions of each format, and the error for any other."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_what_is_named_comes_in_the_order_it_was_named_in():
 
 
 @pytest.mark.parametrize(
-    ("file_format", "machine", "runtime", "told"),
+    ("file_format", "machine", "runtime", "message"),
     [
         (Format.TFLITE, None, "", "fp16 is for --fmt native: tflite has none; .*--precision all"),
         (Format.ONNX, None, "onnxruntime==1.30", "--runtime native: onnxruntime==1.30 has none"),
@@ -46,7 +46,7 @@ def test_what_is_named_comes_in_the_order_it_was_named_in():
         ),
     ],
 )
-def test_fp16_that_there_is_not(file_format, machine, runtime, told):
-    with pytest.raises(UsageError, match=told) as raised:
+def test_fp16_that_there_is_not(file_format, machine, runtime, message):
+    with pytest.raises(UsageError, match=message) as raised:
         resolve(["fp32", "fp16"], file_format, machine, runtime=runtime)
     assert "\n" not in str(raised.value)

@@ -79,7 +79,7 @@ def test_a_dead_channel_stays_dead(batches: list[np.ndarray], tmp_path: Path) ->
     )
 
 
-def verdict(sqnr_db: float, floor_db: float = 10) -> Parity:
+def result(sqnr_db: float, floor_db: float = 10) -> Parity:
     return Parity(
         inputs=4,
         max_abs_diff=0.1,
@@ -96,7 +96,7 @@ def search(graph: Graph, sqnr_of, worst: tuple[str, ...] = ()) -> quantization_s
         for rank, name in enumerate(worst)
     ]
     return quantization_search.search(
-        MINMAX, graph, lambda recipe: verdict(sqnr_of(recipe)), lambda _: rows
+        MINMAX, graph, lambda recipe: result(sqnr_of(recipe)), lambda _: rows
     )
 
 
@@ -165,7 +165,7 @@ def test_a_file_that_runs_goes_before_one_that_does_not(uneven: Graph) -> None:
 
 
 def test_without_layers_to_compare_none_goes_to_float(uneven: Graph) -> None:
-    outcome = quantization_search.search(MINMAX, uneven, lambda _: verdict(2), None)
+    outcome = quantization_search.search(MINMAX, uneven, lambda _: result(2), None)
     assert [str(one.recipe) for one in outcome.attempts] == [
         "minmax calibration",
         "percentile calibration",

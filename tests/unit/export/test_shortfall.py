@@ -1,4 +1,4 @@
-"""What is said of a file that failed validation: limits, predictions, and a cure if known."""
+"""Explanation of a failed validation: limits, top-1 agreement, and the fix where known."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from shufflenet_deploy.records import Parity
 def parity(**changes: Any) -> Parity:
     figures = {
         "inputs": 12, "max_abs_diff": 0.4, "sqnr_db": 7.2, "cosine": 0.99, "top1_agreement": 1.0,
-        "passed": False, "reason": "SQNR 7.2, floor 10", **changes,
+        "passed": False, "reason": "SQNR 7.2, minimum 10", **changes,
     }  # fmt: skip
     return Parity(**figures)
 
 
 def test_a_file_that_agrees_is_not_called_wrong() -> None:
-    said = reasons(parity())
-    assert said == (
-        "SQNR 7.2, floor 10; it predicts the same class as PyTorch for 100% of 12 pictures"
+    explanation = reasons(parity())
+    assert explanation == (
+        "SQNR 7.2, minimum 10; it predicts the same class as PyTorch for 100% of 12 images"
     )
 
 
@@ -31,15 +31,15 @@ def test_a_file_that_agrees_is_not_called_wrong() -> None:
     ("calibrated", "cure"),
     [
         ((SHIPPED_SOURCE, 16), "calibrated with the shipped photographs: give --calib"),
-        (("mine", 3), "calibrated with 3 pictures: give --calib"),
-        (("mine", 1), "calibrated with 1 picture: give --calib"),
+        (("mine", 3), "calibrated with 3 images: give --calib"),
+        (("mine", 1), "calibrated with 1 image: give --calib"),
     ],
 )
-def test_own_pictures_are_the_cure(calibrated: tuple[str, int], cure: str) -> None:
+def test_own_images_are_the_cure(calibrated: tuple[str, int], cure: str) -> None:
     assert cure in reasons(parity(), calibrated=calibrated)
 
 
-def test_there_is_no_cure_where_enough_own_pictures_did_not_help() -> None:
+def test_there_is_no_cure_where_enough_own_images_did_not_help() -> None:
     assert "--calib" not in reasons(parity(), calibrated=("mine", 100))
 
 

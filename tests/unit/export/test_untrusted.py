@@ -181,7 +181,7 @@ def test_tables_that_share_tables_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "said",
+    "record",
     [
         metadata()[:-1] + b', "more": ' + b"[" * DEEP + b"]" * DEEP + b"}",
         metadata()[:-1] + b', "more": ' + b"9" * 10_000 + b"}",
@@ -199,14 +199,14 @@ def test_tables_that_share_tables_are_refused(tmp_path: Path) -> None:
     ],
     ids=range(13),
 )
-def test_programs_that_say_what_no_program_says_are_refused(tmp_path: Path, said: bytes) -> None:
+def test_records_that_no_program_has_are_refused(tmp_path: Path, record: bytes) -> None:
     with pytest.raises(UsageError, match=DAMAGED):
-        inspect(native(tmp_path / "m.native", said))
+        inspect(native(tmp_path / "m.native", record))
 
 
 def test_texts_of_a_file_are_printed_without_control_characters(tmp_path: Path) -> None:
-    said = metadata(machine="\x1b]0;owned\x07", layers={"[red]\ud800": 1})
-    result = CliRunner().invoke(app, ["inspect", str(native(tmp_path / "m.native", said))])
+    record = metadata(machine="\x1b]0;owned\x07", layers={"[red]\ud800": 1})
+    result = CliRunner().invoke(app, ["inspect", str(native(tmp_path / "m.native", record))])
     assert result.exit_code == 0, result.exception
     assert "\x1b" not in result.stdout
     assert "?]0;owned?" in result.stdout

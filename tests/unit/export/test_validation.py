@@ -1,4 +1,4 @@
-"""How many pictures judge a file: few of a large network, if an emulator runs it."""
+"""Size of the validation set: few images for a large network that an emulator runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from shufflenet_deploy.export.validation import Validator
 from shufflenet_deploy.network.graph import Graph
 
 SMALL, LARGE = 10**6, 10**10
-WISH = ExportRequest(model="shufflenet-g8-0.25x", format="native", resolution="32")
+REQUEST = ExportRequest(model="shufflenet-g8-0.25x", format="native", resolution="32")
 GRAPH = Graph(name="g", input="x", output="x", layers=(), shapes={"x": (3, 32, 32)})
 CORE = codegen.host()
 FOREIGN = replace(CORE, arch="armv7l" if CORE.arch != "armv7l" else "x86_64")
@@ -27,7 +27,7 @@ FOREIGN = replace(CORE, arch="armv7l" if CORE.arch != "armv7l" else "x86_64")
 @pytest.fixture(scope="module")
 def model():
     torch.set_num_threads(1)
-    return zoo.load(WISH.model)
+    return zoo.load(REQUEST.model)
 
 
 class Answering:
@@ -38,10 +38,10 @@ class Answering:
     def __init__(self, module, *, emulated):
         self.module, self.emulated, self.asked = module, emulated, 0
 
-    def run(self, picture):
+    def run(self, image):
         self.asked += 1
         with torch.inference_mode():
-            return self.module(torch.from_numpy(picture)).numpy()
+            return self.module(torch.from_numpy(image)).numpy()
 
 
 @pytest.mark.parametrize(
@@ -50,9 +50,9 @@ class Answering:
 )
 def test_an_emulator_is_asked_less_of_a_large_network(emulated, multiply_adds, few, model):
     answering = Answering(model.module, emulated=emulated)
-    verdict = Validator(model, WISH, load_image_set(None), multiply_adds).verdict(answering)
-    assert verdict.passed
-    assert verdict.inputs == answering.asked == (4 if few else 8)
+    result = Validator(model, REQUEST, load_image_set(None), multiply_adds).validate(answering)
+    assert result.passed
+    assert result.inputs == answering.asked == (4 if few else 8)
 
 
 @pytest.fixture
@@ -101,14 +101,14 @@ def test_one_that_nothing_runs_has_a_stand_in_on_this_processor(runs):
     )
 
 
-def test_the_hardest_picture_is_the_one_with_the_most_noise(model):
-    judges = Validator(model, WISH, load_image_set(None), SMALL)
+def test_the_hardest_image_is_the_one_with_the_most_noise(model):
+    validator = Validator(model, REQUEST, load_image_set(None), SMALL)
     answering = Answering(model.module, emulated=False)
     seen = []
 
-    def run(picture):
-        seen.append(picture)
-        return Answering.run(answering, picture) + (0.5 if len(seen) == 3 else 0.01)
+    def run(image):
+        seen.append(image)
+        return Answering.run(answering, image) + (0.5 if len(seen) == 3 else 0.01)
 
     answering.run = run
-    assert np.array_equal(judges.hardest(answering), seen[2])
+    assert np.array_equal(validator.worst_input(answering), seen[2])

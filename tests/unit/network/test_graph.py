@@ -66,12 +66,12 @@ def lively(module, seed=0):
 def check(module, *, channels=3, size=(9, 12), kinds=None):
     module = lively(nn.Sequential(module) if not list(module.children()) else module)
     graph = trace(module, Resolution(height=size[0], width=size[1]), "net", channels=channels)
-    picture = torch.randn(2, channels, *size)
-    expected = module(picture.clone()).detach().numpy()
-    actual = interpreter.outputs(graph, picture.numpy())
+    image = torch.randn(2, channels, *size)
+    expected = module(image.clone()).detach().numpy()
+    actual = interpreter.outputs(graph, image.numpy())
     assert actual.shape == expected.shape
     assert abs(actual - expected).max() <= 1e-5 * max(1, abs(expected).max())
-    for name, value in interpreter.activations(graph, picture[0].numpy()).items():
+    for name, value in interpreter.activations(graph, image[0].numpy()).items():
         assert value.shape == graph.shapes[name]
     assert set(graph.shapes) == {graph.input, *(layer.output for layer in graph.layers)}
     if kinds is not None:
@@ -155,8 +155,8 @@ def test_inline_shuffle_is_one_layer():
     )
     permuted.eval()
     graph = trace(permuted, Resolution(height=9, width=12), "net", channels=12)
-    picture = torch.randn(1, 12, 9, 12)
-    assert (interpreter.outputs(graph, picture.numpy()) == permuted(picture).numpy()).all()
+    image = torch.randn(1, 12, 9, 12)
+    assert (interpreter.outputs(graph, image.numpy()) == permuted(image).numpy()).all()
 
 
 def test_shuffle_modules():

@@ -29,7 +29,7 @@ def network():
     return trace(net.eval(), Resolution(height=16, width=12), "net")
 
 
-def pictures(count, seed=0):
+def images(count, seed=0):
     return np.random.default_rng(seed).standard_normal((count, 3, 16, 12), np.float32)
 
 
@@ -44,8 +44,8 @@ def test_zero_is_exact_and_the_range_fits(low, high):
     assert ends[1] >= max(high, 0) - 0.51 * scale
 
 
-def test_minmax_is_the_extremes_of_all_pictures():
-    graph, batch = network(), pictures(5)
+def test_minmax_is_the_extremes_of_all_images():
+    graph, batch = network(), images(5)
     ranges = calibrate(graph, [batch[:2], batch[2:4], batch[4]])
     assert (ranges.method, ranges.pictures) == ("minmax", 5)
     everything = dict(interpreter.execute(graph, batch))
@@ -58,7 +58,7 @@ def test_minmax_is_the_extremes_of_all_pictures():
 
 @pytest.mark.parametrize("method", ["percentile", "entropy"])
 def test_one_outlier_does_not_set_the_range(method):
-    graph, batch = network(), pictures(32)
+    graph, batch = network(), images(32)
     calm = calibrate(graph, [batch], "minmax").spans["input"]
     batch[3, 1, 5, 5] = 100.0
     low, high = calibrate(graph, [batch], method).spans["input"]
@@ -84,13 +84,13 @@ def test_mse_finds_a_better_range_than_the_extremes():
 
 def test_bad_calibration_is_refused():
     graph = network()
-    with pytest.raises(UsageError, match="at least one picture"):
+    with pytest.raises(UsageError, match="at least one image"):
         calibrate(graph, [])
     with pytest.raises(UsageError, match="choose one of minmax"):
-        calibrate(graph, [pictures(1)], "magic")
-    with pytest.raises(UsageError, match="takes pictures of shape"):
+        calibrate(graph, [images(1)], "magic")
+    with pytest.raises(UsageError, match="takes images of shape"):
         calibrate(graph, [np.zeros((1, 3, 8, 8), np.float32)])
-    broken = pictures(1)
+    broken = images(1)
     broken[0, 0, 0, 0] = np.nan
     with pytest.raises(UsageError, match="not finite"):
         calibrate(graph, [broken])

@@ -40,14 +40,14 @@ def unit(*, groups, width, stride, first_groups=None):
     return trace(net.eval(), Resolution(height=7, width=6), "unit")
 
 
-def run(graph, picture):
+def run(graph, image):
     """The output of a graph that may hold block shuffles, which the reference does not know."""
 
     def blocks(layer, x):
         shape = (len(x), layer.groups, layer.groups, layer.block, *x.shape[2:])
         return x.reshape(shape).transpose(1, 2).flatten(1, 3)
 
-    values = {graph.input: picture}
+    values = {graph.input: image}
     for layer in graph.layers:
         inputs = [values[name] for name in layer.inputs]
         values[layer.output] = (
@@ -60,10 +60,10 @@ def run(graph, picture):
 
 
 def same(before: Graph, after: Graph) -> list[type[Layer]]:
-    picture = torch.from_numpy(
+    image = torch.from_numpy(
         np.random.default_rng(0).standard_normal((2, *before.shapes["input"]), np.float32)
     )
-    np.testing.assert_allclose(run(after, picture), run(before, picture), atol=1e-5, rtol=1e-5)
+    np.testing.assert_allclose(run(after, image), run(before, image), atol=1e-5, rtol=1e-5)
     assert after.output == before.output
     assert set(after.shapes) == {after.input, *(layer.output for layer in after.layers)}
     return [type(layer) for layer in after.layers]
@@ -151,8 +151,8 @@ def test_dense_convolutions_take_the_shuffle_into_their_weights(first_groups, mu
     (depthwise,) = (one for one in changed.layers if isinstance(one, Conv) and one.depthwise)
     assert len(depthwise.weight) == {1: 15, 8: 16}[multiple]
     assert {one.groups for one in changed.layers if isinstance(one, Conv)} == {1, depthwise.groups}
-    picture = torch.rand(1, 3, 7, 6, generator=torch.Generator().manual_seed(1))
-    np.testing.assert_allclose(run(changed, picture), run(graph, picture), atol=1e-5)
+    image = torch.rand(1, 3, 7, 6, generator=torch.Generator().manual_seed(1))
+    np.testing.assert_allclose(run(changed, image), run(graph, image), atol=1e-5)
 
 
 def test_other_shuffles_stay():
@@ -166,5 +166,5 @@ def test_blocks_fill_up_to_a_multiple():
     changed = in_blocks(graph, {shuffle.name}, multiple=8)
     (blocks,) = (layer for layer in changed.layers if isinstance(layer, BlockShuffle))
     assert (blocks.block, changed.shapes[blocks.output][0]) == (8, 72)
-    picture = torch.rand(1, 3, 7, 6, generator=torch.Generator().manual_seed(1))
-    np.testing.assert_allclose(run(changed, picture), run(graph, picture), atol=1e-5)
+    image = torch.rand(1, 3, 7, 6, generator=torch.Generator().manual_seed(1))
+    np.testing.assert_allclose(run(changed, image), run(graph, image), atol=1e-5)

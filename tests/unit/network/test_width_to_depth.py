@@ -25,11 +25,11 @@ def test_blocks_of_columns_compute_the_same(columns, kernel, step, padding):
         stride=(step, step),
         padding=(before, before, max(0, after), max(0, after)),
     )
-    picture = torch.from_numpy(generator.standard_normal((1, 3, 9, 16), np.float32))
-    wanted = interpreter.compute(conv, [picture]).numpy()
+    image = torch.from_numpy(generator.standard_normal((1, 3, 9, 16), np.float32))
+    wanted = interpreter.compute(conv, [image]).numpy()
     wide, (left, right) = fold_columns(conv, columns)
     assert wide.padding[1::2] == (left, right)
-    blocks = picture.reshape(1, 3, 9, 16 // columns, columns).permute(0, 1, 4, 2, 3)
+    blocks = image.reshape(1, 3, 9, 16 // columns, columns).permute(0, 1, 4, 2, 3)
     got = interpreter.compute(wide, [blocks.reshape(1, 3 * columns, 9, 16 // columns)]).numpy()
     many = columns // step
     got = got.reshape(1, many, 5, got.shape[2], got.shape[3]).transpose(0, 2, 3, 4, 1)

@@ -94,12 +94,12 @@ def test_seeds_decide_the_weights():
 
 def test_both_heads_of_alexnet_agree_where_the_map_fits():
     torch.set_num_threads(1)
-    picture = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(3))
+    image = torch.rand(1, 3, 224, 224, generator=torch.Generator().manual_seed(3))
     fixed, dense = (zoo.load("alexnet", head=head).module for head in ("fixed", "dense"))
     with torch.no_grad():
-        torch.testing.assert_close(fixed(picture), dense(picture), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(fixed(image), dense(image), rtol=1e-4, atol=1e-5)
 
 
-def test_a_picture_too_small_is_refused():
+def test_an_image_too_small_is_refused():
     with pytest.raises(UsageError, match="16x16"):
         zoo.complexity_of("alexnet", Resolution(height=16, width=16))
