@@ -209,7 +209,7 @@ def _tflite_tensor(detail):
 
 
 def _delegation(interpreter):
-    """Which operators a delegate took over; {} where the interpreter does not tell."""
+    """Operator counts of the delegate; {} where the interpreter does not report them."""
     try:
         names = [operator["op_name"] for operator in interpreter._get_ops_details()]  # noqa: SLF001
     except AttributeError:
@@ -416,7 +416,7 @@ def warm_up(invoke, runs, secs, max_secs):
 
 
 def windows_agree(samples):
-    """Whether the medians of the last quarter and the quarter before are the same within 2 %."""
+    """Test whether the medians of the last quarter and the quarter before are within 2 %."""
     width = max(3, len(samples) // 4)
     last = median(samples[-width:])
     return abs(median(samples[-2 * width : -width]) - last) <= AGREEMENT * last
@@ -457,7 +457,7 @@ def clock_facts():
 
 
 class Surroundings:
-    """What else the machine did between two moments."""
+    """CPU usage of this process and of the rest of the machine between two moments."""
 
     def __init__(self):
         self._wall_ns = time.perf_counter_ns()
@@ -639,7 +639,7 @@ def pin(cpus):
 
 
 def be_first_to_go():
-    """When memory runs out, the kernel shall end this process and not the login service."""
+    """Set the highest OOM score, so that the kernel kills this process, not the login service."""
     try:
         with open("/proc/self/oom_score_adj", "w") as stream:
             stream.write("1000")

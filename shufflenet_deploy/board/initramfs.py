@@ -78,7 +78,7 @@ SetEnv PYTHONHASHSEED=0
 
 
 class ImageInfo(Record):
-    """What an image was made of. ``id`` is the hash of all of it."""
+    """Ingredients of an image. ``id`` is the hash of all of them."""
 
     id: str
     recipe: str
@@ -111,7 +111,7 @@ def image(cache: Path, *, refresh: bool, on_stage: Callable[[str], None]) -> Ima
 
 
 def newest_image(cache: Path) -> ImageInfo | None:
-    """What ``image`` would return as it is; None when it would build one."""
+    """Return the existing image that ``image`` would return; None when it would build one."""
     found = _newest(cache, _recipe())
     return None if found is None else found.info
 

@@ -86,7 +86,7 @@ class AgentRuntime:
 
     @property
     def name(self) -> str:
-        """As the user wrote it: ``"onnxruntime"`` or ``"onnxruntime==1.30"``."""
+        """Name and version as the user wrote them: ``"onnxruntime"`` or ``"onnxruntime==1.30"``."""
         return f"{self.runtime}=={self.version}" if self.version else self.runtime
 
     @property
@@ -156,7 +156,7 @@ def agent_options(
     input: str | None,  # noqa: A002 - the word of the agent's own option
     output: str | None,
 ) -> tuple[str, ...]:
-    """How one process is to measure, in the options of the agent and of all that speak like it."""
+    """Return one process's options, as every program that shares the protocol takes them."""
     options = {
         "--threads": str(spec.threads),
         "--warmup-runs": str(spec.warmup_runs),

@@ -26,7 +26,7 @@ TRACE_SECS = 2.0
 
 @dataclass(frozen=True, kw_only=True)
 class TurnLog:
-    """What one sustained measurement gave."""
+    """Result of one sustained measurement."""
 
     runtime_version: str
     slices: tuple[TurnSamples, ...]

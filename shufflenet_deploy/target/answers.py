@@ -99,7 +99,7 @@ def record(model: type[_Model], fields: Any, *, whose: str, strict: bool = False
 
 
 def kept(text: str) -> str:
-    """What is stored of the output of a program that could not be read: not more than it takes."""
+    """Cap the stored output of an unreadable program at a fixed length."""
     safe = printable(text[:MAX_KEPT_CHARACTERS])
     left_out = len(text) - MAX_KEPT_CHARACTERS
     return safe if left_out <= 0 else f"{safe}\n[{left_out} more characters]"

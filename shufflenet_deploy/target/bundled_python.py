@@ -49,7 +49,7 @@ _UNUSED = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class BundledPython:
-    """How to make one for an architecture, and how it is started once unpacked.
+    """A Python interpreter built for one architecture, and the command that starts it.
 
     ``arch`` is what wheels call the architecture, ``debian`` what Debian calls it. ``extra`` are
     further packages, their ``libraries`` by soname, and the Python distributions they bring.
@@ -63,7 +63,7 @@ class BundledPython:
     provides: Mapping[str, str] = field(default_factory=dict)
 
     def argv(self, folder: str) -> tuple[str, ...]:
-        """What starts it from where it lies on the target."""
+        """Command that starts the unpacked interpreter on the target."""
         library = f"{folder}/lib"
         start = (f"{library}/{self.loader}", "--inhibit-cache", "--library-path", library)
         return (*start, f"{folder}/bin/python3.11")
@@ -142,12 +142,12 @@ def interpreter_for(machine: str) -> BundledPython | None:
 
 
 def brings_python(machine: str) -> bool:
-    """Whether a target of this architecture needs no Python of its own."""
+    """Return True if an interpreter can be bundled for this architecture."""
     return interpreter_for(machine) is not None
 
 
 def cache_folder() -> Path:
-    """Where interpreters are kept on this machine."""
+    """Return this machine's cache folder of interpreters."""
     from platformdirs import user_cache_path  # noqa: PLC0415
 
     return user_cache_path("shufflenet-deploy") / "interpreters"

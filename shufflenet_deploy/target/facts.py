@@ -1,4 +1,4 @@
-"""What a target is, asked in one round trip of its ``sh`` and read by a pure function.
+"""Target identification: one ``sh`` round trip, parsed by a pure function.
 
 The script must run under busybox and toybox; whatever a machine does not tell is left out.
 """
@@ -163,7 +163,7 @@ class Interpreter(BaseModel):
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """What the script found: the facts that are stored, and what only installing needs.
+    """Result of the script: the stored facts, and those that only installing needs.
 
     ``machine`` is the kernel's architecture, which programs of ours may use whatever the others do.
     """
@@ -215,7 +215,7 @@ def free_bytes(df: str) -> int | None:
 
 
 def sections_of(printed: str) -> dict[str, str]:
-    """What a script printed below each ``== NAME``."""
+    """Split a script's output into its sections, each below a line ``== NAME``."""
     found: dict[str, str] = {}
     for part in re.split(r"^== ", printed, flags=re.MULTILINE)[1:]:
         name, _, body = part.partition("\n")
@@ -279,7 +279,7 @@ def _cores(text: str, processors: list[dict[str, str]]) -> tuple[Core, ...]:
 
 
 def _features(processors: list[dict[str, str]]) -> tuple[str, ...]:
-    """What every core has: a program may be moved from one to another."""
+    """Intersect the features of all cores: a program may migrate between them."""
     each = [set((one.get("features") or one.get("flags") or "").split()) for one in processors]
     common = set.intersection(*each) if each else set()
     return tuple(sorted(name for name in common if _NOTABLE.fullmatch(name)))

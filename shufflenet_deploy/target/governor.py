@@ -166,7 +166,7 @@ _LEASE = 'read -r up _ <"$3"\necho $((${up%.*} + $2)) >"$1.lease"\n'
 
 @dataclass(frozen=True, kw_only=True)
 class WatchPolicy:
-    """How the watchdog looks: by which clock (as ``/proc/uptime`` has it), and how often."""
+    """Watchdog timing: its clock (a file like ``/proc/uptime``) and its polling interval."""
 
     clock: str = "/proc/uptime"
     pause_secs: float = 2
@@ -174,7 +174,7 @@ class WatchPolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class Governors:
-    """What stood before and what was set; ``cores`` have a governor."""
+    """Previous and new governors of every core of ``cores``."""
 
     before: tuple[str, ...]
     now: str

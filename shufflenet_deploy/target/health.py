@@ -1,4 +1,4 @@
-"""What may spoil a measurement at this moment: asked by the target's own ``sh`` in one second.
+"""Health check: possible disturbances of a measurement, read by the target's ``sh`` in one second.
 
 Nothing is written on the target, and no Python is needed there (the clock is left out then).
 """
@@ -81,7 +81,7 @@ _HOTTEST_TRIP_C = 1000.0
 
 @dataclass(frozen=True, kw_only=True)
 class Frequency:
-    """How the kernel chooses the frequency of one core; None where it does not tell."""
+    """cpufreq settings of one core; None where the kernel does not report one."""
 
     core: int
     governor: str | None

@@ -139,7 +139,7 @@ class Lock:
         self._transport.run(shell(_RELEASE, self._path, self._token))
 
     def holder(self) -> str | None:
-        """Who holds the lock and since when, ourselves included; None when it is free or stale."""
+        """Return the holder, perhaps this process, and its time; None if free or stale."""
         text = self._transport.run(shell(HOLDER, self._path)).text.strip()
         return describe(text) if text else None
 

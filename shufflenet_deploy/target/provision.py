@@ -52,7 +52,7 @@ class _Unfit(TargetError):
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What is to be importable on the target, and who is told about the way there."""
+    """Payload to make importable on the target, and the callback for progress messages."""
 
     payload_of: PayloadOf
     tell: Tell
@@ -61,7 +61,7 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class ProvisioningPlan:
-    """Where a runtime would come from, and a few words about it; ``how`` is None for nowhere.
+    """Source that provisioning would use, with a short reason; ``how`` is None if there is none.
 
     ``standalone``: its files are programs that need neither Python nor anything else.
     """
@@ -126,7 +126,7 @@ class Provision:
                 raise error from None
 
     def plan(self, payload_of: PayloadOf) -> ProvisioningPlan:
-        """What ``Mode.AUTO`` would do; nothing is fetched, pushed or written.
+        """Predict the choice of ``Mode.AUTO``; nothing is fetched, pushed or written.
 
         Whether the target's pip reaches an index, or whether there is a wheel, shows only then.
         """
@@ -162,7 +162,7 @@ class Provision:
     # --- with the target's own Python ------------------------------------------------------------
 
     def _places(self, payload: Payload) -> tuple[Environment, Environment]:
-        """Where a virtual environment and pushed wheels of a payload lie, there or not."""
+        """Paths of a payload's virtual environment and pushed wheels, existing or not."""
         key = environment_key(payload, self.python.version)
         return (
             self._venv(f"{self._storage.root}/environments/{key}-venv"),

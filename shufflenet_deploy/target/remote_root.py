@@ -119,7 +119,7 @@ def prepare(transport: Transport, root: str) -> bool:
 
 
 def place_of(transport: Transport, root: str) -> Place:
-    """Whether our folder can be there, or where else; nothing is written."""
+    """Check the configured folder and its alternatives; nothing is written."""
     return read_place(transport.run(shell(PLACE_SCRIPT, root)).text)
 
 
@@ -137,7 +137,7 @@ def _last_words(complaint: str) -> str:
 
 
 def is_ours(transport: Transport, root: str) -> bool:
-    """Whether there is a folder of ours; nothing is made."""
+    """Return True if the folder exists and is marked as the tool's; nothing is created."""
     return transport.run(shell(f"root=$1\n{_OURS}\n", root)).exit_code == 0
 
 
@@ -156,7 +156,7 @@ def look_for(transport: Transport, path: str) -> RemoteRoot:
 
 
 def reads_gzip(transport: Transport) -> bool:
-    """Whether the target has a tar that unpacks a compressed archive."""
+    """Return True if the target has a tar that unpacks gzip archives."""
     probe = io.BytesIO()
     with tarfile.open(fileobj=probe, mode="w:gz") as tar:
         tar.addfile(tarfile.TarInfo("probe"))

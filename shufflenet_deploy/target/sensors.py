@@ -1,4 +1,4 @@
-"""How a target is at this moment: asked by its own ``sh``, so that no Python is needed there."""
+"""Sensors of a target at one moment, read by its own ``sh``, so that no Python is needed there."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class SensorReading:
         return max((near or self.temperature_c).values(), default=None)
 
     def told(self) -> dict[str, object]:
-        """What the target tells, ready for JSON."""
+        """Readings that the target reports, ready for JSON."""
         return {name: value for name, value in asdict(self).items() if value not in (None, {})}
 
 

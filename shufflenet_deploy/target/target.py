@@ -41,7 +41,7 @@ _PIN_PROGRAM = (
 
 @dataclass(frozen=True, kw_only=True)
 class CleanResult:
-    """What ``clean`` removed: a folder of the target and the bytes its disk got back."""
+    """Result of ``clean``: a removed folder of the target and the bytes of disk freed."""
 
     root: str
     freed_bytes: int
@@ -73,11 +73,11 @@ class Target:
 
     @property
     def host(self) -> str:
-        """What the user typed to name the machine."""
+        """Host as the user typed it."""
         return self.transport.host
 
     def facts(self) -> TargetFacts:
-        """What the machine is; asked once, in one round trip.
+        """Facts about the machine, queried once in one round trip.
 
         Raises:
             TransportError: the link failed.
@@ -94,7 +94,7 @@ class Target:
         return read_sensors(self.transport.run(shell(STATE_SCRIPT)).text)
 
     def health(self) -> HealthProbe:
-        """What may spoil a measurement at this moment; takes a second.
+        """Check for possible disturbances of a measurement; takes a second.
 
         Raises:
             TransportError: the link failed.
@@ -103,7 +103,7 @@ class Target:
         return read_health(self.transport.run(argv, timeout_s=_SURVEY_SECS).text)
 
     def place(self) -> Place:
-        """Whether our folder can be where it is to be; nothing is written.
+        """Check that the tool's folder can be at its location; nothing is written.
 
         Raises:
             TransportError: the link failed.
@@ -111,7 +111,7 @@ class Target:
         return remote_root.place_of(self.transport, self.root)
 
     def plan_provisioning(self, payload: PayloadOf) -> ProvisioningPlan:
-        """Where a runtime would come from; nothing is written.
+        """Predict the source of a runtime; nothing is written.
 
         Raises:
             TransportError: the link failed.
@@ -120,7 +120,7 @@ class Target:
 
     @property
     def traffic(self) -> TransferStats:
-        """What travelled in this session."""
+        """Transfer statistics of this session."""
         return self._storage.traffic
 
     @property
@@ -289,7 +289,7 @@ class Target:
         return () if python is None else (python.executable,)
 
     def measuring_for(self) -> str | None:
-        """Who measures on the target and for how long; None when nobody does."""
+        """Return the process that holds the target's lock and since when; None when it is free."""
         return Lock(self.transport, f"{self.root}/lock").holder()
 
     def _refuse_while_measuring(self, *, force: bool) -> None:

@@ -39,7 +39,7 @@ _UNUSED = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class Platform:
-    """What decides which wheels fit: ``libc`` is written ``glibc 2.36`` or ``musl 1.2.4``."""
+    """Properties that select compatible wheels: ``libc`` is ``glibc 2.36`` or ``musl 1.2.4``."""
 
     arch: str
     libc: str
@@ -86,7 +86,7 @@ class Platform:
 
 
 def cache_folder() -> Path:
-    """Where bundles are kept on this machine."""
+    """Return this machine's cache folder of bundles."""
     from platformdirs import user_cache_path  # noqa: PLC0415
 
     return user_cache_path("shufflenet-deploy") / "wheels"
@@ -116,7 +116,7 @@ def bundle(requirements: Iterable[str], platform: Platform, *, lean: bool = Fals
 
 
 def unused(name: str) -> bool:
-    """Whether running a model does without this file of a wheel."""
+    """Return True if inference does not need this file of a wheel."""
     return _UNUSED.match(name) is not None
 
 

@@ -1,4 +1,4 @@
-"""Which Android device is meant: the listing of ``adb devices -l``, and the choice among its lines.
+"""Selection of an Android device: parse ``adb devices -l`` and choose among its lines.
 
 Pure: ``transport.adb`` runs the program.
 """
@@ -113,7 +113,7 @@ def choose(
 
 
 def unusable(serial: str, complaint: str) -> ConnectError:
-    """What to do about a device that adb knows but cannot use, from its state or adb's words."""
+    """Advice for a device that adb lists but cannot use, from its state or adb's error."""
     quoted = shlex.quote(serial)
     if "unauthorized" in complaint or "authorizing" in complaint:
         return ConnectError(

@@ -199,7 +199,7 @@ class Link:
             time.sleep(_RETRY_SECS)
 
     def is_alive(self) -> bool:
-        """Whether the connection still stands."""
+        """Return True while the connection is open."""
         if self._holder is None or self._holder.poll() is not None:
             return False
         try:
@@ -354,7 +354,7 @@ def _translated(route: Route, log: str) -> TransportError:
 
 
 def _remarks(route: Route, said: Sequence[str]) -> list[str]:
-    """What is wrong with the user's keys."""
+    """Explain the problems with the user's keys."""
     from shufflenet_deploy.transport.ssh_connection import (  # noqa: PLC0415 - paramiko
         remarks_on_keys,
     )

@@ -57,7 +57,7 @@ class SharedDisk:
 
 
 def _copied(source: BinaryIO, disk: FileIO) -> bool:
-    """Whether there was room for all of it."""
+    """Copy the stream; return False if the disk had no room for all of it."""
     while chunk := source.read(_CHUNK_BYTES):
         try:
             written = disk.write(chunk)

@@ -1,4 +1,4 @@
-"""What runs in the target's own ``sh``: POSIX only, so that dash, bash, busybox and toybox agree.
+"""Scripts for the target's own ``sh``: POSIX only, so that dash, bash, busybox and toybox agree.
 
 The scripts take their values as positional parameters, never spliced into their text.
 """
@@ -237,7 +237,7 @@ class Announced:
 
     @property
     def login_complaint(self) -> str:
-        """What came instead of a program: why the login shell did not start one."""
+        """Explain why the login shell started no program, from the output that came instead."""
         text = bytes(self._login_output) if self.pid is None else b""
         return " ".join(text.decode("utf-8", "replace").split())
 

@@ -119,7 +119,7 @@ class SshTransport:
         return tuple(name for hop in self.route.hops for name in hop.only_openssh)
 
     def _is_beyond_paramiko(self) -> bool:
-        """Whether the keys at hand say that only OpenSSH can connect, and it is installed."""
+        """Return True if the keys at hand need OpenSSH's client, and it is installed."""
         from shufflenet_deploy.transport import (  # noqa: PLC0415 - paramiko: half a second
             ssh_connection,
         )
@@ -380,7 +380,7 @@ class _Exchange:
 
     @property
     def stderr(self) -> bytes:
-        """What the program itself has written to standard error so far."""
+        """Standard error of the program so far."""
         return bytes(self._errors)
 
     @property
@@ -390,7 +390,7 @@ class _Exchange:
 
     @property
     def login_complaint(self) -> str:
-        """Why the login shell started no program."""
+        """Explanation of why the login shell started no program."""
         return self._stderr.login_complaint or self._stdout.login_complaint
 
     def finish(self) -> int | None:

@@ -116,7 +116,7 @@ class Route:
 
 @dataclass(frozen=True)
 class Destination:
-    """What was typed: ``[ssh://][user@]host[:port]``."""
+    """Destination as typed: ``[ssh://][user@]host[:port]``."""
 
     host: str
     user: str | None
@@ -222,14 +222,14 @@ def aliases(config: Path | None = None) -> tuple[str, ...]:
 
 
 def ssh_program() -> str | None:
-    """Where OpenSSH's client is, if it is installed."""
+    """Find the executable of OpenSSH's client, if it is installed."""
     return shutil.which("ssh")
 
 
 def options_of(
     destination: Destination, config: Path | None = None, *, by_openssh: bool = True
 ) -> reader.Options:
-    """What the configuration says about a host: asked of ``ssh -G``, or read here.
+    """Resolve a host's options: by ``ssh -G``, or with the reader of this package.
 
     Raises:
         UsageError: the configuration cannot be read.
@@ -250,7 +250,7 @@ def options_of(
 
 
 def _asked(program: str, destination: Destination, config: Path | None) -> reader.Options | None:
-    """What ``ssh -G`` prints; None where that ``ssh`` is another program, or too old to say."""
+    """Run ``ssh -G``; None where that ``ssh`` is another program, or too old for it."""
     argv = [program, *_config_options(config), *_typed_options(destination), "-G"]
     try:
         done = subprocess.run(
@@ -438,7 +438,7 @@ def _option(keyword: str, files: Iterable[Path]) -> str:
 
 
 def _asking(found: reader.Options) -> tuple[str, ...]:
-    """What makes ``ssh`` ask about an unknown key and then end, whatever the configuration says."""
+    """Options that make ``ssh`` ask about an unknown key and exit, overriding the configuration."""
     wanted = {
         "StrictHostKeyChecking": "ask",
         "NoHostAuthenticationForLocalhost": "no",
@@ -509,7 +509,7 @@ def _keys(names: Iterable[str], tokens: Mapping[str, str]) -> Iterable[Path]:
 
 
 def _agent_socket(setting: str | None, tokens: Mapping[str, str] | None = None) -> Path | None:
-    """Where the agent listens that ``IdentityAgent`` names, if there is to be one."""
+    """Path of the socket that ``IdentityAgent`` names, if an agent is to be used."""
     if setting is not None and setting.lower() == "none":
         return None
     if setting is None or setting == "SSH_AUTH_SOCK":

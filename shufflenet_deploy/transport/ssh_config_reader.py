@@ -72,7 +72,7 @@ def sources(chosen: Path | None) -> tuple[Source, ...]:
 def read_options(
     files: Sequence[Source], host: str, *, user: str | None = None, port: int | None = None
 ) -> Options:
-    """What the files say about a host; ``user`` and ``port`` were typed and win.
+    """Read a host's options from the files; ``user`` and ``port`` were typed and win.
 
     Raises:
         ConfigError: a line cannot be understood, or the host name that it leads to.
@@ -403,7 +403,7 @@ class _Reading:
         return name
 
     def finished(self) -> Options:
-        """What was found, defaults filled in and paths expanded as ``ssh -G`` shows them."""
+        """Return the options found, with defaults and expanded paths, as ``ssh -G`` shows them."""
         found = self.found
         found.setdefault("port", [_DEFAULT_PORT])
         found.setdefault("user", [expansion.local_user()])
@@ -492,7 +492,7 @@ def _criteria(text: str) -> list[str]:
 
 
 def _matches_any(name: str, patterns: Sequence[str]) -> bool:
-    """Whether a ``Host`` line names a host; one negated match rules it out."""
+    """Match the patterns of a ``Host`` line; one negated match rules the host out."""
     found = False
     for pattern in patterns:
         if _fits(name, pattern.removeprefix("!")):

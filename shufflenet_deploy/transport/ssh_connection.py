@@ -140,7 +140,7 @@ class _Hop:
 
 
 def needs_openssh(route: Route) -> bool:
-    """Whether only OpenSSH's client can connect: certificates of the host, keys on a token."""
+    """Return True if only OpenSSH's client can connect: host certificates, keys on a token."""
     trusted = _Trusted.of(route)
     by_authority = trusted.by_authority and not any(not key.revoked for key in trusted.keys)
     return by_authority or any(map(ssh_keys.is_token_key, route.identity_files))
@@ -262,7 +262,7 @@ class _Transport(paramiko.Transport):  # type: ignore[misc]
 
 @dataclass(frozen=True)
 class _Trusted:
-    """What ``known_hosts`` lists for a host: as it is reached, and for every port."""
+    """Entries of ``known_hosts`` for a host: at its port, and for every port."""
 
     named: list[KnownKey]
     plain: list[KnownKey] = field(default_factory=list)
@@ -282,7 +282,7 @@ class _Trusted:
 
     @property
     def by_authority(self) -> bool:
-        """Whether certificates of the host are to be believed, which OpenSSH alone checks."""
+        """True if host certificates are to be trusted, which OpenSSH alone checks."""
         return any(key.authority and not key.revoked for key in (*self.named, *self.plain))
 
 
@@ -349,7 +349,7 @@ def _limit_algorithms(transport: paramiko.Transport, route: Route, trusted: _Tru
 
 
 def _nothing_in_common(transport: _Transport, route: Route) -> NegotiationError:
-    """What the server allows and this client lacks."""
+    """List the algorithms that the server allows and this client lacks."""
     options = transport.get_security_options()
     for what, (_, name, offered) in _NEGOTIATED.items():
         theirs, ours = transport.offered.get(offered, ()), getattr(options, name)
@@ -398,7 +398,7 @@ def _authenticate(transport: paramiko.Transport, route: Route) -> None:
 
 @dataclass
 class _Refused:
-    """Why no key was accepted; ``beyond`` if OpenSSH could have offered more."""
+    """Reasons why no key was accepted; ``beyond`` if OpenSSH could have offered more."""
 
     remarks: list[str] = field(default_factory=list)
     tried: int = 0
@@ -437,12 +437,12 @@ def _offered(transport: paramiko.Transport, route: Route, refused: _Refused) -> 
 
 
 def _is_beyond(kind: str) -> bool:
-    """Whether a key is of a kind that paramiko may fail to offer rightly."""
+    """Return True for a kind of key that paramiko may fail to offer correctly."""
     return "-cert-" in kind or kind.startswith("sk-")
 
 
 def _is_signed_anew(key: paramiko.PKey, route: Route) -> bool:
-    """Whether OpenSSH may also sign with SHA-1, as old servers want; paramiko no longer does."""
+    """Return True if OpenSSH may fall back to SHA-1 signatures, which paramiko no longer makes."""
     rsa = "ssh-rsa"
     return key.get_name() == rsa and rsa in route.algorithms.get("pubkeyacceptedalgorithms", ())
 
@@ -484,7 +484,7 @@ def _agent(route: Route) -> Iterator[_Agent | None]:
 
 
 def remarks_on_keys(route: Route) -> list[str]:
-    """Why identity files of a route give no key."""
+    """Explain why identity files of a route yield no key."""
     refused = _Refused()
     with _agent(route) as agent:
         for _ in _candidates(route, agent, refused):

@@ -1,4 +1,4 @@
-"""What a value of ``ssh_config`` stands for: ``~``, ``%`` tokens, and ``${VARIABLE}``.
+"""Expansion of ``ssh_config`` values: ``~``, ``%`` tokens, and ``${VARIABLE}``.
 
 Each raises ``ValueError`` where ``ssh`` gives up: for an unknown token, user or variable.
 """

@@ -89,7 +89,7 @@ def _loaded(content: bytes) -> serialization.SSHPrivateKeyTypes:
 
 
 def is_token_key(path: Path) -> bool:
-    """Whether an identity file is the handle of a key on a security token."""
+    """Return True if an identity file is the handle of a key on a security token."""
     with contextlib.suppress(OSError), _public_file(path).open("rb") as stream:
         return _TOKEN_KEY.match(stream.read(64)) is not None
     return path.name.endswith("_sk")

@@ -1,4 +1,4 @@
-"""What OpenSSH logs in to, we log in to: host keys, keys, algorithms; and advice that is typed."""
+"""Parity with OpenSSH: host keys, user keys, algorithms; and advice that can be typed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every transport must do, whatever the link."""
+"""Contract of every transport, whatever the link."""
 
 from __future__ import annotations
 

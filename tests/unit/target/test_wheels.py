@@ -1,4 +1,4 @@
-"""Which wheels fit a machine, and the bundle made of them."""
+"""Selection of compatible wheels for a machine, and the bundle made of them."""
 
 from __future__ import annotations
 

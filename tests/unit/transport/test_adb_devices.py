@@ -1,4 +1,4 @@
-"""Which device ``--host adb`` means, of what ``adb devices -l`` prints."""
+"""Selection of a device by ``--host adb`` from the output of ``adb devices -l``."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ MISTAKES = st.one_of(st.just([]), st.just([]), st.sampled_from(WRONG).map(lambda
 
 
 def found(typed: Destination, config: Path, *, by_openssh: bool):
-    """What one reading says; a refusal is None."""
+    """Options of one reading; None for a refusal."""
     try:
         options = options_of(typed, config, by_openssh=by_openssh)
     except UsageError:
@@ -111,7 +111,7 @@ def found(typed: Destination, config: Path, *, by_openssh: bool):
 
 
 def routed(typed: str, config: Path, *, by_openssh: bool):
-    """Where a connection goes and whom it trusts; a refusal is None."""
+    """Route of a connection and its trusted keys; None for a refusal."""
     with pytest.MonkeyPatch.context() as patch:
         if not by_openssh:
             patch.setattr(ssh_config, "ssh_program", lambda: None)
