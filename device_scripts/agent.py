@@ -33,6 +33,14 @@ AGENT = "shufflenet-deploy"
 # Two windows of the warm-up agree when their medians differ by less than this share.
 AGREEMENT = 0.02
 
+# Plausible readings of sensors; protocol.json states the same limits for all programs and the host.
+MAX_DEGREES_READING = 200
+MIN_C, MAX_C = -50, 200
+MIN_KHZ, MAX_KHZ = 1000, 20000000
+
+# Readings from which the clock's resolution is derived.
+CLOCK_READINGS = 2001
+
 # Thread pools read these when they are loaded; the runtimes' own thread counts are set explicitly.
 POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
@@ -447,12 +455,12 @@ def sample(invoke, min_runs, min_secs, max_secs):
 def clock_facts():
     """The smallest step the clock was seen to make, and what reading it costs, in ns."""
     clock = time.perf_counter_ns
-    readings = [clock() for _ in range(2001)]
+    readings = [clock() for _ in range(CLOCK_READINGS)]
     steps = sorted(later - earlier for earlier, later in zip(readings, readings[1:]))
     positive = [step for step in steps if step > 0]
     return {
         "resolution_ns": positive[0] if positive else 1,
-        "read_ns": (readings[-1] - readings[0]) // 2000,
+        "read_ns": (readings[-1] - readings[0]) // (CLOCK_READINGS - 1),
     }
 
 
@@ -506,7 +514,7 @@ def conditions():
     return {
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "governors": _per_core("scaling_governor", str),
-        "frequency_khz": _per_core("scaling_cur_freq", int),
+        "frequency_khz": _per_core("scaling_cur_freq", _khz),
         "temperature_c": _temperatures(),
         "throttled": _throttled(),
         "load_1min": _load(),
@@ -536,21 +544,35 @@ def _per_core(name, convert):
     return found
 
 
+def _khz(text):
+    """A core's frequency in kHz; raises ValueError for one at which no core runs."""
+    khz = int(text)
+    if not MIN_KHZ <= khz <= MAX_KHZ:
+        raise ValueError(text)
+    return khz
+
+
+def _celsius(reading):
+    """Degrees Celsius of a thermal zone's reading; raises ValueError for a broken sensor."""
+    # The kernel reports millidegrees; some phones' drivers report degrees.
+    celsius = reading if abs(reading) <= MAX_DEGREES_READING else reading / 1000.0
+    if celsius == 0 or not MIN_C < celsius < MAX_C:
+        raise ValueError(reading)
+    return celsius
+
+
 def _temperatures():
     found = {}
     for zone in sorted(glob.glob("/sys/class/thermal/thermal_zone[0-9]*")):
         text = _read(zone + "/temp")
         try:
-            value = float(text or "")
+            celsius = _celsius(float(text or ""))
         except ValueError:
             continue
-        # The kernel says millidegrees; some phones' drivers say degrees.
-        celsius = value / 1000.0 if abs(value) > 200 else value
         name = _read(zone + "/type") or "zone"
         if name in found:
             name += "-" + zone.rsplit("zone", 1)[1]
-        if -50.0 < celsius < 200.0:
-            found[name] = celsius
+        found[name] = celsius
     return found
 
 
@@ -597,13 +619,20 @@ def _battery():
         if _read(supply + "/type") != "Battery":
             continue
         level = _read(supply + "/capacity")
-        tenths = _read(supply + "/temp")
         return {
             "percent": int(level) if level and level.isdigit() else None,
             "status": _read(supply + "/status"),
-            "temperature_c": int(tenths) / 10.0 if tenths and tenths.isdigit() else None,
+            "temperature_c": _battery_celsius(_read(supply + "/temp")),
         }
     return None
+
+
+def _battery_celsius(tenths):
+    try:
+        celsius = int(tenths or "") / 10.0
+    except ValueError:
+        return None
+    return celsius if celsius != 0 and MIN_C < celsius < MAX_C else None
 
 
 def peak_rss_bytes():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import asdict, dataclass, field
 
-from shufflenet_deploy.target import answers
+from shufflenet_deploy.target import answers, plausibility
 
 # `dumpsys` is Android's; phones hide most of /sys from the shell user.
 SCRIPT = """\
@@ -21,7 +21,6 @@ exit 0
 """
 
 _CPU_ZONE = re.compile(r"cpu|soc|core|pkg|tsens|apss|cluster", re.IGNORECASE)
-_PLAUSIBLE_C = (1.0, 150.0)
 _BATTERY_STATUS = {2: "charging", 3: "discharging", 4: "not charging", 5: "full"}
 
 
@@ -51,14 +50,14 @@ def read_sensors(printed: str) -> SensorReading:
     """Read what ``SCRIPT`` printed. Pure: a captured text can be replayed."""
     temperatures: dict[str, float] = {}
     for number, sensor in re.findall(r"^zone (-?[0-9]{1,9}) (.+)$", printed, re.MULTILINE):
-        # Most kernels tell thousandths of a degree, some degrees.
-        degrees = int(number) / 1000 if abs(int(number)) >= 1000 else float(number)
+        degrees = plausibility.celsius(float(number))
         name = answers.name(sensor)
-        if name is not None and _PLAUSIBLE_C[0] <= degrees <= _PLAUSIBLE_C[1]:
+        if name is not None and degrees is not None:
             temperatures[name] = max(degrees, temperatures.get(name, degrees))
     battery = dict(re.findall(r"^[ \t]+(\w{1,40}): (-?[0-9]{1,9})[ \t\r]*$", printed, re.MULTILINE))
-    if "temperature" in battery:
-        temperatures.setdefault("battery", int(battery["temperature"]) / 10)
+    battery_c = int(battery.get("temperature", 0)) / 10
+    if plausibility.is_temperature(battery_c):
+        temperatures.setdefault("battery", battery_c)
     return SensorReading(
         temperature_c=temperatures,
         battery_percent=answers.number(battery.get("level"), most=100),
