@@ -29,7 +29,8 @@ from shufflenet_deploy.errors import (
     UsageError,
 )
 from shufflenet_deploy.transport import ssh_advice
-from shufflenet_deploy.transport.ssh_config import Route, ssh_program
+from shufflenet_deploy.transport.ssh_options import ssh_program
+from shufflenet_deploy.transport.ssh_route import Route
 
 #: Beyond the time to connect: a slow board's key exchange, a touch of a security key.
 _LOGIN_SECS = 60.0
@@ -355,7 +356,7 @@ def _translated(route: Route, log: str) -> TransportError:
 
 def _remarks(route: Route, said: Sequence[str]) -> list[str]:
     """Explain the problems with the user's keys."""
-    from shufflenet_deploy.transport.ssh_connection import (  # noqa: PLC0415 - paramiko
+    from shufflenet_deploy.transport.ssh_authentication import (  # noqa: PLC0415 - paramiko
         remarks_on_keys,
     )
 

@@ -30,7 +30,8 @@ from shufflenet_deploy.errors import (
 )
 from shufflenet_deploy.transport import shell_scripts, ssh_advice
 from shufflenet_deploy.transport.base import CommandResult, Progress
-from shufflenet_deploy.transport.ssh_config import Route, ssh_program
+from shufflenet_deploy.transport.ssh_options import ssh_program
+from shufflenet_deploy.transport.ssh_route import Route
 from shufflenet_deploy.transport.streams import Bounded
 
 #: Who makes the connection; ``auto`` is paramiko where that can serve.
@@ -133,6 +134,7 @@ class SshTransport:
             return openssh.open_link(self.route)
         from shufflenet_deploy.transport import (  # noqa: PLC0415 - paramiko: half a second
             ssh_connection,
+            ssh_handshake,
         )
 
         if settings := self._only_openssh():
@@ -142,7 +144,7 @@ class SshTransport:
             )
         try:
             return ssh_connection.open_link(self.route)
-        except ssh_connection.BeyondParamikoError as beyond:
+        except ssh_handshake.BeyondParamikoError as beyond:
             if self.client == "paramiko" or ssh_program() is None:
                 raise ssh_advice.beyond_paramiko(beyond.error) from beyond
             try:

@@ -15,7 +15,8 @@ from shufflenet_deploy.errors import (
     HostKeyError,
     NegotiationError,
 )
-from shufflenet_deploy.transport.ssh_config import Route, ssh_program
+from shufflenet_deploy.transport.ssh_options import ssh_program
+from shufflenet_deploy.transport.ssh_route import Route
 
 #: How ssh_config calls what is negotiated.
 _KEYWORDS = {

@@ -8,16 +8,12 @@ from pathlib import Path
 import pytest
 
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.transport import ssh_config
 from shufflenet_deploy.transport import ssh_expansion as expansion
-from shufflenet_deploy.transport.ssh_config import (
-    Destination,
-    SshSettings,
-    aliases,
-    resolve,
-    route_of,
-)
+from shufflenet_deploy.transport import ssh_options
+from shufflenet_deploy.transport.ssh_config import aliases, resolve, route_of
+from shufflenet_deploy.transport.ssh_destination import Destination
 from shufflenet_deploy.transport.ssh_expansion import home
+from shufflenet_deploy.transport.ssh_route import SshSettings
 
 
 @pytest.mark.parametrize(
@@ -147,7 +143,7 @@ def test_the_same_as_openssh(write, tmp_path, host):
 def either(request, monkeypatch):
     """The configuration is asked of ``ssh``, then read without one."""
     if request.param != "ssh -G":
-        monkeypatch.setattr(ssh_config, "ssh_program", lambda: None)
+        monkeypatch.setattr(ssh_options, "ssh_program", lambda: None)
 
 
 @pytest.mark.usefixtures("either")
