@@ -72,7 +72,7 @@ class OnnxRuntime:
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.log_severity_level = 3
-        # Workers spin between operators, as in an application that runs one picture after another.
+        # Workers spin between operators, as in an application that runs one image after another.
         options.add_session_config_entry("session.intra_op.allow_spinning", "1")
         if profile is not None:
             options.enable_profiling = True
@@ -506,7 +506,7 @@ def _busy_secs():
 
 
 def conditions():
-    """The state of the machine at this moment; what it does not tell is left out or null."""
+    """State of the machine at this moment; what it does not report is left out or null."""
     memory = _meminfo()
     swap = None
     if "SwapTotal" in memory and "SwapFree" in memory:
@@ -647,7 +647,7 @@ def peak_rss_bytes():
 
 
 def affinity():
-    """The cores this process may run on; None where the system does not tell."""
+    """The cores this process may run on; None where the system does not report them."""
     try:
         return sorted(os.sched_getaffinity(0))
     except (AttributeError, OSError):

@@ -4,9 +4,9 @@ r"""Runs several models by turns for a long time and prints exactly one JSON obj
     python3 sustained.py --agent agent.py --secs 600 --runtime litert --model a.tflite \
         --also b.tflite --threads 1
 
-The turns are short, so that all models see the same heat, and nothing pauses between them. Each
-model's first inference of a turn, which follows another model's, is kept apart. Between turns, at
-intervals, the frequencies, the temperatures and the firmware's throttle bits are noted.
+The turns are short, so that all models see the same heat, and nothing pauses between them. The
+first inference of a turn, which follows another model's, is kept separately. Between turns, at
+intervals, the frequencies, the temperatures and the firmware's throttle bits are recorded.
 
 Needs what ``agent.py`` needs, and that file: the models are loaded and called by it. Its options
 are understood too, as far as they concern a process and not how long it measures.

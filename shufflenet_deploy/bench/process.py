@@ -116,4 +116,4 @@ def _phone(place: BenchContext) -> dict[str, object] | None:
     """Battery, screen and sensors of a phone: what the agent may not read there."""
     if place.target.transport.kind != "adb":
         return None
-    return place.hold.with_retry("asking for its state", place.target.sensors).told()
+    return place.hold.with_retry("asking for its state", place.target.sensors).as_json()

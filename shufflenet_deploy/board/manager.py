@@ -1,8 +1,8 @@
 """The boards of this user: started once, found again, switched off without a trace.
 
 Each board is one folder of the state folder: its description, its two keys, its known_hosts, its
-console. One lock per name serialises starting and stopping; the folder is what says a board exists,
-its process what says it runs.
+console. One lock per name serialises starting and stopping; a board exists while its folder
+does, and runs while its process does.
 """
 
 from __future__ import annotations

@@ -58,14 +58,16 @@ def parse(printed: str) -> Aggregate:
     timings = _TIMINGS.search(printed)
     if timings is None:
         complaint = _COMPLAINT.search(printed)
-        said = first_line(complaint[1]) if complaint else "it printed no 'Inference timings in us'"
-        raise ParseError(f"benchmark_model gave no result: {said}")
+        reason = (
+            first_line(complaint[1]) if complaint else "it printed no 'Inference timings in us'"
+        )
+        raise ParseError(f"benchmark_model gave no result: {reason}")
     try:
         init, first, average = (float(text) for text in timings.groups())
         fields, count = _last_statistics(printed[: timings.start()])
     except ValueError as error:
         raise ParseError(f"benchmark_model printed a wrong number: {error}") from error
-    told = {
+    fields = {
         "count": count,
         "average_us": average,
         "min_us": fields["min"],
@@ -74,7 +76,7 @@ def parse(printed: str) -> Aggregate:
         "first_us": first,
         "init_us": init,
     }
-    return answers.record(Aggregate, told, whose="benchmark_model printed a wrong number")
+    return answers.record(Aggregate, fields, whose="benchmark_model printed a wrong number")
 
 
 def _last_statistics(text: str) -> tuple[dict[str, float], int]:

@@ -14,7 +14,7 @@ from shufflenet_deploy.runtime.base import Payload, Report
 
 @dataclass(frozen=True)
 class NativeRuntime:
-    """Programs that ``export --fmt native`` made; they speak the agent's protocol."""
+    """Executables made by ``export --fmt native``, which share the agent's protocol."""
 
     name: str = "native"
 
@@ -55,7 +55,7 @@ class NativeRuntime:
         spec: BenchmarkSpec,
         inferences: int,
     ) -> tuple[str, ...]:
-        """The same command, told to take so many inferences apart afterwards."""
+        """The same command, with an option that profiles so many inferences afterwards."""
         measuring = self.command(python=(), agent="", model=model, spec=spec)
         return (*measuring, "--profile", str(inferences))
 

@@ -1,6 +1,6 @@
 """Target identification: one ``sh`` round trip, parsed by a pure function.
 
-The script must run under busybox and toybox; whatever a machine does not tell is left out.
+The script must run under busybox and toybox; whatever a machine does not report is left out.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ def read_survey(printed: str, *, host: str, transport: str) -> Survey:
     """Read what ``SCRIPT`` printed. Pure: a captured text can be replayed.
 
     Raises:
-        ParseError: no target can be as it says.
+        ParseError: no target can be as reported.
     """
     sections = sections_of(printed)
     python = _interpreter(sections.get("python", ""))
@@ -187,7 +187,7 @@ def read_survey(printed: str, *, host: str, transport: str) -> Survey:
     if python is not None and python.bits == 32:
         arch = _USERLAND_32.get(machine, machine)
     memory = re.search(r"MemTotal:[ \t]*([0-9]{1,20})", sections.get("memory", ""))
-    told = {
+    reported = {
         "host": host,
         "transport": transport,
         "arch": arch,
@@ -202,7 +202,7 @@ def read_survey(printed: str, *, host: str, transport: str) -> Survey:
         "python": python.version if python else None,
         "features": _features(processors),
     }
-    facts = answers.record(TargetFacts, told, whose=f"{host} does not say what it is")
+    facts = answers.record(TargetFacts, reported, whose=f"{host} does not say what it is")
     root = answers.path(sections.get("root"), whose=f"{host} does not say where our folder lies")
     return Survey(facts=facts, machine=machine, python=python, root=root)
 

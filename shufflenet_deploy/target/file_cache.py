@@ -31,7 +31,7 @@ class TransferStats:
 class FileCache:
     """Our folder on one target. It is made when something is first put there.
 
-    ``root_of`` says where it lies; asking may take a round trip.
+    ``root_of`` returns its path; calling it may take a round trip.
     """
 
     def __init__(self, transport: Transport, root_of: Callable[[], str]) -> None:

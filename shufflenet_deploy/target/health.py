@@ -92,9 +92,9 @@ class Frequency:
 
 @dataclass(frozen=True, kw_only=True)
 class HealthProbe:
-    """A second in the life of a target; None or empty where it does not tell.
+    """State of a target during one second; None or empty where it does not report it.
 
-    ``busy_cores`` is how many cores worked during that second. ``rights`` says how a governor could
+    ``busy_cores`` is how many cores worked during that second. ``rights`` states how a governor can
     be set: "direct", "sudo", or not at all. ``noted`` are changes of ours that wait for being put
     back. ``trip_c`` are the temperatures from which the kernel slows down, by sensor.
     """

@@ -38,7 +38,7 @@ if ! {_OURS}; then
     (umask 077 && mkdir -p "$root") && printf %s "$2" >"$root/CACHEDIR.TAG" || exit 1
 fi
 find "$root" -name '.*.part' -mmin +60 -exec rm -f {{}} + 2>/dev/null
-# Shells say 126 of a program that is there and must not be started.
+# Shells exit with 126 for a program that exists and must not be started.
 probe=$root/.start.$$ interpreter=$(command -v sh)
 case $interpreter in /*) ;; *) interpreter=/bin/sh ;; esac
 printf '#!%s\nexit 0\n' "$interpreter" >"$probe" && chmod 700 "$probe" || exit 1
@@ -91,7 +91,7 @@ echo "$1"
 
 @dataclass(frozen=True, kw_only=True)
 class RemoteRoot:
-    """A file on the target, and the room beside it: None where it does not exist or say."""
+    """A file on the target and the room on its disk; None where there is none or no report."""
 
     sha256: str | None
     free_bytes: int | None

@@ -27,7 +27,7 @@ _BATTERY_STATUS = {2: "charging", 3: "discharging", 4: "not charging", 5: "full"
 @dataclass(frozen=True, kw_only=True)
 class SensorReading:
     """Temperatures by sensor, in degrees Celsius, and a phone's battery and screen; None where the
-    target does not tell.
+    target does not report them.
     """
 
     temperature_c: dict[str, float] = field(default_factory=dict)
@@ -37,11 +37,11 @@ class SensorReading:
 
     @property
     def hottest_c(self) -> float | None:
-        """Of the sensors near the processor, or of all when none of them says that it is."""
+        """Maximum over the sensors near the processor, or over all where none is named so."""
         near = {name: value for name, value in self.temperature_c.items() if _CPU_ZONE.search(name)}
         return max((near or self.temperature_c).values(), default=None)
 
-    def told(self) -> dict[str, object]:
+    def as_json(self) -> dict[str, object]:
         """Readings that the target reports, ready for JSON."""
         return {name: value for name, value in asdict(self).items() if value not in (None, {})}
 

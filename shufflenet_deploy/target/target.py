@@ -161,20 +161,20 @@ class Target:
         Tried in turn: what an earlier session installed; the target's own Python when it has
         exactly the wanted versions; a virtual environment that its pip fills, if it reaches an
         index; wheels that are downloaded here and pushed as one bundle; and a Python of our own
-        with its wheels, where the target has none that serves. ``on_stage`` is told what is being
-        done.
+        with its wheels, where the target has none that serves. ``on_stage`` gets a message for
+        each step.
 
-        ``payload`` is what to install, or a function that says it for the facts of the Python
+        ``payload`` is what to install, or a function that returns it for the facts of the Python
         that is going to import it.
 
         Raises:
             TargetError: there is no Python, no fitting wheel, or the modules do not import.
         """
         choose = payload if callable(payload) else lambda _: payload
-        wish = Request(
-            payload_of=choose, tell=on_stage or (lambda _: None), on_progress=on_progress
+        request = Request(
+            payload_of=choose, on_message=on_stage or (lambda _: None), on_progress=on_progress
         )
-        return self._provision.environment(wish, mode)
+        return self._provision.environment(request, mode)
 
     def invoke(
         self,
@@ -205,7 +205,7 @@ class Target:
         The lock ends with our connection, however that ends.
 
         Raises:
-            TargetError: somebody else holds it; says who and for how long.
+            TargetError: somebody else holds it; names who and for how long.
         """
         lock = Lock(self.transport, f"{self._storage.prepared_root}/lock")
         lock.acquire(wait_secs=wait_secs, on_wait=on_wait)

@@ -185,7 +185,7 @@ def _pip_environment() -> dict[str, str]:
 
 
 def complaint(stderr: bytes) -> str:
-    """The line of pip's standard error that says why."""
+    """The line of pip's standard error that gives the reason."""
     lines = stderr.decode("utf-8", "replace").strip().splitlines()
     errors = [line.removeprefix("ERROR:").strip() for line in lines if line.startswith("ERROR:")]
     # pip repeats the index, which may hold a token.

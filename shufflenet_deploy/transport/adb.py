@@ -153,11 +153,11 @@ class AdbTransport:
 
     def pull(self, remote: str, local: Path) -> None:
         """See ``Transport.pull``."""
-        said = self._script(shell_scripts.DIGEST, remote, path=remote, size_bytes=0)
+        printed = self._script(shell_scripts.DIGEST, remote, path=remote, size_bytes=0)
         with replacing(local) as temporary:
             self._sync("pull", remote, str(temporary), path=remote, size_bytes=0)
             digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
-            if f"sha256 {digest}" not in said:
+            if f"sha256 {digest}" not in printed:
                 raise TransferError(
                     f"{remote} did not arrive whole from {self.host} (sha256 differs); try again"
                 )
@@ -186,8 +186,8 @@ class AdbTransport:
         except ConnectError as error:
             raise TransferError(f"{error} (in the middle of {path})") from error
         if done.returncode:
-            said = (done.stderr + done.stdout).decode("utf-8", "replace")
-            match = re.search(r"^adb: error: (.*)$", said, re.MULTILINE)
+            printed = (done.stderr + done.stdout).decode("utf-8", "replace")
+            match = re.search(r"^adb: error: (.*)$", printed, re.MULTILINE)
             last = match[1] if match else f"status {done.returncode}"
             if refused := re.search(r"': remote (.*)", last):
                 raise shell_scripts.denied(
@@ -220,7 +220,7 @@ class AdbTransport:
     ) -> tuple[int, bytes, bytes]:
         """Older devices: ``exec-out`` gives one raw stream, so stderr follows stdout behind a mark.
 
-        Standard input travels as a file, for these devices never tell a program of its end.
+        Standard input travels as a file, for these devices never signal its end to a program.
         """
         mark = _mark()
         scratch = f"{self._scratch}/.{mark}"

@@ -2,7 +2,7 @@
 
 For what paramiko lacks: ciphers, key exchanges, host certificates, GSSAPI, security keys, smart
 cards. ``ssh -M`` holds the connection; every program and file gets a session of it. Nothing is ever
-asked for, and host keys are checked whatever the configuration says.
+asked for, and host keys are checked in spite of the configuration.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ _ALWAYS = {
     "ServerAliveInterval": "15",
     "ServerAliveCountMax": "4",
 }
-#: Tells the key that the host shows and the keys that it was offered.
+#: Prints the key that the host shows and the keys that it was offered.
 _DIAGNOSTICS = "DEBUG1"
 
 # Holds the connection for as long as our process has this script's standard input open, so that it
@@ -152,7 +152,7 @@ class Link:
         """Connect.
 
         Raises:
-            TransportError: of the kind that fits what ``ssh`` said.
+            TransportError: of the kind that fits the output of ``ssh``.
         """
         log = self._folder / "log"
         argv = _connecting(self._program, route, self._socket)
@@ -328,24 +328,26 @@ def _beginning(process: subprocess.Popen[bytes]) -> tuple[bytes, bool]:
     return early, True
 
 
-def _last_line(said: bytes) -> str:
-    lines = said.decode("utf-8", "replace").strip().splitlines()
+def _last_line(output: bytes) -> str:
+    lines = output.decode("utf-8", "replace").strip().splitlines()
     return lines[-1].strip() if lines else "no reason given"
 
 
 def _translated(route: Route, log: str) -> TransportError:
     """The error for what ``ssh`` wrote when it could not connect."""
     lines = [line.strip() for line in log.splitlines() if line.strip(" @\r")]
-    said = [line for line in lines if not line.startswith(("debug", "OpenSSH_"))]
-    text, reason = "\n".join(said), said[-1] if said else "ssh gave no reason"
+    printed = [line for line in lines if not line.startswith(("debug", "OpenSSH_"))]
+    text, reason = "\n".join(printed), printed[-1] if printed else "ssh gave no reason"
     if match := re.search(r"no matching (.+) found\. Their offer: (\S+)", text):
         what = match[1].removesuffix(" method").removesuffix(" type")
         return ssh_advice.nothing_in_common(route, what, match[2].split(","), None)
     if "Host key verification failed" in text or "REVOKED" in text:
-        return _untrusted(route, log, said)
+        return _untrusted(route, log, printed)
     if denied := re.search(r"Permission denied \(([^)]*)\)", text):
         tried = sum("Offering public key" in line for line in lines)
-        return ssh_advice.refused_login(route, denied[1].split(","), tried, _remarks(route, said))
+        return ssh_advice.refused_login(
+            route, denied[1].split(","), tried, _remarks(route, printed)
+        )
     if re.search(r"Too many authentication failures|No supported authentication", text):
         return AuthenticationError(
             f"{route.user}@{route.address} refuses the login: {reason}; name one key with "
@@ -354,23 +356,23 @@ def _translated(route: Route, log: str) -> TransportError:
     return _unreachable(route, text, reason)
 
 
-def _remarks(route: Route, said: Sequence[str]) -> list[str]:
+def _remarks(route: Route, printed: Sequence[str]) -> list[str]:
     """Explain the problems with the user's keys."""
     from shufflenet_deploy.transport.ssh_authentication import (  # noqa: PLC0415 - paramiko
         remarks_on_keys,
     )
 
-    open_keys = re.findall(r"Permissions \d+ for '(.*)' are too open", "\n".join(said))
+    open_keys = re.findall(r"Permissions \d+ for '(.*)' are too open", "\n".join(printed))
     modes = [
         f"others can read the key {path}: {shlex.join(('chmod', '600', path))}"
         for path in open_keys
     ]
-    return [*remarks_on_keys(route), *modes, *(line for line in said if "sign_and_send" in line)]
+    return [*remarks_on_keys(route), *modes, *(line for line in printed if "sign_and_send" in line)]
 
 
-def _untrusted(route: Route, log: str, said: Sequence[str]) -> HostKeyError:
+def _untrusted(route: Route, log: str, printed: Sequence[str]) -> HostKeyError:
     """The error for a host key that is not the one it should be."""
-    text = "\n".join(said)
+    text = "\n".join(printed)
     shown = re.search(r"debug1: Server host key: (\S+ \S+)", log)
     key = shown[1] if shown else "a key"
     if "REVOKED" in text:
@@ -387,30 +389,30 @@ def _untrusted(route: Route, log: str, said: Sequence[str]) -> HostKeyError:
         hop = next((hop for hop in route.hops if hop.host_key_name == unknown[1]), route)
         kind, _, fingerprint = (key if hop is route else "").partition(" ")
         return ssh_advice.unknown_host_key(hop, kind, None, fingerprint)
-    why = next((line for line in said if "verification failed" not in line), said[-1])
+    why = next((line for line in printed if "verification failed" not in line), printed[-1])
     return HostKeyError(f"the host key of {route.address} is not trusted: {why}")
 
 
-def _unreachable(route: Route, said: str, reason: str) -> ConnectError:
-    if "Could not resolve hostname" in said:
+def _unreachable(route: Route, text: str, reason: str) -> ConnectError:
+    if "Could not resolve hostname" in text:
         return ConnectError(
             f"{route.hostname} is not a known host name: check its spelling, or use its IP address"
         )
-    if "stdio forwarding failed" in said:
-        why = re.search(r"open failed: (.*)", said)
+    if "stdio forwarding failed" in text:
+        why = re.search(r"open failed: (.*)", text)
         return ConnectError(
             f"the jump host cannot reach {route.address}: {why[1] if why else reason}"
         )
-    if "Connection refused" in said:
+    if "Connection refused" in text:
         return ConnectError(
             f"{route.address} refused the connection: is sshd running there, on that port?"
         )
-    if "timed out" in said:
+    if "timed out" in text:
         return ConnectError(
             f"{route.address} did not answer within {route.connect_timeout_secs:g} s: is it on, "
             "and on this network?"
         )
-    if re.search(r"exchange|Connection (reset|closed)|banner|protocol", said):
+    if re.search(r"exchange|Connection (reset|closed)|banner|protocol", text):
         return ConnectError(
             f"{route.address} does not complete an SSH handshake: {reason}; is that port sshd's?"
         )

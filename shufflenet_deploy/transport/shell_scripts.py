@@ -18,7 +18,7 @@ _COMMAND_LINE_BYTES = 128 * 1024 - 1
 _PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
-# Says the process id first, on both streams: what stands before it came from the user's login
+# Prints the process id first, on both streams: what stands before it came from the user's login
 # files. The program runs as a child, so that a signal becomes 128 + N, in a group of its own, so
 # that its whole family can be killed: OpenSSH gives it one, dropbear does not. The shell's remarks
 # about a killed child are no part of the program's stderr, hence /dev/null.
@@ -265,7 +265,7 @@ def refusal(code: int, complaint: str, *, host: str, path: str, size_bytes: int)
 
 
 def denied(complaint: str, *, host: str, path: str, size_bytes: int) -> TargetError:
-    """The error for what an operating system said while a file was written or read."""
+    """The error for what an operating system reported while a file was written or read."""
     if re.search(r"no space|quota", complaint, re.IGNORECASE):
         need = f" ({size_bytes / 1e6:.1f} MB to write)" if size_bytes else ""
         return TargetError(

@@ -150,9 +150,9 @@ class SshTransport:
             try:
                 link = openssh.open_link(self.route)
             except TransportError as error:
-                # Of a login that neither can make, ours tells more.
-                tells = isinstance(error, NegotiationError | HostKeyError)
-                raise (error if tells else beyond.error) from error
+                # Of a login that neither can make, the error of paramiko is more specific.
+                is_specific = isinstance(error, NegotiationError | HostKeyError)
+                raise (error if is_specific else beyond.error) from error
             self.client = "openssh"
             return link
 
@@ -255,10 +255,10 @@ class SshTransport:
                 digest.update(chunk)
                 copy.write(chunk)
 
-            said = self._transfer(
+            printed = self._transfer(
                 shell_scripts.shell(shell_scripts.SEND, remote), (), keep, path=remote, size_bytes=0
             )
-            if f"sha256 {digest.hexdigest()}".encode() not in said:
+            if f"sha256 {digest.hexdigest()}".encode() not in printed:
                 raise TransferError(
                     f"{remote} did not arrive whole from {self.host} (sha256 differs); try again"
                 )
@@ -442,7 +442,7 @@ class _Exchange:
 
     def _write(self, stdin: Iterable[bytes]) -> None:
         for chunk in stdin:
-            # A program may end without reading its input; its exit status tells, not this.
+            # A program may end without reading its input; its exit status shows that, not this.
             try:
                 self._channel.sendall(chunk)
             except self._broken:

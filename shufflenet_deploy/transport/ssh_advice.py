@@ -93,13 +93,13 @@ def refused_login(
             f"{who} accepts no keys, only {', '.join(methods)}: enable PubkeyAuthentication in "
             "its sshd_config"
         )
-    said = "".join(f"; {remark}" for remark in remarks)
+    explained = "".join(f"; {remark}" for remark in remarks)
     if not tried and remarks:
-        return AuthenticationError(f"no key could be offered to {who}{said}")
-    if "ssh-add" in said:
-        return AuthenticationError(f"{who} accepts none of the other keys{said}")
+        return AuthenticationError(f"no key could be offered to {who}{explained}")
+    if "ssh-add" in explained:
+        return AuthenticationError(f"{who} accepts none of the other keys{explained}")
     offered = f"none of the {tried} keys offered" if tried != 1 else "not the key offered"
-    return AuthenticationError(f"{who} accepts {offered}{said}; {_copying(route, methods)}")
+    return AuthenticationError(f"{who} accepts {offered}{explained}; {_copying(route, methods)}")
 
 
 def beyond_paramiko(error: DeployError) -> DeployError:

@@ -109,7 +109,7 @@ class _Agent(paramiko.agent.AgentSSH):  # type: ignore[misc]
 def _refuse_broken_link(
     transport: paramiko.Transport, route: Route, error: BaseException, *, tried: int
 ) -> None:
-    """Raise what a broken link is; paramiko says "authentication failed" of it, too.
+    """Raise ConnectError for a broken link, which paramiko also calls "authentication failed".
 
     After several keys it is more likely that the server has had enough of them.
     """

@@ -42,7 +42,7 @@ from shufflenet_deploy.transport.ssh_route import CONNECT_TIMEOUT_SECS, Route, S
 
 CONFIG_VARIABLE = "SHUFFLENET_DEPLOY_SSH_CONFIG"
 _MOST_JUMPS = 8
-#: Settings that only OpenSSH's own client follows, where they say more than one of these words.
+#: Settings that only OpenSSH's own client follows, where they are none of the harmless words below.
 _ONLY_OPENSSH = (
     *("KnownHostsCommand", "RevokedHostKeys", "PKCS11Provider", "AddressFamily", "BindAddress"),
     *("BindInterface", "ProxyUseFdpass", "VerifyHostKeyDNS"),
@@ -119,7 +119,7 @@ class _Resolver:
     def route(
         self, typed: Destination, *, seen: tuple[str, ...], through: tuple[str, ...] | None = None
     ) -> Route:
-        """The route to a host; ``through`` are the hops before it where a chain says so."""
+        """The route to a host; ``through`` are the hops before it in an explicit chain."""
         if typed.host in seen or len(seen) > _MOST_JUMPS:
             raise UsageError(
                 f"ProxyJump goes in circles: {' -> '.join((*seen, typed.host))}; "
@@ -151,7 +151,7 @@ class _Resolver:
 def _route_from(
     found: reader.Options, typed: Destination, config: Path | None, through: tuple[str, ...]
 ) -> Route:
-    """One hop, without its jumps, from what the configuration says about it."""
+    """One hop, without its jumps, from its options."""
     hostname = found["hostname"][0]
     port, user = int(found["port"][0]), found["user"][0]
     alias = value_of(found, "hostkeyalias")
@@ -174,7 +174,7 @@ def _route_from(
     jump = ("-J", ",".join(through)) if through else ()
     name = f"{typed.user}@{typed.host}" if typed.user else typed.host
     ways = (*config_options(config), *jump)
-    # Said only to an ssh that knows the keyword.
+    # Passed only to an ssh that knows the keyword.
     forks = (value_of(found, "forkafterauthentication") or "no") != "no"
     stay = ("-o", "ForkAfterAuthentication=no") if forks else ()
     shown_port = ("-p", str(typed.port)) if typed.port else ()

@@ -21,7 +21,7 @@ _MOST_INCLUDES = 16
 
 
 class ConfigError(Exception):
-    """A line that ``ssh`` would refuse; says where."""
+    """A line that ``ssh`` would refuse, with its place."""
 
 
 @dataclass(frozen=True, kw_only=True)

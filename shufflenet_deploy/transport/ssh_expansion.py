@@ -15,7 +15,7 @@ from pathlib import Path
 
 
 def home() -> Path:
-    """The user's home as OpenSSH takes it: from the user database, whatever ``HOME`` says."""
+    """The user's home as OpenSSH takes it: from the user database and not from ``HOME``."""
     try:
         return Path(pwd.getpwuid(os.getuid()).pw_dir)
     except KeyError:

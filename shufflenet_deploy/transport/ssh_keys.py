@@ -74,7 +74,7 @@ def private_key(path: Path) -> paramiko.PKey:
 
 
 def _loaded(content: bytes) -> serialization.SSHPrivateKeyTypes:
-    """A key of cryptography's; a TypeError says that it is encrypted."""
+    """A key of cryptography's; a TypeError means that it is encrypted."""
     if b"BEGIN OPENSSH PRIVATE KEY" in content:
         try:
             return serialization.load_ssh_private_key(content, password=None)

@@ -68,10 +68,10 @@ def _asked(program: str, destination: Destination, config: Path | None) -> reade
     if done.returncode == 0 and "hostname" in options:
         _separate(options, destination, config)
         return options
-    said = done.stderr.decode("utf-8", "replace").strip()
-    if re.search(r"usage:|(unknown|illegal|invalid) option", said, re.IGNORECASE):
+    complaint = done.stderr.decode("utf-8", "replace").strip()
+    if re.search(r"usage:|(unknown|illegal|invalid) option", complaint, re.IGNORECASE):
         return None
-    first = next(iter(said.splitlines()), f"status {done.returncode}").strip()
+    first = next(iter(complaint.splitlines()), f"status {done.returncode}").strip()
     if open_file := re.fullmatch(r"Bad owner or permissions on (.+)", first):
         closing = shlex.join(("chmod", "go-w", open_file[1]))
         first += f": it must be yours, and nobody else's to write: {closing}"
@@ -79,7 +79,7 @@ def _asked(program: str, destination: Destination, config: Path | None) -> reade
 
 
 def _separate(options: reader.Options, destination: Destination, config: Path | None) -> None:
-    """Tell the files of a list apart, which ``ssh -G`` prints side by side whatever their names."""
+    """Separate the files of a list, which ``ssh -G`` joins with blanks whatever their names."""
     doubtful = [
         keyword
         for keyword in ("userknownhostsfile", "globalknownhostsfile")
