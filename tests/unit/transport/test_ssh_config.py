@@ -1,4 +1,4 @@
-"""Hosts as users type them, and configurations judged beside what ``ssh -G`` makes of them."""
+"""Hosts as users type them, and parity of configurations with ``ssh -G``."""
 
 from __future__ import annotations
 
@@ -107,11 +107,11 @@ Host plain-*
 
 
 def openssh(config, host: str) -> dict[str, list[str]]:
-    said = subprocess.run(
+    printed = subprocess.run(
         ["ssh", "-G", "-F", str(config), host], check=True, capture_output=True, text=True
     ).stdout
     found: dict[str, list[str]] = {}
-    for line in said.splitlines():
+    for line in printed.splitlines():
         key, _, value = line.partition(" ")
         found.setdefault(key, []).append(value)
     return found
