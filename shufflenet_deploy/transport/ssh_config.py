@@ -47,6 +47,11 @@ _ONLY_OPENSSH = (
     *("KnownHostsCommand", "RevokedHostKeys", "PKCS11Provider", "AddressFamily", "BindAddress"),
     *("BindInterface", "ProxyUseFdpass", "VerifyHostKeyDNS"),
 )
+#: Authentication methods of OpenSSH's client alone, by the keyword that enables them.
+_SSH_METHODS = {
+    "gssapiauthentication": "gssapi-with-mic",
+    "hostbasedauthentication": "hostbased",
+}
 _HARMLESS = frozenset({"none", "any", "no", "false", ""})
 _ALGORITHMS = frozenset(
     {"ciphers", "macs", "kexalgorithms", "hostkeyalgorithms", "pubkeyacceptedalgorithms"}
@@ -195,27 +200,27 @@ def _route_from(
         algorithms={
             keyword: tuple(found[keyword][0].split(",")) for keyword in _ALGORITHMS & found.keys()
         },
-        only_openssh=tuple(
-            keyword
-            for keyword in _ONLY_OPENSSH
-            if (value_of(found, keyword.lower()) or "").lower() not in _HARMLESS
-        ),
+        only_openssh=_only_openssh(found),
         ssh_methods=tuple(
-            method
-            for keyword, method in (
-                ("gssapiauthentication", "gssapi-with-mic"),
-                ("hostbasedauthentication", "hostbased"),
-            )
-            if value_of(found, keyword) == "yes"
+            method for keyword, method in _SSH_METHODS.items() if value_of(found, keyword) == "yes"
         ),
         ssh_argv=("ssh", *ways, *shown_port, name),
         ssh_options=(*config_options(config), *destination_options(typed), *policy, *stay),
         ssh_host=typed.host,
-        accept_argv=("ssh", *ways, *policy, *_asking(found), *shown_port, name, "exit"),
+        accept_argv=("ssh", *ways, *policy, *_accept_options(found), *shown_port, name, "exit"),
     )
 
 
-def _asking(found: reader.Options) -> tuple[str, ...]:
+def _only_openssh(found: reader.Options) -> tuple[str, ...]:
+    """Keywords with a value that OpenSSH's client alone follows."""
+    return tuple(
+        keyword
+        for keyword in _ONLY_OPENSSH
+        if (value_of(found, keyword.lower()) or "").lower() not in _HARMLESS
+    )
+
+
+def _accept_options(found: reader.Options) -> tuple[str, ...]:
     """Options that make ``ssh`` ask about an unknown key and exit, overriding the configuration."""
     wanted = {
         "StrictHostKeyChecking": "ask",
