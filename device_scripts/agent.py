@@ -92,7 +92,7 @@ class OnnxRuntime:
             "intra_op_spinning": True,
         }
 
-    def feed(self, arrays):
+    def bind_inputs(self, arrays):
         """Copy the inputs into memory of the runtime's own and reserve the outputs."""
         import numpy as np
 
@@ -115,7 +115,7 @@ class OnnxRuntime:
         run, binding = self._session.run_with_iobinding, self._binding
         return lambda: run(binding)
 
-    def fetch(self):
+    def read_output(self):
         """The first output of the last inference."""
         return self._binding.copy_outputs_to_cpu()[0]
 
@@ -148,7 +148,7 @@ class TfLite:
 
         return Interpreter
 
-    def feed(self, arrays):
+    def bind_inputs(self, arrays):
         """Copy the inputs into the interpreter's arena, which keeps them between inferences."""
         for detail, array in zip(self._input_details, arrays):
             self._interpreter.set_tensor(detail["index"], array)
@@ -157,7 +157,7 @@ class TfLite:
         """The call that is timed."""
         return self._interpreter.invoke
 
-    def fetch(self):
+    def read_output(self):
         """The first output of the last inference."""
         return self._interpreter.get_tensor(self._output_details[0]["index"])
 
@@ -464,7 +464,7 @@ def clock_facts():
     }
 
 
-class Surroundings:
+class CpuUsage:
     """CPU usage of this process and of the rest of the machine between two moments."""
 
     def __init__(self):
@@ -667,7 +667,7 @@ def pin(cpus):
         raise Failed("usage", message % (wanted, affinity(), os.cpu_count())) from error
 
 
-def be_first_to_go():
+def set_oom_score():
     """Set the highest OOM score, so that the kernel kills this process, not the login service."""
     try:
         with open("/proc/self/oom_score_adj", "w") as stream:
@@ -760,24 +760,24 @@ def measure(options):
     __import__("numpy")
     idle_rss = peak_rss_bytes()
     engine, import_ns, load_ns = open_model(options.runtime, options.model, options.threads)
-    engine.feed(input_arrays(engine.inputs, options.input, options.seed))
+    engine.bind_inputs(input_arrays(engine.inputs, options.input, options.seed))
     invoke = engine.invoker()
     try:
         gc.collect()
         gc.disable()
         first_ns = timed(invoke)
-        first_output = engine.fetch().copy()
+        first_output = engine.read_output().copy()
         warmup, ended = warm_up(
             invoke, options.warmup_runs, options.warmup_secs, options.warmup_max_secs
         )
         before = conditions()
-        around = Surroundings()
+        usage = CpuUsage()
         # Reading the conditions may have started a program: fill the caches again.
         warmup.append(timed(invoke))
         samples = sample(invoke, options.min_runs, options.min_secs, options.max_secs)
-        sampling = around.since()
+        sampling = usage.since()
         after = conditions()
-        output = engine.fetch()
+        output = engine.read_output()
     except (MemoryError, Failed):
         raise
     except Exception as error:  # every runtime has a tree of its own
@@ -857,7 +857,7 @@ def main(argv, measuring=measure):
         os.environ.setdefault(variable, "1")
     # onnxruntime would report the model to its makers, from threads that run while we measure.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    be_first_to_go()
+    set_oom_score()
     whole, status = report(argv, measuring)
     with os.fdopen(own_stdout, "w") as stream:
         stream.write(json.dumps(whole) + "\n")

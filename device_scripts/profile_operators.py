@@ -33,7 +33,7 @@ def onnxruntime_profile(agent, options, _measured, runs):
     with tempfile.TemporaryDirectory() as folder:
         prefix = os.path.join(folder, "profile")
         engine = agent.OnnxRuntime(options.model, options.threads, profile=prefix)
-        engine.feed(agent.input_arrays(engine.inputs, options.input, options.seed))
+        engine.bind_inputs(agent.input_arrays(engine.inputs, options.input, options.seed))
         invoke = engine.invoker()
         for _ in range(WARMUP_RUNS + runs):
             invoke()
@@ -102,7 +102,7 @@ def litert_profile(agent, options, measured, runs):
         raise agent.Failed("unsupported", message)
     model = _CompiledModel(agent, options.model, options.threads)
     inputs = measured["model"]["inputs"]
-    model.feed(agent.input_arrays(inputs, options.input, options.seed))
+    model.bind_inputs(agent.input_arrays(inputs, options.input, options.seed))
     for _ in range(WARMUP_RUNS):
         model.profiled_events()
     inferences = [model.profiled_events() for _ in range(runs)]
@@ -160,7 +160,7 @@ class _CompiledModel:
         self._inputs = self._buffers("Input")
         self._outputs = self._buffers("Output")
 
-    def feed(self, arrays):
+    def bind_inputs(self, arrays):
         """Copy the inputs into the model's own buffers."""
         for buffer, array in zip(self._inputs, arrays):
             size = ctypes.c_size_t()

@@ -90,7 +90,7 @@ def measure(agent, options, rest):
     invokes, version = [], None
     for path in [shared.model, *options.also]:
         engine, _, _ = agent.open_model(shared.runtime, path, shared.threads)
-        engine.feed(agent.input_arrays(engine.inputs, None, shared.seed))
+        engine.bind_inputs(agent.input_arrays(engine.inputs, None, shared.seed))
         invokes.append(engine.invoker())
         version = engine.version
     try:
@@ -138,7 +138,7 @@ def main():
     signal.signal(signal.SIGTERM, agent._terminated)  # noqa: SLF001 - one program in two files
     for variable in agent.POOLS:
         os.environ.setdefault(variable, "1")
-    agent.be_first_to_go()
+    agent.set_oom_score()
     whole, status = report(agent, options, rest)
     with os.fdopen(own_stdout, "w") as stream:
         stream.write(json.dumps(whole) + "\n")

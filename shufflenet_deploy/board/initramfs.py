@@ -24,7 +24,7 @@ from shufflenet_deploy.errors import BoardError
 from shufflenet_deploy.records import Record
 
 ARCHITECTURE = "arm64"
-#: What runs on the board: a shell, sshd, Python, and the libraries that the runtimes link to.
+#: Packages of the board: a shell, sshd, Python, and the libraries that the runtimes link to.
 PACKAGES = (
     "busybox-static",
     "libgcc-s1",

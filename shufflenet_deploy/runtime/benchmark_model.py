@@ -19,7 +19,7 @@ from shufflenet_deploy.target import answers
 _MOST_CHARACTERS = 1 << 20
 _NUMBER = r"[-+0-9.eE]{1,32}"
 _STATISTICS = re.compile(rf"\bcount=([0-9]{{1,18}})((?: \w+={_NUMBER})+)")
-#: What is printed when all samples are alike, or there is only one.
+#: Printed when all samples are alike, or there is only one.
 _ALIKE = re.compile(
     rf"\bcount=([0-9]{{1,18}}) curr=({_NUMBER})(?:\s*\(all same\))?\s*$", re.MULTILINE
 )

@@ -22,7 +22,7 @@ _MOST_PATH = 4096
 _MOST_DECIMAL = 32
 _DECIMAL = re.compile(r"-?[0-9]+(?:\.[0-9]*)?|-?\.[0-9]+")
 _HEXADECIMAL = re.compile(r"[0-9A-Fa-f]{1,15}")
-#: What is kept of the output of a program that could not be read.
+#: Longest stored output of a program that could not be read, in characters.
 MAX_KEPT_CHARACTERS = 64 << 10
 
 _Model = TypeVar("_Model", bound=BaseModel)

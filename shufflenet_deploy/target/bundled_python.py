@@ -20,7 +20,7 @@ from shufflenet_deploy.errors import ArchiveError, TargetError
 from shufflenet_deploy.target import bundle, wheels
 from shufflenet_deploy.target.bundle import ArchiveEntry
 
-#: What Debian 12 has; wheels are chosen by these.
+#: Versions in Debian 12, by which wheels are chosen.
 PYTHON = "3.11.2"
 LIBC = "glibc 2.36"
 
@@ -36,7 +36,7 @@ _LIBRARIES = (
 _STDLIB = "usr/lib/python3.11/"
 _PACKAGES_FOLDER = "usr/lib/python3/dist-packages/"
 
-# What neither the runtimes nor the agent import, or what lacks its library here.
+# Modules that neither the runtimes nor the agent import, or that lack their library here.
 _UNUSED = re.compile(
     r"(test|idlelib|lib2to3|pydoc_data|ensurepip|venv|tkinter|turtledemo|sqlite3|curses|dbm|"
     r"wsgiref|xmlrpc|msilib|distutils|asyncio|__phello__|config-[^/]+)/|"

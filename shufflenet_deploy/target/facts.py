@@ -16,7 +16,7 @@ from shufflenet_deploy.bounded import MAX_COUNT, Name, parse_json
 from shufflenet_deploy.records import Core, TargetFacts
 from shufflenet_deploy.target import answers
 
-#: Where our folder lies, as shell code that sets ``root`` from the first parameter.
+#: Location of our folder, as shell code that sets ``root`` from the first parameter.
 ROOT = """\
 root=$1
 if [ -z "$root" ]; then

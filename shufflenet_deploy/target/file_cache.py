@@ -15,7 +15,7 @@ from shufflenet_deploy.transport import Progress, Transport
 
 ROOT_VARIABLE = "SHUFFLENET_DEPLOY_ROOT"
 
-#: What must stay free on the target after a push.
+#: Disk space that must stay free on the target after a push.
 _RESERVE_BYTES = 16 << 20
 
 
@@ -97,7 +97,7 @@ class FileCache:
     def push_bundle(
         self, path: Path, *, unpacked_bytes: int, on_progress: Progress | None = None
     ) -> str:
-        """Push a bundle that is going to be unpacked; where it waits on the target.
+        """Push a bundle that is going to be unpacked; return its temporary path on the target.
 
         Raises:
             TargetError: there is no room for it and for what is in it.

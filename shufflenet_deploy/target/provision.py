@@ -239,7 +239,7 @@ class Provision:
     def _fill_venv(
         self, payload: Payload, environment: Environment, on_message: OnMessage
     ) -> str | None:
-        """Make a virtual environment with the target's own pip; what went wrong, if anything."""
+        """Make a virtual environment with the target's own pip; return the error, if any."""
         if not self.python.venv:
             return "its Python lacks venv or ensurepip (on Debian: apt-get install python3-venv)"
         on_message(f"installing {payload.name} on {self._host}")

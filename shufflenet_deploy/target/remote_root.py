@@ -98,7 +98,7 @@ class RemoteRoot:
 
 
 def prepare(transport: Transport, root: str) -> bool:
-    """Make and mark our folder; whether programs may be started there.
+    """Make and mark our folder; return True if programs may be started there.
 
     Raises:
         TargetError: it cannot be made, or holds files that are not ours.

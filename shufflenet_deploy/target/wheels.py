@@ -26,7 +26,7 @@ _FIRST_GLIBC = {"x86_64": 5, "i686": 5}
 _DEFAULT_FIRST_GLIBC = 17
 _PIP_SECS = 900.0
 
-# What running a model never opens, by tracing both runtimes on a board.
+# Files that inference never opens, found by tracing both runtimes on a board.
 _UNUSED = re.compile(
     r"(.*/)?(tests|__pycache__)/|.*\.(pyi|pxd|pyx|h|hpp|a|c|cpp|md)$|.*ThirdPartyNotices\.txt$|"
     r"numpy/(f2py|distutils|doc|_pyinstaller|_core/include|core/include|core/lib|_core/lib|"

@@ -163,7 +163,7 @@ class AdbTransport:
                 )
 
     def _script(self, script: str, *arguments: str, path: str, size_bytes: int) -> str:
-        """Run one of the file scripts on the device; what it wrote on stderr."""
+        """Run one of the file scripts on the device; return its standard error."""
         limit_secs = _STALL_SECS + size_bytes / _SLOWEST_BYTES_PER_SEC
         result = self.run(shell_scripts.shell(script, *arguments), timeout_s=limit_secs)
         complaint = result.stderr.decode("utf-8", "replace").strip()
@@ -269,7 +269,7 @@ class AdbTransport:
         )
 
     def _kill(self, pid: int | None) -> bool:
-        """End a program with all its children; whether that could be asked of the device."""
+        """End a program with all its children; True if the device took the command."""
         if pid is None:
             return False
         with contextlib.suppress(TransportError, _OutOfTime):

@@ -29,7 +29,7 @@ _LINE = re.compile(
 #: A state of an adb that is newer than this program.
 _NEW_STATE = re.compile(rf"(?P<serial>\S+)\s+(?P<state>[a-z-]+){_DETAILS}")
 
-#: What a device in another mode runs instead of Android.
+#: Systems that a device in another mode runs instead of Android.
 _MODES = {
     "recovery": "its recovery system",
     "sideload": "its recovery system, waiting for an update to be sideloaded",

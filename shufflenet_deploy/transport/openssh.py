@@ -37,9 +37,9 @@ _SESSION_SECS = 60.0
 _FREE_SESSION_SECS = 2.0
 _RETRY_SECS = 0.1
 _SHORT = "/tmp"  # noqa: S108 - a folder of our own is made there
-#: What ``ssh`` exits with when it fails itself, and when a program on the target does so.
+#: Exit status of ``ssh`` when it fails itself, and when a program on the target does so.
 _FAILED = 255
-#: How ``ssh`` begins when it gets no session over the control connection.
+#: First words of ``ssh`` when it gets no session over the control connection.
 _OWN_COMPLAINTS = (b"mux_client", b"Control socket", b"ControlSocket", b"muxclient", b"kex_exch")
 
 #: Holds for every hop, whatever the configuration asks for.
@@ -110,7 +110,7 @@ class Channel:
             self._process.stdin.close()
 
     def wait(self, timeout_secs: float) -> bool:
-        """Wait for the end; whether it came."""
+        """Wait for the end; return True if it came in time."""
         try:
             self._process.wait(timeout_secs)
         except subprocess.TimeoutExpired:
@@ -301,7 +301,7 @@ def _read(stream: IO[bytes] | None, size: int) -> bytes:
 
 
 def _beginning(process: subprocess.Popen[bytes]) -> tuple[bytes, bool]:
-    """Wait until a session begins; what it wrote to standard error first, and if it was refused."""
+    """Wait until a session begins; return its first standard error, and True if refused."""
     if process.stdout is None or process.stderr is None:
         return b"", False
     waiting = select.poll()

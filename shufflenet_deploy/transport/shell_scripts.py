@@ -80,7 +80,7 @@ REFUSED = 73
 NO_DIGEST = 75
 DIFFERS = 76
 
-# Whether a file may be written at a path: there is a folder for it, and it is none itself.
+# Test that a file may be written at a path: there is a folder for it, and it is none itself.
 _ADMIT = f"""\
 [ -d "$final" ] && exit {IS_A_FOLDER}
 case $final in */*) folder=${{final%/*}}/ ;; *) folder=. ;; esac
@@ -130,7 +130,7 @@ get() {
     + _RECEIVE_BY
 )
 
-# Whether a file can be read at a path.
+# Test that a file can be read at a path.
 _READABLE = f"""\
 [ -e "$1" ] || exit {NOT_FOUND}
 [ -d "$1" ] && exit {IS_A_FOLDER}

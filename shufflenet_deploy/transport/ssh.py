@@ -34,7 +34,7 @@ from shufflenet_deploy.transport.ssh_options import ssh_program
 from shufflenet_deploy.transport.ssh_route import Route
 from shufflenet_deploy.transport.streams import Bounded
 
-#: Who makes the connection; ``auto`` is paramiko where that can serve.
+#: Client that makes the connection; ``auto`` is paramiko where that can serve.
 SshClient = Literal["auto", "paramiko", "openssh"]
 
 #: A transfer of which nothing moves for this long is given up.
@@ -225,7 +225,7 @@ class SshTransport:
         size_bytes: int,
         leftover: str | None = None,
     ) -> bytes:
-        """Run one of the file scripts; what it wrote on stderr."""
+        """Run one of the file scripts; return its standard error."""
         launch = shell_scripts.Launch.of(argv, {"LC_ALL": "C"})
         limit_secs = _STALL_SECS + size_bytes / _SLOWEST_BYTES_PER_SEC
         exchange = self._exchange(launch, stdin, sink, limit_secs, renew=True)
@@ -274,7 +274,7 @@ class SshTransport:
         )
 
     def _kill(self, exchange: Exchange, leftover: str | None = None) -> bool:
-        """End a program with all its children, and remove its unfinished file; whether it went.
+        """End a program with all its children, and remove its unfinished file; True if done.
 
         A server that allows one channel at a time gets a second connection for it.
         """

@@ -18,7 +18,7 @@ from shufflenet_deploy.errors import (
 from shufflenet_deploy.transport.ssh_options import ssh_program
 from shufflenet_deploy.transport.ssh_route import Route
 
-#: How ssh_config calls what is negotiated.
+#: Keywords of ssh_config for the algorithms that are negotiated.
 _KEYWORDS = {
     "key exchange": "KexAlgorithms",
     "host key": "HostKeyAlgorithms",

@@ -57,7 +57,7 @@ class _Refused:
 
 
 def _offered(transport: paramiko.Transport, route: Route, refused: _Refused) -> bool:
-    """Offer the keys; whether one is accepted."""
+    """Offer the keys; return True if one is accepted."""
     with _agent(route) as agent:
         for key in _candidates(route, agent, refused):
             refused.tried += 1

@@ -163,7 +163,7 @@ def _word(text: str, index: int) -> tuple[str, int]:
 
 
 def host_names(files: Sequence[Source]) -> set[str]:
-    """Every name that a ``Host`` line gives, patterns left out; what is wrong is passed over.
+    """Every name that a ``Host`` line gives, patterns left out; invalid lines are skipped.
 
     Raises:
         OSError: the first file exists and cannot be read.

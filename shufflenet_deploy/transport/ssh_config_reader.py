@@ -88,7 +88,7 @@ class _Reading:
                 active[-1] = self._take(line, active=active[-1], possible=possible[-1])
 
     def _take(self, line: Line, *, active: bool, possible: bool) -> bool:
-        """Use one line; whether those after it apply."""
+        """Evaluate one line; return True if those after it apply."""
         if line.keyword == "host":
             return possible and matches_any(self.name, line.words)
         if line.keyword == "match":

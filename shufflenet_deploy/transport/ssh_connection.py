@@ -50,7 +50,7 @@ class Channel:
         self.close = channel.close
 
     def wait(self, timeout_secs: float) -> bool:
-        """Wait for the end; whether it came."""
+        """Wait for the end; return True if it came in time."""
         return bool(self._channel.status_event.wait(timeout_secs))
 
     def exit_code(self) -> int | None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from shufflenet_deploy.errors import UsageError
 
-#: What OpenSSH 9.6 refuses in names, for they reach the shell of a ProxyCommand.
+#: Characters that OpenSSH 9.6 refuses in names, for they reach the shell of a ProxyCommand.
 HOST_METACHARACTERS = frozenset("'`\"$\\;&<>|(){}")
 _USER_METACHARACTERS = frozenset("'`\";&<>|(){}")
 

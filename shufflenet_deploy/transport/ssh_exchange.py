@@ -41,7 +41,7 @@ class Channel(Protocol):
         ...
 
     def wait(self, timeout_secs: float) -> bool:
-        """Wait for the end; whether it came."""
+        """Wait for the end; return True if it came in time."""
         ...
 
     def exit_code(self) -> int | None:

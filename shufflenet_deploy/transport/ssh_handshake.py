@@ -27,7 +27,7 @@ _RSA_SIGNATURES = ("rsa-sha2-512", "rsa-sha2-256")
 # Without a handler, Python prints paramiko's tracebacks to the user's terminal.
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
-#: What paramiko raises when a connection is gone, from any of its calls.
+#: Exceptions of paramiko when a connection is gone, from any of its calls.
 BROKEN = (paramiko.SSHException, EOFError, OSError)
 
 

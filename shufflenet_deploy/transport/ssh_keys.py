@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 _MOST_BYTES = 1 << 20
 _MAGIC = b"openssh-key-v1\0"
-#: How the public half of a key on a security token begins.
+#: First bytes of the public half of a key on a security token.
 _TOKEN_KEY = re.compile(rb"\s*sk-(ssh|ecdsa)")
 
 
