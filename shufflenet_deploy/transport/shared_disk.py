@@ -35,7 +35,7 @@ class SharedDisk:
 
     @contextmanager
     def offering(self, local: Path) -> Iterator[bool]:
-        """Put a file there for as long as the block lasts; yield False if it does not fit.
+        """Put a file there for as long as the block lasts; yield True if it is there.
 
         It is not where that would gain nothing, or this machine has no room for a copy of it. There
         is one file at a time: others wait.
