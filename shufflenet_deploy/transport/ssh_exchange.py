@@ -158,9 +158,17 @@ class Exchange:
             self._deadline = time.monotonic() + self._limit_secs
 
     def _read(self, receive: Callable[[int], bytes], stream: shell_scripts.Announced) -> None:
-        while chunk := receive(CHUNK_BYTES):
-            self._moved()
-            stream.feed(chunk)
+        try:
+            while chunk := receive(CHUNK_BYTES):
+                self._moved()
+                stream.feed(chunk)
+        except BaseException:
+            self.abandon()
+            # Drain to the end, where the channel closes the pipe.
+            with contextlib.suppress(*self._broken):
+                while receive(CHUNK_BYTES):
+                    pass
+            raise
 
     def _write(self, stdin: Iterable[bytes]) -> None:
         for chunk in stdin:
