@@ -33,6 +33,14 @@ AGENT = "shufflenet-deploy"
 # Two windows of the warm-up agree when their medians differ by less than this share.
 AGREEMENT = 0.02
 
+# Plausible readings of sensors; protocol.json states the same limits for all programs and the host.
+MAX_DEGREES_READING = 200
+MIN_C, MAX_C = -50, 200
+MIN_KHZ, MAX_KHZ = 1000, 20000000
+
+# Readings from which the clock's resolution is derived.
+CLOCK_READINGS = 2001
+
 # Thread pools read these when they are loaded; the runtimes' own thread counts are set explicitly.
 POOLS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
@@ -64,7 +72,7 @@ class OnnxRuntime:
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.log_severity_level = 3
-        # Workers spin between operators, as in an application that runs one picture after another.
+        # Workers spin between operators, as in an application that runs one image after another.
         options.add_session_config_entry("session.intra_op.allow_spinning", "1")
         if profile is not None:
             options.enable_profiling = True
@@ -84,7 +92,7 @@ class OnnxRuntime:
             "intra_op_spinning": True,
         }
 
-    def feed(self, arrays):
+    def bind_inputs(self, arrays):
         """Copy the inputs into memory of the runtime's own and reserve the outputs."""
         import numpy as np
 
@@ -107,7 +115,7 @@ class OnnxRuntime:
         run, binding = self._session.run_with_iobinding, self._binding
         return lambda: run(binding)
 
-    def fetch(self):
+    def read_output(self):
         """The first output of the last inference."""
         return self._binding.copy_outputs_to_cpu()[0]
 
@@ -140,7 +148,7 @@ class TfLite:
 
         return Interpreter
 
-    def feed(self, arrays):
+    def bind_inputs(self, arrays):
         """Copy the inputs into the interpreter's arena, which keeps them between inferences."""
         for detail, array in zip(self._input_details, arrays):
             self._interpreter.set_tensor(detail["index"], array)
@@ -149,7 +157,7 @@ class TfLite:
         """The call that is timed."""
         return self._interpreter.invoke
 
-    def fetch(self):
+    def read_output(self):
         """The first output of the last inference."""
         return self._interpreter.get_tensor(self._output_details[0]["index"])
 
@@ -209,7 +217,7 @@ def _tflite_tensor(detail):
 
 
 def _delegation(interpreter):
-    """Which operators a delegate took over; {} where the interpreter does not tell."""
+    """Operator counts of the delegate; {} where the interpreter does not report them."""
     try:
         names = [operator["op_name"] for operator in interpreter._get_ops_details()]  # noqa: SLF001
     except AttributeError:
@@ -416,7 +424,7 @@ def warm_up(invoke, runs, secs, max_secs):
 
 
 def windows_agree(samples):
-    """Whether the medians of the last quarter and the quarter before are the same within 2 %."""
+    """Test whether the medians of the last quarter and the quarter before are within 2 %."""
     width = max(3, len(samples) // 4)
     last = median(samples[-width:])
     return abs(median(samples[-2 * width : -width]) - last) <= AGREEMENT * last
@@ -447,17 +455,17 @@ def sample(invoke, min_runs, min_secs, max_secs):
 def clock_facts():
     """The smallest step the clock was seen to make, and what reading it costs, in ns."""
     clock = time.perf_counter_ns
-    readings = [clock() for _ in range(2001)]
+    readings = [clock() for _ in range(CLOCK_READINGS)]
     steps = sorted(later - earlier for earlier, later in zip(readings, readings[1:]))
     positive = [step for step in steps if step > 0]
     return {
         "resolution_ns": positive[0] if positive else 1,
-        "read_ns": (readings[-1] - readings[0]) // 2000,
+        "read_ns": (readings[-1] - readings[0]) // (CLOCK_READINGS - 1),
     }
 
 
-class Surroundings:
-    """What else the machine did between two moments."""
+class CpuUsage:
+    """CPU usage of this process and of the rest of the machine between two moments."""
 
     def __init__(self):
         self._wall_ns = time.perf_counter_ns()
@@ -498,7 +506,7 @@ def _busy_secs():
 
 
 def conditions():
-    """The state of the machine at this moment; what it does not tell is left out or null."""
+    """State of the machine at this moment; what it does not report is left out or null."""
     memory = _meminfo()
     swap = None
     if "SwapTotal" in memory and "SwapFree" in memory:
@@ -506,7 +514,7 @@ def conditions():
     return {
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "governors": _per_core("scaling_governor", str),
-        "frequency_khz": _per_core("scaling_cur_freq", int),
+        "frequency_khz": _per_core("scaling_cur_freq", _khz),
         "temperature_c": _temperatures(),
         "throttled": _throttled(),
         "load_1min": _load(),
@@ -536,21 +544,35 @@ def _per_core(name, convert):
     return found
 
 
+def _khz(text):
+    """A core's frequency in kHz; raises ValueError for one at which no core runs."""
+    khz = int(text)
+    if not MIN_KHZ <= khz <= MAX_KHZ:
+        raise ValueError(text)
+    return khz
+
+
+def _celsius(reading):
+    """Degrees Celsius of a thermal zone's reading; raises ValueError for a broken sensor."""
+    # The kernel reports millidegrees; some phones' drivers report degrees.
+    celsius = reading if abs(reading) <= MAX_DEGREES_READING else reading / 1000.0
+    if celsius == 0 or not MIN_C < celsius < MAX_C:
+        raise ValueError(reading)
+    return celsius
+
+
 def _temperatures():
     found = {}
     for zone in sorted(glob.glob("/sys/class/thermal/thermal_zone[0-9]*")):
         text = _read(zone + "/temp")
         try:
-            value = float(text or "")
+            celsius = _celsius(float(text or ""))
         except ValueError:
             continue
-        # The kernel says millidegrees; some phones' drivers say degrees.
-        celsius = value / 1000.0 if abs(value) > 200 else value
         name = _read(zone + "/type") or "zone"
         if name in found:
             name += "-" + zone.rsplit("zone", 1)[1]
-        if -50.0 < celsius < 200.0:
-            found[name] = celsius
+        found[name] = celsius
     return found
 
 
@@ -597,13 +619,20 @@ def _battery():
         if _read(supply + "/type") != "Battery":
             continue
         level = _read(supply + "/capacity")
-        tenths = _read(supply + "/temp")
         return {
             "percent": int(level) if level and level.isdigit() else None,
             "status": _read(supply + "/status"),
-            "temperature_c": int(tenths) / 10.0 if tenths and tenths.isdigit() else None,
+            "temperature_c": _battery_celsius(_read(supply + "/temp")),
         }
     return None
+
+
+def _battery_celsius(tenths):
+    try:
+        celsius = int(tenths or "") / 10.0
+    except ValueError:
+        return None
+    return celsius if celsius != 0 and MIN_C < celsius < MAX_C else None
 
 
 def peak_rss_bytes():
@@ -618,7 +647,7 @@ def peak_rss_bytes():
 
 
 def affinity():
-    """The cores this process may run on; None where the system does not tell."""
+    """The cores this process may run on; None where the system does not report them."""
     try:
         return sorted(os.sched_getaffinity(0))
     except (AttributeError, OSError):
@@ -638,8 +667,8 @@ def pin(cpus):
         raise Failed("usage", message % (wanted, affinity(), os.cpu_count())) from error
 
 
-def be_first_to_go():
-    """When memory runs out, the kernel shall end this process and not the login service."""
+def set_oom_score():
+    """Set the highest OOM score, so that the kernel kills this process, not the login service."""
     try:
         with open("/proc/self/oom_score_adj", "w") as stream:
             stream.write("1000")
@@ -731,24 +760,24 @@ def measure(options):
     __import__("numpy")
     idle_rss = peak_rss_bytes()
     engine, import_ns, load_ns = open_model(options.runtime, options.model, options.threads)
-    engine.feed(input_arrays(engine.inputs, options.input, options.seed))
+    engine.bind_inputs(input_arrays(engine.inputs, options.input, options.seed))
     invoke = engine.invoker()
     try:
         gc.collect()
         gc.disable()
         first_ns = timed(invoke)
-        first_output = engine.fetch().copy()
+        first_output = engine.read_output().copy()
         warmup, ended = warm_up(
             invoke, options.warmup_runs, options.warmup_secs, options.warmup_max_secs
         )
         before = conditions()
-        around = Surroundings()
+        usage = CpuUsage()
         # Reading the conditions may have started a program: fill the caches again.
         warmup.append(timed(invoke))
         samples = sample(invoke, options.min_runs, options.min_secs, options.max_secs)
-        sampling = around.since()
+        sampling = usage.since()
         after = conditions()
-        output = engine.fetch()
+        output = engine.read_output()
     except (MemoryError, Failed):
         raise
     except Exception as error:  # every runtime has a tree of its own
@@ -828,7 +857,7 @@ def main(argv, measuring=measure):
         os.environ.setdefault(variable, "1")
     # onnxruntime would report the model to its makers, from threads that run while we measure.
     os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    be_first_to_go()
+    set_oom_score()
     whole, status = report(argv, measuring)
     with os.fdopen(own_stdout, "w") as stream:
         stream.write(json.dumps(whole) + "\n")

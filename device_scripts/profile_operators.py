@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Says which operators an inference spends itself on; prints exactly one JSON object.
+"""Profiles the operators of an inference and prints exactly one JSON object about it.
 
     profile_operators.py --runs 20 agent.py --runtime litert --model model.tflite --threads 1
 
@@ -7,9 +7,9 @@ First it measures as agent.py does, with agent.py's own options and report; then
 again with the runtime's profiler and adds a "profile" to the report: for each operator, in the
 order in which they run, its duration in each of ``runs`` inferences.
 
-The profilers tell whole microseconds. onnxruntime's is reached from Python. LiteRT's is reached by
-the C interface of the libLiteRt.so that its wheel brings: the compiled model there runs the same
-XNNPACK kernels as the interpreter.
+The profilers report whole microseconds. onnxruntime's is reached from Python, LiteRT's by the C
+interface of the libLiteRt.so that its wheel brings: the compiled model there runs the same XNNPACK
+kernels as the interpreter.
 
 Needs what agent.py needs. On failure the object has an "error" with "kind" and "message", and the
 exit status is 1.
@@ -33,7 +33,7 @@ def onnxruntime_profile(agent, options, _measured, runs):
     with tempfile.TemporaryDirectory() as folder:
         prefix = os.path.join(folder, "profile")
         engine = agent.OnnxRuntime(options.model, options.threads, profile=prefix)
-        engine.feed(agent.input_arrays(engine.inputs, options.input, options.seed))
+        engine.bind_inputs(agent.input_arrays(engine.inputs, options.input, options.seed))
         invoke = engine.invoker()
         for _ in range(WARMUP_RUNS + runs):
             invoke()
@@ -102,7 +102,7 @@ def litert_profile(agent, options, measured, runs):
         raise agent.Failed("unsupported", message)
     model = _CompiledModel(agent, options.model, options.threads)
     inputs = measured["model"]["inputs"]
-    model.feed(agent.input_arrays(inputs, options.input, options.seed))
+    model.bind_inputs(agent.input_arrays(inputs, options.input, options.seed))
     for _ in range(WARMUP_RUNS):
         model.profiled_events()
     inferences = [model.profiled_events() for _ in range(runs)]
@@ -114,14 +114,14 @@ def litert_summary(agent, inferences):
     shapes = set()
     whole, columns = [], []
     for events in inferences:
-        # The whole is an event that ends last; an event of the same name tells the status.
+        # The whole is an event that ends last; an event of the same name holds the status.
         whole.append(max(us for tag, kind, _, us in events if (tag, kind) == ("Invoke", _PLAIN)))
         inside = [event for event in events if event[1] in (_NODE, _INSIDE)]
         column = [event for event in inside if not event[0].startswith("TfLiteXNNPackDelegate")]
         shapes.add(tuple(event[:3] for event in column))
         columns.append(column)
     if len(shapes) != 1:
-        raise agent.Failed("crashed", "LiteRT's profiler tells other operators each time")
+        raise agent.Failed("crashed", "LiteRT's profiler reports other operators each time")
     operators = [
         {
             "name": tag,
@@ -160,7 +160,7 @@ class _CompiledModel:
         self._inputs = self._buffers("Input")
         self._outputs = self._buffers("Output")
 
-    def feed(self, arrays):
+    def bind_inputs(self, arrays):
         """Copy the inputs into the model's own buffers."""
         for buffer, array in zip(self._inputs, arrays):
             size = ctypes.c_size_t()

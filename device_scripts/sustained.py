@@ -4,9 +4,9 @@ r"""Runs several models by turns for a long time and prints exactly one JSON obj
     python3 sustained.py --agent agent.py --secs 600 --runtime litert --model a.tflite \
         --also b.tflite --threads 1
 
-The turns are short, so that all models see the same heat, and nothing pauses between them. Each
-model's first inference of a turn, which follows another model's, is kept apart. Between turns, at
-intervals, the frequencies, the temperatures and the firmware's throttle bits are noted.
+The turns are short, so that all models see the same heat, and nothing pauses between them. The
+first inference of a turn, which follows another model's, is kept separately. Between turns, at
+intervals, the frequencies, the temperatures and the firmware's throttle bits are recorded.
 
 Needs what ``agent.py`` needs, and that file: the models are loaded and called by it. Its options
 are understood too, as far as they concern a process and not how long it measures.
@@ -90,7 +90,7 @@ def measure(agent, options, rest):
     invokes, version = [], None
     for path in [shared.model, *options.also]:
         engine, _, _ = agent.open_model(shared.runtime, path, shared.threads)
-        engine.feed(agent.input_arrays(engine.inputs, None, shared.seed))
+        engine.bind_inputs(agent.input_arrays(engine.inputs, None, shared.seed))
         invokes.append(engine.invoker())
         version = engine.version
     try:
@@ -138,7 +138,7 @@ def main():
     signal.signal(signal.SIGTERM, agent._terminated)  # noqa: SLF001 - one program in two files
     for variable in agent.POOLS:
         os.environ.setdefault(variable, "1")
-    agent.be_first_to_go()
+    agent.set_oom_score()
     whole, status = report(agent, options, rest)
     with os.fdopen(own_stdout, "w") as stream:
         stream.write(json.dumps(whole) + "\n")

@@ -116,4 +116,5 @@ def _phone(context: BenchContext) -> dict[str, object] | None:
     """Battery, screen and sensors of a phone: what the agent may not read there."""
     if context.target.transport.kind != "adb":
         return None
-    return context.session.with_retry("asking for its state", context.target.sensors).told()
+    sensors = context.session.with_retry("asking for its state", context.target.sensors)
+    return sensors.as_json()

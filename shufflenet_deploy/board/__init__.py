@@ -3,7 +3,7 @@
     up(BoardSettings.choose(name="default")) -> Board    # starts it, or finds it running
     find(name), boards(), down(name)
 
-A board is reached like any other machine, over SSH: ``Board.ssh_settings()`` says how.
+A board is reached like any other machine, over SSH: ``Board.ssh_settings()`` returns the settings.
 """
 
 from shufflenet_deploy.board.initramfs import ImageInfo

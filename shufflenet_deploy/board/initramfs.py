@@ -25,7 +25,7 @@ from shufflenet_deploy.errors import BoardError
 from shufflenet_deploy.records import Record
 
 ARCHITECTURE = "arm64"
-#: What runs on the board: a shell, sshd, Python, and the libraries that the runtimes link to.
+#: Packages of the board: a shell, sshd, Python, and the libraries that the runtimes link to.
 PACKAGES = (
     "busybox-static",
     "libgcc-s1",
@@ -79,7 +79,7 @@ SetEnv PYTHONHASHSEED=0
 
 
 class ImageInfo(Record):
-    """What an image was made of. ``id`` is the hash of all of it."""
+    """Ingredients of an image. ``id`` is the hash of all of them."""
 
     id: str
     recipe: str
@@ -112,7 +112,7 @@ def image(cache: Path, *, refresh: bool, on_stage: Callable[[str], None]) -> Ima
 
 
 def newest_image(cache: Path) -> ImageInfo | None:
-    """What ``image`` would return as it is; None when it would build one."""
+    """Return the existing image that ``image`` would return; None when it would build one."""
     found = _newest(cache, _recipe())
     return None if found is None else found.info
 

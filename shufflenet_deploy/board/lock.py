@@ -30,7 +30,7 @@ def exclusive(path: Path, *, on_wait: Callable[[], None] = lambda: None) -> Iter
         yield
     finally:
         path.unlink(missing_ok=True)
-        # Said aloud: closing alone does not unlock while a forked child still has the handle.
+        # Explicitly: closing alone does not unlock while a forked child still has the handle.
         fcntl.flock(handle, fcntl.LOCK_UN)
         os.close(handle)
 

@@ -1,8 +1,8 @@
 """The boards of this user: started once, found again, switched off without a trace.
 
 Each board is one folder of the state folder: its description, its two keys, its known_hosts, its
-console. One lock per name serialises starting and stopping; the folder is what says a board exists,
-its process what says it runs.
+console. One lock per name serialises starting and stopping; a board exists while its folder
+does, and runs while its process does.
 """
 
 from __future__ import annotations
@@ -59,12 +59,12 @@ class Board(Record):
 
     @property
     def name(self) -> str:
-        """What the user calls it."""
+        """Name given by the user."""
         return self.settings.name
 
     @property
     def running(self) -> bool:
-        """Whether its QEMU process is alive."""
+        """True while its QEMU process is alive."""
         return self.process.alive
 
     @property
@@ -79,21 +79,21 @@ class Board(Record):
 
     @property
     def console(self) -> str:
-        """What it printed on its console."""
+        """Output of its console."""
         try:
             return (self.folder / "console.log").read_text("utf-8", "replace")
         except OSError:
             return ""
 
     def answers(self) -> bool:
-        """Whether its sshd greets."""
+        """True if its sshd sends a banner."""
         with suppress(OSError), socket.create_connection((HOST, self.port), timeout=1.0) as link:
             link.settimeout(_BANNER_TIMEOUT_SECS)
             return link.recv(64).startswith(b"SSH-2.0")
         return False
 
     def ssh_settings(self) -> SshSettings:
-        """How the ordinary SSH transport reaches it."""
+        """Settings with which the ordinary SSH transport connects to it."""
         return SshSettings(
             hostname=HOST,
             port=self.port,
@@ -179,7 +179,7 @@ def names() -> list[str]:
 
 
 def cache_folder(kind: str = "board-images") -> Path:
-    """Where built images are kept, or another ``kind`` of what can be made again."""
+    """Return the cache folder of built images, or of another ``kind`` of reproducible files."""
     chosen = os.environ.get(CACHE_VARIABLE)
     root = Path(chosen) if chosen else platformdirs.user_cache_path(_APPLICATION)
     return root.absolute() / kind

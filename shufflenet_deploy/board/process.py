@@ -28,12 +28,12 @@ class ProcessIdentity(Record):
 
     @property
     def alive(self) -> bool:
-        """Whether exactly this process still runs."""
+        """True while exactly this process runs."""
         return identity_of(self.pid) == self
 
 
 def identity_of(pid: int) -> ProcessIdentity | None:
-    """Who has this process id now; None when nobody has, or only a corpse."""
+    """Identify the process that has this process id now; None when there is none, or a zombie."""
     try:
         # The command may hold spaces and brackets; what follows its last bracket does not.
         fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()

@@ -36,7 +36,7 @@ _KVM = Path("/dev/kvm")
 
 
 class BoardSettings(Record):
-    """What a board is: everything that ``up`` lets its user choose.
+    """Settings of a board: all that the user of ``up`` can choose.
 
     A deterministic board counts: its clock advances one nanosecond per executed instruction.
     ``lifetime_secs`` is after how long it switches itself off (by its own clock), None for never.
@@ -94,7 +94,7 @@ class BoardSettings(Record):
 
     @property
     def emulated(self) -> bool:
-        """Whether instructions are translated, so that time on the board means nothing."""
+        """True if QEMU translates the instructions, so that times on the board mean nothing."""
         return self.cpu != HOST_CPU
 
     @property
@@ -125,7 +125,7 @@ def choose_cpu(wanted: str | None, *, deterministic: bool) -> str:
 
 
 def kvm_usable() -> bool:
-    """Whether this host can run aarch64 code itself, under a hypervisor."""
+    """Return True if this host can run aarch64 code under KVM."""
     return platform.machine() in {"aarch64", "arm64"} and os.access(_KVM, os.R_OK | os.W_OK)
 
 

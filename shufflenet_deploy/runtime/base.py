@@ -1,4 +1,4 @@
-"""What a runtime must say about itself to be measured: pure descriptions, no I/O.
+"""Interface of a measurable runtime: pure descriptions, no I/O.
 
 A runtime is one file beside this one: which formats it runs, what must be installed on a target,
 which command measures one model there, and how to read what that command printed. ``parse`` is
@@ -24,7 +24,7 @@ from shufflenet_deploy.records import (
 
 @dataclass(frozen=True, kw_only=True)
 class Payload:
-    """What a target needs before it can run a model: Python distributions, pinned.
+    """Requirements of a target before it can run a model: Python distributions, pinned.
 
     ``imports`` are module names that must import, by which an installation is proved; ``env`` holds
     the variables under which anything may import them.
@@ -57,7 +57,7 @@ class Runtime(Protocol):
 
     @property
     def name(self) -> str:
-        """As the user writes it, with a version where one was asked for."""
+        """Name as the user writes it, with the version if one was asked for."""
         ...
 
     @property
@@ -67,11 +67,11 @@ class Runtime(Protocol):
 
     @property
     def standalone(self) -> bool:
-        """Whether an exported file is a program that measures itself: no Python, no agent."""
+        """True if an exported file is an executable that measures itself: no Python, no agent."""
         ...
 
     def payload(self, facts: TargetFacts) -> Payload:
-        """What to install on a target of this kind.
+        """Return the distributions to install on a target of this kind.
 
         Raises:
             TargetError: this runtime cannot run there (say, no wheel for the architecture).

@@ -19,7 +19,7 @@ from shufflenet_deploy.target import answers
 _MOST_CHARACTERS = 1 << 20
 _NUMBER = r"[-+0-9.eE]{1,32}"
 _STATISTICS = re.compile(rf"\bcount=([0-9]{{1,18}})((?: \w+={_NUMBER})+)")
-#: What is printed when all samples are alike, or there is only one.
+#: Printed when all samples are alike, or there is only one.
 _ALIKE = re.compile(
     rf"\bcount=([0-9]{{1,18}}) curr=({_NUMBER})(?:\s*\(all same\))?\s*$", re.MULTILINE
 )
@@ -58,14 +58,16 @@ def parse(printed: str) -> Aggregate:
     timings = _TIMINGS.search(printed)
     if timings is None:
         complaint = _COMPLAINT.search(printed)
-        said = first_line(complaint[1]) if complaint else "it printed no 'Inference timings in us'"
-        raise ParseError(f"benchmark_model gave no result: {said}")
+        reason = (
+            first_line(complaint[1]) if complaint else "it printed no 'Inference timings in us'"
+        )
+        raise ParseError(f"benchmark_model gave no result: {reason}")
     try:
         init, first, average = (float(text) for text in timings.groups())
         fields, count = _last_statistics(printed[: timings.start()])
     except ValueError as error:
         raise ParseError(f"benchmark_model printed a wrong number: {error}") from error
-    told = {
+    fields = {
         "count": count,
         "average_us": average,
         "min_us": fields["min"],
@@ -74,7 +76,7 @@ def parse(printed: str) -> Aggregate:
         "first_us": first,
         "init_us": init,
     }
-    return answers.record(Aggregate, told, whose="benchmark_model printed a wrong number")
+    return answers.record(Aggregate, fields, whose="benchmark_model printed a wrong number")
 
 
 def _last_statistics(text: str) -> tuple[dict[str, float], int]:

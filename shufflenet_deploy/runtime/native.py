@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from shufflenet_deploy.records import BenchmarkSpec, Format, TargetFacts
-from shufflenet_deploy.runtime.agent_protocol import agent_options, json_object, parse_log
+from shufflenet_deploy.runtime.agent_log import json_object, parse_log
+from shufflenet_deploy.runtime.agent_protocol import agent_options
 from shufflenet_deploy.runtime.base import Payload, Report
 
 
 @dataclass(frozen=True)
 class NativeRuntime:
-    """Programs that ``export --fmt native`` made; they speak the agent's protocol."""
+    """Executables made by ``export --fmt native``, which share the agent's protocol."""
 
     name: str = "native"
 
@@ -54,7 +55,7 @@ class NativeRuntime:
         spec: BenchmarkSpec,
         inferences: int,
     ) -> tuple[str, ...]:
-        """The same command, told to take so many inferences apart afterwards."""
+        """The same command, with an option that profiles so many inferences afterwards."""
         measuring = self.command(python=(), agent="", model=model, spec=spec)
         return (*measuring, "--profile", str(inferences))
 
@@ -76,14 +77,14 @@ class NativeRuntime:
 
 
 def _compiler(raw: str) -> str:
-    """``Clang 22.1.8`` or ``gcc 12.2.0``, of a log that was parsed before; "" if it tells none."""
+    """``Clang 22.1.8`` or ``gcc 12.2.0``, of a log that was parsed before; "" if it names none."""
     runtime = json_object(raw).get("runtime")
     details = runtime.get("details") if isinstance(runtime, dict) else None
-    told = details.get("compiler") if isinstance(details, dict) else None
+    version = details.get("compiler") if isinstance(details, dict) else None
     # Clang's __VERSION__ has its name, where its sources came from, and more; gcc's is a number.
     match = (
-        re.match(r"(?:.*?(clang) )?(\d[\w.]{0,15})", told, re.IGNORECASE)
-        if isinstance(told, str)
+        re.match(r"(?:.*?(clang) )?(\d[\w.]{0,15})", version, re.IGNORECASE)
+        if isinstance(version, str)
         else None
     )
     return f"{'Clang' if match[1] else 'gcc'} {match[2]}" if match else ""

@@ -1,4 +1,4 @@
-"""The command line and the log of ``device_scripts/sustained.py``: models that take turns.
+"""Command line and log of ``device_scripts/sustained.py``: models that take turns.
 
 ``parse`` is as strict as that of the agent: another schema, a missing or an unknown field is
 refused.
@@ -10,12 +10,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
-from shufflenet_deploy.bounded import Count, Name, Text
+from shufflenet_deploy.bounded import Count, Name, Size
 from shufflenet_deploy.errors import ParseError
 from shufflenet_deploy.records import BenchmarkSpec, Failure, TracePoint, TurnSamples, first_problem
-from shufflenet_deploy.runtime.agent_protocol import failure_of, json_object
+from shufflenet_deploy.runtime.agent_log import (
+    ErrorFields,
+    Part,
+    SensorFields,
+    failure_of,
+    json_object,
+)
 from shufflenet_deploy.runtime.base import Runtime
 
 #: A turn: long enough for hundreds of small inferences, short beside the time that heat takes.
@@ -26,7 +32,7 @@ TRACE_SECS = 2.0
 
 @dataclass(frozen=True, kw_only=True)
 class TurnLog:
-    """What one sustained measurement gave."""
+    """Result of one sustained measurement."""
 
     runtime_version: str
     slices: tuple[TurnSamples, ...]
@@ -51,30 +57,35 @@ def command(
     return (*argv, *own, "--trace-secs", f"{TRACE_SECS:g}", *also)
 
 
-class _Error(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
+class _TracePoint(SensorFields):
+    at_ns: Size
 
-    kind: Name
-    message: Text
+    def record(self) -> TracePoint:
+        return TracePoint(
+            at_ns=self.at_ns,
+            frequency_khz=self.plausible_khz,
+            temperature_c=self.plausible_c,
+            throttled=self.throttled,
+        )
 
 
-class _Log(BaseModel):
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+class SustainedLog(Part):
+    """Models that took turns."""
 
     schema_: int = Field(alias="schema")
     program: Name
     version: Name
     cpus: list[Count] | None
     slices: tuple[TurnSamples, ...] = Field(min_length=1)
-    trace: tuple[TracePoint, ...] = Field(min_length=1)
+    trace: tuple[_TracePoint, ...] = Field(min_length=1)
 
 
-class _FailureLog(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+class SustainedFailureLog(Part):
+    """A sustained measurement that was not possible."""
 
     schema_: int = Field(alias="schema")
     program: Name
-    error: _Error
+    error: ErrorFields
 
 
 def parse(raw: str, *, models: int) -> TurnLog | Failure:
@@ -86,12 +97,16 @@ def parse(raw: str, *, models: int) -> TurnLog | Failure:
     fields: dict[str, Any] = json_object(raw)
     try:
         if "error" in fields:
-            error = _FailureLog.model_validate(fields).error
+            error = SustainedFailureLog.model_validate(fields).error
             return failure_of(error.kind, error.message)
         # As JSON, a strict schema takes a list for a tuple.
-        log = _Log.model_validate_json(raw, strict=True)
+        log = SustainedLog.model_validate_json(raw, strict=True)
     except ValidationError as error:
         raise ParseError(f"the sustained log does not fit: {first_problem(error)}") from error
     if {one.subject for one in log.slices} != set(range(models)):
         raise ParseError(f"the sustained log does not hold turns of each of {models} models")
-    return TurnLog(runtime_version=log.version, slices=log.slices, trace=log.trace)
+    return TurnLog(
+        runtime_version=log.version,
+        slices=log.slices,
+        trace=tuple(point.record() for point in log.trace),
+    )

@@ -1,4 +1,4 @@
-"""Which release of each runtime has a wheel for a target's Python, architecture and C library.
+"""Table of runtime releases that have a wheel for a target's Python, architecture and C library.
 
 The tables are what PyPI carries; the newest release that fits is taken, and the run records which
 one it was. numpy is pinned with it, because its C interface changed in version 2.
@@ -28,7 +28,7 @@ class Release:
     numpy_below_2: bool = False
 
     def supports(self, python: Version, arch: str, glibc: Version | None) -> bool:
-        """Whether pip would find a wheel."""
+        """Return True if pip would find a wheel."""
         if arch not in self.glibc or not _ordered(self.pythons[0], python, self.pythons[1]):
             return False
         return glibc is None or glibc >= _version(self.glibc[arch])

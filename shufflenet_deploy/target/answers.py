@@ -2,7 +2,7 @@
 
 A board may be broken, strange or hostile, so nothing that it prints is trusted: numbers are ASCII
 digits within 63 bits, names are one short line without control characters, JSON and records keep
-to the limits of ``bounded``. What a line of a survey does not tell in that form counts as not told;
+to the limits of ``bounded``. What a line of a survey does not report in that form counts as absent;
 what a record needs and does not get fails the cell.
 """
 
@@ -22,14 +22,14 @@ _MOST_PATH = 4096
 _MOST_DECIMAL = 32
 _DECIMAL = re.compile(r"-?[0-9]+(?:\.[0-9]*)?|-?\.[0-9]+")
 _HEXADECIMAL = re.compile(r"[0-9A-Fa-f]{1,15}")
-#: What is kept of the output of a program that could not be read.
+#: Longest stored output of a program that could not be read, in characters.
 MAX_KEPT_CHARACTERS = 64 << 10
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
 def number(text: str | None, *, most: int = INT_MAX) -> int | None:
-    """A number of things; None where the board does not tell one, or no possible one."""
+    """A number of things; None where the board reports none, or an impossible one."""
     try:
         value = integer((text or "").strip())
     except ValueError:
@@ -43,13 +43,13 @@ def hexadecimal(text: str) -> int | None:
 
 
 def kilobytes(text: str | None) -> int | None:
-    """Bytes, of a number of KiB; None where the board does not tell one."""
+    """Bytes, of a number of KiB; None where the board reports none."""
     value = number(text, most=INT_MAX // 1024)
     return None if value is None else value * 1024
 
 
 def decimal(text: str | None) -> float | None:
-    """A number with a fraction; None where the board does not tell one."""
+    """A number with a fraction; None where the board reports none."""
     word = (text or "").strip()
     return float(word) if len(word) <= _MOST_DECIMAL and _DECIMAL.fullmatch(word) else None
 
@@ -60,7 +60,7 @@ def name(text: str | None) -> str | None:
 
 
 def path(text: str | None, *, whose: str) -> str:
-    """One path, whole; "" where the board tells none.
+    """One path, whole; "" where the board reports none.
 
     Raises:
         ParseError: no path is like that; it is never cut, for something else may lie there.
@@ -99,7 +99,7 @@ def record(model: type[_Model], fields: Any, *, whose: str, strict: bool = False
 
 
 def kept(text: str) -> str:
-    """What is stored of the output of a program that could not be read: not more than it takes."""
+    """Cap the stored output of an unreadable program at a fixed length."""
     safe = printable(text[:MAX_KEPT_CHARACTERS])
     left_out = len(text) - MAX_KEPT_CHARACTERS
     return safe if left_out <= 0 else f"{safe}\n[{left_out} more characters]"

@@ -55,7 +55,7 @@ def uncompressed(path: Path) -> Iterator[Path]:
 
 
 def unpacked_bytes(path: Path) -> int:
-    """How much disk the files of a bundle take."""
+    """Sum the disk usage of a bundle's files."""
     with tarfile.open(path) as tar:
         return sum(entry.size for entry in tar)
 

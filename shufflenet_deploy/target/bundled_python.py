@@ -20,7 +20,7 @@ from shufflenet_deploy.errors import ArchiveError, TargetError
 from shufflenet_deploy.target import bundle, wheels
 from shufflenet_deploy.target.bundle import ArchiveEntry
 
-#: What Debian 12 has; wheels are chosen by these.
+#: Versions in Debian 12, by which wheels are chosen.
 PYTHON = "3.11.2"
 LIBC = "glibc 2.36"
 
@@ -36,7 +36,7 @@ _LIBRARIES = (
 _STDLIB = "usr/lib/python3.11/"
 _PACKAGES_FOLDER = "usr/lib/python3/dist-packages/"
 
-# What neither the runtimes nor the agent import, or what lacks its library here.
+# Modules that neither the runtimes nor the agent import, or that lack their library here.
 _UNUSED = re.compile(
     r"(test|idlelib|lib2to3|pydoc_data|ensurepip|venv|tkinter|turtledemo|sqlite3|curses|dbm|"
     r"wsgiref|xmlrpc|msilib|distutils|asyncio|__phello__|config-[^/]+)/|"
@@ -49,7 +49,7 @@ _UNUSED = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class BundledPython:
-    """How to make one for an architecture, and how it is started once unpacked.
+    """A Python interpreter built for one architecture, and the command that starts it.
 
     ``arch`` is what wheels call the architecture, ``debian`` what Debian calls it. ``extra`` are
     further packages, their ``libraries`` by soname, and the Python distributions they bring.
@@ -63,7 +63,7 @@ class BundledPython:
     provides: Mapping[str, str] = field(default_factory=dict)
 
     def argv(self, folder: str) -> tuple[str, ...]:
-        """What starts it from where it lies on the target."""
+        """Command that starts the unpacked interpreter on the target."""
         library = f"{folder}/lib"
         start = (f"{library}/{self.loader}", "--inhibit-cache", "--library-path", library)
         return (*start, f"{folder}/bin/python3.11")
@@ -142,12 +142,12 @@ def interpreter_for(machine: str) -> BundledPython | None:
 
 
 def brings_python(machine: str) -> bool:
-    """Whether a target of this architecture needs no Python of its own."""
+    """Return True if an interpreter can be bundled for this architecture."""
     return interpreter_for(machine) is not None
 
 
 def cache_folder() -> Path:
-    """Where interpreters are kept on this machine."""
+    """Return this machine's cache folder of interpreters."""
     from platformdirs import user_cache_path  # noqa: PLC0415
 
     return user_cache_path("shufflenet-deploy") / "interpreters"

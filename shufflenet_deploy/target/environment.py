@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Payload(Protocol):
-    """What must be importable; ``runtime.base.Payload`` is one.
+    """Modules that must be importable; ``runtime.base.Payload`` is one.
 
     ``requirements`` are pinned (``name==version``) and complete: nothing is added to them. ``env``
     holds the variables under which anything may import them.
@@ -38,7 +38,7 @@ class Payload(Protocol):
 
 
 class Mode(StrEnum):
-    """Where the runtime comes from; ``AUTO`` takes the first of the others that works.
+    """Source of the runtime; ``AUTO`` takes the first of the others that works.
 
     ``SELF_CONTAINED`` uses nothing of the target but its kernel.
     """
@@ -57,7 +57,7 @@ PayloadOf = Callable[[TargetFacts], Payload]
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """How to start a Python that has the runtime: an argv to begin with, and variables to set.
+    """Command prefix of a Python that has the runtime, and the variables to set for it.
 
     ``size_bytes`` is what was pushed for it, compressed; None where nothing had to be.
     """
@@ -122,7 +122,7 @@ def proof_argument(payload: Payload) -> str:
 
 
 class _Proof(BaseModel):
-    """What ``PROOF_PROGRAM`` prints."""
+    """Output of ``PROOF_PROGRAM``."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -140,7 +140,7 @@ def _satisfies(requirement: Requirement, version: str) -> bool:
 
 
 def missing_from(payload: Payload, printed: str) -> str | None:
-    """What the payload asks for and ``PROOF_PROGRAM`` did not find; None when all is there."""
+    """Name the requirement that ``PROOF_PROGRAM`` did not find; None when none is missing."""
     line = next((one for one in reversed(printed.splitlines()) if one.startswith("{")), None)
     if line is None:
         return "its Python did not run"

@@ -1,6 +1,6 @@
-"""What a target is, asked in one round trip of its ``sh`` and read by a pure function.
+"""Target identification: one ``sh`` round trip, parsed by a pure function.
 
-The script must run under busybox and toybox; whatever a machine does not tell is left out.
+The script must run under busybox and toybox; whatever a machine does not report is left out.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from shufflenet_deploy.bounded import MAX_COUNT, Name, parse_json
 from shufflenet_deploy.records import Core, TargetFacts
 from shufflenet_deploy.target import answers
 
-#: Where our folder lies, as shell code that sets ``root`` from the first parameter.
+#: Location of our folder, as shell code that sets ``root`` from the first parameter.
 ROOT = """\
 root=$1
 if [ -z "$root" ]; then
@@ -163,7 +163,7 @@ class Interpreter(BaseModel):
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """What the script found: the facts that are stored, and what only installing needs.
+    """Result of the script: the stored facts, and those that only installing needs.
 
     ``machine`` is the kernel's architecture, which programs of ours may use whatever the others do.
     """
@@ -178,7 +178,7 @@ def read_survey(printed: str, *, host: str, transport: str) -> Survey:
     """Read what ``SCRIPT`` printed. Pure: a captured text can be replayed.
 
     Raises:
-        ParseError: no target can be as it says.
+        ParseError: no target can be as reported.
     """
     sections = sections_of(printed)
     python = _interpreter(sections.get("python", ""))
@@ -187,7 +187,7 @@ def read_survey(printed: str, *, host: str, transport: str) -> Survey:
     if python is not None and python.bits == 32:
         arch = _USERLAND_32.get(machine, machine)
     memory = re.search(r"MemTotal:[ \t]*([0-9]{1,20})", sections.get("memory", ""))
-    told = {
+    reported = {
         "host": host,
         "transport": transport,
         "arch": arch,
@@ -202,7 +202,7 @@ def read_survey(printed: str, *, host: str, transport: str) -> Survey:
         "python": python.version if python else None,
         "features": _features(processors),
     }
-    facts = answers.record(TargetFacts, told, whose=f"{host} does not say what it is")
+    facts = answers.record(TargetFacts, reported, whose=f"{host} does not say what it is")
     root = answers.path(sections.get("root"), whose=f"{host} does not say where our folder lies")
     return Survey(facts=facts, machine=machine, python=python, root=root)
 
@@ -215,7 +215,7 @@ def free_bytes(df: str) -> int | None:
 
 
 def sections_of(printed: str) -> dict[str, str]:
-    """What a script printed below each ``== NAME``."""
+    """Split a script's output into its sections, each below a line ``== NAME``."""
     found: dict[str, str] = {}
     for part in re.split(r"^== ", printed, flags=re.MULTILINE)[1:]:
         name, _, body = part.partition("\n")
@@ -279,7 +279,7 @@ def _cores(text: str, processors: list[dict[str, str]]) -> tuple[Core, ...]:
 
 
 def _features(processors: list[dict[str, str]]) -> tuple[str, ...]:
-    """What every core has: a program may be moved from one to another."""
+    """Intersect the features of all cores: a program may migrate between them."""
     each = [set((one.get("features") or one.get("flags") or "").split()) for one in processors]
     common = set.intersection(*each) if each else set()
     return tuple(sorted(name for name in common if _NOTABLE.fullmatch(name)))

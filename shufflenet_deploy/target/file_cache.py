@@ -1,4 +1,4 @@
-"""What we keep on a target: files pushed into our one folder, and how much travelled for it."""
+"""File cache in the tool's one folder on a target, and statistics of transfers."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from shufflenet_deploy.transport import Progress, Transport
 
 ROOT_VARIABLE = "SHUFFLENET_DEPLOY_ROOT"
 
-#: What must stay free on the target after a push.
+#: Disk space that must stay free on the target after a push.
 _RESERVE_BYTES = 16 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class TransferStats:
-    """What travelled to the target in this session, and what was there already."""
+    """Bytes sent to the target in this session, and bytes found there already."""
 
     files_pushed: int = 0
     bytes_pushed: int = 0
@@ -31,7 +31,7 @@ class TransferStats:
 class FileCache:
     """Our folder on one target. It is made when something is first put there.
 
-    ``root_of`` says where it lies; asking may take a round trip.
+    ``root_of`` returns its path; calling it may take a round trip.
     """
 
     def __init__(self, transport: Transport, root_of: Callable[[], str]) -> None:
@@ -44,12 +44,12 @@ class FileCache:
 
     @property
     def root(self) -> str:
-        """Where the folder lies, whether it exists yet or not."""
+        """Path of the folder, which may not exist yet."""
         return self._root_of()
 
     @property
     def prepared_root(self) -> str:
-        """Where the folder lies, made and marked.
+        """Path of the folder, created and marked.
 
         Raises:
             TargetError: it cannot be made, or holds files that are not ours.
@@ -97,7 +97,7 @@ class FileCache:
     def push_bundle(
         self, path: Path, *, unpacked_bytes: int, on_progress: Progress | None = None
     ) -> str:
-        """Push a bundle that is going to be unpacked; where it waits on the target.
+        """Push a bundle that is going to be unpacked; return its temporary path on the target.
 
         Raises:
             TargetError: there is no room for it and for what is in it.
@@ -150,6 +150,6 @@ class FileCache:
 
 
 def _is_program(path: Path) -> bool:
-    """Whether the kernel is going to start it; scripts are read by their interpreter."""
+    """Return True if the kernel starts the file itself; scripts are read by their interpreter."""
     with path.open("rb") as stream:
         return os.access(path, os.X_OK) and stream.read(4) == b"\x7fELF"

@@ -2,9 +2,9 @@
 
 What stood before is noted in our folder before anything is changed. A change that is meant for one
 measurement also gets a watchdog on the target: a detached shell that puts the governors back when
-the process serving our connection is gone (see ``lock``), or when we have not been heard of for
-longer than we said, which is how a phone notices that its cable was pulled. A restart of the target
-undoes every change by itself, so a note of before it is void.
+the process serving our connection is gone (see ``lock``), or when the client has been silent for
+longer than announced, which is how a phone notices that its cable was pulled. A restart of the
+target undoes every change by itself, so a note of before it is void.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ put() { { echo "$2" >"$1"; } 2>/dev/null; }
 """
 
 # Defines `restore`, which claims the note by renaming it, so that of two only one restores, and
-# `reclaim`, which gives back the claim of one that was killed in the middle. What it tells comes
+# `reclaim`, which gives back the claim of one that was killed in the middle. Its report comes
 # last, for whoever listens may be gone.
 _RESTORE_FUNCTION = (
     STARTED
@@ -51,13 +51,13 @@ reclaim() {{
 restore() {{
     reclaim
     mv "$note" "$note.claim.$$" 2>/dev/null || return 0
-    failed= told=
+    failed= restored=
     {{
         read -r at token
-        [ "$at" = "$boot" ] || told=restarted
+        [ "$at" = "$boot" ] || restored=restarted
         while [ "$at" = "$boot" ] && read -r governor file; do
             [ -e "$file" ] || continue
-            put "$file" "$governor" && told="$told $governor" || failed=1
+            put "$file" "$governor" && restored="$restored $governor" || failed=1
         done
     }} <"$note.claim.$$"
     if [ -n "$failed" ]; then
@@ -65,7 +65,7 @@ restore() {{
         return {_DENIED}
     fi
     rm -f "$note.claim.$$" "$note.lease"
-    echo "$told"
+    echo "$restored"
 }}
 """
 )
@@ -166,7 +166,7 @@ _LEASE = 'read -r up _ <"$3"\necho $((${up%.*} + $2)) >"$1.lease"\n'
 
 @dataclass(frozen=True, kw_only=True)
 class WatchPolicy:
-    """How the watchdog looks: by which clock (as ``/proc/uptime`` has it), and how often."""
+    """Watchdog timing: its clock (a file like ``/proc/uptime``) and its polling interval."""
 
     clock: str = "/proc/uptime"
     pause_secs: float = 2
@@ -174,7 +174,7 @@ class WatchPolicy:
 
 @dataclass(frozen=True, kw_only=True)
 class Governors:
-    """What stood before and what was set; ``cores`` have a governor."""
+    """Previous and new governors of every core of ``cores``."""
 
     before: tuple[str, ...]
     now: str
@@ -182,7 +182,7 @@ class Governors:
 
 
 class Governor:
-    """The governors of one target. ``folder_of`` says where notes lie, and makes that folder."""
+    """The governors of one target. ``folder_of`` returns the folder of notes, created."""
 
     def __init__(
         self,
@@ -243,7 +243,7 @@ class Governor:
             raise self._not_permitted(result)
 
     def renew(self, lease_secs: float, note: str = BENCH) -> None:
-        """Tell the watchdog that we are going to be silent for so long."""
+        """Announce to the watchdog that this client will be silent for so long."""
         path = f"{self._folder_of()}/{note}"
         self._transport.run(shell(_LEASE, path, str(max(1, round(lease_secs))), self._policy.clock))
 

@@ -1,4 +1,4 @@
-"""What may spoil a measurement at this moment: asked by the target's own ``sh`` in one second.
+"""Health check: possible disturbances of a measurement, read by the target's ``sh`` in one second.
 
 Nothing is written on the target, and no Python is needed there (the clock is left out then).
 """
@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field
 
 from shufflenet_deploy.bounded import MAX_COUNT, parse_json
-from shufflenet_deploy.target import answers
+from shufflenet_deploy.target import answers, plausibility
 from shufflenet_deploy.target.facts import sections_of
 
 #: The smallest step of the clock that the agent uses and what reading it costs; the same arithmetic
@@ -76,12 +76,11 @@ exit 0
 _DEFAULT_TICKS_PER_SEC = 100
 _RIGHTS = ("direct", "sudo")
 _NOTES = ("governors", "governors.bench")
-_HOTTEST_TRIP_C = 1000.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Frequency:
-    """How the kernel chooses the frequency of one core; None where it does not tell."""
+    """cpufreq settings of one core; None where the kernel does not report one."""
 
     core: int
     governor: str | None
@@ -93,9 +92,9 @@ class Frequency:
 
 @dataclass(frozen=True, kw_only=True)
 class HealthProbe:
-    """A second in the life of a target; None or empty where it does not tell.
+    """State of a target during one second; None or empty where it does not report it.
 
-    ``busy_cores`` is how many cores worked during that second. ``rights`` says how a governor could
+    ``busy_cores`` is how many cores worked during that second. ``rights`` states how a governor can
     be set: "direct", "sudo", or not at all. ``noted`` are changes of ours that wait for being put
     back. ``trip_c`` are the temperatures from which the kernel slows down, by sensor.
     """
@@ -168,12 +167,17 @@ def _frequencies(text: str) -> tuple[Frequency, ...]:
                 core=core,
                 governor=None if governor == "-" else answers.name(governor),
                 driver=None if driver == "-" else answers.name(driver),
-                min_khz=answers.number(low),
-                max_khz=answers.number(high),
-                hardware_max_khz=answers.number(hardware),
+                min_khz=_khz(low),
+                max_khz=_khz(high),
+                hardware_max_khz=_khz(hardware),
             )
         )
     return tuple(found)
+
+
+def _khz(word: str) -> int | None:
+    khz = answers.number(word)
+    return khz if khz is not None and plausibility.is_frequency(khz) else None
 
 
 def _throttled(text: str) -> int | None:
@@ -185,9 +189,9 @@ def _throttled(text: str) -> int | None:
 def _trips(text: str) -> dict[str, float]:
     found: dict[str, float] = {}
     for word, sensor in re.findall(r"^([0-9]{1,9}) (.+)$", text, re.MULTILINE):
-        degrees = int(word) / 1000 if int(word) >= 1000 else float(word)
+        degrees = plausibility.celsius(float(word))
         name = answers.name(sensor)
-        if name is not None and 0 < degrees <= _HOTTEST_TRIP_C:
+        if name is not None and degrees is not None:
             found[name] = min(degrees, found.get(name, degrees))
     return found
 

@@ -1,4 +1,4 @@
-"""What was fetched for targets and is kept on this machine: wheels, interpreters."""
+"""Local cache of downloads for targets: wheels and interpreters."""
 
 from __future__ import annotations
 

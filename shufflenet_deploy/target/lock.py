@@ -1,6 +1,6 @@
 """One measurement at a time: a lock on the target that names its holder and cannot outlive it.
 
-The lock is a symbolic link whose text says who holds it, so that taking it and naming the holder
+The lock is a symbolic link whose text names its holder, so that taking it and naming the holder
 are one atomic step. With the text goes the process on the target that serves the holder's
 connection: when that process is gone, or the target has been restarted, the lock is stale.
 """
@@ -111,7 +111,7 @@ class Lock:
     def acquire(
         self, *, wait_secs: float = 0.0, on_wait: Callable[[str], object] | None = None
     ) -> None:
-        """Take the lock, waiting for another's to end; ``on_wait`` is told who holds it.
+        """Take the lock, waiting for another's to end; ``on_wait`` gets the holder's description.
 
         Raises:
             TargetError: somebody else holds it, or it cannot be made.
@@ -139,7 +139,7 @@ class Lock:
         self._transport.run(shell(_RELEASE, self._path, self._token))
 
     def holder(self) -> str | None:
-        """Who holds the lock and since when, ourselves included; None when it is free or stale."""
+        """Return the holder, perhaps this process, and its time; None if free or stale."""
         text = self._transport.run(shell(HOLDER, self._path)).text.strip()
         return describe(text) if text else None
 

@@ -35,7 +35,7 @@ _OWN = "shufflenet-deploy"
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where our folder is to be.
+    """Location of the tool's folder on a target.
 
     ``folder`` is the nearest that exists, ``noexec`` whether its file system starts no programs.
     ``alternative`` is a folder that can be made elsewhere and has neither fault, if there is one.
@@ -48,7 +48,7 @@ class Place:
 
     @property
     def remedy(self) -> str:
-        """What to set; a command line may follow."""
+        """Advice on the setting to change; a command line may follow."""
         return f"SHUFFLENET_DEPLOY_ROOT={self.alternative or '/folder/on/another/disk'}"
 
 

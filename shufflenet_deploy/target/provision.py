@@ -43,7 +43,7 @@ _FIRST_WITH_ARM_PIP = (3, 10)
 
 _STANDALONE = "programs that need neither Python nor a runtime on the target"
 
-Tell = Callable[[str], object]
+OnMessage = Callable[[str], object]
 
 
 class _Unfit(TargetError):
@@ -52,16 +52,16 @@ class _Unfit(TargetError):
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What is to be importable on the target, and who is told about the way there."""
+    """Payload to make importable on the target, and the callback for progress messages."""
 
     payload_of: PayloadOf
-    tell: Tell
+    on_message: OnMessage
     on_progress: Progress | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class ProvisioningPlan:
-    """Where a runtime would come from, and a few words about it; ``how`` is None for nowhere.
+    """Source that provisioning would use, with a short reason; ``how`` is None if there is none.
 
     ``standalone``: its files are programs that need neither Python nor anything else.
     """
@@ -106,27 +106,27 @@ class Provision:
             )
         return found
 
-    def environment(self, wish: Request, mode: Mode) -> Environment:
+    def environment(self, request: Request, mode: Mode) -> Environment:
         """See ``Target.environment``."""
         if mode is Mode.SELF_CONTAINED:
-            return self._self_contained(wish)
+            return self._self_contained(request)
         if mode is not Mode.AUTO:
-            return self._of_the_targets_python(wish, mode)
+            return self._of_the_targets_python(request, mode)
         if self._survey().python is None and interpreter_for(self._survey().machine):
-            return self._self_contained(wish)
+            return self._self_contained(request)
         try:
-            return self._of_the_targets_python(wish, mode)
+            return self._of_the_targets_python(request, mode)
         except _Unfit as error:
             if interpreter_for(self._survey().machine) is None:
                 raise
-            wish.tell(f"{error}; bringing a Python of our own instead")
+            request.on_message(f"{error}; bringing a Python of our own instead")
             try:
-                return self._self_contained(wish)
+                return self._self_contained(request)
             except _Unfit:
                 raise error from None
 
     def plan(self, payload_of: PayloadOf) -> ProvisioningPlan:
-        """What ``Mode.AUTO`` would do; nothing is fetched, pushed or written.
+        """Predict the choice of ``Mode.AUTO``; nothing is fetched, pushed or written.
 
         Whether the target's pip reaches an index, or whether there is a wheel, shows only then.
         """
@@ -162,7 +162,7 @@ class Provision:
     # --- with the target's own Python ------------------------------------------------------------
 
     def _places(self, payload: Payload) -> tuple[Environment, Environment]:
-        """Where a virtual environment and pushed wheels of a payload lie, there or not."""
+        """Paths of a payload's virtual environment and pushed wheels, existing or not."""
         key = environment_key(payload, self.python.version)
         return (
             self._venv(f"{self._storage.root}/environments/{key}-venv"),
@@ -185,12 +185,12 @@ class Provision:
             raise known
         return known
 
-    def _of_the_targets_python(self, wish: Request, mode: Mode) -> Environment:
+    def _of_the_targets_python(self, request: Request, mode: Mode) -> Environment:
         _ = self.python
-        payload = _payload(wish.payload_of, self._survey().facts)
-        return self._once(payload, mode, lambda: self._installed(payload, wish, mode))
+        payload = _payload(request.payload_of, self._survey().facts)
+        return self._once(payload, mode, lambda: self._installed(payload, request, mode))
 
-    def _installed(self, payload: Payload, wish: Request, mode: Mode) -> Environment:
+    def _installed(self, payload: Payload, request: Request, mode: Mode) -> Environment:
         venv, pushed = self._places(payload)
         choices = {Mode.AUTO: (venv, pushed), Mode.VENV: (venv,), Mode.WHEELS: (pushed,)}
         # What was installed and proved before is not asked again: a Python takes long to start.
@@ -212,7 +212,7 @@ class Provision:
                 )
         self._storage.require_programs(payload.name)
         if mode is not Mode.WHEELS:
-            problem = self._fill_venv(payload, venv, wish.tell)
+            problem = self._fill_venv(payload, venv, request.on_message)
             if problem is None:
                 return venv
             if mode is Mode.VENV:
@@ -222,11 +222,11 @@ class Provision:
         facts = self._survey().facts
         if facts.libc is None:
             raise _Unfit(
-                f"{self._host} does not tell its C library, so that no wheel can be chosen: "
+                f"{self._host} does not report its C library, so that no wheel can be chosen: "
                 f"install {payload.name} there by hand"
             )
         platform = wheels.Platform(arch=facts.arch, libc=facts.libc, python=self.python.version)
-        return self._push_wheels(payload, pushed, platform, wish)
+        return self._push_wheels(payload, pushed, platform, request)
 
     def _venv(self, path: str) -> Environment:
         return Environment(python=(f"{path}/bin/python",), how=Mode.VENV)
@@ -236,11 +236,13 @@ class Provision:
         variables = {"PYTHONPATH": path, "PYTHONNOUSERSITE": "1"}
         return Environment(python=(self.python.executable,), env=variables, how=Mode.WHEELS)
 
-    def _fill_venv(self, payload: Payload, environment: Environment, tell: Tell) -> str | None:
-        """Make a virtual environment with the target's own pip; what went wrong, if anything."""
+    def _fill_venv(
+        self, payload: Payload, environment: Environment, on_message: OnMessage
+    ) -> str | None:
+        """Make a virtual environment with the target's own pip; return the error, if any."""
         if not self.python.venv:
             return "its Python lacks venv or ensurepip (on Debian: apt-get install python3-venv)"
-        tell(f"installing {payload.name} on {self._host}")
+        on_message(f"installing {payload.name} on {self._host}")
         path = _folder_of(environment)
         make = (self.python.executable, "-m", "venv", "--clear", path)
         pip = (
@@ -273,7 +275,7 @@ class Provision:
 
     # --- with one that we bring ------------------------------------------------------------------
 
-    def _self_contained(self, wish: Request) -> Environment:
+    def _self_contained(self, request: Request) -> Environment:
         machine = self._survey().machine
         own = interpreter_for(machine)
         if own is None:
@@ -284,12 +286,14 @@ class Provision:
         facts = self._survey().facts.model_copy(
             update={"arch": own.arch, "python": PYTHON, "libc": LIBC}
         )
-        payload = _with_provided(_payload(wish.payload_of, facts), own)
-        return self._once(payload, Mode.SELF_CONTAINED, lambda: self._brought(payload, wish, own))
+        payload = _with_provided(_payload(request.payload_of, facts), own)
+        return self._once(
+            payload, Mode.SELF_CONTAINED, lambda: self._brought(payload, request, own)
+        )
 
-    def _brought(self, payload: Payload, wish: Request, own: OwnInterpreter) -> Environment:
+    def _brought(self, payload: Payload, request: Request, own: OwnInterpreter) -> Environment:
         self._storage.require_programs(payload.name)
-        argv = self._bring(own, wish)
+        argv = self._bring(own, request)
         key = environment_key(payload, f"self-contained {own.key}")
         path = f"{self._storage.root}/environments/{key}-self-contained"
         platform = wheels.Platform(arch=own.arch, libc=LIBC, python=PYTHON)
@@ -301,28 +305,28 @@ class Provision:
         if path in remote_root.ready_among(self._transport, [path]):
             self._storage.count_present()
             return environment
-        return self._push_wheels(payload, environment, platform, wish, own=own)
+        return self._push_wheels(payload, environment, platform, request, own=own)
 
-    def _bring(self, own: OwnInterpreter, wish: Request) -> tuple[str, ...]:
+    def _bring(self, own: OwnInterpreter, request: Request) -> tuple[str, ...]:
         """Make sure that our Python lies on the target and runs there; its argv."""
         path = f"{self._storage.root}/interpreters/{own.arch}-{own.key}"
         argv = own.argv(path)
         if path in remote_root.ready_among(self._transport, [path]):
             self._storage.count_present()
             return argv
-        wish.tell(f"making a Python for {own.arch}, once")
+        request.on_message(f"making a Python for {own.arch}, once")
         packed = own.bundle()
-        wish.tell(f"pushing Python {PYTHON} for {own.arch} ({_megabytes(packed)})")
+        request.on_message(f"pushing Python {PYTHON} for {own.arch} ({_megabytes(packed)})")
         remote = self._storage.push_bundle(
             packed,
             unpacked_bytes=bundle.unpacked_bytes(packed),
-            on_progress=wish.on_progress,
+            on_progress=request.on_progress,
         )
-        wish.tell(f"unpacking Python {PYTHON} on {self._host}")
+        request.on_message(f"unpacking Python {PYTHON} on {self._host}")
         if remote_root.reads_gzip(self._transport):
             unpacker: tuple[str, ...] = ("tar", "-xzf")
         else:
-            wish.tell(f"{self._host} has no tar that reads gzip: a busybox follows")
+            request.on_message(f"{self._host} has no tar that reads gzip: a busybox follows")
             unpacker = (self._storage.install(own.busybox()), "tar", "-xzf")
         remote_root.unpack(self._transport, remote, path, unpacker, timeout_s=_UNPACK_SECS)
         result = self._transport.run((*argv, "-c", "import lzma, json"), timeout_s=_PROOF_SECS)
@@ -342,24 +346,24 @@ class Provision:
         payload: Payload,
         environment: Environment,
         platform: wheels.Platform,
-        wish: Request,
+        request: Request,
         own: OwnInterpreter | None = None,
     ) -> Environment:
         path = _folder_of(environment)
-        wish.tell(f"fetching {payload.name} for {platform}")
+        request.on_message(f"fetching {payload.name} for {platform}")
         try:
             brought = own.provides if own else {}
             wanted = [text for text in payload.requirements if name_of(text) not in brought]
             packed = wheels.bundle(wanted, platform, lean=own is not None)
         except TargetError as error:
             raise _Unfit(str(error)) from error
-        wish.tell(f"pushing {payload.name} to {self._host} ({_megabytes(packed)})")
+        request.on_message(f"pushing {payload.name} to {self._host} ({_megabytes(packed)})")
         remote = self._storage.push_bundle(
             packed,
             unpacked_bytes=bundle.unpacked_bytes(packed),
-            on_progress=wish.on_progress,
+            on_progress=request.on_progress,
         )
-        wish.tell(f"unpacking {payload.name} on {self._host}")
+        request.on_message(f"unpacking {payload.name} on {self._host}")
         unpacker = (*environment.python, "-m", "tarfile", "-e")
         remote_root.unpack(self._transport, remote, path, unpacker, timeout_s=_UNPACK_SECS)
         problem = self._missing(payload, environment)

@@ -38,7 +38,7 @@ if ! {_OURS}; then
     (umask 077 && mkdir -p "$root") && printf %s "$2" >"$root/CACHEDIR.TAG" || exit 1
 fi
 find "$root" -name '.*.part' -mmin +60 -exec rm -f {{}} + 2>/dev/null
-# Shells say 126 of a program that is there and must not be started.
+# Shells exit with 126 for a program that exists and must not be started.
 probe=$root/.start.$$ interpreter=$(command -v sh)
 case $interpreter in /*) ;; *) interpreter=/bin/sh ;; esac
 printf '#!%s\nexit 0\n' "$interpreter" >"$probe" && chmod 700 "$probe" || exit 1
@@ -91,14 +91,14 @@ echo "$1"
 
 @dataclass(frozen=True, kw_only=True)
 class RemoteRoot:
-    """A file on the target, and the room beside it: None where it does not exist or say."""
+    """A file on the target and the room on its disk; None where there is none or no report."""
 
     sha256: str | None
     free_bytes: int | None
 
 
 def prepare(transport: Transport, root: str) -> bool:
-    """Make and mark our folder; whether programs may be started there.
+    """Make and mark our folder; return True if programs may be started there.
 
     Raises:
         TargetError: it cannot be made, or holds files that are not ours.
@@ -119,7 +119,7 @@ def prepare(transport: Transport, root: str) -> bool:
 
 
 def place_of(transport: Transport, root: str) -> Place:
-    """Whether our folder can be there, or where else; nothing is written."""
+    """Check the configured folder and its alternatives; nothing is written."""
     return read_place(transport.run(shell(PLACE_SCRIPT, root)).text)
 
 
@@ -137,7 +137,7 @@ def _last_words(complaint: str) -> str:
 
 
 def is_ours(transport: Transport, root: str) -> bool:
-    """Whether there is a folder of ours; nothing is made."""
+    """Return True if the folder exists and is marked as the tool's; nothing is created."""
     return transport.run(shell(f"root=$1\n{_OURS}\n", root)).exit_code == 0
 
 
@@ -156,7 +156,7 @@ def look_for(transport: Transport, path: str) -> RemoteRoot:
 
 
 def reads_gzip(transport: Transport) -> bool:
-    """Whether the target has a tar that unpacks a compressed archive."""
+    """Return True if the target has a tar that unpacks gzip archives."""
     probe = io.BytesIO()
     with tarfile.open(fileobj=probe, mode="w:gz") as tar:
         tar.addfile(tarfile.TarInfo("probe"))

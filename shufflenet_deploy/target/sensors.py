@@ -1,11 +1,11 @@
-"""How a target is at this moment: asked by its own ``sh``, so that no Python is needed there."""
+"""Sensors of a target at one moment, read by its own ``sh``, so that no Python is needed there."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass, field
 
-from shufflenet_deploy.target import answers
+from shufflenet_deploy.target import answers, plausibility
 
 # `dumpsys` is Android's; phones hide most of /sys from the shell user.
 SCRIPT = """\
@@ -21,14 +21,13 @@ exit 0
 """
 
 _CPU_ZONE = re.compile(r"cpu|soc|core|pkg|tsens|apss|cluster", re.IGNORECASE)
-_PLAUSIBLE_C = (1.0, 150.0)
 _BATTERY_STATUS = {2: "charging", 3: "discharging", 4: "not charging", 5: "full"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class SensorReading:
     """Temperatures by sensor, in degrees Celsius, and a phone's battery and screen; None where the
-    target does not tell.
+    target does not report them.
     """
 
     temperature_c: dict[str, float] = field(default_factory=dict)
@@ -38,12 +37,12 @@ class SensorReading:
 
     @property
     def hottest_c(self) -> float | None:
-        """Of the sensors near the processor, or of all when none of them says that it is."""
+        """Maximum over the sensors near the processor, or over all where none is named so."""
         near = {name: value for name, value in self.temperature_c.items() if _CPU_ZONE.search(name)}
         return max((near or self.temperature_c).values(), default=None)
 
-    def told(self) -> dict[str, object]:
-        """What the target tells, ready for JSON."""
+    def as_json(self) -> dict[str, object]:
+        """Readings that the target reports, ready for JSON."""
         return {name: value for name, value in asdict(self).items() if value not in (None, {})}
 
 
@@ -51,14 +50,14 @@ def read_sensors(printed: str) -> SensorReading:
     """Read what ``SCRIPT`` printed. Pure: a captured text can be replayed."""
     temperatures: dict[str, float] = {}
     for number, sensor in re.findall(r"^zone (-?[0-9]{1,9}) (.+)$", printed, re.MULTILINE):
-        # Most kernels tell thousandths of a degree, some degrees.
-        degrees = int(number) / 1000 if abs(int(number)) >= 1000 else float(number)
+        degrees = plausibility.celsius(float(number))
         name = answers.name(sensor)
-        if name is not None and _PLAUSIBLE_C[0] <= degrees <= _PLAUSIBLE_C[1]:
+        if name is not None and degrees is not None:
             temperatures[name] = max(degrees, temperatures.get(name, degrees))
     battery = dict(re.findall(r"^[ \t]+(\w{1,40}): (-?[0-9]{1,9})[ \t\r]*$", printed, re.MULTILINE))
-    if "temperature" in battery:
-        temperatures.setdefault("battery", int(battery["temperature"]) / 10)
+    battery_c = int(battery.get("temperature", 0)) / 10
+    if plausibility.is_temperature(battery_c):
+        temperatures.setdefault("battery", battery_c)
     return SensorReading(
         temperature_c=temperatures,
         battery_percent=answers.number(battery.get("level"), most=100),

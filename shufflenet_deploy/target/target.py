@@ -41,7 +41,7 @@ _PIN_PROGRAM = (
 
 @dataclass(frozen=True, kw_only=True)
 class CleanResult:
-    """What ``clean`` removed: a folder of the target and the bytes its disk got back."""
+    """Result of ``clean``: a removed folder of the target and the bytes of disk freed."""
 
     root: str
     freed_bytes: int
@@ -73,11 +73,11 @@ class Target:
 
     @property
     def host(self) -> str:
-        """What the user typed to name the machine."""
+        """Host as the user typed it."""
         return self.transport.host
 
     def facts(self) -> TargetFacts:
-        """What the machine is; asked once, in one round trip.
+        """Facts about the machine, queried once in one round trip.
 
         Raises:
             TransportError: the link failed.
@@ -94,7 +94,7 @@ class Target:
         return read_sensors(self.transport.run(shell(STATE_SCRIPT)).text)
 
     def health(self) -> HealthProbe:
-        """What may spoil a measurement at this moment; takes a second.
+        """Check for possible disturbances of a measurement; takes a second.
 
         Raises:
             TransportError: the link failed.
@@ -103,7 +103,7 @@ class Target:
         return read_health(self.transport.run(argv, timeout_s=_SURVEY_SECS).text)
 
     def place(self) -> Place:
-        """Whether our folder can be where it is to be; nothing is written.
+        """Check that the tool's folder can be at its location; nothing is written.
 
         Raises:
             TransportError: the link failed.
@@ -111,7 +111,7 @@ class Target:
         return remote_root.place_of(self.transport, self.root)
 
     def plan_provisioning(self, payload: PayloadOf) -> ProvisioningPlan:
-        """Where a runtime would come from; nothing is written.
+        """Predict the source of a runtime; nothing is written.
 
         Raises:
             TransportError: the link failed.
@@ -120,7 +120,7 @@ class Target:
 
     @property
     def traffic(self) -> TransferStats:
-        """What travelled in this session."""
+        """Transfer statistics of this session."""
         return self._storage.traffic
 
     @property
@@ -161,20 +161,20 @@ class Target:
         Tried in turn: what an earlier session installed; the target's own Python when it has
         exactly the wanted versions; a virtual environment that its pip fills, if it reaches an
         index; wheels that are downloaded here and pushed as one bundle; and a Python of our own
-        with its wheels, where the target has none that serves. ``on_stage`` is told what is being
-        done.
+        with its wheels, where the target has none that serves. ``on_stage`` gets a message for
+        each step.
 
-        ``payload`` is what to install, or a function that says it for the facts of the Python
+        ``payload`` is what to install, or a function that returns it for the facts of the Python
         that is going to import it.
 
         Raises:
             TargetError: there is no Python, no fitting wheel, or the modules do not import.
         """
         choose = payload if callable(payload) else lambda _: payload
-        wish = Request(
-            payload_of=choose, tell=on_stage or (lambda _: None), on_progress=on_progress
+        request = Request(
+            payload_of=choose, on_message=on_stage or (lambda _: None), on_progress=on_progress
         )
-        return self._provision.environment(wish, mode)
+        return self._provision.environment(request, mode)
 
     def invoke(
         self,
@@ -205,7 +205,7 @@ class Target:
         The lock ends with our connection, however that ends.
 
         Raises:
-            TargetError: somebody else holds it; says who and for how long.
+            TargetError: somebody else holds it; names who and for how long.
         """
         lock = Lock(self.transport, f"{self._storage.prepared_root}/lock")
         lock.acquire(wait_secs=wait_secs, on_wait=on_wait)
@@ -289,7 +289,7 @@ class Target:
         return () if python is None else (python.executable,)
 
     def measuring_for(self) -> str | None:
-        """Who measures on the target and for how long; None when nobody does."""
+        """Return the process that holds the target's lock and since when; None when it is free."""
         return Lock(self.transport, f"{self.root}/lock").holder()
 
     def _refuse_while_measuring(self, *, force: bool) -> None:

@@ -26,7 +26,7 @@ _FIRST_GLIBC = {"x86_64": 5, "i686": 5}
 _DEFAULT_FIRST_GLIBC = 17
 _PIP_SECS = 900.0
 
-# What running a model never opens, by tracing both runtimes on a board.
+# Files that inference never opens, found by tracing both runtimes on a board.
 _UNUSED = re.compile(
     r"(.*/)?(tests|__pycache__)/|.*\.(pyi|pxd|pyx|h|hpp|a|c|cpp|md)$|.*ThirdPartyNotices\.txt$|"
     r"numpy/(f2py|distutils|doc|_pyinstaller|_core/include|core/include|core/lib|_core/lib|"
@@ -39,7 +39,7 @@ _UNUSED = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class Platform:
-    """What decides which wheels fit: ``libc`` is written ``glibc 2.36`` or ``musl 1.2.4``."""
+    """Properties that select compatible wheels: ``libc`` is ``glibc 2.36`` or ``musl 1.2.4``."""
 
     arch: str
     libc: str
@@ -86,7 +86,7 @@ class Platform:
 
 
 def cache_folder() -> Path:
-    """Where bundles are kept on this machine."""
+    """Return this machine's cache folder of bundles."""
     from platformdirs import user_cache_path  # noqa: PLC0415
 
     return user_cache_path("shufflenet-deploy") / "wheels"
@@ -116,7 +116,7 @@ def bundle(requirements: Iterable[str], platform: Platform, *, lean: bool = Fals
 
 
 def unused(name: str) -> bool:
-    """Whether running a model does without this file of a wheel."""
+    """Return True if inference does not need this file of a wheel."""
     return _UNUSED.match(name) is not None
 
 
@@ -185,7 +185,7 @@ def _pip_environment() -> dict[str, str]:
 
 
 def complaint(stderr: bytes) -> str:
-    """The line of pip's standard error that says why."""
+    """The line of pip's standard error that gives the reason."""
     lines = stderr.decode("utf-8", "replace").strip().splitlines()
     errors = [line.removeprefix("ERROR:").strip() for line in lines if line.startswith("ERROR:")]
     # pip repeats the index, which may hold a token.

@@ -9,7 +9,8 @@ from shufflenet_deploy.transport.base import CommandResult, Progress, Transport
 from shufflenet_deploy.transport.local import LocalTransport
 from shufflenet_deploy.transport.shared_disk import SharedDisk
 from shufflenet_deploy.transport.ssh import SshClient, SshTransport
-from shufflenet_deploy.transport.ssh_config import SshSettings, aliases, resolve, route_of
+from shufflenet_deploy.transport.ssh_config import aliases, resolve, route_of
+from shufflenet_deploy.transport.ssh_route import SshSettings
 
 __all__ = [
     "AdbTransport",

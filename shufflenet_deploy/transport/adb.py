@@ -153,17 +153,17 @@ class AdbTransport:
 
     def pull(self, remote: str, local: Path) -> None:
         """See ``Transport.pull``."""
-        said = self._script(shell_scripts.DIGEST, remote, path=remote, size_bytes=0)
+        printed = self._script(shell_scripts.DIGEST, remote, path=remote, size_bytes=0)
         with replacing(local) as temporary:
             self._sync("pull", remote, str(temporary), path=remote, size_bytes=0)
             digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
-            if f"sha256 {digest}" not in said:
+            if f"sha256 {digest}" not in printed:
                 raise TransferError(
                     f"{remote} did not arrive whole from {self.host} (sha256 differs); try again"
                 )
 
     def _script(self, script: str, *arguments: str, path: str, size_bytes: int) -> str:
-        """Run one of the file scripts on the device; what it wrote on stderr."""
+        """Run one of the file scripts on the device; return its standard error."""
         limit_secs = _STALL_SECS + size_bytes / _SLOWEST_BYTES_PER_SEC
         result = self.run(shell_scripts.shell(script, *arguments), timeout_s=limit_secs)
         complaint = result.stderr.decode("utf-8", "replace").strip()
@@ -186,8 +186,8 @@ class AdbTransport:
         except ConnectError as error:
             raise TransferError(f"{error} (in the middle of {path})") from error
         if done.returncode:
-            said = (done.stderr + done.stdout).decode("utf-8", "replace")
-            match = re.search(r"^adb: error: (.*)$", said, re.MULTILINE)
+            printed = (done.stderr + done.stdout).decode("utf-8", "replace")
+            match = re.search(r"^adb: error: (.*)$", printed, re.MULTILINE)
             last = match[1] if match else f"status {done.returncode}"
             if refused := re.search(r"': remote (.*)", last):
                 raise shell_scripts.denied(
@@ -220,7 +220,7 @@ class AdbTransport:
     ) -> tuple[int, bytes, bytes]:
         """Older devices: ``exec-out`` gives one raw stream, so stderr follows stdout behind a mark.
 
-        Standard input travels as a file, for these devices never tell a program of its end.
+        Standard input travels as a file, for these devices never signal its end to a program.
         """
         mark = _mark()
         scratch = f"{self._scratch}/.{mark}"
@@ -269,7 +269,7 @@ class AdbTransport:
         )
 
     def _kill(self, pid: int | None) -> bool:
-        """End a program with all its children; whether that could be asked of the device."""
+        """End a program with all its children; True if the device took the command."""
         if pid is None:
             return False
         with contextlib.suppress(TransportError, _OutOfTime):

@@ -1,4 +1,4 @@
-"""Which Android device is meant: the listing of ``adb devices -l``, and the choice among its lines.
+"""Selection of an Android device: parse ``adb devices -l`` and choose among its lines.
 
 Pure: ``transport.adb`` runs the program.
 """
@@ -29,7 +29,7 @@ _LINE = re.compile(
 #: A state of an adb that is newer than this program.
 _NEW_STATE = re.compile(rf"(?P<serial>\S+)\s+(?P<state>[a-z-]+){_DETAILS}")
 
-#: What a device in another mode runs instead of Android.
+#: Systems that a device in another mode runs instead of Android.
 _MODES = {
     "recovery": "its recovery system",
     "sideload": "its recovery system, waiting for an update to be sideloaded",
@@ -113,7 +113,7 @@ def choose(
 
 
 def unusable(serial: str, complaint: str) -> ConnectError:
-    """What to do about a device that adb knows but cannot use, from its state or adb's words."""
+    """Advice for a device that adb lists but cannot use, from its state or adb's error."""
     quoted = shlex.quote(serial)
     if "unauthorized" in complaint or "authorizing" in complaint:
         return ConnectError(

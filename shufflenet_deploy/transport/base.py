@@ -25,7 +25,7 @@ _MOST_COMPLAINT = 500
 
 @dataclass(frozen=True, kw_only=True)
 class CommandResult:
-    """What a finished program left: its exit status and both streams, kept apart.
+    """Result of a finished program: its exit status, and both streams separately.
 
     ``exit_code`` follows the shell: 126 not executable, 127 not found, 128 + N ended by signal N.
     """
@@ -69,7 +69,7 @@ class Transport(Protocol):
 
     @property
     def compressing(self) -> bool:
-        """Whether bundles should travel compressed: not where unpacking takes longer than that."""
+        """True if bundles travel compressed: not where unpacking takes longer than it saves."""
         ...
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""Which keys a host may show, read from files in OpenSSH's ``known_hosts`` format.
+"""Trusted host keys, read from files in OpenSSH's ``known_hosts`` format.
 
 Plain, hashed (``|1|salt|hash``), wildcard and negated names are understood, and the markers
 ``@revoked`` and ``@cert-authority``.
@@ -35,7 +35,7 @@ class KnownKey:
 
 
 def host_key_name(hostname: str, port: int) -> str:
-    """How ``known_hosts`` writes a host: ``name``, or ``[name]:port`` off the usual port."""
+    """Format a host as in ``known_hosts``: ``name``, or ``[name]:port`` off the usual port."""
     return hostname if port == SSH_PORT else f"[{hostname}]:{port}"
 
 
@@ -78,7 +78,7 @@ def _keys_in(path: Path, name: str) -> Iterator[KnownKey]:
 
 
 def _names(patterns: str, name: str) -> bool:
-    """Whether the first field of a line names this host; one negated match rules it out."""
+    """Match a line's first field against this host; one negated match rules it out."""
     if patterns.startswith("|"):
         return _hashes_to(patterns, name)
     found = False

@@ -2,14 +2,13 @@
 
 For what paramiko lacks: ciphers, key exchanges, host certificates, GSSAPI, security keys, smart
 cards. ``ssh -M`` holds the connection; every program and file gets a session of it. Nothing is ever
-asked for, and host keys are checked whatever the configuration says.
+asked for, and host keys are checked in spite of the configuration.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import re
 import select
 import shlex
 import shutil
@@ -17,19 +16,16 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
 from shufflenet_deploy.errors import (
-    AuthenticationError,
     ConnectError,
-    HostKeyError,
-    TransportError,
     UsageError,
 )
-from shufflenet_deploy.transport import ssh_advice
-from shufflenet_deploy.transport.ssh_config import Route, ssh_program
+from shufflenet_deploy.transport.openssh_errors import translated
+from shufflenet_deploy.transport.ssh_options import ssh_program
+from shufflenet_deploy.transport.ssh_route import Route
 
 #: Beyond the time to connect: a slow board's key exchange, a touch of a security key.
 _LOGIN_SECS = 60.0
@@ -41,9 +37,9 @@ _SESSION_SECS = 60.0
 _FREE_SESSION_SECS = 2.0
 _RETRY_SECS = 0.1
 _SHORT = "/tmp"  # noqa: S108 - a folder of our own is made there
-#: What ``ssh`` exits with when it fails itself, and when a program on the target does so.
+#: Exit status of ``ssh`` when it fails itself, and when a program on the target does so.
 _FAILED = 255
-#: How ``ssh`` begins when it gets no session over the control connection.
+#: First words of ``ssh`` when it gets no session over the control connection.
 _OWN_COMPLAINTS = (b"mux_client", b"Control socket", b"ControlSocket", b"muxclient", b"kex_exch")
 
 #: Holds for every hop, whatever the configuration asks for.
@@ -62,7 +58,7 @@ _ALWAYS = {
     "ServerAliveInterval": "15",
     "ServerAliveCountMax": "4",
 }
-#: Tells the key that the host shows and the keys that it was offered.
+#: Prints the key that the host shows and the keys that it was offered.
 _DIAGNOSTICS = "DEBUG1"
 
 # Holds the connection for as long as our process has this script's standard input open, so that it
@@ -114,7 +110,7 @@ class Channel:
             self._process.stdin.close()
 
     def wait(self, timeout_secs: float) -> bool:
-        """Wait for the end; whether it came."""
+        """Wait for the end; return True if it came in time."""
         try:
             self._process.wait(timeout_secs)
         except subprocess.TimeoutExpired:
@@ -151,7 +147,7 @@ class Link:
         """Connect.
 
         Raises:
-            TransportError: of the kind that fits what ``ssh`` said.
+            TransportError: of the kind that fits the output of ``ssh``.
         """
         log = self._folder / "log"
         argv = _connecting(self._program, route, self._socket)
@@ -169,7 +165,7 @@ class Link:
         deadline = time.monotonic() + limit_secs
         while not self._socket.exists():
             if self._holder.poll() is not None:
-                raise _translated(route, log.read_text(encoding="utf-8", errors="replace"))
+                raise translated(route, log.read_text(encoding="utf-8", errors="replace"))
             if time.monotonic() > deadline:
                 raise ConnectError(
                     f"{route.address} did not complete the login within {limit_secs:.0f} s: try "
@@ -199,7 +195,7 @@ class Link:
             time.sleep(_RETRY_SECS)
 
     def is_alive(self) -> bool:
-        """Whether the connection still stands."""
+        """Return True while the connection is open."""
         if self._holder is None or self._holder.poll() is not None:
             return False
         try:
@@ -305,7 +301,7 @@ def _read(stream: IO[bytes] | None, size: int) -> bytes:
 
 
 def _beginning(process: subprocess.Popen[bytes]) -> tuple[bytes, bool]:
-    """Wait until a session begins; what it wrote to standard error first, and if it was refused."""
+    """Wait until a session begins; return its first standard error, and True if refused."""
     if process.stdout is None or process.stderr is None:
         return b"", False
     waiting = select.poll()
@@ -327,90 +323,6 @@ def _beginning(process: subprocess.Popen[bytes]) -> tuple[bytes, bool]:
     return early, True
 
 
-def _last_line(said: bytes) -> str:
-    lines = said.decode("utf-8", "replace").strip().splitlines()
+def _last_line(output: bytes) -> str:
+    lines = output.decode("utf-8", "replace").strip().splitlines()
     return lines[-1].strip() if lines else "no reason given"
-
-
-def _translated(route: Route, log: str) -> TransportError:
-    """The error for what ``ssh`` wrote when it could not connect."""
-    lines = [line.strip() for line in log.splitlines() if line.strip(" @\r")]
-    said = [line for line in lines if not line.startswith(("debug", "OpenSSH_"))]
-    text, reason = "\n".join(said), said[-1] if said else "ssh gave no reason"
-    if match := re.search(r"no matching (.+) found\. Their offer: (\S+)", text):
-        what = match[1].removesuffix(" method").removesuffix(" type")
-        return ssh_advice.nothing_in_common(route, what, match[2].split(","), None)
-    if "Host key verification failed" in text or "REVOKED" in text:
-        return _untrusted(route, log, said)
-    if denied := re.search(r"Permission denied \(([^)]*)\)", text):
-        tried = sum("Offering public key" in line for line in lines)
-        return ssh_advice.refused_login(route, denied[1].split(","), tried, _remarks(route, said))
-    if re.search(r"Too many authentication failures|No supported authentication", text):
-        return AuthenticationError(
-            f"{route.user}@{route.address} refuses the login: {reason}; name one key with "
-            "IdentityFile and IdentitiesOnly yes"
-        )
-    return _unreachable(route, text, reason)
-
-
-def _remarks(route: Route, said: Sequence[str]) -> list[str]:
-    """What is wrong with the user's keys."""
-    from shufflenet_deploy.transport.ssh_connection import (  # noqa: PLC0415 - paramiko
-        remarks_on_keys,
-    )
-
-    open_keys = re.findall(r"Permissions \d+ for '(.*)' are too open", "\n".join(said))
-    modes = [
-        f"others can read the key {path}: {shlex.join(('chmod', '600', path))}"
-        for path in open_keys
-    ]
-    return [*remarks_on_keys(route), *modes, *(line for line in said if "sign_and_send" in line)]
-
-
-def _untrusted(route: Route, log: str, said: Sequence[str]) -> HostKeyError:
-    """The error for a host key that is not the one it should be."""
-    text = "\n".join(said)
-    shown = re.search(r"debug1: Server host key: (\S+ \S+)", log)
-    key = shown[1] if shown else "a key"
-    if "REVOKED" in text:
-        return HostKeyError(f"the {key} of {route.address} is revoked: do not connect")
-    offending = re.search(r"^Offending \S+ key in (.+):(\d+)$", text, re.MULTILINE)
-    if offending and "HAS CHANGED" in text:
-        return ssh_advice.changed_host_key(route, key, Path(offending[1]), int(offending[2]))
-    if invalid := re.search(r"^Certificate invalid: (.*)$", text, re.MULTILINE):
-        return HostKeyError(
-            f"the certificate of the host key of {route.address} is invalid: {invalid[1]}: sign "
-            "another with ssh-keygen -s"
-        )
-    if unknown := re.search(r"^No \S+ host key is known for (\S+)", text, re.MULTILINE):
-        hop = next((hop for hop in route.hops if hop.host_key_name == unknown[1]), route)
-        kind, _, fingerprint = (key if hop is route else "").partition(" ")
-        return ssh_advice.unknown_host_key(hop, kind, None, fingerprint)
-    why = next((line for line in said if "verification failed" not in line), said[-1])
-    return HostKeyError(f"the host key of {route.address} is not trusted: {why}")
-
-
-def _unreachable(route: Route, said: str, reason: str) -> ConnectError:
-    if "Could not resolve hostname" in said:
-        return ConnectError(
-            f"{route.hostname} is not a known host name: check its spelling, or use its IP address"
-        )
-    if "stdio forwarding failed" in said:
-        why = re.search(r"open failed: (.*)", said)
-        return ConnectError(
-            f"the jump host cannot reach {route.address}: {why[1] if why else reason}"
-        )
-    if "Connection refused" in said:
-        return ConnectError(
-            f"{route.address} refused the connection: is sshd running there, on that port?"
-        )
-    if "timed out" in said:
-        return ConnectError(
-            f"{route.address} did not answer within {route.connect_timeout_secs:g} s: is it on, "
-            "and on this network?"
-        )
-    if re.search(r"exchange|Connection (reset|closed)|banner|protocol", said):
-        return ConnectError(
-            f"{route.address} does not complete an SSH handshake: {reason}; is that port sshd's?"
-        )
-    return ConnectError(f"cannot reach {route.address}: {reason}")

@@ -35,7 +35,7 @@ class SharedDisk:
 
     @contextmanager
     def offering(self, local: Path) -> Iterator[bool]:
-        """Put a file there for as long as the block lasts; whether it is there.
+        """Put a file there for as long as the block lasts; yield True if it is there.
 
         It is not where that would gain nothing, or this machine has no room for a copy of it. There
         is one file at a time: others wait.
@@ -57,7 +57,7 @@ class SharedDisk:
 
 
 def _copied(source: BinaryIO, disk: FileIO) -> bool:
-    """Whether there was room for all of it."""
+    """Copy the stream; return False if the disk had no room for all of it."""
     while chunk := source.read(_CHUNK_BYTES):
         try:
             written = disk.write(chunk)

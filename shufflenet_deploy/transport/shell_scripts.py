@@ -1,4 +1,4 @@
-"""What runs in the target's own ``sh``: POSIX only, so that dash, bash, busybox and toybox agree.
+"""Scripts for the target's own ``sh``: POSIX only, so that dash, bash, busybox and toybox agree.
 
 The scripts take their values as positional parameters, never spliced into their text.
 """
@@ -18,7 +18,7 @@ _COMMAND_LINE_BYTES = 128 * 1024 - 1
 _PLAIN = re.compile(r"[A-Za-z0-9_@%+=:,./-]+")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
-# Says the process id first, on both streams: what stands before it came from the user's login
+# Prints the process id first, on both streams: what stands before it came from the user's login
 # files. The program runs as a child, so that a signal becomes 128 + N, in a group of its own, so
 # that its whole family can be killed: OpenSSH gives it one, dropbear does not. The shell's remarks
 # about a killed child are no part of the program's stderr, hence /dev/null.
@@ -80,7 +80,7 @@ REFUSED = 73
 NO_DIGEST = 75
 DIFFERS = 76
 
-# Whether a file may be written at a path: there is a folder for it, and it is none itself.
+# Test that a file may be written at a path: there is a folder for it, and it is none itself.
 _ADMIT = f"""\
 [ -d "$final" ] && exit {IS_A_FOLDER}
 case $final in */*) folder=${{final%/*}}/ ;; *) folder=. ;; esac
@@ -130,7 +130,7 @@ get() {
     + _RECEIVE_BY
 )
 
-# Whether a file can be read at a path.
+# Test that a file can be read at a path.
 _READABLE = f"""\
 [ -e "$1" ] || exit {NOT_FOUND}
 [ -d "$1" ] && exit {IS_A_FOLDER}
@@ -237,7 +237,7 @@ class Announced:
 
     @property
     def login_complaint(self) -> str:
-        """What came instead of a program: why the login shell did not start one."""
+        """Explain why the login shell started no program, from the output that came instead."""
         text = bytes(self._login_output) if self.pid is None else b""
         return " ".join(text.decode("utf-8", "replace").split())
 
@@ -265,7 +265,7 @@ def refusal(code: int, complaint: str, *, host: str, path: str, size_bytes: int)
 
 
 def denied(complaint: str, *, host: str, path: str, size_bytes: int) -> TargetError:
-    """The error for what an operating system said while a file was written or read."""
+    """The error for what an operating system reported while a file was written or read."""
     if re.search(r"no space|quota", complaint, re.IGNORECASE):
         need = f" ({size_bytes / 1e6:.1f} MB to write)" if size_bytes else ""
         return TargetError(

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self
+from typing import Literal, Self
 
 from shufflenet_deploy.atomic_files import replacing, sha256_file
 from shufflenet_deploy.errors import (
@@ -30,13 +29,14 @@ from shufflenet_deploy.errors import (
 )
 from shufflenet_deploy.transport import shell_scripts, ssh_advice
 from shufflenet_deploy.transport.base import CommandResult, Progress
-from shufflenet_deploy.transport.ssh_config import Route, ssh_program
+from shufflenet_deploy.transport.ssh_exchange import CHUNK_BYTES, Exchange, Link, OutOfTime
+from shufflenet_deploy.transport.ssh_options import ssh_program
+from shufflenet_deploy.transport.ssh_route import Route
 from shufflenet_deploy.transport.streams import Bounded
 
-#: Who makes the connection; ``auto`` is paramiko where that can serve.
+#: Client that makes the connection; ``auto`` is paramiko where that can serve.
 SshClient = Literal["auto", "paramiko", "openssh"]
 
-_CHUNK_BYTES = 32 * 1024
 #: A transfer of which nothing moves for this long is given up.
 _STALL_SECS = 60.0
 #: A slow board hashes and writes a file at least this fast.
@@ -44,53 +44,6 @@ _SLOWEST_BYTES_PER_SEC = 2e6
 _KILL_SECS = 15.0
 
 _LOST = "the connection to {host} was lost{where}: check the link and its power, then run again"
-
-
-class Channel(Protocol):
-    """One running program, whoever's connection it runs over. Reading gives nothing at the end."""
-
-    def recv(self, size: int, /) -> bytes:
-        """Read standard output."""
-        ...
-
-    def recv_stderr(self, size: int, /) -> bytes:
-        """Read standard error."""
-        ...
-
-    def sendall(self, content: bytes, /) -> None:
-        """Write to standard input."""
-        ...
-
-    def shutdown_write(self) -> None:
-        """End standard input."""
-        ...
-
-    def close(self) -> None:
-        """End the session."""
-        ...
-
-    def wait(self, timeout_secs: float) -> bool:
-        """Wait for the end; whether it came."""
-        ...
-
-    def exit_code(self) -> int | None:
-        """The exit status after the end; None when the connection was lost before it."""
-        ...
-
-
-class Link(Protocol):
-    """An authenticated connection."""
-
-    #: What using a connection that is gone raises.
-    broken: tuple[type[Exception], ...]
-
-    def start(self, line: bytes, host: str) -> Channel:
-        """Run a command line."""
-        ...
-
-    def close(self) -> None:
-        """Drop the connection."""
-        ...
 
 
 class SshTransport:
@@ -119,7 +72,7 @@ class SshTransport:
         return tuple(name for hop in self.route.hops for name in hop.only_openssh)
 
     def _is_beyond_paramiko(self) -> bool:
-        """Whether the keys at hand say that only OpenSSH can connect, and it is installed."""
+        """Return True if the keys at hand need OpenSSH's client, and it is installed."""
         from shufflenet_deploy.transport import (  # noqa: PLC0415 - paramiko: half a second
             ssh_connection,
         )
@@ -133,6 +86,7 @@ class SshTransport:
             return openssh.open_link(self.route)
         from shufflenet_deploy.transport import (  # noqa: PLC0415 - paramiko: half a second
             ssh_connection,
+            ssh_handshake,
         )
 
         if settings := self._only_openssh():
@@ -142,15 +96,15 @@ class SshTransport:
             )
         try:
             return ssh_connection.open_link(self.route)
-        except ssh_connection.BeyondParamikoError as beyond:
+        except ssh_handshake.BeyondParamikoError as beyond:
             if self.client == "paramiko" or ssh_program() is None:
                 raise ssh_advice.beyond_paramiko(beyond.error) from beyond
             try:
                 link = openssh.open_link(self.route)
             except TransportError as error:
-                # Of a login that neither can make, ours tells more.
-                tells = isinstance(error, NegotiationError | HostKeyError)
-                raise (error if tells else beyond.error) from error
+                # Of a login that neither can make, the error of paramiko is more specific.
+                is_specific = isinstance(error, NegotiationError | HostKeyError)
+                raise (error if is_specific else beyond.error) from error
             self.client = "openssh"
             return link
 
@@ -188,7 +142,7 @@ class SshTransport:
         exchange = self._exchange(launch, _chunks(stdin or b""), stdout.extend, timeout_s)
         try:
             exit_code = exchange.finish()
-        except _OutOfTime as error:
+        except OutOfTime as error:
             killed = self._kill(exchange)
             raise CommandTimeout(
                 f"{argv[0]} ran longer than {timeout_s:g} s on {self.host} and "
@@ -253,10 +207,10 @@ class SshTransport:
                 digest.update(chunk)
                 copy.write(chunk)
 
-            said = self._transfer(
+            printed = self._transfer(
                 shell_scripts.shell(shell_scripts.SEND, remote), (), keep, path=remote, size_bytes=0
             )
-            if f"sha256 {digest.hexdigest()}".encode() not in said:
+            if f"sha256 {digest.hexdigest()}".encode() not in printed:
                 raise TransferError(
                     f"{remote} did not arrive whole from {self.host} (sha256 differs); try again"
                 )
@@ -271,13 +225,13 @@ class SshTransport:
         size_bytes: int,
         leftover: str | None = None,
     ) -> bytes:
-        """Run one of the file scripts; what it wrote on stderr."""
+        """Run one of the file scripts; return its standard error."""
         launch = shell_scripts.Launch.of(argv, {"LC_ALL": "C"})
         limit_secs = _STALL_SECS + size_bytes / _SLOWEST_BYTES_PER_SEC
         exchange = self._exchange(launch, stdin, sink, limit_secs, renew=True)
         try:
             exit_code = exchange.finish()
-        except _OutOfTime as error:
+        except OutOfTime as error:
             self._kill(exchange, leftover)
             raise TransferError(
                 f"nothing moved for {limit_secs:.0f} s between here and {path} on {self.host}: "
@@ -296,7 +250,7 @@ class SshTransport:
             )
         return exchange.stderr
 
-    def _check_started(self, exchange: _Exchange) -> None:
+    def _check_started(self, exchange: Exchange) -> None:
         if exchange.pid is None:
             raise TargetError(
                 f"{self.host} logs in but runs no program ({exchange.login_complaint or 'silent'}):"
@@ -311,16 +265,16 @@ class SshTransport:
         limit_secs: float,
         *,
         renew: bool = False,
-    ) -> _Exchange:
+    ) -> Exchange:
         if self._link is None:
             raise ConnectError(f"{self.host} is not connected: enter the transport first")
         channel = self._link.start(launch.line, self.host)
-        return _Exchange(
+        return Exchange(
             channel, launch, stdin, sink, limit_secs, renew=renew, broken=self._link.broken
         )
 
-    def _kill(self, exchange: _Exchange, leftover: str | None = None) -> bool:
-        """End a program with all its children, and remove its unfinished file; whether it went.
+    def _kill(self, exchange: Exchange, leftover: str | None = None) -> bool:
+        """End a program with all its children, and remove its unfinished file; True if done.
 
         A server that allows one channel at a time gets a second connection for it.
         """
@@ -330,7 +284,7 @@ class SshTransport:
             return False
         argv = shell_scripts.shell(shell_scripts.KILL, str(pid), *([leftover] if leftover else []))
         for again in (False, True):
-            with contextlib.suppress(TransportError, _OutOfTime):
+            with contextlib.suppress(TransportError, OutOfTime):
                 if again:
                     self.__enter__()
                 launch = shell_scripts.Launch.of(argv)
@@ -340,126 +294,16 @@ class SshTransport:
         return False
 
 
-class _OutOfTime(Exception):
-    """The limit passed before the program ended."""
-
-
-class _Exchange:
-    """One running program: its three streams, each on a thread, so that none can block another."""
-
-    def __init__(
-        self,
-        channel: Channel,
-        launch: shell_scripts.Launch,
-        stdin: Iterable[bytes],
-        sink: Callable[[bytes], object],
-        limit_secs: float,
-        *,
-        renew: bool,
-        broken: tuple[type[Exception], ...],
-    ) -> None:
-        self._channel = channel
-        self._broken = broken
-        self._errors = bytearray()
-        self._stdout = shell_scripts.Announced(launch, sink)
-        self._stderr = shell_scripts.Announced(launch, self._errors.extend)
-        self._limit_secs = limit_secs
-        self._renew = renew
-        self._deadline = time.monotonic() + limit_secs
-        self._failure: BaseException | None = None
-        self._threads = [
-            threading.Thread(target=self._guarded, args=(work, *args), daemon=True)
-            for work, *args in (
-                (self._read, channel.recv, self._stdout),
-                (self._read, channel.recv_stderr, self._stderr),
-                (self._write, stdin),
-            )
-        ]
-        for thread in self._threads:
-            thread.start()
-
-    @property
-    def stderr(self) -> bytes:
-        """What the program itself has written to standard error so far."""
-        return bytes(self._errors)
-
-    @property
-    def pid(self) -> int | None:
-        """The program's process id on the target, once it was announced."""
-        return self._stderr.pid or self._stdout.pid
-
-    @property
-    def login_complaint(self) -> str:
-        """Why the login shell started no program."""
-        return self._stderr.login_complaint or self._stdout.login_complaint
-
-    def finish(self) -> int | None:
-        """Wait for the end; the exit status, or None when the connection was lost before it.
-
-        Raises:
-            _OutOfTime: the limit passed first.
-        """
-        for thread in self._threads:
-            while thread.is_alive():
-                thread.join(self._left_secs())
-        while not self._channel.wait(self._left_secs()):
-            pass
-        if self._failure is not None:
-            raise self._failure
-        code = self._channel.exit_code()
-        self.abandon()
-        return code
-
-    def abandon(self) -> None:
-        """Close the channel; its threads end by themselves."""
-        with contextlib.suppress(*self._broken):
-            self._channel.close()
-
-    def _left_secs(self) -> float:
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise _OutOfTime
-        return left
-
-    def _guarded(self, work: Callable[..., None], *args: Any) -> None:
-        """Run one thread; a failure to read or write a local file is raised by ``finish``."""
-        try:
-            work(*args)
-        except BaseException as error:  # noqa: BLE001 - it crosses threads, and is raised again
-            self._failure = error
-            self.abandon()
-
-    def _moved(self) -> None:
-        if self._renew:
-            self._deadline = time.monotonic() + self._limit_secs
-
-    def _read(self, receive: Callable[[int], bytes], stream: shell_scripts.Announced) -> None:
-        while chunk := receive(_CHUNK_BYTES):
-            self._moved()
-            stream.feed(chunk)
-
-    def _write(self, stdin: Iterable[bytes]) -> None:
-        for chunk in stdin:
-            # A program may end without reading its input; its exit status tells, not this.
-            try:
-                self._channel.sendall(chunk)
-            except self._broken:
-                return
-            self._moved()
-        with contextlib.suppress(*self._broken):
-            self._channel.shutdown_write()
-
-
 def _chunks(content: bytes) -> Iterator[bytes]:
-    for start in range(0, len(content), _CHUNK_BYTES):
-        yield content[start : start + _CHUNK_BYTES]
+    for start in range(0, len(content), CHUNK_BYTES):
+        yield content[start : start + CHUNK_BYTES]
 
 
 def _file_chunks(local: Path, size_bytes: int, on_progress: Progress | None) -> Iterator[bytes]:
     """A file's bytes; reports a chunk when the next one is asked for, that is, when it went out."""
     sent_bytes = 0
     with local.open("rb") as stream:
-        while chunk := stream.read(_CHUNK_BYTES):
+        while chunk := stream.read(CHUNK_BYTES):
             yield chunk
             sent_bytes += len(chunk)
             if on_progress:

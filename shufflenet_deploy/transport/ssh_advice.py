@@ -1,4 +1,4 @@
-"""What is said when an SSH connection is refused, with commands that work as they stand."""
+"""Error messages for refused SSH connections, with commands that work as they stand."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from shufflenet_deploy.errors import (
     HostKeyError,
     NegotiationError,
 )
-from shufflenet_deploy.transport.ssh_config import Route, ssh_program
+from shufflenet_deploy.transport.ssh_options import ssh_program
+from shufflenet_deploy.transport.ssh_route import Route
 
-#: How ssh_config calls what is negotiated.
+#: Keywords of ssh_config for the algorithms that are negotiated.
 _KEYWORDS = {
     "key exchange": "KexAlgorithms",
     "host key": "HostKeyAlgorithms",
@@ -92,13 +93,13 @@ def refused_login(
             f"{who} accepts no keys, only {', '.join(methods)}: enable PubkeyAuthentication in "
             "its sshd_config"
         )
-    said = "".join(f"; {remark}" for remark in remarks)
+    explained = "".join(f"; {remark}" for remark in remarks)
     if not tried and remarks:
-        return AuthenticationError(f"no key could be offered to {who}{said}")
-    if "ssh-add" in said:
-        return AuthenticationError(f"{who} accepts none of the other keys{said}")
+        return AuthenticationError(f"no key could be offered to {who}{explained}")
+    if "ssh-add" in explained:
+        return AuthenticationError(f"{who} accepts none of the other keys{explained}")
     offered = f"none of the {tried} keys offered" if tried != 1 else "not the key offered"
-    return AuthenticationError(f"{who} accepts {offered}{said}; {_copying(route, methods)}")
+    return AuthenticationError(f"{who} accepts {offered}{explained}; {_copying(route, methods)}")
 
 
 def beyond_paramiko(error: DeployError) -> DeployError:
@@ -110,14 +111,14 @@ def beyond_paramiko(error: DeployError) -> DeployError:
 
 
 def unusable_key(path: Path, *, known: bool) -> str:
-    """Why a file gives no key; ``known`` if it is one for OpenSSH, as that of a security key."""
+    """Explain why a file yields no key; ``known`` if OpenSSH can use it (a security key)."""
     if not known:
         return f"{path} is not a private key"
     return f"{path} is not a private key that paramiko can use"
 
 
 def encrypted_key(path: Path, agent: Path | None) -> str:
-    """How to use a key that has a passphrase."""
+    """Advise on a key that has a passphrase."""
     add = shlex.join(("ssh-add", str(path)))
     if agent is None or not agent.is_socket():
         add = f'eval "$(ssh-agent)" && {add}'
@@ -127,7 +128,7 @@ def encrypted_key(path: Path, agent: Path | None) -> str:
 
 
 def _accepting(route: Route, key: str | None) -> str:
-    """How to have a host key listed."""
+    """Return the command that adds a host key to ``known_hosts``."""
     if key is None or ssh_program() is not None:
         return f"accept it once with: {shlex.join(route.accept_argv)}"
     file = route.known_hosts[0]
@@ -136,7 +137,7 @@ def _accepting(route: Route, key: str | None) -> str:
 
 
 def _forgetting(route: Route, path: Path, line: int) -> str:
-    """How to take a line out of ``known_hosts``; ``ssh-keygen -R`` leaves wildcards alone."""
+    """Return the command that deletes a line of ``known_hosts``, wildcards included."""
     names = ""
     with contextlib.suppress(OSError, IndexError):
         names = path.read_text(encoding="utf-8", errors="replace").splitlines()[line - 1].split()[0]
@@ -149,7 +150,7 @@ def _forgetting(route: Route, path: Path, line: int) -> str:
 
 
 def _copying(route: Route, methods: Sequence[str]) -> str:
-    """How to bring a key to the host."""
+    """Return the command that installs a key on the host."""
     key = next((path for path in route.identity_files if path.is_file()), None)
     if key is None:
         return "make a key with `ssh-keygen -t ed25519`, then copy it there with ssh-copy-id"

@@ -1,4 +1,4 @@
-"""Reading ``ssh_config`` where there is no ``ssh`` to ask, to the result that ``ssh -G`` prints.
+"""Evaluation of ``ssh_config`` where there is no ``ssh`` to ask, to the result of ``ssh -G``.
 
 Of several values of a keyword the first counts, in a block whose ``Host`` or ``Match`` line holds.
 ``Match final`` and ``CanonicalizeHostname`` bring a second pass, in which ``Host`` is compared with
@@ -7,72 +7,41 @@ the host name that the first pass found. Keywords that are not used here are not
 
 from __future__ import annotations
 
-import contextlib
-import glob
-import re
 import socket
 import subprocess
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from shufflenet_deploy.transport import ssh_expansion as expansion
+from shufflenet_deploy.transport.ssh_config_keywords import (
+    KNOWN,
+    LISTS,
+    PROXIES,
+    RAW,
+    REPEATED,
+    checked_value,
+)
+from shufflenet_deploy.transport.ssh_config_lines import (
+    ConfigError,
+    Line,
+    Source,
+    lines_of,
+    match_criteria,
+    matches_any,
+    matches_list,
+)
 
 #: Keyword in lower case -> its values, as ``ssh -G`` prints them.
 Options = dict[str, list[str]]
 
-SYSTEM_CONFIG = Path("/etc/ssh/ssh_config")
 _DEFAULT_PORT = "22"
-_MOST_INCLUDES = 16
 _EXEC_SECS = 30.0
-_UNIT_SECS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-
-#: Keywords of which every value counts, not the first alone.
-_REPEATED = frozenset({"identityfile", "certificatefile"})
-#: Keywords whose value is a list of words.
-_LISTS = frozenset({"userknownhostsfile", "globalknownhostsfile", "canonicaldomains"})
-#: Keywords whose value is the rest of the line, as it stands.
-_RAW = frozenset({"proxycommand", "proxyjump", "knownhostscommand", "remotecommand"})
-_FLAGS = frozenset({"compression", "identitiesonly", "canonicalizefallbacklocal", "batchmode"})
-_WORDS = frozenset(
-    {"hostname", "user", "port", "hostkeyalias", "identityagent", "connecttimeout"}
-    | {"canonicalizehostname", "canonicalizemaxdots", "stricthostkeychecking", "revokedhostkeys"}
-    | {"addressfamily", "bindaddress", "bindinterface", "controlpath", "pkcs11provider"}
-    | {"proxyusefdpass", "verifyhostkeydns"}
-)
-#: The first of these counts.
-_PROXIES = frozenset({"proxycommand", "proxyjump"})
-_READ = _REPEATED | _LISTS | _RAW | _FLAGS | _WORDS
-
-
-class ConfigError(Exception):
-    """A line that ``ssh`` would refuse; says where."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """A configuration file. Relative names that it includes lie in ``folder``."""
-
-    path: Path
-    folder: Path
-
-
-def sources(chosen: Path | None) -> tuple[Source, ...]:
-    """The files to read: the one that was chosen, or the user's and the system's."""
-    folder = expansion.home() / ".ssh"
-    if chosen is not None:
-        return (Source(path=chosen, folder=folder),)
-    return (
-        Source(path=folder / "config", folder=folder),
-        Source(path=SYSTEM_CONFIG, folder=SYSTEM_CONFIG.parent),
-    )
 
 
 def read_options(
     files: Sequence[Source], host: str, *, user: str | None = None, port: int | None = None
 ) -> Options:
-    """What the files say about a host; ``user`` and ``port`` were typed and win.
+    """Read a host's options from the files; ``user`` and ``port`` were typed and win.
 
     Raises:
         ConfigError: a line cannot be understood, or the host name that it leads to.
@@ -88,139 +57,6 @@ def read_options(
         reading.final = True
         reading.read(files)
     return reading.finished()
-
-
-def host_names(files: Sequence[Source]) -> set[str]:
-    """Every name that a ``Host`` line gives, patterns left out; what is wrong is passed over.
-
-    Raises:
-        OSError: the first file exists and cannot be read.
-    """
-    names: set[str] = set()
-    for source in files:
-        for line in _legible_lines(source, set()):
-            if line.keyword == "host":
-                names |= {word for word in line.words if not re.search(r"[*?!]", word)}
-    return names
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Line:
-    """``keyword`` in lower case, the ``rest`` as it stands, and its words.
-
-    A file begins with a line that has no keyword; ``depth`` counts the files that include it.
-    """
-
-    keyword: str
-    rest: str
-    words: tuple[str, ...]
-    where: str
-    depth: int
-
-
-def _lines(source: Source, depth: int = 0) -> Iterator[_Line]:
-    """The lines of a file, and behind each ``Include`` those of the files it names."""
-    if depth > _MOST_INCLUDES:
-        raise ConfigError(f"{source.path} includes itself: correct its Include lines")
-    yield _Line(keyword="", rest="", words=(), where=str(source.path), depth=depth)
-    for number, raw in enumerate(_text(source).split("\n"), start=1):
-        line = _parsed(raw, f"{source.path} line {number}", depth)
-        if line is not None:
-            yield line
-            if line.keyword == "include":
-                for path in _included(line.words, source.folder):
-                    yield from _lines(Source(path=path, folder=source.folder), depth + 1)
-
-
-def _legible_lines(source: Source, seen: set[Path]) -> Iterator[_Line]:
-    """The lines of a file that can be read, and of those it includes, each once."""
-    seen.add(source.path)
-    for raw in _text(source).split("\n"):
-        with contextlib.suppress(ConfigError):
-            line = _parsed(raw, "", 0)
-            if line is None:
-                continue
-            yield line
-            if line.keyword == "include":
-                for path in _included(line.words, source.folder):
-                    if path not in seen:
-                        with contextlib.suppress(OSError):
-                            yield from _legible_lines(replace(source, path=path), seen)
-
-
-def _text(source: Source) -> str:
-    try:
-        return source.path.read_text(encoding="utf-8", errors="surrogateescape")
-    except FileNotFoundError:
-        return ""
-
-
-def _parsed(raw: str, where: str, depth: int) -> _Line | None:
-    """One line; None for a comment."""
-    text = raw.strip(" \t\r\n\f")
-    match = re.fullmatch(r'"?([^\s="]+)"?[ \t]*=?[ \t]*(.*)', text, re.DOTALL)
-    if match is None or text.startswith("#"):
-        return None
-    keyword = match[1].lower()
-    try:
-        words = split_words(match[2])
-    except ValueError as error:
-        raise ConfigError(f"{where}: {error}") from None
-    if not words and keyword in _READ | {"host", "match", "include"}:
-        raise ConfigError(f"{where}: {keyword} has no value")
-    return _Line(keyword=keyword, rest=match[2], words=words, where=where, depth=depth)
-
-
-def _included(words: Sequence[str], folder: Path) -> Iterator[Path]:
-    for word in words:
-        with contextlib.suppress(ValueError):
-            pattern = str(folder / expansion.expand_tilde(word))
-            yield from map(Path, sorted(glob.glob(pattern)))  # noqa: PTH207
-
-
-def split_words(text: str) -> tuple[str, ...]:
-    """Split a value at blanks as OpenSSH does; ``#`` before a word begins a comment.
-
-    Raises:
-        ValueError: a quotation mark is not closed.
-    """
-    words: list[str] = []
-    index = 0
-    while index < len(text):
-        if text[index] in " \t":
-            index += 1
-            continue
-        if text[index] == "#":
-            break
-        word, index = _word(text, index)
-        words.append(word)
-    return tuple(words)
-
-
-def _word(text: str, index: int) -> tuple[str, int]:
-    """The word that begins at ``index``, and where it ends."""
-    word, quote = "", ""
-    while index < len(text):
-        char, following = text[index], text[index + 1 : index + 2]
-        if (
-            char == "\\"
-            and following
-            and (following in "'\"\\" or (not quote and following == " "))
-        ):
-            word += following
-            index += 1
-        elif not quote and char in " \t":
-            break
-        elif not quote and char in "'\"":
-            quote = char
-        elif char == quote:
-            quote = ""
-        else:
-            word += char
-        index += 1
-    if quote:
-        raise ValueError("a quotation mark is not closed")
-    return word, index
 
 
 @dataclass
@@ -243,7 +79,7 @@ class _Reading:
             # One entry for each file of which a line may follow: whether its lines apply now, and
             # whether any can, which they cannot below an Include in a block that does not apply.
             active, possible = [True], [True]
-            for line in _lines(source):
+            for line in lines_of(source):
                 del active[line.depth + 1 :], possible[line.depth + 1 :]
                 if line.depth and not line.keyword:
                     del active[line.depth :], possible[line.depth :]
@@ -251,49 +87,49 @@ class _Reading:
                     active.append(active[-1])
                 active[-1] = self._take(line, active=active[-1], possible=possible[-1])
 
-    def _take(self, line: _Line, *, active: bool, possible: bool) -> bool:
-        """Use one line; whether those after it apply."""
+    def _take(self, line: Line, *, active: bool, possible: bool) -> bool:
+        """Evaluate one line; return True if those after it apply."""
         if line.keyword == "host":
-            return possible and _matches_any(self.name, line.words)
+            return possible and matches_any(self.name, line.words)
         if line.keyword == "match":
             return self._match(line) and possible
-        if line.keyword in _READ:
+        if line.keyword in KNOWN:
             values = self._values(line)
             if active:
                 self._keep(line.keyword, values)
         return active
 
-    def _values(self, line: _Line) -> list[str]:
+    def _values(self, line: Line) -> list[str]:
         keyword, words = line.keyword, line.words
         if keyword == "proxyjump":
             # The first word counts, and of its hops only the last is taken apart.
             earlier, comma, last = line.rest.split()[0].rpartition(",")
             return [earlier + comma + last.removeprefix("ssh://").rstrip("/")]
-        if keyword in _RAW:
+        if keyword in RAW:
             return [line.rest.lstrip(" \t=")]
-        if keyword in _LISTS:
+        if keyword in LISTS:
             if len(words) > 1 and "none" in map(str.lower, words) and keyword.endswith("file"):
                 raise ConfigError(f"{line.where}: 'none' must stand alone")
             return list(words)
         if len(words) > 1:
             raise ConfigError(f"{line.where}: {keyword} has more than one value")
         try:
-            return [_checked(keyword, words[0])]
+            return [checked_value(keyword, words[0])]
         except ValueError as error:
             raise ConfigError(f"{line.where}: {keyword} {words[0]}: {error}") from None
 
     def _keep(self, keyword: str, values: list[str]) -> None:
-        if keyword in _REPEATED:
+        if keyword in REPEATED:
             known = self.found.setdefault(keyword, [])
             known += [value for value in values if value not in known]
-        elif keyword not in _PROXIES or not _PROXIES & self.found.keys():
+        elif keyword not in PROXIES or not PROXIES & self.found.keys():
             self.found.setdefault(keyword, values)
 
     # --- Match ---------------------------------------------------------------------------------
 
-    def _match(self, line: _Line) -> bool:
+    def _match(self, line: Line) -> bool:
         try:
-            words = iter(_criteria(line.rest))
+            words = iter(match_criteria(line.rest))
         except ValueError as error:
             raise ConfigError(f"{line.where}: {error}") from None
         result, count = True, 0
@@ -322,13 +158,13 @@ class _Reading:
         user = self._first("user") or expansion.local_user()
         match name:
             case "host":
-                return _matches_list(self._hostname().lower(), argument.lower())
+                return matches_list(self._hostname().lower(), argument.lower())
             case "originalhost":
-                return _matches_list(self.host.lower(), argument.lower())
+                return matches_list(self.host.lower(), argument.lower())
             case "user":
-                return _matches_list(user, argument)
+                return matches_list(user, argument)
             case "localuser":
-                return _matches_list(expansion.local_user(), argument)
+                return matches_list(expansion.local_user(), argument)
             case "exec":
                 try:
                     command = expansion.expand_tokens(argument, self._tokens(user))
@@ -403,7 +239,7 @@ class _Reading:
         return name
 
     def finished(self) -> Options:
-        """What was found, defaults filled in and paths expanded as ``ssh -G`` shows them."""
+        """Return the options found, with defaults and expanded paths, as ``ssh -G`` shows them."""
         found = self.found
         found.setdefault("port", [_DEFAULT_PORT])
         found.setdefault("user", [expansion.local_user()])
@@ -430,85 +266,6 @@ def _named(pattern: str, host: str) -> str:
         return expansion.expand_tokens(pattern, {"h": host})
     except ValueError as error:
         raise ConfigError(f"HostName {error}") from None
-
-
-def _checked(keyword: str, text: str) -> str:
-    """One value in the form that ``ssh -G`` gives it."""
-    if not text:
-        raise ValueError("it is empty")
-    if keyword in _FLAGS:
-        flag = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}.get(text.lower())
-        if flag is None:
-            raise ValueError("write yes or no")
-        return flag
-    if keyword == "port":
-        return str(_port(text))
-    if keyword == "connecttimeout" and text.lower() != "none":
-        return str(_seconds(text))
-    if keyword == "canonicalizemaxdots" and not re.fullmatch(r"[0-9]{1,9}", text):
-        raise ValueError("write a number")
-    if keyword == "canonicalizehostname" and text.lower() not in {
-        *("yes", "no", "true", "false", "always")
-    }:
-        raise ValueError("write yes, no or always")
-    return text
-
-
-def _port(text: str) -> int:
-    with contextlib.suppress(OSError):
-        if not re.fullmatch(r"[0-9]+", text):
-            return socket.getservbyname(text, "tcp")
-    port = int(text) if re.fullmatch(r"[0-9]{1,5}", text) else 0
-    if not 0 < port < 1 << 16:
-        raise ValueError("write a number from 1 to 65535")
-    return port
-
-
-def _seconds(text: str) -> int:
-    if not re.fullmatch(r"([0-9]{1,9}[smhdwSMHDW]?)+", text):
-        raise ValueError("write seconds, or a time such as 1m30s")
-    return sum(
-        int(count) * _UNIT_SECS[unit.lower()]
-        for count, unit in re.findall(r"([0-9]+)([smhdwSMHDW]?)", text)
-    )
-
-
-def _criteria(text: str) -> list[str]:
-    """The words of a ``Match`` line, which ``=`` separates, too."""
-    words: list[str] = []
-    rest = text.strip(" \t")
-    while rest and not rest.startswith("#"):
-        if rest.startswith('"'):
-            word, closing, rest = rest[1:].partition('"')
-            if not closing:
-                raise ValueError("a quotation mark is not closed")
-        else:
-            match = re.match(r'[^ \t="]*', rest)
-            word = match[0] if match else ""
-            rest = rest[len(word) :]
-        words.append(word)
-        rest = re.sub(r"^[ \t]*=?[ \t]*", "", rest)
-    return words
-
-
-def _matches_any(name: str, patterns: Sequence[str]) -> bool:
-    """Whether a ``Host`` line names a host; one negated match rules it out."""
-    found = False
-    for pattern in patterns:
-        if _fits(name, pattern.removeprefix("!")):
-            if pattern.startswith("!"):
-                return False
-            found = True
-    return found
-
-
-def _matches_list(text: str, patterns: str) -> bool:
-    return _matches_any(text, patterns.split(","))
-
-
-def _fits(text: str, pattern: str) -> bool:
-    """Only ``*`` and ``?`` are special in these patterns."""
-    return fnmatchcase(text, pattern.replace("[", "[[]"))
 
 
 def _address(name: str) -> str | None:

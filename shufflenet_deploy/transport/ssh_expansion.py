@@ -1,4 +1,4 @@
-"""What a value of ``ssh_config`` stands for: ``~``, ``%`` tokens, and ``${VARIABLE}``.
+"""Expansion of ``ssh_config`` values: ``~``, ``%`` tokens, and ``${VARIABLE}``.
 
 Each raises ``ValueError`` where ``ssh`` gives up: for an unknown token, user or variable.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 
 
 def home() -> Path:
-    """The user's home as OpenSSH takes it: from the user database, whatever ``HOME`` says."""
+    """The user's home as OpenSSH takes it: from the user database and not from ``HOME``."""
     try:
         return Path(pwd.getpwuid(os.getuid()).pw_dir)
     except KeyError:

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 _MOST_BYTES = 1 << 20
 _MAGIC = b"openssh-key-v1\0"
-#: How the public half of a key on a security token begins.
+#: First bytes of the public half of a key on a security token.
 _TOKEN_KEY = re.compile(rb"\s*sk-(ssh|ecdsa)")
 
 
@@ -74,7 +74,7 @@ def private_key(path: Path) -> paramiko.PKey:
 
 
 def _loaded(content: bytes) -> serialization.SSHPrivateKeyTypes:
-    """A key of cryptography's; a TypeError says that it is encrypted."""
+    """A key of cryptography's; a TypeError means that it is encrypted."""
     if b"BEGIN OPENSSH PRIVATE KEY" in content:
         try:
             return serialization.load_ssh_private_key(content, password=None)
@@ -89,7 +89,7 @@ def _loaded(content: bytes) -> serialization.SSHPrivateKeyTypes:
 
 
 def is_token_key(path: Path) -> bool:
-    """Whether an identity file is the handle of a key on a security token."""
+    """Return True if an identity file is the handle of a key on a security token."""
     with contextlib.suppress(OSError), _public_file(path).open("rb") as stream:
         return _TOKEN_KEY.match(stream.read(64)) is not None
     return path.name.endswith("_sk")

@@ -1,4 +1,4 @@
-"""What a program prints, up to a limit: a board that never stops printing fills no memory."""
+"""Bounded capture of a program's output: a board that never stops printing fills no memory."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def _close_input(process: subprocess.Popen[bytes]) -> None:
 
 
 def _written(process: subprocess.Popen[bytes], left: memoryview) -> memoryview:
-    """What is left of the input; nothing when the program reads no more."""
+    """Write input; return the rest, which is empty once the program reads no more."""
     assert process.stdin is not None
     try:
         return left[os.write(process.stdin.fileno(), left[:_CHUNK_BYTES]) :]

@@ -115,7 +115,7 @@ def vitals(random: Random, _folder: Path) -> bool:
     """What a target says may spoil figures, and how warm it is."""
     state = read_sensors(mutated_text(random, _text("state.txt")))
     _judged(vitals=read_health(mutated_text(random, _text("vitals.txt"))), state=state)
-    _stored(tool={"phone": state.told()})
+    _stored(tool={"phone": state.as_json()})
     describe(mutated_text(random, "180 alice@laptop (process 4711)"))
     return True
 

@@ -230,7 +230,7 @@ def governor(pi, tmp_path, clock):
 
 
 def test_the_lease_ends_a_change_whose_connection_still_stands(governor, cpus, clock, tmp_path):
-    """As when a link is cut without a word: the target's sshd waits for what will never come."""
+    """Simulate a silently dropped link: the target's sshd waits for data that never comes."""
     governor.set("performance", BENCH, lease_secs=600.0)
     clock(1599.0)
     assert not comes_true(cpus, "ondemand", "ondemand", within_secs=0.5)
@@ -275,7 +275,7 @@ def test_a_restore_that_was_killed_in_the_middle_is_taken_over(governor, cpus, c
 
 
 def test_a_restore_nobody_listens_to_is_whole(governor, cpus, tmp_path):
-    """What it would say goes to a closed pipe."""
+    """Restore completely even when its output goes to a closed pipe."""
     governor.set("performance", lease_secs=None)
     note = str(tmp_path / "ours" / TUNED)
     argv = [*cpus.inside(), *shell(governor_module._RESTORE, note)]

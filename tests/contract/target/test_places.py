@@ -49,24 +49,26 @@ def at(tmp_path):
     return run
 
 
-@pytest.mark.parametrize(("options", "told"), [("ro", "cannot be written"), ("noexec", "noexec")])
-def test_doctor_names_the_variable_and_a_folder(at, options, told):
+@pytest.mark.parametrize(
+    ("options", "message"), [("ro", "cannot be written"), ("noexec", "noexec")]
+)
+def test_doctor_names_the_variable_and_a_folder(at, options, message):
     done = at(options, "doctor --json --runtime native")
     check = {one["name"]: one for one in json.loads(done.stdout)["checks"]}["folder"]
     assert done.returncode == 1
     assert check["status"] == "fail"
-    assert told in check["value"]
+    assert message in check["value"]
     assert check["remedy"].startswith("SHUFFLENET_DEPLOY_ROOT=/")
     assert check["remedy"].endswith("shufflenet-deploy bench --host local")
 
 
 @pytest.mark.parametrize(
-    ("options", "told"), [("ro", "Read-only file system"), ("noexec", "mounted noexec")]
+    ("options", "message"), [("ro", "Read-only file system"), ("noexec", "mounted noexec")]
 )
-def test_bench_names_them_before_it_exports(at, options, told, tmp_path):
+def test_bench_names_them_before_it_exports(at, options, message, tmp_path):
     done = at(options, f"bench {SMALL} --journal {tmp_path}/runs.sqlite")
     assert done.returncode == 1
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error")]
-    assert told in line
+    assert message in line
     assert "SHUFFLENET_DEPLOY_ROOT=/" in line
     assert not list(tmp_path.glob("artifacts/*"))

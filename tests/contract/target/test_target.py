@@ -148,16 +148,16 @@ def test_the_system_s_python_serves_when_it_has_exactly_that(local_target):
 
 
 @pytest.mark.parametrize(
-    ("requirement", "module", "said"),
+    ("requirement", "module", "message"),
     [
         ("packaging==20.0", "packaging", r"packaging is .*, not ==20\.0"),
         ("no-such-thing==1", "no_such_thing", "no-such-thing is not installed"),
         ("packaging>1", "packaging.nothing", "import packaging.nothing: ModuleNotFoundError"),
     ],
 )
-def test_what_the_system_s_python_lacks_is_named(local_target, requirement, module, said):
+def test_what_the_system_s_python_lacks_is_named(local_target, requirement, module, message):
     payload = Payload(name="lacking", requirements=(requirement,), imports=(module,))
-    with pytest.raises(TargetError, match=said):
+    with pytest.raises(TargetError, match=message):
         local_target.environment(payload, mode=Mode.SYSTEM)
 
 
@@ -185,7 +185,7 @@ def test_a_virtual_environment_with_the_target_s_pip(ssh_target):
     assert ssh_target.invoke([*environment.python, "-c", SHOW]).text == "1.16.0 24.1\n"
 
 
-#: A Python that says it is 3.7, whose virtual environments have a pip that knows no wheels of its
+#: A Python that reports version 3.7. The pip of its virtual environments knows no wheels of its
 #: machine before it has been upgraded.
 OLD_PYTHON = """\
 real={real}
@@ -314,16 +314,16 @@ def test_two_benches_exclude_each_other(target, sshd):
 
 
 def test_waiting_for_the_other(target, sshd):
-    told = []
+    messages = []
     with (
         transport.connect(sshd.settings) as link,
         Target(link, root=target.root) as other,
         target.exclusive(),
         pytest.raises(TargetError, match="measuring"),
-        other.exclusive(wait_secs=0.5, on_wait=told.append),
+        other.exclusive(wait_secs=0.5, on_wait=messages.append),
     ):
         pass
-    assert f"process {os.getpid()}" in told[0]
+    assert f"process {os.getpid()}" in messages[0]
 
 
 @pytest.mark.parametrize("kind", ["local", "ssh"])

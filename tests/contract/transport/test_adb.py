@@ -1,4 +1,4 @@
-"""What only adb can get wrong: which device, whether it may be used, and devices that vanish."""
+"""Failures specific to adb: choice and authorization of the device, and devices that vanish."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What only SSH has: keys of hosts and users, jumps, servers that lack something, cut links."""
+"""SSH specifics: keys of hosts and users, jumps, servers that lack something, cut links."""
 
 from __future__ import annotations
 

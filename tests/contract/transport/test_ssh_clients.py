@@ -1,4 +1,4 @@
-"""What OpenSSH logs in to, we log in to: host keys, keys, algorithms; and advice that is typed."""
+"""Parity with OpenSSH: host keys, user keys, algorithms; and advice that can be typed."""
 
 from __future__ import annotations
 
@@ -253,7 +253,7 @@ def test_an_encrypted_key_in_every_format(form, tmp_path):
     beside = public_blob(key)
     assert beside
     key.with_suffix(".pub").unlink()
-    # Only OpenSSH's own format says in the clear which key it is.
+    # Only OpenSSH's own format states in the clear which key it is.
     assert public_blob(key) == (beside if form == "RFC4716" else None)
 
 

@@ -8,7 +8,7 @@ from shufflenet_deploy.board.cpio import CpioTree
 
 
 def entries(archive: bytes) -> dict[str, tuple[dict[str, int], bytes]]:
-    """What the kernel's unpacker would see, checking alignment on the way."""
+    """Unpack an archive as the kernel does, checking alignment on the way."""
     names = ("ino", "mode", "uid", "gid", "nlink", "mtime", "filesize")
     found: dict[str, tuple[dict[str, int], bytes]] = {}
     at = 0

@@ -1,4 +1,4 @@
-"""What a board can be, and the QEMU command line that follows."""
+"""Settings of a board, and the QEMU command line that follows."""
 
 from datetime import UTC, datetime
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Judging what a Python on a target said it has."""
+"""Validation of the packages that a Python on a target reports."""
 
 from __future__ import annotations
 
@@ -16,22 +16,24 @@ PAYLOAD = SimpleNamespace(
 )
 
 
-def said(versions, failed=None) -> str:
+def reported(versions, failed=None) -> str:
     return "noise\n" + json.dumps({"versions": versions, "failed": failed or {}}) + "\n"
 
 
 @pytest.mark.parametrize(
     ("printed", "missing"),
     [
-        (said({"onnxruntime": "1.20.1", "numpy": "2.2.0"}), None),
-        (said({"onnxruntime": "1.20.1", "numpy": "2.2.0rc1"}), None),
-        (said({"onnxruntime": None, "numpy": "2.2.0"}), "onnxruntime is not installed"),
+        (reported({"onnxruntime": "1.20.1", "numpy": "2.2.0"}), None),
+        (reported({"onnxruntime": "1.20.1", "numpy": "2.2.0rc1"}), None),
+        (reported({"onnxruntime": None, "numpy": "2.2.0"}), "onnxruntime is not installed"),
         (
-            said({"onnxruntime": "1.19.0", "numpy": "2.2.0"}),
+            reported({"onnxruntime": "1.19.0", "numpy": "2.2.0"}),
             "onnxruntime is 1.19.0, not ==1.20.1",
         ),
         (
-            said({"onnxruntime": "1.20.1", "numpy": "2.2.0"}, {"numpy": "ImportError: libm.so.6"}),
+            reported(
+                {"onnxruntime": "1.20.1", "numpy": "2.2.0"}, {"numpy": "ImportError: libm.so.6"}
+            ),
             "import numpy: ImportError: libm.so.6",
         ),
         ("Segmentation fault\n", "its Python did not run"),

@@ -117,7 +117,7 @@ def test_features_are_those_of_every_core():
 
 @pytest.mark.parametrize("machine", CPU_TARGETS.values(), ids=CPU_TARGETS)
 def test_what_native_programs_need_is_among_the_features(machine):
-    """A feature that is not told could never be found on a target."""
+    """A feature that is not reported could never be found on a target."""
     text = printed(
         cpuinfo=arm_cpuinfo(("0x41", "0xd03"), features=" ".join(machine.required_features))
     )
@@ -147,7 +147,7 @@ def test_android():
 
 
 @pytest.mark.parametrize(
-    ("said", "libc"),
+    ("reported", "libc"),
     [
         ("glibc 2.31", "glibc 2.31"),
         ("ldd (Debian GLIBC 2.28-10+deb10u2) 2.28\nCopyright (C) 2018", "glibc 2.28"),
@@ -159,8 +159,8 @@ def test_android():
         ("", None),
     ],
 )
-def test_c_libraries(said, libc):
-    assert survey(printed(libc=said)).facts.libc == libc
+def test_c_libraries(reported, libc):
+    assert survey(printed(libc=reported)).facts.libc == libc
 
 
 @pytest.mark.parametrize(

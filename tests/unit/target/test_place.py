@@ -1,4 +1,4 @@
-"""Where our folder can be, of what a target prints."""
+"""Location of the tool's folder, chosen from a target's output."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def test_a_phone():
 def test_a_raspberry_pi():
     state = read_sensors("zone 48312 cpu-thermal\n")
     assert state.hottest_c == 48.312
-    assert state.told() == {"temperature_c": {"cpu-thermal": 48.312}}
+    assert state.as_json() == {"temperature_c": {"cpu-thermal": 48.312}}
 
 
 def test_the_battery_s_own_sensor_serves_when_there_is_no_other():
@@ -53,7 +53,7 @@ def test_the_battery_s_own_sensor_serves_when_there_is_no_other():
 @pytest.mark.parametrize("printed", ["", "zone  \nzone x y\n", "zone 0 acpitz\n"])
 def test_nothing_told(printed):
     assert read_sensors(printed).hottest_c is None
-    assert read_sensors(printed).told() == {}
+    assert read_sensors(printed).as_json() == {}
 
 
 def test_the_screen():

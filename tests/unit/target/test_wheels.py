@@ -1,4 +1,4 @@
-"""Which wheels fit a machine, and the bundle made of them."""
+"""Selection of compatible wheels for a machine, and the bundle made of them."""
 
 from __future__ import annotations
 
@@ -113,6 +113,6 @@ def test_a_bundle_is_reproducible(wheel, tmp_path):
 
 
 def test_pip_s_complaint_is_its_first_error():
-    said = b"WARNING: old\nERROR: Could not find a version\nERROR: No matching distribution\n"
-    assert complaint(said) == "Could not find a version"
+    stderr = b"WARNING: old\nERROR: Could not find a version\nERROR: No matching distribution\n"
+    assert complaint(stderr) == "Could not find a version"
     assert complaint(b"") == "pip failed without a word"

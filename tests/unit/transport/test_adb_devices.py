@@ -1,4 +1,4 @@
-"""Which device ``--host adb`` means, of what ``adb devices -l`` prints."""
+"""Selection of a device by ``--host adb`` from the output of ``adb devices -l``."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_variable_that_names_no_device_is_named():
 
 
 @pytest.mark.parametrize(
-    ("state", "told"),
+    ("state", "message"),
     [
         ("unauthorized", "accept 'Allow USB debugging'"),
         ("authorizing", "accept 'Allow USB debugging'"),
@@ -99,9 +99,9 @@ def test_a_variable_that_names_no_device_is_named():
         ("hibernating", "is gone .hibernating."),
     ],
 )
-def test_a_device_that_cannot_be_used_says_what_to_do(state, told):
+def test_a_device_that_cannot_be_used_says_what_to_do(state, message):
     for wanted in (None, "A B"):
-        with pytest.raises(ConnectError, match=told):
+        with pytest.raises(ConnectError, match=message):
             choose([device("A B", state)], wanted)
 
 

@@ -1,4 +1,4 @@
-"""known_hosts, judged beside what ``ssh-keygen -F`` finds in the same file."""
+"""Parity of known_hosts with ``ssh-keygen -F`` on the same file."""
 
 from __future__ import annotations
 

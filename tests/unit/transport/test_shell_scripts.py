@@ -57,13 +57,13 @@ def test_without_an_announcement_there_is_no_program():
 
 
 @pytest.mark.parametrize(
-    ("code", "stderr", "said"),
+    ("code", "stderr", "complaint"),
     [
         (1, b"first\nlast \n", "last"),
         (3, b"", "status 3"),
         (139, b"", "killed by signal 11"),
     ],
 )
-def test_a_result_in_one_line(code, stderr, said):
+def test_a_result_in_one_line(code, stderr, complaint):
     result = CommandResult(argv=("x",), exit_code=code, stdout=b"", stderr=stderr, duration_secs=0)
-    assert result.complaint == said
+    assert result.complaint == complaint

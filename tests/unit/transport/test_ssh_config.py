@@ -1,4 +1,4 @@
-"""Hosts as users type them, and configurations judged beside what ``ssh -G`` makes of them."""
+"""Hosts as users type them, and parity of configurations with ``ssh -G``."""
 
 from __future__ import annotations
 
@@ -8,16 +8,12 @@ from pathlib import Path
 import pytest
 
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.transport import ssh_config
 from shufflenet_deploy.transport import ssh_expansion as expansion
-from shufflenet_deploy.transport.ssh_config import (
-    Destination,
-    SshSettings,
-    aliases,
-    resolve,
-    route_of,
-)
+from shufflenet_deploy.transport import ssh_options
+from shufflenet_deploy.transport.ssh_config import aliases, resolve, route_of
+from shufflenet_deploy.transport.ssh_destination import Destination
 from shufflenet_deploy.transport.ssh_expansion import home
+from shufflenet_deploy.transport.ssh_route import SshSettings
 
 
 @pytest.mark.parametrize(
@@ -111,11 +107,11 @@ Host plain-*
 
 
 def openssh(config, host: str) -> dict[str, list[str]]:
-    said = subprocess.run(
+    printed = subprocess.run(
         ["ssh", "-G", "-F", str(config), host], check=True, capture_output=True, text=True
     ).stdout
     found: dict[str, list[str]] = {}
-    for line in said.splitlines():
+    for line in printed.splitlines():
         key, _, value = line.partition(" ")
         found.setdefault(key, []).append(value)
     return found
@@ -147,7 +143,7 @@ def test_the_same_as_openssh(write, tmp_path, host):
 def either(request, monkeypatch):
     """The configuration is asked of ``ssh``, then read without one."""
     if request.param != "ssh -G":
-        monkeypatch.setattr(ssh_config, "ssh_program", lambda: None)
+        monkeypatch.setattr(ssh_options, "ssh_program", lambda: None)
 
 
 @pytest.mark.usefixtures("either")

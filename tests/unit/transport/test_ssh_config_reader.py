@@ -10,8 +10,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.transport import ssh_config
-from shufflenet_deploy.transport.ssh_config import Destination, aliases, options_of, resolve
+from shufflenet_deploy.transport import ssh_options
+from shufflenet_deploy.transport.ssh_config import aliases, resolve
+from shufflenet_deploy.transport.ssh_destination import Destination
+from shufflenet_deploy.transport.ssh_options import options_of
 
 #: What decides where a connection goes and whom it trusts.
 COMPARED = (
@@ -96,7 +98,7 @@ MISTAKES = st.one_of(st.just([]), st.just([]), st.sampled_from(WRONG).map(lambda
 
 
 def found(typed: Destination, config: Path, *, by_openssh: bool):
-    """What one reading says; a refusal is None."""
+    """Options of one reading; None for a refusal."""
     try:
         options = options_of(typed, config, by_openssh=by_openssh)
     except UsageError:
@@ -111,10 +113,10 @@ def found(typed: Destination, config: Path, *, by_openssh: bool):
 
 
 def routed(typed: str, config: Path, *, by_openssh: bool):
-    """Where a connection goes and whom it trusts; a refusal is None."""
+    """Route of a connection and its trusted keys; None for a refusal."""
     with pytest.MonkeyPatch.context() as patch:
         if not by_openssh:
-            patch.setattr(ssh_config, "ssh_program", lambda: None)
+            patch.setattr(ssh_options, "ssh_program", lambda: None)
         try:
             route = resolve(typed, config)
         except UsageError:

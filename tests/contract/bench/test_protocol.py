@@ -1,0 +1,222 @@
+"""Every program that measures on a target, run here, prints what ``protocol.json`` states."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+import shufflenet_deploy
+from shufflenet_deploy.atomic_files import resource
+from shufflenet_deploy.runtime import agent_log, sustained
+from shufflenet_deploy.runtime.agent_log import SensorFields
+from shufflenet_deploy.target import plausibility
+
+SCRIPTS = resource("device_scripts")
+AGENT = SCRIPTS / "agent.py"
+PROTOCOL = json.loads((SCRIPTS / "protocol.json").read_text())
+HARNESS = Path(shufflenet_deploy.__file__).parent / "codegen" / "harness"
+QUICK = ("--warmup-secs", "0", "--min-secs", "0", "--min-runs", "3")
+
+READINGS = (41300, 32, -274000, 0, 200, 201, 199_999, 200_000, 125_000, -49, -50_000, 999)
+FREQUENCIES = (1_800_000, 0, 999, 1000, 20_000_000, 20_000_001)
+
+# A network of one layer, in place of a generated one.
+NET_H = r"""
+#define NET_NAME "stub"
+#define NET_MACHINE "any machine"
+#define NET_INPUT_SHAPE 1, 3, 2, 2
+#define NET_OUTPUT_SHAPE 1, 4
+#define NET_MOST_PARTS 1
+static const unsigned net_input_floats = 12, net_output_floats = 4, net_layer_count = 1;
+static const struct net_layer { const char *name, *step; } net_layers[] = {{"sum", "Add"}};
+static void (*net_probe)(int layer);
+static int net_init(const void *weights) { (void)weights; return 0; }
+static void net_run(const float *input, float *output)
+{
+    for (int i = 0; i < 4; ++i)
+        output[i] = input[i] + input[i + 4] + input[i + 8];
+    if (net_probe)
+        net_probe(0);
+}
+"""
+
+POOL_C = r"""
+#include "thread_pool.h"
+int pool_start(int threads) { return threads; }
+void pool_run(const float *input, float *output, void (*done)(int layer)) {
+    (void)input; (void)output; (void)done;
+}
+void pool_end(void) {}
+"""
+
+# Reads everything below /sys from a folder.
+REDIRECT_H = r"""
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+static inline const char *redirected(const char *path)
+{
+    static char other[1024];
+    const char *root = getenv("FAKE_ROOT");
+    if (!root || strncmp(path, "/sys/", 5) != 0)
+        return path;
+    snprintf(other, sizeof other, "%s%s", root, path);
+    return other;
+}
+#define open(path, ...) open(redirected(path), __VA_ARGS__)
+#define access(path, mode) access(redirected(path), mode)
+#define opendir(path) opendir(redirected(path))
+"""
+
+
+def check(log, kind):
+    schema = {**PROTOCOL, "anyOf": [{"$ref": f"#/$defs/{kind}"}]}
+    jsonschema.Draft202012Validator(schema).validate(log)
+    return log
+
+
+def run(*argv, status=0, **kwargs):
+    result = subprocess.run(
+        [str(word) for word in argv],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        **kwargs,
+    )
+    assert result.returncode == status, result.stderr
+    return json.loads(result.stdout)
+
+
+def script(name, *options, **kwargs):
+    return run(sys.executable, SCRIPTS / name, *options, **kwargs)
+
+
+@pytest.fixture(scope="module")
+def sysfs(tmp_path_factory):
+    """A tree of sensors: thermal zones, cores, and a battery; some of them broken."""
+    root = tmp_path_factory.mktemp("root")
+
+    def write(path, value):
+        file = root / "sys" / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(f"{value}\n")
+
+    for number, reading in enumerate(READINGS):
+        write(f"class/thermal/thermal_zone{number}/temp", reading)
+        write(f"class/thermal/thermal_zone{number}/type", f"zone{number}")
+    for number, khz in enumerate(FREQUENCIES):
+        write(f"devices/system/cpu/cpu{number}/cpufreq/scaling_cur_freq", khz)
+        write(f"devices/system/cpu/cpu{number}/cpufreq/scaling_governor", "ondemand")
+    for name, value in {"type": "Battery", "capacity": 81, "status": "Full", "temp": 301}.items():
+        write(f"class/power_supply/bat/{name}", value)
+    return root
+
+
+@pytest.fixture(scope="module")
+def harness(tmp_path_factory):
+    """The native harness around the one-layer network."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler")
+    folder = tmp_path_factory.mktemp("harness")
+    for name, text in {"net.h": NET_H, "pool.c": POOL_C, "redirect.h": REDIRECT_H}.items():
+        (folder / name).write_text(text)
+    program = folder / "stub.native"
+    sources = (HARNESS / "main.c", folder / "pool.c")
+    flags = ("-O1", "-w", "-include", folder / "redirect.h", "-I", folder, "-I", HARNESS)
+    subprocess.run([compiler, *flags, *sources, "-lm", "-o", program], check=True)
+    return program
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "litert"])
+def test_a_profile_of_a_real_runtime(name, tiny_onnx, tiny_tflite):
+    model = tiny_onnx if name == "onnxruntime" else tiny_tflite
+    measuring = (AGENT, "--runtime", name, "--model", model, *QUICK)
+    log = script("profile_operators.py", "--runs", 2, *measuring)
+    assert check(log, "measurement")["profile"]["operators"]
+
+
+def test_a_measurement_of_a_quantized_model(tiny_tflite_int8):
+    log = script("agent.py", "--runtime", "litert", "--model", tiny_tflite_int8, *QUICK)
+    check(log, "measurement")
+
+
+def test_a_list_and_a_failure(tmp_path):
+    check(script("agent.py", "--list"), "listing")
+    missing = ("--runtime", "onnxruntime", "--model", tmp_path / "none.onnx")
+    check(script("agent.py", *missing, status=1), "failure")
+    log = script("sustained.py", "--agent", AGENT, *missing, status=1)
+    assert sustained.parse(json.dumps(check(log, "sustained_failure")), models=1)
+
+
+def test_models_that_take_turns(tiny_onnx):
+    model = ("--runtime", "onnxruntime", "--model", tiny_onnx, "--also", tiny_onnx)
+    secs = ("--secs", "0.02", "--slice-secs", "0.005")
+    log = script("sustained.py", "--agent", AGENT, *secs, *model)
+    assert sustained.parse(json.dumps(check(log, "sustained")), models=2).slices
+
+
+def test_the_native_harness(harness, sysfs):
+    env = {"FAKE_ROOT": str(sysfs)}
+    log = check(run(harness, *QUICK, "--profile", 2, env=env), "measurement")
+    report = agent_log.parse_log(json.dumps(log))
+    assert report.outcome.samples
+    assert report.before.battery_percent == 81
+    assert report.before.temperature_c["battery"] == 30.1
+    check(run(harness, "--list", env=env), "listing")
+    check(run(harness, "--threads", 0, status=1), "failure")
+
+
+def agent_conditions(root, monkeypatch):
+    spec = importlib.util.spec_from_file_location("agent_of_a_tree", AGENT)
+    agent = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(agent)
+    read, glob = agent._read, agent.glob.glob
+    monkeypatch.setattr(agent, "_read", lambda path: read(placed(root, path)))
+    monkeypatch.setattr(
+        agent.glob,
+        "glob",
+        lambda pattern: [one.removeprefix(str(root)) for one in glob(placed(root, pattern))],
+    )
+    return agent.conditions()
+
+
+def placed(root, path):
+    return f"{root}{path}" if path.startswith("/sys/") else path
+
+
+def test_agent_and_harness_read_sensors_alike(harness, sysfs, monkeypatch):
+    by_agent = agent_conditions(sysfs, monkeypatch)
+    by_harness = run(harness, "--list", env={"FAKE_ROOT": str(sysfs)})["conditions"]
+    check({**run(harness, "--list"), "conditions": by_agent}, "listing")
+    temperatures = {
+        f"zone{number}": celsius
+        for number, reading in enumerate(READINGS)
+        if (celsius := plausibility.celsius(reading)) is not None
+    }
+    frequencies = {
+        str(number): khz for number, khz in enumerate(FREQUENCIES) if plausibility.is_frequency(khz)
+    }
+    assert len(temperatures) == 7
+    assert len(frequencies) == 3
+    assert by_agent["temperature_c"] == pytest.approx(temperatures)
+    assert by_agent["frequency_khz"] == frequencies
+    assert by_agent["battery"] == by_harness["battery"]
+    assert by_agent["governors"] == by_harness["governors"]
+    # The harness reports what the kernel does; the host drops the rest of its readings.
+    fields = {name: by_harness[name] for name in SensorFields.model_fields}
+    sensors = SensorFields.model_validate(fields)
+    assert sensors.plausible_c == pytest.approx(temperatures)
+    assert sensors.plausible_khz == frequencies
