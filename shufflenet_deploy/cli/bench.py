@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,8 +13,6 @@ import typer
 from shufflenet_deploy.cli import completion, preflight
 from shufflenet_deploy.cli import resume as resuming
 from shufflenet_deploy.cli.bench_options import (
-    check_extras,
-    check_models,
     cores,
     definition_of,
     duration_secs,
@@ -42,8 +39,8 @@ if TYPE_CHECKING:
     from shufflenet_deploy.bench import Suite
     from shufflenet_deploy.cli.progress import BenchProgress
     from shufflenet_deploy.journal import Journal
-    from shufflenet_deploy.records import Artifact, Cell, CrossCheck, Evaluation, Run, Sustained
-    from shufflenet_deploy.target import Target, TransferStats
+    from shufflenet_deploy.records import Cell, CrossCheck, Evaluation, Run, Sustained
+    from shufflenet_deploy.target import TransferStats
 
 _FAILED = 1
 _INTERRUPTED = 130
@@ -380,6 +377,8 @@ def bench(  # noqa: PLR0917 - options, each passed by name
 
 def _checked(wanted: Suite, suite_id: str | None, base: dict[str, Any]) -> Suite:
     """Refuse before anything slow what cannot be measured, or not by going on with ``suite_id``."""
+    from shufflenet_deploy.bench.suite_checks import check_extras, check_models  # noqa: PLC0415
+
     wanted = check_models(wanted)
     if suite_id is not None:
         resuming.check(suite_id, make_suite(base, {}, {}, [], fresh=False), wanted)
@@ -446,7 +445,8 @@ class _BenchCommand:
 
     def go(self, progress: BenchProgress) -> None:
         """Measure; on interruption or a lost target say how to go on."""
-        from shufflenet_deploy import bench as benches  # noqa: PLC0415
+        import shufflenet_deploy.bench as benches  # noqa: PLC0415
+        from shufflenet_deploy.bench.cell_export import cell_exporter  # noqa: PLC0415
         from shufflenet_deploy.records import Metric  # noqa: PLC0415
         from shufflenet_deploy.target import Target  # noqa: PLC0415
 
@@ -463,7 +463,7 @@ class _BenchCommand:
                     self.suite,
                     target,
                     self.book,
-                    self._exporter(target),
+                    cell_exporter(self.suite, target, self.artifacts, _print_note),
                     progress.show,
                     suite_id=self.id,
                 ):
@@ -480,38 +480,6 @@ class _BenchCommand:
             self.profiles = Profiles(profiles=self.book.profiles(self.id), measured=self.runs)
             self.observations = newest(self.book.observations(self.id))
             self.evaluations = self.book.evaluations()
-
-    def _exporter(self, target: Target) -> Callable[[Cell], Artifact]:
-        from shufflenet_deploy import export  # noqa: PLC0415
-        from shufflenet_deploy.codegen.cpu_target import for_facts  # noqa: PLC0415
-        from shufflenet_deploy.export import ExportRequest  # noqa: PLC0415
-        from shufflenet_deploy.records import Format  # noqa: PLC0415
-
-        def artifact_of(cell: Cell) -> Artifact:
-            return export.export(
-                ExportRequest.model_validate(
-                    {
-                        "model": self.suite.cards.get(cell.model, cell.model),
-                        "format": cell.format,
-                        "precision": cell.precision,
-                        "resolution": cell.resolution,
-                        "calibration": self.suite.calibration,
-                        **(
-                            {"machine": for_facts(target.facts()).name}
-                            if cell.format is Format.NATIVE
-                            else {}
-                        ),
-                        "out": self.artifacts,
-                        "runtime": cell.runtime.partition("==")[0],
-                        "core": target.facts().core_name(self.suite.spec.cpus),
-                        **cell.options,
-                        "weights": self.suite.weights_of(cell),
-                    }
-                ),
-                on_stage=_print_note,
-            )
-
-        return artifact_of
 
     def _say_how_to_go_on(self, word: str) -> None:
         kept = len(self.book.runs(self.id))
