@@ -11,7 +11,6 @@ them, ``docs/architecture.md`` the layers behind them.
 """
 
 import os
-from typing import Any
 
 # Read when onnxruntime is imported: names and hashes of the user's models are nobody else's.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -27,7 +26,7 @@ _CALLABLE_PACKAGES = ("bench", "export")
 __all__ = ["BenchResult", "__version__", "bench", "export", "load", "table"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Import a name of the Python API on first use."""
     from importlib import import_module  # noqa: PLC0415
 

@@ -7,7 +7,7 @@
     result = sd.bench({"models": ["shufflenet-g3-0.5x"]}, host="pi")
     print(sd.table(result.suite_id))
 
-Deliberate errors are subclasses of ``shufflenet_deploy.errors.DeployError`` with one line that names
+Deliberate errors are subclasses of ``shufflenet_deploy.errors.DeployError``: one line that names
 the fault and what to do.
 """
 
