@@ -16,7 +16,7 @@ from shufflenet_deploy.errors import DeployError
 SUITE = {
     "models": ["shufflenet-g3-0.25x"],
     "baseline": "shufflenet-g3-0.25x-noshuffle",
-    "runtimes": ["onnxruntime"],
+    "runtimes": ["litert"],
     "resolutions": ["32x32"],
     # Short, to show the steps. For figures, leave both out: the defaults are the protocol's.
     "retries": 0,

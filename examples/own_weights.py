@@ -10,9 +10,14 @@ from __future__ import annotations
 import sys
 
 import shufflenet_deploy as sd
+from shufflenet_deploy.api import FormatName, PrecisionName
 from shufflenet_deploy.errors import DeployError
 
-FILES = (("onnx", "fp32"), ("tflite", "fp32"), ("tflite", "int8"))
+FILES: tuple[tuple[FormatName, PrecisionName], ...] = (
+    ("onnx", "fp32"),
+    ("tflite", "fp32"),
+    ("tflite", "int8"),
+)
 
 
 def main(checkpoint: str, model: str, resolution: str, folder: str) -> None:

@@ -13,8 +13,8 @@ from shufflenet_deploy.journal import Journal
 from shufflenet_deploy.records import Run
 from shufflenet_deploy.stats.attempts import CellRuns
 
-#: The samples of a model in one setting: one list of nanoseconds for each process.
-Samples = dict[str, list[list[int]]]
+#: The samples of each model in one setting: the nanoseconds of one process after the other.
+Samples = dict[str, list[tuple[int, ...]]]
 
 
 def by_setting(runs: list[Run]) -> dict[str, Samples]:

@@ -43,7 +43,9 @@ if TYPE_CHECKING:
 
 __all__ = ["BenchResult", "bench", "export", "load", "table"]
 
-Form = Literal["terminal", "md", "csv", "json", "latex"]
+FormatName = Literal["onnx", "tflite", "native"]
+PrecisionName = Literal["fp32", "fp16", "int8"]
+FormName = Literal["terminal", "md", "csv", "json", "latex"]
 
 #: Fields of a suite that may be left out here, though a suite file states them.
 _SUITE_DEFAULTS: dict[str, Any] = {"resolutions": ["224x224"]}
@@ -78,8 +80,8 @@ def export(
     model: str,
     *,
     weights: str | Path | None = None,
-    format: Literal["onnx", "tflite", "native"] = "onnx",  # noqa: A002 - the option's name
-    precision: Literal["fp32", "fp16", "int8"] = "fp32",
+    format: FormatName = "onnx",  # noqa: A002 - the option's name
+    precision: PrecisionName = "fp32",
     resolution: str | None = None,
     out: str | Path = "artifacts",
     on_stage: Callable[[str], None] | None = None,
@@ -195,7 +197,7 @@ def bench(
 def table(
     suite: str = LAST,
     *,
-    form: Form = "terminal",
+    form: FormName = "terminal",
     baseline: str | None = None,
     journal: str | Path | None = None,
 ) -> str:

@@ -59,7 +59,7 @@ def test_measure_a_host_then_read_the_journal(folder: Path) -> None:
     argv = [sys.executable, EXAMPLES / "read_journal.py", "journal.sqlite"]
     read = done(argv, folder, text=True).stdout
     assert read.startswith(f"{suite} on local: 4 measurements, 0 failures")
-    assert "onnxruntime fp32 32x32 x1" in read
+    assert "litert fp32 32x32 x1" in read
     assert read.count(" ms, 10 samples") == 2
     assert read.count("x (") == 1
 
