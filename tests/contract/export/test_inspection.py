@@ -83,7 +83,7 @@ def test_every_file_says_how_it_is_fed(files, kind, tmp_path):
 
 
 def test_all_formats_see_the_same_in_an_image(files, tmp_path):
-    image = resource("export", "pictures") / "parity-01-clock.jpg"
+    image = resource("export", "images") / "parity-01-clock.jpg"
     seen = {
         (fmt, precision): classify(path, image, top=1000)
         for (fmt, precision), path in files.items()
@@ -106,7 +106,7 @@ def test_all_formats_see_the_same_in_an_image(files, tmp_path):
 
 
 def test_what_is_no_file_of_ours_is_not_classified(files, tmp_path):
-    image = resource("export", "pictures") / "parity-01-clock.jpg"
+    image = resource("export", "images") / "parity-01-clock.jpg"
     foreign = onnx.load(files["onnx", "fp32"])
     del foreign.metadata_props[:]
     onnx.save(foreign, tmp_path / "foreign.onnx")
