@@ -10,7 +10,7 @@ BOARD  := tests/e2e/board
 WORKERS := --dist loadfile --no-loadscope-reorder -n
 
 .DELETE_ON_ERROR:
-.PHONY: setup demo test test-onnx2tf lint smoke clean
+.PHONY: setup demo test test-onnx2tf coverage docs lint smoke clean
 
 setup: $(STAMP)
 
@@ -45,7 +45,16 @@ lint: setup
 test: setup
 	tests/system-packages.sh
 	$(MAKE) lint
-	$(BIN)/pytest --ignore=$(BOARD) -m 'not onnx2tf' $(WORKERS) 3
+	$(MAKE) coverage
+	$(BIN)/pytest --ignore=$(BOARD) --ignore=tests/unit -m 'not onnx2tf' $(WORKERS) 3
+
+# The unit tests, and that they reach the share of the package that pyproject.toml asks for.
+coverage: setup
+	$(BIN)/pytest tests/unit --cov --cov-report= $(WORKERS) 3
+
+# The documentation as a site in build/site; a broken link is an error.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 test-onnx2tf: setup
 	$(BIN)/pytest -m onnx2tf

@@ -50,6 +50,7 @@ _LONGEST = (
     "e2e/test_native.py",
     "e2e/bench/test_tune_lowering.py",
     "e2e/test_emit_c.py",
+    "e2e/test_examples.py",
     "contract/codegen/test_int8_zoo.py",
     "contract/bench/test_sustained_session.py",
     "contract/codegen/test_int8_random.py",

@@ -23,6 +23,7 @@ from shufflenet_deploy.bench.events import (
 from shufflenet_deploy.bench.session import run
 from shufflenet_deploy.bench.suite import Suite, find_suite, new_suite_id, parse_share
 from shufflenet_deploy.bench.target_session import Patience
+from shufflenet_deploy.callable_package import make_callable
 
 __all__ = [
     "Away",
@@ -43,3 +44,6 @@ __all__ = [
     "parse_share",
     "run",
 ]
+
+#: ``sd.bench(...)``: see ``api.bench``.
+make_callable(__name__)

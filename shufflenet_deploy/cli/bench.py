@@ -13,8 +13,6 @@ from shufflenet_deploy.cli import preflight
 from shufflenet_deploy.cli import resume as resuming
 from shufflenet_deploy.cli.bench_run import BenchRun
 from shufflenet_deploy.cli.bench_suite import (
-    check_extras,
-    check_models,
     cores,
     definition_of,
     duration_secs,
@@ -198,6 +196,8 @@ def _checked_suite(start: _Start, overrides: _Overrides) -> Suite:
     Raises:
         UsageError: it cannot be measured, or not by resuming this suite.
     """
+    from shufflenet_deploy.bench.suite_checks import check_extras, check_models  # noqa: PLC0415
+
     base, spec = start.base, overrides.spec
     fresh = start.suite_id is None
     counting = (spec["metric"] or base.get("spec", {}).get("metric")) == "instructions"

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -20,8 +19,8 @@ if TYPE_CHECKING:
     from shufflenet_deploy.bench import Suite
     from shufflenet_deploy.cli.progress import BenchProgress
     from shufflenet_deploy.journal import Journal
-    from shufflenet_deploy.records import Artifact, Cell, CrossCheck, Evaluation, Run, Sustained
-    from shufflenet_deploy.target import Target, TransferStats
+    from shufflenet_deploy.records import CrossCheck, Evaluation, Run, Sustained
+    from shufflenet_deploy.target import TransferStats
 
 _INTERRUPTED = 130
 
@@ -111,7 +110,8 @@ class BenchRun:
         )
 
     def _measure(self, progress: BenchProgress) -> TransferStats:
-        from shufflenet_deploy import bench  # noqa: PLC0415
+        import shufflenet_deploy.bench as benches  # noqa: PLC0415
+        from shufflenet_deploy.bench.cell_export import cell_exporter  # noqa: PLC0415
         from shufflenet_deploy.records import Metric  # noqa: PLC0415
         from shufflenet_deploy.target import Target  # noqa: PLC0415
 
@@ -123,43 +123,16 @@ class BenchRun:
             ssh_client=self._ssh_client,
         )
         with link, Target(link) as target:
-            for _ in bench.run(
+            for _ in benches.run(
                 self.suite,
                 target,
                 self._journal,
-                self._exporter(target),
+                cell_exporter(self.suite, target, self._artifacts, _print_note),
                 progress.show,
                 suite_id=self.suite_id,
             ):
                 pass
             return target.traffic
-
-    def _exporter(self, target: Target) -> Callable[[Cell], Artifact]:
-        """The export of a cell's artifact, for the cores of this target."""
-        from shufflenet_deploy import export  # noqa: PLC0415
-        from shufflenet_deploy.codegen.cpu_target import for_facts  # noqa: PLC0415
-        from shufflenet_deploy.export import ExportRequest  # noqa: PLC0415
-        from shufflenet_deploy.records import Format  # noqa: PLC0415
-
-        def artifact_of(cell: Cell) -> Artifact:
-            facts = target.facts()
-            fields: dict[str, Any] = {
-                "model": self.suite.cards.get(cell.model, cell.model),
-                "format": cell.format,
-                "precision": cell.precision,
-                "resolution": cell.resolution,
-                "calibration": self.suite.calibration,
-                "out": self._artifacts,
-                "runtime": cell.runtime.partition("==")[0],
-                "core": facts.core_name(self.suite.spec.cpus),
-                **cell.options,
-                "weights": self.suite.weights_of(cell),
-            }
-            if cell.format is Format.NATIVE:
-                fields.setdefault("machine", for_facts(facts).name)
-            return export.export(ExportRequest.model_validate(fields), on_stage=_print_note)
-
-        return artifact_of
 
     def _print_resume_hint(self, event: str) -> None:
         kept = len(self._journal.runs(self.suite_id))

@@ -93,32 +93,6 @@ def definition_of(text: str, suite_id: str) -> dict[str, Any]:
     return fields
 
 
-def check_models(suite: Suite) -> Suite:
-    """The suite with each model under its own name, aliases and paths of cards resolved.
-
-    Raises:
-        UsageError: there is no such model, or weights are for one that is not measured; nothing
-            has been connected or exported yet.
-    """
-    from shufflenet_deploy import zoo  # noqa: PLC0415
-
-    given = [*suite.models, *([suite.baseline] if suite.baseline else [])]
-    for name in suite.weights:
-        if name not in given:
-            raise UsageError(f"--weights {name}=...: {name} is not measured; add --model {name}")
-    taken = {name: suite.cards.get(name, name) for name in given}
-    references = zoo.references(taken.values())
-    own = {name: zoo.architecture(text).name for name, text in taken.items()}
-    return suite.model_copy(
-        update={
-            "models": tuple(dict.fromkeys(own[name] for name in suite.models)),
-            "baseline": own[suite.baseline] if suite.baseline else None,
-            "weights": {own[name]: file for name, file in suite.weights.items()},
-            "cards": {name: text for name, text in references.items() if text.endswith(".toml")},
-        }
-    )
-
-
 def _weights(given: list[str], models: list[str] | tuple[str, ...]) -> dict[str, list[str]]:
     """The checkpoints of each model, in their order; a model may have several."""
     found: dict[str, list[str]] = {}
@@ -204,16 +178,3 @@ def program(path: Path | None) -> str | None:
     if not os.access(file, os.X_OK):
         raise UsageError(f"--benchmark-model: {path} may not be executed: chmod +x {path}")
     return str(file)
-
-
-def check_extras(suite: Suite) -> None:
-    """Validate the options for sustained measurements and cross-checks, before connecting."""
-    from shufflenet_deploy.records import Format, Metric  # noqa: PLC0415
-
-    if suite.sustained_secs is not None and suite.spec.metric is Metric.INSTRUCTIONS:
-        raise UsageError("--sustained measures time: leave --metric instructions out")
-    if suite.benchmark_model is not None:
-        if suite.spec.metric is Metric.INSTRUCTIONS:
-            raise UsageError("--benchmark-model measures time: leave --metric instructions out")
-        if not any(cell.format is Format.TFLITE for cell in suite.cells()):
-            raise UsageError("--benchmark-model runs TFLite files only: add --runtime litert")

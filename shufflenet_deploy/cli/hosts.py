@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from shufflenet_deploy.errors import UsageError
-
 if TYPE_CHECKING:
     from shufflenet_deploy.transport import Transport
 
@@ -32,42 +30,14 @@ def transport_to(
 ) -> Transport:
     """The transport to a host as typed, not yet connected.
 
-    A virtual board is reached over SSH like any other; with ``start_board`` it is started when it
-    does not run. ``deterministic`` requires one whose clock counts instructions, or, when False,
-    one whose clock is real time; None accepts either.
-
-    Raises:
-        UsageError: there is no such host or board.
-        BoardError: the virtual board could not be started.
+    ``board.host_transport`` imported on first use; its arguments are documented there.
     """
-    from shufflenet_deploy import transport  # noqa: PLC0415
+    from shufflenet_deploy.board.host_transport import transport_to as connect  # noqa: PLC0415
 
-    kind, _, name = host.partition(":")
-    if kind != "board":
-        if deterministic:
-            raise UsageError(
-                f"instructions are counted on a virtual board only, not on {host}: use --host board"
-            )
-        return transport.connect(host, ssh_client=ssh_client)
-    from shufflenet_deploy import board as boards  # noqa: PLC0415
-
-    name = name or boards.DEFAULT_NAME
-    board = boards.find(name)
-    if board is None or not board.running:
-        option = "" if name == boards.DEFAULT_NAME else f" --name {name}"
-        if not start_board:
-            raise UsageError(f"the board {name} is not running: shufflenet-deploy board up{option}")
-        board = boards.up(
-            boards.BoardSettings.choose(name=name, deterministic=bool(deterministic)),
-            on_stage=on_stage or (lambda _: None),
-        )
-    if deterministic is not None and deterministic != board.settings.deterministic:
-        option = "" if name == boards.DEFAULT_NAME else f" --name {name}"
-        runs, wanted = ("time", "instructions") if deterministic else ("instructions", "time")
-        again = " and try again" if name == boards.DEFAULT_NAME else ", then board up anew"
-        raise UsageError(
-            f"the clock of board {name} counts {runs}, not {wanted}: measure"
-            f" --metric {'latency' if deterministic else 'instructions'} there, or switch it off"
-            f" with shufflenet-deploy board down{option}{again}"
-        )
-    return transport.connect(board.ssh_settings(), name=host, ssh_client=ssh_client)
+    return connect(
+        host,
+        on_stage=on_stage,
+        start_board=start_board,
+        deterministic=deterministic,
+        ssh_client=ssh_client,
+    )

@@ -47,13 +47,13 @@ def inspect(  # noqa: PLR0917 - options, each passed by name
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show the contents of an exported file: operations, shapes, cost, leftovers."""
-    from shufflenet_deploy import export  # noqa: PLC0415
+    import shufflenet_deploy.export as exports  # noqa: PLC0415
 
     if not layers and any((model, weights, pictures)):
         raise UsageError("--model, --weights and --pictures are for --layers only")
-    found = export.inspect(file)
+    found = exports.inspect(file)
     compared = (
-        export.compare_layers(file, model=model, weights=weights, folder=pictures)
+        exports.compare_layers(file, model=model, weights=weights, folder=pictures)
         if layers
         else None
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 import typer
 
-from shufflenet_deploy import bench
+import shufflenet_deploy.bench as benches
 from shufflenet_deploy.bench.events import describe
 from shufflenet_deploy.cli.heartbeat import Heartbeat
 from shufflenet_deploy.records import Measurement, Metric, Run
@@ -83,29 +83,29 @@ class BenchProgress:
         if self._bar is not None:
             self._bar.stop()
 
-    def show(self, event: bench.Event) -> None:
+    def show(self, event: benches.Event) -> None:
         """Print one event."""
         match event:
-            case bench.Stage(text=text):
+            case benches.Stage(text=text):
                 self.stage(text)
-            case bench.Planned(visits=visits, skipped=skipped):
+            case benches.Planned(visits=visits, skipped=skipped):
                 self._planned(visits, skipped)
-            case bench.Started(cell=cell, process=process, index=index):
+            case benches.Started(cell=cell, process=process, index=index):
                 self._index = index
                 self._move(f"{describe(cell)}, process {process}", completed=index - 1)
-            case bench.Finished(run=run):
+            case benches.Finished(run=run):
                 self._finished(run)
-            case bench.Cooling(secs=secs):
+            case benches.Cooling(secs=secs):
                 self._move(f"cooling down for {secs:g} s")
-            case bench.Hot() | bench.Away():
+            case benches.Hot() | benches.Away():
                 self._waiting(event)
-            case bench.Sustaining(cells=cells, secs=secs):
+            case benches.Sustaining(cells=cells, secs=secs):
                 until = time.strftime("%H:%M:%S", time.localtime(time.time() + secs))
                 names = ", ".join(cell.model for cell in cells)
                 self.stage(f"{names} take turns for {secs:g} s, until {until}")
-            case bench.Retrying(what=what, error=error, wait_secs=wait_secs):
+            case benches.Retrying(what=what, error=error, wait_secs=wait_secs):
                 self._line(f"{what}: {error}; again in {wait_secs:g} s", always=True)
-            case bench.Tainted(run=run, finding=finding):
+            case benches.Tainted(run=run, finding=finding):
                 self._line(f"{describe(run.cell)}: {finding.message}; measuring again")
 
     def stage(self, text: str) -> None:
@@ -134,13 +134,13 @@ class BenchProgress:
             self._line(text, always=failed)
         self._move(f"{describe(run.cell)}: {figure_of(run)}", completed=self._index)
 
-    def _waiting(self, event: bench.Hot | bench.Away) -> None:
-        if isinstance(event, bench.Hot):
+    def _waiting(self, event: benches.Hot | benches.Away) -> None:
+        if isinstance(event, benches.Hot):
             self._hot(event)
         else:
             self._away(event)
 
-    def _hot(self, event: bench.Hot) -> None:
+    def _hot(self, event: benches.Hot) -> None:
         text = (
             f"{event.now_c:.1f} °C, waiting for {event.limit_c:g} °C "
             f"({event.waited_secs:.0f} s, at most {event.longest_secs:.0f} s)"
@@ -150,7 +150,7 @@ class BenchProgress:
         if self._bar is None and event.waited_secs % _LOG_SECS == 0:
             self._line(text)
 
-    def _away(self, event: bench.Away) -> None:
+    def _away(self, event: benches.Away) -> None:
         text = (
             f"waiting for {event.host} to come back "
             f"({event.waited_secs:.0f} s, at most {event.longest_secs:.0f} s): {event.error}"

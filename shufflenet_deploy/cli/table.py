@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import difflib
-import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,8 +20,6 @@ if TYPE_CHECKING:
     from shufflenet_deploy.records import Evaluation, Run
     from shufflenet_deploy.report import Table
     from shufflenet_deploy.report.render import Rendering
-
-DEFAULT_BASELINE, NO_BASELINE = "alexnet", "none"
 
 SUITE = typer.Option(
     "--suite",
@@ -121,16 +116,13 @@ def build(
     """
     from shufflenet_deploy.records import Resolution  # noqa: PLC0415
     from shufflenet_deploy.report import Table  # noqa: PLC0415
+    from shufflenet_deploy.report.suite_table import (  # noqa: PLC0415
+        choose_baseline,
+        nearest_first,
+    )
 
     runs, own = read(suite, journal)
-    models = _distinct(run.cell.model for run in runs)
-    given, baseline = baseline is not None, own if baseline is None else baseline
-    baseline = "" if baseline == NO_BASELINE else baseline
-    if given and baseline not in (DEFAULT_BASELINE, "", *models):
-        raise UsageError(
-            f"'{baseline}' was not measured in this suite, so it cannot be the baseline; "
-            f"measured: {_named(baseline, models)}; or leave it out with --baseline none"
-        )
+    baseline = choose_baseline(runs, own, baseline)
     sizes = [str(Resolution.parse(text)) for text in listed(resolution)]
     wanted: dict[str, tuple[list[str], Callable[[Run], str]]] = {
         "model": (listed(model), lambda run: run.cell.model),
@@ -143,7 +135,7 @@ def build(
         for value in values:
             if value not in present:
                 raise UsageError(
-                    f"no run with --{name} {value}; measured: {_named(value, present)}"
+                    f"no run with --{name} {value}; measured: {nearest_first(value, present)}"
                 )
         # The baseline stays whatever models are asked for: the speedups are over it.
         keep = {*values, baseline} if name == "model" else {*values}
@@ -168,22 +160,10 @@ def read(suite: str, journal: str | None) -> tuple[list[Run], str]:
     Raises:
         UsageError: the journal has none.
     """
+    from shufflenet_deploy.report.suite_table import read_runs  # noqa: PLC0415
+
     with open_journal(journal) as book:
-        row = None if suite == "all" else book.suite(suite)
-        chosen = None if row is None else row.id
-        runs = book.runs(chosen, every=True)
-        if not runs:
-            where = f"suite {chosen} in {book.location}" if chosen else book.location
-            raise UsageError(f"no runs in {where}: measure first with shufflenet-deploy bench")
-    return runs, _own_baseline(row.definition if row is not None else "")
-
-
-def _own_baseline(definition: str) -> str:
-    """The baseline of a suite; the default if its definition names none."""
-    with contextlib.suppress(ValueError, AttributeError):
-        own = json.loads(definition).get("baseline", DEFAULT_BASELINE)
-        return own if isinstance(own, str) else NO_BASELINE
-    return DEFAULT_BASELINE
+        return read_runs(book, suite)
 
 
 def _evaluations(journal: str | None) -> list[Evaluation]:
@@ -214,9 +194,3 @@ def _targets(out: Path, form: Rendering | None) -> list[tuple[Path, Rendering]]:
 
 def _distinct(values: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(values))
-
-
-def _named(wrong: str, choices: Sequence[str]) -> str:
-    """The choices, and the nearest one first when there is one that is near."""
-    near = difflib.get_close_matches(wrong, choices, n=1)
-    return ", ".join(_distinct([*near, *choices]))

@@ -71,7 +71,7 @@ def lowering(  # noqa: PLR0917 - options, each passed by name
     The winners are kept with their figures; export --core and bench use them from then on. What is
     no faster than the plain network is not chosen.
     """
-    from shufflenet_deploy import bench as benches  # noqa: PLC0415
+    import shufflenet_deploy.bench as benches  # noqa: PLC0415
     from shufflenet_deploy import zoo  # noqa: PLC0415
     from shufflenet_deploy.bench.tuning import TuningRequest, tune  # noqa: PLC0415
     from shufflenet_deploy.cli.progress import BenchProgress  # noqa: PLC0415
@@ -168,8 +168,8 @@ def _measuring(
     search: str, target: Target, book: Journal, artifacts: Path, show: Callable[[Any], object]
 ) -> Callable[[str, Suite], Sequence[Run]]:
     """Measures the missing cells of a suite of the search."""
-    from shufflenet_deploy import bench, export  # noqa: PLC0415
-    from shufflenet_deploy.export import ExportRequest  # noqa: PLC0415
+    import shufflenet_deploy.bench as benches  # noqa: PLC0415
+    from shufflenet_deploy.export import ExportRequest, export  # noqa: PLC0415
 
     def measure(name: str, suite: Suite) -> Sequence[Run]:
         def artifact_of(cell: Cell) -> Artifact:
@@ -182,10 +182,10 @@ def _measuring(
                 **cell.options,
                 "weights": suite.weights_of(cell),
             }
-            return export.export(ExportRequest.model_validate(fields))
+            return export(ExportRequest.model_validate(fields))
 
         suite_id = f"{search}-{name}"
-        for _ in bench.run(suite, target, book, artifact_of, show, suite_id=suite_id):
+        for _ in benches.run(suite, target, book, artifact_of, show, suite_id=suite_id):
             pass
         return book.runs(suite_id)
 

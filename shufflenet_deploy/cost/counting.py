@@ -12,7 +12,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from shufflenet_deploy import board, export, runtime, transport
+from shufflenet_deploy import board, runtime, transport
 from shufflenet_deploy.analysis.profile import Breakdown
 from shufflenet_deploy.atomic_files import resource, sha256_file
 from shufflenet_deploy.cost.baseline import Count
@@ -20,6 +20,7 @@ from shufflenet_deploy.cost.cache import Circumstances, CountCache
 from shufflenet_deploy.cost.operator_profile import profile
 from shufflenet_deploy.cost.protocol import PROTOCOL, SPEC, count_one
 from shufflenet_deploy.errors import BoardError, DeployError, UsageError
+from shufflenet_deploy.export import export
 from shufflenet_deploy.export.precisions import resolve
 from shufflenet_deploy.export.request import ExportRequest
 from shufflenet_deploy.export.shortfall import explained
@@ -187,7 +188,7 @@ def _export(
                 part.result()  # Raises what ended a board: without it there is nothing to export.
         on_stage(f"exporting {wanted.title}")
         try:
-            artifact = export.export(wanted.request)
+            artifact = export(wanted.request)
         except UsageError:
             raise
         except DeployError as error:

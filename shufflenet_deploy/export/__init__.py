@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shufflenet_deploy import extras, zoo
+from shufflenet_deploy.callable_package import make_callable
 from shufflenet_deploy.export import manifest
 from shufflenet_deploy.export.image_set import load_image_set
 from shufflenet_deploy.export.request import (
@@ -39,6 +40,9 @@ __all__ = [
     "export",
     "inspect",
 ]
+
+#: ``sd.export(...)``: see ``api.export``.
+make_callable(__name__)
 
 #: The only stage of an export whose file is already there.
 UP_TO_DATE = "up to date"

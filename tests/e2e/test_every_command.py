@@ -28,7 +28,7 @@ from shufflenet_deploy import cli
 from shufflenet_deploy.atomic_files import resource
 from shufflenet_deploy.journal import Journal
 
-PICTURES = resource("export", "pictures")
+PICTURES = resource("export", "images")
 TINY = "shufflenet-g3-0.25x-noshuffle"
 SMALL = ("--model", TINY, "--resolution", "32x32")
 #: Called with ``--json`` by the tests in tests/e2e/board, where there are boards.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from shufflenet_deploy.bench import Hot, Suite
+from shufflenet_deploy.bench import Hot, Suite, suite_checks
 from shufflenet_deploy.bench.suite import distinct_labels
 from shufflenet_deploy.cli import bench_suite as options
 from shufflenet_deploy.cli import multi_value, preflight, resume
@@ -130,12 +130,12 @@ def test_weights_belong_to_a_model(tmp_path):
     with pytest.raises(UsageError, match="not a file"):
         suite(weights=["mobilenet-1.0=/nowhere.pth"])
     with pytest.raises(UsageError, match="is not measured"):
-        options.check_models(suite(weights=[f"mobilenet-1.0={file}"]))
+        suite_checks.check_models(suite(weights=[f"mobilenet-1.0={file}"]))
 
 
 def test_an_unknown_model_is_refused_before_anything_else():
     with pytest.raises(UsageError, match="did you mean"):
-        options.check_models(suite(given={"models": ["shuflenet-g3-0.5x"]}))
+        suite_checks.check_models(suite(given={"models": ["shuflenet-g3-0.5x"]}))
 
 
 def test_a_folder_that_cannot_be_written_is_refused_and_none_is_left_behind(tmp_path):
@@ -304,7 +304,7 @@ def test_a_program_to_push_must_be_one(tmp_path):
 def test_what_cannot_be_measured_besides_runs_is_refused_first(fields, told):
     given = Suite.of({"models": ["alexnet"], "resolutions": ["64"], **fields}, source="test")
     with pytest.raises(UsageError, match=told):
-        options.check_extras(given)
+        suite_checks.check_extras(given)
 
 
 def test_a_governor_is_a_word_of_the_kernel_s():

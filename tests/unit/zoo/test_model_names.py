@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from shufflenet_deploy import zoo
-from shufflenet_deploy.cli.bench_suite import check_models, make_suite
+from shufflenet_deploy.bench.suite_checks import check_models
+from shufflenet_deploy.cli.bench_suite import make_suite
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.zoo.card import card_text, read_card
 

@@ -1,0 +1,54 @@
+"""The exporter of a suite's cells: each as a file for the target that it is measured on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from shufflenet_deploy.bench.session import ArtifactOf
+from shufflenet_deploy.bench.suite import Suite
+from shufflenet_deploy.codegen.cpu_target import for_facts
+from shufflenet_deploy.export import ExportRequest
+from shufflenet_deploy.export import export as export_file
+from shufflenet_deploy.records import Artifact, Cell, Format, RuntimeSpec
+from shufflenet_deploy.target import Target
+
+
+def cell_exporter(
+    suite: Suite,
+    target: Target,
+    artifacts: Path,
+    on_stage: Callable[[str], None] | None = None,
+) -> ArtifactOf:
+    """The function that exports a cell of ``suite``, or finds its file in ``artifacts``.
+
+    The target's facts, read with the first cell, choose the instruction set of native programs and
+    the lowering that ``auto`` stands for.
+
+    Args:
+        suite: the suite whose cells are exported.
+        target: the machine that will run the files.
+        artifacts: the folder of exported files.
+        on_stage: told what each export is doing.
+    """
+
+    def artifact_of(cell: Cell) -> Artifact:
+        facts = target.facts()
+        fields: dict[str, Any] = {
+            "model": suite.cards.get(cell.model, cell.model),
+            "format": cell.format,
+            "precision": cell.precision,
+            "resolution": cell.resolution,
+            "calibration": suite.calibration,
+            "out": artifacts,
+            "runtime": RuntimeSpec.parse(cell.runtime).name,
+            "core": facts.core_name(suite.spec.cpus),
+            **cell.options,
+            "weights": suite.weights_of(cell),
+        }
+        if cell.format is Format.NATIVE:
+            fields.setdefault("machine", for_facts(facts).name)
+        return export_file(ExportRequest.model_validate(fields), on_stage=on_stage)
+
+    return artifact_of

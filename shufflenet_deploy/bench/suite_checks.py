@@ -1,0 +1,47 @@
+"""Checks of a whole suite before anything is connected, exported or measured."""
+
+from __future__ import annotations
+
+from shufflenet_deploy import zoo
+from shufflenet_deploy.bench.suite import Suite
+from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.records import Format, Metric
+
+
+def check_models(suite: Suite) -> Suite:
+    """Resolve aliases and paths of cards: the suite with each model under its own name.
+
+    Raises:
+        UsageError: there is no such model, or weights are for one that is not measured.
+    """
+    given = [*suite.models, *([suite.baseline] if suite.baseline else [])]
+    for name in suite.weights:
+        if name not in given:
+            raise UsageError(f"--weights {name}=...: {name} is not measured; add --model {name}")
+    taken = {name: suite.cards.get(name, name) for name in given}
+    references = zoo.references(taken.values())
+    own = {name: zoo.architecture(text).name for name, text in taken.items()}
+    return suite.model_copy(
+        update={
+            "models": tuple(dict.fromkeys(own[name] for name in suite.models)),
+            "baseline": own[suite.baseline] if suite.baseline else None,
+            "weights": {own[name]: file for name, file in suite.weights.items()},
+            "cards": {name: text for name, text in references.items() if text.endswith(".toml")},
+        }
+    )
+
+
+def check_extras(suite: Suite) -> None:
+    """Refuse additional measurements that do not fit the suite's metric or runtimes.
+
+    Raises:
+        UsageError: ``sustained_secs`` or ``benchmark_model`` with a clock of instructions, or
+            ``benchmark_model`` without a runtime of TFLite files.
+    """
+    if suite.sustained_secs is not None and suite.spec.metric is Metric.INSTRUCTIONS:
+        raise UsageError("--sustained measures time: leave --metric instructions out")
+    if suite.benchmark_model is not None:
+        if suite.spec.metric is Metric.INSTRUCTIONS:
+            raise UsageError("--benchmark-model measures time: leave --metric instructions out")
+        if not any(cell.format is Format.TFLITE for cell in suite.cells()):
+            raise UsageError("--benchmark-model runs TFLite files only: add --runtime litert")
