@@ -253,8 +253,12 @@ def _file(run: Run) -> str:
 
 def _told(cells: Iterable[_Key]) -> str:
     """A few cells in words."""
-    told = [" ".join((key[0], key[5], key[4].value, key[2], key[7].value)) for key in cells]
-    return ", ".join(told[:2]) + (f" and {len(told) - 2} more" if len(told) > 2 else "")
+    told = [
+        f"{' '.join((model, *(f'{name}={value}' for name, value in options)))} {size} {precision}"
+        f" {runtime} {fmt}, {threads} thread{'s' * (threads > 1)}, {metric}"
+        for model, options, runtime, fmt, precision, size, threads, metric in cells
+    ]
+    return "; ".join(told[:2]) + (f" and {len(told) - 2} more" if len(told) > 2 else "")
 
 
 # --- one cell on both sides ----------------------------------------------------------------------
