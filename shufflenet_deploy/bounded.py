@@ -49,7 +49,9 @@ _CREDENTIALS = (
     (re.compile(r"(://)[^\s/@]*@"), r"\1***@"),
     (
         re.compile(
-            r"\b((?:\w*[_-])?(?:pass(?:word|wd|phrase)?|pwd|secret|token|api_?key)\s*[=:]\s*)"
+            # The last part of a path before a colon, as in "/etc/passwd: not found", is no key.
+            r"\b((?:\w*[_-])?(?:pass(?:word|wd|phrase)?|pwd|secret|token|api_?key)"
+            r"(?:\s*=|(?<!/passwd)(?<!/token)(?<!/secret)\s*:)\s*)"
             r"(?:'[^']*'|\"[^\"]*\"|[^\s&;,'\"]+)",
             re.IGNORECASE,
         ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,10 +94,18 @@ def definition_of(text: str, suite_id: str) -> dict[str, Any]:
     return fields
 
 
+def _one_by_one(given: list[str]) -> Iterator[str]:
+    """Values of ``--weights``, split at commas unless a file has them in its name."""
+    for text in given:
+        path = text.partition("=")[2] or text
+        whole = is_file(Path(text)) or user_path(path).is_file()
+        yield from [text] if whole else listed(text)
+
+
 def _weights(given: list[str], models: list[str] | tuple[str, ...]) -> dict[str, list[str]]:
     """The checkpoints of each model, in their order; a model may have several."""
     found: dict[str, list[str]] = {}
-    for text in given:
+    for text in _one_by_one(given):
         name, equals, path = text.partition("=")
         if not equals or is_file(Path(text)):
             if len(models) != 1:

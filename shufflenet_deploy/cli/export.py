@@ -60,6 +60,7 @@ def export(  # noqa: PLR0917 - options, each passed by name
     max_diff: Annotated[
         float | None,
         typer.Option(
+            min=0,
             help="fp32: largest difference, relative to the largest logit. [default: 0.001]",
             rich_help_panel=_CHECK,
         ),
@@ -74,6 +75,8 @@ def export(  # noqa: PLR0917 - options, each passed by name
     min_cosine: Annotated[
         float | None,
         typer.Option(
+            min=-1,
+            max=1,
             help="fp16, int8: smallest cosine. [default: fp16 0.999; int8 0.95, untrained 0.9]",
             rich_help_panel=_CHECK,
         ),
@@ -81,6 +84,8 @@ def export(  # noqa: PLR0917 - options, each passed by name
     min_agreement: Annotated[
         float | None,
         typer.Option(
+            min=0,
+            max=1,
             help="fp16, int8, trained weights: smallest top-1 agreement. [default: fp16 0.85;"
             " int8 0.6]",
             rich_help_panel=_CHECK,
@@ -112,6 +117,9 @@ def export(  # noqa: PLR0917 - options, each passed by name
     preflight.writable_folder("--out", out)
     if calib is not None:
         preflight.readable_folder("--calib", calib, "images")
+    for option, file in (("--weights", weights), ("--labels", labels)):
+        if file is not None:
+            preflight.existing_file(option, file)
     requests = requests_of(
         models=listed(model) or ["shufflenet-g3-0.5x"],
         formats=listed(fmt) or [ALL],

@@ -62,6 +62,18 @@ def readable_folder(option: str, folder: Path, wanted: str) -> None:
         ) from error
 
 
+def existing_file(option: str, path: Path) -> None:
+    """Refuse a file that is not there, before anything slow; whoever reads it judges its kind.
+
+    Raises:
+        UsageError: there is no such file, or it may not be looked for.
+    """
+    try:
+        path.stat()
+    except OSError as error:
+        raise UsageError(f"{option} {path}: {error.strerror}") from error
+
+
 def resolutions(suite: Suite) -> None:
     """Refuse images that are too small for a network of the suite, by its name.
 

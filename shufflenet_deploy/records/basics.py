@@ -122,6 +122,10 @@ class RuntimeSpec:
         return self.name if self.version is None else f"{self.name}=={self.version}"
 
 
+#: The largest input, 4096x4096: the activations of anything larger fill the memory of a host.
+MAX_PIXELS = 4096 * 4096
+
+
 class Resolution(Record):
     """An input size in pixels, written ``HEIGHTxWIDTH`` as in the paper's Table 8."""
 
@@ -138,7 +142,13 @@ class Resolution(Record):
         match = re.fullmatch(r"\s*([0-9]{1,5})(?:\s*[xX×]\s*([0-9]{1,5}))?\s*", text)
         if match is None or int(match[1]) == 0 or (match[2] is not None and int(match[2]) == 0):
             raise UsageError(f"'{text}' is not a resolution: write HEIGHTxWIDTH, such as 480x640")
-        return cls(height=int(match[1]), width=int(match[2] or match[1]))
+        found = cls(height=int(match[1]), width=int(match[2] or match[1]))
+        if found.pixels > MAX_PIXELS:
+            raise UsageError(
+                f"'{text}' has {found.pixels / 1e6:.0f} million pixels: "
+                f"{MAX_PIXELS / 1e6:.0f} million at most"
+            )
+        return found
 
     @property
     def pixels(self) -> int:

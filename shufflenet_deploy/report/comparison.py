@@ -236,8 +236,12 @@ def _named_with_versions(runs: Iterable[Run]) -> set[str]:
 
 def _examples(cells: Iterable[_Key]) -> str:
     """The first cells of a side, for an error message."""
-    titles = [" ".join((key[0], key[5], key[4].value, key[2], key[7].value)) for key in cells]
-    return ", ".join(titles[:2]) + (f" and {len(titles) - 2} more" if len(titles) > 2 else "")
+    titles = [
+        f"{' '.join((model, *(f'{name}={value}' for name, value in options)))} {size} {precision}"
+        f" {runtime} {fmt}, {threads} thread{'s' * (threads > 1)}, {metric}"
+        for model, options, runtime, fmt, precision, size, threads, metric in cells
+    ]
+    return "; ".join(titles[:2]) + (f" and {len(titles) - 2} more" if len(titles) > 2 else "")
 
 
 # --- one cell on both sides ----------------------------------------------------------------------

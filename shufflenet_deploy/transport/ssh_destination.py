@@ -30,7 +30,7 @@ class Destination:
         user, at, rest = text.strip().removeprefix("ssh://").rstrip("/").rpartition("@")
         if ":" in user:
             raise UsageError(
-                f"'{user.split(':', 1)[0]}:...@{rest}' carries a password: passwords are not taken "
+                f"'{user.split(':', 1)[0]}:...@{rest}' carries a password, which is not taken "
                 "on the command line; copy your key there with ssh-copy-id"
             )
         if rest.count(":") > 1 and not rest.startswith("["):

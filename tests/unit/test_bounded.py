@@ -92,3 +92,18 @@ def test_what_is_shown_of_a_text_is_a_line():
     assert bounded.first_line("\x1b[31mred\nblue") == "?[31mred"
     assert bounded.first_line("x" * 500, 10) == "xxxxxxxxx…"
     assert bounded.printable("a\ud800\x00b\n") == "a??b\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["cannot read /etc/passwd: /etc/passwd is not an image", "C:/x/token: no such file"],
+)
+def test_a_path_is_not_masked(text: str):
+    assert bounded.masked(text) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["password: hunter2", "/x?password=hunter2", "x-token: hunter2", "db_passwd : hunter2"]
+)
+def test_a_credential_is_masked(text: str):
+    assert "hunter2" not in bounded.masked(text)

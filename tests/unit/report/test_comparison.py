@@ -305,3 +305,12 @@ def test_json_is_complete_and_versioned(whole):
     assert shown["control"]["suite"] == "a"
     assert {"ratio", "low", "high", "verdict", "control", "treatment"} <= shown["changes"][0].keys()
     assert shown["differences"] == []
+
+
+def test_cells_that_differ_in_weights_alone_are_told_apart():
+    sides = [
+        [sample_runs.run(suite=name, median=1e6, options={"weights": f"{name}.pth"})]
+        for name in ("before", "after")
+    ]
+    with pytest.raises(UsageError, match=r"weights=before\.pth.*weights=after\.pth"):
+        SuiteComparison.of(*sides)

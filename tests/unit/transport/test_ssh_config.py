@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from shufflenet_deploy.bounded import masked
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.transport import ssh_expansion as expansion
 from shufflenet_deploy.transport import ssh_options
@@ -293,3 +294,10 @@ def test_a_described_connection_consults_nothing_else(tmp_path):
     assert route.agent_socket is None
     assert route.known_hosts == (tmp_path / "known",)
     assert route.address == "[::1]:2222"
+
+
+def test_a_password_in_a_host_is_refused_in_words_that_masking_leaves():
+    with pytest.raises(UsageError) as raised:
+        Destination.parse("pi:hunter2@board")
+    assert "hunter2" not in str(raised.value)
+    assert masked(str(raised.value)) == str(raised.value)

@@ -10,6 +10,7 @@ from shufflenet_deploy import zoo
 from shufflenet_deploy.bench.suite_checks import check_models
 from shufflenet_deploy.cli.bench_suite import make_suite
 from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.records import MAX_PIXELS, Resolution
 from shufflenet_deploy.zoo.card import card_text, read_card
 
 
@@ -132,3 +133,30 @@ def test_a_card_from_elsewhere_is_not_trusted(line: str, tmp_path: Path):
         read_card(path)
     assert "\n" not in str(raised.value)
     assert str(path) in str(raised.value)
+
+
+def test_a_width_that_cannot_be_built_says_so_in_one_line():
+    with pytest.raises(UsageError) as raised:
+        zoo.architecture("shufflenet-g3-0.05x")
+    assert "\n" not in str(raised.value)
+    assert "pydantic" not in str(raised.value)
+    assert "0 channels cannot be split into 3 groups" in str(raised.value)
+
+
+@pytest.mark.parametrize("text", ["99999x99999", "99999", "4097x4096"])
+def test_a_resolution_beyond_memory_is_refused(text: str):
+    with pytest.raises(UsageError, match="17 million at most"):
+        Resolution.parse(text)
+
+
+def test_the_largest_resolution_is_taken():
+    assert Resolution.parse("4096x4096").pixels == MAX_PIXELS
+
+
+def test_several_checkpoints_take_commas(tmp_path: Path):
+    files = [tmp_path / name for name in ("one.pth", "two.pth", "a,b.pth")]
+    for file in files:
+        file.touch()
+    one, two, odd = map(str, files)
+    suite = make_suite({}, {"models": ["alexnet"]}, {}, [f"{one},{two}", odd], fresh=True)
+    assert suite.weights == {"alexnet": (one, two, odd)}
