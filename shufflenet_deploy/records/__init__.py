@@ -19,6 +19,7 @@ from shufflenet_deploy.records.artifacts import (
 )
 from shufflenet_deploy.records.basics import (
     ALL,
+    MAX_PIXELS,
     AskedPrecisions,
     Format,
     Metric,
@@ -71,6 +72,7 @@ from shufflenet_deploy.records.targets import (
 
 __all__ = [
     "ALL",
+    "MAX_PIXELS",
     "SCHEDULE",
     "Aggregate",
     "Artifact",
