@@ -5,3 +5,23 @@ missed in simulated caches; ``chains`` joins the blocks; ``cores`` say how many 
 takes; ``latency`` adds what a board's memory costs; ``boards`` are cards. docs/prediction.md has
 the method and how far it can be trusted.
 """
+
+from shufflenet_deploy.predict.prediction import (
+    KIND,
+    LayerPrediction,
+    Plan,
+    Prediction,
+    Result,
+    TimeParts,
+    predict,
+)
+
+__all__ = [
+    "KIND",
+    "LayerPrediction",
+    "Plan",
+    "Prediction",
+    "Result",
+    "TimeParts",
+    "predict",
+]

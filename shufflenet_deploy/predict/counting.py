@@ -13,9 +13,9 @@ import json
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from shufflenet_deploy.errors import DeployError, ParseError
@@ -25,9 +25,12 @@ from shufflenet_deploy.predict.cores import Core
 from shufflenet_deploy.predict.counts import Counts
 from shufflenet_deploy.predict.plugin import Emulator, cache_folder
 
-#: System calls that cut the execution, by number: what native programs and agents take the time by.
+#: The system call that native programs and the agent take the time by, with which counting begins
+#: and ends.
 CLOCK_GETTIME = 113
 _TIMEOUT_SECS = 3600
+#: The program's name where it runs: the same wherever its file is, for it lies on its stack.
+PROGRAM = "program"
 #: One inference to fill the caches, one more, and the one that counts.
 _NATIVE_ARGUMENTS = (
     *("--warmup-runs", "0", "--warmup-secs", "0", "--warmup-max-secs", "0"),
@@ -39,20 +42,28 @@ _NATIVE_ARGUMENTS = (
 class Execution:
     """How a program is run to be counted.
 
-    ``argv`` is the program and its arguments as the emulated system sees them; ``sha256`` names
-    all files that decide what it computes; ``root`` holds the system that it finds, None for
-    static programs.
+    ``argv`` is the program and its arguments in a folder that has ``files`` by these names;
+    ``sha256`` names all that decides what it computes. ``marker`` is the system call before and
+    after an inference. ``root`` holds the system that it finds, None for programs that bring all.
     """
 
+    title: str
     argv: tuple[str, ...]
+    files: Mapping[str, Path]
     sha256: str
+    environment: Mapping[str, str] = field(default_factory=dict)
     marker: int = CLOCK_GETTIME
     root: Path | None = None
 
 
 def native(path: Path) -> Execution:
     """How a program of ``export --fmt native`` is counted."""
-    return Execution(argv=(str(path.absolute()), *_NATIVE_ARGUMENTS), sha256=sha256_file(path))
+    return Execution(
+        title=path.name,
+        argv=(PROGRAM, *_NATIVE_ARGUMENTS),
+        files={PROGRAM: path},
+        sha256=sha256_file(path),
+    )
 
 
 def count(
@@ -76,16 +87,29 @@ def count(
             found[caches] = kept
     missing = [one for one in dict.fromkeys(hierarchies) if one not in found]
     if missing:
-        on_stage(f"running {Path(execution.argv[0]).name} under QEMU as {core.name}")
-        for caches, text in zip(missing, _run(execution, core, missing, emulator), strict=True):
+        on_stage(f"running {execution.title} under QEMU as {core.name}")
+        texts, _ = run(execution, core, missing, emulator)
+        for caches, text in zip(missing, texts, strict=True):
             found[caches] = Counts.parse(text)
             _keep(_path(execution, core, caches, emulator), text)
     return {caches: found[caches] for caches in hierarchies}
 
 
-def _run(
-    execution: Execution, core: Core, hierarchies: Sequence[Caches], emulator: Emulator
-) -> list[str]:
+def run(
+    execution: Execution,
+    core: Core,
+    hierarchies: Sequence[Caches],
+    emulator: Emulator,
+    *,
+    every: bool = False,
+) -> tuple[list[str], str]:
+    """What the plugin wrote for each hierarchy, and what the program printed.
+
+    ``every`` has it write all intervals, not the last inference only.
+
+    Raises:
+        DeployError: the program failed under QEMU.
+    """
     with tempfile.TemporaryDirectory(prefix="predict-") as name:
         folder = Path(name)
         root = folder / "root"
@@ -93,31 +117,32 @@ def _run(
         for path in execution.root.iterdir() if execution.root else ():
             (root / path.name).symlink_to(path.absolute())
         describe_machine(root, core.midr, hierarchies[0])
-        # The program's name lies on its stack: the same wherever the file is.
-        (folder / "program").symlink_to(execution.argv[0])
-        options = ["out=counts", f"marker={execution.marker}"]
+        for link, path in execution.files.items():
+            (folder / link).symlink_to(path.absolute())
+        options = ["out=counts", f"marker={execution.marker}", f"every={every:d}"]
         options += [f"caches={specification(one)}" for one in hierarchies]
-        command = [emulator.program, "-L", str(root), "-cpu", core.emulated_as, "-seed", "1"]
         library = str(emulator.plugin).replace(",", ",,")
-        command += ["-plugin", ",".join([library, *options]), "program", *execution.argv[1:]]
-        done = _emulated(command, folder)
+        command = [emulator.program, "-L", "root", "-cpu", core.emulated_as, "-seed", "1"]
+        command += ["-plugin", ",".join([library, *options]), *execution.argv]
+        done = _emulated(command, folder, execution.environment)
         if done.returncode:
             raise DeployError(
-                f"{Path(execution.argv[0]).name} failed under QEMU as {core.emulated_as}:"
-                f" {_reason(done)}"
+                f"{execution.title} failed under QEMU as {core.emulated_as}: {_reason(done)}"
             )
         files = [folder / f"counts.{number}" for number in range(len(hierarchies))]
-        return [file.read_text(encoding="ascii") for file in files]
+        return [file.read_text(encoding="ascii") for file in files], done.stdout
 
 
-def _emulated(command: Sequence[str], folder: Path) -> subprocess.CompletedProcess[str]:
+def _emulated(
+    command: Sequence[str], folder: Path, environment: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
     fixed = shutil.which("setarch")
     prefix = [fixed, "--addr-no-randomize"] if fixed else []
     try:
         return subprocess.run(
             [*prefix, *command],
             cwd=folder,
-            env={"LC_ALL": "C"},
+            env={"LC_ALL": "C", **environment},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -141,7 +166,8 @@ def _reason(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def _path(execution: Execution, core: Core, caches: Caches, emulator: Emulator) -> Path:
-    decides = [execution.sha256, *execution.argv[1:], str(execution.marker)]
+    decides = [execution.sha256, *execution.argv, str(execution.marker)]
+    decides += [f"{name}={value}" for name, value in sorted(execution.environment.items())]
     decides += [core.emulated_as, f"{core.midr:#x}", specification(caches), emulator.identity]
     digest = hashlib.sha256(json.dumps(decides).encode()).hexdigest()
     return cache_folder("counts") / f"{digest}.gz"
