@@ -21,6 +21,7 @@ from shufflenet_deploy.board.fleet import Board
 from shufflenet_deploy.cost import counting
 from shufflenet_deploy.export import classification, comparison, manifest, metadata, tuned
 from shufflenet_deploy.export.inspection import Inspection
+from shufflenet_deploy.predict import Prediction
 from shufflenet_deploy.report import comparison as compared
 from shufflenet_deploy.report.table import Table
 
@@ -45,6 +46,7 @@ ROOTS: dict[str, type[BaseModel]] = {
     "SuiteComparison": compared.Comparison,
     "Lowering": tuned.Entry,
     "Counts": counting.Result,
+    "Prediction": Prediction,
     "Board": Board,
 }
 
@@ -277,6 +279,12 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "passed": ("boolean", "no count is worse than locked"),
         "tolerance": ("number", "share by which counts may differ"),
         "changes": ("list", "`verdict`, `ratio`, `line`"),
+    },
+    "predict": {
+        "predictions": ("list of [Prediction](#prediction)", "with these as well:"),
+        "predictions[].relative": ("number", "half-width of the interval over the prediction"),
+        "predictions[].speedup": ("object or null", "over AlexNet: `ratio`, `relative`"),
+        "problems": ("list of text", "what could not be predicted, and why"),
     },
 }
 
