@@ -64,12 +64,17 @@ def emulator() -> Emulator:
     """QEMU and the plugin, which is compiled if it was not yet.
 
     Raises:
-        UsageError: as ``require``.
+        UsageError: as ``require``, or QEMU was built without plugins.
         DeployError: the plugin cannot be compiled, or QEMU does not say its version.
     """
     require()
     program = shutil.which(_EMULATOR) or _EMULATOR
     version = _version(program)
+    if "-plugin" not in _printed(program, "-help"):
+        raise UsageError(
+            f"{program} {version} was built without plugins, as in Debian 13: put one with them"
+            " first in PATH, such as Debian 12's, or build QEMU with --enable-plugins"
+        )
     api = 1 if int(version.partition(".")[0]) < _SECOND_API_SINCE else 2
     source = Path(__file__).with_name("plugin.c")
     arch = platform.machine().lower().replace("arm64", "aarch64").replace("amd64", "x86_64")
@@ -89,11 +94,17 @@ def cache_folder(kind: str) -> Path:
 
 
 def _version(program: str) -> str:
-    shown = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
-    found = re.search(r"version (\d+\.\d+(?:\.\d+)?)", shown.stdout)
+    found = re.search(r"version (\d+\.\d+(?:\.\d+)?)", _printed(program, "--version"))
     if found is None:
         raise DeployError(f"{program} --version prints no version: reinstall qemu-user")
     return found[1]
+
+
+def _printed(program: str, option: str) -> str:
+    done = subprocess.run(
+        [program, option], capture_output=True, text=True, errors="replace", check=False
+    )
+    return done.stdout + done.stderr
 
 
 def _compile(source: Path, library: Path, api: int, target: str) -> None:

@@ -141,6 +141,16 @@ def test_what_is_missing_is_named_with_what_to_install(monkeypatch, tmp_path):
     assert not list(Path(tmp_path).iterdir())
 
 
+def test_a_qemu_without_plugins_is_refused(monkeypatch, tmp_path):
+    """Debian 13 builds qemu-user without them."""
+    static = tmp_path / "qemu-aarch64"
+    static.write_text("#!/bin/sh\necho qemu-aarch64 version 10.0.2\n")
+    static.chmod(0o755)
+    monkeypatch.setattr("shutil.which", lambda _: str(static))
+    with pytest.raises(UsageError, match="built without plugins, as in Debian 13"):
+        plugin.emulator()
+
+
 def test_more_threads_are_refused():
     result = CliRunner().invoke(app, ["predict", *SMALL, "--threads", "4"])
     assert "only one thread is predicted" in str(result.exception)
