@@ -14,7 +14,7 @@ from shufflenet_deploy.errors import DeployError, UsageError
 from shufflenet_deploy.export.precisions import meant
 from shufflenet_deploy.export.request import ExportRequest
 from shufflenet_deploy.export.shortfall import explained
-from shufflenet_deploy.predict import counting, guest
+from shufflenet_deploy.predict import counting
 from shufflenet_deploy.predict.boards import BoardCard
 from shufflenet_deploy.predict.counts import Counts
 from shufflenet_deploy.predict.latency import Parts, interval, predicted, timed
@@ -142,6 +142,9 @@ def predict(plan: Plan, *, out: Path, on_stage: Callable[[str], None]) -> Result
         UsageError: the plan names something that does not exist, or a program is not installed.
         DeployError: the plugin cannot be compiled.
     """
+    others = [name for name in plan.runtimes if not runtime.get(name).standalone]
+    if others:
+        raise UsageError(f"{', '.join(others)}: only native programs are predicted yet")
     jobs = list(_jobs(plan))
     on_stage("preparing QEMU's plugin")
     qemu = emulator()
@@ -177,11 +180,7 @@ def _predicted(
 ) -> list[Prediction]:
     artifact = _exported(plan, job, out, on_stage)
     core = job.boards[0].model
-    if job.runtime == "native":
-        execution, version = counting.native(artifact.path), artifact.tools.get("ziglang", "")
-    else:
-        on_stage(f"fetching {job.runtime} for {core.name}")
-        execution, version = guest.in_runtime(job.runtime, artifact)
+    execution, version = counting.native(artifact.path), artifact.tools.get("ziglang", "")
     hierarchies = [board.caches for board in job.boards]
     counts = counting.count(
         execution, core, hierarchies, qemu, recount=plan.recount, on_stage=on_stage
@@ -190,7 +189,7 @@ def _predicted(
     for board in job.boards:
         inference = _Inference(artifact, version, counts[board.caches])
         layers: Sequence[LayerCounts] = ()
-        if plan.profile and job.runtime == "native":
+        if plan.profile:
             on_stage(f"running {execution.title} layer by layer")
             layers = layer_counts(execution, core, board.caches, qemu, inference.counts)
         found.append(_prediction(job, board, inference, layers))

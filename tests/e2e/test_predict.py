@@ -154,3 +154,8 @@ def test_a_qemu_without_plugins_is_refused(monkeypatch, tmp_path):
 def test_more_threads_are_refused():
     result = CliRunner().invoke(app, ["predict", *SMALL, "--threads", "4"])
     assert "only one thread is predicted" in str(result.exception)
+
+
+def test_other_runtimes_are_refused():
+    result = CliRunner().invoke(app, ["predict", *SMALL, "--runtime", "litert"])
+    assert "litert: only native programs are predicted yet" in str(result.exception)
