@@ -24,6 +24,7 @@ from shufflenet_deploy.export import classification, manifest, tuning_table
 from shufflenet_deploy.export import layer_comparison as comparison
 from shufflenet_deploy.export.inspection.contents import Inspection
 from shufflenet_deploy.network import metadata
+from shufflenet_deploy.predict import Prediction
 from shufflenet_deploy.report import comparison as compared
 from shufflenet_deploy.report.table import Table
 
@@ -48,6 +49,7 @@ ROOTS: dict[str, type[BaseModel]] = {
     "SuiteComparison": compared.SuiteComparison,
     "Lowering": tuning_table.TunedLowering,
     "Counts": counting.Result,
+    "Prediction": Prediction,
     "Board": Board,
 }
 
@@ -280,6 +282,12 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "passed": ("boolean", "no count is worse than locked"),
         "tolerance": ("number", "share by which counts may differ"),
         "changes": ("list", "`verdict`, `ratio`, `line`"),
+    },
+    "predict": {
+        "predictions": ("list of [Prediction](#prediction)", "with these as well:"),
+        "predictions[].relative": ("number", "half-width of the interval over the prediction"),
+        "predictions[].speedup": ("object or null", "over AlexNet: `ratio`, `relative`"),
+        "problems": ("list of text", "what could not be predicted, and why"),
     },
 }
 

@@ -50,13 +50,13 @@ class Package:
 class Apt:
     """A private apt in ``folder``: own lists, own cache, an empty list of installed packages.
 
-    ``architecture`` is Debian's name of it: ``arm64``, ``armhf``.
+    ``architecture`` is Debian's name of it: ``arm64``, ``armhf``; ``suite`` that of a release.
 
     Raises:
         ArchiveError: apt, dpkg-deb or Debian's keyring is not installed.
     """
 
-    def __init__(self, folder: Path, architecture: str) -> None:
+    def __init__(self, folder: Path, architecture: str, *, suite: str = SUITE) -> None:
         _require_tools()
         self._folder = folder
         self._architecture = architecture
@@ -64,7 +64,7 @@ class Apt:
             (folder / name).mkdir(parents=True, exist_ok=True)
         (folder / "status").touch()
         (folder / "sources.list").write_text(
-            f"deb [arch={architecture} signed-by={KEYRING}] {_mirror()} {SUITE} main\n"
+            f"deb [arch={architecture} signed-by={KEYRING}] {_mirror()} {suite} main\n"
         )
         (folder / "apt.conf").write_text(self._configuration())
 

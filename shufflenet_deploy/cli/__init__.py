@@ -45,6 +45,7 @@ COMMANDS: tuple[str, ...] = (
     "restore",
     "board",
     "cost",
+    "predict",
 )
 
 MISUSED, INTERRUPTED = 2, 130

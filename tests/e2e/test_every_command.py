@@ -65,6 +65,7 @@ CALLS = {
     "runs import": ("runs.jsonl",),
     "runs delete": ("old", "--yes"),
     "clean": ("--host", "local"),
+    "predict": (*SMALL, "--core", "a53@1.2", "--profile"),
     "board list": (),
     "board down": ("--name", "nobody"),
 }
@@ -108,6 +109,7 @@ MISTAKES = {
     "board ssh": (("--name", "nobody"), "board up"),
     "board down": (("--name", "../x"), "name"),
     "cost": (("--precision", "fp16", "--runtime", "native"), "cortex-a72 does not compute in fp16"),
+    "predict": (("--board", "raspberry-pi-99"), "raspberry-pi-4"),
 }
 
 

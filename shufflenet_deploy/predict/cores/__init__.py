@@ -1,0 +1,49 @@
+"""Cores whose cycles are predicted: issue rules and latencies, one description for each.
+
+    core("cortex-a53").cycles(decode(code))   # of one execution, in the steady state
+
+In-order cores are scoreboards, out-of-order ones tables of ports; both see all data in L1. What a
+core hides of the latency of its caches is part of its description, see ``Exposure``.
+"""
+
+from __future__ import annotations
+
+from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.predict.cores.description import Core, Exposure
+from shufflenet_deploy.predict.cores.in_order import CORTEX_A53, CORTEX_A55
+from shufflenet_deploy.predict.cores.out_of_order import (
+    CORTEX_A72,
+    CORTEX_A73,
+    CORTEX_A76,
+    CORTEX_X1,
+    KRYO,
+)
+
+__all__ = ["CORES", "Core", "Exposure", "core"]
+
+CORES: dict[str, Core] = {
+    one.name: one
+    for one in (CORTEX_A53, CORTEX_A55, CORTEX_A72, CORTEX_A73, CORTEX_A76, CORTEX_X1, KRYO)
+}
+#: Cores that are described by another's tables.
+_LIKE = {
+    "cortex-a57": "cortex-a72",
+    "cortex-a75": "cortex-a76",
+    "cortex-a77": "cortex-a76",
+    "cortex-a78": "cortex-a76",
+    "neoverse-n1": "cortex-a76",
+    "neoverse-v1": "cortex-x1",
+}
+
+
+def core(name: str) -> Core:
+    """A core by its name, with or without ``cortex-``.
+
+    Raises:
+        UsageError: there is no description of it.
+    """
+    for known in (name, f"cortex-{name}"):
+        found = CORES.get(_LIKE.get(known, known))
+        if found is not None:
+            return found
+    raise UsageError(f"unknown core '{name}': choose {', '.join([*CORES, *_LIKE])}")

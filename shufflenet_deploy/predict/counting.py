@@ -1,0 +1,188 @@
+"""Running a program under QEMU with the plugin, and its counts kept by all that decides them.
+
+A count is a function of the program, what it is told, the core it believes to be on, the caches
+that are simulated, the plugin and QEMU: addresses are not randomised, the environment is empty, and
+random numbers of the kernel are seeded. What agrees in all of these is not counted again.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from shufflenet_deploy.atomic_files import sha256_file, write_whole
+from shufflenet_deploy.errors import DeployError, ParseError
+from shufflenet_deploy.predict.caches import Caches, describe_machine, specification
+from shufflenet_deploy.predict.cores import Core
+from shufflenet_deploy.predict.counts import Counts
+from shufflenet_deploy.predict.plugin import Emulator, cache_folder
+
+#: The system call that native programs and the agent take the time by, with which counting begins
+#: and ends.
+CLOCK_GETTIME = 113
+_TIMEOUT_SECS = 3600
+#: The program's name where it runs: the same wherever its file is, for it lies on its stack.
+PROGRAM = "program"
+#: One inference to fill the caches, one more, and the one that counts.
+_NATIVE_ARGUMENTS = (
+    *("--warmup-runs", "0", "--warmup-secs", "0", "--warmup-max-secs", "0"),
+    *("--min-runs", "1", "--min-secs", "0"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """How a program is run to be counted.
+
+    ``argv`` is the program and its arguments in a folder that has ``files`` by these names;
+    ``sha256`` names all that decides what it computes. ``marker`` is the system call before and
+    after an inference. ``root`` holds the system that it finds, None for programs that bring all.
+    """
+
+    title: str
+    argv: tuple[str, ...]
+    files: Mapping[str, Path]
+    sha256: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+    marker: int = CLOCK_GETTIME
+    root: Path | None = None
+
+
+def native(path: Path) -> Execution:
+    """How a program of ``export --fmt native`` is counted."""
+    return Execution(
+        title=path.name,
+        argv=(PROGRAM, *_NATIVE_ARGUMENTS),
+        files={PROGRAM: path},
+        sha256=sha256_file(path),
+    )
+
+
+def count(
+    execution: Execution,
+    core: Core,
+    hierarchies: Sequence[Caches],
+    emulator: Emulator,
+    *,
+    recount: bool = False,
+    on_stage: Callable[[str], None] = lambda _: None,
+) -> dict[Caches, Counts]:
+    """The counts of one inference for each of several hierarchies of caches, from one run.
+
+    Raises:
+        DeployError: the program failed under QEMU, or made no repeated inference.
+    """
+    found: dict[Caches, Counts] = {}
+    for caches in dict.fromkeys(hierarchies):
+        kept = None if recount else _kept(_path(execution, core, caches, emulator))
+        if kept is not None:
+            found[caches] = kept
+    missing = [one for one in dict.fromkeys(hierarchies) if one not in found]
+    if missing:
+        on_stage(f"running {execution.title} under QEMU as {core.name}")
+        texts, _ = run(execution, core, missing, emulator)
+        for caches, text in zip(missing, texts, strict=True):
+            found[caches] = Counts.parse(text)
+            _keep(_path(execution, core, caches, emulator), text)
+    return {caches: found[caches] for caches in hierarchies}
+
+
+def run(
+    execution: Execution,
+    core: Core,
+    hierarchies: Sequence[Caches],
+    emulator: Emulator,
+    *,
+    every: bool = False,
+) -> tuple[list[str], str]:
+    """What the plugin wrote for each hierarchy, and what the program printed.
+
+    ``every`` has it write all intervals, not the last inference only.
+
+    Raises:
+        DeployError: the program failed under QEMU.
+    """
+    with tempfile.TemporaryDirectory(prefix="predict-") as name:
+        folder = Path(name)
+        root = folder / "root"
+        root.mkdir()
+        for path in execution.root.iterdir() if execution.root else ():
+            (root / path.name).symlink_to(path.absolute())
+        describe_machine(root, core.midr, hierarchies[0])
+        for link, path in execution.files.items():
+            (folder / link).symlink_to(path.absolute())
+        options = ["out=counts", f"marker={execution.marker}", f"every={every:d}"]
+        options += [f"caches={specification(one)}" for one in hierarchies]
+        library = str(emulator.plugin).replace(",", ",,")
+        command = [emulator.program, "-L", "root", "-cpu", core.emulated_as, "-seed", "1"]
+        command += ["-plugin", ",".join([library, *options]), *execution.argv]
+        done = _emulated(command, folder, execution.environment)
+        if done.returncode:
+            raise DeployError(
+                f"{execution.title} failed under QEMU as {core.emulated_as}: {_reason(done)}"
+            )
+        files = [folder / f"counts.{number}" for number in range(len(hierarchies))]
+        return [file.read_text(encoding="ascii") for file in files], done.stdout
+
+
+def _emulated(
+    command: Sequence[str], folder: Path, environment: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    fixed = shutil.which("setarch")
+    prefix = [fixed, "--addr-no-randomize"] if fixed else []
+    try:
+        return subprocess.run(
+            [*prefix, *command],
+            cwd=folder,
+            env={"LC_ALL": "C", **environment},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_TIMEOUT_SECS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise DeployError(
+            f"the emulated program ran for more than {_TIMEOUT_SECS} s: choose a smaller network"
+        ) from error
+
+
+def _reason(done: subprocess.CompletedProcess[str]) -> str:
+    """Why a program failed: its own message, the last line of standard error, or its status."""
+    try:
+        return str(json.loads(done.stdout)["error"]["message"])[:200]
+    except (ValueError, KeyError, TypeError):
+        lines: Iterable[str] = filter(None, map(str.strip, done.stderr.splitlines()))
+        return (list(lines) or [f"status {done.returncode}"])[-1][:200]
+
+
+def _path(execution: Execution, core: Core, caches: Caches, emulator: Emulator) -> Path:
+    decides = [execution.sha256, *execution.argv, str(execution.marker)]
+    decides += [f"{name}={value}" for name, value in sorted(execution.environment.items())]
+    decides += [core.emulated_as, f"{core.midr:#x}", specification(caches), emulator.identity]
+    digest = hashlib.sha256(json.dumps(decides).encode()).hexdigest()
+    return cache_folder("counts") / f"{digest}.gz"
+
+
+def _kept(path: Path) -> Counts | None:
+    """Counts of an earlier run; what cannot be read was never counted."""
+    try:
+        with gzip.open(path, "rt", encoding="ascii") as stream:
+            return Counts.parse(stream.read())
+    except (OSError, EOFError, ValueError, ParseError):
+        return None
+
+
+def _keep(path: Path, text: str) -> None:
+    """Keep counts. A folder that cannot be written only makes the next time slower."""
+    with suppress(OSError, DeployError):
+        write_whole(path, gzip.compress(text.encode("ascii"), mtime=0))

@@ -1,0 +1,176 @@
+"""Milliseconds from counts: cycles of every chain, and what its misses add on a board.
+
+For each chain, with what a core does not hide of a latency (``Exposure``):
+
+    busy     = executions x cycles / clock + exposed L2 hits + exposed L3 hits
+    transfer = foreseen lines / read bandwidth + stored lines / fill bandwidth
+    time     = max(busy, transfer) + unforeseen misses x DRAM latency x exposed share
+
+A prefetcher runs ahead of foreseen misses, so that they cost bandwidth, not latency. Stores wait
+in buffers and cost bandwidth only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+from shufflenet_deploy.predict.chains import Chain, join
+from shufflenet_deploy.predict.cores import Core
+from shufflenet_deploy.predict.counts import Counts, Misses
+from shufflenet_deploy.predict.decoder import decode
+
+LINE_BYTES = 64
+#: Chains that are timed hold this share of the instructions; the rest takes as long for each.
+_TIMED_SHARE = 0.995
+#: Of the ends of loops, how many a branch predictor does not foresee.
+_MISPREDICTED = 0.5
+#: A figure that was guessed may be wrong by this factor, either way.
+GUESS_FACTOR = 1.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """A board's clock and memory: latencies of a random read in ns, bandwidths of one core.
+
+    ``l3_ns`` is None where the second level is the last.
+    """
+
+    clock_ghz: float
+    l2_ns: float
+    l3_ns: float | None
+    dram_ns: float
+    read_gb_s: float
+    fill_gb_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """What a time is made of, in ns. The sum is the prediction."""
+
+    issue: float = 0.0
+    mispredict: float = 0.0
+    l2: float = 0.0
+    l3: float = 0.0
+    dram_bandwidth: float = 0.0
+    dram_latency: float = 0.0
+
+    @property
+    def total_ns(self) -> float:
+        """All of them."""
+        return sum(float(getattr(self, one.name)) for one in fields(self))
+
+    def __add__(self, other: Parts) -> Parts:
+        return Parts(
+            **{one.name: getattr(self, one.name) + getattr(other, one.name) for one in fields(self)}
+        )
+
+
+@dataclass(frozen=True)
+class TimedChain:
+    """A chain and its cycles over all executions, all data in L1."""
+
+    chain: Chain
+    cycles: float
+
+
+def timed(counts: Counts, core: Core) -> list[TimedChain]:
+    """The chains of one inference with the cycles that a core needs for them.
+
+    Chains beyond ``_TIMED_SHARE`` get the mean cycles per instruction of the others.
+    """
+    chains = sorted(join(counts.blocks), key=lambda one: (-one.instructions, one.address))
+    total = sum(chain.instructions for chain in chains)
+    known: dict[bytes, float] = {}
+    found, done, cycles = [], 0, 0.0
+    for chain in chains:
+        if done >= _TIMED_SHARE * total:
+            mean = cycles / done * chain.instructions
+            found.append(TimedChain(chain, mean))
+            continue
+        if chain.code not in known:
+            known[chain.code] = core.cycles(decode(chain.code))
+        each = known[chain.code] * chain.executions
+        found.append(TimedChain(chain, each))
+        done += chain.instructions
+        cycles += each
+    return found
+
+
+def predicted(chains: Sequence[TimedChain], core: Core, memory: Memory) -> Parts:
+    """The time of one inference on a board, in its parts."""
+    whole = Parts()
+    for one in chains:
+        whole += _of_chain(one, core, memory)
+    return whole
+
+
+def _of_chain(one: TimedChain, core: Core, memory: Memory) -> Parts:
+    exposed, loads, stores = core.exposure, one.chain.loads, one.chain.stores
+    issue = one.cycles / memory.clock_ghz
+    l2 = (loads.l1 * exposed.l2 + loads.l1_foreseen * exposed.l2_foreseen) * memory.l2_ns
+    l3 = 0.0
+    if memory.l3_ns is not None:
+        l3 = (_missed(loads, 2) - _missed(loads, 3)) * exposed.l2_foreseen * memory.l3_ns
+    transfer = (
+        loads.l3_foreseen / memory.read_gb_s + _missed(stores, 3) / memory.fill_gb_s
+    ) * LINE_BYTES
+    lost = one.chain.exits * _MISPREDICTED * core.mispredict_cycles / memory.clock_ghz
+    return Parts(
+        issue=issue,
+        mispredict=lost,
+        l2=l2,
+        l3=l3,
+        dram_bandwidth=max(0.0, transfer - issue - l2 - l3),
+        dram_latency=loads.l3 * memory.dram_ns * exposed.dram,
+    )
+
+
+def _missed(misses: Misses, level: int) -> int:
+    if level == 2:
+        return misses.l2 + misses.l2_foreseen
+    return misses.l3 + misses.l3_foreseen
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """A prediction in ns with the interval that the truth is expected in."""
+
+    predicted_ns: float
+    low_ns: float
+    high_ns: float
+
+    @property
+    def relative(self) -> float:
+        """The larger half-width over the prediction."""
+        wider = max(self.high_ns - self.predicted_ns, self.predicted_ns - self.low_ns)
+        return wider / self.predicted_ns
+
+
+def interval(
+    chains: Sequence[TimedChain], core: Core, memory: Memory, guessed: Sequence[str]
+) -> Interval:
+    """The prediction with the error of the model and of every guessed figure of the board.
+
+    The model's error holds for the whole. A guessed figure is varied by ``GUESS_FACTOR`` on its
+    own; the changes are independent and add as squares.
+    """
+    middle = predicted(chains, core, memory).total_ns
+    below = above = (core.error * middle) ** 2
+    for name in guessed:
+        value = getattr(memory, name)
+        if value is None:
+            continue
+        for factor in (1 / GUESS_FACTOR, GUESS_FACTOR):
+            changed = replace(memory, **{name: value * factor})
+            change = predicted(chains, core, changed).total_ns - middle
+            if change < 0:
+                below += change**2
+            else:
+                above += change**2
+    return Interval(
+        predicted_ns=middle,
+        low_ns=max(0.0, middle - math.sqrt(below)),
+        high_ns=middle + math.sqrt(above),
+    )

@@ -1,0 +1,425 @@
+/* A TCG plugin of QEMU's user emulation: how often each translated block of a program was executed
+   during one inference, and which of its memory accesses missed in simulated caches.
+
+       qemu-aarch64 -plugin plugin.so,out=PREFIX,marker=113,caches=SPEC,caches=SPEC... PROGRAM
+
+   One SPEC describes the data caches of one core as levels joined by '+', each SETSxWAYSxPOLICY
+   with lines of 64 bytes, policy "lru" or "random":  128x4xrandom+512x16xrandom . Every hierarchy
+   is simulated independently, so its counts do not depend on the others of the same run.
+
+   System calls with the number "marker" cut the execution into intervals. An inference is an
+   interval of at least "least" instructions whose total is within 2 % of one of the eight before
+   it: repeated inferences agree, loading and printing do not repeat. The last inference is kept.
+   With every=1 each interval of at least one instruction is written as it ends.
+
+   Output, one file PREFIX.N per hierarchy (N from 0), lines of text:
+       I NUMBER INSTRUCTIONS              every=1 only: the blocks that follow are of this interval
+       B ADDRESS COUNT CODE               a block (hex), its executions, its instructions (hex)
+       M INDEX ACCESSES U1 F1 U2 F2 U3 F3 accesses by the INDEX-th instruction of that block, and its
+                                          misses of L1, L2, L3: unforeseen and foreseen
+       counts 1 INFERENCES INSTRUCTIONS   last: the format, how many inferences were seen, and the
+                                          instructions of the kept one
+   A miss is "foreseen" when a prefetcher that follows 16 streams of lines (+1, +2 or -1) would have
+   asked for the line. Misses of a level that a core does not have repeat those of the level above.
+
+   Compile with -DPLUGIN_API=1 for QEMU up to 8.2, -DPLUGIN_API=2 for 9.0 and later. */
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#ifndef PLUGIN_API
+#define PLUGIN_API 1
+#endif
+#define EXPORTED __attribute__((visibility("default")))
+
+/* --- what is used of QEMU's plugin interface ------------------------------------------------ */
+
+typedef uint64_t plugin_id;
+typedef uint32_t meminfo;
+struct qemu_plugin_tb;
+struct qemu_plugin_insn;
+/* The head of qemu_info_t, the same in all versions. */
+struct info {
+    const char *target_name;
+    struct {
+        int min, cur;
+    } version;
+};
+enum { NO_REGISTERS = 0, READS_AND_WRITES = 3 };
+
+typedef void (*translated_fn)(plugin_id, struct qemu_plugin_tb *);
+typedef void (*executed_fn)(unsigned, void *);
+typedef void (*accessed_fn)(unsigned, meminfo, uint64_t, void *);
+typedef void (*syscall_fn)(plugin_id, unsigned, int64_t, uint64_t, uint64_t, uint64_t, uint64_t,
+                           uint64_t, uint64_t, uint64_t, uint64_t);
+typedef void (*ended_fn)(plugin_id, void *);
+
+void qemu_plugin_register_vcpu_tb_trans_cb(plugin_id, translated_fn);
+void qemu_plugin_register_vcpu_mem_cb(struct qemu_plugin_insn *, accessed_fn, int, int, void *);
+void qemu_plugin_register_vcpu_syscall_cb(plugin_id, syscall_fn);
+void qemu_plugin_register_atexit_cb(plugin_id, ended_fn, void *);
+size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *);
+uint64_t qemu_plugin_tb_vaddr(const struct qemu_plugin_tb *);
+struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *, size_t);
+#if PLUGIN_API == 1
+enum { INLINE_ADD = 0 };
+void qemu_plugin_register_vcpu_tb_exec_inline(struct qemu_plugin_tb *, int, void *, uint64_t);
+const void *qemu_plugin_insn_data(const struct qemu_plugin_insn *);
+#else
+void qemu_plugin_register_vcpu_tb_exec_cb(struct qemu_plugin_tb *, executed_fn, int, void *);
+/* From version 3 on it copies; the arguments beyond those of version 2 do no harm there. */
+enum { COPYING_API = 3 };
+static int api_version;
+const void *qemu_plugin_insn_data(const struct qemu_plugin_insn *, void *, size_t);
+#endif
+
+EXPORTED int qemu_plugin_version = PLUGIN_API;
+
+/* --- caches --------------------------------------------------------------------------------- */
+
+enum { LEVELS = 3, EVENTS = 2 * LEVELS, MOST_HIERARCHIES = 16, STREAMS = 16, LINE_SHIFT = 6 };
+static const uint64_t NOTHING = ~UINT64_C(0);
+
+struct cache {
+    size_t sets, ways; /* no sets: there is no such level */
+    bool random;
+    uint64_t *lines;
+};
+
+struct hierarchy {
+    struct cache level[LEVELS];
+    uint32_t dice; /* of random replacement: a xorshift generator with a fixed seed */
+    uint64_t last[STREAMS];
+    uint32_t seen[STREAMS], oldest;
+};
+
+static struct hierarchy hierarchies[MOST_HIERARCHIES];
+static int hierarchy_count;
+
+static uint32_t roll(struct hierarchy *all)
+{
+    all->dice ^= all->dice << 13;
+    all->dice ^= all->dice >> 17;
+    all->dice ^= all->dice << 5;
+    return all->dice >> 8;
+}
+
+/* Whether a line is there; afterwards it is. */
+static bool hits(struct hierarchy *all, struct cache *cache, uint64_t line)
+{
+    uint64_t *set = cache->lines + line % cache->sets * cache->ways;
+    const size_t ways = cache->ways;
+    size_t at = 0;
+    while (at < ways && set[at] != line && set[at] != NOTHING)
+        ++at;
+    const bool found = at < ways && set[at] == line;
+    if (cache->random) {
+        if (!found)
+            set[at < ways ? at : roll(all) % ways] = line;
+        return found;
+    }
+    if (at == ways)
+        --at;
+    memmove(set + 1, set, at * sizeof *set); /* least recently used last */
+    set[0] = line;
+    return found;
+}
+
+/* Whether a miss of L1 continues a stream that was seen at least twice. */
+static bool foreseen(struct hierarchy *all, uint64_t line)
+{
+    for (int i = 0; i < STREAMS; ++i) {
+        const int64_t step = (int64_t)(line - all->last[i]);
+        if (step == 1 || step == 2 || step == -1) {
+            all->last[i] = line;
+            return ++all->seen[i] >= 2;
+        }
+    }
+    all->last[all->oldest] = line;
+    all->seen[all->oldest] = 0;
+    all->oldest = (all->oldest + 1) % STREAMS;
+    return false;
+}
+
+static bool parse_hierarchy(struct hierarchy *all, const char *text)
+{
+    all->dice = 0x12345678;
+    memset(all->last, 0xff, sizeof all->last);
+    for (int i = 0; i < LEVELS && *text; ++i) {
+        struct cache *cache = &all->level[i];
+        char policy[8];
+        int length = 0;
+        if (sscanf(text, "%zux%zux%7[a-z]%n", &cache->sets, &cache->ways, policy, &length) != 3)
+            return false;
+        cache->random = strcmp(policy, "random") == 0;
+        const size_t count = cache->sets * cache->ways;
+        if (count == 0 || count > (UINT64_C(1) << 24) || (!cache->random && strcmp(policy, "lru")))
+            return false;
+        cache->lines = malloc(count * sizeof *cache->lines);
+        if (!cache->lines)
+            return false;
+        memset(cache->lines, 0xff, count * sizeof *cache->lines);
+        text += length;
+        if (*text == '+')
+            ++text;
+    }
+    return *text == 0 && all->level[0].sets;
+}
+
+/* --- blocks --------------------------------------------------------------------------------- */
+
+struct access {
+    uint64_t count;
+    uint64_t misses[]; /* EVENTS for each hierarchy */
+};
+
+struct block {
+    uint64_t address, instructions, count, kept_count;
+    uint8_t *code;
+    char *accesses, *kept; /* one struct access for each instruction */
+    struct block *next, *same_hash;
+};
+
+enum { HASHES = 1 << 16 };
+static struct block *blocks, *hashed[HASHES];
+static const char *out = "counts";
+static int64_t marker = 113;
+static uint64_t least = 50000, kept_total, inferences, intervals;
+static bool every, started;
+static FILE *files[MOST_HIERARCHIES];
+
+enum { REMEMBERED = 8 };
+static uint64_t before[REMEMBERED];
+
+static size_t access_bytes(void)
+{
+    return sizeof(struct access) + sizeof(uint64_t) * (size_t)(EVENTS * hierarchy_count);
+}
+
+static uint64_t last_line = ~UINT64_C(0);
+
+static void on_access(unsigned cpu, meminfo info, uint64_t address, void *data)
+{
+    (void)cpu, (void)info;
+    struct access *access = data;
+    const uint64_t line = address >> LINE_SHIFT;
+    ++access->count;
+    if (line == last_line)
+        return;
+    last_line = line;
+    for (int h = 0; h < hierarchy_count; ++h) {
+        struct hierarchy *all = &hierarchies[h];
+        if (hits(all, &all->level[0], line))
+            continue;
+        uint64_t *miss = access->misses + EVENTS * h + foreseen(all, line);
+        ++miss[0];
+        for (int i = 1; i < LEVELS; ++i) {
+            if (all->level[i].sets && hits(all, &all->level[i], line))
+                break;
+            ++miss[2 * i];
+        }
+    }
+}
+
+#if PLUGIN_API != 1
+static void on_block(unsigned cpu, void *data)
+{
+    (void)cpu;
+    ++((struct block *)data)->count;
+}
+#endif
+
+static void read_code(const struct qemu_plugin_insn *insn, uint8_t *code)
+{
+#if PLUGIN_API == 1
+    memcpy(code, qemu_plugin_insn_data(insn), 4);
+#else
+    uint8_t copied[4] = {0};
+    const void *data = qemu_plugin_insn_data(insn, copied, sizeof copied);
+    memcpy(code, api_version >= COPYING_API ? (const void *)copied : data, 4);
+#endif
+}
+
+static void on_translated(plugin_id id, struct qemu_plugin_tb *tb)
+{
+    (void)id;
+    enum { MOST = 4096 };
+    static uint8_t code[4 * MOST];
+    const uint64_t address = qemu_plugin_tb_vaddr(tb);
+    const size_t count = qemu_plugin_tb_n_insns(tb);
+    if (count > MOST)
+        return;
+    for (size_t i = 0; i < count; ++i)
+        read_code(qemu_plugin_tb_get_insn(tb, i), code + 4 * i);
+    struct block **head = &hashed[((address >> 2) ^ (address >> 18) ^ count * 977) % HASHES];
+    struct block *block = *head;
+    while (block && (block->address != address || block->instructions != count ||
+                     memcmp(block->code, code, 4 * count) != 0))
+        block = block->same_hash;
+    if (!block) {
+        block = calloc(1, sizeof *block);
+        block->address = address;
+        block->instructions = count;
+        block->code = malloc(4 * count);
+        memcpy(block->code, code, 4 * count);
+        block->accesses = calloc(count, access_bytes());
+        block->next = blocks;
+        blocks = block;
+        block->same_hash = *head;
+        *head = block;
+    }
+#if PLUGIN_API == 1
+    qemu_plugin_register_vcpu_tb_exec_inline(tb, INLINE_ADD, &block->count, 1);
+#else
+    qemu_plugin_register_vcpu_tb_exec_cb(tb, on_block, NO_REGISTERS, block);
+#endif
+    for (size_t i = 0; i < count; ++i)
+        qemu_plugin_register_vcpu_mem_cb(qemu_plugin_tb_get_insn(tb, i), on_access, NO_REGISTERS,
+                                         READS_AND_WRITES, block->accesses + i * access_bytes());
+}
+
+/* --- intervals ------------------------------------------------------------------------------ */
+
+static void write_block(const struct block *block, uint64_t count, const char *accesses, int h)
+{
+    FILE *file = files[h];
+    fprintf(file, "B %llx %llu ", (unsigned long long)block->address, (unsigned long long)count);
+    for (size_t i = 0; i < 4 * block->instructions; ++i)
+        fprintf(file, "%02x", block->code[i]);
+    fputc('\n', file);
+    for (size_t i = 0; i < block->instructions; ++i) {
+        const struct access *access = (const void *)(accesses + i * access_bytes());
+        if (!access->count)
+            continue;
+        fprintf(file, "M %zu %llu", i, (unsigned long long)access->count);
+        for (int event = 0; event < EVENTS; ++event)
+            fprintf(file, " %llu", (unsigned long long)access->misses[EVENTS * h + event]);
+        fputc('\n', file);
+    }
+}
+
+static void write_interval(uint64_t total)
+{
+    for (int h = 0; h < hierarchy_count; ++h) {
+        fprintf(files[h], "I %llu %llu\n", (unsigned long long)intervals, (unsigned long long)total);
+        for (const struct block *block = blocks; block; block = block->next)
+            if (block->count)
+                write_block(block, block->count, block->accesses, h);
+    }
+}
+
+static bool is_inference(uint64_t total)
+{
+    if (total < least)
+        return false;
+    for (int i = 0; i < REMEMBERED; ++i) {
+        const uint64_t other = before[i];
+        if ((other > total ? other - total : total - other) <= total / 50)
+            return true;
+    }
+    return false;
+}
+
+static void end_interval(void)
+{
+    uint64_t total = 0;
+    for (const struct block *block = blocks; block; block = block->next)
+        total += block->count * block->instructions;
+    const bool kept = started && is_inference(total);
+    if (every && started && total)
+        write_interval(total);
+    for (struct block *block = blocks; block; block = block->next) {
+        const size_t size = block->instructions * access_bytes();
+        if (kept) {
+            block->kept_count = block->count;
+            if (block->count) {
+                if (!block->kept)
+                    block->kept = malloc(size);
+                memcpy(block->kept, block->accesses, size);
+            }
+        }
+        if (block->count)
+            memset(block->accesses, 0, size);
+        block->count = 0;
+    }
+    if (kept) {
+        kept_total = total;
+        ++inferences;
+    }
+    if (started)
+        before[intervals++ % REMEMBERED] = total;
+    started = true;
+}
+
+static void on_syscall(plugin_id id, unsigned cpu, int64_t number, uint64_t a1, uint64_t a2,
+                       uint64_t a3, uint64_t a4, uint64_t a5, uint64_t a6, uint64_t a7,
+                       uint64_t a8)
+{
+    (void)id, (void)cpu, (void)a1, (void)a2, (void)a3, (void)a4, (void)a5, (void)a6, (void)a7,
+        (void)a8;
+    if (number == marker)
+        end_interval();
+}
+
+static void on_end(plugin_id id, void *data)
+{
+    (void)id, (void)data;
+    for (int h = 0; h < hierarchy_count; ++h) {
+        if (!every)
+            for (const struct block *block = blocks; block; block = block->next)
+                if (block->kept_count)
+                    write_block(block, block->kept_count, block->kept, h);
+        fprintf(files[h], "counts 1 %llu %llu\n", (unsigned long long)inferences,
+                (unsigned long long)kept_total);
+        fclose(files[h]);
+    }
+}
+
+static bool parse(char *argument)
+{
+    char *value = strchr(argument, '=');
+    if (!value)
+        return false;
+    *value++ = 0;
+    if (strcmp(argument, "out") == 0)
+        out = strdup(value);
+    else if (strcmp(argument, "marker") == 0)
+        marker = atoll(value);
+    else if (strcmp(argument, "least") == 0)
+        least = strtoull(value, NULL, 10);
+    else if (strcmp(argument, "every") == 0)
+        every = atoi(value);
+    else if (strcmp(argument, "caches") == 0 && hierarchy_count < MOST_HIERARCHIES)
+        return parse_hierarchy(&hierarchies[hierarchy_count++], value);
+    else
+        return false;
+    return true;
+}
+
+EXPORTED int qemu_plugin_install(plugin_id id, const struct info *info, int argc, char **argv)
+{
+#if PLUGIN_API != 1
+    api_version = info->version.cur;
+#else
+    (void)info;
+#endif
+    for (int i = 0; i < argc; ++i)
+        if (!parse(argv[i])) {
+            fprintf(stderr, "plugin: bad argument %s\n", argv[i]);
+            return -1;
+        }
+    for (int h = 0; h < hierarchy_count; ++h) {
+        char name[4096];
+        snprintf(name, sizeof name, "%s.%d", out, h);
+        files[h] = fopen(name, "w");
+        if (!files[h])
+            return -1;
+    }
+    qemu_plugin_register_vcpu_tb_trans_cb(id, on_translated);
+    qemu_plugin_register_vcpu_syscall_cb(id, on_syscall);
+    qemu_plugin_register_atexit_cb(id, on_end, NULL);
+    return 0;
+}

@@ -1,0 +1,161 @@
+"""Predictions by the real QEMU and the compiled plugin: what it counts, and that it repeats."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from shufflenet_deploy.atomic_files import sha256_file
+from shufflenet_deploy.cli import app
+from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.predict import counting, plugin
+from shufflenet_deploy.predict.caches import Cache
+from shufflenet_deploy.predict.cores import core
+from shufflenet_deploy.predict.counts import Misses
+
+SMALL = ("--model", "shufflenet-g3-0.25x", "--resolution", "64x64")
+KIND, LINES = "predicted", 4096
+
+#: Reads 256 KiB line by line, eight times, and the clock before and after each.
+STREAMING = """
+#define LINES %d
+static volatile char data[64 * LINES] __attribute__((aligned(64)));
+static void clock_read(void) {
+    static long long now[2];
+    register long number __asm__("x8") = 113, kind __asm__("x0") = 1;
+    register void *to __asm__("x1") = now;
+    __asm__ volatile("svc 0" : "+r"(kind) : "r"(number), "r"(to) : "memory");
+}
+void _start(void) {
+    for (int turn = 0; turn < 8; ++turn) {
+        clock_read();
+        for (int i = 0; i < LINES; ++i)
+            for (int again = 0; again < 32; ++again)
+                (void)data[64 * i];
+        clock_read();
+    }
+    register long number __asm__("x8") = 93, status __asm__("x0") = 0;
+    __asm__ volatile("svc 0" : : "r"(number), "r"(status));
+}
+"""
+
+
+def lru(kib):
+    return Cache(kib=kib, ways=4, replacement="lru")
+
+
+@pytest.fixture(scope="module")
+def streaming(tmp_path_factory):
+    """A static ARM program whose accesses are known."""
+    folder = tmp_path_factory.mktemp("streaming")
+    source, program = folder / "net.c", folder / "net"
+    source.write_text(STREAMING % LINES)
+    command = [*(sys.executable, "-m", "ziglang", "cc"), "-target", "aarch64-linux-musl"]
+    command += ["-nostdlib", "-static", "-O2", "-ffreestanding", "-o", str(program), str(source)]
+    subprocess.run(command, check=True, capture_output=True)
+    return counting.Execution(
+        title="streaming",
+        argv=(counting.PROGRAM,),
+        files={counting.PROGRAM: program},
+        sha256=sha256_file(program),
+    )
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    """Nothing was counted before."""
+    monkeypatch.setattr(counting, "cache_folder", lambda kind: tmp_path / kind)
+
+
+def total(counts):
+    return sum((one for block in counts.blocks for one in block.misses.values()), Misses())
+
+
+def test_a_stream_misses_a_line_at_a_time_in_every_cache_that_is_smaller(streaming, own_cache):
+    """Once per line where it does not fit, never where it does; a prefetcher foresees it."""
+    small, large = (lru(32), lru(64)), (lru(32), lru(1024))
+    found = counting.count(streaming, core("cortex-a53"), [small, large], plugin.emulator())
+    missed, kept = total(found[small]), total(found[large])
+    assert missed.l1 + missed.l1_foreseen == pytest.approx(LINES, abs=4)
+    assert missed.l1 <= 4
+    assert missed.l2 + missed.l2_foreseen == pytest.approx(LINES, abs=4)
+    assert (missed.l3, missed.l3_foreseen) == (missed.l2, missed.l2_foreseen)
+    assert kept.l1 + kept.l1_foreseen == missed.l1 + missed.l1_foreseen
+    assert kept.l2 + kept.l2_foreseen <= 4
+
+
+def test_a_hierarchy_does_not_depend_on_others_of_its_run(streaming, own_cache):
+    first = (
+        Cache(kib=32, ways=4, replacement="random"),
+        Cache(kib=128, ways=16, replacement="random"),
+    )
+    core_, qemu = core("cortex-a72"), plugin.emulator()
+    alone = counting.count(streaming, core_, [first], qemu, recount=True)[first]
+    along = counting.count(streaming, core_, [(lru(32), lru(64)), first], qemu, recount=True)
+    assert alone == along[first]
+
+
+def predicted(folder, *more):
+    argv = ["predict", *SMALL, "--artifacts", str(folder), "--json", *more]
+    result = CliRunner().invoke(app, argv)
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)["predictions"]
+
+
+def test_a_network_on_two_boards_of_one_core(tmp_path, own_cache):
+    boards = ("--board", "raspberry-pi-zero-2w,rk3399-little")
+    pi, rockchip = predicted(tmp_path, *boards)
+    assert (pi["board"], pi["core"], pi["kind"]) == ("raspberry-pi-zero-2w", "cortex-a53", KIND)
+    # 3.5 million multiply-adds, at most two a cycle, and not a tenth of that.
+    least_ns = pi["multiply_adds"] / 4 / pi["clock_ghz"]
+    assert least_ns < pi["predicted_ns"] < 10 * least_ns
+    assert pi["low_ns"] < pi["predicted_ns"] < pi["high_ns"]
+    assert sum(pi["parts"].values()) == pytest.approx(pi["predicted_ns"], rel=1e-6)
+    assert rockchip["predicted_ns"] < pi["predicted_ns"]
+    assert rockchip["instructions"] == pi["instructions"]
+    again = predicted(tmp_path, *boards, "--recount", "--profile")
+    for one, other in zip((pi, rockchip), again, strict=True):
+        layers = other.pop("layers")
+        assert {**one, "layers": None} == {**other, "layers": None}
+        whole = sum(layer["predicted_ns"] for layer in layers)
+        assert whole == pytest.approx(one["predicted_ns"], rel=0.1)
+        assert layers[0]["name"] == "stem"
+
+
+def test_what_is_missing_is_named_with_what_to_install(monkeypatch, tmp_path):
+    argv = ["predict", *SMALL, "--artifacts", str(tmp_path)]
+    with monkeypatch.context() as patch:
+        patch.setattr("shutil.which", lambda _: None)
+        result = CliRunner().invoke(app, argv)
+    assert isinstance(result.exception, UsageError)
+    assert "apt install qemu-user" in str(result.exception)
+    with monkeypatch.context() as patch:
+        patch.setattr("importlib.util.find_spec", lambda _: None)
+        result = CliRunner().invoke(app, argv)
+    assert "pip install 'shufflenet-deploy[predict]'" in str(result.exception)
+    assert not list(Path(tmp_path).iterdir())
+
+
+def test_a_qemu_without_plugins_is_refused(monkeypatch, tmp_path):
+    """Debian 13 builds qemu-user without them."""
+    static = tmp_path / "qemu-aarch64"
+    static.write_text("#!/bin/sh\necho qemu-aarch64 version 10.0.2\n")
+    static.chmod(0o755)
+    monkeypatch.setattr("shutil.which", lambda _: str(static))
+    with pytest.raises(UsageError, match="built without plugins, as in Debian 13"):
+        plugin.emulator()
+
+
+def test_more_threads_are_refused():
+    result = CliRunner().invoke(app, ["predict", *SMALL, "--threads", "4"])
+    assert "only one thread is predicted" in str(result.exception)
+
+
+def test_other_runtimes_are_refused():
+    result = CliRunner().invoke(app, ["predict", *SMALL, "--runtime", "litert"])
+    assert "litert: only native programs are predicted yet" in str(result.exception)
