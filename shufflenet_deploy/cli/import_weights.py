@@ -28,13 +28,14 @@ def import_weights(  # noqa: PLR0917 - options, each passed by name
     ] = None,
     name: Annotated[
         str | None,
-        typer.Option("--name", help="Name of the card and its files; the model's otherwise."),
+        typer.Option("--name", help="Name of the card and its files. [default: the model's]"),
     ] = None,
     state_dict: Annotated[
         str | None,
         typer.Option(
             "--state-dict",
-            help="Key of the state dict to take (such as ema) if the file has several.",
+            help="Key of the state dict to take (such as ema) if the file has several."
+            " [default: the trained weights]",
         ),
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")] = Path("models"),

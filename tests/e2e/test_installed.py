@@ -15,8 +15,8 @@ import shufflenet_deploy
 
 ROOT = Path(shufflenet_deploy.__file__).parents[1]
 FOLDERS = ("shufflenet_deploy", "device_scripts", "models", "benchmarks")
-#: Begins the names of programs of the repository, which are not part of the package.
-LEFT_OUT = "benchmarks/compare_runtimes"
+#: Begin the names of programs of the repository, which are not part of the package.
+LEFT_OUT = ("benchmarks/compare_runtimes", "benchmarks/prediction")
 
 
 def run(*argv: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -36,7 +36,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = tmp_path_factory.mktemp("source")
     for name in FOLDERS:
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
     built = run(
         *("-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", "out", "."),
