@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from shufflenet_deploy import extras
 from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -80,6 +81,8 @@ def resolutions(suite: Suite) -> None:
     Raises:
         UsageError: a network's feature maps would shrink to nothing.
     """
+    if not extras.can_export():
+        return  # Files that were brought here are measured as they are.
     small = [size for size in suite.resolutions if min(size.height, size.width) < _LARGE_ENOUGH]
     for size in sorted(small, key=lambda one: one.pixels):
         for model in dict.fromkeys((*suite.models, *filter(None, [suite.baseline]))):

@@ -165,5 +165,7 @@ def test_the_rest_says_in_one_line_how_to_get_it(typed, folder, words):
 
 def test_the_extra_is_what_the_message_is_about():
     names = {re.split(r"[<>=]", text)[0] for text in PROJECT["optional-dependencies"]["export"]}
-    assert {name.replace("-", "_") for name in names} == set(extras.EXPORT_MODULES)
+    # zig is a program: where there is none, gcc or clang compiles.
+    imported = {name.replace("-", "_") for name in names} - {"ziglang"}
+    assert imported == set(extras.EXPORT_MODULES)
     assert f"pip install '{PROJECT['name']}[export]'" == extras.INSTALL
