@@ -19,7 +19,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from shufflenet_deploy import bounded
+from shufflenet_deploy import printing
 from shufflenet_deploy.errors import UsageError
 
 _CHUNK_BYTES = 1 << 20
@@ -40,10 +40,10 @@ def user_path(name: str | Path) -> Path:
     try:
         path = Path(name).expanduser()
     except RuntimeError as error:
-        first = bounded.first_line(str(name).partition("/")[0], 80)
+        first = printing.first_line(str(name).partition("/")[0], 80)
         raise UsageError(f"no home folder is known for '{first}': write the path out") from error
     if problem := path_problem(path):
-        raise UsageError(f"{bounded.first_line(str(path), 60)}: {problem}")
+        raise UsageError(f"{printing.first_line(str(path), 60)}: {problem}")
     return path
 
 
@@ -100,6 +100,8 @@ def read_json(path: Path, *, what: str, limit_bytes: int = MAX_TEXT_BYTES) -> An
         UsageError: as there, or it is no such JSON.
     """
     content = read_bytes(path, what=what, limit_bytes=limit_bytes)
+    from shufflenet_deploy import bounded  # noqa: PLC0415 - pydantic comes with it
+
     try:
         return bounded.parse_json(content.decode())
     except ValueError as error:
@@ -113,6 +115,8 @@ def read_toml(path: Path, *, what: str, limit_bytes: int = MAX_TOML_BYTES) -> di
         UsageError: as there, or it is no such TOML.
     """
     content = read_bytes(path, what=what, limit_bytes=limit_bytes)
+    from shufflenet_deploy import bounded  # noqa: PLC0415 - pydantic comes with it
+
     try:
         return bounded.parse_toml(content.decode())
     except ValueError as error:

@@ -19,11 +19,13 @@ import json
 import math
 import re
 import tomllib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Annotated, Any, NoReturn
 
 from pydantic import AfterValidator, Field, StringConstraints
+
+from shufflenet_deploy.printing import printable
 
 INT_MIN, INT_MAX = -(2**63), 2**63 - 1
 MAX_DEPTH = 64
@@ -45,19 +47,6 @@ _LONG_KEY = re.compile(
     rf"{{{MAX_DEPTH}}}"
 )
 
-_CREDENTIALS = (
-    (re.compile(r"(://)[^\s/@]*@"), r"\1***@"),
-    (
-        re.compile(
-            # The last part of a path before a colon, as in "/etc/passwd: not found", is no key.
-            r"\b((?:\w*[_-])?(?:pass(?:word|wd|phrase)?|pwd|secret|token|api_?key)"
-            r"(?:\s*=|(?<!/passwd)(?<!/token)(?<!/secret)\s*:)\s*)"
-            r"(?:'[^']*'|\"[^\"]*\"|[^\s&;,'\"]+)",
-            re.IGNORECASE,
-        ),
-        r"\1***",
-    ),
-)
 
 # --- types of fields -----------------------------------------------------------------------------
 
@@ -236,28 +225,3 @@ def integer(text: str) -> int:
     if not INT_MIN <= value <= INT_MAX:
         raise ValueError("an integer beyond 63 bits")
     return value
-
-
-def first_line(text: str, most: int = 200) -> str:
-    """The first line of a text from outside, without control characters, cut off where long."""
-    lines = text.strip().splitlines()
-    line = printable(lines[0], keep="").strip() if lines else ""
-    return line if len(line) <= most else f"{line[: most - 1]}…"
-
-
-def printable(text: str, keep: Iterable[str] = "\n\t") -> str:
-    """Sanitise a text for terminals, files and databases; forbidden characters become ``?``."""
-    kept = set(keep)
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(
-        one if one in kept or not (ord(one) < 32 or 127 <= ord(one) < 160) else "?"
-        for one in text.encode("utf-8", "replace").decode()
-    )
-
-
-def masked(text: str) -> str:
-    """A text without what looks like a credential in it."""
-    for pattern, shown in _CREDENTIALS:
-        text = pattern.sub(shown, text)
-    return text

@@ -5,8 +5,8 @@ from __future__ import annotations
 import signal
 
 from shufflenet_deploy import runtime
-from shufflenet_deploy.bounded import first_line, masked
 from shufflenet_deploy.errors import CommandTimeout, DeployError, ParseError, TransportError
+from shufflenet_deploy.printing import first_line, masked
 from shufflenet_deploy.records import Failure, FailureKind
 from shufflenet_deploy.runtime import Report
 from shufflenet_deploy.transport import CommandResult

@@ -14,8 +14,6 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
-from shufflenet_deploy.atomic_files import user_path
-from shufflenet_deploy.bounded import INT_MAX
 from shufflenet_deploy.errors import UsageError
 
 _MAX_CHARACTERS = 4096
@@ -54,6 +52,8 @@ def _checked(value: Any, parameter: Any, ctx: Any) -> Any:
         problem = _wrong_text(str(value))
     if problem is None and isinstance(value, Path):
         try:
+            from shufflenet_deploy.atomic_files import user_path  # noqa: PLC0415
+
             return user_path(value)
         except UsageError as error:
             problem = str(error)
@@ -67,6 +67,8 @@ def _wrong_number(value: Any) -> str | None:
         return f"{value} is no finite number"
     if isinstance(value, float) and abs(value) > _MAX_FLOAT:
         return f"{value:g} is beyond {_MAX_FLOAT:g}"
+    from shufflenet_deploy.bounded import INT_MAX  # noqa: PLC0415
+
     if isinstance(value, int) and abs(value) > INT_MAX:
         return "the number is beyond 63 bits"
     return None

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from shufflenet_deploy.atomic_files import is_file, user_path
-from shufflenet_deploy.bounded import first_line, integer, parse_json
 from shufflenet_deploy.cli.multi_value import listed
 from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.printing import first_line
 
 if TYPE_CHECKING:
     from shufflenet_deploy.bench import Suite
@@ -82,6 +82,7 @@ def definition_of(text: str, suite_id: str) -> dict[str, Any]:
             f"the suite {suite_id} was imported without its definition: run bench anew"
         )
     from shufflenet_deploy.bench import Suite  # noqa: PLC0415
+    from shufflenet_deploy.bounded import parse_json  # noqa: PLC0415
 
     source = f"the suite {suite_id} in the journal"
     try:
@@ -123,6 +124,8 @@ def _weights(given: list[str], models: list[str] | tuple[str, ...]) -> dict[str,
 
 def integers(values: list[str] | None) -> list[int] | None:
     """``["1,4"]`` as ``[1, 4]``; None when the option was not given."""
+    from shufflenet_deploy.bounded import integer  # noqa: PLC0415
+
     words = listed(values)
     if not words:
         return None

@@ -15,7 +15,7 @@ import traceback
 from pathlib import Path
 
 import shufflenet_deploy
-from shufflenet_deploy.bounded import first_line, masked, printable
+from shufflenet_deploy.printing import first_line, masked, printable
 
 #: EX_SOFTWARE of sysexits.h.
 UNEXPECTED = 70

@@ -17,8 +17,8 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from shufflenet_deploy.atomic_files import is_file, user_path
-from shufflenet_deploy.bounded import first_line
 from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.printing import first_line
 
 SQLITE = "sqlite"
 _POSTGRESQL, _POSTGRESQL_NAMES = "postgresql+psycopg", ("postgresql", "postgres")

@@ -19,7 +19,6 @@ import sqlalchemy as sa
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from sqlalchemy import exc
 
-from shufflenet_deploy.bounded import first_line
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.journal import schema
 from shufflenet_deploy.journal.database import locate
@@ -33,6 +32,7 @@ from shufflenet_deploy.journal.rows import (
     run_row,
     suite_row,
 )
+from shufflenet_deploy.printing import first_line
 from shufflenet_deploy.records import (
     CrossCheck,
     Evaluation,

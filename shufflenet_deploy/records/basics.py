@@ -17,8 +17,9 @@ from pydantic import (
     ValidationError,
 )
 
-from shufflenet_deploy.bounded import Name, first_line
+from shufflenet_deploy.bounded import Name
 from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.printing import first_line
 
 
 class Record(BaseModel):

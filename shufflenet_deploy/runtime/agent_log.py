@@ -19,18 +19,9 @@ from pydantic import (
     model_validator,
 )
 
-from shufflenet_deploy.bounded import (
-    Count,
-    Int,
-    Moment,
-    Name,
-    Sample,
-    Size,
-    Span,
-    Text,
-    first_line,
-)
+from shufflenet_deploy.bounded import Count, Int, Moment, Name, Sample, Size, Span, Text
 from shufflenet_deploy.errors import ParseError
+from shufflenet_deploy.printing import first_line
 from shufflenet_deploy.records import (
     Conditions,
     Failure,

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import re
 
-from shufflenet_deploy.bounded import first_line
 from shufflenet_deploy.errors import ParseError
+from shufflenet_deploy.printing import first_line
 from shufflenet_deploy.records import Aggregate, BenchmarkSpec
 from shufflenet_deploy.target import answers
 

@@ -13,8 +13,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from shufflenet_deploy.bounded import INT_MAX, first_line, integer, parse_json, printable
+from shufflenet_deploy.bounded import INT_MAX, integer, parse_json
 from shufflenet_deploy.errors import ParseError
+from shufflenet_deploy.printing import first_line, printable
 from shufflenet_deploy.records import first_problem
 
 _MOST_NAME = 200

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from shufflenet_deploy.bounded import Name, Text, first_line
+from shufflenet_deploy.bounded import Name, Text
 from shufflenet_deploy.errors import ParseError
+from shufflenet_deploy.printing import first_line
 from shufflenet_deploy.records import TargetFacts
 from shufflenet_deploy.target import answers
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from shufflenet_deploy.atomic_files import replacing
-from shufflenet_deploy.bounded import first_line, masked
 from shufflenet_deploy.errors import TargetError, UsageError
+from shufflenet_deploy.printing import first_line, masked
 from shufflenet_deploy.target import bundle as bundles
 from shufflenet_deploy.target.bundle import ArchiveEntry
 

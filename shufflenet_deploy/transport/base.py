@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from shufflenet_deploy.bounded import first_line, masked
+from shufflenet_deploy.printing import first_line, masked
 
 #: Called with (bytes sent so far, bytes in all) while a file travels.
 Progress = Callable[[int, int], None]

@@ -7,7 +7,7 @@ from datetime import datetime
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from shufflenet_deploy import bounded
+from shufflenet_deploy import bounded, printing
 
 
 @pytest.mark.parametrize(
@@ -89,9 +89,9 @@ def test_a_name_is_one_line_for_any_terminal(text):
 
 
 def test_what_is_shown_of_a_text_is_a_line():
-    assert bounded.first_line("\x1b[31mred\nblue") == "?[31mred"
-    assert bounded.first_line("x" * 500, 10) == "xxxxxxxxx…"
-    assert bounded.printable("a\ud800\x00b\n") == "a??b\n"
+    assert printing.first_line("\x1b[31mred\nblue") == "?[31mred"
+    assert printing.first_line("x" * 500, 10) == "xxxxxxxxx…"
+    assert printing.printable("a\ud800\x00b\n") == "a??b\n"
 
 
 @pytest.mark.parametrize(
@@ -99,11 +99,11 @@ def test_what_is_shown_of_a_text_is_a_line():
     ["cannot read /etc/passwd: /etc/passwd is not an image", "C:/x/token: no such file"],
 )
 def test_a_path_is_not_masked(text: str):
-    assert bounded.masked(text) == text
+    assert printing.masked(text) == text
 
 
 @pytest.mark.parametrize(
     "text", ["password: hunter2", "/x?password=hunter2", "x-token: hunter2", "db_passwd : hunter2"]
 )
 def test_a_credential_is_masked(text: str):
-    assert "hunter2" not in bounded.masked(text)
+    assert "hunter2" not in printing.masked(text)

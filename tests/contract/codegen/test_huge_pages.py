@@ -6,7 +6,7 @@ import random_networks
 
 from shufflenet_deploy import codegen
 
-ASKING = "large_pages();"
+ASKING = "request_huge_pages();"
 
 
 def thumbnail(drawing, height, width):

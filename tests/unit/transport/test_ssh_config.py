@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from shufflenet_deploy.bounded import masked
 from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.printing import masked
 from shufflenet_deploy.transport import ssh_expansion as expansion
 from shufflenet_deploy.transport import ssh_options
 from shufflenet_deploy.transport.ssh_config import aliases, resolve, route_of
