@@ -153,6 +153,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "layout": ("text", "whose naming the weights had"),
         "card": ("text", "the card that was written"),
         "weights": ("text", "the safetensors file that was written"),
+        "notes": ("list of text", "what of the file was left out"),
         "description": ("object", "the network, as in its card"),
         "preprocessing": (
             "object",
@@ -187,6 +188,8 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "cells[].cell": ("[Cell](#cell)", "what was measured"),
         "cells[].unit": ("text", "of the figures: ns or instructions"),
         "cells[].processes": ("integer", "that measured it"),
+        "cells[].attempts": ("integer", "at all of its processes"),
+        "cells[].other_protocol": ("integer", "processes that sampled otherwise and do not count"),
         "cells[].samples": ("integer", "of all processes"),
         "cells[].median": ("number", "median of the processes' medians"),
         "cells[].p10": ("number", "10th percentile of all samples"),

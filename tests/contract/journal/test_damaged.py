@@ -120,7 +120,7 @@ def test_an_imported_suite_goes_on_nowhere_unasked(path, tmp_path):
     assert command("runs", "import", tmp_path / "new.jsonl", "--journal", other)[0] == 0
     status, _, err = command("bench", "--resume", "new", "--journal", other)
     assert status == 2
-    assert "was not started here, and names 'pi' as its host: say where" in err
+    assert "was not started here, and names 'pi' as its host: name" in err
 
 
 @pytest.mark.parametrize(

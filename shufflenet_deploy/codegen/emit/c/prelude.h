@@ -92,7 +92,7 @@ typedef v16 u16 __attribute__((aligned(sizeof(real)), may_alias));
 
 /* A load of fewer numbers than the vector has lanes; the others may be anything. gcc widens a vector
    inside a shuffle by way of the stack, which stalls the load that follows; a cast costs nothing. */
-#if defined(__AVX512F__) && !defined(IN_HALVES)
+#if defined(__AVX512F__) && !defined(FP16)
 #define WIDE8_4(p) ((v8)_mm256_castps128_ps256(_mm_loadu_ps(p)))
 #define WIDE16_4(p) ((v16)_mm512_castps128_ps512(_mm_loadu_ps(p)))
 #define WIDE16_8(p) ((v16)_mm512_castps256_ps512(_mm256_loadu_ps(p)))
