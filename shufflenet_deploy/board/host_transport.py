@@ -56,7 +56,7 @@ def transport_to(
         runs, wanted = ("time", "instructions") if deterministic else ("instructions", "time")
         again = " and try again" if name == manager.DEFAULT_NAME else ", then board up anew"
         raise UsageError(
-            f"the clock of board {name} tells {runs}, not {wanted}: measure"
+            f"the clock of board {name} counts {runs}, not {wanted}: measure"
             f" --metric {'latency' if deterministic else 'instructions'} there, or switch it off"
             f" with shufflenet-deploy board down{option}{again}"
         )
