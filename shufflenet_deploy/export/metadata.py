@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from shufflenet_deploy.atomic_files import resource
+from shufflenet_deploy.atomic_files import read_text, resource
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.network.metadata import Metadata
 from shufflenet_deploy.records import Format, Resolution
@@ -66,14 +66,7 @@ def class_names(labels: Path | None, classes: int) -> tuple[str, ...]:
         if classes != _IMAGENET_CLASSES:
             return ()
         return _names(resource("zoo", "imagenet_classes.txt").read_text(encoding="utf-8"))
-    try:
-        if labels.stat().st_size > _MOST_LABEL_BYTES:
-            raise UsageError(f"--labels {labels}: too large for a list of names, one per line")
-        names = _names(labels.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"--labels {labels}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"--labels {labels}: not a text of UTF-8, one name per line") from error
+    names = _names(read_text(labels, what="--labels", limit_bytes=_MOST_LABEL_BYTES))
     if len(names) != classes:
         raise UsageError(
             f"--labels {labels}: {len(names)} names for {classes} classes; write one per line, in"

@@ -16,7 +16,6 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 SSH_PORT = 22
-_MARKERS = frozenset({"", "@revoked", "@cert-authority"})
 
 
 @dataclass(frozen=True, kw_only=True)

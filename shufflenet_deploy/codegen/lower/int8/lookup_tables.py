@@ -20,7 +20,6 @@ from shufflenet_deploy.network.graph import Activation, LocalResponseNorm, Pair
 _Float64Array = NDArray[np.float64]
 Span = tuple[float, float]
 Ranges1d = tuple[Pair, ...]
-Int16Array = NDArray[np.int16]
 
 #: Beyond this a sigmoid is 0 or 1, as far as a byte can tell.
 _SATURATED_LOGIT = 8.0
