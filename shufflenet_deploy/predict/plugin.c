@@ -12,6 +12,11 @@
    it: repeated inferences agree, loading and printing do not repeat. The last inference is kept.
    With every=1 each interval of at least one instruction is written as it ends.
 
+   Without every=1 the caches see inferences only: what another interval did to them is undone as it
+   ends, because what a program reads of the system between inferences differs from run to run. The
+   first inference cannot be told from other intervals yet and is undone too, the second finds empty
+   caches, and from the third on an inference finds what the one before it left.
+
    Output, one file PREFIX.N per hierarchy (N from 0), lines of text:
        I NUMBER INSTRUCTIONS              every=1 only: the blocks that follow are of this interval
        B ADDRESS COUNT CODE               a block (hex), its executions, its instructions (hex)
@@ -86,29 +91,34 @@ static const uint64_t NOTHING = ~UINT64_C(0);
 struct cache {
     size_t sets, ways; /* no sets: there is no such level */
     bool random;
-    uint64_t *lines;
+    uint64_t *lines, *saved; /* now, and when the interval began */
 };
 
-struct hierarchy {
-    struct cache level[LEVELS];
+/* What a hierarchy remembers beside its lines. */
+struct history {
     uint32_t dice; /* of random replacement: a xorshift generator with a fixed seed */
     uint64_t last[STREAMS];
     uint32_t seen[STREAMS], oldest;
 };
 
+struct hierarchy {
+    struct cache level[LEVELS];
+    struct history now, saved;
+};
+
 static struct hierarchy hierarchies[MOST_HIERARCHIES];
 static int hierarchy_count;
 
-static uint32_t roll(struct hierarchy *all)
+static uint32_t roll(struct history *now)
 {
-    all->dice ^= all->dice << 13;
-    all->dice ^= all->dice >> 17;
-    all->dice ^= all->dice << 5;
-    return all->dice >> 8;
+    now->dice ^= now->dice << 13;
+    now->dice ^= now->dice >> 17;
+    now->dice ^= now->dice << 5;
+    return now->dice >> 8;
 }
 
 /* Whether a line is there; afterwards it is. */
-static bool hits(struct hierarchy *all, struct cache *cache, uint64_t line)
+static bool hits(struct history *now, struct cache *cache, uint64_t line)
 {
     uint64_t *set = cache->lines + line % cache->sets * cache->ways;
     const size_t ways = cache->ways;
@@ -118,7 +128,7 @@ static bool hits(struct hierarchy *all, struct cache *cache, uint64_t line)
     const bool found = at < ways && set[at] == line;
     if (cache->random) {
         if (!found)
-            set[at < ways ? at : roll(all) % ways] = line;
+            set[at < ways ? at : roll(now) % ways] = line;
         return found;
     }
     if (at == ways)
@@ -129,25 +139,25 @@ static bool hits(struct hierarchy *all, struct cache *cache, uint64_t line)
 }
 
 /* Whether a miss of L1 continues a stream that was seen at least twice. */
-static bool foreseen(struct hierarchy *all, uint64_t line)
+static bool foreseen(struct history *now, uint64_t line)
 {
     for (int i = 0; i < STREAMS; ++i) {
-        const int64_t step = (int64_t)(line - all->last[i]);
+        const int64_t step = (int64_t)(line - now->last[i]);
         if (step == 1 || step == 2 || step == -1) {
-            all->last[i] = line;
-            return ++all->seen[i] >= 2;
+            now->last[i] = line;
+            return ++now->seen[i] >= 2;
         }
     }
-    all->last[all->oldest] = line;
-    all->seen[all->oldest] = 0;
-    all->oldest = (all->oldest + 1) % STREAMS;
+    now->last[now->oldest] = line;
+    now->seen[now->oldest] = 0;
+    now->oldest = (now->oldest + 1) % STREAMS;
     return false;
 }
 
 static bool parse_hierarchy(struct hierarchy *all, const char *text)
 {
-    all->dice = 0x12345678;
-    memset(all->last, 0xff, sizeof all->last);
+    all->now.dice = 0x12345678;
+    memset(all->now.last, 0xff, sizeof all->now.last);
     for (int i = 0; i < LEVELS && *text; ++i) {
         struct cache *cache = &all->level[i];
         char policy[8];
@@ -159,7 +169,8 @@ static bool parse_hierarchy(struct hierarchy *all, const char *text)
         if (count == 0 || count > (UINT64_C(1) << 24) || (!cache->random && strcmp(policy, "lru")))
             return false;
         cache->lines = malloc(count * sizeof *cache->lines);
-        if (!cache->lines)
+        cache->saved = malloc(count * sizeof *cache->saved);
+        if (!cache->lines || !cache->saved)
             return false;
         memset(cache->lines, 0xff, count * sizeof *cache->lines);
         text += length;
@@ -167,6 +178,39 @@ static bool parse_hierarchy(struct hierarchy *all, const char *text)
             ++text;
     }
     return *text == 0 && all->level[0].sets;
+}
+
+/* The line of the last access, which is in every first level. */
+static uint64_t last_line = ~UINT64_C(0), saved_last_line;
+
+/* Have the caches as they were when the interval began. */
+static void restore_caches(void)
+{
+    last_line = saved_last_line;
+    for (int h = 0; h < hierarchy_count; ++h) {
+        struct hierarchy *all = &hierarchies[h];
+        all->now = all->saved;
+        for (int i = 0; i < LEVELS; ++i) {
+            struct cache *cache = &all->level[i];
+            if (cache->sets)
+                memcpy(cache->lines, cache->saved, cache->sets * cache->ways * sizeof *cache->lines);
+        }
+    }
+}
+
+/* An interval begins with the caches as they are. */
+static void save_caches(void)
+{
+    saved_last_line = last_line;
+    for (int h = 0; h < hierarchy_count; ++h) {
+        struct hierarchy *all = &hierarchies[h];
+        all->saved = all->now;
+        for (int i = 0; i < LEVELS; ++i) {
+            struct cache *cache = &all->level[i];
+            if (cache->sets)
+                memcpy(cache->saved, cache->lines, cache->sets * cache->ways * sizeof *cache->lines);
+        }
+    }
 }
 
 /* --- blocks --------------------------------------------------------------------------------- */
@@ -199,8 +243,6 @@ static size_t access_bytes(void)
     return sizeof(struct access) + sizeof(uint64_t) * (size_t)(EVENTS * hierarchy_count);
 }
 
-static uint64_t last_line = ~UINT64_C(0);
-
 static void on_access(unsigned cpu, meminfo info, uint64_t address, void *data)
 {
     (void)cpu, (void)info;
@@ -212,12 +254,12 @@ static void on_access(unsigned cpu, meminfo info, uint64_t address, void *data)
     last_line = line;
     for (int h = 0; h < hierarchy_count; ++h) {
         struct hierarchy *all = &hierarchies[h];
-        if (hits(all, &all->level[0], line))
+        if (hits(&all->now, &all->level[0], line))
             continue;
-        uint64_t *miss = access->misses + EVENTS * h + foreseen(all, line);
+        uint64_t *miss = access->misses + EVENTS * h + foreseen(&all->now, line);
         ++miss[0];
         for (int i = 1; i < LEVELS; ++i) {
-            if (all->level[i].sets && hits(all, &all->level[i], line))
+            if (all->level[i].sets && hits(&all->now, &all->level[i], line))
                 break;
             ++miss[2 * i];
         }
@@ -348,7 +390,10 @@ static void end_interval(void)
     if (kept) {
         kept_total = total;
         ++inferences;
+    } else if (!every) {
+        restore_caches();
     }
+    save_caches();
     if (started)
         before[intervals++ % REMEMBERED] = total;
     started = true;
@@ -418,6 +463,7 @@ EXPORTED int qemu_plugin_install(plugin_id id, const struct info *info, int argc
         if (!files[h])
             return -1;
     }
+    save_caches();
     qemu_plugin_register_vcpu_tb_trans_cb(id, on_translated);
     qemu_plugin_register_vcpu_syscall_cb(id, on_syscall);
     qemu_plugin_register_atexit_cb(id, on_end, NULL);
