@@ -19,20 +19,38 @@ from shufflenet_deploy.network.graph import (
     Activation,
     AdaptiveAveragePool,
     Add,
+    Arithmetic,
+    ArithmeticKind,
+    Clip,
     Concat,
     Conv,
+    ConvTranspose,
     Dense,
+    DepthToSpace,
     Elementwise,
+    Elu,
     Flatten,
     FloatArray,
     Graph,
     Layer,
+    LeakyRelu,
     LocalResponseNorm,
     Multiply,
+    Pad,
+    PadMode,
+    Permute,
     Pool,
     PoolKind,
+    Reduce,
+    ReduceKind,
+    Reshape,
+    Resize,
     Shuffle,
+    Slice,
+    Softmax,
+    SpaceToDepth,
 )
+from shufflenet_deploy.network.resampling import taps
 
 
 def activations(graph: Graph, image: NDArray[Any]) -> dict[str, FloatArray]:
@@ -48,7 +66,7 @@ def activations(graph: Graph, image: NDArray[Any]) -> dict[str, FloatArray]:
 
 
 def outputs(graph: Graph, batch: NDArray[Any]) -> FloatArray:
-    """The graph's output for a batch ``(N, C, H, W)``: ``(N, *graph.shapes[graph.output])``.
+    """The graph's first output for a batch ``(N, C, H, W)``: ``(N, *shapes[graph.output])``.
 
     Raises:
         UsageError: the images are not of the graph's input shape.
@@ -83,7 +101,7 @@ def execute(graph: Graph, batch: NDArray[Any]) -> Iterator[tuple[str, torch.Tens
 
 
 def compute(layer: Layer, inputs: list[torch.Tensor]) -> torch.Tensor:
-    """One layer on tensors ``(N, C, H, W)`` or ``(N, F)``."""
+    """One layer on tensors with their batch first."""
     value = _LAYERS[type(layer)](layer, *inputs)
     return _activate(value, getattr(layer, "activation", Activation.NONE))
 
@@ -91,8 +109,23 @@ def compute(layer: Layer, inputs: list[torch.Tensor]) -> torch.Tensor:
 def _conv(layer: Conv, x: torch.Tensor) -> torch.Tensor:
     weight, bias = torch.from_numpy(layer.weight), torch.from_numpy(layer.bias)
     return functional.conv2d(
-        _padded(x, layer.padding, 0.0), weight, bias, layer.stride, groups=layer.groups
+        _padded(x, layer.padding, 0.0),
+        weight,
+        bias,
+        layer.stride,
+        groups=layer.groups,
+        dilation=layer.dilation,
     )
+
+
+def _conv_transpose(layer: ConvTranspose, x: torch.Tensor) -> torch.Tensor:
+    weight, bias = torch.from_numpy(layer.weight), torch.from_numpy(layer.bias)
+    whole = functional.conv_transpose2d(
+        x, weight, None, layer.stride, groups=layer.groups, dilation=layer.dilation
+    )
+    top, left, bottom, right = layer.cropping
+    cropped = functional.pad(whole, (-left, -right, -top, -bottom))
+    return cropped + bias[:, None, None]
 
 
 def _dense(layer: Dense, x: torch.Tensor) -> torch.Tensor:
@@ -128,8 +161,78 @@ def _multiply(_: Multiply, a: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
     return a * gate
 
 
-def _concat(_: Concat, *parts: torch.Tensor) -> torch.Tensor:
-    return torch.cat(parts, 1)
+def _arithmetic(layer: Arithmetic, *values: torch.Tensor) -> torch.Tensor:
+    operands = list(values)
+    if layer.constant is not None:
+        operands.insert(0 if layer.reverse else 1, torch.from_numpy(layer.constant)[None])
+    rank = max(one.ndim for one in operands)
+    aligned = (one.reshape(-1, *[1] * (rank - one.ndim), *one.shape[1:]) for one in operands)
+    return _ARITHMETIC[layer.kind](*aligned)
+
+
+def _concat(layer: Concat, *parts: torch.Tensor) -> torch.Tensor:
+    return torch.cat(parts, 1 + layer.axis)
+
+
+def _slice(layer: Slice, x: torch.Tensor) -> torch.Tensor:
+    index = [slice(None)] * x.ndim
+    index[1 + layer.axis] = slice(layer.start, layer.stop, layer.step)
+    return x[tuple(index)]
+
+
+def _pad(layer: Pad, x: torch.Tensor) -> torch.Tensor:
+    top, left, bottom, right = layer.padding
+    if layer.mode is PadMode.CONSTANT:
+        return functional.pad(x, (left, right, top, bottom), value=layer.value)
+    return functional.pad(x, (left, right, top, bottom), mode=str(layer.mode))
+
+
+def _resize(layer: Resize, x: torch.Tensor) -> torch.Tensor:
+    for axis in (0, 1):
+        first, second, weight = taps(x.shape[2 + axis], layer.size[axis], layer)
+        shape = (-1, 1) if axis == 0 else (-1,)
+        share = torch.from_numpy(weight).reshape(shape)
+        low, high = (x.index_select(2 + axis, torch.from_numpy(at)) for at in (first, second))
+        x = low if not weight.any() else low * (1 - share) + high * share
+    return x
+
+
+def _depth_to_space(layer: DepthToSpace, x: torch.Tensor) -> torch.Tensor:
+    return functional.pixel_shuffle(x, layer.block)
+
+
+def _space_to_depth(layer: SpaceToDepth, x: torch.Tensor) -> torch.Tensor:
+    return functional.pixel_unshuffle(x, layer.block)
+
+
+def _leaky_relu(layer: LeakyRelu, x: torch.Tensor) -> torch.Tensor:
+    return functional.prelu(x, torch.from_numpy(layer.slope))
+
+
+def _elu(layer: Elu, x: torch.Tensor) -> torch.Tensor:
+    return functional.elu(x, layer.alpha)
+
+
+def _clip(layer: Clip, x: torch.Tensor) -> torch.Tensor:
+    return torch.clamp(x, layer.low, layer.high)
+
+
+def _softmax(layer: Softmax, x: torch.Tensor) -> torch.Tensor:
+    function = torch.log_softmax if layer.logarithm else torch.softmax
+    return function(x, 1 + layer.axis)
+
+
+def _reduce(layer: Reduce, x: torch.Tensor) -> torch.Tensor:
+    axes = tuple(1 + axis for axis in layer.axes)
+    return _REDUCTIONS[layer.kind](x, axes, layer.keep)
+
+
+def _reshape(layer: Reshape, x: torch.Tensor) -> torch.Tensor:
+    return x.reshape(-1, *layer.shape)
+
+
+def _permute(layer: Permute, x: torch.Tensor) -> torch.Tensor:
+    return x.permute(0, *(1 + axis for axis in layer.order))
 
 
 def _shuffle(layer: Shuffle, x: torch.Tensor) -> torch.Tensor:
@@ -151,24 +254,62 @@ def _flatten(_: Flatten, x: torch.Tensor) -> torch.Tensor:
 
 _LAYERS: dict[type[Layer], Callable[..., torch.Tensor]] = {
     Conv: _conv,
+    ConvTranspose: _conv_transpose,
     Dense: _dense,
     Pool: _pool,
     AdaptiveAveragePool: _adaptive,
     Add: _add,
     Multiply: _multiply,
+    Arithmetic: _arithmetic,
     Concat: _concat,
+    Slice: _slice,
+    Pad: _pad,
+    Resize: _resize,
+    DepthToSpace: _depth_to_space,
+    SpaceToDepth: _space_to_depth,
     Shuffle: _shuffle,
     LocalResponseNorm: _response_norm,
     Elementwise: _same,
+    LeakyRelu: _leaky_relu,
+    Elu: _elu,
+    Clip: _clip,
+    Softmax: _softmax,
+    Reduce: _reduce,
+    Reshape: _reshape,
+    Permute: _permute,
     Flatten: _flatten,
 }
 
 
+_ARITHMETIC: dict[ArithmeticKind, Callable[..., torch.Tensor]] = {
+    ArithmeticKind.ADD: torch.add,
+    ArithmeticKind.SUBTRACT: torch.sub,
+    ArithmeticKind.MULTIPLY: torch.mul,
+    ArithmeticKind.DIVIDE: torch.div,
+    ArithmeticKind.MAXIMUM: torch.maximum,
+    ArithmeticKind.MINIMUM: torch.minimum,
+}
+
+_REDUCTIONS: dict[ReduceKind, Callable[..., torch.Tensor]] = {
+    ReduceKind.MEAN: torch.mean,
+    ReduceKind.SUM: torch.sum,
+    ReduceKind.MAX: torch.amax,
+}
+
+_ACTIVATIONS: dict[Activation, Callable[[torch.Tensor], torch.Tensor]] = {
+    Activation.NONE: lambda x: x,
+    Activation.RELU: torch.relu,
+    Activation.RELU6: functional.relu6,
+    Activation.SIGMOID: torch.sigmoid,
+    Activation.HARD_SIGMOID: functional.hardsigmoid,
+    Activation.TANH: torch.tanh,
+    Activation.HARD_SWISH: functional.hardswish,
+    Activation.SILU: functional.silu,
+    Activation.GELU: functional.gelu,
+    Activation.GELU_TANH: lambda x: functional.gelu(x, approximate="tanh"),
+    Activation.MISH: functional.mish,
+}
+
+
 def _activate(x: torch.Tensor, activation: Activation) -> torch.Tensor:
-    functions: dict[Activation, Callable[[torch.Tensor], torch.Tensor]] = {
-        Activation.RELU: torch.relu,
-        Activation.RELU6: functional.relu6,
-        Activation.SIGMOID: torch.sigmoid,
-        Activation.HARD_SIGMOID: functional.hardsigmoid,
-    }
-    return functions[activation](x) if activation in functions else x
+    return _ACTIVATIONS[activation](x)

@@ -57,7 +57,7 @@ class GraphLowering(ProgramBuilder):
         self.plan = plan
         self._producers = {layer.output: layer for layer in graph.layers}
         self._reader_counts = Counter(name for layer in graph.layers for name in layer.inputs)
-        self._reader_counts[graph.output] += 1
+        self._reader_counts.update(graph.outputs)
         self.in_nhwc: dict[str, str] = {}
         self.planar: dict[str, str] = {}
         self.element_order: dict[str, Array] = {}

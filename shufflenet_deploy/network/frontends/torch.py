@@ -52,7 +52,7 @@ def read(module: nn.Module, resolution: Resolution, name: str, *, channels: int 
     return Graph(
         name=name,
         input=INPUT_NAME,
-        output=output,
+        outputs=(output,),
         layers=tuple(reader.layers),
         shapes=reader.shapes,
     )

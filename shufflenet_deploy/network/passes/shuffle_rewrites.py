@@ -124,7 +124,7 @@ class _Unit:
 
     def __init__(self, graph: Graph, shuffle: Shuffle) -> None:
         readers = Counter(name for layer in graph.layers for name in layer.inputs)
-        readers[graph.output] += 1
+        readers.update(graph.outputs)
         producers = {layer.output: layer for layer in graph.layers}
         self.shuffle = shuffle
         producer = producers.get(shuffle.inputs[0])
@@ -144,7 +144,7 @@ class _Unit:
 
 def _only_reader(graph: Graph, value: str) -> Conv | None:
     readers = [layer for layer in graph.layers if value in layer.inputs]
-    alone = len(readers) == 1 and value != graph.output
+    alone = len(readers) == 1 and value not in graph.outputs
     return readers[0] if alone and isinstance(readers[0], Conv) else None
 
 

@@ -64,7 +64,7 @@ def _fold(graph: Graph, merge: Callable[[Layer, Layer], Layer | None]) -> Graph:
     The merged layer keeps the producer's name: it is where the weights are.
     """
     readers = Counter(name for layer in graph.layers for name in layer.inputs)
-    readers[graph.output] += 1
+    readers.update(graph.outputs)
     kept: dict[str, Layer] = {}
     renamed: dict[str, str] = {}
     for original in graph.layers:
@@ -78,8 +78,8 @@ def _fold(graph: Graph, merge: Callable[[Layer, Layer], Layer | None]) -> Graph:
         kept[source] = merged
         renamed[layer.output] = source
         readers[source] = readers[layer.output]
-    output = renamed.get(graph.output, graph.output)
-    return replace(graph, layers=tuple(kept.values()), output=output)
+    outputs = tuple(renamed.get(name, name) for name in graph.outputs)
+    return replace(graph, layers=tuple(kept.values()), outputs=outputs)
 
 
 def _with_norm(producer: Layer, layer: Layer) -> Layer | None:
@@ -136,7 +136,7 @@ def _channel_scales_as_convolutions(graph: Graph) -> Graph:
         if layer.output in maps:
             layers.append(_reading(maps[layer.output], aliases))
             continue
-        if (shared := maps.keys() & {*layer.inputs}) or graph.output in maps:
+        if (shared := maps.keys() & {*layer.inputs}) or maps.keys() & {*graph.outputs}:
             raise ExportError(f"the vector '{min(shared or maps)}' is also viewed as a map")
         # A flatten for the gate's sake alone stays after unread.
         layers.append(_reading(layer, {gate.output: gate.inputs[0] for gate in gates}))
@@ -164,7 +164,7 @@ def _reading(layer: Layer, renamed: dict[str, str]) -> Layer:
 
 
 def _without_dead(graph: Graph) -> Graph:
-    needed = {graph.output}
+    needed = {*graph.outputs}
     alive: list[Layer] = []
     for layer in reversed(graph.layers):
         if layer.output in needed:

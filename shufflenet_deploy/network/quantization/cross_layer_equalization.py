@@ -66,7 +66,7 @@ def _pairs(graph: Graph) -> list[_Pair]:
             continue
         order = np.arange(len(first.weight))
         value = first.output
-        while value != graph.output and len(readers.get(value, ())) == 1:
+        while value not in graph.outputs and len(readers.get(value, ())) == 1:
             (reader,) = readers[value]
             if isinstance(reader, Conv):
                 pairs.append(_Pair(first=first.name, second=reader.name, order=order))

@@ -98,7 +98,7 @@ class Drawing:
         return g.Graph(
             name=name,
             input="input",
-            output=output,
+            outputs=(output,),
             layers=tuple(self.layers),
             shapes=self.shapes,
         )

@@ -72,7 +72,9 @@ def graph_of(*layers, shape):
     for layer in layers:
         values[layer.output] = interpreter.compute(layer, [values[name] for name in layer.inputs])
         shapes[layer.output] = tuple(values[layer.output].shape[1:])
-    return Graph(name="net", input="input", output=layers[-1].output, layers=layers, shapes=shapes)
+    return Graph(
+        name="net", input="input", outputs=(layers[-1].output,), layers=layers, shapes=shapes
+    )
 
 
 def agree(graph, *, tolerance=1e-5, seed=0):

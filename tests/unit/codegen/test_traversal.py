@@ -13,7 +13,7 @@ def act(name, value):
 ONE, TWO, LAST = act("one", "x"), act("two", "oney"), act("last", "sumy")
 SUM = Add(name="sum", inputs=("oney", "twoy"), output="sumy")
 GRAPH = Graph(
-    name="g", input="x", output="lasty", layers=(ONE, TWO, SUM, LAST), shapes={"x": (1, 2, 2)}
+    name="g", input="x", outputs=("lasty",), layers=(ONE, TWO, SUM, LAST), shapes={"x": (1, 2, 2)}
 )
 
 
@@ -49,6 +49,6 @@ def test_a_sum_may_be_done_by_the_layer_before_it_once_the_other_value_is_there(
 def test_a_sum_whose_other_value_is_not_there_waits():
     late = Add(name="sum", inputs=("oney", "otherwisey"), output="sumy")
     other = act("otherwise", "x")
-    graph = Graph(name="g", input="x", output="sumy", layers=(ONE, other, late), shapes={})
+    graph = Graph(name="g", input="x", outputs=("sumy",), layers=(ONE, other, late), shapes={})
     walk = Traversal(graph)
     assert [walk.fusable_add(layer) for layer in walk] == [None, (late, "oney"), None]

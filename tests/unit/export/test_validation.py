@@ -19,7 +19,7 @@ from shufflenet_deploy.network.graph import Graph
 
 SMALL, LARGE = 10**6, 10**10
 REQUEST = ExportRequest(model="shufflenet-g8-0.25x", format="native", resolution="32")
-GRAPH = Graph(name="g", input="x", output="x", layers=(), shapes={"x": (3, 32, 32)})
+GRAPH = Graph(name="g", input="x", outputs=("x",), layers=(), shapes={"x": (3, 32, 32)})
 CORE = codegen.host()
 FOREIGN = replace(CORE, arch="armv7l" if CORE.arch != "armv7l" else "x86_64")
 
