@@ -51,7 +51,7 @@ def test_counts_under_load_are_those_without(artifacts, cli, show):
     idle = counts_of(cli(*words, "--recount", timeout=600))
     show(f"loaded {loaded}, idle {idle}")
     assert idle == pytest.approx(loaded, rel=REPEATABILITY)
-    assert not board.names()
+    assert "cost-a76" not in board.names()
 
 
 def test_the_counts_of_native_programs_are_what_is_locked(artifacts, cli, show):
