@@ -20,7 +20,7 @@ from shufflenet_deploy.bench.events import (
     Sustaining,
     Tainted,
 )
-from shufflenet_deploy.bench.session import run
+from shufflenet_deploy.bench.session import SuiteLabel, run
 from shufflenet_deploy.bench.suite import Suite, find_suite, new_suite_id, parse_share
 from shufflenet_deploy.bench.target_session import Patience
 from shufflenet_deploy.callable_package import make_callable
@@ -37,6 +37,7 @@ __all__ = [
     "Stage",
     "Started",
     "Suite",
+    "SuiteLabel",
     "Sustaining",
     "Tainted",
     "find_suite",

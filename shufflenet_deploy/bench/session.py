@@ -50,6 +50,17 @@ _AGENT = "agent.py"
 ArtifactOf = Callable[[Cell], Artifact]
 
 
+@dataclass(frozen=True, kw_only=True)
+class SuiteLabel:
+    """What the journal notes of a suite that is measured on several targets at once.
+
+    ``host`` names all of them, ``definition`` is the suite without what differs between them.
+    """
+
+    host: str
+    definition: str
+
+
 def run(
     suite: Suite,
     target: Target,
@@ -58,6 +69,7 @@ def run(
     on_event: OnEvent = lambda _: None,
     *,
     suite_id: str | None = None,
+    label: SuiteLabel | None = None,
     patience: Patience = DEFAULT_PATIENCE,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[Run]:
@@ -73,6 +85,7 @@ def run(
         artifact_of: exports a cell, or finds the file that is there already.
         on_event: called with each progress event.
         suite_id: the name of the session in the journal; a new one by default.
+        label: what the journal notes of the suite; by default this target and this suite.
         patience: how long the target and its connection are waited for.
         sleep: waits; replaced in tests.
 
@@ -84,6 +97,7 @@ def run(
     session = _Session(
         suite=suite,
         suite_id=suite_id or new_suite_id(),
+        label=label or SuiteLabel(host=target.host, definition=suite.model_dump_json()),
         target=target,
         journal=journal,
         artifact_of=artifact_of,
@@ -98,6 +112,7 @@ def run(
 class _Session:
     suite: Suite
     suite_id: str
+    label: SuiteLabel
     target: Target
     journal: Journal
     artifact_of: ArtifactOf
@@ -327,8 +342,8 @@ class _Session:
         self.journal.open_suite(
             id=self.suite_id,
             name=self.suite.name,
-            host=self.target.host,
-            definition=self.suite.model_dump_json(),
+            host=self.label.host,
+            definition=self.label.definition,
         )
         self._noted = True
 

@@ -14,6 +14,7 @@ from shufflenet_deploy.transport import SshClient, Transport
 def transport_to(
     host: str,
     *,
+    name: str | None = None,
     on_stage: Callable[[str], None] | None = None,
     start_board: bool = False,
     deterministic: bool | None = None,
@@ -24,6 +25,7 @@ def transport_to(
     Args:
         host: ``local``, ``user@host[:port]``, an ssh alias, ``adb[:SERIAL]`` or ``board[:NAME]``;
             a virtual board is reached over SSH like any other machine.
+        name: what messages and records call it; ``host`` itself by default.
         on_stage: told the stages of starting a board.
         start_board: start the virtual board when it does not run.
         deterministic: True for a board whose clock counts instructions, False for one whose clock
@@ -34,30 +36,32 @@ def transport_to(
         UsageError: there is no such host or board, or its clock is of the other kind.
         BoardError: the virtual board could not be started.
     """
-    kind, _, name = host.partition(":")
+    kind, _, board_name = host.partition(":")
     if kind != "board":
         if deterministic:
             raise UsageError(
                 f"instructions are counted on a virtual board only, not on {host}: use --host board"
             )
-        return transport.connect(host, ssh_client=ssh_client)
-    name = name or manager.DEFAULT_NAME
-    board = manager.find(name)
+        return transport.connect(host, name=name, ssh_client=ssh_client)
+    board_name = board_name or manager.DEFAULT_NAME
+    board = manager.find(board_name)
     if board is None or not board.running:
-        option = "" if name == manager.DEFAULT_NAME else f" --name {name}"
+        option = "" if board_name == manager.DEFAULT_NAME else f" --name {board_name}"
         if not start_board:
-            raise UsageError(f"the board {name} is not running: shufflenet-deploy board up{option}")
+            raise UsageError(
+                f"the board {board_name} is not running: shufflenet-deploy board up{option}"
+            )
         board = manager.up(
-            BoardSettings.choose(name=name, deterministic=bool(deterministic)),
+            BoardSettings.choose(name=board_name, deterministic=bool(deterministic)),
             on_stage=on_stage or (lambda _: None),
         )
     if deterministic is not None and deterministic != board.settings.deterministic:
-        option = "" if name == manager.DEFAULT_NAME else f" --name {name}"
+        option = "" if board_name == manager.DEFAULT_NAME else f" --name {board_name}"
         runs, wanted = ("time", "instructions") if deterministic else ("instructions", "time")
-        again = " and try again" if name == manager.DEFAULT_NAME else ", then board up anew"
+        again = " and try again" if board_name == manager.DEFAULT_NAME else ", then board up anew"
         raise UsageError(
-            f"the clock of board {name} counts {runs}, not {wanted}: measure"
+            f"the clock of board {board_name} counts {runs}, not {wanted}: measure"
             f" --metric {'latency' if deterministic else 'instructions'} there, or switch it off"
             f" with shufflenet-deploy board down{option}{again}"
         )
-    return transport.connect(board.ssh_settings(), name=host, ssh_client=ssh_client)
+    return transport.connect(board.ssh_settings(), name=name or host, ssh_client=ssh_client)

@@ -11,7 +11,7 @@ import typer
 from shufflenet_deploy.cli import bench_options as options
 from shufflenet_deploy.cli import preflight
 from shufflenet_deploy.cli import resume as resuming
-from shufflenet_deploy.cli.bench_run import BenchRun
+from shufflenet_deploy.cli.bench_run import BenchRun, Places
 from shufflenet_deploy.cli.bench_suite import (
     cores,
     definition_of,
@@ -24,8 +24,10 @@ from shufflenet_deploy.cli.bench_suite import (
     warmup_limits,
 )
 from shufflenet_deploy.cli.bench_summary import TABLE_FILES, BenchSummary
-from shufflenet_deploy.cli.emulator import FEW_INFERENCES, board_of, notices
+from shufflenet_deploy.cli.emulator import FEW_INFERENCES, board_of, is_emulated, notices
 from shufflenet_deploy.cli.export_run import warn_of_small_calibration_set
+from shufflenet_deploy.cli.fleet_run import FleetRun
+from shufflenet_deploy.cli.inventory import hosts_of, local_host, names_of, with_defaults
 from shufflenet_deploy.cli.journal import open_journal
 from shufflenet_deploy.cli.known_suites import host_of_suite, remember_host
 from shufflenet_deploy.cli.multi_value import listed, precisions
@@ -33,6 +35,7 @@ from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
     from shufflenet_deploy.bench import Suite
+    from shufflenet_deploy.fleet import Host
     from shufflenet_deploy.journal import Journal
 
 _FAILED = 1
@@ -45,7 +48,7 @@ def register(app: typer.Typer) -> None:
 
 def bench(  # noqa: PLR0917 - options, each passed by name
     suite_id: options.SuiteId = None,
-    host: options.Host = None,
+    host: options.Hosts = None,
     ssh_client: options.SshClient = "auto",
     suite: options.SuiteName = None,
     model: options.Models = None,
@@ -82,7 +85,7 @@ def bench(  # noqa: PLR0917 - options, each passed by name
     resume: options.Resume = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Measure models against a baseline on this machine or a board, and print the speedup table.
+    """Measure models against a baseline on this machine or boards, and print the speedup table.
 
     Lists take commas, or the option several times. Every run is kept at once: after Ctrl-C or a
     broken connection, --resume goes on.
@@ -133,21 +136,35 @@ def bench(  # noqa: PLR0917 - options, each passed by name
         preflight.writable_folder("--out", out, TABLE_FILES)
     if calib is not None:
         preflight.readable_folder("--calib", Path(calib), "images")
-    with open_journal(journal) as book, BenchProgress(quiet=as_json) as progress:
+    named = hosts_of(listed(host))
+    with open_journal(journal) as book:
         if resume:
-            start = _resumed(book, suite_id, host, may_ask=not as_json)
+            start = _resumed(book, suite_id, named, may_ask=not as_json)
         else:
-            start = _Start(base={} if suite is None else read_suite(suite), host=host or "local")
+            start = _Start(
+                base={} if suite is None else read_suite(suite), hosts=named or [local_host()]
+            )
+        places = Places(ssh_client=ssh_client, artifacts=artifacts, journal=book)
+        if len(start.hosts) > 1:
+            fleet = FleetRun(
+                suite=_suite_of(start, overrides),
+                suite_id=start.suite_id,
+                targets=[(one, _checked_suite(start, overrides, one)) for one in start.hosts],
+                places=places,
+            )
+            remember_host(fleet.suite_id, fleet.host)
+            fleet.measure(as_json=as_json, out=out)
+            return
+        (only,) = start.hosts
         run = BenchRun(
-            suite=_checked_suite(start, overrides),
+            suite=_checked_suite(start, overrides, only),
             suite_id=start.suite_id,
-            host=start.host,
-            ssh_client=ssh_client,
-            artifacts=artifacts,
-            journal=book,
+            host=only,
+            places=places,
         )
         remember_host(run.suite_id, run.host)
-        result = run.measure(progress)
+        with BenchProgress(quiet=as_json) as progress:
+            result = run.measure(progress)
     BenchSummary(result).show(as_json=as_json, out=out)
     if result.failures or result.profiles.failures or result.failed_observations:
         raise typer.Exit(_FAILED)
@@ -170,26 +187,51 @@ class _Start:
     """The suite before the options overrule it; ``suite_id`` is None for a new one."""
 
     base: dict[str, Any]
-    host: str
+    hosts: list[Host]
     suite_id: str | None = None
 
 
-def _resumed(journal: Journal, name: str | None, host: str | None, *, may_ask: bool) -> _Start:
+def _resumed(journal: Journal, name: str | None, hosts: list[Host], *, may_ask: bool) -> _Start:
     """Look up a suite of the journal to go on with, by default the last.
 
+    ``hosts`` are those of the command line; without any, those of the suite.
+
     Raises:
-        UsageError: there is none, it is damaged, or it was measured on another host.
+        UsageError: there is none, it is damaged, or it was measured on other hosts.
     """
     from shufflenet_deploy.journal import LAST  # noqa: PLC0415
 
     row = journal.suite(name or LAST)
-    resuming.check_host(row.id, row.host, host)
-    host = host or host_of_suite(row.id, row.host, may_ask=may_ask)
-    return _Start(base=definition_of(row.definition, row.id), host=host or "local", suite_id=row.id)
+    given = names_of(hosts)
+    resuming.check_host(row.id, row.host, given)
+    if not hosts:
+        hosts = hosts_of(host_of_suite(row.id, row.host, may_ask=may_ask).split(","))
+    return _Start(base=definition_of(row.definition, row.id), hosts=hosts, suite_id=row.id)
 
 
-def _checked_suite(start: _Start, overrides: _Overrides) -> Suite:
-    """Apply the options to the suite, and validate it before anything slow.
+def _suite_of(start: _Start, overrides: _Overrides, host: Host | None = None) -> Suite:
+    """Apply the options to the suite, and what the inventory says of a host to the rest.
+
+    Raises:
+        UsageError: a value is wrong.
+    """
+    fresh = start.suite_id is None
+    base, spec = start.base, overrides.spec
+    few = host is not None and fresh and is_emulated(host.target, counting=_is_counting(spec, base))
+    suite = make_suite(
+        *(base, overrides.fields, spec, overrides.weights),
+        fresh=fresh,
+        defaults=FEW_INFERENCES if few else None,
+    )
+    return with_defaults(suite, host) if host is not None else suite
+
+
+def _is_counting(spec: dict[str, Any], base: dict[str, Any]) -> bool:
+    return bool((spec["metric"] or base.get("spec", {}).get("metric")) == "instructions")
+
+
+def _checked_suite(start: _Start, overrides: _Overrides, host: Host) -> Suite:
+    """The suite as a host measures it, validated before anything slow.
 
     Prints the notices of a virtual board.
 
@@ -198,23 +240,16 @@ def _checked_suite(start: _Start, overrides: _Overrides) -> Suite:
     """
     from shufflenet_deploy.bench.suite_checks import check_extras, check_models  # noqa: PLC0415
 
-    base, spec = start.base, overrides.spec
-    fresh = start.suite_id is None
-    counting = (spec["metric"] or base.get("spec", {}).get("metric")) == "instructions"
-    virtual = board_of(start.host, deterministic=counting)
-    few = virtual is not None and virtual.emulated and not counting and fresh
-    suite = make_suite(
-        *(base, overrides.fields, spec, overrides.weights),
-        fresh=fresh,
-        defaults=FEW_INFERENCES if few else None,
-    )
-    suite = check_models(suite)
+    counting = _is_counting(overrides.spec, start.base)
+    suite = check_models(_suite_of(start, overrides, host))
     if start.suite_id is not None:
-        resuming.check(start.suite_id, make_suite(base, {}, {}, [], fresh=False), suite)
+        known = with_defaults(make_suite(start.base, {}, {}, [], fresh=False), host)
+        resuming.check(start.suite_id, known, suite)
     check_extras(suite)
     preflight.resolutions(suite)
     if suite.calibration and any(cell.precision == "int8" for cell in suite.cells()):
         warn_of_small_calibration_set(Path(suite.calibration))
+    virtual = board_of(host.target, deterministic=counting)
     for line in notices(virtual, deterministic=counting) if virtual is not None else ():
         typer.echo(line, err=True)
     return suite

@@ -22,9 +22,15 @@ SuiteId = Annotated[
         autocompletion=completion.suites,
     ),
 ]
-Host = Annotated[
-    str | None,
-    typer.Option("--host", "-H", help=f"{HOST_HELP} [default: local]", rich_help_panel=_WHERE),
+Hosts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--host",
+        "-H",
+        help=f"{HOST_HELP} Several, or @GROUP of hosts.toml, are measured side by side."
+        " [default: local]",
+        rich_help_panel=_WHERE,
+    ),
 ]
 SshClient = Annotated[
     SshClientName,

@@ -6,7 +6,7 @@ import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import typer
 
@@ -18,6 +18,7 @@ from shufflenet_deploy.errors import DeployError
 if TYPE_CHECKING:
     from shufflenet_deploy.bench import Suite
     from shufflenet_deploy.cli.progress import BenchProgress
+    from shufflenet_deploy.fleet import Host
     from shufflenet_deploy.journal import Journal
     from shufflenet_deploy.records import CrossCheck, Evaluation, Run, Sustained
     from shufflenet_deploy.target import TransferStats
@@ -39,6 +40,24 @@ class BenchResult:
     evaluations: list[Evaluation]
     traffic: TransferStats
 
+    @classmethod
+    def read(
+        cls, journal: Journal, suite: Suite, suite_id: str, host: str, traffic: TransferStats
+    ) -> Self:
+        """All that the journal has of a suite."""
+        runs = journal.runs(suite_id, every=True)
+        return cls(
+            suite=suite,
+            suite_id=suite_id,
+            host=host,
+            journal=journal.location,
+            runs=runs,
+            profiles=Profiles(profiles=journal.profiles(suite_id), measured=runs),
+            observations=newest(journal.observations(suite_id)),
+            evaluations=journal.evaluations(),
+            traffic=traffic,
+        )
+
     @property
     def failures(self) -> list[Run]:
         """The last attempts of processes that failed."""
@@ -59,27 +78,28 @@ class BenchResult:
         return [one for one in self.observations if one.failure is not None]
 
 
-class BenchRun:
-    """One session of measuring a suite; ``suite_id`` None starts a new suite."""
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """Who connects, and where files and runs go."""
 
-    def __init__(
-        self,
-        *,
-        suite: Suite,
-        suite_id: str | None,
-        host: str,
-        ssh_client: SshClientName,
-        artifacts: Path,
-        journal: Journal,
-    ) -> None:
+    ssh_client: SshClientName
+    artifacts: Path
+    journal: Journal
+
+
+class BenchRun:
+    """One session of measuring a suite on one target; ``suite_id`` None starts a new suite."""
+
+    def __init__(self, *, suite: Suite, suite_id: str | None, host: Host, places: Places) -> None:
         from shufflenet_deploy.bench import new_suite_id  # noqa: PLC0415
 
         self.suite = suite
         self.suite_id = suite_id or new_suite_id()
-        self.host = host
-        self._ssh_client = ssh_client
-        self._artifacts = artifacts
-        self._journal = journal
+        self.host = host.name
+        self._host = host
+        self._ssh_client = places.ssh_client
+        self._artifacts = places.artifacts
+        self._journal = places.journal
 
     def measure(self, progress: BenchProgress) -> BenchResult:
         """Measure all cells; after an interruption or a lost target print how to resume.
@@ -96,18 +116,7 @@ class BenchRun:
         except DeployError:
             self._print_resume_hint("stopped")
             raise
-        runs = self._journal.runs(self.suite_id, every=True)
-        return BenchResult(
-            suite=self.suite,
-            suite_id=self.suite_id,
-            host=self.host,
-            journal=self._journal.location,
-            runs=runs,
-            profiles=Profiles(profiles=self._journal.profiles(self.suite_id), measured=runs),
-            observations=newest(self._journal.observations(self.suite_id)),
-            evaluations=self._journal.evaluations(),
-            traffic=traffic,
-        )
+        return BenchResult.read(self._journal, self.suite, self.suite_id, self.host, traffic)
 
     def _measure(self, progress: BenchProgress) -> TransferStats:
         import shufflenet_deploy.bench as benches  # noqa: PLC0415
@@ -116,13 +125,14 @@ class BenchRun:
         from shufflenet_deploy.target import Target  # noqa: PLC0415
 
         link = transport_to(
-            self.host,
+            self._host.target,
+            name=self.host,
             on_stage=progress.stage,
             start_board=True,
             deterministic=self.suite.spec.metric is Metric.INSTRUCTIONS,
             ssh_client=self._ssh_client,
         )
-        with link, Target(link) as target:
+        with link, Target(link, root=self._host.folder or "") as target:
             for _ in benches.run(
                 self.suite,
                 target,

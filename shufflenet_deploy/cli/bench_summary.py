@@ -62,9 +62,9 @@ class BenchSummary:
         from shufflenet_deploy import stats  # noqa: PLC0415
         from shufflenet_deploy.stats.attempts import CellRuns  # noqa: PLC0415
 
-        groups: dict[str, list[Run]] = {}
+        groups: dict[tuple[str, Cell], list[Run]] = {}
         for run in self._result.runs:
-            groups.setdefault(run.cell.model_dump_json(), []).append(run)
+            groups.setdefault((run.target.host, run.cell), []).append(run)
         in_order = sorted(groups.values(), key=lambda runs: runs[0].cell.display_order)
         return [
             _CellStability(runs[0].cell, stats.stability(CellRuns.of(runs).kept))

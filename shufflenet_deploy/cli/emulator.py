@@ -36,6 +36,12 @@ def board_of(host: str, *, deterministic: bool) -> BoardSettings | None:
     return board.BoardSettings.choose(name=name or board.DEFAULT_NAME, deterministic=deterministic)
 
 
+def is_emulated(host: str, *, counting: bool) -> bool:
+    """True for a virtual board whose latencies are an emulator's."""
+    virtual = board_of(host, deterministic=counting)
+    return virtual is not None and virtual.emulated and not counting
+
+
 def notices(there: BoardSettings, *, deterministic: bool) -> list[str]:
     """The notices printed before a board is measured, one line each."""
     from shufflenet_deploy.board import DEFAULT_NAME  # noqa: PLC0415

@@ -23,6 +23,7 @@ HOST_HELP = "local, user@host[:port], an ssh alias, adb[:SERIAL], or board[:NAME
 def transport_to(
     host: str,
     *,
+    name: str | None = None,
     on_stage: Callable[[str], None] | None = None,
     start_board: bool = False,
     deterministic: bool | None = None,
@@ -36,6 +37,7 @@ def transport_to(
 
     return connect(
         host,
+        name=name,
         on_stage=on_stage,
         start_board=start_board,
         deterministic=deterministic,

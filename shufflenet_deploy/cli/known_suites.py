@@ -53,7 +53,7 @@ def host_of_suite(suite_id: str, host: str, *, may_ask: bool) -> str:
 
 
 def _is_at_hand(host: str) -> bool:
-    return host.partition(":")[0] in _AT_HAND
+    return all(one.partition(":")[0] in _AT_HAND for one in host.split(","))
 
 
 def _noted() -> set[tuple[str, str]]:

@@ -13,23 +13,13 @@ import typer
 import shufflenet_deploy.bench as benches
 from shufflenet_deploy.bench.events import describe
 from shufflenet_deploy.cli.heartbeat import Heartbeat
-from shufflenet_deploy.records import Measurement, Metric, Run
+from shufflenet_deploy.records import Measurement, Run
+from shufflenet_deploy.report.run_figure import figure_of
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
 _LOG_SECS = 60.0
-
-
-def figure_of(run: Run) -> str:
-    """The figure of one run in a few characters: ``12.3 ms``, ``31.8 Minstr``, or why not."""
-    from shufflenet_deploy import stats  # noqa: PLC0415 - numpy
-    from shufflenet_deploy.report.numerals import figure  # noqa: PLC0415
-
-    if not isinstance(run.outcome, Measurement):
-        return f"failed ({run.outcome.kind.value}): {run.outcome.message}"
-    unit = "Minstr" if run.spec.metric is Metric.INSTRUCTIONS else "ms"
-    return f"{figure(stats.median(run.outcome.samples) / 1e6)} {unit}"
 
 
 class BenchProgress:

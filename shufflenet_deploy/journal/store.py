@@ -92,7 +92,9 @@ class Journal:
             UsageError: it cannot be opened, is something else, or comes from a newer version.
         """
         self._on_damaged = on_damaged or _refuse
-        self._where = locate(str(location or default_location()))
+        #: As it was given, credentials included: for opening it again, never for printing.
+        self.address = str(location or default_location())
+        self._where = locate(self.address)
         self.location = self._where.shown
         if self._where.file is not None:
             prepare_file(self._where.file, self.location)

@@ -1,0 +1,164 @@
+"""``bench`` on several targets at once: real servers, real interruptions, one journal."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import pytest
+
+from shufflenet_deploy.journal import Journal
+
+SMALL = ("--model", "shufflenet-g3-0.25x", "--resolution", "32x32", "--baseline", "none")
+QUICK = ("--min-secs", "0.05", "--min-runs", "3", "--warmup", "1", "--processes", "1")
+#: Long enough to be interrupted in the middle of.
+ENDLESS = ("--min-secs", "1", "--max-secs", "2", "--warmup", "1", "--processes", "500")
+
+
+class Lab:
+    """A folder with an inventory of loopback servers, and the command line in it."""
+
+    def __init__(self, folder, artifacts):
+        self.folder, self.artifacts = folder, artifacts
+        self.journal = folder / "journal.sqlite"
+
+    def write(self, **servers):
+        """Name servers in the inventory, each with a folder of its own there; all are @lab."""
+        lines = []
+        for name, server in servers.items():
+            alias = self.folder / f"{name}.conf"
+            alias.write_text(server.config.read_text().replace("Host pi\n", f"Host ssh-{name}\n"))
+            lines += [f"[hosts.{name}]", f'address = "ssh-{name}"', 'tags = ["lab"]']
+            lines += [f'folder = "{self.folder / name}"']
+        (self.folder / "hosts.toml").write_text("\n".join(lines) + "\n")
+        config = "".join(f"Include {self.folder / name}.conf\n" for name in servers)
+        (self.folder / "ssh_config").write_text(config)
+
+    @property
+    def environment(self):
+        return {
+            **os.environ,
+            "SHUFFLENET_DEPLOY_SSH_CONFIG": str(self.folder / "ssh_config"),
+            "SHUFFLENET_DEPLOY_STATE": str(self.folder / "state"),
+            "SHUFFLENET_DEPLOY_HOSTS": str(self.folder / "nobody"),
+            "COLUMNS": "160",
+        }
+
+    def argv(self, *words):
+        places = ("--artifacts", str(self.artifacts), "--journal", str(self.journal))
+        return [sys.executable, "-m", "shufflenet_deploy", "bench", *words, *places]
+
+    def run(self, *words):
+        return subprocess.run(
+            self.argv(*words),
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+        )
+
+    @contextmanager
+    def measuring(self, *words):
+        """A bench that has measured on both servers, and goes on."""
+        process = subprocess.Popen(
+            self.argv(*words),
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        seen, lines = set(), []
+        try:
+            while len(seen) < 2 and (line := process.stderr.readline()):
+                lines.append(line)
+                if ": [" in line:
+                    seen.add(line.partition(":")[0])
+            assert len(seen) == 2, lines
+            yield process
+        finally:
+            process.kill()
+            process.communicate()
+
+    def runs(self):
+        with Journal(self.journal) as book:
+            return book.runs()
+
+
+@pytest.fixture
+def lab(tmp_path, tmp_path_factory):
+    return Lab(tmp_path, tmp_path_factory.getbasetemp() / "fleet-artifacts")
+
+
+def sessions_of(lab):
+    """Processes that measure for this lab, on either side."""
+    listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True)
+    mine = [line for line in listed.stdout.splitlines() if str(lab.folder) in line]
+    return [line for line in mine if "sshd" not in line]
+
+
+def test_three_targets_one_table_and_what_is_missing_comes_later(lab, sshd_with):
+    one, two, gone = sshd_with(), sshd_with(), sshd_with()
+    gone.process.terminate()
+    gone.process.wait()
+    lab.write(pi1=one, pi2=two, pi3=gone)
+    first = lab.run("--host", "@lab", *SMALL, *QUICK, "--json")
+    assert first.returncode == 1, first.stderr
+    assert "missing: pi3: " in first.stderr
+    assert "bench --resume" in first.stderr
+    document = json.loads(first.stdout)
+    runs = lab.runs()
+    assert sorted(run.target.host for run in runs) == ["pi1", "pi2"]
+    # One file for all: exported by whoever came first, found by the other.
+    assert len({run.artifact.created_at for run in runs}) == 1
+    assert {run.suite for run in runs} == {document["suite"]}
+
+    lab.write(pi1=one, pi2=two, pi3=sshd_with())
+    again = lab.run("--resume")
+    assert again.returncode == 0, again.stderr
+    assert {run.id for run in runs} < {run.id for run in lab.runs()}
+    assert sorted(run.target.host for run in lab.runs()) == ["pi1", "pi2", "pi3"]
+
+
+def test_ctrl_c_ends_all_and_resume_goes_on_with_all(lab, sshd_with):
+    lab.write(pi1=sshd_with(), pi2=sshd_with())
+    with lab.measuring("--host", "pi1,pi2", *SMALL, *ENDLESS) as process:
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert said.count("interrupted") >= 2
+    assert "bench --resume" in said
+    assert not sessions_of(lab)
+    before = lab.runs()
+    again = lab.run("--resume", "--processes", "1")
+    assert again.returncode == 0, again.stderr
+    assert len(lab.runs()) == len(before)
+
+
+def test_sessions_do_not_outlive_who_started_them(lab, sshd_with):
+    lab.write(pi1=sshd_with(), pi2=sshd_with())
+    with lab.measuring("--host", "pi1,pi2", *SMALL, *ENDLESS) as process:
+        process.kill()
+        process.communicate()
+        deadline = time.monotonic() + 60
+        while sessions_of(lab) and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert not sessions_of(lab)
+    assert {run.target.host for run in lab.runs()} == {"pi1", "pi2"}
+
+
+def test_names_that_are_none(lab):
+    assert lab.run("--host", "@shelf", *SMALL).returncode == 2
+    (lab.folder / "hosts.toml").write_text('[hosts.pi]\nadress = "pi@10.0.0.1"\n')
+    refused = lab.run("--host", "pi", *SMALL)
+    assert refused.returncode == 2
+    assert "hosts.toml" in refused.stderr
+    assert "adress" in refused.stderr
+    assert refused.stderr.count("\n") == 1
