@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shufflenet_deploy.cli.hosts import SshClient, SshClientName, transport_to
+from shufflenet_deploy.cli.inventory import hosts_of
 from shufflenet_deploy.cli.stdout import Column, print_grid, print_json
 from shufflenet_deploy.errors import ConnectError, DeployError, UsageError
 
 if TYPE_CHECKING:
+    from shufflenet_deploy.fleet import Host
     from shufflenet_deploy.records import Core, TargetFacts
     from shufflenet_deploy.target import Target
 
@@ -50,7 +52,8 @@ def devices(
     hosts: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="HOST", help="Ask these only, as after bench --host. [default: all known]"
+            metavar="HOST",
+            help="Ask these only, as after bench --host; @GROUP too. [default: all known]",
         ),
     ] = None,
     timeout: Annotated[
@@ -59,12 +62,12 @@ def devices(
     ssh_client: SshClient = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """List phones that adb knows, hosts of ~/.ssh/config and running virtual boards.
+    """List hosts of hosts.toml and ~/.ssh/config, phones that adb knows, running virtual boards.
 
     All are probed at the same time; those that do not answer are listed with the reason.
     """
     notes: list[str] = []
-    wanted = list(dict.fromkeys(hosts)) if hosts else _known(notes)
+    wanted = hosts_of(hosts or _known(notes))
     found = _probe_all(wanted, timeout, ssh_client)
     if as_json:
         print_json({"devices": [asdict(one) for one in found], "notes": notes})
@@ -87,8 +90,9 @@ def devices(
 def _known(notes: list[str]) -> list[str]:
     """Discover all known hosts; the reason that a source cannot be listed goes to ``notes``."""
     from shufflenet_deploy import board, transport  # noqa: PLC0415
+    from shufflenet_deploy.fleet import read_inventory  # noqa: PLC0415
 
-    names: list[str] = []
+    names: list[str] = [*read_inventory().hosts]
     try:
         names += [f"adb:{one.serial}" for one in transport.devices()]
     except (UsageError, ConnectError) as error:
@@ -103,7 +107,7 @@ def _known(notes: list[str]) -> list[str]:
     return names
 
 
-def _probe_all(hosts: list[str], timeout_secs: float, ssh_client: SshClientName) -> list[Device]:
+def _probe_all(hosts: list[Host], timeout_secs: float, ssh_client: SshClientName) -> list[Device]:
     """Probe all at once; a thread that does not return in time is abandoned."""
     answers: queue.Queue[Device] = queue.Queue()
     for host in hosts:
@@ -119,19 +123,20 @@ def _probe_all(hosts: list[str], timeout_secs: float, ssh_client: SshClientName)
             break
         found[one.host] = one
     late = f"did not answer within {timeout_secs:g} s: is it on, and in reach?"
-    return [found.get(host) or Device(host=host, problem=late) for host in hosts]
+    return [found.get(host.name) or Device(host=host.name, problem=late) for host in hosts]
 
 
-def _probe_host(host: str, put: Callable[[Device], None], ssh_client: SshClientName) -> None:
+def _probe_host(host: Host, put: Callable[[Device], None], ssh_client: SshClientName) -> None:
     from shufflenet_deploy.target import Target  # noqa: PLC0415
 
     try:
-        with transport_to(host, ssh_client=ssh_client) as link, Target(link) as target:
-            put(_described(host, target))
+        link = transport_to(host.target, name=host.name, ssh_client=ssh_client)
+        with link, Target(link, root=host.folder or "") as target:
+            put(_described(host.name, target))
     except DeployError as error:
-        put(Device(host=host, problem=str(error)))
+        put(Device(host=host.name, problem=str(error)))
     except Exception as error:  # noqa: BLE001 - one odd machine must not hide the others
-        put(Device(host=host, problem=f"{type(error).__name__}: {error}"))
+        put(Device(host=host.name, problem=f"{type(error).__name__}: {error}"))
 
 
 def _described(host: str, target: Target) -> Device:

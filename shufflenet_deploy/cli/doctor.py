@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shufflenet_deploy.cli.hosts import HOST_HELP, SshClient, transport_to
+from shufflenet_deploy.cli.hosts import HOST_HELP, SshClient, SshClientName, transport_to
+from shufflenet_deploy.cli.inventory import hosts_of, local_host
 from shufflenet_deploy.cli.multi_value import listed
 from shufflenet_deploy.cli.stdout import console, print_json
+from shufflenet_deploy.errors import DeployError
 
 if TYPE_CHECKING:
     from shufflenet_deploy.bench.preflight import Check
+    from shufflenet_deploy.fleet import Host
 
 _UNFIT = 1
 _RUNTIMES = ["onnxruntime", "litert", "tflite-runtime", "native"]
@@ -25,7 +28,15 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(
-    host: Annotated[str, typer.Option("--host", "-H", help=HOST_HELP)] = "local",
+    host: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--host",
+            "-H",
+            help=f"{HOST_HELP} Several, or @GROUP of hosts.toml, at the same time."
+            " [default: local]",
+        ),
+    ] = None,
     runtime: Annotated[
         list[str] | None,
         typer.Option("--runtime", "-r", help="Look for these only. [default: all]"),
@@ -33,24 +44,65 @@ def doctor(
     ssh_client: SshClient = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Check a host for sources of measurement error, before it is measured.
+    """Check hosts for sources of measurement error, before they are measured.
 
     Governor, limits, heat, power, load, memory, disk, clock, and where runtimes would come from.
     Nothing is written there. Exits with 1 when a check fails.
     """
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
+
+    from shufflenet_deploy.bench import preflight  # noqa: PLC0415
+
+    wanted = listed(runtime) or _RUNTIMES
+    hosts = hosts_of(listed(host)) or [local_host()]
+    if len(hosts) == 1:
+        examined = [_Examined(hosts[0].name, _checks(hosts[0], wanted, ssh_client))]
+    else:
+        with ThreadPoolExecutor(len(hosts)) as pool:
+            examined = list(pool.map(lambda one: _examined(one, wanted, ssh_client), hosts))
+    fit = [not one.error and preflight.is_ready(one.checks) for one in examined]
+    if as_json:
+        documents = [_as_json(one, fit=good) for one, good in zip(examined, fit, strict=True)]
+        print_json(documents[0] if len(hosts) == 1 else {"fit": all(fit), "hosts": documents})
+    else:
+        for one, good in zip(examined, fit, strict=True):
+            if one.error:
+                typer.echo(f"{one.host}: {one.error}", err=True)
+            else:
+                _print(one.host, one.checks, fit=good)
+    if not all(fit):
+        raise typer.Exit(_UNFIT)
+
+
+@dataclass(frozen=True)
+class _Examined:
+    """A host with its checks, or with the error that kept it from being examined."""
+
+    host: str
+    checks: list[Check]
+    error: str = ""
+
+
+def _examined(host: Host, runtimes: list[str], ssh_client: SshClientName) -> _Examined:
+    """Examine one of several hosts: what fails is its own finding."""
+    try:
+        return _Examined(host.name, _checks(host, runtimes, ssh_client))
+    except DeployError as error:
+        return _Examined(host.name, [], str(error))
+
+
+def _checks(host: Host, runtimes: list[str], ssh_client: SshClientName) -> list[Check]:
     from shufflenet_deploy.bench import preflight  # noqa: PLC0415
     from shufflenet_deploy.target import Target  # noqa: PLC0415
 
-    with transport_to(host, ssh_client=ssh_client) as link, Target(link) as target:
-        seen = preflight.probe(target, listed(runtime) or _RUNTIMES)
-    checks = preflight.checks(seen)
-    fit = preflight.is_ready(checks)
-    if as_json:
-        print_json({"host": host, "fit": fit, "checks": [asdict(check) for check in checks]})
-    else:
-        _print(host, checks, fit=fit)
-    if not fit:
-        raise typer.Exit(_UNFIT)
+    link = transport_to(host.target, name=host.name, ssh_client=ssh_client)
+    with link, Target(link, root=host.folder or "") as target:
+        return preflight.checks(preflight.probe(target, runtimes))
+
+
+def _as_json(one: _Examined, *, fit: bool) -> dict[str, Any]:
+    document = {"host": one.host, "fit": fit, "checks": [asdict(check) for check in one.checks]}
+    return {**document, "error": one.error} if one.error else document
 
 
 def _print(host: str, checks: list[Check], *, fit: bool) -> None:

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from shufflenet_deploy.cli.inventory import hosts_of
+from shufflenet_deploy.errors import UsageError
+
 if TYPE_CHECKING:
     from shufflenet_deploy.transport import Transport
 
@@ -17,7 +20,10 @@ SshClient = Annotated[
     SshClientName, typer.Option("--ssh-client", metavar="CLIENT", help=SSH_CLIENT_HELP)
 ]
 
-HOST_HELP = "local, user@host[:port], an ssh alias, adb[:SERIAL], or board[:NAME] (virtual)."
+HOST_HELP = (
+    "local, user@host[:port], an ssh alias, adb[:SERIAL], board[:NAME] (virtual), or a name of"
+    " hosts.toml."
+)
 
 
 def transport_to(
@@ -29,12 +35,24 @@ def transport_to(
     deterministic: bool | None = None,
     ssh_client: SshClientName = "auto",
 ) -> Transport:
-    """The transport to a host as typed, not yet connected.
+    """The transport to a host as typed, not yet connected; names of the inventory are resolved.
 
-    ``board.host_transport`` imported on first use; its arguments are documented there.
+    ``board.host_transport`` imported on first use; its arguments are documented there. With
+    ``name`` the host is an address already.
+
+    Raises:
+        UsageError: there is no such host, or it is a group of several.
     """
     from shufflenet_deploy.board.host_transport import transport_to as connect  # noqa: PLC0415
 
+    if name is None:
+        named = hosts_of([host])
+        if len(named) != 1:
+            raise UsageError(
+                f"--host {host} names {len(named)} hosts, and this command asks one: choose among "
+                f"{', '.join(one.name for one in named)}"
+            )
+        host, name = named[0].target, named[0].name
     return connect(
         host,
         name=name,
