@@ -83,7 +83,7 @@ def inspect(path: Path) -> Inspection:
     if artifact is not None:
         warnings += _against(contents, artifact)
     return Inspection(
-        path=path.absolute(),
+        path=path.resolve(),
         format=kind,
         size_bytes=path.stat().st_size,
         sha256=sha256_file(path),
