@@ -15,8 +15,8 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.records import Resolution
-from shufflenet_deploy.zoo.card import Architecture, first_line
+from shufflenet_deploy.records import Resolution, first_problem
+from shufflenet_deploy.zoo.card import Architecture
 from shufflenet_deploy.zoo.channel_remap import rewire
 from shufflenet_deploy.zoo.checkpoint import Candidate, Checkpoint, find_state_dicts, shown
 from shufflenet_deploy.zoo.checkpoint_layouts import NATIVE, Layout
@@ -401,5 +401,5 @@ def _validated(checkpoint: Checkpoint, adapter: TypeAdapter[T], text: str) -> T:
     except ValidationError as error:
         raise UsageError(
             f"{checkpoint.path} has metadata that this version does not understand:"
-            f" {first_line(error)}; import the original file again"
+            f" {first_problem(error)}; import the original file again"
         ) from error
