@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import digits
 import pytest
 import typer
 
@@ -247,6 +248,11 @@ def test_images_too_small_for_a_network_are_refused_by_its_name(fields, told):
     with pytest.raises(UsageError, match=told):
         preflight.resolutions(suite(given=fields))
     preflight.resolutions(suite(given={"resolutions": ["32x32"], "baseline": "none"}))
+
+
+def test_a_network_of_one_s_own_takes_small_images_by_its_card():
+    fields = {"models": [str(digits.CARD)], "baseline": "none", "resolutions": ["32x32"]}
+    preflight.resolutions(suite_checks.check_models(suite(given=fields)))
 
 
 BEFORE = {
