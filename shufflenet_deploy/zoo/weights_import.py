@@ -5,6 +5,7 @@ What fits nothing is refused with the keys that are missing, unexpected or of th
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -353,8 +354,13 @@ def _misfit(checkpoint: Checkpoint, name: str, layout: str, problems: list[str])
 def _holds_another(
     checkpoint: Checkpoint, layout: str, name: str, card: Architecture
 ) -> UsageError:
+    try:
+        advice = f"use --model {architecture(name).name}"
+    except UsageError:  # No model that is known here: it needs a card.
+        words = ("shufflenet-deploy", "import", str(checkpoint.path))
+        advice = f"make a card of it: {shlex.join(words)}"
     return MisfitError(
-        f"{checkpoint.path} holds {name} ({layout}'s layout), not {card.name}; use --model {name}"
+        f"{checkpoint.path} holds {name} ({layout}'s layout), not {card.name}; {advice}"
     )
 
 
