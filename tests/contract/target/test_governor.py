@@ -11,6 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
+import command_line
 import pytest
 from fake_sysfs import GOVERNORS, Cpus
 
@@ -46,14 +47,8 @@ def typed(pi, tmp_path):
     """Runs the command line against that machine."""
 
     def run(*words: str):
-        return subprocess.run(
-            [sys.executable, "-m", "shufflenet_deploy", *words],
-            env={**os.environ, **pi.env, "SHUFFLENET_DEPLOY_ROOT": str(tmp_path / "ours")},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
+        own = {**pi.env, "SHUFFLENET_DEPLOY_ROOT": str(tmp_path / "ours")}
+        return command_line.typed(*words, cwd=tmp_path, env=own)
 
     return run
 
