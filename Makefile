@@ -29,10 +29,10 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/shufflenet-deploy bench --suite demo --host local --out demo
 	@if command -v qemu-system-aarch64 >/dev/null 2>&1; then \
-		echo "\nThe same models on a virtual ARM board, in instructions instead of time:"; \
+		printf '\n%s\n' "The same models on a virtual ARM board, in instructions instead of time:"; \
 		$(BIN)/shufflenet-deploy cost --cpu a76 --runtime native,litert; \
 	else \
-		echo "\nInstall qemu-system-arm to see the same table for a virtual ARM board."; \
+		printf '\n%s\n' "Install qemu-system-arm to see the same table for a virtual ARM board."; \
 	fi
 
 lint: setup

@@ -29,6 +29,8 @@ MAX_TOML_BYTES = 1 << 20
 MAX_TEXT_BYTES = 64 << 20
 #: Size limit of exported runs: about 2000 runs of 10,000 samples.
 MAX_IMPORT_BYTES = 256 << 20
+#: Size limit of exported networks: protobuf and flatbuffers end here, too.
+MAX_MODEL_BYTES = 2 << 30
 
 
 def user_path(name: str | Path) -> Path:
@@ -146,6 +148,27 @@ def read_lines(path: Path | None, *, limit_bytes: int = MAX_IMPORT_BYTES) -> Ite
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise UsageError(f"cannot read {name}: {reason}") from error
+
+
+def check_file(path: Path, *, limit_bytes: int = MAX_MODEL_BYTES) -> None:
+    """Refuse what is no regular file or too large, before it is opened.
+
+    Raises:
+        UsageError: the file is missing, endless (a device, a pipe), or larger than ``limit_bytes``.
+    """
+    try:
+        found = path.stat()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "no such name"
+        raise UsageError(f"cannot read {path}: {reason}") from error
+    if stat.S_ISDIR(found.st_mode):
+        raise UsageError(f"cannot read {path}: Is a directory")
+    if not stat.S_ISREG(found.st_mode):
+        raise UsageError(f"cannot read {path}: not a regular file")
+    if found.st_size > limit_bytes:
+        raise UsageError(
+            f"cannot read {path}: {found.st_size >> 20} MB, more than {limit_bytes >> 20} MB"
+        )
 
 
 def exists(path: Path) -> bool:

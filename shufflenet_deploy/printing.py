@@ -23,6 +23,9 @@ _CREDENTIALS = (
 )
 
 
+_NO_BREAK_SPACE = "\xa0"
+
+
 def first_line(text: str, most: int = 200) -> str:
     """The first line of a text from outside, without control characters, cut off where long."""
     lines = text.strip().splitlines()
@@ -31,12 +34,15 @@ def first_line(text: str, most: int = 200) -> str:
 
 
 def printable(text: str, keep: Iterable[str] = "\n\t") -> str:
-    """Sanitise a text for terminals, files and databases; forbidden characters become ``?``."""
+    """Sanitise a text for terminals, files and databases; forbidden characters become ``?``.
+
+    They are control characters, those that change the direction of text, and lone surrogates.
+    """
     kept = set(keep)
     if text.isascii() and text.isprintable():
         return text
     return "".join(
-        one if one in kept or not (ord(one) < 32 or 127 <= ord(one) < 160) else "?"
+        one if one.isprintable() or one in kept or one == _NO_BREAK_SPACE else "?"
         for one in text.encode("utf-8", "replace").decode()
     )
 

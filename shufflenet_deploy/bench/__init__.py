@@ -21,7 +21,7 @@ from shufflenet_deploy.bench.events import (
     Tainted,
 )
 from shufflenet_deploy.bench.session import SuiteLabel, run
-from shufflenet_deploy.bench.suite import Suite, find_suite, new_suite_id, parse_share
+from shufflenet_deploy.bench.suite import FieldError, Suite, find_suite, new_suite_id, parse_share
 from shufflenet_deploy.bench.target_session import Patience
 from shufflenet_deploy.callable_package import make_callable
 
@@ -29,6 +29,7 @@ __all__ = [
     "Away",
     "Cooling",
     "Event",
+    "FieldError",
     "Finished",
     "Hot",
     "Patience",

@@ -159,11 +159,12 @@ class _Session:
 
     def runs(self) -> Iterator[Run]:
         self._check_cpus()
+        # Before the target is waited for: it only reads there.
+        self._target_session.check_governor()
         self._done = self.journal.runs(self.suite_id)
         if self._done:
             self._note_suite()
         with self._target_session:
-            self._target_session.check_governor()
             ready: list[PreparedCell] = []
             for prepared in self._prepared():
                 if isinstance(prepared, Run):

@@ -11,7 +11,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    Field,
+    ValidationError,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
 
 from shufflenet_deploy import runtime
 from shufflenet_deploy.atomic_files import exists, read_toml, resource, user_path
@@ -42,6 +49,21 @@ _MOST_CELLS = 10_000
 
 _ADJECTIVES = "amber brisk calm deft eager fleet gentle hardy jolly keen lucid nimble quiet swift"
 _NOUNS = "alder birch cedar dune ember fjord grove heron inlet larch marsh otter plover reed"
+
+
+class FieldError(UsageError):
+    """A field of a suite has a wrong value.
+
+    Args:
+        field: its name; ``spec.min_secs`` is one of the protocol's.
+        value: the wrong value.
+        problem: what is wrong, without the name of the field.
+        message: the whole line; by default the problem, which then explains itself.
+    """
+
+    def __init__(self, field: str, value: object, problem: str, message: str | None = None) -> None:
+        super().__init__(message or problem)
+        self.field, self.value, self.problem = field, value, problem
 
 
 class Suite(Record):
@@ -85,7 +107,7 @@ class Suite(Record):
     profile: bool = False
     sustained_secs: float | None = Field(default=None, ge=1, le=MAX_SECS)
     benchmark_model: Text | None = None
-    governor: str | None = Field(default=None, pattern=r"^[a-z_]+$")
+    governor: str | None = None
     spec: BenchmarkSpec = BenchmarkSpec()
 
     @field_validator("runtimes")
@@ -122,6 +144,24 @@ class Suite(Record):
             raise ValueError("must be 1 or more")
         return threads
 
+    @field_validator("governor")
+    @classmethod
+    def _word(cls, governor: str | None) -> str | None:
+        if governor is not None and re.fullmatch(r"[a-z_]+", governor) is None:
+            raise ValueError("a governor is one lower-case word, such as performance")
+        return governor
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _by_field(
+        cls, value: object, handler: ValidatorFunctionWrapHandler, info: ValidationInfo
+    ) -> object:
+        """Name the field in whatever the validators above raise."""
+        try:
+            return handler(value)
+        except UsageError as error:
+            raise FieldError(info.field_name or "", value, str(error)) from error
+
     @classmethod
     def read(cls, path: Path) -> Self:
         """Read a suite from TOML: the fields of this class, written with dashes.
@@ -139,7 +179,8 @@ class Suite(Record):
         """Check fields (dashes or underscores); ``source`` begins every message.
 
         Raises:
-            UsageError: a field is unknown, missing or wrong.
+            UsageError: a field is unknown or missing.
+            FieldError: a field is wrong.
         """
         given = _underscored(fields)
         _refuse_unknown(given, cls, source)
@@ -149,12 +190,11 @@ class Suite(Record):
             _refuse_unknown(given["spec"], BenchmarkSpec, f"{source}, [spec]")
         try:
             return cls.model_validate(given)
-        except UsageError as error:
-            raise UsageError(f"{source}: {error}") from error
+        except FieldError as error:
+            message = f"{source}: {error}"
+            raise FieldError(error.field, error.value, error.problem, message) from error
         except ValidationError as error:
-            key, colon, what = first_problem(error).partition(": ")
-            what = what.replace("Tuple", "List").replace("tuple", "list")
-            raise UsageError(f"{source}: {key.replace('_', '-')}{colon}{what}") from error
+            raise _field_error(error, source) from error
 
     def cells(self, machine: str | None = None) -> tuple[Cell, ...]:
         """Every cell, the baseline's included, grouped as a table shows them.
@@ -204,11 +244,25 @@ class Suite(Record):
         axes = (self.models, self.runtimes, self.precisions, self.threads, self.resolutions)
         if math.prod(map(len, (*axes, self.lowerings))) > _MOST_CELLS:
             raise ValueError(f"more than {_MOST_CELLS} cells: split the suite")
-        files = [(name, one) for name in self.runtimes for one in self._precisions_in(name)]
+        shortest, longest = self.spec.min_secs, self.spec.max_secs
+        if longest < shortest:
+            problem = f"less than the {shortest:g} s of min-secs: raise the one or lower the other"
+            raise FieldError("spec.max_secs", longest, problem, f"spec.max-secs: {problem}")
+        self._check_lowerings()
+        return self
+
+    def _check_lowerings(self) -> None:
+        """Refuse a precision or a lowering that no runtime of the suite has."""
+        try:
+            files = [(name, one) for name in self.runtimes for one in self._precisions_in(name)]
+        except UsageError as error:
+            raise FieldError("precisions", self.precisions, str(error)) from error
         for lowering in self.lowerings:
             if not any(_possible(lowering, *file) for file in files):
-                parse_lowering(lowering, runtime.get(files[0][0]).formats[0], files[0][1])
-        return self
+                try:
+                    parse_lowering(lowering, runtime.get(files[0][0]).formats[0], files[0][1])
+                except UsageError as error:
+                    raise FieldError("lowerings", lowering, str(error)) from error
 
     def _precisions_in(self, name: str, machine: str | None = None) -> tuple[Precision, ...]:
         return resolve(self.precisions, runtime.get(name).formats[0], machine, runtime=name)
@@ -230,6 +284,19 @@ class Suite(Record):
         if checkpoint:
             chosen[WEIGHTS] = checkpoint
         return chosen | ({"lowering": lowering} if lowering != AUTO else {})
+
+
+def _field_error(error: ValidationError, source: str) -> UsageError:
+    """The first problem that pydantic found, in the words of suite files."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    key, colon, what = first_problem(error).partition(": ")
+    what = what.replace("Tuple", "List").replace("tuple", "list")
+    message = f"{source}: {key.replace('_', '-')}{colon}{what}"
+    if not first["loc"] or first["type"] == "missing":
+        return UsageError(message)
+    depth = 2 if first["loc"][0] == "spec" else 1
+    field = ".".join(map(str, first["loc"][:depth]))
+    return FieldError(field, first["input"], what, message)
 
 
 def _possible(lowering: str, runtime_name: str, precision: Precision) -> bool:

@@ -97,8 +97,8 @@ class TargetSession:
         """Refuse a governor that the target has not, or that we may not set, before anything slow.
 
         Raises:
-            UsageError: the kernel has no such governor.
-            TargetError: there is nothing to set, or we may not.
+            UsageError: the kernel has no such governor, or none at all.
+            TargetError: we may not set it.
         """
         governor = self._suite.governor
         if governor is not None:

@@ -57,6 +57,8 @@ Models = Annotated[
 Weights = Annotated[
     list[str] | None,
     typer.Option(
+        "--weights",
+        "-w",
         help="A checkpoint: FILE for the model, or NAME=FILE. Of several each is measured."
         " [default: untrained]",
         rich_help_panel=_WHAT,
@@ -235,7 +237,10 @@ ArtifactsFolder = Annotated[
 TablesFolder = Annotated[
     Path | None,
     typer.Option(
-        help="Folder for table.md, .csv, .json. [default: print only]", rich_help_panel=_OUT
+        "--out",
+        "-o",
+        help="Folder for table.md, .csv, .json. [default: print only]",
+        rich_help_panel=_OUT,
     ),
 ]
 Journal = Annotated[

@@ -14,7 +14,7 @@ from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.printing import first_line
 
 if TYPE_CHECKING:
-    from shufflenet_deploy.bench import Suite
+    from shufflenet_deploy.bench import FieldError, Suite
 
 _DEFAULTS: dict[str, Any] = {"models": ["shufflenet-g3-0.5x"], "resolutions": ["224x224"]}
 
@@ -28,6 +28,42 @@ INSTRUCTIONS: dict[str, Any] = {
     "processes": 1,
     "timeout_secs": 1800.0,
 }
+
+#: The option that sets each field of a suite; those of its protocol begin with ``spec.``.
+OPTIONS = {
+    "models": "--model",
+    "cards": "--model",
+    "baseline": "--baseline",
+    "alexnet_head": "--alexnet-head",
+    "weights": "--weights",
+    "calibration": "--calib",
+    "lowerings": "--lowering",
+    "runtimes": "--runtime",
+    "precisions": "--precision",
+    "resolutions": "--resolution",
+    "threads": "--threads",
+    "payload": "--payload",
+    "cores": "--cpus",
+    "governor": "--governor",
+    "precision_target": "--precision-target",
+    "max_processes": "--max-processes",
+    "retries": "--retries",
+    "max_temperature_c": "--max-temperature",
+    "profile": "--profile",
+    "sustained_secs": "--sustained",
+    "benchmark_model": "--benchmark-model",
+    "spec.metric": "--metric",
+    "spec.cpus": "--cpus",
+    "spec.warmup_runs": "--warmup",
+    "spec.warmup_secs": "--warmup",
+    "spec.min_runs": "--min-runs",
+    "spec.min_secs": "--min-secs",
+    "spec.max_secs": "--max-secs",
+    "spec.processes": "--processes",
+    "spec.cooldown_secs": "--cooldown",
+    "spec.timeout_secs": "--timeout",
+}
+_SHOWN_CHARACTERS = 60
 
 _KINDS_OF_CORES = ("big", "all")
 
@@ -44,8 +80,11 @@ def make_suite(
     """The suite of a file or of the journal, overruled by the options that were given.
 
     ``defaults`` apply to fields of the spec that neither sets.
+
+    Raises:
+        UsageError: a value is wrong; it is named by its option.
     """
-    from shufflenet_deploy.bench import Suite  # noqa: PLC0415
+    from shufflenet_deploy.bench import FieldError, Suite  # noqa: PLC0415
 
     fields: dict[str, Any] = {**_DEFAULTS, **base}
     fields.update({key: value for key, value in options.items() if value is not None})
@@ -61,7 +100,29 @@ def make_suite(
     for key in ("calibration",):
         if fields.get(key):
             fields[key] = str(user_path(fields[key]).absolute())
-    return Suite.of(fields, source="bench")
+    try:
+        return Suite.of(fields, source="bench")
+    except FieldError as error:
+        if error.field not in OPTIONS:
+            raise
+        raise UsageError(_by_option(error)) from error
+
+
+def _by_option(error: FieldError) -> str:
+    """One line for a wrong field, with the option in place of its name."""
+    problem = error.problem.replace("Input should be", "must be")
+    for field, option in OPTIONS.items():
+        if field.startswith("spec."):
+            name = field.removeprefix("spec.").replace("_", "-")
+            problem = re.sub(rf"(?<![\w-]){name}(?![\w-])", option, problem)
+    values = error.value if isinstance(error.value, list | tuple) else (error.value,)
+    shown = first_line(
+        ",".join(f"{one:g}" if isinstance(one, float) else str(one) for one in values),
+        _SHOWN_CHARACTERS,
+    )
+    option = OPTIONS[error.field]
+    # Some problems quote the value themselves.
+    return f"{option}: {problem}" if f"'{shown}'" in problem else f"{option} {shown}: {problem}"
 
 
 def read_suite(name: str) -> dict[str, Any]:

@@ -132,9 +132,7 @@ def _plan(
     return Plan.model_validate(
         {
             "cpus": tuple(dict.fromkeys(chosen)),
-            "models": [
-                word if word.endswith(".toml") else zoo.architecture(word).name for word in models
-            ],
+            "models": tuple(zoo.references(models).values()),
             "runtimes": [_pinned(name, locked) for name in runtimes],
             "precisions": precisions,
             "resolution": Resolution.parse(resolution),
@@ -158,11 +156,12 @@ def _pinned(runtime: str, locked: CostBaseline | None) -> str:
 
 
 def _planned(count: Count, plan: Plan) -> bool:
+    from shufflenet_deploy import zoo  # noqa: PLC0415
     from shufflenet_deploy.records import RuntimeSpec  # noqa: PLC0415
 
     return (
         count.cpu in plan.cpus
-        and count.model in plan.models
+        and count.model in zoo.references(plan.models)
         and count.runtime in {RuntimeSpec.parse(name).name for name in plan.runtimes}
         and count.precision in plan.precisions_in(count.runtime, count.cpu)
         and count.resolution == plan.resolution

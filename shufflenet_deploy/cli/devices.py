@@ -6,7 +6,7 @@ import queue
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from shufflenet_deploy.target import Target
 
 _DEFAULT_SECS = 15.0
+_FAILED = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,14 +65,21 @@ def devices(
 ) -> None:
     """List hosts of hosts.toml and ~/.ssh/config, phones that adb knows, running virtual boards.
 
-    All are probed at the same time; those that do not answer are listed with the reason.
+    All are probed at the same time; those that do not answer are listed with the reason. A HOST
+    that was named and does not answer is a failure.
     """
     notes: list[str] = []
     wanted = hosts_of(hosts or _known(notes))
     found = _probe_all(wanted, timeout, ssh_client)
     if as_json:
         print_json({"devices": [asdict(one) for one in found], "notes": notes})
-        return
+    else:
+        _print(found, notes)
+    if hosts and any(one.problem for one in found):
+        raise typer.Exit(_FAILED)
+
+
+def _print(found: Sequence[Device], notes: Sequence[str]) -> None:
     if found:
         _print_table(found)
     for one in found:
@@ -174,7 +182,7 @@ def _cores(cores: tuple[Core, ...]) -> str:
     return f"{len(cores)}: " + " + ".join(f"{n}x {khz / 1e6:.1f}" for khz, n in groups) + " GHz"
 
 
-def _print_table(found: list[Device]) -> None:
+def _print_table(found: Sequence[Device]) -> None:
     print_grid(
         (
             *(Column(title=name) for name in ("host", "abi", "cores")),

@@ -28,7 +28,7 @@ def import_weights(  # noqa: PLR0917 - options, each passed by name
     ] = None,
     name: Annotated[
         str | None,
-        typer.Option("--name", help="Name of the card and its files. [default: the model's]"),
+        typer.Option("--name", "-n", help="Name of the card and its files. [default: the model's]"),
     ] = None,
     state_dict: Annotated[
         str | None,

@@ -9,6 +9,7 @@ import typer
 
 from shufflenet_deploy.cli.stdout import Column, console, paragraph, print_grid, print_json
 from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.printing import first_line
 
 if TYPE_CHECKING:
     from shufflenet_deploy.export.inspection.contents import Inspection
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from shufflenet_deploy.export.layer_sqnr import LayerFidelity
     from shufflenet_deploy.network.metadata import Metadata
     from shufflenet_deploy.records import TensorSpec
+
+
+_MOST_CHARACTERS = 1000
 
 
 def register(app: typer.Typer) -> None:
@@ -72,13 +76,11 @@ def _print(found: Inspection) -> None:
     from rich.markup import escape  # noqa: PLC0415
     from rich.table import Table  # noqa: PLC0415
 
-    from shufflenet_deploy.export.untrusted import printable  # noqa: PLC0415
-
     facts = Table(box=None, show_header=False, pad_edge=False)
     facts.add_column(style="bold")
     facts.add_column(overflow="fold")
     for name, value in _facts(found):
-        facts.add_row(name, printable(value))
+        facts.add_row(name, first_line(value, _MOST_CHARACTERS))
     operations = Table(box=None, pad_edge=False, header_style="bold")
     operations.add_column("operation")
     operations.add_column("count", justify="right")

@@ -141,9 +141,7 @@ def _plan(
         known.get(name)
     return Plan(
         boards=boards,
-        models=tuple(
-            word if word.endswith(".toml") else zoo.architecture(word).name for word in models
-        ),
+        models=tuple(zoo.references(models).values()),
         runtimes=tuple(runtimes),
         precisions=tuple(precisions),
         resolution=Resolution.parse(resolution),

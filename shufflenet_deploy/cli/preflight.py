@@ -92,8 +92,10 @@ def resolutions(suite: Suite) -> None:
 def _takes(suite: Suite, model: str, size: Resolution) -> None:
     from shufflenet_deploy import zoo  # noqa: PLC0415
 
+    reference = suite.cards.get(model, model)
+    zoo.architecture(reference)
     try:
-        zoo.complexity_of(model, size, suite.alexnet_head)
+        zoo.complexity_of(reference, size, suite.alexnet_head)
     except UsageError as error:
         if model == suite.baseline and model not in suite.models:
             advice = "or measure without one: --baseline none"
@@ -102,11 +104,11 @@ def _takes(suite: Suite, model: str, size: Resolution) -> None:
             advice, named = f"or leave {model} out", model
         raise UsageError(
             f"--resolution {size} is too small for {named}: its feature maps shrink to nothing; "
-            f"choose {_smallest(suite, model)} or more, {advice}"
+            f"choose {_smallest(suite, reference)} or more, {advice}"
         ) from error
 
 
-def _smallest(suite: Suite, model: str) -> str:
+def _smallest(suite: Suite, reference: str) -> str:
     """The smallest square input of a network, by bisection."""
     from shufflenet_deploy import zoo  # noqa: PLC0415
     from shufflenet_deploy.records import Resolution  # noqa: PLC0415
@@ -115,7 +117,7 @@ def _smallest(suite: Suite, model: str) -> str:
     while enough - too_small > 1:
         side = (too_small + enough) // 2
         try:
-            zoo.complexity_of(model, Resolution(height=side, width=side), suite.alexnet_head)
+            zoo.complexity_of(reference, Resolution(height=side, width=side), suite.alexnet_head)
         except UsageError:
             too_small = side
         else:

@@ -12,6 +12,7 @@ from shufflenet_deploy.cli.bench_suite import definition_of
 from shufflenet_deploy.cli.journal import JOURNAL_HELP, open_journal
 from shufflenet_deploy.cli.multi_value import listed
 from shufflenet_deploy.cli.stdout import print_json, show
+from shufflenet_deploy.cli.table import MODEL, PRECISION, RUNTIME
 from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -37,15 +38,9 @@ def profile(  # noqa: PLR0917 - options, each passed by name
             autocompletion=completion.suites,
         ),
     ] = "last",
-    model: Annotated[
-        str | None, typer.Option(help="Only these models (comma-separated). [default: all]")
-    ] = None,
-    runtime: Annotated[
-        str | None, typer.Option(help="Only these runtimes (comma-separated). [default: all]")
-    ] = None,
-    precision: Annotated[
-        str | None, typer.Option(help="Only these precisions (comma-separated). [default: all]")
-    ] = None,
+    model: Annotated[str | None, MODEL] = None,
+    runtime: Annotated[str | None, RUNTIME] = None,
+    precision: Annotated[str | None, PRECISION] = None,
     against: Annotated[
         str | None,
         typer.Option(help="The model to compare with. [default: the suite's baseline]"),

@@ -15,7 +15,7 @@ from shufflenet_deploy.cli.stdout import print_json
 if TYPE_CHECKING:
     from shufflenet_deploy.report.html import Part
 
-_OUT = typer.Option("--out", help="The HTML file to write.")
+_OUT = typer.Option("--out", "-o", help="The HTML file to write.")
 _PLOTS = typer.Option(
     "--plots", help="Write the charts as SVG and PNG into this folder too. [default: no]"
 )

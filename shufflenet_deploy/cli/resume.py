@@ -9,38 +9,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from shufflenet_deploy.cli.bench_suite import OPTIONS
 from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
     from shufflenet_deploy.bench import Suite
 
-#: The option that sets each field that a resumed suite keeps.
-KEPT = {
-    "models": "--model",
-    "cards": "--model",
-    "baseline": "--baseline",
-    "alexnet_head": "--alexnet-head",
-    "weights": "--weights",
-    "calibration": "--calib",
-    "lowerings": "--lowering",
-    "runtimes": "--runtime",
-    "precisions": "--precision",
-    "resolutions": "--resolution",
-    "threads": "--threads",
-    "payload": "--payload",
-    "cores": "--cpus",
-    "governor": "--governor",
-}
-#: The same for the fields of its spec.
-KEPT_OF_SPEC = {
-    "metric": "--metric",
-    "cpus": "--cpus",
-    "warmup_runs": "--warmup",
-    "warmup_secs": "--warmup",
-    "min_runs": "--min-runs",
-    "min_secs": "--min-secs",
-    "max_secs": "--max-secs",
-}
+#: The fields that a resumed suite keeps.
+KEPT = frozenset(
+    (
+        *("models", "cards", "baseline", "alexnet_head", "weights", "calibration", "lowerings"),
+        *("runtimes", "precisions", "resolutions", "threads", "payload", "cores", "governor"),
+    )
+)
+#: The same of its spec.
+KEPT_OF_SPEC = frozenset(
+    ("metric", "cpus", "warmup_runs", "warmup_secs", "min_runs", "min_secs", "max_secs")
+)
 
 
 def check(suite_id: str, known: Suite, wanted: Suite) -> None:
@@ -54,9 +39,12 @@ def check(suite_id: str, known: Suite, wanted: Suite) -> None:
     Raises:
         UsageError: an option differs; it and both values are named.
     """
-    kept = [(KEPT[name], known, wanted, name) for name in KEPT]
-    of_spec = [(KEPT_OF_SPEC[name], known.spec, wanted.spec, name) for name in KEPT_OF_SPEC]
-    for option, mine, theirs, name in (*kept, *of_spec):
+    of_spec = {f"spec.{name}" for name in KEPT_OF_SPEC}
+    for field, option in OPTIONS.items():
+        if field not in KEPT | of_spec:
+            continue
+        name = field.removeprefix("spec.")
+        mine, theirs = (known.spec, wanted.spec) if name != field else (known, wanted)
         before, now = getattr(mine, name), getattr(theirs, name)
         if not _same(before, now):
             raise UsageError(

@@ -30,10 +30,12 @@ JOURNAL = typer.Option("--journal", help=JOURNAL_HELP)
 BASELINE = typer.Option(
     "--baseline", help="The model that speedups are over, or 'none'. [default: the suite's own]"
 )
-MODEL = typer.Option("--model", help="Only these models (comma-separated). [default: all]")
-RUNTIME = typer.Option("--runtime", help="Only these runtimes (comma-separated). [default: all]")
+MODEL = typer.Option("--model", "-m", help="Only these models (comma-separated). [default: all]")
+RUNTIME = typer.Option(
+    "--runtime", "-r", help="Only these runtimes (comma-separated). [default: all]"
+)
 PRECISION = typer.Option(
-    "--precision", help="Only these precisions (comma-separated). [default: all]"
+    "--precision", "-p", help="Only these precisions (comma-separated). [default: all]"
 )
 RESOLUTION = typer.Option(
     "--resolution", help="Only these resolutions (comma-separated). [default: all]"
@@ -55,7 +57,9 @@ _FORMAT = typer.Option(
     metavar="FORM",
     help="terminal, md, csv, json or latex; --out FILE sets it by its ending. [default: terminal]",
 )
-_OUT = typer.Option("--out", help="Write to this file; to a folder, every format. [default: print]")
+_OUT = typer.Option(
+    "--out", "-o", help="Write to this file; to a folder, every format. [default: print]"
+)
 _JSON = typer.Option("--json", help="Short for --format json.")
 
 

@@ -12,7 +12,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from shufflenet_deploy import board, runtime, transport
+from shufflenet_deploy import board, runtime, transport, zoo
 from shufflenet_deploy.analysis.profile import Breakdown
 from shufflenet_deploy.atomic_files import resource, sha256_file
 from shufflenet_deploy.cost.baseline import Count
@@ -45,8 +45,9 @@ _RUNTIMES = ("onnxruntime", "litert")
 
 
 class Plan(Record):
-    """Cells to count. ``runtimes`` may carry versions: ``onnxruntime==1.32.0``.
+    """Cells to count.
 
+    ``models`` are names or paths of cards; ``runtimes`` may have versions: ``onnxruntime==1.32.0``.
     ``profile`` also profiles inferences by operator. Of ``precisions``, ``all`` stands for every
     one of a runtime on a CPU. ``recount`` counts anew what was counted before and has not changed.
     """
@@ -106,9 +107,10 @@ def count(plan: Plan, *, out: Path, keep_boards: bool, on_stage: Callable[[str],
     """
     requests = enumerate(_requests(plan, out))
     # By models: what the files of one have in common is found made, and the small one's come first.
+    order = list(zoo.references(plan.models))
     files = sorted(
         (_File(index, one) for index, one in requests),
-        key=lambda file: plan.models.index(file.wanted.request.model),
+        key=lambda file: order.index(file.wanted.model),
     )
     boards = [_settings(cpu, persistent=keep_boards) for cpu in plan.cpus]
     found = [board.find(one.name) for one in boards]
@@ -139,13 +141,14 @@ def count(plan: Plan, *, out: Path, keep_boards: bool, on_stage: Callable[[str],
 class _CountRequest:
     """A file to count: the runtime that runs it, on the boards with one of ``cpus``."""
 
+    model: str
     runtime: str
     request: ExportRequest
     cpus: tuple[str, ...]
 
     @property
     def title(self) -> str:
-        return f"{self.request.model} {self.request.precision} for {self.runtime}"
+        return f"{self.model} {self.request.precision} for {self.runtime}"
 
 
 @dataclass(frozen=True)
@@ -159,7 +162,8 @@ class _File:
 
 def _requests(plan: Plan, out: Path) -> Iterator[_CountRequest]:
     """Each runtime with each file it is to run."""
-    for name, model in product(plan.runtimes, plan.models):
+    models = zoo.references(plan.models)
+    for name, (model, reference) in product(plan.runtimes, models.items()):
         chosen = runtime.get(name)
         # A program is for one kind of core, other files are for all.
         groups = [(cpu,) for cpu in plan.cpus] if chosen.standalone else [plan.cpus]
@@ -167,14 +171,14 @@ def _requests(plan: Plan, out: Path) -> Iterator[_CountRequest]:
             (group, one) for group in groups for one in plan.precisions_in(name, group[0])
         ):
             request = ExportRequest(
-                model=model,
+                model=reference,
                 format=chosen.formats[0],
                 precision=precision,
                 resolution=plan.resolution,
                 out=out,
                 **({"machine": cpus[0]} if chosen.standalone else {}),
             )
-            yield _CountRequest(name, request, cpus)
+            yield _CountRequest(model, name, request, cpus)
 
 
 def _export(

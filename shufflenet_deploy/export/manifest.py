@@ -82,7 +82,7 @@ def replaced(path: Path) -> str:
     manifest = read(path)
     if manifest is None or not matches(path, manifest):
         return "which is not what its manifest describes: made elsewhere, changed or damaged"
-    return "which other versions of the tools made, or with other limits"
+    return "made with other images, limits, labels or versions of the tools"
 
 
 def made_elsewhere(request: ExportRequest, weights: str) -> Artifact:

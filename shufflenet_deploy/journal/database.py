@@ -87,6 +87,11 @@ class Location:
 
     def unusable(self, error: BaseException) -> UsageError:
         """The one error of everything that a database or its driver raises."""
+        if isinstance(error, Warning):
+            return UsageError(
+                f"cannot use the journal {self.shown}: the driver knows nothing of a parameter of "
+                "its URL; leave out what follows the ?"
+            )
         reason = self.reason(error)
         hint = "choose another --journal"
         if "not a database" in reason or "malformed" in reason:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from shufflenet_deploy import runtime
+from shufflenet_deploy import runtime, zoo
 from shufflenet_deploy.errors import DeployError, UsageError
 from shufflenet_deploy.export import export
 from shufflenet_deploy.export.precisions import resolve
@@ -101,7 +101,10 @@ class Prediction(Record):
 
 
 class Plan(Record):
-    """What to predict. ``recount`` runs again what was counted before and has not changed."""
+    """What to predict. ``models`` are names, or paths of cards.
+
+    ``recount`` runs again what was counted before and has not changed.
+    """
 
     boards: tuple[BoardCard, ...] = Field(min_length=1)
     models: tuple[str, ...]
@@ -121,9 +124,10 @@ class Result(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class _Job:
-    """One file on the boards of one core."""
+    """One file on the boards of one core; ``reference`` is what exports take for ``model``."""
 
     model: str
+    reference: str
     runtime: str
     precision: Precision
     boards: tuple[BoardCard, ...]
@@ -174,8 +178,14 @@ def _jobs(plan: Plan) -> Iterator[_Job]:
                 plan.precisions, file_format, boards[0].model.machine, runtime=name
             )
             for precision in precisions:
-                for model in plan.models:
-                    yield _Job(model=model, runtime=name, precision=precision, boards=boards)
+                for model, reference in zoo.references(plan.models).items():
+                    yield _Job(
+                        model=model,
+                        reference=reference,
+                        runtime=name,
+                        precision=precision,
+                        boards=boards,
+                    )
 
 
 def _predicted(
@@ -203,7 +213,7 @@ def _exported(plan: Plan, job: _Job, out: Path, on_stage: Callable[[str], None])
     chosen = runtime.get(job.runtime)
     machine = {"machine": job.boards[0].model.machine} if chosen.standalone else {}
     request = ExportRequest(
-        model=job.model,
+        model=job.reference,
         format=chosen.formats[0],
         precision=job.precision,
         resolution=plan.resolution,

@@ -34,8 +34,13 @@ SuiteId = Annotated[Name, StringConstraints(min_length=1, max_length=128)]
 Sha256 = Annotated[Name, StringConstraints(max_length=64)]
 
 
-def first_problem(error: ValidationError) -> str:
-    """One line for the first problem that pydantic found: ``threads: must be 1 or more``."""
+def first_problem(error: Exception) -> str:
+    """One line for the first problem that pydantic found: ``threads: must be 1 or more``.
+
+    Of any other error it is the first line, or the error's type.
+    """
+    if not isinstance(error, ValidationError):
+        return first_line(str(error), 300) or type(error).__name__
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     where = first_line(".".join(str(part) for part in first["loc"]), 80)
     what = first_line(str(first["msg"]).removeprefix("Value error, "))

@@ -204,8 +204,8 @@ class Governor:
         What an earlier change noted stays noted.
 
         Raises:
-            UsageError: the kernel has no such governor.
-            TargetError: there is nothing to set, or we may not.
+            UsageError: the kernel has no such governor, or none at all.
+            TargetError: we may not set it.
         """
         path = f"{self._folder_of()}/{note}"
         if lease_secs is not None:
@@ -223,8 +223,8 @@ class Governor:
         """Find out whether ``set`` would succeed; nothing is changed.
 
         Raises:
-            UsageError: the kernel has no such governor.
-            TargetError: there is nothing to set, or we may not.
+            UsageError: the kernel has no such governor, or none at all.
+            TargetError: we may not set it.
         """
         self._refuse(self._with_rights(shell(_CHECK, governor)), governor)
 
@@ -232,9 +232,9 @@ class Governor:
         """Raise what kept a script from setting the governor, if anything did."""
         host = self._transport.host
         if result.exit_code == _NONE:
-            raise TargetError(
+            raise UsageError(
                 f"{host} has no frequency governor to set (a virtual machine, or a kernel without "
-                "cpufreq): leave --governor out"
+                "cpufreq): measure without one"
             )
         if result.exit_code == _UNKNOWN:
             known = ", ".join(result.text.split())

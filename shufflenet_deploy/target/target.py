@@ -220,8 +220,8 @@ class Target:
         """Set the frequency governor until ``restore`` or a restart of the target.
 
         Raises:
-            UsageError: the kernel has no such governor.
-            TargetError: there is nothing to set, or we may not.
+            UsageError: the kernel has no such governor, or none at all.
+            TargetError: we may not set it.
         """
         return self._governor.set(governor)
 
@@ -229,8 +229,8 @@ class Target:
         """Find out whether the frequency governor could be set; nothing is changed.
 
         Raises:
-            UsageError: the kernel has no such governor.
-            TargetError: there is nothing to set, or we may not.
+            UsageError: the kernel has no such governor, or none at all.
+            TargetError: we may not set it.
         """
         self._governor.check(governor)
 
@@ -242,8 +242,8 @@ class Target:
         when it sees the connection end, else when ``lease_secs`` have passed without ``renew``.
 
         Raises:
-            UsageError: the kernel has no such governor.
-            TargetError: there is nothing to set, or we may not.
+            UsageError: the kernel has no such governor, or none at all.
+            TargetError: we may not set it.
         """
         self._governor.set(governor, BENCH, lease_secs=lease_secs)
         try:

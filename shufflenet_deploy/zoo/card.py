@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from shufflenet_deploy.atomic_files import read_toml
 from shufflenet_deploy.errors import UsageError
@@ -82,7 +82,7 @@ def read_card(path: Path) -> Architecture:
     try:
         return Architecture.model_validate({**fields, "folder": path.parent})
     except (UsageError, TypeError, ValueError, OverflowError, RecursionError) as error:
-        raise UsageError(f"{path} is not a valid card: {first_line(error)}") from error
+        raise UsageError(f"{path} is not a valid card: {first_problem(error)}") from error
 
 
 def card_text(architecture: Architecture) -> str:
@@ -93,10 +93,3 @@ def card_text(architecture: Architecture) -> str:
     description = architecture.description.model_dump(mode="json", exclude_defaults=True)
     fields["description"] = {"family": architecture.description.family} | description
     return tomli_w.dumps(fields)
-
-
-def first_line(error: Exception) -> str:
-    """Path and message of the first problem that pydantic found."""
-    if isinstance(error, ValidationError):
-        return first_problem(error)[:300]
-    return (str(error) or type(error).__name__).splitlines()[0][:300]

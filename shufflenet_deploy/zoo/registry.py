@@ -10,7 +10,8 @@ from pathlib import Path
 
 from shufflenet_deploy.atomic_files import resource
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.zoo.card import Architecture, first_line, read_card
+from shufflenet_deploy.records import first_problem
+from shufflenet_deploy.zoo.card import Architecture, read_card
 from shufflenet_deploy.zoo.config import MobileNetConfig, Shuffle, ShuffleNetConfig, shufflenet
 
 #: Reduction of the squeeze-and-excitation gate (the 527M of Table 5 are met with 16).
@@ -146,7 +147,7 @@ def _parse_shufflenet(match: re.Match[str]) -> Architecture:
     try:
         description = shufflenet(groups, scale)
     except ValueError as error:
-        raise UsageError(f"{match.string} cannot be built: {first_line(error)}") from error
+        raise UsageError(f"{match.string} cannot be built: {first_problem(error)}") from error
     title = f"ShuffleNet {scale:g}x (g={groups})"
     if "se" in words:
         description = description.model_copy(update={"gate": GATE_REDUCTION})

@@ -76,6 +76,7 @@ def _refuse_missing(given: Path, missing: list[Path], count: int) -> None:
         names = ", ".join(path.name for path in missing[:3])
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise UsageError(
-            f"{given} belongs to weights in {count} shards, of which {len(missing)} are missing"
+            f"{given} belongs to weights in {count} shards, of which {len(missing)} "
+            f"{'is' if len(missing) == 1 else 'are'} missing"
             f" ({names}{more}); fetch them into {given.parent}"
         )

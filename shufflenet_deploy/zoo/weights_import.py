@@ -5,6 +5,7 @@ What fits nothing is refused with the keys that are missing, unexpected or of th
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,8 +16,8 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.records import Resolution
-from shufflenet_deploy.zoo.card import Architecture, first_line
+from shufflenet_deploy.records import Resolution, first_problem
+from shufflenet_deploy.zoo.card import Architecture
 from shufflenet_deploy.zoo.channel_remap import rewire
 from shufflenet_deploy.zoo.checkpoint import Candidate, Checkpoint, find_state_dicts, shown
 from shufflenet_deploy.zoo.checkpoint_layouts import NATIVE, Layout
@@ -353,8 +354,13 @@ def _misfit(checkpoint: Checkpoint, name: str, layout: str, problems: list[str])
 def _holds_another(
     checkpoint: Checkpoint, layout: str, name: str, card: Architecture
 ) -> UsageError:
+    try:
+        advice = f"use --model {architecture(name).name}"
+    except UsageError:  # No model that is known here: it needs a card.
+        words = ("shufflenet-deploy", "import", str(checkpoint.path))
+        advice = f"make a card of it: {shlex.join(words)}"
     return MisfitError(
-        f"{checkpoint.path} holds {name} ({layout}'s layout), not {card.name}; use --model {name}"
+        f"{checkpoint.path} holds {name} ({layout}'s layout), not {card.name}; {advice}"
     )
 
 
@@ -401,5 +407,5 @@ def _validated(checkpoint: Checkpoint, adapter: TypeAdapter[T], text: str) -> T:
     except ValidationError as error:
         raise UsageError(
             f"{checkpoint.path} has metadata that this version does not understand:"
-            f" {first_line(error)}; import the original file again"
+            f" {first_problem(error)}; import the original file again"
         ) from error

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 import sample_runs
+from command_line import typed
 
 from shufflenet_deploy.journal import Journal
 
@@ -43,18 +41,8 @@ def folder(tmp_path_factory):
 @pytest.fixture
 def compare(folder):
     def run(*words: str, check: int = 0, journal: str = "journal.sqlite"):
-        done = subprocess.run(
-            [sys.executable, "-m", "shufflenet_deploy", "compare", *words],
-            cwd=folder,
-            env={
-                **os.environ,
-                "SHUFFLENET_DEPLOY_JOURNAL": str(folder / journal),
-                "COLUMNS": "120",
-            },
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        env = {"SHUFFLENET_DEPLOY_JOURNAL": str(folder / journal), "COLUMNS": "120"}
+        done = typed("compare", *words, cwd=folder, env=env)
         assert done.returncode == check, done.stderr
         assert "Traceback" not in done.stderr
         return done

@@ -39,7 +39,7 @@ ON_TARGETS = {"doctor", "tune governor"}
 #: How to call every other command so that it succeeds; in this order, in one folder.
 CALLS = {
     "models": (),
-    "devices": ("nobody@127.0.0.1:1",),
+    "devices": ("local",),
     "export": (*SMALL, "--fmt", "onnx", "--precision", "fp32"),
     "inspect": ("EXPORTED", "--layers"),
     "classify": ("labelled/0/image.jpg", "--model", "EXPORTED"),
@@ -77,7 +77,7 @@ WHOLE = {
     "runs show": ("shufflenet-g3-0.5x", "720x1280", "onnxruntime"),
     "export": (f"{TINY}-32x32-fp32.onnx",),
     "eval": ("PyTorch", "(McNemar)."),
-    "devices": ("nobody@127.0.0.1:1",),
+    "devices": ("local",),
 }
 
 #: A mistake per command, and what the line about it says.

@@ -15,25 +15,18 @@ from pathlib import Path
 
 import digits
 import pytest
+from command_line import typed
 from PIL import Image
 
 from shufflenet_deploy import zoo
+from shufflenet_deploy.atomic_files import resource as resource_file
 from shufflenet_deploy.zoo.card import card_text
 
 SMALL = ("--model", "shufflenet-g3-0.25x", "--resolution", "64x64")
 
 
 def run(*argv: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "shufflenet_deploy", *argv],
-        cwd=cwd,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "160"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return typed(*argv, cwd=cwd, env={"COLUMNS": "160"})
 
 
 def files_in(folder: Path) -> set[str]:
@@ -67,7 +60,12 @@ def test_the_second_time_costs_nothing(
 ) -> None:
     folder, _ = made
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = run("export", *SMALL, "--json", cwd=folder)
+    done = subprocess.run(
+        [sys.executable, "-m", "shufflenet_deploy", "export", *SMALL, "--json"],
+        cwd=folder,
+        capture_output=True,
+        check=True,
+    )
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     files = json.loads(done.stdout)["files"]
     assert [file["status"] for file in files] == ["up to date"] * 4
@@ -76,13 +74,17 @@ def test_the_second_time_costs_nothing(
     assert seconds < 2.0  # half a second on an idle machine; making them takes over ten
 
 
-def test_no_runtime_reports_the_model_to_its_makers(tmp_path: Path) -> None:
+def test_no_runtime_reports_the_model_to_its_makers(
+    made: tuple[Path, subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
     """onnxruntime would, and keeps an identifier in the home, unless it is told not to."""
+    file = made[0] / "artifacts" / "shufflenet-g3-0.25x-64x64-fp32.onnx"
+    image = next(resource_file("export", "images").glob("*.jpg"))
     quiet = ("CI", "TF_BUILD", "GITHUB_ACTIONS", "XDG_CACHE_HOME", "ORT_DISABLE_TELEMETRY")
     env = {name: value for name, value in os.environ.items() if name not in quiet}
     (tmp_path / "home").mkdir()
     done = subprocess.run(
-        [sys.executable, "-m", "shufflenet_deploy", "export", *SMALL, "-f", "onnx", "-p", "fp32"],
+        [sys.executable, "-m", "shufflenet_deploy", "classify", image, "--model", file],
         cwd=tmp_path,
         env=env | {"HOME": str(tmp_path / "home")},
         capture_output=True,

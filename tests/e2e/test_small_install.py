@@ -118,7 +118,7 @@ def typed(folder, hidden):
     "words",
     [
         ("models",),
-        ("devices", "nobody@127.0.0.1:1"),
+        ("devices", "local"),
         ("table", "--suite", "after"),
         ("report", "--suite", "after", "--plots", "plots"),
         ("compare", "before", "after"),

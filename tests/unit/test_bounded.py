@@ -91,6 +91,7 @@ def test_a_name_is_one_line_for_any_terminal(text):
 def test_what_is_shown_of_a_text_is_a_line():
     assert printing.first_line("\x1b[31mred\nblue") == "?[31mred"
     assert printing.first_line("x" * 500, 10) == "xxxxxxxxx…"
+    assert printing.first_line("a\tb\x9b\ud800\u202ec\xa0é") == "a?b???c\xa0é"
     assert printing.printable("a\ud800\x00b\n") == "a??b\n"
 
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from shufflenet_deploy.atomic_files import sha256_file
+from shufflenet_deploy.atomic_files import check_file, sha256_file
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.export import manifest, shortfall
-from shufflenet_deploy.export.untrusted import MALFORMED, check_file, count, printable
+from shufflenet_deploy.export.untrusted import MALFORMED, count
 from shufflenet_deploy.network.metadata import Metadata
+from shufflenet_deploy.printing import first_line
 from shufflenet_deploy.records import Artifact, Format, Record, TensorSpec
 
 _TFLITE_MARK, _ELF_MARK = b"TFL3", b"\x7fELF"
 
+#: Of a name in a file so much is shown.
+_MOST_CHARACTERS = 1000
 #: Multiply-adds of a file may differ from the model's by this share before it is worth a word.
 _TOLERATED_EXTRA = 0.005
 
@@ -83,7 +86,7 @@ def inspect(path: Path) -> Inspection:
     if artifact is not None:
         warnings += _against(contents, artifact)
     return Inspection(
-        path=path.absolute(),
+        path=path.resolve(),
         format=kind,
         size_bytes=path.stat().st_size,
         sha256=sha256_file(path),
@@ -102,19 +105,23 @@ def _checked(contents: Contents) -> Contents:
     count(contents.parameters)
     return contents.model_copy(
         update={
-            "version": printable(contents.version),
+            "version": _shown(contents.version),
             "operations": {
-                printable(name): count(number) for name, number in contents.operations.items()
+                _shown(name): count(number) for name, number in contents.operations.items()
             },
             "inputs": tuple(map(_named, contents.inputs)),
             "outputs": tuple(map(_named, contents.outputs)),
-            "warnings": tuple(map(printable, contents.warnings)),
+            "warnings": tuple(map(_shown, contents.warnings)),
         }
     )
 
 
+def _shown(text: str) -> str:
+    return first_line(text, _MOST_CHARACTERS)
+
+
 def _named(value: TensorSpec) -> TensorSpec:
-    return value.model_copy(update={"name": printable(value.name), "dtype": printable(value.dtype)})
+    return value.model_copy(update={"name": _shown(value.name), "dtype": _shown(value.dtype)})
 
 
 def kind_of(path: Path) -> Format:

@@ -11,10 +11,12 @@ import onnx.external_data_helper
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import numpy_helper
 
+from shufflenet_deploy.atomic_files import check_file
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.export.inspection.contents import Contents, most_frequent_first, precision_of
 from shufflenet_deploy.export.metadata import from_properties
-from shufflenet_deploy.export.untrusted import MALFORMED, check_file, printable, product
+from shufflenet_deploy.export.untrusted import MALFORMED, product
+from shufflenet_deploy.printing import first_line
 from shufflenet_deploy.records import TensorSpec
 
 #: Operators with weights, and which input holds them; convolutions of onnxruntime's own are NHWC.
@@ -64,8 +66,8 @@ def _loaded(path: Path) -> onnx.ModelProto:
         onnx.checker.ValidationError,
         onnx.shape_inference.InferenceError,
     ) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__).rstrip(". ")
-        raise UsageError(f"{damaged} ({printable(reason)}); export it again") from error
+        reason = first_line(str(error), 1000).rstrip(". ") or type(error).__name__
+        raise UsageError(f"{damaged} ({reason}); export it again") from error
 
 
 def _read(path: Path) -> onnx.ModelProto:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 
 import pytest
+from command_line import typed
 from fake_sysfs import Cpus
 
 
@@ -19,14 +18,7 @@ def doctor(tmp_path):
             "SHUFFLENET_DEPLOY_STATE": str(tmp_path / "state"),
             "COLUMNS": "100",
         }
-        return subprocess.run(
-            [sys.executable, "-m", "shufflenet_deploy", "doctor", *words],
-            env={**os.environ, **own, **(env or {})},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
+        return typed("doctor", *words, cwd=tmp_path, env={**own, **(env or {})})
 
     return run
 

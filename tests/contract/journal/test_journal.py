@@ -309,11 +309,12 @@ def test_a_damaged_journal_is_told(file):
         ("/proc/nowhere/journal.sqlite", "cannot create the folder"),
         ("postgresql+psycopg3x://u:secret@h/d", "no driver"),
         ("://", "not a journal"),
+        ("sqlite:///{folder}/x?key=secret", "leave out what follows the \\?$"),
     ],
 )
-def test_a_location_that_cannot_be_is_told_without_its_password(location, told):
+def test_a_location_that_cannot_be_is_told_without_its_password(location, told, tmp_path):
     with pytest.raises(UsageError, match=told) as raised:
-        Journal(location)
+        Journal(location.format(folder=tmp_path))
     assert "secret" not in str(raised.value)
 
 

@@ -11,6 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
+import command_line
 import pytest
 from fake_sysfs import GOVERNORS, Cpus
 
@@ -46,14 +47,8 @@ def typed(pi, tmp_path):
     """Runs the command line against that machine."""
 
     def run(*words: str):
-        return subprocess.run(
-            [sys.executable, "-m", "shufflenet_deploy", *words],
-            env={**os.environ, **pi.env, "SHUFFLENET_DEPLOY_ROOT": str(tmp_path / "ours")},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
+        own = {**pi.env, "SHUFFLENET_DEPLOY_ROOT": str(tmp_path / "ours")}
+        return command_line.typed(*words, cwd=tmp_path, env=own)
 
     return run
 
@@ -151,8 +146,9 @@ def test_a_machine_without_governors_says_so(sshd_with, tmp_path):
     bare = sshd_with(inside=Cpus.make(tmp_path / "bare").inside())
     with transport.connect(bare.settings) as link:
         target = Target(link, root=str(tmp_path / "ours"))
-        with pytest.raises(TargetError, match="no frequency governor to set"):
-            target.set_governor("performance")
+        for refused in (target.set_governor, target.check_governor):
+            with pytest.raises(UsageError, match=r"no frequency governor to set .*: measure with"):
+                refused("performance")
 
 
 def test_for_the_time_of_a_measurement(target, cpus, tmp_path):

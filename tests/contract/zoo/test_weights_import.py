@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
+import digits
 import pytest
 import torch
 from pytorchcv.models.shufflenet import get_shufflenet
@@ -105,8 +107,17 @@ def test_a_pickle_with_code_in_it_is_not_run(tmp_path: Path):
 def test_weights_of_another_width_name_what_differs(tmp_path: Path):
     path = tmp_path / "wide.pth"
     torch.save(get_shufflenet(groups=3, width_scale=1.0).state_dict(), path)
-    with pytest.raises(UsageError, match=r"wide\.pth"):
+    with pytest.raises(UsageError, match=r"wide\.pth .* use --model shufflenet-g3-1x$"):
         zoo.load("shufflenet-g3-0.5x", weights=path)
+
+
+def test_weights_that_no_name_means_are_to_be_imported(tmp_path: Path):
+    weights = digits.FOLDER / "digits.safetensors"
+    with pytest.raises(UsageError, match=r"not shufflenet-g3-0\.5x; make a card of it: ") as told:
+        zoo.load("shufflenet-g3-0.5x", weights=weights)
+    words = shlex.split(str(told.value).partition("make a card of it: ")[2])
+    assert words == ["shufflenet-deploy", "import", str(weights)]
+    assert CliRunner().invoke(app, [*words[1:], "--out", str(tmp_path)]).exit_code == 0
 
 
 def test_a_network_like_none_that_is_known_is_compared_with_none(tmp_path: Path):

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import tomllib
 
 import pytest
+from command_line import typed
 
 MODEL = ("--model", "shufflenet-g3-0.25x", "--resolution", "32x32")
 QUICK = ("--processes", "1", "--min-secs", "0.02", "--no-stages", "--runtime", "onnxruntime")
@@ -26,15 +24,7 @@ def command(tmp_path_factory):
     }
 
     def run(*words, check=0):
-        result = subprocess.run(
-            [sys.executable, "-m", "shufflenet_deploy", *map(str, words)],
-            capture_output=True,
-            text=True,
-            timeout=300,
-            cwd=folder,
-            env={**os.environ, **own},
-            check=False,
-        )
+        result = typed(*words, cwd=folder, env=own)
         assert result.returncode == check, result.stderr
         assert "Traceback" not in result.stderr
         return result

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import digits
 import pytest
+import typer
 
+from shufflenet_deploy import cli
 from shufflenet_deploy.bench import Hot, Suite, suite_checks
 from shufflenet_deploy.bench.suite import distinct_labels
 from shufflenet_deploy.cli import bench_suite as options
@@ -79,6 +82,62 @@ def test_instructions_need_neither_time_nor_repetition():
     assert (wanted.spec.min_runs, wanted.spec.processes, wanted.spec.warmup_secs) == (4, 1, 0)
     # A resumed suite already holds its protocol.
     assert suite(spec={"metric": "instructions"}, fresh=False).spec.processes == 3
+
+
+@pytest.mark.parametrize(
+    ("given", "spec", "told"),
+    [
+        ({}, {"min_secs": -1.0}, "--min-secs -1: must be greater than or equal to 0"),
+        ({}, {"min_secs": 60.0}, "--max-secs 30: less than the 60 s of --min-secs: raise the one"),
+        ({}, {"max_secs": 0.5}, "--max-secs 0.5: less than the 1 s of --min-secs: raise the one"),
+        ({}, {"max_secs": 0.0}, "--max-secs 0: must be greater than 0"),
+        ({}, {"min_runs": 0}, "--min-runs 0: must be greater"),
+        ({}, {"processes": 0}, "--processes 0: must be greater than or equal to 1"),
+        ({}, {"cooldown_secs": -1.0}, "--cooldown -1: must"),
+        ({}, {"timeout_secs": 0.0}, "--timeout 0: must"),
+        ({}, {"metric": "x"}, "--metric x: must be 'latency' or 'instructions'"),
+        ({}, {"cpus": [10**6]}, "--cpus 1000000: must"),
+        ({"max_temperature_c": 150.0}, {}, "--max-temperature 150: must be less than 150"),
+        ({"max_processes": 0}, {}, "--max-processes 0: must"),
+        ({"retries": -1}, {}, "--retries -1: must"),
+        ({"sustained_secs": 1e9}, {}, r"--sustained 1e\+09: must"),
+        ({"threads": [1, 0]}, {}, "--threads 1,0: must be 1 or more"),
+        ({"precision_target": "0%"}, {}, "--precision-target: '0%' is not a precision"),
+        ({"payload": "x"}, {}, "--payload x: must be 'auto', "),
+        ({"alexnet_head": "x"}, {}, "--alexnet-head x: must be 'fixed' or 'dense'"),
+        ({"governor": "x; y"}, {}, "--governor x; y: a governor is one lower-case word"),
+        ({"runtimes": ["x"]}, {}, "--runtime: 'x' is not a runtime"),
+        ({"precisions": ["fp16"]}, {}, "--precision fp16: fp16 is for --runtime native"),
+        ({"lowerings": ["x"]}, {}, "--lowering: 'x' is not a lowering of fp32 onnx"),
+        ({"resolutions": ["1by1"]}, {}, "--resolution: '1by1' is not a resolution"),
+    ],
+)
+def test_a_wrong_value_is_named_by_its_option(given, spec, told):
+    with pytest.raises(UsageError, match=f"^{told}") as refused:
+        suite(given=given, spec=spec)
+    assert "\n" not in str(refused.value)
+
+
+def test_every_field_that_an_option_sets_has_its_name():
+    unreachable = {"name", "title", "seed", "spec", "spec.threads"}
+    fields = {*Suite.model_fields, *(f"spec.{name}" for name in BenchmarkSpec.model_fields)}
+    assert fields == {*options.OPTIONS, *unreachable}
+
+
+def test_short_names_are_the_same_everywhere():
+    """``-w`` is --weights in each command that has it, and so on."""
+    short: dict[str, set[str]] = {}
+    command = typer.main.get_command(cli.app)
+    commands = [command]
+    while commands:
+        one = commands.pop()
+        commands += getattr(one, "commands", {}).values()
+        for option in one.params:
+            names = [name for name in option.opts if name.startswith("--")]
+            for name in names:
+                known = {text for text in option.opts if not text.startswith("--")}
+                short.setdefault(name, set()).add(" ".join(known))
+    assert {name: found for name, found in short.items() if len(found) > 1} == {}
 
 
 def test_no_baseline():
@@ -189,6 +248,11 @@ def test_images_too_small_for_a_network_are_refused_by_its_name(fields, told):
     with pytest.raises(UsageError, match=told):
         preflight.resolutions(suite(given=fields))
     preflight.resolutions(suite(given={"resolutions": ["32x32"], "baseline": "none"}))
+
+
+def test_a_network_of_one_s_own_takes_small_images_by_its_card():
+    fields = {"models": [str(digits.CARD)], "baseline": "none", "resolutions": ["32x32"]}
+    preflight.resolutions(suite_checks.check_models(suite(given=fields)))
 
 
 BEFORE = {

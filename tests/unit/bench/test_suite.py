@@ -112,6 +112,11 @@ def test_a_suite_survives_its_json():
         ({"spec": {"min-rnus": 1}}, r"\[spec\]: unknown key 'min-rnus' .did you mean min-runs"),
         ({"spec": {"min-runs": 0}}, "spec.min-runs"),
         ({"spec": 3}, "spec"),
+        (
+            {"spec": {"max-secs": 0.5}},
+            "spec.max-secs: less than the 1 s of min-secs: raise",
+        ),
+        ({"governor": "x; reboot"}, "governor: a governor is one lower-case word"),
         ({"resolutions": ["12by12"]}, "'12by12' is not a resolution"),
         ({"models": []}, "models"),
         ({"models": "one"}, "models"),

@@ -6,11 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from shufflenet_deploy import board
+from shufflenet_deploy import board, zoo
 from shufflenet_deploy.board import manager
-from shufflenet_deploy.cost.counting import Plan, _LazyBoard, count
+from shufflenet_deploy.cost.counting import Plan, _LazyBoard, _requests, count
 from shufflenet_deploy.cost.protocol import MOST_SPREAD, agreement, settled
 from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.zoo.card import card_text
 
 #: Output of a loaded host: the first inference after the conditions were read is 1 % high, and
 #: the sshd of the board answers something in two of the others.
@@ -68,13 +69,22 @@ def test_a_precision_by_its_name_must_be_had_everywhere(fields, told):
 
 
 def test_a_mistake_in_the_plan_starts_no_board(monkeypatch, tmp_path):
-    """The boards' threads wait for a first file, and end when there will never be one."""
     monkeypatch.setenv(manager.STATE_VARIABLE, str(tmp_path / "state"))
     told = []
     with pytest.raises(UsageError, match="did you mean"):
         count(Plan(models=("shuflenet",)), out=tmp_path, keep_boards=False, on_stage=told.append)
-    assert told == ["exporting shuflenet fp32 for onnxruntime"]
+    assert told == []
     assert not board.names()
+
+
+def test_a_card_is_counted_under_its_own_name(tmp_path):
+    card = tmp_path / "mine.toml"
+    card.write_text(card_text(zoo.architecture("alexnet").model_copy(update={"name": "mine"})))
+    plan = Plan(models=(str(card), "shufflenet-v1-x0_5"), precisions=("fp32",))
+    wanted = list(_requests(plan, tmp_path))
+    assert {one.model for one in wanted} == {"mine", "shufflenet-g3-0.5x"}
+    assert {one.request.model for one in wanted} == {str(card), "shufflenet-g3-0.5x"}
+    assert wanted[0].title == "mine fp32 for onnxruntime"
 
 
 def test_what_decides_a_count_is_known_before_the_board_is_started(monkeypatch):

@@ -20,7 +20,7 @@ from shufflenet_deploy.cli import app
 from shufflenet_deploy.cli.bench_suite import definition_of
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.export import inspect, manifest
-from shufflenet_deploy.export.untrusted import printable, product
+from shufflenet_deploy.export.untrusted import product
 
 DAMAGED = "is not an undamaged ONNX, TFLite or native file"
 DEEP = 100_000
@@ -269,8 +269,6 @@ def test_a_suite_of_the_journal_that_is_none_is_one_line(text: str) -> None:
     assert "\n" not in str(error.value)
 
 
-def test_sizes_and_texts() -> None:
+def test_sizes() -> None:
     assert product(()) == 1
     assert product((3, 0, 5)) == 0
-    assert printable("a\tb\x9b\ud800") == "a?b??"
-    assert len(printable("x" * 10**6)) < 2000
