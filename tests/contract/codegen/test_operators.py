@@ -49,25 +49,26 @@ def windows(drawing, size):
     """Dilated, grouped, asymmetric and transposed convolutions."""
     d = drawing(6, *size, seed=2)
     made = []
-    for dilation, groups, out in (((2, 2), 1, 5), ((1, 3), 6, 6), ((3, 2), 3, 9), ((2, 1), 6, 18)):
+    for dilation, groups, out, stride in (
+        ((2, 2), 1, 2, (1, 1)),
+        ((1, 3), 6, 6, (2, 2)),
+        ((3, 2), 3, 3, (1, 3)),
+        ((2, 1), 6, 12, (1, 1)),
+    ):
         pad = (dilation[0], dilation[1], dilation[0], 2 * dilation[1])
-        made += [
-            d.conv("input", out, (3, 3), stride, pad, groups, "relu", dilation=dilation)
-            for stride in ((1, 1), (2, 2), (1, 3))
-        ]
-    made.append(d.conv("input", 4, (5, 5), (2, 2), (1, 2, 3, 2), dilation=(1, 1)))
+        shape = ((3, 3), stride, pad, groups)
+        made.append(d.conv("input", out, *shape, act="relu", dilation=dilation))
     made.append(d.conv("input", 12, (3, 3), (1, 1), (0, 1, 2, 1), groups=6, act="relu6"))
+    x = d.conv("input", 4)
     for kernel, stride, crop, groups, dilation in (
         ((4, 4), (2, 2), (1, 1, 1, 1), 1, (1, 1)),
-        ((3, 3), (2, 2), (1, 1, 0, 0), 6, (1, 1)),
-        ((2, 2), (2, 2), (0, 0, 0, 0), 2, (1, 1)),
-        ((1, 1), (3, 3), (0, 0, -1, -2), 1, (1, 1)),
-        ((3, 3), (1, 1), (1, 1, 1, 1), 1, (1, 1)),
-        ((2, 3), (2, 1), (0, 1, 0, 1), 3, (1, 1)),
-        ((3, 2), (2, 3), (2, 0, 1, 0), 1, (2, 1)),
-        ((3, 3), (3, 3), (0, 0, 1, 1), 1, (2, 3)),
+        ((3, 3), (2, 2), (1, 1, 0, 0), 4, (1, 1)),
+        ((1, 1), (3, 3), (0, 0, -1, -2), 2, (1, 1)),
+        ((3, 3), (1, 1), (1, 1, 1, 1), 2, (1, 1)),
+        ((2, 3), (2, 1), (0, 1, 0, 1), 4, (1, 1)),
+        ((3, 2), (2, 3), (2, 0, 1, 0), 4, (2, 1)),
     ):
-        made.append(d.transposed("input", 6, kernel, stride, crop, groups, dilation))
+        made.append(d.transposed(x, 4, kernel, stride, crop, groups, dilation))
     return d.several(made, "windows")
 
 
@@ -186,3 +187,23 @@ def test_operators_under_the_sanitizers(kind, drawing, tmp_path):
     answers = random_networks.answers(sources, pictures, tmp_path, commands)
     for graph, found in zip(graphs, answers, strict=True):
         assert_outputs(graph, found)
+
+
+def test_operators_on_an_emulated_core(drawing, tmp_path):
+    graphs = [kind(drawing, (3, 6)) for kind in (functions, moves, borders)]
+    core = codegen.cpu_target_named("cortex-a72")
+    sources = [codegen.generate(graph, core) for graph in graphs]
+    pictures = [random_networks.picture_of(graph) for graph in graphs]
+    answers = random_networks.watched("cortex-a72", sources, pictures, tmp_path)
+    for graph, found in zip(graphs, answers, strict=True):
+        assert_outputs(graph, found)
+
+
+def test_operators_in_halves(drawing, tmp_path):
+    graphs = [kind(drawing, (3, 6)) for kind in (functions, reductions)]
+    core = codegen.cpu_target_named("cortex-a76").with_fp16()
+    sources = [codegen.generate(graph, core) for graph in graphs]
+    pictures = [random_networks.picture_of(graph) for graph in graphs]
+    answers = random_networks.watched("cortex-a76", sources, pictures, tmp_path)
+    for graph, found in zip(graphs, answers, strict=True):
+        assert_outputs(graph, found, 0.02)
