@@ -14,6 +14,7 @@ import numpy as np
 from shufflenet_deploy.codegen.c_file import GeneratedC, assemble, fp_preamble, int8_preamble
 from shufflenet_deploy.codegen.cpu_target import CpuTarget, host
 from shufflenet_deploy.codegen.emit import registry
+from shufflenet_deploy.codegen.emit.c import activations
 from shufflenet_deploy.codegen.emit.int8_unit import Int8Unit
 from shufflenet_deploy.codegen.emit.unit import TranslationUnit
 from shufflenet_deploy.codegen.ir import ops as ir
@@ -96,6 +97,8 @@ def _emit_fp(program: PlanarProgram, cpu: CpuTarget) -> GeneratedC:
     )
     for index, op in enumerate(program.ops):
         unit.begin()
+        if header := activations.header_of(op):
+            unit.require(header)
         registry.emitter(op, cpu.precision, registry.isa_of(cpu))(op, unit)
         unit.complete(index)
     unit.add_weights(np.zeros(64, np.float32))

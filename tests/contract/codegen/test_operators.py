@@ -160,6 +160,27 @@ def reductions(drawing, size):
     return d.several(made, "reductions")
 
 
+def mobile(drawing, size):
+    """Inverted residuals with hard-swish in every kernel that has it: tiles, rows, tails."""
+    d = drawing(3, *size, seed=7)
+    act, around = "hard-swish", (1, 1, 1, 1)
+    x = d.conv("input", 8, (3, 3), (2, 2), around, act=act)
+    made = []
+    for stride in (1, 2):
+        y = d.conv(d.conv(x, 41, act=act), 41, (3, 3), (stride, stride), around, 41, act)
+        gate = d.conv(d.conv(d.adaptive(y, (1, 1)), 10, act="relu"), 41, act="hard-sigmoid")
+        y = d.conv(d.multiply(y, gate), 8)
+        x = d.add(x, y) if stride == 1 else y
+        made += [
+            x,
+            d.add(d.conv(x, 13), d.conv(x, 13), act),
+            d.conv(x, 8, (5, 5), (1, 1), (2,) * 4),
+        ]
+        made.append(d.pool(x, "average", (3, 3), (stride, stride), around, act))
+    made.append(d.dense(d.flatten(d.adaptive(x, (1, 1))), 70, act))
+    return d.several(made, "mobile")
+
+
 KINDS = (functions, windows, arithmetic, moves, borders, reductions)
 
 
@@ -190,7 +211,8 @@ def test_operators_under_the_sanitizers(kind, drawing, tmp_path):
 
 
 def test_operators_on_an_emulated_core(drawing, tmp_path):
-    graphs = [kind(drawing, (3, 6)) for kind in (functions, moves, borders)]
+    graphs = [kind(drawing, (3, 6)) for kind in (functions, moves)]
+    graphs.append(mobile(drawing, (29, 50)))
     core = codegen.cpu_target_named("cortex-a72")
     sources = [codegen.generate(graph, core) for graph in graphs]
     pictures = [random_networks.picture_of(graph) for graph in graphs]
@@ -201,9 +223,20 @@ def test_operators_on_an_emulated_core(drawing, tmp_path):
 
 def test_operators_in_halves(drawing, tmp_path):
     graphs = [kind(drawing, (3, 6)) for kind in (functions, reductions)]
+    graphs.append(mobile(drawing, (29, 50)))
     core = codegen.cpu_target_named("cortex-a76").with_fp16()
     sources = [codegen.generate(graph, core) for graph in graphs]
     pictures = [random_networks.picture_of(graph) for graph in graphs]
     answers = random_networks.watched("cortex-a76", sources, pictures, tmp_path)
     for graph, found in zip(graphs, answers, strict=True):
         assert_outputs(graph, found, 0.02)
+
+
+def test_hard_swish_on_this_machine_s_vectors(drawing, tmp_path):
+    graphs = [mobile(drawing, size) for size in ((29, 50), (13, 15))]
+    sources = [codegen.generate(graph, codegen.host()) for graph in graphs]
+    pictures = [random_networks.picture_of(graph) for graph in graphs]
+    commands = random_networks.gcc(codegen.host(), *random_networks.WARNINGS)
+    answers = random_networks.answers(sources, pictures, tmp_path, commands)
+    for graph, found in zip(graphs, answers, strict=True):
+        assert_outputs(graph, found)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from math import prod
 
 from shufflenet_deploy.codegen.c_writer import CWriter
+from shufflenet_deploy.codegen.emit.c.activations import scalar_expr
 from shufflenet_deploy.codegen.emit.c.loops import indexed, merged, nest, outer_offsets
 from shufflenet_deploy.codegen.emit.kernel_calls import Arguments, emit_calls
 from shufflenet_deploy.codegen.emit.unit import TranslationUnit
@@ -38,7 +39,7 @@ def arithmetic(op: Arithmetic, unit: TranslationUnit) -> None:
             code(f"const real {name} = {indexed(pointer, names, steps[1:])};")
         value = _EXPRESSIONS[op.kind]
         if op.activation is not Activation.NONE:
-            value = f"{op.activation.value}({value})"
+            value = scalar_expr(op.activation, value)
         code(f"{indexed('y', names, strides[2][1:])} = {value};")
     head = "LOOP void @(const real *restrict x, const real *restrict r, real *restrict y)"
     name = unit.kernel(op.kind.value if op.kind else "leaky_relu", head, code)
