@@ -22,7 +22,7 @@ def sample(op: Sample, unit: TranslationUnit) -> None:
     blends = op.rows.weight is not None or op.columns.weight is not None
     code = _blended(op) if blends else _gathered(op)
     head = "LOOP void @(const real *restrict x, real *restrict y)"
-    name = unit.kernel("resize" if blends else "gather", head, code)
+    name = unit.kernel("resize" if blends else "gather", head, code, "scalar")
     cost = _COST_PER_ELEMENT * op.target.pixels
     for run in strided_runs(op.target.planes):
         channels = range(run.first, run.first + run.count)

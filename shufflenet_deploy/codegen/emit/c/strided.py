@@ -42,7 +42,7 @@ def arithmetic(op: Arithmetic, unit: TranslationUnit) -> None:
             value = scalar_expr(op.activation, value)
         code(f"{indexed('y', names, strides[2][1:])} = {value};")
     head = "LOOP void @(const real *restrict x, const real *restrict r, real *restrict y)"
-    name = unit.kernel(op.kind.value if op.kind else "leaky_relu", head, code)
+    name = unit.kernel(op.kind.value if op.kind else "leaky_relu", head, code, "scalar")
     columns: Arguments = []
     for operand, steps in zip(op.operands, strides, strict=False):
         begin = operand.offset
@@ -62,7 +62,9 @@ def move(op: Move, unit: TranslationUnit) -> None:
             indexed(pointer, names, steps[1:]) for pointer, steps in zip("xy", strides, strict=True)
         )
         code(f"{target} = {source};")
-    name = unit.kernel("move", "LOOP void @(const real *restrict x, real *restrict y)", code)
+    name = unit.kernel(
+        "move", "LOOP void @(const real *restrict x, real *restrict y)", code, "scalar"
+    )
     begins = (op.source.offset() + op.source_offset, op.target.offset() + op.target_offset)
     columns: Arguments = [
         (view, outer_offsets(extents, steps, begin))
@@ -90,7 +92,9 @@ def softmax(op: Softmax, unit: TranslationUnit) -> None:
             code("most += logf(total);", loop, f"    {target} = {source} - most;")
         else:
             code("total = 1.0f / total;", loop, f"    {target} = expf({source} - most) * total;")
-    name = unit.kernel("softmax", "LOOP void @(const real *restrict x, real *restrict y)", code)
+    name = unit.kernel(
+        "softmax", "LOOP void @(const real *restrict x, real *restrict y)", code, "scalar"
+    )
     begins = (op.source.offset(), op.target.offset())
     columns: Arguments = [
         (view, outer_offsets(extents, steps, begin))
@@ -117,7 +121,7 @@ def reduce(op: Reduce, unit: TranslationUnit) -> None:
         result = f"total / {prod(inside)}.0f" if op.kind is ReduceKind.MEAN else "total"
         code(f"{indexed('y', names, strides[1][1:])} = {result};")
     head = "LOOP void @(const real *restrict x, real *restrict y)"
-    name = unit.kernel(f"reduce_{op.kind.value}", head, code)
+    name = unit.kernel(f"reduce_{op.kind.value}", head, code, "scalar")
     begins = (op.source.offset(), op.target.offset())
     columns: Arguments = [
         (view, outer_offsets(extents, one, begin))
