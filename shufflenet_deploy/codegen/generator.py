@@ -14,6 +14,7 @@ import numpy as np
 from shufflenet_deploy.codegen.c_file import GeneratedC, assemble, fp_preamble, int8_preamble
 from shufflenet_deploy.codegen.cpu_target import CpuTarget, host
 from shufflenet_deploy.codegen.emit import registry
+from shufflenet_deploy.codegen.emit.c import activations
 from shufflenet_deploy.codegen.emit.int8_unit import Int8Unit
 from shufflenet_deploy.codegen.emit.unit import TranslationUnit
 from shufflenet_deploy.codegen.ir import ops as ir
@@ -88,15 +89,22 @@ def emit_int8(program: Int8Program, cpu: CpuTarget, *, vectorized: bool = True) 
 def _emit_fp(program: PlanarProgram, cpu: CpuTarget) -> GeneratedC:
     slack = max(_max_tap_offset(program), 64) + 16 * cpu.lanes
     plan = plan_memory(program, align=16, slack=slack)
-    unit = TranslationUnit(cpu=cpu, offsets=plan.offsets, dtype="f16" if cpu.is_fp16 else "f32")
+    unit = TranslationUnit(
+        cpu=cpu,
+        offsets=plan.offsets,
+        dtype="f16" if cpu.is_fp16 else "f32",
+        output_offsets=tuple(one.offset for one in program.outputs) or (0,),
+    )
     for index, op in enumerate(program.ops):
         unit.begin()
+        if header := activations.header_of(op):
+            unit.require(header)
         registry.emitter(op, cpu.precision, registry.isa_of(cpu))(op, unit)
         unit.complete(index)
     unit.add_weights(np.zeros(64, np.float32))
     elements = plan.elements + slack
     arena_bytes = cpu.element_bytes * elements
-    return assemble(program, unit, arena_bytes, fp_preamble(cpu, elements))
+    return assemble(program, unit, arena_bytes, fp_preamble(unit, elements))
 
 
 def _max_tap_offset(program: PlanarProgram) -> int:

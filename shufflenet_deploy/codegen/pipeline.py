@@ -2,6 +2,8 @@
 
 fp32 and fp16::
 
+    expand_transposed_convolutions  graph      one convolution for each phase of the output
+    clips_as_activations            graph      [0, inf] and [0, 6] are those of ReLUs
     fold_depthwise_bias             graph      a depthwise bias moves into the next pointwise layer
     sink_activation_below_maxpool   graph      activations after the max pool, on fewer pixels
     lower_fp                        -> ir      layer by layer; buffers, fusion, tiling
@@ -25,15 +27,22 @@ from shufflenet_deploy.codegen.ir.planar import PlanarProgram
 from shufflenet_deploy.codegen.lower.fp import lower as lower_fp
 from shufflenet_deploy.codegen.lower.int8 import lower as lower_int8
 from shufflenet_deploy.codegen.passes import bias_to_clamp
+from shufflenet_deploy.codegen.passes.clips import clips_as_activations
 from shufflenet_deploy.codegen.passes.fold_depthwise_bias import fold_depthwise_bias
 from shufflenet_deploy.codegen.passes.sink_activation import sink_activation_below_maxpool
+from shufflenet_deploy.codegen.passes.transposed_convolution import expand_transposed_convolutions
 from shufflenet_deploy.network.graph import Graph
 from shufflenet_deploy.network.quantization.ranges import Ranges, corrected
 
 GraphPass = Callable[[Graph], Graph]
 ProgramPass = Callable[[PlanarProgram, CpuTarget], None]
 
-FP_GRAPH_PASSES: tuple[GraphPass, ...] = (fold_depthwise_bias, sink_activation_below_maxpool)
+FP_GRAPH_PASSES: tuple[GraphPass, ...] = (
+    expand_transposed_convolutions,
+    clips_as_activations,
+    fold_depthwise_bias,
+    sink_activation_below_maxpool,
+)
 FP_PROGRAM_PASSES: tuple[ProgramPass, ...] = (bias_to_clamp.run,)
 INT8_GRAPH_PASSES: tuple[Callable[[Graph, Ranges], Graph], ...] = (corrected,)
 

@@ -125,8 +125,9 @@ def picture_of(graph: Graph, seed: int = 0) -> NDArray[np.float32]:
 
 
 def wanted(graph: Graph, picture: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The logits of a graph for an image, by the reference interpreter in fp32."""
-    return np.asarray(interpreter.activations(graph, picture)[graph.output]).ravel()
+    """The outputs of a graph for an image, by the reference interpreter in fp32."""
+    values = interpreter.activations(graph, picture)
+    return np.concatenate([values[name].ravel() for name in graph.outputs])
 
 
 def assert_close(found: NDArray[np.float32], expected: NDArray[np.float32]) -> None:

@@ -19,17 +19,20 @@ from shufflenet_deploy.codegen.emit.c import (
     copy,
     dwconv,
     elementwise,
+    functions,
     gemv,
     lrn,
     phase_split,
     pool,
+    sample,
+    strided,
     winograd_transforms,
 )
 from shufflenet_deploy.codegen.emit.neon import int8_backend as neon
 from shufflenet_deploy.codegen.emit.portable import int8_backend as portable
 from shufflenet_deploy.codegen.emit.portable import int8_elementwise
 from shufflenet_deploy.codegen.emit.x86 import int8_backend as x86
-from shufflenet_deploy.codegen.ir import ops
+from shufflenet_deploy.codegen.ir import map_ops, ops
 from shufflenet_deploy.codegen.ir.op import Op
 from shufflenet_deploy.records import Precision
 
@@ -68,6 +71,12 @@ def _registered() -> Iterator[tuple[Key, Emitter]]:
         (ops.Add, _FP, Isa.GENERIC, elementwise.add),
         (ops.ChannelScale, _FP, Isa.GENERIC, elementwise.channel_scale),
         (ops.Copy, _FP, Isa.GENERIC, copy.copy),
+        (map_ops.Apply, _FP, Isa.GENERIC, functions.apply),
+        (map_ops.Arithmetic, _FP, Isa.GENERIC, strided.arithmetic),
+        (map_ops.Move, _FP, Isa.GENERIC, strided.move),
+        (map_ops.Sample, _FP, Isa.GENERIC, sample.sample),
+        (map_ops.Softmax, _FP, Isa.GENERIC, strided.softmax),
+        (map_ops.Reduce, _FP, Isa.GENERIC, strided.reduce),
         (ops.QuantizeInput, _INT8, Isa.GENERIC, portable.quantize_input),
         (ops.QuantizeInput, _INT8, Isa.NEON, neon.quantize_input),
         (ops.QuantizeInput, _INT8, Isa.X86, x86.quantize_input),

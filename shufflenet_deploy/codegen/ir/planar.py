@@ -13,7 +13,8 @@ from math import ceil
 
 from shufflenet_deploy.codegen.ir.op import Program, View
 
-#: The buffer that is the caller's input image, and the one that is the caller's output.
+#: The buffer that is the caller's input image, and the one that is the caller's output. Of several
+#: outputs the second one is ``OUTPUT - 1``, the third one ``OUTPUT - 2``.
 INPUT, OUTPUT = -1, -2
 
 
@@ -40,6 +41,17 @@ class Layout:
 def vector_layout(length: int) -> Layout:
     """One element per channel, contiguous."""
     return Layout(channels=length, height=1, width=1, row_stride=1, channel_stride=1)
+
+
+def flat_layout(elements: int, lanes: int) -> Layout:
+    """One plane of one row: a value that is neither a map nor a vector, in order."""
+    return Layout(
+        channels=1,
+        height=1,
+        width=elements,
+        row_stride=elements,
+        channel_stride=ceil(elements / lanes) * lanes,
+    )
 
 
 def avoid_4k_aliasing(plane: int, lanes: int) -> int:

@@ -21,6 +21,7 @@ class WindowGeometry:
     padding: tuple[int, int, int, int]
     in_size: Pair
     out_size: Pair
+    dilation: Pair = (1, 1)
 
     @classmethod
     def of(cls, layer: Conv | Pool, shape_in: Shape, shape_out: Shape) -> WindowGeometry:
@@ -32,19 +33,28 @@ class WindowGeometry:
             layer.padding,
             (shape_in[1], shape_in[2]),
             (shape_out[1], shape_out[2]),
+            (1, 1) if isinstance(layer, Pool) else layer.dilation,
         )
+
+    @property
+    def window(self) -> Pair:
+        """Rows and columns that a dilated kernel covers."""
+        rows, columns = ((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
+        return rows, columns
 
     @property
     def phases(self) -> tuple[Pair, ...]:
         """The (row, column) phases that some tap reads, in order."""
-        rows = range(min(self.kernel[0], self.stride[0]))
-        columns = range(min(self.kernel[1], self.stride[1]))
+        rows, columns = (
+            sorted({tap * self.dilation[axis] % self.stride[axis] for tap in range(size)})
+            for axis, size in enumerate(self.kernel)
+        )
         return tuple((row, column) for row in rows for column in columns)
 
     @property
     def rows(self) -> int:
         """Rows of a phase."""
-        return self.out_size[0] + (self.kernel[0] - 1) // self.stride[0]
+        return self.out_size[0] + (self.window[0] - 1) // self.stride[0]
 
     @property
     def min_row_stride(self) -> int:
@@ -53,7 +63,7 @@ class WindowGeometry:
 
     def columns(self, phase: int) -> int:
         """Columns of a phase that some tap reads."""
-        return self.out_size[1] + (self.kernel[1] - 1 - phase) // self.stride[1]
+        return self.out_size[1] + (self.window[1] - 1 - phase) // self.stride[1]
 
     def _needed(self, phase: int) -> int:
         stride, left = self.stride[1], self.padding[1]
@@ -78,8 +88,9 @@ class WindowGeometry:
         """Element offsets of the taps in the phase-split map, relative to the output pixel."""
         phases = {phase: at for at, phase in enumerate(self.phases)}
         found = []
-        for row in range(self.kernel[0]):
-            for column in range(self.kernel[1]):
+        down_by, right_by = self.dilation
+        for row in range(0, self.window[0], down_by):
+            for column in range(0, self.window[1], right_by):
                 phase = phases[row % self.stride[0], column % self.stride[1]]
                 down, right = row // self.stride[0], column // self.stride[1]
                 found.append(phase * layout.channel_stride + down * layout.row_stride + right)
@@ -103,7 +114,8 @@ def is_pointwise(layer: Conv) -> bool:
 def supports_direct_3x3(layer: Conv | Pool, shape_in: Shape, shape_out: Shape) -> bool:
     """True if 3x3 windows can be read from the map in place."""
     if isinstance(layer, Conv):
-        kernel = layer.weight.shape[2:] if layer.depthwise else (0, 0)
+        direct = layer.depthwise and layer.dilation == (1, 1)
+        kernel = layer.weight.shape[2:] if direct else (0, 0)
     else:
         kernel = layer.kernel
         whole = layer.count_padding or not any(layer.padding)

@@ -92,13 +92,24 @@ def _readers(ops: list[Op[PlanarView]], at: int) -> list[tuple[Op[PlanarView], i
     left, found = set(target.planes), []
     for later in range(at + 1, len(ops)):
         op = ops[later]
-        if any(one.buffer == target.buffer and left & set(one.planes) for one in op.sources):
+        if any(_overlaps(one, target, left) for one in op.sources):
             found.append((op, later))
-        if op.target.buffer == target.buffer:
+        if op.target.buffer == target.buffer and _same_planes(op.target, target):
             left -= set(op.target.planes)
         if not left:
             break
     return found
+
+
+def _overlaps(one: PlanarView, target: PlanarView, planes: set[int]) -> bool:
+    """True if a view has any of the ``planes`` of a target, or lies over them in other planes."""
+    if one.buffer != target.buffer:
+        return False
+    return not _same_planes(one, target) or not planes.isdisjoint(one.planes)
+
+
+def _same_planes(one: PlanarView, two: PlanarView) -> bool:
+    return one.layout.channel_stride == two.layout.channel_stride
 
 
 def _can_absorb_offset(ops: list[Op[PlanarView]], op: Op[PlanarView], at: int) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from shufflenet_deploy.codegen.ir.activations import CLAMPS
 from shufflenet_deploy.codegen.passes.activations import compose_activations
 from shufflenet_deploy.network.graph import Activation, Conv, Graph, Layer, Pool, PoolKind
 
@@ -19,7 +20,7 @@ def sink_activation_below_maxpool(graph: Graph) -> Graph:
         if pool.kind is not PoolKind.MAX:
             continue
         both = compose_activations(layer.activation, pool.activation)
-        if both is not None and layer.activation is not Activation.SIGMOID:
+        if both is not None and layer.activation in CLAMPS:
             replaced[layer.name] = replace(layer, activation=Activation.NONE)
             replaced[pool.name] = replace(pool, activation=both)
     layers = tuple(replaced.get(layer.name, layer) for layer in graph.layers)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from math import ceil
 
 from shufflenet_deploy.codegen.cpu_target import CpuTarget
+from shufflenet_deploy.codegen.ir.activations import CLAMPS
 from shufflenet_deploy.codegen.ir.ops import (
     Clamp,
     Convolution,
@@ -24,7 +25,7 @@ from shufflenet_deploy.codegen.ir.window_geometry import (
     supports_direct_3x3,
 )
 from shufflenet_deploy.codegen.schedule import fused_conv_pool as fused_tile
-from shufflenet_deploy.network.graph import Activation, Conv, Pool, PoolKind
+from shufflenet_deploy.network.graph import Conv, Pool, PoolKind
 
 #: Scratch of a strip in bytes: with the weights, less than the smallest unified L2 of a core.
 _STRIP_BYTES = 128 << 10
@@ -50,10 +51,11 @@ class ConvPool:
         return (
             conv.groups == 1
             and not is_pointwise(conv)
+            and conv.dilation == (1, 1)
             and pool.kind is PoolKind.MAX
             and (pool.stride, pool.padding[:2]) == ((2, 2), (1, 1))
             and supports_direct_3x3(pool, self.conv_shape, self.pool_shape)
-            and Activation.SIGMOID not in {conv.activation, pool.activation}
+            and {conv.activation, pool.activation} <= CLAMPS
             and self.conv_shape[0] * self.conv_shape[1] * row * cpu.element_bytes > _MIN_MAP_BYTES
         )
 

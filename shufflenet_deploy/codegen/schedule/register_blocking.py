@@ -25,7 +25,7 @@ class ConvShape:
 
     ``depth`` is the number of multiply-adds per accumulator, ``channel_stride`` the target's, in
     bytes. With ``clamp_min`` a lower bound replaces the bias. ``tail`` more pixels are computed by
-    the last block of pixels.
+    the last block of pixels. An activation needs so many registers of ``scratch``.
     """
 
     outputs: int
@@ -36,6 +36,7 @@ class ConvShape:
     assembly: bool
     clamp_min: bool
     tail: int = 0
+    scratch: int = 0
 
 
 @lru_cache(maxsize=4096)
@@ -77,7 +78,8 @@ class _NeonAssembly(_Model):
     """AArch64 assembly: exact instruction counts of ``emit.neon.microkernel``."""
 
     def fits(self, outputs: int, pixels: int) -> bool:
-        return neon_register_allocation.fits_registers(
+        within = outputs * pixels + self.shape.scratch <= self.cpu.registers
+        return within and neon_register_allocation.fits_registers(
             outputs, pixels, self.shape.depth, self.cpu.lanes
         )
 

@@ -10,14 +10,18 @@ from shufflenet_deploy.codegen.ir.window_geometry import (
 from shufflenet_deploy.network.graph import (
     AdaptiveAveragePool,
     Add,
+    Clip,
     Concat,
     Conv,
     Elementwise,
+    Elu,
     Graph,
+    LeakyRelu,
     LocalResponseNorm,
     Multiply,
     Pool,
     Shuffle,
+    Slice,
 )
 
 
@@ -42,7 +46,22 @@ def assign_row_strides(graph: Graph) -> dict[str, int]:
             case Conv() | Pool() if isinstance(layer, Pool) or not is_pointwise(layer):
                 windows = WindowGeometry.of(layer, shapes[layer.inputs[0]], shapes[layer.output])
                 needed[layer.output] = max(needed[layer.output], windows.min_row_stride)
-            case Conv() | Add() | Concat() | Shuffle() | Elementwise() | LocalResponseNorm():
+            case Concat() if layer.axis > 0:
+                continue
+            case Slice() if layer.axis > 0 or layer.step > 1:
+                continue
+            case (
+                Conv()
+                | Add()
+                | Concat()
+                | Shuffle()
+                | Slice()
+                | Elementwise()
+                | LeakyRelu()
+                | Elu()
+                | Clip()
+                | LocalResponseNorm()
+            ):
                 for value in layer.inputs:
                     parent[root(value)] = root(layer.output)
             case Multiply():

@@ -107,6 +107,7 @@ def choose_tiles(
         kernel != [size, size]
         or size not in OUTPUT_TILES
         or layer.stride != (1, 1)
+        or layer.dilation != (1, 1)
         or max(layer.padding) >= size
         or shape_out[1:] == (1, 1)
         or min(per_group, out // layer.groups) < MIN_CHANNELS

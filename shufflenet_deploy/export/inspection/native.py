@@ -50,7 +50,10 @@ def _contents(record: dict[str, Any]) -> Contents:
         precision=record["precision"],
         operations=most_frequent_first(record["layers"]),
         inputs=(_floats("input", record["input"]),),
-        outputs=(_floats("output", record["output"]),),
+        outputs=tuple(
+            _floats(one["name"], one["shape"])
+            for one in record.get("outputs") or [{"name": "output", "shape": record["output"]}]
+        ),
         multiply_adds=record["multiply_adds"],
         parameters=record["parameters"],
         warnings=(),

@@ -42,9 +42,11 @@ class NativeExecutable:
         self._command, self.runs_on, self.emulated = self._runnable(path, machine, host_equivalent)
         self.inputs: tuple[TensorSpec, ...] = (_spec("input", graph.shapes[graph.input]),)
         self.outputs: tuple[TensorSpec, ...] = (_spec("output", graph.shapes[graph.output]),)
+        if len(graph.outputs) > 1:
+            self.outputs = tuple(_spec(name, graph.shapes[name]) for name in graph.outputs)
 
     def run(self, image: FloatArray) -> FloatArray:
-        """The logits for one image ``(1, 3, H, W)``."""
+        """The logits for one image ``(1, 3, H, W)``; several outputs as one ``(1, elements)``."""
         source, output = self._here / "image.npy", self._here / "logits.npy"
         np.save(source, np.ascontiguousarray(image, np.float32), allow_pickle=False)
         done = _run([*self._command, "--once", "--input", str(source), "--output", str(output)])

@@ -18,6 +18,7 @@ from shufflenet_deploy.export.native.shared_library import SharedLibrary
 from shufflenet_deploy.network.graph import FloatArray, Graph
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
 #: fp32 in another order of addition stays far below this share of the largest logit.
@@ -47,7 +48,7 @@ def compare_with_module(graph: Graph, module: nn.Module) -> float:
         for _ in range(_IMAGES):
             image = random.standard_normal(graph.shapes[graph.input]).astype(np.float32)
             with torch.no_grad():
-                wanted = module(torch.from_numpy(image)[None]).numpy().ravel()
+                wanted = _flat(module(torch.from_numpy(image)[None]))
             difference = np.abs(library.run(image) - wanted).max()
             worst = max(worst, float(difference / np.abs(wanted).max()))
     if not worst <= TOLERANCE:
@@ -58,8 +59,17 @@ def compare_with_module(graph: Graph, module: nn.Module) -> float:
     return worst
 
 
+def _flat(outputs: torch.Tensor | list[torch.Tensor] | tuple[torch.Tensor, ...]) -> FloatArray:
+    """What a module returned, one output after the other."""
+    parts = outputs if isinstance(outputs, list | tuple) else [outputs]
+    flat: FloatArray = np.concatenate([part.numpy().ravel() for part in parts])
+    return flat
+
+
 def logits_on_host(source: GeneratedC, images: Sequence[FloatArray]) -> list[FloatArray]:
     """Logits ``(1, classes)`` of C for this machine, for images ``(1, C, H, W)``.
+
+    Several outputs are one array ``(1, elements)``.
 
     Raises:
         UsageError: there is no compiler.

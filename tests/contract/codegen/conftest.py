@@ -2,13 +2,14 @@
 
 import numpy as np
 import pytest
+from operator_drawing import Operators
 
 from shufflenet_deploy.codegen.schedule import winograd
 from shufflenet_deploy.network import graph as g
 from shufflenet_deploy.network.graph import Activation
 
 
-class Drawing:
+class Drawing(Operators):
     """A graph under construction; every method adds a layer and returns its output's name."""
 
     def __init__(self, channels, height, width, seed=0):
@@ -16,7 +17,7 @@ class Drawing:
         self.layers = []
         self.shapes = {"input": (channels, height, width)}
 
-    def _add(self, layer, inputs, shape, **fields):
+    def _add(self, layer, inputs, shape, /, **fields):
         name = f"v{len(self.layers)}"
         self.layers.append(layer(name=f"l{len(self.layers)}", inputs=inputs, output=name, **fields))
         self.shapes[name] = shape
@@ -26,9 +27,20 @@ class Drawing:
         fan = max(1, int(np.prod(shape[1:])))
         return (self.random.standard_normal(shape) / np.sqrt(fan)).astype(np.float32)
 
-    def conv(self, x, out, kernel=(1, 1), stride=(1, 1), pad=(0, 0, 0, 0), groups=1, act="none"):
+    def conv(
+        self,
+        x,
+        out,
+        kernel=(1, 1),
+        stride=(1, 1),
+        pad=(0, 0, 0, 0),
+        groups=1,
+        act="none",
+        dilation=(1, 1),
+    ):
         channels, *size = self.shapes[x]
-        extent = [(size[i] + pad[i] + pad[i + 2] - kernel[i]) // stride[i] + 1 for i in (0, 1)]
+        covered = [(kernel[i] - 1) * dilation[i] + 1 for i in (0, 1)]
+        extent = [(size[i] + pad[i] + pad[i + 2] - covered[i]) // stride[i] + 1 for i in (0, 1)]
         return self._add(
             g.Conv,
             (x,),
@@ -38,6 +50,7 @@ class Drawing:
             stride=stride,
             padding=pad,
             groups=groups,
+            dilation=dilation,
             activation=Activation(act),
         )
 
@@ -95,10 +108,14 @@ class Drawing:
         return self._add(g.Flatten, (x,), (int(np.prod(self.shapes[x])),))
 
     def done(self, output, name="drawn"):
+        return self.several((output,), name)
+
+    def several(self, outputs, name="drawn"):
+        """The graph with more than one output."""
         return g.Graph(
             name=name,
             input="input",
-            outputs=(output,),
+            outputs=tuple(outputs),
             layers=tuple(self.layers),
             shapes=self.shapes,
         )

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from shufflenet_deploy.codegen.ir.op import Op
+from shufflenet_deploy.codegen.ir.ops import StripConvPool
 from shufflenet_deploy.network.graph import Activation
 
 
@@ -11,7 +15,23 @@ def activation_expr(activation: Activation, value: str, suffix: str = "") -> str
         return f"MAX{suffix}({value}, zero)"
     if activation is Activation.RELU6:
         return f"MIN{suffix}(MAX{suffix}({value}, zero), six)"
+    if activation is Activation.HARD_SWISH:
+        return f"HARD_SWISH{suffix}({value})"
     return value
+
+
+def scalar_expr(activation: Activation, value: str) -> str:
+    """A C expression: the activation of one number, by a function of that name."""
+    return f"{activation.value.replace('-', '_')}({value})"
+
+
+def header_of(op: Op[Any]) -> str | None:
+    """The C header that the activation fused into an op needs besides the common one."""
+    if isinstance(op, StripConvPool):
+        return header_of(op.pool)
+    epilogue = getattr(op, "epilogue", None)
+    fused = {getattr(op, "activation", None), getattr(epilogue, "activation", epilogue)}
+    return "c/hard_swish.h" if Activation.HARD_SWISH in fused else None
 
 
 def activation_constants(activation: Activation, kind: str = "vf") -> list[str]:

@@ -35,7 +35,8 @@ def strip_conv_pool(op: StripConvPool, unit: TranslationUnit) -> None:
             _pool(code, op, unit)
     head = "LOOP void @(const real *x, real *sorted, real *map, real *y, int begin, int end)"
     name = unit.kernel("conv_maxpool_strips", head, code)
-    views = ", ".join(unit.address(view) for view in (*op.sources, op.target))
+    image = unit.address(op.source, op.source.offset())
+    views = ", ".join((image, *(unit.address(view) for view in (*op.sources[1:], op.target))))
     cost = sum(one.cost for one in kernels)
     with unit.parallel(_strip_count(op), cost):
         unit.body("if (begin < end)", f"    {name}({views}, begin, end); /* {op.name} */")

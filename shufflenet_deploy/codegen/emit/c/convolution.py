@@ -33,7 +33,7 @@ from shufflenet_deploy.codegen.schedule.register_blocking import (
     ConvShape,
     choose_blocking,
 )
-from shufflenet_deploy.network.graph import FloatArray
+from shufflenet_deploy.network.graph import Activation, FloatArray
 
 _L1_BYTES = 24 << 10
 _L2_BYTES = 1 << 20
@@ -98,6 +98,7 @@ def _run_kernels(
         assembly=_is_assembly(op, unit),
         clamp_min=op.epilogue.clamp_min is not None,
         tail=tail_pixels,
+        scratch=4 if op.epilogue.activation is Activation.HARD_SWISH else 0,
     )
     blocking = choose_blocking(unit.cpu, shape)
     weights = [op.weight[run.first : run.first + run.count] for _, run in members]

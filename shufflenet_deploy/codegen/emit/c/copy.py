@@ -17,7 +17,7 @@ def copy(op: Copy, unit: TranslationUnit) -> None:
     source, target = op.source.layout, op.target.layout
     # The image and the logits are floats, whatever is between.
     given = "float" if op.source.buffer == INPUT else "real"
-    made = "float" if op.target.buffer == OUTPUT else "real"
+    made = "float" if op.target.buffer <= OUTPUT else "real"
     head = f"LOOP void @(const {given} *x, {made} *y)"
     rows, width = source.height, source.width
     if source.row_stride == width == target.row_stride:

@@ -8,12 +8,13 @@ import numpy as np
 
 from shufflenet_deploy.codegen.c_writer import CWriter
 from shufflenet_deploy.codegen.emit.c import dwconv3x3_rows
-from shufflenet_deploy.codegen.emit.c.dwconv3x3_rows import BIAS_INDEX, PACKED_WEIGHTS
+from shufflenet_deploy.codegen.emit.c.dwconv3x3_rows import BIAS_INDEX, PACKED_WEIGHTS, SIXTH_INDEX
 from shufflenet_deploy.codegen.emit.kernel_calls import Arguments, emit_calls
 from shufflenet_deploy.codegen.emit.neon import dwconv3x3
 from shufflenet_deploy.codegen.emit.unit import TranslationUnit, strided_runs
 from shufflenet_deploy.codegen.emit.x86 import dwconv3x3_s2_avx512, dwconv3x3_small_avx512
 from shufflenet_deploy.codegen.ir.ops import Direct3x3
+from shufflenet_deploy.network.graph import Activation
 
 #: Kernels in order of preference: the first that supports an op emits it.
 _KERNELS: tuple[
@@ -46,6 +47,8 @@ def direct_3x3(op: Direct3x3, unit: TranslationUnit) -> None:
         packed = np.zeros((op.source.layout.channels, PACKED_WEIGHTS), np.float32)
         packed[:, :BIAS_INDEX] = op.weight
         packed[:, BIAS_INDEX] = op.bias
+        if op.activation is Activation.HARD_SWISH:
+            packed[:, SIXTH_INDEX] = 1 / 6
         at = unit.add_weights(packed)
     for run in strided_runs(op.target.planes):
         channels = range(run.first, run.first + run.count)

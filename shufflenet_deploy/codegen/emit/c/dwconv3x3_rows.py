@@ -11,8 +11,9 @@ from shufflenet_deploy.codegen.emit.c.activations import activation_constants, a
 from shufflenet_deploy.codegen.emit.unit import TranslationUnit, float_literal
 from shufflenet_deploy.codegen.ir.ops import Direct3x3
 
-#: Where the bias is, after nine weights, and how many numbers make whole vectors of four.
-BIAS_INDEX, PACKED_WEIGHTS = 9, 12
+#: Where the bias is, after nine weights, a hard-swish's 1/6, and how many numbers make whole
+#: vectors of four.
+BIAS_INDEX, SIXTH_INDEX, PACKED_WEIGHTS = 9, 10, 12
 
 
 def reduce_expr(op: Direct3x3, values: Sequence[str], lanes: int) -> str:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from shufflenet_deploy.codegen.c_writer import CWriter
-from shufflenet_deploy.codegen.emit.c.activations import activation_constants, activation_expr
+from shufflenet_deploy.codegen.emit.c.activations import (
+    activation_constants,
+    activation_expr,
+    scalar_expr,
+)
 from shufflenet_deploy.codegen.emit.kernel_calls import (
     Arguments,
     emit_calls,
@@ -40,7 +44,7 @@ def _flat_loop(
     """A loop over one plane in whole vectors, or a scalar where a plane is one element."""
     if layout.channel_stride == 1:
         value = scalar.replace("[p]", "[0]")
-        code(f"*y = {op.epilogue.value}({value});")
+        code(f"*y = {scalar_expr(op.epilogue, value)};")
         return
     code(*activation_constants(op.epilogue))
     end = layout.vectors(unit.cpu.lanes) * unit.cpu.lanes

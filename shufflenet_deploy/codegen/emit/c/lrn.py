@@ -27,7 +27,7 @@ def local_response_norm(op: FpLocalResponseNorm, unit: TranslationUnit) -> None:
     head = "LOOP void @(const real *restrict x, real *restrict y, "
     head += "int channel, int first, int last)"
     name = unit.kernel("lrn", head, code)
-    source, target = unit.address(op.source), op.target
+    source, target = unit.address(op.source, op.source.offset()), op.target
     body = unit.body
     planes = ", ".join(str(target.offset(channel)) for channel in range(layout.channels))
     cost = 25 * ceil(end / unit.cpu.lanes)  # roots and divisions

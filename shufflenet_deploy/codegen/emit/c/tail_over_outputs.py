@@ -11,6 +11,7 @@ from math import ceil
 import numpy as np
 
 from shufflenet_deploy.codegen.c_writer import CWriter
+from shufflenet_deploy.codegen.emit.c.activations import scalar_expr
 from shufflenet_deploy.codegen.emit.unit import TranslationUnit
 from shufflenet_deploy.codegen.ir.ops import FpConvolution
 from shufflenet_deploy.codegen.schedule.partition import even_sizes
@@ -78,7 +79,7 @@ def emit_kernel(
                     if residual:
                         value += f" + r[({first} + o) * {other} + {p}]"
                     if op.epilogue.activation is not Activation.NONE:
-                        value = f"{op.epilogue.activation.value}({value})"
+                        value = scalar_expr(op.epilogue.activation, value)
                     if op.epilogue.clamp_min is not None:
                         code(f"const real sum{p} = {value}, floor{p} = b[{first} + o];")
                         value = f"sum{p} > floor{p} ? sum{p} : floor{p}"

@@ -11,7 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from shufflenet_deploy.codegen.c_writer import CWriter
-from shufflenet_deploy.codegen.emit.c.activations import activation_constants, activation_expr
+from shufflenet_deploy.codegen.emit.c.activations import (
+    activation_constants,
+    activation_expr,
+    scalar_expr,
+)
 from shufflenet_deploy.network.graph import Activation
 
 _QUAD = 4
@@ -63,7 +67,7 @@ class PackedTail:
                             value = activation_expr(activation, f"({value})", suffix)
                             code(f"STORE{suffix}(y + {to % plane}, {value});")
                         else:
-                            code(f"y[{to % plane}] = {activation.value}({value});")
+                            code(f"y[{to % plane}] = {scalar_expr(activation, value)};")
 
     def _vectors(self) -> list[tuple[int, int, int]]:
         """Number, first output channel and lanes of each vector."""

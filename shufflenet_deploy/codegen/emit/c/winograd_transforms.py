@@ -11,7 +11,11 @@ from collections.abc import Sequence
 from math import ceil
 
 from shufflenet_deploy.codegen.c_writer import CWriter
-from shufflenet_deploy.codegen.emit.c.activations import activation_constants, activation_expr
+from shufflenet_deploy.codegen.emit.c.activations import (
+    activation_constants,
+    activation_expr,
+    scalar_expr,
+)
 from shufflenet_deploy.codegen.emit.c.linear_combination import (
     Terms,
     column_pairs,
@@ -281,7 +285,7 @@ class _OutputTransform:
                 text = f"{value}[{at}] + bias"
                 if len(self.op.sources) > 1:
                     text += f" + add[{begin + at}]"
-                self.code(f"to[{begin + at}] = {self.op.activation.value}({text});")
+                self.code(f"to[{begin + at}] = {scalar_expr(self.op.activation, text)};")
             at += size
 
 

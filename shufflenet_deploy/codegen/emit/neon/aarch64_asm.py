@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
+
 from shufflenet_deploy.codegen.schedule.neon_register_allocation import REGISTERS
 
 VECTOR_BYTES = 16
@@ -104,6 +106,13 @@ FP16 = ElementType(2, "8h", "h", REGISTERS - FIRST_LANE_REGISTER)
 def element_type(size: int) -> ElementType:
     """The element type of so many bytes."""
     return FP16 if size == FP16.size else FP32
+
+
+def float_bits(value: float, element: ElementType) -> int:
+    """The bits of a number of an element type, to be repeated from a general register."""
+    if element.size == FP16.size:
+        return int(np.float16(value).view(np.uint16))
+    return int(np.float32(value).view(np.uint32))
 
 
 def asm_statement(

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from math import ceil
+from typing import ClassVar
 
 import numpy as np
 
 from shufflenet_deploy.codegen.c_writer import CWriter
-from shufflenet_deploy.codegen.emit.c.dwconv3x3_rows import BIAS_INDEX, PACKED_WEIGHTS
+from shufflenet_deploy.codegen.emit.c.dwconv3x3_rows import BIAS_INDEX, PACKED_WEIGHTS, SIXTH_INDEX
 from shufflenet_deploy.codegen.emit.neon.aarch64_asm import (
     VECTOR_BYTES,
     ElementType,
@@ -30,6 +31,7 @@ from shufflenet_deploy.network.graph import Activation, PoolKind
 _MAX_COLUMN_VECTORS = 4  # vectors in a column
 # Registers of constants; the others are for sums and pixels.
 _CARRIED = 24  # the pixel left of a column, in every lane: one for each set of pixels
+_THREE = 25
 _WEIGHTS = 27
 _ZERO, _SIX = 30, 31
 _OUTSIDE, _SCALE = 27, 28  # a pool has no weights
@@ -39,6 +41,8 @@ def is_supported(op: Direct3x3, unit: TranslationUnit) -> bool:
     """True if the op has a padding of at most one pixel, as this kernel assumes."""
     source, target = op.source.layout, op.target.layout
     if not unit.cpu.fma_by_lane or op.left != 1 or source.height < 2:
+        return False
+    if op.weight is None and op.activation is Activation.HARD_SWISH:
         return False
     if op.top == 0:  # a pool's first row may be there
         return (
@@ -94,6 +98,8 @@ class _Column:
     text: list[str] = field(default_factory=list)
     steps: dict[int, str] = field(default_factory=dict)
     times: int = 0
+    temporaries: ClassVar[tuple[int, ...]] = ()
+    """Registers that are free while a row is stored."""
 
     def __post_init__(self) -> None:
         self.x = Pointer("x", self.text, self.steps)
@@ -109,8 +115,10 @@ class _Column:
             registers = range(_WEIGHTS, _WEIGHTS + ceil(PACKED_WEIGHTS / self.lanes))
             self.text.append(f"ld1 {self.element.register_list(registers)}, [%[w]]")
         self.text.append(f"movi {self.whole(_ZERO)}, #0")
-        if self.op.activation is Activation.RELU6:
+        if self.op.activation in {Activation.RELU6, Activation.HARD_SWISH}:
             self.text.append(f"fmov {self.whole(_SIX)}, #6.0")
+        if self.op.activation is Activation.HARD_SWISH:
+            self.text.append(f"fmov {self.whole(_THREE)}, #3.0")
 
     def _rows(self, first: int, last: int, size: int) -> None:
         """Emit rows ``first`` to ``last``; groups of ``size`` alike become a loop."""
@@ -167,6 +175,8 @@ class _Column:
             self.text += self._each("fmax", sums, _ZERO)
         if self.op.activation is Activation.RELU6:
             self.text += self._each("fmin", sums, _SIX)
+        if self.op.activation is Activation.HARD_SWISH:
+            self._hard_swish(sums)
         start = self._to(row)
         beyond = start + VECTOR_BYTES * self.vectors - self.size * self.target.channel_stride
         if beyond <= 0:
@@ -187,6 +197,19 @@ class _Column:
                 self.y.use(start + at, f"st1 {{v{last}.{lane}}}[{at // part}]", part)
                 at += part
 
+    def _hard_swish(self, sums: list[int]) -> None:
+        """Hard-swish of some sums, as many at a time as there are temporaries."""
+        sixth = self._constant(SIXTH_INDEX)
+        for first in range(0, len(sums), len(self.temporaries)):
+            some = sums[first : first + len(self.temporaries)]
+            pairs = list(zip(map(self.whole, some), self.temporaries, strict=False))
+            kept = [temporary for _, temporary in pairs]
+            self.text += [f"fadd {self.whole(t)}, {a}, {self.whole(_THREE)}" for a, t in pairs]
+            self.text += self._each("fmax", kept, _ZERO)
+            self.text += self._each("fmin", kept, _SIX)
+            self.text += [f"fmul {self.whole(t)}, {self.whole(t)}, {sixth}" for t in kept]
+            self.text += [f"fmul {a}, {a}, {self.whole(t)}" for a, t in pairs]
+
     def _each(self, kind: str, registers: list[int], other: int) -> list[str]:
         """Instructions that combine registers with another one."""
         names = map(self.whole, registers)
@@ -195,6 +218,8 @@ class _Column:
 
 class _Stride1Depthwise(_Column):
     """Depthwise 3x3 with stride 1."""
+
+    temporaries = (24, 26)
 
     def write(self) -> None:
         self._constants()
@@ -284,6 +309,8 @@ class _Stride2Column(_Column):
 
 class _Stride2Depthwise(_Stride2Column):
     """Depthwise 3x3 with stride 2."""
+
+    temporaries = (20, 21, 22, 23)
 
     def write(self) -> None:
         self._constants()

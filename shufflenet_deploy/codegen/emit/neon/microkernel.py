@@ -19,6 +19,7 @@ from shufflenet_deploy.codegen.emit.neon.aarch64_asm import (
     ElementType,
     Pointer,
     asm_statement,
+    float_bits,
 )
 from shufflenet_deploy.codegen.schedule.neon_register_allocation import (
     MAX_STRAIGHT_FMAS,
@@ -217,9 +218,13 @@ class _AsmWriter:
             text.append(f"movi {zero}, #0")
         if strip.activation is Activation.RELU6:
             text.append(f"fmov {six}, #6.0")
+        if strip.activation is Activation.HARD_SWISH:
+            self._begin_hard_swish()
         for output in range(strip.outputs + 1):
             # One output is stored while the next one's maximum is on its way.
             if output < strip.outputs:
+                if strip.activation is Activation.HARD_SWISH:
+                    self._hard_swish(self._sums(output))
                 least = self._floor(output) if strip.clamp_min else zero
                 for a in map(element.whole, self._sums(output)):
                     if strip.clamp_min or strip.activation in {Activation.RELU, Activation.RELU6}:
@@ -230,6 +235,29 @@ class _AsmWriter:
                 self._pairs(output - 1)
             elif output:
                 self._whole("st1", self.pointers["y"], strip.channel_stride, output - 1)
+
+    def _begin_hard_swish(self) -> None:
+        """Constants of x * (min(max(x / 6, -1/2), 1/2) + 1/2), in what is free after the sums."""
+        whole = self.strip.element.whole
+        sixth, half, least = map(whole, range(self.work, self.work + 3))
+        label = self.steps.setdefault(float_bits(1 / 6, self.strip.element), "sixth")
+        self.text += [f"dup {sixth}, %w[{label}]", f"fmov {half}, #0.5", f"fmov {least}, #-0.5"]
+
+    def _hard_swish(self, sums: list[int]) -> None:
+        """Hard-swish of some accumulators, as many at a time as there are registers for."""
+        whole = self.strip.element.whole
+        sixth, half, least = map(whole, range(self.work, self.work + 3))
+        free = range(self.work + 3, min(REGISTERS, self.work + 3 + VECTORS_PER_LOAD))
+        for first in range(0, len(sums), len(free)):
+            some = [
+                (whole(a), whole(t))
+                for a, t in zip(sums[first : first + len(free)], free, strict=False)
+            ]
+            self.text += [f"fmul {t}, {a}, {sixth}" for a, t in some]
+            self.text += [f"fmin {t}, {t}, {half}" for _, t in some]
+            self.text += [f"fmax {t}, {t}, {least}" for _, t in some]
+            self.text += [f"fadd {t}, {t}, {half}" for _, t in some]
+            self.text += [f"fmul {a}, {a}, {t}" for a, t in some]
 
     def _floor(self, output: int) -> str:
         """The register of an output's lower clamp bound, loaded with its neighbours'."""

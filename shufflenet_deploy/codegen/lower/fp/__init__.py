@@ -7,22 +7,41 @@ from typing import Any
 
 from shufflenet_deploy.codegen.cpu_target import CpuTarget
 from shufflenet_deploy.codegen.ir.planar import PlanarProgram
-from shufflenet_deploy.codegen.lower.fp import convolutions, data_movement, elementwise, pooling
+from shufflenet_deploy.codegen.lower.fp import (
+    convolutions,
+    data_movement,
+    elementwise,
+    maps,
+    pooling,
+)
 from shufflenet_deploy.codegen.lower.fp.buffer_assignment import PlanarAssigner
 from shufflenet_deploy.network.graph import (
     AdaptiveAveragePool,
     Add,
+    Arithmetic,
+    Clip,
     Concat,
     Conv,
     Dense,
+    DepthToSpace,
     Elementwise,
+    Elu,
     Flatten,
     Graph,
     Layer,
+    LeakyRelu,
     LocalResponseNorm,
     Multiply,
+    Pad,
+    Permute,
     Pool,
+    Reduce,
+    Reshape,
+    Resize,
     Shuffle,
+    Slice,
+    Softmax,
+    SpaceToDepth,
 )
 
 __all__ = ["lower"]
@@ -36,7 +55,20 @@ _HANDLERS: dict[type[Layer], Callable[[Any, PlanarAssigner], None]] = {
     Multiply: elementwise.multiply,
     LocalResponseNorm: elementwise.local_response_norm,
     Shuffle: data_movement.move,
-    Concat: data_movement.move,
+    Concat: maps.concat,
+    Slice: maps.slice_,
+    Permute: maps.permute,
+    Reshape: maps.reshape,
+    DepthToSpace: maps.depth_to_space,
+    SpaceToDepth: maps.space_to_depth,
+    Pad: maps.pad,
+    Resize: maps.resize,
+    Arithmetic: maps.arithmetic,
+    LeakyRelu: maps.leaky_relu,
+    Elu: maps.elu,
+    Clip: maps.clip,
+    Softmax: maps.softmax,
+    Reduce: maps.reduce,
     Elementwise: data_movement.move,
     Flatten: data_movement.move,
 }

@@ -7,10 +7,12 @@ its channels.
 from __future__ import annotations
 
 from dataclasses import replace
-
-import numpy as np
+from math import prod
 
 from shufflenet_deploy.codegen.cpu_target import CpuTarget
+from shufflenet_deploy.codegen.ir.activations import CLAMPS, FUSED
+from shufflenet_deploy.codegen.ir.map_ops import Apply
+from shufflenet_deploy.codegen.ir.op import outputs_of
 from shufflenet_deploy.codegen.ir.ops import Copy, PhaseSplit
 from shufflenet_deploy.codegen.ir.planar import (
     INPUT,
@@ -18,6 +20,7 @@ from shufflenet_deploy.codegen.ir.planar import (
     Layout,
     PlanarProgram,
     PlanarView,
+    flat_layout,
     planar_layout,
     vector_layout,
 )
@@ -43,6 +46,9 @@ from shufflenet_deploy.network.graph import (
 )
 from shufflenet_deploy.records import Precision
 
+#: Activations that a copy applies.
+COPIED = CLAMPS | {Activation.SIGMOID}
+
 
 class PlanarLayout:
     """The layout policy of planar maps: rows in whole vectors, strides that flat loops share."""
@@ -54,12 +60,19 @@ class PlanarLayout:
     def allocate(self, value: str) -> PlanarView:
         """A new buffer for a value."""
         shape = self.graph.shapes[value]
-        if len(shape) == 1 or shape[1:] == (1, 1):
+        if is_vector(shape):
             return self.new_buffer(vector_layout(shape[0]))
+        if len(shape) != 3:
+            return self.new_buffer(flat_layout(prod(shape), self.cpu.lanes))
         channels, height, width = shape
         return self.new_buffer(
             planar_layout(channels, height, width, self.row_strides[value], self.cpu.lanes)
         )
+
+    def is_flat(self, value: str) -> bool:
+        """True if a value's elements lie in order: it is a vector, or no map."""
+        shape = self.graph.shapes[value]
+        return len(shape) != 3 or is_vector(shape)
 
     def new_buffer(self, layout: Layout) -> PlanarView:
         """A view with a buffer of its own."""
@@ -86,9 +99,11 @@ class PlanarAssigner(BufferAssigner[PlanarView]):
         shape = graph.shapes[graph.input]
         if len(shape) != 3:
             raise ExportError(f"{graph.name}: the input is {shape}, not (channels, H, W)")
-        program = PlanarProgram(
-            name=graph.name, input_shape=shape, output_shape=graph.shapes[graph.output]
-        )
+        outputs = outputs_of(graph)
+        program = PlanarProgram(name=graph.name, input_shape=shape, output_shape=outputs[0].shape)
+        if len(outputs) > 1:
+            program.outputs = outputs
+            program.output_shape = (sum(prod(one.shape) for one in outputs),)
         self.cpu = cpu
         self.layout = PlanarLayout(graph, cpu, program)
         super().__init__(graph, program, Traversal(graph), self.layout)
@@ -99,11 +114,15 @@ class PlanarAssigner(BufferAssigner[PlanarView]):
             planes=tuple(range(shape[0])),
         )
         self.stored: set[str] = set()
+        self.aliased: set[int] = set()
+        """Buffers in which several values lie over one another: nothing is overwritten there."""
 
     def unsupported(self, layer: Layer, why: str = "") -> ExportError:
         """The error for a layer without floating-point code."""
         what = why or type(layer).__name__
-        return ExportError(f"{layer.name}: the native format has no code for {what}")
+        return ExportError(
+            f"{layer.name}: the native format has no code for {what}: export onnx or tflite"
+        )
 
     def emit_input(self) -> None:
         """Convert the caller's image to fp16, if that is what is computed in."""
@@ -111,15 +130,20 @@ class PlanarAssigner(BufferAssigner[PlanarView]):
             self.read(self.graph.input)
 
     def emit_output(self) -> None:
-        """Copy the network's output to the caller."""
-        last, shape = self.views[self.graph.output], self.program.output_shape
-        layout = (
-            vector_layout(last.layout.channels)
-            if shape[1:] in {(), (1, 1)}
-            else _dense_layout(shape)
-        )
-        target = PlanarView(buffer=OUTPUT, dtype=Precision.FP32, layout=layout, planes=last.planes)
-        self.emit(Copy(name="output", sources=(last,), target=target))
+        """Copy the network's outputs to the caller."""
+        for at, output in enumerate(self.graph.outputs):
+            last, shape = self.views[output], self.graph.shapes[output]
+            layout = last.layout
+            if len(shape) == 3 and not is_vector(shape):
+                layout = _dense_layout(shape)
+            elif is_vector(shape):
+                layout = vector_layout(shape[0])
+            planes = tuple(range(layout.channels))
+            target = PlanarView(
+                buffer=OUTPUT - at, dtype=Precision.FP32, layout=layout, planes=planes
+            )
+            name = f"output {at}" if at else "output"
+            self.emit(Copy(name=name, sources=(last,), target=target))
 
     # -- sources of ops -----------------------------------------------------------------------
 
@@ -161,7 +185,10 @@ class PlanarAssigner(BufferAssigner[PlanarView]):
         source, shape = self.views[layer.inputs[0]], self.graph.shapes[layer.inputs[0]]
         if source.layout.channel_stride == 1 and source.buffer != INPUT:
             return source
-        size = int(np.prod(shape))
+        size = prod(shape)
+        if len(shape) != 3:
+            self.aliased.add(source.buffer)
+            return replace(source, layout=vector_layout(size), planes=tuple(range(size)))
         height, width = source.layout.height, source.layout.width
         layout = Layout(
             channels=shape[0],
@@ -191,8 +218,11 @@ class PlanarAssigner(BufferAssigner[PlanarView]):
         self, name: str, kept: PlanarView, target: PlanarView, left: Activation
     ) -> None:
         """Copy to ``target``, and apply the activation, where the op itself could not."""
-        if kept is not target or left is not Activation.NONE:
-            self.emit(Copy(name=name, sources=(kept,), target=target, activation=left))
+        copied = left if left in COPIED else Activation.NONE
+        if kept is not target or copied is not Activation.NONE:
+            self.emit(Copy(name=name, sources=(kept,), target=target, activation=copied))
+        if left is not copied:
+            self.emit(Apply(name=name, sources=(target,), target=target, function=left))
 
     def target(self, value: str, activation: Activation) -> tuple[PlanarView, Activation]:
         """The view to store ``value`` in, and the activation to fuse."""
@@ -218,11 +248,7 @@ class PlanarAssigner(BufferAssigner[PlanarView]):
             if self.graph.shapes[layer.output][1:] == (1, 1):  # stored elsewhere, see ``whole``
                 return self._without_addition(layer.output, activation)
         found = self.traversal.fusable_add(layer)
-        if (
-            found is None
-            or activation is not Activation.NONE
-            or found[0].activation is Activation.SIGMOID
-        ):
+        if found is None or activation is not Activation.NONE or found[0].activation not in FUSED:
             return self._without_addition(layer.output, activation)
         addition, value = found
         other = self.read(value)
@@ -231,6 +257,8 @@ class PlanarAssigner(BufferAssigner[PlanarView]):
             self.traversal.is_last_use(self.traversal.readers(value), layer, addition)
             and self.final_destination(addition.output)[0] == addition.output
             and other.buffer != source.buffer
+            and other.buffer not in self.aliased
+            and value not in self.graph.outputs
         ):
             self.views[addition.output] = other
             return other, (other,), addition.activation
@@ -243,6 +271,11 @@ class PlanarAssigner(BufferAssigner[PlanarView]):
         target, activation = self.target(value, activation)
         return target, (), activation
 
+    def plane_count(self, value: str) -> int:
+        """Planes of a value: its channels, or one if it is neither a map nor a vector."""
+        shape = self.graph.shapes[value]
+        return shape[0] if len(shape) in {1, 3} else 1
+
     def final_destination(
         self, value: str
     ) -> tuple[str, tuple[int, ...], Activation, tuple[str, ...]]:
@@ -254,7 +287,7 @@ class PlanarAssigner(BufferAssigner[PlanarView]):
         user = self.traversal.only_reader(value)
         moved = self._moved_channels(user, value) if user else None
         if user is None or moved is None:
-            return value, tuple(range(self.graph.shapes[value][0])), Activation.NONE, ()
+            return value, tuple(range(self.plane_count(value))), Activation.NONE, ()
         own = user.activation if isinstance(user, Concat | Elementwise) else Activation.NONE
         last, views, rest, between = self.final_destination(user.output)
         both = compose_activations(own, rest)
@@ -264,11 +297,11 @@ class PlanarAssigner(BufferAssigner[PlanarView]):
 
     def _moved_channels(self, user: Layer, value: str) -> tuple[int, ...] | None:
         """The channel order of a layer that only moves ``value``; None if it computes."""
-        channels = self.graph.shapes[value][0]
+        channels = self.plane_count(value)
         match user:
             case Shuffle():
                 return shuffle_order(channels, user.groups)
-            case Concat():
+            case Concat() if joins_planes(user, self.graph):
                 before = user.inputs[: user.inputs.index(value)]
                 first = sum(self.graph.shapes[one][0] for one in before)
                 return tuple(range(first, first + channels))
@@ -280,6 +313,11 @@ class PlanarAssigner(BufferAssigner[PlanarView]):
                 return None
 
 
+def is_vector(shape: Shape) -> bool:
+    """True if a shape is that of a vector, or of a map of one pixel."""
+    return len(shape) == 1 or (len(shape) == 3 and shape[1:] == (1, 1))
+
+
 def shuffle_order(channels: int, groups: int) -> tuple[int, ...]:
     """The destination of each channel under a channel shuffle."""
     size = channels // groups
@@ -288,16 +326,21 @@ def shuffle_order(channels: int, groups: int) -> tuple[int, ...]:
 
 def split_activation(activation: Activation) -> tuple[Activation, Activation]:
     """Split an activation into what kernels fuse and what ``emit_epilogue`` applies."""
-    if activation is Activation.SIGMOID:
-        return Activation.NONE, activation
-    return activation, Activation.NONE
+    if activation in FUSED:
+        return activation, Activation.NONE
+    return Activation.NONE, activation
+
+
+def joins_planes(layer: Concat, graph: Graph) -> bool:
+    """True if a concatenation is one of whole channels of maps, or of vectors."""
+    return layer.axis == 0 and len(graph.shapes[layer.output]) in {1, 3}
 
 
 def is_identity(layer: Flatten | AdaptiveAveragePool, graph: Graph) -> bool:
     """True if a layer leaves every element where it was."""
     before, after = graph.shapes[layer.inputs[0]], graph.shapes[layer.output]
     if isinstance(layer, Flatten):
-        return len(before) == 1 or before[1:] == (1, 1)
+        return is_vector(before)
     return before == after
 
 

@@ -47,7 +47,9 @@ def dense(layer: Dense, assigner: PlanarAssigner) -> None:
     """Lower a fully connected layer."""
     source = assigner.flattened(layer)
     target, activation = assigner.target(layer.output, layer.activation)
-    kept = target
+    kept, (own, left) = target, split_activation(activation)
+    if activation is Activation.SIGMOID:
+        own, left = activation, Activation.NONE  # which the op applies itself
     if not target.contiguous or len(target.planes) != target.layout.channels:
         kept = assigner.layout.new_buffer(vector_layout(layer.weight.shape[0]))
     assigner.emit(
@@ -57,10 +59,10 @@ def dense(layer: Dense, assigner: PlanarAssigner) -> None:
             target=kept,
             weight=layer.weight,
             bias=layer.bias,
-            activation=activation,
+            activation=own,
         )
     )
-    assigner.emit_epilogue(layer.name, kept, target, Activation.NONE)
+    assigner.emit_epilogue(layer.name, kept, target, left)
 
 
 def _flattened(layer: Conv) -> Dense:

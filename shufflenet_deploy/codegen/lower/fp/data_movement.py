@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from shufflenet_deploy.codegen.ir.map_ops import Apply
 from shufflenet_deploy.codegen.ir.ops import Copy
 from shufflenet_deploy.codegen.lower.fp.buffer_assignment import (
+    COPIED,
     PlanarAssigner,
     is_identity,
     shuffle_order,
@@ -35,14 +37,20 @@ def move(
     target, activation = assigner.target(layer.output, own)
     first = 0
     for value in layer.inputs:
-        channels = assigner.graph.shapes[value][0]
+        channels = assigner.plane_count(value)
         if value not in assigner.stored:
             where = tuple(range(channels))
             if isinstance(layer, Shuffle):
                 where = shuffle_order(channels, layer.groups)
             part = replace(target, planes=tuple(target.planes[first + at] for at in where))
-            source = assigner.views[value]
-            assigner.emit(
-                Copy(name=layer.name, sources=(source,), target=part, activation=activation)
-            )
+            if activation in COPIED:
+                source = assigner.views[value]
+                assigner.emit(
+                    Copy(name=layer.name, sources=(source,), target=part, activation=activation)
+                )
+            else:
+                source = assigner.read(value)
+                assigner.emit(
+                    Apply(name=layer.name, sources=(source,), target=part, function=activation)
+                )
         first += channels
