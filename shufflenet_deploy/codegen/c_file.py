@@ -164,7 +164,7 @@ extern "C" {{
 #define NET_OUTPUT_FLOATS {outputs}
 #define NET_ARENA_BYTES {arena}
 #define NET_WEIGHTS_BYTES {weights}
-
+{_output_macros(program)}
 {_ABOUT}
 extern const char net_metadata[];
 extern const unsigned net_input_floats, net_output_floats;
@@ -295,12 +295,43 @@ def _metadata(program: Program[Any], cpu: CpuTarget, precision: str, weights: by
             "precision": precision,
             "input": list(program.input_shape),
             "output": list(program.output_shape),
+            **_described_outputs(program),
             "layers": Counter(map(_kind, program.ops)),
             "multiply_adds": sum(op.multiply_adds for op in program.ops),
             "parameters": sum(op.parameters for op in program.ops),
             "weights_sha256": hashlib.sha256(weights).hexdigest(),
         }
     )
+
+
+def _described_outputs(program: Program[Any]) -> dict[str, Any]:
+    """The metadata of several outputs."""
+    if not program.outputs:
+        return {}
+    return {
+        "outputs": [
+            {"name": one.name, "shape": list(one.shape), "offset": one.offset}
+            for one in program.outputs
+        ]
+    }
+
+
+def _output_macros(program: Program[Any]) -> str:
+    """The part of ``net.h`` that tells several outputs apart."""
+    if not program.outputs:
+        return ""
+    lines = [
+        "/* The outputs, one after the other: names, shapes, and the float where each begins. */",
+        f"#define NET_OUTPUTS {len(program.outputs)}",
+    ]
+    for at, one in enumerate(program.outputs):
+        shape = ", ".join(map(str, (1, *one.shape)))
+        lines += [
+            f'#define NET_OUTPUT_{at}_NAME "{_comment(one.name)}"',
+            f"#define NET_OUTPUT_{at}_SHAPE {shape}",
+            f"#define NET_OUTPUT_{at}_OFFSET {one.offset}",
+        ]
+    return "\n".join([*lines, ""])
 
 
 def _kind(op: Op[Any]) -> str:
@@ -312,17 +343,18 @@ def _comment(text: str) -> str:
     return re.sub(r"[^\w .,()+-]", "_", text)
 
 
-def fp_preamble(cpu: CpuTarget, elements: int) -> Preamble:
+def fp_preamble(unit: TranslationUnit, elements: int) -> Preamble:
     """The preamble of fp32 and fp16 kernels over an arena of so many ``elements``."""
-    n = cpu.lanes
+    cpu, n = unit.cpu, unit.cpu.lanes
     names = ("LOAD", "STORE", "SPLAT", "MAX", "MIN", "EVEN", "ODD")
     macros = "\n".join(f"#define {name} {name}{n}" for name in names)
     fp16 = cpu.is_fp16
     kind = "#define FP16\n" if fp16 else ""
+    texts = "\n".join(map(_text, ("c/prelude.h", *unit.headers)))
     return Preamble(
         precision="fp16" if fp16 else "fp32",
         layout=f"Planes of pixels, {n} to a vector",
-        prelude=f"{kind}#define LANES {n}\n#define vf v{n}\n{macros}\n{_text('c/prelude.h')}",
+        prelude=f"{kind}#define LANES {n}\n#define vf v{n}\n{macros}\n{texts}",
         element="real",
         memory=f"static real A[{elements}] __attribute__((aligned(64)));",
         poison=0xFF,
@@ -338,6 +370,7 @@ def int8_preamble(
         "portable/int8_arithmetic.h",
         *([header] if header else []),
         "portable/int8_elementwise.h",
+        *unit.headers,
     ]
     prelude = "\n".join(map(_text, headers))
     define = "#define FLOAT_REQUANTIZATION\n" if arithmetic is Requantization.FLOAT else ""

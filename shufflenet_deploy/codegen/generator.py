@@ -71,7 +71,12 @@ def arithmetic_of(cpu: CpuTarget) -> Requantization:
 def emit_int8(program: Int8Program, cpu: CpuTarget, *, vectorized: bool = True) -> GeneratedC:
     """Write an int8 program as C for ``cpu``, ``vectorized`` or as plain loops."""
     plan = plan_memory(program, align=_INT8_ALIGN_BYTES, slack=_INT8_SLACK_BYTES)
-    unit = Int8Unit(cpu=cpu, offsets=plan.offsets, dtype=program.arithmetic.dtype)
+    unit = Int8Unit(
+        cpu=cpu,
+        offsets=plan.offsets,
+        dtype=program.arithmetic.dtype,
+        output_offsets=tuple(one.offset for one in program.outputs) or (0,),
+    )
     isa = registry.isa_of(cpu) if vectorized else registry.Isa.GENERIC
     for index, op in enumerate(program.ops):
         # Padding is written next to what the op before it stores.
@@ -88,7 +93,12 @@ def emit_int8(program: Int8Program, cpu: CpuTarget, *, vectorized: bool = True) 
 def _emit_fp(program: PlanarProgram, cpu: CpuTarget) -> GeneratedC:
     slack = max(_max_tap_offset(program), 64) + 16 * cpu.lanes
     plan = plan_memory(program, align=16, slack=slack)
-    unit = TranslationUnit(cpu=cpu, offsets=plan.offsets, dtype="f16" if cpu.is_fp16 else "f32")
+    unit = TranslationUnit(
+        cpu=cpu,
+        offsets=plan.offsets,
+        dtype="f16" if cpu.is_fp16 else "f32",
+        output_offsets=tuple(one.offset for one in program.outputs) or (0,),
+    )
     for index, op in enumerate(program.ops):
         unit.begin()
         registry.emitter(op, cpu.precision, registry.isa_of(cpu))(op, unit)
@@ -96,7 +106,7 @@ def _emit_fp(program: PlanarProgram, cpu: CpuTarget) -> GeneratedC:
     unit.add_weights(np.zeros(64, np.float32))
     elements = plan.elements + slack
     arena_bytes = cpu.element_bytes * elements
-    return assemble(program, unit, arena_bytes, fp_preamble(cpu, elements))
+    return assemble(program, unit, arena_bytes, fp_preamble(unit, elements))
 
 
 def _max_tap_offset(program: PlanarProgram) -> int:

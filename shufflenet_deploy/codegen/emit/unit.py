@@ -28,7 +28,10 @@ def float_literal(value: float) -> str:
 
 @dataclass
 class TranslationUnit:
-    """One C file under construction; ``dtype`` is f32, f16, qs8 or qu8, as kernels are named."""
+    """One C file under construction; ``dtype`` is f32, f16, qs8 or qu8, as kernels are named.
+
+    ``output_offsets`` are those of the outputs in the caller's array, in elements.
+    """
 
     cpu: CpuTarget
     offsets: tuple[int, ...]
@@ -36,6 +39,12 @@ class TranslationUnit:
     kernels: dict[str, str] = field(default_factory=dict)
     tasks: list[Task] = field(default_factory=list)
     blob: bytearray = field(default_factory=bytearray)
+    output_offsets: tuple[int, ...] = (0,)
+    headers: dict[str, None] = field(default_factory=dict)
+
+    def require(self, header: str) -> None:
+        """Paste a C header of the emitters, such as ``c/functions.h``, before the kernels."""
+        self.headers[header] = None
 
     @property
     def body(self) -> CWriter:
@@ -93,7 +102,8 @@ class TranslationUnit:
         """A C expression for an element of a view's buffer."""
         if view.buffer == INPUT:
             return f"input + {elements}" if elements else "input"
-        if view.buffer == OUTPUT:
+        if view.buffer <= OUTPUT:
+            elements += self.output_offsets[OUTPUT - view.buffer]
             return f"output + {elements}" if elements else "output"
         return f"A + {self.offsets[view.buffer] + elements}"
 

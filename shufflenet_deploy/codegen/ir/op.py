@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any, Generic, TypeVar
 
 from numpy.typing import NDArray
 
+from shufflenet_deploy.network.graph import Graph
 from shufflenet_deploy.records import Precision
 
 
@@ -56,6 +58,26 @@ class Op(Generic[V_co]):
         return sum(one.size for one in self.weights)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """One of several outputs, which begins at element ``offset`` of the caller's array."""
+
+    name: str
+    shape: tuple[int, ...]
+    offset: int
+
+
+def outputs_of(graph: Graph) -> tuple[Output, ...]:
+    """The outputs of a graph, one after the other."""
+    found: list[Output] = []
+    offset = 0
+    for name in graph.outputs:
+        shape = graph.shapes[name]
+        found.append(Output(name=name, shape=shape, offset=offset))
+        offset += prod(shape)
+    return tuple(found)
+
+
 V = TypeVar("V", bound=View)
 
 
@@ -64,11 +86,13 @@ class Program(Generic[V]):
     """Ops in order, and the size of each buffer in elements.
 
     ``input_shape`` and ``output_shape`` are those of the caller's fp32 arrays, without the batch.
+    Several ``outputs`` are one flat array; of a single one there is no need to say more.
     """
 
     name: str
     input_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
+    outputs: tuple[Output, ...] = ()
     ops: list[Op[V]] = field(default_factory=list)
     buffers: list[int] = field(default_factory=list)
 

@@ -13,7 +13,8 @@ from math import ceil
 
 from shufflenet_deploy.codegen.ir.op import Program, View
 
-#: The buffer that is the caller's input image, and the one that is the caller's output.
+#: The buffer that is the caller's input image, and the one that is the caller's output. Of several
+#: outputs the second one is ``OUTPUT - 1``, the third one ``OUTPUT - 2``.
 INPUT, OUTPUT = -1, -2
 
 

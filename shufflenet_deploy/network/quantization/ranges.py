@@ -52,6 +52,19 @@ def weight_scales(weight: FloatArray, bias: FloatArray, input_scale: float) -> N
     return np.where(scales == 0, 1.0, scales).astype(np.float32)
 
 
+def with_parts(ranges: Ranges, graph: Graph) -> Ranges:
+    """The ranges of a graph in which a rewrite has made values out of calibrated ones.
+
+    A part of a value carries its name and a suffix after a colon, and has its range.
+    """
+    spans = dict(ranges.spans)
+    for value in graph.shapes:
+        whole = value.rpartition(":")[0]
+        if value not in spans and whole in spans:
+            spans[value] = spans[whole]
+    return replace(ranges, spans=spans)
+
+
 def corrected(graph: Graph, ranges: Ranges, float_values: Collection[str] = ()) -> Graph:
     """Bias correction: move the mean error of rounded weights into the biases.
 
