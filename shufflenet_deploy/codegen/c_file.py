@@ -321,7 +321,7 @@ def _output_macros(program: Program[Any]) -> str:
     if not program.outputs:
         return ""
     lines = [
-        "/* The outputs, one after the other: names, shapes, and the float where each begins. */",
+        "/* The outputs, one after the other: names, shapes, and where they begin, in floats. */",
         f"#define NET_OUTPUTS {len(program.outputs)}",
     ]
     for at, one in enumerate(program.outputs):

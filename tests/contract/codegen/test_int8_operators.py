@@ -6,7 +6,7 @@ All operators of a kind are one network with many outputs, and all networks of a
 from __future__ import annotations
 
 import numpy as np
-import operator_graphs
+import int8_operators
 import pytest
 import random_networks
 
@@ -18,15 +18,15 @@ from shufflenet_deploy.network.quantization import calibration
 
 #: Kernels of both arithmetics take all graphs; others those with something of their own.
 CORES = {
-    "cortex-a76": tuple(operator_graphs.ALL),
+    "cortex-a76": tuple(int8_operators.ALL),
     "cortex-a53": ("convolutions",),
-    **dict.fromkeys(random_networks.here()[-1:], tuple(operator_graphs.ALL)),
+    **dict.fromkeys(random_networks.here()[-1:], tuple(int8_operators.ALL)),
 }
 
 
-@pytest.mark.parametrize("name", operator_graphs.ALL)
+@pytest.mark.parametrize("name", int8_operators.ALL)
 def test_operators_are_close_to_their_floats(name):
-    graph = operator_graphs.ALL[name]()
+    graph = int8_operators.ALL[name]()
     pictures = [random_networks.picture_of(graph, seed) for seed in range(4)]
     ranges = calibration.calibrate(graph, [picture[None] for picture in pictures])
     wanted = interpreter.activations(graph, pictures[0])
@@ -46,7 +46,7 @@ def test_operators_equal_the_reference(core, tmp_path):
     machine = codegen.cpu_target_named(core)
     programs, pictures = [], []
     for name in CORES[core]:
-        graph = operator_graphs.ALL[name]()
+        graph = int8_operators.ALL[name]()
         program, picture = random_networks.lowered(graph, machine, seed=1)
         programs.append(program)
         pictures.append(picture)
@@ -59,7 +59,7 @@ def test_operators_equal_the_reference(core, tmp_path):
 
 def test_plain_loops_equal_the_reference(tmp_path):
     machine = codegen.cpu_target_named("armv7")
-    graph = operator_graphs.convolutions()
+    graph = int8_operators.convolutions()
     program, picture = random_networks.lowered(graph, machine, seed=1)
     source = generator.emit_int8(program, codegen.host(), vectorized=False)
     (found,) = random_networks.watched("host", [source], [picture], tmp_path)
