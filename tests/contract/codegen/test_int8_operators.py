@@ -5,8 +5,8 @@ All operators of a kind are one network with many outputs, and all networks of a
 
 from __future__ import annotations
 
-import numpy as np
 import int8_operators
+import numpy as np
 import pytest
 import random_networks
 
