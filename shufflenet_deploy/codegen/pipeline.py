@@ -28,9 +28,7 @@ from shufflenet_deploy.codegen.lower.int8 import lower as lower_int8
 from shufflenet_deploy.codegen.passes import bias_to_clamp
 from shufflenet_deploy.codegen.passes.fold_depthwise_bias import fold_depthwise_bias
 from shufflenet_deploy.codegen.passes.sink_activation import sink_activation_below_maxpool
-from shufflenet_deploy.codegen.passes.transposed_convolution import (
-    expand_transposed_convolutions,
-)
+from shufflenet_deploy.codegen.passes.transposed_convolution import expand_transposed_convolutions
 from shufflenet_deploy.network.graph import Graph
 from shufflenet_deploy.network.quantization.ranges import Ranges, corrected, with_parts
 
