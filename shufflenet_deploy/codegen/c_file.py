@@ -370,6 +370,7 @@ def int8_preamble(
         "portable/int8_arithmetic.h",
         *([header] if header else []),
         "portable/int8_elementwise.h",
+        *unit.headers,
     ]
     prelude = "\n".join(map(_text, headers))
     define = "#define FLOAT_REQUANTIZATION\n" if arithmetic is Requantization.FLOAT else ""

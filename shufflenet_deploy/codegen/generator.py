@@ -72,7 +72,12 @@ def arithmetic_of(cpu: CpuTarget) -> Requantization:
 def emit_int8(program: Int8Program, cpu: CpuTarget, *, vectorized: bool = True) -> GeneratedC:
     """Write an int8 program as C for ``cpu``, ``vectorized`` or as plain loops."""
     plan = plan_memory(program, align=_INT8_ALIGN_BYTES, slack=_INT8_SLACK_BYTES)
-    unit = Int8Unit(cpu=cpu, offsets=plan.offsets, dtype=program.arithmetic.dtype)
+    unit = Int8Unit(
+        cpu=cpu,
+        offsets=plan.offsets,
+        dtype=program.arithmetic.dtype,
+        output_offsets=tuple(one.offset for one in program.outputs) or (0,),
+    )
     isa = registry.isa_of(cpu) if vectorized else registry.Isa.GENERIC
     for index, op in enumerate(program.ops):
         # Padding is written next to what the op before it stores.

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from shufflenet_deploy.codegen import int8_element_interpreter
 from shufflenet_deploy.codegen.ir import ops as ir
 from shufflenet_deploy.codegen.ir.int8 import (
     Int8Program,
@@ -16,23 +17,22 @@ from shufflenet_deploy.codegen.ir.int8 import (
 )
 from shufflenet_deploy.codegen.ir.op import Op
 from shufflenet_deploy.codegen.ir.planar import OUTPUT
+from shufflenet_deploy.codegen.requantization import Whole, as_byte, part, saturated_16, scaled
 from shufflenet_deploy.network.graph import FloatArray, Pair
-
-_Whole = NDArray[np.int64]
 
 
 def run(program: Int8Program, image: FloatArray) -> FloatArray:
-    """The logits for one image ``(C, H, W)``."""
+    """The logits for one image ``(C, H, W)``; several outputs one after the other."""
+    found: dict[int, FloatArray] = {}
     for op, value in execute(program, image):
-        if op.target.buffer == OUTPUT:
-            answer: FloatArray = value.astype(np.float32)
-            return answer
-    raise AssertionError("a program writes its output")
+        if op.target.buffer <= OUTPUT:
+            found[OUTPUT - op.target.buffer] = value.astype(np.float32)
+    return np.concatenate([found[at] for at in sorted(found)])
 
 
 def execute(program: Int8Program, image: FloatArray) -> Any:
     """Yield each op and its result: ``(H, W, C)`` bytes as integers, or floats."""
-    buffers: dict[int, _Whole] = {}
+    buffers: dict[int, Whole] = {}
     for op in program.ops:
         value = _compute(program.arithmetic, op, buffers, image)
         target = op.target
@@ -46,19 +46,19 @@ def execute(program: Int8Program, image: FloatArray) -> Any:
         yield op, value
 
 
-def _read(buffers: dict[int, _Whole], view: PixelView) -> _Whole:
+def _read(buffers: dict[int, Whole], view: PixelView) -> Whole:
     return buffers[view.buffer][:, :, view.first : view.first + view.channels]
 
 
 def _compute(
-    arithmetic: Requantization, op: Op[PixelView], buffers: dict[int, _Whole], image: FloatArray
+    arithmetic: Requantization, op: Op[PixelView], buffers: dict[int, Whole], image: FloatArray
 ) -> Any:
     found: Any
     match op:
         case ir.QuantizeInput():
             near = np.rint(image.astype(np.float32) * np.float32(op.inverse))
             whole = np.clip(near, -32768, 32767).astype(np.int64) + op.target.zero_point
-            found = _byte(arithmetic, whole).transpose(1, 2, 0)
+            found = as_byte(arithmetic, whole).transpose(1, 2, 0)
         case ir.FillPadding():
             found = None
         case ir.Convolution() | ir.DepthwiseConvolution():
@@ -73,23 +73,25 @@ def _compute(
             padded = _padded(_read(buffers, op.source), op.padding, op.source.fill)
             total = _windows(padded, op.kernel, op.stride).sum((-2, -1)) + op.start
             product = (total << op.left_shift) * op.multiplier
-            found = _byte(arithmetic, (product + (1 << 14)) >> 15)
+            found = as_byte(arithmetic, (product + (1 << 14)) >> 15)
         case ir.GlobalAveragePool():
             total = _read(buffers, op.source).sum((0, 1), keepdims=True) + op.epilogue.start
-            found = _byte(
-                arithmetic, _scaled(arithmetic, total, op.epilogue.multiplier, op.epilogue.shift)
+            found = as_byte(
+                arithmetic, scaled(arithmetic, total, op.epilogue.multiplier, op.epilogue.shift)
             )
         case ir.AdaptivePool():
             found = _areas(arithmetic, op, _read(buffers, op.source))
         case ir.LookupTable():
             table = op.table if arithmetic is Requantization.FIXED else op.table.view(np.uint8)
-            found = _shuffled(table[_read(buffers, op.source) & 255].astype(np.int64), op.shuffle)
+            chosen = _read(buffers, op.source) & 255
+            found = table[chosen] if table.ndim == 1 else table[np.arange(len(table)), chosen]
+            found = _shuffled(found.astype(np.int64), op.shuffle)
         case ir.Add():
             one, two = (
-                _part(_read(buffers, source), factor)
+                part(_read(buffers, source), factor)
                 for source, factor in zip(op.sources, op.epilogue.multipliers, strict=True)
             )
-            found = _byte(arithmetic, (one + two + op.epilogue.start) >> op.epilogue.shift)
+            found = as_byte(arithmetic, (one + two + op.epilogue.start) >> op.epilogue.shift)
         case ir.ChannelScale():
             by = _read(buffers, op.sources[1]) & 255
             found = _times(arithmetic, op, _read(buffers, op.source), op.epilogue.multipliers[by])
@@ -101,14 +103,25 @@ def _compute(
             value = (_read(buffers, source) - source.zero_point).astype(np.float32)
             found = (value * np.float32(source.scale)).transpose(2, 0, 1).ravel()
         case _:
-            raise AssertionError(type(op))
+            before = _before(buffers, op.target)
+            found = int8_element_interpreter.compute(
+                arithmetic, op, lambda view: _read(buffers, view), before
+            )
     return found
+
+
+def _before(buffers: dict[int, Whole], view: PixelView) -> Whole:
+    """What a view holds, zeros if nothing has been stored."""
+    whole = buffers.get(view.buffer)
+    if whole is None or whole.shape != (view.height, view.width, view.pixel_stride):
+        return np.zeros((view.height, view.width, view.channels), np.int64)
+    return _read(buffers, view)
 
 
 def _convolution(
     arithmetic: Requantization,
     op: ir.Int8Convolution | ir.DepthwiseConvolution,
-    buffers: dict[int, _Whole],
+    buffers: dict[int, Whole],
 ) -> Any:
     source, weight = op.source, op.weight
     if isinstance(op, ir.DepthwiseConvolution):
@@ -116,27 +129,38 @@ def _convolution(
         stride, padding = (op.stride, op.stride), op.padding
     else:
         groups, stride, padding = op.groups, op.window.stride, op.window.padding
+        weight = _dilated(weight, op.window.dilation)
     x = _padded(_read(buffers, source), padding, source.fill)
     total = _grouped_sums(x, weight, groups, stride) + op.bias
     if isinstance(op, ir.Convolution):
         if op.epilogue.float_output:
             return (total.astype(np.float32) * op.epilogue.multiplier).ravel()
         if op.epilogue.residual is not None:
-            near = _scaled(
+            near = scaled(
                 arithmetic,
                 total,
                 op.epilogue.multiplier,
                 op.epilogue.shift - op.epilogue.fraction,
             )
             other = _read(buffers, op.sources[1]) * op.epilogue.residual
-            both = _sixteen(near + other)
+            both = saturated_16(near + other)
             half = 1 << op.epilogue.fraction >> 1
-            return _byte(arithmetic, (both + half) >> op.epilogue.fraction)
-    value = _byte(arithmetic, _scaled(arithmetic, total, op.epilogue.multiplier, op.epilogue.shift))
+            return as_byte(arithmetic, (both + half) >> op.epilogue.fraction)
+    value = as_byte(
+        arithmetic, scaled(arithmetic, total, op.epilogue.multiplier, op.epilogue.shift)
+    )
     return _shuffled(value, op.epilogue.shuffle) if isinstance(op, ir.Convolution) else value
 
 
-def _grouped_sums(x: _Whole, weight: NDArray[np.int8], groups: int, stride: Pair) -> _Whole:
+def _dilated(weight: NDArray[np.int8], dilation: Pair) -> NDArray[np.int8]:
+    """Weights with zeros between them."""
+    height, width = ((weight.shape[2 + i] - 1) * dilation[i] + 1 for i in (0, 1))
+    wide = np.zeros((*weight.shape[:2], height, width), np.int8)
+    wide[:, :, :: dilation[0], :: dilation[1]] = weight
+    return wide
+
+
+def _grouped_sums(x: Whole, weight: NDArray[np.int8], groups: int, stride: Pair) -> Whole:
     """Sums of products ``(H, W, out)``, tap by tap; float64 holds these integers exactly."""
     out, per_group, *kernel = weight.shape
     height, width = ((x.shape[i] - kernel[i]) // stride[i] + 1 for i in (0, 1))
@@ -148,17 +172,17 @@ def _grouped_sums(x: _Whole, weight: NDArray[np.int8], groups: int, stride: Pair
             columns = slice(column, column + width * stride[1], stride[1])
             pixels = x[rows, columns].astype(np.float64).reshape(-1, groups, per_group)
             total += pixels.swapaxes(0, 1) @ taps[..., row, column].swapaxes(1, 2)
-    whole: _Whole = total.swapaxes(0, 1).reshape(height, width, out).astype(np.int64)
+    whole: Whole = total.swapaxes(0, 1).reshape(height, width, out).astype(np.int64)
     return whole
 
 
-def _shuffled(value: _Whole, groups: int) -> _Whole:
+def _shuffled(value: Whole, groups: int) -> Whole:
     height, width, channels = value.shape
     apart = value.reshape(height, width, groups, channels // groups)
     return apart.swapaxes(2, 3).reshape(height, width, channels)
 
 
-def _areas(arithmetic: Requantization, op: ir.Int8AdaptivePool, value: _Whole) -> _Whole:
+def _areas(arithmetic: Requantization, op: ir.Int8AdaptivePool, value: Whole) -> Whole:
     total = np.array(
         [
             [value[top:bottom, left:right].sum((0, 1)) for left, right in op.epilogue.columns]
@@ -166,29 +190,24 @@ def _areas(arithmetic: Requantization, op: ir.Int8AdaptivePool, value: _Whole) -
         ]
     )
     whole = total.astype(np.int64) + op.epilogue.start[:, :, None].astype(np.int64)
-    return _byte(
+    return as_byte(
         arithmetic,
-        _scaled(arithmetic, whole, op.epilogue.multiplier[:, :, None], op.epilogue.shift),
+        scaled(arithmetic, whole, op.epilogue.multiplier[:, :, None], op.epilogue.shift),
     )
 
 
 def _times(
     arithmetic: Requantization,
     op: ir.Int8ChannelScale | ir.Int8LocalResponseNorm,
-    value: _Whole,
+    value: Whole,
     factors: Any,
-) -> _Whole:
+) -> Whole:
     start = (op.target.zero_point << op.epilogue.shift) + (1 << op.epilogue.shift >> 1)
-    product = _part(value - op.source.zero_point, factors.astype(np.int64))
-    return _byte(arithmetic, (product + start) >> op.epilogue.shift)
+    product = part(value - op.source.zero_point, factors.astype(np.int64))
+    return as_byte(arithmetic, (product + start) >> op.epilogue.shift)
 
 
-def _part(value: _Whole, factor: Any) -> _Whole:
-    part: _Whole = (value * 128 * factor + (1 << 14)) >> 15
-    return part
-
-
-def _norms(op: ir.Int8LocalResponseNorm, value: _Whole) -> Any:
+def _norms(op: ir.Int8LocalResponseNorm, value: Whole) -> Any:
     """The multiplier of each element, by the squares of the channels around it."""
     squares = np.pad((value - op.source.zero_point) ** 2, ((0, 0), (0, 0), (op.size // 2,) * 2))
     total = sum(squares[:, :, at : at + value.shape[2]] for at in range(op.size)) + 1
@@ -196,30 +215,13 @@ def _norms(op: ir.Int8LocalResponseNorm, value: _Whole) -> Any:
     return op.epilogue.multipliers[upper - (np.float32(1.0).view(np.int32) >> 16)]
 
 
-def _scaled(arithmetic: Requantization, total: _Whole, factor: Any, shift: int) -> _Whole:
-    """An accumulator scaled to the output (or fractions of it), saturated to 16 bits."""
-    if arithmetic is Requantization.FLOAT:
-        near = np.rint(total.astype(np.float32) * np.asarray(factor, np.float32))
-        return _sixteen(np.clip(near, -(2.0**31), 2.0**31 - 1).astype(np.int64))
-    upper = (2 * total * np.asarray(factor, np.int64) + (1 << 31)) >> 32
-    return _sixteen((upper + (1 << shift >> 1)) >> shift)
-
-
-def _sixteen(value: _Whole) -> _Whole:
-    return np.clip(value, -32768, 32767)
-
-
-def _byte(arithmetic: Requantization, value: _Whole) -> _Whole:
-    return np.clip(value, arithmetic.lowest, arithmetic.highest)
-
-
-def _padded(x: _Whole, padding: Padding, fill: int) -> _Whole:
+def _padded(x: Whole, padding: Padding, fill: int) -> Whole:
     top, left, bottom, right = padding
     return np.pad(x, ((top, bottom), (left, right), (0, 0)), constant_values=fill)
 
 
-def _windows(x: _Whole, kernel: Pair, stride: Pair) -> _Whole:
+def _windows(x: Whole, kernel: Pair, stride: Pair) -> Whole:
     """``(H, W, C, kh, kw)``."""
     windows = np.lib.stride_tricks.sliding_window_view(x, kernel, axis=(0, 1))
-    strided: _Whole = windows[:: stride[0], :: stride[1]]
+    strided: Whole = windows[:: stride[0], :: stride[1]]
     return strided

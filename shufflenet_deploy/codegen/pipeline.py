@@ -11,6 +11,7 @@ fp32 and fp16::
 
 int8::
 
+    expand_transposed_convolutions  graph      each becomes a convolution for each output phase
     corrected                       graph      biases absorb the mean error of rounded weights
     lower_int8                      -> ir      layer by layer; buffers, fusion, requantization
 
@@ -32,7 +33,7 @@ from shufflenet_deploy.codegen.passes.fold_depthwise_bias import fold_depthwise_
 from shufflenet_deploy.codegen.passes.sink_activation import sink_activation_below_maxpool
 from shufflenet_deploy.codegen.passes.transposed_convolution import expand_transposed_convolutions
 from shufflenet_deploy.network.graph import Graph
-from shufflenet_deploy.network.quantization.ranges import Ranges, corrected
+from shufflenet_deploy.network.quantization.ranges import Ranges, corrected, with_parts
 
 GraphPass = Callable[[Graph], Graph]
 ProgramPass = Callable[[PlanarProgram, CpuTarget], None]
@@ -67,6 +68,8 @@ def int8_program(graph: Graph, ranges: Ranges, arithmetic: Requantization) -> In
     Raises:
         ExportError: a layer that there is no int8 code for; the message names it.
     """
+    graph = expand_transposed_convolutions(graph)
+    ranges = with_parts(ranges, graph)
     for graph_pass in INT8_GRAPH_PASSES:
         graph = graph_pass(graph, ranges)
     return lower_int8(graph, ranges, arithmetic)

@@ -29,9 +29,20 @@ class Int8Unit(TranslationUnit):
 
     def at(self, view: PixelView, offset: int) -> str:
         """A C expression for a byte of a view's buffer."""
-        if view.buffer == OUTPUT:
-            return "output"
+        if view.buffer <= OUTPUT:
+            elements = self.output_offsets[OUTPUT - view.buffer]
+            return f"output + {elements}" if elements else "output"
         return f"A + {self.offsets[view.buffer] + offset}"
+
+    def stored_at(self, view: PixelView, element: str) -> str:
+        """A C expression for where a convolution stores elements of its kernel's type.
+
+        Floats for the caller are stored through the same pointer.
+        """
+        at = self.at(view, view.origin)
+        if view.buffer > OUTPUT:
+            return at
+        return f"({element} *)(void *){at}" if at == "output" else f"({element} *)(void *)({at})"
 
     def constant(self, array: NDArray[np.generic], kind: str = "int8_t") -> str:
         """Append an array to the weights; returns a C expression for it."""
@@ -83,22 +94,21 @@ def contiguous_runs(op: ir.Int8Convolution) -> tuple[NDArray[np.int8], tuple[int
     A run covers the pixels of a kernel row, with zero weights for the bytes between their channels,
     if that takes fewer dot products of four bytes.
     """
-    source = op.source
+    source, (down, right) = op.source, op.window.dilation
     out, channels, height, width = op.weight.shape
     pixels = op.weight.transpose(0, 2, 3, 1)
-    long = (width - 1) * source.pixel_stride + channels
+    row_step, column_step = down * source.row_stride, right * source.pixel_stride
+    long = (width - 1) * column_step + channels
     apart = height * width * -(-channels // 4)
     if op.groups == 1 and height * -(-long // 4) <= apart:
-        wide = np.zeros((out, height, width, source.pixel_stride), np.int8)
+        wide = np.zeros((out, height, width, column_step), np.int8)
         wide[..., :channels] = pixels
-        if source.row_stride == width * source.pixel_stride:
-            run = (height - 1) * source.row_stride + long
+        if row_step == width * column_step:
+            run = (height - 1) * row_step + long
             return wide.reshape(out, 1, -1)[:, :, :run], (0,), run
-        rows = tuple(row * source.row_stride for row in range(height))
+        rows = tuple(row * row_step for row in range(height))
         return wide.reshape(out, height, -1)[:, :, :long], rows, long
     views = tuple(
-        row * source.row_stride + column * source.pixel_stride
-        for row in range(height)
-        for column in range(width)
+        row * row_step + column * column_step for row in range(height) for column in range(width)
     )
     return pixels.reshape(out, height * width, channels), views, channels

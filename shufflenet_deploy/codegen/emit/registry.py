@@ -30,9 +30,9 @@ from shufflenet_deploy.codegen.emit.c import (
 )
 from shufflenet_deploy.codegen.emit.neon import int8_backend as neon
 from shufflenet_deploy.codegen.emit.portable import int8_backend as portable
-from shufflenet_deploy.codegen.emit.portable import int8_elementwise
+from shufflenet_deploy.codegen.emit.portable import int8_elements, int8_elementwise
 from shufflenet_deploy.codegen.emit.x86 import int8_backend as x86
-from shufflenet_deploy.codegen.ir import map_ops, ops
+from shufflenet_deploy.codegen.ir import elements, map_ops, ops
 from shufflenet_deploy.codegen.ir.op import Op
 from shufflenet_deploy.records import Precision
 
@@ -102,6 +102,13 @@ def _registered() -> Iterator[tuple[Key, Emitter]]:
         (ops.Add, _INT8, Isa.GENERIC, int8_elementwise.add),
         (ops.ChannelScale, _INT8, Isa.GENERIC, int8_elementwise.channel_scale),
         (ops.LocalResponseNorm, _INT8, Isa.GENERIC, int8_elementwise.local_response_norm),
+        (elements.CopyElements, _INT8, Isa.GENERIC, int8_elements.copy_elements),
+        (elements.GatherPixels, _INT8, Isa.GENERIC, int8_elements.gather_pixels),
+        (elements.ResizeBilinear, _INT8, Isa.GENERIC, int8_elements.resize_bilinear),
+        (elements.StoreConstant, _INT8, Isa.GENERIC, int8_elements.store_constant),
+        (elements.ElementArithmetic, _INT8, Isa.GENERIC, int8_elements.element_arithmetic),
+        (elements.ReduceElements, _INT8, Isa.GENERIC, int8_elements.reduce_elements),
+        (elements.Softmax, _INT8, Isa.GENERIC, int8_elements.softmax),
         (ops.DequantizeOutput, _INT8, Isa.GENERIC, portable.dequantize_output),
     ):
         for dtype in dtypes:

@@ -49,6 +49,7 @@ class StridedWindow:
 
     stride: Pair
     padding: Padding
+    dilation: Pair = (1, 1)
 
 
 # -- epilogues --------------------------------------------------------------------------------
@@ -490,7 +491,10 @@ class AveragePool(Op[PixelView]):
 
 @dataclass(frozen=True, kw_only=True)
 class LookupTable(Op[PixelView]):
-    """``table[byte]``, the byte unsigned; ``shuffle`` as in a convolution."""
+    """``table[byte]``, the byte unsigned; ``shuffle`` as in a convolution.
+
+    A table ``(channels, 256)`` has a row for each channel.
+    """
 
     table: Int8Array
     shuffle: int = 1

@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from shufflenet_deploy.errors import ExportError
 from shufflenet_deploy.export.layer_sqnr import kinship
-from shufflenet_deploy.export.onnx.fp32 import INPUT, OUTPUT, constants, finish, quiet
+from shufflenet_deploy.export.onnx.fp32 import INPUT, constants, finish, quiet
 from shufflenet_deploy.network.graph import Conv, Graph
 from shufflenet_deploy.records import CalibrationMethod
 
@@ -88,13 +88,13 @@ def quantize(
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
                 calibrate_method=methods[method],
-                nodes_to_exclude=_nodes_of(plain, float_layers),
+                nodes_to_exclude=[*_nodes_of(plain, float_layers), *_grouped_transposed(plain)],
                 extra_options={"CalibStridedMinMax": _batch_size(images, method)},
             )
         except (RuntimeError, ValueError, NotImplementedError) as error:
             raise ExportError(f"onnxruntime cannot quantise this model: {error}") from error
         quantised = onnx.load(written)
-    return finish(_float_logits(quantised))
+    return finish(_float_outputs(quantised))
 
 
 def _batch_size(images: Sequence[NDArray[np.float32]], method: CalibrationMethod) -> int:
@@ -113,6 +113,20 @@ def _nodes_of(model: onnx.ModelProto, layers: Collection[str]) -> list[str]:
         for node in model.graph.node
         for layer in layers
         if kinship(layer, node.name) is not None
+    ]
+
+
+def _grouped_transposed(model: onnx.ModelProto) -> list[str]:
+    """Transposed convolutions of groups, which stay in float.
+
+    onnxruntime's quantiser takes a scale for each output of a group, not of all groups, which the
+    biases do not fit; and it has no integer kernel for any transposed convolution.
+    """
+    return [
+        node.name
+        for node in model.graph.node
+        if node.op_type == "ConvTranspose"
+        and any(each.name == "group" and each.i > 1 for each in node.attribute)
     ]
 
 
@@ -227,6 +241,10 @@ def _shuffle_order(
     if permutation != [0, 2, 1, 3, 4]:
         return None
     first, second = int(split[1]), int(split[2])
+    wanted = (split[0], first * second, *split[3:])
+    same = (size in (-1, known) for size, known in zip(joined, wanted, strict=True))
+    if min(first, second) < 1 or not all(same):
+        return None
     return np.arange(first * second).reshape(first, second).T.reshape(-1).astype(np.int64)
 
 
@@ -262,22 +280,31 @@ def convolved_averages(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def _float_logits(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Let the last layer write float logits itself: rounding them to 256 levels gains nothing."""
-    producers = {output: node for node in model.graph.node for output in node.output}
-    last = producers[OUTPUT]
+def _float_outputs(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Let last layers write float outputs themselves: rounding them to 256 levels gains nothing."""
+    for output in [value.name for value in model.graph.output]:
+        _write_in_float(model, output)
+    return model
+
+
+def _write_in_float(model: onnx.ModelProto, output: str) -> None:
+    """Leave out the rounding of an output that no other node reads before it."""
+    producers = {made: node for node in model.graph.node for made in node.output}
+    last = producers.get(output)
+    if last is None or last.op_type != "DequantizeLinear":
+        return
     rounding = producers.get(last.input[0])
-    if last.op_type != "DequantizeLinear" or rounding is None:
-        return model
-    if rounding.op_type != "QuantizeLinear":
-        return model
-    source = producers[rounding.input[0]]
-    if sum(source.output[0] in node.input for node in model.graph.node) != 1:
-        return model
+    if rounding is None or rounding.op_type != "QuantizeLinear":
+        return
+    source = producers.get(rounding.input[0])
+    readers = [node for node in model.graph.node for name in node.input if name == output]
+    if source is None or len(source.output) != 1 or readers:
+        return
     replaced = source.output[0]
-    source.output[0] = OUTPUT
+    if sum(replaced in node.input for node in model.graph.node) != 1:
+        return
+    source.output[0] = output
     for node in (last, rounding):
         model.graph.node.remove(node)
-    for info in [info for info in model.graph.value_info if info.name in (replaced, OUTPUT)]:
+    for info in [info for info in model.graph.value_info if info.name in (replaced, output)]:
         model.graph.value_info.remove(info)
-    return model

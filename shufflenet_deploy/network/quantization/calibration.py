@@ -6,6 +6,7 @@ outliers off. Independent of any file format.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -67,8 +68,9 @@ def _observe(
                 )
             known = spans.get(name, (low, high))
             spans[name] = (min(known[0], low), max(known[1], high))
-            axes = (0, 2, 3) if value.ndim == 4 else (0,)
-            per_channel = value.double().sum(axes) / value[0, 0].numel()
+            others = tuple(axis for axis in range(value.ndim) if axis != 1)
+            pixels = math.prod(value.shape[2:])
+            per_channel = value.double().sum(others) / pixels
             sums[name] = sums[name] + per_channel if name in sums else per_channel
     means = {name: (total / count).float().numpy() for name, total in sums.items()}
     return spans, means

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from shufflenet_deploy.network.graph import Conv, Dense, FloatArray, Graph, Layer
+from shufflenet_deploy.network.graph import Conv, ConvTranspose, Dense, FloatArray, Graph, Layer
 
 Span = tuple[float, float]
 
@@ -26,7 +26,7 @@ _LEAST_SPAN = 1e-9
 class Ranges:
     """Calibrated activations of one graph, by the name of the value.
 
-    ``spans`` are (lowest, highest); ``means`` are per channel, ``(C,)`` or ``(F,)``.
+    ``spans`` are (lowest, highest); ``means`` are those along the first axis, such as of channels.
     """
 
     method: str
@@ -52,6 +52,19 @@ def weight_scales(weight: FloatArray, bias: FloatArray, input_scale: float) -> N
     return np.where(scales == 0, 1.0, scales).astype(np.float32)
 
 
+def with_parts(ranges: Ranges, graph: Graph) -> Ranges:
+    """The ranges of a graph in which a rewrite has made values out of calibrated ones.
+
+    A part of a value carries its name and a suffix after a colon, and has its range.
+    """
+    spans = dict(ranges.spans)
+    for value in graph.shapes:
+        whole = value.rpartition(":")[0]
+        if value not in spans and whole in spans:
+            spans[value] = spans[whole]
+    return replace(ranges, spans=spans)
+
+
 def corrected(graph: Graph, ranges: Ranges, float_values: Collection[str] = ()) -> Graph:
     """Bias correction: move the mean error of rounded weights into the biases.
 
@@ -68,18 +81,31 @@ def corrected(graph: Graph, ranges: Ranges, float_values: Collection[str] = ()) 
 
 
 def _corrected(layer: Layer, ranges: Ranges) -> Layer:
-    if not isinstance(layer, (Conv, Dense)):
+    if not isinstance(layer, (Conv, ConvTranspose, Dense)):
         return layer
     source = layer.inputs[0]
-    scales = weight_scales(layer.weight, layer.bias, activation_scale(ranges.spans[source])[0])
-    steps = scales.reshape(-1, *[1] * (layer.weight.ndim - 1))
-    error = np.round(layer.weight / steps) * steps - layer.weight
+    weight = output_channels_first(layer)
+    scales = weight_scales(weight, layer.bias, activation_scale(ranges.spans[source])[0])
+    steps = scales.reshape(-1, *[1] * (weight.ndim - 1))
+    error = np.round(weight / steps) * steps - weight
     mean = ranges.means[source].astype(np.float64)
-    if isinstance(layer, Conv):
+    if isinstance(layer, Dense):
+        shift = error @ mean
+    else:
         per_group = len(mean) // layer.groups
         group_of = np.arange(len(scales)) // (len(scales) // layer.groups)
         inputs = mean.reshape(layer.groups, per_group)[group_of]
         shift = (error.sum((2, 3)) * inputs).sum(1)
-    else:
-        shift = error @ mean
+    if isinstance(layer, ConvTranspose):
+        # Each output pixel is made of one tap in as many as there are phases.
+        shift = shift / (layer.stride[0] * layer.stride[1])
     return replace(layer, bias=(layer.bias - shift).astype(np.float32))
+
+
+def output_channels_first(layer: Conv | ConvTranspose | Dense) -> FloatArray:
+    """The weights of a layer with its output channels as the first axis."""
+    if not isinstance(layer, ConvTranspose):
+        return layer.weight
+    inputs, per_group, *kernel = layer.weight.shape
+    grouped = layer.weight.reshape(layer.groups, inputs // layer.groups, per_group, *kernel)
+    return grouped.swapaxes(1, 2).reshape(-1, inputs // layer.groups, *kernel)

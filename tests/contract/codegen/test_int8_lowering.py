@@ -174,6 +174,6 @@ def test_borders_are_those_of_the_layer_that_reads_them(drawing):
 
 def test_what_there_is_no_code_for_is_named(drawing):
     d = drawing(3, 5, 5)
-    graph = d.done(d.elementwise(d.flatten(d.conv("input", 4)), "sigmoid"), "flat")
-    with pytest.raises(UnsupportedError, match=r"l2: .* a map that was flattened"):
+    graph = d.done(d.multiply("input", d.conv("input", 3)), "maps")
+    with pytest.raises(UnsupportedError, match=r"l1: .* a product of maps"):
         lowered(graph, Requantization.FIXED)

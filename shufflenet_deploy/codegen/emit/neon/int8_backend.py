@@ -102,11 +102,7 @@ def convolution(op: ir.Int8Convolution, unit: Int8Unit) -> None:
     if not shuffled:
         name = int8_conv.emit_kernel(spec, unit, cut)
         others = [unit.at(r, r.origin)] if r else []
-        y = (
-            "(int8_t *)(void *)output"
-            if op.epilogue.float_output
-            else unit.at(target, target.origin)
-        )
+        y = unit.stored_at(target, "int8_t")
         work_items, work = int8_conv.work_items(spec, cut), spec.work_of_all
         unit.call_parallel(name, op, x, w, b, *others, y, work_items=work_items, work=work)
         return

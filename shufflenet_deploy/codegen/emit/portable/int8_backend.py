@@ -219,4 +219,4 @@ def dequantize_output(op: ir.DequantizeOutput, unit: Int8Unit) -> None:
     name = unit.kernel(
         "dequantize", "LOOP void @(const byte *restrict x, float *restrict y)", code, "scalar"
     )
-    unit.call(name, op, unit.at(source, source.origin), "output")
+    unit.call(name, op, unit.at(source, source.origin), unit.at(op.target, 0))

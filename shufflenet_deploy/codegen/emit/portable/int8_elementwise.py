@@ -30,7 +30,7 @@ def are_whole_rows(*views: PixelView) -> bool:
 
 
 @contextmanager
-def _pixels(code: CWriter, width: int, **views: PixelView) -> Iterator[None]:
+def pixels(code: CWriter, width: int, **views: PixelView) -> Iterator[None]:
     """A loop over the pixels of a range of rows; each name points to its view's pixel."""
     with code.block("for (int i = begin; i < end; ++i)"):
         with code.block(f"for (int j = 0; j < {width}; ++j)"):
@@ -43,7 +43,7 @@ def _pixels(code: CWriter, width: int, **views: PixelView) -> Iterator[None]:
             yield
 
 
-def _call_by_rows(name: str, op: Op[PixelView], unit: Int8Unit, *given: str) -> None:
+def call_by_rows(name: str, op: Op[PixelView], unit: Int8Unit, *given: str) -> None:
     """Call a kernel whose work items are rows of the target."""
     target = op.target
     work = 16 * target.channels * target.height * target.width
@@ -55,15 +55,16 @@ def lookup_table(op: ir.LookupTable, unit: Int8Unit) -> None:
     """Emit a table lookup per byte."""
     source, target = op.source, op.target
     each = target.channels // op.shuffle
+    row = "" if op.table.ndim == 1 else "256 * c + "
     at = "c" if op.shuffle == 1 else f"c % {each} * {op.shuffle} + c / {each}"
     code = CWriter(depth=1)
-    with _pixels(code, target.width, to=target, **{"from": source}):
+    with pixels(code, target.width, to=target, **{"from": source}):
         code(f"for (int c = 0; c < {target.channels}; ++c)")
-        code(f"    to[{at}] = (byte)t[(uint8_t)from[c]];")
+        code(f"    to[{at}] = (byte)t[{row}(uint8_t)from[c]];")
     head = f"LOOP void @(const byte *restrict x, const int8_t *t, byte *restrict y{RANGE_PARAMS})"
     name = unit.kernel("lut", head, code, "scalar")
     t = unit.constant(op.table)
-    _call_by_rows(name, op, unit, unit.at(source, source.origin), t)
+    call_by_rows(name, op, unit, unit.at(source, source.origin), t)
 
 
 def add(op: ir.Int8Add, unit: Int8Unit) -> None:
@@ -74,13 +75,13 @@ def add(op: ir.Int8Add, unit: Int8Unit) -> None:
     if are_whole_rows(one, two, target):
         count, width = target.pixel_stride * target.width, 1
     code = CWriter(depth=1)
-    with _pixels(code, width, to=target, other=two, **{"from": one}):
+    with pixels(code, width, to=target, other=two, **{"from": one}):
         numbers = f"{first}, {second}, {op.epilogue.start}, {op.epilogue.shift}"
         code(f"add_bytes(from, other, to, {count}, {numbers});")
     head = f"LOOP void @(const byte *x, const byte *r, byte *restrict y{RANGE_PARAMS})"
     name = unit.kernel("add", head, code, "scalar")
     x, r = (unit.at(view, view.origin) for view in op.sources)
-    _call_by_rows(name, op, unit, x, r)
+    call_by_rows(name, op, unit, x, r)
 
 
 def _channel_scale_call(op: ir.Int8ChannelScale | ir.Int8LocalResponseNorm) -> str:
@@ -101,13 +102,13 @@ def channel_scale(op: ir.Int8ChannelScale, unit: Int8Unit) -> None:
         f"for (int c = 0; c < {channels + target.overwrite_slack}; ++c)",
         "    by[c] = t[(uint8_t)r[c]];",
     )
-    with _pixels(code, target.width, to=target, **{"from": source}):
+    with pixels(code, target.width, to=target, **{"from": source}):
         code(_channel_scale_call(op))
     head = "LOOP void @(const byte *restrict x, const byte *r, const int16_t *t, "
     name = unit.kernel("scale", f"{head}byte *restrict y{RANGE_PARAMS})", code, "scalar")
     x, r = unit.at(source, source.origin), unit.at(by, by.origin)
     t = unit.constant(op.epilogue.multipliers, "int16_t")
-    _call_by_rows(name, op, unit, x, r, t)
+    call_by_rows(name, op, unit, x, r, t)
 
 
 def local_response_norm(op: ir.Int8LocalResponseNorm, unit: Int8Unit) -> None:
@@ -117,7 +118,7 @@ def local_response_norm(op: ir.Int8LocalResponseNorm, unit: Int8Unit) -> None:
     code = CWriter(depth=1)
     code(f"uint16_t squares[{channels + size - 1}] = {{0}};")
     code(f"int16_t chosen[{channels}], by[{channels + target.overwrite_slack}] = {{0}};")
-    with _pixels(code, target.width, to=target, **{"from": source}):
+    with pixels(code, target.width, to=target, **{"from": source}):
         above = f"(from[c] - {source.zero_point})"
         code(f"for (int c = 0; c < {channels}; ++c)")
         code(f"    squares[c + {before}] = (uint16_t)({above} * {above});")
@@ -128,7 +129,7 @@ def local_response_norm(op: ir.Int8LocalResponseNorm, unit: Int8Unit) -> None:
     head = f"LOOP void @(const byte *restrict x, const int16_t *t, byte *restrict y{RANGE_PARAMS})"
     name = unit.kernel("lrn", head, code, "scalar")
     t = unit.constant(op.epilogue.multipliers, "int16_t")
-    _call_by_rows(name, op, unit, unit.at(source, source.origin), t)
+    call_by_rows(name, op, unit, unit.at(source, source.origin), t)
 
 
 def adaptive_pool(op: ir.Int8AdaptivePool, unit: Int8Unit) -> None:
@@ -137,7 +138,7 @@ def adaptive_pool(op: ir.Int8AdaptivePool, unit: Int8Unit) -> None:
     code = CWriter(depth=1)
     code(f"static const int rows[][2] = {{{_ends(op.epilogue.rows)}}};")
     code(f"static const int columns[][2] = {{{_ends(op.epilogue.columns)}}};")
-    with _pixels(code, target.width, to=target):
+    with pixels(code, target.width, to=target):
         with code.block(f"for (int c = 0; c < {channels}; c += {_BLOCK})"):
             code(f"const int count = {channels} - c < {_BLOCK} ? {channels} - c : {_BLOCK};")
             code(f"int32_t a[{_BLOCK}];")
@@ -160,7 +161,7 @@ def adaptive_pool(op: ir.Int8AdaptivePool, unit: Int8Unit) -> None:
         unit.constant(op.epilogue.start, "int32_t"),
         unit.constant(op.epilogue.multiplier, "factor"),
     )
-    _call_by_rows(name, op, unit, unit.at(source, source.origin), b, m)
+    call_by_rows(name, op, unit, unit.at(source, source.origin), b, m)
 
 
 def _ends(ranges: Sequence[Pair]) -> str:

@@ -122,7 +122,7 @@ def convolution(op: ir.Int8Convolution, unit: Int8Unit) -> None:
         return
     name = int8_conv.emit_kernel(spec, unit, blocks)
     others = [unit.at(r, r.origin)] if r else []
-    y = "(byte *)(void *)output" if op.epilogue.float_output else unit.at(target, target.origin)
+    y = unit.stored_at(target, "byte")
     work_items = int8_conv.work_items(spec, blocks)
     unit.call_parallel(
         name, op, x, w, b, *others, y, work_items=work_items, work=_multiply_adds(spec)

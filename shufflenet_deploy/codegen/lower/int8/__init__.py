@@ -6,22 +6,43 @@ from collections.abc import Callable
 from typing import Any
 
 from shufflenet_deploy.codegen.ir.int8 import Int8Program, Requantization
-from shufflenet_deploy.codegen.lower.int8 import convolutions, data_movement, elementwise, pooling
+from shufflenet_deploy.codegen.lower.int8 import (
+    arithmetic,
+    convolutions,
+    data_movement,
+    elementwise,
+    pooling,
+    rearrangement,
+    reductions,
+)
 from shufflenet_deploy.codegen.lower.int8.buffer_assignment import NhwcAssigner
 from shufflenet_deploy.network.graph import (
     AdaptiveAveragePool,
     Add,
+    Arithmetic,
+    Clip,
     Concat,
     Conv,
     Dense,
+    DepthToSpace,
     Elementwise,
+    Elu,
     Flatten,
     Graph,
     Layer,
+    LeakyRelu,
     LocalResponseNorm,
     Multiply,
+    Pad,
+    Permute,
     Pool,
+    Reduce,
+    Reshape,
+    Resize,
     Shuffle,
+    Slice,
+    Softmax,
+    SpaceToDepth,
 )
 from shufflenet_deploy.network.quantization.ranges import Ranges
 
@@ -39,15 +60,28 @@ _HANDLERS: dict[type[Layer], Callable[[Any, NhwcAssigner], None]] = {
     Concat: data_movement.concat,
     Shuffle: data_movement.shuffle,
     Flatten: data_movement.flatten,
+    Arithmetic: arithmetic.arithmetic,
+    LeakyRelu: elementwise.leaky_relu,
+    Elu: elementwise.elu,
+    Clip: elementwise.clip,
+    Slice: rearrangement.sliced,
+    Pad: rearrangement.pad,
+    Resize: rearrangement.resize,
+    DepthToSpace: rearrangement.depth_to_space,
+    SpaceToDepth: rearrangement.space_to_depth,
+    Permute: rearrangement.permute,
+    Reshape: rearrangement.reshape,
+    Reduce: reductions.reduce,
+    Softmax: reductions.softmax,
 }
 
 
-def lower(graph: Graph, ranges: Ranges, arithmetic: Requantization) -> Int8Program:
+def lower(graph: Graph, ranges: Ranges, requantization: Requantization) -> Int8Program:
     """The int8 program that computes ``graph`` with these calibrated ranges.
 
     Raises:
         ExportError: a layer that there is no int8 code for; the message names it.
     """
-    assigner = NhwcAssigner(graph, ranges, arithmetic)
+    assigner = NhwcAssigner(graph, ranges, requantization)
     assigner.lower(_HANDLERS)
     return assigner.program

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeGuard, TypeVar
@@ -9,6 +10,7 @@ from typing import TypeGuard, TypeVar
 import numpy as np
 
 from shufflenet_deploy.codegen.ir import ops as ir
+from shufflenet_deploy.codegen.ir.elements import CopyElements, Walk
 from shufflenet_deploy.codegen.ir.int8 import (
     Int8Program,
     Padding,
@@ -16,9 +18,12 @@ from shufflenet_deploy.codegen.ir.int8 import (
     Requantization,
     padded_channels,
 )
+from shufflenet_deploy.codegen.ir.op import outputs_of
 from shufflenet_deploy.codegen.ir.planar import INPUT, OUTPUT
 from shufflenet_deploy.codegen.lower.buffer_assignment import BufferAssigner
-from shufflenet_deploy.codegen.lower.int8.lookup_tables import activation_table, preimage
+from shufflenet_deploy.codegen.lower.int8 import walks
+from shufflenet_deploy.codegen.lower.int8.activation_functions import preimage
+from shufflenet_deploy.codegen.lower.int8.lookup_tables import activation_table
 from shufflenet_deploy.codegen.lower.int8.requantize import ScaleTooSmallError
 from shufflenet_deploy.codegen.lower.traversal import Traversal
 from shufflenet_deploy.errors import ExportError, UnsupportedError
@@ -35,6 +40,7 @@ from shufflenet_deploy.network.graph import (
     Pool,
     PoolKind,
     Shuffle,
+    Slice,
 )
 from shufflenet_deploy.network.quantization.ranges import Ranges, activation_scale
 from shufflenet_deploy.records import Precision
@@ -94,9 +100,8 @@ class NhwcLayout:
         return scale, zero_point + 128 + self.arithmetic.lowest
 
     def size(self, value: str) -> tuple[int, int, int]:
-        """Channels, height and width."""
-        channels, height, width = (*self.graph.shapes[value], 1, 1)[:3]
-        return channels, height, width
+        """Channels, height and width of a value's view."""
+        return walks.size_of(self.graph.shapes[value])
 
     def allocate_with(self, value: str, scale: float, zero_point: int) -> PixelView:
         """A new buffer for a value, with the border that its readers need."""
@@ -151,6 +156,7 @@ class NhwcLayout:
         found = []
         for layer in self.traversal.readers(value):
             same = isinstance(layer, Flatten) or self.unchanged(layer) or self.is_gate(layer)
+            same = same or self.is_part(layer)
             found += self.readers(layer.output) if same else [layer]
         return found
 
@@ -160,6 +166,15 @@ class NhwcLayout:
         return (
             isinstance(layer, AdaptiveAveragePool)
             and shapes[layer.inputs[0]] == shapes[layer.output]
+        )
+
+    def is_part(self, layer: Layer) -> bool:
+        """True if a slice is a view of neighbouring channels."""
+        return (
+            isinstance(layer, Slice)
+            and layer.axis == 0
+            and layer.step == 1
+            and len(self.graph.shapes[layer.output]) <= walks.MOST_AXES
         )
 
     def is_gate(self, layer: Layer) -> bool:
@@ -178,12 +193,16 @@ class NhwcAssigner(BufferAssigner[PixelView]):
     program: Int8Program
 
     def __init__(self, graph: Graph, ranges: Ranges, arithmetic: Requantization) -> None:
+        outputs = outputs_of(graph)
         program = Int8Program(
             name=graph.name,
             arithmetic=arithmetic,
             input_shape=graph.shapes[graph.input],
-            output_shape=graph.shapes[graph.output],
+            output_shape=outputs[0].shape,
         )
+        if len(outputs) > 1:
+            program.outputs = outputs
+            program.output_shape = (sum(math.prod(one.shape) for one in outputs),)
         traversal = Traversal(graph)
         self.arithmetic = arithmetic
         self.layout = NhwcLayout(graph, ranges, program, traversal)
@@ -222,24 +241,28 @@ class NhwcAssigner(BufferAssigner[PixelView]):
         self.emit_epilogue("input", Target(view=view, value=value))
 
     def emit_output(self) -> None:
-        """Dequantize the network's output, unless its last op did."""
-        last = self.views.get(self.graph.output)
-        if last is not None:
-            self.emit(
-                ir.DequantizeOutput(name="output", sources=(last,), target=self.output_view())
-            )
+        """Dequantize the network's outputs, unless the last op did."""
+        for at, output in enumerate(self.graph.outputs):
+            last = self.views.get(output)
+            if last is not None:
+                name, target = f"output {at}" if at else "output", self.output_view(at)
+                self.emit(ir.DequantizeOutput(name=name, sources=(last,), target=target))
 
     def read(self, layer: Layer, at: int = 0) -> PixelView:
-        """The view of a layer's input.
-
-        Raises:
-            ExportError: it was flattened, and only dense layers read flattened maps.
-        """
+        """The view of a layer's input; of a map that was flattened a vector is made."""
         value = layer.inputs[at]
         view = self.views[value]
         if (view.channels, view.height, view.width) != self.layout.size(value):
-            raise self.unsupported(layer, f"a map that was flattened, in {type(layer).__name__}")
+            self.views[value] = view = self.unrolled(layer.name, view)
         return view
+
+    def unrolled(self, name: str, view: PixelView) -> PixelView:
+        """A copy of a map as a vector, channel by channel."""
+        size = (view.channels, view.height, view.width)
+        vector = (math.prod(size), 1, 1)
+        target = self.layout.new_buffer(vector, view.scale, view.zero_point)
+        self.emit_copy(name, view, target, walks.unrolled(size))
+        return target
 
     def with_requantize_fallback(
         self, to: Target, make: Callable[[PixelView], _Found]
@@ -253,11 +276,15 @@ class NhwcAssigner(BufferAssigner[PixelView]):
             to = to.via(self.layout.new_buffer(size, view.scale * error.times, view.zero_point))
             return make(to.view), to
 
-    def output_view(self) -> PixelView:
-        """The view of the caller's output."""
-        channels = int(np.prod(self.program.output_shape))
+    def is_only_output(self, value: str) -> bool:
+        """True if a value is an output and nobody reads it, so that it may be float."""
+        return self.graph.outputs.count(value) == 1 and not self.traversal.readers(value)
+
+    def output_view(self, at: int) -> PixelView:
+        """The view of one of the caller's outputs."""
+        channels = math.prod(self.graph.shapes[self.graph.outputs[at]])
         return PixelView(
-            buffer=OUTPUT,
+            buffer=OUTPUT - at,
             dtype=Precision.FP32,
             channels=channels,
             height=1,
@@ -285,11 +312,19 @@ class NhwcAssigner(BufferAssigner[PixelView]):
         if isinstance(user, Shuffle) and shuffles:
             self.traversal.merge(user)
             return Target(view=self.buffer_of(user.output), value=user.output, groups=user.groups)
-        whole = user if isinstance(user, Concat) and user.activation in CLAMPED_BY_RANGE else None
+        whole = user if isinstance(user, Concat) and self.joins_channels(user) else None
         if whole is not None and self._limited(whole.output, activations):
             at = whole.inputs.index(value)
             return Target(view=self.part(self.buffer_of(whole.output), whole, at), value=value)
         return Target(view=self.buffer_of(value), value=value)
+
+    def joins_channels(self, layer: Concat) -> bool:
+        """True if the inputs of a concatenation may be stored in it by those who make them."""
+        return self.of_channels(layer) and layer.activation in CLAMPED_BY_RANGE
+
+    def of_channels(self, layer: Concat) -> bool:
+        """True if the inputs of a concatenation are channels of the whole."""
+        return layer.axis == 0 and len(self.graph.shapes[layer.output]) <= walks.MOST_AXES
 
     def _limited(self, whole: str, activations: set[Activation]) -> bool:
         """True if the byte range of the whole already applies the activations of a part."""
@@ -328,3 +363,11 @@ class NhwcAssigner(BufferAssigner[PixelView]):
         self.emit(
             ir.LookupTable(name=name, sources=(source,), target=target, table=found, shuffle=groups)
         )
+
+    def emit_copy(self, name: str, source: PixelView, target: PixelView, walk: Walk) -> None:
+        """Emit a copy of elements, through a lookup table if the scales differ."""
+        table = None
+        if (source.scale, source.zero_point) != (target.scale, target.zero_point):
+            table = activation_table(self.arithmetic, source, target, Activation.NONE)
+        op = CopyElements(name=name, sources=(source,), target=target, walk=walk, table=table)
+        self.emit(op)

@@ -54,6 +54,8 @@ def convolution(layer: Conv, assigner: NhwcAssigner) -> None:
 
 def dense(layer: Dense, assigner: NhwcAssigner) -> None:
     """Lower a dense layer as a convolution whose window is the whole map."""
+    if len(assigner.graph.shapes[layer.inputs[0]]) != 1:
+        raise assigner.unsupported(layer, "a dense layer of something else than a vector")
     source = assigner.views[layer.inputs[0]]
     weight = layer.weight.reshape(-1, source.channels, source.height, source.width)
     window = Conv(
@@ -64,9 +66,10 @@ def dense(layer: Dense, assigner: NhwcAssigner) -> None:
         bias=layer.bias,
         activation=layer.activation,
     )
-    if layer.output == assigner.graph.output and layer.activation is Activation.NONE:
+    if assigner.is_only_output(layer.output) and layer.activation is Activation.NONE:
         folded = quantize_conv(assigner.arithmetic, window, weight, source, None)
-        epilogue, logits = folded.requantize(float_output=True), assigner.output_view()
+        logits = assigner.output_view(assigner.graph.outputs.index(layer.output))
+        epilogue = folded.requantize(float_output=True)
         assigner.emit(_convolution_op(window, (source,), logits, folded, epilogue))
         return
     to = assigner.target(layer, layer.activation)
@@ -80,7 +83,8 @@ def dense(layer: Dense, assigner: NhwcAssigner) -> None:
 def _has_depthwise_kernel(layer: Conv) -> bool:
     """True if a depthwise convolution has a kernel of its own."""
     quick = layer.weight.shape[2:] == (3, 3) and layer.stride in {(1, 1), (2, 2)}
-    return layer.depthwise and layer.weight.shape[0] > 1 and quick
+    dilated = layer.dilation != (1, 1)
+    return layer.depthwise and layer.weight.shape[0] > 1 and quick and not dilated
 
 
 def _convolution_op(
@@ -97,7 +101,9 @@ def _convolution_op(
         weight=folded.weight,
         bias=folded.bias,
         groups=layer.groups,
-        window=ir.StridedWindow(stride=layer.stride, padding=layer.padding),
+        window=ir.StridedWindow(
+            stride=layer.stride, padding=layer.padding, dilation=layer.dilation
+        ),
         epilogue=epilogue,
     )
 
@@ -152,7 +158,7 @@ def _sum_buffer(
     (addition, known), value = found, found[0].output
     other = assigner.views[known]
     here = [name for name, view in assigner.views.items() if view.buffer == other.buffer]
-    free = assigner.graph.output not in here and all(
+    free = not {*here} & {*assigner.graph.outputs} and all(
         assigner.traversal.is_last_use(assigner.layout.readers(name), layer, addition)
         for name in here
     )

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from shufflenet_deploy.codegen.ir.int8 import PixelView
-from shufflenet_deploy.codegen.lower.int8.buffer_assignment import (
-    CLAMPED_BY_RANGE,
-    NO_PADDING,
-    NhwcAssigner,
-    Target,
-)
+from shufflenet_deploy.codegen.lower.int8 import rearrangement
+from shufflenet_deploy.codegen.lower.int8.buffer_assignment import NO_PADDING, NhwcAssigner, Target
 from shufflenet_deploy.codegen.lower.int8.pooling import average_pool
 from shufflenet_deploy.network.graph import Activation, Concat, Flatten, Layer, Shuffle
 
@@ -22,13 +18,16 @@ def shuffle(layer: Shuffle, assigner: NhwcAssigner) -> None:
 
 def concat(layer: Concat, assigner: NhwcAssigner) -> None:
     """Lower a concatenation: parts stored elsewhere are requantized to the whole's scale."""
-    if layer.activation in CLAMPED_BY_RANGE:
+    if assigner.joins_channels(layer):
         to = Target(view=assigner.buffer_of(layer.output), value=layer.output)
     else:
         to = assigner.target(layer, layer.activation)
-    for at, value in enumerate(layer.inputs):
-        if value in assigner.views:
-            _copy(layer, assigner.read(layer, at), assigner.part(to.view, layer, at), assigner)
+    if assigner.of_channels(layer):
+        for at, value in enumerate(layer.inputs):
+            if value in assigner.views:
+                _copy(layer, assigner.read(layer, at), assigner.part(to.view, layer, at), assigner)
+    else:
+        rearrangement.concat_copies(layer, to, assigner)
     assigner.emit_epilogue(layer.name, to)
 
 

@@ -13,48 +13,25 @@ from shufflenet_deploy.codegen.ir.int8 import (
     Requantization,
 )
 from shufflenet_deploy.codegen.ir.ops import FactorTable, RequantizeAreas, RequantizeSum
+from shufflenet_deploy.codegen.lower.int8.activation_functions import (
+    Float64Array,
+    apply_activation,
+)
 from shufflenet_deploy.codegen.lower.int8.requantize import ScaleTooSmallError, quantize_multiplier
 from shufflenet_deploy.errors import ExportError
 from shufflenet_deploy.network.graph import Activation, LocalResponseNorm, Pair
 
-_Float64Array = NDArray[np.float64]
-Span = tuple[float, float]
 Ranges1d = tuple[Pair, ...]
 
-#: Beyond this a sigmoid is 0 or 1, as far as a byte can tell.
-_SATURATED_LOGIT = 8.0
 _INT16_MAX = 2**15 - 1
+#: Steps that saturate any byte, whatever its zero point.
+_FAR = 1e6
 #: Most fraction bits with which a product, or the sum of two, fits 16 bits.
 _MAX_SCALE_FRACTION_BITS = 7
 _MAX_ADD_FRACTION_BITS = 6
 
 
-def apply_activation(activation: Activation, x: _Float64Array) -> _Float64Array:
-    """An activation of real numbers."""
-    match activation:
-        case Activation.RELU:
-            return np.maximum(x, 0.0)
-        case Activation.RELU6:
-            return np.clip(x, 0.0, 6.0)
-        case Activation.SIGMOID:
-            return 1.0 / (1.0 + np.exp(-x))
-        case Activation.HARD_SIGMOID:
-            return np.clip(x / 6.0 + 0.5, 0.0, 1.0)
-        case _:
-            return x
-
-
-def preimage(activation: Activation, span: Span) -> Span:
-    """The input range that a monotonic activation maps to ``span``."""
-    if activation is Activation.HARD_SIGMOID:
-        low, high = (min(3.0, max(-3.0, 6.0 * end - 3.0)) for end in span)
-        return low, high
-    least = 1.0 / (1.0 + math.exp(_SATURATED_LOGIT))
-    low, high = (min(1.0 - least, max(least, end)) for end in span)
-    return math.log(low / (1.0 - low)), math.log(high / (1.0 - high))
-
-
-def real_values(arithmetic: Requantization, view: PixelView) -> _Float64Array:
+def real_values(arithmetic: Requantization, view: PixelView) -> Float64Array:
     """The real value of each byte of a view, indexed by the unsigned byte."""
     values = np.arange(256, dtype=np.float64)
     if arithmetic is Requantization.FIXED:
@@ -66,22 +43,29 @@ def activation_table(
     arithmetic: Requantization, source: PixelView, target: PixelView, activation: Activation
 ) -> Int8Array:
     """The target byte of each source byte's activation, indexed by the unsigned byte."""
-    value = apply_activation(activation, real_values(arithmetic, source)) / target.scale
-    whole = np.clip(np.rint(value) + target.zero_point, arithmetic.lowest, arithmetic.highest)
+    return quantized(
+        arithmetic, apply_activation(activation, real_values(arithmetic, source)), target
+    )
+
+
+def quantized(arithmetic: Requantization, values: Float64Array, target: PixelView) -> Int8Array:
+    """The bytes of real numbers in a view, rounded to nearest even and saturated."""
+    steps = np.clip(values / target.scale, -_FAR, _FAR)
+    whole = np.clip(np.rint(steps) + target.zero_point, arithmetic.lowest, arithmetic.highest)
     found: Int8Array = whole.astype(np.int64).astype(np.uint8).view(np.int8)
     return found
 
 
-def add_constants(name: str, one: PixelView, two: PixelView, target: PixelView) -> RequantizeSum:
-    """Constants of the addition of two values into a third scale.
+def add_constants(
+    name: str, one: PixelView, two: PixelView, target: PixelView, sign: int = 1
+) -> RequantizeSum:
+    """Constants of the sum of two values into a third scale, the second times ``sign``.
 
     Raises:
         ScaleTooSmallError: the sum's scale is much smaller than those of its inputs.
     """
-    ratios = np.array([one.scale, two.scale]) / target.scale
-    shift = _fraction_bits(name, ratios, _MAX_ADD_FRACTION_BITS)
-    # A part is 128 * factor / 2**15 of a byte.
-    multipliers = np.round(ratios * 2.0 ** (shift + 8)).astype(int)
+    ratios = np.array([one.scale, sign * two.scale]) / target.scale
+    shift, multipliers = _sum_factors(name, ratios)
     zeros = float(multipliers @ np.array([one.zero_point, two.zero_point])) / 2**8
     start = (target.zero_point << shift) + (1 << shift >> 1) - round(zeros)
     return RequantizeSum(
@@ -89,7 +73,26 @@ def add_constants(name: str, one: PixelView, two: PixelView, target: PixelView) 
     )
 
 
-def _fraction_bits(name: str, ratios: _Float64Array, most: int) -> int:
+def choice_constants(name: str, one: PixelView, two: PixelView, target: PixelView) -> RequantizeSum:
+    """Constants of the greater or lesser of two values, each above its own zero point.
+
+    Raises:
+        ScaleTooSmallError: the output's scale is much smaller than those of its inputs.
+    """
+    shift, multipliers = _sum_factors(name, np.array([one.scale, two.scale]) / target.scale)
+    start = (target.zero_point << shift) + (1 << shift >> 1)
+    return RequantizeSum(
+        multipliers=(int(multipliers[0]), int(multipliers[1])), start=start, shift=shift
+    )
+
+
+def _sum_factors(name: str, ratios: Float64Array) -> tuple[int, NDArray[np.int64]]:
+    """Fraction bits and factors of the parts of a sum: a part is ``128 * factor / 2**15`` bytes."""
+    shift = _fraction_bits(name, ratios, _MAX_ADD_FRACTION_BITS)
+    return shift, np.round(ratios * 2.0 ** (shift + 8)).astype(np.int64)
+
+
+def _fraction_bits(name: str, ratios: Float64Array, most: int) -> int:
     """Fraction bits, of at most ``most``, that products with these ratios may have."""
     largest = float(np.abs(ratios).max())
     up = max(0, math.ceil(math.log2(largest))) if largest > 0 else 0
@@ -98,7 +101,7 @@ def _fraction_bits(name: str, ratios: _Float64Array, most: int) -> int:
     return most - up
 
 
-def _int16_factors(name: str, ratios: _Float64Array) -> FactorTable:
+def _int16_factors(name: str, ratios: Float64Array) -> FactorTable:
     """16-bit factors, and the fraction bits of a product with them."""
     shift = _fraction_bits(name, ratios, _MAX_SCALE_FRACTION_BITS)
     whole = np.clip(np.round(ratios * 2.0 ** (shift + 8)), -_INT16_MAX, _INT16_MAX)

@@ -61,6 +61,11 @@ def adaptive_pool(layer: AdaptiveAveragePool, assigner: NhwcAssigner) -> None:
         )
         _adaptive_areas(layer, assigner.target(layer, Activation.NONE), ends, None, assigner)
         return
+    global_average_pool(layer, source, assigner)
+
+
+def global_average_pool(layer: Layer, source: PixelView, assigner: NhwcAssigner) -> None:
+    """Lower the mean of each channel."""
     # Whole vectors are stored, so that it is never part of something else.
     to = Target(view=assigner.buffer_of(layer.output), value=layer.output)
     epilogue, to = assigner.with_requantize_fallback(

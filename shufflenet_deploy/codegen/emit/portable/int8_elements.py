@@ -1,0 +1,255 @@
+"""int8 ops that walk over elements, as plain loops: copies, arithmetic, reductions, resizing.
+
+Loops are nested in the order of the target's bytes, and the outermost one is shared by threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+
+from shufflenet_deploy.codegen.c_writer import CWriter
+from shufflenet_deploy.codegen.emit.int8_unit import Int8Unit
+from shufflenet_deploy.codegen.emit.kernel_calls import RANGE_PARAMS
+from shufflenet_deploy.codegen.emit.portable.int8_elementwise import call_by_rows, pixels
+from shufflenet_deploy.codegen.emit.unit import float_literal
+from shufflenet_deploy.codegen.ir import elements as ir
+from shufflenet_deploy.codegen.ir.int8 import PixelView
+from shufflenet_deploy.codegen.ir.op import Op
+from shufflenet_deploy.codegen.ir.ops import RequantizeSum
+from shufflenet_deploy.network.graph import ArithmeticKind, ReduceKind
+
+_HEADER = "portable/int8_elements.h"
+
+
+def _bytes(view: PixelView, step: ir.Step) -> int:
+    """The distance of a step in a view."""
+    channels, rows, columns = step
+    return channels + rows * view.row_stride + columns * view.pixel_stride
+
+
+def _ordered(op: Op[PixelView], walk: ir.Walk) -> list[ir.Loop]:
+    """The loops from outermost to innermost: the target's bytes in order."""
+    return sorted(walk.loops, key=lambda loop: -_bytes(op.target, loop.steps[-1]))
+
+
+def _address(view: PixelView, loops: Sequence[ir.Loop], at: int, names: str, last: str = "") -> str:
+    """The offset of an element in loops ``i``, ``j``, ...; ``last`` names one more."""
+    terms = [
+        f"{name} * {_bytes(view, loop.steps[at])}"
+        for name, loop in zip(names, loops, strict=False)
+        if _bytes(view, loop.steps[at])
+    ]
+    return " + ".join(terms + ([last] if last else [])) or "0"
+
+
+_NAMES = "ijklmnopq"
+
+
+@contextmanager
+def _nested(code: CWriter, loops: Sequence[ir.Loop]) -> Iterator[None]:
+    """Nested loops ``i``, ``j``, ...; ``i`` runs over the work items of a call."""
+    if not loops:
+        yield
+        return
+    ends = ("begin", "end") if code.depth == 1 else ("0", str(loops[0].count))
+    name = _NAMES[code.depth - 1]
+    with (
+        code.block(f"for (int {name} = {ends[0]}; {name} < {ends[1]}; ++{name})"),
+        _nested(code, loops[1:]),
+    ):
+        yield
+
+
+def _call_walk(
+    name: str, op: Op[PixelView], unit: Int8Unit, walk: ir.Walk, *constants: str, each: int = 1
+) -> None:
+    """Call a kernel over the outermost loop; ``each`` is how much one of its elements takes."""
+    views = (*op.sources, op.target)
+    given = [
+        unit.at(view, view.origin + _bytes(view, start))
+        for view, start in zip(views, walk.starts, strict=True)
+    ]
+    unit.call_parallel(
+        name,
+        op,
+        *given[:-1],
+        *constants,
+        given[-1],
+        work_items=_ordered(op, walk)[0].count,
+        work=16 * walk.elements * each,
+    )
+
+
+def copy_elements(op: ir.CopyElements, unit: Int8Unit) -> None:
+    """Emit a copy in another order, by runs of bytes where both sides have some."""
+    loops = _ordered(op, op.walk)
+    inner = loops[-1]
+    steps = [_bytes(view, inner.steps[at]) for at, view in enumerate((op.source, op.target))]
+    whole = len(loops) > 1 and steps == [1, 1] and op.table is None
+    code = CWriter(depth=1)
+    outer = loops[:-1] if whole else loops
+    with _nested(code, outer):
+        x, y = (_address(view, outer, at, _NAMES) for at, view in enumerate((op.source, op.target)))
+        if whole:
+            code(f"memcpy(y + {y}, x + {x}, {inner.count});")
+        elif op.table is None:
+            code(f"y[{y}] = x[{x}];")
+        else:
+            code(f"y[{y}] = (byte)t[(uint8_t)x[{x}]];")
+    table = "" if op.table is None else "const int8_t *t, "
+    head = f"LOOP void @(const byte *restrict x, {table}byte *restrict y{RANGE_PARAMS})"
+    name = unit.kernel("copy", head, code, "scalar")
+    constants = [] if op.table is None else [unit.constant(op.table)]
+    _call_walk(name, op, unit, op.walk, *constants)
+
+
+def gather_pixels(op: ir.GatherPixels, unit: Int8Unit) -> None:
+    """Emit a map of pixels that are each one of the old ones, or filled."""
+    source, target = op.source, op.target
+    count = target.channels
+    code = CWriter(depth=1)
+    code(f"static const int rows[] = {{{_listed(op.rows)}}};")
+    code(f"static const int columns[] = {{{_listed(op.columns)}}};")
+    fills = min(*op.rows, *op.columns) < 0
+    with pixels(code, target.width, to=target):
+        old = f"x + rows[i] * {source.row_stride} + columns[j] * {source.pixel_stride}"
+        if fills:
+            code("if (rows[i] < 0 || columns[j] < 0)", f"    memset(to, {op.fill}, {count});")
+            code("else", f"    memcpy(to, {old}, {count});")
+        else:
+            code(f"memcpy(to, {old}, {count});")
+    head = f"LOOP void @(const byte *restrict x, byte *restrict y{RANGE_PARAMS})"
+    name = unit.kernel("gather", head, code, "scalar")
+    call_by_rows(name, op, unit, unit.at(source, source.origin))
+
+
+def resize_bilinear(op: ir.ResizeBilinear, unit: Int8Unit) -> None:
+    """Emit weighted means of four pixels, channel by channel."""
+    source, target = op.source, op.target
+    code = CWriter(depth=1)
+    for name, taps in (("row", op.rows), ("column", op.columns)):
+        for part, values in (("a", taps.first), ("b", taps.second), ("w", taps.weight)):
+            code(f"static const int {name}_{part}[] = {{{_listed(values)}}};")
+    whole, bits = 1 << ir.WEIGHT_BITS, 2 * ir.WEIGHT_BITS
+    with pixels(code, target.width, to=target):
+        code("const int down = row_w[i], right = column_w[j];")
+        for row in "ab":
+            for column in "ab":
+                at = f"row_{row}[i] * {source.row_stride} + column_{column}[j]"
+                code(f"const byte *{row}{column} = x + {at} * {source.pixel_stride};")
+        with code.block(f"for (int c = 0; c < {target.channels}; ++c)"):
+            for row in "ab":
+                code(f"const int {row} = {row}a[c] * ({whole} - right) + {row}b[c] * right;")
+            total = f"a * ({whole} - down) + b * down + {1 << bits >> 1}"
+            code(f"to[c] = (byte)(({total}) >> {bits});")
+    head = f"LOOP void @(const byte *restrict x, byte *restrict y{RANGE_PARAMS})"
+    name = unit.kernel("resize_bilinear", head, code, "scalar")
+    call_by_rows(name, op, unit, unit.at(source, source.origin))
+
+
+def store_constant(op: ir.StoreConstant, unit: Int8Unit) -> None:
+    """Emit the copy of a constant into its buffer."""
+    target, (_, width, channels) = op.target, op.data.shape
+    code = CWriter(depth=1)
+    with pixels(code, target.width, to=target):
+        code(f"memcpy(to, c + (i * {width} + j) * {channels}, {channels});")
+    head = f"LOOP void @(const int8_t *restrict c, byte *restrict y{RANGE_PARAMS})"
+    name = unit.kernel("constant", head, code, "scalar")
+    call_by_rows(name, op, unit, unit.constant(op.data))
+
+
+def element_arithmetic(op: ir.ElementArithmetic, unit: Int8Unit) -> None:
+    """Emit an operation of two values, either of which may be repeated along axes."""
+    unit.require(_HEADER)
+    loops = _ordered(op, op.walk)
+    one, two = op.sources
+    code = CWriter(depth=1)
+    with _nested(code, loops):
+        x, r, y = (
+            _address(view, loops, at, _NAMES) for at, view in enumerate((one, two, op.target))
+        )
+        code(f"const int a = x[{x}], b = r[{r}];")
+        code(f"y[{y}] = saturate_8({_combined(op)});")
+    head = f"LOOP void @(const byte *x, const byte *r, byte *restrict y{RANGE_PARAMS})"
+    name = unit.kernel(op.kind.value, head, code, "scalar")
+    _call_walk(name, op, unit, op.walk)
+
+
+def _combined(op: ir.ElementArithmetic) -> str:
+    """The combination of the bytes ``a`` and ``b``."""
+    a, b = (f"{name} - ({view.zero_point})" for name, view in zip("ab", op.sources, strict=True))
+    zero_point = op.target.zero_point
+    match op.epilogue:
+        case ir.RequantizeProduct(multiplier=multiplier, shift=shift):
+            factor = _factor(multiplier)
+            return f"requantize(({a}) * ({b}), {factor}, {shift}) + ({zero_point})"
+        case ir.RequantizeQuotient(factor=factor):
+            return f"quotient({a}, {b}, {factor}, {ir.QUOTIENT_BITS}) + ({zero_point})"
+        case RequantizeSum(multipliers=(first, second), start=start, shift=shift):
+            if op.kind in (ArithmeticKind.ADD, ArithmeticKind.SUBTRACT):
+                total = f"scale_to_16(a, {first}) + scale_to_16(b, {second})"
+            else:
+                name = "greater" if op.kind is ArithmeticKind.MAXIMUM else "lesser"
+                total = f"{name}(scale_to_16({a}, {first}), scale_to_16({b}, {second}))"
+            return f"({total} + ({start})) >> {shift}"
+
+
+def reduce_elements(op: ir.ReduceElements, unit: Int8Unit) -> None:
+    """Emit a sum or maximum of many elements for each of the target's."""
+    loops = _ordered(op, op.walk)
+    every = [*loops, *op.over]
+    is_maximum = op.kind is ReduceKind.MAX
+    code = CWriter(depth=1)
+    with _nested(code, loops):
+        code(f"int32_t a = {'LOWEST' if is_maximum else op.start};")
+        with _nested(code, op.over):
+            code(f"const int v = x[{_address(op.source, every, 0, _NAMES)}];")
+            code("a = a > v ? a : v;" if is_maximum else "a += v;")
+        value = "a"
+        if op.multiplier is not None:
+            value = f"saturate_8(requantize(a, {_factor(op.multiplier)}, {op.shift}))"
+        code(f"y[{_address(op.target, loops, -1, _NAMES)}] = (byte){value};")
+    head = f"LOOP void @(const byte *restrict x, byte *restrict y{RANGE_PARAMS})"
+    name = unit.kernel(f"reduce_{op.kind.value}", head, code, "scalar")
+    each = int(np.prod([loop.count for loop in op.over]))
+    _call_walk(name, op, unit, op.walk, each=each)
+
+
+def softmax(op: ir.Softmax, unit: Int8Unit) -> None:
+    """Emit a softmax, or its logarithm, in integers."""
+    unit.require(_HEADER)
+    loops = _ordered(op, op.walk)
+    x_step, y_step = (
+        _bytes(view, op.over.steps[at]) for at, view in enumerate((op.source, op.target))
+    )
+    count, zero_point = op.over.count, op.target.zero_point
+    code = CWriter(depth=1)
+    with _nested(code, loops):
+        x, y = (_address(view, loops, at, _NAMES) for at, view in enumerate((op.source, op.target)))
+        code(f"const byte *from = x + {x};", f"byte *to = y + {y};")
+        given = f"from, {x_step}, to, {y_step}, {count}, e, {op.factor}LL, {zero_point}"
+        if op.thresholds is None:
+            code(f"softmax_bytes({given}, {ir.SHARE_BITS});")
+        else:
+            bits = f"{ir.LOGARITHM_BITS}, {ir.LOGARITHM_BITS - ir.SUM_LOGARITHM_BITS}"
+            code(f"log_softmax_bytes({given}, t, {len(op.thresholds)}, {bits});")
+    tables = "const int32_t *e" + ("" if op.thresholds is None else ", const int64_t *t")
+    head = f"LOOP void @(const byte *restrict x, {tables}, byte *restrict y{RANGE_PARAMS})"
+    name = unit.kernel("softmax" if op.thresholds is None else "log_softmax", head, code, "scalar")
+    constants = [unit.constant(op.exponentials, "int32_t")]
+    if op.thresholds is not None:
+        constants.append(unit.constant(op.thresholds, "int64_t"))
+    _call_walk(name, op, unit, op.walk, *constants, each=2 * count)
+
+
+def _factor(multiplier: np.ndarray) -> str:
+    """A requantization factor as a literal of the arithmetic's type."""
+    factor = multiplier[0]
+    return float_literal(float(factor)) if multiplier.dtype == np.float32 else str(factor)
+
+
+def _listed(values: Sequence[int]) -> str:
+    return ", ".join(map(str, values))
