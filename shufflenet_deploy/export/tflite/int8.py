@@ -76,6 +76,8 @@ _INPUTS = {"TRANSPOSE_CONV": _Inputs(source=2, weight=1, bias=3)}
 
 #: Outputs that kernels fix: [0, 1) with zero at the lowest code, and [-1, 1).
 _SHARES = Quantization(scale=(1 / 256,), zero_point=(-128,))
+#: So many steps at least a softmax has for its largest share, or it is computed in float.
+_LEAST_STEPS = 32
 _FIXED = {
     "LOGISTIC": _SHARES,
     "SOFTMAX": _SHARES,
@@ -111,6 +113,7 @@ class _Quantiser:
             for operation in program.operations
             if operation.code in FLOAT_ONLY
             or operation.output.partition(":")[0] in float_values
+            or (operation.code == "SOFTMAX" and _too_fine(program, operation, ranges))
             or any(program.tensors[name].real for name in (*operation.inputs, operation.output))
         }
         self._scales = _SharedScales(program, ranges, self._floating)
@@ -256,6 +259,13 @@ class _Quantiser:
             quantization=Quantization(scale=_floats(bias_scales), zero_point=zeros),
         )
         return {weight.name: weight.name, bias.name: bias.name}
+
+
+def _too_fine(program: TfliteProgram, operation: TfliteOperation, ranges: Ranges) -> bool:
+    """True if a softmax among so many elements has shares that its kernel's steps cannot hold."""
+    tensor = program.tensors[operation.output]
+    span = ranges.spans.get(tensor.rearranges or tensor.name)
+    return span is not None and span[1] < _LEAST_STEPS * _SHARES.scale[0]
 
 
 def _floats(values: Iterable[float]) -> tuple[float, ...]:

@@ -31,9 +31,10 @@ def lower_softmax(lowering: GraphLowering, layer: Softmax) -> None:
     flat = (math.prod(shape[:-1]), shape[-1])
     rows, done = f"{layer.output}:rows", f"{layer.output}:softmax"
     lowering.reshape(tensor, rows, flat, rearranges=lowering.calibrated(source))
-    lowering.write(code, (rows,), done, flat, options)
+    known = lowering.calibrated(layer.output)
+    lowering.write(code, (rows,), done, flat, options, rearranges=known)
     target = lowering.name_in(layer.output, order)
-    lowering.reshape(done, target, shape, rearranges=lowering.calibrated(layer.output))
+    lowering.reshape(done, target, shape, rearranges=known)
     lowering.place(layer.output, target, order)
 
 
