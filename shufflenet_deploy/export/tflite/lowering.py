@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from shufflenet_deploy.errors import ExportError
+from shufflenet_deploy.errors import UnsupportedError
 from shufflenet_deploy.export.tflite.arithmetic_lowering import (
     lower_add,
     lower_arithmetic,
@@ -82,7 +82,7 @@ def lower(graph: Graph, plan: Plan) -> TfliteProgram:
     """Write a graph as NHWC operations.
 
     Raises:
-        ExportError: a layer has no exact counterpart.
+        UnsupportedError: a layer has no exact counterpart.
     """
     graph = with_blockwise_pixel_shuffles(rearranged(graph, plan))
     lowering = GraphLowering(graph, plan)
@@ -93,7 +93,7 @@ def lower(graph: Graph, plan: Plan) -> TfliteProgram:
     for layer in graph.layers:
         lower_layer = _LOWERINGS.get(type(layer))
         if lower_layer is None:
-            raise ExportError(
+            raise UnsupportedError(
                 f"'{layer.name}' is a {type(layer).__name__}, which TFLite files cannot hold yet"
             )
         lower_layer(lowering, layer)
@@ -126,7 +126,7 @@ def _outputs(lowering: GraphLowering) -> tuple[str, ...]:
 
 def _lower_dense(lowering: GraphLowering, layer: Dense) -> None:
     if len(lowering.graph.shapes[layer.inputs[0]]) != 1:
-        raise ExportError(f"'{layer.name}' multiplies the rows of a matrix; flatten it first")
+        raise UnsupportedError(f"'{layer.name}' multiplies the rows of a matrix; flatten it first")
     order = lowering.element_order.get(layer.inputs[0])
     weight = layer.weight if order is None else layer.weight.take(order, axis=1)
     inputs = (
@@ -157,7 +157,7 @@ def _lower_block_shuffle(lowering: GraphLowering, layer: BlockShuffle) -> None:
 
 def _lower_response_norm(lowering: GraphLowering, layer: LocalResponseNorm) -> None:
     if layer.size % 2 == 0:
-        raise ExportError(f"'{layer.name}' normalises over an even number of channels")
+        raise UnsupportedError(f"'{layer.name}' normalises over an even number of channels")
     options = {
         "radius": layer.size // 2,
         "bias": layer.k,

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from shufflenet_deploy.errors import ExportError
+from shufflenet_deploy.errors import UnsupportedError
 from shufflenet_deploy.export.tflite.graph_lowering import GraphLowering
 from shufflenet_deploy.export.tflite.layouts import permuted, reshaped
 from shufflenet_deploy.export.tflite.program import Array
@@ -66,10 +66,10 @@ def lower_pad(lowering: GraphLowering, layer: Pad) -> None:
     """Write a border of a constant, of the mirrored map, or of the nearest pixels.
 
     Raises:
-        ExportError: the border is negative, which cuts pixels off.
+        UnsupportedError: the border is negative, which cuts pixels off.
     """
     if min(layer.padding) < 0:
-        raise ExportError(f"'{layer.name}' pads by less than nothing; slice the map instead")
+        raise UnsupportedError(f"'{layer.name}' pads by less than nothing; slice the map instead")
     source = lowering.nhwc(layer.inputs[0])
     top, left, bottom, right = layer.padding
     if layer.mode is PadMode.REPLICATE and max(layer.padding) > 1:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from shufflenet_deploy.errors import ExportError
+from shufflenet_deploy.errors import UnsupportedError
 from shufflenet_deploy.export.tflite.activations import FUSED_ACTIVATIONS
 from shufflenet_deploy.export.tflite.graph_lowering import GraphLowering
 from shufflenet_deploy.network.graph import Activation, ConvTranspose, FloatArray
@@ -21,7 +21,7 @@ def lower_conv_transpose(lowering: GraphLowering, layer: ConvTranspose) -> None:
     """Write a transposed convolution, then cut off what its runtime cannot leave out.
 
     Raises:
-        ExportError: the result ends more than a stride after the last window.
+        UnsupportedError: the result ends more than a stride after the last window.
     """
     kernel = _dilated(layer.weight, layer.dilation)
     source = layer.inputs[0]
@@ -66,7 +66,7 @@ def _along(layer: ConvTranspose, extent: int, size: int, kernel: int, axis: int)
     same = -(-size // stride) == extent and total >= 0 and before == total // 2
     valid = max(natural, before + size)
     if before < 0 or valid >= natural + stride:
-        raise ExportError(
+        raise UnsupportedError(
             f"'{layer.name}' has more output padding than its stride of {stride}, "
             "which TFLite cannot express"
         )

@@ -57,7 +57,7 @@ def write(
     """Write an fp32 TFLite file, whole or not at all; ``metadata`` are entries by name.
 
     Raises:
-        ExportError: a layer has no exact counterpart in TFLite.
+        UnsupportedError: a layer has no exact counterpart in TFLite.
         UsageError: no lowering of that name, or the folder cannot be written.
     """
     _write(path, lower(graph, _plan(graph, lowering, Precision.FP32)), metadata)
@@ -67,7 +67,7 @@ def to_bytes(graph: Graph, *, lowering: str = AUTO) -> bytes:
     """The content of an fp32 TFLite file.
 
     Raises:
-        ExportError: a layer has no exact counterpart in TFLite.
+        UnsupportedError: a layer has no exact counterpart in TFLite.
         UsageError: no lowering of that name.
     """
     return bytes(pack(lower(graph, _plan(graph, lowering, Precision.FP32))))
@@ -86,7 +86,8 @@ def write_int8(
     """Write a full-integer int8 TFLite file, whole or not at all; see ``int8_to_bytes``.
 
     Raises:
-        ExportError: a layer has no exact counterpart in TFLite, or a value no calibrated range.
+        UnsupportedError: a layer has no exact counterpart in TFLite.
+        ExportError: a value has no calibrated range.
         UsageError: no lowering of that name, or the folder cannot be written.
     """
     program = _int8_program(graph, ranges, lowering, float_values)
@@ -108,7 +109,8 @@ def int8_to_bytes(
     of layers) that are better computed in float.
 
     Raises:
-        ExportError: a layer has no exact counterpart in TFLite, or a value no calibrated range.
+        UnsupportedError: a layer has no exact counterpart in TFLite.
+        ExportError: a value has no calibrated range.
         UsageError: no lowering of that name.
     """
     program = _int8_program(graph, ranges, lowering, float_values)
