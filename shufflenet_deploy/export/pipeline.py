@@ -116,7 +116,7 @@ def build_artifact(
         outputs=file.outputs,
         multiply_adds=complexity.multiply_adds,
         parameters=complexity.parameters,
-        options=options(request) | _lowering_of(builder),
+        options=options(request) | _choices_of(builder),
         weights=model.weights,
         converter=builder.written.converter,
         calibration=calibration,
@@ -143,8 +143,10 @@ class _Job:
     report: OnStage
 
 
-def _lowering_of(builder: _ArtifactBuilder) -> dict[str, str]:
-    return {"lowering": builder.written.lowering} if builder.written.lowering else {}
+def _choices_of(builder: _ArtifactBuilder) -> dict[str, str]:
+    written = builder.written
+    found = {"lowering": written.lowering, "float-layers": ", ".join(written.float_layers)}
+    return {name: value for name, value in found.items() if value}
 
 
 def _opened(job: _Job) -> parity.ExportedFile:
@@ -175,10 +177,14 @@ def _runner_of(file: parity.ExportedFile) -> dict[str, str]:
 
 
 class _Written(NamedTuple):
-    """How a file was made: its converter, the lowering where it has several, and its own tools."""
+    """How a file was made: its converter, the lowering where it has several, and its own tools.
+
+    ``float_layers`` are those of an int8 file that no recipe asked for: without an integer kernel.
+    """
 
     converter: str
     lowering: str = ""
+    float_layers: tuple[str, ...] = ()
     tools: Mapping[str, str] = MappingProxyType({})
 
 
@@ -333,12 +339,13 @@ def _write_tflite(job: _Job) -> _Written:
         ranges = _ranges(job, graph)
         job.report("converting")
         floating = {layer.output for layer in graph.layers if layer.name in job.recipe.float_layers}
-        writer.write_int8(
+        found = writer.write_int8(
             graph, ranges, job.path, lowering=lowering, float_values=floating, metadata=metadata
         )
     except UnsupportedError as error:
         return _write_instead(job, error)
-    return _Written("direct", lowering=lowering)
+    unasked = tuple(name for name in found if name not in job.recipe.float_layers)
+    return _Written("direct", lowering=lowering, float_layers=unasked)
 
 
 def _write_instead(job: _Job, refusal: ExportError) -> _Written:

@@ -103,6 +103,16 @@ def quantised(
     return _Quantiser(program, ranges, float_values).program(float_io=float_io)
 
 
+def computed_in_float(program: TfliteProgram) -> set[str]:
+    """Outputs of the operations of an int8 program that compute in float."""
+    return {
+        operation.output
+        for operation in program.operations
+        if operation.code not in ("DEQUANTIZE", "QUANTIZE")
+        and program.tensors[operation.output].dtype == "float32"
+    }
+
+
 class _Quantiser:
     def __init__(
         self, program: TfliteProgram, ranges: Ranges, float_values: Collection[str]

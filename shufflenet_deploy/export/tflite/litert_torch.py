@@ -28,7 +28,7 @@ CONVERTER = IsolatedConverter(
     lock=_HERE / "litert_torch.lock.txt",
     worker=_HERE / "litert_torch_worker.py",
     pythons=((3, 11), (3, 13)),
-    installs="litert-torch (once, about 1.2 GB)",
+    installs="litert-torch (once, about 1.4 GB)",
     advice="use --converter onnx2tf",
 )
 

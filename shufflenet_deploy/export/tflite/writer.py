@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from shufflenet_deploy.atomic_files import replacing
 from shufflenet_deploy.export.lowering_names import AUTO, parse
-from shufflenet_deploy.export.tflite.int8 import quantised
+from shufflenet_deploy.export.tflite.int8 import computed_in_float, quantised
 from shufflenet_deploy.export.tflite.lowering import lower
 from shufflenet_deploy.export.tflite.lowering_plans import Plan, plan
 from shufflenet_deploy.export.tflite.operator_versions import (
@@ -82,8 +82,11 @@ def write_int8(
     float_io: bool = False,
     float_values: Collection[str] = (),
     metadata: Mapping[str, bytes] = MappingProxyType({}),
-) -> None:
+) -> tuple[str, ...]:
     """Write a full-integer int8 TFLite file, whole or not at all; see ``int8_to_bytes``.
+
+    Returns the names of the layers that compute in float, in order: those that make
+    ``float_values``, and those that have no integer kernel.
 
     Raises:
         UnsupportedError: a layer has no exact counterpart in TFLite.
@@ -93,6 +96,8 @@ def write_int8(
     program = _int8_program(graph, ranges, lowering, float_values)
     made = quantised(program, ranges, float_io=float_io, float_values=float_values)
     _write(path, made, metadata)
+    computed = {value.partition(":")[0] for value in computed_in_float(made)}
+    return tuple(layer.name for layer in graph.layers if layer.output in computed)
 
 
 def int8_to_bytes(

@@ -12,13 +12,12 @@ import pytest
 import torch
 from torch import nn
 
-from shufflenet_deploy import export
-from shufflenet_deploy.errors import ExportError, UsageError
-from shufflenet_deploy.export import ExportRequest
-from shufflenet_deploy.export.parity import TfliteFile
+from shufflenet_deploy import export, zoo
+from shufflenet_deploy.errors import ExportError, UnsupportedError, UsageError
+from shufflenet_deploy.export import ExportRequest, pipeline
 from shufflenet_deploy.export.tflite import litert_torch, onnx2tf
 from shufflenet_deploy.export.tflite.isolated import Environment, IsolatedConverter
-from shufflenet_deploy.records import Resolution
+from shufflenet_deploy.records import Artifact, Resolution
 
 CONVERTERS = [onnx2tf.CONVERTER, litert_torch.CONVERTER]
 
@@ -143,53 +142,65 @@ def test_its_environment_is_its_own() -> None:
     assert answer.stdout.split()[1] != sys.prefix
 
 
-class Turned(nn.Module):
+class Foreign(nn.Module):
     """What no graph of ours holds: a cumulative sum along the rows."""
 
     def __init__(self) -> None:
         super().__init__()
         self.stem = nn.Conv2d(3, 8, 3, 2, 1)
-        self.last = nn.Linear(8, 5)
+        self.last = nn.Linear(8, 1000)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.last((self.stem(x).relu().cumsum(2) / 8).mean((2, 3)))
 
 
-@pytest.mark.onnx2tf
-@pytest.mark.timeout(900)  # installs the environment where it is missing
-def test_litert_torch_converts_what_no_graph_holds(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def foreign(
+    folder: Path, precision: str, monkeypatch: pytest.MonkeyPatch, heard: list[str]
+) -> Artifact:
+    """A whole export of that module, under the name of a network of the zoo."""
     torch.manual_seed(0)
-    module = Turned().eval()
-    random = np.random.default_rng(0)
-    images = [random.standard_normal((1, 3, 16, 24), np.float32) for _ in range(6)]
-    with torch.inference_mode():
-        wanted = module(torch.from_numpy(images[0])).numpy()
-    for calibration, limit in ((None, 1e-5), (images, 0.05)):
-        path = tmp_path / "turned.tflite"
-        litert_torch.convert(module, (3, 16, 24), path, calibration, silent)
-        file = TfliteFile(path)
-        assert file.inputs[0].shape == (1, 16, 24, 3)
-        assert file.inputs[0].dtype == ("float32" if calibration is None else "int8")
-        found = file.run(images[0])
-        assert abs(found - wanted).max() <= limit * abs(wanted).max()
-    assert capfd.readouterr().out == ""
-
-
-@pytest.mark.onnx2tf
-@pytest.mark.timeout(900)
-def test_litert_torch_writes_a_network_of_the_zoo_on_request(tmp_path: Path) -> None:
-    artifact = export.export(
+    model = replace(zoo.load("shufflenet-g3-0.25x"), module=Foreign().eval())
+    monkeypatch.setattr(pipeline, "_model", lambda *_: model)
+    return export.export(
         ExportRequest(
             model="shufflenet-g3-0.25x",
             format="tflite",
-            resolution=Resolution(height=64, width=64),
-            converter="litert-torch",
-            out=tmp_path,
-        )
+            precision=precision,
+            resolution=Resolution(height=32, width=48),
+            out=folder,
+        ),
+        on_stage=heard.append,
     )
+
+
+@pytest.mark.onnx2tf
+@pytest.mark.timeout(900)  # installs the environment where it is missing
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_litert_torch_converts_what_no_graph_holds(
+    precision: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    heard: list[str] = []
+    artifact = foreign(tmp_path, precision, monkeypatch, heard)
+    assert any("; litert-torch converts it instead" in line for line in heard)
     assert artifact.parity.passed
     assert artifact.converter == "litert-torch"
     assert artifact.tools["litert-torch"].startswith("0.10.0+")
-    assert artifact.path.name == "shufflenet-g3-0.25x-litert-torch-64x64-fp32.tflite"
+    assert "lowering" not in artifact.options
+    assert artifact.inputs[0].shape == (1, 32, 48, 3)
+    assert artifact.inputs[0].dtype == {"fp32": "float32", "int8": "int8"}[precision]
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_what_litert_torch_cannot_convert_either_names_the_reason_and_the_way_on(
+    precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "env").mkdir()
+    interpreter_alone(tmp_path / "env", monkeypatch)
+    expected = r"cumsum.*, and by litert-torch: .*; try --converter onnx2tf$"
+    with pytest.raises(UnsupportedError, match=expected):
+        foreign(tmp_path / "out", precision, monkeypatch, [])
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
