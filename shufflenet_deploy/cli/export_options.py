@@ -87,7 +87,7 @@ Head = Annotated[
 Converter = Annotated[
     str,
     typer.Option(
-        help="What writes TFLite: direct, or onnx2tf in an environment of its own.",
+        help="What writes TFLite: direct, or litert-torch or onnx2tf in an environment of its own.",
         rich_help_panel=WHAT,
     ),
 ]

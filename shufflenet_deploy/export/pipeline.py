@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 from shufflenet_deploy import zoo
 from shufflenet_deploy.atomic_files import replacing, sha256_file, write_whole
-from shufflenet_deploy.errors import ExportError, UnsupportedError
+from shufflenet_deploy.errors import ExportError, UnsupportedError, UsageError
 from shufflenet_deploy.export import layer_sqnr, manifest, parity, quantization_search
 from shufflenet_deploy.export.image_set import Batches, ImageSet
 from shufflenet_deploy.export.image_set import load_image_set as shipped_images
@@ -25,7 +26,7 @@ from shufflenet_deploy.export.metadata import (
     metadata_of,
 )
 from shufflenet_deploy.export.request import NOTE, ExportRequest, options, tool_versions
-from shufflenet_deploy.export.tflite import onnx2tf, writer
+from shufflenet_deploy.export.tflite import litert_torch, onnx2tf, writer
 from shufflenet_deploy.export.tflite.lowering_plans import plan
 from shufflenet_deploy.export.validation import Validator
 from shufflenet_deploy.network.frontends.torch import trace
@@ -115,14 +116,14 @@ def build_artifact(
         outputs=file.outputs,
         multiply_adds=complexity.multiply_adds,
         parameters=complexity.parameters,
-        options=options(request) | _lowering_of(builder),
+        options=options(request) | _choices_of(builder),
         weights=model.weights,
-        converter=request.writer,
+        converter=builder.written.converter,
         calibration=calibration,
         recipe=result.recipe if calibration else None,
         attempts=result.attempts,
         parity=result.parity,
-        tools=tool_versions(request) | _runner_of(file),
+        tools=tool_versions(request) | dict(builder.written.tools) | _runner_of(file),
         created_at=datetime.now(UTC),
     )
     manifest.write(artifact, key, job.metadata)
@@ -142,8 +143,10 @@ class _Job:
     report: OnStage
 
 
-def _lowering_of(builder: _ArtifactBuilder) -> dict[str, str]:
-    return {"lowering": builder.lowering} if builder.lowering else {}
+def _choices_of(builder: _ArtifactBuilder) -> dict[str, str]:
+    written = builder.written
+    found = {"lowering": written.lowering, "float-layers": ", ".join(written.float_layers)}
+    return {name: value for name, value in found.items() if value}
 
 
 def _opened(job: _Job) -> parity.ExportedFile:
@@ -173,6 +176,18 @@ def _runner_of(file: parity.ExportedFile) -> dict[str, str]:
     return {"checked on": runs_on} if runs_on else {}
 
 
+class _Written(NamedTuple):
+    """How a file was made: its converter, the lowering where it has several, and its own tools.
+
+    ``float_layers`` are those of an int8 file that no recipe asked for: without an integer kernel.
+    """
+
+    converter: str
+    lowering: str = ""
+    float_layers: tuple[str, ...] = ()
+    tools: Mapping[str, str] = MappingProxyType({})
+
+
 class _ArtifactBuilder:
     """Make one file by one recipe after another, until it passes or no fallback is left."""
 
@@ -180,8 +195,8 @@ class _ArtifactBuilder:
         self._job, self._validator = job, validator
         self._made: Recipe | None = None
         self._file: parity.ExportedFile | None = None
-        self.lowering = ""
-        """The lowering of the file as it stands; "" where its converter has its own."""
+        self.written = _Written(job.request.writer)
+        """How the file was made as it stands."""
 
     def make(self) -> quantization_search.SearchResult:
         """Search the recipes and leave the kept file at the path."""
@@ -193,7 +208,8 @@ class _ArtifactBuilder:
         )
         first_parity = self._attempted(first) if has_fallbacks else self._validated(first)
         result = quantization_search.SearchResult(recipe=first, parity=first_parity, attempts=())
-        if has_fallbacks and not first_parity.passed:
+        instead = self.written.converter != request.writer
+        if has_fallbacks and not first_parity.passed and not instead:
             known = {first: first_parity}
             result = quantization_search.search(
                 first,
@@ -202,7 +218,7 @@ class _ArtifactBuilder:
                 None if request.format is Format.NATIVE else self._layers,
             )
             self._write(result.recipe)
-        if result.parity.passed or request.format is Format.NATIVE:
+        if result.parity.passed or request.format is Format.NATIVE or instead:
             return result
         minimum_db = request.tolerances.sqnr_db(
             request.precision, trained=self._job.model.weights.trained
@@ -237,7 +253,7 @@ class _ArtifactBuilder:
         if recipe != self._made:
             self._file = None
             write = _WRITERS[self._job.request.writer]
-            self.lowering = write(replace(self._job, recipe=recipe))
+            self.written = write(replace(self._job, recipe=recipe))
             self._made = recipe
 
     def _layers(self, recipe: Recipe) -> Sequence[LayerFidelity]:
@@ -262,7 +278,7 @@ def prepared(model: Model, resolution: Resolution, recipe: Recipe) -> Graph:
     return equalized(graph, Batches(shipped, model.preprocessing, resolution))
 
 
-def _write_onnx(job: _Job) -> str:
+def _write_onnx(job: _Job) -> _Written:
     job.report("converting")
     choice = job.request.choice
     try:
@@ -274,7 +290,7 @@ def _write_onnx(job: _Job) -> str:
         converted = _lowered(job, choice)
     add_to_onnx(converted, job.metadata)
     write_whole(job.path, converted.SerializeToString(deterministic=True))
-    return str(choice)
+    return _Written("torch", lowering=str(choice))
 
 
 def _lowered(job: _Job, choice: Choice) -> onnx.ModelProto:
@@ -307,23 +323,47 @@ def _lowered(job: _Job, choice: Choice) -> onnx.ModelProto:
     )
 
 
-def _write_tflite(job: _Job) -> str:
+def _write_tflite(job: _Job) -> _Written:
+    """Write a TFLite file directly, or by litert-torch where it needs what the writer lacks."""
     job.report("converting")
-    graph, lowering = _prepared(job), str(job.request.choice)
+    try:
+        graph = _prepared(job)
+    except ExportError as error:
+        return _write_instead(job, error)
+    lowering = str(job.request.choice)
     metadata = {TFLITE_ENTRY: job.metadata.to_json().encode()}
-    if job.request.precision is Precision.FP32:
-        writer.write(graph, job.path, lowering=lowering, metadata=metadata)
-        return lowering
-    ranges = _ranges(job, graph)
-    job.report("converting")
-    floating = {layer.output for layer in graph.layers if layer.name in job.recipe.float_layers}
-    writer.write_int8(
-        graph, ranges, job.path, lowering=lowering, float_values=floating, metadata=metadata
-    )
-    return lowering
+    try:
+        if job.request.precision is Precision.FP32:
+            writer.write(graph, job.path, lowering=lowering, metadata=metadata)
+            return _Written("direct", lowering=lowering)
+        ranges = _ranges(job, graph)
+        job.report("converting")
+        floating = {layer.output for layer in graph.layers if layer.name in job.recipe.float_layers}
+        found = writer.write_int8(
+            graph, ranges, job.path, lowering=lowering, float_values=floating, metadata=metadata
+        )
+    except UnsupportedError as error:
+        return _write_instead(job, error)
+    unasked = tuple(name for name in found if name not in job.recipe.float_layers)
+    return _Written("direct", lowering=lowering, float_layers=unasked)
 
 
-def _write_native(job: _Job) -> str:
+def _write_instead(job: _Job, refusal: ExportError) -> _Written:
+    """Let litert-torch convert what a graph or our TFLite files cannot express.
+
+    Raises:
+        UnsupportedError: litert-torch cannot either.
+    """
+    job.report(f"{NOTE}{refusal}; litert-torch converts it instead")
+    try:
+        return _write_by_litert_torch(job)
+    except (ExportError, UsageError) as error:
+        raise UnsupportedError(
+            f"{refusal}, and by litert-torch: {error}; try --converter onnx2tf"
+        ) from error
+
+
+def _write_native(job: _Job) -> _Written:
     from shufflenet_deploy import codegen  # noqa: PLC0415
 
     graph, core = _prepared(job), _core(job)
@@ -332,10 +372,18 @@ def _write_native(job: _Job) -> str:
     source = codegen.generate(graph, core, ranges).with_metadata(job.metadata)
     job.report(f"compiling for {core.name} (the first time for {core.arch} takes a minute)")
     codegen.compile_c(source, job.path, product=codegen.Product.PROGRAM)
-    return ""
+    return _Written("native")
 
 
-def _write_isolated(job: _Job) -> str:
+def _write_by_litert_torch(job: _Job) -> _Written:
+    chosen = job.images if job.request.precision is Precision.INT8 else None
+    _, *shape = job.images[0].shape
+    litert_torch.convert(job.model.module, shape, job.path, chosen, job.report)
+    version = litert_torch.CONVERTER.version()
+    return _Written("litert-torch", tools={"litert-torch": version})
+
+
+def _write_by_onnx2tf(job: _Job) -> _Written:
     job.report("converting to ONNX")
     with tempfile.TemporaryDirectory(prefix="shufflenet-deploy-") as folder:
         source = Path(folder, "model.onnx")
@@ -343,19 +391,19 @@ def _write_isolated(job: _Job) -> str:
         source.write_bytes(converted.SerializeToString(deterministic=True))
         chosen = job.images if job.request.precision is Precision.INT8 else None
         onnx2tf.convert(source, job.path, chosen, job.report)
-    return ""
+    return _Written("onnx2tf")
 
 
-#: What makes a file, by the name of the writer: the one place that knows all formats. They return
-#: the lowering that was used, "" where the converter has its own.
-_WRITERS: dict[str, Callable[[_Job], str]] = {
+#: What makes a file, by the name of the writer: the one place that knows all formats.
+_WRITERS: dict[str, Callable[[_Job], _Written]] = {
     "torch": _write_onnx,
     "direct": _write_tflite,
-    "onnx2tf": _write_isolated,
+    "litert-torch": _write_by_litert_torch,
+    "onnx2tf": _write_by_onnx2tf,
     "native": _write_native,
 }
 
-#: Writers that take another recipe than the one asked for; onnx2tf has ways of its own.
+#: Writers that take another recipe than the one asked for; the others have ways of their own.
 _WITH_RECIPES = frozenset({"torch", "direct", "native"})
 
 

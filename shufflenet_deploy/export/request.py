@@ -31,8 +31,10 @@ Remedies = Literal["auto", "none"]
 REMEDIES: tuple[str, ...] = get_args(Remedies)
 
 #: What writes a TFLite file. ONNX files always come from ``torch.onnx``.
-Converter = Literal["direct", "onnx2tf"]
+Converter = Literal["direct", "litert-torch", "onnx2tf"]
 CONVERTERS: tuple[str, ...] = get_args(Converter)
+#: Converters in environments of their own.
+_ISOLATED = ("litert-torch", "onnx2tf")
 
 #: AlexNet's and VGG's fully connected layers away from 224x224; ``fixed`` is the default.
 Head = Literal["fixed", "dense"]
@@ -162,7 +164,7 @@ class ExportRequest(Record):
             parts.append(self.weights_digest)
         if self.head != "fixed":
             parts.append(self.head)
-        if self.writer == "onnx2tf":
+        if self.writer in _ISOLATED:
             parts.append(self.writer)
         if self.format is Format.NATIVE:
             parts.append(self.machine)
@@ -240,7 +242,7 @@ def options(request: ExportRequest) -> dict[str, str]:
     chosen: dict[str, str] = {}
     if request.model.startswith(_HEADED_FAMILIES):
         chosen["head"] = request.head
-    if request.writer == "onnx2tf":
+    if request.writer in _ISOLATED:
         chosen["converter"] = request.writer
     if request.format is Format.NATIVE:
         chosen["machine"] = request.machine
@@ -259,7 +261,11 @@ def tool_versions(request: ExportRequest) -> dict[str, str]:
     if request.writer == "onnx2tf":
         from shufflenet_deploy.export.tflite import onnx2tf  # noqa: PLC0415
 
-        tools["onnx2tf"] = onnx2tf.version()
+        tools["onnx2tf"] = onnx2tf.CONVERTER.version()
+    if request.writer == "litert-torch":
+        from shufflenet_deploy.export.tflite import litert_torch  # noqa: PLC0415
+
+        tools["litert-torch"] = litert_torch.CONVERTER.version()
     if request.format is Format.NATIVE:
         from shufflenet_deploy import codegen  # noqa: PLC0415
 

@@ -30,12 +30,29 @@ from shufflenet_deploy.export.tflite.program import (
     TfliteProgram,
     TfliteTensor,
 )
-from shufflenet_deploy.network.graph import Graph
+from shufflenet_deploy.network.graph import (
+    AdaptiveAveragePool,
+    Add,
+    Concat,
+    Conv,
+    Dense,
+    Elementwise,
+    Flatten,
+    Graph,
+    LocalResponseNorm,
+    Multiply,
+    Pool,
+    Shuffle,
+)
 from shufflenet_deploy.network.quantization.ranges import Ranges, corrected
 
 _RUNTIME = "com.microsoft"
 _CONVOLUTIONS = {"CONV_2D": (0, 3, 1, 2), "DEPTHWISE_CONV_2D": (3, 0, 1, 2)}
 _WINDOWED = (*_CONVOLUTIONS, "MAX_POOL_2D", "AVERAGE_POOL_2D")
+_LAYERS = (
+    *(Conv, Dense, Pool, AdaptiveAveragePool, Add, Multiply, Concat, Shuffle),
+    *(LocalResponseNorm, Elementwise, Flatten),
+)
 _LOWEST = -128
 _COLOURS = 3
 _TO_CHANNELS_LAST, _TO_PLANES = (0, 2, 3, 1), (0, 3, 1, 2)
@@ -52,8 +69,25 @@ def convert(
     Raises:
         ExportError: an operation has no integer counterpart in onnxruntime, or a value no range.
     """
+    _refuse_others(graph)
     program = quantised(lower(corrected(graph, ranges), choices), ranges, float_io=True)
     return finish(_Writer(program, unsigned=unsigned).model())
+
+
+def _refuse_others(graph: Graph) -> None:
+    """Of some TFLite operations only the forms that these layers lead to have a counterpart."""
+    for layer in graph.layers:
+        dilated = isinstance(layer, Conv) and layer.dilation != (1, 1)
+        if dilated or not isinstance(layer, _LAYERS):
+            what = "dilated convolution" if dilated else type(layer).__name__
+            raise ExportError(
+                f"'{layer.name}' is a {what}, which the channels-last lowering of ONNX files lacks"
+            )
+    if len(graph.outputs) > 1:
+        raise ExportError(
+            f"{graph.name} has {len(graph.outputs)} outputs; "
+            "the channels-last lowering of ONNX files has one"
+        )
 
 
 class _Writer:
@@ -361,7 +395,7 @@ def _distinct(program: TfliteProgram) -> TfliteProgram:
     return replace(
         program,
         input=names.get(program.input, program.input),
-        output=names.get(program.output, program.output),
+        outputs=tuple(names.get(name, name) for name in program.outputs),
         operations=tuple(map(renamed, program.operations)),
         tensors={
             names.get(name, name): replace(tensor, name=names.get(name, name))

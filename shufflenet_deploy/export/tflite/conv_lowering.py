@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from shufflenet_deploy.export.tflite.graph_lowering import FUSED_ACTIVATIONS, GraphLowering
+from shufflenet_deploy.export.tflite.activations import FUSED_ACTIVATIONS
+from shufflenet_deploy.export.tflite.graph_lowering import GraphLowering
 from shufflenet_deploy.network.graph import Conv
 from shufflenet_deploy.network.passes.width_to_depth import fold_columns
 
@@ -14,8 +15,10 @@ def lower_conv(lowering: GraphLowering, layer: Conv) -> None:
         return
     grouped = layer.groups > 1
     depthwise = grouped and layer.weight.shape[1] == 1
-    source, padding = lowering.windowed(layer, layer.weight.shape[2:], layer.stride, layer.padding)
+    source, padding = lowering.windowed(layer, layer.window, layer.stride, layer.padding)
     options = {"padding": padding, "strideH": layer.stride[0], "strideW": layer.stride[1]}
+    if layer.dilation != (1, 1):
+        options |= dict(zip(("dilationHFactor", "dilationWFactor"), layer.dilation, strict=True))
     if depthwise:
         weight = layer.weight.transpose(1, 2, 3, 0)
         options["depthMultiplier"] = layer.weight.shape[0] // layer.groups
@@ -37,6 +40,7 @@ def _can_fold_columns(lowering: GraphLowering, layer: Conv) -> bool:
         and lowering.plan.planar_input
         and layer.inputs == (lowering.graph.input,)
         and layer.groups == 1
+        and layer.dilation == (1, 1)
         and width % columns == 0
         and columns % layer.stride[1] == 0
         and lowering.graph.shapes[layer.output][2] * layer.stride[1] == width
@@ -71,4 +75,4 @@ def _lower_folded_conv(lowering: GraphLowering, layer: Conv) -> None:
     shape = (1, rows, blocks, outputs * many // blocks)
     lowering.write("CONV_2D", inputs, folded, shape, options)
     lowering.reshape(folded, layer.output, (1, rows, many, outputs))
-    lowering.in_nhwc[layer.output] = layer.output
+    lowering.place(layer.output, layer.output)

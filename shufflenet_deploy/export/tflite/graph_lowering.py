@@ -1,4 +1,4 @@
-"""Lowering state of one graph: the layout of each value, and the operation of each layer."""
+"""Lowering state of one graph: what is known of its values, and the operation of each layer."""
 
 from __future__ import annotations
 
@@ -7,26 +7,37 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from shufflenet_deploy.export.tflite.activations import (
+    FUSED_ACTIVATIONS,
+    NON_NEGATIVE,
+    activate,
+)
+from shufflenet_deploy.export.tflite.layouts import LayoutBuilder, Order
 from shufflenet_deploy.export.tflite.lowering_plans import PadBorder, Plan
 from shufflenet_deploy.export.tflite.program import Array
-from shufflenet_deploy.export.tflite.program_builder import Padding, ProgramBuilder
+from shufflenet_deploy.export.tflite.program_builder import Padding
 from shufflenet_deploy.network.graph import (
     Activation,
     AdaptiveAveragePool,
     Add,
+    Arithmetic,
     Concat,
     Conv,
+    ConvTranspose,
+    DepthToSpace,
     Graph,
     Layer,
     LocalResponseNorm,
     Multiply,
     Pair,
+    Permute,
     Pool,
+    Reshape,
+    Resize,
     Shuffle,
+    Slice,
+    SpaceToDepth,
 )
-
-#: Activations that TFLite's operations have built in, by their names in its schema.
-FUSED_ACTIVATIONS = {Activation.RELU: "RELU", Activation.RELU6: "RELU6"}
 
 #: Operations with a fused activation.
 _FUSING = frozenset(
@@ -37,29 +48,32 @@ _FUSING = frozenset(
         "MAX_POOL_2D",
         "AVERAGE_POOL_2D",
         "ADD",
+        "SUB",
         "MUL",
+        "DIV",
     }
 )
 
+#: Layers whose outputs are not below zero where their inputs are not.
+_KEEPING_SIGNS = (
+    *(Pool, AdaptiveAveragePool, Concat, Shuffle, Multiply, LocalResponseNorm, Add),
+    *(Slice, Resize, DepthToSpace, SpaceToDepth, Reshape, Permute),
+)
 
-class GraphLowering(ProgramBuilder):
-    """A program builder that knows the layout of each value of the graph.
 
-    ``in_nhwc`` maps a value to its tensor (1, H, W, C) or (1, F), ``planar`` to a tensor in the
-    graph's own (C, H, W) order. ``element_order`` of a vector holds, for each element of its
-    tensor, the index in the value. ``hoisted`` maps a value to the concatenation whose activation
-    it takes.
+class GraphLowering(LayoutBuilder):
+    """A program builder that knows where each value of the graph comes from and goes to.
+
+    ``element_order`` of a vector holds, for each element of its tensor, the index in the value.
+    ``hoisted`` maps a value to the concatenation whose activation it takes.
     """
 
     def __init__(self, graph: Graph, plan: Plan) -> None:
-        super().__init__(graph.shapes)
-        self.graph = graph
+        super().__init__(graph)
         self.plan = plan
         self._producers = {layer.output: layer for layer in graph.layers}
         self._reader_counts = Counter(name for layer in graph.layers for name in layer.inputs)
         self._reader_counts.update(graph.outputs)
-        self.in_nhwc: dict[str, str] = {}
-        self.planar: dict[str, str] = {}
         self.element_order: dict[str, Array] = {}
         self.hoisted = self._activations_before_concat()
 
@@ -68,7 +82,7 @@ class GraphLowering(ProgramBuilder):
         readers: list[Layer | None] = [
             layer for layer in self.graph.layers if value in layer.inputs
         ]
-        return readers + [None] * (value == self.graph.output)
+        return readers + [None] * (value in self.graph.outputs)
 
     def _activations_before_concat(self) -> dict[str, str]:
         """Hoist activations above concatenations: each value to activate, and the concatenation.
@@ -98,7 +112,7 @@ class GraphLowering(ProgramBuilder):
     def _can_activate(self, value: str) -> bool:
         producer = self._producers.get(value)
         return (
-            isinstance(producer, (Conv, Pool, Add, Multiply))
+            isinstance(producer, (Conv, ConvTranspose, Pool, Add, Arithmetic, Multiply))
             and getattr(producer, "activation", Activation.NONE) is Activation.NONE
             and self._reader_counts[value] == 1
         )
@@ -110,28 +124,10 @@ class GraphLowering(ProgramBuilder):
             return False
         activation = getattr(producer, "activation", Activation.NONE)
         if activation is not Activation.NONE:
-            return True
-        passing = (Pool, AdaptiveAveragePool, Concat, Shuffle, Multiply, LocalResponseNorm, Add)
-        return isinstance(producer, passing) and all(
+            return activation in NON_NEGATIVE
+        return isinstance(producer, _KEEPING_SIGNS) and all(
             self.is_non_negative(name) for name in producer.inputs
         )
-
-    def nhwc(self, value: str) -> str:
-        """Tensor that holds a value in NHWC, transposed first where it is planar."""
-        if value not in self.in_nhwc and value == self.graph.input:
-            self.transpose(value, f"{value}:channels-last", (0, 2, 3, 1))
-            self.in_nhwc[value] = f"{value}:channels-last"
-        elif value not in self.in_nhwc:
-            channels, height, width = self.graph.shapes[value]
-            self.transpose(self.planar[value], f"{value}:cells", (1, 0))
-            self.declare(value, (1, height, width, channels))
-            self.reshape(f"{value}:cells", value, (1, height, width, channels))
-            self.in_nhwc[value] = value
-        return self.in_nhwc[value]
-
-    def nhwc_shape_of(self, value: str) -> tuple[int, ...]:
-        """Shape of a value in NHWC, batch of one first."""
-        return _nhwc(self.graph.shapes[value])
 
     def windowed(
         self,
@@ -174,31 +170,36 @@ class GraphLowering(ProgramBuilder):
         return self.pad(self.nhwc(value), name, padding, zeros=zeros)
 
     def emit(
-        self, layer: Layer, code: str, inputs: tuple[str, ...], options: Mapping[str, Any]
+        self,
+        layer: Layer,
+        code: str,
+        inputs: tuple[str, ...],
+        options: Mapping[str, Any],
+        order: Order | None = None,
     ) -> None:
-        """Write the operation of a layer and, where it cannot be fused, its activation."""
-        shape = self.nhwc_shape_of(layer.output)
+        """Write the operation of a layer and, where it cannot be fused, its activation.
+
+        ``order`` is that of the axes of the output, the usual one unless stated.
+        """
+        order = self.usual_order(layer.output) if order is None else order
+        shape = self.shape_in(layer.output, order)
         activation = getattr(layer, "activation", Activation.NONE)
-        target = layer.output
+        target = self.name_in(layer.output, order)
+        known: str | None = self.calibrated(layer.output)
         if layer.output in self.hoisted:
             activation = self._hoisted_activation(layer.output)
-            target = f"{layer.output}:{activation}"
-        elif activation is not Activation.NONE and not (
+            target, known = f"{layer.output}:{activation}", None
+        if activation is not Activation.NONE and not (
             activation in FUSED_ACTIVATIONS and code in _FUSING
         ):
             linear = f"{layer.output}:linear"
-            self.write(code, inputs, linear, shape, options)
-            self.activate(activation, linear, target, shape)
-            self.in_nhwc[layer.output] = target
-            return
-        fused = (
-            {"fusedActivationFunction": FUSED_ACTIVATIONS.get(activation, "NONE")}
-            if code in _FUSING
-            else {}
-        )
-        self.write(code, inputs, target, shape, {**options, **fused})
-        self.in_nhwc[layer.output] = target
-
-
-def _nhwc(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return (1, *shape[1:], shape[0])
+            # What a clipping one lets through is all that has to be told apart before it.
+            real = activation not in FUSED_ACTIVATIONS
+            clipped = None if real else known
+            self.write(code, inputs, linear, shape, options, rearranges=clipped, real=real)
+            activate(self, activation, linear, target, shape, rearranges=known)
+        else:
+            fused = FUSED_ACTIVATIONS.get(activation, "NONE")
+            held = {"fusedActivationFunction": fused} if code in _FUSING else {}
+            self.write(code, inputs, target, shape, {**options, **held}, rearranges=known)
+        self.place(layer.output, target, order)

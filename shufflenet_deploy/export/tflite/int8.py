@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,27 +27,62 @@ from shufflenet_deploy.network.quantization.ranges import (
     weight_scales,
 )
 
-#: Operations without an int8 kernel: they stay in float between DEQUANTIZE and QUANTIZE.
-FLOAT_ONLY = frozenset({"LOCAL_RESPONSE_NORMALIZATION"})
+#: Operations without an int8 kernel, or whose kernel cuts off what is below -16 (LOG_SOFTMAX): they
+#: stay in float between DEQUANTIZE and QUANTIZE.
+FLOAT_ONLY = frozenset({"DIV", "EXP", "LOCAL_RESPONSE_NORMALIZATION", "LOG_SOFTMAX"})
 
 _SAME_SCALE = frozenset(
     {
         "AVERAGE_POOL_2D",
         "CONCATENATION",
+        "DEPTH_TO_SPACE",
+        "GATHER",
+        "MAXIMUM",
         "MAX_POOL_2D",
+        "MINIMUM",
+        "MIRROR_PAD",
         "PAD",
         "PADV2",
+        "REDUCE_MAX",
         "RESHAPE",
+        "RESIZE_BILINEAR",
+        "RESIZE_NEAREST_NEIGHBOR",
+        "SLICE",
+        "SPACE_TO_DEPTH",
         "STRIDED_SLICE",
         "TRANSPOSE",
     }
 )
 
 #: Where the output channels are in a weight tensor.
-_CHANNEL_AXIS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0}
+_CHANNEL_AXIS = {
+    "CONV_2D": 0,
+    "DEPTHWISE_CONV_2D": 3,
+    "FULLY_CONNECTED": 0,
+    "TRANSPOSE_CONV": 0,
+}
 
-#: The kernel fixes this: outputs in [0, 1) with zero at the lowest code.
-_LOGISTIC = Quantization(scale=(1 / 256,), zero_point=(-128,))
+
+class _Inputs(NamedTuple):
+    """Places of the inputs of an operation with weights."""
+
+    source: int
+    weight: int
+    bias: int
+
+
+_USUAL_INPUTS = _Inputs(source=0, weight=1, bias=2)
+_INPUTS = {"TRANSPOSE_CONV": _Inputs(source=2, weight=1, bias=3)}
+
+#: Outputs that kernels fix: [0, 1) with zero at the lowest code, and [-1, 1).
+_SHARES = Quantization(scale=(1 / 256,), zero_point=(-128,))
+#: So many steps at least a softmax has for its largest share, or it is computed in float.
+_LEAST_STEPS = 32
+_FIXED = {
+    "LOGISTIC": _SHARES,
+    "SOFTMAX": _SHARES,
+    "TANH": Quantization(scale=(1 / 128,), zero_point=(0,)),
+}
 
 
 def quantised(
@@ -67,6 +103,16 @@ def quantised(
     return _Quantiser(program, ranges, float_values).program(float_io=float_io)
 
 
+def computed_in_float(program: TfliteProgram) -> set[str]:
+    """Outputs of the operations of an int8 program that compute in float."""
+    return {
+        operation.output
+        for operation in program.operations
+        if operation.code not in ("DEQUANTIZE", "QUANTIZE")
+        and program.tensors[operation.output].dtype == "float32"
+    }
+
+
 class _Quantiser:
     def __init__(
         self, program: TfliteProgram, ranges: Ranges, float_values: Collection[str]
@@ -75,30 +121,33 @@ class _Quantiser:
         self._floating = {
             operation.output
             for operation in program.operations
-            if operation.code in FLOAT_ONLY or operation.output.partition(":")[0] in float_values
+            if operation.code in FLOAT_ONLY
+            or operation.output.partition(":")[0] in float_values
+            or (operation.code == "SOFTMAX" and _too_fine(program, operation, ranges))
+            or any(program.tensors[name].real for name in (*operation.inputs, operation.output))
         }
         self._scales = _SharedScales(program, ranges, self._floating)
         self._tensors: dict[str, TfliteTensor] = {}
         self._operations: list[TfliteOperation] = []
 
     def program(self, *, float_io: bool) -> TfliteProgram:
-        source, output = self._source.input, self._source.output
+        source = self._source.input
         for operation in self._source.operations:
             if operation.output in self._floating:
                 self._in_float(operation)
             else:
                 self._in_int8(operation)
         if float_io:
-            output = self._float(output)
+            outputs = tuple(self._float(name) for name in self._source.outputs)
             head = self._conversion("QUANTIZE", source, source, f"{source}:float")
             self._operations.insert(0, head)
             source = head.inputs[0]
         else:
-            output = self._int8(output)
+            outputs = tuple(self._int8(name) for name in self._source.outputs)
         return replace(
             self._source,
             input=source,
-            output=output,
+            outputs=outputs,
             operations=tuple(self._operations),
             tensors=self._tensors,
         )
@@ -106,14 +155,28 @@ class _Quantiser:
     def _in_int8(self, operation: TfliteOperation) -> None:
         activations = [n for n in operation.inputs if self._source.tensors[n].data is None]
         inputs = [self._int8(name) if name in activations else name for name in operation.inputs]
-        if operation.code in _CHANNEL_AXIS:
-            inputs[1:3] = self._weights(operation)
+        weighted = self._weights(operation) if operation.code in _CHANNEL_AXIS else {}
+        inputs = [
+            name if name in activations else weighted.get(name) or self._operand(operation, name)
+            for name in inputs
+        ]
+        output = operation.output
+        fixed = _FIXED.get(operation.code)
+        if fixed is not None and self._scales[output] != fixed:
+            self._in_fixed_scale(replace(operation, inputs=tuple(inputs)), fixed)
         else:
-            inputs = [
-                name if name in activations else self._operand(operation, name) for name in inputs
-            ]
-        self._operations.append(replace(operation, inputs=tuple(inputs)))
-        self._keep(operation.output)
+            self._operations.append(replace(operation, inputs=tuple(inputs)))
+        self._keep(output)
+
+    def _in_fixed_scale(self, operation: TfliteOperation, fixed: Quantization) -> None:
+        """Write the output in the scale of its kernel, then in the one that it shares."""
+        name = f"{operation.output}:unscaled"
+        tensor = self._source.tensors[operation.output]
+        self._tensors[name] = replace(tensor, name=name, dtype="int8", quantization=fixed)
+        self._operations.append(replace(operation, output=name))
+        self._operations.append(
+            TfliteOperation(code="QUANTIZE", inputs=(name,), output=operation.output)
+        )
 
     def _in_float(self, operation: TfliteOperation) -> None:
         """Compute in float under another name; ``_int8`` and ``_float`` convert on demand."""
@@ -176,13 +239,16 @@ class _Quantiser:
         )
         return unique
 
-    def _weights(self, operation: TfliteOperation) -> list[str]:
-        """int8 weights per output channel and int32 biases."""
+    def _weights(self, operation: TfliteOperation) -> dict[str, str]:
+        """int8 weights per output channel and int32 biases, by their names."""
         axis = _CHANNEL_AXIS[operation.code]
-        weight, bias = (self._source.tensors[name] for name in operation.inputs[1:3])
+        places = _INPUTS.get(operation.code, _USUAL_INPUTS)
+        weight, bias = (
+            self._source.tensors[operation.inputs[at]] for at in (places.weight, places.bias)
+        )
         if weight.data is None or bias.data is None:
             raise AssertionError("weights are constants")
-        (input_scale,) = self._scales[operation.inputs[0]].scale
+        (input_scale,) = self._scales[operation.inputs[places.source]].scale
         channel_first = np.moveaxis(weight.data, axis, 0)
         scales = weight_scales(channel_first, bias.data, input_scale)
         steps = scales.reshape([-1 if i == axis else 1 for i in range(weight.data.ndim)])
@@ -202,11 +268,25 @@ class _Quantiser:
             data=sums,
             quantization=Quantization(scale=_floats(bias_scales), zero_point=zeros),
         )
-        return [weight.name, bias.name]
+        return {weight.name: weight.name, bias.name: bias.name}
+
+
+def _too_fine(program: TfliteProgram, operation: TfliteOperation, ranges: Ranges) -> bool:
+    """True if a softmax among so many elements has shares that its kernel's steps cannot hold."""
+    tensor = program.tensors[operation.output]
+    span = ranges.spans.get(tensor.rearranges or tensor.name)
+    return span is not None and span[1] < _LEAST_STEPS * _SHARES.scale[0]
 
 
 def _floats(values: Iterable[float]) -> tuple[float, ...]:
     return tuple(float(np.float32(value)) for value in values)
+
+
+def _covers(fixed: Quantization, span: Span | None) -> bool:
+    """True if all of a range is in a fixed scale, but for its last step."""
+    (scale,), (zero_point,) = fixed.scale, fixed.zero_point
+    low, high = scale * (-129 - zero_point), scale * (128 - zero_point)
+    return span is None or (low <= span[0] and span[1] <= high)
 
 
 class _SharedScales:
@@ -219,7 +299,6 @@ class _SharedScales:
             if operation.code in _SAME_SCALE:
                 for name in self._parents.keys() & {*operation.inputs}:
                     self._parents[self._root(name)] = self._root(operation.output)
-        self._fixed = {self._root(one.output) for one in integer if one.code == "LOGISTIC"}
         self._calibrated = ranges.spans
         self._spans: dict[str, Span] = {}
         for name in self._parents:
@@ -229,11 +308,23 @@ class _SharedScales:
                 root = self._root(name)
                 known = self._spans.get(root, span)
                 self._spans[root] = (min(known[0], span[0]), max(known[1], span[1]))
+        self._fixed = self._agreed(one for one in integer if one.code in _FIXED)
+
+    def _agreed(self, operations: Iterable[TfliteOperation]) -> dict[str, Quantization]:
+        """Scales that kernels fix, for the groups that hold nothing outside of them."""
+        wanted: dict[str, set[Quantization]] = {}
+        for operation in operations:
+            wanted.setdefault(self._root(operation.output), set()).add(_FIXED[operation.code])
+        return {
+            root: fixed
+            for root, (fixed, *others) in wanted.items()
+            if not others and _covers(fixed, self._spans.get(root))
+        }
 
     def __getitem__(self, name: str) -> Quantization:
         root = self._root(name)
         if root in self._fixed:
-            return _LOGISTIC
+            return self._fixed[root]
         value, _, form = name.partition(":")
         if root not in self._spans and value in self._calibrated:
             # Another form of a value, which usually shares the scale of what is in float here.

@@ -10,32 +10,70 @@ that exist only because of the lowering have a colon in their name, such as ``po
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
-import numpy as np
-
-from shufflenet_deploy.errors import ExportError
+from shufflenet_deploy.errors import UnsupportedError
+from shufflenet_deploy.export.tflite.arithmetic_lowering import (
+    lower_add,
+    lower_arithmetic,
+    lower_clip,
+    lower_elementwise,
+    lower_elu,
+    lower_leaky_relu,
+    lower_multiply,
+)
 from shufflenet_deploy.export.tflite.conv_lowering import lower_conv
 from shufflenet_deploy.export.tflite.graph_lowering import GraphLowering
 from shufflenet_deploy.export.tflite.lowering_plans import Plan, rearranged
+from shufflenet_deploy.export.tflite.movement_lowering import (
+    lower_concat,
+    lower_flatten,
+    lower_pad,
+    lower_permute,
+    lower_reshape,
+    lower_resize,
+    lower_slice,
+)
+from shufflenet_deploy.export.tflite.pixel_shuffles import (
+    BlockwiseDepthToSpace,
+    BlockwiseSpaceToDepth,
+    lower_blockwise,
+    lower_depth_to_space,
+    lower_space_to_depth,
+    with_blockwise_pixel_shuffles,
+)
 from shufflenet_deploy.export.tflite.pool_lowering import lower_adaptive_pool, lower_pool
 from shufflenet_deploy.export.tflite.program import TfliteProgram
+from shufflenet_deploy.export.tflite.reduction_lowering import lower_reduce, lower_softmax
+from shufflenet_deploy.export.tflite.transposed_conv_lowering import lower_conv_transpose
 from shufflenet_deploy.network.graph import (
-    Activation,
     AdaptiveAveragePool,
     Add,
+    Arithmetic,
+    Clip,
     Concat,
     Conv,
+    ConvTranspose,
     Dense,
+    DepthToSpace,
     Elementwise,
+    Elu,
     Flatten,
     Graph,
     Layer,
+    LeakyRelu,
     LocalResponseNorm,
     Multiply,
+    Pad,
+    Permute,
     Pool,
+    Reduce,
+    Reshape,
+    Resize,
     Shuffle,
+    Slice,
+    Softmax,
+    SpaceToDepth,
 )
 from shufflenet_deploy.network.passes.shuffle_rewrites import BlockShuffle
 
@@ -44,30 +82,51 @@ def lower(graph: Graph, plan: Plan) -> TfliteProgram:
     """Write a graph as NHWC operations.
 
     Raises:
-        ExportError: a layer has no exact counterpart.
+        UnsupportedError: a layer has no exact counterpart.
     """
-    graph = rearranged(graph, plan)
+    graph = with_blockwise_pixel_shuffles(rearranged(graph, plan))
     lowering = GraphLowering(graph, plan)
-    if plan.planar_input:
-        lowering.declare(graph.input, (1, *graph.shapes[graph.input]))
-    else:
-        shape = lowering.nhwc_shape_of(graph.input)
-        lowering.in_nhwc[graph.input] = lowering.declare(graph.input, shape)
+    planar = (0, 1, 2)
+    order = planar if plan.planar_input else lowering.usual_order(graph.input)
+    shape = lowering.shape_in(graph.input, order)
+    lowering.place(graph.input, lowering.declare(graph.input, shape), order)
     for layer in graph.layers:
-        _LOWERINGS[type(layer)](lowering, layer)
-    output = lowering.nhwc(graph.output)
-    if graph.output in lowering.element_order:
-        raise AssertionError("only a fully connected layer reads a reordered vector")
+        lower_layer = _LOWERINGS.get(type(layer))
+        if lower_layer is None:
+            raise UnsupportedError(
+                f"'{layer.name}' is a {type(layer).__name__}, which TFLite files cannot hold yet"
+            )
+        lower_layer(lowering, layer)
     return TfliteProgram(
         name=graph.name,
         input=graph.input,
-        output=output,
+        outputs=_outputs(lowering),
         operations=tuple(lowering.operations),
         tensors=lowering.tensors,
     )
 
 
+def _outputs(lowering: GraphLowering) -> tuple[str, ...]:
+    """Tensors of the outputs, in their usual order and each another one.
+
+    A permuted value, or a value that is passed through, has no tensor to itself; it is copied.
+    """
+    found: list[str] = []
+    for value in lowering.graph.outputs:
+        tensor = lowering.nhwc(value)
+        if value in lowering.element_order:
+            raise AssertionError("only a fully connected layer reads a reordered vector")
+        if tensor in found or tensor == lowering.graph.input:
+            copy = f"{value}:output-{len(found)}"
+            lowering.reshape(tensor, copy, lowering.nhwc_shape_of(value))
+            tensor = copy
+        found.append(tensor)
+    return tuple(found)
+
+
 def _lower_dense(lowering: GraphLowering, layer: Dense) -> None:
+    if len(lowering.graph.shapes[layer.inputs[0]]) != 1:
+        raise UnsupportedError(f"'{layer.name}' multiplies the rows of a matrix; flatten it first")
     order = lowering.element_order.get(layer.inputs[0])
     weight = layer.weight if order is None else layer.weight.take(order, axis=1)
     inputs = (
@@ -78,30 +137,13 @@ def _lower_dense(lowering: GraphLowering, layer: Dense) -> None:
     lowering.emit(layer, "FULLY_CONNECTED", inputs, {})
 
 
-def _lower_add(lowering: GraphLowering, layer: Add) -> None:
-    inputs = tuple(lowering.nhwc(name) for name in layer.inputs)
-    lowering.emit(layer, "ADD", inputs, {})
-
-
-def _lower_multiply(lowering: GraphLowering, layer: Multiply) -> None:
-    inputs = tuple(lowering.nhwc(name) for name in layer.inputs)
-    lowering.emit(layer, "MUL", inputs, {})
-
-
-def _lower_concat(lowering: GraphLowering, layer: Concat) -> None:
-    if layer.output in lowering.hoisted.values():
-        layer = replace(layer, activation=Activation.NONE)
-    inputs = tuple(lowering.nhwc(name) for name in layer.inputs)
-    lowering.emit(layer, "CONCATENATION", inputs, {"axis": 3})
-
-
 def _lower_shuffle(lowering: GraphLowering, layer: Shuffle) -> None:
     channels, height, width = lowering.graph.shapes[layer.output]
     split = (height * width, layer.groups, channels // layer.groups)
     lowering.reshape(lowering.nhwc(layer.inputs[0]), f"{layer.output}:split", split)
     lowering.transpose(f"{layer.output}:split", f"{layer.output}:mixed", (0, 2, 1))
     lowering.reshape(f"{layer.output}:mixed", layer.output, (1, height, width, channels))
-    lowering.in_nhwc[layer.output] = layer.output
+    lowering.place(layer.output, layer.output)
 
 
 def _lower_block_shuffle(lowering: GraphLowering, layer: BlockShuffle) -> None:
@@ -110,12 +152,12 @@ def _lower_block_shuffle(lowering: GraphLowering, layer: BlockShuffle) -> None:
     lowering.reshape(lowering.nhwc(layer.inputs[0]), f"{layer.output}:split", split)
     lowering.transpose(f"{layer.output}:split", f"{layer.output}:mixed", (0, 2, 1, 3))
     lowering.reshape(f"{layer.output}:mixed", layer.output, (1, height, width, channels))
-    lowering.in_nhwc[layer.output] = layer.output
+    lowering.place(layer.output, layer.output)
 
 
 def _lower_response_norm(lowering: GraphLowering, layer: LocalResponseNorm) -> None:
     if layer.size % 2 == 0:
-        raise ExportError(f"'{layer.name}' normalises over an even number of channels")
+        raise UnsupportedError(f"'{layer.name}' normalises over an even number of channels")
     options = {
         "radius": layer.size // 2,
         "bias": layer.k,
@@ -126,47 +168,33 @@ def _lower_response_norm(lowering: GraphLowering, layer: LocalResponseNorm) -> N
     lowering.emit(layer, "LOCAL_RESPONSE_NORMALIZATION", inputs, options)
 
 
-def _lower_elementwise(lowering: GraphLowering, layer: Elementwise) -> None:
-    lowering.activate(
-        layer.activation,
-        lowering.nhwc(layer.inputs[0]),
-        layer.output,
-        lowering.nhwc_shape_of(layer.output),
-    )
-    lowering.in_nhwc[layer.output] = layer.output
-
-
-def _lower_flatten(lowering: GraphLowering, layer: Flatten) -> None:
-    source = layer.inputs[0]
-    channels, height, width = lowering.graph.shapes[source]
-    size = channels * height * width
-    if source in lowering.planar or height * width == 1:
-        tensor = lowering.planar.get(source) or lowering.nhwc(source)
-        lowering.reshape(tensor, layer.output, (1, size))
-        lowering.in_nhwc[layer.output] = layer.output
-    elif all(isinstance(reader, Dense) for reader in lowering.readers(layer.output)):
-        # Leave the pixels as they lie; the layers that read them reorder their weights.
-        lowering.reshape(lowering.nhwc(source), f"{layer.output}:nhwc", (1, size))
-        lowering.in_nhwc[layer.output] = f"{layer.output}:nhwc"
-        order = np.arange(size).reshape(channels, height, width).transpose(1, 2, 0)
-        lowering.element_order[layer.output] = order.ravel()
-    else:
-        lowering.transpose(lowering.nhwc(source), f"{layer.output}:nchw", (0, 3, 1, 2))
-        lowering.reshape(f"{layer.output}:nchw", layer.output, (1, size))
-        lowering.in_nhwc[layer.output] = layer.output
-
-
 _LOWERINGS: dict[type[Layer], Callable[[GraphLowering, Any], None]] = {
     Conv: lower_conv,
+    ConvTranspose: lower_conv_transpose,
     Dense: _lower_dense,
     Pool: lower_pool,
     AdaptiveAveragePool: lower_adaptive_pool,
-    Add: _lower_add,
-    Multiply: _lower_multiply,
-    Concat: _lower_concat,
+    Add: lower_add,
+    Multiply: lower_multiply,
+    Arithmetic: lower_arithmetic,
+    Concat: lower_concat,
+    Slice: lower_slice,
+    Pad: lower_pad,
+    Resize: lower_resize,
+    DepthToSpace: lower_depth_to_space,
+    SpaceToDepth: lower_space_to_depth,
+    BlockwiseDepthToSpace: lower_blockwise,
+    BlockwiseSpaceToDepth: lower_blockwise,
     Shuffle: _lower_shuffle,
     BlockShuffle: _lower_block_shuffle,
     LocalResponseNorm: _lower_response_norm,
-    Elementwise: _lower_elementwise,
-    Flatten: _lower_flatten,
+    Elementwise: lower_elementwise,
+    LeakyRelu: lower_leaky_relu,
+    Elu: lower_elu,
+    Clip: lower_clip,
+    Softmax: lower_softmax,
+    Reduce: lower_reduce,
+    Reshape: lower_reshape,
+    Permute: lower_permute,
+    Flatten: lower_flatten,
 }

@@ -140,7 +140,7 @@ def _lower_uneven_average(lowering: GraphLowering, layer: AdaptiveAveragePool) -
         lowering.constant(f"{layer.name}:bias", np.zeros(cells, np.float32)),
     )
     lowering.write("FULLY_CONNECTED", inputs, planar, (channels, cells), {})
-    lowering.planar[layer.output] = planar
+    lowering.planes[layer.output] = planar
 
 
 def _pool_options(layer: Pool, padding: str) -> dict[str, Any]:

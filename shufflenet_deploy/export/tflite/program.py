@@ -25,7 +25,8 @@ class TfliteTensor:
     """A value at run time, or a constant when ``data`` is there.
 
     ``rearranges`` names the value of the graph whose channels it holds in another order. ``span``
-    is the range of a value that calibration does not know because no layer makes it.
+    is the range of a value that calibration does not know because no layer makes it. ``real`` marks
+    a step within a layer whose range nobody knows: int8 files compute it in float.
     """
 
     name: str
@@ -35,6 +36,7 @@ class TfliteTensor:
     quantization: Quantization | None = None
     rearranges: str | None = None
     span: tuple[float, float] | None = None
+    real: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +51,15 @@ class TfliteOperation:
 
 @dataclass(frozen=True, kw_only=True)
 class TfliteProgram:
-    """Operations in order, and every tensor they name."""
+    """Operations in order, and every tensor they name; ``outputs`` are in the graph's order."""
 
     name: str
     input: str
-    output: str
+    outputs: tuple[str, ...]
     operations: tuple[TfliteOperation, ...]
     tensors: Mapping[str, TfliteTensor]
+
+    @property
+    def output(self) -> str:
+        """The first output, a classifier's only one."""
+        return self.outputs[0]

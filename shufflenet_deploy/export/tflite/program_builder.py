@@ -1,4 +1,4 @@
-"""Builder of NHWC programs: constants, data movement, padding and activations."""
+"""Builder of NHWC programs: constants, data movement and padding."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from shufflenet_deploy.export.tflite.program import Array, TfliteOperation, TfliteTensor
-from shufflenet_deploy.network.graph import Activation
 
 #: (top, left, bottom, right)
 Padding = tuple[int, int, int, int]
@@ -33,20 +32,31 @@ class ProgramBuilder:
         options: Mapping[str, Any],
         *,
         span: tuple[float, float] | None = None,
+        rearranges: str | None = None,
+        real: bool = False,
     ) -> None:
-        """Append an operation and the tensor ``output``; ``span`` is its range, where known."""
-        self.declare(output, shape, span)
+        """Append an operation and the tensor ``output``; see ``declare``."""
+        self.declare(output, shape, span, rearranges=rearranges, real=real)
         self.operations.append(
             TfliteOperation(code=code, inputs=inputs, output=output, options=options)
         )
 
     def declare(
-        self, name: str, shape: tuple[int, ...], span: tuple[float, float] | None = None
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        span: tuple[float, float] | None = None,
+        *,
+        rearranges: str | None = None,
+        real: bool = False,
     ) -> str:
-        """Add a tensor that is computed at run time."""
+        """Add a tensor that is computed at run time; the rest is of ``TfliteTensor``."""
         # Rewrites of shuffles name a value ``source:form``; the lowering's own are no values.
-        rearranges = name.partition(":")[0] if name in self._values else None
-        self.tensors[name] = TfliteTensor(name=name, shape=shape, rearranges=rearranges, span=span)
+        if name in self._values:
+            rearranges = name.partition(":")[0]
+        self.tensors[name] = TfliteTensor(
+            name=name, shape=shape, rearranges=rearranges, span=span, real=real
+        )
         return name
 
     def constant(self, name: str, data: Array) -> str:
@@ -58,16 +68,21 @@ class ProgramBuilder:
             )
         return name
 
-    def reshape(self, source: str, target: str, shape: tuple[int, ...]) -> None:
+    def reshape(
+        self, source: str, target: str, shape: tuple[int, ...], *, rearranges: str | None = None
+    ) -> None:
         """Append a reshape of ``source``."""
         sizes = self.constant(f"shape:{shape}", np.array(shape, np.int32))
-        self.write("RESHAPE", (source, sizes), target, shape, {"newShape": shape})
+        options = {"newShape": shape}
+        self.write("RESHAPE", (source, sizes), target, shape, options, rearranges=rearranges)
 
-    def transpose(self, source: str, target: str, order: tuple[int, ...]) -> None:
+    def transpose(
+        self, source: str, target: str, order: tuple[int, ...], *, rearranges: str | None = None
+    ) -> None:
         """Append a transpose of ``source`` to the axes ``order``."""
         shape = tuple(self.tensors[source].shape[axis] for axis in order)
         axes = self.constant(f"order:{order}", np.array(order, np.int32))
-        self.write("TRANSPOSE", (source, axes), target, shape, {})
+        self.write("TRANSPOSE", (source, axes), target, shape, {}, rearranges=rearranges)
 
     def pad(self, source: str, name: str, padding: Padding, *, zeros: bool) -> str:
         """Pad with zeros or with the lowest number, as one operation; none for an empty padding."""
@@ -106,23 +121,3 @@ class ProgramBuilder:
             self.write("CONCATENATION", tuple(parts), target, tuple(shape), options)
             source = target
         return source
-
-    def activate(
-        self, activation: Activation, source: str, target: str, shape: tuple[int, ...]
-    ) -> None:
-        """Append an activation as an operation of its own."""
-        if activation is Activation.HARD_SIGMOID:
-            three = self.constant("three", np.array(3, np.float32))
-            sixth = self.constant("sixth", np.array(1 / 6, np.float32))
-            middle = f"{target}:times-six"
-            options = {"fusedActivationFunction": "RELU6"}
-            self.write("ADD", (source, three), middle, shape, options, span=(0.0, 6.0))
-            options = {"fusedActivationFunction": "NONE"}
-            self.write("MUL", (middle, sixth), target, shape, options)
-            return
-        codes = {
-            Activation.RELU: "RELU",
-            Activation.RELU6: "RELU6",
-            Activation.SIGMOID: "LOGISTIC",
-        }
-        self.write(codes[activation], (source,), target, shape, {})

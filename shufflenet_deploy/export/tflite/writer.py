@@ -19,9 +19,15 @@ from numpy.typing import NDArray
 
 from shufflenet_deploy.atomic_files import replacing
 from shufflenet_deploy.export.lowering_names import AUTO, parse
-from shufflenet_deploy.export.tflite.int8 import quantised
+from shufflenet_deploy.export.tflite.int8 import computed_in_float, quantised
 from shufflenet_deploy.export.tflite.lowering import lower
 from shufflenet_deploy.export.tflite.lowering_plans import Plan, plan
+from shufflenet_deploy.export.tflite.operator_versions import (
+    ENUMERATIONS,
+    OPTIONS,
+    least_runtime,
+    version,
+)
 from shufflenet_deploy.export.tflite.program import (
     TfliteOperation,
     TfliteProgram,
@@ -40,10 +46,6 @@ _SCHEMA_VERSION = 3
 _ALIGNMENT_BYTES = 16
 _SHARED_BYTES = 1 << 16
 
-#: The first TensorFlow whose runtime knows each operation in the version written here.
-_GROUPED_CONV_SINCE = "2.9.0"
-_ALL_ELSE_SINCE = "1.15.0"
-
 
 def write(
     graph: Graph,
@@ -55,7 +57,7 @@ def write(
     """Write an fp32 TFLite file, whole or not at all; ``metadata`` are entries by name.
 
     Raises:
-        ExportError: a layer has no exact counterpart in TFLite.
+        UnsupportedError: a layer has no exact counterpart in TFLite.
         UsageError: no lowering of that name, or the folder cannot be written.
     """
     _write(path, lower(graph, _plan(graph, lowering, Precision.FP32)), metadata)
@@ -65,7 +67,7 @@ def to_bytes(graph: Graph, *, lowering: str = AUTO) -> bytes:
     """The content of an fp32 TFLite file.
 
     Raises:
-        ExportError: a layer has no exact counterpart in TFLite.
+        UnsupportedError: a layer has no exact counterpart in TFLite.
         UsageError: no lowering of that name.
     """
     return bytes(pack(lower(graph, _plan(graph, lowering, Precision.FP32))))
@@ -80,16 +82,22 @@ def write_int8(
     float_io: bool = False,
     float_values: Collection[str] = (),
     metadata: Mapping[str, bytes] = MappingProxyType({}),
-) -> None:
+) -> tuple[str, ...]:
     """Write a full-integer int8 TFLite file, whole or not at all; see ``int8_to_bytes``.
 
+    Returns the names of the layers that compute in float, in order: those that make
+    ``float_values``, and those that have no integer kernel.
+
     Raises:
-        ExportError: a layer has no exact counterpart in TFLite, or a value no calibrated range.
+        UnsupportedError: a layer has no exact counterpart in TFLite.
+        ExportError: a value has no calibrated range.
         UsageError: no lowering of that name, or the folder cannot be written.
     """
     program = _int8_program(graph, ranges, lowering, float_values)
     made = quantised(program, ranges, float_io=float_io, float_values=float_values)
     _write(path, made, metadata)
+    computed = {value.partition(":")[0] for value in computed_in_float(made)}
+    return tuple(layer.name for layer in graph.layers if layer.output in computed)
 
 
 def int8_to_bytes(
@@ -106,7 +114,8 @@ def int8_to_bytes(
     of layers) that are better computed in float.
 
     Raises:
-        ExportError: a layer has no exact counterpart in TFLite, or a value no calibrated range.
+        UnsupportedError: a layer has no exact counterpart in TFLite.
+        ExportError: a value has no calibrated range.
         UsageError: no lowering of that name.
     """
     program = _int8_program(graph, ranges, lowering, float_values)
@@ -168,13 +177,13 @@ class _Packer:
         subgraph.name = "main"
         subgraph.inputs = [self._tensor(program.tensors[program.input])]
         subgraph.operators = [self._operator(operation) for operation in program.operations]
-        subgraph.outputs = [self._tensor(program.tensors[program.output])]
+        subgraph.outputs = [self._tensor(program.tensors[name]) for name in program.outputs]
         subgraph.tensors = self._tensors
         model.subgraphs = [subgraph]
         model.operatorCodes = [self._operator_code(*key) for key in self._codes]
         model.signatureDefs = [self._signature(subgraph)]
-        version = self._runtime_version().encode().ljust(16, b"\0")
-        entries = {"min_runtime_version": version, **self._entries}
+        least = least_runtime(program).encode().ljust(16, b"\0")
+        entries = {"min_runtime_version": least, **self._entries}
         model.metadata = [self._metadata(name, content) for name, content in entries.items()]
         model.buffers = [_buffer(schema, content) for content in self.contents]
         return model
@@ -216,21 +225,21 @@ class _Packer:
     def _operator(self, operation: TfliteOperation) -> Any:
         schema, tensors = self._schema, self._program.tensors
         operator = schema.OperatorT()
-        key = (operation.code, _version(operation, self._program))
+        key = (operation.code, version(operation, self._program))
         operator.opcodeIndex = self._codes.setdefault(key, len(self._codes))
         operator.inputs = [self._tensor(tensors[name]) for name in operation.inputs]
         operator.outputs = [self._tensor(tensors[operation.output])]
-        kind = _OPTIONS.get(operation.code)
+        kind = OPTIONS.get(operation.code)
         if kind is not None:
             operator.builtinOptionsType = getattr(schema.BuiltinOptions, kind)
             operator.builtinOptions = getattr(schema, f"{kind}T")()
-            for name, value in operation.options.items():
-                enumeration = _ENUMERATIONS.get(name)
-                coded = getattr(getattr(schema, enumeration), value) if enumeration else value
-                setattr(operator.builtinOptions, name, coded)
             if hasattr(operator.builtinOptions, "dilationHFactor"):
                 operator.builtinOptions.dilationHFactor = 1
                 operator.builtinOptions.dilationWFactor = 1
+            for name, value in operation.options.items():
+                enumeration = ENUMERATIONS.get(name)
+                coded = getattr(getattr(schema, enumeration), value) if enumeration else value
+                setattr(operator.builtinOptions, name, coded)
         return operator
 
     def _operator_code(self, name: str, version: int) -> Any:
@@ -245,7 +254,10 @@ class _Packer:
         signature.signatureKey = "serving_default"
         signature.subgraphIndex = 0
         signature.inputs = [self._named(self._program.input, subgraph.inputs[0])]
-        signature.outputs = [self._named(self._program.output, subgraph.outputs[0])]
+        signature.outputs = [
+            self._named(name, index)
+            for name, index in zip(self._program.outputs, subgraph.outputs, strict=True)
+        ]
         return signature
 
     def _named(self, name: str, index: int) -> Any:
@@ -258,12 +270,6 @@ class _Packer:
         entry.name = name
         entry.buffer = self._content(np.frombuffer(content, np.uint8))
         return entry
-
-    def _runtime_version(self) -> str:
-        grouped = any(
-            _is_grouped(operation, self._program) for operation in self._program.operations
-        )
-        return _GROUPED_CONV_SINCE if grouped else _ALL_ELSE_SINCE
 
 
 def _buffer(schema: Any, content: memoryview) -> Any:
@@ -284,63 +290,3 @@ def _buffer(schema: Any, content: memoryview) -> Any:
             return schema.BufferEnd(builder)
 
     return Aligned()
-
-
-def _is_grouped(operation: TfliteOperation, program: TfliteProgram) -> bool:
-    if operation.code != "CONV_2D":
-        return False
-    source, weight = (program.tensors[name] for name in operation.inputs[:2])
-    return source.shape[3] != weight.shape[3]
-
-
-def _version(operation: TfliteOperation, program: TfliteProgram) -> int:
-    """The lowest version of an operation that has what is used, so that old runtimes take it."""
-    if _is_grouped(operation, program):
-        return 6
-    int8 = program.tensors[operation.inputs[0]].dtype == "int8"
-    return _INT8_VERSIONS.get(operation.code, 1) if int8 else 1
-
-
-_INT8_VERSIONS = {
-    "ADD": 2,
-    "AVERAGE_POOL_2D": 2,
-    "CONCATENATION": 2,
-    "CONV_2D": 3,
-    "DEPTHWISE_CONV_2D": 3,
-    "DEQUANTIZE": 2,
-    "FULLY_CONNECTED": 4,
-    "LOGISTIC": 2,
-    "MAX_POOL_2D": 2,
-    "MEAN": 2,
-    "MUL": 2,
-    "PAD": 2,
-    "PADV2": 2,
-    "QUANTIZE": 2,
-    "RELU": 2,
-    "RELU6": 2,
-    "STRIDED_SLICE": 2,
-    "TRANSPOSE": 2,
-}
-
-#: The options table of each operation; activations such as RELU have none.
-_OPTIONS = {
-    "ADD": "AddOptions",
-    "AVERAGE_POOL_2D": "Pool2DOptions",
-    "CONCATENATION": "ConcatenationOptions",
-    "CONV_2D": "Conv2DOptions",
-    "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions",
-    "DEQUANTIZE": "DequantizeOptions",
-    "FULLY_CONNECTED": "FullyConnectedOptions",
-    "LOCAL_RESPONSE_NORMALIZATION": "LocalResponseNormalizationOptions",
-    "MAX_POOL_2D": "Pool2DOptions",
-    "MEAN": "ReducerOptions",
-    "MUL": "MulOptions",
-    "PAD": "PadOptions",
-    "PADV2": "PadV2Options",
-    "QUANTIZE": "QuantizeOptions",
-    "RESHAPE": "ReshapeOptions",
-    "STRIDED_SLICE": "StridedSliceOptions",
-    "TRANSPOSE": "TransposeOptions",
-}
-
-_ENUMERATIONS = {"padding": "Padding", "fusedActivationFunction": "ActivationFunctionType"}

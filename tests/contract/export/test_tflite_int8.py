@@ -151,7 +151,7 @@ def test_alexnet_at_a_size_that_needs_uneven_windows(name, head):
     assert sqnr_db(wanted, infer(litert(content), image)) >= 20
 
 
-def test_response_norm_alone_stays_in_float():
+def test_response_norm_alone_stays_in_float(tmp_path):
     torch.manual_seed(0)
     net = nn.Sequential(
         nn.Conv2d(3, 16, 3, 2, 1),
@@ -174,6 +174,9 @@ def test_response_norm_alone_stays_in_float():
         "QUANTIZE": 1,
         "MAX_POOL_2D": 1,
     }
+    assert writer.write_int8(graph, ranges, tmp_path / "net.tflite") == ("2",)
+    asked = writer.write_int8(graph, ranges, tmp_path / "net.tflite", float_values=[graph.output])
+    assert asked == ("2", "4")
     (image,) = photographs(shipped.held_out[:1], SMALL)
     wanted = interpreter.outputs(graph, image[None])[0]
     for resolver in RESOLVERS:
