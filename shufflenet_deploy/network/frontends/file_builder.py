@@ -179,8 +179,10 @@ class FileBuilder:
         touched, overhang = self.windows(x, kernel, stride, padding, ceil=ceil)
         if overhang and kind is PoolKind.AVERAGE:
             if count_padding and any(padding):
-                x = self.emit(Pad, x, padding=padding)
-                touched = self.windows(x, kernel, stride, (0, 0, 0, 0), ceil=True)[0]
+                counted = [min(pair) for pair in zip(touched, padding, strict=True)]
+                x = self.emit(Pad, x, padding=tuple(counted))
+                rest = [all_ - part for all_, part in zip(touched, counted, strict=True)]
+                touched = (rest[0], rest[1], rest[2], rest[3])
             count_padding = False
         return self.emit(
             Pool,
