@@ -7,7 +7,8 @@ windows, batch normalisation, the sum of values.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -100,6 +101,14 @@ class FileBuilder:
     def fail(self, reason: str) -> NoReturn:
         """Raise a ``UsageError`` that names the file and the operation."""
         raise UsageError(f"cannot read {self.source}: {first_line(self.what)} {reason}")
+
+    @contextmanager
+    def malformed(self) -> Iterator[None]:
+        """Errors of a reader that a damaged operation brings about are said in a line, too."""
+        try:
+            yield
+        except (ArithmeticError, LookupError, MemoryError, TypeError, ValueError) as error:
+            self.fail(f"is damaged ({first_line(str(error), 80) or type(error).__name__})")
 
     # --- what more than one operation of a file becomes ---------------------------------------
 

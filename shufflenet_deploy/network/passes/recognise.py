@@ -33,7 +33,7 @@ Samples = NDArray[np.float64]
 _LONGEST = 12
 _GRID: Samples = np.concatenate(
     [
-        np.linspace(-12, 12, 2401),
+        np.linspace(-12, 12, 481),
         [-1e4, -1e3, -100.0, -40.0, 40.0, 100.0, 1e3, 1e4],
         [3.0, -3.0, 6.0, -6.0, 0.0],
     ]
@@ -60,6 +60,7 @@ def recognise(graph: Graph) -> Graph:
         ExportError: an error function or a softplus is part of no known activation.
     """
     functions: dict[str, dict[str, Samples]] = {graph.input: {graph.input: _GRID}}
+    last_reader = {name: layer.name for layer in graph.layers for name in layer.inputs}
     layers: list[Layer] = []
     for original in graph.layers:
         layer = original
@@ -72,6 +73,8 @@ def recognise(graph: Graph) -> Graph:
                 break
         layers.append(layer)
         functions[layer.output] = found | {layer.output: _GRID}
+        for name in {name for name in original.inputs if last_reader[name] == original.name}:
+            functions.pop(name, None)
     return _complete(replace(graph, layers=tuple(layers)))
 
 
@@ -119,11 +122,17 @@ def _functions_of(layer: Layer, known: dict[str, dict[str, Samples]]) -> dict[st
 
 
 def _activation_like(samples: Samples) -> Activation | None:
-    with np.errstate(all="ignore"):
-        for activation, expected in _EXPECTED.items():
-            if np.allclose(samples, expected, rtol=2e-5, atol=2e-6):
-                return activation
+    if not np.isfinite(samples).all():
+        return None
+    for activation, expected in _EXPECTED.items():
+        # A few numbers tell most functions apart.
+        if _close(samples[::60], expected[::60]) and _close(samples, expected):
+            return activation
     return None
+
+
+def _close(found: Samples, expected: Samples) -> bool:
+    return bool((np.abs(found - expected) <= 2e-6 + 2e-5 * np.abs(expected)).all())
 
 
 def _arithmetic(layer: Layer, *operands: Samples) -> Samples | None:

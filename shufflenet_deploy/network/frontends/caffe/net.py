@@ -49,7 +49,8 @@ class NetReader:
             self.builder.what = f"{layer.type} '{layer.name}'"
             self.builder.name = layer.name.replace("/", ".")
             if layer.type != "Input":
-                self._read(layer)
+                with self.builder.malformed():
+                    self._read(layer)
         self.builder.what = "it"
         outputs = list(self._unread.values())
         if not outputs or outputs[0].name == INPUT_NAME:
