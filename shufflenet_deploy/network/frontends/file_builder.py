@@ -46,6 +46,7 @@ INPUT_NAME = "input"
 Padding = tuple[int, int, int, int]
 
 _MOST_NAME = 200
+_MOST_MESSAGE = 400
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,8 @@ class FileBuilder:
 
     def fail(self, reason: str) -> NoReturn:
         """Raise a ``UsageError`` that names the file and the operation."""
-        raise UsageError(f"cannot read {self.source}: {first_line(self.what)} {reason}")
+        text = first_line(f"{first_line(self.what)} {reason}", _MOST_MESSAGE)
+        raise UsageError(f"cannot read {self.source}: {text}")
 
     @contextmanager
     def malformed(self) -> Iterator[None]:
