@@ -6,6 +6,7 @@ windows, batch normalisation, the sum of values.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -150,7 +151,7 @@ class FileBuilder:
         x = self._viewed.get(x.name, x) if shape != x.shape else x
         if shape == x.shape:
             return x
-        flat = len(shape) == 1 and len(x.shape) == 3
+        flat = len(x.shape) == 3 and shape == (math.prod(x.shape),)
         made = self.emit(Flatten, x) if flat else self.emit(Reshape, x, shape=shape)
         self._viewed[made.name] = x
         return made
