@@ -168,6 +168,8 @@ class _Dense(nn.Linear):
 
 
 class _LeakyRelu(nn.Module):
+    weight: Tensor
+
     def __init__(self, layer: LeakyRelu) -> None:
         super().__init__()
         self.slope = float(layer.slope[0]) if layer.slope.size == 1 else None
@@ -177,7 +179,7 @@ class _LeakyRelu(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if self.slope is not None:
             return functional.leaky_relu(x, self.slope)
-        return functional.prelu(x, self.get_parameter("weight"))
+        return functional.prelu(x, self.weight)
 
 
 class _Arithmetic(nn.Module):

@@ -13,15 +13,16 @@ _PARAMETER = re.compile(r"(.+)\.(weight|bias|running_mean|running_var)$")
 def layer_name(node: onnx.NodeProto, stored: Container[str]) -> str:
     """The path of the module that a node comes from, or what comes nearest to it.
 
-    In order: the scopes that torch's exporter notes, ``conv1`` of a weight ``conv1.weight``, the
-    node's own name (``/layer1/layer1.0/conv1/Conv`` is ``layer1.0.conv1``), its output's.
+    In order: ``conv1`` of a weight ``conv1.weight``, the scopes that torch's exporter notes (those
+    of the normalisation, where it folded one), the node's own name (``/layer1/layer1.0/conv1/Conv``
+    is ``layer1.0.conv1``), its output's.
     """
-    for entry in node.metadata_props:
-        if entry.key == "pkg.torch.onnx.name_scopes" and (scope := _innermost(entry.value)):
-            return scope
     for name in node.input[1:]:
         if name in stored and (found := _PARAMETER.match(name)):
             return _without_scopes(found[1].split("/"), "")
+    for entry in node.metadata_props:
+        if entry.key == "pkg.torch.onnx.name_scopes" and (scope := _innermost(entry.value)):
+            return scope
     if node.name:
         return _without_scopes(node.name.split("/"), node.op_type)
     return next((name for name in node.output if name), node.op_type)
