@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from shufflenet_deploy import zoo
 from shufflenet_deploy.bench.suite import Suite
 from shufflenet_deploy.errors import UsageError
@@ -9,7 +11,9 @@ from shufflenet_deploy.records import Format, Metric
 
 
 def check_models(suite: Suite) -> Suite:
-    """Resolve aliases and paths of cards: the suite with each model under its own name.
+    """Resolve aliases, cards, code and files: the suite with each model under its own name.
+
+    Nobody's code is run.
 
     Raises:
         UsageError: there is no such model, or weights are for one that is not measured.
@@ -26,9 +30,29 @@ def check_models(suite: Suite) -> Suite:
             "models": tuple(dict.fromkeys(own[name] for name in suite.models)),
             "baseline": own[suite.baseline] if suite.baseline else None,
             "weights": {own[name]: file for name, file in suite.weights.items()},
-            "cards": {name: text for name, text in references.items() if text.endswith(".toml")},
+            "cards": {
+                name: text for name, text in references.items() if not zoo.is_plain_name(text)
+            },
         }
     )
+
+
+def check_code(suite: Suite, named: Collection[str]) -> None:
+    """Refuse a suite that would run code which its user did not name himself.
+
+    A suite comes from a file or a journal, which anybody may have written; ``named`` are the
+    references of models that the user gave.
+
+    Raises:
+        UsageError: a model is code, and not among them.
+    """
+    for name, reference in suite.cards.items():
+        code = zoo.code_of(reference)
+        if code is not None and reference not in named:
+            raise UsageError(
+                f"the suite would run the code {code} for its model {name}: if you trust it, name "
+                f"it yourself: --model {code}"
+            )
 
 
 def check_extras(suite: Suite) -> None:

@@ -27,13 +27,21 @@ from shufflenet_deploy.cli.bench_summary import TABLE_FILES, BenchSummary
 from shufflenet_deploy.cli.emulator import FEW_INFERENCES, board_of, notices
 from shufflenet_deploy.cli.export_run import warn_of_small_calibration_set
 from shufflenet_deploy.cli.journal import open_journal
-from shufflenet_deploy.cli.known_suites import host_of_suite, remember_host
+from shufflenet_deploy.cli.known_suites import (
+    host_of_suite,
+    is_known_code,
+    remember_code,
+    remember_host,
+)
 from shufflenet_deploy.cli.multi_value import listed, precisions
+from shufflenet_deploy.cli.named_models import NamedModels
+from shufflenet_deploy.cli.network_options import with_network_options
 from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
     from shufflenet_deploy.bench import Suite
     from shufflenet_deploy.journal import Journal
+    from shufflenet_deploy.zoo import NetworkOptions
 
 _FAILED = 1
 
@@ -43,6 +51,7 @@ def register(app: typer.Typer) -> None:
     app.command()(bench)
 
 
+@with_network_options
 def bench(  # noqa: PLR0917 - options, each passed by name
     suite_id: options.SuiteId = None,
     host: options.Host = None,
@@ -81,6 +90,8 @@ def bench(  # noqa: PLR0917 - options, each passed by name
     journal: options.Journal = None,
     resume: options.Resume = False,
     as_json: options.AsJson = False,
+    *,
+    network: NetworkOptions,
 ) -> None:
     """Measure models against a baseline on this machine or a board, and print the speedup table.
 
@@ -91,10 +102,10 @@ def bench(  # noqa: PLR0917 - options, each passed by name
 
     if suite_id is not None and not resume:
         raise UsageError(f"'{suite_id}' goes with --resume only; models are named with --model")
+    named = NamedModels.of(listed(model), baseline, network)
     overrides = _Overrides(
         fields={
-            "models": listed(model) or None,
-            "baseline": baseline,
+            **named.fields,
             "alexnet_head": alexnet_head,
             "runtimes": listed(runtime) or None,
             "precisions": precisions(precision) or None,
@@ -124,7 +135,8 @@ def bench(  # noqa: PLR0917 - options, each passed by name
             "cooldown_secs": cooldown,
             "timeout_secs": timeout,
         },
-        weights=weights or [],
+        weights=named.weights(weights or []),
+        references=frozenset(named.references.values()),
     )
     if resume and suite is not None:
         raise UsageError("--suite starts a new suite and --resume goes on with one: keep one")
@@ -147,6 +159,7 @@ def bench(  # noqa: PLR0917 - options, each passed by name
             journal=book,
         )
         remember_host(run.suite_id, run.host)
+        remember_code(run.suite_id, run.suite.cards.values())
         result = run.measure(progress)
     BenchSummary(result).show(as_json=as_json, out=out)
     if result.failures or result.profiles.failures or result.failed_observations:
@@ -157,12 +170,13 @@ def bench(  # noqa: PLR0917 - options, each passed by name
 class _Overrides:
     """The options that were given: fields of a suite, of its spec, and checkpoints.
 
-    A value of None leaves that of the suite.
+    A value of None leaves that of the suite. ``references`` are the models that were named.
     """
 
     fields: dict[str, Any]
     spec: dict[str, Any]
     weights: list[str]
+    references: frozenset[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,7 +210,11 @@ def _checked_suite(start: _Start, overrides: _Overrides) -> Suite:
     Raises:
         UsageError: it cannot be measured, or not by resuming this suite.
     """
-    from shufflenet_deploy.bench.suite_checks import check_extras, check_models  # noqa: PLC0415
+    from shufflenet_deploy.bench.suite_checks import (  # noqa: PLC0415
+        check_code,
+        check_extras,
+        check_models,
+    )
 
     base, spec = start.base, overrides.spec
     fresh = start.suite_id is None
@@ -209,6 +227,8 @@ def _checked_suite(start: _Start, overrides: _Overrides) -> Suite:
         defaults=FEW_INFERENCES if few else None,
     )
     suite = check_models(suite)
+    known = [one for one in suite.cards.values() if is_known_code(start.suite_id or "", one)]
+    check_code(suite, {*overrides.references, *known})
     if start.suite_id is not None:
         resuming.check(start.suite_id, make_suite(base, {}, {}, [], fresh=False), suite)
     check_extras(suite)

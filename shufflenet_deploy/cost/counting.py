@@ -12,7 +12,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from shufflenet_deploy import board, runtime, transport
+from shufflenet_deploy import board, runtime, transport, zoo
 from shufflenet_deploy.analysis.profile import Breakdown
 from shufflenet_deploy.atomic_files import resource, sha256_file
 from shufflenet_deploy.cost.baseline import Count
@@ -145,7 +145,7 @@ class _CountRequest:
 
     @property
     def title(self) -> str:
-        return f"{self.request.model} {self.request.precision} for {self.runtime}"
+        return f"{zoo.name_of(self.request.model)} {self.request.precision} for {self.runtime}"
 
 
 @dataclass(frozen=True)
@@ -293,6 +293,7 @@ def _count_on(
     with _LazyBoard(settings, on_stage) as there:
         for file in own:
             name, artifact = file.wanted.runtime, file.made.result()
+            model = file.wanted.request.model
             if artifact is None:
                 continue
             title = f"{artifact.model} {artifact.precision} {name} on {settings.cpu}"
@@ -309,7 +310,7 @@ def _count_on(
                 if kept is None and (under := there.circumstances(name, artifact)) is not None:
                     cache.put(under, counts[file.index])
                 if plan.profile:
-                    taken = profile(name, artifact, there.target, SPEC)
+                    taken = profile(name, artifact, model, there.target, SPEC)
                     profiles[file.index] = Profiled(cpu=settings.cpu, breakdown=taken)
             except BoardError:
                 raise

@@ -69,7 +69,9 @@ def build_artifact(
     model = _model(source, request.weights, request.seed, request.head)
     for note in model.notes:
         on_stage(f"{NOTE}{note}")
-    complexity = zoo.complexity(model.module, request.resolution, model.architecture.name)
+    complexity = zoo.complexity(
+        model.module, request.resolution, model.architecture.name, channels=model.channels
+    )
     names = class_names(request.labels, model.architecture.description.classes)
     validator = Validator(model, request, images, complexity.multiply_adds)
     chosen = Batches(
@@ -250,12 +252,21 @@ class _ArtifactBuilder:
         return prepared(self._job.model, self._job.request.resolution, recipe)
 
 
+def traced(model: Model, resolution: Resolution) -> Graph:
+    """The graph of a model for one image.
+
+    Raises:
+        ExportError: the module does something a graph cannot express.
+    """
+    return trace(model.module, resolution, model.architecture.name, channels=model.channels)
+
+
 def prepared(model: Model, resolution: Resolution, recipe: Recipe) -> Graph:
     """Graph that a recipe quantises: as traced, with cross-layer equalisation if it asks for it.
 
     Channel maxima are observed on the shipped images, so that the graph is always the same.
     """
-    graph = trace(model.module, resolution, model.architecture.name)
+    graph = traced(model, resolution)
     if not recipe.equalised:
         return graph
     shipped = shipped_images(None).within_budget(resolution)
@@ -375,7 +386,8 @@ def _onnx(model: Model, resolution: Resolution) -> onnx.ModelProto:
     from shufflenet_deploy.export.onnx import fp32  # noqa: PLC0415
 
     if not _last_onnx or _last_onnx[0][0] is not model or _last_onnx[0][1] != resolution:
-        _last_onnx[:] = [(model, resolution, fp32.convert(model.module, resolution))]
+        converted = fp32.convert(model.module, resolution, channels=model.channels)
+        _last_onnx[:] = [(model, resolution, converted)]
     return copy.deepcopy(_last_onnx[0][2])
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from shufflenet_deploy import runtime
+from shufflenet_deploy import runtime, zoo
 from shufflenet_deploy.errors import DeployError, UsageError
 from shufflenet_deploy.export import export
 from shufflenet_deploy.export.precisions import resolve
@@ -130,7 +130,9 @@ class _Job:
 
     @property
     def title(self) -> str:
-        return f"{self.model} {self.precision} in {self.runtime} on {self.boards[0].core}"
+        return (
+            f"{zoo.name_of(self.model)} {self.precision} in {self.runtime} on {self.boards[0].core}"
+        )
 
 
 def predict(plan: Plan, *, out: Path, on_stage: Callable[[str], None]) -> Result:

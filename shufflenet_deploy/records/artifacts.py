@@ -28,6 +28,8 @@ class WeightsKind(StrEnum):
 
     SEEDED = "seeded"
     CHECKPOINT = "checkpoint"
+    #: Brought by the network itself: in its file, or read by the code that builds it.
+    WITHIN = "within"
 
 
 #: ``source`` of seeded weights, from which records without ``seed`` are read.
@@ -70,6 +72,13 @@ class WeightsInfo(Record):
             trained=True,
             kind=WeightsKind.CHECKPOINT,
             path=path,
+        )
+
+    @classmethod
+    def within(cls, source: str, *, sha256: str, layout: str) -> Self:
+        """Trained weights that a network's own file or code brings."""
+        return cls(
+            source=source, sha256=sha256, layout=layout, trained=True, kind=WeightsKind.WITHIN
         )
 
     @model_validator(mode="before")

@@ -37,7 +37,6 @@ _RUNTIME = "com.microsoft"
 _CONVOLUTIONS = {"CONV_2D": (0, 3, 1, 2), "DEPTHWISE_CONV_2D": (3, 0, 1, 2)}
 _WINDOWED = (*_CONVOLUTIONS, "MAX_POOL_2D", "AVERAGE_POOL_2D")
 _LOWEST = -128
-_COLOURS = 3
 _TO_CHANNELS_LAST, _TO_PLANES = (0, 2, 3, 1), (0, 3, 1, 2)
 
 
@@ -69,8 +68,8 @@ class _Writer:
     def model(self) -> onnx.ModelProto:
         program = self._program
         first, *body = program.operations
-        if first.code != "QUANTIZE" or program.tensors[program.input].shape[1] != _COLOURS:
-            raise AssertionError("the program's input is float and planar")
+        if first.code != "QUANTIZE" or first.inputs != (program.input,):
+            raise ExportError("channels-last lowerings begin by rounding the image")
         self._add("QuantizeLinear", (INPUT, *self._scale(first.output)), first.output)
         for operation in self._with_float_logits(body):
             self._write(operation)

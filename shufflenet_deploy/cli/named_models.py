@@ -1,0 +1,56 @@
+"""The models that the options of ``bench`` name, as fields of a suite."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from shufflenet_deploy.zoo import NetworkOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedModels:
+    """What the options change of a suite.
+
+    ``fields`` are ``models``, ``baseline`` and ``cards``, None where an option was not given.
+    ``references`` are the models by their names; ``names`` are these by what was typed.
+    """
+
+    fields: dict[str, Any]
+    references: dict[str, str]
+    names: dict[str, str]
+
+    @classmethod
+    def of(cls, models: Sequence[str], baseline: str | None, network: NetworkOptions) -> Self:
+        """Resolve ``--model`` and ``--baseline``; ``network`` describes the former.
+
+        Raises:
+            UsageError: there is no such model, or two different ones of one name.
+        """
+        from shufflenet_deploy import zoo  # noqa: PLC0415
+
+        rival = [] if baseline in (None, "", "none") else [str(baseline)]
+        given = zoo.references(models, network)
+        others = zoo.references([*given.values(), *rival])
+        names = dict(zip(models, given, strict=True)) if len(models) == len(given) else {}
+        cards = {
+            name: reference
+            for name, reference in others.items()
+            if not zoo.is_plain_name(reference)
+        }
+        fields: dict[str, Any] = {
+            "models": list(given) or None,
+            "baseline": baseline if not rival else list(others)[-1],
+            "cards": cards or None,
+        }
+        return cls(fields=fields, references=others, names=names)
+
+    def weights(self, given: Sequence[str]) -> list[str]:
+        """``--weights`` with each model by its name, whatever was typed for it."""
+        found = []
+        for text in given:
+            model, equals, path = text.partition("=")
+            found.append(f"{self.names[model]}={path}" if equals and model in self.names else text)
+        return found
