@@ -103,7 +103,7 @@ def execute(graph: Graph, batch: NDArray[Any]) -> Iterator[tuple[str, torch.Tens
 def compute(layer: Layer, inputs: list[torch.Tensor]) -> torch.Tensor:
     """One layer on tensors with their batch first."""
     value = _LAYERS[type(layer)](layer, *inputs)
-    return _activate(value, getattr(layer, "activation", Activation.NONE))
+    return activate(value, getattr(layer, "activation", Activation.NONE))
 
 
 def _conv(layer: Conv, x: torch.Tensor) -> torch.Tensor:
@@ -162,9 +162,13 @@ def _multiply(_: Multiply, a: torch.Tensor, gate: torch.Tensor) -> torch.Tensor:
 
 
 def _arithmetic(layer: Arithmetic, *values: torch.Tensor) -> torch.Tensor:
-    operands = list(values)
-    if layer.constant is not None:
-        operands.insert(0 if layer.reverse else 1, torch.from_numpy(layer.constant)[None])
+    constant = () if layer.constant is None else (torch.from_numpy(layer.constant)[None],)
+    return combine(layer, *values, *constant)
+
+
+def combine(layer: Arithmetic, *values: torch.Tensor) -> torch.Tensor:
+    """The operands of an operation, batch first and a constant last, aligned and combined."""
+    operands = values[::-1] if layer.reverse and layer.constant is not None else values
     rank = max(one.ndim for one in operands)
     aligned = (one.reshape(-1, *[1] * (rank - one.ndim), *one.shape[1:]) for one in operands)
     return _ARITHMETIC[layer.kind](*aligned)
@@ -311,5 +315,6 @@ _ACTIVATIONS: dict[Activation, Callable[[torch.Tensor], torch.Tensor]] = {
 }
 
 
-def _activate(x: torch.Tensor, activation: Activation) -> torch.Tensor:
+def activate(x: torch.Tensor, activation: Activation) -> torch.Tensor:
+    """The element-wise function at the end of a layer."""
     return _ACTIVATIONS[activation](x)
