@@ -102,7 +102,7 @@ def bench(  # noqa: PLR0917 - options, each passed by name
 
     if suite_id is not None and not resume:
         raise UsageError(f"'{suite_id}' goes with --resume only; models are named with --model")
-    named = NamedModels.of(listed(model), baseline, network)
+    named = NamedModels.of(listed(model), baseline, network, listed(resolution))
     overrides = _Overrides(
         fields={
             **named.fields,
@@ -110,7 +110,6 @@ def bench(  # noqa: PLR0917 - options, each passed by name
             "runtimes": listed(runtime) or None,
             "precisions": precisions(precision) or None,
             "lowerings": listed(lowering) or None,
-            "resolutions": listed(resolution) or None,
             "threads": integers(threads),
             "calibration": calib,
             "precision_target": precision_target,

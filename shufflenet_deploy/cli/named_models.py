@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 class NamedModels:
     """What the options change of a suite.
 
-    ``fields`` are ``models``, ``baseline`` and ``cards``, None where an option was not given.
+    ``fields`` are ``models``, ``baseline``, ``cards`` and ``resolutions``, None where an option was
+    not given.
     ``references`` are the models by their names; ``names`` are these by what was typed.
     """
 
@@ -23,7 +24,13 @@ class NamedModels:
     names: dict[str, str]
 
     @classmethod
-    def of(cls, models: Sequence[str], baseline: str | None, network: NetworkOptions) -> Self:
+    def of(
+        cls,
+        models: Sequence[str],
+        baseline: str | None,
+        network: NetworkOptions,
+        resolutions: Sequence[str],
+    ) -> Self:
         """Resolve ``--model`` and ``--baseline``; ``network`` describes the former.
 
         Raises:
@@ -44,6 +51,7 @@ class NamedModels:
             "models": list(given) or None,
             "baseline": baseline if not rival else list(others)[-1],
             "cards": cards or None,
+            "resolutions": list(resolutions) or _declared(given.values()) or None,
         }
         return cls(fields=fields, references=others, names=names)
 
@@ -54,3 +62,11 @@ class NamedModels:
             model, equals, path = text.partition("=")
             found.append(f"{self.names[model]}={path}" if equals and model in self.names else text)
         return found
+
+
+def _declared(references: Iterable[str]) -> list[str]:
+    """The sizes of models that all are files, which state their own."""
+    from shufflenet_deploy import zoo  # noqa: PLC0415
+
+    sizes = [zoo.declared_resolution(reference) for reference in references]
+    return [] if None in sizes else list(dict.fromkeys(map(str, sizes)))

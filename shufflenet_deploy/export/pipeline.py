@@ -30,6 +30,7 @@ from shufflenet_deploy.export.tflite.lowering_plans import plan
 from shufflenet_deploy.export.validation import Validator
 from shufflenet_deploy.network.frontends.torch import trace
 from shufflenet_deploy.network.graph import Graph
+from shufflenet_deploy.network.graph_module import GraphModule
 from shufflenet_deploy.network.metadata import Metadata
 from shufflenet_deploy.network.quantization import calibration
 from shufflenet_deploy.network.quantization.cross_layer_equalization import equalized
@@ -258,6 +259,8 @@ def traced(model: Model, resolution: Resolution) -> Graph:
     Raises:
         ExportError: the module does something a graph cannot express.
     """
+    if isinstance(model.module, GraphModule):
+        return replace(model.module.graph, name=model.architecture.name)
     return trace(model.module, resolution, model.architecture.name, channels=model.channels)
 
 

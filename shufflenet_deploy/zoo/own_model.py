@@ -36,12 +36,18 @@ def load(card: Architecture, weights: Path | None, seed: int) -> Model:
     description = card.description
     assert isinstance(description, PythonConfig | FileConfig)
     notes: tuple[str, ...] = ()
+    caffemodel = weights if weights is not None and weights.suffix == ".caffemodel" else None
     if isinstance(description, PythonConfig):
         module, trained = python_code.seeded(description, seed)
     else:
-        module, trained = network_files.read(description), True
+        module = network_files.read(description, card.resolution, weights=caffemodel)
+        trained = True
     identity = untrained_identity(card, seed)
-    if weights is not None:
+    if caffemodel is not None and isinstance(description, FileConfig):
+        info = WeightsInfo.checkpoint(
+            str(weights), sha256=file_identity(caffemodel), layout=description.family
+        )
+    elif weights is not None:
         notes = load_weights(module, weights, card.name)
         info = WeightsInfo.checkpoint(
             str(weights), sha256=file_identity(weights), layout=description.family

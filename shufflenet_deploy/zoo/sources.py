@@ -7,7 +7,6 @@ JSON: what the others become together with the options that describe them.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterable
@@ -16,7 +15,7 @@ from typing import Any
 
 from pydantic import Field
 
-from shufflenet_deploy.atomic_files import sha256_file, user_path
+from shufflenet_deploy.atomic_files import user_path
 from shufflenet_deploy.bounded import Name, Text, parse_json
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.names import ModelName
@@ -25,6 +24,7 @@ from shufflenet_deploy.records import Record, Resolution
 from shufflenet_deploy.zoo import registry
 from shufflenet_deploy.zoo.card import Architecture, first_line
 from shufflenet_deploy.zoo.config import ChannelOrder, Preprocessing
+from shufflenet_deploy.zoo.network_file_facts import file_digest, stated_resolution
 from shufflenet_deploy.zoo.own_network import (
     NETWORK_FILES,
     FileConfig,
@@ -136,6 +136,18 @@ def sized(reference: str, resolution: Resolution) -> str:
     return _json(card.model_copy(update={"resolution": resolution}))
 
 
+def declared_resolution(reference: str) -> Resolution | None:
+    """The size of the input that a model's own file states; None for every other model.
+
+    Raises:
+        UsageError: there is no such model.
+    """
+    if is_plain_name(reference):
+        return None
+    description = architecture(reference).description
+    return stated_resolution(description) if isinstance(description, FileConfig) else None
+
+
 def is_plain_name(reference: str) -> bool:
     """True for a network of the zoo by its name: no card, no code, no file, no other facts."""
     return not (reference.startswith("{") or reference.endswith(".toml") or _is_own(reference))
@@ -191,6 +203,8 @@ def _own(text: str, options: NetworkOptions) -> Architecture:
     }
     if options.name is not None:
         _refuse_taken(options.name)
+    if isinstance(description, FileConfig) and (declared := stated_resolution(description)):
+        fields["resolution"] = declared
     return Architecture(**fields)
 
 
@@ -218,21 +232,6 @@ def _file(text: str, options: NetworkOptions) -> FileConfig:
         weights=str(beside) if beside else None,
         sha256=file_digest(path, beside),
         channels=options.channels,
-    )
-
-
-def file_digest(file: Path, weights: Path | None) -> str:
-    """Hex sha256 over a file that holds a network, and the file of its weights.
-
-    Raises:
-        UsageError: one of them cannot be read.
-    """
-    try:
-        digests = [sha256_file(path) for path in (file, weights) if path is not None]
-    except OSError as error:
-        raise UsageError(f"cannot read the network {error.filename}: {error.strerror}") from error
-    return (
-        digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
     )
 
 
