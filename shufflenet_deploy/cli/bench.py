@@ -34,6 +34,7 @@ from shufflenet_deploy.cli.known_suites import (
     remember_host,
 )
 from shufflenet_deploy.cli.multi_value import listed, precisions
+from shufflenet_deploy.cli.named_files import NamedFiles
 from shufflenet_deploy.cli.named_models import NamedModels
 from shufflenet_deploy.cli.network_options import with_network_options
 from shufflenet_deploy.errors import UsageError
@@ -58,6 +59,8 @@ def bench(  # noqa: PLR0917 - options, each passed by name
     ssh_client: options.SshClient = "auto",
     suite: options.SuiteName = None,
     model: options.Models = None,
+    file: options.Files = None,
+    shape: options.Shapes = None,
     weights: options.Weights = None,
     baseline: options.Baseline = None,
     alexnet_head: options.AlexnetHead = None,
@@ -102,12 +105,18 @@ def bench(  # noqa: PLR0917 - options, each passed by name
 
     if suite_id is not None and not resume:
         raise UsageError(f"'{suite_id}' goes with --resume only; models are named with --model")
-    named = NamedModels.of(listed(model), baseline, network, listed(resolution))
+    named = NamedModels.of(
+        listed(model),
+        baseline,
+        network,
+        resolutions=listed(resolution),
+        runtimes=listed(runtime),
+        files=NamedFiles.of(file or [], shape or [], baseline),
+    )
     overrides = _Overrides(
         fields={
             **named.fields,
             "alexnet_head": alexnet_head,
-            "runtimes": listed(runtime) or None,
             "precisions": precisions(precision) or None,
             "lowerings": listed(lowering) or None,
             "threads": integers(threads),

@@ -49,6 +49,25 @@ Models = Annotated[
         rich_help_panel=_WHAT,
     ),
 ]
+Files = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--file",
+        metavar="FILE",
+        help="An .onnx or .tflite file of anybody's making, measured as it is: no parity."
+        " [default: none]",
+        rich_help_panel=_WHAT,
+    ),
+]
+Shapes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--shape",
+        metavar="NAME=SIZES",
+        help="Of an input that a --file leaves open: x=1x3x320x320. [default: none]",
+        rich_help_panel=_WHAT,
+    ),
+]
 Weights = Annotated[
     list[str] | None,
     typer.Option(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
+    from shufflenet_deploy.cli.named_files import NamedFiles
     from shufflenet_deploy.zoo import NetworkOptions
 
 
@@ -14,9 +15,9 @@ if TYPE_CHECKING:
 class NamedModels:
     """What the options change of a suite.
 
-    ``fields`` are ``models``, ``baseline``, ``cards`` and ``resolutions``, None where an option was
-    not given.
-    ``references`` are the models by their names; ``names`` are these by what was typed.
+    ``fields`` are the models, the baseline, cards and files, sizes and runtimes; None where an
+    option was not given. ``references`` are the models by their names; ``names`` are these by what
+    was typed.
     """
 
     fields: dict[str, Any]
@@ -29,29 +30,41 @@ class NamedModels:
         models: Sequence[str],
         baseline: str | None,
         network: NetworkOptions,
+        *,
         resolutions: Sequence[str],
+        runtimes: Sequence[str],
+        files: NamedFiles,
     ) -> Self:
         """Resolve ``--model`` and ``--baseline``; ``network`` describes the former.
+
+        Files are measured in their own runtimes where none is chosen, and have no baseline but the
+        one that is named.
 
         Raises:
             UsageError: there is no such model, or two different ones of one name.
         """
         from shufflenet_deploy import zoo  # noqa: PLC0415
 
-        rival = [] if baseline in (None, "", "none") else [str(baseline)]
+        named = baseline not in (None, "", "none") and files.baseline is None
         given = zoo.references(models, network)
-        others = zoo.references([*given.values(), *rival])
+        others = zoo.references([*given.values(), *([str(baseline)] if named else [])])
         names = dict(zip(models, given, strict=True)) if len(models) == len(given) else {}
         cards = {
             name: reference
             for name, reference in others.items()
             if not zoo.is_plain_name(reference)
         }
+        rival = list(others)[-1] if named else files.baseline or baseline
+        if files.files and rival is None:
+            rival = "none"
         fields: dict[str, Any] = {
-            "models": list(given) or None,
-            "baseline": baseline if not rival else list(others)[-1],
+            "models": [*given, *files.models] or None,
+            "baseline": rival,
             "cards": cards or None,
+            "files": {name: one.model_dump(mode="json") for name, one in files.files.items()}
+            or None,
             "resolutions": list(resolutions) or _declared(given.values()) or None,
+            "runtimes": list(runtimes) or (files.runtimes if not given else []) or None,
         }
         return cls(fields=fields, references=others, names=names)
 

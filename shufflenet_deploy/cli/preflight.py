@@ -90,7 +90,10 @@ def resolutions(suite: Suite) -> None:
     small = [size for size in suite.resolutions if min(size.height, size.width) < _LARGE_ENOUGH]
     for size in sorted(small, key=lambda one: one.pixels):
         for model in dict.fromkeys((*suite.models, *filter(None, [suite.baseline]))):
-            if not zoo.architecture(suite.cards.get(model, model)).is_own:
+            if (
+                model not in suite.files
+                and not zoo.architecture(suite.cards.get(model, model)).is_own
+            ):
                 _takes(suite, model, size)
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 KEPT = {
     "models": "--model",
     "cards": "--model",
+    "files": "--file",
     "baseline": "--baseline",
     "alexnet_head": "--alexnet-head",
     "weights": "--weights",

@@ -25,7 +25,10 @@ _TOLERANCE = 1e-3
 
 
 def read(
-    config: FileConfig, resolution: Resolution | None = None, *, weights: Path | None = None  # noqa: ARG001 - for Caffe
+    config: FileConfig,
+    resolution: Resolution | None = None,
+    *,
+    weights: Path | None = None,  # noqa: ARG001 - for Caffe
 ) -> nn.Module:
     """The network of a file as a module in eval mode, for inputs of one size.
 

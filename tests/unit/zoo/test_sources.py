@@ -81,7 +81,7 @@ def test_what_weights_lack_or_add_is_said(mine: Path, tmp_path: Path) -> None:
     torch.save(zoo.load("shufflenet-g3-0.25x").module.state_dict(), tmp_path / "other.pth")
     with pytest.raises(UsageError, match=r"\d+ missing .*; \d+ unexpected"):
         zoo.load(reference(mine), weights=tmp_path / "other.pth")
-    with pytest.raises(UsageError, match="head.weight is 5x8 instead of 9x8"):
+    with pytest.raises(UsageError, match=r"head.weight is 5x8 instead of 9x8"):
         zoo.load(reference(mine, arguments={"classes": "9"}), weights=tmp_path / "more.pth")
 
 
@@ -138,7 +138,7 @@ def test_the_digest_is_of_all_that_is_imported_from_beside(mine: Path) -> None:
     assert source_digest(str(mine)) != first
     text = reference(mine)
     mine.write_text(mine.read_text() + "\n# edited\n")
-    with pytest.raises(UsageError, match="mine.py has changed since it was chosen"):
+    with pytest.raises(UsageError, match=r"mine.py has changed since it was chosen"):
         zoo.load(text)
 
 
@@ -178,7 +178,7 @@ def test_names_of_networks(mine: Path) -> None:
             reference(mine, name=wrong)
     mine.write_text(mine.read_text().replace("class Net(", "class alexnet("))
     assert zoo.architecture(f"{mine}:alexnet").name == "mine-alexnet"
-    with pytest.raises(UsageError, match="two models are called x: .*mine.py:Fixed and .*trained"):
+    with pytest.raises(UsageError, match=r"two models are called x: .*mine.py:Fixed and .*trained"):
         zoo.references([f"{mine}:Fixed", f"{mine}:trained"], NetworkOptions(name="x"))
 
 
@@ -186,7 +186,7 @@ def test_options_describe_a_network_of_the_zoo_too() -> None:
     text = zoo.described("mobilenet-0.25", NetworkOptions(mean=(0.5,) * 3, name="quarter"))
     card = zoo.architecture(text)
     assert (card.name, card.preprocessing.mean) == ("quarter", (0.5,) * 3)
-    with pytest.raises(UsageError, match="--model-arg is for FILE.py:CALLABLE"):
+    with pytest.raises(UsageError, match=r"--model-arg is for FILE.py:CALLABLE"):
         zoo.described("alexnet", NetworkOptions(arguments={"a": "1"}))
     with pytest.raises(UsageError, match="--mean: 1 numbers of mean and 3 of std"):
         zoo.described("alexnet", NetworkOptions(mean=(0.5,)))
