@@ -7,7 +7,8 @@ windows, batch normalisation, the sum of values.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -45,6 +46,7 @@ INPUT_NAME = "input"
 Padding = tuple[int, int, int, int]
 
 _MOST_NAME = 200
+_MOST_MESSAGE = 400
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,16 @@ class FileBuilder:
 
     def fail(self, reason: str) -> NoReturn:
         """Raise a ``UsageError`` that names the file and the operation."""
-        raise UsageError(f"cannot read {self.source}: {first_line(self.what)} {reason}")
+        text = first_line(f"{first_line(self.what)} {reason}", _MOST_MESSAGE)
+        raise UsageError(f"cannot read {self.source}: {text}")
+
+    @contextmanager
+    def malformed(self) -> Iterator[None]:
+        """Errors of a reader that a damaged operation brings about are said in a line, too."""
+        try:
+            yield
+        except (ArithmeticError, LookupError, MemoryError, TypeError, ValueError) as error:
+            self.fail(f"is damaged ({first_line(str(error), 80) or type(error).__name__})")
 
     # --- what more than one operation of a file becomes ---------------------------------------
 
@@ -179,8 +190,10 @@ class FileBuilder:
         touched, overhang = self.windows(x, kernel, stride, padding, ceil=ceil)
         if overhang and kind is PoolKind.AVERAGE:
             if count_padding and any(padding):
-                x = self.emit(Pad, x, padding=padding)
-                touched = self.windows(x, kernel, stride, (0, 0, 0, 0), ceil=True)[0]
+                counted = [min(pair) for pair in zip(touched, padding, strict=True)]
+                x = self.emit(Pad, x, padding=tuple(counted))
+                rest = [all_ - part for all_, part in zip(touched, counted, strict=True)]
+                touched = (rest[0], rest[1], rest[2], rest[3])
             count_padding = False
         return self.emit(
             Pool,

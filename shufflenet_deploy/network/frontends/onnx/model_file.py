@@ -23,7 +23,7 @@ from shufflenet_deploy.printing import first_line
 #: protobuf ends here.
 MOST_BYTES = 2 << 30
 #: The newest opset whose rules the readers know, and the oldest.
-OPSETS = range(7, 26)
+OPSETS = range(7, 29)
 
 _QUANTISED = frozenset({
     "QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "ConvInteger", "MatMulInteger",

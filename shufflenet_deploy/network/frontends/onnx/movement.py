@@ -334,7 +334,9 @@ def _depth_to_space(node: Node) -> Tensor:
 def _space_to_depth(node: Node) -> Tensor:
     x, block = node.map(), node.attribute("blocksize", 0)
     made = node.builder.emit(SpaceToDepth, x, block=block)
-    return _whole(node.builder.shuffled(made, x.shape[0]))
+    if node.attribute("mode", "DCR") == "DCR":
+        made = node.builder.shuffled(made, x.shape[0])
+    return _whole(made)
 
 
 def _tile(node: Node) -> Tensor:

@@ -88,14 +88,16 @@ class _Reader:
         for proto in self._file.nodes:
             self._builder.what = f"{proto.op_type} '{proto.name or ', '.join(proto.output)}'"
             self._builder.name = names.layer_name(proto, self._weights)
-            for output, value in zip(proto.output, self._computed(proto), strict=False):
+            with self._builder.malformed():
+                values = self._computed(proto)
+            for output, value in zip(proto.output, values, strict=False):
                 if output in self._known:
                     self._builder.fail(f"makes '{output}', which is there already")
                 self._known[output] = value
         return self._builder.graph(name, self._outputs())
 
     def _outputs(self) -> list[Value]:
-        values = []
+        values: list[Value] = []
         for name in self._file.outputs:
             self._builder.what = f"the output '{name}'"
             found = self._known.get(name)
@@ -111,8 +113,8 @@ class _Reader:
         node = Node(self._builder, proto, inputs, self._file.opset)
         if proto.op_type == "Constant":
             return (constants.of_node(node, self._file),)
-        if proto.op_type in {"Shape", "Size"} and isinstance(node.inputs[0], Tensor):
-            return (constants.of_shape(node, node.inputs[0].shape),)
+        if proto.op_type in {"Shape", "Size"} and any(isinstance(one, Tensor) for one in inputs):
+            return (constants.of_shape(node, node.tensor().shape),)
         if not any(isinstance(one, Tensor) for one in inputs):
             return constants.folded(node)
         reader = READERS.get(proto.op_type)

@@ -64,7 +64,7 @@ def _target(node: Node, old: tuple[int, ...]) -> tuple[tuple[float, ...], tuple[
     if given is None or len(given) != len(axes):
         node.fail("does not say the size")
     if node.attribute("keep_aspect_ratio_policy", "stretch") != "stretch":
-        node.fail("keeps the aspect ratio by a rule of its own: export it with the size")
+        node.fail("keeps the aspect ratio by a rule of its own: export it with the scales")
     whole = (1, 0, *old)
     named = dict(zip(axes, given, strict=True))
     if stated is not None:
@@ -95,6 +95,8 @@ def _places(node: Node, old: int, new: int, scale: float) -> Places:
     if rule == "asymmetric":
         return at / scale
     if rule == "align_corners":
+        if abs(scale * old - new) > 1e-3:
+            node.fail(f"aligns corners at {scale:g} times {old}, which is no whole number")
         return at * (old - 1) / (new - 1) if new > 1 else at * 0
     if rule == "pytorch_half_pixel" and new == 1:
         return at * 0

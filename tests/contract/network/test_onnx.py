@@ -1,0 +1,206 @@
+"""ONNX files as graphs, and graphs as modules: random operators against onnxruntime."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_nets
+import pytest
+import torch
+
+from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.network import interpreter
+from shufflenet_deploy.network.frontends.onnx import read_onnx
+from shufflenet_deploy.network.graph_module import GraphModule
+
+node = onnx_nets.node
+TRIALS = 25
+
+
+def normal(random, *shape):
+    return random.normal(size=shape).astype(np.float32)
+
+
+def compare(tmp_path, proto, image):
+    """The graph, after its outputs, and those of its module, were those of onnxruntime."""
+    graph = read_onnx(onnx_nets.saved(tmp_path, proto))
+    values = dict(interpreter.execute(graph, image))
+    found = [values[name].numpy() for name in graph.outputs]
+    made = GraphModule(graph)(torch.from_numpy(image))
+    module = [one.numpy() for one in (made if isinstance(made, tuple) else (made,))]
+    expected = onnx_nets.run(proto, image)
+    assert len(found) == len(expected)
+    for here, there, wanted in zip(found, module, expected, strict=True):
+        np.testing.assert_allclose(here.reshape(wanted.shape), wanted, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(there.reshape(wanted.shape), wanted, rtol=1e-4, atol=1e-5)
+    return graph
+
+
+def trials(random):
+    """Sizes of small maps, each with a generator of its own."""
+    for _ in range(TRIALS):
+        yield int(random.integers(3, 10)), int(random.integers(3, 10))
+
+
+def two(random, low, high):
+    return [int(one) for one in random.integers(low, high, 2)]
+
+
+def padding(random, window, stride, *, dilated=False):
+    """Attributes of a random rule of padding."""
+    rule = random.choice(["SAME_UPPER", "SAME_LOWER", "VALID", "NOTSET"])
+    # onnxruntime refuses SAME where the windows do not touch, or are dilated.
+    apart = any(step > size for step, size in zip(stride, window, strict=True))
+    if rule == "VALID" or (rule != "NOTSET" and not apart and not dilated):
+        return {"auto_pad": str(rule)}
+    return {"pads": [int(random.integers(0, side)) for side in (*window, *window)]}
+
+
+def test_convolutions(tmp_path):
+    random = np.random.default_rng(1)
+    for height, width in trials(random):
+        groups = int(random.choice([1, 2, 4]))
+        kernel, dilation = two(random, 1, 4), two(random, 1, 3)
+        if random.random() < 0.5:
+            dilation = [1, 1]
+        window = [(size - 1) * step + 1 for size, step in zip(kernel, dilation, strict=True)]
+        stride = two(random, 1, 4)
+        rule = padding(random, window, stride, dilated=dilation != [1, 1])
+        if height < window[0] or width < window[1]:
+            continue
+        constants = {"w": normal(random, 8, 4 // groups, *kernel), "b": normal(random, 8)}
+        proto = onnx_nets.model(
+            [node("Conv", "x w b", group=groups, strides=stride, dilations=dilation, **rule)],
+            constants,
+            image=(1, 4, height, width),
+        )
+        compare(tmp_path, proto, normal(random, 1, 4, height, width))
+
+
+def test_transposed_convolutions(tmp_path):
+    random = np.random.default_rng(2)
+    for height, width in trials(random):
+        groups, kernel = int(random.choice([1, 2])), two(random, 1, 5)
+        stride, dilation = two(random, 1, 4), two(random, 1, 3)
+        attributes = {"strides": stride, "dilations": dilation, "group": groups}
+        if random.random() < 0.5:
+            attributes["pads"] = [int(random.integers(0, side)) for side in (*kernel, *kernel)]
+            attributes["output_padding"] = [int(random.integers(0, one)) for one in stride]
+        constants = {"w": normal(random, 4, 3, *kernel)}
+        proto = onnx_nets.model(
+            [node("ConvTranspose", "x w", **attributes)], constants, image=(1, 4, height, width)
+        )
+        try:
+            compare(tmp_path, proto, normal(random, 1, 4, height, width))
+        except UsageError as error:
+            assert "leaves nothing" in str(error)  # noqa: PT017
+
+
+@pytest.mark.parametrize("kind", ["MaxPool", "AveragePool"])
+def test_pools(tmp_path, kind):
+    random = np.random.default_rng(3)
+    for height, width in trials(random):
+        kernel, stride = two(random, 1, 4), two(random, 1, 4)
+        attributes = {"kernel_shape": kernel, "strides": stride}
+        attributes |= padding(random, kernel, stride)
+        if "pads" in attributes:
+            attributes["ceil_mode"] = int(random.integers(0, 2))
+        if kind == "AveragePool":
+            attributes["count_include_pad"] = int(random.integers(0, 2))
+        proto = onnx_nets.model(
+            [node(kind, "x", **attributes)], image=(1, 3, height, width), opset=22
+        )
+        compare(tmp_path, proto, normal(random, 1, 3, height, width))
+
+
+def test_pads(tmp_path):
+    random = np.random.default_rng(4)
+    for height, width in trials(random):
+        mode = str(random.choice(["constant", "reflect", "edge"]))
+        sides = [int(one) for one in random.integers(-1, 3, 4)]
+        pads = [0, 0, sides[0], sides[1], 0, 0, sides[2], sides[3]]
+        if mode != "constant":
+            pads = [abs(one) for one in pads]
+        constants = {"pads": np.int64(pads), "value": np.float32(0.5)}
+        proto = onnx_nets.model(
+            [node("Pad", "x pads value", mode=mode)], constants, image=(1, 2, height, width)
+        )
+        compare(tmp_path, proto, normal(random, 1, 2, height, width))
+
+
+def test_resizes(tmp_path):
+    random = np.random.default_rng(5)
+    refused = 0
+    for height, width in trials(random):
+        mode = str(random.choice(["nearest", "linear"]))
+        rule = str(
+            random.choice(["half_pixel", "pytorch_half_pixel", "asymmetric", "align_corners"])
+        )
+        size = np.int64([1, 2, *random.integers(2, 14, 2)])
+        rounding = str(random.choice(["round_prefer_floor", "round_prefer_ceil", "floor", "ceil"]))
+        proto = onnx_nets.model(
+            [
+                node(
+                    "Resize",
+                    "x - - size",
+                    mode=mode,
+                    coordinate_transformation_mode=rule,
+                    nearest_mode=rounding,
+                )
+            ],
+            {"size": size},
+            image=(1, 2, height, width),
+        )
+        try:
+            compare(tmp_path, proto, normal(random, 1, 2, height, width))
+        except UsageError as error:
+            assert "other pixels" in str(error)  # noqa: PT017
+            refused += 1
+    assert refused < TRIALS // 2
+
+
+@pytest.mark.parametrize("rounding", ["floor", "round_prefer_floor"])
+@pytest.mark.parametrize("scale", [2.0, 3.0, 0.5])
+def test_upsampling_as_exporters_write_it(tmp_path, rounding, scale):
+    proto = onnx_nets.model(
+        [
+            node(
+                "Resize",
+                "x - scales",
+                coordinate_transformation_mode="asymmetric",
+                nearest_mode=rounding,
+            )
+        ],
+        {"scales": np.float32([1, 1, scale, scale])},
+        image=(1, 2, 6, 8),
+    )
+    if scale == 3.0 and rounding != "floor":
+        with pytest.raises(UsageError, match="Resize 'y' resizes 6x8 to 18x24 by 'asymmetric'"):
+            read_onnx(onnx_nets.saved(tmp_path, proto))
+        return
+    compare(tmp_path, proto, normal(np.random.default_rng(0), 1, 2, 6, 8))
+
+
+def test_slices(tmp_path):
+    random = np.random.default_rng(6)
+    for height, width in trials(random):
+        axes = [int(one) for one in random.permutation([1, 2, 3])[: random.integers(1, 4)]]
+        sizes = {1: 4, 2: height, 3: width}
+        starts = [int(random.integers(-sizes[axis] - 2, sizes[axis])) for axis in axes]
+        ends = [int(random.choice([sizes[axis], 2**60, -1])) for axis in axes]
+        steps = [int(one) for one in random.integers(1, 4, len(axes))]
+        firsts = [
+            slice(*one).indices(sizes[axis])
+            for *one, axis in zip(starts, ends, steps, axes, strict=True)
+        ]
+        if any(start >= stop for start, stop, _ in firsts):
+            continue
+        constants = {
+            "starts": np.int64(starts),
+            "ends": np.int64(ends),
+            "axes": np.int64([axis - 4 if axis == 3 else axis for axis in axes]),
+            "steps": np.int64(steps),
+        }
+        proto = onnx_nets.model(
+            [node("Slice", "x starts ends axes steps")], constants, image=(1, 4, height, width)
+        )
+        compare(tmp_path, proto, normal(random, 1, 4, height, width))
