@@ -46,4 +46,22 @@ def stated_resolution(config: FileConfig) -> Resolution | None:
         except UsageError:
             return None
         return Resolution(height=height, width=width)
+    if file.suffix == ".prototxt" and not extras.is_missing("onnx"):
+        return _stated_by_caffe(file)
     return None
+
+
+def _stated_by_caffe(file: Path) -> Resolution | None:
+    from shufflenet_deploy.network.frontends.caffe.model_files import NetText
+
+    try:
+        text = NetText(file)
+    except UsageError:
+        return None
+    shapes = [shape for _, shape in text.inputs()]
+    for layer in text.layers:
+        if layer.type == "Input":
+            shapes += [tuple(one.dim) for one in layer.parameter("input_param").shape]
+    if len(shapes) != 1 or len(shapes[0]) != 4 or min(shapes[0][2:]) < 1:
+        return None
+    return Resolution(height=shapes[0][2], width=shapes[0][3])

@@ -28,7 +28,7 @@ def read(
     config: FileConfig,
     resolution: Resolution | None = None,
     *,
-    weights: Path | None = None,  # noqa: ARG001 - for Caffe
+    weights: Path | None = None,
 ) -> nn.Module:
     """The network of a file as a module in eval mode, for inputs of one size.
 
@@ -47,7 +47,12 @@ def read(
         raise UsageError(f"{path} has changed since it was chosen: start again")
     if path.suffix == ".onnx":
         return _of_onnx(path, resolution)
-    raise UsageError(f"{path}: there is no reader of {path.suffix} files here")
+    if path.suffix == ".prototxt":
+        return _of_caffe(path, weights or own, resolution)
+    raise UsageError(
+        f"{path}: {path.suffix} files are not read yet: name the code that makes the network as "
+        "FILE.py:CALLABLE, or export it to ONNX"
+    )
 
 
 def _of_onnx(path: Path, resolution: Resolution | None) -> nn.Module:
@@ -58,6 +63,18 @@ def _of_onnx(path: Path, resolution: Resolution | None) -> nn.Module:
     if not is_missing("onnxruntime"):
         _compare_with_onnxruntime(path, graph, module)
     return module.requires_grad_(requires_grad=False)
+
+
+def _of_caffe(path: Path, weights: Path | None, resolution: Resolution | None) -> nn.Module:
+    from shufflenet_deploy.network.frontends.caffe import read_caffe
+
+    if weights is None:
+        raise UsageError(
+            f"{path} comes without weights: put {path.with_suffix('.caffemodel').name} beside it, "
+            "or name them with --weights FILE.caffemodel"
+        )
+    graph = read_caffe(path, weights, resolution=resolution)
+    return GraphModule(graph).requires_grad_(requires_grad=False)
 
 
 def _compare_with_onnxruntime(path: Path, graph: Graph, module: nn.Module) -> None:
