@@ -21,8 +21,7 @@ def file_digest(file: Path, weights: Path | None) -> str:
     Raises:
         UsageError: one of them cannot be read.
     """
-    beside = [file.with_name(pattern.format(file.name)) for pattern in _EXTERNAL]
-    paths = [file, *filter(None, [weights]), *filter(is_file, beside)]
+    paths = [file, *filter(None, [weights]), *external_data(file)]
     try:
         digests = [sha256_file(path) for path in paths]
     except OSError as error:
@@ -30,6 +29,12 @@ def file_digest(file: Path, weights: Path | None) -> str:
     return (
         digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
     )
+
+
+def external_data(file: Path) -> list[Path]:
+    """The files beside an ONNX file that exporters put its weights into."""
+    beside = (file.with_name(pattern.format(file.name)) for pattern in _EXTERNAL)
+    return list(filter(is_file, beside))
 
 
 def stated_resolution(config: FileConfig) -> Resolution | None:

@@ -17,7 +17,7 @@ from shufflenet_deploy.zoo.config import Preprocessing
 from shufflenet_deploy.zoo.key_matching import match_to
 from shufflenet_deploy.zoo.model import Model
 from shufflenet_deploy.zoo.own_network import FileConfig, PythonConfig
-from shufflenet_deploy.zoo.weights_digest import file_identity, untrained_identity
+from shufflenet_deploy.zoo.weights_digest import file_identity, stored_weights, untrained_identity
 
 _SHOWN = 3
 _MOST_CLASSES = 100_000
@@ -43,6 +43,8 @@ def load(card: Architecture, weights: Path | None, seed: int) -> Model:
         module = network_files.read(description, card.resolution, weights=caffemodel)
         trained = True
     identity = untrained_identity(card, seed)
+    if weights is not None and card.weights is not None:
+        _check_unchanged(weights, card)
     if caffemodel is not None and isinstance(description, FileConfig):
         info = WeightsInfo.checkpoint(
             str(weights), sha256=file_identity(caffemodel), layout=description.family
@@ -75,6 +77,17 @@ def load(card: Architecture, weights: Path | None, seed: int) -> Model:
         preprocessing=preprocessing,
         notes=notes,
     )
+
+
+def _check_unchanged(weights: Path, card: Architecture) -> None:
+    """Refuse weights of a card that are not those it was written for."""
+    assert card.weights is not None
+    own = stored_weights(card)
+    if weights == own and file_identity(weights) != card.weights.sha256:
+        raise UsageError(
+            f"{weights} has changed since it was imported: its sha256 is not the card's; import "
+            "the original file again"
+        )
 
 
 def load_weights(module: nn.Module, path: Path, name: str) -> tuple[str, ...]:

@@ -37,6 +37,16 @@ def source_digest(code: str) -> str:
     return total.hexdigest()
 
 
+def neighbours(file: Path) -> tuple[str, ...]:
+    """The modules and packages of its own folder that a file imports, directly or not.
+
+    Raises:
+        UsageError: one of the files cannot be read or is not Python.
+    """
+    names = {name.partition("/")[0] for name, _ in _file_and_neighbours(file)}
+    return tuple(sorted(names - {file.name}))
+
+
 def module_file(dotted: str) -> Path:
     """The source file, or the folder, of the outermost package of ``dotted``; nothing is imported.
 

@@ -68,7 +68,7 @@ def architecture(reference: str) -> Architecture:
     """
     if reference.startswith("{"):
         return _from_json(reference)
-    if _is_own(reference):
+    if is_own(reference):
         return _own(reference, NetworkOptions())
     return registry.architecture(reference)
 
@@ -81,7 +81,7 @@ def described(text: str, options: NetworkOptions) -> str:
     """
     if text.startswith("{"):
         return text
-    if _is_own(text):
+    if is_own(text):
         return _json(_own(text, options))
     card = registry.architecture(text)
     if not options.given:
@@ -89,7 +89,7 @@ def described(text: str, options: NetworkOptions) -> str:
     if options.arguments:
         raise UsageError(f"--model-arg is for FILE.py:CALLABLE; {card.name} takes no arguments")
     changes: dict[str, object] = {
-        "preprocessing": _preprocessing(options, card.preprocessing),
+        "preprocessing": preprocessing_of(options, card.preprocessing),
         "aliases": (),
     }
     if options.name is not None:
@@ -148,9 +148,14 @@ def declared_resolution(reference: str) -> Resolution | None:
     return stated_resolution(description) if isinstance(description, FileConfig) else None
 
 
+def is_own(text: str) -> bool:
+    """True for code or a file that holds a network, as they are typed."""
+    return text.endswith(NETWORK_FILES) or _CODE.fullmatch(text) is not None
+
+
 def is_plain_name(reference: str) -> bool:
     """True for a network of the zoo by its name: no card, no code, no file, no other facts."""
-    return not (reference.startswith("{") or reference.endswith(".toml") or _is_own(reference))
+    return not (reference.startswith("{") or reference.endswith(".toml") or is_own(reference))
 
 
 def plain_name(name: str) -> str:
@@ -185,10 +190,6 @@ def code_of(reference: str) -> str | None:
     return str(description) if isinstance(description, PythonConfig) else None
 
 
-def _is_own(text: str) -> bool:
-    return text.endswith(NETWORK_FILES) or _CODE.fullmatch(text) is not None
-
-
 def _own(text: str, options: NetworkOptions) -> Architecture:
     """The architecture of a network that is not the zoo's."""
     match = _CODE.fullmatch(text)
@@ -199,7 +200,7 @@ def _own(text: str, options: NetworkOptions) -> Architecture:
         "title": options.name or _title(text),
         "source": _title(text),
         "description": description,
-        "preprocessing": _preprocessing(options, Preprocessing.usual(channels)),
+        "preprocessing": preprocessing_of(options, Preprocessing.usual(channels)),
     }
     if options.name is not None:
         _refuse_taken(options.name)
@@ -235,7 +236,7 @@ def _file(text: str, options: NetworkOptions) -> FileConfig:
     )
 
 
-def _preprocessing(options: NetworkOptions, usual: Preprocessing) -> Preprocessing:
+def preprocessing_of(options: NetworkOptions, usual: Preprocessing) -> Preprocessing:
     """The preprocessing that the options state, where they do not what is ``usual``.
 
     Raises:
