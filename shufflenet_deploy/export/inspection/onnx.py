@@ -103,7 +103,10 @@ def _close(model: onnx.ModelProto, path: Path, shapes: Mapping[str, tuple[int, .
         if sizes and sizes[0] < 1 and all(size > 0 for size in sizes[1:]):
             sizes[0] = 1
         for dimension, size in zip(value.type.tensor_type.shape.dim, sizes, strict=True):
-            dimension.dim_value = size
+            if size > 0:
+                dimension.dim_value = size
+            elif size == _OPEN:
+                dimension.Clear()
     if shapes:
         # Shapes that were inferred for open inputs would contradict these.
         del model.graph.value_info[:]
