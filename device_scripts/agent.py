@@ -92,6 +92,11 @@ class OnnxRuntime:
             "intra_op_spinning": True,
         }
 
+    def set_shapes(self, shapes):
+        """Settle the shapes of open inputs, by name."""
+        for tensor in self.inputs:
+            tensor["shape"] = shapes.get(tensor["name"], tensor["shape"])
+
     def bind_inputs(self, arrays):
         """Copy the inputs into memory of the runtime's own and reserve the outputs."""
         import numpy as np
@@ -148,6 +153,17 @@ class TfLite:
 
         return Interpreter
 
+    def set_shapes(self, shapes):
+        """Settle the shapes of open inputs, by name."""
+        for detail in self._input_details:
+            if detail["name"] in shapes:
+                self._interpreter.resize_tensor_input(detail["index"], shapes[detail["name"]])
+        self._interpreter.allocate_tensors()
+        self._input_details = self._interpreter.get_input_details()
+        self._output_details = self._interpreter.get_output_details()
+        self.inputs = [_tflite_tensor(detail) for detail in self._input_details]
+        self.outputs = [_tflite_tensor(detail) for detail in self._output_details]
+
     def bind_inputs(self, arrays):
         """Copy the inputs into the interpreter's arena, which keeps them between inferences."""
         for detail, array in zip(self._input_details, arrays):
@@ -188,7 +204,9 @@ _ONNX_DTYPES = {
     "tensor(uint8)": "uint8",
     "tensor(int8)": "int8",
     "tensor(int32)": "int32",
+    "tensor(int16)": "int16",
     "tensor(int64)": "int64",
+    "tensor(bool)": "bool",
 }
 
 
@@ -329,7 +347,10 @@ def _one_line(error):
 
 
 def input_arrays(tensors, path, seed):
-    """The data of every input: a file for the only input, or seeded uniform values in [-1, 1]."""
+    """The data of every input: a file for the only input, or seeded uniform values in [-1, 1].
+
+    Integers of 32 bits and more are indices or lengths: they are 0 or 1, as booleans are.
+    """
     import numpy as np
 
     if path is not None and len(tensors) != 1:
@@ -342,10 +363,22 @@ def input_arrays(tensors, path, seed):
             raise Failed("unsupported", message % (tensor["name"], tensor["shape"]))
         if path is None:
             values = generator.uniform(-1.0, 1.0, tensor["shape"]).astype("float32")
+            dtype = np.dtype(tensor["dtype"])
+            if dtype.kind == "b" or (
+                dtype.kind in "iu" and dtype.itemsize >= 4 and "scale" not in tensor
+            ):
+                values = (values > 0).astype(dtype)
         else:
             values = _load_npy(path, tensor)
         arrays.append(np.ascontiguousarray(as_tensor(values, tensor)))
     return arrays
+
+
+def bind(engine, options):
+    """Give an engine its inputs: open shapes settled, then the data."""
+    if options.shapes:
+        engine.set_shapes(options.shapes)
+    engine.bind_inputs(input_arrays(engine.inputs, options.input, options.seed))
 
 
 def _load_npy(path, tensor):
@@ -735,6 +768,7 @@ def parse_arguments(argv):
     add("--input", metavar="FILE.npy", help="input data (default: seeded uniform values)")
     add("--output", metavar="FILE.npy", help="write the first output of the last inference")
     add("--seed", type=int, default=0)
+    add("--shapes", type=_shapes, default={}, metavar="JSON", help='open inputs: {"x":[1,3,9,9]}')
     options = parser.parse_args(argv)
     if not options.list and (options.runtime is None or options.model is None):
         raise Failed("usage", "--runtime and --model are needed (or --list)")
@@ -752,6 +786,14 @@ def _cores(text):
     return frozenset(int(word) for word in text.split(","))
 
 
+def _shapes(text):
+    """The shapes of open inputs by name; raises ValueError for anything else."""
+    found = json.loads(text)
+    if not isinstance(found, dict):
+        raise ValueError(text)
+    return {name: [_positive(size) for size in sizes] for name, sizes in found.items()}
+
+
 def measure(options):
     """Measure one model; returns the report."""
     if options.cpus:
@@ -760,7 +802,7 @@ def measure(options):
     __import__("numpy")
     idle_rss = peak_rss_bytes()
     engine, import_ns, load_ns = open_model(options.runtime, options.model, options.threads)
-    engine.bind_inputs(input_arrays(engine.inputs, options.input, options.seed))
+    bind(engine, options)
     invoke = engine.invoker()
     try:
         gc.collect()

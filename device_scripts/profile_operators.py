@@ -33,7 +33,7 @@ def onnxruntime_profile(agent, options, _measured, runs):
     with tempfile.TemporaryDirectory() as folder:
         prefix = os.path.join(folder, "profile")
         engine = agent.OnnxRuntime(options.model, options.threads, profile=prefix)
-        engine.bind_inputs(agent.input_arrays(engine.inputs, options.input, options.seed))
+        agent.bind(engine, options)
         invoke = engine.invoker()
         for _ in range(WARMUP_RUNS + runs):
             invoke()
@@ -100,6 +100,8 @@ def litert_profile(agent, options, measured, runs):
     if tuple(int(part) for part in version.split(".")[:2]) < (2, 3):
         message = "LiteRT %s has no profiler that can be reached: 2.3 and newer have" % version
         raise agent.Failed("unsupported", message)
+    if options.shapes:
+        raise agent.Failed("unsupported", "LiteRT profiles files of static shapes only")
     model = _CompiledModel(agent, options.model, options.threads)
     inputs = measured["model"]["inputs"]
     model.bind_inputs(agent.input_arrays(inputs, options.input, options.seed))

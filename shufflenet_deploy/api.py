@@ -26,7 +26,7 @@ from shufflenet_deploy.atomic_files import user_path
 from shufflenet_deploy.bench import Event, Suite, find_suite, new_suite_id
 from shufflenet_deploy.bench import run as run_suite
 from shufflenet_deploy.bench.cell_export import cell_exporter
-from shufflenet_deploy.bench.suite_checks import check_extras, check_models
+from shufflenet_deploy.bench.suite_checks import check_code, check_extras, check_models
 from shufflenet_deploy.board.host_transport import transport_to
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.export import ExportRequest
@@ -57,15 +57,21 @@ def load(
     weights: str | Path | None = None,
     seed: int = 0,
     head: Literal["fixed", "dense"] = "fixed",
+    network: Mapping[str, Any] | None = None,
 ) -> Model:
     """Load a network as a PyTorch module in eval mode.
 
     Args:
-        model: the name of a model, such as ``shufflenet-g3-0.5x``, or the path of a card (.toml).
+        model: the name of a model, such as ``shufflenet-g3-0.5x``, the path of a card (.toml),
+            ``FILE.py:CALLABLE`` or ``package.module:CALLABLE`` (whose code is run), or the path of
+            a ``.pt2``, ``.onnx`` or ``.prototxt`` file.
         weights: a checkpoint (.pth, .pt or .safetensors); None for the card's own weights, or
             untrained ones.
         seed: the seed of untrained weights.
         head: the fully connected layers of AlexNet and VGG at resolutions other than their own.
+        network: facts about a network of your own, by the fields of ``zoo.NetworkOptions``:
+            ``arguments`` of the callable, ``name``, ``channels``, ``preprocessing``, ``mean``,
+            ``std``, ``channel_order``, ``value_range``.
 
     Returns:
         The module (``.module``) with its architecture, preprocessing and the origin of its weights.
@@ -73,7 +79,7 @@ def load(
     Raises:
         UsageError: there is no such model, or the checkpoint is unreadable or of another network.
     """
-    return zoo.load(model, weights=_path(weights), seed=seed, head=head)
+    return zoo.load(_reference(model, network), weights=_path(weights), seed=seed, head=head)
 
 
 def export(
@@ -84,6 +90,7 @@ def export(
     precision: PrecisionName = "fp32",
     resolution: str | None = None,
     out: str | Path = "artifacts",
+    network: Mapping[str, Any] | None = None,
     on_stage: Callable[[str], None] | None = None,
     **options: Any,
 ) -> Artifact:
@@ -92,12 +99,13 @@ def export(
     An up-to-date file in ``out`` is returned as it is.
 
     Args:
-        model: the name of a model, or the path of a card (.toml).
+        model: as for ``load``.
         weights: a checkpoint; None for the card's own weights, or untrained ones.
         format: the format of the file; ``native`` is a static executable.
         precision: the arithmetic of the file; fp16 is for native files only.
         resolution: ``HEIGHTxWIDTH`` in pixels; None for the model's own.
         out: the folder for the file and its manifest.
+        network: as for ``load``.
         on_stage: called with the name of each stage.
         **options: further fields of ``export.ExportRequest``: ``machine``, ``lowering``,
             ``calibration``, ``labels``, ``head``, ``seed``, ...
@@ -111,12 +119,13 @@ def export(
             small.
         ExportError: the network cannot be converted to this format.
     """
+    reference = _reference(model, network)
     fields = {
-        "model": model,
+        "model": reference,
         "weights": _path(weights),
         "format": format,
         "precision": precision,
-        "resolution": resolution or zoo.architecture(model).resolution,
+        "resolution": resolution or zoo.architecture(reference).resolution,
         "out": _path(out),
         **options,
     }
@@ -160,7 +169,7 @@ def bench(
     Args:
         suite: what to measure: the path of a suite file, the name of a shipped suite (``table8``,
             ``demo``, ``smoke``), the keys of a suite file as a mapping (``models`` is required), or
-            a ``bench.Suite``.
+            a ``bench.Suite``. Models that are code are refused in files: name them in a mapping.
         host: ``local``, ``user@host[:port]``, an ssh alias, ``adb[:SERIAL]`` or ``board[:NAME]``; a
             virtual board is started when it does not run.
         journal: the path of a SQLite file, or an SQLAlchemy URL; None for the default journal.
@@ -180,6 +189,8 @@ def bench(
         ExportError: a file for the suite cannot be made.
     """
     checked = check_models(_suite(suite))
+    if isinstance(suite, str | Path):
+        check_code(checked, ())
     check_extras(checked)
     chosen_id = suite_id or new_suite_id()
     with _open(journal) as book:
@@ -232,6 +243,19 @@ def _suite(given: Suite | Mapping[str, Any] | str | Path) -> Suite:
     if isinstance(given, Mapping):
         return Suite.of({**_SUITE_DEFAULTS, **given}, source="suite")
     return Suite.read(find_suite(str(given)))
+
+
+def _reference(model: str, network: Mapping[str, Any] | None) -> str:
+    """The reference of a model with the facts that are stated of it; arguments are any literals."""
+    fields = dict(network or {})
+    arguments = fields.get("arguments", {})
+    fields["arguments"] = {
+        name: value if isinstance(value, str) else repr(value) for name, value in arguments.items()
+    }
+    try:
+        return zoo.described(model, zoo.NetworkOptions.model_validate(fields))
+    except ValidationError as error:
+        raise UsageError(f"network: {first_problem(error)}") from error
 
 
 def _open(location: str | Path | None) -> Journal:

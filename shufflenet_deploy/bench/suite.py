@@ -6,8 +6,9 @@ import difflib
 import math
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -32,6 +33,7 @@ from shufflenet_deploy.records import (
     AskedPrecisions,
     BenchmarkSpec,
     Cell,
+    MeasuredFile,
     Precision,
     Record,
     ResolutionText,
@@ -69,7 +71,8 @@ class FieldError(UsageError):
 class Suite(Record):
     """Every combination of the axes, measured against one baseline.
 
-    ``cards`` are the files of models that do not ship with this package, by the models' names.
+    ``cards`` are the references of models that do not ship with this package, by the models' names;
+    ``files`` are models that are measured as they are, each in the runtimes of its format alone.
     ``precision_target`` is the wanted half width of the speedup's interval relative to it (0.02 is
     2 %); rounds are added until it is met or ``max_processes`` is reached. ``retries`` bounds both
     new attempts after transient errors and repetitions of disturbed measurements. ``payload``
@@ -88,6 +91,7 @@ class Suite(Record):
     title: Line = ""
     models: tuple[Name, ...] = Field(min_length=1)
     cards: dict[str, str] = Field(default_factory=dict)
+    files: dict[Name, MeasuredFile] = Field(default_factory=dict)
     baseline: Name | None = "alexnet"
     alexnet_head: Literal["fixed", "dense"] = "fixed"
     weights: dict[Name, tuple[Text, ...]] = Field(default_factory=dict)
@@ -207,7 +211,7 @@ class Suite(Record):
         models = tuple(dict.fromkeys(self.models))
         if self.baseline is not None and self.baseline not in models:
             models = (*models, self.baseline)
-        return tuple(
+        exported = (
             Cell(
                 model=model,
                 options=self._options(model, lowering, checkpoint),
@@ -222,14 +226,33 @@ class Suite(Record):
             for threads in dict.fromkeys(self.threads)
             for resolution in dict.fromkeys(self.resolutions)
             for model in models
+            if model not in self.files
             for checkpoint in self._labels(model) or ("",)
             for lowering in self._lowerings_of(model)
             if _possible(lowering, name, precision)
         )
+        return (*exported, *self._cells_of_files(models))
+
+    def _cells_of_files(self, models: Sequence[str]) -> Iterator[Cell]:
+        """Each file in every runtime of its format."""
+        for name, threads in product(dict.fromkeys(self.runtimes), dict.fromkeys(self.threads)):
+            for model in models:
+                file = self.files.get(model)
+                if file is not None and file.format in runtime.get(name).formats:
+                    yield Cell(
+                        model=model,
+                        runtime=name,
+                        format=file.format,
+                        precision=file.precision,
+                        resolution=file.resolution,
+                        threads=threads,
+                    )
 
     def spec_of(self, cell: Cell) -> BenchmarkSpec:
         """The protocol of one process of a cell."""
-        return self.spec.model_copy(update={"threads": cell.threads})
+        file = self.files.get(cell.model)
+        shapes = file.shapes if file is not None else ()
+        return self.spec.model_copy(update={"threads": cell.threads, "shapes": shapes})
 
     def weights_of(self, cell: Cell) -> str | None:
         """The checkpoint that a cell is about; None for the model's own weights."""

@@ -2,33 +2,78 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from shufflenet_deploy import zoo
 from shufflenet_deploy.bench.suite import Suite
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.records import Format, Metric
 
+#: The usual runtime of a file that is measured as it is.
+RUNTIME_OF = {Format.ONNX: "onnxruntime", Format.TFLITE: "litert"}
+
 
 def check_models(suite: Suite) -> Suite:
-    """Resolve aliases and paths of cards: the suite with each model under its own name.
+    """Resolve aliases, cards, code and files: the suite with each model under its own name.
+
+    Nobody's code is run.
 
     Raises:
         UsageError: there is no such model, or weights are for one that is not measured.
     """
     given = [*suite.models, *([suite.baseline] if suite.baseline else [])]
+    given = [name for name in given if name not in suite.files]
     for name in suite.weights:
         if name not in given:
             raise UsageError(f"--weights {name}=...: {name} is not measured; add --model {name}")
     taken = {name: suite.cards.get(name, name) for name in given}
     references = zoo.references(taken.values())
     own = {name: zoo.architecture(text).name for name, text in taken.items()}
+    own |= {name: name for name in suite.files}
     return suite.model_copy(
         update={
             "models": tuple(dict.fromkeys(own[name] for name in suite.models)),
             "baseline": own[suite.baseline] if suite.baseline else None,
             "weights": {own[name]: file for name, file in suite.weights.items()},
-            "cards": {name: text for name, text in references.items() if text.endswith(".toml")},
+            "cards": {
+                name: text for name, text in references.items() if not zoo.is_plain_name(text)
+            },
         }
     )
+
+
+def check_code(suite: Suite, named: Collection[str]) -> None:
+    """Refuse a suite that would run code which its user did not name himself.
+
+    A suite comes from a file or a journal, which anybody may have written; ``named`` are the
+    references of models that the user gave.
+
+    Raises:
+        UsageError: a model is code, and not among them.
+    """
+    for name, reference in suite.cards.items():
+        code = zoo.code_of(reference)
+        if code is not None and reference not in named:
+            raise UsageError(
+                f"the suite would run the code {code} for its model {name}: if you trust it, name "
+                f"it yourself: --model {code}"
+            )
+
+
+def check_files(suite: Suite) -> None:
+    """Refuse files that no runtime of the suite runs.
+
+    Raises:
+        UsageError: there is one; the message names a runtime for it.
+    """
+    measured = {cell.model for cell in suite.cells()}
+    for name, file in suite.files.items():
+        if name not in measured:
+            fitting = RUNTIME_OF[file.format]
+            raise UsageError(
+                f"{name} is {file.format.value}, which {', '.join(suite.runtimes)} cannot run: add "
+                f"--runtime {fitting}"
+            )
 
 
 def check_extras(suite: Suite) -> None:
@@ -38,6 +83,9 @@ def check_extras(suite: Suite) -> None:
         UsageError: ``sustained_secs`` or ``benchmark_model`` with a clock of instructions, or
             ``benchmark_model`` without a runtime of TFLite files.
     """
+    check_files(suite)
+    if suite.sustained_secs is not None and any(one.shapes for one in suite.files.values()):
+        raise UsageError("--sustained takes files of static shapes: leave it or --shape out")
     if suite.sustained_secs is not None and suite.spec.metric is Metric.INSTRUCTIONS:
         raise UsageError("--sustained measures time: leave --metric instructions out")
     if suite.benchmark_model is not None:

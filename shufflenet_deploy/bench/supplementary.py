@@ -65,7 +65,7 @@ def profiled(
         run, report = start(one, context, spec, argv, process=1, attempt=1)
         profile = report.profile if report is not None else None
         if profile is not None:
-            profile = with_layers(profile, one.artifact)
+            profile = with_layers(profile, one.artifact, context.suite.cards.get(one.cell.model))
         tool = {**run.tool, "profiler_sha256": sha256}
         run = run.model_copy(update={"purpose": "profile", "profile": profile, "tool": tool})
         journal.append(run)

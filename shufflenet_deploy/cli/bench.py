@@ -29,14 +29,23 @@ from shufflenet_deploy.cli.export_run import warn_of_small_calibration_set
 from shufflenet_deploy.cli.fleet_run import FleetRun
 from shufflenet_deploy.cli.inventory import hosts_of, local_host, names_of, with_defaults
 from shufflenet_deploy.cli.journal import open_journal
-from shufflenet_deploy.cli.known_suites import host_of_suite, remember_host
+from shufflenet_deploy.cli.known_suites import (
+    host_of_suite,
+    is_known_code,
+    remember_code,
+    remember_host,
+)
 from shufflenet_deploy.cli.multi_value import listed, precisions
+from shufflenet_deploy.cli.named_files import NamedFiles
+from shufflenet_deploy.cli.named_models import NamedModels
+from shufflenet_deploy.cli.network_options import with_network_options
 from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
     from shufflenet_deploy.bench import Suite
     from shufflenet_deploy.fleet import Host
     from shufflenet_deploy.journal import Journal
+    from shufflenet_deploy.zoo import NetworkOptions
 
 _FAILED = 1
 
@@ -46,12 +55,15 @@ def register(app: typer.Typer) -> None:
     app.command()(bench)
 
 
+@with_network_options
 def bench(  # noqa: PLR0917 - options, each passed by name
     suite_id: options.SuiteId = None,
     host: options.Hosts = None,
     ssh_client: options.SshClient = "auto",
     suite: options.SuiteName = None,
     model: options.Models = None,
+    file: options.Files = None,
+    shape: options.Shapes = None,
     weights: options.Weights = None,
     baseline: options.Baseline = None,
     alexnet_head: options.AlexnetHead = None,
@@ -84,6 +96,8 @@ def bench(  # noqa: PLR0917 - options, each passed by name
     journal: options.Journal = None,
     resume: options.Resume = False,
     as_json: options.AsJson = False,
+    *,
+    network: NetworkOptions,
 ) -> None:
     """Measure models against a baseline on this machine or boards, and print the speedup table.
 
@@ -94,15 +108,20 @@ def bench(  # noqa: PLR0917 - options, each passed by name
 
     if suite_id is not None and not resume:
         raise UsageError(f"'{suite_id}' goes with --resume only; models are named with --model")
+    named = NamedModels.of(
+        listed(model),
+        baseline,
+        network,
+        resolutions=listed(resolution),
+        runtimes=listed(runtime),
+        files=NamedFiles.of(file or [], shape or [], baseline),
+    )
     overrides = _Overrides(
         fields={
-            "models": listed(model) or None,
-            "baseline": baseline,
+            **named.fields,
             "alexnet_head": alexnet_head,
-            "runtimes": listed(runtime) or None,
             "precisions": precisions(precision) or None,
             "lowerings": listed(lowering) or None,
-            "resolutions": listed(resolution) or None,
             "threads": integers(threads),
             "calibration": calib,
             "precision_target": precision_target,
@@ -127,7 +146,8 @@ def bench(  # noqa: PLR0917 - options, each passed by name
             "cooldown_secs": cooldown,
             "timeout_secs": timeout,
         },
-        weights=weights or [],
+        weights=named.weights(weights or []),
+        references=frozenset(named.references.values()),
     )
     if resume and suite is not None:
         raise UsageError("--suite starts a new suite and --resume goes on with one: keep one")
@@ -136,13 +156,13 @@ def bench(  # noqa: PLR0917 - options, each passed by name
         preflight.writable_folder("--out", out, TABLE_FILES)
     if calib is not None:
         preflight.readable_folder("--calib", Path(calib), "images")
-    named = hosts_of(listed(host))
+    hosts = hosts_of(listed(host))
     with open_journal(journal) as book:
         if resume:
-            start = _resumed(book, suite_id, named, may_ask=not as_json)
+            start = _resumed(book, suite_id, hosts, may_ask=not as_json)
         else:
             start = _Start(
-                base={} if suite is None else read_suite(suite), hosts=named or [local_host()]
+                base={} if suite is None else read_suite(suite), hosts=hosts or [local_host()]
             )
         places = Places(ssh_client=ssh_client, artifacts=artifacts, journal=book)
         if len(start.hosts) > 1:
@@ -153,6 +173,7 @@ def bench(  # noqa: PLR0917 - options, each passed by name
                 places=places,
             )
             remember_host(fleet.suite_id, fleet.host)
+            remember_code(fleet.suite_id, fleet.suite.cards.values())
             fleet.measure(as_json=as_json, out=out)
             return
         (only,) = start.hosts
@@ -163,6 +184,7 @@ def bench(  # noqa: PLR0917 - options, each passed by name
             places=places,
         )
         remember_host(run.suite_id, run.host)
+        remember_code(run.suite_id, run.suite.cards.values())
         with BenchProgress(quiet=as_json) as progress:
             result = run.measure(progress)
     BenchSummary(result).show(as_json=as_json, out=out)
@@ -174,12 +196,13 @@ def bench(  # noqa: PLR0917 - options, each passed by name
 class _Overrides:
     """The options that were given: fields of a suite, of its spec, and checkpoints.
 
-    A value of None leaves that of the suite.
+    A value of None leaves that of the suite. ``references`` are the models that were named.
     """
 
     fields: dict[str, Any]
     spec: dict[str, Any]
     weights: list[str]
+    references: frozenset[str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,10 +261,16 @@ def _checked_suite(start: _Start, overrides: _Overrides, host: Host) -> Suite:
     Raises:
         UsageError: it cannot be measured, or not by resuming this suite.
     """
-    from shufflenet_deploy.bench.suite_checks import check_extras, check_models  # noqa: PLC0415
+    from shufflenet_deploy.bench.suite_checks import (  # noqa: PLC0415
+        check_code,
+        check_extras,
+        check_models,
+    )
 
     counting = _is_counting(overrides.spec, start.base)
     suite = check_models(_suite_of(start, overrides, host))
+    own = [one for one in suite.cards.values() if is_known_code(start.suite_id or "", one)]
+    check_code(suite, {*overrides.references, *own})
     if start.suite_id is not None:
         known = with_defaults(make_suite(start.base, {}, {}, [], fresh=False), host)
         resuming.check(start.suite_id, known, suite)

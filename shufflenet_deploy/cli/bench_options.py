@@ -11,6 +11,7 @@ from shufflenet_deploy.cli import completion
 from shufflenet_deploy.cli.hosts import HOST_HELP, SSH_CLIENT_HELP, SshClientName
 from shufflenet_deploy.cli.journal import JOURNAL_HELP
 from shufflenet_deploy.cli.multi_value import PRECISIONS
+from shufflenet_deploy.cli.network_options import MODEL_HELP
 
 _WHAT, _WHERE, _HOW, _OUT = "What to measure", "Where", "How to measure", "Results"
 
@@ -49,8 +50,27 @@ Models = Annotated[
     typer.Option(
         "--model",
         "-m",
-        help="[default: shufflenet-g3-0.5x]",
+        help=f"{MODEL_HELP} [default: shufflenet-g3-0.5x]",
         autocompletion=completion.models,
+        rich_help_panel=_WHAT,
+    ),
+]
+Files = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--file",
+        metavar="FILE",
+        help="An .onnx or .tflite file of anybody's making, measured as it is: no parity."
+        " [default: none]",
+        rich_help_panel=_WHAT,
+    ),
+]
+Shapes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--shape",
+        metavar="NAME=SIZES",
+        help="Of an input that a --file leaves open: x=1x3x320x320. [default: none]",
         rich_help_panel=_WHAT,
     ),
 ]

@@ -9,12 +9,14 @@ import typer
 
 from shufflenet_deploy.cli.heartbeat import Heartbeat
 from shufflenet_deploy.cli.multi_value import ALL, PRECISIONS, listed, precisions
+from shufflenet_deploy.cli.network_options import MODEL_HELP, with_network_options
 from shufflenet_deploy.cli.stdout import print_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from shufflenet_deploy.cost import BaselineComparison, CostBaseline, Count, Plan, Result
+    from shufflenet_deploy.zoo import NetworkOptions
 
 _CPUS = "a72,a76"
 _MODELS = "shufflenet-g3-0.5x,alexnet"
@@ -27,6 +29,7 @@ def register(app: typer.Typer) -> None:
     app.command()(cost)
 
 
+@with_network_options
 def cost(  # noqa: PLR0917 - options, each passed by name
     check: Annotated[
         Path | None,
@@ -42,7 +45,8 @@ def cost(  # noqa: PLR0917 - options, each passed by name
         list[str] | None, typer.Option("--cpu", help=f"a53, a72, a76, max. [default: {_CPUS}]")
     ] = None,
     model: Annotated[
-        list[str] | None, typer.Option("--model", "-m", help=f"[default: {_MODELS}]")
+        list[str] | None,
+        typer.Option("--model", "-m", help=f"{MODEL_HELP} [default: {_MODELS}]"),
     ] = None,
     runtime: Annotated[
         list[str] | None, typer.Option("--runtime", "-r", help=f"[default: {_RUNTIMES}]")
@@ -63,6 +67,8 @@ def cost(  # noqa: PLR0917 - options, each passed by name
         bool, typer.Option("--recount", help="Count unchanged files anew, too.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    *,
+    network: NetworkOptions,
 ) -> None:
     """Count the instructions of an inference on deterministic virtual ARM boards.
 
@@ -78,6 +84,7 @@ def cost(  # noqa: PLR0917 - options, each passed by name
     plan = _plan(
         cpus=listed(cpu or _CPUS),
         models=listed(model or _MODELS),
+        network=network,
         runtimes=listed(runtime or _RUNTIMES),
         precisions=precisions(precision or [ALL]),
         resolution=resolution,
@@ -116,6 +123,7 @@ def _plan(
     *,
     cpus: Sequence[str],
     models: Sequence[str],
+    network: NetworkOptions,
     runtimes: Sequence[str],
     precisions: Sequence[str],
     resolution: str,
@@ -132,7 +140,7 @@ def _plan(
     return Plan.model_validate(
         {
             "cpus": tuple(dict.fromkeys(chosen)),
-            "models": tuple(zoo.references(models).values()),
+            "models": tuple(zoo.references(models, network).values()),
             "runtimes": [_pinned(name, locked) for name in runtimes],
             "precisions": precisions,
             "resolution": Resolution.parse(resolution),

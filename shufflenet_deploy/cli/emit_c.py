@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from shufflenet_deploy.cli import preflight
+from shufflenet_deploy.cli.network_options import MODEL_HELP, with_network_options
 from shufflenet_deploy.cli.stdout import print_json
 from shufflenet_deploy.errors import UsageError
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from shufflenet_deploy.codegen import CpuTarget
     from shufflenet_deploy.export.c_export import CheckedC
     from shufflenet_deploy.records import Precision, Recipe, Resolution
+    from shufflenet_deploy.zoo import NetworkOptions
     from shufflenet_deploy.zoo.model import Model
 
 
@@ -23,10 +25,9 @@ def register(app: typer.Typer) -> None:
     app.command()(emit_c)
 
 
+@with_network_options
 def emit_c(  # noqa: PLR0917 - options, each passed by name
-    model: Annotated[
-        str, typer.Option("--model", "-m", help="A name, or a card.")
-    ] = "shufflenet-g3-0.5x",
+    model: Annotated[str, typer.Option("--model", "-m", help=MODEL_HELP)] = "shufflenet-g3-0.5x",
     weights: Annotated[
         Path | None, typer.Option("--weights", "-w", help="A checkpoint. [default: untrained]")
     ] = None,
@@ -64,6 +65,8 @@ def emit_c(  # noqa: PLR0917 - options, each passed by name
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")] = Path("c"),
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    *,
+    network: NetworkOptions,
 ) -> None:
     """Write a network as C that needs no library: net.c, net.h, net.weights.
 
@@ -78,7 +81,10 @@ def emit_c(  # noqa: PLR0917 - options, each passed by name
     in_int8 = _in_int8(precision, calib=calib, calib_method=calib_method, remedies=remedies)
     core = codegen.cpu_target_named(machine)
     core.for_precision(Precision(precision))
-    loaded = zoo.load(model, weights=weights, head=head)
+    reference = zoo.described(model, network)
+    if resolution:
+        reference = zoo.sized(reference, Resolution.parse(resolution))
+    loaded = zoo.load(reference, weights=weights, head=head)
     for note in loaded.notes:
         typer.echo(f"note: {note}", err=True)
     card = loaded.architecture

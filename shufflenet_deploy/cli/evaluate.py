@@ -20,6 +20,7 @@ from shufflenet_deploy.cli.export_summary import print_problems
 from shufflenet_deploy.cli.heartbeat import Heartbeat
 from shufflenet_deploy.cli.journal import JOURNAL_HELP, open_journal
 from shufflenet_deploy.cli.multi_value import ALL, listed, precisions
+from shufflenet_deploy.cli.network_options import with_network_options
 from shufflenet_deploy.cli.stdout import print_json
 from shufflenet_deploy.errors import UsageError
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from shufflenet_deploy.accuracy import LabelledImages, Progress
     from shufflenet_deploy.export import ExportRequest
     from shufflenet_deploy.records import Evaluation, Resolution
+    from shufflenet_deploy.zoo import NetworkOptions
 
 _FAILED = 1
 _AUTO = "auto"
@@ -39,6 +41,7 @@ def register(app: typer.Typer) -> None:
     app.command("eval")(evaluate)
 
 
+@with_network_options
 def evaluate(  # noqa: PLR0917 - options, each passed by name
     data: Annotated[
         Path,
@@ -108,6 +111,8 @@ def evaluate(  # noqa: PLR0917 - options, each passed by name
         typer.Option(min=0, help="Images that may be impossible to decode.", rich_help_panel=_GOOD),
     ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    *,
+    network: NetworkOptions,
 ) -> None:
     """Measure the accuracy of a model, and of each file exported from it.
 
@@ -124,6 +129,7 @@ def evaluate(  # noqa: PLR0917 - options, each passed by name
         preflight.readable_folder("--calib", calib, "images")
     requests = requests_of(
         models=listed(model) or ["shufflenet-g3-0.5x"],
+        network=network,
         formats=listed(fmt) or [ALL],
         precisions=precisions(precision or [ALL]),
         resolutions=listed(resolution),
@@ -197,7 +203,7 @@ class _EvaluationRun:
 
     def evaluate(self, made: Sequence[ExportResult]) -> list[Evaluation]:
         """Evaluate files of one model and resolution, and add the results to the journal."""
-        from shufflenet_deploy import accuracy  # noqa: PLC0415
+        from shufflenet_deploy import accuracy, zoo  # noqa: PLC0415
         from shufflenet_deploy.accuracy import ModelSource  # noqa: PLC0415
 
         artifacts = [result.artifact for result in made if result.artifact is not None]
@@ -211,7 +217,10 @@ class _EvaluationRun:
             )
         request = made[0].request
         source = ModelSource(
-            name=request.model, weights=request.weights, seed=request.seed, head=request.head
+            name=zoo.sized(request.model, request.resolution),
+            weights=request.weights,
+            seed=request.seed,
+            head=request.head,
         )
         with _progress(f"{artifacts[0].model} at {artifacts[0].resolution}") as show:
 
@@ -272,11 +281,19 @@ def _check_classes(folder: Path, labels: str | None, requests: Sequence[ExportRe
     for request in {(one.model, one.weights): one for one in requests}.values():
         try:
             model = zoo.load(
-                request.model, weights=request.weights, seed=request.seed, head=request.head
+                zoo.sized(request.model, request.resolution),
+                weights=request.weights,
+                seed=request.seed,
+                head=request.head,
             )
         except UsageError:
             continue  # Its export reports the error, and the others go on.
-        accuracy.check(folder, labels, model.architecture.description.classes)
+        classes = model.architecture.description.classes
+        if classes is None:
+            raise UsageError(
+                f"{model.architecture.name} outputs no vector of classes: eval needs a classifier"
+            )
+        accuracy.check(folder, labels, classes)
 
 
 def _warn_of_calibration(artifacts: Any, made: ExportResult, pictures: LabelledImages) -> None:

@@ -119,7 +119,7 @@ def _legend(evaluations: Sequence[Evaluation]) -> list[str]:
     ]
     artifact = evaluations[0].artifact
     try:
-        figures = zoo.architecture(artifact.model).paper
+        figures = zoo.architecture(zoo.plain_name(artifact.model)).paper
     except UsageError:
         figures = None
     if (

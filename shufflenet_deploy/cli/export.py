@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,10 +13,15 @@ from shufflenet_deploy.cli import preflight
 from shufflenet_deploy.cli.export_run import export_all, requests_of
 from shufflenet_deploy.cli.export_summary import print_problems, print_results
 from shufflenet_deploy.cli.multi_value import ALL, listed, precisions
+from shufflenet_deploy.cli.network_options import with_network_options
 from shufflenet_deploy.cli.stdout import print_json
 from shufflenet_deploy.errors import UsageError
 
+if TYPE_CHECKING:
+    from shufflenet_deploy.zoo import NetworkOptions
+
 _FAILED, _MISUSED = 1, 2
+_UNTRAINED = "warning: no --weights: untrained weights, good for latency only"
 _CHECK = "When it counts as valid"
 
 
@@ -25,6 +30,7 @@ def register(app: typer.Typer) -> None:
     app.command()(export)
 
 
+@with_network_options
 def export(  # noqa: PLR0917 - options, each passed by name
     model: options.Models = None,
     weights: options.Weights = None,
@@ -92,6 +98,8 @@ def export(  # noqa: PLR0917 - options, each passed by name
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    *,
+    network: NetworkOptions,
 ) -> None:
     """Export a model to ONNX and TFLite, fp32 and int8, and check each file against it.
 
@@ -100,6 +108,8 @@ def export(  # noqa: PLR0917 - options, each passed by name
 
     Files that exist with the same weights and options are not exported again.
     """
+    from shufflenet_deploy import zoo  # noqa: PLC0415
+
     extras.require_export("export")
     tolerances = {
         "fp32_relative_diff": max_diff,
@@ -122,6 +132,7 @@ def export(  # noqa: PLR0917 - options, each passed by name
             preflight.existing_file(option, file)
     requests = requests_of(
         models=listed(model) or ["shufflenet-g3-0.5x"],
+        network=network,
         formats=listed(fmt) or [ALL],
         precisions=precisions(precision or [ALL]),
         resolutions=listed(resolution),
@@ -141,10 +152,13 @@ def export(  # noqa: PLR0917 - options, each passed by name
             "out": out,
         },
     )
-    # A card that `import` wrote brings its own.
-    if weights is None and not all(name.endswith(".toml") for name in listed(model) or [""]):
-        typer.echo("warning: no --weights: untrained weights, good for latency only", err=True)
+    by_name = weights is None and any(zoo.is_plain_name(one.model) for one in requests)
+    if by_name:
+        typer.echo(_UNTRAINED, err=True)
     results = export_all(requests)
+    made = [result.artifact for result in results if result.artifact is not None]
+    if not by_name and not all(artifact.weights.trained for artifact in made):
+        typer.echo(_UNTRAINED, err=True)
     if as_json:
         print_json({"files": [result.as_json() for result in results]})
     else:

@@ -9,6 +9,7 @@ import typer
 
 from shufflenet_deploy.cli import completion
 from shufflenet_deploy.cli.multi_value import PRECISIONS
+from shufflenet_deploy.cli.network_options import MODEL_HELP
 
 WHAT = "What to make"
 
@@ -17,7 +18,7 @@ Models = Annotated[
     typer.Option(
         "--model",
         "-m",
-        help="[default: shufflenet-g3-0.5x]",
+        help=f"{MODEL_HELP} [default: shufflenet-g3-0.5x]",
         autocompletion=completion.models,
         rich_help_panel=WHAT,
     ),

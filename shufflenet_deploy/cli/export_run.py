@@ -18,6 +18,7 @@ from shufflenet_deploy.errors import DeployError, UsageError
 if TYPE_CHECKING:
     from shufflenet_deploy.export import ExportRequest
     from shufflenet_deploy.records import Artifact
+    from shufflenet_deploy.zoo import NetworkOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,13 +55,16 @@ class ExportResult:
 
 
 def _asked(request: ExportRequest) -> str:
-    model = Path(request.model).stem if request.model.endswith(".toml") else request.model
-    return f"{model} {request.resolution} {request.precision.value} {request.format.value}"
+    from shufflenet_deploy import zoo  # noqa: PLC0415
+
+    name = zoo.name_of(request.model)
+    return f"{name} {request.resolution} {request.precision.value} {request.format.value}"
 
 
 def requests_of(
     *,
     models: Sequence[str],
+    network: NetworkOptions,
     formats: Sequence[str],
     precisions: Sequence[str],
     resolutions: Sequence[str],
@@ -68,6 +72,8 @@ def requests_of(
     common: dict[str, Any],
 ) -> list[ExportRequest]:
     """One request per model, resolution, format and precision; ``common`` goes into each.
+
+    ``network`` describes models that are not the zoo's.
 
     Raises:
         UsageError: an unknown model, format or option, or a precision that files do not come in.
@@ -94,6 +100,7 @@ def requests_of(
         from shufflenet_deploy.codegen.cpu_target import cpu_target_named  # noqa: PLC0415
 
         common["machine"] = cpu_target_named(common["machine"]).name
+    sizes = [Resolution.parse(text) for text in resolutions]
     return [
         ExportRequest(
             model=model,
@@ -103,10 +110,8 @@ def requests_of(
             lowering=lowering,
             **common,
         )
-        for model in zoo.references(models).values()
-        for size in (
-            [Resolution.parse(text) for text in resolutions] or [zoo.architecture(model).resolution]
-        )
+        for model in zoo.references(models, network).values()
+        for size in sizes or [zoo.architecture(model).resolution]
         for fmt in _chosen("fmt", formats, [value.value for value in Format])
         for precision in resolve(precisions, Format(fmt), common["machine"])
         for lowering in lowerings

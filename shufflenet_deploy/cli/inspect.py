@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from shufflenet_deploy.cli.network_options import with_network_options
 from shufflenet_deploy.cli.stdout import Column, console, paragraph, print_grid, print_json
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.printing import first_line
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from shufflenet_deploy.export.layer_sqnr import LayerFidelity
     from shufflenet_deploy.network.metadata import Metadata
     from shufflenet_deploy.records import TensorSpec
+    from shufflenet_deploy.zoo import NetworkOptions
 
 
 _MOST_CHARACTERS = 1000
@@ -27,6 +29,7 @@ def register(app: typer.Typer) -> None:
     app.command()(inspect)
 
 
+@with_network_options
 def inspect(  # noqa: PLR0917 - options, each passed by name
     file: Annotated[Path, typer.Argument(help="An .onnx, .tflite or .native file.")],
     layers: Annotated[
@@ -49,12 +52,19 @@ def inspect(  # noqa: PLR0917 - options, each passed by name
         Path | None, typer.Option(help="With --layers: compare on these. [default: shipped ones]")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    *,
+    network: NetworkOptions,
 ) -> None:
     """Show the contents of an exported file: operations, shapes, cost, leftovers."""
     import shufflenet_deploy.export as exports  # noqa: PLC0415
+    from shufflenet_deploy import zoo  # noqa: PLC0415
 
-    if not layers and any((model, weights, pictures)):
+    if not layers and (any((model, weights, pictures)) or network.given):
         raise UsageError("--model, --weights and --pictures are for --layers only")
+    if network.given and model is None:
+        raise UsageError("the options of a network of your own need its --model")
+    if model is not None:
+        model = zoo.described(model, network)
     found = exports.inspect(file)
     compared = (
         exports.compare_layers(file, model=model, weights=weights, folder=pictures)

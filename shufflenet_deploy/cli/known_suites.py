@@ -1,13 +1,16 @@
-"""Trusted hosts of suites, as the user named them: a host from a journal alone needs consent.
+"""Trusted hosts and code of suites, as the user named them: from a journal alone both need consent.
 
 A journal, or lines imported into one, can come from anybody; the host named in them may be any
-machine, and connecting to it reveals the user's identity. Kept next to the state of virtual boards.
+machine, and connecting to it reveals the user's identity; code named in them may do anything.
+Kept next to the state of virtual boards.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import typer
@@ -22,14 +25,23 @@ _AT_HAND = ("local", "board", "adb")
 
 def remember_host(suite_id: str, host: str) -> None:
     """Note that the user measures a suite on a host."""
-    if _is_at_hand(host) or not host.isprintable() or (suite_id, host) in _noted():
-        return
-    try:
-        _file().parent.mkdir(parents=True, exist_ok=True)
-        with _file().open("a", encoding="utf-8") as stream:
-            stream.write(f"{suite_id}\t{host}\n")
-    except OSError:
-        return  # Then it is asked for again.
+    if not _is_at_hand(host) and host.isprintable():
+        _note(suite_id, host)
+
+
+def remember_code(suite_id: str, references: Iterable[str]) -> None:
+    """Note that the user measures networks of his own code in a suite."""
+    for reference in references:
+        _note(suite_id, _digest(reference))
+
+
+def is_known_code(suite_id: str, reference: str) -> bool:
+    """True if the user named the code of a model for this suite here."""
+    return (suite_id, _digest(reference)) in _noted()
+
+
+def _digest(reference: str) -> str:
+    return f"code {hashlib.sha256(reference.encode()).hexdigest()}"
 
 
 def host_of_suite(suite_id: str, host: str, *, may_ask: bool) -> str:
@@ -54,6 +66,17 @@ def host_of_suite(suite_id: str, host: str, *, may_ask: bool) -> str:
 
 def _is_at_hand(host: str) -> bool:
     return all(one.partition(":")[0] in _AT_HAND for one in host.split(","))
+
+
+def _note(suite_id: str, what: str) -> None:
+    if (suite_id, what) in _noted():
+        return
+    try:
+        _file().parent.mkdir(parents=True, exist_ok=True)
+        with _file().open("a", encoding="utf-8") as stream:
+            stream.write(f"{suite_id}\t{what}\n")
+    except OSError:
+        return  # Then it is asked for again.
 
 
 def _noted() -> set[tuple[str, str]]:

@@ -9,6 +9,7 @@ import typer
 
 from shufflenet_deploy.cli.heartbeat import Heartbeat
 from shufflenet_deploy.cli.multi_value import ALL, PRECISIONS, listed, precisions
+from shufflenet_deploy.cli.network_options import MODEL_HELP, with_network_options
 from shufflenet_deploy.cli.stdout import Column, paragraph, print_grid, print_json
 from shufflenet_deploy.errors import UsageError
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from shufflenet_deploy.predict import Plan, Prediction, Result
     from shufflenet_deploy.predict.boards import BoardCard
+    from shufflenet_deploy.zoo import NetworkOptions
 
 _MODELS = "shufflenet-g3-0.5x,alexnet"
 _BASELINE = "alexnet"
@@ -36,6 +38,7 @@ def register(app: typer.Typer) -> None:
     app.command()(predict)
 
 
+@with_network_options
 def predict(  # noqa: PLR0917 - options, each passed by name
     board: Annotated[
         list[str] | None,
@@ -51,7 +54,8 @@ def predict(  # noqa: PLR0917 - options, each passed by name
         typer.Option("--core", help="A core on a generic board: cortex-a53@1.4. [default: none]"),
     ] = None,
     model: Annotated[
-        list[str] | None, typer.Option("--model", "-m", help=f"[default: {_MODELS}]")
+        list[str] | None,
+        typer.Option("--model", "-m", help=f"{MODEL_HELP} [default: {_MODELS}]"),
     ] = None,
     runtime: Annotated[
         list[str] | None,
@@ -70,6 +74,8 @@ def predict(  # noqa: PLR0917 - options, each passed by name
         bool, typer.Option("--recount", help="Run unchanged programs again, too.")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    *,
+    network: NetworkOptions,
 ) -> None:
     """Predict milliseconds on ARM cores that are not here, and what they are made of.
 
@@ -85,6 +91,7 @@ def predict(  # noqa: PLR0917 - options, each passed by name
     plan = _plan(
         boards=_boards(listed(board), listed(core)),
         models=listed(model or _MODELS),
+        network=network,
         runtimes=listed(runtime or "native"),
         precisions=precisions(precision or ["fp32"]),
         resolution=resolution,
@@ -127,6 +134,7 @@ def _plan(
     *,
     boards: tuple[BoardCard, ...],
     models: Sequence[str],
+    network: NetworkOptions,
     runtimes: Sequence[str],
     precisions: Sequence[str],
     resolution: str,
@@ -141,7 +149,7 @@ def _plan(
         known.get(name)
     return Plan(
         boards=boards,
-        models=tuple(zoo.references(models).values()),
+        models=tuple(zoo.references(models, network).values()),
         runtimes=tuple(runtimes),
         precisions=tuple(precisions),
         resolution=Resolution.parse(resolution),

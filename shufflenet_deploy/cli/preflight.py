@@ -78,15 +78,23 @@ def existing_file(option: str, path: Path) -> None:
 def resolutions(suite: Suite) -> None:
     """Refuse images that are too small for a network of the suite, by its name.
 
+    A network of the user's own is run by its export, which says what it does not take.
+
     Raises:
         UsageError: a network's feature maps would shrink to nothing.
     """
+    from shufflenet_deploy import zoo  # noqa: PLC0415
+
     if not extras.can_export():
         return  # Files that were brought here are measured as they are.
     small = [size for size in suite.resolutions if min(size.height, size.width) < _LARGE_ENOUGH]
     for size in sorted(small, key=lambda one: one.pixels):
         for model in dict.fromkeys((*suite.models, *filter(None, [suite.baseline]))):
-            _takes(suite, model, size)
+            if (
+                model not in suite.files
+                and not zoo.architecture(suite.cards.get(model, model)).is_own
+            ):
+                _takes(suite, model, size)
 
 
 def _takes(suite: Suite, model: str, size: Resolution) -> None:

@@ -18,7 +18,16 @@ if TYPE_CHECKING:
 #: The fields that a resumed suite keeps.
 KEPT = frozenset(
     (
-        *("models", "cards", "baseline", "alexnet_head", "weights", "calibration", "lowerings"),
+        *(
+            "models",
+            "cards",
+            "files",
+            "baseline",
+            "alexnet_head",
+            "weights",
+            "calibration",
+            "lowerings",
+        ),
         *("runtimes", "precisions", "resolutions", "threads", "payload", "cores", "governor"),
     )
 )

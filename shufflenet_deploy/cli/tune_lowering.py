@@ -12,6 +12,7 @@ from shufflenet_deploy.cli.bench_suite import INSTRUCTIONS, cores
 from shufflenet_deploy.cli.hosts import HOST_HELP, SshClient, transport_to
 from shufflenet_deploy.cli.journal import JOURNAL_HELP, open_journal
 from shufflenet_deploy.cli.multi_value import listed
+from shufflenet_deploy.cli.network_options import MODEL_HELP, with_network_options
 from shufflenet_deploy.cli.stdout import Column, console, paragraph, print_grid, print_json
 from shufflenet_deploy.errors import DeployError, UsageError
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from shufflenet_deploy.journal import Journal
     from shufflenet_deploy.records import Artifact, BenchmarkSpec, Cell, Format, Precision, Run
     from shufflenet_deploy.target import Target
+    from shufflenet_deploy.zoo import NetworkOptions
 
 _INTERRUPTED = 130
 
@@ -30,11 +32,10 @@ def register(group: typer.Typer) -> None:
     group.command()(lowering)
 
 
+@with_network_options
 def lowering(  # noqa: PLR0917 - options, each passed by name
     host: Annotated[str, typer.Option("--host", "-H", help=HOST_HELP)] = "local",
-    model: Annotated[
-        str, typer.Option("--model", "-m", help="A name, or a card.")
-    ] = "shufflenet-g3-0.5x",
+    model: Annotated[str, typer.Option("--model", "-m", help=MODEL_HELP)] = "shufflenet-g3-0.5x",
     weights: Annotated[
         Path | None, typer.Option("--weights", "-w", help="A checkpoint. [default: untrained]")
     ] = None,
@@ -65,6 +66,8 @@ def lowering(  # noqa: PLR0917 - options, each passed by name
     ] = None,
     ssh_client: SshClient = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    *,
+    network: NetworkOptions,
 ) -> None:
     """Find the lowering that is fastest on a host, for each runtime and precision.
 
@@ -81,7 +84,7 @@ def lowering(  # noqa: PLR0917 - options, each passed by name
     from shufflenet_deploy.target import Target  # noqa: PLC0415
 
     spec = _spec(metric, cores(cpus), processes, min_secs)
-    ((name, reference),) = zoo.references([model]).items()
+    ((name, reference),) = zoo.references([model], network).items()
     path = file or user_file()
     tuned = TuningTable.read(path)
     runtimes = listed(runtime) or ["onnxruntime", "litert"]
@@ -106,7 +109,7 @@ def lowering(  # noqa: PLR0917 - options, each passed by name
                 for one in runtimes:
                     question = TuningRequest(
                         model=name,
-                        card=reference if reference != name else None,
+                        card=None if zoo.is_plain_name(reference) else reference,
                         weights=str(weights.absolute()) if weights else None,
                         runtime=one,
                         resolution=resolution,

@@ -148,7 +148,7 @@ class _CountRequest:
 
     @property
     def title(self) -> str:
-        return f"{self.model} {self.request.precision} for {self.runtime}"
+        return f"{zoo.name_of(self.request.model)} {self.request.precision} for {self.runtime}"
 
 
 @dataclass(frozen=True)
@@ -297,6 +297,7 @@ def _count_on(
     with _LazyBoard(settings, on_stage) as there:
         for file in own:
             name, artifact = file.wanted.runtime, file.made.result()
+            model = file.wanted.request.model
             if artifact is None:
                 continue
             title = f"{artifact.model} {artifact.precision} {name} on {settings.cpu}"
@@ -313,7 +314,7 @@ def _count_on(
                 if kept is None and (under := there.circumstances(name, artifact)) is not None:
                     cache.put(under, counts[file.index])
                 if plan.profile:
-                    taken = profile(name, artifact, there.target, SPEC)
+                    taken = profile(name, artifact, model, there.target, SPEC)
                     profiles[file.index] = Profiled(cpu=settings.cpu, breakdown=taken)
             except BoardError:
                 raise

@@ -17,8 +17,10 @@ from shufflenet_deploy.target import Target
 _INFERENCES = 5
 
 
-def profile(name: str, artifact: Artifact, target: Target, spec: BenchmarkSpec) -> Breakdown:
-    """Profile inferences of one file by operator, on a deterministic board.
+def profile(
+    name: str, artifact: Artifact, model: str, target: Target, spec: BenchmarkSpec
+) -> Breakdown:
+    """Profile inferences of one file of ``model`` by operator, on a deterministic board.
 
     Raises:
         TargetError: the runtime has no profiler, or the model does not run.
@@ -43,7 +45,7 @@ def profile(name: str, artifact: Artifact, target: Target, spec: BenchmarkSpec) 
     if report.profile is None:
         raise TargetError(f"{name} was not profiled: the agent's report has no profile")
     return take_apart(
-        with_layers(report.profile, artifact),
+        with_layers(report.profile, artifact, model),
         report.outcome.samples,
         cell=Cell(
             model=artifact.model,

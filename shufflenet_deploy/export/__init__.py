@@ -9,6 +9,7 @@ imported.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,12 +66,13 @@ def export(request: ExportRequest, *, on_stage: Callable[[str], None] | None = N
     resolved = normalised(request, architecture)
     weights = zoo.weights_identity(resolved.weights, request.model, resolved.seed)
     chosen = load_image_set(resolved.calibration)
-    resolved = named(resolved, weights, chosen, own_network=request.model.endswith(".toml"))
+    network = f"{architecture.network_identity} {architecture.preprocessing.model_dump_json()}"
+    own = not zoo.is_plain_name(request.model)
+    digest = _digest_of(network, weights) if architecture.is_own else weights
+    resolved = named(resolved, digest, chosen, own_network=own)
     if not extras.can_export():
         return manifest.made_elsewhere(resolved, weights)
-    network = architecture.description.model_dump_json()
-    preprocessing = architecture.preprocessing.model_dump_json()
-    key = identity(resolved, weights, chosen, f"{network} {preprocessing}")
+    key = identity(resolved, weights, chosen, network)
     found = manifest.find(resolved.path, key)
     if found is not None:
         report(UP_TO_DATE)
@@ -79,7 +81,13 @@ def export(request: ExportRequest, *, on_stage: Callable[[str], None] | None = N
         report(f"{NOTE}replacing {resolved.path}, {reason}")
     from shufflenet_deploy.export.pipeline import build_artifact  # noqa: PLC0415
 
-    return build_artifact(resolved, request.model, chosen, key, report)
+    source = zoo.sized(request.model, request.resolution)
+    return build_artifact(resolved, source, chosen, key, report)
+
+
+def _digest_of(network: str, weights: str) -> str:
+    """Hex sha256 that tells apart networks of one name, and their weights."""
+    return hashlib.sha256(f"{network} {weights}".encode()).hexdigest()
 
 
 def compare_layers(

@@ -9,9 +9,8 @@ from shufflenet_deploy import codegen
 from shufflenet_deploy.errors import ExportError, ParityError, UnsupportedError
 from shufflenet_deploy.export import native, parity, quantization_search, shortfall
 from shufflenet_deploy.export.image_set import Batches, ImageSet
-from shufflenet_deploy.export.pipeline import prepared
+from shufflenet_deploy.export.pipeline import prepared, traced
 from shufflenet_deploy.export.request import Tolerances
-from shufflenet_deploy.network.frontends.torch import trace
 from shufflenet_deploy.network.graph import Graph
 from shufflenet_deploy.network.quantization import calibration
 from shufflenet_deploy.network.quantization.ranges import Ranges
@@ -40,7 +39,7 @@ def fp32(model: Model, size: Resolution, machine: codegen.CpuTarget) -> CheckedC
         ParityError: it is not what PyTorch computes.
         ExportError: there is no code for a layer, or the compiler failed.
     """
-    graph = trace(model.module, size, model.architecture.name)
+    graph = traced(model, size)
     difference = native.compare_with_module(graph, model.module)
     return CheckedC(source=codegen.generate(graph, machine), difference=difference)
 
@@ -54,7 +53,7 @@ def fp16(model: Model, size: Resolution, machine: codegen.CpuTarget, images: Ima
         ExportError: there is no code for a layer, or the compiler failed.
     """
     core = machine.with_fp16()
-    graph = trace(model.module, size, model.architecture.name)
+    graph = traced(model, size)
     result = _validate(model, size, codegen.host_equivalent(graph, core), images, Precision.FP16)
     if not result.passed:
         raise ParityError(

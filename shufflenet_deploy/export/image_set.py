@@ -43,6 +43,8 @@ ENOUGH = 8
 _MOST_BYTES = 256 << 20
 #: Largest aspect ratio of the part of an image that is scaled to be cropped.
 _LONGEST_ASPECT = 16
+#: Shares of red, green and blue in the luminance of a pixel (ITU-R BT.601, as in Pillow).
+_LUMINANCE = (0.299, 0.587, 0.114)
 #: Rows of grey levels that are scaled at once.
 _ROWS = 256
 
@@ -205,7 +207,7 @@ def _check_size(path: Path) -> None:
 
 
 class Batches(Sequence["NDArray[np.float32]"]):
-    """Images as a model wants them, ``(1, 3, H, W)`` float32, decoded when they are asked for.
+    """Images as a model wants them, ``(1, C, H, W)`` float32, decoded when they are asked for.
 
     Indexing raises ``UsageError`` when a file is not an image that can be decoded.
     """
@@ -277,12 +279,17 @@ def read(path: Path, resolution: Resolution, *, crop_share: float = 224 / 256) -
 
 
 def prepare(image: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.float32]:
-    """RGB bytes ``(H, W, 3)`` as the network's input ``(1, 3, H, W)`` float32."""
+    """RGB bytes ``(H, W, 3)`` as the network's input ``(1, C, H, W)`` float32."""
     import numpy as np  # noqa: PLC0415
 
     low, high = preprocessing.value_range
-    channels = image[..., ::-1] if preprocessing.channel_order == "BGR" else image
-    scaled = channels.astype(np.float32) * ((high - low) / 255) + low
+    if preprocessing.channel_order == "L":
+        grey = image.astype(np.float32) @ np.asarray(_LUMINANCE, dtype=np.float32)
+        values = np.broadcast_to(grey[..., None], (*grey.shape, preprocessing.channels))
+    else:
+        ordered = image[..., ::-1] if preprocessing.channel_order == "BGR" else image
+        values = ordered.astype(np.float32)
+    scaled = values * np.float32((high - low) / 255) + np.float32(low)
     mean = np.asarray(preprocessing.mean, dtype=np.float32)
     std = np.asarray(preprocessing.std, dtype=np.float32)
     planes = ((scaled - mean) / std).transpose(2, 0, 1)[None]

@@ -13,8 +13,7 @@ from torch import nn
 
 from shufflenet_deploy.export import image_set, parity
 from shufflenet_deploy.export.parity import FloatArray
-from shufflenet_deploy.export.pipeline import prepared
-from shufflenet_deploy.network.frontends.torch import trace
+from shufflenet_deploy.export.pipeline import prepared, traced
 from shufflenet_deploy.network.quantization.calibration import calibrate
 from shufflenet_deploy.records import Artifact, Format
 from shufflenet_deploy.zoo.model import Model
@@ -64,7 +63,7 @@ def _program(artifact: Artifact, model: Model) -> parity.ExportedFile:
     machine = codegen.cpu_target_named(artifact.options["machine"]).for_precision(
         artifact.precision
     )
-    graph = trace(model.module, size, artifact.model)
+    graph = traced(model, size)
 
     def stand_in() -> codegen.GeneratedC:
         made, recipe = artifact.calibration, artifact.recipe

@@ -66,10 +66,13 @@ def _module_of(artifact: Artifact, model: str | None, weights: Path | None) -> M
         weights = Path(made_from.path)
         # `import` puts a card next to the weights, under the same name.
         card = weights.with_name(f"{artifact.model}.toml")
-        model = model or (str(card) if card.is_file() else None)
+        model = model or (str(card) if _is_data(card) else None)
     try:
         loaded = zoo.load(
-            model or artifact.model, weights=weights, seed=made_from.seed or 0, head=head
+            zoo.sized(model or zoo.plain_name(artifact.model), artifact.resolution),
+            weights=weights,
+            seed=made_from.seed or 0,
+            head=head,
         )
     except UsageError as error:
         raise UsageError(
@@ -82,3 +85,8 @@ def _module_of(artifact: Artifact, model: str | None, weights: Path | None) -> M
             "--model and --weights as at its export"
         )
     return loaded
+
+
+def _is_data(card: Path) -> bool:
+    """True for a card that runs no code: a manifest from elsewhere may have led here."""
+    return card.is_file() and zoo.code_of(str(card)) is None

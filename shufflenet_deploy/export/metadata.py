@@ -56,8 +56,10 @@ def metadata_of(
     )
 
 
-def class_names(labels: Path | None, classes: int) -> tuple[str, ...]:
+def class_names(labels: Path | None, classes: int | None) -> tuple[str, ...]:
     """The names in a file, one per line; without a file ImageNet's, where there are as many.
+
+    ``classes`` is None for a network whose output is no vector.
 
     Raises:
         UsageError: the file cannot be read, or holds another number of names.
@@ -67,6 +69,8 @@ def class_names(labels: Path | None, classes: int) -> tuple[str, ...]:
             return ()
         return _names(resource("zoo", "imagenet_classes.txt").read_text(encoding="utf-8"))
     names = _names(read_text(labels, what="--labels", limit_bytes=_MOST_LABEL_BYTES))
+    if classes is None:
+        raise UsageError(f"--labels {labels}: the network's output is no vector of classes")
     if len(names) != classes:
         raise UsageError(
             f"--labels {labels}: {len(names)} names for {classes} classes; write one per line, in"

@@ -31,6 +31,7 @@ from shufflenet_deploy.export.tflite.lowering_plans import plan
 from shufflenet_deploy.export.validation import Validator
 from shufflenet_deploy.network.frontends.torch import trace
 from shufflenet_deploy.network.graph import Graph
+from shufflenet_deploy.network.graph_module import GraphModule
 from shufflenet_deploy.network.metadata import Metadata
 from shufflenet_deploy.network.quantization import calibration
 from shufflenet_deploy.network.quantization.cross_layer_equalization import equalized
@@ -70,7 +71,9 @@ def build_artifact(
     model = _model(source, request.weights, request.seed, request.head)
     for note in model.notes:
         on_stage(f"{NOTE}{note}")
-    complexity = zoo.complexity(model.module, request.resolution, model.architecture.name)
+    complexity = zoo.complexity(
+        model.module, request.resolution, model.architecture.name, channels=model.channels
+    )
     names = class_names(request.labels, model.architecture.description.classes)
     validator = Validator(model, request, images, complexity.multiply_adds)
     chosen = Batches(
@@ -266,12 +269,23 @@ class _ArtifactBuilder:
         return prepared(self._job.model, self._job.request.resolution, recipe)
 
 
+def traced(model: Model, resolution: Resolution) -> Graph:
+    """The graph of a model for one image.
+
+    Raises:
+        ExportError: the module does something a graph cannot express.
+    """
+    if isinstance(model.module, GraphModule):
+        return replace(model.module.graph, name=model.architecture.name)
+    return trace(model.module, resolution, model.architecture.name, channels=model.channels)
+
+
 def prepared(model: Model, resolution: Resolution, recipe: Recipe) -> Graph:
     """Graph that a recipe quantises: as traced, with cross-layer equalisation if it asks for it.
 
     Channel maxima are observed on the shipped images, so that the graph is always the same.
     """
-    graph = trace(model.module, resolution, model.architecture.name)
+    graph = traced(model, resolution)
     if not recipe.equalised:
         return graph
     shipped = shipped_images(None).within_budget(resolution)
@@ -423,7 +437,8 @@ def _onnx(model: Model, resolution: Resolution) -> onnx.ModelProto:
     from shufflenet_deploy.export.onnx import fp32  # noqa: PLC0415
 
     if not _last_onnx or _last_onnx[0][0] is not model or _last_onnx[0][1] != resolution:
-        _last_onnx[:] = [(model, resolution, fp32.convert(model.module, resolution))]
+        converted = fp32.convert(model.module, resolution, channels=model.channels)
+        _last_onnx[:] = [(model, resolution, converted)]
     return copy.deepcopy(_last_onnx[0][2])
 
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from shufflenet_deploy import zoo
 from shufflenet_deploy.errors import DeployError, UsageError
 from shufflenet_deploy.records import (
     Artifact,
@@ -48,13 +49,15 @@ class Network:
     feeding: Mapping[str, str]
 
 
-def attributed(profile: Profile, artifact: Artifact) -> Profile:
+def attributed(profile: Profile, artifact: Artifact, model: str | None = None) -> Profile:
     """A profile whose operators name their layers; none where the file's names identify none.
+
+    ``model`` is the reference of a network that the zoo does not have by its name.
 
     Raises:
         UsageError: the file is gone or damaged, or its model is not known any more.
     """
-    net = network(artifact)
+    net = network(artifact, model)
     operators: Sequence[OperatorTiming]
     if artifact.format is Format.NATIVE:
         operators = [
@@ -72,16 +75,16 @@ def attributed(profile: Profile, artifact: Artifact) -> Profile:
     )
 
 
-def with_layers(profile: Profile, artifact: Artifact) -> Profile:
+def with_layers(profile: Profile, artifact: Artifact, model: str | None = None) -> Profile:
     """A profile with the layers of its operators, where they can be identified."""
     try:
-        return attributed(profile, artifact)
+        return attributed(profile, artifact, model)
     except DeployError:
         # Without the model's description the operators still stand by themselves.
         return profile
 
 
-def network(artifact: Artifact) -> Network:
+def network(artifact: Artifact, model: str | None = None) -> Network:
     """The layers of the network a file was made of.
 
     Raises:
@@ -89,7 +92,7 @@ def network(artifact: Artifact) -> Network:
     """
     path = artifact.weights.path
     return _network(
-        artifact.model,
+        zoo.sized(model or zoo.plain_name(artifact.model), artifact.resolution),
         artifact.resolution,
         artifact.options.get("head", "fixed"),
         Path(path) if path is not None and Path(path).is_file() else None,
@@ -97,13 +100,14 @@ def network(artifact: Artifact) -> Network:
 
 
 @lru_cache(maxsize=8)
-def _network(name: str, resolution: Resolution, head: str, weights: Path | None) -> Network:
-    from shufflenet_deploy import zoo  # noqa: PLC0415 - torch
-    from shufflenet_deploy.network import graph  # noqa: PLC0415
+def _network(model: str, resolution: Resolution, head: str, weights: Path | None) -> Network:
+    from shufflenet_deploy.network import graph  # noqa: PLC0415 - torch
     from shufflenet_deploy.network.frontends import torch as frontend  # noqa: PLC0415
     from shufflenet_deploy.network.passes import simplify  # noqa: PLC0415
 
-    read = frontend.read(zoo.load(name, weights=weights, head=head).module, resolution, name)
+    loaded = zoo.load(model, weights=weights, head=head)
+    name = loaded.architecture.name
+    read = frontend.read(loaded.module, resolution, name, channels=loaded.channels)
     producers = {layer.output: layer for layer in read.layers}
     owners: dict[str, str] = {}
     layers: list[LayerWork] = []

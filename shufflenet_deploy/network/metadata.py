@@ -23,7 +23,7 @@ class Metadata(Record):
         input_layout: the axes of the input, batch first; the batch is 1.
         input_height: pixels.
         input_width: pixels.
-        channel_order: of the input's three channels.
+        channel_order: of the input's channels; L is luminance in each of them.
         value_range: range that the bytes 0 and 255 of an image map to, before ``mean`` and ``std``.
         mean: subtracted from each channel.
         std: each channel is divided by it afterwards.
@@ -40,10 +40,10 @@ class Metadata(Record):
     input_layout: Literal["NCHW", "NHWC"]
     input_height: int = Field(gt=0)
     input_width: int = Field(gt=0)
-    channel_order: Literal["RGB", "BGR"]
+    channel_order: Literal["RGB", "BGR", "L"]
     value_range: tuple[float, float]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...] = Field(min_length=1, max_length=1024)
+    std: tuple[float, ...] = Field(min_length=1, max_length=1024)
     crop_fraction: float = Field(gt=0, le=1)
     interpolation: Literal["bilinear"] = "bilinear"
     output: Literal["logits"] = "logits"
@@ -53,6 +53,8 @@ class Metadata(Record):
     def _known_version(self) -> Metadata:
         if self.schema_version != SCHEMA_VERSION:
             raise ValueError(f"schema version {self.schema_version} is not {SCHEMA_VERSION}")
+        if len(self.mean) != len(self.std):
+            raise ValueError("mean and std have not as many channels")
         if not all(self.std):
             raise ValueError("a channel's std is zero")
         return self

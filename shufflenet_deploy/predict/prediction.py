@@ -134,7 +134,9 @@ class _Job:
 
     @property
     def title(self) -> str:
-        return f"{self.model} {self.precision} in {self.runtime} on {self.boards[0].core}"
+        return (
+            f"{zoo.name_of(self.model)} {self.precision} in {self.runtime} on {self.boards[0].core}"
+        )
 
 
 def predict(plan: Plan, *, out: Path, on_stage: Callable[[str], None]) -> Result:

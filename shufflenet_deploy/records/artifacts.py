@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -28,6 +28,8 @@ class WeightsKind(StrEnum):
 
     SEEDED = "seeded"
     CHECKPOINT = "checkpoint"
+    #: Brought by the network itself: in its file, or read by the code that builds it.
+    WITHIN = "within"
 
 
 #: ``source`` of seeded weights, from which records without ``seed`` are read.
@@ -72,6 +74,13 @@ class WeightsInfo(Record):
             path=path,
         )
 
+    @classmethod
+    def within(cls, source: str, *, sha256: str, layout: str) -> Self:
+        """Trained weights that a network's own file or code brings."""
+        return cls(
+            source=source, sha256=sha256, layout=layout, trained=True, kind=WeightsKind.WITHIN
+        )
+
     @model_validator(mode="before")
     @classmethod
     def _with_origin(cls, fields: object) -> object:
@@ -110,6 +119,22 @@ class Parity(Record):
     reason: Text = ""
     first_diverging: Text | None = None
 
+    @classmethod
+    def unclaimed(cls) -> Self:
+        """That of a file whose module nobody knows: nothing was compared, and nothing failed."""
+        return cls(
+            inputs=0, max_abs_diff=0.0, sqnr_db=0.0, cosine=0.0, top1_agreement=0.0, passed=True,
+            reason=AS_IS,
+        )  # fmt: skip
+
+    @property
+    def claimed(self) -> bool:
+        """True if the file was compared with its module."""
+        return self.inputs > 0
+
+
+#: Why the parity of a file that was measured as it is claims nothing.
+AS_IS = "measured as it is, compared with nothing"
 
 #: Method that derives activation ranges from the calibration images.
 CalibrationMethod = Literal["minmax", "percentile", "entropy"]
@@ -133,6 +158,25 @@ class Recipe(Record):
         if count := len(self.float_layers):
             parts.append(f"{count} layer{'s' if count > 1 else ''} in float")
         return ", ".join(parts)
+
+
+#: Name of an input, and its shape: of files that leave theirs open.
+InputShape = tuple[Name, tuple[Annotated[int, Field(gt=0, le=1 << 24)], ...]]
+
+
+class MeasuredFile(Record):
+    """A file of anybody's making that is measured as it is, and what a cell states of it.
+
+    ``resolution`` is that of its first input that is an image, or the sizes of its last two axes.
+    ``shapes`` are those of inputs that the file leaves open.
+    """
+
+    path: Text
+    sha256: Sha256
+    format: Format
+    precision: Precision
+    resolution: ResolutionText
+    shapes: tuple[InputShape, ...] = ()
 
 
 class Attempt(Record):

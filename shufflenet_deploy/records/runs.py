@@ -21,7 +21,7 @@ from shufflenet_deploy.bounded import (
     Span,
     Text,
 )
-from shufflenet_deploy.records.artifacts import Artifact
+from shufflenet_deploy.records.artifacts import Artifact, InputShape
 from shufflenet_deploy.records.basics import (
     Format,
     Metric,
@@ -40,7 +40,8 @@ class BenchmarkSpec(Record):
     """Protocol of one process: warm-up and sampling each end when *both* limits are met.
 
     ``max_secs`` bounds the sampling phase. ``cpus`` is the affinity mask, None for the target's
-    own choice. ``processes`` and ``cooldown_secs`` concern the schedule of a suite.
+    own choice; ``shapes`` are those of inputs that a file leaves open. ``processes`` and
+    ``cooldown_secs`` concern the schedule of a suite.
     """
 
     metric: Metric = Metric.LATENCY
@@ -52,6 +53,7 @@ class BenchmarkSpec(Record):
     processes: int = Field(default=3, ge=1, le=MAX_COUNT)
     threads: int = Field(default=1, ge=1, le=MAX_COUNT)
     cpus: tuple[Count, ...] | None = None
+    shapes: tuple[InputShape, ...] = ()
     cooldown_secs: float = Field(default=0.0, ge=0, le=MAX_SECS)
     timeout_secs: float = Field(default=300.0, gt=0, le=MAX_SECS)
 

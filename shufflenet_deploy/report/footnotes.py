@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from shufflenet_deploy.records import Evaluation, Failure
 from shufflenet_deploy.report.table_model import MeasuredError
 
+AS_IS = "a file measured as it is: it was compared with no model"
 UNTRAINED = "untrained weights: latency only"
 FAILED_VALIDATION = "the file failed validation against the model it came from"
 PAPER_IS_FP32 = "the paper's figures are fp32"

@@ -118,6 +118,10 @@ class _Layout:
 
     def _complexity(self, subject: Subject) -> int | None:
         cell = self.cells.get((subject, self.complexity_at))
+        if cell is None:
+            # A file has one size of its own.
+            mine = [one for (other, _), one in self.cells.items() if other == subject]
+            cell = mine[0] if len(mine) == 1 and _is_file(mine) else None
         return cell.multiply_adds if cell else None
 
     def _find_reference(self) -> Subject | None:
@@ -194,6 +198,8 @@ class _Layout:
         if evaluation is not None:
             error = cell_figures.measured_error(evaluation)
             marks.append(self.notes.mark(footnotes.evaluation_note(evaluation, error)))
+        if _is_file(mine):
+            marks.append(self.notes.mark(footnotes.AS_IS))
         if trained is False:
             marks.append(self.notes.mark(footnotes.UNTRAINED))
         if subject.model.startswith("alexnet"):
@@ -268,6 +274,12 @@ def _head(subject: Subject, mine: Sequence[SelectedRuns]) -> str | None:
         if head is None and cell.newest.artifact is not None:
             head = cell.newest.artifact.options.get("head")
     return head
+
+
+def _is_file(mine: Sequence[SelectedRuns]) -> bool:
+    """True for a file that was measured as it is."""
+    made = [cell.newest.artifact for cell in mine]
+    return any(artifact is not None and not artifact.parity.claimed for artifact in made)
 
 
 def _trained(mine: Sequence[SelectedRuns]) -> bool | None:

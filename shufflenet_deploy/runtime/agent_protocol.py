@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -111,6 +112,8 @@ def agent_options(
         "--min-secs": f"{spec.min_secs:g}",
         "--max-secs": f"{spec.max_secs:g}",
     }
+    if spec.shapes:
+        options["--shapes"] = json.dumps(dict(spec.shapes), separators=(",", ":"))
     if spec.cpus is not None:
         options["--cpus"] = ",".join(str(cpu) for cpu in spec.cpus)
     if input is not None:

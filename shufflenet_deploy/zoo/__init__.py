@@ -7,7 +7,20 @@ from typing import TYPE_CHECKING
 
 from shufflenet_deploy.zoo.card import Architecture, PaperFigures
 from shufflenet_deploy.zoo.config import Head, Preprocessing
-from shufflenet_deploy.zoo.registry import architecture, names, references
+from shufflenet_deploy.zoo.registry import names
+from shufflenet_deploy.zoo.sources import (
+    NetworkOptions,
+    architecture,
+    code_of,
+    declared_resolution,
+    described,
+    is_own,
+    is_plain_name,
+    name_of,
+    plain_name,
+    references,
+    sized,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -19,14 +32,23 @@ if TYPE_CHECKING:
 __all__ = [
     "Architecture",
     "Head",
+    "NetworkOptions",
     "PaperFigures",
     "Preprocessing",
     "architecture",
+    "code_of",
     "complexity",
     "complexity_of",
+    "declared_resolution",
+    "described",
+    "is_own",
+    "is_plain_name",
     "load",
+    "name_of",
     "names",
+    "plain_name",
     "references",
+    "sized",
     "weights_identity",
 ]
 
@@ -40,24 +62,33 @@ def load(
     return model.load(name, weights=weights, seed=seed, head=head)
 
 
-def complexity(module: nn.Module, resolution: Resolution, name: str = "this network") -> Complexity:
+def complexity(
+    module: nn.Module, resolution: Resolution, name: str = "this network", *, channels: int = 3
+) -> Complexity:
     """Multiply-adds and parameters of a network; see ``zoo.macs.complexity``."""
     from shufflenet_deploy.zoo import macs
 
-    return macs.complexity(module, resolution, name)
+    return macs.complexity(module, resolution, name, channels=channels)
 
 
-def complexity_of(name: str, resolution: Resolution, head: Head | str = Head.FIXED) -> Complexity:
-    """The complexity of a model by name, without allocating its weights.
+def complexity_of(
+    reference: str, resolution: Resolution, head: Head | str = Head.FIXED
+) -> Complexity:
+    """The complexity of a model; weights of the zoo's own networks are not allocated for it.
 
     Raises:
         UsageError: no such model, or a resolution too small for it.
     """
     import torch
 
+    card = architecture(reference)
+    if card.is_own:
+        model = load(sized(reference, resolution), head=head)
+        channels = model.preprocessing.channels
+        return complexity(model.module, resolution, card.name, channels=channels)
     with torch.device("meta"):
-        module = architecture(name).build(head)
-    return complexity(module.eval(), resolution, name)
+        module = card.build(head)
+    return complexity(module.eval(), resolution, card.name)
 
 
 def weights_identity(weights: Path | None, name: str, seed: int = 0) -> str:

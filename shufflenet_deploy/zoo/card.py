@@ -13,9 +13,10 @@ from pydantic import Field
 
 from shufflenet_deploy.atomic_files import read_toml
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.names import FileName, Line, ModelName
+from shufflenet_deploy.names import FileName, Line, ModelName, check_file_name
 from shufflenet_deploy.records import Record, Resolution, ResolutionText, first_problem
 from shufflenet_deploy.zoo.config import Description, Head, Preprocessing
+from shufflenet_deploy.zoo.own_network import FileConfig, PythonConfig
 
 if TYPE_CHECKING:
     from torch import nn
@@ -69,6 +70,19 @@ class Architecture(Record):
         """The network with torch's own random weights; ``zoo.load`` replaces them."""
         return self.description.build(Head(head))
 
+    @property
+    def is_own(self) -> bool:
+        """True for a network of the user's code or file, which the zoo cannot describe."""
+        return isinstance(self.description, PythonConfig | FileConfig)
+
+    @property
+    def network_identity(self) -> str:
+        """Text that differs where the network does, wherever its card, code or file lies."""
+        described = self.description
+        if isinstance(described, PythonConfig | FileConfig):
+            return described.identity()
+        return described.model_dump_json()
+
 
 def read_card(path: Path) -> Architecture:
     """The architecture that a card describes.
@@ -80,9 +94,24 @@ def read_card(path: Path) -> Architecture:
     if "folder" in fields:
         raise UsageError(f"{path} is not a valid card: folder: a card's folder is where it lies")
     try:
-        return Architecture.model_validate({**fields, "folder": path.parent})
+        return _located(Architecture.model_validate({**fields, "folder": path.parent}))
     except (UsageError, TypeError, ValueError, OverflowError, RecursionError) as error:
         raise UsageError(f"{path} is not a valid card: {first_problem(error)}") from error
+
+
+def _located(card: Architecture) -> Architecture:
+    """``card`` with the path of its code or file, which lies in the card's own folder."""
+    description = card.description
+    if not isinstance(description, PythonConfig | FileConfig) or card.folder is None:
+        return card
+    folder = card.folder.absolute()
+    changes = {
+        field: str(folder / check_file_name(name))
+        for field in ("code", "file", "weights")
+        if (name := getattr(description, field, None)) is not None
+        and (field != "code" or name.endswith(".py"))
+    }
+    return card.model_copy(update={"description": description.model_copy(update=changes)})
 
 
 def card_text(architecture: Architecture) -> str:

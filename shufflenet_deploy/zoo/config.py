@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from shufflenet_deploy.records import Record
+from shufflenet_deploy.zoo.own_network import FileConfig, PythonConfig
 
 if TYPE_CHECKING:
     from torch import nn
@@ -27,7 +28,8 @@ Repeat = Annotated[int, Field(gt=0, le=64)]
 ThreeRepeats = tuple[Repeat, Repeat, Repeat]
 #: Weights of a network in all; VGG-16 has 138M.
 MAX_PARAMETERS = 1 << 28
-Colour = tuple[float, float, float]
+#: One number per channel.
+Colour = Annotated[tuple[float, ...], Field(min_length=1, max_length=1024)]
 
 #: Units in stages 2, 3 and 4 (paper, Table 1: one with stride 2, then 3, 7 and 3 without).
 REPEATS: Three = (4, 8, 4)
@@ -58,28 +60,49 @@ class Shuffle(StrEnum):
     NONE = "none"
 
 
+#: Order of an image's channels; ``L`` is luminance.
+ChannelOrder = Literal["RGB", "BGR", "L"]
+
+
 class Preprocessing(Record):
     """From an image to the network's input: resize, crop, scale, subtract ``mean``, over ``std``.
 
     ``resize`` is the length of the shorter side before the centre crop of ``crop`` pixels, at the
     default resolution. Pixels are scaled to ``value_range``, in which ``mean`` and ``std`` are
-    given, one number per channel in ``channel_order``.
+    given, one number per channel in ``channel_order``: ``L`` is the luminance of the image, in
+    every channel of a network that takes one channel or more than three.
     """
 
     resize: int = Field(default=256, gt=0, le=16_384)
     crop: int = Field(default=224, gt=0, le=16_384)
-    channel_order: Literal["RGB", "BGR"] = "RGB"
+    channel_order: ChannelOrder = "RGB"
     value_range: tuple[float, float] = (0.0, 1.0)
     mean: Colour = (0.485, 0.456, 0.406)
     std: Colour = (0.229, 0.224, 0.225)
 
     @model_validator(mode="after")
     def _scales(self) -> Self:
+        if len(self.mean) != len(self.std):
+            raise ValueError(f"{len(self.mean)} numbers of mean and {len(self.std)} of std")
+        if self.channel_order != "L" and self.channels != 3:
+            raise ValueError(f"{self.channels} channels are L, not {self.channel_order}")
         if min(self.std) <= 0:
             raise ValueError(f"std {self.std} must be above 0")
         if self.value_range[0] >= self.value_range[1]:
             raise ValueError(f"value_range {self.value_range} must ascend")
         return self
+
+    @property
+    def channels(self) -> int:
+        """Channels of the network's input."""
+        return len(self.mean)
+
+    @classmethod
+    def usual(cls, channels: int) -> Self:
+        """ImageNet's for three channels; for others that of its luminance in every channel."""
+        if channels == 3:
+            return cls()
+        return cls(channel_order="L", mean=(0.449,) * channels, std=(0.226,) * channels)
 
 
 class ShuffleNetConfig(Record):
@@ -240,7 +263,9 @@ Description = Annotated[
     | VggConfig
     | MobileNetConfig
     | SqueezeNetConfig
-    | GoogLeNetConfig,
+    | GoogLeNetConfig
+    | PythonConfig
+    | FileConfig,
     Field(discriminator="family"),
 ]
 

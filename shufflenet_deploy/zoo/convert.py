@@ -16,6 +16,7 @@ from shufflenet_deploy.zoo.checkpoint import shown
 from shufflenet_deploy.zoo.macs import complexity
 from shufflenet_deploy.zoo.model import empty
 from shufflenet_deploy.zoo.registry import architecture
+from shufflenet_deploy.zoo.sources import NetworkOptions, preprocessing_of
 from shufflenet_deploy.zoo.weights_import import DESCRIPTION_KEY, PREPROCESSING_KEY, import_weights
 
 
@@ -35,12 +36,13 @@ def convert(
     *,
     model: str | None,
     out: Path,
-    name: str | None = None,
     state_dict: str | None = None,
+    options: NetworkOptions | None = None,
 ) -> ConvertedWeights:
     """Write ``NAME.safetensors`` and ``NAME.toml`` for the weights in ``file`` into ``out``.
 
-    NAME is ``name`` or the model's; ``state_dict`` is the key of one where the file holds several.
+    NAME is the model's, or that of ``options``, which may state its preprocessing, too;
+    ``state_dict`` is the key of one where the file holds several.
     Both are written whole or not at all, the card last: a card never describes weights that are
     not there.
 
@@ -49,13 +51,17 @@ def convert(
             cannot be written.
     """
     wanted = architecture(model) if model else None
+    options = options or NetworkOptions()
+    name = options.name
     if name is not None:
         _check_name(name)
     imported = import_weights(file, wanted, state_dict)
     card = imported.architecture
     if name is not None and name != card.name:
         _refuse_taken(name)
-    card = card.model_copy(update={"name": name or card.name, "aliases": ()})
+    preprocessing = preprocessing_of(options, card.preprocessing)
+    changes = {"name": name or card.name, "aliases": (), "preprocessing": preprocessing}
+    card = card.model_copy(update=changes)
     source = f"{shown(file.name)}, sha256 {imported.sha256}"
     _refuse_overwriting(out / f"{card.name}.toml", source)
     metadata = {

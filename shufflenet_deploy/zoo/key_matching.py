@@ -70,13 +70,23 @@ def match(tensors: Tensors, keys_of: Callable[[Description], frozenset[str]]) ->
 
     ``keys_of`` gives the keys of a network's own state dict.
     """
+    return _nearest(tensors, _known(keys_of))
+
+
+def match_to(tensors: Tensors, name: str, keys: frozenset[str]) -> Match:
+    """The reading of ``tensors`` that is most like the one network of these ``keys``."""
+    return _nearest(tensors, (KnownNames(name=name, layout=None, keys=keys),), kept=keys)
+
+
+def _nearest(
+    tensors: Tensors, known: tuple[KnownNames, ...], kept: frozenset[str] = frozenset()
+) -> Match:
     whole = _unpruned(tensors)
-    plain = {_plain(key): tensor for key, tensor in whole.items()}
+    plain = {key if key in kept else _plain(key): tensor for key, tensor in whole.items()}
     if len(plain) < len(whole):
         plain = dict(whole)
-    layers = {key: tensor for key, tensor in plain.items() if not is_leftover(key)}
+    layers = {key: one for key, one in plain.items() if key in kept or not is_leftover(key)}
     leftovers = [key for key in plain if key not in layers]
-    known = _known(keys_of)
     best: Match | None = None
     for candidate, siblings in _readings(layers):
         keys = frozenset(candidate)

@@ -11,6 +11,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+from torch.utils.flop_counter import FlopCounterMode
 
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.records import Record, Resolution
@@ -24,55 +25,76 @@ class Complexity(Record):
     layers: dict[str, int]
 
 
-def complexity(module: nn.Module, resolution: Resolution, name: str = "this network") -> Complexity:
-    """Count ``module`` at one resolution, by shapes alone: no arithmetic, no image in memory.
+def complexity(
+    module: nn.Module, resolution: Resolution, name: str = "this network", *, channels: int = 3
+) -> Complexity:
+    """Count ``module`` at one resolution, by shapes alone where it can be run without numbers.
 
-    ``name`` names it in errors.
+    ``layers`` are the modules that convolve or multiply; what ``forward`` does without a module of
+    its own is counted in the sum. ``name`` names the network in errors.
 
     Raises:
-        UsageError: the network cannot take an image this small.
+        UsageError: the network cannot take an image of this size.
     """
     layers: dict[str, int] = {}
     names = {child: name for name, child in module.named_modules()}
 
-    def count(layer: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         weight = cast("Tensor", layer.weight)
-        uses = output.numel() // output.shape[0]
+        values = inputs[0] if isinstance(layer, nn.ConvTranspose2d) else output
+        uses = values.numel() // values.shape[0]
         layers[names[layer]] = layers.get(names[layer], 0) + uses * weight[0].numel()
 
     hooks = [
         child.register_forward_hook(count)
         for child in module.modules()
-        if isinstance(child, nn.Conv2d | nn.Linear)
+        if isinstance(child, nn.Conv2d | nn.ConvTranspose2d | nn.Linear)
     ]
     try:
-        run_shapes(module, resolution, name)
+        operations = run_shapes(module, resolution, name, channels=channels)
     finally:
         for hook in hooks:
             hook.remove()
     return Complexity(
-        multiply_adds=sum(layers.values()),
+        multiply_adds=operations // 2,
         parameters=sum(parameter.numel() for parameter in module.parameters()),
         layers=layers,
     )
 
 
-def run_shapes(module: nn.Module, resolution: Resolution, name: str = "this network") -> None:
-    """Run ``module`` on the meta device.
+def run_shapes(
+    module: nn.Module, resolution: Resolution, name: str = "this network", *, channels: int = 3
+) -> int:
+    """Run ``module`` without numbers; returns its multiplications and additions.
+
+    On the meta device, or, where the module mixes that with tensors of its own, on the CPU.
 
     Raises:
-        UsageError: the network cannot take an image this small.
+        UsageError: the network cannot take an image of this size.
     """
     state: dict[str, Any] = {
         name: torch.empty_like(tensor, device="meta")
         for name, tensor in (*module.named_parameters(), *module.named_buffers())
     }
-    image = torch.empty((1, 3, resolution.height, resolution.width), device="meta")
+    shape = (1, channels, resolution.height, resolution.width)
+    counter = FlopCounterMode(display=False)
     try:
-        with torch.no_grad():
-            functional_call(module, state, (image,))
-    except RuntimeError as error:
-        raise UsageError(
-            f"{resolution} is too small for {name}: its feature maps shrink to nothing;"
-            " choose a larger resolution"
-        ) from error
+        with torch.no_grad(), counter:
+            functional_call(module, state, (torch.empty(shape, device="meta"),))
+    except Exception as error:
+        if any(tensor.is_meta for tensor in module.parameters()):
+            raise _too_small(resolution, name) from error
+        counter = FlopCounterMode(display=False)
+        try:
+            with torch.no_grad(), counter:
+                module(torch.zeros(shape))
+        except Exception as real:
+            raise _too_small(resolution, name) from real
+    return int(counter.get_total_flops())
+
+
+def _too_small(resolution: Resolution, name: str) -> UsageError:
+    return UsageError(
+        f"{resolution} is too small for {name}: its feature maps shrink to nothing;"
+        " choose a larger resolution"
+    )

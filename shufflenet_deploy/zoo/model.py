@@ -13,7 +13,7 @@ from shufflenet_deploy.records import WeightsInfo
 from shufflenet_deploy.zoo.card import Architecture
 from shufflenet_deploy.zoo.config import Head, Preprocessing
 from shufflenet_deploy.zoo.init import initialize
-from shufflenet_deploy.zoo.registry import architecture
+from shufflenet_deploy.zoo.sources import architecture
 from shufflenet_deploy.zoo.weights_digest import stored_weights, untrained_identity
 from shufflenet_deploy.zoo.weights_import import ImportedWeights, import_weights
 
@@ -37,12 +37,18 @@ class Model:
     preprocessing: Preprocessing
     notes: tuple[str, ...] = ()
 
+    @property
+    def channels(self) -> int:
+        """Channels of the input."""
+        return self.preprocessing.channels
+
 
 def load(
     name: str, *, weights: Path | None = None, seed: int = 0, head: Head | str = Head.FIXED
 ) -> Model:
     """The model ``name`` with the weights of a file, or untrained ones from ``seed``.
 
+    ``name`` is any reference that ``zoo.sources`` reads.
     A card that ``import`` wrote brings its own weights. A file whose number of classes, stem or
     rounding of widths is not the card's changes the returned ``architecture`` accordingly.
 
@@ -51,6 +57,10 @@ def load(
     """
     card = architecture(name)
     weights = weights or stored_weights(card)
+    if card.is_own:
+        from shufflenet_deploy.zoo import own_model
+
+        return own_model.load(card, weights, seed)
     if weights is None:
         module = empty(card, head).to_empty(device="cpu")
         initialize(module, seed)

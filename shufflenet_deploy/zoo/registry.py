@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -57,26 +56,6 @@ def architecture(name: str) -> Architecture:
     if parsed is not None:
         return cards().get(parsed.name, parsed)
     raise UsageError(f"no model is called '{_shown(name)}'{_suggestion(wanted[:100])}")
-
-
-def references(models: Iterable[str]) -> dict[str, str]:
-    """The own name of each model -> what ``architecture`` takes for it, the path of a card kept.
-
-    One model has one name wherever it is shown or stored, whatever alias or path was typed.
-
-    Raises:
-        UsageError: there is no such model, or two different ones of one name.
-    """
-    found: dict[str, str] = {}
-    for text in models:
-        card = architecture(text)
-        reference = str(Path(text).absolute()) if text.endswith(".toml") else card.name
-        if found.setdefault(card.name, reference) != reference:
-            raise UsageError(
-                f"two models are called {card.name}: {found[card.name]} and {reference};"
-                " import one of them again with --name"
-            )
-    return found
 
 
 def shufflenet_name(description: ShuffleNetConfig) -> str | None:

@@ -45,7 +45,7 @@ def file_identity(path: Path) -> str:
 
 def untrained_identity(card: Architecture, seed: int) -> str:
     """Hex sha256 of the description, the seed and the version of the initialisation."""
-    text = f"{INITIALISATION}:{seed}:{card.description.model_dump_json()}"
+    text = f"{INITIALISATION}:{seed}:{card.network_identity}"
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from shufflenet_deploy.atomic_files import check_file, sha256_file
@@ -60,8 +60,10 @@ class Contents(Record):
     metadata: Metadata | None = None
 
 
-def inspect(path: Path) -> Inspection:
+def inspect(path: Path, *, shapes: Mapping[str, tuple[int, ...]] | None = None) -> Inspection:
     """Read a file; its format is detected from its content, not its name.
+
+    ``shapes`` are those of inputs that a file leaves open, by name.
 
     Raises:
         UsageError: there is no such file, or it is not an undamaged exported file.
@@ -69,7 +71,7 @@ def inspect(path: Path) -> Inspection:
     check_file(path)
     try:
         kind = kind_of(path)
-        contents = _checked(_reader(kind)(path))
+        contents = _checked(_read(path, kind, shapes or {}))
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     except MALFORMED as error:
@@ -143,19 +145,41 @@ def _kind(start: bytes) -> Format:
     return Format.NATIVE if start.startswith(_ELF_MARK) else Format.ONNX
 
 
-def _reader(kind: Format) -> Callable[[Path], Contents]:
-    """Reader of a file's format, imported here since each needs packages of its own."""
+def _read(path: Path, kind: Format, shapes: Mapping[str, tuple[int, ...]]) -> Contents:
+    """Contents by a format's reader, imported here since each needs packages of its own."""
     if kind is Format.TFLITE:
         from shufflenet_deploy.export.inspection import tflite  # noqa: PLC0415
 
-        return tflite.read
+        return tflite.read(path, shapes)
     if kind is Format.NATIVE:
         from shufflenet_deploy.export.inspection import native  # noqa: PLC0415
 
-        return native.read
+        return native.read(path)
     from shufflenet_deploy.export.inspection import onnx  # noqa: PLC0415
 
-    return onnx.read
+    return onnx.read(path, shapes)
+
+
+def check_shapes(
+    path: Path, shapes: Mapping[str, tuple[int, ...]], stated: Mapping[str, Sequence[int]]
+) -> None:
+    """Refuse ``shapes`` of inputs that a file has not, or has otherwise.
+
+    ``stated`` are the shapes of its inputs, sizes below 1 where they are open.
+
+    Raises:
+        UsageError: a name is unknown, or a size contradicts the file's.
+    """
+    for name, shape in shapes.items():
+        known = stated.get(name)
+        if known is None:
+            raise UsageError(f"--shape {name}: the inputs of {path} are {', '.join(stated)}")
+        fits = len(known) == len(shape) and all(
+            size in (mine, 0) or size < 0 for mine, size in zip(shape, known, strict=True)
+        )
+        if not fits:
+            shown = "x".join(str(size) if size > 0 else "?" for size in known)
+            raise UsageError(f"--shape {name}: in {path} it is {shown}")
 
 
 def _against(contents: Contents, artifact: Artifact) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,12 @@ from onnx import numpy_helper
 
 from shufflenet_deploy.atomic_files import check_file
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.export.inspection.contents import Contents, most_frequent_first, precision_of
+from shufflenet_deploy.export.inspection.contents import (
+    Contents,
+    check_shapes,
+    most_frequent_first,
+    precision_of,
+)
 from shufflenet_deploy.export.metadata import from_properties
 from shufflenet_deploy.export.untrusted import MALFORMED, product
 from shufflenet_deploy.printing import first_line
@@ -29,6 +35,9 @@ _NEEDED_ORDERS = {(0, 2, 1, 3, 4), (0, 2, 1), (0, 2, 1, 3), (0, 2, 3, 1, 4)}
 #: How our own files name scales and zero points, which are no parameters of the network.
 _ROUNDING_CONSTANTS = ("scale:", "zero:")
 
+#: What some exporters write for a size that they leave open, besides nothing.
+_OPEN = -1
+
 _ROUNDING = ("QuantizeLinear", "DequantizeLinear")
 
 #: Most operations between a slice and the Concat of what was computed of it.
@@ -42,22 +51,23 @@ _WEIGHTLESS = frozenset((
 ))  # fmt: skip
 
 
-def read(path: Path) -> Contents:
-    """Read an ONNX file.
+def read(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Contents:
+    """Read an ONNX file; ``shapes`` are those of inputs that it leaves open.
 
     Raises:
-        UsageError: the file is not an undamaged ONNX file.
+        UsageError: the file is not an undamaged ONNX file, or has no such inputs.
     """
-    return _Reader(_loaded(path)).contents()
+    return _Reader(_loaded(path, shapes)).contents()
 
 
-def _loaded(path: Path) -> onnx.ModelProto:
+def _loaded(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> onnx.ModelProto:
     damaged = f"{path} is not an undamaged ONNX, TFLite or native file"
     try:
         model = _read(path)
         if not model.graph.node:
             raise UsageError(f"{damaged}: no network in it")
         onnx.checker.check_model(model)
+        _close(model, path, shapes)
         return onnx.shape_inference.infer_shapes(model, data_prop=True)
     except (
         *MALFORMED,
@@ -81,11 +91,40 @@ def _read(path: Path) -> onnx.ModelProto:
     return model
 
 
+def _close(model: onnx.ModelProto, path: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Write ``shapes`` into the inputs; an open batch alone is one image."""
+    constants = {entry.name for entry in model.graph.initializer}
+    inputs = {value.name: value for value in model.graph.input if value.name not in constants}
+    stated = {
+        name: [size.dim_value for size in value.type.tensor_type.shape.dim]
+        for name, value in inputs.items()
+    }
+    check_shapes(path, shapes, stated)
+    for name, value in inputs.items():
+        sizes = list(shapes.get(name, stated[name]))
+        if sizes and sizes[0] < 1 and all(size > 0 for size in sizes[1:]):
+            sizes[0] = 1
+        for dimension, size in zip(value.type.tensor_type.shape.dim, sizes, strict=True):
+            if size > 0:
+                dimension.dim_value = size
+            elif size == _OPEN:
+                dimension.Clear()
+    if shapes:
+        # Shapes that were inferred for open inputs would contradict these.
+        del model.graph.value_info[:]
+        for value in model.graph.output:
+            value.type.tensor_type.ClearField("shape")
+
+
 class _Reader:
     def __init__(self, model: onnx.ModelProto) -> None:
         self._model = model
         self._nodes = list(model.graph.node)
         self._constants = {entry.name: entry for entry in model.graph.initializer}
+        for node in self._nodes:
+            stored = next((a.t for a in node.attribute if a.name == "value"), None)
+            if node.op_type == "Constant" and stored is not None:
+                self._constants[node.output[0]] = stored
         self._producers = {name: node for node in self._nodes for name in node.output}
         self._readers: dict[str, list[onnx.NodeProto]] = {}
         for node in self._nodes:
@@ -93,7 +132,10 @@ class _Reader:
                 self._readers.setdefault(name, []).append(node)
         graph = model.graph
         self._shapes = {
-            value.name: tuple(size.dim_value for size in value.type.tensor_type.shape.dim)
+            value.name: tuple(
+                0 if size.dim_value == _OPEN else size.dim_value
+                for size in value.type.tensor_type.shape.dim
+            )
             for value in (*graph.value_info, *graph.input, *graph.output)
         }
         self._floats: dict[str, bool] = {}
@@ -160,7 +202,7 @@ class _Reader:
             if node.op_type in _WEIGHTED or node.op_type == "BatchNormalization":
                 for tensor in self._weights(node):
                     if not tensor.name.startswith(_ROUNDING_CONSTANTS):
-                        counted[tensor.name] = product(tensor.dims)
+                        counted[tensor.name or str(id(tensor))] = product(tensor.dims)
         return sum(counted.values())
 
     def _warnings(self, counts: Counter[str], left: list[str]) -> list[str]:

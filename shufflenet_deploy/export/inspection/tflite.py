@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from shufflenet_deploy.export.inspection.contents import Contents, most_frequent_first, precision_of
+from shufflenet_deploy.export.inspection.contents import (
+    Contents,
+    check_shapes,
+    most_frequent_first,
+    precision_of,
+)
 from shufflenet_deploy.export.metadata import TFLITE_ENTRY, from_json
 from shufflenet_deploy.export.untrusted import product
 from shufflenet_deploy.network.metadata import Metadata
@@ -19,16 +25,18 @@ from shufflenet_deploy.records import TensorSpec
 _LAYOUT_ORDERS = ([0, 3, 1, 2], [0, 2, 3, 1])
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D")
 _ROUNDING = ("QUANTIZE", "DEQUANTIZE")
+_ROUNDED = ("int8", "uint8")
 
 #: Of a network; the largest of the zoo has a few thousand.
 _MOST_TABLES = 200_000
 _MOST_ORDER_BYTES = 64
 
 
-def read(path: Path) -> Contents:
-    """Read a TFLite file.
+def read(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Contents:
+    """Read a TFLite file; ``shapes`` are those of inputs that it leaves open.
 
     Raises:
+        UsageError: there are no such inputs.
         MALFORMED: the file is damaged.
     """
     from ai_edge_litert import schema_py_generated as schema  # noqa: PLC0415
@@ -38,9 +46,42 @@ def read(path: Path) -> Contents:
         root = schema.Model.GetRootAs(content)
         _check_tables(root, len(content))
         model = schema.ModelT.InitFromObj(root)
+        if shapes:
+            _close(model, path, shapes)
         return _Reader(schema, model, len(content)).contents()
     except struct.error as error:
         raise ValueError("an offset lies behind the end of the file") from error
+
+
+def _close(model: Any, path: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Write ``shapes`` into the inputs, and what LiteRT makes of them into every other tensor.
+
+    Raises:
+        UsageError: there are no such inputs.
+        RuntimeError: LiteRT cannot compute with them.
+    """
+    from ai_edge_litert.interpreter import Interpreter  # noqa: PLC0415
+
+    graph = model.subgraphs[0]
+    inputs = {graph.tensors[index].name.decode(): index for index in graph.inputs}
+    stated = {
+        name: [int(size) for size in _signature(graph.tensors[index])]
+        for name, index in inputs.items()
+    }
+    check_shapes(path, shapes, stated)
+    interpreter = Interpreter(model_path=str(path), num_threads=1)
+    for name, shape in shapes.items():
+        interpreter.resize_tensor_input(inputs[name], shape, strict=False)
+    interpreter.allocate_tensors()
+    for detail in interpreter.get_tensor_details():
+        if detail["index"] < len(graph.tensors):
+            graph.tensors[detail["index"]].shape = [int(size) for size in detail["shape"]]
+
+
+def _signature(tensor: Any) -> Any:
+    """The shape of a tensor with -1 where it is open."""
+    found = tensor.shapeSignature
+    return found if found is not None and len(found) else tensor.shape
 
 
 def _check_tables(root: Any, size_bytes: int) -> None:
@@ -103,7 +144,7 @@ class _Reader:
 
     def contents(self) -> Contents:
         counts = Counter(code for code, _ in self._operators)
-        integer = any(self._dtype(op.outputs[0]) == "int8" for _, op in self._operators)
+        integer = any(self._dtype(op.outputs[0]) in _ROUNDED for _, op in self._operators)
         left = self._left_in_float() if integer else []
         return Contents(
             version=f"schema {self._model.version}",
@@ -175,13 +216,21 @@ class _Reader:
 
     def _parameters(self) -> int:
         used = {
-            index
+            self._stored(index)
             for code, operator in self._operators
             if code in (*_CONVOLUTIONS, "FULLY_CONNECTED")
             for index in operator.inputs[1:]
-            if self._is_constant(index)
+            if self._is_constant(self._stored(index))
         }
         return sum(product(self._shape(index)) for index in used)
+
+    def _stored(self, index: int) -> int:
+        """The tensor behind a weight that is stored in half precision or sparse."""
+        code, operator = self._producers.get(int(index), ("", None))
+        while code in ("DEQUANTIZE", "DENSIFY"):
+            index = int(operator.inputs[0])
+            code, operator = self._producers.get(index, ("", None))
+        return int(index)
 
     def _warnings(self, left: list[str]) -> list[str]:
         lines = []

@@ -54,7 +54,6 @@ _LAYERS = (
     *(LocalResponseNorm, Elementwise, Flatten),
 )
 _LOWEST = -128
-_COLOURS = 3
 _TO_CHANNELS_LAST, _TO_PLANES = (0, 2, 3, 1), (0, 3, 1, 2)
 
 
@@ -103,8 +102,8 @@ class _Writer:
     def model(self) -> onnx.ModelProto:
         program = self._program
         first, *body = program.operations
-        if first.code != "QUANTIZE" or program.tensors[program.input].shape[1] != _COLOURS:
-            raise AssertionError("the program's input is float and planar")
+        if first.code != "QUANTIZE" or first.inputs != (program.input,):
+            raise ExportError("channels-last lowerings begin by rounding the image")
         self._add("QuantizeLinear", (INPUT, *self._scale(first.output)), first.output)
         for operation in self._with_float_logits(body):
             self._write(operation)

@@ -1,6 +1,6 @@
 """ONNX from a PyTorch module: torch's exporter, batch norm folded, simplified, reproducible.
 
-The file has one static input ``input`` (1, 3, H, W) and one output ``logits``, and carries nothing
+The file has one static input ``input`` (1, C, H, W) and one output ``logits``, and carries nothing
 of the machine it was made on: no stack traces, no paths, no time.
 """
 
@@ -33,13 +33,13 @@ OPSET, IR_VERSION = 18, 8
 _LARGEST_BYTES = 2**31 - 1
 
 
-def convert(module: nn.Module, resolution: Resolution) -> onnx.ModelProto:
-    """An eval-mode ``module`` as a checked ONNX model for one ``(1, 3, H, W)`` float32 image.
+def convert(module: nn.Module, resolution: Resolution, *, channels: int = 3) -> onnx.ModelProto:
+    """An eval-mode ``module`` as a checked ONNX model for a ``(1, channels, H, W)`` float32 image.
 
     Raises:
         ExportError: the exporter cannot express the module, or the result is over 2 GB.
     """
-    example = torch.zeros(1, 3, resolution.height, resolution.width)
+    example = torch.zeros(1, channels, resolution.height, resolution.width)
     with fixed_pools(module, example), quiet():
         try:
             program = torch.onnx.export(

@@ -1,0 +1,144 @@
+"""Files of anybody's making that are measured as they are: no module, and so no parity.
+
+What a cell and a record state of such a file is read from its bytes: precision, inputs, outputs,
+multiply-adds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+
+from shufflenet_deploy.atomic_files import sha256_file
+from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.export.inspection.contents import Inspection, inspect
+from shufflenet_deploy.records import (
+    Artifact,
+    Format,
+    InputShape,
+    MeasuredFile,
+    Parity,
+    Precision,
+    Resolution,
+    TensorSpec,
+    WeightsInfo,
+)
+
+#: The formats of such files, by their suffixes; a program would be somebody's code.
+FORMATS = {f".{kind.value}": kind for kind in (Format.ONNX, Format.TFLITE)}
+
+#: Sizes of the axis that holds the colours of an image.
+_COLOURS = (1, 3, 4)
+_MOST_PIXELS_A_SIDE = 99_999
+
+
+def describe(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> MeasuredFile:
+    """The facts of a file by which it is measured; ``shapes`` are those of open inputs, by name.
+
+    Raises:
+        UsageError: it is no ONNX or TFLite file, or an input's shape is open and not stated.
+    """
+    if path.suffix not in FORMATS:
+        raise UsageError(f"--file {path}: measured as they are, files end in {', '.join(FORMATS)}")
+    wanted = tuple(sorted(shapes.items()))
+    found = _inspected(path, wanted)
+    if found.format is not FORMATS[path.suffix]:
+        raise UsageError(f"--file {path} holds {found.format.value}, whatever its name ends in")
+    for spec in found.inputs:
+        if 0 in spec.shape:
+            shown = "x".join(str(size) if size else "?" for size in spec.shape)
+            raise UsageError(
+                f"the input {spec.name} of {path} is {shown}: state its shape, such as "
+                f"--shape {spec.name}={shown.replace('?', '1')}"
+            )
+    return MeasuredFile(
+        path=str(path.absolute()),
+        sha256=found.sha256,
+        format=found.format,
+        precision=_precision(found),
+        resolution=_resolution(found),
+        shapes=wanted,
+    )
+
+
+def input_names(path: Path) -> tuple[str, ...]:
+    """The names of a file's inputs.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    return tuple(spec.name for spec in _inspected(path, ()).inputs)
+
+
+def artifact(file: MeasuredFile, model: str) -> Artifact:
+    """The record of a file that is measured as ``model``; it claims no parity.
+
+    Raises:
+        UsageError: it cannot be read, or is another than was described.
+    """
+    path = Path(file.path)
+    found = _inspected(path, file.shapes)
+    if found.sha256 != file.sha256:
+        raise UsageError(f"{path} has changed since it was chosen: measure it anew")
+    return Artifact(
+        path=path,
+        sha256=found.sha256,
+        size_bytes=found.size_bytes,
+        model=model,
+        format=found.format,
+        precision=file.precision,
+        resolution=file.resolution,
+        inputs=found.inputs,
+        outputs=found.outputs,
+        multiply_adds=found.multiply_adds,
+        parameters=found.parameters,
+        weights=WeightsInfo.within(path.name, sha256=found.sha256, layout="file"),
+        converter="unknown",
+        parity=Parity.unclaimed(),
+        created_at=datetime.fromtimestamp(path.stat().st_mtime, UTC),
+    )
+
+
+@lru_cache(maxsize=16)
+def _read(path: Path, _sha256: str, shapes: tuple[InputShape, ...]) -> Inspection:
+    return inspect(path, shapes=dict(shapes))
+
+
+def _inspected(path: Path, shapes: tuple[InputShape, ...]) -> Inspection:
+    """The contents of a file, read once as long as its bytes stay the same."""
+    try:
+        digest = sha256_file(path)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    return _read(path, digest, shapes)
+
+
+def _precision(found: Inspection) -> Precision:
+    if found.precision in ("int8", "mixed"):
+        return Precision.INT8
+    half = any(spec.dtype == "float16" for spec in (*found.inputs, *found.outputs))
+    return Precision.FP16 if half else Precision.FP32
+
+
+def _resolution(found: Inspection) -> Resolution:
+    """Height and width of the first image among the inputs, or the last two axes of the first."""
+    images = [spec for spec in found.inputs if len(spec.shape) == 4]
+    height, width = _sides(images[0], found.format) if images else _last_two(found.inputs)
+    return Resolution(
+        height=min(height, _MOST_PIXELS_A_SIDE), width=min(width, _MOST_PIXELS_A_SIDE)
+    )
+
+
+def _sides(image: TensorSpec, kind: Format) -> tuple[int, int]:
+    _, first, second, third = image.shape
+    planar = first in _COLOURS and third not in _COLOURS
+    if planar or (kind is Format.ONNX and not (third in _COLOURS and first not in _COLOURS)):
+        return second, third
+    return first, second
+
+
+def _last_two(inputs: Sequence[TensorSpec]) -> tuple[int, int]:
+    sizes = (1, 1, *(inputs[0].shape if inputs else ()))
+    return max(1, sizes[-2]), max(1, sizes[-1])
