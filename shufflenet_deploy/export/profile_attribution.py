@@ -101,7 +101,7 @@ def _network(name: str, resolution: Resolution, head: str, weights: Path | None)
     from shufflenet_deploy import zoo  # noqa: PLC0415 - torch
     from shufflenet_deploy.network import graph  # noqa: PLC0415
     from shufflenet_deploy.network.frontends import torch as frontend  # noqa: PLC0415
-    from shufflenet_deploy.network.passes import simplify  # noqa: PLC0415
+    from shufflenet_deploy.network.passes.affine import ChannelAffine  # noqa: PLC0415
 
     read = frontend.read(zoo.load(name, weights=weights, head=head).module, resolution, name)
     producers = {layer.output: layer for layer in read.layers}
@@ -109,7 +109,7 @@ def _network(name: str, resolution: Resolution, head: str, weights: Path | None)
     layers: list[LayerWork] = []
     for layer in read.layers:
         producer = producers.get(layer.inputs[0])
-        folded = isinstance(layer, simplify.ChannelAffine) and isinstance(producer, graph.Conv)
+        folded = isinstance(layer, ChannelAffine) and isinstance(producer, graph.Conv)
         if producer is not None and (folded or isinstance(layer, graph.Elementwise)):
             owners[layer.name] = owners[producer.name]
             continue

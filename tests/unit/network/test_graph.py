@@ -135,7 +135,7 @@ def test_pools(kernel, stride, size, padding, ceil, average, count):
 
 @pytest.mark.parametrize("size", [1, (6, 6), (1, 5), (None, 2), (9, 12)])
 def test_adaptive_pool(size):
-    check(nn.AdaptiveAvgPool2d(size))
+    check(nn.Sequential(nn.ReLU(), nn.AdaptiveAvgPool2d(size)))
 
 
 def test_inline_shuffle_is_one_layer():
@@ -148,8 +148,7 @@ def test_inline_shuffle_is_one_layer():
     graph = check(Lambda(shuffle), channels=12, kinds=[Shuffle])
     assert graph.layers[0].groups == 3
     permuted = Lambda(lambda _, x: x.reshape(-1, 2, 6, 9, 12).permute(0, 2, 1, 3, 4).flatten(1, 2))
-    with pytest.raises(ExportError, match="flatten"):
-        check(permuted, channels=12)
+    assert check(permuted, channels=12, kinds=[Shuffle]).layers[0].groups == 2
     permuted = Lambda(
         lambda _, x: x.reshape(1, 2, 6, 9, 12).permute(0, 2, 1, 3, 4).reshape(x.shape)
     )
@@ -265,17 +264,12 @@ def test_norm_that_follows_no_convolution():
 @pytest.mark.parametrize(
     ("module", "message"),
     [
-        (nn.Sequential(nn.Conv2d(3, 3, 1), nn.SiLU()), r"module '1' is a SiLU"),
-        (nn.Sequential(nn.Conv2d(3, 3, 3, dilation=2)), "dilated"),
         (nn.Sequential(nn.Conv2d(4, 3, 3)), "expects 4 channels and gets 3"),
         (nn.Sequential(nn.Flatten(), nn.Linear(7, 3)), "'1' expects a vector of 7 features"),
         (nn.MaxPool2d(30), "choose a larger resolution"),
-        (Lambda(lambda _, x: x + 1), "adds a constant"),
-        (Lambda(lambda _, x: x[:, :2]), "cuts a tensor"),
-        (Lambda(lambda _, x: torch.softmax(x, 1)), r"calls softmax\(\)"),
-        (Lambda(lambda _, x: x if x.sum() > 0 else -x), "cannot be recorded"),
-        (Lambda(lambda _, x: (x, x)), "must return one tensor"),
-        (nn.Sequential(Lambda(lambda _, x: x.tril())), "module '0' calls tril"),
+        (Lambda(lambda _, x: x if x.sum() > 0 else -x), "depends on the values of its input"),
+        (Lambda(lambda _, x: (x, x)), "returns its input, or one tensor twice"),
+        (nn.Sequential(Lambda(lambda _, x: x.tril())), r"module '0' computes tril\(\)"),
         (nn.AvgPool2d(2, divisor_override=3), "divisor"),
     ],
 )
