@@ -119,6 +119,8 @@ def _squared(builder: GraphBuilder, x: Any, pooled: Any, size: int) -> bool:
 
 
 def _read_power(builder: GraphBuilder, x: Value, *, exponent: Any) -> Value:
+    if exponent == -1:
+        return _read_reciprocal(builder, x)
     if exponent == 1:
         return x
     if exponent == 2:
@@ -307,6 +309,10 @@ def _read_negative(builder: GraphBuilder, x: Value) -> Value:
     return _arithmetic(builder, ArithmeticKind.MULTIPLY, x, -1.0)
 
 
+def _read_reciprocal(builder: GraphBuilder, x: Value) -> Value:
+    return _arithmetic(builder, ArithmeticKind.DIVIDE, 1.0, x)
+
+
 #: Readers that understand some tensors that are not expressed by themselves, and broadcast ones.
 OPERAND_READERS: dict[str, Callable[..., Any]] = {
     "add": _read_add,
@@ -322,6 +328,7 @@ OPERAND_READERS: dict[str, Callable[..., Any]] = {
 VALUE_READERS: dict[str, Callable[..., Any]] = {
     "pow": _read_power,
     "neg": _read_negative,
+    "reciprocal": _read_reciprocal,
     "relu": _activation(Activation.RELU),
     "sigmoid": _activation(Activation.SIGMOID),
     "hardsigmoid": _activation(Activation.HARD_SIGMOID),

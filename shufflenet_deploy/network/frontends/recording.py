@@ -190,7 +190,7 @@ def _content(one: Any) -> Any:
 def _without_data(one: Any) -> Any:
     if isinstance(one, Recorded):
         return one.meta
-    if isinstance(one, torch.Tensor) and one.dim() and one.dtype.is_floating_point:
+    if isinstance(one, torch.Tensor) and one.dim():
         return torch.empty_strided(one.shape, one.stride(), dtype=one.dtype, device="meta")
     return one
 

@@ -118,7 +118,7 @@ class _Reading(GraphBuilder):
     def _read(self, call: Call, broken: Unreadable | None) -> list[Value | None]:
         read = _READERS.get(call.name)
         if read is None:
-            self.fail(f"computes {_word(call.name)}(), which only the format onnx can express")
+            self.fail(_REASONS.get(call.name) or f"computes {_word(call.name)}(), {_WAY_ON}")
         first, others = call.first, call.others
         if call.name not in OPERAND_READERS:
             if broken is not None:
@@ -177,3 +177,12 @@ def _flat(tree: Any) -> list[Any]:
 _CONTAINERS = (nn.Module, nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 _READERS = {**LAYER_READERS, **VALUE_READERS, **OPERAND_READERS, **SHAPE_READERS}
+
+_WAY_ON = "which only the format onnx can express"
+
+#: Why some operators have no reader.
+_REASONS = dict.fromkeys(
+    ("empty_like", "new_empty"),
+    "draws random numbers or fills memory piece by piece (a dropout in training mode, a circular "
+    f"border), {_WAY_ON}",
+)

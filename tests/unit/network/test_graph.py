@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
+from traced_modules import Lambda, check
 
 from shufflenet_deploy.errors import ExportError
 from shufflenet_deploy.network import interpreter
@@ -28,19 +29,6 @@ from shufflenet_deploy.records import Resolution
 torch.set_num_threads(1)
 
 
-class Lambda(nn.Module):
-    """A module out of a function, with submodules as attributes."""
-
-    def __init__(self, function, **modules):
-        super().__init__()
-        self.function = function
-        for name, module in modules.items():
-            self.add_module(name, module)
-
-    def forward(self, x):
-        return self.function(self, x)
-
-
 class ChannelShuffle(nn.Module):
     def __init__(self, groups):
         super().__init__()
@@ -49,34 +37,6 @@ class ChannelShuffle(nn.Module):
     def forward(self, x):
         n, c, h, w = x.shape
         return x.view(n, self.groups, c // self.groups, h, w).transpose(1, 2).reshape(n, c, h, w)
-
-
-def lively(module, seed=0):
-    """Give batch normalisation statistics and biases that matter."""
-    torch.manual_seed(seed)
-    for part in module.modules():
-        if isinstance(part, nn.BatchNorm2d):
-            nn.init.normal_(part.running_mean)
-            nn.init.uniform_(part.running_var, 0.5, 2)
-            nn.init.normal_(part.weight)
-            nn.init.normal_(part.bias)
-    return module.eval()
-
-
-def check(module, *, channels=3, size=(9, 12), kinds=None):
-    module = lively(nn.Sequential(module) if not list(module.children()) else module)
-    graph = trace(module, Resolution(height=size[0], width=size[1]), "net", channels=channels)
-    image = torch.randn(2, channels, *size)
-    expected = module(image.clone()).detach().numpy()
-    actual = interpreter.outputs(graph, image.numpy())
-    assert actual.shape == expected.shape
-    assert abs(actual - expected).max() <= 1e-5 * max(1, abs(expected).max())
-    for name, value in interpreter.activations(graph, image[0].numpy()).items():
-        assert value.shape == graph.shapes[name]
-    assert set(graph.shapes) == {graph.input, *(layer.output for layer in graph.layers)}
-    if kinds is not None:
-        assert [type(layer) for layer in graph.layers] == kinds
-    return graph
 
 
 def test_conv_norm_relu_is_one_layer_named_by_its_path():
