@@ -103,7 +103,7 @@ def network(artifact: Artifact, model: str | None = None) -> Network:
 def _network(model: str, resolution: Resolution, head: str, weights: Path | None) -> Network:
     from shufflenet_deploy.network import graph  # noqa: PLC0415 - torch
     from shufflenet_deploy.network.frontends import torch as frontend  # noqa: PLC0415
-    from shufflenet_deploy.network.passes import simplify  # noqa: PLC0415
+    from shufflenet_deploy.network.passes.affine import ChannelAffine  # noqa: PLC0415
 
     loaded = zoo.load(model, weights=weights, head=head)
     name = loaded.architecture.name
@@ -113,7 +113,7 @@ def _network(model: str, resolution: Resolution, head: str, weights: Path | None
     layers: list[LayerWork] = []
     for layer in read.layers:
         producer = producers.get(layer.inputs[0])
-        folded = isinstance(layer, simplify.ChannelAffine) and isinstance(producer, graph.Conv)
+        folded = isinstance(layer, ChannelAffine) and isinstance(producer, graph.Conv)
         if producer is not None and (folded or isinstance(layer, graph.Elementwise)):
             owners[layer.name] = owners[producer.name]
             continue

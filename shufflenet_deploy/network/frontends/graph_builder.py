@@ -1,23 +1,33 @@
-"""Builder of a graph from recorded calls: layers with names and shapes, and located errors."""
+"""Builder of a graph: layers with names and shapes, located errors, what several readers emit."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 from shufflenet_deploy.errors import ExportError
 from shufflenet_deploy.network.graph import (
     Activation,
+    Concat,
     Elementwise,
     Flatten,
     Layer,
     Pair,
+    Permute,
+    Reshape,
+    Resize,
+    ResizeMode,
+    Sampling,
     Shuffle,
+    Slice,
 )
 
 INPUT_NAME = "input"
+
+#: More pieces than this are no sensible way to reorder channels.
+_MOST_PIECES = 64
 
 #: (top, left, bottom, right)
 Padding = tuple[int, int, int, int]
@@ -25,24 +35,27 @@ Padding = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Value:
-    """Symbolic tensor without its batch of one: a feature map (C, H, W) or a vector (F,).
+    """Symbolic tensor without its batch of one: a feature map (C, H, W), a vector (F,), or other.
 
-    ``split`` is the number of groups while the channels are viewed as (groups, C / groups), and
-    ``transposed`` whether those two have been exchanged: the inside of a hand-written shuffle.
+    ``batch`` is the position of the batch among the axes that the network itself sees; None once
+    the network has merged or squeezed it. ``spread`` is the shape to which the network has
+    broadcast the value without an operation of its own (``expand``).
     """
 
     name: str
     shape: tuple[int, ...]
-    split: int = 0
-    transposed: bool = False
+    batch: int | None = 0
+    spread: tuple[int, ...] | None = None
 
     @property
-    def batched(self) -> tuple[int, ...]:
-        """Shape that the network itself sees, batch first."""
-        if not self.split:
-            return (1, *self.shape)
-        groups = (self.split, self.shape[0] // self.split)
-        return (1, *(reversed(groups) if self.transposed else groups), *self.shape[1:])
+    def rank(self) -> int:
+        """Number of axes that the network sees."""
+        return len(self.shape) + (self.batch is not None)
+
+    @property
+    def seen(self) -> tuple[int, ...]:
+        """Shape without the batch that the network sees."""
+        return self.spread or self.shape
 
 
 class GraphBuilder:
@@ -62,19 +75,24 @@ class GraphBuilder:
         make: Callable[..., Layer],
         inputs: tuple[Value, ...],
         shape: tuple[int, ...],
+        /,
         word: str = "",
+        *,
+        aside: bool = False,
         **fields: Any,
     ) -> Value:
-        """Append a layer, named by its module, or by the calling module and ``word``."""
-        path = ".".join(
-            part for part in (self.module_path, self.called and (word or self.called)) if part
-        )
+        """Append a layer, named by its module, or by the calling module and ``word``.
+
+        A layer ``aside`` only prepares what the module computes, and always has the ``word``.
+        """
+        last = word if aside else self.called and (word or self.called)
+        path = ".".join(part for part in (self.module_path, last) if part)
         name = self._unique(path)
         self.layers.append(
             make(name=name, inputs=tuple(value.name for value in inputs), output=name, **fields)
         )
         self.shapes[name] = shape
-        return Value(name, shape)
+        return Value(name, shape, inputs[0].batch)
 
     def _unique(self, path: str) -> str:
         name, count = path, 1
@@ -89,16 +107,10 @@ class GraphBuilder:
         where = f"module '{self.module_path}'" if self.module_path else "forward()"
         raise ExportError(f"cannot export {self._name}: {where} {what}")
 
-    def finished(self, value: Any) -> Value:
-        """Return a tensor; fails in the middle of a hand-written shuffle."""
-        if not isinstance(value, Value) or value.split:
-            self.fail("uses something other than a feature map")
-        return value
-
     def require_map(self, x: Value) -> None:
         """Fail unless ``x`` is a feature map."""
-        if len(x.shape) != 3:
-            self.fail(f"expects a feature map and gets a vector of {x.shape[0]} values")
+        if len(x.shape) != 3 or x.batch not in {0, None}:
+            self.fail(f"expects a feature map and gets values of shape {x.shape}")
 
     def windows(
         self,
@@ -127,16 +139,83 @@ class GraphBuilder:
             ends.append(max(0, (count - 1) * stride[axis] + kernel[axis] - extent - before))
         return (padding[0], padding[1], ends[0], ends[1]), (sizes[0], sizes[1])
 
+    def axis(self, x: Value, dim: int) -> int:
+        """The axis of a value that the network calls ``dim``; fails for the batch."""
+        place = dim % x.rank
+        if place == x.batch:
+            self.fail("works along the batch")
+        return place - (x.batch is not None and place > x.batch)
+
     def elementwise(self, x: Value, activation: Activation) -> Value:
         """Append an activation."""
         return self.emit(Elementwise, (x,), x.shape, activation=activation)
 
-    def flat(self, x: Value) -> Value:
-        """Append a flatten; a vector is returned as it is."""
-        x = self.finished(x)
-        if len(x.shape) == 1:
+    def reshaped(
+        self, x: Value, shape: Sequence[int], word: str = "reshape", *, aside: bool = False
+    ) -> Value:
+        """Append a reshape; a value that has the shape is returned as it is."""
+        wanted = tuple(shape)
+        if wanted == x.shape:
             return x
-        return self.emit(Flatten, (x,), (math.prod(x.shape),), word="flatten")
+        if len(x.shape) == 3 and len(wanted) == 1:
+            return self.emit(Flatten, (x,), wanted, "flatten", aside=aside)
+        return self.emit(Reshape, (x,), wanted, word, aside=aside, shape=wanted)
+
+    def permuted(self, x: Value, order: Sequence[int], *, aside: bool = False) -> Value:
+        """Append a permutation of axes; where none moves the value is returned as it is."""
+        axes = tuple(order)
+        if axes == tuple(range(len(axes))):
+            return x
+        shape = tuple(x.shape[axis] for axis in axes)
+        return self.emit(Permute, (x,), shape, "permute", aside=aside, order=axes)
+
+    def cut(self, x: Value, axis: int, start: int, stop: int, step: int = 1) -> Value:
+        """Append a slice; what is no cut is returned as it is."""
+        count = len(range(start, stop, step))
+        if count == x.shape[axis]:
+            return x
+        if count < 1:
+            self.fail(f"cuts an empty piece out of {x.shape}")
+        shape = (*x.shape[:axis], count, *x.shape[axis + 1 :])
+        return self.emit(Slice, (x,), shape, "slice", axis=axis, start=start, stop=stop, step=step)
+
+    def joined(self, parts: Sequence[Value], axis: int) -> Value:
+        """Append a concatenation; a single part is returned as it is."""
+        if len(parts) == 1:
+            return parts[0]
+        shape = list(parts[0].shape)
+        shape[axis] = sum(part.shape[axis] for part in parts)
+        return self.emit(Concat, tuple(parts), tuple(shape), "concat", axis=axis)
+
+    def whole(self, x: Value) -> Value:
+        """Append what carries out a broadcast that the network left to the reader of a value."""
+        if x.spread is None:
+            return x
+        made, wanted = replace(x, spread=None), x.spread
+        if len(x.shape) == 3 and x.shape[1:] == (1, 1) and x.shape[0] == wanted[0]:
+            fields = {"mode": ResizeMode.NEAREST, "sampling": Sampling.ASYMMETRIC}
+            return self.emit(
+                Resize, (made,), wanted, "expand", aside=True, size=wanted[1:], **fields
+            )
+        for axis, size in enumerate(wanted):
+            if made.shape[axis] != size:
+                if size > _MOST_PIECES:
+                    self.fail(f"broadcasts a value of shape {x.shape} to {wanted}")
+                made = self.joined([made] * size, axis)
+        return made
+
+    def gathered(self, x: Value, axis: int, indices: Sequence[int]) -> Value:
+        """Append what takes ``indices`` along an axis: a shuffle, a slice, or a few of them."""
+        count = x.shape[axis]
+        order = [index % count for index in indices]
+        groups = _shuffle_groups(order, count) if len(x.shape) == 3 and axis == 0 else 0
+        if groups:
+            return self.shuffle(x, groups)
+        pieces = _progressions(order)
+        if len(pieces) > _MOST_PIECES:
+            self.fail(f"reorders {count} elements in a way that is no channel shuffle")
+        parts = [self.cut(x, axis, part.start, part.stop, part.step) for part in pieces]
+        return self.joined(parts, axis)
 
     def shuffle(self, x: Value, groups: int) -> Value:
         """Append a channel shuffle."""
@@ -148,11 +227,41 @@ class GraphBuilder:
         return self.emit(Shuffle, (x,), x.shape, groups=groups, word="shuffle")
 
 
+def with_batch(x: Value, batch: int | None) -> Value:
+    """The same value seen with its batch elsewhere."""
+    return replace(x, batch=batch)
+
+
 def pair(value: Any) -> Pair:
-    """Height and width of a module's size argument, which may be one number."""
-    return (int(value[0]), int(value[1])) if isinstance(value, (tuple, list)) else (value, value)
+    """Height and width of a size argument, which may be one number or a list of one."""
+    if not isinstance(value, (tuple, list)):
+        return (value, value)
+    return (int(value[0]), int(value[-1]))
 
 
 def both_sides(padding: Pair) -> Padding:
     """Symmetric padding from (vertical, horizontal)."""
     return (*padding, *padding)
+
+
+def _shuffle_groups(order: list[int], count: int) -> int:
+    """Groups of the channel shuffle that an order is; 0 if it is none."""
+    if len(order) != count or count < 4 or order[0] != 0 or order[1] < 2 or count % order[1]:
+        return 0
+    step = order[1]
+    shuffled = [j * step + i for i in range(step) for j in range(count // step)]
+    return count // step if order == shuffled else 0
+
+
+def _progressions(order: list[int]) -> list[range]:
+    """The order as increasing arithmetic progressions, each as long as possible."""
+    found: list[range] = []
+    at = 0
+    while at < len(order):
+        step = max(1, order[at + 1] - order[at]) if at + 1 < len(order) else 1
+        end = at + 1
+        while end < len(order) and order[end] == order[end - 1] + step:
+            end += 1
+        found.append(range(order[at], order[end - 1] + 1, step))
+        at = end
+    return found

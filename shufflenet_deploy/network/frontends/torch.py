@@ -1,29 +1,27 @@
-"""Front end for PyTorch: torch.fx records the calls of an eval-mode module, one reader per call.
+"""Front end for PyTorch: an eval-mode module runs once on a tensor without data, which is recorded.
 
-The recorded program is interpreted with shapes instead of tensors, so reading a network costs
-milliseconds at any resolution. ``simplify`` then folds what inference does not need.
+One reader per ATen operator makes the layers of the graph. ``simplify`` then folds what inference
+does not need. A layer is named by its module path.
 """
 
 from __future__ import annotations
 
-from typing import Any, cast
+import inspect
+from collections.abc import Sequence
+from typing import Any
 
-from torch import fx, nn
+from torch import nn
 
-from shufflenet_deploy.network.frontends.function_readers import (
-    FUNCTION_READERS,
-    FUNCTIONS_AS_MODULES,
-)
-from shufflenet_deploy.network.frontends.fx_recording import (
-    called_by,
-    is_in_place,
-    is_shuffle,
-    module_path_of,
-    record,
-)
+from shufflenet_deploy.errors import ExportError
+from shufflenet_deploy.network.frontends import recording
+from shufflenet_deploy.network.frontends.aten_layers import LAYER_READERS
+from shufflenet_deploy.network.frontends.aten_shapes import SHAPE_READERS
+from shufflenet_deploy.network.frontends.aten_values import OPERAND_READERS, VALUE_READERS
 from shufflenet_deploy.network.frontends.graph_builder import INPUT_NAME, GraphBuilder, Value
-from shufflenet_deploy.network.frontends.module_readers import MODULE_READERS
+from shufflenet_deploy.network.frontends.recording import Call, Content, Recorded, Unreadable
+from shufflenet_deploy.network.frontends.shape_inference import Shape, mapped
 from shufflenet_deploy.network.graph import Graph
+from shufflenet_deploy.network.passes.rearrangements import rearranged
 from shufflenet_deploy.network.passes.simplify import simplify
 from shufflenet_deploy.records import Resolution
 
@@ -43,87 +41,148 @@ def trace(module: nn.Module, resolution: Resolution, name: str, *, channels: int
 def read(module: nn.Module, resolution: Resolution, name: str, *, channels: int = 3) -> Graph:
     """Read a module as it is written: nothing folded, every module that computes is a layer.
 
+    Only reshapes and permutations are one layer together, a channel shuffle among them.
+
     Raises:
         ExportError: the module does something a graph cannot express; the message names where.
     """
     shape = (channels, resolution.height, resolution.width)
-    reader = _ProgramReader(module, name)
-    output = reader.read(record(module, name), Value(INPUT_NAME, shape))
-    return Graph(
-        name=name,
-        input=INPUT_NAME,
-        outputs=(output,),
-        layers=tuple(reader.layers),
-        shapes=reader.shapes,
-    )
+    return rearranged(_Reading(module, name).graph(shape))
 
 
-class _ProgramReader(GraphBuilder):
-    """Interpreter of a recorded program with shapes: dispatches each call to its reader."""
+class _Reading(GraphBuilder):
+    """Listener of a recording: every operator becomes what its reader makes of it."""
 
     def __init__(self, root: nn.Module, name: str) -> None:
         super().__init__(name)
-        self._modules = dict(root.named_modules())
+        self._root = root
+        self._scopes = recording.Scopes(root)
 
-    def read(self, program: fx.Graph, image: Value) -> str:
-        """Read the whole program; returns the name of its output value."""
-        self.shapes[image.name] = image.shape
-        known: dict[fx.Node, Any] = {}
-        for node in program.nodes:
-            args = fx.map_arg(node.args, known.__getitem__)
-            kwargs = fx.map_arg(node.kwargs, known.__getitem__)
-            self.module_path, self.called = module_path_of(node), called_by(node)
-            if node.op == "placeholder":
-                if any(isinstance(value, Value) for value in known.values()):
-                    self.fail("takes more than one input")
-                known[node] = image
-            elif node.op == "output":
-                return self._output(args[0])
-            else:
-                known[node] = self._call(node, args, kwargs)
-                if is_in_place(node, self._modules):  # Later readers of the operand see the result.
-                    known[node.args[0]] = known[node]
-        raise AssertionError("a recorded program always ends with its output")
+    def graph(self, shape: tuple[int, ...]) -> Graph:
+        """Run the module on an image of a shape (C, H, W) and read it."""
+        if _inputs(self._root) > 1:
+            self.fail("takes more than one input: wrap it in a module that takes the image alone")
+        self.shapes[INPUT_NAME] = shape
+        result = recording.run(self._root, shape, self, self._name, self._scopes)
+        self.module_path = self.called = ""
+        names = [self._output(one) for one in recording.outputs(result)]
+        if not names:
+            self.fail("returns no tensor")
+        if len(set(names)) < len(names) or INPUT_NAME in names:
+            self.fail("returns its input, or one tensor twice")
+        return Graph(
+            name=self._name,
+            input=INPUT_NAME,
+            outputs=tuple(names),
+            layers=tuple(self.layers),
+            shapes=self.shapes,
+        )
 
-    def _output(self, value: Any) -> str:
-        self.module_path = ""
-        if not isinstance(value, Value) or value.split:
-            self.fail("must return one tensor")
-        return value.name
+    def _output(self, one: Any) -> str:
+        if not isinstance(one, Recorded):
+            self.fail("returns something that does not depend on its input")
+        content = one.content
+        if isinstance(content, Unreadable):
+            raise ExportError(content.message)
+        return self.whole(content).name
 
-    def _call(self, node: fx.Node, args: Any, kwargs: Any) -> Any:
-        if node.op == "call_module":
-            return self._module(self._modules[str(node.target)], args, kwargs)
-        if node.op == "get_attr":
-            self.fail(f"uses the tensor '{node.target}' outside of a layer")
-        if callable(node.target) and not _holds_value((args, kwargs)):
-            return node.target(*args, **kwargs)  # Arithmetic on sizes.
-        return self._function(node, args, kwargs)
+    def operator(self, call: Call, shapes: Sequence[Shape] | None) -> list[Content]:
+        """Read one operator; a result that cannot be expressed is one that cannot be read."""
+        self._locate(call.name)
+        broken = next((one for one in _flat(call.arguments) if isinstance(one, Unreadable)), None)
+        try:
+            results = self._read(call, broken)
+            self._check(results, shapes)
+        except (ExportError, TypeError, ValueError, IndexError) as error:
+            message = broken.message if broken else str(error)
+            if not broken and not isinstance(error, ExportError):
+                way = f"calls {_word(call.name)}() in a way that is not supported: {error}"
+                message = self.refuse(way).message
+            return [Unreadable(message, call.name, call.arguments)] * len(shapes or (0,))
+        spoilt = self.refuse("uses the places of maxima or statistics that are not computed")
+        return [spoilt if one is None else one for one in results]
 
-    def _module(self, module: nn.Module, args: Any, kwargs: Any) -> Value:
-        if len(args) != 1 or kwargs:
-            self.fail(f"calls {type(module).__name__} with more than one tensor")
-        value = self.finished(args[0])
-        if is_shuffle(module):
-            return self.shuffle(value, cast("int", module.groups))
-        for kind, read in MODULE_READERS.items():
-            if isinstance(module, kind):
-                return read(self, module, value)
-        return self.fail(f"is a {type(module).__name__}, which no exported graph can express")
+    def refuse(self, what: str) -> Unreadable:
+        """Something that is recorded and never expressed, located where it happens."""
+        try:
+            self.fail(what)
+        except ExportError as error:
+            return Unreadable(str(error))
 
-    def _function(self, node: fx.Node, args: Any, kwargs: Any) -> Any:
-        target = node.target
-        key = f".{target}" if node.op == "call_method" else target
-        if key in FUNCTIONS_AS_MODULES:
-            return self._module(FUNCTIONS_AS_MODULES[key](*args[1:], **kwargs), args[:1], {})
-        if key in FUNCTION_READERS:
-            return FUNCTION_READERS[key](self, *args, **kwargs)
-        return self.fail(f"calls {self.called}(), which no exported graph can express")
+    def _locate(self, name: str) -> None:
+        innermost = self._scopes.innermost
+        path, module = innermost or ("", self._root)
+        self.module_path = path
+        self.called = "" if path and _is_layer(module) else _word(name)
+
+    def _read(self, call: Call, broken: Unreadable | None) -> list[Value | None]:
+        read = _READERS.get(call.name)
+        if read is None:
+            self.fail(_REASONS.get(call.name) or f"computes {_word(call.name)}(), {_WAY_ON}")
+        first, others = call.first, call.others
+        if call.name not in OPERAND_READERS:
+            if broken is not None:
+                raise ExportError(broken.message)
+            if call.name != "expand":
+                first, others = mapped((first, others), self._whole)
+        made = read(self, first, **others)
+        return made if isinstance(made, list) else [made]
+
+    def _whole(self, one: Any) -> Any:
+        return self.whole(one) if isinstance(one, Value) else one
+
+    def _check(
+        self, results: Sequence[Value | None], shapes: Sequence[tuple[int, ...]] | None
+    ) -> None:
+        for value, shape in zip(results, shapes or (), strict=bool(shapes)):
+            if value is None:
+                continue
+            seen = list(value.seen)
+            if value.batch is not None:
+                seen.insert(value.batch, 1)
+            if tuple(seen) != shape:
+                raise ValueError(f"{shape} was read as {value.shape}")
 
 
-def _holds_value(argument: Any) -> bool:
-    if isinstance(argument, dict):
-        return _holds_value(tuple(argument.values()))
-    if isinstance(argument, (tuple, list)):
-        return any(_holds_value(item) for item in argument)
-    return isinstance(argument, Value)
+def _word(operator: str) -> str:
+    """An operator's name as people write it."""
+    word = operator.strip("_").removesuffix("_with_indices").removeprefix("native_")
+    return {"cat": "concat", "unsafe_view": "view", "prelu_kernel": "prelu"}.get(word, word)
+
+
+def _is_layer(module: nn.Module) -> bool:
+    """True for modules of PyTorch, what is derived from them, and modules without submodules."""
+    if not any(True for _ in module.children()):
+        return True
+    ancestors = [kind for kind in type(module).__mro__ if kind.__module__.startswith("torch.nn.")]
+    return any(kind not in _CONTAINERS for kind in ancestors)
+
+
+def _inputs(module: nn.Module) -> int:
+    """Arguments that a forward pass must be given."""
+    try:
+        parameters = inspect.signature(module.forward).parameters.values()
+    except (TypeError, ValueError):
+        return 1
+    required = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
+    return sum(one.kind in required and one.default is one.empty for one in parameters)
+
+
+def _flat(tree: Any) -> list[Any]:
+    if isinstance(tree, (tuple, list)):
+        return [leaf for branch in tree for leaf in _flat(branch)]
+    return [tree]
+
+
+_CONTAINERS = (nn.Module, nn.Sequential, nn.ModuleList, nn.ModuleDict)
+
+_READERS = {**LAYER_READERS, **VALUE_READERS, **OPERAND_READERS, **SHAPE_READERS}
+
+_WAY_ON = "which only the format onnx can express"
+
+#: Why some operators have no reader.
+_REASONS = dict.fromkeys(
+    ("empty_like", "new_empty"),
+    "draws random numbers or fills memory piece by piece (a dropout in training mode, a circular "
+    f"border), {_WAY_ON}",
+)

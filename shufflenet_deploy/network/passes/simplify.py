@@ -1,5 +1,6 @@
-"""Inference-time simplification: fold batch normalization, merge activations, drop dead layers.
+"""Inference-time simplification: fold normalisation, merge activations, few spellings, no waste.
 
+Frontends may write an operation in any way the graph can; after ``simplify`` lowerings see one way.
 Each rewrite looks at a producer and its only reader; the order of the layers stays as it was.
 """
 
@@ -7,12 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-import numpy as np
-from numpy.typing import NDArray
-
-from shufflenet_deploy.errors import ExportError
 from shufflenet_deploy.network.graph import (
     Activation,
     Add,
@@ -20,45 +17,37 @@ from shufflenet_deploy.network.graph import (
     Conv,
     Dense,
     Elementwise,
-    Flatten,
     Graph,
     Layer,
     Pool,
 )
+from shufflenet_deploy.network.passes.affine import (
+    ChannelAffine,
+    constants_as_affine,
+    standing_alone,
+    with_affine,
+)
+from shufflenet_deploy.network.passes.borders import padded_windows
+from shufflenet_deploy.network.passes.gates import gates_as_maps
+from shufflenet_deploy.network.passes.rearrangements import pieces, rearranged
+from shufflenet_deploy.network.passes.rewriting import alive, reading
+from shufflenet_deploy.network.passes.spellings import respelled
 
 _FUSED = (Activation.RELU, Activation.RELU6)
 
 
-@dataclass(frozen=True, kw_only=True)
-class ChannelAffine(Layer):
-    """Batch normalisation with fixed statistics: ``x * scale + shift`` per channel, float64.
-
-    Lives only between reading a module and ``simplify``.
-    """
-
-    scale: NDArray[np.float64]
-    shift: NDArray[np.float64]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Unflatten(Layer):
-    """A vector ``(C,)`` viewed as a map ``(C, 1, 1)``; lives only until ``simplify``."""
-
-
 def simplify(graph: Graph) -> Graph:
-    """Fold normalisation into convolutions, merge activations, drop what nobody reads.
-
-    Raises:
-        ExportError: a vector is viewed as a map and no rewrite can express it.
-    """
-    graph = _fold(graph, _with_norm)
-    graph = replace(graph, layers=tuple(_as_depthwise(layer) for layer in graph.layers))
-    graph = _channel_scales_as_convolutions(graph)
-    graph = _fold(graph, _with_activation)
-    return _without_dead(graph)
+    """Fold normalisation into convolutions, merge activations, drop what nobody reads."""
+    graph = respelled(rearranged(pieces(graph)))
+    graph = constants_as_affine(padded_windows(graph))
+    graph = _folded(graph, with_affine)
+    graph = _affine_alone(graph)
+    graph = gates_as_maps(graph)
+    graph = _folded(graph, _with_activation)
+    return alive(graph)
 
 
-def _fold(graph: Graph, merge: Callable[[Layer, Layer], Layer | None]) -> Graph:
+def _folded(graph: Graph, merge: Callable[[Layer, Layer], Layer | None]) -> Graph:
     """Merge each layer into the producer of its only input, where ``merge`` knows how.
 
     The merged layer keeps the producer's name: it is where the weights are.
@@ -68,7 +57,7 @@ def _fold(graph: Graph, merge: Callable[[Layer, Layer], Layer | None]) -> Graph:
     kept: dict[str, Layer] = {}
     renamed: dict[str, str] = {}
     for original in graph.layers:
-        layer = _reading(original, renamed)
+        layer = reading(original, renamed)
         source = layer.inputs[0]
         producer = kept.get(source)
         merged = merge(producer, layer) if producer and readers[source] == 1 else None
@@ -82,14 +71,6 @@ def _fold(graph: Graph, merge: Callable[[Layer, Layer], Layer | None]) -> Graph:
     return replace(graph, layers=tuple(kept.values()), outputs=outputs)
 
 
-def _with_norm(producer: Layer, layer: Layer) -> Layer | None:
-    if not isinstance(layer, ChannelAffine) or not isinstance(producer, Conv):
-        return None
-    weight = producer.weight.astype(np.float64) * layer.scale[:, None, None, None]
-    bias = producer.bias.astype(np.float64) * layer.scale + layer.shift
-    return replace(producer, weight=weight.astype(np.float32), bias=bias.astype(np.float32))
-
-
 def _with_activation(producer: Layer, layer: Layer) -> Layer | None:
     if not isinstance(layer, Elementwise) or layer.activation not in _FUSED:
         return None
@@ -100,75 +81,15 @@ def _with_activation(producer: Layer, layer: Layer) -> Layer | None:
     return None
 
 
-def _as_depthwise(layer: Layer) -> Layer:
-    """A normalisation that stands alone is a depthwise 1x1 convolution."""
-    if not isinstance(layer, ChannelAffine):
-        return layer
-    return Conv(
-        name=layer.name,
-        inputs=layer.inputs,
-        output=layer.output,
-        weight=layer.scale.astype(np.float32)[:, None, None, None],
-        bias=layer.shift.astype(np.float32),
-        groups=len(layer.scale),
-    )
-
-
-def _channel_scales_as_convolutions(graph: Graph) -> Graph:
-    """Dense layers between a pooled map and a channel scale become 1x1 convolutions."""
-    producers = {layer.output: layer for layer in graph.layers}
-    maps: dict[str, Layer] = {}
-    aliases: dict[str, str] = {}
-    gates = [layer for layer in graph.layers if isinstance(layer, Unflatten)]
-    for gate in gates:
-        aliases[gate.output] = gate.inputs[0]
-        step: Layer | None = producers.get(gate.inputs[0])
-        while isinstance(step, (Dense, Elementwise)):
-            maps[step.output] = _as_map(step)
-            step = producers.get(step.inputs[0])
-        if not isinstance(step, Flatten) or graph.shapes[step.inputs[0]][1:] != (1, 1):
-            raise ExportError(f"'{gate.name}' views a vector as a map, which cannot be expressed")
-        aliases[step.output] = step.inputs[0]
+def _affine_alone(graph: Graph) -> Graph:
+    """Scales and shifts that no layer took up as layers of their own."""
+    shapes = dict(graph.shapes)
     layers: list[Layer] = []
     for layer in graph.layers:
-        if isinstance(layer, Unflatten):
-            continue
-        if layer.output in maps:
-            layers.append(_reading(maps[layer.output], aliases))
-            continue
-        if (shared := maps.keys() & {*layer.inputs}) or maps.keys() & {*graph.outputs}:
-            raise ExportError(f"the vector '{min(shared or maps)}' is also viewed as a map")
-        # A flatten for the gate's sake alone stays after unread.
-        layers.append(_reading(layer, {gate.output: gate.inputs[0] for gate in gates}))
-    shapes = {
-        name: (*shape, 1, 1) if name in maps else shape for name, shape in graph.shapes.items()
-    }
+        if isinstance(layer, ChannelAffine):
+            made = standing_alone(layer, shapes)
+            shapes |= {one.output: shapes[layer.output] for one in made}
+            layers += made
+        else:
+            layers.append(layer)
     return replace(graph, layers=tuple(layers), shapes=shapes)
-
-
-def _as_map(layer: Dense | Elementwise) -> Layer:
-    if isinstance(layer, Elementwise):
-        return layer
-    return Conv(
-        name=layer.name,
-        inputs=layer.inputs,
-        output=layer.output,
-        weight=layer.weight[:, :, None, None],
-        bias=layer.bias,
-        activation=layer.activation,
-    )
-
-
-def _reading(layer: Layer, renamed: dict[str, str]) -> Layer:
-    return replace(layer, inputs=tuple(renamed.get(name, name) for name in layer.inputs))
-
-
-def _without_dead(graph: Graph) -> Graph:
-    needed = {*graph.outputs}
-    alive: list[Layer] = []
-    for layer in reversed(graph.layers):
-        if layer.output in needed:
-            alive.append(layer)
-            needed.update(layer.inputs)
-    shapes = {name: shape for name, shape in graph.shapes.items() if name in {graph.input, *needed}}
-    return replace(graph, layers=tuple(reversed(alive)), shapes=shapes)

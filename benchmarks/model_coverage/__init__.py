@@ -1,0 +1,1 @@
+"""How many networks of others become graphs and files, counted."""

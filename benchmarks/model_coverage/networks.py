@@ -1,0 +1,115 @@
+"""The networks that are counted: the first of each family of pytorchcv, and sixty of timm's.
+
+pytorchcv is installed with the other tools of development. timm needs torchvision, of which the
+wheel brings operators for CUDA; both go into a folder of their own, and no operator is ever called.
+"""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import nn
+
+#: Releases that belong to the PyTorch of constraints.txt.
+_TIMM = ("timm==1.0.31", "torchvision==0.28.0")
+
+#: Convolutional classifiers of timm, at most 60 million parameters, from most of its families.
+TIMM_NETWORKS = (
+    *("convmixer_768_32", "convnext_atto", "cs3darknet_focus_m", "cspresnet50", "darknet53"),
+    *("densenet121", "dla34", "dla46_c", "dpn68", "ecaresnet26t", "edgenext_xx_small"),
+    *("efficientnet_b0", "efficientnet_es", "efficientnet_lite0", "ese_vovnet19b_dw"),
+    *("fasternet_t0", "fbnetc_100", "fbnetv3_b", "gernet_s", "ghostnet_100", "ghostnetv2_100"),
+    *("hardcorenas_a", "hgnet_tiny", "hgnetv2_b0", "hrnet_w18_small", "inception_next_atto"),
+    *("inception_resnet_v2", "inception_v3", "inception_v4", "lcnet_050", "legacy_seresnet18"),
+    *("legacy_xception", "mixnet_s", "mnasnet_100", "mobilenetv1_100", "mobilenetv2_100"),
+    *("mobilenetv3_large_100", "mobilenetv3_small_100", "mobilenetv4_conv_small", "mobileone_s0"),
+    *("nf_regnet_b0", "poolformer_s12", "regnetx_002", "regnety_002", "regnetz_005"),
+    *("repghostnet_050", "repvgg_a0", "repvit_m0_9", "res2net50_14w_8s", "resnest14d"),
+    *("resnet18", "resnetv2_18", "resnext50_32x4d", "rexnet_100", "selecsls42", "skresnet18"),
+    *("spnasnet_100", "starnet_s1", "tinynet_e", "xception41"),
+)
+
+#: Modules of pytorchcv that hold other things than image classifiers.
+_OTHER_TASKS = {
+    *("alphapose_coco", "bisenet", "centernet", "cgnet", "contextnet", "dabnet", "danet"),
+    *(
+        "deeplabv3",
+        "edanet",
+        "enet",
+        "erfnet",
+        "esnet",
+        "fastscnn",
+        "fcn8sd",
+        "fpenet",
+        "ibppose_coco",
+    ),
+    *("icnet", "jasper", "jasperdr", "lednet", "lffd", "linknet", "lwopenpose_cmupan", "nvpattexp"),
+    *(
+        "pfpcnet",
+        "prnet",
+        "pspnet",
+        "quartznet",
+        "segnet",
+        "simplepose_coco",
+        "simpleposemobile_coco",
+    ),
+    *("sinet", "sqnet", "superpointnet", "unet", "voca", "ntsnet_cub"),
+}
+
+#: More parameters than this are no small network.
+MOST_PARAMETERS = 60_000_000
+
+Source = Literal["pytorchcv", "timm"]
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network of others by name; ``classifier`` is whether it maps an image to logits."""
+
+    source: Source
+    name: str
+    classifier: bool = True
+
+    def build(self) -> tuple[nn.Module, tuple[int, int], int]:
+        """The module in eval mode, its input's height and width, and its input's channels."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if self.source == "timm":
+                timm = importlib.import_module("timm")
+                module: nn.Module = timm.create_model(self.name).eval()
+                size = module.default_cfg["input_size"]  # type: ignore[index,call-overload]
+                return module, (size[1], size[2]), size[0]
+            provider = importlib.import_module("pytorchcv.model_provider")
+            module = provider.get_model(self.name).eval()
+        size = getattr(module, "in_size", (224, 224))
+        return module, (int(size[0]), int(size[1])), int(getattr(module, "in_channels", 3))
+
+
+def pytorchcv_networks() -> Iterator[Network]:
+    """The first network of each of pytorchcv's families (its modules), classifiers first."""
+    provider = importlib.import_module("pytorchcv.model_provider")
+    first: dict[str, str] = {}
+    for name, make in provider._models.items():  # noqa: SLF001 - the only list there is
+        first.setdefault(make.__module__.rpartition(".")[2], name)
+    families = sorted(first, key=lambda family: family in _OTHER_TASKS)
+    return (Network("pytorchcv", first[one], one not in _OTHER_TASKS) for one in families)
+
+
+def timm_networks(folder: Path) -> Iterator[Network]:
+    """The listed networks of timm, which is installed into a folder on first use."""
+    if not (folder / "timm").is_dir():
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
+        subprocess.run([*pip, "--target", str(folder), *_TIMM], check=True)
+    sys.path.append(str(folder))
+    for name in ("nms", "qnms"):
+        operator = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+        torch.library.define(f"torchvision::{name}", operator)
+    return (Network("timm", name) for name in TIMM_NETWORKS)
