@@ -15,7 +15,8 @@ from shufflenet_deploy.atomic_files import read_toml
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.names import FileName, Line, ModelName
 from shufflenet_deploy.records import Record, Resolution, ResolutionText, first_problem
-from shufflenet_deploy.zoo.config import Description, Head, Preprocessing
+from shufflenet_deploy.zoo.config import Description, Preprocessing
+from shufflenet_deploy.zoo.config_limits import Head
 
 if TYPE_CHECKING:
     from torch import nn
@@ -67,7 +68,12 @@ class Architecture(Record):
 
     def build(self, head: Head | str = Head.FIXED) -> nn.Module:
         """The network with torch's own random weights; ``zoo.load`` replaces them."""
-        return self.description.build(Head(head))
+        module = self.description.build(Head(head))
+        if Head(head) is Head.NONE:
+            from shufflenet_deploy.zoo.classifier import remove_head
+
+            remove_head(module, self.name)
+        return module
 
 
 def read_card(path: Path) -> Architecture:
