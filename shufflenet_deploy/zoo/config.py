@@ -128,6 +128,12 @@ class ShuffleNetConfig(Record):
     small_pictures: bool = False
     stage2_stride: Literal[1, 2] = 2
 
+    @property
+    def variant(self) -> tuple[object, ...]:
+        """What another implementation computes differently: equal in two forms of one network."""
+        units = (self.first_bottlenecks, self.first_shuffled, self.depthwise_relu)
+        return (*units, self.pooling, self.stem_kernel, self.stage2_stride)
+
     @model_validator(mode="after")
     def _divisible(self) -> Self:
         inputs = self.stem
@@ -305,3 +311,7 @@ def shufflenet(groups: int, scale: float) -> ShuffleNetConfig:
 def bottleneck_of(width: int, groups: int) -> int:
     """A quarter of ``width`` (paper, section 3.2) to the nearest multiple of ``groups``."""
     return max(groups, int(width / 4 / groups + 0.5) * groups)
+
+
+#: What the paper's own networks have in common.
+PAPER_VARIANT = shufflenet(groups=3, scale=1).variant

@@ -72,6 +72,11 @@ def run_shapes(module: nn.Module, resolution: Resolution, name: str = "this netw
         with torch.no_grad():
             functional_call(module, state, (image,))
     except RuntimeError as error:
+        if "Sizes of tensors must match" in str(error):
+            raise UsageError(
+                f"{resolution} does not suit {name}: its branches get maps of different sizes;"
+                " choose a multiple of 32"
+            ) from error
         raise UsageError(
             f"{resolution} is too small for {name}: its feature maps shrink to nothing;"
             " choose a larger resolution"

@@ -14,10 +14,11 @@ from shufflenet_deploy.zoo.card import Architecture
 from shufflenet_deploy.zoo.classifier import remove_head
 from shufflenet_deploy.zoo.config import Preprocessing
 from shufflenet_deploy.zoo.config_limits import Head
+from shufflenet_deploy.zoo.import_checks import ImportedWeights
 from shufflenet_deploy.zoo.init import initialize
 from shufflenet_deploy.zoo.registry import architecture
 from shufflenet_deploy.zoo.weights_digest import stored_weights, untrained_identity
-from shufflenet_deploy.zoo.weights_import import ImportedWeights, import_weights
+from shufflenet_deploy.zoo.weights_import import import_weights
 
 
 def empty(card: Architecture, head: Head | str) -> nn.Module:
