@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shufflenet_deploy.zoo.card import Architecture, PaperFigures
-from shufflenet_deploy.zoo.config import Head, Preprocessing
+from shufflenet_deploy.zoo.config import Preprocessing
+from shufflenet_deploy.zoo.config_limits import Head
 from shufflenet_deploy.zoo.registry import names
 from shufflenet_deploy.zoo.sources import (
     NetworkOptions,

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from shufflenet_deploy.zoo.config import Head
+from shufflenet_deploy.zoo.classifier import Classifier
+from shufflenet_deploy.zoo.config_limits import Head
 from shufflenet_deploy.zoo.modules import fully_connected
 
 
-class AlexNet(nn.Module):
+class AlexNet(Classifier):
     """torchvision's AlexNet: (N, 3, H, W) -> logits (N, classes); no groups, no LRN.
 
     At 224x224 the features are 6x6 and both heads compute the same.
     """
+
+    head_modules = ("avgpool", "flatten", "classifier", "average")
 
     def __init__(self, classes: int, head: Head) -> None:
         super().__init__()
@@ -48,19 +51,29 @@ class AlexNet(nn.Module):
         )
         self.average = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()) if dense else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits of a batch of images."""
-        x = self.classifier(self.flatten(self.avgpool(self.features(x))))
+    def feature_map(self, x: Tensor) -> Tensor:
+        """(N, 3, H, W) -> (N, 256, H', W')."""
+        features: Tensor = self.features(x)
+        return features
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Logits from the map at one size, or from every position of it."""
+        x: Tensor = self.classifier(self.flatten(self.avgpool(features)))
         return x if self.average is None else self.average(x)
 
 
-class CaffeAlexNet(nn.Module):
+class CaffeAlexNet(Classifier):
     """The original AlexNet as Caffe ships it: (N, 3, H, W) -> logits (N, classes).
 
     Convolutions 2, 4 and 5 have two groups, and responses are normalised across channels. The
     first convolution has no padding and pools round up, as in Caffe: at 224x224 that is the 720M
     multiply-adds of the paper, and the features are 6x6.
     """
+
+    head_modules = (
+        *("resize", "flatten", "fc6", "relu6", "drop6", "fc7", "relu7", "drop7", "fc8"),
+        "average",
+    )
 
     def __init__(self, classes: int, head: Head) -> None:
         super().__init__()
@@ -91,12 +104,17 @@ class CaffeAlexNet(nn.Module):
         self.fc8 = fully_connected(4096, classes, dense=dense)
         self.average = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()) if dense else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits of a batch of images."""
+    def feature_map(self, x: Tensor) -> Tensor:
+        """(N, 3, H, W) -> (N, 256, H', W')."""
         x = self.pool1(self.norm1(self.relu1(self.conv1(x))))
         x = self.pool2(self.norm2(self.relu2(self.conv2(x))))
         x = self.relu4(self.conv4(self.relu3(self.conv3(x))))
-        x = self.flatten(self.resize(self.pool5(self.relu5(self.conv5(x)))))
+        features: Tensor = self.pool5(self.relu5(self.conv5(x)))
+        return features
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Logits from the map at one size, or from every position of it."""
+        x: Tensor = self.flatten(self.resize(features))
         x = self.drop7(self.relu7(self.fc7(self.drop6(self.relu6(self.fc6(x))))))
         x = self.fc8(x)
         return x if self.average is None else self.average(x)

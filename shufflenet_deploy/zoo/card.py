@@ -15,7 +15,8 @@ from shufflenet_deploy.atomic_files import read_toml
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.names import FileName, Line, ModelName, check_file_name
 from shufflenet_deploy.records import Record, Resolution, ResolutionText, first_problem
-from shufflenet_deploy.zoo.config import Description, Head, Preprocessing
+from shufflenet_deploy.zoo.config import Description, Preprocessing
+from shufflenet_deploy.zoo.config_limits import Head
 from shufflenet_deploy.zoo.own_network import FileConfig, PythonConfig
 
 if TYPE_CHECKING:
@@ -68,7 +69,12 @@ class Architecture(Record):
 
     def build(self, head: Head | str = Head.FIXED) -> nn.Module:
         """The network with torch's own random weights; ``zoo.load`` replaces them."""
-        return self.description.build(Head(head))
+        module = self.description.build(Head(head))
+        if Head(head) is Head.NONE:
+            from shufflenet_deploy.zoo.classifier import remove_head
+
+            remove_head(module, self.name)
+        return module
 
     @property
     def is_own(self) -> bool:

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from shufflenet_deploy.zoo.checkpoint_layouts import CONVOLUTIONS, NORM_FIELDS, Layout
 from shufflenet_deploy.zoo.config import Shuffle, ShuffleNetConfig
+from shufflenet_deploy.zoo.layout import CONVOLUTIONS, NORM_FIELDS, Layout
 
 State = dict[str, Tensor]
 
@@ -26,12 +26,13 @@ def rewire(
     to each other; where they do not, the description keeps it.
     """
     state = dict(tensors)
-    if layout.biased:
+    if layout.biased or layout.stem_biased:
         _absorb_biases(state)
     state.setdefault("classifier.bias", torch.zeros(description.classes))
     if not layout.pool_first:
         _reverse(state)
-    if description.groups > 1 and description.shuffle is not Shuffle.NONE:
+    moved = layout.shuffles_after_depthwise or description.shuffle is Shuffle.INVERSE
+    if description.groups > 1 and moved:
         description = _reshuffle(layout, description, state)
     return description, {key: tensor.contiguous() for key, tensor in state.items()}
 

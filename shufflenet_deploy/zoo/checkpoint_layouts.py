@@ -2,28 +2,16 @@
 
 A ``Layout`` maps our names to theirs; ``channel_remap`` turns their channel order into ours.
 Differences between them, besides names: where the shuffle stands and whether it is the paper's or
-its inverse, which half of a concatenation comes first, biases before normalisation, the stem.
+its inverse, which half of a concatenation comes first, biases before normalisation, the stem. What
+some of them compute differently is described by fields of ``ShuffleNetConfig``.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from functools import partial
+from shufflenet_deploy.zoo.config import Pooling, Preprocessing, Shuffle
+from shufflenet_deploy.zoo.layout import Layout, Spelling
 
-from pydantic import ValidationError
-from torch import Tensor
-
-from shufflenet_deploy.zoo.config import Preprocessing, Shuffle, ShuffleNetConfig, Three
-
-#: The convolutions of a unit; each is followed by a normalisation of the same name plus ``_bn``.
-CONVOLUTIONS = ("compress", "depthwise", "expand")
-
-#: Tensors of a normalisation.
-NORM_FIELDS = ("weight", "bias", "running_mean", "running_var")
-
-_BGR = Preprocessing(
+BGR_BYTES = Preprocessing(
     channel_order="BGR", value_range=(0.0, 255.0), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)
 )
 _CIFAR100 = Preprocessing(
@@ -32,164 +20,16 @@ _CIFAR100 = Preprocessing(
     mean=(0.5070752, 0.4865490, 0.4409178),
     std=(0.2673343, 0.2564385, 0.2761505),
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Layout:
-    """Names and conventions of one implementation.
-
-    ``unit`` is the path of a unit, a format of ``stage`` (2 to 4), ``index`` (in its stage) and
-    ``ordinal`` (in the network), each counted from where that implementation starts; ``parts``
-    holds the convolution and the normalisation of ``CONVOLUTIONS``, in order. ``stem`` and
-    ``classifier`` are paths too; a bare stem has no normalisation.
-    """
-
-    name: str
-    stem: str
-    stem_bn: str | None
-    unit: str
-    parts: tuple[str, str, str, str, str, str]
-    classifier: str
-    first_stage: int = 2
-    first_index: int = 0
-    shuffle: Shuffle = Shuffle.PAPER
-    shuffles_after_depthwise: bool = False
-    pool_first: bool = True
-    biased: bool = False
-    small_pictures: bool = False
-    classifier_bias: bool = True
-    gated: bool = False
-    preprocessing: Preprocessing | None = None
-    part_of: Mapping[str, str] = field(init=False)
-
-    def __post_init__(self) -> None:
-        ours = [name for part in CONVOLUTIONS for name in (part, f"{part}_bn")]
-        object.__setattr__(self, "part_of", dict(zip(ours, self.parts, strict=True)))
-
-    def unit_path(self, stage: int, index: int, ordinal: int) -> str:
-        """Their path of unit ``index`` of ``stage`` (both from 0), the network's ``ordinal``-th."""
-        return self.unit.format(
-            stage=stage + self.first_stage, index=index + self.first_index, ordinal=ordinal
-        )
-
-    def names(self, description: ShuffleNetConfig) -> dict[str, str]:
-        """Our key -> their key, for every tensor of ``description``.
-
-        A convolution's bias before its normalisation is a key of ours too, until it is absorbed.
-        """
-        names = {"stem.weight": f"{self.stem}.weight"}
-        if not description.bare_stem:
-            names |= _norm("stem_bn", self.stem_bn or "")
-        if description.bare_stem or self.biased:
-            names["stem.bias"] = f"{self.stem}.bias"
-        ordinal = 0
-        for stage, count in enumerate(description.repeats):
-            for index in range(count):
-                theirs = self.unit_path(stage, index, ordinal)
-                ours = f"stage{stage + 2}.{index}"
-                names |= self._unit_names(ours, theirs, gate=bool(description.gate))
-                ordinal += 1
-        names["classifier.weight"] = f"{self.classifier}.weight"
-        if self.classifier_bias:
-            names["classifier.bias"] = f"{self.classifier}.bias"
-        return names
-
-    def _unit_names(self, ours: str, theirs: str, *, gate: bool) -> dict[str, str]:
-        names: dict[str, str] = {}
-        for part in CONVOLUTIONS:
-            convolution = f"{theirs}.{self.part_of[part]}"
-            names[f"{ours}.{part}.weight"] = f"{convolution}.weight"
-            if self.biased:
-                names[f"{ours}.{part}.bias"] = f"{convolution}.bias"
-            names |= _norm(f"{ours}.{part}_bn", f"{theirs}.{self.part_of[f'{part}_bn']}")
-        if gate:
-            for layer in ("gate.reduce", "gate.restore"):
-                for kind in ("weight", "bias"):
-                    names[f"{ours}.{layer}.{kind}"] = f"{theirs}.{layer}.{kind}"
-        return names
-
-    def describe(self, tensors: Mapping[str, Tensor]) -> ShuffleNetConfig | None:
-        """Configuration of ``tensors``, read off their shapes; None when they do not fix it."""
-        try:
-            return _Reader(self, tensors).describe()
-        except (KeyError, IndexError, ZeroDivisionError, ValidationError):
-            return None
-
-
-def _norm(ours: str, theirs: str) -> dict[str, str]:
-    return {f"{ours}.{name}": f"{theirs}.{name}" for name in NORM_FIELDS}
-
-
-class _Reader:
-    """Read a configuration off the shapes of a state dict; KeyError where a tensor is missing."""
-
-    def __init__(self, layout: Layout, tensors: Mapping[str, Tensor]) -> None:
-        self._layout = layout
-        self._shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
-
-    def describe(self) -> ShuffleNetConfig:
-        layout = self._layout
-        stages = self._stages()
-        stem = self._shapes[f"{layout.stem}.weight"][0]
-        firsts = [stage[0] for stage in stages]
-        bottlenecks = [self._shape(first, "depthwise")[0] for first in firsts]
-        groups = bottlenecks[0] // self._shape(firsts[0], "expand")[1]
-        widths: list[int] = []
-        inputs = stem
-        for first in firsts:
-            inputs += self._shape(first, "expand")[0]
-            widths.append(inputs)
-        bare = layout.stem_bn is None or f"{layout.stem_bn}.weight" not in self._shapes
-        return ShuffleNetConfig(
-            groups=groups,
-            stem=stem,
-            widths=_three(widths),
-            bottlenecks=_three(bottlenecks),
-            repeats=_three([len(stage) for stage in stages]),
-            classes=self._shapes[f"{layout.classifier}.weight"][0],
-            gate=self._gate(firsts[0]),
-            shuffle=layout.shuffle if groups > 1 else Shuffle.PAPER,
-            bare_stem=bare,
-            first_grouped=groups > 1 and self._shape(firsts[0], "compress")[1] != stem,
-            small_pictures=layout.small_pictures,
-        )
-
-    def _shape(self, unit: str, part: str) -> tuple[int, ...]:
-        return self._shapes[f"{unit}.{self._layout.part_of[part]}.weight"]
-
-    def _gate(self, unit: str) -> int:
-        reduce = self._shapes.get(f"{unit}.gate.reduce.weight")
-        return reduce[1] // reduce[0] if self._layout.gated and reduce else 0
-
-    def _stages(self) -> list[list[str]]:
-        """The paths of the units, stage by stage. A flat list is cut where the bottleneck grows."""
-        layout = self._layout
-        if "{ordinal}" not in layout.unit:
-            return [
-                self._present(partial(layout.unit_path, stage, ordinal=0)) for stage in range(3)
-            ]
-        stages: list[list[str]] = []
-        channels = 0
-        for unit in self._present(lambda ordinal: layout.unit_path(0, 0, ordinal)):
-            found = self._shape(unit, "depthwise")[0]
-            if found != channels:
-                stages.append([])
-            stages[-1].append(unit)
-            channels = found
-        return stages
-
-    def _present(self, path: Callable[[int], str]) -> list[str]:
-        """The units 0, 1, 2, ... of which the file has anything."""
-        units: list[str] = []
-        while any(key.startswith(f"{path(len(units))}.") for key in self._shapes):
-            units.append(path(len(units)))
-        return units
-
-
-def _three(values: list[int]) -> Three:
-    first, second, third = values
-    return first, second, third
-
+_CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
+_TENSORPACK = Preprocessing(
+    channel_order="BGR", mean=(0.406, 0.456, 0.485), std=(0.225, 0.224, 0.229)
+)
+_CAFFE = Preprocessing(
+    channel_order="BGR",
+    value_range=(0.0, 255.0),
+    mean=(103.94, 116.78, 123.68),
+    std=(1 / 0.017, 1 / 0.017, 1 / 0.017),
+)
 
 NATIVE = Layout(
     name="native",
@@ -220,7 +60,7 @@ LAYOUTS: tuple[Layout, ...] = (
         shuffle=Shuffle.INVERSE,
         shuffles_after_depthwise=True,
         classifier_bias=False,
-        preprocessing=_BGR,
+        preprocessing=BGR_BYTES,
     ),
     Layout(
         name="pytorchcv",
@@ -294,9 +134,83 @@ LAYOUTS: tuple[Layout, ...] = (
         small_pictures=True,
         preprocessing=_CIFAR100,
     ),
+    Layout(
+        name="kuangliu",
+        stem="conv1",
+        stem_bn="bn1",
+        unit="layer{stage}.{index}",
+        parts=("conv1", "bn1", "conv2", "bn2", "conv3", "bn3"),
+        classifier="linear",
+        first_stage=1,
+        pool_first=False,
+        first_shuffled=False,
+        depthwise_relu=True,
+        small_pictures=True,
+        preprocessing=Preprocessing(
+            resize=32, crop=32, mean=_CIFAR10_MEAN, std=(0.2023, 0.1994, 0.2010)
+        ),
+    ),
+    Layout(
+        name="chenhang98",
+        stem="conv1",
+        stem_bn="bn1",
+        unit="stage{stage}.{index}",
+        parts=("gconv1", "bn1", "dwconv", "bn", "gconv2", "bn2"),
+        classifier="fc",
+        pool_first=False,
+        pooling=Pooling.HALVES,
+        small_pictures=True,
+        stage2_stride=1,
+        preprocessing=Preprocessing(
+            resize=32, crop=32, mean=_CIFAR10_MEAN, std=(0.247, 0.243, 0.261)
+        ),
+    ),
+    Layout(
+        name="farmingyard",
+        stem="conv1",
+        stem_bn="conv1",
+        unit="resx{ordinal}",
+        parts=("conv1", "conv1", "conv2", "conv2", "conv3", "conv3"),
+        classifier="fc1000",
+        join="_",
+        spelling=Spelling(
+            norm=("_scale.weight", "_scale.bias", "_bn.running_mean", "_bn.running_var")
+        ),
+        first_ordinal=1,
+        pooling=Pooling.ROUNDED_UP,
+        first_shuffled=False,
+        preprocessing=_CAFFE,
+    ),
+    Layout(
+        name="onnx-zoo",
+        stem="gpu_0/conv3_0",
+        stem_bn="gpu_0/conv3_0",
+        unit="gpu_0/gconv",
+        parts=("1_{even}", "1_{even}", "3_{ordinal}", "3_{ordinal}", "1_{odd}", "1_{odd}"),
+        classifier="gpu_0/pred",
+        join="",
+        spelling=Spelling(
+            weight="_w_0", bias="_b_0", norm=("_bn_s_0", "_bn_b_0", "_bn_rm_0", "_bn_riv_0")
+        ),
+        stem_biased=True,
+        pool_first=False,
+        pooling=Pooling.INSIDE,
+        preprocessing=Preprocessing(),
+    ),
+    Layout(
+        name="tensorpack",
+        stem="conv1",
+        stem_bn="conv1/bn",
+        unit="stage{stage}/block{index}",
+        parts=("conv1", "conv1/bn", "dconv", "dconv_bn", "conv2", "conv2_bn"),
+        classifier="linear",
+        join="/",
+        spelling=Spelling(
+            weight="/W", bias="/b", norm=("/gamma", "/beta", "/mean/EMA", "/variance/EMA")
+        ),
+        tensorflow_axes=True,
+        shuffle=Shuffle.INVERSE,
+        pooling=Pooling.SAME,
+        preprocessing=_TENSORPACK,
+    ),
 )
-
-
-def pattern(key: str) -> str:
-    """A key without its numbers: what two layers of one kind share."""
-    return re.sub(r"\d+", "#", key)

@@ -12,22 +12,28 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from shufflenet_deploy.records import Record
+from shufflenet_deploy.zoo.config_limits import (
+    Channels,
+    Classes,
+    Groups,
+    Head,
+    ThreeRepeats,
+    ThreeWidths,
+    refuse_enormous,
+)
+from shufflenet_deploy.zoo.mobile_config import (
+    MobileNetV2Config,
+    MobileNetV3Config,
+    PvaNetConfig,
+    ResNetConfig,
+    ShuffleNetV2Config,
+)
 from shufflenet_deploy.zoo.own_network import FileConfig, PythonConfig
 
 if TYPE_CHECKING:
     from torch import nn
 
 Three = tuple[int, int, int]
-#: Channels of a layer and repetitions of a unit: what a network for phones could have, and so what
-#: a card or a checkpoint from elsewhere may ask for.
-Channels = Annotated[int, Field(gt=0, le=16_384)]
-Groups = Annotated[int, Field(gt=0, le=1024)]
-Classes = Annotated[int, Field(gt=0, le=100_000)]
-ThreeWidths = tuple[Channels, Channels, Channels]
-Repeat = Annotated[int, Field(gt=0, le=64)]
-ThreeRepeats = tuple[Repeat, Repeat, Repeat]
-#: Weights of a network in all; VGG-16 has 138M.
-MAX_PARAMETERS = 1 << 28
 #: One number per channel.
 Colour = Annotated[tuple[float, ...], Field(min_length=1, max_length=1024)]
 
@@ -36,17 +42,6 @@ REPEATS: Three = (4, 8, 4)
 
 #: Output channels of stage 2 at scale 1x, per number of groups (paper, Table 1).
 STAGE2_CHANNELS = {1: 144, 2: 200, 3: 240, 4: 272, 8: 384}
-
-
-class Head(StrEnum):
-    """Handling of a feature map larger than the one that fully connected layers were made for.
-
-    ``FIXED`` averages it down to that size; ``DENSE`` applies them at every position, as
-    convolutions, and averages the logits.
-    """
-
-    FIXED = "fixed"
-    DENSE = "dense"
 
 
 class Shuffle(StrEnum):
@@ -62,6 +57,22 @@ class Shuffle(StrEnum):
 
 #: Order of an image's channels; ``L`` is luminance.
 ChannelOrder = Literal["RGB", "BGR", "L"]
+
+
+class Pooling(StrEnum):
+    """Windows of a ShuffleNet's pools: 3x3 with stride 2 and a border of one pixel in the paper."""
+
+    PAPER = "paper"
+    """The border counts in averages, as zeros (PyTorch's default)."""
+    INSIDE = "inside"
+    """Averages are of the pixels inside the image alone (ONNX's default)."""
+    ROUNDED_UP = "rounded-up"
+    """No border; windows are cut off at the bottom and right of the image (Caffe)."""
+    SAME = "same"
+    """TensorFlow's: an even size has its border at the bottom and right only, in averages it never
+    counts. Strided convolutions have this border, too."""
+    HALVES = "halves"
+    """Shortcuts average 2x2 pixels."""
 
 
 class Preprocessing(Record):
@@ -110,10 +121,15 @@ class ShuffleNetConfig(Record):
 
     ``stem`` is the first convolution's channels, ``widths`` the output channels of stages 2 to 4,
     ``bottlenecks`` the channels between the two pointwise convolutions of a unit. ``gate`` is the
-    reduction of a squeeze-and-excitation gate, 0 for none. The last four exist for networks trained
-    elsewhere: ``bare_stem`` is a biased first convolution without normalisation or ReLU,
-    ``first_grouped`` groups the very first pointwise convolution too, and ``small_pictures`` keeps
-    the size through the stem (stride 1, no max pool), as is done for 32x32 images.
+    reduction of a squeeze-and-excitation gate, 0 for none.
+
+    The others exist for networks trained elsewhere. ``bare_stem`` is a biased first convolution
+    without normalisation or ReLU, of ``stem_kernel`` pixels. ``small_pictures`` keeps the size
+    through the stem (stride 1, no max pool), as is done for 32x32 images, and ``stage2_stride=1``
+    through stage 2, whose first unit then concatenates its own input. In the very first unit
+    ``first_grouped`` groups the first pointwise convolution and ``first_shuffled=False`` leaves the
+    shuffle out. ``first_bottlenecks`` are those of each stage's first unit where they differ, and
+    ``depthwise_relu`` puts a ReLU behind the depthwise convolutions.
     """
 
     family: Literal["shufflenet"] = "shufflenet"
@@ -125,15 +141,28 @@ class ShuffleNetConfig(Record):
     classes: Classes = 1000
     gate: int = Field(default=0, ge=0, le=16_384)
     shuffle: Shuffle = Shuffle.PAPER
+    pooling: Pooling = Pooling.PAPER
     bare_stem: bool = False
+    stem_kernel: Literal[1, 3] = 3
     first_grouped: bool = False
+    first_shuffled: bool = True
+    first_bottlenecks: ThreeWidths | None = None
+    depthwise_relu: bool = False
     small_pictures: bool = False
+    stage2_stride: Literal[1, 2] = 2
+
+    @property
+    def variant(self) -> tuple[object, ...]:
+        """What another implementation computes differently: equal in two forms of one network."""
+        units = (self.first_bottlenecks, self.first_shuffled, self.depthwise_relu)
+        return (*units, self.pooling, self.stem_kernel, self.stage2_stride)
 
     @model_validator(mode="after")
     def _divisible(self) -> Self:
         inputs = self.stem
-        for width, bottleneck in zip(self.widths, self.bottlenecks, strict=True):
-            for channels in (width - inputs, bottleneck):
+        firsts = self.first_bottlenecks or self.bottlenecks
+        for width, *bottlenecks in zip(self.widths, self.bottlenecks, firsts, strict=True):
+            for channels in (width - inputs, *bottlenecks):
                 if channels <= 0 or channels % self.groups:
                     raise ValueError(
                         f"{channels} channels cannot be split into {self.groups} groups"
@@ -142,7 +171,8 @@ class ShuffleNetConfig(Record):
         stages = zip(self.widths, self.bottlenecks, self.repeats, strict=True)
         gates = 2 * max(self.widths) ** 2 // self.gate if self.gate else 0
         units = sum(n * (2 * width * inner // self.groups + gates) for width, inner, n in stages)
-        _refuse_enormous(units + self.widths[-1] * self.classes)
+        units += sum(2 * width * inner for width, inner in zip(self.widths, firsts, strict=True))
+        refuse_enormous(units + self.widths[-1] * self.classes)
         if self.first_grouped and self.stem % self.groups:
             raise ValueError(f"a stem of {self.stem} cannot be split into {self.groups} groups")
         return self
@@ -169,7 +199,7 @@ class Table4Config(Record):
     @model_validator(mode="after")
     def _bounded(self) -> Self:
         units = sum(18 * width**2 * n for width, n in zip(self.widths, self.repeats, strict=True))
-        _refuse_enormous(units + self.widths[-1] * self.classes)
+        refuse_enormous(units + self.widths[-1] * self.classes)
         channels = (self.stem, *self.widths)
         widens = all(before < after for before, after in pairwise(channels))
         if min(self.widths) < 4 or (self.unit == "resnext" and not widens):
@@ -264,15 +294,15 @@ Description = Annotated[
     | MobileNetConfig
     | SqueezeNetConfig
     | GoogLeNetConfig
+    | ShuffleNetV2Config
+    | MobileNetV2Config
+    | MobileNetV3Config
+    | ResNetConfig
+    | PvaNetConfig
     | PythonConfig
     | FileConfig,
     Field(discriminator="family"),
 ]
-
-
-def _refuse_enormous(parameters: int) -> None:
-    if parameters > MAX_PARAMETERS:
-        raise ValueError(f"a network of {parameters / 1e9:.1f} thousand million weights")
 
 
 def shufflenet(groups: int, scale: float) -> ShuffleNetConfig:
@@ -306,3 +336,7 @@ def shufflenet(groups: int, scale: float) -> ShuffleNetConfig:
 def bottleneck_of(width: int, groups: int) -> int:
     """A quarter of ``width`` (paper, section 3.2) to the nearest multiple of ``groups``."""
     return max(groups, int(width / 4 / groups + 0.5) * groups)
+
+
+#: What the paper's own networks have in common.
+PAPER_VARIANT = shufflenet(groups=3, scale=1).variant

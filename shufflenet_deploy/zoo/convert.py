@@ -10,14 +10,14 @@ from safetensors.torch import save
 from shufflenet_deploy.atomic_files import sha256_file, write_whole
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.names import check_model_name
-from shufflenet_deploy.records import Resolution
 from shufflenet_deploy.zoo.card import Architecture, Counts, StoredWeights, card_text, read_card
 from shufflenet_deploy.zoo.checkpoint import shown
+from shufflenet_deploy.zoo.import_checks import DESCRIPTION_KEY, PREPROCESSING_KEY
 from shufflenet_deploy.zoo.macs import complexity
 from shufflenet_deploy.zoo.model import empty
 from shufflenet_deploy.zoo.registry import architecture
 from shufflenet_deploy.zoo.sources import NetworkOptions, preprocessing_of
-from shufflenet_deploy.zoo.weights_import import DESCRIPTION_KEY, PREPROCESSING_KEY, import_weights
+from shufflenet_deploy.zoo.weights_import import import_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,5 +125,5 @@ def _refuse_overwriting(card: Path, source: str) -> None:
 
 
 def _counts(card: Architecture) -> Counts:
-    found = complexity(empty(card, "fixed"), Resolution(height=224, width=224))
+    found = complexity(empty(card, "fixed"), card.resolution)
     return Counts(parameters=found.parameters, multiply_adds=found.multiply_adds)

@@ -8,6 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from shufflenet_deploy.zoo.classifier import Classifier
+
 
 class BasicConv2d(nn.Module):
     """Convolution, batch normalisation, ReLU."""
@@ -49,8 +51,10 @@ class Inception(nn.Module):
         return torch.cat((self.branch1(x), self.branch2(x), self.branch3(x), self.branch4(x)), 1)
 
 
-class GoogLeNet(nn.Module):
+class GoogLeNet(Classifier):
     """GoogLeNet: (N, 3, H, W) -> logits (N, classes)."""
+
+    head_modules = ("avgpool", "flatten", "dropout", "fc")
 
     def __init__(self, classes: int) -> None:
         super().__init__()
@@ -75,12 +79,16 @@ class GoogLeNet(nn.Module):
         self.dropout = nn.Dropout(0.2)
         self.fc = nn.Linear(1024, classes)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits of a batch of images."""
+    def feature_map(self, x: Tensor) -> Tensor:
+        """(N, 3, H, W) -> (N, 1024, H / 32, W / 32)."""
         x = self.maxpool2(self.conv3(self.conv2(self.maxpool1(self.conv1(x)))))
         x = self.maxpool3(self.inception3b(self.inception3a(x)))
         x = self.inception4c(self.inception4b(self.inception4a(x)))
         x = self.maxpool4(self.inception4e(self.inception4d(x)))
-        x = self.inception5b(self.inception5a(x))
-        logits: Tensor = self.fc(self.dropout(self.flatten(self.avgpool(x))))
+        features: Tensor = self.inception5b(self.inception5a(x))
+        return features
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Logits from the global average."""
+        logits: Tensor = self.fc(self.dropout(self.flatten(self.avgpool(features))))
         return logits

@@ -16,9 +16,11 @@ from functools import cache
 from torch import Tensor
 
 from shufflenet_deploy.zoo.checkpoint.search import names_average
-from shufflenet_deploy.zoo.checkpoint_layouts import LAYOUTS, Layout, pattern
+from shufflenet_deploy.zoo.checkpoint_layouts import LAYOUTS
 from shufflenet_deploy.zoo.config import Description, ShuffleNetConfig, shufflenet
+from shufflenet_deploy.zoo.layout import Layout, pattern
 from shufflenet_deploy.zoo.registry import cards
+from shufflenet_deploy.zoo.renamed_layouts import RENAMED_LAYOUTS, RenamedLayout
 
 #: Share of names in common from which a known network is worth naming in a message.
 LIKENESS = 0.5
@@ -43,11 +45,16 @@ Tensors = Mapping[str, Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class KnownNames:
-    """The names of a ShuffleNet in one ``layout``, or those of another network."""
+    """The names of a ShuffleNet in one ``layout``, or those of the network of a card.
+
+    Where these are not our names, they are those of a ``renamed`` layout.
+    """
 
     name: str
     layout: Layout | None
     keys: frozenset[str]
+    card: str = ""
+    renamed: RenamedLayout | None = None
 
     def likeness(self, keys: frozenset[str], patterns: frozenset[str]) -> float:
         """Share of all names that both have, 0 to 1; a layout's without their numbers."""
@@ -118,7 +125,9 @@ def _unpruned(tensors: Tensors) -> Tensors:
 
 
 def _plain(key: str) -> str:
-    return ".".join(part for part in key.split(".") if part not in _TRANSPARENT)
+    """``key`` without what wrappers insert, and without TensorFlow's number of an output."""
+    components = key.removesuffix(":0").split(".")
+    return ".".join(part for part in components if part not in _TRANSPARENT)
 
 
 def _readings(layers: Tensors) -> Iterator[tuple[Tensors, tuple[str, ...]]]:
@@ -180,8 +189,21 @@ def _known(keys_of: Callable[[Description], frozenset[str]]) -> tuple[KnownNames
     for card in cards().values():
         if not isinstance(card.description, ShuffleNetConfig):
             keys = keys_of(card.description)
-            found.append(KnownNames(name=card.name, layout=None, keys=keys))
+            found.append(KnownNames(name=card.name, layout=None, keys=keys, card=card.name))
+            found += _renamed(card.name, card.description, keys)
     return tuple(found)
+
+
+def _renamed(card: str, description: Description, keys: frozenset[str]) -> list[KnownNames]:
+    found = []
+    for renamed in RENAMED_LAYOUTS:
+        if form := renamed.form(description):
+            theirs = frozenset(key for ours in keys if (key := renamed.theirs(ours, form)))
+            name = f"{renamed.name}'s {renamed.network}"
+            found.append(
+                KnownNames(name=name, layout=None, keys=theirs, card=card, renamed=renamed)
+            )
+    return found
 
 
 def in_layout(description: ShuffleNetConfig, layout: Layout) -> ShuffleNetConfig:

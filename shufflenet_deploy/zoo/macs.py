@@ -83,17 +83,22 @@ def run_shapes(
             functional_call(module, state, (torch.empty(shape, device="meta"),))
     except Exception as error:
         if any(tensor.is_meta for tensor in module.parameters()):
-            raise _too_small(resolution, name) from error
+            raise _unsuitable(resolution, name, error) from error
         counter = FlopCounterMode(display=False)
         try:
             with torch.no_grad(), counter:
                 module(torch.zeros(shape))
         except Exception as real:
-            raise _too_small(resolution, name) from real
+            raise _unsuitable(resolution, name, real) from real
     return int(counter.get_total_flops())
 
 
-def _too_small(resolution: Resolution, name: str) -> UsageError:
+def _unsuitable(resolution: Resolution, name: str, error: Exception) -> UsageError:
+    if "Sizes of tensors must match" in str(error):
+        return UsageError(
+            f"{resolution} does not suit {name}: its branches get maps of different sizes;"
+            " choose a multiple of 32"
+        )
     return UsageError(
         f"{resolution} is too small for {name}: its feature maps shrink to nothing;"
         " choose a larger resolution"

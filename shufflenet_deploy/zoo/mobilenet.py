@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from shufflenet_deploy.zoo.classifier import Classifier
+
 #: Output channels and stride of the thirteen separable blocks.
 _BLOCKS = (
     (64, 1),
@@ -39,8 +41,10 @@ class DepthwiseSeparable(nn.Module):
         return scaled
 
 
-class MobileNet(nn.Module):
+class MobileNet(Classifier):
     """MobileNet v1: (N, 3, H, W) -> logits (N, classes). ``width`` scales every layer."""
+
+    head_modules = ("pool", "flatten", "classifier")
 
     def __init__(self, width: float, classes: int) -> None:
         super().__init__()
@@ -58,8 +62,12 @@ class MobileNet(nn.Module):
         self.flatten = nn.Flatten()
         self.classifier = nn.Linear(inputs, classes)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits of a batch of images."""
-        x = self.blocks(self.stem_relu(self.stem_bn(self.stem(x))))
-        logits: Tensor = self.classifier(self.flatten(self.pool(x)))
+    def feature_map(self, x: Tensor) -> Tensor:
+        """(N, 3, H, W) -> (N, 1024 * width, H / 32, W / 32)."""
+        features: Tensor = self.blocks(self.stem_relu(self.stem_bn(self.stem(x))))
+        return features
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Logits from the global average."""
+        logits: Tensor = self.classifier(self.flatten(self.pool(features)))
         return logits

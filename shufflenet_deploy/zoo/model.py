@@ -11,11 +11,14 @@ from torch import nn
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.records import WeightsInfo
 from shufflenet_deploy.zoo.card import Architecture
-from shufflenet_deploy.zoo.config import Head, Preprocessing
+from shufflenet_deploy.zoo.classifier import remove_head
+from shufflenet_deploy.zoo.config import Preprocessing
+from shufflenet_deploy.zoo.config_limits import Head
+from shufflenet_deploy.zoo.import_checks import ImportedWeights
 from shufflenet_deploy.zoo.init import initialize
 from shufflenet_deploy.zoo.sources import architecture
 from shufflenet_deploy.zoo.weights_digest import stored_weights, untrained_identity
-from shufflenet_deploy.zoo.weights_import import ImportedWeights, import_weights
+from shufflenet_deploy.zoo.weights_import import import_weights
 
 
 def empty(card: Architecture, head: Head | str) -> nn.Module:
@@ -55,7 +58,14 @@ def load(
     Raises:
         UsageError: no such model; the file cannot be read; or it holds another network.
     """
-    card = architecture(name)
+    model = _whole(architecture(name), weights, seed, Head.FIXED if head == Head.NONE else head)
+    if head == Head.NONE:
+        # Only now, so that the features of a seed are the same with and without a head.
+        remove_head(model.module, model.architecture.name)
+    return model
+
+
+def _whole(card: Architecture, weights: Path | None, seed: int, head: Head | str) -> Model:
     weights = weights or stored_weights(card)
     if card.is_own:
         from shufflenet_deploy.zoo import own_model

@@ -1,10 +1,11 @@
-"""The few modules that torch does not have: the channel shuffle, the gate, dense heads."""
+"""What several networks share: the channel shuffle, the gate, convolutions, dense heads."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 
 class ChannelShuffle(nn.Module):
@@ -48,6 +49,63 @@ class ChannelScale(nn.Module):
         """Gate the channels of ``x``."""
         scale: Tensor = self.sigmoid(self.restore(self.relu(self.reduce(self.squeeze(x)))))
         return x * scale
+
+
+class SameConv2d(nn.Conv2d):
+    """A convolution of 3x3 or 1x1 with TensorFlow's SAME padding, whatever ``padding`` says.
+
+    With stride 2 an even size has one pixel of padding at the bottom and right only.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
+        """(N, inputs, H, W) -> (N, outputs, ceil(H / stride), ceil(W / stride))."""
+        if self.stride[0] == 1 or self.kernel_size[0] == 1:
+            return super().forward(input)
+        height, width = input.shape[2], input.shape[3]
+        x = functional.pad(input, (width % 2, 1, height % 2, 1))
+        return functional.conv2d(x, self.weight, self.bias, self.stride, 0, groups=self.groups)
+
+
+class SameMaxPool2d(nn.Module):
+    """The maximum of 3x3 with stride 2 and TensorFlow's SAME padding."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C, ceil(H / 2), ceil(W / 2))."""
+        border = (x.shape[2] % 2, x.shape[3] % 2)
+        return functional.max_pool2d(x, 3, 2, border, ceil_mode=True)
+
+
+class SameAvgPool2d(nn.Module):
+    """The average of 3x3 with stride 2 and TensorFlow's SAME padding, which does not count."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C, ceil(H / 2), ceil(W / 2))."""
+        border = (x.shape[2] % 2, x.shape[3] % 2)
+        return functional.avg_pool2d(x, 3, 2, border, ceil_mode=True, count_include_pad=False)
+
+
+def multiple_of_8(channels: float) -> int:
+    """The nearest multiple of 8, but no less than 8 or nine tenths of ``channels``."""
+    nearest = max(8, int(channels + 4) // 8 * 8)
+    return nearest if nearest >= 0.9 * channels else nearest + 8
+
+
+def normalised_conv(
+    inputs: int,
+    outputs: int,
+    kernel: int,
+    *,
+    activation: type[nn.Module] | None = nn.ReLU,
+    stride: int = 1,
+    groups: int = 1,
+    epsilon: float = 1e-5,
+) -> nn.Sequential:
+    """A convolution that keeps the size but for ``stride``, its normalisation, its activation."""
+    convolution = nn.Conv2d(
+        inputs, outputs, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False
+    )
+    last = [] if activation is None else [activation()]
+    return nn.Sequential(convolution, nn.BatchNorm2d(outputs, eps=epsilon), *last)
 
 
 def fully_connected(

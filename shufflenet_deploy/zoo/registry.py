@@ -11,7 +11,14 @@ from shufflenet_deploy.atomic_files import resource
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.records import first_problem
 from shufflenet_deploy.zoo.card import Architecture, read_card
-from shufflenet_deploy.zoo.config import MobileNetConfig, Shuffle, ShuffleNetConfig, shufflenet
+from shufflenet_deploy.zoo.config import (
+    PAPER_VARIANT,
+    MobileNetConfig,
+    Shuffle,
+    ShuffleNetConfig,
+    shufflenet,
+)
+from shufflenet_deploy.zoo.mobile_config import MobileNetV2Config
 
 #: Reduction of the squeeze-and-excitation gate (the 527M of Table 5 are met with 16).
 GATE_REDUCTION = 16
@@ -20,7 +27,9 @@ _SHUFFLENET = re.compile(
     r"(?P<stem>shufflenet(?:-?v1)?(?:-g(?P<groups>[0-9]{1,3}))?-x?)"
     r"(?P<scale>[0-9]{1,6}(?:\.[0-9]{1,6})?)x?(?P<words>(?:-(?:se|noshuffle))*)"
 )
-_MOBILENET = re.compile(r"(?P<stem>mobilenet(?:-?v1)?-x?)(?P<scale>[0-9]{1,6}(?:\.[0-9]{1,6})?)x?")
+_MOBILENET = re.compile(
+    r"(?P<stem>mobilenet(?:-?v(?P<version>[12]))?-x?)(?P<scale>[0-9]{1,6}(?:\.[0-9]{1,6})?)x?"
+)
 #: Widths of networks that are built from their names; the paper has 0.25 to 2.
 _SCALES = (0.05, 4.0)
 
@@ -86,6 +95,7 @@ def same_network(known: ShuffleNetConfig, other: ShuffleNetConfig) -> bool:
         known.groups == other.groups
         and known.repeats == other.repeats
         and known.gate == other.gate
+        and known.variant == other.variant
         and (known.shuffle is Shuffle.NONE) == (other.shuffle is Shuffle.NONE)
         and all(
             abs(mine - theirs) <= max(4, mine * 0.03)
@@ -111,6 +121,13 @@ def _parse(name: str) -> Architecture | None:
         return _parse_shufflenet(match)
     if match := _MOBILENET.fullmatch(name):
         width = _scale(match)
+        if match["version"] == "2":
+            return Architecture(
+                name=f"mobilenet-v2-{width}",
+                title=f"MobileNet v2 {width}",
+                source="MobileNet v2 (arXiv 1801.04381), torchvision's layers",
+                description=MobileNetV2Config(width=width),
+            )
         return Architecture(
             name=f"mobilenet-{width}",
             title=f"{width} MobileNet",
@@ -170,9 +187,13 @@ def _suggestion(name: str) -> str:
 
 
 def _order(card: Architecture) -> tuple[int, int, float, str]:
-    """ShuffleNet by groups and width, then its relatives, then the rest by name."""
+    """The paper's ShuffleNets by groups and width, their relatives, v2, the rest, others' v1."""
     description = card.description
     if isinstance(description, ShuffleNetConfig):
         plain = description.shuffle is Shuffle.PAPER and not description.gate
-        return (0 if plain else 1, description.groups, description.widths[0], card.name)
-    return (3 if description.family == "comparison" else 2, 0, 0, card.name)
+        papers = description.variant == PAPER_VARIANT
+        rank = 5 if not papers else 0 if plain else 1
+        return (rank, description.groups, description.widths[0], card.name)
+    if description.family == "shufflenet-v2":
+        return (2, 0, description.widths[0], card.name)
+    return (4 if description.family == "comparison" else 3, 0, 0, card.name)

@@ -8,8 +8,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from shufflenet_deploy.zoo.config import Shuffle, ShuffleNetConfig
-from shufflenet_deploy.zoo.modules import ChannelScale, ChannelShuffle
+from shufflenet_deploy.zoo.classifier import Classifier
+from shufflenet_deploy.zoo.config import Pooling, Shuffle, ShuffleNetConfig
+from shufflenet_deploy.zoo.modules import (
+    ChannelScale,
+    ChannelShuffle,
+    SameAvgPool2d,
+    SameConv2d,
+    SameMaxPool2d,
+)
 
 STAGES = ("stage2", "stage3", "stage4")
 
@@ -17,8 +24,9 @@ STAGES = ("stage2", "stage3", "stage4")
 class Unit(nn.Module):
     """One ShuffleNet unit: (N, ``inputs``, H, W) -> (N, ``outputs``, H / stride, W / stride).
 
-    Stride 1 adds its input (Figure 2b); stride 2 concatenates the average-pooled input and its own
-    ``outputs - inputs`` channels (Figure 2c). There is no ReLU after the depthwise convolution.
+    Where the channels stay, the input is added (Figure 2b); where they grow, the average-pooled
+    input and ``outputs - inputs`` channels of its own are concatenated (Figure 2c). In the paper
+    there is no ReLU after the depthwise convolution, and an input that is concatenated is pooled.
     """
 
     def __init__(
@@ -34,19 +42,22 @@ class Unit(nn.Module):
         super().__init__()
         groups = description.groups
         first_groups = 1 if first and not description.first_grouped else groups
-        branch = outputs - inputs if stride == 2 else outputs
+        self.concatenates = inputs != outputs
+        branch = outputs - inputs if self.concatenates else outputs
         self.compress = nn.Conv2d(inputs, bottleneck, 1, groups=first_groups, bias=False)
         self.compress_bn = nn.BatchNorm2d(bottleneck)
         self.compress_relu = nn.ReLU()
-        self.shuffle = _shuffle(description, bottleneck)
-        self.depthwise = nn.Conv2d(
+        shuffled = description.first_shuffled or not first
+        self.shuffle = _shuffle(description, bottleneck) if shuffled else None
+        self.depthwise = _convolution(description)(
             bottleneck, bottleneck, 3, stride=stride, padding=1, groups=bottleneck, bias=False
         )
         self.depthwise_bn = nn.BatchNorm2d(bottleneck)
+        self.depthwise_relu = nn.ReLU() if description.depthwise_relu else None
         self.expand = nn.Conv2d(bottleneck, branch, 1, groups=groups, bias=False)
         self.expand_bn = nn.BatchNorm2d(branch)
         self.gate = ChannelScale(branch, description.gate) if description.gate else None
-        self.shortcut = nn.AvgPool2d(3, stride=2, padding=1) if stride == 2 else None
+        self.shortcut = _average(description.pooling) if stride == 2 else None
         self.relu = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -55,10 +66,13 @@ class Unit(nn.Module):
         if self.shuffle is not None:
             y = self.shuffle(y)
         y = self.depthwise_bn(self.depthwise(y))
+        if self.depthwise_relu is not None:
+            y = self.depthwise_relu(y)
         y = self.expand_bn(self.expand(y))
         if self.gate is not None:
             y = self.gate(y)
-        y = x + y if self.shortcut is None else torch.cat((self.shortcut(x), y), 1)
+        shortcut = x if self.shortcut is None else self.shortcut(x)
+        y = torch.cat((shortcut, y), 1) if self.concatenates else shortcut + y
         joined: Tensor = self.relu(y)
         return joined
 
@@ -71,44 +85,59 @@ def _shuffle(description: ShuffleNetConfig, channels: int) -> ChannelShuffle | N
     return ChannelShuffle(channels // groups if inverse else groups, channels)
 
 
-class ShuffleNet(nn.Module):
+def _convolution(description: ShuffleNetConfig) -> type[nn.Conv2d]:
+    return SameConv2d if description.pooling is Pooling.SAME else nn.Conv2d
+
+
+def _average(pooling: Pooling) -> nn.Module:
+    match pooling:
+        case Pooling.PAPER:
+            return nn.AvgPool2d(3, stride=2, padding=1)
+        case Pooling.INSIDE:
+            return nn.AvgPool2d(3, stride=2, padding=1, count_include_pad=False)
+        case Pooling.ROUNDED_UP:
+            return nn.AvgPool2d(3, stride=2, ceil_mode=True)
+        case Pooling.SAME:
+            return SameAvgPool2d()
+        case Pooling.HALVES:
+            return nn.AvgPool2d(2)
+
+
+def _maximum(pooling: Pooling) -> nn.Module:
+    match pooling:
+        case Pooling.ROUNDED_UP:
+            return nn.MaxPool2d(3, stride=2, ceil_mode=True)
+        case Pooling.SAME:
+            return SameMaxPool2d()
+        case _:
+            return nn.MaxPool2d(3, stride=2, padding=1)
+
+
+class ShuffleNet(Classifier):
     """ShuffleNet v1: (N, 3, H, W) -> logits (N, classes), before any softmax."""
+
+    head_modules = ("pool", "flatten", "classifier")
 
     def __init__(self, description: ShuffleNetConfig) -> None:
         super().__init__()
         stem, bare = description.stem, description.bare_stem
-        small = description.small_pictures
-        self.stem = nn.Conv2d(3, stem, 3, stride=1 if small else 2, padding=1, bias=bare)
+        small, kernel = description.small_pictures, description.stem_kernel
+        self.stem = _convolution(description)(
+            3, stem, kernel, stride=1 if small else 2, padding=kernel // 2, bias=bare
+        )
         self.stem_bn = None if bare else nn.BatchNorm2d(stem)
         self.stem_relu = None if bare else nn.ReLU()
-        self.stem_pool = None if small else nn.MaxPool2d(3, stride=2, padding=1)
+        self.stem_pool = None if small else _maximum(description.pooling)
         inputs = stem
-        for stage, outputs, bottleneck, repeats in zip(
-            STAGES,
-            description.widths,
-            description.bottlenecks,
-            description.repeats,
-            strict=True,
-        ):
-            units = [
-                Unit(
-                    inputs if index == 0 else outputs,
-                    outputs,
-                    bottleneck,
-                    stride=2 if index == 0 else 1,
-                    description=description,
-                    first=stage == "stage2" and index == 0,
-                )
-                for index in range(repeats)
-            ]
-            setattr(self, stage, nn.Sequential(*units))
+        for index, (stage, outputs) in enumerate(zip(STAGES, description.widths, strict=True)):
+            setattr(self, stage, _stage(description, index, inputs))
             inputs = outputs
         self.pool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
         self.classifier = nn.Linear(inputs, description.classes)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits of a batch of images."""
+    def feature_map(self, x: Tensor) -> Tensor:
+        """(N, 3, H, W) -> (N, widths[2], H / 32, W / 32)."""
         x = self.stem(x)
         if self.stem_bn is not None and self.stem_relu is not None:
             x = self.stem_relu(self.stem_bn(x))
@@ -116,5 +145,24 @@ class ShuffleNet(nn.Module):
             x = self.stem_pool(x)
         for stage in STAGES:
             x = getattr(self, stage)(x)
-        logits: Tensor = self.classifier(self.flatten(self.pool(x)))
+        return x
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Logits from the global average."""
+        logits: Tensor = self.classifier(self.flatten(self.pool(features)))
         return logits
+
+
+def _stage(description: ShuffleNetConfig, index: int, inputs: int) -> nn.Sequential:
+    """Stage ``index`` of 0, 1 and 2: a unit that widens, and others that keep the channels."""
+    outputs, bottleneck = description.widths[index], description.bottlenecks[index]
+    firsts = description.first_bottlenecks or description.bottlenecks
+    stride = description.stage2_stride if index == 0 else 2
+    first = Unit(
+        inputs, outputs, firsts[index], stride=stride, description=description, first=index == 0
+    )
+    others = (
+        Unit(outputs, outputs, bottleneck, stride=1, description=description, first=False)
+        for _ in range(description.repeats[index] - 1)
+    )
+    return nn.Sequential(first, *others)

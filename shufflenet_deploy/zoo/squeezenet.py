@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from shufflenet_deploy.zoo.classifier import Classifier
+
 
 class Fire(nn.Module):
     """Squeeze to few channels, then expand with 1x1 and 3x3 convolutions side by side."""
@@ -30,8 +32,10 @@ class Fire(nn.Module):
         )
 
 
-class SqueezeNet(nn.Module):
+class SqueezeNet(Classifier):
     """SqueezeNet: (N, 3, H, W) -> logits (N, classes)."""
+
+    head_modules = ("classifier", "flatten")
 
     def __init__(self, version: str, classes: int) -> None:
         super().__init__()
@@ -41,9 +45,14 @@ class SqueezeNet(nn.Module):
         )
         self.flatten = nn.Flatten()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits of a batch of images."""
-        logits: Tensor = self.flatten(self.classifier(self.features(x)))
+    def feature_map(self, x: Tensor) -> Tensor:
+        """(N, 3, H, W) -> (N, 512, H', W')."""
+        features: Tensor = self.features(x)
+        return features
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Logits: a pointwise convolution, averaged."""
+        logits: Tensor = self.flatten(self.classifier(features))
         return logits
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from shufflenet_deploy.zoo.classifier import Classifier
 from shufflenet_deploy.zoo.config import Table4Config
 
 STAGES = ("stage2", "stage3", "stage4")
@@ -79,8 +80,10 @@ class BottleneckUnit(nn.Module):
         return z
 
 
-class ComparisonNet(nn.Module):
+class ComparisonNet(Classifier):
     """ShuffleNet's stem, stages and classifier around other units: (N, 3, H, W) -> (N, classes)."""
+
+    head_modules = ("pool", "flatten", "classifier")
 
     def __init__(self, description: Table4Config) -> None:
         super().__init__()
@@ -100,12 +103,16 @@ class ComparisonNet(nn.Module):
         self.flatten = nn.Flatten()
         self.classifier = nn.Linear(inputs, description.classes)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits of a batch of images."""
+    def feature_map(self, x: Tensor) -> Tensor:
+        """(N, 3, H, W) -> (N, widths[2], H / 32, W / 32)."""
         x = self.stem_pool(self.stem_relu(self.stem_bn(self.stem(x))))
         for stage in STAGES:
             x = getattr(self, stage)(x)
-        logits: Tensor = self.classifier(self.flatten(self.pool(x)))
+        return x
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Logits from the global average."""
+        logits: Tensor = self.classifier(self.flatten(self.pool(features)))
         return logits
 
 

@@ -37,7 +37,7 @@ from shufflenet_deploy.network.graph import (
     Shuffle,
     Slice,
 )
-from shufflenet_deploy.network.passes.simplify import ChannelAffine
+from shufflenet_deploy.network.passes.affine import ChannelAffine
 from shufflenet_deploy.network.shapes import Shape, output_shape
 from shufflenet_deploy.printing import first_line
 

@@ -15,7 +15,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from shufflenet_deploy import zoo
-from shufflenet_deploy.errors import UsageError
 
 LISTINGS = Path(__file__).parent / "state_dicts"
 REPEATS = {2: 4, 3: 8, 4: 4}
@@ -187,10 +186,3 @@ def test_megvii_brings_its_own_preprocessing(tmp_path: Path):
     prepared = zoo.load("shufflenet-g3-0.5x", weights=path).preprocessing
     assert prepared.channel_order == "BGR"
     assert prepared.value_range == (0.0, 255.0)
-
-
-def test_a_different_network_of_the_same_name_is_refused(tmp_path: Path):
-    path = tmp_path / "kuangliu.pth"
-    torch.save(state_of("kuangliu"), path)
-    with pytest.raises(UsageError, match=r"kuangliu.*different network"):
-        zoo.load("shufflenet-g3-1x", weights=path)

@@ -31,7 +31,8 @@ from torch.nn.utils import prune
 from shufflenet_deploy import zoo
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.zoo.checkpoint import find_state_dicts
-from shufflenet_deploy.zoo.weights_import import ImportedWeights, import_weights
+from shufflenet_deploy.zoo.import_checks import ImportedWeights
+from shufflenet_deploy.zoo.weights_import import import_weights
 
 MODEL = "shufflenet-g3-0.25x"
 WEIGHT = "stage2.1.compress.weight"

@@ -24,7 +24,8 @@ from shufflenet_deploy import zoo
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.zoo.checkpoint import find_state_dicts
 from shufflenet_deploy.zoo.checkpoint.pickle_reader import Global, Instance, read_pickle
-from shufflenet_deploy.zoo.weights_import import DESCRIPTION_KEY, import_weights
+from shufflenet_deploy.zoo.import_checks import DESCRIPTION_KEY
+from shufflenet_deploy.zoo.weights_import import import_weights
 
 MEGABYTE = 1 << 20
 

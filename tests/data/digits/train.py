@@ -26,7 +26,7 @@ from shufflenet_deploy.export.image_set import prepare
 from shufflenet_deploy.records import Resolution
 from shufflenet_deploy.zoo.card import Architecture, StoredWeights, card_text
 from shufflenet_deploy.zoo.config import Preprocessing, ShuffleNetConfig
-from shufflenet_deploy.zoo.weights_import import DESCRIPTION_KEY, PREPROCESSING_KEY
+from shufflenet_deploy.zoo.import_checks import DESCRIPTION_KEY, PREPROCESSING_KEY
 
 HERE = Path(__file__).parent
 SIZE, BATCH, EPOCHS, PEAK_RATE = 32, 64, 60, 5e-3

@@ -61,15 +61,77 @@ def test_an_independent_counter_agrees(name: str, figure: float):
         ("alexnet", 720),
         ("alexnet-caffe", 720),
         ("squeezenet-1.0", 833),
+        ("pvanet", 557),
     ],
 )
-def test_tables_5_and_6_within_three_percent(name: str, paper: float):
+def test_the_paper_s_costs_within_three_percent(name: str, paper: float):
     assert mega(name) == pytest.approx(paper, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "giga"),
+    [
+        ("shufflenet-v2-0.5x", 1366792, 0.04),
+        ("shufflenet-v2-1x", 2278604, 0.145),
+        ("shufflenet-v2-1.5x", 3503624, 0.296),
+        ("shufflenet-v2-2x", 7393996, 0.583),
+        ("mobilenet-v2-1.0", 3504872, 0.301),
+        ("mobilenet-v3-large", 5483032, 0.217),
+        ("mobilenet-v3-small", 2542856, 0.057),
+        ("resnet-18", 11689512, 1.814),
+    ],
+)
+def test_torchvision_lists_the_same_cost(name: str, parameters: int, giga: float):
+    counted = zoo.complexity_of(name, AT_224)
+    assert counted.parameters == parameters
+    assert counted.multiply_adds / 1e9 == pytest.approx(giga, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "paper"),
+    [
+        ("shufflenet-v2-0.5x", 41),
+        ("shufflenet-v2-1x", 146),
+        ("shufflenet-v2-1.5x", 299),
+        ("shufflenet-v2-2x", 591),
+        ("mobilenet-v2-1.0", 300),
+        ("mobilenet-v2-1.4", 585),
+        ("mobilenet-v3-large", 219),
+        ("shufflenet-g3-1x-farmingyard", 127.06),
+        ("shufflenet-g4-onnx-zoo", 124.7),
+    ],
+)
+def test_other_published_costs_within_two_percent(name: str, paper: float):
+    assert mega(name) == pytest.approx(paper, rel=0.02)
+
+
+@pytest.mark.parametrize("name", zoo.names())
+def test_without_a_head_the_output_is_a_feature_map(name: str):
+    card = zoo.architecture(name)
+    whole, features = (zoo.complexity_of(name, card.resolution, head) for head in ("fixed", "none"))
+    with torch.device("meta"):
+        image = torch.empty(1, 3, card.resolution.height, card.resolution.width)
+        shape = card.build("none").eval()(image).shape
+    assert len(shape) == 4
+    assert shape[2] > 1
+    head = [layer for layer in whole.layers if layer not in features.layers]
+    assert head == list(whole.layers)[-len(head) :]
+    assert features.multiply_adds < whole.multiply_adds
+
+
+def test_the_features_of_a_seed_do_not_depend_on_the_head():
+    torch.set_num_threads(1)
+    whole, features = (zoo.load("mobilenet-v3-small", head=head) for head in ("fixed", "none"))
+    image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        expected = whole.module.features(image)
+        assert torch.equal(features.module(image), expected)
 
 
 @pytest.mark.parametrize("name", zoo.names())
 def test_a_card_s_counts_are_the_network_s(name: str):
-    card, counted = zoo.architecture(name), zoo.complexity_of(name, AT_224)
+    card = zoo.architecture(name)
+    counted = zoo.complexity_of(name, card.resolution)
     assert card.counts is not None
     assert card.counts.multiply_adds == counted.multiply_adds
     assert card.counts.parameters == counted.parameters

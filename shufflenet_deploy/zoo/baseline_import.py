@@ -1,0 +1,107 @@
+"""Import of networks other than ShuffleNet v1: in torchvision's names, our own, or renamed ones."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from shufflenet_deploy.zoo.card import Architecture
+from shufflenet_deploy.zoo.checkpoint import Checkpoint
+from shufflenet_deploy.zoo.config import Description, ShuffleNetConfig
+from shufflenet_deploy.zoo.import_checks import (
+    ImportedWeights,
+    adapted,
+    holds_another,
+    imported,
+    misfit,
+    problems,
+    refuse_not_finite,
+    state_shapes,
+    stored_description,
+)
+from shufflenet_deploy.zoo.key_matching import KnownNames
+from shufflenet_deploy.zoo.registry import architecture, cards
+from shufflenet_deploy.zoo.renamed_layouts import RENAMED_LAYOUTS
+
+#: Families with names of our own, for want of torchvision's.
+_OWN_FAMILIES = ("mobilenet", "comparison", "pvanet")
+
+
+def import_baseline(
+    checkpoint: Checkpoint, card: Architecture | None, nearest: KnownNames
+) -> ImportedWeights:
+    """The file as a network other than ShuffleNet: ``card``'s, or the one that it fits.
+
+    Raises:
+        MisfitError: it holds another network, or is faulty.
+    """
+    holds = _held(checkpoint, nearest)
+    if card is None or isinstance(card.description, ShuffleNetConfig):
+        if holds is None:
+            _, _, found = _read_as(architecture(nearest.card), checkpoint, nearest)
+            raise misfit(checkpoint, card.name if card else "any model", nearest.name, found)
+        if card is not None:
+            raise holds_another(checkpoint, _layout_of(holds, nearest), holds.name, card)
+        card = holds
+    description, renamed, found = _read_as(card, checkpoint, nearest)
+    if found:
+        if holds is not None and holds.name != card.name:
+            raise holds_another(checkpoint, _layout_of(holds, nearest), holds.name, card)
+        raise misfit(checkpoint, card.name, nearest.name, found)
+    refuse_not_finite(renamed, list(renamed.tensors))
+    usual = nearest.renamed.preprocessing if nearest.renamed else None
+    changed = adapted(card, description, usual, checkpoint)
+    return imported(renamed, changed, renamed.tensors, _layout_of(card, nearest))
+
+
+def _layout_of(card: Architecture, nearest: KnownNames) -> str:
+    if nearest.renamed is not None:
+        return nearest.renamed.name
+    return "native" if card.description.family in _OWN_FAMILIES else "torchvision"
+
+
+def _held(checkpoint: Checkpoint, nearest: KnownNames) -> Architecture | None:
+    """The card, other than ShuffleNet's, that the file fits to the last key."""
+    for card in cards().values():
+        if isinstance(card.description, ShuffleNetConfig):
+            continue
+        if not _read_as(card, checkpoint, nearest)[2]:
+            return card
+    return None
+
+
+def _read_as(
+    card: Architecture, checkpoint: Checkpoint, nearest: KnownNames
+) -> tuple[Description, Checkpoint, list[str]]:
+    """The network of ``card`` as the file has it, the file under our keys, and what is wrong."""
+    description = _form(card, checkpoint)
+    layout = nearest.renamed
+    form = None if layout is None else layout.form(description)
+    if layout is None or form is None:
+        description = _with_classes(description, checkpoint)
+        return description, checkpoint, problems(checkpoint, state_shapes(description))
+    keys = state_shapes(form)
+    renamed = replace(checkpoint, tensors=layout.renamed(checkpoint.tensors, keys, form))
+    form = _with_classes(form, renamed)
+    shapes = state_shapes(form)
+    faults = problems(checkpoint, layout.their_shapes(shapes, form))
+    whole = {**renamed.tensors, **layout.added(shapes, form)}
+    return form, replace(renamed, tensors=whole), faults
+
+
+def _form(card: Architecture, checkpoint: Checkpoint) -> Description:
+    """The description of ``card``, in the form that the file says it has."""
+    usual = card.description
+    stored = stored_description(checkpoint)
+    for layout in RENAMED_LAYOUTS:
+        form = layout.form(usual)
+        if form and stored and stored == form.model_copy(update={"classes": stored.classes}):
+            return form
+    return usual
+
+
+def _with_classes(description: Description, checkpoint: Checkpoint) -> Description:
+    """``description`` with as many classes as the file's last layer has."""
+    last = [key for key in state_shapes(description) if key.endswith(".weight")][-1]
+    if last not in checkpoint.tensors or not checkpoint.tensors[last].ndim:
+        return description
+    return description.model_copy(update={"classes": checkpoint.tensors[last].shape[0]})
