@@ -11,6 +11,7 @@ import sys
 import time
 
 import pytest
+from command_line import typed
 from fake_sysfs import Cpus
 
 from shufflenet_deploy.journal import parse_lines
@@ -35,15 +36,7 @@ def command(folder):
     """Runs the command line; its result, with standard output and error as text."""
 
     def run(*words, check=0, env=None):
-        result = subprocess.run(
-            [sys.executable, "-m", "shufflenet_deploy", *map(str, words)],
-            capture_output=True,
-            text=True,
-            timeout=240,
-            cwd=folder,
-            env=environment(folder, env),
-            check=False,
-        )
+        result = typed(*words, cwd=folder, env=environment(folder, env))
         assert result.returncode == check, result.stderr
         assert "Traceback" not in result.stderr
         return result
