@@ -193,6 +193,7 @@ def test_ctrl_c_keeps_what_is_done_and_resume_goes_on(command, folder):
 def test_ctrl_c_while_exporting_leaves_no_suite_and_says_how_to_go_on(command, folder):
     journal = str(folder / "none.sqlite")
     options = (*QUICK, "--processes", "1", "--artifacts", "interrupted", "--journal", journal)
+    options += ("--runtime", "litert")
     with subprocess.Popen(
         [sys.executable, "-m", "shufflenet_deploy", "bench", *options],
         stdout=subprocess.DEVNULL,
