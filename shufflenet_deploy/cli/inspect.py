@@ -52,10 +52,11 @@ def inspect(  # noqa: PLR0917 - options, each passed by name
 ) -> None:
     """Show the contents of an exported file: operations, shapes, cost, leftovers."""
     import shufflenet_deploy.export as exports  # noqa: PLC0415
+    from shufflenet_deploy.export.inspection.contained import inspect_contained  # noqa: PLC0415
 
     if not layers and any((model, weights, pictures)):
         raise UsageError("--model, --weights and --pictures are for --layers only")
-    found = exports.inspect(file)
+    found = inspect_contained(file)
     compared = (
         exports.compare_layers(file, model=model, weights=weights, folder=pictures)
         if layers
