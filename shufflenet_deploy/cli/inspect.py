@@ -58,6 +58,7 @@ def inspect(  # noqa: PLR0917 - options, each passed by name
     """Show the contents of an exported file: operations, shapes, cost, leftovers."""
     import shufflenet_deploy.export as exports  # noqa: PLC0415
     from shufflenet_deploy import zoo  # noqa: PLC0415
+    from shufflenet_deploy.export.inspection.contained import inspect_contained  # noqa: PLC0415
 
     if not layers and (any((model, weights, pictures)) or network.given):
         raise UsageError("--model, --weights and --pictures are for --layers only")
@@ -65,7 +66,7 @@ def inspect(  # noqa: PLR0917 - options, each passed by name
         raise UsageError("the options of a network of your own need its --model")
     if model is not None:
         model = zoo.described(model, network)
-    found = exports.inspect(file)
+    found = inspect_contained(file)
     compared = (
         exports.compare_layers(file, model=model, weights=weights, folder=pictures)
         if layers

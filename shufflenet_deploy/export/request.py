@@ -66,7 +66,7 @@ class Tolerances(Record):
     and agreement is reported but not checked.
     """
 
-    fp32_relative_diff: float = Field(default=1e-3, gt=0)
+    fp32_relative_diff: float = Field(default=1e-3, ge=0)
     fp32_sqnr_db: float = 60.0
     fp16_sqnr_db: float = 30.0
     #: 30 dB of SQNR leave 0.9995: this one decides only where that minimum was lowered.

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from shufflenet_deploy.bounded import Moment, Name, Size, Text
 from shufflenet_deploy.records.artifacts import Artifact
 from shufflenet_deploy.records.basics import Record, RunId
+
+#: Number of images; more than any data set of classes has.
+Images = Annotated[int, Field(ge=0, le=10**9)]
 
 
 class LabelledData(Record):
@@ -19,8 +22,8 @@ class LabelledData(Record):
 
     source: Text
     fingerprint: Text
-    pictures: Size
-    found: Size
+    pictures: Images
+    found: Images
     classes: Size
 
 
@@ -30,10 +33,16 @@ class TopKCounts(Record):
     ``tied`` counts the images whose highest logit several classes share; the lowest index wins.
     """
 
-    pictures: Size
-    top1: Size
-    top5: Size
-    tied: Size
+    pictures: Images
+    top1: Images
+    top5: Images
+    tied: Images
+
+    @model_validator(mode="after")
+    def _within(self) -> Self:
+        if not (self.top1 <= self.top5 <= self.pictures >= self.tied):
+            raise ValueError("more images are right than there are")
+        return self
 
 
 class ContingencyTable(Record):
@@ -42,11 +51,16 @@ class ContingencyTable(Record):
     ``same_class`` counts the images for which both predict the same class, right or wrong.
     """
 
-    both_right: Size
-    only_module_right: Size
-    only_file_right: Size
-    both_wrong: Size
-    same_class: Size
+    both_right: Images
+    only_module_right: Images
+    only_file_right: Images
+    both_wrong: Images
+    same_class: Images
+
+    @property
+    def pictures(self) -> int:
+        """The number of images."""
+        return sum((self.both_right, self.only_module_right, self.only_file_right, self.both_wrong))
 
 
 class Evaluation(Record):
@@ -66,3 +80,10 @@ class Evaluation(Record):
     module: TopKCounts
     pairing: ContingencyTable
     tools: dict[Name, Text] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _of_the_same_images(self) -> Self:
+        counts = {self.file.pictures, self.module.pictures, self.pairing.pictures}
+        if len(counts) > 1 or self.pairing.same_class > self.pairing.pictures:
+            raise ValueError("the counts are not of the same images")
+        return self

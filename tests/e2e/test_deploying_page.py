@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import command_line
 import pytest
 
 import shufflenet_deploy
@@ -49,7 +50,8 @@ def typed(command: str, folder: Path) -> str:
 
 def top(file: Path, folder: Path) -> list[str]:
     """The classes that ``classify`` names, the best first."""
-    told = json.loads(typed(f"shufflenet-deploy classify -m {file} photo.jpg --json", folder))
+    done = command_line.typed("classify", "-m", file, "photo.jpg", "--json", cwd=folder)
+    told = json.loads(done.stdout)
     assert told["trained"] is False
     return [one["name"] for one in told["classes"]]
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import digits
 import pytest
 import sample_runs
+from command_line import typed
 
 from shufflenet_deploy.journal import Journal
 
@@ -34,16 +35,7 @@ def environment(home: Path) -> dict[str, str]:
 
 
 def run(home: Path, *argv: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "shufflenet_deploy", *argv],
-        cwd=home,
-        env=environment(home),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
+    return typed(*argv, cwd=home, env=environment(home))
 
 
 FILES = (*MODEL, "--fmt", "tflite", "--calib", "calib")

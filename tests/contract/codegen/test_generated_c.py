@@ -98,7 +98,7 @@ def test_random_networks_on_this_machine_s_vectors(seed, drawn, tmp_path):
     [
         ("shufflenet-g3-0.5x", "64x96"),
         ("shufflenet-g8-0.25x", "97x65"),
-        ("shufflenet-g3-2x-se", "64x64"),
+        ("shufflenet-g3-0.25x-se", "64x64"),
         ("mobilenet-0.25", "96x64"),
         ("squeezenet-1.1", "75x91"),
         ("googlenet", "64x64"),

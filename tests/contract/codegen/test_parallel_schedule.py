@@ -87,13 +87,10 @@ def assert_the_same_for_any_number(source, folder):
     [
         ("shufflenet-g3-0.5x", "93x61", "fp32 int8"),
         ("shufflenet-g8-0.25x", "97x65", "fp32 int8"),
-        ("shufflenet-g1-1x", "64x64", "fp32 int8"),
-        ("shufflenet-g3-2x-se", "64x64", "fp32 int8"),
+        ("shufflenet-g3-0.25x-se", "64x64", "fp32 int8"),
         ("mobilenet-0.25", "96x64", "fp32 int8"),
         ("squeezenet-1.1", "75x91", "fp32 int8"),
-        ("googlenet", "64x64", "fp32 int8"),
-        ("alexnet-caffe", "227x227", "fp32"),
-        ("alexnet", "224x224", "int8"),
+        ("alexnet", "67x67", "int8"),
     ],
 )
 def test_networks_of_the_zoo(name, resolution, precisions, tmp_path):
@@ -180,13 +177,10 @@ def scores(command, count, folder):
     ("draw", "precision", "machine", "kind"),
     [
         (units, "fp32", "host", "races"),
-        (units, "fp32", "x86-64-v3", "races"),
         (units, "fp32", "x86-64-v3", "memory"),
-        (units, "int8", "host", "races"),
         (units, "int8", "host", "memory"),
         (units, "int8", "x86-64", "races"),
         (units, "int8", "x86-64-v3", "races"),
-        (units, "int8", "x86-64-v3", "memory"),
         (floats_only, "fp32", "host", "races"),
         (floats_only, "fp32", "x86-64", "memory"),
     ],
@@ -225,7 +219,6 @@ def test_what_watches_for_races_sees_one(drawing, tmp_path):
 
 ARM = (
     ("aarch64", "qemu-aarch64", "cortex-a53"),
-    ("cortex-a72", "qemu-aarch64", "cortex-a72"),
     ("cortex-a76", "qemu-aarch64", "max"),
     ("armv7", "qemu-arm", "cortex-a7"),
 )

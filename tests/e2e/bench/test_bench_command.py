@@ -11,6 +11,7 @@ import sys
 import time
 
 import pytest
+from command_line import typed
 from fake_sysfs import Cpus
 
 from shufflenet_deploy.journal import parse_lines
@@ -35,15 +36,7 @@ def command(folder):
     """Runs the command line; its result, with standard output and error as text."""
 
     def run(*words, check=0, env=None):
-        result = subprocess.run(
-            [sys.executable, "-m", "shufflenet_deploy", *map(str, words)],
-            capture_output=True,
-            text=True,
-            timeout=240,
-            cwd=folder,
-            env=environment(folder, env),
-            check=False,
-        )
+        result = typed(*words, cwd=folder, env=environment(folder, env))
         assert result.returncode == check, result.stderr
         assert "Traceback" not in result.stderr
         return result
@@ -200,6 +193,7 @@ def test_ctrl_c_keeps_what_is_done_and_resume_goes_on(command, folder):
 def test_ctrl_c_while_exporting_leaves_no_suite_and_says_how_to_go_on(command, folder):
     journal = str(folder / "none.sqlite")
     options = (*QUICK, "--processes", "1", "--artifacts", "interrupted", "--journal", journal)
+    options += ("--runtime", "litert")
     with subprocess.Popen(
         [sys.executable, "-m", "shufflenet_deploy", "bench", *options],
         stdout=subprocess.DEVNULL,

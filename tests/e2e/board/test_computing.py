@@ -43,9 +43,8 @@ def on_host(tmp_path_factory):
 @pytest.fixture(scope="module")
 def plain(state):
     """A board whose clock tells the time: AlexNet's 244 MB travel to this one only, once."""
-    return board.up(
-        board.BoardSettings.choose(name="plain", cpu="a72", lifetime_secs=LIFETIME_SECS)
-    )
+    yield board.up(board.BoardSettings.choose(name="plain", cpu="a72", lifetime_secs=LIFETIME_SECS))
+    board.down("plain")
 
 
 @pytest.fixture(scope="module")

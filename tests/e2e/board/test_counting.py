@@ -29,11 +29,14 @@ REPEATABILITY = 0.001
 @pytest.fixture(scope="module")
 def counting(state):
     """A deterministic cortex-a72, shared by the tests that measure."""
-    return board.up(
+    yield board.up(
         board.BoardSettings.choose(
             name="counting", cpu="a72", deterministic=True, lifetime_secs=LIFETIME_SECS
         )
     )
+    # With those that ``cost --keep`` left running.
+    for name in ("counting", "cost-cortex-a72", "cost-cortex-a76"):
+        board.down(name)
 
 
 @pytest.fixture(scope="module")

@@ -26,14 +26,20 @@ LIFE = ("--lifetime", "600")
 @pytest.fixture(scope="module")
 def ordinary(state):
     settings = board.BoardSettings.choose(name="ordinary", cpu="a53", smp=2, lifetime_secs=600)
-    return board.up(settings)
+    yield board.up(settings)
+    board.down("ordinary")
+
+
+@pytest.fixture(scope="module")
+def _doomed_in_the_end(state):
+    yield
+    board.down("doomed")
 
 
 @pytest.fixture
-def doomed(state):
-    """A board of this test's own."""
-    yield board.up(board.BoardSettings.choose(name="doomed", cpu="a72", lifetime_secs=600))
-    board.down("doomed")
+def doomed(_doomed_in_the_end):
+    """A running board that the test may end; what the test before left running is found."""
+    return board.up(board.BoardSettings.choose(name="doomed", cpu="a72", lifetime_secs=600))
 
 
 def test_a_new_board_answers_over_the_ordinary_transport(ordinary):

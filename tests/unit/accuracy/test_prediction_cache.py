@@ -107,6 +107,12 @@ def test_mcnemar_is_a_binomial_test() -> None:
     assert mcnemar(5, 5) == 1
     assert mcnemar(0, 5) == pytest.approx(2 / 32)
     assert mcnemar(8, 1) == mcnemar(1, 8) == pytest.approx(2 * (1 + 9) / 512)
+
+
+def test_mcnemar_of_many_images_is_as_the_exact_one_and_takes_no_time() -> None:
+    assert mcnemar(5_101, 4_900) == pytest.approx(mcnemar(5_100, 4_900), rel=0.05)
+    assert mcnemar(10**9, 10**9) == 1
+    assert mcnemar(10**9, 0) == 0
     assert mcnemar(3000, 2000) < 1e-40
 
 
