@@ -111,6 +111,14 @@ def is_pointwise(layer: Conv) -> bool:
     return layer.weight.shape[2:] == (1, 1) and layer.stride == (1, 1) and not any(layer.padding)
 
 
+def is_wide_depthwise(layer: Conv) -> bool:
+    """True for a depthwise convolution of more than 3x3 pixels.
+
+    It is cheap, and what comes after it is not: its results are copied to rows without gaps.
+    """
+    return layer.depthwise and max(layer.window) > 3
+
+
 def supports_direct_3x3(layer: Conv | Pool, shape_in: Shape, shape_out: Shape) -> bool:
     """True if 3x3 windows can be read from the map in place."""
     if isinstance(layer, Conv):

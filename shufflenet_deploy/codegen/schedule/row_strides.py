@@ -5,6 +5,7 @@ from __future__ import annotations
 from shufflenet_deploy.codegen.ir.window_geometry import (
     WindowGeometry,
     is_pointwise,
+    is_wide_depthwise,
     supports_direct_3x3,
 )
 from shufflenet_deploy.network.graph import (
@@ -42,6 +43,8 @@ def assign_row_strides(graph: Graph) -> dict[str, int]:
             case Conv() | Pool() if supports_direct_3x3(
                 layer, shapes[layer.inputs[0]], shapes[layer.output]
             ):
+                continue
+            case Conv() if is_wide_depthwise(layer):
                 continue
             case Conv() | Pool() if isinstance(layer, Pool) or not is_pointwise(layer):
                 windows = WindowGeometry.of(layer, shapes[layer.inputs[0]], shapes[layer.output])

@@ -6,16 +6,19 @@ A network here has many outputs, one for each case, so that a few programs cover
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 
 import numpy as np
 import pytest
 import random_networks
+from operator_drawing import draw_operators
 
 from shufflenet_deploy import codegen
 from shufflenet_deploy.network import interpreter
 
 PORTABLE = codegen.cpu_target_named("x86-64")
+SEEDS = int(os.environ.get("SHUFFLENET_DEPLOY_SEEDS", "6"))
 SIZES = [(7, 10), (1, 1)]
 CURVES = ("sigmoid", "hard-sigmoid", "tanh", "hard-swish", "silu", "gelu", "gelu-tanh", "mish")
 
@@ -200,6 +203,18 @@ def assert_outputs(graph, found, limit=1e-4):
 @pytest.mark.parametrize("kind", KINDS)
 def test_operators_under_the_sanitizers(kind, drawing, tmp_path):
     graphs = [kind(drawing, size) for size in SIZES]
+    commands = random_networks.gcc(
+        PORTABLE, *random_networks.WARNINGS, *random_networks.SANITIZERS, "-O0"
+    )
+    sources = [codegen.generate(graph, PORTABLE) for graph in graphs]
+    pictures = [random_networks.picture_of(graph) for graph in graphs]
+    answers = random_networks.answers(sources, pictures, tmp_path, commands)
+    for graph, found in zip(graphs, answers, strict=True):
+        assert_outputs(graph, found)
+
+
+def test_random_networks_of_operators_under_the_sanitizers(drawing, tmp_path):
+    graphs = [draw_operators(drawing, seed) for seed in range(SEEDS)]
     commands = random_networks.gcc(
         PORTABLE, *random_networks.WARNINGS, *random_networks.SANITIZERS, "-O0"
     )

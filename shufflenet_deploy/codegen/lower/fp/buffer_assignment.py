@@ -162,7 +162,7 @@ class PlanarAssigner(BufferAssigner[PlanarView]):
     ) -> PlanarView:
         """Emit padding and phase split of a layer's input: its windows have stride 1 then."""
         source = self.views[layer.inputs[0]]
-        row = self.layout.row_strides[layer.output]
+        row = max(self.layout.row_strides[layer.output], windows.min_row_stride)
         target = self.layout.new_buffer(
             windows.phase_split_layout(source.layout.channels, row, self.cpu.lanes)
         )
@@ -213,6 +213,15 @@ class PlanarAssigner(BufferAssigner[PlanarView]):
         if target.layout.channel_stride > 1:
             return target
         return self.layout.new_buffer(planar_layout(len(target.planes), 1, 1, 1, self.cpu.lanes))
+
+    def widened(self, target: PlanarView, row: int) -> PlanarView:
+        """A view to store rows of a stride of ``row`` in: not ``target`` if its own is another."""
+        layout = target.layout
+        if layout.row_stride >= row:
+            return target
+        return self.layout.new_buffer(
+            planar_layout(len(target.planes), layout.height, layout.width, row, self.cpu.lanes)
+        )
 
     def emit_epilogue(
         self, name: str, kept: PlanarView, target: PlanarView, left: Activation

@@ -7,10 +7,11 @@ from dataclasses import replace
 import numpy as np
 
 from shufflenet_deploy.codegen.ir import ops as ir
-from shufflenet_deploy.codegen.ir.planar import vector_layout
+from shufflenet_deploy.codegen.ir.planar import PlanarView, vector_layout
 from shufflenet_deploy.codegen.ir.window_geometry import (
     WindowGeometry,
     is_pointwise,
+    is_wide_depthwise,
     supports_direct_3x3,
 )
 from shufflenet_deploy.codegen.lower.fp.buffer_assignment import PlanarAssigner, split_activation
@@ -162,8 +163,14 @@ def _lower_direct(layer: Conv, assigner: PlanarAssigner) -> None:
     else:
         source = assigner.phase_split(layer, windows, 0.0)
         taps, spread = windows.taps(source.layout), len(windows.phases)
-    target, added, activation = assigner.with_fused_addition(layer, source)
+    added: tuple[PlanarView, ...] = ()
+    if is_wide_depthwise(layer):
+        target, activation = assigner.target(layer.output, layer.activation)
+    else:
+        target, added, activation = assigner.with_fused_addition(layer, source)
     kept, (own, left) = assigner.vector_aligned_view(target), split_activation(activation)
+    if is_wide_depthwise(layer) and kept is target:
+        kept = assigner.widened(target, source.layout.row_stride)
     out, per_group = layer.weight.shape[:2]
     assigner.emit(
         ir.Convolution(
