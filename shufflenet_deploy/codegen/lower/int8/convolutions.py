@@ -22,7 +22,7 @@ from shufflenet_deploy.network.graph import Activation, Add, Conv, Dense
 
 def convolution(layer: Conv, assigner: NhwcAssigner) -> None:
     """Lower a convolution, and the addition after it where it can be fused."""
-    source = assigner.read(layer)
+    source = assigner.read_map(layer)
     if _fuse_addition(layer, source, assigner):
         return
     quick = _has_depthwise_kernel(layer)
