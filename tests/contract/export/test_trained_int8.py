@@ -26,6 +26,8 @@ from shufflenet_deploy.network.quantization.calibration import calibrate
 from shufflenet_deploy.records import Format, Precision, Resolution
 
 SIDE, BATCH, EPOCHS, PEAK_RATE = 16, 32, 3, 8e-3
+#: Activations that onnxruntime's integer operators have.
+CHANNELS_LAST = {nn.ReLU6, nn.ReLU}
 #: Of each network: what follows its convolutions, and whether its units have gates.
 NETWORKS = {"mobilenet-v2": (nn.ReLU6, False), "with-gates": (nn.ReLU, True)}
 
@@ -112,10 +114,11 @@ def in_every_format(module: nn.Module, images: list[np.ndarray], calibrating, fo
     writer.write_int8(graph, ranges, path)
     file = TfliteFile(path)
     yield "tflite", [file.run(image) for image in images]
-    quantized = int8.quantize(fp32.convert(module, size), calibrating, "minmax")
-    choice = parse("channels-last", Format.ONNX, Precision.INT8)
-    direct = channels_last.convert(graph, ranges, plan(choice))
-    for name, model in (("onnx", quantized), ("onnx, channels last", direct)):
+    written = {"onnx": int8.quantize(fp32.convert(module, size), calibrating, "minmax")}
+    if {type(one) for one in module.modules()} & CHANNELS_LAST:
+        choice = parse("channels-last", Format.ONNX, Precision.INT8)
+        written["onnx, channels last"] = channels_last.convert(graph, ranges, plan(choice))
+    for name, model in written.items():
         path = folder / "net.onnx"
         path.write_bytes(model.SerializeToString())
         session = OnnxFile(path, threads=1)
