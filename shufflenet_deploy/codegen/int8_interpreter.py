@@ -126,10 +126,11 @@ def _convolution(
     source, weight = op.source, op.weight
     if isinstance(op, ir.DepthwiseConvolution):
         weight, groups = weight[:, None], len(weight)
-        stride, padding = (op.stride, op.stride), op.padding
+        stride, padding, dilation = op.stride, op.padding, op.dilation
     else:
         groups, stride, padding = op.groups, op.window.stride, op.window.padding
-        weight = _dilated(weight, op.window.dilation)
+        dilation = op.window.dilation
+    weight = _dilated(weight, dilation)
     x = _padded(_read(buffers, source), padding, source.fill)
     total = _grouped_sums(x, weight, groups, stride) + op.bias
     if isinstance(op, ir.Convolution):

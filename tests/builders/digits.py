@@ -20,6 +20,9 @@ from shufflenet_deploy.zoo.card import card_text
 
 FOLDER = Path(__file__).parents[1] / "data" / "digits"
 CARD = FOLDER / "digits.toml"
+#: ``pictures`` (N, 8, 8) in grey bytes and their ``labels``: to be judged on, and to learn from.
+HELD_OUT = dict(np.load(FOLDER / "held-out.npz"))
+TRAINING = dict(np.load(FOLDER / "training.npz"))
 INSIDE, TRUNK = 200.0, 1000.0
 
 State = dict[str, torch.Tensor]
@@ -36,9 +39,8 @@ def calibration(folder: Path) -> Path:
 
 
 def _written(folder: Path, name_of) -> Path:
-    held_out = np.load(FOLDER / "held-out.npz")
-    for number, picture in enumerate(held_out["pictures"]):
-        if name := name_of(number, held_out["labels"][number]):
+    for number, picture in enumerate(HELD_OUT["pictures"]):
+        if name := name_of(number, HELD_OUT["labels"][number]):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(picture).save(folder / name)
     return folder

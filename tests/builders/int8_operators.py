@@ -78,7 +78,7 @@ def convolutions() -> g.Graph:
     d.conv(x, 24, 5, groups=24, padding=(2, 2, 2, 2))
     d.conv("input", 9, 2, groups=3, dilation=(3, 2))
     # Neighbouring channels are read where they are.
-    for start, stop in ((0, 12), (12, 24), (5, 20)):
+    for start, stop in ((12, 24), (5, 20)):
         part = d.add(g.Slice, x, axis=0, start=start, stop=stop)
         d.conv(part, 10)
         d.conv(part, stop - start, 3, groups=stop - start, padding=(1, 1, 1, 1))

@@ -29,6 +29,7 @@ from shufflenet_deploy.codegen.emit.c import (
     winograd_transforms,
 )
 from shufflenet_deploy.codegen.emit.neon import int8_backend as neon
+from shufflenet_deploy.codegen.emit.neon import int8_lookup as neon_lookup
 from shufflenet_deploy.codegen.emit.portable import int8_backend as portable
 from shufflenet_deploy.codegen.emit.portable import int8_elements, int8_elementwise
 from shufflenet_deploy.codegen.emit.x86 import int8_backend as x86
@@ -99,6 +100,7 @@ def _registered() -> Iterator[tuple[Key, Emitter]]:
         (ops.GlobalAveragePool, _INT8, Isa.X86, x86.global_average_pool),
         (ops.AdaptivePool, _INT8, Isa.GENERIC, int8_elementwise.adaptive_pool),
         (ops.LookupTable, _INT8, Isa.GENERIC, int8_elementwise.lookup_table),
+        (ops.LookupTable, _INT8, Isa.NEON, neon_lookup.lookup_table),
         (ops.Add, _INT8, Isa.GENERIC, int8_elementwise.add),
         (ops.ChannelScale, _INT8, Isa.GENERIC, int8_elementwise.channel_scale),
         (ops.LocalResponseNorm, _INT8, Isa.GENERIC, int8_elementwise.local_response_norm),

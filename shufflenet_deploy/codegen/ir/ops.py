@@ -454,13 +454,20 @@ class FillPadding(Op[PixelView]):
 
 @dataclass(frozen=True, kw_only=True)
 class DepthwiseConvolution(Op[PixelView]):
-    """Depthwise 3x3; ``weight`` is ``(channels, 3, 3)``."""
+    """Depthwise convolution; ``weight`` is ``(channels, kh, kw)``."""
 
     weight: Int8Array
     bias: Int32Array
     epilogue: Requantize
-    stride: int
+    stride: Pair
     padding: Padding
+    dilation: Pair = (1, 1)
+
+    @property
+    def is_plain_3x3(self) -> bool:
+        """True for windows of 3x3 with a stride of 1 or 2, which have kernels of their own."""
+        plain = self.stride in {(1, 1), (2, 2)} and self.dilation == (1, 1)
+        return plain and self.weight.shape[1:] == (3, 3)
 
     @property
     def weights(self) -> tuple[Int8Array, Int32Array]:

@@ -12,9 +12,12 @@ from shufflenet_deploy.codegen import int8_interpreter, pipeline
 from shufflenet_deploy.codegen.ir import ops as ir
 from shufflenet_deploy.codegen.ir.int8 import Requantization
 from shufflenet_deploy.errors import UnsupportedError
+from shufflenet_deploy.network import graph as g
 from shufflenet_deploy.network.quantization import calibration
+from shufflenet_deploy.network.quantization.ranges import Ranges
 
 BOTH = list(Requantization)
+NORM = {"size": 3, "alpha": 1.0, "beta": 0.5, "k": 1.0}
 
 
 def lowered(graph, arithmetic):
@@ -172,8 +175,32 @@ def test_borders_are_those_of_the_layer_that_reads_them(drawing):
     assert set(borders) <= padded
 
 
-def test_what_there_is_no_code_for_is_named(drawing):
-    d = drawing(3, 5, 5)
-    graph = d.done(d.multiply("input", d.conv("input", 3)), "maps")
-    with pytest.raises(UnsupportedError, match=r"l1: .* a product of maps"):
+@pytest.mark.parametrize(
+    ("kind", "inputs", "fields", "why"),
+    [
+        (g.Multiply, ("input", "input"), {}, "a product of maps"),
+        (g.Shuffle, ("deep",), {"groups": 1}, "a shuffle of a value of more than three axes"),
+        (g.Pad, ("deep",), {"padding": (0, 0, 0, 0)}, "Pad of a value of 4 axes"),
+        (g.LeakyRelu, ("deep",), {"slope": np.ones(3)}, "slopes per channel of a value of 4 axes"),
+        (g.LocalResponseNorm, ("deep",), NORM, "LocalResponseNorm of a value of 4 axes"),
+    ],
+)
+def test_what_there_is_no_code_for_is_named(kind, inputs, fields, why):
+    map_shape, deep = (3, 4, 4), (1, 3, 4, 4)
+    shapes = {"input": map_shape, "deep": deep, "last": map_shape if "input" in inputs else deep}
+    layers = (
+        g.Reshape(name="l0", inputs=("input",), output="deep", shape=deep),
+        kind(name="l1", inputs=inputs, output="last", **fields),
+    )
+    graph = g.Graph(name="odd", input="input", outputs=("last",), layers=layers, shapes=shapes)
+    spans = dict.fromkeys(shapes, (-1.0, 1.0))
+    ranges = Ranges(method="minmax", pictures=1, spans=spans, means={})
+    with pytest.raises(UnsupportedError, match=rf"^l1: .* {why}: export onnx or tflite$"):
+        pipeline.int8_program(graph, ranges, Requantization.FIXED)
+
+
+def test_images_of_many_channels_are_refused_in_a_line(drawing):
+    d = drawing(6, 4, 4)
+    graph = d.done(d.conv("input", 4), "wide")
+    with pytest.raises(UnsupportedError, match=r"wide: the input is .* up to 4 channels"):
         lowered(graph, Requantization.FIXED)

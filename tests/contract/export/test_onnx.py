@@ -198,3 +198,27 @@ def test_int8_is_reproducible(model: onnx.ModelProto, batches: Batches) -> None:
         for _ in range(2)
     )
     assert first == second
+
+
+def test_grouped_transposed_convolutions_and_other_reshapes_are_quantised() -> None:
+    class Upsampling(nn.Module):
+        """What looks like a channel shuffle until its last reshape, and groups of two outputs."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem = nn.Conv2d(3, 8, 3, 4, 1)
+            self.up = nn.ConvTranspose2d(8, 4, 4, 2, 1, groups=2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.up(self.stem(x))
+            n, c, h, w = x.shape
+            mixed = x.view(n, 2, c // 2, h, w).transpose(1, 2)
+            return mixed.reshape(n, c // 2, 2 * h, w).mean((2, 3))
+
+    torch.manual_seed(0)
+    module = Upsampling().eval()
+    model = fp32.convert(module, SIZE)
+    random = np.random.default_rng(0)
+    pictures = [random.standard_normal((1, 3, 96, 64)).astype(np.float32) for _ in range(4)]
+    quantised = int8.quantize(model, pictures, "minmax")
+    assert sqnr_db(run(model, pictures[1]), run(quantised, pictures[1])) > 20

@@ -1,5 +1,7 @@
 """Ranges, scales and bias correction: the arithmetic of int8, without any file."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,12 +12,30 @@ from torch import nn
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.network import interpreter
 from shufflenet_deploy.network.frontends.torch import trace
+from shufflenet_deploy.network.graph import (
+    Activation,
+    Arithmetic,
+    ArithmeticKind,
+    Clip,
+    Conv,
+    ConvTranspose,
+    Elementwise,
+    Graph,
+    Reduce,
+    ReduceKind,
+    Reshape,
+    Shuffle,
+    Softmax,
+)
 from shufflenet_deploy.network.quantization.calibration import METHODS, calibrate
+from shufflenet_deploy.network.quantization.cross_layer_equalization import equalized
 from shufflenet_deploy.network.quantization.ranges import (
     Ranges,
     activation_scale,
     corrected,
+    output_channels_first,
     weight_scales,
+    with_parts,
 )
 from shufflenet_deploy.records import Resolution
 
@@ -129,3 +149,92 @@ def test_bias_correction_removes_the_mean_error():
         errors.append(abs((actual - wanted).mean((0, 2, 3))).max())
     assert errors[1] < errors[0] / 100
     assert isinstance(ranges, Ranges)
+
+
+def residual(activation, between):
+    """A graph of two convolutions with a layer between them, and its images."""
+    random = np.random.default_rng(3)
+    weights = [random.standard_normal((6, i, 1, 1)).astype(np.float32) for i in (3, 6)]
+    weights[0][2] *= 100  # an outlier that equalization would divide
+    bias = np.zeros(6, np.float32)
+    first = Conv(name="a", inputs=("x",), output="u", weight=weights[0], bias=bias,
+                 activation=activation)  # fmt: skip
+    last = Conv(name="b", inputs=("v",), output="y", weight=weights[1], bias=bias)
+    shapes = {"x": (3, 5, 4), "u": (6, 5, 4), "v": (6, 5, 4), "y": (6, 5, 4)}
+    layers = (first, between, last)
+    return Graph(name="net", input="x", outputs=("y",), layers=layers, shapes=shapes)
+
+
+@pytest.mark.parametrize(
+    ("activation", "between", "crossed"),
+    [
+        (Activation.RELU, Shuffle(name="m", inputs=("u",), output="v", groups=2), True),
+        (Activation.HARD_SWISH, Shuffle(name="m", inputs=("u",), output="v", groups=2), False),
+        (Activation.RELU6, Shuffle(name="m", inputs=("u",), output="v", groups=2), False),
+        (Activation.NONE, Clip(name="m", inputs=("u",), output="v", low=-1.0, high=1.0), False),
+        (Activation.NONE, Elementwise(name="m", inputs=("u",), output="v",
+                                      activation=Activation.SILU), False),
+        (Activation.NONE, Arithmetic(name="m", inputs=("u", "u"), output="v",
+                                     kind=ArithmeticKind.MULTIPLY), False),
+        (Activation.NONE, Softmax(name="m", inputs=("u",), output="v"), False),
+    ],
+)  # fmt: skip
+def test_equalization_crosses_only_what_scales_with_its_input(activation, between, crossed):
+    graph = residual(activation, between)
+    pictures = np.random.default_rng(4).standard_normal((3, 1, 3, 5, 4), np.float32)
+    even = equalized(graph, pictures)
+    same = np.array_equal(even.layers[0].weight, graph.layers[0].weight)
+    assert same != crossed
+    found, wanted = (interpreter.outputs(one, pictures[0]) for one in (even, graph))
+    np.testing.assert_allclose(found, wanted, rtol=1e-3, atol=1e-3)
+
+
+def test_biases_of_transposed_convolutions_are_corrected():
+    random = np.random.default_rng(5)
+    layer = ConvTranspose(
+        name="up",
+        inputs=("x",),
+        output="y",
+        weight=random.uniform(0.1, 1, (4, 3, 2, 2)).astype(np.float32),
+        bias=np.zeros(6, np.float32),
+        stride=(2, 2),
+        groups=2,
+    )
+    shapes = {"x": (4, 3, 3), "y": (6, 6, 6)}
+    graph = Graph(name="up", input="x", outputs=("y",), layers=(layer,), shapes=shapes)
+    pictures = random.uniform(0, 1, (8, 4, 3, 3)).astype(np.float32)
+    ranges = calibrate(graph, [pictures])
+    fixed = corrected(graph, ranges).layers[0]
+    weight = output_channels_first(layer)
+    steps = weight_scales(weight, layer.bias, activation_scale(ranges.spans["x"])[0])
+    steps = steps.reshape(2, 1, 3, 1, 1)
+    grouped = layer.weight.reshape(2, 2, 3, 2, 2)
+    rounded = (np.round(grouped / steps) * steps).reshape(layer.weight.shape)
+    wanted = interpreter.outputs(graph, pictures).mean((0, 2, 3))
+    errors = []
+    for bias in (layer.bias, fixed.bias):
+        stored = replace(layer, weight=rounded.astype(np.float32), bias=bias)
+        found = interpreter.outputs(replace(graph, layers=(stored,)), pictures)
+        errors.append(np.abs(found.mean((0, 2, 3)) - wanted).max())
+    assert errors[1] < errors[0] / 10
+
+
+def test_parts_of_a_value_have_its_range():
+    shapes = {"x": (3, 2, 2), "x:phase0.1": (3, 1, 1), "other:part": (3, 1, 1)}
+    graph = Graph(name="net", input="x", outputs=("x",), layers=(), shapes=shapes)
+    known = Ranges(method="minmax", pictures=1, spans={"x": (-1.0, 2.0)}, means={})
+    assert with_parts(known, graph).spans == {"x": (-1.0, 2.0), "x:phase0.1": (-1.0, 2.0)}
+
+
+def test_values_of_any_rank_are_calibrated():
+    layers = (
+        Reduce(name="all", inputs=("x",), output="sum", kind=ReduceKind.SUM, axes=(0, 1, 2),
+               keep=False),
+        Reshape(name="rows", inputs=("x",), output="matrix", shape=(3, 4)),
+    )  # fmt: skip
+    shapes = {"x": (3, 2, 2), "sum": (), "matrix": (3, 4)}
+    graph = Graph(name="net", input="x", outputs=("sum", "matrix"), layers=layers, shapes=shapes)
+    picture = np.arange(12, dtype=np.float32).reshape(1, 3, 2, 2)
+    ranges = calibrate(graph, [picture])
+    assert ranges.spans["sum"] == (66.0, 66.0)
+    np.testing.assert_allclose(ranges.means["matrix"], [1.5, 5.5, 9.5])

@@ -6,6 +6,7 @@ from shufflenet_deploy.codegen.emit.int8_unit import Int8Unit, chunk_rows, conti
 from shufflenet_deploy.codegen.emit.neon import (
     int8_conv,
     int8_data_movement,
+    int8_dwconv,
     int8_dwconv3x3,
     int8_packing,
     int8_pooling,
@@ -145,13 +146,20 @@ def _convolution_then_shuffle(
 
 
 def depthwise(op: ir.DepthwiseConvolution, unit: Int8Unit) -> None:
-    """Emit a depthwise 3x3."""
+    """Emit a depthwise convolution."""
     source, target = op.source, op.target
+    if not op.is_plain_3x3:
+        x, y = unit.at(source, source.start(op.padding)), unit.at(target, target.origin)
+        name, packed = int8_dwconv.emit_kernel(op, unit), int8_dwconv.pack_weights(op)
+        work = 5 * op.weight.size * target.pixels
+        w = unit.constant(packed)
+        unit.call_parallel(name, op, x, w, y, work_items=target.height, work=work)
+        return
     task = int8_dwconv3x3.DwconvSpec(
         channels=target.channels,
         height=target.height,
         width=target.width,
-        stride=op.stride,
+        stride=op.stride[0],
         x_pixel=source.pixel_stride,
         x_row=source.row_stride,
         y_pixel=target.pixel_stride,

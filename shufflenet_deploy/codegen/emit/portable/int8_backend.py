@@ -7,6 +7,7 @@ import numpy as np
 from shufflenet_deploy.codegen.c_writer import CWriter
 from shufflenet_deploy.codegen.emit.int8_unit import Int8Unit, contiguous_runs
 from shufflenet_deploy.codegen.emit.kernel_calls import RANGE_PARAMS
+from shufflenet_deploy.codegen.emit.portable import int8_dwconv
 from shufflenet_deploy.codegen.emit.unit import float_literal
 from shufflenet_deploy.codegen.ir import ops as ir
 from shufflenet_deploy.codegen.ir.int8 import Padding, PixelView
@@ -120,14 +121,16 @@ def _emit_epilogue(
 
 
 def depthwise(op: ir.DepthwiseConvolution, unit: Int8Unit) -> None:
-    """Emit a depthwise 3x3."""
+    """Emit a depthwise convolution."""
+    if not op.is_plain_3x3:
+        int8_dwconv.depthwise(op, unit)
+        return
     source, target = op.source, op.target
+    down, right = op.stride[0] * source.row_stride, op.stride[1] * source.pixel_stride
     code = CWriter(depth=1)
     with code.block("for (int i = begin; i < end; ++i)"):
         with code.block(f"for (int j = 0; j < {target.width}; ++j)"):
-            pixel = (
-                f"x + i * {op.stride * source.row_stride} + j * {op.stride * source.pixel_stride}"
-            )
+            pixel = f"x + i * {down} + j * {right}"
             with code.block(f"for (int c = 0; c < {target.channels}; ++c)"):
                 code(f"const byte *from = {pixel} + c;", "int32_t a = b[c];")
                 for tap in range(9):

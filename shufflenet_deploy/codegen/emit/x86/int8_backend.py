@@ -182,8 +182,8 @@ def _convolution_then_shuffle(
 
 
 def depthwise(op: ir.DepthwiseConvolution, unit: Int8Unit) -> None:
-    """Emit a depthwise 3x3."""
-    if _may_overflow(op):
+    """Emit a depthwise convolution."""
+    if _may_overflow(op) or not op.is_plain_3x3:
         int8_backend.depthwise(op, unit)
         return
     source, target = op.source, op.target
@@ -191,7 +191,7 @@ def depthwise(op: ir.DepthwiseConvolution, unit: Int8Unit) -> None:
         channels=target.channels,
         height=target.height,
         width=target.width,
-        stride=op.stride,
+        stride=op.stride[0],
         x_pixel=source.pixel_stride,
         x_row=source.row_stride,
         y_pixel=target.pixel_stride,

@@ -212,7 +212,9 @@ class NhwcAssigner(BufferAssigner[PixelView]):
     def unsupported(self, layer: Layer, why: str = "") -> ExportError:
         """The error for a layer without int8 code."""
         what = why or type(layer).__name__
-        return UnsupportedError(f"{layer.name}: the native format has no int8 code for {what}")
+        return UnsupportedError(
+            f"{layer.name}: the native format has no int8 code for {what}: export onnx or tflite"
+        )
 
     def emit_input(self) -> None:
         """Quantize the caller's image.
@@ -223,7 +225,10 @@ class NhwcAssigner(BufferAssigner[PixelView]):
         value = self.graph.input
         shape = self.graph.shapes[value]
         if len(shape) != 3 or shape[0] > 4:
-            raise ExportError(f"{self.graph.name}: the input is {shape}, not an image")
+            raise UnsupportedError(
+                f"{self.graph.name}: the input is {shape}, and the native format has int8 code for "
+                "maps of up to 4 channels: export onnx or tflite"
+            )
         view = self.layout.allocate_with(value, *self.layout.scale(value))
         view = replace(view, pixel_stride=4, overwrite_slack=0)
         view = replace(view, buffer=self.program.buffer(view.size))
@@ -247,6 +252,17 @@ class NhwcAssigner(BufferAssigner[PixelView]):
             if last is not None:
                 name, target = f"output {at}" if at else "output", self.output_view(at)
                 self.emit(ir.DequantizeOutput(name=name, sources=(last,), target=target))
+
+    def read_map(self, layer: Layer, at: int = 0) -> PixelView:
+        """The view of an input of a layer that takes maps only.
+
+        Raises:
+            ExportError: it is no map.
+        """
+        axes = len(self.graph.shapes[layer.inputs[at]])
+        if axes != walks.MOST_AXES:
+            raise self.unsupported(layer, f"{type(layer).__name__} of a value of {axes} axes")
+        return self.read(layer, at)
 
     def read(self, layer: Layer, at: int = 0) -> PixelView:
         """The view of a layer's input; of a map that was flattened a vector is made."""
@@ -309,7 +325,7 @@ class NhwcAssigner(BufferAssigner[PixelView]):
             self.traversal.merge(user)
             both = activations | {user.activation}
             return self._target(user.output, both, shuffles=shuffles)
-        if isinstance(user, Shuffle) and shuffles:
+        if isinstance(user, Shuffle) and shuffles and self.is_shuffled_map(user):
             self.traversal.merge(user)
             return Target(view=self.buffer_of(user.output), value=user.output, groups=user.groups)
         whole = user if isinstance(user, Concat) and self.joins_channels(user) else None
@@ -317,6 +333,10 @@ class NhwcAssigner(BufferAssigner[PixelView]):
             at = whole.inputs.index(value)
             return Target(view=self.part(self.buffer_of(whole.output), whole, at), value=value)
         return Target(view=self.buffer_of(value), value=value)
+
+    def is_shuffled_map(self, layer: Shuffle) -> bool:
+        """True if a shuffle is one of a view's channels."""
+        return len(self.graph.shapes[layer.output]) <= walks.MOST_AXES
 
     def joins_channels(self, layer: Concat) -> bool:
         """True if the inputs of a concatenation may be stored in it by those who make them."""

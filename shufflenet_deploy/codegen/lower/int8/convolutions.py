@@ -22,10 +22,10 @@ from shufflenet_deploy.network.graph import Activation, Add, Conv, Dense
 
 def convolution(layer: Conv, assigner: NhwcAssigner) -> None:
     """Lower a convolution, and the addition after it where it can be fused."""
-    source = assigner.read(layer)
+    source = assigner.read_map(layer)
     if _fuse_addition(layer, source, assigner):
         return
-    quick = _has_depthwise_kernel(layer)
+    quick = _is_depthwise(layer)
     to = assigner.target(layer, layer.activation, shuffles=not quick)
     folded, to = assigner.with_requantize_fallback(
         to, lambda view: quantize_conv(assigner.arithmetic, layer, layer.weight, source, view)
@@ -41,8 +41,9 @@ def convolution(layer: Conv, assigner: NhwcAssigner) -> None:
                 target=to.view,
                 weight=folded.weight[:, 0],
                 bias=folded.bias,
-                stride=layer.stride[0],
+                stride=layer.stride,
                 padding=layer.padding,
+                dilation=layer.dilation,
                 epilogue=folded.requantize(),
             )
         )
@@ -80,11 +81,9 @@ def dense(layer: Dense, assigner: NhwcAssigner) -> None:
     assigner.emit_epilogue(layer.name, to)
 
 
-def _has_depthwise_kernel(layer: Conv) -> bool:
-    """True if a depthwise convolution has a kernel of its own."""
-    quick = layer.weight.shape[2:] == (3, 3) and layer.stride in {(1, 1), (2, 2)}
-    dilated = layer.dilation != (1, 1)
-    return layer.depthwise and layer.weight.shape[0] > 1 and quick and not dilated
+def _is_depthwise(layer: Conv) -> bool:
+    """True if a convolution has a depthwise kernel."""
+    return layer.depthwise and layer.weight.shape[0] > 1
 
 
 def _convolution_op(
@@ -114,7 +113,7 @@ def _fuse_addition(layer: Conv, source: PixelView, assigner: NhwcAssigner) -> bo
     The scale of the sum is chosen so that the residual's is an integer number of its fractions.
     """
     found = assigner.traversal.fusable_add(layer)
-    if found is None or layer.activation is not Activation.NONE or _has_depthwise_kernel(layer):
+    if found is None or layer.activation is not Activation.NONE or _is_depthwise(layer):
         return False
     addition, known = found
     if addition.activation not in CLAMPED_BY_RANGE:

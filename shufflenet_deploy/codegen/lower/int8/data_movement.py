@@ -11,6 +11,8 @@ from shufflenet_deploy.network.graph import Activation, Concat, Flatten, Layer, 
 
 def shuffle(layer: Shuffle, assigner: NhwcAssigner) -> None:
     """Lower a shuffle that no op before it fused."""
+    if not assigner.is_shuffled_map(layer):
+        raise assigner.unsupported(layer, "a shuffle of a value of more than three axes")
     to = assigner.target(layer, Activation.NONE)
     assigner.emit_lookup_table(layer.name, assigner.read(layer), to.view, groups=layer.groups)
     assigner.emit_epilogue(layer.name, to)

@@ -44,7 +44,7 @@ def add(layer: Add, assigner: NhwcAssigner) -> None:
 
 def multiply(layer: Multiply, assigner: NhwcAssigner) -> None:
     """Lower a channel scale, with its activation folded into the table of factors."""
-    value, name = assigner.read(layer), layer.inputs[1]
+    value, name = assigner.read_map(layer), layer.inputs[1]
     if name in assigner.folded_activations:
         by, activation = assigner.folded_activations[name]
     else:
@@ -76,7 +76,7 @@ def scale_channels(
 
 def local_response_norm(layer: LocalResponseNorm, assigner: NhwcAssigner) -> None:
     """Lower a local response normalization."""
-    source = assigner.read(layer)
+    source = assigner.read_map(layer)
     table, to = assigner.with_requantize_fallback(
         assigner.target(layer, Activation.NONE),
         lambda view: lookup_tables.norm_factors(layer, source, view),

@@ -25,7 +25,7 @@ WindowSpec = tuple[Pair, Pair, Padding]
 
 def pool(layer: Pool, assigner: NhwcAssigner) -> None:
     """Lower a pool."""
-    source = assigner.read(layer)
+    source = assigner.read_map(layer)
     if layer.kind is PoolKind.MAX:
         _max_pool(layer, source, assigner)
         return
@@ -52,7 +52,7 @@ def adaptive_pool(layer: AdaptiveAveragePool, assigner: NhwcAssigner) -> None:
     if assigner.layout.unchanged(layer):
         assigner.views[layer.output] = assigner.read(layer)
         return
-    source = assigner.read(layer)
+    source = assigner.read_map(layer)
     if layer.size != (1, 1):
         height, width = layer.size
         ends = (

@@ -29,9 +29,6 @@ from shufflenet_deploy.network.graph import (
 )
 from shufflenet_deploy.network.resampling import taps
 
-#: A map's axes: channels, rows, columns.
-_MAP_AXES = 3
-
 
 def sliced(layer: Slice, assigner: NhwcAssigner) -> None:
     """Lower a slice: neighbouring channels are a view, all others are copied."""
@@ -62,22 +59,22 @@ def permute(layer: Permute, assigner: NhwcAssigner) -> None:
 
 def depth_to_space(layer: DepthToSpace, assigner: NhwcAssigner) -> None:
     """Lower a pixel shuffle."""
-    counts, blocked, plain = _blocks(layer, layer.inputs[0], layer.output, layer.block, assigner)
-    _copied(layer, assigner.read(layer), walks.walk(counts, blocked, plain), assigner)
+    source = assigner.read_map(layer)
+    counts, blocked, plain = _blocks(layer.inputs[0], layer.output, layer.block, assigner)
+    _copied(layer, source, walks.walk(counts, blocked, plain), assigner)
 
 
 def space_to_depth(layer: SpaceToDepth, assigner: NhwcAssigner) -> None:
     """Lower a pixel unshuffle."""
-    counts, blocked, plain = _blocks(layer, layer.output, layer.inputs[0], layer.block, assigner)
-    _copied(layer, assigner.read(layer), walks.walk(counts, plain, blocked), assigner)
+    source = assigner.read_map(layer)
+    counts, blocked, plain = _blocks(layer.output, layer.inputs[0], layer.block, assigner)
+    _copied(layer, source, walks.walk(counts, plain, blocked), assigner)
 
 
 def _blocks(
-    layer: Layer, deep: str, wide: str, block: int, assigner: NhwcAssigner
+    deep: str, wide: str, block: int, assigner: NhwcAssigner
 ) -> tuple[Sequence[int], list[ir.Step], list[ir.Step]]:
     """Counts of the loops of a pixel shuffle, and their steps in its deep and wide maps."""
-    if len(assigner.graph.shapes[deep]) != _MAP_AXES:
-        raise assigner.unsupported(layer, "a pixel shuffle of something else than a map")
     channels = assigner.graph.shapes[wide][0]
     _, height, width = assigner.graph.shapes[deep]
     counts = (channels, block, block, height, width)
@@ -117,7 +114,7 @@ def concat_copies(layer: Concat, to: Target, assigner: NhwcAssigner) -> None:
 
 def pad(layer: Pad, assigner: NhwcAssigner) -> None:
     """Lower a border of zeros, of another constant, or of the map's own pixels."""
-    source = _map(layer, assigner)
+    source = assigner.read_map(layer)
     top, left, bottom, right = layer.padding
     rows = _outside(source.height, top, bottom, layer.mode)
     columns = _outside(source.width, left, right, layer.mode)
@@ -134,7 +131,7 @@ def pad(layer: Pad, assigner: NhwcAssigner) -> None:
 
 def resize(layer: Resize, assigner: NhwcAssigner) -> None:
     """Lower a resize to nearest pixels or by bilinear weights in fixed point."""
-    source = _map(layer, assigner)
+    source = assigner.read_map(layer)
     to = _same_scale(layer, source, assigner)
     ends = [
         taps(old, new, layer)
@@ -188,18 +185,6 @@ def _gather(
     )
     assigner.emit(op)
     assigner.emit_epilogue(layer.name, to)
-
-
-def _map(layer: Layer, assigner: NhwcAssigner) -> PixelView:
-    """The input of a layer that takes maps only.
-
-    Raises:
-        ExportError: it is no map.
-    """
-    shape = assigner.graph.shapes[layer.inputs[0]]
-    if len(shape) != _MAP_AXES:
-        raise assigner.unsupported(layer, f"{type(layer).__name__} of a value of {len(shape)} axes")
-    return assigner.read(layer)
 
 
 def _same_scale(layer: Layer, source: PixelView, assigner: NhwcAssigner) -> Target:

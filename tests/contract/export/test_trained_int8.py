@@ -1,0 +1,142 @@
+"""Networks trained here, in int8: each format keeps their accuracy.
+
+The digits are real; a network of inverted residuals learns them in some seconds.
+"""
+
+from __future__ import annotations
+
+import math
+
+import digits
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from shufflenet_deploy import codegen
+from shufflenet_deploy.export.lowering_names import parse
+from shufflenet_deploy.export.native import logits_on_host
+from shufflenet_deploy.export.onnx import channels_last, fp32, int8
+from shufflenet_deploy.export.parity import OnnxFile, TfliteFile
+from shufflenet_deploy.export.tflite import writer
+from shufflenet_deploy.export.tflite.lowering_plans import plan
+from shufflenet_deploy.network.frontends.torch import trace
+from shufflenet_deploy.network.quantization.calibration import calibrate
+from shufflenet_deploy.records import Format, Precision, Resolution
+
+SIDE, BATCH, EPOCHS, PEAK_RATE = 16, 32, 3, 8e-3
+#: Activations that onnxruntime's integer operators have.
+CHANNELS_LAST = {nn.ReLU6, nn.ReLU}
+#: Of each network: what follows its convolutions, and whether its units have gates.
+NETWORKS = {"mobilenet-v2": (nn.ReLU6, False), "with-gates": (nn.ReLU, True)}
+
+
+class Gate(nn.Module):
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.reduce = nn.Conv2d(channels, 8, 1)
+        self.act = nn.ReLU()
+        self.expand = nn.Conv2d(8, channels, 1)
+        self.gate = nn.Hardsigmoid()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.gate(self.expand(self.act(self.reduce(self.pool(x)))))
+
+
+class InvertedResidual(nn.Module):
+    """Expansion, depthwise 3x3 and a linear bottleneck, which is added without an activation."""
+
+    def __init__(
+        self, channels: int, out: int, stride: int, act: type[nn.Module], *, gated: bool
+    ) -> None:
+        super().__init__()
+        wide = 4 * channels
+        self.layers = nn.Sequential(
+            *(nn.Conv2d(channels, wide, 1, bias=False), nn.BatchNorm2d(wide), act()),
+            *(nn.Conv2d(wide, wide, 3, stride, 1, groups=wide, bias=False), nn.BatchNorm2d(wide)),
+            act(),
+            Gate(wide) if gated else nn.Identity(),
+            *(nn.Conv2d(wide, out, 1, bias=False), nn.BatchNorm2d(out)),
+        )
+        self.adds = stride == 1 and channels == out
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.layers(x)
+        return x + y if self.adds else y
+
+
+def network(act: type[nn.Module], *, gated: bool) -> nn.Module:
+    units = ((12, 12, 1), (12, 20, 2), (20, 20, 1))
+    return nn.Sequential(
+        *(nn.Conv2d(3, 12, 3, 2, 1, bias=False), nn.BatchNorm2d(12), act()),
+        *(InvertedResidual(*unit, act, gated=gated) for unit in units),
+        *(nn.Conv2d(20, 48, 1, bias=False), nn.BatchNorm2d(48), act()),
+        *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(48, 10)),
+    )
+
+
+def inputs(pictures: np.ndarray) -> torch.Tensor:
+    grey = torch.from_numpy(pictures)[:, None].float() / 255
+    large = functional.interpolate(grey, (SIDE, SIDE), mode="bilinear")
+    return ((large - 0.3) / 0.37).repeat(1, 3, 1, 1)
+
+
+def trained(act: type[nn.Module], *, gated: bool) -> nn.Module:
+    torch.manual_seed(0)
+    torch.set_num_threads(1)
+    made = network(act, gated=gated)
+    images, labels = inputs(digits.TRAINING["pictures"]), digits.TRAINING["labels"]
+    classes = torch.from_numpy(labels).long()
+    optimizer = torch.optim.AdamW(made.parameters(), lr=PEAK_RATE, weight_decay=1e-2)
+    steps = EPOCHS * math.ceil(len(images) / BATCH)
+    rate = torch.optim.lr_scheduler.OneCycleLR(optimizer, PEAK_RATE, total_steps=steps)
+    for _ in range(EPOCHS):
+        for chosen in torch.randperm(len(images)).split(BATCH):
+            loss = functional.cross_entropy(made(images[chosen]), classes[chosen])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            rate.step()
+    return made.eval()
+
+
+def in_every_format(module: nn.Module, images: list[np.ndarray], calibrating, folder):
+    """The logits of a module's int8 files for images, by format."""
+    size = Resolution(height=SIDE, width=SIDE)
+    graph = trace(module, size, "trained")
+    ranges = calibrate(graph, calibrating)
+    for core in ("cortex-a76", "host"):
+        source = codegen.host_equivalent(graph, codegen.cpu_target_named(core), ranges)
+        yield f"native for {core}", logits_on_host(source, images)
+    path = folder / "net.tflite"
+    writer.write_int8(graph, ranges, path)
+    file = TfliteFile(path)
+    yield "tflite", [file.run(image) for image in images]
+    written = {"onnx": int8.quantize(fp32.convert(module, size), calibrating, "minmax")}
+    if {type(one) for one in module.modules()} & CHANNELS_LAST:
+        choice = parse("channels-last", Format.ONNX, Precision.INT8)
+        written["onnx, channels last"] = channels_last.convert(graph, ranges, plan(choice))
+    for name, model in written.items():
+        path = folder / "net.onnx"
+        path.write_bytes(model.SerializeToString())
+        session = OnnxFile(path, threads=1)
+        yield name, [session.run(image) for image in images]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_trained_network_loses_at_most_one_point(name, tmp_path):
+    act, gated = NETWORKS[name]
+    module = trained(act, gated=gated)
+    labels = digits.HELD_OUT["labels"]
+    images = inputs(digits.HELD_OUT["pictures"])
+    with torch.inference_mode():
+        wanted = module(images).argmax(1).numpy()
+    accuracy = 100 * (wanted == labels).mean()
+    assert accuracy > 90
+    calibrating = [image[None].numpy() for image in inputs(digits.TRAINING["pictures"][::40])]
+    ones = [image[None].numpy() for image in images]
+    for made, logits in in_every_format(module, ones, calibrating, tmp_path):
+        found = np.concatenate([one.reshape(1, -1) for one in logits]).argmax(1)
+        assert 100 * (found == labels).mean() >= accuracy - 1, made
