@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from shufflenet_deploy.errors import UnsupportedError
+from shufflenet_deploy.export.inspection.contents import inspect
 from shufflenet_deploy.export.layer_sqnr import compare
 from shufflenet_deploy.export.lowering_names import parse
 from shufflenet_deploy.export.parity import TfliteFile
@@ -18,7 +19,14 @@ from shufflenet_deploy.export.tflite.lowering_plans import plan
 from shufflenet_deploy.network import graph as g
 from shufflenet_deploy.network.quantization import calibration
 from shufflenet_deploy.records import Format, Precision
-from tests.builders.operator_graphs import conv, graph_of, layer, numbers, random_network
+from tests.builders.operator_graphs import (
+    conv,
+    graph_of,
+    layer,
+    numbers,
+    random_network,
+    transposed,
+)
 
 #: Operations that hand stored numbers on, so that all their tensors have one scale.
 MOVING = {
@@ -96,3 +104,11 @@ def test_a_convolution_whose_channels_were_reordered_is_compared_all_the_same(tm
     assert found["conv"][0] == "conv:blockwise"
     assert min(found[name][1] for name in ("conv", "wide")) > 100
     assert np.isfinite(found["wide"][1])
+
+
+def test_inspect_counts_what_a_transposed_convolution_multiplies(tmp_path):
+    up = transposed(4, 6, (3, 3), stride=(2, 2))
+    writer.write(graph_of(up, shape=(4, 5, 7)), tmp_path / "net.tflite")
+    found = inspect(tmp_path / "net.tflite")
+    assert found.multiply_adds == 5 * 7 * up.weight.size
+    assert found.parameters == up.weight.size + up.bias.size
