@@ -22,7 +22,7 @@ from shufflenet_deploy.network.graph import Graph
 from shufflenet_deploy.records import Record
 
 #: Tensors of our TFLite files that hold a value's channels in another order, perhaps with others.
-_REARRANGED = frozenset({"blocks", "dense", "unshuffled"})
+_REARRANGED = frozenset({"blocks", "blockwise", "dense", "unshuffled"})
 #: What onnxruntime's quantiser calls the rounded form of a value, which the next layer reads.
 _ROUNDED = "_DequantizeLinear_Output"
 #: What our int8 TFLite files call the float form of a value.

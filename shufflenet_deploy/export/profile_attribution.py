@@ -167,6 +167,9 @@ def _multiply_adds(layer: object, shapes: Mapping[str, tuple[int, ...]]) -> int:
         case graph.Conv():
             _, height, width = shapes[layer.output]
             return int(layer.weight.size) * height * width
+        case graph.ConvTranspose():
+            _, height, width = shapes[layer.inputs[0]]
+            return int(layer.weight.size) * height * width
         case graph.Dense():
             return int(layer.weight.size)
         case _:

@@ -204,6 +204,10 @@ class _Reader:
         return [int(value) for value in np.frombuffer(bytes(bytearray(data)), dtype=np.int32)]
 
     def _multiply_adds(self, code: str, operator: Any) -> int:
+        if code == "TRANSPOSE_CONV":
+            # Every pixel that comes in is multiplied by all weights of its channels.
+            pixels = self._shape(operator.inputs[2])[1:3]
+            return product(pixels) * product(self._shape(operator.inputs[1]))
         if code not in (*_CONVOLUTIONS, "FULLY_CONNECTED", "BATCH_MATMUL"):
             return 0
         output = product(self._shape(operator.outputs[0]))
@@ -218,7 +222,7 @@ class _Reader:
         used = {
             self._stored(index)
             for code, operator in self._operators
-            if code in (*_CONVOLUTIONS, "FULLY_CONNECTED")
+            if code in (*_CONVOLUTIONS, "FULLY_CONNECTED", "TRANSPOSE_CONV")
             for index in operator.inputs[1:]
             if self._is_constant(self._stored(index))
         }

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from shufflenet_deploy.errors import UnsupportedError
 from shufflenet_deploy.export.tflite.activations import (
     FUSED_ACTIVATIONS,
     NON_NEGATIVE,
@@ -53,6 +54,9 @@ _FUSING = frozenset(
         "DIV",
     }
 )
+
+#: Axes of a tensor that kernels compute on; any number may be reshaped.
+_MOST_AXES = 6
 
 #: Layers whose outputs are not below zero where their inputs are not.
 _KEEPING_SIGNS = (
@@ -180,9 +184,17 @@ class GraphLowering(LayoutBuilder):
         """Write the operation of a layer and, where it cannot be fused, its activation.
 
         ``order`` is that of the axes of the output, the usual one unless stated.
+
+        Raises:
+            UnsupportedError: the output has more axes than kernels take.
         """
         order = self.usual_order(layer.output) if order is None else order
         shape = self.shape_in(layer.output, order)
+        if len(shape) > _MOST_AXES:
+            raise UnsupportedError(
+                f"'{layer.name}' computes on {len(shape) - 1} axes, "
+                f"but TFLite's kernels on at most {_MOST_AXES - 1} and the batch"
+            )
         activation = getattr(layer, "activation", Activation.NONE)
         target = self.name_in(layer.output, order)
         known: str | None = self.calibrated(layer.output)

@@ -8,7 +8,7 @@ same tensor. Data is moved when an operation needs an order in which nobody hold
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from shufflenet_deploy.export.tflite.program_builder import ProgramBuilder
 from shufflenet_deploy.network.graph import Graph
@@ -54,13 +54,16 @@ class LayoutBuilder(ProgramBuilder):
         return tuple(sorted(held, key=lambda order: order != usual))
 
     def common_order(self, values: Sequence[str]) -> Order:
-        """An order in which all these values, of one rank, are there; else the usual one."""
-        shared = [
-            order
-            for order in self.orders(values[0])
-            if all(order in self.orders(other) for other in values[1:])
-        ]
-        return shared[0] if shared else self.usual_order(values[0])
+        """The order of values of one rank for which least has to be moved, preferably the usual."""
+        usual = self.usual_order(values[0])
+        known = dict.fromkeys([usual, *(order for value in values for order in self.orders(value))])
+        return min(known, key=lambda order: sum(self._moved(value, order) for value in values))
+
+    def _moved(self, value: str, order: Order) -> int:
+        """How many elements are moved for a value to be there in an order."""
+        shape = self.graph.shapes[value]
+        free = any(_is_sorted(_places(known, order, shape)) for known in self.orders(value))
+        return 0 if free else math.prod(shape)
 
     def nhwc(self, value: str) -> str:
         """Tensor that holds a value in its usual order, transposed first where it is in another."""
@@ -74,8 +77,9 @@ class LayoutBuilder(ProgramBuilder):
             if value in self.planes:
                 self._from_planes(value, target, order)
             else:
-                known, source = next(iter(held.items()))
-                self._rearrange(source, known, target, order, value)
+                shape = self.graph.shapes[value]
+                known = min(held, key=lambda one: not _is_sorted(_places(one, order, shape)))
+                self._rearrange(held[known], known, target, order, value)
             held[order] = target
         return held[order]
 
@@ -118,19 +122,21 @@ class LayoutBuilder(ProgramBuilder):
             self._rearrange(name, planar, target, order, value)
 
     def _rearrange(self, source: str, known: Order, target: str, order: Order, value: str) -> None:
-        places = [known.index(axis) for axis in order]
         shape = self.shape_in(value, order)
-        sizes = self.tensors[source].shape[1:]
-        if _is_sorted(place for place in places if sizes[place] > 1):
+        if _is_sorted(_places(known, order, self.graph.shapes[value])):
             self.reshape(source, target, shape, rearranges=self.calibrated(value))
         else:
-            axes = (0, *(1 + place for place in places))
+            axes = (0, *(1 + known.index(axis) for axis in order))
             self.transpose(source, target, axes, rearranges=self.calibrated(value))
 
 
-def _is_sorted(places: Iterable[int]) -> bool:
-    listed = list(places)
-    return listed == sorted(listed)
+def _places(known: Order, order: Order, shape: Sequence[int]) -> list[int]:
+    """Where the axes of an order are in a known one; those of one element are anywhere."""
+    return [known.index(axis) for axis in order if shape[axis] > 1]
+
+
+def _is_sorted(places: Sequence[int]) -> bool:
+    return list(places) == sorted(places)
 
 
 def permuted(order: Order, axes: Sequence[int]) -> Order:

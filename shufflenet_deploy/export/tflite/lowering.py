@@ -1,7 +1,7 @@
 """Lowering of a graph to the operations of an NHWC runtime such as LiteRT, before any file format.
 
-Every rewrite is exact. Where there are several forms (of a shuffle, a padded average), the ``Plan``
-chooses one, so that measurements can decide.
+Every rewrite is exact, up to the rounding of single precision. Where there are several forms (of a
+shuffle, a padded average), the ``Plan`` chooses one, so that measurements can decide.
 
 A tensor carries the name of the graph's value where it holds just that value, in NHWC; tensors
 that exist only because of the lowering have a colon in their name, such as ``pool:padded``.

@@ -19,10 +19,13 @@ from shufflenet_deploy.export.onnx import channels_last
 from shufflenet_deploy.export.parity import sqnr_db
 from shufflenet_deploy.export.tflite import writer
 from shufflenet_deploy.export.tflite.lowering_plans import plan
+from shufflenet_deploy.network import graph as g
 from shufflenet_deploy.network import interpreter
 from shufflenet_deploy.network.frontends.torch import trace
 from shufflenet_deploy.network.quantization import calibration
+from shufflenet_deploy.network.quantization.ranges import Ranges
 from shufflenet_deploy.records import Format, Precision, Resolution
+from tests.builders.operator_graphs import conv, graph_of, layer
 
 SIZE = Resolution(height=96, width=64)
 
@@ -152,3 +155,17 @@ def test_an_operation_without_an_integer_operator_is_named():
     ranges = replace(ranges, spans=lifted)
     with pytest.raises(ExportError, match="more than its activation lets through"):
         channels_last.convert(graph, ranges, choices())
+
+
+def test_layers_whose_operations_would_be_read_wrongly_are_named():
+    ranges = Ranges(method="minmax", pictures=1, spans={}, means={})
+    bordered = layer(g.Pad, "border", padding=(1, 1, 1, 1), value=1.0)
+    dilated = conv(3, 4, (3, 3), dilation=(2, 2))
+    two = graph_of(conv(3, 4), conv(4, 4, name="b", source="conv"), shape=(3, 8, 8))
+    for graph, words in (
+        (graph_of(bordered, conv(3, 4, source="border"), shape=(3, 8, 8)), "'border' is a Pad"),
+        (graph_of(dilated, shape=(3, 8, 8)), "'conv' is a dilated convolution"),
+        (replace(two, outputs=("b", "conv")), "net has 2 outputs"),
+    ):
+        with pytest.raises(ExportError, match=words):
+            channels_last.convert(graph, ranges, choices())
