@@ -204,3 +204,48 @@ def test_slices(tmp_path):
             [node("Slice", "x starts ends axes steps")], constants, image=(1, 4, height, width)
         )
         compare(tmp_path, proto, normal(random, 1, 4, height, width))
+
+
+@pytest.mark.parametrize(
+    ("order", "layers"),
+    [
+        (range(3, 40), ["Slice"]),
+        (range(2, 40, 3), ["Slice"]),
+        ([2], ["Slice"]),
+        (np.arange(40).reshape(8, 5).T.reshape(-1), ["Shuffle"]),
+        ([5, 6, 7, 0, 1, 9], ["Slice", "Slice", "Slice", "Concat"]),
+        (np.random.default_rng(0).permutation(160) % 40, ["Conv"]),
+    ],
+)
+def test_channels_in_any_order(tmp_path, order, layers):
+    constants = {"w": normal(np.random.default_rng(1), 40, 2, 1, 1), "order": np.int64(list(order))}
+    nodes = [node("Conv", "x w", "c"), node("Gather", "c order", axis=1)]
+    proto = onnx_nets.model(nodes, constants, image=(1, 2, 4, 3))
+    graph = compare(tmp_path, proto, normal(np.random.default_rng(2), 1, 2, 4, 3))
+    assert [type(layer).__name__ for layer in graph.layers] == ["Conv", *layers]
+
+
+def test_products_along_any_axis(tmp_path):
+    random = np.random.default_rng(7)
+    constants = {
+        "rows": normal(random, 4, 5),
+        "columns": normal(random, 6, 2),
+        "flat": np.int64([1, 8, 3]),
+        "w": normal(random, 3, 7),
+        "b": normal(random, 7),
+    }
+    nodes = [
+        node("MatMul", "rows x", "r"),
+        node("MatMul", "r columns", "c"),
+        node("Reshape", "c flat", "f"),
+        node("MatMul", "f w", "m"),
+        node("Add", "m b", "y"),
+    ]
+    proto = onnx_nets.model(nodes, constants, image=(1, 3, 5, 6))
+    compare(tmp_path, proto, normal(random, 1, 3, 5, 6))
+
+
+def test_everything_but_one_axis_is_sliced_whole(tmp_path):
+    constants = {"starts": np.int64([0, 0, 1, 1]), "ends": np.int64([1, 3, 8, 8])}
+    proto = onnx_nets.model([node("Slice", "x starts ends")], constants)
+    compare(tmp_path, proto, normal(np.random.default_rng(8), 1, 3, 9, 11))

@@ -238,3 +238,9 @@ def test_an_operation_of_several_layers_leaves_its_name_to_the_last(tmp_path):
     assert graph.layers[-1].name == graph.output == "gelu"
     assert {layer.name.partition("_")[0] for layer in graph.layers} == {"shuffle", "gelu"}
     assert {*graph.shapes} == {"input", *(layer.output for layer in graph.layers)}
+
+
+def test_names_that_are_no_text(tmp_path):
+    path = tmp_path / "net.onnx"
+    path.write_bytes(PLAIN.SerializeToString().replace(b"Relu", b"Re\xff\xfe"))
+    assert "a name is not UTF-8" in refused(path)

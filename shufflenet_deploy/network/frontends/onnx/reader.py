@@ -20,7 +20,7 @@ from shufflenet_deploy.network.frontends.onnx import (
     windows,
 )
 from shufflenet_deploy.network.frontends.onnx.model_file import ModelFile, image_shape
-from shufflenet_deploy.network.frontends.onnx.node import Array, Node, Tensor, without_batch
+from shufflenet_deploy.network.frontends.onnx.node import Array, Node, Tensor, settled
 from shufflenet_deploy.network.graph import Graph
 from shufflenet_deploy.network.passes.recognise import recognise
 from shufflenet_deploy.network.passes.simplify import simplify
@@ -75,7 +75,9 @@ class OnnxReader:
         image = image_shape(file, shape)
         self.builder = FileBuilder(str(path), image)
         self._known: dict[str, Tensor | Array] = dict(file.initializers())
-        self._known[file.inputs[0].name] = self._settled(Value(INPUT_NAME, image), (1, *image))
+        self._known[file.inputs[0].name] = settled(
+            self.builder, Value(INPUT_NAME, image), (1, *image)
+        )
         self._weights = set(self._known)
 
     def read(self, name: str) -> Graph:
@@ -121,7 +123,7 @@ class OnnxReader:
         found = reader(node)
         several = found if isinstance(found, tuple) else (found,)
         return tuple(
-            self._settled(one.value, one.shape) if isinstance(one, Tensor) else one
+            settled(self.builder, one.value, one.shape) if isinstance(one, Tensor) else one
             for one in several
         )
 
@@ -131,7 +133,3 @@ class OnnxReader:
         if name not in self._known:
             self.builder.fail(f"reads '{name}', which is neither stored nor made before it")
         return self._known[name]
-
-    def _settled(self, value: Value, shape: tuple[int, ...]) -> Tensor:
-        """A tensor whose value has the file's shape without a leading one."""
-        return Tensor(self.builder.reshaped(value, without_batch(shape)), shape)
