@@ -36,6 +36,7 @@ TESTS = Path(__file__).parents[1]
 if str(TESTS / "builders") not in sys.path:
     sys.path.append(str(TESTS / "builders"))
 
+import network_files  # noqa: E402 - uses builders of the other tests
 import sample_runs  # noqa: E402 - a builder of the other tests
 
 from shufflenet_deploy import cli, runtime  # noqa: E402
@@ -380,6 +381,12 @@ def files(random: Random, folder: Path) -> bool:
     return _read(lambda: read(path)) is not None
 
 
+def networks(random: Random, folder: Path) -> bool:
+    """Networks of ONNX and Caffe with fields, names and bytes replaced."""
+    read = random.choice((network_files.onnx_file, network_files.caffe_files))
+    return _read(lambda: read(random, folder)) is not None
+
+
 def _content(random: Random, suffix: str) -> bytes:
     template = _text(f"file{suffix}") if random.random() < 0.7 else ""
     if suffix.endswith(".json") and template:
@@ -545,5 +552,6 @@ KINDS: dict[str, Callable[[Random, Path], bool]] = {
     "import": imports,
     "location": location,
     "files": files,
+    "networks": networks,
     "options": options,
 }

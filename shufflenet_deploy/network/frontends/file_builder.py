@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 import numpy as np
@@ -70,7 +70,8 @@ class FileBuilder:
         """The operation in the file's words, such as ``Conv 'stem'``."""
         self.layers: list[Layer] = []
         self.shapes: dict[str, Shape] = {INPUT_NAME: image}
-        self._names: set[str] = {INPUT_NAME}
+        self._names = Names([INPUT_NAME])
+        self._wanted: dict[str, str] = {}
         self._viewed: dict[str, Value] = {}
 
     def emit(self, make: Callable[..., Layer], *inputs: Value, **fields: Any) -> Value:
@@ -79,13 +80,13 @@ class FileBuilder:
         Raises:
             UsageError: it cannot take its inputs.
         """
-        name = unique_name(self.name, self._names)
+        name = self._names.give(self.name)
         layer = make(name=name, inputs=tuple(one.name for one in inputs), output=name, **fields)
         try:
             shape = output_shape(layer, [one.shape for one in inputs])
         except (ValueError, IndexError) as error:
             self.fail(str(error))
-        self._names.add(name)
+        self._wanted[name] = self.name
         self.layers.append(layer)
         self.shapes[name] = shape
         return Value(name, shape)
@@ -98,6 +99,31 @@ class FileBuilder:
             outputs=tuple(dict.fromkeys(value.name for value in outputs)),
             layers=tuple(self.layers),
             shapes=self.shapes,
+        )
+
+    def tidied(self, graph: Graph) -> Graph:
+        """A graph that was made of this one, its layers named without needless numbers.
+
+        What an operation became is numbered while it is read; when the graph is simplified, one
+        layer of it is left as a rule, and has the operation's name.
+        """
+        own = [layer.name for layer in graph.layers if layer.name in self._wanted]
+        others = {*graph.shapes, *(layer.name for layer in graph.layers)} - {*own}
+        names = Names(others)
+        new = {name: names.give(self._wanted[name]) for name in own}
+        return replace(
+            graph,
+            outputs=tuple(new.get(name, name) for name in graph.outputs),
+            layers=tuple(
+                replace(
+                    layer,
+                    name=new.get(layer.name, layer.name),
+                    inputs=tuple(new.get(name, name) for name in layer.inputs),
+                    output=new.get(layer.output, layer.output),
+                )
+                for layer in graph.layers
+            ),
+            shapes={new.get(name, name): shape for name, shape in graph.shapes.items()},
         )
 
     def fail(self, reason: str) -> NoReturn:
@@ -233,16 +259,24 @@ class FileBuilder:
         return (padding[0], padding[1], ends[0], ends[1]), overhang
 
 
-def unique_name(wanted: str, taken: set[str]) -> str:
-    """``wanted`` as the name of a layer: what module paths may hold, and not ``taken`` yet."""
-    name = re.sub(r"[^A-Za-z0-9_.-]", "_", wanted)[:_MOST_NAME]
-    parts = [part for part in name.split(".") if part]
-    base = ".".join(parts) or "layer"
-    name, count = base, 1
-    while name in taken:
-        count += 1
-        name = f"{base}_{count}"
-    return name
+class Names:
+    """Names of layers that are given once: what module paths may hold, numbered where taken."""
+
+    def __init__(self, taken: Iterable[str]) -> None:
+        self._taken = set(taken)
+        self._counts: dict[str, int] = {}
+
+    def give(self, wanted: str) -> str:
+        """``wanted``, or what is nearest to it and not given yet."""
+        name = re.sub(r"[^A-Za-z0-9_.-]", "_", wanted)[:_MOST_NAME]
+        base = ".".join(part for part in name.split(".") if part) or "layer"
+        given, count = base, self._counts.get(base, 1)
+        while given in self._taken:
+            count += 1
+            given = f"{base}_{count}"
+        self._counts[base] = count
+        self._taken.add(given)
+        return given
 
 
 def float_array(values: Any) -> FloatArray:

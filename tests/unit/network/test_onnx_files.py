@@ -211,3 +211,36 @@ def test_a_long_chain_is_read(tmp_path):
     names = ["x", *(f"v{index}" for index in range(500)), "y"]
     chain = [node("Tanh", *pair) for pair in pairwise(names)]
     assert len(read_onnx(onnx_nets.saved(tmp_path, onnx_nets.model(chain))).layers) == 501
+
+
+def test_an_operation_of_several_layers_leaves_its_name_to_the_last(tmp_path):
+    proto = onnx_nets.model(
+        [
+            node("Reshape", "x split", "a", name="shuffle/Reshape"),
+            node("Transpose", "a", "b", name="shuffle/Transpose", perm=[0, 2, 1, 3, 4]),
+            node("Reshape", "b whole", "c", name="shuffle/Reshape_1"),
+            node("Mul", "c two", "d", name="gelu/Mul"),
+            node("Erf", "d", "e", name="gelu/Erf"),
+            node("Add", "e one", "f", name="gelu/Add"),
+            node("Mul", "f c", "g", name="gelu/Mul_1"),
+            node("Mul", "g half", "y", name="gelu/Mul_2"),
+        ],
+        {
+            "split": np.int64([1, 2, 2, 9, 11]),
+            "whole": np.int64([1, 4, 9, 11]),
+            "two": np.float32(np.sqrt(0.5)),
+            "one": np.float32(1),
+            "half": np.float32(0.5),
+        },
+        image=(1, 4, 9, 11),
+    )
+    graph = read_onnx(onnx_nets.saved(tmp_path, proto))
+    assert graph.layers[-1].name == graph.output == "gelu"
+    assert {layer.name.partition("_")[0] for layer in graph.layers} == {"shuffle", "gelu"}
+    assert {*graph.shapes} == {"input", *(layer.output for layer in graph.layers)}
+
+
+def test_names_that_are_no_text(tmp_path):
+    path = tmp_path / "net.onnx"
+    path.write_bytes(PLAIN.SerializeToString().replace(b"Relu", b"Re\xff\xfe"))
+    assert "a name is not UTF-8" in refused(path)

@@ -156,5 +156,10 @@ class NetReader:
         return counted - 1
 
 
+def given(parameter: Any, name: str, default: Any) -> Any:
+    """A field of a message, or Caffe's default where the text does not give it."""
+    return getattr(parameter, name) if parameter.HasField(name) else default
+
+
 def _core(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(size for size in shape if size != 1)

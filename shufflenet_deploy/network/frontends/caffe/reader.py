@@ -33,17 +33,6 @@ def read_caffe(
             or a layer is not known; the message names file and layer.
         ExportError: the network cannot be simplified to layers that exist.
     """
-    return simplify(recognise(read(prototxt, caffemodel, resolution=resolution, name=name)))
-
-
-def read(
-    prototxt: Path,
-    caffemodel: Path,
-    *,
-    resolution: Resolution | None = None,
-    name: str = "",
-) -> Graph:
-    """The network as it is written; see ``read_caffe``."""
     text = NetText(prototxt)
     reader = NetReader(text, Weights(caffemodel), READERS, resolution)
-    return reader.read(name or prototxt.stem)
+    return reader.builder.tidied(simplify(recognise(reader.read(name or prototxt.stem))))

@@ -7,6 +7,7 @@ hold (quantised networks, control flow, operators of others) is refused before a
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -50,6 +51,8 @@ class ModelFile:
         graph = self._model.graph
         if not graph.node:
             self.refuse("there is no network in it")
+        if not all(isinstance(text, str) for text in _texts(graph)):
+            self.refuse("it is no ONNX file, or a damaged one (a name is not UTF-8)")
         self.opset = self._opset()
         if graph.sparse_initializer:
             self.refuse("its weights are sparse: store them as dense tensors")
@@ -161,6 +164,18 @@ class ModelFile:
             self.refuse(
                 f"{what} is control flow: export with constant shapes, or remove it with onnxslim"
             )
+
+
+def _texts(graph: onnx.GraphProto) -> Iterator[object]:
+    """All names that are looked at; protobuf gives bytes for what is no text."""
+    for node in graph.node:
+        yield from (node.op_type, node.domain, node.name, *node.input, *node.output)
+        yield from (entry.name for entry in node.attribute)
+        yield from (text for entry in node.metadata_props for text in (entry.key, entry.value))
+    for tensor in graph.initializer:
+        yield tensor.name
+        yield from (text for entry in tensor.external_data for text in (entry.key, entry.value))
+    yield from (value.name for value in (*graph.input, *graph.output))
 
 
 def image_shape(file: ModelFile, size: tuple[int, int, int, int] | None) -> tuple[int, int, int]:

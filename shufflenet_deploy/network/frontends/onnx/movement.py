@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from shufflenet_deploy.network.frontends.file_builder import Value
-from shufflenet_deploy.network.frontends.onnx.node import Node, Tensor
+from shufflenet_deploy.network.frontends.onnx.node import Node, Tensor, settled
 from shufflenet_deploy.network.frontends.onnx.resize import READERS as RESIZE_READERS
 from shufflenet_deploy.network.graph import (
     ArithmeticKind,
     Concat,
+    Conv,
     DepthToSpace,
     Pad,
     PadMode,
@@ -21,7 +22,7 @@ from shufflenet_deploy.network.graph import (
 )
 from shufflenet_deploy.network.shapes import MOST_ELEMENTS, Shape
 
-#: Parts that a Gather may be made of; more would be slower than it is worth.
+#: Parts that a Gather or Tile may be made of.
 _MOST_PARTS = 64
 
 
@@ -100,7 +101,7 @@ def _part(node: Node, tensor: Tensor, axis: int, start: int, stop: int, *, step:
     value, inner = _along(node, tensor, axis)
     made = node.builder.sliced(value, inner, start, stop, step)
     count = len(range(start, stop, step))
-    return Tensor(made, (*tensor.shape[:axis], count, *tensor.shape[axis + 1 :]))
+    return settled(node.builder, made, (*tensor.shape[:axis], count, *tensor.shape[axis + 1 :]))
 
 
 def _slice(node: Node) -> Tensor:
@@ -145,13 +146,21 @@ def _gather(node: Node) -> Tensor:
 
 
 def _taken(node: Node, tensor: Tensor, axis: int, order: list[int]) -> Tensor:
-    """Elements in any order: a slice, a shuffle, or several slices joined."""
+    """Elements in any order: a slice, a shuffle, several slices joined, or a convolution.
+
+    A convolution with one 1 in each row is what channels without any order become: its products
+    cost less than joining hundreds of slices.
+    """
     value, inner = _along(node, tensor, axis)
     shape = (*tensor.shape[:axis], len(order), *tensor.shape[axis + 1 :])
     groups = _shuffle_groups(order)
     if groups and inner == 0 and len(value.shape) == 3:
         return Tensor(node.builder.shuffled(value, groups), shape)
     runs = _runs(order)
+    if len(runs) > _MOST_PARTS and inner == 0 and len(value.shape) == 3:
+        picks = np.eye(value.shape[0], dtype=np.float32)[order][:, :, None, None]
+        bias = np.zeros(len(order), np.float32)
+        return Tensor(node.builder.emit(Conv, value, weight=picks, bias=bias), shape)
     if len(runs) > _MOST_PARTS:
         node.fail(f"takes elements in an order of {len(runs)} runs, {_MOST_PARTS} at most are cut")
     parts = [node.builder.sliced(value, inner, start, stop, step) for start, stop, step in runs]
@@ -350,7 +359,8 @@ def _tile(node: Node) -> Tensor:
             value, inner = _along(node, tensor, axis)
             made = node.builder.emit(Concat, *[value] * count, axis=inner)
             size = tensor.shape[axis] * count
-            tensor = Tensor(made, (*tensor.shape[:axis], size, *tensor.shape[axis + 1 :]))
+            shape = (*tensor.shape[:axis], size, *tensor.shape[axis + 1 :])
+            tensor = settled(node.builder, made, shape)
     return tensor
 
 

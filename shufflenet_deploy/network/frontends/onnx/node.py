@@ -45,6 +45,11 @@ def without_batch(shape: Shape) -> Shape:
     return shape[1:] if shape[:1] == (1,) else shape
 
 
+def settled(builder: FileBuilder, value: Value, shape: Shape) -> Tensor:
+    """A value of the elements of a tensor as the tensor: reshaped where it has other axes."""
+    return Tensor(builder.reshaped(value, without_batch(shape)), shape)
+
+
 class Node:
     """A node with its inputs: computed tensors, constants, or None where one is left out."""
 

@@ -20,7 +20,7 @@ from shufflenet_deploy.network.frontends.onnx import (
     windows,
 )
 from shufflenet_deploy.network.frontends.onnx.model_file import ModelFile, image_shape
-from shufflenet_deploy.network.frontends.onnx.node import Array, Node, Tensor, without_batch
+from shufflenet_deploy.network.frontends.onnx.node import Array, Node, Tensor, settled
 from shufflenet_deploy.network.graph import Graph
 from shufflenet_deploy.network.passes.recognise import recognise
 from shufflenet_deploy.network.passes.simplify import simplify
@@ -55,54 +55,51 @@ def read_onnx(
             message names file, operator and node.
         ExportError: the network cannot be simplified to layers that exist.
     """
-    return simplify(recognise(read(path, resolution=resolution, shape=shape, name=name)))
+    reader = OnnxReader(path, resolution=resolution, shape=shape)
+    return reader.builder.tidied(simplify(recognise(reader.read(name or path.stem))))
 
 
-def read(
-    path: Path,
-    *,
-    resolution: Resolution | None = None,
-    shape: tuple[int, int, int, int] | None = None,
-    name: str = "",
-) -> Graph:
-    """The network of an ONNX file as it is written; see ``read_onnx``."""
-    file = ModelFile(path)
-    if shape is None and resolution is not None:
-        shape = (0, 0, resolution.height, resolution.width)
-    reader = _Reader(file, image_shape(file, shape))
-    return reader.read(name or path.stem)
+class OnnxReader:
+    """The values of a file by name, in the order of its nodes; arguments as of ``read_onnx``."""
 
-
-class _Reader:
-    """The values of the file by name, in the order of its nodes."""
-
-    def __init__(self, file: ModelFile, image: tuple[int, int, int]) -> None:
-        self._file = file
-        self._builder = FileBuilder(str(file.path), image)
+    def __init__(
+        self,
+        path: Path,
+        *,
+        resolution: Resolution | None = None,
+        shape: tuple[int, int, int, int] | None = None,
+    ) -> None:
+        if shape is None and resolution is not None:
+            shape = (0, 0, resolution.height, resolution.width)
+        self._file = file = ModelFile(path)
+        image = image_shape(file, shape)
+        self.builder = FileBuilder(str(path), image)
         self._known: dict[str, Tensor | Array] = dict(file.initializers())
-        self._known[file.inputs[0].name] = self._settled(Value(INPUT_NAME, image), (1, *image))
+        self._known[file.inputs[0].name] = settled(
+            self.builder, Value(INPUT_NAME, image), (1, *image)
+        )
         self._weights = set(self._known)
 
     def read(self, name: str) -> Graph:
-        """All nodes, then the outputs."""
+        """The network as it is written."""
         for proto in self._file.nodes:
-            self._builder.what = f"{proto.op_type} '{proto.name or ', '.join(proto.output)}'"
-            self._builder.name = names.layer_name(proto, self._weights)
-            with self._builder.malformed():
+            self.builder.what = f"{proto.op_type} '{proto.name or ', '.join(proto.output)}'"
+            self.builder.name = names.layer_name(proto, self._weights)
+            with self.builder.malformed():
                 values = self._computed(proto)
             for output, value in zip(proto.output, values, strict=False):
                 if output in self._known:
-                    self._builder.fail(f"makes '{output}', which is there already")
+                    self.builder.fail(f"makes '{output}', which is there already")
                 self._known[output] = value
-        return self._builder.graph(name, self._outputs())
+        return self.builder.graph(name, self._outputs())
 
     def _outputs(self) -> list[Value]:
         values: list[Value] = []
         for name in self._file.outputs:
-            self._builder.what = f"the output '{name}'"
+            self.builder.what = f"the output '{name}'"
             found = self._known.get(name)
             if not isinstance(found, Tensor):
-                self._builder.fail("does not depend on the image")
+                self.builder.fail("does not depend on the image")
             values.append(found.value)
         if not values:
             self._file.refuse("it has no output")
@@ -110,7 +107,7 @@ class _Reader:
 
     def _computed(self, proto: onnx.NodeProto) -> tuple[Tensor | Array, ...]:
         inputs = [self._input(name) for name in proto.input]
-        node = Node(self._builder, proto, inputs, self._file.opset)
+        node = Node(self.builder, proto, inputs, self._file.opset)
         if proto.op_type == "Constant":
             return (constants.of_node(node, self._file),)
         if proto.op_type in {"Shape", "Size"} and any(isinstance(one, Tensor) for one in inputs):
@@ -119,14 +116,14 @@ class _Reader:
             return constants.folded(node)
         reader = READERS.get(proto.op_type)
         if reader is None:
-            self._builder.fail(
+            self.builder.fail(
                 "is an operator that no layer here computes: export without it, or measure the "
                 "file as it is (bench --file)"
             )
         found = reader(node)
         several = found if isinstance(found, tuple) else (found,)
         return tuple(
-            self._settled(one.value, one.shape) if isinstance(one, Tensor) else one
+            settled(self.builder, one.value, one.shape) if isinstance(one, Tensor) else one
             for one in several
         )
 
@@ -134,9 +131,5 @@ class _Reader:
         if not name:
             return None
         if name not in self._known:
-            self._builder.fail(f"reads '{name}', which is neither stored nor made before it")
+            self.builder.fail(f"reads '{name}', which is neither stored nor made before it")
         return self._known[name]
-
-    def _settled(self, value: Value, shape: tuple[int, ...]) -> Tensor:
-        """A tensor whose value has the file's shape without a leading one."""
-        return Tensor(self._builder.reshaped(value, without_batch(shape)), shape)

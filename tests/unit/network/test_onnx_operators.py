@@ -1,4 +1,4 @@
-"""ONNX files as graphs, and graphs as modules: random operators against onnxruntime."""
+"""ONNX operators as graphs, and these as modules: each against onnxruntime."""
 
 from __future__ import annotations
 
@@ -204,3 +204,163 @@ def test_slices(tmp_path):
             [node("Slice", "x starts ends axes steps")], constants, image=(1, 4, height, width)
         )
         compare(tmp_path, proto, normal(random, 1, 4, height, width))
+
+
+@pytest.mark.parametrize(
+    ("order", "layers"),
+    [
+        (range(3, 40), ["Slice"]),
+        (range(2, 40, 3), ["Slice"]),
+        ([2], ["Slice"]),
+        (np.arange(40).reshape(8, 5).T.reshape(-1), ["Shuffle"]),
+        ([5, 6, 7, 0, 1, 9], ["Slice", "Slice", "Slice", "Concat"]),
+        (np.random.default_rng(0).permutation(160) % 40, ["Conv"]),
+    ],
+)
+def test_channels_in_any_order(tmp_path, order, layers):
+    constants = {"w": normal(np.random.default_rng(1), 40, 2, 1, 1), "order": np.int64(list(order))}
+    nodes = [node("Conv", "x w", "c"), node("Gather", "c order", axis=1)]
+    proto = onnx_nets.model(nodes, constants, image=(1, 2, 4, 3))
+    graph = compare(tmp_path, proto, normal(np.random.default_rng(2), 1, 2, 4, 3))
+    assert [type(layer).__name__ for layer in graph.layers] == ["Conv", *layers]
+
+
+def test_products_along_any_axis(tmp_path):
+    random = np.random.default_rng(7)
+    constants = {
+        "rows": normal(random, 4, 5),
+        "columns": normal(random, 6, 2),
+        "flat": np.int64([1, 8, 3]),
+        "w": normal(random, 3, 7),
+        "b": normal(random, 7),
+    }
+    nodes = [
+        node("MatMul", "rows x", "r"),
+        node("MatMul", "r columns", "c"),
+        node("Reshape", "c flat", "f"),
+        node("MatMul", "f w", "m"),
+        node("Add", "m b", "y"),
+    ]
+    proto = onnx_nets.model(nodes, constants, image=(1, 3, 5, 6))
+    compare(tmp_path, proto, normal(random, 1, 3, 5, 6))
+
+
+def test_everything_but_one_axis_is_sliced_whole(tmp_path):
+    constants = {"starts": np.int64([0, 0, 1, 1]), "ends": np.int64([1, 3, 8, 8])}
+    proto = onnx_nets.model([node("Slice", "x starts ends")], constants)
+    compare(tmp_path, proto, normal(np.random.default_rng(8), 1, 3, 9, 11))
+
+
+ROW = np.float32([[[[0.5, -1.0, 2.0, 3.0, -0.25]]]])
+PER_CHANNEL = np.float32([0.5, -2.0, 3.0]).reshape(3, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("operator", "constants", "attributes", "opset"),
+    [
+        *((name, [PER_CHANNEL], {}, 18) for name in ("Add", "Sub", "Mul", "Div", "Max", "Min")),
+        ("Sub", [ROW], {}, 18),
+        ("Sum", [PER_CHANNEL, ROW], {}, 18),
+        ("Mean", [PER_CHANNEL, ROW], {}, 18),
+        *((name, [], {}, 18) for name in ("Neg", "Abs", "Reciprocal", "Relu", "Sigmoid", "Tanh")),
+        *((name, [], {}, 18) for name in ("HardSwish", "Mish", "Selu", "Identity", "Dropout")),
+        ("Pow", [np.float32(3)], {}, 18),
+        ("Clip", [np.float32(-0.5), np.float32(0.25)], {}, 18),
+        ("Clip", [], {"min": -0.5, "max": 0.25}, 10),
+        ("HardSigmoid", [], {}, 18),
+        ("HardSigmoid", [], {"alpha": 1 / 6, "beta": 0.5}, 18),
+        ("LeakyRelu", [], {"alpha": 0.2}, 18),
+        ("PRelu", [PER_CHANNEL], {}, 18),
+        ("PRelu", [np.float32([0.3])], {}, 18),
+        ("Elu", [], {"alpha": 0.7}, 18),
+        ("Gelu", [], {}, 20),
+        ("Gelu", [], {"approximate": "tanh"}, 20),
+        ("Softmax", [], {"axis": 1}, 13),
+        ("Softmax", [], {"axis": 1}, 11),
+        ("Softmax", [], {}, 13),
+        ("LogSoftmax", [], {"axis": -1}, 13),
+        ("LRN", [], {"size": 3, "alpha": 0.5, "beta": 0.6, "bias": 1.5}, 18),
+        ("BatchNormalization", [np.float32([1, 2, 3])] * 4, {"epsilon": 0.1}, 15),
+        *(("ReduceMean", [], {"axes": axes}, 13) for axes in ([2, 3], [1], [0, 1, 2, 3], [0])),
+        ("ReduceMean", [], {"axes": [2, 3], "keepdims": 0}, 13),
+        ("ReduceSum", [np.int64([1, -1])], {"keepdims": 0}, 13),
+        ("ReduceMax", [np.int64([2])], {}, 18),
+        ("GlobalAveragePool", [], {}, 18),
+        ("GlobalMaxPool", [], {}, 18),
+        ("Flatten", [], {"axis": 2}, 18),
+        ("Squeeze", [np.int64([0])], {}, 18),
+        ("Unsqueeze", [np.int64([0, 3])], {}, 18),
+        ("Transpose", [], {"perm": [0, 2, 3, 1]}, 18),
+        ("Transpose", [], {"perm": [2, 0, 1, 3]}, 18),
+        ("Reshape", [np.int64([0, -1, 2])], {}, 18),
+        ("Expand", [np.int64([1, 3, 4, 5])], {}, 18),
+        ("Expand", [np.int64([2, 1, 1, 1, 1])], {}, 18),
+        ("Tile", [np.int64([1, 2, 1, 3])], {}, 18),
+        ("Tile", [np.int64([2, 1, 1, 1])], {}, 18),
+        ("Gather", [np.int64(1)], {"axis": 2}, 18),
+        ("Gather", [np.int64([[2, 0], [1, 1]])], {"axis": 1}, 18),
+        ("Pad", [np.int64([0, 1, 0, 0, 0, 2, 0, 0])], {}, 18),
+        ("Pad", [], {"pads": [0, 0, 1, 2, 0, 0, 0, 1], "value": 2.0}, 10),
+        ("Upsample", [np.float32([1, 1, 2, 3])], {}, 9),
+        ("Upsample", [np.float32([1, 1, 2, 2])], {"mode": "linear"}, 9),
+    ],
+)
+def test_operators_of_one_tensor(tmp_path, operator, constants, attributes, opset):
+    names = [f"c{index}" for index in range(len(constants))]
+    proto = onnx_nets.model(
+        [node(operator, " ".join(["x", *names]), **attributes)],
+        dict(zip(names, constants, strict=True)),
+        image=(1, 3, 4, 5),
+        opset=opset,
+    )
+    image = np.linspace(-3, 3, 60, dtype=np.float32).reshape(1, 3, 4, 5) + 0.01
+    compare(
+        tmp_path,
+        proto,
+        np.random.default_rng(9).permutation(image.reshape(-1)).reshape(image.shape),
+    )
+
+
+@pytest.mark.parametrize("operator", ["Sub", "Div"])
+def test_a_constant_on_the_left(tmp_path, operator):
+    proto = onnx_nets.model([node(operator, "c x")], {"c": PER_CHANNEL}, image=(1, 3, 2, 2))
+    compare(
+        tmp_path, proto, np.random.default_rng(0).uniform(1, 2, (1, 3, 2, 2)).astype(np.float32)
+    )
+
+
+@pytest.mark.parametrize(("blocks", "mode"), [("DepthToSpace", "DCR"), ("DepthToSpace", "CRD")])
+def test_blocks(tmp_path, blocks, mode):
+    weight = normal(np.random.default_rng(0), 12, 3, 1, 1)
+    nodes = [
+        node("SpaceToDepth", "x", "s", blocksize=2),
+        node("Conv", "s w", "c"),
+        node(blocks, "c", blocksize=2, mode=mode),
+    ]
+    proto = onnx_nets.model(nodes, {"w": np.repeat(weight, 4, 1)}, image=(1, 3, 4, 6))
+    compare(tmp_path, proto, normal(np.random.default_rng(1), 1, 3, 4, 6))
+
+
+def test_shapes_are_computed_when_the_file_is_read(tmp_path):
+    nodes = [
+        node("Shape", "x", "shape"),
+        node("Gather", "shape two", "height"),
+        node("Div", "height two", "half"),
+        node("Unsqueeze", "half zero", "row"),
+        node("Concat", "start row rest", "target", axis=0),
+        node("Cast", "target", "float", to=1),
+        node("Cast", "float", "integer", to=7),
+        node("Reshape", "x integer", "split"),
+        node("ConstantOfShape", "length", "zeros"),
+        node("Add", "split zeros", "y"),
+    ]
+    constants = {
+        "two": np.int64(2),
+        "zero": np.int64([0]),
+        "start": np.int64([1, -1]),
+        "rest": np.int64([5]),
+        "length": np.int64([5]),
+    }
+    proto = onnx_nets.model(nodes, constants, image=(1, 3, 4, 5))
+    graph = compare(tmp_path, proto, normal(np.random.default_rng(1), 1, 3, 4, 5))
+    assert graph.shapes[graph.output] == (6, 2, 5)
