@@ -50,6 +50,20 @@ def test_own_weights(folder: Path) -> None:
         assert "-fp32." not in line or line.endswith("parity passed")
 
 
+def test_own_network(folder: Path) -> None:
+    argv = [
+        sys.executable,
+        EXAMPLES / "own_network.py",
+        "local",
+        "32x32",
+        "own.sqlite",
+        "artifacts",
+    ]
+    said = done(argv, folder, text=True).stdout
+    assert said.splitlines()[0].endswith("parity passed")
+    assert "| TinyNet" in said
+
+
 def test_measure_a_host_then_read_the_journal(folder: Path) -> None:
     argv = [sys.executable, EXAMPLES / "measure_host.py", "local", "journal.sqlite", "artifacts"]
     said = done(argv, folder, text=True).stdout

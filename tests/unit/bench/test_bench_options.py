@@ -313,8 +313,12 @@ def test_every_field_of_a_suite_is_either_kept_or_extended():
     extended = {"precision_target", "max_processes", "retries", "max_temperature_c", "profile"}
     extended |= {"sustained_secs", "benchmark_model"}
     unreachable = {"name", "title", "seed", "spec"}
+    of_files = {"shapes"}
     assert set(Suite.model_fields) == {*resume.KEPT, *extended, *unreachable}
-    assert set(BenchmarkSpec.model_fields) == {*resume.KEPT_OF_SPEC, *SCHEDULE, "threads"}
+    assert set(BenchmarkSpec.model_fields) == {
+        *(*resume.KEPT_OF_SPEC, *SCHEDULE, "threads"),
+        *of_files,
+    }
 
 
 def test_a_suite_is_resumed_where_it_was_measured():
