@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -87,6 +88,7 @@ class Network:
                 module: nn.Module = timm.create_model(self.name).eval()
                 size = module.default_cfg["input_size"]  # type: ignore[index,call-overload]
                 return module, (size[1], size[2]), size[0]
+            np.int = int  # type: ignore[attr-defined]  # pytorchcv is older than its removal
             provider = importlib.import_module("pytorchcv.model_provider")
             module = provider.get_model(self.name).eval()
         size = getattr(module, "in_size", (224, 224))

@@ -135,6 +135,12 @@ def _read_batch_norm(builder: GraphBuilder, x: Value, **given: Any) -> list[Valu
     return [builder.reshaped(made, shape, aside=True), None, None]
 
 
+def _read_batch_norm_of_inference(
+    builder: GraphBuilder, x: Value, **given: Any
+) -> list[Value | None]:
+    return _read_batch_norm(builder, x, training=False, **given)
+
+
 def _read_max_pool(
     builder: GraphBuilder,
     x: Value,
@@ -347,6 +353,7 @@ LAYER_READERS: dict[str, Callable[..., Any]] = {
     "addmm": _read_addmm,
     "mm": _read_mm,
     "native_batch_norm": _read_batch_norm,
+    "_native_batch_norm_legit_no_training": _read_batch_norm_of_inference,
     "max_pool2d_with_indices": _read_max_pool,
     "avg_pool2d": _read_average_pool,
     "_adaptive_avg_pool2d": _read_adaptive_average_pool,

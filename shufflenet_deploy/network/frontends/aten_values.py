@@ -288,8 +288,11 @@ def _reduced(builder: GraphBuilder, kind: ReduceKind, x: Value, dim: Any, *, kee
     dims = [dim] if isinstance(dim, int) else list(dim or range(x.rank))
     axes = tuple(sorted(builder.axis(x, one) for one in dims))
     kept = tuple(1 if axis in axes else size for axis, size in enumerate(x.shape))
+    if keep and kept == x.shape:
+        return x  # A reduction of single elements.
     if kind is ReduceKind.MEAN and axes == (1, 2) and len(x.shape) == 3 and x.batch == 0:
-        pooled = builder.emit(AdaptiveAveragePool, (x,), kept, size=(1, 1))
+        one = kept == x.shape
+        pooled = x if one else builder.emit(AdaptiveAveragePool, (x,), kept, size=(1, 1))
         return pooled if keep else builder.reshaped(pooled, (x.shape[0],))
     if keep:
         return builder.emit(Reduce, (x,), kept, kind=kind, axes=axes)

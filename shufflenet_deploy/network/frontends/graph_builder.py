@@ -7,10 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
+import numpy as np
+
 from shufflenet_deploy.errors import ExportError
 from shufflenet_deploy.network.graph import (
     Activation,
     Concat,
+    Conv,
     Elementwise,
     Flatten,
     Layer,
@@ -213,9 +216,19 @@ class GraphBuilder:
             return self.shuffle(x, groups)
         pieces = _progressions(order)
         if len(pieces) > _MOST_PIECES:
-            self.fail(f"reorders {count} elements in a way that is no channel shuffle")
+            return self._gathered_by_weights(x, axis, order)
         parts = [self.cut(x, axis, part.start, part.stop, part.step) for part in pieces]
         return self.joined(parts, axis)
+
+    def _gathered_by_weights(self, x: Value, axis: int, order: list[int]) -> Value:
+        """Any order of channels: a convolution of which each filter has a single one."""
+        if axis != 0 or len(x.shape) != 3:
+            self.fail(f"reorders {x.shape[axis]} elements in a way that is no channel shuffle")
+        weight = np.zeros((len(order), x.shape[0], 1, 1), np.float32)
+        weight[np.arange(len(order)), order] = 1
+        bias = np.zeros(len(order), np.float32)
+        shape = (len(order), *x.shape[1:])
+        return self.emit(Conv, (x,), shape, "gather", weight=weight, bias=bias)
 
     def shuffle(self, x: Value, groups: int) -> Value:
         """Append a channel shuffle."""

@@ -28,6 +28,9 @@ _CONSTANTS = {"zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "
 #: Functions of which the results have the shape of the first argument.
 _TOLD_WHOLE = {functional.local_response_norm}
 
+#: No small network has larger tensors than this.
+MAX_ELEMENTS = 1 << 28
+
 _DATA_DEPENDENT = (
     "depends on the values of its input (an if, a loop or a number made of a tensor), which no "
     "exported file can"
@@ -171,6 +174,8 @@ def _operator(func: Any, args: Any, kwargs: Any) -> Any:
         raise ExportError(_DATA_DEPENDENT)
     results = without_values(func, *mapped((args, kwargs), _without_data))
     flat = [one for one in _leaves(results) if isinstance(one, torch.Tensor)]
+    if any(one.numel() > MAX_ELEMENTS for one in flat):
+        raise ExportError(f"makes a tensor of more than {MAX_ELEMENTS} elements")
     in_place = schema.is_mutable and name.endswith("_")
     if in_place and not isinstance(args[0], Recorded):
         raise ExportError("writes computed values into a tensor of constants")
@@ -224,38 +229,75 @@ def _place(meta: torch.Tensor) -> int:
     return int(meta.untyped_storage()._cdata)  # noqa: SLF001 - there is no other
 
 
+@dataclass(frozen=True)
+class Scope:
+    """The module that is running; a ``layer`` is one in which nothing else runs by a name."""
+
+    path: str
+    layer: bool
+
+
+class Program(nn.Module):
+    """A module that says itself which of the modules it was made of is running."""
+
+    follow: Callable[[Scope], None] = staticmethod(lambda _: None)
+
+
 class Scopes:
     """The stack of modules that are running, while a module runs."""
 
     def __init__(self, root: nn.Module) -> None:
-        self._paths = {module: path for path, module in root.named_modules()}
-        self._running: list[tuple[str, nn.Module]] = []
+        self._root = root
+        self._scopes = {
+            module: Scope(path, bool(path) and _is_layer(module))
+            for path, module in root.named_modules()
+        }
+        self._running = [Scope("", layer=False)]
 
     @property
-    def innermost(self) -> tuple[str, nn.Module] | None:
-        """Path and module of the innermost call."""
-        return self._running[-1] if self._running else None
+    def innermost(self) -> Scope:
+        """The innermost call."""
+        return self._running[-1]
 
     @contextmanager
     def watching(self) -> Iterator[None]:
         """Follow every call of a submodule."""
         hooks = []
-        for module in self._paths:
+        for module in self._scopes:
             if isinstance(module, torch.jit.ScriptModule):
                 continue  # Has no hooks; what it calls counts as its parent's.
             hooks.append(module.register_forward_pre_hook(self._enter))
             hooks.append(module.register_forward_hook(self._leave))
+        if isinstance(self._root, Program):
+            self._root.follow = self._jump
         try:
             yield
         finally:
             for hook in hooks:
                 hook.remove()
+            if isinstance(self._root, Program):
+                del self._root.follow
 
     def _enter(self, module: nn.Module, _: Any) -> None:
-        self._running.append((self._paths[module], module))
+        self._running.append(self._scopes[module])
 
     def _leave(self, *_: Any) -> None:
         self._running.pop()
+
+    def _jump(self, scope: Scope) -> None:
+        self._running[-1] = scope
+
+
+#: Modules of PyTorch in which other modules run.
+CONTAINERS = (nn.Module, nn.Sequential, nn.ModuleList, nn.ModuleDict)
+
+
+def _is_layer(module: nn.Module) -> bool:
+    """True for modules of PyTorch, what is derived from them, and modules without submodules."""
+    if not any(True for _ in module.children()):
+        return True
+    ancestors = [kind for kind in type(module).__mro__ if kind.__module__.startswith("torch.nn.")]
+    return any(kind not in CONTAINERS for kind in ancestors)
 
 
 def run(module: nn.Module, shape: Shape, listener: Listener, name: str, scopes: Scopes) -> Any:
@@ -272,7 +314,7 @@ def run(module: nn.Module, shape: Shape, listener: Listener, name: str, scopes: 
         with torch.no_grad(), scopes.watching():
             return module(recorded)
     except Exception as error:  # The module's own code may raise anything.
-        path = scopes.innermost[0] if scopes.innermost else ""
+        path = scopes.innermost.path
         where = f"module '{path}'" if path else "its forward()"
         lines = str(error).splitlines() or [type(error).__name__]
         reason = lines[0] if isinstance(error, DeployError) else f"fails: {lines[0]}"

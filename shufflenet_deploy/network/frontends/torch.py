@@ -14,10 +14,9 @@ from torch import nn
 
 from shufflenet_deploy.errors import ExportError
 from shufflenet_deploy.network.frontends import recording
-from shufflenet_deploy.network.frontends.aten_layers import LAYER_READERS
-from shufflenet_deploy.network.frontends.aten_shapes import SHAPE_READERS
-from shufflenet_deploy.network.frontends.aten_values import OPERAND_READERS, VALUE_READERS
+from shufflenet_deploy.network.frontends.aten_values import OPERAND_READERS
 from shufflenet_deploy.network.frontends.graph_builder import INPUT_NAME, GraphBuilder, Value
+from shufflenet_deploy.network.frontends.operators import READERS
 from shufflenet_deploy.network.frontends.recording import Call, Content, Recorded, Unreadable
 from shufflenet_deploy.network.frontends.shape_inference import Shape, mapped
 from shufflenet_deploy.network.graph import Graph
@@ -110,13 +109,12 @@ class _Reading(GraphBuilder):
             return Unreadable(str(error))
 
     def _locate(self, name: str) -> None:
-        innermost = self._scopes.innermost
-        path, module = innermost or ("", self._root)
-        self.module_path = path
-        self.called = "" if path and _is_layer(module) else _word(name)
+        scope = self._scopes.innermost
+        self.module_path = scope.path
+        self.called = "" if scope.layer else _word(name)
 
     def _read(self, call: Call, broken: Unreadable | None) -> list[Value | None]:
-        read = _READERS.get(call.name)
+        read = READERS.get(call.name)
         if read is None:
             self.fail(_REASONS.get(call.name) or f"computes {_word(call.name)}(), {_WAY_ON}")
         first, others = call.first, call.others
@@ -150,14 +148,6 @@ def _word(operator: str) -> str:
     return {"cat": "concat", "unsafe_view": "view", "prelu_kernel": "prelu"}.get(word, word)
 
 
-def _is_layer(module: nn.Module) -> bool:
-    """True for modules of PyTorch, what is derived from them, and modules without submodules."""
-    if not any(True for _ in module.children()):
-        return True
-    ancestors = [kind for kind in type(module).__mro__ if kind.__module__.startswith("torch.nn.")]
-    return any(kind not in _CONTAINERS for kind in ancestors)
-
-
 def _inputs(module: nn.Module) -> int:
     """Arguments that a forward pass must be given."""
     try:
@@ -173,10 +163,6 @@ def _flat(tree: Any) -> list[Any]:
         return [leaf for branch in tree for leaf in _flat(branch)]
     return [tree]
 
-
-_CONTAINERS = (nn.Module, nn.Sequential, nn.ModuleList, nn.ModuleDict)
-
-_READERS = {**LAYER_READERS, **VALUE_READERS, **OPERAND_READERS, **SHAPE_READERS}
 
 _WAY_ON = "which only the format onnx can express"
 

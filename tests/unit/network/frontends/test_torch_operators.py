@@ -246,6 +246,11 @@ def test_dense_and_vectors(module, kinds):
     check(module, channels=8, kinds=kinds, batch=1)
 
 
+def test_any_order_of_many_channels():
+    order = torch.randperm(150, generator=torch.manual_seed(0))[:140]
+    check(of(lambda x: x[:, order]), channels=150, size=(2, 3), kinds=[Conv])
+
+
 def test_efficient_channel_attention():
     def gate(self, x):
         y = x.mean((2, 3), keepdim=True)
