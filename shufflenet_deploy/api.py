@@ -56,7 +56,7 @@ def load(
     *,
     weights: str | Path | None = None,
     seed: int = 0,
-    head: Literal["fixed", "dense"] = "fixed",
+    head: Literal["fixed", "dense", "none"] = "fixed",
 ) -> Model:
     """Load a network as a PyTorch module in eval mode.
 
@@ -65,7 +65,8 @@ def load(
         weights: a checkpoint (.pth, .pt or .safetensors); None for the card's own weights, or
             untrained ones.
         seed: the seed of untrained weights.
-        head: the fully connected layers of AlexNet and VGG at resolutions other than their own.
+        head: the fully connected layers of AlexNet and VGG at resolutions other than their own;
+            ``none`` for the feature extractor alone.
 
     Returns:
         The module (``.module``) with its architecture, preprocessing and the origin of its weights.

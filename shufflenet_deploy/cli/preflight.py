@@ -93,7 +93,7 @@ def _takes(suite: Suite, model: str, size: Resolution) -> None:
     from shufflenet_deploy import zoo  # noqa: PLC0415
 
     try:
-        zoo.complexity_of(model, size, suite.alexnet_head)
+        zoo.complexity_of(model, size, suite.head_of(model))
     except UsageError as error:
         if model == suite.baseline and model not in suite.models:
             advice = "or measure without one: --baseline none"
@@ -115,7 +115,7 @@ def _smallest(suite: Suite, model: str) -> str:
     while enough - too_small > 1:
         side = (too_small + enough) // 2
         try:
-            zoo.complexity_of(model, Resolution(height=side, width=side), suite.alexnet_head)
+            zoo.complexity_of(model, Resolution(height=side, width=side), suite.head_of(model))
         except UsageError:
             too_small = side
         else:

@@ -20,6 +20,7 @@ KEPT = {
     "cards": "--model",
     "baseline": "--baseline",
     "alexnet_head": "--alexnet-head",
+    "head": "--head",
     "weights": "--weights",
     "calibration": "--calib",
     "lowerings": "--lowering",

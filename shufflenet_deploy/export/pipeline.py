@@ -70,7 +70,8 @@ def build_artifact(
     for note in model.notes:
         on_stage(f"{NOTE}{note}")
     complexity = zoo.complexity(model.module, request.resolution, model.architecture.name)
-    names = class_names(request.labels, model.architecture.description.classes)
+    classes = model.architecture.description.classes
+    names = class_names(request.labels, classes, request.head)
     validator = Validator(model, request, images, complexity.multiply_adds)
     chosen = Batches(
         images.within_budget(request.resolution), model.preprocessing, request.resolution
@@ -89,6 +90,7 @@ def build_artifact(
                 resolution=request.resolution,
                 file_format=request.format,
                 class_names=names,
+                head=request.head,
             ),
             report=on_stage,
         )

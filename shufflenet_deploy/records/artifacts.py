@@ -97,18 +97,24 @@ class CalibrationInfo(Record):
 class Parity(Record):
     """Numerical parity of an exported file with the module it came from, on held-out inputs.
 
-    ``sqnr_db`` is signal to quantisation-noise ratio in dB over the logits, the minimum over the
-    inputs; ``top1_agreement`` the share of inputs whose best class is the same.
+    ``sqnr_db`` is signal to quantisation-noise ratio in dB over the output, the minimum over the
+    inputs; ``top1_agreement`` the share of inputs whose best class is the same, None where the
+    output is a feature map.
     """
 
     inputs: Size
     max_abs_diff: float
     sqnr_db: float
     cosine: float
-    top1_agreement: float
+    top1_agreement: float | None
     passed: bool
     reason: Text = ""
     first_diverging: Text | None = None
+
+    @property
+    def agreement_text(self) -> str:
+        """``top1_agreement`` in percent; empty where there is none."""
+        return "" if self.top1_agreement is None else f"{self.top1_agreement:.0%}"
 
 
 #: Method that derives activation ranges from the calibration images.

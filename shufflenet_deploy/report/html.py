@@ -8,7 +8,7 @@ from importlib.resources import files
 from statistics import median
 
 from shufflenet_deploy.analysis.profile import Breakdown
-from shufflenet_deploy.records import Conditions, Metric
+from shufflenet_deploy.records import Conditions, Metric, Parity
 from shufflenet_deploy.report import formatting, numerals, palette
 from shufflenet_deploy.report.charts import charts
 from shufflenet_deploy.report.overview import side_by_side
@@ -190,13 +190,15 @@ def _facts(entry: TableCell) -> Mapping[str, str]:
             "sha256": artifact.sha256,
             "weights": f"{weights.source} ({'trained' if weights.trained else 'untrained'})",
             "converter": artifact.converter,
-            "parity": (
-                f"SQNR {artifact.parity.sqnr_db:.1f} dB, top-1 agreement "
-                f"{artifact.parity.top1_agreement:.0%} on {artifact.parity.inputs} inputs"
-            ),
+            "parity": _parity(artifact.parity),
         }
         facts |= {name: str(value) for name, value in artifact.options.items()}
     return facts
+
+
+def _parity(parity: Parity) -> str:
+    same = "" if parity.top1_agreement is None else f", top-1 agreement {parity.agreement_text}"
+    return f"SQNR {parity.sqnr_db:.1f} dB{same} on {parity.inputs} inputs"
 
 
 def _process_facts(process: Process, metric: Metric) -> Mapping[str, str]:

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from shufflenet_deploy.network.frontends.graph_builder import GraphBuilder, Value
 from shufflenet_deploy.network.frontends.module_readers import flattened
-from shufflenet_deploy.network.graph import AdaptiveAveragePool, Add, Concat, Multiply
+from shufflenet_deploy.network.graph import AdaptiveAveragePool, Add, Concat, Multiply, Slice
 from shufflenet_deploy.network.passes.simplify import Unflatten
 
 
@@ -54,6 +54,25 @@ def _read_concat(builder: GraphBuilder, values: Any, dim: int = 0) -> Value:
         builder.fail("joins values along something other than channels")
     channels = sum(part.shape[0] for part in parts)
     return builder.emit(Concat, parts, (channels, *parts[0].shape[1:]), word="concat")
+
+
+def _read_chunk(builder: GraphBuilder, x: Value, chunks: int, dim: int = 0) -> tuple[Value, ...]:
+    builder.require_map(x)
+    if dim not in {1, -3} or x.shape[0] % chunks:
+        builder.fail("cuts a map into unequal parts, or along something other than channels")
+    size = x.shape[0] // chunks
+    return tuple(
+        builder.emit(
+            Slice,
+            (x,),
+            (size, *x.shape[1:]),
+            word="chunk",
+            axis=0,
+            start=start,
+            stop=start + size,
+        )
+        for start in range(0, x.shape[0], size)
+    )
 
 
 def _read_identity(_: GraphBuilder, x: Value, *__: Any, **___: Any) -> Value:
@@ -159,6 +178,8 @@ FUNCTION_READERS: dict[Any, Callable[..., Any]] = {
     ".mul_": _read_multiply,
     operator.mul: _read_multiply,
     operator.imul: _read_multiply,
+    torch.chunk: _read_chunk,
+    ".chunk": _read_chunk,
     torch.mean: _read_mean,
     ".mean": _read_mean,
     ".contiguous": _read_identity,

@@ -84,6 +84,10 @@ def _read_hard_sigmoid(builder: GraphBuilder, _: nn.Module, x: Value) -> Value:
     return builder.elementwise(x, Activation.HARD_SIGMOID)
 
 
+def _read_hard_swish(builder: GraphBuilder, _: nn.Module, x: Value) -> Value:
+    return builder.elementwise(x, Activation.HARD_SWISH)
+
+
 def _read_dropout(builder: GraphBuilder, module: nn.Module, x: Value) -> Value:
     if module.training and not isinstance(module, nn.Identity):
         builder.fail("drops values at inference: call .eval() before exporting")
@@ -204,6 +208,7 @@ MODULE_READERS: dict[type[nn.Module], _Read] = {
     nn.ReLU: _read_relu,
     nn.Sigmoid: _read_sigmoid,
     nn.Hardsigmoid: _read_hard_sigmoid,
+    nn.Hardswish: _read_hard_swish,
     nn.Dropout: _read_dropout,
     nn.Dropout2d: _read_dropout,
     nn.Identity: _read_dropout,
