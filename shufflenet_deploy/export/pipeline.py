@@ -265,6 +265,8 @@ def prepared(model: Model, resolution: Resolution, recipe: Recipe) -> Graph:
 
 
 def _write_onnx(job: _Job) -> str:
+    from shufflenet_deploy.export.onnx.fp32 import call_output_feature_map  # noqa: PLC0415
+
     job.report("converting")
     choice = job.request.choice
     try:
@@ -274,6 +276,8 @@ def _write_onnx(job: _Job) -> str:
             raise
         choice = Choice(FALLBACKS[choice.name])
         converted = _lowered(job, choice)
+    if job.request.head == "none":
+        call_output_feature_map(converted)
     add_to_onnx(converted, job.metadata)
     write_whole(job.path, converted.SerializeToString(deterministic=True))
     return str(choice)

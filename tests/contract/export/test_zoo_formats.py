@@ -39,7 +39,8 @@ def made(out: Path, model: str, fmt: str, precision: str = "fp32", head: str = "
 
 
 @pytest.mark.parametrize(
-    ("fmt", "precision"), [*((fmt, "fp32") for fmt in FORMATS), ("tflite", "int8")]
+    ("fmt", "precision"),
+    [*((fmt, "fp32") for fmt in FORMATS), ("onnx", "int8"), ("tflite", "int8")],
 )
 def test_a_network_without_a_head_ends_in_its_features(
     fmt: str, precision: str, tmp_path: Path
@@ -51,6 +52,8 @@ def test_a_network_without_a_head_ends_in_its_features(
     assert "-none-" in artifact.path.name
     expected = (1, 2, 3, 240) if fmt == "tflite" else (1, 240, 2, 3)
     assert artifact.outputs[0].shape == expected
+    assert artifact.attempts == ()
+    assert (artifact.outputs[0].name == "feature_map") == (fmt == "onnx")
     assert artifact.multiply_adds < 3e6
 
 
