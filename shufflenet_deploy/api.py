@@ -56,7 +56,7 @@ def load(
     *,
     weights: str | Path | None = None,
     seed: int = 0,
-    head: Literal["fixed", "dense"] = "fixed",
+    head: Literal["fixed", "dense", "none"] = "fixed",
     network: Mapping[str, Any] | None = None,
 ) -> Model:
     """Load a network as a PyTorch module in eval mode.
@@ -68,7 +68,8 @@ def load(
         weights: a checkpoint (.pth, .pt or .safetensors); None for the card's own weights, or
             untrained ones.
         seed: the seed of untrained weights.
-        head: the fully connected layers of AlexNet and VGG at resolutions other than their own.
+        head: the fully connected layers of AlexNet and VGG at resolutions other than their own;
+            ``none`` for the feature extractor alone.
         network: facts about a network of your own, by the fields of ``zoo.NetworkOptions``:
             ``arguments`` of the callable, ``name``, ``channels``, ``preprocessing``, ``mean``,
             ``std``, ``channel_order``, ``value_range``.

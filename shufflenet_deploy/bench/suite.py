@@ -42,7 +42,7 @@ from shufflenet_deploy.records import (
 from shufflenet_deploy.target import Mode
 
 #: Architectures whose fully connected layers need a policy at other resolutions than their own.
-_HEADED = ("alexnet", "vgg")
+_HEADED = ("alexnet", "vgg", "pvanet")
 
 #: The option of a cell that names one of several checkpoints of its model.
 WEIGHTS = "weights"
@@ -79,12 +79,13 @@ class Suite(Record):
     selects where the runtimes come from. ``cores`` counts where ``spec.cpus`` names none: the
     fastest ones, all, or what suits the target. No process starts while the target is hotter than
     ``max_temperature_c``, unless it does not get any cooler. ``weights`` names the checkpoints of
-    models; of several each is a cell. Of several ``lowerings`` each is a cell where there are such
-    files; the baseline is then lowered as by ``auto``. Of ``precisions``, ``all`` is every one that
-    there is in a runtime, on the target. ``governor`` is
-    the frequency governor for the time of the measurement. After the rounds the models of each
-    group take turns for ``sustained_secs``, and ``benchmark_model`` (a file) measures the TFLite
-    cells once more. With ``profile`` each cell is profiled at the end, in a process of its own.
+    models; of several each is a cell. Without a ``head`` networks end in their last feature map. Of
+    several ``lowerings`` each is a cell where there are such files; the baseline is then lowered as
+    by ``auto``. Of ``precisions``, ``all`` is every one that there is in a runtime, on the target.
+    ``governor`` is the frequency governor for the time of the measurement. After the rounds the
+    models of each group take turns for ``sustained_secs``, and ``benchmark_model`` (a file)
+    measures the TFLite cells once more. With ``profile`` each cell is profiled at the end, in a
+    process of its own.
     """
 
     name: SuiteName = "bench"
@@ -94,6 +95,7 @@ class Suite(Record):
     files: dict[Name, MeasuredFile] = Field(default_factory=dict)
     baseline: Name | None = "alexnet"
     alexnet_head: Literal["fixed", "dense"] = "fixed"
+    head: Literal["fixed", "none"] = "fixed"
     weights: dict[Name, tuple[Text, ...]] = Field(default_factory=dict)
     calibration: Text | None = None
     lowerings: tuple[Name, ...] = Field(default=(AUTO,), min_length=1)
@@ -248,6 +250,12 @@ class Suite(Record):
                         threads=threads,
                     )
 
+    def head_of(self, model: str) -> str:
+        """The head that a model is measured with; see ``zoo.Head``."""
+        if self.head == "none":
+            return self.head
+        return self.alexnet_head if model.startswith(_HEADED) else "fixed"
+
     def spec_of(self, cell: Cell) -> BenchmarkSpec:
         """The protocol of one process of a cell."""
         file = self.files.get(cell.model)
@@ -302,8 +310,8 @@ class Suite(Record):
         return distinct_labels(files) if len(files) > 1 else ()
 
     def _options(self, model: str, lowering: str, checkpoint: str) -> dict[str, str]:
-        headed = model.startswith(_HEADED) and self.alexnet_head != "fixed"
-        chosen: dict[str, str] = {"head": self.alexnet_head} if headed else {}
+        head = self.head_of(model)
+        chosen: dict[str, str] = {"head": head} if head != "fixed" else {}
         if checkpoint:
             chosen[WEIGHTS] = checkpoint
         return chosen | ({"lowering": lowering} if lowering != AUTO else {})

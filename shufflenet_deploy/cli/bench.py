@@ -67,6 +67,7 @@ def bench(  # noqa: PLR0917 - options, each passed by name
     weights: options.Weights = None,
     baseline: options.Baseline = None,
     alexnet_head: options.AlexnetHead = None,
+    head: options.Head = None,
     runtime: options.Runtimes = None,
     precision: options.Precisions = None,
     lowering: options.Lowerings = None,
@@ -120,6 +121,7 @@ def bench(  # noqa: PLR0917 - options, each passed by name
         fields={
             **named.fields,
             "alexnet_head": alexnet_head,
+            "head": head,
             "precisions": precisions(precision) or None,
             "lowerings": listed(lowering) or None,
             "threads": integers(threads),

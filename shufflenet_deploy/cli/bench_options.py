@@ -99,6 +99,13 @@ AlexnetHead = Annotated[
         rich_help_panel=_WHAT,
     ),
 ]
+Head = Annotated[
+    str | None,
+    typer.Option(
+        help="none: without their classifiers, as backbones. [default: fixed]",
+        rich_help_panel=_WHAT,
+    ),
+]
 Runtimes = Annotated[
     list[str] | None,
     typer.Option(

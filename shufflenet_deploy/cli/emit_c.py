@@ -38,7 +38,9 @@ def emit_c(  # noqa: PLR0917 - options, each passed by name
         str,
         typer.Option(help="The core to write for: host, cortex-a53, cortex-a72, cortex-a76, ..."),
     ] = "cortex-a72",
-    head: Annotated[str, typer.Option(help="fixed or dense, for AlexNet and VGG.")] = "fixed",
+    head: Annotated[
+        str, typer.Option(help="fixed or dense, for AlexNet and VGG; none: features.")
+    ] = "fixed",
     precision: Annotated[
         str,
         typer.Option("--precision", "-p", help="fp32, fp16 (on cores that compute in it) or int8."),
@@ -97,7 +99,8 @@ def emit_c(  # noqa: PLR0917 - options, each passed by name
         trained=loaded.weights.trained,
         resolution=size,
         file_format=Format.NATIVE,
-        class_names=class_names(labels, card.description.classes),
+        class_names=class_names(labels, card.description.classes, head),
+        head=head,
     )
     made = _made(loaded, size, core, Precision(precision), in_int8)
     codegen.write_sources(made.source.with_metadata(metadata), out)
@@ -199,7 +202,6 @@ def _validation(made: CheckedC) -> str:
     if made.parity is None:
         return f"differs from PyTorch by {made.difference:.1e} of the largest logit"
     how = f" ({made.recipe})" if made.recipe else ""
-    return (
-        f"SQNR {made.parity.sqnr_db:.1f} dB, same class as PyTorch for "
-        f"{made.parity.top1_agreement:.0%} of {made.parity.inputs} images{how}"
-    )
+    agreement = made.parity.agreement_text
+    same = f", same class as PyTorch for {agreement} of" if agreement else " on"
+    return f"SQNR {made.parity.sqnr_db:.1f} dB{same} {made.parity.inputs} images{how}"

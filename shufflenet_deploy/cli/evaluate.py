@@ -122,6 +122,8 @@ def evaluate(  # noqa: PLR0917 - options, each passed by name
     from shufflenet_deploy.accuracy.thresholds import Threshold  # noqa: PLC0415
 
     extras.require_export("eval")
+    if head == "none":
+        raise UsageError("--head none: a feature map tells no classes; leave it out")
     thresholds = [Threshold.parse(text) for text in listed(floor)]
     _check(data, labels, journal)
     preflight.writable_folder("--out", out)

@@ -81,7 +81,8 @@ Head = Annotated[
     typer.Option(
         "--head",
         "--alexnet-head",
-        help="fixed or dense: AlexNet's and VGG's last layers at other resolutions.",
+        help="fixed or dense: AlexNet's and VGG's last layers at other resolutions; none: the"
+        " feature map.",
         rich_help_panel=WHAT,
     ),
 ]

@@ -27,7 +27,7 @@ def print_results(results: Sequence[ExportResult], out: Path) -> None:
             figures = [
                 _size(artifact.size_bytes),
                 f"{artifact.parity.sqnr_db:.1f} dB",
-                f"{artifact.parity.top1_agreement:.0%}",
+                artifact.parity.agreement_text,
             ]
         colour = "green" if result.good else "red"
         rows.append((result.name, *figures, Text(result.status, style=colour)))
@@ -55,11 +55,9 @@ def _print_attempts(artifact: Artifact) -> None:
         parity = attempt.parity
         verdict = "passed" if parity.passed else parity.reason
         kept = "  <- kept" if attempt.recipe == artifact.recipe else ""
-        agreement = (
-            f"SQNR {parity.sqnr_db:.1f} dB, top-1 agreement {parity.top1_agreement:.0%}, "
-            if gives_logits(parity)
-            else ""
-        )
+        agreement = f"SQNR {parity.sqnr_db:.1f} dB, " if gives_logits(parity) else ""
+        if agreement and parity.top1_agreement is not None:
+            agreement += f"top-1 agreement {parity.agreement_text}, "
         typer.echo(f"  {attempt.recipe}: {agreement}{verdict}{kept}")
     if artifact.recipe is not None and artifact.recipe.float_layers:
         typer.echo(f"  in float: {', '.join(artifact.recipe.float_layers)}")

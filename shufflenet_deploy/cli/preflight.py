@@ -103,7 +103,7 @@ def _takes(suite: Suite, model: str, size: Resolution) -> None:
     reference = suite.cards.get(model, model)
     zoo.architecture(reference)
     try:
-        zoo.complexity_of(reference, size, suite.alexnet_head)
+        zoo.complexity_of(reference, size, suite.head_of(model))
     except UsageError as error:
         if model == suite.baseline and model not in suite.models:
             advice = "or measure without one: --baseline none"
@@ -112,11 +112,11 @@ def _takes(suite: Suite, model: str, size: Resolution) -> None:
             advice, named = f"or leave {model} out", model
         raise UsageError(
             f"--resolution {size} is too small for {named}: its feature maps shrink to nothing; "
-            f"choose {_smallest(suite, reference)} or more, {advice}"
+            f"choose {_smallest(reference, suite.head_of(model))} or more, {advice}"
         ) from error
 
 
-def _smallest(suite: Suite, reference: str) -> str:
+def _smallest(reference: str, head: str) -> str:
     """The smallest square input of a network, by bisection."""
     from shufflenet_deploy import zoo  # noqa: PLC0415
     from shufflenet_deploy.records import Resolution  # noqa: PLC0415
@@ -125,7 +125,8 @@ def _smallest(suite: Suite, reference: str) -> str:
     while enough - too_small > 1:
         side = (too_small + enough) // 2
         try:
-            zoo.complexity_of(reference, Resolution(height=side, width=side), suite.alexnet_head)
+            size = Resolution(height=side, width=side)
+            zoo.complexity_of(reference, size, head)
         except UsageError:
             too_small = side
         else:

@@ -24,6 +24,7 @@ KEPT = frozenset(
             "files",
             "baseline",
             "alexnet_head",
+            "head",
             "weights",
             "calibration",
             "lowerings",

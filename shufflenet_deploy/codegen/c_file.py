@@ -112,11 +112,16 @@ def _declaration(description: str) -> str:
 def _preprocessing(metadata: Metadata) -> str:
     """The part of ``net.h`` that says how an image becomes an input, and what the output is."""
     low, high = metadata.value_range
+    output = (
+        "The output are logits: softmax makes probabilities of them."
+        if metadata.output == "logits"
+        else "The output is a feature map in the layout of the input."
+    )
     names = "extern const char *const net_class_names[NET_OUTPUT_FLOATS];\n"
     return f"""\
 /* Scale the image so that the centre crop takes NET_CROP_FRACTION of its tighter side, crop, and
    for each byte and channel: (NET_RANGE_LOW + byte / 255 * (NET_RANGE_HIGH - NET_RANGE_LOW) -
-   mean) / std. The output are logits: softmax makes probabilities of them. */
+   mean) / std. {output} */
 #define NET_INPUT_LAYOUT "{metadata.input_layout}"
 #define NET_CHANNEL_ORDER "{metadata.channel_order}"
 #define NET_CROP_FRACTION {_float_literal(metadata.crop_fraction)}

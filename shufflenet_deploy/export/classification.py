@@ -72,6 +72,10 @@ def classify(
     known = _metadata(path, kind) or _of_manifest(path)
     if known is None:
         raise UsageError(f"{path} has no metadata on its input: export it again")
+    if known.output != "logits":
+        raise UsageError(
+            f"{path} ends in a feature map and tells no classes; export it without --head none"
+        )
     size = Resolution(height=known.input_height, width=known.input_width)
     pixels = image_set.read(image, size, crop_share=known.crop_fraction)
     logits = _run(path, kind, image_set.prepare(pixels, _preprocessing(known)))

@@ -39,6 +39,7 @@ def metadata_of(
     resolution: Resolution,
     file_format: Format,
     class_names: tuple[str, ...],
+    head: str = "fixed",
 ) -> Metadata:
     """The metadata of a file that is about to be written."""
     return Metadata(
@@ -52,18 +53,24 @@ def metadata_of(
         mean=preprocessing.mean,
         std=preprocessing.std,
         crop_fraction=preprocessing.crop / preprocessing.resize,
+        output="feature-map" if head == "none" else "logits",
         class_names=class_names,
     )
 
 
-def class_names(labels: Path | None, classes: int | None) -> tuple[str, ...]:
+def class_names(labels: Path | None, classes: int | None, head: str = "fixed") -> tuple[str, ...]:
     """The names in a file, one per line; without a file ImageNet's, where there are as many.
 
-    ``classes`` is None for a network whose output is no vector.
+    There are none without a head. ``classes`` is None for a network whose output is no vector.
 
     Raises:
-        UsageError: the file cannot be read, or holds another number of names.
+        UsageError: the file cannot be read, holds another number of names, or names what a network
+            without a head does not tell.
     """
+    if head == "none":
+        if labels is not None:
+            raise UsageError("--labels names classes, which a network with --head none has not")
+        return ()
     if labels is None:
         if classes != _IMAGENET_CLASSES:
             return ()

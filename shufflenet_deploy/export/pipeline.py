@@ -74,7 +74,8 @@ def build_artifact(
     complexity = zoo.complexity(
         model.module, request.resolution, model.architecture.name, channels=model.channels
     )
-    names = class_names(request.labels, model.architecture.description.classes)
+    classes = model.architecture.description.classes
+    names = class_names(request.labels, classes, request.head)
     validator = Validator(model, request, images, complexity.multiply_adds)
     chosen = Batches(
         images.within_budget(request.resolution), model.preprocessing, request.resolution
@@ -93,6 +94,7 @@ def build_artifact(
                 resolution=request.resolution,
                 file_format=request.format,
                 class_names=names,
+                head=request.head,
             ),
             report=on_stage,
         )
@@ -293,6 +295,8 @@ def prepared(model: Model, resolution: Resolution, recipe: Recipe) -> Graph:
 
 
 def _write_onnx(job: _Job) -> _Written:
+    from shufflenet_deploy.export.onnx.fp32 import call_output_feature_map  # noqa: PLC0415
+
     job.report("converting")
     choice = job.request.choice
     try:
@@ -302,6 +306,8 @@ def _write_onnx(job: _Job) -> _Written:
             raise
         choice = Choice(FALLBACKS[choice.name])
         converted = _lowered(job, choice)
+    if job.request.head == "none":
+        call_output_feature_map(converted)
     add_to_onnx(converted, job.metadata)
     write_whole(job.path, converted.SerializeToString(deterministic=True))
     return _Written("torch", lowering=str(choice))

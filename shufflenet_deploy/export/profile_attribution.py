@@ -201,7 +201,8 @@ def onnx_layer(operator: OperatorTiming, net: Network) -> str | None:
 
 def _layer_of_value(value: str, call: str, net: Network) -> str | None:
     """The layer of a node that is called by the value it writes: a lowered file's."""
-    ends = {INPUT: net.layers[0].name, OUTPUT: net.layers[-1].name}
+    last = net.layers[-1].name
+    ends = {INPUT: net.layers[0].name, OUTPUT: last, FEATURE_MAP: last}
     layer = net.owners.get(value) or ends.get(value)
     if layer is None:
         return None
@@ -215,7 +216,7 @@ def _layer_of_value(value: str, call: str, net: Network) -> str | None:
 
 
 #: The values at both ends of an ONNX file.
-INPUT, OUTPUT = "input", "logits"
+INPUT, OUTPUT, FEATURE_MAP = "input", "logits", "feature_map"
 
 _MOVING = ("reshape", "transpose")
 _MULTIPLYING = ("conv", "qlinearconv", "gemm", "qgemm")

@@ -36,15 +36,15 @@ CONVERTERS: tuple[str, ...] = get_args(Converter)
 #: Converters in environments of their own.
 _ISOLATED = ("litert-torch", "onnx2tf")
 
-#: AlexNet's and VGG's fully connected layers away from 224x224; ``fixed`` is the default.
-Head = Literal["fixed", "dense"]
+#: What a network makes of its last feature map; see ``zoo.Head``.
+Head = Literal["fixed", "dense", "none"]
 HEADS: tuple[str, ...] = get_args(Head)
 
 #: Prefix of progress messages on what was chosen among, or left out of, a file of weights.
 NOTE = "note: "
 
 #: Families with fully connected layers behind a map, for which the head is a choice.
-_HEADED_FAMILIES = ("alexnet", "vgg")
+_HEADED_FAMILIES = ("alexnet", "vgg", "pvanet")
 
 #: Hexadecimal digits of a digest in a file name.
 _DIGEST_DIGITS = 8
@@ -181,7 +181,7 @@ class ExportRequest(Record):
 
 def normalised(request: ExportRequest, architecture: Architecture) -> ExportRequest:
     """Canonical form of a request: the model's name instead of an alias or the path of a card,
-    no head where the model leaves no choice, and the machine that an alias means.
+    no dense head where the model has none, and the machine that an alias means.
 
     Raises:
         UsageError: there is no such machine, a precision that such files do not come in, or a
@@ -193,7 +193,7 @@ def normalised(request: ExportRequest, architecture: Architecture) -> ExportRequ
         from shufflenet_deploy.codegen.cpu_target import cpu_target_named  # noqa: PLC0415
 
         changes["machine"] = cpu_target_named(request.machine).name
-    if architecture.description.family not in _HEADED_FAMILIES:
+    if architecture.description.family not in _HEADED_FAMILIES and request.head == "dense":
         changes["head"] = "fixed"
     if request.lowering != AUTO and request.writer not in ("torch", "direct"):
         raise UsageError(f"--lowering {request.lowering}: {request.writer} lowers as it likes")
@@ -240,7 +240,7 @@ def _recipe_digest(request: ExportRequest, images: ImageSet) -> str:
 def options(request: ExportRequest) -> dict[str, str]:
     """Options that distinguish this file from others of its model, format, precision and size."""
     chosen: dict[str, str] = {}
-    if request.model.startswith(_HEADED_FAMILIES):
+    if request.model.startswith(_HEADED_FAMILIES) or request.head == "none":
         chosen["head"] = request.head
     if request.writer in _ISOLATED:
         chosen["converter"] = request.writer

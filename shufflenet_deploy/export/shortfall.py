@@ -41,10 +41,10 @@ def _fix(source: str, count: int) -> str:
 
 def predicts(parity: Parity) -> str:
     """Top-1 agreement of a file with its module, as text; "" where it gave no logits to compare."""
-    if not gives_logits(parity):
+    if not gives_logits(parity) or parity.top1_agreement is None:
         return ""
     return (
-        f"it predicts the same class as PyTorch for {parity.top1_agreement:.0%} of "
+        f"it predicts the same class as PyTorch for {parity.agreement_text} of "
         f"{parity.inputs} images"
     )
 

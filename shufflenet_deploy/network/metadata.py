@@ -30,7 +30,8 @@ class Metadata(Record):
         crop_fraction: share of the image's tighter side that the centre crop takes; the image is
             scaled for that first.
         interpolation: of that scaling.
-        output: meaning of the output; softmax makes probabilities of logits.
+        output: meaning of the output; softmax makes probabilities of logits. A feature map has the
+            axes of the input, in its layout.
         class_names: in the order of the output; empty where they are not known.
     """
 
@@ -46,7 +47,7 @@ class Metadata(Record):
     std: tuple[float, ...] = Field(min_length=1, max_length=1024)
     crop_fraction: float = Field(gt=0, le=1)
     interpolation: Literal["bilinear"] = "bilinear"
-    output: Literal["logits"] = "logits"
+    output: Literal["logits", "feature-map"] = "logits"
     class_names: tuple[str, ...] = ()
 
     @model_validator(mode="after")

@@ -106,15 +106,16 @@ class CalibrationInfo(Record):
 class Parity(Record):
     """Numerical parity of an exported file with the module it came from, on held-out inputs.
 
-    ``sqnr_db`` is signal to quantisation-noise ratio in dB over the logits, the minimum over the
-    inputs; ``top1_agreement`` the share of inputs whose best class is the same.
+    ``sqnr_db`` is signal to quantisation-noise ratio in dB over the output, the minimum over the
+    inputs; ``top1_agreement`` the share of inputs whose best class is the same, None where the
+    output is a feature map.
     """
 
     inputs: Size
     max_abs_diff: float
     sqnr_db: float
     cosine: float
-    top1_agreement: float
+    top1_agreement: float | None
     passed: bool
     reason: Text = ""
     first_diverging: Text | None = None
@@ -131,6 +132,11 @@ class Parity(Record):
     def claimed(self) -> bool:
         """True if the file was compared with its module."""
         return self.inputs > 0
+
+    @property
+    def agreement_text(self) -> str:
+        """``top1_agreement`` in percent; empty where there is none."""
+        return "" if self.top1_agreement is None else f"{self.top1_agreement:.0%}"
 
 
 #: Why the parity of a file that was measured as it is claims nothing.

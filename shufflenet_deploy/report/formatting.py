@@ -100,12 +100,14 @@ def efficiency(entry: TableCell) -> str:
 
 
 def paper_figures_text(block: Block, entry: TableCell) -> str:
-    """The paper's latency (only next to latencies) and its speedup."""
+    """The paper's latency (only next to latencies) and its speedup, or its mAP for a backbone."""
     parts = []
     if entry.paper_latency_ms is not None and block.setting.metric is Metric.LATENCY:
         parts.append(f"{figure(entry.paper_latency_ms)} ms")
     if entry.paper_speedup is not None:
         parts.append(ratio(entry.paper_speedup))
+    if entry.paper_map_percent is not None:
+        parts.append(f"mAP {entry.paper_map_percent:.1f}")
     return " ".join(parts)
 
 
@@ -196,6 +198,10 @@ def legend(table: Table, blocks: Iterable[Block]) -> tuple[str, ...]:
         f"Paper: {table.paper_source}, {table.paper_device}."
         if any(entry.paper_latency_ms is not None for entry in entries)
         or any(row.paper_top1_error_percent is not None for block in shown for row in block.rows)
+        else "",
+        "mAP: the paper's, in percent, of detection in COCO with the network as backbone "
+        f"({table.paper_source}, Table 7); nothing of it is measured here."
+        if any(entry.paper_map_percent is not None for entry in entries)
         else "",
         _errors(shown),
         "-a/+b%: the interval reaches a % below and b % above the median."

@@ -199,10 +199,8 @@ def _facts(entry: TableCell) -> Mapping[str, str]:
 def _parity(parity: Parity) -> str:
     if not parity.claimed:
         return parity.reason
-    return (
-        f"SQNR {parity.sqnr_db:.1f} dB, top-1 agreement {parity.top1_agreement:.0%} on "
-        f"{parity.inputs} inputs"
-    )
+    same = "" if parity.top1_agreement is None else f", top-1 agreement {parity.agreement_text}"
+    return f"SQNR {parity.sqnr_db:.1f} dB{same} on {parity.inputs} inputs"
 
 
 def _process_facts(process: Process, metric: Metric) -> Mapping[str, str]:

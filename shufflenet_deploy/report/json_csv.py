@@ -54,6 +54,7 @@ def _line(block: Block, row: Row, entry: TableCell) -> dict[str, Any]:
         "instruction_efficiency": entry.instruction_efficiency,
         "paper_latency_ms": entry.paper_latency_ms,
         "paper_speedup": entry.paper_speedup,
+        "paper_map_percent": entry.paper_map_percent,
         "paper_top1_error_percent": row.paper_top1_error_percent,
         **_error(row),
         "paper_mega_multiply_adds": row.paper_mega_multiply_adds,

@@ -17,17 +17,22 @@ _COMPLEXITY_TOLERANCE = 0.1
 
 
 class PaperFigures(Record):
-    """One model in the paper: ``latency_ms`` maps ``HxW`` to Table 8's milliseconds."""
+    """One model in the paper: milliseconds of Table 8 and mAP of Table 7, each by ``HxW``."""
 
     title: str
     table: str
     top1_error_percent: float | None = None
     mega_multiply_adds: float | None = None
     latency_ms: dict[str, float] = Field(default_factory=dict)
+    map_percent: dict[str, float] = Field(default_factory=dict)
 
     def latency_at(self, resolution: Resolution) -> float | None:
         """Milliseconds at this input size; None where the paper has no such cell."""
         return self.latency_ms.get(str(resolution))
+
+    def map_at(self, resolution: Resolution) -> float | None:
+        """Percent of mAP on images of this size; None where the paper has no such cell."""
+        return self.map_percent.get(str(resolution))
 
 
 class Claim(Record):

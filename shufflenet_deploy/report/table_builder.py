@@ -164,7 +164,7 @@ class _Layout:
     def _paper_figures(self, subject: Subject) -> PaperFigures | None:
         """The paper's figures if classes and multiply-adds match its network, not by name alone."""
         figures = paper.figures(subject.model)
-        if figures is None:
+        if figures is None or _is_backbone(subject):
             return None
         at_224 = self.cells.get((subject, paper.RESOLUTION))
         mine = [self.cells[subject, at] for at in self.columns if (subject, at) in self.cells]
@@ -202,7 +202,7 @@ class _Layout:
             marks.append(self.notes.mark(footnotes.AS_IS))
         if trained is False:
             marks.append(self.notes.mark(footnotes.UNTRAINED))
-        if subject.model.startswith("alexnet"):
+        if subject.model.startswith("alexnet") and not _is_backbone(subject):
             marks.append(self.notes.mark(footnotes.head_policy(_head(subject, mine))))
         if self.setting.precision is not Precision.FP32 and self._paper_figures(subject):
             marks.append(self.notes.mark(footnotes.PAPER_IS_FP32))
@@ -229,6 +229,7 @@ class _Layout:
             ),
             paper_latency_ms=figures.latency_at(at) if figures else None,
             paper_speedup=self._paper_speedup(subject, at) if baseline_cell else None,
+            paper_map_percent=_paper_map(subject, at),
             stability="failed" if failure else stability.verdict.value,
             flaws=tuple(
                 CellFinding(cause=found.cause.value, message=found.message, remedy=found.remedy)
@@ -248,6 +249,16 @@ class _Layout:
             return None
         known = self._paper_figures(subject) is not None
         return paper.speedup(subject.model, self.reference.model, at) if known else None
+
+
+def _is_backbone(subject: Subject) -> bool:
+    return dict(subject.options).get("head") == "none"
+
+
+def _paper_map(subject: Subject, at: Resolution) -> float | None:
+    """The paper's mAP with this backbone on images of this size."""
+    figures = paper.figures(subject.model)
+    return figures.map_at(at) if figures and _is_backbone(subject) else None
 
 
 def _remarks(

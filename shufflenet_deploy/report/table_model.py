@@ -114,6 +114,7 @@ class TableCell(Record):
     instruction_efficiency: float | None
     paper_latency_ms: float | None
     paper_speedup: float | None
+    paper_map_percent: float | None = None
     stability: Literal["stable", "noisy", "tainted", "failed"]
     flaws: tuple[CellFinding, ...]
     failure: Failure | None

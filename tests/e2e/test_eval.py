@@ -128,6 +128,7 @@ def test_untrained_weights_are_called_what_they_are(home: Path) -> None:
         (("--data", "digits", "--journal", "digits"), "is a folder: name a file"),
         (("--data", "digits", "--fmt", "caffe"), "--fmt 'caffe' is unknown"),
         (("--data", "digits", "--model", "digitz"), "no model is called 'digitz'"),
+        (("--data", "digits", "--head", "none"), "--head none: a feature map tells no classes"),
     ],
 )
 def test_mistakes_are_one_line(home: Path, argv: tuple[str, ...], line: str) -> None:

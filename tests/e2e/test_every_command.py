@@ -212,6 +212,7 @@ def test_help_tells_the_defaults_that_the_code_has():
     names = [
         *("warmup", "min_runs", "min_secs", "max_secs", "processes", "max_processes", "cooldown"),
         *("timeout", "retries", "metric", "payload", "baseline", "alexnet_head"),
+        "head",
         *("runtime", "precision"),
     ]
     options = {option.name: option for option in dict(commands())["bench"].params}

@@ -55,6 +55,8 @@ _LAYERS = (
 )
 _LOWEST = -128
 _TO_CHANNELS_LAST, _TO_PLANES = (0, 2, 3, 1), (0, 3, 1, 2)
+#: The output of a network without a classifier, before it becomes planar.
+_MAP, _MAP_AXES = f"{OUTPUT}:channels-last", 4
 
 
 def convert(
@@ -110,12 +112,15 @@ class _Writer:
         float32 = onnx.TensorProto.FLOAT
         image = program.tensors[program.input].shape
         inputs = [onnx.helper.make_tensor_value_info(INPUT, float32, image)]
-        logits = program.tensors[program.output].shape
+        shape = program.tensors[program.output].shape
+        if len(shape) == _MAP_AXES:
+            self._add("Transpose", (_MAP,), OUTPUT, perm=_TO_PLANES)
+            shape = tuple(shape[axis] for axis in _TO_PLANES)
         graph = onnx.helper.make_graph(
             self._nodes,
             program.name,
             inputs,
-            [onnx.helper.make_tensor_value_info(OUTPUT, float32, logits)],
+            [onnx.helper.make_tensor_value_info(OUTPUT, float32, shape)],
             list(self._constants.values()),
             value_info=list(self._described()),
         )
@@ -133,6 +138,8 @@ class _Writer:
 
     def _with_float_logits(self, body: Sequence[TfliteOperation]) -> tuple[TfliteOperation, ...]:
         """The last layer writes float logits itself: rounding them first would gain nothing."""
+        if len(self._tensor(self._program.output).shape) == _MAP_AXES:
+            return (*body[:-1], replace(body[-1], output=_MAP))
         *body, layer, last = body
         activation = layer.options.get("fusedActivationFunction", "NONE")
         if (layer.code, last.code, activation) == ("FULLY_CONNECTED", "DEQUANTIZE", "NONE"):

@@ -23,6 +23,8 @@ from shufflenet_deploy.errors import ExportError
 from shufflenet_deploy.records import Resolution
 
 INPUT, OUTPUT = "input", "logits"
+#: The output of a network without a classifier, in its file.
+FEATURE_MAP = "feature_map"
 
 #: The lowest opset that torch's exporter writes without converting down, with the IR version that
 #: belongs to it: such a file loads in onnxruntime 1.14 and later. The exporter's own choice (opset
@@ -64,6 +66,14 @@ def convert(module: nn.Module, resolution: Resolution, *, channels: int = 3) -> 
         _strip(model)
         model = onnxslim.slim(model)
     return finish(model)
+
+
+def call_output_feature_map(model: onnx.ModelProto) -> None:
+    """Rename the output ``logits`` of a network that has no classifier."""
+    model.graph.output[0].name = FEATURE_MAP
+    for node in model.graph.node:
+        for names in (node.input, node.output):
+            names[:] = [FEATURE_MAP if name == OUTPUT else name for name in names]
 
 
 def finish(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -273,6 +273,7 @@ BEFORE = {
         ({"lowerings": ["paper"]}, {}, "--lowering paper"),
         ({"baseline": "none"}, {}, "--baseline none"),
         ({"alexnet_head": "dense"}, {}, "--alexnet-head dense"),
+        ({"head": "none"}, {}, "--head none"),
         ({"calibration": "/x"}, {}, "--calib /x"),
         ({"payload": "wheels"}, {}, "--payload wheels"),
         ({"governor": "performance"}, {}, "--governor performance"),

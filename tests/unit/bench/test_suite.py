@@ -23,6 +23,7 @@ from shufflenet_deploy.records import (
     Run,
     TargetFacts,
 )
+from shufflenet_deploy.report import paper
 
 MINIMAL = {"models": ["shufflenet-g3-0.5x"], "resolutions": ["224x224"]}
 
@@ -38,7 +39,7 @@ SHIPPED = [
 def test_shipped_suites_are_valid(path):
     suite = Suite.read(path)
     assert suite.cells()
-    assert suite.baseline == "alexnet"
+    assert suite.baseline == ("mobilenet-1.0" if suite.head == "none" else "alexnet")
 
 
 def test_table8_is_the_papers():
@@ -67,6 +68,22 @@ def test_formats_follow_the_runtime_and_the_head_only_models_with_one():
     for cell in suite.cells():
         assert cell.format is (Format.ONNX if cell.runtime == "onnxruntime" else Format.TFLITE)
         assert cell.options == ({"head": "dense"} if cell.model == "alexnet" else {})
+
+
+def test_without_a_head_every_cell_is_a_backbone():
+    suite = Suite.of({**MINIMAL, "head": "none", "alexnet-head": "dense"}, source="t")
+    assert [cell.options for cell in suite.cells()] == [{"head": "none"}] * 2
+
+
+def test_table_7_is_of_backbones_at_the_papers_sizes():
+    suite = Suite.read(find_suite("table7"))
+    assert {(cell.model, str(cell.resolution)) for cell in suite.cells()} == {
+        (model, size)
+        for model in ("shufflenet-g3-2x", "shufflenet-g3-1x", "mobilenet-1.0")
+        for size in ("300x400", "600x800")
+    }
+    assert all(cell.options == {"head": "none"} for cell in suite.cells())
+    assert all(paper.figures(cell.model).map_at(cell.resolution) for cell in suite.cells())
 
 
 def precisions_of(asked, machine=None, runtimes=("native", "litert")):

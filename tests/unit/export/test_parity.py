@@ -104,5 +104,5 @@ def test_scores_that_are_no_numbers_fail() -> None:
 
 
 def test_another_number_of_scores_is_an_error() -> None:
-    with pytest.raises(ExportError, match="gives 2 logits where the model gives 3"):
+    with pytest.raises(ExportError, match="gives 2 values where the model gives 3"):
         result(LOGITS[:, :2])

@@ -9,7 +9,7 @@ import sample_runs
 
 from shufflenet_deploy import stats
 from shufflenet_deploy.records import Attempt, Failure, FailureKind, Precision, Recipe, Run
-from shufflenet_deploy.report import Table
+from shufflenet_deploy.report import Table, render
 from shufflenet_deploy.report.table_model import Block, TableCell
 
 PAIR = ("shufflenet-g3-0.5x", "alexnet")
@@ -87,6 +87,34 @@ def test_the_papers_figures_stand_next_to(model, column, latency_ms, speedup):
     found = entry(block(sample_runs.table8()), model, column)
     assert found.paper_latency_ms == latency_ms
     assert found.paper_speedup == pytest.approx(speedup, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("model", "column", "percent"),
+    [
+        ("shufflenet-g3-2x", 0, 18.7),
+        ("shufflenet-g3-2x", 1, 25.0),
+        ("shufflenet-g3-1x", 0, 14.5),
+        ("mobilenet-1.0", 1, 19.3),
+    ],
+)
+def test_the_papers_map_stands_next_to_backbones_alone(model, column, percent):
+    sizes, options = ("300x400", "600x800"), {"head": "none"}
+    backbones = [
+        made
+        for at in sizes
+        for name in ("shufflenet-g3-2x", "shufflenet-g3-1x", "mobilenet-1.0")
+        for made in runs(name, resolution=at, options=options)
+    ]
+    found = block(backbones, baseline="mobilenet-1.0")
+    cell = entry(found, model, column)
+    assert cell.paper_map_percent == percent
+    assert cell.paper_latency_ms is None
+    text = render.markdown(Table.from_runs(backbones, baseline="mobilenet-1.0"))
+    assert f"mAP {percent:.1f}" in text
+    assert "mAP: the paper's" in text
+    whole = runs(model, resolution=sizes[column])
+    assert entry(block(whole, baseline=""), model).paper_map_percent is None
 
 
 def test_a_baseline_is_not_compared_with_itself():
