@@ -41,8 +41,10 @@ from shufflenet_deploy.network.graph import (
 
 Shape = tuple[int, ...]
 
-#: 8 GB in float32: more than any board's memory, and no claim of a hostile file gets further.
-MOST_ELEMENTS = 1 << 31
+#: 2 GB in float32: more than a map of any network, and no claim of a hostile file gets further.
+MOST_ELEMENTS = 1 << 29
+#: Across more channels no network normalises.
+_MOST_NORMALISED = 1 << 12
 
 
 def output_shape(layer: Layer, inputs: Sequence[Shape]) -> Shape:
@@ -56,9 +58,13 @@ def output_shape(layer: Layer, inputs: Sequence[Shape]) -> Shape:
     shape = inputs[0] if rule is None else rule(layer, *inputs)
     if any(size < 1 for size in shape):
         raise ValueError(f"leaves nothing of {_text(inputs[0])}: choose a larger resolution")
-    if math.prod(shape) > MOST_ELEMENTS:
-        raise ValueError(f"makes a tensor of {_text(shape)}, more than any network has")
+    _check_size(shape)
     return shape
+
+
+def _check_size(shape: Sequence[int]) -> None:
+    if math.prod(shape) > MOST_ELEMENTS:
+        raise ValueError(f"makes a tensor of {_text(tuple(shape))}, more than any network has")
 
 
 def _text(shape: Shape) -> str:
@@ -81,7 +87,9 @@ def _window_counts(size: Pair, window: Pair, stride: Pair, padding: Sequence[int
     _positive("window", window)
     if min(padding) < 0:
         raise ValueError("has a negative padding")
-    rooms = (size[axis] + padding[axis] + padding[2 + axis] - window[axis] for axis in (0, 1))
+    whole = [size[axis] + padding[axis] + padding[2 + axis] for axis in (0, 1)]
+    _check_size(whole)
+    rooms = (whole[axis] - window[axis] for axis in (0, 1))
     height, width = (
         room // step + 1 if room >= 0 else 0 for room, step in zip(rooms, stride, strict=True)
     )
@@ -120,13 +128,13 @@ def _conv_transpose(layer: ConvTranspose, x: Shape) -> Shape:
         raise ValueError(f"takes {rows} channels in {layer.groups} groups")
     _check_channels(channels, rows)
     _check_bias(layer.bias, per_group * layer.groups)
-    height, width = (
-        (size[axis] - 1) * layer.stride[axis]
-        + (kernel[axis] - 1) * layer.dilation[axis]
-        + 1
-        - layer.cropping[axis]
-        - layer.cropping[2 + axis]
+    whole = [
+        (size[axis] - 1) * layer.stride[axis] + (kernel[axis] - 1) * layer.dilation[axis] + 1
         for axis in (0, 1)
+    ]
+    _check_size([per_group * layer.groups, *whole])
+    height, width = (
+        whole[axis] - layer.cropping[axis] - layer.cropping[2 + axis] for axis in (0, 1)
     )
     return (per_group * layer.groups, height, width)
 
@@ -238,7 +246,8 @@ def _shuffle(layer: Shuffle, x: Shape) -> Shape:
 
 
 def _response_norm(layer: LocalResponseNorm, x: Shape) -> Shape:
-    _positive("size", (layer.size,))
+    if not 1 <= layer.size <= _MOST_NORMALISED:
+        raise ValueError(f"normalises across {layer.size} channels")
     return _map(x)
 
 

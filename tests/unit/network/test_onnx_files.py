@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from shufflenet_deploy.errors import ExportError, UsageError
-from shufflenet_deploy.network.frontends.onnx import read_onnx
+from shufflenet_deploy.network.frontends.onnx import model_file, read_onnx
 from shufflenet_deploy.records import Resolution
 
 node = onnx_nets.node
@@ -83,6 +83,18 @@ def test_nested_groups_end(tmp_path):
         ),
         (conv(strides=[0, 1]), "Conv 'y' has windows of 3x3"),
         (conv(pads=[-1, 0, 0, 0]), "Conv 'y' has windows of 3x3"),
+        (conv(strides=[1 << 20] * 2, pads=[1 << 20] * 4), "makes a tensor of 2097155x2097155"),
+        (
+            onnx_nets.model([node("MaxPool", "x", kernel_shape=[1 << 30] * 2, pads=[1 << 29] * 4)]),
+            "more than any network has",
+        ),
+        (
+            onnx_nets.model(
+                [node("ConvTranspose", "x w", strides=[1 << 20] * 2)], {"w": KERNEL[:3]}
+            ),
+            "ConvTranspose 'y' makes a tensor of 3x",
+        ),
+        (onnx_nets.model([node("LRN", "x", size=(1 << 30) + 1)]), "normalises across 1073741825"),
         (conv(strides=1.0), "Conv 'y' has an attribute 'strides' of the wrong type"),
         (conv(group=0), "Conv 'y' makes 4 channels in 0 groups"),
         (conv(auto_pad="SOME"), "the padding rule 'SOME'"),
@@ -244,3 +256,16 @@ def test_names_that_are_no_text(tmp_path):
     path = tmp_path / "net.onnx"
     path.write_bytes(PLAIN.SerializeToString().replace(b"Relu", b"Re\xff\xfe"))
     assert "a name is not UTF-8" in refused(path)
+
+
+def test_halves_and_doubles_are_floats(tmp_path):
+    constants = {"w": KERNEL.astype(np.float16), "b": np.ones(4)}
+    proto = onnx_nets.model([node("Conv", "x w b")], constants, kind=TensorProto.FLOAT16)
+    (layer,) = read_onnx(onnx_nets.saved(tmp_path, proto)).layers
+    assert {layer.weight.dtype, layer.bias.dtype} == {np.dtype(np.float32)}
+
+
+def test_a_file_of_endless_nodes(tmp_path, monkeypatch):
+    monkeypatch.setattr(model_file, "_MOST_NODES", 1)
+    proto = onnx_nets.model([node("Relu", "x", "a"), node("Relu", "a")])
+    assert "it has 2 nodes, 1 at most are read" in refused(onnx_nets.saved(tmp_path, proto))

@@ -23,7 +23,8 @@ from shufflenet_deploy.printing import first_line
 
 #: protobuf ends here.
 MOST_BYTES = 2 << 30
-#: The newest opset whose rules the readers know, and the oldest.
+_MOST_NODES = 100_000
+#: The opsets whose rules the readers know.
 OPSETS = range(7, 29)
 
 _QUANTISED = frozenset({
@@ -51,6 +52,8 @@ class ModelFile:
         graph = self._model.graph
         if not graph.node:
             self.refuse("there is no network in it")
+        if len(graph.node) > _MOST_NODES:
+            self.refuse(f"it has {len(graph.node)} nodes, {_MOST_NODES} at most are read")
         if not all(isinstance(text, str) for text in _texts(graph)):
             self.refuse("it is no ONNX file, or a damaged one (a name is not UTF-8)")
         self.opset = self._opset()
