@@ -33,8 +33,10 @@ INSTRUCTIONS: dict[str, Any] = {
 OPTIONS = {
     "models": "--model",
     "cards": "--model",
+    "files": "--file",
     "baseline": "--baseline",
     "alexnet_head": "--alexnet-head",
+    "head": "--head",
     "weights": "--weights",
     "calibration": "--calib",
     "lowerings": "--lowering",
@@ -52,6 +54,7 @@ OPTIONS = {
     "profile": "--profile",
     "sustained_secs": "--sustained",
     "benchmark_model": "--benchmark-model",
+    "spec.shapes": "--shape",
     "spec.metric": "--metric",
     "spec.cpus": "--cpus",
     "spec.warmup_runs": "--warmup",

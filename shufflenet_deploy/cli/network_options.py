@@ -34,6 +34,7 @@ _OPTIONS: dict[str, Any] = {
         str | None,
         typer.Option(
             "--name",
+            "-n",
             help="Its name in files and tables. [default: the callable's or file's]",
             rich_help_panel=_PANEL,
         ),

@@ -24,7 +24,7 @@ def gates_as_maps(graph: Graph) -> Graph:
     maps: dict[str, Layer] = {}
     aliases: dict[str, str] = {}
     for gate in graph.layers:
-        if not isinstance(gate, Reshape) or gate.shape != (gate.shape[0], 1, 1):
+        if not isinstance(gate, Reshape) or len(gate.shape) != 3 or gate.shape[1:] != (1, 1):
             continue
         chain, start = _vectors_before(gate, producers)
         inside = {*(layer.output for layer in chain), *(layer.name for layer in chain)}
