@@ -92,7 +92,7 @@ def test_what_schedules_a_suite_decides_no_samples():
     spec = BenchmarkSpec(processes=9, cooldown_secs=7, timeout_secs=1)
     assert spec.protocol == BenchmarkSpec().protocol
     for name in BenchmarkSpec.model_fields:
-        shape = {"name": "x", "shape": (1, 3)}
+        shape = ("x", (1, 3))
         other = {"cpus": (1,), "metric": "instructions", "shapes": (shape,)}.get(name, 77)
         changed = BenchmarkSpec.model_validate({name: other})
         assert (changed.protocol == BenchmarkSpec().protocol) is (name in SCHEDULE), name
