@@ -167,6 +167,16 @@ def test_both_heads_of_alexnet_agree_where_the_map_fits():
         torch.testing.assert_close(fixed(image), dense(image), rtol=1e-4, atol=1e-5)
 
 
+def test_pools_that_round_up_need_multiples_of_32():
+    torch.set_num_threads(1)
+    name = "shufflenet-g3-1x-farmingyard"
+    image = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(3))
+    with torch.no_grad():
+        assert zoo.load(name).module(image).isfinite().all()
+    with pytest.raises(UsageError, match=f"720x1280 does not suit {name}.* multiple of 32"):
+        zoo.complexity_of(name, Resolution(height=720, width=1280))
+
+
 def test_an_image_too_small_is_refused():
     with pytest.raises(UsageError, match="16x16"):
         zoo.complexity_of("alexnet", Resolution(height=16, width=16))
