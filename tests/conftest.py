@@ -58,6 +58,7 @@ _LONGEST = (
     "contract/transport/test_ssh_clients.py",
     "contract/cli/test_doctor_command.py",
     "contract/export/test_inspection.py",
+    "contract/export/test_zoo_formats.py",
 )
 
 

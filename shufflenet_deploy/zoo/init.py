@@ -16,6 +16,8 @@ from torch.nn import functional
 
 _IMAGES = 8
 _SIZE = 112
+#: For networks whose maps fit each other only at multiples of 32.
+_ROUND_SIZE = 128
 
 
 def initialize(module: nn.Module, seed: int) -> None:
@@ -49,13 +51,15 @@ def _fill(layer: nn.Conv2d | nn.Linear, generator: torch.Generator) -> None:
 
 def _measure_statistics(module: nn.Module, generator: torch.Generator) -> None:
     norms = [child for child in module.modules() if isinstance(child, nn.BatchNorm2d)]
-    images = natural_images(_IMAGES, _SIZE, generator)
     momenta = [norm.momentum for norm in norms]
     module.double().eval()
     for norm in norms:
         norm.momentum = 1.0
         norm.train()
-    module(images)
+    try:
+        module(natural_images(_IMAGES, _SIZE, generator))
+    except RuntimeError:
+        module(natural_images(_IMAGES, _ROUND_SIZE, generator))
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         assert norm.running_mean is not None
