@@ -13,6 +13,7 @@ from shufflenet_deploy.codegen.ir import ops as ir
 from shufflenet_deploy.codegen.ir.int8 import Requantization
 from shufflenet_deploy.errors import UnsupportedError
 from shufflenet_deploy.network import graph as g
+from shufflenet_deploy.network import interpreter
 from shufflenet_deploy.network.quantization import calibration
 from shufflenet_deploy.network.quantization.ranges import Ranges
 
@@ -197,6 +198,21 @@ def test_what_there_is_no_code_for_is_named(kind, inputs, fields, why):
     ranges = Ranges(method="minmax", pictures=1, spans=spans, means={})
     with pytest.raises(UnsupportedError, match=rf"^l1: .* {why}: export onnx or tflite$"):
         pipeline.int8_program(graph, ranges, Requantization.FIXED)
+
+
+def test_outputs_may_repeat_and_be_parts_or_the_input(drawing):
+    d = drawing(3, 4, 5)
+    x = d.conv("input", 20, act="relu")
+    part = d._add(g.Slice, (x,), (7, 4, 5), axis=0, start=6, stop=13)
+    outputs = (part, x, "input", x)
+    graph = replace(d.done(x, "many"), outputs=outputs)
+    picture = random_networks.picture_of(graph)
+    wanted = interpreter.activations(graph, picture)
+    program = lowered(graph, Requantization.FIXED)
+    assert [one.name for one in program.outputs] == list(outputs)
+    found = int8_interpreter.run(program, picture)
+    expected = np.concatenate([wanted[output].ravel() for output in outputs])
+    assert np.abs(found - expected).max() < 0.05
 
 
 def test_images_of_many_channels_are_refused_in_a_line(drawing):
