@@ -35,6 +35,10 @@ _PORT_ATTEMPTS = 20
 _KVM = Path("/dev/kvm")
 
 
+#: Options of other names than the fields they set.
+_OPTIONS = {"memory_mb": "--memory", "lifetime_secs": "--lifetime"}
+
+
 class BoardSettings(Record):
     """Settings of a board: all that the user of ``up`` can choose.
 
@@ -90,7 +94,12 @@ class BoardSettings(Record):
                 lifetime_secs=lifetime_secs,
             )
         except ValidationError as error:
-            raise UsageError(first_problem(error)) from error
+            field, _, problem = first_problem(error).partition(": ")
+            if field == "name":
+                problem = "letters, digits and . _ -, the first a letter or digit, 32 at most"
+            option = _OPTIONS.get(field, f"--{field}")
+            problem = problem.replace("Input should be", "must be")
+            raise UsageError(f"{option}: {problem}" if problem else field) from error
 
     @property
     def emulated(self) -> bool:

@@ -88,6 +88,7 @@ use_checked_commands(app)
 def _explained(error: Any) -> str:
     """One line for a wrong command line: the error and its help; "" if help was shown."""
     what = unexpected_errors.one_line(error.format_message()).rstrip(".")
+    what = what.replace("Input should be", "must be").replace(": Value error, ", ": ")
     if not what:
         return ""
     command = error.ctx.command_path if getattr(error, "ctx", None) else "shufflenet-deploy"

@@ -8,6 +8,8 @@ numbers are finite and fit in 63 bits. The meaning of a value is checked by the 
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ _MAX_CHARACTERS = 4096
 _MAX_FLOAT = 1e9
 #: Arguments of other programs, which are not validated.
 _PASSED_ON = "command"
+#: The first value that a message quotes.
+_QUOTED = re.compile(r"(?<!\w)'([^']*)'(?!\w)")
 
 
 class CheckedCommand(TyperCommand):
@@ -32,7 +36,11 @@ class CheckedCommand(TyperCommand):
             name = parameter.name or ""
             if name in ctx.params:
                 ctx.params[name] = _checked(ctx.params[name], parameter, ctx)
-        return super().invoke(ctx)
+        try:
+            return super().invoke(ctx)
+        except UsageError as error:
+            error.args = (_by_option(str(error), self.params, ctx),)
+            raise
 
 
 def use_checked_commands(app: typer.Typer) -> None:
@@ -60,6 +68,28 @@ def _checked(value: Any, parameter: Any, ctx: Any) -> Any:
     if problem is not None:
         raise typer.BadParameter(problem, ctx=ctx, param=parameter)
     return value
+
+
+def _by_option(message: str, parameters: Sequence[Any], ctx: Any) -> str:
+    """A message that quotes the value of one option, with the option's name before it."""
+    quoted = _QUOTED.search(message)
+    if quoted is None:
+        return message
+    options = [
+        max(one.opts, key=len)
+        for one in parameters
+        if one.opts[0].startswith("-") and quoted[1] in _words(ctx.params.get(one.name))
+    ]
+    if len(options) != 1 or options[0] in message:
+        return message
+    return f"{options[0]}: {message}"
+
+
+def _words(value: Any) -> list[str]:
+    """The texts that an option was given, each as a whole and split at commas."""
+    texts = value if isinstance(value, list | tuple) else [value]
+    found = [one for one in texts if isinstance(one, str)]
+    return [*found, *(word.strip() for one in found for word in one.split(","))]
 
 
 def _wrong_number(value: Any) -> str | None:

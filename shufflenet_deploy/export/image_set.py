@@ -332,4 +332,6 @@ def _as_rgb(image: Image.Image) -> Image.Image:
 def _reason(error: BaseException) -> str:
     if type(error).__name__ == "UnidentifiedImageError":
         return "it is not an image"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -125,7 +125,7 @@ def _beginning(path: Path) -> tuple[int, bytes]:
         with path.open("rb") as stream:
             head = stream.read(_HEAD_BYTES)
     except FileNotFoundError as error:
-        raise UsageError(f"there is no file {path}; check the path of --weights") from error
+        raise UsageError(f"there is no file {path}: check its path") from error
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or error
         raise UsageError(f"cannot read the weights {path}: {why}") from error

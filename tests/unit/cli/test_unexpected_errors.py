@@ -71,7 +71,7 @@ def test_every_command_checks_what_was_typed():
         (("export", "--seed", "9" * 30), "'--seed': the number is beyond 63 bits"),
         (("export", "--out=~nosuchuser/x"), ": no home folder is known for '~nosuchuser'"),
         (("bench", "--suite", "~nosuchuser/x"), "no home folder is known for '~nosuchuser'"),
-        (("table", "--out", "x" * 256), "Invalid value for '--out' / '-o': xxx"),
+        (("table", "--out", "x" * 256), "'--out' / '-o': xxx"),
         (("inspect", b"caf\xe9"), "it is not UTF-8"),
         (("runs", "show", "a\x1b[31m"), "it holds a control character"),
         (("bench", "--threads", "9" * 5000), "'--threads': longer than 4096"),
