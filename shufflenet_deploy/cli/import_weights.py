@@ -72,10 +72,11 @@ def import_weights(  # noqa: PLR0917 - options, each passed by name
         if resolution is not None:
             raise UsageError("--resolution is for a network of your own; others have theirs")
         done = _weights(file, model, state_dict, network, out)
+    title = done.pop("title")
     if as_json:
         print_json({**done, "notes": list(done["notes"])})
         return
-    typer.echo(f"{file}: {done['title']}, {done['layout']}'s layout")
+    typer.echo(f"{file}: {title}, {done['layout']}'s layout")
     for note in done["notes"]:
         typer.echo(f"note: {note}")
     typer.echo(f"wrote {done['weights']}")

@@ -215,3 +215,23 @@ def test_the_parser_drops_readings_of_broken_sensors():
     assert before.frequency_khz == {"0": 1_500_000}
     assert before.temperature_c == {"cpu": 45.5}
     assert before.battery_percent == 80
+
+
+@pytest.mark.parametrize(
+    ("dtype", "low", "high"),
+    [("float32", -1, 1), ("bool", 0, 1), ("int64", 0, 1), ("int32", 0, 1), ("uint8", 0, 255)],
+)
+def test_inputs_of_any_type_are_filled_within_what_it_takes(agent, dtype, low, high):
+    tensor = {"name": "x", "shape": [2, 500], "dtype": dtype}
+    (array,) = agent.input_arrays([tensor], None, 0)
+    assert (array.dtype.name, array.shape) == (dtype, (2, 500))
+    assert low <= array.min() < array.max() <= high
+    assert (agent.input_arrays([tensor], None, 0)[0] == array).all()
+
+
+def test_shapes_of_open_inputs_are_read_from_json(agent):
+    words = ["--runtime", "litert", "--model", "m", "--shapes"]
+    assert agent.parse_arguments([*words, '{"x":[1,3]}']).shapes == {"x": [1, 3]}
+    for wrong in ("x", "[1]", '{"x":[0]}', '{"x":3}'):
+        with pytest.raises(agent.Failed):
+            agent.parse_arguments([*words, wrong])
