@@ -37,7 +37,7 @@ def main() -> int:
         networks = [one for one in networks if one.name in given.only]
     findings: list[Finding] = []
     for network in networks:
-        finding = _in_own_process(network, given.timeout_secs, given.memory_gib)
+        finding = _in_own_process(network, given)
         findings.append(finding)
         print(f"{finding.name:32} {finding.reached:12} {finding.secs:6.1f} s  {finding.reason}")
         sys.stdout.flush()
@@ -58,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     sources = ["pytorchcv", "timm"]
     add("--source", type=_words, default=sources, help="pytorchcv, timm, or both (default)")
     add("--only", type=_words, help="only the networks of these names")
+    add("--side", type=int, default=224, help="largest height and width of the images")
     add("--timeout-secs", type=float, default=300.0, help="for each network")
     add("--memory-gib", type=float, default=8.0, help="address space of each network's process")
     add("--json", type=Path, help="keep every finding in this file")
@@ -75,15 +76,15 @@ def _networks(source: str) -> list[Network]:
     return list(pytorchcv_networks())
 
 
-def _in_own_process(network: Network, timeout_secs: float, memory_gib: float) -> Finding:
+def _in_own_process(network: Network, given: argparse.Namespace) -> Finding:
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_send, args=(network, sender, memory_gib))
+    process = context.Process(target=_send, args=(network, sender, given))
     process.start()
     sender.close()
     try:
-        if not receiver.poll(timeout_secs):
-            return Finding.lost(network, f"took more than {timeout_secs:.0f} s")
+        if not receiver.poll(given.timeout_secs):
+            return Finding.lost(network, f"took more than {given.timeout_secs:.0f} s")
         finding: Finding = receiver.recv()
     except EOFError:
         return Finding.lost(network, "its process ended without an answer")
@@ -93,10 +94,12 @@ def _in_own_process(network: Network, timeout_secs: float, memory_gib: float) ->
     return finding
 
 
-def _send(network: Network, sender: multiprocessing.connection.Connection, gib: float) -> None:
-    limit = int(gib * 2**30)
+def _send(
+    network: Network, sender: multiprocessing.connection.Connection, given: argparse.Namespace
+) -> None:
+    limit = int(given.memory_gib * 2**30)
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    sender.send(examine(network))
+    sender.send(examine(network, given.side))
 
 
 def _summary(findings: Sequence[Finding]) -> list[str]:

@@ -23,8 +23,6 @@ STAGES = ("traced", "equal")
 #: Largest difference of an output, relative to its largest value.
 _TOLERANCE = 1e-3
 
-_LARGEST_SIDE = 224
-
 
 @dataclass(frozen=True)
 class Finding:
@@ -49,7 +47,7 @@ class Finding:
         return self.reached in STAGES[STAGES.index(stage) :]
 
 
-def examine(network: Network) -> Finding:
+def examine(network: Network, side: int) -> Finding:
     """Read a network as a graph and compare what both compute for one image."""
     started = time.perf_counter()
     who = (network.source, network.name, network.classifier)
@@ -67,7 +65,7 @@ def examine(network: Network) -> Finding:
     _draw_statistics(module)
     reached = "none"
     try:
-        graph, image = _traced(module, network.name, size, channels)
+        graph, image = _traced(module, network.name, size, channels, side)
         reached = "traced"
         difference = _difference(module, graph, image)
     except DeployError as error:
@@ -92,10 +90,10 @@ def _draw_statistics(module: nn.Module) -> None:
 
 
 def _traced(
-    module: nn.Module, name: str, size: tuple[int, int], channels: int
+    module: nn.Module, name: str, size: tuple[int, int], channels: int, side: int
 ) -> tuple[Graph, torch.Tensor]:
-    """The graph at 224x224 at most, or at the network's own size if it has no smaller one."""
-    small = tuple(min(side, _LARGEST_SIDE) for side in size)
+    """The graph for images of ``side`` at most, or of the network's own size if it needs that."""
+    small = tuple(min(one, side) for one in size)
     for height, width in dict.fromkeys((small, size)):
         try:
             with torch.no_grad():

@@ -14,6 +14,7 @@ from shufflenet_deploy.network.graph import (
     Activation,
     Concat,
     Conv,
+    Dense,
     Elementwise,
     Flatten,
     Layer,
@@ -221,14 +222,17 @@ class GraphBuilder:
         return self.joined(parts, axis)
 
     def _gathered_by_weights(self, x: Value, axis: int, order: list[int]) -> Value:
-        """Any order of channels: a convolution of which each filter has a single one."""
-        if axis != 0 or len(x.shape) != 3:
+        """Any order of channels or features, by weights of which each row has a single one."""
+        if axis != 0 or len(x.shape) not in {1, 3}:
             self.fail(f"reorders {x.shape[axis]} elements in a way that is no channel shuffle")
-        weight = np.zeros((len(order), x.shape[0], 1, 1), np.float32)
+        weight = np.zeros((len(order), x.shape[0]), np.float32)
         weight[np.arange(len(order)), order] = 1
         bias = np.zeros(len(order), np.float32)
         shape = (len(order), *x.shape[1:])
-        return self.emit(Conv, (x,), shape, "gather", weight=weight, bias=bias)
+        if len(shape) == 1:
+            return self.emit(Dense, (x,), shape, "gather", weight=weight, bias=bias)
+        kernel = weight[:, :, None, None]
+        return self.emit(Conv, (x,), shape, "gather", weight=kernel, bias=bias)
 
     def shuffle(self, x: Value, groups: int) -> Value:
         """Append a channel shuffle."""

@@ -68,6 +68,8 @@ def _as_affine(layer: Layer, shapes: dict[str, tuple[int, ...]]) -> ChannelAffin
     scale_shift = _SCALES_AND_SHIFTS.get((layer.kind, layer.reverse))
     if scale_shift is None:
         return None
+    if layer.kind is _DIVIDE and not values.all():
+        return None
     scale, shift = scale_shift(values)
     return ChannelAffine(
         name=layer.name, inputs=layer.inputs, output=layer.output, scale=scale, shift=shift

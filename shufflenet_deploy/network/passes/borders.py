@@ -30,13 +30,12 @@ def _same(border: Pad, layer: Conv | Pool) -> bool:
         return False
     if isinstance(layer, Conv):
         return border.value == 0
+    sides = zip(layer.padding, border.padding, layer.kernel * 2, strict=True)
+    if any(own + more >= size for own, more, size in sides):
+        return False  # Some window would lie outside the image.
     if layer.kind is PoolKind.MAX:
-        return border.value == -math.inf and all(
-            own + more < size
-            for own, more, size in zip(layer.padding, border.padding, layer.kernel * 2, strict=True)
-        )
-    counted = layer.count_padding or not any(layer.padding)
-    return border.value == 0 and counted
+        return border.value == -math.inf
+    return border.value == 0 and (layer.count_padding or not any(layer.padding))
 
 
 def _padded(layer: Conv | Pool, border: Pad, shapes: dict[str, tuple[int, ...]]) -> Layer:

@@ -31,6 +31,8 @@ def gates_as_maps(graph: Graph) -> Graph:
         readers = [one for layer in chain for one in users[layer.output] if one is not gate]
         if start is None or inside & {*graph.outputs}:
             continue
+        if graph.shapes[start.inputs[0]][1:] != (1, 1):
+            continue
         if any(one.output not in inside and not _views(one, graph) for one in readers):
             continue
         for layer in chain:

@@ -8,7 +8,7 @@ nothing, and where two factors of the channels change places it is a channel shu
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -121,6 +121,7 @@ def _single_chains(graph: Graph) -> Graph:
     users = graph.users()
     layers: list[Layer] = []
     shapes = dict(graph.shapes)
+    wishes: dict[str, str] = {}
     for layer in graph.layers:
         chain = _chain_to(layer, producers)
         readers = users[layer.output]
@@ -130,7 +131,25 @@ def _single_chains(graph: Graph) -> Graph:
             continue
         source = chain[0].inputs[0]
         layers += _shortest(chain, source, graph.shapes[source], shapes)
-    return _without_unread(replace(graph, layers=tuple(layers), shapes=shapes))
+        wishes[layer.name] = _shuffle_name(chain)
+    return _named(_without_unread(replace(graph, layers=tuple(layers), shapes=shapes)), wishes)
+
+
+def _named(graph: Graph, wishes: Mapping[str, str]) -> Graph:
+    """The graph with these names of its shuffles, numbered where another layer has the name."""
+    taken = {layer.name for layer in graph.layers}
+    layers: list[Layer] = []
+    for layer in graph.layers:
+        if not isinstance(layer, Shuffle) or layer.name not in wishes:
+            layers.append(layer)
+            continue
+        name, count = wishes[layer.name], 1
+        while name in taken - {layer.name}:
+            count += 1
+            name = f"{wishes[layer.name]}_{count}"
+        taken.add(name)
+        layers.append(replace(layer, name=name))
+    return replace(graph, layers=tuple(layers))
 
 
 def _shortest(
@@ -145,8 +164,7 @@ def _shortest(
         return [Reshape(name=last.name, inputs=(source,), output=last.output, shape=wanted)]
     groups = _shuffle_groups(made, shape, wanted)
     if groups:
-        name = _shuffle_name(chain)
-        return [Shuffle(name=name, inputs=(source,), output=last.output, groups=groups)]
+        return [Shuffle(name=last.name, inputs=(source,), output=last.output, groups=groups)]
     grid = made.factors
     turned = tuple(grid[factor] for factor in made.order)
     steps: list[Layer] = []

@@ -46,12 +46,18 @@ def respelled(graph: Graph) -> Graph:
 
 def _respelled(layer: Layer, known: _Producers, shapes: dict[str, tuple[int, ...]]) -> Layer:
     if isinstance(layer, Clip):
-        return _clip_spelt(layer, known)
+        return _of_one_shape(_clip_spelt(layer, known), layer, shapes)
     if isinstance(layer, Reshape) and len(layer.shape) == 1 and len(shapes[layer.inputs[0]]) == 3:
         return Flatten(name=layer.name, inputs=layer.inputs, output=layer.output)
     if isinstance(layer, (Arithmetic, Multiply)):
-        return _product_spelt(_simple(layer, shapes), known)
+        simple = _simple(layer, shapes)
+        return _of_one_shape(_product_spelt(simple, known), simple, shapes)
     return layer
+
+
+def _of_one_shape(made: Layer, layer: Layer, shapes: dict[str, tuple[int, ...]]) -> Layer:
+    """An activation instead of a layer, unless a constant has broadcast its operand."""
+    return made if shapes[made.inputs[0]] == shapes[made.output] else layer
 
 
 def _simple(layer: Arithmetic | Multiply, shapes: dict[str, tuple[int, ...]]) -> Layer:
@@ -115,6 +121,7 @@ def _orders(layer: Layer | None) -> list[tuple[str, str]]:
         isinstance(layer, Arithmetic)
         and layer.kind is ArithmeticKind.MULTIPLY
         and layer.constant is None
+        and layer.activation is Activation.NONE
     ):
         a, b = layer.inputs
         return [(a, b), (b, a)]
@@ -148,9 +155,9 @@ def _operand_of_sixth(layer: Layer) -> str:
 def _with_constant(value: str, known: _Producers, kind: ArithmeticKind, constant: float) -> str:
     """The operand where a value is computed of it and a constant; "" otherwise."""
     layer = known.get(value)
-    if isinstance(layer, Arithmetic) and layer.kind is kind and _is(layer.constant, constant):
-        return layer.inputs[0]
-    return ""
+    if not isinstance(layer, Arithmetic) or layer.activation is not Activation.NONE:
+        return ""
+    return layer.inputs[0] if layer.kind is kind and _is(layer.constant, constant) else ""
 
 
 def _is(constant: FloatArray | None, wanted: float) -> bool:

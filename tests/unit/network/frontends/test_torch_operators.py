@@ -249,6 +249,7 @@ def test_dense_and_vectors(module, kinds):
 def test_any_order_of_many_channels():
     order = torch.randperm(150, generator=torch.manual_seed(0))[:140]
     check(of(lambda x: x[:, order]), channels=150, size=(2, 3), kinds=[Conv])
+    check(of(lambda x: x.flatten(1)[:, order]), channels=150, size=(1, 1), kinds=[Flatten, Dense])
 
 
 def test_efficient_channel_attention():
