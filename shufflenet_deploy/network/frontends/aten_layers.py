@@ -47,9 +47,21 @@ def _read_convolution(builder: GraphBuilder, x: Any, *, weight: Any, **given: An
         flat = builder.reshaped(x, (x.shape[0], 1, x.shape[1]), aside=True)
         made = _convolved(builder, flat, array[:, :, None], given | wide)
         return builder.reshaped(made, (made.shape[0], made.shape[2]), aside=True)
+    if array.ndim == 5 and len(x.shape) == 4 and _along_depth(array, given):
+        # A window along the first axis only leaves the two others one axis.
+        wide = {key: [given[key][0], one] for key, one in _HEIGHT_OF_ONE.items()}
+        flat = builder.reshaped(x, (*x.shape[:2], math.prod(x.shape[2:])), aside=True)
+        made = _convolved(builder, flat, array[..., 0], given | wide)
+        return builder.reshaped(made, (*made.shape[:2], *x.shape[2:]), aside=True)
     if array.ndim != 4:
         builder.fail(f"is a convolution over {array.ndim - 2} dimensions, which is not supported")
     return _convolved(builder, x, array, given)
+
+
+def _along_depth(weight: FloatArray, given: dict[str, Any]) -> bool:
+    """True if a convolution over three dimensions moves and reaches along the first only."""
+    alike = all(list(given[key][1:]) == [one, one] for key, one in _HEIGHT_OF_ONE.items())
+    return alike and weight.shape[3:] == (1, 1)
 
 
 _HEIGHT_OF_ONE = {"stride": 1, "padding": 0, "dilation": 1, "output_padding": 0}

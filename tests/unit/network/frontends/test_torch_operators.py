@@ -246,6 +246,11 @@ def test_dense_and_vectors(module, kinds):
     check(module, channels=8, kinds=kinds, batch=1)
 
 
+def test_a_convolution_over_neighbouring_channels():
+    conv = nn.Conv3d(1, 2, (4, 1, 1), (2, 1, 1), (1, 0, 0))
+    check(Lambda(lambda self, x: self.conv(x.unsqueeze(1)).flatten(1, 2), conv=conv), channels=8)
+
+
 def test_any_order_of_many_channels():
     order = torch.randperm(150, generator=torch.manual_seed(0))[:140]
     check(of(lambda x: x[:, order]), channels=150, size=(2, 3), kinds=[Conv])
