@@ -53,7 +53,19 @@ def stated_resolution(config: FileConfig) -> Resolution | None:
         return Resolution(height=height, width=width)
     if file.suffix == ".prototxt" and not extras.is_missing("onnx"):
         return _stated_by_caffe(file)
+    if file.suffix == ".pt2" and not extras.is_missing("torch"):
+        return _stated_by_exported_program(file)
     return None
+
+
+def _stated_by_exported_program(file: Path) -> Resolution | None:
+    from shufflenet_deploy.network.frontends.exported_program import load
+
+    try:
+        _, height, width = load(file).input_shape
+    except UsageError:
+        return None
+    return Resolution(height=height, width=width)
 
 
 def _stated_by_caffe(file: Path) -> Resolution | None:

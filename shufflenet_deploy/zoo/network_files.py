@@ -1,7 +1,7 @@
 """Networks in files of other tools as modules: ``.onnx``, ``.prototxt`` (Caffe), ``.pt2``.
 
 Nothing in such a file is run: ONNX and Caffe files are read as data and become a graph, whose
-module computes it.
+module computes it, and of a program of torch.export the operators are looked up in a list.
 """
 
 from __future__ import annotations
@@ -49,10 +49,7 @@ def read(
         return _of_onnx(path, resolution)
     if path.suffix == ".prototxt":
         return _of_caffe(path, weights or own, resolution)
-    raise UsageError(
-        f"{path}: {path.suffix} files are not read yet: name the code that makes the network as "
-        "FILE.py:CALLABLE, or export it to ONNX"
-    )
+    return _of_exported_program(path, resolution)
 
 
 def _of_onnx(path: Path, resolution: Resolution | None) -> nn.Module:
@@ -62,6 +59,19 @@ def _of_onnx(path: Path, resolution: Resolution | None) -> nn.Module:
     module = GraphModule(graph)
     if not is_missing("onnxruntime"):
         _compare_with_onnxruntime(path, graph, module)
+    return module.requires_grad_(requires_grad=False)
+
+
+def _of_exported_program(path: Path, resolution: Resolution | None) -> nn.Module:
+    from shufflenet_deploy.network.frontends.exported_program import load
+
+    module = load(path)
+    own = Resolution(height=module.input_shape[1], width=module.input_shape[2])
+    if resolution not in (None, own):
+        raise UsageError(
+            f"{path} was exported for images of {own}, and no other size: --resolution {own}, or "
+            f"export it anew for {resolution}"
+        )
     return module.requires_grad_(requires_grad=False)
 
 

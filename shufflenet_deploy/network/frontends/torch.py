@@ -164,7 +164,7 @@ def _flat(tree: Any) -> list[Any]:
     return [tree]
 
 
-_WAY_ON = "which only the format onnx can express"
+_WAY_ON = "which a graph cannot express: write it with other operations"
 
 #: Why some operators have no reader.
 _REASONS = dict.fromkeys(

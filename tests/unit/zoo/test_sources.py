@@ -49,6 +49,18 @@ def test_channels_come_from_the_first_convolution(mine: Path) -> None:
         zoo.load(reference(mine, arguments={"channels": "5"}, mean=[0.5] * 3, std=[0.2] * 3))
 
 
+def test_a_program_of_torch_export_is_a_network_of_one_size(mine: Path, tmp_path: Path) -> None:
+    module, image = zoo.load(reference(mine)).module, torch.rand(1, 3, 16, 16)
+    torch.export.save(torch.export.export(module, (image,)), tmp_path / "mine.pt2")
+    described = zoo.described(str(tmp_path / "mine.pt2"), NetworkOptions())
+    assert zoo.declared_resolution(described) == SIZE
+    read = zoo.load(zoo.sized(described, SIZE))
+    torch.testing.assert_close(read.module(image), module(image))
+    assert read.architecture.name == "mine"
+    with pytest.raises(UsageError, match="was exported for images of 16x16"):
+        zoo.load(zoo.sized(described, Resolution(height=32, width=32)))
+
+
 def test_seeds_decide_weights_unless_the_code_brings_its_own(mine: Path) -> None:
     first, again, other = (zoo.load(reference(mine), seed=seed) for seed in (1, 1, 2))
     states = [one.module.state_dict()["head.weight"] for one in (first, again, other)]
