@@ -41,6 +41,10 @@ class CheckedCommand(TyperCommand):
         except UsageError as error:
             error.args = (_by_option(str(error), self.params, ctx),)
             raise
+        except ValueError as error:
+            if (told := _of_field(error, self.params)) is None:
+                raise
+            raise UsageError(told) from error
 
 
 def use_checked_commands(app: typer.Typer) -> None:
@@ -83,6 +87,18 @@ def _by_option(message: str, parameters: Sequence[Any], ctx: Any) -> str:
     if len(options) != 1 or options[0] in message:
         return message
     return f"{options[0]}: {message}"
+
+
+def _of_field(error: ValueError, parameters: Sequence[Any]) -> str | None:
+    """The line for a record that refuses what an option of its field's name was given, if any."""
+    problems = error.errors() if hasattr(error, "errors") else ()
+    for problem in problems[:1]:
+        field = str(problem["loc"][-1]) if problem["loc"] else ""
+        for one in parameters:
+            if one.name == field and one.opts[0].startswith("-"):
+                what = problem["msg"].replace("Input should be", "must be")
+                return f"{max(one.opts, key=len)} {problem['input']}: {what}"
+    return None
 
 
 def _words(value: Any) -> list[str]:

@@ -17,6 +17,7 @@ from command_line import typed
         ("cost --cpu a72,z80", "--cpu: unknown CPU 'z80'"),
         ("cost -r x", "--runtime: 'x' is not a runtime"),
         ("compare a b --threshold x", "--threshold: 'x' is not a threshold"),
+        ("tune lowering --processes 4294967296", "--processes 4294967296: must be less than or"),
         ("export -p int4", "--precision 'int4' is unknown"),
         (
             "export --min-cosine 2",
