@@ -21,6 +21,8 @@ _WORDS = frozenset(
     | {"addressfamily", "bindaddress", "bindinterface", "controlpath", "pkcs11provider"}
     | {"proxyusefdpass", "verifyhostkeydns"}
 )
+#: Times of which "none" is no value: a later one counts.
+TIMES = frozenset({"connecttimeout"})
 #: The first of these counts.
 PROXIES = frozenset({"proxycommand", "proxyjump"})
 KNOWN = REPEATED | LISTS | RAW | _FLAGS | _WORDS
@@ -41,7 +43,7 @@ def checked_value(keyword: str, text: str) -> str:
         return flag
     if keyword == "port":
         return str(_port(text))
-    if keyword == "connecttimeout" and text.lower() != "none":
+    if keyword in TIMES and text != "none":
         return str(_seconds(text))
     if keyword == "canonicalizemaxdots" and not re.fullmatch(r"[0-9]{1,9}", text):
         raise ValueError("write a number")

@@ -19,6 +19,7 @@ from shufflenet_deploy.transport.ssh_config_keywords import (
     PROXIES,
     RAW,
     REPEATED,
+    TIMES,
     checked_value,
 )
 from shufflenet_deploy.transport.ssh_config_lines import (
@@ -122,6 +123,8 @@ class _Reading:
         if keyword in REPEATED:
             known = self.found.setdefault(keyword, [])
             known += [value for value in values if value not in known]
+        elif keyword in TIMES and values == ["none"]:
+            return
         elif keyword not in PROXIES or not PROXIES & self.found.keys():
             self.found.setdefault(keyword, values)
 

@@ -147,6 +147,7 @@ def test_the_same_routes_as_with_ssh(lines, mistake, host, user):
 @given(LINES, MISTAKES, LINES, LINES, st.sampled_from(HOSTS), st.sampled_from((None, *USERS)))
 @example(["Host pi", "Include INNER1", "User x"], [], ["Host b*", "User y"], [], "pi", None)
 @example(["Match final all", "Port 3"], [], [], [], "pi", None)
+@example(["ConnectTimeout none", "ConnectTimeout 7"], [], [], [], "pi", None)
 @example(["CanonicalizeHostname yes", "Host 192.0.2.7", "User x"], [], [], [], "pi", None)
 def test_the_same_as_ssh(lines, mistake, first, second, host, user):
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
