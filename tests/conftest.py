@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from getpass import getuser
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from shufflenet_deploy import transport
@@ -21,6 +22,12 @@ from shufflenet_deploy.target import Target
 from shufflenet_deploy.transport import SshSettings
 
 _START_SECS = 10.0
+
+# The same inputs in every run: a change is blamed only for what it breaks. HYPOTHESIS_PROFILE=random
+# looks for new ones.
+hypothesis.settings.register_profile("repeatable", derandomize=True)
+hypothesis.settings.register_profile("random", derandomize=False)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # The workers share the processors: pools of threads in each, and in what each starts, would
@@ -38,6 +45,7 @@ _LONGEST = (
     "e2e/bench/test_bench_command.py",
     "contract/codegen/test_generated_c.py",
     "e2e/test_export.py",
+    "e2e/fleet/test_fleet.py",
     "e2e/test_deploying_page.py",
     "e2e/test_small_install.py",
     "contract/accuracy/test_evaluate.py",
