@@ -23,8 +23,8 @@ from shufflenet_deploy.transport import SshSettings
 
 _START_SECS = 10.0
 
-# The same inputs in every run: a change is blamed only for what it breaks. HYPOTHESIS_PROFILE=random
-# looks for new ones.
+# The same inputs in every run, so that a change is blamed only for what it breaks;
+# HYPOTHESIS_PROFILE=random looks for new ones.
 hypothesis.settings.register_profile("repeatable", derandomize=True)
 hypothesis.settings.register_profile("random", derandomize=False)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
