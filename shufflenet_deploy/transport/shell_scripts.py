@@ -61,6 +61,7 @@ done
 kill -KILL -- "-$leader" $family 2>/dev/null
 kill -KILL $family 2>/dev/null
 [ -z "$leftover" ] || rm -f "$leftover"
+exit 0
 """
 
 # Defines `digest FILE`, which sets `sum`. The first program that exists reads the file; the others

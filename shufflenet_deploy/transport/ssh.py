@@ -288,8 +288,8 @@ class SshTransport:
                 if again:
                     self.__enter__()
                 launch = shell_scripts.Launch.of(argv)
-                ended = self._exchange(launch, (), lambda _: None, _KILL_SECS).finish()
-                if ended is not None:
+                # A refused session ends, too, but with a status that the script never has.
+                if self._exchange(launch, (), lambda _: None, _KILL_SECS).finish() == 0:
                     return True
         return False
 
