@@ -83,7 +83,7 @@ class ImageSet:
 
         Eight of AlexNet would be a minute, and two in fp16.
         """
-        affordable = max(_FEWEST, _EMULATED_BUDGET // multiply_adds)
+        affordable = max(_FEWEST, _EMULATED_BUDGET // max(1, multiply_adds))
         return _spread(self.validation_set(resolution), affordable)
 
 

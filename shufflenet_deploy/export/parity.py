@@ -28,18 +28,27 @@ if TYPE_CHECKING:
 
 FloatArray = NDArray[np.float32]
 
-#: Axes of logits, batch and classes; a feature map has four.
-_LOGITS_AXES = 2
+#: Axes of logits, batch and classes, and of feature maps.
+_LOGITS_AXES, _MAP_AXES = 2, 4
 #: Stands for "no noise at all"; a record cannot hold infinity.
 _EXACT_DB = 200.0
 
 
 def expected(module: nn.Module, images: Sequence[FloatArray]) -> list[FloatArray]:
-    """The module's logits ``(1, classes)`` for each image."""
+    """The module's logits ``(1, classes)`` for each image; several outputs as ``joined``."""
     import torch  # noqa: PLC0415
+    from torch.utils import _pytree  # noqa: PLC0415
 
     with torch.inference_mode():
-        return [module(torch.from_numpy(image)).numpy() for image in images]
+        results = [_pytree.tree_leaves(module(torch.from_numpy(image))) for image in images]
+    return [joined([one.numpy() for one in outputs]) for outputs in results]
+
+
+def joined(outputs: Sequence[FloatArray]) -> FloatArray:
+    """One output as it is; several, one behind the other, as ``(1, 1, elements)``."""
+    if len(outputs) == 1:
+        return outputs[0]
+    return np.concatenate([one.ravel() for one in outputs])[None, None]
 
 
 def compare_logits(
@@ -153,9 +162,8 @@ class OnnxFile:
         self.outputs = tuple(_onnx_spec(value) for value in self._session.get_outputs())
 
     def run(self, image: FloatArray) -> FloatArray:
-        """The logits for one image ``(1, 3, H, W)``."""
-        result: FloatArray = self._session.run(None, {self.inputs[0].name: image})[0]
-        return result
+        """The logits for one image ``(1, 3, H, W)``; several outputs as ``joined``."""
+        return joined(self._session.run(None, {self.inputs[0].name: image}))
 
     def layers(self, image: FloatArray) -> Iterator[tuple[str, FloatArray]]:
         """Every value computed on the way, by name, in order; maps are ``(C, H, W)``.
@@ -230,18 +238,23 @@ class TfliteFile:
         self.outputs = tuple(map(_tflite_spec, self._interpreter.get_output_details()))
 
     def run(self, image: FloatArray) -> FloatArray:
-        """The logits for one image ``(1, 3, H, W)``."""
+        """The logits for one image ``(1, 3, H, W)``; several outputs as ``joined``."""
         return self._invoke(self._interpreter, image)
 
     def _invoke(self, interpreter: Any, image: FloatArray) -> FloatArray:
-        source, sink = interpreter.get_input_details()[0], interpreter.get_output_details()[0]
+        source = interpreter.get_input_details()[0]
         value = image
         if tuple(source["shape"]) != image.shape:
             value = np.ascontiguousarray(image.transpose(0, 2, 3, 1))
         interpreter.set_tensor(source["index"], _quantised(value, source))
         interpreter.invoke()
-        result = _dequantised(interpreter.get_tensor(sink["index"]), sink)
-        return result if result.ndim == _LOGITS_AXES else result.transpose(0, 3, 1, 2)
+        results = [
+            _dequantised(interpreter.get_tensor(sink["index"]), sink)
+            for sink in interpreter.get_output_details()
+        ]
+        return joined(
+            [one.transpose(0, 3, 1, 2) if one.ndim == _MAP_AXES else one for one in results]
+        )
 
     def layers(self, image: FloatArray) -> Iterator[tuple[str, FloatArray]]:
         """Every value computed on the way, by name, in order; maps are ``(C, H, W)``."""

@@ -45,6 +45,17 @@ def number():
     return 3
 
 
+class Maps(Net):
+    def forward(self, x):
+        early = self.features[0](x)
+        return early, self.features[1](early)
+
+
+class Nothing(Net):
+    def forward(self, x):
+        return x + x.clamp(0, 1)
+
+
 class Words(Net):
     def forward(self, x):
         return "words"

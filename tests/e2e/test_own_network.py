@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import os
 import subprocess
 import sys
@@ -92,6 +93,22 @@ def test_export_once_then_anew_when_the_code_is_edited(folder: Path) -> None:
     assert exported()[1] == ["up to date"]
     named = ("--model", "own/mine.py:Net", "--model-arg", "width=3")
     assert "features.0.0" in run(folder, "inspect", first.path, "--layers", *named).stdout
+
+
+def test_several_outputs_in_every_format(folder: Path) -> None:
+    named = ("--model", "own/mine.py:Maps", "--resolution", "16x16", "--json")
+    made = run(folder, "export", *named, "--fmt", "onnx,tflite,native", "-p", "fp32,int8")
+    files = [one["artifact"] for one in json.loads(made.stdout)["files"]]
+    assert len(files) == 6
+    for file in files:
+        shapes = [output["shape"] for output in file["outputs"]]
+        assert sorted(math.prod(shape) for shape in shapes) == [8 * 4 * 4, 4 * 8 * 8]
+        assert (file["parity"]["passed"], file["parity"]["top1_agreement"]) == (True, None)
+
+
+def test_a_network_that_multiplies_nothing(folder: Path) -> None:
+    named = ("--model", "own/mine.py:Nothing", "--resolution", "16x16", "--fmt", "native")
+    assert "exported" in run(folder, "export", *named, "-p", "fp32").stdout
 
 
 def test_faults_leave_nothing_behind(folder: Path) -> None:

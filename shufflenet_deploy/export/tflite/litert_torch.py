@@ -52,6 +52,8 @@ def convert(
     """
     import torch  # noqa: PLC0415
 
+    from shufflenet_deploy.export.onnx.fp32 import quiet  # noqa: PLC0415
+
     with tempfile.TemporaryDirectory(prefix="shufflenet-deploy-") as name:
         folder = Path(name)
         program_file = folder / "module.pt2"
@@ -62,8 +64,9 @@ def convert(
             "calibration": None,
         }
         try:
-            program = torch.export.export(module, (torch.zeros(1, *shape),))
-            torch.export.save(program, program_file)
+            with quiet():
+                program = torch.export.export(module, (torch.zeros(1, *shape),))
+                torch.export.save(program, program_file)
         except Exception as error:  # whatever the module's own code or torch raises
             first = str(error).strip().partition("\n")[0]
             raise ExportError(
