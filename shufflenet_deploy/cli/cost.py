@@ -201,7 +201,7 @@ def _print_tables(result: Result, locked: Sequence[Count]) -> None:
     from shufflenet_deploy.analysis.profile import decompositions  # noqa: PLC0415
     from shufflenet_deploy.report.profiles import as_text  # noqa: PLC0415
 
-    console, counts = Console(), result.counts
+    console, counts = Console(markup=False), result.counts
     for cpu, resolution in dict.fromkeys((one.cpu, str(one.resolution)) for one in counts):
         title = f"Instructions per inference, {cpu}, {resolution} (Minstr, not ms)"
         table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)

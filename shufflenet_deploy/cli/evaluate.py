@@ -336,7 +336,7 @@ def _progress(title: str) -> Iterator[Callable[[int, int], None]]:
         progress.TimeElapsedColumn(),
         progress.TextColumn("left"),
         progress.TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=Console(stderr=True, markup=False),
         transient=True,
     ) as bar:
         task = bar.add_task(title, total=None)

@@ -195,7 +195,7 @@ def _progress(files: int) -> Iterator[Callable[[str, int], None]]:
         progress.MofNCompleteColumn(),
         progress.TextColumn("{task.description}", markup=False),
         progress.TimeElapsedColumn(),
-        console=Console(stderr=True),
+        console=Console(stderr=True, markup=False),
         transient=True,
     ) as bar:
         task = bar.add_task("", total=files)

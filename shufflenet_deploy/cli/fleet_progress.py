@@ -59,7 +59,7 @@ class FleetProgress:
             from rich.live import Live  # noqa: PLC0415
 
             self._live = Live(
-                console=Console(stderr=True),
+                console=Console(stderr=True, markup=False),
                 get_renderable=self._table,
                 refresh_per_second=2,
                 transient=True,

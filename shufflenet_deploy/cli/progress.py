@@ -56,7 +56,7 @@ class BenchProgress:
                 progress.TextColumn("left", table_column=Column(no_wrap=True)),
                 progress.TimeRemainingColumn(elapsed_when_finished=True, table_column=whole),
                 expand=True,
-                console=Console(stderr=True),
+                console=Console(stderr=True, markup=False),
                 transient=True,
             )
             self._task = self._bar.add_task("preparing", total=None)

@@ -46,7 +46,7 @@ def console() -> Console:
     """Standard output as wide as its terminal, or, where there is none, wide enough for a table."""
     from rich.console import Console  # noqa: PLC0415
 
-    made = Console(highlight=False, emoji=False)
+    made = Console(highlight=False, emoji=False, markup=False)
     if not made.is_terminal and "COLUMNS" not in os.environ:
         made.width = _LOG_WIDTH
     return made

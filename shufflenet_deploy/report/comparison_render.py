@@ -42,7 +42,9 @@ def terminal(comparison: SuiteComparison, *, width: int | None = None, color: bo
         color: whether ANSI colours may be used; ``NO_COLOR`` in the environment still wins.
     """
     stream = StringIO()
-    console = Console(file=stream, width=width, force_terminal=color, highlight=False, emoji=False)
+    console = Console(
+        file=stream, width=width, force_terminal=color, highlight=False, emoji=False, markup=False
+    )
     for line in _sides(comparison):
         console.print(Text(line))
     grid = Grid(box=box.HORIZONTALS, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")

@@ -48,7 +48,9 @@ def as_text(
         color: whether ANSI colours may be used.
     """
     stream = StringIO()
-    console = Console(file=stream, width=width, force_terminal=color, highlight=False, emoji=False)
+    console = Console(
+        file=stream, width=width, force_terminal=color, highlight=False, emoji=False, markup=False
+    )
     for one in breakdowns:
         console.print(Text(heading(one), style="bold"))
         if one.attributed:
@@ -84,7 +86,9 @@ def summary(
     """
     lost = {(made.candidate, made.metric): made for made in decompositions}
     stream = StringIO()
-    console = Console(file=stream, width=width, force_terminal=color, highlight=False, emoji=False)
+    console = Console(
+        file=stream, width=width, force_terminal=color, highlight=False, emoji=False, markup=False
+    )
     console.print(Text("Where the time goes", style="bold"))
     for one in sorted(breakdowns, key=lambda one: one.cell.display_order):
         parts = one.kinds if one.attributed else one.operators

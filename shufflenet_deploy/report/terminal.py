@@ -33,7 +33,9 @@ def terminal(table: Table, *, width: int | None = None, color: bool = False) -> 
         color: whether ANSI colours may be used; ``NO_COLOR`` in the environment still wins.
     """
     stream = StringIO()
-    console = Console(file=stream, width=width, force_terminal=color, highlight=False, emoji=False)
+    console = Console(
+        file=stream, width=width, force_terminal=color, highlight=False, emoji=False, markup=False
+    )
     for block in table.blocks:
         console.print(_block(block, console.width))
     for overview in side_by_side(table):

@@ -21,7 +21,7 @@ from shufflenet_deploy.report.html import html
 from shufflenet_deploy.report.render import Rendering
 
 PAIR = ("shufflenet-g3-0.5x", "alexnet")
-NASTY = 'a|b <b>*bold*</b> _x_ `c` \\ & 50 % #1 ~ {x} $y$ ^ "q" [l](u) é ∀'
+NASTY = 'a|b <b>*bold*</b> _x_ `c` \\ & 50 % #1 ~ {x} $y$ ^ "q" [l](u) [/x] é ∀'
 
 
 @pytest.fixture(scope="module")
