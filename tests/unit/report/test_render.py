@@ -34,6 +34,13 @@ def table8() -> Table:
     return Table.from_runs(runs)
 
 
+def test_a_name_is_never_markup() -> None:
+    runs = [sample_runs.run(name) for name in ("[/nothing]", "[red]b", "alexnet")]
+    text = render.terminal(Table.from_runs(runs), width=120)
+    assert "[/nothing]" in text
+    assert "[red]b" in text
+
+
 @pytest.fixture
 def pair() -> Table:
     return Table.from_runs(
