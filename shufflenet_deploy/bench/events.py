@@ -34,6 +34,11 @@ class Started:
     process: int
     index: int
 
+    @property
+    def text(self) -> str:
+        """What begins, in one line."""
+        return f"{describe(self.cell)}, process {self.process}"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Finished:
@@ -49,6 +54,11 @@ class Retrying:
     what: str
     error: Exception
     wait_secs: float
+
+    @property
+    def text(self) -> str:
+        """What went wrong, and when it is tried again, in one line."""
+        return f"{self.what}: {self.error}; again in {self.wait_secs:g} s"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +80,11 @@ class Tainted:
 
     run: Run
     finding: Finding
+
+    @property
+    def text(self) -> str:
+        """What disturbed which measurement, in one line."""
+        return f"{describe(self.run.cell)}: {self.finding.message}; measuring again"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -80,9 +80,9 @@ class BenchProgress:
                 self.stage(text)
             case benches.Planned(visits=visits, skipped=skipped):
                 self._planned(visits, skipped)
-            case benches.Started(cell=cell, process=process, index=index):
+            case benches.Started(index=index):
                 self._index = index
-                self._move(f"{describe(cell)}, process {process}", completed=index - 1)
+                self._move(event.text, completed=index - 1)
             case benches.Finished(run=run):
                 self._finished(run)
             case benches.Cooling(secs=secs):
@@ -93,10 +93,10 @@ class BenchProgress:
                 until = time.strftime("%H:%M:%S", time.localtime(time.time() + secs))
                 names = ", ".join(cell.model for cell in cells)
                 self.stage(f"{names} take turns for {secs:g} s, until {until}")
-            case benches.Retrying(what=what, error=error, wait_secs=wait_secs):
-                self._line(f"{what}: {error}; again in {wait_secs:g} s", always=True)
-            case benches.Tainted(run=run, finding=finding):
-                self._line(f"{describe(run.cell)}: {finding.message}; measuring again")
+            case benches.Retrying():
+                self._line(event.text, always=True)
+            case benches.Tainted():
+                self._line(event.text)
 
     def stage(self, text: str) -> None:
         """Print a step of the preparation; repetitions of a step are printed once."""

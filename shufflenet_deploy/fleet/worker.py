@@ -116,13 +116,12 @@ class _Reporter:
             case benches.Planned(visits=visits):
                 self._visits = visits
                 self._say(State.PREPARING, "ready")
-            case benches.Started(cell=cell, process=process):
-                self._say(State.MEASURING, f"{describe(cell)}, process {process}")
+            case benches.Started():
+                self._say(State.MEASURING, event.text)
             case benches.Finished(run=run):
                 self._finish(run)
-            case benches.Tainted(run=run, finding=finding):
-                text = f"{describe(run.cell)}: {finding.message}; measuring again"
-                self._say(State.MEASURING, text, line=text)
+            case benches.Tainted():
+                self._say(State.MEASURING, event.text, line=event.text)
             case benches.Sustaining(cells=cells, secs=secs):
                 names = ", ".join(cell.model for cell in cells)
                 text = f"{names} take turns for {secs:g} s"
@@ -139,9 +138,8 @@ class _Reporter:
             case benches.Away(error=error, waited_secs=waited_secs):
                 text = f"for it to come back, since {waited_secs:.0f} s: {error}"
                 self._say(State.WAITING, text, line=None if waited_secs else f"waiting {text}")
-            case benches.Retrying(what=what, error=error, wait_secs=wait_secs):
-                text = f"{what}: {error}; again in {wait_secs:g} s"
-                self._say(State.WAITING, text, line=text)
+            case benches.Retrying():
+                self._say(State.WAITING, event.text, line=event.text)
 
     def _finish(self, run: Run) -> None:
         if self._visits:

@@ -93,25 +93,10 @@ class IsolatedConverter:
         self.install(prepared, on_stage)
         on_stage(f"converting with {self.name}")
         out = folder / "out"
-        try:
-            done = subprocess.run(
-                [
-                    *(str(prepared.python), "-I", "-B", str(self.worker)),
-                    json.dumps({**order, "out": str(out)}),
-                ],
-                cwd=folder,
-                env=_offline(folder),
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=_CONVERT_SECS,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise ExportError(
-                f"{self.name} did not finish within {_CONVERT_SECS} s; {self.advice}"
-            ) from error
+        command = [str(prepared.python), "-I", "-B", str(self.worker)]
+        command.append(json.dumps({**order, "out": str(out)}))
+        late = f"{self.name} did not finish within {_CONVERT_SECS} s; {self.advice}"
+        done = _finished(command, _CONVERT_SECS, late, cwd=folder, env=_offline(folder))
         made = out / CONVERTED
         if done.returncode != 0 or not made.is_file():
             raise ExportError(f"{self.name} failed: {_last_line(done.stderr or done.stdout)}")
@@ -147,25 +132,40 @@ class IsolatedConverter:
             *("--disable-pip-version-check", "--no-deps", "--only-binary", ":all:"),
             *("-r", str(self.lock)),
         ]
-        try:
-            done = subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=_INSTALL_SECS,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise ExportError(
-                f"installing {self.name} took more than {_INSTALL_SECS} s; "
-                "check the network and try again"
-            ) from error
+        late = (
+            f"installing {self.name} took more than {_INSTALL_SECS} s; "
+            "check the network and try again"
+        )
+        done = _finished(command, _INSTALL_SECS, late)
         if done.returncode != 0:
             raise ExportError(
                 f"cannot install {self.name}: {_last_line(done.stderr)}; {self.advice}"
             )
+
+
+def _finished(
+    command: list[str],
+    limit_secs: float,
+    late: str,
+    *,
+    cwd: Path | None = None,
+    env: dict[str, str] | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """A program at its end; an ``ExportError`` that says ``late`` where it takes too long."""
+    try:
+        return subprocess.run(
+            command,
+            cwd=cwd,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=limit_secs,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ExportError(late) from error
 
 
 @contextmanager
