@@ -27,7 +27,7 @@ _IMPORT = re.compile(
     re.MULTILINE,
 )
 _SCRIPT = re.compile(r'"(\w+\.py)"')
-_PASSED_OVER = frozenset({".py", ".pyc", ".typed", ".md"})
+_PASSED_OVER = frozenset({".py", ".pyc", ".typed", ".md", ".jpg"})
 
 
 @cache
