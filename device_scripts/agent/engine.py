@@ -43,7 +43,11 @@ class Engine:
 
     def read_output(self):
         """The first output of the last inference, a numpy array."""
-        raise NotImplementedError
+        return self.read_outputs()[0]
+
+    def read_outputs(self):
+        """Every output of the last inference; an engine defines this or ``read_output``."""
+        return [self.read_output()]
 
 
 def open_model(engine_class, path, threads):
