@@ -10,7 +10,7 @@ from shufflenet_deploy.bench.session import ArtifactOf
 from shufflenet_deploy.bench.suite import Suite
 from shufflenet_deploy.codegen.cpu_target import for_facts
 from shufflenet_deploy.errors import ExportError
-from shufflenet_deploy.export import ExportRequest, formats
+from shufflenet_deploy.export import ExportRequest, ExportSession, formats
 from shufflenet_deploy.export import export as export_file
 from shufflenet_deploy.records import Artifact, Cell, RuntimeSpec
 from shufflenet_deploy.target import Target
@@ -33,6 +33,7 @@ def cell_exporter(
         artifacts: the folder of exported files.
         on_stage: told what each export is doing.
     """
+    session = ExportSession()
 
     def artifact_of(cell: Cell) -> Artifact:
         if (file := suite.files.get(cell.model)) is not None:
@@ -55,7 +56,8 @@ def cell_exporter(
         }
         if formats.get(cell.format).is_program:
             fields.setdefault("machine", for_facts(facts).name)
-        return export_file(ExportRequest.model_validate(fields), on_stage=on_stage)
+        request = ExportRequest.model_validate(fields)
+        return export_file(request, session=session, on_stage=on_stage)
 
     return artifact_of
 

@@ -19,7 +19,7 @@ from shufflenet_deploy.cost.cache import Circumstances, CountCache
 from shufflenet_deploy.cost.operator_profile import profile
 from shufflenet_deploy.cost.protocol import PROTOCOL, SPEC, count_one
 from shufflenet_deploy.errors import BoardError, DeployError, UsageError
-from shufflenet_deploy.export import export
+from shufflenet_deploy.export import ExportSession, export
 from shufflenet_deploy.export.precisions import resolve
 from shufflenet_deploy.export.request import ExportRequest
 from shufflenet_deploy.export.shortfall import explained
@@ -185,14 +185,14 @@ def _export(
     files: Sequence[_File], parts: Sequence[Future[Result]], on_stage: Callable[[str], None]
 ) -> list[str]:
     """Make the files, in the order in which the boards wait for them; a line for each problem."""
-    problems = []
+    problems, session = [], ExportSession()
     for wanted, made in ((file.wanted, file.made) for file in files):
         for part in parts:
             if part.done():
                 part.result()  # Raises what ended a board: without it there is nothing to export.
         on_stage(f"exporting {wanted.title}")
         try:
-            artifact = export(wanted.request)
+            artifact = export(wanted.request, session=session)
         except UsageError:
             raise
         except DeployError as error:

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from shufflenet_deploy import runtime, zoo
 from shufflenet_deploy.errors import DeployError, UsageError
-from shufflenet_deploy.export import export
+from shufflenet_deploy.export import ExportSession, export
 from shufflenet_deploy.export.precisions import resolve
 from shufflenet_deploy.export.request import ExportRequest
 from shufflenet_deploy.export.shortfall import explained
@@ -154,13 +154,18 @@ def predict(plan: Plan, *, out: Path, on_stage: Callable[[str], None]) -> Result
         raise UsageError(f"{', '.join(others)}: only native programs are predicted yet")
     jobs = list(_jobs(plan))
     on_stage("preparing QEMU's plugin")
-    qemu = emulator()
+    qemu, session = emulator(), ExportSession()
     found: list[Prediction] = []
     problems = []
     for number, job in enumerate(jobs, start=1):
         prefix = f"[{number}/{len(jobs)}] "
         try:
-            found += _predicted(plan, job, qemu, out, lambda text, p=prefix: on_stage(p + text))  # type: ignore[misc]
+
+            def report(text: str, prefix: str = prefix) -> None:
+                on_stage(prefix + text)
+
+            artifact = _exported(plan, job, out, session, report)
+            found += _predicted(plan, job, qemu, artifact, report)
         except UsageError:
             raise
         except DeployError as error:
@@ -191,9 +196,8 @@ def _jobs(plan: Plan) -> Iterator[_Job]:
 
 
 def _predicted(
-    plan: Plan, job: _Job, qemu: Emulator, out: Path, on_stage: Callable[[str], None]
+    plan: Plan, job: _Job, qemu: Emulator, artifact: Artifact, on_stage: Callable[[str], None]
 ) -> list[Prediction]:
-    artifact = _exported(plan, job, out, on_stage)
     core = job.boards[0].model
     execution, version = counting.native(artifact.path), artifact.tools.get("ziglang", "")
     hierarchies = [board.caches for board in job.boards]
@@ -211,7 +215,9 @@ def _predicted(
     return found
 
 
-def _exported(plan: Plan, job: _Job, out: Path, on_stage: Callable[[str], None]) -> Artifact:
+def _exported(
+    plan: Plan, job: _Job, out: Path, session: ExportSession, on_stage: Callable[[str], None]
+) -> Artifact:
     chosen = runtime.get(job.runtime)
     machine = {"machine": job.boards[0].model.machine} if chosen.standalone else {}
     request = ExportRequest(
@@ -223,7 +229,7 @@ def _exported(plan: Plan, job: _Job, out: Path, on_stage: Callable[[str], None])
         **machine,
     )
     on_stage(f"exporting {job.title}")
-    artifact = export(request)
+    artifact = export(request, session=session)
     if not artifact.parity.passed:
         on_stage(f"{artifact.path.name} failed validation: {explained(artifact)}")
     return artifact

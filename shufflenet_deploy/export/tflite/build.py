@@ -67,7 +67,7 @@ def by_onnx2tf(job: Job) -> Written:
     job.report("converting to ONNX")
     with tempfile.TemporaryDirectory(prefix="shufflenet-deploy-") as folder:
         source = Path(folder, "model.onnx")
-        converted = plain_onnx(job.model, job.request.resolution)
+        converted = plain_onnx(job)
         source.write_bytes(converted.SerializeToString(deterministic=True))
         chosen = job.calibration
         onnx2tf.convert(source, job.path, chosen, job.report)
