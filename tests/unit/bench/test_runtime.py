@@ -9,7 +9,7 @@ import pytest
 
 from shufflenet_deploy import runtime
 from shufflenet_deploy.errors import ParseError, TargetError, UsageError
-from shufflenet_deploy.records import BenchmarkSpec, Core, FailureKind, Format, TargetFacts
+from shufflenet_deploy.records import BenchmarkSpec, Core, FailureKind, TargetFacts
 
 LOGS = Path(__file__).parent / "logs"
 
@@ -82,8 +82,8 @@ def test_an_unknown_runtime_names_the_nearest():
 
 
 def test_formats_follow_from_the_runtime():
-    assert runtime.get("onnxruntime").formats == (Format.ONNX,)
-    assert runtime.get("litert").formats == (Format.TFLITE,)
+    assert runtime.get("onnxruntime").formats == ("onnx",)
+    assert runtime.get("litert").formats == ("tflite",)
 
 
 def test_the_command_says_everything_the_spec_says():
