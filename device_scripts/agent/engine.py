@@ -45,6 +45,14 @@ class Engine:
         """The first output of the last inference, a numpy array."""
         raise NotImplementedError
 
+    def read_outputs(self):
+        """All outputs of the last inference, where the engine can; else the first."""
+        return [self.read_output()]
+
+    def delegation(self):
+        """What a delegate took, as protocol.json's "delegation"; None where it does not say."""
+        return
+
 
 def open_model(engine_class, path, threads):
     """Load a model, with the runtimes' many exceptions sorted into a few kinds.

@@ -96,10 +96,10 @@ class IsolatedConverter:
         command = [str(prepared.python), "-I", "-B", str(self.worker)]
         command.append(json.dumps({**order, "out": str(out)}))
         late = f"{self.name} did not finish within {_CONVERT_SECS} s; {self.advice}"
-        done = _finished(command, _CONVERT_SECS, late, cwd=folder, env=_offline(folder))
+        done = _finished(command, _CONVERT_SECS, late, cwd=folder, env=offline(folder))
         made = out / CONVERTED
         if done.returncode != 0 or not made.is_file():
-            raise ExportError(f"{self.name} failed: {_last_line(done.stderr or done.stdout)}")
+            raise ExportError(f"{self.name} failed: {last_line(done.stderr or done.stdout)}")
         return made
 
     def install(self, prepared: Environment, on_stage: Callable[[str], None]) -> None:
@@ -139,7 +139,7 @@ class IsolatedConverter:
         done = _finished(command, _INSTALL_SECS, late)
         if done.returncode != 0:
             raise ExportError(
-                f"cannot install {self.name}: {_last_line(done.stderr)}; {self.advice}"
+                f"cannot install {self.name}: {last_line(done.stderr)}; {self.advice}"
             )
 
 
@@ -181,7 +181,7 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _offline(folder: Path) -> dict[str, str]:
+def offline(folder: Path) -> dict[str, str]:
     """Variables for the worker: no network, no GPU, no chatter, no traces in the user's home."""
     nowhere = "http://127.0.0.1:9"
     return {
@@ -194,6 +194,7 @@ def _offline(folder: Path) -> dict[str, str]:
     }
 
 
-def _last_line(text: str) -> str:
+def last_line(text: str) -> str:
+    """The last line of what a program said."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else "it printed nothing"

@@ -28,8 +28,8 @@ _INCLUDE = "executorch/include"
 def bridge(arch: str, version: str, headers: Callable[[Path], Path]) -> Path:
     """The compiled bridge for ``arch`` and a version of ExecuTorch.
 
-    ``headers`` is called only where it must be compiled, with an empty folder; it returns the folder
-    that holds the wheel's ``executorch/include``.
+    ``headers`` is called only where it must be compiled, with an empty folder; it returns the
+    folder that holds the wheel's ``executorch/include``.
 
     Raises:
         ExportError: there is no C++ compiler, or it failed.

@@ -1,7 +1,7 @@
 """ExecuTorch's C++ runtime with XNNPACK, from the libraries of its wheel: torch is not needed.
 
-They are reached through a bridge of C functions, ``executorch_bridge.cpp``, compiled for this machine
-where the bench runs; the variable ``BRIDGE`` says where it lies.
+They are reached through a bridge of C functions, ``executorch_bridge.cpp``, compiled for this
+machine where the bench runs; the variable ``BRIDGE`` says where it lies.
 """
 
 import ctypes

@@ -1,7 +1,7 @@
 """OpenVINO on the CPU: one stream, which answers one image after another.
 
-A file is either of this package's (both parts of OpenVINO's own pair in one archive), or the ``.xml``
-of such a pair, with its ``.bin`` beside it.
+A file is either of this package's (both parts of OpenVINO's own pair in one archive), or the
+``.xml`` of such a pair, with its ``.bin`` beside it.
 """
 
 import zipfile
@@ -24,8 +24,8 @@ _NS_PER_US = 1000
 class OpenVino(Engine):
     """A compiled model and one request, whose input and output are memory of its own.
 
-    Weights of 16 bits are computed with in 16 bits where the core can, all others in fp32: by itself
-    OpenVINO takes 16 bits for every file.
+    Weights of 16 bits are computed with in 16 bits where the core can, all others in fp32: by
+    itself OpenVINO takes 16 bits for every file.
     """
 
     name = module = distribution = "openvino"
@@ -35,7 +35,10 @@ class OpenVino(Engine):
             "unsupported",
             ("executor is not found", "is not initialized", "not supported", "unsupported"),
         ),
-        ("model-corrupt", ("badzipfile", "error loading xml", "incorrect weights", "no item named")),
+        (
+            "model-corrupt",
+            ("badzipfile", "error loading xml", "incorrect weights", "no item named"),
+        ),
     )
 
     def __init__(self, path, threads, profiling=False):
@@ -156,7 +159,7 @@ def _profile(agent, options, _measured, runs):
 
 
 def summary(whole, columns):
-    """Put the nodes of all inferences side by side; those that never took a microsecond are left out."""
+    """Put the nodes of all inferences side by side, without those that never took a microsecond."""
     if len({tuple(one[:3] for one in column) for column in columns}) != 1:
         raise Failed("crashed", "OpenVINO reports other operators each time")
     operators = [
