@@ -164,6 +164,8 @@ class Tracer final : public runtime::EventTracer {
   size_t count_ = 0;
 };
 
+constexpr size_t kMostInputs = 16;
+
 // One loaded program and its method "forward".
 struct Network {
   Result<MmapDataLoader> loader;
@@ -173,6 +175,7 @@ struct Network {
   Result<runtime::Program>* program = nullptr;
   Result<runtime::MethodMeta>* meta = nullptr;
   Result<runtime::Method>* method = nullptr;
+  runtime::EValue* inputs[kMostInputs] = {};
 };
 
 constexpr const char* kMethod = "forward";
@@ -261,12 +264,12 @@ EXPORTED int bridge_tensor(void* handle, int output, size_t index, int32_t* size
   return static_cast<int>(shape.size());
 }
 
-// Copy an input to where the method keeps it, between inferences too.
+// Keep a copy of an input, which every inference is given.
 EXPORTED int bridge_set_input(void* handle, size_t index, const void* data, size_t bytes) {
-  auto& method = static_cast<Network*>(handle)->method->get();
-  const auto& meta = static_cast<Network*>(handle)->meta->get();
+  auto& network = *static_cast<Network*>(handle);
+  const auto& meta = network.meta->get();
   const auto info = meta.input_tensor_meta(index);
-  if (!info.ok()) return failed("not a tensor", info.error());
+  if (!info.ok() || index >= kMostInputs) return failed("no such input", Error::InvalidArgument);
   if (info.get().nbytes() != bytes) return failed("another size", Error::InvalidArgument);
   const auto shape = info.get().sizes();
   const auto order = info.get().dim_order();
@@ -287,12 +290,20 @@ EXPORTED int bridge_set_input(void* handle, size_t index, const void* data, size
   }
   auto* impl = new executorch::aten::TensorImpl(
       info.get().scalar_type(), static_cast<ssize_t>(shape.size()), sizes, kept, axes, strides);
-  const Error error = method.set_input(runtime::EValue(executorch::aten::Tensor(impl)), index);
-  return error == Error::Ok ? 0 : failed("an input was refused", error);
+  network.inputs[index] = new runtime::EValue(executorch::aten::Tensor(impl));
+  return 0;
 }
 
+// An inference as an application makes it. The inputs are set anew: their planned memory may hold other
+// values by the end of the last one.
 EXPORTED int bridge_execute(void* handle) {
-  const Error error = static_cast<Network*>(handle)->method->get().execute();
+  auto& network = *static_cast<Network*>(handle);
+  auto& method = network.method->get();
+  for (size_t index = 0; index < kMostInputs && network.inputs[index] != nullptr; ++index) {
+    const Error refused = method.set_input(*network.inputs[index], index);
+    if (refused != Error::Ok) return failed("an input was refused", refused);
+  }
+  const Error error = method.execute();
   return error == Error::Ok ? 0 : failed("execute", error);
 }
 

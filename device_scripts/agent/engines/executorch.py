@@ -47,7 +47,7 @@ class ExecuTorch(Engine):
     """The method ``forward`` of a program, executed in memory that was planned at its export."""
 
     name = module = distribution = "executorch"
-    timed = "Method::execute: input set beforehand, output read afterwards"
+    timed = "Method::set_input and execute: output read afterwards"
     failure_signs = (
         ("unsupported", ("operatormissing", "notsupported", "delegateinvalidcompatibility")),
         ("model-corrupt", ("invalidprogram", "invalidexternaldata", "invalidargument")),
@@ -66,7 +66,7 @@ class ExecuTorch(Engine):
         self.details = {"threads": given, "backends": self._backends()}
 
     def bind_inputs(self, arrays):
-        """Copy the inputs to where the method keeps them between inferences."""
+        """Give the bridge copies, which it sets before every inference, as an application does."""
         for index, array in enumerate(arrays):
             status = self._bridge.bridge_set_input(
                 self._network, index, array.ctypes.data, array.nbytes
