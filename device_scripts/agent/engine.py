@@ -43,10 +43,10 @@ class Engine:
 
     def read_output(self):
         """The first output of the last inference, a numpy array."""
-        raise NotImplementedError
+        return self.read_outputs()[0]
 
     def read_outputs(self):
-        """All outputs of the last inference, where the engine can; else the first."""
+        """Every output of the last inference; an engine defines this or ``read_output``."""
         return [self.read_output()]
 
     def delegation(self):

@@ -131,8 +131,8 @@ class FileFormat(ABC):
     # --- files that are there ---------------------------------------------------------------------
 
     @abstractmethod
-    def recognises(self, start: bytes) -> bool:
-        """True for a file of this format, by its first ``formats.HEAD_BYTES`` bytes."""
+    def recognises(self, start: bytes, end: bytes) -> bool:
+        """True for a file of this format, by its first and last ``formats.MARK_BYTES`` bytes."""
 
     @abstractmethod
     def load(self, path: Path) -> ExportedFile:

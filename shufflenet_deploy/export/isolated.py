@@ -195,6 +195,6 @@ def offline(folder: Path) -> dict[str, str]:
 
 
 def last_line(text: str) -> str:
-    """The last line of what a program said."""
+    """The last line of what a program printed that holds anything."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1] if lines else "it printed nothing"

@@ -84,10 +84,6 @@ class ExecuTorch(Engine):
 
         return invoke
 
-    def read_output(self):
-        """The first output of the last inference."""
-        return self.read_outputs()[0]
-
     def read_outputs(self):
         """All outputs of the last inference."""
         import numpy as np

@@ -15,7 +15,7 @@ import numpy as np
 
 from shufflenet_deploy.codegen.cpu_target import HOST_ARCH
 from shufflenet_deploy.export.isolated import IsolatedConverter
-from shufflenet_deploy.export.isolated_inference import IsolatedFile
+from shufflenet_deploy.export.isolated_runtime import IsolatedFile
 from shufflenet_deploy.export.job import Job, Written
 from shufflenet_deploy.export.torch_program import save_program
 from shufflenet_deploy.records import Precision
@@ -73,4 +73,5 @@ def load(path: Path) -> IsolatedFile:
         "purelib", vars={"base": str(prepared.folder), "platbase": str(prepared.folder)}
     )
     bridge = executorch_bridge.bridge(HOST_ARCH, version, lambda _: Path(places))
-    return IsolatedFile(CONVERTER, "executorch", path, {executorch_bridge.VARIABLE: str(bridge)})
+    env = {executorch_bridge.VARIABLE: str(bridge)}
+    return IsolatedFile(path, CONVERTER, "executorch", env=env)

@@ -6,37 +6,36 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shufflenet_deploy.export.file_format import FileFormat
+from shufflenet_deploy.export.isolated_format import IsolatedFormat
 
 if TYPE_CHECKING:
     from shufflenet_deploy.export.inspection.contents import Contents
-    from shufflenet_deploy.export.isolated_inference import IsolatedFile
+    from shufflenet_deploy.export.isolated import IsolatedConverter
+    from shufflenet_deploy.export.isolated_runtime import IsolatedFile
     from shufflenet_deploy.export.job import Job, Written
-    from shufflenet_deploy.export.request import ExportRequest
     from shufflenet_deploy.network.metadata import Metadata
 
 _MARK_AT, _MARK = 4, b"ET12"
 
 
-class ExecuTorchFormat(FileFormat):
+class ExecuTorchFormat(IsolatedFormat):
     """See ``FileFormat``."""
 
     name = "executorch"
     title = "ExecuTorch"
     runtime = "executorch"
-    tools = ("torch", "numpy", "pillow", "ziglang")
+    tools = ("torch", "numpy", "pillow")
 
     @property
     def ending(self) -> str:
         """ExecuTorch's own."""
         return "pte"
 
-    def versions(self, request: ExportRequest) -> dict[str, str]:
-        """ExecuTorch's and what is pinned with it."""
+    def converter(self) -> IsolatedConverter:
+        """ExecuTorch's exporter."""
         from shufflenet_deploy.export.executorch import converter  # noqa: PLC0415
 
-        del request
-        return {"executorch": converter.CONVERTER.version()}
+        return converter.CONVERTER
 
     def write(self, job: Job) -> Written:
         """``torch.export``, int8 by PT2E, and what XNNPACK takes of it."""
@@ -44,8 +43,9 @@ class ExecuTorchFormat(FileFormat):
 
         return converter.write(job)
 
-    def recognises(self, start: bytes) -> bool:
+    def recognises(self, start: bytes, end: bytes) -> bool:
         """By the identifier of its FlatBuffers."""
+        del end
         return start[_MARK_AT:].startswith(_MARK)
 
     def load(self, path: Path) -> IsolatedFile:

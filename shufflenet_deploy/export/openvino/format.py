@@ -6,35 +6,32 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shufflenet_deploy.export.file_format import FileFormat
+from shufflenet_deploy.export.isolated_format import IsolatedFormat
 from shufflenet_deploy.records import Precision
 
 if TYPE_CHECKING:
     from shufflenet_deploy.export.inspection.contents import Contents
-    from shufflenet_deploy.export.isolated_inference import IsolatedFile
+    from shufflenet_deploy.export.isolated import IsolatedConverter
     from shufflenet_deploy.export.job import Job, Written
-    from shufflenet_deploy.export.request import ExportRequest
     from shufflenet_deploy.network.metadata import Metadata
 
 #: How an archive begins, and where the name of its first part stands.
 _MARK, _NAME_AT, _NAME = b"PK\x03\x04", 30, b"model.xml"
 
 
-class OpenVinoFormat(FileFormat):
+class OpenVinoFormat(IsolatedFormat):
     """See ``FileFormat``."""
 
     name = "openvino"
     title = "OpenVINO"
     precisions = (Precision.FP32, Precision.FP16, Precision.INT8)
     runtime = "openvino"
-    tools = ("torch", "onnx", "onnxscript", "onnxslim", "numpy", "pillow")
 
-    def versions(self, request: ExportRequest) -> dict[str, str]:
-        """OpenVINO's and what is pinned with it."""
+    def converter(self) -> IsolatedConverter:
+        """OpenVINO's own, with NNCF."""
         from shufflenet_deploy.export.openvino import converter  # noqa: PLC0415
 
-        del request
-        return {"openvino": converter.CONVERTER.version()}
+        return converter.CONVERTER
 
     def write(self, job: Job) -> Written:
         """OpenVINO's converter, int8 by NNCF."""
@@ -42,16 +39,10 @@ class OpenVinoFormat(FileFormat):
 
         return converter.write(job)
 
-    def recognises(self, start: bytes) -> bool:
+    def recognises(self, start: bytes, end: bytes) -> bool:
         """By the first part of its archive."""
+        del end
         return start.startswith(_MARK) and start[_NAME_AT:].startswith(_NAME)
-
-    def load(self, path: Path) -> IsolatedFile:
-        """In OpenVINO, in its own environment."""
-        from shufflenet_deploy.export.isolated_inference import IsolatedFile  # noqa: PLC0415
-        from shufflenet_deploy.export.openvino import converter  # noqa: PLC0415
-
-        return IsolatedFile(converter.CONVERTER, self.runtime, path)
 
     def read(self, path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Contents:
         """By its XML."""
