@@ -49,6 +49,10 @@ class Engine:
         """Every output of the last inference; an engine defines this or ``read_output``."""
         return [self.read_output()]
 
+    def delegation(self):
+        """What a delegate took, as protocol.json's "delegation"; None where it does not say."""
+        return
+
 
 def open_model(engine_class, path, threads):
     """Load a model, with the runtimes' many exceptions sorted into a few kinds.

@@ -111,7 +111,7 @@ def measure(options):
         raise Failed(kind, "inference failed: " + one_line(error)) from error
     if options.output:
         write_output(options.output, output)
-    return {
+    whole = {
         "runtime": {
             "name": options.runtime,
             "version": engine.version,
@@ -139,6 +139,8 @@ def measure(options):
         "peak_rss_bytes": peak_rss_bytes(),
         "conditions": {"start": start, "before": before, "after": after},
     }
+    delegation = engine.delegation()
+    return whole if delegation is None else dict(whole, delegation=delegation)
 
 
 def list_runtimes():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from shufflenet_deploy.atomic_files import resource
 from shufflenet_deploy.export.file_format import FileFormat
@@ -23,7 +23,9 @@ class IsolatedFormat(FileFormat, ABC):
     Files are validated by the agent's engine of ``runtime``, which is part of their key.
     """
 
-    tools = ("torch", "onnx", "onnxscript", "onnxslim", "numpy", "pillow")
+    tools: ClassVar[tuple[str, ...]] = (
+        "torch", "onnx", "onnxscript", "onnxslim", "numpy", "pillow",
+    )  # fmt: skip
 
     @abstractmethod
     def converter(self) -> IsolatedConverter:

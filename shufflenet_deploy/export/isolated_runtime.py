@@ -10,8 +10,9 @@ import shutil
 import subprocess
 import tempfile
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -36,8 +37,9 @@ class IsolatedFile:
         environment: IsolatedConverter,
         runtime: str,
         on_stage: Callable[[str], None] = lambda _: None,
+        env: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        """Start the process and load the file.
+        """Start the process and load the file; ``env`` are variables that the engine needs.
 
         Raises:
             UsageError: there are no wheels for this Python, or the cache cannot be written.
@@ -60,7 +62,7 @@ class IsolatedFile:
             self._process = subprocess.Popen(
                 command,
                 cwd=self._folder,
-                env=offline(self._folder),
+                env={**offline(self._folder), **env},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -21,7 +21,7 @@ from shufflenet_deploy.bounded import (
     Span,
     Text,
 )
-from shufflenet_deploy.records.artifacts import Artifact, InputShape
+from shufflenet_deploy.records.artifacts import Artifact, Delegation, InputShape
 from shufflenet_deploy.records.basics import (
     Format,
     Metric,
@@ -78,7 +78,8 @@ class Measurement(Record):
     ``load``, ``first`` and ``warmup`` are in the same unit and never mixed with ``samples``.
     ``peak_rss_bytes`` is the largest resident size of the process, of which Python and numpy had
     taken ``idle_rss_bytes`` before the runtime was loaded. ``others_busy_cores`` is how many cores
-    other programs kept busy while sampling, on average.
+    other programs kept busy while sampling, on average. ``delegation`` is None where the runtime
+    does not say what a delegate took.
     """
 
     samples: tuple[Sample, ...] = Field(min_length=1)
@@ -90,6 +91,7 @@ class Measurement(Record):
     clock_resolution_ns: Span | None = None
     cpus: tuple[Count, ...] | None = None
     others_busy_cores: float | None = None
+    delegation: Delegation | None = None
 
     @property
     def model_rss_bytes(self) -> int | None:

@@ -14,6 +14,7 @@ from shufflenet_deploy.records import (
     Conditions,
     Evaluation,
     Failure,
+    Measurement,
     Precision,
     Resolution,
     Run,
@@ -269,6 +270,8 @@ def _remarks(
     remarks = [*cell.remarks, *cell_figures.mismatches(cell, baseline_cell)]
     if isinstance(outcome, Failure):
         remarks.append(footnotes.failure_reason(outcome))
+    if isinstance(outcome, Measurement) and outcome.delegation and outcome.delegation.left:
+        remarks.append(outcome.delegation.text)
     if artifact is not None and not artifact.parity.passed:
         remarks.append(f"{footnotes.FAILED_VALIDATION}: {artifact.parity.reason}")
     if artifact is not None and artifact.attempts:

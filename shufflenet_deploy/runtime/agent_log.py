@@ -24,6 +24,7 @@ from shufflenet_deploy.errors import ParseError
 from shufflenet_deploy.printing import first_line
 from shufflenet_deploy.records import (
     Conditions,
+    Delegation,
     Failure,
     FailureKind,
     Measurement,
@@ -227,6 +228,13 @@ class _Profile(Part):
     operators: list[_Operator]
 
 
+class _Delegation(Part):
+    name: Text
+    parts: Count
+    taken: Count
+    left: dict[Text, Count]
+
+
 class MeasurementLog(_Head):
     """One measured model."""
 
@@ -247,6 +255,7 @@ class MeasurementLog(_Head):
     idle_rss_bytes: Size
     peak_rss_bytes: Size
     conditions: _Moments
+    delegation: _Delegation | None = None
     profile: _Profile | None = None
 
     @model_validator(mode="after")
@@ -283,6 +292,7 @@ def _measurement_report(log: MeasurementLog) -> Report:
         clock_resolution_ns=log.clock.resolution_ns,
         cpus=None if log.cpus is None else tuple(log.cpus),
         others_busy_cores=log.sampling.others_busy_cores,
+        delegation=Delegation(**dict(log.delegation)) if log.delegation else None,
     )
     return Report(
         outcome=measurement,
