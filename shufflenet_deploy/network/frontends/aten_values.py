@@ -23,6 +23,7 @@ from shufflenet_deploy.network.graph import (
     LeakyRelu,
     Multiply,
     Pad,
+    Power,
     Reduce,
     ReduceKind,
     Reshape,
@@ -125,7 +126,107 @@ def _read_power(builder: GraphBuilder, x: Value, *, exponent: Any) -> Value:
         return x
     if exponent == 2:
         return _arithmetic(builder, ArithmeticKind.MULTIPLY, x, x)
-    return builder.fail(f"raises to the power of {exponent}, which no exported graph can express")
+    if not isinstance(exponent, (int, float, torch.Tensor)) or np.size(exponent) != 1:
+        builder.fail("raises to a power that differs between elements")
+    return _root(builder, x, float(exponent))
+
+
+def _root(builder: GraphBuilder, x: Any, exponent: float) -> Value:
+    if not isinstance(x, Value):
+        builder.fail("raises a constant to a computed power, which no exported graph can express")
+    return builder.emit(Power, (x,), x.shape, exponent=exponent)
+
+
+def _power(exponent: float) -> Callable[..., Value]:
+    def read(builder: GraphBuilder, x: Value) -> Value:
+        return _root(builder, x, exponent)
+
+    return read
+
+
+def _read_absolute(builder: GraphBuilder, x: Value) -> Value:
+    return _arithmetic(builder, ArithmeticKind.MAXIMUM, x, _read_negative(builder, x))
+
+
+def _read_square(builder: GraphBuilder, x: Value) -> Value:
+    return _arithmetic(builder, ArithmeticKind.MULTIPLY, x, x)
+
+
+def _read_addcmul(
+    builder: GraphBuilder, x: Any, *, tensor1: Any, tensor2: Any, value: Any = 1
+) -> Value:
+    product = _arithmetic(builder, ArithmeticKind.MULTIPLY, *_computed_first(tensor1, tensor2))
+    scaled = _scaled(builder, product, value)
+    return _arithmetic(builder, ArithmeticKind.ADD, *_computed_first(scaled, x))
+
+
+def _computed_first(a: Any, b: Any) -> tuple[Any, Any]:
+    return (b, a) if isinstance(b, Value) and not isinstance(a, Value) else (a, b)
+
+
+def _read_norm(
+    builder: GraphBuilder,
+    x: Value,
+    *,
+    ord: Any = 2,  # noqa: A002 - PyTorch's name
+    dim: Any = None,
+    keepdim: bool = False,
+    **_: Any,
+) -> Value:
+    if ord == 1:
+        sizes = _read_absolute(builder, x)
+        return _reduced(builder, ReduceKind.SUM, sizes, dim, keep=keepdim)
+    if ord != 2:
+        builder.fail(f"is a norm of the order {ord}: 1 and 2 are supported")
+    total = _reduced(builder, ReduceKind.SUM, _read_square(builder, x), dim, keep=keepdim)
+    return _root(builder, total, 0.5)
+
+
+def _read_variance(
+    builder: GraphBuilder,
+    x: Value,
+    *,
+    dim: Any = None,
+    correction: Any = 1,
+    keepdim: bool = False,
+    **given: Any,
+) -> Value:
+    return _moments(builder, x, dim, given.get("unbiased", correction), keep=keepdim)[0]
+
+
+def _read_variance_and_mean(
+    builder: GraphBuilder,
+    x: Value,
+    *,
+    dim: Any = None,
+    correction: Any = 1,
+    keepdim: bool = False,
+    **given: Any,
+) -> list[Value | None]:
+    return [*_moments(builder, x, dim, given.get("unbiased", correction), keep=keepdim)]
+
+
+def _read_deviation(builder: GraphBuilder, x: Value, **given: Any) -> Value:
+    return _root(builder, _read_variance(builder, x, **given), 0.5)
+
+
+def _moments(
+    builder: GraphBuilder, x: Value, dim: Any, correction: Any, *, keep: bool
+) -> tuple[Value, Value]:
+    """Variance and mean; the sum of squares is divided by ``correction`` less than all elements."""
+    mean = _reduced(builder, ReduceKind.MEAN, x, dim, keep=True)
+    centred = _arithmetic(builder, ArithmeticKind.SUBTRACT, x, mean)
+    squares = _read_square(builder, centred)
+    variance = _reduced(builder, ReduceKind.MEAN, squares, dim, keep=keep)
+    count = np.prod(x.shape) / np.prod(mean.shape)
+    less = 1 if correction is None else int(correction)
+    if count <= less:
+        builder.fail(f"is a variance of {count:.0f} elements with a correction of {less}")
+    if less:
+        factor = count / (count - less)
+        variance = _arithmetic(builder, ArithmeticKind.MULTIPLY, variance, float(factor))
+    shown = mean if keep else builder.reshaped(mean, variance.shape)
+    return variance, with_batch(shown, variance.batch)
 
 
 def _binary(kind: ArithmeticKind) -> Callable[..., Value]:
@@ -323,6 +424,7 @@ OPERAND_READERS: dict[str, Callable[..., Any]] = {
     "rsub": _read_rsub,
     "mul": _read_mul,
     "div": _read_div,
+    "addcmul": _read_addcmul,
     "maximum": _binary(ArithmeticKind.MAXIMUM),
     "minimum": _binary(ArithmeticKind.MINIMUM),
 }
@@ -330,6 +432,14 @@ OPERAND_READERS: dict[str, Callable[..., Any]] = {
 #: Readers by operator; each gets the operator's arguments, values for what depends on the image.
 VALUE_READERS: dict[str, Callable[..., Any]] = {
     "pow": _read_power,
+    "sqrt": _power(0.5),
+    "rsqrt": _power(-0.5),
+    "square": _read_square,
+    "abs": _read_absolute,
+    "linalg_vector_norm": _read_norm,
+    "var": _read_variance,
+    "var_mean": _read_variance_and_mean,
+    "std": _read_deviation,
     "neg": _read_negative,
     "reciprocal": _read_reciprocal,
     "relu": _activation(Activation.RELU),
