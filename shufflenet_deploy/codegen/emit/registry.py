@@ -112,6 +112,7 @@ def _registered() -> Iterator[tuple[Key, Emitter]]:
         (elements.StoreConstant, _INT8, Isa.GENERIC, int8_elements.store_constant),
         (elements.ElementArithmetic, _INT8, Isa.GENERIC, int8_elements.element_arithmetic),
         (elements.ReduceElements, _INT8, Isa.GENERIC, int8_elements.reduce_elements),
+        (elements.NormalizeElements, _INT8, Isa.GENERIC, int8_elements.normalize),
         (elements.Softmax, _INT8, Isa.GENERIC, int8_elements.softmax),
         (ops.DequantizeOutput, _INT8, Isa.GENERIC, portable.dequantize_output),
     ):

@@ -131,12 +131,10 @@ def _read_batch_norm(builder: GraphBuilder, x: Value, **given: Any) -> list[Valu
     weight, bias = given["weight"], given["bias"]
     if given["training"] and mean is None and x.batch == 0 and len(x.shape) > 1:
         axes = tuple(range(1, len(x.shape)))
-        made = _normalized(builder, x, axes, given["eps"], (weight, bias), _per_channel(x))
+        made = _normalized(builder, x, axes, given["eps"], (weight, bias), grid=_per_channel(x))
         return [made, None, None]
     if given["training"] or mean is None or var is None:
-        builder.fail(
-            "normalises with the statistics of the batch: call .eval() before exporting"
-        )
+        builder.fail("normalises with the statistics of the batch: call .eval() before exporting")
     scale = 1.0 / np.sqrt(_wide(var) + given["eps"])
     shift = -_wide(mean) * scale
     if weight is not None:
@@ -156,6 +154,7 @@ def _normalized(
     axes: tuple[int, ...],
     epsilon: float,
     affine: tuple[Any, Any],
+    *,
     grid: tuple[int, ...],
     groups: int = 1,
 ) -> Value:
@@ -187,7 +186,7 @@ def _read_layer_norm(
     count = len(normalized_shape)
     axes = tuple(sorted(builder.axis(x, -1 - at) for at in range(count)))
     grid = tuple(size if axis in axes else 1 for axis, size in enumerate(x.shape))
-    return [_normalized(builder, x, axes, eps, (weight, bias), grid), None, None]
+    return [_normalized(builder, x, axes, eps, (weight, bias), grid=grid), None, None]
 
 
 def _read_group_norm(
@@ -198,7 +197,8 @@ def _read_group_norm(
     axes = tuple(range(len(x.shape)))
     if group == x.shape[0] and len(axes) > 1:
         axes, group = axes[1:], 1  # Each channel by itself: an instance norm.
-    made = _normalized(builder, x, axes, eps, (weight, bias), _per_channel(x), group)
+    grid = _per_channel(x)
+    made = _normalized(builder, x, axes, eps, (weight, bias), grid=grid, groups=group)
     return [made, None, None]
 
 

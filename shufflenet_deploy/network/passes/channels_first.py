@@ -40,17 +40,31 @@ Shape = tuple[int, ...]
 _Mover = Permute | Reshape
 
 _SUFFIX = ":moved"
+#: In one round a permutation goes as far as the next one, with which it becomes one.
+_MOST_ROUNDS = 40
 
 
 def channels_first(graph: Graph) -> Graph:
     """The graph with fewer permutations, if they can move."""
     if not any(isinstance(layer, Permute) for layer in graph.layers):
         return graph
-    moved = rearranged(alive(_Moving(graph).graph()))
+    moved = graph
+    for _ in range(_MOST_ROUNDS):
+        moving = _Moving(moved)
+        found = moving.graph()
+        if not moving.exchanges:
+            break
+        moved = rearranged(alive(found))
     if _permuted_elements(moved) >= _permuted_elements(graph):
         return graph
-    names = {name: name.removesuffix(_SUFFIX) for name in moved.shapes if name.endswith(_SUFFIX)}
-    return renamed(moved, names)
+    return renamed(moved, {name: _plain(name) for name in moved.shapes})
+
+
+def _plain(name: str) -> str:
+    """A name without what the rounds have added to it."""
+    while name.endswith(_SUFFIX):
+        name = name.removesuffix(_SUFFIX)
+    return name
 
 
 def _permuted_elements(graph: Graph) -> int:
@@ -68,15 +82,23 @@ class _Moving:
         self._graph = graph
         self._shapes = dict(graph.shapes)
         self._movers: dict[str, _Mover] = {}
+        self._fresh: set[str] = set()
         self._layers: list[Layer] = []
+        self.exchanges = 0
 
     def graph(self) -> Graph:
         """The whole graph, with permutations as late as possible."""
         for layer in self._graph.layers:
             made = self._exchanged(layer)
             self._layers += made
-            if isinstance(made[-1], (Permute, Reshape)):
-                self._movers[layer.output] = made[-1]
+            last = made[-1]
+            if len(made) > 1:
+                self.exchanges += 1
+                self._fresh.add(layer.output)
+            elif layer.inputs[0] in self._fresh:
+                continue  # What has just moved here and this are one afterwards.
+            if isinstance(last, (Permute, Reshape)):
+                self._movers[layer.output] = last
         return replace(self._graph, layers=tuple(self._layers), shapes=self._shapes)
 
     def _exchanged(self, layer: Layer) -> tuple[Layer, ...]:

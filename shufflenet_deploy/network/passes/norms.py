@@ -6,7 +6,9 @@ or a power, the root as a power of 0.5 or -0.5, the mean over pixels as a pool.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeGuard
 
 import numpy as np
 
@@ -18,6 +20,7 @@ from shufflenet_deploy.network.graph import (
     FloatArray,
     Graph,
     Layer,
+    Multiply,
     Normalize,
     Power,
     Reduce,
@@ -51,8 +54,6 @@ class _Finder:
 
     def norm(self, layer: Layer) -> Normalize | None:
         """The norm whose last operation is this layer, if it is one."""
-        if not isinstance(layer, Arithmetic) or layer.activation is not Activation.NONE:
-            return None
         for centred, deviation in self._quotients(layer):
             difference = self._arithmetic(centred, _SUBTRACT)
             if difference is None or difference.constant is not None:
@@ -73,12 +74,16 @@ class _Finder:
                 )
         return None
 
-    def _quotients(self, layer: Arithmetic) -> list[tuple[str, Power]]:
+    def _quotients(self, layer: Layer) -> list[tuple[str, Power]]:
         """Pairs of ``a`` and the power of 0.5 or -0.5 where a layer is ``a`` by a root."""
-        if layer.constant is not None or layer.kind not in {_MULTIPLY, _DIVIDE}:
+        if _is_product(layer):
+            (a, b), wanted = layer.inputs, -0.5
+            pairs = [(a, b), (b, a)]
+        elif _computes(layer, _DIVIDE) and len(layer.inputs) > 1:
+            (a, b), wanted = layer.inputs, 0.5
+            pairs = [(a, b)]
+        else:
             return []
-        a, b = layer.inputs
-        wanted, pairs = (-0.5, [(a, b), (b, a)]) if layer.kind is _MULTIPLY else (0.5, [(a, b)])
         found = [(one, self._made.get(other)) for one, other in pairs]
         return [
             (one, root)
@@ -111,10 +116,8 @@ class _Finder:
         square = self._made.get(variance.inputs[0])
         if isinstance(square, Power):
             return square.exponent == 2 and self._same(square.inputs[0], centred)
-        product = self._arithmetic(variance.inputs[0], _MULTIPLY)
-        if product is None or product.constant is not None:
-            return False
-        return all(self._same(value, centred) for value in product.inputs)
+        product = square is not None and _is_product(square)
+        return product and all(self._same(value, centred) for value in square.inputs)  # type: ignore[union-attr]
 
     def _same(self, one: str, other: str) -> bool:
         """True if two values are equal: the same, or differences of the same."""
@@ -131,9 +134,19 @@ class _Finder:
 
     def _arithmetic(self, value: str, kind: ArithmeticKind) -> Arithmetic | None:
         layer = self._made.get(value)
-        fits = isinstance(layer, Arithmetic) and layer.kind is kind
-        plain = fits and layer.activation is Activation.NONE  # type: ignore[union-attr]
-        return layer if plain else None  # type: ignore[return-value]
+        return layer if layer is not None and _computes(layer, kind) else None
+
+
+def _computes(layer: Layer, kind: ArithmeticKind) -> TypeGuard[Arithmetic]:
+    """True if a layer is an operation of this kind, and nothing else."""
+    return (
+        isinstance(layer, Arithmetic) and layer.kind is kind and layer.activation is Activation.NONE
+    )
+
+
+def _is_product(layer: Layer) -> bool:
+    """True if a layer is the product of two values."""
+    return isinstance(layer, Multiply) or (_computes(layer, _MULTIPLY) and layer.constant is None)
 
 
 def _with_constants(graph: Graph) -> Graph:
@@ -165,18 +178,23 @@ def _merged(norm: Normalize, layer: Layer, graph: Graph) -> Normalize | None:
         return None
     rank = len(graph.shapes[norm.output])
     constant = layer.constant.reshape((1,) * (rank - layer.constant.ndim) + layer.constant.shape)
-    scale, shift = norm.scale, norm.shift
-    if layer.kind is _MULTIPLY:
-        return replace(norm, scale=scale * constant, shift=shift * constant)
-    if layer.kind is _DIVIDE and not layer.reverse and constant.all():
-        return replace(norm, scale=scale / constant, shift=shift / constant)
-    if layer.kind is _ADD:
-        return replace(norm, shift=_whole(shift + constant))
-    if layer.kind is _SUBTRACT and layer.reverse:
-        return replace(norm, scale=-scale, shift=_whole(constant - shift))
-    if layer.kind is _SUBTRACT:
-        return replace(norm, shift=_whole(shift - constant))
-    return None
+    change = _CHANGES.get((layer.kind, layer.reverse))
+    if change is None or (layer.kind is _DIVIDE and not constant.all()):
+        return None
+    scale, shift = change(norm.scale, norm.shift, constant)
+    return replace(norm, scale=_whole(scale), shift=_whole(shift))
+
+
+#: Scale and shift after an operation with a constant, by its kind and whether that is on the left.
+_CHANGES: dict[tuple[ArithmeticKind, bool], Callable[..., tuple[FloatArray, FloatArray]]] = {
+    (_MULTIPLY, False): lambda scale, shift, c: (scale * c, shift * c),
+    (_MULTIPLY, True): lambda scale, shift, c: (scale * c, shift * c),
+    (_DIVIDE, False): lambda scale, shift, c: (scale / c, shift / c),
+    (_ADD, False): lambda scale, shift, c: (scale, shift + c),
+    (_ADD, True): lambda scale, shift, c: (scale, shift + c),
+    (_SUBTRACT, False): lambda scale, shift, c: (scale, shift - c),
+    (_SUBTRACT, True): lambda scale, shift, c: (-scale, c - shift),
+}
 
 
 def _whole(array: FloatArray) -> FloatArray:

@@ -64,7 +64,7 @@ def normalize(op: Normalize, unit: TranslationUnit) -> None:
         if lanes_are_sets:
             _sets_in_lanes(code, op, unit.cpu.lanes, sets, inside)
         else:
-            _set(code, op, unit.cpu.lanes, inside, first=len(names))
+            _set(code, op, unit.cpu.lanes, inside)
     name = unit.kernel("normalize", _HEAD, code)
     begins = (
         (op.source, op.source.offset()),
@@ -97,7 +97,7 @@ def _sets_in_lanes(code: CWriter, op: Normalize, lanes: int, sets: _Loops, insid
         code("vector_reciprocal_root(&factor);")
         whole = count // lanes * lanes
         with nest(code, inside.extents, first=_INNER):
-            w, b = (_lanes_of(name, sets, inside, count) for name in "wb")
+            w, b = (_lanes_of(name, sets, inside) for name in "wb")
             code(f"const vf v = NARROWED(({load} - mean) * factor * {w} + {b});")
             target = _at("y", inside, _LAST, 1)
             lanes_left = f"for (int l = 0; l < {count} - e; ++l)"
@@ -110,7 +110,7 @@ def _sets_in_lanes(code: CWriter, op: Normalize, lanes: int, sets: _Loops, insid
                 code(lanes_left, f"    (&{target})[l] = v[l];")
 
 
-def _set(code: CWriter, op: Normalize, lanes: int, inside: _Loops, first: int) -> None:
+def _set(code: CWriter, op: Normalize, lanes: int, inside: _Loops) -> None:
     """One set, along whose innermost loop vectors are loaded where its elements lie in a row."""
     every = prod(inside.extents)
     last = inside.extents[-1] if inside.extents else 1
@@ -170,7 +170,7 @@ def _at(pointer: str, inside: _Loops, last: str, step: int = 0, *, outer: bool =
     return indexed(f"{pointer}_", names, strides)
 
 
-def _lanes_of(pointer: str, sets: _Loops, inside: _Loops, count: int) -> str:
+def _lanes_of(pointer: str, sets: _Loops, inside: _Loops) -> str:
     """Factors of sets side by side: one of all, or a vector."""
     step = sets.strides[_POINTERS.index(pointer)][-1]
     element = _at(pointer, inside, _LAST, step)
