@@ -13,8 +13,10 @@ from shufflenet_deploy.network.frontends.file_builder import float_array
 from shufflenet_deploy.network.frontends.onnx.node import Node, Tensor
 from shufflenet_deploy.network.graph import (
     AdaptiveAveragePool,
+    ArithmeticKind,
     LocalResponseNorm,
     Normalize,
+    Power,
     Reduce,
     ReduceKind,
     Softmax,
@@ -41,14 +43,31 @@ def _batch_norm(node: Node) -> Tensor:
     return Tensor(made, tensor.shape)
 
 
-def _layer_norm(node: Node) -> Tensor:
+def _layer_norm(node: Node) -> Any:
     tensor = node.tensor()
     rank = len(tensor.shape)
     first = node.axis(node.attribute("axis", -1), rank)
     axes = tuple(axis - tensor.batched for axis in range(first, rank))
     if axes[0] < 0:
         node.fail("normalises along the batch")
-    return _normalized(node, axes, [node.constant(1), node.constant(2) if node.has(2) else 0.0])
+    affine = [node.constant(1), node.constant(2) if node.has(2) else 0.0]
+    made = _normalized(node, axes, affine)
+    return (made, *_statistics(node, axes)) if node.outputs > 1 else made
+
+
+def _statistics(node: Node, axes: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """The mean and the reciprocal deviation that a layer norm may give as well."""
+    tensor, builder = node.tensor(), node.builder
+    x = tensor.value
+    mean = builder.emit(Reduce, x, kind=ReduceKind.MEAN, axes=axes)
+    centred = builder.of_two(x, mean, ArithmeticKind.SUBTRACT)
+    square = builder.of_two(centred, centred, ArithmeticKind.MULTIPLY)
+    variance = builder.emit(Reduce, square, kind=ReduceKind.MEAN, axes=axes)
+    epsilon = node.attribute("epsilon", 1e-5)
+    raised = builder.with_constant(variance, ArithmeticKind.ADD, epsilon)
+    factor = builder.emit(Power, raised, exponent=-0.5)
+    shape = (*tensor.shape[: len(tensor.shape) - len(axes)], *[1] * len(axes))
+    return Tensor(mean, shape), Tensor(factor, shape)
 
 
 def _instance_norm(node: Node) -> Tensor:
