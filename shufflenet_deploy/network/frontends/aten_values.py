@@ -29,6 +29,7 @@ from shufflenet_deploy.network.graph import (
     Reshape,
     Softmax,
 )
+from shufflenet_deploy.network.passes.recognise import Erf, Softplus
 
 
 def _read_add(builder: GraphBuilder, a: Any, *, other: Any, alpha: Any = 1) -> Value:
@@ -52,23 +53,7 @@ def _scaled(builder: GraphBuilder, x: Any, factor: Any) -> Any:
 
 
 def _read_mul(builder: GraphBuilder, a: Any, *, other: Any) -> Value:
-    mish = _mish_operand(a, other) or _mish_operand(other, a)
-    if mish is not None:
-        return builder.elementwise(mish, Activation.MISH)
     return _arithmetic(builder, ArithmeticKind.MULTIPLY, a, other)
-
-
-def _mish_operand(x: Any, gate: Any) -> Value | None:
-    """``x`` where the other is tanh(softplus(x))."""
-    if isinstance(gate, Unreadable) and gate.operator == "tanh":
-        inner = gate.inputs[0]
-        if inner.operator == "softplus" and inner.inputs[0] == x and inner.inputs[1:2] in _BETA:
-            return x if isinstance(x, Value) else None
-    return None
-
-
-#: What softplus may be told of its beta.
-_BETA = ((), (1,))
 
 
 def _read_div(builder: GraphBuilder, a: Any, *, other: Any, rounding_mode: Any = None) -> Value:
@@ -314,6 +299,16 @@ def _activation(activation: Activation) -> Callable[..., Value]:
     return read
 
 
+def _read_erf(builder: GraphBuilder, x: Value) -> Value:
+    return builder.emit(Erf, (x,), x.shape)
+
+
+def _read_softplus(builder: GraphBuilder, x: Value, *, beta: Any = 1, **_: Any) -> Value:
+    if beta != 1:
+        builder.fail("is a softplus with a beta of its own, which is not supported")
+    return builder.emit(Softplus, (x,), x.shape)
+
+
 def _read_gelu(builder: GraphBuilder, x: Value, *, approximate: str = "none") -> Value:
     tanh = approximate == "tanh"
     return builder.elementwise(x, Activation.GELU_TANH if tanh else Activation.GELU)
@@ -450,6 +445,8 @@ VALUE_READERS: dict[str, Callable[..., Any]] = {
     "silu": _activation(Activation.SILU),
     "mish": _activation(Activation.MISH),
     "gelu": _read_gelu,
+    "erf": _read_erf,
+    "softplus": _read_softplus,
     "clamp": _read_clip,
     "clamp_min": _read_clip,
     "clamp_max": _read_clip,

@@ -32,6 +32,7 @@ from shufflenet_deploy.network.passes.channels_first import channels_first
 from shufflenet_deploy.network.passes.gates import gates_as_maps
 from shufflenet_deploy.network.passes.norms import normalized
 from shufflenet_deploy.network.passes.rearrangements import pieces, rearranged
+from shufflenet_deploy.network.passes.recognise import recognise
 from shufflenet_deploy.network.passes.rewriting import alive, reading
 from shufflenet_deploy.network.passes.spellings import respelled
 
@@ -40,7 +41,7 @@ _FUSED = (Activation.RELU, Activation.RELU6)
 
 def simplify(graph: Graph) -> Graph:
     """Fold normalisation into convolutions, merge activations, drop what nobody reads."""
-    graph = channels_first(rearranged(pieces(graph)))
+    graph = channels_first(recognise(rearranged(pieces(graph))))
     graph = normalized(respelled(graph))
     graph = constants_as_affine(padded_windows(graph))
     graph = _folded(graph, with_affine)
