@@ -95,4 +95,5 @@ def _run(network: Network, stages: Sequence[str], limits: Limits, sender: Connec
     os.setsid()
     torch.set_num_threads(1)
     resource.setrlimit(resource.RLIMIT_AS, (limits.memory_bytes, limits.memory_bytes))
-    examine(network, stages, limits.side, sender.send)
+    with contextlib.suppress(BrokenPipeError):  # Nobody is waiting any more.
+        examine(network, stages, limits.side, sender.send)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from shufflenet_deploy import zoo
 from shufflenet_deploy.atomic_files import replacing, sha256_file, write_whole
-from shufflenet_deploy.errors import ExportError, UnsupportedError, UsageError
+from shufflenet_deploy.errors import ExportError, UnreadableError, UnsupportedError, UsageError
 from shufflenet_deploy.export import layer_sqnr, manifest, parity, quantization_search
 from shufflenet_deploy.export.image_set import Batches, ImageSet
 from shufflenet_deploy.export.image_set import load_image_set as shipped_images
@@ -378,9 +378,8 @@ def _write_instead(job: _Job, refusal: ExportError) -> _Written:
     try:
         return _write_by_litert_torch(job)
     except (ExportError, UsageError) as error:
-        raise UnsupportedError(
-            f"{refusal}, and by litert-torch: {error}; try --converter onnx2tf"
-        ) from error
+        kind = UnreadableError if isinstance(refusal, UnreadableError) else UnsupportedError
+        raise kind(f"{refusal}, and by litert-torch: {error}; try --converter onnx2tf") from error
 
 
 def _write_native(job: _Job) -> _Written:
