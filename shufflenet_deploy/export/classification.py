@@ -5,9 +5,11 @@ A check by eye: the same steps as ``docs/deploying.md`` describes for apps.
 
 from __future__ import annotations
 
+import math
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +21,15 @@ from shufflenet_deploy.export.inspection import native
 from shufflenet_deploy.export.inspection.contents import kind_of
 from shufflenet_deploy.network.graph import FloatArray
 from shufflenet_deploy.network.metadata import Metadata
-from shufflenet_deploy.records import Format, Record, Resolution
+from shufflenet_deploy.records import Format, Record, Resolution, TensorSpec
 from shufflenet_deploy.zoo import Preprocessing
 
 #: Version of ``Classification``; raised when a field changes its meaning or goes away.
 SCHEMA_VERSION = 1
 
 _TIMEOUT_SECS = 600
+#: Batch and classes.
+_LOGITS_AXES = 2
 #: The emulator for a program's processor, by the number of it in the head of an ELF file.
 _EMULATORS = {0x28: "qemu-arm", 0x3E: "qemu-x86_64", 0xB7: "qemu-aarch64"}
 _MACHINE_AT = 18
@@ -167,17 +171,32 @@ def _session(path: Path) -> Any:
 
 
 def _run(path: Path, kind: Format, tensor: FloatArray) -> FloatArray:
-    """The logits ``(classes,)`` for an input ``(1, 3, H, W)``."""
+    """The logits ``(classes,)`` for an input ``(1, 3, H, W)``; of several outputs the first.
+
+    Raises:
+        UsageError: it is no vector.
+        ExportError: the file cannot be run here.
+    """
     if kind is Format.NATIVE:
-        return _run_program(path, tensor).ravel()
+        return _first(path, _run_program(path, tensor), native.read(path).outputs)
     from shufflenet_deploy.export.parity import OnnxFile, TfliteFile  # noqa: PLC0415
 
     try:
         file = OnnxFile(path, threads=1) if kind is Format.ONNX else TfliteFile(path)
-        return file.run(tensor).ravel()
+        values = file.run(tensor)
     except (ExportError, ValueError, RuntimeError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ExportError(f"{path} cannot be run here: {reason}") from error
+    return _first(path, values, file.outputs)
+
+
+def _first(path: Path, values: FloatArray, outputs: Sequence[TensorSpec]) -> FloatArray:
+    """The first of outputs that come one behind the other."""
+    shape = outputs[0].shape
+    if len(shape) != _LOGITS_AXES:
+        kind = "x".join(map(str, shape))
+        raise UsageError(f"the first output of {path} is of {kind} and tells no classes")
+    return values.ravel()[: math.prod(shape)]
 
 
 def _run_program(path: Path, tensor: FloatArray) -> FloatArray:
