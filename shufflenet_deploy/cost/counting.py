@@ -47,13 +47,15 @@ _RUNTIMES = ("onnxruntime", "litert")
 class Plan(Record):
     """Cells to count.
 
-    ``models`` are names or paths of cards; ``runtimes`` may have versions: ``onnxruntime==1.32.0``.
-    ``profile`` also profiles inferences by operator. Of ``precisions``, ``all`` stands for every
-    one of a runtime on a CPU. ``recount`` counts anew what was counted before and has not changed.
+    ``models`` are names or paths of cards, ``weights`` the checkpoints of some by their names;
+    ``runtimes`` may have versions: ``onnxruntime==1.32.0``. ``profile`` also profiles inferences by
+    operator. Of ``precisions``, ``all`` stands for every one of a runtime on a CPU. ``recount``
+    counts anew what was counted before and has not changed.
     """
 
     cpus: tuple[str, ...] = ("cortex-a72", "cortex-a76")
     models: tuple[str, ...] = _MODELS
+    weights: dict[str, Path] = Field(default_factory=dict)
     runtimes: tuple[str, ...] = _RUNTIMES
     precisions: AskedPrecisions = (ALL,)
     resolution: ResolutionText = Field(default=Resolution(height=224, width=224))
@@ -172,6 +174,7 @@ def _requests(plan: Plan, out: Path) -> Iterator[_CountRequest]:
         ):
             request = ExportRequest(
                 model=reference,
+                weights=plan.weights.get(model),
                 format=chosen.formats[0],
                 precision=precision,
                 resolution=plan.resolution,

@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,9 @@ from shufflenet_deploy.errors import ExportError, UsageError
 
 _INSTALL_SECS = 1800
 _CONVERT_SECS = 1200
+
+#: The line of an exception in a traceback.
+_RAISED = re.compile(r"[\w.]+(Error|Exception)\b: ")
 
 #: What a worker leaves in the folder that it is given.
 CONVERTED = "converted"
@@ -195,6 +199,7 @@ def offline(folder: Path) -> dict[str, str]:
 
 
 def last_line(text: str) -> str:
-    """The last line of what a program printed that holds anything."""
+    """What a failed program said: its last exception, or else the last thing it printed."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "it printed nothing"
+    raised = [line for line in lines if _RAISED.match(line)]
+    return raised[-1] if raised else lines[-1] if lines else "it printed nothing"

@@ -101,13 +101,14 @@ class Prediction(Record):
 
 
 class Plan(Record):
-    """What to predict. ``models`` are names, or paths of cards.
+    """What to predict. ``models`` are names, or paths of cards; ``weights`` are by their names.
 
     ``recount`` runs again what was counted before and has not changed.
     """
 
     boards: tuple[BoardCard, ...] = Field(min_length=1)
     models: tuple[str, ...]
+    weights: dict[str, Path] = Field(default_factory=dict)
     runtimes: tuple[str, ...] = ("native",)
     precisions: AskedPrecisions = (Precision.FP32,)
     resolution: ResolutionText = Field(default=Resolution(height=224, width=224))
@@ -222,6 +223,7 @@ def _exported(
     machine = {"machine": job.boards[0].model.machine} if chosen.standalone else {}
     request = ExportRequest(
         model=job.reference,
+        weights=plan.weights.get(job.model),
         format=chosen.formats[0],
         precision=job.precision,
         resolution=plan.resolution,
