@@ -221,7 +221,9 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
             ),
             "those with a `kind` are told by it; without `--json` one of them a line",
         ),
+        "samples": ("list of object", "with `--samples`: rows; see [samples](samples.md)"),
         "file": ("text", "with `--out FILE` instead of `records`: the file that was written"),
+        "rows": ("integer", "with a file of samples: how many it has"),
     },
     "runs import": {
         "added": ("integer", "records that were new"),
@@ -321,9 +323,9 @@ def page() -> str:
         ]
     parts.append("## Objects\n")
     for title, schema in sorted(objects().items()):
-        about = _documented(schema.get("description", ""))
+        about = documented(schema.get("description", ""))
         rows = {
-            name: (_type(told), _meaning(title, name, about) + _values(told))
+            name: (_type(told), meaning(title, name, about) + _values(told))
             for name, told in schema["properties"].items()
         }
         parts += [f"### {title}\n", _prose(schema.get("description", "")), _table(rows)]
@@ -404,7 +406,7 @@ def _values(told: dict[str, Any]) -> str:
     return f": {', '.join(map(str, values))}" if values else ""
 
 
-def _documented(docstring: str) -> dict[str, str]:
+def documented(docstring: str) -> dict[str, str]:
     """What a class says of its fields: under ``Attributes``, or somewhere in its prose."""
     text = inspect.cleandoc(docstring)
     listed = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", text.partition("Attributes:\n")[2], re.M)
@@ -414,7 +416,8 @@ def _documented(docstring: str) -> dict[str, str]:
     return in_prose | {name: " ".join(what.split()).rstrip(".") for name, what in listed}
 
 
-def _meaning(title: str, name: str, about: dict[str, str]) -> str:
+def meaning(title: str, name: str, about: dict[str, str]) -> str:
+    """What a field of the object ``title`` holds; ``about`` is what its class says."""
     told = about.get(name) or FIELDS.get(title, {}).get(name) or FIELDS.get(name, "")
     return re.sub(r"``(.+?)``", r"`\1`", str(told))
 

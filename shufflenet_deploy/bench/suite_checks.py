@@ -8,6 +8,7 @@ from shufflenet_deploy import zoo
 from shufflenet_deploy.bench.suite import Suite
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.records import Format, Metric
+from shufflenet_deploy.runtime import benchmark_model
 
 #: The usual runtime of a file that is measured as it is.
 RUNTIME_OF = {Format.ONNX: "onnxruntime", Format.TFLITE: "litert"}
@@ -81,13 +82,20 @@ def check_extras(suite: Suite) -> None:
 
     Raises:
         UsageError: ``sustained_secs`` or ``benchmark_model`` with a clock of instructions, or
-            ``benchmark_model`` without a runtime of TFLite files.
+            ``benchmark_model`` without a runtime of TFLite files, its arguments without it.
     """
     check_files(suite)
     if suite.sustained_secs is not None and any(one.shapes for one in suite.files.values()):
         raise UsageError("--sustained takes files of static shapes: leave it or --shape out")
     if suite.sustained_secs is not None and suite.spec.metric is Metric.INSTRUCTIONS:
         raise UsageError("--sustained measures time: leave --metric instructions out")
+    if suite.benchmark_model_args and suite.benchmark_model is None:
+        raise UsageError("--benchmark-model-arg is for a program: add --benchmark-model FILE")
+    for argument in suite.benchmark_model_args:
+        if argument.removeprefix("--").partition("=")[0] in benchmark_model.PROTOCOL:
+            raise UsageError(
+                f"--benchmark-model-arg={argument}: bench sets it from its own options"
+            )
     if suite.benchmark_model is not None:
         if suite.spec.metric is Metric.INSTRUCTIONS:
             raise UsageError("--benchmark-model measures time: leave --metric instructions out")

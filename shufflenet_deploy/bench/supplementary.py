@@ -12,7 +12,7 @@ from pathlib import Path
 from shufflenet_deploy import runtime
 from shufflenet_deploy.atomic_files import resource, sha256_file
 from shufflenet_deploy.bench import events, schedule
-from shufflenet_deploy.bench.cross_check import BenchmarkModelBinary, cross_check
+from shufflenet_deploy.bench.cross_check import BenchmarkModelBinary, cross_check, has_arguments
 from shufflenet_deploy.bench.prepared import BenchContext, PreparedCell
 from shufflenet_deploy.bench.process import start
 from shufflenet_deploy.bench.profiling import profiled_inferences, profiling_spec
@@ -101,6 +101,7 @@ def observe(ready: Sequence[PreparedCell], context: BenchContext, journal: Journ
             isinstance(other, CrossCheck)
             and (other.cell, other.artifact) == (one.cell, one.artifact.sha256)
             and other.spec.protocol == context.spec_of(one.cell).protocol
+            and has_arguments(other, context)
             for other in known
         )
         if one.cell.format is Format.TFLITE and not done:

@@ -88,6 +88,7 @@ def bench(  # noqa: PLR0917 - options, each passed by name
     governor: options.Governor = None,
     sustained: options.Sustained = None,
     benchmark_model: options.BenchmarkModel = None,
+    benchmark_model_arg: options.BenchmarkModelArgs = None,
     timeout: options.Timeout = None,
     retries: options.Retries = None,
     profile: options.WithProfile = False,
@@ -136,6 +137,7 @@ def bench(  # noqa: PLR0917 - options, each passed by name
             "governor": governor,
             "sustained_secs": duration_secs(sustained),
             "benchmark_model": program(benchmark_model),
+            "benchmark_model_args": benchmark_model_arg or None,
         },
         spec={
             "metric": metric,

@@ -232,6 +232,16 @@ BenchmarkModel = Annotated[
         rich_help_panel=_HOW,
     ),
 ]
+BenchmarkModelArgs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--benchmark-model-arg",
+        metavar="--NAME=VALUE",
+        help="A further argument of that program: --benchmark-model-arg=--use_gpu=true."
+        " [default: none]",
+        rich_help_panel=_HOW,
+    ),
+]
 Timeout = Annotated[
     float | None,
     typer.Option(help="Seconds one process may take. [default: 300.0]", rich_help_panel=_HOW),

@@ -54,6 +54,7 @@ OPTIONS = {
     "profile": "--profile",
     "sustained_secs": "--sustained",
     "benchmark_model": "--benchmark-model",
+    "benchmark_model_args": "--benchmark-model-arg",
     "spec.shapes": "--shape",
     "spec.metric": "--metric",
     "spec.cpus": "--cpus",
