@@ -77,7 +77,8 @@ class Measurement(Record):
 
     ``load``, ``first`` and ``warmup`` are in the same unit and never mixed with ``samples``.
     ``peak_rss_bytes`` is the largest resident size of the process, of which Python and numpy had
-    taken ``idle_rss_bytes`` before the runtime was loaded. ``others_busy_cores`` is how many cores
+    taken ``idle_rss_bytes`` before the runtime was loaded. ``arena_bytes`` is what the runtime
+    reserved for activations, None where it does not say. ``others_busy_cores`` is how many cores
     other programs kept busy while sampling, on average.
     """
 
@@ -87,6 +88,7 @@ class Measurement(Record):
     load: Span
     idle_rss_bytes: Size | None = None
     peak_rss_bytes: Size | None = None
+    arena_bytes: Size | None = None
     clock_resolution_ns: Span | None = None
     cpus: tuple[Count, ...] | None = None
     others_busy_cores: float | None = None

@@ -58,6 +58,7 @@ def _line(block: Block, row: Row, entry: TableCell) -> dict[str, Any]:
         "paper_top1_error_percent": row.paper_top1_error_percent,
         **_error(row),
         "paper_mega_multiply_adds": row.paper_mega_multiply_adds,
+        **_footprint(entry),
         "stability": entry.stability,
         "causes": _joined(flaw.cause for flaw in entry.flaws),
         "failure": entry.failure.kind.value if entry.failure else None,
@@ -77,6 +78,12 @@ def _statistics(entry: TableCell) -> dict[str, Any]:
         **{name: getattr(estimate, name, None) for name in (*names, *counts)},
         **{f"speedup_{name}": getattr(speedup, name, None) for name in ratios},
     }
+
+
+def _footprint(entry: TableCell) -> dict[str, Any]:
+    """Its file is ``artifact_bytes``."""
+    names = ("arena_bytes", "peak_rss_bytes", "model_rss_bytes", "load", "first")
+    return {name: getattr(entry.footprint, name, None) for name in names}
 
 
 def _error(row: Row) -> dict[str, Any]:

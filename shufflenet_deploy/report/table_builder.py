@@ -230,6 +230,7 @@ class _Layout:
             paper_latency_ms=figures.latency_at(at) if figures else None,
             paper_speedup=self._paper_speedup(subject, at) if baseline_cell else None,
             paper_map_percent=_paper_map(subject, at),
+            footprint=cell_figures.footprint(cell.measured),
             stability="failed" if failure else stability.verdict.value,
             flaws=tuple(
                 CellFinding(cause=found.cause.value, message=found.message, remedy=found.remedy)

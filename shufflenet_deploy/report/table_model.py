@@ -76,6 +76,23 @@ class Speedup(Record):
     distinguishable: bool
 
 
+class Footprint(Record):
+    """Memory of one cell in bytes, and what an application pays once, in ``Metric.unit``.
+
+    ``peak_rss_bytes`` is the largest resident size of a process, ``model_rss_bytes`` the same
+    without what Python and numpy had taken before, ``arena_bytes`` what the runtime reserves for
+    activations, where it says so: each the largest over the processes. ``load`` (reading the file,
+    preparing it) and ``first`` (the first inference) are medians over the processes.
+    """
+
+    file_bytes: int | None
+    arena_bytes: int | None
+    peak_rss_bytes: int | None
+    model_rss_bytes: int | None
+    load: float
+    first: float
+
+
 class CellFinding(Record):
     """One finding against a cell: its cause, the evidence, and the command to try next."""
 
@@ -94,6 +111,8 @@ class Process(Record):
     first: int
     load: int
     peak_rss_bytes: int | None
+    model_rss_bytes: int | None
+    arena_bytes: int | None
     before: Conditions | None
     after: Conditions | None
 
@@ -115,6 +134,7 @@ class TableCell(Record):
     paper_latency_ms: float | None
     paper_speedup: float | None
     paper_map_percent: float | None = None
+    footprint: Footprint | None = None
     stability: Literal["stable", "noisy", "tainted", "failed"]
     flaws: tuple[CellFinding, ...]
     failure: Failure | None

@@ -12,7 +12,8 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from shufflenet_deploy.report import formatting
-from shufflenet_deploy.report.overview import Overview, side_by_side
+from shufflenet_deploy.report.footprints import overviews
+from shufflenet_deploy.report.overview import Overview
 from shufflenet_deploy.report.table import Table
 from shufflenet_deploy.report.table_model import Block, Row, TableCell
 
@@ -38,7 +39,7 @@ def terminal(table: Table, *, width: int | None = None, color: bool = False) -> 
     )
     for block in table.blocks:
         console.print(_block(block, console.width))
-    for overview in side_by_side(table):
+    for overview in overviews(table):
         console.print(_overview(overview, console.width))
     for line in formatting.legend(table, table.blocks):
         console.print(Text(line, style="dim"))
@@ -47,7 +48,10 @@ def terminal(table: Table, *, width: int | None = None, color: bool = False) -> 
 
 def _overview(overview: Overview, width: int) -> Group:
     names = max(sum(map(len, name)) + len(name) for name, _ in overview.lines)
-    figures = max(len(figure.text) for _, line in overview.lines for figure in line)
+    figures = max(
+        *map(len, overview.columns),
+        *(len(figure.text) for _, line in overview.lines for figure in line),
+    )
     per_grid = max(1, (width - names - 1) // (figures + 1))
     parts: list[RenderableType] = [
         Text(overview.title, style="bold"),

@@ -246,6 +246,7 @@ class MeasurementLog(_Head):
     outputs_repeat: bool
     idle_rss_bytes: Size
     peak_rss_bytes: Size
+    arena_bytes: Size | None = None
     conditions: _Moments
     profile: _Profile | None = None
 
@@ -280,6 +281,7 @@ def _measurement_report(log: MeasurementLog) -> Report:
         load=log.load_ns,
         idle_rss_bytes=log.idle_rss_bytes,
         peak_rss_bytes=log.peak_rss_bytes,
+        arena_bytes=log.arena_bytes,
         clock_resolution_ns=log.clock.resolution_ns,
         cpus=None if log.cpus is None else tuple(log.cpus),
         others_busy_cores=log.sampling.others_busy_cores,

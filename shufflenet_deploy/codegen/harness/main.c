@@ -261,6 +261,9 @@ static void measure(const struct options *options, const char *program)
     const int same = memcmp(first, output, net_output_floats * sizeof *first) == 0;
     fprintf(report, ", \"outputs_repeat\": %s, \"idle_rss_bytes\": %lld, \"peak_rss_bytes\": %lld",
             same ? "true" : "false", idle_rss, peak_rss_bytes());
+#ifdef NET_ARENA_BYTES
+    fprintf(report, ", \"arena_bytes\": %lld", (long long)NET_ARENA_BYTES);
+#endif
     fprintf(report, ", \"conditions\": {\"start\": %s, \"before\": %s, \"after\": %s}", start,
             before, after);
     fputs(", \"platform\": ", report);
