@@ -1,4 +1,4 @@
-"""Runtimes measured by ``device_scripts/agent.py``: requirements and command line.
+"""Runtimes measured by ``device_scripts/agent``: requirements and command line.
 
 ``agent_log`` reads the object that the agent prints.
 """

@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+from agent_on_disk import AGENT
 
 from shufflenet_deploy import runtime
 from shufflenet_deploy.analysis.profile import BETWEEN, OUTSIDE, take_apart
@@ -27,7 +28,6 @@ from shufflenet_deploy.records import (
 )
 
 PROFILER = resource("device_scripts", "profile_operators.py")
-AGENT = resource("device_scripts", "agent.py")
 SPEC = BenchmarkSpec(warmup_runs=2, warmup_secs=0, min_runs=4, min_secs=0, timeout_secs=60)
 RUNTIMES = {Format.ONNX: "onnxruntime", Format.TFLITE: "litert", Format.NATIVE: "native"}
 INFERENCES = 6

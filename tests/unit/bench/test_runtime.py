@@ -91,9 +91,9 @@ def test_the_command_says_everything_the_spec_says():
         warmup_runs=2, warmup_secs=0.25, min_runs=7, min_secs=1.5, threads=4, cpus=(2, 3)
     )
     argv = runtime.get("litert").command(
-        python=("/opt/py thon",), agent="/a/agent.py", model="/m/it's.tflite", spec=spec
+        python=("/opt/py thon",), agent="/a/agent.pyz", model="/m/it's.tflite", spec=spec
     )
-    assert argv[:2] == ("/opt/py thon", "/a/agent.py")
+    assert argv[:2] == ("/opt/py thon", "/a/agent.pyz")
     options = dict(zip(argv[2::2], argv[3::2], strict=True))
     assert options == {
         "--runtime": "litert",
