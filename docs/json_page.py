@@ -37,6 +37,7 @@ ROOTS: dict[str, type[BaseModel]] = {
     "Run": records.Run,
     "Sustained": records.Sustained,
     "CrossCheck": records.CrossCheck,
+    "Paced": records.Paced,
     "Evaluation": records.Evaluation,
     "SuiteNote": records.SuiteNote,
     "Breakdown": breakdown.Breakdown,
@@ -64,13 +65,20 @@ _SUITE = {
 }
 _OBSERVATION = {
     "observations": (
-        "list of [Sustained](#sustained) or [CrossCheck](#crosscheck)",
+        "list of [Sustained](#sustained), [CrossCheck](#crosscheck) or [Paced](#paced)",
         (
             "without samples; with `our_mean_ns` of a cross-check, or what follows from a sustained"
             " measurement:"
         ),
     ),
     "observations[].our_mean_ns": ("number or null", "the mean of our own samples"),
+    "observations[].p50_ns": ("number", "median latency from arrival of a process at a rate"),
+    "observations[].p90_ns": ("number", "its 90th percentile"),
+    "observations[].p99_ns": ("number", "its 99th percentile"),
+    "observations[].inference_ns": ("number", "the median of the runtime's call alone"),
+    "observations[].samples": ("integer", "arrivals"),
+    "observations[].missed": ("integer", "results later than the next arrival"),
+    "observations[].keeps_up": ("boolean", "the call takes less than a period"),
     "observations[].window_secs": ("number", "length of the first and the last window"),
     "observations[].models": ("list", "`model`, `first_ns`, `last_ns`, `slowdown`"),
     "observations[].speedups": ("list", "`model`, `first`, `last`, `change`"),
@@ -217,6 +225,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "records": (
             (
                 "list of [Run](#run), [Sustained](#sustained), [CrossCheck](#crosscheck),"
+                " [Paced](#paced),"
                 " [Evaluation](#evaluation) or [SuiteNote](#suitenote)"
             ),
             "those with a `kind` are told by it; without `--json` one of them a line",

@@ -216,6 +216,23 @@ Governor = Annotated[
         rich_help_panel=_HOW,
     ),
 ]
+Rate = Annotated[
+    float | None,
+    typer.Option(
+        metavar="HZ",
+        help="Also infer so many times per second, as images of a camera arrive: latency from"
+        " arrival, missed deadlines. [default: back to back only]",
+        rich_help_panel=_HOW,
+    ),
+]
+BackgroundLoad = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Keep so many busy processes on the target meanwhile. [default: 0]",
+        rich_help_panel=_HOW,
+    ),
+]
 Sustained = Annotated[
     str | None,
     typer.Option(

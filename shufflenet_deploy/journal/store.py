@@ -34,12 +34,11 @@ from shufflenet_deploy.journal.rows import (
 )
 from shufflenet_deploy.printing import first_line
 from shufflenet_deploy.records import (
-    CrossCheck,
+    AnyObservation,
     Evaluation,
     Observation,
     Run,
     SuiteNote,
-    Sustained,
     first_problem,
     last_attempts,
 )
@@ -60,7 +59,7 @@ _WRITER_LOCK = 0x53484644
 #: Rows that are held while records are read: a run may have ten thousand samples.
 _ROWS_AT_A_TIME = 32
 
-_observation: TypeAdapter[Sustained | CrossCheck] = TypeAdapter(Observation)
+_observation: TypeAdapter[AnyObservation] = TypeAdapter(Observation)
 
 #: Callback for each row that cannot be read, with one line that names it.
 OnDamaged = Callable[[str], object]
@@ -149,7 +148,7 @@ class Journal:
         with self._writing() as connection:
             connection.execute(schema.runs.insert().values(**run_row(run)))
 
-    def observe(self, observation: Sustained | CrossCheck) -> None:
+    def observe(self, observation: AnyObservation) -> None:
         """Add a supplementary measurement; it is on disk when this returns."""
         with self._writing() as connection:
             connection.execute(schema.observations.insert().values(**observation_row(observation)))
@@ -226,7 +225,7 @@ class Journal:
     def _stored(self, which: sa.ColumnElement[bool], suite: str | None) -> list[Run]:
         return self._records(schema.runs, Run.model_validate_json, suite, which)
 
-    def observations(self, suite: str | None = None) -> list[Sustained | CrossCheck]:
+    def observations(self, suite: str | None = None) -> list[AnyObservation]:
         """Supplementary measurements in the order they were made, of one suite or all."""
         return self._records(schema.observations, _observation.validate_json, suite)
 

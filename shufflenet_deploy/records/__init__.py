@@ -42,9 +42,12 @@ from shufflenet_deploy.records.evaluations import (
     TopKCounts,
 )
 from shufflenet_deploy.records.observations import (
+    MAX_RATE_HZ,
     Aggregate,
+    AnyObservation,
     CrossCheck,
     Observation,
+    Paced,
     Sustained,
     TracePoint,
     TurnSamples,
@@ -75,8 +78,10 @@ from shufflenet_deploy.records.targets import (
 __all__ = [
     "ALL",
     "MAX_PIXELS",
+    "MAX_RATE_HZ",
     "SCHEDULE",
     "Aggregate",
+    "AnyObservation",
     "Artifact",
     "AskedPrecisions",
     "Attempt",
@@ -101,6 +106,7 @@ __all__ = [
     "Metric",
     "Observation",
     "OperatorTiming",
+    "Paced",
     "Parity",
     "Precision",
     "Profile",

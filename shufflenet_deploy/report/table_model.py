@@ -44,6 +44,7 @@ class RunSettings(Record):
     precision: Precision
     threads: int
     cpus: tuple[int, ...] | None
+    background_load: int = 0
 
 
 class Estimate(Record):

@@ -199,10 +199,14 @@ class _Clock(Part):
 
 
 class _Sampling(Part):
+    began_ns: Size | None = None
+    ended_ns: Size | None = None
     wall_ns: Span
     cpu_ns: Span
     preempted: Int
     others_busy_cores: float | None
+    background_processes: Count | None = None
+    background_busy_cores: float | None = None
 
 
 class _Head(Part):
@@ -227,6 +231,13 @@ class _Profile(Part):
     operators: list[_Operator]
 
 
+class PaceFields(Part):
+    """Inferences at a rate: from each arrival to its result."""
+
+    rate_hz: float = Field(gt=0)
+    latency_ns: list[Sample] = Field(min_length=1)
+
+
 class MeasurementLog(_Head):
     """One measured model."""
 
@@ -248,11 +259,14 @@ class MeasurementLog(_Head):
     peak_rss_bytes: Size
     arena_bytes: Size | None = None
     conditions: _Moments
+    pace: PaceFields | None = None
     profile: _Profile | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        """Refuse a profile that lacks samples of an operator."""
+        """Refuse a profile that lacks samples of an operator, and a pace that lacks latencies."""
+        if self.pace and len(self.pace.latency_ns) != len(self.samples_ns):
+            raise ValueError("not every inference has a latency")
         counts = {len(one.ns) for one in self.profile.operators} if self.profile else set()
         if self.profile and not counts <= {len(self.profile.inference_ns)}:
             raise ValueError("an operator was not timed in every inference")
@@ -285,6 +299,7 @@ def _measurement_report(log: MeasurementLog) -> Report:
         clock_resolution_ns=log.clock.resolution_ns,
         cpus=None if log.cpus is None else tuple(log.cpus),
         others_busy_cores=log.sampling.others_busy_cores,
+        background_busy_cores=log.sampling.background_busy_cores,
     )
     return Report(
         outcome=measurement,
@@ -292,6 +307,7 @@ def _measurement_report(log: MeasurementLog) -> Report:
         before=log.conditions.before.record(),
         after=log.conditions.after.record(),
         profile=_profile(log.profile) if log.profile else None,
+        latency=tuple(log.pace.latency_ns) if log.pace else (),
     )
 
 
