@@ -72,6 +72,7 @@ _OBSERVATION = {
         ),
     ),
     "observations[].our_mean_ns": ("number or null", "the mean of our own samples"),
+    "observations[].joules": ("number or null", "energy per arrival, waiting included"),
     "observations[].p50_ns": ("number", "median latency from arrival of a process at a rate"),
     "observations[].p90_ns": ("number", "its 90th percentile"),
     "observations[].p99_ns": ("number", "its 99th percentile"),

@@ -37,6 +37,7 @@ process = rows.groupby(["cell_model", "cell_resolution", "process"]).value.media
 print(process.groupby(level=[0, 1]).median() / 1e6)  # ms: the medians of `table`
 ```
 
+- The readings of `--energy` are in the records, not in the rows.
 - Failed processes have no row (no sample), warm-up neither: both are in the records.
 - All attempts at a process have rows; `counted` is false for those that tables leave out (see
   [Selection of attempts](measurement.md#selection-of-attempts)).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from shufflenet_deploy import runtime
+from shufflenet_deploy.bench import energy
 from shufflenet_deploy.bench.prepared import BenchContext, PreparedCell
 from shufflenet_deploy.bench.process import start
 from shufflenet_deploy.errors import ConnectError
@@ -19,10 +20,9 @@ def pace(ready: PreparedCell, context: BenchContext, *, rate_hz: float, process:
     argv = runtime.get(ready.cell.runtime).command(
         python=ready.python, agent=context.agent[0], model=ready.remote, spec=spec
     )
-    run, report = start(
-        *(ready, context, spec, (*argv, "--rate", f"{rate_hz:.17g}")), process=process, attempt=1
-    )
-    outcome = run.outcome
+    argv, more_secs = energy.beside((*argv, "--rate", f"{rate_hz:.17g}"), ready, context)
+    run, report = start(ready, context, spec, argv, process=process, attempt=1, more_secs=more_secs)
+    outcome = energy.explained(run.outcome, ready, context)
     measured = outcome if isinstance(outcome, Measurement) else None
     failure = outcome if isinstance(outcome, Failure) else None
     if failure is not None and failure.kind is FailureKind.CONNECTION:
@@ -44,6 +44,7 @@ def pace(ready: PreparedCell, context: BenchContext, *, rate_hz: float, process:
         inference=measured.samples if measured is not None else (),
         others_busy_cores=measured.others_busy_cores if measured is not None else None,
         background_busy_cores=measured.background_busy_cores if measured is not None else None,
+        energy=measured.energy if measured is not None else None,
         failure=failure,
         tool=run.tool,
     )

@@ -100,6 +100,7 @@ def _of_time(suite: Suite) -> dict[str, bool]:
     return {
         "--rate": suite.rate_hz is not None,
         "--background-load": suite.spec.background_load > 0,
+        "--energy": suite.spec.energy,
         "--sustained": suite.sustained_secs is not None,
         "--benchmark-model": suite.benchmark_model is not None,
     }

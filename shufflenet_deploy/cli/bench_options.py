@@ -233,6 +233,14 @@ BackgroundLoad = Annotated[
         rich_help_panel=_HOW,
     ),
 ]
+Energy = Annotated[
+    bool,
+    typer.Option(
+        "--energy",
+        help="Read the target's sensors of power meanwhile: joules per inference.",
+        rich_help_panel=_HOW,
+    ),
+]
 Sustained = Annotated[
     str | None,
     typer.Option(

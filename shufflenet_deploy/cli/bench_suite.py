@@ -60,6 +60,7 @@ OPTIONS = {
     "spec.metric": "--metric",
     "spec.cpus": "--cpus",
     "spec.background_load": "--background-load",
+    "spec.energy": "--energy",
     "spec.warmup_runs": "--warmup",
     "spec.warmup_secs": "--warmup",
     "spec.min_runs": "--min-runs",

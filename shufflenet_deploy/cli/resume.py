@@ -36,7 +36,7 @@ KEPT = frozenset(
 KEPT_OF_SPEC = frozenset(
     (
         *("metric", "cpus", "warmup_runs", "warmup_secs", "min_runs", "min_secs", "max_secs"),
-        "background_load",
+        *("background_load", "energy"),
     )
 )
 

@@ -35,6 +35,7 @@ from shufflenet_deploy.records.basics import (
     SuiteId,
     first_problem,
 )
+from shufflenet_deploy.records.energy import NO_SENSOR, EnergyTrace, SensorTrace
 from shufflenet_deploy.records.evaluations import (
     ContingencyTable,
     Evaluation,
@@ -79,6 +80,7 @@ __all__ = [
     "ALL",
     "MAX_PIXELS",
     "MAX_RATE_HZ",
+    "NO_SENSOR",
     "SCHEDULE",
     "Aggregate",
     "AnyObservation",
@@ -93,6 +95,7 @@ __all__ = [
     "ContingencyTable",
     "Core",
     "CrossCheck",
+    "EnergyTrace",
     "Evaluation",
     "Failure",
     "FailureKind",
@@ -117,6 +120,7 @@ __all__ = [
     "Run",
     "RunId",
     "RuntimeSpec",
+    "SensorTrace",
     "Sha256",
     "SuiteId",
     "SuiteNote",

@@ -20,6 +20,7 @@ from shufflenet_deploy.bounded import (
     Text,
 )
 from shufflenet_deploy.records.basics import Record, RunId, SuiteId
+from shufflenet_deploy.records.energy import EnergyTrace
 from shufflenet_deploy.records.runs import BenchmarkSpec, Cell, Failure
 from shufflenet_deploy.records.targets import Conditions, TargetFacts
 
@@ -132,6 +133,7 @@ class Paced(Record):
     inference: tuple[Sample, ...] = ()
     others_busy_cores: float | None = None
     background_busy_cores: float | None = None
+    energy: EnergyTrace | None = None
     failure: Failure | None = None
     tool: JsonObject = Field(default_factory=dict)
 

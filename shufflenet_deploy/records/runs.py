@@ -32,6 +32,7 @@ from shufflenet_deploy.records.basics import (
     RuntimeSpec,
     SuiteId,
 )
+from shufflenet_deploy.records.energy import EnergyTrace
 from shufflenet_deploy.records.profiles import Profile
 from shufflenet_deploy.records.targets import Conditions, TargetFacts
 
@@ -44,8 +45,9 @@ class BenchmarkSpec(Record):
 
     ``max_secs`` bounds the sampling phase. ``cpus`` is the affinity mask, None for the target's
     own choice; ``shapes`` are those of inputs that a file leaves open. So many processes of
-    ``background_load`` keep the target busy meanwhile. ``processes`` and ``cooldown_secs`` concern
-    the schedule of a suite.
+    ``background_load`` keep the target busy meanwhile. With ``energy`` the target's sensors of
+    power and energy are read beside the process, and when it is idle before and after.
+    ``processes`` and ``cooldown_secs`` concern the schedule of a suite.
     """
 
     metric: Metric = Metric.LATENCY
@@ -59,6 +61,7 @@ class BenchmarkSpec(Record):
     cpus: tuple[Count, ...] | None = None
     shapes: tuple[InputShape, ...] = ()
     background_load: int = Field(default=0, ge=0, le=MAX_BACKGROUND)
+    energy: bool = False
     cooldown_secs: float = Field(default=0.0, ge=0, le=MAX_SECS)
     timeout_secs: float = Field(default=300.0, gt=0, le=MAX_SECS)
 
@@ -85,7 +88,8 @@ class Measurement(Record):
     taken ``idle_rss_bytes`` before the runtime was loaded. ``arena_bytes`` is what the runtime
     reserved for activations, None where it does not say. ``others_busy_cores`` is how many cores
     other programs kept busy while sampling, on average, ``background_busy_cores`` how many the
-    background load of the protocol did.
+    background load of the protocol did. ``energy`` has what sensors read meanwhile, where the
+    protocol asks for it.
     """
 
     samples: tuple[Sample, ...] = Field(min_length=1)
@@ -99,6 +103,7 @@ class Measurement(Record):
     cpus: tuple[Count, ...] | None = None
     others_busy_cores: float | None = None
     background_busy_cores: float | None = None
+    energy: EnergyTrace | None = None
 
     @property
     def model_rss_bytes(self) -> int | None:

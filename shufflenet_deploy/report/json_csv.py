@@ -8,7 +8,7 @@ from typing import Any
 
 from shufflenet_deploy.report import numerals
 from shufflenet_deploy.report.table import Table
-from shufflenet_deploy.report.table_model import Block, Row, TableCell
+from shufflenet_deploy.report.table_model import Block, CellEnergy, Row, TableCell
 
 
 def as_json(table: Table) -> str:
@@ -59,6 +59,7 @@ def _line(block: Block, row: Row, entry: TableCell) -> dict[str, Any]:
         **_error(row),
         "paper_mega_multiply_adds": row.paper_mega_multiply_adds,
         **_footprint(entry),
+        **_energy(entry),
         "stability": entry.stability,
         "causes": _joined(flaw.cause for flaw in entry.flaws),
         "failure": entry.failure.kind.value if entry.failure else None,
@@ -84,6 +85,10 @@ def _footprint(entry: TableCell) -> dict[str, Any]:
     """Its file is ``artifact_bytes``."""
     names = ("arena_bytes", "peak_rss_bytes", "model_rss_bytes", "load", "first")
     return {name: getattr(entry.footprint, name, None) for name in names}
+
+
+def _energy(entry: TableCell) -> dict[str, Any]:
+    return {f"energy_{name}": getattr(entry.energy, name, None) for name in CellEnergy.model_fields}
 
 
 def _error(row: Row) -> dict[str, Any]:

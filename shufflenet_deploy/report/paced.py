@@ -8,7 +8,7 @@ from typing import Any
 
 from shufflenet_deploy import stats
 from shufflenet_deploy.records import Cell, Paced, Run
-from shufflenet_deploy.report import formatting
+from shufflenet_deploy.report import energy_figures, formatting
 from shufflenet_deploy.report.html import Part
 from shufflenet_deploy.stats.attempts import CellRuns
 
@@ -57,7 +57,9 @@ def figures(one: Paced) -> dict[str, Any]:
     found = PacedFigures.of([one])
     if found is None:
         return {}
+    joules = energy_figures.of_processes([(one.energy, len(one.latency))])
     return {
+        "joules": joules.joules if joules is not None else None,
         "p50_ns": found.p50,
         "p90_ns": found.p90,
         "p99_ns": found.p99,
@@ -131,9 +133,23 @@ def _remarks(cells: _Cells) -> list[str]:
         if one.failure is not None
     ]
     return [
+        *_energy_remarks(cells),
         *(f"{name} does not keep up: images queue, and latency grows with time" for name in late),
         *failed,
     ]
+
+
+def _energy_remarks(cells: _Cells) -> list[str]:
+    """Energy per arrival: what the target takes while it waits is part of it."""
+    remarks = []
+    for (_, cell), ones in cells.items():
+        found = energy_figures.of_processes([(one.energy, len(one.latency)) for one in ones])
+        if found is not None and found.joules is not None:
+            shown = formatting.figure(found.joules * 1e3)
+            remarks.append(f"{_named(cell)}: {shown} mJ per arrival, waiting included")
+        elif found is not None:
+            remarks.append(f"energy of {_named(cell)}: {found.reason}")
+    return remarks
 
 
 def _row(place: tuple[str, Cell], ones: Sequence[Paced], runs: Sequence[Run]) -> tuple[str, ...]:

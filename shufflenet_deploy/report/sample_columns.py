@@ -58,10 +58,11 @@ ADDED = {
 #: Prefix of the columns of a process's ``Measurement``.
 _MEASUREMENT = "measurement"
 
-#: Fields without a column: a sample has a row, a run that profiles has none, ``raw`` is everything.
+#: Fields without a column: a sample has a row, a run that profiles has none, ``raw`` is everything,
+#: and the readings of sensors are a table of their own.
 _LEFT_OUT: dict[type[BaseModel], frozenset[str]] = {
     Run: frozenset({"raw", "outcome", "purpose", "profile"}),
-    Measurement: frozenset({"samples", "warmup"}),
+    Measurement: frozenset({"samples", "warmup", "energy"}),
 }
 
 
@@ -78,7 +79,9 @@ def columns() -> tuple[Column, ...]:
 
 def constants(run: Run, *, counted: bool) -> dict[str, Any]:
     """The values that all rows of one measured run share, by column: all but sample and value."""
-    fields = run.model_dump(mode="json", exclude={"raw": True, "outcome": {"samples", "warmup"}})
+    fields = run.model_dump(
+        mode="json", exclude={"raw": True, "outcome": {"samples", "warmup", "energy"}}
+    )
     fields[_MEASUREMENT] = fields.pop("outcome")
     found = {one.name: _value(fields, one) for one in columns() if one.owner}
     return {**found, "counted": counted, "unit": run.spec.metric.unit}

@@ -94,6 +94,29 @@ class Footprint(Record):
     first: float
 
 
+class CellEnergy(Record):
+    """Energy of one inference in the steady state, by the sensor of the target that reads most.
+
+    ``joules`` is the median over the processes, ``low`` and ``high`` the least and the most that
+    the readings of all of them allow. ``watts`` is the mean power while sampling,
+    ``idle_before_watts`` and ``idle_after_watts`` those when nothing was measured: idle power is
+    part of ``joules``. The sensor was read every ``interval_ms`` and gave ``updates_per_sec`` new
+    values, ``resolution`` (uW or uJ) apart at least. Without a sensor there is a ``reason`` only.
+    """
+
+    sensor: str = ""
+    joules: float | None = None
+    low: float | None = None
+    high: float | None = None
+    watts: float | None = None
+    idle_before_watts: float | None = None
+    idle_after_watts: float | None = None
+    interval_ms: float | None = None
+    updates_per_sec: float | None = None
+    resolution: int | None = None
+    reason: str = ""
+
+
 class CellFinding(Record):
     """One finding against a cell: its cause, the evidence, and the command to try next."""
 
@@ -136,6 +159,7 @@ class TableCell(Record):
     paper_speedup: float | None
     paper_map_percent: float | None = None
     footprint: Footprint | None = None
+    energy: CellEnergy | None = None
     stability: Literal["stable", "noisy", "tainted", "failed"]
     flaws: tuple[CellFinding, ...]
     failure: Failure | None

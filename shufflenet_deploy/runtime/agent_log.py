@@ -8,7 +8,7 @@ of sensors that are not plausible are dropped, whoever printed them.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -23,12 +23,15 @@ from shufflenet_deploy.bounded import Count, Int, Moment, Name, Sample, Size, Sp
 from shufflenet_deploy.errors import ParseError
 from shufflenet_deploy.printing import first_line
 from shufflenet_deploy.records import (
+    NO_SENSOR,
     Conditions,
+    EnergyTrace,
     Failure,
     FailureKind,
     Measurement,
     OperatorTiming,
     Profile,
+    SensorTrace,
     first_problem,
 )
 from shufflenet_deploy.runtime.base import Report
@@ -238,6 +241,46 @@ class PaceFields(Part):
     latency_ns: list[Sample] = Field(min_length=1)
 
 
+class _SensorReadings(Part):
+    name: Name
+    kind: Literal["power", "energy"]
+    update_ns: Size | None
+    resolution: Size | None
+    at_ns: list[Size]
+    values: list[Size]
+
+
+class EnergyFields(Part):
+    """What ``energy.py`` read beside the measurement."""
+
+    interval_ns: Size
+    idle_before_ns: list[Size] = Field(min_length=2, max_length=2)
+    idle_after_ns: list[Size] = Field(min_length=2, max_length=2)
+    sensors: list[_SensorReadings]
+
+    def record(self, sampling: _Sampling) -> EnergyTrace:
+        """The readings, synchronised with the samples."""
+        if not self.sensors or sampling.began_ns is None or sampling.ended_ns is None:
+            return EnergyTrace(reason=NO_SENSOR)
+        return EnergyTrace(
+            interval_ns=self.interval_ns,
+            steady_ns=(sampling.began_ns, sampling.ended_ns),
+            idle_before_ns=(self.idle_before_ns[0], self.idle_before_ns[1]),
+            idle_after_ns=(self.idle_after_ns[0], self.idle_after_ns[1]),
+            sensors=tuple(
+                SensorTrace(
+                    name=one.name,
+                    kind=one.kind,
+                    update_ns=one.update_ns,
+                    resolution=one.resolution,
+                    at_ns=tuple(one.at_ns),
+                    values=tuple(one.values),
+                )
+                for one in self.sensors
+            ),
+        )
+
+
 class MeasurementLog(_Head):
     """One measured model."""
 
@@ -260,6 +303,7 @@ class MeasurementLog(_Head):
     arena_bytes: Size | None = None
     conditions: _Moments
     pace: PaceFields | None = None
+    energy: EnergyFields | None = None
     profile: _Profile | None = None
 
     @model_validator(mode="after")
@@ -300,6 +344,7 @@ def _measurement_report(log: MeasurementLog) -> Report:
         cpus=None if log.cpus is None else tuple(log.cpus),
         others_busy_cores=log.sampling.others_busy_cores,
         background_busy_cores=log.sampling.background_busy_cores,
+        energy=log.energy.record(log.sampling) if log.energy else None,
     )
     return Report(
         outcome=measurement,
