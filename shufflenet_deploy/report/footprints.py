@@ -36,10 +36,8 @@ def _footprints(block: Block) -> Overview:
         label=f"memory, {formatting.short_heading(block)}",
         title=f"Memory and first inference · {formatting.short_heading(block)}",
         text=(
-            "memory in MB: the file"
-            + (", the arena of activations" if arena else "")
-            + ", the peak resident size without and with the interpreter; load and first "
-            f"inference in {unit}, medians over the processes"
+            f"file{', arena' if arena else ''} and peak resident size in MB (model: without what "
+            f"the interpreter had taken before); load and first inference in {unit}"
         ),
         names=("Model", "Size"),
         columns=(*shown, "load", "first"),

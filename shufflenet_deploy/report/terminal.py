@@ -48,27 +48,35 @@ def terminal(table: Table, *, width: int | None = None, color: bool = False) -> 
 
 def _overview(overview: Overview, width: int) -> Group:
     names = max(sum(map(len, name)) + len(name) for name, _ in overview.lines)
-    figures = max(
-        *map(len, overview.columns),
-        *(len(figure.text) for _, line in overview.lines for figure in line),
-    )
-    per_grid = max(1, (width - names - 1) // (figures + 1))
     parts: list[RenderableType] = [
         Text(overview.title, style="bold"),
         Text(overview.text, style="dim"),
     ]
-    columns = range(len(overview.columns))
-    for at in columns[::per_grid]:
+    for shown in _columns_per_grid(overview, width - names - 1):
         grid = Grid(box=box.HORIZONTALS, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
         for title in overview.names:
             grid.add_column(title, overflow="fold")
-        for index in columns[at : at + per_grid]:
+        for index in shown:
             grid.add_column(overview.columns[index], justify="right", no_wrap=True)
         for name, line in overview.lines:
-            grid.add_row(*name, *(figure.text for figure in line[at : at + per_grid]))
+            grid.add_row(*name, *(line[index].text for index in shown))
         parts.append(grid)
     parts.append(Text(""))
     return Group(*parts)
+
+
+def _columns_per_grid(overview: Overview, width: int) -> list[list[int]]:
+    """The columns of each grid, as many as fit beside the names; one at least."""
+    grids: list[list[int]] = [[]]
+    left = width
+    for index, title in enumerate(overview.columns):
+        needed = 1 + max(len(title), *(len(line[index].text) for _, line in overview.lines))
+        if needed > left and grids[-1]:
+            grids.append([])
+            left = width
+        grids[-1].append(index)
+        left -= needed
+    return grids
 
 
 def _block(block: Block, width: int) -> Group:
