@@ -37,6 +37,7 @@ ROOTS: dict[str, type[BaseModel]] = {
     "Run": records.Run,
     "Sustained": records.Sustained,
     "CrossCheck": records.CrossCheck,
+    "Paced": records.Paced,
     "Evaluation": records.Evaluation,
     "SuiteNote": records.SuiteNote,
     "Breakdown": breakdown.Breakdown,
@@ -64,13 +65,21 @@ _SUITE = {
 }
 _OBSERVATION = {
     "observations": (
-        "list of [Sustained](#sustained) or [CrossCheck](#crosscheck)",
+        "list of [Sustained](#sustained), [CrossCheck](#crosscheck) or [Paced](#paced)",
         (
             "without samples; with `our_mean_ns` of a cross-check, or what follows from a sustained"
             " measurement:"
         ),
     ),
     "observations[].our_mean_ns": ("number or null", "the mean of our own samples"),
+    "observations[].joules": ("number or null", "energy per arrival, waiting included"),
+    "observations[].p50_ns": ("number", "median latency from arrival of a process at a rate"),
+    "observations[].p90_ns": ("number", "its 90th percentile"),
+    "observations[].p99_ns": ("number", "its 99th percentile"),
+    "observations[].inference_ns": ("number", "the median of the runtime's call alone"),
+    "observations[].samples": ("integer", "arrivals"),
+    "observations[].missed": ("integer", "results later than the next arrival"),
+    "observations[].keeps_up": ("boolean", "the call takes less than a period"),
     "observations[].window_secs": ("number", "length of the first and the last window"),
     "observations[].models": ("list", "`model`, `first_ns`, `last_ns`, `slowdown`"),
     "observations[].speedups": ("list", "`model`, `first`, `last`, `change`"),
@@ -217,11 +226,14 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "records": (
             (
                 "list of [Run](#run), [Sustained](#sustained), [CrossCheck](#crosscheck),"
+                " [Paced](#paced),"
                 " [Evaluation](#evaluation) or [SuiteNote](#suitenote)"
             ),
             "those with a `kind` are told by it; without `--json` one of them a line",
         ),
+        "samples": ("list of object", "with `--samples`: rows; see [samples](samples.md)"),
         "file": ("text", "with `--out FILE` instead of `records`: the file that was written"),
+        "rows": ("integer", "with a file of samples: how many it has"),
     },
     "runs import": {
         "added": ("integer", "records that were new"),
@@ -321,9 +333,9 @@ def page() -> str:
         ]
     parts.append("## Objects\n")
     for title, schema in sorted(objects().items()):
-        about = _documented(schema.get("description", ""))
+        about = documented(schema.get("description", ""))
         rows = {
-            name: (_type(told), _meaning(title, name, about) + _values(told))
+            name: (_type(told), meaning(title, name, about) + _values(told))
             for name, told in schema["properties"].items()
         }
         parts += [f"### {title}\n", _prose(schema.get("description", "")), _table(rows)]
@@ -404,7 +416,7 @@ def _values(told: dict[str, Any]) -> str:
     return f": {', '.join(map(str, values))}" if values else ""
 
 
-def _documented(docstring: str) -> dict[str, str]:
+def documented(docstring: str) -> dict[str, str]:
     """What a class says of its fields: under ``Attributes``, or somewhere in its prose."""
     text = inspect.cleandoc(docstring)
     listed = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", text.partition("Attributes:\n")[2], re.M)
@@ -414,7 +426,8 @@ def _documented(docstring: str) -> dict[str, str]:
     return in_prose | {name: " ".join(what.split()).rstrip(".") for name, what in listed}
 
 
-def _meaning(title: str, name: str, about: dict[str, str]) -> str:
+def meaning(title: str, name: str, about: dict[str, str]) -> str:
+    """What a field of the object ``title`` holds; ``about`` is what its class says."""
     told = about.get(name) or FIELDS.get(title, {}).get(name) or FIELDS.get(name, "")
     return re.sub(r"``(.+?)``", r"`\1`", str(told))
 

@@ -17,13 +17,15 @@ class Engine:
 
     An instance has ``version``, ``details`` (settings, for the record), and ``inputs`` and
     ``outputs``: tensors as {"name", "shape", "dtype"}, quantised ones with "scale" and
-    "zero_point"; an open size is None.
+    "zero_point"; an open size is None. ``arena_bytes`` is what the runtime reserved for
+    activations, None where it does not say.
     """
 
     name = module = distribution = timed = ""
     environment = ()
     failure_signs = ()
     profile = None
+    arena_bytes = None
 
     def __init__(self, path, threads):
         """Load the model at ``path``; every exception is a failure of the model."""

@@ -28,9 +28,10 @@ from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.export.lowering_names import AUTO
 from shufflenet_deploy.export.lowering_names import parse as parse_lowering
 from shufflenet_deploy.export.precisions import resolve
-from shufflenet_deploy.names import Line, SuiteName
+from shufflenet_deploy.names import Argument, Line, SuiteName
 from shufflenet_deploy.records import (
     ALL,
+    MAX_RATE_HZ,
     AskedPrecisions,
     BenchmarkSpec,
     Cell,
@@ -84,9 +85,10 @@ class Suite(Record):
     several ``lowerings`` each is a cell where there are such files; the baseline is then lowered as
     by ``auto``. Of ``precisions``, ``all`` is every one that there is in a runtime, on the target.
     ``governor`` is the frequency governor for the time of the measurement. After the rounds the
-    models of each group take turns for ``sustained_secs``, and ``benchmark_model`` (a file)
-    measures the TFLite cells once more. With ``profile`` each cell is profiled at the end, in a
-    process of its own.
+    processes of each cell infer ``rate_hz`` times per second, the models of each group take turns
+    for ``sustained_secs``, and ``benchmark_model`` (a file) measures the TFLite cells once more,
+    with ``benchmark_model_args`` after the protocol's. With ``profile`` each cell is profiled at
+    the end, in a process of its own.
     """
 
     name: SuiteName = "bench"
@@ -112,8 +114,10 @@ class Suite(Record):
     cores: Literal["auto", "big", "all"] = "auto"
     max_temperature_c: float | None = Field(default=None, gt=0, lt=150)
     profile: bool = False
+    rate_hz: float | None = Field(default=None, gt=0, le=MAX_RATE_HZ)
     sustained_secs: float | None = Field(default=None, ge=1, le=MAX_SECS)
     benchmark_model: Text | None = None
+    benchmark_model_args: tuple[Argument, ...] = ()
     governor: str | None = None
     spec: BenchmarkSpec = BenchmarkSpec()
 

@@ -56,7 +56,7 @@ def report(  # noqa: PLR0917 - options, each passed by name
         precision=precision,
         resolution=resolution,
     )
-    profiles, parts = tables.profiles(suite, journal), _sustained(suite, journal)
+    profiles, parts = tables.profiles(suite, journal), _parts(suite, journal)
     write_whole(out, html(built, profiles, parts))
     drawn: list[Path] = []
     if plots is not None:
@@ -74,12 +74,16 @@ def report(  # noqa: PLR0917 - options, each passed by name
         typer.echo(f"wrote {len(drawn)} images to {plots}", err=True)
 
 
-def _sustained(suite: str, journal: str | None) -> list[Part]:
-    """The sustained measurements of a suite, each a part of the page."""
+def _parts(suite: str, journal: str | None) -> list[Part]:
+    """What was measured besides the table: at a fixed rate, and for a long time."""
     from shufflenet_deploy.cli.supplementary import newest  # noqa: PLC0415
-    from shufflenet_deploy.report.sustained import part  # noqa: PLC0415
+    from shufflenet_deploy.report import paced, sustained  # noqa: PLC0415
 
     with open_journal(journal) as book:
         chosen = None if suite == "all" else book.suite(suite).id
-        measured = [one for one in newest(book.observations(chosen)) if one.kind == "sustained"]
-    return [part(one, f"s{number}") for number, one in enumerate(measured, start=1)]
+        measured, runs = newest(book.observations(chosen)), book.runs(chosen)
+    turns = [one for one in measured if one.kind == "sustained"]
+    return [
+        *paced.part([one for one in measured if one.kind == "paced"], runs),
+        *(sustained.part(one, f"s{number}") for number, one in enumerate(turns, start=1)),
+    ]

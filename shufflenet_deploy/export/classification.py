@@ -25,6 +25,7 @@ SCHEMA_VERSION = 1
 #: Batch and classes.
 _LOGITS_AXES = 2
 
+
 class Guess(Record):
     """One class: its index in the output, its name where it is known, and its probability."""
 

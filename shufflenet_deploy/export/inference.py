@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from shufflenet_deploy.export import formats, parity
+from shufflenet_deploy.export import formats
 from shufflenet_deploy.export.parity import FloatArray
 from shufflenet_deploy.network.frontends import recording
 from shufflenet_deploy.records import Artifact

@@ -11,9 +11,11 @@ import sqlalchemy as sa
 from shufflenet_deploy.bounded import Moment, Name, Text
 from shufflenet_deploy.journal import schema
 from shufflenet_deploy.records import (
+    AnyObservation,
     CrossCheck,
     Evaluation,
     Metric,
+    Paced,
     Record,
     Run,
     SuiteNote,
@@ -86,7 +88,7 @@ def run_row(run: Run) -> dict[str, Any]:
     }
 
 
-def observation_row(observation: Sustained | CrossCheck) -> dict[str, Any]:
+def observation_row(observation: AnyObservation) -> dict[str, Any]:
     """Columns of a supplementary measurement, its JSON among them."""
     return {
         "id": observation.id,
@@ -118,6 +120,6 @@ def note_row(note: SuiteNote) -> dict[str, Any]:
 TABLES: tuple[tuple[sa.Table, Callable[[Any], dict[str, Any]], tuple[type, ...]], ...] = (
     (schema.suites, note_row, (SuiteNote,)),
     (schema.runs, run_row, (Run,)),
-    (schema.observations, observation_row, (Sustained, CrossCheck)),
+    (schema.observations, observation_row, (Sustained, CrossCheck, Paced)),
     (schema.evaluations, evaluation_row, (Evaluation,)),
 )

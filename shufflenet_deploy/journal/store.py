@@ -34,12 +34,11 @@ from shufflenet_deploy.journal.rows import (
 )
 from shufflenet_deploy.printing import first_line
 from shufflenet_deploy.records import (
-    CrossCheck,
+    AnyObservation,
     Evaluation,
     Observation,
     Run,
     SuiteNote,
-    Sustained,
     first_problem,
     last_attempts,
 )
@@ -57,7 +56,10 @@ _PROFILE = "profile"
 #: Any number, the same in every version: a journal has one writer at a time.
 _WRITER_LOCK = 0x53484644
 
-_observation: TypeAdapter[Sustained | CrossCheck] = TypeAdapter(Observation)
+#: Rows that are held while records are read: a run may have ten thousand samples.
+_ROWS_AT_A_TIME = 32
+
+_observation: TypeAdapter[AnyObservation] = TypeAdapter(Observation)
 
 #: Callback for each row that cannot be read, with one line that names it.
 OnDamaged = Callable[[str], object]
@@ -146,7 +148,7 @@ class Journal:
         with self._writing() as connection:
             connection.execute(schema.runs.insert().values(**run_row(run)))
 
-    def observe(self, observation: Sustained | CrossCheck) -> None:
+    def observe(self, observation: AnyObservation) -> None:
         """Add a supplementary measurement; it is on disk when this returns."""
         with self._writing() as connection:
             connection.execute(schema.observations.insert().values(**observation_row(observation)))
@@ -223,13 +225,21 @@ class Journal:
     def _stored(self, which: sa.ColumnElement[bool], suite: str | None) -> list[Run]:
         return self._records(schema.runs, Run.model_validate_json, suite, which)
 
-    def observations(self, suite: str | None = None) -> list[Sustained | CrossCheck]:
+    def observations(self, suite: str | None = None) -> list[AnyObservation]:
         """Supplementary measurements in the order they were made, of one suite or all."""
         return self._records(schema.observations, _observation.validate_json, suite)
 
     def evaluations(self) -> list[Evaluation]:
         """Every evaluation, oldest first."""
         return self._records(schema.evaluations, Evaluation.model_validate_json, None)
+
+    def each_run(self, suite: str | None = None, *, quiet: bool = False) -> Iterator[Run]:
+        """Every attempt that measured or failed, in the order they were made, read one by one.
+
+        ``quiet`` does not call ``on_damaged``: for the first of two readings.
+        """
+        which = schema.runs.c.kind != _PROFILE
+        return self._each(schema.runs, Run.model_validate_json, suite, which, quiet=quiet)
 
     def _records(
         self,
@@ -238,22 +248,36 @@ class Journal:
         suite: str | None,
         which: sa.ColumnElement[bool] | None = None,
     ) -> list[Parsed]:
+        return list(self._each(table, parse, suite, which))
+
+    def _each(
+        self,
+        table: sa.Table,
+        parse: Callable[[str], Parsed],
+        suite: str | None,
+        which: sa.ColumnElement[bool] | None,
+        *,
+        quiet: bool = False,
+    ) -> Iterator[Parsed]:
         """Valid records of a table, oldest first; ``on_damaged`` is called for the others."""
         query = sa.select(table.c.sequence, table.c.record).order_by(table.c.sequence)
         if suite is not None:
             query = query.where(table.c.suite == suite)
         if which is not None:
             query = query.where(which)
+        # A few rows at a time: the samples of a whole journal need not fit in memory.
+        query = query.execution_options(yield_per=_ROWS_AT_A_TIME)
         with self._translated(), self._engine.connect() as connection:
-            rows = list(connection.execute(query))
-        found = []
-        for sequence, record in rows:
-            where = f"{self.location}, {table.name} row {sequence}"
-            try:
-                found.append(parsed(parse, record, where))
-            except UsageError as error:
-                self._on_damaged(f"{error}; shufflenet-deploy runs delete removes its suite")
-        return found
+            for sequence, record in connection.execute(query):
+                where = f"{self.location}, {table.name} row {sequence}"
+                try:
+                    found = parsed(parse, record, where)
+                except UsageError as error:
+                    if not quiet:
+                        hint = "shufflenet-deploy runs delete removes its suite"
+                        self._on_damaged(f"{error}; {hint}")
+                    continue
+                yield found
 
     def suites(self) -> list[SuiteRow]:
         """Every suite with runs or a definition, newest first."""

@@ -11,7 +11,7 @@ from shufflenet_deploy.analysis.profile import Breakdown
 from shufflenet_deploy.records import Conditions, Metric, Parity
 from shufflenet_deploy.report import formatting, numerals, palette
 from shufflenet_deploy.report.charts import charts
-from shufflenet_deploy.report.overview import side_by_side
+from shufflenet_deploy.report.footprints import overviews
 from shufflenet_deploy.report.profile_charts import profile_charts, style
 from shufflenet_deploy.report.svg import Chart
 from shufflenet_deploy.report.table import Table
@@ -98,7 +98,7 @@ def html(table: Table, profiles: Sequence[Breakdown] = (), parts: Sequence[Part]
     return environment.get_template("report.html.j2").render(
         table=table,
         sections=sections,
-        overviews=side_by_side(table),
+        overviews=overviews(table),
         contents=_contents(table, sections),
         colours=_colours(table),
         parts=parts,
@@ -126,9 +126,9 @@ class _Place:
 def _contents(table: Table, sections: Sequence[_Section]) -> tuple[_Place, ...]:
     places: dict[tuple[str, str], list[tuple[str, str]]] = {}
     suites = len({section.block.setting.suite for section in sections}) > 1
-    for number, overview in enumerate(side_by_side(table), start=1):
+    for number, overview in enumerate(overviews(table), start=1):
         key = (overview.place, overview.suite if suites else "")
-        places.setdefault(key, []).append((f"o{number}", "side by side"))
+        places.setdefault(key, []).append((f"o{number}", overview.label))
     for section in sections:
         setting = section.block.setting
         counted = " · Minstr" if setting.metric is Metric.INSTRUCTIONS else ""

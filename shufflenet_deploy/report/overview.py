@@ -43,22 +43,24 @@ class Figure:
 
 @dataclass(frozen=True, kw_only=True)
 class Overview:
-    """The rows of several blocks; each of ``lines`` has one entry per column, as text.
+    """Rows beside the blocks of a table; each of ``lines`` has one entry per column, as text.
 
-    ``names`` are the first columns, which identify a line. Lines of one model, precision
-    and number of threads follow each other, the fastest first. ``reasons`` say why figures are
+    ``label`` is what the contents of a page call it. ``names`` are the first columns, which
+    identify a line. Where settings stand side by side, lines of one model, precision and number of
+    threads follow each other, the fastest first. ``reasons`` say why figures are
     missing.
     """
 
     suite: str
     place: str
 
+    label: str
     title: str
     text: str
     names: tuple[str, ...]
     columns: tuple[str, ...]
     lines: tuple[tuple[tuple[str, ...], tuple[Figure, ...]], ...]
-    reasons: tuple[str, ...]
+    reasons: tuple[str, ...] = ()
 
 
 def side_by_side(table: Table) -> tuple[Overview, ...]:
@@ -81,6 +83,7 @@ def _overview(blocks: Sequence[Block]) -> Overview:
     return Overview(
         suite=blocks[0].setting.suite,
         place=formatting.place(blocks[0]),
+        label="side by side",
         title=f"Side by side · {formatting.place(blocks[0])}",
         text=f"{formatting.row_title(blocks[0], interval=False)}{_compared(blocks)}{marked}",
         names=("Model", "Runtime", "Type", *(("Threads",) if threaded else ())),

@@ -100,6 +100,7 @@ _CONDITIONS: Mapping[str, Callable[[Run], object]] = {
     "weights (sha256)": lambda run: run.artifact.weights.sha256[:12] if run.artifact else None,
     "converter": lambda run: run.artifact.converter if run.artifact else None,
     "CPUs": lambda run: ", ".join(map(str, run.spec.cpus or ())) or "not pinned",
+    "background load": lambda run: run.spec.background_load or "none",
     "protocol": _protocol,
 }
 

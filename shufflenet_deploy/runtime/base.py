@@ -46,7 +46,8 @@ class Report:
 
     A failure that the runner explained is an outcome like a measurement. ``before`` and ``after``
     frame the steady state; a failure has only the conditions at its end. ``profile`` is there when
-    the command was a ``profiling`` one; its operators name no layers yet.
+    the command was a ``profiling`` one; its operators name no layers yet. ``latency`` has the ns
+    from each arrival to its result where there was a rate.
     """
 
     outcome: Measurement | Failure
@@ -54,6 +55,7 @@ class Report:
     before: Conditions | None
     after: Conditions | None
     profile: Profile | None = None
+    latency: tuple[int, ...] = ()
 
 
 class Runtime(Protocol):

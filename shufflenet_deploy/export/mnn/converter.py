@@ -37,7 +37,7 @@ def write(job: Job) -> Written:
         ExportError: the environment cannot be installed, or MNN's tools fail.
     """
     job.report("converting to ONNX")
-    converted = plain_onnx(job.model, job.request.resolution)
+    converted = plain_onnx(job)
     precision = job.request.precision
     with tempfile.TemporaryDirectory(prefix="shufflenet-deploy-") as name:
         folder = Path(name)

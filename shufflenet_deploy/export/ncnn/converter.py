@@ -30,7 +30,7 @@ def write(job: Job) -> Written:
         ExportError: the environment cannot be installed, or pnnx fails.
     """
     job.report("converting to ONNX")
-    converted = plain_onnx(job.model, job.request.resolution)
+    converted = plain_onnx(job)
     with tempfile.TemporaryDirectory(prefix="shufflenet-deploy-") as name:
         folder = Path(name)
         source = folder / "net.onnx"

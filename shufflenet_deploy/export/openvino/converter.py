@@ -33,7 +33,7 @@ def write(job: Job) -> Written:
     from shufflenet_deploy.export.onnx.fp32 import call_output_feature_map  # noqa: PLC0415
 
     job.report("converting")
-    plain = plain_onnx(job.model, job.request.resolution)
+    plain = plain_onnx(job)
     if job.request.head == "none":
         call_output_feature_map(plain)
     with tempfile.TemporaryDirectory(prefix="shufflenet-deploy-") as name:
