@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from shufflenet_deploy.report.history import History
 
 _SLOWER = 1
+#: The rate of false alarms where none is asked for.
+RATE = "1%"
 #: More cells at once are no history that anybody reads; each has its runs to be read, too.
 _MOST_CELLS = 60
 
@@ -54,7 +56,7 @@ def history(  # noqa: PLR0917 - options, each passed by name
     runtime: Annotated[str | None, tables.RUNTIME] = None,
     precision: Annotated[str | None, tables.PRECISION] = None,
     resolution: Annotated[str | None, tables.RESOLUTION] = None,
-    false_alarms: Annotated[str, FALSE_ALARMS] = "1%",
+    false_alarms: Annotated[str, FALSE_ALARMS] = RATE,
     journal: Annotated[str | None, tables.JOURNAL] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:

@@ -42,9 +42,17 @@ def plots(
             threads = formatting.threads(setting.threads).replace(" ", "")
             name = f"{number}-{setting.runtime}-{setting.precision.value}-{threads}-{kind}"
             yield from _files(name, _document(chart, formatting.heading(block)))
-    for part in parts:
-        for chart in part.charts:
-            yield from _files(chart.name, _document(chart, part.title))
+    yield from images([(part.title, chart) for part in parts for chart in part.charts])
+
+
+def images(charts: Sequence[tuple[str, Chart]]) -> Iterator[tuple[str, bytes]]:
+    """The same of charts under their own names, each with the line that names its setting.
+
+    Raises:
+        UsageError: as ``plots``.
+    """
+    for setting, chart in charts:
+        yield from _files(chart.name, _document(chart, setting))
 
 
 def _files(name: str, image: str) -> Iterator[tuple[str, bytes]]:

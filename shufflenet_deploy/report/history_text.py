@@ -45,9 +45,10 @@ def terminal(histories: Sequence[History], *, width: int = 80) -> str:
         width: columns of the terminal.
     """
     blocks = [_block(one, width, listed=len(histories) == 1) for one in histories]
-    return "".join(
-        f"{_wrapped(line, width)}\n" for block in blocks for line in [*block, ""]
-    ) + f"{_wrapped(legend(histories), width)}\n"
+    return (
+        "".join(f"{_wrapped(line, width)}\n" for block in blocks for line in [*block, ""])
+        + f"{_wrapped(legend(histories), width)}\n"
+    )
 
 
 def _wrapped(line: str, width: int) -> str:
@@ -102,14 +103,16 @@ def summary(history: History) -> str:
 
 def step_text(step: Step) -> str:
     """One step: when, by how much, and what else changed there."""
+    when = f"{step.point.started_at:{_DATE}} {step.point.suite}"
+    return f"{when}: {change_text(step)}; {changes_text(step.changes) or 'same conditions'}"
+
+
+def change_text(step: Step) -> str:
+    """By how much the figure changed, with its 95 % interval."""
     words = "slower" if step.is_slower else "faster"
-    change = step.change
-    ratio = change if step.is_slower else change.inverse
-    told = (
-        f"{step.point.started_at:{_DATE}} {step.point.suite}: {words} by {_ratio(ratio.estimate)} "
-        f"({_ratio(ratio.low)} to {_ratio(ratio.high)})"
-    )
-    return told + (f"; {changes_text(step.changes)}" if step.changes else "; same conditions")
+    ratio = step.change if step.is_slower else step.change.inverse
+    ends = f"{_ratio(ratio.low)} to {_ratio(ratio.high)}"
+    return f"{words} by {_ratio(ratio.estimate)} ({ends})"
 
 
 def changes_text(changes: Iterable[ConditionChange]) -> str:
@@ -210,7 +213,7 @@ def _told(history: History, point: Point) -> str:
 
 def _ratio(value: float) -> str:
     """A ratio close to 1 as a change in percent, a large one as a factor."""
-    return f"{value:.2f}×" if abs(value) >= 2 else f"{value - 1:.1%}"
+    return f"{value:.2f}×" if value >= 2 else f"{100 * (value - 1):.1f} %"
 
 
 def _count(number: int, noun: str) -> str:

@@ -71,19 +71,6 @@ def html(table: Table, profiles: Sequence[Breakdown] = (), parts: Sequence[Part]
         parts: further sections, in this order, after the blocks of the table. Names of
             their charts must be unique on the page.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415
-
-    environment = Environment(
-        loader=PackageLoader("shufflenet_deploy.report", "."),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    environment.globals.update(
-        formatting=formatting, facts=_facts, process_facts=_process_facts, verdict=_verdict
-    )
-    environment.filters["unit"] = formatting.unit
     sections = tuple(
         _Section(
             id=f"b{number}",
@@ -95,7 +82,11 @@ def html(table: Table, profiles: Sequence[Breakdown] = (), parts: Sequence[Part]
         )
         for number, block in enumerate(table.blocks, start=1)
     )
-    return environment.get_template("report.html.j2").render(
+    return render_page(
+        "report.html.j2",
+        facts=_facts,
+        process_facts=_process_facts,
+        verdict=_verdict,
         table=table,
         sections=sections,
         overviews=side_by_side(table),
@@ -104,10 +95,28 @@ def html(table: Table, profiles: Sequence[Breakdown] = (), parts: Sequence[Part]
         parts=parts,
         headline=_headline(sections),
         legend=formatting.legend(table, table.blocks),
+    )
+
+
+def render_page(template: str, **values: object) -> str:
+    """A page of this package from its template, with the style and colours of all pages."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415
+
+    environment = Environment(
+        loader=PackageLoader("shufflenet_deploy.report", "."),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.globals.update(
+        formatting=formatting,
         light=palette.declared(palette.LIGHT),
         dark=palette.declared(palette.DARK),
         chart_css=chart_css(),
     )
+    environment.filters["unit"] = formatting.unit
+    return environment.get_template(template).render(**values)
 
 
 def chart_css() -> str:
