@@ -126,7 +126,8 @@ def _grid(plot: _Plot) -> str:
     axis = plot.figures
     return "".join(
         f'<line class="grid" x1="{_GUTTER:.2%}" x2="100%" y1="{y:.1f}" y2="{y:.1f}"/>'
-        f'<text class="tick" x="0" y="{y + 4:.1f}">{escape(axis.label(value))}</text>'
+        f'<text class="tick" text-anchor="end" x="{_GUTTER - 0.015:.2%}" y="{y + 4:.1f}">'
+        f"{escape(axis.label(value))}</text>"
         for value in axis.ticks()
         for y in (plot.y(value * formatting.SCALE),)
     )

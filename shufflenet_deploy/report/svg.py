@@ -239,7 +239,7 @@ def _curve(
 
 
 def whole(inside: str, labels: tuple[str, str, str], width: int | None, height: int) -> str:
-    """Put parts into a drawing; ``labels`` are a name unique on the page, a title, a description."""
+    """Put parts into a drawing; ``labels``: name (unique on the page), title, description."""
     name, title, description = labels
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" role="img" '
