@@ -9,7 +9,8 @@ from statistics import median
 
 from shufflenet_deploy.analysis.profile import Breakdown
 from shufflenet_deploy.records import Conditions, Metric, Parity
-from shufflenet_deploy.report import formatting, numerals, palette
+from shufflenet_deploy.report import boards_render, formatting, numerals, palette
+from shufflenet_deploy.report.boards import BoardTable, BoardTables, place_of
 from shufflenet_deploy.report.charts import charts
 from shufflenet_deploy.report.overview import side_by_side
 from shufflenet_deploy.report.profile_charts import profile_charts, style
@@ -34,6 +35,16 @@ class _Section:
 
     id: str
     block: Block
+    charts: tuple[Chart, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Boards:
+    """A table by boards and its chart, for the template; ``id`` is its anchor."""
+
+    id: str
+    table: BoardTable
+    title: str
     charts: tuple[Chart, ...]
 
 
@@ -82,6 +93,7 @@ def html(table: Table, profiles: Sequence[Breakdown] = (), parts: Sequence[Part]
         )
         for number, block in enumerate(table.blocks, start=1)
     )
+    boards = _by_board(table)
     return render_page(
         "report.html.j2",
         facts=_facts,
@@ -90,6 +102,9 @@ def html(table: Table, profiles: Sequence[Breakdown] = (), parts: Sequence[Part]
         table=table,
         sections=sections,
         overviews=side_by_side(table),
+        boards=boards,
+        boards_render=boards_render,
+        place_of=place_of,
         contents=_contents(table, sections),
         colours=_colours(table),
         parts=parts,
@@ -117,6 +132,16 @@ def render_page(template: str, **values: object) -> str:
     )
     environment.filters["unit"] = formatting.unit
     return environment.get_template(template).render(**values)
+
+
+def _by_board(table: Table) -> tuple[_Boards, ...]:
+    found = []
+    for number, one in enumerate(BoardTables.of(table).tables, start=1):
+        drawn = boards_render.speedups(one, f"t{number}-boards")
+        title = f"By board · {boards_render.heading(one)}"
+        charts_of = () if drawn is None else (drawn,)
+        found.append(_Boards(id=f"t{number}", table=one, title=title, charts=charts_of))
+    return tuple(found)
 
 
 def chart_css() -> str:
