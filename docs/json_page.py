@@ -26,6 +26,7 @@ from shufflenet_deploy.export.inspection.contents import Inspection
 from shufflenet_deploy.network import metadata
 from shufflenet_deploy.predict import Prediction
 from shufflenet_deploy.report import comparison as compared
+from shufflenet_deploy.report.boards import BoardTables
 from shufflenet_deploy.report.table import Table
 
 PAGE = Path(__file__).with_name("json.md")
@@ -34,6 +35,7 @@ FIELDS: dict[str, Any] = tomllib.loads(PAGE.with_name("json_fields.toml").read_t
 #: Classes whose objects are printed, by the title of their section; others are found in them.
 ROOTS: dict[str, type[BaseModel]] = {
     "Table": Table,
+    "BoardTables": BoardTables,
     "Run": records.Run,
     "Sustained": records.Sustained,
     "CrossCheck": records.CrossCheck,
@@ -124,7 +126,12 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         **{f"profile.{name}": told for name, told in _PROFILE.items()},
         **_OBSERVATION,
     },
-    "table": {"": ("[Table](#table)", "has a `schema_version` of its own")},
+    "table": {
+        "": (
+            "[Table](#table) or [BoardTables](#boardtables)",
+            "the second with `--by host`; has a `schema_version` of its own",
+        )
+    },
     "profile": {"suite": ("text", "its id"), **_PROFILE},
     "report": {
         "report": ("text", "the file that was written"),

@@ -55,7 +55,7 @@ class BoardRow(Record):
     figures: tuple[BoardFigure | None, ...]
 
 
-class Board(Record):
+class BoardColumn(Record):
     """One column: a host, and how many of the paper's promises it keeps."""
 
     host: str
@@ -88,7 +88,7 @@ class BoardTable(Record):
     threads: int
     resolution: ResolutionText
     baseline: str | None
-    boards: tuple[Board, ...]
+    boards: tuple[BoardColumn, ...]
     rows: tuple[BoardRow, ...]
     reversals: tuple[Reversal, ...]
 
@@ -234,10 +234,10 @@ def _rows(
         )
 
 
-def _board(column: _Column, figures: dict[_Key, BoardFigure]) -> Board:
+def _board(column: _Column, figures: dict[_Key, BoardFigure]) -> BoardColumn:
     setting = column.block.setting
     promises = [figure.promise for figure in figures.values()]
-    return Board(
+    return BoardColumn(
         host=setting.host,
         board=setting.board,
         cpu=setting.cpu,

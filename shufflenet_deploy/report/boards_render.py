@@ -64,6 +64,12 @@ def heading(table: BoardTable) -> str:
     return " · ".join([*parts, formatting.threads(table.threads), str(table.resolution)])
 
 
+def baseline_title(table: BoardTable) -> str:
+    """The title of the model that speedups are over."""
+    titles = (row.title for row in table.rows if row.is_baseline)
+    return next(titles, table.baseline or "no baseline")
+
+
 def told(table: BoardTable, figure: BoardFigure | None) -> tuple[str, str, str]:
     """A box of the table: the speedup with its interval, the figure with its rank, the promise."""
     if figure is None:
@@ -170,7 +176,8 @@ def speedups(table: BoardTable, name: str) -> Chart | None:
     if not lines:
         return None
     counted = table.metric is Metric.INSTRUCTIONS
-    title = f"{'Fewer instructions than' if counted else 'Speedup over'} {table.baseline} by board"
+    quantity = "Fewer instructions than" if counted else "Speedup over"
+    title = f"{quantity} {baseline_title(table)} by board"
     text = (
         "Each board's speedup with its 95 % interval, next to the paper's and the multiply-adds'."
     )
