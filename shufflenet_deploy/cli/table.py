@@ -187,7 +187,8 @@ def profiles(suite: str, journal: str | None) -> list[Breakdown]:
 
     with open_journal(journal) as book:
         chosen = None if suite == "all" else book.suite(suite).id
-        return profile.of_suite(book.profiles(chosen), book.runs(chosen))
+        profiled = book.profiles(chosen)
+        return profile.of_suite(profiled, book.runs(chosen)) if profiled else []
 
 
 def read(suite: str, journal: str | None) -> tuple[list[Run], str]:
