@@ -26,6 +26,7 @@ from shufflenet_deploy.export.inspection.contents import Inspection
 from shufflenet_deploy.network import metadata
 from shufflenet_deploy.predict import Prediction
 from shufflenet_deploy.report import comparison as compared
+from shufflenet_deploy.report.boards import BoardTables
 from shufflenet_deploy.report.table import Table
 
 PAGE = Path(__file__).with_name("json.md")
@@ -34,6 +35,7 @@ FIELDS: dict[str, Any] = tomllib.loads(PAGE.with_name("json_fields.toml").read_t
 #: Classes whose objects are printed, by the title of their section; others are found in them.
 ROOTS: dict[str, type[BaseModel]] = {
     "Table": Table,
+    "BoardTables": BoardTables,
     "Run": records.Run,
     "Sustained": records.Sustained,
     "CrossCheck": records.CrossCheck,
@@ -133,11 +135,51 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         **{f"profile.{name}": told for name, told in _PROFILE.items()},
         **_OBSERVATION,
     },
-    "table": {"": ("[Table](#table)", "has a `schema_version` of its own")},
+    "table": {
+        "": (
+            "[Table](#table) or [BoardTables](#boardtables)",
+            "the second with `--by host`; has a `schema_version` of its own",
+        )
+    },
     "profile": {"suite": ("text", "its id"), **_PROFILE},
     "report": {
         "report": ("text", "the file that was written"),
         "plots": ("list of text", "the pictures that were written"),
+    },
+    "history": {
+        "false_alarms": ("number", "share of histories with a step where nothing changed, at most"),
+        "slower": ("integer", "histories of which the last step is a slowdown"),
+        "histories": ("list", "one for each cell and host"),
+        "histories[].host": ("text", "as the runs name it"),
+        "histories[].metric": ("text", "latency or instructions"),
+        "histories[].unit": ("text", "of the figures: ns or instructions"),
+        "histories[].cell": ("[Cell](#cell)", "what was measured"),
+        "histories[].judged": ("integer", "points that measured and are not tainted"),
+        "histories[].last_step": ("text or null", "slower or faster; null where there is none"),
+        "histories[].steps": ("list", "where a new level begins, oldest first"),
+        "histories[].steps[].suite": ("text", "the first one of the new level"),
+        "histories[].steps[].started_at": ("time", "when that began"),
+        "histories[].steps[].direction": ("text", "slower or faster"),
+        "histories[].steps[].ratio": ("number", "of the levels' medians: new over old"),
+        "histories[].steps[].low": ("number", "lower end of its 95 % interval"),
+        "histories[].steps[].high": ("number", "upper end of its 95 % interval"),
+        "histories[].steps[].changes": (
+            "list",
+            "as `changes` of points, since the last judged one",
+        ),
+        "histories[].points": ("list", "one for each suite, oldest first"),
+        "histories[].points[].suite": ("text", "its id"),
+        "histories[].points[].started_at": ("time", "when the first process of the cell began"),
+        "histories[].points[].median": ("number or null", "median of the processes' medians"),
+        "histories[].points[].low": ("number or null", "lower end of its 95 % interval"),
+        "histories[].points[].high": ("number or null", "upper end of its 95 % interval"),
+        "histories[].points[].processes": ("integer", "that count"),
+        "histories[].points[].verdict": ("text", "stable, noisy, tainted, failed"),
+        "histories[].points[].text": ("text", "the verdict with its reasons"),
+        "histories[].points[].changes": (
+            "list",
+            "`condition`, `before`, `after`: conditions that are not those of the point before",
+        ),
     },
     "compare": {"": ("[SuiteComparison](#suitecomparison)", "has a `schema_version` of its own")},
     "models": {
