@@ -32,7 +32,7 @@ def test_ncnn_and_mnn_are_measured_over_ssh(tmp_path: Path, sshd: Any) -> None:
     done = typed(*words, cwd=tmp_path, env=env)
     told = json.loads(done.stdout)
     assert (told["measured"], told["failures"]) == (2, [])
-    assert {cell["runtime"] for cell in told["table"]["cells"]} == {"ncnn", "mnn"}
+    assert {block["setting"]["runtime"] for block in told["table"]["blocks"]} == {"ncnn", "mnn"}
     # MNN names the nodes that it runs; ncnn's wheel has no profiler, which is said.
     (breakdown,) = told["profile"]["breakdowns"]
     assert breakdown["cell"]["runtime"] == "mnn"
