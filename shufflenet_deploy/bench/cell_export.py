@@ -9,6 +9,7 @@ from typing import Any
 from shufflenet_deploy.bench.session import ArtifactOf
 from shufflenet_deploy.bench.suite import Suite
 from shufflenet_deploy.codegen.cpu_target import for_facts
+from shufflenet_deploy.errors import ExportError
 from shufflenet_deploy.export import ExportRequest, formats
 from shufflenet_deploy.export import export as export_file
 from shufflenet_deploy.records import Artifact, Cell, RuntimeSpec
@@ -38,6 +39,7 @@ def cell_exporter(
             from shufflenet_deploy.export import measured_file  # noqa: PLC0415
 
             return measured_file.artifact(file, cell.model)
+        _check(cell)
         facts = target.facts()
         fields: dict[str, Any] = {
             "model": suite.cards.get(cell.model, cell.model),
@@ -56,3 +58,16 @@ def cell_exporter(
         return export_file(ExportRequest.model_validate(fields), on_stage=on_stage)
 
     return artifact_of
+
+
+def _check(cell: Cell) -> None:
+    """Refuse a precision that the runtime's files do not come in: with ``all`` runtimes that is a
+    cell without a figure, not a mistake.
+
+    Raises:
+        ExportError: it is one.
+    """
+    known = formats.get(cell.format).precisions
+    if cell.precision not in known:
+        words = " and ".join(known)
+        raise ExportError(f"{cell.format} files come in {words}, not in {cell.precision.value}")

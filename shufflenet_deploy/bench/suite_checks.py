@@ -70,7 +70,7 @@ def check_files(suite: Suite) -> None:
         if name not in measured:
             fitting = formats.get(file.format).runtime
             raise UsageError(
-                f"{name} is {file.format}, which {', '.join(suite.runtimes)} cannot run: add "
+                f"{name} is {file.format}, which {', '.join(suite.runtime_names)} cannot run: add "
                 f"--runtime {fitting}"
             )
 

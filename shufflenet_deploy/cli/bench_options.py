@@ -111,8 +111,8 @@ Runtimes = Annotated[
     typer.Option(
         "--runtime",
         "-r",
-        help="onnxruntime, litert, tflite-runtime, native, or a version: onnxruntime==1.30."
-        " [default: onnxruntime]",
+        help="onnxruntime, litert, ncnn, mnn, native, ..., a version (onnxruntime==1.30), or all:"
+        " every one, with a reason where it cannot be had. [default: onnxruntime]",
         autocompletion=completion.runtimes,
         rich_help_panel=_WHAT,
     ),

@@ -54,6 +54,8 @@ def _overview(overview: Overview) -> str:
             for name, line in overview.lines
         ),
         "",
+        *(f"{escape(reason)}  " for reason in overview.reasons),
+        *([""] if overview.reasons else []),
     ]
     return "\n".join(lines)
 

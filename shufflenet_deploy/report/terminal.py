@@ -63,6 +63,7 @@ def _overview(overview: Overview, width: int) -> Group:
         for name, line in overview.lines:
             grid.add_row(*name, *(figure.text for figure in line[at : at + per_grid]))
         parts.append(grid)
+    parts += [Text(reason, style="dim") for reason in overview.reasons]
     parts.append(Text(""))
     return Group(*parts)
 
