@@ -111,8 +111,9 @@ def bundle(requirements: Iterable[str], platform: Platform, *, lean: bool = Fals
     """
     wanted = tuple(sorted(requirements))
     key = _key(wanted, platform)
-    lean_key = hashlib.sha256(f"{key} {_UNUSED.pattern}".encode()).hexdigest()[:16]
-    path = cache_folder() / (f"{lean_key}.tar.xz" if lean else f"{key}.tar.gz")
+    left_out = f"{_NOT_FOR_TARGETS.pattern} {_UNUSED.pattern if lean else ''}"
+    packed = hashlib.sha256(f"{key} {left_out}".encode()).hexdigest()[:16]
+    path = cache_folder() / f"{packed}.tar.{'xz' if lean else 'gz'}"
     if not path.exists():
         found = fetched(wanted, platform)
         with replacing(path) as temporary:
