@@ -9,7 +9,7 @@ DISTRIBUTION = Distribution(
     name="ncnn",
     module="ncnn",
     alternative="try --runtime tflite-runtime",
-    releases=(Release(version="1.0.20261020", pythons=("3.8", "3.14"), glibc=on_64_bits("2.28")),),
+    releases=(Release(version="1.0.20261020", pythons=("3.9", "3.14"), glibc=on_64_bits("2.24")),),
 )
 
 RUNTIME = AgentRuntime(runtime="ncnn", format="ncnn", distribution=DISTRIBUTION)

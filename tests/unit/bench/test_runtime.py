@@ -51,6 +51,8 @@ def facts(arch="aarch64", python="3.11.2", libc="glibc 2.36"):
             ("openvino==2026.4.1", "numpy==2.4.6"),
         ),
         ("tflite-runtime", {}, ("tflite-runtime==2.14.0", "numpy==1.26.4")),
+        ("ncnn", {}, ("ncnn==1.0.20261020", "numpy==2.4.6")),
+        ("mnn", {"python": "3.9.2", "libc": "glibc 2.17"}, ("MNN==3.6.1", "numpy==2.0.2")),
         (
             "tflite-runtime",
             {"arch": "armv7l", "python": "3.9.2", "libc": "glibc 2.31"},
@@ -71,6 +73,8 @@ def test_the_newest_release_with_a_wheel_is_pinned(name, where, wanted):
         ("onnxruntime", {"arch": "riscv64"}, "riscv64"),
         ("onnxruntime==1.32", {"python": "3.10.1"}, "leave the version out"),
         ("litert", {"python": "3.8.1"}, "tflite-runtime"),
+        ("ncnn", {"python": "3.8.1"}, "tflite-runtime"),
+        ("mnn", {"arch": "armv7l"}, "tflite-runtime"),
         ("tflite-runtime", {"python": "3.13.0"}, "litert"),
         ("onnxruntime", {"libc": "musl 1.2"}, "musl"),
         ("openvino", {"libc": "glibc 2.31"}, "needs glibc 2.35"),
