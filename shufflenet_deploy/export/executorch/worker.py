@@ -50,7 +50,7 @@ def _in_int8(program: Any, calibration: Path) -> Any:
         prepare_pt2e,
     )
 
-    images = [torch.from_numpy(image[None]) for image in np.load(calibration, allow_pickle=False)]
+    images = torch.from_numpy(np.load(calibration, allow_pickle=False)).split(1)
     scheme = get_symmetric_quantization_config(is_per_channel=True)
     observed = prepare_pt2e(program.module(), XNNPACKQuantizer().set_global(scheme))
     with torch.no_grad():
