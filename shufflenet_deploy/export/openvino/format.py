@@ -70,7 +70,9 @@ class OpenVinoFormat(IsolatedFormat):
         del artifact
         found = []
         for one in operators:
-            plain = one.model_copy(update={"name": one.name.removesuffix(_FUSED)})
+            name = one.name.removesuffix(_FUSED)
+            # The last one is called by the value it writes.
+            plain = one.model_copy(update={"name": name if "/" in name else f"{name}/Gemm"})
             conversion = one.operator.startswith(_CONVERSION)
             layer = None if conversion else layer_of(plain, net)
             found.append(one.model_copy(update={"layer": layer}))
