@@ -10,10 +10,10 @@ from __future__ import annotations
 import sys
 
 import shufflenet_deploy as sd
-from shufflenet_deploy.api import FormatName, PrecisionName
+from shufflenet_deploy.api import PrecisionName
 from shufflenet_deploy.errors import DeployError
 
-FILES: tuple[tuple[FormatName, PrecisionName], ...] = (
+FILES: tuple[tuple[str, PrecisionName], ...] = (
     ("onnx", "fp32"),
     ("tflite", "fp32"),
     ("tflite", "int8"),

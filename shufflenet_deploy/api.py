@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 
 __all__ = ["BenchResult", "bench", "export", "load", "table"]
 
-FormatName = Literal["onnx", "tflite", "native"]
 PrecisionName = Literal["fp32", "fp16", "int8"]
 FormName = Literal["terminal", "md", "csv", "json", "latex"]
 
@@ -87,7 +86,7 @@ def export(
     model: str,
     *,
     weights: str | Path | None = None,
-    format: FormatName = "onnx",  # noqa: A002 - the option's name
+    format: str = "onnx",  # noqa: A002 - the option's name
     precision: PrecisionName = "fp32",
     resolution: str | None = None,
     out: str | Path = "artifacts",

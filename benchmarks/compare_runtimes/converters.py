@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -14,12 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
 
 from compare_runtimes.results import PEAK, Outcome, PeerError
 from shufflenet_deploy import codegen, export, zoo
 from shufflenet_deploy.export import c_export
-from shufflenet_deploy.export.image_set import Batches, load_image_set, read
+from shufflenet_deploy.export.image_set import Batches, load_image_set
 from shufflenet_deploy.network.frontends.torch import trace
 from shufflenet_deploy.records import Recipe, Resolution
 
@@ -135,18 +133,6 @@ def by_generator_int8(job: Job, _python: Path) -> Path:
     return codegen.compile_c(made.source, job.path("-native-int8.so"))
 
 
-def by_pnnx(job: Job, python: Path) -> Path:
-    """Ncnn's files from a TorchScript trace."""
-    target = job.path(".ncnn.param")
-    if not target.exists():
-        script = job.path(".pt")
-        traced(job, script)
-        size = f"[1,3,{job.resolution.height},{job.resolution.width}]"
-        run([python.with_name("pnnx"), script, f"inputshape={size}", "fp16=0", "optlevel=2",
-             f"ncnnparam={target}", f"ncnnbin={target.with_suffix('.bin')}"], cwd=job.folder)  # fmt: skip
-    return target
-
-
 def no_ncnn_int8(_job: Job, _python: Path) -> Path:
     """Say why there is none.
 
@@ -154,14 +140,6 @@ def no_ncnn_int8(_job: Job, _python: Path) -> Path:
         PeerError: always.
     """
     raise PeerError("not available: no wheel carries ncnn's quantisation tools")
-
-
-def traced(job: Job, path: Path) -> None:
-    """The module as TorchScript."""
-    import torch
-
-    example = torch.zeros(1, 3, job.resolution.height, job.resolution.width)
-    torch.jit.trace(job.loaded().module, example).save(str(path))
 
 
 def by_litert_torch(job: Job, python: Path) -> Path:
@@ -180,55 +158,6 @@ def by_litert_torch(job: Job, python: Path) -> Path:
         size = (str(job.resolution.height), str(job.resolution.width))
         run([python, "-c", program, job.model, job.weights or "", *size, target])
     return target
-
-
-def by_mnn(job: Job, python: Path) -> Path:
-    """MNN's file from the plain ONNX file."""
-    source = job.plain()
-    target = source.with_suffix(".mnn")
-    if not target.exists():
-        tool(python, "mnnconvert", "-f", "ONNX", "--modelFile", source, "--MNNModel", target,
-             "--bizCode", "peers")  # fmt: skip
-    return target
-
-
-def by_mnn_int8(job: Job, python: Path) -> Path:
-    """MNN's own quantiser on its fp32 file, with the pictures that all int8 is calibrated with."""
-    target = job.path("-int8.mnn")
-    if not target.exists():
-        card = job.loaded().preprocessing
-        shown = job.path("-calibration")
-        shown.mkdir(exist_ok=True)
-        chosen = load_image_set(None).within_budget(job.resolution)
-        for index, path in enumerate(chosen):
-            picture = read(path, job.resolution, crop_share=card.crop / card.resize)
-            Image.fromarray(picture).save(shown / f"{index}.png")
-        low, high = card.value_range
-        recipe = {
-            "format": card.channel_order,
-            "mean": [(mean - low) * 255 / (high - low) for mean in card.mean],
-            "normal": [(high - low) / (255 * std) for std in card.std],
-            "width": job.resolution.width,
-            "height": job.resolution.height,
-            "path": f"{shown}/",
-            "used_image_num": len(chosen),
-            "feature_quantize_method": "KL",
-            "weight_quantize_method": "MAX_ABS",
-        }
-        described = job.path("-mnn-int8.json")
-        described.write_text(json.dumps(recipe))
-        tool(python, "mnnquant", by_mnn(job, python), target, described)
-    return target
-
-
-def tool(python: Path, name: str, *words: object) -> None:
-    """Call one of MNN's tools.
-
-    Not by its command: that installs a package with whatever pip comes first, to report to its
-    makers what is converted.
-    """
-    program = f"import sys, _tools; _tools.{name}(sys.argv[1:])"
-    run([python, "-c", program, name, *words])
 
 
 def by_nncf(job: Job, python: Path) -> Path:
@@ -279,24 +208,30 @@ PEERS = (
         lambda job, _: job.exported("tflite", "fp32", converter="onnx2tf"),
     ),
     Peer("litert-torch", "fp32", LITERT, by_litert_torch, ("litert-torch",)),
-    Peer("ncnn", "fp32", NCNN, by_pnnx, ("pnnx",), "its fp16 and bf16 off"),
+    Peer(
+        "ncnn", "fp32", NCNN, lambda job, _: job.exported("ncnn", "fp32"),
+        note="its fp16 and bf16 off",
+    ),
     Peer("openvino", "fp32", OPENVINO, lambda job, _: job.plain()),
-    Peer("mnn", "fp32", MNN, by_mnn),
+    Peer("mnn", "fp32", MNN, lambda job, _: job.exported("mnn", "fp32")),
     Peer(
         "ours-native-fp16", "16-bit", NATIVE, by_generator_fp16, note="generated C",
         settings={"precision": "fp16"},
     ),
     Peer(
-        "ncnn-fp16", "16-bit", NCNN, by_pnnx, ("pnnx",),
-        "its default: fp16 where it has code for it", {"halves": "fp16"},
+        "ncnn-fp16", "16-bit", NCNN, lambda job, _: job.exported("ncnn", "fp16"),
+        note="its default: fp16 where it has code for it", settings={"halves": "fp16"},
     ),
-    Peer("ncnn-bf16", "16-bit", NCNN, by_pnnx, ("pnnx",), "bf16 storage on", {"halves": "bf16"}),
+    Peer(
+        "ncnn-bf16", "16-bit", NCNN, lambda job, _: job.exported("ncnn", "fp32"),
+        note="bf16 storage on", settings={"halves": "bf16"},
+    ),
     Peer(
         "openvino-bf16", "16-bit", OPENVINO, lambda job, _: job.plain(),
         note="its default: bf16 where the core has it", settings={"precision": ""},
     ),
     Peer(
-        "mnn-fp16", "16-bit", MNN, by_mnn,
+        "mnn-fp16", "16-bit", MNN, lambda job, _: job.exported("mnn", "fp16"),
         note="low precision: fp16 where the core has it", settings={"precision": "low"},
     ),
     Peer("ours-native-int8", "int8", NATIVE, by_generator_int8, note="generated C"),
@@ -312,8 +247,12 @@ PEERS = (
         lambda job, _: job.exported("tflite", "int8", converter="onnx2tf"),
     ),
     Peer("openvino-int8", "int8", OPENVINO, by_nncf, ("nncf",), "NNCF's quantiser"),
-    Peer("mnn-int8", "int8", MNN, by_mnn_int8, note="MNN's quantiser"),
-    Peer("ncnn-int8", "int8", NCNN, no_ncnn_int8, ("pnnx",)),
+    Peer(
+        "mnn-int8", "int8", MNN,
+        lambda job, _: job.exported("mnn", "int8", calibration_method="entropy"),
+        note="MNN's quantiser",
+    ),
+    Peer("ncnn-int8", "int8", NCNN, no_ncnn_int8),
     Peer(PEAK, PEAK, NOTHING_BUT_PEAK, by_clang),
 )  # fmt: skip
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from compare_runtimes.converters import HERE, NATIVE, NCNN, Job, Peer, environment, run, say
+from compare_runtimes.converters import HERE, NATIVE, Job, Peer, environment, run, say
 from compare_runtimes.results import Outcome, PeerError, judged
 from shufflenet_deploy import board, runtime, transport
 from shufflenet_deploy.cost.protocol import MOST_SPREAD, SPEC, agreement
@@ -100,10 +100,8 @@ def _in_python(peer: Peer, job: Job, bench: Bench) -> tuple[str, list[np.ndarray
     there = bench.target.environment(lambda facts: _payload(peer, python, facts), on_stage=say)
     worker = bench.target.install(HERE / "worker.py")
     given = [bench.target.install(path) for path in (file, bench.pictures)]
-    settings = dict(peer.settings)
-    if peer.engine is NCNN:
-        settings["weights"] = bench.target.install(file.with_suffix(".bin"))
-    argv = (*there.python, worker, peer.engine.name, *given, json.dumps(settings))
+    settings = json.dumps(dict(peer.settings))
+    argv = (*there.python, worker, peer.engine.name, *given, settings)
     pools = {"OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}
     turns = f"{SPEC.warmup_runs}\n{SPEC.min_runs}\n".encode()
 

@@ -17,6 +17,7 @@ import json
 import os
 import sys
 import time
+import zipfile
 
 import numpy as np
 
@@ -71,11 +72,11 @@ def litert(path):
     return version("ai-edge-litert"), feed, interpreter.invoke, scores
 
 
-def ncnn(path, halves="off", weights=""):
-    """Ncnn's own network of files, made by pnnx; one thread.
+def ncnn(path, halves="off"):
+    """A file of weights that ends in an archive with the layers; one thread.
 
     ``halves``: "off" computes and stores float32, "fp16" is ncnn's default, which takes fp16 where
-    the core has it, "bf16" stores bfloat16. ``weights`` lie beside the file unless it says where.
+    the core has it, "bf16" stores bfloat16.
     """
     import ncnn as runtime
 
@@ -84,8 +85,9 @@ def ncnn(path, halves="off", weights=""):
     for option in ("packed", "storage", "arithmetic"):
         setattr(network.opt, f"use_fp16_{option}", halves == "fp16")
     network.opt.use_bf16_packed = network.opt.use_bf16_storage = halves == "bf16"
-    network.load_param(path)
-    network.load_model(weights or path.replace(".param", ".bin"))
+    with zipfile.ZipFile(path) as archive:
+        network.load_param_mem(archive.read("net.param").decode())
+    network.load_model(path)
     source, sink, held = network.input_names()[0], network.output_names()[0], {}
 
     def feed(picture):

@@ -9,7 +9,7 @@ from typing import Any
 from shufflenet_deploy.bench.session import ArtifactOf
 from shufflenet_deploy.bench.suite import Suite
 from shufflenet_deploy.codegen.cpu_target import for_facts
-from shufflenet_deploy.errors import ExportError
+from shufflenet_deploy.errors import ExportError, UsageError
 from shufflenet_deploy.export import ExportRequest, formats
 from shufflenet_deploy.export import export as export_file
 from shufflenet_deploy.records import Artifact, Cell, RuntimeSpec
@@ -39,7 +39,6 @@ def cell_exporter(
             from shufflenet_deploy.export import measured_file  # noqa: PLC0415
 
             return measured_file.artifact(file, cell.model)
-        _check(cell)
         facts = target.facts()
         fields: dict[str, Any] = {
             "model": suite.cards.get(cell.model, cell.model),
@@ -55,19 +54,25 @@ def cell_exporter(
         }
         if formats.get(cell.format).is_program:
             fields.setdefault("machine", for_facts(facts).name)
+        _check(cell, fields.get("machine"))
         return export_file(ExportRequest.model_validate(fields), on_stage=on_stage)
 
     return artifact_of
 
 
-def _check(cell: Cell) -> None:
-    """Refuse a precision that the runtime's files do not come in: with ``all`` runtimes that is a
-    cell without a figure, not a mistake.
+def _check(cell: Cell, machine: str | None) -> None:
+    """Refuse a precision that the runtime's files, or the core, do not have: with ``all`` runtimes
+    that is a cell without a figure, not a mistake.
 
     Raises:
         ExportError: it is one.
     """
-    known = formats.get(cell.format).precisions
+    kind = formats.get(cell.format)
+    known = kind.precisions
     if cell.precision not in known:
         words = " and ".join(known)
         raise ExportError(f"{cell.format} files come in {words}, not in {cell.precision.value}")
+    try:
+        kind.check(cell.precision, machine)
+    except UsageError as error:
+        raise ExportError(str(error)) from error

@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
 def classify(
     image: Annotated[Path, typer.Argument(help="An image: JPEG, PNG, ...")],
     model: Annotated[
-        Path, typer.Option("--model", "-m", help="An .onnx, .tflite or .native file.")
+        Path, typer.Option("--model", "-m", help="An exported file: .onnx, .tflite, .ncnn, ...")
     ],
     top: Annotated[int, typer.Option(min=1, help="Number of classes to print.")] = 5,
     labels: Annotated[

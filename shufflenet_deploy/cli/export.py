@@ -133,7 +133,7 @@ def export(  # noqa: PLR0917 - options, each passed by name
     requests = requests_of(
         models=listed(model) or ["shufflenet-g3-0.5x"],
         network=network,
-        formats=listed(fmt) or [ALL],
+        formats=listed(fmt),
         precisions=precisions(precision or [ALL]),
         resolutions=listed(resolution),
         lowerings=listed(lowering) or ["auto"],

@@ -37,7 +37,8 @@ Formats = Annotated[
     typer.Option(
         "--fmt",
         "-f",
-        help="onnx, tflite, native, or all: the first two. [default: all]",
+        help="onnx, tflite, ncnn, mnn, native, ..., or all: every one but native."
+        " [default: onnx, tflite]",
         rich_help_panel=WHAT,
     ),
 ]

@@ -17,7 +17,8 @@ from shufflenet_deploy.errors import DeployError, UsageError
 
 if TYPE_CHECKING:
     from shufflenet_deploy.export import ExportRequest
-    from shufflenet_deploy.records import Artifact
+    from shufflenet_deploy.export.file_format import FileFormat
+    from shufflenet_deploy.records import Artifact, Precision
     from shufflenet_deploy.zoo import NetworkOptions
 
 
@@ -80,8 +81,6 @@ def requests_of(
     """
     from shufflenet_deploy import zoo  # noqa: PLC0415
     from shufflenet_deploy.export import ExportRequest  # noqa: PLC0415
-    from shufflenet_deploy.export import formats as known_formats  # noqa: PLC0415
-    from shufflenet_deploy.export.precisions import resolve  # noqa: PLC0415
     from shufflenet_deploy.export.request import (  # noqa: PLC0415
         CALIBRATION_METHODS,
         CONVERTERS,
@@ -97,8 +96,8 @@ def requests_of(
         ("remedies", REMEDIES),
     ):
         _chosen(option.replace("calibration", "calib").replace("_", "-"), [common[option]], known)
-    chosen = _chosen("fmt", formats, known_formats.names())
-    if any(known_formats.get(name).is_program for name in chosen):
+    chosen = _formats(formats)
+    if any(one.is_program for one in chosen):
         from shufflenet_deploy.codegen.cpu_target import cpu_target_named  # noqa: PLC0415
 
         common["machine"] = cpu_target_named(common["machine"]).name
@@ -106,7 +105,7 @@ def requests_of(
     return [
         ExportRequest(
             model=model,
-            format=fmt,
+            format=fmt.name,
             precision=precision,
             resolution=size,
             lowering=lowering,
@@ -115,7 +114,7 @@ def requests_of(
         for model in zoo.references(models, network).values()
         for size in sizes or [zoo.architecture(model).resolution]
         for fmt in chosen
-        for precision in resolve(precisions, fmt, common["machine"])
+        for precision in _resolved(precisions, fmt, common["machine"], every=ALL in formats)
         for lowering in lowerings
     ]
 
@@ -132,14 +131,42 @@ def warn_of_small_calibration_set(folder: Path | None) -> None:
         typer.echo(f"warning: --calib {remark}", err=True)
 
 
+def _formats(asked: Sequence[str]) -> list[FileFormat]:
+    """The formats that were asked for; the usual ones where none was.
+
+    Raises:
+        UsageError: there is no such format.
+    """
+    from shufflenet_deploy.export import formats  # noqa: PLC0415
+
+    if not asked:
+        return [one for one in formats.every() if one.is_usual]
+    if ALL in asked:
+        return [one for one in formats.every() if not one.is_program]
+    return [formats.get(name) for name in _chosen("fmt", asked, formats.names())]
+
+
+def _resolved(
+    asked: Sequence[str], fmt: FileFormat, machine: str, *, every: bool
+) -> Sequence[Precision]:
+    """The precisions of a format; of ``every`` format those that it has, maybe none.
+
+    Raises:
+        UsageError: a format that was asked for by its name has not what was asked for.
+    """
+    from shufflenet_deploy.export.precisions import resolve  # noqa: PLC0415
+
+    if every and ALL not in asked:
+        asked = [one for one in asked if one in fmt.precisions]
+    return resolve(asked, fmt.name, machine)
+
+
 def _chosen(option: str, values: Sequence[str], known: Sequence[str]) -> list[str]:
-    """Expand ``all``, and check the values.
+    """Check the values; each once.
 
     Raises:
         UsageError: a value that the option does not know.
     """
-    if ALL in values and option == "fmt":
-        return [value for value in known if value != "native"]
     for value in values:
         if value not in known:
             raise UsageError(f"--{option} '{value}' is unknown: choose from {', '.join(known)}")

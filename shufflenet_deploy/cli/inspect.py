@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
 
 @with_network_options
 def inspect(  # noqa: PLR0917 - options, each passed by name
-    file: Annotated[Path, typer.Argument(help="An .onnx, .tflite or .native file.")],
+    file: Annotated[Path, typer.Argument(help="An exported file: .onnx, .tflite, .ncnn, ...")],
     layers: Annotated[
         bool,
         typer.Option(

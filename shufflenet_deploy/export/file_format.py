@@ -38,6 +38,8 @@ class FileFormat(ABC):
     tools: ClassVar[tuple[str, ...]]
     #: The axes of an image as its files take it.
     layout: ClassVar[Literal["NCHW", "NHWC"]] = "NCHW"
+    #: True for what ``export`` makes where no format is asked for.
+    is_usual: ClassVar[bool] = False
     #: True where files of anybody's making can be measured as they are.
     is_measured_as_is: ClassVar[bool] = True
     #: True where a file is a program for one kind of core: ``--machine`` names it.

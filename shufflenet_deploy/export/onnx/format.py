@@ -25,6 +25,7 @@ class OnnxFormat(LoweredFormat):
     title = "ONNX"
     runtime = "onnxruntime"
     tools = ("torch", "onnx", "onnxscript", "onnxslim", "onnxruntime", "numpy", "pillow")
+    is_usual = True
     shows_layers = True
     lowerings: ClassVar = {
         Precision.FP32: ("paper", "gather"),

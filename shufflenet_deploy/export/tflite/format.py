@@ -32,6 +32,7 @@ class TfliteFormat(LoweredFormat):
     runtime = "litert"
     tools = ("torch", "flatbuffers", "ai-edge-litert", "numpy", "pillow")
     layout = "NHWC"
+    is_usual = True
     shows_layers = True
     lowerings: ClassVar = {
         Precision.FP32: (PAPER, *FORMS),

@@ -23,6 +23,8 @@ DELEGATES = Path(__file__).parents[2] / "data" / "delegates"
 SHUFFLENET, ALEXNET = "shufflenet-g3-0.5x", "alexnet"
 SMALL, FULL = "64x64", "224x224"
 RUNTIMES = ("onnxruntime", "litert")
+#: Computed once on the board, at a small size.
+MORE_RUNTIMES = ("ncnn", "mnn")
 ONCE = BenchmarkSpec(
     warmup_runs=0, warmup_secs=0, min_runs=1, min_secs=0, max_secs=60, processes=1, timeout_secs=600
 )
@@ -76,7 +78,7 @@ CASES = [
     # 244 MB, half a minute of emulated ssh: once is enough. onnxruntime computes ShuffleNet in fp32
     # and AlexNet in int8 here, LiteRT both in both.
     if (name, model, precision) != ("onnxruntime", ALEXNET, "fp32")
-]
+] + [Case(name, SHUFFLENET, "fp32", SMALL) for name in MORE_RUNTIMES]
 
 
 def logits(target: Target, case: Case, artifact: Artifact, picture: Path, into: Path):

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shufflenet_deploy import runtime
 from shufflenet_deploy.atomic_files import resource
 from shufflenet_deploy.bench import Suite, find_suite, new_suite_id, parse_share
 from shufflenet_deploy.bench.schedule import cells_above_target, group_of, round_order
@@ -65,7 +66,7 @@ def test_formats_follow_the_runtime_and_the_head_only_models_with_one():
         {**MINIMAL, "runtimes": ["onnxruntime", "litert"], "alexnet-head": "dense"}, source="t"
     )
     for cell in suite.cells():
-        assert cell.format is ("onnx" if cell.runtime == "onnxruntime" else "tflite")
+        assert cell.format == ("onnx" if cell.runtime == "onnxruntime" else "tflite")
         assert cell.options == ({"head": "dense"} if cell.model == "alexnet" else {})
 
 
@@ -100,10 +101,19 @@ def test_all_precisions_are_those_of_each_runtime_and_of_the_target():
 
 def test_a_precision_by_its_name_must_be_had_everywhere():
     assert precisions_of(["fp16"], "cortex-a76", ["native"]) == [("native", "fp16")]
-    with pytest.raises(UsageError, match="t: fp16 is for --runtime native: litert has none"):
+    with pytest.raises(UsageError, match=r"t: fp16 is for --runtime .*native.*: litert has none"):
         precisions_of(["fp32", "fp16"])
     with pytest.raises(UsageError, match="cortex-a72 does not compute in fp16"):
         precisions_of(["fp16"], "cortex-a72", ["native"])
+
+
+def test_all_runtimes_are_cells_whatever_precisions_they_have():
+    suite = Suite.of({**MINIMAL, "baseline": None, "runtimes": ["all"]}, source="t")
+    assert suite.runtimes == ("all",)
+    assert {cell.runtime for cell in suite.cells()} == set(runtime.names())
+    assert Suite.model_validate_json(suite.model_dump_json()) == suite
+    assert ("ncnn", "int8") in precisions_of(["int8"], "cortex-a72", ["all"])
+    assert ("ncnn", "int8") not in precisions_of(["all"], "cortex-a72", ["all"])
 
 
 def test_threads_are_an_axis_and_reach_the_spec():

@@ -109,6 +109,27 @@ def lines_of(text: str) -> list[str]:
     return [" ".join(line.split()) for line in text.splitlines() if line and "─" not in line]
 
 
+def test_the_lowest_of_several_runtimes_is_marked_and_a_missing_one_has_a_reason():
+    runs = [
+        sample_runs.run(PAIR[0], median=median, noise=0.0, runtime=name)
+        for name, median in (("onnxruntime", 9_000_000), ("litert", 8_000_000))
+    ]
+    failure = Failure(kind=FailureKind.RUNTIME_MISSING, message="no wheel for this board")
+    missing = runs[0].model_copy(
+        update={
+            "cell": runs[0].cell.model_copy(update={"runtime": "ncnn"}),
+            "outcome": failure,
+            "runtime_version": None,
+        }
+    )
+    table = Table.from_runs([*runs, missing])
+    for text in (render.terminal(table, width=100), render.markdown(table), html(table)):
+        beside = text[text.index("Side by side") :]
+        (marked,) = [one for one in beside.splitlines() if re.search(r"★\W+(8|~)", one)]
+        assert "8" in marked
+        assert "in ncnn, fp32: runtime-missing: no wheel for this board" in " ".join(beside.split())
+
+
 def test_settings_of_a_suite_stand_side_by_side_by_model(pair):
     assert "Side by side" not in render.terminal(pair)
     assert "Side by side" not in render.markdown(pair)

@@ -1,0 +1,67 @@
+"""``docs/adding-a-runtime.md`` followed literally: its files written, its commands run."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[2]
+PAGE = (CHECKOUT / "docs" / "adding-a-runtime.md").read_text(encoding="utf-8")
+FILE = re.compile(r"^`([\w/.]+)`:\n\n```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the sources with the page's files in it."""
+    folder = tmp_path_factory.mktemp("tree")
+    ignored = shutil.ignore_patterns("__pycache__")
+    for name in ("shufflenet_deploy", "device_scripts", "models"):
+        shutil.copytree(CHECKOUT / name, folder / name, ignore=ignored)
+    files = dict(FILE.findall(PAGE))
+    assert len(files) == 5
+    for name, content in files.items():
+        path = folder / name
+        assert not path.exists()
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(content, encoding="utf-8")
+    return folder
+
+
+def run(tree: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    env = {
+        **os.environ,
+        "PYTHONPATH": str(tree),
+        "SHUFFLENET_DEPLOY_JOURNAL": str(tree / "journal.sqlite"),
+        "SHUFFLENET_DEPLOY_ROOT": str(tree / "target"),
+        "NO_COLOR": "1",
+        "COLUMNS": "200",
+    }
+    argv = [sys.executable, "-m", "shufflenet_deploy", *words]
+    return subprocess.run(argv, cwd=tree, env=env, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.timeout(900)
+def test_the_page_adds_a_runtime(tree: Path) -> None:
+    block = PAGE.partition("## Seeing it")[2].partition("```\n")[2].partition("```")[0]
+    export, inspect, bench = (
+        shlex.split(line.removeprefix("shufflenet-deploy ")) for line in block.splitlines()
+    )
+    exported = run(tree, *export)
+    assert exported.returncode == 1, exported.stderr
+    assert "failed validation" in exported.stdout
+    assert "Product" in run(tree, *inspect).stdout
+    quick = ("--processes", "1", "--min-runs", "5", "--min-secs", "0", "--warmup", "1", "--json")
+    measured = run(tree, *bench, *quick)
+    told = json.loads(measured.stdout)
+    assert told["measured"] == 1, measured.stderr
+    assert "toy" in measured.stdout
+    unknown = run(tree, "bench", "--runtime", "tay").stderr
+    assert "did you mean toy?" in unknown
