@@ -36,9 +36,12 @@ _UNUSED = re.compile(
     r"ai_edge_litert/schema_py_generated\.py$"
 )
 
-# Of ExecuTorch's wheel only the runtime is for a target: the rest makes files, and needs torch.
+# Of these wheels only the runtime is for a target: ExecuTorch's other parts make files, and need
+# torch; OpenVINO's read files of other forms, or drive other processors.
 _NOT_FOR_TARGETS = re.compile(
-    r"executorch/(?!version\.py$|lib/libexecutorch(_threadpool|_backend_xnnpack|_kernels_\w+)?\.so$)"
+    r"executorch/(?!version\.py$|lib/libexecutorch(_threadpool|_backend_xnnpack|_kernels_\w+)?\.so$)|"
+    r"openvino/(include/|cmake/|libs/cache\.json$)|"
+    r"openvino/libs/libopenvino_((?!ir)\w+_frontend|intel_[gn]pu_plugin|auto_\w*plugin|hetero_plugin)"
 )
 
 
@@ -108,8 +111,9 @@ def bundle(requirements: Iterable[str], platform: Platform, *, lean: bool = Fals
     """
     wanted = tuple(sorted(requirements))
     key = _key(wanted, platform)
-    lean_key = hashlib.sha256(f"{key} {_UNUSED.pattern}".encode()).hexdigest()[:16]
-    path = cache_folder() / (f"{lean_key}.tar.xz" if lean else f"{key}.tar.gz")
+    left_out = f"{_NOT_FOR_TARGETS.pattern} {_UNUSED.pattern if lean else ''}"
+    packed = hashlib.sha256(f"{key} {left_out}".encode()).hexdigest()[:16]
+    path = cache_folder() / f"{packed}.tar.{'xz' if lean else 'gz'}"
     if not path.exists():
         found = fetched(wanted, platform)
         with replacing(path) as temporary:

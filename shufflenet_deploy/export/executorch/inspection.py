@@ -116,6 +116,7 @@ class _Program:
         if _METHOD not in self._plans:
             raise ValueError(f"no method {_METHOD}")
         self._plan = self._plans[_METHOD]
+        self._segments()
 
     def text(self, method: str) -> str | None:
         """What a method without inputs returns, if that is a text."""
@@ -171,15 +172,27 @@ class _Program:
         index = reference.integer(1, 4)
         if reference.integer(0, 1) == 0:  # within the program
             return list(self._root.tables(3))[index].bytes(0)
+        return self._segments()[index]
+
+    def _segments(self) -> list[bytes]:
+        """What lies behind the program: graphs and weights.
+
+        Raises:
+            ValueError: the file ends before they do.
+        """
+        described = list(self._root.tables(4))
+        if not described:
+            return []
         if not self._content[_HEADER_AT:].startswith(_HEADER):
             raise ValueError("segments without a header")
         (base,) = struct.unpack_from("<Q", self._content, _SEGMENTS_AT)
-        segment = list(self._root.tables(4))[index]
-        at = base + segment.integer(0, 8)
-        size = segment.integer(1, 8)
-        if at + size > len(self._content):
-            raise ValueError("a segment lies behind the end of the file")
-        return self._content[at : at + size]
+        found = []
+        for segment in described:
+            begin, size = base + segment.integer(0, 8), segment.integer(1, 8)
+            if begin + size > len(self._content):
+                raise ValueError("a segment lies behind the end of the file")
+            found.append(self._content[begin : begin + size])
+        return found
 
 
 @dataclass

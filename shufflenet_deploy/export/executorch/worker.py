@@ -50,7 +50,9 @@ def _in_int8(program: Any, calibration: Path) -> Any:
         prepare_pt2e,
     )
 
-    images = [torch.from_numpy(image[None]) for image in np.load(calibration, allow_pickle=False)]
+    # Views of one tensor: an axis that numpy adds has a stride of 0, which ExecuTorch refuses.
+    every = torch.from_numpy(np.load(calibration, allow_pickle=False))
+    images = [every[at : at + 1] for at in range(len(every))]
     scheme = get_symmetric_quantization_config(is_per_channel=True)
     observed = prepare_pt2e(program.module(), XNNPACKQuantizer().set_global(scheme))
     with torch.no_grad():

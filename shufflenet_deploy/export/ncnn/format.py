@@ -50,7 +50,7 @@ class NcnnFormat(IsolatedFormat):
         """By the archive at its end."""
         del start
         archive = end.removesuffix(_COMMENT)[-_END_BYTES:]
-        return archive.startswith(_END_OF_ARCHIVE)
+        return end.endswith(_COMMENT) and archive.startswith(_END_OF_ARCHIVE)
 
     def read(self, path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Contents:
         """From the text of its layers."""

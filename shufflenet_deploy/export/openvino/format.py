@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shufflenet_deploy.export.isolated_format import IsolatedFormat
-from shufflenet_deploy.records import Precision
+from shufflenet_deploy.records import Artifact, OperatorTiming, Precision
 
 if TYPE_CHECKING:
     from shufflenet_deploy.export.inspection.contents import Contents
     from shufflenet_deploy.export.isolated import IsolatedConverter
     from shufflenet_deploy.export.job import Job, Written
+    from shufflenet_deploy.export.profile_attribution import Network
     from shufflenet_deploy.network.metadata import Metadata
 
 #: How an archive begins, and where the name of its first part stands.
 _MARK, _NAME_AT, _NAME = b"PK\x03\x04", 30, b"model.xml"
+
+#: What OpenVINO adds to the name of a node whose bias became a node of its own, and its node that
+#: changes the memory layout.
+_FUSED, _CONVERSION = "/WithoutBiases", "Reorder"
 
 
 class OpenVinoFormat(IsolatedFormat):
@@ -55,6 +60,23 @@ class OpenVinoFormat(IsolatedFormat):
         from shufflenet_deploy.export.openvino import inspection  # noqa: PLC0415
 
         return inspection.metadata_in(path)
+
+    def attributed(
+        self, operators: Sequence[OperatorTiming], artifact: Artifact, net: Network
+    ) -> Sequence[OperatorTiming]:
+        """By the names of the ONNX nodes that it was converted from."""
+        from shufflenet_deploy.export.onnx.attribution import layer_of  # noqa: PLC0415
+
+        del artifact
+        found = []
+        for one in operators:
+            name = one.name.removesuffix(_FUSED)
+            # The last one is called by the value it writes.
+            plain = one.model_copy(update={"name": name if "/" in name else f"{name}/Gemm"})
+            conversion = one.operator.startswith(_CONVERSION)
+            layer = None if conversion else layer_of(plain, net)
+            found.append(one.model_copy(update={"layer": layer}))
+        return found
 
 
 FORMAT = OpenVinoFormat()

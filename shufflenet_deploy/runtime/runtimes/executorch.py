@@ -13,8 +13,6 @@ from shufflenet_deploy.records import TargetFacts
 from shufflenet_deploy.runtime.agent_protocol import AgentRuntime
 from shufflenet_deploy.runtime.base import Payload
 from shufflenet_deploy.runtime.wheel_versions import Distribution, Release, on_64_bits
-from shufflenet_deploy.target import executorch_bridge
-from shufflenet_deploy.target.wheels import Platform
 
 _VERSION = "1.5.1"
 
@@ -45,6 +43,10 @@ class ExecuTorchRuntime(AgentRuntime):
 
     def payload(self, facts: TargetFacts) -> Payload:
         """The wheel, numpy, and the bridge for the target's architecture."""
+        # They load numpy, which a description must not.
+        from shufflenet_deploy.target import executorch_bridge  # noqa: PLC0415
+        from shufflenet_deploy.target.wheels import Platform  # noqa: PLC0415
+
         plain = super().payload(facts)
         arch = "aarch64" if facts.arch == "arm64" else facts.arch
         platform = Platform(

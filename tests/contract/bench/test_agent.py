@@ -17,6 +17,8 @@ import pytest
 from agent_on_disk import AGENT
 from agent_on_disk import agent as package
 
+from shufflenet_deploy import runtime
+
 QUICK = ("--warmup-secs", "0.02", "--warmup-max-secs", "0.1", "--min-secs", "0.02")
 
 
@@ -64,8 +66,8 @@ def test_it_is_written_for_old_pythons():
             else []
         )
     }
-    runtimes = {"numpy", "onnxruntime", "ai_edge_litert", "tflite_runtime", "pkg_resources"}
-    assert roots - runtimes - {"agent"} <= set(sys.stdlib_module_names)
+    runtimes = {engine.module.split(".")[0] for engine in package.ENGINES.values()}
+    assert roots - runtimes - {"agent", "numpy", "pkg_resources"} <= set(sys.stdlib_module_names)
 
 
 @pytest.mark.parametrize("name", ["onnxruntime", "litert"])
@@ -169,7 +171,7 @@ def test_the_list_tells_what_is_here():
     found = {entry["name"]: entry for entry in log["runtimes"]}
     assert found["onnxruntime"]["available"]
     assert found["litert"]["available"]
-    assert set(found) == {"onnxruntime", "litert", "tflite-runtime"}
+    assert set(found) == set(runtime.names()) - {"native"}
 
 
 # --- failures ------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,11 +16,18 @@ from torch import nn
 from shufflenet_deploy import export, zoo
 from shufflenet_deploy.errors import ExportError, UnsupportedError, UsageError
 from shufflenet_deploy.export import ExportRequest, pipeline
+from shufflenet_deploy.export.executorch import converter as executorch
 from shufflenet_deploy.export.isolated import Environment, IsolatedConverter
+from shufflenet_deploy.export.openvino import converter as openvino
 from shufflenet_deploy.export.tflite import litert_torch, onnx2tf
 from shufflenet_deploy.records import Artifact, Resolution
 
-CONVERTERS = [onnx2tf.CONVERTER, litert_torch.CONVERTER]
+CONVERTERS = [
+    onnx2tf.CONVERTER,
+    litert_torch.CONVERTER,
+    executorch.CONVERTER,
+    openvino.CONVERTER,
+]
 
 
 def silent(_: str) -> None:
@@ -34,11 +42,18 @@ def test_everything_is_pinned_exactly(converter: IsolatedConverter) -> None:
     names = {line.partition("==")[0].lower().replace("-", "_") for line in pins}
     expected = {
         "onnx2tf": {"tensorflow", "tf_keras", "onnx_graphsurgeon", "sng4onnx", "psutil"},
+        "executorch": {"torchao", "flatbuffers", "pandas"},
+        "openvino": {"nncf", "scikit_learn", "openvino_telemetry"},
         "litert-torch": {"litert_converter", "ai_edge_quantizer", "torchao", "jax"},
     }
     assert expected[converter.name] <= names
     assert "torch" not in names
-    version = {"onnx2tf": "1.29.24+", "litert-torch": "0.10.0+"}[converter.name]
+    version = {
+        "onnx2tf": "1.29.24+",
+        "litert-torch": "0.10.0+",
+        "executorch": "1.5.1+",
+        "openvino": "2026.4.1+",
+    }[converter.name]
     assert converter.version().startswith(version)
 
 
@@ -204,3 +219,61 @@ def test_what_litert_torch_cannot_convert_either_names_the_reason_and_the_way_on
     with pytest.raises(UnsupportedError, match=expected):
         foreign(tmp_path / "out", precision, monkeypatch, [])
     assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+
+
+@pytest.mark.onnx2tf
+@pytest.mark.timeout(900)  # installs the environment where it is missing
+@pytest.mark.parametrize(
+    ("fmt", "precision", "sqnr_db"), [("executorch", "int8", 10), ("openvino", "int8", 10)]
+)
+def test_a_delegates_file_is_what_the_module_computes(
+    fmt: str, precision: str, sqnr_db: float, tmp_path: Path
+) -> None:
+    artifact = export.export(
+        ExportRequest(
+            model="shufflenet-g3-0.25x",
+            format=fmt,
+            precision=precision,
+            resolution=Resolution(height=32, width=32),
+            out=tmp_path,
+        )
+    )
+    assert artifact.parity.passed, artifact.parity
+    assert artifact.parity.sqnr_db > sqnr_db
+    assert fmt in artifact.tools
+    found = export.inspect(artifact.path)
+    assert found.precision == precision
+    assert found.multiply_adds == pytest.approx(artifact.multiply_adds, rel=0.01)
+    assert found.metadata is not None
+    assert found.metadata.model == "shufflenet-g3-0.25x"
+    if fmt == "executorch":
+        assert found.delegation is not None
+        assert found.delegation.left == {"aten::avg_pool2d.out": 3}
+        # The same program by torch's own bindings, which targets do without.
+        assert _by_bindings(artifact.path) == pytest.approx(
+            executorch.load(artifact.path).run(_PICTURE).ravel(), abs=1e-5
+        )
+
+
+_PICTURE = np.linspace(-1, 1, 3 * 32 * 32, dtype=np.float32).reshape(1, 3, 32, 32)
+
+
+def _by_bindings(path: Path) -> list[float]:
+    program = (
+        "import json, sys; sys.path.append(sys.argv[1])\n"
+        "import numpy, torch\n"
+        "from executorch.runtime import Runtime\n"
+        "picture = numpy.linspace(-1, 1, 3072, dtype='float32').reshape(1, 3, 32, 32)\n"
+        "method = Runtime.get().load_program(sys.argv[2]).load_method('forward')\n"
+        "print(json.dumps(method.execute([torch.from_numpy(picture)])[0].ravel().tolist()))\n"
+    )
+    python = executorch.CONVERTER.environment().python
+    home = str(Path(torch.__file__).parents[1])
+    done = subprocess.run(
+        [python, "-I", "-W", "ignore", "-c", program, home, path],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found: list[float] = json.loads(done.stdout.splitlines()[-1])
+    return found

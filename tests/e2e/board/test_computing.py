@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from shufflenet_deploy.target import Target
 
 pytestmark = [pytest.mark.board, pytest.mark.timeout(900)]
 
+DELEGATES = Path(__file__).parents[2] / "data" / "delegates"
 SHUFFLENET, ALEXNET = "shufflenet-g3-0.5x", "alexnet"
 SMALL, FULL = "64x64", "224x224"
 RUNTIMES = ("onnxruntime", "litert")
@@ -157,3 +159,18 @@ def test_time_is_never_taken_for_instructions(plain, cli, tmp_path):
     done = cli("bench", "--host", "board:plain", "--metric", "instructions", *journal)
     assert done.status == 2
     assert "counts time, not instructions" in done.err
+
+
+@pytest.mark.parametrize("name", ["executorch", "openvino"])
+def test_runtimes_with_files_of_their_own_compute_there_what_they_compute_here(
+    name, on_host, on_board, picture, tmp_path
+):
+    ending = "pte" if name == "executorch" else name
+    file = SimpleNamespace(path=DELEGATES / f"tiny.{ending}")
+    case = Case(name, "tiny", "fp32", "16x16")
+    given = picture((1, 3, 16, 16))
+    here, version_here = logits(on_host, case, file, given, tmp_path / "host.npy")
+    there, version_there = logits(on_board, case, file, given, tmp_path / "board.npy")
+    assert version_here == version_there
+    assert here.std() > 0
+    assert np.abs(here - there).max() <= FP32_TOLERANCE * np.abs(here).max()

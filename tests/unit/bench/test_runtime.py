@@ -40,6 +40,16 @@ def facts(arch="aarch64", python="3.11.2", libc="glibc 2.36"):
         ("onnxruntime==1.17.3", {}, ("onnxruntime==1.17.3", "numpy==1.26.4")),
         ("litert", {}, ("ai-edge-litert==2.3.0", "numpy==2.4.6")),
         ("litert", {"python": "3.9.2"}, ("ai-edge-litert==2.1.0", "numpy==2.0.2")),
+        ("litert-no-xnnpack", {}, ("ai-edge-litert==2.3.0", "numpy==2.4.6")),
+        ("onnxruntime-xnnpack", {}, ("onnxruntime==1.32.0", "numpy==2.4.6")),
+        ("executorch", {}, ("executorch==1.5.1", "numpy==2.4.6")),
+        ("executorch==1.5.1", {}, ("executorch==1.5.1", "numpy==2.4.6")),
+        ("openvino", {}, ("openvino==2026.4.1", "numpy==2.4.6")),
+        (
+            "openvino",
+            {"arch": "x86_64", "libc": "glibc 2.28"},
+            ("openvino==2026.4.1", "numpy==2.4.6"),
+        ),
         ("tflite-runtime", {}, ("tflite-runtime==2.14.0", "numpy==1.26.4")),
         ("ncnn", {}, ("ncnn==1.0.20261020", "numpy==2.4.6")),
         ("mnn", {"python": "3.9.2", "libc": "glibc 2.17"}, ("MNN==3.6.1", "numpy==2.0.2")),
@@ -67,6 +77,8 @@ def test_the_newest_release_with_a_wheel_is_pinned(name, where, wanted):
         ("mnn", {"arch": "armv7l"}, "tflite-runtime"),
         ("tflite-runtime", {"python": "3.13.0"}, "litert"),
         ("onnxruntime", {"libc": "musl 1.2"}, "musl"),
+        ("openvino", {"libc": "glibc 2.31"}, "needs glibc 2.35"),
+        ("executorch", {"arch": "armv7l"}, "litert"),
         ("onnxruntime", {"python": None}, "no Python"),
     ],
 )
@@ -126,7 +138,29 @@ def test_a_native_file_is_its_own_command():
         runtime.get("native==1.0")
 
 
-@pytest.mark.parametrize("name", runtime.names())
+#: No wheel has its provider: what the agent says of that was captured.
+WITHOUT_WHEEL = "onnxruntime-xnnpack"
+
+
+def test_the_log_of_a_wheel_without_the_provider_is_a_failure():
+    report = runtime.get(WITHOUT_WHEEL).parse((LOGS / f"{WITHOUT_WHEEL}.json").read_text())
+    assert report.outcome.kind is FailureKind.UNSUPPORTED
+    assert "built without the XNNPACK provider" in report.outcome.message
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("executorch", "XNNPACK took 5 operators in 2 parts and left 1 (1 avg_pool2d.out)"),
+        ("openvino", "OpenVINO's kernels took 7 operators and left none"),
+    ],
+)
+def test_a_log_tells_what_a_delegate_took(name, told):
+    report = runtime.get(name).parse((LOGS / f"{name}.json").read_text())
+    assert report.outcome.delegation.text == told
+
+
+@pytest.mark.parametrize("name", [one for one in runtime.names() if one != WITHOUT_WHEEL])
 def test_a_captured_log_is_read(name):
     raw = (LOGS / f"{name}.json").read_text()
     report = runtime.get(name).parse(raw)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from shufflenet_deploy.export import formats
 from shufflenet_deploy.export.onnx.attribution import layer_of as onnx_layer
 from shufflenet_deploy.export.profile_attribution import Network
 from shufflenet_deploy.export.tflite.attribution import align, aligned, file_operators
@@ -54,6 +55,21 @@ def timing(operator, name=""):
 )
 def test_onnxruntime_keeps_the_names_of_modules(name, operator, layer):
     assert onnx_layer(timing(operator, name), NET) == layer
+
+
+@pytest.mark.parametrize(
+    ("name", "operator", "layer"),
+    [
+        ("u.compress_bn/Conv/WithoutBiases", "Convolution (brgconv_avx512_f32)", "u.compress"),
+        ("u.shuffle/Reshape_2", "ShuffleChannels (jit_avx512_f32)", "u.shuffle"),
+        ("u.relu/Relu", "Subgraph (jit_avx512_f32)", "u.concat"),
+        ("logits", "FullyConnected (gemm_mlas_f32)", "pool"),
+        ("input_abcd_acdb_u.compress_bn/Conv/WithoutBiases", "Reorder (jit_uni_f32)", None),
+    ],
+)
+def test_openvino_keeps_the_names_of_onnx_nodes(name, operator, layer):
+    (found,) = formats.get("openvino").attributed([timing(operator, name)], None, NET)
+    assert (found.name, found.layer) == (name, layer)
 
 
 PARTS = [

@@ -8,7 +8,15 @@ import pytest
 import sample_runs
 
 from shufflenet_deploy import stats
-from shufflenet_deploy.records import Attempt, Failure, FailureKind, Precision, Recipe, Run
+from shufflenet_deploy.records import (
+    Attempt,
+    Delegation,
+    Failure,
+    FailureKind,
+    Precision,
+    Recipe,
+    Run,
+)
 from shufflenet_deploy.report import Table, render
 from shufflenet_deploy.report.table_model import Block, TableCell
 
@@ -240,6 +248,27 @@ def test_a_suite_of_failures_alone_is_a_table():
     found = block(runs(*PAIR, outcome=failure, runtime_version=None))
     assert [entry(found, model).stability for model in PAIR] == ["failed", "failed"]
     assert found.setting.runtime_version is None
+
+
+def test_a_footnote_tells_what_a_delegate_left():
+    def delegated(**left: int) -> list[Run]:
+        told = Delegation(name="XNNPACK", parts=4, taken=176, left=left)
+        return [
+            sample_runs.run(
+                PAIR[0],
+                process=process,
+                outcome=sample_runs.measurement(9e6, seed=process).model_copy(
+                    update={"delegation": told}
+                ),
+            )
+            for process in range(3)
+        ]
+
+    partly = block([*delegated(avg_pool2d=3), *runs(PAIR[1])])
+    told = "XNNPACK took 176 operators in 4 parts and left 3 (3 avg_pool2d)"
+    assert told in notes(partly, entry(partly, PAIR[0]))
+    whole = block([*delegated(), *runs(PAIR[1])])
+    assert not any("XNNPACK" in note for note in whole.notes)
 
 
 def test_one_failed_process_of_three_is_footnoted():
