@@ -24,6 +24,7 @@ from shufflenet_deploy.predict.caches import Caches, describe_machine, specifica
 from shufflenet_deploy.predict.cores import Core
 from shufflenet_deploy.predict.counts import Counts
 from shufflenet_deploy.predict.plugin import Emulator, cache_folder
+from shufflenet_deploy.programs import run_to_end
 
 #: The system call that native programs and the agent take the time by, with which counting begins
 #: and ends.
@@ -138,22 +139,15 @@ def _emulated(
 ) -> subprocess.CompletedProcess[str]:
     fixed = shutil.which("setarch")
     prefix = [fixed, "--addr-no-randomize"] if fixed else []
-    try:
-        return subprocess.run(
-            [*prefix, *command],
-            cwd=folder,
-            env={"LC_ALL": "C", **environment},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_TIMEOUT_SECS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise DeployError(
+    return run_to_end(
+        [*prefix, *command],
+        limit_secs=_TIMEOUT_SECS,
+        late=DeployError(
             f"the emulated program ran for more than {_TIMEOUT_SECS} s: choose a smaller network"
-        ) from error
+        ),
+        cwd=folder,
+        env={"LC_ALL": "C", **environment},
+    )
 
 
 def _reason(done: subprocess.CompletedProcess[str]) -> str:
