@@ -8,12 +8,12 @@ from collections.abc import Iterator
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from operator_graphs import numbers
 
 from shufflenet_deploy.export.tflite import writer
 from shufflenet_deploy.network import interpreter
 from shufflenet_deploy.network.graph import FloatArray, Graph
 from shufflenet_deploy.network.quantization import calibration
-from tests.builders.operator_graphs import numbers
 
 RESOLVERS = (OpResolverType.AUTO, OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
 

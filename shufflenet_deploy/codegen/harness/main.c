@@ -83,18 +83,24 @@ static long count_of_threads(const char *text)
 
 static void help(void)
 {
-    fputs("usage: PROGRAM [--list | --once] [--profile N] [--threads N] [--cpus 0,1,...]\n"
-          "               [--warmup-runs N] [--warmup-secs S] [--warmup-max-secs S] [--min-runs N]\n"
-          "               [--min-secs S] [--max-secs S] [--input FILE.npy] [--output FILE.npy] [--seed N]\n\n"
-          "Measures " NET_NAME " for " NET_MACHINE " and prints one JSON object; times are ns.\n",
-          stderr);
+    fputs(
+        "usage: PROGRAM [--list | --once] [--profile N] [--threads N] [--cpus 0,1,...]\n"
+        "               [--warmup-runs N] [--warmup-secs S] [--warmup-max-secs S] [--min-runs N]\n"
+        "               [--min-secs S] [--max-secs S] [--input FILE.npy] [--output FILE.npy] [--seed N]\n\n"
+        "Measures " NET_NAME " for " NET_MACHINE " and prints one JSON object; times are ns.\n",
+        stderr);
 }
 
 static struct options parse(int argc, char **argv)
 {
     struct options found = {
-        .threads = 1, .warmup_runs = 5, .min_runs = 30, .warmup_secs = 0.5,
-        .warmup_max_secs = 2.0, .min_secs = 1.0, .max_secs = 30.0,
+        .threads = 1,
+        .warmup_runs = 5,
+        .min_runs = 30,
+        .warmup_secs = 0.5,
+        .warmup_max_secs = 2.0,
+        .min_secs = 1.0,
+        .max_secs = 30.0,
     };
     for (int i = 1; i < argc; ++i) {
         const char *name = argv[i];
@@ -171,8 +177,9 @@ static void print_model(FILE *to, const char *program)
 
 static void list(FILE *to)
 {
-    fprintf(to, "{\"schema\": %d, \"agent\": \"%s\", \"runtimes\": [{\"name\": \"native\", "
-                "\"available\": true, \"version\": \"" NET_VERSION "\"}], \"conditions\": ",
+    fprintf(to,
+            "{\"schema\": %d, \"agent\": \"%s\", \"runtimes\": [{\"name\": \"native\", "
+            "\"available\": true, \"version\": \"" NET_VERSION "\"}], \"conditions\": ",
             SCHEMA, AGENT);
     print_conditions(to);
     fputs(", \"cpus\": ", to);
@@ -228,8 +235,8 @@ static void measure(const struct options *options, const char *program)
     }
     memcpy(first, output, net_output_floats * sizeof *first);
     struct samples warmup = {0}, samples = {0};
-    const char *ended = warm_up(&warmup, options->warmup_runs, options->warmup_secs,
-                                options->warmup_max_secs);
+    const char *ended =
+        warm_up(&warmup, options->warmup_runs, options->warmup_secs, options->warmup_max_secs);
     char *before = conditions();
     const struct cpu_usage then = read_cpu_usage();
     /* Reading the conditions may have started a program: fill the caches again. */

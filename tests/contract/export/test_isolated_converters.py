@@ -12,7 +12,8 @@ import pytest
 import torch
 from torch import nn
 
-from shufflenet_deploy import export, zoo
+import shufflenet_deploy.export as export
+from shufflenet_deploy import zoo
 from shufflenet_deploy.errors import ExportError, UnsupportedError, UsageError
 from shufflenet_deploy.export import ExportRequest, pipeline
 from shufflenet_deploy.export.isolated import Environment, IsolatedConverter

@@ -11,7 +11,8 @@ import onnx
 import pytest
 import torch
 
-from shufflenet_deploy import export, zoo
+import shufflenet_deploy.export as export
+from shufflenet_deploy import zoo
 from shufflenet_deploy.atomic_files import sha256_file
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.export import ExportRequest, Tolerances, layer_sqnr, manifest, parity

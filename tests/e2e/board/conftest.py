@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from shufflenet_deploy import board, export, runtime
+import shufflenet_deploy.export as export
+from shufflenet_deploy import board, runtime
 from shufflenet_deploy.board import manager
 from shufflenet_deploy.export import ExportRequest
 from shufflenet_deploy.records import Artifact

@@ -6,6 +6,14 @@ import math
 
 import numpy as np
 import pytest
+from operator_graphs import (
+    conv,
+    graph_of,
+    layer,
+    numbers,
+    random_network,
+    transposed,
+)
 
 from shufflenet_deploy.errors import UnsupportedError
 from shufflenet_deploy.export.inspection.contents import inspect
@@ -19,14 +27,6 @@ from shufflenet_deploy.export.tflite.lowering_plans import plan
 from shufflenet_deploy.network import graph as g
 from shufflenet_deploy.network.quantization import calibration
 from shufflenet_deploy.records import Precision
-from tests.builders.operator_graphs import (
-    conv,
-    graph_of,
-    layer,
-    numbers,
-    random_network,
-    transposed,
-)
 
 #: Operations that hand stored numbers on, so that all their tensors have one scale.
 MOVING = {
