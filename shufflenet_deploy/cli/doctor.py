@@ -93,12 +93,12 @@ def _examined(host: Host, runtimes: list[str], ssh_client: SshClientName) -> _Ex
 
 
 def _checks(host: Host, runtimes: list[str], ssh_client: SshClientName) -> list[Check]:
-    from shufflenet_deploy.bench import preflight  # noqa: PLC0415
+    from shufflenet_deploy.bench import preflight, preflight_probe  # noqa: PLC0415
     from shufflenet_deploy.target import Target  # noqa: PLC0415
 
     link = transport_to(host.target, name=host.name, ssh_client=ssh_client)
     with link, Target(link, root=host.folder or "") as target:
-        return preflight.checks(preflight.probe(target, runtimes))
+        return preflight.checks(preflight_probe.probe(target, runtimes))
 
 
 def _as_json(one: _Examined, *, fit: bool) -> dict[str, Any]:

@@ -155,11 +155,11 @@ class Connection:
             if handler is None:
                 self.send(CLSE, 0, arg0)
                 return
-            stream = Stream(self, self.next_id, arg0)
-            self.streams[self.next_id] = stream
+            opened = Stream(self, self.next_id, arg0)
+            self.streams[self.next_id] = opened
             self.next_id += 1
-            self.send(OKAY, stream.local, stream.remote)
-            threading.Thread(target=stream.work, args=(handler,), daemon=True).start()
+            self.send(OKAY, opened.local, opened.remote)
+            threading.Thread(target=opened.work, args=(handler,), daemon=True).start()
             return
         stream = self.streams.get(arg1)
         if stream is None:

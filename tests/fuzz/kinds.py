@@ -41,7 +41,7 @@ import sample_runs  # noqa: E402 - a builder of the other tests
 
 from shufflenet_deploy import cli, runtime  # noqa: E402
 from shufflenet_deploy.accuracy import labels  # noqa: E402
-from shufflenet_deploy.bench import Suite, preflight  # noqa: E402
+from shufflenet_deploy.bench import Suite, preflight, preflight_probe  # noqa: E402
 from shufflenet_deploy.cost.baseline import CostBaseline  # noqa: E402
 from shufflenet_deploy.errors import DeployError, UsageError  # noqa: E402
 from shufflenet_deploy.export import manifest  # noqa: E402
@@ -112,10 +112,10 @@ def survey(random: Random, _folder: Path) -> bool:
     return True
 
 
-def vitals(random: Random, _folder: Path) -> bool:
+def health(random: Random, _folder: Path) -> bool:
     """What a target says may spoil figures, and how warm it is."""
     state = read_sensors(mutated_text(random, _text("state.txt")))
-    _judged(vitals=read_health(mutated_text(random, _text("vitals.txt"))), state=state)
+    _judged(health=read_health(mutated_text(random, _text("health.txt"))), sensors=state)
     _stored(tool={"phone": state.as_json()})
     describe(mutated_text(random, "180 alice@laptop (process 4711)"))
     return True
@@ -124,11 +124,11 @@ def vitals(random: Random, _folder: Path) -> bool:
 def _judged(**changes: Any) -> None:
     seen = {
         "facts": sample_runs.PI,
-        "state": SensorReading(),
-        "vitals": HealthProbe(),
+        "sensors": SensorReading(),
+        "health": HealthProbe(),
         "plans": {},
     } | changes
-    for check in preflight.checks(preflight.Probe(**seen)):
+    for check in preflight.checks(preflight_probe.Probe(**seen)):
         if "\n" in check.value:
             raise Fault(f"not one line: {check.value!r}")
 
@@ -543,7 +543,7 @@ def _log_of(complaint: str) -> str:
 
 KINDS: dict[str, Callable[[Random, Path], bool]] = {
     "survey": survey,
-    "vitals": vitals,
+    "health": health,
     "proof": proof,
     "agent": agent_log,
     "sustained": sustained_log,
