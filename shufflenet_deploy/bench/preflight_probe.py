@@ -1,4 +1,4 @@
-"""What ``doctor`` asks a target; ``preflight`` makes checks of it."""
+"""The questions of ``doctor`` to a target; ``preflight`` makes checks of the answers."""
 
 from __future__ import annotations
 

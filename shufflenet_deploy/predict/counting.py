@@ -41,7 +41,7 @@ _NATIVE_ARGUMENTS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
-    """How a program is run to be counted.
+    """The run of a program that is counted.
 
     ``argv`` is the program and its arguments in a folder that has ``files`` by these names;
     ``sha256`` names all that decides what it computes. ``marker`` is the system call before and
@@ -58,7 +58,7 @@ class Execution:
 
 
 def native(path: Path) -> Execution:
-    """How a program of ``export --fmt native`` is counted."""
+    """The counted run of a program of ``export --fmt native``."""
     return Execution(
         title=path.name,
         argv=(PROGRAM, *_NATIVE_ARGUMENTS),
@@ -104,7 +104,7 @@ def run(
     *,
     every: bool = False,
 ) -> tuple[list[str], str]:
-    """What the plugin wrote for each hierarchy, and what the program printed.
+    """The plugin's output for each hierarchy, and the program's own.
 
     ``every`` has it write all intervals, not the last inference only.
 
@@ -151,7 +151,7 @@ def _emulated(
 
 
 def _reason(done: subprocess.CompletedProcess[str]) -> str:
-    """Why a program failed: its own message, the last line of standard error, or its status."""
+    """The reason of a failure: the program's message, its last line on stderr, or its status."""
     try:
         return str(json.loads(done.stdout)["error"]["message"])[:200]
     except (ValueError, KeyError, TypeError):

@@ -90,7 +90,7 @@ def emulator() -> Emulator:
 
 
 def cache_folder(kind: str) -> Path:
-    """Where something that can be made again is kept on this machine."""
+    """The folder of this machine for what can be made again."""
     return user_cache_path("shufflenet-deploy") / "predict" / kind
 
 

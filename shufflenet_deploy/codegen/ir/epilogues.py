@@ -1,4 +1,4 @@
-"""How windows are addressed, and how accumulators become stored values."""
+"""Window addressing, and epilogues: accumulators become stored values."""
 
 from __future__ import annotations
 

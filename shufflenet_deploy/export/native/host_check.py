@@ -60,7 +60,7 @@ def compare_with_module(graph: Graph, module: nn.Module) -> float:
 
 
 def _flat(outputs: torch.Tensor | list[torch.Tensor] | tuple[torch.Tensor, ...]) -> FloatArray:
-    """What a module returned, one output after the other."""
+    """The outputs of a module, one after the other."""
     parts = outputs if isinstance(outputs, list | tuple) else [outputs]
     flat: FloatArray = np.concatenate([part.numpy().ravel() for part in parts])
     return flat

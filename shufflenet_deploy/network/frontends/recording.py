@@ -74,7 +74,7 @@ class Call:
 
 
 class Listener(Protocol):
-    """What a recording is told of; it answers with the results' meanings."""
+    """The receiver of recorded operations; it answers with the results' meanings."""
 
     def operator(self, call: Call, shapes: Sequence[Shape] | None) -> list[Content]:
         """An operator; ``shapes`` are its results', None for one like the first argument's."""
@@ -121,12 +121,12 @@ class Recorded(torch.Tensor):
 
     @property
     def geometry(self) -> Any:
-        """Which elements of the memory this is."""
+        """The elements of the memory that this is."""
         return self.meta.shape, self.meta.stride(), self.meta.storage_offset()
 
     @property
     def content(self) -> Content:
-        """What the tensor is now, after all that was written to its memory."""
+        """The tensor's present value, after all that was written to its memory."""
         if self.seen_writes == self.memory.writes:
             return self.own
         if self.memory.content is not None and self.memory.geometry == self.geometry:

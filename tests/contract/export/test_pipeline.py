@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -119,7 +119,7 @@ def test_the_first_wrong_layer_of_a_tflite_file_is_named(tmp_path: Path, image: 
     graph = trace(zoo.load(NAME).module, SIZE, NAME)
     parts = list(graph.layers)
     index = [i for i, layer in enumerate(parts) if isinstance(layer, Conv)][LAYER]
-    broken = parts[index]
+    broken = cast("Conv", parts[index])
     parts[index] = dataclasses.replace(broken, weight=-broken.weight)
     writer.write(dataclasses.replace(graph, layers=tuple(parts)), tmp_path / "wrong.tflite")
     file = TfliteFile(tmp_path / "wrong.tflite")
