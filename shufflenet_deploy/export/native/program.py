@@ -20,7 +20,7 @@ _EMULATORS = {0x28: "qemu-arm", 0x3E: "qemu-x86_64", 0xB7: "qemu-aarch64"}
 _MACHINE_AT = 18
 
 
-class Program:
+class NativeProgram:
     """See ``parity.ExportedFile``; each inference is a process."""
 
     emulated = False

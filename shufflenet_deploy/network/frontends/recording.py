@@ -237,7 +237,7 @@ class Scope:
     layer: bool
 
 
-class Program(nn.Module):
+class RecordedProgram(nn.Module):
     """A module that says itself which of the modules it was made of is running."""
 
     follow: Callable[[Scope], None] = staticmethod(lambda _: None)
@@ -268,14 +268,14 @@ class Scopes:
                 continue  # Has no hooks; what it calls counts as its parent's.
             hooks.append(module.register_forward_pre_hook(self._enter))
             hooks.append(module.register_forward_hook(self._leave))
-        if isinstance(self._root, Program):
+        if isinstance(self._root, RecordedProgram):
             self._root.follow = self._jump
         try:
             yield
         finally:
             for hook in hooks:
                 hook.remove()
-            if isinstance(self._root, Program):
+            if isinstance(self._root, RecordedProgram):
                 del self._root.follow
 
     def _enter(self, module: nn.Module, _: Any) -> None:
