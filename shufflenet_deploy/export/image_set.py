@@ -93,8 +93,8 @@ def load_image_set(
     """The images below ``folder``, in class folders or not; None for those of the package.
 
     Hidden files and folders are passed over. One in four of eight or more images is held out for
-    validation; with fewer, the shipped held-out images validate the file. Of many images ``most`` to
-    calibrate with and ``most_held_out`` are taken, spread evenly.
+    validation; with fewer, the shipped held-out images validate the file. Of many images ``most``
+    to calibrate with and ``most_held_out`` are taken, spread evenly.
 
     Raises:
         UsageError: the folder does not exist, cannot be read, or holds no image.
