@@ -1,4 +1,4 @@
-"""What one network is put through, and how far it came."""
+"""The stages that one network is put through, and how far it came."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class Finding:
-    """How far a network came; ``counts`` is False for what is not a small network of images."""
+    """The last stage that a network reached; ``counts`` is False for no small network of images."""
 
     source: str
     name: str

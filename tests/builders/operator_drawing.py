@@ -12,7 +12,7 @@ from shufflenet_deploy.network.graph import Activation
 
 
 class Operators:
-    """What ``Drawing`` inherits: every method adds a layer and returns its output's name."""
+    """Base of ``Drawing``: every method adds a layer and returns its output's name."""
 
     shapes: dict[str, tuple[int, ...]]
     random: np.random.Generator

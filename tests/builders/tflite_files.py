@@ -47,7 +47,7 @@ def infer(loaded: Interpreter, image: FloatArray) -> list[FloatArray]:
 
 
 def operations(content: bytes) -> Counter[str]:
-    """How often each operation is in a file."""
+    """The number of each operation in a file."""
     model = schema.ModelT.InitFromPackedBuf(bytes(content))
     names = {value: name for name, value in vars(schema.BuiltinOperator).items() if name.isupper()}
     codes = [names[code.builtinCode] for code in model.operatorCodes]

@@ -144,7 +144,7 @@ def test_its_environment_is_its_own() -> None:
 
 
 class Foreign(nn.Module):
-    """What no graph of ours holds: a cumulative sum along the rows."""
+    """A module that no graph of ours holds: a cumulative sum along the rows."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -18,7 +18,7 @@ SMALL, LARGE = Resolution(height=32, width=32), Resolution(height=64, width=64)
 
 @pytest.fixture
 def made(monkeypatch):
-    """What is loaded, converted and calibrated, in order."""
+    """The names of what is loaded, converted and calibrated, in order."""
     seen = []
 
     def noting(name, result):
