@@ -28,6 +28,7 @@ from shufflenet_deploy.records import (
     Record,
     Resolution,
     ResolutionText,
+    RuntimeSpec,
 )
 
 #: The kind of figure this is, in JSON and tables: never to be taken for a measurement.
@@ -255,7 +256,7 @@ def _prediction(
         core=board.core,
         clock_ghz=memory.clock_ghz,
         model=artifact.model,
-        runtime=job.runtime.partition("==")[0],
+        runtime=RuntimeSpec.parse(job.runtime).name,
         version=inference.version,
         precision=artifact.precision,
         resolution=artifact.resolution,
