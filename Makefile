@@ -40,11 +40,16 @@ demo: setup
 		printf '\n%s\n' "Install qemu-system-arm to see the same table for a virtual ARM board."; \
 	fi
 
+# Without the kernels' headers: tables of macros, laid out by hand.
+C_SOURCES = $(wildcard benchmarks/*/*.[ch] examples/*/*.[ch] \
+	shufflenet_deploy/codegen/harness/*.[ch] shufflenet_deploy/predict/*.[ch])
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/clang-format --dry-run -Werror $(C_SOURCES)
 
 # Everything but the virtual board's tests, and those that download gigabytes for onnx2tf.
 test: setup

@@ -459,7 +459,7 @@ def _values(told: dict[str, Any]) -> str:
 
 
 def documented(docstring: str) -> dict[str, str]:
-    """What a class says of its fields: under ``Attributes``, or somewhere in its prose."""
+    """The meanings that a class gives its fields: under ``Attributes``, or in its prose."""
     text = inspect.cleandoc(docstring)
     listed = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", text.partition("Attributes:\n")[2], re.M)
     in_prose = dict.fromkeys(

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shufflenet_deploy.errors import ArchiveError
+from shufflenet_deploy.programs import run_to_end
 
 SUITE = "bookworm"
 MIRROR = "http://deb.debian.org/debian"
@@ -210,24 +211,13 @@ def _host_uris() -> Iterator[str]:
 def _plain_run(
     argv: Sequence[str], *, env: dict[str, str] | None = None, cwd: Path | None = None
 ) -> str:
+    late = ArchiveError(
+        f"{argv[0]} did not finish in {_APT_TIMEOUT_SECS:.0f} s; is {_mirror()} reachable?"
+    )
     try:
-        done = subprocess.run(
-            argv,
-            env=env,
-            cwd=cwd,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_APT_TIMEOUT_SECS,
-            check=False,
-        )
+        done = run_to_end(argv, limit_secs=_APT_TIMEOUT_SECS, late=late, cwd=cwd, env=env)
     except FileNotFoundError as error:
         raise ArchiveError(f"{argv[0]} is not installed: use a Debian or Ubuntu host") from error
-    except subprocess.TimeoutExpired as error:
-        raise ArchiveError(
-            f"{argv[0]} did not finish in {_APT_TIMEOUT_SECS:.0f} s; is {_mirror()} reachable?"
-        ) from error
     if done.returncode != 0:
         reasons = [line for line in done.stderr.splitlines() if line.startswith(("E:", "W:"))]
         reason = (reasons or done.stderr.splitlines() or ["no message"])[0]

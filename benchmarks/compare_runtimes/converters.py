@@ -30,7 +30,7 @@ INSTALL_SECS, CONVERT_SECS = 1800, 900
 
 @dataclass(frozen=True)
 class Job:
-    """What is measured, where files go, and how the network is had."""
+    """The measured network, the folder of files, and the network's source."""
 
     model: str
     weights: Path | None
@@ -73,7 +73,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Engine:
-    """What runs a file: a function of ``worker.py``, and the packages that ours lacks for it.
+    """The worker of a file: a function of ``worker.py``, and the packages that ours lacks for it.
 
     ``module`` is what is imported of the first of them. ``board`` says whether there are wheels of
     it, or programs, for 64-bit ARM.
@@ -99,11 +99,11 @@ class Peer:
 
     @property
     def packages(self) -> tuple[str, ...]:
-        """What is installed for it; none where ours has all."""
+        """The packages installed for it; none where ours has all."""
         return (*self.engine.packages, *self.converter)
 
     def outcome(self) -> Outcome:
-        """What is known of it before it was measured."""
+        """The facts known before it was measured."""
         return Outcome(
             name=self.name, precision=self.precision, engine=self.engine.name, note=self.note
         )

@@ -27,7 +27,7 @@ _PRECISIONS = tuple(_OURS)
 
 @dataclass(frozen=True)
 class Goal:
-    """How many times faster than the fastest runtime our program is to be."""
+    """The wanted speedup of our program over the fastest runtime."""
 
     model: str
     precision: str
@@ -103,7 +103,7 @@ def counts(result: Result) -> str:
 
 
 def goals(results: Sequence[Result]) -> str:
-    """Where our program is to be ahead of the fastest runtime, and by how much it is."""
+    """The cells in which our program is to be faster than any runtime, and its speedups there."""
     lines = [
         "| | | | fastest runtime | wanted | measured | |",
         "|---|---|---|---|---:|---:|---|",

@@ -1,4 +1,4 @@
-"""What a run of ``compare_runtimes`` found: one record per model, resolution and machine, kept as JSON."""
+"""The results of a run of ``compare_runtimes``: one record per model, resolution and machine, kept as JSON."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ class Outcome(Record):
 
     @property
     def wrong(self) -> bool:
-        """Whether its answers are too far from PyTorch's to be called the same network."""
+        """True if its logits are too far from PyTorch's to be called the same network."""
         return self.sqnr_db < LEAST_SQNR_DB[self.precision]
 
     @property
     def comparable(self) -> bool:
-        """Whether it was measured and computes the network."""
+        """True if it was measured and computes the network."""
         return bool(self.turns) and not self.wrong and self.precision != PEAK
 
 
@@ -111,7 +111,7 @@ def judged(outcome: Outcome, version: str, wanted: Scores, got: Scores) -> Outco
 
 
 def path_of(folder: Path, machine: str, model: str, resolution: object) -> Path:
-    """Where a result is kept."""
+    """The path of a result."""
     return folder / "results" / f"{model}-{resolution}-{machine}.json"
 
 

@@ -52,7 +52,7 @@ def full_name(cpu: str) -> str:
 
 
 def count(peers: Sequence[Peer], job: Job, cpu: str) -> tuple[str, list[Outcome]]:
-    """What the board calls itself, and all peers that can run there, counted."""
+    """The board's name, and all peers that can run there, counted."""
     judges = job.judges()
     pictures = job.path("-pictures.npy")
     np.save(pictures, np.concatenate(judges))
@@ -155,7 +155,7 @@ def _one_by_one(bench: Bench) -> list[str]:
 
 
 def _agreeing(process: Callable[[], tuple[T, Sequence[int]]]) -> tuple[T, tuple[int, ...]]:
-    """What a process said whose counts are one figure, by the rule of ``shufflenet-deploy cost``.
+    """The output of a process whose counts are one figure, by the rule of ``shufflenet-deploy cost``.
 
     Raises:
         PeerError: those of several processes were not.
@@ -169,7 +169,7 @@ def _agreeing(process: Callable[[], tuple[T, Sequence[int]]]) -> tuple[T, tuple[
 
 
 def _payload(peer: Peer, python: Path, facts: TargetFacts) -> Payload:
-    """What to install on the board: the release that is installed here, and numpy."""
+    """The requirements of the board: the release that is installed here, and numpy."""
     if not peer.engine.packages:
         return runtime.get(peer.engine.name).payload(facts)
     (distribution,) = peer.engine.packages
@@ -183,6 +183,6 @@ def _payload(peer: Peer, python: Path, facts: TargetFacts) -> Payload:
 
 
 def _release(python: Path, distribution: str) -> str:
-    """Which release of a distribution a peer's environment has."""
+    """The release of a distribution in a peer's environment."""
     program = "import sys\nfrom importlib.metadata import version\nprint(version(sys.argv[1]))"
     return run([python, "-c", program, distribution], secs=_PROBE_SECS)

@@ -1,1 +1,1 @@
-"""How many networks of others become graphs and files, counted."""
+"""A count of other people's networks that become graphs and files."""

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""How many networks of pytorchcv and timm become graphs and files that compute the same, counted.
+"""A count of the networks of pytorchcv and timm that become graphs and files that compute the same.
 
     PYTHONPATH=benchmarks .venv/bin/python -m model_coverage --json found.jsonl
     PYTHONPATH=benchmarks .venv/bin/python -m model_coverage --source timm --only resnet18

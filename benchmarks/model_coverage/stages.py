@@ -1,4 +1,4 @@
-"""What one network is put through: a graph, its interpreter, and a file of each format."""
+"""The stages one network is put through: a graph, its interpreter, and a file of each format."""
 
 from __future__ import annotations
 

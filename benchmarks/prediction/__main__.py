@@ -46,7 +46,7 @@ class Figure:
 
     @property
     def measured_ms(self) -> float:
-        """What was published."""
+        """The published figure."""
         return float(self.row["ms_min"][self.network])
 
     @property
@@ -72,7 +72,7 @@ def figures(networks: list[str], cores: list[str]) -> Iterator[Figure]:
 
 
 def predicted_ms(figure: Figure, params: Path, qemu: plugin.Emulator) -> float:
-    """What the model says of a figure."""
+    """The model's prediction of a figure."""
     row, model = figure.row, core(figure.row["core"])
     guest = Guest.of_date(row["ncnn_wheel"])
     network = params / f"{figure.network}.param"

@@ -36,7 +36,7 @@ class Started:
 
     @property
     def text(self) -> str:
-        """What begins, in one line."""
+        """The stage that begins, in one line."""
         return f"{describe(self.cell)}, process {self.process}"
 
 
@@ -57,7 +57,7 @@ class Retrying:
 
     @property
     def text(self) -> str:
-        """What went wrong, and when it is tried again, in one line."""
+        """The failure, and the time of the next attempt, in one line."""
         return f"{self.what}: {self.error}; again in {self.wait_secs:g} s"
 
 
@@ -83,7 +83,7 @@ class Tainted:
 
     @property
     def text(self) -> str:
-        """What disturbed which measurement, in one line."""
+        """The disturbance and the measurement that it hit, in one line."""
         return f"{describe(self.run.cell)}: {self.finding.message}; measuring again"
 
 

@@ -1,29 +1,22 @@
 """Preflight checks of a target: one per condition that may spoil figures, each with its remedy.
 
-``probe`` queries the target, ``checks`` is pure. The limits are those under which a figure would be
-called tainted afterwards (see ``stats``), or what the largest models of the suites need.
+Pure functions of a ``Probe``, which ``preflight_probe`` makes. The limits are those under which a
+figure would be called tainted afterwards (see ``stats``), or what the largest models of the suites
+need.
 """
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from shufflenet_deploy import runtime
-from shufflenet_deploy.errors import ExportError
-from shufflenet_deploy.records import TargetFacts
+from shufflenet_deploy.bench.preflight_probe import Probe
 from shufflenet_deploy.stats.disturbances import throttle_reasons, tolerated_busy_cores
 from shufflenet_deploy.target import (
     Frequency,
-    HealthProbe,
     Mode,
-    Place,
-    ProvisioningPlan,
-    SensorReading,
-    Target,
     brings_python,
 )
 
@@ -60,53 +53,6 @@ class Check:
     value: str
     why: str = ""
     remedy: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Probe:
-    """Everything that was asked of a target. ``plans`` by the name of the runtime."""
-
-    facts: TargetFacts
-    state: SensorReading
-    vitals: HealthProbe
-    plans: Mapping[str, ProvisioningPlan]
-    measuring_for: str | None = None
-    place: Place | None = None
-
-    @property
-    def host_word(self) -> str:
-        """The host as a word of a command line; the serial of a phone may have spaces in it."""
-        return shlex.quote(self.facts.host)
-
-
-def probe(target: Target, runtimes: Sequence[str]) -> Probe:
-    """Ask a target everything; nothing is written there.
-
-    Raises:
-        UsageError: there is no such runtime.
-        TransportError: the link failed.
-        TargetError: it has no POSIX shell.
-    """
-    engines = [runtime.get(name) for name in runtimes]
-    return Probe(
-        facts=target.facts(),
-        state=target.sensors(),
-        vitals=target.health(),
-        plans={engine.name: _plan(engine, target) for engine in engines},
-        measuring_for=target.measuring_for(),
-        place=target.place(),
-    )
-
-
-def _plan(engine: runtime.Runtime, target: Target) -> ProvisioningPlan:
-    if engine.standalone:
-        from shufflenet_deploy.codegen.cpu_target import for_facts  # noqa: PLC0415
-
-        try:
-            for_facts(target.facts())
-        except ExportError as error:
-            return ProvisioningPlan(how=None, text=str(error), standalone=True)
-    return target.plan_provisioning(engine.payload)
 
 
 def checks(seen: Probe) -> list[Check]:
@@ -161,24 +107,24 @@ def _cores(seen: Probe) -> Iterator[Check]:
 
 
 def _governor(seen: Probe) -> Iterator[Check]:
-    vitals, host = seen.vitals, seen.host_word
-    found = Counter(one.governor for one in vitals.frequencies if one.governor)
+    health, host = seen.health, seen.host_word
+    found = Counter(one.governor for one in health.frequencies if one.governor)
     if not found:
         yield _check("governor", "not reported (the frequency is not the kernel's to choose)")
         return
     value = ", ".join(found) if len(found) == 1 else _counted(found)
-    if vitals.noted:
+    if health.noted:
         value += "; changed by us, and put back by: shufflenet-deploy restore --host " + host
     if set(found) == {"performance"}:
         yield _check("governor", value)
         return
     yield _bad(
         "governor",
-        Status.FAIL if any(map(_slow, vitals.frequencies)) else Status.WARN,
+        Status.FAIL if any(map(_slow, health.frequencies)) else Status.WARN,
         value,
         "the frequency follows the load, so that a figure depends on what came before it",
         f"shufflenet-deploy bench --host {host} --governor performance"
-        if vitals.rights
+        if health.rights
         else "as root on the target: "
         "echo performance | tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor",
     )
@@ -196,7 +142,7 @@ def _counted(found: Counter[str]) -> str:
 def _limits(seen: Probe) -> Iterator[Check]:
     capped = [
         one
-        for one in seen.vitals.frequencies
+        for one in seen.health.frequencies
         if one.max_khz and one.hardware_max_khz and one.max_khz < one.hardware_max_khz
     ]
     if capped:
@@ -210,7 +156,7 @@ def _limits(seen: Probe) -> Iterator[Check]:
             "as root on the target: for c in /sys/devices/system/cpu/cpu*/cpufreq; "
             "do cat $c/cpuinfo_max_freq > $c/scaling_max_freq; done",
         )
-    elif seen.vitals.frequencies:
+    elif seen.health.frequencies:
         yield _check("frequency limit", "none below the hardware's")
 
 
@@ -218,10 +164,10 @@ def _limits(seen: Probe) -> Iterator[Check]:
 
 
 def _temperature(seen: Probe) -> Check:
-    now_c = seen.state.hottest_c
+    now_c = seen.sensors.hottest_c
     if now_c is None:
         return _check("temperature", "not reported")
-    trip_c = min(seen.vitals.trip_c.values(), default=None)
+    trip_c = min(seen.health.trip_c.values(), default=None)
     value = f"{now_c:.0f} °C" + (f", slows down at {trip_c:.0f} °C" if trip_c else "")
     hot_c = trip_c if trip_c else _HOT_C
     warm_c = trip_c - _NEAR_TRIP_C if trip_c else _WARM_C
@@ -238,7 +184,7 @@ def _temperature(seen: Probe) -> Check:
 
 
 def _power(seen: Probe) -> Check:
-    bits = seen.vitals.throttled
+    bits = seen.health.throttled
     if bits is None:
         return _check("power", "not reported (only a Raspberry Pi's firmware does)")
     now, before = throttle_reasons(bits), throttle_reasons(bits >> 16)
@@ -254,35 +200,35 @@ def _power(seen: Probe) -> Check:
 
 
 def _phone(seen: Probe) -> Iterator[Check]:
-    state = seen.state
-    if state.battery_percent is not None:
-        value = ", ".join(filter(None, (f"{state.battery_percent} %", state.battery_status)))
-        if state.battery_percent < _LOW_BATTERY_PERCENT:
+    sensors = seen.sensors
+    if sensors.battery_percent is not None:
+        value = ", ".join(filter(None, (f"{sensors.battery_percent} %", sensors.battery_status)))
+        if sensors.battery_percent < _LOW_BATTERY_PERCENT:
             why = "phones slow down to save a battery that is nearly empty"
             yield _bad("battery", Status.WARN, value, why, "charge it to 50 %, then unplug it")
         else:
             yield _check("battery", value)
-    if state.screen == "off":
+    if sensors.screen == "off":
         why = "some phones slow down with the screen off"
         remedy = "adb shell svc power stayon true"
         yield _bad("screen", Status.WARN, "off", why, remedy)
-    elif state.screen:
-        yield _check("screen", state.screen)
+    elif sensors.screen:
+        yield _check("screen", sensors.screen)
 
 
 # --- load, memory, disk --------------------------------------------------------------------------
 
 
 def _load(seen: Probe) -> Check:
-    vitals, cores = seen.vitals, len(seen.facts.cores)
-    if vitals.busy_cores is None:
+    health, cores = seen.health, len(seen.facts.cores)
+    if health.busy_cores is None:
         return _check("load", "not reported")
-    value = f"{vitals.busy_cores:.1f} of {cores} cores busy"
-    if vitals.load_1min is not None:
-        value += f", load {vitals.load_1min:.2f}"
-    if vitals.busy_cores <= _SOME_BUSY_CORES:
+    value = f"{health.busy_cores:.1f} of {cores} cores busy"
+    if health.load_1min is not None:
+        value += f", load {health.load_1min:.2f}"
+    if health.busy_cores <= _SOME_BUSY_CORES:
         return _check("load", value)
-    spoils = vitals.busy_cores > tolerated_busy_cores(cores, threads=1)
+    spoils = health.busy_cores > tolerated_busy_cores(cores, threads=1)
     return _bad(
         "load",
         Status.FAIL if spoils else Status.WARN,
@@ -293,7 +239,7 @@ def _load(seen: Probe) -> Check:
 
 
 def _memory(seen: Probe) -> Check:
-    free = seen.vitals.memory_available_bytes
+    free = seen.health.memory_available_bytes
     if free is None:
         return _check("memory", "not reported")
     total = seen.facts.memory_bytes
@@ -311,7 +257,7 @@ def _memory(seen: Probe) -> Check:
 
 
 def _swap(seen: Probe) -> Check:
-    used = seen.vitals.swap_used_bytes
+    used = seen.health.swap_used_bytes
     if used is None:
         return _check("swap", "not reported")
     if used <= _MUCH_SWAP_BYTES:
@@ -368,17 +314,17 @@ def _folder(seen: Probe) -> Iterator[Check]:
 
 
 def _clock(seen: Probe) -> Check:
-    vitals = seen.vitals
-    if vitals.clock_step_ns is None or vitals.clock_read_ns is None:
+    health = seen.health
+    if health.clock_step_ns is None or health.clock_read_ns is None:
         return _check("clock", "unknown without Python; every run records it")
-    value = f"steps of {vitals.clock_step_ns} ns, {vitals.clock_read_ns} ns to read"
-    if vitals.clocksource:
-        value += f" ({vitals.clocksource})"
-    if vitals.clock_step_ns < _COARSE_STEP_NS and vitals.clock_read_ns < _DEAR_READ_NS:
+    value = f"steps of {health.clock_step_ns} ns, {health.clock_read_ns} ns to read"
+    if health.clocksource:
+        value += f" ({health.clocksource})"
+    if health.clock_step_ns < _COARSE_STEP_NS and health.clock_read_ns < _DEAR_READ_NS:
         return _check("clock", value)
     return _bad(
         "clock",
-        Status.FAIL if vitals.clock_step_ns >= _TOO_COARSE_STEP_NS else Status.WARN,
+        Status.FAIL if health.clock_step_ns >= _TOO_COARSE_STEP_NS else Status.WARN,
         value,
         "short inferences cannot be distinguished",
         "on the target: cat /sys/devices/system/clocksource/clocksource0/available_clocksource",

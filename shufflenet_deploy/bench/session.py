@@ -50,7 +50,7 @@ ArtifactOf = Callable[[Cell], Artifact]
 
 @dataclass(frozen=True, kw_only=True)
 class SuiteLabel:
-    """What the journal notes of a suite that is measured on several targets at once.
+    """The journal's notes on a suite that is measured on several targets at once.
 
     ``host`` names all of them, ``definition`` is the suite without what differs between them.
     """

@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from shufflenet_deploy.board.initramfs import Image
 from shufflenet_deploy.board.process import ProcessIdentity, identity_of
 from shufflenet_deploy.errors import BoardError, UsageError
+from shufflenet_deploy.programs import run_to_end
 from shufflenet_deploy.records import Record, first_problem
 
 QEMU = "qemu-system-aarch64"
@@ -201,20 +202,8 @@ def start(
     for _ in range(_PORT_ATTEMPTS):
         port = _free_port()
         argv = command(settings, image, initrd=initrd, port=port, folder=folder)
-        try:
-            done = subprocess.run(
-                argv,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=_START_TIMEOUT_SECS,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise BoardError(
-                f"{QEMU} did not start in {_START_TIMEOUT_SECS:.0f} s; is the host overloaded?"
-            ) from error
+        late = f"{QEMU} did not start in {_START_TIMEOUT_SECS:.0f} s; is the host overloaded?"
+        done = run_to_end(argv, limit_secs=_START_TIMEOUT_SECS, late=BoardError(late))
         if done.returncode == 0:
             return _started(folder), port
         if "host forwarding rule" not in done.stderr:

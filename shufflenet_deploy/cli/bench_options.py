@@ -7,11 +7,9 @@ from typing import Annotated
 
 import typer
 
-from shufflenet_deploy.cli import completion
+from shufflenet_deploy.cli import common_options, completion
 from shufflenet_deploy.cli.hosts import HOST_HELP, SSH_CLIENT_HELP, SshClientName
 from shufflenet_deploy.cli.journal import JOURNAL_HELP
-from shufflenet_deploy.cli.multi_value import PRECISIONS
-from shufflenet_deploy.cli.network_options import MODEL_HELP
 
 _WHAT, _WHERE, _HOW, _OUT = "What to measure", "Where", "How to measure", "Results"
 
@@ -47,13 +45,7 @@ SuiteName = Annotated[
 ]
 Models = Annotated[
     list[str] | None,
-    typer.Option(
-        "--model",
-        "-m",
-        help=f"{MODEL_HELP} [default: shufflenet-g3-0.5x]",
-        autocompletion=completion.models,
-        rich_help_panel=_WHAT,
-    ),
+    common_options.models("shufflenet-g3-0.5x", panel=_WHAT),
 ]
 Files = Annotated[
     list[str] | None,
@@ -117,10 +109,7 @@ Runtimes = Annotated[
         rich_help_panel=_WHAT,
     ),
 ]
-Precisions = Annotated[
-    list[str] | None,
-    typer.Option("--precision", "-p", help=f"{PRECISIONS} [default: fp32]", rich_help_panel=_WHAT),
-]
+Precisions = Annotated[list[str] | None, common_options.precisions("fp32", panel=_WHAT)]
 Lowerings = Annotated[
     list[str] | None,
     typer.Option(
@@ -286,13 +275,7 @@ WithProfile = Annotated[
         rich_help_panel=_HOW,
     ),
 ]
-Calibration = Annotated[
-    str | None,
-    typer.Option(
-        help="Folder of images for int8. [default: 16 shipped photographs]",
-        rich_help_panel=_WHAT,
-    ),
-]
+Calibration = Annotated[str | None, common_options.calibration(panel=_WHAT)]
 ArtifactsFolder = Annotated[
     Path, typer.Option(help="Folder of exported files.", rich_help_panel=_OUT)
 ]

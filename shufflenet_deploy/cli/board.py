@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from shufflenet_deploy.cli import common_options
 from shufflenet_deploy.cli.heartbeat import Heartbeat
 from shufflenet_deploy.cli.multi_value import one_of
 from shufflenet_deploy.cli.stdout import print_json
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 _NAME = typer.Option("--name", "-n", help="Which board.", show_default=True)
 _NAME_TOO = typer.Option("--name", "-n", help="The same. [default: default]")
 _WORD = typer.Argument(metavar="NAME", help="Which board. [default: default]")
-_JSON = typer.Option("--json", help="Print one JSON object.")
 
 board_app = typer.Typer(
     name="board",
@@ -65,7 +65,7 @@ def up(  # noqa: PLR0917 - options, each passed by name
     refresh: Annotated[
         bool, typer.Option("--refresh", help="Rebuild the image when Debian has newer packages.")
     ] = False,
-    as_json: Annotated[bool, _JSON] = False,
+    as_json: common_options.AsJson = False,
 ) -> None:
     """Start a board, building its image the first time; does nothing when it already runs."""
     from shufflenet_deploy import board as boards  # noqa: PLC0415
@@ -104,7 +104,7 @@ def up(  # noqa: PLR0917 - options, each passed by name
 def status(
     word: Annotated[str | None, _WORD] = None,
     named: Annotated[str | None, _NAME_TOO] = None,
-    as_json: Annotated[bool, _JSON] = False,
+    as_json: common_options.AsJson = False,
 ) -> None:
     """Print whether a board runs and answers; exit code 1 when it does not."""
     board = _find(_chosen(word, named))
@@ -117,7 +117,7 @@ def status(
 
 
 @board_app.command("list")
-def list_boards(as_json: Annotated[bool, _JSON] = False) -> None:
+def list_boards(as_json: common_options.AsJson = False) -> None:
     """List every board that was started and not switched off."""
     from shufflenet_deploy import board as boards  # noqa: PLC0415
 
@@ -188,7 +188,7 @@ def down(
     word: Annotated[str | None, _WORD] = None,
     named: Annotated[str | None, _NAME_TOO] = None,
     every: Annotated[bool, typer.Option("--all", help="All boards.")] = False,
-    as_json: Annotated[bool, _JSON] = False,
+    as_json: common_options.AsJson = False,
 ) -> None:
     """Switch a board off and remove everything it left."""
     from shufflenet_deploy import board as boards  # noqa: PLC0415

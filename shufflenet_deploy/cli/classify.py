@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from shufflenet_deploy.cli import common_options
 from shufflenet_deploy.cli.stdout import Column, print_grid
 
 
@@ -25,7 +26,7 @@ def classify(
         Path | None,
         typer.Option(help="Names of the classes, one per line. [default: the file's own]"),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: common_options.AsJson = False,
 ) -> None:
     """Print the most probable classes of an image by an exported file.
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shufflenet_deploy.cli import completion, preflight
-from shufflenet_deploy.cli.journal import JOURNAL_HELP, open_journal
+from shufflenet_deploy.cli import common_options, completion, preflight
+from shufflenet_deploy.cli.journal import open_journal
 from shufflenet_deploy.cli.stdout import show
 from shufflenet_deploy.errors import UsageError
 
@@ -53,8 +53,8 @@ def compare(  # noqa: PLR0917 - options, each passed by name
     markdown: Annotated[
         bool, typer.Option("--markdown", help="Print Markdown, for a pull request.")
     ] = False,
-    journal: Annotated[str | None, typer.Option(help=JOURNAL_HELP)] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    journal: common_options.Journal = None,
+    as_json: common_options.AsJson = False,
 ) -> None:
     """Compare two suites: cells that became faster or slower, and conditions that changed.
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from shufflenet_deploy.cli import common_options
 from shufflenet_deploy.cli.checkpoints import checkpoint_of_each
 from shufflenet_deploy.cli.heartbeat import Heartbeat
-from shufflenet_deploy.cli.multi_value import ALL, PRECISIONS, listed, precisions
+from shufflenet_deploy.cli.multi_value import ALL, listed, precisions
 from shufflenet_deploy.cli.named_models import size_of
-from shufflenet_deploy.cli.network_options import MODEL_HELP, with_network_options
+from shufflenet_deploy.cli.network_options import with_network_options
 from shufflenet_deploy.cli.stdout import print_json
 
 if TYPE_CHECKING:
@@ -46,42 +47,24 @@ def cost(  # noqa: PLR0917 - options, each passed by name
     cpu: Annotated[
         list[str] | None, typer.Option("--cpu", help=f"a53, a72, a76, max. [default: {_CPUS}]")
     ] = None,
-    model: Annotated[
-        list[str] | None,
-        typer.Option("--model", "-m", help=f"{MODEL_HELP} [default: {_MODELS}]"),
-    ] = None,
-    weights: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--weights",
-            "-w",
-            help="A checkpoint: FILE for the model, or NAME=FILE. [default: untrained]",
-        ),
-    ] = None,
+    model: Annotated[list[str] | None, common_options.models(_MODELS)] = None,
+    weights: Annotated[list[str] | None, common_options.weights_of_each()] = None,
     runtime: Annotated[
         list[str] | None, typer.Option("--runtime", "-r", help=f"[default: {_RUNTIMES}]")
     ] = None,
-    precision: Annotated[
-        list[str] | None,
-        typer.Option("--precision", "-p", help=f"{PRECISIONS} [default: all]"),
-    ] = None,
-    resolution: Annotated[
-        str | None,
-        typer.Option(
-            "--resolution", help="HEIGHTxWIDTH. [default: a file's own, of other models 224x224]"
-        ),
-    ] = None,
+    precision: Annotated[list[str] | None, common_options.precisions("all")] = None,
+    resolution: common_options.FileResolution = None,
     profile: Annotated[
         bool, typer.Option("--profile", help="Also list the layers and operators they go to.")
     ] = False,
-    artifacts: Annotated[Path, typer.Option(help="Folder of exported files.")] = Path("artifacts"),
+    artifacts: common_options.ArtifactsFolder = Path("artifacts"),
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave the boards running: the next count is faster.")
     ] = False,
     recount: Annotated[
         bool, typer.Option("--recount", help="Count unchanged files anew, too.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: common_options.AsJson = False,
     *,
     network: NetworkOptions,
 ) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from shufflenet_deploy.cli import common_options
 from shufflenet_deploy.cli.hosts import SshClient, SshClientName, transport_to
 from shufflenet_deploy.cli.inventory import hosts_of
 from shufflenet_deploy.cli.stdout import Column, print_grid, print_json
@@ -61,7 +62,7 @@ def devices(
         float, typer.Option(min=0.5, help="Seconds that all of them have to answer.")
     ] = _DEFAULT_SECS,
     ssh_client: SshClient = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: common_options.AsJson = False,
 ) -> None:
     """List hosts of hosts.toml and ~/.ssh/config, phones that adb knows, running virtual boards.
 

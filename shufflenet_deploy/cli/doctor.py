@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from shufflenet_deploy.cli import common_options
 from shufflenet_deploy.cli.hosts import HOST_HELP, SshClient, SshClientName, transport_to
 from shufflenet_deploy.cli.inventory import hosts_of, local_host
 from shufflenet_deploy.cli.multi_value import listed
@@ -41,7 +42,7 @@ def doctor(
         typer.Option("--runtime", "-r", help="Look for these only. [default: all]"),
     ] = None,
     ssh_client: SshClient = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: common_options.AsJson = False,
 ) -> None:
     """Check hosts for sources of measurement error, before they are measured.
 
@@ -92,12 +93,12 @@ def _examined(host: Host, runtimes: list[str], ssh_client: SshClientName) -> _Ex
 
 
 def _checks(host: Host, runtimes: list[str], ssh_client: SshClientName) -> list[Check]:
-    from shufflenet_deploy.bench import preflight  # noqa: PLC0415
+    from shufflenet_deploy.bench import preflight, preflight_probe  # noqa: PLC0415
     from shufflenet_deploy.target import Target  # noqa: PLC0415
 
     link = transport_to(host.target, name=host.name, ssh_client=ssh_client)
     with link, Target(link, root=host.folder or "") as target:
-        return preflight.checks(preflight.probe(target, runtimes))
+        return preflight.checks(preflight_probe.probe(target, runtimes))
 
 
 def _as_json(one: _Examined, *, fit: bool) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from shufflenet_deploy.cli import preflight
-from shufflenet_deploy.cli.network_options import MODEL_HELP, with_network_options
+from shufflenet_deploy.cli import common_options, preflight
+from shufflenet_deploy.cli.network_options import with_network_options
 from shufflenet_deploy.cli.stdout import print_json
 from shufflenet_deploy.errors import UsageError
 
@@ -27,10 +27,8 @@ def register(app: typer.Typer) -> None:
 
 @with_network_options
 def emit_c(  # noqa: PLR0917 - options, each passed by name
-    model: Annotated[str, typer.Option("--model", "-m", help=MODEL_HELP)] = "shufflenet-g3-0.5x",
-    weights: Annotated[
-        Path | None, typer.Option("--weights", "-w", help="A checkpoint. [default: untrained]")
-    ] = None,
+    model: Annotated[str, common_options.model()] = "shufflenet-g3-0.5x",
+    weights: Annotated[Path | None, common_options.weights()] = None,
     resolution: Annotated[
         str, typer.Option(help="HEIGHTxWIDTH; [default: the model's own]", show_default=False)
     ] = "",
@@ -45,10 +43,7 @@ def emit_c(  # noqa: PLR0917 - options, each passed by name
         str,
         typer.Option("--precision", "-p", help="fp32, fp16 (on cores that compute in it) or int8."),
     ] = "fp32",
-    calib: Annotated[
-        Path | None,
-        typer.Option(help="Folder of images for int8. [default: 16 shipped photographs]"),
-    ] = None,
+    calib: Annotated[Path | None, common_options.calibration()] = None,
     calib_method: Annotated[
         str | None,
         typer.Option(help="Of int8: minmax, percentile or entropy. [default: minmax]"),
@@ -59,14 +54,9 @@ def emit_c(  # noqa: PLR0917 - options, each passed by name
             help="When int8 misses its tolerances: auto tries other recipes. [default: auto]"
         ),
     ] = None,
-    labels: Annotated[
-        Path | None,
-        typer.Option(
-            help="Names of the classes, one per line. [default: ImageNet's, of 1000 classes]"
-        ),
-    ] = None,
+    labels: Annotated[Path | None, common_options.labels()] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")] = Path("c"),
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: common_options.AsJson = False,
     *,
     network: NetworkOptions,
 ) -> None:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from shufflenet_deploy import extras
+from shufflenet_deploy.cli import common_options, preflight
 from shufflenet_deploy.cli import export_options as options
-from shufflenet_deploy.cli import preflight
 from shufflenet_deploy.cli.evaluation_table import described, print_table
 from shufflenet_deploy.cli.export_run import ExportResult, export_all, requests_of
 from shufflenet_deploy.cli.export_summary import print_problems
@@ -110,7 +110,7 @@ def evaluate(  # noqa: PLR0917 - options, each passed by name
         int,
         typer.Option(min=0, help="Images that may be impossible to decode.", rich_help_panel=_GOOD),
     ] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: common_options.AsJson = False,
     *,
     network: NetworkOptions,
 ) -> None:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shufflenet_deploy import extras
+from shufflenet_deploy.cli import common_options, preflight
 from shufflenet_deploy.cli import export_options as options
-from shufflenet_deploy.cli import preflight
 from shufflenet_deploy.cli.export_run import export_all, requests_of
 from shufflenet_deploy.cli.export_summary import print_problems, print_results
 from shufflenet_deploy.cli.multi_value import ALL, listed, precisions
@@ -96,7 +96,7 @@ def export(  # noqa: PLR0917 - options, each passed by name
             rich_help_panel=_CHECK,
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: common_options.AsJson = False,
     *,
     network: NetworkOptions,
 ) -> None:

@@ -7,21 +7,13 @@ from typing import Annotated
 
 import typer
 
-from shufflenet_deploy.cli import completion
-from shufflenet_deploy.cli.multi_value import PRECISIONS
-from shufflenet_deploy.cli.network_options import MODEL_HELP
+from shufflenet_deploy.cli import common_options
 
 WHAT = "What to make"
 
 Models = Annotated[
     list[str] | None,
-    typer.Option(
-        "--model",
-        "-m",
-        help=f"{MODEL_HELP} [default: shufflenet-g3-0.5x]",
-        autocompletion=completion.models,
-        rich_help_panel=WHAT,
-    ),
+    common_options.models("shufflenet-g3-0.5x", panel=WHAT),
 ]
 Weights = Annotated[
     Path | None,
@@ -42,10 +34,7 @@ Formats = Annotated[
         rich_help_panel=WHAT,
     ),
 ]
-Precisions = Annotated[
-    list[str] | None,
-    typer.Option("--precision", "-p", help=f"{PRECISIONS} [default: all]", rich_help_panel=WHAT),
-]
+Precisions = Annotated[list[str] | None, common_options.precisions("all", panel=WHAT)]
 Resolutions = Annotated[
     list[str] | None,
     typer.Option(
@@ -54,19 +43,8 @@ Resolutions = Annotated[
         rich_help_panel=WHAT,
     ),
 ]
-Calibration = Annotated[
-    Path | None,
-    typer.Option(
-        help="Folder of images for int8. [default: 16 shipped photographs]", rich_help_panel=WHAT
-    ),
-]
-Labels = Annotated[
-    Path | None,
-    typer.Option(
-        help="Names of the classes, one per line. [default: ImageNet's, of 1000 classes]",
-        rich_help_panel=WHAT,
-    ),
-]
+Calibration = Annotated[Path | None, common_options.calibration(panel=WHAT)]
+Labels = Annotated[Path | None, common_options.labels(panel=WHAT)]
 CalibrationMethod = Annotated[
     str, typer.Option(help="minmax, percentile or entropy.", rich_help_panel=WHAT)
 ]

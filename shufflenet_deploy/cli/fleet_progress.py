@@ -23,7 +23,7 @@ _STYLES = {State.DONE: "green", State.FAILED: "bold red", State.WAITING: "yellow
 
 @dataclass
 class _Row:
-    """What is known of one target."""
+    """The state of one target."""
 
     last: Progress = field(default_factory=lambda: Progress(state=State.STARTING))
     began_at: float = field(default_factory=time.monotonic)

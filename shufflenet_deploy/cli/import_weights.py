@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shufflenet_deploy.cli import preflight
+from shufflenet_deploy.cli import common_options, preflight
 from shufflenet_deploy.cli.network_options import with_network_options
 from shufflenet_deploy.cli.stdout import print_json
 from shufflenet_deploy.errors import UsageError
@@ -54,7 +54,7 @@ def import_weights(  # noqa: PLR0917 - options, each passed by name
         ),
     ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")] = Path("models"),
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: common_options.AsJson = False,
     *,
     network: NetworkOptions,
 ) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from shufflenet_deploy.cli import common_options
 from shufflenet_deploy.cli.network_options import with_network_options
 from shufflenet_deploy.cli.stdout import Column, console, paragraph, print_grid, print_json
 from shufflenet_deploy.errors import UsageError
@@ -51,7 +52,7 @@ def inspect(  # noqa: PLR0917 - options, each passed by name
     pictures: Annotated[
         Path | None, typer.Option(help="With --layers: compare on these. [default: shipped ones]")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: common_options.AsJson = False,
     *,
     network: NetworkOptions,
 ) -> None:

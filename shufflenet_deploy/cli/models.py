@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from shufflenet_deploy.cli import common_options
 from shufflenet_deploy.cli.stdout import Column, print_grid, print_json
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def models(
         str,
         typer.Argument(metavar="TEXT", help="Only models whose name contains this. [default: all]"),
     ] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: common_options.AsJson = False,
 ) -> None:
     """List the models: parameters, multiply-adds at 224x224, and the paper's figures.
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class NamedModels:
-    """What the options change of a suite.
+    """The changes that options make to a suite.
 
     ``fields`` are the models, the baseline, cards and files, sizes and runtimes; None where an
     option was not given. ``references`` are the models by their names; ``names`` are these by what

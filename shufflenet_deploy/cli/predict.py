@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from shufflenet_deploy.cli import common_options
 from shufflenet_deploy.cli.checkpoints import checkpoint_of_each
 from shufflenet_deploy.cli.heartbeat import Heartbeat
-from shufflenet_deploy.cli.multi_value import ALL, PRECISIONS, listed, precisions
+from shufflenet_deploy.cli.multi_value import ALL, listed, precisions
 from shufflenet_deploy.cli.named_models import size_of
-from shufflenet_deploy.cli.network_options import MODEL_HELP, with_network_options
+from shufflenet_deploy.cli.network_options import with_network_options
 from shufflenet_deploy.cli.stdout import Column, paragraph, print_grid, print_json
 from shufflenet_deploy.errors import UsageError
 
@@ -55,40 +56,23 @@ def predict(  # noqa: PLR0917 - options, each passed by name
         list[str] | None,
         typer.Option("--core", help="A core on a generic board: cortex-a53@1.4. [default: none]"),
     ] = None,
-    model: Annotated[
-        list[str] | None,
-        typer.Option("--model", "-m", help=f"{MODEL_HELP} [default: {_MODELS}]"),
-    ] = None,
-    weights: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--weights",
-            "-w",
-            help="A checkpoint: FILE for the model, or NAME=FILE. [default: untrained]",
-        ),
-    ] = None,
+    model: Annotated[list[str] | None, common_options.models(_MODELS)] = None,
+    weights: Annotated[list[str] | None, common_options.weights_of_each()] = None,
     runtime: Annotated[
         list[str] | None,
         typer.Option(
             "--runtime", "-r", help="native: no other is predicted yet. [default: native]"
         ),
     ] = None,
-    precision: Annotated[
-        list[str] | None, typer.Option("--precision", "-p", help=f"{PRECISIONS} [default: fp32]")
-    ] = None,
-    resolution: Annotated[
-        str | None,
-        typer.Option(
-            "--resolution", help="HEIGHTxWIDTH. [default: a file's own, of other models 224x224]"
-        ),
-    ] = None,
+    precision: Annotated[list[str] | None, common_options.precisions("fp32")] = None,
+    resolution: common_options.FileResolution = None,
     threads: Annotated[int, typer.Option("--threads", help="1: no other is predicted yet.")] = 1,
     profile: Annotated[bool, typer.Option("--profile", help="Also predict every layer.")] = False,
-    artifacts: Annotated[Path, typer.Option(help="Folder of exported files.")] = Path("artifacts"),
+    artifacts: common_options.ArtifactsFolder = Path("artifacts"),
     recount: Annotated[
         bool, typer.Option("--recount", help="Run unchanged programs again, too.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: common_options.AsJson = False,
     *,
     network: NetworkOptions,
 ) -> None:

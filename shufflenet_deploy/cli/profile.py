@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shufflenet_deploy.cli import completion
+from shufflenet_deploy.cli import common_options, completion
 from shufflenet_deploy.cli.bench_suite import definition_of
-from shufflenet_deploy.cli.journal import JOURNAL_HELP, open_journal
+from shufflenet_deploy.cli.journal import open_journal
 from shufflenet_deploy.cli.multi_value import listed
 from shufflenet_deploy.cli.stdout import print_json, show
 from shufflenet_deploy.cli.table import MODEL, PRECISION, RUNTIME
@@ -49,8 +49,8 @@ def profile(  # noqa: PLR0917 - options, each passed by name
     operators: Annotated[
         bool, typer.Option("--operators", help="Also list the runtime's kinds of operators.")
     ] = False,
-    journal: Annotated[str | None, typer.Option("--journal", help=JOURNAL_HELP)] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    journal: common_options.Journal = None,
+    as_json: common_options.AsJson = False,
 ) -> None:
     """Show the time by layer of a suite that was measured with bench --profile.
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from shufflenet_deploy.cli import common_options, preflight
 from shufflenet_deploy.cli import history as histories
-from shufflenet_deploy.cli import preflight
 from shufflenet_deploy.cli import table as tables
 from shufflenet_deploy.cli.journal import open_journal
 from shufflenet_deploy.cli.stdout import print_json
@@ -33,7 +33,7 @@ def report(  # noqa: PLR0917 - options, each passed by name
     out: Annotated[Path, _OUT] = Path("report.html"),
     plots: Annotated[Path | None, _PLOTS] = None,
     suite: Annotated[str, tables.SUITE] = "last",
-    journal: Annotated[str | None, tables.JOURNAL] = None,
+    journal: common_options.Journal = None,
     baseline: Annotated[str | None, tables.BASELINE] = None,
     model: Annotated[str | None, tables.MODEL] = None,
     runtime: Annotated[str | None, tables.RUNTIME] = None,

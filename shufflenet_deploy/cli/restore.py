@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from shufflenet_deploy.cli import common_options
 from shufflenet_deploy.cli.hosts import HOST_HELP, SshClient, transport_to
 from shufflenet_deploy.cli.stdout import print_json
 
@@ -21,7 +22,7 @@ def restore(
         bool, typer.Option("--force", help="Even while somebody measures there.")
     ] = False,
     ssh_client: SshClient = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: common_options.AsJson = False,
 ) -> None:
     """Restore the frequency governors from before tune, or before a bench that died."""
     from shufflenet_deploy.target import Target  # noqa: PLC0415

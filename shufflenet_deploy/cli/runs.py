@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shufflenet_deploy.cli import completion, preflight, runs_export
-from shufflenet_deploy.cli.journal import JOURNAL_HELP, open_journal
+from shufflenet_deploy.cli import common_options, completion, preflight, runs_export
+from shufflenet_deploy.cli.journal import open_journal
 from shufflenet_deploy.cli.runs_export import STANDARD_STREAM
 from shufflenet_deploy.cli.stdout import Column, paragraph, print_grid, print_json
 from shufflenet_deploy.cli.supplementary import described, newest, summaries
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 #: Numeric columns of ``runs show``.
 _FIGURES = ("processes", "samples", "median", "p10", "p90", "p99", "unit", "MB")
 
-_JOURNAL = typer.Option("--journal", help=JOURNAL_HELP)
-_JSON = typer.Option("--json", help="Print one JSON object.")
 _SUITE = typer.Argument(
     metavar="SUITE",
     help="A suite's id, its beginning, or 'last'.",
@@ -42,9 +40,7 @@ def register(app: typer.Typer) -> None:
 
 
 @runs_app.command("list")
-def list_(
-    journal: Annotated[str | None, _JOURNAL] = None, as_json: Annotated[bool, _JSON] = False
-) -> None:
+def list_(journal: common_options.Journal = None, as_json: common_options.AsJson = False) -> None:
     """List the suites in the journal, newest first."""
     with open_journal(journal) as book:
         rows, location = book.suites(), book.location
@@ -83,8 +79,8 @@ def list_(
 @runs_app.command()
 def show(
     suite: Annotated[str, _SUITE] = "last",
-    journal: Annotated[str | None, _JOURNAL] = None,
-    as_json: Annotated[bool, _JSON] = False,
+    journal: common_options.Journal = None,
+    as_json: common_options.AsJson = False,
 ) -> None:
     """Show every cell of a suite: a summary of its samples, its conditions, its stability."""
     from shufflenet_deploy.bench.events import describe  # noqa: PLC0415
@@ -147,7 +143,7 @@ def export_(
             "--samples", help="One row per sample in JSON lines, too, in place of whole records."
         ),
     ] = False,
-    journal: Annotated[str | None, _JOURNAL] = None,
+    journal: common_options.Journal = None,
     as_json: Annotated[
         bool,
         typer.Option("--json", help="Print one JSON object instead of lines, or about the file."),
@@ -169,8 +165,8 @@ def export_(
 @runs_app.command("import")
 def import_(
     file: Annotated[str, typer.Argument(help="A .jsonl file; - is standard input.")],
-    journal: Annotated[str | None, _JOURNAL] = None,
-    as_json: Annotated[bool, _JSON] = False,
+    journal: common_options.Journal = None,
+    as_json: common_options.AsJson = False,
 ) -> None:
     """Add runs that were exported elsewhere; those already here are passed over."""
     from shufflenet_deploy.atomic_files import read_lines, user_path  # noqa: PLC0415
@@ -193,8 +189,8 @@ def delete(
         typer.Argument(help="A suite's id, or its beginning.", autocompletion=completion.suites),
     ],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
-    journal: Annotated[str | None, _JOURNAL] = None,
-    as_json: Annotated[bool, _JSON] = False,
+    journal: common_options.Journal = None,
+    as_json: common_options.AsJson = False,
 ) -> None:
     """Delete a suite with all of its runs."""
     with open_journal(journal) as book:

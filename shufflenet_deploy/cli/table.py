@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shufflenet_deploy.cli import completion, preflight
-from shufflenet_deploy.cli.journal import JOURNAL_HELP, open_journal
+from shufflenet_deploy.cli import common_options, completion, preflight
+from shufflenet_deploy.cli.journal import open_journal
 from shufflenet_deploy.cli.multi_value import listed
 from shufflenet_deploy.cli.stdout import show
 from shufflenet_deploy.errors import UsageError
@@ -26,7 +26,6 @@ SUITE = typer.Option(
     help="A suite's id, its beginning, 'last', or 'all'.",
     autocompletion=completion.suites,
 )
-JOURNAL = typer.Option("--journal", help=JOURNAL_HELP)
 BASELINE = typer.Option(
     "--baseline", help="The model that speedups are over, or 'none'. [default: the suite's own]"
 )
@@ -78,7 +77,7 @@ def register(app: typer.Typer) -> None:
 
 def table(  # noqa: PLR0917 - one parameter per option
     suite: Annotated[str, SUITE] = "last",
-    journal: Annotated[str | None, JOURNAL] = None,
+    journal: common_options.Journal = None,
     baseline: Annotated[str | None, BASELINE] = None,
     form: Annotated[Form | None, _FORMAT] = None,
     out: Annotated[Path | None, _OUT] = None,

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from shufflenet_deploy.cli import common_options
 from shufflenet_deploy.cli.hosts import HOST_HELP, SshClient, transport_to
 from shufflenet_deploy.cli.multi_value import one_of
 from shufflenet_deploy.cli.stdout import print_json
@@ -29,7 +30,7 @@ def governor(
         str | None, typer.Option("--governor", help=f"The same. [default: {_USUAL}]")
     ] = None,
     ssh_client: SshClient = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: common_options.AsJson = False,
 ) -> None:
     """Set the frequency governor of a host, as root or with password-less sudo.
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from shufflenet_deploy.cli import common_options
 from shufflenet_deploy.cli.bench_suite import INSTRUCTIONS, cores
 from shufflenet_deploy.cli.hosts import HOST_HELP, SshClient, transport_to
-from shufflenet_deploy.cli.journal import JOURNAL_HELP, open_journal
+from shufflenet_deploy.cli.journal import open_journal
 from shufflenet_deploy.cli.multi_value import listed
-from shufflenet_deploy.cli.network_options import MODEL_HELP, with_network_options
+from shufflenet_deploy.cli.network_options import with_network_options
 from shufflenet_deploy.cli.stdout import Column, console, paragraph, print_grid, print_json
 from shufflenet_deploy.errors import DeployError, UsageError
 
@@ -35,15 +36,13 @@ def register(group: typer.Typer) -> None:
 @with_network_options
 def lowering(  # noqa: PLR0917 - options, each passed by name
     host: Annotated[str, typer.Option("--host", "-H", help=HOST_HELP)] = "local",
-    model: Annotated[str, typer.Option("--model", "-m", help=MODEL_HELP)] = "shufflenet-g3-0.5x",
-    weights: Annotated[
-        Path | None, typer.Option("--weights", "-w", help="A checkpoint. [default: untrained]")
-    ] = None,
+    model: Annotated[str, common_options.model()] = "shufflenet-g3-0.5x",
+    weights: Annotated[Path | None, common_options.weights()] = None,
     runtime: Annotated[
         list[str] | None,
         typer.Option("--runtime", "-r", help="[default: onnxruntime,litert]"),
     ] = None,
-    resolution: Annotated[str, typer.Option(help="HEIGHTxWIDTH.")] = "224x224",
+    resolution: common_options.Resolution = "224x224",
     metric: Annotated[
         str, typer.Option(help="latency, or instructions (--host board only).")
     ] = "latency",
@@ -55,17 +54,17 @@ def lowering(  # noqa: PLR0917 - options, each passed by name
     by_stage: Annotated[
         bool, typer.Option("--stages/--no-stages", help="Also try other forms stage by stage.")
     ] = True,
-    artifacts: Annotated[Path, typer.Option(help="Folder of exported files.")] = Path("artifacts"),
+    artifacts: common_options.ArtifactsFolder = Path("artifacts"),
     file: Annotated[
         Path | None, typer.Option("--file", help="Where winners are kept. [default: user's own]")
     ] = None,
-    journal: Annotated[str | None, typer.Option(help=JOURNAL_HELP)] = None,
+    journal: common_options.Journal = None,
     resume: Annotated[
         str | None,
         typer.Option(metavar="ID", help="Go on with an interrupted search. [default: a new one]"),
     ] = None,
     ssh_client: SshClient = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: common_options.AsJson = False,
     *,
     network: NetworkOptions,
 ) -> None:

@@ -78,7 +78,7 @@ def _gathered(walk: ir.Walk, source: int, value: _Whole, over: Sequence[ir.Loop]
 def _scattered(
     walk: ir.Walk, value: _Whole, before: _Whole, over: Sequence[ir.Loop] = ()
 ) -> _Whole:
-    """What a target holds after its elements, the last view's, are stored."""
+    """The content of a target after its elements, the last view's, are stored."""
     after = before.copy()
     after[_indices(walk.starts[-1], (*walk.loops, *over), -1)] = value
     return after

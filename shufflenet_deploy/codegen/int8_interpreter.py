@@ -111,7 +111,7 @@ def _compute(
 
 
 def _before(buffers: dict[int, Whole], view: PixelView) -> Whole:
-    """What a view holds, zeros if nothing has been stored."""
+    """The content of a view, zeros if nothing has been stored."""
     whole = buffers.get(view.buffer)
     if whole is None or whole.shape != (view.height, view.width, view.pixel_stride):
         return np.zeros((view.height, view.width, view.channels), np.int64)

@@ -17,6 +17,7 @@ from shufflenet_deploy.atomic_files import replacing
 from shufflenet_deploy.codegen.c_file import GeneratedC
 from shufflenet_deploy.codegen.cpu_target import HOST_ARCH
 from shufflenet_deploy.errors import ExportError, UsageError
+from shufflenet_deploy.programs import run_to_end
 
 _WARNINGS = ("-Wall", "-Wextra", "-Werror")
 #: Of every compiler; for C that is compiled elsewhere, too.
@@ -178,20 +179,11 @@ def _program(compiler: Compiler) -> list[str]:
 def _run(command: list[str], folder: Path, name: str) -> None:
     # zig would keep a copy of every program it links, weights and all, next to its C libraries.
     environment = os.environ | {"ZIG_LOCAL_CACHE_DIR": str(folder / "cache")}
+    late = ExportError(f"{name}: compiling took more than {_TIMEOUT_SECS} s")
     try:
-        done = subprocess.run(
-            command,
-            cwd=folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT_SECS,
-            check=False,
-        )
+        done = run_to_end(command, limit_secs=_TIMEOUT_SECS, late=late, cwd=folder, env=environment)
     except FileNotFoundError as error:
         raise UsageError(f"{command[0]} is not installed: choose another compiler") from error
-    except subprocess.TimeoutExpired as error:
-        raise ExportError(f"{name}: compiling took more than {_TIMEOUT_SECS} s") from error
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if "error" in line] or [done.stderr]
         raise ExportError(f"{name}: the C compiler failed: {lines[0].strip()}")

@@ -1,4 +1,4 @@
-"""What this package knows of one file format; each is ``FORMAT`` in ``export/NAME/format.py``.
+"""The properties of one file format; each is ``FORMAT`` in ``export/NAME/format.py``.
 
 ``formats`` finds them. Everything that differs between formats is asked of this interface; what is
 asked before anything is built (names, precisions, keys) needs no framework.
@@ -70,7 +70,7 @@ class FileFormat(ABC):
         del precision, machine
 
     def writer(self, converter: str) -> str:
-        """What writes a file; only TFLite has a choice of converters."""
+        """The converter of a file; only TFLite has a choice."""
         del converter
         return self.name
 
@@ -102,7 +102,7 @@ class FileFormat(ABC):
         return {}
 
     def key(self, request: ExportRequest) -> dict[str, object]:
-        """What the bytes of a file depend on besides what every format depends on."""
+        """Further inputs of a file's bytes, beyond those of every format."""
         del request
         return {}
 
@@ -159,7 +159,7 @@ class FileFormat(ABC):
         """
 
     def metadata(self, path: Path) -> Metadata | None:
-        """How a file is fed, from the file itself; None where it does not say.
+        """The preprocessing of a file, from its own metadata; None without.
 
         Raises:
             UsageError: it is damaged.

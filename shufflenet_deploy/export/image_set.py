@@ -87,11 +87,14 @@ class ImageSet:
         return _spread(self.validation_set(resolution), affordable)
 
 
-def load_image_set(folder: Path | None) -> ImageSet:
+def load_image_set(
+    folder: Path | None, *, most: int = _MOST, most_held_out: int = _MOST_HELD_OUT
+) -> ImageSet:
     """The images below ``folder``, in class folders or not; None for those of the package.
 
     Hidden files and folders are passed over. One in four of eight or more images is held out for
-    validation; with fewer, the shipped held-out images validate the file.
+    validation; with fewer, the shipped held-out images validate the file. Of many images ``most``
+    to calibrate with and ``most_held_out`` are taken, spread evenly.
 
     Raises:
         UsageError: the folder does not exist, cannot be read, or holds no image.
@@ -105,9 +108,9 @@ def load_image_set(folder: Path | None) -> ImageSet:
             held_out=tuple(held_out),
             fingerprint=_fingerprint((*chosen, *held_out), _SHIPPED),
         )
-    found = _spread(_listed(folder), _MOST + _MOST_HELD_OUT)
+    found = _spread(_listed(folder), most + most_held_out)
     enough = len(found) >= ENOUGH
-    held_out = list(_spread(found[::_HOLD_OUT_EVERY], _MOST_HELD_OUT)) if enough else shipped
+    held_out = list(_spread(found[::_HOLD_OUT_EVERY], most_held_out)) if enough else shipped
     kept = set(held_out)
     chosen = [path for path in found if path not in kept]
     return ImageSet(

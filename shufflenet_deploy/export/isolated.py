@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shufflenet_deploy.errors import ExportError, UsageError
+from shufflenet_deploy.programs import run_to_end
 
 _INSTALL_SECS = 1800
 _CONVERT_SECS = 1200
@@ -100,7 +101,13 @@ class IsolatedConverter:
         command = [str(prepared.python), "-I", "-B", str(self.worker)]
         command.append(json.dumps({**order, "out": str(out)}))
         late = f"{self.name} did not finish within {_CONVERT_SECS} s; {self.advice}"
-        done = _finished(command, _CONVERT_SECS, late, cwd=folder, env=offline(folder))
+        done = run_to_end(
+            command,
+            limit_secs=_CONVERT_SECS,
+            late=ExportError(late),
+            cwd=folder,
+            env=offline(folder),
+        )
         made = out / CONVERTED
         if done.returncode != 0 or not made.is_file():
             raise ExportError(f"{self.name} failed: {last_line(done.stderr or done.stdout)}")
@@ -140,36 +147,11 @@ class IsolatedConverter:
             f"installing {self.name} took more than {_INSTALL_SECS} s; "
             "check the network and try again"
         )
-        done = _finished(command, _INSTALL_SECS, late)
+        done = run_to_end(command, limit_secs=_INSTALL_SECS, late=ExportError(late))
         if done.returncode != 0:
             raise ExportError(
                 f"cannot install {self.name}: {last_line(done.stderr)}; {self.advice}"
             )
-
-
-def _finished(
-    command: list[str],
-    limit_secs: float,
-    late: str,
-    *,
-    cwd: Path | None = None,
-    env: dict[str, str] | None = None,
-) -> subprocess.CompletedProcess[str]:
-    """A program at its end; an ``ExportError`` that says ``late`` where it takes too long."""
-    try:
-        return subprocess.run(
-            command,
-            cwd=cwd,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=limit_secs,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise ExportError(late) from error
 
 
 @contextmanager

@@ -38,21 +38,22 @@ def main(order: dict[str, Any]) -> None:
 
 
 def _opened(order: dict[str, Any]) -> Any:
-    from agent.engine import open_model  # type: ignore[import-not-found]  # noqa: PLC0415
-    from agent.engines import ENGINES  # type: ignore[import-not-found]  # noqa: PLC0415
+    from agent.engine import open_model  # noqa: PLC0415
+    from agent.engines import ENGINES  # noqa: PLC0415
 
     chosen = ENGINES[order["runtime"]]
     os.environ.update(dict(chosen.environment))
-    return open_model(chosen, order["model"], 1)[0]
+    return open_model(chosen, order["model"], 1)[0]  # type: ignore[no-untyped-call]
 
 
 def _infer(engine: Any, order: dict[str, Any]) -> None:
     import numpy as np  # noqa: PLC0415
-    from agent.tensors import as_tensor  # type: ignore[import-not-found]  # noqa: PLC0415
+    from agent.tensors import as_tensor  # noqa: PLC0415
 
     image = np.load(order["input"], allow_pickle=False)
     (source,) = engine.inputs
-    engine.bind_inputs([np.ascontiguousarray(as_tensor(image, source))])
+    tensor = as_tensor(image, source)  # type: ignore[no-untyped-call]
+    engine.bind_inputs([np.ascontiguousarray(tensor)])
     engine.invoker()()
     found = [
         _real(value, tensor)

@@ -57,7 +57,7 @@ class Job:
 
 
 class Written(NamedTuple):
-    """How a file was made: its converter, the lowering where it has several, and its own tools.
+    """The making of a file: its converter, the lowering where it has several, and its own tools.
 
     ``float_layers`` are those of an int8 file that no recipe asked for: without an integer kernel.
     """

@@ -36,5 +36,5 @@ class LoweredFormat(FileFormat, ABC):
         return {} if request.lowering == AUTO else {"lowering": str(request.choice)}
 
     def key(self, request: ExportRequest) -> dict[str, object]:
-        """Whether a lowering was asked for, and which it is."""
+        """The lowering that was asked for, or none."""
         return {"lowering": [request.lowering == AUTO, str(request.choice)]}

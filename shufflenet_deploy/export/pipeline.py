@@ -129,7 +129,7 @@ class _ArtifactBuilder:
         self._made: Recipe | None = None
         self._file: parity.ExportedFile | None = None
         self.written = Written(job.request.writer)
-        """How the file was made as it stands."""
+        """The making of the file as it stands."""
 
     def make(self) -> quantization_search.SearchResult:
         """Search the recipes and leave the kept file at the path."""

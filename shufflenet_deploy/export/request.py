@@ -131,7 +131,7 @@ class ExportRequest(Record):
 
     @property
     def kind(self) -> FileFormat:
-        """What is known of the format.
+        """The properties of the format.
 
         Raises:
             UsageError: there is no such format.

@@ -32,7 +32,7 @@ OnProgress = Callable[[str, Progress | Ended], object]
 
 @dataclass(frozen=True)
 class Outcome:
-    """How the session of one target ended."""
+    """The end of one target's session."""
 
     label: str
     ended: Ended

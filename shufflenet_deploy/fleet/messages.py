@@ -1,4 +1,4 @@
-"""What the process of a target tells the one that started it: JSON lines on standard output."""
+"""Messages of a target's process to the one that started it: JSON lines on standard output."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from shufflenet_deploy.records import Record
 
 
 class State(StrEnum):
-    """What a target is doing."""
+    """The present work of a target."""
 
     STARTING = "starting"
     PREPARING = "preparing"
@@ -24,7 +24,7 @@ class State(StrEnum):
 
 
 class Progress(Record):
-    """Where a session is. ``line`` is for a log: an event worth a line of its own.
+    """The progress of a session. ``line`` is for a log: an event worth a line of its own.
 
     ``visits`` is the number of processes that will be started, ``finished`` of those that ended.
     """

@@ -1,4 +1,4 @@
-"""What the process of one target is told to do: everything, as one JSON document."""
+"""The order of one target's process: everything, as one JSON document."""
 
 from __future__ import annotations
 

@@ -191,7 +191,7 @@ class Slice(Layer):
 
 
 class PadMode(StrEnum):
-    """What a padded map has outside."""
+    """The values outside of a padded map."""
 
     CONSTANT = "constant"
     REFLECT = "reflect"
@@ -210,14 +210,14 @@ class Pad(Layer):
 
 
 class ResizeMode(StrEnum):
-    """How a resized map's pixels follow from the old ones."""
+    """The interpolation of a resized map."""
 
     NEAREST = "nearest"
     BILINEAR = "bilinear"
 
 
 class Sampling(StrEnum):
-    """Which place of the old map a pixel of the new one stands for.
+    """The place of the old map that a pixel of the new one stands for.
 
     With ``scale = old / new`` along an axis, pixel ``i`` stands for:
     """
@@ -334,7 +334,7 @@ class Softmax(Layer):
 
 
 class ReduceKind(StrEnum):
-    """What a reduction computes of each set of elements."""
+    """The function of each set of elements that a reduction computes."""
 
     MEAN = "mean"
     SUM = "sum"

@@ -1,4 +1,4 @@
-"""Which old pixels a resized map's pixels are made of: one rule for all formats and the C code."""
+"""Source pixels of a resized map's pixels: one rule for all formats and the C code."""
 
 from __future__ import annotations
 

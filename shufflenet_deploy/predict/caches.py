@@ -14,7 +14,7 @@ LINE_BYTES = 64
 
 
 class Replacement(StrEnum):
-    """Which line of a set makes room."""
+    """The replacement policy: the line of a set that makes room."""
 
     LRU = "lru"
     RANDOM = "random"

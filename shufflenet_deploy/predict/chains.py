@@ -21,7 +21,7 @@ _SAME_COUNT = 0.02
 
 
 class Ending(Enum):
-    """How the last instruction of a block leaves it."""
+    """The exit of a block, by its last instruction."""
 
     FALLS_THROUGH = auto()
     CONDITIONAL = auto()
@@ -121,7 +121,7 @@ def _with_exits(chain: Chain, executed: dict[int, int]) -> Chain:
 
 
 def _ending(block: CodeBlock) -> tuple[Ending, int | None]:
-    """How a block ends, and where a conditional branch goes."""
+    """The exit of a block, and the target of its conditional branch."""
     word = int.from_bytes(block.code[-INSTRUCTION_BYTES:], "little")
     at = block.end - INSTRUCTION_BYTES
     if word >> 24 == 0x54 or word >> 25 & 0x3F == 0b011010:  # b.cond; cbz, cbnz

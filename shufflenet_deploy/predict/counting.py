@@ -24,6 +24,7 @@ from shufflenet_deploy.predict.caches import Caches, describe_machine, specifica
 from shufflenet_deploy.predict.cores import Core
 from shufflenet_deploy.predict.counts import Counts
 from shufflenet_deploy.predict.plugin import Emulator, cache_folder
+from shufflenet_deploy.programs import run_to_end
 
 #: The system call that native programs and the agent take the time by, with which counting begins
 #: and ends.
@@ -40,7 +41,7 @@ _NATIVE_ARGUMENTS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Execution:
-    """How a program is run to be counted.
+    """The run of a program that is counted.
 
     ``argv`` is the program and its arguments in a folder that has ``files`` by these names;
     ``sha256`` names all that decides what it computes. ``marker`` is the system call before and
@@ -57,7 +58,7 @@ class Execution:
 
 
 def native(path: Path) -> Execution:
-    """How a program of ``export --fmt native`` is counted."""
+    """The counted run of a program of ``export --fmt native``."""
     return Execution(
         title=path.name,
         argv=(PROGRAM, *_NATIVE_ARGUMENTS),
@@ -103,7 +104,7 @@ def run(
     *,
     every: bool = False,
 ) -> tuple[list[str], str]:
-    """What the plugin wrote for each hierarchy, and what the program printed.
+    """The plugin's output for each hierarchy, and the program's own.
 
     ``every`` has it write all intervals, not the last inference only.
 
@@ -138,26 +139,19 @@ def _emulated(
 ) -> subprocess.CompletedProcess[str]:
     fixed = shutil.which("setarch")
     prefix = [fixed, "--addr-no-randomize"] if fixed else []
-    try:
-        return subprocess.run(
-            [*prefix, *command],
-            cwd=folder,
-            env={"LC_ALL": "C", **environment},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_TIMEOUT_SECS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise DeployError(
+    return run_to_end(
+        [*prefix, *command],
+        limit_secs=_TIMEOUT_SECS,
+        late=DeployError(
             f"the emulated program ran for more than {_TIMEOUT_SECS} s: choose a smaller network"
-        ) from error
+        ),
+        cwd=folder,
+        env={"LC_ALL": "C", **environment},
+    )
 
 
 def _reason(done: subprocess.CompletedProcess[str]) -> str:
-    """Why a program failed: its own message, the last line of standard error, or its status."""
+    """The reason of a failure: the program's message, its last line on stderr, or its status."""
     try:
         return str(json.loads(done.stdout)["error"]["message"])[:200]
     except (ValueError, KeyError, TypeError):

@@ -1,4 +1,4 @@
-"""What ``plugin.c`` counted: blocks of code, their executions, and the cache misses of each access.
+"""The counts of ``plugin.c``: blocks of code, their executions, the cache misses of each access.
 
 ``Counts.parse`` reads its output, whose format is stated at the top of ``plugin.c``.
 """

@@ -47,7 +47,7 @@ class Memory:
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """What a time is made of, in ns. The sum is the prediction."""
+    """The parts of a time, in ns. The sum is the prediction."""
 
     issue: float = 0.0
     mispredict: float = 0.0

@@ -26,7 +26,7 @@ _WHOLE = 0.95
 
 @dataclass(frozen=True)
 class LayerCounts:
-    """What one layer executed."""
+    """The instructions that one layer executed."""
 
     name: str
     operator: str

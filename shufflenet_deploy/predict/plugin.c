@@ -193,7 +193,8 @@ static void restore_caches(void)
         for (int i = 0; i < LEVELS; ++i) {
             struct cache *cache = &all->level[i];
             if (cache->sets)
-                memcpy(cache->lines, cache->saved, cache->sets * cache->ways * sizeof *cache->lines);
+                memcpy(cache->lines, cache->saved,
+                       cache->sets * cache->ways * sizeof *cache->lines);
         }
     }
 }
@@ -208,7 +209,8 @@ static void save_caches(void)
         for (int i = 0; i < LEVELS; ++i) {
             struct cache *cache = &all->level[i];
             if (cache->sets)
-                memcpy(cache->saved, cache->lines, cache->sets * cache->ways * sizeof *cache->lines);
+                memcpy(cache->saved, cache->lines,
+                       cache->sets * cache->ways * sizeof *cache->lines);
         }
     }
 }
@@ -346,7 +348,8 @@ static void write_block(const struct block *block, uint64_t count, const char *a
 static void write_interval(uint64_t total)
 {
     for (int h = 0; h < hierarchy_count; ++h) {
-        fprintf(files[h], "I %llu %llu\n", (unsigned long long)intervals, (unsigned long long)total);
+        fprintf(files[h], "I %llu %llu\n", (unsigned long long)intervals,
+                (unsigned long long)total);
         for (const struct block *block = blocks; block; block = block->next)
             if (block->count)
                 write_block(block, block->count, block->accesses, h);
@@ -400,8 +403,7 @@ static void end_interval(void)
 }
 
 static void on_syscall(plugin_id id, unsigned cpu, int64_t number, uint64_t a1, uint64_t a2,
-                       uint64_t a3, uint64_t a4, uint64_t a5, uint64_t a6, uint64_t a7,
-                       uint64_t a8)
+                       uint64_t a3, uint64_t a4, uint64_t a5, uint64_t a6, uint64_t a7, uint64_t a8)
 {
     (void)id, (void)cpu, (void)a1, (void)a2, (void)a3, (void)a4, (void)a5, (void)a6, (void)a7,
         (void)a8;

@@ -23,6 +23,7 @@ from platformdirs import user_cache_path
 
 from shufflenet_deploy.atomic_files import replacing, sha256_file
 from shufflenet_deploy.errors import DeployError, UsageError
+from shufflenet_deploy.programs import run_to_end
 
 INSTALL = "pip install 'shufflenet-deploy[predict]'"
 _EMULATOR = "qemu-aarch64"
@@ -89,7 +90,7 @@ def emulator() -> Emulator:
 
 
 def cache_folder(kind: str) -> Path:
-    """Where something that can be made again is kept on this machine."""
+    """The folder of this machine for what can be made again."""
     return user_cache_path("shufflenet-deploy") / "predict" / kind
 
 
@@ -112,19 +113,10 @@ def _compile(source: Path, library: Path, api: int, target: str) -> None:
     command = [*(sys.executable, "-m", "ziglang", "cc"), "-shared", "-fPIC", "-O2"]
     command += ["-fvisibility=hidden", "-target", target, f"-DPLUGIN_API={api}", str(source)]
     with tempfile.TemporaryDirectory(prefix="plugin-") as folder, replacing(library) as made:
-        try:
-            done = subprocess.run(
-                [*command, "-o", str(made)],
-                env=os.environ | {"ZIG_LOCAL_CACHE_DIR": folder},
-                capture_output=True,
-                text=True,
-                timeout=_TIMEOUT_SECS,
-                check=False,
-            )
-        except subprocess.TimeoutExpired as error:
-            raise DeployError(
-                f"compiling the plugin for QEMU took more than {_TIMEOUT_SECS} s"
-            ) from error
+        late = DeployError(f"compiling the plugin for QEMU took more than {_TIMEOUT_SECS} s")
+        environment = os.environ | {"ZIG_LOCAL_CACHE_DIR": folder}
+        command += ["-o", str(made)]
+        done = run_to_end(command, limit_secs=_TIMEOUT_SECS, late=late, env=environment)
         if done.returncode:
             lines = [line for line in done.stderr.splitlines() if "error" in line] or ["no message"]
             raise DeployError(f"compiling the plugin for QEMU failed: {lines[0].strip()}")

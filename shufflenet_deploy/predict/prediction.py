@@ -28,6 +28,7 @@ from shufflenet_deploy.records import (
     Record,
     Resolution,
     ResolutionText,
+    RuntimeSpec,
 )
 
 #: The kind of figure this is, in JSON and tables: never to be taken for a measurement.
@@ -35,7 +36,7 @@ KIND = "predicted"
 
 
 class TimeParts(Record):
-    """What a predicted time is made of, in ns. They add up to it."""
+    """The parts of a predicted time, in ns. They add up to it."""
 
     issue: float
     mispredict: float
@@ -95,13 +96,14 @@ class Prediction(Record):
         )
 
     def speedup(self, baseline: Prediction) -> tuple[float, float]:
-        """How many times faster it is than another, and the relative half-width of that."""
+        """The speedup over another, and the relative half-width of that."""
         ratio = baseline.predicted_ns / self.predicted_ns
         return ratio, math.hypot(self.relative, baseline.relative)
 
 
 class Plan(Record):
-    """What to predict. ``models`` are names, or paths of cards; ``weights`` are by their names.
+    """The models, boards and precisions to predict. ``models`` are names, or paths of cards;
+    ``weights`` are by their names.
 
     ``recount`` runs again what was counted before and has not changed.
     """
@@ -239,7 +241,7 @@ def _exported(
 
 @dataclass(frozen=True)
 class _Inference:
-    """What was counted of a file, and the release of what ran it."""
+    """The counts of a file, and the release of what ran it."""
 
     artifact: Artifact
     version: str
@@ -257,7 +259,7 @@ def _prediction(
         core=board.core,
         clock_ghz=memory.clock_ghz,
         model=artifact.model,
-        runtime=job.runtime.partition("==")[0],
+        runtime=RuntimeSpec.parse(job.runtime).name,
         version=inference.version,
         precision=artifact.precision,
         resolution=artifact.resolution,

@@ -154,7 +154,7 @@ class ShuffleNetConfig(ZooConfig):
 
     @property
     def variant(self) -> tuple[object, ...]:
-        """What another implementation computes differently: equal in two forms of one network."""
+        """The differences to another implementation: equal in two forms of one network."""
         units = (self.first_bottlenecks, self.first_shuffled, self.depthwise_relu)
         return (*units, self.pooling, self.stem_kernel, self.stage2_stride)
 

@@ -31,7 +31,7 @@ MAX_PARAMETERS = 1 << 28
 
 
 class Head(StrEnum):
-    """What a network computes from its last feature map.
+    """The last part of a network, from its last feature map on.
 
     ``FIXED`` averages a map down to the size that fully connected layers were made for; ``DENSE``
     applies them at every position, as convolutions, and averages the logits. With ``NONE`` there is

@@ -1,4 +1,4 @@
-"""What every import of weights needs: the fit of a state dict, its errors, its result."""
+"""Common parts of weight imports: the fit of a state dict, its errors, its result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What several networks share: the channel shuffle, the gate, convolutions, dense heads."""
+"""Modules of several networks: the channel shuffle, the gate, convolutions, dense heads."""
 
 from __future__ import annotations
 

@@ -135,7 +135,7 @@ def _read(
 
 
 def _problem(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str:
-    """What is missing, of the wrong shape or not finite, and what is unexpected; "" if it fits."""
+    """Values missing, unexpected, of the wrong shape or not finite; "" if all fit."""
     missing = [key for key in wanted if key not in tensors]
     misshapen = [
         f"{shown(key)} is {_shape(tensors[key])} instead of {_shape(one)}"

@@ -261,7 +261,7 @@ def preprocessing_of(options: NetworkOptions, usual: Preprocessing) -> Preproces
 
 
 def _title(text: str) -> str:
-    """What a network is shown as: its code or file without folders."""
+    """The name that a network is shown by: its code or file without folders."""
     return text.rpartition("/")[2]
 
 

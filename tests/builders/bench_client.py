@@ -9,7 +9,8 @@ import json
 import sys
 from pathlib import Path
 
-from shufflenet_deploy import bench, transport
+import shufflenet_deploy.bench as bench
+from shufflenet_deploy import transport
 from shufflenet_deploy.bench import Suite
 from shufflenet_deploy.errors import DeployError
 from shufflenet_deploy.journal import Journal

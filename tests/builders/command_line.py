@@ -40,7 +40,7 @@ def typed(*words: object, cwd: Path, env: Mapping[str, str] | None = None) -> Co
 
 @contextlib.contextmanager
 def _caught(number: int, name: str) -> Iterator[list[str]]:
-    """What is written to a stream here, and to its descriptor by whatever is started."""
+    """Text written to a stream here, and to its descriptor by whatever is started."""
     text: list[str] = []
     kept = os.dup(number)
     with tempfile.TemporaryFile() as file:

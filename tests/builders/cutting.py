@@ -48,7 +48,7 @@ class Relay:
 
     @property
     def has_broken(self) -> bool:
-        """Whether the place was reached."""
+        """True if the place was reached."""
         return self._break_at is None
 
     def close(self) -> None:

@@ -50,7 +50,7 @@ class Cpus:
 
     @property
     def governors(self) -> list[str]:
-        """What each core has at this moment."""
+        """The state of each core at this moment."""
         files = sorted(self.folder.glob("cpu*/cpufreq/scaling_governor"))
         return [file.read_text().strip() for file in files]
 

@@ -140,7 +140,7 @@ def arithmetic() -> g.Graph:
 
 
 def rearrangements() -> g.Graph:
-    """What moves elements: slices, pads, resizes, shuffles of pixels, permutations, joins."""
+    """Movement of elements: slices, pads, resizes, shuffles of pixels, permutations, joins."""
     d = Growing(3, 6, 8, seed=4)
     x = d.conv("input", 20)
     for axis, start, stop, step in ((0, 1, 20, 3), (1, 1, 5, 1), (2, 0, 8, 2)):

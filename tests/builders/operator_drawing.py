@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
+from numpy.typing import NDArray
 
 from shufflenet_deploy.network import graph as g
 from shufflenet_deploy.network.graph import Activation
 
 
 class Operators:
-    """What ``Drawing`` inherits: every method adds a layer and returns its output's name."""
+    """Base of ``Drawing``: every method adds a layer and returns its output's name."""
+
+    shapes: dict[str, tuple[int, ...]]
+    random: np.random.Generator
+    _add: Callable[..., str]
+    _numbers: Callable[..., NDArray[np.float32]]
 
     def transposed(self, x, out, kernel, stride, crop=(0, 0, 0, 0), groups=1, dilation=(1, 1)):
         channels, *size = self.shapes[x]

@@ -211,7 +211,7 @@ def artifact(
 
 
 def evaluation(of: Artifact, *, top1: int = 56, pictures: int = 100, **changes: Any) -> Evaluation:
-    """What ``eval`` would have stored of a file; its module is right as often."""
+    """The evaluation that ``eval`` would have stored of a file; its module is right as often."""
     tally = TopKCounts(pictures=pictures, top1=top1, top5=pictures, tied=0)
     return Evaluation(
         **{
@@ -259,5 +259,5 @@ def counted(model: str, **changes: Any) -> list[Run]:
 
 
 def close(value: float, expected: float, tolerance: float = 0.02) -> bool:
-    """Whether two figures agree within a relative tolerance."""
+    """True if two figures agree within a relative tolerance."""
     return math.isclose(value, expected, rel_tol=tolerance)

@@ -8,12 +8,12 @@ from collections.abc import Iterator
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from operator_graphs import numbers
 
 from shufflenet_deploy.export.tflite import writer
 from shufflenet_deploy.network import interpreter
 from shufflenet_deploy.network.graph import FloatArray, Graph
 from shufflenet_deploy.network.quantization import calibration
-from tests.builders.operator_graphs import numbers
 
 RESOLVERS = (OpResolverType.AUTO, OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES)
 
@@ -47,7 +47,7 @@ def infer(loaded: Interpreter, image: FloatArray) -> list[FloatArray]:
 
 
 def operations(content: bytes) -> Counter[str]:
-    """How often each operation is in a file."""
+    """The number of each operation in a file."""
     model = schema.ModelT.InitFromPackedBuf(bytes(content))
     names = {value: name for name, value in vars(schema.BuiltinOperator).items() if name.isupper()}
     codes = [names[code.builtinCode] for code in model.operatorCodes]

@@ -75,7 +75,7 @@ def target(link: Transport, tmp_path: Path) -> Iterator[Target]:
 
 @pytest.fixture
 def ended() -> Callable[[int], bool]:
-    """Whether a process ends within a few seconds; a zombie has ended."""
+    """True if a process ends within a few seconds; a zombie has ended."""
 
     def check(pid: int) -> bool:
         for _ in range(100):

@@ -32,7 +32,7 @@ def section(title: str) -> tuple[list[str], str, str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the page is tried: with a photograph."""
+    """The folder in which the page is tried: with a photograph."""
     place = tmp_path_factory.mktemp("deploying")
     shutil.copy(resource("export", "images") / "parity-08-cup.jpg", place / "photo.jpg")
     return place

@@ -1,4 +1,4 @@
-"""What holds for every command: ``--json`` is one document, mistakes are one line, help is instant.
+"""Properties of every command: ``--json`` is one document, mistakes are one line, help is instant.
 
 Commands are found in the program itself: one that is added has to be called here too.
 """
@@ -335,7 +335,7 @@ def _read(descriptor: int) -> Iterator[bytes]:
 
 
 def on_a_terminal(folder: Path, *words: str, **env: str) -> str:
-    """What a command writes to a terminal of 120 columns."""
+    """The output of a command on a terminal of 120 columns."""
     outer, inner = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "shufflenet_deploy", *words],

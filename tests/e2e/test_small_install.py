@@ -71,7 +71,7 @@ def brought(requirements: list[str]) -> set[str]:
 
 @pytest.fixture(scope="module")
 def hidden() -> tuple[str, str]:
-    """What a small install lacks of this one, as JSON lists: distributions, and their modules."""
+    """Missing parts of a small install, as JSON lists: distributions, and their modules."""
     kept = brought(PROJECT["dependencies"]) | {"shufflenet-deploy", "pip", "setuptools"}
     modules = {
         name: {canonicalize_name(one) for one in owners}

@@ -155,11 +155,11 @@ class Connection:
             if handler is None:
                 self.send(CLSE, 0, arg0)
                 return
-            stream = Stream(self, self.next_id, arg0)
-            self.streams[self.next_id] = stream
+            opened = Stream(self, self.next_id, arg0)
+            self.streams[self.next_id] = opened
             self.next_id += 1
-            self.send(OKAY, stream.local, stream.remote)
-            threading.Thread(target=stream.work, args=(handler,), daemon=True).start()
+            self.send(OKAY, opened.local, opened.remote)
+            threading.Thread(target=opened.work, args=(handler,), daemon=True).start()
             return
         stream = self.streams.get(arg1)
         if stream is None:
@@ -253,7 +253,7 @@ def start(command, options, stderr):
 
 
 def hang_up(process):
-    """What a phone does to a command whose client has gone."""
+    """The end that a phone makes of a command whose client has gone."""
     with contextlib.suppress(OSError):
         os.killpg(process.pid, signal.SIGHUP)
 
@@ -416,7 +416,7 @@ class Sync:
             self.stream.write(b"OKAY" + struct.pack("<I", 0))
 
     def create(self, path):
-        """Why a file cannot be created, or the file."""
+        """The reason why a file cannot be created, or the file."""
         reasons = {"full": "No space left on device", "read-only": "Read-only file system"}
         if self.options.fault in reasons:
             return "couldn't create file: " + reasons[self.options.fault], None
@@ -442,7 +442,7 @@ class Sync:
 
 
 def signed_by(public_key, token, signature):
-    """Whether ``signature`` is ``token`` signed by an adb public key (its base64 text)."""
+    """True if ``signature`` is ``token`` signed by an adb public key (its base64 text)."""
     blob = base64.b64decode(public_key.split(b" ")[0])
     words = struct.unpack("<I", blob[:4])[0]
     size = words * 4

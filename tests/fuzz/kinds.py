@@ -41,7 +41,7 @@ import sample_runs  # noqa: E402 - a builder of the other tests
 
 from shufflenet_deploy import cli, runtime  # noqa: E402
 from shufflenet_deploy.accuracy import labels  # noqa: E402
-from shufflenet_deploy.bench import Suite, preflight  # noqa: E402
+from shufflenet_deploy.bench import Suite, preflight, preflight_probe  # noqa: E402
 from shufflenet_deploy.cost.baseline import CostBaseline  # noqa: E402
 from shufflenet_deploy.errors import DeployError, UsageError  # noqa: E402
 from shufflenet_deploy.export import manifest  # noqa: E402
@@ -89,7 +89,7 @@ def _text(name: str) -> str:
 
 
 def _read(parse: Callable[[], Any]) -> Any:
-    """What a reader makes of a trial; None where it refuses, in one line."""
+    """The result of a reader for a trial; None where it refuses, in one line."""
     try:
         return parse()
     except DeployError as error:
@@ -99,7 +99,7 @@ def _read(parse: Callable[[], Any]) -> Any:
 
 
 def survey(random: Random, _folder: Path) -> bool:
-    """What a target says it is."""
+    """The facts that a target reports."""
     found = _read(
         lambda: read_survey(mutated_text(random, _text("survey.txt")), host="pi", transport="ssh")
     )
@@ -112,10 +112,10 @@ def survey(random: Random, _folder: Path) -> bool:
     return True
 
 
-def vitals(random: Random, _folder: Path) -> bool:
-    """What a target says may spoil figures, and how warm it is."""
+def health(random: Random, _folder: Path) -> bool:
+    """The health and temperatures that a target reports."""
     state = read_sensors(mutated_text(random, _text("state.txt")))
-    _judged(vitals=read_health(mutated_text(random, _text("vitals.txt"))), state=state)
+    _judged(health=read_health(mutated_text(random, _text("health.txt"))), sensors=state)
     _stored(tool={"phone": state.as_json()})
     describe(mutated_text(random, "180 alice@laptop (process 4711)"))
     return True
@@ -124,24 +124,24 @@ def vitals(random: Random, _folder: Path) -> bool:
 def _judged(**changes: Any) -> None:
     seen = {
         "facts": sample_runs.PI,
-        "state": SensorReading(),
-        "vitals": HealthProbe(),
+        "sensors": SensorReading(),
+        "health": HealthProbe(),
         "plans": {},
     } | changes
-    for check in preflight.checks(preflight.Probe(**seen)):
+    for check in preflight.checks(preflight_probe.Probe(**seen)):
         if "\n" in check.value:
             raise Fault(f"not one line: {check.value!r}")
 
 
 def proof(random: Random, _folder: Path) -> bool:
-    """What a target's Python says it has installed."""
+    """The distributions that a target's Python reports."""
     payload = runtime.get("onnxruntime").payload(sample_runs.PI)
     told = {"versions": {"onnxruntime": "1.32.0", "numpy": "2.4.6"}, "failed": {}}
     return missing_from(payload, written(mutated_json(random, told))) is None
 
 
 def agent_log(random: Random, _folder: Path) -> bool:
-    """What the agent, or a native program, prints."""
+    """The log of the agent, or of a native program."""
     name = random.choice(sorted(path.name for path in LOGS.glob("*.json")))
     log = json.loads((LOGS / name).read_text(encoding="utf-8"))
     text = written(mutated_json(random, log)) if random.random() < 0.8 else _cut(random, log)
@@ -167,19 +167,19 @@ def _cut(random: Random, document: Any) -> str:
 
 
 def sustained_log(random: Random, _folder: Path) -> bool:
-    """What models that take turns print."""
+    """The log of models that take turns."""
     log = json.loads(_text("sustained.json"))
     return _read(lambda: sustained.parse(written(mutated_json(random, log)), models=2)) is not None
 
 
 def benchmark_model_log(random: Random, _folder: Path) -> bool:
-    """What TFLite's own program prints."""
+    """The output of TFLite's own program."""
     text = mutated_text(random, _text("benchmark_model.txt"))
     return _read(lambda: benchmark_model.parse(text)) is not None
 
 
 def _stored(**changes: Any) -> None:
-    """What was accepted of a board must be a run that can be stored and read again."""
+    """A log that was accepted of a board must be a run that can be stored and read again."""
     run = sample_runs.run(**changes)
     if Run.model_validate_json(run.model_dump_json()) != run:
         raise Fault("a run is not what was stored")
@@ -548,7 +548,7 @@ def _log_of(complaint: str) -> str:
 
 KINDS: dict[str, Callable[[Random, Path], bool]] = {
     "survey": survey,
-    "vitals": vitals,
+    "health": health,
     "proof": proof,
     "agent": agent_log,
     "sustained": sustained_log,

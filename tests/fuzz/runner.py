@@ -33,7 +33,7 @@ _BATCH = 100
 
 @dataclass
 class Outcome:
-    """What became of the trials of one kind."""
+    """The outcome of the trials of one kind."""
 
     counts: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
@@ -79,7 +79,7 @@ def _batch(name: str, trials: range, seed: int) -> Iterator[tuple[int, tuple[str
 
 
 def _ends(pipe: Any, process: Any) -> bool:
-    """Whether the trial in the process ends in time, of which it may compute only a part."""
+    """True if the trial in the process ends in time, of which it may compute only a part."""
     deadline, before = time.monotonic() + HANG_SECS, _cpu_secs(process.pid)
     while not pipe.poll(0.5):
         if time.monotonic() > deadline or _cpu_secs(process.pid) - before > HANG_CPU_SECS:

@@ -42,7 +42,7 @@ def options() -> dict[str, set[str]]:
 
 
 def problem(words: list[str]) -> str:
-    """What is wrong with the words that follow the program's name; "" for nothing."""
+    """The mistake in the words that follow the program's name; "" for nothing."""
     known = options()
     command = next(
         name for size in (2, 1, 0) if (name := " ".join(words[:size])) in known or not size

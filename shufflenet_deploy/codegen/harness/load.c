@@ -47,10 +47,11 @@ static double background_cpu_secs(void)
     char text[1024];
     for (int i = 0; i < background_count; ++i) {
         unsigned long long user, system;
-        const char *rest =
-            read_file(text, sizeof text, "/proc/%d/stat", (int)background[i]) ? strrchr(text, ')') : NULL;
-        if (!rest || sscanf(rest + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &user,
-                            &system) != 2)
+        const char *rest = read_file(text, sizeof text, "/proc/%d/stat", (int)background[i])
+                               ? strrchr(text, ')')
+                               : NULL;
+        if (!rest || sscanf(rest + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu",
+                            &user, &system) != 2)
             return -1;
         total += (double)(user + system);
     }

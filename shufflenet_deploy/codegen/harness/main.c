@@ -84,19 +84,25 @@ static long count_of_threads(const char *text)
 
 static void help(void)
 {
-    fputs("usage: PROGRAM [--list | --once] [--profile N] [--threads N] [--cpus 0,1,...]\n"
-          "               [--warmup-runs N] [--warmup-secs S] [--warmup-max-secs S] [--min-runs N]\n"
-          "               [--min-secs S] [--max-secs S] [--input FILE.npy] [--output FILE.npy] [--seed N]\n"
-          "               [--rate HZ] [--background-load N]\n\n"
-          "Measures " NET_NAME " for " NET_MACHINE " and prints one JSON object; times are ns.\n",
-          stderr);
+    fputs(
+        "usage: PROGRAM [--list | --once] [--profile N] [--threads N] [--cpus 0,1,...]\n"
+        "               [--warmup-runs N] [--warmup-secs S] [--warmup-max-secs S] [--min-runs N]\n"
+        "               [--min-secs S] [--max-secs S] [--input FILE.npy] [--output FILE.npy] [--seed N]\n"
+        "               [--rate HZ] [--background-load N]\n\n"
+        "Measures " NET_NAME " for " NET_MACHINE " and prints one JSON object; times are ns.\n",
+        stderr);
 }
 
 static struct options parse(int argc, char **argv)
 {
     struct options found = {
-        .threads = 1, .warmup_runs = 5, .min_runs = 30, .warmup_secs = 0.5,
-        .warmup_max_secs = 2.0, .min_secs = 1.0, .max_secs = 30.0,
+        .threads = 1,
+        .warmup_runs = 5,
+        .min_runs = 30,
+        .warmup_secs = 0.5,
+        .warmup_max_secs = 2.0,
+        .min_secs = 1.0,
+        .max_secs = 30.0,
     };
     for (int i = 1; i < argc; ++i) {
         const char *name = argv[i];
@@ -179,8 +185,9 @@ static void print_model(FILE *to, const char *program)
 
 static void list(FILE *to)
 {
-    fprintf(to, "{\"schema\": %d, \"agent\": \"%s\", \"runtimes\": [{\"name\": \"native\", "
-                "\"available\": true, \"version\": \"" NET_VERSION "\"}], \"conditions\": ",
+    fprintf(to,
+            "{\"schema\": %d, \"agent\": \"%s\", \"runtimes\": [{\"name\": \"native\", "
+            "\"available\": true, \"version\": \"" NET_VERSION "\"}], \"conditions\": ",
             SCHEMA, AGENT);
     print_conditions(to);
     fputs(", \"cpus\": ", to);
@@ -238,16 +245,16 @@ static void measure(const struct options *options, const char *program)
     }
     memcpy(first, output, net_output_floats * sizeof *first);
     struct samples warmup = {0}, samples = {0}, latencies = {0};
-    const char *ended = warm_up(&warmup, options->warmup_runs, options->warmup_secs,
-                                options->warmup_max_secs);
+    const char *ended =
+        warm_up(&warmup, options->warmup_runs, options->warmup_secs, options->warmup_max_secs);
     char *before = conditions();
     const struct cpu_usage then = read_cpu_usage();
     /* Reading the conditions may have started a program: fill the caches again. */
     append_sample(&warmup, run_timed());
     const int64_t began_ns = now_ns();
     if (options->rate_hz > 0)
-        sample_at_rate(&samples, &latencies, options->rate_hz, options->min_runs,
-                       options->min_secs, options->max_secs);
+        sample_at_rate(&samples, &latencies, options->rate_hz, options->min_runs, options->min_secs,
+                       options->max_secs);
     else
         sample(&samples, options->min_runs, options->min_secs, options->max_secs);
     const int64_t ended_ns = now_ns();

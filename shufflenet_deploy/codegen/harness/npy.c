@@ -10,7 +10,8 @@
 static float *allocate_image(void)
 {
     const size_t bytes = net_input_floats * sizeof(float), large = 2u << 20;
-    const size_t align = bytes >= 2 * large ? large : 64, whole = (bytes + align - 1) / align * align;
+    const size_t align = bytes >= 2 * large ? large : 64,
+                 whole = (bytes + align - 1) / align * align;
     float *found = aligned_alloc(align, whole);
 #ifdef MADV_HUGEPAGE
     if (found && align == large)
@@ -57,9 +58,9 @@ static void write_logits(const char *path)
 {
     char partial[4096], shape[80], header[128];
     snprintf(partial, sizeof partial, "%s.partial", path);
-    int length = snprintf(header, sizeof header,
-                          "{'descr': '<f4', 'fortran_order': False, 'shape': %s, }",
-                          shape_text(shape, sizeof shape, output_shape, COUNT(output_shape)));
+    int length =
+        snprintf(header, sizeof header, "{'descr': '<f4', 'fortran_order': False, 'shape': %s, }",
+                 shape_text(shape, sizeof shape, output_shape, COUNT(output_shape)));
     const int whole = 118; /* with the ten bytes before it, a multiple of 64 */
     memset(header + length, ' ', (size_t)(whole - 1 - length));
     header[whole - 1] = '\n';

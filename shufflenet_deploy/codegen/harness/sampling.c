@@ -156,7 +156,8 @@ static void sample_at_rate(struct samples *samples, struct samples *latencies, d
     const int64_t started = now_ns(), first = started + (int64_t)period_ns;
     for (;;) {
         const int64_t arrival = first + (int64_t)((double)samples->count * period_ns);
-        const struct timespec at = {.tv_sec = arrival / 1000000000, .tv_nsec = arrival % 1000000000};
+        const struct timespec at = {.tv_sec = arrival / 1000000000,
+                                    .tv_nsec = arrival % 1000000000};
         while (now_ns() < arrival && !ended_by_signal)
             clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL);
         const int64_t began = now_ns();

@@ -177,7 +177,8 @@ static void print_conditions(FILE *to)
     else
         fputs(", \"load_1min\": null, ", to);
     const char *memory = read_file(text, sizeof text, "/proc/meminfo");
-    const long long total = meminfo_bytes(memory, "SwapTotal:"), unused = meminfo_bytes(memory, "SwapFree:");
+    const long long total = meminfo_bytes(memory, "SwapTotal:"),
+                    unused = meminfo_bytes(memory, "SwapFree:");
     print_number(to, "memory_available_bytes", meminfo_bytes(memory, "MemAvailable:"));
     fputs(", ", to);
     print_number(to, "swap_used_bytes", total < 0 || unused < 0 ? -1 : total - unused);

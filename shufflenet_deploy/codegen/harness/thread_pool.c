@@ -23,8 +23,8 @@ enum { LONGEST_NS = 50000, SHORTEST_NS = 500, LOOKS = 16 };
 
 /* What two cores write by turns is 128 bytes apart: some fetch cache lines in pairs. */
 static struct {
-    _Alignas(128) atomic_int here;     /* who has come */
-    _Alignas(128) atomic_uint round;   /* how often all have met */
+    _Alignas(128) atomic_int here;   /* who has come */
+    _Alignas(128) atomic_uint round; /* how often all have met */
     _Alignas(128) atomic_int sleepers;
 } meeting;
 

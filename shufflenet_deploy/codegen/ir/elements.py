@@ -55,7 +55,7 @@ class Walk:
 
     @property
     def elements(self) -> int:
-        """How often the innermost statement runs."""
+        """The number of times the innermost statement runs."""
         return int(np.prod([loop.count for loop in self.loops]))
 
 

@@ -53,7 +53,7 @@ class _Phase:
 
 @dataclass(frozen=True)
 class _Axis:
-    """How an axis is split into ``modulus`` phases of ``size`` pixels each."""
+    """The split of an axis into ``modulus`` phases of ``size`` pixels each."""
 
     phases: tuple[_Phase, ...]
     step: int

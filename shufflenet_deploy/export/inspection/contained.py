@@ -87,7 +87,7 @@ def _taken_bytes() -> int:
 
 
 def _end(code: int | None) -> str:
-    """How a process came to its end: by which signal, or with which exit code."""
+    """The end of a process: its signal, or its exit code."""
     try:
         return f"was ended by {signal.Signals(-(code or 0)).name}"
     except ValueError:

@@ -16,6 +16,7 @@ from shufflenet_deploy.codegen.cpu_target import HOST_ARCH, CpuTarget
 from shufflenet_deploy.codegen.toolchain import Product, compile_c
 from shufflenet_deploy.errors import ExportError
 from shufflenet_deploy.network.graph import FloatArray, Graph
+from shufflenet_deploy.programs import run_to_end
 from shufflenet_deploy.records import TensorSpec
 
 _TIMEOUT_SECS = 600
@@ -77,12 +78,8 @@ def _works(command: tuple[str, ...]) -> bool:
 
 
 def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
-    try:
-        return subprocess.run(
-            command, capture_output=True, text=True, timeout=_TIMEOUT_SECS, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise ExportError(f"the native program ran for more than {_TIMEOUT_SECS} s") from error
+    late = ExportError(f"the native program ran for more than {_TIMEOUT_SECS} s")
+    return run_to_end(command, limit_secs=_TIMEOUT_SECS, late=late)
 
 
 def _spec(name: str, shape: tuple[int, ...]) -> TensorSpec:

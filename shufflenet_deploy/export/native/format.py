@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from shufflenet_deploy.export.inspection.contents import Contents
     from shufflenet_deploy.export.job import Job, Written
     from shufflenet_deploy.export.native.executable import NativeExecutable
-    from shufflenet_deploy.export.native.program import Program
+    from shufflenet_deploy.export.native.program import NativeProgram
     from shufflenet_deploy.export.request import ExportRequest
     from shufflenet_deploy.network.metadata import Metadata
     from shufflenet_deploy.zoo.model import Model
@@ -91,11 +91,11 @@ class NativeFormat(FileFormat):
         del end
         return start.startswith(_MARK)
 
-    def load(self, path: Path) -> Program:
+    def load(self, path: Path) -> NativeProgram:
         """As a process, under an emulator where it is for another processor."""
-        from shufflenet_deploy.export.native.program import Program  # noqa: PLC0415
+        from shufflenet_deploy.export.native.program import NativeProgram  # noqa: PLC0415
 
-        return Program(path)
+        return NativeProgram(path)
 
     def of_artifact(self, artifact: Artifact, model: Model) -> NativeExecutable:
         """The program; where it cannot run here, the same network compiled for this machine."""

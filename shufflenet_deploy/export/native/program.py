@@ -12,6 +12,7 @@ import numpy as np
 from shufflenet_deploy.errors import ExportError
 from shufflenet_deploy.export.native import inspection
 from shufflenet_deploy.network.graph import FloatArray
+from shufflenet_deploy.programs import run_to_end
 
 _TIMEOUT_SECS = 600
 #: The emulator for a program's processor, by the number of it in the head of an ELF file.
@@ -19,7 +20,7 @@ _EMULATORS = {0x28: "qemu-arm", 0x3E: "qemu-x86_64", 0xB7: "qemu-aarch64"}
 _MACHINE_AT = 18
 
 
-class Program:
+class NativeProgram:
     """See ``parity.ExportedFile``; each inference is a process."""
 
     emulated = False
@@ -59,17 +60,9 @@ def _run_program(path: Path, tensor: FloatArray) -> FloatArray:
 
 def _run_process(command: list[str], asked: list[str]) -> subprocess.CompletedProcess[str] | None:
     """Run a program to its end; None where the kernel cannot start it."""
+    late = ExportError(f"{command[-1]} ran for more than {_TIMEOUT_SECS} s")
     try:
-        return subprocess.run(
-            [*command, *asked],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_TIMEOUT_SECS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise ExportError(f"{command[-1]} ran for more than {_TIMEOUT_SECS} s") from error
+        return run_to_end([*command, *asked], limit_secs=_TIMEOUT_SECS, late=late)
     except OSError:
         return None
 

@@ -128,7 +128,7 @@ def _dequantised(value: NDArray[Any], detail: dict[str, Any]) -> FloatArray:
 
 
 def metadata_in(path: Path) -> Metadata | None:
-    """How a file is fed, from the entry in its metadata; constants are not read.
+    """The preprocessing of a file, from its metadata entry; constants are not read.
 
     Raises:
         UsageError: it is damaged.

@@ -60,7 +60,7 @@ class LayoutBuilder(ProgramBuilder):
         return min(known, key=lambda order: sum(self._moved(value, order) for value in values))
 
     def _moved(self, value: str, order: Order) -> int:
-        """How many elements are moved for a value to be there in an order."""
+        """The number of elements moved for a value to be there in an order."""
         shape = self.graph.shapes[value]
         free = any(_is_sorted(_places(known, order, shape)) for known in self.orders(value))
         return 0 if free else math.prod(shape)
@@ -131,7 +131,7 @@ class LayoutBuilder(ProgramBuilder):
 
 
 def _places(known: Order, order: Order, shape: Sequence[int]) -> list[int]:
-    """Where the axes of an order are in a known one; those of one element are anywhere."""
+    """Positions of an order's axes in a known one; those of one element are anywhere."""
     return [known.index(axis) for axis in order if shape[axis] > 1]
 
 

@@ -65,7 +65,7 @@ class FileBuilder:
         """``source`` is the file as messages show it, ``image`` the input (channels, H, W)."""
         self.source = source
         self.name = ""
-        """What the next layers are called; more than one gets numbers."""
+        """The name of the next layers; more than one gets numbers."""
         self.what = ""
         """The operation in the file's words, such as ``Conv 'stem'``."""
         self.layers: list[Layer] = []
@@ -92,7 +92,7 @@ class FileBuilder:
         return Value(name, shape)
 
     def graph(self, name: str, outputs: Sequence[Value]) -> Graph:
-        """What was read, as it is written."""
+        """The value that was read, as it is written."""
         return Graph(
             name=name,
             input=INPUT_NAME,

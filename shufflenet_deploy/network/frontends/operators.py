@@ -45,7 +45,7 @@ def known(name: str, overload: str) -> Any:
 
 
 def call(operator: Any, given: dict[str, Any]) -> Any:
-    """What an operator makes of arguments by name.
+    """The result of an operator for arguments by name.
 
     Raises:
         ExportError: a constant would be larger than any small network has.

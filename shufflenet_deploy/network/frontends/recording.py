@@ -74,7 +74,7 @@ class Call:
 
 
 class Listener(Protocol):
-    """What a recording is told of; it answers with the results' meanings."""
+    """The receiver of recorded operations; it answers with the results' meanings."""
 
     def operator(self, call: Call, shapes: Sequence[Shape] | None) -> list[Content]:
         """An operator; ``shapes`` are its results', None for one like the first argument's."""
@@ -121,12 +121,12 @@ class Recorded(torch.Tensor):
 
     @property
     def geometry(self) -> Any:
-        """Which elements of the memory this is."""
+        """The elements of the memory that this is."""
         return self.meta.shape, self.meta.stride(), self.meta.storage_offset()
 
     @property
     def content(self) -> Content:
-        """What the tensor is now, after all that was written to its memory."""
+        """The tensor's present value, after all that was written to its memory."""
         if self.seen_writes == self.memory.writes:
             return self.own
         if self.memory.content is not None and self.memory.geometry == self.geometry:
@@ -237,7 +237,7 @@ class Scope:
     layer: bool
 
 
-class Program(nn.Module):
+class RecordedProgram(nn.Module):
     """A module that says itself which of the modules it was made of is running."""
 
     follow: Callable[[Scope], None] = staticmethod(lambda _: None)
@@ -268,14 +268,14 @@ class Scopes:
                 continue  # Has no hooks; what it calls counts as its parent's.
             hooks.append(module.register_forward_pre_hook(self._enter))
             hooks.append(module.register_forward_hook(self._leave))
-        if isinstance(self._root, Program):
+        if isinstance(self._root, RecordedProgram):
             self._root.follow = self._jump
         try:
             yield
         finally:
             for hook in hooks:
                 hook.remove()
-            if isinstance(self._root, Program):
+            if isinstance(self._root, RecordedProgram):
                 del self._root.follow
 
     def _enter(self, module: nn.Module, _: Any) -> None:

@@ -59,7 +59,7 @@ def _around(tensor: torch.Tensor, dim: int = 0) -> Shape:
 
 
 def _misfit(name: str, args: Any) -> str:
-    """Why an operator cannot take its arguments, where users meet it; "" otherwise."""
+    """The reason why an operator cannot take its arguments, where users meet it; "" otherwise."""
     if name in {"mm", "addmm"}:
         x, weight = args[-2:]
         if x.shape[-1] != weight.shape[0]:

@@ -43,7 +43,7 @@ class Rearrangement:
 
     @classmethod
     def of(cls, source: Shape, steps: Sequence[Layer]) -> Rearrangement | None:
-        """What a chain does; None if a reshape cuts through factors that do not divide."""
+        """The effect of a chain; None if a reshape cuts through factors that do not divide."""
         grid = [(index, size) for index, size in enumerate(source)]
         sizes = dict(grid)
         # For each axis of the current shape: the labels of its factors, outermost first.

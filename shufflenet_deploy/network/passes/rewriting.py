@@ -1,4 +1,4 @@
-"""What graph rewrites share: values under other names, layers taken out."""
+"""Helpers of graph rewrites: values under other names, layers taken out."""
 
 from __future__ import annotations
 

@@ -34,12 +34,12 @@ class Figure(Record):
 
     @property
     def guessed(self) -> bool:
-        """Whether nobody measured or stated it."""
+        """True if nobody measured or stated it."""
         return self.source == GUESSED
 
 
 class Figures(Record):
-    """What ``latency.Memory`` needs: GHz, ns of a random read, GB/s of one core."""
+    """The parameters of ``latency.Memory``: GHz, ns of a random read, GB/s of one core."""
 
     clock_ghz: Figure
     l2_ns: Figure

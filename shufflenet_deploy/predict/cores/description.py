@@ -1,4 +1,4 @@
-"""What every description of a core has, whichever way it issues."""
+"""The parameters of every core, whichever way it issues."""
 
 from __future__ import annotations
 

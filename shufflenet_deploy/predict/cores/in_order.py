@@ -96,7 +96,7 @@ class _Scoreboard:
         return 0
 
     def _pairs(self, one: Instruction) -> bool:
-        """Whether it issues in the same cycle as what has issued there."""
+        """True if it issues in the same cycle as what has issued there."""
         if not self.issued:
             return True
         if len(self.issued) >= _ISSUE_WIDTH:

@@ -21,7 +21,7 @@ _VECTOR_BYTES = 16
 
 @dataclass(frozen=True, kw_only=True)
 class Unit:
-    """How instructions of a kind are executed: any of ``ports``, ``operations`` of a cycle each."""
+    """The execution of instructions of a kind: any of ``ports``, ``operations`` of a cycle each."""
 
     ports: tuple[str, ...]
     latency: int
@@ -61,7 +61,7 @@ class OutOfOrderCore(Core):
         return max((schedule.retired - before) / measured, len(code) / self.width)
 
     def unit(self, one: Instruction) -> Unit:
-        """What executes an instruction."""
+        """The resources that execute an instruction."""
         if one.wide and one.kind in self.wide:
             return self.wide[one.kind]
         unit = self.units[one.kind]
@@ -72,7 +72,7 @@ class OutOfOrderCore(Core):
 
 
 class _Schedule:
-    """Where operations went so far. Cycles are counted from the first instruction on."""
+    """The ports that operations took so far. Cycles are counted from the first instruction on."""
 
     def __init__(self, core: OutOfOrderCore) -> None:
         self._core = core

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from shufflenet_deploy import export, zoo
+import shufflenet_deploy.export as export
+from shufflenet_deploy import zoo
 from shufflenet_deploy.accuracy import LabelledImages, ModelSource, Progress, evaluate, labelled
 from shufflenet_deploy.errors import EvaluationError, UsageError
 from shufflenet_deploy.export import ExportRequest, image_set, inference

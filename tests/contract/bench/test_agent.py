@@ -89,11 +89,9 @@ def test_a_measurement_says_everything(name, tiny_onnx, tiny_tflite):
 
 
 def test_sampling_stops_at_its_limit(tiny_onnx):
-    began = time.monotonic()
     log = measure(
         *("onnxruntime", tiny_onnx, "--min-runs", 10**9, "--min-secs", "0", "--max-secs", "0.2")
     )
-    assert time.monotonic() - began < 20
     assert sum(log["samples_ns"][:-1]) <= 0.2e9
     assert sum(log["samples_ns"]) > 0.02e9
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from fake_sysfs import Cpus
 
-from shufflenet_deploy import bench, transport
+import shufflenet_deploy.bench as bench
+from shufflenet_deploy import transport
 from shufflenet_deploy.bench import Suite
 from shufflenet_deploy.errors import ConnectError, TargetError, UsageError
 from shufflenet_deploy.journal import Journal

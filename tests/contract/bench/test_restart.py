@@ -10,7 +10,8 @@ import threading
 
 import pytest
 
-from shufflenet_deploy import bench, transport
+import shufflenet_deploy.bench as bench
+from shufflenet_deploy import transport
 from shufflenet_deploy.bench.target_session import TargetSession
 from shufflenet_deploy.target import Target
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from shufflenet_deploy import bench
+import shufflenet_deploy.bench as bench
 from shufflenet_deploy.bench import Patience, Suite
 from shufflenet_deploy.cli.progress import BenchProgress
 from shufflenet_deploy.errors import (

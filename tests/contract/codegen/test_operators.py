@@ -96,7 +96,7 @@ def arithmetic(drawing, size):
 
 
 def moves(drawing, size):
-    """What puts elements elsewhere."""
+    """Layers that put elements elsewhere."""
     d = drawing(8, *size, seed=4)
     height, width = size
     x = d.conv("input", 12, act="relu")

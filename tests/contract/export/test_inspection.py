@@ -11,7 +11,8 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from shufflenet_deploy import export, zoo
+import shufflenet_deploy.export as export
+from shufflenet_deploy import zoo
 from shufflenet_deploy.atomic_files import resource
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.export import ExportRequest, manifest

@@ -13,7 +13,8 @@ import pytest
 import torch
 from torch import nn
 
-from shufflenet_deploy import export, zoo
+import shufflenet_deploy.export as export
+from shufflenet_deploy import zoo
 from shufflenet_deploy.errors import ExportError, UnsupportedError, UsageError
 from shufflenet_deploy.export import ExportRequest, pipeline
 from shufflenet_deploy.export.executorch import converter as executorch
@@ -158,7 +159,7 @@ def test_its_environment_is_its_own() -> None:
 
 
 class Foreign(nn.Module):
-    """What no graph of ours holds: a cumulative sum along the rows."""
+    """A module that no graph of ours holds: a cumulative sum along the rows."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -202,7 +202,7 @@ def test_int8_is_reproducible(model: onnx.ModelProto, batches: Batches) -> None:
 
 def test_grouped_transposed_convolutions_and_other_reshapes_are_quantised() -> None:
     class Upsampling(nn.Module):
-        """What looks like a channel shuffle until its last reshape, and groups of two outputs."""
+        """A channel shuffle until its last reshape, by its looks; and groups of two outputs."""
 
         def __init__(self) -> None:
             super().__init__()

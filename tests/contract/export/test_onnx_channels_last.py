@@ -8,6 +8,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from operator_graphs import conv, graph_of, layer
 from torch import nn
 
 from shufflenet_deploy import zoo
@@ -25,7 +26,6 @@ from shufflenet_deploy.network.frontends.torch import trace
 from shufflenet_deploy.network.quantization import calibration
 from shufflenet_deploy.network.quantization.ranges import Ranges
 from shufflenet_deploy.records import Precision, Resolution
-from tests.builders.operator_graphs import conv, graph_of, layer
 
 SIZE = Resolution(height=96, width=64)
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnx
 import pytest
 import torch
 
-from shufflenet_deploy import export, zoo
+import shufflenet_deploy.export as export
+from shufflenet_deploy import zoo
 from shufflenet_deploy.atomic_files import sha256_file
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.export import ExportRequest, Tolerances, layer_sqnr, manifest, parity
@@ -118,7 +119,7 @@ def test_the_first_wrong_layer_of_a_tflite_file_is_named(tmp_path: Path, image: 
     graph = trace(zoo.load(NAME).module, SIZE, NAME)
     parts = list(graph.layers)
     index = [i for i, layer in enumerate(parts) if isinstance(layer, Conv)][LAYER]
-    broken = parts[index]
+    broken = cast("Conv", parts[index])
     parts[index] = dataclasses.replace(broken, weight=-broken.weight)
     writer.write(dataclasses.replace(graph, layers=tuple(parts)), tmp_path / "wrong.tflite")
     file = TfliteFile(tmp_path / "wrong.tflite")

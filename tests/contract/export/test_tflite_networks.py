@@ -8,12 +8,12 @@ import math
 import numpy as np
 import pytest
 import torch
+from operator_graphs import conv, graph_of, layer, numbers, random_network
+from tflite_files import RESOLVERS, both, exact, litert, moves, rounded
 
 from shufflenet_deploy.errors import UnsupportedError
 from shufflenet_deploy.export.tflite import writer
 from shufflenet_deploy.network import graph as g
-from tests.builders.operator_graphs import conv, graph_of, layer, numbers, random_network
-from tests.builders.tflite_files import RESOLVERS, both, exact, litert, moves, rounded
 
 torch.set_num_threads(1)
 

@@ -7,13 +7,13 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from operator_graphs import conv, graph_of, layer, numbers, transposed
+from tflite_files import RESOLVERS, both, exact, infer, litert, operations, rounded
 
 from shufflenet_deploy.errors import UnsupportedError
 from shufflenet_deploy.export.tflite import writer
 from shufflenet_deploy.network import graph as g
 from shufflenet_deploy.network import interpreter
-from tests.builders.operator_graphs import conv, graph_of, layer, numbers, transposed
-from tests.builders.tflite_files import RESOLVERS, both, exact, infer, litert, operations, rounded
 
 torch.set_num_threads(1)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from shufflenet_deploy import export
+import shufflenet_deploy.export as export
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.export import ExportRequest
 from shufflenet_deploy.export.classification import classify

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from shufflenet_deploy import export, runtime, transport
+import shufflenet_deploy.export as export
+from shufflenet_deploy import runtime, transport
 from shufflenet_deploy.export import ExportRequest
 from shufflenet_deploy.records import BenchmarkSpec, Measurement
 from shufflenet_deploy.runtime.agent_file import install_agent

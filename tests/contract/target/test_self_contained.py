@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from shufflenet_deploy import export, runtime
+import shufflenet_deploy.export as export
+from shufflenet_deploy import runtime
 from shufflenet_deploy.errors import TargetError
 from shufflenet_deploy.export import ExportRequest
 from shufflenet_deploy.records import BenchmarkSpec, Measurement

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -117,14 +116,13 @@ def test_a_slow_device_is_waited_for(phone: Phone):
         assert link.run([sys.executable, "-c", "print(6 * 7)"]).text == "42\n"
 
 
+@pytest.mark.timeout(60)
 def test_a_disconnected_device_is_noticed(phone: Phone):
     serial = phone()
     with transport.connect(f"adb:{serial}") as link:
         subprocess.run(["adb", "disconnect", serial], check=True, capture_output=True)
-        started = time.monotonic()
         with pytest.raises(ConnectError, match=serial):
             link.run(["true"])
-        assert time.monotonic() - started < 10
 
 
 def test_the_only_usable_device_is_taken_beside_others(phone: Phone):

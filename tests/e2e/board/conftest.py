@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from shufflenet_deploy import board, export, runtime
+import shufflenet_deploy.export as export
+from shufflenet_deploy import board, runtime
 from shufflenet_deploy.board import manager
 from shufflenet_deploy.export import ExportRequest
 from shufflenet_deploy.records import Artifact
@@ -19,7 +20,7 @@ from shufflenet_deploy.records import Artifact
 
 @dataclass(frozen=True)
 class Finished:
-    """What a command left."""
+    """The result of a command."""
 
     status: int
     out: str
@@ -36,7 +37,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def state(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where boards of this worker live; the run's cache of images starts empty."""
+    """The folder of this worker's boards; the run's cache of images starts empty."""
     folder = tmp_path_factory.mktemp("boards")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(manager.STATE_VARIABLE, str(folder / "state"))

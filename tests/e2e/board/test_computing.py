@@ -1,4 +1,4 @@
-"""What the board computes: exported files, both runtimes, over real SSH.
+"""Outputs computed on the board: exported files, both runtimes, over real SSH.
 
 Answers are compared with this host's, which runs the very same agent and runtimes.
 """
@@ -82,7 +82,7 @@ CASES = [
 
 
 def logits(target: Target, case: Case, artifact: Artifact, picture: Path, into: Path):
-    """What a machine computes for a picture, through the agent that also measures."""
+    """The logits of a machine for an image, through the agent that also measures."""
     chosen = runtime.get(case.runtime)
     environment = target.environment(chosen.payload(target.facts()))
     remote = target.install(picture)

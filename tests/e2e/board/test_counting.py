@@ -1,4 +1,4 @@
-"""What an inference costs on the board: instructions, their lock and its gate, both profilers."""
+"""The cost of an inference on the board: instructions, their lock and its gate, both profilers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What native programs cost on the board; apart, for no runtime has to be brought there first."""
+"""Counts of native programs on the board; apart, for no runtime has to be brought there first."""
 
 from __future__ import annotations
 

@@ -204,7 +204,7 @@ def test_the_chart_is_an_svg_with_every_model_and_trace(width):
     texts = [node.text or "" for node in svg.iter("{http://www.w3.org/2000/svg}text")]
     for label in ("a, ms", "alexnet, ms", "fastest core, MHz", "hottest sensor, °C"):
         assert label in texts
-    paths = [node.get("d") for node in svg.iter("{http://www.w3.org/2000/svg}path")]
+    paths = [node.get("d", "") for node in svg.iter("{http://www.w3.org/2000/svg}path")]
     assert sum(path.count("L") + 1 for path in paths if not path.endswith("Z")) == 600 + 600
     for path in paths:
         numbers = path.replace("M", " ").replace("L", " ").replace("Z", " ").split()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from shufflenet_deploy.bench import preflight
-from shufflenet_deploy.bench.preflight import Probe, Status
+from shufflenet_deploy.bench.preflight import Status
+from shufflenet_deploy.bench.preflight_probe import Probe
 from shufflenet_deploy.records import Core, TargetFacts
 from shufflenet_deploy.target import (
     Frequency,
@@ -117,7 +118,7 @@ GOOD = HealthProbe(
 )
 
 
-def seen(vitals=GOOD, state=None, plans=None, measuring_for=None, place=None, **facts):
+def seen(health=GOOD, sensors=None, plans=None, measuring_for=None, place=None, **facts):
     told = {
         "host": "pi",
         "transport": "ssh",
@@ -133,8 +134,8 @@ def seen(vitals=GOOD, state=None, plans=None, measuring_for=None, place=None, **
     }
     return Probe(
         facts=TargetFacts(**{**told, **facts}),
-        state=state or SensorReading(temperature_c={"cpu-thermal": 45.0}),
-        vitals=vitals,
+        sensors=sensors or SensorReading(temperature_c={"cpu-thermal": 45.0}),
+        health=health,
         plans=plans or {"litert": ProvisioningPlan(how=Mode.SYSTEM, text="its own Python has it")},
         measuring_for=measuring_for,
         place=place,
@@ -142,7 +143,7 @@ def seen(vitals=GOOD, state=None, plans=None, measuring_for=None, place=None, **
 
 
 def changed(**changes):
-    return seen(vitals=HealthProbe(**{**vars(GOOD), **changes}))
+    return seen(health=HealthProbe(**{**vars(GOOD), **changes}))
 
 
 NATIVE = ProvisioningPlan(how=Mode.SYSTEM, text="programs that need neither", standalone=True)
@@ -196,14 +197,14 @@ BIG_LITTLE = tuple(Core(index=index, max_khz=khz) for index, khz in enumerate((1
             "scaling_max_freq",
         ),
         (
-            seen(state=SensorReading(temperature_c={"cpu-thermal": 74.0})),
+            seen(sensors=SensorReading(temperature_c={"cpu-thermal": 74.0})),
             "temperature",
             Status.WARN,
             "slows down at 80",
             "--max-temperature 60",
         ),
         (
-            seen(state=SensorReading(temperature_c={"cpu-thermal": 81.0})),
+            seen(sensors=SensorReading(temperature_c={"cpu-thermal": 81.0})),
             "temperature",
             Status.FAIL,
             "81",
@@ -259,13 +260,13 @@ BIG_LITTLE = tuple(Core(index=index, max_khz=khz) for index, khz in enumerate((1
         ),
         (seen(measuring_for="ann@laptop, for 3 s"), "in use", Status.FAIL, "ann", "doctor"),
         (
-            seen(state=SensorReading(battery_percent=9, battery_status="discharging")),
+            seen(sensors=SensorReading(battery_percent=9, battery_status="discharging")),
             "battery",
             Status.WARN,
             "9 %, discharging",
             "charge",
         ),
-        (seen(state=SensorReading(screen="off")), "screen", Status.WARN, "off", "stayon"),
+        (seen(sensors=SensorReading(screen="off")), "screen", Status.WARN, "off", "stayon"),
         (
             seen(plans={"litert": ProvisioningPlan(how=None, text="no wheel")}),
             "litert",

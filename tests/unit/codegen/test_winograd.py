@@ -66,7 +66,7 @@ def conv(out, per_group, kernel, stride=1, padding=1, groups=1):
     ],
 )
 def test_where_it_pays(layer, shapes, machine, side):
-    tiles = winograd.choose_tiles(layer, *shapes, codegen.cpu_target_named(machine))
+    tiles = winograd.choose_tiles(layer, shapes[0], shapes[1], codegen.cpu_target_named(machine))
     assert (tiles.m if tiles else None) == side
 
 

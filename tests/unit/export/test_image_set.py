@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.export import image_set
 from shufflenet_deploy.export.image_set import Batches, load_image_set, prepare, read
 from shufflenet_deploy.records import Resolution
 from shufflenet_deploy.zoo import Preprocessing
@@ -144,10 +143,8 @@ def test_a_large_folder_is_split_and_a_small_one_judged_by_the_shipped(tmp_path:
     assert small.held_out == load_image_set(None).held_out
 
 
-def test_a_huge_folder_is_sampled_evenly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(image_set, "_MOST", 6)
-    monkeypatch.setattr(image_set, "_MOST_HELD_OUT", 2)
-    chosen = load_image_set(folder_of(tmp_path / "huge", 80))
+def test_a_huge_folder_is_sampled_evenly(tmp_path: Path) -> None:
+    chosen = load_image_set(folder_of(tmp_path / "huge", 80), most=6, most_held_out=2)
     numbers = sorted(int(path.stem) for path in (*chosen.calibration, *chosen.held_out))
     assert numbers == [0, 10, 20, 30, 40, 50, 60, 70]
 

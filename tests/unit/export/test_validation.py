@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pytest
@@ -16,6 +17,10 @@ from shufflenet_deploy.export.image_set import load_image_set
 from shufflenet_deploy.export.native import executable
 from shufflenet_deploy.export.validation import Validator
 from shufflenet_deploy.network.graph import Graph
+
+if TYPE_CHECKING:
+    from shufflenet_deploy.codegen.c_file import GeneratedC
+
 
 SMALL, LARGE = 10**6, 10**10
 REQUEST = ExportRequest(model="shufflenet-g8-0.25x", format="native", resolution="32")
@@ -69,7 +74,7 @@ def runs(monkeypatch, tmp_path):
 
     def made(machine, *names):
         able.update(names)
-        stand_in = SimpleNamespace(cpu=CORE)
+        stand_in = cast("GeneratedC", SimpleNamespace(cpu=CORE))
         return executable.NativeExecutable(tmp_path / "net", GRAPH, machine, lambda: stand_in)
 
     return made

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from operator_graphs import graph_of, layer, numbers
 from torch.nn import functional
 
 from shufflenet_deploy.codegen import int8_interpreter, pipeline
@@ -15,7 +16,6 @@ from shufflenet_deploy.network import interpreter
 from shufflenet_deploy.network.passes.channels_first import channels_first
 from shufflenet_deploy.network.passes.norms import normalized
 from shufflenet_deploy.network.quantization.calibration import calibrate
-from tests.builders.operator_graphs import graph_of, layer, numbers
 
 torch.set_num_threads(1)
 shapes = st.tuples(st.sampled_from([1, 3, 4, 9]), st.integers(1, 7), st.integers(1, 5))

@@ -52,7 +52,7 @@ def indexed(pointer: str, names: Sequence[str], strides: Sequence[int], offset: 
 
 
 def outer_offsets(extents: Sequence[int], strides: Sequence[int], begin: int) -> list[int]:
-    """Where each iteration of the outermost loop begins, in elements."""
+    """The start of each iteration of the outermost loop, in elements."""
     if not extents:
         return [begin]
     return [begin + at * strides[0] for at in range(extents[0])]

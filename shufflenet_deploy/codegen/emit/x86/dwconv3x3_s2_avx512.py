@@ -46,11 +46,11 @@ class DeinterleavedRows(RowKernel):
         # The right column of the last windows may be outside.
         last = width - 1 - (width - 1) % n
         with code.block(f"for (int j = 0; j < {last}; j += {n})"):
-            self._dealt("j", rows, pattern, n)
+            self._deinterleaved("j", rows, pattern, n)
         with code.block(""):
-            self._dealt(str(last), rows, pattern, width - last)
+            self._deinterleaved(str(last), rows, pattern, width - last)
 
-    def _dealt(self, at: str, rows: int, pattern: tuple[bool, ...], count: int) -> None:
+    def _deinterleaved(self, at: str, rows: int, pattern: tuple[bool, ...], count: int) -> None:
         """Emit one output vector in each of ``rows`` rows, ``count`` pixels of it."""
         code, n, row = self.code, self.lanes, self.source.row_stride
         self.ask(at, rows)

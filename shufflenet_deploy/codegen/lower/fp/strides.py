@@ -1,4 +1,4 @@
-"""Where the elements of a value lie: strides of each axis, and the shapes that two values share."""
+"""Strides of the axes of values, and the shapes that two values share."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ class ModelFile:
         UsageError: it is no ONNX file, damaged, or of a kind that no graph can hold.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, most_nodes: int = _MOST_NODES) -> None:
         self.path = path
         content = atomic_files.read_bytes(path, what="the ONNX file", limit_bytes=MOST_BYTES)
         self._model = onnx.ModelProto()
@@ -52,8 +52,8 @@ class ModelFile:
         graph = self._model.graph
         if not graph.node:
             self.refuse("there is no network in it")
-        if len(graph.node) > _MOST_NODES:
-            self.refuse(f"it has {len(graph.node)} nodes, {_MOST_NODES} at most are read")
+        if len(graph.node) > most_nodes:
+            self.refuse(f"it has {len(graph.node)} nodes, {most_nodes} at most are read")
         if not all(isinstance(text, str) for text in _texts(graph)):
             self.refuse("it is no ONNX file, or a damaged one (a name is not UTF-8)")
         self.opset = self._opset()

@@ -319,7 +319,7 @@ def _pad(node: Node) -> Tensor:
 
 
 def _amounts(node: Node, rank: int) -> list[int]:
-    """How much is added before and after every axis."""
+    """The padding before and after every axis."""
     found = node.optional_integers("pads") if node.opset < 11 else node.integers(1)
     axes = node.integers(3) if node.opset >= 18 else None
     axes = tuple(range(rank)) if axes is None else tuple(node.axis(one, rank) for one in axes)

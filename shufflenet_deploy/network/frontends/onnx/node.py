@@ -73,7 +73,7 @@ class Node:
 
     @property
     def outputs(self) -> int:
-        """How many outputs the file names."""
+        """The number of outputs that the file names."""
         return len(self.proto.output)
 
     def fail(self, reason: str) -> NoReturn:

@@ -90,7 +90,7 @@ def _coordinates(node: Node) -> str:
 
 
 def _places(node: Node, old: int, new: int, scale: float) -> Places:
-    """Where each new pixel lies on the old axis."""
+    """The place of each new pixel on the old axis."""
     rule, at = _coordinates(node), np.arange(new, dtype=np.float64)
     if rule == "asymmetric":
         return at / scale
@@ -109,7 +109,7 @@ def _places(node: Node, old: int, new: int, scale: float) -> Places:
 
 
 def _rounding(node: Node) -> Rounding:
-    """How a place between two pixels is rounded to the nearest."""
+    """The rounding of a place between two pixels to the nearest."""
     rule = node.attribute("nearest_mode", "round_prefer_floor")
     if node.op == "Upsample" or node.opset < 11:
         rule = "floor"
