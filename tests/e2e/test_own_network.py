@@ -12,6 +12,7 @@ from pathlib import Path
 
 import own_networks
 import pytest
+from command_line import typed
 
 import shufflenet_deploy as sd
 from shufflenet_deploy.records import Artifact
@@ -108,26 +109,30 @@ def test_several_outputs_in_every_format(folder: Path) -> None:
 
 def test_outputs_of_a_dictionary_keep_their_names(folder: Path) -> None:
     named = ("--model", "own/mine.py:Named", "--resolution", "16x16")
-    made = run(folder, "export", *named, "--fmt", "onnx,tflite,native", "-p", "fp32", "--json")
-    files = [one["artifact"] for one in json.loads(made.stdout)["files"]]
+    formats = ("--fmt", "onnx,tflite,native", "--machine", "host", "-p", "fp32", "--json")
+    files = [
+        one["artifact"]
+        for one in json.loads(typed("export", *named, *formats, cwd=folder).stdout)["files"]
+    ]
     answers = set()
     for file in files:
         outputs = {output["name"]: math.prod(output["shape"]) for output in file["outputs"]}
         assert outputs == {"logits": 5, "early": 4 * 8 * 8}
-        done = run(folder, "classify", "--model", file["path"], own_networks.picture(folder))
-        answers.add(tuple(line.split()[2] for line in done.stdout.splitlines()[1:]))
+        words = ("classify", "--model", file["path"], own_networks.picture(folder), "--json")
+        found = json.loads(typed(*words, cwd=folder).stdout)
+        answers.add(tuple(guess["index"] for guess in found["classes"]))
     assert len(answers) == 1
-    assert sorted(*answers) == ["0", "1", "2", "3", "4"]
-    done = run(folder, "emit-c", *named, "--out", "c")
+    assert sorted(*answers) == [0, 1, 2, 3, 4]
+    done = typed("emit-c", *named, "--out", "c", cwd=folder)
     assert done.stdout.startswith("Named at 16x16, fp32")
     assert '#define NET_OUTPUT_1_NAME "early"' in (folder / "c" / "net.h").read_text()
 
 
 def test_an_operator_that_no_graph_has_is_the_users_mistake(folder: Path) -> None:
     named = ("--model", "own/mine.py:Fourier", "--resolution", "16x16", "--fmt", "native")
-    done = run(folder, "export", *named, "--out", "nothing", check=2)
+    done = typed("export", *named, "--out", "a/b", cwd=folder)
     assert "Fourier: forward() computes fft_r2c()" in done.stderr
-    assert not list(folder.glob("nothing/*"))
+    assert (done.returncode, (folder / "a").exists()) == (2, False)
 
 
 def test_a_network_that_multiplies_nothing(folder: Path) -> None:
