@@ -41,6 +41,12 @@ def compute(arithmetic: Requantization, op: Op[PixelView], read: Read, before: _
         case ir.ElementArithmetic():
             one, two = (_gathered(op.walk, at, read(op.sources[at])) for at in (0, 1))
             found = _scattered(op.walk, _combined(arithmetic, op, one, two), before)
+        case ir.SumProducts():
+            one, two = (_gathered(op.walk, at, read(op.sources[at]), [op.over]) for at in (0, 1))
+            zeros = [view.zero_point for view in op.sources]
+            total = ((one - zeros[0]) * (two - zeros[1])).sum(-1)
+            near = scaled(arithmetic, total, op.multiplier[0], op.shift) + op.target.zero_point
+            found = _scattered(op.walk, as_byte(arithmetic, near), before)
         case ir.ReduceElements():
             found = _scattered(op.walk, _reduced(arithmetic, op, read(op.source)), before)
         case ir.NormalizeElements():

@@ -103,6 +103,11 @@ class Dense(Layer):
     activation: Activation = Activation.NONE
 
 
+@dataclass(frozen=True, kw_only=True)
+class MatMul(Layer):
+    """Products of matrices that are both computed: ``(..., m, k)`` by ``(..., k, n)``."""
+
+
 class PoolKind(StrEnum):
     """The reduction of a window."""
 

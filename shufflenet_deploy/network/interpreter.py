@@ -35,6 +35,7 @@ from shufflenet_deploy.network.graph import (
     Layer,
     LeakyRelu,
     LocalResponseNorm,
+    MatMul,
     Multiply,
     Normalize,
     Pad,
@@ -153,6 +154,10 @@ def _padded(x: torch.Tensor, padding: tuple[int, int, int, int], value: float) -
 
 def _adaptive(layer: AdaptiveAveragePool, x: torch.Tensor) -> torch.Tensor:
     return functional.adaptive_avg_pool2d(x, layer.size)
+
+
+def _matmul(_: MatMul, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return a @ b
 
 
 def _add(_: Add, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
@@ -285,6 +290,7 @@ _LAYERS: dict[type[Layer], Callable[..., torch.Tensor]] = {
     Conv: _conv,
     ConvTranspose: _conv_transpose,
     Dense: _dense,
+    MatMul: _matmul,
     Pool: _pool,
     AdaptiveAveragePool: _adaptive,
     Add: _add,

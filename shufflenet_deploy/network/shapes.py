@@ -26,6 +26,7 @@ from shufflenet_deploy.network.graph import (
     Layer,
     LeakyRelu,
     LocalResponseNorm,
+    MatMul,
     Multiply,
     Normalize,
     Pad,
@@ -146,6 +147,12 @@ def _dense(layer: Dense, x: Shape) -> Shape:
     _check_channels(x[0], layer.weight.shape[1])
     _check_bias(layer.bias, layer.weight.shape[0])
     return (layer.weight.shape[0],)
+
+
+def _matmul(_: MatMul, a: Shape, b: Shape) -> Shape:
+    if len(a) != len(b) or len(a) < 2 or a[:-2] != b[:-2] or a[-1] != b[-2]:
+        raise ValueError(f"multiplies {_text(a)} by {_text(b)}, which do not fit")
+    return (*a[:-1], b[-1])
 
 
 def _pool(layer: Pool, x: Shape) -> Shape:
@@ -298,6 +305,7 @@ _RULES: dict[type[Layer], Callable[..., Any]] = {
     Conv: _conv,
     ConvTranspose: _conv_transpose,
     Dense: _dense,
+    MatMul: _matmul,
     Pool: _pool,
     AdaptiveAveragePool: _adaptive,
     Add: _same,

@@ -197,6 +197,12 @@ def norms() -> g.Graph:
     raised = d.add(g.Clip, x, low=0.5, high=2.0)
     for exponent in (0.5, -0.5, 1.5, 3.0):
         d.add(g.Power, raised, exponent=exponent)
+    few = d.add(g.Reshape, rows, shape=(11, 12, 5))
+    turned = d.add(g.Permute, few, order=(0, 2, 1))
+    d.add(g.MatMul, few, turned)
+    d.add(g.MatMul, rows, d.add(g.Permute, rows, order=(0, 1, 3, 2)))
+    pixels = d.add(g.Reshape, x, shape=(22, 30))
+    d.add(g.MatMul, d.add(g.Permute, pixels, order=(1, 0)), pixels)
     return d.done(name="norms")
 
 

@@ -101,6 +101,10 @@ class Operators:
         fields = {"axes": axes, "groups": groups, "epsilon": epsilon}
         return self._add(g.Normalize, (x,), shape, scale=scale, shift=shift, **fields)
 
+    def matmul(self, x, y):
+        shape = (*self.shapes[x][:-1], self.shapes[y][-1])
+        return self._add(g.MatMul, (x, y), shape)
+
     def power(self, x, exponent):
         return self._add(g.Power, (x,), self.shapes[x], exponent=exponent)
 

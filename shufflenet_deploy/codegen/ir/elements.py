@@ -136,6 +136,19 @@ class ElementArithmetic(Op[PixelView]):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SumProducts(Op[PixelView]):
+    """For each element of ``walk``, the sum over ``over`` of products of two sources' elements.
+
+    Elements count from their zero points; the sum is requantized to the target's.
+    """
+
+    walk: Walk
+    over: Loop
+    multiplier: Multipliers
+    shift: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class ReduceElements(Op[PixelView]):
     """For each element of ``walk``, the sum or maximum over the loops ``over``.
 

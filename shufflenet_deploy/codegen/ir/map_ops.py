@@ -128,6 +128,17 @@ class Normalize(Op[PlanarView]):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MatMul(Op[PlanarView]):
+    """Sums of products over the axis before the last of ``extents``.
+
+    ``strides`` are those of both sources and of the target, 0 along axes that one has not.
+    """
+
+    extents: tuple[int, ...]
+    strides: tuple[Strides, Strides, Strides]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Reduce(Op[PlanarView]):
     """A reduction over the last ``reduced`` of ``extents``; the target has the others."""
 

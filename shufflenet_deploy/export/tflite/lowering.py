@@ -45,7 +45,11 @@ from shufflenet_deploy.export.tflite.pixel_shuffles import (
 )
 from shufflenet_deploy.export.tflite.pool_lowering import lower_adaptive_pool, lower_pool
 from shufflenet_deploy.export.tflite.program import TfliteProgram
-from shufflenet_deploy.export.tflite.reduction_lowering import lower_reduce, lower_softmax
+from shufflenet_deploy.export.tflite.reduction_lowering import (
+    lower_matmul,
+    lower_reduce,
+    lower_softmax,
+)
 from shufflenet_deploy.export.tflite.transposed_conv_lowering import lower_conv_transpose
 from shufflenet_deploy.network.graph import (
     AdaptiveAveragePool,
@@ -64,6 +68,7 @@ from shufflenet_deploy.network.graph import (
     Layer,
     LeakyRelu,
     LocalResponseNorm,
+    MatMul,
     Multiply,
     Normalize,
     Pad,
@@ -180,6 +185,7 @@ _LOWERINGS: dict[type[Layer], Callable[[GraphLowering, Any], None]] = {
     Add: lower_add,
     Multiply: lower_multiply,
     Arithmetic: lower_arithmetic,
+    MatMul: lower_matmul,
     Concat: lower_concat,
     Slice: lower_slice,
     Pad: lower_pad,

@@ -7,6 +7,7 @@ from shufflenet_deploy.export.tflite.program import TfliteOperation, TfliteProgr
 #: The first TensorFlow whose runtime knows every operation and version that is not listed below.
 _ALL_ELSE_SINCE = (1, 15, 0)
 _SINCE = {
+    ("BATCH_MATMUL", 1): (2, 3, 0),
     ("CONV_2D", 6): (2, 9, 0),
     ("DEPTH_TO_SPACE", 1): (2, 1, 0),
     ("DEPTH_TO_SPACE", 2): (2, 5, 0),
@@ -79,6 +80,7 @@ _MOST_TRANSPOSED_AXES = 5
 OPTIONS = {
     "ADD": "AddOptions",
     "AVERAGE_POOL_2D": "Pool2DOptions",
+    "BATCH_MATMUL": "BatchMatMulOptions",
     "CONCATENATION": "ConcatenationOptions",
     "CONV_2D": "Conv2DOptions",
     "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions",

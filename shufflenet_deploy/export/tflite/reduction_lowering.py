@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from shufflenet_deploy.export.tflite.graph_lowering import GraphLowering
-from shufflenet_deploy.network.graph import Reduce, ReduceKind, Softmax
+from shufflenet_deploy.network.graph import MatMul, Reduce, ReduceKind, Softmax
 
 _CODES = {ReduceKind.MEAN: "MEAN", ReduceKind.SUM: "SUM", ReduceKind.MAX: "REDUCE_MAX"}
 
@@ -36,6 +36,13 @@ def lower_softmax(lowering: GraphLowering, layer: Softmax) -> None:
     target = lowering.name_in(layer.output, order)
     lowering.reshape(done, target, shape, rearranges=known)
     lowering.place(layer.output, target, order)
+
+
+def lower_matmul(lowering: GraphLowering, layer: MatMul) -> None:
+    """Write the product of two computed matrices, which are the last two axes of their tensors."""
+    order = tuple(range(len(lowering.graph.shapes[layer.output])))
+    inputs = tuple(lowering.in_order(name, order) for name in layer.inputs)
+    lowering.emit(layer, "BATCH_MATMUL", inputs, {"adjX": False, "adjY": False}, order)
 
 
 def lower_reduce(lowering: GraphLowering, layer: Reduce) -> None:

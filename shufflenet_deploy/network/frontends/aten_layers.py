@@ -23,6 +23,7 @@ from shufflenet_deploy.network.graph import (
     DepthToSpace,
     FloatArray,
     LocalResponseNorm,
+    MatMul,
     Normalize,
     Pad,
     PadMode,
@@ -104,8 +105,25 @@ def _read_mm(builder: GraphBuilder, x: Any, *, mat2: Any) -> Value:
     return _dense(builder, x, mat2, None)
 
 
+def _read_matrix_product(builder: GraphBuilder, a: Any, *, mat2: Any) -> Value:
+    if not isinstance(a, Value) or not isinstance(mat2, Value):
+        builder.fail("multiplies constant and computed matrices one by one: use linear()")
+    return matrix_product(builder, a, mat2)
+
+
+def matrix_product(builder: GraphBuilder, a: Value, b: Value) -> Value:
+    """Append the products of two values' last two axes."""
+    if a.batch != b.batch or a.batch not in {None, 0} or len(a.shape) < 2:
+        builder.fail("multiplies matrices along the batch")
+    if a.shape[:-2] != b.shape[:-2] or a.shape[-1] != b.shape[-2]:
+        builder.fail(f"multiplies {a.shape} by {b.shape}, which is not supported")
+    return builder.emit(MatMul, (a, b), (*a.shape[:-1], b.shape[-1]), "matmul")
+
+
 def _dense(builder: GraphBuilder, x: Any, weight: Any, bias: FloatArray | None) -> Value:
     if isinstance(weight, Value) or not isinstance(x, Value):
+        if isinstance(weight, Value) and isinstance(x, Value) and bias is None:
+            return matrix_product(builder, x, weight)
         builder.fail("multiplies two computed matrices, which no exported graph can express")
     matrix = np.ascontiguousarray(array_of(weight).T)
     outputs, features = matrix.shape
@@ -419,6 +437,7 @@ LAYER_READERS: dict[str, Callable[..., Any]] = {
     "convolution": _read_convolution,
     "addmm": _read_addmm,
     "mm": _read_mm,
+    "bmm": _read_matrix_product,
     "native_batch_norm": _read_batch_norm,
     "_native_batch_norm_legit_no_training": _read_batch_norm_of_inference,
     "_native_batch_norm_legit": _read_batch_norm,

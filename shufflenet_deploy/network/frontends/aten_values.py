@@ -8,7 +8,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from shufflenet_deploy.network.frontends.aten_layers import array_of, read_response_norm
+from shufflenet_deploy.network.frontends.aten_layers import (
+    array_of,
+    matrix_product,
+    read_response_norm,
+)
 from shufflenet_deploy.network.frontends.graph_builder import GraphBuilder, Value, with_batch
 from shufflenet_deploy.network.frontends.recording import Unreadable
 from shufflenet_deploy.network.graph import (
@@ -371,6 +375,30 @@ def _read_log_softmax(builder: GraphBuilder, x: Value, *, dim: int, **_: Any) ->
     return builder.emit(Softmax, (x,), x.shape, axis=builder.axis(x, dim), logarithm=True)
 
 
+def _read_attention(
+    builder: GraphBuilder,
+    query: Value,
+    *,
+    key: Value,
+    value: Value,
+    is_causal: bool = False,
+    attn_mask: Any = None,
+    scale: Any = None,
+    **_: Any,
+) -> list[Value | None]:
+    if is_causal:
+        builder.fail("is causal attention, which is not supported")
+    rank = len(key.shape)
+    turned = builder.permuted(key, (*range(rank - 2), rank - 1, rank - 2), aside=True)
+    found = matrix_product(builder, query, turned)
+    factor = query.shape[-1] ** -0.5 if scale is None else float(scale)
+    found = _arithmetic(builder, ArithmeticKind.MULTIPLY, found, factor)
+    if attn_mask is not None:
+        found = _arithmetic(builder, ArithmeticKind.ADD, found, attn_mask)
+    shares = builder.emit(Softmax, (found,), found.shape, "softmax", axis=rank - 1)
+    return [matrix_product(builder, shares, value), None]
+
+
 def _reduction(kind: ReduceKind) -> Callable[..., Value]:
     def read(
         builder: GraphBuilder, x: Value, *, dim: Any = None, keepdim: bool = False, **_: Any
@@ -456,6 +484,8 @@ VALUE_READERS: dict[str, Callable[..., Any]] = {
     "elu": _read_elu,
     "celu": _read_celu,
     "_softmax": _read_softmax,
+    "_safe_softmax": _read_softmax,
+    "_scaled_dot_product_flash_attention_for_cpu": _read_attention,
     "_log_softmax": _read_log_softmax,
     "mean": _reduction(ReduceKind.MEAN),
     "sum": _reduction(ReduceKind.SUM),

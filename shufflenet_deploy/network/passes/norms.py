@@ -25,6 +25,7 @@ from shufflenet_deploy.network.graph import (
     Power,
     Reduce,
     ReduceKind,
+    Reshape,
 )
 from shufflenet_deploy.network.passes.rewriting import alive, connected
 
@@ -36,7 +37,52 @@ def normalized(graph: Graph) -> Graph:
     """The graph with its norms as layers, which take up the constants that follow them."""
     if not any(isinstance(layer, (Normalize, Power)) for layer in graph.layers):
         return graph
-    return _with_constants(_recognised(graph))
+    return _with_constants(_grouped(_recognised(graph)))
+
+
+def _grouped(graph: Graph) -> Graph:
+    """Norms of rows, of which each is some channels of a map, as norms of groups."""
+    producers = {layer.output: layer for layer in graph.layers}
+    alone = graph.only_users()
+    layers = tuple(_groups_of(layer, producers, alone, graph) or layer for layer in graph.layers)
+    return alive(replace(graph, layers=layers))
+
+
+def _groups_of(
+    layer: Layer, producers: dict[str, Layer], alone: dict[str, Layer], graph: Graph
+) -> Normalize | None:
+    """The norm of groups that ends with this reshape, if it is one."""
+    norm = producers.get(layer.inputs[0])
+    if not isinstance(layer, Reshape) or not isinstance(norm, Normalize):
+        return None
+    rows = producers.get(norm.inputs[0])
+    whole = graph.shapes[layer.output]
+    if not isinstance(rows, Reshape) or graph.shapes[rows.inputs[0]] != whole:
+        return None
+    groups, *rest = graph.shapes[norm.output]
+    in_rows = norm.axes == tuple(range(1, 1 + len(rest))) and norm.groups == 1
+    if not in_rows or norm.output not in alone or whole[0] % groups:
+        return None
+    ones = (1,) * (len(whole) - 1)
+    arrays = [one.reshape(len(one), -1) for one in (norm.scale, norm.shift)]
+    if any(array.shape[1] != 1 for array in arrays):
+        return None
+    scale, shift = (
+        _whole(np.repeat(array, whole[0] // len(array)).reshape(-1, *ones)) for array in arrays
+    )
+    axes, count = tuple(range(len(whole))), groups
+    if groups == whole[0] and len(whole) > 1:
+        axes, count = axes[1:], 1  # Each channel by itself.
+    return Normalize(
+        name=norm.name,
+        inputs=rows.inputs,
+        output=layer.output,
+        axes=axes,
+        groups=count,
+        epsilon=norm.epsilon,
+        scale=scale,
+        shift=shift,
+    )
 
 
 def _recognised(graph: Graph) -> Graph:

@@ -164,7 +164,7 @@ def reductions(drawing, size):
 
 
 def norms(drawing, size):
-    """Norms over every set of axes, in groups, and powers."""
+    """Norms over every set of axes, in groups, powers, and products of computed matrices."""
     d = drawing(5, *size, seed=8)
     x = d.conv("input", 12)
     flat = d.reshaped(x, 3, 4, *size)
@@ -176,6 +176,10 @@ def norms(drawing, size):
     made += [d.normalized(d.flatten(x), (0,)), d.normalized(d.adaptive(x, (1, 1)), (0,))]
     made.append(d.conv(d.normalized(d.conv(x, 8), (0,)), 5, (3, 3), (1, 1), (1, 1, 1, 1)))
     made.append(d.concat(d.normalized(x, (0,)), d.elementwise(d.normalized(x, (0,)), "gelu")))
+    rows, columns = d.reshaped(x, 3, 4, *size), d.reshaped(x, 3, 4, size[1], size[0])
+    made += [d.matmul(rows, columns), d.matmul(columns, rows), d.matmul(x, d.permuted(x, 0, 2, 1))]
+    pixels = d.reshaped(x, 12, int(np.prod(size)))
+    made += [d.matmul(pixels, d.permuted(pixels, 1, 0)), d.matmul(d.permuted(pixels, 1, 0), pixels)]
     square = d.combined("add", d.combined("multiply", x, x), np.float32([0.3]))
     made += [d.power(square, exponent) for exponent in (0.5, -0.5, 1.7, -2.0, 3.0)]
     made += [d.power(d.flatten(square), 0.5), d.power(d.reshaped(square, 3, 4, *size), -0.5)]

@@ -273,6 +273,20 @@ def test_norms(shape):
     assert found["RSQRT"] == len(outputs)
 
 
+def test_products_of_computed_matrices():
+    layers = [
+        conv(3, 4),
+        layer(g.Permute, "turned", "conv", order=(0, 2, 1)),
+        layer(g.MatMul, "maps", "conv", "turned"),
+        layer(g.Reshape, "rows", "conv", shape=(4, 30)),
+        layer(g.Permute, "columns", "rows", order=(1, 0)),
+        layer(g.MatMul, "small", "rows", "columns"),
+        layer(g.MatMul, "large", "columns", "rows"),
+    ]
+    graph = graph_of(*layers, shape=(3, 5, 6), outputs=("maps", "small", "large"))
+    assert both(graph, floats=True)["BATCH_MATMUL"] == 3
+
+
 def test_powers():
     layers = [
         layer(g.Elementwise, "positive", activation=g.Activation.SIGMOID),

@@ -123,6 +123,27 @@ class Gated(nn.Module):
         return grown, functional.elu(near), functional.leaky_relu(moved).softmax(1)
 
 
+class Normed(nn.Module):
+    """Layer, group and instance norms, a block with channels last, and a written root."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 4, 4)
+        self.norm = nn.LayerNorm(8)
+        self.grow = nn.Linear(8, 16)
+        self.shrink = nn.Linear(16, 8)
+        self.groups = nn.GroupNorm(2, 8)
+        self.instance = nn.InstanceNorm2d(8, affine=True)
+
+    def forward(self, x):
+        x = self.stem(x)
+        y = self.norm(x.permute(0, 2, 3, 1))
+        x = x + self.shrink(functional.gelu(self.grow(y))).permute(0, 3, 1, 2)
+        x = self.groups(x) + self.instance(x)
+        size = torch.sqrt(x.square().sum((2, 3), keepdim=True))
+        return x * (size / size.mean(1, keepdim=True))
+
+
 def convolution(name, bottom, outputs, more):
     return caffe.layer(
         "Convolution", name, bottom, name, f"convolution_param {{ num_output: {outputs} {more} }}"
@@ -142,7 +163,7 @@ def caffe_weights(module, norms):
     return weights
 
 
-@pytest.fixture(scope="module", params=[Residual, Shuffled, Gated])
+@pytest.fixture(scope="module", params=[Residual, Shuffled, Gated, Normed])
 def network(request, tmp_path_factory):
     """A module, and its graphs by spelling."""
     torch.manual_seed(0)

@@ -133,7 +133,7 @@ def test_nested_groups_end(tmp_path):
         (onnx_nets.model([node("Relu", "x")], image=(1, 3)), "has 2 axes"),
         (onnx_nets.model([node("Relu", "x")], image=(1, 3, "H", "W")), "of any size: state the"),
         (onnx_nets.model([node("Erf", "x")]), "'y' is Erf outside of GELU and Mish"),
-        (onnx_nets.model([node("MatMul", "x x")]), "multiplies two computed matrices"),
+        (onnx_nets.model([node("MatMul", "x x")]), "which do not fit"),
         (onnx_nets.model([node("Relu", "x\x1b[31m")]), "reads 'x?[31m'"),
     ],
 )

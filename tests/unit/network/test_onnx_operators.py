@@ -327,6 +327,13 @@ def test_operators_of_one_tensor(tmp_path, operator, constants, attributes, opse
     )
 
 
+@pytest.mark.parametrize("image", [(1, 3, 4, 5), (1, 1, 4, 5)])
+def test_products_of_computed_matrices(tmp_path, image):
+    nodes = [node("Transpose", "x", "t", perm=[0, 1, 3, 2]), node("MatMul", "x t")]
+    proto = onnx_nets.model(nodes, {}, image=image)
+    compare(tmp_path, proto, np.random.default_rng(0).normal(size=image).astype(np.float32))
+
+
 @pytest.mark.parametrize("operator", ["Sub", "Div"])
 def test_a_constant_on_the_left(tmp_path, operator):
     proto = onnx_nets.model([node(operator, "c x")], {"c": PER_CHANNEL}, image=(1, 3, 2, 2))

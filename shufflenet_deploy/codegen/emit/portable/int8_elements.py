@@ -198,6 +198,27 @@ def _combined(op: ir.ElementArithmetic) -> str:
             return f"({total} + ({start})) >> {shift}"
 
 
+def sum_products(op: ir.SumProducts, unit: Int8Unit) -> None:
+    """Emit a sum of products of two sources for each of the target's elements."""
+    loops = _ordered(op, op.walk)
+    every = [*loops, op.over]
+    code = CWriter(depth=1)
+    with _nested(code, loops):
+        code("int32_t total = 0;")
+        with _nested(code, [op.over]):
+            a, b = (
+                f"{name}[{_address(view, every, at, _NAMES)}] - ({view.zero_point})"
+                for at, (name, view) in enumerate(zip("xr", op.sources, strict=True))
+            )
+            code(f"total += ({a}) * ({b});")
+        near = f"requantize(total, {_factor(op.multiplier)}, {op.shift})"
+        value = f"saturate_8({near} + ({op.target.zero_point}))"
+        code(f"y[{_address(op.target, loops, -1, _NAMES)}] = (byte){value};")
+    head = "LOOP void @(const byte *restrict x, const byte *restrict r, "
+    name = unit.kernel("matmul", f"{head}byte *restrict y{RANGE_PARAMS})", code, "scalar")
+    _call_walk(name, op, unit, op.walk, each=2 * op.over.count)
+
+
 def reduce_elements(op: ir.ReduceElements, unit: Int8Unit) -> None:
     """Emit a sum or maximum of many elements for each of the target's."""
     loops = _ordered(op, op.walk)

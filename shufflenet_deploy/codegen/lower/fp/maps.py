@@ -35,6 +35,7 @@ from shufflenet_deploy.network.graph import (
     FloatArray,
     Layer,
     LeakyRelu,
+    MatMul,
     Pad,
     PadMode,
     Permute,
@@ -157,6 +158,25 @@ def _constant(constant: FloatArray, to: Shape) -> ir.Operand:
     """A constant, broadcast to a shape."""
     strides = broadcast(row_major(constant.shape), constant.shape, to)
     return ir.Operand(strides=strides, constant=np.ascontiguousarray(constant, np.float32).ravel())
+
+
+def matmul(layer: MatMul, assigner: PlanarAssigner) -> None:
+    """Lower the product of two computed matrices: loops over (..., m, k, n)."""
+    shapes = assigner.graph.shapes
+    one, two = (assigner.read(value) for value in layer.inputs)
+    target = assigner.buffer_of(layer.output)
+    a, b = (strides_of(view, shapes[v]) for view, v in zip((one, two), layer.inputs, strict=True))
+    y = strides_of(target, shapes[layer.output])
+    rows = (*a[:-1], a[-1], 0), (*b[:-2], 0, *b[-2:]), (*y[:-1], 0, y[-1])
+    assigner.emit(
+        ir.MatMul(
+            name=layer.name,
+            sources=(one, two),
+            target=target,
+            extents=(*shapes[layer.inputs[0]], shapes[layer.output][-1]),
+            strides=rows,
+        )
+    )
 
 
 # -- moves ------------------------------------------------------------------------------------

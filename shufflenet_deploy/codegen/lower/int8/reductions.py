@@ -12,7 +12,7 @@ from shufflenet_deploy.codegen.lower.int8 import pooling, walks
 from shufflenet_deploy.codegen.lower.int8.buffer_assignment import NhwcAssigner, Target
 from shufflenet_deploy.codegen.lower.int8.requantize import quantize_multiplier
 from shufflenet_deploy.errors import ExportError
-from shufflenet_deploy.network.graph import Activation, Reduce, ReduceKind, Softmax
+from shufflenet_deploy.network.graph import Activation, MatMul, Reduce, ReduceKind, Softmax
 
 _INT32_MAX = 2**31 - 1
 _BYTE_MAX = 255
@@ -66,6 +66,37 @@ def reduce(layer: Reduce, assigner: NhwcAssigner) -> None:
         )
 
     op, to = assigner.with_requantize_fallback(assigner.target(layer, Activation.NONE), reduction)
+    assigner.emit(op)
+    assigner.emit_epilogue(layer.name, to)
+
+
+def matmul(layer: MatMul, assigner: NhwcAssigner) -> None:
+    """Lower the product of two computed matrices."""
+    shapes = assigner.graph.shapes
+    one, two = assigner.read(layer), assigner.read(layer, 1)
+    a, b, y = (walks.axis_steps(shapes[name]) for name in (*layer.inputs, layer.output))
+    outer = len(a) - 2
+    counts = shapes[layer.output]
+    count = shapes[layer.inputs[0]][-1]
+    if _BYTE_MAX**2 * count > _INT32_MAX:
+        raise ExportError(f"{layer.name}: a sum of {count} products is too large for int8")
+    walk = walks.walk(counts, (*a[:-1], walks.ORIGIN), (*b[:outer], walks.ORIGIN, b[-1]), y)
+    over = ir.Loop(count=count, steps=(a[-1], b[outer], walks.ORIGIN))
+
+    def product(view: PixelView) -> ir.SumProducts:
+        ratio = one.scale * two.scale / view.scale
+        multiplier, shift = quantize_multiplier(layer.name, assigner.arithmetic, np.array([ratio]))
+        return ir.SumProducts(
+            name=layer.name,
+            sources=(one, two),
+            target=view,
+            walk=walk,
+            over=over,
+            multiplier=multiplier,
+            shift=shift,
+        )
+
+    op, to = assigner.with_requantize_fallback(assigner.target(layer, Activation.NONE), product)
     assigner.emit(op)
     assigner.emit_epilogue(layer.name, to)
 

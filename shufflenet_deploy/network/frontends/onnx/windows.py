@@ -17,6 +17,7 @@ from shufflenet_deploy.network.graph import (
     ConvTranspose,
     Dense,
     FloatArray,
+    MatMul,
     Pair,
     PoolKind,
     Reduce,
@@ -194,7 +195,7 @@ def _gemm(node: Node) -> Tensor:
 def _matmul(node: Node) -> Tensor:
     left, right = node.inputs[0], node.inputs[1]
     if isinstance(left, Tensor) and isinstance(right, Tensor):
-        node.fail("multiplies two computed matrices, as attention does: no layer here does")
+        return _of_matrices(node, left, right)
     if isinstance(left, Tensor):
         weight = without_leading_ones(node.constant(1))
         if weight.ndim != 2:
@@ -206,6 +207,19 @@ def _matmul(node: Node) -> Tensor:
     axis = len(tensor.value.shape) - 2
     made = _contracted(node, tensor.value, axis, float_array(weight), None)
     return Tensor(made, (*tensor.shape[:-2], weight.shape[0], tensor.shape[-1]))
+
+
+def _of_matrices(node: Node, left: Tensor, right: Tensor) -> Tensor:
+    """The product of two computed tensors, which must have the same axes before the last two."""
+    a, b = left.shape, right.shape
+    if len(a) < 2 or len(a) != len(b) or a[:-2] != b[:-2] or a[-1] != b[-2]:
+        node.fail(f"multiplies {a} by {b}, which do not fit")
+    shape, values = (*a[:-1], b[-1]), [left.value, right.value]
+    if len(a) == 2:
+        # The first axis of a matrix is no batch, even if it is one.
+        pairs = zip(values, (a, b), strict=True)
+        values = [node.builder.reshaped(value, whole) for value, whole in pairs]
+    return Tensor(node.builder.emit(MatMul, *values), shape)
 
 
 def without_leading_ones(array: Any) -> FloatArray:

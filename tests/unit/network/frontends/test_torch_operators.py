@@ -24,6 +24,7 @@ from shufflenet_deploy.network.graph import (
     Flatten,
     LeakyRelu,
     LocalResponseNorm,
+    MatMul,
     Multiply,
     Normalize,
     Pad,
@@ -114,6 +115,12 @@ def mlp(x):
     return x + (functional.linear(hidden, MATRIX.T) * SCALES.view(8)).permute(0, 3, 1, 2)
 
 
+def attention(x, heads=2, mask=None):
+    q, k, v = x.reshape(1, heads, 8 // heads, -1).transpose(2, 3).chunk(3, 2)
+    made = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    return made.transpose(2, 3).reshape(1, 8, 3, 12)
+
+
 SCALES = torch.arange(1.0, 9).view(8, 1, 1)
 MATRIX = torch.randn(12, 8, generator=torch.manual_seed(3))
 
@@ -144,6 +151,20 @@ MATRIX = torch.randn(12, 8, generator=torch.manual_seed(3))
 def test_norms_and_powers(module, kinds):
     graph = check(module, channels=8, kinds=kinds)
     assert not any(isinstance(layer, Permute) for layer in graph.layers)
+
+
+@pytest.mark.parametrize(
+    ("function", "products"),
+    [
+        (attention, 2),
+        (lambda x: attention(x, mask=torch.ones(36, 36).tril()), 2),
+        (lambda x: x @ x.transpose(2, 3), 1),
+        (lambda x: torch.bmm(x.flatten(2), x.flatten(2).transpose(1, 2)).softmax(-1), 1),
+    ],
+)
+def test_products_of_computed_matrices(function, products):
+    graph = check(of(function), channels=8, batch=1)
+    assert sum(isinstance(layer, MatMul) for layer in graph.layers) == products
 
 
 def test_a_batch_norm_without_statistics_is_an_instance_norm_of_one_image():
@@ -385,7 +406,6 @@ def test_writes_in_place_are_seen_through_every_view():
         (functional.softplus, "Softplus outside of GELU and Mish"),
         (lambda x: functional.layer_norm(x, x.shape[1:], x[0]), "scales by computed numbers"),
         (lambda x: x.norm(p=3, dim=1), "a norm of the order 3"),
-        (lambda x: x @ x.transpose(2, 3), "bmm"),
         (lambda x: functional.interpolate(x, scale_factor=2, mode="bicubic"), "bicubic"),
         (lambda x: functional.interpolate(x, scale_factor=1.3), "no whole number of pixels"),
         (lambda x: functional.dropout(x, training=True), "draws random numbers"),
