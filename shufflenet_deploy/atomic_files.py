@@ -8,6 +8,7 @@ package are found wherever it is installed.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -225,8 +226,8 @@ def sha256_file(path: Path) -> str:
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path next to ``path``; rename it over ``path`` when the block succeeds.
 
-    When the block raises, the temporary file is removed and ``path`` stays as it was. What the
-    block makes executable stays so.
+    When the block raises, the temporary file is removed, with folders that were made for it, and
+    ``path`` stays as it was. What the block makes executable stays so.
 
     Raises:
         UsageError: the folder cannot be created or written, or ``path`` is a folder, a device or a
@@ -235,6 +236,7 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         if path.exists() and not path.is_file():
             raise UsageError(f"cannot write to {path}: it is no regular file; name a file")
+        made = [folder for folder in path.parents if not folder.exists()]
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(
             dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix
@@ -254,6 +256,9 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            for folder in made:
+                folder.rmdir()
         raise
 
 

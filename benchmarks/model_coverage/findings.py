@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 from model_coverage.networks import Network
 
@@ -22,7 +23,8 @@ class Finding:
     """One stage of one network: whether it passed, why not, and how near it came.
 
     ``stage`` is ``BUILT`` for networks that are not counted. ``sqnr_db`` is a file's against the
-    module; ``size`` is the height and width of the images.
+    module; ``size`` is the height and width of the images. ``statistics`` of the normalisations
+    are those of images, or drawn.
     """
 
     source: str
@@ -34,6 +36,7 @@ class Finding:
     size: str = ""
     secs: float = 0.0
     sqnr_db: float | None = None
+    statistics: Literal["drawn", "images"] = "drawn"
 
     @property
     def key(self) -> tuple[str, str, str]:

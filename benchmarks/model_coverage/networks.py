@@ -71,6 +71,9 @@ _OTHER_TASKS = {
 #: More parameters than this are no small network.
 MOST_PARAMETERS = 60_000_000
 
+#: Images that the statistics of normalisations are taken from.
+_IMAGES = 8
+
 Source = Literal["pytorchcv", "timm"]
 
 
@@ -127,19 +130,38 @@ def find_timm() -> None:
         torch.library.define(f"torchvision::{name}", operator)
 
 
-def drawn(source: Source, name: str) -> nn.Module:
+def drawn(source: Source, name: str, height: int, width: int) -> nn.Module:
     """A network as a callable of ``--model``: weights and statistics of torch's generator."""
-    module, _, _ = Network(source, name).build()
-    draw_statistics(module)
+    module, _, channels = Network(source, name).build()
+    draw_statistics(module, (channels, height, width))
     return module
 
 
-def draw_statistics(module: nn.Module) -> None:
-    """Normalisation that matters, so that folding it wrongly shows."""
-    for part in module.modules():
-        if isinstance(part, nn.BatchNorm2d) and part.running_mean is not None:
-            nn.init.normal_(part.running_mean, std=0.1)
-            nn.init.uniform_(part.running_var, 0.7, 1.4)  # type: ignore[arg-type]
-            if part.affine:
-                nn.init.uniform_(part.weight, 0.7, 1.4)
-                nn.init.normal_(part.bias, std=0.1)
+def draw_statistics(module: nn.Module, shape: tuple[int, int, int]) -> None:
+    """Normalisation that matters, so that folding it wrongly shows.
+
+    Scales and offsets are drawn; means and variances are those of random images (C, H, W). Drawn
+    ones would let values grow until float32 itself loses most of the digits of an output.
+    """
+    norms = [part for part in module.modules() if isinstance(part, nn.BatchNorm2d)]
+    for norm in norms:
+        if norm.affine:
+            nn.init.uniform_(norm.weight, 0.7, 1.4)
+            nn.init.normal_(norm.bias, std=0.1)
+        norm.momentum = None
+    if not norms:
+        return
+    module.train()
+    try:
+        with torch.no_grad():
+            module(_images(shape))
+    finally:
+        module.eval()
+
+
+def _images(shape: tuple[int, int, int]) -> torch.Tensor:
+    """Random images that differ in the large, as photographs do, and not in every pixel alone."""
+    channels, height, width = shape
+    coarse = torch.randn(_IMAGES, channels, 5, 5)
+    spread = nn.functional.interpolate(coarse, (height, width), mode="bilinear")
+    return torch.randn(_IMAGES, channels, 1, 1) + spread + 0.3 * torch.randn(_IMAGES, *shape)

@@ -13,8 +13,10 @@ What `--model` takes of other people's networks: the first network of each famil
 sixty of timm's ({timm}), of at most {millions} million parameters. This page is written by
 `PYTHONPATH=benchmarks python -m model_coverage --markdown docs/coverage.md`.
 
-Weights and statistics are drawn at random; images are {size} where a network allows it, and of its
-own size otherwise. Files were made and run on {machine}.
+Weights are drawn at random; means and variances of the normalisations are those of random
+images{drawn}.
+Images are {size} where a network allows it, and of its own size otherwise. Files were made and run
+on {machine}.
 
 - *read*: the module becomes a graph;
 - *interpreter*: the graph computes what the module does, within 0.001 of the largest value, less
@@ -34,6 +36,14 @@ _TITLES = {
     "native": "native fp32",
     "native-int8": "native int8",
 }
+
+
+def _drawn(found: Mapping[Network, ByStage]) -> str:
+    count = sum(
+        any(one.statistics == "drawn" and one.stage != BUILT for one in stages.values())
+        for stages in found.values()
+    )
+    return f" (of {count} networks they are drawn, too)" if count else ""
 
 
 def summary(found: Mapping[Network, ByStage]) -> Iterator[str]:
@@ -95,7 +105,11 @@ def markdown(found: Mapping[Network, ByStage], machine: str) -> str:
         "# Networks of others, counted",
         "",
         _INTRODUCTION.format(
-            timm=TIMM, millions=MOST_PARAMETERS // 1_000_000, size=common, machine=machine
+            drawn=_drawn(found),
+            timm=TIMM,
+            millions=MOST_PARAMETERS // 1_000_000,
+            size=common,
+            machine=machine,
         ),
         *summary(found),
         "",

@@ -86,10 +86,13 @@ class _Subject:
         parameters = sum(one.numel() for one in self._module.parameters())
         if parameters > MOST_PARAMETERS:
             return f"has {parameters / 1e6:.0f} million parameters"
-        draw_statistics(self._module)
         small = (min(own[0], side), min(own[1], side))
         height, width = small if self._runs(small) else own
         self._size = Resolution(height=height, width=width)
+        try:
+            draw_statistics(self._module, (self._channels, height, width))
+        except Exception as error:  # noqa: BLE001 - somebody else's code
+            return f"cannot be run: {_line(error)}"
         return ""
 
     def _runs(self, size: tuple[int, int]) -> bool:
@@ -112,6 +115,7 @@ class _Subject:
             size=str(self._size or ""),
             secs=round(secs, 1),
             sqnr_db=result.sqnr_db,
+            statistics="images",
         )
 
     def result(self, stage: str, folder: Path) -> _Result:
@@ -139,13 +143,19 @@ class _Subject:
 
     def _file(self, stage: str, folder: Path) -> _Result:
         """Export a file as a user would, and see whether it was validated."""
+        assert self._size is not None
         file_format, precision = _FILES[stage]
         made = folder / stage
         try:
             artifact = sd.export(
                 _CALLABLE,
                 network={
-                    "arguments": {"source": self._network.source, "name": self._network.name},
+                    "arguments": {
+                        "source": self._network.source,
+                        "name": self._network.name,
+                        "height": self._size.height,
+                        "width": self._size.width,
+                    },
                     "name": f"{self._network.source}-{self._network.name}",
                     "channels": self._channels,
                 },

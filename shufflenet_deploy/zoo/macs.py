@@ -72,15 +72,21 @@ def run_shapes(
     Raises:
         UsageError: the network cannot take an image of this size.
     """
+    # A module that is there under two paths is named once: what is tied is put back wrongly.
     state: dict[str, Any] = {
-        name: torch.empty_like(tensor, device="meta")
-        for name, tensor in (*module.named_parameters(), *module.named_buffers())
+        f"{path}.{name}".lstrip("."): torch.empty_like(tensor, device="meta")
+        for path, part in module.named_modules()
+        for name, tensor in (
+            *part.named_parameters(recurse=False, remove_duplicate=False),
+            *part.named_buffers(recurse=False, remove_duplicate=False),
+        )
     }
     shape = (1, channels, resolution.height, resolution.width)
     counter = FlopCounterMode(display=False)
     try:
         with torch.no_grad(), counter:
-            functional_call(module, state, (torch.empty(shape, device="meta"),))
+            image = torch.empty(shape, device="meta")
+            functional_call(module, state, (image,), tie_weights=False)
     except Exception as error:
         if any(tensor.is_meta for tensor in module.parameters()):
             raise _unsuitable(resolution, name, error) from error

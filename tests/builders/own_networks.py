@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from PIL import Image
+
 NETWORK = '''
 """A user's file: a network, and callables that go wrong."""
-from torch import nn, ones
+from torch import fft, nn, ones
 from blocks import block
 
 
@@ -51,6 +53,17 @@ class Maps(Net):
         return early, self.features[1](early)
 
 
+class Named(Net):
+    def forward(self, x):
+        early = self.features[0](x)
+        return {"logits": self.head(self.features[1](early).mean((2, 3))), "early": early}
+
+
+class Fourier(Net):
+    def forward(self, x):
+        return self.head(fft.rfft2(self.features(x)).real.mean((2, 3)))
+
+
 class Nothing(Net):
     def forward(self, x):
         return x + x.clamp(0, 1)
@@ -80,4 +93,11 @@ def write(folder: Path) -> Path:
     (folder / "blocks.py").write_text(BLOCKS)
     path = folder / "mine.py"
     path.write_text(NETWORK)
+    return path
+
+
+def picture(folder: Path) -> Path:
+    """A picture of no particular thing."""
+    path = folder / "picture.png"
+    Image.linear_gradient("L").convert("RGB").save(path)
     return path

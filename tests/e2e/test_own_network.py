@@ -12,6 +12,7 @@ from pathlib import Path
 
 import own_networks
 import pytest
+from command_line import typed
 
 import shufflenet_deploy as sd
 from shufflenet_deploy.records import Artifact
@@ -104,6 +105,34 @@ def test_several_outputs_in_every_format(folder: Path) -> None:
         shapes = [output["shape"] for output in file["outputs"]]
         assert sorted(math.prod(shape) for shape in shapes) == [8 * 4 * 4, 4 * 8 * 8]
         assert (file["parity"]["passed"], file["parity"]["top1_agreement"]) == (True, None)
+
+
+def test_outputs_of_a_dictionary_keep_their_names(folder: Path) -> None:
+    named = ("--model", "own/mine.py:Named", "--resolution", "16x16")
+    formats = ("--fmt", "onnx,tflite,native", "--machine", "host", "-p", "fp32", "--json")
+    files = [
+        one["artifact"]
+        for one in json.loads(typed("export", *named, *formats, cwd=folder).stdout)["files"]
+    ]
+    answers = set()
+    for file in files:
+        outputs = {output["name"]: math.prod(output["shape"]) for output in file["outputs"]}
+        assert outputs == {"logits": 5, "early": 4 * 8 * 8}
+        words = ("classify", "--model", file["path"], own_networks.picture(folder), "--json")
+        found = json.loads(typed(*words, cwd=folder).stdout)
+        answers.add(tuple(guess["index"] for guess in found["classes"]))
+    assert len(answers) == 1
+    assert sorted(*answers) == [0, 1, 2, 3, 4]
+    done = typed("emit-c", *named, "--out", "c", cwd=folder)
+    assert done.stdout.startswith("Named at 16x16, fp32")
+    assert '#define NET_OUTPUT_1_NAME "early"' in (folder / "c" / "net.h").read_text()
+
+
+def test_an_operator_that_no_graph_has_is_the_users_mistake(folder: Path) -> None:
+    named = ("--model", "own/mine.py:Fourier", "--resolution", "16x16", "--fmt", "native")
+    done = typed("export", *named, "--out", "a/b", cwd=folder)
+    assert "Fourier: forward() computes fft_r2c()" in done.stderr
+    assert (done.returncode, (folder / "a").exists()) == (2, False)
 
 
 def test_a_network_that_multiplies_nothing(folder: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from shufflenet_deploy import zoo
 from shufflenet_deploy.errors import UsageError
@@ -180,3 +181,13 @@ def test_pools_that_round_up_need_multiples_of_32():
 def test_an_image_too_small_is_refused():
     with pytest.raises(UsageError, match="16x16"):
         zoo.complexity_of("alexnet", Resolution(height=16, width=16))
+
+
+def test_a_layer_that_is_there_twice_keeps_its_weights():
+    shared = nn.Conv2d(3, 3, 3, padding=1)
+    tied = nn.Conv2d(3, 3, 3, padding=1)
+    tied.weight = shared.weight
+    module = nn.Sequential(shared, nn.Sequential(shared, nn.ReLU()), tied).eval()
+    counted = zoo.complexity(module, Resolution(height=8, width=8))
+    assert counted.multiply_adds == 3 * 8 * 8 * 3 * 3 * 9
+    assert not any(tensor.is_meta for tensor in module.state_dict().values())

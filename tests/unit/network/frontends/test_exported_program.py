@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.network import interpreter
-from shufflenet_deploy.network.frontends.exported_program import load
+from shufflenet_deploy.network.frontends.exported_program import image_shape, load
 from shufflenet_deploy.network.frontends.torch import trace
 from shufflenet_deploy.network.graph import Graph
 from shufflenet_deploy.records import Resolution
@@ -94,7 +94,9 @@ def test_a_file_gives_the_graph_of_its_module(exported, tmp_path, decomposed):
         actual = dict(interpreter.execute(graph, image.numpy()))[name]
         torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
     assert graph.layers[0].name == "stem.0"
-    torch.testing.assert_close(loaded(image)[0], module(image)["logits"])
+    assert image_shape(path) == (3, 8, 10)
+    assert graph.outputs == wanted.outputs == ("logits", "map")
+    torch.testing.assert_close(loaded(image)["logits"], module(image)["logits"])
 
 
 def test_a_batch_that_may_vary(tmp_path):
