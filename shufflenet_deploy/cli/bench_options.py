@@ -233,6 +233,15 @@ BackgroundLoad = Annotated[
         rich_help_panel=_HOW,
     ),
 ]
+EndToEnd = Annotated[
+    str | None,
+    typer.Option(
+        metavar="IMAGE|FOLDER",
+        help="Also take images through decode, resize, normalise, infer and top-k on the target."
+        " [default: none]",
+        rich_help_panel=_HOW,
+    ),
+]
 Energy = Annotated[
     bool,
     typer.Option(

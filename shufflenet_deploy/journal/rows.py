@@ -16,6 +16,7 @@ from shufflenet_deploy.records import (
     Evaluation,
     Metric,
     Paced,
+    Pipeline,
     Record,
     Run,
     SuiteNote,
@@ -120,6 +121,6 @@ def note_row(note: SuiteNote) -> dict[str, Any]:
 TABLES: tuple[tuple[sa.Table, Callable[[Any], dict[str, Any]], tuple[type, ...]], ...] = (
     (schema.suites, note_row, (SuiteNote,)),
     (schema.runs, run_row, (Run,)),
-    (schema.observations, observation_row, (Sustained, CrossCheck, Paced)),
+    (schema.observations, observation_row, (Sustained, CrossCheck, Paced, Pipeline)),
     (schema.evaluations, evaluation_row, (Evaluation,)),
 )
