@@ -7,7 +7,8 @@ r"""Runs images through everything that an application does with one, and times 
 Stages, each on the clock of the others: decode (the file's bytes to RGB, by Pillow), resize (scale
 and centre crop, by Pillow), normalise (bytes to the input's numbers and layout, by numpy), infer
 (the input into the runtime, the call, the output out of it), top-k (the five best classes). All
-runtimes go the same way; a native program is one more, which takes inputs through a pipe.
+runtimes go the same way. A native program takes inputs through a pipe, which an application that is
+linked with the network does not have: its infer is the call as it reports it, and pipe is the rest.
 
 Prints exactly one JSON object. Needs what ``agent.pyz`` needs, that file, and Pillow.
 """
@@ -24,7 +25,7 @@ import time
 
 SCHEMA = 1
 NAME = "shufflenet-deploy pipeline"
-STAGES = ("decode", "resize", "normalise", "infer", "top-k")
+STAGES = ("decode", "resize", "normalise", "infer", "pipe", "top-k")
 TOP = 5
 LONGEST_ASPECT = 16
 LUMINANCE = (0.299, 0.587, 0.114)
@@ -69,7 +70,9 @@ class NativeProgram:
         def run():
             self._process.stdin.write(self._input)
             self._process.stdin.flush()
-            self._output = self._read(self._output_bytes)
+            answer = self._read(8 + self._output_bytes)
+            (self.call_ns,) = struct.unpack_from("<q", answer)
+            self._output = answer[8:]
 
         return run
 
@@ -163,7 +166,7 @@ class Pipeline:
         self._invoke = engine.invoker()
 
     def once(self, content):
-        """The moments between the stages in ns, and the best classes."""
+        """The ns of each stage, of all together, and the best classes."""
         clock = time.perf_counter_ns
         moments = [clock()]
         image = decode(content)
@@ -178,7 +181,9 @@ class Pipeline:
         moments.append(clock())
         best = top_classes(output)
         moments.append(clock())
-        return moments, best
+        spans = [after - before for before, after in zip(moments, moments[1:])]
+        call = min(getattr(self._engine, "call_ns", spans[3]), spans[3])
+        return [*spans[:3], call, spans[3] - call, spans[4]], moments[-1] - moments[0], best
 
 
 def read(path):
@@ -190,7 +195,7 @@ def read(path):
 def sample(pipeline, contents, shared):
     """Warm up, then time images in turn; samples by stage, totals, and the classes of each."""
     clock = time.perf_counter_ns
-    tops = [pipeline.once(content)[1] for content in contents]
+    tops = [pipeline.once(content)[2] for content in contents]
     began, count = clock(), 0
     while count < shared.warmup_runs or clock() - began < shared.warmup_secs * 1e9:
         pipeline.once(contents[count % len(contents)])
@@ -199,10 +204,10 @@ def sample(pipeline, contents, shared):
     totals = []
     started = clock()
     while True:
-        moments, _ = pipeline.once(contents[len(totals) % len(contents)])
-        for name, before, after in zip(STAGES, moments, moments[1:]):
-            stages[name].append(after - before)
-        totals.append(moments[-1] - moments[0])
+        spans, total, _ = pipeline.once(contents[len(totals) % len(contents)])
+        for name, span in zip(STAGES, spans):
+            stages[name].append(span)
+        totals.append(total)
         elapsed = clock() - started
         enough = len(totals) >= shared.min_runs and elapsed >= shared.min_secs * 1e9
         if enough or elapsed >= shared.max_secs * 1e9:

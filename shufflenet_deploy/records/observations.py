@@ -152,9 +152,9 @@ class Pipeline(Record):
     """One process of one cell that took images through everything that an application does.
 
     ``stages`` has the ns of each image in each stage, in their order: decode, resize, normalise,
-    infer, top-k. ``total`` is the time of all of them together. So many ``images`` (whose bytes
-    ``images_sha256`` names) took turns; ``top`` has the best classes of each. ``artifact`` is the
-    file's sha256.
+    infer, pipe (to a native program; 0 elsewhere), top-k. ``total`` is the time of all of them
+    together. So many ``images`` (whose bytes ``images_sha256`` names) took turns; ``top`` has the
+    best classes of each. ``artifact`` is the file's sha256.
     """
 
     kind: Literal["pipeline"] = "pipeline"

@@ -62,8 +62,11 @@ def _cells(processes: Sequence[Pipeline]) -> _Cells:
 
 
 def _header(cells: _Cells) -> tuple[str, ...]:
-    stages = dict.fromkeys(name for ones in cells.values() for one in ones for name in one.stages)
-    return ("cell", *stages, "together", "per s")
+    measured = [one.stages for ones in cells.values() for one in ones]
+    stages = dict.fromkeys(name for one in measured for name in one)
+    # Only native programs have a pipe.
+    used = [name for name in stages if any(any(one.get(name, ())) for one in measured)]
+    return ("cell", *used, "together", "per s")
 
 
 def _title(processes: Sequence[Pipeline]) -> str:

@@ -27,7 +27,7 @@ from shufflenet_deploy.runtime.base import Payload, Runtime
 from shufflenet_deploy.runtime.wheel_versions import numpy_requirement, pillow_requirement
 
 #: What each image goes through, in this order.
-STAGES = ("decode", "resize", "normalise", "infer", "top-k")
+STAGES = ("decode", "resize", "normalise", "infer", "pipe", "top-k")
 
 
 @dataclass(frozen=True, kw_only=True)

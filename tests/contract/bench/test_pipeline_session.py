@@ -98,6 +98,7 @@ def test_every_stage_is_timed_for_every_image(tiny_onnx):
     assert len(log.total) == 5
     sums = [sum(one) for one in zip(*log.stages.values(), strict=True)]
     assert sums == list(log.total)
+    assert set(log.stages["pipe"]) == {0}
     assert all(len(one) == 5 for one in log.top)
 
 
@@ -138,6 +139,9 @@ def test_a_native_program_goes_the_same_way(module, tmp_path):
     words = ("-O1", "-w", "-I", tmp_path, "-I", place, place / "main.c", tmp_path / "pool.c")
     subprocess.run(["gcc", *map(str, words), "-lm", "-o", str(program)], check=True)
     log = script("--runtime", "native", "--model", program)
+    assert all(
+        0 < call < pipe for call, pipe in zip(log.stages["infer"], log.stages["pipe"], strict=True)
+    )
     made = module.Recipe(metadata().model_dump(mode="json"))
     for path, top in zip(PHOTOS, log.top, strict=True):
         image = made.normalise(made.resize(module.decode(path.read_bytes()))).ravel()
@@ -207,7 +211,9 @@ def test_a_bench_takes_images_through_each_cell_and_goes_on_where_it_was(
         assert isinstance(one, Pipeline)
         assert (one.failure, one.images, len(one.top)) == (None, 2, 2)
     text = pipelines.summary(found)
-    assert [name for name in (*pipeline.STAGES, "together", "per s") if name not in text] == []
+    shown = (*(name for name in pipeline.STAGES if name != "pipe"), "together", "per s")
+    assert [name for name in shown if name not in text] == []
+    assert "pipe" not in text
     page = html(Table.from_runs(runs or measured, baseline=""), parts=pipelines.part(found))
     assert "Images end to end" in page
     described = supplementary.described(found[0], measured)
