@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from agent_on_disk import AGENT, agent
 
-from shufflenet_deploy import bench
+from shufflenet_deploy import bench, transport
 from shufflenet_deploy.atomic_files import resource
 from shufflenet_deploy.bench import Suite
 from shufflenet_deploy.bench.pipeline import Images
@@ -26,6 +26,7 @@ from shufflenet_deploy.report import pipelines
 from shufflenet_deploy.report.html import html
 from shufflenet_deploy.report.table import Table
 from shufflenet_deploy.runtime import pipeline
+from shufflenet_deploy.target import Target
 from shufflenet_deploy.zoo import Preprocessing
 
 SCRIPT = resource("device_scripts", "pipeline.py")
@@ -245,3 +246,24 @@ def test_images_must_be_there(tmp_path, photos):
     for wrong in (empty, tmp_path / "missing"):
         with pytest.raises(UsageError, match="--end-to-end"):
             Images.of(wrong)
+
+
+def test_everything_beside_the_table_works_over_ssh(sshd, artifact_of, photos, tmp_path):
+    class Near(Target):
+        def environment(self, payload, **kwargs):
+            """This machine's Python, which has the runtimes."""
+            with transport.connect("local") as here:
+                return Target(here).environment(payload, **kwargs)
+
+    wanted = suite(photos, **{"rate-hz": 100})
+    spec = wanted.spec.model_copy(update={"processes": 1, "energy": True, "background_load": 1})
+    wanted = wanted.model_copy(update={"spec": spec})
+    with Journal(tmp_path / "journal.sqlite") as journal, transport.connect(sshd.settings) as link:
+        target = Near(link, root=str(tmp_path / "ours"))
+        (run,) = bench.run(wanted, target, journal, artifact_of, suite_id="one")
+        found = journal.observations("one")
+    assert run.outcome.energy.sensors or run.outcome.energy.reason
+    assert run.outcome.background_busy_cores is not None
+    assert [(one.kind, one.failure) for one in found] == [("paced", None), ("pipeline", None)]
+    assert found[0].energy is not None
+    assert len(found[0].latency) == len(found[1].total) == 4
