@@ -270,9 +270,8 @@ BenchmarkModelArgs = Annotated[
     list[str] | None,
     typer.Option(
         "--benchmark-model-arg",
-        metavar="--NAME=VALUE",
-        help="A further argument of that program: --benchmark-model-arg=--use_gpu=true."
-        " [default: none]",
+        metavar="ARGUMENT",
+        help="A further argument of that program, such as --use_gpu=true. [default: none]",
         rich_help_panel=_HOW,
     ),
 ]
