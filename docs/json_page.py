@@ -40,6 +40,7 @@ ROOTS: dict[str, type[BaseModel]] = {
     "Sustained": records.Sustained,
     "CrossCheck": records.CrossCheck,
     "Paced": records.Paced,
+    "Pipeline": records.Pipeline,
     "Evaluation": records.Evaluation,
     "SuiteNote": records.SuiteNote,
     "Breakdown": breakdown.Breakdown,
@@ -67,13 +68,18 @@ _SUITE = {
 }
 _OBSERVATION = {
     "observations": (
-        "list of [Sustained](#sustained), [CrossCheck](#crosscheck) or [Paced](#paced)",
+        (
+            "list of [Sustained](#sustained), [CrossCheck](#crosscheck), [Paced](#paced) or"
+            " [Pipeline](#pipeline)"
+        ),
         (
             "without samples; with `our_mean_ns` of a cross-check, or what follows from a sustained"
             " measurement:"
         ),
     ),
     "observations[].our_mean_ns": ("number or null", "the mean of our own samples"),
+    "observations[].stage_ns": ("map of number", "median of each stage of a pipeline"),
+    "observations[].total_ns": ("number", "the median of all stages together"),
     "observations[].joules": ("number or null", "energy per arrival, waiting included"),
     "observations[].p50_ns": ("number", "median latency from arrival of a process at a rate"),
     "observations[].p90_ns": ("number", "its 90th percentile"),
@@ -268,7 +274,7 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "records": (
             (
                 "list of [Run](#run), [Sustained](#sustained), [CrossCheck](#crosscheck),"
-                " [Paced](#paced),"
+                " [Paced](#paced), [Pipeline](#pipeline),"
                 " [Evaluation](#evaluation) or [SuiteNote](#suitenote)"
             ),
             "those with a `kind` are told by it; without `--json` one of them a line",

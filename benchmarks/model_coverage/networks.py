@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import platformdirs
@@ -93,8 +93,8 @@ class Network:
                 find_timm()
                 timm = importlib.import_module("timm")
                 module: nn.Module = timm.create_model(self.name).eval()
-                size = module.default_cfg["input_size"]  # type: ignore[index,call-overload]
-                return module, (size[1], size[2]), size[0]
+                channels, height, width = cast("Any", module).default_cfg["input_size"]
+                return module, (height, width), channels
             np.int = int  # type: ignore[attr-defined]  # pytorchcv is older than its removal
             provider = importlib.import_module("pytorchcv.model_provider")
             module = provider.get_model(self.name).eval()

@@ -14,22 +14,25 @@ Everything that other libraries print on standard output goes to standard error.
 object has an "error" with "kind" and "message", and the exit status is 1.
 
 ``engines`` has one file per runtime, ``sampling`` the clock, ``sensors`` the state of the
-machine, ``program`` the order of it all. What is imported here is what ``profile_operators.py`` and
-``sustained.py`` use.
+machine, ``program`` the order of it all. What is imported here is what ``profile_operators.py``,
+``sustained.py`` and ``pipeline.py`` use.
 """
 
 from .engine import open_model
 from .engines import ENGINES
 from .failures import Failed
+from .load import BackgroundLoad
 from .process import affinity, pin
 from .program import main, measure, parse_arguments, print_one_object
 from .sensors import conditions
-from .tensors import bind, input_arrays
+from .tensors import as_tensor, bind, input_arrays
 
 __all__ = [
     "ENGINES",
+    "BackgroundLoad",
     "Failed",
     "affinity",
+    "as_tensor",
     "bind",
     "conditions",
     "input_arrays",

@@ -85,8 +85,9 @@ class Suite(Record):
     several ``lowerings`` each is a cell where there are such files; the baseline is then lowered as
     by ``auto``. Of ``precisions``, ``all`` is every one that there is in a runtime, on the target.
     ``governor`` is the frequency governor for the time of the measurement. After the rounds the
-    processes of each cell infer ``rate_hz`` times per second, the models of each group take turns
-    for ``sustained_secs``, and ``benchmark_model`` (a file) measures the TFLite cells once more,
+    processes of each cell infer ``rate_hz`` times per second and take the images of
+    ``end_to_end`` (a file or folder) through it, the models of each group take turns for
+    ``sustained_secs``, and ``benchmark_model`` (a file) measures the TFLite cells once more,
     with ``benchmark_model_args`` after the protocol's. With ``profile`` each cell is profiled at
     the end, in a process of its own.
     """
@@ -115,6 +116,7 @@ class Suite(Record):
     max_temperature_c: float | None = Field(default=None, gt=0, lt=150)
     profile: bool = False
     rate_hz: float | None = Field(default=None, gt=0, le=MAX_RATE_HZ)
+    end_to_end: Text | None = None
     sustained_secs: float | None = Field(default=None, ge=1, le=MAX_SECS)
     benchmark_model: Text | None = None
     benchmark_model_args: tuple[Argument, ...] = ()

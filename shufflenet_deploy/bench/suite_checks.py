@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from pathlib import Path
 
 from shufflenet_deploy import zoo
 from shufflenet_deploy.bench.cross_check import BENCHMARK_MODEL_FORMAT
+from shufflenet_deploy.bench.pipeline import Images
 from shufflenet_deploy.bench.suite import Suite
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.export import formats
@@ -85,6 +87,8 @@ def check_extras(suite: Suite) -> None:
             files, its arguments without it.
     """
     check_files(suite)
+    if suite.end_to_end is not None:
+        Images.of(Path(suite.end_to_end))
     if suite.spec.metric is Metric.INSTRUCTIONS:
         for option, given in _of_time(suite).items():
             if given:
@@ -99,6 +103,7 @@ def _of_time(suite: Suite) -> dict[str, bool]:
     return {
         "--rate": suite.rate_hz is not None,
         "--background-load": suite.spec.background_load > 0,
+        "--end-to-end": suite.end_to_end is not None,
         "--energy": suite.spec.energy,
         "--sustained": suite.sustained_secs is not None,
         "--benchmark-model": suite.benchmark_model is not None,

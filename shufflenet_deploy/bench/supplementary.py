@@ -6,7 +6,7 @@ program. Those that an earlier session of the suite completed are not repeated.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from shufflenet_deploy import runtime
@@ -18,7 +18,10 @@ from shufflenet_deploy.bench.cross_check import (
     cross_check,
     has_arguments,
 )
-from shufflenet_deploy.bench.paced import is_of, pace
+from shufflenet_deploy.bench.paced import is_of as is_paced_of
+from shufflenet_deploy.bench.paced import pace
+from shufflenet_deploy.bench.pipeline import Images, run_pipeline
+from shufflenet_deploy.bench.pipeline import is_of as is_pipeline_of
 from shufflenet_deploy.bench.prepared import BenchContext, PreparedCell
 from shufflenet_deploy.bench.process import start
 from shufflenet_deploy.bench.profiling import profiled_inferences, profiling_spec
@@ -32,6 +35,7 @@ from shufflenet_deploy.records import (
     Failure,
     FailureKind,
     Paced,
+    Pipeline,
     Run,
     Sustained,
 )
@@ -99,6 +103,9 @@ def observe(ready: Sequence[PreparedCell], context: BenchContext, journal: Journ
     known = [one for one in journal.observations(context.suite_id) if one.failure is None]
     if context.suite.rate_hz is not None:
         _pace(ready, context, journal, [one for one in known if isinstance(one, Paced)])
+    if context.suite.end_to_end is not None:
+        pipelines = [one for one in known if isinstance(one, Pipeline)]
+        _run_pipelines(ready, context, journal, pipelines)
     for group in _groups(ready) if context.suite.sustained_secs else ():
         if not any(isinstance(one, Sustained) and _alike(one, group, context) for one in known):
             _sustain(group, context, journal)
@@ -119,27 +126,65 @@ def observe(ready: Sequence[PreparedCell], context: BenchContext, journal: Journ
 
 
 def _pace(
+    ready: Sequence[PreparedCell], context: BenchContext, journal: Journal, known: Sequence[Paced]
+) -> None:
+    """The processes of each cell at a fixed rate."""
+    rate_hz = context.suite.rate_hz or 0.0
+
+    def measure(one: PreparedCell, process: int) -> Paced | None:
+        if any(is_paced_of(other, one, context) and other.process == process for other in known):
+            return None
+        text = f"measuring {events.describe(one.cell)} at {rate_hz:g} per second"
+        context.emit(events.Stage(text=text))
+        return pace(one, context, rate_hz=rate_hz, process=process)
+
+    _in_rounds(ready, context, journal, measure)
+
+
+def _run_pipelines(
     ready: Sequence[PreparedCell],
     context: BenchContext,
     journal: Journal,
-    known: Sequence[Paced],
+    known: Sequence[Pipeline],
 ) -> None:
-    """The processes of each cell at a fixed rate, in rounds as those that infer back to back."""
+    """The processes of each cell that take images through it."""
+    images = Images.of(Path(context.suite.end_to_end or ""))
+
+    def measure(one: PreparedCell, process: int) -> Pipeline | None:
+        if any(
+            is_pipeline_of(other, one, context, images) and other.process == process
+            for other in known
+        ):
+            return None
+        text = f"running images through {events.describe(one.cell)}"
+        context.emit(events.Stage(text=text))
+        return run_pipeline(one, context, images, process=process)
+
+    _in_rounds(ready, context, journal, measure)
+
+
+def _in_rounds(
+    ready: Sequence[PreparedCell],
+    context: BenchContext,
+    journal: Journal,
+    measure: Callable[[PreparedCell, int], Paced | Pipeline | None],
+) -> None:
+    """Measure the processes of all cells in rounds; a cell that failed is not measured again.
+
+    ``measure`` returns None for a process that an earlier session measured.
+    """
     suite, of_cell = context.suite, {one.cell: one for one in ready}
     failed: set[Cell] = set()
     for process in range(1, suite.spec.processes + 1):
-        order = schedule.round_order(
+        for cell in schedule.round_order(
             of_cell, baseline=suite.baseline, process=process, seed=suite.seed
-        )
-        for cell in order:
-            one = of_cell[cell]
-            done = any(is_of(other, one, context) and other.process == process for other in known)
-            if done or cell in failed:
+        ):
+            if cell in failed:
                 continue
             context.session.cool_down()
-            rate = f"{suite.rate_hz:g} per second"
-            context.emit(events.Stage(text=f"measuring {events.describe(cell)} at {rate}"))
-            found = pace(one, context, rate_hz=suite.rate_hz or 0.0, process=process)
+            found = measure(of_cell[cell], process)
+            if found is None:
+                continue
             journal.observe(found)
             if found.failure is not None:
                 failed.add(cell)

@@ -222,6 +222,15 @@ BackgroundLoad = Annotated[
         rich_help_panel=_HOW,
     ),
 ]
+EndToEnd = Annotated[
+    str | None,
+    typer.Option(
+        metavar="IMAGE|FOLDER",
+        help="Also take images through decode, resize, normalise, infer and top-k on the target."
+        " [default: none]",
+        rich_help_panel=_HOW,
+    ),
+]
 Energy = Annotated[
     bool,
     typer.Option(
@@ -250,9 +259,8 @@ BenchmarkModelArgs = Annotated[
     list[str] | None,
     typer.Option(
         "--benchmark-model-arg",
-        metavar="--NAME=VALUE",
-        help="A further argument of that program: --benchmark-model-arg=--use_gpu=true."
-        " [default: none]",
+        metavar="ARGUMENT",
+        help="A further argument of that program, such as --use_gpu=true. [default: none]",
         rich_help_panel=_HOW,
     ),
 ]

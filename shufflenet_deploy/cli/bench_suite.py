@@ -53,6 +53,7 @@ OPTIONS = {
     "max_temperature_c": "--max-temperature",
     "profile": "--profile",
     "rate_hz": "--rate",
+    "end_to_end": "--end-to-end",
     "sustained_secs": "--sustained",
     "benchmark_model": "--benchmark-model",
     "benchmark_model_args": "--benchmark-model-arg",
@@ -104,7 +105,7 @@ def make_suite(
     fields["spec"] = {**(defaults or {}), **fields.get("spec", {}), **counting, **given}
     if weights:
         fields["weights"] = {**fields.get("weights", {}), **checkpoints(weights, fields["models"])}
-    for key in ("calibration",):
+    for key in ("calibration", "end_to_end"):
         if fields.get(key):
             fields[key] = str(user_path(fields[key]).absolute())
     try:

@@ -55,6 +55,12 @@ def emit_c(  # noqa: PLR0917 - options, each passed by name
         ),
     ] = None,
     labels: Annotated[Path | None, common_options.labels()] = None,
+    with_preprocess: Annotated[
+        bool,
+        typer.Option(
+            "--preprocess", help="Also net_preprocess.c: from an image's bytes to the input."
+        ),
+    ] = False,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.")] = Path("c"),
     as_json: common_options.AsJson = False,
     *,
@@ -93,11 +99,13 @@ def emit_c(  # noqa: PLR0917 - options, each passed by name
         head=head,
     )
     made = _made(loaded, size, core, Precision(precision), in_int8)
-    codegen.write_sources(made.source.with_metadata(metadata), out)
+    source = made.source.with_metadata(metadata)
+    codegen.write_sources(source.with_preprocessing(metadata) if with_preprocess else source, out)
+    files = ("net.c", *(("net_preprocess.c",) if with_preprocess else ()))
     compile_line = " ".join(
         [
             *("cc", "-std=gnu11", *codegen.OPTIMIZATION, *core.flags),
-            *("-DNET_WEIGHTS_FILE='\"net.weights\"'", "-c net.c"),
+            *("-DNET_WEIGHTS_FILE='\"net.weights\"'", f"-c {' '.join(files)}"),
         ]
     )
     if as_json:
@@ -114,8 +122,8 @@ def emit_c(  # noqa: PLR0917 - options, each passed by name
         print_json(fields)
         return
     typer.echo(
-        f"{card.name if card.is_own else card.title} at {size}, {precision}, for {core.name}:"
-        f" net.c, net.h, net.weights in {out}"
+        f"{card.name if card.is_own else card.title} at {size}, {precision}, for {core.name}: "
+        f"{', '.join(files)}, net.h, net.weights in {out}"
     )
     typer.echo(
         f"weights {len(made.source.weights) / 1e6:.1f} MB, "

@@ -16,8 +16,11 @@ def newest(observations: Sequence[AnyObservation]) -> list[AnyObservation]:
     latest: dict[tuple[object, ...], AnyObservation] = {}
     for one in observations:
         cells = one.cells if one.kind == "sustained" else (one.cell,)
-        pace = (one.rate_hz, one.process, one.target.host) if one.kind == "paced" else ()
-        key = (one.kind, cells, *pace)
+        more: tuple[object, ...] = ()
+        if one.kind in {"paced", "pipeline"}:
+            rate = one.rate_hz if one.kind == "paced" else None
+            more = (rate, one.process, one.target.host)
+        key = (one.kind, cells, *more)
         latest.pop(key, None)
         latest[key] = one
     return list(latest.values())
@@ -25,9 +28,11 @@ def newest(observations: Sequence[AnyObservation]) -> list[AnyObservation]:
 
 def summaries(observations: Sequence[AnyObservation], runs: Sequence[Run]) -> list[str]:
     """One text per sustained measurement, and one each for all paced ones and cross-checks."""
-    from shufflenet_deploy.report import cross_check, paced, sustained  # noqa: PLC0415
+    from shufflenet_deploy.report import cross_check, paced, pipelines, sustained  # noqa: PLC0415
 
     texts = [sustained.summary(one) for one in observations if one.kind == "sustained"]
+    if pipes := [one for one in observations if one.kind == "pipeline"]:
+        texts.insert(0, pipelines.summary(pipes))
     if at_a_rate := [one for one in observations if one.kind == "paced"]:
         texts.insert(0, paced.summary(at_a_rate, runs))
     checks = [one for one in observations if one.kind == "cross-check"]
@@ -36,7 +41,7 @@ def summaries(observations: Sequence[AnyObservation], runs: Sequence[Run]) -> li
 
 def described(one: AnyObservation, runs: Sequence[Run]) -> dict[str, Any]:
     """The object for ``--json``: the findings, without samples (see ``runs export``)."""
-    from shufflenet_deploy.report import cross_check, paced  # noqa: PLC0415
+    from shufflenet_deploy.report import cross_check, paced, pipelines  # noqa: PLC0415
 
     if one.kind == "cross-check":
         fields = one.model_dump(mode="json", exclude={"raw", "target", "spec"})
@@ -44,6 +49,9 @@ def described(one: AnyObservation, runs: Sequence[Run]) -> dict[str, Any]:
     if one.kind == "paced":
         fields = one.model_dump(mode="json", exclude={"latency", "inference", "target", "spec"})
         return {**fields, **paced.figures(one)}
+    if one.kind == "pipeline":
+        fields = one.model_dump(mode="json", exclude={"stages", "total", "target", "spec"})
+        return {**fields, **pipelines.figures(one)}
     fields = one.model_dump(mode="json", exclude={"slices", "trace", "target", "spec"})
     return fields if one.failure is not None else {**fields, **_findings(one)}
 

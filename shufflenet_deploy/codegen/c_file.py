@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 import shufflenet_deploy
+from shufflenet_deploy.codegen import preprocess
 from shufflenet_deploy.codegen.cpu_target import CpuTarget
 from shufflenet_deploy.codegen.emit.int8_unit import Int8Unit
 from shufflenet_deploy.codegen.emit.unit import TranslationUnit
@@ -39,6 +40,15 @@ class GeneratedC:
     arena_bytes: int
     description: str
     """The JSON that ``net_metadata`` is."""
+    preprocess_c: str = ""
+    """``net_preprocess.c``; empty unless it was asked for."""
+
+    def with_preprocessing(self, metadata: Metadata) -> GeneratedC:
+        """The same with ``net_preprocess`` in a file of its own, declared in ``net.h``."""
+        include = "#include <stddef.h>\n#include <stdint.h>\n\n#ifdef __cplusplus"
+        header = self.header.replace("#ifdef __cplusplus", include, 1)
+        header = header.replace(_ABOUT, f"{preprocess.DECLARATION}\n{_ABOUT}", 1)
+        return replace(self, header=header, preprocess_c=preprocess.source(metadata))
 
     def with_metadata(self, metadata: Metadata) -> GeneratedC:
         """The same with how to feed it and read its logits, in ``net_metadata`` and ``net.h``."""

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import shufflenet_deploy
 from shufflenet_deploy.atomic_files import replacing
+from shufflenet_deploy.codegen import preprocess
 from shufflenet_deploy.codegen.c_file import GeneratedC
 from shufflenet_deploy.codegen.cpu_target import HOST_ARCH
 from shufflenet_deploy.errors import ExportError, UsageError
@@ -131,11 +132,13 @@ def copy_harness(folder: Path) -> None:
 
 
 def write_sources(source: GeneratedC, folder: Path) -> None:
-    """Write ``net.c``, ``net.h`` and ``net.weights`` into a folder."""
+    """Write ``net.c``, ``net.h`` and ``net.weights`` into a folder, ``net_preprocess.c`` too."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "net.c").write_text(source.c, encoding="utf-8")
     (folder / "net.h").write_text(source.header, encoding="utf-8")
     (folder / "net.weights").write_bytes(source.weights)
+    if source.preprocess_c:
+        (folder / preprocess.FILE_NAME).write_text(source.preprocess_c, encoding="utf-8")
 
 
 def default_compiler(arch: str) -> Compiler:

@@ -15,6 +15,7 @@ from shufflenet_deploy.records import (
     CrossCheck,
     Evaluation,
     Paced,
+    Pipeline,
     Run,
     SuiteNote,
     Sustained,
@@ -109,6 +110,6 @@ def note_row(note: SuiteNote) -> dict[str, Any]:
 TABLES: tuple[tuple[sa.Table, Callable[[Any], dict[str, Any]], tuple[type, ...]], ...] = (
     (schema.suites, note_row, (SuiteNote,)),
     (schema.runs, run_row, (Run,)),
-    (schema.observations, observation_row, (Sustained, CrossCheck, Paced)),
+    (schema.observations, observation_row, (Sustained, CrossCheck, Paced, Pipeline)),
     (schema.evaluations, evaluation_row, (Evaluation,)),
 )

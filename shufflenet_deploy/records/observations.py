@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from shufflenet_deploy.bounded import (
     INT_MAX,
@@ -19,7 +19,7 @@ from shufflenet_deploy.bounded import (
     Span,
     Text,
 )
-from shufflenet_deploy.records.basics import Record, RunId, SuiteId
+from shufflenet_deploy.records.basics import Record, RunId, Sha256, SuiteId
 from shufflenet_deploy.records.energy import EnergyTrace
 from shufflenet_deploy.records.runs import BenchmarkSpec, Cell, Failure
 from shufflenet_deploy.records.targets import Conditions, TargetFacts
@@ -148,6 +148,40 @@ class Paced(Record):
         return sum(one > self.period_ns for one in self.latency)
 
 
+class Pipeline(Record):
+    """One process of one cell that took images through everything that an application does.
+
+    ``stages`` has the ns of each image in each stage, in their order: decode, resize, normalise,
+    infer, pipe (to a native program; 0 elsewhere), top-k. ``total`` is the time of all of them
+    together. So many ``images`` (whose bytes ``images_sha256`` names) took turns; ``top`` has the
+    best classes of each. ``artifact`` is the file's sha256.
+    """
+
+    kind: Literal["pipeline"] = "pipeline"
+    id: RunId
+    suite: SuiteId
+    started_at: Moment
+    process: Count
+    cell: Cell
+    artifact: Text
+    runtime_version: Name | None = None
+    target: TargetFacts
+    spec: BenchmarkSpec
+    images: Count
+    images_sha256: Sha256
+    stages: dict[Name, tuple[Span, ...]] = Field(default_factory=dict)
+    total: tuple[Sample, ...] = ()
+    top: tuple[tuple[Size, ...], ...] = ()
+    failure: Failure | None = None
+    tool: JsonObject = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if any(len(one) != len(self.total) for one in self.stages.values()):
+            raise ValueError("not every image was timed in every stage")
+        return self
+
+
 #: Supplementary measurement of a suite.
-AnyObservation = Sustained | CrossCheck | Paced
+AnyObservation = Sustained | CrossCheck | Paced | Pipeline
 Observation = Annotated[AnyObservation, Field(discriminator="kind")]

@@ -103,6 +103,19 @@ class Distribution:
         return _version(facts.libc) or None
 
 
+def numpy_requirement(facts: TargetFacts) -> str:
+    """Version of numpy for a target's Python, where no runtime pins it."""
+    return _numpy(_version(facts.python or "")[:2], below_2=False)
+
+
+def pillow_requirement(facts: TargetFacts) -> str:
+    """Version of Pillow for a target's Python: the newest with wheels for it."""
+    newest = (((3, 7), "9.5.0"), ((3, 8), "10.4.0"), ((3, 9), "11.3.0"), ((3, 11), "13.0.0"))
+    python = _version(facts.python or "")[:2]
+    fitting = [pin for lowest, pin in newest if python >= lowest]
+    return f"pillow=={fitting[-1]}" if fitting else "pillow"
+
+
 def _numpy(python: Version, *, below_2: bool) -> str:
     newest = (
         ((3, 7), "1.21.6"),

@@ -38,6 +38,16 @@ def test_what_is_written_compiles(tmp_path: Path, precision: str):
     assert (tmp_path / "net.o").stat().st_size > said["weights_bytes"]
 
 
+def test_preprocessing_comes_with_it_where_it_is_asked_for(tmp_path: Path):
+    assert not (emitted(tmp_path), (tmp_path / "net_preprocess.c").exists())[1]
+    said = emitted(tmp_path, "--machine", "x86-64", "--preprocess")
+    assert said["compile"].endswith("-c net.c net_preprocess.c")
+    command = said["compile"].replace("cc ", "gcc ", 1).replace("'", "").split()
+    strict = ("-Wall", "-Wextra", "-Werror")
+    subprocess.run([*command, *strict], cwd=tmp_path, check=True)
+    assert (tmp_path / "net_preprocess.o").exists()
+
+
 def test_int8_for_a_foreign_core_is_checked_in_its_numbers(tmp_path: Path):
     sqnr = [
         emitted(tmp_path, "--machine", machine, "-p", "int8")["parity"]["sqnr_db"]

@@ -43,7 +43,7 @@ CALLS = {
     "export": (*SMALL, "--fmt", "onnx", "--precision", "fp32"),
     "inspect": ("EXPORTED", "--layers"),
     "classify": ("labelled/0/image.jpg", "--model", "EXPORTED"),
-    "emit-c": (*SMALL, "--machine", "host"),
+    "emit-c": (*SMALL, "--machine", "host", "--preprocess"),
     "import": ("theirs.safetensors",),
     "bench": (
         *(*SMALL, "--baseline", "none", "--processes", "1", "--retries", "0"),

@@ -20,6 +20,7 @@ LEFT_OUT = (
     "benchmarks/compare_runtimes",
     "benchmarks/journal_scale",
     "benchmarks/model_coverage",
+    "benchmarks/own_tools",
     "benchmarks/prediction",
 )
 

@@ -6,7 +6,8 @@
    the agent (device_scripts/agent), but a static program: nothing needs to be installed where it
    runs. Only net_run is timed, or with --threads the same by a pool of threads. On failure the object has an
    "error" with "kind" and "message", and the exit status is 1. With --profile N the object also has
-   the layers of N more inferences. With --once it infers once, for --output, and prints nothing. */
+   the layers of N more inferences. With --once it infers once, for --output, and prints nothing. With --serve it prints how many floats
+   an input and an output have, then infers whatever inputs come on its standard input. */
 #define _GNU_SOURCE
 #include <ctype.h>
 #include <dirent.h>
@@ -57,7 +58,7 @@ static const int input_shape[] = {NET_INPUT_SHAPE}, output_shape[] = {NET_OUTPUT
 #include "npy.c"
 
 struct options {
-    int list, once;
+    int list, once, serve;
     long threads, warmup_runs, min_runs, profile, background_load;
     double warmup_secs, warmup_max_secs, min_secs, max_secs, rate_hz;
     const char *cpus, *input, *output;
@@ -85,7 +86,7 @@ static long count_of_threads(const char *text)
 static void help(void)
 {
     fputs(
-        "usage: PROGRAM [--list | --once] [--profile N] [--threads N] [--cpus 0,1,...]\n"
+        "usage: PROGRAM [--list | --once | --serve] [--profile N] [--threads N] [--cpus 0,1,...]\n"
         "               [--warmup-runs N] [--warmup-secs S] [--warmup-max-secs S] [--min-runs N]\n"
         "               [--min-secs S] [--max-secs S] [--input FILE.npy] [--output FILE.npy] [--seed N]\n"
         "               [--rate HZ] [--background-load N]\n\n"
@@ -112,6 +113,10 @@ static struct options parse(int argc, char **argv)
         }
         if (strcmp(name, "--list") == 0 || strcmp(name, "--once") == 0) {
             *(name[2] == 'l' ? &found.list : &found.once) = 1;
+            continue;
+        }
+        if (strcmp(name, "--serve") == 0) {
+            found.serve = 1;
             continue;
         }
         const char *value = i + 1 < argc ? argv[++i] : NULL;
@@ -212,6 +217,20 @@ static char *conditions(void)
     return text;
 }
 
+/* Inputs from standard input, each answered by the ns of its inference and its output. */
+static void serve(void)
+{
+    const uint32_t sizes[] = {net_input_floats, net_output_floats};
+    fwrite(sizes, sizeof sizes, 1, report);
+    fflush(report);
+    while (fread(input, sizeof *input, net_input_floats, stdin) == net_input_floats) {
+        const int64_t ns = run_timed();
+        fwrite(&ns, sizeof ns, 1, report);
+        fwrite(output, sizeof *output, net_output_floats, report);
+        fflush(report);
+    }
+}
+
 static void measure(const struct options *options, const char *program)
 {
     /* Before this process is pinned: the load is free to run anywhere. */
@@ -233,6 +252,10 @@ static void measure(const struct options *options, const char *program)
     float *first = malloc(net_output_floats * sizeof *first);
     if (!input || !output || !first)
         fail("out-of-memory", "memory ran out for the image");
+    if (options->serve) {
+        serve();
+        return;
+    }
     if (options->input)
         load_image(options->input);
     else

@@ -312,7 +312,13 @@ def test_resume_takes_what_goes_on_longer_or_at_another_pace(given, spec):
 
 def test_every_field_of_a_suite_is_either_kept_or_extended():
     extended = {"precision_target", "max_processes", "retries", "max_temperature_c", "profile"}
-    extended |= {"sustained_secs", "rate_hz", "benchmark_model", "benchmark_model_args"}
+    extended |= {
+        "sustained_secs",
+        "rate_hz",
+        "end_to_end",
+        "benchmark_model",
+        "benchmark_model_args",
+    }
     unreachable = {"name", "title", "seed", "spec"}
     of_files = {"shapes"}
     assert set(Suite.model_fields) == {*resume.KEPT, *extended, *unreachable}

@@ -1,0 +1,106 @@
+"""Images end to end: the median of each stage and of the whole, for terminal and page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from shufflenet_deploy import stats
+from shufflenet_deploy.records import Cell, Pipeline
+from shufflenet_deploy.report import formatting
+from shufflenet_deploy.report.html import Part
+
+_Cells = dict[tuple[str, Cell], list[Pipeline]]
+
+
+def figures(one: Pipeline) -> dict[str, Any]:
+    """The figures of one process for ``--json``, in ns."""
+    if not one.total:
+        return {}
+    return {
+        "stage_ns": {name: stats.median(values) for name, values in one.stages.items()},
+        "total_ns": stats.median(one.total),
+        "samples": len(one.total),
+    }
+
+
+def summary(processes: Sequence[Pipeline]) -> str:
+    """Lines for a terminal: the figures of each cell below its name."""
+    cells = _cells(processes)
+    header = _header(cells)
+    rows = [header, *(_row(cell, ones, header) for (_, cell), ones in cells.items())]
+    widths = [max(len(row[at]) for row in rows) for at in range(len(header))]
+    lines = [_title(processes)]
+    for name, *texts in rows:
+        lines += [f"  {name}"] if name != header[0] else []
+        shown = (text.rjust(width) for text, width in zip(texts, widths[1:], strict=True))
+        lines.append(f"    {'  '.join(shown)}")
+    return "\n".join([*lines, *(f"  {text}" for text in _failures(cells))])
+
+
+def part(processes: Sequence[Pipeline]) -> list[Part]:
+    """The section of the report page; none where there is nothing."""
+    if not processes:
+        return []
+    cells = _cells(processes)
+    header = _header(cells)
+    return [
+        Part(
+            title="Images end to end",
+            text=". ".join((_title(processes), *_failures(cells))) + ".",
+            header=header,
+            rows=tuple(_row(cell, ones, header) for (_, cell), ones in cells.items()),
+        )
+    ]
+
+
+def _cells(processes: Sequence[Pipeline]) -> _Cells:
+    found: _Cells = {}
+    for one in sorted(processes, key=lambda one: one.cell.display_order):
+        found.setdefault((one.target.host, one.cell), []).append(one)
+    return found
+
+
+def _header(cells: _Cells) -> tuple[str, ...]:
+    measured = [one.stages for ones in cells.values() for one in ones]
+    stages = dict.fromkeys(name for one in measured for name in one)
+    # Only native programs have a pipe.
+    used = [name for name in stages if any(any(one.get(name, ())) for one in measured)]
+    return ("cell", *used, "together", "per s")
+
+
+def _title(processes: Sequence[Pipeline]) -> str:
+    count = processes[0].images
+    images = "1 image" if count == 1 else f"{count} images"
+    return (
+        f"end to end, {images} by turns: ms of each stage and together, medians over the processes"
+    )
+
+
+def _row(cell: Cell, ones: Sequence[Pipeline], header: Sequence[str]) -> tuple[str, ...]:
+    measured = [one for one in ones if one.total]
+    if not measured:
+        return (_named(cell), "failed", *[""] * (len(header) - 2))
+    stages = [
+        stats.median([stats.median(one.stages[name]) for one in measured if name in one.stages])
+        for name in header[1:-2]
+    ]
+    total = stats.median([stats.median(one.total) for one in measured])
+    shown = (formatting.figure(value / formatting.SCALE) for value in (*stages, total))
+    return (_named(cell), *shown, formatting.figure(1e9 / total))
+
+
+def _failures(cells: _Cells) -> list[str]:
+    return [
+        f"{_named(cell)} failed: {one.failure.message}"
+        for (_, cell), ones in cells.items()
+        for one in ones
+        if one.failure is not None
+    ]
+
+
+def _named(cell: Cell) -> str:
+    options = "".join(f" {name}={value}" for name, value in cell.options.items())
+    threads = f" {cell.threads} threads" if cell.threads > 1 else ""
+    what = f"{cell.model}{options} {cell.resolution} {cell.precision.value}"
+    return f"{what} {cell.runtime}{threads}"
