@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -261,7 +262,8 @@ def test_faults_lose_nothing_and_leave_nothing(fleet, show, capsys):
         assert {one: now.get(one) for one in kept} == kept
         kept = now
         with capsys.disabled():
-            print(f"\n{count.total()} of {FAULTS} faults, {len(kept)} finished processes", end="")
+            told = f"{count.total()} of {FAULTS} faults, {len(kept)} finished processes"
+            sys.stdout.write(f"\n{told}")
 
     last = fleet.lab.run("--resume", "--processes", str(LEAST))
     assert last.returncode == 0, last.stderr
