@@ -272,13 +272,11 @@ class Journal:
             UsageError: none or several fit.
         """
         with self._translated(), self._engine.connect() as connection:
+            if name != LAST:
+                for row in suites.rows(connection, self._tell_damage, [name]):
+                    return row
             known = suites.ids(connection)
-            if name == LAST:
-                fitting = known
-            else:
-                fitting = [one for one in known if one == name] or [
-                    one for one in known if isinstance(one, str) and one.startswith(name)
-                ]
+            fitting = [one for one in known if name == LAST or str(one).startswith(name)]
             readable = (
                 row for one in fitting for row in suites.rows(connection, self._tell_damage, [one])
             )
