@@ -46,6 +46,7 @@ _LONGEST = (
     "contract/codegen/test_generated_c.py",
     "e2e/test_export.py",
     "e2e/fleet/test_fleet.py",
+    "e2e/fleet/test_faults.py",
     "e2e/test_deploying_page.py",
     "e2e/test_small_install.py",
     "contract/accuracy/test_evaluate.py",

@@ -128,7 +128,6 @@ def nights(runs: int) -> Iterator[dict[str, Any]]:
         for host, cells in boards.items():
             suite = f"night-{night:05}-{host}"
             for number, processes in enumerate(cells):
-                # A night's own temperature, and a step in the middle of everything.
                 for process, template in enumerate(processes):
                     at = BEGAN + timedelta(days=night, seconds=60 * process + number)
                     yield template.copy(suite, f"{made:x}", at, generator)
@@ -139,7 +138,7 @@ def nights(runs: int) -> Iterator[dict[str, Any]]:
 def wide() -> Iterator[dict[str, Any]]:
     """Rows of one suite of many cells, which is the oldest."""
     generator = np.random.default_rng(1)
-    for number, processes in enumerate(templates("board-00", WIDE_CELLS)):
+    for number, processes in enumerate(templates("wide-board", WIDE_CELLS)):
         for process, template in enumerate(processes):
             at = BEGAN - timedelta(days=1) + timedelta(seconds=60 * process)
             yield template.copy("wide", f"wide-{number}-{process}", at, generator)

@@ -325,5 +325,4 @@ def _print_table(columns: tuple[Column, ...], rows: list[tuple[str, ...]]) -> No
 
 def _print_plain(headers: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     """Print tab-separated, for cut and awk."""
-    for row in (headers, *rows):
-        typer.echo("\t".join(row))
+    typer.echo("\n".join("\t".join(row) for row in (headers, *rows)))

@@ -17,7 +17,7 @@ from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
     from shufflenet_deploy.analysis.profile import Breakdown
-    from shufflenet_deploy.records import Evaluation, Run
+    from shufflenet_deploy.records import Run
     from shufflenet_deploy.report import Table
     from shufflenet_deploy.report.render import Rendering
 
@@ -154,9 +154,12 @@ def build(
     from shufflenet_deploy.report.suite_table import (  # noqa: PLC0415
         choose_baseline,
         nearest_first,
+        read_runs,
     )
 
-    runs, own = read(suite, journal)
+    with open_journal(journal) as book:
+        runs, own = read_runs(book, suite)
+        evaluations = book.evaluations()
     baseline = choose_baseline(runs, own, baseline)
     sizes = [str(Resolution.parse(text)) for text in listed(resolution)]
     wanted: dict[str, tuple[list[str], Callable[[Run], str]]] = {
@@ -177,7 +180,7 @@ def build(
         runs = [run for run in runs if not values or of(run) in keep]
     if not runs:
         raise UsageError("no run fits all of these options; leave one of them out")
-    return Table.from_runs(runs, baseline=baseline, evaluations=_evaluations(journal))
+    return Table.from_runs(runs, baseline=baseline, evaluations=evaluations)
 
 
 def profiles(suite: str, journal: str | None) -> list[Breakdown]:
@@ -188,24 +191,6 @@ def profiles(suite: str, journal: str | None) -> list[Breakdown]:
         chosen = None if suite == "all" else book.suite(suite).id
         profiled = book.profiles(chosen)
         return profile.of_suite(profiled, book.runs(chosen)) if profiled else []
-
-
-def read(suite: str, journal: str | None) -> tuple[list[Run], str]:
-    """The runs of one suite, or of all, with every attempt; and the suite's own baseline.
-
-    Raises:
-        UsageError: the journal has none.
-    """
-    from shufflenet_deploy.report.suite_table import read_runs  # noqa: PLC0415
-
-    with open_journal(journal) as book:
-        return read_runs(book, suite)
-
-
-def _evaluations(journal: str | None) -> list[Evaluation]:
-
-    with open_journal(journal) as book:
-        return book.evaluations()
 
 
 def _targets(out: Path, form: Rendering | None) -> list[tuple[Path, Rendering]]:

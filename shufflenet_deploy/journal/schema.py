@@ -95,6 +95,16 @@ evaluations = sa.Table(
 )
 
 
+def is_current(connection: sa.Connection) -> bool:
+    """Whether nothing has to be upgraded: one look, which takes no lock.
+
+    Raises:
+        SQLAlchemyError: there is no such table yet, or the database cannot be read.
+    """
+    stored = connection.scalar(sa.select(about.c.value).where(about.c.key == "schema"))
+    return stored == str(len(STEPS))
+
+
 def upgrade(connection: sa.Connection, location: str) -> None:
     """Create the tables, or bring those of an older version up to this one's.
 

@@ -120,8 +120,9 @@ class Journal:
         except Exception as error:  # whatever a driver makes of the parameters of a URL
             raise self._where.unusable(error) from error
         try:
-            with self._opening(), self._writing() as connection:
-                schema.upgrade(connection, self.location)
+            if not self._is_current():
+                with self._opening(), self._writing() as connection:
+                    schema.upgrade(connection, self.location)
         except BaseException:
             self.close()
             raise
@@ -293,13 +294,11 @@ class Journal:
             UsageError: none or several fit.
         """
         with self._translated(), self._engine.connect() as connection:
+            if name != LAST:
+                for row in suites.rows(connection, self._tell_damage, [name]):
+                    return row
             known = suites.ids(connection)
-            if name == LAST:
-                fitting = known
-            else:
-                fitting = [one for one in known if one == name] or [
-                    one for one in known if isinstance(one, str) and one.startswith(name)
-                ]
+            fitting = [one for one in known if name == LAST or str(one).startswith(name)]
             readable = (
                 row for one in fitting for row in suites.rows(connection, self._tell_damage, [one])
             )
@@ -378,6 +377,14 @@ class Journal:
             if connection.dialect.name == "postgresql":
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITER_LOCK})")
             yield connection
+
+    def _is_current(self) -> bool:
+        """Whether the tables are this version's; what stands in the way is told by the upgrade."""
+        try:
+            with self._engine.connect() as connection:
+                return schema.is_current(connection)
+        except Exception:  # noqa: BLE001 - drivers raise their own; the upgrade says which
+            return False
 
     def _tell_damage(self, problem: str) -> None:
         self._on_damaged(f"{self.location}, {problem}")

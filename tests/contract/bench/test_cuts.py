@@ -11,13 +11,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import bench_client
 import pytest
-from cutting import Relay
 from fake_sysfs import Cpus
+from loopback_board import LoopbackBoard
 
 from shufflenet_deploy.journal import Journal
 from shufflenet_deploy.records import Cell, Precision, Resolution
@@ -30,25 +29,18 @@ _CLIENT = Path(bench_client.__file__)
 #: Fault injections: the link, the client's process, the server's process.
 _WAYS = ("reset", "kill", "close", "interrupt", "stall", "server")
 _OF_THE_LINK = {"reset", "close", "stall"}
-#: A server that lost its client notices within that, even when the machine is busy.
-_PATIENCE_SECS = 20.0
 
 
-class Board:
-    """A machine behind a relay, with cores of its own; what it would not have without us."""
+class Board(LoopbackBoard):
+    """A board and the session that measures on it."""
 
     def __init__(self, folder: Path, sshd, cpus: Cpus, artifact) -> None:
-        self.folder, self.sshd, self.cpus = folder, sshd, cpus
-        self.root = folder / "target"
-        self.relay = Relay(sshd.port)
-        key = sshd.known_hosts.read_text().split(" ", 1)[1]
-        known_hosts = folder / "known_hosts"
-        known_hosts.write_text(f"[127.0.0.1]:{self.relay.port} {key}[127.0.0.1]:{sshd.port} {key}")
+        super().__init__(folder, sshd, cpus)
         self.session = {
             "artifact": artifact.model_dump(mode="json"),
             "user": sshd.user,
             "identity": str(sshd.identity),
-            "known_hosts": str(known_hosts),
+            "known_hosts": str(self.known_hosts),
             "root": str(self.root),
         }
 
@@ -64,45 +56,6 @@ class Board:
             "retries": retries,
         }
         return {**self.session, "journal": str(journal), "suite": suite}
-
-    def kill_servers(self) -> None:
-        """Kill what serves each connection, as a board that loses its power does."""
-        pid = self.sshd.process.pid
-        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-            os.kill(int(child), signal.SIGKILL)
-
-    def left_behind(self) -> list[str]:
-        """Processes of ours, and governors that are not the board's own."""
-        found = []
-        for place in Path("/proc").glob("[0-9]*/cmdline"):
-            try:
-                words = place.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
-            except OSError:
-                continue
-            if str(self.root) in words:
-                found.append(f"process {place.parent.name}: {words[:60]}...{words[-100:]}")
-        if set(self.cpus.governors) != {"ondemand"}:
-            found.append(f"governors {self.cpus.governors}")
-        return found
-
-    def await_clean(self) -> str:
-        """Wait for what ends when its connection does, else when its lease does.
-
-        Says which it was. The lease takes minutes: it is written over, as if they had passed.
-        """
-        if not self._await(_PATIENCE_SECS):
-            return "with the connection"
-        for lease in self.root.glob("*.lease"):
-            lease.write_text("0\n")
-        left = self._await(_PATIENCE_SECS)
-        assert not left
-        return "with the lease"
-
-    def _await(self, secs: float) -> list[str]:
-        deadline = time.monotonic() + secs
-        while (left := self.left_behind()) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        return left
 
 
 @pytest.fixture(scope="module")
