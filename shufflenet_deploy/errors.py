@@ -9,6 +9,7 @@
     │   ├── HostKeyError            unknown or changed host key: exit code 2
     │   ├── AuthenticationError     none of the user's keys is accepted: exit code 2
     │   ├── NegotiationError        client and server have no algorithm in common: exit code 2
+    │   ├── LeaseError              a board of a lab is not ours any more
     │   ├── ConnectError            transient
     │   ├── TransferError           transient
     │   └── CommandTimeout          transient
@@ -81,6 +82,10 @@ class NegotiationError(TransportError):
     """The client and the server have no algorithm in common; never worth a retry."""
 
     exit_code = 2
+
+
+class LeaseError(TransportError):
+    """The board is lent by a lab, and is not ours any more; never worth a retry."""
 
 
 class TransferError(TransportError):
