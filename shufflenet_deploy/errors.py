@@ -5,6 +5,8 @@
     ├── ExportError             a model could not be converted
     │   └── ParityError         it was converted, but computes something else
     ├── EvaluationError         accuracy could not be measured
+    ├── WorkersError            processes or machines that share work were lost
+    │   └── WorkerVersionsError     one has other versions: exit code 2
     ├── TransportError          the link to the target failed
     │   ├── HostKeyError            unknown or changed host key: exit code 2
     │   ├── AuthenticationError     none of the user's keys is accepted: exit code 2
@@ -54,6 +56,16 @@ class ParityError(ExportError):
 
 class EvaluationError(DeployError):
     """The accuracy of a network could not be measured."""
+
+
+class WorkersError(DeployError):
+    """Processes or machines that share work were lost, and work with them."""
+
+
+class WorkerVersionsError(WorkersError):
+    """A machine that is to share work has other versions, so that its results might differ."""
+
+    exit_code = 2
 
 
 class TransportError(DeployError):

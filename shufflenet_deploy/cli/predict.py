@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from shufflenet_deploy.cli.cluster import machines_of
+from shufflenet_deploy.cli.export_options import CLUSTER_HELP
 from shufflenet_deploy.cli.heartbeat import Heartbeat
 from shufflenet_deploy.cli.multi_value import ALL, PRECISIONS, listed, precisions
 from shufflenet_deploy.cli.network_options import MODEL_HELP, with_network_options
@@ -73,6 +75,10 @@ def predict(  # noqa: PLR0917 - options, each passed by name
     recount: Annotated[
         bool, typer.Option("--recount", help="Run unchanged programs again, too.")
     ] = False,
+    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes.")] = 1,
+    cluster: Annotated[
+        str | None, typer.Option("--cluster", metavar="ADDRESS", help=CLUSTER_HELP)
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     *,
     network: NetworkOptions,
@@ -105,7 +111,8 @@ def predict(  # noqa: PLR0917 - options, each passed by name
             heartbeat.spoke()
             heartbeat.doing(stage)
 
-        result = predictions.predict(plan, out=artifacts, on_stage=tell)
+        with machines_of(cluster, workers) as machines:
+            result = predictions.predict(plan, out=artifacts, on_stage=tell, machines=machines)
     if as_json:
         print_json(_document(result))
     else:

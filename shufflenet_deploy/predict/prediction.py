@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from pydantic import Field
 
 from shufflenet_deploy import runtime, zoo
-from shufflenet_deploy.errors import DeployError, UsageError
-from shufflenet_deploy.export import export
+from shufflenet_deploy.cluster import Files, Here, Machines, Task
+from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.export import export, shared_work
 from shufflenet_deploy.export.precisions import resolve
 from shufflenet_deploy.export.request import ExportRequest
 from shufflenet_deploy.export.shortfall import explained
@@ -139,35 +141,66 @@ class _Job:
         )
 
 
-def predict(plan: Plan, *, out: Path, on_stage: Callable[[str], None]) -> Result:
-    """Predict every cell of a plan, one after the other.
+def predict(
+    plan: Plan, *, out: Path, on_stage: Callable[[str], None], machines: Machines | None = None
+) -> Result:
+    """Predict every cell of a plan: one after the other, or where ``machines`` are.
 
     Files are exported to ``out`` unless they are there. A cell that cannot be predicted becomes a
     problem, and the others are predicted all the same.
 
     Raises:
-        UsageError: the plan names something that does not exist, or a program is not installed.
+        UsageError: the plan names something that does not exist or does not travel, or a program
+            is not installed.
         DeployError: the plugin cannot be compiled.
+        WorkersError: a worker was lost.
     """
     others = [name for name in plan.runtimes if not runtime.get(name).standalone]
     if others:
         raise UsageError(f"{', '.join(others)}: only native programs are predicted yet")
+    shared = machines or Here()
     jobs = list(_jobs(plan))
-    on_stage("preparing QEMU's plugin")
-    qemu = emulator()
-    found: list[Prediction] = []
+    if shared.shares_disk:
+        on_stage("preparing QEMU's plugin")
+        emulator()
+    found: dict[int, list[Prediction]] = {}
     problems = []
-    for number, job in enumerate(jobs, start=1):
-        prefix = f"[{number}/{len(jobs)}] "
-        try:
-            found += _predicted(plan, job, qemu, out, lambda text, p=prefix: on_stage(p + text))  # type: ignore[misc]
-        except UsageError:
-            raise
-        except DeployError as error:
-            problems.append(f"{job.title}: {error}")
+
+    def tell(index: int, text: str) -> None:
+        on_stage(f"[{index + 1}/{len(jobs)}] {text}")
+
+    tasks = [_task(plan, job, out, here=shared.shares_disk) for job in jobs]
+    for done in shared.run(_work, tasks, tell):
+        if isinstance(done.error, UsageError):
+            raise done.error
+        if done.error is not None:
+            problems.append(f"{jobs[done.index].title}: {done.error}")
+        else:
+            found[done.index] = done.value
+    predictions = [one for index in sorted(found) for one in found[index]]
     order = {board.name: place for place, board in enumerate(plan.boards)}
-    found.sort(key=lambda one: order[one.board])
-    return Result(predictions=tuple(found), problems=tuple(problems))
+    predictions.sort(key=lambda one: order[one.board])
+    return Result(predictions=tuple(predictions), problems=tuple(problems))
+
+
+@dataclass(frozen=True)
+class _Order:
+    """A job for whoever does it; files are exported to ``out`` where that is at hand."""
+
+    plan: Plan
+    job: _Job
+    out: Path | None
+
+
+def _task(plan: Plan, job: _Job, out: Path, *, here: bool) -> Task:
+    files = {} if here else shared_work.model_files(job.reference, None)
+    return Task(argument=_Order(plan, job, out if here else None), files=files)
+
+
+def _work(order: _Order, files: Files, on_stage: Callable[[str], None]) -> list[Prediction]:
+    job = replace(order.job, reference=shared_work.model_in(files, order.job.reference))
+    with tempfile.TemporaryDirectory(prefix="shufflenet-deploy-predict-") as folder:
+        return _predicted(order.plan, job, emulator(), order.out or Path(folder), on_stage)
 
 
 def _jobs(plan: Plan) -> Iterator[_Job]:
