@@ -6,7 +6,7 @@ import hashlib
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -94,7 +94,7 @@ def evaluate(
     done = remembered = len(readable) - left
     report(Progress(answered=done, remembered=remembered, total=len(readable)))
     count = min(len(batches), workers) if workers else _workers(artifacts, len(batches))
-    with nullcontext(cluster) if cluster is not None else machines(workers=count) as shared:
+    with nullcontext(cluster) if cluster is not None else _machines(count) as shared:
         for result in processes.work(task, batches, model=model, machines=shared):
             for name, predictions in result.predictions.items():
                 kept[name].add(predictions)
@@ -109,6 +109,10 @@ def evaluate(
         )
     names = tuple(sorted(_relative(path, images.about.source) for path in unreadable))
     return [_evaluation(artifact, images, good, names, kept) for artifact in artifacts]
+
+
+def _machines(count: int) -> AbstractContextManager[Machines]:
+    return machines(workers=count if count > 1 else None)
 
 
 def _batches(

@@ -23,6 +23,6 @@ def machines_of(
     """
     from shufflenet_deploy.cluster import machines  # noqa: PLC0415
 
-    if cluster is not None and (workers or 1) > 1:
+    if cluster is not None and workers is not None:
         raise UsageError("--workers are processes of this machine, --cluster others: keep one")
-    return machines(cluster, workers or 1, lambda note: typer.echo(note, err=True))
+    return machines(cluster, workers, lambda note: typer.echo(note, err=True))

@@ -158,7 +158,7 @@ def evaluate(  # noqa: PLR0917 - options, each passed by name
     )
     _check_classes(data, labels, requests)
     evaluations: list[Evaluation] = []
-    with machines_of(cluster, None if cluster is None else workers) as machines:
+    with machines_of(cluster, workers if cluster is not None else None) as machines:
         results = export_all(requests, machines)
         made = [result for result in results if result.artifact is not None]
         session = _EvaluationRun(

@@ -64,7 +64,7 @@ def export(  # noqa: PLR0917 - options, each passed by name
     machine: options.MachineName = "generic",
     seed: options.Seed = 0,
     out: options.Folder = Path("artifacts"),
-    workers: options.Workers = 1,
+    workers: options.Workers = None,
     cluster: options.Cluster = None,
     max_diff: Annotated[
         float | None,

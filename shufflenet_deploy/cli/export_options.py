@@ -113,7 +113,10 @@ Cluster = Annotated[
     str | None,
     typer.Option("--cluster", metavar="ADDRESS", help=CLUSTER_HELP, rich_help_panel=HOW),
 ]
-Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes.", rich_help_panel=HOW)]
+WORKERS_HELP = "Processes of one thread each. [default: this one, on all threads]"
+Workers = Annotated[
+    int | None, typer.Option("--workers", min=1, help=WORKERS_HELP, rich_help_panel=HOW)
+]
 Folder = Annotated[
     Path, typer.Option("--out", "-o", help="Folder of the files.", rich_help_panel=WHAT)
 ]

@@ -75,7 +75,9 @@ def predict(  # noqa: PLR0917 - options, each passed by name
     recount: Annotated[
         bool, typer.Option("--recount", help="Run unchanged programs again, too.")
     ] = False,
-    workers: Annotated[int, typer.Option("--workers", min=1, help="Processes.")] = 1,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Processes. [default: this one]")
+    ] = None,
     cluster: Annotated[
         str | None, typer.Option("--cluster", metavar="ADDRESS", help=CLUSTER_HELP)
     ] = None,

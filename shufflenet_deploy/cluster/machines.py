@@ -76,10 +76,13 @@ class Machines(Protocol):
 @contextmanager
 def machines(
     cluster: str | None = None,
-    workers: int = 1,
+    workers: int | None = None,
     on_note: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Machines]:
     """What the options ask for: a cluster by its scheduler, else so many processes of this machine.
+
+    Each of them computes on one thread, so that results do not depend on how many there are. With
+    neither it is this process, on as many threads as it has.
 
     Raises:
         UsageError: ``distributed`` is not installed.
@@ -89,7 +92,7 @@ def machines(
     if cluster is not None:
         with _Cluster(cluster, on_note) as shared:
             yield shared
-    elif workers > 1:
+    elif workers is not None:
         with _Processes(workers) as pool:
             yield pool
     else:

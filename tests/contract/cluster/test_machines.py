@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import cluster_work
+import dask
 import pytest
 from dask_cluster import running_cluster
 
@@ -33,7 +34,7 @@ def importable():
 
 
 @pytest.fixture(scope="module")
-def dask(tmp_path_factory):
+def scheduler(tmp_path_factory):
     with running_cluster(tmp_path_factory.mktemp("dask"), workers=0) as shared:
         for _ in range(2):
             shared.add(**BUILDERS)
@@ -68,38 +69,38 @@ def results(shared, tasks, function=cluster_work.hashed):
     return {one.value[0]: one.value[2] for one in done}, {one.value[1] for one in done}
 
 
-def test_the_same_everywhere(dask, tasks):
-    with machines() as here, machines(workers=2) as pool, machines(dask.address) as far:
+def test_the_same_everywhere(scheduler, tasks):
+    with machines() as here, machines(workers=2) as pool, machines(scheduler.address) as far:
         mine, (own,) = results(here, tasks)
         theirs, processes = results(pool, tasks)
         others, workers = results(far, tasks)
     assert mine == theirs == others
     assert own == os.getpid()
     assert own not in processes | workers
-    assert workers <= {one.pid for one in dask.workers}
+    assert workers <= {one.pid for one in scheduler.workers}
 
 
-def test_a_worker_killed_in_the_middle_and_one_that_joins_late(dask, tmp_path):
+def test_a_worker_killed_in_the_middle_and_one_that_joins_late(scheduler, tmp_path):
     begun = tmp_path / "begun"
     begun.mkdir()
-    extra = dask.add(**BUILDERS)
+    extra = scheduler.add(**BUILDERS)
     work = [Task(argument=str(begun), files={"own": Path(__file__)}) for _ in range(40)]
     pids = []
-    with machines(dask.address) as far:
+    with machines(scheduler.address) as far:
         for done in far.run(cluster_work.slow, work):
             pids.append(done.value)
             if len(pids) == 6:
                 extra.kill()
                 extra.wait()
-                late = dask.add(**BUILDERS)
+                late = scheduler.add(**BUILDERS)
     assert len(pids) == 40
     assert late.pid in pids
     # What it was doing was done again elsewhere.
     assert len(list(begun.iterdir())) >= 40
 
 
-def test_errors_are_those_of_the_task(dask):
-    with machines(dask.address) as far, machines(workers=2) as pool:
+def test_errors_are_those_of_the_task(scheduler):
+    with machines(scheduler.address) as far, machines(workers=2) as pool:
         for shared in (far, pool, cluster.Here()):
             (done,) = shared.run(cluster_work.failing, [Task(argument="file")])
             assert isinstance(done.error, ExportError)
@@ -140,14 +141,12 @@ def test_versions_that_differ_are_named():
 
 
 def test_without_a_scheduler():
-    with pytest.raises(ConnectError, match="no Dask scheduler answers at nowhere"):
-        with machines("nowhere"):
-            pass
+    refused = pytest.raises(ConnectError, match="no Dask scheduler answers at nowhere")
+    with refused, machines("nowhere"):
+        pass
 
 
 def test_tls_as_in_the_configuration_of_dask(tmp_path, tasks, monkeypatch):
-    import dask
-
     key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
     subprocess.run(
         [*("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"),
@@ -160,8 +159,9 @@ def test_tls_as_in_the_configuration_of_dask(tmp_path, tasks, monkeypatch):
         assert shared.address.startswith("tls://")
         with pytest.raises(ConnectError, match="Dask configuration"), machines(shared.address):
             pass
-        tls = {"ca-file": str(certificate), "client": {"cert": str(certificate), "key": str(key)}}
-        with dask.config.set({"distributed.comm.tls": tls}), machines(shared.address) as far:
+        files = {"ca-file": certificate, "client.cert": certificate, "client.key": key}
+        tls = {f"distributed.comm.tls.{name}": str(path) for name, path in files.items()}
+        with dask.config.set(tls), machines(shared.address) as far:
             found, _ = results(far, tasks)
     assert len(found) == len(tasks)
 
