@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.server
+import json
 import os
 import socket
 import subprocess
@@ -23,12 +24,18 @@ _START_SECS = 30.0
 class LoopbackLab:
     """A coordinator, an exporter for each board, and what a client needs to reach them.
 
-    ``boards`` maps places to running servers of SSH; each place has the tag ``board`` with its own
-    name and the tag ``lab=loopback``. ``relays`` is a switched power strip: what it was told.
+    ``boards`` maps places to running servers of SSH; each place has the tag ``lab=loopback``, and
+    those that ``tags`` has for it. ``relays`` is a switched power strip: what it was told.
     """
 
-    def __init__(self, folder: Path, port: int, boards: Mapping[str, object]) -> None:
-        self.folder, self.port, self.boards = folder, port, boards
+    def __init__(
+        self,
+        folder: Path,
+        port: int,
+        boards: Mapping[str, object],
+        tags: Mapping[str, Mapping[str, str]],
+    ) -> None:
+        self.folder, self.port, self.boards, self.tags = folder, port, boards, tags
         self.address = f"127.0.0.1:{port}"
         self.relays: list[tuple[str, str]] = []
         self._strip = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -111,7 +118,8 @@ class LoopbackLab:
             )
             places.append(
                 f"{place}:\n  aliases: []\n  comment: ''\n"
-                f"  tags: {{board: {place}, lab: loopback}}\n  created: 1.0\n  changed: 1.0\n"
+                f"  tags: {json.dumps({'lab': 'loopback', **self.tags.get(place, {})})}\n"
+                "  created: 1.0\n  changed: 1.0\n"
                 f"  matches:\n  - {{exporter: exporter-{place}, group: {place}, cls: '*'}}\n"
             )
             keys.append(f"  IdentityFile {board.identity}\n")
@@ -163,10 +171,14 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def running_lab(folder: Path, **boards: object) -> Iterator[LoopbackLab]:
+def running_lab(
+    folder: Path,
+    boards: Mapping[str, object],
+    tags: Mapping[str, Mapping[str, str]] | None = None,
+) -> Iterator[LoopbackLab]:
     """A lab whose places are named after the boards."""
     folder.mkdir(parents=True, exist_ok=True)
-    lab = LoopbackLab(folder, free_port(), boards)
+    lab = LoopbackLab(folder, free_port(), boards, tags or {})
     try:
         lab.start()
         yield lab

@@ -23,7 +23,7 @@ def standing(tmp_path_factory, running):
     with (
         running(folder / "one") as one,
         running(folder / "two") as two,
-        running_lab(folder / "lab", one=one, two=two) as place,
+        running_lab(folder / "lab", {"one": one, "two": two}) as place,
     ):
         yield place
 
@@ -179,7 +179,7 @@ def test_what_its_user_holds_by_hand_is_used_and_stays_held(lab):
     ("host", "said"),
     [
         ("labgrid:three", "its places are one, two"),
-        ("labgrid:board=three,lab=loopback", "no place board=three,lab=loopback"),
+        ("labgrid:core=a99,lab=loopback", "no place core=a99,lab=loopback"),
     ],
 )
 def test_mistakes_are_the_users(lab, host, said):
