@@ -67,6 +67,7 @@ def lab(tmp_path, sshd_with):
         yield place
 
 
+@pytest.mark.timeout(600)
 def test_the_commands_of_a_lab_do_what_the_page_says(lab, tmp_path, monkeypatch):
     monkeypatch.delenv("LG_COORDINATOR", raising=False)
     journal = tmp_path / "journal.sqlite"
