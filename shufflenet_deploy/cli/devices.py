@@ -153,7 +153,9 @@ def _probe_host(
     try:
         link = transport_to(host.target, name=host.name, ssh_client=ssh_client, lab=lab)
         with link, Target(link, root=host.folder or "") as target:
-            put(_described(host.name, target))
+            found = _described(host.name, target)
+        # A place of a lab is given back by now.
+        put(found)
     except DeployError as error:
         put(Device(host=host.name, problem=str(error)))
     except Exception as error:  # noqa: BLE001 - one odd machine must not hide the others
