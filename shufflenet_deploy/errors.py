@@ -7,10 +7,13 @@
     │   │   └── UnreadableError     the network does what no graph can say: exit code 2
     │   └── ParityError         it was converted, but computes something else
     ├── EvaluationError         accuracy could not be measured
+    ├── WorkersError            processes or machines that share work were lost
+    │   └── WorkerVersionsError     one has other versions: exit code 2
     ├── TransportError          the link to the target failed
     │   ├── HostKeyError            unknown or changed host key: exit code 2
     │   ├── AuthenticationError     none of the user's keys is accepted: exit code 2
     │   ├── NegotiationError        client and server have no algorithm in common: exit code 2
+    │   ├── LeaseError              a board of a lab is not ours any more
     │   ├── ConnectError            transient
     │   ├── TransferError           transient
     │   └── CommandTimeout          transient
@@ -63,6 +66,16 @@ class EvaluationError(DeployError):
     """The accuracy of a network could not be measured."""
 
 
+class WorkersError(DeployError):
+    """Processes or machines that share work were lost, and work with them."""
+
+
+class WorkerVersionsError(WorkersError):
+    """A machine that is to share work has other versions, so that its results might differ."""
+
+    exit_code = 2
+
+
 class TransportError(DeployError):
     """The link to the target failed."""
 
@@ -89,6 +102,10 @@ class NegotiationError(TransportError):
     """The client and the server have no algorithm in common; never worth a retry."""
 
     exit_code = 2
+
+
+class LeaseError(TransportError):
+    """The board is lent by a lab, and is not ours any more; never worth a retry."""
 
 
 class TransferError(TransportError):

@@ -6,6 +6,7 @@ import hashlib
 import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
@@ -18,6 +19,7 @@ from shufflenet_deploy.accuracy import workers as processes
 from shufflenet_deploy.accuracy.dataset import LabelledImage, LabelledImages
 from shufflenet_deploy.accuracy.prediction_cache import Prediction, PredictionCache, default_folder
 from shufflenet_deploy.accuracy.workers import MODULE, Batch, ModelSource, Task
+from shufflenet_deploy.cluster import Machines, machines
 from shufflenet_deploy.errors import EvaluationError, UsageError
 from shufflenet_deploy.export import sources
 from shufflenet_deploy.records import Artifact, ContingencyTable, Evaluation, TopKCounts
@@ -50,6 +52,7 @@ def evaluate(
     *,
     source: ModelSource,
     workers: int | None = None,
+    cluster: Machines | None = None,
     fresh: bool = False,
     memory: Path | None = None,
     on_progress: Callable[[Progress], None] | None = None,
@@ -61,6 +64,7 @@ def evaluate(
         images: see ``labelled``.
         source: what the module is loaded from.
         workers: processes; None for one per core, as far as there is work for them.
+        cluster: other machines, which answer instead.
         fresh: discard cached predictions.
         memory: the folder where predictions are kept; None for this user's cache.
         on_progress: called after every batch.
@@ -68,7 +72,8 @@ def evaluate(
     Raises:
         UsageError: the files are not of this model, or no image could be decoded.
         ExportError: a runtime cannot load a file.
-        EvaluationError: a worker process died.
+        WorkersError: a worker was lost.
+        EvaluationError: no image could be decoded.
     """
     model = source.load()
     (resolution,) = {artifact.resolution for artifact in artifacts}
@@ -89,12 +94,13 @@ def evaluate(
     done = remembered = len(readable) - left
     report(Progress(answered=done, remembered=remembered, total=len(readable)))
     count = min(len(batches), workers) if workers else _workers(artifacts, len(batches))
-    for result in processes.work(task, batches, model=model, workers=count):
-        for name, predictions in result.predictions.items():
-            kept[name].add(predictions)
-        unreadable |= result.unreadable
-        done += len(result.batch.images)
-        report(Progress(answered=done, remembered=remembered, total=len(readable)))
+    with nullcontext(cluster) if cluster is not None else _machines(count) as shared:
+        for result in processes.work(task, batches, model=model, machines=shared):
+            for name, predictions in result.predictions.items():
+                kept[name].add(predictions)
+            unreadable |= result.unreadable
+            done += len(result.batch.images)
+            report(Progress(answered=done, remembered=remembered, total=len(readable)))
     good = [image for image in readable if image.path not in unreadable]
     if not good:
         raise EvaluationError(
@@ -103,6 +109,10 @@ def evaluate(
         )
     names = tuple(sorted(_relative(path, images.about.source) for path in unreadable))
     return [_evaluation(artifact, images, good, names, kept) for artifact in artifacts]
+
+
+def _machines(count: int) -> AbstractContextManager[Machines]:
+    return machines(workers=count if count > 1 else None)
 
 
 def _batches(

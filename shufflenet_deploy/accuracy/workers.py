@@ -1,26 +1,25 @@
-"""Inference workers: images decoded once and run through every network, in one process or several.
+"""Inference workers: images decoded once and run through every network, here or elsewhere.
 
-Each worker loads the networks itself, answers whole batches, and exits when its parent does.
+Each process or machine that takes part loads the networks itself, when it is first asked, and
+answers whole batches.
 """
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
-from multiprocessing import get_context, parent_process
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shufflenet_deploy import zoo
 from shufflenet_deploy.accuracy.dataset import LabelledImage
 from shufflenet_deploy.accuracy.prediction_cache import Prediction
-from shufflenet_deploy.errors import EvaluationError, UsageError
-from shufflenet_deploy.export import image_set
+from shufflenet_deploy.cluster import Files, Folder, Machines
+from shufflenet_deploy.cluster import Task as SharedTask
+from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.export import formats, image_set, shared_work
+from shufflenet_deploy.export.image_set import SHIPPED_SOURCE
 from shufflenet_deploy.records import Artifact, Resolution
 
 if TYPE_CHECKING:
@@ -71,66 +70,100 @@ class Done:
     unreadable: Mapping[Path, str] = field(default_factory=dict)
 
 
-def work(task: Task, batches: Sequence[Batch], *, model: Model, workers: int) -> Iterator[Done]:
-    """Answer every batch, in any order.
+@dataclass(frozen=True)
+class _Question:
+    """A batch for whoever is to answer it; with ``here`` the task's own paths are good there."""
+
+    task: Task
+    batch: Batch
+    here: bool
+
+
+def work(
+    task: Task, batches: Sequence[Batch], *, model: Model, machines: Machines
+) -> Iterator[Done]:
+    """Answer every batch, in any order. ``model`` is the task's, for this process.
 
     Raises:
-        EvaluationError: a worker died.
+        WorkersError: a worker was lost.
+        UsageError: the network does not travel to another machine.
     """
-    if workers <= 1:
-        worker = _Worker(task, model)
-        yield from map(worker.prediction, batches)
-        return
-    pool = ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=_begin, initargs=(task,)
-    )
+    _remember(_Worker(task, model))
+    shared = {} if machines.shares_disk else _files(task)
+
+    def asked(batch: Batch) -> SharedTask:
+        return SharedTask(
+            argument=_Question(task, batch, here=machines.shares_disk),
+            files=shared,
+            once={} if machines.shares_disk else {one.sha256: one.path for one in batch.images},
+        )
+
     try:
-        yield from _pooled(pool, batches, ahead=2 * workers)
-    except BrokenProcessPool as error:
-        raise EvaluationError(
-            "a worker process died, perhaps for want of memory: try --workers 1"
-        ) from error
+        for done in machines.run(_answer, map(asked, batches)):
+            if done.error is not None:
+                raise done.error
+            yield done.value
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        _remember(None)
 
 
-def _pooled(pool: ProcessPoolExecutor, batches: Sequence[Batch], *, ahead: int) -> Iterator[Done]:
-    waiting = iter(batches)
-    running: set[Future[Done]] = set()
-    while True:
-        for batch in waiting:
-            running.add(pool.submit(_answer, batch))
-            if len(running) >= ahead:
-                break
-        if not running:
-            return
-        finished, running = wait(running, return_when=FIRST_COMPLETED)
-        for future in finished:
-            yield future.result()
+def _files(task: Task) -> dict[str, Path | Folder]:
+    """What a machine needs to load the networks."""
+    files = shared_work.model_files(task.source.name, task.source.weights)
+    for artifact in task.artifacts:
+        files[artifact.sha256] = artifact.path
+        made = artifact.calibration
+        if formats.get(artifact.format).is_program and made and made.source != SHIPPED_SOURCE:
+            files[f"images of {artifact.sha256}"] = shared_work.calibration_files(Path(made.source))
+    return files
+
+
+def _localised(task: Task, files: Files) -> Task:
+    """The task with the paths of the machine that it is done on."""
+    source = replace(
+        task.source,
+        name=shared_work.model_in(files, task.source.name),
+        weights=shared_work.weights_in(files, task.source.weights),
+    )
+    artifacts = []
+    for artifact in task.artifacts:
+        changes: dict[str, object] = {"path": files[artifact.sha256]}
+        folder = files.get(f"images of {artifact.sha256}")
+        if artifact.calibration is not None and folder is not None:
+            there = {"source": str(folder)}
+            changes["calibration"] = artifact.calibration.model_copy(update=there)
+        artifacts.append(artifact.model_copy(update=changes))
+    return replace(task, source=source, artifacts=tuple(artifacts))
 
 
 class _Worker:
     """Networks, each loaded when it is first needed."""
 
     def __init__(self, task: Task, model: Model | None = None) -> None:
-        self._task = task
+        self.task = task
+        self._lock = threading.Lock()
         self._model = model
         self._artifacts = {artifact.sha256: artifact for artifact in task.artifacts}
         self._networks: dict[str, Network] = {}
 
-    def prediction(self, batch: Batch) -> Done:
-        """Show a batch to the networks that it names."""
+    def prediction(self, batch: Batch, paths: Mapping[str, Path]) -> Done:
+        """Show a batch to the networks that it names; ``paths`` are its images' by sha256."""
+        with self._lock:  # Runtimes are not made for several threads.
+            return self._prediction(batch, paths)
+
+    def _prediction(self, batch: Batch, paths: Mapping[str, Path]) -> Done:
         if self._model is None:
-            self._model = self._task.source.load()
+            self._model = self.task.source.load()
         preprocessing = self._model.preprocessing
         share = preprocessing.crop / preprocessing.resize
         predictions: dict[str, dict[str, Prediction]] = {name: {} for name in batch.networks}
         unreadable: dict[Path, str] = {}
         for image in batch.images:
             try:
-                pixels = image_set.read(image.path, self._task.resolution, crop_share=share)
+                path = paths[image.sha256]
+                pixels = image_set.read(path, self.task.resolution, crop_share=share)
             except UsageError as error:
-                unreadable[image.path] = str(error)
+                unreadable[image.path] = str(error).replace(str(path), str(image.path))
                 continue
             prepared = image_set.prepare(pixels, preprocessing)
             for name in batch.networks:
@@ -153,21 +186,15 @@ class _Worker:
 _worker: _Worker | None = None
 
 
-def _begin(task: Task) -> None:
-    """In a worker process: Ctrl-C is for the parent, and without a parent there is no work."""
-    global _worker  # noqa: PLW0603 - what an executor's workers have in place of arguments
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
-    _worker = _Worker(task)
+def _remember(worker: _Worker | None) -> None:
+    global _worker  # noqa: PLW0603 - networks are loaded once in a process, not for each batch
+    _worker = worker
 
 
-def _leave_with_parent() -> None:
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _answer(batch: Batch) -> Done:
+def _answer(question: _Question, files: Files, _: Callable[[str], None]) -> Done:
+    task = question.task if question.here else _localised(question.task, files)
+    if _worker is None or _worker.task != task:
+        _remember(_Worker(task))
     assert _worker is not None
-    return _worker.prediction(batch)
+    paths = {one.sha256: one.path for one in question.batch.images}
+    return _worker.prediction(question.batch, paths if question.here else files)

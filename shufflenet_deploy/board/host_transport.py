@@ -8,7 +8,7 @@ from shufflenet_deploy import transport
 from shufflenet_deploy.board import manager
 from shufflenet_deploy.board.qemu import BoardSettings
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.transport import SshClient, Transport
+from shufflenet_deploy.transport import Lab, SshClient, Transport
 
 
 def transport_to(
@@ -19,18 +19,20 @@ def transport_to(
     start_board: bool = False,
     deterministic: bool | None = None,
     ssh_client: SshClient = "auto",
+    lab: Lab | None = None,
 ) -> Transport:
     """Choose the transport to a host; the caller enters it to connect.
 
     Args:
-        host: ``local``, ``user@host[:port]``, an ssh alias, ``adb[:SERIAL]`` or ``board[:NAME]``;
-            a virtual board is reached over SSH like any other machine.
+        host: ``local``, ``user@host[:port]``, an ssh alias, ``adb[:SERIAL]``, ``labgrid:PLACE``
+            or ``board[:NAME]``; a virtual board is reached over SSH like any other machine.
         name: what messages and records call it; ``host`` itself by default.
-        on_stage: told the stages of starting a board.
+        on_stage: told the stages of starting a board, and what a lab is waited for.
         start_board: start the virtual board when it does not run.
         deterministic: True for a board whose clock counts instructions, False for one whose clock
             measures time, None for either.
         ssh_client: the client of an SSH connection: ``paramiko``, ``openssh`` or ``auto``.
+        lab: how a place of a lab is leased.
 
     Raises:
         UsageError: there is no such host or board, or its clock is of the other kind.
@@ -42,7 +44,7 @@ def transport_to(
             raise UsageError(
                 f"instructions are counted on a virtual board only, not on {host}: use --host board"
             )
-        return transport.connect(host, name=name, ssh_client=ssh_client)
+        return transport.connect(host, name=name, ssh_client=ssh_client, lab=lab, on_stage=on_stage)
     board_name = board_name or manager.DEFAULT_NAME
     board = manager.find(board_name)
     if board is None or not board.running:

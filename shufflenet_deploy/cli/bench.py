@@ -27,6 +27,7 @@ from shufflenet_deploy.cli.bench_summary import TABLE_FILES, BenchSummary
 from shufflenet_deploy.cli.emulator import FEW_INFERENCES, board_of, is_emulated, notices
 from shufflenet_deploy.cli.export_run import warn_of_small_calibration_set
 from shufflenet_deploy.cli.fleet_run import FleetRun
+from shufflenet_deploy.cli.hosts import lab_of
 from shufflenet_deploy.cli.inventory import hosts_of, local_host, names_of, with_defaults
 from shufflenet_deploy.cli.journal import open_journal
 from shufflenet_deploy.cli.known_suites import (
@@ -60,6 +61,8 @@ def bench(  # noqa: PLR0917 - options, each passed by name
     suite_id: options.SuiteId = None,
     host: options.Hosts = None,
     ssh_client: options.SshClient = "auto",
+    coordinator: options.Coordinator = "",
+    power_cycle: options.PowerCycle = False,
     suite: options.SuiteName = None,
     model: options.Models = None,
     file: options.Files = None,
@@ -176,7 +179,8 @@ def bench(  # noqa: PLR0917 - options, each passed by name
             start = _Start(
                 base={} if suite is None else read_suite(suite), hosts=hosts or [local_host()]
             )
-        places = Places(ssh_client=ssh_client, artifacts=artifacts, journal=book)
+        lab = lab_of(coordinator, power_cycle=power_cycle)
+        places = Places(ssh_client=ssh_client, lab=lab, artifacts=artifacts, journal=book)
         if len(start.hosts) > 1:
             fleet = FleetRun(
                 suite=_suite_of(start, overrides),

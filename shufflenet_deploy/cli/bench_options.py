@@ -8,7 +8,13 @@ from typing import Annotated
 import typer
 
 from shufflenet_deploy.cli import common_options, completion
-from shufflenet_deploy.cli.hosts import HOST_HELP, SSH_CLIENT_HELP, SshClientName
+from shufflenet_deploy.cli.hosts import (
+    COORDINATOR_HELP,
+    HOST_HELP,
+    POWER_CYCLE_HELP,
+    SSH_CLIENT_HELP,
+    SshClientName,
+)
 from shufflenet_deploy.cli.journal import JOURNAL_HELP
 
 _WHAT, _WHERE, _HOW, _OUT = "What to measure", "Where", "How to measure", "Results"
@@ -34,6 +40,19 @@ Hosts = Annotated[
 SshClient = Annotated[
     SshClientName,
     typer.Option("--ssh-client", metavar="CLIENT", help=SSH_CLIENT_HELP, rich_help_panel=_WHERE),
+]
+Coordinator = Annotated[
+    str,
+    typer.Option(
+        "--coordinator",
+        metavar="ADDRESS",
+        help=COORDINATOR_HELP,
+        show_default=False,
+        rich_help_panel=_WHERE,
+    ),
+]
+PowerCycle = Annotated[
+    bool, typer.Option("--power-cycle", help=POWER_CYCLE_HELP, rich_help_panel=_WHERE)
 ]
 SuiteName = Annotated[
     str | None,

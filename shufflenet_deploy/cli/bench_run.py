@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from shufflenet_deploy.journal import Journal
     from shufflenet_deploy.records import AnyObservation, Evaluation, Run
     from shufflenet_deploy.target import TransferStats
+    from shufflenet_deploy.transport import Lab
 
 _INTERRUPTED = 130
 
@@ -80,9 +81,10 @@ class BenchResult:
 
 @dataclass(frozen=True, kw_only=True)
 class Places:
-    """Who connects, and where files and runs go."""
+    """Who connects, how boards of a lab are leased, and where files and runs go."""
 
     ssh_client: SshClientName
+    lab: Lab
     artifacts: Path
     journal: Journal
 
@@ -97,7 +99,7 @@ class BenchRun:
         self.suite_id = suite_id or new_suite_id()
         self.host = host.name
         self._host = host
-        self._ssh_client = places.ssh_client
+        self._ssh_client, self._lab = places.ssh_client, places.lab
         self._artifacts = places.artifacts
         self._journal = places.journal
 
@@ -131,6 +133,7 @@ class BenchRun:
             start_board=True,
             deterministic=self.suite.spec.metric is Metric.INSTRUCTIONS,
             ssh_client=self._ssh_client,
+            lab=self._lab,
         )
         with link, Target(link, root=self._host.folder or "") as target:
             for _ in benches.run(

@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from shufflenet_deploy.cli import common_options
-from shufflenet_deploy.cli.hosts import SshClient, SshClientName, transport_to
+from shufflenet_deploy.cli.hosts import (
+    Coordinator,
+    SshClient,
+    SshClientName,
+    lab_of,
+    transport_to,
+)
 from shufflenet_deploy.cli.inventory import hosts_of
 from shufflenet_deploy.cli.stdout import Column, print_grid, print_json
 from shufflenet_deploy.errors import ConnectError, DeployError, UsageError
@@ -22,6 +28,7 @@ if TYPE_CHECKING:
     from shufflenet_deploy.fleet import Host
     from shufflenet_deploy.records import Core, TargetFacts
     from shufflenet_deploy.target import Target
+    from shufflenet_deploy.transport import Lab
 
 _DEFAULT_SECS = 15.0
 _FAILED = 1
@@ -62,6 +69,7 @@ def devices(
         float, typer.Option(min=0.5, help="Seconds that all of them have to answer.")
     ] = _DEFAULT_SECS,
     ssh_client: SshClient = "auto",
+    coordinator: Coordinator = "",
     as_json: common_options.AsJson = False,
 ) -> None:
     """List hosts of hosts.toml and ~/.ssh/config, phones that adb knows, running virtual boards.
@@ -71,7 +79,8 @@ def devices(
     """
     notes: list[str] = []
     wanted = hosts_of(hosts or _known(notes))
-    found = _probe_all(wanted, timeout, ssh_client)
+    lab = lab_of(coordinator, wait=False)
+    found = _probe_all(wanted, timeout, ssh_client, lab)
     if as_json:
         print_json({"devices": [asdict(one) for one in found], "notes": notes})
     else:
@@ -116,12 +125,14 @@ def _known(notes: list[str]) -> list[str]:
     return names
 
 
-def _probe_all(hosts: list[Host], timeout_secs: float, ssh_client: SshClientName) -> list[Device]:
+def _probe_all(
+    hosts: list[Host], timeout_secs: float, ssh_client: SshClientName, lab: Lab
+) -> list[Device]:
     """Probe all at once; a thread that does not return in time is abandoned."""
     answers: queue.Queue[Device] = queue.Queue()
     for host in hosts:
         threading.Thread(
-            target=_probe_host, args=(host, answers.put, ssh_client), daemon=True
+            target=_probe_host, args=(host, answers.put, ssh_client, lab), daemon=True
         ).start()
     found: dict[str, Device] = {}
     deadline = time.monotonic() + timeout_secs
@@ -135,13 +146,17 @@ def _probe_all(hosts: list[Host], timeout_secs: float, ssh_client: SshClientName
     return [found.get(host.name) or Device(host=host.name, problem=late) for host in hosts]
 
 
-def _probe_host(host: Host, put: Callable[[Device], None], ssh_client: SshClientName) -> None:
+def _probe_host(
+    host: Host, put: Callable[[Device], None], ssh_client: SshClientName, lab: Lab
+) -> None:
     from shufflenet_deploy.target import Target  # noqa: PLC0415
 
     try:
-        link = transport_to(host.target, name=host.name, ssh_client=ssh_client)
+        link = transport_to(host.target, name=host.name, ssh_client=ssh_client, lab=lab)
         with link, Target(link, root=host.folder or "") as target:
-            put(_described(host.name, target))
+            found = _described(host.name, target)
+        # A place of a lab is given back by now.
+        put(found)
     except DeployError as error:
         put(Device(host=host.name, problem=str(error)))
     except Exception as error:  # noqa: BLE001 - one odd machine must not hide the others

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from shufflenet_deploy.cli import common_options
-from shufflenet_deploy.cli.hosts import HOST_HELP, SshClient, SshClientName, transport_to
+from shufflenet_deploy.cli.hosts import (
+    HOST_HELP,
+    Coordinator,
+    PowerCycle,
+    SshClient,
+    SshClientName,
+    lab_of,
+    transport_to,
+)
 from shufflenet_deploy.cli.inventory import hosts_of, local_host
 from shufflenet_deploy.cli.multi_value import listed
 from shufflenet_deploy.cli.stdout import console, print_json
@@ -17,6 +25,7 @@ from shufflenet_deploy.errors import DeployError
 if TYPE_CHECKING:
     from shufflenet_deploy.bench.preflight import Check
     from shufflenet_deploy.fleet import Host
+    from shufflenet_deploy.transport import Lab
 
 _UNFIT = 1
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
@@ -27,7 +36,7 @@ def register(app: typer.Typer) -> None:
     app.command()(doctor)
 
 
-def doctor(
+def doctor(  # noqa: PLR0917 - options, each passed by name
     host: Annotated[
         list[str] | None,
         typer.Option(
@@ -42,6 +51,8 @@ def doctor(
         typer.Option("--runtime", "-r", help="Look for these only. [default: all]"),
     ] = None,
     ssh_client: SshClient = "auto",
+    coordinator: Coordinator = "",
+    power_cycle: PowerCycle = False,
     as_json: common_options.AsJson = False,
 ) -> None:
     """Check hosts for sources of measurement error, before they are measured.
@@ -56,11 +67,12 @@ def doctor(
 
     wanted = listed(runtime) or list(runtimes.names())
     hosts = hosts_of(listed(host)) or [local_host()]
+    reach = _Reach(ssh_client, lab_of(coordinator, power_cycle=power_cycle))
     if len(hosts) == 1:
-        examined = [_Examined(hosts[0].name, _checks(hosts[0], wanted, ssh_client))]
+        examined = [_Examined(hosts[0].name, _checks(hosts[0], wanted, reach))]
     else:
         with ThreadPoolExecutor(len(hosts)) as pool:
-            examined = list(pool.map(lambda one: _examined(one, wanted, ssh_client), hosts))
+            examined = list(pool.map(lambda one: _examined(one, wanted, reach), hosts))
     fit = [not one.error and preflight.is_ready(one.checks) for one in examined]
     if as_json:
         documents = [_as_json(one, fit=good) for one, good in zip(examined, fit, strict=True)]
@@ -76,6 +88,14 @@ def doctor(
 
 
 @dataclass(frozen=True)
+class _Reach:
+    """Who connects, and how boards of a lab are leased."""
+
+    ssh_client: SshClientName
+    lab: Lab
+
+
+@dataclass(frozen=True)
 class _Examined:
     """A host with its checks, or with the error that kept it from being examined."""
 
@@ -84,19 +104,19 @@ class _Examined:
     error: str = ""
 
 
-def _examined(host: Host, runtimes: list[str], ssh_client: SshClientName) -> _Examined:
+def _examined(host: Host, runtimes: list[str], reach: _Reach) -> _Examined:
     """Examine one of several hosts: what fails is its own finding."""
     try:
-        return _Examined(host.name, _checks(host, runtimes, ssh_client))
+        return _Examined(host.name, _checks(host, runtimes, reach))
     except DeployError as error:
         return _Examined(host.name, [], str(error))
 
 
-def _checks(host: Host, runtimes: list[str], ssh_client: SshClientName) -> list[Check]:
+def _checks(host: Host, runtimes: list[str], reach: _Reach) -> list[Check]:
     from shufflenet_deploy.bench import preflight, preflight_probe  # noqa: PLC0415
     from shufflenet_deploy.target import Target  # noqa: PLC0415
 
-    link = transport_to(host.target, name=host.name, ssh_client=ssh_client)
+    link = transport_to(host.target, name=host.name, ssh_client=reach.ssh_client, lab=reach.lab)
     with link, Target(link, root=host.folder or "") as target:
         return preflight.checks(preflight_probe.probe(target, runtimes))
 

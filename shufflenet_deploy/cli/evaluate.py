@@ -14,6 +14,7 @@ import typer
 from shufflenet_deploy import extras
 from shufflenet_deploy.cli import common_options, preflight
 from shufflenet_deploy.cli import export_options as options
+from shufflenet_deploy.cli.cluster import machines_of
 from shufflenet_deploy.cli.evaluation_table import described, print_table
 from shufflenet_deploy.cli.export_run import ExportResult, export_all, requests_of
 from shufflenet_deploy.cli.export_summary import print_problems
@@ -26,6 +27,7 @@ from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
     from shufflenet_deploy.accuracy import LabelledImages, Progress
+    from shufflenet_deploy.cluster import Machines
     from shufflenet_deploy.export import ExportRequest
     from shufflenet_deploy.records import Evaluation, Resolution
     from shufflenet_deploy.zoo import NetworkOptions
@@ -85,6 +87,12 @@ def evaluate(  # noqa: PLR0917 - options, each passed by name
     workers: Annotated[
         int | None,
         typer.Option(min=1, help="Processes. [default: one per core]", rich_help_panel=_HOW),
+    ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(
+            "--cluster", metavar="ADDRESS", help=options.CLUSTER_HELP, rich_help_panel=_HOW
+        ),
     ] = None,
     fresh: Annotated[
         bool,
@@ -149,14 +157,23 @@ def evaluate(  # noqa: PLR0917 - options, each passed by name
         },
     )
     _check_classes(data, labels, requests)
-    results = export_all(requests)
-    made = [result for result in results if result.artifact is not None]
-    session = _EvaluationRun(
-        data=data, labels=labels, limit=limit, workers=workers, fresh=fresh, journal=journal
-    )
     evaluations: list[Evaluation] = []
-    for _, group in groupby(made, key=lambda each: (each.request.model, each.request.resolution)):
-        evaluations += session.evaluate(list(group))
+    with machines_of(cluster, workers if cluster is not None else None) as machines:
+        results = export_all(requests, machines)
+        made = [result for result in results if result.artifact is not None]
+        session = _EvaluationRun(
+            data=data,
+            labels=labels,
+            limit=limit,
+            workers=workers,
+            cluster=None if cluster is None else machines,
+            fresh=fresh,
+            journal=journal,
+        )
+        for _, group in groupby(
+            made, key=lambda each: (each.request.model, each.request.resolution)
+        ):
+            evaluations += session.evaluate(list(group))
     problems = [
         *_unreadable(evaluations, max_unreadable),
         *_missed(evaluations, thresholds),
@@ -196,11 +213,13 @@ class _EvaluationRun:
         labels: str | None,
         limit: int | None,
         workers: int | None,
+        cluster: Machines | None,
         fresh: bool,
         journal: str | None,
     ) -> None:
         self._data, self._labels, self._limit = data, labels, limit
-        self._workers, self._fresh, self._journal = workers, fresh, journal
+        self._workers, self._cluster = workers, cluster
+        self._fresh, self._journal = fresh, journal
         self._pictures: dict[int, LabelledImages] = {}
         self._answered = "no"
 
@@ -237,6 +256,7 @@ class _EvaluationRun:
                     pictures,
                     source=source,
                     workers=self._workers,
+                    cluster=self._cluster,
                     fresh=self._fresh,
                     on_progress=report,
                 )

@@ -10,6 +10,7 @@ import typer
 from shufflenet_deploy import extras
 from shufflenet_deploy.cli import common_options, preflight
 from shufflenet_deploy.cli import export_options as options
+from shufflenet_deploy.cli.cluster import machines_of
 from shufflenet_deploy.cli.export_run import export_all, requests_of
 from shufflenet_deploy.cli.export_summary import print_problems, print_results
 from shufflenet_deploy.cli.multi_value import ALL, listed, precisions
@@ -62,6 +63,8 @@ def export(  # noqa: PLR0917 - options, each passed by name
     machine: options.MachineName = "generic",
     seed: options.Seed = 0,
     out: options.Folder = Path("artifacts"),
+    workers: options.Workers = None,
+    cluster: options.Cluster = None,
     max_diff: Annotated[
         float | None,
         typer.Option(
@@ -105,7 +108,8 @@ def export(  # noqa: PLR0917 - options, each passed by name
     --fmt native makes a static program that measures itself, for targets without a runtime; on
     cores that compute in it, in fp16 as well.
 
-    Files that exist with the same weights and options are not exported again.
+    Files that exist with the same weights and options are not exported again. --workers and
+    --cluster share the files out, among processes or machines.
     """
     from shufflenet_deploy import zoo  # noqa: PLC0415
 
@@ -154,7 +158,8 @@ def export(  # noqa: PLR0917 - options, each passed by name
     by_name = weights is None and any(zoo.is_plain_name(one.model) for one in requests)
     if by_name:
         typer.echo(_UNTRAINED, err=True)
-    results = export_all(requests)
+    with machines_of(cluster, workers) as machines:
+        results = export_all(requests, machines)
     made = [result.artifact for result in results if result.artifact is not None]
     if not by_name and not all(artifact.weights.trained for artifact in made):
         typer.echo(_UNTRAINED, err=True)

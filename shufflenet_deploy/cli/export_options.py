@@ -83,6 +83,19 @@ MachineName = Annotated[
 Seed = Annotated[
     int, typer.Option(help="Of untrained weights, without --weights.", rich_help_panel=WHAT)
 ]
+HOW = "How"
+CLUSTER_HELP = (
+    "Share the work among the workers of this Dask scheduler: tcp://HOST:8786, or tls://."
+    " [default: this machine]"
+)
+Cluster = Annotated[
+    str | None,
+    typer.Option("--cluster", metavar="ADDRESS", help=CLUSTER_HELP, rich_help_panel=HOW),
+]
+WORKERS_HELP = "Processes of one thread each. [default: this one, on all threads]"
+Workers = Annotated[
+    int | None, typer.Option("--workers", min=1, help=WORKERS_HELP, rich_help_panel=HOW)
+]
 Folder = Annotated[
     Path, typer.Option("--out", "-o", help="Folder of the files.", rich_help_panel=WHAT)
 ]

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from shufflenet_deploy.cli.multi_value import ALL
 from shufflenet_deploy.errors import DeployError, UsageError
 
 if TYPE_CHECKING:
+    from shufflenet_deploy.cluster import Function, Machines, OnStage, Task
     from shufflenet_deploy.export import ExportRequest
     from shufflenet_deploy.export.file_format import FileFormat
     from shufflenet_deploy.records import Artifact, Precision
@@ -173,41 +175,76 @@ def _chosen(option: str, values: Sequence[str], known: Sequence[str]) -> list[st
     return list(dict.fromkeys(values))
 
 
-def export_all(requests: Sequence[ExportRequest]) -> list[ExportResult]:
-    """Export every missing file, with progress on a terminal."""
-    from shufflenet_deploy.export import NOTE, UP_TO_DATE, ExportSession  # noqa: PLC0415
-    from shufflenet_deploy.export import export as export_one  # noqa: PLC0415
+def export_all(
+    requests: Sequence[ExportRequest], machines: Machines | None = None
+) -> list[ExportResult]:
+    """Export every missing file, with progress on a terminal; here, or where ``machines`` are."""
+    from shufflenet_deploy.cluster import Here  # noqa: PLC0415
+    from shufflenet_deploy.export import NOTE, UP_TO_DATE  # noqa: PLC0415
 
     for folder in {one.calibration for one in requests if one.precision == "int8"}:
         # An unreadable folder is reported by the export of each file.
         with suppress(UsageError):
             warn_of_small_calibration_set(folder)
-    results: list[ExportResult] = []
-    session = ExportSession()
+    results: dict[int, ExportResult] = {}
     with _progress(len(requests)) as show:
-        for request in requests:
-            stages: list[str] = []
+        stages: dict[int, list[str]] = {index: [] for index in range(len(requests))}
 
-            def report(
-                stage: str, request: ExportRequest = request, seen: list[str] = stages
-            ) -> None:
-                seen.append(stage)
-                show(f"{_asked(request)}: {stage}", len(results))
+        def report(index: int, stage: str) -> None:
+            stages[index].append(stage)
+            show(f"{_asked(requests[index])}: {stage}", len(results))
 
-            report("starting")
-            try:
-                artifact = export_one(request, session=session, on_stage=report)
-            except DeployError as error:
-                results.append(ExportResult(request=request, status="failed", error=error))
+        for index, artifact, error in _exported(requests, machines or Here(), report):
+            if artifact is None:
+                results[index] = ExportResult(request=requests[index], status="failed", error=error)
                 continue
-            status = "up to date" if UP_TO_DATE in stages else "exported"
+            status = "up to date" if UP_TO_DATE in stages[index] else "exported"
             if not artifact.parity.passed:
                 status = "failed validation"
-            notes = tuple(stage for stage in stages if stage.startswith(NOTE))
-            results.append(
-                ExportResult(request=request, status=status, artifact=artifact, notes=notes)
+            results[index] = ExportResult(
+                request=requests[index],
+                status=status,
+                artifact=artifact,
+                notes=tuple(text for text in stages[index] if text.startswith(NOTE)),
             )
-    return results
+    return [results[index] for index in sorted(results)]
+
+
+def _exported(
+    requests: Sequence[ExportRequest], machines: Machines, report: OnStage
+) -> Iterator[tuple[int, Artifact | None, DeployError | None]]:
+    """The artifact of each request, or its error, as they come; what is there travels nowhere."""
+    from shufflenet_deploy.cluster import Here  # noqa: PLC0415
+    from shufflenet_deploy.export import (  # noqa: PLC0415
+        UP_TO_DATE,
+        ExportSession,
+        find,
+        shared_work,
+    )
+
+    missing: list[tuple[int, Task]] = []
+    for index, request in enumerate(requests):
+        try:
+            found = None if machines.shares_disk else find(request)
+            if found is None:
+                task = shared_work.task_of(request, shares_disk=machines.shares_disk)
+                missing.append((index, task))
+                continue
+        except DeployError as error:
+            yield index, None, error
+        else:
+            report(index, UP_TO_DATE)
+            yield index, found, None
+    tasks = [task for _, task in missing]
+    make: Function = shared_work.make
+    if isinstance(machines, Here):
+        make = partial(shared_work.make, session=ExportSession())
+    for done in machines.run(make, tasks, lambda at, text: report(missing[at][0], text)):
+        index = missing[done.index][0]
+        if done.error is not None:
+            yield index, None, done.error
+        else:
+            yield index, shared_work.received(done.value, requests[index]), None
 
 
 @contextmanager

@@ -46,7 +46,7 @@ class _Row:
 
 
 class FleetProgress:
-    """Shows messages of sessions; a context manager. Quiet shows nothing."""
+    """Shows messages of sessions; a context manager. Quiet shows nothing but their notes."""
 
     def __init__(self, labels: Sequence[str], *, quiet: bool = False) -> None:
         self._rows = {label: _Row() for label in labels}
@@ -85,8 +85,16 @@ class FleetProgress:
         if message.visits and row.measuring_since is None:
             row.measuring_since = time.monotonic()
         row.last = message
+        if message.note:
+            self._print_note(f"{label}: {message.note}")
         if message.line and self._live is None and not self._quiet:
             typer.echo(f"{label}: {message.line}", err=True)
+
+    def _print_note(self, text: str) -> None:
+        if self._live is not None:
+            self._live.console.print(text, highlight=False, soft_wrap=True)
+        else:
+            typer.echo(text, err=True)
 
     def _end(self, label: str, row: _Row, ended: Ended) -> None:
         row.ended_at = time.monotonic()

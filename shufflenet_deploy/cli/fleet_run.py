@@ -75,6 +75,8 @@ class FleetRun:
             artifacts=str(self._places.artifacts.absolute()),
             locks=locks,
             folder=host.folder or "",
+            coordinator=self._places.lab.coordinator,
+            power_cycle=self._places.lab.power_cycle,
         )
 
     def _show(self, outcomes: Sequence[Outcome], *, as_json: bool, out: Path | None) -> None:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from shufflenet_deploy.cli.inventory import hosts_of
+from shufflenet_deploy.cli.inventory import coordinator_of_inventory, hosts_of
 from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
-    from shufflenet_deploy.transport import Transport
+    from shufflenet_deploy.transport import Lab, Transport
 
 SshClientName = Literal["auto", "paramiko", "openssh"]
 SSH_CLIENT_HELP = "Who connects over SSH: paramiko, openssh (your ssh program), auto (as needed)."
@@ -21,9 +21,30 @@ SshClient = Annotated[
 ]
 
 HOST_HELP = (
-    "local, user@host[:port], an ssh alias, adb[:SERIAL], board[:NAME] (virtual), or a name of"
-    " hosts.toml."
+    "local, user@host[:port], an ssh alias, adb[:SERIAL], board[:NAME] (virtual), labgrid:PLACE,"
+    " labgrid:TAG=VALUE,..., or a name of hosts.toml."
 )
+COORDINATOR_HELP = (
+    "labgrid's coordinator, HOST[:PORT]. [default: $LG_COORDINATOR, hosts.toml, this machine]"
+)
+POWER_CYCLE_HELP = "Of places of a lab: switch the board off and on before, and off afterwards."
+#: Options of the commands that may wait for a place of a lab.
+Coordinator = Annotated[
+    str, typer.Option("--coordinator", metavar="ADDRESS", help=COORDINATOR_HELP, show_default=False)
+]
+PowerCycle = Annotated[bool, typer.Option("--power-cycle", help=POWER_CYCLE_HELP)]
+
+
+def lab_of(coordinator: str = "", *, power_cycle: bool = False, wait: bool = True) -> Lab:
+    """How places of a lab are leased, from the options, the environment and the inventory.
+
+    Raises:
+        UsageError: an inventory is damaged.
+    """
+    from shufflenet_deploy.transport import Lab as LabType  # noqa: PLC0415
+
+    known = "" if coordinator else coordinator_of_inventory()
+    return LabType(coordinator=coordinator or known, power_cycle=power_cycle, wait=wait)
 
 
 def transport_to(
@@ -34,6 +55,7 @@ def transport_to(
     start_board: bool = False,
     deterministic: bool | None = None,
     ssh_client: SshClientName = "auto",
+    lab: Lab | None = None,
 ) -> Transport:
     """The transport to a host as typed, not yet connected; names of the inventory are resolved.
 
@@ -56,8 +78,13 @@ def transport_to(
     return connect(
         host,
         name=name,
-        on_stage=on_stage,
+        on_stage=on_stage or _print_stage,
         start_board=start_board,
         deterministic=deterministic,
         ssh_client=ssh_client,
+        lab=lab or lab_of(),
     )
+
+
+def _print_stage(text: str) -> None:
+    typer.echo(f"{text}...", err=True)

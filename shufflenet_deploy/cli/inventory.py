@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +23,21 @@ def hosts_of(words: Sequence[str]) -> list[Host]:
         UsageError: there is no such group, or an inventory is damaged.
     """
     from shufflenet_deploy.fleet import read_inventory  # noqa: PLC0415
+    from shufflenet_deploy.transport.lab import joined  # noqa: PLC0415
 
-    return read_inventory().expand(words) if words else []
+    return read_inventory().expand(joined(words)) if words else []
+
+
+def coordinator_of_inventory() -> str:
+    """The coordinator of a lab that an inventory names, where the environment names none; or "".
+
+    Raises:
+        UsageError: an inventory is damaged.
+    """
+    from shufflenet_deploy.fleet import read_inventory  # noqa: PLC0415
+    from shufflenet_deploy.transport.lab.link import COORDINATOR_VARIABLE  # noqa: PLC0415
+
+    return "" if os.environ.get(COORDINATOR_VARIABLE) else read_inventory().coordinator
 
 
 def names_of(hosts: Sequence[Host]) -> str | None:

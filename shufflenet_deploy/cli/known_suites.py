@@ -19,8 +19,8 @@ from shufflenet_deploy.errors import UsageError
 
 _STATE_VARIABLE = "SHUFFLENET_DEPLOY_STATE"
 _FILE = "suites-started-here"
-#: Hosts that are not reached over a network.
-_AT_HAND = ("local", "board", "adb")
+#: Hosts that are not reached over a network, or only where the user's own lab says.
+_AT_HAND = ("local", "board", "adb", "labgrid")
 
 
 def remember_host(suite_id: str, host: str) -> None:

@@ -9,6 +9,8 @@ import typer
 
 from shufflenet_deploy.cli import common_options
 from shufflenet_deploy.cli.checkpoints import checkpoint_of_each
+from shufflenet_deploy.cli.cluster import machines_of
+from shufflenet_deploy.cli.export_options import CLUSTER_HELP
 from shufflenet_deploy.cli.heartbeat import Heartbeat
 from shufflenet_deploy.cli.multi_value import ALL, listed, precisions
 from shufflenet_deploy.cli.named_models import size_of
@@ -72,6 +74,12 @@ def predict(  # noqa: PLR0917 - options, each passed by name
     recount: Annotated[
         bool, typer.Option("--recount", help="Run unchanged programs again, too.")
     ] = False,
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="Processes. [default: this one]")
+    ] = None,
+    cluster: Annotated[
+        str | None, typer.Option("--cluster", metavar="ADDRESS", help=CLUSTER_HELP)
+    ] = None,
     as_json: common_options.AsJson = False,
     *,
     network: NetworkOptions,
@@ -105,7 +113,8 @@ def predict(  # noqa: PLR0917 - options, each passed by name
             heartbeat.spoke()
             heartbeat.doing(stage)
 
-        result = predictions.predict(plan, out=artifacts, on_stage=tell)
+        with machines_of(cluster, workers) as machines:
+            result = predictions.predict(plan, out=artifacts, on_stage=tell, machines=machines)
     if as_json:
         print_json(_document(result))
     else:

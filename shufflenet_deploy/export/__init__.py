@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from shufflenet_deploy import extras, zoo
 from shufflenet_deploy.callable_package import make_callable
 from shufflenet_deploy.export import manifest
-from shufflenet_deploy.export.image_set import load_image_set
+from shufflenet_deploy.export.image_set import ImageSet, load_image_set
 from shufflenet_deploy.export.request import (
     NOTE,
     ExportRequest,
@@ -41,6 +41,7 @@ __all__ = [
     "Tolerances",
     "compare_layers",
     "export",
+    "find",
     "inspect",
 ]
 
@@ -70,17 +71,9 @@ def export(
         ExportError: the model cannot be converted.
     """
     report = on_stage or (lambda _: None)
-    architecture = zoo.architecture(request.model)
-    resolved = normalised(request, architecture)
-    weights = zoo.weights_identity(resolved.weights, request.model, resolved.seed)
-    chosen = load_image_set(resolved.calibration)
-    network = f"{architecture.network_identity} {architecture.preprocessing.model_dump_json()}"
-    own = not zoo.is_plain_name(request.model)
-    digest = _digest_of(network, weights) if architecture.is_own else weights
-    resolved = named(resolved, digest, chosen, own_network=own)
+    resolved, weights, chosen, key = _identified(request)
     if not extras.can_export():
         return manifest.made_elsewhere(resolved, weights)
-    key = identity(resolved, weights, chosen, network)
     found = manifest.find(resolved.path, key)
     if found is not None:
         report(UP_TO_DATE)
@@ -93,6 +86,32 @@ def export(
     return build_artifact(
         resolved, source, chosen, key, session=session or ExportSession(), on_stage=report
     )
+
+
+def find(request: ExportRequest) -> Artifact | None:
+    """The file of ``request`` if it is in its folder already, undamaged.
+
+    Raises:
+        UsageError: as ``export``.
+    """
+    resolved, _, _, key = _identified(request)
+    return manifest.find(resolved.path, key)
+
+
+def _identified(request: ExportRequest) -> tuple[ExportRequest, str, ImageSet, str]:
+    """The request by its file's name, the identity of its weights, its images and its key; without
+    the packages that make files there is no key.
+    """
+    architecture = zoo.architecture(request.model)
+    resolved = normalised(request, architecture)
+    weights = zoo.weights_identity(resolved.weights, request.model, resolved.seed)
+    chosen = load_image_set(resolved.calibration)
+    network = f"{architecture.network_identity} {architecture.preprocessing.model_dump_json()}"
+    own = not zoo.is_plain_name(request.model)
+    digest = _digest_of(network, weights) if architecture.is_own else weights
+    resolved = named(resolved, digest, chosen, own_network=own)
+    key = identity(resolved, weights, chosen, network) if extras.can_export() else ""
+    return resolved, weights, chosen, key
 
 
 def _digest_of(network: str, weights: str) -> str:

@@ -96,9 +96,10 @@ class Controller:
         threading.Thread(target=self._read, args=(index, process.stdout), daemon=True).start()
 
     def _read(self, index: int, stream: IO[str]) -> None:
-        while line := stream.readline(_MAX_LINE):
-            with suppress(ValidationError):  # What a library prints is no message.
-                self._heard.put(_Heard(index, MESSAGE.validate_json(line)))
+        with stream:
+            while line := stream.readline(_MAX_LINE):
+                with suppress(ValidationError):  # What a library prints is no message.
+                    self._heard.put(_Heard(index, MESSAGE.validate_json(line)))
         self._heard.put(_Heard(index, None))
 
     def _listen(self, on_progress: OnProgress, timeout_secs: float | None = None) -> None:

@@ -13,6 +13,9 @@
     [groups]
     lab = ["pi3", "pi4", "@phones"]
 
+    [labgrid]
+    coordinator = "lab.example:20408"   # of hosts such as labgrid:PLACE
+
 ``@NAME`` after ``--host`` is a group, or all hosts with that tag. A name that the inventory does
 not know is a host as ever. Where both files name a host or a group, the project's counts.
 """
@@ -37,6 +40,7 @@ from shufflenet_deploy.records import Record, first_problem
 INVENTORY_VARIABLE = "SHUFFLENET_DEPLOY_HOSTS"
 _FILE = "hosts.toml"
 _GROUP = "@"
+_LAB = "labgrid"
 
 _HostName = Annotated[str, AfterValidator(check_model_name)]
 
@@ -66,10 +70,11 @@ class Host(Record):
 
 
 class Inventory(Record):
-    """All hosts and groups by name."""
+    """All hosts and groups by name; the address of labgrid's coordinator, or ""."""
 
     hosts: dict[str, Host] = Field(default_factory=dict)
     groups: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    coordinator: Name = ""
 
     def expand(self, words: Iterable[str]) -> list[Host]:
         """The hosts that words name: names, ``@groups``, ``@tags``, and hosts of no inventory.
@@ -130,24 +135,34 @@ def read_inventory() -> Inventory:
     """
     hosts: dict[str, Host] = {}
     groups: dict[str, tuple[str, ...]] = {}
+    coordinator = ""
     for path in (user_file(), Path(_FILE)):
         if exists(path):
             one = _read(path)
             hosts.update(one.hosts)
             groups.update(one.groups)
-    return Inventory(hosts=hosts, groups=groups)
+            coordinator = one.coordinator or coordinator
+    return Inventory(hosts=hosts, groups=groups, coordinator=coordinator)
 
 
 def _read(path: Path) -> Inventory:
     fields = read_toml(path, what="the inventory of hosts")
-    if unknown := sorted(fields.keys() - {"hosts", "groups"}):
-        raise UsageError(f"{path}: unknown key '{unknown[0]}' (known are hosts, groups)")
+    if unknown := sorted(fields.keys() - {"hosts", "groups", _LAB}):
+        raise UsageError(f"{path}: unknown key '{unknown[0]}' (known are hosts, groups, {_LAB})")
     hosts = {name: _host(path, name, one) for name, one in _table(path, fields, "hosts").items()}
     groups = {
         _checked(path, name): _members(path, name, members)
         for name, members in _table(path, fields, "groups").items()
     }
-    return Inventory(hosts=hosts, groups=groups)
+    return Inventory(hosts=hosts, groups=groups, coordinator=_coordinator(path, fields))
+
+
+def _coordinator(path: Path, fields: dict[str, Any]) -> str:
+    lab = _table(path, fields, _LAB)
+    address = lab.get("coordinator", "")
+    if lab.keys() - {"coordinator"} or not isinstance(address, str):
+        raise UsageError(f'{path}: {_LAB} has one key: coordinator = "HOST:PORT"')
+    return address
 
 
 def _host(path: Path, name: str, fields: object) -> Host:

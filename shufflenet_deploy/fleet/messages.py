@@ -26,13 +26,16 @@ class State(StrEnum):
 class Progress(Record):
     """The progress of a session. ``line`` is for a log: an event worth a line of its own.
 
-    ``visits`` is the number of processes that will be started, ``finished`` of those that ended.
+    ``note`` is for the user, whatever else is shown: a file that is overwritten, weights that are
+    left out. ``visits`` is the number of processes that will be started, ``finished`` of those
+    that ended.
     """
 
     kind: Literal["progress"] = "progress"
     state: State
     text: Text = ""
     line: Text | None = None
+    note: Text | None = None
     visits: Count = 0
     finished: Count = 0
     temperature_c: float | None = None

@@ -22,6 +22,8 @@ class SessionJob(Record):
         artifacts: folder of exported files.
         locks: folder of the locks that the processes share.
         folder: our folder on the target; the default one where it is empty.
+        coordinator: labgrid's, where the target is a place of a lab.
+        power_cycle: switch such a board off and on before, and off afterwards.
     """
 
     host: Name
@@ -35,3 +37,5 @@ class SessionJob(Record):
     artifacts: Text
     locks: Text
     folder: Text = ""
+    coordinator: Text = ""
+    power_cycle: bool = False

@@ -22,6 +22,7 @@ from shufflenet_deploy.bench.cell_export import cell_exporter
 from shufflenet_deploy.bench.events import describe
 from shufflenet_deploy.board.host_transport import transport_to
 from shufflenet_deploy.errors import DeployError, UsageError
+from shufflenet_deploy.export import NOTE
 from shufflenet_deploy.fleet.messages import Ended, Progress, State
 from shufflenet_deploy.fleet.quiet import MeasuringHere, exporting
 from shufflenet_deploy.fleet.session_job import SessionJob
@@ -29,6 +30,7 @@ from shufflenet_deploy.journal import Journal
 from shufflenet_deploy.records import Artifact, Cell, Failure, Metric, Run
 from shufflenet_deploy.report.run_figure import figure_of
 from shufflenet_deploy.target import Target
+from shufflenet_deploy.transport import Lab
 
 _LOCAL = "local"
 
@@ -59,11 +61,12 @@ def _measure(job: SessionJob, reporter: _Reporter) -> Ended:
         start_board=True,
         deterministic=suite.spec.metric is Metric.INSTRUCTIONS,
         ssh_client=job.ssh_client,
+        lab=Lab(coordinator=job.coordinator, power_cycle=job.power_cycle),
     )
     locks = Path(job.locks)
     here = MeasuringHere(locks) if job.host == _LOCAL else None
     with Journal(job.journal) as journal, link, Target(link, root=job.folder) as target:
-        export = cell_exporter(suite, target, Path(job.artifacts))
+        export = cell_exporter(suite, target, Path(job.artifacts), reporter.exporting)
 
         def artifact_of(cell: Cell) -> Artifact:
             with exporting(locks):
@@ -109,6 +112,11 @@ class _Reporter:
         self._say(State.PREPARING, text, line=text if step != self._step else None)
         self._step = step
 
+    def exporting(self, stage: str) -> None:
+        """A step of an export: its notes are the user's, the rest is shown while it lasts."""
+        note = stage if stage.startswith(NOTE) else None
+        self._say(State.PREPARING, stage, note=note)
+
     def show(self, event: benches.Event) -> None:
         match event:
             case benches.Stage(text=text):
@@ -150,12 +158,15 @@ class _Reporter:
         text = f"{describe(run.cell)}, process {run.process}: {figure_of(run)}"
         self._say(State.MEASURING, text, line=place + text)
 
-    def _say(self, state: State, text: str, line: str | None = None) -> None:
+    def _say(
+        self, state: State, text: str, line: str | None = None, note: str | None = None
+    ) -> None:
         self._send(
             Progress(
                 state=state,
                 text=text,
                 line=line,
+                note=note,
                 visits=self._visits,
                 finished=self._finished,
                 temperature_c=self._temperature_c,

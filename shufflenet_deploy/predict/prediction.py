@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from pydantic import Field
 
 from shufflenet_deploy import runtime, zoo
-from shufflenet_deploy.errors import DeployError, UsageError
-from shufflenet_deploy.export import ExportSession, export
+from shufflenet_deploy.cluster import Files, Function, Here, Machines, Task
+from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.export import ExportSession, export, shared_work
 from shufflenet_deploy.export.precisions import resolve
 from shufflenet_deploy.export.request import ExportRequest
 from shufflenet_deploy.export.shortfall import explained
@@ -131,6 +134,7 @@ class _Job:
 
     model: str
     reference: str
+    weights: Path | None
     runtime: str
     precision: Precision
     boards: tuple[BoardCard, ...]
@@ -142,40 +146,82 @@ class _Job:
         )
 
 
-def predict(plan: Plan, *, out: Path, on_stage: Callable[[str], None]) -> Result:
-    """Predict every cell of a plan, one after the other.
+def predict(
+    plan: Plan, *, out: Path, on_stage: Callable[[str], None], machines: Machines | None = None
+) -> Result:
+    """Predict every cell of a plan: one after the other, or where ``machines`` are.
 
     Files are exported to ``out`` unless they are there. A cell that cannot be predicted becomes a
     problem, and the others are predicted all the same.
 
     Raises:
-        UsageError: the plan names something that does not exist, or a program is not installed.
+        UsageError: the plan names something that does not exist or does not travel, or a program
+            is not installed.
         DeployError: the plugin cannot be compiled.
+        WorkersError: a worker was lost.
     """
     others = [name for name in plan.runtimes if not runtime.get(name).standalone]
     if others:
         raise UsageError(f"{', '.join(others)}: only native programs are predicted yet")
+    shared = machines or Here()
     jobs = list(_jobs(plan))
-    on_stage("preparing QEMU's plugin")
-    qemu, session = emulator(), ExportSession()
-    found: list[Prediction] = []
+    if shared.shares_disk:
+        on_stage("preparing QEMU's plugin")
+        emulator()
+    found: dict[int, list[Prediction]] = {}
     problems = []
-    for number, job in enumerate(jobs, start=1):
-        prefix = f"[{number}/{len(jobs)}] "
-        try:
 
-            def report(text: str, prefix: str = prefix) -> None:
-                on_stage(prefix + text)
+    def tell(index: int, text: str) -> None:
+        on_stage(f"[{index + 1}/{len(jobs)}] {text}")
 
-            artifact = _exported(plan, job, out, session, report)
-            found += _predicted(plan, job, qemu, artifact, report)
-        except UsageError:
-            raise
-        except DeployError as error:
-            problems.append(f"{job.title}: {error}")
+    tasks = [_task(plan, job, out, here=shared.shares_disk) for job in jobs]
+    work: Function = _work
+    if isinstance(shared, Here):
+        work = partial(_work, session=ExportSession())
+    for done in shared.run(work, tasks, tell):
+        if isinstance(done.error, UsageError):
+            raise done.error
+        if done.error is not None:
+            problems.append(f"{jobs[done.index].title}: {done.error}")
+        else:
+            found[done.index] = done.value
+    predictions = [one for index in sorted(found) for one in found[index]]
     order = {board.name: place for place, board in enumerate(plan.boards)}
-    found.sort(key=lambda one: order[one.board])
-    return Result(predictions=tuple(found), problems=tuple(problems))
+    predictions.sort(key=lambda one: order[one.board])
+    return Result(predictions=tuple(predictions), problems=tuple(problems))
+
+
+@dataclass(frozen=True)
+class _Order:
+    """A job for whoever does it; files are exported to ``out`` where that is at hand."""
+
+    plan: Plan
+    job: _Job
+    out: Path | None
+
+
+def _task(plan: Plan, job: _Job, out: Path, *, here: bool) -> Task:
+    files = {} if here else shared_work.model_files(job.reference, job.weights)
+    return Task(argument=_Order(plan, job, out if here else None), files=files)
+
+
+def _work(
+    order: _Order,
+    files: Files,
+    on_stage: Callable[[str], None],
+    session: ExportSession | None = None,
+) -> list[Prediction]:
+    job = order.job
+    if order.out is None:
+        job = replace(
+            job,
+            reference=shared_work.model_in(files, job.reference),
+            weights=shared_work.weights_in(files, job.weights),
+        )
+    with tempfile.TemporaryDirectory(prefix="shufflenet-deploy-predict-") as folder:
+        out = order.out or Path(folder)
+        artifact = _exported(order.plan, job, out, session or ExportSession(), on_stage)
+        return _predicted(order.plan, job, emulator(), artifact, on_stage)
 
 
 def _jobs(plan: Plan) -> Iterator[_Job]:
@@ -192,6 +238,7 @@ def _jobs(plan: Plan) -> Iterator[_Job]:
                     yield _Job(
                         model=model,
                         reference=reference,
+                        weights=plan.weights.get(model),
                         runtime=name,
                         precision=precision,
                         boards=boards,
@@ -225,7 +272,7 @@ def _exported(
     machine = {"machine": job.boards[0].model.machine} if chosen.standalone else {}
     request = ExportRequest(
         model=job.reference,
-        weights=plan.weights.get(job.model),
+        weights=job.weights,
         format=chosen.formats[0],
         precision=job.precision,
         resolution=plan.resolution,

@@ -86,3 +86,16 @@ def test_names_that_are_none(lab):
     assert "hosts.toml" in refused.stderr
     assert "adress" in refused.stderr
     assert refused.stderr.count("\n") == 1
+
+
+def test_notes_of_exports_are_told_even_where_nothing_else_is(lab, sshd_with):
+    lab.artifacts = lab.folder / "artifacts"
+    lab.write(pi1=sshd_with(), pi2=sshd_with())
+    first = lab.run("--host", "@lab", *SMALL, *QUICK, "--json")
+    assert first.returncode == 0, first.stderr
+    (file,) = lab.artifacts.glob("*.onnx")
+    file.write_bytes(b"something else")
+    again = lab.run("--host", "@lab", *SMALL, *QUICK, "--json")
+    assert again.returncode == 0, again.stderr
+    # By the session that exports it; the other finds the new one.
+    assert again.stderr.count(f"note: replacing {file}") == 1

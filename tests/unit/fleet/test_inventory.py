@@ -76,6 +76,7 @@ def test_one_target_by_two_names_comes_once(inventory):
         ("[hosts.pi3]\nfolder = 'here'", "folder"),
         ("[hosts.pi3]\ncooldown = nan", "cooldown"),
         ("[hosts.pi3", "hosts.toml"),
+        ("[labgrid]\ncoordinater = 'x'", "labgrid has one key"),
     ],
 )
 def test_what_is_wrong_is_named_in_one_line(inventory, text, said):
@@ -111,3 +112,10 @@ def test_wrong_cores_are_the_inventorys(inventory):
     (host,) = inventory("[hosts.pi]\ncpus = 'fast'").expand(["pi"])
     with pytest.raises(UsageError, match=r"hosts\.pi of the inventory"):
         with_defaults(Suite(models=("alexnet",), resolutions=("64x64",)), host)
+
+
+def test_the_coordinator_of_a_lab(inventory):
+    assert inventory().coordinator == ""
+    lab = '[labgrid]\ncoordinator = "lab:20408"\n'
+    assert inventory(lab).coordinator == "lab:20408"
+    assert inventory(lab, lab.replace("lab:", "ours:")).coordinator == "ours:20408"
