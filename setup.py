@@ -11,6 +11,9 @@ setup(
     packages=[
         *find_namespace_packages(include=["shufflenet_deploy*"], exclude=["*.__pycache__*"]),
         *(f"shufflenet_deploy.{folder}" for folder in DATA),
+        # What a board gets as one file, ``agent.pyz``.
+        "shufflenet_deploy.device_scripts.agent",
+        "shufflenet_deploy.device_scripts.agent.engines",
     ],
     package_dir={
         "shufflenet_deploy": "shufflenet_deploy",

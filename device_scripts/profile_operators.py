@@ -1,26 +1,27 @@
 #!/usr/bin/env python3
 """Profiles the operators of an inference and prints exactly one JSON object about it.
 
-    profile_operators.py --runs 20 agent.py --runtime litert --model model.tflite --threads 1
+    profile_operators.py --runs 20 agent.pyz --runtime litert --model model.tflite --threads 1
 
-First it measures as agent.py does, with agent.py's own options and report; then it loads the model
-again with the runtime's profiler and adds a "profile" to the report: for each operator, in the
-order in which they run, its duration in each of ``runs`` inferences.
+First it measures as the agent does, with the agent's own options and report; then it loads the
+model again with the runtime's profiler and adds a "profile" to the report: for each operator, in
+the order in which they run, its duration in each of ``runs`` inferences.
 
 The profilers report whole microseconds. onnxruntime's is reached from Python, LiteRT's by the C
 interface of the libLiteRt.so that its wheel brings: the compiled model there runs the same XNNPACK
 kernels as the interpreter.
 
-Needs what agent.py needs. On failure the object has an "error" with "kind" and "message", and the
+Needs what the agent needs. On failure the object has an "error" with "kind" and "message", and the
 exit status is 1.
 """
 
 import argparse
 import ctypes
 import gc
-import importlib.util
+import importlib
 import json
 import os
+import sys
 import tempfile
 
 #: Inferences before the first that counts.
@@ -29,10 +30,10 @@ NS_PER_TICK = 1000
 
 
 def onnxruntime_profile(agent, options, _measured, runs):
-    """Profile an ONNX file with onnxruntime's own profiler, in a session set as agent.py's."""
+    """Profile an ONNX file with onnxruntime's own profiler, in a session set as the agent's."""
     with tempfile.TemporaryDirectory() as folder:
         prefix = os.path.join(folder, "profile")
-        engine = agent.OnnxRuntime(options.model, options.threads, profile=prefix)
+        engine = agent.ENGINES["onnxruntime"](options.model, options.threads, profile=prefix)
         agent.bind(engine, options)
         invoke = engine.invoker()
         for _ in range(WARMUP_RUNS + runs):
@@ -270,12 +271,12 @@ def profiling(agent, runs):
     """Measure as ``agent`` does, and profile thereafter."""
 
     def measure(options):
-        if options.runtime not in PROFILERS:
+        profiler = PROFILERS.get(options.runtime, agent.ENGINES[options.runtime].profile)
+        if profiler is None:
             message = "%s has no profiler that can be reached" % options.runtime
             raise agent.Failed("unsupported", message)
         whole = agent.measure(options)
         gc.collect()
-        profiler = PROFILERS[options.runtime]
         try:
             whole["profile"] = profiler(agent, options, whole, runs)
         except (MemoryError, agent.Failed):
@@ -288,22 +289,20 @@ def profiling(agent, runs):
     return measure
 
 
-def load(path):
-    """The module agent.py, from wherever it lies."""
-    found = importlib.util.spec_from_file_location("agent", path)
-    agent = importlib.util.module_from_spec(found)
-    found.loader.exec_module(agent)
-    return agent
+def load_agent(path):
+    """The package of the agent, from its one file."""
+    sys.path.insert(0, path)
+    return importlib.import_module("agent")
 
 
 def main():
-    """Hand everything but the own option over to agent.py."""
+    """Hand everything but the own option over to the agent."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=20, help="inferences to profile")
-    parser.add_argument("agent", metavar="AGENT.PY", help="agent.py, wherever it lies")
-    parser.add_argument("options", nargs=argparse.REMAINDER, help="agent.py's own options")
+    parser.add_argument("agent", metavar="AGENT.PYZ", help="the agent, wherever it lies")
+    parser.add_argument("options", nargs=argparse.REMAINDER, help="the agent's own options")
     given = parser.parse_args()
-    agent = load(given.agent)
+    agent = load_agent(given.agent)
     agent.main(given.options, profiling(agent, max(1, given.runs)))
 
 

@@ -1,23 +1,20 @@
 #!/usr/bin/env python3
 r"""Runs several models by turns for a long time and prints exactly one JSON object about it.
 
-    python3 sustained.py --agent agent.py --secs 600 --runtime litert --model a.tflite \
+    python3 sustained.py --agent agent.pyz --secs 600 --runtime litert --model a.tflite \
         --also b.tflite --threads 1
 
 The turns are short, so that all models see the same heat, and nothing pauses between them. The
 first inference of a turn, which follows another model's, is kept separately. Between turns, at
 intervals, the frequencies, the temperatures and the firmware's throttle bits are recorded.
 
-Needs what ``agent.py`` needs, and that file: the models are loaded and called by it. Its options
+Needs what ``agent.pyz`` needs, and that file: the models are loaded and called by it. Its options
 are understood too, as far as they concern a process and not how long it measures.
 """
 
 import argparse
 import gc
-import importlib.util
-import json
-import os
-import signal
+import importlib
 import sys
 import time
 
@@ -26,12 +23,9 @@ NAME = "shufflenet-deploy sustained"
 
 
 def load_agent(path):
-    """The agent as a module, from a file of any name."""
-    spec = importlib.util.spec_from_file_location("agent", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["agent"] = module
-    spec.loader.exec_module(module)
-    return module
+    """The package of the agent, from its one file."""
+    sys.path.insert(0, path)
+    return importlib.import_module("agent")
 
 
 def turn(invoke, secs):
@@ -89,8 +83,8 @@ def measure(agent, options, rest):
         agent.pin(shared.cpus)
     invokes, version = [], None
     for path in [shared.model, *options.also]:
-        engine, _, _ = agent.open_model(shared.runtime, path, shared.threads)
-        engine.bind_inputs(agent.input_arrays(engine.inputs, None, shared.seed))
+        engine, _, _ = agent.open_model(agent.ENGINES[shared.runtime], path, shared.threads)
+        agent.bind(engine, shared)
         invokes.append(engine.invoker())
         version = engine.version
     try:
@@ -122,29 +116,17 @@ def report(agent, options, rest):
 
 
 def main():
-    """Keep standard output for the one object, whatever other libraries print."""
+    """Read the options of this program and hand the others over to the agent."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     add = parser.add_argument
-    add("--agent", required=True, metavar="FILE", help="agent.py")
+    add("--agent", required=True, metavar="FILE", help="agent.pyz")
     add("--also", action="append", default=[], metavar="FILE", help="another model")
     add("--secs", type=float, default=600.0, help="how long all of it takes")
     add("--slice-secs", type=float, default=1.0, help="how long a turn takes")
     add("--trace-secs", type=float, default=2.0, help="between two notes of the conditions")
     options, rest = parser.parse_known_args()
     agent = load_agent(options.agent)
-    own_stdout = os.dup(1)
-    os.dup2(2, 1)
-    sys.stdout = sys.stderr
-    signal.signal(signal.SIGTERM, agent._terminated)  # noqa: SLF001 - one program in two files
-    for variable in agent.POOLS:
-        os.environ.setdefault(variable, "1")
-    agent.set_oom_score()
-    whole, status = report(agent, options, rest)
-    with os.fdopen(own_stdout, "w") as stream:
-        stream.write(json.dumps(whole) + "\n")
-    # Some runtimes crash while their threads are torn down; the report is out.
-    sys.stderr.flush()
-    os._exit(status)
+    agent.print_one_object(lambda: report(agent, options, rest))
 
 
 if __name__ == "__main__":

@@ -146,7 +146,7 @@ def _facts(task: Task, model: Model) -> dict[str, dict[str, str]]:
         "resolution": str(task.resolution),
         "preprocessing": model.preprocessing.model_dump_json(),
         "machine": platform.machine(),
-        "sources": sources.digest(native=False),
+        "sources": sources.digest(),
         **_tools(),
     }
     described = {
@@ -154,7 +154,10 @@ def _facts(task: Task, model: Model) -> dict[str, dict[str, str]]:
         "head": task.source.head,
         "architecture": model.architecture.description.model_dump_json(),
     }
-    files = {artifact.sha256: {"file": artifact.sha256} for artifact in task.artifacts}
+    files = {
+        artifact.sha256: {"file": artifact.sha256, "reader": sources.digest(artifact.format)}
+        for artifact in task.artifacts
+    }
     return {name: common | own for name, own in ({MODULE: described} | files).items()}
 
 

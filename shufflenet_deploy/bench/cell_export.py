@@ -9,9 +9,9 @@ from typing import Any
 from shufflenet_deploy.bench.session import ArtifactOf
 from shufflenet_deploy.bench.suite import Suite
 from shufflenet_deploy.codegen.cpu_target import for_facts
-from shufflenet_deploy.export import ExportRequest
+from shufflenet_deploy.export import ExportRequest, formats
 from shufflenet_deploy.export import export as export_file
-from shufflenet_deploy.records import Artifact, Cell, Format, RuntimeSpec
+from shufflenet_deploy.records import Artifact, Cell, RuntimeSpec
 from shufflenet_deploy.target import Target
 
 
@@ -51,7 +51,7 @@ def cell_exporter(
             **cell.options,
             "weights": suite.weights_of(cell),
         }
-        if cell.format is Format.NATIVE:
+        if formats.get(cell.format).is_program:
             fields.setdefault("machine", for_facts(facts).name)
         return export_file(ExportRequest.model_validate(fields), on_stage=on_stage)
 

@@ -14,6 +14,9 @@ from shufflenet_deploy.records import Aggregate, CrossCheck, Failure, FailureKin
 from shufflenet_deploy.runtime import benchmark_model
 from shufflenet_deploy.target import answers
 
+#: What ``benchmark_model`` reads.
+BENCHMARK_MODEL_FORMAT = "tflite"
+
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkModelBinary:

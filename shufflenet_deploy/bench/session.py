@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from shufflenet_deploy import runtime
-from shufflenet_deploy.atomic_files import resource, sha256_file
 from shufflenet_deploy.bench import events, schedule, supplementary
 from shufflenet_deploy.bench.prepared import BenchContext, PreparedCell
 from shufflenet_deploy.bench.process import measure, never_started
@@ -41,11 +40,10 @@ from shufflenet_deploy.records import (
     Measurement,
     Run,
 )
+from shufflenet_deploy.runtime.agent_file import agent_sha256, install_agent
 from shufflenet_deploy.stats import attempts
 from shufflenet_deploy.stats.disturbances import Cause, disturbances
 from shufflenet_deploy.target import Environment, Target
-
-_AGENT = "agent.py"
 
 ArtifactOf = Callable[[Cell], Artifact]
 
@@ -207,8 +205,7 @@ class _Session:
                 yield self._failed(cell, None, FailureKind.EXPORT, error)
         exported = [(self._cells[index], artifact) for index, artifact in sorted(artifacts.items())]
         if any(not runtime.get(cell.runtime).standalone for cell, _ in exported):
-            path = resource("device_scripts", _AGENT)
-            agent = self._context.install(path), sha256_file(path)
+            agent = install_agent(self._context.install), agent_sha256()
             self._context = replace(self._context, agent=agent)
         for cell, artifact in exported:
             try:

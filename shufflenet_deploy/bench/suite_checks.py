@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from shufflenet_deploy import zoo
+from shufflenet_deploy.bench.cross_check import BENCHMARK_MODEL_FORMAT
 from shufflenet_deploy.bench.suite import Suite
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.records import Format, Metric
-
-#: The usual runtime of a file that is measured as it is.
-RUNTIME_OF = {Format.ONNX: "onnxruntime", Format.TFLITE: "litert"}
+from shufflenet_deploy.export import formats
+from shufflenet_deploy.records import Metric
 
 
 def check_models(suite: Suite) -> Suite:
@@ -69,9 +68,9 @@ def check_files(suite: Suite) -> None:
     measured = {cell.model for cell in suite.cells()}
     for name, file in suite.files.items():
         if name not in measured:
-            fitting = RUNTIME_OF[file.format]
+            fitting = formats.get(file.format).runtime
             raise UsageError(
-                f"{name} is {file.format.value}, which {', '.join(suite.runtimes)} cannot run: add "
+                f"{name} is {file.format}, which {', '.join(suite.runtimes)} cannot run: add "
                 f"--runtime {fitting}"
             )
 
@@ -91,5 +90,5 @@ def check_extras(suite: Suite) -> None:
     if suite.benchmark_model is not None:
         if suite.spec.metric is Metric.INSTRUCTIONS:
             raise UsageError("--benchmark-model measures time: leave --metric instructions out")
-        if not any(cell.format is Format.TFLITE for cell in suite.cells()):
+        if not any(cell.format == BENCHMARK_MODEL_FORMAT for cell in suite.cells()):
             raise UsageError("--benchmark-model runs TFLite files only: add --runtime litert")

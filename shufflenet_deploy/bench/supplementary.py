@@ -12,7 +12,11 @@ from pathlib import Path
 from shufflenet_deploy import runtime
 from shufflenet_deploy.atomic_files import resource, sha256_file
 from shufflenet_deploy.bench import events, schedule
-from shufflenet_deploy.bench.cross_check import BenchmarkModelBinary, cross_check
+from shufflenet_deploy.bench.cross_check import (
+    BENCHMARK_MODEL_FORMAT,
+    BenchmarkModelBinary,
+    cross_check,
+)
 from shufflenet_deploy.bench.prepared import BenchContext, PreparedCell
 from shufflenet_deploy.bench.process import start
 from shufflenet_deploy.bench.profiling import profiled_inferences, profiling_spec
@@ -24,7 +28,6 @@ from shufflenet_deploy.records import (
     CrossCheck,
     Failure,
     FailureKind,
-    Format,
     Run,
     Sustained,
 )
@@ -103,7 +106,7 @@ def observe(ready: Sequence[PreparedCell], context: BenchContext, journal: Journ
             and other.spec.protocol == context.spec_of(one.cell).protocol
             for other in known
         )
-        if one.cell.format is Format.TFLITE and not done:
+        if one.cell.format == BENCHMARK_MODEL_FORMAT and not done:
             context.session.cool_down()
             journal.observe(cross_check(one, context, program))
 

@@ -15,9 +15,9 @@ from datetime import UTC, datetime
 from shufflenet_deploy import runtime, stats
 from shufflenet_deploy.bench.suite import Suite
 from shufflenet_deploy.errors import TargetError
+from shufflenet_deploy.export import formats
 from shufflenet_deploy.export.lowering_names import (
     FORMS,
-    LOWERINGS,
     PAPER,
     Choice,
     is_formed,
@@ -95,7 +95,7 @@ class _Search:
         names = [
             name
             for precision in self._question.precisions
-            for name in LOWERINGS[self._format, precision]
+            for name in formats.get(self._format).lowerings[precision]
         ]
         return list(dict.fromkeys(names))
 

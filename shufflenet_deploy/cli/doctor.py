@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from shufflenet_deploy.fleet import Host
 
 _UNFIT = 1
-_RUNTIMES = ["onnxruntime", "litert", "tflite-runtime", "native"]
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "bold red"}
 
 
@@ -51,9 +50,10 @@ def doctor(
     """
     from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415
 
+    from shufflenet_deploy import runtime as runtimes  # noqa: PLC0415
     from shufflenet_deploy.bench import preflight  # noqa: PLC0415
 
-    wanted = listed(runtime) or _RUNTIMES
+    wanted = listed(runtime) or list(runtimes.names())
     hosts = hosts_of(listed(host)) or [local_host()]
     if len(hosts) == 1:
         examined = [_Examined(hosts[0].name, _checks(hosts[0], wanted, ssh_client))]

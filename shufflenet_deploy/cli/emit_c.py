@@ -77,7 +77,7 @@ def emit_c(  # noqa: PLR0917 - options, each passed by name
     """
     from shufflenet_deploy import codegen, zoo  # noqa: PLC0415
     from shufflenet_deploy.export.metadata import class_names, metadata_of  # noqa: PLC0415
-    from shufflenet_deploy.records import Format, Precision, Resolution  # noqa: PLC0415
+    from shufflenet_deploy.records import Precision, Resolution  # noqa: PLC0415
 
     preflight.writable_folder("--out", out)
     in_int8 = _in_int8(precision, calib=calib, calib_method=calib_method, remedies=remedies)
@@ -98,7 +98,7 @@ def emit_c(  # noqa: PLR0917 - options, each passed by name
         loaded.preprocessing,
         trained=loaded.weights.trained,
         resolution=size,
-        file_format=Format.NATIVE,
+        input_layout="NCHW",
         class_names=class_names(labels, card.description.classes, head),
         head=head,
     )

@@ -78,7 +78,7 @@ def print_table(evaluations: Sequence[Evaluation]) -> None:
 
 def _kind(evaluation: Evaluation) -> str:
     artifact = evaluation.artifact
-    return f"{artifact.format.value} {artifact.precision.value}"
+    return f"{artifact.format} {artifact.precision.value}"
 
 
 def _shares(tally: TopKCounts) -> tuple[str, str, str]:

@@ -58,7 +58,7 @@ def _asked(request: ExportRequest) -> str:
     from shufflenet_deploy import zoo  # noqa: PLC0415
 
     name = zoo.name_of(request.model)
-    return f"{name} {request.resolution} {request.precision.value} {request.format.value}"
+    return f"{name} {request.resolution} {request.precision.value} {request.format}"
 
 
 def requests_of(
@@ -80,6 +80,7 @@ def requests_of(
     """
     from shufflenet_deploy import zoo  # noqa: PLC0415
     from shufflenet_deploy.export import ExportRequest  # noqa: PLC0415
+    from shufflenet_deploy.export import formats as known_formats  # noqa: PLC0415
     from shufflenet_deploy.export.precisions import resolve  # noqa: PLC0415
     from shufflenet_deploy.export.request import (  # noqa: PLC0415
         CALIBRATION_METHODS,
@@ -87,7 +88,7 @@ def requests_of(
         HEADS,
         REMEDIES,
     )
-    from shufflenet_deploy.records import Format, Resolution  # noqa: PLC0415
+    from shufflenet_deploy.records import Resolution  # noqa: PLC0415
 
     for option, known in (
         ("head", HEADS),
@@ -96,7 +97,8 @@ def requests_of(
         ("remedies", REMEDIES),
     ):
         _chosen(option.replace("calibration", "calib").replace("_", "-"), [common[option]], known)
-    if Format.NATIVE in formats:
+    chosen = _chosen("fmt", formats, known_formats.names())
+    if any(known_formats.get(name).is_program for name in chosen):
         from shufflenet_deploy.codegen.cpu_target import cpu_target_named  # noqa: PLC0415
 
         common["machine"] = cpu_target_named(common["machine"]).name
@@ -104,7 +106,7 @@ def requests_of(
     return [
         ExportRequest(
             model=model,
-            format=Format(fmt),
+            format=fmt,
             precision=precision,
             resolution=size,
             lowering=lowering,
@@ -112,8 +114,8 @@ def requests_of(
         )
         for model in zoo.references(models, network).values()
         for size in sizes or [zoo.architecture(model).resolution]
-        for fmt in _chosen("fmt", formats, [value.value for value in Format])
-        for precision in resolve(precisions, Format(fmt), common["machine"])
+        for fmt in chosen
+        for precision in resolve(precisions, fmt, common["machine"])
         for lowering in lowerings
     ]
 

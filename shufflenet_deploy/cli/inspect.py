@@ -157,7 +157,7 @@ def _facts(found: Inspection) -> list[tuple[str, str]]:
 
     facts = [
         ("file", found.path.name),
-        ("format", f"{found.format.value}, {found.version}"),
+        ("format", f"{found.format}, {found.version}"),
         ("precision", found.precision),
         ("size", f"{found.size_bytes / 1e6:.2f} MB"),
         ("sha256", found.sha256),

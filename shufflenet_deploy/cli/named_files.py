@@ -37,10 +37,10 @@ class NamedFiles:
             if shapes:
                 raise UsageError("--shape is for the inputs of a --file")
             return cls()
-        from shufflenet_deploy.export.measured_file import FORMATS  # noqa: PLC0415
+        from shufflenet_deploy.export.measured_file import endings  # noqa: PLC0415
 
         own = list(dict.fromkeys(files))
-        rivals = [baseline] if baseline and baseline.endswith(tuple(FORMATS)) else []
+        rivals = [baseline] if baseline and baseline.endswith(endings()) else []
         paths = [user_path(text) for text in dict.fromkeys([*own, *rivals])]
         found = dict(zip(_names(paths), _described(paths, shapes), strict=True))
         names = dict(zip([*own, *(one for one in rivals if one not in own)], found, strict=True))
@@ -53,9 +53,9 @@ class NamedFiles:
     @property
     def runtimes(self) -> list[str]:
         """The usual runtimes of the files."""
-        from shufflenet_deploy.bench.suite_checks import RUNTIME_OF  # noqa: PLC0415
+        from shufflenet_deploy.export import formats  # noqa: PLC0415
 
-        return list(dict.fromkeys(RUNTIME_OF[file.format] for file in self.files.values()))
+        return list(dict.fromkeys(formats.get(file.format).runtime for file in self.files.values()))
 
 
 def _described(paths: Sequence[Path], shapes: Sequence[str]) -> list[MeasuredFile]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from shufflenet_deploy.bench import Suite
     from shufflenet_deploy.export.tuning_table import TunedLowering
     from shufflenet_deploy.journal import Journal
-    from shufflenet_deploy.records import Artifact, BenchmarkSpec, Cell, Format, Precision, Run
+    from shufflenet_deploy.records import Artifact, BenchmarkSpec, Cell, Run
     from shufflenet_deploy.target import Target
     from shufflenet_deploy.zoo import NetworkOptions
 
@@ -78,7 +78,6 @@ def lowering(  # noqa: PLR0917 - options, each passed by name
     from shufflenet_deploy import zoo  # noqa: PLC0415
     from shufflenet_deploy.bench.tuning import TuningRequest, tune  # noqa: PLC0415
     from shufflenet_deploy.cli.progress import BenchProgress  # noqa: PLC0415
-    from shufflenet_deploy.export.lowering_names import LOWERINGS  # noqa: PLC0415
     from shufflenet_deploy.export.tuning_table import TuningTable, user_file  # noqa: PLC0415
     from shufflenet_deploy.records import Metric  # noqa: PLC0415
     from shufflenet_deploy.target import Target  # noqa: PLC0415
@@ -89,7 +88,7 @@ def lowering(  # noqa: PLR0917 - options, each passed by name
     tuned = TuningTable.read(path)
     runtimes = listed(runtime) or ["onnxruntime", "litert"]
     for one in runtimes:
-        if not any(kind in LOWERINGS for kind in _files_of(one)):
+        if not _has_lowerings(one):
             raise UsageError(f"--runtime {one}: its files leave no choice of lowering")
     search = resume or benches.new_suite_id()
     counting = spec.metric is Metric.INSTRUCTIONS
@@ -137,12 +136,12 @@ def lowering(  # noqa: PLR0917 - options, each passed by name
     typer.echo(f"search {search}; kept in {path}", err=True)
 
 
-def _files_of(runtime: str) -> list[tuple[Format, Precision]]:
-    """The file formats of a runtime."""
+def _has_lowerings(runtime: str) -> bool:
+    """True if files for a runtime can be lowered in several ways."""
     from shufflenet_deploy import runtime as runtimes  # noqa: PLC0415
+    from shufflenet_deploy.export import formats  # noqa: PLC0415
 
-    kind = runtimes.get(runtime).formats[0]
-    return [(kind, precision) for precision in kind.precisions]
+    return bool(formats.get(runtimes.get(runtime).formats[0]).lowerings)
 
 
 def _spec(metric: str, cpus: list[int] | None, processes: int, min_secs: float) -> BenchmarkSpec:

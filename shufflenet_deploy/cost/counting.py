@@ -14,7 +14,6 @@ from pydantic import Field, model_validator
 
 from shufflenet_deploy import board, runtime, transport, zoo
 from shufflenet_deploy.analysis.profile import Breakdown
-from shufflenet_deploy.atomic_files import resource, sha256_file
 from shufflenet_deploy.cost.baseline import Count
 from shufflenet_deploy.cost.cache import Circumstances, CountCache
 from shufflenet_deploy.cost.operator_profile import profile
@@ -35,6 +34,7 @@ from shufflenet_deploy.records import (
     RuntimeSpec,
     TargetFacts,
 )
+from shufflenet_deploy.runtime.agent_file import agent_sha256
 from shufflenet_deploy.target import Target
 
 #: Should this process be killed, its boards still end.
@@ -254,7 +254,7 @@ class _LazyBoard:
             return None
         running = board.find(self._settings.name)
         chosen = runtime.get(name)
-        agent = "" if chosen.standalone else sha256_file(resource("device_scripts", "agent.py"))
+        agent = "" if chosen.standalone else agent_sha256()
         # A version that was typed is one of the pins: it is the same runtime when it was not.
         pins = chosen.payload(_facts_of(image, self._settings.cpu)).requirements
         return Circumstances(

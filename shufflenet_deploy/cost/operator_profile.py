@@ -12,6 +12,7 @@ from shufflenet_deploy.atomic_files import resource
 from shufflenet_deploy.errors import TargetError
 from shufflenet_deploy.export.profile_attribution import with_layers
 from shufflenet_deploy.records import Artifact, BenchmarkSpec, Cell, Failure, RuntimeSpec
+from shufflenet_deploy.runtime.agent_file import install_agent
 from shufflenet_deploy.target import Target
 
 _INFERENCES = 5
@@ -31,7 +32,7 @@ def profile(
     argv = chosen.profiling(
         python=environment.python,
         profiler=target.install(resource("device_scripts", "profile_operators.py")),
-        agent=target.install(resource("device_scripts", "agent.py")),
+        agent=install_agent(target.install),
         model=target.install(artifact.path),
         spec=spec,
         inferences=_INFERENCES,

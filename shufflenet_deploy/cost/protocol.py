@@ -7,10 +7,10 @@ from math import ceil
 from statistics import median_low
 
 from shufflenet_deploy import runtime
-from shufflenet_deploy.atomic_files import resource
 from shufflenet_deploy.cost.baseline import Count
 from shufflenet_deploy.errors import TargetError
 from shufflenet_deploy.records import Artifact, BenchmarkSpec, Failure, Metric, RuntimeSpec
+from shufflenet_deploy.runtime.agent_file import install_agent
 from shufflenet_deploy.target import Target
 
 #: Inferences of one process. The first quarter is not counted (see ``settled``), so that even a
@@ -66,7 +66,7 @@ def count_one(cpu: str, name: str, artifact: Artifact, target: Target) -> Count:
     variables, agent = dict(chosen.environment(SPEC)), ""
     if not chosen.standalone:
         environment = target.environment(chosen.payload(target.facts()))
-        python, agent = environment.python, target.install(resource("device_scripts", "agent.py"))
+        python, agent = environment.python, install_agent(target.install)
         variables = {**environment.env, **variables}
     model = target.install(artifact.path)
     for attempt in range(_ATTEMPTS):

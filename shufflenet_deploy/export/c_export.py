@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from shufflenet_deploy import codegen
 from shufflenet_deploy.errors import ExportError, ParityError, UnsupportedError
-from shufflenet_deploy.export import native, parity, quantization_search, shortfall
+from shufflenet_deploy.export import parity, quantization_search, shortfall
 from shufflenet_deploy.export.image_set import Batches, ImageSet
-from shufflenet_deploy.export.pipeline import prepared, traced
+from shufflenet_deploy.export.job import prepared, traced
+from shufflenet_deploy.export.native.host_check import compare_with_module, logits_on_host
 from shufflenet_deploy.export.request import Tolerances
 from shufflenet_deploy.network.graph import Graph
 from shufflenet_deploy.network.quantization import calibration
@@ -40,7 +41,7 @@ def fp32(model: Model, size: Resolution, machine: codegen.CpuTarget) -> CheckedC
         ExportError: there is no code for a layer, or the compiler failed.
     """
     graph = traced(model, size)
-    difference = native.compare_with_module(graph, model.module)
+    difference = compare_with_module(graph, model.module)
     return CheckedC(source=codegen.generate(graph, machine), difference=difference)
 
 
@@ -73,7 +74,7 @@ def _validate(
     validation = list(Batches(images.validation_set(size), model.preprocessing, size))
     return parity.compare_logits(
         parity.expected(model.module, validation),
-        native.logits_on_host(source, validation),
+        logits_on_host(source, validation),
         precision=precision,
         tolerances=Tolerances(),
         trained=model.weights.trained,

@@ -5,30 +5,20 @@ A check by eye: the same steps as ``docs/deploying.md`` describes for apps.
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import tempfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from shufflenet_deploy.errors import ExportError, UsageError
-from shufflenet_deploy.export import image_set, manifest, metadata
-from shufflenet_deploy.export.inspection import native
-from shufflenet_deploy.export.inspection.contents import kind_of
+from shufflenet_deploy.export import formats, image_set, manifest, metadata
+from shufflenet_deploy.export.file_format import FileFormat
 from shufflenet_deploy.network.graph import FloatArray
 from shufflenet_deploy.network.metadata import Metadata
-from shufflenet_deploy.records import Format, Record, Resolution
+from shufflenet_deploy.records import Record, Resolution
 from shufflenet_deploy.zoo import Preprocessing
 
 #: Version of ``Classification``; raised when a field changes its meaning or goes away.
 SCHEMA_VERSION = 1
-
-_TIMEOUT_SECS = 600
-#: The emulator for a program's processor, by the number of it in the head of an ELF file.
-_EMULATORS = {0x28: "qemu-arm", 0x3E: "qemu-x86_64", 0xB7: "qemu-aarch64"}
-_MACHINE_AT = 18
 
 
 class Guess(Record):
@@ -53,7 +43,7 @@ class Classification(Record):
 def classify(
     path: Path, image: Path, *, top: int = 5, labels: Path | None = None
 ) -> Classification:
-    """Classify ``image`` with ``path`` (ONNX, TFLite or a native program).
+    """Classify ``image`` with ``path`` (of any format).
 
     The image is prepared as the file's metadata state; softmax makes probabilities of its logits.
 
@@ -68,8 +58,8 @@ def classify(
             be decoded.
         ExportError: the file cannot be run here.
     """
-    kind = kind_of(path)
-    known = _metadata(path, kind) or _of_manifest(path)
+    kind = formats.kind_of(path)
+    known = kind.metadata(path) or _of_manifest(path)
     if known is None:
         raise UsageError(f"{path} has no metadata on its input: export it again")
     if known.output != "logits":
@@ -124,98 +114,11 @@ def _of_manifest(path: Path) -> Metadata | None:
     return found.metadata if found is not None and manifest.matches(path, found) else None
 
 
-def _metadata(path: Path, kind: Format) -> Metadata | None:
-    if kind is Format.NATIVE:
-        return native.read(path).metadata
-    if kind is Format.TFLITE:
-        return _in_tflite(path)
-    properties = _session(path).get_modelmeta().custom_metadata_map
-    return metadata.from_properties(properties)
-
-
-def _in_tflite(path: Path) -> Metadata | None:
-    """The entry in the file's metadata; constants are not read."""
-    import struct  # noqa: PLC0415
-
-    from ai_edge_litert import schema_py_generated as schema  # noqa: PLC0415
-
-    try:
-        model = schema.Model.GetRootAs(path.read_bytes())
-        for index in range(model.MetadataLength()):
-            entry = model.Metadata(index)
-            if entry.Name() == metadata.TFLITE_ENTRY.encode():
-                return metadata.from_json(model.Buffers(entry.Buffer()).DataAsNumpy().tobytes())
-    except (struct.error, IndexError, ValueError, TypeError, AttributeError) as error:
-        raise UsageError(f"{path} is not an undamaged TFLite file; export it again") from error
-    return None
-
-
-def _session(path: Path) -> Any:
-    """The file in onnxruntime.
-
-    Raises:
-        UsageError: it is no ONNX file that can be run.
-    """
-    from shufflenet_deploy.export.parity import load_onnx  # noqa: PLC0415
-
-    try:
-        return load_onnx(str(path), threads=1)
-    except ExportError as error:
-        raise UsageError(
-            f"{path} is not an ONNX, TFLite or native file that runs here; export it again"
-        ) from error
-
-
-def _run(path: Path, kind: Format, tensor: FloatArray) -> FloatArray:
+def _run(path: Path, kind: FileFormat, tensor: FloatArray) -> FloatArray:
     """The logits ``(classes,)`` for an input ``(1, 3, H, W)``."""
-    if kind is Format.NATIVE:
-        return _run_program(path, tensor).ravel()
-    from shufflenet_deploy.export.parity import OnnxFile, TfliteFile  # noqa: PLC0415
-
     try:
-        file = OnnxFile(path, threads=1) if kind is Format.ONNX else TfliteFile(path)
-        return file.run(tensor).ravel()
+        return kind.load(path).run(tensor).ravel()
     except (ExportError, ValueError, RuntimeError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
-        raise ExportError(f"{path} cannot be run here: {reason}") from error
-
-
-def _run_program(path: Path, tensor: FloatArray) -> FloatArray:
-    with tempfile.TemporaryDirectory(prefix="shufflenet-deploy-") as folder:
-        source, output = Path(folder, "input.npy"), Path(folder, "output.npy")
-        np.save(source, tensor, allow_pickle=False)
-        asked = ["--once", "--input", str(source), "--output", str(output)]
-        done = _run_process([str(path.absolute())], asked)
-        emulator = shutil.which(_emulator(path))
-        if (done is None or done.returncode) and emulator is not None:
-            done = _run_process([emulator, "-cpu", "max", str(path.absolute())], asked)
-        if done is None or done.returncode:
-            reason = "" if done is None else (done.stdout or done.stderr).strip()[:200]
-            raise ExportError(
-                f"{path} cannot be run here: {reason or 'it is for another processor'}; on its own"
-                f" it can, and here with {_emulator(path)} (apt-get install qemu-user)"
-            )
-        logits: FloatArray = np.load(output, allow_pickle=False)
-        return logits
-
-
-def _run_process(command: list[str], asked: list[str]) -> subprocess.CompletedProcess[str] | None:
-    """Run a program to its end; None where the kernel cannot start it."""
-    try:
-        return subprocess.run(
-            [*command, *asked],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_TIMEOUT_SECS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise ExportError(f"{command[-1]} ran for more than {_TIMEOUT_SECS} s") from error
-    except OSError:
-        return None
-
-
-def _emulator(path: Path) -> str:
-    head = path.read_bytes()[_MACHINE_AT : _MACHINE_AT + 2]
-    return _EMULATORS.get(int.from_bytes(head, "little"), "qemu-aarch64")
+        named = reason.startswith(str(path))
+        raise ExportError(reason if named else f"{path} cannot be run here: {reason}") from error

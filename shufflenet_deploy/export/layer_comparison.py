@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from shufflenet_deploy import zoo
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.export import layer_sqnr, manifest, parity
+from shufflenet_deploy.export import formats, layer_sqnr, manifest
 from shufflenet_deploy.export.image_set import Batches, load_image_set
+from shufflenet_deploy.export.job import prepared
 from shufflenet_deploy.export.layer_sqnr import LayerFidelity
-from shufflenet_deploy.export.pipeline import prepared
+from shufflenet_deploy.export.parity import LayeredFile
 from shufflenet_deploy.export.request import Tolerances
 from shufflenet_deploy.records import Artifact, Recipe, Record
 
@@ -41,14 +42,15 @@ def compare_file(
             "compared with their module"
         )
     artifact = found.artifact
-    if artifact.format not in parity.RUNTIMES:
-        raise UsageError(f"{path.name} is a {artifact.format.value} program: it shows no layers")
+    described = formats.get(artifact.format)
+    if not described.shows_layers:
+        raise UsageError(f"{path.name} is a {described.title} file: it shows no layers")
     source = _module_of(artifact, model, weights)
     size = artifact.resolution
     chosen = load_image_set(folder).validation_set(size)[:_IMAGES]
     inputs = list(Batches(chosen, source.preprocessing, size))
     graph = prepared(source, size, artifact.recipe or Recipe(method="minmax"))
-    rows = layer_sqnr.compare(graph, parity.RUNTIMES[artifact.format](path), inputs)
+    rows = layer_sqnr.compare(graph, cast("LayeredFile", described.load(path)), inputs)
     minimum_db = Tolerances().sqnr_db(artifact.precision, trained=artifact.weights.trained)
     return LayerComparison(
         pictures=len(inputs),

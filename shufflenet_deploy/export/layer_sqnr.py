@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from shufflenet_deploy.export.parity import FloatArray, OnnxFile, TfliteFile, decibels
+from shufflenet_deploy.export.parity import FloatArray, LayeredFile, decibels
 from shufflenet_deploy.network import interpreter
 from shufflenet_deploy.network.graph import Graph
 from shufflenet_deploy.records import Record
@@ -50,7 +50,7 @@ class LayerFidelity(Record):
 
 
 def compare(
-    graph: Graph, file: OnnxFile | TfliteFile, images: Sequence[FloatArray]
+    graph: Graph, file: LayeredFile, images: Sequence[FloatArray]
 ) -> tuple[LayerFidelity, ...]:
     """Every layer of ``graph`` in order, the rounded input first.
 

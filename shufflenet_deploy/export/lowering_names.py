@@ -14,7 +14,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.records import Format, Precision
+from shufflenet_deploy.export import formats
+from shufflenet_deploy.records import Precision
 
 AUTO, PAPER = "auto", "paper"
 
@@ -23,14 +24,6 @@ FORMS = ("transpose", "blocks", "dense", "fitting")
 
 #: Lowerings of NHWC programs, whose shuffles have a form.
 _FORMED = frozenset((*FORMS, "channels-last", "channels-last-signed"))
-
-#: What each kind of file can be, plainest first.
-LOWERINGS: dict[tuple[Format, Precision], tuple[str, ...]] = {
-    (Format.ONNX, Precision.FP32): (PAPER, "gather"),
-    (Format.ONNX, Precision.INT8): (PAPER, "gather", "channels-last", "channels-last-signed"),
-    (Format.TFLITE, Precision.FP32): (PAPER, *FORMS),
-    (Format.TFLITE, Precision.INT8): (PAPER, *FORMS),
-}
 
 #: Fallbacks of ``auto`` for models that its lowering cannot express.
 FALLBACKS = {"channels-last": "gather", "channels-last-signed": "gather"}
@@ -47,19 +40,19 @@ class Choice(NamedTuple):
         return f"{self.name}:{forms}" if forms else self.name
 
 
-def parse(text: str, file_format: Format, precision: Precision) -> Choice:
+def parse(text: str, file_format: str, precision: Precision) -> Choice:
     """Parse a user's lowering for one kind of file; ``auto`` is not resolved here.
 
     Raises:
         UsageError: there is no such lowering of such files, or no such form.
     """
     name, colon, rest = text.strip().partition(":")
-    known = LOWERINGS.get((file_format, precision), ())
+    known = formats.get(file_format).lowerings.get(precision, ())
     if not known:
-        raise UsageError(f"--lowering {text}: {file_format.value} files leave no choice")
+        raise UsageError(f"--lowering {text}: {file_format} files leave no choice")
     if name not in known:
         raise UsageError(
-            f"'{name}' is not a lowering of {precision.value} {file_format.value}: "
+            f"'{name}' is not a lowering of {precision.value} {file_format}: "
             f"choose one of {', '.join((AUTO, *known))}"
         )
     forms = tuple(_form(text, part) for part in rest.split("+")) if colon else ()

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from shufflenet_deploy.atomic_files import sha256_file
 from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.export import formats
 from shufflenet_deploy.export.inspection.contents import Inspection, inspect
 from shufflenet_deploy.records import (
     Artifact,
-    Format,
     InputShape,
     MeasuredFile,
     Parity,
@@ -26,8 +26,11 @@ from shufflenet_deploy.records import (
     WeightsInfo,
 )
 
-#: The formats of such files, by their suffixes; a program would be somebody's code.
-FORMATS = {f".{kind.value}": kind for kind in (Format.ONNX, Format.TFLITE)}
+
+def endings() -> tuple[str, ...]:
+    """The endings of files that can be measured so."""
+    return tuple(f".{one.name}" for one in formats.every() if one.is_measured_as_is)
+
 
 #: Sizes of the axis that holds the colours of an image.
 _COLOURS = (1, 3, 4)
@@ -38,14 +41,16 @@ def describe(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> MeasuredFile:
     """The facts of a file by which it is measured; ``shapes`` are those of open inputs, by name.
 
     Raises:
-        UsageError: it is no ONNX or TFLite file, or an input's shape is open and not stated.
+        UsageError: it is no file of such a format, or an input's shape is open and not stated.
     """
-    if path.suffix not in FORMATS:
-        raise UsageError(f"--file {path}: measured as they are, files end in {', '.join(FORMATS)}")
+    if path.suffix not in endings():
+        raise UsageError(
+            f"--file {path}: measured as they are, files end in {', '.join(endings())}"
+        )
     wanted = tuple(sorted(shapes.items()))
     found = _inspected(path, wanted)
-    if found.format is not FORMATS[path.suffix]:
-        raise UsageError(f"--file {path} holds {found.format.value}, whatever its name ends in")
+    if found.format != path.suffix.removeprefix("."):
+        raise UsageError(f"--file {path} holds {found.format}, whatever its name ends in")
     for spec in found.inputs:
         if 0 in spec.shape:
             shown = "x".join(str(size) if size else "?" for size in spec.shape)
@@ -125,16 +130,18 @@ def _precision(found: Inspection) -> Precision:
 def _resolution(found: Inspection) -> Resolution:
     """Height and width of the first image among the inputs, or the last two axes of the first."""
     images = [spec for spec in found.inputs if len(spec.shape) == 4]
-    height, width = _sides(images[0], found.format) if images else _last_two(found.inputs)
+    height, width = (
+        _sides(images[0], formats.get(found.format).layout) if images else _last_two(found.inputs)
+    )
     return Resolution(
         height=min(height, _MOST_PIXELS_A_SIDE), width=min(width, _MOST_PIXELS_A_SIDE)
     )
 
 
-def _sides(image: TensorSpec, kind: Format) -> tuple[int, int]:
+def _sides(image: TensorSpec, layout: str) -> tuple[int, int]:
     _, first, second, third = image.shape
     planar = first in _COLOURS and third not in _COLOURS
-    if planar or (kind is Format.ONNX and not (third in _COLOURS and first not in _COLOURS)):
+    if planar or (layout == "NCHW" and not (third in _COLOURS and first not in _COLOURS)):
         return second, third
     return first, second
 

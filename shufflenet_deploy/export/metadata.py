@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
 from shufflenet_deploy.atomic_files import read_text, resource
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.network.metadata import Metadata
-from shufflenet_deploy.records import Format, Resolution
+from shufflenet_deploy.records import Resolution
 
 if TYPE_CHECKING:
     import onnx
@@ -37,7 +37,7 @@ def metadata_of(
     *,
     trained: bool,
     resolution: Resolution,
-    file_format: Format,
+    input_layout: Literal["NCHW", "NHWC"],
     class_names: tuple[str, ...],
     head: str = "fixed",
 ) -> Metadata:
@@ -45,7 +45,7 @@ def metadata_of(
     return Metadata(
         model=model,
         trained=trained,
-        input_layout="NHWC" if file_format is Format.TFLITE else "NCHW",
+        input_layout=input_layout,
         input_height=resolution.height,
         input_width=resolution.width,
         channel_order=preprocessing.channel_order,

@@ -6,17 +6,14 @@ Light on purpose: an export that is already there must not load numpy.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.records import ALL, Format, Precision
-
-if TYPE_CHECKING:
-    from shufflenet_deploy.codegen.cpu_target import CpuTarget
+from shufflenet_deploy.export import formats
+from shufflenet_deploy.records import ALL, Precision
 
 
 def resolve(
-    asked: Iterable[str], file_format: Format, machine: str | None, *, runtime: str = ""
+    asked: Iterable[str], file_format: str, machine: str | None, *, runtime: str = ""
 ) -> tuple[Precision, ...]:
     """The precisions that were asked for, each once; ``all`` is every one that there is.
 
@@ -28,7 +25,7 @@ def resolve(
     """
     words = tuple(dict.fromkeys(asked))
     if ALL in words:
-        return _possible(file_format, machine)
+        return formats.get(file_format).precisions_on(machine)
     chosen = tuple(Precision(word) for word in words)
     for one in chosen:
         check(one, file_format, machine, runtime=runtime)
@@ -36,30 +33,20 @@ def resolve(
 
 
 def check(
-    precision: Precision, file_format: Format, machine: str | None, *, runtime: str = ""
+    precision: Precision, file_format: str, machine: str | None, *, runtime: str = ""
 ) -> None:
     """Refuse a precision that such files do not come in; see ``resolve``.
 
     Raises:
         UsageError: it is one.
     """
-    if precision not in file_format.precisions:
-        option, other = ("--runtime", runtime) if runtime else ("--fmt", file_format.value)
+    kind = formats.get(file_format)
+    if precision not in kind.precisions:
+        option, other = ("--runtime", runtime) if runtime else ("--fmt", file_format)
+        having = [one.runtime if runtime else one.name for one in formats.every()
+                  if precision in one.precisions]  # fmt: skip
         raise UsageError(
-            f"{precision.value} is for {option} native: {other} has none; leave one of them out, "
-            f"or take --precision {ALL}: what each has"
+            f"{precision.value} is for {option} {' or '.join(having)}: {other} has none; leave one"
+            f" of them out, or take --precision {ALL}: what each has"
         )
-    if file_format is Format.NATIVE and machine is not None:
-        _core(machine).for_precision(precision)
-
-
-def _possible(file_format: Format, machine: str | None) -> tuple[Precision, ...]:
-    if file_format is not Format.NATIVE or machine is None:
-        return file_format.precisions
-    return _core(machine).precisions
-
-
-def _core(name: str) -> CpuTarget:
-    from shufflenet_deploy.codegen.cpu_target import cpu_target_named  # noqa: PLC0415
-
-    return cpu_target_named(name)
+    kind.check(precision, machine)

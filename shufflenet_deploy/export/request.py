@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
-from importlib import metadata
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -18,7 +16,8 @@ from pydantic import Field
 import shufflenet_deploy
 from shufflenet_deploy.atomic_files import sha256_file
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.export import precisions, sources, tuning_table
+from shufflenet_deploy.export import formats, precisions, sources, tuning_table
+from shufflenet_deploy.export.file_format import FileFormat
 from shufflenet_deploy.export.image_set import ImageSet
 from shufflenet_deploy.export.lowering_names import AUTO, Choice, parse
 from shufflenet_deploy.records import CalibrationMethod, Format, Precision, Record, ResolutionText
@@ -33,8 +32,6 @@ REMEDIES: tuple[str, ...] = get_args(Remedies)
 #: What writes a TFLite file. ONNX files always come from ``torch.onnx``.
 Converter = Literal["direct", "litert-torch", "onnx2tf"]
 CONVERTERS: tuple[str, ...] = get_args(Converter)
-#: Converters in environments of their own.
-_ISOLATED = ("litert-torch", "onnx2tf")
 
 #: What a network makes of its last feature map; see ``zoo.Head``.
 Head = Literal["fixed", "dense", "none"]
@@ -48,13 +45,6 @@ _HEADED_FAMILIES = ("alexnet", "vgg", "pvanet")
 
 #: Hexadecimal digits of a digest in a file name.
 _DIGEST_DIGITS = 8
-
-#: Distributions whose version may change the bytes of a file or its validation.
-_TOOLS: dict[Format, tuple[str, ...]] = {
-    Format.ONNX: ("torch", "onnx", "onnxscript", "onnxslim", "onnxruntime", "numpy", "pillow"),
-    Format.TFLITE: ("torch", "flatbuffers", "ai-edge-litert", "numpy", "pillow"),
-    Format.NATIVE: ("torch", "numpy", "pillow"),
-}
 
 
 class Tolerances(Record):
@@ -137,7 +127,16 @@ class ExportRequest(Record):
     @property
     def writer(self) -> str:
         """Converter that writes the file; only TFLite has a choice."""
-        return {Format.ONNX: "torch", Format.NATIVE: "native"}.get(self.format, self.converter)
+        return self.kind.writer(self.converter)
+
+    @property
+    def kind(self) -> FileFormat:
+        """What is known of the format.
+
+        Raises:
+            UsageError: there is no such format.
+        """
+        return formats.get(self.format)
 
     @property
     def choice(self) -> Choice:
@@ -164,19 +163,12 @@ class ExportRequest(Record):
             parts.append(self.weights_digest)
         if self.head != "fixed":
             parts.append(self.head)
-        if self.writer in _ISOLATED:
-            parts.append(self.writer)
-        if self.format is Format.NATIVE:
-            parts.append(self.machine)
-        else:
-            usual = tuning_table.shipped(self.format, self.precision)
-            if self.lowering != AUTO or str(self.choice) != usual:
-                parts.append(re.sub(r"[^\w.-]+", "-", str(self.choice)))
+        parts += self.kind.name_words(self)
         parts += [str(self.resolution), self.precision.value]
         if self.recipe_digest:
             parts.append(self.recipe_digest)
         stem = "-".join(parts)
-        return self.out.expanduser().absolute() / f"{stem}.{self.format.value}"
+        return self.out.expanduser().absolute() / f"{stem}.{self.format}"
 
 
 def normalised(request: ExportRequest, architecture: Architecture) -> ExportRequest:
@@ -188,15 +180,9 @@ def normalised(request: ExportRequest, architecture: Architecture) -> ExportRequ
             lowering for a converter that has none.
     """
     precisions.check(request.precision, request.format, request.machine)
-    changes: dict[str, str] = {"model": architecture.name}
-    if request.format is Format.NATIVE:
-        from shufflenet_deploy.codegen.cpu_target import cpu_target_named  # noqa: PLC0415
-
-        changes["machine"] = cpu_target_named(request.machine).name
+    changes = {"model": architecture.name, **request.kind.settled(request)}
     if architecture.description.family not in _HEADED_FAMILIES and request.head == "dense":
         changes["head"] = "fixed"
-    if request.lowering != AUTO and request.writer not in ("torch", "direct"):
-        raise UsageError(f"--lowering {request.lowering}: {request.writer} lowers as it likes")
     return request.model_copy(update=changes)
 
 
@@ -242,36 +228,14 @@ def options(request: ExportRequest) -> dict[str, str]:
     chosen: dict[str, str] = {}
     if request.model.startswith(_HEADED_FAMILIES) or request.head == "none":
         chosen["head"] = request.head
-    if request.writer in _ISOLATED:
-        chosen["converter"] = request.writer
-    if request.format is Format.NATIVE:
-        chosen["machine"] = request.machine
-    elif request.lowering != AUTO:
-        chosen["lowering"] = str(request.choice)
-    return chosen
+    return chosen | request.kind.options(request)
 
 
 def tool_versions(request: ExportRequest) -> dict[str, str]:
     """Versions of everything that the file's bytes depend on, this package included."""
-    names = dict.fromkeys(_TOOLS[request.format])
-    if request.writer == "onnx2tf":
-        names = dict.fromkeys((*names, *_TOOLS[Format.ONNX]))
-    tools = {name: metadata.version(name) for name in names}
+    tools = formats.distribution_versions(request.kind.tools)
     tools["shufflenet-deploy"] = shufflenet_deploy.__version__
-    if request.writer == "onnx2tf":
-        from shufflenet_deploy.export.tflite import onnx2tf  # noqa: PLC0415
-
-        tools["onnx2tf"] = onnx2tf.CONVERTER.version()
-    if request.writer == "litert-torch":
-        from shufflenet_deploy.export.tflite import litert_torch  # noqa: PLC0415
-
-        tools["litert-torch"] = litert_torch.CONVERTER.version()
-    if request.format is Format.NATIVE:
-        from shufflenet_deploy import codegen  # noqa: PLC0415
-
-        core = codegen.cpu_target_named(request.machine)
-        tools["compiler"] = codegen.compiler_version(codegen.default_compiler(core.arch))
-    return tools
+    return tools | request.kind.versions(request)
 
 
 def identity(request: ExportRequest, weights: str, images: ImageSet, network: str = "") -> str:
@@ -284,12 +248,12 @@ def identity(request: ExportRequest, weights: str, images: ImageSet, network: st
         "network": network,
         "model": request.model,
         "head": request.head,
-        "format": request.format.value,
+        "format": request.format,
         "precision": request.precision.value,
         "resolution": str(request.resolution),
         "converter": request.writer,
         "tools": tool_versions(request),
-        "sources": sources.digest(native=request.format is Format.NATIVE),
+        "sources": sources.digest(request.format),
         "pictures": images.fingerprint,
         "calibration_method": request.calibration_method,
         "remedies": request.remedies,
@@ -298,10 +262,7 @@ def identity(request: ExportRequest, weights: str, images: ImageSet, network: st
     }
     if request.precision is not Precision.INT8:
         del facts["calibration_method"], facts["remedies"]
-    if request.format is Format.NATIVE:
-        facts["machine"] = request.machine
-    else:
-        facts["lowering"] = [request.lowering == AUTO, str(request.choice)]
+    facts |= request.kind.key(request)
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 

@@ -18,10 +18,8 @@ import shufflenet_deploy
 
 _PACKAGE = "shufflenet_deploy"
 
-#: What makes a file, whatever its format.
+#: What makes a file, whatever its format; ``formats`` finds what is of a format only.
 _ROOT = f"{_PACKAGE}.export.pipeline"
-#: The code generator and its format, which only native files depend on.
-_GENERATOR = (f"{_PACKAGE}.codegen", f"{_PACKAGE}.export.native")
 
 _IMPORT = re.compile(
     rf"^[ \t]*(?:import (?P<whole>{_PACKAGE}[\w.]*)"
@@ -29,14 +27,14 @@ _IMPORT = re.compile(
     re.MULTILINE,
 )
 _SCRIPT = re.compile(r'"(\w+\.py)"')
-_PASSED_OVER = frozenset({".py", ".pyc", ".typed", ".md"})
+_PASSED_OVER = frozenset({".py", ".pyc", ".typed", ".md", ".jpg"})
 
 
 @cache
-def digest(*, native: bool) -> str:
+def digest(*formats: str) -> str:
     """Hex sha256 over names and bytes of ``files`` of the installed package."""
     package = Path(shufflenet_deploy.__file__).parent
-    return digest_of(files(package, native=native), package)
+    return digest_of(files(package, *formats), package)
 
 
 def digest_of(paths: Iterable[Path], package: Path) -> str:
@@ -48,29 +46,28 @@ def digest_of(paths: Iterable[Path], package: Path) -> str:
     return total.hexdigest()
 
 
-def files(package: Path, *, native: bool) -> tuple[Path, ...]:
+def files(package: Path, *formats: str) -> tuple[Path, ...]:
     """The files, sorted, of the package in the folder ``package`` that decide an export's bytes.
 
-    ``native`` includes the code generator.
+    Those of a format are reached from its ``export/NAME/format.py``.
     """
     tree = _Tree(package)
     found: set[Path] = set()
     known: set[str] = set()
-    waiting = {_ROOT} | (set(_GENERATOR) if native else set())
+    waiting = {_ROOT, *(f"{_PACKAGE}.export.{name}.format" for name in formats)}
     while waiting:
         module = waiting.pop()
         known.add(module)
         path = tree.modules.get(module)
-        if path is None or (not native and _is_within(module, *_GENERATOR)):
+        if path is None:
             continue
         text = path.read_text(encoding="utf-8")
         found |= {path, *tree.data[path.parent], *tree.named(path.parent, text)}
         waiting |= {module.rpartition(".")[0], *_imported(text)} - {"", *known}
-    if native:
-        # Folders of C and headers hold no module of their own.
-        generator = package / _GENERATOR[0].rpartition(".")[2]
-        found |= {path for folder in tree.data if folder.is_relative_to(generator)
-                  for path in tree.data[folder]}  # fmt: skip
+    # Folders of C and headers hold no module of their own.
+    whole = {path.parent for path in found if path.name == "__init__.py"} - {package}
+    found |= {path for folder in tree.data if folder.parent in whole and folder not in tree.packages
+              for path in tree.data[folder]}  # fmt: skip
     return tuple(sorted(found))
 
 
@@ -80,11 +77,14 @@ class _Tree:
     def __init__(self, package: Path) -> None:
         self.modules: dict[str, Path] = {}
         self.data: dict[Path, set[Path]] = {}
+        self.packages: set[Path] = set()
         for folder, names, entries in os.walk(package):
             names[:] = [name for name in names if name.isidentifier() and name != "__pycache__"]
             here = Path(folder)
             dotted = ".".join((_PACKAGE, *here.relative_to(package).parts))
             self.data[here] = {here / name for name in entries if _is_data(name)}
+            if "__init__.py" in entries:
+                self.packages.add(here)
             for name in entries:
                 stem, _, suffix = name.rpartition(".")
                 if suffix == "py":
@@ -115,7 +115,3 @@ def _imported(text: str) -> set[str]:
 def _is_data(name: str) -> bool:
     suffix = Path(name).suffix
     return not name.startswith(".") and suffix not in _PASSED_OVER
-
-
-def _is_within(module: str, *packages: str) -> bool:
-    return f"{module}.".startswith(tuple(f"{package}." for package in packages))

@@ -83,17 +83,9 @@ AskedPrecisions = Annotated[
 ]
 
 
-class Format(StrEnum):
-    """A file format a model is exported to."""
-
-    ONNX = "onnx"
-    TFLITE = "tflite"
-    NATIVE = "native"
-
-    @property
-    def precisions(self) -> tuple[Precision, ...]:
-        """Precisions that the format can store; for native programs the core decides which run."""
-        return tuple(Precision) if self is Format.NATIVE else (Precision.FP32, Precision.INT8)
+#: The name of a file format, which is also the ending of its files. Which there are, and what each
+#: can store, ``export.formats`` knows: a stored record may be of one that this version has not.
+Format = Annotated[Name, StringConstraints(pattern=r"^[a-z][a-z0-9]{0,15}$")]
 
 
 class Metric(StrEnum):

@@ -115,7 +115,7 @@ def heading(block: Block) -> str:
     """One line that names a block: runtime, precision, threads and target."""
     setting = block.setting
     return (
-        f"{runtime(block)} · {setting.precision.value} · {setting.format.value} · "
+        f"{runtime(block)} · {setting.precision.value} · {setting.format} · "
         f"{threads(setting.threads)} · {place(block)}"
     )
 

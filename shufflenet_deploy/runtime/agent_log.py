@@ -34,7 +34,7 @@ from shufflenet_deploy.records import (
 from shufflenet_deploy.runtime.base import Report
 from shufflenet_deploy.target import answers, plausibility
 
-#: The schema number of ``device_scripts/agent.py``.
+#: The schema number of ``device_scripts/agent``.
 SCHEMA = 1
 
 #: Begins the name of an operator that the profiler knows by its number in the file.

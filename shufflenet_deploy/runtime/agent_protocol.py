@@ -1,4 +1,4 @@
-"""Runtimes measured by ``device_scripts/agent.py``: requirements and command line.
+"""Runtimes measured by ``device_scripts/agent``: requirements and command line.
 
 ``agent_log`` reads the object that the agent prints.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from shufflenet_deploy.records import BenchmarkSpec, Format, RuntimeSpec, TargetFacts
 from shufflenet_deploy.runtime.agent_log import parse_log
@@ -26,9 +26,13 @@ class AgentRuntime:
     """A Python distribution that the agent can drive."""
 
     runtime: str
-    version: str | None
     format: Format
     distribution: Distribution
+    version: str | None = None
+
+    def pinned(self, version: str) -> AgentRuntime:
+        """The same distribution in a certain version."""
+        return replace(self, version=version)
 
     @property
     def name(self) -> str:

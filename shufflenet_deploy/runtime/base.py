@@ -1,6 +1,6 @@
 """Interface of a measurable runtime: pure descriptions, no I/O.
 
-A runtime is one file beside this one: which formats it runs, what must be installed on a target,
+A runtime is one file in ``runtimes``: which formats it runs, what must be installed on a target,
 which command measures one model there, and how to read what that command printed. ``parse`` is
 pure, so a stored raw log can be replayed years later.
 """
@@ -58,6 +58,14 @@ class Runtime(Protocol):
     @property
     def name(self) -> str:
         """Name as the user writes it, with the version if one was asked for."""
+        ...
+
+    def pinned(self, version: str) -> Runtime:
+        """The same runtime in a certain version.
+
+        Raises:
+            UsageError: it has no versions to choose from.
+        """
         ...
 
     @property

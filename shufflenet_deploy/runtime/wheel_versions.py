@@ -1,7 +1,8 @@
-"""Table of runtime releases that have a wheel for a target's Python, architecture and C library.
+"""Choice of a runtime's release that has a wheel for a target's Python, architecture and C library.
 
-The tables are what PyPI carries; the newest release that fits is taken, and the run records which
-one it was. numpy is pinned with it, because its C interface changed in version 2.
+Each runtime's table is what PyPI carries (``runtimes``); the newest release that fits is taken, and
+the run records which one it was. numpy is pinned with it, because its C interface changed in
+version 2.
 """
 
 from __future__ import annotations
@@ -128,57 +129,6 @@ def _ordered(low: str, middle: Version, high: str) -> bool:
     return _version(low) <= middle <= _version(high)
 
 
-def _both(glibc: str) -> dict[str, str]:
+def on_64_bits(glibc: str) -> dict[str, str]:
+    """``Release.glibc`` of a wheel for x86-64 and 64-bit ARM alike."""
     return {"x86_64": glibc, "aarch64": glibc}
-
-
-ONNXRUNTIME = Distribution(
-    name="onnxruntime",
-    module="onnxruntime",
-    alternative="try --runtime tflite-runtime, or a 64-bit system with Python 3.11 or newer",
-    # Since 1.29 it reports every model's name and hash to its makers, from threads that run while
-    # we measure, and keeps an identifier in the user's home.
-    env={"ORT_DISABLE_TELEMETRY": "1"},
-    releases=(
-        Release(version="1.32.0", pythons=("3.11", "3.14"), glibc=_both("2.28")),
-        Release(version="1.28.0", pythons=("3.11", "3.14"), glibc=_both("2.27")),
-        Release(version="1.23.2", pythons=("3.10", "3.13"), glibc=_both("2.27")),
-        Release(version="1.19.2", pythons=("3.8", "3.12"), glibc=_both("2.27")),
-        Release(version="1.16.3", pythons=("3.8", "3.11"), glibc=_both("2.17"), numpy_below_2=True),
-        Release(
-            version="1.14.1",
-            pythons=("3.7", "3.10"),
-            glibc={"x86_64": "2.17", "aarch64": "2.27"},
-            numpy_below_2=True,
-        ),
-    ),
-)
-
-LITERT = Distribution(
-    name="ai-edge-litert",
-    module="ai_edge_litert.interpreter",
-    alternative="try --runtime tflite-runtime",
-    releases=(
-        Release(version="2.3.0", pythons=("3.10", "3.14"), glibc=_both("2.27")),
-        Release(version="2.1.0", pythons=("3.9", "3.13"), glibc=_both("2.27")),
-        Release(version="1.4.0", pythons=("3.9", "3.12"), glibc=_both("2.17")),
-    ),
-)
-
-_OLD_TFLITE = {"x86_64": "2.17", "aarch64": "2.17", "armv7l": "2.17"}
-
-TFLITE_RUNTIME = Distribution(
-    name="tflite-runtime",
-    module="tflite_runtime.interpreter",
-    alternative="try --runtime litert (Python 3.9 or newer, 64 bit)",
-    releases=(
-        Release(
-            version="2.14.0",
-            pythons=("3.8", "3.11"),
-            glibc={"x86_64": "2.17", "aarch64": "2.34", "armv7l": "2.34"},
-            numpy_below_2=True,
-        ),
-        Release(version="2.13.0", pythons=("3.8", "3.10"), glibc=_OLD_TFLITE, numpy_below_2=True),
-        Release(version="2.11.0", pythons=("3.7", "3.9"), glibc=_OLD_TFLITE, numpy_below_2=True),
-    ),
-)

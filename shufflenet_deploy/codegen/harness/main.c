@@ -3,8 +3,8 @@
        ./shufflenet-g3-0.5x-cortex-a72-224x224-fp32.native --min-runs 100
 
    The same options, the same rules of warming up and sampling, and the same object as those of
-   device_scripts/agent.py, but a static program: nothing needs to be installed where it runs. Only
-   net_run is timed, or with --threads the same by a pool of threads. On failure the object has an
+   the agent (device_scripts/agent), but a static program: nothing needs to be installed where it
+   runs. Only net_run is timed, or with --threads the same by a pool of threads. On failure the object has an
    "error" with "kind" and "message", and the exit status is 1. With --profile N the object also has
    the layers of N more inferences. With --once it infers once, for --output, and prints nothing. */
 #define _GNU_SOURCE

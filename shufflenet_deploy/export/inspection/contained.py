@@ -21,7 +21,7 @@ from shufflenet_deploy.export.inspection.contents import Inspection, inspect
 #: Memory above what this process has; the largest file that is read has 2 GiB.
 _MEMORY_BYTES = 6 << 30
 _CPU_SECS = 300
-_DAMAGED = "is not an undamaged ONNX, TFLite or native file"
+_DAMAGED = "is not an undamaged model file"
 
 
 def inspect_contained(path: Path) -> Inspection:

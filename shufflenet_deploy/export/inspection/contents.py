@@ -7,13 +7,11 @@ from pathlib import Path
 
 from shufflenet_deploy.atomic_files import check_file, sha256_file
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.export import manifest, shortfall
+from shufflenet_deploy.export import formats, manifest, shortfall
 from shufflenet_deploy.export.untrusted import MALFORMED, count
 from shufflenet_deploy.network.metadata import Metadata
 from shufflenet_deploy.printing import first_line
 from shufflenet_deploy.records import Artifact, Format, Record, TensorSpec
-
-_TFLITE_MARK, _ELF_MARK = b"TFL3", b"\x7fELF"
 
 #: Of a name in a file so much is shown.
 _MOST_CHARACTERS = 1000
@@ -70,14 +68,12 @@ def inspect(path: Path, *, shapes: Mapping[str, tuple[int, ...]] | None = None) 
     """
     check_file(path)
     try:
-        kind = kind_of(path)
-        contents = _checked(_read(path, kind, shapes or {}))
+        kind = formats.kind_of(path)
+        contents = _checked(kind.read(path, shapes or {}))
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
     except MALFORMED as error:
-        raise UsageError(
-            f"{path} is not an undamaged ONNX, TFLite or native file; export it again"
-        ) from error
+        raise UsageError(f"{path} is not an undamaged model file; export it again") from error
     known = manifest.read(path)
     genuine = known is not None and manifest.matches(path, known)
     artifact = known.artifact if known is not None and genuine else None
@@ -89,7 +85,7 @@ def inspect(path: Path, *, shapes: Mapping[str, tuple[int, ...]] | None = None) 
         warnings += _against(contents, artifact)
     return Inspection(
         path=path.resolve(),
-        format=kind,
+        format=kind.name,
         size_bytes=path.stat().st_size,
         sha256=sha256_file(path),
         artifact=artifact,
@@ -124,40 +120,6 @@ def _shown(text: str) -> str:
 
 def _named(value: TensorSpec) -> TensorSpec:
     return value.model_copy(update={"name": _shown(value.name), "dtype": _shown(value.dtype)})
-
-
-def kind_of(path: Path) -> Format:
-    """The format of a file, by its first bytes.
-
-    Raises:
-        UsageError: it cannot be read.
-    """
-    try:
-        with path.open("rb") as stream:
-            return _kind(stream.read(8))
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
-
-
-def _kind(start: bytes) -> Format:
-    if start[4:] == _TFLITE_MARK:
-        return Format.TFLITE
-    return Format.NATIVE if start.startswith(_ELF_MARK) else Format.ONNX
-
-
-def _read(path: Path, kind: Format, shapes: Mapping[str, tuple[int, ...]]) -> Contents:
-    """Contents by a format's reader, imported here since each needs packages of its own."""
-    if kind is Format.TFLITE:
-        from shufflenet_deploy.export.inspection import tflite  # noqa: PLC0415
-
-        return tflite.read(path, shapes)
-    if kind is Format.NATIVE:
-        from shufflenet_deploy.export.inspection import native  # noqa: PLC0415
-
-        return native.read(path)
-    from shufflenet_deploy.export.inspection import onnx  # noqa: PLC0415
-
-    return onnx.read(path, shapes)
 
 
 def check_shapes(

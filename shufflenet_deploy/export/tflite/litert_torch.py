@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shufflenet_deploy.errors import ExportError
-from shufflenet_deploy.export.tflite.isolated import IsolatedConverter
+from shufflenet_deploy.export.isolated import IsolatedConverter
 
 if TYPE_CHECKING:
     from torch import nn

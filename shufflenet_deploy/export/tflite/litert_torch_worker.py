@@ -3,7 +3,7 @@
 Its one argument is a JSON object: ``program``, a file of ``torch.export``; ``shape`` of its input
 ``[1, C, H, W]``; ``torch``, the folder that torch is imported from; ``out``, a folder to be made;
 and ``calibration``, an ``.npy`` file of ``(N, H, W, C)`` inputs or null for an fp32 file. It leaves
-``converted.tflite`` in ``out``; see ``litert_torch.py``.
+``converted`` in ``out``; see ``litert_torch.py``.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ def main(order: dict[str, Any]) -> None:
     plain = out / "float.tflite"
     converted.export(str(plain))
     if order["calibration"] is None:
-        plain.rename(out / "converted.tflite")
+        plain.rename(out / "converted")
     else:
-        (out / "converted.tflite").write_bytes(_in_int8(plain, Path(order["calibration"])))
+        (out / "converted").write_bytes(_in_int8(plain, Path(order["calibration"])))
 
 
 def _in_int8(plain: Path, calibration: Path) -> bytes:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shufflenet_deploy.export.image_set import load_image_set, read
-from shufflenet_deploy.export.tflite.isolated import IsolatedConverter
+from shufflenet_deploy.export.isolated import IsolatedConverter
 from shufflenet_deploy.records import Resolution
 
 _HERE = Path(__file__).parent

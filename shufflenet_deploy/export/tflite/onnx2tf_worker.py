@@ -1,7 +1,7 @@
 """Worker in onnx2tf's virtual environment; imports nothing of this package; see ``onnx2tf.py``.
 
 Its one argument is a JSON object: ``onnx``, ``out`` (folders and files) and ``calibration``, an
-``.npy`` file of ``(N, H, W, 3)`` inputs or null for an fp32 file. It leaves ``converted.tflite``.
+``.npy`` file of ``(N, H, W, 3)`` inputs or null for an fp32 file. It leaves ``converted``.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def main(order: dict[str, str | None]) -> None:
         **options,
     )
     pattern = "*_float32.tflite" if calibration is None else "*_full_integer_quant.tflite"
-    next(out.glob(pattern)).rename(out / "converted.tflite")
+    next(out.glob(pattern)).rename(out / "converted")
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ from shufflenet_deploy.export.tflite.program import (
 from shufflenet_deploy.export.tuning_table import resolved
 from shufflenet_deploy.network.graph import Graph
 from shufflenet_deploy.network.quantization.ranges import Ranges, corrected
-from shufflenet_deploy.records import Format, Precision
+from shufflenet_deploy.records import Precision
 
 #: The converter's name in manifests.
 CONVERTER = "direct"
@@ -131,8 +131,8 @@ def _int8_program(
 
 
 def _plan(graph: Graph, lowering: str, precision: Precision) -> Plan:
-    name = resolved(lowering, Format.TFLITE, precision, graph.name)
-    return plan(parse(name, Format.TFLITE, precision))
+    name = resolved(lowering, "tflite", precision, graph.name)
+    return plan(parse(name, "tflite", precision))
 
 
 def _write(path: Path, program: TfliteProgram, metadata: Mapping[str, bytes]) -> None:

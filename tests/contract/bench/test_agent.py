@@ -10,13 +10,13 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 
 import numpy as np
 import pytest
+from agent_on_disk import AGENT
+from agent_on_disk import agent as package
 
-from shufflenet_deploy.atomic_files import resource as data_file
-
-AGENT = data_file("device_scripts", "agent.py")
 QUICK = ("--warmup-secs", "0.02", "--warmup-max-secs", "0.1", "--min-secs", "0.02")
 
 
@@ -49,20 +49,23 @@ def failure(*options, **kwargs):
 
 
 def test_it_is_written_for_old_pythons():
-    tree = ast.parse(AGENT.read_text(), feature_version=(3, 7))
+    with zipfile.ZipFile(AGENT) as archive:
+        sources = [archive.read(name) for name in archive.namelist()]
+    trees = [ast.parse(source, feature_version=(3, 7)) for source in sources]
     roots = {
         name.split(".")[0]
+        for tree in trees
         for node in ast.walk(tree)
         for name in (
             [alias.name for alias in node.names]
             if isinstance(node, ast.Import)
             else [node.module]
-            if isinstance(node, ast.ImportFrom)
+            if isinstance(node, ast.ImportFrom) and node.level == 0
             else []
         )
     }
     runtimes = {"numpy", "onnxruntime", "ai_edge_litert", "tflite_runtime", "pkg_resources"}
-    assert roots - runtimes <= set(sys.stdlib_module_names)
+    assert roots - runtimes - {"agent"} <= set(sys.stdlib_module_names)
 
 
 @pytest.mark.parametrize("name", ["onnxruntime", "litert"])
@@ -113,12 +116,9 @@ def test_the_warm_up_ends_when_windows_agree_or_at_its_limit(tiny_onnx):
 
 
 def test_windows_agree_only_on_steady_samples():
-    source = AGENT.read_text().replace('if __name__ == "__main__":', "if False:")
-    names = {"__name__": "agent"}
-    exec(compile(source, str(AGENT), "exec"), names)
-    agree = names["windows_agree"]
-    assert agree([900, 700, *([500] * 20)])
-    assert not agree([1000 - 20 * index for index in range(24)])
+    windows_agree = package.sampling.windows_agree
+    assert windows_agree([900, 700, *([500] * 20)])
+    assert not windows_agree([1000 - 20 * index for index in range(24)])
 
 
 def test_one_thread_and_one_core_are_respected(tiny_onnx):

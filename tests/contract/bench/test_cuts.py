@@ -20,7 +20,7 @@ from cutting import Relay
 from fake_sysfs import Cpus
 
 from shufflenet_deploy.journal import Journal
-from shufflenet_deploy.records import Cell, Format, Precision, Resolution
+from shufflenet_deploy.records import Cell, Precision, Resolution
 
 _TRIALS = int(os.environ.get("SHUFFLENET_DEPLOY_CUTS", "6"))
 #: Prime: the places are taken in an order of which any beginning is spread over the session.
@@ -112,7 +112,7 @@ def board(tmp_path_factory, running, tiny_onnx, record_of):
     cell = Cell(
         model="tiny",
         runtime="onnxruntime",
-        format=Format.ONNX,
+        format="onnx",
         precision=Precision.FP32,
         resolution=Resolution.parse("32x32"),
     )

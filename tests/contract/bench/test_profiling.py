@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+from agent_on_disk import AGENT
 
 from shufflenet_deploy import runtime
 from shufflenet_deploy.analysis.profile import BETWEEN, OUTSIDE, take_apart
@@ -20,16 +21,14 @@ from shufflenet_deploy.records import (
     Cell,
     Failure,
     FailureKind,
-    Format,
     LayerKind,
     Metric,
     Resolution,
 )
 
 PROFILER = resource("device_scripts", "profile_operators.py")
-AGENT = resource("device_scripts", "agent.py")
 SPEC = BenchmarkSpec(warmup_runs=2, warmup_secs=0, min_runs=4, min_secs=0, timeout_secs=60)
-RUNTIMES = {Format.ONNX: "onnxruntime", Format.TFLITE: "litert", Format.NATIVE: "native"}
+RUNTIMES = {"onnx": "onnxruntime", "tflite": "litert", "native": "native"}
 INFERENCES = 6
 
 
@@ -91,7 +90,7 @@ def test_every_operator_belongs_to_a_layer_or_between(model_format, precision, a
     merged = {name for name in kinds if name not in worked}
     # Only an addition or a shuffle can be merged into the convolution before it; native programs
     # also spare the flattening of a single pixel.
-    spared = {LayerKind.OTHER} if model_format is Format.NATIVE else set()
+    spared = {LayerKind.OTHER} if model_format == "native" else set()
     assert {kinds[name] for name in merged} <= {LayerKind.JOIN, LayerKind.SHUFFLE, *spared}
     assert sum(layer.multiply_adds for layer in found.layers) == made.multiply_adds
     order = [name for name in kinds if name in worked]
@@ -122,7 +121,7 @@ def test_every_operator_belongs_to_a_layer_or_between(model_format, precision, a
 
 
 def test_what_cannot_be_profiled_says_so(artifact):
-    made = artifact(Format.TFLITE, "fp32")
+    made = artifact("tflite", "fp32")
     argv = [sys.executable, PROFILER, AGENT, "--runtime", "tflite-runtime", "--model", made.path]
     result = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode == 1
@@ -142,7 +141,7 @@ def test_a_broken_file_fails_as_it_does_for_the_agent(tmp_path):
 
 def test_another_layout_of_litert_is_refused(artifact, tmp_path):
     """A library whose events are larger than those we read: nothing is made of them."""
-    made = artifact(Format.TFLITE, "fp32")
+    made = artifact("tflite", "fp32")
     changed = tmp_path / "profile_operators.py"
     source = PROFILER.read_text()
     assert '("memory", ctypes.c_int64 * 6),' in source

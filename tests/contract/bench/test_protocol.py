@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 import subprocess
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from agent_on_disk import AGENT, agent
 
 import shufflenet_deploy
 from shufflenet_deploy.atomic_files import resource
@@ -19,7 +19,6 @@ from shufflenet_deploy.runtime.agent_log import SensorFields
 from shufflenet_deploy.target import plausibility
 
 SCRIPTS = resource("device_scripts")
-AGENT = SCRIPTS / "agent.py"
 PROTOCOL = json.loads((SCRIPTS / "protocol.json").read_text())
 HARNESS = Path(shufflenet_deploy.__file__).parent / "codegen" / "harness"
 QUICK = ("--warmup-secs", "0", "--min-secs", "0", "--min-runs", "3")
@@ -103,6 +102,10 @@ def script(name, *options, **kwargs):
     return run(sys.executable, SCRIPTS / name, *options, **kwargs)
 
 
+def measuring(*options, **kwargs):
+    return run(sys.executable, AGENT, *options, **kwargs)
+
+
 @pytest.fixture(scope="module")
 def sysfs(tmp_path_factory):
     """A tree of sensors: thermal zones, cores, and a battery; some of them broken."""
@@ -143,20 +146,20 @@ def harness(tmp_path_factory):
 @pytest.mark.parametrize("name", ["onnxruntime", "litert"])
 def test_a_profile_of_a_real_runtime(name, tiny_onnx, tiny_tflite):
     model = tiny_onnx if name == "onnxruntime" else tiny_tflite
-    measuring = (AGENT, "--runtime", name, "--model", model, *QUICK)
-    log = script("profile_operators.py", "--runs", 2, *measuring)
+    words = (AGENT, "--runtime", name, "--model", model, *QUICK)
+    log = script("profile_operators.py", "--runs", 2, *words)
     assert check(log, "measurement")["profile"]["operators"]
 
 
 def test_a_measurement_of_a_quantized_model(tiny_tflite_int8):
-    log = script("agent.py", "--runtime", "litert", "--model", tiny_tflite_int8, *QUICK)
+    log = measuring("--runtime", "litert", "--model", tiny_tflite_int8, *QUICK)
     check(log, "measurement")
 
 
 def test_a_list_and_a_failure(tmp_path):
-    check(script("agent.py", "--list"), "listing")
+    check(measuring("--list"), "listing")
     missing = ("--runtime", "onnxruntime", "--model", tmp_path / "none.onnx")
-    check(script("agent.py", *missing, status=1), "failure")
+    check(measuring(*missing, status=1), "failure")
     log = script("sustained.py", "--agent", AGENT, *missing, status=1)
     assert sustained.parse(json.dumps(check(log, "sustained_failure")), models=1)
 
@@ -180,13 +183,11 @@ def test_the_native_harness(harness, sysfs):
 
 
 def agent_conditions(root, monkeypatch):
-    spec = importlib.util.spec_from_file_location("agent_of_a_tree", AGENT)
-    agent = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(agent)
-    read, glob = agent._read, agent.glob.glob
-    monkeypatch.setattr(agent, "_read", lambda path: read(placed(root, path)))
+    module = agent.sensors
+    read, glob = module.read_text, module.glob.glob
+    monkeypatch.setattr(module, "read_text", lambda path: read(placed(root, path)))
     monkeypatch.setattr(
-        agent.glob,
+        module.glob,
         "glob",
         lambda pattern: [one.removeprefix(str(root)) for one in glob(placed(root, pattern))],
     )

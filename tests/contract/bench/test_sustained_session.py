@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from agent_on_disk import AGENT
 from fake_sysfs import Cpus
 
 from shufflenet_deploy import bench, transport
@@ -19,7 +20,6 @@ from shufflenet_deploy.target import Target
 
 QUICK = {"warmup-runs": 1, "warmup-secs": 0.0, "min-runs": 5, "min-secs": 0.0, "processes": 1}
 SCRIPT = resource("device_scripts", "sustained.py")
-AGENT = resource("device_scripts", "agent.py")
 
 # Prints what benchmark_model prints, after doing as long as it is told to what it is told to.
 PROGRAM = r"""

@@ -19,7 +19,7 @@ from shufflenet_deploy import codegen, zoo
 from shufflenet_deploy.codegen.ir.ops import WinogradGemm
 from shufflenet_deploy.codegen.pipeline import fp_program as lower
 from shufflenet_deploy.errors import ExportError, UsageError
-from shufflenet_deploy.export import native
+from shufflenet_deploy.export.native.host_check import logits_on_host
 from shufflenet_deploy.export.parity import sqnr_db
 from shufflenet_deploy.export.request import Tolerances
 from shufflenet_deploy.network.frontends.torch import trace
@@ -115,7 +115,7 @@ def test_the_stand_in_computes_in_halves_too(drawn):
     for seed in (1, 5):
         graph = drawn(seed)
         picture = random_networks.picture_of(graph)
-        (found,) = native.logits_on_host(codegen.host_equivalent(graph, CORE), [picture[None]])
+        (found,) = logits_on_host(codegen.host_equivalent(graph, CORE), [picture[None]])
         assert_close(graph, found.ravel(), f"network {seed}")
         assert sqnr_db(random_networks.wanted(graph, picture), found) < FLOATS_DB
 

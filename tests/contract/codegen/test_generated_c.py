@@ -9,7 +9,7 @@ import random_networks
 import torch
 
 from shufflenet_deploy import codegen, zoo
-from shufflenet_deploy.export import native
+from shufflenet_deploy.export.native.shared_library import SharedLibrary
 from shufflenet_deploy.network.frontends.torch import trace
 from shufflenet_deploy.records import Resolution
 
@@ -36,7 +36,7 @@ def library(graph, folder):
     """A graph as a library for this machine."""
     source = codegen.generate(graph, codegen.host())
     path = codegen.compile_c(source, folder / "net.so", compiler=codegen.Compiler.GCC)
-    return native.SharedLibrary(path)
+    return SharedLibrary(path)
 
 
 @pytest.mark.parametrize("seed", range(14))

@@ -15,8 +15,8 @@ from torch import nn
 from shufflenet_deploy import export, zoo
 from shufflenet_deploy.errors import ExportError, UnsupportedError, UsageError
 from shufflenet_deploy.export import ExportRequest, pipeline
+from shufflenet_deploy.export.isolated import Environment, IsolatedConverter
 from shufflenet_deploy.export.tflite import litert_torch, onnx2tf
-from shufflenet_deploy.export.tflite.isolated import Environment, IsolatedConverter
 from shufflenet_deploy.records import Artifact, Resolution
 
 CONVERTERS = [onnx2tf.CONVERTER, litert_torch.CONVERTER]

@@ -12,19 +12,19 @@ from torch import nn
 
 from shufflenet_deploy import zoo
 from shufflenet_deploy.errors import ExportError
-from shufflenet_deploy.export import parity
 from shufflenet_deploy.export.image_set import Batches, load_image_set
 from shufflenet_deploy.export.lowering_names import parse
 from shufflenet_deploy.export.onnx import channels_last
 from shufflenet_deploy.export.parity import sqnr_db
 from shufflenet_deploy.export.tflite import writer
+from shufflenet_deploy.export.tflite.file import TfliteFile
 from shufflenet_deploy.export.tflite.lowering_plans import plan
 from shufflenet_deploy.network import graph as g
 from shufflenet_deploy.network import interpreter
 from shufflenet_deploy.network.frontends.torch import trace
 from shufflenet_deploy.network.quantization import calibration
 from shufflenet_deploy.network.quantization.ranges import Ranges
-from shufflenet_deploy.records import Format, Precision, Resolution
+from shufflenet_deploy.records import Precision, Resolution
 from tests.builders.operator_graphs import conv, graph_of, layer
 
 SIZE = Resolution(height=96, width=64)
@@ -38,7 +38,7 @@ INTEGER = {
 
 
 def choices(text="channels-last"):
-    return plan(parse(text, Format.ONNX, Precision.INT8))
+    return plan(parse(text, "onnx", Precision.INT8))
 
 
 def prepared(module, size=SIZE):
@@ -119,7 +119,7 @@ def test_gates_are_integer_and_agree_with_the_tflite_file(tmp_path):
     model = channels_last.convert(graph, ranges, choices())
     assert {node.op_type for node in model.graph.node} <= INTEGER
     writer.write_int8(graph, ranges, tmp_path / "se.tflite")
-    twin = parity.TfliteFile(tmp_path / "se.tflite")
+    twin = TfliteFile(tmp_path / "se.tflite")
     assert sqnr_db(twin.run(validation[0]), run(model, validation[0])) >= 12
 
 

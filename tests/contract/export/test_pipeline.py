@@ -16,7 +16,9 @@ from shufflenet_deploy.atomic_files import sha256_file
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.export import ExportRequest, Tolerances, layer_sqnr, manifest, parity
 from shufflenet_deploy.export.image_set import Batches, load_image_set
+from shufflenet_deploy.export.onnx.file import OnnxFile
 from shufflenet_deploy.export.tflite import writer
+from shufflenet_deploy.export.tflite.file import TfliteFile
 from shufflenet_deploy.network.frontends.torch import trace
 from shufflenet_deploy.network.graph import Conv
 from shufflenet_deploy.records import Artifact, Resolution
@@ -119,7 +121,7 @@ def test_the_first_wrong_layer_of_a_tflite_file_is_named(tmp_path: Path, image: 
     broken = parts[index]
     parts[index] = dataclasses.replace(broken, weight=-broken.weight)
     writer.write(dataclasses.replace(graph, layers=tuple(parts)), tmp_path / "wrong.tflite")
-    file = parity.TfliteFile(tmp_path / "wrong.tflite")
+    file = TfliteFile(tmp_path / "wrong.tflite")
     assert first_diverging(graph, file, image, 60.0) == broken.name
 
 
@@ -132,7 +134,7 @@ def test_the_first_wrong_layer_of_an_onnx_file_is_named(
     weight = next(tensor for tensor in model.graph.initializer if tensor.name == node.input[1])
     weight.CopyFrom(onnx.numpy_helper.from_array(-onnx.numpy_helper.to_array(weight), weight.name))
     onnx.save(model, tmp_path / "wrong.onnx")
-    named = first_diverging(graph, parity.OnnxFile(tmp_path / "wrong.onnx"), image, 60.0)
+    named = first_diverging(graph, OnnxFile(tmp_path / "wrong.onnx"), image, 60.0)
     assert named is not None
     broken = next(layer for layer in graph.layers if layer.name == named)
     assert isinstance(broken, Conv)
@@ -145,7 +147,7 @@ def test_a_sound_file_has_no_wrong_layer(
     made: dict[tuple[str, str], Artifact], image: np.ndarray
 ) -> None:
     graph = trace(zoo.load(NAME).module, SIZE, NAME)
-    for kind, file in (("onnx", parity.OnnxFile), ("tflite", parity.TfliteFile)):
+    for kind, file in (("onnx", OnnxFile), ("tflite", TfliteFile)):
         path = made[kind, "fp32"].path
         assert first_diverging(graph, file(path), image, 60.0) is None
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.export.lowering_names import LOWERINGS
+from shufflenet_deploy.export import formats
 from shufflenet_deploy.export.tflite import writer
 from shufflenet_deploy.network import interpreter
 from shufflenet_deploy.network.frontends.torch import trace
@@ -33,7 +33,7 @@ from shufflenet_deploy.network.graph import (
     PoolKind,
     Shuffle,
 )
-from shufflenet_deploy.records import Format, Precision, Resolution
+from shufflenet_deploy.records import Precision, Resolution
 
 torch.set_num_threads(1)
 
@@ -82,7 +82,7 @@ def agree(graph, *, tolerance=1e-5, seed=0):
     image = np.random.default_rng(seed).standard_normal(graph.shapes["input"], np.float32)
     expected = interpreter.outputs(graph, image[None])[0]
     for lowering, resolver in itertools.product(
-        LOWERINGS[Format.TFLITE, Precision.FP32], RESOLVERS
+        formats.get("tflite").lowerings[Precision.FP32], RESOLVERS
     ):
         content = writer.to_bytes(graph, lowering=lowering)
         actual = infer(litert(content, resolver), image)

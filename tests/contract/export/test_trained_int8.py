@@ -16,14 +16,15 @@ from torch.nn import functional
 
 from shufflenet_deploy import codegen
 from shufflenet_deploy.export.lowering_names import parse
-from shufflenet_deploy.export.native import logits_on_host
+from shufflenet_deploy.export.native.host_check import logits_on_host
 from shufflenet_deploy.export.onnx import channels_last, fp32, int8
-from shufflenet_deploy.export.parity import OnnxFile, TfliteFile
+from shufflenet_deploy.export.onnx.file import OnnxFile
 from shufflenet_deploy.export.tflite import writer
+from shufflenet_deploy.export.tflite.file import TfliteFile
 from shufflenet_deploy.export.tflite.lowering_plans import plan
 from shufflenet_deploy.network.frontends.torch import trace
 from shufflenet_deploy.network.quantization.calibration import calibrate
-from shufflenet_deploy.records import Format, Precision, Resolution
+from shufflenet_deploy.records import Precision, Resolution
 
 SIDE, BATCH, EPOCHS, PEAK_RATE = 16, 32, 3, 8e-3
 #: Activations that onnxruntime's integer operators have.
@@ -116,7 +117,7 @@ def in_every_format(module: nn.Module, images: list[np.ndarray], calibrating, fo
     yield "tflite", [file.run(image) for image in images]
     written = {"onnx": int8.quantize(fp32.convert(module, size), calibrating, "minmax")}
     if {type(one) for one in module.modules()} & CHANNELS_LAST:
-        choice = parse("channels-last", Format.ONNX, Precision.INT8)
+        choice = parse("channels-last", "onnx", Precision.INT8)
         written["onnx, channels last"] = channels_last.convert(graph, ranges, plan(choice))
     for name, model in written.items():
         path = folder / "net.onnx"

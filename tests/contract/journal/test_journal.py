@@ -25,7 +25,6 @@ from shufflenet_deploy.records import (
     Core,
     Failure,
     FailureKind,
-    Format,
     Measurement,
     Metric,
     Precision,
@@ -46,7 +45,7 @@ def run(name, *, suite="first", process=1, model="m", outcome=None):
         cell=Cell(
             model=model,
             runtime="litert",
-            format=Format.TFLITE,
+            format="tflite",
             precision=Precision.INT8,
             resolution=Resolution(height=480, width=640),
         ),

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from shufflenet_deploy import export, runtime, transport
-from shufflenet_deploy.atomic_files import resource
 from shufflenet_deploy.export import ExportRequest
 from shufflenet_deploy.records import BenchmarkSpec, Measurement
+from shufflenet_deploy.runtime.agent_file import install_agent
 from shufflenet_deploy.target import Mode, Target
 
 QUICK = BenchmarkSpec(warmup_runs=1, warmup_secs=0, min_runs=3, min_secs=0)
@@ -72,7 +72,7 @@ def test_a_runtime_is_brought_and_measures(old, artifact, name, version, monkeyp
         environment = old.environment(chosen.payload, mode=mode)
         argv = chosen.command(
             python=environment.python,
-            agent=old.install(resource("device_scripts", "agent.py")),
+            agent=install_agent(old.install),
             model=old.install(file.path),
             spec=QUICK,
         )

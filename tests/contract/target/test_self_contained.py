@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from shufflenet_deploy import export, runtime
-from shufflenet_deploy.atomic_files import resource
 from shufflenet_deploy.errors import TargetError
 from shufflenet_deploy.export import ExportRequest
 from shufflenet_deploy.records import BenchmarkSpec, Measurement
+from shufflenet_deploy.runtime.agent_file import install_agent
 from shufflenet_deploy.target import Mode, Target
 from shufflenet_deploy.transport.local import LocalTransport
 
@@ -114,7 +114,7 @@ def test_a_real_model_runs(arm, model):
     assert any("pushing Python 3.11.2 for armv7l (" in stage for stage in stages)
     argv = chosen.command(
         python=environment.python,
-        agent=target.install(resource("device_scripts", "agent.py")),
+        agent=install_agent(target.install),
         model=target.install(model(chosen.formats[0])),
         spec=ONCE,
     )

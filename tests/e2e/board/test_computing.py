@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from shufflenet_deploy import board, runtime, transport
-from shufflenet_deploy.atomic_files import resource
 from shufflenet_deploy.records import Artifact, BenchmarkSpec, Measurement
+from shufflenet_deploy.runtime.agent_file import install_agent
 from shufflenet_deploy.target import Target
 
 pytestmark = [pytest.mark.board, pytest.mark.timeout(900)]
@@ -85,7 +85,7 @@ def logits(target: Target, case: Case, artifact: Artifact, picture: Path, into: 
     output = f"{remote}.{into.name}"
     argv = chosen.command(
         python=environment.python,
-        agent=target.install(resource("device_scripts", "agent.py")),
+        agent=install_agent(target.install),
         model=target.install(artifact.path),
         spec=ONCE,
         input=remote,

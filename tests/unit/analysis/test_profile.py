@@ -15,7 +15,6 @@ from shufflenet_deploy.analysis.profile import (
 )
 from shufflenet_deploy.records import (
     Cell,
-    Format,
     LayerKind,
     LayerWork,
     Metric,
@@ -50,7 +49,7 @@ def breakdown_of(made, *, model="small", plain=(900,), multiply_adds=100, measur
         cell=Cell(
             model=model,
             runtime="litert",
-            format=Format.TFLITE,
+            format="tflite",
             precision=Precision.FP32,
             resolution=Resolution(height=32, width=32),
         ),

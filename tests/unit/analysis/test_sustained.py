@@ -16,7 +16,6 @@ from shufflenet_deploy.records import (
     Core,
     Failure,
     FailureKind,
-    Format,
     Precision,
     Resolution,
     Sustained,
@@ -42,7 +41,7 @@ def cell(model):
     return Cell(
         model=model,
         runtime="litert",
-        format=Format.TFLITE,
+        format="tflite",
         precision=Precision.FP32,
         resolution=Resolution.parse("224"),
     )

@@ -9,7 +9,7 @@ import pytest
 
 from shufflenet_deploy import runtime
 from shufflenet_deploy.errors import ParseError, TargetError, UsageError
-from shufflenet_deploy.records import BenchmarkSpec, Core, FailureKind, Format, TargetFacts
+from shufflenet_deploy.records import BenchmarkSpec, Core, FailureKind, TargetFacts
 
 LOGS = Path(__file__).parent / "logs"
 
@@ -82,8 +82,8 @@ def test_an_unknown_runtime_names_the_nearest():
 
 
 def test_formats_follow_from_the_runtime():
-    assert runtime.get("onnxruntime").formats == (Format.ONNX,)
-    assert runtime.get("litert").formats == (Format.TFLITE,)
+    assert runtime.get("onnxruntime").formats == ("onnx",)
+    assert runtime.get("litert").formats == ("tflite",)
 
 
 def test_the_command_says_everything_the_spec_says():
@@ -91,9 +91,9 @@ def test_the_command_says_everything_the_spec_says():
         warmup_runs=2, warmup_secs=0.25, min_runs=7, min_secs=1.5, threads=4, cpus=(2, 3)
     )
     argv = runtime.get("litert").command(
-        python=("/opt/py thon",), agent="/a/agent.py", model="/m/it's.tflite", spec=spec
+        python=("/opt/py thon",), agent="/a/agent.pyz", model="/m/it's.tflite", spec=spec
     )
-    assert argv[:2] == ("/opt/py thon", "/a/agent.py")
+    assert argv[:2] == ("/opt/py thon", "/a/agent.pyz")
     options = dict(zip(argv[2::2], argv[3::2], strict=True))
     assert options == {
         "--runtime": "litert",

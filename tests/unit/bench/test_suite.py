@@ -17,7 +17,6 @@ from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.records import (
     BenchmarkSpec,
     Core,
-    Format,
     Measurement,
     Precision,
     Run,
@@ -66,7 +65,7 @@ def test_formats_follow_the_runtime_and_the_head_only_models_with_one():
         {**MINIMAL, "runtimes": ["onnxruntime", "litert"], "alexnet-head": "dense"}, source="t"
     )
     for cell in suite.cells():
-        assert cell.format is (Format.ONNX if cell.runtime == "onnxruntime" else Format.TFLITE)
+        assert cell.format is ("onnx" if cell.runtime == "onnxruntime" else "tflite")
         assert cell.options == ({"head": "dense"} if cell.model == "alexnet" else {})
 
 

@@ -3,14 +3,14 @@
 import pytest
 
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.export import ExportRequest, tuning_table
-from shufflenet_deploy.export.lowering_names import LOWERINGS, parse
+from shufflenet_deploy.export import ExportRequest, formats, tuning_table
+from shufflenet_deploy.export.lowering_names import parse
 from shufflenet_deploy.export.request import options
 from shufflenet_deploy.export.tflite.lowering_plans import ShuffleForm, plan
 from shufflenet_deploy.export.tuning_table import ANY, TunedLowering, TuningFigure, TuningTable
-from shufflenet_deploy.records import Format, Precision
+from shufflenet_deploy.records import Precision
 
-INT8 = (Format.TFLITE, Precision.INT8)
+INT8 = ("tflite", Precision.INT8)
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,13 @@ def entry(lowering, *, core="cortex-a76", runtime="litert", model="shufflenet-g3
 
 
 def test_every_kind_of_file_can_be_plain_and_has_a_shipped_choice():
-    for kind, names in LOWERINGS.items():
+    kinds = {
+        (one.name, precision): names
+        for one in formats.every()
+        for precision, names in one.lowerings.items()
+    }
+    assert len(kinds) == 4
+    for kind, names in kinds.items():
         assert names[0] == "paper"
         assert parse(tuning_table.shipped(*kind), *kind).name in names
 

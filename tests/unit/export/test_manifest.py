@@ -17,7 +17,6 @@ from shufflenet_deploy.export.image_set import load_image_set
 from shufflenet_deploy.export.request import identity, named, normalised
 from shufflenet_deploy.records import (
     Artifact,
-    Format,
     Parity,
     Precision,
     TensorSpec,
@@ -50,7 +49,7 @@ def artifact(path: Path) -> Artifact:
         sha256=sha256_file(path),
         size_bytes=7,
         model="m",
-        format=Format.ONNX,
+        format="onnx",
         precision=Precision.FP32,
         resolution="224x224",
         inputs=(tensor,),

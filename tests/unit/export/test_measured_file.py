@@ -14,7 +14,7 @@ from shufflenet_deploy.bench.suite_checks import check_extras, check_models
 from shufflenet_deploy.cli.named_files import NamedFiles
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.export.measured_file import artifact, describe
-from shufflenet_deploy.records import Format, Precision, Resolution
+from shufflenet_deploy.records import Precision, Resolution
 
 
 def two_inputs(path: Path, height: int | str = 8) -> Path:
@@ -42,7 +42,7 @@ def two_inputs(path: Path, height: int | str = 8) -> Path:
 
 def test_what_a_cell_states_is_read_from_the_file(tmp_path: Path) -> None:
     file = describe(two_inputs(tmp_path / "two.onnx"), {})
-    assert (file.format, file.precision) == (Format.ONNX, Precision.FP32)
+    assert (file.format, file.precision) == ("onnx", Precision.FP32)
     assert file.resolution == Resolution(height=8, width=10)
     made = artifact(file, "two.onnx")
     assert made.multiply_adds == 6 * 8 * 4 * 3 * 9

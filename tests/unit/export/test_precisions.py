@@ -6,7 +6,7 @@ import pytest
 
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.export.precisions import resolve
-from shufflenet_deploy.records import Format, Precision
+from shufflenet_deploy.records import Precision
 
 FP32, FP16, INT8 = Precision
 
@@ -14,14 +14,14 @@ FP32, FP16, INT8 = Precision
 @pytest.mark.parametrize(
     ("file_format", "machine", "there"),
     [
-        (Format.ONNX, None, (FP32, INT8)),
-        (Format.TFLITE, "cortex-a76", (FP32, INT8)),
-        (Format.NATIVE, "cortex-a76", (FP32, FP16, INT8)),
-        (Format.NATIVE, "max", (FP32, FP16, INT8)),
-        (Format.NATIVE, "cortex-a72", (FP32, INT8)),
-        (Format.NATIVE, "armv7", (FP32, INT8)),
-        (Format.NATIVE, "x86-64-v4-vnni", (FP32, INT8)),
-        (Format.NATIVE, None, (FP32, FP16, INT8)),
+        ("onnx", None, (FP32, INT8)),
+        ("tflite", "cortex-a76", (FP32, INT8)),
+        ("native", "cortex-a76", (FP32, FP16, INT8)),
+        ("native", "max", (FP32, FP16, INT8)),
+        ("native", "cortex-a72", (FP32, INT8)),
+        ("native", "armv7", (FP32, INT8)),
+        ("native", "x86-64-v4-vnni", (FP32, INT8)),
+        ("native", None, (FP32, FP16, INT8)),
     ],
 )
 def test_all_is_what_there_is(file_format, machine, there):
@@ -30,16 +30,16 @@ def test_all_is_what_there_is(file_format, machine, there):
 
 
 def test_what_is_named_comes_in_the_order_it_was_named_in():
-    assert resolve(["int8", "fp16", "int8"], Format.NATIVE, "cortex-a76") == (INT8, FP16)
+    assert resolve(["int8", "fp16", "int8"], "native", "cortex-a76") == (INT8, FP16)
 
 
 @pytest.mark.parametrize(
     ("file_format", "machine", "runtime", "message"),
     [
-        (Format.TFLITE, None, "", "fp16 is for --fmt native: tflite has none; .*--precision all"),
-        (Format.ONNX, None, "onnxruntime==1.30", "--runtime native: onnxruntime==1.30 has none"),
+        ("tflite", None, "", "fp16 is for --fmt native: tflite has none; .*--precision all"),
+        ("onnx", None, "onnxruntime==1.30", "--runtime native: onnxruntime==1.30 has none"),
         (
-            Format.NATIVE,
+            "native",
             "cortex-a72",
             "",
             "cortex-a72 does not compute in fp16: choose fp32, or cortex-a55",

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from shufflenet_deploy.export.profile_attribution import (
-    Network,
-    align,
-    aligned,
-    file_operators,
-    onnx_layer,
-)
+from shufflenet_deploy.export.onnx.attribution import layer_of as onnx_layer
+from shufflenet_deploy.export.profile_attribution import Network
+from shufflenet_deploy.export.tflite.attribution import align, aligned, file_operators
 from shufflenet_deploy.records import LayerKind, LayerWork, OperatorTiming
 
 _NAMES = ("u.compress", "u.shuffle", "u.depthwise", "u.expand", "u.concat", "pool")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import shufflenet_deploy
-from shufflenet_deploy.export import sources
+from shufflenet_deploy.export import formats, sources
 
 PACKAGE = Path(shufflenet_deploy.__file__).parent
 GENERATOR = PACKAGE / "codegen"
@@ -39,7 +39,7 @@ def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_folder_of_the_generator_of_c_is_among_them() -> None:
-    found = set(sources.files(PACKAGE, native=True))
+    found = set(sources.files(PACKAGE, *formats.names()))
     assert {path for path in GENERATOR.rglob("*") if path.suffix in {".c", ".h"}} <= found
     for folder in {path.parent for path in GENERATOR.rglob("*.py")}:
         written = set(folder.glob("*.py"))
@@ -52,18 +52,16 @@ def test_every_folder_of_the_generator_of_c_is_among_them() -> None:
 
 
 def test_other_formats_do_not_depend_on_the_generator_of_c() -> None:
-    assert not any(GENERATOR in path.parents for path in sources.files(PACKAGE, native=False))
+    assert not any(GENERATOR in path.parents for path in sources.files(PACKAGE, "onnx", "tflite"))
 
 
 def test_a_script_that_is_run_by_its_name_is_among_them() -> None:
-    assert PACKAGE / "export" / "tflite" / "onnx2tf_worker.py" in sources.files(
-        PACKAGE, native=False
-    )
+    assert PACKAGE / "export" / "tflite" / "onnx2tf_worker.py" in sources.files(PACKAGE, "tflite")
 
 
-@pytest.mark.parametrize("native", [False, True])
-def test_an_edit_of_any_of_them_changes_the_key(copied: Path, *, native: bool) -> None:
-    paths = sources.files(copied, native=native)
+@pytest.mark.parametrize("name", ["onnx", "native"])
+def test_an_edit_of_any_of_them_changes_the_key(copied: Path, name: str) -> None:
+    paths = sources.files(copied, name)
     before = sources.digest_of(paths, copied)
     seen = {before}
     for path in paths:
@@ -78,7 +76,7 @@ def test_an_edit_of_any_of_them_changes_the_key(copied: Path, *, native: bool) -
 def test_a_new_module_counts_once_it_is_imported(copied: Path) -> None:
     added, importer = copied / "export" / "brand_new.py", copied / "network" / "graph.py"
     added.write_text('"""New."""\n', encoding="utf-8")
-    assert added not in sources.files(copied, native=False)
+    assert added not in sources.files(copied, "onnx")
     original = importer.read_text(encoding="utf-8")
     importer.write_text(
         original
@@ -86,7 +84,7 @@ def test_a_new_module_counts_once_it_is_imported(copied: Path) -> None:
         + "        brand_new,  # this one\n    )\n",
         encoding="utf-8",
     )
-    assert added in sources.files(copied, native=False)
+    assert added in sources.files(copied, "onnx")
     importer.write_text(original, encoding="utf-8")
 
 
@@ -115,4 +113,4 @@ def test_whatever_an_export_loads_is_among_them(tmp_path: Path) -> None:
     )
     loaded = {Path(line) for line in done.stdout.splitlines() if line.startswith("/")}
     assert len(loaded) > 100
-    assert loaded <= set(sources.files(PACKAGE, native=True))
+    assert loaded <= set(sources.files(PACKAGE, *formats.names()))

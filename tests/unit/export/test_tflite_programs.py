@@ -11,14 +11,14 @@ from shufflenet_deploy.errors import UnsupportedError
 from shufflenet_deploy.export.inspection.contents import inspect
 from shufflenet_deploy.export.layer_sqnr import compare
 from shufflenet_deploy.export.lowering_names import parse
-from shufflenet_deploy.export.parity import TfliteFile
 from shufflenet_deploy.export.tflite import writer
+from shufflenet_deploy.export.tflite.file import TfliteFile
 from shufflenet_deploy.export.tflite.int8 import computed_in_float, quantised
 from shufflenet_deploy.export.tflite.lowering import lower
 from shufflenet_deploy.export.tflite.lowering_plans import plan
 from shufflenet_deploy.network import graph as g
 from shufflenet_deploy.network.quantization import calibration
-from shufflenet_deploy.records import Format, Precision
+from shufflenet_deploy.records import Precision
 from tests.builders.operator_graphs import (
     conv,
     graph_of,
@@ -38,7 +38,7 @@ FIXED = {"LOGISTIC": (1 / 256, -128), "SOFTMAX": (1 / 256, -128), "TANH": (1 / 1
 
 
 def program_of(graph):
-    return lower(graph, plan(parse("paper", Format.TFLITE, Precision.FP32)))
+    return lower(graph, plan(parse("paper", "tflite", Precision.FP32)))
 
 
 def in_order(program):

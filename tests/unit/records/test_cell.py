@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sample_runs
 
-from shufflenet_deploy.records import Cell, Format, Precision, Resolution
+from shufflenet_deploy.records import Cell, Precision, Resolution
 from shufflenet_deploy.stats import attempts
 from shufflenet_deploy.stats.attempts import CellRuns
 
@@ -14,7 +14,7 @@ def cell(**changes) -> Cell:
         "model": "alexnet",
         "options": {"head": "pooled", "lowering": "paper"},
         "runtime": "onnxruntime==1.30",
-        "format": Format.ONNX,
+        "format": "onnx",
         "precision": Precision.FP32,
         "resolution": Resolution(height=64, width=64),
     }
@@ -36,7 +36,7 @@ def test_every_field_distinguishes_cells():
         cell(model="squeezenet"),
         cell(options={"head": "pooled"}),
         cell(runtime="onnxruntime"),
-        cell(format=Format.TFLITE),
+        cell(format="tflite"),
         cell(precision=Precision.INT8),
         cell(resolution="64x65"),
         cell(threads=2),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 from pathlib import Path
 
 import jsonschema
 import pytest
+from agent_on_disk import agent
 
 from shufflenet_deploy.atomic_files import resource
 from shufflenet_deploy.bounded import INT_MIN
@@ -34,16 +34,8 @@ UNITS = {
     "percent": "percent",
     "threads": "threads",
 }
+sensors = agent.sensors
 READINGS = [0, 1, 32, 199, 200, 201, 999, 1000, 41300, 125_000, 199_999, 200_000, 2_147_483_647]
-
-
-@pytest.fixture(scope="module")
-def agent():
-    path = resource("device_scripts", "agent.py")
-    spec = importlib.util.spec_from_file_location("agent_under_test", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_it_is_a_json_schema():
@@ -157,37 +149,37 @@ def test_the_parser_knows_every_kind_of_failure():
 
 
 def test_the_agent_names_the_same_kinds_of_failure():
-    source = "".join(path.read_text() for path in resource("device_scripts").glob("*.py"))
+    source = "".join(path.read_text() for path in resource("device_scripts").rglob("*.py"))
     named = set(re.findall(r'(?:Failed\(|"kind": )"([a-z-]+)"', source))
     kinds = PROTOCOL["$defs"]["error"]["properties"]["kind"]["enum"]
     # Those of the runtimes' exceptions stand in a table.
     assert named | {"model-corrupt"} == set(kinds)
 
 
-def test_every_program_has_the_same_schema_number(agent):
+def test_every_program_has_the_same_schema_number():
     numbers = {
         PROTOCOL["$defs"][kind]["properties"]["schema"]["const"] for kind in (*PARSERS, "listing")
     }
     source = resource("device_scripts", "sustained.py").read_text()
-    assert numbers == {agent.SCHEMA, agent_log.SCHEMA}
-    assert f"\nSCHEMA = {agent.SCHEMA}\n" in source
+    assert numbers == {agent.program.SCHEMA, agent_log.SCHEMA}
+    assert f"\nSCHEMA = {agent.program.SCHEMA}\n" in source
 
 
-def test_the_agent_holds_the_limits_of_plausibility(agent):
+def test_the_agent_holds_the_limits_of_plausibility():
     rules = PROTOCOL["plausibility"]
     temperature = rules["temperature"]
-    assert temperature["max_degrees_reading"] == agent.MAX_DEGREES_READING
-    assert (temperature["min_c"], temperature["max_c"]) == (agent.MIN_C, agent.MAX_C)
+    assert temperature["max_degrees_reading"] == sensors.MAX_DEGREES_READING
+    assert (temperature["min_c"], temperature["max_c"]) == (sensors.MIN_C, sensors.MAX_C)
     frequency = rules["frequency"]
-    assert (frequency["min_khz"], frequency["max_khz"]) == (agent.MIN_KHZ, agent.MAX_KHZ)
-    assert rules["clock"]["readings"] == agent.CLOCK_READINGS
-    assert f"range({agent.CLOCK_READINGS})" in CLOCK_PROGRAM
+    assert (frequency["min_khz"], frequency["max_khz"]) == (sensors.MIN_KHZ, sensors.MAX_KHZ)
+    assert rules["clock"]["readings"] == agent.sampling.CLOCK_READINGS
+    assert f"range({agent.sampling.CLOCK_READINGS})" in CLOCK_PROGRAM
 
 
 @pytest.mark.parametrize("reading", [*READINGS, *(-one for one in READINGS), 49_999, -49_999])
-def test_host_and_agent_convert_a_temperature_alike(agent, reading):
+def test_host_and_agent_convert_a_temperature_alike(reading):
     try:
-        expected = agent._celsius(float(reading))
+        expected = sensors._celsius(float(reading))
     except ValueError:
         expected = None
     assert plausibility.celsius(reading) == expected
@@ -196,9 +188,9 @@ def test_host_and_agent_convert_a_temperature_alike(agent, reading):
 
 
 @pytest.mark.parametrize("khz", [0, 999, 1000, 1_800_000, 20_000_000, 20_000_001])
-def test_host_and_agent_accept_the_same_frequencies(agent, khz):
+def test_host_and_agent_accept_the_same_frequencies(khz):
     try:
-        accepted = agent._khz(str(khz)) == khz
+        accepted = sensors._khz(str(khz)) == khz
     except ValueError:
         accepted = False
     assert plausibility.is_frequency(khz) == accepted
@@ -221,7 +213,7 @@ def test_the_parser_drops_readings_of_broken_sensors():
     ("dtype", "low", "high"),
     [("float32", -1, 1), ("bool", 0, 1), ("int64", 0, 1), ("int32", 0, 1), ("uint8", 0, 255)],
 )
-def test_inputs_of_any_type_are_filled_within_what_it_takes(agent, dtype, low, high):
+def test_inputs_of_any_type_are_filled_within_what_it_takes(dtype, low, high):
     tensor = {"name": "x", "shape": [2, 500], "dtype": dtype}
     (array,) = agent.input_arrays([tensor], None, 0)
     assert (array.dtype.name, array.shape) == (dtype, (2, 500))
@@ -229,7 +221,7 @@ def test_inputs_of_any_type_are_filled_within_what_it_takes(agent, dtype, low, h
     assert (agent.input_arrays([tensor], None, 0)[0] == array).all()
 
 
-def test_shapes_of_open_inputs_are_read_from_json(agent):
+def test_shapes_of_open_inputs_are_read_from_json():
     words = ["--runtime", "litert", "--model", "m", "--shapes"]
     assert agent.parse_arguments([*words, '{"x":[1,3]}']).shapes == {"x": [1, 3]}
     for wrong in ("x", "[1]", '{"x":[0]}', '{"x":3}'):

@@ -20,7 +20,6 @@ from shufflenet_deploy.records import (
     Cell,
     Conditions,
     Core,
-    Format,
     Measurement,
     Metric,
     Precision,
@@ -170,7 +169,7 @@ BENCH_OPTIONS = {
 CELL = Cell(
     model="m",
     runtime="onnxruntime",
-    format=Format.ONNX,
+    format="onnx",
     precision=Precision.FP32,
     resolution=Resolution(height=224, width=224),
 )

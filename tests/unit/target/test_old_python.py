@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from agent_on_disk import AGENT
 
 from shufflenet_deploy.atomic_files import resource
 from shufflenet_deploy.target import facts, health, target
@@ -15,7 +16,10 @@ from shufflenet_deploy.target.environment import PROOF_PROGRAM
 
 OLDEST = (3, 7)
 PROGRAMS = {
-    **{path.name: path.read_text() for path in resource("device_scripts").glob("*.py")},
+    **{
+        path.relative_to(resource("device_scripts")).as_posix(): path.read_text()
+        for path in resource("device_scripts").rglob("*.py")
+    },
     "proof": PROOF_PROGRAM,
     "interpreter": facts.INTERPRETER_PROGRAM,
     "clock": health.CLOCK_PROGRAM,
@@ -35,7 +39,7 @@ def test_its_grammar_is_old(name):
 def test_nothing_it_calls_is_newer(tmp_path):
     paths = []
     for name, text in PROGRAMS.items():
-        path = tmp_path / f"{name.removesuffix('.py')}.py"
+        path = tmp_path / f"{name.removesuffix('.py').replace('/', '-')}.py"
         path.write_text(text)
         paths.append(str(path))
     main = "import vermin; vermin.main()"
@@ -90,11 +94,11 @@ def test_modules_are_imported_when_all_versions_are_there(folder):
 
 
 def test_the_agent_finds_versions_as_well(folder):
-    agent = resource("device_scripts", "agent.py")
     program = (
-        f"{BLOCKED}sys.path.insert(1, {str(agent.parent)!r})\nimport agent\n"
-        "print(agent._version_of('tflite-runtime'), agent._version_of('numpy'))\n"
-        "try:\n    agent._version_of('absent')\nexcept ImportError as error:\n    print(error)\n"
+        f"{BLOCKED}sys.path.insert(1, {str(AGENT)!r})\n"
+        "from agent.distributions import version_of\n"
+        "print(version_of('tflite-runtime'), version_of('numpy'))\n"
+        "try:\n    version_of('absent')\nexcept ImportError as error:\n    print(error)\n"
     )
     assert run(program).splitlines() == [
         "2.11.0 1.16.2",

@@ -26,7 +26,7 @@ _INSTALL_SECS = 1800
 _CONVERT_SECS = 1200
 
 #: What a worker leaves in the folder that it is given.
-CONVERTED = "converted.tflite"
+CONVERTED = "converted"
 
 
 @dataclass(frozen=True, kw_only=True)

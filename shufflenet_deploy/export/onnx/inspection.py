@@ -61,7 +61,7 @@ def read(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Contents:
 
 
 def _loaded(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> onnx.ModelProto:
-    damaged = f"{path} is not an undamaged ONNX, TFLite or native file"
+    damaged = f"{path} is not an undamaged model file"
     try:
         model = _read(path)
         if not model.graph.node:

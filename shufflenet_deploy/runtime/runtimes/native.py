@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.records import BenchmarkSpec, Format, TargetFacts
 from shufflenet_deploy.runtime.agent_log import json_object, parse_log
 from shufflenet_deploy.runtime.agent_protocol import agent_options
@@ -18,10 +19,18 @@ class NativeRuntime:
 
     name: str = "native"
 
+    def pinned(self, version: str) -> NativeRuntime:
+        """There is one version only.
+
+        Raises:
+            UsageError: always.
+        """
+        raise UsageError(f"'native=={version}': native is of this package: leave =={version} out")
+
     @property
     def formats(self) -> tuple[Format, ...]:
         """The one format it is."""
-        return (Format.NATIVE,)
+        return ("native",)
 
     @property
     def standalone(self) -> bool:
@@ -88,3 +97,6 @@ def _compiler(raw: str) -> str:
         else None
     )
     return f"{'Clang' if match[1] else 'gcc'} {match[2]}" if match else ""
+
+
+RUNTIME = NativeRuntime()

@@ -1,0 +1,19 @@
+"""tflite-runtime, the last distribution with wheels for 32-bit ARM."""
+
+from .litert import LiteRt
+
+
+class TfLiteRuntime(LiteRt):
+    """The same interpreter under its older name."""
+
+    name = distribution = "tflite-runtime"
+    module = "tflite_runtime.interpreter"
+
+    @staticmethod
+    def _interpreter_class():
+        from tflite_runtime.interpreter import Interpreter
+
+        return Interpreter
+
+
+ENGINE = TfLiteRuntime

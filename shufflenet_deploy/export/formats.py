@@ -1,0 +1,77 @@
+"""The file formats there are: every folder beside this file that has a ``format.py``.
+
+    formats.get("onnx").precisions
+
+A new format is one such folder; nothing lists it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterable
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import cast
+
+from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.export.file_format import FileFormat
+
+__all__ = [
+    "HEAD_BYTES",
+    "FileFormat",
+    "distribution_versions",
+    "every",
+    "get",
+    "kind_of",
+    "names",
+]
+
+#: So many bytes at the start of a file identify its format.
+HEAD_BYTES = 64
+
+
+@cache
+def names() -> tuple[str, ...]:
+    """The formats' names in alphabetical order; none is imported."""
+    return tuple(sorted(path.parent.name for path in Path(__file__).parent.glob("*/format.py")))
+
+
+@cache
+def get(name: str) -> FileFormat:
+    """The format called ``name``.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name not in names():
+        near = difflib.get_close_matches(name, names(), n=1, cutoff=0.6)
+        hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(names())}"
+        raise UsageError(f"'{name}' is not a file format: {hint}")
+    module = importlib.import_module(f"shufflenet_deploy.export.{name}.format")
+    return cast("FileFormat", module.FORMAT)
+
+
+def every() -> tuple[FileFormat, ...]:
+    """All formats, by name."""
+    return tuple(get(name) for name in names())
+
+
+def kind_of(path: Path) -> FileFormat:
+    """The format of a file, by its first bytes; ONNX has no mark, so it is what remains.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(HEAD_BYTES)
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    return next((one for one in every() if one.recognises(start)), get("onnx"))
+
+
+def distribution_versions(names: Iterable[str]) -> dict[str, str]:
+    """The installed versions of distributions, by package metadata: none is imported."""
+    return {name: metadata.version(name) for name in names}

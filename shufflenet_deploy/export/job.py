@@ -1,0 +1,132 @@
+"""The making of one file: what its writer is given, and what several formats start from.
+
+The last graph ranges and the last ONNX model are kept, since the files of one command mostly share
+them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
+
+from shufflenet_deploy.export.image_set import Batches
+from shufflenet_deploy.export.image_set import load_image_set as shipped_images
+from shufflenet_deploy.export.request import ExportRequest
+from shufflenet_deploy.network.frontends.torch import trace
+from shufflenet_deploy.network.graph import Graph
+from shufflenet_deploy.network.graph_module import GraphModule
+from shufflenet_deploy.network.metadata import Metadata
+from shufflenet_deploy.network.quantization import calibration
+from shufflenet_deploy.network.quantization.cross_layer_equalization import equalized
+from shufflenet_deploy.network.quantization.ranges import Ranges
+from shufflenet_deploy.records import Precision, Recipe, Resolution
+
+if TYPE_CHECKING:
+    import onnx
+
+    from shufflenet_deploy.zoo.model import Model
+
+#: Called with the name of each stage as it begins.
+OnStage = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """Inputs of a writer, and the path it writes to."""
+
+    model: Model
+    request: ExportRequest
+    recipe: Recipe
+    images: Batches
+    path: Path
+    metadata: Metadata
+    report: OnStage
+
+    def prepared(self) -> Graph:
+        """The graph that the recipe quantises; see ``prepared``."""
+        return prepared(self.model, self.request.resolution, self.recipe)
+
+    def calibrating(self) -> str:
+        """The stage of calibration, for the report."""
+        return f"calibrating on {len(self.images)} images: {self.recipe}"
+
+    @property
+    def calibration(self) -> Batches | None:
+        """The images to calibrate with; None for a file that is not int8."""
+        return self.images if self.request.precision is Precision.INT8 else None
+
+
+class Written(NamedTuple):
+    """How a file was made: its converter, the lowering where it has several, and its own tools.
+
+    ``float_layers`` are those of an int8 file that no recipe asked for: without an integer kernel.
+    """
+
+    converter: str
+    lowering: str = ""
+    float_layers: tuple[str, ...] = ()
+    tools: Mapping[str, str] = MappingProxyType({})
+
+
+def traced(model: Model, resolution: Resolution) -> Graph:
+    """The graph of a model for one image.
+
+    Raises:
+        ExportError: the module does something a graph cannot express.
+    """
+    if isinstance(model.module, GraphModule):
+        return replace(model.module.graph, name=model.architecture.name)
+    return trace(model.module, resolution, model.architecture.name, channels=model.channels)
+
+
+def prepared(model: Model, resolution: Resolution, recipe: Recipe) -> Graph:
+    """Graph that a recipe quantises: as traced, with cross-layer equalisation if it asks for it.
+
+    Channel maxima are observed on the shipped images, so that the graph is always the same.
+    """
+    graph = traced(model, resolution)
+    if not recipe.equalised:
+        return graph
+    shipped = shipped_images(None).within_budget(resolution)
+    return equalized(graph, Batches(shipped, model.preprocessing, resolution))
+
+
+_last_onnx: list[tuple[Model, Resolution, onnx.ModelProto]] = []
+
+
+def plain_onnx(model: Model, resolution: Resolution) -> onnx.ModelProto:
+    """The fp32 ONNX model; the last one is kept, since int8 and onnx2tf start from it too."""
+    import copy  # noqa: PLC0415
+
+    from shufflenet_deploy.export.onnx import fp32  # noqa: PLC0415
+
+    if not _last_onnx or _last_onnx[0][0] is not model or _last_onnx[0][1] != resolution:
+        converted = fp32.convert(model.module, resolution, channels=model.channels)
+        _last_onnx[:] = [(model, resolution, converted)]
+    return copy.deepcopy(_last_onnx[0][2])
+
+
+_last_ranges: list[tuple[Model, Resolution, object, Ranges]] = []
+
+
+def ranges_of(job: Job, graph: Graph) -> Ranges:
+    """The calibrated graph; the last one is kept, since every lowering and format shares it."""
+    recipe = job.recipe
+    known = (
+        job.model,
+        job.request.resolution,
+        (job.images.stamps(), recipe.method, recipe.equalised),
+    )
+    if not _last_ranges or _last_ranges[0][:3] != known:
+        job.report(job.calibrating())
+        ranges = calibration.calibrate(graph, job.images, recipe.method)
+        _last_ranges[:] = [(*known, ranges)]
+    return _last_ranges[0][3]
+
+
+def known_ranges(job: Job, graph: Graph) -> Ranges | None:
+    """``ranges_of`` for an int8 file; None for another."""
+    return ranges_of(job, graph) if job.request.precision is Precision.INT8 else None
