@@ -26,6 +26,7 @@ from shufflenet_deploy.export.inspection.contents import Inspection
 from shufflenet_deploy.network import metadata
 from shufflenet_deploy.predict import Prediction
 from shufflenet_deploy.report import comparison as compared
+from shufflenet_deploy.report.boards import BoardTables
 from shufflenet_deploy.report.table import Table
 
 PAGE = Path(__file__).with_name("json.md")
@@ -34,9 +35,11 @@ FIELDS: dict[str, Any] = tomllib.loads(PAGE.with_name("json_fields.toml").read_t
 #: Classes whose objects are printed, by the title of their section; others are found in them.
 ROOTS: dict[str, type[BaseModel]] = {
     "Table": Table,
+    "BoardTables": BoardTables,
     "Run": records.Run,
     "Sustained": records.Sustained,
     "CrossCheck": records.CrossCheck,
+    "Paced": records.Paced,
     "Evaluation": records.Evaluation,
     "SuiteNote": records.SuiteNote,
     "Breakdown": breakdown.Breakdown,
@@ -64,13 +67,21 @@ _SUITE = {
 }
 _OBSERVATION = {
     "observations": (
-        "list of [Sustained](#sustained) or [CrossCheck](#crosscheck)",
+        "list of [Sustained](#sustained), [CrossCheck](#crosscheck) or [Paced](#paced)",
         (
             "without samples; with `our_mean_ns` of a cross-check, or what follows from a sustained"
             " measurement:"
         ),
     ),
     "observations[].our_mean_ns": ("number or null", "the mean of our own samples"),
+    "observations[].joules": ("number or null", "energy per arrival, waiting included"),
+    "observations[].p50_ns": ("number", "median latency from arrival of a process at a rate"),
+    "observations[].p90_ns": ("number", "its 90th percentile"),
+    "observations[].p99_ns": ("number", "its 99th percentile"),
+    "observations[].inference_ns": ("number", "the median of the runtime's call alone"),
+    "observations[].samples": ("integer", "arrivals"),
+    "observations[].missed": ("integer", "results later than the next arrival"),
+    "observations[].keeps_up": ("boolean", "the call takes less than a period"),
     "observations[].window_secs": ("number", "length of the first and the last window"),
     "observations[].models": ("list", "`model`, `first_ns`, `last_ns`, `slowdown`"),
     "observations[].speedups": ("list", "`model`, `first`, `last`, `change`"),
@@ -124,11 +135,51 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         **{f"profile.{name}": told for name, told in _PROFILE.items()},
         **_OBSERVATION,
     },
-    "table": {"": ("[Table](#table)", "has a `schema_version` of its own")},
+    "table": {
+        "": (
+            "[Table](#table) or [BoardTables](#boardtables)",
+            "the second with `--by host`; has a `schema_version` of its own",
+        )
+    },
     "profile": {"suite": ("text", "its id"), **_PROFILE},
     "report": {
         "report": ("text", "the file that was written"),
         "plots": ("list of text", "the pictures that were written"),
+    },
+    "history": {
+        "false_alarms": ("number", "share of histories with a step where nothing changed, at most"),
+        "slower": ("integer", "histories of which the last step is a slowdown"),
+        "histories": ("list", "one for each cell and host"),
+        "histories[].host": ("text", "as the runs name it"),
+        "histories[].metric": ("text", "latency or instructions"),
+        "histories[].unit": ("text", "of the figures: ns or instructions"),
+        "histories[].cell": ("[Cell](#cell)", "what was measured"),
+        "histories[].judged": ("integer", "points that measured and are not tainted"),
+        "histories[].last_step": ("text or null", "slower or faster; null where there is none"),
+        "histories[].steps": ("list", "where a new level begins, oldest first"),
+        "histories[].steps[].suite": ("text", "the first one of the new level"),
+        "histories[].steps[].started_at": ("time", "when that began"),
+        "histories[].steps[].direction": ("text", "slower or faster"),
+        "histories[].steps[].ratio": ("number", "of the levels' medians: new over old"),
+        "histories[].steps[].low": ("number", "lower end of its 95 % interval"),
+        "histories[].steps[].high": ("number", "upper end of its 95 % interval"),
+        "histories[].steps[].changes": (
+            "list",
+            "as `changes` of points, since the last judged one",
+        ),
+        "histories[].points": ("list", "one for each suite, oldest first"),
+        "histories[].points[].suite": ("text", "its id"),
+        "histories[].points[].started_at": ("time", "when the first process of the cell began"),
+        "histories[].points[].median": ("number or null", "median of the processes' medians"),
+        "histories[].points[].low": ("number or null", "lower end of its 95 % interval"),
+        "histories[].points[].high": ("number or null", "upper end of its 95 % interval"),
+        "histories[].points[].processes": ("integer", "that count"),
+        "histories[].points[].verdict": ("text", "stable, noisy, tainted, failed"),
+        "histories[].points[].text": ("text", "the verdict with its reasons"),
+        "histories[].points[].changes": (
+            "list",
+            "`condition`, `before`, `after`: conditions that are not those of the point before",
+        ),
     },
     "compare": {"": ("[SuiteComparison](#suitecomparison)", "has a `schema_version` of its own")},
     "models": {
@@ -217,11 +268,14 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "records": (
             (
                 "list of [Run](#run), [Sustained](#sustained), [CrossCheck](#crosscheck),"
+                " [Paced](#paced),"
                 " [Evaluation](#evaluation) or [SuiteNote](#suitenote)"
             ),
             "those with a `kind` are told by it; without `--json` one of them a line",
         ),
+        "samples": ("list of object", "with `--samples`: rows; see [samples](samples.md)"),
         "file": ("text", "with `--out FILE` instead of `records`: the file that was written"),
+        "rows": ("integer", "with a file of samples: how many it has"),
     },
     "runs import": {
         "added": ("integer", "records that were new"),
@@ -321,9 +375,9 @@ def page() -> str:
         ]
     parts.append("## Objects\n")
     for title, schema in sorted(objects().items()):
-        about = _documented(schema.get("description", ""))
+        about = documented(schema.get("description", ""))
         rows = {
-            name: (_type(told), _meaning(title, name, about) + _values(told))
+            name: (_type(told), meaning(title, name, about) + _values(told))
             for name, told in schema["properties"].items()
         }
         parts += [f"### {title}\n", _prose(schema.get("description", "")), _table(rows)]
@@ -404,7 +458,7 @@ def _values(told: dict[str, Any]) -> str:
     return f": {', '.join(map(str, values))}" if values else ""
 
 
-def _documented(docstring: str) -> dict[str, str]:
+def documented(docstring: str) -> dict[str, str]:
     """What a class says of its fields: under ``Attributes``, or somewhere in its prose."""
     text = inspect.cleandoc(docstring)
     listed = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", text.partition("Attributes:\n")[2], re.M)
@@ -414,7 +468,8 @@ def _documented(docstring: str) -> dict[str, str]:
     return in_prose | {name: " ".join(what.split()).rstrip(".") for name, what in listed}
 
 
-def _meaning(title: str, name: str, about: dict[str, str]) -> str:
+def meaning(title: str, name: str, about: dict[str, str]) -> str:
+    """What a field of the object ``title`` holds; ``about`` is what its class says."""
     told = about.get(name) or FIELDS.get(title, {}).get(name) or FIELDS.get(name, "")
     return re.sub(r"``(.+?)``", r"`\1`", str(told))
 

@@ -3,6 +3,8 @@
     DeployError
     ├── UsageError              the user's mistake: exit code 2
     ├── ExportError             a model could not be converted
+    │   ├── UnsupportedError    the format has nothing for a layer
+    │   │   └── UnreadableError     the network does what no graph can say: exit code 2
     │   └── ParityError         it was converted, but computes something else
     ├── EvaluationError         accuracy could not be measured
     ├── TransportError          the link to the target failed
@@ -45,6 +47,12 @@ class ExportError(DeployError):
 
 class UnsupportedError(ExportError):
     """The format has nothing for a layer, however the file is made."""
+
+
+class UnreadableError(UnsupportedError):
+    """The user's network does what a graph, or torch's exporter, cannot say."""
+
+    exit_code = 2
 
 
 class ParityError(ExportError):

@@ -15,6 +15,7 @@ MAX_NAME_LENGTH = 80
 MAX_LINE_LENGTH = 400
 
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
+_ARGUMENT = re.compile(r"--[A-Za-z][A-Za-z0-9_-]*(=|$)")
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+ -]*")
 
 
@@ -65,9 +66,21 @@ def check_line(text: str) -> str:
     return text
 
 
+def check_argument(text: str) -> str:
+    """One argument of a program, written ``--NAME`` or ``--NAME=VALUE``.
+
+    Raises:
+        ValueError: it is something else, or holds what cannot be printed.
+    """
+    if not _ARGUMENT.match(text):
+        raise ValueError(f"{_shown(text)} is no argument: write --NAME=VALUE")
+    return check_line(text)
+
+
 ModelName = Annotated[str, AfterValidator(check_model_name)]
 SuiteName = Annotated[str, AfterValidator(check_suite_name)]
 FileName = Annotated[str, AfterValidator(check_file_name)]
+Argument = Annotated[str, AfterValidator(check_argument)]
 Line = Annotated[str, AfterValidator(check_line)]
 
 

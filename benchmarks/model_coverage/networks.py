@@ -6,6 +6,7 @@ wheel brings operators for CUDA; both go into a folder of their own, and no oper
 
 from __future__ import annotations
 
+import functools
 import importlib
 import subprocess
 import sys
@@ -16,11 +17,13 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import platformdirs
 import torch
 from torch import nn
 
 #: Releases that belong to the PyTorch of constraints.txt.
-_TIMM = ("timm==1.0.31", "torchvision==0.28.0")
+TIMM = "timm==1.0.31"
+_TORCHVISION = "torchvision==0.28.0"
 
 #: Convolutional classifiers of timm, at most 60 million parameters, from most of its families.
 TIMM_NETWORKS = (
@@ -84,6 +87,7 @@ class Network:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if self.source == "timm":
+                find_timm()
                 timm = importlib.import_module("timm")
                 module: nn.Module = timm.create_model(self.name).eval()
                 size = module.default_cfg["input_size"]  # type: ignore[index,call-overload]
@@ -105,13 +109,37 @@ def pytorchcv_networks() -> Iterator[Network]:
     return (Network("pytorchcv", first[one], one not in _OTHER_TASKS) for one in families)
 
 
-def timm_networks(folder: Path) -> Iterator[Network]:
-    """The listed networks of timm, which is installed into a folder on first use."""
+def timm_networks() -> Iterator[Network]:
+    """The listed networks of timm."""
+    return (Network("timm", name) for name in TIMM_NETWORKS)
+
+
+@functools.cache
+def find_timm() -> None:
+    """Let ``import timm`` work in this process; it is installed into a folder on first use."""
+    folder = Path(platformdirs.user_cache_dir("shufflenet-deploy")) / "timm"
     if not (folder / "timm").is_dir():
         pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps"]
-        subprocess.run([*pip, "--target", str(folder), *_TIMM], check=True)
+        subprocess.run([*pip, "--target", str(folder), TIMM, _TORCHVISION], check=True)
     sys.path.append(str(folder))
     for name in ("nms", "qnms"):
         operator = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
         torch.library.define(f"torchvision::{name}", operator)
-    return (Network("timm", name) for name in TIMM_NETWORKS)
+
+
+def drawn(source: Source, name: str) -> nn.Module:
+    """A network as a callable of ``--model``: weights and statistics of torch's generator."""
+    module, _, _ = Network(source, name).build()
+    draw_statistics(module)
+    return module
+
+
+def draw_statistics(module: nn.Module) -> None:
+    """Normalisation that matters, so that folding it wrongly shows."""
+    for part in module.modules():
+        if isinstance(part, nn.BatchNorm2d) and part.running_mean is not None:
+            nn.init.normal_(part.running_mean, std=0.1)
+            nn.init.uniform_(part.running_var, 0.7, 1.4)  # type: ignore[arg-type]
+            if part.affine:
+                nn.init.uniform_(part.weight, 0.7, 1.4)
+                nn.init.normal_(part.bias, std=0.1)

@@ -1,108 +1,172 @@
-"""What one network is put through, and how far it came."""
+"""What one network is put through: a graph, its interpreter, and a file of each format."""
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 import time
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import nn
 
-from model_coverage.networks import MOST_PARAMETERS, Network
-from shufflenet_deploy.errors import DeployError
+import shufflenet_deploy as sd
+from model_coverage.findings import BUILT, Finding
+from model_coverage.networks import MOST_PARAMETERS, Network, draw_statistics, find_timm
+from shufflenet_deploy.errors import DeployError, UnsupportedError
+from shufflenet_deploy.export import NOTE
+from shufflenet_deploy.export.shortfall import explained
 from shufflenet_deploy.network import interpreter
 from shufflenet_deploy.network.frontends import recording
 from shufflenet_deploy.network.frontends.torch import trace
 from shufflenet_deploy.network.graph import Graph
 from shufflenet_deploy.records import Resolution
 
-#: In order; each needs those before it.
-STAGES = ("traced", "equal")
-
-#: Largest difference of an output, relative to its largest value.
+#: Largest difference of an output of the interpreter, relative to its largest value.
 _TOLERANCE = 1e-3
 
+_CALLABLE = "model_coverage.networks:drawn"
 
-@dataclass(frozen=True)
-class Finding:
-    """How far a network came; ``counts`` is False for what is not a small network of images."""
+#: Format and precision of the stages that make a file.
+_FILES: dict[str, tuple[Literal["onnx", "tflite", "native"], Literal["fp32", "int8"]]] = {
+    "onnx": ("onnx", "fp32"),
+    "tflite": ("tflite", "fp32"),
+    "native": ("native", "fp32"),
+    "native-int8": ("native", "int8"),
+}
 
-    source: str
-    name: str
-    classifier: bool
-    reached: str
+
+class _Result(NamedTuple):
     reason: str
-    secs: float = 0.0
-    error: float | None = None
-    counts: bool = True
-
-    @classmethod
-    def lost(cls, network: Network, reason: str) -> Finding:
-        """A network whose process gave no answer."""
-        return cls(network.source, network.name, network.classifier, "none", reason)
-
-    def passed(self, stage: str) -> bool:
-        """True if the network came to a stage or beyond it."""
-        return self.reached in STAGES[STAGES.index(stage) :]
+    sqnr_db: float | None = None
 
 
-def examine(network: Network, side: int) -> Finding:
-    """Read a network as a graph and compare what both compute for one image."""
+def examine(
+    network: Network, stages: Sequence[str], side: int, send: Callable[[Finding | None], None]
+) -> None:
+    """Put a network through stages, sending a finding of each, and None once it is built."""
     started = time.perf_counter()
-    who = (network.source, network.name, network.classifier)
-
-    def found(reached: str, reason: str = "", **more: Any) -> Finding:
-        return Finding(*who, reached, reason, time.perf_counter() - started, **more)
-
-    try:
-        module, size, channels = network.build()
-    except Exception as error:  # noqa: BLE001 - somebody else's code
-        return found("none", f"cannot be built: {_line(error)}", counts=False)
-    parameters = sum(one.numel() for one in module.parameters())
-    if parameters > MOST_PARAMETERS:
-        return found("none", f"has {parameters / 1e6:.0f} million parameters", counts=False)
-    _draw_statistics(module)
-    reached = "none"
-    try:
-        graph, image = _traced(module, network.name, size, channels, side)
-        reached = "traced"
-        difference = _difference(module, graph, image)
-    except DeployError as error:
-        return found(reached, str(error))
-    except Exception as error:  # noqa: BLE001 - counted as a failure, whatever it is
-        return found(reached, f"{type(error).__name__}: {_line(error)}")
-    if difference <= _TOLERANCE:
-        return found("equal", error=difference)
-    return found(reached, f"differs by {difference:.1e} of its largest value", error=difference)
+    subject = _Subject(network)
+    reason = subject.build(side)
+    if reason:
+        send(subject.finding(BUILT, _Result(reason), time.perf_counter() - started))
+        return
+    send(None)
+    with tempfile.TemporaryDirectory(prefix="coverage-") as folder:
+        for stage in stages:
+            started = time.perf_counter()
+            result = subject.result(stage, Path(folder))
+            send(subject.finding(stage, result, time.perf_counter() - started))
 
 
-def _draw_statistics(module: nn.Module) -> None:
-    """Normalisation that matters, so that folding it wrongly shows."""
-    torch.manual_seed(0)
-    for part in module.modules():
-        if isinstance(part, nn.BatchNorm2d) and part.running_mean is not None:
-            nn.init.normal_(part.running_mean, std=0.1)
-            nn.init.uniform_(part.running_var, 0.7, 1.4)  # type: ignore[arg-type]
-            if part.affine:
-                nn.init.uniform_(part.weight, 0.7, 1.4)
-                nn.init.normal_(part.bias, std=0.1)
+class _Subject:
+    """A network that is examined, with what its stages share."""
 
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._size: Resolution | None = None
+        self._channels = 3
+        self._module = nn.Module()
+        self._graph: Graph | None = None
 
-def _traced(
-    module: nn.Module, name: str, size: tuple[int, int], channels: int, side: int
-) -> tuple[Graph, torch.Tensor]:
-    """The graph for images of ``side`` at most, or of the network's own size if it needs that."""
-    small = tuple(min(one, side) for one in size)
-    for height, width in dict.fromkeys((small, size)):
+    def build(self, side: int) -> str:
+        """Build it and choose the size of its images; why it is not counted, or "".
+
+        Images are ``side`` high and wide at most, or of the network's own size if it needs that.
+        """
+        if self._network.source == "timm":
+            find_timm()
+        torch.manual_seed(0)
+        try:
+            self._module, own, self._channels = self._network.build()
+        except Exception as error:  # noqa: BLE001 - somebody else's code
+            return f"cannot be built: {_line(error)}"
+        parameters = sum(one.numel() for one in self._module.parameters())
+        if parameters > MOST_PARAMETERS:
+            return f"has {parameters / 1e6:.0f} million parameters"
+        draw_statistics(self._module)
+        small = (min(own[0], side), min(own[1], side))
+        height, width = small if self._runs(small) else own
+        self._size = Resolution(height=height, width=width)
+        return ""
+
+    def _runs(self, size: tuple[int, int]) -> bool:
         try:
             with torch.no_grad():
-                module(torch.zeros(1, channels, height, width))
+                self._module(torch.zeros(1, self._channels, *size))
         except Exception:  # noqa: BLE001 - not a size of this network
-            continue
-        graph = trace(module, Resolution(height=height, width=width), name, channels=channels)
-        return graph, torch.randn(1, channels, height, width)
-    return trace(module, Resolution(height=size[0], width=size[1]), name), torch.randn(1, 3, *size)
+            return False
+        return True
+
+    def finding(self, stage: str, result: _Result, secs: float) -> Finding:
+        """What came of a stage."""
+        return Finding(
+            source=self._network.source,
+            name=self._network.name,
+            classifier=self._network.classifier,
+            stage=stage,
+            passed=not result.reason,
+            reason=result.reason,
+            size=str(self._size or ""),
+            secs=round(secs, 1),
+            sqnr_db=result.sqnr_db,
+        )
+
+    def result(self, stage: str, folder: Path) -> _Result:
+        """Put it through one stage; whatever is raised is a reason."""
+        try:
+            if stage in _FILES:
+                return self._file(stage, folder)
+            if self._graph is None:
+                assert self._size is not None
+                named = self._network.name
+                self._graph = trace(self._module, self._size, named, channels=self._channels)
+            return _Result("") if stage == "graph" else self._interpreted(self._graph)
+        except DeployError as error:
+            return _Result(str(error))
+        except Exception as error:  # noqa: BLE001 - counted as a failure, whatever it is
+            return _Result(f"{type(error).__name__}: {_line(error)}")
+
+    def _interpreted(self, graph: Graph) -> _Result:
+        assert self._size is not None
+        image = torch.randn(1, self._channels, self._size.height, self._size.width)
+        difference = _difference(self._module, graph, image)
+        if difference <= _TOLERANCE:
+            return _Result("")
+        return _Result(f"differs by {difference:.1e} of its largest value")
+
+    def _file(self, stage: str, folder: Path) -> _Result:
+        """Export a file as a user would, and see whether it was validated."""
+        file_format, precision = _FILES[stage]
+        made = folder / stage
+        try:
+            artifact = sd.export(
+                _CALLABLE,
+                network={
+                    "arguments": {"source": self._network.source, "name": self._network.name},
+                    "name": f"{self._network.source}-{self._network.name}",
+                    "channels": self._channels,
+                },
+                format=file_format,
+                precision=precision,
+                resolution=str(self._size),
+                machine="host",
+                out=made,
+                on_stage=_refuse_other_converters,
+            )
+        finally:
+            shutil.rmtree(made, ignore_errors=True)
+        return _Result(
+            "" if artifact.parity.passed else explained(artifact), artifact.parity.sqnr_db
+        )
+
+
+def _refuse_other_converters(stage: str) -> None:
+    """What another converter makes is not counted: the reason is why it would be called."""
+    if stage.startswith(NOTE) and stage.endswith("litert-torch converts it instead"):
+        raise UnsupportedError(stage.removeprefix(NOTE).rpartition(";")[0])
 
 
 def _difference(module: nn.Module, graph: Graph, image: torch.Tensor) -> float:
@@ -114,6 +178,7 @@ def _difference(module: nn.Module, graph: Graph, image: torch.Tensor) -> float:
     with torch.no_grad():
         single = recording.outputs(module(image.clone()))
         double = recording.outputs(module.double()(image.double()))
+        module.float()
     known = dict(interpreter.execute(graph, image.numpy()))
     worst = 0.0
     for name, near, exact in zip(graph.outputs, single, double, strict=True):
@@ -126,5 +191,5 @@ def _difference(module: nn.Module, graph: Graph, image: torch.Tensor) -> float:
     return worst
 
 
-def _line(error: Exception) -> str:
+def _line(error: Any) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]

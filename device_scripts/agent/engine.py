@@ -17,13 +17,15 @@ class Engine:
 
     An instance has ``version``, ``details`` (settings, for the record), and ``inputs`` and
     ``outputs``: tensors as {"name", "shape", "dtype"}, quantised ones with "scale" and
-    "zero_point"; an open size is None.
+    "zero_point"; an open size is None. ``arena_bytes`` is what the runtime reserved for
+    activations, None where it does not say.
     """
 
     name = module = distribution = timed = ""
     environment = ()
     failure_signs = ()
     profile = None
+    arena_bytes = None
 
     def __init__(self, path, threads):
         """Load the model at ``path``; every exception is a failure of the model."""
@@ -43,7 +45,15 @@ class Engine:
 
     def read_output(self):
         """The first output of the last inference, a numpy array."""
-        raise NotImplementedError
+        return self.read_outputs()[0]
+
+    def read_outputs(self):
+        """Every output of the last inference; an engine defines this or ``read_output``."""
+        return [self.read_output()]
+
+    def delegation(self):
+        """What a delegate took, as protocol.json's "delegation"; None where it does not say."""
+        return
 
 
 def open_model(engine_class, path, threads):

@@ -7,13 +7,15 @@ import json
 import os
 import signal
 import sys
+import time
 
 from .distributions import version_of
 from .engine import open_model
 from .engines import ENGINES
 from .failures import Failed, kind_of, one_line
+from .load import BackgroundLoad
 from .process import affinity, peak_rss_bytes, pin, platform_facts, set_oom_score
-from .sampling import CpuUsage, clock_facts, sample, timed, warm_up
+from .sampling import CpuUsage, clock_facts, sample, sample_at_rate, timed, warm_up
 from .sensors import conditions
 from .tensors import bind, write_output
 
@@ -52,6 +54,8 @@ def parse_arguments(argv):
     add("--output", metavar="FILE.npy", help="write the first output of the last inference")
     add("--seed", type=int, default=0)
     add("--shapes", type=_shapes, default={}, metavar="JSON", help='open inputs: {"x":[1,3,9,9]}')
+    add("--rate", type=_rate, metavar="HZ", help="inferences per second (default: back to back)")
+    add("--background-load", type=int, default=0, metavar="N", help="busy processes meanwhile")
     options = parser.parse_args(argv)
     if not options.list and (options.runtime is None or options.model is None):
         raise Failed("usage", "--runtime and --model are needed (or --list)")
@@ -61,6 +65,13 @@ def parse_arguments(argv):
 def _positive(text):
     value = int(text)
     if value < 1:
+        raise ValueError(text)
+    return value
+
+
+def _rate(text):
+    value = float(text)
+    if not 0 < value <= 1e6:
         raise ValueError(text)
     return value
 
@@ -79,6 +90,15 @@ def _shapes(text):
 
 def measure(options):
     """Measure one model; returns the report."""
+    # Before this process is pinned: the load is free to run anywhere.
+    load = BackgroundLoad(options.background_load)
+    try:
+        return _measure(options, load)
+    finally:
+        load.stop()
+
+
+def _measure(options, load):
     if options.cpus:
         pin(options.cpus)
     start = conditions()
@@ -97,11 +117,13 @@ def measure(options):
             invoke, options.warmup_runs, options.warmup_secs, options.warmup_max_secs
         )
         before = conditions()
-        usage = CpuUsage()
+        usage = CpuUsage(load)
         # Reading the conditions may have started a program: fill the caches again.
         warmup.append(timed(invoke))
-        samples = sample(invoke, options.min_runs, options.min_secs, options.max_secs)
-        sampling = usage.since()
+        began_ns = time.perf_counter_ns()
+        samples, pace = _sampled(invoke, options)
+        ended_ns = time.perf_counter_ns()
+        sampling = dict(usage.since(), began_ns=began_ns, ended_ns=ended_ns)
         after = conditions()
         output = engine.read_output()
     except (MemoryError, Failed):
@@ -111,7 +133,7 @@ def measure(options):
         raise Failed(kind, "inference failed: " + one_line(error)) from error
     if options.output:
         write_output(options.output, output)
-    return {
+    whole = {
         "runtime": {
             "name": options.runtime,
             "version": engine.version,
@@ -137,8 +159,21 @@ def measure(options):
         "outputs_repeat": bool((output == first_output).all()),
         "idle_rss_bytes": idle_rss,
         "peak_rss_bytes": peak_rss_bytes(),
+        "arena_bytes": engine.arena_bytes,
         "conditions": {"start": start, "before": before, "after": after},
+        **pace,
     }
+    delegation = engine.delegation()
+    return whole if delegation is None else dict(whole, delegation=delegation)
+
+
+def _sampled(invoke, options):
+    """The samples, and {} or {"pace": ...} where there is a rate."""
+    limits = (options.min_runs, options.min_secs, options.max_secs)
+    if options.rate is None:
+        return sample(invoke, *limits), {}
+    samples, latencies = sample_at_rate(invoke, options.rate, *limits)
+    return samples, {"pace": {"rate_hz": options.rate, "latency_ns": latencies}}
 
 
 def list_runtimes():

@@ -72,6 +72,37 @@ def sample(invoke, min_runs, min_secs, max_secs):
             return samples
 
 
+def sample_at_rate(invoke, rate_hz, min_runs, min_secs, max_secs):
+    """Infer once per arrival, at fixed times, until both minimums are met.
+
+    Arrivals come at ``rate_hz`` whatever happens, as images of a camera do. One that comes while
+    another is computed waits, and none is dropped.
+
+    Returns the durations of the calls, and the times from each arrival to its result, in ns.
+    """
+    clock, sleep = time.perf_counter_ns, time.sleep
+    period_ns = 1e9 / rate_hz
+    min_ns, max_ns = int(min_secs * 1e9), int(max_secs * 1e9)
+    durations, latencies = [], []
+    started = clock()
+    # The first arrival is a period away, so that it is waited for like the others.
+    first = started + int(period_ns)
+    while True:
+        arrival = first + int(len(durations) * period_ns)
+        left = arrival - clock()
+        while left > 0:
+            sleep(left / 1e9)
+            left = arrival - clock()
+        began = clock()
+        invoke()
+        ended = clock()
+        durations.append(ended - began)
+        latencies.append(ended - arrival)
+        elapsed = ended - started
+        if (elapsed >= min_ns and len(durations) >= min_runs) or elapsed >= max_ns:
+            return durations, latencies
+
+
 def clock_facts():
     """The smallest step the clock was seen to make, and what reading it costs, in ns."""
     clock = time.perf_counter_ns
@@ -85,9 +116,14 @@ def clock_facts():
 
 
 class CpuUsage:
-    """CPU usage of this process and of the rest of the machine between two moments."""
+    """CPU usage of this process and of the rest of the machine between two moments.
 
-    def __init__(self):
+    ``load`` is a ``BackgroundLoad``, which is told apart from what others do.
+    """
+
+    def __init__(self, load):
+        self._load = load
+        self._load_secs = load.cpu_secs()
         self._wall_ns = time.perf_counter_ns()
         self._busy = _busy_secs()
         self._own = resource.getrusage(resource.RUSAGE_SELF)
@@ -98,16 +134,22 @@ class CpuUsage:
         wall_ns = time.perf_counter_ns() - self._wall_ns
         cpu_secs = own.ru_utime + own.ru_stime - self._own.ru_utime - self._own.ru_stime
         busy = _busy_secs()
-        others = None
+        load_secs = self._load.cpu_secs()
+        background = others = None
+        if load_secs is not None and self._load_secs is not None:
+            background = (load_secs - self._load_secs) / (wall_ns / 1e9)
         # The kernel counts in ticks of 10 ms: over less than some of them the figure is noise.
         known = self._busy is not None and busy is not None and busy > self._busy
         if known and wall_ns >= 200000000:
-            others = max(0.0, (busy - self._busy - cpu_secs) / (wall_ns / 1e9))
+            others = (busy - self._busy - cpu_secs) / (wall_ns / 1e9)
+            others = max(0.0, others - (background or 0.0))
         return {
             "wall_ns": wall_ns,
             "cpu_ns": int(cpu_secs * 1e9),
             "preempted": own.ru_nivcsw - self._own.ru_nivcsw,
             "others_busy_cores": None if others is None else round(others, 3),
+            "background_processes": len(self._load),
+            "background_busy_cores": None if background is None else round(background, 3),
         }
 
 

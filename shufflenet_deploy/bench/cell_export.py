@@ -9,7 +9,8 @@ from typing import Any
 from shufflenet_deploy.bench.session import ArtifactOf
 from shufflenet_deploy.bench.suite import Suite
 from shufflenet_deploy.codegen.cpu_target import for_facts
-from shufflenet_deploy.export import ExportRequest, formats
+from shufflenet_deploy.errors import ExportError
+from shufflenet_deploy.export import ExportRequest, ExportSession, formats
 from shufflenet_deploy.export import export as export_file
 from shufflenet_deploy.records import Artifact, Cell, RuntimeSpec
 from shufflenet_deploy.target import Target
@@ -32,12 +33,14 @@ def cell_exporter(
         artifacts: the folder of exported files.
         on_stage: told what each export is doing.
     """
+    session = ExportSession()
 
     def artifact_of(cell: Cell) -> Artifact:
         if (file := suite.files.get(cell.model)) is not None:
             from shufflenet_deploy.export import measured_file  # noqa: PLC0415
 
             return measured_file.artifact(file, cell.model)
+        _check(cell)
         facts = target.facts()
         fields: dict[str, Any] = {
             "model": suite.cards.get(cell.model, cell.model),
@@ -53,6 +56,20 @@ def cell_exporter(
         }
         if formats.get(cell.format).is_program:
             fields.setdefault("machine", for_facts(facts).name)
-        return export_file(ExportRequest.model_validate(fields), on_stage=on_stage)
+        request = ExportRequest.model_validate(fields)
+        return export_file(request, session=session, on_stage=on_stage)
 
     return artifact_of
+
+
+def _check(cell: Cell) -> None:
+    """Refuse a precision that the runtime's files do not come in: with ``all`` runtimes that is a
+    cell without a figure, not a mistake.
+
+    Raises:
+        ExportError: it is one.
+    """
+    known = formats.get(cell.format).precisions
+    if cell.precision not in known:
+        words = " and ".join(known)
+        raise ExportError(f"{cell.format} files come in {words}, not in {cell.precision.value}")

@@ -36,7 +36,8 @@ def cross_check(
         ConnectError: the target stayed out of reach.
     """
     spec = context.spec_of(ready.cell)
-    argv = benchmark_model.command(program.remote, ready.remote, spec)
+    more = context.suite.benchmark_model_args
+    argv = benchmark_model.command(program.remote, ready.remote, spec, more)
     context.emit(events.Stage(text=f"{program.path.name} measures {ready.artifact.path.name}"))
     started_at = datetime.now(UTC)
     aggregate: Aggregate | None = None
@@ -74,3 +75,10 @@ def cross_check(
         failure=failure,
         raw=raw,
     )
+
+
+def has_arguments(known: CrossCheck, context: BenchContext) -> bool:
+    """True if a stored cross-check had the further arguments that the suite has now."""
+    argv = benchmark_model.command("", "", known.spec, context.suite.benchmark_model_args)
+    # Program and model lie elsewhere in every session.
+    return known.argv[2:] == argv[2:]

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import shufflenet_deploy
 from shufflenet_deploy import runtime
-from shufflenet_deploy.bench import events
+from shufflenet_deploy.bench import energy, events
 from shufflenet_deploy.bench import failures as outcomes
 from shufflenet_deploy.bench.prepared import BenchContext, PreparedCell
 from shufflenet_deploy.errors import DeployError
@@ -23,8 +23,11 @@ def measure(ready: PreparedCell, context: BenchContext, *, process: int, attempt
     argv = runtime.get(ready.cell.runtime).command(
         python=ready.python, agent=context.agent[0], model=ready.remote, spec=spec
     )
-    run, _ = start(ready, context, spec, argv, process=process, attempt=attempt)
-    return run
+    argv, more_secs = energy.beside(argv, ready, context)
+    run, _ = start(
+        ready, context, spec, argv, process=process, attempt=attempt, more_secs=more_secs
+    )
+    return run.model_copy(update={"outcome": energy.explained(run.outcome, ready, context)})
 
 
 def start(
@@ -35,8 +38,12 @@ def start(
     *,
     process: int,
     attempt: int,
+    more_secs: float = 0.0,
 ) -> tuple[Run, Report | None]:
-    """Run a command line that reports as the agent does; the report is None where it gave none."""
+    """Run a command line that reports as the agent does; the report is None where it gave none.
+
+    It may take ``more_secs`` than the protocol's timeout.
+    """
     engine = runtime.get(ready.cell.runtime)
     environment = ready.environment
     phone = _phone(context)
@@ -48,7 +55,7 @@ def start(
             f"measuring {events.describe(ready.cell)}",
             argv,
             env=ready.variables(spec),
-            timeout_s=spec.timeout_secs,
+            timeout_s=spec.timeout_secs + more_secs,
         )
         report = outcomes.read(engine, result)
     except DeployError as error:

@@ -146,7 +146,7 @@ class _Session:
     @cached_property
     def _cells(self) -> tuple[Cell, ...]:
         """The cells of the suite on this target."""
-        if not any(runtime.get(name).standalone for name in self.suite.runtimes):
+        if not any(runtime.get(name).standalone for name in self.suite.runtime_names):
             return self.suite.cells()
         from shufflenet_deploy.codegen.cpu_target import for_facts  # noqa: PLC0415
 
@@ -192,7 +192,7 @@ class _Session:
     def _prepared(self) -> Iterator[PreparedCell | Run]:
         """Each cell ready to be measured, or the failed run that states why it cannot be."""
         artifacts: dict[int, Artifact] = {}
-        if all(runtime.get(name).standalone for name in self.suite.runtimes):
+        if all(runtime.get(name).standalone for name in self.suite.runtime_names):
             self._target_session.with_retry(
                 "looking for room", lambda: self.target.require_programs("native programs")
             )

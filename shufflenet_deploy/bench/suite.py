@@ -28,8 +28,10 @@ from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.export.lowering_names import AUTO
 from shufflenet_deploy.export.lowering_names import parse as parse_lowering
 from shufflenet_deploy.export.precisions import resolve
-from shufflenet_deploy.names import Line, SuiteName
+from shufflenet_deploy.names import Argument, Line, SuiteName
 from shufflenet_deploy.records import (
+    ALL,
+    MAX_RATE_HZ,
     AskedPrecisions,
     BenchmarkSpec,
     Cell,
@@ -83,9 +85,10 @@ class Suite(Record):
     several ``lowerings`` each is a cell where there are such files; the baseline is then lowered as
     by ``auto``. Of ``precisions``, ``all`` is every one that there is in a runtime, on the target.
     ``governor`` is the frequency governor for the time of the measurement. After the rounds the
-    models of each group take turns for ``sustained_secs``, and ``benchmark_model`` (a file)
-    measures the TFLite cells once more. With ``profile`` each cell is profiled at the end, in a
-    process of its own.
+    processes of each cell infer ``rate_hz`` times per second, the models of each group take turns
+    for ``sustained_secs``, and ``benchmark_model`` (a file) measures the TFLite cells once more,
+    with ``benchmark_model_args`` after the protocol's. With ``profile`` each cell is profiled at
+    the end, in a process of its own.
     """
 
     name: SuiteName = "bench"
@@ -111,14 +114,18 @@ class Suite(Record):
     cores: Literal["auto", "big", "all"] = "auto"
     max_temperature_c: float | None = Field(default=None, gt=0, lt=150)
     profile: bool = False
+    rate_hz: float | None = Field(default=None, gt=0, le=MAX_RATE_HZ)
     sustained_secs: float | None = Field(default=None, ge=1, le=MAX_SECS)
     benchmark_model: Text | None = None
+    benchmark_model_args: tuple[Argument, ...] = ()
     governor: str | None = None
     spec: BenchmarkSpec = BenchmarkSpec()
 
     @field_validator("runtimes")
     @classmethod
     def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if ALL in names:
+            return (ALL,)
         return tuple(runtime.get(name).name for name in names)
 
     @field_validator("weights", mode="before")
@@ -223,7 +230,7 @@ class Suite(Record):
                 resolution=resolution,
                 threads=threads,
             )
-            for name in dict.fromkeys(self.runtimes)
+            for name in self.runtime_names
             for precision in self._precisions_in(name, machine)
             for threads in dict.fromkeys(self.threads)
             for resolution in dict.fromkeys(self.resolutions)
@@ -237,7 +244,7 @@ class Suite(Record):
 
     def _cells_of_files(self, models: Sequence[str]) -> Iterator[Cell]:
         """Each file in every runtime of its format."""
-        for name, threads in product(dict.fromkeys(self.runtimes), dict.fromkeys(self.threads)):
+        for name, threads in product(self.runtime_names, dict.fromkeys(self.threads)):
             for model in models:
                 file = self.files.get(model)
                 if file is not None and file.format in runtime.get(name).formats:
@@ -272,7 +279,7 @@ class Suite(Record):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        axes = (self.models, self.runtimes, self.precisions, self.threads, self.resolutions)
+        axes = (self.models, self.runtime_names, self.precisions, self.threads, self.resolutions)
         if math.prod(map(len, (*axes, self.lowerings))) > _MOST_CELLS:
             raise ValueError(f"more than {_MOST_CELLS} cells: split the suite")
         shortest, longest = self.spec.min_secs, self.spec.max_secs
@@ -285,7 +292,8 @@ class Suite(Record):
     def _check_lowerings(self) -> None:
         """Refuse a precision or a lowering that no runtime of the suite has."""
         try:
-            files = [(name, one) for name in self.runtimes for one in self._precisions_in(name)]
+            files = [(name, one) for name in self.runtime_names
+                     for one in self._precisions_in(name)]  # fmt: skip
         except UsageError as error:
             raise FieldError("precisions", self.precisions, str(error)) from error
         for lowering in self.lowerings:
@@ -295,7 +303,15 @@ class Suite(Record):
                 except UsageError as error:
                     raise FieldError("lowerings", lowering, str(error)) from error
 
+    @property
+    def runtime_names(self) -> tuple[str, ...]:
+        """The runtimes, each once: all there are where ``all`` was asked for."""
+        return runtime.names() if ALL in self.runtimes else tuple(dict.fromkeys(self.runtimes))
+
     def _precisions_in(self, name: str, machine: str | None = None) -> tuple[Precision, ...]:
+        if ALL in self.runtimes and ALL not in self.precisions:
+            # Of every runtime there is, one that has not what was asked for is a row that says so.
+            return tuple(Precision(one) for one in dict.fromkeys(self.precisions))
         return resolve(self.precisions, runtime.get(name).formats[0], machine, runtime=name)
 
     def _lowerings_of(self, model: str) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from shufflenet_deploy.bench.suite import Suite
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.export import formats
 from shufflenet_deploy.records import Metric
+from shufflenet_deploy.runtime import benchmark_model
 
 
 def check_models(suite: Suite) -> Suite:
@@ -70,7 +71,7 @@ def check_files(suite: Suite) -> None:
         if name not in measured:
             fitting = formats.get(file.format).runtime
             raise UsageError(
-                f"{name} is {file.format}, which {', '.join(suite.runtimes)} cannot run: add "
+                f"{name} is {file.format}, which {', '.join(suite.runtime_names)} cannot run: add "
                 f"--runtime {fitting}"
             )
 
@@ -79,16 +80,40 @@ def check_extras(suite: Suite) -> None:
     """Refuse additional measurements that do not fit the suite's metric or runtimes.
 
     Raises:
-        UsageError: ``sustained_secs`` or ``benchmark_model`` with a clock of instructions, or
-            ``benchmark_model`` without a runtime of TFLite files.
+        UsageError: a measurement of time with a clock of instructions, one that takes no open
+            shapes with a file that has them, or ``benchmark_model`` without a runtime of TFLite
+            files, its arguments without it.
     """
     check_files(suite)
+    if suite.spec.metric is Metric.INSTRUCTIONS:
+        for option, given in _of_time(suite).items():
+            if given:
+                raise UsageError(f"{option} measures time: leave --metric instructions out")
     if suite.sustained_secs is not None and any(one.shapes for one in suite.files.values()):
         raise UsageError("--sustained takes files of static shapes: leave it or --shape out")
-    if suite.sustained_secs is not None and suite.spec.metric is Metric.INSTRUCTIONS:
-        raise UsageError("--sustained measures time: leave --metric instructions out")
-    if suite.benchmark_model is not None:
-        if suite.spec.metric is Metric.INSTRUCTIONS:
-            raise UsageError("--benchmark-model measures time: leave --metric instructions out")
-        if not any(cell.format == BENCHMARK_MODEL_FORMAT for cell in suite.cells()):
-            raise UsageError("--benchmark-model runs TFLite files only: add --runtime litert")
+    _check_benchmark_model(suite)
+
+
+def _of_time(suite: Suite) -> dict[str, bool]:
+    """Options that mean nothing where instructions are counted, and whether they were given."""
+    return {
+        "--rate": suite.rate_hz is not None,
+        "--background-load": suite.spec.background_load > 0,
+        "--energy": suite.spec.energy,
+        "--sustained": suite.sustained_secs is not None,
+        "--benchmark-model": suite.benchmark_model is not None,
+    }
+
+
+def _check_benchmark_model(suite: Suite) -> None:
+    if suite.benchmark_model is None:
+        if suite.benchmark_model_args:
+            raise UsageError("--benchmark-model-arg is for a program: add --benchmark-model FILE")
+        return
+    for argument in suite.benchmark_model_args:
+        if argument.removeprefix("--").partition("=")[0] in benchmark_model.PROTOCOL:
+            raise UsageError(
+                f"--benchmark-model-arg={argument}: bench sets it from its own options"
+            )
+    if not any(cell.format == BENCHMARK_MODEL_FORMAT for cell in suite.cells()):
+        raise UsageError("--benchmark-model runs TFLite files only: add --runtime litert")

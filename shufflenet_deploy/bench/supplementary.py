@@ -16,7 +16,9 @@ from shufflenet_deploy.bench.cross_check import (
     BENCHMARK_MODEL_FORMAT,
     BenchmarkModelBinary,
     cross_check,
+    has_arguments,
 )
+from shufflenet_deploy.bench.paced import is_of, pace
 from shufflenet_deploy.bench.prepared import BenchContext, PreparedCell
 from shufflenet_deploy.bench.process import start
 from shufflenet_deploy.bench.profiling import profiled_inferences, profiling_spec
@@ -25,9 +27,11 @@ from shufflenet_deploy.errors import ConnectError
 from shufflenet_deploy.journal import Journal
 from shufflenet_deploy.records import (
     BenchmarkSpec,
+    Cell,
     CrossCheck,
     Failure,
     FailureKind,
+    Paced,
     Run,
     Sustained,
 )
@@ -93,6 +97,8 @@ def observe(ready: Sequence[PreparedCell], context: BenchContext, journal: Journ
         ConnectError: the target stayed out of reach.
     """
     known = [one for one in journal.observations(context.suite_id) if one.failure is None]
+    if context.suite.rate_hz is not None:
+        _pace(ready, context, journal, [one for one in known if isinstance(one, Paced)])
     for group in _groups(ready) if context.suite.sustained_secs else ():
         if not any(isinstance(one, Sustained) and _alike(one, group, context) for one in known):
             _sustain(group, context, journal)
@@ -104,11 +110,39 @@ def observe(ready: Sequence[PreparedCell], context: BenchContext, journal: Journ
             isinstance(other, CrossCheck)
             and (other.cell, other.artifact) == (one.cell, one.artifact.sha256)
             and other.spec.protocol == context.spec_of(one.cell).protocol
+            and has_arguments(other, context)
             for other in known
         )
         if one.cell.format == BENCHMARK_MODEL_FORMAT and not done:
             context.session.cool_down()
             journal.observe(cross_check(one, context, program))
+
+
+def _pace(
+    ready: Sequence[PreparedCell],
+    context: BenchContext,
+    journal: Journal,
+    known: Sequence[Paced],
+) -> None:
+    """The processes of each cell at a fixed rate, in rounds as those that infer back to back."""
+    suite, of_cell = context.suite, {one.cell: one for one in ready}
+    failed: set[Cell] = set()
+    for process in range(1, suite.spec.processes + 1):
+        order = schedule.round_order(
+            of_cell, baseline=suite.baseline, process=process, seed=suite.seed
+        )
+        for cell in order:
+            one = of_cell[cell]
+            done = any(is_of(other, one, context) and other.process == process for other in known)
+            if done or cell in failed:
+                continue
+            context.session.cool_down()
+            rate = f"{suite.rate_hz:g} per second"
+            context.emit(events.Stage(text=f"measuring {events.describe(cell)} at {rate}"))
+            found = pace(one, context, rate_hz=suite.rate_hz or 0.0, process=process)
+            journal.observe(found)
+            if found.failure is not None:
+                failed.add(cell)
 
 
 def _sustain(group: Sequence[PreparedCell], context: BenchContext, journal: Journal) -> None:

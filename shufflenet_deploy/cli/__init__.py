@@ -32,6 +32,7 @@ COMMANDS: tuple[str, ...] = (
     "profile",
     "report",
     "compare",
+    "history",
     "models",
     "import_weights",
     "inspect",

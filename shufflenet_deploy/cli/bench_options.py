@@ -111,8 +111,8 @@ Runtimes = Annotated[
     typer.Option(
         "--runtime",
         "-r",
-        help="onnxruntime, litert, tflite-runtime, native, or a version: onnxruntime==1.30."
-        " [default: onnxruntime]",
+        help="onnxruntime, litert, ncnn, mnn, native, ..., a version (onnxruntime==1.30), or all:"
+        " every one, with a reason where it cannot be had. [default: onnxruntime]",
         autocompletion=completion.runtimes,
         rich_help_panel=_WHAT,
     ),
@@ -216,6 +216,31 @@ Governor = Annotated[
         rich_help_panel=_HOW,
     ),
 ]
+Rate = Annotated[
+    float | None,
+    typer.Option(
+        metavar="HZ",
+        help="Also infer so many times per second, as images of a camera arrive: latency from"
+        " arrival, missed deadlines. [default: back to back only]",
+        rich_help_panel=_HOW,
+    ),
+]
+BackgroundLoad = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        help="Keep so many busy processes on the target meanwhile. [default: 0]",
+        rich_help_panel=_HOW,
+    ),
+]
+Energy = Annotated[
+    bool,
+    typer.Option(
+        "--energy",
+        help="Read the target's sensors of power meanwhile: joules per inference.",
+        rich_help_panel=_HOW,
+    ),
+]
 Sustained = Annotated[
     str | None,
     typer.Option(
@@ -228,6 +253,16 @@ BenchmarkModel = Annotated[
     Path | None,
     typer.Option(
         help="TFLite's benchmark_model, built for the target: measures TFLite cells too."
+        " [default: none]",
+        rich_help_panel=_HOW,
+    ),
+]
+BenchmarkModelArgs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--benchmark-model-arg",
+        metavar="--NAME=VALUE",
+        help="A further argument of that program: --benchmark-model-arg=--use_gpu=true."
         " [default: none]",
         rich_help_panel=_HOW,
     ),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from shufflenet_deploy.cli.progress import BenchProgress
     from shufflenet_deploy.fleet import Host
     from shufflenet_deploy.journal import Journal
-    from shufflenet_deploy.records import CrossCheck, Evaluation, Run, Sustained
+    from shufflenet_deploy.records import AnyObservation, Evaluation, Run
     from shufflenet_deploy.target import TransferStats
 
 _INTERRUPTED = 130
@@ -36,7 +36,7 @@ class BenchResult:
     journal: str
     runs: list[Run]
     profiles: Profiles
-    observations: list[Sustained | CrossCheck]
+    observations: list[AnyObservation]
     evaluations: list[Evaluation]
     traffic: TransferStats
 
@@ -73,7 +73,7 @@ class BenchResult:
         return sum(run.kind == "measurement" for run in attempts.counted(self.runs))
 
     @property
-    def failed_observations(self) -> list[Sustained | CrossCheck]:
+    def failed_observations(self) -> list[AnyObservation]:
         """The sustained measurements and cross-checks that failed."""
         return [one for one in self.observations if one.failure is not None]
 

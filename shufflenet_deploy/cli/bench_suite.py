@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from shufflenet_deploy.atomic_files import is_file, user_path
+from shufflenet_deploy.atomic_files import user_path
+from shufflenet_deploy.cli.checkpoints import checkpoints
 from shufflenet_deploy.cli.multi_value import listed
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.printing import first_line
@@ -52,11 +52,15 @@ OPTIONS = {
     "retries": "--retries",
     "max_temperature_c": "--max-temperature",
     "profile": "--profile",
+    "rate_hz": "--rate",
     "sustained_secs": "--sustained",
     "benchmark_model": "--benchmark-model",
+    "benchmark_model_args": "--benchmark-model-arg",
     "spec.shapes": "--shape",
     "spec.metric": "--metric",
     "spec.cpus": "--cpus",
+    "spec.background_load": "--background-load",
+    "spec.energy": "--energy",
     "spec.warmup_runs": "--warmup",
     "spec.warmup_secs": "--warmup",
     "spec.min_runs": "--min-runs",
@@ -99,7 +103,7 @@ def make_suite(
     counting = INSTRUCTIONS if fresh and given.get("metric") == "instructions" else {}
     fields["spec"] = {**(defaults or {}), **fields.get("spec", {}), **counting, **given}
     if weights:
-        fields["weights"] = {**fields.get("weights", {}), **_weights(weights, fields["models"])}
+        fields["weights"] = {**fields.get("weights", {}), **checkpoints(weights, fields["models"])}
     for key in ("calibration",):
         if fields.get(key):
             fields[key] = str(user_path(fields[key]).absolute())
@@ -157,33 +161,6 @@ def definition_of(text: str, suite_id: str) -> dict[str, Any]:
         raise UsageError(f"{source} is damaged: run bench anew")
     Suite.of(fields, source=source)
     return fields
-
-
-def _one_by_one(given: list[str]) -> Iterator[str]:
-    """Values of ``--weights``, split at commas unless a file has them in its name."""
-    for text in given:
-        path = text.partition("=")[2] or text
-        whole = is_file(Path(text)) or user_path(path).is_file()
-        yield from [text] if whole else listed(text)
-
-
-def _weights(given: list[str], models: list[str] | tuple[str, ...]) -> dict[str, list[str]]:
-    """The checkpoints of each model, in their order; a model may have several."""
-    found: dict[str, list[str]] = {}
-    for text in _one_by_one(given):
-        name, equals, path = text.partition("=")
-        if not equals or is_file(Path(text)):
-            if len(models) != 1:
-                raise UsageError(
-                    f"--weights {text}: which model? Write NAME={text} with one of "
-                    f"{', '.join(models)}"
-                )
-            name, path = models[0], text
-        file = user_path(path).absolute()
-        if not file.is_file():
-            raise UsageError(f"--weights: {path} is not a file")
-        found.setdefault(name, []).append(str(file))
-    return found
 
 
 def integers(values: list[str] | None) -> list[int] | None:

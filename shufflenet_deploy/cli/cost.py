@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from shufflenet_deploy.cli.checkpoints import checkpoint_of_each
 from shufflenet_deploy.cli.heartbeat import Heartbeat
 from shufflenet_deploy.cli.multi_value import ALL, PRECISIONS, listed, precisions
+from shufflenet_deploy.cli.named_models import size_of
 from shufflenet_deploy.cli.network_options import MODEL_HELP, with_network_options
 from shufflenet_deploy.cli.stdout import print_json
 
@@ -48,6 +50,14 @@ def cost(  # noqa: PLR0917 - options, each passed by name
         list[str] | None,
         typer.Option("--model", "-m", help=f"{MODEL_HELP} [default: {_MODELS}]"),
     ] = None,
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--weights",
+            "-w",
+            help="A checkpoint: FILE for the model, or NAME=FILE. [default: untrained]",
+        ),
+    ] = None,
     runtime: Annotated[
         list[str] | None, typer.Option("--runtime", "-r", help=f"[default: {_RUNTIMES}]")
     ] = None,
@@ -55,7 +65,12 @@ def cost(  # noqa: PLR0917 - options, each passed by name
         list[str] | None,
         typer.Option("--precision", "-p", help=f"{PRECISIONS} [default: all]"),
     ] = None,
-    resolution: Annotated[str, typer.Option("--resolution", help="HEIGHTxWIDTH.")] = "224x224",
+    resolution: Annotated[
+        str | None,
+        typer.Option(
+            "--resolution", help="HEIGHTxWIDTH. [default: a file's own, of other models 224x224]"
+        ),
+    ] = None,
     profile: Annotated[
         bool, typer.Option("--profile", help="Also list the layers and operators they go to.")
     ] = False,
@@ -85,6 +100,7 @@ def cost(  # noqa: PLR0917 - options, each passed by name
         cpus=listed(cpu or _CPUS),
         models=listed(model or _MODELS),
         network=network,
+        weights=weights,
         runtimes=listed(runtime or _RUNTIMES),
         precisions=precisions(precision or [ALL]),
         resolution=resolution,
@@ -124,9 +140,10 @@ def _plan(
     cpus: Sequence[str],
     models: Sequence[str],
     network: NetworkOptions,
+    weights: list[str] | None,
     runtimes: Sequence[str],
     precisions: Sequence[str],
-    resolution: str,
+    resolution: str | None,
     profile: bool,
     recount: bool,
     locked: CostBaseline | None,
@@ -134,16 +151,17 @@ def _plan(
     from shufflenet_deploy import zoo  # noqa: PLC0415
     from shufflenet_deploy.board import BoardSettings  # noqa: PLC0415
     from shufflenet_deploy.cost import Plan  # noqa: PLC0415
-    from shufflenet_deploy.records import Resolution  # noqa: PLC0415
 
+    references = zoo.references(models, network)
     chosen = [BoardSettings.choose(name="cost", cpu=word, deterministic=True).cpu for word in cpus]
     return Plan.model_validate(
         {
             "cpus": tuple(dict.fromkeys(chosen)),
-            "models": tuple(zoo.references(models, network).values()),
+            "models": tuple(references.values()),
+            "weights": checkpoint_of_each(weights, models, references),
             "runtimes": [_pinned(name, locked) for name in runtimes],
             "precisions": precisions,
-            "resolution": Resolution.parse(resolution),
+            "resolution": size_of(references, resolution),
             "profile": profile,
             "recount": recount,
         }

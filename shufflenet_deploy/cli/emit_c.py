@@ -124,7 +124,8 @@ def emit_c(  # noqa: PLR0917 - options, each passed by name
         print_json(fields)
         return
     typer.echo(
-        f"{card.title} at {size}, {precision}, for {core.name}: net.c, net.h, net.weights in {out}"
+        f"{card.name if card.is_own else card.title} at {size}, {precision}, for {core.name}:"
+        f" net.c, net.h, net.weights in {out}"
     )
     typer.echo(
         f"weights {len(made.source.weights) / 1e6:.1f} MB, "

@@ -177,7 +177,8 @@ def evaluate(  # noqa: PLR0917 - options, each passed by name
         typer.echo(f"error: {problem}", err=True)
     if problems or len(made) < len(results):
         errors = [result.error for result in results if result.error is not None]
-        misused = errors and not problems and all(isinstance(e, UsageError) for e in errors)
+        codes = {error.exit_code for error in errors}
+        misused = not problems and codes == {UsageError.exit_code}
         raise typer.Exit(UsageError.exit_code if misused else _FAILED)
 
 

@@ -15,7 +15,6 @@ from shufflenet_deploy.cli.export_summary import print_problems, print_results
 from shufflenet_deploy.cli.multi_value import ALL, listed, precisions
 from shufflenet_deploy.cli.network_options import with_network_options
 from shufflenet_deploy.cli.stdout import print_json
-from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
     from shufflenet_deploy.zoo import NetworkOptions
@@ -166,5 +165,7 @@ def export(  # noqa: PLR0917 - options, each passed by name
     print_problems(results)
     failed = [result for result in results if not result.good]
     if failed:
-        misused = all(isinstance(result.error, UsageError) for result in failed)
+        misused = all(
+            result.error is not None and result.error.exit_code == _MISUSED for result in failed
+        )
         raise typer.Exit(_MISUSED if misused else _FAILED)

@@ -148,7 +148,7 @@ def _chosen(option: str, values: Sequence[str], known: Sequence[str]) -> list[st
 
 def export_all(requests: Sequence[ExportRequest]) -> list[ExportResult]:
     """Export every missing file, with progress on a terminal."""
-    from shufflenet_deploy.export import NOTE, UP_TO_DATE  # noqa: PLC0415
+    from shufflenet_deploy.export import NOTE, UP_TO_DATE, ExportSession  # noqa: PLC0415
     from shufflenet_deploy.export import export as export_one  # noqa: PLC0415
 
     for folder in {one.calibration for one in requests if one.precision == "int8"}:
@@ -156,6 +156,7 @@ def export_all(requests: Sequence[ExportRequest]) -> list[ExportResult]:
         with suppress(UsageError):
             warn_of_small_calibration_set(folder)
     results: list[ExportResult] = []
+    session = ExportSession()
     with _progress(len(requests)) as show:
         for request in requests:
             stages: list[str] = []
@@ -168,7 +169,7 @@ def export_all(requests: Sequence[ExportRequest]) -> list[ExportResult]:
 
             report("starting")
             try:
-                artifact = export_one(request, on_stage=report)
+                artifact = export_one(request, session=session, on_stage=report)
             except DeployError as error:
                 results.append(ExportResult(request=request, status="failed", error=error))
                 continue

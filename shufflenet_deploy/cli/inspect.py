@@ -166,6 +166,8 @@ def _facts(found: Inspection) -> list[tuple[str, str]]:
         ("multiply-adds", f"{found.multiply_adds / 1e6:.2f}M"),
         ("parameters", f"{found.parameters / 1e6:.3f}M"),
     ]
+    if found.delegation is not None:
+        facts.append(("delegate", found.delegation.text))
     if found.metadata is not None:
         facts += _usage(found.metadata)
     artifact = found.artifact

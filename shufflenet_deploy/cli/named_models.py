@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+from shufflenet_deploy.errors import UsageError
+
 if TYPE_CHECKING:
     from shufflenet_deploy.cli.named_files import NamedFiles
+    from shufflenet_deploy.records import Resolution
     from shufflenet_deploy.zoo import NetworkOptions
 
 
@@ -75,6 +78,24 @@ class NamedModels:
             model, equals, path = text.partition("=")
             found.append(f"{self.names[model]}={path}" if equals and model in self.names else text)
         return found
+
+
+def size_of(references: Mapping[str, str], given: str | None) -> Resolution:
+    """The one size for all models: what was ``given``, the one that files state, or 224x224.
+
+    Raises:
+        UsageError: files state several.
+    """
+    from shufflenet_deploy import zoo  # noqa: PLC0415
+    from shufflenet_deploy.records import Resolution  # noqa: PLC0415
+
+    if given is not None:
+        return Resolution.parse(given)
+    stated = set(filter(None, map(zoo.declared_resolution, references.values())))
+    if len(stated) > 1:
+        sizes = ", ".join(sorted(map(str, stated)))
+        raise UsageError(f"the files state several sizes ({sizes}): choose by --resolution")
+    return next(iter(stated), Resolution(height=224, width=224))
 
 
 def _declared(references: Iterable[str]) -> list[str]:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from shufflenet_deploy.cli.checkpoints import checkpoint_of_each
 from shufflenet_deploy.cli.heartbeat import Heartbeat
 from shufflenet_deploy.cli.multi_value import ALL, PRECISIONS, listed, precisions
+from shufflenet_deploy.cli.named_models import size_of
 from shufflenet_deploy.cli.network_options import MODEL_HELP, with_network_options
 from shufflenet_deploy.cli.stdout import Column, paragraph, print_grid, print_json
 from shufflenet_deploy.errors import UsageError
@@ -57,16 +59,32 @@ def predict(  # noqa: PLR0917 - options, each passed by name
         list[str] | None,
         typer.Option("--model", "-m", help=f"{MODEL_HELP} [default: {_MODELS}]"),
     ] = None,
+    weights: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--weights",
+            "-w",
+            help="A checkpoint: FILE for the model, or NAME=FILE. [default: untrained]",
+        ),
+    ] = None,
     runtime: Annotated[
         list[str] | None,
         typer.Option(
-            "--runtime", "-r", help="native: no other is predicted yet. [default: native]"
+            "--runtime",
+            "-r",
+            help="native, or a runtime with a wheel for ARM: litert, onnxruntime, ncnn, mnn, ...."
+            " [default: native]",
         ),
     ] = None,
     precision: Annotated[
         list[str] | None, typer.Option("--precision", "-p", help=f"{PRECISIONS} [default: fp32]")
     ] = None,
-    resolution: Annotated[str, typer.Option("--resolution", help="HEIGHTxWIDTH.")] = "224x224",
+    resolution: Annotated[
+        str | None,
+        typer.Option(
+            "--resolution", help="HEIGHTxWIDTH. [default: a file's own, of other models 224x224]"
+        ),
+    ] = None,
     threads: Annotated[int, typer.Option("--threads", help="1: no other is predicted yet.")] = 1,
     profile: Annotated[bool, typer.Option("--profile", help="Also predict every layer.")] = False,
     artifacts: Annotated[Path, typer.Option(help="Folder of exported files.")] = Path("artifacts"),
@@ -92,6 +110,7 @@ def predict(  # noqa: PLR0917 - options, each passed by name
         boards=_boards(listed(board), listed(core)),
         models=listed(model or _MODELS),
         network=network,
+        weights=weights,
         runtimes=listed(runtime or "native"),
         precisions=precisions(precision or ["fp32"]),
         resolution=resolution,
@@ -135,24 +154,26 @@ def _plan(
     boards: tuple[BoardCard, ...],
     models: Sequence[str],
     network: NetworkOptions,
+    weights: list[str] | None,
     runtimes: Sequence[str],
     precisions: Sequence[str],
-    resolution: str,
+    resolution: str | None,
     profile: bool,
     recount: bool,
 ) -> Plan:
     from shufflenet_deploy import runtime as known, zoo  # noqa: I001, PLC0415
     from shufflenet_deploy.predict import Plan  # noqa: PLC0415
-    from shufflenet_deploy.records import Resolution  # noqa: PLC0415
 
+    references = zoo.references(models, network)
     for name in runtimes:
         known.get(name)
     return Plan(
         boards=boards,
-        models=tuple(zoo.references(models, network).values()),
+        models=tuple(references.values()),
+        weights=checkpoint_of_each(weights, models, references),
         runtimes=tuple(runtimes),
         precisions=tuple(precisions),
-        resolution=Resolution.parse(resolution),
+        resolution=size_of(references, resolution),
         profile=profile,
         recount=recount,
     )

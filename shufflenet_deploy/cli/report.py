@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from shufflenet_deploy.cli import history as histories
 from shufflenet_deploy.cli import preflight
 from shufflenet_deploy.cli import table as tables
 from shufflenet_deploy.cli.journal import open_journal
 from shufflenet_deploy.cli.stdout import print_json
+from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
     from shufflenet_deploy.report.html import Part
@@ -36,33 +39,68 @@ def report(  # noqa: PLR0917 - options, each passed by name
     runtime: Annotated[str | None, tables.RUNTIME] = None,
     precision: Annotated[str | None, tables.PRECISION] = None,
     resolution: Annotated[str | None, tables.RESOLUTION] = None,
+    history: Annotated[
+        bool, typer.Option("--history", help="The histories of cells instead of one suite.")
+    ] = False,
+    host: Annotated[str | None, histories.HOST] = None,
+    since: Annotated[str | None, histories.SINCE] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object about what was written.")
     ] = False,
 ) -> None:
-    """Write the speedup table with its charts and conditions as one HTML file."""
-    from shufflenet_deploy.atomic_files import write_whole  # noqa: PLC0415
-    from shufflenet_deploy.report.html import html  # noqa: PLC0415
+    """Write the speedup table with its charts and conditions as one HTML file.
 
+    With --history it shows the cells over all suites instead, and where they became slower.
+    """
+    if history and (suite != "last" or baseline is not None):
+        raise UsageError("--history is of all suites: leave --suite and --baseline out")
+    if not history and (host is not None or since is not None):
+        raise UsageError("--host and --since choose histories: add --history")
     preflight.writable_file("--out", out, "report.html")
     if plots is not None:
         preflight.writable_folder("--plots", plots)
-    built = tables.build(
-        suite=suite,
-        journal=journal,
-        baseline=baseline,
-        model=model,
-        runtime=runtime,
-        precision=precision,
-        resolution=resolution,
-    )
-    profiles, parts = tables.profiles(suite, journal), _sustained(suite, journal)
-    write_whole(out, html(built, profiles, parts))
+    if history:
+        page, charts = _histories(
+            host=host, model=model, since=since, runtime=runtime, precision=precision,
+            resolution=resolution, journal=journal,
+        )  # fmt: skip
+    else:
+        page, charts = _table(
+            suite=suite, journal=journal, baseline=baseline,
+            model=model, runtime=runtime, precision=precision, resolution=resolution,
+        )  # fmt: skip
+    _write(out, page, plots, charts, as_json=as_json)
+
+
+#: File names of images with their bytes, drawn when they are asked for.
+_Images = Iterator[tuple[str, bytes]]
+
+
+def _histories(**chosen: str | None) -> tuple[str, _Images]:
+    """The page of the histories that options ask for, and its charts."""
+    from shufflenet_deploy.report import chart_files, history_page  # noqa: PLC0415
+
+    found = histories.read(**chosen, false_alarms=histories.RATE)
+    return history_page.html(found), chart_files.images(history_page.charts(found))
+
+
+def _table(*, suite: str, journal: str | None, **chosen: str | None) -> tuple[str, _Images]:
+    """The page of one suite, or of all, and its charts."""
+    from shufflenet_deploy.report import chart_files  # noqa: PLC0415
+    from shufflenet_deploy.report.html import html  # noqa: PLC0415
+
+    built = tables.build(suite=suite, journal=journal, **chosen)
+    profiles, parts = tables.profiles(suite, journal), _parts(suite, journal)
+    return html(built, profiles, parts), chart_files.plots(built, profiles, parts)
+
+
+def _write(out: Path, page: str, plots: Path | None, charts: _Images, *, as_json: bool) -> None:
+    from shufflenet_deploy.atomic_files import write_whole  # noqa: PLC0415
+
+    write_whole(out, page)
     drawn: list[Path] = []
     if plots is not None:
-        from shufflenet_deploy.report.chart_files import plots as chart_images  # noqa: PLC0415
-
-        for name, content in list(chart_images(built, profiles, parts)):
+        for name, content in list(charts):
             write_whole(plots / name, content)
             drawn.append(plots / name)
     if as_json:
@@ -74,12 +112,18 @@ def report(  # noqa: PLR0917 - options, each passed by name
         typer.echo(f"wrote {len(drawn)} images to {plots}", err=True)
 
 
-def _sustained(suite: str, journal: str | None) -> list[Part]:
-    """The sustained measurements of a suite, each a part of the page."""
+def _parts(suite: str, journal: str | None) -> list[Part]:
+    """What was measured besides the table: at a fixed rate, and for a long time."""
     from shufflenet_deploy.cli.supplementary import newest  # noqa: PLC0415
-    from shufflenet_deploy.report.sustained import part  # noqa: PLC0415
+    from shufflenet_deploy.report import paced, sustained  # noqa: PLC0415
 
     with open_journal(journal) as book:
         chosen = None if suite == "all" else book.suite(suite).id
-        measured = [one for one in newest(book.observations(chosen)) if one.kind == "sustained"]
-    return [part(one, f"s{number}") for number, one in enumerate(measured, start=1)]
+        measured = newest(book.observations(chosen))
+        at_rates = [one for one in measured if one.kind == "paced"]
+        runs = book.runs(chosen) if at_rates else []
+    turns = [one for one in measured if one.kind == "sustained"]
+    return [
+        *paced.part(at_rates, runs),
+        *(sustained.part(one, f"s{number}") for number, one in enumerate(turns, start=1)),
+    ]

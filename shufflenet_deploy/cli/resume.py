@@ -34,7 +34,10 @@ KEPT = frozenset(
 )
 #: The same of its spec.
 KEPT_OF_SPEC = frozenset(
-    ("metric", "cpus", "warmup_runs", "warmup_secs", "min_runs", "min_secs", "max_secs")
+    (
+        *("metric", "cpus", "warmup_runs", "warmup_secs", "min_runs", "min_secs", "max_secs"),
+        *("background_load", "energy"),
+    )
 )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shufflenet_deploy.cli import completion, preflight
+from shufflenet_deploy.cli import completion, preflight, runs_export
 from shufflenet_deploy.cli.journal import JOURNAL_HELP, open_journal
+from shufflenet_deploy.cli.runs_export import STANDARD_STREAM
 from shufflenet_deploy.cli.stdout import Column, paragraph, print_grid, print_json
 from shufflenet_deploy.cli.supplementary import described, newest, summaries
 from shufflenet_deploy.errors import UsageError
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from shufflenet_deploy.journal import SuiteRow
     from shufflenet_deploy.records import Cell, Run
 
-_STANDARD_STREAM = "-"
 #: Numeric columns of ``runs show``.
 _FIGURES = ("processes", "samples", "median", "p10", "p90", "p99", "unit", "MB")
 
@@ -134,37 +133,37 @@ def export_(
         ),
     ] = None,
     out: Annotated[
-        str, typer.Option("--out", "-o", help="A .jsonl file; - is standard output.")
-    ] = _STANDARD_STREAM,
+        str,
+        typer.Option(
+            "--out",
+            "-o",
+            help="A .jsonl file for runs import, or one row per sample as .csv, .parquet or .json;"
+            " - is standard output.",
+        ),
+    ] = STANDARD_STREAM,
+    samples: Annotated[
+        bool,
+        typer.Option(
+            "--samples", help="One row per sample in JSON lines, too, in place of whole records."
+        ),
+    ] = False,
     journal: Annotated[str | None, _JOURNAL] = None,
     as_json: Annotated[
         bool,
         typer.Option("--json", help="Print one JSON object instead of lines, or about the file."),
     ] = False,
 ) -> None:
-    """Write suites, runs, observations and evaluations, raw, one JSON object per line."""
-    from shufflenet_deploy.atomic_files import replacing  # noqa: PLC0415
+    """Write what was measured, raw: whole records as JSON lines, or one row per sample.
 
-    if out != _STANDARD_STREAM:
+    Records are the suites, runs, observations and evaluations, one JSON object per line, which runs
+    import reads. Rows have all conditions as columns; see docs/samples.md.
+    """
+    form = runs_export.form_of(out, samples=samples)
+    if out != STANDARD_STREAM:
         preflight.writable_file("--out", Path(out), "runs.jsonl")
     with open_journal(journal) as book:
-        lines = book.export_lines(book.suite(suite).id if suite else None)
-        if out == _STANDARD_STREAM and as_json:
-            print_json({"records": [json.loads(line) for line in lines]})
-            return
-        if out == _STANDARD_STREAM:
-            for line in lines:
-                typer.echo(line, nl=False)
-            return
-        count = 0
-        with replacing(Path(out)) as temporary, temporary.open("w", encoding="utf-8") as stream:
-            for line in lines:
-                stream.write(line)
-                count += 1
-    if as_json:
-        print_json({"file": out, "records": count})
-    else:
-        typer.echo(f"{count} records written to {out}", err=True)
+        chosen = book.suite(suite).id if suite else None
+        runs_export.export(book, chosen, out, form, as_json=as_json)
 
 
 @runs_app.command("import")
@@ -177,7 +176,7 @@ def import_(
     from shufflenet_deploy.atomic_files import read_lines, user_path  # noqa: PLC0415
 
     with open_journal(journal) as book:
-        if file == _STANDARD_STREAM:
+        if file == STANDARD_STREAM:
             added, present = book.import_lines(read_lines(None), "standard input")
         else:
             added, present = book.import_lines(read_lines(user_path(file)), file)

@@ -7,37 +7,43 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from shufflenet_deploy.records import Cell, CrossCheck, Run, Sustained
+    from shufflenet_deploy.records import AnyObservation, Run, Sustained
     from shufflenet_deploy.stats import Interval
 
 
-def newest(observations: Sequence[Sustained | CrossCheck]) -> list[Sustained | CrossCheck]:
+def newest(observations: Sequence[AnyObservation]) -> list[AnyObservation]:
     """The last attempt of each measurement."""
-    latest: dict[tuple[str, tuple[Cell, ...]], Sustained | CrossCheck] = {}
+    latest: dict[tuple[object, ...], AnyObservation] = {}
     for one in observations:
         cells = one.cells if one.kind == "sustained" else (one.cell,)
-        key = (one.kind, cells)
+        pace = (one.rate_hz, one.process, one.target.host) if one.kind == "paced" else ()
+        key = (one.kind, cells, *pace)
         latest.pop(key, None)
         latest[key] = one
     return list(latest.values())
 
 
-def summaries(observations: Sequence[Sustained | CrossCheck], runs: Sequence[Run]) -> list[str]:
-    """One text per sustained measurement, and one for all cross-checks."""
-    from shufflenet_deploy.report import cross_check, sustained  # noqa: PLC0415
+def summaries(observations: Sequence[AnyObservation], runs: Sequence[Run]) -> list[str]:
+    """One text per sustained measurement, and one each for all paced ones and cross-checks."""
+    from shufflenet_deploy.report import cross_check, paced, sustained  # noqa: PLC0415
 
     texts = [sustained.summary(one) for one in observations if one.kind == "sustained"]
+    if at_a_rate := [one for one in observations if one.kind == "paced"]:
+        texts.insert(0, paced.summary(at_a_rate, runs))
     checks = [one for one in observations if one.kind == "cross-check"]
     return [*texts, cross_check.summary(checks, runs)] if checks else texts
 
 
-def described(one: Sustained | CrossCheck, runs: Sequence[Run]) -> dict[str, Any]:
+def described(one: AnyObservation, runs: Sequence[Run]) -> dict[str, Any]:
     """The object for ``--json``: the findings, without samples (see ``runs export``)."""
-    from shufflenet_deploy.report import cross_check  # noqa: PLC0415
+    from shufflenet_deploy.report import cross_check, paced  # noqa: PLC0415
 
     if one.kind == "cross-check":
         fields = one.model_dump(mode="json", exclude={"raw", "target", "spec"})
         return {**fields, "our_mean_ns": cross_check.mean_ns(one.cell, runs)}
+    if one.kind == "paced":
+        fields = one.model_dump(mode="json", exclude={"latency", "inference", "target", "spec"})
+        return {**fields, **paced.figures(one)}
     fields = one.model_dump(mode="json", exclude={"slices", "trace", "target", "spec"})
     return fields if one.failure is not None else {**fields, **_findings(one)}
 

@@ -42,6 +42,13 @@ RESOLUTION = typer.Option(
 )
 
 
+class By(StrEnum):
+    """The values of ``--by``."""
+
+    SETTING = "setting"
+    HOST = "host"
+
+
 class Form(StrEnum):
     """The values of ``--format``; the same as those of ``report.render.Rendering``."""
 
@@ -60,6 +67,7 @@ _FORMAT = typer.Option(
 _OUT = typer.Option(
     "--out", "-o", help="Write to this file; to a folder, every format. [default: print]"
 )
+_BY = typer.Option("--by", help="setting: a table per setting; host: models by hosts.")
 _JSON = typer.Option("--json", help="Short for --format json.")
 
 
@@ -78,10 +86,15 @@ def table(  # noqa: PLR0917 - one parameter per option
     runtime: Annotated[str | None, RUNTIME] = None,
     precision: Annotated[str | None, PRECISION] = None,
     resolution: Annotated[str | None, RESOLUTION] = None,
+    by: Annotated[By, _BY] = By.SETTING,
     as_json: Annotated[bool, _JSON] = False,
 ) -> None:
-    """Print the speedup table: models, resolutions, speedup over AlexNet, and the paper's."""
-    from shufflenet_deploy.report.render import Rendering, render, terminal  # noqa: PLC0415
+    """Print the speedup table: models, resolutions, speedup over AlexNet, and the paper's.
+
+    With --by host it shows the models by boards: which keep the paper's promise, and which models
+    change places.
+    """
+    from shufflenet_deploy.report.render import Rendering  # noqa: PLC0415
 
     if as_json and form not in (None, Form.JSON):
         raise UsageError(f"--json and --format {form} contradict each other: keep one")
@@ -91,16 +104,35 @@ def table(  # noqa: PLR0917 - one parameter per option
         suite=suite, journal=journal, baseline=baseline,
         model=model, runtime=runtime, precision=precision, resolution=resolution,
     )  # fmt: skip
+    rendered, colored = _renderers(built, by)
     if out is not None:
         from shufflenet_deploy.atomic_files import write_whole  # noqa: PLC0415
 
-        for path, rendering in targets:
-            write_whole(path, render(built, rendering))
+        for path, content in [(path, rendered(rendering)) for path, rendering in targets]:
+            write_whole(path, content)
             typer.echo(f"wrote {path}", err=True)
     elif chosen in (None, Form.TERMINAL):
-        show(lambda color: terminal(built, color=color))
+        show(colored)
     else:
-        typer.echo(render(built, Rendering(chosen)), nl=False)
+        typer.echo(rendered(Rendering(chosen)), nl=False)
+
+
+def _renderers(built: Table, by: By) -> tuple[Callable[[Rendering], str], Callable[[bool], str]]:
+    """The table in a form, and on a terminal with or without colours."""
+    from shufflenet_deploy.report import boards_render, render  # noqa: PLC0415
+    from shufflenet_deploy.report.boards import BoardTables  # noqa: PLC0415
+
+    if by is By.HOST:
+        tables = BoardTables.of(built)
+        boards_render.check(tables)
+        return (
+            lambda form: boards_render.render(tables, form),
+            lambda color: boards_render.terminal(tables, color=color),
+        )
+    return (
+        lambda form: render.render(built, form),
+        lambda color: render.terminal(built, color=color),
+    )
 
 
 def build(
@@ -155,7 +187,8 @@ def profiles(suite: str, journal: str | None) -> list[Breakdown]:
 
     with open_journal(journal) as book:
         chosen = None if suite == "all" else book.suite(suite).id
-        return profile.of_suite(book.profiles(chosen), book.runs(chosen))
+        profiled = book.profiles(chosen)
+        return profile.of_suite(profiled, book.runs(chosen)) if profiled else []
 
 
 def read(suite: str, journal: str | None) -> tuple[list[Run], str]:

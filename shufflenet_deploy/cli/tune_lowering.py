@@ -171,7 +171,9 @@ def _measuring(
 ) -> Callable[[str, Suite], Sequence[Run]]:
     """Measures the missing cells of a suite of the search."""
     import shufflenet_deploy.bench as benches  # noqa: PLC0415
-    from shufflenet_deploy.export import ExportRequest, export  # noqa: PLC0415
+    from shufflenet_deploy.export import ExportRequest, ExportSession, export  # noqa: PLC0415
+
+    session = ExportSession()
 
     def measure(name: str, suite: Suite) -> Sequence[Run]:
         def artifact_of(cell: Cell) -> Artifact:
@@ -184,7 +186,7 @@ def _measuring(
                 **cell.options,
                 "weights": suite.weights_of(cell),
             }
-            return export(ExportRequest.model_validate(fields))
+            return export(ExportRequest.model_validate(fields), session=session)
 
         suite_id = f"{search}-{name}"
         for _ in benches.run(suite, target, book, artifact_of, show, suite_id=suite_id):

@@ -43,6 +43,8 @@ def compute(arithmetic: Requantization, op: Op[PixelView], read: Read, before: _
             found = _scattered(op.walk, _combined(arithmetic, op, one, two), before)
         case ir.ReduceElements():
             found = _scattered(op.walk, _reduced(arithmetic, op, read(op.source)), before)
+        case ir.NormalizeElements():
+            found = _normalized(arithmetic, op, read(op.source), before)
         case ir.Softmax():
             found = _softmax(arithmetic, op, read(op.source), before)
         case _:
@@ -131,6 +133,23 @@ def _reduced(arithmetic: Requantization, op: ir.ReduceElements, value: _Whole) -
         return np.asarray(elements.max(axes))
     total = elements.sum(axes) + op.start
     return as_byte(arithmetic, scaled(arithmetic, total, op.multiplier[0], op.shift))
+
+
+def _normalized(
+    arithmetic: Requantization, op: ir.NormalizeElements, value: _Whole, before: _Whole
+) -> _Whole:
+    elements = _gathered(op.walk, 0, value, op.over)
+    axes = tuple(range(-len(op.over), 0))
+    count = int(np.prod(elements.shape[-len(op.over) :]))
+    total = elements.sum(axes, keepdims=True)
+    spread = count * (elements**2).sum(axes, keepdims=True) - total**2
+    root = np.sqrt(spread.astype(np.float64) + op.epsilon)
+    factor = np.floor(2.0**ir.ROOT_BITS / root + 0.5).astype(np.int64)
+    less = ir.ROOT_BITS - ir.NORMAL_BITS
+    normal = ((count * elements - total) * factor + (1 << less >> 1)) >> less
+    at = _indices(op.walk.starts[1], (*op.walk.loops, *op.over), 1)[2]
+    found = (normal * op.scale[at] + op.shift[at]) >> op.bits
+    return _scattered(op.walk, as_byte(arithmetic, saturated_16(found)), before, op.over)
 
 
 def _softmax(arithmetic: Requantization, op: ir.Softmax, value: _Whole, before: _Whole) -> _Whole:

@@ -3,7 +3,6 @@
 fp32 and fp16::
 
     expand_transposed_convolutions  graph      one convolution for each phase of the output
-    clips_as_activations            graph      [0, inf] and [0, 6] are those of ReLUs
     fold_depthwise_bias             graph      a depthwise bias moves into the next pointwise layer
     sink_activation_below_maxpool   graph      activations after the max pool, on fewer pixels
     lower_fp                        -> ir      layer by layer; buffers, fusion, tiling
@@ -12,8 +11,12 @@ fp32 and fp16::
 int8::
 
     expand_transposed_convolutions  graph      each becomes a convolution for each output phase
+    sink_lookup_below_maxpool       graph      lookups of activations after the max pool
     corrected                       graph      biases absorb the mean error of rounded weights
     lower_int8                      -> ir      layer by layer; buffers, fusion, requantization
+
+Passes of fp32 that int8 does not have would save no instruction there: a depthwise bias is what its
+accumulators start from, and ReLU and ReLU6 are bounds of the bytes that are stored anyway.
 
 Memory planning, register blocking and the parallel schedule follow while kernels are emitted.
 """
@@ -28,9 +31,11 @@ from shufflenet_deploy.codegen.ir.planar import PlanarProgram
 from shufflenet_deploy.codegen.lower.fp import lower as lower_fp
 from shufflenet_deploy.codegen.lower.int8 import lower as lower_int8
 from shufflenet_deploy.codegen.passes import bias_to_clamp
-from shufflenet_deploy.codegen.passes.clips import clips_as_activations
 from shufflenet_deploy.codegen.passes.fold_depthwise_bias import fold_depthwise_bias
-from shufflenet_deploy.codegen.passes.sink_activation import sink_activation_below_maxpool
+from shufflenet_deploy.codegen.passes.sink_activation import (
+    sink_activation_below_maxpool,
+    sink_lookup_below_maxpool,
+)
 from shufflenet_deploy.codegen.passes.transposed_convolution import expand_transposed_convolutions
 from shufflenet_deploy.network.graph import Graph
 from shufflenet_deploy.network.quantization.ranges import Ranges, corrected, with_parts
@@ -40,12 +45,15 @@ ProgramPass = Callable[[PlanarProgram, CpuTarget], None]
 
 FP_GRAPH_PASSES: tuple[GraphPass, ...] = (
     expand_transposed_convolutions,
-    clips_as_activations,
     fold_depthwise_bias,
     sink_activation_below_maxpool,
 )
 FP_PROGRAM_PASSES: tuple[ProgramPass, ...] = (bias_to_clamp.run,)
-INT8_GRAPH_PASSES: tuple[Callable[[Graph, Ranges], Graph], ...] = (corrected,)
+INT8_GRAPH_PASSES: tuple[GraphPass, ...] = (
+    expand_transposed_convolutions,
+    sink_lookup_below_maxpool,
+)
+INT8_RANGE_PASSES: tuple[Callable[[Graph, Ranges], Graph], ...] = (corrected,)
 
 
 def fp_program(graph: Graph, cpu: CpuTarget) -> PlanarProgram:
@@ -68,8 +76,9 @@ def int8_program(graph: Graph, ranges: Ranges, arithmetic: Requantization) -> In
     Raises:
         ExportError: a layer that there is no int8 code for; the message names it.
     """
-    graph = expand_transposed_convolutions(graph)
-    ranges = with_parts(ranges, graph)
     for graph_pass in INT8_GRAPH_PASSES:
-        graph = graph_pass(graph, ranges)
+        graph = graph_pass(graph)
+    ranges = with_parts(ranges, graph)
+    for range_pass in INT8_RANGE_PASSES:
+        graph = range_pass(graph, ranges)
     return lower_int8(graph, ranges, arithmetic)

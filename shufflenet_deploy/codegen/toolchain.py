@@ -99,6 +99,30 @@ def compile_c(
     return out
 
 
+def compile_cpp(source: Path, out: Path, *, arch: str, options: tuple[str, ...] = ()) -> Path:
+    """Compile a C++ source to a library for 64-bit Linux, linked to nothing.
+
+    Whoever loads it has loaded what it calls. ``arch`` is ``aarch64`` or ``x86_64``; the library
+    runs with glibc 2.27 and newer. Only zig will do: it brings the C++ headers of every machine.
+
+    Raises:
+        ExportError: zig is not installed, or the compiler failed.
+    """
+    if not importlib.util.find_spec("ziglang"):
+        raise ExportError(f"no C++ compiler for {arch}: pip install ziglang brings one")
+    zig = (sys.executable, "-m", "ziglang")
+    crossing = ("-target", f"{arch}-linux-gnu.2.27")
+    plain = ("-std=c++17", "-O2", "-fPIC", "-fno-exceptions", "-fno-rtti", "-fvisibility=hidden")
+    with tempfile.TemporaryDirectory(prefix="native-") as made, replacing(out) as temporary:
+        folder = Path(made)
+        compiling = [*zig, "c++", *crossing, *plain, "-fno-sanitize=all", *options]
+        _run([*compiling, "-c", str(source), "-o", "one.o"], folder, source.stem)
+        linking = [*zig, "cc", *crossing, "-shared", "-nostdlib", "-s", "one.o"]
+        _run([*linking, "-o", str(temporary)], folder, source.stem)
+        temporary.chmod(0o755)
+    return out
+
+
 def copy_harness(folder: Path) -> None:
     """Copy the C that measures a network, of which ``HARNESS_SOURCES`` are compiled."""
     for path in sorted(_HARNESS.glob("*.[ch]")):

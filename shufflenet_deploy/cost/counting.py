@@ -19,7 +19,7 @@ from shufflenet_deploy.cost.cache import Circumstances, CountCache
 from shufflenet_deploy.cost.operator_profile import profile
 from shufflenet_deploy.cost.protocol import PROTOCOL, SPEC, count_one
 from shufflenet_deploy.errors import BoardError, DeployError, UsageError
-from shufflenet_deploy.export import export
+from shufflenet_deploy.export import ExportSession, export
 from shufflenet_deploy.export.precisions import resolve
 from shufflenet_deploy.export.request import ExportRequest
 from shufflenet_deploy.export.shortfall import explained
@@ -47,13 +47,15 @@ _RUNTIMES = ("onnxruntime", "litert")
 class Plan(Record):
     """Cells to count.
 
-    ``models`` are names or paths of cards; ``runtimes`` may have versions: ``onnxruntime==1.32.0``.
-    ``profile`` also profiles inferences by operator. Of ``precisions``, ``all`` stands for every
-    one of a runtime on a CPU. ``recount`` counts anew what was counted before and has not changed.
+    ``models`` are names or paths of cards, ``weights`` the checkpoints of some by their names;
+    ``runtimes`` may have versions: ``onnxruntime==1.32.0``. ``profile`` also profiles inferences by
+    operator. Of ``precisions``, ``all`` stands for every one of a runtime on a CPU. ``recount``
+    counts anew what was counted before and has not changed.
     """
 
     cpus: tuple[str, ...] = ("cortex-a72", "cortex-a76")
     models: tuple[str, ...] = _MODELS
+    weights: dict[str, Path] = Field(default_factory=dict)
     runtimes: tuple[str, ...] = _RUNTIMES
     precisions: AskedPrecisions = (ALL,)
     resolution: ResolutionText = Field(default=Resolution(height=224, width=224))
@@ -172,6 +174,7 @@ def _requests(plan: Plan, out: Path) -> Iterator[_CountRequest]:
         ):
             request = ExportRequest(
                 model=reference,
+                weights=plan.weights.get(model),
                 format=chosen.formats[0],
                 precision=precision,
                 resolution=plan.resolution,
@@ -185,14 +188,14 @@ def _export(
     files: Sequence[_File], parts: Sequence[Future[Result]], on_stage: Callable[[str], None]
 ) -> list[str]:
     """Make the files, in the order in which the boards wait for them; a line for each problem."""
-    problems = []
+    problems, session = [], ExportSession()
     for wanted, made in ((file.wanted, file.made) for file in files):
         for part in parts:
             if part.done():
                 part.result()  # Raises what ended a board: without it there is nothing to export.
         on_stage(f"exporting {wanted.title}")
         try:
-            artifact = export(wanted.request)
+            artifact = export(wanted.request, session=session)
         except UsageError:
             raise
         except DeployError as error:

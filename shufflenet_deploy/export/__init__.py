@@ -26,6 +26,7 @@ from shufflenet_deploy.export.request import (
     named,
     normalised,
 )
+from shufflenet_deploy.export.session import ExportSession
 from shufflenet_deploy.records import Artifact
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ __all__ = [
     "NOTE",
     "UP_TO_DATE",
     "ExportRequest",
+    "ExportSession",
     "Tolerances",
     "compare_layers",
     "export",
@@ -49,12 +51,18 @@ make_callable(__name__)
 UP_TO_DATE = "up to date"
 
 
-def export(request: ExportRequest, *, on_stage: Callable[[str], None] | None = None) -> Artifact:
+def export(
+    request: ExportRequest,
+    *,
+    session: ExportSession | None = None,
+    on_stage: Callable[[str], None] | None = None,
+) -> Artifact:
     """Export the file that ``request`` describes, or find it in its folder.
 
     A file that fails validation is kept: ``artifact.parity.passed`` is False then.
     Files of other weights or of another int8 recipe have other names, and stay. ``on_stage`` is
-    called with a message for each step. Where the packages that make files are not installed, a
+    called with a message for each step. Exports that pass one ``session`` share the model and what
+    was made of it. Where the packages that make files are not installed, a
     file that was brought here with its manifest is taken as it is.
 
     Raises:
@@ -82,7 +90,9 @@ def export(request: ExportRequest, *, on_stage: Callable[[str], None] | None = N
     from shufflenet_deploy.export.pipeline import build_artifact  # noqa: PLC0415
 
     source = zoo.sized(request.model, request.resolution)
-    return build_artifact(resolved, source, chosen, key, report)
+    return build_artifact(
+        resolved, source, chosen, key, session=session or ExportSession(), on_stage=report
+    )
 
 
 def _digest_of(network: str, weights: str) -> str:

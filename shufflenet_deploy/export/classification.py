@@ -5,6 +5,8 @@ A check by eye: the same steps as ``docs/deploying.md`` describes for apps.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +16,14 @@ from shufflenet_deploy.export import formats, image_set, manifest, metadata
 from shufflenet_deploy.export.file_format import FileFormat
 from shufflenet_deploy.network.graph import FloatArray
 from shufflenet_deploy.network.metadata import Metadata
-from shufflenet_deploy.records import Record, Resolution
+from shufflenet_deploy.records import Record, Resolution, TensorSpec
 from shufflenet_deploy.zoo import Preprocessing
 
 #: Version of ``Classification``; raised when a field changes its meaning or goes away.
 SCHEMA_VERSION = 1
+
+#: Batch and classes.
+_LOGITS_AXES = 2
 
 
 class Guess(Record):
@@ -115,10 +120,26 @@ def _of_manifest(path: Path) -> Metadata | None:
 
 
 def _run(path: Path, kind: FileFormat, tensor: FloatArray) -> FloatArray:
-    """The logits ``(classes,)`` for an input ``(1, 3, H, W)``."""
+    """The logits ``(classes,)`` for an input ``(1, 3, H, W)``; of several outputs the first.
+
+    Raises:
+        UsageError: it is no vector.
+        ExportError: the file cannot be run here.
+    """
     try:
-        return kind.load(path).run(tensor).ravel()
+        file = kind.load(path)
+        values = file.run(tensor)
     except (ExportError, ValueError, RuntimeError) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         named = reason.startswith(str(path))
         raise ExportError(reason if named else f"{path} cannot be run here: {reason}") from error
+    return _first(path, values, file.outputs)
+
+
+def _first(path: Path, values: FloatArray, outputs: Sequence[TensorSpec]) -> FloatArray:
+    """The first of outputs that come one behind the other."""
+    shape = outputs[0].shape
+    if len(shape) != _LOGITS_AXES:
+        kind = "x".join(map(str, shape))
+        raise UsageError(f"the first output of {path} is of {kind} and tells no classes")
+    return values.ravel()[: math.prod(shape)]

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 
 class FileFormat(ABC):
-    """A file format; its files end in ``.NAME``."""
+    """A file format; its files end in ``.NAME`` unless ``ending`` says otherwise."""
 
-    #: As ``--fmt`` and records name it, and the ending of its files.
+    #: As ``--fmt`` and records name it.
     name: ClassVar[str]
     #: As prose names it.
     title: ClassVar[str]
@@ -46,6 +46,11 @@ class FileFormat(ABC):
     shows_layers: ClassVar[bool] = False
     #: What each precision can be lowered to, plainest first; see ``lowering_names``.
     lowerings: ClassVar[Mapping[Precision, tuple[str, ...]]] = {}
+
+    @property
+    def ending(self) -> str:
+        """The ending of its files, without the dot."""
+        return self.name
 
     # --- requests, names and keys ---------------------------------------------------------------
 
@@ -126,8 +131,8 @@ class FileFormat(ABC):
     # --- files that are there ---------------------------------------------------------------------
 
     @abstractmethod
-    def recognises(self, start: bytes) -> bool:
-        """True for a file of this format, by its first ``formats.HEAD_BYTES`` bytes."""
+    def recognises(self, start: bytes, end: bytes) -> bool:
+        """True for a file of this format, by its first and last ``formats.MARK_BYTES`` bytes."""
 
     @abstractmethod
     def load(self, path: Path) -> ExportedFile:

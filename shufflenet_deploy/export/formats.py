@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import os
 from collections.abc import Iterable
 from functools import cache
 from importlib import metadata
@@ -19,7 +20,7 @@ from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.export.file_format import FileFormat
 
 __all__ = [
-    "HEAD_BYTES",
+    "MARK_BYTES",
     "FileFormat",
     "distribution_versions",
     "every",
@@ -28,8 +29,8 @@ __all__ = [
     "names",
 ]
 
-#: So many bytes at the start of a file identify its format.
-HEAD_BYTES = 64
+#: So many bytes at the start and at the end of a file identify its format.
+MARK_BYTES = 64
 
 
 @cache
@@ -59,17 +60,19 @@ def every() -> tuple[FileFormat, ...]:
 
 
 def kind_of(path: Path) -> FileFormat:
-    """The format of a file, by its first bytes; ONNX has no mark, so it is what remains.
+    """The format of a file, by its bytes; ONNX has no mark, so it is what remains.
 
     Raises:
         UsageError: it cannot be read.
     """
     try:
         with path.open("rb") as stream:
-            start = stream.read(HEAD_BYTES)
+            start = stream.read(MARK_BYTES)
+            stream.seek(max(0, stream.seek(0, os.SEEK_END) - MARK_BYTES))
+            end = stream.read(MARK_BYTES)
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    return next((one for one in every() if one.recognises(start)), get("onnx"))
+    return next((one for one in every() if one.recognises(start, end)), get("onnx"))
 
 
 def distribution_versions(names: Iterable[str]) -> dict[str, str]:

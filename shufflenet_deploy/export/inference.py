@@ -6,17 +6,19 @@ depend on how many there are.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import nn
 
-from shufflenet_deploy.export import formats, parity
+from shufflenet_deploy.export import formats
 from shufflenet_deploy.export.parity import FloatArray
+from shufflenet_deploy.network.frontends import recording
 from shufflenet_deploy.records import Artifact
 from shufflenet_deploy.zoo.model import Model
 
-#: From one image ``(1, 3, H, W)`` to its logits ``(classes,)``.
+#: From one image ``(1, 3, H, W)`` to its logits ``(classes,)``, the first of several outputs.
 Network = Callable[[FloatArray], FloatArray]
 
 
@@ -25,7 +27,9 @@ def of_module(module: nn.Module) -> Network:
     torch.set_num_threads(1)
 
     def infer(image: FloatArray) -> FloatArray:
-        logits: FloatArray = parity.expected(module, [image])[0].ravel()
+        with torch.inference_mode():
+            first, *_ = recording.outputs(module(torch.from_numpy(image)))
+        logits: FloatArray = first.numpy().ravel()
         return logits
 
     return infer
@@ -41,8 +45,10 @@ def of_file(artifact: Artifact, model: Model) -> Network:
     """
     file = formats.get(artifact.format).of_artifact(artifact, model)
 
+    classes = math.prod(file.outputs[0].shape)
+
     def infer(image: FloatArray) -> FloatArray:
-        logits: FloatArray = file.run(image).ravel()
+        logits: FloatArray = file.run(image).ravel()[:classes]
         return logits
 
     return infer

@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,9 @@ from shufflenet_deploy.errors import ExportError, UsageError
 
 _INSTALL_SECS = 1800
 _CONVERT_SECS = 1200
+
+#: The line of an exception in a traceback.
+_RAISED = re.compile(r"[\w.]+(Error|Exception)\b: ")
 
 #: What a worker leaves in the folder that it is given.
 CONVERTED = "converted"
@@ -96,10 +100,10 @@ class IsolatedConverter:
         command = [str(prepared.python), "-I", "-B", str(self.worker)]
         command.append(json.dumps({**order, "out": str(out)}))
         late = f"{self.name} did not finish within {_CONVERT_SECS} s; {self.advice}"
-        done = _finished(command, _CONVERT_SECS, late, cwd=folder, env=_offline(folder))
+        done = _finished(command, _CONVERT_SECS, late, cwd=folder, env=offline(folder))
         made = out / CONVERTED
         if done.returncode != 0 or not made.is_file():
-            raise ExportError(f"{self.name} failed: {_last_line(done.stderr or done.stdout)}")
+            raise ExportError(f"{self.name} failed: {last_line(done.stderr or done.stdout)}")
         return made
 
     def install(self, prepared: Environment, on_stage: Callable[[str], None]) -> None:
@@ -139,7 +143,7 @@ class IsolatedConverter:
         done = _finished(command, _INSTALL_SECS, late)
         if done.returncode != 0:
             raise ExportError(
-                f"cannot install {self.name}: {_last_line(done.stderr)}; {self.advice}"
+                f"cannot install {self.name}: {last_line(done.stderr)}; {self.advice}"
             )
 
 
@@ -181,7 +185,7 @@ def _alone(folder: Path) -> Iterator[None]:
         yield
 
 
-def _offline(folder: Path) -> dict[str, str]:
+def offline(folder: Path) -> dict[str, str]:
     """Variables for the worker: no network, no GPU, no chatter, no traces in the user's home."""
     nowhere = "http://127.0.0.1:9"
     return {
@@ -194,6 +198,8 @@ def _offline(folder: Path) -> dict[str, str]:
     }
 
 
-def _last_line(text: str) -> str:
+def last_line(text: str) -> str:
+    """What a failed program said: its last exception, or else the last thing it printed."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "it printed nothing"
+    raised = [line for line in lines if _RAISED.match(line)]
+    return raised[-1] if raised else lines[-1] if lines else "it printed nothing"

@@ -1,8 +1,4 @@
-"""The making of one file: what its writer is given, and what several formats start from.
-
-The last graph ranges and the last ONNX model are kept, since the files of one command mostly share
-them.
-"""
+"""The making of one file: what its writer is given, and what several formats start from."""
 
 from __future__ import annotations
 
@@ -15,11 +11,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from shufflenet_deploy.export.image_set import Batches
 from shufflenet_deploy.export.image_set import load_image_set as shipped_images
 from shufflenet_deploy.export.request import ExportRequest
+from shufflenet_deploy.export.session import ExportSession
 from shufflenet_deploy.network.frontends.torch import trace
 from shufflenet_deploy.network.graph import Graph
 from shufflenet_deploy.network.graph_module import GraphModule
 from shufflenet_deploy.network.metadata import Metadata
-from shufflenet_deploy.network.quantization import calibration
 from shufflenet_deploy.network.quantization.cross_layer_equalization import equalized
 from shufflenet_deploy.network.quantization.ranges import Ranges
 from shufflenet_deploy.records import Precision, Recipe, Resolution
@@ -43,6 +39,7 @@ class Job:
     images: Batches
     path: Path
     metadata: Metadata
+    session: ExportSession
     report: OnStage
 
     def prepared(self) -> Graph:
@@ -94,37 +91,14 @@ def prepared(model: Model, resolution: Resolution, recipe: Recipe) -> Graph:
     return equalized(graph, Batches(shipped, model.preprocessing, resolution))
 
 
-_last_onnx: list[tuple[Model, Resolution, onnx.ModelProto]] = []
-
-
-def plain_onnx(model: Model, resolution: Resolution) -> onnx.ModelProto:
-    """The fp32 ONNX model; the last one is kept, since int8 and onnx2tf start from it too."""
-    import copy  # noqa: PLC0415
-
-    from shufflenet_deploy.export.onnx import fp32  # noqa: PLC0415
-
-    if not _last_onnx or _last_onnx[0][0] is not model or _last_onnx[0][1] != resolution:
-        converted = fp32.convert(model.module, resolution, channels=model.channels)
-        _last_onnx[:] = [(model, resolution, converted)]
-    return copy.deepcopy(_last_onnx[0][2])
-
-
-_last_ranges: list[tuple[Model, Resolution, object, Ranges]] = []
+def plain_onnx(job: Job) -> onnx.ModelProto:
+    """The fp32 ONNX model, which the caller may change."""
+    return job.session.onnx(job.model, job.request.resolution)
 
 
 def ranges_of(job: Job, graph: Graph) -> Ranges:
-    """The calibrated graph; the last one is kept, since every lowering and format shares it."""
-    recipe = job.recipe
-    known = (
-        job.model,
-        job.request.resolution,
-        (job.images.stamps(), recipe.method, recipe.equalised),
-    )
-    if not _last_ranges or _last_ranges[0][:3] != known:
-        job.report(job.calibrating())
-        ranges = calibration.calibrate(graph, job.images, recipe.method)
-        _last_ranges[:] = [(*known, ranges)]
-    return _last_ranges[0][3]
+    """The calibrated ranges of the graph that the recipe quantises."""
+    return job.session.ranges(job, graph)
 
 
 def known_ranges(job: Job, graph: Graph) -> Ranges | None:

@@ -29,7 +29,7 @@ from shufflenet_deploy.records import (
 
 def endings() -> tuple[str, ...]:
     """The endings of files that can be measured so."""
-    return tuple(f".{one.name}" for one in formats.every() if one.is_measured_as_is)
+    return tuple(f".{one.ending}" for one in formats.every() if one.is_measured_as_is)
 
 
 #: Sizes of the axis that holds the colours of an image.
@@ -49,7 +49,7 @@ def describe(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> MeasuredFile:
         )
     wanted = tuple(sorted(shapes.items()))
     found = _inspected(path, wanted)
-    if found.format != path.suffix.removeprefix("."):
+    if formats.get(found.format).ending != path.suffix.removeprefix("."):
         raise UsageError(f"--file {path} holds {found.format}, whatever its name ends in")
     for spec in found.inputs:
         if 0 in spec.shape:

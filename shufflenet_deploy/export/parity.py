@@ -32,10 +32,11 @@ _EXACT_DB = 200.0
 def expected(module: nn.Module, images: Sequence[FloatArray]) -> list[FloatArray]:
     """The module's logits ``(1, classes)`` for each image; several outputs as ``joined``."""
     import torch  # noqa: PLC0415
-    from torch.utils import _pytree  # noqa: PLC0415
+
+    from shufflenet_deploy.network.frontends import recording  # noqa: PLC0415
 
     with torch.inference_mode():
-        results = [_pytree.tree_leaves(module(torch.from_numpy(image))) for image in images]
+        results = [recording.outputs(module(torch.from_numpy(image))) for image in images]
     return [joined([one.numpy() for one in outputs]) for outputs in results]
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import lru_cache
-from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from shufflenet_deploy import zoo
 from shufflenet_deploy.atomic_files import replacing, sha256_file
@@ -18,16 +16,20 @@ from shufflenet_deploy.export.job import Job, OnStage, Written, prepared
 from shufflenet_deploy.export.layer_sqnr import LayerFidelity
 from shufflenet_deploy.export.metadata import class_names, metadata_of
 from shufflenet_deploy.export.request import NOTE, ExportRequest, options, tool_versions
+from shufflenet_deploy.export.session import ExportSession
 from shufflenet_deploy.export.validation import Validator
 from shufflenet_deploy.network.graph import Graph
 from shufflenet_deploy.records import Artifact, CalibrationInfo, Parity, Precision, Recipe
 
-if TYPE_CHECKING:
-    from shufflenet_deploy.zoo.model import Model
-
 
 def build_artifact(
-    request: ExportRequest, source: str, images: ImageSet, key: str, on_stage: OnStage
+    request: ExportRequest,
+    source: str,
+    images: ImageSet,
+    key: str,
+    *,
+    session: ExportSession,
+    on_stage: OnStage,
 ) -> Artifact:
     """Make the file of ``request`` and its manifest, whether or not they exist.
 
@@ -38,7 +40,7 @@ def build_artifact(
         ExportError: the model cannot be converted.
     """
     on_stage("loading weights")
-    model = _model(source, request.weights, request.seed, request.head)
+    model = session.model(source, weights=request.weights, seed=request.seed, head=request.head)
     for note in model.notes:
         on_stage(f"{NOTE}{note}")
     complexity = zoo.complexity(
@@ -66,6 +68,7 @@ def build_artifact(
                 class_names=names,
                 head=request.head,
             ),
+            session=session,
             report=on_stage,
         )
         builder = _ArtifactBuilder(job, validator)
@@ -192,9 +195,3 @@ class _ArtifactBuilder:
 
     def _graph(self, recipe: Recipe) -> Graph:
         return prepared(self._job.model, self._job.request.resolution, recipe)
-
-
-@lru_cache(maxsize=1)
-def _model(name: str, weights: Path | None, seed: int, head: str) -> Model:
-    """The files of one command mostly share their model; it is loaded once for all of them."""
-    return zoo.load(name, weights=weights, seed=seed, head=head)

@@ -168,7 +168,7 @@ class ExportRequest(Record):
         if self.recipe_digest:
             parts.append(self.recipe_digest)
         stem = "-".join(parts)
-        return self.out.expanduser().absolute() / f"{stem}.{self.format}"
+        return self.out.expanduser().absolute() / f"{stem}.{formats.get(self.format).ending}"
 
 
 def normalised(request: ExportRequest, architecture: Architecture) -> ExportRequest:

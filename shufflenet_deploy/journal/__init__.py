@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from shufflenet_deploy.journal.cells import MeasuredCell
 from shufflenet_deploy.journal.lines import Exported, parse_lines
-from shufflenet_deploy.journal.rows import SuiteRow
 from shufflenet_deploy.journal.store import (
     JOURNAL_VARIABLE,
     LAST,
@@ -11,12 +11,14 @@ from shufflenet_deploy.journal.store import (
     OnDamaged,
     default_location,
 )
+from shufflenet_deploy.journal.suites import SuiteRow
 
 __all__ = [
     "JOURNAL_VARIABLE",
     "LAST",
     "Exported",
     "Journal",
+    "MeasuredCell",
     "OnDamaged",
     "SuiteRow",
     "default_location",

@@ -10,21 +10,20 @@ from pydantic import Field, TypeAdapter, ValidationError
 from shufflenet_deploy.bounded import parse_json
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.records import (
-    CrossCheck,
+    AnyObservation,
     Evaluation,
     Run,
     SuiteNote,
-    Sustained,
     first_problem,
 )
 
 Parsed = TypeVar("Parsed")
 
 #: Record of one line of an exported journal. Only runs have no ``kind`` field.
-Exported = Run | Sustained | CrossCheck | Evaluation | SuiteNote
+Exported = Run | AnyObservation | Evaluation | SuiteNote
 
-_of_a_kind: TypeAdapter[Sustained | CrossCheck | Evaluation | SuiteNote] = TypeAdapter(
-    Annotated[Sustained | CrossCheck | Evaluation | SuiteNote, Field(discriminator="kind")]
+_of_a_kind: TypeAdapter[AnyObservation | Evaluation | SuiteNote] = TypeAdapter(
+    Annotated[AnyObservation | Evaluation | SuiteNote, Field(discriminator="kind")]
 )
 
 

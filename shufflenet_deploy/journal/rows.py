@@ -1,69 +1,59 @@
-"""Rows of the journal's tables: records to columns, and the summary row of a suite."""
+"""Rows of the journal's tables: records to columns."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from shufflenet_deploy.bounded import Moment, Name, Text
 from shufflenet_deploy.journal import schema
+from shufflenet_deploy.journal.cells import MeasuredCell
 from shufflenet_deploy.records import (
+    AnyObservation,
     CrossCheck,
     Evaluation,
-    Metric,
-    Record,
+    Paced,
     Run,
     SuiteNote,
     Sustained,
 )
 
+_Item = TypeVar("_Item")
 
-class SuiteRow(Record):
-    """One suite of the journal. ``definition`` is what ``bench --resume`` needs, "" without one.
-
-    Of a suite that was ``imported``, ``host`` comes from a file: nothing connects there unasked.
-    """
-
-    id: Name
-    name: Name
-    host: Name
-    created_at: Moment
-    metrics: tuple[Metric, ...]
-    measurements: int
-    failures: int
-    definition: Text
-    imported: bool = False
+#: Rows or keys that one statement takes: databases limit its parameters.
+_BATCH = 500
 
 
-def suite_row(suite: Any, counted: Any, note: Any) -> SuiteRow:
-    """One row of ``Journal.suites``.
+def batches(items: Sequence[_Item]) -> Iterator[Sequence[_Item]]:
+    """Parts of a list as long as one statement can take."""
+    for start in range(0, len(items), _BATCH):
+        yield items[start : start + _BATCH]
 
-    Args:
-        suite: its id.
-        counted: its id, first start, host, measurements, failures, least and greatest metric; None
-            where there are no runs.
-        note: its row of the table of suites; None for one that was imported without.
 
-    Raises:
-        ValidationError: a column holds what none of ours does.
-    """
-    _, first_at, host, measurements, failures, *metrics = counted or ("", "", "", 0, 0)
-    return SuiteRow.model_validate(
-        {
-            "id": suite,
-            "name": note.name if note else suite,
-            "host": note.host if note else host,
-            "created_at": note.created_at if note else first_at,
-            "metrics": tuple(dict.fromkeys(sorted(metrics, key=str))),
-            "measurements": measurements,
-            "failures": failures,
-            "definition": note.definition if note else "",
-            "imported": note.imported if note else True,
-        }
-    )
+def present(connection: sa.Connection, column: sa.Column[str], keys: Sequence[str]) -> set[str]:
+    """Those of some keys that a column holds."""
+    found: set[str] = set()
+    for batch in batches(keys):
+        found |= set(connection.scalars(sa.select(column).where(column.in_(batch))))
+    return found
+
+
+def note_cells(connection: sa.Connection, runs: Sequence[Run]) -> None:
+    """Add the cells of runs that the journal does not know yet."""
+    cells = {cell.key: cell.row for cell in map(MeasuredCell.of, runs)}
+    known = present(connection, schema.cells.c.id, [*cells])
+    if new := [row for key, row in cells.items() if key not in known]:
+        connection.execute(schema.cells.insert(), new)
+
+
+def forget_cells(connection: sa.Connection, keys: Sequence[str]) -> None:
+    """Remove those of some cells that no run is of any more."""
+    table = schema.cells
+    left = sa.exists().where(schema.runs.c.cell == table.c.id)
+    for batch in batches(keys):
+        connection.execute(table.delete().where(table.c.id.in_(batch), ~left))
 
 
 def run_row(run: Run) -> dict[str, Any]:
@@ -83,10 +73,11 @@ def run_row(run: Run) -> dict[str, Any]:
         "process": run.process,
         "artifact_sha256": run.artifact.sha256 if run.artifact else None,
         "record": run.model_dump_json(),
+        "cell": MeasuredCell.of(run).key,
     }
 
 
-def observation_row(observation: Sustained | CrossCheck) -> dict[str, Any]:
+def observation_row(observation: AnyObservation) -> dict[str, Any]:
     """Columns of a supplementary measurement, its JSON among them."""
     return {
         "id": observation.id,
@@ -118,6 +109,6 @@ def note_row(note: SuiteNote) -> dict[str, Any]:
 TABLES: tuple[tuple[sa.Table, Callable[[Any], dict[str, Any]], tuple[type, ...]], ...] = (
     (schema.suites, note_row, (SuiteNote,)),
     (schema.runs, run_row, (Run,)),
-    (schema.observations, observation_row, (Sustained, CrossCheck)),
+    (schema.observations, observation_row, (Sustained, CrossCheck, Paced)),
     (schema.evaluations, evaluation_row, (Evaluation,)),
 )

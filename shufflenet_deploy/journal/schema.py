@@ -14,6 +14,7 @@ from sqlalchemy.dialects import mysql
 
 from shufflenet_deploy.bounded import integer, parse_json
 from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.journal.cells import cell_of_record
 
 #: Holds the schema version.
 about = sa.Table(
@@ -42,7 +43,7 @@ runs = sa.Table(
     _tables,
     sa.Column("sequence", sa.Integer, primary_key=True, autoincrement=True),
     sa.Column("id", sa.String(64), nullable=False, unique=True),
-    sa.Column("suite", sa.String(128), nullable=False, index=True),
+    sa.Column("suite", sa.String(128), nullable=False),
     sa.Column("started_at", sa.String(40), nullable=False),
     sa.Column("host", sa.Text, nullable=False),
     sa.Column("kind", sa.String(16), nullable=False),
@@ -54,6 +55,19 @@ runs = sa.Table(
     sa.Column("threads", sa.Integer, nullable=False),
     sa.Column("process", sa.Integer, nullable=False),
     sa.Column("artifact_sha256", sa.String(64), nullable=True),
+    sa.Column("record", sa.Text, nullable=False),
+    # The key of ``cells``; none where a damaged run of an older version tells no cell.
+    sa.Column("cell", sa.String(32), nullable=True),
+    # All that a list of suites says, so that it reads no runs.
+    sa.Index("ix_runs_listed", "suite", "kind", "metric", "started_at"),
+    sa.Index("ix_runs_cell", "cell", "sequence"),
+)
+
+#: Every cell that has runs, by its key.
+cells = sa.Table(
+    "cells",
+    _tables,
+    sa.Column("id", sa.String(32), primary_key=True),
     sa.Column("record", sa.Text, nullable=False),
 )
 
@@ -250,6 +264,40 @@ def _tell_imported(connection: sa.Connection) -> None:
     connection.exec_driver_sql("ALTER TABLE suites ADD COLUMN imported INTEGER NOT NULL DEFAULT 0")
 
 
+def _index_runs(connection: sa.Connection) -> None:
+    """To version 6: runs are found by cell, and suites are listed without reading runs."""
+    runs = sa.table("runs", *map(sa.column, ("sequence", "record", "cell")))
+    known = sa.Table(
+        "cells",
+        sa.MetaData(),
+        sa.Column("id", sa.String(32), primary_key=True),
+        sa.Column("record", sa.Text().with_variant(mysql.LONGTEXT(), "mysql"), nullable=False),
+    )
+    known.create(connection)
+    connection.exec_driver_sql("ALTER TABLE runs ADD COLUMN cell VARCHAR(32)")
+    found: set[str] = set()
+    last = 0
+    after = sa.select(runs.c.sequence, runs.c.record).order_by(runs.c.sequence).limit(500)
+    while rows := connection.execute(after.where(runs.c.sequence > last)).all():
+        last = rows[-1].sequence
+        members: dict[str, list[int]] = {}
+        for row in rows:
+            cell = cell_of_record(row.record)
+            if cell is None:
+                continue
+            members.setdefault(cell.key, []).append(row.sequence)
+            if cell.key not in found:
+                found.add(cell.key)
+                connection.execute(known.insert().values(**cell.row))
+        for key, numbers in members.items():
+            connection.execute(runs.update().where(runs.c.sequence.in_(numbers)).values(cell=key))
+    connection.execute(sa.schema.DropIndex(_index("ix_runs_suite", "runs", "suite")))
+    connection.exec_driver_sql(
+        "CREATE INDEX ix_runs_listed ON runs (suite, kind, metric, started_at)"
+    )
+    connection.exec_driver_sql("CREATE INDEX ix_runs_cell ON runs (cell, sequence)")
+
+
 #: Step N brings a journal from schema N to N + 1.
 STEPS: tuple[Callable[[sa.Connection], None], ...] = (
     _create_tables,
@@ -257,4 +305,5 @@ STEPS: tuple[Callable[[sa.Connection], None], ...] = (
     _add_observations,
     _add_evaluations,
     _tell_imported,
+    _index_runs,
 )

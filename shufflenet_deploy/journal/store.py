@@ -8,6 +8,7 @@ one counts when runs are read (see ``attempts``); the others stay.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -20,26 +21,28 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from sqlalchemy import exc
 
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.journal import schema
+from shufflenet_deploy.journal import schema, suites
+from shufflenet_deploy.journal.cells import MeasuredCell
 from shufflenet_deploy.journal.database import locate
 from shufflenet_deploy.journal.engine import create_engine, prepare_file
 from shufflenet_deploy.journal.lines import Parsed, parse_lines, parsed
 from shufflenet_deploy.journal.rows import (
     TABLES,
-    SuiteRow,
     evaluation_row,
+    forget_cells,
+    note_cells,
     observation_row,
+    present,
     run_row,
-    suite_row,
 )
+from shufflenet_deploy.journal.suites import SuiteRow
 from shufflenet_deploy.printing import first_line
 from shufflenet_deploy.records import (
-    CrossCheck,
+    AnyObservation,
     Evaluation,
     Observation,
     Run,
     SuiteNote,
-    Sustained,
     first_problem,
     last_attempts,
 )
@@ -50,6 +53,8 @@ JOURNAL_VARIABLE = "SHUFFLENET_DEPLOY_JOURNAL"
 
 #: Placeholder for the newest suite, where a suite is asked for.
 LAST = "last"
+#: So many suites are named where several fit.
+_SHOWN_SUITES = 4
 
 #: The kind of runs that are stored next to the measurements.
 _PROFILE = "profile"
@@ -57,7 +62,10 @@ _PROFILE = "profile"
 #: Any number, the same in every version: a journal has one writer at a time.
 _WRITER_LOCK = 0x53484644
 
-_observation: TypeAdapter[Sustained | CrossCheck] = TypeAdapter(Observation)
+#: Rows that are held while records are read: a run may have ten thousand samples.
+_ROWS_AT_A_TIME = 32
+
+_observation: TypeAdapter[AnyObservation] = TypeAdapter(Observation)
 
 #: Callback for each row that cannot be read, with one line that names it.
 OnDamaged = Callable[[str], object]
@@ -144,9 +152,10 @@ class Journal:
     def append(self, run: Run) -> None:
         """Add one run; it is on disk when this returns."""
         with self._writing() as connection:
+            note_cells(connection, [run])
             connection.execute(schema.runs.insert().values(**run_row(run)))
 
-    def observe(self, observation: Sustained | CrossCheck) -> None:
+    def observe(self, observation: AnyObservation) -> None:
         """Add a supplementary measurement; it is on disk when this returns."""
         with self._writing() as connection:
             connection.execute(schema.observations.insert().values(**observation_row(observation)))
@@ -172,11 +181,14 @@ class Journal:
 
     def delete(self, suite: str) -> int:
         """Remove a suite with all that was measured; returns how many runs there were."""
-        observations = schema.observations
+        observations, runs = schema.observations, schema.runs
+        cells = sa.select(runs.c.cell).where(runs.c.suite == suite).distinct()
         with self._writing() as connection:
+            keys = [key for key in connection.scalars(cells) if key is not None]
             connection.execute(observations.delete().where(observations.c.suite == suite))
             connection.execute(schema.suites.delete().where(schema.suites.c.id == suite))
-            gone = connection.execute(schema.runs.delete().where(schema.runs.c.suite == suite))
+            gone = connection.execute(runs.delete().where(runs.c.suite == suite))
+            forget_cells(connection, keys)
             return gone.rowcount
 
     def import_lines(self, lines: Iterable[str], source: str) -> tuple[int, int]:
@@ -192,14 +204,12 @@ class Journal:
         added = 0
         with self._writing() as connection:
             for table, row_of, kinds in TABLES:
-                present = set(connection.scalars(sa.select(table.c.id)))
-                new = [
-                    row_of(record)
-                    for record in incoming.values()
-                    if isinstance(record, kinds) and record.id not in present
-                ]
+                records = {one.id: one for one in incoming.values() if isinstance(one, kinds)}
+                known = present(connection, table.c.id, [*records])
+                new = [record for name, record in records.items() if name not in known]
+                note_cells(connection, [one for one in new if isinstance(one, Run)])
                 if new:
-                    connection.execute(table.insert(), new)
+                    connection.execute(table.insert(), [row_of(record) for record in new])
                 added += len(new)
         return added, len(incoming) - added
 
@@ -212,71 +222,68 @@ class Journal:
             suite: a suite's id, or None for all suites.
             every: also the attempts that do not count; see ``attempts``.
         """
-        runs = self._stored(schema.runs.c.kind != _PROFILE, suite)
+        runs = self._runs(schema.runs.c.kind != _PROFILE, suite)
         return runs if every else attempts.counted(runs)
 
     def profiles(self, suite: str | None = None, *, every: bool = False) -> list[Run]:
         """Runs that profile, which ``runs`` leaves out; the last of each cell."""
-        runs = self._stored(schema.runs.c.kind == _PROFILE, suite)
+        runs = self._runs(schema.runs.c.kind == _PROFILE, suite)
         return runs if every else last_attempts(runs)
 
-    def _stored(self, which: sa.ColumnElement[bool], suite: str | None) -> list[Run]:
-        return self._records(schema.runs, Run.model_validate_json, suite, which)
+    def _runs(self, which: sa.ColumnElement[bool], suite: str | None) -> list[Run]:
+        chosen = [which, *_of_suite(schema.runs, suite)]
+        return self._records(schema.runs, Run.model_validate_json, *chosen)
 
-    def observations(self, suite: str | None = None) -> list[Sustained | CrossCheck]:
+    def observations(self, suite: str | None = None) -> list[AnyObservation]:
         """Supplementary measurements in the order they were made, of one suite or all."""
-        return self._records(schema.observations, _observation.validate_json, suite)
+        table = schema.observations
+        return self._records(table, _observation.validate_json, *_of_suite(table, suite))
 
     def evaluations(self) -> list[Evaluation]:
         """Every evaluation, oldest first."""
-        return self._records(schema.evaluations, Evaluation.model_validate_json, None)
+        return self._records(schema.evaluations, Evaluation.model_validate_json)
+
+    def each_run(self, suite: str | None = None, *, quiet: bool = False) -> Iterator[Run]:
+        """Every attempt that measured or failed, in the order they were made, read one by one.
+
+        ``quiet`` does not call ``on_damaged``: for the first of two readings.
+        """
+        chosen = [schema.runs.c.kind != _PROFILE, *_of_suite(schema.runs, suite)]
+        return self._each(schema.runs, Run.model_validate_json, *chosen, quiet=quiet)
 
     def _records(
+        self, table: sa.Table, parse: Callable[[str], Parsed], *which: sa.ColumnElement[bool]
+    ) -> list[Parsed]:
+        return list(self._each(table, parse, *which))
+
+    def _each(
         self,
         table: sa.Table,
         parse: Callable[[str], Parsed],
-        suite: str | None,
-        which: sa.ColumnElement[bool] | None = None,
-    ) -> list[Parsed]:
+        *which: sa.ColumnElement[bool],
+        quiet: bool = False,
+    ) -> Iterator[Parsed]:
         """Valid records of a table, oldest first; ``on_damaged`` is called for the others."""
-        query = sa.select(table.c.sequence, table.c.record).order_by(table.c.sequence)
-        if suite is not None:
-            query = query.where(table.c.suite == suite)
-        if which is not None:
-            query = query.where(which)
+        (key,) = table.primary_key.columns
+        # A few rows at a time: the samples of a whole journal need not fit in memory.
+        query = sa.select(key, table.c.record).where(*which).order_by(key)
+        query = query.execution_options(yield_per=_ROWS_AT_A_TIME)
         with self._translated(), self._engine.connect() as connection:
-            rows = list(connection.execute(query))
-        found = []
-        for sequence, record in rows:
-            where = f"{self.location}, {table.name} row {sequence}"
-            try:
-                found.append(parsed(parse, record, where))
-            except UsageError as error:
-                self._on_damaged(f"{error}; shufflenet-deploy runs delete removes its suite")
-        return found
+            for number, record in connection.execute(query):
+                where = f"{self.location}, {table.name} row {number}"
+                try:
+                    found = parsed(parse, record, where)
+                except UsageError as error:
+                    if not quiet:
+                        hint = "shufflenet-deploy runs delete removes its suite"
+                        self._on_damaged(f"{error}; {hint}")
+                    continue
+                yield found
 
     def suites(self) -> list[SuiteRow]:
         """Every suite with runs or a definition, newest first."""
-        counts = sa.select(
-            schema.runs.c.suite,
-            sa.func.min(schema.runs.c.started_at),
-            sa.func.min(schema.runs.c.host),
-            sa.func.sum(sa.case((schema.runs.c.kind == "measurement", 1), else_=0)),
-            sa.func.sum(sa.case((schema.runs.c.kind == "failure", 1), else_=0)),
-            sa.func.min(schema.runs.c.metric),
-            sa.func.max(schema.runs.c.metric),
-        ).group_by(schema.runs.c.suite)
         with self._translated(), self._engine.connect() as connection:
-            counted = {row[0]: row for row in connection.execute(counts)}
-            noted = {row.id: row for row in connection.execute(sa.select(schema.suites))}
-        rows = []
-        for suite in counted.keys() | noted.keys():
-            try:
-                rows.append(suite_row(suite, counted.get(suite), noted.get(suite)))
-            except ValidationError as error:
-                self._on_damaged(
-                    f"{self.location}, suite {first_line(repr(suite), 80)}: {first_problem(error)}"
-                )
+            rows = list(suites.rows(connection, self._tell_damage))
         return sorted(rows, key=lambda row: (row.created_at, row.id), reverse=True)
 
     def suite(self, name: str = LAST) -> SuiteRow:
@@ -285,20 +292,43 @@ class Journal:
         Raises:
             UsageError: none or several fit.
         """
-        rows = self.suites()
-        if not rows:
-            raise UsageError(f"the journal {self.location} is empty: run bench first")
-        if name == LAST:
-            return rows[0]
-        fitting = [row for row in rows if row.id == name] or [
-            row for row in rows if row.id.startswith(name)
-        ]
-        if len(fitting) == 1:
-            return fitting[0]
-        if fitting:
-            ids = ", ".join(row.id for row in fitting[:4])
+        with self._translated(), self._engine.connect() as connection:
+            known = suites.ids(connection)
+            if name == LAST:
+                fitting = known
+            else:
+                fitting = [one for one in known if one == name] or [
+                    one for one in known if isinstance(one, str) and one.startswith(name)
+                ]
+            readable = (
+                row for one in fitting for row in suites.rows(connection, self._tell_damage, [one])
+            )
+            found = list(itertools.islice(readable, 1 if name == LAST else _SHOWN_SUITES))
+        if len(found) == 1:
+            return found[0]
+        if found:
+            ids = ", ".join(row.id for row in found)
             raise UsageError(f"'{name}' fits several suites: {ids}; write more of the name")
+        if name == LAST or not known:
+            raise UsageError(f"the journal {self.location} is empty: run bench first")
         raise UsageError(f"no suite '{name}' in {self.location}; see: shufflenet-deploy runs list")
+
+    def cells(self) -> list[MeasuredCell]:
+        """Every cell that has runs, on each of its hosts, in no order."""
+        return self._records(schema.cells, MeasuredCell.model_validate_json)
+
+    def runs_of(self, cell: MeasuredCell, *, since: datetime | None = None) -> list[Run]:
+        """Every attempt at a cell in all suites, in the order they were made.
+
+        Args:
+            cell: one of ``cells``.
+            since: a time with a zone; runs that started before are left out.
+        """
+        runs = schema.runs
+        which = [runs.c.kind != _PROFILE, runs.c.cell == cell.key]
+        if since is not None:
+            which.append(runs.c.started_at >= since.astimezone(UTC).isoformat())
+        return self._records(runs, Run.model_validate_json, *which)
 
     def export_lines(self, suite: str | None = None) -> Iterator[str]:
         """All that is known of a suite, or of all suites, as one JSON object per line.
@@ -349,6 +379,9 @@ class Journal:
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_WRITER_LOCK})")
             yield connection
 
+    def _tell_damage(self, problem: str) -> None:
+        self._on_damaged(f"{self.location}, {problem}")
+
     @contextlib.contextmanager
     def _translated(self) -> Iterator[None]:
         try:
@@ -365,6 +398,10 @@ class Journal:
             raise
         except Exception as error:  # drivers raise TypeError, ValueError and their own
             raise self._where.unusable(error) from error
+
+
+def _of_suite(table: sa.Table, suite: str | None) -> list[sa.ColumnElement[bool]]:
+    return [] if suite is None else [table.c.suite == suite]
 
 
 def _refuse(problem: str) -> None:

@@ -274,6 +274,29 @@ class LocalResponseNorm(Layer):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Normalize(Layer):
+    """Layer, group or instance norm: ``(x - mean) / sqrt(variance + epsilon) * scale + shift``.
+
+    Mean and variance are those of all elements that differ along ``axes`` only. With several
+    ``groups`` the first axis is so many parts, each normalised by itself over all axes. ``scale``
+    and ``shift`` have as many axes as the value, each of its size or 1.
+    """
+
+    axes: tuple[int, ...]
+    epsilon: float
+    scale: FloatArray
+    shift: FloatArray
+    groups: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Power(Layer):
+    """``x`` to the power of a constant; 0.5 is the square root."""
+
+    exponent: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Elementwise(Layer):
     """An activation that could not be merged into the layer before it."""
 

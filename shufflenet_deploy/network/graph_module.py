@@ -24,6 +24,7 @@ from shufflenet_deploy.network.graph import (
     Graph,
     Layer,
     LeakyRelu,
+    Normalize,
     Pool,
     PoolKind,
     Resize,
@@ -182,6 +183,21 @@ class _LeakyRelu(nn.Module):
         return functional.prelu(x, self.weight)
 
 
+class _Normalize(nn.Module):
+    """A norm, whose scale and shift are its weight and bias."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, layer: Normalize) -> None:
+        super().__init__()
+        self.layer = layer
+        _set(self, weight=layer.scale, bias=layer.shift)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return interpreter.normalize(self.layer, x, self.weight, self.bias)
+
+
 class _Arithmetic(nn.Module):
     """An operation with a constant, which is a buffer."""
 
@@ -292,5 +308,6 @@ _WITH_ARRAYS: dict[type[Layer], Callable[..., nn.Module]] = {
     ConvTranspose: _ConvTranspose,
     Dense: _Dense,
     LeakyRelu: _LeakyRelu,
+    Normalize: _Normalize,
     Arithmetic: _Arithmetic,
 }

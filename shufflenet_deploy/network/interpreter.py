@@ -36,11 +36,13 @@ from shufflenet_deploy.network.graph import (
     LeakyRelu,
     LocalResponseNorm,
     Multiply,
+    Normalize,
     Pad,
     PadMode,
     Permute,
     Pool,
     PoolKind,
+    Power,
     Reduce,
     ReduceKind,
     Reshape,
@@ -248,6 +250,29 @@ def _response_norm(layer: LocalResponseNorm, x: torch.Tensor) -> torch.Tensor:
     return functional.local_response_norm(x, layer.size, layer.alpha, layer.beta, layer.k)
 
 
+def _normalize(layer: Normalize, x: torch.Tensor) -> torch.Tensor:
+    scale, shift = (torch.from_numpy(one) for one in (layer.scale, layer.shift))
+    return normalize(layer, x, scale, shift)
+
+
+def normalize(
+    layer: Normalize, x: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor
+) -> torch.Tensor:
+    """A layer, group or instance norm with these arrays as its scale and shift."""
+    grid, axes = x, [1 + axis for axis in layer.axes]
+    if layer.groups > 1:
+        grid, axes = x.reshape(x.shape[0], layer.groups, -1), [2]
+    variance, mean = torch.var_mean(grid, axes, correction=0, keepdim=True)
+    normal = (grid - mean) / torch.sqrt(variance + layer.epsilon)
+    return normal.reshape(x.shape) * scale + shift
+
+
+def _power(layer: Power, x: torch.Tensor) -> torch.Tensor:
+    if layer.exponent == 0.5:
+        return torch.sqrt(x)
+    return torch.rsqrt(x) if layer.exponent == -0.5 else torch.pow(x, layer.exponent)
+
+
 def _same(_: Elementwise, x: torch.Tensor) -> torch.Tensor:
     return x
 
@@ -273,6 +298,8 @@ _LAYERS: dict[type[Layer], Callable[..., torch.Tensor]] = {
     SpaceToDepth: _space_to_depth,
     Shuffle: _shuffle,
     LocalResponseNorm: _response_norm,
+    Normalize: _normalize,
+    Power: _power,
     Elementwise: _same,
     LeakyRelu: _leaky_relu,
     Elu: _elu,

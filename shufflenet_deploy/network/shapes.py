@@ -27,6 +27,7 @@ from shufflenet_deploy.network.graph import (
     LeakyRelu,
     LocalResponseNorm,
     Multiply,
+    Normalize,
     Pad,
     Pair,
     Permute,
@@ -251,6 +252,19 @@ def _response_norm(layer: LocalResponseNorm, x: Shape) -> Shape:
     return _map(x)
 
 
+def _normalize(layer: Normalize, x: Shape) -> Shape:
+    axes = {_axis(axis, x) for axis in layer.axes}
+    if not axes or len(axes) != len(layer.axes):
+        raise ValueError(f"normalises {_text(x)} over the axes {layer.axes}")
+    if layer.groups != 1 and (layer.groups < 1 or len(axes) < len(x) or x[0] % layer.groups):
+        raise ValueError(f"normalises {_text(x)} in {layer.groups} groups")
+    for array in (layer.scale, layer.shift):
+        pairs = zip(array.shape, x, strict=False)
+        if array.ndim != len(x) or any(one not in {1, size} for one, size in pairs):
+            raise ValueError(f"scales {_text(x)} by {_text(array.shape)}")
+    return x
+
+
 def _leaky_relu(layer: LeakyRelu, x: Shape) -> Shape:
     if layer.slope.shape not in {(1,), x[:1]}:
         raise ValueError(f"has slopes of {_text(layer.slope.shape)} for {_text(x)}")
@@ -297,6 +311,7 @@ _RULES: dict[type[Layer], Callable[..., Any]] = {
     SpaceToDepth: _space_to_depth,
     Shuffle: _shuffle,
     LocalResponseNorm: _response_norm,
+    Normalize: _normalize,
     Elementwise: _same,
     LeakyRelu: _leaky_relu,
     Reduce: _reduce,

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from shufflenet_deploy import runtime, zoo
 from shufflenet_deploy.errors import DeployError, UsageError
-from shufflenet_deploy.export import export
+from shufflenet_deploy.export import ExportSession, export
 from shufflenet_deploy.export.precisions import resolve
 from shufflenet_deploy.export.request import ExportRequest
 from shufflenet_deploy.export.shortfall import explained
@@ -101,13 +101,14 @@ class Prediction(Record):
 
 
 class Plan(Record):
-    """What to predict. ``models`` are names, or paths of cards.
+    """What to predict. ``models`` are names, or paths of cards; ``weights`` are by their names.
 
     ``recount`` runs again what was counted before and has not changed.
     """
 
     boards: tuple[BoardCard, ...] = Field(min_length=1)
     models: tuple[str, ...]
+    weights: dict[str, Path] = Field(default_factory=dict)
     runtimes: tuple[str, ...] = ("native",)
     precisions: AskedPrecisions = (Precision.FP32,)
     resolution: ResolutionText = Field(default=Resolution(height=224, width=224))
@@ -149,15 +150,23 @@ def predict(plan: Plan, *, out: Path, on_stage: Callable[[str], None]) -> Result
         UsageError: the plan names something that does not exist, or a program is not installed.
         DeployError: the plugin cannot be compiled.
     """
+    others = [name for name in plan.runtimes if not runtime.get(name).standalone]
+    if plan.profile and others:
+        raise UsageError(f"--profile takes native programs apart: leave {', '.join(others)} out")
     jobs = list(_jobs(plan))
     on_stage("preparing QEMU's plugin")
-    qemu = emulator()
+    qemu, session = emulator(), ExportSession()
     found: list[Prediction] = []
     problems = []
     for number, job in enumerate(jobs, start=1):
         prefix = f"[{number}/{len(jobs)}] "
         try:
-            found += _predicted(plan, job, qemu, out, lambda text, p=prefix: on_stage(p + text))  # type: ignore[misc]
+
+            def report(text: str, prefix: str = prefix) -> None:
+                on_stage(prefix + text)
+
+            artifact = _exported(plan, job, out, session, report)
+            found += _predicted(plan, job, qemu, artifact, report)
         except UsageError:
             raise
         except DeployError as error:
@@ -188,9 +197,8 @@ def _jobs(plan: Plan) -> Iterator[_Job]:
 
 
 def _predicted(
-    plan: Plan, job: _Job, qemu: Emulator, out: Path, on_stage: Callable[[str], None]
+    plan: Plan, job: _Job, qemu: Emulator, artifact: Artifact, on_stage: Callable[[str], None]
 ) -> list[Prediction]:
-    artifact = _exported(plan, job, out, on_stage)
     core = job.boards[0].model
     execution, version = _execution(job, artifact, on_stage)
     hierarchies = [board.caches for board in job.boards]
@@ -218,11 +226,14 @@ def _execution(
     return userland.execution(artifact, chosen, on_stage=on_stage)
 
 
-def _exported(plan: Plan, job: _Job, out: Path, on_stage: Callable[[str], None]) -> Artifact:
+def _exported(
+    plan: Plan, job: _Job, out: Path, session: ExportSession, on_stage: Callable[[str], None]
+) -> Artifact:
     chosen = runtime.get(job.runtime)
     machine = {"machine": job.boards[0].model.machine} if chosen.standalone else {}
     request = ExportRequest(
         model=job.reference,
+        weights=plan.weights.get(job.model),
         format=chosen.formats[0],
         precision=job.precision,
         resolution=plan.resolution,
@@ -230,7 +241,7 @@ def _exported(plan: Plan, job: _Job, out: Path, on_stage: Callable[[str], None])
         **machine,
     )
     on_stage(f"exporting {job.title}")
-    artifact = export(request)
+    artifact = export(request, session=session)
     if not artifact.parity.passed:
         on_stage(f"{artifact.path.name} failed validation: {explained(artifact)}")
     return artifact

@@ -18,8 +18,9 @@ from shufflenet_deploy.atomic_files import resource, sha256_file
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.predict.counting import Execution
 from shufflenet_deploy.predict.plugin import cache_folder
-from shufflenet_deploy.records import Artifact, BenchmarkSpec, TargetFacts
+from shufflenet_deploy.records import Artifact, BenchmarkSpec, RuntimeSpec, TargetFacts
 from shufflenet_deploy.runtime import Runtime
+from shufflenet_deploy.runtime.agent_file import FILE_NAME, agent_sha256, write_agent
 from shufflenet_deploy.target import wheels
 
 _PYTHON = "3.11"
@@ -30,17 +31,16 @@ _PACKAGES = (
     *("liblzma5", "libbz2-1.0", "libssl3", "libuuid1"),
     *(f"python{_PYTHON}-minimal", f"libpython{_PYTHON}-minimal", f"libpython{_PYTHON}-stdlib"),
 )
-_AGENT = "agent.py"
 _SITE = "site"
 _SYSTEM = "system"
-#: The agent makes two inferences before it samples: they agree, the next fills the caches, and the
-#: last counts.
-_SPEC = BenchmarkSpec(
-    warmup_runs=0, warmup_secs=0, min_runs=2, min_secs=0, max_secs=86400, threads=1, processes=1
-)
+#: What runs there, and the system call (``getppid``) that it makes before and after an inference:
+#: Python itself reads the clock at every turn.
+_DRIVER = "counted_inferences.py"
+_MARKER = 173
+_SPEC = BenchmarkSpec(threads=1)
 #: Hashes decide the order of sets, and no byte code is written into folders that are kept.
 _ENVIRONMENT = {
-    "PYTHONPATH": _SITE,
+    "PYTHONPATH": f"{FILE_NAME}:{_SITE}",
     "PYTHONHASHSEED": "0",
     "PYTHONDONTWRITEBYTECODE": "1",
 }
@@ -60,18 +60,36 @@ def execution(
     payload = runtime.payload(_facts())
     system = _system(on_stage)
     site = _site(payload.requirements, on_stage)
-    agent = resource("device_scripts", _AGENT)
+    agent, identity = _agent()
+    driver = resource("device_scripts", _DRIVER)
     model = f"model{artifact.path.suffix}"
     interpreter = (f"{_SYSTEM}/usr/bin/python{_PYTHON}", "-S")
     counted = Execution(
         title=f"{artifact.path.name} in {runtime.name}",
-        argv=runtime.command(python=interpreter, agent=_AGENT, model=model, spec=_SPEC),
-        files={_SYSTEM: system, _SITE: site, _AGENT: agent, model: artifact.path},
-        sha256=f"{artifact.sha256} {sha256_file(agent)} {site.name} {system.name}",
+        argv=(*interpreter, _DRIVER, RuntimeSpec.parse(runtime.name).name, model),
+        files={
+            _SYSTEM: system,
+            _SITE: site,
+            FILE_NAME: agent,
+            _DRIVER: driver,
+            model: artifact.path,
+        },
+        sha256=" ".join((artifact.sha256, identity, sha256_file(driver), site.name, system.name)),
+        marker=_MARKER,
         environment={**runtime.environment(_SPEC), **payload.env, **_ENVIRONMENT},
         root=system,
     )
     return counted, payload.requirements[0].partition("==")[2]
+
+
+def _agent() -> tuple[Path, str]:
+    """The agent's file among what is kept, and its sha256."""
+    identity = agent_sha256()
+    folder = cache_folder("agents") / identity[:16]
+    if not (folder / FILE_NAME).exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_agent(folder)
+    return folder / FILE_NAME, identity
 
 
 def _facts() -> TargetFacts:

@@ -11,6 +11,7 @@ from shufflenet_deploy.records.artifacts import (
     Attempt,
     CalibrationInfo,
     CalibrationMethod,
+    Delegation,
     InputShape,
     MeasuredFile,
     Parity,
@@ -35,6 +36,7 @@ from shufflenet_deploy.records.basics import (
     SuiteId,
     first_problem,
 )
+from shufflenet_deploy.records.energy import NO_SENSOR, EnergyTrace, SensorTrace
 from shufflenet_deploy.records.evaluations import (
     ContingencyTable,
     Evaluation,
@@ -42,9 +44,12 @@ from shufflenet_deploy.records.evaluations import (
     TopKCounts,
 )
 from shufflenet_deploy.records.observations import (
+    MAX_RATE_HZ,
     Aggregate,
+    AnyObservation,
     CrossCheck,
     Observation,
+    Paced,
     Sustained,
     TracePoint,
     TurnSamples,
@@ -75,8 +80,11 @@ from shufflenet_deploy.records.targets import (
 __all__ = [
     "ALL",
     "MAX_PIXELS",
+    "MAX_RATE_HZ",
+    "NO_SENSOR",
     "SCHEDULE",
     "Aggregate",
+    "AnyObservation",
     "Artifact",
     "AskedPrecisions",
     "Attempt",
@@ -88,6 +96,8 @@ __all__ = [
     "ContingencyTable",
     "Core",
     "CrossCheck",
+    "Delegation",
+    "EnergyTrace",
     "Evaluation",
     "Failure",
     "FailureKind",
@@ -101,6 +111,7 @@ __all__ = [
     "Metric",
     "Observation",
     "OperatorTiming",
+    "Paced",
     "Parity",
     "Precision",
     "Profile",
@@ -111,6 +122,7 @@ __all__ = [
     "Run",
     "RunId",
     "RuntimeSpec",
+    "SensorTrace",
     "Sha256",
     "SuiteId",
     "SuiteNote",

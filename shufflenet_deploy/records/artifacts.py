@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from shufflenet_deploy.bounded import Int, Moment, Name, Size, Text
+from shufflenet_deploy.bounded import Count, Int, Moment, Name, Size, Text
 from shufflenet_deploy.records.basics import Format, Precision, Record, ResolutionText, Sha256
 
 
@@ -21,6 +21,34 @@ class TensorSpec(Record):
     dtype: Text
     scale: float | None = None
     zero_point: Int | None = None
+
+
+class Delegation(Record):
+    """How many operators of a file a delegate or provider took, and those that it left.
+
+    ``taken`` operators, as the delegate counts them, lie in ``parts`` that it runs one at a time;
+    ``left`` are the others by name, which the runtime computes by itself.
+    """
+
+    name: Text
+    parts: Count
+    taken: Count
+    left: dict[Text, Count] = Field(default_factory=dict)
+
+    @property
+    def left_count(self) -> int:
+        """How many operators it left."""
+        return sum(self.left.values())
+
+    @property
+    def text(self) -> str:
+        """Such as ``XNNPACK took 176 operators in 4 parts and left 3 (3 avg_pool2d.out)``."""
+        parts = "" if self.parts == 1 else f" in {self.parts} parts"
+        took = f"{self.name} took {self.taken} operators{parts}"
+        if not self.left:
+            return f"{took} and left none"
+        names = ", ".join(f"{count} {name}" for name, count in self.left.items())
+        return f"{took} and left {self.left_count} ({names})"
 
 
 class WeightsKind(StrEnum):

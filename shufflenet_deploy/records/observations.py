@@ -20,8 +20,12 @@ from shufflenet_deploy.bounded import (
     Text,
 )
 from shufflenet_deploy.records.basics import Record, RunId, SuiteId
+from shufflenet_deploy.records.energy import EnergyTrace
 from shufflenet_deploy.records.runs import BenchmarkSpec, Cell, Failure
-from shufflenet_deploy.records.targets import TargetFacts
+from shufflenet_deploy.records.targets import Conditions, TargetFacts
+
+#: More inferences per second than any clock here tells apart.
+MAX_RATE_HZ = 1e6
 
 
 class TurnSamples(Record):
@@ -104,5 +108,46 @@ class CrossCheck(Record):
     raw: Text = ""
 
 
+class Paced(Record):
+    """One process of one cell that inferred at a fixed rate, as images of a camera arrive.
+
+    ``latency`` is the time in ns from each arrival to its result, ``inference`` the share of it
+    that the runtime's call took; both are in the order of the arrivals. None is dropped: one that
+    comes while another is computed waits. ``artifact`` is the file's sha256.
+    """
+
+    kind: Literal["paced"] = "paced"
+    id: RunId
+    suite: SuiteId
+    started_at: Moment
+    process: Count
+    cell: Cell
+    artifact: Text
+    rate_hz: float = Field(gt=0, le=MAX_RATE_HZ)
+    runtime_version: Name | None = None
+    target: TargetFacts
+    spec: BenchmarkSpec
+    before: Conditions | None = None
+    after: Conditions | None = None
+    latency: tuple[Sample, ...] = ()
+    inference: tuple[Sample, ...] = ()
+    others_busy_cores: float | None = None
+    background_busy_cores: float | None = None
+    energy: EnergyTrace | None = None
+    failure: Failure | None = None
+    tool: JsonObject = Field(default_factory=dict)
+
+    @property
+    def period_ns(self) -> float:
+        """Time between two arrivals: the deadline of each."""
+        return 1e9 / self.rate_hz
+
+    @property
+    def missed(self) -> int:
+        """Results that came after the next arrival."""
+        return sum(one > self.period_ns for one in self.latency)
+
+
 #: Supplementary measurement of a suite.
-Observation = Annotated[Sustained | CrossCheck, Field(discriminator="kind")]
+AnyObservation = Sustained | CrossCheck | Paced
+Observation = Annotated[AnyObservation, Field(discriminator="kind")]

@@ -21,7 +21,7 @@ from shufflenet_deploy.bounded import (
     Span,
     Text,
 )
-from shufflenet_deploy.records.artifacts import Artifact, InputShape
+from shufflenet_deploy.records.artifacts import Artifact, Delegation, InputShape
 from shufflenet_deploy.records.basics import (
     Format,
     Metric,
@@ -32,16 +32,22 @@ from shufflenet_deploy.records.basics import (
     RuntimeSpec,
     SuiteId,
 )
+from shufflenet_deploy.records.energy import EnergyTrace
 from shufflenet_deploy.records.profiles import Profile
 from shufflenet_deploy.records.targets import Conditions, TargetFacts
+
+#: The most busy processes beside a measurement.
+MAX_BACKGROUND = 512
 
 
 class BenchmarkSpec(Record):
     """Protocol of one process: warm-up and sampling each end when *both* limits are met.
 
     ``max_secs`` bounds the sampling phase. ``cpus`` is the affinity mask, None for the target's
-    own choice; ``shapes`` are those of inputs that a file leaves open. ``processes`` and
-    ``cooldown_secs`` concern the schedule of a suite.
+    own choice; ``shapes`` are those of inputs that a file leaves open. So many processes of
+    ``background_load`` keep the target busy meanwhile. With ``energy`` the target's sensors of
+    power and energy are read beside the process, and when it is idle before and after.
+    ``processes`` and ``cooldown_secs`` concern the schedule of a suite.
     """
 
     metric: Metric = Metric.LATENCY
@@ -54,6 +60,8 @@ class BenchmarkSpec(Record):
     threads: int = Field(default=1, ge=1, le=MAX_COUNT)
     cpus: tuple[Count, ...] | None = None
     shapes: tuple[InputShape, ...] = ()
+    background_load: int = Field(default=0, ge=0, le=MAX_BACKGROUND)
+    energy: bool = False
     cooldown_secs: float = Field(default=0.0, ge=0, le=MAX_SECS)
     timeout_secs: float = Field(default=300.0, gt=0, le=MAX_SECS)
 
@@ -77,8 +85,12 @@ class Measurement(Record):
 
     ``load``, ``first`` and ``warmup`` are in the same unit and never mixed with ``samples``.
     ``peak_rss_bytes`` is the largest resident size of the process, of which Python and numpy had
-    taken ``idle_rss_bytes`` before the runtime was loaded. ``others_busy_cores`` is how many cores
-    other programs kept busy while sampling, on average.
+    taken ``idle_rss_bytes`` before the runtime was loaded. ``arena_bytes`` is what the runtime
+    reserved for activations, None where it does not say. ``others_busy_cores`` is how many cores
+    other programs kept busy while sampling, on average, ``background_busy_cores`` how many the
+    background load of the protocol did. ``energy`` has what sensors read meanwhile, where the
+    protocol asks for it. ``delegation`` is None where the runtime does not say what
+    a delegate took.
     """
 
     samples: tuple[Sample, ...] = Field(min_length=1)
@@ -87,9 +99,13 @@ class Measurement(Record):
     load: Span
     idle_rss_bytes: Size | None = None
     peak_rss_bytes: Size | None = None
+    arena_bytes: Size | None = None
     clock_resolution_ns: Span | None = None
     cpus: tuple[Count, ...] | None = None
     others_busy_cores: float | None = None
+    delegation: Delegation | None = None
+    background_busy_cores: float | None = None
+    energy: EnergyTrace | None = None
 
     @property
     def model_rss_bytes(self) -> int | None:

@@ -6,12 +6,14 @@ A speedup compares only cells of one block, so baseline and candidate ran in the
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import median
 
 from shufflenet_deploy import stats
 from shufflenet_deploy.records import Evaluation, Measurement, Metric, Run
 from shufflenet_deploy.report.run_groups import SelectedRuns
 from shufflenet_deploy.report.table_model import (
     Estimate,
+    Footprint,
     MeasuredError,
     Process,
     RunSettings,
@@ -102,11 +104,34 @@ def processes(measured: Sequence[Run]) -> tuple[Process, ...]:
             first=run.outcome.first,
             load=run.outcome.load,
             peak_rss_bytes=run.outcome.peak_rss_bytes,
+            model_rss_bytes=run.outcome.model_rss_bytes,
+            arena_bytes=run.outcome.arena_bytes,
             before=run.before,
             after=run.after,
         )
         for run in measured
         if isinstance(run.outcome, Measurement)
+    )
+
+
+def footprint(measured: Sequence[Run]) -> Footprint | None:
+    """Memory, and the costs of the start; None where nothing was measured."""
+    outcomes = [run.outcome for run in measured if isinstance(run.outcome, Measurement)]
+    if not outcomes:
+        return None
+    artifact = measured[-1].artifact
+
+    def largest(name: str) -> int | None:
+        values = (getattr(one, name) for one in outcomes)
+        return max((value for value in values if value is not None), default=None)
+
+    return Footprint(
+        file_bytes=artifact.size_bytes if artifact is not None else None,
+        arena_bytes=largest("arena_bytes"),
+        peak_rss_bytes=largest("peak_rss_bytes"),
+        model_rss_bytes=largest("model_rss_bytes"),
+        load=median(one.load for one in outcomes),
+        first=median(one.first for one in outcomes),
     )
 
 

@@ -8,7 +8,8 @@ from html import escape
 
 from shufflenet_deploy.analysis.profile import Breakdown
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.report import formatting, palette
+from shufflenet_deploy.report import boards_render, formatting, palette
+from shufflenet_deploy.report.boards import BoardTables
 from shufflenet_deploy.report.charts import charts
 from shufflenet_deploy.report.html import Part, chart_css
 from shufflenet_deploy.report.profile_charts import profile_charts
@@ -42,9 +43,21 @@ def plots(
             threads = formatting.threads(setting.threads).replace(" ", "")
             name = f"{number}-{setting.runtime}-{setting.precision.value}-{threads}-{kind}"
             yield from _files(name, _document(chart, formatting.heading(block)))
-    for part in parts:
-        for chart in part.charts:
-            yield from _files(chart.name, _document(chart, part.title))
+    for number, one in enumerate(BoardTables.of(table).tables, start=1):
+        drawn = boards_render.speedups(one, f"boards-{number}")
+        if drawn is not None:
+            yield from images([(boards_render.heading(one), drawn)])
+    yield from images([(part.title, chart) for part in parts for chart in part.charts])
+
+
+def images(charts: Sequence[tuple[str, Chart]]) -> Iterator[tuple[str, bytes]]:
+    """The same of charts under their own names, each with the line that names its setting.
+
+    Raises:
+        UsageError: as ``plots``.
+    """
+    for setting, chart in charts:
+        yield from _files(chart.name, _document(chart, setting))
 
 
 def _files(name: str, image: str) -> Iterator[tuple[str, bytes]]:

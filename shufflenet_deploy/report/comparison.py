@@ -167,8 +167,8 @@ class SuiteComparison(Record):
         )
 
 
-def parse_threshold(text: str) -> float:
-    """``"5%"`` or ``"0.05"`` as 0.05.
+def parse_threshold(text: str, what: str = "threshold") -> float:
+    """``"5%"`` or ``"0.05"`` as 0.05; ``what`` names it in the message.
 
     Raises:
         UsageError: it is neither, or not below 100 %.
@@ -176,7 +176,7 @@ def parse_threshold(text: str) -> float:
     match = re.fullmatch(r"\s*([0-9]{1,18}(?:\.[0-9]{0,18})?|\.[0-9]{1,18})\s*(%?)\s*", text)
     share = float(match[1]) / (100.0 if match[2] else 1.0) if match else math.inf
     if share >= 1.0:
-        raise UsageError(f"'{text}' is not a threshold: write a share such as 5%")
+        raise UsageError(f"'{text}' is not a {what}: write a share such as 5%")
     return share
 
 

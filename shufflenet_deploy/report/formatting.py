@@ -116,14 +116,25 @@ def heading(block: Block) -> str:
     setting = block.setting
     return (
         f"{runtime(block)} · {setting.precision.value} · {setting.format} · "
-        f"{threads(setting.threads)} · {place(block)}"
+        f"{threads(setting.threads)}{load(block)} · {place(block)}"
     )
 
 
 def short_heading(block: Block) -> str:
     """A block among others of one target: runtime, precision and threads."""
     setting = block.setting
-    return f"{runtime(block)} · {setting.precision.value} · {threads(setting.threads)}"
+    return f"{runtime(block)} · {setting.precision.value} · {threads(setting.threads)}{load(block)}"
+
+
+def load(block: Block) -> str:
+    """Background load as a part of a heading; empty without."""
+    count = block.setting.background_load
+    return f" · {busy_processes(count)}" if count else ""
+
+
+def busy_processes(count: int) -> str:
+    """``1 busy process``, ``2 busy processes``."""
+    return "1 busy process" if count == 1 else f"{count} busy processes"
 
 
 def place(block: Block) -> str:
@@ -163,6 +174,7 @@ def caption(block: Block) -> str:
             )
         ),
         "governor " + (", ".join(block.governors) or "unknown"),
+        f"beside {busy_processes(setting.background_load)}" if setting.background_load else "",
         "CPUs " + (", ".join(map(str, setting.cpus)) if setting.cpus else "not pinned"),
         runtime(block),
         f"{block.started_at:%Y-%m-%d %H:%M} to {block.ended_at:%H:%M %Z}",

@@ -9,9 +9,10 @@ from statistics import median
 
 from shufflenet_deploy.analysis.profile import Breakdown
 from shufflenet_deploy.records import Conditions, Metric, Parity
-from shufflenet_deploy.report import formatting, numerals, palette
+from shufflenet_deploy.report import boards_render, formatting, numerals, palette
+from shufflenet_deploy.report.boards import BoardTable, BoardTables, place_of
 from shufflenet_deploy.report.charts import charts
-from shufflenet_deploy.report.overview import side_by_side
+from shufflenet_deploy.report.footprints import overviews
 from shufflenet_deploy.report.profile_charts import profile_charts, style
 from shufflenet_deploy.report.svg import Chart
 from shufflenet_deploy.report.table import Table
@@ -34,6 +35,16 @@ class _Section:
 
     id: str
     block: Block
+    charts: tuple[Chart, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Boards:
+    """A table by boards and its chart, for the template; ``id`` is its anchor."""
+
+    id: str
+    table: BoardTable
+    title: str
     charts: tuple[Chart, ...]
 
 
@@ -71,19 +82,6 @@ def html(table: Table, profiles: Sequence[Breakdown] = (), parts: Sequence[Part]
         parts: further sections, in this order, after the blocks of the table. Names of
             their charts must be unique on the page.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415
-
-    environment = Environment(
-        loader=PackageLoader("shufflenet_deploy.report", "."),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
-    environment.globals.update(
-        formatting=formatting, facts=_facts, process_facts=_process_facts, verdict=_verdict
-    )
-    environment.filters["unit"] = formatting.unit
     sections = tuple(
         _Section(
             id=f"b{number}",
@@ -95,19 +93,55 @@ def html(table: Table, profiles: Sequence[Breakdown] = (), parts: Sequence[Part]
         )
         for number, block in enumerate(table.blocks, start=1)
     )
-    return environment.get_template("report.html.j2").render(
+    boards = _by_board(table)
+    return render_page(
+        "report.html.j2",
+        facts=_facts,
+        process_facts=_process_facts,
+        verdict=_verdict,
         table=table,
         sections=sections,
-        overviews=side_by_side(table),
+        overviews=overviews(table),
+        boards=boards,
+        boards_render=boards_render,
+        place_of=place_of,
         contents=_contents(table, sections),
         colours=_colours(table),
         parts=parts,
         headline=_headline(sections),
         legend=formatting.legend(table, table.blocks),
+    )
+
+
+def render_page(template: str, **values: object) -> str:
+    """A page of this package from its template, with the style and colours of all pages."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined  # noqa: PLC0415
+
+    environment = Environment(
+        loader=PackageLoader("shufflenet_deploy.report", "."),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.globals.update(
+        formatting=formatting,
         light=palette.declared(palette.LIGHT),
         dark=palette.declared(palette.DARK),
         chart_css=chart_css(),
     )
+    environment.filters["unit"] = formatting.unit
+    return environment.get_template(template).render(**values)
+
+
+def _by_board(table: Table) -> tuple[_Boards, ...]:
+    found = []
+    for number, one in enumerate(BoardTables.of(table).tables, start=1):
+        drawn = boards_render.speedups(one, f"t{number}-boards")
+        title = f"By board · {boards_render.heading(one)}"
+        charts_of = () if drawn is None else (drawn,)
+        found.append(_Boards(id=f"t{number}", table=one, title=title, charts=charts_of))
+    return tuple(found)
 
 
 def chart_css() -> str:
@@ -126,9 +160,9 @@ class _Place:
 def _contents(table: Table, sections: Sequence[_Section]) -> tuple[_Place, ...]:
     places: dict[tuple[str, str], list[tuple[str, str]]] = {}
     suites = len({section.block.setting.suite for section in sections}) > 1
-    for number, overview in enumerate(side_by_side(table), start=1):
+    for number, overview in enumerate(overviews(table), start=1):
         key = (overview.place, overview.suite if suites else "")
-        places.setdefault(key, []).append((f"o{number}", "side by side"))
+        places.setdefault(key, []).append((f"o{number}", overview.label))
     for section in sections:
         setting = section.block.setting
         counted = " · Minstr" if setting.metric is Metric.INSTRUCTIONS else ""

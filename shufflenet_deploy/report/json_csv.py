@@ -8,7 +8,7 @@ from typing import Any
 
 from shufflenet_deploy.report import numerals
 from shufflenet_deploy.report.table import Table
-from shufflenet_deploy.report.table_model import Block, Row, TableCell
+from shufflenet_deploy.report.table_model import Block, CellEnergy, Row, TableCell
 
 
 def as_json(table: Table) -> str:
@@ -58,6 +58,8 @@ def _line(block: Block, row: Row, entry: TableCell) -> dict[str, Any]:
         "paper_top1_error_percent": row.paper_top1_error_percent,
         **_error(row),
         "paper_mega_multiply_adds": row.paper_mega_multiply_adds,
+        **_footprint(entry),
+        **_energy(entry),
         "stability": entry.stability,
         "causes": _joined(flaw.cause for flaw in entry.flaws),
         "failure": entry.failure.kind.value if entry.failure else None,
@@ -77,6 +79,16 @@ def _statistics(entry: TableCell) -> dict[str, Any]:
         **{name: getattr(estimate, name, None) for name in (*names, *counts)},
         **{f"speedup_{name}": getattr(speedup, name, None) for name in ratios},
     }
+
+
+def _footprint(entry: TableCell) -> dict[str, Any]:
+    """Its file is ``artifact_bytes``."""
+    names = ("arena_bytes", "peak_rss_bytes", "model_rss_bytes", "load", "first")
+    return {name: getattr(entry.footprint, name, None) for name in names}
+
+
+def _energy(entry: TableCell) -> dict[str, Any]:
+    return {f"energy_{name}": getattr(entry.energy, name, None) for name in CellEnergy.model_fields}
 
 
 def _error(row: Row) -> dict[str, Any]:

@@ -6,7 +6,8 @@ import re
 from collections.abc import Sequence
 
 from shufflenet_deploy.report import formatting
-from shufflenet_deploy.report.overview import Overview, side_by_side
+from shufflenet_deploy.report.footprints import overviews
+from shufflenet_deploy.report.overview import Overview
 from shufflenet_deploy.report.table import Table
 from shufflenet_deploy.report.table_model import Block, Row, TableCell
 
@@ -17,7 +18,7 @@ _MARKUP = re.compile(r"([\\`*_{}\[\]<>#|~&])")
 def markdown(table: Table) -> str:
     """The table as Markdown: blocks one after another, then all side by side."""
     legend = " ".join(map(escape, formatting.legend(table, table.blocks)))
-    parts = [*map(_block, table.blocks), *map(_overview, side_by_side(table))]
+    parts = [*map(_block, table.blocks), *map(_overview, overviews(table))]
     return "\n".join([*parts, *([legend, ""] if legend else [])])
 
 
@@ -54,6 +55,8 @@ def _overview(overview: Overview) -> str:
             for name, line in overview.lines
         ),
         "",
+        *(f"{escape(reason)}  " for reason in overview.reasons),
+        *([""] if overview.reasons else []),
     ]
     return "\n".join(lines)
 

@@ -32,12 +32,8 @@ def differences(
     """The conditions that differ, with both values; equal ones of several cells are merged."""
     found: dict[tuple[str, str, str], int] = {}
     for control, treatment in pairs:
-        theirs, ours = _conditions(control), _conditions(treatment)
-        for name in dict.fromkeys([*theirs, *ours]):
-            if _differ(name, theirs, ours):
-                before, after = theirs.get(name, ""), ours.get(name, "")
-                key = (name, before or "unknown", after or "unknown")
-                found[key] = found.get(key, 0) + 1
+        for change in changes(conditions_of(control), conditions_of(treatment)):
+            found[change] = found.get(change, 0) + 1
     return tuple(
         ConditionDifference(condition=name, control=before, treatment=after, cells=cells)
         for (name, before, after), cells in found.items()
@@ -46,14 +42,20 @@ def differences(
 
 def confounders(control: Sequence[Run], treatment: Sequence[Run]) -> list[str]:
     """The differing conditions of a cell whose file and runtime are the same on both sides."""
-    theirs, ours = _conditions(control), _conditions(treatment)
-    differing = [name for name in dict.fromkeys([*theirs, *ours]) if _differ(name, theirs, ours)]
-    if not theirs["file (sha256)"] or any(name in _UNDER_TEST for name in differing):
+    theirs = conditions_of(control)
+    differing = changes(theirs, conditions_of(treatment))
+    if not theirs["file (sha256)"] or any(name in _UNDER_TEST for name, _, _ in differing):
         return []
-    return [
-        f"{name} {theirs.get(name) or 'unknown'} → {ours.get(name) or 'unknown'}"
-        for name in differing
-    ]
+    return [f"{name} {before} → {after}" for name, before, after in differing]
+
+
+def changes(theirs: Mapping[str, str], ours: Mapping[str, str]) -> tuple[tuple[str, str, str], ...]:
+    """The conditions that differ, each with the value before and after; see ``conditions_of``."""
+    return tuple(
+        (name, theirs.get(name) or "unknown", ours.get(name) or "unknown")
+        for name in dict.fromkeys([*theirs, *ours])
+        if _differ(name, theirs, ours)
+    )
 
 
 def _differ(name: str, theirs: Mapping[str, str], ours: Mapping[str, str]) -> bool:
@@ -61,7 +63,8 @@ def _differ(name: str, theirs: Mapping[str, str], ours: Mapping[str, str]) -> bo
     return before != after and not (name == "MHz" and _close(before, after))
 
 
-def _conditions(runs: Sequence[Run]) -> dict[str, str]:
+def conditions_of(runs: Sequence[Run]) -> dict[str, str]:
+    """Every condition of the runs of a cell by its name; several values are joined."""
     values = {
         name: ", ".join(dict.fromkeys(str(of(run) or "") for run in runs)).strip(", ")
         for name, of in _CONDITIONS.items()
@@ -100,6 +103,7 @@ _CONDITIONS: Mapping[str, Callable[[Run], object]] = {
     "weights (sha256)": lambda run: run.artifact.weights.sha256[:12] if run.artifact else None,
     "converter": lambda run: run.artifact.converter if run.artifact else None,
     "CPUs": lambda run: ", ".join(map(str, run.spec.cpus or ())) or "not pinned",
+    "background load": lambda run: run.spec.background_load or "none",
     "protocol": _protocol,
 }
 

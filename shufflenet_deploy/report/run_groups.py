@@ -129,6 +129,7 @@ def _setting(run: Run, version: str | None) -> RunSettings:
         precision=cell.precision,
         threads=cell.threads,
         cpus=run.spec.cpus,
+        background_load=run.spec.background_load,
     )
 
 

@@ -188,7 +188,7 @@ def chart(
             body.append(_line(line, axis, y, width or _STRIP_UNITS))
             y += _LINE
     inside = f"{_grid(axis, y)}{_references(references, axis, y)}{''.join(body)}"
-    return _whole(inside, (name, title, description), width, height(lines))
+    return whole(inside, (name, title, description), width, height(lines))
 
 
 def curves(
@@ -218,7 +218,7 @@ def curves(
     )
     drawn = "".join(_curve(one, across, y_of, bottom, width or _STRIP_UNITS) for one in series)
     inside = f"{_grid(across, bottom)}{levels}{drawn}"
-    return _whole(inside, (name, title, description), width, CURVES_HEIGHT)
+    return whole(inside, (name, title, description), width, CURVES_HEIGHT)
 
 
 def _curve(
@@ -228,7 +228,7 @@ def _curve(
     path = "L".join(f"{share * units:.1f} {y:.1f}" for share, y in places)
     dots = "".join(
         f'<circle class="mark {curve.tone}" cx="{share:.2%}" cy="{y:.1f}" r="3.5">'
-        f"{_tip(curve.label(*point))}</circle>"
+        f"{tip_of(curve.label(*point))}</circle>"
         for (share, y), point in zip(places, curve.points, strict=True)
     )
     return (
@@ -238,7 +238,8 @@ def _curve(
     )
 
 
-def _whole(inside: str, labels: tuple[str, str, str], width: int | None, height: int) -> str:
+def whole(inside: str, labels: tuple[str, str, str], width: int | None, height: int) -> str:
+    """Put parts into a drawing; ``labels``: name (unique on the page), title, description."""
     name, title, description = labels
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" role="img" '
@@ -270,7 +271,7 @@ def _grid(axis: Axis, bottom: float) -> str:
 def _references(references: Sequence[Reference], axis: Axis, bottom: float) -> str:
     return "".join(
         f'<line class="reference {one.tone}" x1="{axis.at(one.value):.2%}" '
-        f'x2="{axis.at(one.value):.2%}" y1="0" y2="{bottom:g}">{_tip(one.tip)}</line>'
+        f'x2="{axis.at(one.value):.2%}" y1="0" y2="{bottom:g}">{tip_of(one.tip)}</line>'
         for one in references
     )
 
@@ -294,7 +295,7 @@ def _mark(
             start, end = axis.at(mark.low), axis.at(mark.high)
             return (
                 f'<rect class="bar {mark.tone}" x="{start:.2%}" y="{y - _BAR_HEIGHT / 2:g}" '
-                f'width="{end - start:.2%}" height="{_BAR_HEIGHT}">{_tip(mark.tip)}</rect>'
+                f'width="{end - start:.2%}" height="{_BAR_HEIGHT}">{tip_of(mark.tip)}</rect>'
             )
         case Whisker():
             low, high = axis.at(mark.low), axis.at(mark.high)
@@ -303,7 +304,7 @@ def _mark(
                 for x in (low, high)
             )
             return (
-                f'<g>{_tip(mark.tip)}<line class="whisker" x1="{low:.2%}" x2="{high:.2%}" '
+                f'<g>{tip_of(mark.tip)}<line class="whisker" x1="{low:.2%}" x2="{high:.2%}" '
                 f'y1="{y:g}" y2="{y:g}"/>{ends}</g>'
             )
         case PointMark(shape="bar"):
@@ -311,7 +312,7 @@ def _mark(
             return (
                 f'<rect class="bar {mark.tone}" x="{start:.2%}" y="{y - _BAR_HEIGHT / 2:g}" '
                 f'width="{max(axis.at(mark.value) - start, 0.002):.2%}" height="{_BAR_HEIGHT}" '
-                f'rx="2">{_tip(mark.tip)}</rect>'
+                f'rx="2">{tip_of(mark.tip)}</rect>'
             )
         case PointMark():
             return _symbol(mark, axis.at(mark.value), y)
@@ -326,9 +327,8 @@ _SYMBOLS = {
 
 def _symbol(mark: PointMark, share: float, y: float) -> str:
     drawing = _SYMBOLS[mark.shape].format(tone=mark.tone)
-    return (
-        f'<svg x="{share:.2%}" y="{y:g}" overflow="visible"><g>{_tip(mark.tip)}{drawing}</g></svg>'
-    )
+    inside = f"<g>{tip_of(mark.tip)}{drawing}</g>"
+    return f'<svg x="{share:.2%}" y="{y:g}" overflow="visible">{inside}</svg>'
 
 
 def _strip(strip: Strip, axis: Axis, y: float, units: int) -> str:
@@ -344,5 +344,6 @@ def _strip(strip: Strip, axis: Axis, y: float, units: int) -> str:
     )
 
 
-def _tip(text: str) -> str:
+def tip_of(text: str) -> str:
+    """The tooltip of the mark that it is put into."""
     return f"<title>{escape(text)}</title>"

@@ -14,11 +14,12 @@ from shufflenet_deploy.records import (
     Conditions,
     Evaluation,
     Failure,
+    Measurement,
     Precision,
     Resolution,
     Run,
 )
-from shufflenet_deploy.report import cell_figures, footnotes, paper
+from shufflenet_deploy.report import cell_figures, energy_figures, footnotes, paper
 from shufflenet_deploy.report.footnotes import Footnotes
 from shufflenet_deploy.report.paper import PaperFigures
 from shufflenet_deploy.report.run_groups import (
@@ -230,6 +231,8 @@ class _Layout:
             paper_latency_ms=figures.latency_at(at) if figures else None,
             paper_speedup=self._paper_speedup(subject, at) if baseline_cell else None,
             paper_map_percent=_paper_map(subject, at),
+            footprint=cell_figures.footprint(cell.measured),
+            energy=energy_figures.of_runs(cell.measured),
             stability="failed" if failure else stability.verdict.value,
             flaws=tuple(
                 CellFinding(cause=found.cause.value, message=found.message, remedy=found.remedy)
@@ -269,6 +272,8 @@ def _remarks(
     remarks = [*cell.remarks, *cell_figures.mismatches(cell, baseline_cell)]
     if isinstance(outcome, Failure):
         remarks.append(footnotes.failure_reason(outcome))
+    if isinstance(outcome, Measurement) and outcome.delegation and outcome.delegation.left:
+        remarks.append(outcome.delegation.text)
     if artifact is not None and not artifact.parity.passed:
         remarks.append(f"{footnotes.FAILED_VALIDATION}: {artifact.parity.reason}")
     if artifact is not None and artifact.attempts:

@@ -44,6 +44,7 @@ class RunSettings(Record):
     precision: Precision
     threads: int
     cpus: tuple[int, ...] | None
+    background_load: int = 0
 
 
 class Estimate(Record):
@@ -76,6 +77,46 @@ class Speedup(Record):
     distinguishable: bool
 
 
+class Footprint(Record):
+    """Memory of one cell in bytes, and what an application pays once, in ``Metric.unit``.
+
+    ``peak_rss_bytes`` is the largest resident size of a process, ``model_rss_bytes`` the same
+    without what Python and numpy had taken before, ``arena_bytes`` what the runtime reserves for
+    activations, where it says so: each the largest over the processes. ``load`` (reading the file,
+    preparing it) and ``first`` (the first inference) are medians over the processes.
+    """
+
+    file_bytes: int | None
+    arena_bytes: int | None
+    peak_rss_bytes: int | None
+    model_rss_bytes: int | None
+    load: float
+    first: float
+
+
+class CellEnergy(Record):
+    """Energy of one inference in the steady state, by the sensor of the target that reads most.
+
+    ``joules`` is the median over the processes, ``low`` and ``high`` the least and the most that
+    the readings of all of them allow. ``watts`` is the mean power while sampling,
+    ``idle_before_watts`` and ``idle_after_watts`` those when nothing was measured: idle power is
+    part of ``joules``. The sensor was read every ``interval_ms`` and gave ``updates_per_sec`` new
+    values, ``resolution`` (uW or uJ) apart at least. Without a sensor there is a ``reason`` only.
+    """
+
+    sensor: str = ""
+    joules: float | None = None
+    low: float | None = None
+    high: float | None = None
+    watts: float | None = None
+    idle_before_watts: float | None = None
+    idle_after_watts: float | None = None
+    interval_ms: float | None = None
+    updates_per_sec: float | None = None
+    resolution: int | None = None
+    reason: str = ""
+
+
 class CellFinding(Record):
     """One finding against a cell: its cause, the evidence, and the command to try next."""
 
@@ -94,6 +135,8 @@ class Process(Record):
     first: int
     load: int
     peak_rss_bytes: int | None
+    model_rss_bytes: int | None
+    arena_bytes: int | None
     before: Conditions | None
     after: Conditions | None
 
@@ -115,6 +158,8 @@ class TableCell(Record):
     paper_latency_ms: float | None
     paper_speedup: float | None
     paper_map_percent: float | None = None
+    footprint: Footprint | None = None
+    energy: CellEnergy | None = None
     stability: Literal["stable", "noisy", "tainted", "failed"]
     flaws: tuple[CellFinding, ...]
     failure: Failure | None

@@ -12,7 +12,8 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from shufflenet_deploy.report import formatting
-from shufflenet_deploy.report.overview import Overview, side_by_side
+from shufflenet_deploy.report.footprints import overviews
+from shufflenet_deploy.report.overview import Overview
 from shufflenet_deploy.report.table import Table
 from shufflenet_deploy.report.table_model import Block, Row, TableCell
 
@@ -38,7 +39,7 @@ def terminal(table: Table, *, width: int | None = None, color: bool = False) -> 
     )
     for block in table.blocks:
         console.print(_block(block, console.width))
-    for overview in side_by_side(table):
+    for overview in overviews(table):
         console.print(_overview(overview, console.width))
     for line in formatting.legend(table, table.blocks):
         console.print(Text(line, style="dim"))
@@ -47,24 +48,36 @@ def terminal(table: Table, *, width: int | None = None, color: bool = False) -> 
 
 def _overview(overview: Overview, width: int) -> Group:
     names = max(sum(map(len, name)) + len(name) for name, _ in overview.lines)
-    figures = max(len(figure.text) for _, line in overview.lines for figure in line)
-    per_grid = max(1, (width - names - 1) // (figures + 1))
     parts: list[RenderableType] = [
         Text(overview.title, style="bold"),
         Text(overview.text, style="dim"),
     ]
-    columns = range(len(overview.columns))
-    for at in columns[::per_grid]:
+    for shown in _columns_per_grid(overview, width - names - 1):
         grid = Grid(box=box.HORIZONTALS, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
         for title in overview.names:
             grid.add_column(title, overflow="fold")
-        for index in columns[at : at + per_grid]:
+        for index in shown:
             grid.add_column(overview.columns[index], justify="right", no_wrap=True)
         for name, line in overview.lines:
-            grid.add_row(*name, *(figure.text for figure in line[at : at + per_grid]))
+            grid.add_row(*name, *(line[index].text for index in shown))
         parts.append(grid)
+    parts += [Text(reason, style="dim") for reason in overview.reasons]
     parts.append(Text(""))
     return Group(*parts)
+
+
+def _columns_per_grid(overview: Overview, width: int) -> list[list[int]]:
+    """The columns of each grid, as many as fit beside the names; one at least."""
+    grids: list[list[int]] = [[]]
+    left = width
+    for index, title in enumerate(overview.columns):
+        needed = 1 + max(len(title), *(len(line[index].text) for _, line in overview.lines))
+        if needed > left and grids[-1]:
+            grids.append([])
+            left = width
+        grids[-1].append(index)
+        left -= needed
+    return grids
 
 
 def _block(block: Block, width: int) -> Group:

@@ -8,7 +8,7 @@ of sensors that are not plausible are dropped, whoever printed them.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -23,12 +23,16 @@ from shufflenet_deploy.bounded import Count, Int, Moment, Name, Sample, Size, Sp
 from shufflenet_deploy.errors import ParseError
 from shufflenet_deploy.printing import first_line
 from shufflenet_deploy.records import (
+    NO_SENSOR,
     Conditions,
+    Delegation,
+    EnergyTrace,
     Failure,
     FailureKind,
     Measurement,
     OperatorTiming,
     Profile,
+    SensorTrace,
     first_problem,
 )
 from shufflenet_deploy.runtime.base import Report
@@ -199,10 +203,14 @@ class _Clock(Part):
 
 
 class _Sampling(Part):
+    began_ns: Size | None = None
+    ended_ns: Size | None = None
     wall_ns: Span
     cpu_ns: Span
     preempted: Int
     others_busy_cores: float | None
+    background_processes: Count | None = None
+    background_busy_cores: float | None = None
 
 
 class _Head(Part):
@@ -227,6 +235,60 @@ class _Profile(Part):
     operators: list[_Operator]
 
 
+class _Delegation(Part):
+    name: Text
+    parts: Count
+    taken: Count
+    left: dict[Text, Count]
+
+
+class PaceFields(Part):
+    """Inferences at a rate: from each arrival to its result."""
+
+    rate_hz: float = Field(gt=0)
+    latency_ns: list[Sample] = Field(min_length=1)
+
+
+class _SensorReadings(Part):
+    name: Name
+    kind: Literal["power", "energy"]
+    update_ns: Size | None
+    resolution: Size | None
+    at_ns: list[Size]
+    values: list[Size]
+
+
+class EnergyFields(Part):
+    """What ``energy.py`` read beside the measurement."""
+
+    interval_ns: Size
+    idle_before_ns: list[Size] = Field(min_length=2, max_length=2)
+    idle_after_ns: list[Size] = Field(min_length=2, max_length=2)
+    sensors: list[_SensorReadings]
+
+    def record(self, sampling: _Sampling) -> EnergyTrace:
+        """The readings, synchronised with the samples."""
+        if not self.sensors or sampling.began_ns is None or sampling.ended_ns is None:
+            return EnergyTrace(reason=NO_SENSOR)
+        return EnergyTrace(
+            interval_ns=self.interval_ns,
+            steady_ns=(sampling.began_ns, sampling.ended_ns),
+            idle_before_ns=(self.idle_before_ns[0], self.idle_before_ns[1]),
+            idle_after_ns=(self.idle_after_ns[0], self.idle_after_ns[1]),
+            sensors=tuple(
+                SensorTrace(
+                    name=one.name,
+                    kind=one.kind,
+                    update_ns=one.update_ns,
+                    resolution=one.resolution,
+                    at_ns=tuple(one.at_ns),
+                    values=tuple(one.values),
+                )
+                for one in self.sensors
+            ),
+        )
+
+
 class MeasurementLog(_Head):
     """One measured model."""
 
@@ -246,12 +308,18 @@ class MeasurementLog(_Head):
     outputs_repeat: bool
     idle_rss_bytes: Size
     peak_rss_bytes: Size
+    arena_bytes: Size | None = None
     conditions: _Moments
+    delegation: _Delegation | None = None
+    pace: PaceFields | None = None
+    energy: EnergyFields | None = None
     profile: _Profile | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        """Refuse a profile that lacks samples of an operator."""
+        """Refuse a profile that lacks samples of an operator, and a pace that lacks latencies."""
+        if self.pace and len(self.pace.latency_ns) != len(self.samples_ns):
+            raise ValueError("not every inference has a latency")
         counts = {len(one.ns) for one in self.profile.operators} if self.profile else set()
         if self.profile and not counts <= {len(self.profile.inference_ns)}:
             raise ValueError("an operator was not timed in every inference")
@@ -280,9 +348,13 @@ def _measurement_report(log: MeasurementLog) -> Report:
         load=log.load_ns,
         idle_rss_bytes=log.idle_rss_bytes,
         peak_rss_bytes=log.peak_rss_bytes,
+        arena_bytes=log.arena_bytes,
         clock_resolution_ns=log.clock.resolution_ns,
         cpus=None if log.cpus is None else tuple(log.cpus),
         others_busy_cores=log.sampling.others_busy_cores,
+        delegation=Delegation(**dict(log.delegation)) if log.delegation else None,
+        background_busy_cores=log.sampling.background_busy_cores,
+        energy=log.energy.record(log.sampling) if log.energy else None,
     )
     return Report(
         outcome=measurement,
@@ -290,6 +362,7 @@ def _measurement_report(log: MeasurementLog) -> Report:
         before=log.conditions.before.record(),
         after=log.conditions.after.record(),
         profile=_profile(log.profile) if log.profile else None,
+        latency=tuple(log.pace.latency_ns) if log.pace else (),
     )
 
 

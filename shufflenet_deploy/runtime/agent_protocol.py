@@ -118,6 +118,8 @@ def agent_options(
     }
     if spec.shapes:
         options["--shapes"] = json.dumps(dict(spec.shapes), separators=(",", ":"))
+    if spec.background_load:
+        options["--background-load"] = str(spec.background_load)
     if spec.cpus is not None:
         options["--cpus"] = ",".join(str(cpu) for cpu in spec.cpus)
     if input is not None:

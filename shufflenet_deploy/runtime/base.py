@@ -7,8 +7,9 @@ pure, so a stored raw log can be replayed years later.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from shufflenet_deploy.records import (
@@ -27,13 +28,16 @@ class Payload:
     """Requirements of a target before it can run a model: Python distributions, pinned.
 
     ``imports`` are module names that must import, by which an installation is proved; ``env`` holds
-    the variables under which anything may import them.
+    the variables under which anything may import them. ``companions`` are files made here, when
+    they are asked for, that the runtime needs besides; each by the variable that will say where it
+    lies.
     """
 
     name: str
     requirements: tuple[str, ...]
     imports: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
+    companions: Mapping[str, Callable[[], Path]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +46,8 @@ class Report:
 
     A failure that the runner explained is an outcome like a measurement. ``before`` and ``after``
     frame the steady state; a failure has only the conditions at its end. ``profile`` is there when
-    the command was a ``profiling`` one; its operators name no layers yet.
+    the command was a ``profiling`` one; its operators name no layers yet. ``latency`` has the ns
+    from each arrival to its result where there was a rate.
     """
 
     outcome: Measurement | Failure
@@ -50,6 +55,7 @@ class Report:
     before: Conditions | None
     after: Conditions | None
     profile: Profile | None = None
+    latency: tuple[int, ...] = ()
 
 
 class Runtime(Protocol):

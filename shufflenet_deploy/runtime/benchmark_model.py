@@ -9,6 +9,7 @@ begin lines with ``INFO: ``, and add percentiles to the statistics.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from shufflenet_deploy.errors import ParseError
 from shufflenet_deploy.printing import first_line
@@ -30,22 +31,35 @@ _TIMINGS = re.compile(
 _COMPLAINT = re.compile(r"^(?:ERROR: )?(.*(?:[Ff]ail|[Ee]rror|not found|invalid).*)$", re.MULTILINE)
 
 
-def command(program: str, model: str, spec: BenchmarkSpec) -> tuple[str, ...]:
+def command(
+    program: str, model: str, spec: BenchmarkSpec, more: Sequence[str] = ()
+) -> tuple[str, ...]:
     """The argv that measures ``model`` (a path on the target) as a process of ours would.
 
-    XNNPACK is asked for, since the Python runtimes apply it by themselves.
+    XNNPACK is asked for, since the Python runtimes apply it by themselves; ``more`` comes last, and
+    of an argument that is given twice the program takes the last.
     """
+    protocol = {
+        "graph": model,
+        "num_threads": spec.threads,
+        "warmup_runs": max(1, spec.warmup_runs),
+        "warmup_min_secs": f"{spec.warmup_secs:g}",
+        "num_runs": spec.min_runs,
+        "min_secs": f"{spec.min_secs:g}",
+        "max_secs": f"{spec.max_secs:g}",
+    }
     return (
         program,
-        f"--graph={model}",
-        f"--num_threads={spec.threads}",
-        f"--warmup_runs={max(1, spec.warmup_runs)}",
-        f"--warmup_min_secs={spec.warmup_secs:g}",
-        f"--num_runs={spec.min_runs}",
-        f"--min_secs={spec.min_secs:g}",
-        f"--max_secs={spec.max_secs:g}",
+        *(f"--{name}={value}" for name, value in protocol.items()),
         "--use_xnnpack=true",
+        *more,
     )
+
+
+#: Arguments that state the protocol: with others it would be no cross-check.
+PROTOCOL = frozenset(
+    ("graph", "num_threads", "warmup_runs", "warmup_min_secs", "num_runs", "min_secs", "max_secs")
+)
 
 
 def parse(printed: str) -> Aggregate:

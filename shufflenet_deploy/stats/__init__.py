@@ -5,6 +5,7 @@ from __future__ import annotations
 from shufflenet_deploy.stats.cell_stability import (
     Stability,
     Verdict,
+    is_tainted,
     stability,
 )
 from shufflenet_deploy.stats.intervals import (
@@ -35,6 +36,7 @@ __all__ = [
     "Verdict",
     "center",
     "interval",
+    "is_tainted",
     "mad",
     "median",
     "outliers",

@@ -109,10 +109,15 @@ def _measured(run: Run) -> bool:
 
 def _made_alike(run: Run, other: Run) -> bool:
     """True if the samples of two measured runs of one cell may be pooled."""
-    return (run.sampling, run.runtime_version) == (other.sampling, other.runtime_version)
+    return run is other or (run.sampling, run.runtime_version) == (
+        other.sampling,
+        other.runtime_version,
+    )
 
 
 def _chosen(attempts: Sequence[_Placed]) -> _Placed:
+    if len(attempts) == 1:
+        return attempts[0]
     measured = [placed for placed in attempts if _measured(placed[1])]
     if not measured:
         return attempts[-1]

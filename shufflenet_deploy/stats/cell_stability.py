@@ -64,6 +64,22 @@ def stability(runs: Sequence[Run]) -> Stability:
     return Stability(verdict=verdict, findings=tuple(ordered))
 
 
+def is_tainted(runs: Sequence[Run]) -> bool:
+    """Whether ``stability`` would call a cell tainted, without all that it says besides."""
+    return any(
+        any(finding.tainting for finding in disturbances(run)) or _below_clock(run) for run in runs
+    )
+
+
+def _below_clock(run: Run) -> bool:
+    """Whether the samples are too short for the clock that measured them."""
+    measurement = run.outcome
+    if not isinstance(measurement, Measurement) or run.spec.metric is Metric.INSTRUCTIONS:
+        return False
+    least = _CLOCK_STEPS_PER_SAMPLE * (measurement.clock_resolution_ns or 0)
+    return min(measurement.samples) < least and median(measurement.samples) < least
+
+
 def _sampling_flaws(run: Run) -> list[Finding]:
     """Findings from the samples of one process."""
     measurement = run.outcome
@@ -71,8 +87,8 @@ def _sampling_flaws(run: Run) -> list[Finding]:
         return []
     digest = summary(measurement.samples)
     findings = []
-    step_ns = measurement.clock_resolution_ns or 0
-    if digest.median < _CLOCK_STEPS_PER_SAMPLE * step_ns:
+    if _below_clock(run):
+        step_ns = measurement.clock_resolution_ns or 0
         findings.append(
             Finding(
                 cause=Cause.CLOCK,

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -25,7 +26,8 @@ class Payload(Protocol):
     """Modules that must be importable; ``runtime.base.Payload`` is one.
 
     ``requirements`` are pinned (``name==version``) and complete: nothing is added to them. ``env``
-    holds the variables under which anything may import them.
+    holds the variables under which anything may import them. ``companions`` are files of this
+    machine, made when they are asked for, by the variable that says where each lies on the target.
     """
 
     @property
@@ -36,6 +38,8 @@ class Payload(Protocol):
     def imports(self) -> tuple[str, ...]: ...
     @property
     def env(self) -> Mapping[str, str]: ...
+    @property
+    def companions(self) -> Mapping[str, Callable[[], Path]]: ...
 
 
 class Mode(StrEnum):

@@ -177,7 +177,11 @@ class Provision:
         if memo not in self._known:
             try:
                 found = install()
-                self._known[memo] = replace(found, env={**payload.env, **found.env})
+                places = {
+                    variable: self._storage.install(make())
+                    for variable, make in payload.companions.items()
+                }
+                self._known[memo] = replace(found, env={**payload.env, **found.env, **places})
             except _Unfit as error:
                 self._known[memo] = error
         known = self._known[memo]
@@ -399,6 +403,7 @@ class _Pins:
     requirements: tuple[str, ...]
     imports: tuple[str, ...]
     env: Mapping[str, str]
+    companions: Mapping[str, Callable[[], Path]]
 
 
 def _payload(payload_of: PayloadOf, facts: TargetFacts) -> Payload:
@@ -419,6 +424,7 @@ def _with_provided(payload: Payload, own: OwnInterpreter) -> Payload:
         requirements=tuple(requirements),
         imports=payload.imports,
         env=payload.env,
+        companions=payload.companions,
     )
 
 

@@ -99,7 +99,7 @@ class Target:
         Raises:
             TransportError: the link failed.
         """
-        argv = shell(VITALS_SCRIPT, self.root, CLOCK_PROGRAM, *self._python_argv())
+        argv = shell(VITALS_SCRIPT, self.root, CLOCK_PROGRAM, *self.python)
         return read_health(self.transport.run(argv, timeout_s=_SURVEY_SECS).text)
 
     def place(self) -> Place:
@@ -284,7 +284,9 @@ class Target:
         self._provision.forget()
         return CleanResult(root=self.root, freed_bytes=freed_bytes)
 
-    def _python_argv(self) -> tuple[str, ...]:
+    @property
+    def python(self) -> tuple[str, ...]:
+        """Command prefix of the target's own Python; empty where it has none."""
         python = self._survey.python
         return () if python is None else (python.executable,)
 

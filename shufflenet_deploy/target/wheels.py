@@ -36,6 +36,11 @@ _UNUSED = re.compile(
     r"ai_edge_litert/schema_py_generated\.py$"
 )
 
+# Of ExecuTorch's wheel only the runtime is for a target: the rest makes files, and needs torch.
+_NOT_FOR_TARGETS = re.compile(
+    r"executorch/(?!version\.py$|lib/libexecutorch(_threadpool|_backend_xnnpack|_kernels_\w+)?\.so$)"
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Platform:
@@ -102,17 +107,32 @@ def bundle(requirements: Iterable[str], platform: Platform, *, lean: bool = Fals
         TargetError: there are no such wheels, the index cannot be reached, or pip is missing.
     """
     wanted = tuple(sorted(requirements))
-    text = "\n".join((*wanted, *platform.tags, platform.python_version))
-    key = hashlib.sha256(text.encode()).hexdigest()[:16]
-    folder = cache_folder() / key
+    key = _key(wanted, platform)
     lean_key = hashlib.sha256(f"{key} {_UNUSED.pattern}".encode()).hexdigest()[:16]
     path = cache_folder() / (f"{lean_key}.tar.xz" if lean else f"{key}.tar.gz")
     if not path.exists():
-        if len(list(folder.glob("*.whl"))) != len(wanted):
-            _download(wanted, platform, folder)
+        found = fetched(wanted, platform)
         with replacing(path) as temporary:
-            pack(sorted(folder.glob("*.whl")), temporary, lean=lean)
+            pack(found, temporary, lean=lean)
     return path
+
+
+def fetched(requirements: Iterable[str], platform: Platform) -> list[Path]:
+    """The wheels of pinned requirements, in this machine's cache.
+
+    Raises:
+        TargetError: there are no such wheels, the index cannot be reached, or pip is missing.
+    """
+    wanted = tuple(sorted(requirements))
+    folder = cache_folder() / _key(wanted, platform)
+    if len(list(folder.glob("*.whl"))) != len(wanted):
+        _download(wanted, platform, folder)
+    return sorted(folder.glob("*.whl"))
+
+
+def _key(wanted: tuple[str, ...], platform: Platform) -> str:
+    text = "\n".join((*wanted, *platform.tags, platform.python_version))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def unused(name: str) -> bool:
@@ -128,7 +148,7 @@ def pack(wheels: Iterable[Path], path: Path, *, lean: bool = False) -> None:
 def _entries(wheel: Path, *, lean: bool) -> Iterator[ArchiveEntry]:
     with zipfile.ZipFile(wheel) as archive:
         for entry, name in sorted(_installed(archive), key=lambda pair: pair[1]):
-            if not (lean and unused(name)):
+            if not (_NOT_FOR_TARGETS.match(name) or (lean and unused(name))):
                 executable = bool((entry.external_attr >> 16) & 0o100)
                 yield ArchiveEntry(name, archive.read(entry), executable=executable)
 

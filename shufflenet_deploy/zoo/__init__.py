@@ -89,7 +89,7 @@ def complexity_of(
         return complexity(model.module, resolution, card.name, channels=channels)
     with torch.device("meta"):
         module = card.build(head)
-    return complexity(module.eval(), resolution, card.name)
+    return complexity(module.eval(), resolution, card.name, channels=card.preprocessing.channels)
 
 
 def weights_identity(weights: Path | None, name: str, seed: int = 0) -> str:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from shufflenet_deploy.zoo.card import Architecture
 from shufflenet_deploy.zoo.checkpoint import Checkpoint
 from shufflenet_deploy.zoo.config import Description, ShuffleNetConfig
+from shufflenet_deploy.zoo.config_limits import MOST_CHANNELS
 from shufflenet_deploy.zoo.import_checks import (
     ImportedWeights,
     adapted,
@@ -21,6 +22,9 @@ from shufflenet_deploy.zoo.import_checks import (
 from shufflenet_deploy.zoo.key_matching import KnownNames
 from shufflenet_deploy.zoo.registry import architecture, cards
 from shufflenet_deploy.zoo.renamed_layouts import RENAMED_LAYOUTS
+
+#: Filters, channels, height and width.
+_CONVOLUTION_AXES = 4
 
 #: Families with names of our own, for want of torchvision's.
 _OWN_FAMILIES = ("mobilenet", "comparison", "pvanet")
@@ -77,11 +81,11 @@ def _read_as(
     layout = nearest.renamed
     form = None if layout is None else layout.form(description)
     if layout is None or form is None:
-        description = _with_classes(description, checkpoint)
+        description = _with_ends(description, checkpoint)
         return description, checkpoint, problems(checkpoint, state_shapes(description))
     keys = state_shapes(form)
     renamed = replace(checkpoint, tensors=layout.renamed(checkpoint.tensors, keys, form))
-    form = _with_classes(form, renamed)
+    form = _with_ends(form, renamed)
     shapes = state_shapes(form)
     faults = problems(checkpoint, layout.their_shapes(shapes, form))
     whole = {**renamed.tensors, **layout.added(shapes, form)}
@@ -94,14 +98,23 @@ def _form(card: Architecture, checkpoint: Checkpoint) -> Description:
     stored = stored_description(checkpoint)
     for layout in RENAMED_LAYOUTS:
         form = layout.form(usual)
-        if form and stored and stored == form.model_copy(update={"classes": stored.classes}):
+        if form and stored and stored == _of(form, stored.channels, stored.classes):
             return form
     return usual
 
 
-def _with_classes(description: Description, checkpoint: Checkpoint) -> Description:
-    """``description`` with as many classes as the file's last layer has."""
-    last = [key for key in state_shapes(description) if key.endswith(".weight")][-1]
-    if last not in checkpoint.tensors or not checkpoint.tensors[last].ndim:
-        return description
-    return description.model_copy(update={"classes": checkpoint.tensors[last].shape[0]})
+def _of(description: Description, channels: int | None, classes: int | None) -> Description:
+    return description.model_copy(update={"channels": channels, "classes": classes})
+
+
+def _with_ends(description: Description, checkpoint: Checkpoint) -> Description:
+    """``description`` with the channels and classes of the file's first and last layer."""
+    shapes = state_shapes(description)
+    weights = [key for key in shapes if key.endswith(".weight")]
+    first = next(key for key in weights if len(shapes[key]) == _CONVOLUTION_AXES)
+    channels, classes = description.channels, description.classes
+    if first in checkpoint.tensors and checkpoint.tensors[first].ndim == _CONVOLUTION_AXES:
+        channels = min(checkpoint.tensors[first].shape[1], MOST_CHANNELS)
+    if weights[-1] in checkpoint.tensors and checkpoint.tensors[weights[-1]].ndim:
+        classes = checkpoint.tensors[weights[-1]].shape[0]
+    return _of(description, channels, classes)

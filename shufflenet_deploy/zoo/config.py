@@ -19,6 +19,7 @@ from shufflenet_deploy.zoo.config_limits import (
     Head,
     ThreeRepeats,
     ThreeWidths,
+    ZooConfig,
     refuse_enormous,
 )
 from shufflenet_deploy.zoo.mobile_config import (
@@ -116,7 +117,7 @@ class Preprocessing(Record):
         return cls(channel_order="L", mean=(0.449,) * channels, std=(0.226,) * channels)
 
 
-class ShuffleNetConfig(Record):
+class ShuffleNetConfig(ZooConfig):
     """ShuffleNet v1 (paper, Table 1) and its relatives that replace the unit (Table 4).
 
     ``stem`` is the first convolution's channels, ``widths`` the output channels of stages 2 to 4,
@@ -177,7 +178,7 @@ class ShuffleNetConfig(Record):
             raise ValueError(f"a stem of {self.stem} cannot be split into {self.groups} groups")
         return self
 
-    def build(self, head: Head = Head.FIXED) -> nn.Module:
+    def for_three_channels(self, head: Head) -> nn.Module:
         """The network; ``head`` is of no concern to a network that ends in a global average."""
         del head
         from shufflenet_deploy.zoo.shufflenet import ShuffleNet
@@ -185,7 +186,7 @@ class ShuffleNetConfig(Record):
         return ShuffleNet(self)
 
 
-class Table4Config(Record):
+class Table4Config(ZooConfig):
     """ShuffleNet with another unit in stages 2 to 4, for Table 4 of the paper."""
 
     family: Literal["comparison"] = "comparison"
@@ -206,7 +207,7 @@ class Table4Config(Record):
             raise ValueError(f"stages of {self.widths} channels after {self.stem} do not widen")
         return self
 
-    def build(self, head: Head = Head.FIXED) -> nn.Module:
+    def for_three_channels(self, head: Head) -> nn.Module:
         """The network; it ends in a global average, so ``head`` changes nothing."""
         del head
         from shufflenet_deploy.zoo.table4 import ComparisonNet
@@ -214,14 +215,14 @@ class Table4Config(Record):
         return ComparisonNet(self)
 
 
-class AlexNetConfig(Record):
+class AlexNetConfig(ZooConfig):
     """AlexNet: torchvision's single-column form, or Caffe's with groups and LRN."""
 
     family: Literal["alexnet"] = "alexnet"
     form: Literal["torchvision", "caffe"]
     classes: Classes = 1000
 
-    def build(self, head: Head = Head.FIXED) -> nn.Module:
+    def for_three_channels(self, head: Head) -> nn.Module:
         """The network with the given ``head``."""
         from shufflenet_deploy.zoo.alexnet import AlexNet, CaffeAlexNet
 
@@ -229,27 +230,27 @@ class AlexNetConfig(Record):
         return form(self.classes, head)
 
 
-class VggConfig(Record):
+class VggConfig(ZooConfig):
     """VGG-16 without batch normalisation (configuration D)."""
 
     family: Literal["vgg"] = "vgg"
     classes: Classes = 1000
 
-    def build(self, head: Head = Head.FIXED) -> nn.Module:
+    def for_three_channels(self, head: Head) -> nn.Module:
         """The network with the given ``head``."""
         from shufflenet_deploy.zoo.vgg import Vgg16
 
         return Vgg16(self.classes, head)
 
 
-class MobileNetConfig(Record):
+class MobileNetConfig(ZooConfig):
     """MobileNet v1 with a width multiplier."""
 
     family: Literal["mobilenet"] = "mobilenet"
     width: float = Field(gt=0, le=4)
     classes: Classes = 1000
 
-    def build(self, head: Head = Head.FIXED) -> nn.Module:
+    def for_three_channels(self, head: Head) -> nn.Module:
         """The network; it ends in a global average, so ``head`` changes nothing."""
         del head
         from shufflenet_deploy.zoo.mobilenet import MobileNet
@@ -257,14 +258,14 @@ class MobileNetConfig(Record):
         return MobileNet(self.width, self.classes)
 
 
-class SqueezeNetConfig(Record):
+class SqueezeNetConfig(ZooConfig):
     """SqueezeNet 1.0 or 1.1."""
 
     family: Literal["squeezenet"] = "squeezenet"
     version: Literal["1.0", "1.1"]
     classes: Classes = 1000
 
-    def build(self, head: Head = Head.FIXED) -> nn.Module:
+    def for_three_channels(self, head: Head) -> nn.Module:
         """The network; it ends in a global average, so ``head`` changes nothing."""
         del head
         from shufflenet_deploy.zoo.squeezenet import SqueezeNet
@@ -272,13 +273,13 @@ class SqueezeNetConfig(Record):
         return SqueezeNet(self.version, self.classes)
 
 
-class GoogLeNetConfig(Record):
+class GoogLeNetConfig(ZooConfig):
     """GoogLeNet (Inception v1) in torchvision's form: batch normalisation, no auxiliary heads."""
 
     family: Literal["googlenet"] = "googlenet"
     classes: Classes = 1000
 
-    def build(self, head: Head = Head.FIXED) -> nn.Module:
+    def for_three_channels(self, head: Head) -> nn.Module:
         """The network; it ends in a global average, so ``head`` changes nothing."""
         del head
         from shufflenet_deploy.zoo.googlenet import GoogLeNet

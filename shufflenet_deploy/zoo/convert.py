@@ -125,5 +125,6 @@ def _refuse_overwriting(card: Path, source: str) -> None:
 
 
 def _counts(card: Architecture) -> Counts:
-    found = complexity(empty(card, "fixed"), card.resolution)
+    channels = card.preprocessing.channels
+    found = complexity(empty(card, "fixed"), card.resolution, channels=channels)
     return Counts(parameters=found.parameters, multiply_adds=found.multiply_adds)

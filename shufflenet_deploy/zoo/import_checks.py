@@ -17,6 +17,7 @@ from shufflenet_deploy.records import Resolution, first_problem
 from shufflenet_deploy.zoo.card import Architecture
 from shufflenet_deploy.zoo.checkpoint import Checkpoint, shown
 from shufflenet_deploy.zoo.config import Description, Preprocessing, ShuffleNetConfig
+from shufflenet_deploy.zoo.config_limits import RGB_CHANNELS
 from shufflenet_deploy.zoo.registry import architecture
 from shufflenet_deploy.zoo.weights_digest import file_identity
 
@@ -141,6 +142,9 @@ def adapted(
     changes: dict[str, object] = {"description": description}
     if description != card.description:
         changes["counts"] = None
+    channels = description.channels or RGB_CHANNELS
+    if (preprocessing or card.preprocessing).channels != channels:
+        preprocessing = Preprocessing.usual(channels)
     if preprocessing:
         changes["preprocessing"] = preprocessing
     if isinstance(description, ShuffleNetConfig) and description.small_pictures:

@@ -178,7 +178,7 @@ class _Reader:
     def describe(self) -> ShuffleNetConfig:
         layout = self._layout
         stages = self._stages()
-        stem, _, stem_kernel, _ = self._shapes[f"{layout.stem}{layout.spelling.weight}"]
+        stem, channels, stem_kernel, _ = self._shapes[f"{layout.stem}{layout.spelling.weight}"]
         firsts = [self._shape(stage[0], "depthwise")[0] for stage in stages]
         bottlenecks = [self._shape(stage[-1], "depthwise")[0] for stage in stages]
         groups = firsts[0] // self._shape(stages[0][0], "expand")[1]
@@ -190,6 +190,7 @@ class _Reader:
         normalised = f"{layout.stem_bn}{layout.spelling.norm[0]}" in self._shapes
         return ShuffleNetConfig.model_validate(
             {
+                "channels": channels,
                 "groups": groups,
                 "stem": stem,
                 "stem_kernel": stem_kernel,

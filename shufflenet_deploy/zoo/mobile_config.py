@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from shufflenet_deploy.records import Record
 from shufflenet_deploy.zoo.config_limits import (
     Channels,
     Classes,
     Head,
     ThreeRepeats,
     ThreeWidths,
+    ZooConfig,
     refuse_enormous,
 )
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Width = Annotated[float, Field(gt=0, le=4)]
 
 
-class ShuffleNetV2Config(Record):
+class ShuffleNetV2Config(ZooConfig):
     """ShuffleNet v2 (arXiv 1807.11164, Table 5).
 
     ``widths`` are the output channels of stages 2 to 4, ``last`` those of the pointwise convolution
@@ -52,7 +52,7 @@ class ShuffleNetV2Config(Record):
         refuse_enormous(units + self.last * (self.widths[-1] + self.classes))
         return self
 
-    def build(self, head: Head = Head.FIXED) -> nn.Module:
+    def for_three_channels(self, head: Head) -> nn.Module:
         """The network; it ends in a global average, so ``head`` changes nothing."""
         del head
         from shufflenet_deploy.zoo.shufflenet_v2 import ShuffleNetV2
@@ -60,14 +60,14 @@ class ShuffleNetV2Config(Record):
         return ShuffleNetV2(self)
 
 
-class MobileNetV2Config(Record):
+class MobileNetV2Config(ZooConfig):
     """MobileNet v2 (arXiv 1801.04381) with a width multiplier; channels are multiples of 8."""
 
     family: Literal["mobilenet-v2"] = "mobilenet-v2"
     width: Width
     classes: Classes = 1000
 
-    def build(self, head: Head = Head.FIXED) -> nn.Module:
+    def for_three_channels(self, head: Head) -> nn.Module:
         """The network; it ends in a global average, so ``head`` changes nothing."""
         del head
         from shufflenet_deploy.zoo.mobilenet_v2 import MobileNetV2
@@ -75,7 +75,7 @@ class MobileNetV2Config(Record):
         return MobileNetV2(self.width, self.classes)
 
 
-class MobileNetV3Config(Record):
+class MobileNetV3Config(ZooConfig):
     """MobileNet v3 (arXiv 1905.02244, Tables 1 and 2): the large or the small one."""
 
     family: Literal["mobilenet-v3"] = "mobilenet-v3"
@@ -83,7 +83,7 @@ class MobileNetV3Config(Record):
     width: Width = 1.0
     classes: Classes = 1000
 
-    def build(self, head: Head = Head.FIXED) -> nn.Module:
+    def for_three_channels(self, head: Head) -> nn.Module:
         """The network; it ends in a global average, so ``head`` changes nothing."""
         del head
         from shufflenet_deploy.zoo.mobilenet_v3 import MobileNetV3
@@ -91,14 +91,14 @@ class MobileNetV3Config(Record):
         return MobileNetV3(self.size, self.width, self.classes)
 
 
-class ResNetConfig(Record):
+class ResNetConfig(ZooConfig):
     """ResNet of basic blocks (arXiv 1512.03385, Table 1); 18 layers."""
 
     family: Literal["resnet"] = "resnet"
     layers: Literal[18] = 18
     classes: Classes = 1000
 
-    def build(self, head: Head = Head.FIXED) -> nn.Module:
+    def for_three_channels(self, head: Head) -> nn.Module:
         """The network; it ends in a global average, so ``head`` changes nothing."""
         del head
         from shufflenet_deploy.zoo.resnet import ResNet18
@@ -106,14 +106,14 @@ class ResNetConfig(Record):
         return ResNet18(self.classes)
 
 
-class PvaNetConfig(Record):
+class PvaNetConfig(ZooConfig):
     """PVANET (arXiv 1608.08021) as a classifier, with two hidden layers of ``hidden`` features."""
 
     family: Literal["pvanet"] = "pvanet"
     hidden: Channels = 2048
     classes: Classes = 1000
 
-    def build(self, head: Head = Head.FIXED) -> nn.Module:
+    def for_three_channels(self, head: Head) -> nn.Module:
         """The network with the given ``head``."""
         from shufflenet_deploy.zoo.pvanet import PvaNet
 

@@ -59,10 +59,10 @@ def stated_resolution(config: FileConfig) -> Resolution | None:
 
 
 def _stated_by_exported_program(file: Path) -> Resolution | None:
-    from shufflenet_deploy.network.frontends.exported_program import load
+    from shufflenet_deploy.network.frontends.exported_program import image_shape
 
     try:
-        _, height, width = load(file).input_shape
+        _, height, width = image_shape(file)
     except UsageError:
         return None
     return Resolution(height=height, width=width)

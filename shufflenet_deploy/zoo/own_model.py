@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.network.frontends import recording
 from shufflenet_deploy.records import WeightsInfo
 from shufflenet_deploy.zoo import network_files, python_code
 from shufflenet_deploy.zoo.card import Architecture
@@ -203,8 +204,9 @@ def _classes(module: nn.Module, channels: int, card: Architecture) -> int | None
     asked = f"{card.source} on an input of 1x{channels}x{size.height}x{size.width}"
     with python_code.user_code(asked, _code(card)), torch.inference_mode():
         output = module(image)
-    if isinstance(output, (tuple, list)) and output:
-        output = output[0]
+    several = recording.outputs(output)
+    if several:
+        output = several[0]
     if not isinstance(output, Tensor):
         raise UsageError(f"{card.source} returns a {type(output).__name__}, which is no tensor")
     if output.ndim < 2 or output.shape[0] != 1:

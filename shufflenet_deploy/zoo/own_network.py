@@ -7,18 +7,16 @@ holds numbers: those come from ``--weights``, or from the described file itself.
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from shufflenet_deploy.bounded import Name, Text
 from shufflenet_deploy.records import Record, Sha256
+from shufflenet_deploy.zoo.config_limits import ImageChannels
 
 if TYPE_CHECKING:
     from torch import nn
-
-#: Channels of an image that a network of the user's own may take.
-ImageChannels = Annotated[int, Field(gt=0, le=1024)]
 
 #: Suffixes of files that hold a network.
 NETWORK_FILES = (".pt2", ".onnx", ".prototxt")

@@ -24,11 +24,11 @@ from shufflenet_deploy.records import Record, Resolution, first_problem
 from shufflenet_deploy.zoo import registry
 from shufflenet_deploy.zoo.card import Architecture
 from shufflenet_deploy.zoo.config import ChannelOrder, Preprocessing
+from shufflenet_deploy.zoo.config_limits import ImageChannels
 from shufflenet_deploy.zoo.network_file_facts import file_digest, stated_resolution
 from shufflenet_deploy.zoo.own_network import (
     NETWORK_FILES,
     FileConfig,
-    ImageChannels,
     PythonConfig,
 )
 from shufflenet_deploy.zoo.source_digest import source_digest
@@ -88,10 +88,12 @@ def described(text: str, options: NetworkOptions) -> str:
         return str(user_path(text).absolute()) if text.endswith(".toml") else card.name
     if options.arguments:
         raise UsageError(f"--model-arg is for FILE.py:CALLABLE; {card.name} takes no arguments")
-    changes: dict[str, object] = {
-        "preprocessing": preprocessing_of(options, card.preprocessing),
-        "aliases": (),
-    }
+    changes: dict[str, object] = {"aliases": ()}
+    usual = card.preprocessing
+    if options.channels not in (None, usual.channels):
+        usual = Preprocessing.usual(options.channels)
+        changes["description"] = card.description.model_copy(update={"channels": options.channels})
+    changes["preprocessing"] = preprocessing_of(options, usual)
     if options.name is not None:
         _refuse_taken(options.name)
         changes["name"] = options.name

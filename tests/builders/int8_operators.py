@@ -172,6 +172,34 @@ def rearrangements() -> g.Graph:
     return d.done(name="rearrangements")
 
 
+def norms() -> g.Graph:
+    """Layer, group and instance norms of maps and of other values, and powers."""
+    d = Growing(3, 6, 5, seed=6)
+    x = d.conv("input", 22)
+
+    def norm(x: str, *axes: int, groups: int = 1, wide: bool = False, epsilon: float = 1e-5) -> str:
+        shape = d.shapes[x]
+        sizes = shape if wide else (shape[0], *[1] * (len(shape) - 1))
+        fields = {"axes": axes, "groups": groups, "epsilon": epsilon}
+        scale = d.random.uniform(0.5, 1.5, sizes).astype(np.float32)
+        shift = d.random.standard_normal(sizes).astype(np.float32)
+        return d.add(g.Normalize, x, scale=scale, shift=shift, **fields)
+
+    for axes in ((0,), (1, 2), (0, 1, 2), (2,), (0, 2)):
+        norm(x, *axes)
+    norm(x, 0, 1, 2, groups=2)
+    norm(x, 0, 1, 2, groups=11, epsilon=0.5)
+    norm(x, 0, 1, 2, wide=True)
+    rows = d.add(g.Reshape, x, shape=(11, 2, 6, 5))
+    norm(rows, 1, 3)
+    norm(d.add(g.Flatten, x), 0)
+    d.conv(norm(x, 0), 9, 3, padding=(1, 1, 1, 1))
+    raised = d.add(g.Clip, x, low=0.5, high=2.0)
+    for exponent in (0.5, -0.5, 1.5, 3.0):
+        d.add(g.Power, raised, exponent=exponent)
+    return d.done(name="norms")
+
+
 def heads() -> g.Graph:
     """Softmax and reductions along every axis, and dense layers among several outputs."""
     d = Growing(3, 6, 5, seed=5)
@@ -192,4 +220,7 @@ def heads() -> g.Graph:
 
 
 #: All of them, by name.
-ALL = {one.__name__: one for one in (activations, convolutions, arithmetic, rearrangements, heads)}
+ALL = {
+    one.__name__: one
+    for one in (activations, convolutions, arithmetic, rearrangements, norms, heads)
+}

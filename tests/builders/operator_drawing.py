@@ -91,6 +91,19 @@ class Operators:
     def clip(self, x, low, high):
         return self._add(g.Clip, (x,), self.shapes[x], low=low, high=high)
 
+    def normalized(self, x, axes, groups=1, epsilon=1e-5, *, per="channel"):
+        """A norm whose scale and shift are of each channel, of each element or of all."""
+        shape = self.shapes[x]
+        grid = {"channel": (shape[0], *[1] * (len(shape) - 1)), "element": shape}
+        sizes = grid.get(per, (1,) * len(shape))
+        scale = self.random.uniform(0.5, 1.5, sizes).astype(np.float32)
+        shift = self.random.normal(size=sizes).astype(np.float32)
+        fields = {"axes": axes, "groups": groups, "epsilon": epsilon}
+        return self._add(g.Normalize, (x,), shape, scale=scale, shift=shift, **fields)
+
+    def power(self, x, exponent):
+        return self._add(g.Power, (x,), self.shapes[x], exponent=exponent)
+
     def softmax(self, x, axis=0, *, logarithm=False):
         return self._add(g.Softmax, (x,), self.shapes[x], axis=axis, logarithm=logarithm)
 
@@ -148,7 +161,11 @@ def _chosen(random, *numbers):
 
 
 def _function(drawing, random, x, values, act):
-    kind = int(random.integers(0, 4))
+    kind = int(random.integers(0, 5))
+    if kind == 4:
+        axes = tuple(axis for axis in range(len(drawing.shapes[x])) if random.integers(0, 2))
+        per = str(random.choice(["channel", "element", "all"]))
+        return drawing.normalized(x, axes or (0,), epsilon=0.1, per=per)
     if kind == 0:
         return drawing.leaky(x, _chosen(random, 1, drawing.shapes[x][0]))
     if kind == 1:

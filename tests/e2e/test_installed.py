@@ -16,7 +16,12 @@ import shufflenet_deploy
 ROOT = Path(shufflenet_deploy.__file__).parents[1]
 FOLDERS = ("shufflenet_deploy", "device_scripts", "models", "benchmarks")
 #: Begin the names of programs of the repository, which are not part of the package.
-LEFT_OUT = ("benchmarks/compare_runtimes", "benchmarks/model_coverage", "benchmarks/prediction")
+LEFT_OUT = (
+    "benchmarks/compare_runtimes",
+    "benchmarks/journal_scale",
+    "benchmarks/model_coverage",
+    "benchmarks/prediction",
+)
 
 
 def run(*argv: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:

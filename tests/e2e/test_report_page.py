@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -11,19 +10,13 @@ from pathlib import Path
 import pytest
 import sample_runs
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import BrowserContext, Page, sync_playwright
+from playwright.sync_api import BrowserContext, Page
 
 from shufflenet_deploy.records import Failure, FailureKind, Precision
 from shufflenet_deploy.report import Table
 from shufflenet_deploy.report.charts import charts
 from shufflenet_deploy.report.html import Part, html
 
-#: Debian's, Ubuntu's, Google's: whichever is installed.
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update"),
-)
 LONG = "verylongname" * 12
 
 
@@ -48,23 +41,6 @@ def runs():
 @pytest.fixture(scope="module")
 def table() -> Table:
     return Table.from_runs(runs())
-
-
-@pytest.fixture(scope="module")
-def context(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BrowserContext]:
-    """A fresh profile of a headless browser."""
-    program = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if program is None:
-        pytest.fail("the report is shown in a real browser: apt-get install chromium")
-    with sync_playwright() as driver:
-        opened = driver.chromium.launch_persistent_context(
-            tmp_path_factory.mktemp("profile"),
-            executable_path=program,
-            headless=True,
-            args=list(FLAGS),
-        )
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")

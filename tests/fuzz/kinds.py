@@ -387,6 +387,11 @@ def networks(random: Random, folder: Path) -> bool:
     return _read(lambda: read(random, folder)) is not None
 
 
+def programs(random: Random, folder: Path) -> bool:
+    """Programs of torch.export with fields, names and bytes replaced."""
+    return _read(lambda: network_files.exported_program(random, folder)) is not None
+
+
 def _content(random: Random, suffix: str) -> bytes:
     template = _text(f"file{suffix}") if random.random() < 0.7 else ""
     if suffix.endswith(".json") and template:
@@ -553,5 +558,6 @@ KINDS: dict[str, Callable[[Random, Path], bool]] = {
     "location": location,
     "files": files,
     "networks": networks,
+    "programs": programs,
     "options": options,
 }

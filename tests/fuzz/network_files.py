@@ -1,7 +1,13 @@
-"""Hostile networks: ONNX and Caffe files that were valid, with fields, names and bytes replaced."""
+"""Hostile networks: ONNX, Caffe and .pt2 files with fields, names and bytes replaced."""
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
+import warnings
+import zipfile
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -10,12 +16,18 @@ import caffe_nets as caffe
 import numpy as np
 import onnx
 import onnx_nets
-from hostile_values import INTEGERS, TEXTS, mutated_text
+import torch
+from hostile_values import INTEGERS, TEXTS, mutated_json, mutated_text, written
 from onnx import numpy_helper
+from torch import nn
 
+from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.network.frontends.caffe import read_caffe
+from shufflenet_deploy.network.frontends.exported_program import image_shape, load
 from shufflenet_deploy.network.frontends.onnx import read_onnx
 from shufflenet_deploy.network.frontends.onnx.reader import READERS
+from shufflenet_deploy.network.frontends.torch import trace
+from shufflenet_deploy.records import Resolution
 
 _SMALL = (-3, -1, 0, 1, 2, 3, 4, 7, 64, 1 << 20, (1 << 31) - 1, 1 << 40)
 _ARRAYS = (
@@ -56,6 +68,53 @@ def caffe_files(random: Random, folder: Path) -> Any:
     if random.random() < 0.3:
         paths[1].write_bytes(_torn(random, paths[1].read_bytes()))
     return read_caffe(*paths)
+
+
+def exported_program(random: Random, folder: Path) -> Any:
+    """Read a damaged program of torch.export, its size first, and run and trace what was read."""
+    members = dict(_program_members())
+    name = random.choice([one for one in members if one.endswith(".json")])
+    if random.random() < 0.9:
+        text = members[name].decode()
+        changed = mutated_json(random, json.loads(text)) if random.random() < 0.8 else None
+        members[name] = (
+            mutated_text(random, text) if changed is None else written(changed)
+        ).encode("utf-8", "replace")
+    if random.random() < 0.1:
+        del members[random.choice(list(members))]
+    if random.random() < 0.1:
+        weight = random.choice([one for one in members if "weight_" in one])
+        members[weight] = _torn(random, members[weight])
+    path = folder / "network.pt2"
+    with zipfile.ZipFile(path, "w") as archive:
+        for one, content in members.items():
+            archive.writestr(one, content)
+    if random.random() < 0.1:
+        path.write_bytes(_torn(random, path.read_bytes()))
+    with contextlib.suppress(UsageError):
+        image_shape(path)
+    module = load(path)
+    channels, height, width = module.input_shape
+    if not (0 < channels <= 8 and 0 < height <= 64 and 0 < width <= 64):
+        return module
+    return trace(module, Resolution(height=height, width=width), "network", channels=channels)
+
+
+@cache
+def _program_members() -> dict[str, bytes]:
+    """What a valid file holds."""
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.Conv2d(3, 4, 3, 2, 1), nn.BatchNorm2d(4), nn.ReLU(), nn.ChannelShuffle(2),
+        nn.MaxPool2d(2), nn.Flatten(), nn.Linear(16, 5),
+    )  # fmt: skip
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        program = torch.export.export(module.eval(), (torch.zeros(1, 3, 8, 8),))
+        torch.export.save(program, file)
+    with zipfile.ZipFile(file) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
 
 
 def _network() -> onnx.ModelProto:

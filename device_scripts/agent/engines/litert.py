@@ -1,5 +1,7 @@
 """LiteRT: the TFLite interpreter of ai-edge-litert, with XNNPACK."""
 
+from collections import Counter
+
 from ..distributions import version_of
 from ..engine import Engine
 
@@ -13,7 +15,7 @@ class LiteRt(Engine):
     timed = "Interpreter.invoke: input set beforehand, output read afterwards"
 
     def __init__(self, path, threads):
-        interpreter = self._interpreter_class()(model_path=path, num_threads=threads)
+        interpreter = self._interpreter(path, threads)
         interpreter.allocate_tensors()
         self._interpreter = interpreter
         self.version = version_of(self.distribution)
@@ -24,11 +26,10 @@ class LiteRt(Engine):
         self.details = {"threads": threads}
         self.details.update(_delegation(interpreter))
 
-    @staticmethod
-    def _interpreter_class():
+    def _interpreter(self, path, threads):
         from ai_edge_litert.interpreter import Interpreter
 
-        return Interpreter
+        return Interpreter(model_path=path, num_threads=threads)
 
     def set_shapes(self, shapes):
         """Settle the shapes of open inputs, by name."""
@@ -53,6 +54,13 @@ class LiteRt(Engine):
     def read_output(self):
         """The first output of the last inference."""
         return self._interpreter.get_tensor(self._output_details[0]["index"])
+
+    def delegation(self):
+        """What XNNPACK took, of the operators that the file has."""
+        try:
+            return delegation(self._interpreter._get_ops_details())  # noqa: SLF001
+        except AttributeError:  # the interpreter does not report its operators
+            return None
 
 
 def _tensor(detail):
@@ -79,6 +87,34 @@ def _delegation(interpreter):
     # Delegated operators stay listed beside the delegate's own node.
     delegates = names.count("DELEGATE")
     return {"xnnpack": delegates > 0, "delegate_nodes": delegates, "operators": len(names)}
+
+
+def delegation(operators):
+    """Tell apart the operators that lie between inputs and outputs of a delegate, and the others.
+
+    ``operators`` are those of the file, which stay listed, and behind them the delegate's own
+    nodes.
+    """
+    nodes = [one for one in operators if one["op_name"] == "DELEGATE"]
+    plain = [one for one in operators if one["op_name"] != "DELEGATE"]
+    makers = {tensor: place for place, one in enumerate(plain) for tensor in one["outputs"]}
+    taken = set()
+    for node in nodes:
+        given = set(node["inputs"])
+        waiting = list(node["outputs"])
+        while waiting:
+            tensor = waiting.pop()
+            place = makers.get(tensor)
+            if tensor not in given and place is not None and place not in taken:
+                taken.add(place)
+                waiting.extend(plain[place]["inputs"])
+    left = [one["op_name"] for place, one in enumerate(plain) if place not in taken]
+    return {
+        "name": "XNNPACK",
+        "parts": len(nodes),
+        "taken": len(taken),
+        "left": dict(Counter(left)),
+    }
 
 
 ENGINE = LiteRt

@@ -22,6 +22,8 @@ class OnnxRuntime(Engine):
     name = distribution = module = "onnxruntime"
     # onnxruntime would report the model to its makers, from threads that run while we measure.
     environment = (("ORT_DISABLE_TELEMETRY", "1"),)
+    # Workers spin between operators, as in an application that runs one image after another.
+    settings = (("session.intra_op.allow_spinning", "1"),)
     timed = "InferenceSession.run_with_iobinding: inputs and outputs bound beforehand, no copy"
 
     def __init__(self, path, threads, profile=None):
@@ -35,13 +37,13 @@ class OnnxRuntime(Engine):
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.log_severity_level = 3
-        # Workers spin between operators, as in an application that runs one image after another.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "1")
+        for setting, value in self.settings:
+            options.add_session_config_entry(setting, value)
         if profile is not None:
             options.enable_profiling = True
             options.profile_file_prefix = profile
         self._session = onnxruntime.InferenceSession(
-            path, sess_options=options, providers=["CPUExecutionProvider"]
+            path, sess_options=options, providers=self._providers(onnxruntime, threads)
         )
         self._binding = self._session.io_binding()
         self.inputs = [_tensor(value) for value in self._session.get_inputs()]
@@ -52,8 +54,11 @@ class OnnxRuntime(Engine):
             "execution": "sequential",
             "intra_op_threads": threads,
             "inter_op_threads": 1,
-            "intra_op_spinning": True,
+            "intra_op_spinning": dict(self.settings)["session.intra_op.allow_spinning"] == "1",
         }
+
+    def _providers(self, _onnxruntime, _threads):
+        return ["CPUExecutionProvider"]
 
     def set_shapes(self, shapes):
         """Settle the shapes of open inputs, by name."""

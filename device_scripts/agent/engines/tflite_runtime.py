@@ -9,11 +9,10 @@ class TfLiteRuntime(LiteRt):
     name = distribution = "tflite-runtime"
     module = "tflite_runtime.interpreter"
 
-    @staticmethod
-    def _interpreter_class():
+    def _interpreter(self, path, threads):
         from tflite_runtime.interpreter import Interpreter
 
-        return Interpreter
+        return Interpreter(model_path=path, num_threads=threads)
 
 
 ENGINE = TfLiteRuntime

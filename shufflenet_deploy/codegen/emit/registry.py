@@ -22,6 +22,7 @@ from shufflenet_deploy.codegen.emit.c import (
     functions,
     gemv,
     lrn,
+    norm,
     phase_split,
     pool,
     sample,
@@ -77,6 +78,7 @@ def _registered() -> Iterator[tuple[Key, Emitter]]:
         (map_ops.Move, _FP, Isa.GENERIC, strided.move),
         (map_ops.Sample, _FP, Isa.GENERIC, sample.sample),
         (map_ops.Softmax, _FP, Isa.GENERIC, strided.softmax),
+        (map_ops.Normalize, _FP, Isa.GENERIC, norm.normalize),
         (map_ops.Reduce, _FP, Isa.GENERIC, strided.reduce),
         (ops.QuantizeInput, _INT8, Isa.GENERIC, portable.quantize_input),
         (ops.QuantizeInput, _INT8, Isa.NEON, neon.quantize_input),
@@ -110,6 +112,7 @@ def _registered() -> Iterator[tuple[Key, Emitter]]:
         (elements.StoreConstant, _INT8, Isa.GENERIC, int8_elements.store_constant),
         (elements.ElementArithmetic, _INT8, Isa.GENERIC, int8_elements.element_arithmetic),
         (elements.ReduceElements, _INT8, Isa.GENERIC, int8_elements.reduce_elements),
+        (elements.NormalizeElements, _INT8, Isa.GENERIC, int8_elements.normalize),
         (elements.Softmax, _INT8, Isa.GENERIC, int8_elements.softmax),
         (ops.DequantizeOutput, _INT8, Isa.GENERIC, portable.dequantize_output),
     ):

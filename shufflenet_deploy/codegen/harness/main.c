@@ -51,14 +51,15 @@ static const int input_shape[] = {NET_INPUT_SHAPE}, output_shape[] = {NET_OUTPUT
 /* One translation unit: each file is a module whose functions are static. */
 #include "json.c"
 #include "sysinfo.c"
+#include "load.c"
 #include "sampling.c"
 #include "rng.c"
 #include "npy.c"
 
 struct options {
     int list, once;
-    long threads, warmup_runs, min_runs, profile;
-    double warmup_secs, warmup_max_secs, min_secs, max_secs;
+    long threads, warmup_runs, min_runs, profile, background_load;
+    double warmup_secs, warmup_max_secs, min_secs, max_secs, rate_hz;
     const char *cpus, *input, *output;
     long seed;
 };
@@ -85,7 +86,8 @@ static void help(void)
 {
     fputs("usage: PROGRAM [--list | --once] [--profile N] [--threads N] [--cpus 0,1,...]\n"
           "               [--warmup-runs N] [--warmup-secs S] [--warmup-max-secs S] [--min-runs N]\n"
-          "               [--min-secs S] [--max-secs S] [--input FILE.npy] [--output FILE.npy] [--seed N]\n\n"
+          "               [--min-secs S] [--max-secs S] [--input FILE.npy] [--output FILE.npy] [--seed N]\n"
+          "               [--rate HZ] [--background-load N]\n\n"
           "Measures " NET_NAME " for " NET_MACHINE " and prints one JSON object; times are ns.\n",
           stderr);
 }
@@ -125,6 +127,10 @@ static struct options parse(int argc, char **argv)
             found.min_secs = number(name, value, 0);
         else if (strcmp(name, "--max-secs") == 0)
             found.max_secs = number(name, value, 0);
+        else if (strcmp(name, "--rate") == 0)
+            found.rate_hz = number(name, value, 1e-6);
+        else if (strcmp(name, "--background-load") == 0)
+            found.background_load = (long)number(name, value, 0);
         else if (strcmp(name, "--profile") == 0)
             found.profile = (long)number(name, value, 1);
         else if (strcmp(name, "--input") == 0)
@@ -136,6 +142,8 @@ static struct options parse(int argc, char **argv)
         else
             fail("usage", "unrecognised option %s", name);
     }
+    if (found.background_load > MOST_LOAD)
+        fail("usage", "--background-load: at most %d", MOST_LOAD);
     return found;
 }
 
@@ -199,6 +207,8 @@ static char *conditions(void)
 
 static void measure(const struct options *options, const char *program)
 {
+    /* Before this process is pinned: the load is free to run anywhere. */
+    start_background(options->background_load);
     if (options->cpus)
         pin(options->cpus);
     char *start = conditions();
@@ -227,14 +237,20 @@ static void measure(const struct options *options, const char *program)
         return;
     }
     memcpy(first, output, net_output_floats * sizeof *first);
-    struct samples warmup = {0}, samples = {0};
+    struct samples warmup = {0}, samples = {0}, latencies = {0};
     const char *ended = warm_up(&warmup, options->warmup_runs, options->warmup_secs,
                                 options->warmup_max_secs);
     char *before = conditions();
     const struct cpu_usage then = read_cpu_usage();
     /* Reading the conditions may have started a program: fill the caches again. */
     append_sample(&warmup, run_timed());
-    sample(&samples, options->min_runs, options->min_secs, options->max_secs);
+    const int64_t began_ns = now_ns();
+    if (options->rate_hz > 0)
+        sample_at_rate(&samples, &latencies, options->rate_hz, options->min_runs,
+                       options->min_secs, options->max_secs);
+    else
+        sample(&samples, options->min_runs, options->min_secs, options->max_secs);
+    const int64_t ended_ns = now_ns();
     const struct cpu_usage now = read_cpu_usage();
     char *after = conditions();
     if (options->output)
@@ -257,14 +273,25 @@ static void measure(const struct options *options, const char *program)
     fprintf(report, ", \"warmup_ended\": \"%s\", \"samples_ns\": ", ended);
     print_samples(report, &samples);
     fputs(", \"sampling\": ", report);
+    fprintf(report, "{\"began_ns\": %lld, \"ended_ns\": %lld, ", (long long)began_ns,
+            (long long)ended_ns);
     print_cpu_usage(report, &then, &now);
+    fputc('}', report);
     const int same = memcmp(first, output, net_output_floats * sizeof *first) == 0;
     fprintf(report, ", \"outputs_repeat\": %s, \"idle_rss_bytes\": %lld, \"peak_rss_bytes\": %lld",
             same ? "true" : "false", idle_rss, peak_rss_bytes());
+#ifdef NET_ARENA_BYTES
+    fprintf(report, ", \"arena_bytes\": %lld", (long long)NET_ARENA_BYTES);
+#endif
     fprintf(report, ", \"conditions\": {\"start\": %s, \"before\": %s, \"after\": %s}", start,
             before, after);
     fputs(", \"platform\": ", report);
     print_platform(report);
+    if (options->rate_hz > 0) {
+        fprintf(report, ", \"pace\": {\"rate_hz\": %.17g, \"latency_ns\": ", options->rate_hz);
+        print_samples(report, &latencies);
+        fputc('}', report);
+    }
     if (options->profile) {
         fputs(", \"profile\": ", report);
         print_profile(report);

@@ -145,10 +145,37 @@ static void sample(struct samples *samples, long min_runs, double min_secs, doub
     }
 }
 
-/* What else the machine did between two moments. */
+/* Infer once per arrival, at fixed times, until both minimums are met, at latest after max_secs.
+   Arrivals come at the rate whatever happens; one that comes while another is computed waits.
+   latencies are the times from each arrival to its result. */
+static void sample_at_rate(struct samples *samples, struct samples *latencies, double rate_hz,
+                           long min_runs, double min_secs, double max_secs)
+{
+    const double period_ns = 1e9 / rate_hz;
+    const int64_t min_ns = (int64_t)(min_secs * 1e9), max_ns = (int64_t)(max_secs * 1e9);
+    const int64_t started = now_ns(), first = started + (int64_t)period_ns;
+    for (;;) {
+        const int64_t arrival = first + (int64_t)((double)samples->count * period_ns);
+        const struct timespec at = {.tv_sec = arrival / 1000000000, .tv_nsec = arrival % 1000000000};
+        while (now_ns() < arrival && !ended_by_signal)
+            clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL);
+        const int64_t began = now_ns();
+        infer();
+        const int64_t ended = now_ns();
+        append_sample(samples, ended - began);
+        append_sample(latencies, ended - arrival);
+        const int64_t elapsed = ended - started;
+        if (elapsed >= max_ns || (elapsed >= min_ns && samples->count >= (size_t)min_runs))
+            return;
+        if (ended_by_signal)
+            fail("terminated", "ended by a signal before it was done");
+    }
+}
+
+/* What else the machine did between two moments; load_secs is the CPU time of our own load. */
 struct cpu_usage {
     int64_t wall_ns;
-    double busy_secs;
+    double busy_secs, load_secs;
     struct rusage own;
 };
 
@@ -166,7 +193,8 @@ static double busy_secs(void)
 
 static struct cpu_usage read_cpu_usage(void)
 {
-    struct cpu_usage here = {.wall_ns = now_ns(), .busy_secs = busy_secs()};
+    struct cpu_usage here = {
+        .wall_ns = now_ns(), .busy_secs = busy_secs(), .load_secs = background_cpu_secs()};
     getrusage(RUSAGE_SELF, &here.own);
     return here;
 }
@@ -177,19 +205,28 @@ static double cpu_secs(const struct rusage *own)
            1e-6 * (double)(own->ru_utime.tv_usec + own->ru_stime.tv_usec);
 }
 
+/* Fields of an object. */
 static void print_cpu_usage(FILE *to, const struct cpu_usage *then, const struct cpu_usage *now)
 {
     const int64_t wall_ns = now->wall_ns - then->wall_ns;
     const double cpu = cpu_secs(&now->own) - cpu_secs(&then->own);
-    fprintf(to, "{\"wall_ns\": %lld, \"cpu_ns\": %lld, \"preempted\": %ld, ", (long long)wall_ns,
+    const double wall_secs = (double)wall_ns / 1e9;
+    const int known = then->load_secs >= 0 && now->load_secs >= 0;
+    const double load = known ? (now->load_secs - then->load_secs) / wall_secs : 0;
+    fprintf(to, "\"wall_ns\": %lld, \"cpu_ns\": %lld, \"preempted\": %ld", (long long)wall_ns,
             (long long)(cpu * 1e9), now->own.ru_nivcsw - then->own.ru_nivcsw);
     /* The kernel counts in ticks of 10 ms: over less than some of them the figure is noise. */
     if (then->busy_secs >= 0 && now->busy_secs > then->busy_secs && wall_ns >= 200000000) {
-        const double others = (now->busy_secs - then->busy_secs - cpu) / ((double)wall_ns / 1e9);
-        fprintf(to, "\"others_busy_cores\": %.3f}", others > 0 ? others : 0);
+        const double others = (now->busy_secs - then->busy_secs - cpu) / wall_secs - load;
+        fprintf(to, ", \"others_busy_cores\": %.3f", others > 0 ? others : 0);
     } else {
-        fputs("\"others_busy_cores\": null}", to);
+        fputs(", \"others_busy_cores\": null", to);
     }
+    fprintf(to, ", \"background_processes\": %d, \"background_busy_cores\": ", background_count);
+    if (known)
+        fprintf(to, "%.3f", load);
+    else
+        fputs("null", to);
 }
 
 static int64_t probed_ns;

@@ -24,6 +24,9 @@ Int64Array = NDArray[np.int64]
 WEIGHT_BITS = 11
 #: Fraction bits of the factor of a quotient.
 QUOTIENT_BITS = 16
+#: Fraction bits of a normalised element, and of the reciprocal root of a variance.
+NORMAL_BITS = 12
+ROOT_BITS = 40
 #: Fraction bits of an exponential, of a share of their sum, and of a logarithm.
 EXPONENTIAL_BITS = 23
 SHARE_BITS = 8
@@ -145,6 +148,23 @@ class ReduceElements(Op[PixelView]):
     start: int = 0
     multiplier: Multipliers | None = None
     shift: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class NormalizeElements(Op[PixelView]):
+    """Each set of elements, over the loops ``over``, by its mean and deviation.
+
+    Of n bytes q the differences ``n q - sum q`` are divided by the root of ``n sum q^2 - (sum q)^2
+    + epsilon``, into ``NORMAL_BITS`` fraction bits. ``scale`` and ``shift``, of the
+    views the second, make the target's byte of them, with ``bits`` more fraction bits.
+    """
+
+    walk: Walk
+    over: tuple[Loop, ...]
+    epsilon: float
+    scale: Int64Array
+    shift: Int64Array
+    bits: int
 
 
 @dataclass(frozen=True, kw_only=True)

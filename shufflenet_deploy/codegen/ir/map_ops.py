@@ -24,6 +24,9 @@ class FunctionKind(StrEnum):
     """A function of one number that is no activation of the graph."""
 
     LEAKY_RELU = "leaky-relu"
+    SQUARE_ROOT = "square-root"
+    RECIPROCAL_ROOT = "reciprocal-root"
+    POWER = "power"
     ELU = "elu"
     CLIP = "clip"
 
@@ -33,7 +36,7 @@ class Apply(Op[PlanarView]):
     """A function of every element; the target may be the source.
 
     ``numbers`` are its parameters, ``(channels or 1, n)``: the slope of a leaky ReLU, the factor of
-    an ELU, the bounds of a clip. An activation has none.
+    an ELU, the bounds of a clip, the exponent of a power. An activation has none.
     """
 
     function: Activation | FunctionKind
@@ -104,6 +107,24 @@ class Softmax(Op[PlanarView]):
     source_strides: Strides
     target_strides: Strides
     logarithm: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Normalize(Op[PlanarView]):
+    """Each set of elements over the last ``reduced`` of ``extents`` by its mean and deviation.
+
+    ``scale`` and ``shift`` are broadcast with the strides of one and the other.
+    """
+
+    epsilon: float
+    extents: tuple[int, ...]
+    reduced: int
+    source_strides: Strides
+    target_strides: Strides
+    scale: FloatArray
+    shift: FloatArray
+    scale_strides: Strides
+    shift_strides: Strides
 
 
 @dataclass(frozen=True, kw_only=True)

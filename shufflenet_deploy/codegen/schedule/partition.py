@@ -1,7 +1,8 @@
 """The partition solver after every register blocking: dynamic programming over a cost model.
 
 A convolution is cut into blocks of output channels by pixels. Each instruction set has a
-``CostModel``; ``cheapest_blocking`` finds the cut of least total cost for any of them.
+``CostModel``; ``cheapest_blocking`` finds the cut of least total cost for any of them, and
+``cheapest_blocking_by_outputs`` where each block of outputs may cut the pixels in its own way.
 """
 
 from __future__ import annotations
@@ -71,6 +72,30 @@ def cheapest_blocking(model: CostModel, outputs: int, pixels: int) -> Blocking:
             best = (total, Blocking(outputs=parts, pixels=runs))
     assert best is not None
     return best[1]
+
+
+def cheapest_blocking_by_outputs(
+    model: CostModel, outputs: int, pixels: int
+) -> tuple[tuple[int, int], ...]:
+    """The cut of least cost as (outputs, main size of pixel blocks) for each block of outputs.
+
+    Outputs are partitioned by the cost of a block of one pixel. What is left of the pixels after
+    the blocks of the main size is one smaller block.
+    """
+    most = range(1, min(outputs, model.max_outputs) + 1)
+    _, parts = cheapest(outputs, {size: model.cost(size, 1) for size in most})
+    return tuple((size, _main_pixels(model, size, pixels)) for size in parts)
+
+
+def _main_pixels(model: CostModel, outputs: int, pixels: int) -> int:
+    """The main size of pixel blocks; the smallest of those that cost the same."""
+
+    def cost(main: int) -> float:
+        sizes = {size: model.cost(outputs, size) for size in range(1, main + 1)}
+        return with_main_tile(pixels, main, sizes)[0]
+
+    mains = range(1, min(pixels, model.max_pixels) + 1)
+    return min((main for main in mains if main == 1 or model.fits(outputs, main)), key=cost)
 
 
 def with_main_tile(

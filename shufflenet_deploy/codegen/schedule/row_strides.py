@@ -20,7 +20,9 @@ from shufflenet_deploy.network.graph import (
     LeakyRelu,
     LocalResponseNorm,
     Multiply,
+    Normalize,
     Pool,
+    Power,
     Shuffle,
     Slice,
 )
@@ -64,6 +66,8 @@ def assign_row_strides(graph: Graph) -> dict[str, int]:
                 | Elu()
                 | Clip()
                 | LocalResponseNorm()
+                | Normalize()
+                | Power()
             ):
                 for value in layer.inputs:
                     parent[root(value)] = root(layer.output)

@@ -1,4 +1,8 @@
-"""Register blocking of int8 convolutions on x86: nearly even blocks that fill the registers."""
+"""Register blocking of int8 convolutions on x86: few, nearly even blocks that fill the registers.
+
+A block computes vectors of output channels of some pixels; each block of outputs passes over all
+pixels, in blocks of its own size.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,13 @@ from math import ceil
 
 from shufflenet_deploy.codegen.cpu_target import CpuTarget
 from shufflenet_deploy.codegen.schedule.conv_spec import ConvSpec
-from shufflenet_deploy.codegen.schedule.partition import even_sizes
+from shufflenet_deploy.codegen.schedule.partition import cheapest_blocking_by_outputs
 
-_MAX_VECTORS_SINGLE_PIXEL = 16  # vectors of outputs of a single pixel
+_MAX_VECTORS_SINGLE_PIXEL = 16  # vectors of outputs of a single pixel, of 32 registers
+_PACKED_VECTORS = 4  # vectors that are stored together
 _MIN_SPLIT_STEPS = 8  # steps from which on split lanes outweigh their final addition
 _MAX_INTERLEAVED_ACCUMULATORS = 28  # accumulators of a tile of all groups
+_PASS_COST = float(1 << 20)  # outweighs every unevenness
 _LATENCY_HIDING_ACCUMULATORS = 12  # accumulators above which more hide no latency
 
 
@@ -71,35 +77,75 @@ def with_int16_inputs(spec: X86ConvSpec, *, weights: bool) -> X86ConvSpec:
 
 def choose_blocks(spec: X86ConvSpec, cpu: CpuTarget) -> tuple[OutputBlock, ...]:
     """Blocks of accumulators that fit the registers."""
-    lanes, many = cpu.lanes, cpu.registers == 32
     every, split = _split_lanes(spec, cpu)
-    together = spec.groups if spec.shuffled else 1
-    if spec.height * spec.width == 1 and not spec.shuffled:
-        sizes = _sizes_up_to(
-            every, _MAX_VECTORS_SINGLE_PIXEL if many else _MAX_VECTORS_SINGLE_PIXEL // 2
-        )
-    elif spec.shuffled:
-        sizes = _sizes_up_to(every, 2 if together <= 3 and many else 1)
-    else:
-        most = 5 if many else 2
-        sizes = [4] * (every // 4) if every % 4 == 0 and many else _sizes_up_to(every, most)
-    # One register is for what is spread, and without byte products one for the product; weights
-    # are in memory where registers are few.
-    free = cpu.registers - (1 if cpu.dot_product else 2)
-    blocks, first = [], 0
-    for size in sizes:
-        room = _MAX_INTERLEAVED_ACCUMULATORS if spec.shuffled else free - size
-        fitting = min(
-            max(1, room // (size * together)), max(_LATENCY_HIDING_ACCUMULATORS // size, 4)
-        )
-        times = ceil(spec.width / fitting)
-        blocks.append(OutputBlock(first, size, ceil(spec.width / times)))
-        first += size * lanes
+    blocks = []
+    if every:
+        model = _X86Int8(cpu, spec, max_outputs=_max_vectors(spec, cpu, every))
+        blocks = _placed(cheapest_blocking_by_outputs(model, every, spec.width), cpu)
     if split > 1:
-        times = ceil(spec.width / (_MAX_INTERLEAVED_ACCUMULATORS // together))
-        pixels = ceil(ceil(spec.width / times) / split) * split
-        blocks.append(OutputBlock(first, 1, min(pixels, spec.width), split))
+        # Split lanes are added at the end of each block: the more pixels share that, the better.
+        model = _X86Int8(cpu, spec, enough_accumulators=_MAX_INTERLEAVED_ACCUMULATORS)
+        ((_, pixels),) = cheapest_blocking_by_outputs(model, 1, spec.width)
+        whole = min(ceil(pixels / split) * split, spec.width)
+        blocks.append(OutputBlock(every * cpu.lanes, 1, whole, split))
     return tuple(blocks)
+
+
+def _placed(sizes: tuple[tuple[int, int], ...], cpu: CpuTarget) -> list[OutputBlock]:
+    """Blocks of (vectors, pixels), one after the other."""
+    blocks, first = [], 0
+    for vectors, pixels in sizes:
+        blocks.append(OutputBlock(first, vectors, pixels))
+        first += vectors * cpu.lanes
+    return blocks
+
+
+def _max_vectors(spec: X86ConvSpec, cpu: CpuTarget, every: int) -> int:
+    """Most vectors of outputs in a block, of ``every`` vector of a group."""
+    many = cpu.registers == 32
+    if spec.shuffled:
+        return 2 if spec.groups <= 3 and many else 1
+    if spec.height * spec.width == 1:
+        return _MAX_VECTORS_SINGLE_PIXEL if many else _MAX_VECTORS_SINGLE_PIXEL // 2
+    if not many:
+        return 2
+    return _PACKED_VECTORS if every % _PACKED_VECTORS == 0 else _PACKED_VECTORS + 1
+
+
+@dataclass(frozen=True)
+class _X86Int8:
+    """The cost model: passes over the inputs, then evenness of the vectors of outputs.
+
+    x86 cores are bound by loads: each block of outputs broadcasts all inputs once more, and each
+    block of pixels loads its weights once more. How many accumulators a block has does not matter
+    as long as they hide the latency of a multiply-add.
+    """
+
+    cpu: CpuTarget
+    spec: X86ConvSpec
+    max_outputs: int = 1
+    enough_accumulators: int = _LATENCY_HIDING_ACCUMULATORS
+    has_tail: bool = False
+
+    @property
+    def max_pixels(self) -> int:
+        return _MAX_INTERLEAVED_ACCUMULATORS
+
+    def fits(self, outputs: int, pixels: int) -> bool:
+        if self.spec.shuffled:
+            room = _MAX_INTERLEAVED_ACCUMULATORS // self.spec.groups
+        else:
+            # One register is for what is broadcast, and without dot products one for the product;
+            # weights are in memory where registers are few.
+            room = self.cpu.registers - (1 if self.cpu.dot_product else 2) - outputs
+        enough = max(self.enough_accumulators // outputs, 4)
+        return outputs * pixels <= room and pixels <= enough
+
+    def cost(self, outputs: int, pixels: int) -> float:  # noqa: ARG002 - see above
+        return _PASS_COST + outputs * outputs
+
+    def tail_cost(self, outputs: int, pixels: int) -> float:  # noqa: ARG002 - there is no tail
+        return 0.0
 
 
 def _split_lanes(spec: X86ConvSpec, cpu: CpuTarget) -> tuple[int, int]:
@@ -113,8 +159,3 @@ def _split_lanes(spec: X86ConvSpec, cpu: CpuTarget) -> tuple[int, int]:
     ):
         return whole, 4 if rest <= 4 else 2
     return ceil(spec.outputs / cpu.lanes), 1
-
-
-def _sizes_up_to(whole: int, most: int) -> list[int]:
-    count = max(1, ceil(whole / most))
-    return even_sizes(whole, count) if whole else []

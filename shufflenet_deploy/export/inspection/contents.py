@@ -11,7 +11,7 @@ from shufflenet_deploy.export import formats, manifest, shortfall
 from shufflenet_deploy.export.untrusted import MALFORMED, count
 from shufflenet_deploy.network.metadata import Metadata
 from shufflenet_deploy.printing import first_line
-from shufflenet_deploy.records import Artifact, Format, Record, TensorSpec
+from shufflenet_deploy.records import Artifact, Delegation, Format, Record, TensorSpec
 
 #: Of a name in a file so much is shown.
 _MOST_CHARACTERS = 1000
@@ -24,7 +24,8 @@ class Inspection(Record):
 
     ``precision`` is fp32, fp16, int8, or mixed when operations were left in float in an int8 file.
     ``multiply_adds`` are those the file really computes, for one image. ``metadata``
-    describes how the file is fed, from the file itself or its manifest. ``artifact`` is set when
+    describes how the file is fed, from the file itself or its manifest. ``delegation`` is there
+    where the file itself settles what a delegate runs. ``artifact`` is set when
     a manifest lies next to the file and was written for just these bytes.
     """
 
@@ -41,6 +42,7 @@ class Inspection(Record):
     parameters: int
     warnings: tuple[str, ...]
     metadata: Metadata | None = None
+    delegation: Delegation | None = None
     artifact: Artifact | None = None
 
 
@@ -56,6 +58,7 @@ class Contents(Record):
     parameters: int
     warnings: tuple[str, ...]
     metadata: Metadata | None = None
+    delegation: Delegation | None = None
 
 
 def inspect(path: Path, *, shapes: Mapping[str, tuple[int, ...]] | None = None) -> Inspection:

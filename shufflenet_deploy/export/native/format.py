@@ -86,8 +86,9 @@ class NativeFormat(FileFormat):
 
         return build.opened(job)
 
-    def recognises(self, start: bytes) -> bool:
+    def recognises(self, start: bytes, end: bytes) -> bool:
         """By the mark of ELF."""
+        del end
         return start.startswith(_MARK)
 
     def load(self, path: Path) -> Program:

@@ -18,7 +18,6 @@ from shufflenet_deploy.export.native.shared_library import SharedLibrary
 from shufflenet_deploy.network.graph import FloatArray, Graph
 
 if TYPE_CHECKING:
-    import torch
     from torch import nn
 
 #: fp32 in another order of addition stays far below this share of the largest logit.
@@ -39,6 +38,8 @@ def compare_with_module(graph: Graph, module: nn.Module) -> float:
     """
     import torch  # noqa: PLC0415
 
+    from shufflenet_deploy.network.frontends import recording  # noqa: PLC0415
+
     random = np.random.default_rng(0)
     worst = 0.0
     with tempfile.TemporaryDirectory(prefix="native-") as folder:
@@ -48,22 +49,16 @@ def compare_with_module(graph: Graph, module: nn.Module) -> float:
         for _ in range(_IMAGES):
             image = random.standard_normal(graph.shapes[graph.input]).astype(np.float32)
             with torch.no_grad():
-                wanted = _flat(module(torch.from_numpy(image)[None]))
+                computed = recording.outputs(module(torch.from_numpy(image)[None]))
+            wanted = np.concatenate([one.numpy().ravel() for one in computed])
             difference = np.abs(library.run(image) - wanted).max()
-            worst = max(worst, float(difference / np.abs(wanted).max()))
+            worst = max(worst, float(difference / (np.abs(wanted).max() or 1.0)))
     if not worst <= TOLERANCE:
         raise ParityError(
             f"{graph.name} as C differs from PyTorch by {worst:.1e} of the largest logit, more "
             f"than {TOLERANCE:g}: do not use it"
         )
     return worst
-
-
-def _flat(outputs: torch.Tensor | list[torch.Tensor] | tuple[torch.Tensor, ...]) -> FloatArray:
-    """What a module returned, one output after the other."""
-    parts = outputs if isinstance(outputs, list | tuple) else [outputs]
-    flat: FloatArray = np.concatenate([part.numpy().ravel() for part in parts])
-    return flat
 
 
 def logits_on_host(source: GeneratedC, images: Sequence[FloatArray]) -> list[FloatArray]:

@@ -50,7 +50,7 @@ def _lowered(job: Job, choice: Choice) -> onnx.ModelProto:
         return channels_last.convert(
             graph, ranges_of(job, graph), plan(choice), unsigned=not signed
         )
-    converted = plain_onnx(model, resolution)
+    converted = plain_onnx(job)
     gathered = choice.name == "gather"
     if job.request.precision is Precision.FP32:
         return int8.gathered(converted) if gathered else converted

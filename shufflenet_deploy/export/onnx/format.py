@@ -53,9 +53,9 @@ class OnnxFormat(LoweredFormat):
 
         return OnnxFile(job.path)
 
-    def recognises(self, start: bytes) -> bool:
+    def recognises(self, start: bytes, end: bytes) -> bool:
         """Never for certain: Protocol Buffers have no mark."""
-        del start
+        del start, end
         return False
 
     def load(self, path: Path) -> OnnxFile:

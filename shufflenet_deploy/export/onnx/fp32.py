@@ -1,7 +1,7 @@
 """ONNX from a PyTorch module: torch's exporter, batch norm folded, simplified, reproducible.
 
-The file has one static input ``input`` (1, C, H, W) and one output ``logits``, and carries nothing
-of the machine it was made on: no stack traces, no paths, no time.
+The file has one static input ``input`` (1, C, H, W) and one output ``logits``, or several by their
+own names, and carries nothing of the machine it was made on: no stack traces, no paths, no time.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ import torch
 from torch import nn
 
 import shufflenet_deploy
-from shufflenet_deploy.errors import ExportError
+from shufflenet_deploy.errors import ExportError, UnreadableError
+from shufflenet_deploy.network.frontends import recording
+from shufflenet_deploy.network.graph_module import GraphModule
 from shufflenet_deploy.records import Resolution
 
 INPUT, OUTPUT = "input", "logits"
@@ -39,7 +41,8 @@ def convert(module: nn.Module, resolution: Resolution, *, channels: int = 3) -> 
     """An eval-mode ``module`` as a checked ONNX model for a ``(1, channels, H, W)`` float32 image.
 
     Raises:
-        ExportError: the exporter cannot express the module, or the result is over 2 GB.
+        UnreadableError: the exporter cannot express the module.
+        ExportError: the result is over 2 GB.
     """
     example = torch.zeros(1, channels, resolution.height, resolution.width)
     with fixed_pools(module, example), quiet():
@@ -50,12 +53,12 @@ def convert(module: nn.Module, resolution: Resolution, *, channels: int = 3) -> 
                 dynamo=True,
                 opset_version=OPSET,
                 input_names=[INPUT],
-                output_names=[OUTPUT],
+                output_names=_output_names(module, example),
                 external_data=False,
                 verbose=False,
             )
         except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
-            raise ExportError(
+            raise UnreadableError(
                 f"torch.onnx cannot export this model: {_root_line(error)}"
             ) from error
         assert program is not None
@@ -66,6 +69,17 @@ def convert(module: nn.Module, resolution: Resolution, *, channels: int = 3) -> 
         _strip(model)
         model = onnxslim.slim(model)
     return finish(model)
+
+
+def _output_names(module: nn.Module, example: torch.Tensor) -> list[str]:
+    """``logits``; of several outputs the keys of a dictionary, or the values of a graph."""
+    if isinstance(module, GraphModule):
+        names = list(module.graph.outputs)
+    else:
+        with torch.inference_mode():
+            names = recording.output_names(module(example))
+    named = len(names) > 1 and all(names) and len({*names, INPUT}) > len(names)
+    return names if named else [OUTPUT]
 
 
 def call_output_feature_map(model: onnx.ModelProto) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from shufflenet_deploy.errors import ExportError, UnsupportedError, UsageError
+from shufflenet_deploy.errors import ExportError, UnreadableError, UnsupportedError, UsageError
 from shufflenet_deploy.export.job import Job, Written, plain_onnx, ranges_of
 from shufflenet_deploy.export.metadata import TFLITE_ENTRY
 from shufflenet_deploy.export.request import NOTE
@@ -48,9 +48,8 @@ def _write_instead(job: Job, refusal: ExportError) -> Written:
     try:
         return by_litert_torch(job)
     except (ExportError, UsageError) as error:
-        raise UnsupportedError(
-            f"{refusal}, and by litert-torch: {error}; try --converter onnx2tf"
-        ) from error
+        kind = UnreadableError if isinstance(refusal, UnreadableError) else UnsupportedError
+        raise kind(f"{refusal}, and by litert-torch: {error}; try --converter onnx2tf") from error
 
 
 def by_litert_torch(job: Job) -> Written:
@@ -67,7 +66,7 @@ def by_onnx2tf(job: Job) -> Written:
     job.report("converting to ONNX")
     with tempfile.TemporaryDirectory(prefix="shufflenet-deploy-") as folder:
         source = Path(folder, "model.onnx")
-        converted = plain_onnx(job.model, job.request.resolution)
+        converted = plain_onnx(job)
         source.write_bytes(converted.SerializeToString(deterministic=True))
         chosen = job.calibration
         onnx2tf.convert(source, job.path, chosen, job.report)

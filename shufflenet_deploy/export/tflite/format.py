@@ -75,8 +75,9 @@ class TfliteFormat(LoweredFormat):
 
         return build.WRITERS[job.request.writer](job)
 
-    def recognises(self, start: bytes) -> bool:
+    def recognises(self, start: bytes, end: bytes) -> bool:
         """By the identifier of its FlatBuffers."""
+        del end
         return start[_MARK_AT:].startswith(_MARK)
 
     def load(self, path: Path) -> TfliteFile:

@@ -29,7 +29,9 @@ from shufflenet_deploy.network.quantization.ranges import (
 
 #: Operations without an int8 kernel, or whose kernel cuts off what is below -16 (LOG_SOFTMAX): they
 #: stay in float between DEQUANTIZE and QUANTIZE.
-FLOAT_ONLY = frozenset({"DIV", "EXP", "LOCAL_RESPONSE_NORMALIZATION", "LOG_SOFTMAX"})
+FLOAT_ONLY = frozenset(
+    {"DIV", "EXP", "LOCAL_RESPONSE_NORMALIZATION", "LOG_SOFTMAX", "POW", "RSQRT", "SQRT"}
+)
 
 _SAME_SCALE = frozenset(
     {

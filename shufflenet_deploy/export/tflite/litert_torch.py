@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from shufflenet_deploy.errors import ExportError
 from shufflenet_deploy.export.isolated import IsolatedConverter
+from shufflenet_deploy.export.torch_program import save_program
 
 if TYPE_CHECKING:
     from torch import nn
@@ -52,26 +52,14 @@ def convert(
     """
     import torch  # noqa: PLC0415
 
-    from shufflenet_deploy.export.onnx.fp32 import quiet  # noqa: PLC0415
-
     with tempfile.TemporaryDirectory(prefix="shufflenet-deploy-") as name:
         folder = Path(name)
-        program_file = folder / "module.pt2"
         order = {
-            "program": str(program_file),
+            "program": str(save_program(module, shape, folder / "module.pt2")),
             "shape": [1, *shape],
             "torch": str(Path(torch.__file__).parents[1]),
             "calibration": None,
         }
-        try:
-            with quiet():
-                program = torch.export.export(module, (torch.zeros(1, *shape),))
-                torch.export.save(program, program_file)
-        except Exception as error:  # whatever the module's own code or torch raises
-            first = str(error).strip().partition("\n")[0]
-            raise ExportError(
-                f"torch.export cannot read the module: {type(error).__name__}: {first}"
-            ) from error
         if calibration is not None:
             planes = np.concatenate([image.transpose(0, 2, 3, 1) for image in calibration])
             np.save(folder / "calibration.npy", planes)

@@ -34,6 +34,7 @@ from shufflenet_deploy.export.tflite.movement_lowering import (
     lower_resize,
     lower_slice,
 )
+from shufflenet_deploy.export.tflite.norm_lowering import lower_normalize, lower_power
 from shufflenet_deploy.export.tflite.pixel_shuffles import (
     BlockwiseDepthToSpace,
     BlockwiseSpaceToDepth,
@@ -64,9 +65,11 @@ from shufflenet_deploy.network.graph import (
     LeakyRelu,
     LocalResponseNorm,
     Multiply,
+    Normalize,
     Pad,
     Permute,
     Pool,
+    Power,
     Reduce,
     Reshape,
     Resize,
@@ -188,6 +191,8 @@ _LOWERINGS: dict[type[Layer], Callable[[GraphLowering, Any], None]] = {
     Shuffle: _lower_shuffle,
     BlockShuffle: _lower_block_shuffle,
     LocalResponseNorm: _lower_response_norm,
+    Normalize: lower_normalize,
+    Power: lower_power,
     Elementwise: lower_elementwise,
     LeakyRelu: lower_leaky_relu,
     Elu: lower_elu,

@@ -101,6 +101,7 @@ OPTIONS = {
     "MUL": "MulOptions",
     "PAD": "PadOptions",
     "PADV2": "PadV2Options",
+    "POW": "PowOptions",
     "QUANTIZE": "QuantizeOptions",
     "REDUCE_MAX": "ReducerOptions",
     "RESHAPE": "ReshapeOptions",

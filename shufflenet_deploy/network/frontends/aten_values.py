@@ -23,11 +23,13 @@ from shufflenet_deploy.network.graph import (
     LeakyRelu,
     Multiply,
     Pad,
+    Power,
     Reduce,
     ReduceKind,
     Reshape,
     Softmax,
 )
+from shufflenet_deploy.network.passes.recognise import Erf, Softplus
 
 
 def _read_add(builder: GraphBuilder, a: Any, *, other: Any, alpha: Any = 1) -> Value:
@@ -51,23 +53,7 @@ def _scaled(builder: GraphBuilder, x: Any, factor: Any) -> Any:
 
 
 def _read_mul(builder: GraphBuilder, a: Any, *, other: Any) -> Value:
-    mish = _mish_operand(a, other) or _mish_operand(other, a)
-    if mish is not None:
-        return builder.elementwise(mish, Activation.MISH)
     return _arithmetic(builder, ArithmeticKind.MULTIPLY, a, other)
-
-
-def _mish_operand(x: Any, gate: Any) -> Value | None:
-    """``x`` where the other is tanh(softplus(x))."""
-    if isinstance(gate, Unreadable) and gate.operator == "tanh":
-        inner = gate.inputs[0]
-        if inner.operator == "softplus" and inner.inputs[0] == x and inner.inputs[1:2] in _BETA:
-            return x if isinstance(x, Value) else None
-    return None
-
-
-#: What softplus may be told of its beta.
-_BETA = ((), (1,))
 
 
 def _read_div(builder: GraphBuilder, a: Any, *, other: Any, rounding_mode: Any = None) -> Value:
@@ -125,7 +111,107 @@ def _read_power(builder: GraphBuilder, x: Value, *, exponent: Any) -> Value:
         return x
     if exponent == 2:
         return _arithmetic(builder, ArithmeticKind.MULTIPLY, x, x)
-    return builder.fail(f"raises to the power of {exponent}, which no exported graph can express")
+    if not isinstance(exponent, (int, float, torch.Tensor)) or np.size(exponent) != 1:
+        builder.fail("raises to a power that differs between elements")
+    return _root(builder, x, float(exponent))
+
+
+def _root(builder: GraphBuilder, x: Any, exponent: float) -> Value:
+    if not isinstance(x, Value):
+        builder.fail("raises a constant to a computed power, which no exported graph can express")
+    return builder.emit(Power, (x,), x.shape, exponent=exponent)
+
+
+def _power(exponent: float) -> Callable[..., Value]:
+    def read(builder: GraphBuilder, x: Value) -> Value:
+        return _root(builder, x, exponent)
+
+    return read
+
+
+def _read_absolute(builder: GraphBuilder, x: Value) -> Value:
+    return _arithmetic(builder, ArithmeticKind.MAXIMUM, x, _read_negative(builder, x))
+
+
+def _read_square(builder: GraphBuilder, x: Value) -> Value:
+    return _arithmetic(builder, ArithmeticKind.MULTIPLY, x, x)
+
+
+def _read_addcmul(
+    builder: GraphBuilder, x: Any, *, tensor1: Any, tensor2: Any, value: Any = 1
+) -> Value:
+    product = _arithmetic(builder, ArithmeticKind.MULTIPLY, *_computed_first(tensor1, tensor2))
+    scaled = _scaled(builder, product, value)
+    return _arithmetic(builder, ArithmeticKind.ADD, *_computed_first(scaled, x))
+
+
+def _computed_first(a: Any, b: Any) -> tuple[Any, Any]:
+    return (b, a) if isinstance(b, Value) and not isinstance(a, Value) else (a, b)
+
+
+def _read_norm(
+    builder: GraphBuilder,
+    x: Value,
+    *,
+    ord: Any = 2,  # noqa: A002 - PyTorch's name
+    dim: Any = None,
+    keepdim: bool = False,
+    **_: Any,
+) -> Value:
+    if ord == 1:
+        sizes = _read_absolute(builder, x)
+        return _reduced(builder, ReduceKind.SUM, sizes, dim, keep=keepdim)
+    if ord != 2:
+        builder.fail(f"is a norm of the order {ord}: 1 and 2 are supported")
+    total = _reduced(builder, ReduceKind.SUM, _read_square(builder, x), dim, keep=keepdim)
+    return _root(builder, total, 0.5)
+
+
+def _read_variance(
+    builder: GraphBuilder,
+    x: Value,
+    *,
+    dim: Any = None,
+    correction: Any = 1,
+    keepdim: bool = False,
+    **given: Any,
+) -> Value:
+    return _moments(builder, x, dim, given.get("unbiased", correction), keep=keepdim)[0]
+
+
+def _read_variance_and_mean(
+    builder: GraphBuilder,
+    x: Value,
+    *,
+    dim: Any = None,
+    correction: Any = 1,
+    keepdim: bool = False,
+    **given: Any,
+) -> list[Value | None]:
+    return [*_moments(builder, x, dim, given.get("unbiased", correction), keep=keepdim)]
+
+
+def _read_deviation(builder: GraphBuilder, x: Value, **given: Any) -> Value:
+    return _root(builder, _read_variance(builder, x, **given), 0.5)
+
+
+def _moments(
+    builder: GraphBuilder, x: Value, dim: Any, correction: Any, *, keep: bool
+) -> tuple[Value, Value]:
+    """Variance and mean; the sum of squares is divided by ``correction`` less than all elements."""
+    mean = _reduced(builder, ReduceKind.MEAN, x, dim, keep=True)
+    centred = _arithmetic(builder, ArithmeticKind.SUBTRACT, x, mean)
+    squares = _read_square(builder, centred)
+    variance = _reduced(builder, ReduceKind.MEAN, squares, dim, keep=keep)
+    count = np.prod(x.shape) / np.prod(mean.shape)
+    less = 1 if correction is None else int(correction)
+    if count <= less:
+        builder.fail(f"is a variance of {count:.0f} elements with a correction of {less}")
+    if less:
+        factor = count / (count - less)
+        variance = _arithmetic(builder, ArithmeticKind.MULTIPLY, variance, float(factor))
+    shown = mean if keep else builder.reshaped(mean, variance.shape)
+    return variance, with_batch(shown, variance.batch)
 
 
 def _binary(kind: ArithmeticKind) -> Callable[..., Value]:
@@ -211,6 +297,16 @@ def _activation(activation: Activation) -> Callable[..., Value]:
         return builder.elementwise(x, activation)
 
     return read
+
+
+def _read_erf(builder: GraphBuilder, x: Value) -> Value:
+    return builder.emit(Erf, (x,), x.shape)
+
+
+def _read_softplus(builder: GraphBuilder, x: Value, *, beta: Any = 1, **_: Any) -> Value:
+    if beta != 1:
+        builder.fail("is a softplus with a beta of its own, which is not supported")
+    return builder.emit(Softplus, (x,), x.shape)
 
 
 def _read_gelu(builder: GraphBuilder, x: Value, *, approximate: str = "none") -> Value:
@@ -323,6 +419,7 @@ OPERAND_READERS: dict[str, Callable[..., Any]] = {
     "rsub": _read_rsub,
     "mul": _read_mul,
     "div": _read_div,
+    "addcmul": _read_addcmul,
     "maximum": _binary(ArithmeticKind.MAXIMUM),
     "minimum": _binary(ArithmeticKind.MINIMUM),
 }
@@ -330,6 +427,14 @@ OPERAND_READERS: dict[str, Callable[..., Any]] = {
 #: Readers by operator; each gets the operator's arguments, values for what depends on the image.
 VALUE_READERS: dict[str, Callable[..., Any]] = {
     "pow": _read_power,
+    "sqrt": _power(0.5),
+    "rsqrt": _power(-0.5),
+    "square": _read_square,
+    "abs": _read_absolute,
+    "linalg_vector_norm": _read_norm,
+    "var": _read_variance,
+    "var_mean": _read_variance_and_mean,
+    "std": _read_deviation,
     "neg": _read_negative,
     "reciprocal": _read_reciprocal,
     "relu": _activation(Activation.RELU),
@@ -340,6 +445,8 @@ VALUE_READERS: dict[str, Callable[..., Any]] = {
     "silu": _activation(Activation.SILU),
     "mish": _activation(Activation.MISH),
     "gelu": _read_gelu,
+    "erf": _read_erf,
+    "softplus": _read_softplus,
     "clamp": _read_clip,
     "clamp_min": _read_clip,
     "clamp_max": _read_clip,

@@ -13,7 +13,7 @@ import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -63,6 +63,9 @@ _MEMORY_FORMATS = {
 }
 
 
+_Found = TypeVar("_Found")
+
+
 @dataclass(frozen=True)
 class _Name:
     """The value of an earlier node, or an input."""
@@ -99,7 +102,7 @@ class ExportedProgram(Program):
         self.eval()
 
     def forward(self, image: torch.Tensor) -> Any:
-        """The outputs for one image ``(1, C, H, W)``, a list where there are several."""
+        """The outputs for one image ``(1, C, H, W)``: one, a list, or a dictionary."""
         known: dict[str, Any] = dict(zip(self._names, self.tensors, strict=True))
         known[self._ends.image] = image
         for node in self._nodes:
@@ -108,16 +111,19 @@ class ExportedProgram(Program):
             results = operators.call(node.operator, given)
             known.update(_named(node.outputs, results))
         found = [known[name] for name in self._ends.outputs]
+        if self._ends.keys:
+            return dict(zip(self._ends.keys, found, strict=True))
         return found[0] if len(found) == 1 else found
 
 
 @dataclass(frozen=True)
 class _Ends:
-    """Names of the image and the outputs, and the image's shape (C, H, W)."""
+    """Names of the image and the outputs, the image's shape (C, H, W), and the outputs' keys."""
 
     image: str
     outputs: tuple[str, ...]
     shape: tuple[int, int, int]
+    keys: tuple[str, ...]
 
 
 def load(path: Path) -> ExportedProgram:
@@ -127,13 +133,26 @@ def load(path: Path) -> ExportedProgram:
         UsageError: the file is no such program, is damaged or out of bounds, needs a pickle to be
             loaded, takes another input than one image, or computes what no graph can.
     """
+    return _read(path, _Reader.program)
+
+
+def image_shape(path: Path) -> tuple[int, int, int]:
+    """The shape (C, H, W) of the image that a program was exported for; no weights are read.
+
+    Raises:
+        UsageError: as ``load``, as far as that is seen without weights and operators.
+    """
+    return _read(path, _Reader.ends).shape
+
+
+def _read(path: Path, what: Callable[[_Reader], _Found]) -> _Found:
     if not atomic_files.is_file(path) or path.stat().st_size > _MAX_FILE_BYTES:
         raise UsageError(
             f"cannot read {path}: it is no file of at most {_MAX_FILE_BYTES >> 30} GiB"
         )
     try:
         with zipfile.ZipFile(path) as archive:
-            return _Reader(archive).program()
+            return what(_Reader(archive))
     except UsageError as error:
         raise UsageError(f"{path} {error}") from error
     except (*_DAMAGE, zipfile.BadZipFile) as error:
@@ -154,20 +173,20 @@ class _Reader:
             raise UsageError(f"holds {len(programs)} programs instead of one; {_REMEDY}")
         self._root = programs[0].removesuffix("models/model.json")
         self._left = _MAX_ELEMENTS
+        self._described = self._json("models/model.json")["graph_module"]
+        self._graph, self._signature = self._described["graph"], self._described["signature"]
 
     def program(self) -> ExportedProgram:
         """The whole program."""
-        described = self._json("models/model.json")["graph_module"]
-        graph, signature = described["graph"], described["signature"]
+        ends = self.ends()
         weights = self._tensors("weights", "model_weights_config.json")
         constants = self._tensors("constants", "model_constants_config.json")
         tensors: dict[str, torch.Tensor] = {}
-        images: list[str] = []
-        for spec in signature["input_specs"]:
+        for spec in self._signature["input_specs"]:
             ((kind, what),) = spec.items()
             if kind == "user_input":
-                images.append(what["arg"]["as_tensor"]["name"])
-            elif kind == "parameter":
+                continue
+            if kind == "parameter":
                 tensors[what["arg"]["name"]] = weights[what["parameter_name"]]
             elif kind == "buffer":
                 name = what["buffer_name"]
@@ -176,18 +195,27 @@ class _Reader:
                 tensors[what["arg"]["name"]] = constants[what["tensor_constant_name"]]
             else:
                 raise UsageError(f"takes a {kind}, which is not supported")
+        return ExportedProgram(_nodes(self._graph["nodes"]), tensors, ends)
+
+    def ends(self) -> _Ends:
+        """What goes in and comes out."""
+        images = [
+            spec["user_input"]["arg"]["as_tensor"]["name"]
+            for spec in self._signature["input_specs"]
+            if "user_input" in spec
+        ]
         if len(images) != 1:
             raise UsageError(f"takes {len(images)} inputs instead of one image")
         outputs = tuple(
             spec["user_output"]["arg"]["as_tensor"]["name"]
-            for spec in signature["output_specs"]
+            for spec in self._signature["output_specs"]
             if "user_output" in spec
         )
-        sizes = [_size(one) for one in graph["tensor_values"][images[0]]["sizes"]]
+        sizes = [_size(one) for one in self._graph["tensor_values"][images[0]]["sizes"]]
         if len(sizes) != 4:
             raise UsageError(f"takes an input of {len(sizes)} axes instead of an image")
-        ends = _Ends(images[0], outputs, (sizes[1], sizes[2], sizes[3]))
-        return ExportedProgram(_nodes(graph["nodes"]), tensors, ends)
+        keys = _keys(self._described, len(outputs))
+        return _Ends(images[0], outputs, (sizes[1], sizes[2], sizes[3]), keys)
 
     def _json(self, name: str) -> Any:
         return bounded.parse_json(self._member(name, _MAX_JSON_BYTES).decode())
@@ -220,6 +248,17 @@ class _Reader:
         if not content:
             return torch.zeros(sizes, dtype=dtype)
         return torch.frombuffer(content, dtype=dtype).as_strided(sizes, strides, offset).clone()
+
+
+def _keys(described: Mapping[str, Any], outputs: int) -> tuple[str, ...]:
+    """Keys of a program that returns a dictionary of tensors; none of any other."""
+    calls = described.get("module_call_graph") or [{}]
+    text = (calls[0].get("signature") or {}).get("out_spec") or "[1, {}]"
+    spec = bounded.parse_json(text)[1]
+    if spec.get("type") != "builtins.dict" or any(one["type"] for one in spec["children_spec"]):
+        return ()
+    keys = bounded.parse_json(spec["context"])
+    return tuple(keys) if len(keys) == outputs and all(isinstance(one, str) for one in keys) else ()
 
 
 def _nodes(described: Sequence[Mapping[str, Any]]) -> list[_Node]:

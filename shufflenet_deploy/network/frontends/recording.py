@@ -323,4 +323,27 @@ def run(module: nn.Module, shape: Shape, listener: Listener, name: str, scopes: 
 
 def outputs(result: Any) -> list[Any]:
     """The tensors of a result, in order: one, or those in tuples, lists and dictionaries."""
-    return [one for one in _leaves(result) if one is not None]
+    return [one for _, one in _named_leaves(result, "") if one is not None]
+
+
+def output_names(result: Any) -> list[str]:
+    """The name of each of ``outputs``: the keys or fields that lead to it; "" where none does."""
+    return [name for name, one in _named_leaves(result, "") if one is not None]
+
+
+def _named_leaves(tree: Any, name: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(tree, Mapping):
+        branches = list(tree.items())
+    elif isinstance(tree, (tuple, list)):
+        fields = getattr(tree, "_fields", None) or [""] * len(tree)
+        branches = list(zip(fields, tree, strict=True))
+    else:
+        yield name, tree
+        return
+    for key, branch in branches:
+        yield from _named_leaves(branch, ".".join(filter(None, (name, _word_of(key)))))
+
+
+def _word_of(key: object) -> str:
+    """A key as part of a name; "" for one that is no word."""
+    return key if isinstance(key, str) and key.isprintable() else ""

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import nn
 
-from shufflenet_deploy.errors import ExportError
+from shufflenet_deploy.errors import ExportError, UnreadableError
 from shufflenet_deploy.network.frontends import recording
 from shufflenet_deploy.network.frontends.aten_values import OPERAND_READERS
 from shufflenet_deploy.network.frontends.graph_builder import INPUT_NAME, GraphBuilder, Value
@@ -21,6 +21,7 @@ from shufflenet_deploy.network.frontends.recording import Call, Content, Recorde
 from shufflenet_deploy.network.frontends.shape_inference import Shape, mapped
 from shufflenet_deploy.network.graph import Graph
 from shufflenet_deploy.network.passes.rearrangements import rearranged
+from shufflenet_deploy.network.passes.rewriting import renamed
 from shufflenet_deploy.network.passes.simplify import simplify
 from shufflenet_deploy.records import Resolution
 
@@ -29,12 +30,15 @@ def trace(module: nn.Module, resolution: Resolution, name: str, *, channels: int
     """Read an eval-mode ``module`` as a graph for one ``(1, channels, H, W)`` input.
 
     Batch normalisation is folded in float64, dropout disappears, and a ReLU becomes the
-    activation of the layer before it. A layer is named by its module path.
+    activation of the layer before it. A layer is named by its module path. Outputs in a dictionary
+    or a named tuple have the names of its keys or fields.
 
     Raises:
-        ExportError: the module does something a graph cannot express; the message names where.
+        UnreadableError: the module does something a graph cannot express; the message names where.
     """
-    return simplify(read(module, resolution, name, channels=channels))
+    reading, graph = _read(module, resolution, name, channels)
+    graph = simplify(graph)
+    return renamed(graph, dict(zip(graph.outputs, reading.output_names, strict=True)))
 
 
 def read(module: nn.Module, resolution: Resolution, name: str, *, channels: int = 3) -> Graph:
@@ -43,10 +47,20 @@ def read(module: nn.Module, resolution: Resolution, name: str, *, channels: int 
     Only reshapes and permutations are one layer together, a channel shuffle among them.
 
     Raises:
-        ExportError: the module does something a graph cannot express; the message names where.
+        UnreadableError: the module does something a graph cannot express; the message names where.
     """
+    return _read(module, resolution, name, channels)[1]
+
+
+def _read(
+    module: nn.Module, resolution: Resolution, name: str, channels: int
+) -> tuple[_Reading, Graph]:
+    reading = _Reading(module, name)
     shape = (channels, resolution.height, resolution.width)
-    return rearranged(_Reading(module, name).graph(shape))
+    try:
+        return reading, rearranged(reading.graph(shape))
+    except ExportError as error:
+        raise UnreadableError(str(error)) from error
 
 
 class _Reading(GraphBuilder):
@@ -56,6 +70,7 @@ class _Reading(GraphBuilder):
         super().__init__(name)
         self._root = root
         self._scopes = recording.Scopes(root)
+        self.output_names: list[str] = []
 
     def graph(self, shape: tuple[int, ...]) -> Graph:
         """Run the module on an image of a shape (C, H, W) and read it."""
@@ -65,6 +80,7 @@ class _Reading(GraphBuilder):
         result = recording.run(self._root, shape, self, self._name, self._scopes)
         self.module_path = self.called = ""
         names = [self._output(one) for one in recording.outputs(result)]
+        self.output_names = _distinct(recording.output_names(result), names)
         if not names:
             self.fail("returns no tensor")
         if len(set(names)) < len(names) or INPUT_NAME in names:
@@ -140,6 +156,14 @@ class _Reading(GraphBuilder):
                 seen.insert(value.batch, 1)
             if tuple(seen) != shape:
                 raise ValueError(f"{shape} was read as {value.shape}")
+
+
+def _distinct(named: Sequence[str], values: Sequence[str]) -> list[str]:
+    """The outputs' own names; those of their values where they have none or share one."""
+    return [
+        own if own and named.count(own) == 1 else value
+        for own, value in zip(named, values, strict=True)
+    ]
 
 
 def _word(operator: str) -> str:

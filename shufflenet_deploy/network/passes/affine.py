@@ -14,8 +14,10 @@ from shufflenet_deploy.network.graph import (
     Conv,
     ConvTranspose,
     Dense,
+    FloatArray,
     Graph,
     Layer,
+    Normalize,
 )
 
 
@@ -98,6 +100,13 @@ def with_affine(producer: Layer, layer: Layer) -> Layer | None:
     if isinstance(producer, ChannelAffine):
         shift = producer.shift * layer.scale + layer.shift
         return replace(producer, scale=producer.scale * layer.scale, shift=shift)
+    if isinstance(producer, Normalize):
+        grid = (-1, *[1] * (producer.scale.ndim - 1))
+        return replace(
+            producer,
+            scale=_narrow(producer.scale * layer.scale.reshape(grid)),
+            shift=_narrow(producer.shift * layer.scale.reshape(grid) + layer.shift.reshape(grid)),
+        )
     if not isinstance(producer, (Conv, ConvTranspose, Dense)):
         return None
     if producer.activation is not Activation.NONE:
@@ -112,6 +121,10 @@ def with_affine(producer: Layer, layer: Layer) -> Layer | None:
         weight = wide * layer.scale.reshape(-1, *[1] * (wide.ndim - 1))
     bias = producer.bias.astype(np.float64) * layer.scale + layer.shift
     return replace(producer, weight=weight.astype(np.float32), bias=bias.astype(np.float32))
+
+
+def _narrow(array: NDArray[np.float64]) -> FloatArray:
+    return np.ascontiguousarray(array, np.float32)
 
 
 def standing_alone(layer: Layer, shapes: dict[str, tuple[int, ...]]) -> tuple[Layer, ...]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from itertools import pairwise, permutations
 
 from shufflenet_deploy.network.graph import (
     Concat,
@@ -25,6 +25,9 @@ from shufflenet_deploy.network.graph import (
 from shufflenet_deploy.network.passes.rewriting import connected, removing, renamed
 
 Shape = tuple[int, ...]
+
+#: Of more axes nobody looks for an order.
+_MOST_ORDERED = 5
 
 
 @dataclass(frozen=True)
@@ -165,6 +168,9 @@ def _shortest(
     groups = _shuffle_groups(made, shape, wanted)
     if groups:
         return [Shuffle(name=last.name, inputs=(source,), output=last.output, groups=groups)]
+    order = _axis_order(made, shape, wanted)
+    if order:
+        return [Permute(name=last.name, inputs=(source,), output=last.output, order=order)]
     grid = made.factors
     turned = tuple(grid[factor] for factor in made.order)
     steps: list[Layer] = []
@@ -178,6 +184,18 @@ def _shortest(
     steps.append(Permute(name=after, inputs=(at,), output=after, order=made.order))
     steps.append(Reshape(name=last.name, inputs=(after,), output=last.output, shape=wanted))
     return steps if len(steps) < len(chain) else [last]
+
+
+def _axis_order(made: Rearrangement, shape: Shape, wanted: Shape) -> Shape:
+    """The order of whole axes that a rearrangement is; () if it divides or joins some."""
+    if sorted(shape) != sorted(wanted) or len(shape) > _MOST_ORDERED:
+        return ()
+    for order in permutations(range(len(shape))):
+        if tuple(shape[axis] for axis in order) == wanted:
+            step = Permute(name="", inputs=(), output="", order=order)
+            if Rearrangement.of(shape, [step]) == made:
+                return order
+    return ()
 
 
 def _middle(name: str, word: str, shapes: dict[str, Shape], shape: Shape) -> str:

@@ -25,6 +25,7 @@ from shufflenet_deploy.network.graph import (
     Elementwise,
     Graph,
     Layer,
+    Multiply,
 )
 
 Samples = NDArray[np.float64]
@@ -153,6 +154,10 @@ def _add(layer: Layer, a: Samples, b: Samples) -> Samples:
     return _then(layer.activation, a + b)
 
 
+def _product(_: Layer, a: Samples, b: Samples) -> Samples:
+    return a * b
+
+
 def _clip(layer: Layer, x: Samples) -> Samples:
     assert isinstance(layer, Clip)
     return np.clip(x, layer.low, layer.high)
@@ -218,6 +223,7 @@ _OPERATIONS: dict[ArithmeticKind, Callable[[Samples, Samples], Samples]] = {
 _FUNCTIONS: dict[type[Layer], Callable[..., Samples | None]] = {
     Arithmetic: _arithmetic,
     Add: _add,
+    Multiply: _product,
     Clip: _clip,
     Elementwise: _elementwise,
     Erf: _erf,

@@ -28,8 +28,11 @@ from shufflenet_deploy.network.passes.affine import (
     with_affine,
 )
 from shufflenet_deploy.network.passes.borders import padded_windows
+from shufflenet_deploy.network.passes.channels_first import channels_first
 from shufflenet_deploy.network.passes.gates import gates_as_maps
+from shufflenet_deploy.network.passes.norms import normalized
 from shufflenet_deploy.network.passes.rearrangements import pieces, rearranged
+from shufflenet_deploy.network.passes.recognise import recognise
 from shufflenet_deploy.network.passes.rewriting import alive, reading
 from shufflenet_deploy.network.passes.spellings import respelled
 
@@ -38,7 +41,8 @@ _FUSED = (Activation.RELU, Activation.RELU6)
 
 def simplify(graph: Graph) -> Graph:
     """Fold normalisation into convolutions, merge activations, drop what nobody reads."""
-    graph = respelled(rearranged(pieces(graph)))
+    graph = channels_first(recognise(rearranged(pieces(graph))))
+    graph = normalized(respelled(graph))
     graph = constants_as_affine(padded_windows(graph))
     graph = _folded(graph, with_affine)
     graph = _affine_alone(graph)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import jsonschema
@@ -180,6 +182,89 @@ def test_the_native_harness(harness, sysfs):
     assert report.before.temperature_c["battery"] == 30.1
     check(run(harness, "--list", env=env), "listing")
     check(run(harness, "--threads", 0, status=1), "failure")
+
+
+def background(program, *words):
+    """A measurement beside two busy processes; none of them is left."""
+    spec = (*QUICK, "--min-secs", "0.3", "--background-load", 2, *words)
+    log = check(run(*program, *spec), "measurement")
+    sampling = log["sampling"]
+    assert sampling["background_processes"] == 2
+    assert 0.1 < sampling["background_busy_cores"] <= 2.1
+    told = [path.read_text() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+    assert not [line for line in told if str(program[0]) in line and "background" in line]
+    return agent_log.parse_log(json.dumps(log))
+
+
+def test_agent_and_harness_measure_beside_busy_processes(harness, tiny_onnx):
+    assert background((harness,)).outcome.background_busy_cores > 0.1
+    words = ("--runtime", "onnxruntime", "--model", tiny_onnx)
+    assert background((sys.executable, AGENT), *words).outcome.background_busy_cores > 0.1
+
+
+def test_busy_processes_end_with_the_one_that_measures_however_it_ends(harness, tiny_onnx):
+    words = ("--runtime", "onnxruntime", "--model", tiny_onnx)
+    for program in ((harness,), (sys.executable, AGENT, *words)):
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            argv = [*map(str, program), "--min-secs", "60", "--background-load", "2"]
+            with subprocess.Popen(
+                argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            ) as one:
+                children = Path(f"/proc/{one.pid}/task/{one.pid}/children")
+                busy = wait_for(lambda file=children: file.read_text().split(), 2)
+                one.send_signal(number)
+            places = [Path("/proc", pid, "stat") for pid in busy]
+            wait_for(lambda files=places: [file for file in files if is_running(file)], 0)
+
+
+def wait_for(found, count):
+    deadline = time.monotonic() + 30
+    while len(found()) != count:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return found()
+
+
+def is_running(stat):
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def paced(program, *words):
+    """Twenty arrivals at 100 per second."""
+    spec = ("--warmup-secs", "0", "--min-secs", "0", "--min-runs", "20", "--rate", "100", *words)
+    log = check(run(*program, *spec), "measurement")
+    pace, sampling = log["pace"], log["sampling"]
+    assert pace["rate_hz"] == 100
+    assert len(pace["latency_ns"]) == len(log["samples_ns"]) == 20
+    # The latency is from an arrival, and holds the call; arrivals come at their times, not earlier.
+    pairs = zip(pace["latency_ns"], log["samples_ns"], strict=True)
+    assert all(latency >= call for latency, call in pairs)
+    assert sampling["ended_ns"] - sampling["began_ns"] >= 20 * 10_000_000
+    assert sampling["ended_ns"] - sampling["began_ns"] <= sampling["wall_ns"]
+    assert agent_log.parse_log(json.dumps(log)).latency == tuple(pace["latency_ns"])
+
+
+def test_agent_and_harness_infer_at_a_rate(harness, tiny_onnx):
+    paced((harness,))
+    paced((sys.executable, AGENT), "--runtime", "onnxruntime", "--model", tiny_onnx)
+
+
+def test_a_rate_above_what_the_model_can_do_queues_every_image(harness, tiny_onnx):
+    words = ("--runtime", "onnxruntime", "--model", tiny_onnx, *QUICK, "--min-runs", 50)
+    for program in ((harness, *QUICK, "--min-runs", 50), (sys.executable, AGENT, *words)):
+        log = run(*program, "--rate", "1e6")
+        latencies, calls = log["pace"]["latency_ns"], log["samples_ns"]
+        # Each waits for all that came before it, of which a microsecond apart is one period.
+        assert latencies[-1] >= sum(calls) - 50 * 1000
+
+
+def test_a_wrong_rate_is_a_failure(harness):
+    check(run(harness, "--rate", "0", status=1), "failure")
+    words = ("--runtime", "onnxruntime", "--model", "x", "--rate", "nan")
+    check(run(sys.executable, AGENT, *words, status=1), "failure")
 
 
 def agent_conditions(root, monkeypatch):

@@ -214,6 +214,19 @@ def test_the_cross_check_runs_on_the_target_with_the_same_file(
     assert f"ratio {33_500 / ours:.2f}" in text
 
 
+def test_further_arguments_reach_the_program_and_make_another_cross_check(
+    local_target, journal, artifact_of, program
+):
+    fields = {"runtimes": ["litert"], "baseline": None, "benchmark-model": str(program)}
+    more = {"benchmark-model-args": ["--use_xnnpack=false", "--label=a b;$HOME"]}
+    for changes in (fields, {**fields, **more}, {**fields, **more}):
+        list(bench.run(suite(**changes), local_target, journal, artifact_of, suite_id="one"))
+    plain, other = journal.observations("one")
+    assert plain.argv[-1] == "--use_xnnpack=true"
+    assert other.argv == (*plain.argv, "--use_xnnpack=false", "--label=a b;$HOME")
+    assert other.failure is None
+
+
 @pytest.mark.parametrize(
     ("script", "told"),
     [

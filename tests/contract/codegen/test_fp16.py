@@ -111,6 +111,18 @@ def test_tiles_of_few_pixels_cost_hardly_a_bit(drawing, tmp_path):
     assert_close(graph, found, graph.name, least_db=44.0)
 
 
+@pytest.mark.parametrize("size", [(1, 3), (9, 15)])
+def test_norms_on_the_core(size, drawing, tmp_path):
+    d = drawing(3, *size, seed=3)
+    x = d.normalized(d.conv("input", 24), (0,))
+    x = d.normalized(d.conv(x, 24, act="gelu"), (0, 1, 2), groups=3)
+    roots = d.power(d.combined("add", d.combined("multiply", x, x), np.float32([0.5])), 0.5)
+    instance = d.normalized(x, (1, 2), epsilon=0.1)
+    graph = d.done(d.add(d.combined("multiply", roots, instance), x), "norms")
+    (found,) = on_the_core([graph], tmp_path)
+    assert_close(graph, found, graph.name)
+
+
 def test_the_stand_in_computes_in_halves_too(drawn):
     for seed in (1, 5):
         graph = drawn(seed)

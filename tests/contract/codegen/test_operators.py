@@ -163,6 +163,25 @@ def reductions(drawing, size):
     return d.several(made, "reductions")
 
 
+def norms(drawing, size):
+    """Norms over every set of axes, in groups, and powers."""
+    d = drawing(5, *size, seed=8)
+    x = d.conv("input", 12)
+    flat = d.reshaped(x, 3, 4, *size)
+    made = [d.normalized(x, axes) for axes in ((0,), (0, 1, 2), (2,), (0, 2), (1,))]
+    made += [d.normalized(x, (0, 1, 2), groups, 0.1) for groups in (2, 6)]
+    made += [d.normalized(x, (0, 1, 2), 3, per="all"), d.normalized(x, (0,), per="element")]
+    made += [d.normalized(x, (1, 2), epsilon=0.1), d.normalized(x, (0, 1, 2), per="element")]
+    made += [d.normalized(flat, (1, 3), epsilon=0.1), d.normalized(flat, (0,), per="element")]
+    made += [d.normalized(d.flatten(x), (0,)), d.normalized(d.adaptive(x, (1, 1)), (0,))]
+    made.append(d.conv(d.normalized(d.conv(x, 8), (0,)), 5, (3, 3), (1, 1), (1, 1, 1, 1)))
+    made.append(d.concat(d.normalized(x, (0,)), d.elementwise(d.normalized(x, (0,)), "gelu")))
+    square = d.combined("add", d.combined("multiply", x, x), np.float32([0.3]))
+    made += [d.power(square, exponent) for exponent in (0.5, -0.5, 1.7, -2.0, 3.0)]
+    made += [d.power(d.flatten(square), 0.5), d.power(d.reshaped(square, 3, 4, *size), -0.5)]
+    return d.several(made, "norms")
+
+
 def mobile(drawing, size):
     """Inverted residuals with hard-swish in every kernel that has it: tiles, rows, tails."""
     d = drawing(3, *size, seed=7)
@@ -184,7 +203,7 @@ def mobile(drawing, size):
     return d.several(made, "mobile")
 
 
-KINDS = (functions, windows, arithmetic, moves, borders, reductions)
+KINDS = (functions, windows, arithmetic, moves, borders, reductions, norms)
 
 
 def assert_outputs(graph, found, limit=1e-4):
@@ -227,6 +246,7 @@ def test_random_networks_of_operators_under_the_sanitizers(drawing, tmp_path):
 
 def test_operators_on_an_emulated_core(drawing, tmp_path):
     graphs = [moves(drawing, (3, 6)), borders(drawing, (3, 6)), mobile(drawing, (29, 50))]
+    graphs.append(norms(drawing, (3, 6)))
     core = codegen.cpu_target_named("cortex-a72")
     sources = [codegen.generate(graph, core) for graph in graphs]
     pictures = [random_networks.picture_of(graph) for graph in graphs]

@@ -248,6 +248,44 @@ def test_clips(low, high, expected):
     assert found == {"CONV_2D": 1, **expected}
 
 
+def norm(name, *inputs, shape, axes, **fields):
+    sizes = (shape[0], *[1] * (len(shape) - 1))
+    scale, shift = (numbers(*sizes, seed=seed) for seed in (7, 8))
+    fields = {"epsilon": 1e-3, **fields}
+    return layer(g.Normalize, name, *inputs, axes=axes, scale=scale, shift=shift, **fields)
+
+
+@pytest.mark.parametrize("shape", [(12, 5, 7), (12, 1, 1)])
+def test_norms(shape):
+    """Over channels, pixels or both, in groups, of maps and of vectors; all of them in float."""
+    flat = (int(np.prod(shape)),)
+    layers = [
+        norm("layer", shape=shape, axes=(0,)),
+        norm("pixels", shape=shape, axes=(1, 2), epsilon=0.5),
+        norm("all", shape=shape, axes=(0, 1, 2)),
+        norm("groups", shape=shape, axes=(0, 1, 2), groups=3),
+        layer(g.Flatten, "flat"),
+        norm("vector", "flat", shape=flat, axes=(0,)),
+        norm("parts", "flat", shape=flat, axes=(0,), groups=4),
+    ]
+    outputs = ("layer", "pixels", "all", "groups", "vector", "parts")
+    found = both(graph_of(*layers, shape=shape, outputs=outputs), floats=True)
+    assert found["RSQRT"] == len(outputs)
+
+
+def test_powers():
+    layers = [
+        layer(g.Elementwise, "positive", activation=g.Activation.SIGMOID),
+        *(layer(g.Power, f"power{at}", "positive", exponent=one) for at, one in enumerate(POWERS)),
+    ]
+    outputs = tuple(one.name for one in layers[1:])
+    found = both(graph_of(*layers, shape=(3, 5, 4), outputs=outputs), floats=True)
+    assert {"SQRT", "RSQRT", "POW"} <= set(found)
+
+
+POWERS = (0.5, -0.5, 3.0, 0.25)
+
+
 @pytest.mark.parametrize("logarithm", [False, True])
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_softmax_of_maps(axis, logarithm):

@@ -19,7 +19,7 @@ from shufflenet_deploy.network.frontends.onnx import read_onnx
 from shufflenet_deploy.network.frontends.onnx.reader import READERS
 
 #: Of onnx 1.23; a release may bring more.
-PASSED = 241
+PASSED = 263
 
 
 def cases(monkeypatch):
@@ -99,4 +99,4 @@ def test_operators_compute_what_onnx_says(monkeypatch, tmp_path):
     assert len(found["passed"]) >= PASSED, len(found["passed"])
     assert all(len(reason.splitlines()) == 1 for reason in found["refused"])
     # The reasons: volumes and rows, cubic, indices, statistics of the batch, batches of several.
-    assert len(found["refused"]) <= 100, len(found["refused"])
+    assert len(found["refused"]) <= 102, len(found["refused"])

@@ -312,7 +312,7 @@ def test_resume_takes_what_goes_on_longer_or_at_another_pace(given, spec):
 
 def test_every_field_of_a_suite_is_either_kept_or_extended():
     extended = {"precision_target", "max_processes", "retries", "max_temperature_c", "profile"}
-    extended |= {"sustained_secs", "benchmark_model"}
+    extended |= {"sustained_secs", "rate_hz", "benchmark_model", "benchmark_model_args"}
     unreachable = {"name", "title", "seed", "spec"}
     of_files = {"shapes"}
     assert set(Suite.model_fields) == {*resume.KEPT, *extended, *unreachable}
@@ -364,6 +364,11 @@ def test_a_program_to_push_must_be_one(tmp_path):
     [
         ({"sustained_secs": 60, "spec": {"metric": "instructions"}}, "--sustained measures time"),
         ({"benchmark_model": "/x", "runtimes": ["onnxruntime"]}, "add --runtime litert"),
+        ({"benchmark_model_args": ["--use_gpu=true"]}, "add --benchmark-model FILE"),
+        (
+            {"benchmark_model": "/x", "benchmark_model_args": ["--num_threads=2"]},
+            "bench sets it from its own options",
+        ),
         (
             {"benchmark_model": "/x", "runtimes": ["litert"], "spec": {"metric": "instructions"}},
             "--benchmark-model measures time",
@@ -374,6 +379,12 @@ def test_what_cannot_be_measured_besides_runs_is_refused_first(fields, told):
     given = Suite.of({"models": ["alexnet"], "resolutions": ["64"], **fields}, source="test")
     with pytest.raises(UsageError, match=told):
         suite_checks.check_extras(given)
+
+
+def test_an_argument_of_benchmark_model_is_one():
+    for wrong in ("use_gpu", "-x", "--", "--a\n=b"):
+        with pytest.raises(UsageError, match=r"^--benchmark-model-arg"):
+            suite({}, {"benchmark_model_args": [wrong]})
 
 
 def test_a_governor_is_a_word_of_the_kernel_s():

@@ -9,6 +9,7 @@ import pytest
 from shufflenet_deploy.codegen.schedule.partition import (
     cheapest,
     cheapest_blocking,
+    cheapest_blocking_by_outputs,
     even_sizes,
     with_main_tile,
 )
@@ -62,3 +63,19 @@ def test_blocks_cover_everything_and_fit(outputs, pixels):
     assert sum(found.outputs) == outputs
     assert sum(size * times for size, times in found.pixels) == pixels
     assert all(Model().fits(one, size) for one in found.outputs for size, _ in found.pixels[:1])
+
+
+@pytest.mark.parametrize(("outputs", "pixels"), [(1, 1), (5, 7), (12, 13), (24, 2)])
+def test_each_block_of_outputs_has_its_own_pixels(outputs, pixels):
+    model = Model()
+    found = cheapest_blocking_by_outputs(model, outputs, pixels)
+    assert sum(size for size, _ in found) == outputs
+
+    def cost(size, main):
+        times, rest = divmod(pixels, main)
+        return times * model.cost(size, main) + (model.cost(size, rest) if rest else 0)
+
+    for size, main in found:
+        assert main == 1 or model.fits(size, main)
+        least = min(cost(size, one) for one in range(1, pixels + 1) if model.fits(size, one))
+        assert cost(size, main) == least

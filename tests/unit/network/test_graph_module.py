@@ -29,6 +29,7 @@ def resize(mode, sampling):
 
 
 CONV = {"weight": normal(6, 2, 3, 2), "bias": normal(6), "groups": 2}
+NORM = {"epsilon": 0.1, "scale": normal(4, 1, 1), "shift": normal(4, 1, 1)}
 TRANSPOSED = {"weight": normal(4, 3, 3, 3), "bias": normal(3), "stride": (2, 3)}
 
 
@@ -48,6 +49,8 @@ TRANSPOSED = {"weight": normal(4, 3, 3, 3), "bias": normal(3), "stride": (2, 3)}
         pool(g.PoolKind.AVERAGE, (0, 1, 1, 0), count=True),
         (g.LeakyRelu, {"slope": normal(4)}),
         (g.LeakyRelu, {"slope": normal(1)}),
+        (g.Normalize, NORM | {"axes": (0,)}),
+        (g.Normalize, NORM | {"axes": (0, 1, 2), "groups": 2}),
         (
             g.Arithmetic,
             {"kind": g.ArithmeticKind.DIVIDE, "constant": normal(4, 1, 1), "reverse": True},

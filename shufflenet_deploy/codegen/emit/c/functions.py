@@ -84,6 +84,6 @@ def _call(op: Apply) -> str:
     if op.function is FunctionKind.CLIP:
         return "bound(&v, w[0], w[1])"
     name = op.function.replace("-", "_")
-    if op.function in {FunctionKind.ELU, FunctionKind.LEAKY_RELU}:
+    if op.numbers is not None:
         return f"vector_{name}(&v, w[0])"
     return f"vector_{name}(&v)"

@@ -1,4 +1,4 @@
-/* Quotients, choices and softmax of bytes, all in integers. */
+/* Quotients, choices, norms and softmax of bytes, in integers but for the root of a variance. */
 INLINE int greater(int a, int b) { return a > b ? a : b; }
 INLINE int lesser(int a, int b) { return a < b ? a : b; }
 /* The greatest integer that is not above n / d, for d above zero. */
@@ -11,6 +11,18 @@ INLINE int quotient(int a, int b, int factor, int bits)
     const int64_t n = (int64_t)(b < 0 ? -a : a) * factor;
     const int64_t d = (int64_t)(b < 0 ? -b : b) * ((int64_t)1 << bits);
     return saturate_16(floor_divide(2 * n + d, 2 * d));
+}
+/* 1 / sqrt(spread + epsilon) with so many fraction bits: no sum of products that a compiler fuses. */
+INLINE int64_t reciprocal_root(int64_t spread, double epsilon, int bits)
+{
+    const double root = __builtin_sqrt((double)spread + epsilon);
+    return (int64_t)((double)((int64_t)1 << bits) / root + 0.5);
+}
+/* A byte of a difference from the mean, by so many bits too large, times a factor and shifted. */
+INLINE int normal_byte(int64_t d, int less, int64_t scale, int64_t shift, int bits)
+{
+    const int64_t normal = (d + ((int64_t)1 << less >> 1)) >> less;
+    return saturate_8(saturate_16((normal * scale + shift) >> bits));
 }
 INLINE int greatest_byte(const byte *x, int step, int count)
 {

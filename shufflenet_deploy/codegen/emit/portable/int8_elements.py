@@ -22,6 +22,7 @@ from shufflenet_deploy.codegen.ir.ops import RequantizeSum
 from shufflenet_deploy.network.graph import ArithmeticKind, ReduceKind
 
 _HEADER = "portable/int8_elements.h"
+_BYTE = 255
 
 
 def _bytes(view: PixelView, step: ir.Step) -> int:
@@ -216,6 +217,49 @@ def reduce_elements(op: ir.ReduceElements, unit: Int8Unit) -> None:
     name = unit.kernel(f"reduce_{op.kind.value}", head, code, "scalar")
     each = int(np.prod([loop.count for loop in op.over]))
     _call_walk(name, op, unit, op.walk, each=each)
+
+
+def normalize(op: ir.NormalizeElements, unit: Int8Unit) -> None:
+    """Emit a norm: sums and products of integers, and one root in double precision for each set."""
+    unit.require(_HEADER)
+    loops = _ordered(op, op.walk)
+    inside = sorted(op.over, key=lambda loop: -_bytes(op.source, loop.steps[0]))
+    every = [*loops, *inside]
+    count = int(np.prod([loop.count for loop in inside]))
+    sums = "int32_t" if count * _BYTE**2 < 2**31 else "int64_t"
+    code = CWriter(depth=1)
+    with _nested(code, loops):
+        code(f"{sums} total = 0, squares = 0;")
+        with _nested(code, inside):
+            code(f"const int v = x[{_address(op.source, every, 0, _NAMES)}];")
+            code("total += v;", "squares += v * v;")
+        code(
+            f"const int64_t factor = reciprocal_root((int64_t){count} * squares - "
+            f"(int64_t)total * total, {float(op.epsilon).hex()}, {ir.ROOT_BITS});"
+        )
+        with _nested(code, inside):
+            x, y = (_address(view, every, at, _NAMES) for view, at in _sides(op))
+            at = " + ".join(
+                f"{name} * {loop.steps[1][0]}"
+                for name, loop in zip(_NAMES, every, strict=False)
+                if loop.steps[1][0]
+            )
+            code(
+                f"const int64_t d = (int64_t)({count} * x[{x}] - total) * factor;",
+                f"y[{y}] = normal_byte(d, {ir.ROOT_BITS - ir.NORMAL_BITS}, "
+                f"w[{at or 0}], b[{at or 0}], {op.bits});",
+            )
+    head = "LOOP void @(const byte *restrict x, const int64_t *w, const int64_t *b, "
+    name = unit.kernel("normalize", f"{head}byte *restrict y{RANGE_PARAMS})", code, "scalar")
+    constants = (unit.constant(one, "int64_t") for one in (op.scale, op.shift))
+    source, target = (unit.at(view, view.origin) for view in (op.source, op.target))
+    work = 16 * 4 * op.walk.elements * count
+    unit.call_parallel(name, op, source, *constants, target, work_items=loops[0].count, work=work)
+
+
+def _sides(op: Op[PixelView]) -> tuple[tuple[PixelView, int], tuple[PixelView, int]]:
+    """The source and the target, with the place of their steps in a loop."""
+    return (op.source, 0), (op.target, -1)
 
 
 def softmax(op: ir.Softmax, unit: Int8Unit) -> None:

@@ -12,6 +12,7 @@ from shufflenet_deploy.codegen.lower.fp import (
     data_movement,
     elementwise,
     maps,
+    norms,
     pooling,
 )
 from shufflenet_deploy.codegen.lower.fp.buffer_assignment import PlanarAssigner
@@ -32,9 +33,11 @@ from shufflenet_deploy.network.graph import (
     LeakyRelu,
     LocalResponseNorm,
     Multiply,
+    Normalize,
     Pad,
     Permute,
     Pool,
+    Power,
     Reduce,
     Reshape,
     Resize,
@@ -68,6 +71,8 @@ _HANDLERS: dict[type[Layer], Callable[[Any, PlanarAssigner], None]] = {
     Elu: maps.elu,
     Clip: maps.clip,
     Softmax: maps.softmax,
+    Normalize: norms.normalize,
+    Power: maps.power,
     Reduce: maps.reduce,
     Elementwise: data_movement.move,
     Flatten: data_movement.move,

@@ -38,6 +38,7 @@ from shufflenet_deploy.network.graph import (
     Pad,
     PadMode,
     Permute,
+    Power,
     Reduce,
     Reshape,
     Resize,
@@ -72,8 +73,21 @@ def clip(layer: Clip, assigner: PlanarAssigner) -> None:
     _apply(layer, ir.FunctionKind.CLIP, bounds, assigner)
 
 
+def power(layer: Power, assigner: PlanarAssigner) -> None:
+    """Lower a power; those of 0.5 and -0.5 are roots."""
+    function = _ROOTS.get(layer.exponent)
+    if function is not None:
+        _apply(layer, function, None, assigner)
+    else:
+        exponent = np.array([[layer.exponent]], np.float32)
+        _apply(layer, ir.FunctionKind.POWER, exponent, assigner)
+
+
+_ROOTS = {0.5: ir.FunctionKind.SQUARE_ROOT, -0.5: ir.FunctionKind.RECIPROCAL_ROOT}
+
+
 def _apply(
-    layer: Layer, function: ir.FunctionKind, parameters: FloatArray, assigner: PlanarAssigner
+    layer: Layer, function: ir.FunctionKind, parameters: FloatArray | None, assigner: PlanarAssigner
 ) -> None:
     source = assigner.read(layer.inputs[0])
     target, activation = assigner.target(layer.output, Activation.NONE)

@@ -11,6 +11,7 @@ from shufflenet_deploy.codegen.lower.int8 import (
     convolutions,
     data_movement,
     elementwise,
+    norms,
     pooling,
     rearrangement,
     reductions,
@@ -33,9 +34,11 @@ from shufflenet_deploy.network.graph import (
     LeakyRelu,
     LocalResponseNorm,
     Multiply,
+    Normalize,
     Pad,
     Permute,
     Pool,
+    Power,
     Reduce,
     Reshape,
     Resize,
@@ -73,6 +76,8 @@ _HANDLERS: dict[type[Layer], Callable[[Any, NhwcAssigner], None]] = {
     Reshape: rearrangement.reshape,
     Reduce: reductions.reduce,
     Softmax: reductions.softmax,
+    Normalize: norms.normalize,
+    Power: elementwise.power,
 }
 
 

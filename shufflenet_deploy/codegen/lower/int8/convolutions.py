@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from shufflenet_deploy.codegen.ir import ops as ir
 from shufflenet_deploy.codegen.ir.int8 import PixelView
+from shufflenet_deploy.codegen.lower.int8 import walks
 from shufflenet_deploy.codegen.lower.int8.buffer_assignment import (
     CLAMPED_BY_RANGE,
     NhwcAssigner,
@@ -23,6 +24,9 @@ from shufflenet_deploy.network.graph import Activation, Add, Conv, Dense
 def convolution(layer: Conv, assigner: NhwcAssigner) -> None:
     """Lower a convolution, and the addition after it where it can be fused."""
     source = assigner.read_map(layer)
+    if 1 < layer.groups == source.channels < layer.weight.shape[0]:
+        source = _repeated(layer, source, assigner)
+        layer = replace(layer, groups=source.channels)
     if _fuse_addition(layer, source, assigner):
         return
     quick = _is_depthwise(layer)
@@ -51,6 +55,28 @@ def convolution(layer: Conv, assigner: NhwcAssigner) -> None:
         epilogue = folded.requantize(shuffle=groups)
         assigner.emit(_convolution_op(layer, (source,), to.view, folded, epilogue))
     assigner.emit_epilogue(layer.name, to)
+
+
+def _repeated(layer: Conv, source: PixelView, assigner: NhwcAssigner) -> PixelView:
+    """A copy with each channel as often in a row as a depthwise convolution has outputs of it.
+
+    Depthwise kernels compute one output of each channel, many channels at once.
+    """
+    times = layer.weight.shape[0] // source.channels
+    counts = (source.channels, times, source.height, source.width)
+    channel, row, column = walks.axis_steps(counts[1:])
+    walk = walks.walk(
+        counts,
+        (channel, walks.ORIGIN, row, column),
+        (walks.times(channel, times), channel, row, column),
+    )
+    size = (layer.weight.shape[0], source.height, source.width)
+    scale, zero_point = source.scale, source.zero_point
+    view = assigner.layout.new_buffer(size, scale, zero_point, layer.padding, zero_point)
+    assigner.emit_copy(layer.name, source, view, walk)
+    if any(view.border):
+        assigner.emit(ir.FillPadding(name=layer.name, sources=(view,), target=view))
+    return view
 
 
 def dense(layer: Dense, assigner: NhwcAssigner) -> None:

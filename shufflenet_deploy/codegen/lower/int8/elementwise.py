@@ -21,6 +21,7 @@ from shufflenet_deploy.network.graph import (
     LeakyRelu,
     LocalResponseNorm,
     Multiply,
+    Power,
 )
 
 
@@ -119,6 +120,16 @@ def leaky_relu(layer: LeakyRelu, assigner: NhwcAssigner) -> None:
 def elu(layer: Elu, assigner: NhwcAssigner) -> None:
     """Lower an ELU to a lookup table."""
     _tables(layer, lambda x: np.where(x > 0, x, layer.alpha * np.expm1(np.minimum(x, 0))), assigner)
+
+
+def power(layer: Power, assigner: NhwcAssigner) -> None:
+    """Lower a power to a lookup table; what has none, as a root of a number below 0, is 0."""
+
+    def function(x: Float64Array) -> Float64Array:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.nan_to_num(x**layer.exponent, nan=0.0, posinf=np.inf, neginf=-np.inf)
+
+    _tables(layer, function, assigner)
 
 
 def clip(layer: Clip, assigner: NhwcAssigner) -> None:

@@ -8,7 +8,6 @@ from shufflenet_deploy.network.frontends.caffe.layers import READERS
 from shufflenet_deploy.network.frontends.caffe.model_files import NetText, Weights
 from shufflenet_deploy.network.frontends.caffe.net import NetReader
 from shufflenet_deploy.network.graph import Graph
-from shufflenet_deploy.network.passes.recognise import recognise
 from shufflenet_deploy.network.passes.simplify import simplify
 from shufflenet_deploy.records import Resolution
 
@@ -35,4 +34,4 @@ def read_caffe(
     """
     text = NetText(prototxt)
     reader = NetReader(text, Weights(caffemodel), READERS, resolution)
-    return reader.builder.tidied(simplify(recognise(reader.read(name or prototxt.stem))))
+    return reader.builder.tidied(simplify(reader.read(name or prototxt.stem)))

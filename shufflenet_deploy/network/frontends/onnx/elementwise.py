@@ -19,6 +19,7 @@ from shufflenet_deploy.network.graph import (
     Elu,
     Layer,
     LeakyRelu,
+    Power,
 )
 from shufflenet_deploy.network.passes.recognise import Erf, Softplus
 
@@ -170,7 +171,7 @@ def _absolute(node: Node) -> Tensor:
 def _power(node: Node) -> Tensor:
     tensor, exponent = node.tensor(), node.number(1, 1.0)
     if exponent not in {1, 2, 3, 4}:
-        node.fail(f"takes the power {exponent:g}, and 1 to 4 are products")
+        return _layer(Power, node, exponent=exponent)
     result: Value = tensor.value
     for _ in range(int(exponent) - 1):
         result = node.builder.emit(Arithmetic, result, tensor.value, kind=ArithmeticKind.MULTIPLY)
@@ -196,6 +197,7 @@ READERS: dict[str, Callable[[Node], Any]] = {
     "Abs": _absolute,
     "Reciprocal": _reciprocal,
     "Pow": _power,
+    "Sqrt": partial(_layer, Power, exponent=0.5),
     "Relu": partial(_activation, Activation.RELU),
     "Sigmoid": partial(_activation, Activation.SIGMOID),
     "Tanh": partial(_activation, Activation.TANH),

@@ -22,7 +22,6 @@ from shufflenet_deploy.network.frontends.onnx import (
 from shufflenet_deploy.network.frontends.onnx.model_file import ModelFile, image_shape
 from shufflenet_deploy.network.frontends.onnx.node import Array, Node, Tensor, settled
 from shufflenet_deploy.network.graph import Graph
-from shufflenet_deploy.network.passes.recognise import recognise
 from shufflenet_deploy.network.passes.simplify import simplify
 from shufflenet_deploy.records import Resolution
 
@@ -56,7 +55,7 @@ def read_onnx(
         ExportError: the network cannot be simplified to layers that exist.
     """
     reader = OnnxReader(path, resolution=resolution, shape=shape)
-    return reader.builder.tidied(simplify(recognise(reader.read(name or path.stem))))
+    return reader.builder.tidied(simplify(reader.read(name or path.stem)))
 
 
 class OnnxReader:

@@ -25,6 +25,7 @@ from shufflenet_deploy.network.graph import (
     LeakyRelu,
     LocalResponseNorm,
     Multiply,
+    Normalize,
     Pad,
     PadMode,
     Permute,
@@ -86,6 +87,80 @@ def test_windows_and_sizes(module, kinds):
     check(module, channels=8 if not isinstance(module, nn.PixelUnshuffle) else 2, kinds=kinds)
 
 
+def last_norm(x, scale=None):
+    """A layer norm of channels that are last, between permutations."""
+    return functional.layer_norm(x.permute(0, 2, 3, 1), (8,), scale).permute(0, 3, 1, 2)
+
+
+def written_norm(x, root=torch.sqrt, axes=(1,)):
+    centred = x - x.mean(axes, keepdim=True)
+    variance = centred.pow(2).mean(axes, keepdim=True)
+    if root is torch.rsqrt:
+        return SCALES * (centred * torch.rsqrt(variance + 1e-3)) + 0.5
+    return SCALES * (centred / root(variance + 1e-3)) - 0.5
+
+
+def response(x):
+    """The global response norm of ConvNeXt v2, channels last."""
+    x = x.permute(0, 2, 3, 1)
+    size = torch.norm(x, p=2, dim=(1, 2), keepdim=True)
+    share = size / (size.mean(-1, keepdim=True) + 1e-6)
+    return torch.addcmul(x, SCALES.view(1, 1, 1, 8), x * share).permute(0, 3, 1, 2)
+
+
+def mlp(x):
+    """A ConvNeXt block's second half: products of matrices along channels that are last."""
+    hidden = functional.gelu(functional.linear(last_norm(x).permute(0, 2, 3, 1), MATRIX))
+    return x + (functional.linear(hidden, MATRIX.T) * SCALES.view(8)).permute(0, 3, 1, 2)
+
+
+SCALES = torch.arange(1.0, 9).view(8, 1, 1)
+MATRIX = torch.randn(12, 8, generator=torch.manual_seed(3))
+
+
+@pytest.mark.parametrize(
+    ("module", "kinds"),
+    [
+        (of(last_norm), [Normalize]),
+        (of(lambda x: last_norm(x, SCALES.view(8)) * 2 + SCALES), [Normalize]),
+        (of(written_norm), [Normalize]),
+        (of(lambda x: written_norm(x, torch.rsqrt, (2, 3))), [Normalize]),
+        (of(lambda x: written_norm(x, lambda v: v**0.5, (1, 2, 3))), [Normalize]),
+        (nn.LayerNorm([8, 9, 12]), [Normalize]),
+        (nn.GroupNorm(1, 8), [Normalize]),
+        (nn.GroupNorm(4, 8), [Normalize]),
+        (nn.GroupNorm(8, 8, affine=False), [Normalize]),
+        (nn.InstanceNorm2d(8, affine=True), [Normalize]),
+        (nn.InstanceNorm2d(8, affine=True, track_running_stats=True), [Conv]),
+        (nn.Sequential(nn.Flatten(), nn.LayerNorm(864)), [Flatten, Normalize]),
+        (of(mlp), [Normalize, Conv, Elementwise, Conv, Add]),
+        (of(response), None),
+        (of(lambda x: (x.abs() + 0.1) ** 1.5), None),
+        (of(lambda x: (x.square() + 0.1).rsqrt() - x.norm(p=1, dim=1, keepdim=True)), None),
+        (of(lambda x: x.var((2, 3), keepdim=True) + torch.var_mean(x, 1)[1].unsqueeze(1)), None),
+        (of(lambda x: x.std(1, unbiased=False)), None),
+    ],
+)
+def test_norms_and_powers(module, kinds):
+    graph = check(module, channels=8, kinds=kinds)
+    assert not any(isinstance(layer, Permute) for layer in graph.layers)
+
+
+def test_a_batch_norm_without_statistics_is_an_instance_norm_of_one_image():
+    module = of(lambda x: functional.batch_norm(x, None, None, training=True))
+    check(module, kinds=[Normalize], batch=1)
+
+
+def test_standardised_weights_are_constants():
+    class Standardised(nn.Conv2d):
+        def forward(self, x):
+            flat = self.weight.reshape(1, self.out_channels, -1)
+            weight = functional.batch_norm(flat, None, None, training=True)
+            return self._conv_forward(x, weight.reshape_as(self.weight), self.bias)
+
+    check(Standardised(8, 6, 3), channels=8, kinds=[Conv])
+
+
 @pytest.mark.parametrize(
     ("module", "kind"),
     [
@@ -106,6 +181,7 @@ def test_windows_and_sizes(module, kinds):
         (of(lambda x: functional.relu6(x + 3, inplace=True) / 6), Activation.HARD_SIGMOID),
         (of(lambda x: (x + 3).clamp(0, 6).div(6.0)), Activation.HARD_SIGMOID),
         (of(lambda x: x * torch.tanh(functional.softplus(x))), Activation.MISH),
+        (of(lambda x: 0.5 * x * (1 + torch.erf(x / 2**0.5))), Activation.GELU),
         (nn.Hardtanh(0, 6), Activation.RELU6),
         (of(lambda x: x.clamp(min=0)), Activation.RELU),
     ],
@@ -306,9 +382,9 @@ def test_writes_in_place_are_seen_through_every_view():
     ("function", "message"),
     [
         (_write_to_a_part, "another view was written to"),
-        (functional.softplus, r"computes softplus\(\), which a graph cannot express"),
-        (functional.instance_norm, "an instance norm cannot be exported"),
-        (lambda x: functional.layer_norm(x, x.shape[1:]), "layer_norm"),
+        (functional.softplus, "Softplus outside of GELU and Mish"),
+        (lambda x: functional.layer_norm(x, x.shape[1:], x[0]), "scales by computed numbers"),
+        (lambda x: x.norm(p=3, dim=1), "a norm of the order 3"),
         (lambda x: x @ x.transpose(2, 3), "bmm"),
         (lambda x: functional.interpolate(x, scale_factor=2, mode="bicubic"), "bicubic"),
         (lambda x: functional.interpolate(x, scale_factor=1.3), "no whole number of pixels"),

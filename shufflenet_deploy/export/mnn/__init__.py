@@ -1,0 +1,1 @@
+"""The MNN format: files of MNN's own converter and quantiser."""

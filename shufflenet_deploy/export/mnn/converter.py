@@ -1,0 +1,96 @@
+"""MNN's converter and quantiser, isolated: from an ONNX file to an MNN file."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from shufflenet_deploy.export.isolated import IsolatedConverter
+from shufflenet_deploy.export.job import Job, Written, plain_onnx
+from shufflenet_deploy.records import Precision
+
+_HERE = Path(__file__).parent
+
+#: MNN's words for how ranges are found: by moving averages of maxima, or by least divergence.
+METHODS: dict[str, str] = {"minmax": "EMA", "entropy": "KL"}
+
+CONVERTER = IsolatedConverter(
+    name="MNN",
+    lock=_HERE / "mnn.lock.txt",
+    worker=_HERE / "mnn_worker.py",
+    pythons=((3, 11), (3, 14)),
+    installs="MNN and its converter (once, about 100 MB)",
+    advice="take --fmt onnx, tflite or native",
+)
+
+
+def write(job: Job) -> Written:
+    """Write ``job.path``: weights in float32 or float16, or all of it in int8.
+
+    Raises:
+        UsageError: there are no wheels for this Python, or the cache cannot be written.
+        ExportError: the environment cannot be installed, or MNN's tools fail.
+    """
+    job.report("converting to ONNX")
+    converted = plain_onnx(job)
+    precision = job.request.precision
+    with tempfile.TemporaryDirectory(prefix="shufflenet-deploy-") as name:
+        folder = Path(name)
+        source = folder / "net.onnx"
+        source.write_bytes(converted.SerializeToString(deterministic=True))
+        order: dict[str, Any] = {
+            "do": "convert",
+            "onnx": str(source),
+            "fp16": precision is Precision.FP16,
+            "maker": stated(job),
+            "int8": None,
+        }
+        if job.calibration is not None:
+            job.report(job.calibrating())
+            order["int8"] = _recipe(job, folder / "calibration")
+        shutil.copyfile(CONVERTER.run(order, folder, job.report), job.path)
+    return Written("MNN")
+
+
+def stated(job: Job) -> str:
+    """What the file says of itself, as JSON; the agent's engine looks at the precision."""
+    fields = {
+        "precision": job.request.precision.value,
+        "metadata": json.loads(job.metadata.to_json()),
+    }
+    return json.dumps(fields)
+
+
+def _recipe(job: Job, folder: Path) -> dict[str, object]:
+    """Settings of the quantiser, which decodes images itself: they lie in ``folder``."""
+    from PIL import Image  # noqa: PLC0415
+
+    card = job.model.preprocessing
+    low, high = card.value_range
+    folder.mkdir()
+    size = job.request.resolution
+    mean, std = (np.array(values, np.float32)[:, None, None] for values in (card.mean, card.std))
+    for index, batch in enumerate(job.images):
+        pixels = (batch[0] * std + mean - low) * (255 / (high - low))
+        levels = np.clip(np.rint(pixels), 0, 255).astype(np.uint8).transpose(1, 2, 0)
+        # The file is RGB whatever the network takes; the quantiser puts the order right.
+        rgb = levels if card.channel_order == "RGB" else levels[:, :, ::-1]
+        Image.fromarray(np.ascontiguousarray(rgb)).save(folder / f"{index:04}.png")
+    return {
+        "format": card.channel_order,
+        "mean": [(mean - low) * 255 / (high - low) for mean in card.mean],
+        "normal": [(high - low) / (255 * std) for std in card.std],
+        "width": size.width,
+        "height": size.height,
+        "path": f"{folder}/",
+        "used_image_num": len(job.images),
+        "feature_quantize_method": METHODS[job.recipe.method],
+        "quant_bits": 8,
+        "batch_size": 1,
+        "weight_quantize_method": "MAX_ABS",
+    }

@@ -1,0 +1,93 @@
+"""Worker in MNN's virtual environment; imports nothing of this package.
+
+Its one argument is a JSON object. ``do`` is ``convert``, with ``onnx``, a file; ``fp16``, whether
+weights are halves; ``maker``, a text for the file; and ``int8``, the quantiser's settings or null.
+Or it is ``describe``, with ``model``, a file, and ``shapes`` of inputs by name. ``out`` is a folder
+to be made, in which ``converted`` is left: the file, or JSON. See ``converter``, ``inspection``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import sys
+import uuid
+from pathlib import Path
+from typing import Any
+
+_UUID = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+
+
+def main(order: dict[str, Any]) -> None:
+    """Convert or describe; any failure is the process's failure."""
+    out = Path(order["out"])
+    out.mkdir()
+    if order["do"] == "convert":
+        (out / "converted").write_bytes(_same_each_time(_converted(order, out).read_bytes()))
+    else:
+        (out / "converted").write_text(json.dumps(_described(order["model"], order["shapes"])))
+
+
+def _converted(order: dict[str, Any], out: Path) -> Path:
+    """The file in floats, or in int8.
+
+    MNN's commands would report to its makers what is converted; these are the functions below.
+    """
+    import _tools  # type: ignore[import-not-found]  # noqa: PLC0415
+
+    plain, rounded, recipe = out / "float.mnn", out / "int8.mnn", out / "int8.json"
+    words = ["-f", "ONNX", "--modelFile", order["onnx"], "--MNNModel", str(plain)]
+    words += ["--bizCode", order["maker"], *(["--fp16"] if order["fp16"] else [])]
+    _tools.mnnconvert(["mnnconvert", *words])
+    if not plain.is_file():
+        sys.exit("MNN's converter wrote no file")
+    if order["int8"] is None:
+        return plain
+    recipe.write_text(json.dumps(order["int8"]))
+    _tools.mnnquant(["mnnquant", str(plain), str(rounded), str(recipe)])
+    if not rounded.is_file():
+        sys.exit("MNN's quantiser wrote no file")
+    return rounded
+
+
+def _same_each_time(content: bytes) -> bytes:
+    """The file with an identifier that follows from the rest of it, not a random one."""
+    found = _UUID.search(content)
+    if found is None:
+        return content
+    rest = content[: found.start()] + content[found.end() :]
+    name = str(uuid.UUID(bytes=hashlib.sha256(rest).digest()[:16], version=4))
+    return content[: found.start()] + name.encode() + content[found.end() :]
+
+
+def _described(path: str, shapes: dict[str, list[int]]) -> dict[str, Any]:
+    """Inputs, outputs, and each operator that MNN runs with its operations, in millions."""
+    import MNN  # type: ignore[import-not-found]  # noqa: PLC0415
+
+    interpreter = MNN.Interpreter(path)
+    session = interpreter.createSession({"backend": "CPU", "numThread": 1, "precision": "high"})
+    sources = interpreter.getSessionInputAll(session)
+    stated = {name: list(tensor.getShape()) for name, tensor in sources.items()}
+    for name, shape in shapes.items():
+        interpreter.resizeTensor(sources[name], tuple(shape))
+    if shapes:
+        interpreter.resizeSession(session)
+    operators: list[tuple[str, float]] = []
+
+    def begins(_tensors: object, operator: Any) -> bool:
+        operators.append((operator.getType(), operator.getFlops()))
+        return True
+
+    interpreter.runSessionWithCallBackInfo(session, begins, lambda _tensors, _operator: True)
+    sinks = interpreter.getSessionOutputAll(session)
+    return {
+        "inputs": {name: list(tensor.getShape()) for name, tensor in sources.items()},
+        "stated": stated,
+        "outputs": {name: list(tensor.getShape()) for name, tensor in sinks.items()},
+        "operators": operators,
+    }
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))

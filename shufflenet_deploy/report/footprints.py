@@ -1,0 +1,121 @@
+"""Memory, costs of the start, and energy beside the figures: one table of each per setting."""
+
+from __future__ import annotations
+
+from shufflenet_deploy.report import formatting
+from shufflenet_deploy.report.overview import Figure, Overview, side_by_side
+from shufflenet_deploy.report.table import Table
+from shufflenet_deploy.report.table_model import Block, CellEnergy, Footprint
+
+_BYTES = ("file", "arena", "model", "peak")
+
+
+def overviews(table: Table) -> tuple[Overview, ...]:
+    """What stands after the blocks: settings side by side, then their footprints and energy."""
+    return (*side_by_side(table), *footprints(table), *energies(table))
+
+
+def footprints(table: Table) -> tuple[Overview, ...]:
+    """One table per block in which something was measured."""
+    return tuple(_footprints(block) for block in table.blocks if _measured(block))
+
+
+def _measured(block: Block) -> bool:
+    return any(entry.footprint is not None for _, entry in block.entries())
+
+
+def _footprints(block: Block) -> Overview:
+    unit = formatting.unit(block.setting.metric)
+    arena = any(
+        one.footprint.arena_bytes is not None for _, one in block.entries() if one.footprint
+    )
+    shown = tuple(name for name in _BYTES if name != "arena" or arena)
+    return Overview(
+        suite=block.setting.suite,
+        place=formatting.place(block),
+        label=f"memory, {formatting.short_heading(block)}",
+        title=f"Memory and first inference · {formatting.short_heading(block)}",
+        text=(
+            f"file{', arena' if arena else ''} and peak resident size in MB (model: without what "
+            f"the interpreter had taken before); load and first inference in {unit}"
+        ),
+        names=("Model", "Size"),
+        columns=(*shown, "load", "first"),
+        lines=tuple(
+            ((row.title, str(entry.resolution)), _figures(entry.footprint, shown))
+            for row, entry in block.entries()
+            if entry.footprint is not None
+        ),
+    )
+
+
+def _figures(footprint: Footprint, shown: tuple[str, ...]) -> tuple[Figure, ...]:
+    sizes = {
+        "file": footprint.file_bytes,
+        "arena": footprint.arena_bytes,
+        "model": footprint.model_rss_bytes,
+        "peak": footprint.peak_rss_bytes,
+    }
+    times = (footprint.load, footprint.first)
+    return (
+        *(Figure(value=_megabytes(sizes[name])) for name in shown),
+        *(Figure(value=formatting.figure(one / formatting.SCALE)) for one in times),
+    )
+
+
+def _megabytes(size: int | None) -> str:
+    return formatting.ABSENT if size is None else formatting.figure(size / 1e6)
+
+
+def energies(table: Table) -> tuple[Overview, ...]:
+    """One table per block of which energy was asked for."""
+    asked = (
+        block
+        for block in table.blocks
+        if any(entry.energy is not None for _, entry in block.entries())
+    )
+    return tuple(map(_energies, asked))
+
+
+def _energies(block: Block) -> Overview:
+    found = [entry.energy for _, entry in block.entries() if entry.energy is not None]
+    sensors = dict.fromkeys(_sensor(one) for one in found)
+    heading = formatting.short_heading(block)
+    return Overview(
+        suite=block.setting.suite,
+        place=formatting.place(block),
+        label=f"energy, {heading}",
+        title=f"Energy per inference · {heading}",
+        text=(
+            "mJ in the steady state, idle power included, with the bounds that the readings allow; "
+            f"mean W while sampling, and idle before and after; {'; '.join(sensors)}"
+        ),
+        names=("Model", "Size"),
+        columns=("mJ", "bounds", "W", "idle W"),
+        lines=tuple(
+            ((row.title, str(entry.resolution)), _joules(entry.energy))
+            for row, entry in block.entries()
+            if entry.energy is not None
+        ),
+    )
+
+
+def _sensor(one: CellEnergy) -> str:
+    if one.joules is None:
+        return one.reason
+    unit = "constant" if one.resolution is None else f"smallest step {one.resolution} uW or uJ"
+    rate = f"read every {one.interval_ms:g} ms, {one.updates_per_sec or 0:.0f} new values per s"
+    return f"{one.sensor} ({rate}, {unit})"
+
+
+def _joules(one: CellEnergy) -> tuple[Figure, ...]:
+    if one.joules is None or one.low is None or one.high is None or one.watts is None:
+        return tuple(Figure(value=formatting.ABSENT) for _ in range(4))
+    idle = (one.idle_before_watts, one.idle_after_watts)
+    shown = (formatting.ABSENT if watts is None else formatting.figure(watts) for watts in idle)
+    return (
+        Figure(value=formatting.figure(one.joules * 1e3)),
+        Figure(value=formatting.span(one.low * 1e3, one.high * 1e3)),
+        Figure(value=formatting.figure(one.watts)),
+        Figure(value=", ".join(shown)),
+    )

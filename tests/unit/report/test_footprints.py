@@ -1,0 +1,73 @@
+"""Memory and the costs of the start, in every form of the table."""
+
+from __future__ import annotations
+
+import csv
+import json
+from io import StringIO
+
+import pytest
+import sample_runs
+
+from shufflenet_deploy.report import render
+from shufflenet_deploy.report.footprints import footprints
+from shufflenet_deploy.report.html import html
+from shufflenet_deploy.report.table import Table
+
+
+def run(model, process, *, arena=None, idle=31 << 20, peak=61 << 20, first=20_000_000):
+    outcome = sample_runs.measurement(10e6, seed=process).model_copy(
+        update={
+            "idle_rss_bytes": idle,
+            "peak_rss_bytes": peak + process,
+            "arena_bytes": arena,
+            "first": first + process,
+            "load": 50_000_000 + process,
+        }
+    )
+    return sample_runs.run(model, process=process, outcome=outcome)
+
+
+@pytest.fixture
+def table():
+    runs = [run(model, process) for process in range(3) for model in ("alexnet", "mobilenet-1.0")]
+    return Table.from_runs(runs, baseline="alexnet")
+
+
+def test_memory_is_the_largest_of_the_processes_and_times_their_medians(table):
+    ((_, entry), *_) = table.blocks[0].entries()
+    found = entry.footprint
+    assert (found.peak_rss_bytes, found.model_rss_bytes) == ((61 << 20) + 2, (30 << 20) + 2)
+    assert (found.load, found.first) == (50_000_001, 20_000_001)
+    assert (found.file_bytes, found.arena_bytes) == (5_600_000, None)
+
+
+def test_every_form_of_the_table_shows_it(table):
+    shown = ("Memory and first inference", "file", "model", "peak", "load", "first")
+    figures = ("5.60", "31.5", "64.0", "50.0", "20.0")
+    page = html(table)
+    for text in (render.terminal(table, width=80), render.markdown(table), page):
+        assert [word for word in (*shown, *figures) if word not in text] == []
+    (line, _) = csv.DictReader(StringIO(render.csv(table)))
+    assert line["peak_rss_bytes"] == str((61 << 20) + 2)
+    assert float(line["first"]) == 20_000_001
+    entry = json.loads(render.json(table))["blocks"][0]["rows"][0]["entries"][0]
+    assert entry["footprint"]["model_rss_bytes"] == (30 << 20) + 2
+    assert entry["processes"][2]["peak_rss_bytes"] == (61 << 20) + 2
+
+
+def test_the_arena_has_a_column_where_a_runtime_tells_it(table):
+    assert "arena" not in footprints(table)[0].columns
+    runs = [run("alexnet", 0, arena=1_500_000), run("mobilenet-1.0", 0)]
+    (found,) = footprints(Table.from_runs(runs, baseline="alexnet"))
+    place = found.columns.index("arena")
+    told = {names[0]: figures[place].value for names, figures in found.lines}
+    assert sorted(told.values()) == ["-", "1.50"]
+
+
+def test_what_is_not_known_is_absent_and_what_failed_has_no_line():
+    runs = [run("alexnet", 0, idle=None, peak=61 << 20), *sample_runs.counted("mobilenet-1.0")]
+    tables = footprints(Table.from_runs(runs, baseline="alexnet"))
+    model = tables[0].columns.index("model")
+    assert tables[0].lines[0][1][model].value == "-"
+    assert "Minstr" in tables[1].text
