@@ -169,6 +169,15 @@ def members(deb: Path) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
             process.kill()
 
 
+def unpack(deb: Path, folder: Path) -> None:
+    """Extract a package's file system into ``folder``; nothing of it is run.
+
+    Raises:
+        ArchiveError: it is not a whole Debian package.
+    """
+    _plain_run(("dpkg-deb", "--extract", str(deb), str(folder)))
+
+
 def _require_tools() -> None:
     missing = [tool for tool in ("apt-get", "dpkg-deb") if shutil.which(tool) is None]
     if missing:

@@ -63,7 +63,10 @@ def predict(  # noqa: PLR0917 - options, each passed by name
     runtime: Annotated[
         list[str] | None,
         typer.Option(
-            "--runtime", "-r", help="native: no other is predicted yet. [default: native]"
+            "--runtime",
+            "-r",
+            help="native, or a runtime with a wheel for ARM: litert, onnxruntime, ncnn, mnn, ...."
+            " [default: native]",
         ),
     ] = None,
     precision: Annotated[list[str] | None, common_options.precisions("fp32")] = None,

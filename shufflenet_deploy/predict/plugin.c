@@ -8,22 +8,29 @@
    is simulated independently, so its counts do not depend on the others of the same run.
 
    System calls with the number "marker" cut the execution into intervals. An inference is an
-   interval of at least "least" instructions whose total is within 2 % of one of the eight before
-   it: repeated inferences agree, loading and printing do not repeat. The last inference is kept.
-   With every=1 each interval of at least one instruction is written as it ends.
+   interval of at least "least" instructions whose total is within 2 % of one of the sixteen before
+   it: repeated inferences agree, loading and printing do not repeat.
 
-   Without every=1 the caches see inferences only: what another interval did to them is undone as it
-   ends, because what a program reads of the system between inferences differs from run to run. The
-   first inference cannot be told from other intervals yet and is undone too, the second finds empty
-   caches, and from the third on an inference finds what the one before it left.
+   The plugin goes through three phases, since to simulate caches makes a program many times slower
+   and most of what a runtime in Python executes is loading:
+     watching    only totals of instructions are counted, until an interval repeats an earlier one;
+     simulating  blocks and accesses are counted. The first inference fills the caches, the second
+                 is kept. An inference at least twice as long as those so far starts this phase
+                 anew: the short ones were something else that repeats;
+     done        nothing is counted any more.
+   The caches see inferences only: what another interval did to them is undone as it ends, because
+   what a program reads of the system between inferences differs from run to run.
+
+   With every=1 the plugin simulates from the beginning to the end, and each interval of at least one
+   instruction is written as it ends.
 
    Output, one file PREFIX.N per hierarchy (N from 0), lines of text:
        I NUMBER INSTRUCTIONS              every=1 only: the blocks that follow are of this interval
        B ADDRESS COUNT CODE               a block (hex), its executions, its instructions (hex)
        M INDEX ACCESSES U1 F1 U2 F2 U3 F3 accesses by the INDEX-th instruction of that block, and its
                                           misses of L1, L2, L3: unforeseen and foreseen
-       counts 1 INFERENCES INSTRUCTIONS   last: the format, how many inferences were seen, and the
-                                          instructions of the kept one
+       counts 1 KEPT INSTRUCTIONS         last: the format, 1 if an inference was kept or 0, and
+                                          the instructions of it
    A miss is "foreseen" when a prefetcher that follows 16 streams of lines (+1, +2 or -1) would have
    asked for the line. Misses of a level that a core does not have repeat those of the level above.
 
@@ -61,11 +68,13 @@ typedef void (*accessed_fn)(unsigned, meminfo, uint64_t, void *);
 typedef void (*syscall_fn)(plugin_id, unsigned, int64_t, uint64_t, uint64_t, uint64_t, uint64_t,
                            uint64_t, uint64_t, uint64_t, uint64_t);
 typedef void (*ended_fn)(plugin_id, void *);
+typedef void (*reset_fn)(plugin_id);
 
 void qemu_plugin_register_vcpu_tb_trans_cb(plugin_id, translated_fn);
 void qemu_plugin_register_vcpu_mem_cb(struct qemu_plugin_insn *, accessed_fn, int, int, void *);
 void qemu_plugin_register_vcpu_syscall_cb(plugin_id, syscall_fn);
 void qemu_plugin_register_atexit_cb(plugin_id, ended_fn, void *);
+void qemu_plugin_reset(plugin_id, reset_fn); /* no callback is left, and nothing translated */
 size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *);
 uint64_t qemu_plugin_tb_vaddr(const struct qemu_plugin_tb *);
 struct qemu_plugin_insn *qemu_plugin_tb_get_insn(const struct qemu_plugin_tb *, size_t);
@@ -233,11 +242,17 @@ enum { HASHES = 1 << 16 };
 static struct block *blocks, *hashed[HASHES];
 static const char *out = "counts";
 static int64_t marker = 113;
-static uint64_t least = 50000, kept_total, inferences, intervals;
-static bool every, started;
+static uint64_t least = 50000, kept_total, intervals;
+static bool every, started, resetting;
 static FILE *files[MOST_HIERARCHIES];
 
-enum { REMEMBERED = 8 };
+static enum { WATCHING, SIMULATING, DONE } phase;
+/* Instructions of the interval while watching; of an inference, once one has repeated. */
+static uint64_t watched, inference_total;
+/* Inferences since the simulation began. */
+static int simulated;
+
+enum { REMEMBERED = 16 };
 static uint64_t before[REMEMBERED];
 
 static size_t access_bytes(void)
@@ -274,6 +289,12 @@ static void on_block(unsigned cpu, void *data)
     (void)cpu;
     ++((struct block *)data)->count;
 }
+
+static void on_watched(unsigned cpu, void *data)
+{
+    (void)cpu;
+    watched += (uintptr_t)data;
+}
 #endif
 
 static void read_code(const struct qemu_plugin_insn *insn, uint8_t *code)
@@ -294,6 +315,14 @@ static void on_translated(plugin_id id, struct qemu_plugin_tb *tb)
     static uint8_t code[4 * MOST];
     const uint64_t address = qemu_plugin_tb_vaddr(tb);
     const size_t count = qemu_plugin_tb_n_insns(tb);
+    if (phase == WATCHING) {
+#if PLUGIN_API == 1
+        qemu_plugin_register_vcpu_tb_exec_inline(tb, INLINE_ADD, &watched, count);
+#else
+        qemu_plugin_register_vcpu_tb_exec_cb(tb, on_watched, NO_REGISTERS, (void *)count);
+#endif
+        return;
+    }
     if (count > MOST)
         return;
     for (size_t i = 0; i < count; ++i)
@@ -356,59 +385,109 @@ static void write_interval(uint64_t total)
     }
 }
 
-static bool is_inference(uint64_t total)
+static bool alike(uint64_t total, uint64_t other)
 {
-    if (total < least)
-        return false;
-    for (int i = 0; i < REMEMBERED; ++i) {
-        const uint64_t other = before[i];
-        if ((other > total ? other - total : total - other) <= total / 50)
-            return true;
-    }
-    return false;
+    return (other > total ? other - total : total - other) <= total / 50;
 }
 
-static void end_interval(void)
+/* Whether an interval repeats an earlier one, and every interval remembered. */
+static bool repeats(uint64_t total)
+{
+    bool found = false;
+    for (int i = 0; i < REMEMBERED; ++i)
+        found = found || alike(total, before[i]);
+    before[intervals++ % REMEMBERED] = total;
+    return found && total >= least;
+}
+
+static uint64_t simulated_total(void)
 {
     uint64_t total = 0;
     for (const struct block *block = blocks; block; block = block->next)
         total += block->count * block->instructions;
-    const bool kept = started && is_inference(total);
-    if (every && started && total)
-        write_interval(total);
+    return total;
+}
+
+static void keep_block(struct block *block)
+{
+    const size_t size = block->instructions * access_bytes();
+    block->kept_count = block->count;
+    if (!block->count)
+        return;
+    if (!block->kept)
+        block->kept = malloc(size);
+    memcpy(block->kept, block->accesses, size);
+}
+
+static void clear_blocks(void)
+{
     for (struct block *block = blocks; block; block = block->next) {
-        const size_t size = block->instructions * access_bytes();
-        if (kept) {
-            block->kept_count = block->count;
-            if (block->count) {
-                if (!block->kept)
-                    block->kept = malloc(size);
-                memcpy(block->kept, block->accesses, size);
-            }
-        }
         if (block->count)
-            memset(block->accesses, 0, size);
+            memset(block->accesses, 0, block->instructions * access_bytes());
         block->count = 0;
     }
-    if (kept) {
-        kept_total = total;
-        ++inferences;
-    } else if (!every) {
-        restore_caches();
+}
+
+/* The program goes on with the callbacks of another phase. */
+static void on_reset(plugin_id id);
+
+static void enter(plugin_id id, int next)
+{
+    phase = next;
+    resetting = true;
+    qemu_plugin_reset(id, on_reset);
+}
+
+static void end_watched(plugin_id id)
+{
+    const uint64_t total = watched;
+    watched = 0;
+    if (started && repeats(total)) {
+        inference_total = total;
+        enter(id, SIMULATING);
     }
+}
+
+static void end_simulated(plugin_id id)
+{
+    const uint64_t total = simulated_total();
+    const bool repeated = started && repeats(total);
+    if (every && started && total)
+        write_interval(total);
+    if (repeated && total >= 2 * inference_total) {
+        inference_total = total;
+        simulated = 0;
+    }
+    const bool inference = repeated && alike(total, inference_total);
+    if (inference && ++simulated == 2 && !every) {
+        for (struct block *block = blocks; block; block = block->next)
+            keep_block(block);
+        kept_total = total;
+        enter(id, DONE);
+        return;
+    }
+    clear_blocks();
+    if (!inference && !every)
+        restore_caches();
     save_caches();
-    if (started)
-        before[intervals++ % REMEMBERED] = total;
+}
+
+static void end_interval(plugin_id id)
+{
+    if (phase == WATCHING)
+        end_watched(id);
+    else if (phase == SIMULATING)
+        end_simulated(id);
     started = true;
 }
 
 static void on_syscall(plugin_id id, unsigned cpu, int64_t number, uint64_t a1, uint64_t a2,
                        uint64_t a3, uint64_t a4, uint64_t a5, uint64_t a6, uint64_t a7, uint64_t a8)
 {
-    (void)id, (void)cpu, (void)a1, (void)a2, (void)a3, (void)a4, (void)a5, (void)a6, (void)a7,
-        (void)a8;
-    if (number == marker)
-        end_interval();
+    (void)cpu, (void)a1, (void)a2, (void)a3, (void)a4, (void)a5, (void)a6, (void)a7, (void)a8;
+    /* Until the reset has happened the old callbacks are still there. */
+    if (number == marker && !resetting)
+        end_interval(id);
 }
 
 static void on_end(plugin_id id, void *data)
@@ -419,10 +498,19 @@ static void on_end(plugin_id id, void *data)
             for (const struct block *block = blocks; block; block = block->next)
                 if (block->kept_count)
                     write_block(block, block->kept_count, block->kept, h);
-        fprintf(files[h], "counts 1 %llu %llu\n", (unsigned long long)inferences,
-                (unsigned long long)kept_total);
+        fprintf(files[h], "counts 1 %d %llu\n", kept_total != 0, (unsigned long long)kept_total);
         fclose(files[h]);
     }
+}
+
+static void on_reset(plugin_id id)
+{
+    resetting = false;
+    if (phase != DONE) {
+        qemu_plugin_register_vcpu_tb_trans_cb(id, on_translated);
+        qemu_plugin_register_vcpu_syscall_cb(id, on_syscall);
+    }
+    qemu_plugin_register_atexit_cb(id, on_end, NULL);
 }
 
 static bool parse(char *argument)
@@ -465,9 +553,8 @@ EXPORTED int qemu_plugin_install(plugin_id id, const struct info *info, int argc
         if (!files[h])
             return -1;
     }
+    phase = every ? SIMULATING : WATCHING;
     save_caches();
-    qemu_plugin_register_vcpu_tb_trans_cb(id, on_translated);
-    qemu_plugin_register_vcpu_syscall_cb(id, on_syscall);
-    qemu_plugin_register_atexit_cb(id, on_end, NULL);
+    on_reset(id);
     return 0;
 }

@@ -18,7 +18,7 @@ from shufflenet_deploy.export import ExportSession, export, shared_work
 from shufflenet_deploy.export.precisions import resolve
 from shufflenet_deploy.export.request import ExportRequest
 from shufflenet_deploy.export.shortfall import explained
-from shufflenet_deploy.predict import counting
+from shufflenet_deploy.predict import counting, userland
 from shufflenet_deploy.predict.boards import BoardCard
 from shufflenet_deploy.predict.counts import Counts
 from shufflenet_deploy.predict.latency import Parts, interval, predicted, timed
@@ -161,8 +161,8 @@ def predict(
         WorkersError: a worker was lost.
     """
     others = [name for name in plan.runtimes if not runtime.get(name).standalone]
-    if others:
-        raise UsageError(f"{', '.join(others)}: only native programs are predicted yet")
+    if plan.profile and others:
+        raise UsageError(f"--profile takes native programs apart: leave {', '.join(others)} out")
     shared = machines or Here()
     jobs = list(_jobs(plan))
     if shared.shares_disk:
@@ -249,7 +249,7 @@ def _predicted(
     plan: Plan, job: _Job, qemu: Emulator, artifact: Artifact, on_stage: Callable[[str], None]
 ) -> list[Prediction]:
     core = job.boards[0].model
-    execution, version = counting.native(artifact.path), artifact.tools.get("ziglang", "")
+    execution, version = _execution(job, artifact, on_stage)
     hierarchies = [board.caches for board in job.boards]
     counts = counting.count(
         execution, core, hierarchies, qemu, recount=plan.recount, on_stage=on_stage
@@ -263,6 +263,16 @@ def _predicted(
             layers = layer_counts(execution, core, board.caches, qemu, inference.counts)
         found.append(_prediction(job, board, inference, layers))
     return found
+
+
+def _execution(
+    job: _Job, artifact: Artifact, on_stage: Callable[[str], None]
+) -> tuple[counting.Execution, str]:
+    """How the file is counted, and the release of what runs it."""
+    chosen = runtime.get(job.runtime)
+    if chosen.standalone:
+        return counting.native(artifact.path), artifact.tools.get("ziglang", "")
+    return userland.execution(artifact, chosen, on_stage=on_stage)
 
 
 def _exported(

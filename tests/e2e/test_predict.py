@@ -156,6 +156,22 @@ def test_more_threads_are_refused():
     assert "only one thread is predicted" in str(result.exception)
 
 
-def test_other_runtimes_are_refused():
-    result = CliRunner().invoke(app, ["predict", *SMALL, "--runtime", "litert"])
-    assert "litert: only native programs are predicted yet" in str(result.exception)
+def test_runtimes_in_python_beside_native_programs(tmp_path, own_cache):
+    """Debian's Python, the runtimes' ARM wheels and the agent under QEMU; the same count again."""
+    board = ("--board", "raspberry-pi-5", "--runtime", "litert,onnxruntime,native")
+    litert, onnxruntime, native = predicted(tmp_path, *board)
+    assert [one["runtime"] for one in (litert, onnxruntime, native)] == [
+        *("litert", "onnxruntime", "native"),
+    ]
+    for one in (litert, onnxruntime):
+        # The same multiply-adds, by code that is not made for this very network.
+        assert native["instructions"] < one["instructions"] < 12 * native["instructions"]
+        assert one["version"]
+    (again,) = predicted(tmp_path, *board[:2], "--runtime", "litert", "--recount")
+    assert again == litert
+
+
+def test_runtimes_in_python_have_no_layers(tmp_path):
+    argv = ["predict", *SMALL, "--artifacts", str(tmp_path), "--runtime", "litert", "--profile"]
+    result = CliRunner().invoke(app, argv)
+    assert "--profile takes native programs apart: leave litert out" in str(result.exception)
