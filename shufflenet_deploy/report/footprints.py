@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shufflenet_deploy.records import Metric
 from shufflenet_deploy.report import formatting
 from shufflenet_deploy.report.overview import Figure, Overview, side_by_side
 from shufflenet_deploy.report.table import Table
@@ -34,7 +35,7 @@ def _footprints(block: Block) -> Overview:
         suite=block.setting.suite,
         place=formatting.place(block),
         label=f"memory, {formatting.short_heading(block)}",
-        title=f"Memory and first inference · {formatting.short_heading(block)}",
+        title=f"Memory and first inference · {_place(block)}",
         text=(
             f"file{', arena' if arena else ''} and peak resident size in MB (model: without what "
             f"the interpreter had taken before); load and first inference in {unit}"
@@ -63,6 +64,12 @@ def _figures(footprint: Footprint, shown: tuple[str, ...]) -> tuple[Figure, ...]
     )
 
 
+def _place(block: Block) -> str:
+    """The setting, on its target, so that no two tables of a page have one title."""
+    counted = " · Minstr" if block.setting.metric is Metric.INSTRUCTIONS else ""
+    return f"{formatting.short_heading(block)}{counted} · {formatting.place(block)}"
+
+
 def _megabytes(size: int | None) -> str:
     return formatting.ABSENT if size is None else formatting.figure(size / 1e6)
 
@@ -85,7 +92,7 @@ def _energies(block: Block) -> Overview:
         suite=block.setting.suite,
         place=formatting.place(block),
         label=f"energy, {heading}",
-        title=f"Energy per inference · {heading}",
+        title=f"Energy per inference · {_place(block)}",
         text=(
             "mJ in the steady state, idle power included, with the bounds that the readings allow; "
             f"mean W while sampling, and idle before and after; {'; '.join(sensors)}"

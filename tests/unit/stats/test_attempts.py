@@ -88,12 +88,20 @@ def test_the_newest_file_and_protocol_decide_first():
     assert names(attempts.counted([new, longer])) == ["longer"]
 
 
+#: Values of the fields that are no numbers.
+_OTHERS = {
+    "cpus": (1,),
+    "metric": "instructions",
+    "shapes": (("x", (1, 3)),),
+    "energy": True,
+}
+
+
 def test_what_schedules_a_suite_decides_no_samples():
     spec = BenchmarkSpec(processes=9, cooldown_secs=7, timeout_secs=1)
     assert spec.protocol == BenchmarkSpec().protocol
     for name in BenchmarkSpec.model_fields:
-        shape = ("x", (1, 3))
-        other = {"cpus": (1,), "metric": "instructions", "shapes": (shape,)}.get(name, 77)
+        other = _OTHERS.get(name, 77)
         changed = BenchmarkSpec.model_validate({name: other})
         assert (changed.protocol == BenchmarkSpec().protocol) is (name in SCHEDULE), name
 
