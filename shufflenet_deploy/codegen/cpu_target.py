@@ -28,7 +28,9 @@ class CpuTarget:
     x86 prefetchers stop at page boundaries. ``dot_product``: one instruction sums four int8
     products. ``in_order``: some of its cores issue in program order. Feature maps up to
     ``l2_bytes`` stay in a core's own caches, up to ``llc_share_bytes`` in its share of the last-
-    level cache. ``required_features`` are those, as Linux names them, without which a program
+    level cache. A convolution and its max pool are strip-mined where the map between them exceeds
+    ``max_whole_map_bytes``, in strips of ``strip_bytes``: with the weights, less than the smallest
+    unified L2. ``required_features`` are those, as Linux names them, without which a program
     refuses to run. ``flags`` are for gcc and clang; ``zig cc`` cross-compiles to ``triple`` and
     tunes for ``zig_cpu``.
     """
@@ -45,6 +47,8 @@ class CpuTarget:
     in_order: bool = False
     l2_bytes: int = 1 << 20
     llc_share_bytes: int = 4 << 20
+    strip_bytes: int = 128 << 10
+    max_whole_map_bytes: int = 64 << 10
     required_features: frozenset[str] = frozenset()
     flags: tuple[str, ...] = ()
     triple: str

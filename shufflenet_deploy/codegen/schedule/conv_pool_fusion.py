@@ -27,12 +27,8 @@ from shufflenet_deploy.codegen.ir.window_geometry import (
 from shufflenet_deploy.codegen.schedule import fused_conv_pool as fused_tile
 from shufflenet_deploy.network.graph import Conv, Pool, PoolKind
 
-#: Scratch of a strip in bytes: with the weights, less than the smallest unified L2 of a core.
-_STRIP_BYTES = 128 << 10
 _MAX_ROWS = 8
 _SLACK_VECTORS = 16
-#: Maps that stay in the cache anyway.
-_MIN_MAP_BYTES = 64 << 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +52,12 @@ class ConvPool:
             and (pool.stride, pool.padding[:2]) == ((2, 2), (1, 1))
             and supports_direct_3x3(pool, self.conv_shape, self.pool_shape)
             and {conv.activation, pool.activation} <= CLAMPS
-            and self.conv_shape[0] * self.conv_shape[1] * row * cpu.element_bytes > _MIN_MAP_BYTES
+            and self._map_bytes(row, cpu) > cpu.max_whole_map_bytes
         )
+
+    def _map_bytes(self, row: int, cpu: CpuTarget) -> int:
+        """Bytes of the convolution's map."""
+        return self.conv_shape[0] * self.conv_shape[1] * row * cpu.element_bytes
 
     def windows(self, rows: int) -> WindowGeometry:
         """Window geometry of the convolution for a strip of so many rows."""
@@ -70,7 +70,7 @@ class ConvPool:
         """Output rows per strip: as many as fit the cache budget, in equal strips."""
         phases = len(self.windows(1).phases)
         numbers = row * (self.conv_shape[0] + self.input_shape[0] * phases)
-        most = _STRIP_BYTES // (2 * numbers * cpu.element_bytes)
+        most = cpu.strip_bytes // (2 * numbers * cpu.element_bytes)
         most = max(1, min(most, _MAX_ROWS))
         height = self.pool_shape[1]
         sizes = range((most + 1) // 2, most + 1)

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import random_networks
 
 from shufflenet_deploy import codegen
 from shufflenet_deploy.codegen.ir.ops import FusedConvPool, StripConvPool
 from shufflenet_deploy.codegen.pipeline import fp_program as lower
-from shufflenet_deploy.codegen.schedule import conv_pool_fusion
 
 SIZES = [(37, 53), (64, 75)]
-
-
-@pytest.fixture(autouse=True)
-def _always(monkeypatch):
-    """Bands wherever they are possible, of few rows."""
-    monkeypatch.setattr(conv_pool_fusion, "_MIN_MAP_BYTES", 0)
-    monkeypatch.setattr(conv_pool_fusion, "_STRIP_BYTES", 20 << 10)
 
 
 def stem(drawing, size, kernel=(3, 3), stride=(2, 2), pad=(1, 1, 1, 1), channels=3):
@@ -39,7 +33,9 @@ def graphs(drawing):
 
 @pytest.mark.parametrize("core", [*random_networks.here(), "cortex-a72", "armv7"])
 def test_bands_give_what_the_whole_gives(core, drawing, tmp_path):
-    machine, networks = codegen.cpu_target_named(core), graphs(drawing)
+    # Strips wherever they are possible, of few rows.
+    machine = replace(codegen.cpu_target_named(core), max_whole_map_bytes=0, strip_bytes=20 << 10)
+    networks = graphs(drawing)
     for graph in networks:
         steps = lower(graph, machine).ops
         (band,) = [one for one in steps if isinstance(one, StripConvPool | FusedConvPool)]
@@ -53,7 +49,6 @@ def test_bands_give_what_the_whole_gives(core, drawing, tmp_path):
         random_networks.assert_close(scores, random_networks.wanted(graph, picture))
 
 
-def test_small_maps_are_computed_whole(drawing, monkeypatch):
-    monkeypatch.undo()
+def test_small_maps_are_computed_whole(drawing):
     steps = lower(stem(drawing, (37, 53)), codegen.host()).ops
     assert not any(isinstance(one, StripConvPool | FusedConvPool) for one in steps)
