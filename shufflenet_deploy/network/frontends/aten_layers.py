@@ -24,7 +24,6 @@ from shufflenet_deploy.network.graph import (
     FloatArray,
     LocalResponseNorm,
     MatMul,
-    Normalize,
     Pad,
     PadMode,
     Pool,
@@ -36,7 +35,6 @@ from shufflenet_deploy.network.graph import (
     Sampling,
     SpaceToDepth,
 )
-from shufflenet_deploy.network.passes.affine import ChannelAffine
 
 
 def _read_convolution(builder: GraphBuilder, x: Any, *, weight: Any, **given: Any) -> Value:
@@ -142,88 +140,6 @@ def _dense(builder: GraphBuilder, x: Any, weight: Any, bias: FloatArray | None) 
     made = builder.emit(Conv, (columns,), (outputs, rows, 1), weight=kernel, bias=whole)
     pixels = builder.reshaped(made, (outputs, rows), aside=True)
     return builder.permuted(pixels, (1, 0), aside=True)
-
-
-def _read_batch_norm(builder: GraphBuilder, x: Value, **given: Any) -> list[Value | None]:
-    mean, var = (given.get(key) for key in ("running_mean", "running_var"))
-    weight, bias = given["weight"], given["bias"]
-    if given["training"] and mean is None and x.batch == 0 and len(x.shape) > 1:
-        axes = tuple(range(1, len(x.shape)))
-        made = _normalized(builder, x, axes, given["eps"], (weight, bias), grid=_per_channel(x))
-        return [made, None, None]
-    if given["training"] or mean is None or var is None:
-        builder.fail("normalises with the statistics of the batch: call .eval() before exporting")
-    scale = 1.0 / np.sqrt(_wide(var) + given["eps"])
-    shift = -_wide(mean) * scale
-    if weight is not None:
-        scale, shift = scale * _wide(weight), shift * _wide(weight)
-    if bias is not None:
-        shift = shift + _wide(bias)
-    shape = x.shape
-    if len(shape) not in {1, 3}:
-        x = builder.reshaped(x, (shape[0], math.prod(shape[1:]), 1), aside=True)
-    made = builder.emit(ChannelAffine, (x,), x.shape, scale=scale, shift=shift)
-    return [builder.reshaped(made, shape, aside=True), None, None]
-
-
-def _normalized(
-    builder: GraphBuilder,
-    x: Value,
-    axes: tuple[int, ...],
-    epsilon: float,
-    affine: tuple[Any, Any],
-    *,
-    grid: tuple[int, ...],
-    groups: int = 1,
-) -> Value:
-    """A norm over axes; its weight and bias, if any, have the shape ``grid`` among all axes."""
-    if any(isinstance(one, Value) for one in affine):
-        builder.fail("scales by computed numbers, which is not supported")
-    ones = (1,) * len(x.shape)
-    scale, shift = (
-        np.full(ones, default, np.float32) if one is None else array_of(one).reshape(grid)
-        for one, default in zip(affine, (1.0, 0.0), strict=True)
-    )
-    fields: dict[str, Any] = {"axes": axes, "epsilon": float(epsilon), "groups": groups}
-    return builder.emit(Normalize, (x,), x.shape, scale=scale, shift=shift, **fields)
-
-
-def _per_channel(x: Value) -> tuple[int, ...]:
-    return (x.shape[0], *[1] * (len(x.shape) - 1))
-
-
-def _read_layer_norm(
-    builder: GraphBuilder,
-    x: Value,
-    *,
-    normalized_shape: Sequence[int],
-    weight: Any,
-    bias: Any,
-    eps: float,
-) -> list[Value | None]:
-    count = len(normalized_shape)
-    axes = tuple(sorted(builder.axis(x, -1 - at) for at in range(count)))
-    grid = tuple(size if axis in axes else 1 for axis, size in enumerate(x.shape))
-    return [_normalized(builder, x, axes, eps, (weight, bias), grid=grid), None, None]
-
-
-def _read_group_norm(
-    builder: GraphBuilder, x: Value, *, weight: Any, bias: Any, group: int, eps: float, **_: Any
-) -> list[Value | None]:
-    if x.batch != 0:
-        builder.fail("normalises groups of a tensor in which the batch is no axis of its own")
-    axes = tuple(range(len(x.shape)))
-    if group == x.shape[0] and len(axes) > 1:
-        axes, group = axes[1:], 1  # Each channel by itself: an instance norm.
-    grid = _per_channel(x)
-    made = _normalized(builder, x, axes, eps, (weight, bias), grid=grid, groups=group)
-    return [made, None, None]
-
-
-def _read_batch_norm_of_inference(
-    builder: GraphBuilder, x: Value, **given: Any
-) -> list[Value | None]:
-    return _read_batch_norm(builder, x, training=False, **given)
 
 
 def _read_max_pool(
@@ -426,10 +342,6 @@ def array_of(tensor: torch.Tensor) -> FloatArray:
     return np.ascontiguousarray(tensor.detach().float().numpy())
 
 
-def _wide(tensor: torch.Tensor) -> Any:
-    return tensor.detach().double().numpy()
-
-
 _NEAREST, _BILINEAR = ResizeMode.NEAREST, ResizeMode.BILINEAR
 
 #: Readers by operator; each gets the operator's arguments, values for what depends on the image.
@@ -438,11 +350,6 @@ LAYER_READERS: dict[str, Callable[..., Any]] = {
     "addmm": _read_addmm,
     "mm": _read_mm,
     "bmm": _read_matrix_product,
-    "native_batch_norm": _read_batch_norm,
-    "_native_batch_norm_legit_no_training": _read_batch_norm_of_inference,
-    "_native_batch_norm_legit": _read_batch_norm,
-    "native_layer_norm": _read_layer_norm,
-    "native_group_norm": _read_group_norm,
     "max_pool2d_with_indices": _read_max_pool,
     "avg_pool2d": _read_average_pool,
     "_adaptive_avg_pool2d": _read_adaptive_average_pool,

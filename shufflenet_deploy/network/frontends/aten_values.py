@@ -10,7 +10,6 @@ import torch
 
 from shufflenet_deploy.network.frontends.aten_layers import (
     array_of,
-    matrix_product,
     read_response_norm,
 )
 from shufflenet_deploy.network.frontends.graph_builder import GraphBuilder, Value, with_batch
@@ -37,27 +36,27 @@ from shufflenet_deploy.network.passes.recognise import Erf, Softplus
 
 
 def _read_add(builder: GraphBuilder, a: Any, *, other: Any, alpha: Any = 1) -> Value:
-    return _arithmetic(builder, ArithmeticKind.ADD, a, _scaled(builder, other, alpha))
+    return arithmetic(builder, ArithmeticKind.ADD, a, _scaled(builder, other, alpha))
 
 
 def _read_sub(builder: GraphBuilder, a: Any, *, other: Any, alpha: Any = 1) -> Value:
-    return _arithmetic(builder, ArithmeticKind.SUBTRACT, a, _scaled(builder, other, alpha))
+    return arithmetic(builder, ArithmeticKind.SUBTRACT, a, _scaled(builder, other, alpha))
 
 
 def _read_rsub(builder: GraphBuilder, a: Any, *, other: Any, alpha: Any = 1) -> Value:
-    return _arithmetic(builder, ArithmeticKind.SUBTRACT, other, _scaled(builder, a, alpha))
+    return arithmetic(builder, ArithmeticKind.SUBTRACT, other, _scaled(builder, a, alpha))
 
 
 def _scaled(builder: GraphBuilder, x: Any, factor: Any) -> Any:
     if factor == 1:
         return x
     if isinstance(x, Value):
-        return _arithmetic(builder, ArithmeticKind.MULTIPLY, x, factor)
+        return arithmetic(builder, ArithmeticKind.MULTIPLY, x, factor)
     return x * factor
 
 
 def _read_mul(builder: GraphBuilder, a: Any, *, other: Any) -> Value:
-    return _arithmetic(builder, ArithmeticKind.MULTIPLY, a, other)
+    return arithmetic(builder, ArithmeticKind.MULTIPLY, a, other)
 
 
 def _read_div(builder: GraphBuilder, a: Any, *, other: Any, rounding_mode: Any = None) -> Value:
@@ -66,7 +65,7 @@ def _read_div(builder: GraphBuilder, a: Any, *, other: Any, rounding_mode: Any =
     norm = _response_norm_of(builder, a, other)
     if norm is not None:
         return read_response_norm(builder, a, **norm)
-    return _arithmetic(builder, ArithmeticKind.DIVIDE, a, other)
+    return arithmetic(builder, ArithmeticKind.DIVIDE, a, other)
 
 
 def _response_norm_of(builder: GraphBuilder, x: Any, divisor: Any) -> dict[str, float] | None:
@@ -114,13 +113,14 @@ def _read_power(builder: GraphBuilder, x: Value, *, exponent: Any) -> Value:
     if exponent == 1:
         return x
     if exponent == 2:
-        return _arithmetic(builder, ArithmeticKind.MULTIPLY, x, x)
+        return arithmetic(builder, ArithmeticKind.MULTIPLY, x, x)
     if not isinstance(exponent, (int, float, torch.Tensor)) or np.size(exponent) != 1:
         builder.fail("raises to a power that differs between elements")
-    return _root(builder, x, float(exponent))
+    return root(builder, x, float(exponent))
 
 
-def _root(builder: GraphBuilder, x: Any, exponent: float) -> Value:
+def root(builder: GraphBuilder, x: Any, exponent: float) -> Value:
+    """Append a power of a value."""
     if not isinstance(x, Value):
         builder.fail("raises a constant to a computed power, which no exported graph can express")
     return builder.emit(Power, (x,), x.shape, exponent=exponent)
@@ -128,104 +128,42 @@ def _root(builder: GraphBuilder, x: Any, exponent: float) -> Value:
 
 def _power(exponent: float) -> Callable[..., Value]:
     def read(builder: GraphBuilder, x: Value) -> Value:
-        return _root(builder, x, exponent)
+        return root(builder, x, exponent)
 
     return read
 
 
-def _read_absolute(builder: GraphBuilder, x: Value) -> Value:
-    return _arithmetic(builder, ArithmeticKind.MAXIMUM, x, _read_negative(builder, x))
+def read_absolute(builder: GraphBuilder, x: Value) -> Value:
+    """Read the size of each element."""
+    return arithmetic(builder, ArithmeticKind.MAXIMUM, x, _read_negative(builder, x))
 
 
-def _read_square(builder: GraphBuilder, x: Value) -> Value:
-    return _arithmetic(builder, ArithmeticKind.MULTIPLY, x, x)
+def read_square(builder: GraphBuilder, x: Value) -> Value:
+    """Read the square of each element."""
+    return arithmetic(builder, ArithmeticKind.MULTIPLY, x, x)
 
 
 def _read_addcmul(
     builder: GraphBuilder, x: Any, *, tensor1: Any, tensor2: Any, value: Any = 1
 ) -> Value:
-    product = _arithmetic(builder, ArithmeticKind.MULTIPLY, *_computed_first(tensor1, tensor2))
+    product = arithmetic(builder, ArithmeticKind.MULTIPLY, *_computed_first(tensor1, tensor2))
     scaled = _scaled(builder, product, value)
-    return _arithmetic(builder, ArithmeticKind.ADD, *_computed_first(scaled, x))
+    return arithmetic(builder, ArithmeticKind.ADD, *_computed_first(scaled, x))
 
 
 def _computed_first(a: Any, b: Any) -> tuple[Any, Any]:
     return (b, a) if isinstance(b, Value) and not isinstance(a, Value) else (a, b)
 
 
-def _read_norm(
-    builder: GraphBuilder,
-    x: Value,
-    *,
-    ord: Any = 2,  # noqa: A002 - PyTorch's name
-    dim: Any = None,
-    keepdim: bool = False,
-    **_: Any,
-) -> Value:
-    if ord == 1:
-        sizes = _read_absolute(builder, x)
-        return _reduced(builder, ReduceKind.SUM, sizes, dim, keep=keepdim)
-    if ord != 2:
-        builder.fail(f"is a norm of the order {ord}: 1 and 2 are supported")
-    total = _reduced(builder, ReduceKind.SUM, _read_square(builder, x), dim, keep=keepdim)
-    return _root(builder, total, 0.5)
-
-
-def _read_variance(
-    builder: GraphBuilder,
-    x: Value,
-    *,
-    dim: Any = None,
-    correction: Any = 1,
-    keepdim: bool = False,
-    **given: Any,
-) -> Value:
-    return _moments(builder, x, dim, given.get("unbiased", correction), keep=keepdim)[0]
-
-
-def _read_variance_and_mean(
-    builder: GraphBuilder,
-    x: Value,
-    *,
-    dim: Any = None,
-    correction: Any = 1,
-    keepdim: bool = False,
-    **given: Any,
-) -> list[Value | None]:
-    return [*_moments(builder, x, dim, given.get("unbiased", correction), keep=keepdim)]
-
-
-def _read_deviation(builder: GraphBuilder, x: Value, **given: Any) -> Value:
-    return _root(builder, _read_variance(builder, x, **given), 0.5)
-
-
-def _moments(
-    builder: GraphBuilder, x: Value, dim: Any, correction: Any, *, keep: bool
-) -> tuple[Value, Value]:
-    """Variance and mean; the sum of squares is divided by ``correction`` less than all elements."""
-    mean = _reduced(builder, ReduceKind.MEAN, x, dim, keep=True)
-    centred = _arithmetic(builder, ArithmeticKind.SUBTRACT, x, mean)
-    squares = _read_square(builder, centred)
-    variance = _reduced(builder, ReduceKind.MEAN, squares, dim, keep=keep)
-    count = np.prod(x.shape) / np.prod(mean.shape)
-    less = 1 if correction is None else int(correction)
-    if count <= less:
-        builder.fail(f"is a variance of {count:.0f} elements with a correction of {less}")
-    if less:
-        factor = count / (count - less)
-        variance = _arithmetic(builder, ArithmeticKind.MULTIPLY, variance, float(factor))
-    shown = mean if keep else builder.reshaped(mean, variance.shape)
-    return variance, with_batch(shown, variance.batch)
-
-
 def _binary(kind: ArithmeticKind) -> Callable[..., Value]:
     def read(builder: GraphBuilder, a: Any, *, other: Any) -> Value:
-        return _arithmetic(builder, kind, a, other)
+        return arithmetic(builder, kind, a, other)
 
     return read
 
 
-def _arithmetic(builder: GraphBuilder, kind: ArithmeticKind, a: Any, b: Any) -> Value:
+def arithmetic(builder: GraphBuilder, kind: ArithmeticKind, a: Any, b: Any) -> Value:
+    """Append an operation of two values, or of a value and a constant."""
     if isinstance(a, Unreadable) or isinstance(b, Unreadable):
         builder.fail("computes with what no exported graph can express")
     if isinstance(a, Value) and isinstance(b, Value):
@@ -356,11 +294,11 @@ def _read_elu(
     builder: GraphBuilder, x: Value, *, alpha: Any = 1, scale: Any = 1, input_scale: Any = 1
 ) -> Value:
     if input_scale != 1:
-        x = _arithmetic(builder, ArithmeticKind.MULTIPLY, x, input_scale)
+        x = arithmetic(builder, ArithmeticKind.MULTIPLY, x, input_scale)
         scale = scale / input_scale
         alpha = alpha * input_scale
     made = builder.emit(Elu, (x,), x.shape, alpha=float(alpha))
-    return made if scale == 1 else _arithmetic(builder, ArithmeticKind.MULTIPLY, made, scale)
+    return made if scale == 1 else arithmetic(builder, ArithmeticKind.MULTIPLY, made, scale)
 
 
 def _read_celu(builder: GraphBuilder, x: Value, *, alpha: Any = 1) -> Value:
@@ -375,40 +313,17 @@ def _read_log_softmax(builder: GraphBuilder, x: Value, *, dim: int, **_: Any) ->
     return builder.emit(Softmax, (x,), x.shape, axis=builder.axis(x, dim), logarithm=True)
 
 
-def _read_attention(
-    builder: GraphBuilder,
-    query: Value,
-    *,
-    key: Value,
-    value: Value,
-    is_causal: bool = False,
-    attn_mask: Any = None,
-    scale: Any = None,
-    **_: Any,
-) -> list[Value | None]:
-    if is_causal:
-        builder.fail("is causal attention, which is not supported")
-    rank = len(key.shape)
-    turned = builder.permuted(key, (*range(rank - 2), rank - 1, rank - 2), aside=True)
-    found = matrix_product(builder, query, turned)
-    factor = query.shape[-1] ** -0.5 if scale is None else float(scale)
-    found = _arithmetic(builder, ArithmeticKind.MULTIPLY, found, factor)
-    if attn_mask is not None:
-        found = _arithmetic(builder, ArithmeticKind.ADD, found, attn_mask)
-    shares = builder.emit(Softmax, (found,), found.shape, "softmax", axis=rank - 1)
-    return [matrix_product(builder, shares, value), None]
-
-
 def _reduction(kind: ReduceKind) -> Callable[..., Value]:
     def read(
         builder: GraphBuilder, x: Value, *, dim: Any = None, keepdim: bool = False, **_: Any
     ) -> Value:
-        return _reduced(builder, kind, x, dim, keep=keepdim)
+        return reduced(builder, kind, x, dim, keep=keepdim)
 
     return read
 
 
-def _reduced(builder: GraphBuilder, kind: ReduceKind, x: Value, dim: Any, *, keep: bool) -> Value:
+def reduced(builder: GraphBuilder, kind: ReduceKind, x: Value, dim: Any, *, keep: bool) -> Value:
+    """Append a reduction over some dimensions, or over all."""
     dims = [dim] if isinstance(dim, int) else list(dim or range(x.rank))
     axes = tuple(sorted(builder.axis(x, one) for one in dims))
     kept = tuple(1 if axis in axes else size for axis, size in enumerate(x.shape))
@@ -429,15 +344,15 @@ def _reduced(builder: GraphBuilder, kind: ReduceKind, x: Value, dim: Any, *, kee
 def _read_max(
     builder: GraphBuilder, x: Value, *, dim: Any, keepdim: bool = False
 ) -> list[Value | None]:
-    return [_reduced(builder, ReduceKind.MAX, x, dim, keep=keepdim), None]
+    return [reduced(builder, ReduceKind.MAX, x, dim, keep=keepdim), None]
 
 
 def _read_negative(builder: GraphBuilder, x: Value) -> Value:
-    return _arithmetic(builder, ArithmeticKind.MULTIPLY, x, -1.0)
+    return arithmetic(builder, ArithmeticKind.MULTIPLY, x, -1.0)
 
 
 def _read_reciprocal(builder: GraphBuilder, x: Value) -> Value:
-    return _arithmetic(builder, ArithmeticKind.DIVIDE, 1.0, x)
+    return arithmetic(builder, ArithmeticKind.DIVIDE, 1.0, x)
 
 
 #: Readers that understand some tensors that are not expressed by themselves, and broadcast ones.
@@ -457,12 +372,8 @@ VALUE_READERS: dict[str, Callable[..., Any]] = {
     "pow": _read_power,
     "sqrt": _power(0.5),
     "rsqrt": _power(-0.5),
-    "square": _read_square,
-    "abs": _read_absolute,
-    "linalg_vector_norm": _read_norm,
-    "var": _read_variance,
-    "var_mean": _read_variance_and_mean,
-    "std": _read_deviation,
+    "square": read_square,
+    "abs": read_absolute,
     "neg": _read_negative,
     "reciprocal": _read_reciprocal,
     "relu": _activation(Activation.RELU),
@@ -485,7 +396,6 @@ VALUE_READERS: dict[str, Callable[..., Any]] = {
     "celu": _read_celu,
     "_softmax": _read_softmax,
     "_safe_softmax": _read_softmax,
-    "_scaled_dot_product_flash_attention_for_cpu": _read_attention,
     "_log_softmax": _read_log_softmax,
     "mean": _reduction(ReduceKind.MEAN),
     "sum": _reduction(ReduceKind.SUM),

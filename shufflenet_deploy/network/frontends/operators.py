@@ -7,12 +7,19 @@ from typing import Any
 import torch
 
 from shufflenet_deploy.errors import ExportError
+from shufflenet_deploy.network.frontends.aten_composed import COMPOSED_READERS
 from shufflenet_deploy.network.frontends.aten_layers import LAYER_READERS
 from shufflenet_deploy.network.frontends.aten_shapes import SHAPE_READERS
 from shufflenet_deploy.network.frontends.aten_values import OPERAND_READERS, VALUE_READERS
 
 #: Readers by operator; each gets the operator's arguments, values for what depends on the image.
-READERS = {**LAYER_READERS, **VALUE_READERS, **OPERAND_READERS, **SHAPE_READERS}
+READERS = {
+    **LAYER_READERS,
+    **VALUE_READERS,
+    **OPERAND_READERS,
+    **SHAPE_READERS,
+    **COMPOSED_READERS,
+}
 
 #: Operators that PyTorch breaks down into those that are read.
 _COMPOSITE = {
