@@ -12,9 +12,14 @@ from shufflenet_deploy.network.graph import Pair
 _COST = 20
 
 
+_POWERS = {FunctionKind.SQUARE_ROOT, FunctionKind.RECIPROCAL_ROOT, FunctionKind.POWER}
+
+
 def apply(op: Apply, unit: TranslationUnit) -> None:
     """Emit a function of each plane, or of a whole vector."""
     unit.require("c/functions.h")
+    if op.function in _POWERS:
+        unit.require("c/powers.h")
     single = op.target.layout.channel_stride == 1
     shared = op.numbers is None or len(op.numbers) == 1
     at = 0 if op.numbers is None else unit.add_weights(op.numbers)

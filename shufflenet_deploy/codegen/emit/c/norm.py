@@ -50,6 +50,7 @@ class _Loops:
 def normalize(op: Normalize, unit: TranslationUnit) -> None:
     """Emit the norm of every set."""
     unit.require("c/functions.h")
+    unit.require("c/powers.h")
     kept = len(op.extents) - op.reduced
     sets, inside = _Loops.of(op, slice(kept)), _Loops.of(op, slice(kept, None))
     # A single loop over sets is one of lanes; its iterations are no work items.
