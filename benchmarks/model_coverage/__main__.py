@@ -46,7 +46,7 @@ def main() -> int:
     found = known.of(networks)
     print("", *summary(found), "", *left_out(found), "", *not_counted(found), sep="\n")
     if given.markdown:
-        machine = f"this machine ({cpu_target_named('host').name})"
+        machine = cpu_target_named("host").name
         given.markdown.write_text(markdown(found, machine), encoding="utf-8")
     return 0
 

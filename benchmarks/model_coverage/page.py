@@ -16,7 +16,7 @@ sixty of timm's ({timm}), of at most {millions} million parameters. This page is
 Weights are drawn at random; means and variances of the normalisations are those of random
 images{drawn}.
 Images are {size} where a network allows it, and of its own size otherwise. Files were made and run
-on {machine}.
+on {machine}. A figure "of" fewer networks is of those that have come to that stage so far.
 
 - *read*: the module becomes a graph;
 - *interpreter*: the graph computes what the module does, within 0.001 of the largest value, less
@@ -114,6 +114,8 @@ def markdown(found: Mapping[Network, ByStage], machine: str) -> str:
         *summary(found),
         "",
     ]
+    if missing := [network.name for network, stages in found.items() if not stages]:
+        lines += [f"Not examined yet: {len(missing)} of {len(found)} networks.", ""]
     rest = list(left_out(found))
     if rest:
         lines += ["## Left out", "", "| network | of | not as | because |"]
