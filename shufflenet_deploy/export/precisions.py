@@ -46,7 +46,13 @@ def check(
         having = [one.runtime if runtime else one.name for one in formats.every()
                   if precision in one.precisions]  # fmt: skip
         raise UsageError(
-            f"{precision.value} is for {option} {' or '.join(having)}: {other} has none; leave one"
+            f"{precision.value} is for {option} {_either(having)}: {other} has none; leave one"
             f" of them out, or take --precision {ALL}: what each has"
         )
     kind.check(precision, machine)
+
+
+def _either(words: list[str]) -> str:
+    """``a``, ``a or b``, ``a, b or c``."""
+    *first, last = words
+    return f"{', '.join(first)} or {last}" if first else last

@@ -175,7 +175,7 @@ def test_a_file_that_was_changed_is_replaced_by_name(tmp_path: Path) -> None:
     ("argv", "line"),
     [
         (("--model", "alexnett"), "did you mean alexnet"),
-        (("--fmt", "tensorrt"), "--fmt 'tensorrt' is unknown: choose from onnx, tflite"),
+        (("--fmt", "tensorrt"), "--fmt 'tensorrt' is unknown: choose from "),
         (("--precision", "int4"), "--precision 'int4' is unknown"),
         (("--resolution", "wide"), "'wide' is not a resolution"),
         (("--converter", "magic"), "--converter 'magic' is unknown"),
