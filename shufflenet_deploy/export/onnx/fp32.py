@@ -183,7 +183,11 @@ def fixed_pools(module: nn.Module, example: torch.Tensor) -> Iterator[None]:
             hook.remove()
     try:
         for name, size in sizes.items():
-            _replace(module, name, _fixed(size, pools[name].output_size))
+            instead = _fixed(size, pools[name].output_size)
+            # A graph's layer may be inside of another one by its name.
+            for inner, child in pools[name].named_children():
+                instead.add_module(inner, child)
+            _replace(module, name, instead)
         yield
     finally:
         for name in sizes:

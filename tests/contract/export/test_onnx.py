@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,9 @@ from shufflenet_deploy.export.image_set import Batches, load_image_set
 from shufflenet_deploy.export.onnx import fp32, int8
 from shufflenet_deploy.export.parity import sqnr_db
 from shufflenet_deploy.export.request import CALIBRATION_METHODS
+from shufflenet_deploy.network.frontends.torch import trace
+from shufflenet_deploy.network.graph import AdaptiveAveragePool
+from shufflenet_deploy.network.graph_module import GraphModule
 from shufflenet_deploy.records import Resolution
 
 SIZE = Resolution(height=96, width=64)
@@ -111,8 +115,8 @@ def test_the_same_module_gives_the_same_bytes_and_nothing_of_this_machine(
 ) -> None:
     content = model.SerializeToString(deterministic=True)
     assert fp32.convert(tiny, SIZE).SerializeToString(deterministic=True) == content
-    for trace in (b"site-packages", b"test_export_onnx", str(Path.cwd()).encode(), b"stack_trace"):
-        assert trace not in content
+    for rest in (b"site-packages", b"test_export_onnx", str(Path.cwd()).encode(), b"stack_trace"):
+        assert rest not in content
     assert f"/{getpass.getuser()}/".encode() not in content
 
 
@@ -222,3 +226,26 @@ def test_grouped_transposed_convolutions_and_other_reshapes_are_quantised() -> N
     pictures = [random.standard_normal((1, 3, 96, 64)).astype(np.float32) for _ in range(4)]
     quantised = int8.quantize(model, pictures, "minmax")
     assert sqnr_db(run(model, pictures[1]), run(quantised, pictures[1])) > 20
+
+
+def test_a_pool_of_a_graph_keeps_the_layers_that_are_inside_of_it_by_name() -> None:
+    class Gated(nn.Module):
+        """The gate's own ``forward`` pools; its convolution is a layer inside of it."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.gate = nn.Module()
+            self.gate.add_module("reduce", nn.Conv2d(3, 3, 1))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * self.gate.reduce(nn.functional.adaptive_avg_pool2d(x, 1)).sigmoid()
+
+    graph = trace(Gated().eval(), SIZE, "gated")
+    (pool,) = (one for one in graph.layers if isinstance(one, AdaptiveAveragePool))
+    layers = [replace(one, name="gate") if one is pool else one for one in graph.layers]
+    module = GraphModule(replace(graph, layers=tuple(layers)))
+    model = fp32.convert(module, SIZE)
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    image = torch.randn(1, 3, SIZE.height, SIZE.width)
+    (found,) = session.run(None, {"input": image.numpy()})
+    np.testing.assert_allclose(found, module(image).numpy(), rtol=1e-4, atol=1e-5)
