@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from shufflenet_deploy.cli import completion
+from shufflenet_deploy.cli import common_options, completion
 from shufflenet_deploy.cli import table as tables
 from shufflenet_deploy.cli.inventory import hosts_of
 from shufflenet_deploy.cli.journal import open_journal
@@ -57,7 +57,7 @@ def history(  # noqa: PLR0917 - options, each passed by name
     precision: Annotated[str | None, tables.PRECISION] = None,
     resolution: Annotated[str | None, tables.RESOLUTION] = None,
     false_alarms: Annotated[str, FALSE_ALARMS] = RATE,
-    journal: Annotated[str | None, tables.JOURNAL] = None,
+    journal: common_options.Journal = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Show a cell over suites: its figures, what changed, and where it became slower or faster.
