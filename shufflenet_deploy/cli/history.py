@@ -28,7 +28,9 @@ RATE = "1%"
 _MOST_CELLS = 60
 
 HOST = typer.Option(
-    "--host", help="Only these hosts, or @groups of hosts.toml (comma-separated). [default: all]"
+    "--host",
+    "-H",
+    help="Only these hosts, or @groups of hosts.toml (comma-separated). [default: all]",
 )
 SINCE = typer.Option(
     "--since", help="Only suites since a date (2026-09-30) or for a time (90d, 12w). [default: all]"

@@ -45,7 +45,7 @@ def describe(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> MeasuredFile:
     """
     if path.suffix not in endings():
         raise UsageError(
-            f"--file {path}: measured as they are, files end in {', '.join(endings())}"
+            f"--file {path}: measured as they are, files end in {', '.join(sorted(endings()))}"
         )
     wanted = tuple(sorted(shapes.items()))
     found = _inspected(path, wanted)

@@ -70,7 +70,7 @@ def test_what_is_no_such_file(tmp_path: Path) -> None:
     two_inputs(tmp_path / "two.onnx").rename(tmp_path / "two.tflite")
     for name, what in (
         ("junk.onnx", "not an undamaged model file"),
-        ("junk.bin", "files end in .onnx, .tflite"),
+        ("junk.bin", "files end in .mnn, .ncnn, .onnx, .openvino, .pte, .tflite"),
         ("two.tflite", "holds onnx, whatever its name ends in"),
         ("none.onnx", "No such file"),
     ):

@@ -36,8 +36,18 @@ def test_what_is_named_comes_in_the_order_it_was_named_in():
 @pytest.mark.parametrize(
     ("file_format", "machine", "runtime", "message"),
     [
-        ("tflite", None, "", "fp16 is for --fmt native: tflite has none; .*--precision all"),
-        ("onnx", None, "onnxruntime==1.30", "--runtime native: onnxruntime==1.30 has none"),
+        (
+            "tflite",
+            None,
+            "",
+            "fp16 is for --fmt mnn, native, ncnn or openvino: tflite has none; .*--precision all",
+        ),
+        (
+            "onnx",
+            None,
+            "onnxruntime==1.30",
+            "--runtime mnn, native, ncnn or openvino: onnxruntime==1.30 has none",
+        ),
         (
             "native",
             "cortex-a72",
