@@ -102,17 +102,24 @@ def _alike(block: Block, row: Row) -> tuple[object, ...]:
 
 
 def _lowest(rows: Sequence[tuple[Block, Row]]) -> frozenset[int]:
-    """The boxes with the lowest median of several alike, by ``id``."""
+    """The boxes with the lowest median of several alike, by ``id``.
+
+    A file that failed validation computes something else, and wins nothing.
+    """
     groups: dict[tuple[object, ...], list[TableCell]] = {}
     for block, row in rows:
         for at, entry in zip(block.columns, row.entries, strict=True):
-            if entry is not None and entry.estimate is not None:
+            if entry is not None and entry.estimate is not None and _is_valid(entry):
                 groups.setdefault((*_alike(block, row), at), []).append(entry)
     return frozenset(
         id(min(group, key=lambda one: one.estimate.median if one.estimate else inf))
         for group in groups.values()
         if len(group) > 1
     )
+
+
+def _is_valid(entry: TableCell) -> bool:
+    return entry.artifact is None or entry.artifact.parity.passed
 
 
 def _reasons(rows: Sequence[tuple[Block, Row]]) -> Iterator[str]:

@@ -130,6 +130,21 @@ def test_the_lowest_of_several_runtimes_is_marked_and_a_missing_one_has_a_reason
         assert "in ncnn, fp32: runtime-missing: no wheel for this board" in " ".join(beside.split())
 
 
+def test_a_file_that_failed_validation_is_never_the_lowest():
+    good, wrong = [
+        sample_runs.run(PAIR[0], median=median, noise=0.0, runtime=name)
+        for name, median in (("onnxruntime", 9_000_000), ("litert", 3_000_000))
+    ]
+    assert wrong.artifact is not None
+    parity = wrong.artifact.parity.model_copy(update={"passed": False, "reason": "SQNR 1.3"})
+    failed = wrong.artifact.model_copy(update={"parity": parity})
+    third = sample_runs.run(PAIR[0], median=8_000_000, noise=0.0, runtime="native")
+    runs = [good, wrong.model_copy(update={"artifact": failed}), third]
+    text = render.terminal(Table.from_runs(runs), width=100)
+    assert len(re.findall(r"★\W*8", text)) == 1
+    assert not re.search(r"★\W*3", text)
+
+
 def test_settings_of_a_suite_stand_side_by_side_by_model(pair):
     assert "Side by side" not in render.terminal(pair)
     assert "Side by side" not in render.markdown(pair)
