@@ -39,9 +39,9 @@ def _read_batch_norm(builder: GraphBuilder, x: Value, **given: Any) -> list[Valu
         shift = shift + _wide(bias)
     shape = x.shape
     if len(shape) not in {1, 3}:
-        x = builder.reshaped(x, (shape[0], math.prod(shape[1:]), 1), aside=True)
+        x = builder.reshaped(x, (shape[0], math.prod(shape[1:]), 1), auxiliary=True)
     made = builder.emit(ChannelAffine, (x,), x.shape, scale=scale, shift=shift)
-    return [builder.reshaped(made, shape, aside=True), None, None]
+    return [builder.reshaped(made, shape, auxiliary=True), None, None]
 
 
 def _normalized(
@@ -187,7 +187,7 @@ def _read_attention(
     if is_causal:
         builder.fail("is causal attention, which is not supported")
     rank = len(key.shape)
-    turned = builder.permuted(key, (*range(rank - 2), rank - 1, rank - 2), aside=True)
+    turned = builder.permuted(key, (*range(rank - 2), rank - 1, rank - 2), auxiliary=True)
     found = matrix_product(builder, query, turned)
     factor = query.shape[-1] ** -0.5 if scale is None else float(scale)
     found = arithmetic(builder, ArithmeticKind.MULTIPLY, found, factor)

@@ -44,15 +44,15 @@ def _read_convolution(builder: GraphBuilder, x: Any, *, weight: Any, **given: An
     if array.ndim == 3 and len(x.shape) == 2:
         # One dimension is two with a height of one.
         wide = {key: [one, *given[key]] for key, one in _HEIGHT_OF_ONE.items()}
-        flat = builder.reshaped(x, (x.shape[0], 1, x.shape[1]), aside=True)
+        flat = builder.reshaped(x, (x.shape[0], 1, x.shape[1]), auxiliary=True)
         made = _convolved(builder, flat, array[:, :, None], given | wide)
-        return builder.reshaped(made, (made.shape[0], made.shape[2]), aside=True)
+        return builder.reshaped(made, (made.shape[0], made.shape[2]), auxiliary=True)
     if array.ndim == 5 and len(x.shape) == 4 and _along_depth(array, given):
         # A window along the first axis only leaves the two others one axis.
         wide = {key: [given[key][0], one] for key, one in _HEIGHT_OF_ONE.items()}
-        flat = builder.reshaped(x, (*x.shape[:2], math.prod(x.shape[2:])), aside=True)
+        flat = builder.reshaped(x, (*x.shape[:2], math.prod(x.shape[2:])), auxiliary=True)
         made = _convolved(builder, flat, array[..., 0], given | wide)
-        return builder.reshaped(made, (*made.shape[:2], *x.shape[2:]), aside=True)
+        return builder.reshaped(made, (*made.shape[:2], *x.shape[2:]), auxiliary=True)
     if array.ndim != 4:
         builder.fail(f"is a convolution over {array.ndim - 2} dimensions, which is not supported")
     return _convolved(builder, x, array, given)
@@ -134,12 +134,12 @@ def _dense(builder: GraphBuilder, x: Any, weight: Any, bias: FloatArray | None) 
         builder.fail("multiplies a matrix along its batch")
     # Rows of features are pixels of channels.
     rows = x.shape[0]
-    turned = builder.permuted(x, (1, 0), aside=True)
-    columns = builder.reshaped(turned, (features, rows, 1), aside=True)
+    turned = builder.permuted(x, (1, 0), auxiliary=True)
+    columns = builder.reshaped(turned, (features, rows, 1), auxiliary=True)
     kernel = matrix[:, :, None, None]
     made = builder.emit(Conv, (columns,), (outputs, rows, 1), weight=kernel, bias=whole)
-    pixels = builder.reshaped(made, (outputs, rows), aside=True)
-    return builder.permuted(pixels, (1, 0), aside=True)
+    pixels = builder.reshaped(made, (outputs, rows), auxiliary=True)
+    return builder.permuted(pixels, (1, 0), auxiliary=True)
 
 
 def _read_max_pool(
@@ -294,10 +294,10 @@ def _bordered(
 ) -> Value:
     """A border along any axis: the height of a map of (what is before it, it, what is after)."""
     before, after = math.prod(x.shape[:axis]), math.prod(x.shape[axis + 1 :])
-    as_map = builder.reshaped(x, (before, x.shape[axis], after), aside=True)
+    as_map = builder.reshaped(x, (before, x.shape[axis], after), auxiliary=True)
     made = _padded(builder, as_map, (ends[0], 0, ends[1], 0), value=value)
     return builder.reshaped(
-        made, (*x.shape[:axis], made.shape[1], *x.shape[axis + 1 :]), aside=True
+        made, (*x.shape[:axis], made.shape[1], *x.shape[axis + 1 :]), auxiliary=True
     )
 
 
@@ -305,7 +305,7 @@ def _padded(builder: GraphBuilder, x: Value, border: Sequence[int], **fields: An
     top, left, bottom, right = border
     shape = (x.shape[0], x.shape[1] + top + bottom, x.shape[2] + left + right)
     padding = (top, left, bottom, right)
-    return builder.emit(Pad, (x,), shape, "pad", aside=True, padding=padding, **fields)
+    return builder.emit(Pad, (x,), shape, "pad", auxiliary=True, padding=padding, **fields)
 
 
 def _padder(mode: PadMode) -> Callable[..., Value]:

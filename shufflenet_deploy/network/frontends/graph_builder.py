@@ -82,14 +82,14 @@ class GraphBuilder:
         /,
         word: str = "",
         *,
-        aside: bool = False,
+        auxiliary: bool = False,
         **fields: Any,
     ) -> Value:
         """Append a layer, named by its module, or by the calling module and ``word``.
 
-        A layer ``aside`` only prepares what the module computes, and always has the ``word``.
+        An ``auxiliary`` layer only prepares what the module computes, and always has the ``word``.
         """
-        last = word if aside else self.called and (word or self.called)
+        last = word if auxiliary else self.called and (word or self.called)
         path = ".".join(part for part in (self.module_path, last) if part)
         name = self._unique(path)
         self.layers.append(
@@ -155,23 +155,23 @@ class GraphBuilder:
         return self.emit(Elementwise, (x,), x.shape, activation=activation)
 
     def reshaped(
-        self, x: Value, shape: Sequence[int], word: str = "reshape", *, aside: bool = False
+        self, x: Value, shape: Sequence[int], word: str = "reshape", *, auxiliary: bool = False
     ) -> Value:
         """Append a reshape; a value that has the shape is returned as it is."""
         wanted = tuple(shape)
         if wanted == x.shape:
             return x
         if len(x.shape) == 3 and len(wanted) == 1:
-            return self.emit(Flatten, (x,), wanted, "flatten", aside=aside)
-        return self.emit(Reshape, (x,), wanted, word, aside=aside, shape=wanted)
+            return self.emit(Flatten, (x,), wanted, "flatten", auxiliary=auxiliary)
+        return self.emit(Reshape, (x,), wanted, word, auxiliary=auxiliary, shape=wanted)
 
-    def permuted(self, x: Value, order: Sequence[int], *, aside: bool = False) -> Value:
+    def permuted(self, x: Value, order: Sequence[int], *, auxiliary: bool = False) -> Value:
         """Append a permutation of axes; where none moves the value is returned as it is."""
         axes = tuple(order)
         if axes == tuple(range(len(axes))):
             return x
         shape = tuple(x.shape[axis] for axis in axes)
-        return self.emit(Permute, (x,), shape, "permute", aside=aside, order=axes)
+        return self.emit(Permute, (x,), shape, "permute", auxiliary=auxiliary, order=axes)
 
     def cut(self, x: Value, axis: int, start: int, stop: int, step: int = 1) -> Value:
         """Append a slice; what is no cut is returned as it is."""
@@ -199,7 +199,7 @@ class GraphBuilder:
         if len(x.shape) == 3 and x.shape[1:] == (1, 1) and x.shape[0] == wanted[0]:
             fields = {"mode": ResizeMode.NEAREST, "sampling": Sampling.ASYMMETRIC}
             return self.emit(
-                Resize, (made,), wanted, "expand", aside=True, size=wanted[1:], **fields
+                Resize, (made,), wanted, "expand", auxiliary=True, size=wanted[1:], **fields
             )
         for axis, size in enumerate(wanted):
             if made.shape[axis] != size:
