@@ -158,13 +158,11 @@ class _Cluster:
         self._contents: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
-        from distributed import Client  # noqa: PLC0415 - a second
-
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Of versions, which are compared below.
             try:
                 # Certificates of TLS are those of Dask's own configuration.
-                self._client = Client(self._address, timeout=_CONNECT_SECS, set_as_default=False)
+                self._client = _connected(self._address)
             except (OSError, ValueError, TypeError) as error:
                 raise ConnectError(
                     f"no Dask scheduler answers at {self._address}: is it running, and its TLS as "
@@ -226,6 +224,25 @@ class _Cluster:
                 )
             self._stamps[path] = stamp
         return self._stamps[path]
+
+
+def _connected(address: str) -> Any:
+    """A client of the scheduler at ``address``, or whatever its constructor raises."""
+    from distributed import Client  # noqa: PLC0415 - a second
+
+    class Connecting(Client):  # type: ignore[misc]
+        """One that is closed where it cannot connect: left to the garbage collector it takes a lock
+        that the collecting thread may hold, and hangs.
+        """
+
+        def start(self, **options: Any) -> None:
+            try:
+                super().start(**options)
+            except BaseException:
+                self.close(timeout=_CONNECT_SECS)
+                raise
+
+    return Connecting(address, timeout=_CONNECT_SECS, set_as_default=False)
 
 
 def _flowing(

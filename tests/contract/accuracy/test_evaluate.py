@@ -125,7 +125,7 @@ def test_a_native_program_says_what_pytorch_says(
     assert holds(near)
     for evaluation in (exact, near):
         assert evaluation.tools["answered on"] == "this processor"
-    with pytest.raises(UsageError, match="a native program: it shows no layers"):
+    with pytest.raises(UsageError, match="a native file: it shows no layers"):
         export.compare_layers(program.path, model=str(digits.CARD))
 
 

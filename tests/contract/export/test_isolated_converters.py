@@ -16,7 +16,7 @@ from torch import nn
 import shufflenet_deploy.export as export
 from shufflenet_deploy import zoo
 from shufflenet_deploy.errors import ExportError, UnsupportedError, UsageError
-from shufflenet_deploy.export import ExportRequest, pipeline
+from shufflenet_deploy.export import ExportRequest, ExportSession
 from shufflenet_deploy.export.executorch import converter as executorch
 from shufflenet_deploy.export.isolated import Environment, IsolatedConverter
 from shufflenet_deploy.export.openvino import converter as openvino
@@ -176,7 +176,7 @@ def foreign(
     """A whole export of that module, under the name of a network of the zoo."""
     torch.manual_seed(0)
     model = replace(zoo.load("shufflenet-g3-0.25x"), module=Foreign().eval())
-    monkeypatch.setattr(pipeline, "_model", lambda *_: model)
+    monkeypatch.setattr(ExportSession, "model", lambda *_, **__: model)
     return export.export(
         ExportRequest(
             model="shufflenet-g3-0.25x",

@@ -109,7 +109,8 @@ def test_a_damaged_file_is_one_line(folder: Path, tmp_path: Path, name: str) -> 
 
 def test_what_such_files_do_not_come_in_is_a_mistake(folder: Path) -> None:
     with pytest.raises(
-        UsageError, match="int8 is for --fmt mnn, native, onnx or tflite: ncnn has none"
+        UsageError,
+        match=r"int8 is for --fmt executorch, mnn, .* or tflite: ncnn has none",
     ):
         made(folder, "ncnn", "int8")
     with pytest.raises(UsageError, match="minmax and entropy"):

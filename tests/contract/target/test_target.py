@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +26,7 @@ class Payload:
     requirements: tuple[str, ...]
     imports: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
+    companions: Mapping[str, Callable[[], Path]] = field(default_factory=dict)
 
 
 SMALL = Payload(

@@ -249,7 +249,7 @@ def test_a_cell_that_fails_is_a_row_and_the_exit_code_says_so(command):
     ("words", "told"),
     [
         (("--model", "shuflenet"), "did you mean"),
-        (("--runtime", "tensorrt"), "choose one of onnxruntime"),
+        (("--runtime", "tensorrt"), "choose one of executorch, litert"),
         (("--resolution", "12by12"), "HEIGHTxWIDTH"),
         (("--suite", "nothing"), "table8"),
         (("--suite", "typo.toml"), "typo.toml: unknown key 'modles'"),
