@@ -1,14 +1,18 @@
-"""Memory, costs of the start, and energy beside the figures: one table of each per setting."""
+"""Memory, costs of the start, and energy beside the figures."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 from shufflenet_deploy.records import Metric
 from shufflenet_deploy.report import formatting
-from shufflenet_deploy.report.overview import Figure, Overview, side_by_side
+from shufflenet_deploy.report.overview import Figure, Overview, named, side_by_side, together
 from shufflenet_deploy.report.table import Table
 from shufflenet_deploy.report.table_model import Block, CellEnergy, Footprint
 
 _BYTES = ("file", "arena", "model", "peak")
+#: The columns that tell settings apart where several stand in one table.
+_SETTING = ("Runtime", "Type", "Threads")
 
 
 def overviews(table: Table) -> tuple[Overview, ...]:
@@ -17,37 +21,45 @@ def overviews(table: Table) -> tuple[Overview, ...]:
 
 
 def footprints(table: Table) -> tuple[Overview, ...]:
-    """One table per block in which something was measured."""
-    return tuple(_footprints(block) for block in table.blocks if _measured(block))
+    """One table per suite, target and metric in which something was measured."""
+    measured = (block for block in table.blocks if _found(block))
+    return tuple(map(_footprints, together(measured)))
 
 
-def _measured(block: Block) -> bool:
-    return any(entry.footprint is not None for _, entry in block.entries())
+def _found(block: Block) -> list[Footprint]:
+    return [entry.footprint for _, entry in block.entries() if entry.footprint is not None]
 
 
-def _footprints(block: Block) -> Overview:
-    unit = formatting.unit(block.setting.metric)
-    arena = any(
-        one.footprint.arena_bytes is not None for _, one in block.entries() if one.footprint
-    )
+def _footprints(blocks: Sequence[Block]) -> Overview:
+    first, several = blocks[0], len(blocks) > 1
+    unit = formatting.unit(first.setting.metric)
+    threaded = len({block.setting.threads for block in blocks}) > 1
+    arena = any(one.arena_bytes is not None for block in blocks for one in _found(block))
     shown = tuple(name for name in _BYTES if name != "arena" or arena)
+    place = formatting.place(first) if several else _place(first)
     return Overview(
-        suite=block.setting.suite,
-        place=formatting.place(block),
-        label=f"memory, {formatting.short_heading(block)}",
-        title=f"Memory and first inference · {_place(block)}",
+        suite=first.setting.suite,
+        place=formatting.place(first),
+        label="memory" if several else f"memory, {formatting.short_heading(first)}",
+        title=f"Memory and first inference · {place}",
         text=(
             f"file{', arena' if arena else ''} and peak resident size in MB (model: without what "
             f"the interpreter had taken before); load and first inference in {unit}"
         ),
-        names=("Model", "Size"),
+        names=("Model", *_SETTING[: several * (2 + threaded)], "Size"),
         columns=(*shown, "load", "first"),
-        lines=tuple(
-            ((row.title, str(entry.resolution)), _figures(entry.footprint, shown))
-            for row, entry in block.entries()
-            if entry.footprint is not None
-        ),
+        lines=tuple(_lines(blocks, shown, several=several, threaded=threaded)),
     )
+
+
+def _lines(
+    blocks: Sequence[Block], shown: tuple[str, ...], *, several: bool, threaded: bool
+) -> Iterator[tuple[tuple[str, ...], tuple[Figure, ...]]]:
+    for block in blocks:
+        for row, entry in block.entries():
+            if entry.footprint is not None:
+                which = named(block, row, threaded=threaded) if several else (row.title,)
+                yield (*which, str(entry.resolution)), _figures(entry.footprint, shown)
 
 
 def _figures(footprint: Footprint, shown: tuple[str, ...]) -> tuple[Figure, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
 
@@ -65,11 +65,16 @@ class Overview:
 
 def side_by_side(table: Table) -> tuple[Overview, ...]:
     """One overview per suite, target and metric with several settings."""
+    return tuple(_overview(blocks) for blocks in together(table.blocks) if len(blocks) > 1)
+
+
+def together(blocks: Iterable[Block]) -> list[list[Block]]:
+    """The settings of each suite, target and metric: what may stand in one table."""
     groups: dict[tuple[object, ...], list[Block]] = {}
-    for block in table.blocks:
+    for block in blocks:
         setting = block.setting
         groups.setdefault((setting.suite, setting.host, setting.metric), []).append(block)
-    return tuple(_overview(blocks) for blocks in groups.values() if len(blocks) > 1)
+    return list(groups.values())
 
 
 def _overview(blocks: Sequence[Block]) -> Overview:
@@ -89,7 +94,7 @@ def _overview(blocks: Sequence[Block]) -> Overview:
         names=("Model", "Runtime", "Type", *(("Threads",) if threaded else ())),
         columns=tuple(map(str, columns)),
         lines=tuple(
-            (_named(block, row, threaded=threaded), _figures(block, row, columns, best))
+            (named(block, row, threaded=threaded), _figures(block, row, columns, best))
             for block, row in rows
         ),
         reasons=tuple(dict.fromkeys(_reasons(rows))),
@@ -154,7 +159,8 @@ def _compared(blocks: Sequence[Block]) -> str:
     return f"; {compared} over {titles} in the same setting, with its 95 % interval"
 
 
-def _named(block: Block, row: Row, *, threaded: bool) -> tuple[str, ...]:
+def named(block: Block, row: Row, *, threaded: bool) -> tuple[str, ...]:
+    """The first columns of a line: model, runtime, type, and threads where they differ."""
     setting = block.setting
     threads = (str(setting.threads),) if threaded else ()
     return row.title, formatting.runtime(block), setting.precision.value, *threads

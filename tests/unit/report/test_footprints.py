@@ -56,6 +56,15 @@ def test_every_form_of_the_table_shows_it(table):
     assert entry["processes"][2]["peak_rss_bytes"] == (61 << 20) + 2
 
 
+def test_settings_stand_in_one_table():
+    first = run("alexnet", 0, arena=1_500_000)
+    other = first.model_copy(update={"cell": first.cell.model_copy(update={"runtime": "ncnn"})})
+    (found,) = footprints(Table.from_runs([first, other], baseline="alexnet"))
+    assert found.names == ("Model", "Runtime", "Type", "Size")
+    assert [names[1].partition(" ")[0] for names, _ in found.lines] == ["ncnn", "onnxruntime"]
+    assert all(len(names) == len(found.names) for names, _ in found.lines)
+
+
 def test_the_arena_has_a_column_where_a_runtime_tells_it(table):
     assert "arena" not in footprints(table)[0].columns
     runs = [run("alexnet", 0, arena=1_500_000), run("mobilenet-1.0", 0)]
