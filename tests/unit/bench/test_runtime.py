@@ -174,6 +174,8 @@ def test_a_captured_log_is_read(name):
     assert report.runtime_version == log["runtime"]["version"] + compiler
     assert report.before.at <= report.after.at
     assert runtime.get(name).parse(raw) == report
+    # An engine that lets a runtime overwrite its input measures inferences of something else.
+    assert log["outputs_repeat"]
 
 
 def test_a_failure_that_the_agent_explained_is_an_outcome():
