@@ -1,7 +1,7 @@
 """MNN: an interpreter's session on the CPU.
 
-A session keeps its activations in the memory of its inputs, too, once they were read: an input is gone
-after an inference, and is given anew for each.
+A session keeps its activations in the memory of its inputs, too, once they were read: an input is
+gone after an inference, and is given anew for each.
 """
 
 import json
