@@ -16,13 +16,18 @@ import shutil
 import subprocess
 import sys
 import venv
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from shufflenet_deploy.errors import ExportError, UsageError
 from shufflenet_deploy.programs import run_to_end
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _INSTALL_SECS = 1800
 _CONVERT_SECS = 1200
@@ -178,6 +183,15 @@ def offline(folder: Path) -> dict[str, str]:
         "CUDA_VISIBLE_DEVICES": "-1",
         **dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), nowhere),
     }
+
+
+def calibration_file(folder: Path, batches: Iterable[NDArray[np.float32]]) -> str:
+    """The path, for a worker, of a new file in ``folder`` that has all batches in one array."""
+    import numpy as np  # noqa: PLC0415 - of no use where nothing is calibrated
+
+    path = folder / "calibration.npy"
+    np.save(path, np.concatenate(list(batches)))
+    return str(path)
 
 
 def last_line(text: str) -> str:

@@ -11,14 +11,11 @@ import sysconfig
 import tempfile
 from pathlib import Path
 
-import numpy as np
-
 from shufflenet_deploy.codegen.cpu_target import HOST_ARCH
-from shufflenet_deploy.export.isolated import IsolatedConverter
+from shufflenet_deploy.export.isolated import IsolatedConverter, calibration_file
 from shufflenet_deploy.export.isolated_runtime import IsolatedFile
 from shufflenet_deploy.export.job import Job, Written
 from shufflenet_deploy.export.torch_program import save_program
-from shufflenet_deploy.records import Precision
 from shufflenet_deploy.target import executorch_bridge
 
 _HERE = Path(__file__).parent
@@ -51,10 +48,9 @@ def write(job: Job) -> Written:
             "calibration": None,
             "facts": {METADATA: job.metadata.to_json()},
         }
-        if job.request.precision is Precision.INT8:
+        if job.calibration is not None:
             job.report(job.calibrating())
-            np.save(folder / "calibration.npy", np.concatenate(list(job.images)))
-            order["calibration"] = str(folder / "calibration.npy")
+            order["calibration"] = calibration_file(folder, job.calibration)
         shutil.copyfile(CONVERTER.run(order, folder, job.report), job.path)
     return Written("executorch")
 

@@ -10,11 +10,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import numpy as np
-
-from shufflenet_deploy.export.isolated import IsolatedConverter
+from shufflenet_deploy.export.isolated import IsolatedConverter, calibration_file
 from shufflenet_deploy.export.job import Job, Written, plain_onnx
-from shufflenet_deploy.records import Precision
 
 _HERE = Path(__file__).parent
 
@@ -46,9 +43,8 @@ def write(job: Job) -> Written:
             "calibration": None,
             "facts": {"metadata": job.metadata.to_json()},
         }
-        if job.request.precision is Precision.INT8:
+        if job.calibration is not None:
             job.report(job.calibrating())
-            np.save(folder / "calibration.npy", np.concatenate(list(job.images)))
-            order["calibration"] = str(folder / "calibration.npy")
+            order["calibration"] = calibration_file(folder, job.calibration)
         shutil.copyfile(CONVERTER.run(order, folder, job.report), job.path)
     return Written("openvino")

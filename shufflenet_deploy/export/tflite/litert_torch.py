@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from shufflenet_deploy.export.isolated import IsolatedConverter
+from shufflenet_deploy.export.isolated import IsolatedConverter, calibration_file
 from shufflenet_deploy.export.torch_program import save_program
 
 if TYPE_CHECKING:
@@ -61,7 +61,6 @@ def convert(
             "calibration": None,
         }
         if calibration is not None:
-            planes = np.concatenate([image.transpose(0, 2, 3, 1) for image in calibration])
-            np.save(folder / "calibration.npy", planes)
-            order["calibration"] = str(folder / "calibration.npy")
+            planes = (image.transpose(0, 2, 3, 1) for image in calibration)
+            order["calibration"] = calibration_file(folder, planes)
         shutil.copyfile(CONVERTER.run(order, folder, on_stage), path)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from shufflenet_deploy.export.image_set import load_image_set, read
-from shufflenet_deploy.export.isolated import IsolatedConverter
+from shufflenet_deploy.export.isolated import IsolatedConverter, calibration_file
 from shufflenet_deploy.records import Resolution
 
 _HERE = Path(__file__).parent
@@ -53,9 +53,8 @@ def convert(
         _write_sample(folder / _SAMPLE)
         order = {"onnx": str(source), "calibration": None}
         if calibration is not None:
-            planes = np.concatenate([image.transpose(0, 2, 3, 1) for image in calibration])
-            np.save(folder / "calibration.npy", planes)
-            order["calibration"] = str(folder / "calibration.npy")
+            planes = (image.transpose(0, 2, 3, 1) for image in calibration)
+            order["calibration"] = calibration_file(folder, planes)
         shutil.copyfile(CONVERTER.run(order, folder, on_stage), path)
 
 
