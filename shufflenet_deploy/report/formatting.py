@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from shufflenet_deploy.records import Metric
+from shufflenet_deploy.records import Cell, Metric
 from shufflenet_deploy.report import numerals
 from shufflenet_deploy.report.table import Table
 from shufflenet_deploy.report.table_model import Block, Estimate, Row, TableCell
@@ -274,3 +274,25 @@ def _range(values: list[int]) -> str:
 def deviation(estimate: Estimate) -> str:
     """The 95 % interval relative to the median: ``±1.2%``, or ``-0.3/+12%`` if asymmetric."""
     return numerals.deviation(estimate.median, estimate.low, estimate.high)
+
+
+def cell_name(cell: Cell) -> str:
+    """A cell with its options, in one line."""
+    options = "".join(f" {name}={value}" for name, value in cell.options.items())
+    threads = f" {cell.threads} threads" if cell.threads > 1 else ""
+    what = f"{cell.model}{options} {cell.resolution} {cell.precision.value}"
+    return f"{what} {cell.runtime}{threads}"
+
+
+def below_names(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table whose first column is long: the other columns of a row stand below it.
+
+    The first row is the header, whose first column is not shown.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)][1:]
+    lines = []
+    for index, (name, *texts) in enumerate(rows):
+        lines += [f"  {name}"] if index else []
+        shown = (text.rjust(width) for text, width in zip(texts, widths, strict=True))
+        lines.append(f"    {'  '.join(shown)}")
+    return lines

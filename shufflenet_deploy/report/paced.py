@@ -76,13 +76,7 @@ def summary(processes: Sequence[Paced], runs: Iterable[Run]) -> str:
     parts = []
     for rate, cells in _by_rate(processes).items():
         rows = [_HEADER, *(_row(cell, ones, measured) for cell, ones in cells.items())]
-        widths = [max(len(row[at]) for row in rows) for at in range(len(_HEADER))]
-        parts.append(_title(rate, cells))
-        for name, *texts in rows:
-            # Names are long: the figures of each stand below it.
-            parts += [f"  {name}"] if name != _HEADER[0] else []
-            shown = (text.rjust(width) for text, width in zip(texts, widths[1:], strict=True))
-            parts.append(f"    {'  '.join(shown)}")
+        parts += [_title(rate, cells), *formatting.below_names(rows)]
         parts += [f"  {text}" for text in _remarks(cells)]
     return "\n".join(parts)
 
@@ -122,12 +116,12 @@ def _title(rate_hz: float, cells: _Cells) -> str:
 
 def _remarks(cells: _Cells) -> list[str]:
     late = [
-        _named(cell)
+        formatting.cell_name(cell)
         for (_, cell), ones in cells.items()
         if (found := PacedFigures.of(ones)) is not None and not found.keeps_up
     ]
     failed = [
-        f"{_named(cell)} failed: {one.failure.message}"
+        f"{formatting.cell_name(cell)} failed: {one.failure.message}"
         for (_, cell), ones in cells.items()
         for one in ones
         if one.failure is not None
@@ -145,10 +139,10 @@ def _energy_remarks(cells: _Cells) -> list[str]:
     for (_, cell), ones in cells.items():
         found = energy_figures.of_processes([(one.energy, len(one.latency)) for one in ones])
         if found is not None and found.joules is not None:
-            shown = formatting.figure(found.joules * 1e3)
-            remarks.append(f"{_named(cell)}: {shown} mJ per arrival, waiting included")
+            shown = f"{formatting.figure(found.joules * 1e3)} mJ per arrival, waiting included"
+            remarks.append(f"{formatting.cell_name(cell)}: {shown}")
         elif found is not None:
-            remarks.append(f"energy of {_named(cell)}: {found.reason}")
+            remarks.append(f"energy of {formatting.cell_name(cell)}: {found.reason}")
     return remarks
 
 
@@ -156,11 +150,11 @@ def _row(place: tuple[str, Cell], ones: Sequence[Paced], runs: Sequence[Run]) ->
     host, cell = place
     found = PacedFigures.of(ones)
     if found is None:
-        return (_named(cell), "failed", *[""] * (len(_HEADER) - 2))
+        return (formatting.cell_name(cell), "failed", *[""] * (len(_HEADER) - 2))
     kept = CellRuns.of([one for one in runs if one.cell == cell and one.target.host == host]).kept
     plain = stats.samples_of(kept)
     return (
-        _named(cell),
+        formatting.cell_name(cell),
         *(_ms(value) for value in (found.p50, found.p90, found.p99)),
         f"{found.missed}/{found.samples}",
         _ms(found.inference),
@@ -170,10 +164,3 @@ def _row(place: tuple[str, Cell], ones: Sequence[Paced], runs: Sequence[Run]) ->
 
 def _ms(value: float) -> str:
     return formatting.figure(value / formatting.SCALE)
-
-
-def _named(cell: Cell) -> str:
-    options = "".join(f" {name}={value}" for name, value in cell.options.items())
-    threads = f" {cell.threads} threads" if cell.threads > 1 else ""
-    what = f"{cell.model}{options} {cell.resolution} {cell.precision.value}"
-    return f"{what} {cell.runtime}{threads}"

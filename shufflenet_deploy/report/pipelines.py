@@ -29,12 +29,7 @@ def summary(processes: Sequence[Pipeline]) -> str:
     cells = _cells(processes)
     header = _header(cells)
     rows = [header, *(_row(cell, ones, header) for (_, cell), ones in cells.items())]
-    widths = [max(len(row[at]) for row in rows) for at in range(len(header))]
-    lines = [_title(processes)]
-    for name, *texts in rows:
-        lines += [f"  {name}"] if name != header[0] else []
-        shown = (text.rjust(width) for text, width in zip(texts, widths[1:], strict=True))
-        lines.append(f"    {'  '.join(shown)}")
+    lines = [_title(processes), *formatting.below_names(rows)]
     return "\n".join([*lines, *(f"  {text}" for text in _failures(cells))])
 
 
@@ -80,27 +75,20 @@ def _title(processes: Sequence[Pipeline]) -> str:
 def _row(cell: Cell, ones: Sequence[Pipeline], header: Sequence[str]) -> tuple[str, ...]:
     measured = [one for one in ones if one.total]
     if not measured:
-        return (_named(cell), "failed", *[""] * (len(header) - 2))
+        return (formatting.cell_name(cell), "failed", *[""] * (len(header) - 2))
     stages = [
         stats.median([stats.median(one.stages[name]) for one in measured if name in one.stages])
         for name in header[1:-2]
     ]
     total = stats.median([stats.median(one.total) for one in measured])
     shown = (formatting.figure(value / formatting.SCALE) for value in (*stages, total))
-    return (_named(cell), *shown, formatting.figure(1e9 / total))
+    return (formatting.cell_name(cell), *shown, formatting.figure(1e9 / total))
 
 
 def _failures(cells: _Cells) -> list[str]:
     return [
-        f"{_named(cell)} failed: {one.failure.message}"
+        f"{formatting.cell_name(cell)} failed: {one.failure.message}"
         for (_, cell), ones in cells.items()
         for one in ones
         if one.failure is not None
     ]
-
-
-def _named(cell: Cell) -> str:
-    options = "".join(f" {name}={value}" for name, value in cell.options.items())
-    threads = f" {cell.threads} threads" if cell.threads > 1 else ""
-    what = f"{cell.model}{options} {cell.resolution} {cell.precision.value}"
-    return f"{what} {cell.runtime}{threads}"
