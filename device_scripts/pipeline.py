@@ -252,22 +252,6 @@ def measure(agent, options, rest):
     }
 
 
-def report(agent, options, rest):
-    """The object to print, and the exit status."""
-    whole = {"schema": SCHEMA, "program": NAME}
-    try:
-        whole.update(measure(agent, options, rest))
-    except agent.Failed as error:
-        whole["error"] = {"kind": error.kind, "message": str(error)}
-    except MemoryError as error:
-        whole["error"] = {"kind": "out-of-memory", "message": "memory ran out: %s" % error}
-    except ImportError as error:
-        whole["error"] = {"kind": "runtime-missing", "message": str(error)}
-    except Exception as error:  # noqa: BLE001 - the caller reads JSON, never a traceback
-        whole["error"] = {"kind": "crashed", "message": "%s: %s" % (type(error).__name__, error)}
-    return whole, 1 if "error" in whole else 0
-
-
 def main():
     """Read the options of this program and hand the others over to the agent."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
@@ -277,7 +261,8 @@ def main():
     add("--image", action="append", required=True, metavar="FILE")
     options, rest = parser.parse_known_args()
     agent = load_agent(options.agent)
-    agent.print_one_object(lambda: report(agent, options, rest))
+    head = {"schema": SCHEMA, "program": NAME}
+    agent.print_one_object(lambda: agent.reported(head, lambda: measure(agent, options, rest)))
 
 
 if __name__ == "__main__":

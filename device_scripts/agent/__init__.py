@@ -23,7 +23,7 @@ from .engines import ENGINES
 from .failures import Failed
 from .load import BackgroundLoad
 from .process import affinity, pin
-from .program import main, measure, parse_arguments, print_one_object
+from .program import main, measure, parse_arguments, print_one_object, reported
 from .sensors import conditions
 from .tensors import as_tensor, bind, input_arrays
 
@@ -42,4 +42,5 @@ __all__ = [
     "parse_arguments",
     "pin",
     "print_one_object",
+    "reported",
 ]

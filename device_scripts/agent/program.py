@@ -191,14 +191,34 @@ def list_runtimes():
 
 def report(argv, measuring):
     """The object to print, and the exit status."""
-    whole = {"schema": SCHEMA, "agent": AGENT}
-    try:
+
+    def measured():
         options = parse_arguments(argv)
-        if options.list:
-            whole.update(runtimes=list_runtimes(), conditions=conditions(), cpus=affinity())
-            whole.update(clock=clock_facts())
-        else:
-            whole.update(measuring(options))
+        return listed() if options.list else measuring(options)
+
+    whole, status = reported({"schema": SCHEMA, "agent": AGENT}, measured)
+    if status:
+        whole["conditions_at_failure"] = conditions()
+    whole["platform"] = platform_facts()
+    return whole, status
+
+
+def listed():
+    """What is found here: runtimes, conditions, cores, clock."""
+    return {
+        "runtimes": list_runtimes(),
+        "conditions": conditions(),
+        "cpus": affinity(),
+        "clock": clock_facts(),
+    }
+
+
+def reported(head, make):
+    """``head`` with what ``make`` returns, or with its error; and the exit status."""
+    whole = dict(head)
+    try:
+        whole.update(make())
+        return whole, 0
     except Failed as error:
         whole["error"] = {"kind": error.kind, "message": str(error)}
     except MemoryError as error:
@@ -209,10 +229,7 @@ def report(argv, measuring):
     except Exception as error:  # noqa: BLE001 - the caller reads JSON, never a traceback
         message = "%s: %s" % (type(error).__name__, one_line(error))
         whole["error"] = {"kind": "crashed", "message": message}
-    if "error" in whole:
-        whole["conditions_at_failure"] = conditions()
-    whole["platform"] = platform_facts()
-    return whole, 1 if "error" in whole else 0
+    return whole, 1
 
 
 def main(argv, measuring=measure):

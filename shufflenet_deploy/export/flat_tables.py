@@ -28,12 +28,16 @@ class Table(NamedTuple):
         Raises:
             ValueError: there is none.
         """
-        return cls(content, _unpacked(content, "<I", 0))
+        return cls(content, number(content, "<I", 0))
 
-    def integer(self, field: int, size: int) -> int:
-        """A signed number of ``size`` bytes; 0 where the field is left out."""
+    def has(self, field: int) -> bool:
+        """False where a field is left out."""
+        return self._place(field) is not None
+
+    def integer(self, field: int, size: int, default: int = 0) -> int:
+        """A signed number of ``size`` bytes; ``default`` where the field is left out."""
         at = self._place(field)
-        return 0 if at is None else _unpacked(self.content, f"<{_FORMATS[size]}", at)
+        return default if at is None else number(self.content, f"<{_FORMATS[size]}", at)
 
     def table(self, field: int) -> Table:
         """A table.
@@ -44,7 +48,7 @@ class Table(NamedTuple):
         at = self._place(field)
         if at is None:
             raise ValueError("a table is missing")
-        return Table(self.content, at + _unpacked(self.content, "<I", at))
+        return Table(self.content, at + number(self.content, "<I", at))
 
     def text(self, field: int) -> str:
         """A text; "" where the field is left out."""
@@ -66,15 +70,15 @@ class Table(NamedTuple):
         if count > _MOST_TABLES:
             raise ValueError("more tables than a network needs")
         for at in range(begin, begin + count * _LENGTH_BYTES, _LENGTH_BYTES):
-            yield Table(self.content, at + _unpacked(self.content, "<I", at))
+            yield Table(self.content, at + number(self.content, "<I", at))
 
     def _place(self, field: int) -> int | None:
         """Where a field's value stands; None where it is left out."""
-        described = self.at - _unpacked(self.content, "<i", self.at)
+        described = self.at - number(self.content, "<i", self.at)
         place = 4 + 2 * field
-        if place + 2 > _unpacked(self.content, "<H", described):
+        if place + 2 > number(self.content, "<H", described):
             return None
-        offset = _unpacked(self.content, "<H", described + place)
+        offset = number(self.content, "<H", described + place)
         return self.at + offset if offset else None
 
     def _vector(self, field: int, size: int) -> tuple[int, int]:
@@ -82,14 +86,19 @@ class Table(NamedTuple):
         at = self._place(field)
         if at is None:
             return 0, 0
-        at += _unpacked(self.content, "<I", at)
-        count = _unpacked(self.content, "<I", at)
+        at += number(self.content, "<I", at)
+        count = number(self.content, "<I", at)
         if at + _LENGTH_BYTES + count * size > len(self.content):
             raise ValueError("a vector is longer than the file")
         return at + _LENGTH_BYTES, count
 
 
-def _unpacked(content: bytes, form: str, at: int) -> int:
+def number(content: bytes, form: str, at: int) -> int:
+    """The number at an offset, in a form of ``struct``.
+
+    Raises:
+        ValueError: the offset lies outside of the file.
+    """
     if not 0 <= at <= len(content) - struct.calcsize(form):
         raise ValueError("an offset lies outside of the file")
     (value,) = struct.unpack_from(form, content, at)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -94,6 +96,15 @@ def prepared(model: Model, resolution: Resolution, recipe: Recipe) -> Graph:
 def plain_onnx(job: Job) -> onnx.ModelProto:
     """The fp32 ONNX model, which the caller may change."""
     return job.session.onnx(job.model, job.request.resolution)
+
+
+@contextmanager
+def onnx_file(model: onnx.ModelProto) -> Iterator[Path]:
+    """The path of a model as the only file of a temporary folder, where a converter works."""
+    with tempfile.TemporaryDirectory(prefix="shufflenet-deploy-") as folder:
+        path = Path(folder, "net.onnx")
+        path.write_bytes(model.SerializeToString(deterministic=True))
+        yield path
 
 
 def ranges_of(job: Job, graph: Graph) -> Ranges:

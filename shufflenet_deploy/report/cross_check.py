@@ -13,11 +13,13 @@ from shufflenet_deploy.stats.attempts import CellRuns
 def summary(checks: Sequence[CrossCheck], runs: Iterable[Run]) -> str:
     """Its mean next to our mean of the same cell, and their ratio; no line is left out."""
     ours = list(runs)
-    names = ", ".join(dict.fromkeys(f"{one.program} ({one.program_sha256[:12]})" for one in checks))
-    lines = [f"cross-check by {names}: the mean of its samples next to that of ours"]
-    width = max(len(_named(one.cell)) for one in checks)
+    tools = dict.fromkeys(f"{one.program} ({one.program_sha256[:12]})" for one in checks)
+    lines = [f"cross-check by {', '.join(tools)}: the mean of its samples next to that of ours"]
+    names = [formatting.cell_name(one.cell) for one in checks]
+    width = max(map(len, names))
     lines += [
-        f"  {_named(one.cell):<{width}}  {_line(one, mean_ns(one.cell, ours))}" for one in checks
+        f"  {name:<{width}}  {_line(one, mean_ns(one.cell, ours))}"
+        for name, one in zip(names, checks, strict=True)
     ]
     return "\n".join(lines)
 
@@ -48,8 +50,3 @@ def _milliseconds(aggregate: Aggregate) -> str:
         f"{formatting.figure(aggregate.average_us / 1000)} ms ({aggregate.count} runs, "
         f"{formatting.span(low, high)}, sd {formatting.figure(aggregate.std_us / 1000)})"
     )
-
-
-def _named(cell: Cell) -> str:
-    threads = f" {cell.threads} threads" if cell.threads > 1 else ""
-    return f"{cell.model} {cell.resolution} {cell.precision.value} {cell.runtime}{threads}"

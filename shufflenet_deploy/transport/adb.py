@@ -17,7 +17,6 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from shufflenet_deploy.atomic_files import replacing, sha256_file
@@ -36,7 +35,7 @@ from shufflenet_deploy.transport.adb_devices import (
     read_listing,
     unusable,
 )
-from shufflenet_deploy.transport.base import CommandResult, Progress
+from shufflenet_deploy.transport.base import CommandResult, Progress, Transport
 from shufflenet_deploy.transport.streams import TooMuchOutput, communicate
 
 _QUERY_SECS = 20.0
@@ -53,7 +52,7 @@ _LINK_LOST = re.compile(
 )
 
 
-class AdbTransport:
+class AdbTransport(Transport):
     """Runs programs and moves files on one device; see ``transport.connect``."""
 
     kind = "adb"
@@ -73,14 +72,6 @@ class AdbTransport:
         self.host = f"adb:{device.serial}"
         self._separate_streams = "shell_v2" in self._adb("features").stdout.decode().split()
         return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """See ``Transport.close``; the adb server keeps the link for the next user."""

@@ -11,13 +11,12 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from shufflenet_deploy.atomic_files import replacing, sha256_file
 from shufflenet_deploy.errors import CommandTimeout, DeployError, TargetError, UsageError
 from shufflenet_deploy.transport import shell_scripts
-from shufflenet_deploy.transport.base import SIGNAL_BASE, CommandResult, Progress
+from shufflenet_deploy.transport.base import SIGNAL_BASE, CommandResult, Progress, Transport
 from shufflenet_deploy.transport.streams import communicate
 
 _CHUNK_BYTES = 1 << 20
@@ -27,7 +26,7 @@ _NOT_FOUND = 127
 _REAP_SECS = 5.0
 
 
-class LocalTransport:
+class LocalTransport(Transport):
     """Runs programs as children in a session of their own; copies files within this machine."""
 
     kind = "local"
@@ -38,14 +37,6 @@ class LocalTransport:
 
     def __enter__(self) -> Self:
         return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Nothing to drop."""

@@ -13,7 +13,6 @@ import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Literal, Self
 
 from shufflenet_deploy.atomic_files import replacing, sha256_file
@@ -28,7 +27,7 @@ from shufflenet_deploy.errors import (
     UsageError,
 )
 from shufflenet_deploy.transport import shell_scripts, ssh_advice
-from shufflenet_deploy.transport.base import CommandResult, Progress
+from shufflenet_deploy.transport.base import CommandResult, Progress, Transport
 from shufflenet_deploy.transport.ssh_exchange import CHUNK_BYTES, Exchange, Link, OutOfTime
 from shufflenet_deploy.transport.ssh_options import ssh_program
 from shufflenet_deploy.transport.ssh_route import Route
@@ -46,7 +45,7 @@ _KILL_SECS = 15.0
 _LOST = "the connection to {host} was lost{where}: check the link and its power, then run again"
 
 
-class SshTransport:
+class SshTransport(Transport):
     """Runs programs and moves files over one SSH connection; see ``transport.connect``."""
 
     kind = "ssh"
@@ -107,14 +106,6 @@ class SshTransport:
                 raise (error if is_specific else beyond.error) from error
             self.client = "openssh"
             return link
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def compressing(self) -> bool:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from shufflenet_deploy.export.isolated import IsolatedConverter
-from shufflenet_deploy.export.job import Job, Written, plain_onnx
+from shufflenet_deploy.export.job import Job, Written, onnx_file, plain_onnx
 from shufflenet_deploy.records import Precision
 
 _HERE = Path(__file__).parent
@@ -37,16 +36,12 @@ def write(job: Job) -> Written:
         ExportError: the environment cannot be installed, or MNN's tools fail.
     """
     job.report("converting to ONNX")
-    converted = plain_onnx(job)
-    precision = job.request.precision
-    with tempfile.TemporaryDirectory(prefix="shufflenet-deploy-") as name:
-        folder = Path(name)
-        source = folder / "net.onnx"
-        source.write_bytes(converted.SerializeToString(deterministic=True))
+    with onnx_file(plain_onnx(job)) as source:
+        folder = source.parent
         order: dict[str, Any] = {
             "do": "convert",
             "onnx": str(source),
-            "fp16": precision is Precision.FP16,
+            "fp16": job.request.precision is Precision.FP16,
             "maker": stated(job),
             "int8": None,
         }

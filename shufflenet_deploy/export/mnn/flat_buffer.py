@@ -6,8 +6,9 @@ MNN's wheel brings no reader of its own files' fields; these few have kept their
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from typing import NamedTuple
+
+from shufflenet_deploy.export.flat_tables import Table, number
 
 #: Of a table: fields in the order of MNN's schema.
 _MAKER, _OPERATORS, _TYPE, _PARAMETERS = 0, 3, 5, 2
@@ -17,7 +18,8 @@ _KERNEL_X, _KERNEL_Y, _GROUPS, _OUTPUTS, _INPUTS = 2, 3, 9, 10, 11
 #: MNN's numbers of the operators that hold weights.
 _CONVOLUTION, _DEPTHWISE, _DECONVOLUTION = 12, 13, 14
 
-_MOST_OPERATORS = 1_000_000
+#: Bytes of a number.
+_INT = 4
 _FEWEST_FIELDS, _MOST_FIELDS = 4, 40
 _PRINTABLE = range(0x20, 0x7F)
 
@@ -34,10 +36,10 @@ def looks_like_mnn(start: bytes) -> bool:
     if len(start) < struct.calcsize("<IBBBB") or all(one in _PRINTABLE for one in start[4:8]):
         return False
     try:
-        root = _number(start, 0, "<I")
-        fields = root - _number(start, root, "<i")
-        size, table = _number(start, fields, "<H"), _number(start, fields + 2, "<H")
-    except (struct.error, ValueError):
+        root = number(start, "<I", 0)
+        fields = root - number(start, "<i", root)
+        size, table = number(start, "<H", fields), number(start, "<H", fields + 2)
+    except ValueError:
         return False
     count, odd = divmod(size - 4, 2)
     return not odd and _FEWEST_FIELDS <= count <= _MOST_FIELDS and 4 <= table <= len(start)
@@ -49,8 +51,7 @@ def maker(content: bytes) -> str:
     Raises:
         ValueError: the file is damaged.
     """
-    place = _root(content).field(_MAKER)
-    return "" if place is None else _text(content, place)
+    return Table.root(content).bytes(_MAKER).decode("utf-8", "replace")
 
 
 def weights(content: bytes) -> Weights:
@@ -60,76 +61,18 @@ def weights(content: bytes) -> Weights:
         ValueError: the file is damaged.
     """
     total, packed = 0, False
-    for operator in _root(content).tables(_OPERATORS):
-        kind = operator.number(_TYPE, 0, "<i")
+    for operator in Table.root(content).tables(_OPERATORS):
+        kind = operator.integer(_TYPE, _INT)
+        if kind not in (_CONVOLUTION, _DEPTHWISE, _DECONVOLUTION) or not operator.has(_PARAMETERS):
+            continue
         parameters = operator.table(_PARAMETERS)
-        if kind not in (_CONVOLUTION, _DEPTHWISE, _DECONVOLUTION) or parameters is None:
+        if not parameters.has(_COMMON):
             continue
         common = parameters.table(_COMMON)
-        if common is None:
-            continue
-        outputs = common.number(_OUTPUTS, 0, "<i")
-        inputs = 1 if kind == _DEPTHWISE else common.number(_INPUTS, 0, "<i")
-        kernel = common.number(_KERNEL_X, 1, "<i") * common.number(_KERNEL_Y, 1, "<i")
-        groups = 1 if kind == _DEPTHWISE else max(1, common.number(_GROUPS, 1, "<i"))
+        outputs = common.integer(_OUTPUTS, _INT)
+        inputs = 1 if kind == _DEPTHWISE else common.integer(_INPUTS, _INT)
+        kernel = common.integer(_KERNEL_X, _INT, 1) * common.integer(_KERNEL_Y, _INT, 1)
+        groups = 1 if kind == _DEPTHWISE else max(1, common.integer(_GROUPS, _INT, 1))
         total += outputs * inputs // groups * kernel + outputs
-        packed = packed or parameters.field(_QUANTISED) is not None
+        packed = packed or parameters.has(_QUANTISED)
     return Weights(total, packed)
-
-
-class _Table(NamedTuple):
-    content: bytes
-    place: int
-
-    def field(self, index: int) -> int | None:
-        """Where a field stands; None where the file leaves it out."""
-        fields = self.place - _number(self.content, self.place, "<i")
-        if 4 + 2 * index >= _number(self.content, fields, "<H"):
-            return None
-        offset = _number(self.content, fields + 4 + 2 * index, "<H")
-        return self.place + offset if offset else None
-
-    def number(self, index: int, otherwise: int, kind: str) -> int:
-        place = self.field(index)
-        return otherwise if place is None else _number(self.content, place, kind)
-
-    def table(self, index: int) -> _Table | None:
-        place = self.field(index)
-        return None if place is None else _indirect(self.content, place)
-
-    def tables(self, index: int) -> Iterator[_Table]:
-        place = self.field(index)
-        if place is None:
-            return
-        start = place + _number(self.content, place, "<I")
-        count = _number(self.content, start, "<I")
-        if count > _MOST_OPERATORS:
-            raise ValueError("more operators than a network has")
-        for at in range(count):
-            yield _indirect(self.content, start + 4 + 4 * at)
-
-
-def _root(content: bytes) -> _Table:
-    return _indirect(content, 0)
-
-
-def _indirect(content: bytes, place: int) -> _Table:
-    return _Table(content, place + _number(content, place, "<I"))
-
-
-def _text(content: bytes, place: int) -> str:
-    start = place + _number(content, place, "<I")
-    length = _number(content, start, "<I")
-    if start + 4 + length > len(content):
-        raise ValueError("a text ends behind the file")
-    return content[start + 4 : start + 4 + length].decode("utf-8", "replace")
-
-
-def _number(content: bytes, place: int, kind: str) -> int:
-    if place < 0:
-        raise ValueError("an offset lies before the file")
-    try:
-        (found,) = struct.unpack_from(kind, content, place)
-    except struct.error as error:
-        raise ValueError("an offset lies behind the file") from error
-    return int(found)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from pathlib import Path
 
 from shufflenet_deploy.export.isolated import IsolatedConverter
-from shufflenet_deploy.export.job import Job, Written, plain_onnx
+from shufflenet_deploy.export.job import Job, Written, onnx_file, plain_onnx
 from shufflenet_deploy.records import Precision
 
 _HERE = Path(__file__).parent
@@ -31,10 +30,7 @@ def write(job: Job) -> Written:
     """
     job.report("converting to ONNX")
     converted = plain_onnx(job)
-    with tempfile.TemporaryDirectory(prefix="shufflenet-deploy-") as name:
-        folder = Path(name)
-        source = folder / "net.onnx"
-        source.write_bytes(converted.SerializeToString(deterministic=True))
+    with onnx_file(converted) as source:
         order = {
             "onnx": str(source),
             "fp16": job.request.precision is Precision.FP16,
@@ -42,7 +38,7 @@ def write(job: Job) -> Written:
             "outputs": [_shape(value) for value in converted.graph.output],
             "metadata": job.metadata.to_json(),
         }
-        shutil.copyfile(CONVERTER.run(order, folder, job.report), job.path)
+        shutil.copyfile(CONVERTER.run(order, source.parent, job.report), job.path)
     return Written("pnnx")
 
 

@@ -7,11 +7,10 @@ archive, as ``model.xml`` and ``model.bin``, not compressed: ``unzip`` makes the
 from __future__ import annotations
 
 import shutil
-import tempfile
 from pathlib import Path
 
 from shufflenet_deploy.export.isolated import IsolatedConverter, calibration_file
-from shufflenet_deploy.export.job import Job, Written, plain_onnx
+from shufflenet_deploy.export.job import Job, Written, onnx_file, plain_onnx
 
 _HERE = Path(__file__).parent
 
@@ -33,10 +32,8 @@ def write(job: Job) -> Written:
     plain = plain_onnx(job)
     if job.request.head == "none":
         call_output_feature_map(plain)
-    with tempfile.TemporaryDirectory(prefix="shufflenet-deploy-") as name:
-        folder = Path(name)
-        source = folder / "plain.onnx"
-        source.write_bytes(plain.SerializeToString(deterministic=True))
+    with onnx_file(plain) as source:
+        folder = source.parent
         order = {
             "onnx": str(source),
             "precision": job.request.precision.value,

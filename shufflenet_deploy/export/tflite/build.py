@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-
 from shufflenet_deploy.errors import ExportError, UnreadableError, UnsupportedError, UsageError
-from shufflenet_deploy.export.job import Job, Written, plain_onnx, ranges_of
+from shufflenet_deploy.export.job import Job, Written, onnx_file, plain_onnx, ranges_of
 from shufflenet_deploy.export.metadata import TFLITE_ENTRY
 from shufflenet_deploy.export.request import NOTE
 from shufflenet_deploy.export.tflite import litert_torch, onnx2tf, writer
@@ -64,12 +61,8 @@ def by_litert_torch(job: Job) -> Written:
 def by_onnx2tf(job: Job) -> Written:
     """The converter onnx2tf, from the ONNX file."""
     job.report("converting to ONNX")
-    with tempfile.TemporaryDirectory(prefix="shufflenet-deploy-") as folder:
-        source = Path(folder, "model.onnx")
-        converted = plain_onnx(job)
-        source.write_bytes(converted.SerializeToString(deterministic=True))
-        chosen = job.calibration
-        onnx2tf.convert(source, job.path, chosen, job.report)
+    with onnx_file(plain_onnx(job)) as source:
+        onnx2tf.convert(source, job.path, job.calibration, job.report)
     return Written("onnx2tf")
 
 

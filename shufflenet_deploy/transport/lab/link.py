@@ -43,7 +43,7 @@ class Lab:
         return self.coordinator or os.environ.get(COORDINATOR_VARIABLE) or _DEFAULT_COORDINATOR
 
 
-class LabTransport:
+class LabTransport(Transport):
     """A place of a lab; see ``Transport``. Leaving it gives the place back, ``close`` does not.
 
     Nothing is returned of a program during which the lease was lost: somebody else may have used
