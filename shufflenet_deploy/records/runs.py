@@ -90,7 +90,8 @@ class Measurement(Record):
     other programs kept busy while sampling, on average, ``background_busy_cores`` how many the
     background load of the protocol did. ``energy`` has what sensors read meanwhile, where the
     protocol asks for it. ``delegation`` is None where the runtime does not say what
-    a delegate took.
+    a delegate took. ``outputs_repeat`` is whether the first and the last inference, of one input,
+    gave the same output bit for bit; None in records of earlier versions.
     """
 
     samples: tuple[Sample, ...] = Field(min_length=1)
@@ -105,6 +106,7 @@ class Measurement(Record):
     others_busy_cores: float | None = None
     delegation: Delegation | None = None
     background_busy_cores: float | None = None
+    outputs_repeat: bool | None = None
     energy: EnergyTrace | None = None
 
     @property
