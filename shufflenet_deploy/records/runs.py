@@ -118,10 +118,15 @@ class Measurement(Record):
 
 
 class FailureKind(StrEnum):
-    """Cause of a cell without a measurement."""
+    """Cause of a cell without a measurement.
+
+    ``UNSUPPORTED`` is of a model, ``UNAVAILABLE`` of a runtime: there is no such precision, or no
+    such tool, for any model.
+    """
 
     EXPORT = "export"
     UNSUPPORTED = "unsupported"
+    UNAVAILABLE = "unavailable"
     RUNTIME_MISSING = "runtime-missing"
     OUT_OF_MEMORY = "out-of-memory"
     TIMEOUT = "timeout"
@@ -137,6 +142,11 @@ class Failure(Record):
     kind: FailureKind
     message: Text
     transient: bool = False
+
+    @property
+    def is_lack(self) -> bool:
+        """True if the target cannot have what was asked for: nothing was tried that failed."""
+        return self.kind in {FailureKind.UNAVAILABLE, FailureKind.RUNTIME_MISSING}
 
 
 class Cell(Record):

@@ -50,6 +50,7 @@ FAILURES = {
     "model-missing": FailureKind.TARGET,
     "model-corrupt": FailureKind.EXPORT,
     "runtime-missing": FailureKind.RUNTIME_MISSING,
+    "unavailable": FailureKind.UNAVAILABLE,
     "unsupported": FailureKind.UNSUPPORTED,
     "out-of-memory": FailureKind.OUT_OF_MEMORY,
     "terminated": FailureKind.CRASHED,
