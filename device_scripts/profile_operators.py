@@ -274,7 +274,7 @@ def profiling(agent, runs):
         profiler = PROFILERS.get(options.runtime, agent.ENGINES[options.runtime].profile)
         if profiler is None:
             message = "%s has no profiler that can be reached" % options.runtime
-            raise agent.Failed("unsupported", message)
+            raise agent.Failed("unavailable", message)
         whole = agent.measure(options)
         gc.collect()
         try:

@@ -3,6 +3,7 @@
     DeployError
     ├── UsageError              the user's mistake: exit code 2
     ├── ExportError             a model could not be converted
+    │   ├── UnavailableError        there are no such files for the target
     │   ├── UnsupportedError    the format has nothing for a layer
     │   │   └── UnreadableError     the network does what no graph can say: exit code 2
     │   └── ParityError         it was converted, but computes something else
@@ -17,7 +18,8 @@
     │   ├── ConnectError            transient
     │   ├── TransferError           transient
     │   └── CommandTimeout          transient
-    ├── TargetError             the target cannot do what was asked (disk full, no runtime, ...)
+    ├── TargetError             the target cannot do what was asked (disk full, ...)
+    │   └── MissingRuntimeError     a runtime cannot be had there
     ├── ArchiveError            Debian's packages cannot be fetched
     ├── BoardError              the virtual board cannot be built or started
     └── ParseError              a program on the target printed something unexpected
@@ -46,6 +48,10 @@ class UsageError(DeployError):
 
 class ExportError(DeployError):
     """A model could not be converted to the requested format."""
+
+
+class UnavailableError(ExportError):
+    """There are no such files: a format lacks the precision, or a target has no code for it."""
 
 
 class UnsupportedError(ExportError):
@@ -122,6 +128,10 @@ class CommandTimeout(TransportError):
 
 class TargetError(DeployError):
     """The target cannot do what was asked of it."""
+
+
+class MissingRuntimeError(TargetError):
+    """A runtime cannot be had on the target: no release of it fits, or it is not there."""
 
 
 class ArchiveError(DeployError):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compare_runtimes.results import PEAK, Outcome, PeerError
+from compare_runtimes.results import HALVES, PEAK, Outcome, PeerError
 from shufflenet_deploy import codegen, export, zoo
 from shufflenet_deploy.export import c_export
 from shufflenet_deploy.export.image_set import Batches, load_image_set
@@ -73,9 +73,9 @@ class Job:
 
 @dataclass(frozen=True)
 class Engine:
-    """The worker of a file: a function of ``worker.py``, and the packages that ours lacks for it.
+    """What runs a file in ``worker.py``, and the packages that ours lacks for it.
 
-    ``module`` is what is imported of the first of them. ``board`` says whether there are wheels of
+    ``name`` is that of an engine of the agent, or of a function there. ``module`` is what is imported of the first of them. ``board`` says whether there are wheels of
     it, or programs, for 64-bit ARM.
     """
 
@@ -95,7 +95,7 @@ class Peer:
     make: Callable[[Job, Path], Path]
     converter: tuple[str, ...] = ()
     note: str = ""
-    settings: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, str | bool] = field(default_factory=dict)
 
     @property
     def packages(self) -> tuple[str, ...]:
@@ -215,24 +215,23 @@ PEERS = (
     Peer("openvino", "fp32", OPENVINO, lambda job, _: job.plain()),
     Peer("mnn", "fp32", MNN, lambda job, _: job.exported("mnn", "fp32")),
     Peer(
-        "ours-native-fp16", "16-bit", NATIVE, by_generator_fp16, note="generated C",
-        settings={"precision": "fp16"},
+        "ours-native-fp16", HALVES, NATIVE, by_generator_fp16, note="generated C",
     ),
     Peer(
-        "ncnn-fp16", "16-bit", NCNN, lambda job, _: job.exported("ncnn", "fp16"),
-        note="its default: fp16 where it has code for it", settings={"halves": "fp16"},
+        "ncnn-fp16", HALVES, NCNN, lambda job, _: job.exported("ncnn", "fp16"),
+        note="its default: fp16 where it has code for it",
     ),
     Peer(
-        "ncnn-bf16", "16-bit", NCNN, lambda job, _: job.exported("ncnn", "fp32"),
-        note="bf16 storage on", settings={"halves": "bf16"},
+        "ncnn-bf16", HALVES, NCNN, lambda job, _: job.exported("ncnn", "fp32"),
+        note="bf16 storage on", settings={"bf16": True},
     ),
     Peer(
-        "openvino-bf16", "16-bit", OPENVINO, lambda job, _: job.plain(),
+        "openvino-bf16", HALVES, OPENVINO, lambda job, _: job.plain(),
         note="its default: bf16 where the core has it", settings={"precision": ""},
     ),
     Peer(
-        "mnn-fp16", "16-bit", MNN, lambda job, _: job.exported("mnn", "fp16"),
-        note="low precision: fp16 where the core has it", settings={"precision": "low"},
+        "mnn-fp16", HALVES, MNN, lambda job, _: job.exported("mnn", "fp16"),
+        note="low precision: fp16 where the core has it",
     ),
     Peer("ours-native-int8", "int8", NATIVE, by_generator_int8, note="generated C"),
     Peer("ours-onnx-int8", "int8", ONNXRUNTIME, lambda job, _: job.exported("onnx", "int8")),

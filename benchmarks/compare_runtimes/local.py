@@ -7,8 +7,7 @@ import os
 import random
 import statistics
 import subprocess
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from compare_runtimes.converters import HERE, Job, Peer, environment, say
 from compare_runtimes.results import PEAK, Outcome, PeerError, judged
 from shufflenet_deploy.errors import DeployError
 from shufflenet_deploy.export.parity import expected
+from shufflenet_deploy.runtime.agent_file import write_agent
 
 _START_SECS = 120
 #: A turn in which the process had less of its core than this is taken again.
@@ -29,16 +29,15 @@ _FEWEST, _MOST = 3, 1000
 class Worker:
     """A peer's process on one core."""
 
-    def __init__(self, peer: Peer, python: Path, file: Path, given: Path, cpu: int) -> None:
-        """Load the file there and have it answer the pictures.
+    def __init__(self, argv: Sequence[object], settings: Mapping[str, object], cpu: int) -> None:
+        """Start ``worker.py`` by its words, have it load its file and answer the pictures.
 
         Raises:
             PeerError: it cannot.
         """
         pools = {name: "1" for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
-        argv = [python, HERE / "worker.py", peer.engine.name, file, given]
         self._process = subprocess.Popen(
-            [*map(str, argv), json.dumps(dict(peer.settings))],
+            [*map(str, argv), json.dumps(dict(settings))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -98,6 +97,7 @@ def measure(
     judges = job.judges()
     given = job.path("-pictures.npy")
     np.save(given, np.concatenate(judges))
+    agent = write_agent(job.folder)
     wanted = [one.ravel() for one in expected(job.loaded().module, judges)]
     found: dict[str, Outcome] = {}
     workers: dict[str, Worker] = {}
@@ -106,7 +106,8 @@ def measure(
         found[peer.name] = peer.outcome()
         try:
             python = environment(peer, job)
-            worker = Worker(peer, python, peer.make(job, python), given, cpu)
+            words = (agent, peer.engine.name, peer.make(job, python), given)
+            worker = Worker((python, HERE / "worker.py", *words), peer.settings, cpu)
             workers[peer.name] = worker
             found[peer.name] = _answered(found[peer.name], worker, wanted)
             worker.settle(turn_secs)

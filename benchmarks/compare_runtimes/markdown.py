@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
-from compare_runtimes.results import HERE, PEAK, Outcome, Result
+from compare_runtimes.results import HALVES, HERE, PEAK, Outcome, Result
 from shufflenet_deploy import stats
 from shufflenet_deploy.atomic_files import write_whole
 from shufflenet_deploy.cost.protocol import agreement
@@ -19,7 +19,7 @@ _LANES = 4
 #: Our program in a precision, which all others are compared with: the first that there is.
 _OURS = {
     "fp32": ("ours-native",),
-    "16-bit": ("ours-native-fp16", "ours-native"),
+    HALVES: ("ours-native-fp16", "ours-native"),
     "int8": ("ours-native-int8",),
 }
 _PRECISIONS = tuple(_OURS)

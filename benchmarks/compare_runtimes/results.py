@@ -21,8 +21,11 @@ HERE = "here"
 #: Computes nothing but multiply-adds; see ``peak_fma.c``.
 PEAK = "peak"
 
+#: The type of files that are computed in fp16 or bf16.
+HALVES = "16-bit"
+
 #: Below this many dB a peer computes something else than PyTorch; int8 is judged by its export.
-LEAST_SQNR_DB = {"fp32": 60.0, "16-bit": 20.0, "int8": 2.0, PEAK: 0.0}
+LEAST_SQNR_DB = {"fp32": 60.0, HALVES: 20.0, "int8": 2.0, PEAK: 0.0}
 
 Scores = Sequence[NDArray[np.floating]]
 

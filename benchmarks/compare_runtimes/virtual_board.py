@@ -12,12 +12,13 @@ from typing import Any, TypeVar
 import numpy as np
 
 from compare_runtimes.converters import HERE, NATIVE, Job, Peer, environment, run, say
-from compare_runtimes.results import Outcome, PeerError, judged
+from compare_runtimes.results import HALVES, Outcome, PeerError, judged
 from shufflenet_deploy import board, runtime, transport
 from shufflenet_deploy.cost.protocol import MOST_SPREAD, SPEC, agreement
 from shufflenet_deploy.errors import DeployError
 from shufflenet_deploy.export.parity import expected
 from shufflenet_deploy.records import BenchmarkSpec, Failure, TargetFacts
+from shufflenet_deploy.runtime.agent_file import install_agent
 from shufflenet_deploy.runtime.base import Payload
 from shufflenet_deploy.target import Target
 from shufflenet_deploy.target.environment import name_of
@@ -99,9 +100,10 @@ def _in_python(peer: Peer, job: Job, bench: Bench) -> tuple[str, list[np.ndarray
     file = peer.make(job, python)
     there = bench.target.environment(lambda facts: _payload(peer, python, facts), on_stage=say)
     worker = bench.target.install(HERE / "worker.py")
+    agent = install_agent(bench.target.install)
     given = [bench.target.install(path) for path in (file, bench.pictures)]
     settings = json.dumps(dict(peer.settings))
-    argv = (*there.python, worker, peer.engine.name, *given, settings)
+    argv = (*there.python, worker, agent, peer.engine.name, *given, settings)
     pools = {"OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}
     turns = f"{SPEC.warmup_runs}\n{SPEC.min_runs}\n".encode()
 
@@ -120,7 +122,7 @@ def _in_python(peer: Peer, job: Job, bench: Bench) -> tuple[str, list[np.ndarray
 
 def _native(peer: Peer, job: Job, bench: Bench) -> tuple[str, list[np.ndarray], tuple[int, ...]]:
     """The same of our program, which answers one picture at a time."""
-    precision = peer.settings.get("precision", peer.precision)
+    precision = "fp16" if peer.precision == HALVES else peer.precision
     program = bench.target.install(job.exported("native", precision, machine=bench.cpu))
     native = runtime.get("native")
     answer = f"{bench.target.root}/peers-scores.npy"

@@ -156,7 +156,7 @@ def _measure(options, load):
         "warmup_ended": ended,
         "samples_ns": samples,
         "sampling": sampling,
-        "outputs_repeat": bool((output == first_output).all()),
+        "outputs_repeat": output.tobytes() == first_output.tobytes(),
         "idle_rss_bytes": idle_rss,
         "peak_rss_bytes": peak_rss_bytes(),
         "arena_bytes": engine.arena_bytes,

@@ -9,7 +9,7 @@ from typing import Any
 from shufflenet_deploy.bench.session import ArtifactOf
 from shufflenet_deploy.bench.suite import Suite
 from shufflenet_deploy.codegen.cpu_target import for_facts
-from shufflenet_deploy.errors import ExportError, UsageError
+from shufflenet_deploy.errors import UnavailableError, UsageError
 from shufflenet_deploy.export import ExportRequest, ExportSession, formats
 from shufflenet_deploy.export import export as export_file
 from shufflenet_deploy.records import Artifact, Cell, RuntimeSpec
@@ -67,14 +67,16 @@ def _check(cell: Cell, machine: str | None) -> None:
     that is a cell without a figure, not a mistake.
 
     Raises:
-        ExportError: it is one.
+        UnavailableError: it is one.
     """
     kind = formats.get(cell.format)
     known = kind.precisions
     if cell.precision not in known:
         words = " and ".join(known)
-        raise ExportError(f"{cell.format} files come in {words}, not in {cell.precision.value}")
+        raise UnavailableError(
+            f"{cell.format} files come in {words}, not in {cell.precision.value}"
+        )
     try:
         kind.check(cell.precision, machine)
     except UsageError as error:
-        raise ExportError(str(error)) from error
+        raise UnavailableError(str(error)) from error

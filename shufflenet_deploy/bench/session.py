@@ -28,7 +28,9 @@ from shufflenet_deploy.errors import (
     ConnectError,
     DeployError,
     ExportError,
+    MissingRuntimeError,
     TargetError,
+    UnavailableError,
     UsageError,
 )
 from shufflenet_deploy.journal import Journal
@@ -202,7 +204,9 @@ class _Session:
             try:
                 artifacts[index] = self.artifact_of(cell)
             except ExportError as error:
-                yield self._failed(cell, None, FailureKind.EXPORT, error)
+                lacking = isinstance(error, UnavailableError)
+                kind = FailureKind.UNAVAILABLE if lacking else FailureKind.EXPORT
+                yield self._failed(cell, None, kind, error)
         exported = [(self._cells[index], artifact) for index, artifact in sorted(artifacts.items())]
         if any(not runtime.get(cell.runtime).standalone for cell, _ in exported):
             agent = install_agent(self._context.install), agent_sha256()
@@ -211,17 +215,14 @@ class _Session:
             try:
                 yield self._installed(cell, artifact)
             except (TargetError, UsageError) as error:
-                missing = isinstance(error, _NoRuntime)
+                missing = isinstance(error, MissingRuntimeError)
                 kind = FailureKind.RUNTIME_MISSING if missing else FailureKind.TARGET
                 yield self._failed(cell, artifact, kind, error)
 
     def _installed(self, cell: Cell, artifact: Artifact) -> PreparedCell:
-        try:
-            if cell.runtime not in self._environments:
-                self._environments[cell.runtime] = self._environment(cell.runtime)
-            environment = self._environments[cell.runtime]
-        except TargetError as error:
-            raise _NoRuntime(str(error)) from error
+        if cell.runtime not in self._environments:
+            self._environments[cell.runtime] = self._environment(cell.runtime)
+        environment = self._environments[cell.runtime]
         self.emit(events.Stage(text=f"installing {artifact.path.name} on {self.target.host}"))
         remote = self._context.install(artifact.path)
         return PreparedCell(cell=cell, artifact=artifact, remote=remote, environment=environment)
@@ -344,10 +345,6 @@ class _Session:
             definition=self.label.definition,
         )
         self._noted = True
-
-
-class _NoRuntime(TargetError):
-    """The runtime cannot be had on the target."""
 
 
 def _export_group(cell: Cell) -> tuple[str, ...]:

@@ -204,7 +204,7 @@ def bench(  # noqa: PLR0917 - options, each passed by name
         with BenchProgress(quiet=as_json) as progress:
             result = run.measure(progress)
     BenchSummary(result).show(as_json=as_json, out=out)
-    if result.failures or result.profiles.failures or result.failed_observations:
+    if result.has_failed:
         raise typer.Exit(_FAILED)
 
 

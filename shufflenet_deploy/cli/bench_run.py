@@ -74,9 +74,19 @@ class BenchResult:
         return sum(run.kind == "measurement" for run in attempts.counted(self.runs))
 
     @property
-    def failed_observations(self) -> list[AnyObservation]:
-        """The sustained measurements and cross-checks that failed."""
-        return [one for one in self.observations if one.failure is not None]
+    def has_failed(self) -> bool:
+        """True if anything failed that was to be had; see ``bench.lacking``."""
+        from shufflenet_deploy.bench.lacking import failed_runs, is_excused  # noqa: PLC0415
+        from shufflenet_deploy.records import Failure  # noqa: PLC0415
+
+        for host in {run.target.host for run in self.runs}:
+            if failed_runs(self.suite, [run for run in self.runs if run.target.host == host]):
+                return True
+        others = (
+            *(run.outcome for run in self.profiles.profiles),
+            *(one.failure for one in self.observations),
+        )
+        return any(isinstance(one, Failure) and not is_excused(self.suite, one) for one in others)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -111,10 +111,16 @@ class BenchSummary:
     # --- the last line ---------------------------------------------------------------------------
 
     def _last_line(self, out: Path | None) -> str:
+        from shufflenet_deploy.records import Failure  # noqa: PLC0415
+
         result = self._result
         parts = [f"suite {result.suite_id}: {result.measured_processes} processes measured"]
-        if result.failures:
-            parts.append(f"{len(result.failures)} failed")
+        lacks = sum(isinstance(run.outcome, Failure) and run.outcome.is_lack
+                    for run in result.failures)  # fmt: skip
+        if lacks:
+            parts.append(f"{lacks} not to be had")
+        if len(result.failures) > lacks:
+            parts.append(f"{len(result.failures) - lacks} failed")
         parts.append(
             f"pushed {result.traffic.files_pushed} files "
             f"({result.traffic.bytes_pushed / 1e6:.1f} MB), "

@@ -11,7 +11,7 @@ import typer
 
 if TYPE_CHECKING:
     from shufflenet_deploy.bench import Suite
-    from shufflenet_deploy.cli.bench_run import Places
+    from shufflenet_deploy.cli.bench_run import BenchResult, Places
     from shufflenet_deploy.fleet import Host, Outcome, SessionJob
 
 _FAILED, _MISUSED, _INTERRUPTED = 1, 2, 130
@@ -54,9 +54,9 @@ class FleetRun:
             jobs = [self._job(host, suite, locks) for host, suite in self._targets]
             with FleetProgress([job.label for job in jobs], quiet=as_json) as progress:
                 outcomes = Controller(jobs).run(progress.show)
-        self._show(outcomes, as_json=as_json, out=out)
+        result = self._show(outcomes, as_json=as_json, out=out)
         self._print_missing(outcomes)
-        status = _status(outcomes)
+        status = _status(outcomes, result)
         if status:
             raise typer.Exit(status)
 
@@ -79,7 +79,7 @@ class FleetRun:
             power_cycle=self._places.lab.power_cycle,
         )
 
-    def _show(self, outcomes: Sequence[Outcome], *, as_json: bool, out: Path | None) -> None:
+    def _show(self, outcomes: Sequence[Outcome], *, as_json: bool, out: Path | None) -> BenchResult:
         from shufflenet_deploy.cli.bench_run import BenchResult  # noqa: PLC0415
         from shufflenet_deploy.cli.bench_summary import BenchSummary  # noqa: PLC0415
         from shufflenet_deploy.target import TransferStats  # noqa: PLC0415
@@ -95,6 +95,7 @@ class FleetRun:
         )
         if result.runs or as_json:
             BenchSummary(result).show(as_json=as_json, out=out)
+        return result
 
     def _print_missing(self, outcomes: Sequence[Outcome]) -> None:
         for one in outcomes:
@@ -111,10 +112,11 @@ class FleetRun:
             )
 
 
-def _status(outcomes: Sequence[Outcome]) -> int:
+def _status(outcomes: Sequence[Outcome], result: BenchResult) -> int:
     ends = [one.ended for one in outcomes]
     if any(end.interrupted for end in ends):
         return _INTERRUPTED
     if all(end.usage for end in ends):
         return _MISUSED
-    return _FAILED if any(end.error is not None or end.failures for end in ends) else 0
+    stopped = any(end.error is not None for end in ends)
+    return _FAILED if stopped or result.has_failed else 0

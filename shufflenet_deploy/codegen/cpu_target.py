@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from shufflenet_deploy.errors import ExportError, UsageError
+from shufflenet_deploy.errors import UnavailableError, UsageError
 from shufflenet_deploy.records import Precision, TargetFacts
 
 _FP16_BYTES = 2
@@ -218,7 +218,7 @@ def for_facts(facts: TargetFacts) -> CpuTarget:
     """The best CPU target for a measured device.
 
     Raises:
-        ExportError: as ``best_for``.
+        UnavailableError: as ``best_for``.
     """
     return best_for(facts.arch, facts.features, [core.part for core in facts.cores if core.part])
 
@@ -227,7 +227,7 @@ def best_for(arch: str, features: Iterable[str], parts: Iterable[str] = ()) -> C
     """The best CPU target for an architecture, its features and the names of its cores.
 
     Raises:
-        ExportError: there is no code for its architecture.
+        UnavailableError: there is no code for its architecture.
     """
     there = set(features)
     fitting = [
@@ -240,7 +240,7 @@ def best_for(arch: str, features: Iterable[str], parts: Iterable[str] = ()) -> C
             if one.arch == arch
         ]
         lack = f" without {wanted[0]}" if wanted else ""
-        raise ExportError(f"there is no native code for {arch}{lack}: choose another runtime")
+        raise UnavailableError(f"there is no native code for {arch}{lack}: choose another runtime")
     best, cores = fitting[-1], set(parts)
     if best.name == "cortex-a72" and not cores:
         return CPU_TARGETS["aarch64"]

@@ -20,6 +20,7 @@ from pathlib import Path
 import shufflenet_deploy.bench as benches
 from shufflenet_deploy.bench.cell_export import cell_exporter
 from shufflenet_deploy.bench.events import describe
+from shufflenet_deploy.bench.lacking import failed_runs, is_excused
 from shufflenet_deploy.board.host_transport import transport_to
 from shufflenet_deploy.errors import DeployError, UsageError
 from shufflenet_deploy.export import NOTE
@@ -81,10 +82,18 @@ def _measure(job: SessionJob, reporter: _Reporter) -> Ended:
         runs = benches.run(
             suite, target, journal, artifact_of, on_event, suite_id=job.suite_id, label=note
         )
-        last = {(run.cell, run.process): run for run in runs}
-        failed = {run.cell: run for run in last.values() if isinstance(run.outcome, Failure)}
+        profiles = [run for run in runs if run.kind == "profile"]
+        host = target.facts().host
+        measured = [
+            run for run in journal.runs(job.suite_id, every=True) if run.target.host == host
+        ]
+        failed = [
+            *failed_runs(suite, measured),
+            *(run for run in profiles
+              if isinstance(run.outcome, Failure) and not is_excused(suite, run.outcome)),
+        ]  # fmt: skip
         return Ended(
-            failures=tuple(_failure(run) for run in failed.values()),
+            failures=tuple(_failure(run) for run in {run.cell: run for run in failed}.values()),
             files_pushed=target.traffic.files_pushed,
             bytes_pushed=target.traffic.bytes_pushed,
             files_present=target.traffic.files_present,

@@ -90,7 +90,8 @@ class Measurement(Record):
     other programs kept busy while sampling, on average, ``background_busy_cores`` how many the
     background load of the protocol did. ``energy`` has what sensors read meanwhile, where the
     protocol asks for it. ``delegation`` is None where the runtime does not say what
-    a delegate took.
+    a delegate took. ``outputs_repeat`` is whether the first and the last inference, of one input,
+    gave the same output bit for bit; None in records of earlier versions.
     """
 
     samples: tuple[Sample, ...] = Field(min_length=1)
@@ -105,6 +106,7 @@ class Measurement(Record):
     others_busy_cores: float | None = None
     delegation: Delegation | None = None
     background_busy_cores: float | None = None
+    outputs_repeat: bool | None = None
     energy: EnergyTrace | None = None
 
     @property
@@ -116,10 +118,15 @@ class Measurement(Record):
 
 
 class FailureKind(StrEnum):
-    """Cause of a cell without a measurement."""
+    """Cause of a cell without a measurement.
+
+    ``UNSUPPORTED`` is of a model, ``UNAVAILABLE`` of a runtime: there is no such precision, or no
+    such tool, for any model.
+    """
 
     EXPORT = "export"
     UNSUPPORTED = "unsupported"
+    UNAVAILABLE = "unavailable"
     RUNTIME_MISSING = "runtime-missing"
     OUT_OF_MEMORY = "out-of-memory"
     TIMEOUT = "timeout"
@@ -135,6 +142,11 @@ class Failure(Record):
     kind: FailureKind
     message: Text
     transient: bool = False
+
+    @property
+    def is_lack(self) -> bool:
+        """True if the target cannot have what was asked for: nothing was tried that failed."""
+        return self.kind in {FailureKind.UNAVAILABLE, FailureKind.RUNTIME_MISSING}
 
 
 class Cell(Record):

@@ -109,12 +109,13 @@ def _alike(block: Block, row: Row) -> tuple[object, ...]:
 def _lowest(rows: Sequence[tuple[Block, Row]]) -> frozenset[int]:
     """The boxes with the lowest median of several alike, by ``id``.
 
-    A file that failed validation computes something else, and wins nothing.
+    A file that failed validation computes something else, and a tainted figure measured something
+    else: neither wins anything.
     """
     groups: dict[tuple[object, ...], list[TableCell]] = {}
     for block, row in rows:
         for at, entry in zip(block.columns, row.entries, strict=True):
-            if entry is not None and entry.estimate is not None and _is_valid(entry):
+            if entry is not None and entry.estimate is not None and _may_win(entry):
                 groups.setdefault((*_alike(block, row), at), []).append(entry)
     return frozenset(
         id(min(group, key=lambda one: one.estimate.median if one.estimate else inf))
@@ -123,8 +124,9 @@ def _lowest(rows: Sequence[tuple[Block, Row]]) -> frozenset[int]:
     )
 
 
-def _is_valid(entry: TableCell) -> bool:
-    return entry.artifact is None or entry.artifact.parity.passed
+def _may_win(entry: TableCell) -> bool:
+    valid = entry.artifact is None or entry.artifact.parity.passed
+    return valid and entry.stability != "tainted"
 
 
 def _reasons(rows: Sequence[tuple[Block, Row]]) -> Iterator[str]:

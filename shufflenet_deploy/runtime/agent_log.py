@@ -50,6 +50,7 @@ FAILURES = {
     "model-missing": FailureKind.TARGET,
     "model-corrupt": FailureKind.EXPORT,
     "runtime-missing": FailureKind.RUNTIME_MISSING,
+    "unavailable": FailureKind.UNAVAILABLE,
     "unsupported": FailureKind.UNSUPPORTED,
     "out-of-memory": FailureKind.OUT_OF_MEMORY,
     "terminated": FailureKind.CRASHED,
@@ -354,6 +355,7 @@ def _measurement_report(log: MeasurementLog) -> Report:
         others_busy_cores=log.sampling.others_busy_cores,
         delegation=Delegation(**dict(log.delegation)) if log.delegation else None,
         background_busy_cores=log.sampling.background_busy_cores,
+        outputs_repeat=log.outputs_repeat,
         energy=log.energy.record(log.sampling) if log.energy else None,
     )
     return Report(

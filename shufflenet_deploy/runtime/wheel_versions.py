@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from shufflenet_deploy.errors import TargetError
+from shufflenet_deploy.errors import MissingRuntimeError
 from shufflenet_deploy.records import TargetFacts
 
 Version = tuple[int, ...]
@@ -56,7 +56,7 @@ class Distribution:
             version: a release the user insists on, or None for the newest that fits.
 
         Raises:
-            TargetError: no wheel fits; the message names the alternative.
+            MissingRuntimeError: no wheel fits; the message names the alternative.
         """
         arch = _ARCHITECTURES.get(facts.arch, facts.arch)
         python = self._python(facts)
@@ -67,7 +67,7 @@ class Distribution:
             if release.supports(python, arch, glibc):
                 below_2 = release.numpy_below_2
                 return (f"{self.name}=={release.version}", _numpy(python, below_2=below_2))
-        raise TargetError(
+        raise MissingRuntimeError(
             f"{self.name} has no wheel for {arch} with Python {_text(python)} and "
             f"{facts.libc or 'this C library'} ({facts.host}): {self.alternative}"
         )
@@ -79,7 +79,7 @@ class Distribution:
         wanted = _version(version)
         known = [row for row in self.releases if _version(row.version)[: len(wanted)] == wanted]
         if known and not any(row.supports(python, arch, glibc) for row in known):
-            raise TargetError(
+            raise MissingRuntimeError(
                 f"{self.name} {version} has no wheel for {arch} with Python {_text(python)} "
                 f"({facts.host}): leave the version out to take the newest that fits"
             )
@@ -90,14 +90,16 @@ class Distribution:
 
     def _python(self, facts: TargetFacts) -> Version:
         if facts.python is None:
-            raise TargetError(f"{facts.host} has no Python, which {self.name} needs: install it")
+            raise MissingRuntimeError(
+                f"{facts.host} has no Python, which {self.name} needs: install it"
+            )
         return _version(facts.python)[:2]
 
     def _glibc(self, facts: TargetFacts) -> Version | None:
         if facts.libc is None:
             return None
         if "musl" in facts.libc.lower():
-            raise TargetError(
+            raise MissingRuntimeError(
                 f"{self.name} has no wheel for {facts.libc} ({facts.host}): use a glibc system"
             )
         return _version(facts.libc) or None

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from shufflenet_deploy.records import BenchmarkSpec, Measurement, Metric, Run
-from shufflenet_deploy.stats.disturbances import Cause, Finding, disturbances, oversubscription
+from shufflenet_deploy.stats.disturbances import (
+    Cause,
+    Finding,
+    changing_outputs,
+    disturbances,
+    oversubscription,
+)
 from shufflenet_deploy.stats.intervals import (
     MAD_TO_SIGMA,
     Samples,
@@ -53,7 +59,12 @@ def stability(runs: Sequence[Run]) -> Stability:
     findings: dict[Cause, Finding] = {}
     measured = [run for run in runs if isinstance(run.outcome, Measurement)]
     for run in measured:
-        for finding in (*disturbances(run), *oversubscription(run), *_sampling_flaws(run)):
+        for finding in (
+            *disturbances(run),
+            *changing_outputs(run),
+            *oversubscription(run),
+            *_sampling_flaws(run),
+        ):
             findings.setdefault(finding.cause, finding)
     for finding in _disagreement(measured):
         findings.setdefault(finding.cause, finding)
@@ -66,9 +77,7 @@ def stability(runs: Sequence[Run]) -> Stability:
 
 def is_tainted(runs: Sequence[Run]) -> bool:
     """Whether ``stability`` would call a cell tainted, without all that it says besides."""
-    return any(
-        any(finding.tainting for finding in disturbances(run)) or _below_clock(run) for run in runs
-    )
+    return any(disturbances(run) or changing_outputs(run) or _below_clock(run) for run in runs)
 
 
 def _below_clock(run: Run) -> bool:

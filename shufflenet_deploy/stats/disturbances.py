@@ -20,6 +20,7 @@ class Cause(StrEnum):
     LOAD = "other load"
     SWAP = "swapping"
     CLOCK = "below clock resolution"
+    OUTPUTS = "outputs change"
     OVERSUBSCRIBED = "more threads than cores"
     FEW_SAMPLES = "too few samples"
     DRIFT = "drifting"
@@ -29,7 +30,16 @@ class Cause(StrEnum):
 
 
 #: Causes under which the figure measures something else than the model.
-_TAINTING = frozenset({Cause.THROTTLED, Cause.FREQUENCY, Cause.LOAD, Cause.SWAP, Cause.CLOCK})
+_TAINTING = frozenset(
+    {
+        Cause.THROTTLED,
+        Cause.FREQUENCY,
+        Cause.LOAD,
+        Cause.SWAP,
+        Cause.CLOCK,
+        Cause.OUTPUTS,
+    }
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +125,23 @@ def oversubscription(run: Run) -> list[Finding]:
             remedy=f"bench --threads {cores}"
             + (", or more --cpus" if cores < len(run.target.cores) else ""),
             severity=run.cell.threads / cores,
+        )
+    ]
+
+
+def changing_outputs(run: Run) -> list[Finding]:
+    """Finding for inferences of one input whose outputs differ, for any metric.
+
+    They did not compute the same thing, say since the runtime overwrote its input. That is no
+    disturbance: the next attempt would be no better.
+    """
+    if not isinstance(run.outcome, Measurement) or run.outcome.outputs_repeat is not False:
+        return []
+    return [
+        Finding(
+            cause=Cause.OUTPUTS,
+            message="the first and the last inference of one input gave different outputs",
+            remedy="another --runtime or --threads 1; eval tells how far its answers are right",
         )
     ]
 

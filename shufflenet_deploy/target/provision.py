@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from shufflenet_deploy.errors import TargetError
+from shufflenet_deploy.errors import MissingRuntimeError, TargetError
 from shufflenet_deploy.records import TargetFacts
 from shufflenet_deploy.target import bundle, remote_root, wheels
 from shufflenet_deploy.target.bundled_python import LIBC, PYTHON, interpreter_for
@@ -48,6 +48,10 @@ OnMessage = Callable[[str], object]
 
 class _Unfit(TargetError):
     """The target's own Python cannot serve; one that we bring may."""
+
+
+class _Lacking(_Unfit, MissingRuntimeError):
+    """The same, since there is no release of the runtime for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,14 +97,14 @@ class Provision:
         """The target's own Python.
 
         Raises:
-            TargetError: it has none that is new enough.
+            MissingRuntimeError: it has none that is new enough.
         """
         found = self._survey().python
         if found is None:
             also = ""
             if interpreter_for(self._survey().machine):
                 also = ", or bring one with --payload self-contained"
-            raise TargetError(
+            raise MissingRuntimeError(
                 f"{self._host} has no Python 3.7 or newer: install it there "
                 f"(on Debian and Raspberry Pi OS: sudo apt-get install python3){also}"
             )
@@ -210,7 +214,7 @@ class Provision:
             if problem is None:
                 return own
             if mode is Mode.SYSTEM:
-                raise TargetError(
+                raise MissingRuntimeError(
                     f"the Python of {self._host} ({self.python.executable}) does not serve for "
                     f"{payload.name}: {problem}"
                 )
@@ -225,7 +229,7 @@ class Provision:
                 )
         facts = self._survey().facts
         if facts.libc is None:
-            raise _Unfit(
+            raise _Lacking(
                 f"{self._host} does not report its C library, so that no wheel can be chosen: "
                 f"install {payload.name} there by hand"
             )
@@ -283,7 +287,7 @@ class Provision:
         machine = self._survey().machine
         own = interpreter_for(machine)
         if own is None:
-            raise TargetError(
+            raise MissingRuntimeError(
                 f"there is no self-contained payload for {machine} ({self._host}), only for "
                 "aarch64 and armv7l: install Python there, and leave --payload out"
             )
@@ -409,6 +413,8 @@ class _Pins:
 def _payload(payload_of: PayloadOf, facts: TargetFacts) -> Payload:
     try:
         return payload_of(facts)
+    except MissingRuntimeError as error:
+        raise _Lacking(str(error)) from error
     except TargetError as error:
         raise _Unfit(str(error)) from error
 

@@ -65,3 +65,21 @@ def test_the_page_adds_a_runtime(tree: Path) -> None:
     assert "toy" in measured.stdout
     unknown = run(tree, "bench", "--runtime", "tay").stderr
     assert "did you mean toy?" in unknown
+
+
+def test_a_runtime_that_overwrites_its_input_has_no_figure_to_trust(tree: Path) -> None:
+    engine = tree / "device_scripts/agent/engines/toy.py"
+    told = engine.read_text(encoding="utf-8")
+    careless = told.replace(
+        "            self._logits", "            self._image += 1\n            self._logits"
+    )
+    assert careless != told
+    engine.write_text(careless, encoding="utf-8")
+    words = "--model shufflenet-g3-0.25x --baseline none --resolution 32x32 --runtime toy"
+    quick = "--processes 1 --min-runs 5 --min-secs 0 --warmup 1"
+    measured = run(tree, "bench", *words.split(), *quick.split())
+    assert measured.returncode == 0, measured.stderr
+    assert re.search(r"tainted: .*outputs change", measured.stdout)
+    assert "the first and the last inference of one input gave different outputs" in measured.stderr
+    shown = run(tree, "runs", "show", "last")
+    assert re.search(r"tainted: .*outputs change", shown.stdout), shown.stdout + shown.stderr

@@ -16,6 +16,8 @@ class Ncnn(Engine):
 
     name = distribution = module = "ncnn"
     timed = "create_extractor, input, extract of every output: the input is in place, no copy"
+    #: Whether bfloat16 is stored, which no file asks for.
+    bf16 = False
 
     def __init__(self, path, threads):
         import ncnn
@@ -32,7 +34,7 @@ class Ncnn(Engine):
         # A file of float32 is computed in float32; ncnn itself would round where it may.
         for option in ("packed", "storage", "arithmetic"):
             setattr(options, "use_fp16_%s" % option, halves)
-        options.use_bf16_packed = options.use_bf16_storage = False
+        options.use_bf16_packed = options.use_bf16_storage = self.bf16
         # The weights begin the file; ncnn looks at nothing behind them.
         if self._net.load_param_mem(layers) or self._net.load_model(path):
             raise Failed("model-corrupt", "ncnn cannot load %s" % os.path.basename(path))

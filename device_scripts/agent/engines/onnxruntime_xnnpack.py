@@ -19,7 +19,7 @@ class OnnxRuntimeXnnpack(OnnxRuntime):
         found = onnxruntime.get_available_providers()
         if _PROVIDER not in found:
             message = "this onnxruntime was built without the XNNPACK provider: it has %s"
-            raise Failed("unsupported", message % ", ".join(found))
+            raise Failed("runtime-missing", message % ", ".join(found))
         return [(_PROVIDER, {"intra_op_num_threads": str(threads)}), "CPUExecutionProvider"]
 
     def delegation(self):

@@ -122,7 +122,7 @@ def test_litert_with_and_without_xnnpack(tiny_tflite):
 def test_a_wheel_without_the_provider_says_so(tiny_onnx):
     outcome = by_agent("onnxruntime-xnnpack", tiny_onnx).outcome
     assert isinstance(outcome, Failure)
-    assert outcome.kind is FailureKind.UNSUPPORTED
+    assert outcome.kind is FailureKind.RUNTIME_MISSING
     assert "built without the XNNPACK provider: it has" in outcome.message
     assert "CPUExecutionProvider" in outcome.message
 

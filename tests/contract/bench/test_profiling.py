@@ -127,7 +127,7 @@ def test_what_cannot_be_profiled_says_so(artifact):
     assert result.returncode == 1
     told = runtime.get("tflite-runtime").parse(result.stdout)
     assert isinstance(told.outcome, Failure)
-    assert told.outcome.kind is FailureKind.UNSUPPORTED
+    assert told.outcome.kind is FailureKind.UNAVAILABLE
     assert "profiler" in told.outcome.message
     assert told.profile is None
 

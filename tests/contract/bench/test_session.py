@@ -16,6 +16,7 @@ from shufflenet_deploy.errors import (
     AuthenticationError,
     ConnectError,
     ExportError,
+    MissingRuntimeError,
     TargetError,
     UsageError,
 )
@@ -280,7 +281,7 @@ def test_a_failed_export_is_a_row_and_the_others_go_on(local_target, journal, ar
 
 def test_a_runtime_that_cannot_be_had_is_a_row(local_target, journal, artifact_of, monkeypatch):
     def refuse(payload, **_):
-        raise TargetError(f"no wheel for {payload(local_target.facts()).name}")
+        raise MissingRuntimeError(f"no wheel for {payload(local_target.facts()).name}")
 
     monkeypatch.setattr(local_target, "environment", refuse)
     runs = list(bench.run(suite(), local_target, journal, artifact_of))

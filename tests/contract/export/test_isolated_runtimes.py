@@ -5,6 +5,8 @@ One network at one small resolution; the environments are installed where they a
 
 from __future__ import annotations
 
+import json
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ from shufflenet_deploy.export.isolated import IsolatedConverter
 from shufflenet_deploy.export.mnn.converter import CONVERTER as MNN
 from shufflenet_deploy.export.ncnn.converter import CONVERTER as PNNX
 from shufflenet_deploy.records import Artifact, Precision, Resolution
+from shufflenet_deploy.runtime.agent_file import write_agent
 
 pytestmark = pytest.mark.timeout(900)  # installs an environment where it is missing
 
@@ -95,6 +98,27 @@ def test_a_file_alone_says_how_it_is_fed(folder: Path, tmp_path: Path, name: str
     assert (
         classify(alone, picture).classes[0].index == classify(of_module, picture).classes[0].index
     )
+
+
+@pytest.mark.parametrize(("name", "environment"), [("ncnn", PNNX), ("mnn", MNN)])
+def test_the_comparison_of_runtimes_times_what_the_agent_does(
+    folder: Path, tmp_path: Path, name: str, environment: IsolatedConverter
+) -> None:
+    """Its worker, as it is started: scores of two pictures, then two turns."""
+    file = made(folder, name, "fp32").path
+    pictures = np.random.default_rng(0).normal(0, 1, (2, 3, 32, 32)).astype(np.float32)
+    np.save(tmp_path / "pictures.npy", pictures)
+    worker = Path(__file__).parents[3] / "benchmarks" / "compare_runtimes" / "worker.py"
+    python = environment.environment().python
+    argv = [python, worker, write_agent(tmp_path), name, file, tmp_path / "pictures.npy"]
+    done = subprocess.run(
+        [*map(str, argv)], input="1\n4\n", capture_output=True, text=True, check=True
+    )
+    told, *turns = [json.loads(line) for line in done.stdout.splitlines()]
+    loaded = formats.get(name).load(file)
+    for picture, scores in zip(pictures, told["scores"], strict=True):
+        np.testing.assert_allclose(scores, loaded.run(picture[None]).ravel(), atol=1e-5)
+    assert [len(turn["samples"]) for turn in turns] == [1, 4]
 
 
 @pytest.mark.parametrize("name", ["ncnn", "mnn"])

@@ -144,7 +144,7 @@ WITHOUT_WHEEL = "onnxruntime-xnnpack"
 
 def test_the_log_of_a_wheel_without_the_provider_is_a_failure():
     report = runtime.get(WITHOUT_WHEEL).parse((LOGS / f"{WITHOUT_WHEEL}.json").read_text())
-    assert report.outcome.kind is FailureKind.UNSUPPORTED
+    assert report.outcome.kind is FailureKind.RUNTIME_MISSING
     assert "built without the XNNPACK provider" in report.outcome.message
 
 

@@ -145,6 +145,20 @@ def test_a_file_that_failed_validation_is_never_the_lowest():
     assert not re.search(r"★\W*3", text)
 
 
+def test_a_figure_whose_outputs_change_is_told_and_never_the_lowest():
+    good, wrong, third = [
+        sample_runs.run(PAIR[0], median=median, noise=0.0, runtime=name)
+        for name, median in (("onnxruntime", 9e6), ("mnn", 3e6), ("native", 8e6))
+    ]
+    outcome = wrong.outcome.model_copy(update={"outputs_repeat": False})
+    table = Table.from_runs([good, wrong.model_copy(update={"outcome": outcome}), third])
+    for text in (render.terminal(table, width=100), render.markdown(table), html(table)):
+        assert "tainted: outputs change" in text
+    text = render.terminal(table, width=100)
+    assert len(re.findall(r"★\W*8", text)) == 1
+    assert not re.search(r"★\W*3", text)
+
+
 def test_settings_of_a_suite_stand_side_by_side_by_model(pair):
     assert "Side by side" not in render.terminal(pair)
     assert "Side by side" not in render.markdown(pair)

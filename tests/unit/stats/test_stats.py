@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sample_runs
 import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shufflenet_deploy import stats
+from shufflenet_deploy import runtime, stats
 from shufflenet_deploy.cli import app
 from shufflenet_deploy.records import (
     BenchmarkSpec,
@@ -28,7 +29,7 @@ from shufflenet_deploy.records import (
     TargetFacts,
 )
 from shufflenet_deploy.stats import Verdict, intervals
-from shufflenet_deploy.stats.disturbances import Cause, Finding
+from shufflenet_deploy.stats.disturbances import Cause, Finding, changing_outputs, disturbances
 
 sample = st.integers(min_value=1_000, max_value=10**10)
 samples = st.lists(sample, min_size=1, max_size=40)
@@ -302,6 +303,28 @@ def test_threads_that_share_cores_are_found(metric, threads, granted, told):
     messages = [one.message for one in found.findings if one.cause is Cause.OVERSUBSCRIBED]
     assert messages == ([told] if told else [])
     assert found.verdict is (Verdict.NOISY if told else Verdict.STABLE)
+
+
+def changing(process):
+    """A process as the agent told of an engine that overwrites its input."""
+    raw = (Path(__file__).parents[1] / "bench" / "logs" / "changing-outputs.json").read_text()
+    report = runtime.get("onnxruntime").parse(raw)
+    spec = BenchmarkSpec(min_runs=5)
+    return sample_runs.run(
+        process=process, spec=spec, outcome=report.outcome, before=report.before, after=report.after
+    )
+
+
+def test_outputs_that_change_taint_a_cell_and_are_not_measured_again():
+    runs = [changing(0), changing(1)]
+    judged = stats.stability(runs)
+    assert judged.verdict is Verdict.TAINTED
+    assert judged.findings[0].cause is Cause.OUTPUTS
+    assert stats.is_tainted(runs)
+    assert not disturbances(runs[0])
+    assert changing_outputs(runs[0])
+    older = runs[0].outcome.model_copy(update={"outputs_repeat": None})
+    assert not changing_outputs(runs[0].model_copy(update={"outcome": older}))
 
 
 def test_every_cause_of_the_documentation_is_one_of_ours():
