@@ -133,15 +133,6 @@ def by_generator_int8(job: Job, _python: Path) -> Path:
     return codegen.compile_c(made.source, job.path("-native-int8.so"))
 
 
-def no_ncnn_int8(_job: Job, _python: Path) -> Path:
-    """Say why there is none.
-
-    Raises:
-        PeerError: always.
-    """
-    raise PeerError("not available: no wheel carries ncnn's quantisation tools")
-
-
 def by_litert_torch(job: Job, python: Path) -> Path:
     """TFLite by Google's converter, in its environment, from the module itself."""
     target = job.path("-litert-torch.tflite")
@@ -251,7 +242,10 @@ PEERS = (
         lambda job, _: job.exported("mnn", "int8", calibration_method="entropy"),
         note="MNN's quantiser",
     ),
-    Peer("ncnn-int8", "int8", NCNN, no_ncnn_int8),
+    Peer(
+        "ncnn-int8", "int8", NCNN, lambda job, _: job.exported("ncnn", "int8"),
+        note="quantised by this package: ncnn's quantiser is in no wheel",
+    ),
     Peer(PEAK, PEAK, NOTHING_BUT_PEAK, by_clang),
 )  # fmt: skip
 

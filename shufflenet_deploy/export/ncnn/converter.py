@@ -1,13 +1,25 @@
-"""pnnx, isolated: from an ONNX file to ncnn's weights and layers, in one file."""
+"""pnnx, isolated: from an ONNX file to ncnn's weights and layers, in one file.
+
+int8 is calibrated in ncnn itself, in the same environment, and written by ``int8``.
+"""
 
 from __future__ import annotations
 
-import shutil
+import json
+import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from shufflenet_deploy.export.isolated import IsolatedConverter
-from shufflenet_deploy.export.job import Job, Written, onnx_file, plain_onnx
+import numpy as np
+
+from shufflenet_deploy.export.isolated import IsolatedConverter, calibration_file
+from shufflenet_deploy.export.job import Job, Written, onnx_file, plain_onnx, prepared
+from shufflenet_deploy.export.ncnn import archive, int8
+from shufflenet_deploy.network.quantization import calibration
 from shufflenet_deploy.records import Precision
+
+if TYPE_CHECKING:
+    import onnx
 
 _HERE = Path(__file__).parent
 
@@ -22,24 +34,72 @@ CONVERTER = IsolatedConverter(
 
 
 def write(job: Job) -> Written:
-    """Write ``job.path``: weights in float32 or float16, and how the file is fed.
+    """Write ``job.path``: weights in float32, float16 or int8, and how the file is fed.
 
     Raises:
         UsageError: there are no wheels for this Python, or the cache cannot be written.
-        ExportError: the environment cannot be installed, or pnnx fails.
+        ExportError: the environment cannot be installed, pnnx fails, or the network has layers
+            whose weights cannot be told from others.
     """
     job.report("converting to ONNX")
-    converted = plain_onnx(job)
+    converted = _onnx(job)
     with onnx_file(converted) as source:
+        folder = source.parent
         order = {
+            "do": "convert",
             "onnx": str(source),
             "fp16": job.request.precision is Precision.FP16,
             "inputs": [_shape(value) for value in converted.graph.input],
             "outputs": [_shape(value) for value in converted.graph.output],
             "metadata": job.metadata.to_json(),
         }
-        shutil.copyfile(CONVERTER.run(order, source.parent, job.report), job.path)
+        with zipfile.ZipFile(CONVERTER.run(order, folder, job.report)) as made:
+            parts = {name: made.read(name) for name in made.namelist()}
+        weights = parts.pop(archive.WEIGHTS)
+        archive.write(job.path, weights, parts)
+        if job.calibration is not None:
+            layers = parts[archive.LAYERS].decode("ascii")
+            rounded, weights = int8.quantised(layers, weights, _peaks(job, layers, folder))
+            archive.write(job.path, weights, {**parts, archive.LAYERS: rounded.encode("ascii")})
     return Written("pnnx")
+
+
+def _onnx(job: Job) -> onnx.ModelProto:
+    """The plain ONNX model, with the weights that the recipe asks for."""
+    plain, recipe = plain_onnx(job), job.recipe
+    if job.request.precision is not Precision.INT8 or not recipe.equalised:
+        return plain
+    from shufflenet_deploy.export.onnx.int8 import reweighted  # noqa: PLC0415
+
+    alone = recipe.model_copy(update={"equalised": False})
+    graphs = (prepared(job.model, job.request.resolution, each) for each in (alone, recipe))
+    return reweighted(plain, *graphs)
+
+
+def _peaks(job: Job, layers: str, folder: Path) -> dict[str, float]:
+    """The largest magnitudes to be told apart of the values that layers in int8 read.
+
+    They are observed in the fp32 file at ``job.path``, in ncnn.
+    """
+    job.report(job.calibrating())
+    inside = folder / "calibration"
+    inside.mkdir()
+    order = {
+        "do": "observe",
+        "model": str(job.path.absolute()),
+        "values": int8.inputs_of(layers),
+        "images": calibration_file(inside, job.images),
+        "bins": 0 if job.recipe.method == "minmax" else calibration.BINS,
+    }
+    seen = json.loads(CONVERTER.run(order, inside, job.report).read_text())
+    return {
+        name: _kept(one["peak"], one["counts"], job.recipe.method) for name, one in seen.items()
+    }
+
+
+def _kept(peak: float, counts: list[float], method: calibration.Method) -> float:
+    low, high = calibration.narrowed(np.array(counts), (-peak, peak), method)
+    return max(-low, high)
 
 
 def _shape(value: object) -> list[int]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from shufflenet_deploy.export.isolated_format import IsolatedFormat
+from shufflenet_deploy.export.ncnn.archive import COMMENT
 from shufflenet_deploy.records import Precision
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from shufflenet_deploy.export.job import Job, Written
     from shufflenet_deploy.network.metadata import Metadata
 
-#: The archive's comment, with which a file ends; a stranger's archive has none.
-_COMMENT = b"ncnn"
 _END_OF_ARCHIVE, _END_BYTES = b"PK\x05\x06", 22
 
 
@@ -30,8 +29,7 @@ class NcnnFormat(IsolatedFormat):
 
     name = "ncnn"
     title = "ncnn"
-    # No wheel brings ncnn's quantisation tools.
-    precisions = (Precision.FP32, Precision.FP16)
+    precisions = (Precision.FP32, Precision.FP16, Precision.INT8)
     runtime = "ncnn"
 
     def converter(self) -> IsolatedConverter:
@@ -40,8 +38,13 @@ class NcnnFormat(IsolatedFormat):
 
         return CONVERTER
 
+    def has_recipes(self, writer: str) -> bool:
+        """Other ranges, and equalised channels."""
+        del writer
+        return True
+
     def write(self, job: Job) -> Written:
-        """By pnnx, from the plain ONNX file."""
+        """By pnnx, from the plain ONNX file; int8 by this package from pnnx's fp32."""
         from shufflenet_deploy.export.ncnn import converter  # noqa: PLC0415
 
         return converter.write(job)
@@ -49,8 +52,8 @@ class NcnnFormat(IsolatedFormat):
     def recognises(self, start: bytes, end: bytes) -> bool:
         """By the archive at its end."""
         del start
-        archive = end.removesuffix(_COMMENT)[-_END_BYTES:]
-        return end.endswith(_COMMENT) and archive.startswith(_END_OF_ARCHIVE)
+        archive = end.removesuffix(COMMENT)[-_END_BYTES:]
+        return end.endswith(COMMENT) and archive.startswith(_END_OF_ARCHIVE)
 
     def read(self, path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Contents:
         """From the text of its layers."""

@@ -16,15 +16,15 @@ from shufflenet_deploy.export.inspection.contents import (
     most_frequent_first,
 )
 from shufflenet_deploy.export.metadata import from_json
-from shufflenet_deploy.export.ncnn.shapes import CONVOLUTIONS, Layer, cost
+from shufflenet_deploy.export.ncnn.archive import DESCRIPTION
+from shufflenet_deploy.export.ncnn.param import Layer, layers_in
+from shufflenet_deploy.export.ncnn.shapes import CONVOLUTIONS, cost
 from shufflenet_deploy.network.metadata import Metadata
 from shufflenet_deploy.records import TensorSpec
 
-_MAGIC = "7767517"
 #: How weights of float16 and of int8 begin.
 _HALVES, _BYTES = b"\x47\x6b\x30\x01", b"\x38\x4b\x0d\x00"
 _MOST_TEXT_BYTES = 16 << 20
-_DESCRIPTION = "net.json"
 
 
 def read(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Contents:
@@ -35,7 +35,7 @@ def read(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Contents:
         MALFORMED: the file is damaged.
     """
     text, described = _archive(path)
-    layers = _layers(text)
+    layers = layers_in(text)
     inputs = _inputs(layers, described.get("inputs", []), path, shapes)
     with path.open("rb") as stream:
         start = stream.read(len(_HALVES))
@@ -77,7 +77,7 @@ def _archive(path: Path) -> tuple[str, dict[str, Any]]:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
             (layers,) = (name for name in names if name.endswith(".param"))
-            wanted = [layers, *([_DESCRIPTION] if _DESCRIPTION in names else [])]
+            wanted = [layers, *([DESCRIPTION] if DESCRIPTION in names else [])]
             texts = []
             for name in wanted:
                 with archive.open(name) as member:
@@ -91,33 +91,6 @@ def _archive(path: Path) -> tuple[str, dict[str, Any]]:
     if not isinstance(described, dict):
         raise TypeError("no description")
     return texts[0], described
-
-
-def _layers(text: str) -> list[Layer]:
-    lines = text.splitlines()
-    if lines[0].strip() != _MAGIC:
-        raise ValueError("another version of ncnn's text")
-    layers = []
-    for line in lines[2:]:
-        words = line.split()
-        if not words:
-            continue
-        ins, outs = int(words[2]), int(words[3])
-        blobs, rest = words[4 : 4 + ins + outs], words[4 + ins + outs :]
-        if len(blobs) != ins + outs or ins < 0 or outs < 0:
-            raise ValueError("a layer without its values")
-        pairs = (word.partition("=") for word in rest)
-        layers.append(
-            Layer(
-                words[0],
-                tuple(blobs[:ins]),
-                tuple(blobs[ins:]),
-                {int(key): value for key, _, value in pairs},
-            )
-        )
-    if not layers:
-        raise ValueError("no network in it")
-    return layers
 
 
 def _inputs(

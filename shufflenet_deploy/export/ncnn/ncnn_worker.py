@@ -1,8 +1,10 @@
 """Worker in pnnx's virtual environment; imports nothing of this package.
 
-Its one argument is a JSON object: ``onnx``, the file to convert; ``fp16``, whether weights are
-halves; ``inputs`` and ``outputs``, their shapes; ``metadata``, JSON on how it is fed; and ``out``,
-a folder to be made. It leaves the file ``converted`` there; see ``converter.py``.
+Its one argument is a JSON object. ``do`` is ``convert``, with ``onnx``, a file; ``fp16``, whether
+weights are halves; ``inputs`` and ``outputs``, their shapes; and ``metadata``, JSON on how it is
+fed: ``converted`` is a ZIP archive of ncnn's pair and of ``net.json``. Or it is ``observe``, with
+``model``, a file of fp32; ``values``, names; ``images``, an array of them; and ``bins``: then it is
+JSON, the peak of each value and its histogram. ``out`` is a folder to be made for ``converted``.
 """
 
 from __future__ import annotations
@@ -15,14 +17,18 @@ from importlib.metadata import files
 from pathlib import Path
 from typing import Any
 
-#: The earliest time that an archive can state: equal networks are equal bytes.
-_EPOCH = (1980, 1, 1, 0, 0, 0)
-
 
 def main(order: dict[str, Any]) -> None:
-    """Convert; any failure is the process's failure."""
+    """Convert or observe; any failure is the process's failure."""
     out = Path(order["out"])
     out.mkdir()
+    if order["do"] == "convert":
+        _convert(order, out)
+    else:
+        (out / "converted").write_text(json.dumps(_observed(order)))
+
+
+def _convert(order: dict[str, Any], out: Path) -> None:
     param, weights = out / "net.param", out / "net.bin"
     command = [
         *(str(_program()), order["onnx"], f"fp16={int(order['fp16'])}", "optlevel=2"),
@@ -48,14 +54,69 @@ def main(order: dict[str, Any]) -> None:
     }
     described["metadata"] = json.loads(order["metadata"])
     (out / "net.json").write_text(json.dumps(described, indent=1))
-    # ncnn reads the weights from the start of the file and looks at nothing behind them.
-    converted = weights.rename(out / "converted")
-    with zipfile.ZipFile(converted, "a", zipfile.ZIP_STORED) as archive:
-        archive.comment = b"ncnn"
-        for path in (param, out / "net.json"):
-            entry = zipfile.ZipInfo(path.name, _EPOCH)
-            entry.create_system, entry.external_attr = 3, 0o644 << 16
-            archive.writestr(entry, path.read_bytes())
+    with zipfile.ZipFile(out / "converted", "w", zipfile.ZIP_STORED) as archive:
+        for path in (param, weights, out / "net.json"):
+            archive.write(path, path.name)
+
+
+def _observed(order: dict[str, Any]) -> dict[str, Any]:
+    """The largest magnitude of each value over the images, and how often which magnitudes occur.
+
+    A histogram reaches from minus the peak to the peak, in ``bins`` equal bins, without zeros: they
+    are exact whatever the range. Without bins there is none.
+    """
+    import ncnn  # type: ignore[import-not-found]  # noqa: PLC0415
+    import numpy as np  # noqa: PLC0415
+
+    net = _in_fp32(order["model"])
+    (source,) = net.input_names()
+    images = np.load(order["images"])
+
+    def observe(see: Any) -> None:
+        for image in images:
+            extractor = net.create_extractor()
+            extractor.set_light_mode(False)
+            extractor.input(source, ncnn.Mat(image).clone())
+            for name in order["values"]:
+                status, value = extractor.extract(name)
+                if status:
+                    sys.exit(f"ncnn ended with status {status}")
+                see(name, np.array(value))
+
+    peaks = dict.fromkeys(order["values"], 0.0)
+    counts = {name: np.zeros(order["bins"]) for name in order["values"]}
+
+    def see_peak(name: str, value: Any) -> None:
+        peak = float(np.abs(value).max())
+        if not np.isfinite(peak):
+            sys.exit("a value is not finite for a calibration image: check the weights")
+        peaks[name] = max(peaks[name], peak)
+
+    def see_all(name: str, value: Any) -> None:
+        span = (-peaks[name], peaks[name])
+        counts[name] += np.histogram(value[value != 0], order["bins"], span)[0]
+
+    observe(see_peak)
+    if order["bins"]:
+        observe(see_all)
+    return {name: {"peak": peak, "counts": counts[name].tolist()} for name, peak in peaks.items()}
+
+
+def _in_fp32(path: str) -> Any:
+    """A network in ncnn, which rounds nothing."""
+    import ncnn  # noqa: PLC0415
+
+    net = ncnn.Net()
+    options = net.opt
+    options.num_threads, options.use_vulkan_compute = 1, False
+    for option in ("packed", "storage", "arithmetic"):
+        setattr(options, f"use_fp16_{option}", False)
+    options.use_bf16_packed = options.use_bf16_storage = False
+    with zipfile.ZipFile(path) as archive:
+        layers = archive.read("net.param").decode("ascii")
+    if net.load_param_mem(layers) or net.load_model(path):
+        sys.exit("ncnn cannot load what pnnx made")
+    return net
 
 
 def _program() -> Path:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from shufflenet_deploy.export.ncnn.param import Layer
 from shufflenet_deploy.export.untrusted import product
 from shufflenet_deploy.records import TensorSpec
 
@@ -21,19 +22,6 @@ _SAME = frozenset((
 ))  # fmt: skip
 #: A size that is not stated; a padding that ncnn works out as TensorFlow does is this or less.
 _NOT_STATED = -233
-
-
-class Layer(NamedTuple):
-    """A line of the text: values by name, parameters by key."""
-
-    kind: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    parameters: dict[int, str]
-
-    def number(self, key: int, otherwise: int) -> int:
-        """A parameter; raises ``ValueError`` for one that is no integer."""
-        return int(self.parameters.get(key, otherwise))
 
 
 class _Window(NamedTuple):
@@ -84,6 +72,8 @@ def _shape(layer: Layer, given: Sequence[Shape]) -> Shape | None:
         shape = _reshaped(layer, given[0])
     elif layer.kind == "Concat" and layer.number(0, 0) == 0:
         shape = (sum(one[0] for one in given), *given[0][1:])
+    elif layer.kind == "Slice" and layer.number(1, 0) == 0:
+        shape = _part(layer, given[0])
     elif layer.kind in CONVOLUTIONS:
         shape = (layer.number(0, 0), *_windows(layer, _CONVOLUTION, given[0], ceil=False))
     elif layer.kind == "Pooling":
@@ -98,6 +88,14 @@ def _pooled(layer: Layer, given: Shape) -> Shape:
         width = layer.number(8, 0)
         return (given[0], layer.number(18, width), width)
     return (given[0], *_windows(layer, _POOLING, given, ceil=layer.number(5, 0) == 0))
+
+
+def _part(layer: Layer, given: Shape) -> Shape | None:
+    """The shape of each slice of channels where all are alike, as in files of this package."""
+    count = len(layer.outputs)
+    if set(layer.numbers(0)) != {_NOT_STATED} or given[0] % count:
+        return None
+    return (given[0] // count, *given[1:])
 
 
 def _reshaped(layer: Layer, given: Shape) -> Shape:

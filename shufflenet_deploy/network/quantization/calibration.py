@@ -25,7 +25,8 @@ Method = Literal["minmax", "percentile", "mse", "entropy"]
 #: The calibration methods; ``minmax`` needs one pass over the images, the others two.
 METHODS: tuple[str, ...] = get_args(Method)
 
-_BINS = 2048
+#: Bins of a histogram over a value's span.
+BINS = 2048
 _PERCENTILE = 99.99
 
 
@@ -47,9 +48,17 @@ def calibrate(graph: Graph, batches: Iterable[NDArray[Any]], method: Method = "m
     spans, means = _observe(graph, images, count)
     if method != "minmax":
         histograms = _histograms(graph, images, spans)
-        choose = _percentile if method == "percentile" else _SEARCHES[method]
-        spans = {name: choose(histograms[name], span) for name, span in spans.items()}
+        spans = {name: narrowed(histograms[name], span, method) for name, span in spans.items()}
     return Ranges(method=method, pictures=count, spans=spans, means=means)
+
+
+def narrowed(histogram: NDArray[np.float64], span: Span, method: Method) -> Span:
+    """The part of a value's span that a method keeps, by a histogram over it in ``BINS`` bins."""
+    if method == "minmax":
+        return span
+    choose = _percentile if method == "percentile" else _SEARCHES[method]
+    kept: Span = choose(histogram, span)
+    return kept
 
 
 def _observe(
@@ -85,12 +94,12 @@ def _histograms(
     """
     import torch  # noqa: PLC0415
 
-    histograms = {name: np.zeros(_BINS) for name in spans}
+    histograms = {name: np.zeros(BINS) for name in spans}
     for batch in batches:
         for name, value in interpreter.execute(graph, batch):
             low, high = spans[name]
             if high > low:
-                counts = torch.histc(value[value != 0], bins=_BINS, min=low, max=high)
+                counts = torch.histc(value[value != 0], bins=BINS, min=low, max=high)
                 histograms[name] += counts.double().numpy()
     return histograms
 
@@ -101,7 +110,7 @@ def _percentile(histogram: NDArray[np.float64], span: Span) -> Span:
         return span
     share = np.cumsum(histogram) / total
     outside = 1 - _PERCENTILE / 100
-    edges = np.linspace(*span, _BINS + 1)
+    edges = np.linspace(*span, BINS + 1)
     # A side that ends at zero, as after a ReLU, has no outliers to cut.
     low = edges[np.searchsorted(share, outside)] if span[0] < 0 else span[0]
     high = edges[1 + np.searchsorted(share, 1 - outside)] if span[1] > 0 else span[1]
@@ -114,7 +123,7 @@ def _searched(error: Any) -> Any:
     def choose(histogram: NDArray[np.float64], span: Span) -> Span:
         if histogram.sum() == 0:
             return span
-        edges = np.linspace(*span, _BINS + 1)
+        edges = np.linspace(*span, BINS + 1)
         centres = (edges[:-1] + edges[1:]) / 2
         factors = np.linspace(0.3, 1.0, 36)
         lows = [span[0] * factor for factor in factors] if span[0] < 0 else [span[0]]

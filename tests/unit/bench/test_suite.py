@@ -112,8 +112,8 @@ def test_all_runtimes_are_cells_whatever_precisions_they_have():
     assert suite.runtimes == ("all",)
     assert {cell.runtime for cell in suite.cells()} == set(runtime.names())
     assert Suite.model_validate_json(suite.model_dump_json()) == suite
-    assert ("ncnn", "int8") in precisions_of(["int8"], "cortex-a72", ["all"])
-    assert ("ncnn", "int8") not in precisions_of(["all"], "cortex-a72", ["all"])
+    assert ("native", "fp16") in precisions_of(["fp16"], "cortex-a76", ["all"])
+    assert ("native", "fp16") not in precisions_of(["all"], "cortex-a72", ["all"])
 
 
 def test_threads_are_an_axis_and_reach_the_spec():
