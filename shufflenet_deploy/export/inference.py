@@ -15,6 +15,7 @@ from torch import nn
 from shufflenet_deploy.export import formats
 from shufflenet_deploy.export.parity import FloatArray
 from shufflenet_deploy.network.frontends import recording
+from shufflenet_deploy.network.one_thread import one_thread
 from shufflenet_deploy.records import Artifact
 from shufflenet_deploy.zoo.model import Model
 
@@ -24,8 +25,8 @@ Network = Callable[[FloatArray], FloatArray]
 
 def of_module(module: nn.Module) -> Network:
     """Inference function of a module in eval mode."""
-    torch.set_num_threads(1)
 
+    @one_thread()
     def infer(image: FloatArray) -> FloatArray:
         with torch.inference_mode():
             first, *_ = recording.outputs(module(torch.from_numpy(image)))

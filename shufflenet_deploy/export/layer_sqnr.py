@@ -19,6 +19,7 @@ import numpy as np
 from shufflenet_deploy.export.parity import FloatArray, LayeredFile, decibels
 from shufflenet_deploy.network import interpreter
 from shufflenet_deploy.network.graph import Graph
+from shufflenet_deploy.network.one_thread import one_thread
 from shufflenet_deploy.records import Record
 
 #: Tensors of our TFLite files that hold a value's channels in another order, perhaps with others.
@@ -49,6 +50,7 @@ class LayerFidelity(Record):
     drop_db: float | None = None
 
 
+@one_thread()
 def compare(
     graph: Graph, file: LayeredFile, images: Sequence[FloatArray]
 ) -> tuple[LayerFidelity, ...]:

@@ -18,6 +18,7 @@ from shufflenet_deploy.errors import UsageError, WorkersError
 from shufflenet_deploy.export import ExportSession, export, manifest
 from shufflenet_deploy.export.image_set import load_image_set
 from shufflenet_deploy.export.request import ExportRequest
+from shufflenet_deploy.network.one_thread import one_thread
 from shufflenet_deploy.records import Artifact
 from shufflenet_deploy.zoo.shards import files_of
 from shufflenet_deploy.zoo.weights_digest import stored_weights
@@ -69,11 +70,8 @@ def make(
     """
     if order.here:
         return Made(artifact=export(order.request, session=session, on_stage=on_stage))
-    import torch  # noqa: PLC0415
-
-    # The last bits of calibrated ranges depend on the number of threads.
-    torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory(prefix="shufflenet-deploy-export-") as folder:
+    # Other workers have the other processors.
+    with one_thread(), tempfile.TemporaryDirectory(prefix="shufflenet-deploy-export-") as folder:
         wanted = order.request.model_copy(
             update={
                 "model": model_in(files, order.request.model),

@@ -12,6 +12,7 @@ from __future__ import annotations
 import _thread
 import os
 import re
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -38,6 +39,9 @@ _LOCAL = "local"
 
 def main() -> int:
     """Run the job; the exit status is 0 where the session went through all cells."""
+    # Whoever was started in the background of a script ignores it, and so would this process:
+    # nothing could end the session in order, the loss of its parent included.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     job = SessionJob.model_validate_json(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     reporter = _Reporter(_send)

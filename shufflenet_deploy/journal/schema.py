@@ -58,9 +58,23 @@ runs = sa.Table(
     sa.Column("record", sa.Text, nullable=False),
     # The key of ``cells``; none where a damaged run of an older version tells no cell.
     sa.Column("cell", sa.String(32), nullable=True),
-    # All that a list of suites says, so that it reads no runs.
+    # All that a tally says, so that the records need not be read for it.
     sa.Index("ix_runs_listed", "suite", "kind", "metric", "started_at"),
     sa.Index("ix_runs_cell", "cell", "sequence"),
+)
+
+#: What a list of suites says of runs, so that it looks at none; see ``suites.recount``.
+tallies = sa.Table(
+    "tallies",
+    _tables,
+    sa.Column("suite", sa.String(128), primary_key=True),
+    sa.Column("host", sa.Text, nullable=False),
+    sa.Column("first_at", sa.String(40), nullable=False),
+    sa.Column("measurements", sa.Integer, nullable=False),
+    sa.Column("failures", sa.Integer, nullable=False),
+    # The least and the greatest of its metrics, of which there are two.
+    sa.Column("least_metric", sa.String(16), nullable=False),
+    sa.Column("greatest_metric", sa.String(16), nullable=False),
 )
 
 #: Every cell that has runs, by its key.
@@ -308,6 +322,27 @@ def _index_runs(connection: sa.Connection) -> None:
     connection.exec_driver_sql("CREATE INDEX ix_runs_cell ON runs (cell, sequence)")
 
 
+def _tally_suites(connection: sa.Connection) -> None:
+    """To version 7: suites are listed without a look at their runs."""
+    sa.Table(
+        "tallies",
+        sa.MetaData(),
+        sa.Column("suite", sa.String(128), primary_key=True),
+        sa.Column("host", sa.Text, nullable=False),
+        sa.Column("first_at", sa.String(40), nullable=False),
+        sa.Column("measurements", sa.Integer, nullable=False),
+        sa.Column("failures", sa.Integer, nullable=False),
+        sa.Column("least_metric", sa.String(16), nullable=False),
+        sa.Column("greatest_metric", sa.String(16), nullable=False),
+    ).create(connection)
+    connection.exec_driver_sql(
+        "INSERT INTO tallies SELECT suite, MIN(host), MIN(started_at),"
+        " SUM(CASE WHEN kind = 'measurement' THEN 1 ELSE 0 END),"
+        " SUM(CASE WHEN kind = 'failure' THEN 1 ELSE 0 END),"
+        " MIN(metric), MAX(metric) FROM runs GROUP BY suite"
+    )
+
+
 #: Step N brings a journal from schema N to N + 1.
 STEPS: tuple[Callable[[sa.Connection], None], ...] = (
     _create_tables,
@@ -316,4 +351,5 @@ STEPS: tuple[Callable[[sa.Connection], None], ...] = (
     _add_evaluations,
     _tell_imported,
     _index_runs,
+    _tally_suites,
 )

@@ -149,12 +149,16 @@ class Journal:
             if changed.rowcount == 0:
                 now = datetime.now(UTC).isoformat()
                 connection.execute(schema.suites.insert().values(id=id, created_at=now, **row))
+            # A process of an older version, which keeps no tallies, may have added runs.
+            suites.recount(connection, [id])
 
     def append(self, run: Run) -> None:
         """Add one run; it is on disk when this returns."""
         with self._writing() as connection:
             note_cells(connection, [run])
-            connection.execute(schema.runs.insert().values(**run_row(run)))
+            row = run_row(run)
+            connection.execute(schema.runs.insert().values(**row))
+            suites.add_to_tally(connection, row)
 
     def observe(self, observation: AnyObservation) -> None:
         """Add a supplementary measurement; it is on disk when this returns."""
@@ -190,6 +194,7 @@ class Journal:
             connection.execute(schema.suites.delete().where(schema.suites.c.id == suite))
             gone = connection.execute(runs.delete().where(runs.c.suite == suite))
             forget_cells(connection, keys)
+            suites.recount(connection, [suite])
             return gone.rowcount
 
     def import_lines(self, lines: Iterable[str], source: str) -> tuple[int, int]:
@@ -211,6 +216,8 @@ class Journal:
                 note_cells(connection, [one for one in new if isinstance(one, Run)])
                 if new:
                     connection.execute(table.insert(), [row_of(record) for record in new])
+                    changed = {one.suite for one in new if isinstance(one, Run)}
+                    suites.recount(connection, [*changed])
                 added += len(new)
         return added, len(incoming) - added
 

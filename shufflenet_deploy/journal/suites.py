@@ -1,8 +1,8 @@
-"""Suites as they are listed and found: from an index, the runs themselves are not read."""
+"""Suites as they are listed and found: by their tallies, whatever the number of runs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,7 +14,7 @@ from shufflenet_deploy.journal.rows import batches
 from shufflenet_deploy.printing import first_line
 from shufflenet_deploy.records import Metric, Record, first_problem
 
-_runs, _suites = schema.runs, schema.suites
+_runs, _suites, _tallies = schema.runs, schema.suites, schema.tallies
 
 
 class SuiteRow(Record):
@@ -34,29 +34,76 @@ class SuiteRow(Record):
     imported: bool = False
 
 
-def _suite_row(suite: Any, counted: Any, note: Any, host: Any) -> SuiteRow:
+def recount(connection: sa.Connection, suites: Sequence[Any] | None = None) -> None:
+    """Make the tallies of some suites, or of all, from their runs; belongs into every transaction
+    that adds or removes runs.
+
+    It takes as long as those suites are large, and nothing of the others.
+    """
+    counted = sa.select(
+        _runs.c.suite,
+        sa.func.min(_runs.c.host),
+        sa.func.min(_runs.c.started_at),
+        sa.func.sum(sa.case((_runs.c.kind == "measurement", 1), else_=0)),
+        sa.func.sum(sa.case((_runs.c.kind == "failure", 1), else_=0)),
+        sa.func.min(_runs.c.metric),
+        sa.func.max(_runs.c.metric),
+    ).group_by(_runs.c.suite)
+    for batch in [None] if suites is None else batches(suites):
+        old, new = _tallies.delete(), counted
+        if batch is not None:
+            old, new = old.where(_tallies.c.suite.in_(batch)), new.where(_runs.c.suite.in_(batch))
+        connection.execute(old)
+        connection.execute(_tallies.insert().from_select([*_tallies.c.keys()], new))
+
+
+def add_to_tally(connection: sa.Connection, run: Mapping[str, Any]) -> None:
+    """Count one more run, by its row."""
+    known, at, metric = _tallies.c, run["started_at"], run["metric"]
+    changed = connection.execute(
+        _tallies.update()
+        .where(known.suite == run["suite"])
+        .values(
+            host=_first(known.host, run["host"]),
+            first_at=_first(known.first_at, at),
+            measurements=known.measurements + int(run["kind"] == "measurement"),
+            failures=known.failures + int(run["kind"] == "failure"),
+            least_metric=_first(known.least_metric, metric),
+            greatest_metric=sa.case(
+                (known.greatest_metric < metric, metric), else_=known.greatest_metric
+            ),
+        )
+    )
+    if changed.rowcount == 0:
+        recount(connection, [run["suite"]])
+
+
+def _first(column: sa.Column[str], value: str) -> sa.Case[str]:
+    """The lesser of the two."""
+    return sa.case((column > value, value), else_=column)
+
+
+def _suite_row(suite: Any, tally: Any, note: Any) -> SuiteRow:
     """The row of one suite.
 
     Args:
         suite: its id.
-        counted: its id, first start, measurements, failures, least and greatest metric; None where
-            there are no runs.
+        tally: its row of the table of tallies; None where there are no runs.
         note: its row of the table of suites; None for one that was imported without.
-        host: that of its runs, for one without a note.
 
     Raises:
         ValidationError: a column holds what none of ours does.
     """
-    _, first_at, measurements, failures, *metrics = counted or ("", "", 0, 0)
+    metrics = (tally.least_metric, tally.greatest_metric) if tally else ()
     return SuiteRow.model_validate(
         {
             "id": suite,
             "name": note.name if note else suite,
-            "host": note.host if note else host,
-            "created_at": note.created_at if note else first_at,
-            "metrics": tuple(dict.fromkeys(sorted(metrics, key=str))),
-            "measurements": measurements,
-            "failures": failures,
+            "host": note.host if note else tally.host,
+            "created_at": note.created_at if note else tally.first_at,
+            "metrics": tuple(dict.fromkeys(metrics)),
+            "measurements": tally.measurements if tally else 0,
+            "failures": tally.failures if tally else 0,
             "definition": note.definition if note else "",
             "imported": note.imported if note else True,
         }
@@ -73,54 +120,25 @@ def rows(
     ``on_damaged`` is called with a line about each whose columns cannot be read.
     """
     notes = _selected(connection, sa.select(_suites), _suites.c.id, only)
-    counted = _selected(connection, _counts(), _runs.c.suite, only)
-    strangers = [suite for suite in counted if suite not in notes]
-    hosts = _selected(
-        connection,
-        sa.select(_runs.c.suite, sa.func.min(_runs.c.host)).group_by(_runs.c.suite),
-        _runs.c.suite,
-        strangers,
-    )
-    for suite in counted.keys() | notes.keys():
-        host = hosts[suite][1] if suite in hosts else ""
+    tallies = _selected(connection, sa.select(_tallies), _tallies.c.suite, only)
+    for suite in tallies.keys() | notes.keys():
         try:
-            yield _suite_row(suite, counted.get(suite), notes.get(suite), host)
+            yield _suite_row(suite, tallies.get(suite), notes.get(suite))
         except ValidationError as error:
             on_damaged(f"suite {first_line(repr(suite), 80)}: {first_problem(error)}")
 
 
 def ids(connection: sa.Connection) -> list[Any]:
     """The ids of all suites, newest first."""
-    began: dict[Any, Any] = {
-        row.id: row.created_at
-        for row in connection.execute(sa.select(_suites.c.id, _suites.c.created_at))
-    }
-    strangers = [suite for suite in connection.scalars(_distinct()) if suite not in began]
-    first = sa.select(_runs.c.suite, sa.func.min(_runs.c.started_at)).group_by(_runs.c.suite)
-    began |= {
-        suite: row[1]
-        for suite, row in _selected(connection, first, _runs.c.suite, strangers).items()
-    }
-    return sorted(began, key=lambda suite: (str(began[suite]), str(suite)), reverse=True)
-
-
-def _counts() -> sa.Select[Any]:
-    return sa.select(
-        _runs.c.suite,
-        sa.func.min(_runs.c.started_at),
-        sa.func.sum(sa.case((_runs.c.kind == "measurement", 1), else_=0)),
-        sa.func.sum(sa.case((_runs.c.kind == "failure", 1), else_=0)),
-        sa.func.min(_runs.c.metric),
-        sa.func.max(_runs.c.metric),
-    ).group_by(_runs.c.suite)
-
-
-def _distinct() -> sa.Select[Any]:
-    """Every suite that has runs, by one look into the index for each instead of for each run."""
-    found = sa.select(sa.func.min(_runs.c.suite).label("suite")).cte("found", recursive=True)
-    after = sa.select(sa.func.min(_runs.c.suite)).where(_runs.c.suite > found.c.suite)
-    found = found.union_all(sa.select(after.scalar_subquery()).where(found.c.suite.is_not(None)))
-    return sa.select(found.c.suite).where(found.c.suite.is_not(None))
+    known = sa.select(_suites.c.id, _suites.c.created_at)
+    noted = sa.exists().where(_suites.c.id == _tallies.c.suite)
+    strangers = sa.select(_tallies.c.suite, _tallies.c.first_at).where(~noted)
+    began = [
+        (str(row[1]), str(row[0]), row[0])
+        for one in (known, strangers)
+        for row in connection.execute(one)
+    ]
+    return [suite for *_, suite in sorted(began, key=lambda one: one[:2], reverse=True)]
 
 
 def _selected(

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.network import interpreter
 from shufflenet_deploy.network.graph import FloatArray, Graph
+from shufflenet_deploy.network.one_thread import one_thread
 from shufflenet_deploy.network.quantization.ranges import LEVELS, Ranges, Span, activation_scale
 
 if TYPE_CHECKING:
@@ -30,11 +31,13 @@ BINS = 2048
 _PERCENTILE = 99.99
 
 
+@one_thread()
 def calibrate(graph: Graph, batches: Iterable[NDArray[Any]], method: Method = "minmax") -> Ranges:
     """Run preprocessed images, ``(N, C, H, W)`` or ``(C, H, W)`` each, and keep the ranges.
 
     ``percentile`` leaves 0.01% of a value's elements outside; ``mse`` and ``entropy`` choose the
-    range with the least squared error or Kullback-Leibler divergence after quantisation.
+    range with the least squared error or Kullback-Leibler divergence after quantisation. The
+    ranges are the same however many threads there are.
 
     Raises:
         UsageError: no images, images of another shape, or an unknown method.

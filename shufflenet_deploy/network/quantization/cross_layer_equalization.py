@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from shufflenet_deploy.network import interpreter
 from shufflenet_deploy.network.graph import Activation, Conv, FloatArray, Graph, Layer, Shuffle
+from shufflenet_deploy.network.one_thread import one_thread
 
 #: Functions with f(s x) = s f(x) for every s > 0.
 _HOMOGENEOUS = frozenset({Activation.NONE, Activation.RELU})
@@ -25,6 +26,7 @@ _HOMOGENEOUS = frozenset({Activation.NONE, Activation.RELU})
 _MOST = 1e4
 
 
+@one_thread()
 def equalized(graph: Graph, batches: Iterable[NDArray[Any]]) -> Graph:
     """Equalise the channels of a graph without changing its function.
 

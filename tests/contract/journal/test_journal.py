@@ -446,7 +446,7 @@ def test_the_tables_are_those_that_the_steps_make(location):
     Journal(location).close()
     with connected(location) as raw:
         inspector = sa.inspect(raw)
-        for table in (schema.suites, schema.runs):
+        for table in (schema.suites, schema.runs, schema.tallies):
             made = {column["name"] for column in inspector.get_columns(table.name)}
             assert made == set(table.c.keys())
             indices = {index["name"] for index in inspector.get_indexes(table.name)}

@@ -30,9 +30,10 @@ from postgres_server import running_postgres
 from shufflenet_deploy import board as virtual_boards
 from shufflenet_deploy.journal import Journal
 
-FAULTS = int(os.environ.get("SHUFFLENET_DEPLOY_FLEET_FAULTS", "5"))
+_ASKED = os.environ.get("SHUFFLENET_DEPLOY_FLEET_FAULTS")
+FAULTS = int(_ASKED or "5")
 #: They boot under emulation, which takes minutes.
-VIRTUAL = ("virtual1", "virtual2") if FAULTS >= 100 else ()
+VIRTUAL = ("virtual1", "virtual2") if _ASKED else ()
 HOSTS = ("pi1", "pi2", "pi3", "pi4")
 #: Faults of one board, those of its link first; then those of everything.
 OF_THE_LINK = ("reset", "close", "stall")
@@ -42,8 +43,17 @@ OF_ALL = ("database", "client", "interrupt")
 BEFORE = {"full disk", "changed key"}
 SUITE = (
     *("--model", "shufflenet-g3-0.25x", "--resolution", "32x32", "--baseline", "none"),
-    *("--runtime", "native", "--governor", "performance", "--retries", "0"),
-    *("--min-secs", "0.3", "--min-runs", "3", "--warmup", "1", "--processes", "900"),
+    *("--runtime", "native", "--retries", "0"),
+    *(
+        "--min-secs",
+        "2" if VIRTUAL else "0.3",
+        "--min-runs",
+        "3",
+        "--warmup",
+        "1",
+        "--processes",
+        "900",
+    ),
 )
 DISK_BYTES = 24 << 20
 PATIENCE_SECS = 900.0
@@ -108,18 +118,27 @@ class Bench:
     """A running bench of the fleet, and which hosts have measured in it."""
 
     process: subprocess.Popen[str]
+    log: Path
     lines: list[str] = field(default_factory=list)
 
     def listen(self) -> None:
-        """Read what it says until it ends."""
+        """Read what it says until it ends; the log keeps when it said it."""
         assert self.process.stderr is not None
-        with suppress(ValueError):  # closed, where the test gave up
-            self.lines.extend(self.process.stderr)
+        with suppress(ValueError), self.log.open("w") as log:  # closed, where the test gave up
+            for line in self.process.stderr:
+                self.lines.append(line)
+                log.write(f"{time.strftime('%X')} {line}")
+                log.flush()
 
     @property
     def measured(self) -> Counter[str]:
         """Processes that measured, by host."""
         return Counter(line.partition(":")[0] for line in [*self.lines] if ": [" in line)
+
+    @property
+    def failed(self) -> set[str]:
+        """Hosts whose session ended without all of it."""
+        return {line.partition(":")[0] for line in [*self.lines] if ": failed after " in line}
 
     def worker(self, place: int) -> int | None:
         """The process of a target; they were started in the order of the targets."""
@@ -151,8 +170,10 @@ class Fleet:
             (lab.folder / f"{name}.conf").write_text(config)
         inventory = (lab.folder / "hosts.toml").read_text()
         for name, board in boards.items():
+            # A habit of theirs: virtual boards have no governor.
             inventory = inventory.replace(
-                f'folder = "{lab.folder / name}"', f'folder = "{board.root}"'
+                f'folder = "{lab.folder / name}"',
+                f'folder = "{board.root}"\ngovernor = "performance"',
             )
         for name in VIRTUAL:
             inventory += f'[hosts.{name}]\naddress = "board:{name}"\ntags = ["lab"]\n'
@@ -177,7 +198,7 @@ class Fleet:
             stderr=subprocess.PIPE,
             text=True,
         ) as process:
-            bench = Bench(process)
+            bench = Bench(process, self.lab.folder / f"round-{time.strftime('%H%M%S')}.log")
             listener = threading.Thread(target=bench.listen)
             listener.start()
             try:
@@ -193,7 +214,8 @@ class Fleet:
     def _strike(self, bench: Bench, faults: dict[str, str]) -> None:
         """Inject the faults when every board measures, and the one of all when the spared go on."""
         well = {name for name in self.targets if faults.get(name) not in BEFORE}
-        self._await(bench, lambda: well <= bench.measured.keys())
+        self._await(bench, lambda: well <= bench.measured.keys() or bool(bench.failed & well))
+        assert not bench.failed & well, bench.lines[-20:]
         workers = {name: bench.worker(place) for place, name in enumerate(self.targets)}
         for name in self.targets:
             self._break(name, faults.get(name, ""), workers[name])
@@ -212,7 +234,7 @@ class Fleet:
         elif fault == "power":
             found = virtual_boards.find(name)
             assert found is not None
-            os.kill(found.pid, signal.SIGKILL)
+            os.kill(found.process.pid, signal.SIGKILL)
 
     def _break_all(self, fault: str, process: subprocess.Popen[str]) -> None:
         if fault == "database":

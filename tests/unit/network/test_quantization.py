@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+from shufflenet_deploy import zoo
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.network import interpreter
 from shufflenet_deploy.network.frontends.torch import trace
@@ -51,6 +52,26 @@ def network():
 
 def images(count, seed=0):
     return np.random.default_rng(seed).standard_normal((count, 3, 16, 12), np.float32)
+
+
+def test_ranges_and_equalised_weights_do_not_depend_on_the_number_of_threads():
+    net = zoo.load("shufflenet-g3-0.25x").module
+    graph = trace(net, Resolution(height=32, width=32), "net")
+    pictures = np.random.default_rng(0).standard_normal((2, 1, 3, 32, 32), np.float32)
+    found = []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found.append((calibrate(graph, [*pictures], "entropy"), equalized(graph, [*pictures])))
+            assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(1)
+    (ranges, graph), (others, other) = found
+    assert ranges.spans == others.spans
+    assert all(np.array_equal(mean, others.means[name]) for name, mean in ranges.means.items())
+    for first, second in zip(graph.layers, other.layers, strict=True):
+        if isinstance(first, Conv):
+            assert np.array_equal(first.weight, second.weight), first.name
 
 
 @given(low=bounds, high=bounds)
