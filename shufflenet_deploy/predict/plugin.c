@@ -11,13 +11,13 @@
    interval of at least "least" instructions whose total is within 2 % of one of the sixteen before
    it: repeated inferences agree, loading and printing do not repeat.
 
-   The plugin goes through three phases, since to simulate caches makes a program many times slower
+   The plugin goes through two phases, since to simulate caches makes a program many times slower
    and most of what a runtime in Python executes is loading:
      watching    only totals of instructions are counted, until an interval repeats an earlier one;
      simulating  blocks and accesses are counted. The first inference fills the caches, the second
                  is kept. An inference at least twice as long as those so far starts this phase
-                 anew: the short ones were something else that repeats;
-     done        nothing is counted any more.
+                 anew: the short ones were something else that repeats.
+   The program is ended, with success, as soon as an inference is kept.
    The caches see inferences only: what another interval did to them is undone as it ends, because
    what a program reads of the system between inferences differs from run to run.
 
@@ -41,6 +41,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #ifndef PLUGIN_API
 #define PLUGIN_API 1
@@ -246,7 +247,7 @@ static uint64_t least = 50000, kept_total, intervals;
 static bool every, started, resetting;
 static FILE *files[MOST_HIERARCHIES];
 
-static enum { WATCHING, SIMULATING, DONE } phase;
+static enum { WATCHING, SIMULATING } phase;
 /* Instructions of the interval while watching; of an inference, once one has repeated. */
 static uint64_t watched, inference_total;
 /* Inferences since the simulation began. */
@@ -428,15 +429,8 @@ static void clear_blocks(void)
     }
 }
 
-/* The program goes on with the callbacks of another phase. */
+/* The program goes on with the callbacks of the other phase. */
 static void on_reset(plugin_id id);
-
-static void enter(plugin_id id, int next)
-{
-    phase = next;
-    resetting = true;
-    qemu_plugin_reset(id, on_reset);
-}
 
 static void end_watched(plugin_id id)
 {
@@ -444,11 +438,25 @@ static void end_watched(plugin_id id)
     watched = 0;
     if (started && repeats(total)) {
         inference_total = total;
-        enter(id, SIMULATING);
+        phase = SIMULATING;
+        resetting = true;
+        qemu_plugin_reset(id, on_reset);
     }
 }
 
-static void end_simulated(plugin_id id)
+static void finish(void)
+{
+    for (int h = 0; h < hierarchy_count; ++h) {
+        if (!every)
+            for (const struct block *block = blocks; block; block = block->next)
+                if (block->kept_count)
+                    write_block(block, block->kept_count, block->kept, h);
+        fprintf(files[h], "counts 1 %d %llu\n", kept_total != 0, (unsigned long long)kept_total);
+        fclose(files[h]);
+    }
+}
+
+static void end_simulated(void)
 {
     const uint64_t total = simulated_total();
     const bool repeated = started && repeats(total);
@@ -463,8 +471,8 @@ static void end_simulated(plugin_id id)
         for (struct block *block = blocks; block; block = block->next)
             keep_block(block);
         kept_total = total;
-        enter(id, DONE);
-        return;
+        finish();
+        _exit(0);
     }
     clear_blocks();
     if (!inference && !every)
@@ -476,8 +484,8 @@ static void end_interval(plugin_id id)
 {
     if (phase == WATCHING)
         end_watched(id);
-    else if (phase == SIMULATING)
-        end_simulated(id);
+    else
+        end_simulated();
     started = true;
 }
 
@@ -493,23 +501,14 @@ static void on_syscall(plugin_id id, unsigned cpu, int64_t number, uint64_t a1, 
 static void on_end(plugin_id id, void *data)
 {
     (void)id, (void)data;
-    for (int h = 0; h < hierarchy_count; ++h) {
-        if (!every)
-            for (const struct block *block = blocks; block; block = block->next)
-                if (block->kept_count)
-                    write_block(block, block->kept_count, block->kept, h);
-        fprintf(files[h], "counts 1 %d %llu\n", kept_total != 0, (unsigned long long)kept_total);
-        fclose(files[h]);
-    }
+    finish();
 }
 
 static void on_reset(plugin_id id)
 {
     resetting = false;
-    if (phase != DONE) {
-        qemu_plugin_register_vcpu_tb_trans_cb(id, on_translated);
-        qemu_plugin_register_vcpu_syscall_cb(id, on_syscall);
-    }
+    qemu_plugin_register_vcpu_tb_trans_cb(id, on_translated);
+    qemu_plugin_register_vcpu_syscall_cb(id, on_syscall);
     qemu_plugin_register_atexit_cb(id, on_end, NULL);
 }
 

@@ -22,6 +22,7 @@ LEFT_OUT = (
     "benchmarks/model_coverage",
     "benchmarks/own_tools",
     "benchmarks/prediction",
+    "benchmarks/runtime_counts",
 )
 
 
