@@ -40,6 +40,8 @@ class GeneratedC:
     arena_bytes: int
     description: str
     """The JSON that ``net_metadata`` is."""
+    float_layers: tuple[str, ...] = ()
+    """Layers of int8 that are in fp32, in order."""
     preprocess_c: str = ""
     """``net_preprocess.c``; empty unless it was asked for."""
 
@@ -95,10 +97,16 @@ class Preamble:
     element: str
     memory: str
     poison: int
+    second: str = ""
+    """Kernels of another data type, with their own prelude."""
 
 
 def assemble(
-    program: Program[Any], unit: TranslationUnit, arena_bytes: int, preamble: Preamble
+    program: Program[Any],
+    unit: TranslationUnit,
+    arena_bytes: int,
+    preamble: Preamble,
+    float_layers: tuple[str, ...] = (),
 ) -> GeneratedC:
     """The whole C file of a unit whose kernels and calls are written."""
     weights = bytes(unit.blob)
@@ -112,7 +120,12 @@ def assemble(
         output_shape=program.output_shape,
         arena_bytes=arena_bytes,
         description=_metadata(program, unit.cpu, preamble.precision, weights),
+        float_layers=float_layers,
     )
+
+
+def _kernels(unit: TranslationUnit) -> str:
+    return "\n".join(text.replace("@(", f"{name}(", 1) for text, name in unit.kernels.items())
 
 
 def _declaration(description: str) -> str:
@@ -234,7 +247,8 @@ def _file(
     if arena_bytes >= _HUGE_PAGE_MIN_BYTES:
         pages = _text("c/huge_pages.h")
         asked = "    request_huge_pages();\n"
-    kernels = "\n".join(text.replace("@(", f"{name}(", 1) for text, name in unit.kernels.items())
+    kernels = _kernels(unit)
+    kernels += preamble.second
     tasks = "\n".join(one.define(number) for number, one in enumerate(unit.tasks))
     layers = "\n".join(f'    {{{json.dumps(op.name)}, "{_kind(op)}"}},' for op in program.ops)
     metadata = _metadata(program, cpu, preamble.precision, weights)
@@ -400,7 +414,17 @@ def int8_preamble(
         f"static byte T[{scratch}] __attribute__((aligned(64), unused));\n"
         f"static byte P[NET_MOST_PARTS][{own}] __attribute__((aligned(64), unused));",
         poison=0x55,
+        second=_float_kernels(unit.reals) if unit.reals.kernels else "",
     )
+
+
+def _float_kernels(unit: TranslationUnit) -> str:
+    """The kernels of float segments; what theirs and int8 kernels name alike is defined anew."""
+    prelude = fp_preamble(unit, 0).prelude
+    names = dict.fromkeys(re.findall(r"^#define (\w+)", prelude, re.MULTILINE))
+    undefined = "\n".join(f"#undef {name}" for name in names)
+    arena = "#define REAL_A ((real *)(void *)A)\n#define REAL_W ((const real *)(const void *)W)"
+    return f"\n/* Layers in float. */\n{undefined}\n{prelude}\n{arena}\n{_kernels(unit)}\n"
 
 
 def _text(name: str) -> str:

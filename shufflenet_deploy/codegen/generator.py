@@ -7,7 +7,9 @@ NHWC feature maps and emitters of its own for every instruction set. ``pipeline`
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -19,8 +21,9 @@ from shufflenet_deploy.codegen.emit.int8_unit import Int8Unit
 from shufflenet_deploy.codegen.emit.unit import TranslationUnit
 from shufflenet_deploy.codegen.ir import ops as ir
 from shufflenet_deploy.codegen.ir.int8 import Int8Program, Requantization
+from shufflenet_deploy.codegen.ir.op import Op, Program
 from shufflenet_deploy.codegen.ir.ops import Convolution, Pool, StripConvPool
-from shufflenet_deploy.codegen.ir.planar import PlanarProgram
+from shufflenet_deploy.codegen.ir.planar import PlanarProgram, is_planar
 from shufflenet_deploy.codegen.pipeline import fp_program, int8_program
 from shufflenet_deploy.codegen.schedule.memory_planner import plan_memory
 from shufflenet_deploy.network.graph import Graph
@@ -32,26 +35,33 @@ _FP16_HOST_LANES = 8
 _INT8_ALIGN_BYTES = 64
 #: Bytes before and after an int8 buffer that kernels may read, and overwrite unread.
 _INT8_SLACK_BYTES = 128
+_FLOAT_BYTES = 4
 
 
-def generate(graph: Graph, cpu: CpuTarget, ranges: Ranges | None = None) -> GeneratedC:
+def generate(
+    graph: Graph, cpu: CpuTarget, ranges: Ranges | None = None, float_layers: Collection[str] = ()
+) -> GeneratedC:
     """Write ``graph`` as C for ``cpu``: int8 given the ``ranges`` of its values, else fp32.
 
-    For a target ``with_fp16()`` it is fp16.
+    For a target ``with_fp16()`` it is fp16. ``float_layers`` of int8 are in fp32, and so are those
+    that there is no int8 code for.
 
     Raises:
         ExportError: the graph has a layer that there is no code for.
     """
     if ranges is None:
         return _emit_fp(fp_program(graph, cpu), cpu)
-    return emit_int8(int8_program(graph, ranges, arithmetic_of(cpu)), cpu)
+    return emit_int8(int8_program(graph, ranges, arithmetic_of(cpu), cpu, float_layers), cpu)
 
 
-def host_equivalent(graph: Graph, cpu: CpuTarget, ranges: Ranges | None = None) -> GeneratedC:
+def host_equivalent(
+    graph: Graph, cpu: CpuTarget, ranges: Ranges | None = None, float_layers: Collection[str] = ()
+) -> GeneratedC:
     """C that runs on this machine in place of that for ``cpu``.
 
-    In fp32 and fp16 sums are added in another order. In int8 the logits are equal to the last bit:
-    the requantization is that of ``cpu``, as plain loops where the host's own is another.
+    In fp32 and fp16 sums are added in another order, and so they are in float layers of int8.
+    Without those its logits are equal to the last bit: the requantization is that of ``cpu``, as
+    plain loops where the host's own is another.
 
     Raises:
         ExportError: as ``generate``.
@@ -60,7 +70,7 @@ def host_equivalent(graph: Graph, cpu: CpuTarget, ranges: Ranges | None = None) 
         here = _host_cpu_for(cpu)
         return _emit_fp(fp_program(graph, here), here)
     arithmetic = arithmetic_of(cpu)
-    program = int8_program(graph, ranges, arithmetic)
+    program = int8_program(graph, ranges, arithmetic, host(), float_layers)
     return emit_int8(program, host(), vectorized=arithmetic is arithmetic_of(host()))
 
 
@@ -71,7 +81,8 @@ def arithmetic_of(cpu: CpuTarget) -> Requantization:
 
 def emit_int8(program: Int8Program, cpu: CpuTarget, *, vectorized: bool = True) -> GeneratedC:
     """Write an int8 program as C for ``cpu``, ``vectorized`` or as plain loops."""
-    plan = plan_memory(program, align=_INT8_ALIGN_BYTES, slack=_INT8_SLACK_BYTES)
+    slack = max(_INT8_SLACK_BYTES, _FLOAT_BYTES * _fp_slack(program, cpu))
+    plan = plan_memory(program, align=_INT8_ALIGN_BYTES, slack=slack)
     unit = Int8Unit(
         cpu=cpu,
         offsets=plan.offsets,
@@ -82,17 +93,21 @@ def emit_int8(program: Int8Program, cpu: CpuTarget, *, vectorized: bool = True) 
     for index, op in enumerate(program.ops):
         # Padding is written next to what the op before it stores.
         unit.begin(independent=isinstance(op, ir.FillPadding))
-        registry.emitter(op, Precision.INT8, isa)(op, unit)
+        if is_planar(op):
+            _emit_fp_op(op, unit.reals, Precision.FP32)
+        else:
+            registry.emitter(op, Precision.INT8, isa)(op, unit)
         unit.complete(index)
     unit.add_bytes(np.zeros(256, np.int8))
-    arena_bytes = plan.elements + _INT8_SLACK_BYTES
+    arena_bytes = plan.elements + slack
     header = registry.INT8_HEADERS[isa]
     preamble = int8_preamble(unit, program.arithmetic, arena_bytes, header)
-    return assemble(program, unit, arena_bytes, preamble)
+    in_float = tuple(layer.name for layer in program.float_layers)
+    return assemble(program, unit, arena_bytes, preamble, in_float)
 
 
 def _emit_fp(program: PlanarProgram, cpu: CpuTarget) -> GeneratedC:
-    slack = max(_max_tap_offset(program), 64) + 16 * cpu.lanes
+    slack = _fp_slack(program, cpu)
     plan = plan_memory(program, align=16, slack=slack)
     unit = TranslationUnit(
         cpu=cpu,
@@ -102,9 +117,7 @@ def _emit_fp(program: PlanarProgram, cpu: CpuTarget) -> GeneratedC:
     )
     for index, op in enumerate(program.ops):
         unit.begin()
-        if header := activations.header_of(op):
-            unit.require(header)
-        registry.emitter(op, cpu.precision, registry.isa_of(cpu))(op, unit)
+        _emit_fp_op(op, unit, cpu.precision)
         unit.complete(index)
     unit.add_weights(np.zeros(64, np.float32))
     elements = plan.elements + slack
@@ -112,10 +125,22 @@ def _emit_fp(program: PlanarProgram, cpu: CpuTarget) -> GeneratedC:
     return assemble(program, unit, arena_bytes, fp_preamble(unit, elements))
 
 
-def _max_tap_offset(program: PlanarProgram) -> int:
+def _emit_fp_op(op: Op[Any], unit: TranslationUnit, precision: Precision) -> None:
+    if header := activations.header_of(op):
+        unit.require(header)
+    registry.emitter(op, precision, registry.isa_of(unit.cpu))(op, unit)
+
+
+def _fp_slack(program: Program[Any], cpu: CpuTarget) -> int:
+    """Elements after a planar buffer that kernels may read; 0 if there are no planar ops."""
+    ops = [op for op in program.ops if is_planar(op)]
+    return max(_max_tap_offset(ops), 64) + 16 * cpu.lanes if ops else 0
+
+
+def _max_tap_offset(ops: Sequence[Op[Any]]) -> int:
     """Elements that whole-vector loads of taps reach beyond a plane."""
     taps: list[int] = []
-    for op in program.ops:
+    for op in ops:
         one = op.convolution if isinstance(op, StripConvPool) else op
         if isinstance(one, Convolution):
             taps.append(max(one.window.taps))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shufflenet_deploy.codegen import int8_element_interpreter
 from shufflenet_deploy.codegen.ir import ops as ir
+from shufflenet_deploy.codegen.ir.border_ops import BorderOp, Dequantize, Quantize
 from shufflenet_deploy.codegen.ir.int8 import (
     Int8Program,
     Padding,
@@ -16,25 +18,62 @@ from shufflenet_deploy.codegen.ir.int8 import (
     Requantization,
 )
 from shufflenet_deploy.codegen.ir.op import Op
-from shufflenet_deploy.codegen.ir.planar import OUTPUT
+from shufflenet_deploy.codegen.ir.planar import OUTPUT, is_planar
 from shufflenet_deploy.codegen.requantization import Whole, as_byte, part, saturated_16, scaled
 from shufflenet_deploy.network.graph import FloatArray, Pair
 
 
-def run(program: Int8Program, image: FloatArray) -> FloatArray:
-    """The logits for one image ``(C, H, W)``; several outputs one after the other."""
+class FloatSegments(Protocol):
+    """What computes the layers of a program that are in float; see ``lower.mixed``."""
+
+    def enter(self, value: str, numbers: FloatArray) -> None:
+        """Take a value of bytes, as floats in its own shape."""
+
+    def computed(self, value: str) -> FloatArray:
+        """A value of floats in its own shape; the caller's image as well."""
+
+    def output(self, number: int) -> FloatArray:
+        """One of the network's outputs."""
+
+
+def run(
+    program: Int8Program, image: FloatArray, segments: FloatSegments | None = None
+) -> FloatArray:
+    """The logits for one image ``(C, H, W)``; several outputs one after the other.
+
+    ``segments`` computes the layers in float.
+    """
     found: dict[int, FloatArray] = {}
-    for op, value in execute(program, image):
+    for op, value in execute(program, image, segments):
         if op.target.buffer <= OUTPUT:
             found[OUTPUT - op.target.buffer] = value.astype(np.float32)
     return np.concatenate([found[at] for at in sorted(found)])
 
 
-def execute(program: Int8Program, image: FloatArray) -> Any:
-    """Yield each op and its result: ``(H, W, C)`` bytes as integers, or floats."""
-    buffers: dict[int, Whole] = {}
+def execute(program: Int8Program, image: FloatArray, segments: FloatSegments | None = None) -> Any:
+    """Yield each op and its result: ``(H, W, C)`` bytes as integers, or floats.
+
+    The ops of float segments are left out, but for those that store an output.
+    """
+    yield from _executed(program, image, segments, {}, lambda _: None)
+
+
+def _executed(
+    program: Int8Program,
+    image: FloatArray,
+    segments: FloatSegments | None,
+    buffers: dict[int, Whole],
+    before: Callable[[Op[Any]], None],
+) -> Any:
     for op in program.ops:
-        value = _compute(program.arithmetic, op, buffers, image)
+        before(op)
+        if is_planar(op) or isinstance(op, BorderOp):
+            assert segments is not None
+            value = _crossed(program.arithmetic, op, buffers, segments)
+            if value is None:
+                continue
+        else:
+            value = _compute(program.arithmetic, op, buffers, image)
         target = op.target
         if target.buffer >= 0 and not isinstance(op, ir.FillPadding):
             shape = (target.height, target.width, target.pixel_stride)
@@ -44,6 +83,57 @@ def execute(program: Int8Program, image: FloatArray) -> Any:
             whole[:, :, target.first : target.first + target.channels] = value
             buffers[target.buffer] = whole
         yield op, value
+
+
+def values(
+    program: Int8Program, image: FloatArray, segments: FloatSegments | None = None
+) -> dict[str, FloatArray]:
+    """The values that are bytes in memory, as real numbers ``(C, H, W)``, by their names."""
+    buffers: dict[int, Whole] = {}
+    found: dict[str, FloatArray] = {}
+    left = dict(program.places)
+
+    def take(names: list[str]) -> None:
+        found.update((name, _numbers(buffers, left.pop(name))) for name in names)
+
+    def before(op: Op[Any]) -> None:
+        """Take what a sum is stored over."""
+        over = [view for view in op.sources if view.buffer == op.target.buffer in buffers]
+        if over and not isinstance(op, ir.FillPadding):
+            steps = {(view.buffer, view.scale, view.zero_point) for view in over}
+            take([n for n, v in left.items() if (v.buffer, v.scale, v.zero_point) in steps])
+
+    for _ in _executed(program, image, segments, buffers, before):
+        pass
+    take([name for name, view in left.items() if view.buffer in buffers])
+    return found
+
+
+def _numbers(buffers: dict[int, Whole], view: PixelView) -> FloatArray:
+    """The real numbers that bytes stand for, channels first."""
+    above = (_read(buffers, view) - view.zero_point).astype(np.float32)
+    numbers: FloatArray = (above * np.float32(view.scale)).transpose(2, 0, 1)
+    return numbers
+
+
+def _crossed(
+    arithmetic: Requantization, op: Any, buffers: dict[int, Whole], segments: FloatSegments
+) -> Any:
+    """What a segment stores in bytes, or in the caller's array; None inside of it."""
+    match op:
+        case Dequantize():
+            segments.enter(op.value, _numbers(buffers, op.byte_view).reshape(op.extents))
+            return None
+        case Quantize():
+            to = op.byte_view
+            steps = segments.computed(op.value).astype(np.float32) * np.float32(op.inverse)
+            whole = np.clip(np.rint(steps), -32768, 32767).astype(np.int64) + to.zero_point
+            shaped = whole.reshape(to.channels, to.height, to.width).transpose(1, 2, 0)
+            return as_byte(arithmetic, shaped)
+        case _ if op.target.buffer <= OUTPUT:
+            return segments.output(OUTPUT - op.target.buffer).ravel()
+        case _:
+            return None
 
 
 def _read(buffers: dict[int, Whole], view: PixelView) -> Whole:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from shufflenet_deploy import codegen
+from shufflenet_deploy.codegen import pipeline
+from shufflenet_deploy.codegen.generator import arithmetic_of
 from shufflenet_deploy.errors import ExportError, ParityError, UnsupportedError
-from shufflenet_deploy.export import parity, quantization_search, shortfall
+from shufflenet_deploy.export import layer_sqnr, parity, quantization_search, shortfall
 from shufflenet_deploy.export.image_set import Batches, ImageSet
 from shufflenet_deploy.export.job import prepared, traced
+from shufflenet_deploy.export.layer_sqnr import LayerFidelity
 from shufflenet_deploy.export.native.host_check import compare_with_module, logits_on_host
+from shufflenet_deploy.export.native.layer_values import InterpretedFile
 from shufflenet_deploy.export.request import Tolerances
 from shufflenet_deploy.network.graph import Graph
 from shufflenet_deploy.network.quantization import calibration
@@ -19,6 +24,10 @@ from shufflenet_deploy.records import Parity, Precision, Recipe, Resolution
 
 if TYPE_CHECKING:
     from shufflenet_deploy.zoo.model import Model
+
+
+#: Images that layers are compared on, to find those to keep in float.
+_COMPARED = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +114,10 @@ class Int8Export:
             graph = self._calibrated(first)[0]
             known = {first: result}
             found = quantization_search.search(
-                first, graph, lambda recipe: known.get(recipe) or self._attempted(recipe), None
+                first,
+                graph,
+                lambda recipe: known.get(recipe) or self._attempted(recipe),
+                self._layers,
             )
         if not found.parity.passed:
             images = (self.images.source, len(self.images.calibration))
@@ -115,7 +127,7 @@ class Int8Export:
                 f"{shortfall.reasons(found.parity, calibrated=calibrated)} ({found.recipe})"
             )
         graph, ranges = self._calibrated(found.recipe)
-        source = codegen.generate(graph, self.machine, ranges)
+        source = codegen.generate(graph, self.machine, ranges, found.recipe.float_layers)
         return CheckedC(source=source, parity=found.parity, recipe=found.recipe)
 
     def _attempted(self, recipe: Recipe) -> Parity:
@@ -129,10 +141,22 @@ class Int8Export:
 
     def _validated(self, recipe: Recipe) -> Parity:
         graph, ranges = self._calibrated(recipe)
-        source = codegen.host_equivalent(graph, self.machine, ranges)
+        asked = recipe.float_layers
+        source = codegen.host_equivalent(graph, self.machine, ranges, asked)
         return _validate(self.model, self.size, source, self.images, Precision.INT8)
 
+    def _layers(self, recipe: Recipe) -> Sequence[LayerFidelity]:
+        """SQNR of every layer against the module."""
+        graph, ranges = self._calibrated(recipe)
+        program = pipeline.int8_program(
+            graph, ranges, arithmetic_of(self.machine), self.machine, recipe.float_layers
+        )
+        paths = self.images.validation_set(self.size)[:_COMPARED]
+        images = list(Batches(paths, self.model.preprocessing, self.size))
+        return layer_sqnr.compare(graph, InterpretedFile(program, graph), images)
+
     def _calibrated(self, recipe: Recipe) -> tuple[Graph, Ranges]:
+        recipe = recipe.model_copy(update={"float_layers": ()})
         if recipe not in self._ranges:
             graph = prepared(self.model, self.size, recipe)
             paths = self.images.within_budget(self.size)

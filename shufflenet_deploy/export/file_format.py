@@ -46,6 +46,8 @@ class FileFormat(ABC):
     is_program: ClassVar[bool] = False
     #: True where a file shows the values of its layers: ``load`` gives a ``parity.LayeredFile``.
     shows_layers: ClassVar[bool] = False
+    #: True where layers of an int8 file may stay in float: ``opened`` shows the values of all.
+    is_mixed: ClassVar[bool] = False
     #: What each precision can be lowered to, plainest first; see ``lowering_names``.
     lowerings: ClassVar[Mapping[Precision, tuple[str, ...]]] = {}
 

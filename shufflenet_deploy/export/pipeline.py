@@ -148,7 +148,7 @@ class _ArtifactBuilder:
                 first,
                 self._graph(first),
                 lambda recipe: known.get(recipe) or self._attempted(recipe),
-                self._layers if self._format.shows_layers else None,
+                self._layers if self._format.is_mixed else None,
             )
             self._write(result.recipe)
         if result.parity.passed or not self._format.shows_layers or instead:

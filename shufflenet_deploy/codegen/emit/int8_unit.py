@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,20 @@ class Int8Unit(TranslationUnit):
 
     scratch_bytes: int = field(default=0)
     thread_scratch_bytes: int = field(default=0)
+
+    @cached_property
+    def reals(self) -> TranslationUnit:
+        """The float segments of the same file: their kernels apart, calls and weights in order."""
+        return TranslationUnit(
+            cpu=self.cpu,
+            offsets=tuple(offset // self.cpu.element_bytes for offset in self.offsets),
+            dtype="f32",
+            tasks=self.tasks,
+            blob=self.blob,
+            output_offsets=self.output_offsets,
+            arena="REAL_A",
+            weights="REAL_W",
+        )
 
     def at(self, view: PixelView, offset: int) -> str:
         """A C expression for a byte of a view's buffer."""

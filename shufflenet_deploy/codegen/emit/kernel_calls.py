@@ -32,7 +32,7 @@ def emit_calls(
     """
     if cost is None:
         cost = 3 * max(view.layout.vectors(unit.cpu.lanes) for view, _ in columns if view)
-    bases = [unit.address(view) if view else "W" for view, _ in columns]
+    bases = [unit.address(view) if view else unit.weights for view, _ in columns]
     body = unit.body
     with unit.parallel(times * work_items, cost / work_items):
         if times == 1:

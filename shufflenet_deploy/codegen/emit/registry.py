@@ -33,9 +33,9 @@ from shufflenet_deploy.codegen.emit.c import (
 from shufflenet_deploy.codegen.emit.neon import int8_backend as neon
 from shufflenet_deploy.codegen.emit.neon import int8_lookup as neon_lookup
 from shufflenet_deploy.codegen.emit.portable import int8_backend as portable
-from shufflenet_deploy.codegen.emit.portable import int8_elements, int8_elementwise
+from shufflenet_deploy.codegen.emit.portable import int8_borders, int8_elements, int8_elementwise
 from shufflenet_deploy.codegen.emit.x86 import int8_backend as x86
-from shufflenet_deploy.codegen.ir import elements, map_ops, ops
+from shufflenet_deploy.codegen.ir import border_ops, elements, map_ops, ops
 from shufflenet_deploy.codegen.ir.op import Op
 from shufflenet_deploy.records import Precision
 
@@ -117,6 +117,8 @@ def _registered() -> Iterator[tuple[Key, Emitter]]:
         (elements.ReduceElements, _INT8, Isa.GENERIC, int8_elements.reduce_elements),
         (elements.NormalizeElements, _INT8, Isa.GENERIC, int8_elements.normalize),
         (elements.Softmax, _INT8, Isa.GENERIC, int8_elements.softmax),
+        (border_ops.Dequantize, _INT8, Isa.GENERIC, int8_borders.dequantize),
+        (border_ops.Quantize, _INT8, Isa.GENERIC, int8_borders.quantize),
         (ops.DequantizeOutput, _INT8, Isa.GENERIC, portable.dequantize_output),
     ):
         for dtype in dtypes:

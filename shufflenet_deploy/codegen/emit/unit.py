@@ -41,6 +41,9 @@ class TranslationUnit:
     blob: bytearray = field(default_factory=bytearray)
     output_offsets: tuple[int, ...] = (0,)
     headers: dict[str, None] = field(default_factory=dict)
+    arena: str = "A"
+    """The C name of the arena, and of the weights, as elements of the type."""
+    weights: str = "W"
 
     def require(self, header: str) -> None:
         """Paste a C header of the emitters, such as ``c/functions.h``, before the kernels."""
@@ -105,7 +108,7 @@ class TranslationUnit:
         if view.buffer <= OUTPUT:
             elements += self.output_offsets[OUTPUT - view.buffer]
             return f"output + {elements}" if elements else "output"
-        return f"A + {self.offsets[view.buffer] + elements}"
+        return f"{self.arena} + {self.offsets[view.buffer] + elements}"
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,14 @@ bit-exact wherever it runs: fixed-point on ARM, one float multiplication on x86
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
 from shufflenet_deploy.codegen.ir.op import Program, View
+from shufflenet_deploy.network.graph import Layer
 from shufflenet_deploy.records import Precision
 
 Padding = tuple[int, int, int, int]
@@ -113,9 +114,15 @@ class PixelView(View):
 
 @dataclass(kw_only=True)
 class Int8Program(Program[PixelView]):
-    """NHWC ops in order; buffers are in bytes."""
+    """NHWC ops in order; buffers are in bytes.
+
+    ``float_layers``, in order, are planar ops among them. ``places`` are where values are; what a
+    fused op does not store is nowhere.
+    """
 
     arithmetic: Requantization
+    float_layers: tuple[Layer, ...] = ()
+    places: dict[str, PixelView] = field(default_factory=dict)
 
 
 def padded_channels(channels: int) -> int:

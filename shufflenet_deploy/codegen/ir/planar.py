@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import ceil
+from typing import Any
 
-from shufflenet_deploy.codegen.ir.op import Program, View
+from shufflenet_deploy.codegen.ir.op import Op, Program, View
 
 #: The buffer that is the caller's input image, and the one that is the caller's output. Of several
 #: outputs the second one is ``OUTPUT - 1``, the third one ``OUTPUT - 2``.
@@ -92,3 +93,8 @@ class PlanarView(View):
 
 class PlanarProgram(Program[PlanarView]):
     """Planar ops in order; buffers are in elements."""
+
+
+def is_planar(op: Op[Any]) -> bool:
+    """True for an op on planes alone, not on pixels of bytes."""
+    return all(isinstance(view, PlanarView) for view in (*op.sources, op.target))

@@ -46,11 +46,21 @@ class BufferAssigner(ABC, Generic[V]):
         """
         self.emit_input()
         for layer in self.traversal:
-            handler = handlers.get(type(layer))
-            if handler is None:
-                raise self.unsupported(layer)
-            handler(layer, self)
+            self.lower_layer(layer, handlers)
         self.emit_output()
+
+    def lower_layer(
+        self, layer: Layer, handlers: Mapping[type[Layer], Callable[[Any, Self], None]]
+    ) -> None:
+        """Lower one layer.
+
+        Raises:
+            ExportError: a layer without a handler; the message names it.
+        """
+        handler = handlers.get(type(layer))
+        if handler is None:
+            raise self.unsupported(layer)
+        handler(layer, self)
 
     def emit(self, op: Op[V]) -> None:
         """Append an op."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from shufflenet_deploy import codegen
-from shufflenet_deploy.codegen import CpuTarget
+from shufflenet_deploy.codegen import CpuTarget, pipeline
+from shufflenet_deploy.codegen.generator import arithmetic_of
+from shufflenet_deploy.codegen.ir.int8 import Int8Program
 from shufflenet_deploy.export import image_set
-from shufflenet_deploy.export.job import Job, Written, known_ranges, prepared, traced
+from shufflenet_deploy.export.job import Job, Written, known_ranges, prepared, ranges_of, traced
 from shufflenet_deploy.export.native.executable import NativeExecutable
+from shufflenet_deploy.network.graph import Graph
 from shufflenet_deploy.network.quantization.calibration import calibrate
 from shufflenet_deploy.records import Artifact
 from shufflenet_deploy.zoo.model import Model
@@ -17,10 +20,15 @@ def write(job: Job) -> Written:
     graph, core = job.prepared(), _core(job)
     ranges = known_ranges(job, graph)
     job.report("generating C")
-    source = codegen.generate(graph, core, ranges).with_metadata(job.metadata)
+    asked = job.recipe.float_layers
+    source = codegen.generate(graph, core, ranges, asked).with_metadata(job.metadata)
     job.report(f"compiling for {core.name} (the first time for {core.arch} takes a minute)")
     codegen.compile_c(source, job.path, product=codegen.Product.PROGRAM)
-    return Written("native")
+    parts = tuple(f"{name}." for name in asked)
+    unasked = tuple(
+        name for name in source.float_layers if name not in asked and not name.startswith(parts)
+    )
+    return Written("native", float_layers=unasked)
 
 
 def opened(job: Job) -> NativeExecutable:
@@ -30,7 +38,17 @@ def opened(job: Job) -> NativeExecutable:
         job.path,
         graph,
         core,
-        lambda: codegen.host_equivalent(graph, core, known_ranges(job, graph)),
+        lambda: codegen.host_equivalent(
+            graph, core, known_ranges(job, graph), job.recipe.float_layers
+        ),
+        lambda: _int8_program(job, graph, core),
+    )
+
+
+def _int8_program(job: Job, graph: Graph, core: CpuTarget) -> Int8Program:
+    """The program whose C was compiled."""
+    return pipeline.int8_program(
+        graph, ranges_of(job, graph), arithmetic_of(core), core, job.recipe.float_layers
     )
 
 
@@ -58,6 +76,6 @@ def of_artifact(artifact: Artifact, model: Model) -> NativeExecutable:
         images = image_set.Batches(chosen, model.preprocessing, size)
         rounded = prepared(model, size, recipe)
         ranges = calibrate(rounded, images, recipe.method)
-        return codegen.host_equivalent(rounded, machine, ranges)
+        return codegen.host_equivalent(rounded, machine, ranges, recipe.float_layers)
 
     return NativeExecutable(artifact.path, graph, machine, stand_in)

@@ -6,15 +6,17 @@ import shutil
 import subprocess
 import tempfile
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from shufflenet_deploy.codegen.c_file import GeneratedC
 from shufflenet_deploy.codegen.cpu_target import HOST_ARCH, CpuTarget
+from shufflenet_deploy.codegen.ir.int8 import Int8Program
 from shufflenet_deploy.codegen.toolchain import Product, compile_c
 from shufflenet_deploy.errors import ExportError
+from shufflenet_deploy.export.native.layer_values import layer_values
 from shufflenet_deploy.network.graph import FloatArray, Graph
 from shufflenet_deploy.programs import run_to_end
 from shufflenet_deploy.records import TensorSpec
@@ -37,7 +39,10 @@ class NativeExecutable:
         graph: Graph,
         machine: CpuTarget,
         host_equivalent: Callable[[], GeneratedC],
+        int8_program: Callable[[], Int8Program] | None = None,
     ) -> None:
+        """``int8_program`` is what the C was made of, if its layers are to be shown."""
+        self._graph, self._int8_program = graph, int8_program
         self._here = Path(tempfile.mkdtemp(prefix="native-"))
         weakref.finalize(self, shutil.rmtree, self._here, ignore_errors=True)
         self._command, self.runs_on, self.emulated = self._runnable(path, machine, host_equivalent)
@@ -56,6 +61,14 @@ class NativeExecutable:
             raise ExportError(f"the native program failed: {reason}")
         logits: FloatArray = np.load(output, allow_pickle=False)
         return logits
+
+    def layers(self, image: FloatArray) -> Iterator[tuple[str, FloatArray]]:
+        """Every value that an int8 program stores, see ``parity.LayeredFile``.
+
+        Computed by the interpreter of such programs, whose bytes are those of the C.
+        """
+        assert self._int8_program is not None
+        yield from layer_values(self._int8_program(), self._graph, image)
 
     def _runnable(
         self, path: Path, machine: CpuTarget, host_equivalent: Callable[[], GeneratedC]

@@ -34,6 +34,7 @@ class NativeFormat(FileFormat):
     # A program of somebody's would be somebody's code.
     is_measured_as_is = False
     is_program = True
+    is_mixed = True
 
     def precisions_on(self, machine: str | None) -> tuple[Precision, ...]:
         """The core decides."""

@@ -27,6 +27,7 @@ class OnnxFormat(LoweredFormat):
     tools = ("torch", "onnx", "onnxscript", "onnxslim", "onnxruntime", "numpy", "pillow")
     is_usual = True
     shows_layers = True
+    is_mixed = True
     lowerings: ClassVar = {
         Precision.FP32: ("paper", "gather"),
         Precision.INT8: ("paper", "gather", "channels-last", "channels-last-signed"),

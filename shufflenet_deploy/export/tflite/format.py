@@ -34,6 +34,7 @@ class TfliteFormat(LoweredFormat):
     layout = "NHWC"
     is_usual = True
     shows_layers = True
+    is_mixed = True
     lowerings: ClassVar = {
         Precision.FP32: (PAPER, *FORMS),
         Precision.INT8: (PAPER, *FORMS),

@@ -51,7 +51,7 @@ def fused_conv_pool(op: FusedConvPool, unit: TranslationUnit) -> None:
     given = ", ".join(
         [
             unit.address(op.source, op.source.offset()),
-            *(f"W + {one}" for one in at),
+            *(f"{unit.weights} + {one}" for one in at),
             *(unit.address(view) for view in (op.sources[1], op.target)),
         ]
     )

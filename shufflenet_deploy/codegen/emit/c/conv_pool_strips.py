@@ -68,7 +68,7 @@ def _convolve(
     if unit.cpu.software_prefetch:
         _prefetch_next_strip(code, op, unit)
     for one in kernels:
-        bases = ("s", "W", "W", "t")
+        bases = ("s", unit.weights, unit.weights, "t")
         given = [f"{base} + {at[0]}" for base, (_, at) in zip(bases, one.arguments, strict=True)]
         work_items = f", 0, {one.work_items}" if one.work_items > 1 else ""
         code(f"{one.name}({', '.join(given)}{work_items});")

@@ -48,9 +48,9 @@ from shufflenet_deploy.network.graph import (
     SpaceToDepth,
 )
 
-__all__ = ["lower"]
+__all__ = ["HANDLERS", "lower"]
 
-_HANDLERS: dict[type[Layer], Callable[[Any, PlanarAssigner], None]] = {
+HANDLERS: dict[type[Layer], Callable[[Any, PlanarAssigner], None]] = {
     Conv: convolutions.convolution,
     Dense: convolutions.dense,
     Pool: pooling.pool,
@@ -58,7 +58,7 @@ _HANDLERS: dict[type[Layer], Callable[[Any, PlanarAssigner], None]] = {
     Add: elementwise.add,
     Multiply: elementwise.multiply,
     LocalResponseNorm: elementwise.local_response_norm,
-    Shuffle: data_movement.move,
+    Shuffle: data_movement.shuffle,
     Concat: maps.concat,
     Slice: maps.slice_,
     Permute: maps.permute,
@@ -88,5 +88,5 @@ def lower(graph: Graph, cpu: CpuTarget) -> PlanarProgram:
         ExportError: a layer that there is no code for; the message names it.
     """
     assigner = PlanarAssigner(graph, cpu)
-    assigner.lower(_HANDLERS)
+    assigner.lower(HANDLERS)
     return assigner.program

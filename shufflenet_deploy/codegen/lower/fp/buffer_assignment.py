@@ -6,6 +6,7 @@ its channels.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from math import prod
 
@@ -90,8 +91,14 @@ class PlanarAssigner(BufferAssigner[PlanarView]):
 
     program: PlanarProgram
 
-    def __init__(self, graph: Graph, cpu: CpuTarget) -> None:
-        """Start from the caller's image.
+    def __init__(
+        self,
+        graph: Graph,
+        cpu: CpuTarget,
+        program: PlanarProgram | None = None,
+        traversal: Traversal | None = None,
+    ) -> None:
+        """Start from the caller's image; a segment of a larger program is given that.
 
         Raises:
             ExportError: the input is no image.
@@ -99,14 +106,10 @@ class PlanarAssigner(BufferAssigner[PlanarView]):
         shape = graph.shapes[graph.input]
         if len(shape) != 3:
             raise ExportError(f"{graph.name}: the input is {shape}, not (channels, H, W)")
-        outputs = outputs_of(graph)
-        program = PlanarProgram(name=graph.name, input_shape=shape, output_shape=outputs[0].shape)
-        if len(outputs) > 1:
-            program.outputs = outputs
-            program.output_shape = (sum(prod(one.shape) for one in outputs),)
+        program = program or _program_of(graph)
         self.cpu = cpu
         self.layout = PlanarLayout(graph, cpu, program)
-        super().__init__(graph, program, Traversal(graph), self.layout)
+        super().__init__(graph, program, traversal or Traversal(graph), self.layout)
         self.views[graph.input] = PlanarView(
             buffer=INPUT,
             dtype=Precision.FP32,
@@ -131,7 +134,12 @@ class PlanarAssigner(BufferAssigner[PlanarView]):
 
     def emit_output(self) -> None:
         """Copy the network's outputs to the caller."""
-        for at, output in enumerate(self.graph.outputs):
+        self.emit_outputs(range(len(self.graph.outputs)))
+
+    def emit_outputs(self, numbers: Iterable[int]) -> None:
+        """Copy some of the outputs to the caller."""
+        for at in numbers:
+            output = self.graph.outputs[at]
             last, shape = self.views[output], self.graph.shapes[output]
             layout = last.layout
             if len(shape) == 3 and not is_vector(shape):
@@ -308,7 +316,7 @@ class PlanarAssigner(BufferAssigner[PlanarView]):
         """The channel order of a layer that only moves ``value``; None if it computes."""
         channels = self.plane_count(value)
         match user:
-            case Shuffle():
+            case Shuffle() if len(self.graph.shapes[value]) in {1, 3}:
                 return shuffle_order(channels, user.groups)
             case Concat() if joins_planes(user, self.graph):
                 before = user.inputs[: user.inputs.index(value)]
@@ -320,6 +328,20 @@ class PlanarAssigner(BufferAssigner[PlanarView]):
                 return tuple(range(channels))
             case _:
                 return None
+
+
+def _program_of(graph: Graph) -> PlanarProgram:
+    """An empty program."""
+    outputs = outputs_of(graph)
+    program = PlanarProgram(
+        name=graph.name,
+        input_shape=graph.shapes[graph.input],
+        output_shape=outputs[0].shape,
+    )
+    if len(outputs) > 1:
+        program.outputs = outputs
+        program.output_shape = (sum(prod(one.shape) for one in outputs),)
+    return program
 
 
 def is_vector(shape: Shape) -> bool:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import prod
 
-from shufflenet_deploy.codegen.ir.map_ops import Apply
+from shufflenet_deploy.codegen.ir.map_ops import Apply, Move
 from shufflenet_deploy.codegen.ir.ops import Copy
 from shufflenet_deploy.codegen.lower.fp.buffer_assignment import (
     COPIED,
@@ -20,6 +21,29 @@ from shufflenet_deploy.network.graph import (
     Flatten,
     Shuffle,
 )
+
+
+def shuffle(layer: Shuffle, assigner: PlanarAssigner) -> None:
+    """Lower a channel shuffle: copies of planes that nobody stored in place.
+
+    The channels of what is neither a map nor a vector are two axes, which are exchanged.
+    """
+    value = layer.inputs[0]
+    channels, *others = assigner.graph.shapes[value]
+    if len(others) in {0, 2}:
+        move(layer, assigner)
+        return
+    groups, each, inside = layer.groups, channels // layer.groups, prod(others)
+    assigner.emit(
+        Move(
+            name=layer.name,
+            sources=(assigner.read(value),),
+            target=assigner.buffer_of(layer.output),
+            extents=(each, groups, inside),
+            source_strides=(inside, each * inside, 1),
+            target_strides=(groups * inside, inside, 1),
+        )
+    )
 
 
 def move(

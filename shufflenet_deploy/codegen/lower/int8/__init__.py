@@ -50,9 +50,9 @@ from shufflenet_deploy.network.graph import (
 )
 from shufflenet_deploy.network.quantization.ranges import Ranges
 
-__all__ = ["lower"]
+__all__ = ["HANDLERS", "lower"]
 
-_HANDLERS: dict[type[Layer], Callable[[Any, NhwcAssigner], None]] = {
+HANDLERS: dict[type[Layer], Callable[[Any, NhwcAssigner], None]] = {
     Conv: convolutions.convolution,
     Dense: convolutions.dense,
     Pool: pooling.pool,
@@ -90,5 +90,5 @@ def lower(graph: Graph, ranges: Ranges, requantization: Requantization) -> Int8P
         ExportError: a layer that there is no int8 code for; the message names it.
     """
     assigner = NhwcAssigner(graph, ranges, requantization)
-    assigner.lower(_HANDLERS)
+    assigner.lower(HANDLERS)
     return assigner.program

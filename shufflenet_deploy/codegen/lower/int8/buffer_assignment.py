@@ -24,7 +24,7 @@ from shufflenet_deploy.codegen.lower.buffer_assignment import BufferAssigner
 from shufflenet_deploy.codegen.lower.int8 import walks
 from shufflenet_deploy.codegen.lower.int8.activation_functions import preimage
 from shufflenet_deploy.codegen.lower.int8.lookup_tables import activation_table
-from shufflenet_deploy.codegen.lower.int8.requantize import ScaleTooSmallError
+from shufflenet_deploy.codegen.lower.int8.requantize import NoInt8CodeError, ScaleTooSmallError
 from shufflenet_deploy.codegen.lower.traversal import Traversal
 from shufflenet_deploy.errors import ExportError, UnsupportedError
 from shufflenet_deploy.network.graph import (
@@ -207,14 +207,13 @@ class NhwcAssigner(BufferAssigner[PixelView]):
         self.arithmetic = arithmetic
         self.layout = NhwcLayout(graph, ranges, program, traversal)
         super().__init__(graph, program, traversal, self.layout)
+        program.places = self.views
         self.folded_activations: dict[str, tuple[PixelView, Activation]] = {}
 
     def unsupported(self, layer: Layer, why: str = "") -> ExportError:
         """The error for a layer without int8 code."""
         what = why or type(layer).__name__
-        return UnsupportedError(
-            f"{layer.name}: the native format has no int8 code for {what}: export onnx or tflite"
-        )
+        return NoInt8CodeError(layer.name, what)
 
     def emit_input(self) -> None:
         """Quantize the caller's image.
@@ -291,6 +290,10 @@ class NhwcAssigner(BufferAssigner[PixelView]):
             size = (view.channels, view.height, view.width)
             to = to.via(self.layout.new_buffer(size, view.scale * error.times, view.zero_point))
             return make(to.view), to
+
+    def stored(self, value: str) -> Target:
+        """Where a value that is no layer's is stored: it may be a part of another."""
+        return self._target(value, set(), shuffles=False)
 
     def is_only_output(self, value: str) -> bool:
         """True if a value is an output and nobody reads it, so that it may be float."""

@@ -17,8 +17,11 @@ from shufflenet_deploy.codegen.lower.int8.activation_functions import (
     Float64Array,
     apply_activation,
 )
-from shufflenet_deploy.codegen.lower.int8.requantize import ScaleTooSmallError, quantize_multiplier
-from shufflenet_deploy.errors import ExportError
+from shufflenet_deploy.codegen.lower.int8.requantize import (
+    NoInt8CodeError,
+    ScaleTooSmallError,
+    quantize_multiplier,
+)
 from shufflenet_deploy.network.graph import Activation, LocalResponseNorm, Pair
 
 Ranges1d = tuple[Pair, ...]
@@ -134,11 +137,11 @@ def norm_factors(layer: LocalResponseNorm, source: PixelView, target: PixelView)
 
     Raises:
         ScaleTooSmallError: the output's scale is much smaller than the source's.
-        ExportError: sums are not exact as floats, or may be divided by zero.
+        NoInt8CodeError: sums are not exact as floats, or may be divided by zero.
     """
     most = layer.size * 255**2 + 1
     if most >= 2**24 or layer.k <= 0:
-        raise ExportError(f"{layer.name}: no int8 code for size {layer.size} with k = {layer.k:g}")
+        raise NoInt8CodeError(layer.name, f"a norm of size {layer.size} with k = {layer.k:g}")
     one = np.float32(1.0).view(np.int32) >> 16
     uppers = np.arange(one, (np.float32(most).view(np.int32) >> 16) + 2, dtype=np.int32)
     first = np.ceil((uppers << 16).view(np.float32).astype(np.float64))

@@ -10,8 +10,7 @@ from shufflenet_deploy.codegen.ir import elements as ir
 from shufflenet_deploy.codegen.ir.int8 import PixelView
 from shufflenet_deploy.codegen.lower.int8 import pooling, walks
 from shufflenet_deploy.codegen.lower.int8.buffer_assignment import NhwcAssigner, Target
-from shufflenet_deploy.codegen.lower.int8.requantize import quantize_multiplier
-from shufflenet_deploy.errors import ExportError
+from shufflenet_deploy.codegen.lower.int8.requantize import NoInt8CodeError, quantize_multiplier
 from shufflenet_deploy.network.graph import Activation, MatMul, Reduce, ReduceKind, Softmax
 
 _INT32_MAX = 2**31 - 1
@@ -52,7 +51,7 @@ def reduce(layer: Reduce, assigner: NhwcAssigner) -> None:
         multiplier, shift = quantize_multiplier(layer.name, assigner.arithmetic, np.array([ratio]))
         start = round(view.zero_point / ratio) - source.zero_point * count
         if abs(start) + _BYTE_MAX * count > _INT32_MAX:
-            raise ExportError(f"{layer.name}: a sum of {count} elements is too large for int8")
+            raise assigner.unsupported(layer, f"a sum of {count} elements")
         return ir.ReduceElements(
             name=layer.name,
             sources=(source,),
@@ -79,7 +78,7 @@ def matmul(layer: MatMul, assigner: NhwcAssigner) -> None:
     counts = shapes[layer.output]
     count = shapes[layer.inputs[0]][-1]
     if _BYTE_MAX**2 * count > _INT32_MAX:
-        raise ExportError(f"{layer.name}: a sum of {count} products is too large for int8")
+        raise assigner.unsupported(layer, f"sums of {count} products")
     walk = walks.walk(counts, (*a[:-1], walks.ORIGIN), (*b[:outer], walks.ORIGIN, b[-1]), y)
     over = ir.Loop(count=count, steps=(a[-1], b[outer], walks.ORIGIN))
 
@@ -133,10 +132,7 @@ def _thresholds(layer: Softmax, count: int, target: PixelView) -> ir.Int64Array:
     fraction = target.scale / 2**ir.SUM_LOGARITHM_BITS
     entries = max(1, math.ceil(math.log(count) / fraction))
     if entries > _MOST_THRESHOLDS:
-        raise ExportError(
-            f"{layer.name}: the steps of its output are too fine for int8; take fp32, or leave the "
-            "logarithm of softmax to the caller"
-        )
+        raise NoInt8CodeError(layer.name, "a logarithm of softmax in steps so fine")
     logarithms = (np.arange(1, entries + 1) - 0.5) * fraction
     sums: ir.Int64Array = np.ceil(np.exp(logarithms) * 2.0**ir.EXPONENTIAL_BITS).astype(np.int64)
     return sums

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from shufflenet_deploy.codegen.ir.int8 import Multipliers, PixelView, Requantization
 from shufflenet_deploy.codegen.ir.ops import Requantize, RequantizeMean
-from shufflenet_deploy.errors import ExportError
+from shufflenet_deploy.errors import ExportError, UnsupportedError
 from shufflenet_deploy.network.graph import Conv, Dense, FloatArray
 from shufflenet_deploy.network.quantization.ranges import weight_scales
 
@@ -27,6 +27,16 @@ _MIN_RESIDUAL = 4
 _MAX_BIAS = 2**30
 #: Least ratio of the output's scale to that of the sums.
 _SCALE_MARGIN = 1.001
+
+
+class NoInt8CodeError(UnsupportedError):
+    """There is no int8 code for a layer; it may still be computed in float."""
+
+    def __init__(self, layer: str, what: str) -> None:
+        super().__init__(
+            f"{layer}: the native format has no int8 code for {what}: export onnx or tflite"
+        )
+        self.layer = layer
 
 
 class ScaleTooSmallError(ExportError):
