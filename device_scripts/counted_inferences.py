@@ -1,6 +1,6 @@
 """Runs on ARM under QEMU: inferences of one file, a system call before and after each.
 
-    python3.11 -S counted_inferences.py RUNTIME FILE      # the agent is on PYTHONPATH
+    python3.11 -S counted_inferences.py RUNTIME FILE THREADS      # the agent is on PYTHONPATH
 
 Of the inferences that agree the plugin of QEMU takes the fourth: the first ones of some runtimes
 still plan memory, and are longer.
@@ -17,9 +17,9 @@ from agent.tensors import input_arrays
 INFERENCES = 8
 
 
-def main(name, path):
-    """Load the file with one thread, and infer."""
-    engine, _, _ = open_model(ENGINES[name], path, 1)
+def main(name, path, threads):
+    """Load the file, and infer."""
+    engine, _, _ = open_model(ENGINES[name], path, int(threads))
     engine.bind_inputs(input_arrays(engine.inputs, None, 0))
     invoke = engine.invoker()
     gc.collect()

@@ -1,7 +1,8 @@
-"""Holds `predict` to latencies that others published: one thread of ncnn on 14 boards.
+"""Holds `predict` to latencies that others published of ncnn: 98 of one thread, 91 of several.
 
     python benchmarks/prediction --params ncnn/benchmark            # every figure: 40 minutes
     python benchmarks/prediction --params ncnn/benchmark --network shufflenet --core cortex-a72
+    python benchmarks/prediction --params ncnn/benchmark --threads 4
 
 Each figure is predicted with the ncnn wheel of its date, under a Python of Debian's ARM packages,
 as ncnn's own benchmark does it: zeroed weights, its options, the smallest of its times.
@@ -25,7 +26,7 @@ from ncnn_guest import Guest
 
 from shufflenet_deploy.atomic_files import sha256_file
 from shufflenet_deploy.errors import DeployError
-from shufflenet_deploy.predict import boards, counting, plugin
+from shufflenet_deploy.predict import boards, counting, parallel, plugin
 from shufflenet_deploy.predict.caches import Caches
 from shufflenet_deploy.predict.cores import core
 from shufflenet_deploy.predict.latency import Memory, predicted, timed
@@ -43,11 +44,12 @@ class Figure:
 
     network: str
     row: dict[str, Any]
+    threads: int = 1
 
     @property
     def measured_ms(self) -> float:
         """The published figure."""
-        return float(self.row["ms_min"][self.network])
+        return float(_published(self.row, self.threads)[self.network])
 
     @property
     def caches(self) -> Caches:
@@ -61,14 +63,30 @@ class Figure:
         return Memory(clock_ghz=self.row["ghz"], **self.row["memory"])
 
 
-def figures(networks: list[str], cores: list[str]) -> Iterator[Figure]:
+def _published(row: dict[str, Any], threads: int) -> dict[str, float]:
+    found = row["ms_min"] if threads == 1 else row.get("ms_min_threads", {}).get(str(threads), {})
+    return dict(found)
+
+
+def figures(networks: list[str], cores: list[str], threads: int) -> Iterator[Figure]:
     """Those that were asked for, network by network."""
     rows = json.loads((HERE / "public_figures.json").read_text())["rows"]
-    for network in dict.fromkeys(name for row in rows for name in row["ms_min"]):
+    for network in networks or dict.fromkeys(name for row in rows for name in row["ms_min"]):
         for row in rows:
-            wanted = (not networks or network in networks) and (not cores or row["core"] in cores)
-            if wanted and network in row["ms_min"]:
-                yield Figure(network, row)
+            wanted = not cores or row["core"] in cores
+            if wanted and network in _published(row, threads):
+                yield Figure(network, row, threads)
+
+
+def hierarchies(figure: Figure) -> list[Caches]:
+    """The caches of all boards on which a figure's very program runs: one run is for all."""
+    decides = ("core", "ncnn_wheel", "precision")
+    alike = [
+        other.caches
+        for other in figures([figure.network], [figure.row["core"]], figure.threads)
+        if all(other.row[key] == figure.row[key] for key in decides)
+    ]
+    return list(dict.fromkeys(alike))
 
 
 def predicted_ms(figure: Figure, params: Path, qemu: plugin.Emulator) -> float:
@@ -79,20 +97,37 @@ def predicted_ms(figure: Figure, params: Path, qemu: plugin.Emulator) -> float:
     if not network.exists():
         network = params / "models" / network.name
     side = str(_SIDES.get(figure.network, 224))
+    threads, shim = figure.threads, plugin.openmp_by_turns()
     execution = counting.Execution(
         title=f"{figure.network} in ncnn of {row['ncnn_wheel']}",
-        argv=(*guest.argv, "worker.py", "site", "network.param", side, row["precision"]),
+        argv=(
+            *guest.argv,
+            "worker.py",
+            "site",
+            "network.param",
+            side,
+            row["precision"],
+            str(threads),
+        ),
         files={
             "system": guest.system,
             "site": guest.site / "ncnn",
             "worker.py": HERE / "ncnn_worker.py",
             "network.param": network,
+            plugin.OPENMP_BY_TURNS: shim,
         },
-        sha256=f"{guest.identity} {sha256_file(network)} {sha256_file(HERE / 'ncnn_worker.py')}",
+        sha256=f"{guest.identity} {sha256_file(network)} {sha256_file(HERE / 'ncnn_worker.py')}"
+        f" {shim.name if threads > 1 else ''}",
         marker=_GETPPID,
         root=guest.system,
+        threads=threads,
+        preloaded=plugin.OPENMP_BY_TURNS if threads > 1 else "",
     )
-    counts = counting.count(execution, model, [figure.caches], qemu)[figure.caches]
+    if threads > 1:
+        turns = counting.count_turns(execution, model, hierarchies(figure), qemu)[figure.caches]
+        inference = parallel.inference(turns, model, meetings=2)
+        return inference.predicted(model, figure.memory).total_ns / 1e6
+    counts = counting.count(execution, model, hierarchies(figure), qemu)[figure.caches]
     return predicted(timed(counts, model), model, figure.memory).total_ns / 1e6
 
 
@@ -104,9 +139,10 @@ def main() -> int:
     parser.add_argument("--core", action="append", default=[], help="only this one")
     parser.add_argument("--median", type=float, default=0.08, help="largest median error")
     parser.add_argument("--within", type=float, default=0.94, help="least share within 25 %%")
+    parser.add_argument("--threads", type=int, default=1, help="published for so many")
     options = parser.parse_args()
     qemu, errors = plugin.emulator(), []
-    for figure in figures(options.network, options.core):
+    for figure in figures(options.network, options.core, options.threads):
         try:
             ours = predicted_ms(figure, options.params, qemu)
         except (DeployError, OSError) as error:

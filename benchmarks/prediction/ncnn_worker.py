@@ -1,6 +1,6 @@
 """Runs on ARM: four inferences as ncnn's benchmark makes them, a system call before and after each.
 
-python worker.py FOLDER_OF_THE_MODULE NETWORK.param SIDE fp32|fp16
+python worker.py FOLDER_OF_THE_MODULE NETWORK.param SIDE fp32|fp16 THREADS
 """
 
 import os
@@ -11,14 +11,14 @@ sys.path.insert(0, sys.argv[1])
 import ncnn
 
 
-def network(path, half, blobs, workspace):
+def network(path, half, threads, blobs, workspace):
     """A network with zeroed weights and the options of the benchmark."""
     net = ncnn.Net()
     options = net.opt
     options.blob_allocator = blobs
     options.workspace_allocator = workspace
     options.lightmode = True
-    options.num_threads = 1
+    options.num_threads = threads
     options.use_winograd_convolution = True
     options.use_sgemm_convolution = True
     options.use_int8_inference = True
@@ -29,7 +29,7 @@ def network(path, half, blobs, workspace):
     options.use_int8_storage = True
     options.use_int8_arithmetic = True
     options.use_packing_layout = True
-    ncnn.set_omp_num_threads(1)
+    ncnn.set_omp_num_threads(threads)
     net.load_param(path)
     net.load_model(ncnn.DataReaderFromEmpty())
     return net
@@ -41,7 +41,7 @@ def main():
     for allocator in (blobs, workspace):
         allocator.set_size_compare_ratio(0.0)
     side = int(sys.argv[3])
-    net = network(sys.argv[2], sys.argv[4] == "fp16", blobs, workspace)
+    net = network(sys.argv[2], sys.argv[4] == "fp16", int(sys.argv[5]), blobs, workspace)
     image = ncnn.Mat(side, side, 3)
     image.fill(0.01)
     for _ in range(4):

@@ -16,7 +16,6 @@ from shufflenet_deploy.cli.multi_value import ALL, listed, precisions
 from shufflenet_deploy.cli.named_models import size_of
 from shufflenet_deploy.cli.network_options import with_network_options
 from shufflenet_deploy.cli.stdout import Column, paragraph, print_grid, print_json
-from shufflenet_deploy.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +34,7 @@ _PARTS = {
     "l3": "L3",
     "dram_bandwidth": "DRAM bw",
     "dram_latency": "DRAM lat",
+    "barriers": "barriers",
 }
 
 
@@ -71,7 +71,12 @@ def predict(  # noqa: PLR0917 - options, each passed by name
     ] = None,
     precision: Annotated[list[str] | None, common_options.precisions("fp32")] = None,
     resolution: common_options.FileResolution = None,
-    threads: Annotated[int, typer.Option("--threads", help="1: no other is predicted yet.")] = 1,
+    threads: Annotated[
+        int,
+        typer.Option(
+            "--threads", min=1, max=16, help="On one cluster: native programs and ncnn only."
+        ),
+    ] = 1,
     profile: Annotated[bool, typer.Option("--profile", help="Also predict every layer.")] = False,
     artifacts: common_options.ArtifactsFolder = Path("artifacts"),
     recount: Annotated[
@@ -96,8 +101,6 @@ def predict(  # noqa: PLR0917 - options, each passed by name
     """
     from shufflenet_deploy import predict as predictions  # noqa: PLC0415
 
-    if threads != 1:
-        raise UsageError(f"--threads {threads}: only one thread is predicted; leave it out")
     plan = _plan(
         boards=_boards(listed(board), listed(core)),
         models=listed(model or _MODELS),
@@ -106,6 +109,7 @@ def predict(  # noqa: PLR0917 - options, each passed by name
         runtimes=listed(runtime or "native"),
         precisions=precisions(precision or ["fp32"]),
         resolution=resolution,
+        threads=threads,
         profile=profile,
         recount=recount,
     )
@@ -151,6 +155,7 @@ def _plan(
     runtimes: Sequence[str],
     precisions: Sequence[str],
     resolution: str | None,
+    threads: int,
     profile: bool,
     recount: bool,
 ) -> Plan:
@@ -167,6 +172,7 @@ def _plan(
         runtimes=tuple(runtimes),
         precisions=tuple(precisions),
         resolution=size_of(references, resolution),
+        threads=threads,
         profile=profile,
         recount=recount,
     )
@@ -176,8 +182,10 @@ def _print(result: Result, plan: Plan) -> None:
     found = result.predictions
     if not found:
         return
-    three_levels = any(one.parts.l3 for one in found)
-    parts = {field: title for field, title in _PARTS.items() if field != "l3" or three_levels}
+    rare = {
+        name for name in ("l3", "barriers") if not any(getattr(one.parts, name) for one in found)
+    }
+    parts = {field: title for field, title in _PARTS.items() if field not in rare}
     columns = [Column(title=title) for title in ("board", "model", "runtime", "type")]
     columns += [
         Column(title="predicted ms", right=True),
@@ -231,8 +239,8 @@ def _print_layers(one: Prediction, parts: dict[str, str]) -> None:
 
 def _notes(found: Sequence[Prediction], plan: Plan) -> list[str]:
     legend = (
-        "Predicted, not measured: one thread, cycles of a model of the core. ±: where the measured"
-        " figure is expected; wider where figures of the board were guessed. Speedup: over"
+        f"Predicted, not measured: {_threads(plan)}, cycles of a model of the core. ±: where the"
+        " measured figure is expected; wider where figures of the board were guessed. Speedup: over"
         f" {_BASELINE}; theory: of multiply-adds. Then what the time is made of: instructions,"
         " misses of L1 and L2, DRAM's bandwidth and latency."
     )
@@ -244,6 +252,12 @@ def _notes(found: Sequence[Prediction], plan: Plan) -> list[str]:
         lines.append("* No prediction for this core was ever compared with a measurement.")
     lines += [f"{one.name}: {one.note}" for one in plan.boards if one.note]
     return lines
+
+
+def _threads(plan: Plan) -> str:
+    if plan.threads == 1:
+        return "one thread"
+    return f"{plan.threads} threads on one cluster, in parts of the slowest"
 
 
 def _ms(nanoseconds: float) -> str:

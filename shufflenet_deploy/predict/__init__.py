@@ -6,15 +6,8 @@ takes; ``latency`` adds what a board's memory costs; ``boards`` are cards. docs/
 the method and how far it can be trusted.
 """
 
-from shufflenet_deploy.predict.prediction import (
-    KIND,
-    LayerPrediction,
-    Plan,
-    Prediction,
-    Result,
-    TimeParts,
-    predict,
-)
+from shufflenet_deploy.predict.prediction import Plan, Result, predict
+from shufflenet_deploy.records.predictions import KIND, LayerPrediction, Prediction, TimeParts
 
 __all__ = [
     "KIND",

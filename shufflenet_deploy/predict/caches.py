@@ -47,25 +47,17 @@ def specification(caches: Caches) -> str:
     return "+".join(f"{one.sets}x{one.ways}x{one.replacement.value}" for one in caches)
 
 
-def describe_machine(root: Path, midr: int, caches: Caches) -> None:
-    """Files of a kernel under ``root``, for ``qemu-aarch64 -L``: one core, its name and its caches.
+def describe_machine(root: Path, midr: int, caches: Caches, cores: int = 1) -> None:
+    """Files of a kernel under ``root``, for ``qemu-aarch64 -L``: cores, their name and caches.
 
-    Runtimes choose their kernels by these; without them they would read the host's.
+    The last level is shared by all cores, every other is of one. Runtimes choose their kernels by
+    these; without them they would read the host's.
     """
     cpus = root / "sys/devices/system/cpu"
-    files = {f"{name}": "0" for name in ("possible", "present", "online")}
-    files["cpu0/regs/identification/midr_el1"] = f"{midr:#018x}"
-    for index, (level, one) in enumerate((number + 1, one) for number, one in enumerate(caches)):
-        folder = f"cpu0/cache/index{index}"
-        files |= {
-            f"{folder}/level": str(level),
-            f"{folder}/type": "Data" if level == 1 else "Unified",
-            f"{folder}/size": f"{one.kib}K",
-            f"{folder}/ways_of_associativity": str(one.ways),
-            f"{folder}/number_of_sets": str(one.sets),
-            f"{folder}/coherency_line_size": str(LINE_BYTES),
-            f"{folder}/shared_cpu_list": "0",
-        }
+    every = "0" if cores == 1 else f"0-{cores - 1}"
+    files = {f"{name}": every for name in ("possible", "present", "online")}
+    for cpu in range(cores):
+        files |= _core_files(cpu, midr, caches, every)
     for name, text in files.items():
         path = cpus / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,7 +66,26 @@ def describe_machine(root: Path, midr: int, caches: Caches) -> None:
     part, revision = midr >> 4 & 0xFFF, midr & 0xF
     (root / "proc").mkdir(parents=True, exist_ok=True)
     (root / "proc/cpuinfo").write_text(
-        f"processor\t: 0\nCPU implementer\t: {implementer:#04x}\nCPU architecture: 8\n"
-        f"CPU variant\t: {variant:#x}\nCPU part\t: {part:#05x}\nCPU revision\t: {revision}\n\n",
+        "".join(
+            f"processor\t: {cpu}\nCPU implementer\t: {implementer:#04x}\nCPU architecture: 8\n"
+            f"CPU variant\t: {variant:#x}\nCPU part\t: {part:#05x}\nCPU revision\t: {revision}\n\n"
+            for cpu in range(cores)
+        ),
         encoding="ascii",
     )
+
+
+def _core_files(cpu: int, midr: int, caches: Caches, every: str) -> dict[str, str]:
+    files = {f"cpu{cpu}/regs/identification/midr_el1": f"{midr:#018x}"}
+    for index, one in enumerate(caches):
+        folder, level = f"cpu{cpu}/cache/index{index}", index + 1
+        files |= {
+            f"{folder}/level": str(level),
+            f"{folder}/type": "Data" if level == 1 else "Unified",
+            f"{folder}/size": f"{one.kib}K",
+            f"{folder}/ways_of_associativity": str(one.ways),
+            f"{folder}/number_of_sets": str(one.sets),
+            f"{folder}/coherency_line_size": str(LINE_BYTES),
+            f"{folder}/shared_cpu_list": every if level == len(caches) else str(cpu),
+        }
+    return files

@@ -22,13 +22,15 @@ from shufflenet_deploy.atomic_files import sha256_file, write_whole
 from shufflenet_deploy.errors import DeployError, ParseError
 from shufflenet_deploy.predict.caches import Caches, describe_machine, specification
 from shufflenet_deploy.predict.cores import Core
-from shufflenet_deploy.predict.counts import Counts
+from shufflenet_deploy.predict.counts import Counts, Turn, turns
 from shufflenet_deploy.predict.plugin import Emulator, cache_folder
 from shufflenet_deploy.programs import run_to_end
 
 #: The system call that native programs and the agent take the time by, with which counting begins
 #: and ends.
 CLOCK_GETTIME = 113
+#: The system call (``getpriority``) before the part of a thread, where one does those of all.
+TURNS = 141
 _TIMEOUT_SECS = 3600
 #: The program's name where it runs: the same wherever its file is, for it lies on its stack.
 PROGRAM = "program"
@@ -46,6 +48,8 @@ class Execution:
     ``argv`` is the program and its arguments in a folder that has ``files`` by these names;
     ``sha256`` names all that decides what it computes. ``marker`` is the system call before and
     after an inference. ``root`` holds the system that it finds, None for programs that bring all.
+    ``threads`` is how many do an inference, by turns in one thread; ``preloaded`` is the file among
+    ``files`` that makes the program do so, empty where it does of itself.
     """
 
     title: str
@@ -55,15 +59,19 @@ class Execution:
     environment: Mapping[str, str] = field(default_factory=dict)
     marker: int = CLOCK_GETTIME
     root: Path | None = None
+    threads: int = 1
+    preloaded: str = ""
 
 
-def native(path: Path) -> Execution:
+def native(path: Path, threads: int = 1) -> Execution:
     """The counted run of a program of ``export --fmt native``."""
+    by_turns = ("--threads", str(threads), "--by-turns") if threads > 1 else ()
     return Execution(
         title=path.name,
-        argv=(PROGRAM, *_NATIVE_ARGUMENTS),
+        argv=(PROGRAM, *_NATIVE_ARGUMENTS, *by_turns),
         files={PROGRAM: path},
         sha256=sha256_file(path),
+        threads=threads,
     )
 
 
@@ -81,7 +89,35 @@ def count(
     Raises:
         DeployError: the program failed under QEMU, or made no repeated inference.
     """
-    found: dict[Caches, Counts] = {}
+    texts = _texts(execution, core, hierarchies, emulator, recount=recount, on_stage=on_stage)
+    return {caches: Counts.parse(text) for caches, text in texts.items()}
+
+
+def count_turns(
+    execution: Execution,
+    core: Core,
+    hierarchies: Sequence[Caches],
+    emulator: Emulator,
+    *,
+    recount: bool = False,
+    on_stage: Callable[[str], None] = lambda _: None,
+) -> dict[Caches, list[Turn]]:
+    """As ``count``, thread by thread, for executions of several threads."""
+    texts = _texts(execution, core, hierarchies, emulator, recount=recount, on_stage=on_stage)
+    return {caches: turns(text) for caches, text in texts.items()}
+
+
+def _texts(
+    execution: Execution,
+    core: Core,
+    hierarchies: Sequence[Caches],
+    emulator: Emulator,
+    *,
+    recount: bool,
+    on_stage: Callable[[str], None],
+) -> dict[Caches, str]:
+    """The plugin's output for each hierarchy; kept, or of one run for all that are not."""
+    found: dict[Caches, str] = {}
     for caches in dict.fromkeys(hierarchies):
         kept = None if recount else _kept(_path(execution, core, caches, emulator))
         if kept is not None:
@@ -91,7 +127,8 @@ def count(
         on_stage(f"running {execution.title} under QEMU as {core.name}")
         texts, _ = run(execution, core, missing, emulator)
         for caches, text in zip(missing, texts, strict=True):
-            found[caches] = Counts.parse(text)
+            Counts.parse(text)
+            found[caches] = text
             _keep(_path(execution, core, caches, emulator), text)
     return {caches: found[caches] for caches in hierarchies}
 
@@ -117,13 +154,17 @@ def run(
         root.mkdir()
         for path in execution.root.iterdir() if execution.root else ():
             (root / path.name).symlink_to(path.absolute())
-        describe_machine(root, core.midr, hierarchies[0])
+        describe_machine(root, core.midr, hierarchies[0], execution.threads)
         for link, path in execution.files.items():
             (folder / link).symlink_to(path.absolute())
         options = ["out=counts", f"marker={execution.marker}", f"every={every:d}"]
+        if execution.threads > 1:
+            options += [f"threads={execution.threads}", f"turns={TURNS}"]
         options += [f"caches={specification(one)}" for one in hierarchies]
         library = str(emulator.plugin).replace(",", ",,")
         command = [emulator.program, "-L", "root", "-cpu", core.emulated_as, "-seed", "1"]
+        if execution.preloaded:
+            command += ["-E", f"LD_PRELOAD=./{execution.preloaded}"]
         command += ["-plugin", ",".join([library, *options]), *execution.argv]
         done = _emulated(command, folder, execution.environment)
         if done.returncode:
@@ -161,17 +202,21 @@ def _reason(done: subprocess.CompletedProcess[str]) -> str:
 
 def _path(execution: Execution, core: Core, caches: Caches, emulator: Emulator) -> Path:
     decides = [execution.sha256, *execution.argv, str(execution.marker)]
+    if execution.threads > 1:
+        decides += [f"{execution.threads} threads", execution.preloaded]
     decides += [f"{name}={value}" for name, value in sorted(execution.environment.items())]
     decides += [core.emulated_as, f"{core.midr:#x}", specification(caches), emulator.identity]
     digest = hashlib.sha256(json.dumps(decides).encode()).hexdigest()
     return cache_folder("counts") / f"{digest}.gz"
 
 
-def _kept(path: Path) -> Counts | None:
+def _kept(path: Path) -> str | None:
     """Counts of an earlier run; what cannot be read was never counted."""
     try:
         with gzip.open(path, "rt", encoding="ascii") as stream:
-            return Counts.parse(stream.read())
+            text = stream.read()
+        Counts.parse(text)
+        return text
     except (OSError, EOFError, ValueError, ParseError):
         return None
 

@@ -95,6 +95,34 @@ def intervals(text: str) -> list[Counts]:
     return [Counts(total, tuple(_blocks(lines))) for total, lines in found]
 
 
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What one thread did: ``thread`` is its number in a parallel region, None if it is alone."""
+
+    thread: int | None
+    counts: Counts
+
+
+def turns(text: str) -> list[Turn]:
+    """The turns of the inference that was kept of a run with ``threads``, in their order.
+
+    Raises:
+        ParseError: as ``Counts.parse``.
+    """
+    Counts.parse(text)
+    found: list[tuple[int, int, list[str]]] = []
+    for line in text.splitlines():
+        match line.split():
+            case ["T", turn, total] if turn.isdecimal() and total.isdecimal():
+                found.append((int(turn), int(total), []))
+            case _ if found:
+                found[-1][2].append(line)
+    return [
+        Turn(turn - 1 if turn else None, Counts(total, tuple(_blocks(lines))))
+        for turn, total, lines in found
+    ]
+
+
 def _blocks(lines: Iterable[str]) -> Iterator[CodeBlock]:
     block: CodeBlock | None = None
     try:
@@ -107,7 +135,7 @@ def _blocks(lines: Iterable[str]) -> Iterator[CodeBlock]:
                 case ["M", index, _, *events] if block is not None and len(events) == _EVENTS:
                     if any(event != "0" for event in events):
                         block.misses[int(index)] = Misses(*map(int, events))
-                case ["counts" | "I", *_]:
+                case ["counts" | "I" | "T", *_]:
                     continue
                 case _:
                     raise ParseError(f"unexpected line in the counts: {line[:60]!r}")

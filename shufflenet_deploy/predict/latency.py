@@ -13,7 +13,7 @@ in buffers and cost bandwidth only.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
 from shufflenet_deploy.predict.chains import Chain, join
@@ -34,7 +34,8 @@ GUESS_FACTOR = 1.5
 class Memory:
     """A board's clock and memory: latencies of a random read in ns, bandwidths of one core.
 
-    ``l3_ns`` is None where the second level is the last.
+    ``l3_ns`` is None where the second level is the last. ``read_all_gb_s`` and ``fill_all_gb_s``
+    are bandwidths of all cores of a cluster at once, None where only one thread is asked for.
     """
 
     clock_ghz: float
@@ -43,6 +44,8 @@ class Memory:
     dram_ns: float
     read_gb_s: float
     fill_gb_s: float
+    read_all_gb_s: float | None = None
+    fill_all_gb_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +58,7 @@ class Parts:
     l3: float = 0.0
     dram_bandwidth: float = 0.0
     dram_latency: float = 0.0
+    barriers: float = 0.0
 
     @property
     def total_ns(self) -> float:
@@ -75,14 +79,15 @@ class TimedChain:
     cycles: float
 
 
-def timed(counts: Counts, core: Core) -> list[TimedChain]:
+def timed(counts: Counts, core: Core, known: dict[bytes, float] | None = None) -> list[TimedChain]:
     """The chains of one inference with the cycles that a core needs for them.
 
-    Chains beyond ``_TIMED_SHARE`` get the mean cycles per instruction of the others.
+    Chains beyond ``_TIMED_SHARE`` get the mean cycles per instruction of the others. ``known``
+    keeps cycles by their code, for counts that share it.
     """
+    known = {} if known is None else known
     chains = sorted(join(counts.blocks), key=lambda one: (-one.instructions, one.address))
     total = sum(chain.instructions for chain in chains)
-    known: dict[bytes, float] = {}
     found, done, cycles = [], 0, 0.0
     for chain in chains:
         if done >= _TIMED_SHARE * total:
@@ -149,22 +154,23 @@ class Interval:
 
 
 def interval(
-    chains: Sequence[TimedChain], core: Core, memory: Memory, guessed: Sequence[str]
+    total_ns: Callable[[Memory], float], error: float, memory: Memory, guessed: Sequence[str]
 ) -> Interval:
     """The prediction with the error of the model and of every guessed figure of the board.
 
-    The model's error holds for the whole. A guessed figure is varied by ``GUESS_FACTOR`` on its
-    own; the changes are independent and add as squares.
+    ``total_ns`` is the prediction as a function of the memory. The model's relative ``error`` holds
+    for the whole. A guessed figure is varied by ``GUESS_FACTOR`` on its own; the changes are
+    independent and add as squares.
     """
-    middle = predicted(chains, core, memory).total_ns
-    below = above = (core.error * middle) ** 2
+    middle = total_ns(memory)
+    below = above = (error * middle) ** 2
     for name in guessed:
         value = getattr(memory, name)
         if value is None:
             continue
         for factor in (1 / GUESS_FACTOR, GUESS_FACTOR):
             changed = replace(memory, **{name: value * factor})
-            change = predicted(chains, core, changed).total_ns - middle
+            change = total_ns(changed) - middle
             if change < 0:
                 below += change**2
             else:

@@ -24,8 +24,15 @@
    With every=1 the plugin simulates from the beginning to the end, and each interval of at least one
    instruction is written as it ends.
 
+   With threads=N and turns=CALL a program that has one thread does the work of N by turns: before
+   the part of thread t in a parallel region it makes the system call CALL with the argument t + 1,
+   and with the argument 0 where one thread, the first, goes on alone. Each turn of the inference
+   that is kept is written by itself. The last level of a hierarchy is shared, every other is each
+   thread's own: what one thread stores is no longer in the others'.
+
    Output, one file PREFIX.N per hierarchy (N from 0), lines of text:
        I NUMBER INSTRUCTIONS              every=1 only: the blocks that follow are of this interval
+       T TURN INSTRUCTIONS                threads=N only: they are of this turn, 0 or t + 1
        B ADDRESS COUNT CODE               a block (hex), its executions, its instructions (hex)
        M INDEX ACCESSES U1 F1 U2 F2 U3 F3 accesses by the INDEX-th instruction of that block, and its
                                           misses of L1, L2, L3: unforeseen and foreseen
@@ -62,6 +69,7 @@ struct info {
     } version;
 };
 enum { NO_REGISTERS = 0, READS_AND_WRITES = 3 };
+bool qemu_plugin_mem_is_store(meminfo);
 
 typedef void (*translated_fn)(plugin_id, struct qemu_plugin_tb *);
 typedef void (*executed_fn)(unsigned, void *);
@@ -96,6 +104,7 @@ EXPORTED int qemu_plugin_version = PLUGIN_API;
 /* --- caches --------------------------------------------------------------------------------- */
 
 enum { LEVELS = 3, EVENTS = 2 * LEVELS, MOST_HIERARCHIES = 16, STREAMS = 16, LINE_SHIFT = 6 };
+enum { MOST_THREADS = 16 };
 static const uint64_t NOTHING = ~UINT64_C(0);
 
 struct cache {
@@ -116,8 +125,9 @@ struct hierarchy {
     struct history now, saved;
 };
 
-static struct hierarchy hierarchies[MOST_HIERARCHIES];
-static int hierarchy_count;
+/* As each thread sees them: the last level of all is the first one's. */
+static struct hierarchy hierarchies[MOST_THREADS][MOST_HIERARCHIES];
+static int hierarchy_count, threads = 1, thread;
 
 static uint32_t roll(struct history *now)
 {
@@ -146,6 +156,39 @@ static bool hits(struct history *now, struct cache *cache, uint64_t line)
     memmove(set + 1, set, at * sizeof *set); /* least recently used last */
     set[0] = line;
     return found;
+}
+
+/* A line is no longer there; those behind it close the gap. */
+static void drop(struct cache *cache, uint64_t line)
+{
+    uint64_t *set = cache->lines + line % cache->sets * cache->ways;
+    size_t at = 0;
+    while (at < cache->ways && set[at] != line)
+        ++at;
+    if (at == cache->ways)
+        return;
+    memmove(set + at, set + at + 1, (cache->ways - 1 - at) * sizeof *set);
+    set[cache->ways - 1] = NOTHING;
+}
+
+/* The last level that there is, which threads share. */
+static int last_level(const struct hierarchy *all)
+{
+    int last = LEVELS - 1;
+    while (!all->level[last].sets)
+        --last;
+    return last;
+}
+
+/* What this thread stores is no longer in the caches of the others. */
+static void drop_elsewhere(uint64_t line)
+{
+    for (int other = 0; other < threads; ++other)
+        for (int h = 0; other != thread && h < hierarchy_count; ++h) {
+            struct hierarchy *all = &hierarchies[other][h];
+            for (int i = 0; i < last_level(all); ++i)
+                drop(&all->level[i], line);
+        }
 }
 
 /* Whether a miss of L1 continues a stream that was seen at least twice. */
@@ -190,15 +233,37 @@ static bool parse_hierarchy(struct hierarchy *all, const char *text)
     return *text == 0 && all->level[0].sets;
 }
 
-/* The line of the last access, which is in every first level. */
+/* The caches of the other threads: as large as the first one's, the last level the same. */
+static bool share_hierarchies(void)
+{
+    for (int t = 1; t < threads; ++t)
+        for (int h = 0; h < hierarchy_count; ++h) {
+            struct hierarchy *all = &hierarchies[t][h];
+            *all = hierarchies[0][h];
+            for (int i = 0; i < last_level(all); ++i) {
+                const size_t bytes = all->level[i].sets * all->level[i].ways * sizeof(uint64_t);
+                all->level[i].lines = malloc(bytes);
+                all->level[i].saved = malloc(bytes);
+                if (!all->level[i].lines || !all->level[i].saved)
+                    return false;
+                memset(all->level[i].lines, 0xff, bytes);
+            }
+        }
+    return true;
+}
+
+/* The line of the last access, which is in every first level of this thread; whether it is in no
+   other thread's, for the last access stored to it. */
 static uint64_t last_line = ~UINT64_C(0), saved_last_line;
+static bool last_stored;
 
 /* Have the caches as they were when the interval began. */
 static void restore_caches(void)
 {
     last_line = saved_last_line;
-    for (int h = 0; h < hierarchy_count; ++h) {
-        struct hierarchy *all = &hierarchies[h];
+    last_stored = false;
+    for (int n = 0; n < threads * hierarchy_count; ++n) {
+        struct hierarchy *all = &hierarchies[n / hierarchy_count][n % hierarchy_count];
         all->now = all->saved;
         for (int i = 0; i < LEVELS; ++i) {
             struct cache *cache = &all->level[i];
@@ -213,8 +278,8 @@ static void restore_caches(void)
 static void save_caches(void)
 {
     saved_last_line = last_line;
-    for (int h = 0; h < hierarchy_count; ++h) {
-        struct hierarchy *all = &hierarchies[h];
+    for (int n = 0; n < threads * hierarchy_count; ++n) {
+        struct hierarchy *all = &hierarchies[n / hierarchy_count][n % hierarchy_count];
         all->saved = all->now;
         for (int i = 0; i < LEVELS; ++i) {
             struct cache *cache = &all->level[i];
@@ -242,7 +307,7 @@ struct block {
 enum { HASHES = 1 << 16 };
 static struct block *blocks, *hashed[HASHES];
 static const char *out = "counts";
-static int64_t marker = 113;
+static int64_t marker = 113, turns = -1;
 static uint64_t least = 50000, kept_total, intervals;
 static bool every, started, resetting;
 static FILE *files[MOST_HIERARCHIES];
@@ -255,6 +320,8 @@ static int simulated;
 
 enum { REMEMBERED = 16 };
 static uint64_t before[REMEMBERED];
+/* Which turn it is, and the instructions of the turns before it in this interval. */
+static uint64_t turn, turns_total;
 
 static size_t access_bytes(void)
 {
@@ -263,15 +330,21 @@ static size_t access_bytes(void)
 
 static void on_access(unsigned cpu, meminfo info, uint64_t address, void *data)
 {
-    (void)cpu, (void)info;
+    (void)cpu;
     struct access *access = data;
     const uint64_t line = address >> LINE_SHIFT;
     ++access->count;
+    if (threads > 1 && qemu_plugin_mem_is_store(info) && !(line == last_line && last_stored)) {
+        drop_elsewhere(line);
+        last_stored = true;
+    } else if (line != last_line) {
+        last_stored = false;
+    }
     if (line == last_line)
         return;
     last_line = line;
     for (int h = 0; h < hierarchy_count; ++h) {
-        struct hierarchy *all = &hierarchies[h];
+        struct hierarchy *all = &hierarchies[thread][h];
         if (hits(&all->now, &all->level[0], line))
             continue;
         uint64_t *miss = access->misses + EVENTS * h + foreseen(&all->now, line);
@@ -375,10 +448,10 @@ static void write_block(const struct block *block, uint64_t count, const char *a
     }
 }
 
-static void write_interval(uint64_t total)
+static void write_blocks(char kind, uint64_t number, uint64_t total)
 {
     for (int h = 0; h < hierarchy_count; ++h) {
-        fprintf(files[h], "I %llu %llu\n", (unsigned long long)intervals,
+        fprintf(files[h], "%c %llu %llu\n", kind, (unsigned long long)number,
                 (unsigned long long)total);
         for (const struct block *block = blocks; block; block = block->next)
             if (block->count)
@@ -429,6 +502,26 @@ static void clear_blocks(void)
     }
 }
 
+/* A turn is over. It is written where this may be the inference that is kept. */
+static void end_turn(uint64_t next)
+{
+    const uint64_t total = simulated_total();
+    if (simulated && total)
+        write_blocks('T', turn, total);
+    turns_total += total;
+    clear_blocks();
+    turn = next;
+    thread = next ? (int)next - 1 : 0;
+    last_line = NOTHING;
+}
+
+/* What was written of an interval is not kept. */
+static void forget_turns(void)
+{
+    for (int h = 0; h < hierarchy_count; ++h)
+        rewind(files[h]);
+}
+
 /* The program goes on with the callbacks of the other phase. */
 static void on_reset(plugin_id id);
 
@@ -452,16 +545,23 @@ static void finish(void)
                 if (block->kept_count)
                     write_block(block, block->kept_count, block->kept, h);
         fprintf(files[h], "counts 1 %d %llu\n", kept_total != 0, (unsigned long long)kept_total);
+        fflush(files[h]);
+        /* Behind it may be turns of an inference that was not kept. */
+        if (ftruncate(fileno(files[h]), ftell(files[h])))
+            fprintf(stderr, "plugin: cannot write %s\n", out);
         fclose(files[h]);
     }
 }
 
 static void end_simulated(void)
 {
-    const uint64_t total = simulated_total();
+    if (threads > 1)
+        end_turn(0);
+    const uint64_t total = turns_total + simulated_total();
+    turns_total = 0;
     const bool repeated = started && repeats(total);
     if (every && started && total)
-        write_interval(total);
+        write_blocks('I', intervals, total);
     if (repeated && total >= 2 * inference_total) {
         inference_total = total;
         simulated = 0;
@@ -475,6 +575,8 @@ static void end_simulated(void)
         _exit(0);
     }
     clear_blocks();
+    if (threads > 1)
+        forget_turns();
     if (!inference && !every)
         restore_caches();
     save_caches();
@@ -492,10 +594,12 @@ static void end_interval(plugin_id id)
 static void on_syscall(plugin_id id, unsigned cpu, int64_t number, uint64_t a1, uint64_t a2,
                        uint64_t a3, uint64_t a4, uint64_t a5, uint64_t a6, uint64_t a7, uint64_t a8)
 {
-    (void)cpu, (void)a1, (void)a2, (void)a3, (void)a4, (void)a5, (void)a6, (void)a7, (void)a8;
+    (void)cpu, (void)a2, (void)a3, (void)a4, (void)a5, (void)a6, (void)a7, (void)a8;
     /* Until the reset has happened the old callbacks are still there. */
     if (number == marker && !resetting)
         end_interval(id);
+    else if (number == turns && phase == SIMULATING && !resetting && a1 <= (uint64_t)threads)
+        end_turn(a1);
 }
 
 static void on_end(plugin_id id, void *data)
@@ -526,8 +630,12 @@ static bool parse(char *argument)
         least = strtoull(value, NULL, 10);
     else if (strcmp(argument, "every") == 0)
         every = atoi(value);
+    else if (strcmp(argument, "turns") == 0)
+        turns = atoll(value);
+    else if (strcmp(argument, "threads") == 0)
+        return (threads = atoi(value)) >= 1 && threads <= MOST_THREADS;
     else if (strcmp(argument, "caches") == 0 && hierarchy_count < MOST_HIERARCHIES)
-        return parse_hierarchy(&hierarchies[hierarchy_count++], value);
+        return parse_hierarchy(&hierarchies[0][hierarchy_count++], value);
     else
         return false;
     return true;
@@ -545,6 +653,10 @@ EXPORTED int qemu_plugin_install(plugin_id id, const struct info *info, int argc
             fprintf(stderr, "plugin: bad argument %s\n", argv[i]);
             return -1;
         }
+    if (!share_hierarchies()) {
+        fprintf(stderr, "plugin: no memory for the caches of %d threads\n", threads);
+        return -1;
+    }
     for (int h = 0; h < hierarchy_count; ++h) {
         char name[4096];
         snprintf(name, sizeof name, "%s.%d", out, h);

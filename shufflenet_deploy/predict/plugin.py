@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -31,6 +32,8 @@ _TIMEOUT_SECS = 600
 #: The first QEMU whose plugins are of API version 2 or later.
 _SECOND_API_SINCE = 9
 _OLDEST_LIBC = "2.28"
+#: What ``openmp_by_turns`` is called where a program runs.
+OPENMP_BY_TURNS = "openmp_turns.so"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,14 +82,19 @@ def emulator() -> Emulator:
     api = 1 if int(version.partition(".")[0]) < _SECOND_API_SINCE else 2
     source = Path(__file__).with_name("plugin.c")
     arch = platform.machine().lower().replace("arm64", "aarch64").replace("amd64", "x86_64")
-    target = f"{arch}-linux-gnu.{_OLDEST_LIBC}"
-    recipe = f"{sha256_file(source)} {api} {target} ziglang {metadata.version('ziglang')}"
-    key = hashlib.sha256(recipe.encode()).hexdigest()
-    library = cache_folder("plugins") / f"counts-{key[:16]}.so"
-    if not library.exists():
-        _compile(source, library, api, target)
+    library = _compiled(source, "counts", "-fvisibility=hidden", f"-DPLUGIN_API={api}", arch=arch)
     identity = f"{sha256_file(source)} QEMU {version}"
     return Emulator(program=program, version=version, plugin=library, identity=identity)
+
+
+def openmp_by_turns() -> Path:
+    """``openmp_turns.c`` as a library for ARM, compiled if it was not yet.
+
+    Raises:
+        DeployError: it cannot be compiled.
+    """
+    source = Path(__file__).with_name("openmp_turns.c")
+    return _compiled(source, "openmp", arch="aarch64")
 
 
 def cache_folder(kind: str) -> Path:
@@ -108,15 +116,26 @@ def _printed(program: str, option: str) -> str:
     return done.stdout + done.stderr
 
 
-def _compile(source: Path, library: Path, api: int, target: str) -> None:
+def _compiled(source: Path, name: str, *flags: str, arch: str) -> Path:
+    """The library of a source, named by all that made it."""
+    target = f"{arch}-linux-gnu.{_OLDEST_LIBC}"
+    parts = (sha256_file(source), *flags, target, "ziglang", metadata.version("ziglang"))
+    key = hashlib.sha256(" ".join(parts).encode()).hexdigest()
+    library = cache_folder("plugins") / f"{name}-{key[:16]}.so"
+    if not library.exists():
+        _compile(source, library, target, flags)
+    return library
+
+
+def _compile(source: Path, library: Path, target: str, flags: Sequence[str]) -> None:
     library.parent.mkdir(parents=True, exist_ok=True)
     command = [*(sys.executable, "-m", "ziglang", "cc"), "-shared", "-fPIC", "-O2"]
-    command += ["-fvisibility=hidden", "-target", target, f"-DPLUGIN_API={api}", str(source)]
+    command += ["-target", target, *flags, str(source)]
     with tempfile.TemporaryDirectory(prefix="plugin-") as folder, replacing(library) as made:
-        late = DeployError(f"compiling the plugin for QEMU took more than {_TIMEOUT_SECS} s")
+        late = DeployError(f"compiling {source.name} for QEMU took more than {_TIMEOUT_SECS} s")
         environment = os.environ | {"ZIG_LOCAL_CACHE_DIR": folder}
         command += ["-o", str(made)]
         done = run_to_end(command, limit_secs=_TIMEOUT_SECS, late=late, env=environment)
         if done.returncode:
             lines = [line for line in done.stderr.splitlines() if "error" in line] or ["no message"]
-            raise DeployError(f"compiling the plugin for QEMU failed: {lines[0].strip()}")
+            raise DeployError(f"compiling {source.name} for QEMU failed: {lines[0].strip()}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,90 +17,35 @@ from shufflenet_deploy.export import ExportSession, export, shared_work
 from shufflenet_deploy.export.precisions import resolve
 from shufflenet_deploy.export.request import ExportRequest
 from shufflenet_deploy.export.shortfall import explained
-from shufflenet_deploy.predict import counting, userland
+from shufflenet_deploy.predict import counting, parallel, userland
 from shufflenet_deploy.predict.boards import BoardCard
+from shufflenet_deploy.predict.cores import Core
 from shufflenet_deploy.predict.counts import Counts
-from shufflenet_deploy.predict.latency import Parts, interval, predicted, timed
+from shufflenet_deploy.predict.latency import (
+    Memory,
+    Parts,
+    TimedChain,
+    interval,
+    predicted,
+    timed,
+)
 from shufflenet_deploy.predict.layers import LayerCounts, layer_counts
 from shufflenet_deploy.predict.plugin import Emulator, emulator
 from shufflenet_deploy.records import (
     Artifact,
     AskedPrecisions,
+    LayerPrediction,
     Precision,
+    Prediction,
     Record,
     Resolution,
     ResolutionText,
     RuntimeSpec,
+    TimeParts,
 )
 
-#: The kind of figure this is, in JSON and tables: never to be taken for a measurement.
-KIND = "predicted"
-
-
-class TimeParts(Record):
-    """The parts of a predicted time, in ns. They add up to it."""
-
-    issue: float
-    mispredict: float
-    l2: float
-    l3: float
-    dram_bandwidth: float
-    dram_latency: float
-
-    @classmethod
-    def of(cls, parts: Parts) -> TimeParts:
-        """The same as a record, to whole tenths of a nanosecond."""
-        return cls(**{name: round(value, 1) for name, value in asdict(parts).items()})
-
-
-class LayerPrediction(Record):
-    """One layer of a native program: its predicted time and what that is made of."""
-
-    name: str
-    operator: str
-    predicted_ns: float
-    parts: TimeParts
-
-
-class Prediction(Record):
-    """The predicted latency of one inference, with the interval that the truth is expected in.
-
-    ``guessed`` are the board's figures that nobody measured; ``validated`` says that predictions
-    for this core were compared with published latencies.
-    """
-
-    kind: str = KIND
-    board: str
-    core: str
-    clock_ghz: float
-    model: str
-    runtime: str
-    version: str
-    precision: Precision
-    resolution: ResolutionText
-    threads: int = 1
-    predicted_ns: float
-    low_ns: float
-    high_ns: float
-    parts: TimeParts
-    instructions: int
-    multiply_adds: int
-    artifact: str
-    guessed: tuple[str, ...] = ()
-    validated: bool
-    layers: tuple[LayerPrediction, ...] = ()
-
-    @property
-    def relative(self) -> float:
-        """The larger half-width of the interval over the prediction."""
-        return max(self.high_ns - self.predicted_ns, self.predicted_ns - self.low_ns) / (
-            self.predicted_ns
-        )
-
-    def speedup(self, baseline: Prediction) -> tuple[float, float]:
-        """The speedup over another, and the relative half-width of that."""
-        ratio = baseline.predicted_ns / self.predicted_ns
-        return ratio, math.hypot(self.relative, baseline.relative)
+#: As many threads as the plugin tells apart.
+MOST_THREADS = 16
 
 
 class Plan(Record):
@@ -117,6 +61,7 @@ class Plan(Record):
     runtimes: tuple[str, ...] = ("native",)
     precisions: AskedPrecisions = (Precision.FP32,)
     resolution: ResolutionText = Field(default=Resolution(height=224, width=224))
+    threads: int = Field(default=1, ge=1, le=MOST_THREADS)
     profile: bool = False
     recount: bool = False
 
@@ -160,9 +105,7 @@ def predict(
         DeployError: the plugin cannot be compiled.
         WorkersError: a worker was lost.
     """
-    others = [name for name in plan.runtimes if not runtime.get(name).standalone]
-    if plan.profile and others:
-        raise UsageError(f"--profile takes native programs apart: leave {', '.join(others)} out")
+    _require(plan)
     shared = machines or Here()
     jobs = list(_jobs(plan))
     if shared.shares_disk:
@@ -189,6 +132,19 @@ def predict(
     order = {board.name: place for place, board in enumerate(plan.boards)}
     predictions.sort(key=lambda one: order[one.board])
     return Result(predictions=tuple(predictions), problems=tuple(problems))
+
+
+def _require(plan: Plan) -> None:
+    """Refuse what cannot be predicted, before anything slow."""
+    others = [name for name in plan.runtimes if not runtime.get(name).standalone]
+    if plan.profile and others:
+        raise UsageError(f"--profile takes native programs apart: leave {', '.join(others)} out")
+    if plan.profile and plan.threads > 1:
+        raise UsageError("--profile is of one thread: leave --threads out")
+    for name in others:
+        userland.require_followed(runtime.get(name), plan.threads)
+    for board in plan.boards:
+        board.require_threads(plan.threads)
 
 
 @dataclass(frozen=True)
@@ -249,30 +205,42 @@ def _predicted(
     plan: Plan, job: _Job, qemu: Emulator, artifact: Artifact, on_stage: Callable[[str], None]
 ) -> list[Prediction]:
     core = job.boards[0].model
-    execution, version = _execution(job, artifact, on_stage)
+    execution, version = _execution(job, artifact, plan.threads, on_stage)
     hierarchies = [board.caches for board in job.boards]
+    file = _File(artifact, version, plan.threads)
+    if plan.threads > 1:
+        turns = counting.count_turns(
+            execution, core, hierarchies, qemu, recount=plan.recount, on_stage=on_stage
+        )
+        # Native threads meet after every phase; OpenMP's at both ends of a region.
+        meetings = 1 if runtime.get(job.runtime).standalone else 2
+        shared = {
+            caches: parallel.inference(found, core, meetings=meetings)
+            for caches, found in turns.items()
+        }
+        return [_prediction(job, board, file, shared[board.caches]) for board in job.boards]
     counts = counting.count(
         execution, core, hierarchies, qemu, recount=plan.recount, on_stage=on_stage
     )
     found = []
     for board in job.boards:
-        inference = _Inference(artifact, version, counts[board.caches])
+        inference = counts[board.caches]
         layers: Sequence[LayerCounts] = ()
         if plan.profile:
             on_stage(f"running {execution.title} layer by layer")
-            layers = layer_counts(execution, core, board.caches, qemu, inference.counts)
-        found.append(_prediction(job, board, inference, layers))
+            layers = layer_counts(execution, core, board.caches, qemu, inference)
+        found.append(_prediction(job, board, file, _Alone.of(inference, core), layers))
     return found
 
 
 def _execution(
-    job: _Job, artifact: Artifact, on_stage: Callable[[str], None]
+    job: _Job, artifact: Artifact, threads: int, on_stage: Callable[[str], None]
 ) -> tuple[counting.Execution, str]:
     """How the file is counted, and the release of what runs it."""
     chosen = runtime.get(job.runtime)
     if chosen.standalone:
-        return counting.native(artifact.path), artifact.tools.get("ziglang", "")
-    return userland.execution(artifact, chosen, on_stage=on_stage)
+        return counting.native(artifact.path, threads), artifact.tools.get("ziglang", "")
+    return userland.execution(artifact, chosen, threads=threads, on_stage=on_stage)
 
 
 def _exported(
@@ -297,37 +265,60 @@ def _exported(
 
 
 @dataclass(frozen=True)
-class _Inference:
-    """The counts of a file, and the release of what ran it."""
+class _File:
+    """A file, and the release of what ran it."""
 
     artifact: Artifact
     version: str
-    counts: Counts
+    threads: int
+
+
+@dataclass(frozen=True)
+class _Alone:
+    """An inference of one thread, as ``parallel.Inference`` is one of several."""
+
+    chains: list[TimedChain]
+    instructions: int
+
+    @classmethod
+    def of(cls, counts: Counts, core: Core) -> _Alone:
+        return cls(timed(counts, core), counts.instructions)
+
+    def predicted(self, core: Core, memory: Memory) -> Parts:
+        return predicted(self.chains, core, memory)
 
 
 def _prediction(
-    job: _Job, board: BoardCard, inference: _Inference, layers: Sequence[LayerCounts]
+    job: _Job,
+    board: BoardCard,
+    file: _File,
+    inference: _Alone | parallel.Inference,
+    layers: Sequence[LayerCounts] = (),
 ) -> Prediction:
-    core, memory, artifact = board.model, board.memory, inference.artifact
-    chains = timed(inference.counts, core)
-    between = interval(chains, core, memory, board.guessed)
+    core, memory, artifact = board.model, board.memory, file.artifact
+    guessed = board.guessed(file.threads)
+    error = core.error if file.threads == 1 else parallel.error(core)
+    between = interval(
+        lambda changed: inference.predicted(core, changed).total_ns, error, memory, guessed
+    )
     return Prediction(
         board=board.name,
         core=board.core,
         clock_ghz=memory.clock_ghz,
         model=artifact.model,
         runtime=RuntimeSpec.parse(job.runtime).name,
-        version=inference.version,
+        version=file.version,
         precision=artifact.precision,
         resolution=artifact.resolution,
+        threads=file.threads,
         predicted_ns=round(between.predicted_ns, 1),
         low_ns=round(between.low_ns, 1),
         high_ns=round(between.high_ns, 1),
-        parts=TimeParts.of(predicted(chains, core, memory)),
-        instructions=inference.counts.instructions,
+        parts=_recorded(inference.predicted(core, memory)),
+        instructions=inference.instructions,
         multiply_adds=artifact.multiply_adds,
         artifact=artifact.sha256,
-        guessed=board.guessed,
+        guessed=guessed,
         validated=core.validated,
         layers=tuple(_layer(one, board) for one in layers),
     )
@@ -339,5 +330,10 @@ def _layer(one: LayerCounts, board: BoardCard) -> LayerPrediction:
         name=one.name,
         operator=one.operator,
         predicted_ns=round(parts.total_ns, 1),
-        parts=TimeParts.of(parts),
+        parts=_recorded(parts),
     )
+
+
+def _recorded(parts: Parts) -> TimeParts:
+    """The same as a record, to whole tenths of a nanosecond."""
+    return TimeParts(**{name: round(value, 1) for name, value in asdict(parts).items()})

@@ -17,7 +17,7 @@ from shufflenet_deploy import debian_packages
 from shufflenet_deploy.atomic_files import resource, sha256_file
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.predict.counting import Execution
-from shufflenet_deploy.predict.plugin import cache_folder
+from shufflenet_deploy.predict.plugin import OPENMP_BY_TURNS, cache_folder, openmp_by_turns
 from shufflenet_deploy.records import Artifact, BenchmarkSpec, RuntimeSpec, TargetFacts
 from shufflenet_deploy.runtime import Runtime
 from shufflenet_deploy.runtime.agent_file import FILE_NAME, agent_sha256, write_agent
@@ -38,6 +38,8 @@ _SYSTEM = "system"
 _DRIVER = "counted_inferences.py"
 _MARKER = 173
 _SPEC = BenchmarkSpec(threads=1)
+#: Runtimes whose threads are those of OpenMP's parallel regions.
+_OPENMP = ("ncnn",)
 #: Hashes decide the order of sets, and no byte code is written into folders that are kept.
 _ENVIRONMENT = {
     "PYTHONPATH": f"{FILE_NAME}:{_SITE}",
@@ -47,7 +49,11 @@ _ENVIRONMENT = {
 
 
 def execution(
-    artifact: Artifact, runtime: Runtime, *, on_stage: Callable[[str], None] = lambda _: None
+    artifact: Artifact,
+    runtime: Runtime,
+    *,
+    threads: int = 1,
+    on_stage: Callable[[str], None] = lambda _: None,
 ) -> tuple[Execution, str]:
     """How an exported file is counted in a runtime of Python, and the release of that runtime.
 
@@ -63,23 +69,46 @@ def execution(
     agent, identity = _agent()
     driver = resource("device_scripts", _DRIVER)
     model = f"model{artifact.path.suffix}"
+    shim = {OPENMP_BY_TURNS: openmp_by_turns()} if threads > 1 else {}
     interpreter = (f"{_SYSTEM}/usr/bin/python{_PYTHON}", "-S")
     counted = Execution(
         title=f"{artifact.path.name} in {runtime.name}",
-        argv=(*interpreter, _DRIVER, RuntimeSpec.parse(runtime.name).name, model),
+        argv=(*interpreter, _DRIVER, RuntimeSpec.parse(runtime.name).name, model, str(threads)),
         files={
             _SYSTEM: system,
             _SITE: site,
             FILE_NAME: agent,
             _DRIVER: driver,
             model: artifact.path,
+            **shim,
         },
-        sha256=" ".join((artifact.sha256, identity, sha256_file(driver), site.name, system.name)),
+        sha256=" ".join(
+            [
+                *(artifact.sha256, identity, sha256_file(driver), site.name, system.name),
+                *(path.name for path in shim.values()),
+            ]
+        ),
         marker=_MARKER,
         environment={**runtime.environment(_SPEC), **payload.env, **_ENVIRONMENT},
         root=system,
+        threads=threads,
+        preloaded="".join(shim),
     )
     return counted, payload.requirements[0].partition("==")[2]
+
+
+def require_followed(runtime: Runtime, threads: int) -> None:
+    """Refuse threads that cannot be told apart.
+
+    Raises:
+        UsageError: the runtime starts threads of its own.
+    """
+    if threads > 1 and RuntimeSpec.parse(runtime.name).name not in _OPENMP:
+        raise UsageError(
+            f"--threads {threads}: {runtime.name} divides its work among threads of its own while"
+            " it runs, which cannot be followed: choose native,"
+            f" {', '.join(_OPENMP)}, or one thread"
+        )
 
 
 def _agent() -> tuple[Path, str]:

@@ -55,6 +55,7 @@ from shufflenet_deploy.records.observations import (
     TracePoint,
     TurnSamples,
 )
+from shufflenet_deploy.records.predictions import LayerPrediction, Prediction, TimeParts
 from shufflenet_deploy.records.profiles import (
     LayerKind,
     LayerWork,
@@ -106,6 +107,7 @@ __all__ = [
     "InputShape",
     "LabelledData",
     "LayerKind",
+    "LayerPrediction",
     "LayerWork",
     "MeasuredFile",
     "Measurement",
@@ -116,6 +118,7 @@ __all__ = [
     "Parity",
     "Pipeline",
     "Precision",
+    "Prediction",
     "Profile",
     "Recipe",
     "Record",
@@ -131,6 +134,7 @@ __all__ = [
     "Sustained",
     "TargetFacts",
     "TensorSpec",
+    "TimeParts",
     "TopKCounts",
     "TracePoint",
     "TurnSamples",

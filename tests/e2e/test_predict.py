@@ -151,9 +151,38 @@ def test_a_qemu_without_plugins_is_refused(monkeypatch, tmp_path):
         plugin.emulator()
 
 
-def test_more_threads_are_refused():
-    result = CliRunner().invoke(app, ["predict", *SMALL, "--threads", "4"])
-    assert "only one thread is predicted" in str(result.exception)
+def test_threads_share_an_inference(tmp_path, own_cache):
+    """Two threads of a program and of ncnn, counted by turns; the program's the same again."""
+    board = ("--board", "rk3399-big", "--runtime", "native,ncnn")
+    (again,) = predicted(tmp_path, *board[:2], "--threads", "2")
+    both = zip(
+        predicted(tmp_path, *board),
+        predicted(tmp_path, *board, "--threads", "2", "--recount"),
+        strict=True,
+    )
+    for alone, shared in both:
+        assert (alone["threads"], shared["threads"]) == (1, 2)
+        assert 0.4 * alone["predicted_ns"] < shared["predicted_ns"] < 0.95 * alone["predicted_ns"]
+        # The same work, and what it takes to divide it.
+        assert alone["instructions"] <= shared["instructions"] < 1.2 * alone["instructions"]
+        assert shared["parts"]["barriers"] > alone["parts"]["barriers"] == 0
+        assert sum(shared["parts"].values()) == pytest.approx(shared["predicted_ns"], rel=1e-6)
+        assert shared["relative"] > alone["relative"]
+        assert shared["runtime"] != "native" or shared == again
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (("--runtime", "litert"), "litert divides its work among threads of its own"),
+        (("--board", "rk3399-big"), "rk3399-big has 2 cores of one kind"),
+        (("--profile",), "--profile is of one thread"),
+    ],
+)
+def test_threads_that_cannot_be_predicted_are_refused(options, problem):
+    result = CliRunner().invoke(app, ["predict", *SMALL, "--threads", "4", *options])
+    assert isinstance(result.exception, UsageError)
+    assert problem in str(result.exception)
 
 
 def test_runtimes_in_python_beside_native_programs(tmp_path, own_cache):

@@ -7,7 +7,8 @@
    runs. Only net_run is timed, or with --threads the same by a pool of threads. On failure the object has an
    "error" with "kind" and "message", and the exit status is 1. With --profile N the object also has
    the layers of N more inferences. With --once it infers once, for --output, and prints nothing. With --serve it prints how many floats
-   an input and an output have, then infers whatever inputs come on its standard input. */
+   an input and an output have, then infers whatever inputs come on its standard input. With
+   --by-turns it starts no threads and does the parts of all one after the other, for emulators. */
 #define _GNU_SOURCE
 #include <ctype.h>
 #include <dirent.h>
@@ -58,7 +59,7 @@ static const int input_shape[] = {NET_INPUT_SHAPE}, output_shape[] = {NET_OUTPUT
 #include "npy.c"
 
 struct options {
-    int list, once, serve;
+    int list, once, serve, by_turns;
     long threads, warmup_runs, min_runs, profile, background_load;
     double warmup_secs, warmup_max_secs, min_secs, max_secs, rate_hz;
     const char *cpus, *input, *output;
@@ -89,7 +90,7 @@ static void help(void)
         "usage: PROGRAM [--list | --once | --serve] [--profile N] [--threads N] [--cpus 0,1,...]\n"
         "               [--warmup-runs N] [--warmup-secs S] [--warmup-max-secs S] [--min-runs N]\n"
         "               [--min-secs S] [--max-secs S] [--input FILE.npy] [--output FILE.npy] [--seed N]\n"
-        "               [--rate HZ] [--background-load N]\n\n"
+        "               [--rate HZ] [--background-load N] [--by-turns]\n\n"
         "Measures " NET_NAME " for " NET_MACHINE " and prints one JSON object; times are ns.\n",
         stderr);
 }
@@ -115,8 +116,8 @@ static struct options parse(int argc, char **argv)
             *(name[2] == 'l' ? &found.list : &found.once) = 1;
             continue;
         }
-        if (strcmp(name, "--serve") == 0) {
-            found.serve = 1;
+        if (strcmp(name, "--serve") == 0 || strcmp(name, "--by-turns") == 0) {
+            *(name[2] == 's' ? &found.serve : &found.by_turns) = 1;
             continue;
         }
         const char *value = i + 1 < argc ? argv[++i] : NULL;
@@ -243,7 +244,8 @@ static void measure(const struct options *options, const char *program)
     if (net_init(NULL) != 0)
         fail("model-corrupt", "no weights are linked in");
     threads = options->threads;
-    const int error = threads > 1 ? pool_start((int)threads) : 0;
+    by_turns = options->by_turns;
+    const int error = threads > 1 && !by_turns ? pool_start((int)threads) : 0;
     if (error)
         fail("out-of-memory", "cannot start %ld threads: %s", threads, strerror(error));
     const int64_t load_ns = now_ns() - began;
@@ -350,7 +352,7 @@ int main(int argc, char **argv)
         list(report);
     else
         measure(&options, argv[0]);
-    if (threads > 1)
+    if (threads > 1 && !by_turns)
         pool_end();
     return fflush(report) == 0 ? 0 : 1;
 }

@@ -75,10 +75,13 @@ static int64_t median(const int64_t *values, size_t count)
 
 static float *input, *output;
 static long threads;
+static int by_turns;
 
 static void infer(void)
 {
-    if (threads > 1)
+    if (by_turns)
+        pool_run_by_turns((int)threads, input, output);
+    else if (threads > 1)
         pool_run(input, output, net_probe);
     else
         net_run(input, output);

@@ -126,6 +126,16 @@ void pool_run(const float *input, float *output, void (*done)(int layer))
     }
 }
 
+void pool_run_by_turns(int parts, const float *input, float *output)
+{
+    for (int stage = 0; stage < NET_STAGES; ++stage)
+        for (int part = 0; part < parts; ++part) {
+            syscall(SYS_getpriority, part + 1, 0);
+            net_run_part(stage, part, parts, input, output);
+        }
+    syscall(SYS_getpriority, 0, 0);
+}
+
 void pool_end(void)
 {
     pool.ending = 1;

@@ -23,6 +23,7 @@ from shufflenet_deploy.records import Record, first_problem
 
 GUESSED = "guessed"
 _GENERIC = "generic-"
+_OF_ALL_CORES = ("read_all_gb_s", "fill_all_gb_s")
 _LEAST_GHZ, _MOST_GHZ = 0.1, 10.0
 
 
@@ -39,7 +40,11 @@ class Figure(Record):
 
 
 class Figures(Record):
-    """The parameters of ``latency.Memory``: GHz, ns of a random read, GB/s of one core."""
+    """The parameters of ``latency.Memory``: GHz, ns of a random read, GB/s.
+
+    Bandwidths are those of one core, and with ``_all`` those of all cores of the cluster at once,
+    which only predictions of several threads need.
+    """
 
     clock_ghz: Figure
     l2_ns: Figure
@@ -47,6 +52,8 @@ class Figures(Record):
     dram_ns: Figure
     read_gb_s: Figure
     fill_gb_s: Figure
+    read_all_gb_s: Figure | None = None
+    fill_all_gb_s: Figure | None = None
 
 
 class BoardCard(Record):
@@ -57,6 +64,7 @@ class BoardCard(Record):
     core: str
     note: Line | None = None
     caches_source: Line
+    cores: int = Field(default=4, ge=1, le=16)
     figures: Figures
     caches: Caches = Field(min_length=2, max_length=3)
 
@@ -88,11 +96,32 @@ class BoardCard(Record):
         }
         return Memory(**values)  # type: ignore[arg-type]
 
-    @property
-    def guessed(self) -> tuple[str, ...]:
-        """Names of the figures that were guessed."""
-        found = {name: getattr(self.figures, name) for name in Figures.model_fields}
+    def guessed(self, threads: int = 1) -> tuple[str, ...]:
+        """Names of the figures that were guessed, of those that decide so many threads' times."""
+        found = {
+            name: getattr(self.figures, name)
+            for name in Figures.model_fields
+            if threads > 1 or name not in _OF_ALL_CORES
+        }
         return tuple(name for name, figure in found.items() if figure and figure.guessed)
+
+    def require_threads(self, threads: int) -> None:
+        """Refuse what the card says nothing about.
+
+        Raises:
+            UsageError: the cluster has fewer cores, or the card states no bandwidths of them all.
+        """
+        if threads > self.cores:
+            raise UsageError(
+                f"--threads {threads}: {self.name} has {self.cores} cores of one kind, and only"
+                " threads on one cluster are predicted"
+            )
+        missing = [name for name in _OF_ALL_CORES if getattr(self.figures, name) is None]
+        if threads > 1 and missing:
+            raise UsageError(
+                f"--threads {threads}: the card of {self.name} does not state"
+                f" {' and '.join(missing)}, the bandwidths with all cores: add them"
+            )
 
     def at(self, clock_ghz: float) -> BoardCard:
         """The same board at another clock, which is then what was asked for."""

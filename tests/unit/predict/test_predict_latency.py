@@ -86,9 +86,14 @@ def test_a_guess_widens_the_interval_by_what_it_decides():
     misses = {0: Misses(l1=1000, l2=1000, l3=1000)}
     model = core("cortex-a53")
     chains = timed(counts(block(0, 1000, LOAD, ADD, misses=misses)), model)
-    known = interval(chains, model, MEMORY, ())
-    guessed = interval(chains, model, MEMORY, ("dram_ns",))
-    irrelevant = interval(chains, model, MEMORY, ("fill_gb_s",))
+
+    def between(*guessed):
+        def total_ns(memory):
+            return predicted(chains, model, memory).total_ns
+
+        return interval(total_ns, model.error, MEMORY, guessed)
+
+    known, guessed, irrelevant = between(), between("dram_ns"), between("fill_gb_s")
     assert known.relative == pytest.approx(model.error)
     assert irrelevant == known
     assert guessed.low_ns < known.low_ns < known.predicted_ns < known.high_ns < guessed.high_ns
