@@ -33,13 +33,13 @@ def cell_exporter(
         artifacts: the folder of exported files.
         on_stage: told what each export is doing.
     """
-    session = ExportSession()
+    from shufflenet_deploy.export.measured_file import MeasuredFiles  # noqa: PLC0415
+
+    session, measured_files = ExportSession(), MeasuredFiles()
 
     def artifact_of(cell: Cell) -> Artifact:
         if (file := suite.files.get(cell.model)) is not None:
-            from shufflenet_deploy.export import measured_file  # noqa: PLC0415
-
-            return measured_file.artifact(file, cell.model)
+            return measured_files.artifact(file, cell.model)
         facts = target.facts()
         fields: dict[str, Any] = {
             "model": suite.cards.get(cell.model, cell.model),

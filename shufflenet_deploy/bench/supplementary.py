@@ -52,9 +52,9 @@ def profiled(
     Raises:
         ConnectError: the target stayed out of reach.
     """
-    from shufflenet_deploy.export.profile_attribution import with_layers  # noqa: PLC0415 - torch
+    from shufflenet_deploy.export.profile_attribution import Attribution  # noqa: PLC0415 - torch
 
-    known = journal.profiles(context.suite_id)
+    known, attribution = journal.profiles(context.suite_id), Attribution()
     path = resource("device_scripts", _PROFILER)
     profiler, sha256 = context.install(path), sha256_file(path)
     for one in ready:
@@ -76,7 +76,8 @@ def profiled(
         run, report = start(one, context, spec, argv, process=1, attempt=1)
         profile = report.profile if report is not None else None
         if profile is not None:
-            profile = with_layers(profile, one.artifact, context.suite.cards.get(one.cell.model))
+            model = context.suite.cards.get(one.cell.model)
+            profile = attribution.with_layers(profile, one.artifact, model)
         tool = {**run.tool, "profiler_sha256": sha256}
         run = run.model_copy(update={"purpose": "profile", "profile": profile, "tool": tool})
         journal.append(run)

@@ -59,15 +59,16 @@ class NamedFiles:
 
 
 def _described(paths: Sequence[Path], shapes: Sequence[str]) -> list[MeasuredFile]:
-    from shufflenet_deploy.export import measured_file  # noqa: PLC0415
+    from shufflenet_deploy.export.measured_file import MeasuredFiles  # noqa: PLC0415
 
+    files = MeasuredFiles()
     wanted = dict(map(_shape, shapes))
-    inputs = {path: measured_file.input_names(path) for path in paths} if wanted else {}
+    inputs = {path: files.input_names(path) for path in paths} if wanted else {}
     known = {name for names in inputs.values() for name in names}
     if unknown := [name for name in wanted if name not in known]:
         raise UsageError(f"--shape {unknown[0]}: the inputs are {', '.join(sorted(known))}")
     return [
-        measured_file.describe(
+        files.describe(
             path, {name: wanted[name] for name in inputs.get(path, ()) if name in wanted}
         )
         for path in paths

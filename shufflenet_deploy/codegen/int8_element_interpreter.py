@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shufflenet_deploy.codegen.ir import elements as ir
+from shufflenet_deploy.codegen.ir import element_ops as ir
 from shufflenet_deploy.codegen.ir.int8 import PixelView, Requantization
-from shufflenet_deploy.codegen.ir.op import Op
+from shufflenet_deploy.codegen.ir.op import Op, Step
 from shufflenet_deploy.codegen.ir.ops import RequantizeSum
 from shufflenet_deploy.codegen.requantization import as_byte, part, saturated_16, scaled
-from shufflenet_deploy.network.graph import ArithmeticKind, ReduceKind
+from shufflenet_deploy.network.graph import ArithmeticKind
 
 _Whole = NDArray[np.int64]
 #: From a view to its bytes, ``(H, W, C)``.
@@ -24,32 +24,28 @@ def compute(arithmetic: Requantization, op: Op[PixelView], read: Read, before: _
     """The target of an op, ``(H, W, C)``; ``before`` is what it held."""
     found: _Whole
     match op:
-        case ir.CopyElements():
+        case ir.Move():
             value = _gathered(op.walk, 0, read(op.source))
-            if op.table is not None:
-                value = _as_numbers(arithmetic, op.table)[value & 255]
+            if op.epilogue is not None:
+                value = _as_numbers(arithmetic, op.epilogue)[value & 255]
             found = _scattered(op.walk, value, before)
-        case ir.GatherPixels():
-            rows, columns = np.array(op.rows)[:, None], np.array(op.columns)
-            fill = op.fill if arithmetic is Requantization.FIXED else op.fill & 255
-            inside = read(op.source)[np.maximum(rows, 0), np.maximum(columns, 0)]
-            found = np.where(((rows < 0) | (columns < 0))[..., None], fill, inside)
-        case ir.ResizeBilinear():
-            found = _bilinear(op, read(op.source))
+        case ir.Sample():
+            found = _sampled(arithmetic, op, read(op.source))
         case ir.StoreConstant():
             found = _as_numbers(arithmetic, op.data)
-        case ir.ElementArithmetic():
+        case ir.Arithmetic():
             one, two = (_gathered(op.walk, at, read(op.sources[at])) for at in (0, 1))
             found = _scattered(op.walk, _combined(arithmetic, op, one, two), before)
-        case ir.SumProducts():
+        case ir.MatMul():
             one, two = (_gathered(op.walk, at, read(op.sources[at]), [op.over]) for at in (0, 1))
             zeros = [view.zero_point for view in op.sources]
             total = ((one - zeros[0]) * (two - zeros[1])).sum(-1)
-            near = scaled(arithmetic, total, op.multiplier[0], op.shift) + op.target.zero_point
+            by = op.epilogue
+            near = scaled(arithmetic, total, by.multiplier[0], by.shift) + op.target.zero_point
             found = _scattered(op.walk, as_byte(arithmetic, near), before)
-        case ir.ReduceElements():
+        case ir.Reduce():
             found = _scattered(op.walk, _reduced(arithmetic, op, read(op.source)), before)
-        case ir.NormalizeElements():
+        case ir.Normalize():
             found = _normalized(arithmetic, op, read(op.source), before)
         case ir.Softmax():
             found = _softmax(arithmetic, op, read(op.source), before)
@@ -64,7 +60,7 @@ def _as_numbers(arithmetic: Requantization, stored: NDArray[np.int8]) -> _Whole:
     return stored.view(kind).astype(np.int64)
 
 
-def _indices(start: ir.Step, loops: Sequence[ir.Loop], view: int) -> tuple[_Whole, ...]:
+def _indices(start: Step, loops: Sequence[ir.Loop], view: int) -> tuple[_Whole, ...]:
     """Rows, columns and channels of a view's elements, as arrays with an axis for each loop."""
     counts = [loop.count for loop in loops]
     grids = np.indices(counts) if counts else np.zeros((0,), np.int64)
@@ -90,22 +86,29 @@ def _scattered(
     return after
 
 
-def _bilinear(op: ir.ResizeBilinear, value: _Whole) -> _Whole:
-    down, right = (np.array(taps.weight) for taps in (op.rows, op.columns))
-    whole = 1 << ir.WEIGHT_BITS
-    rows = [np.array(one) for one in (op.rows.first, op.rows.second)]
-    columns = [np.array(one) for one in (op.columns.first, op.columns.second)]
+def _sampled(arithmetic: Requantization, op: ir.Int8Sample, value: _Whole) -> _Whole:
+    """Pixels as they were, or means of four of them, rounded half up."""
+    rows, columns = op.rows, op.columns
+    if rows.blend is None or columns.blend is None:
+        down, right = rows.first[:, None], columns.first
+        outside = int(op.outside) & (-1 if arithmetic is Requantization.FIXED else 255)
+        inside = value[np.maximum(down, 0), np.maximum(right, 0)]
+        return np.where(((down < 0) | (right < 0))[..., None], outside, inside)
+    whole, bits = 1 << ir.WEIGHT_BITS, 2 * ir.WEIGHT_BITS
+    shares = [
+        ((axis.first, whole - blend.weight), (blend.second, blend.weight))
+        for axis, blend in ((rows, rows.blend), (columns, columns.blend))
+    ]
     total = sum(
         value[row[:, None], column] * (by_row[:, None] * by_column)[..., None]
-        for row, by_row in zip(rows, (whole - down, down), strict=True)
-        for column, by_column in zip(columns, (whole - right, right), strict=True)
+        for row, by_row in shares[0]
+        for column, by_column in shares[1]
     )
-    bits = 2 * ir.WEIGHT_BITS
     return np.asarray((total + (1 << bits >> 1)) >> bits)
 
 
 def _combined(
-    arithmetic: Requantization, op: ir.ElementArithmetic, one: _Whole, two: _Whole
+    arithmetic: Requantization, op: ir.Int8Arithmetic, one: _Whole, two: _Whole
 ) -> _Whole:
     zeros = [view.zero_point for view in op.sources]
     a, b = one - zeros[0], two - zeros[1]
@@ -132,17 +135,19 @@ def _quotient(a: _Whole, b: _Whole, factor: int) -> _Whole:
     return saturated_16(np.where(b == 0, np.sign(a) * 32768, near))
 
 
-def _reduced(arithmetic: Requantization, op: ir.ReduceElements, value: _Whole) -> _Whole:
+def _reduced(arithmetic: Requantization, op: ir.Int8Reduce, value: _Whole) -> _Whole:
     elements = _gathered(op.walk, 0, value, op.over)
     axes = tuple(range(-len(op.over), 0))
-    if op.kind is ReduceKind.MAX or op.multiplier is None:
+    if op.epilogue is None:
         return np.asarray(elements.max(axes))
-    total = elements.sum(axes) + op.start
-    return as_byte(arithmetic, scaled(arithmetic, total, op.multiplier[0], op.shift))
+    total = elements.sum(axes) + op.epilogue.start
+    return as_byte(
+        arithmetic, scaled(arithmetic, total, op.epilogue.multiplier[0], op.epilogue.shift)
+    )
 
 
 def _normalized(
-    arithmetic: Requantization, op: ir.NormalizeElements, value: _Whole, before: _Whole
+    arithmetic: Requantization, op: ir.Int8Normalize, value: _Whole, before: _Whole
 ) -> _Whole:
     elements = _gathered(op.walk, 0, value, op.over)
     axes = tuple(range(-len(op.over), 0))
@@ -154,21 +159,26 @@ def _normalized(
     less = ir.ROOT_BITS - ir.NORMAL_BITS
     normal = ((count * elements - total) * factor + (1 << less >> 1)) >> less
     at = _indices(op.walk.starts[1], (*op.walk.loops, *op.over), 1)[2]
-    found = (normal * op.scale[at] + op.shift[at]) >> op.bits
+    found = (normal * op.scale[at] + op.shift[at]) >> op.epilogue
     return _scattered(op.walk, as_byte(arithmetic, saturated_16(found)), before, op.over)
 
 
-def _softmax(arithmetic: Requantization, op: ir.Softmax, value: _Whole, before: _Whole) -> _Whole:
+def _softmax(
+    arithmetic: Requantization, op: ir.Int8Softmax, value: _Whole, before: _Whole
+) -> _Whole:
+    tables = op.epilogue
     elements = _gathered(op.walk, 0, value, [op.over])
     below = elements.max(-1, keepdims=True) - elements
-    shares = op.exponentials.astype(np.int64)[below]
+    shares = tables.exponentials.astype(np.int64)[below]
     total = shares.sum(-1, keepdims=True)
-    if op.thresholds is None:
-        near = (2 * shares * op.factor + (total << ir.SHARE_BITS)) // (total << ir.SHARE_BITS + 1)
+    if tables.thresholds is None:
+        near = (2 * shares * tables.factor + (total << ir.SHARE_BITS)) // (
+            total << ir.SHARE_BITS + 1
+        )
     else:
-        steps = np.searchsorted(op.thresholds, total, side="right")
+        steps = np.searchsorted(tables.thresholds, total, side="right")
         fractions = ir.LOGARITHM_BITS - ir.SUM_LOGARITHM_BITS
         half = 1 << ir.LOGARITHM_BITS >> 1
-        near = (half - below * op.factor - (steps << fractions)) >> ir.LOGARITHM_BITS
+        near = (half - below * tables.factor - (steps << fractions)) >> ir.LOGARITHM_BITS
     found = as_byte(arithmetic, saturated_16(near) + op.target.zero_point)
     return _scattered(op.walk, found, before, [op.over])

@@ -21,6 +21,7 @@ from shufflenet_deploy.cost.protocol import PROTOCOL, SPEC, count_one
 from shufflenet_deploy.errors import BoardError, DeployError, UsageError
 from shufflenet_deploy.export import ExportSession, export
 from shufflenet_deploy.export.precisions import resolve
+from shufflenet_deploy.export.profile_attribution import Attribution
 from shufflenet_deploy.export.request import ExportRequest
 from shufflenet_deploy.export.shortfall import explained
 from shufflenet_deploy.records import (
@@ -297,6 +298,7 @@ def _count_on(
     counts: dict[int, Count] = {}
     profiles: dict[int, Profiled] = {}
     cached, problems = [], []
+    attribution = Attribution()
     with _LazyBoard(settings, on_stage) as there:
         for file in own:
             name, artifact = file.wanted.runtime, file.made.result()
@@ -317,7 +319,9 @@ def _count_on(
                 if kept is None and (under := there.circumstances(name, artifact)) is not None:
                     cache.put(under, counts[file.index])
                 if plan.profile:
-                    taken = profile(name, artifact, model, there.target, SPEC)
+                    taken = profile(
+                        name, artifact, model, there.target, spec=SPEC, attribution=attribution
+                    )
                     profiles[file.index] = Profiled(cpu=settings.cpu, breakdown=taken)
             except BoardError:
                 raise

@@ -10,7 +10,7 @@ from shufflenet_deploy import runtime
 from shufflenet_deploy.analysis.profile import Breakdown, take_apart
 from shufflenet_deploy.atomic_files import resource
 from shufflenet_deploy.errors import TargetError
-from shufflenet_deploy.export.profile_attribution import with_layers
+from shufflenet_deploy.export.profile_attribution import Attribution
 from shufflenet_deploy.records import Artifact, BenchmarkSpec, Cell, Failure, RuntimeSpec
 from shufflenet_deploy.runtime.agent_file import install_agent
 from shufflenet_deploy.target import Target
@@ -19,7 +19,13 @@ _INFERENCES = 5
 
 
 def profile(
-    name: str, artifact: Artifact, model: str, target: Target, spec: BenchmarkSpec
+    name: str,
+    artifact: Artifact,
+    model: str,
+    target: Target,
+    *,
+    spec: BenchmarkSpec,
+    attribution: Attribution,
 ) -> Breakdown:
     """Profile inferences of one file of ``model`` by operator, on a deterministic board.
 
@@ -46,7 +52,7 @@ def profile(
     if report.profile is None:
         raise TargetError(f"{name} was not profiled: the agent's report has no profile")
     return take_apart(
-        with_layers(report.profile, artifact, model),
+        attribution.with_layers(report.profile, artifact, model),
         report.outcome.samples,
         cell=Cell(
             model=artifact.model,

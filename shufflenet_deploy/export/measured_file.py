@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from functools import lru_cache
 from pathlib import Path
 
 from shufflenet_deploy.atomic_files import sha256_file
@@ -37,87 +36,87 @@ _COLOURS = (1, 3, 4)
 _MOST_PIXELS_A_SIDE = 99_999
 
 
-def describe(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> MeasuredFile:
-    """The facts of a file by which it is measured; ``shapes`` are those of open inputs, by name.
+class MeasuredFiles:
+    """Describes files; each is inspected once as long as its bytes stay the same."""
 
-    Raises:
-        UsageError: it is no file of such a format, or an input's shape is open and not stated.
-    """
-    if path.suffix not in endings():
-        raise UsageError(
-            f"--file {path}: measured as they are, files end in {', '.join(sorted(endings()))}"
-        )
-    wanted = tuple(sorted(shapes.items()))
-    found = _inspected(path, wanted)
-    if formats.get(found.format).ending != path.suffix.removeprefix("."):
-        raise UsageError(f"--file {path} holds {found.format}, whatever its name ends in")
-    for spec in found.inputs:
-        if 0 in spec.shape:
-            shown = "x".join(str(size) if size else "?" for size in spec.shape)
+    def __init__(self) -> None:
+        self._inspections: dict[tuple[Path, str, tuple[InputShape, ...]], Inspection] = {}
+
+    def describe(self, path: Path, shapes: Mapping[str, tuple[int, ...]]) -> MeasuredFile:
+        """The facts by which a file is measured; ``shapes`` are those of open inputs, by name.
+
+        Raises:
+            UsageError: it is no file of such a format, or an input's shape is open and not stated.
+        """
+        if path.suffix not in endings():
             raise UsageError(
-                f"the input {spec.name} of {path} is {shown}: state its shape, such as "
-                f"--shape {spec.name}={shown.replace('?', '1')}"
+                f"--file {path}: measured as they are, files end in {', '.join(sorted(endings()))}"
             )
-    return MeasuredFile(
-        path=str(path.absolute()),
-        sha256=found.sha256,
-        format=found.format,
-        precision=_precision(found),
-        resolution=_resolution(found),
-        shapes=wanted,
-    )
+        wanted = tuple(sorted(shapes.items()))
+        found = self._inspected(path, wanted)
+        if formats.get(found.format).ending != path.suffix.removeprefix("."):
+            raise UsageError(f"--file {path} holds {found.format}, whatever its name ends in")
+        for spec in found.inputs:
+            if 0 in spec.shape:
+                shown = "x".join(str(size) if size else "?" for size in spec.shape)
+                raise UsageError(
+                    f"the input {spec.name} of {path} is {shown}: state its shape, such as "
+                    f"--shape {spec.name}={shown.replace('?', '1')}"
+                )
+        return MeasuredFile(
+            path=str(path.absolute()),
+            sha256=found.sha256,
+            format=found.format,
+            precision=_precision(found),
+            resolution=_resolution(found),
+            shapes=wanted,
+        )
 
+    def input_names(self, path: Path) -> tuple[str, ...]:
+        """The names of a file's inputs.
 
-def input_names(path: Path) -> tuple[str, ...]:
-    """The names of a file's inputs.
+        Raises:
+            UsageError: it cannot be read.
+        """
+        return tuple(spec.name for spec in self._inspected(path, ()).inputs)
 
-    Raises:
-        UsageError: it cannot be read.
-    """
-    return tuple(spec.name for spec in _inspected(path, ()).inputs)
+    def artifact(self, file: MeasuredFile, model: str) -> Artifact:
+        """The record of a file that is measured as ``model``; it claims no parity.
 
+        Raises:
+            UsageError: it cannot be read, or is another than was described.
+        """
+        path = Path(file.path)
+        found = self._inspected(path, file.shapes)
+        if found.sha256 != file.sha256:
+            raise UsageError(f"{path} has changed since it was chosen: measure it anew")
+        return Artifact(
+            path=path,
+            sha256=found.sha256,
+            size_bytes=found.size_bytes,
+            model=model,
+            format=found.format,
+            precision=file.precision,
+            resolution=file.resolution,
+            inputs=found.inputs,
+            outputs=found.outputs,
+            multiply_adds=found.multiply_adds,
+            parameters=found.parameters,
+            weights=WeightsInfo.within(path.name, sha256=found.sha256, layout="file"),
+            converter="unknown",
+            parity=Parity.unclaimed(),
+            created_at=datetime.fromtimestamp(path.stat().st_mtime, UTC),
+        )
 
-def artifact(file: MeasuredFile, model: str) -> Artifact:
-    """The record of a file that is measured as ``model``; it claims no parity.
-
-    Raises:
-        UsageError: it cannot be read, or is another than was described.
-    """
-    path = Path(file.path)
-    found = _inspected(path, file.shapes)
-    if found.sha256 != file.sha256:
-        raise UsageError(f"{path} has changed since it was chosen: measure it anew")
-    return Artifact(
-        path=path,
-        sha256=found.sha256,
-        size_bytes=found.size_bytes,
-        model=model,
-        format=found.format,
-        precision=file.precision,
-        resolution=file.resolution,
-        inputs=found.inputs,
-        outputs=found.outputs,
-        multiply_adds=found.multiply_adds,
-        parameters=found.parameters,
-        weights=WeightsInfo.within(path.name, sha256=found.sha256, layout="file"),
-        converter="unknown",
-        parity=Parity.unclaimed(),
-        created_at=datetime.fromtimestamp(path.stat().st_mtime, UTC),
-    )
-
-
-@lru_cache(maxsize=16)
-def _read(path: Path, _sha256: str, shapes: tuple[InputShape, ...]) -> Inspection:
-    return inspect(path, shapes=dict(shapes))
-
-
-def _inspected(path: Path, shapes: tuple[InputShape, ...]) -> Inspection:
-    """The contents of a file, read once as long as its bytes stay the same."""
-    try:
-        digest = sha256_file(path)
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror}") from error
-    return _read(path, digest, shapes)
+    def _inspected(self, path: Path, shapes: tuple[InputShape, ...]) -> Inspection:
+        """The contents of a file."""
+        try:
+            key = (path, sha256_file(path), shapes)
+        except OSError as error:
+            raise UsageError(f"cannot read {path}: {error.strerror}") from error
+        if key not in self._inspections:
+            self._inspections[key] = inspect(path, shapes=dict(shapes))
+        return self._inspections[key]
 
 
 def _precision(found: Inspection) -> Precision:

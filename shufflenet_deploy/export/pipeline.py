@@ -19,7 +19,10 @@ from shufflenet_deploy.export.request import NOTE, ExportRequest, options, tool_
 from shufflenet_deploy.export.session import ExportSession
 from shufflenet_deploy.export.validation import Validator
 from shufflenet_deploy.network.graph import Graph
+from shufflenet_deploy.network.metadata import Metadata
 from shufflenet_deploy.records import Artifact, CalibrationInfo, Parity, Precision, Recipe
+from shufflenet_deploy.zoo.macs import Complexity
+from shufflenet_deploy.zoo.model import Model
 
 
 def build_artifact(
@@ -46,8 +49,6 @@ def build_artifact(
     complexity = zoo.complexity(
         model.module, request.resolution, model.architecture.name, channels=model.channels
     )
-    classes = model.architecture.description.classes
-    names = class_names(request.labels, classes, request.head)
     validator = Validator(model, request, images, complexity.multiply_adds)
     chosen = Batches(
         images.within_budget(request.resolution), model.preprocessing, request.resolution
@@ -59,30 +60,46 @@ def build_artifact(
             recipe=Recipe(method=request.calibration_method),
             images=chosen,
             path=written,
-            metadata=metadata_of(
-                model.architecture.name,
-                model.preprocessing,
-                trained=model.weights.trained,
-                resolution=request.resolution,
-                input_layout=formats.get(request.format).layout,
-                class_names=names,
-                head=request.head,
-            ),
+            metadata=_metadata(model, request),
             session=session,
             report=on_stage,
         )
         builder = _ArtifactBuilder(job, validator)
         result = builder.make()
         file = builder.opened(result.recipe)
-    calibration = None
-    if request.precision is Precision.INT8:
-        calibration = CalibrationInfo(
-            source=images.source,
-            pictures=len(chosen),
-            fingerprint=images.fingerprint,
-            method=result.recipe.method,
-        )
-    artifact = Artifact(
+    artifact = _record(job, builder.written, result, file, complexity=complexity, images=images)
+    manifest.write(artifact, key, job.metadata)
+    return artifact
+
+
+def _metadata(model: Model, request: ExportRequest) -> Metadata:
+    """How the file is fed."""
+    return metadata_of(
+        model.architecture.name,
+        model.preprocessing,
+        trained=model.weights.trained,
+        resolution=request.resolution,
+        input_layout=formats.get(request.format).layout,
+        class_names=class_names(
+            request.labels, model.architecture.description.classes, request.head
+        ),
+        head=request.head,
+    )
+
+
+def _record(
+    job: Job,
+    written: Written,
+    result: quantization_search.SearchResult,
+    file: parity.ExportedFile,
+    *,
+    complexity: Complexity,
+    images: ImageSet,
+) -> Artifact:
+    """The record of the file that stands at its path."""
+    request, model = job.request, job.model
+    is_int8 = request.precision is Precision.INT8
+    return Artifact(
         path=request.path,
         sha256=sha256_file(request.path),
         size_bytes=request.path.stat().st_size,
@@ -94,22 +111,28 @@ def build_artifact(
         outputs=file.outputs,
         multiply_adds=complexity.multiply_adds,
         parameters=complexity.parameters,
-        options=options(request) | _choices_of(builder),
+        options=options(request) | _choices_of(written),
         weights=model.weights,
-        converter=builder.written.converter,
-        calibration=calibration,
-        recipe=result.recipe if calibration else None,
+        converter=written.converter,
+        calibration=_calibration(images, len(job.images), result.recipe) if is_int8 else None,
+        recipe=result.recipe if is_int8 else None,
         attempts=result.attempts,
         parity=result.parity,
-        tools=tool_versions(request) | dict(builder.written.tools) | _runner_of(file),
+        tools=tool_versions(request) | dict(written.tools) | _runner_of(file),
         created_at=datetime.now(UTC),
     )
-    manifest.write(artifact, key, job.metadata)
-    return artifact
 
 
-def _choices_of(builder: _ArtifactBuilder) -> dict[str, str]:
-    written = builder.written
+def _calibration(images: ImageSet, pictures: int, recipe: Recipe) -> CalibrationInfo:
+    return CalibrationInfo(
+        source=images.source,
+        pictures=pictures,
+        fingerprint=images.fingerprint,
+        method=recipe.method,
+    )
+
+
+def _choices_of(written: Written) -> dict[str, str]:
     found = {"lowering": written.lowering, "float-layers": ", ".join(written.float_layers)}
     return {name: value for name, value in found.items() if value}
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 from shufflenet_deploy import zoo
@@ -39,47 +38,51 @@ class Network:
     feeding: Mapping[str, str]
 
 
-def attributed(profile: Profile, artifact: Artifact, model: str | None = None) -> Profile:
-    """A profile whose operators name their layers; none where the file's names identify none.
+class Attribution:
+    """Attributes profiles to layers; keeps the networks that it has read."""
 
-    ``model`` is the reference of a network that the zoo does not have by its name.
+    def __init__(self) -> None:
+        self._networks: dict[tuple[str, Resolution, str, Path | None], Network] = {}
 
-    Raises:
-        UsageError: the file is gone or damaged, or its model is not known any more.
-    """
-    net = network(artifact, model)
-    operators = formats.get(artifact.format).attributed(profile.operators, artifact, net)
-    known = any(one.layer is not None for one in operators)
-    return profile.model_copy(
-        update={"operators": tuple(operators), "layers": net.layers if known else ()}
-    )
+    def attributed(self, profile: Profile, artifact: Artifact, model: str | None = None) -> Profile:
+        """A profile whose operators name their layers; none where the file's names identify none.
+
+        ``model`` is the reference of a network that the zoo does not have by its name.
+
+        Raises:
+            UsageError: the file is gone or damaged, or its model is not known any more.
+        """
+        net = self._network(artifact, model)
+        operators = formats.get(artifact.format).attributed(profile.operators, artifact, net)
+        known = any(one.layer is not None for one in operators)
+        return profile.model_copy(
+            update={"operators": tuple(operators), "layers": net.layers if known else ()}
+        )
+
+    def with_layers(
+        self, profile: Profile, artifact: Artifact, model: str | None = None
+    ) -> Profile:
+        """A profile with the layers of its operators, where they can be identified."""
+        try:
+            return self.attributed(profile, artifact, model)
+        except DeployError:
+            # Without the model's description the operators still stand by themselves.
+            return profile
+
+    def _network(self, artifact: Artifact, model: str | None) -> Network:
+        """The layers of the network a file was made of."""
+        path = artifact.weights.path
+        key = (
+            zoo.sized(model or zoo.plain_name(artifact.model), artifact.resolution),
+            artifact.resolution,
+            artifact.options.get("head", "fixed"),
+            Path(path) if path is not None and Path(path).is_file() else None,
+        )
+        if key not in self._networks:
+            self._networks[key] = _network(*key)
+        return self._networks[key]
 
 
-def with_layers(profile: Profile, artifact: Artifact, model: str | None = None) -> Profile:
-    """A profile with the layers of its operators, where they can be identified."""
-    try:
-        return attributed(profile, artifact, model)
-    except DeployError:
-        # Without the model's description the operators still stand by themselves.
-        return profile
-
-
-def network(artifact: Artifact, model: str | None = None) -> Network:
-    """The layers of the network a file was made of.
-
-    Raises:
-        UsageError: its model is not known any more.
-    """
-    path = artifact.weights.path
-    return _network(
-        zoo.sized(model or zoo.plain_name(artifact.model), artifact.resolution),
-        artifact.resolution,
-        artifact.options.get("head", "fixed"),
-        Path(path) if path is not None and Path(path).is_file() else None,
-    )
-
-
-@lru_cache(maxsize=8)
 def _network(model: str, resolution: Resolution, head: str, weights: Path | None) -> Network:
     from shufflenet_deploy.network import graph  # noqa: PLC0415 - torch
     from shufflenet_deploy.network.frontends import torch as frontend  # noqa: PLC0415

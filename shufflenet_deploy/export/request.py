@@ -205,7 +205,10 @@ def named(
 
 
 def _recipe_digest(request: ExportRequest, images: ImageSet) -> str:
-    """Digest of the int8 options that differ from the defaults; "" when none does."""
+    """Digest of the int8 options that differ from the defaults; "" when none does.
+
+    It is in the names of files, which are found again as long as no word of its text changes.
+    """
     if request.precision is not Precision.INT8:
         return ""
     usual = Tolerances()
@@ -257,7 +260,7 @@ def identity(request: ExportRequest, weights: str, images: ImageSet, network: st
         "pictures": images.fingerprint,
         "calibration_method": request.calibration_method,
         "remedies": request.remedies,
-        "floors": request.tolerances.model_dump(),
+        "tolerances": request.tolerances.model_dump(),
         "labels": _labels_digest(request.labels),
     }
     if request.precision is not Precision.INT8:

@@ -99,21 +99,22 @@ def user_code(named: object, code: str = "") -> Iterator[None]:
             sys.path.append(folder)  # For imports inside functions, after everybody else's.
 
 
-#: Modules that the code imported from its own folder, by their names in ``sys.modules``.
-_neighbours: set[str] = set()
+_PREFIX = "_own_network_"
+#: Of a network's module: names in ``sys.modules`` of what it imported from its own folder.
+_NEIGHBOURS = "_neighbours"
 
 
 def _module(config: PythonConfig) -> ModuleType:
     if not config.code.endswith(".py"):
         return importlib.import_module(config.code)
     key = hashlib.sha256(f"{config.sha256} {config.code}".encode()).hexdigest()
-    name = f"_own_network_{key[:16]}"
+    name = f"{_PREFIX}{key[:16]}"
     if name in sys.modules:
         return sys.modules[name]
     # Another network's modules, or an earlier version's, may have the same names.
-    for stale in _neighbours:
-        sys.modules.pop(stale, None)
-    _neighbours.clear()
+    for other in [one for known, one in sys.modules.items() if known.startswith(_PREFIX)]:
+        for stale in vars(other).pop(_NEIGHBOURS, ()):
+            sys.modules.pop(stale, None)
     spec = importlib.util.spec_from_file_location(name, config.code)
     assert spec is not None
     assert spec.loader is not None
@@ -128,7 +129,8 @@ def _module(config: PythonConfig) -> ModuleType:
     finally:
         folder = str(Path(config.code).parent)
         new = set(sys.modules) - before - {name}
-        _neighbours.update(one for one in new if _lies_in(folder, sys.modules[one]))
+        near = {one for one in new if _lies_in(folder, sys.modules[one])}
+        setattr(module, _NEIGHBOURS, near)
     return module
 
 

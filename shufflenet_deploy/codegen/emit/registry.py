@@ -35,7 +35,7 @@ from shufflenet_deploy.codegen.emit.neon import int8_lookup as neon_lookup
 from shufflenet_deploy.codegen.emit.portable import int8_backend as portable
 from shufflenet_deploy.codegen.emit.portable import int8_borders, int8_elements, int8_elementwise
 from shufflenet_deploy.codegen.emit.x86 import int8_backend as x86
-from shufflenet_deploy.codegen.ir import border_ops, elements, map_ops, ops
+from shufflenet_deploy.codegen.ir import border_ops, element_ops, ops
 from shufflenet_deploy.codegen.ir.op import Op
 from shufflenet_deploy.records import Precision
 
@@ -74,14 +74,14 @@ def _registered() -> Iterator[tuple[Key, Emitter]]:
         (ops.Add, _FP, Isa.GENERIC, elementwise.add),
         (ops.ChannelScale, _FP, Isa.GENERIC, elementwise.channel_scale),
         (ops.Copy, _FP, Isa.GENERIC, copy.copy),
-        (map_ops.Apply, _FP, Isa.GENERIC, functions.apply),
-        (map_ops.Arithmetic, _FP, Isa.GENERIC, strided.arithmetic),
-        (map_ops.Move, _FP, Isa.GENERIC, strided.move),
-        (map_ops.Sample, _FP, Isa.GENERIC, sample.sample),
-        (map_ops.Softmax, _FP, Isa.GENERIC, strided.softmax),
-        (map_ops.MatMul, _FP, Isa.GENERIC, matmul.matmul),
-        (map_ops.Normalize, _FP, Isa.GENERIC, norm.normalize),
-        (map_ops.Reduce, _FP, Isa.GENERIC, strided.reduce),
+        (element_ops.Apply, _FP, Isa.GENERIC, functions.apply),
+        (element_ops.Move, _FP, Isa.GENERIC, strided.move),
+        (element_ops.Sample, _FP, Isa.GENERIC, sample.sample),
+        (element_ops.Arithmetic, _FP, Isa.GENERIC, strided.arithmetic),
+        (element_ops.MatMul, _FP, Isa.GENERIC, matmul.matmul),
+        (element_ops.Reduce, _FP, Isa.GENERIC, strided.reduce),
+        (element_ops.Normalize, _FP, Isa.GENERIC, norm.normalize),
+        (element_ops.Softmax, _FP, Isa.GENERIC, strided.softmax),
         (ops.QuantizeInput, _INT8, Isa.GENERIC, portable.quantize_input),
         (ops.QuantizeInput, _INT8, Isa.NEON, neon.quantize_input),
         (ops.QuantizeInput, _INT8, Isa.X86, x86.quantize_input),
@@ -108,15 +108,14 @@ def _registered() -> Iterator[tuple[Key, Emitter]]:
         (ops.Add, _INT8, Isa.GENERIC, int8_elementwise.add),
         (ops.ChannelScale, _INT8, Isa.GENERIC, int8_elementwise.channel_scale),
         (ops.LocalResponseNorm, _INT8, Isa.GENERIC, int8_elementwise.local_response_norm),
-        (elements.CopyElements, _INT8, Isa.GENERIC, int8_elements.copy_elements),
-        (elements.GatherPixels, _INT8, Isa.GENERIC, int8_elements.gather_pixels),
-        (elements.ResizeBilinear, _INT8, Isa.GENERIC, int8_elements.resize_bilinear),
-        (elements.StoreConstant, _INT8, Isa.GENERIC, int8_elements.store_constant),
-        (elements.ElementArithmetic, _INT8, Isa.GENERIC, int8_elements.element_arithmetic),
-        (elements.SumProducts, _INT8, Isa.GENERIC, int8_elements.sum_products),
-        (elements.ReduceElements, _INT8, Isa.GENERIC, int8_elements.reduce_elements),
-        (elements.NormalizeElements, _INT8, Isa.GENERIC, int8_elements.normalize),
-        (elements.Softmax, _INT8, Isa.GENERIC, int8_elements.softmax),
+        (element_ops.StoreConstant, _INT8, Isa.GENERIC, int8_elements.store_constant),
+        (element_ops.Move, _INT8, Isa.GENERIC, int8_elements.move),
+        (element_ops.Sample, _INT8, Isa.GENERIC, int8_elements.sample),
+        (element_ops.Arithmetic, _INT8, Isa.GENERIC, int8_elements.arithmetic),
+        (element_ops.MatMul, _INT8, Isa.GENERIC, int8_elements.matmul),
+        (element_ops.Reduce, _INT8, Isa.GENERIC, int8_elements.reduce),
+        (element_ops.Normalize, _INT8, Isa.GENERIC, int8_elements.normalize),
+        (element_ops.Softmax, _INT8, Isa.GENERIC, int8_elements.softmax),
         (border_ops.Dequantize, _INT8, Isa.GENERIC, int8_borders.dequantize),
         (border_ops.Quantize, _INT8, Isa.GENERIC, int8_borders.quantize),
         (ops.DequantizeOutput, _INT8, Isa.GENERIC, portable.dequantize_output),

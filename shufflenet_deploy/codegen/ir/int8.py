@@ -15,7 +15,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from shufflenet_deploy.codegen.ir.op import Program, View
+from shufflenet_deploy.codegen.ir.op import Program, Step, View
 from shufflenet_deploy.network.graph import Layer
 from shufflenet_deploy.records import Precision
 
@@ -85,6 +85,11 @@ class PixelView(View):
     def row_stride(self) -> int:
         """Bytes from a pixel to the one below."""
         return (self.border[1] + self.width + self.border[3]) * self.pixel_stride
+
+    def distance(self, step: Step) -> int:
+        """See ``View.distance``."""
+        channels, rows, columns = step
+        return channels + rows * self.row_stride + columns * self.pixel_stride
 
     @property
     def origin(self) -> int:

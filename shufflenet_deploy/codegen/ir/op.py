@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 from shufflenet_deploy.network.graph import Graph
 from shufflenet_deploy.records import Precision
 
+#: A distance between two elements of a view: channels, rows and columns.
+Step = tuple[int, int, int]
+
 
 @dataclass(frozen=True, kw_only=True)
 class View(ABC):
@@ -24,6 +27,10 @@ class View(ABC):
     @abstractmethod
     def pixels(self) -> int:
         """Pixels per channel."""
+
+    @abstractmethod
+    def distance(self, step: Step) -> int:
+        """Elements of the buffer from an element to the one that is a step further."""
 
 
 V_co = TypeVar("V_co", bound=View, covariant=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
-from shufflenet_deploy.codegen.ir.op import Op, Program, View
+from shufflenet_deploy.codegen.ir.op import Op, Program, Step, View
 
 #: The buffer that is the caller's input image, and the one that is the caller's output. Of several
 #: outputs the second one is ``OUTPUT - 1``, the third one ``OUTPUT - 2``.
@@ -85,6 +85,11 @@ class PlanarView(View):
     def pixels(self) -> int:
         """Pixels per channel."""
         return self.layout.height * self.layout.width
+
+    def distance(self, step: Step) -> int:
+        """See ``View.distance``; channels are consecutive planes."""
+        channels, rows, columns = step
+        return channels * self.layout.channel_stride + rows * self.layout.row_stride + columns
 
     def offset(self, channel: int = 0) -> int:
         """Elements from the start of the buffer to a channel."""

@@ -14,7 +14,7 @@ from shufflenet_deploy.codegen.ir.planar import PlanarProgram, PlanarView
 from shufflenet_deploy.codegen.lower import fp, int8
 from shufflenet_deploy.codegen.lower.fp.buffer_assignment import PlanarAssigner
 from shufflenet_deploy.codegen.lower.fp.strides import strides_of
-from shufflenet_deploy.codegen.lower.int8 import walks
+from shufflenet_deploy.codegen.lower.int8.axes import axis_steps
 from shufflenet_deploy.codegen.lower.int8.buffer_assignment import NhwcAssigner
 from shufflenet_deploy.codegen.passes.float_segments import Segments, ToBytes, ToFloat
 from shufflenet_deploy.network.quantization.ranges import Ranges
@@ -110,5 +110,5 @@ def _byte_steps(view: PixelView, shape: Sequence[int]) -> tuple[int, ...]:
     strides = (1, view.row_stride, view.pixel_stride)
     return tuple(
         sum(count * stride for count, stride in zip(step, strides, strict=True))
-        for step in walks.axis_steps(shape)
+        for step in axis_steps(shape)
     )

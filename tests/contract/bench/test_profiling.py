@@ -15,7 +15,7 @@ from shufflenet_deploy import runtime
 from shufflenet_deploy.analysis.profile import BETWEEN, OUTSIDE, take_apart
 from shufflenet_deploy.atomic_files import resource
 from shufflenet_deploy.export import ExportRequest, export
-from shufflenet_deploy.export.profile_attribution import attributed
+from shufflenet_deploy.export.profile_attribution import Attribution
 from shufflenet_deploy.records import (
     BenchmarkSpec,
     Cell,
@@ -80,7 +80,7 @@ def test_every_operator_belongs_to_a_layer_or_between(model_format, precision, a
     # The process measured first: its inferences without the profiler are apart from those with it.
     assert len(report.outcome.samples) == 4
     assert len(report.profile.inference) == INFERENCES
-    found = attributed(report.profile, made)
+    found = Attribution().attributed(report.profile, made)
     assert all(len(one.samples) == INFERENCES for one in found.operators)
     strangers = {one.operator for one in found.operators if one.layer is None}
     ours = {"copy", "quantizeinput", "fillpadding"}

@@ -11,7 +11,7 @@ import torch
 
 from shufflenet_deploy import codegen, zoo
 from shufflenet_deploy.codegen.emit import registry
-from shufflenet_deploy.codegen.ir import elements, map_ops, ops
+from shufflenet_deploy.codegen.ir import element_ops, ops
 from shufflenet_deploy.codegen.ir.op import Op
 from shufflenet_deploy.network.frontends.torch import trace
 from shufflenet_deploy.network.quantization.calibration import calibrate
@@ -24,7 +24,7 @@ NAME = re.compile(r"(f32|f16|qs8|qu8)_(\w+)__([a-z0-9]+)_\d+")
 def test_every_op_has_an_emitter_on_every_target():
     found = {
         one
-        for module in (ops, map_ops, elements)
+        for module in (ops, element_ops)
         for one in vars(module).values()
         if isinstance(one, type) and issubclass(one, Op) and dataclasses.is_dataclass(one)
     } - {Op}

@@ -13,7 +13,7 @@ from shufflenet_deploy.bench.suite import Suite
 from shufflenet_deploy.bench.suite_checks import check_extras, check_models
 from shufflenet_deploy.cli.named_files import NamedFiles
 from shufflenet_deploy.errors import UsageError
-from shufflenet_deploy.export.measured_file import artifact, describe
+from shufflenet_deploy.export.measured_file import MeasuredFiles
 from shufflenet_deploy.records import Precision, Resolution
 
 
@@ -41,10 +41,10 @@ def two_inputs(path: Path, height: int | str = 8) -> Path:
 
 
 def test_what_a_cell_states_is_read_from_the_file(tmp_path: Path) -> None:
-    file = describe(two_inputs(tmp_path / "two.onnx"), {})
+    file = MeasuredFiles().describe(two_inputs(tmp_path / "two.onnx"), {})
     assert (file.format, file.precision) == ("onnx", Precision.FP32)
     assert file.resolution == Resolution(height=8, width=10)
-    made = artifact(file, "two.onnx")
+    made = MeasuredFiles().artifact(file, "two.onnx")
     assert made.multiply_adds == 6 * 8 * 4 * 3 * 9
     assert [spec.name for spec in made.inputs] == ["image", "scale", "index"]
     assert (made.parity.claimed, made.parity.passed) == (False, True)
@@ -54,14 +54,14 @@ def test_what_a_cell_states_is_read_from_the_file(tmp_path: Path) -> None:
 def test_an_open_shape_has_to_be_stated(tmp_path: Path) -> None:
     path = two_inputs(tmp_path / "open.onnx", "height")
     with pytest.raises(UsageError, match=r"is 1x3x\?x10: state its shape, such as --shape image="):
-        describe(path, {})
-    file = describe(path, {"image": (1, 3, 12, 10)})
+        MeasuredFiles().describe(path, {})
+    file = MeasuredFiles().describe(path, {"image": (1, 3, 12, 10)})
     assert file.resolution == Resolution(height=12, width=10)
-    assert artifact(file, "open.onnx").multiply_adds == 10 * 8 * 4 * 3 * 9
+    assert MeasuredFiles().artifact(file, "open.onnx").multiply_adds == 10 * 8 * 4 * 3 * 9
     with pytest.raises(UsageError, match=r"--shape image: in .*open.onnx it is 1x3x\?x10"):
-        describe(path, {"image": (1, 1, 12, 10)})
+        MeasuredFiles().describe(path, {"image": (1, 1, 12, 10)})
     with pytest.raises(UsageError, match=r"--shape other: the inputs of .* are image, scale"):
-        describe(path, {"other": (1,)})
+        MeasuredFiles().describe(path, {"other": (1,)})
 
 
 def test_what_is_no_such_file(tmp_path: Path) -> None:
@@ -75,15 +75,15 @@ def test_what_is_no_such_file(tmp_path: Path) -> None:
         ("none.onnx", "No such file"),
     ):
         with pytest.raises(UsageError, match=what):
-            describe(tmp_path / name, {})
+            MeasuredFiles().describe(tmp_path / name, {})
 
 
 def test_a_changed_file_is_not_measured(tmp_path: Path) -> None:
     path = two_inputs(tmp_path / "two.onnx")
-    file = describe(path, {})
+    file = MeasuredFiles().describe(path, {})
     two_inputs(path, 9)
     with pytest.raises(UsageError, match="has changed since it was chosen"):
-        artifact(file, "two.onnx")
+        MeasuredFiles().artifact(file, "two.onnx")
 
 
 def test_a_suite_measures_each_file_in_runtimes_of_its_format(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from shufflenet_deploy.codegen.c_writer import CWriter
 from shufflenet_deploy.codegen.emit.kernel_calls import Arguments, emit_calls
 from shufflenet_deploy.codegen.emit.unit import StridedRun, TranslationUnit, strided_runs
-from shufflenet_deploy.codegen.ir.map_ops import Apply, FunctionKind
+from shufflenet_deploy.codegen.ir.element_ops import Apply, FunctionKind
 from shufflenet_deploy.network.graph import Pair
 
 #: Vector instructions that an element-wise function takes, about.

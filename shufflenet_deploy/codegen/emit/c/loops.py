@@ -6,6 +6,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from shufflenet_deploy.codegen.c_writer import CWriter
+from shufflenet_deploy.codegen.ir.element_ops import Loop
+from shufflenet_deploy.codegen.ir.op import Step
+from shufflenet_deploy.codegen.ir.planar import PlanarView
 
 _INDICES = "ijklmnopqrst"
 
@@ -27,6 +30,21 @@ def merged(
             kept.append((extent, steps))
     sizes = tuple(extent for extent, _ in kept)
     return sizes, tuple(tuple(steps[at] for _, steps in kept) for at in range(len(strides)))
+
+
+def distances(views: Sequence[PlanarView | None], steps: Sequence[Step]) -> tuple[int, ...]:
+    """Elements that each step goes on in its view, or in a constant where there is none."""
+    pairs = zip(views, steps, strict=True)
+    return tuple(view.distance(step) if view else step[0] for view, step in pairs)
+
+
+def merged_loops(
+    loops: Sequence[Loop], views: Sequence[PlanarView | None]
+) -> tuple[tuple[int, ...], tuple[tuple[int, ...], ...]]:
+    """``merged`` of a walk's loops over views, of which None is a constant."""
+    strides = [distances(views, loop.steps) for loop in loops]
+    columns = ([one[at] for one in strides] for at in range(len(views)))
+    return merged([loop.count for loop in loops], *columns)
 
 
 @contextmanager

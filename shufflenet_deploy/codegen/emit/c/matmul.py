@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from math import prod
-
 from shufflenet_deploy.codegen.c_writer import CWriter
-from shufflenet_deploy.codegen.emit.c.loops import indexed, merged, nest, outer_offsets
+from shufflenet_deploy.codegen.emit.c.loops import (
+    distances,
+    indexed,
+    merged_loops,
+    nest,
+    outer_offsets,
+)
 from shufflenet_deploy.codegen.emit.kernel_calls import Arguments, emit_calls
 from shufflenet_deploy.codegen.emit.unit import TranslationUnit
-from shufflenet_deploy.codegen.ir.map_ops import MatMul
+from shufflenet_deploy.codegen.ir.element_ops import FpMatMul
 
 _HEAD = "LOOP void @(const real *a, const real *b, real *y)"
 #: Vectors of a row that are summed at a time.
 _VECTORS = 4
 
 
-def matmul(op: MatMul, unit: TranslationUnit) -> None:
+def matmul(op: FpMatMul, unit: TranslationUnit) -> None:
     """Emit the products of all matrices, a row of the result for each work item."""
     unit.require("c/functions.h")
-    *_, count, columns = op.extents
-    rows, (a, b, y) = merged(op.extents[:-2], *(one[:-2] for one in op.strides))
-    steps = tuple(one[-2:] for one in op.strides)
+    views = (*op.sources, op.target)
+    *outer, last = op.walk.loops
+    count, columns = op.over.count, last.count
+    rows, (a, b, y) = merged_loops(outer, views)
+    inner = (distances(views, op.over.steps), distances(views, last.steps))
+    steps = tuple(zip(*inner, strict=True))
     code = CWriter(depth=1)
     with nest(code, rows[1:]) as names:
         for pointer, strides in zip("aby", (a, b, y), strict=True):
@@ -37,13 +44,12 @@ def matmul(op: MatMul, unit: TranslationUnit) -> None:
                 code(f"    total += {first} * b_[k * {steps[1][0]} + j * {steps[1][1]}];")
                 code(f"y_[j * {steps[2][1]}] = total;")
     name = unit.kernel("matmul", _HEAD, code)
-    views = (*op.sources, op.target)
     arguments: Arguments = [
         (view, outer_offsets(rows, strides, view.offset()))
         for view, strides in zip(views, (a, b, y), strict=True)
     ]
     times = len(arguments[0][1])
-    cost = 2 * prod(op.extents) / times / unit.cpu.lanes
+    cost = 2 * op.walk.elements * count / times / unit.cpu.lanes
     emit_calls(unit, name, arguments, times, op.name, cost=max(1.0, cost))
 
 

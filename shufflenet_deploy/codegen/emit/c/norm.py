@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from math import prod
 
 from shufflenet_deploy.codegen.c_writer import CWriter
-from shufflenet_deploy.codegen.emit.c.loops import indexed, merged, nest, outer_offsets
+from shufflenet_deploy.codegen.emit.c.loops import indexed, merged_loops, nest, outer_offsets
 from shufflenet_deploy.codegen.emit.kernel_calls import Arguments, emit_calls
 from shufflenet_deploy.codegen.emit.unit import TranslationUnit, float_literal
-from shufflenet_deploy.codegen.ir.map_ops import Normalize
+from shufflenet_deploy.codegen.ir.element_ops import FpNormalize, Loop
 
 _HEAD = "LOOP void @(const real *x, const real *w, const real *b, real *y)"
 #: Passes over the elements: their mean, their deviation, and the results.
@@ -32,10 +32,9 @@ class _Loops:
     strides: tuple[Strides, ...]
 
     @classmethod
-    def of(cls, op: Normalize, part: slice) -> _Loops:
-        """The fewest loops over some of the axes."""
-        strides = (op.source_strides, op.scale_strides, op.shift_strides, op.target_strides)
-        return cls(*merged(op.extents[part], *(one[part] for one in strides)))
+    def of(cls, op: FpNormalize, loops: Sequence[Loop]) -> _Loops:
+        """The fewest loops over the same elements."""
+        return cls(*merged_loops(loops, (op.source, None, None, op.target)))
 
     @property
     def in_row(self) -> bool:
@@ -47,12 +46,11 @@ class _Loops:
         return _Loops(self.extents[:-1], tuple(one[:-1] for one in self.strides))
 
 
-def normalize(op: Normalize, unit: TranslationUnit) -> None:
+def normalize(op: FpNormalize, unit: TranslationUnit) -> None:
     """Emit the norm of every set."""
     unit.require("c/functions.h")
     unit.require("c/powers.h")
-    kept = len(op.extents) - op.reduced
-    sets, inside = _Loops.of(op, slice(kept)), _Loops.of(op, slice(kept, None))
+    sets, inside = _Loops.of(op, op.walk.loops), _Loops.of(op, op.over)
     # A single loop over sets is one of lanes; its iterations are no work items.
     lanes_are_sets = sets.in_row and not inside.in_row
     shared = sets.without_last() if lanes_are_sets else sets
@@ -78,11 +76,14 @@ def normalize(op: Normalize, unit: TranslationUnit) -> None:
         for (view, begin), strides in zip(begins, shared.strides, strict=True)
     ]
     times = len(columns[0][1])
-    cost = 3 * _PASSES * prod(op.extents) / times / unit.cpu.lanes
+    elements = op.walk.elements * prod(inside.extents)
+    cost = 3 * _PASSES * elements / times / unit.cpu.lanes
     emit_calls(unit, name, columns, times, op.name, cost=max(1.0, cost))
 
 
-def _sets_in_lanes(code: CWriter, op: Normalize, lanes: int, sets: _Loops, inside: _Loops) -> None:
+def _sets_in_lanes(
+    code: CWriter, op: FpNormalize, lanes: int, sets: _Loops, inside: _Loops
+) -> None:
     """Sets side by side, a vector of them at a time; what is beyond them is read only."""
     count, every = sets.extents[-1], prod(inside.extents)
     with code.block(f"for (int e = 0; e < {count}; e += LANES)"):
@@ -111,7 +112,7 @@ def _sets_in_lanes(code: CWriter, op: Normalize, lanes: int, sets: _Loops, insid
                 code(lanes_left, f"    (&{target})[l] = v[l];")
 
 
-def _set(code: CWriter, op: Normalize, lanes: int, inside: _Loops) -> None:
+def _set(code: CWriter, op: FpNormalize, lanes: int, inside: _Loops) -> None:
     """One set, along whose innermost loop vectors are loaded where its elements lie in a row."""
     every = prod(inside.extents)
     last = inside.extents[-1] if inside.extents else 1

@@ -9,7 +9,7 @@ from itertools import groupby
 from shufflenet_deploy.codegen.c_writer import CWriter
 from shufflenet_deploy.codegen.emit.kernel_calls import Arguments, emit_calls
 from shufflenet_deploy.codegen.emit.unit import TranslationUnit, float_literal, strided_runs
-from shufflenet_deploy.codegen.ir.map_ops import AxisSamples, Sample
+from shufflenet_deploy.codegen.ir.element_ops import AxisSamples, FpSample
 
 #: Vector instructions for a vector of results that are gathered one by one, about.
 _COST_PER_ELEMENT = 2
@@ -17,9 +17,9 @@ _COST_PER_ELEMENT = 2
 _MIN_COPY = 4
 
 
-def sample(op: Sample, unit: TranslationUnit) -> None:
+def sample(op: FpSample, unit: TranslationUnit) -> None:
     """Emit the rows of each plane from those of the source."""
-    blends = op.rows.weight is not None or op.columns.weight is not None
+    blends = op.rows.blend is not None or op.columns.blend is not None
     code = _blended(op) if blends else _gathered(op)
     head = "LOOP void @(const real *restrict x, real *restrict y)"
     name = unit.kernel("resize" if blends else "gather", head, code, "scalar")
@@ -33,7 +33,7 @@ def sample(op: Sample, unit: TranslationUnit) -> None:
         emit_calls(unit, name, columns, run.count, op.name, cost=cost)
 
 
-def _gathered(op: Sample) -> CWriter:
+def _gathered(op: FpSample) -> CWriter:
     """Each pixel is one of the source's, or outside."""
     source, target = op.source.layout, op.target.layout
     outside = float_literal(op.outside)
@@ -88,27 +88,27 @@ def _segments(columns: AxisSamples) -> list[_Segment]:
     return found
 
 
-def _blended(op: Sample) -> CWriter:
+def _blended(op: FpSample) -> CWriter:
     """Each pixel lies between two rows, which are blended first, and two columns."""
     source, target = op.source.layout, op.target.layout
     code = CWriter(depth=1)
     for name, axis in (("row", op.rows), ("column", op.columns)):
         code(_table(f"{name}s", axis.first))
-        if axis.weight is not None and axis.second is not None:
-            code(_table(f"next_{name}s", axis.second))
-            shares = ", ".join(map(float_literal, axis.weight))
+        if axis.blend is not None:
+            code(_table(f"next_{name}s", axis.blend.second))
+            shares = ", ".join(map(float_literal, axis.blend.weight))
             code(f"static const float {name}_shares[] = {{{shares}}};")
     code(f"float blend[{source.width}];")
     with code.block(f"for (int i = 0; i < {target.height}; ++i, y += {target.row_stride})"):
         code(f"const real *one = x + rows[i] * {source.row_stride};")
         value = "one[j]"
-        if op.rows.weight is not None:
+        if op.rows.blend is not None:
             code(f"const real *two = x + next_rows[i] * {source.row_stride};")
             code("const float share = row_shares[i];")
             value = "one[j] * (1.0f - share) + two[j] * share"
         code(f"for (int j = 0; j < {source.width}; ++j)", f"    blend[j] = {value};")
         value = "blend[columns[j]]"
-        if op.columns.weight is not None:
+        if op.columns.blend is not None:
             value += " * (1.0f - column_shares[j]) + blend[next_columns[j]] * column_shares[j]"
         code(f"for (int j = 0; j < {target.width}; ++j)", f"    y[j] = {value};")
     return code

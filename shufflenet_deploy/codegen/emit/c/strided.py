@@ -10,10 +10,24 @@ from math import prod
 
 from shufflenet_deploy.codegen.c_writer import CWriter
 from shufflenet_deploy.codegen.emit.c.activations import scalar_expr
-from shufflenet_deploy.codegen.emit.c.loops import indexed, merged, nest, outer_offsets
+from shufflenet_deploy.codegen.emit.c.loops import (
+    distances,
+    indexed,
+    merged_loops,
+    nest,
+    outer_offsets,
+)
 from shufflenet_deploy.codegen.emit.kernel_calls import Arguments, emit_calls
 from shufflenet_deploy.codegen.emit.unit import TranslationUnit
-from shufflenet_deploy.codegen.ir.map_ops import Arithmetic, Move, Reduce, Softmax
+from shufflenet_deploy.codegen.ir.element_ops import (
+    FpArithmetic,
+    FpMove,
+    FpReduce,
+    FpSoftmax,
+    Walk,
+)
+from shufflenet_deploy.codegen.ir.op import Op
+from shufflenet_deploy.codegen.ir.planar import PlanarView
 from shufflenet_deploy.network.graph import Activation, ArithmeticKind, ReduceKind
 
 _EXPRESSIONS = {
@@ -29,33 +43,34 @@ _EXPRESSIONS = {
 _SOFTMAX_COST = 40
 
 
-def arithmetic(op: Arithmetic, unit: TranslationUnit) -> None:
+def arithmetic(op: FpArithmetic, unit: TranslationUnit) -> None:
     """Emit two operands combined element by element."""
-    one, two = op.operands
-    extents, strides = merged(op.extents, one.strides, two.strides, op.target_strides)
+    sources = iter(op.sources)
+    views = [next(sources) if one is None else None for one in op.constants]
+    extents, strides = merged_loops(op.walk.loops, (*views, op.target))
     code, inner = CWriter(depth=1), extents[1:]
     with nest(code, inner) as names:
         for name, pointer, steps in zip("ab", "xr", strides, strict=False):
             code(f"const real {name} = {indexed(pointer, names, steps[1:])};")
         value = _EXPRESSIONS[op.kind]
-        if op.activation is not Activation.NONE:
-            value = scalar_expr(op.activation, value)
+        if op.epilogue is not Activation.NONE:
+            value = scalar_expr(op.epilogue, value)
         code(f"{indexed('y', names, strides[2][1:])} = {value};")
     head = "LOOP void @(const real *restrict x, const real *restrict r, real *restrict y)"
     name = unit.kernel(op.kind.value if op.kind else "leaky_relu", head, code, "scalar")
     columns: Arguments = []
-    for operand, steps in zip(op.operands, strides, strict=False):
-        begin = operand.offset
-        if operand.constant is not None:
-            begin += unit.add_weights(operand.constant)
-        columns.append((operand.view, outer_offsets(extents, steps, begin)))
+    for view, constant, steps in zip(views, op.constants, strides, strict=False):
+        begin = view.offset() if view else 0
+        if constant is not None:
+            begin = unit.add_weights(constant)
+        columns.append((view, outer_offsets(extents, steps, begin)))
     columns.append((op.target, outer_offsets(extents, strides[2], op.target.offset())))
     _emit(unit, name, columns, op.name, 3 * prod(inner))
 
 
-def move(op: Move, unit: TranslationUnit) -> None:
+def move(op: FpMove, unit: TranslationUnit) -> None:
     """Emit a copy from one set of strides to another."""
-    extents, strides = merged(op.extents, op.source_strides, op.target_strides)
+    extents, strides = merged_loops(op.walk.loops, (op.source, op.target))
     code, inner = CWriter(depth=1), extents[1:]
     with nest(code, inner) as names:
         source, target = (
@@ -65,19 +80,15 @@ def move(op: Move, unit: TranslationUnit) -> None:
     name = unit.kernel(
         "move", "LOOP void @(const real *restrict x, real *restrict y)", code, "scalar"
     )
-    begins = (op.source.offset() + op.source_offset, op.target.offset() + op.target_offset)
-    columns: Arguments = [
-        (view, outer_offsets(extents, steps, begin))
-        for view, steps, begin in zip((op.source, op.target), strides, begins, strict=True)
-    ]
+    columns = _columns(op, op.walk, extents, strides)
     _emit(unit, name, columns, op.name, 2 * prod(inner))
 
 
-def softmax(op: Softmax, unit: TranslationUnit) -> None:
+def softmax(op: FpSoftmax, unit: TranslationUnit) -> None:
     """Emit a softmax of every line along an axis."""
-    length = op.extents[-1]
-    x_step, y_step = op.source_strides[-1], op.target_strides[-1]
-    extents, strides = merged(op.extents[:-1], op.source_strides[:-1], op.target_strides[:-1])
+    length, views = op.over.count, (op.source, op.target)
+    x_step, y_step = distances(views, op.over.steps)
+    extents, strides = merged_loops(op.walk.loops, views)
     code, inner = CWriter(depth=1), extents[1:]
     with nest(code, inner) as names:
         source = f"x[{_begin(names, strides[0][1:])}c * {x_step}]"
@@ -95,19 +106,15 @@ def softmax(op: Softmax, unit: TranslationUnit) -> None:
     name = unit.kernel(
         "softmax", "LOOP void @(const real *restrict x, real *restrict y)", code, "scalar"
     )
-    begins = (op.source.offset(), op.target.offset())
-    columns: Arguments = [
-        (view, outer_offsets(extents, steps, begin))
-        for view, steps, begin in zip((op.source, op.target), strides, begins, strict=True)
-    ]
+    columns = _columns(op, op.walk, extents, strides)
     _emit(unit, name, columns, op.name, _SOFTMAX_COST * length * prod(inner) * unit.cpu.lanes)
 
 
-def reduce(op: Reduce, unit: TranslationUnit) -> None:
+def reduce(op: FpReduce, unit: TranslationUnit) -> None:
     """Emit sums, means or maxima over some axes."""
-    kept = len(op.extents) - op.reduced
-    extents, strides = merged(op.extents[:kept], op.source_strides[:kept], op.target_strides)
-    inside, (steps,) = merged(op.extents[kept:], op.source_strides[kept:])
+    views = (op.source, op.target)
+    extents, strides = merged_loops(op.walk.loops, views)
+    inside, (steps, _) = merged_loops(op.over, views)
     code, inner = CWriter(depth=1), extents[1:]
     maximum = op.kind is ReduceKind.MAX
     with nest(code, inner) as names:
@@ -122,17 +129,25 @@ def reduce(op: Reduce, unit: TranslationUnit) -> None:
         code(f"{indexed('y', names, strides[1][1:])} = {result};")
     head = "LOOP void @(const real *restrict x, real *restrict y)"
     name = unit.kernel(f"reduce_{op.kind.value}", head, code, "scalar")
-    begins = (op.source.offset(), op.target.offset())
-    columns: Arguments = [
-        (view, outer_offsets(extents, one, begin))
-        for view, one, begin in zip((op.source, op.target), strides, begins, strict=True)
-    ]
+    columns = _columns(op, op.walk, extents, strides)
     _emit(unit, name, columns, op.name, unit.cpu.lanes * prod(inner) * prod(inside))
 
 
 def _begin(names: list[str], strides: tuple[int, ...]) -> str:
     """The index of a line's first element, to be added to."""
     return "".join(f"{name} * {step} + " for name, step in zip(names, strides, strict=True))
+
+
+def _columns(
+    op: Op[PlanarView], walk: Walk, extents: tuple[int, ...], strides: tuple[tuple[int, ...], ...]
+) -> Arguments:
+    """The source and the target at each iteration of the outermost loop."""
+    views = (op.source, op.target)
+    begins = distances(views, walk.starts)
+    return [
+        (view, outer_offsets(extents, steps, view.offset() + begin))
+        for view, steps, begin in zip(views, strides, begins, strict=True)
+    ]
 
 
 def _emit(

@@ -5,7 +5,7 @@ Loops are nested in the order of the target's bytes, and the outermost one is sh
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -15,7 +15,7 @@ from shufflenet_deploy.codegen.emit.int8_unit import Int8Unit
 from shufflenet_deploy.codegen.emit.kernel_calls import RANGE_PARAMS
 from shufflenet_deploy.codegen.emit.portable.int8_elementwise import call_by_rows, pixels
 from shufflenet_deploy.codegen.emit.unit import float_literal
-from shufflenet_deploy.codegen.ir import elements as ir
+from shufflenet_deploy.codegen.ir import element_ops as ir
 from shufflenet_deploy.codegen.ir.int8 import PixelView
 from shufflenet_deploy.codegen.ir.op import Op
 from shufflenet_deploy.codegen.ir.ops import RequantizeSum
@@ -25,23 +25,19 @@ _HEADER = "portable/int8_elements.h"
 _BYTE = 255
 
 
-def _bytes(view: PixelView, step: ir.Step) -> int:
-    """The distance of a step in a view."""
-    channels, rows, columns = step
-    return channels + rows * view.row_stride + columns * view.pixel_stride
-
-
 def _ordered(op: Op[PixelView], walk: ir.Walk) -> list[ir.Loop]:
-    """The loops from outermost to innermost: the target's bytes in order."""
-    return sorted(walk.loops, key=lambda loop: -_bytes(op.target, loop.steps[-1]))
+    """The loops from outermost to innermost: the target's bytes in order, at least one loop."""
+    loops = [loop for loop in walk.loops if loop.count != 1]
+    single = ir.Loop(count=1, steps=(ir.ORIGIN,) * len(walk.starts))
+    return sorted(loops or [single], key=lambda loop: -op.target.distance(loop.steps[-1]))
 
 
 def _address(view: PixelView, loops: Sequence[ir.Loop], at: int, names: str, last: str = "") -> str:
     """The offset of an element in loops ``i``, ``j``, ...; ``last`` names one more."""
     terms = [
-        f"{name} * {_bytes(view, loop.steps[at])}"
+        f"{name} * {view.distance(loop.steps[at])}"
         for name, loop in zip(names, loops, strict=False)
-        if _bytes(view, loop.steps[at])
+        if view.distance(loop.steps[at])
     ]
     return " + ".join(terms + ([last] if last else [])) or "0"
 
@@ -70,7 +66,7 @@ def _call_walk(
     """Call a kernel over the outermost loop; ``each`` is how much one of its elements takes."""
     views = (*op.sources, op.target)
     given = [
-        unit.at(view, view.origin + _bytes(view, start))
+        unit.at(view, view.origin + view.distance(start))
         for view, start in zip(views, walk.starts, strict=True)
     ]
     unit.call_parallel(
@@ -84,41 +80,49 @@ def _call_walk(
     )
 
 
-def copy_elements(op: ir.CopyElements, unit: Int8Unit) -> None:
+def move(op: ir.Int8Move, unit: Int8Unit) -> None:
     """Emit a copy in another order, by runs of bytes where both sides have some."""
     loops = _ordered(op, op.walk)
     inner = loops[-1]
-    steps = [_bytes(view, inner.steps[at]) for at, view in enumerate((op.source, op.target))]
-    whole = len(loops) > 1 and steps == [1, 1] and op.table is None
+    steps = [view.distance(inner.steps[at]) for at, view in enumerate((op.source, op.target))]
+    whole = len(loops) > 1 and steps == [1, 1] and op.epilogue is None
     code = CWriter(depth=1)
     outer = loops[:-1] if whole else loops
     with _nested(code, outer):
         x, y = (_address(view, outer, at, _NAMES) for at, view in enumerate((op.source, op.target)))
         if whole:
             code(f"memcpy(y + {y}, x + {x}, {inner.count});")
-        elif op.table is None:
+        elif op.epilogue is None:
             code(f"y[{y}] = x[{x}];")
         else:
             code(f"y[{y}] = (byte)t[(uint8_t)x[{x}]];")
-    table = "" if op.table is None else "const int8_t *t, "
+    table = "" if op.epilogue is None else "const int8_t *t, "
     head = f"LOOP void @(const byte *restrict x, {table}byte *restrict y{RANGE_PARAMS})"
     name = unit.kernel("copy", head, code, "scalar")
-    constants = [] if op.table is None else [unit.constant(op.table)]
+    constants = [] if op.epilogue is None else [unit.constant(op.epilogue)]
     _call_walk(name, op, unit, op.walk, *constants)
 
 
-def gather_pixels(op: ir.GatherPixels, unit: Int8Unit) -> None:
+def sample(op: ir.Int8Sample, unit: Int8Unit) -> None:
+    """Emit padding or resizing: pixels as they were, or means of four."""
+    emit = _gather if op.rows.blend is None else _blend
+    emit(op, unit)
+
+
+def _gather(op: ir.Int8Sample, unit: Int8Unit) -> None:
     """Emit a map of pixels that are each one of the old ones, or filled."""
     source, target = op.source, op.target
     count = target.channels
     code = CWriter(depth=1)
-    code(f"static const int rows[] = {{{_listed(op.rows)}}};")
-    code(f"static const int columns[] = {{{_listed(op.columns)}}};")
-    fills = min(*op.rows, *op.columns) < 0
+    code(f"static const int rows[] = {{{_listed(op.rows.first)}}};")
+    code(f"static const int columns[] = {{{_listed(op.columns.first)}}};")
+    fills = min(*op.rows.first, *op.columns.first) < 0
     with pixels(code, target.width, to=target):
         old = f"x + rows[i] * {source.row_stride} + columns[j] * {source.pixel_stride}"
         if fills:
-            code("if (rows[i] < 0 || columns[j] < 0)", f"    memset(to, {op.fill}, {count});")
+            code(
+                "if (rows[i] < 0 || columns[j] < 0)", f"    memset(to, {int(op.outside)}, {count});"
+            )
             code("else", f"    memcpy(to, {old}, {count});")
         else:
             code(f"memcpy(to, {old}, {count});")
@@ -127,13 +131,15 @@ def gather_pixels(op: ir.GatherPixels, unit: Int8Unit) -> None:
     call_by_rows(name, op, unit, unit.at(source, source.origin))
 
 
-def resize_bilinear(op: ir.ResizeBilinear, unit: Int8Unit) -> None:
+def _blend(op: ir.Int8Sample, unit: Int8Unit) -> None:
     """Emit weighted means of four pixels, channel by channel."""
     source, target = op.source, op.target
     code = CWriter(depth=1)
-    for name, taps in (("row", op.rows), ("column", op.columns)):
-        for part, values in (("a", taps.first), ("b", taps.second), ("w", taps.weight)):
-            code(f"static const int {name}_{part}[] = {{{_listed(values)}}};")
+    for name, axis in (("row", op.rows), ("column", op.columns)):
+        code(f"static const int {name}_a[] = {{{_listed(axis.first)}}};")
+        if axis.blend is not None:
+            code(f"static const int {name}_b[] = {{{_listed(axis.blend.second)}}};")
+            code(f"static const int {name}_w[] = {{{_listed(axis.blend.weight)}}};")
     whole, bits = 1 << ir.WEIGHT_BITS, 2 * ir.WEIGHT_BITS
     with pixels(code, target.width, to=target):
         code("const int down = row_w[i], right = column_w[j];")
@@ -162,7 +168,7 @@ def store_constant(op: ir.StoreConstant, unit: Int8Unit) -> None:
     call_by_rows(name, op, unit, unit.constant(op.data))
 
 
-def element_arithmetic(op: ir.ElementArithmetic, unit: Int8Unit) -> None:
+def arithmetic(op: ir.Int8Arithmetic, unit: Int8Unit) -> None:
     """Emit an operation of two values, either of which may be repeated along axes."""
     unit.require(_HEADER)
     loops = _ordered(op, op.walk)
@@ -175,11 +181,11 @@ def element_arithmetic(op: ir.ElementArithmetic, unit: Int8Unit) -> None:
         code(f"const int a = x[{x}], b = r[{r}];")
         code(f"y[{y}] = saturate_8({_combined(op)});")
     head = f"LOOP void @(const byte *x, const byte *r, byte *restrict y{RANGE_PARAMS})"
-    name = unit.kernel(op.kind.value, head, code, "scalar")
+    name = unit.kernel(str(op.kind), head, code, "scalar")
     _call_walk(name, op, unit, op.walk)
 
 
-def _combined(op: ir.ElementArithmetic) -> str:
+def _combined(op: ir.Int8Arithmetic) -> str:
     """The combination of the bytes ``a`` and ``b``."""
     a, b = (f"{name} - ({view.zero_point})" for name, view in zip("ab", op.sources, strict=True))
     zero_point = op.target.zero_point
@@ -198,7 +204,7 @@ def _combined(op: ir.ElementArithmetic) -> str:
             return f"({total} + ({start})) >> {shift}"
 
 
-def sum_products(op: ir.SumProducts, unit: Int8Unit) -> None:
+def matmul(op: ir.Int8MatMul, unit: Int8Unit) -> None:
     """Emit a sum of products of two sources for each of the target's elements."""
     loops = _ordered(op, op.walk)
     every = [*loops, op.over]
@@ -211,7 +217,7 @@ def sum_products(op: ir.SumProducts, unit: Int8Unit) -> None:
                 for at, (name, view) in enumerate(zip("xr", op.sources, strict=True))
             )
             code(f"total += ({a}) * ({b});")
-        near = f"requantize(total, {_factor(op.multiplier)}, {op.shift})"
+        near = f"requantize(total, {_factor(op.epilogue.multiplier)}, {op.epilogue.shift})"
         value = f"saturate_8({near} + ({op.target.zero_point}))"
         code(f"y[{_address(op.target, loops, -1, _NAMES)}] = (byte){value};")
     head = "LOOP void @(const byte *restrict x, const byte *restrict r, "
@@ -219,20 +225,21 @@ def sum_products(op: ir.SumProducts, unit: Int8Unit) -> None:
     _call_walk(name, op, unit, op.walk, each=2 * op.over.count)
 
 
-def reduce_elements(op: ir.ReduceElements, unit: Int8Unit) -> None:
+def reduce(op: ir.Int8Reduce, unit: Int8Unit) -> None:
     """Emit a sum or maximum of many elements for each of the target's."""
     loops = _ordered(op, op.walk)
     every = [*loops, *op.over]
-    is_maximum = op.kind is ReduceKind.MAX
+    is_maximum, epilogue = op.kind is ReduceKind.MAX, op.epilogue
     code = CWriter(depth=1)
     with _nested(code, loops):
-        code(f"int32_t a = {'LOWEST' if is_maximum else op.start};")
+        code(f"int32_t a = {epilogue.start if epilogue else 'LOWEST'};")
         with _nested(code, op.over):
             code(f"const int v = x[{_address(op.source, every, 0, _NAMES)}];")
             code("a = a > v ? a : v;" if is_maximum else "a += v;")
         value = "a"
-        if op.multiplier is not None:
-            value = f"saturate_8(requantize(a, {_factor(op.multiplier)}, {op.shift}))"
+        if epilogue is not None:
+            factor = _factor(epilogue.multiplier)
+            value = f"saturate_8(requantize(a, {factor}, {epilogue.shift}))"
         code(f"y[{_address(op.target, loops, -1, _NAMES)}] = (byte){value};")
     head = f"LOOP void @(const byte *restrict x, byte *restrict y{RANGE_PARAMS})"
     name = unit.kernel(f"reduce_{op.kind.value}", head, code, "scalar")
@@ -240,11 +247,11 @@ def reduce_elements(op: ir.ReduceElements, unit: Int8Unit) -> None:
     _call_walk(name, op, unit, op.walk, each=each)
 
 
-def normalize(op: ir.NormalizeElements, unit: Int8Unit) -> None:
+def normalize(op: ir.Int8Normalize, unit: Int8Unit) -> None:
     """Emit a norm: sums and products of integers, and one root in double precision for each set."""
     unit.require(_HEADER)
     loops = _ordered(op, op.walk)
-    inside = sorted(op.over, key=lambda loop: -_bytes(op.source, loop.steps[0]))
+    inside = sorted(op.over, key=lambda loop: -op.source.distance(loop.steps[0]))
     every = [*loops, *inside]
     count = int(np.prod([loop.count for loop in inside]))
     sums = "int32_t" if count * _BYTE**2 < 2**31 else "int64_t"
@@ -268,7 +275,7 @@ def normalize(op: ir.NormalizeElements, unit: Int8Unit) -> None:
             code(
                 f"const int64_t d = (int64_t)({count} * x[{x}] - total) * factor;",
                 f"y[{y}] = normal_byte(d, {ir.ROOT_BITS - ir.NORMAL_BITS}, "
-                f"w[{at or 0}], b[{at or 0}], {op.bits});",
+                f"w[{at or 0}], b[{at or 0}], {op.epilogue});",
             )
     head = "LOOP void @(const byte *restrict x, const int64_t *w, const int64_t *b, "
     name = unit.kernel("normalize", f"{head}byte *restrict y{RANGE_PARAMS})", code, "scalar")
@@ -283,30 +290,32 @@ def _sides(op: Op[PixelView]) -> tuple[tuple[PixelView, int], tuple[PixelView, i
     return (op.source, 0), (op.target, -1)
 
 
-def softmax(op: ir.Softmax, unit: Int8Unit) -> None:
+def softmax(op: ir.Int8Softmax, unit: Int8Unit) -> None:
     """Emit a softmax, or its logarithm, in integers."""
     unit.require(_HEADER)
     loops = _ordered(op, op.walk)
     x_step, y_step = (
-        _bytes(view, op.over.steps[at]) for at, view in enumerate((op.source, op.target))
+        view.distance(op.over.steps[at]) for at, view in enumerate((op.source, op.target))
     )
-    count, zero_point = op.over.count, op.target.zero_point
+    count, zero_point, tables = op.over.count, op.target.zero_point, op.epilogue
     code = CWriter(depth=1)
     with _nested(code, loops):
         x, y = (_address(view, loops, at, _NAMES) for at, view in enumerate((op.source, op.target)))
         code(f"const byte *from = x + {x};", f"byte *to = y + {y};")
-        given = f"from, {x_step}, to, {y_step}, {count}, e, {op.factor}LL, {zero_point}"
-        if op.thresholds is None:
+        given = f"from, {x_step}, to, {y_step}, {count}, e, {tables.factor}LL, {zero_point}"
+        if tables.thresholds is None:
             code(f"softmax_bytes({given}, {ir.SHARE_BITS});")
         else:
             bits = f"{ir.LOGARITHM_BITS}, {ir.LOGARITHM_BITS - ir.SUM_LOGARITHM_BITS}"
-            code(f"log_softmax_bytes({given}, t, {len(op.thresholds)}, {bits});")
-    tables = "const int32_t *e" + ("" if op.thresholds is None else ", const int64_t *t")
-    head = f"LOOP void @(const byte *restrict x, {tables}, byte *restrict y{RANGE_PARAMS})"
-    name = unit.kernel("softmax" if op.thresholds is None else "log_softmax", head, code, "scalar")
-    constants = [unit.constant(op.exponentials, "int32_t")]
-    if op.thresholds is not None:
-        constants.append(unit.constant(op.thresholds, "int64_t"))
+            code(f"log_softmax_bytes({given}, t, {len(tables.thresholds)}, {bits});")
+    taken = "const int32_t *e" + ("" if tables.thresholds is None else ", const int64_t *t")
+    head = f"LOOP void @(const byte *restrict x, {taken}, byte *restrict y{RANGE_PARAMS})"
+    name = unit.kernel(
+        "softmax" if tables.thresholds is None else "log_softmax", head, code, "scalar"
+    )
+    constants = [unit.constant(tables.exponentials, "int32_t")]
+    if tables.thresholds is not None:
+        constants.append(unit.constant(tables.thresholds, "int64_t"))
     _call_walk(name, op, unit, op.walk, *constants, each=2 * count)
 
 
@@ -316,5 +325,5 @@ def _factor(multiplier: np.ndarray) -> str:
     return float_literal(float(factor)) if multiplier.dtype == np.float32 else str(factor)
 
 
-def _listed(values: Sequence[int]) -> str:
+def _listed(values: Iterable[int]) -> str:
     return ", ".join(map(str, values))

@@ -12,7 +12,7 @@ from math import prod
 
 from shufflenet_deploy.codegen.cpu_target import CpuTarget
 from shufflenet_deploy.codegen.ir.activations import CLAMPS, FUSED
-from shufflenet_deploy.codegen.ir.map_ops import Apply
+from shufflenet_deploy.codegen.ir.element_ops import Apply
 from shufflenet_deploy.codegen.ir.op import outputs_of
 from shufflenet_deploy.codegen.ir.ops import Copy, PhaseSplit
 from shufflenet_deploy.codegen.ir.planar import (

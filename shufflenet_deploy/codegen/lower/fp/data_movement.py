@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from math import prod
 
-from shufflenet_deploy.codegen.ir.map_ops import Apply, Move
+from shufflenet_deploy.codegen.ir.element_ops import Apply, Move
 from shufflenet_deploy.codegen.ir.ops import Copy
 from shufflenet_deploy.codegen.lower.fp.buffer_assignment import (
     COPIED,

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from math import prod
+from typing import TypeVar
 
 import numpy as np
 
-from shufflenet_deploy.codegen.ir import map_ops as ir
+from shufflenet_deploy.codegen.ir import element_ops as ir
+from shufflenet_deploy.codegen.ir.op import Step
 from shufflenet_deploy.codegen.ir.planar import PlanarView, flat_layout, vector_layout
+from shufflenet_deploy.codegen.lower import walks
 from shufflenet_deploy.codegen.lower.fp import data_movement
+from shufflenet_deploy.codegen.lower.fp.axes import axis_steps, in_order, is_dense
 from shufflenet_deploy.codegen.lower.fp.buffer_assignment import (
     PlanarAssigner,
     joins_planes,
     split_activation,
 )
-from shufflenet_deploy.codegen.lower.fp.strides import (
-    Shape,
-    broadcast,
-    common_shape,
-    is_dense,
-    row_major,
-    split_strides,
-    strides_of,
-)
+from shufflenet_deploy.codegen.lower.walks import Shape
 from shufflenet_deploy.network.graph import (
     Activation,
     Arithmetic,
@@ -37,7 +34,6 @@ from shufflenet_deploy.network.graph import (
     LeakyRelu,
     MatMul,
     Pad,
-    PadMode,
     Permute,
     Power,
     Reduce,
@@ -47,7 +43,9 @@ from shufflenet_deploy.network.graph import (
     Softmax,
     SpaceToDepth,
 )
-from shufflenet_deploy.network.resampling import Indices, taps
+from shufflenet_deploy.network.resampling import taps
+
+_T = TypeVar("_T")
 
 # -- functions --------------------------------------------------------------------------------
 
@@ -57,7 +55,7 @@ def leaky_relu(layer: LeakyRelu, assigner: PlanarAssigner) -> None:
     shape = assigner.graph.shapes[layer.inputs[0]]
     if len(layer.slope) > 1 and len(shape) not in {1, 3}:
         slope = layer.slope.reshape(-1, *[1] * (len(shape) - 1))
-        _combine(layer, None, _constant(slope, shape), assigner)
+        _combine(layer, None, slope, assigner)
     else:
         _apply(layer, ir.FunctionKind.LEAKY_RELU, layer.slope.reshape(-1, 1), assigner)
 
@@ -109,72 +107,60 @@ def _apply(
 
 def arithmetic(layer: Arithmetic, assigner: PlanarAssigner) -> None:
     """Lower an operation of two values, or of a value and a constant."""
-    shape = assigner.graph.shapes[layer.output]
-    if layer.constant is None:
-        other = _operand(layer.inputs[1], shape, assigner)
-    else:
-        other = _constant(layer.constant, shape)
-    _combine(layer, layer.kind, other, assigner, activation=layer.activation, turned=layer.reverse)
+    _combine(layer, layer.kind, layer.constant, assigner, layer.activation, turned=layer.reverse)
 
 
 def _combine(
     layer: Layer,
     kind: ArithmeticKind | None,
-    other: ir.Operand,
+    constant: FloatArray | None,
     assigner: PlanarAssigner,
-    *,
     activation: Activation = Activation.NONE,
+    *,
     turned: bool = False,
 ) -> None:
-    """Emit ``kind`` of a layer's first input and ``other``, in the other order if ``turned``."""
-    shape = assigner.graph.shapes[layer.output]
-    one = _operand(layer.inputs[0], shape, assigner)
+    """Emit ``kind`` of a layer's inputs and a ``constant``, which is the first if ``turned``."""
+    shapes = assigner.graph.shapes
+    shape = shapes[layer.output]
+    operands = [(axis_steps(shapes[value]), shapes[value]) for value in layer.inputs]
+    constants: list[FloatArray | None] = [None] * len(operands)
+    sources = [assigner.read(value) for value in layer.inputs]
+    if constant is not None:
+        operands.append((walks.row_major(constant.shape, walks.CHANNEL), constant.shape))
+        constants.append(np.ascontiguousarray(constant, np.float32).ravel())
+    for one in (operands, constants, sources) if turned else ():
+        one.reverse()
     target = assigner.buffer_of(layer.output)
     own, left = split_activation(activation)
-    views = [operand.view for operand in (one, other) if operand.view]
+    steps = (walks.broadcast(known, of, shape) for known, of in operands)
     assigner.emit(
         ir.Arithmetic(
             name=layer.name,
-            sources=tuple(views),
+            sources=tuple(sources),
             target=target,
             kind=kind,
-            extents=shape,
-            operands=(other, one) if turned else (one, other),
-            target_strides=strides_of(target, shape),
-            activation=own,
+            walk=walks.walk(shape, *steps, axis_steps(shape)),
+            constants=(constants[0], constants[1]),
+            epilogue=own,
         )
     )
     assigner.emit_epilogue(layer.name, target, target, left)
 
 
-def _operand(value: str, to: Shape, assigner: PlanarAssigner) -> ir.Operand:
-    """A value, broadcast to a shape."""
-    view, shape = assigner.read(value), assigner.graph.shapes[value]
-    strides = broadcast(strides_of(view, shape), shape, to)
-    return ir.Operand(strides=strides, offset=view.offset(), view=view)
-
-
-def _constant(constant: FloatArray, to: Shape) -> ir.Operand:
-    """A constant, broadcast to a shape."""
-    strides = broadcast(row_major(constant.shape), constant.shape, to)
-    return ir.Operand(strides=strides, constant=np.ascontiguousarray(constant, np.float32).ravel())
-
-
 def matmul(layer: MatMul, assigner: PlanarAssigner) -> None:
-    """Lower the product of two computed matrices: loops over (..., m, k, n)."""
+    """Lower the product of two computed matrices: loops over (..., rows, columns), and a sum."""
     shapes = assigner.graph.shapes
-    one, two = (assigner.read(value) for value in layer.inputs)
-    target = assigner.buffer_of(layer.output)
-    a, b = (strides_of(view, shapes[v]) for view, v in zip((one, two), layer.inputs, strict=True))
-    y = strides_of(target, shapes[layer.output])
-    rows = (*a[:-1], a[-1], 0), (*b[:-2], 0, *b[-2:]), (*y[:-1], 0, y[-1])
+    sources = tuple(assigner.read(value) for value in layer.inputs)
+    a, b, y = (axis_steps(shapes[value]) for value in (*layer.inputs, layer.output))
+    steps = (*a[:-1], ir.ORIGIN), (*b[:-2], ir.ORIGIN, b[-1]), y
     assigner.emit(
         ir.MatMul(
             name=layer.name,
-            sources=(one, two),
-            target=target,
-            extents=(*shapes[layer.inputs[0]], shapes[layer.output][-1]),
-            strides=rows,
+            sources=sources,
+            target=assigner.buffer_of(layer.output),
+            walk=walks.walk(shapes[layer.output], *steps),
+            over=ir.Loop(count=shapes[layer.inputs[0]][-1], steps=(a[-1], b[-2], ir.ORIGIN)),
+            epilogue=None,
         )
     )
 
@@ -188,16 +174,11 @@ def concat(layer: Concat, assigner: PlanarAssigner) -> None:
         data_movement.move(layer, assigner)
         return
     shapes, target = assigner.graph.shapes, assigner.buffer_of(layer.output)
-    steps, begin = strides_of(target, shapes[layer.output]), 0
+    steps, begin = axis_steps(shapes[layer.output]), 0
     for value in layer.inputs:
         shape, source = shapes[value], assigner.read(value)
-        _move(
-            layer,
-            assigner,
-            (source, strides_of(source, shape), 0),
-            (target, steps, begin * steps[layer.axis]),
-            shape,
-        )
+        starts = (ir.ORIGIN, walks.times(steps[layer.axis], begin))
+        _copy(layer, assigner, source, target, (shape, axis_steps(shape), steps), starts)
         begin += shape[layer.axis]
     assigner.emit_epilogue(layer.name, target, target, layer.activation)
 
@@ -212,27 +193,26 @@ def slice_(layer: Slice, assigner: PlanarAssigner) -> None:
         assigner.views[layer.output] = replace(source, layout=layout, planes=planes)
         assigner.aliased.add(source.buffer)
         return
-    target, steps = assigner.buffer_of(layer.output), list(strides_of(source, shape))
-    begin = layer.start * steps[layer.axis]
-    steps[layer.axis] *= layer.step
-    to = (target, strides_of(target, out), 0)
-    _move(layer, assigner, (source, tuple(steps), begin), to, out)
+    steps = list(axis_steps(shape))
+    begin = walks.times(steps[layer.axis], layer.start)
+    steps[layer.axis] = walks.times(steps[layer.axis], layer.step)
+    target, loops = assigner.buffer_of(layer.output), (out, steps, axis_steps(out))
+    _copy(layer, assigner, source, target, loops, (begin, ir.ORIGIN))
 
 
 def permute(layer: Permute, assigner: PlanarAssigner) -> None:
     """Lower a permutation of axes."""
     value, shapes = layer.inputs[0], assigner.graph.shapes
     source, target = assigner.read(value), assigner.buffer_of(layer.output)
-    steps, out = strides_of(source, shapes[value]), shapes[layer.output]
-    turned = tuple(steps[axis] for axis in layer.order)
-    _move(layer, assigner, (source, turned, 0), (target, strides_of(target, out), 0), out)
+    steps, out = axis_steps(shapes[value]), shapes[layer.output]
+    _copy(layer, assigner, source, target, (out, _picked(steps, layer.order), axis_steps(out)))
 
 
 def reshape(layer: Reshape, assigner: PlanarAssigner) -> None:
     """Lower another shape: a view where both are dense, else one move or two."""
     value, shapes = layer.inputs[0], assigner.graph.shapes
     source, shape, out = assigner.read(value), shapes[value], shapes[layer.output]
-    finer = common_shape(shape, out)
+    finer = walks.common_shape(shape, out)
     if is_dense(source, shape) and assigner.layout.is_flat(layer.output):
         relaid = _relaid(source, out, assigner)
         if relaid is not None:
@@ -241,22 +221,14 @@ def reshape(layer: Reshape, assigner: PlanarAssigner) -> None:
             return
     if finer is None and not is_dense(source, shape):
         flat = assigner.layout.new_buffer(flat_layout(prod(shape), assigner.cpu.lanes))
-        begun = (source, strides_of(source, shape), 0)
-        _move(layer, assigner, begun, (flat, row_major(shape), 0), shape)
+        _copy(layer, assigner, source, flat, (shape, axis_steps(shape), in_order(shape)))
         source = flat
     target = assigner.buffer_of(layer.output)
-    to = strides_of(target, out)
-    if finer is None:
-        _move(layer, assigner, (source, row_major(out), 0), (target, to, 0), out)
-    else:
-        given = split_strides(strides_of(source, shape), shape, finer)
-        _move(
-            layer,
-            assigner,
-            (source, given, 0),
-            (target, split_strides(to, out, finer), 0),
-            finer,
-        )
+    loops = (out, in_order(out), axis_steps(out))
+    if finer is not None:
+        given = walks.split(axis_steps(shape), shape, finer)
+        loops = (finer, given, walks.split(axis_steps(out), out, finer))
+    _copy(layer, assigner, source, target, loops)
 
 
 def _relaid(view: PlanarView, shape: Shape, assigner: PlanarAssigner) -> PlanarView | None:
@@ -283,40 +255,25 @@ def space_to_depth(layer: SpaceToDepth, assigner: PlanarAssigner) -> None:
 def _between_depth_and_space(
     layer: DepthToSpace | SpaceToDepth, assigner: PlanarAssigner, *, deep: str, wide: str
 ) -> None:
-    """Move between channels and blocks: axes are (channel, row and column of a block, block)."""
-    block, shapes = layer.block, assigner.graph.shapes
+    shapes = assigner.graph.shapes
     source, target = assigner.read(layer.inputs[0]), assigner.buffer_of(layer.output)
-    views = {layer.inputs[0]: source, layer.output: target}
-    channel, row, column = strides_of(views[deep], shapes[deep])
-    by_depth = (channel * block**2, row, channel * block, column, channel)
-    channel, row, column = strides_of(views[wide], shapes[wide])
-    by_space = (channel, row * block, row, column * block, column)
-    channels, _, _ = shapes[wide]
-    _, height, width = shapes[deep]
-    extents = (channels, height, block, width, block)
-    given, made = (by_depth, by_space) if deep == layer.inputs[0] else (by_space, by_depth)
-    _move(layer, assigner, (source, given, 0), (target, made, 0), extents)
+    counts, in_deep, in_wide = walks.blocks(shapes[deep], shapes[wide], layer.block)
+    given, made = (in_deep, in_wide) if deep == layer.inputs[0] else (in_wide, in_deep)
+    _copy(layer, assigner, source, target, (counts, given, made))
 
 
-def _move(
+def _copy(
     layer: Layer,
     assigner: PlanarAssigner,
-    source: tuple[PlanarView, ir.Strides, int],
-    target: tuple[PlanarView, ir.Strides, int],
-    extents: Shape,
+    source: PlanarView,
+    target: PlanarView,
+    loops: tuple[Shape, Sequence[Step], Sequence[Step]],
+    starts: tuple[Step, Step] | None = None,
 ) -> None:
-    """Emit a move; each side is a view, strides, and where it begins in the view."""
+    """Emit a copy: ``loops`` are their counts, and their steps in the source and the target."""
+    walk = walks.walk(*loops, starts=starts)
     assigner.emit(
-        ir.Move(
-            name=layer.name,
-            sources=(source[0],),
-            target=target[0],
-            extents=extents,
-            source_strides=source[1],
-            target_strides=target[1],
-            source_offset=source[2],
-            target_offset=target[2],
-        )
+        ir.Move(name=layer.name, sources=(source,), target=target, walk=walk, epilogue=None)
     )
 
 
@@ -328,21 +285,10 @@ def pad(layer: Pad, assigner: PlanarAssigner) -> None:
     shape = assigner.graph.shapes[layer.inputs[0]]
     top, left, bottom, right = layer.padding
     axes = [
-        ir.AxisSamples(first=_padded(size, before, after, layer.mode))
+        ir.AxisSamples(first=walks.padded(size, before, after, layer.mode))
         for size, before, after in ((shape[1], top, bottom), (shape[2], left, right))
     ]
     _sample(layer, axes, assigner, outside=layer.value)
-
-
-def _padded(size: int, before: int, after: int, mode: PadMode) -> Indices:
-    """The old pixel of each new one along an axis; -1 is outside."""
-    at = np.arange(-before, size + after)
-    if mode is PadMode.CONSTANT:
-        return np.where((at >= 0) & (at < size), at, -1)
-    if mode is PadMode.REPLICATE:
-        return np.clip(at, 0, size - 1)
-    mirrored: Indices = (size - 1) - np.abs((size - 1) - np.abs(at))
-    return mirrored
 
 
 def resize(layer: Resize, assigner: PlanarAssigner) -> None:
@@ -351,14 +297,8 @@ def resize(layer: Resize, assigner: PlanarAssigner) -> None:
     axes = []
     for old, new in zip(shape[1:], layer.size, strict=True):
         first, second, weight = taps(old, new, layer)
-        blends = bool(weight.any())
-        axes.append(
-            ir.AxisSamples(
-                first=first,
-                second=second if blends else None,
-                weight=weight if blends else None,
-            )
-        )
+        blend = ir.Blend(second=second, weight=weight) if weight.any() else None
+        axes.append(ir.AxisSamples(first=first, blend=blend))
     _sample(layer, axes, assigner)
 
 
@@ -388,46 +328,45 @@ def _sample(
 
 def softmax(layer: Softmax, assigner: PlanarAssigner) -> None:
     """Lower a softmax along an axis."""
-    value, shape = layer.inputs[0], assigner.graph.shapes[layer.output]
-    source, target = assigner.read(value), assigner.buffer_of(layer.output)
-    given, made = strides_of(source, shape), strides_of(target, shape)
-    order = (*(axis for axis in range(len(shape)) if axis != layer.axis), layer.axis)
+    shape = assigner.graph.shapes[layer.output]
+    known = axis_steps(shape)
+    kept = tuple(axis for axis in range(len(shape)) if axis != layer.axis)
+    steps, step = _picked(known, kept), known[layer.axis]
     assigner.emit(
         ir.Softmax(
             name=layer.name,
-            sources=(source,),
-            target=target,
-            extents=_picked(shape, order),
-            source_strides=_picked(given, order),
-            target_strides=_picked(made, order),
+            sources=(assigner.read(layer.inputs[0]),),
+            target=assigner.buffer_of(layer.output),
+            walk=walks.walk(_picked(shape, kept), steps, steps),
+            over=ir.Loop(count=shape[layer.axis], steps=(step, step)),
             logarithm=layer.logarithm,
+            epilogue=None,
         )
     )
 
 
 def reduce(layer: Reduce, assigner: PlanarAssigner) -> None:
     """Lower a reduction over some axes."""
-    value, shapes = layer.inputs[0], assigner.graph.shapes
-    source, shape = assigner.read(value), shapes[value]
-    target, out = assigner.buffer_of(layer.output), shapes[layer.output]
-    given, made = strides_of(source, shape), strides_of(target, out)
+    shapes = assigner.graph.shapes
+    shape, made = shapes[layer.inputs[0]], axis_steps(shapes[layer.output])
+    known = axis_steps(shape)
     kept = tuple(axis for axis in range(len(shape)) if axis not in layer.axes)
     if layer.keep:
         made = _picked(made, kept)
-    order = (*kept, *layer.axes)
     assigner.emit(
         ir.Reduce(
             name=layer.name,
-            sources=(source,),
-            target=target,
+            sources=(assigner.read(layer.inputs[0]),),
+            target=assigner.buffer_of(layer.output),
             kind=layer.kind,
-            extents=_picked(shape, order),
-            reduced=len(layer.axes),
-            source_strides=_picked(given, order),
-            target_strides=made,
+            walk=walks.walk(_picked(shape, kept), _picked(known, kept), made),
+            over=tuple(
+                ir.Loop(count=shape[axis], steps=(known[axis], ir.ORIGIN)) for axis in layer.axes
+            ),
+            epilogue=None,
         )
     )
 
 
-def _picked(numbers: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(numbers[axis] for axis in axes)
+def _picked(found: tuple[_T, ...], axes: tuple[int, ...]) -> tuple[_T, ...]:
+    return tuple(found[axis] for axis in axes)

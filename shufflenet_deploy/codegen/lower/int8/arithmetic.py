@@ -11,21 +11,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from shufflenet_deploy.codegen.ir import elements as ir
+from shufflenet_deploy.codegen.ir import element_ops as ir
 from shufflenet_deploy.codegen.ir import ops
 from shufflenet_deploy.codegen.ir.int8 import PixelView
 from shufflenet_deploy.codegen.ir.ops import RequantizeSum
-from shufflenet_deploy.codegen.lower.int8 import elementwise, lookup_tables, walks
+from shufflenet_deploy.codegen.lower import walks
+from shufflenet_deploy.codegen.lower.int8 import axes, elementwise, lookup_tables
 from shufflenet_deploy.codegen.lower.int8.activation_functions import Float64Array
 from shufflenet_deploy.codegen.lower.int8.buffer_assignment import NhwcAssigner
 from shufflenet_deploy.codegen.lower.int8.requantize import quantize_multiplier
+from shufflenet_deploy.codegen.lower.walks import Shape
 from shufflenet_deploy.network.graph import Activation, Arithmetic, ArithmeticKind, FloatArray
 
 _SUMS = (ArithmeticKind.ADD, ArithmeticKind.SUBTRACT)
 _CHOICES = (ArithmeticKind.MAXIMUM, ArithmeticKind.MINIMUM)
 _INT32_MAX = 2**31 - 1
-
-Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +101,7 @@ def computed(kind: ArithmeticKind, a: Float64Array, b: Float64Array) -> Float64A
 def _stored(layer: Arithmetic, constant: FloatArray, assigner: NhwcAssigner) -> PixelView:
     """A constant as bytes in a buffer, with a scale of its own."""
     scale, zero_point = assigner.layout.byte_scale((float(constant.min()), float(constant.max())))
-    size = walks.size_of(constant.shape)
+    size = axes.size_of(constant.shape)
     view = assigner.layout.new_buffer(size, scale, zero_point)
     data = lookup_tables.quantized(assigner.arithmetic, constant.astype(np.float64), view)
     planar = data.reshape(size).transpose(1, 2, 0)
@@ -122,35 +122,20 @@ def _combine(layer: Arithmetic, one: _Operand, two: _Operand, assigner: NhwcAssi
         assigner.emit(ops.Add(name=layer.name, sources=sources, target=to.view, epilogue=found))
         assigner.emit_epilogue(layer.name, to)
         return
-    walk = walks.walk(
-        out,
-        _broadcast(one.shape, out),
-        _broadcast(two.shape, out),
-        walks.axis_steps(out),
-    )
+    steps = (walks.broadcast(axes.axis_steps(of), of, out) for of in (one.shape, two.shape))
     epilogue, to = assigner.with_requantize_fallback(
         to, lambda view: _epilogue(layer, sources, view, assigner)
     )
-    op = ir.ElementArithmetic(
+    op = ir.Arithmetic(
         name=layer.name,
         sources=sources,
         target=to.view,
         kind=layer.kind,
-        walk=walk,
+        walk=walks.walk(out, *steps, axes.axis_steps(out)),
         epilogue=epilogue,
     )
     assigner.emit(op)
     assigner.emit_epilogue(layer.name, to)
-
-
-def _broadcast(shape: Shape, out: Shape) -> list[ir.Step]:
-    """The steps of an operand for each axis of the result: none where it is repeated."""
-    known = walks.axis_steps(shape)
-    missing = len(out) - len(shape)
-    return [
-        walks.ORIGIN if axis < missing or shape[axis - missing] == 1 else known[axis - missing]
-        for axis in range(len(out))
-    ]
 
 
 def _epilogue(

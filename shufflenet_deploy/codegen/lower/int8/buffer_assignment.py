@@ -10,7 +10,7 @@ from typing import TypeGuard, TypeVar
 import numpy as np
 
 from shufflenet_deploy.codegen.ir import ops as ir
-from shufflenet_deploy.codegen.ir.elements import CopyElements, Walk
+from shufflenet_deploy.codegen.ir.element_ops import Move, Walk
 from shufflenet_deploy.codegen.ir.int8 import (
     Int8Program,
     Padding,
@@ -21,7 +21,7 @@ from shufflenet_deploy.codegen.ir.int8 import (
 from shufflenet_deploy.codegen.ir.op import outputs_of
 from shufflenet_deploy.codegen.ir.planar import INPUT, OUTPUT
 from shufflenet_deploy.codegen.lower.buffer_assignment import BufferAssigner
-from shufflenet_deploy.codegen.lower.int8 import walks
+from shufflenet_deploy.codegen.lower.int8 import axes
 from shufflenet_deploy.codegen.lower.int8.activation_functions import preimage
 from shufflenet_deploy.codegen.lower.int8.lookup_tables import activation_table
 from shufflenet_deploy.codegen.lower.int8.requantize import NoInt8CodeError, ScaleTooSmallError
@@ -101,7 +101,7 @@ class NhwcLayout:
 
     def size(self, value: str) -> tuple[int, int, int]:
         """Channels, height and width of a value's view."""
-        return walks.size_of(self.graph.shapes[value])
+        return axes.size_of(self.graph.shapes[value])
 
     def allocate_with(self, value: str, scale: float, zero_point: int) -> PixelView:
         """A new buffer for a value, with the border that its readers need."""
@@ -174,7 +174,7 @@ class NhwcLayout:
             isinstance(layer, Slice)
             and layer.axis == 0
             and layer.step == 1
-            and len(self.graph.shapes[layer.output]) <= walks.MOST_AXES
+            and len(self.graph.shapes[layer.output]) <= axes.MOST_AXES
         )
 
     def is_gate(self, layer: Layer) -> bool:
@@ -258,9 +258,9 @@ class NhwcAssigner(BufferAssigner[PixelView]):
         Raises:
             ExportError: it is no map.
         """
-        axes = len(self.graph.shapes[layer.inputs[at]])
-        if axes != walks.MOST_AXES:
-            raise self.unsupported(layer, f"{type(layer).__name__} of a value of {axes} axes")
+        count = len(self.graph.shapes[layer.inputs[at]])
+        if count != axes.MOST_AXES:
+            raise self.unsupported(layer, f"{type(layer).__name__} of a value of {count} axes")
         return self.read(layer, at)
 
     def read(self, layer: Layer, at: int = 0) -> PixelView:
@@ -276,7 +276,7 @@ class NhwcAssigner(BufferAssigner[PixelView]):
         size = (view.channels, view.height, view.width)
         vector = (math.prod(size), 1, 1)
         target = self.layout.new_buffer(vector, view.scale, view.zero_point)
-        self.emit_copy(name, view, target, walks.unrolled(size))
+        self.emit_copy(name, view, target, axes.unrolled(size))
         return target
 
     def with_requantize_fallback(
@@ -339,7 +339,7 @@ class NhwcAssigner(BufferAssigner[PixelView]):
 
     def is_shuffled_map(self, layer: Shuffle) -> bool:
         """True if a shuffle is one of a view's channels."""
-        return len(self.graph.shapes[layer.output]) <= walks.MOST_AXES
+        return len(self.graph.shapes[layer.output]) <= axes.MOST_AXES
 
     def joins_channels(self, layer: Concat) -> bool:
         """True if the inputs of a concatenation may be stored in it by those who make them."""
@@ -347,7 +347,7 @@ class NhwcAssigner(BufferAssigner[PixelView]):
 
     def of_channels(self, layer: Concat) -> bool:
         """True if the inputs of a concatenation are channels of the whole."""
-        return layer.axis == 0 and len(self.graph.shapes[layer.output]) <= walks.MOST_AXES
+        return layer.axis == 0 and len(self.graph.shapes[layer.output]) <= axes.MOST_AXES
 
     def _limited(self, whole: str, activations: set[Activation]) -> bool:
         """True if the byte range of the whole already applies the activations of a part."""
@@ -392,5 +392,5 @@ class NhwcAssigner(BufferAssigner[PixelView]):
         table = None
         if (source.scale, source.zero_point) != (target.scale, target.zero_point):
             table = activation_table(self.arithmetic, source, target, Activation.NONE)
-        op = CopyElements(name=name, sources=(source,), target=target, walk=walk, table=table)
+        op = Move(name=name, sources=(source,), target=target, walk=walk, epilogue=table)
         self.emit(op)

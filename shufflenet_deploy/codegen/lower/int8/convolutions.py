@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from shufflenet_deploy.codegen.ir import ops as ir
+from shufflenet_deploy.codegen.ir.element_ops import ORIGIN
 from shufflenet_deploy.codegen.ir.int8 import PixelView
-from shufflenet_deploy.codegen.lower.int8 import walks
+from shufflenet_deploy.codegen.lower import walks
+from shufflenet_deploy.codegen.lower.int8.axes import axis_steps
 from shufflenet_deploy.codegen.lower.int8.buffer_assignment import (
     CLAMPED_BY_RANGE,
     NhwcAssigner,
@@ -64,10 +66,10 @@ def _repeated(layer: Conv, source: PixelView, assigner: NhwcAssigner) -> PixelVi
     """
     times = layer.weight.shape[0] // source.channels
     counts = (source.channels, times, source.height, source.width)
-    channel, row, column = walks.axis_steps(counts[1:])
+    channel, row, column = axis_steps(counts[1:])
     walk = walks.walk(
         counts,
-        (channel, walks.ORIGIN, row, column),
+        (channel, ORIGIN, row, column),
         (walks.times(channel, times), channel, row, column),
     )
     size = (layer.weight.shape[0], source.height, source.width)

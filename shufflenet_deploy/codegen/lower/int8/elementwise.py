@@ -8,7 +8,7 @@ import numpy as np
 
 from shufflenet_deploy.codegen.ir import ops as ir
 from shufflenet_deploy.codegen.ir.int8 import Int8Array, PixelView
-from shufflenet_deploy.codegen.lower.int8 import lookup_tables, walks
+from shufflenet_deploy.codegen.lower.int8 import axes, lookup_tables
 from shufflenet_deploy.codegen.lower.int8.activation_functions import Float64Array
 from shufflenet_deploy.codegen.lower.int8.buffer_assignment import NhwcAssigner, Target
 from shufflenet_deploy.network.graph import (
@@ -111,7 +111,7 @@ def elementwise(layer: Elementwise, assigner: NhwcAssigner) -> None:
 def leaky_relu(layer: LeakyRelu, assigner: NhwcAssigner) -> None:
     """Lower a leaky or parametric ReLU to a lookup table, or one for each channel."""
     shape = assigner.graph.shapes[layer.inputs[0]]
-    if layer.slope.size > 1 and len(shape) > walks.MOST_AXES:
+    if layer.slope.size > 1 and len(shape) > axes.MOST_AXES:
         raise assigner.unsupported(layer, f"slopes per channel of a value of {len(shape)} axes")
     slope = layer.slope.reshape(-1, 1).astype(np.float64)
     _tables(layer, lambda x: np.where(x > 0, x, x * slope), assigner)

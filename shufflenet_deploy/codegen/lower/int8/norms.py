@@ -6,11 +6,13 @@ import math
 
 import numpy as np
 
-from shufflenet_deploy.codegen.ir import elements as ir
+from shufflenet_deploy.codegen.ir import element_ops as ir
 from shufflenet_deploy.codegen.ir.int8 import PixelView
-from shufflenet_deploy.codegen.lower.int8 import walks
+from shufflenet_deploy.codegen.lower import walks
 from shufflenet_deploy.codegen.lower.int8.activation_functions import Float64Array
+from shufflenet_deploy.codegen.lower.int8.axes import axis_steps, flat_steps
 from shufflenet_deploy.codegen.lower.int8.buffer_assignment import NhwcAssigner
+from shufflenet_deploy.codegen.lower.walks import Shape
 from shufflenet_deploy.network.graph import Activation, Normalize
 
 #: Elements of a set beyond which the products of its sums would not fit 64 bits.
@@ -20,19 +22,14 @@ _FACTOR_BITS = 22
 _MOST_BITS = 32
 _INT64_MAX = 2.0**62
 
-Shape = tuple[int, ...]
-
 
 def normalize(layer: Normalize, assigner: NhwcAssigner) -> None:
     """Lower a norm; its statistics are exact, whatever the scale of its input."""
     source, shape = assigner.read(layer), assigner.graph.shapes[layer.inputs[0]]
     to = assigner.target(layer, Activation.NONE)
     whole = np.broadcast_shapes(layer.scale.shape, layer.shift.shape)
-    steps = walks.axis_steps(shape)
-    constants = [
-        walks.ORIGIN if size == 1 else step
-        for size, step in zip(whole, walks.flat_steps(whole), strict=True)
-    ]
+    steps = axis_steps(shape)
+    constants = walks.broadcast(flat_steps(whole), whole, shape)
     counts = list(shape)
     kept = [axis for axis in range(len(shape)) if axis not in layer.axes]
     over = sorted(layer.axes)
@@ -41,28 +38,31 @@ def normalize(layer: Normalize, assigner: NhwcAssigner) -> None:
         size = shape[0] // layer.groups
         counts = [layer.groups, size, *shape[1:]]
         steps = (walks.times(steps[0], size), *steps)
-        constants = [walks.times(constants[0], size), *constants]
+        constants = (walks.times(constants[0], size), *constants)
         kept, over = [0], list(range(1, len(counts)))
     count = math.prod(counts[axis] for axis in over)
     if count > _MOST_ELEMENTS:
         raise assigner.unsupported(layer, f"a norm over {count} elements")
     scale, shift, bits = _constants(layer, whole, to.view)
-    op = ir.NormalizeElements(
+    op = ir.Normalize(
         name=layer.name,
         sources=(source,),
         target=to.view,
         walk=walks.walk(
             [counts[axis] for axis in kept],
-            *([each[axis] for axis in kept] for each in (steps, constants, steps)),
+            *([each[axis] for axis in kept] for each in (steps, constants, constants, steps)),
         ),
         over=tuple(
-            ir.Loop(count=counts[axis], steps=(steps[axis], constants[axis], steps[axis]))
+            ir.Loop(
+                count=counts[axis],
+                steps=(steps[axis], constants[axis], constants[axis], steps[axis]),
+            )
             for axis in over
         ),
         epsilon=max(1.0, layer.epsilon * (count / source.scale) ** 2),
         scale=scale,
         shift=shift,
-        bits=bits,
+        epilogue=bits,
     )
     assigner.emit(op)
     assigner.emit_epilogue(layer.name, to)

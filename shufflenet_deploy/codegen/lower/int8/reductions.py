@@ -6,9 +6,12 @@ import math
 
 import numpy as np
 
-from shufflenet_deploy.codegen.ir import elements as ir
+from shufflenet_deploy.codegen.ir import element_ops as ir
+from shufflenet_deploy.codegen.ir.epilogues import RequantizeMean
 from shufflenet_deploy.codegen.ir.int8 import PixelView
-from shufflenet_deploy.codegen.lower.int8 import pooling, walks
+from shufflenet_deploy.codegen.lower import walks
+from shufflenet_deploy.codegen.lower.int8 import pooling
+from shufflenet_deploy.codegen.lower.int8.axes import axis_steps
 from shufflenet_deploy.codegen.lower.int8.buffer_assignment import NhwcAssigner, Target
 from shufflenet_deploy.codegen.lower.int8.requantize import NoInt8CodeError, quantize_multiplier
 from shufflenet_deploy.network.graph import Activation, MatMul, Reduce, ReduceKind, Softmax
@@ -26,42 +29,44 @@ def reduce(layer: Reduce, assigner: NhwcAssigner) -> None:
     if layer.kind is ReduceKind.MEAN and len(shape) == 3 and set(layer.axes) == {1, 2}:
         pooling.global_average_pool(layer, source, assigner)
         return
-    out = walks.axis_steps(assigner.graph.shapes[layer.output])
-    known = walks.axis_steps(shape)
+    out = axis_steps(assigner.graph.shapes[layer.output])
+    known = axis_steps(shape)
     kept = [axis for axis in range(len(shape)) if axis not in layer.axes]
     steps = [out[axis if layer.keep else at] for at, axis in enumerate(kept)]
     walk = walks.walk([shape[axis] for axis in kept], [known[axis] for axis in kept], steps)
-    over = tuple(
-        ir.Loop(count=shape[axis], steps=(known[axis], walks.ORIGIN)) for axis in layer.axes
-    )
+    over = tuple(ir.Loop(count=shape[axis], steps=(known[axis], ir.ORIGIN)) for axis in layer.axes)
     count = math.prod(loop.count for loop in over)
     if layer.kind is ReduceKind.MAX:
         view = assigner.layout.allocate_with(layer.output, source.scale, source.zero_point)
         assigner.views[layer.output] = view
-        op = ir.ReduceElements(
-            name=layer.name, sources=(source,), target=view, kind=layer.kind, walk=walk, over=over
-        )
-        assigner.emit(op)
-        assigner.emit_epilogue(layer.name, Target(view=view, value=layer.output))
-        return
-    divisor = count if layer.kind is ReduceKind.MEAN else 1
-
-    def reduction(view: PixelView) -> ir.ReduceElements:
-        ratio = source.scale / (view.scale * divisor)
-        multiplier, shift = quantize_multiplier(layer.name, assigner.arithmetic, np.array([ratio]))
-        start = round(view.zero_point / ratio) - source.zero_point * count
-        if abs(start) + _BYTE_MAX * count > _INT32_MAX:
-            raise assigner.unsupported(layer, f"a sum of {count} elements")
-        return ir.ReduceElements(
+        largest: ir.Int8Reduce = ir.Reduce(
             name=layer.name,
             sources=(source,),
             target=view,
             kind=layer.kind,
             walk=walk,
             over=over,
-            start=start,
-            multiplier=multiplier,
-            shift=shift,
+            epilogue=None,
+        )
+        assigner.emit(largest)
+        assigner.emit_epilogue(layer.name, Target(view=view, value=layer.output))
+        return
+    divisor = count if layer.kind is ReduceKind.MEAN else 1
+
+    def reduction(view: PixelView) -> ir.Int8Reduce:
+        ratio = source.scale / (view.scale * divisor)
+        multiplier, shift = quantize_multiplier(layer.name, assigner.arithmetic, np.array([ratio]))
+        start = round(view.zero_point / ratio) - source.zero_point * count
+        if abs(start) + _BYTE_MAX * count > _INT32_MAX:
+            raise assigner.unsupported(layer, f"a sum of {count} elements")
+        return ir.Reduce(
+            name=layer.name,
+            sources=(source,),
+            target=view,
+            kind=layer.kind,
+            walk=walk,
+            over=over,
+            epilogue=RequantizeMean(start=start, multiplier=multiplier, shift=shift),
         )
 
     op, to = assigner.with_requantize_fallback(assigner.target(layer, Activation.NONE), reduction)
@@ -73,26 +78,25 @@ def matmul(layer: MatMul, assigner: NhwcAssigner) -> None:
     """Lower the product of two computed matrices."""
     shapes = assigner.graph.shapes
     one, two = assigner.read(layer), assigner.read(layer, 1)
-    a, b, y = (walks.axis_steps(shapes[name]) for name in (*layer.inputs, layer.output))
+    a, b, y = (axis_steps(shapes[name]) for name in (*layer.inputs, layer.output))
     outer = len(a) - 2
     counts = shapes[layer.output]
     count = shapes[layer.inputs[0]][-1]
     if _BYTE_MAX**2 * count > _INT32_MAX:
         raise assigner.unsupported(layer, f"sums of {count} products")
-    walk = walks.walk(counts, (*a[:-1], walks.ORIGIN), (*b[:outer], walks.ORIGIN, b[-1]), y)
-    over = ir.Loop(count=count, steps=(a[-1], b[outer], walks.ORIGIN))
+    walk = walks.walk(counts, (*a[:-1], ir.ORIGIN), (*b[:outer], ir.ORIGIN, b[-1]), y)
+    over = ir.Loop(count=count, steps=(a[-1], b[outer], ir.ORIGIN))
 
-    def product(view: PixelView) -> ir.SumProducts:
+    def product(view: PixelView) -> ir.Int8MatMul:
         ratio = one.scale * two.scale / view.scale
         multiplier, shift = quantize_multiplier(layer.name, assigner.arithmetic, np.array([ratio]))
-        return ir.SumProducts(
+        return ir.MatMul(
             name=layer.name,
             sources=(one, two),
             target=view,
             walk=walk,
             over=over,
-            multiplier=multiplier,
-            shift=shift,
+            epilogue=ir.RequantizeProduct(multiplier=multiplier, shift=shift),
         )
 
     op, to = assigner.with_requantize_fallback(assigner.target(layer, Activation.NONE), product)
@@ -104,7 +108,7 @@ def softmax(layer: Softmax, assigner: NhwcAssigner) -> None:
     """Lower a softmax or its logarithm along an axis."""
     source, shape = assigner.read(layer), assigner.graph.shapes[layer.inputs[0]]
     to = assigner.target(layer, Activation.NONE)
-    known = walks.axis_steps(shape)
+    known = axis_steps(shape)
     others = [axis for axis in range(len(shape)) if axis != layer.axis]
     steps = [known[axis] for axis in others]
     count, step = shape[layer.axis], known[layer.axis]
@@ -119,9 +123,12 @@ def softmax(layer: Softmax, assigner: NhwcAssigner) -> None:
         target=to.view,
         walk=walks.walk([shape[axis] for axis in others], steps, steps),
         over=ir.Loop(count=count, steps=(step, step)),
-        exponentials=np.rint(scaled).astype(np.int32),
-        factor=min(1 << _MOST_FACTOR_BITS, round(exact)),
-        thresholds=_thresholds(layer, count, to.view) if layer.logarithm else None,
+        logarithm=layer.logarithm,
+        epilogue=ir.SoftmaxTables(
+            exponentials=np.rint(scaled).astype(np.int32),
+            factor=min(1 << _MOST_FACTOR_BITS, round(exact)),
+            thresholds=_thresholds(layer, count, to.view) if layer.logarithm else None,
+        ),
     )
     assigner.emit(op)
     assigner.emit_epilogue(layer.name, to)

@@ -1,4 +1,4 @@
-"""Strides of values, and the loops over them."""
+"""Steps along the axes of values, and the loops over them."""
 
 from __future__ import annotations
 
@@ -6,18 +6,21 @@ import numpy as np
 import pytest
 
 from shufflenet_deploy.codegen.emit.c.loops import merged
-from shufflenet_deploy.codegen.lower.fp.strides import (
+from shufflenet_deploy.codegen.lower.walks import (
+    COLUMN,
+    MAP,
     broadcast,
     common_shape,
     row_major,
-    split_strides,
+    split,
 )
 
 
 @pytest.mark.parametrize("shape", [(), (5,), (2, 3), (4, 1, 7), (2, 3, 4, 5)])
-def test_row_major_strides_are_those_of_numpy(shape):
-    found = row_major(shape)
-    assert found == tuple(step // 4 for step in np.zeros(shape, np.float32).strides)
+def test_row_major_steps_are_the_strides_of_numpy(shape):
+    found = row_major(shape, COLUMN)
+    strides = np.zeros(shape, np.float32).strides
+    assert found == tuple((0, 0, stride // 4) for stride in strides)
 
 
 @pytest.mark.parametrize(
@@ -35,11 +38,13 @@ def test_the_axes_that_two_shapes_share(one, two, common):
     assert common_shape(one, two) == common
     if common is not None:
         for shape in (one, two):
-            assert split_strides(row_major(shape), shape, common) == row_major(common)
+            known = row_major(shape, COLUMN)
+            assert split(known, shape, common) == row_major(common, COLUMN)
 
 
-def test_axes_that_are_broadcast_have_no_stride():
-    assert broadcast((20, 5, 1), (3, 1, 5), (2, 3, 4, 5)) == (0, 20, 0, 1)
+def test_axes_that_are_broadcast_have_no_step():
+    none = (0, 0, 0)
+    assert broadcast(MAP, (3, 1, 5), (2, 3, 4, 5)) == (none, (1, 0, 0), none, (0, 0, 1))
 
 
 def test_axes_in_a_row_are_one_loop():
