@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from shufflenet_deploy import stats
-from shufflenet_deploy.records import Aggregate, Cell, CrossCheck, Run
+from shufflenet_deploy.records import Aggregate, CrossCheck, Run
 from shufflenet_deploy.report import formatting
 from shufflenet_deploy.stats.attempts import CellRuns
 
@@ -15,19 +15,23 @@ def summary(checks: Sequence[CrossCheck], runs: Iterable[Run]) -> str:
     ours = list(runs)
     names = ", ".join(dict.fromkeys(f"{one.program} ({one.program_sha256[:12]})" for one in checks))
     lines = [f"cross-check by {names}: the mean of its samples next to that of ours"]
-    width = max(len(_named(one.cell)) for one in checks)
-    lines += [
-        f"  {_named(one.cell):<{width}}  {_line(one, mean_ns(one.cell, ours))}" for one in checks
-    ]
+    cells = formatting.place_names((one.target.host, one.cell) for one in checks)
+    width = max(map(len, cells.values()))
+    for one in checks:
+        name = cells[one.target.host, one.cell]
+        lines.append(f"  {name:<{width}}  {_line(one, mean_ns(one, ours))}")
     return "\n".join(lines)
 
 
-def mean_ns(cell: Cell, runs: Iterable[Run]) -> float | None:
-    """The median over our processes of the mean of each; None where nothing was measured.
+def mean_ns(check: CrossCheck, runs: Iterable[Run]) -> float | None:
+    """The median over our processes, of its cell on its host, of the mean of each.
+
+    None where nothing was measured.
 
     Not the figure of the table, which is a median: some versions of the program report no median.
     """
-    found = CellRuns.of([run for run in runs if run.cell == cell])
+    place = (check.target.host, check.cell)
+    found = CellRuns.of([run for run in runs if (run.target.host, run.cell) == place])
     processes = stats.samples_of(found.kept)
     return stats.median([sum(one) / len(one) for one in processes]) if processes else None
 
@@ -48,8 +52,3 @@ def _milliseconds(aggregate: Aggregate) -> str:
         f"{formatting.figure(aggregate.average_us / 1000)} ms ({aggregate.count} runs, "
         f"{formatting.span(low, high)}, sd {formatting.figure(aggregate.std_us / 1000)})"
     )
-
-
-def _named(cell: Cell) -> str:
-    threads = f" {cell.threads} threads" if cell.threads > 1 else ""
-    return f"{cell.model} {cell.resolution} {cell.precision.value} {cell.runtime}{threads}"
