@@ -77,6 +77,7 @@ _OBSERVATION = {
             " measurement:"
         ),
     ),
+    "observations[].host": ("text", "where it was measured"),
     "observations[].our_mean_ns": ("number or null", "the mean of our own samples"),
     "observations[].stage_ns": ("map of number", "median of each stage of a pipeline"),
     "observations[].total_ns": ("number", "the median of all stages together"),
@@ -132,9 +133,12 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "host": ("text", "as typed after `--host`"),
         "journal": ("text", "where the runs are kept, without credentials"),
         "measured": ("integer", "processes that measured"),
-        "failures": ("list", "[Failure](#failure) with its `cell`, a [Cell](#cell)"),
+        "failures": ("list", "[Failure](#failure) with its `host` and `cell`, a [Cell](#cell)"),
         "failed_validation": ("list", "`cell` and `reason`: measured files that compute wrongly"),
-        "stability": ("list", "`cell`, `verdict`, and `findings` of `cause`, `message`, `remedy`"),
+        "stability": (
+            "list",
+            "`host`, `cell`, `verdict`, and `findings` of `cause`, `message`, `remedy`",
+        ),
         "pushed": ("object or null", "`files`, `bytes`, `already_there`"),
         "table": ("[Table](#table)", "the speedup table"),
         "profile": ("object", "where the time goes; empty lists without `--profile`"),

@@ -24,8 +24,9 @@ TABLE_FILES = ("table.md", "table.csv", "table.json")
 
 
 class _CellStability(NamedTuple):
-    """A cell with the findings on its samples' stability."""
+    """A cell on a host with the findings on its samples' stability."""
 
+    host: str
     cell: Cell
     stability: Stability
 
@@ -67,7 +68,9 @@ class BenchSummary:
             groups.setdefault((run.target.host, run.cell), []).append(run)
         in_order = sorted(groups.values(), key=lambda runs: runs[0].cell.display_order)
         return [
-            _CellStability(runs[0].cell, stats.stability(CellRuns.of(runs).kept))
+            _CellStability(
+                runs[0].target.host, runs[0].cell, stats.stability(CellRuns.of(runs).kept)
+            )
             for runs in in_order
         ]
 
@@ -94,6 +97,7 @@ class BenchSummary:
         """Print one line per worst cause: how many cells, one as an example, what to try."""
         from shufflenet_deploy.bench.events import describe  # noqa: PLC0415
 
+        several = len({one.host for one in self._stabilities}) > 1
         by_cause: dict[Any, list[_CellStability]] = {}
         for one in self._stabilities:
             if one.stability.findings:
@@ -101,9 +105,10 @@ class BenchSummary:
                 by_cause.setdefault(key, []).append(one)
         for (verdict, cause), cells in by_cause.items():
             finding = cells[0].stability.findings[0]
+            where = f"{cells[0].host}: " if several else ""
             others = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
             typer.echo(
-                f"{verdict.value} ({cause.value}): {describe(cells[0].cell)}{others}: "
+                f"{verdict.value} ({cause.value}): {where}{describe(cells[0].cell)}{others}: "
                 f"{finding.message}; try: {finding.remedy}",
                 err=True,
             )
@@ -142,6 +147,7 @@ class BenchSummary:
             "measured": result.measured_processes,
             "failures": [
                 {
+                    "host": run.target.host,
                     "cell": run.cell.model_dump(mode="json"),
                     **run.outcome.model_dump(mode="json"),
                 }
@@ -189,6 +195,7 @@ def _validation_as_json(run: Run) -> dict[str, Any]:
 
 def _stability_as_json(one: _CellStability) -> dict[str, Any]:
     return {
+        "host": one.host,
         "cell": one.cell.model_dump(mode="json"),
         "verdict": one.stability.verdict.value,
         "findings": [

@@ -19,8 +19,8 @@ def newest(observations: Sequence[AnyObservation]) -> list[AnyObservation]:
         more: tuple[object, ...] = ()
         if one.kind in {"paced", "pipeline"}:
             rate = one.rate_hz if one.kind == "paced" else None
-            more = (rate, one.process, one.target.host)
-        key = (one.kind, cells, *more)
+            more = (rate, one.process)
+        key = (one.kind, one.target.host, cells, *more)
         latest.pop(key, None)
         latest[key] = one
     return list(latest.values())
@@ -41,11 +41,15 @@ def summaries(observations: Sequence[AnyObservation], runs: Sequence[Run]) -> li
 
 def described(one: AnyObservation, runs: Sequence[Run]) -> dict[str, Any]:
     """The object for ``--json``: the findings, without samples (see ``runs export``)."""
+    return {"host": one.target.host, **_described(one, runs)}
+
+
+def _described(one: AnyObservation, runs: Sequence[Run]) -> dict[str, Any]:
     from shufflenet_deploy.report import cross_check, paced, pipelines  # noqa: PLC0415
 
     if one.kind == "cross-check":
         fields = one.model_dump(mode="json", exclude={"raw", "target", "spec"})
-        return {**fields, "our_mean_ns": cross_check.mean_ns(one.cell, runs)}
+        return {**fields, "our_mean_ns": cross_check.mean_ns(one, runs)}
     if one.kind == "paced":
         fields = one.model_dump(mode="json", exclude={"latency", "inference", "target", "spec"})
         return {**fields, **paced.figures(one)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from shufflenet_deploy import stats
-from shufflenet_deploy.records import Aggregate, Cell, CrossCheck, Run
+from shufflenet_deploy.records import Aggregate, CrossCheck, Run
 from shufflenet_deploy.report import formatting
 from shufflenet_deploy.stats.attempts import CellRuns
 
@@ -13,23 +13,25 @@ from shufflenet_deploy.stats.attempts import CellRuns
 def summary(checks: Sequence[CrossCheck], runs: Iterable[Run]) -> str:
     """Its mean next to our mean of the same cell, and their ratio; no line is left out."""
     ours = list(runs)
-    tools = dict.fromkeys(f"{one.program} ({one.program_sha256[:12]})" for one in checks)
-    lines = [f"cross-check by {', '.join(tools)}: the mean of its samples next to that of ours"]
-    names = [formatting.cell_name(one.cell) for one in checks]
-    width = max(map(len, names))
-    lines += [
-        f"  {name:<{width}}  {_line(one, mean_ns(one.cell, ours))}"
-        for name, one in zip(names, checks, strict=True)
-    ]
+    tools = ", ".join(dict.fromkeys(f"{one.program} ({one.program_sha256[:12]})" for one in checks))
+    lines = [f"cross-check by {tools}: the mean of its samples next to that of ours"]
+    cells = formatting.place_names((one.target.host, one.cell) for one in checks)
+    width = max(map(len, cells.values()))
+    for one in checks:
+        name = cells[one.target.host, one.cell]
+        lines.append(f"  {name:<{width}}  {_line(one, mean_ns(one, ours))}")
     return "\n".join(lines)
 
 
-def mean_ns(cell: Cell, runs: Iterable[Run]) -> float | None:
-    """The median over our processes of the mean of each; None where nothing was measured.
+def mean_ns(check: CrossCheck, runs: Iterable[Run]) -> float | None:
+    """The median over our processes, of its cell on its host, of the mean of each.
+
+    None where nothing was measured.
 
     Not the figure of the table, which is a median: some versions of the program report no median.
     """
-    found = CellRuns.of([run for run in runs if run.cell == cell])
+    place = (check.target.host, check.cell)
+    found = CellRuns.of([run for run in runs if (run.target.host, run.cell) == place])
     processes = stats.samples_of(found.kept)
     return stats.median([sum(one) / len(one) for one in processes]) if processes else None
 

@@ -284,6 +284,16 @@ def cell_name(cell: Cell) -> str:
     return f"{what} {cell.runtime}{threads}"
 
 
+def place_names(places: Iterable[tuple[str, Cell]]) -> dict[tuple[str, Cell], str]:
+    """The names of cells on their hosts; the host is named where there are several."""
+    known = list(places)
+    several = len({host for host, _ in known}) > 1
+    return {
+        (host, cell): f"{host}: {cell_name(cell)}" if several else cell_name(cell)
+        for host, cell in known
+    }
+
+
 def below_names(rows: Sequence[Sequence[str]]) -> list[str]:
     """Lines of a table whose first column is long: the other columns of a row stand below it.
 

@@ -75,7 +75,7 @@ def summary(processes: Sequence[Paced], runs: Iterable[Run]) -> str:
     measured = list(runs)
     parts = []
     for rate, cells in _by_rate(processes).items():
-        rows = [_HEADER, *(_row(cell, ones, measured) for cell, ones in cells.items())]
+        rows = [_HEADER, *_rows(cells, measured)]
         parts += [_title(rate, cells), *formatting.below_names(rows)]
         parts += [f"  {text}" for text in _remarks(cells)]
     return "\n".join(parts)
@@ -89,7 +89,7 @@ def part(processes: Sequence[Paced], runs: Iterable[Run]) -> list[Part]:
             title=f"At {rate:g} inferences per second",
             text=". ".join((_title(rate, cells), *_remarks(cells))) + ".",
             header=_HEADER,
-            rows=tuple(_row(cell, ones, measured) for cell, ones in cells.items()),
+            rows=tuple(_rows(cells, measured)),
         )
         for rate, cells in _by_rate(processes).items()
     ]
@@ -115,14 +115,15 @@ def _title(rate_hz: float, cells: _Cells) -> str:
 
 
 def _remarks(cells: _Cells) -> list[str]:
+    names = formatting.place_names(cells)
     late = [
-        formatting.cell_name(cell)
-        for (_, cell), ones in cells.items()
+        names[place]
+        for place, ones in cells.items()
         if (found := PacedFigures.of(ones)) is not None and not found.keeps_up
     ]
     failed = [
-        f"{formatting.cell_name(cell)} failed: {one.failure.message}"
-        for (_, cell), ones in cells.items()
+        f"{names[place]} failed: {one.failure.message}"
+        for place, ones in cells.items()
         for one in ones
         if one.failure is not None
     ]
@@ -135,26 +136,31 @@ def _remarks(cells: _Cells) -> list[str]:
 
 def _energy_remarks(cells: _Cells) -> list[str]:
     """Energy per arrival: what the target takes while it waits is part of it."""
-    remarks = []
-    for (_, cell), ones in cells.items():
+    remarks, names = [], formatting.place_names(cells)
+    for place, ones in cells.items():
         found = energy_figures.of_processes([(one.energy, len(one.latency)) for one in ones])
         if found is not None and found.joules is not None:
             shown = f"{formatting.figure(found.joules * 1e3)} mJ per arrival, waiting included"
-            remarks.append(f"{formatting.cell_name(cell)}: {shown}")
+            remarks.append(f"{names[place]}: {shown}")
         elif found is not None:
-            remarks.append(f"energy of {formatting.cell_name(cell)}: {found.reason}")
+            remarks.append(f"energy of {names[place]}: {found.reason}")
     return remarks
 
 
-def _row(place: tuple[str, Cell], ones: Sequence[Paced], runs: Sequence[Run]) -> tuple[str, ...]:
+def _rows(cells: _Cells, runs: Sequence[Run]) -> list[tuple[str, ...]]:
+    names = formatting.place_names(cells)
+    return [(names[place], *_values(place, ones, runs)) for place, ones in cells.items()]
+
+
+def _values(place: tuple[str, Cell], ones: Sequence[Paced], runs: Sequence[Run]) -> tuple[str, ...]:
+    """What stands beside a cell's name."""
     host, cell = place
     found = PacedFigures.of(ones)
     if found is None:
-        return (formatting.cell_name(cell), "failed", *[""] * (len(_HEADER) - 2))
+        return ("failed", *[""] * (len(_HEADER) - 2))
     kept = CellRuns.of([one for one in runs if one.cell == cell and one.target.host == host]).kept
     plain = stats.samples_of(kept)
     return (
-        formatting.cell_name(cell),
         *(_ms(value) for value in (found.p50, found.p90, found.p99)),
         f"{found.missed}/{found.samples}",
         _ms(found.inference),

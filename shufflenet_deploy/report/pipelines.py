@@ -28,7 +28,7 @@ def summary(processes: Sequence[Pipeline]) -> str:
     """Lines for a terminal: the figures of each cell below its name."""
     cells = _cells(processes)
     header = _header(cells)
-    rows = [header, *(_row(cell, ones, header) for (_, cell), ones in cells.items())]
+    rows = [header, *_rows(cells, header)]
     lines = [_title(processes), *formatting.below_names(rows)]
     return "\n".join([*lines, *(f"  {text}" for text in _failures(cells))])
 
@@ -44,7 +44,7 @@ def part(processes: Sequence[Pipeline]) -> list[Part]:
             title="Images end to end",
             text=". ".join((_title(processes), *_failures(cells))) + ".",
             header=header,
-            rows=tuple(_row(cell, ones, header) for (_, cell), ones in cells.items()),
+            rows=tuple(_rows(cells, header)),
         )
     ]
 
@@ -72,23 +72,30 @@ def _title(processes: Sequence[Pipeline]) -> str:
     )
 
 
-def _row(cell: Cell, ones: Sequence[Pipeline], header: Sequence[str]) -> tuple[str, ...]:
+def _rows(cells: _Cells, header: Sequence[str]) -> list[tuple[str, ...]]:
+    names = formatting.place_names(cells)
+    return [(names[place], *_values(ones, header)) for place, ones in cells.items()]
+
+
+def _values(ones: Sequence[Pipeline], header: Sequence[str]) -> tuple[str, ...]:
+    """What stands beside a cell's name."""
     measured = [one for one in ones if one.total]
     if not measured:
-        return (formatting.cell_name(cell), "failed", *[""] * (len(header) - 2))
+        return ("failed", *[""] * (len(header) - 2))
     stages = [
         stats.median([stats.median(one.stages[name]) for one in measured if name in one.stages])
         for name in header[1:-2]
     ]
     total = stats.median([stats.median(one.total) for one in measured])
     shown = (formatting.figure(value / formatting.SCALE) for value in (*stages, total))
-    return (formatting.cell_name(cell), *shown, formatting.figure(1e9 / total))
+    return (*shown, formatting.figure(1e9 / total))
 
 
 def _failures(cells: _Cells) -> list[str]:
+    names = formatting.place_names(cells)
     return [
-        f"{formatting.cell_name(cell)} failed: {one.failure.message}"
-        for (_, cell), ones in cells.items()
+        f"{names[place]} failed: {one.failure.message}"
+        for place, ones in cells.items()
         for one in ones
         if one.failure is not None
     ]

@@ -63,6 +63,29 @@ def test_evaluates_what_it_exports_and_notes_it(home: Path) -> None:
     assert exact["mcnemar_p"] == 1
 
 
+@pytest.mark.timeout(900)  # installs an environment where it is missing
+@pytest.mark.parametrize(
+    ("formats", "precision", "count"),
+    [
+        ("ncnn,mnn", "fp32", 2),
+        pytest.param("executorch,openvino", "fp32,int8", 4, marks=pytest.mark.onnx2tf),
+    ],
+)
+def test_files_of_other_runtimes_are_evaluated_by_their_own_engines(
+    home: Path, formats: str, precision: str, count: int
+) -> None:
+    # The converters are in the user's cache, and so are predictions then.
+    changes = {"XDG_CACHE_HOME": os.environ.get("XDG_CACHE_HOME", str(Path.home() / ".cache"))}
+    words = ("--fmt", formats, "-p", precision, "--calib", "calib", "--limit", "40", "--fresh")
+    argv = ("eval", "--data", "digits", *MODEL, *words, "--json")
+    done = typed(*argv, cwd=home, env=environment(home) | changes)
+    evaluations = json.loads(done.stdout)["evaluations"]
+    assert len(evaluations) == count, done.stderr
+    for one in evaluations:
+        least = 100 if one["artifact"]["precision"] == "fp32" else 85
+        assert one["agreement"]["value"] >= least, one["artifact"]
+
+
 def test_a_floor_that_is_missed_and_pictures_that_cannot_be_decoded(home: Path) -> None:
     broken = home / "broken"
     digits.pictures(broken)

@@ -72,7 +72,7 @@ def read(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Contents:
         check_shapes(path, shapes, {one.name: one.shape for one in inputs})
         raise UsageError(f"--shape: {path} states its shapes")
     graphs = [_Graph(table) for table in program.graphs()]
-    left = Counter(program.kernels())
+    left = Counter(name.removeprefix("aten::") for name in program.kernels())
     taken = Counter(name for graph in graphs for name in graph.names())
     integer = any(graph.integer for graph in graphs)
     metadata = program.text(METADATA)

@@ -89,7 +89,7 @@ def test_a_file_tells_what_it_computes(name, version, layers):
     assert sum(found.operations.values()) == layers
     if name.endswith("pte"):
         assert found.delegation.text == (
-            "XNNPACK took 5 operators in 2 parts and left 1 (1 aten::avg_pool2d.out)"
+            "XNNPACK took 5 operators in 2 parts and left 1 (1 avg_pool2d.out)"
         )
 
 

@@ -211,7 +211,7 @@ def test_the_cross_check_runs_on_the_target_with_the_same_file(
     assert one.program_sha256 in one.argv[0]
     assert "INFO: Num threads: [2]" in one.raw
     text = cross_check.summary([one], runs)
-    ours = cross_check.mean_ns(one.cell, runs)
+    ours = cross_check.mean_ns(one, runs)
     assert f"ratio {33_500 / ours:.2f}" in text
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import sample_runs
 
+from shufflenet_deploy.cli import supplementary
 from shufflenet_deploy.records import Failure, FailureKind, Paced, Pipeline
 from shufflenet_deploy.report import paced, pipelines
 
@@ -104,3 +105,17 @@ def test_a_native_program_has_a_pipe():
     text = pipelines.summary([end_to_end([1, 1], [1, 1], [2, 2])])
     assert "pipe" in text
     assert "250" in text
+
+
+def test_equal_cells_of_several_hosts_are_told_apart():
+    other = sample_runs.PI.model_copy(update={"host": "pi2"})
+    paces = [at_rate([5], [5]), at_rate([8], [8], target=other)]
+    pipes = [end_to_end([1], [0], [2]), end_to_end([3], [0], [4], target=other)]
+    assert supplementary.newest([*paces, *pipes]) == [*paces, *pipes]
+    name = "alexnet 224x224 fp32 onnxruntime"
+    for text in (paced.summary(paces, []), pipelines.summary(pipes)):
+        assert f"pi: {name}" in text
+        assert f"pi2: {name}" in text
+    assert "pi: " not in paced.summary(paces[:1], [])
+    hosts = [supplementary.described(one, [])["host"] for one in (*paces, *pipes)]
+    assert hosts == ["pi", "pi2", "pi", "pi2"]
