@@ -69,6 +69,27 @@ def test_every_file_passes_and_its_manifest_tells_all(
         assert artifact.calibration.fingerprint == load_image_set(None).fingerprint
 
 
+@pytest.mark.parametrize(
+    ("fmt", "lowering"), [("onnx", "auto"), ("onnx", "gather"), ("tflite", "auto"), ("native", "")]
+)
+def test_int8_has_the_same_bytes_whatever_the_number_of_threads(
+    tmp_path: Path, fmt: str, lowering: str
+) -> None:
+    """The ranges are sums, which several threads add up in orders of their own."""
+    options = {"resolution": Resolution(height=32, width=32), "remedies": "none"}
+    if lowering:
+        options["lowering"] = lowering
+    files = []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            asked = request(tmp_path / str(threads), fmt, "int8", **options)
+            files.append(export.export(asked).path.read_bytes())
+    finally:
+        torch.set_num_threads(1)
+    assert files[0] == files[1]
+
+
 @pytest.mark.parametrize("kind", FILES)
 def test_the_same_again_does_nothing(
     made: dict[tuple[str, str], Artifact], kind: tuple[str, str]
