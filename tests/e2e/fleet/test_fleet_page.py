@@ -40,9 +40,10 @@ CLUSTER = [one for one in COMMANDS if one.startswith("dask ") or "--cluster" in 
 DESK = [one for one in COMMANDS if one not in LAB + CLUSTER]
 #: In place of what takes longer.
 SMALLER = {
-    "--model shufflenet-g3-0.5x,shufflenet-g3-1x,alexnet": "-m shufflenet-g3-0.25x,alexnet",
+    "--model shufflenet-g3-0.5x,shufflenet-g3-1x,alexnet": "-m"
+    " shufflenet-g3-0.25x,shufflenet-g3-0.25x-noshuffle",
     "--board all --model shufflenet-g3-0.5x,alexnet": "--board raspberry-pi-4"
-    " -m shufflenet-g3-0.25x,shufflenet-g3-0.25x-noshuffle",
+    " -m shufflenet-g3-0.25x -r native -p fp32",
     "--model shufflenet-g3-0.5x": "-m shufflenet-g3-0.25x",
     "--suite table8": "-m shufflenet-g3-0.25x",
     "--nworkers 8": "--nworkers 2",
@@ -51,7 +52,7 @@ SMALLER = {
 QUICK = {
     "bench": "-r native --resolution 32x32 --baseline none"
     " --processes 1 --min-secs 0 --min-runs 3 --warmup 1",
-    "export": "--resolution 64x64 --fmt tflite -p int8 --remedies none -o files --json",
+    "export": "--resolution 32x32 --fmt tflite -p int8 --remedies none -o files --json",
     "eval": "-m shufflenet-g3-0.25x --resolution 32x32 --fmt tflite -p fp32 --limit 24 --json",
     "predict": "--resolution 32x32 --json",
 }
@@ -203,7 +204,7 @@ def cluster(tmp_path):
         yield address
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_the_commands_of_a_cluster_do_what_the_page_says(cluster, tmp_path):
     generator = np.random.default_rng(0)
     for index in range(1000):
