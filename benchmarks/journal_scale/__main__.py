@@ -2,7 +2,9 @@
 
 Fills an empty journal with a lab's history (boards that are each measured every night, 51 runs a
 suite) and one suite of 500 cells, then calls the commands as a user does. It prints the best of
-several calls: seconds in all, and of the processor in the command's own process.
+several calls: seconds in all, of the processor in the command's own process, and those in which a
+PostgreSQL server executed its statements; and the load of the machine meanwhile, on which the first
+and the last depend.
 
     python benchmarks/journal_scale --runs 100000 --journal /tmp/large.sqlite
     python benchmarks/journal_scale --runs 1000000 --journal postgresql://user@host/empty
@@ -32,7 +34,7 @@ sys.path[:0] = [str(CHECKOUT / "tests" / "builders"), str(CHECKOUT)]
 
 import sample_runs  # noqa: E402
 
-from shufflenet_deploy.journal import Journal, schema  # noqa: E402
+from shufflenet_deploy.journal import Journal, schema, suites  # noqa: E402
 from shufflenet_deploy.journal.cells import MeasuredCell  # noqa: E402
 from shufflenet_deploy.journal.rows import run_row  # noqa: E402
 from shufflenet_deploy.records import Run  # noqa: E402
@@ -45,6 +47,7 @@ BEGAN = datetime(2023, 1, 1, 2, tzinfo=UTC)
 BATCH = 5_000
 COMMANDS: dict[str, tuple[str, ...]] = {
     "runs list": ("runs", "list"),
+    "runs list --limit 20": ("runs", "list", "--limit", "20"),
     "table --suite last": ("table", "--suite", "last"),
     "history of one cell": (
         *("history", "--host", "board-00", "--model", "shufflenet-g3-0.5x"),
@@ -150,19 +153,24 @@ def fill(location: str, runs: int) -> None:
         if journal.suites():
             sys.exit(f"{journal.location} is not empty")
         engine = journal._engine  # noqa: SLF001 - past the journal, which would take hours
-        began, stored, cells, suites = time.monotonic(), 0, {}, {}
+        began, stored, cells, notes = time.monotonic(), 0, {}, {}
         for batch in batched(rows_of(runs), BATCH):
             for row in batch:
                 if row["cell"] not in cells:
                     run = Run.model_validate_json(row["record"])
                     cells[row["cell"]] = MeasuredCell.of(run).row
-                suites.setdefault(row["suite"], note(row))
+                notes.setdefault(row["suite"], note(row))
             store(engine, batch)
             stored += len(batch)
             print(f"\r{stored} runs in {time.monotonic() - began:.0f} s", end="", file=sys.stderr)
         with engine.begin() as connection:
             connection.execute(schema.cells.insert(), [*cells.values()])
-            connection.execute(schema.suites.insert(), [*suites.values()])
+            connection.execute(schema.suites.insert(), [*notes.values()])
+            suites.recount(connection)
+        if engine.dialect.name == "postgresql":
+            # As the server itself does some time after so many rows are new.
+            with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                connection.exec_driver_sql("VACUUM ANALYZE")
         print(file=sys.stderr)
 
 
@@ -223,16 +231,30 @@ def measure(location: str, calls: int) -> None:
         out = Path(folder) / "report.html"
         for name, words in COMMANDS.items():
             argv = [str(out) if word == "OUT" else word for word in words]
-            took = [called([*argv, "--journal", location]) for _ in range(calls)]
-            wall, processor = min(took)
+            took = [called(argv, location) for _ in range(calls)]
+            wall, processor, server = map(min, zip(*took, strict=True))
             size = f", {out.stat().st_size / 1e6:.2f} MB" if "OUT" in words else ""
-            print(
-                f"{name:<24} {wall:6.2f} s, {processor:6.2f} s of the processor{size}", flush=True
-            )
+            served = f", {server:6.2f} s of the server" if "postgresql" in location else ""
+            used = f"{wall:6.2f} s, {processor:6.2f} s of the processor{served}"
+            print(f"{name:<24} {used}{size}, load {os.getloadavg()[0]:.1f}", flush=True)
 
 
-def called(words: Sequence[str]) -> tuple[float, float]:
-    """Seconds and processor seconds of one call."""
+def executed(location: str) -> float:
+    """Seconds in which a PostgreSQL server has executed statements for a database so far."""
+    if "postgresql" not in location:
+        return 0.0
+    time.sleep(1.0)  # A session tells its time a moment after its end.
+    with Journal(location) as journal, journal._engine.connect() as connection:  # noqa: SLF001
+        asked = sa.text(
+            "SELECT active_time FROM pg_stat_database WHERE datname = current_database()"
+        )
+        return float(connection.scalar(asked)) / 1e3
+
+
+def called(argv: Sequence[str], location: str) -> tuple[float, float, float]:
+    """Seconds of one call, those of its processor and those of the server."""
+    served = executed(location)
+    words = [*argv, "--journal", location]
     before, began = os.times(), time.monotonic()
     done = subprocess.run(
         [sys.executable, "-m", "shufflenet_deploy", *words],
@@ -246,7 +268,8 @@ def called(words: Sequence[str]) -> tuple[float, float]:
     if done.returncode not in {0, 1} or "error" in done.stderr:
         sys.exit(f"{' '.join(words)}: {done.stderr}")
     processor = after.children_user + after.children_system
-    return took, processor - before.children_user - before.children_system
+    processor -= before.children_user + before.children_system
+    return took, processor, executed(location) - served
 
 
 def main() -> None:

@@ -40,10 +40,17 @@ def register(app: typer.Typer) -> None:
 
 
 @runs_app.command("list")
-def list_(journal: common_options.Journal = None, as_json: common_options.AsJson = False) -> None:
+def list_(
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", "-n", min=1, help="So many at most. [default: all]"),
+    ] = None,
+    journal: common_options.Journal = None,
+    as_json: common_options.AsJson = False,
+) -> None:
     """List the suites in the journal, newest first."""
     with open_journal(journal) as book:
-        rows, location = book.suites(), book.location
+        rows, location = book.suites(limit), book.location
     if as_json:
         suites = [_described_suite(row) for row in rows]
         print_json({"journal": location, "suites": suites})

@@ -173,7 +173,10 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def offline(folder: Path) -> dict[str, str]:
-    """Variables for the worker: no network, no GPU, no chatter, no traces in the user's home."""
+    """Variables for the worker: no network, no GPU, no chatter, no traces in the user's home.
+
+    And one thread of PyTorch's, see ``network.one_thread``.
+    """
     nowhere = "http://127.0.0.1:9"
     return {
         "PATH": os.environ.get("PATH", os.defpath),
@@ -181,6 +184,7 @@ def offline(folder: Path) -> dict[str, str]:
         "TMPDIR": str(folder),
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "CUDA_VISIBLE_DEVICES": "-1",
+        "OMP_NUM_THREADS": "1",
         **dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), nowhere),
     }
 

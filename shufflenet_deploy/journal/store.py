@@ -288,10 +288,11 @@ class Journal:
                     continue
                 yield found
 
-    def suites(self) -> list[SuiteRow]:
-        """Every suite with runs or a definition, newest first."""
+    def suites(self, limit: int | None = None) -> list[SuiteRow]:
+        """Every suite with runs or a definition, newest first; at most ``limit`` of them."""
         with self._translated(), self._engine.connect() as connection:
-            rows = list(suites.rows(connection, self._tell_damage))
+            only = None if limit is None else suites.ids(connection)[:limit]
+            rows = list(suites.rows(connection, self._tell_damage, only))
         return sorted(rows, key=lambda row: (row.created_at, row.id), reverse=True)
 
     def suite(self, name: str = LAST) -> SuiteRow:

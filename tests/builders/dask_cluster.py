@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,6 +44,32 @@ class DaskCluster:
         self.workers.append(process)
         self._await(lambda: b"Registered to" in (self.folder / f"{process.pid}.log").read_bytes())
         return process
+
+    def busy(self, worker: subprocess.Popen[bytes]) -> bool:
+        """True while a worker is in the middle of a task: then it has a folder for the task."""
+        place = self.folder / f"worker-{self.workers.index(worker)}"
+        return any(place.glob("**/shufflenet-deploy/tmp*"))
+
+    @contextlib.contextmanager
+    def losing_a_worker(self) -> Iterator[None]:
+        """The newest worker is killed in the middle of a task; then one more joins."""
+        victim, struck = self.workers[-1], threading.Event()
+
+        def strike() -> None:
+            deadline = time.monotonic() + _START_SECS
+            while not self.busy(victim) and time.monotonic() < deadline:
+                time.sleep(0.01)
+            if self.busy(victim):
+                victim.kill()
+                victim.wait()
+                struck.set()
+                self.add()
+
+        killer = threading.Thread(target=strike)
+        killer.start()
+        yield
+        killer.join()
+        assert struck.is_set(), "no worker was killed: it never had a task"
 
     def close(self) -> None:
         """End all of it."""

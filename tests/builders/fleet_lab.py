@@ -50,7 +50,7 @@ class Lab:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=200,
+            timeout=900,
             check=False,
         )
 

@@ -1,4 +1,7 @@
-"""``--cluster`` of export, eval and predict: a real Dask cluster has this machine's results."""
+"""``--cluster`` of export, eval and predict: a real Dask cluster has this machine's results.
+
+Of its two workers one is killed in the middle of each command, and another one joins.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from pathlib import Path
 
 import digits
 import pytest
+import torch
 from command_line import typed
 from dask_cluster import running_cluster
 
@@ -32,7 +36,6 @@ def cluster(home):
 def run(home, *words, cache="cache"):
     changes = {
         "XDG_CACHE_HOME": str(home / cache),
-        "OMP_NUM_THREADS": "1",
         "SHUFFLENET_DEPLOY_JOURNAL": str(home / "journal.sqlite"),
     }
     return typed(*words, cwd=home, env=os.environ | changes)
@@ -45,7 +48,8 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 def test_files_are_those_of_this_machine_to_the_last_bit(home, cluster):
-    done = run(home, "export", *MODEL, "--cluster", cluster.address, "-o", "far", "--json")
+    with cluster.losing_a_worker():
+        done = run(home, "export", *MODEL, "--cluster", cluster.address, "-o", "far", "--json")
     assert done.returncode == 0, done.stderr
     files = json.loads(done.stdout)["files"]
     assert [one["status"] for one in files] == ["exported", "exported"]
@@ -53,7 +57,10 @@ def test_files_are_those_of_this_machine_to_the_last_bit(home, cluster):
         str(digits.CARD.with_name("digits.safetensors"))
     }
     assert files[1]["artifact"]["calibration"]["source"] == "calib"
-    here = run(home, "export", *MODEL, "--workers", "1", "-o", "here")
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)  # Each of the others computes on one.
+    here = run(home, "export", *MODEL, "-o", "here")
+    torch.set_num_threads(before)
     assert here.returncode == 0, here.stderr
     assert digests(home / "far") == digests(home / "here")
     # What came from there is known here, and is not sent for again.
@@ -64,8 +71,9 @@ def test_files_are_those_of_this_machine_to_the_last_bit(home, cluster):
 
 def test_accuracy_is_that_of_this_machine(home, cluster):
     words = ("eval", "--data", "digits", *MODEL, "--limit", "100", "--out", "far", "--json")
-    far = run(home, *words, "--cluster", cluster.address, cache="far-cache")
-    here = run(home, *words, "--workers", "1", cache="here-cache")
+    with cluster.losing_a_worker():
+        far = run(home, *words, "--cluster", cluster.address, cache="far-cache")
+    here = run(home, *words, cache="here-cache")
     assert far.returncode == here.returncode == 0, far.stderr + here.stderr
     found, own = (json.loads(one.stdout)["evaluations"] for one in (far, here))
     for one in (*found, *own):
@@ -74,10 +82,12 @@ def test_accuracy_is_that_of_this_machine(home, cluster):
 
 
 def test_predictions_are_those_of_this_machine(home, cluster):
-    words = ("predict", "--model", "shufflenet-g3-0.25x-noshuffle", "--resolution", "32x32")
+    models = "shufflenet-g3-0.25x-noshuffle,shufflenet-g3-0.25x"  # One for each worker.
+    words = ("predict", "--model", models, "--resolution", "32x32")
     words += ("--core", "a53@1.2", "--recount", "--json")
     # In the cache of this machine lie its compiler's libraries.
-    far = typed(*words, "--cluster", cluster.address, cwd=home)
+    with cluster.losing_a_worker():
+        far = typed(*words, "--cluster", cluster.address, cwd=home)
     here = typed(*words, cwd=home)
     assert far.returncode == here.returncode == 0, far.stderr + here.stderr
     assert json.loads(far.stdout) == json.loads(here.stdout)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,7 @@ from shufflenet_deploy.errors import (
     WorkerVersionsError,
 )
 
+PAGE = Path(cluster.__file__).parents[2] / "docs" / "fleet.md"
 BUILDERS = {"PYTHONPATH": str(Path(cluster_work.__file__).parent)}
 
 
@@ -159,9 +161,14 @@ def test_tls_as_in_the_configuration_of_dask(tmp_path, tasks, monkeypatch):
         assert shared.address.startswith("tls://")
         with pytest.raises(ConnectError, match="Dask configuration"), machines(shared.address):
             pass
-        files = {"ca-file": certificate, "client.cert": certificate, "client.key": key}
-        tls = {f"distributed.comm.tls.{name}": str(path) for name, path in files.items()}
-        with dask.config.set(tls), machines(shared.address) as far:
+        # The variables of docs/fleet.md, as Dask reads them.
+        lines = re.findall(r"^export (DASK_\w+)=(\S+)$", PAGE.read_text(), re.MULTILINE)
+        files = {"ca.pem": certificate, "me.pem": certificate, "me-key.pem": key}
+        tls = dask.config.collect_env({name: str(files[file]) for name, file in lines})
+        with (
+            dask.config.set(dask.config.merge(dask.config.config, tls)),
+            machines(shared.address) as far,
+        ):
             found, _ = results(far, tasks)
     assert len(found) == len(tasks)
 

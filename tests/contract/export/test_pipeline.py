@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,7 +13,7 @@ import pytest
 import torch
 
 import shufflenet_deploy.export as export
-from shufflenet_deploy import zoo
+from shufflenet_deploy import codegen, zoo
 from shufflenet_deploy.atomic_files import sha256_file
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.export import ExportRequest, Tolerances, layer_sqnr, manifest, parity
@@ -22,6 +23,7 @@ from shufflenet_deploy.export.tflite import writer
 from shufflenet_deploy.export.tflite.file import TfliteFile
 from shufflenet_deploy.network.frontends.torch import trace
 from shufflenet_deploy.network.graph import Conv
+from shufflenet_deploy.network.quantization.calibration import calibrate
 from shufflenet_deploy.records import Artifact, Resolution
 
 NAME = "shufflenet-g3-0.25x"
@@ -67,6 +69,40 @@ def test_every_file_passes_and_its_manifest_tells_all(
     if artifact.calibration:
         assert artifact.calibration.pictures == 16
         assert artifact.calibration.fingerprint == load_image_set(None).fingerprint
+
+
+@pytest.mark.parametrize("fmt", ["onnx", "tflite"])
+def test_int8_has_the_same_bytes_whatever_the_number_of_threads(tmp_path: Path, fmt: str) -> None:
+    """The ranges are sums, which several threads add up in orders of their own."""
+
+    def made(threads: int) -> bytes:
+        options = {"resolution": Resolution(height=32, width=32), "remedies": "none"}
+        asked = request(tmp_path / str(threads), fmt, "int8", **options)
+        return export.export(asked).path.read_bytes()
+
+    one, two = on_threads(made)
+    assert one == two
+
+
+def test_int8_has_the_same_c_whatever_the_number_of_threads() -> None:
+    size = Resolution(height=32, width=32)
+    model = zoo.load(NAME)
+    images = Batches(load_image_set(None).calibration[:4], model.preprocessing, size)
+    graph, core = trace(model.module, size, NAME), codegen.cpu_target_named("cortex-a72")
+    one, two = on_threads(lambda _: codegen.generate(graph, core, calibrate(graph, images)))
+    assert (one.c, one.weights) == (two.c, two.weights)
+
+
+def on_threads(make: Callable[[int], Any]) -> list[Any]:
+    """What is made on one thread and on two."""
+    made = []
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            made.append(make(threads))
+    finally:
+        torch.set_num_threads(1)
+    return made
 
 
 @pytest.mark.parametrize("kind", FILES)

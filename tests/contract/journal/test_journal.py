@@ -114,6 +114,7 @@ def test_suites_are_listed_newest_first_and_found(journal):
     bad = Failure(kind=FailureKind.TIMEOUT, message="slow")
     journal.append(run("b", suite="20260101-old", process=2, outcome=bad))
     assert [row.id for row in journal.suites()] == ["20260102-new", "20260101-old"]
+    assert [row.id for row in journal.suites(1)] == ["20260102-new"]
     assert journal.suite().id == "20260102-new"
     old = journal.suite("20260101")
     assert (old.measurements, old.failures, old.host, old.name) == (1, 1, "pi", "demo")
