@@ -112,6 +112,20 @@ def convolutions() -> g.Graph:
     return d.done(name="convolutions")
 
 
+def shuffles() -> g.Graph:
+    """Shuffles alone and after an activation: channels of a group that fill vectors, and others."""
+    d = Growing(3, 2, 3, seed=7)
+    for groups in (2, 3, 4, 5):
+        for channels in (7, 16, 37):
+            x = d.conv("input", groups * channels, activation=Activation.SIGMOID)
+            d.add(g.Shuffle, x, groups=groups)
+            both = d.add(g.Concat, x, d.conv("input", groups * channels), axis=0)
+            d.add(g.Shuffle, both, groups=groups)
+            y = d.conv("input", groups * channels, activation=Activation.HARD_SWISH)
+            d.add(g.Shuffle, y, groups=groups)
+    return d.done(name="shuffles")
+
+
 def arithmetic() -> g.Graph:
     """Operations of values of one shape and of others, and with constants of every shape."""
     d = Growing(3, 5, 4, seed=3)
@@ -228,5 +242,5 @@ def heads() -> g.Graph:
 #: All of them, by name.
 ALL = {
     one.__name__: one
-    for one in (activations, convolutions, arithmetic, rearrangements, norms, heads)
+    for one in (activations, convolutions, shuffles, arithmetic, rearrangements, norms, heads)
 }
