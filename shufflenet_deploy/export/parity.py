@@ -43,7 +43,7 @@ def expected(module: nn.Module, images: Sequence[FloatArray]) -> list[FloatArray
 
 def expected_in_float64(
     module: nn.Module, images: Sequence[FloatArray]
-) -> list[NDArray[np.float64]] | None:
+) -> list[NDArray[Any]] | None:
     """As ``expected``, computed in float64; None of a module that does not compute in it."""
     import torch  # noqa: PLC0415
 
