@@ -6,6 +6,7 @@ The images are held out: calibration has not seen them. Where a file fails,
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
@@ -37,6 +38,23 @@ def expected(module: nn.Module, images: Sequence[FloatArray]) -> list[FloatArray
 
     with torch.inference_mode():
         results = [recording.outputs(module(torch.from_numpy(image))) for image in images]
+    return [joined([one.numpy() for one in outputs]) for outputs in results]
+
+
+def expected_in_float64(
+    module: nn.Module, images: Sequence[FloatArray]
+) -> list[NDArray[Any]] | None:
+    """As ``expected``, computed in float64; None of a module that does not compute in it."""
+    import torch  # noqa: PLC0415
+
+    from shufflenet_deploy.network.frontends import recording  # noqa: PLC0415
+
+    exact = copy.deepcopy(module).double()
+    try:
+        with torch.inference_mode():
+            results = [recording.outputs(exact(torch.from_numpy(one).double())) for one in images]
+    except Exception:  # noqa: BLE001 - somebody else's code, such as with numbers of float32
+        return None
     return [joined([one.numpy() for one in outputs]) for outputs in results]
 
 

@@ -47,6 +47,12 @@ _HEADED_FAMILIES = ("alexnet", "vgg", "pvanet")
 _DIGEST_DIGITS = 8
 
 
+#: Bounds of what a module's own rounding allows an fp32 file, and four times a noise in dB.
+_LEAST_FP32_SQNR_DB = 40.0
+_MOST_FP32_RELATIVE_DIFF = 1e-2
+_FOURFOLD_DB = 12.0
+
+
 class Tolerances(Record):
     """Tolerances that an exported file must meet on held-out images to count as valid.
 
@@ -80,6 +86,21 @@ class Tolerances(Record):
         if precision is Precision.FP16:
             return self.fp16_sqnr_db if trained else self.fp16_untrained_sqnr_db
         return self.int8_sqnr_db if trained else self.untrained_sqnr_db
+
+    def beside_float32(self, sqnr_db: float, relative_diff: float) -> Tolerances:
+        """Those for a module whose own float32 is so far from float64.
+
+        A file adds up in another order, and may lose as much again: four times that is allowed,
+        down to a bound. Tolerances that the user chose stay as they are.
+        """
+        usual, changes = Tolerances(), {}
+        if self.fp32_sqnr_db == usual.fp32_sqnr_db:
+            allowed = max(_LEAST_FP32_SQNR_DB, sqnr_db - _FOURFOLD_DB)
+            changes["fp32_sqnr_db"] = min(self.fp32_sqnr_db, allowed)
+        if self.fp32_relative_diff == usual.fp32_relative_diff:
+            allowed = min(_MOST_FP32_RELATIVE_DIFF, 4 * relative_diff)
+            changes["fp32_relative_diff"] = max(self.fp32_relative_diff, allowed)
+        return self.model_copy(update=changes)
 
     def cosine(self, precision: Precision, *, trained: bool) -> float:
         """Minimum cosine of a rounded file's logits with the module's."""

@@ -8,6 +8,10 @@ from numpy.typing import NDArray
 from shufflenet_deploy.network.graph import Resize, ResizeMode, Sampling
 
 Indices = NDArray[np.int64]
+Places = NDArray[np.float64]
+
+#: The coefficient of cubic interpolation that PyTorch has, and ONNX where a file states none.
+CUBIC_COEFFICIENT = -0.75
 
 
 def taps(old: int, new: int, layer: Resize) -> tuple[Indices, Indices, NDArray[np.float32]]:
@@ -30,3 +34,31 @@ def taps(old: int, new: int, layer: Resize) -> tuple[Indices, Indices, NDArray[n
     first = np.floor(place).astype(np.int64)
     second = np.minimum(first + 1, old - 1)
     return first, second, (place - first).astype(np.float32)
+
+
+def cubic_weights(
+    old: int,
+    places: Places,
+    coefficient: float = CUBIC_COEFFICIENT,
+    *,
+    exclude_outside: bool = False,
+) -> NDArray[np.float32]:
+    """The share of each of ``old`` pixels in the new ones at ``places``: ``(new, old)``.
+
+    Four neighbours are interpolated (Keys 1981). One outside is the pixel at the edge, or with
+    ``exclude_outside`` left out, and the others share its part.
+    """
+    a, new = coefficient, np.arange(len(places))
+    first = np.floor(places)
+    found = np.zeros((len(places), old))
+    for step in (-1, 0, 1, 2):
+        apart = np.abs(places - first - step)
+        near = ((a + 2) * apart - (a + 3)) * apart**2 + 1
+        far = ((apart - 5) * apart + 8) * apart * a - 4 * a
+        share = np.where(apart <= 1, near, far)
+        at = first.astype(np.int64) + step
+        if exclude_outside:
+            share = np.where((at >= 0) & (at < old), share, 0.0)
+        np.add.at(found, (new, np.clip(at, 0, old - 1)), share)
+    weights: NDArray[np.float32] = (found / found.sum(1, keepdims=True)).astype(np.float32)
+    return weights

@@ -20,11 +20,15 @@ from shufflenet_deploy.zoo.import_checks import (
     stored_description,
 )
 from shufflenet_deploy.zoo.key_matching import KnownNames
+from shufflenet_deploy.zoo.mobile_config import ResNetConfig
 from shufflenet_deploy.zoo.registry import architecture, cards
 from shufflenet_deploy.zoo.renamed_layouts import RENAMED_LAYOUTS
 
 #: Filters, channels, height and width.
 _CONVOLUTION_AXES = 4
+
+#: The pixels of a stem that keeps the size of its images.
+_SMALL_STEM = (3, 3)
 
 #: Families with names of our own, for want of torchvision's.
 _OWN_FAMILIES = ("mobilenet", "comparison", "pvanet")
@@ -108,7 +112,10 @@ def _of(description: Description, channels: int | None, classes: int | None) -> 
 
 
 def _with_ends(description: Description, checkpoint: Checkpoint) -> Description:
-    """``description`` with the channels and classes of the file's first and last layer."""
+    """``description`` with the channels and classes of the file's first and last layer.
+
+    A ResNet is for small pictures if its first convolution is of 3x3 pixels.
+    """
     shapes = state_shapes(description)
     weights = [key for key in shapes if key.endswith(".weight")]
     first = next(key for key in weights if len(shapes[key]) == _CONVOLUTION_AXES)
@@ -117,4 +124,7 @@ def _with_ends(description: Description, checkpoint: Checkpoint) -> Description:
         channels = min(checkpoint.tensors[first].shape[1], MOST_CHANNELS)
     if weights[-1] in checkpoint.tensors and checkpoint.tensors[weights[-1]].ndim:
         classes = checkpoint.tensors[weights[-1]].shape[0]
+    if isinstance(description, ResNetConfig) and first in checkpoint.tensors:
+        small = checkpoint.tensors[first].shape[2:] == _SMALL_STEM
+        description = description.model_copy(update={"small_pictures": small})
     return _of(description, channels, classes)

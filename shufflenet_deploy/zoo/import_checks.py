@@ -18,6 +18,7 @@ from shufflenet_deploy.zoo.card import Architecture
 from shufflenet_deploy.zoo.checkpoint import Checkpoint, shown
 from shufflenet_deploy.zoo.config import Description, Preprocessing, ShuffleNetConfig
 from shufflenet_deploy.zoo.config_limits import RGB_CHANNELS
+from shufflenet_deploy.zoo.mobile_config import ResNetConfig
 from shufflenet_deploy.zoo.registry import architecture
 from shufflenet_deploy.zoo.weights_digest import file_identity
 
@@ -147,7 +148,8 @@ def adapted(
         preprocessing = Preprocessing.usual(channels)
     if preprocessing:
         changes["preprocessing"] = preprocessing
-    if isinstance(description, ShuffleNetConfig) and description.small_pictures:
+    small = isinstance(description, ShuffleNetConfig | ResNetConfig) and description.small_pictures
+    if small:
         changes["resolution"] = Resolution(height=32, width=32)
     return card.model_copy(update=changes)
 

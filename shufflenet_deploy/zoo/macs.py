@@ -39,7 +39,9 @@ def complexity(
     layers: dict[str, int] = {}
     names = {child: name for name, child in module.named_modules()}
 
-    def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+    def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: object) -> None:
+        if not isinstance(output, Tensor):
+            return  # a layer made into another, such as of maps of two sizes
         weight = cast("Tensor", layer.weight)
         values = inputs[0] if isinstance(layer, nn.ConvTranspose2d) else output
         uses = values.numel() // values.shape[0]

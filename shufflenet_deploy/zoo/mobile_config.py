@@ -92,10 +92,15 @@ class MobileNetV3Config(ZooConfig):
 
 
 class ResNetConfig(ZooConfig):
-    """ResNet of basic blocks (arXiv 1512.03385, Table 1); 18 layers."""
+    """ResNet of basic blocks (arXiv 1512.03385, Table 1); 18 layers.
+
+    ``small_pictures`` keeps the size through the stem (3x3, stride 1, no max pool), as is done for
+    32x32 images.
+    """
 
     family: Literal["resnet"] = "resnet"
     layers: Literal[18] = 18
+    small_pictures: bool = False
     classes: Classes = 1000
 
     def for_three_channels(self, head: Head) -> nn.Module:
@@ -103,7 +108,7 @@ class ResNetConfig(ZooConfig):
         del head
         from shufflenet_deploy.zoo.resnet import ResNet18
 
-        return ResNet18(self.classes)
+        return ResNet18(self.classes, small_pictures=self.small_pictures)
 
 
 class PvaNetConfig(ZooConfig):

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from shufflenet_deploy.zoo.checkpoint_layouts import BGR_BYTES
 from shufflenet_deploy.zoo.config import Description, Preprocessing
-from shufflenet_deploy.zoo.mobile_config import ShuffleNetV2Config
+from shufflenet_deploy.zoo.mobile_config import ResNetConfig, ShuffleNetV2Config
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +73,18 @@ def _megvii_key(ours: str, description: Description) -> str | None:
     return f"{_OTHERS[module]}.{rest}"
 
 
+def _kuangliu_form(description: Description) -> Description | None:
+    return description if isinstance(description, ResNetConfig) else None
+
+
+def _kuangliu_key(ours: str, description: Description) -> str:
+    del description
+    module, _, rest = ours.partition(".")
+    if module == "fc":
+        return f"linear.{rest}"
+    return ours.replace(".downsample.", ".shortcut.")
+
+
 RENAMED_LAYOUTS: tuple[RenamedLayout, ...] = (
     RenamedLayout(
         name="megvii",
@@ -80,5 +92,12 @@ RENAMED_LAYOUTS: tuple[RenamedLayout, ...] = (
         form=_megvii_form,
         theirs=_megvii_key,
         preprocessing=BGR_BYTES,
+    ),
+    RenamedLayout(
+        name="kuangliu",
+        network="ResNet-18",
+        form=_kuangliu_form,
+        theirs=_kuangliu_key,
+        preprocessing=None,
     ),
 )

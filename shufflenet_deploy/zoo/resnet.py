@@ -39,16 +39,21 @@ class BasicBlock(nn.Module):
 
 
 class ResNet18(Classifier):
-    """ResNet-18: (N, 3, H, W) -> logits (N, classes)."""
+    """ResNet-18: (N, 3, H, W) -> logits (N, classes).
+
+    With ``small_pictures`` the stem is a 3x3 convolution of stride 1, without a max pool.
+    """
 
     head_modules = ("avgpool", "flatten", "fc")
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, classes: int, *, small_pictures: bool = False) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
+        kernel, stride = (3, 1) if small_pictures else (7, 2)
+        self.conv1 = nn.Conv2d(3, 64, kernel, stride=stride, padding=kernel // 2, bias=False)
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU()
-        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+        pool = nn.MaxPool2d(3, stride=2, padding=1)
+        self.maxpool = nn.Identity() if small_pictures else pool
         inputs = 64
         for number, (outputs, stride) in enumerate(_LAYERS, start=1):
             pair = (
@@ -62,7 +67,7 @@ class ResNet18(Classifier):
         self.fc = nn.Linear(inputs, classes)
 
     def feature_map(self, x: Tensor) -> Tensor:
-        """(N, 3, H, W) -> (N, 512, H / 32, W / 32)."""
+        """(N, 3, H, W) -> (N, 512, H / 32, W / 32), of small pictures H / 8 and W / 8."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         for number in range(1, len(_LAYERS) + 1):
             x = getattr(self, f"layer{number}")(x)

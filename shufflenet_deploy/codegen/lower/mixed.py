@@ -76,7 +76,7 @@ def _enter(layer: ToFloat, bytes_: NhwcAssigner, floats: PlanarAssigner) -> None
     source, target = bytes_.read(layer), floats.buffer_of(layer.output)
     shape = bytes_.graph.shapes[layer.output]
     op = Dequantize(
-        name=layer.name,
+        name=layer.inputs[0],
         sources=(source,),
         target=target,
         value=layer.output,
@@ -92,7 +92,7 @@ def _leave(layer: ToBytes, floats: PlanarAssigner, bytes_: NhwcAssigner) -> None
     source, to = floats.views[value], bytes_.stored(layer.output)
     shape = bytes_.graph.shapes[value]
     op = Quantize(
-        name=layer.name,
+        name=layer.inputs[0],
         sources=(source,),
         target=to.view,
         value=value,

@@ -35,6 +35,7 @@ from shufflenet_deploy.network.graph import (
     Sampling,
     SpaceToDepth,
 )
+from shufflenet_deploy.network.resampling import cubic_weights
 
 
 def _read_convolution(builder: GraphBuilder, x: Any, *, weight: Any, **given: Any) -> Value:
@@ -267,6 +268,36 @@ def _resizer(mode: ResizeMode, sampling: Sampling) -> Callable[..., Value]:
     return read
 
 
+def _read_cubic(
+    builder: GraphBuilder,
+    x: Value,
+    *,
+    output_size: Any,
+    align_corners: bool = False,
+    scales_h: Any = None,
+    scales_w: Any = None,
+) -> Value:
+    """Read a bicubic resize: two products with the shares of old pixels in new ones."""
+    builder.require_map(x)
+    size = pair(output_size)
+    weights = []
+    for old, new, scale in zip(x.shape[1:], size, (scales_h, scales_w), strict=True):
+        at = np.arange(new, dtype=np.float64)
+        ratio = old / new if scale is None else 1 / scale
+        places = (at + 0.5) * ratio - 0.5
+        if align_corners:
+            places = at * (old - 1) / max(new - 1, 1)
+        weights.append(cubic_weights(old, places)[:, :, None, None])
+    if size == x.shape[1:] and all(np.array_equal(w[..., 0, 0], np.eye(len(w))) for w in weights):
+        return x
+    for turn, weight in zip(((2, 1, 0), (1, 0, 2)), reversed(weights), strict=True):
+        x = builder.permuted(x, turn, auxiliary=True)
+        shape = (len(weight), *x.shape[1:])
+        bias = np.zeros(len(weight), np.float32)
+        x = builder.emit(Conv, (x,), shape, "resize", weight=weight, bias=bias)
+    return builder.permuted(x, (2, 0, 1), auxiliary=True)
+
+
 def read_constant_pad(
     builder: GraphBuilder, x: Value, *, pad: Sequence[int], value: float = 0.0
 ) -> Value:
@@ -357,6 +388,7 @@ LAYER_READERS: dict[str, Callable[..., Any]] = {
     "upsample_nearest2d": _resizer(_NEAREST, Sampling.ASYMMETRIC),
     "_upsample_nearest_exact2d": _resizer(_NEAREST, Sampling.HALF_PIXEL),
     "upsample_bilinear2d": _resizer(_BILINEAR, Sampling.HALF_PIXEL),
+    "upsample_bicubic2d": _read_cubic,
     "constant_pad_nd": read_constant_pad,
     "reflection_pad2d": _padder(PadMode.REFLECT),
     "replication_pad2d": _padder(PadMode.REPLICATE),

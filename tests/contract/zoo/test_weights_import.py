@@ -12,11 +12,13 @@ import pytest
 import torch
 from pytorchcv.models.shufflenet import get_shufflenet
 from safetensors.torch import save_file
+from torch.nn import functional
 from typer.testing import CliRunner
 
 from shufflenet_deploy import zoo
 from shufflenet_deploy.cli import app
 from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.zoo.resnet import ResNet18
 
 
 @pytest.fixture(autouse=True)
@@ -75,6 +77,62 @@ def test_torchvision_s_alexnet_loads(tmp_path: Path):
     torch.testing.assert_close(
         loaded.state_dict()["features.0.weight"], source.state_dict()["features.0.weight"]
     )
+
+
+def small_resnet(weights: dict[str, torch.Tensor], x: torch.Tensor, shortcut: str) -> torch.Tensor:
+    """The ResNet-18 of 32x32 images that training scripts have, from its state dict alone."""
+    head = "linear" if shortcut == "shortcut" else "fc"
+
+    def conv(name: str, norm: str, x: torch.Tensor, stride: int = 1) -> torch.Tensor:
+        kernel = weights[f"{name}.weight"]
+        x = functional.conv2d(x, kernel, stride=stride, padding=kernel.shape[2] // 2)
+        kinds = ("running_mean", "running_var", "weight", "bias")
+        return functional.batch_norm(x, *(weights[f"{norm}.{kind}"] for kind in kinds))
+
+    x = conv("conv1", "bn1", x).relu()
+    for stage in (1, 2, 3, 4):
+        for block in (0, 1):
+            at, stride = f"layer{stage}.{block}", 2 if stage > 1 and block == 0 else 1
+            y = conv(f"{at}.conv1", f"{at}.bn1", x, stride).relu()
+            y = conv(f"{at}.conv2", f"{at}.bn2", y)
+            if f"{at}.{shortcut}.0.weight" in weights:
+                x = conv(f"{at}.{shortcut}.0", f"{at}.{shortcut}.1", x, stride)
+            x = (x + y).relu()
+    return functional.linear(x.mean((2, 3)), weights[f"{head}.weight"], weights[f"{head}.bias"])
+
+
+@pytest.mark.parametrize("layout", ["torchvision", "kuangliu"])
+@pytest.mark.parametrize("card", [None, "resnet-18"])
+def test_a_resnet_of_small_pictures_is_told_by_its_stem(
+    layout: str, card: str | None, tmp_path: Path
+):
+    shortcut = "shortcut" if layout == "kuangliu" else "downsample"
+    network = randomised(ResNet18(10, small_pictures=True)).state_dict()
+    weights = network
+    if layout == "kuangliu":
+        renamed = {
+            key.replace("downsample", "shortcut").replace("fc.", "linear."): tensor
+            for key, tensor in network.items()
+        }
+        weights = {f"module.{key}": tensor for key, tensor in renamed.items()}
+    path = tmp_path / "resnet.pth"
+    torch.save({"net": weights, "epoch": 90}, path)
+    if card is None:
+        result = CliRunner().invoke(
+            app, ["import", str(path), "--out", str(tmp_path / "out"), "--json"]
+        )
+        assert result.exit_code == 0, result.output
+        ours = zoo.load(json.loads(result.stdout)["card"])
+    else:
+        ours = zoo.load(card, weights=path)
+        assert ours.weights.layout == layout
+    assert str(ours.architecture.resolution) == "32x32"
+    image = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(2))
+    plain = {key.removeprefix("module."): tensor for key, tensor in weights.items()}
+    with torch.no_grad():
+        expected, found = small_resnet(plain, image, shortcut), ours.module(image)
+    assert found.shape == (1, 10)
+    assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
 
 
 def test_a_text_file_named_pth(tmp_path: Path):

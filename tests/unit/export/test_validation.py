@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 from dataclasses import replace
 from types import SimpleNamespace
@@ -58,6 +59,47 @@ def test_an_emulator_is_asked_less_of_a_large_network(emulated, multiply_adds, f
     result = Validator(model, REQUEST, load_image_set(None), multiply_adds).validate(answering)
     assert result.passed
     assert result.inputs == answering.asked == (4 if few else 8)
+
+
+class Rounding(torch.nn.Module):
+    """Differences of numbers that are nearly alike, of which float32 keeps a few bits."""
+
+    def __init__(self, module, offset):
+        super().__init__()
+        self.module, self.offset = module, offset
+
+    def forward(self, x):
+        y = self.module(x)
+        return (y + self.offset) - self.offset
+
+
+class InFloat64(Answering):
+    """A file that rounds less than the module does, and errs by a share of the largest logit."""
+
+    def __init__(self, module, error=0.0):
+        super().__init__(copy.deepcopy(module).double(), emulated=False)
+        self.error = error
+
+    def run(self, image):
+        found = super().run(image.astype(np.float64))
+        found[0, 0] += self.error * np.abs(found).max()
+        return found.astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("offset", "error", "passes"),
+    [(30, 0, True), (1e5, 0, True), (1e5, 0.02, False), (0, 2e-3, False)],
+)
+def test_a_file_is_not_blamed_for_what_float32_itself_loses(offset, error, passes, model):
+    rounding = replace(model, module=Rounding(model.module, offset).eval())
+    file = InFloat64(rounding.module, error)
+    result = Validator(rounding, REQUEST, load_image_set(None), SMALL).validate(file)
+    assert result.passed is passes
+    if passes and offset == 1e5:
+        assert result.sqnr_db < 60
+        assert 40 < result.float32_sqnr_db < 60 + 12
+    else:
+        assert result.float32_sqnr_db is None
 
 
 @pytest.fixture

@@ -158,6 +158,25 @@ def test_resizes(tmp_path):
     assert refused < TRIALS // 2
 
 
+@pytest.mark.parametrize("outside", [0, 1])
+@pytest.mark.parametrize(
+    "rule", ["half_pixel", "pytorch_half_pixel", "asymmetric", "align_corners"]
+)
+def test_cubic_resizes(tmp_path, rule, outside):
+    random = np.random.default_rng(8)
+    words = {
+        "coordinate_transformation_mode": rule,
+        "cubic_coeff_a": float(random.choice([-0.75, -0.5])),
+        "exclude_outside": outside,
+    }
+    proto = onnx_nets.model(
+        [node("Resize", "x - - size", mode="cubic", **words)],
+        {"size": np.int64([1, 2, *random.integers(2, 14, 2)])},
+        image=(1, 2, 5, 8),
+    )
+    compare(tmp_path, proto, normal(random, 1, 2, 5, 8))
+
+
 @pytest.mark.parametrize("rounding", ["floor", "round_prefer_floor"])
 @pytest.mark.parametrize("scale", [2.0, 3.0, 0.5])
 def test_upsampling_as_exporters_write_it(tmp_path, rounding, scale):

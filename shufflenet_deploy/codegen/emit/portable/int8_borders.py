@@ -19,7 +19,9 @@ def dequantize(op: Dequantize, unit: Int8Unit) -> None:
     source, target = op.byte_view, op.float_view
     number = f"(float)(x[%s] - {source.zero_point}) * {float_literal(source.scale)}"
     head = f"LOOP void @(const byte *restrict x, float *restrict y{RANGE_PARAMS})"
-    name = unit.kernel("to_float", head, _loops(op, f"y[%s] = {number};", bytes_first=False))
+    name = unit.kernel(
+        "to_float", head, _loops(op, f"y[%s] = {number};", bytes_first=False), "scalar"
+    )
     x, y = unit.at(source, source.origin), unit.reals.address(target, target.offset())
     _call(name, op, unit, x, y)
 
@@ -29,7 +31,7 @@ def quantize(op: Quantize, unit: Int8Unit) -> None:
     source, target = op.float_view, op.byte_view
     near = f"quantize_8(x[%s] * {float_literal(op.inverse)}, {target.zero_point})"
     head = f"LOOP void @(const float *restrict x, byte *restrict y{RANGE_PARAMS})"
-    name = unit.kernel("to_bytes", head, _loops(op, f"y[%s] = {near};", bytes_first=True))
+    name = unit.kernel("to_bytes", head, _loops(op, f"y[%s] = {near};", bytes_first=True), "scalar")
     x, y = unit.reals.address(source, source.offset()), unit.at(target, target.origin)
     _call(name, op, unit, x, y)
 

@@ -6,13 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from shufflenet_deploy.network.frontends.file_builder import Value
 from shufflenet_deploy.network.frontends.onnx.node import Node, Tensor
-from shufflenet_deploy.network.graph import Resize, ResizeMode, Sampling
-from shufflenet_deploy.network.resampling import taps
+from shufflenet_deploy.network.graph import Conv, Resize, ResizeMode, Sampling
+from shufflenet_deploy.network.resampling import CUBIC_COEFFICIENT, Places, cubic_weights, taps
 
-Places = NDArray[np.float64]
 Rounding = Callable[[Places], Places]
 
 _MODES = {
@@ -28,15 +27,17 @@ def _resize(node: Node) -> Tensor:
     x = node.map()
     scales, size = _target(node, x.shape[1:])
     word = node.attribute("mode", "nearest")
-    if word not in _MODES:
-        node.fail(f"resizes by the mode '{word}', and nearest and linear are known")
+    if word not in {*_MODES, "cubic"}:
+        node.fail(f"resizes by the mode '{word}', and nearest, linear and cubic are known")
     if node.attribute("antialias", 0) and min(scales) < 1:
         node.fail("smooths while it shrinks (antialias), which no layer here does")
-    mode = _MODES[word]
     places = [
         _places(node, old, new, scale)
         for old, new, scale in zip(x.shape[1:], size, scales, strict=True)
     ]
+    if word == "cubic":
+        return _cubic(node, x, places)
+    mode = _MODES[word]
     rounding = _rounding(node)
     for sampling in Sampling:
         layer = Resize(name="", inputs=(), output="", size=size, mode=mode, sampling=sampling)
@@ -49,6 +50,23 @@ def _resize(node: Node) -> Tensor:
         f"resizes {x.shape[1]}x{x.shape[2]} to {size[0]}x{size[1]} by "
         f"'{_coordinates(node)}', which takes other pixels than any layer here"
     )
+
+
+def _cubic(node: Node, x: Value, places: list[Places]) -> Tensor:
+    """Two products with the shares of old pixels in new ones."""
+    coefficient = float(node.attribute("cubic_coeff_a", CUBIC_COEFFICIENT))
+    outside = bool(node.attribute("exclude_outside", 0))
+    rows, columns = (
+        cubic_weights(old, at, coefficient, exclude_outside=outside)[:, :, None, None]
+        for old, at in zip(x.shape[1:], places, strict=True)
+    )
+    made = x
+    for turn, weight in (((2, 1, 0), columns), ((1, 0, 2), rows)):
+        turned = node.builder.permuted(made, turn)
+        bias = np.zeros(len(weight), np.float32)
+        made = node.builder.emit(Conv, turned, weight=weight, bias=bias)
+    made = node.builder.permuted(made, (2, 0, 1))
+    return Tensor(made, (1, *made.shape))
 
 
 def _target(node: Node, old: tuple[int, ...]) -> tuple[tuple[float, ...], tuple[int, int]]:
