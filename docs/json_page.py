@@ -346,6 +346,14 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "tolerance": ("number", "share by which counts may differ"),
         "changes": ("list", "`verdict`, `ratio`, `line`"),
     },
+    "predict calibrate": {
+        "file": ("text", "the card that was written"),
+        "cpus": ("list of integer", "the cores that were measured"),
+        "clock_ghz": ("number", "cycles per ns: dependent operations of one cycle"),
+        "latency": ("list", "`kib`, `ns`: a load that waits for the one before, over so much"),
+        "bandwidth": ("list", "`cores`, and GB/s of all: `read_gb_s`, `fill_gb_s`, `copy_gb_s`"),
+        "caches": ("list", "`level`, `kib`, `ways`: what the kernel says"),
+    },
     "predict": {
         "predictions": ("list of [Prediction](#prediction)", "with these as well:"),
         "predictions[].relative": ("number", "half-width of the interval over the prediction"),

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shufflenet_deploy.cli import common_options
+from shufflenet_deploy.cli import common_options, predict_calibrate
+from shufflenet_deploy.cli.arguments import CheckedGroup
 from shufflenet_deploy.cli.checkpoints import checkpoint_of_each
 from shufflenet_deploy.cli.cluster import machines_of
 from shufflenet_deploy.cli.export_options import CLUSTER_HELP
@@ -39,12 +40,16 @@ _PARTS = {
 
 
 def register(app: typer.Typer) -> None:
-    """Add the ``predict`` command."""
-    app.command()(predict)
+    """Add the ``predict`` command, and what is below it."""
+    group = typer.Typer(name="predict", cls=CheckedGroup)
+    group.callback(invoke_without_command=True)(predict)
+    predict_calibrate.register(group)
+    app.add_typer(group)
 
 
 @with_network_options
 def predict(  # noqa: PLR0917 - options, each passed by name
+    ctx: typer.Context,
     board: Annotated[
         list[str] | None,
         typer.Option(
@@ -99,6 +104,8 @@ def predict(  # noqa: PLR0917 - options, each passed by name
     is no measurement: see its interval, and docs/prediction.md. Lists take commas, or the option
     several times.
     """
+    if ctx.invoked_subcommand is not None:
+        return
     from shufflenet_deploy import predict as predictions  # noqa: PLC0415
 
     plan = _plan(
