@@ -42,6 +42,7 @@ ROOTS: dict[str, type[BaseModel]] = {
     "Paced": records.Paced,
     "Pipeline": records.Pipeline,
     "Evaluation": records.Evaluation,
+    "StoredPrediction": records.StoredPrediction,
     "SuiteNote": records.SuiteNote,
     "Breakdown": breakdown.Breakdown,
     "Decomposition": breakdown.Decomposition,
@@ -275,7 +276,8 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
             (
                 "list of [Run](#run), [Sustained](#sustained), [CrossCheck](#crosscheck),"
                 " [Paced](#paced), [Pipeline](#pipeline),"
-                " [Evaluation](#evaluation) or [SuiteNote](#suitenote)"
+                " [Evaluation](#evaluation), [StoredPrediction](#storedprediction) or"
+                " [SuiteNote](#suitenote)"
             ),
             "those with a `kind` are told by it; without `--json` one of them a line",
         ),

@@ -34,9 +34,7 @@ def calibrate(  # noqa: PLR0917 - options, each passed by name
         str | None,
         typer.Option("--cpus", help="The cores of a cluster: 0,1,2,3. [default: the fastest]"),
     ] = None,
-    secs: Annotated[
-        float, typer.Option("--secs", min=0.01, max=10, help="Of each figure.")
-    ] = 0.2,
+    secs: Annotated[float, typer.Option("--secs", min=0.01, max=10, help="Of each figure.")] = 0.2,
     force: Annotated[
         bool, typer.Option("--force", help="Also of an emulated board, whose times are QEMU's.")
     ] = False,
