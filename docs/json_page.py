@@ -42,6 +42,7 @@ ROOTS: dict[str, type[BaseModel]] = {
     "Paced": records.Paced,
     "Pipeline": records.Pipeline,
     "Evaluation": records.Evaluation,
+    "StoredPrediction": records.StoredPrediction,
     "SuiteNote": records.SuiteNote,
     "Breakdown": breakdown.Breakdown,
     "Decomposition": breakdown.Decomposition,
@@ -279,7 +280,8 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
             (
                 "list of [Run](#run), [Sustained](#sustained), [CrossCheck](#crosscheck),"
                 " [Paced](#paced), [Pipeline](#pipeline),"
-                " [Evaluation](#evaluation) or [SuiteNote](#suitenote)"
+                " [Evaluation](#evaluation), [StoredPrediction](#storedprediction) or"
+                " [SuiteNote](#suitenote)"
             ),
             "those with a `kind` are told by it; without `--json` one of them a line",
         ),
@@ -349,6 +351,14 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "passed": ("boolean", "no count is worse than locked"),
         "tolerance": ("number", "share by which counts may differ"),
         "changes": ("list", "`verdict`, `ratio`, `line`"),
+    },
+    "predict calibrate": {
+        "file": ("text", "the card that was written"),
+        "cpus": ("list of integer", "the cores that were measured"),
+        "clock_ghz": ("number", "cycles per ns: dependent operations of one cycle"),
+        "latency": ("list", "`kib`, `ns`: a load that waits for the one before, over so much"),
+        "bandwidth": ("list", "`cores`, and GB/s of all: `read_gb_s`, `fill_gb_s`, `copy_gb_s`"),
+        "caches": ("list", "`level`, `kib`, `ways`: what the kernel says"),
     },
     "predict": {
         "predictions": ("list of [Prediction](#prediction)", "with these as well:"),

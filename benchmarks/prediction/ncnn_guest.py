@@ -14,7 +14,7 @@ from typing import Self
 
 from shufflenet_deploy import debian_packages
 from shufflenet_deploy.errors import DeployError
-from shufflenet_deploy.predict.plugin import cache_folder
+from shufflenet_deploy.predict.compiling import cache_folder
 
 #: The suite of Debian and its Python: ncnn's wheels of 2021 are for no newer one.
 _OLD, _NEW = ("bullseye", "3.9", "libffi7"), ("bookworm", "3.11", "libffi8")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from shufflenet_deploy.errors import UsageError
 
@@ -27,8 +27,10 @@ _PASSED_ON = "command"
 _QUOTED = re.compile(r"(?<!\w)'([^']*)'(?!\w)")
 
 
-class CheckedCommand(TyperCommand):
-    """A command whose values were checked before it is called."""
+class _Checked:
+    """What checked commands and groups share."""
+
+    params: list[Any]
 
     def invoke(self, ctx: Any) -> Any:
         """Check every value that was given, then call the command."""
@@ -37,7 +39,7 @@ class CheckedCommand(TyperCommand):
             if name in ctx.params:
                 ctx.params[name] = _checked(ctx.params[name], parameter, ctx)
         try:
-            return super().invoke(ctx)
+            return super().invoke(ctx)  # type: ignore[misc]
         except UsageError as error:
             error.args = (_by_option(str(error), self.params, ctx),)
             raise
@@ -45,6 +47,14 @@ class CheckedCommand(TyperCommand):
             if (told := _of_field(error, self.params)) is None:
                 raise
             raise UsageError(told) from error
+
+
+class CheckedCommand(_Checked, TyperCommand):
+    """A command whose values were checked before it is called."""
+
+
+class CheckedGroup(_Checked, TyperGroup):
+    """A command that has subcommands, and does something without one."""
 
 
 def use_checked_commands(app: typer.Typer) -> None:

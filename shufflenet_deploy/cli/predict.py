@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from shufflenet_deploy.cli import common_options
+from shufflenet_deploy.cli import common_options, predict_calibrate
+from shufflenet_deploy.cli.arguments import CheckedGroup
 from shufflenet_deploy.cli.checkpoints import checkpoint_of_each
 from shufflenet_deploy.cli.cluster import machines_of
 from shufflenet_deploy.cli.export_options import CLUSTER_HELP
 from shufflenet_deploy.cli.heartbeat import Heartbeat
+from shufflenet_deploy.cli.journal import open_journal
 from shufflenet_deploy.cli.multi_value import ALL, listed, precisions
 from shufflenet_deploy.cli.named_models import size_of
 from shufflenet_deploy.cli.network_options import with_network_options
@@ -39,12 +41,16 @@ _PARTS = {
 
 
 def register(app: typer.Typer) -> None:
-    """Add the ``predict`` command."""
-    app.command()(predict)
+    """Add the ``predict`` command, and what is below it."""
+    group = typer.Typer(name="predict", cls=CheckedGroup)
+    group.callback(invoke_without_command=True)(predict)
+    predict_calibrate.register(group)
+    app.add_typer(group)
 
 
 @with_network_options
 def predict(  # noqa: PLR0917 - options, each passed by name
+    ctx: typer.Context,
     board: Annotated[
         list[str] | None,
         typer.Option(
@@ -79,6 +85,7 @@ def predict(  # noqa: PLR0917 - options, each passed by name
     ] = 1,
     profile: Annotated[bool, typer.Option("--profile", help="Also predict every layer.")] = False,
     artifacts: common_options.ArtifactsFolder = Path("artifacts"),
+    journal: common_options.Journal = None,
     recount: Annotated[
         bool, typer.Option("--recount", help="Run unchanged programs again, too.")
     ] = False,
@@ -99,6 +106,8 @@ def predict(  # noqa: PLR0917 - options, each passed by name
     is no measurement: see its interval, and docs/prediction.md. Lists take commas, or the option
     several times.
     """
+    if ctx.invoked_subcommand is not None:
+        return
     from shufflenet_deploy import predict as predictions  # noqa: PLC0415
 
     plan = _plan(
@@ -122,6 +131,7 @@ def predict(  # noqa: PLR0917 - options, each passed by name
 
         with machines_of(cluster, workers) as machines:
             result = predictions.predict(plan, out=artifacts, on_stage=tell, machines=machines)
+    _store(result, journal)
     if as_json:
         print_json(_document(result))
     else:
@@ -130,6 +140,17 @@ def predict(  # noqa: PLR0917 - options, each passed by name
         typer.echo(f"error: {problem}", err=True)
     if result.problems:
         raise typer.Exit(1)
+
+
+def _store(result: Result, journal: str | None) -> None:
+    from datetime import UTC, datetime  # noqa: PLC0415
+
+    from shufflenet_deploy.records import StoredPrediction  # noqa: PLC0415
+
+    if result.predictions:
+        with open_journal(journal) as book:
+            for one in result.predictions:
+                book.append_prediction(StoredPrediction.of(one, datetime.now(UTC)))
 
 
 def _boards(names: Sequence[str], cores: Sequence[str]) -> tuple[BoardCard, ...]:

@@ -115,15 +115,22 @@ def _write(out: Path, page: str, plots: Path | None, charts: _Images, *, as_json
 def _parts(suite: str, journal: str | None) -> list[Part]:
     """What was measured besides the table: at a fixed rate, and for a long time."""
     from shufflenet_deploy.cli.supplementary import newest  # noqa: PLC0415
-    from shufflenet_deploy.report import paced, pipelines, sustained  # noqa: PLC0415
+    from shufflenet_deploy.report import (  # noqa: PLC0415
+        paced,
+        pipelines,
+        predictions,
+        sustained,
+    )
 
     with open_journal(journal) as book:
         chosen = None if suite == "all" else book.suite(suite).id
         measured = newest(book.observations(chosen))
         at_rates = [one for one in measured if one.kind == "paced"]
-        runs = book.runs(chosen) if at_rates else []
+        predicted = book.predictions()
+        runs = book.runs(chosen) if at_rates or predicted else []
     turns = [one for one in measured if one.kind == "sustained"]
     return [
+        *predictions.part(predictions.compared(predicted, runs)),
         *paced.part(at_rates, runs),
         *pipelines.part([one for one in measured if one.kind == "pipeline"]),
         *(sustained.part(one, f"s{number}") for number, one in enumerate(turns, start=1)),

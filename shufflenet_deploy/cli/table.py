@@ -104,6 +104,7 @@ def table(  # noqa: PLR0917 - one parameter per option
         model=model, runtime=runtime, precision=precision, resolution=resolution,
     )  # fmt: skip
     rendered, colored = _renderers(built, by)
+    beside = predicted(suite, journal)
     if out is not None:
         from shufflenet_deploy.atomic_files import write_whole  # noqa: PLC0415
 
@@ -111,7 +112,7 @@ def table(  # noqa: PLR0917 - one parameter per option
             write_whole(path, content)
             typer.echo(f"wrote {path}", err=True)
     elif chosen in (None, Form.TERMINAL):
-        show(colored)
+        show(lambda color: colored(color) + (f"\n{beside}" if beside else ""))
     else:
         typer.echo(rendered(Rendering(chosen)), nl=False)
 
@@ -181,6 +182,16 @@ def build(
     if not runs:
         raise UsageError("no run fits all of these options; leave one of them out")
     return Table.from_runs(runs, baseline=baseline, evaluations=evaluations)
+
+
+def predicted(suite: str, journal: str | None) -> str:
+    """Predictions of what a suite measured, beside it, as text; empty where there are none."""
+    from shufflenet_deploy.report import predictions  # noqa: PLC0415
+
+    with open_journal(journal) as book:
+        chosen = None if suite == "all" else book.suite(suite).id
+        known = book.predictions()
+        return predictions.text(predictions.compared(known, book.runs(chosen) if known else ()))
 
 
 def profiles(suite: str, journal: str | None) -> list[Breakdown]:

@@ -13,6 +13,7 @@ from shufflenet_deploy.records import (
     AnyObservation,
     Evaluation,
     Run,
+    StoredPrediction,
     SuiteNote,
     first_problem,
 )
@@ -20,10 +21,12 @@ from shufflenet_deploy.records import (
 Parsed = TypeVar("Parsed")
 
 #: Record of one line of an exported journal. Only runs have no ``kind`` field.
-Exported = Run | AnyObservation | Evaluation | SuiteNote
+Exported = Run | AnyObservation | Evaluation | StoredPrediction | SuiteNote
 
-_of_a_kind: TypeAdapter[AnyObservation | Evaluation | SuiteNote] = TypeAdapter(
-    Annotated[AnyObservation | Evaluation | SuiteNote, Field(discriminator="kind")]
+_of_a_kind: TypeAdapter[AnyObservation | Evaluation | StoredPrediction | SuiteNote] = TypeAdapter(
+    Annotated[
+        AnyObservation | Evaluation | StoredPrediction | SuiteNote, Field(discriminator="kind")
+    ]
 )
 
 

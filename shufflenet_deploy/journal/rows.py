@@ -17,6 +17,7 @@ from shufflenet_deploy.records import (
     Paced,
     Pipeline,
     Run,
+    StoredPrediction,
     SuiteNote,
     Sustained,
 )
@@ -100,6 +101,16 @@ def evaluation_row(evaluation: Evaluation) -> dict[str, Any]:
     }
 
 
+def prediction_row(stored: StoredPrediction) -> dict[str, Any]:
+    """Columns of a prediction, its JSON among them."""
+    return {
+        "id": stored.id,
+        "at": stored.at.astimezone(UTC).isoformat(),
+        "artifact_sha256": stored.prediction.artifact,
+        "record": stored.model_dump_json(),
+    }
+
+
 def note_row(note: SuiteNote) -> dict[str, Any]:
     """Columns of an imported suite."""
     row = note.model_dump(exclude={"kind"})
@@ -112,4 +123,5 @@ TABLES: tuple[tuple[sa.Table, Callable[[Any], dict[str, Any]], tuple[type, ...]]
     (schema.runs, run_row, (Run,)),
     (schema.observations, observation_row, (Sustained, CrossCheck, Paced, Pipeline)),
     (schema.evaluations, evaluation_row, (Evaluation,)),
+    (schema.predictions, prediction_row, (StoredPrediction,)),
 )

@@ -108,6 +108,17 @@ evaluations = sa.Table(
     sa.Column("record", sa.Text, nullable=False),
 )
 
+#: Predicted latencies, which no reader of runs sees.
+predictions = sa.Table(
+    "predictions",
+    _tables,
+    sa.Column("sequence", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("id", sa.String(64), nullable=False, unique=True),
+    sa.Column("at", sa.String(40), nullable=False),
+    sa.Column("artifact_sha256", sa.String(64), nullable=False, index=True),
+    sa.Column("record", sa.Text, nullable=False),
+)
+
 
 def is_current(connection: sa.Connection) -> bool:
     """Whether nothing has to be upgraded: one look, which takes no lock.
@@ -343,6 +354,21 @@ def _tally_suites(connection: sa.Connection) -> None:
     )
 
 
+def _add_predictions(connection: sa.Connection) -> None:
+    """To version 8: predictions have a table."""
+    tables = sa.MetaData()
+    sa.Table(
+        "predictions",
+        tables,
+        sa.Column("sequence", sa.Integer, primary_key=True, autoincrement=True),
+        sa.Column("id", sa.String(64), nullable=False, unique=True),
+        sa.Column("at", sa.String(40), nullable=False),
+        sa.Column("artifact_sha256", sa.String(64), nullable=False, index=True),
+        sa.Column("record", sa.Text().with_variant(mysql.LONGTEXT(), "mysql"), nullable=False),
+    )
+    tables.create_all(connection)
+
+
 #: Step N brings a journal from schema N to N + 1.
 STEPS: tuple[Callable[[sa.Connection], None], ...] = (
     _create_tables,
@@ -352,4 +378,5 @@ STEPS: tuple[Callable[[sa.Connection], None], ...] = (
     _tell_imported,
     _index_runs,
     _tally_suites,
+    _add_predictions,
 )

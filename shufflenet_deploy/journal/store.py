@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import sqlalchemy as sa
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -32,6 +32,7 @@ from shufflenet_deploy.journal.rows import (
     forget_cells,
     note_cells,
     observation_row,
+    prediction_row,
     present,
     run_row,
 )
@@ -41,7 +42,9 @@ from shufflenet_deploy.records import (
     AnyObservation,
     Evaluation,
     Observation,
+    Prediction,
     Run,
+    StoredPrediction,
     SuiteNote,
     first_problem,
     last_attempts,
@@ -167,11 +170,16 @@ class Journal:
 
     def append_evaluation(self, evaluation: Evaluation) -> None:
         """Add an evaluation; one with the same id is there already and stays."""
-        table = schema.evaluations
-        known = sa.select(table.c.id).where(table.c.id == evaluation.id)
+        self._add(schema.evaluations, evaluation.id, evaluation_row(evaluation))
+
+    def append_prediction(self, stored: StoredPrediction) -> None:
+        """Add a prediction; the same one is there already and stays."""
+        self._add(schema.predictions, stored.id, prediction_row(stored))
+
+    def _add(self, table: sa.Table, name: str, row: dict[str, Any]) -> None:
         with self._writing() as connection:
-            if connection.scalar(known) is None:
-                connection.execute(table.insert().values(**evaluation_row(evaluation)))
+            if connection.scalar(sa.select(table.c.id).where(table.c.id == name)) is None:
+                connection.execute(table.insert().values(**row))
 
     def holds(self, suite: str) -> int | None:
         """Count the runs of a suite by exact id, readable or not; None if there is no such suite.
@@ -250,6 +258,11 @@ class Journal:
     def evaluations(self) -> list[Evaluation]:
         """Every evaluation, oldest first."""
         return self._records(schema.evaluations, Evaluation.model_validate_json)
+
+    def predictions(self) -> list[Prediction]:
+        """Every prediction, oldest first."""
+        stored = self._records(schema.predictions, StoredPrediction.model_validate_json)
+        return [one.prediction for one in stored]
 
     def each_run(self, suite: str | None = None, *, quiet: bool = False) -> Iterator[Run]:
         """Every attempt that measured or failed, in the order they were made, read one by one.
@@ -340,8 +353,8 @@ class Journal:
     def export_lines(self, suite: str | None = None) -> Iterator[str]:
         """All that is known of a suite, or of all suites, as one JSON object per line.
 
-        The suite itself, every attempt, observations, and evaluations of the measured files (of all
-        files where no suite is named). Each line ends in a newline.
+        The suite itself, every attempt, observations, and evaluations and predictions of the
+        measured files (of all files where no suite is named). Each line ends in a newline.
         """
         runs = self.runs(suite, every=True)
         profiles = self.profiles(suite, every=True)
@@ -352,6 +365,11 @@ class Journal:
             *profiles,
             *self.observations(suite),
             *(one for one in self.evaluations() if suite is None or one.artifact.sha256 in files),
+            *(
+                one
+                for one in self._records(schema.predictions, StoredPrediction.model_validate_json)
+                if suite is None or one.prediction.artifact in files
+            ),
         ]
         for record in records:
             yield f"{record.model_dump_json()}\n"

@@ -21,9 +21,10 @@ from pathlib import Path
 from shufflenet_deploy.atomic_files import sha256_file, write_whole
 from shufflenet_deploy.errors import DeployError, ParseError
 from shufflenet_deploy.predict.caches import Caches, describe_machine, specification
+from shufflenet_deploy.predict.compiling import cache_folder
 from shufflenet_deploy.predict.cores import Core
 from shufflenet_deploy.predict.counts import Counts, Turn, turns
-from shufflenet_deploy.predict.plugin import Emulator, cache_folder
+from shufflenet_deploy.predict.plugin import Emulator
 from shufflenet_deploy.programs import run_to_end
 
 #: The system call that native programs and the agent take the time by, with which counting begins

@@ -1,34 +1,25 @@
 """The plugin for QEMU, compiled on first use and kept: ``plugin.c`` says what it counts.
 
-``ziglang`` compiles it for this machine's architecture and an old C library, so that it loads into
-any distribution's QEMU. A library is named by the sha256 of everything that made it.
+It is compiled for this machine's architecture and an old C library, so that it loads into any
+distribution's QEMU.
 """
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
-import os
 import platform
 import re
 import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
-from platformdirs import user_cache_path
-
-from shufflenet_deploy.atomic_files import replacing, sha256_file
+from shufflenet_deploy.atomic_files import sha256_file
 from shufflenet_deploy.errors import DeployError, UsageError
-from shufflenet_deploy.programs import run_to_end
+from shufflenet_deploy.predict.compiling import INSTALL, SHARED, compiled
 
-INSTALL = "pip install 'shufflenet-deploy[predict]'"
 _EMULATOR = "qemu-aarch64"
-_TIMEOUT_SECS = 600
 #: The first QEMU whose plugins are of API version 2 or later.
 _SECOND_API_SINCE = 9
 _OLDEST_LIBC = "2.28"
@@ -82,7 +73,8 @@ def emulator() -> Emulator:
     api = 1 if int(version.partition(".")[0]) < _SECOND_API_SINCE else 2
     source = Path(__file__).with_name("plugin.c")
     arch = platform.machine().lower().replace("arm64", "aarch64").replace("amd64", "x86_64")
-    library = _compiled(source, "counts", "-fvisibility=hidden", f"-DPLUGIN_API={api}", arch=arch)
+    flags = (*SHARED, "-fvisibility=hidden", f"-DPLUGIN_API={api}")
+    library = compiled(source, "counts", f"{arch}-linux-gnu.{_OLDEST_LIBC}", *flags)
     identity = f"{sha256_file(source)} QEMU {version}"
     return Emulator(program=program, version=version, plugin=library, identity=identity)
 
@@ -94,12 +86,7 @@ def openmp_by_turns() -> Path:
         DeployError: it cannot be compiled.
     """
     source = Path(__file__).with_name("openmp_turns.c")
-    return _compiled(source, "openmp", arch="aarch64")
-
-
-def cache_folder(kind: str) -> Path:
-    """The folder of this machine for what can be made again."""
-    return user_cache_path("shufflenet-deploy") / "predict" / kind
+    return compiled(source, "openmp", f"aarch64-linux-gnu.{_OLDEST_LIBC}", *SHARED)
 
 
 def _version(program: str) -> str:
@@ -114,28 +101,3 @@ def _printed(program: str, option: str) -> str:
         [program, option], capture_output=True, text=True, errors="replace", check=False
     )
     return done.stdout + done.stderr
-
-
-def _compiled(source: Path, name: str, *flags: str, arch: str) -> Path:
-    """The library of a source, named by all that made it."""
-    target = f"{arch}-linux-gnu.{_OLDEST_LIBC}"
-    parts = (sha256_file(source), *flags, target, "ziglang", metadata.version("ziglang"))
-    key = hashlib.sha256(" ".join(parts).encode()).hexdigest()
-    library = cache_folder("plugins") / f"{name}-{key[:16]}.so"
-    if not library.exists():
-        _compile(source, library, target, flags)
-    return library
-
-
-def _compile(source: Path, library: Path, target: str, flags: Sequence[str]) -> None:
-    library.parent.mkdir(parents=True, exist_ok=True)
-    command = [*(sys.executable, "-m", "ziglang", "cc"), "-shared", "-fPIC", "-O2"]
-    command += ["-target", target, *flags, str(source)]
-    with tempfile.TemporaryDirectory(prefix="plugin-") as folder, replacing(library) as made:
-        late = DeployError(f"compiling {source.name} for QEMU took more than {_TIMEOUT_SECS} s")
-        environment = os.environ | {"ZIG_LOCAL_CACHE_DIR": folder}
-        command += ["-o", str(made)]
-        done = run_to_end(command, limit_secs=_TIMEOUT_SECS, late=late, env=environment)
-        if done.returncode:
-            lines = [line for line in done.stderr.splitlines() if "error" in line] or ["no message"]
-            raise DeployError(f"compiling {source.name} for QEMU failed: {lines[0].strip()}")

@@ -16,8 +16,9 @@ from pathlib import Path
 from shufflenet_deploy import debian_packages
 from shufflenet_deploy.atomic_files import resource, sha256_file
 from shufflenet_deploy.errors import UsageError
+from shufflenet_deploy.predict.compiling import cache_folder
 from shufflenet_deploy.predict.counting import Execution
-from shufflenet_deploy.predict.plugin import OPENMP_BY_TURNS, cache_folder, openmp_by_turns
+from shufflenet_deploy.predict.plugin import OPENMP_BY_TURNS, openmp_by_turns
 from shufflenet_deploy.records import Artifact, BenchmarkSpec, RuntimeSpec, TargetFacts
 from shufflenet_deploy.runtime import Runtime
 from shufflenet_deploy.runtime.agent_file import FILE_NAME, agent_sha256, write_agent

@@ -55,7 +55,12 @@ from shufflenet_deploy.records.observations import (
     TracePoint,
     TurnSamples,
 )
-from shufflenet_deploy.records.predictions import LayerPrediction, Prediction, TimeParts
+from shufflenet_deploy.records.predictions import (
+    LayerPrediction,
+    Prediction,
+    StoredPrediction,
+    TimeParts,
+)
 from shufflenet_deploy.records.profiles import (
     LayerKind,
     LayerWork,
@@ -129,6 +134,7 @@ __all__ = [
     "RuntimeSpec",
     "SensorTrace",
     "Sha256",
+    "StoredPrediction",
     "SuiteId",
     "SuiteNote",
     "Sustained",

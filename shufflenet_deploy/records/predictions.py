@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+from datetime import datetime
+from typing import Annotated, Literal, Self
 
-from shufflenet_deploy.records.basics import Precision, Record, ResolutionText
+from pydantic import Field
+
+from shufflenet_deploy.bounded import Count, Moment, Name, Size
+from shufflenet_deploy.records.basics import Precision, Record, ResolutionText, RunId, Sha256
 
 #: The kind of figure this is, in JSON and tables.
 KIND = "predicted"
+Nanoseconds = Annotated[float, Field(ge=0, le=1e15)]
+_ID_DIGITS = 32
 
 
 class TimeParts(Record):
     """The parts of a predicted time, in ns. They add up to it."""
 
-    issue: float
-    mispredict: float
-    l2: float
-    l3: float
-    dram_bandwidth: float
-    dram_latency: float
-    barriers: float = 0.0
+    issue: Nanoseconds
+    mispredict: Nanoseconds
+    l2: Nanoseconds
+    l3: Nanoseconds
+    dram_bandwidth: Nanoseconds
+    dram_latency: Nanoseconds
+    barriers: Nanoseconds = 0.0
 
 
 class LayerPrediction(Record):
     """One layer of a native program: its predicted time and what that is made of."""
 
-    name: str
-    operator: str
-    predicted_ns: float
+    name: Name
+    operator: Name
+    predicted_ns: Nanoseconds
     parts: TimeParts
 
 
@@ -38,24 +46,24 @@ class Prediction(Record):
     for this core were compared with published latencies.
     """
 
-    kind: str = KIND
-    board: str
-    core: str
-    clock_ghz: float
-    model: str
-    runtime: str
-    version: str
+    kind: Literal["predicted"] = "predicted"
+    board: Name
+    core: Name
+    clock_ghz: Annotated[float, Field(gt=0, le=100)]
+    model: Name
+    runtime: Name
+    version: Name
     precision: Precision
     resolution: ResolutionText
-    threads: int = 1
-    predicted_ns: float
-    low_ns: float
-    high_ns: float
+    threads: Count = 1
+    predicted_ns: Annotated[float, Field(gt=0, le=1e15)]
+    low_ns: Nanoseconds
+    high_ns: Nanoseconds
     parts: TimeParts
-    instructions: int
-    multiply_adds: int
-    artifact: str
-    guessed: tuple[str, ...] = ()
+    instructions: Size
+    multiply_adds: Size
+    artifact: Sha256
+    guessed: tuple[Name, ...] = ()
     validated: bool
     layers: tuple[LayerPrediction, ...] = ()
 
@@ -70,3 +78,22 @@ class Prediction(Record):
         """The speedup over another, and the relative half-width of that."""
         ratio = baseline.predicted_ns / self.predicted_ns
         return ratio, math.hypot(self.relative, baseline.relative)
+
+
+class StoredPrediction(Record):
+    """A prediction as a journal keeps it: beside measurements, never among them.
+
+    The same prediction has the same ``id`` whenever it is made; its layers are not kept.
+    """
+
+    kind: Literal["prediction"] = "prediction"
+    id: RunId
+    at: Moment
+    prediction: Prediction
+
+    @classmethod
+    def of(cls, prediction: Prediction, at: datetime) -> Self:
+        """A prediction that was made at a time with a zone."""
+        kept = prediction.model_copy(update={"layers": ()})
+        digest = hashlib.sha256(kept.model_dump_json().encode()).hexdigest()
+        return cls(id=digest[:_ID_DIGITS], at=at, prediction=kept)

@@ -67,6 +67,7 @@ CALLS = {
     "runs delete": ("old", "--yes"),
     "clean": ("--host", "local"),
     "predict": (*SMALL, "--core", "a53@1.2", "--profile"),
+    "predict calibrate": ("--host", "local", "--core", "a72", "--secs", "0.01", "--cpus", "0"),
     "board list": (),
     "board down": ("--name", "nobody"),
 }
@@ -112,6 +113,7 @@ MISTAKES = {
     "board down": (("--name", "../x"), "name"),
     "cost": (("--precision", "fp16", "--runtime", "native"), "cortex-a72 does not compute in fp16"),
     "predict": (("--board", "raspberry-pi-99"), "raspberry-pi-4"),
+    "predict calibrate": (("--host", "board:nobody"), "board up"),
 }
 
 
@@ -120,6 +122,8 @@ def commands() -> Iterator[tuple[str, typer.core.TyperCommand]]:
 
     def below(group, words):
         for name, command in group.commands.items():
+            if getattr(command, "invoke_without_command", False):
+                yield " ".join((*words, name)), command
             if hasattr(command, "commands"):
                 yield from below(command, (*words, name))
             else:

@@ -70,6 +70,7 @@ def streaming(tmp_path_factory):
 def own_cache(tmp_path, monkeypatch):
     """Nothing was counted before."""
     monkeypatch.setattr(counting, "cache_folder", lambda kind: tmp_path / kind)
+    monkeypatch.setenv("SHUFFLENET_DEPLOY_JOURNAL", str(tmp_path / "journal.sqlite"))
 
 
 def total(counts):

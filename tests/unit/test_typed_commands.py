@@ -31,7 +31,7 @@ def options() -> dict[str, set[str]]:
         for name, command in group.commands.items():
             if hasattr(command, "commands"):
                 collect(command, (*words, name))
-            else:
+            if not hasattr(command, "commands") or command.invoke_without_command:
                 names = {
                     name for one in command.params for name in (*one.opts, *one.secondary_opts)
                 }

@@ -1,0 +1,122 @@
+"""Predictions beside measurements: in the journal, in the table's text, on the page."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+import sample_runs
+from command_line import typed
+from pydantic import ValidationError
+
+from shufflenet_deploy.journal import Journal
+from shufflenet_deploy.records import Prediction, Resolution, StoredPrediction, TimeParts
+from shufflenet_deploy.report import predictions
+
+NOW = datetime(2026, 11, 30, tzinfo=UTC)
+#: The core of the samples' board.
+CORE = sample_runs.PI.core_name()
+
+
+def prediction(**changes):
+    parts = TimeParts(issue=8e6, mispredict=0, l2=1e6, l3=0, dram_bandwidth=1e6, dram_latency=0)
+    usual = {
+        "board": "a-board",
+        "core": CORE,
+        "clock_ghz": 1.5,
+        "model": "shufflenet-g3-0.5x",
+        "runtime": "onnxruntime",
+        "version": "1.32.0",
+        "precision": "fp32",
+        "resolution": Resolution.parse("224x224"),
+        "threads": sample_runs.SPEC.threads,
+        "predicted_ns": 10e6,
+        "low_ns": 7.5e6,
+        "high_ns": 12.5e6,
+        "parts": parts,
+        "instructions": 1000,
+        "multiply_adds": 1000,
+        "artifact": "ab" * 32,
+        "validated": True,
+    }
+    return Prediction(**usual | changes)
+
+
+def test_a_prediction_stands_beside_the_measurement_of_its_cell():
+    runs = [sample_runs.run(process=one, median=12.5e6) for one in range(3)]
+    (one,) = predictions.compared([prediction()], runs)
+    assert one.host == runs[0].target.host
+    assert one.error == pytest.approx(-0.2, abs=0.01)
+    assert one.row[-2:] == ("10.0 (± 25%)", "-20%")
+    text = predictions.text([one])
+    assert "not measured" in text
+    assert "measured ms" in text
+    assert "predicted ms" in text
+    (part,) = predictions.part([one])
+    assert part.rows == (one.row,)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"core": "cortex-x9"},
+        {"model": "alexnet"},
+        {"runtime": "litert"},
+        {"precision": "int8"},
+        {"resolution": Resolution.parse("64x64")},
+        {"threads": sample_runs.SPEC.threads + 1},
+    ],
+)
+def test_a_prediction_of_something_else_does_not(changes):
+    runs = [sample_runs.run(process=one) for one in range(3)]
+    assert predictions.compared([prediction(**changes)], runs) == []
+
+
+def test_the_newest_of_a_board_counts_and_boards_stay_apart():
+    found = [prediction(), prediction(predicted_ns=11e6), prediction(board="other")]
+    shown = predictions.compared(found, [sample_runs.run()])
+    assert sorted((one.prediction.board, one.prediction.predicted_ns) for one in shown) == [
+        ("a-board", 11e6),
+        ("other", 10e6),
+    ]
+    assert predictions.text([]) == ""
+    assert predictions.part([]) == []
+
+
+def test_a_journal_keeps_predictions_apart_from_runs_and_hands_them_on(tmp_path):
+    stored = StoredPrediction.of(prediction(), NOW)
+    with Journal(tmp_path / "one.sqlite") as journal:
+        journal.append(sample_runs.run(sha256="ab" * 32))
+        journal.append_prediction(stored)
+        journal.append_prediction(StoredPrediction.of(prediction(), datetime.now(UTC)))
+        assert journal.predictions() == [prediction()]
+        assert [run.cell.model for run in journal.runs()] == ["shufflenet-g3-0.5x"]
+        lines = list(journal.export_lines(journal.suite("last").id))
+    with Journal(tmp_path / "two.sqlite") as other:
+        assert other.import_lines(lines, "file")[1] == 0
+        assert other.import_lines(lines, "file")[0] == 0
+        assert other.predictions() == [prediction()]
+
+
+def test_a_stored_prediction_keeps_to_bounds():
+    fields = StoredPrediction.of(prediction(), NOW).model_dump(mode="json")
+    for change in (
+        {"predicted_ns": -1},
+        {"model": "x\n" * 3},
+        {"threads": 10**30},
+        {"kind": "run"},
+    ):
+        with pytest.raises(ValidationError):
+            StoredPrediction.model_validate({**fields, "prediction": fields["prediction"] | change})
+
+
+def test_table_and_report_show_both(tmp_path):
+    journal = str(tmp_path / "journal.sqlite")
+    with Journal(journal) as book:
+        for one in range(3):
+            book.append(sample_runs.run(process=one))
+        book.append_prediction(StoredPrediction.of(prediction(), NOW))
+    assert "Predicted beside measured" in typed("table", "--journal", journal, cwd=tmp_path).stdout
+    page = tmp_path / "page.html"
+    typed("report", "--journal", journal, "--out", str(page), cwd=tmp_path)
+    assert "Predicted beside measured" in page.read_text()
