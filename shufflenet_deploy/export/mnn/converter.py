@@ -12,6 +12,7 @@ import numpy as np
 
 from shufflenet_deploy.export.isolated import IsolatedConverter
 from shufflenet_deploy.export.job import Job, Written, plain_onnx
+from shufflenet_deploy.export.mnn.padded_averages import bordered
 from shufflenet_deploy.records import Precision
 
 _HERE = Path(__file__).parent
@@ -39,6 +40,8 @@ def write(job: Job) -> Written:
     job.report("converting to ONNX")
     converted = plain_onnx(job)
     precision = job.request.precision
+    if job.calibration is not None:
+        converted = bordered(converted)
     with tempfile.TemporaryDirectory(prefix="shufflenet-deploy-") as name:
         folder = Path(name)
         source = folder / "net.onnx"
