@@ -11,6 +11,7 @@ import numpy as np
 
 from shufflenet_deploy.export.isolated import IsolatedConverter
 from shufflenet_deploy.export.job import Job, Written, onnx_file, plain_onnx
+from shufflenet_deploy.export.mnn.padded_averages import bordered
 from shufflenet_deploy.records import Precision
 
 _HERE = Path(__file__).parent
@@ -36,7 +37,10 @@ def write(job: Job) -> Written:
         ExportError: the environment cannot be installed, or MNN's tools fail.
     """
     job.report("converting to ONNX")
-    with onnx_file(plain_onnx(job)) as source:
+    converted = plain_onnx(job)
+    if job.calibration is not None:
+        converted = bordered(converted)
+    with onnx_file(converted) as source:
         folder = source.parent
         order: dict[str, Any] = {
             "do": "convert",

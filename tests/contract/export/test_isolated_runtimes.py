@@ -36,8 +36,6 @@ def made(folder: Path, name: str, precision: str) -> Artifact:
             format=name,
             precision=Precision(precision),
             resolution=SIZE,
-            # Of MNN's quantiser at so few pixels; what is asked here is that it is MNN's int8.
-            tolerances=export.Tolerances(untrained_sqnr_db=-5, untrained_cosine=0.5),
             out=folder,
         )
     )
@@ -74,9 +72,11 @@ def test_a_file_computes_what_the_module_does(folder: Path, name: str, precision
 
 
 def test_mnn_quantises_the_whole_network(folder: Path) -> None:
+    """Pools over a border, too: MNN's own would lose all but 3 dB here."""
     artifact = made(folder, "mnn", "int8")
     found = inspect(artifact.path)
     assert found.precision == "int8"
+    assert artifact.parity.passed, artifact.parity.reason
     assert artifact.calibration is not None
     assert artifact.calibration.pictures == 16
     assert found.size_bytes < 0.4 * made(folder, "mnn", "fp32").size_bytes
