@@ -26,7 +26,8 @@ class CpuTarget:
     from memory. ``element_bytes`` is 4 in fp32 and 2 in fp16; ``has_fp16``: fp16 arithmetic exists.
     ``software_prefetch``: weights and large feature maps are prefetched by instructions, because
     x86 prefetchers stop at page boundaries. ``dot_product``: one instruction sums four int8
-    products. ``in_order``: some of its cores issue in program order. Feature maps up to
+    products. ``in_order``: some of its cores issue in program order. ``load_port_bytes`` are what
+    one load moves per cycle. Feature maps up to
     ``l2_bytes`` stay in a core's own caches, up to ``llc_share_bytes`` in its share of the last-
     level cache. A convolution and its max pool are strip-mined where the map between them exceeds
     ``max_whole_map_bytes``, in strips of ``strip_bytes``: with the weights, less than the smallest
@@ -45,6 +46,7 @@ class CpuTarget:
     software_prefetch: bool = False
     dot_product: bool = False
     in_order: bool = False
+    load_port_bytes: int = 16
     l2_bytes: int = 1 << 20
     llc_share_bytes: int = 4 << 20
     strip_bytes: int = 128 << 10
@@ -58,6 +60,11 @@ class CpuTarget:
     def vector_bytes(self) -> int:
         """Bytes per vector."""
         return self.element_bytes * self.lanes
+
+    @property
+    def split_loads(self) -> bool:
+        """True if vectors are better loaded by halves, beside multiply-adds."""
+        return self.in_order and self.load_port_bytes < self.vector_bytes
 
     @property
     def isa(self) -> str:
@@ -107,7 +114,12 @@ _AVX512 = ("avx512f", "avx512vl", "avx512bw", "avx512dq")
 
 
 def _aarch64(
-    name: str, cpu: str, *, dot_product: bool = False, in_order: bool = False
+    name: str,
+    cpu: str,
+    *,
+    dot_product: bool = False,
+    in_order: bool = False,
+    load_port_bytes: int = 16,
 ) -> CpuTarget:
     return CpuTarget(
         name=name,
@@ -118,6 +130,7 @@ def _aarch64(
         has_fp16=dot_product,
         dot_product=dot_product,
         in_order=in_order,
+        load_port_bytes=load_port_bytes,
         required_features=frozenset({"asimddp", "asimdhp"} if dot_product else ()),
         flags=(f"-mcpu={cpu.replace('_', '-')}",),
         triple="aarch64-linux-musl",
@@ -163,7 +176,7 @@ CPU_TARGETS = {
     cpu.name: cpu
     for cpu in (
         _aarch64("aarch64", "generic", in_order=True),
-        _aarch64("cortex-a53", "cortex_a53", in_order=True),
+        _aarch64("cortex-a53", "cortex_a53", in_order=True, load_port_bytes=8),
         _aarch64("cortex-a72", "cortex_a72"),
         _aarch64("cortex-a55", "cortex_a55", dot_product=True, in_order=True),
         _aarch64("cortex-a76", "cortex_a76", dot_product=True),

@@ -35,7 +35,8 @@ TURNS = 141
 _TIMEOUT_SECS = 3600
 #: The program's name where it runs: the same wherever its file is, for it lies on its stack.
 PROGRAM = "program"
-#: Two inferences that agree, one to fill the caches, and the one that counts; no limit of time.
+#: Two inferences that agree, one to fill the caches, and the one that counts, however slow the host
+#: is: by itself a program ends after half a minute.
 _NATIVE_ARGUMENTS = (
     *("--warmup-runs", "0", "--warmup-secs", "0", "--warmup-max-secs", "0"),
     *("--min-runs", "2", "--min-secs", "0", "--max-secs", str(_TIMEOUT_SECS)),

@@ -17,6 +17,8 @@ _LONG_FP16_SUM = 256
 _IN_ORDER_STALL = (
     3.0  # instructions that a load with no register to go to in time is worth, in order
 )
+#: Cycles that a load by halves takes where nothing is left to do meanwhile.
+_SPLIT_STALL = 8.0
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,17 @@ class OperandRegisters:
 
 @lru_cache(maxsize=1024)
 def allocate_operands(
-    outputs: int, vectors: int, sets: int, lanes: int, *, in_order: bool
+    outputs: int,
+    vectors: int,
+    sets: int,
+    lanes: int,
+    *,
+    in_order: bool,
+    split_loads: bool = False,
 ) -> tuple[float, OperandRegisters] | None:
     """The cheapest use of the registers that ``sets`` of accumulators leave, and its cost.
 
-    The cost is in instructions per channel, multiply-adds excluded.
+    The cost is in instructions per channel, multiply-adds excluded; with ``split_loads`` in cycles.
     """
     free = REGISTERS - sets * outputs * vectors
     found = []
@@ -46,9 +54,13 @@ def allocate_operands(
     ):
         if channels * vectors + weights * loads > free:
             continue
+        if split_loads and weights > 1:
+            continue  # each is loaded on its own
         cost = ceil(vectors / VECTORS_PER_LOAD) + outputs / (lanes * weights)
+        if split_loads:
+            cost = vectors + outputs / lanes
         late = (channels == 1) + (loads == 1) * outputs / (lanes * weights)
-        cost += late * (_IN_ORDER_STALL if in_order else 0.05)
+        cost += late * (_SPLIT_STALL if split_loads else _IN_ORDER_STALL if in_order else 0.05)
         found.append((cost - 0.001 * loads, OperandRegisters(channels, weights, loads)))
     return min(found, key=lambda pair: pair[0], default=None)
 
@@ -77,10 +89,13 @@ def block_instructions(
     residual: bool,
     clamp_min: bool,
     in_order: bool,
+    split_loads: bool = False,
 ) -> float:
     """Instructions of a block; ``plane`` is the target's channel stride in bytes."""
     sets = accumulator_sets(depth, lanes)
-    found = allocate_operands(outputs, vectors, sets, lanes, in_order=in_order)
+    found = allocate_operands(
+        outputs, vectors, sets, lanes, in_order=in_order, split_loads=split_loads
+    )
     assert found is not None
     sums, quads = outputs * vectors, outputs * ceil(vectors / VECTORS_PER_LOAD)
     around: float = sums  # the activation

@@ -93,6 +93,7 @@ class _NeonAssembly(_Model):
             residual=self.shape.residual,
             clamp_min=self.shape.clamp_min,
             in_order=self.cpu.in_order,
+            split_loads=self.cpu.split_loads,
         )
 
 

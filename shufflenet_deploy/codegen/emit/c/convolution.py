@@ -299,6 +299,7 @@ def _asm_spec(
         advances_outputs=advances_outputs,
         clamp_min=op.epilogue.clamp_min is not None,
         in_order=unit.cpu.in_order,
+        split_loads=unit.cpu.split_loads,
     )
 
 

@@ -116,12 +116,18 @@ def float_bits(value: float, element: ElementType) -> int:
 
 
 def asm_statement(
-    pointers: list[str], text: list[str], steps: dict[int, str], *, looped: int, inner: bool = False
+    pointers: list[str],
+    text: list[str],
+    steps: dict[int, str],
+    *,
+    looped: int,
+    inner: bool = False,
+    scratch: tuple[str, ...] = (),
 ) -> list[str]:
     """The C around lines of assembly that advance ``pointers`` and clobber all vector registers.
 
     ``looped`` is the initial value of the loop counter ``n``, 0 without a loop; ``inner`` declares
-    the counter ``k`` as well.
+    the counter ``k`` as well. ``scratch`` are general registers that only the assembly uses.
     """
     lines = []
     # "&": a constant of the same value must not share a register that moves.
@@ -132,6 +138,9 @@ def asm_statement(
     if inner:
         lines.append("int k;")
         operands.append('[k] "=&r"(k)')
+    if scratch:
+        lines.append(f"int64_t {', '.join(scratch)};")
+        operands += [f'[{name}] "=&r"({name})' for name in scratch]
     inputs = [f'[{label}] "r"((intptr_t){size})' for size, label in steps.items()]
     vectors = [f'"v{at}"' for at in range(REGISTERS)]
     lines.append("__asm__ volatile(")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil
 
 from shufflenet_deploy.codegen.emit.neon.aarch64_asm import (
@@ -21,6 +21,7 @@ from shufflenet_deploy.codegen.emit.neon.aarch64_asm import (
     asm_statement,
     float_bits,
 )
+from shufflenet_deploy.codegen.emit.neon.split_loads import HALVES, Load, SplitLoads
 from shufflenet_deploy.codegen.schedule.neon_register_allocation import (
     MAX_STRAIGHT_FMAS,
     PAIR_OFFSETS,
@@ -34,6 +35,7 @@ from shufflenet_deploy.network.graph import Activation
 
 _MAX_UNAVOIDABLE_FMAS = 3200  # multiply-adds in a straight-line block that cannot be shorter
 _LOAD_TO_USE_FMAS = 14  # multiply-adds between a load and its first use, if its registers are free
+_FLOORS_AHEAD = 4  # registers for lower bounds that are loaded one by one
 _LDR_OFFSETS = range(60001)  # offsets of ldr and str
 _MAX_STRIDE_REGISTERS = 12  # constants in registers
 #: How many products halves add up one after the other without losing much.
@@ -48,7 +50,8 @@ class MicrokernelSpec:
     the target) and ``residual_channel_stride`` (0 without a residual) are in bytes; ``in_place`` if
     the residual is the target. Each tile advances by outputs with ``advances_outputs``, else by
     pixels. ``clamp_min``: accumulators start from zero and the bias array holds each output's lower
-    clamp bound; without ``has_bias`` there is neither. ``in_order`` schedules for in-order cores.
+    clamp bound; without ``has_bias`` there is neither. ``in_order`` schedules for in-order cores,
+    ``split_loads`` for those that load 64 bits at a time.
     """
 
     element: ElementType
@@ -65,6 +68,7 @@ class MicrokernelSpec:
     advances_outputs: bool
     clamp_min: bool
     in_order: bool
+    split_loads: bool = False
     has_bias: bool = True
 
     @property
@@ -90,25 +94,21 @@ def c_parameters(strip: MicrokernelSpec) -> list[str]:
 
 
 def asm_lines(strip: MicrokernelSpec) -> list[str]:
-    """The C lines of the function's body."""
-    return _AsmWriter(strip).write()
+    """The C lines of the function's body.
+
+    Vectors are loaded whole where the distances between loads by halves need too many registers.
+    """
+    writer = _AsmWriter(strip)
+    lines = writer.write()
+    if strip.split_loads and len(writer.steps) > _MAX_STRIDE_REGISTERS:
+        return asm_lines(replace(strip, split_loads=False))
+    return lines
 
 
 def is_supported(taps: tuple[int, ...], jump: int) -> bool:
     """True if the byte distances between taps fit the stride registers."""
     steps = {two - one for one, two in itertools.pairwise((*taps, taps[0] + jump))}
     return len(steps) <= _MAX_STRIDE_REGISTERS - 5 and len(taps) * 24 <= _MAX_UNAVOIDABLE_FMAS
-
-
-@dataclass(frozen=True)
-class _Load:
-    """One load instruction; its ``registers`` are in use from ``first`` to ``last``."""
-
-    pointer: Pointer
-    at: int
-    registers: tuple[int, ...]
-    first: int
-    last: int
 
 
 @dataclass
@@ -127,13 +127,20 @@ class _AsmWriter:
         self.after = sets * self.work
         self.free = list(range(self.after, REGISTERS))
         found = allocate_operands(
-            strip.outputs, strip.vectors, sets, lanes, in_order=strip.in_order
+            strip.outputs,
+            strip.vectors,
+            sets,
+            lanes,
+            in_order=strip.in_order,
+            split_loads=strip.split_loads,
         )
         assert found is not None
         self.shared = found[1]
         self.pointers = {
             name: Pointer(name, self.text, self.steps) for name in pointer_names(strip)
         }
+        #: Lower bounds that are loaded.
+        self.floors = 0
         #: Biases come four outputs at a time, and sums that begin as them are numbered so.
         self.by_output = not strip.residual_channel_stride and not strip.clamp_min
 
@@ -152,7 +159,14 @@ class _AsmWriter:
             self.text += ["subs %w[n], %w[n], #1", "b.ne 1b"]
         loops = strip.times if looped else 0
         inner = any("%w[k]" in line for line in self.text)
-        return asm_statement(pointer_names(strip), self.text, self.steps, looped=loops, inner=inner)
+        return asm_statement(
+            pointer_names(strip),
+            self.text,
+            self.steps,
+            looped=loops,
+            inner=inner,
+            scratch=HALVES if strip.split_loads else (),
+        )
 
     def _pointer_advances(self) -> list[tuple[Pointer, int]]:
         """Byte distance from one tile to the next, per pointer."""
@@ -189,7 +203,9 @@ class _AsmWriter:
                     sums = [self._sum(first + i, at) for i in range(count)]
                     b.use(size * first, f"ld{count}r {element.register_list(sums)}", size * count)
             return
-        if strip.residual_channel_stride:
+        if self._streams_residual():
+            pass  # it is loaded between multiply-adds
+        elif strip.residual_channel_stride:
             source = self.pointers["y" if strip.in_place else "r"]
             for output in range(strip.outputs):
                 self._whole("ld1", source, strip.residual_channel_stride, output)
@@ -209,6 +225,37 @@ class _AsmWriter:
         for output in range(strip.outputs):
             lane = element.lane_of(lanes[output // element.lanes], output % element.lanes)
             text += [f"fmla {element.whole(a)}, {one}, {lane}" for a in self._sums(output)]
+
+    def _streams_residual(self) -> bool:
+        """True if each accumulator is loaded right before the first product is added to it."""
+        strip = self.strip
+        return bool(strip.split_loads and strip.residual_channel_stride) and (
+            strip.clamp_min and not self.separate and not self._looped()
+        )
+
+    def _streamed(self, before: int) -> list[Load]:
+        """Loads of the residual, or of lower bounds, among those of the channels."""
+        strip = self.strip
+        found: list[Load] = []
+        if not strip.split_loads:
+            return found
+        if before == 0 and self._streams_residual():
+            source = self.pointers["y" if strip.in_place else "r"]
+            for output in range(strip.outputs):
+                for at, total in enumerate(self._sums(output)):
+                    place = output * strip.residual_channel_stride + VECTOR_BYTES * at
+                    first = output * strip.vectors + at
+                    found.append(Load(source, place, (total,), first, 1 << 30))
+        if strip.clamp_min and not self._looped() and self.shared.channels > 1:
+            element, ring = strip.element, self._floor_registers()
+            while self.floors < min(strip.outputs, strip.vectors):
+                place, register = element.size * self.floors, ring[self.floors]
+                first = (strip.depth * strip.outputs + self.floors) * strip.vectors
+                found.append(
+                    Load(self.pointers["b"], place, (register,), first, 1 << 30, replicates=True)
+                )
+                self.floors += 1
+        return found
 
     def _end(self) -> None:
         strip, text = self.strip, self.text
@@ -261,6 +308,8 @@ class _AsmWriter:
 
     def _floor(self, output: int) -> str:
         """The register of an output's lower clamp bound, loaded with its neighbours'."""
+        if self.strip.split_loads:
+            return self._floor_of_one(output)
         element, at = self.strip.element, output % VECTORS_PER_LOAD
         if at == 0:
             count = min(VECTORS_PER_LOAD, self.strip.outputs - output)
@@ -268,6 +317,22 @@ class _AsmWriter:
             head = f"ld{count}r {element.register_list(self.free[:count])}"
             self.pointers["b"].use(size * output, head, size * count)
         return element.whole(self.free[at])
+
+    def _floor_of_one(self, output: int) -> str:
+        """The same where every bound is loaded on its own, some outputs ahead."""
+        element, ring = self.strip.element, self._floor_registers()
+        while self.floors < min(self.strip.outputs, output + len(ring) - 1):
+            head = f"ld1r {element.register_list([ring[self.floors % len(ring)]])}"
+            self.pointers["b"].use(element.size * self.floors, head, element.size)
+            self.floors += 1
+        return element.whole(ring[output % len(ring)])
+
+    def _floor_registers(self) -> list[int]:
+        """Registers for lower bounds in turns, first those that are free before the end."""
+        vectors = self.strip.vectors
+        early = [self._pixels(self.strip.depth, at) for at in range(vectors)]
+        late = [one for one in self.free if one not in early]
+        return [*early, *late][: max(_FLOORS_AHEAD, vectors)]
 
     def _whole(self, kind: str, pointer: Pointer, stride: int, output: int) -> None:
         """Load or store the accumulators of an output, four by one instruction."""
@@ -353,45 +418,59 @@ class _AsmWriter:
 
     def _multiply(self, before: int, channels: int) -> None:
         """Multiply-adds in order, each load hoisted as far as registers and distance allow."""
+        strip = self.strip
+        multiply_adds = self._multiply_adds(channels * len(strip.taps))
+        if strip.split_loads:
+            waiting = self._loads(before, channels)
+            SplitLoads(self.text, strip.element).interleave(multiply_adds, waiting)
+        else:
+            self._interleave(multiply_adds, self._loads(before, channels))
+        if self.separate:
+            for one in range(self.work):
+                total, part = map(strip.element.whole, (one, self.separate + one))
+                self.text.append(f"fadd {total}, {total}, {part}")
+
+    def _multiply_adds(self, depth: int) -> list[str]:
+        """Channel by channel, output by output."""
         strip, element = self.strip, self.strip.element
-        depth = channels * len(strip.taps)
-        waiting = self._loads(before, channels)
-        held: dict[int, int] = {}  # the last use of what a register holds
         begins = bool(self.separate) or (
             strip.clamp_min and not strip.residual_channel_stride and not self._looped()
         )
-        index = since = 0
+        found = []
+        for k in range(depth):
+            for output in range(strip.outputs):
+                factor, lane = divmod(k * strip.outputs + output, element.lanes)
+                kind = "fmul" if begins and k == 0 else "fmla"
+                weight = element.lane_of(self._weights(factor), lane)
+                for at in range(strip.vectors):
+                    total, pixels = map(
+                        element.whole, (self.separate + self._sum(output, at), self._pixels(k, at))
+                    )
+                    found.append(f"{kind} {total}, {pixels}, {weight}")
+        return found
+
+    def _interleave(self, multiply_adds: list[str], waiting: deque[Load]) -> None:
+        held: dict[int, int] = {}  # the last use of what a register holds
+        since = 0
 
         def issue() -> None:
             load = waiting.popleft()
             held.update((register, load.last) for register in load.registers)
-            head = f"ld1 {element.register_list(load.registers)}"
+            head = f"ld1 {self.strip.element.register_list(load.registers)}"
             load.pointer.use(load.at, head, VECTOR_BYTES * len(load.registers))
 
-        for k in range(depth):
-            for output in range(strip.outputs):
-                for at in range(strip.vectors):
-                    while waiting and waiting[0].first <= index:
-                        issue()
-                    factor, lane = divmod(k * strip.outputs + output, element.lanes)
-                    kind = "fmul" if begins and k == 0 else "fmla"
-                    total, pixels = map(
-                        element.whole, (self.separate + self._sum(output, at), self._pixels(k, at))
-                    )
-                    weight = element.lane_of(self._weights(factor), lane)
-                    self.text.append(f"{kind} {total}, {pixels}, {weight}")
-                    index, since = index + 1, since + 1
-                    if not waiting or since < 2:
-                        continue
-                    load = waiting[0]
-                    free = all(held.get(one, -1) < index for one in load.registers)
-                    if free and load.first <= index + _LOAD_TO_USE_FMAS:
-                        issue()
-                        since = 0
-        if self.separate:
-            for one in range(self.work):
-                total, part = map(element.whole, (one, self.separate + one))
-                self.text.append(f"fadd {total}, {total}, {part}")
+        for index, text in enumerate(multiply_adds):
+            while waiting and waiting[0].first <= index:
+                issue()
+            self.text.append(text)
+            since += 1
+            if not waiting or since < 2:
+                continue
+            load = waiting[0]
+            free = all(held.get(one, -1) <= index for one in load.registers)
+            if free and load.first <= index + 1 + _LOAD_TO_USE_FMAS:
+                issue()
+                since = 0
 
     def _pixels(self, k: int, at: int) -> int:
         """The register of a source vector."""
@@ -404,20 +483,21 @@ class _AsmWriter:
         first = max(FIRST_LANE_REGISTER, self.after + shared.channels * self.strip.vectors)
         return first + load % shared.loads * shared.weights + at
 
-    def _loads(self, before: int, channels: int) -> deque[_Load]:
+    def _loads(self, before: int, channels: int) -> deque[Load]:
         """Loads in order of first use, for the channels from ``before`` on."""
         strip, found = self.strip, []
         x, w = self.pointers["x"], self.pointers["w"]
         vectors, work = strip.vectors, self.work
+        together = 1 if strip.split_loads else VECTORS_PER_LOAD
         depth = channels * len(strip.taps)
         for k in range(depth):
             channel, tap = divmod(k, len(strip.taps))
             start = (before + channel) * strip.source_channel_stride + strip.taps[tap]
-            for at in range(0, vectors, VECTORS_PER_LOAD):
-                some = range(at, min(at + VECTORS_PER_LOAD, vectors))
+            for at in range(0, vectors, together):
+                some = range(at, min(at + together, vectors))
                 registers = tuple(self._pixels(k, one) for one in some)
                 first, last = k * work + at, (k + 1) * work - vectors + some[-1]
-                found.append(_Load(x, start + VECTOR_BYTES * at, registers, first, last))
+                found.append(Load(x, start + VECTOR_BYTES * at, registers, first, last))
         lanes, size = strip.element.lanes, self.shared.weights
         factors = ceil(depth * strip.outputs / lanes)
         begin = strip.element.size * before * len(strip.taps) * strip.outputs
@@ -425,5 +505,6 @@ class _AsmWriter:
             some = range(at, min(at + size, factors))
             registers = tuple(self._weights(one) for one in some)
             first, last = lanes * at * vectors, lanes * (some[-1] + 1) * vectors - 1
-            found.append(_Load(w, begin + VECTOR_BYTES * at, registers, first, last))
+            found.append(Load(w, begin + VECTOR_BYTES * at, registers, first, last))
+        found += self._streamed(before)
         return deque(sorted(found, key=lambda load: load.first))
