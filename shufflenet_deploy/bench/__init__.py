@@ -21,7 +21,8 @@ from shufflenet_deploy.bench.events import (
     Tainted,
 )
 from shufflenet_deploy.bench.session import SuiteLabel, run
-from shufflenet_deploy.bench.suite import FieldError, Suite, find_suite, new_suite_id, parse_share
+from shufflenet_deploy.bench.suite import FieldError, Suite, parse_share
+from shufflenet_deploy.bench.suite_names import find_suite, new_suite_id
 from shufflenet_deploy.bench.target_session import Patience
 from shufflenet_deploy.callable_package import make_callable
 

@@ -17,7 +17,8 @@ from shufflenet_deploy import runtime
 from shufflenet_deploy.bench import events, schedule, supplementary
 from shufflenet_deploy.bench.prepared import BenchContext, PreparedCell
 from shufflenet_deploy.bench.process import measure, never_started
-from shufflenet_deploy.bench.suite import Suite, new_suite_id
+from shufflenet_deploy.bench.suite import Suite
+from shufflenet_deploy.bench.suite_names import new_suite_id
 from shufflenet_deploy.bench.target_session import (
     DEFAULT_PATIENCE,
     OnEvent,

@@ -1,4 +1,4 @@
-"""Readers of ATen operators on values: arithmetic, activations, reductions, softmax."""
+"""Readers of ATen operators on values: arithmetic, reductions, softmax."""
 
 from __future__ import annotations
 
@@ -15,15 +15,11 @@ from shufflenet_deploy.network.frontends.aten_layers import (
 from shufflenet_deploy.network.frontends.graph_builder import GraphBuilder, Value, with_batch
 from shufflenet_deploy.network.frontends.recording import Unreadable
 from shufflenet_deploy.network.graph import (
-    Activation,
     AdaptiveAveragePool,
     Add,
     Arithmetic,
     ArithmeticKind,
-    Clip,
-    Elu,
     FloatArray,
-    LeakyRelu,
     Multiply,
     Pad,
     Power,
@@ -32,7 +28,6 @@ from shufflenet_deploy.network.graph import (
     Reshape,
     Softmax,
 )
-from shufflenet_deploy.network.passes.recognise import Erf, Softplus
 
 
 def _read_add(builder: GraphBuilder, a: Any, *, other: Any, alpha: Any = 1) -> Value:
@@ -234,77 +229,6 @@ _WORDS = {
 }
 
 
-def _activation(activation: Activation) -> Callable[..., Value]:
-    def read(builder: GraphBuilder, x: Value) -> Value:
-        return builder.elementwise(x, activation)
-
-    return read
-
-
-def _read_erf(builder: GraphBuilder, x: Value) -> Value:
-    return builder.emit(Erf, (x,), x.shape)
-
-
-def _read_softplus(builder: GraphBuilder, x: Value, *, beta: Any = 1, **_: Any) -> Value:
-    if beta != 1:
-        builder.fail("is a softplus with a beta of its own, which is not supported")
-    return builder.emit(Softplus, (x,), x.shape)
-
-
-def _read_gelu(builder: GraphBuilder, x: Value, *, approximate: str = "none") -> Value:
-    tanh = approximate == "tanh"
-    return builder.elementwise(x, Activation.GELU_TANH if tanh else Activation.GELU)
-
-
-def _read_clip(builder: GraphBuilder, x: Value, **bounds: Any) -> Value:
-    ends = [bounds.get(key) for key in ("min", "max")]
-    if any(isinstance(end, (torch.Tensor, Value)) for end in ends):
-        builder.fail("clips to a range that differs between elements")
-    return _clipped(builder, x, *ends)
-
-
-def _read_hardtanh(
-    builder: GraphBuilder, x: Value, *, min_val: Any = -1, max_val: Any = 1
-) -> Value:
-    return _clipped(builder, x, min_val, max_val)
-
-
-def _clipped(builder: GraphBuilder, x: Value, low: Any, high: Any) -> Value:
-    ends = (-np.inf if low is None else float(low), np.inf if high is None else float(high))
-    if ends in _RELUS:
-        return builder.elementwise(x, _RELUS[ends])
-    return builder.emit(Clip, (x,), x.shape, low=ends[0], high=ends[1])
-
-
-_RELUS = {(0.0, np.inf): Activation.RELU, (0.0, 6.0): Activation.RELU6}
-
-
-def _read_leaky_relu(builder: GraphBuilder, x: Value, *, negative_slope: float = 0.01) -> Value:
-    array = np.array([negative_slope], np.float32)
-    return builder.emit(LeakyRelu, (x,), x.shape, slope=array)
-
-
-def _read_prelu(builder: GraphBuilder, x: Value, *, weight: Any) -> Value:
-    if isinstance(weight, Value):
-        builder.fail("has computed slopes, which no exported graph can express")
-    return builder.emit(LeakyRelu, (x,), x.shape, slope=array_of(weight).reshape(-1))
-
-
-def _read_elu(
-    builder: GraphBuilder, x: Value, *, alpha: Any = 1, scale: Any = 1, input_scale: Any = 1
-) -> Value:
-    if input_scale != 1:
-        x = arithmetic(builder, ArithmeticKind.MULTIPLY, x, input_scale)
-        scale = scale / input_scale
-        alpha = alpha * input_scale
-    made = builder.emit(Elu, (x,), x.shape, alpha=float(alpha))
-    return made if scale == 1 else arithmetic(builder, ArithmeticKind.MULTIPLY, made, scale)
-
-
-def _read_celu(builder: GraphBuilder, x: Value, *, alpha: Any = 1) -> Value:
-    return _read_elu(builder, x, alpha=alpha, input_scale=1 / alpha)
-
-
 def _read_softmax(builder: GraphBuilder, x: Value, *, dim: int, **_: Any) -> Value:
     return builder.emit(Softmax, (x,), x.shape, axis=builder.axis(x, dim))
 
@@ -376,24 +300,6 @@ VALUE_READERS: dict[str, Callable[..., Any]] = {
     "abs": read_absolute,
     "neg": _read_negative,
     "reciprocal": _read_reciprocal,
-    "relu": _activation(Activation.RELU),
-    "sigmoid": _activation(Activation.SIGMOID),
-    "hardsigmoid": _activation(Activation.HARD_SIGMOID),
-    "tanh": _activation(Activation.TANH),
-    "hardswish": _activation(Activation.HARD_SWISH),
-    "silu": _activation(Activation.SILU),
-    "mish": _activation(Activation.MISH),
-    "gelu": _read_gelu,
-    "erf": _read_erf,
-    "softplus": _read_softplus,
-    "clamp": _read_clip,
-    "clamp_min": _read_clip,
-    "clamp_max": _read_clip,
-    "hardtanh": _read_hardtanh,
-    "leaky_relu": _read_leaky_relu,
-    "_prelu_kernel": _read_prelu,
-    "elu": _read_elu,
-    "celu": _read_celu,
     "_softmax": _read_softmax,
     "_safe_softmax": _read_softmax,
     "_log_softmax": _read_log_softmax,

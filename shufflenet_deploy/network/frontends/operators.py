@@ -8,6 +8,7 @@ import torch
 
 from shufflenet_deploy.errors import ExportError
 from shufflenet_deploy.network.frontends.aten_composed import COMPOSED_READERS
+from shufflenet_deploy.network.frontends.aten_functions import FUNCTION_READERS
 from shufflenet_deploy.network.frontends.aten_layers import LAYER_READERS
 from shufflenet_deploy.network.frontends.aten_shapes import SHAPE_READERS
 from shufflenet_deploy.network.frontends.aten_values import OPERAND_READERS, VALUE_READERS
@@ -16,6 +17,7 @@ from shufflenet_deploy.network.frontends.aten_values import OPERAND_READERS, VAL
 READERS = {
     **LAYER_READERS,
     **VALUE_READERS,
+    **FUNCTION_READERS,
     **OPERAND_READERS,
     **SHAPE_READERS,
     **COMPOSED_READERS,

@@ -10,7 +10,7 @@ import typer
 
 from shufflenet_deploy import cli
 from shufflenet_deploy.bench import Hot, Suite, suite_checks
-from shufflenet_deploy.bench.suite import distinct_labels
+from shufflenet_deploy.bench.suite_names import distinct_labels
 from shufflenet_deploy.cli import bench_suite as options
 from shufflenet_deploy.cli import multi_value, preflight, resume
 from shufflenet_deploy.cli.progress import BenchProgress
