@@ -72,6 +72,24 @@ def test_four_targets_one_table_and_what_is_missing_comes_later(lab, sshd_with):
     assert sorted(run.target.host for run in lab.runs()) == ["pi1", "pi2", "pi3", "pi4"]
 
 
+def test_rates_and_energy_of_two_targets_stay_apart(lab, sshd_with):
+    lab.write(pi1=sshd_with(), pi2=sshd_with())
+    more = ("--rate", "30", "--background-load", "1", "--energy")
+    # Sensors are read at rest first; what a machine lacks of them is said, and is no failure.
+    first = lab.run("--host", "@lab", *SMALL, *QUICK, *more, "--json")
+    assert first.returncode == 0, first.stderr
+    told = json.loads(first.stdout)
+    assert {one["host"] for one in told["observations"]} == {"pi1", "pi2"}
+    assert all(one["samples"] >= 3 for one in told["observations"])
+    assert {one["host"] for one in told["stability"]} == {"pi1", "pi2"}
+    again = lab.run("--resume", told["suite"])
+    assert again.returncode == 0, again.stderr
+    text = " ".join(again.stdout.split())
+    assert "at 30 inferences per second, beside 1 busy process" in text
+    for name in ("pi1", "pi2"):
+        assert f"{name}: shufflenet-g3-0.25x 32x32 fp32 onnxruntime" in text
+
+
 def test_ctrl_c_ends_all_and_resume_goes_on_with_all(lab, sshd_with):
     lab.write(pi1=sshd_with(), pi2=sshd_with())
     with lab.measuring("--host", "pi1,pi2", *SMALL, *ENDLESS) as process:
