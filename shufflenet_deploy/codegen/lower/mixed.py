@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from shufflenet_deploy.codegen.cpu_target import CpuTarget
@@ -12,10 +10,11 @@ from shufflenet_deploy.codegen.ir.int8 import Int8Program, PixelView, Requantiza
 from shufflenet_deploy.codegen.ir.op import Op
 from shufflenet_deploy.codegen.ir.planar import PlanarProgram, PlanarView
 from shufflenet_deploy.codegen.lower import fp, int8
+from shufflenet_deploy.codegen.lower.fp import axes as fp_axes
 from shufflenet_deploy.codegen.lower.fp.buffer_assignment import PlanarAssigner
-from shufflenet_deploy.codegen.lower.fp.strides import strides_of
-from shufflenet_deploy.codegen.lower.int8.axes import axis_steps
+from shufflenet_deploy.codegen.lower.int8 import axes as int8_axes
 from shufflenet_deploy.codegen.lower.int8.buffer_assignment import NhwcAssigner
+from shufflenet_deploy.codegen.lower.walks import Steps
 from shufflenet_deploy.codegen.passes.float_segments import Segments, ToBytes, ToFloat
 from shufflenet_deploy.network.quantization.ranges import Ranges
 
@@ -81,8 +80,8 @@ def _enter(layer: ToFloat, bytes_: NhwcAssigner, floats: PlanarAssigner) -> None
         target=target,
         value=layer.output,
         extents=shape,
-        byte_steps=_byte_steps(source, shape),
-        float_steps=strides_of(target, shape),
+        byte_steps=_distances(source, int8_axes.axis_steps(shape)),
+        float_steps=_distances(target, fp_axes.axis_steps(shape)),
     )
     bytes_.program.ops.append(op)  # type: ignore[arg-type]
 
@@ -97,18 +96,14 @@ def _leave(layer: ToBytes, floats: PlanarAssigner, bytes_: NhwcAssigner) -> None
         target=to.view,
         value=value,
         extents=shape,
-        byte_steps=_byte_steps(to.view, shape),
-        float_steps=strides_of(source, shape),
+        byte_steps=_distances(to.view, int8_axes.axis_steps(shape)),
+        float_steps=_distances(source, fp_axes.axis_steps(shape)),
         inverse=float(np.float32(1) / np.float32(to.view.scale)),
     )
     bytes_.program.ops.append(op)  # type: ignore[arg-type]
     bytes_.emit_epilogue(layer.name, to)
 
 
-def _byte_steps(view: PixelView, shape: Sequence[int]) -> tuple[int, ...]:
-    """Bytes from an element to the next along each axis of a value."""
-    strides = (1, view.row_stride, view.pixel_stride)
-    return tuple(
-        sum(count * stride for count, stride in zip(step, strides, strict=True))
-        for step in axis_steps(shape)
-    )
+def _distances(view: PixelView | PlanarView, steps: Steps) -> tuple[int, ...]:
+    """Elements of a buffer from an element to the next along each axis of a value."""
+    return tuple(view.distance(step) for step in steps)

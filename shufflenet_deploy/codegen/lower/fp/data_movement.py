@@ -7,6 +7,7 @@ from math import prod
 
 from shufflenet_deploy.codegen.ir.element_ops import Apply, Move
 from shufflenet_deploy.codegen.ir.ops import Copy
+from shufflenet_deploy.codegen.lower import walks
 from shufflenet_deploy.codegen.lower.fp.buffer_assignment import (
     COPIED,
     PlanarAssigner,
@@ -34,14 +35,18 @@ def shuffle(layer: Shuffle, assigner: PlanarAssigner) -> None:
         move(layer, assigner)
         return
     groups, each, inside = layer.groups, channels // layer.groups, prod(others)
+    counts = (each, groups, inside)
+    from_, to = (
+        tuple(walks.times(walks.COLUMN, step) for step in steps)
+        for steps in ((inside, each * inside, 1), (groups * inside, inside, 1))
+    )
     assigner.emit(
         Move(
             name=layer.name,
             sources=(assigner.read(value),),
             target=assigner.buffer_of(layer.output),
-            extents=(each, groups, inside),
-            source_strides=(inside, each * inside, 1),
-            target_strides=(groups * inside, inside, 1),
+            walk=walks.walk(counts, from_, to),
+            epilogue=None,
         )
     )
 
