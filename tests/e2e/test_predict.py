@@ -164,8 +164,8 @@ def test_threads_share_an_inference(tmp_path, own_cache):
     for alone, shared in both:
         assert (alone["threads"], shared["threads"]) == (1, 2)
         assert 0.4 * alone["predicted_ns"] < shared["predicted_ns"] < 0.95 * alone["predicted_ns"]
-        # The same work, and what it takes to divide it.
-        assert alone["instructions"] <= shared["instructions"] < 1.2 * alone["instructions"]
+        # The same work, give or take what it takes to divide it and how it is cut into tiles.
+        assert 0.8 < shared["instructions"] / alone["instructions"] < 1.2
         assert shared["parts"]["barriers"] > alone["parts"]["barriers"] == 0
         assert sum(shared["parts"].values()) == pytest.approx(shared["predicted_ns"], rel=1e-6)
         assert shared["relative"] > alone["relative"]
