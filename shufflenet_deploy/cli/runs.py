@@ -43,7 +43,7 @@ def register(app: typer.Typer) -> None:
 def list_(
     limit: Annotated[
         int | None,
-        typer.Option("--limit", "-n", min=1, help="So many at most. [default: all]"),
+        typer.Option("--limit", min=1, help="So many at most. [default: all]"),
     ] = None,
     journal: common_options.Journal = None,
     as_json: common_options.AsJson = False,
