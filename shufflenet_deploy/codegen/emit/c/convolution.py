@@ -25,6 +25,7 @@ from shufflenet_deploy.codegen.emit.kernel_calls import (
 )
 from shufflenet_deploy.codegen.emit.neon import microkernel as neon_microkernel
 from shufflenet_deploy.codegen.emit.neon.aarch64_asm import element_type
+from shufflenet_deploy.codegen.emit.neon.microkernel_registers import MicrokernelSpec, pointer_names
 from shufflenet_deploy.codegen.emit.unit import StridedRun, TranslationUnit, strided_runs
 from shufflenet_deploy.codegen.ir.ops import FpConvolution
 from shufflenet_deploy.codegen.schedule import tail
@@ -278,11 +279,11 @@ def _asm_spec(
     shape: tuple[int, int, int],
     *,
     advances_outputs: bool,
-) -> neon_microkernel.MicrokernelSpec:
+) -> MicrokernelSpec:
     outputs, vectors, times = shape
     taps, jump = _tap_offsets(op, unit)
     size = unit.cpu.element_bytes
-    return neon_microkernel.MicrokernelSpec(
+    return MicrokernelSpec(
         element=element_type(size),
         outputs=outputs,
         vectors=vectors,
@@ -303,9 +304,7 @@ def _asm_spec(
     )
 
 
-def _asm_call(
-    strip: neon_microkernel.MicrokernelSpec, unit: TranslationUnit, pixel: str, output: str
-) -> str:
+def _asm_call(strip: MicrokernelSpec, unit: TranslationUnit, pixel: str, output: str) -> str:
     text = CWriter(depth=1)
     text(*neon_microkernel.asm_lines(strip))
     head = f"INLINE void @({', '.join(neon_microkernel.c_parameters(strip))})"
@@ -317,7 +316,7 @@ def _asm_call(
         "r": f"r + {output} * {strip.residual_channel_stride // strip.element.size} + {pixel}",
         "y": f"y + {output} * {strip.channel_stride // strip.element.size} + {pixel}",
     }
-    return f"{name}({', '.join(begins[each] for each in neon_microkernel.pointer_names(strip))});"
+    return f"{name}({', '.join(begins[each] for each in pointer_names(strip))});"
 
 
 def _pixel_loop_outside(

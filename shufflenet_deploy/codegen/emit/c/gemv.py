@@ -16,6 +16,7 @@ from shufflenet_deploy.codegen.emit.kernel_calls import (
 )
 from shufflenet_deploy.codegen.emit.neon import microkernel
 from shufflenet_deploy.codegen.emit.neon.aarch64_asm import element_type
+from shufflenet_deploy.codegen.emit.neon.microkernel_registers import MicrokernelSpec
 from shufflenet_deploy.codegen.emit.unit import TranslationUnit
 from shufflenet_deploy.codegen.ir.ops import FullyConnected
 from shufflenet_deploy.network.graph import Activation, FloatArray
@@ -79,7 +80,7 @@ def _pack_columns(weight: FloatArray) -> FloatArray:
 def _column_asm(op: FullyConnected, unit: TranslationUnit, vectors: int, inputs: int) -> str:
     """The AArch64 microkernel with one output channel: weights as pixels, input as weights."""
     size = unit.cpu.vector_bytes * vectors
-    strip = microkernel.MicrokernelSpec(
+    strip = MicrokernelSpec(
         element=element_type(unit.cpu.element_bytes),
         outputs=1,
         vectors=vectors,
