@@ -9,6 +9,7 @@ kept, or the best if none does.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from shufflenet_deploy.export import layer_sqnr
@@ -100,9 +101,11 @@ def _worst_in_float(
 ) -> Iterable[Recipe]:
     if best is None or compare is None:
         return
-    ranked = layer_sqnr.worst(compare(best.recipe))
+    rows = compare(best.recipe)
+    ranked = layer_sqnr.worst(rows)
+    unstored = frozenset(row.layer for row in rows if row.sqnr_db is None)
     for count in _WORST:
-        regions = [_region(graph, value) for value in ranked[:count]]
+        regions = [_region(graph, value, unstored) for value in ranked[:count]]
         names = {*best.recipe.float_layers}.union(*regions)
         # A network half in float is no int8 network any more.
         if regions and len(names) <= len(graph.layers) // 2:
@@ -116,8 +119,11 @@ _IN_INT8: tuple[_Step, ...] = (_asked_for, _other_ranges, _equalised)
 _IN_FLOAT: tuple[_Step, ...] = (_ends_in_float, _worst_in_float)
 
 
-def _region(graph: Graph, value: str) -> set[str]:
+def _region(graph: Graph, value: str, unstored: AbstractSet[str]) -> set[str]:
     """The layers that must be in float for ``value`` never to be rounded.
+
+    Values that the file does not store, such as those written straight into a concatenation, are
+    rounded as what they are stored in: whoever makes them belongs to it.
 
     Layers with weights bound it. What only adds, joins or pools hands the value on, so its readers
     belong to it, and so do the layers whose output it adds. Where that would be a good part of the
@@ -141,6 +147,9 @@ def _region(graph: Graph, value: str) -> set[str]:
                 waiting.append(layer.output)
     if len(region) > len(graph.layers) // 4:
         region = {layer.name for layer in graph.layers if value in (layer.output, *layer.inputs)}
+    for name in makers[value].inputs if value in makers else ():
+        if name in unstored and name in makers:
+            region.add(makers[name].name)
     # A file may compute a layer and the shuffle behind it as one.
     shuffles = [layer for layer in graph.layers if isinstance(layer, Shuffle)]
     return region | {layer.name for layer in shuffles if makers[layer.inputs[0]].name in region}

@@ -125,6 +125,9 @@ int pool_start(int threads) { return threads; }
 void pool_run(const float *input, float *output, void (*done)(int layer)) {
     (void)input; (void)output; (void)done;
 }
+void pool_run_by_turns(int parts, const float *input, float *output) {
+    (void)parts; (void)input; (void)output;
+}
 void pool_end(void) {}
 """
 

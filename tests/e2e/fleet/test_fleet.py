@@ -87,7 +87,7 @@ def test_rates_and_energy_of_two_targets_stay_apart(lab, sshd_with):
     text = " ".join(again.stdout.split())
     assert "at 30 inferences per second, beside 1 busy process" in text
     for name in ("pi1", "pi2"):
-        assert f"{name}: shufflenet-g3-0.25x 32x32 fp32 onnxruntime" in text
+        assert f"{name}: shufflenet-g3-0.25x 32x32 fp32 native" in text
 
 
 def test_ctrl_c_ends_all_and_resume_goes_on_with_all(lab, sshd_with):
