@@ -152,26 +152,6 @@ def test_a_qemu_without_plugins_is_refused(monkeypatch, tmp_path):
         plugin.emulator()
 
 
-def test_threads_share_an_inference(tmp_path, own_cache):
-    """Two threads of a program and of ncnn, counted by turns; the program's the same again."""
-    board = ("--board", "rk3399-big", "--runtime", "native,ncnn")
-    (again,) = predicted(tmp_path, *board[:2], "--threads", "2")
-    both = zip(
-        predicted(tmp_path, *board),
-        predicted(tmp_path, *board, "--threads", "2", "--recount"),
-        strict=True,
-    )
-    for alone, shared in both:
-        assert (alone["threads"], shared["threads"]) == (1, 2)
-        assert 0.4 * alone["predicted_ns"] < shared["predicted_ns"] < 0.95 * alone["predicted_ns"]
-        # The same work, give or take what it takes to divide it and how it is cut into tiles.
-        assert 0.8 < shared["instructions"] / alone["instructions"] < 1.2
-        assert shared["parts"]["barriers"] > alone["parts"]["barriers"] == 0
-        assert sum(shared["parts"].values()) == pytest.approx(shared["predicted_ns"], rel=1e-6)
-        assert shared["relative"] > alone["relative"]
-        assert shared["runtime"] != "native" or shared == again
-
-
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
@@ -186,19 +166,33 @@ def test_threads_that_cannot_be_predicted_are_refused(options, problem):
     assert problem in str(result.exception)
 
 
-def test_runtimes_in_python_beside_native_programs(tmp_path, own_cache):
-    """Debian's Python, the runtimes' ARM wheels and the agent under QEMU; the same count again."""
-    board = ("--board", "raspberry-pi-5", "--runtime", "litert,onnxruntime,native")
-    litert, onnxruntime, native = predicted(tmp_path, *board)
-    assert [one["runtime"] for one in (litert, onnxruntime, native)] == [
-        *("litert", "onnxruntime", "native"),
-    ]
-    for one in (litert, onnxruntime):
+def test_runtimes_in_python_and_threads_beside_native_programs(tmp_path, own_cache):
+    """Debian's Python, the runtimes' ARM wheels and the agent under QEMU; the same count again.
+
+    Two threads of a program and of ncnn are counted by turns.
+    """
+    board = ("--board", "rk3399-big")
+    native, ncnn, litert = predicted(tmp_path, *board, "--runtime", "native,ncnn,litert")
+    assert [one["runtime"] for one in (native, ncnn, litert)] == ["native", "ncnn", "litert"]
+    for one in (ncnn, litert):
         # The same multiply-adds, by code that is not made for this very network.
         assert native["instructions"] < one["instructions"] < 12 * native["instructions"]
         assert one["version"]
-    (again,) = predicted(tmp_path, *board[:2], "--runtime", "litert", "--recount")
+    (again,) = predicted(tmp_path, *board, "--runtime", "litert", "--recount")
     assert again == litert
+
+    two = (*board, "--threads", "2")
+    (again,) = predicted(tmp_path, *two, "--runtime", "native")
+    both = predicted(tmp_path, *two, "--runtime", "native,ncnn", "--recount")
+    assert both[0] == again
+    for alone, shared in zip((native, ncnn), both, strict=True):
+        assert (alone["threads"], shared["threads"]) == (1, 2)
+        assert 0.4 * alone["predicted_ns"] < shared["predicted_ns"] < 0.95 * alone["predicted_ns"]
+        # The same work, give or take what it takes to divide it and how it is cut into tiles.
+        assert 0.8 < shared["instructions"] / alone["instructions"] < 1.2
+        assert shared["parts"]["barriers"] > alone["parts"]["barriers"] == 0
+        assert sum(shared["parts"].values()) == pytest.approx(shared["predicted_ns"], rel=1e-6)
+        assert shared["relative"] > alone["relative"]
 
 
 def test_runtimes_in_python_have_no_layers(tmp_path):
