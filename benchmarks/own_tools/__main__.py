@@ -45,10 +45,7 @@ def own_figures(agent: Path, tool: Tool, model: Path, secs: float) -> dict[str, 
 def median_interval(values: Sequence[float]) -> tuple[float, float]:
     """Two of the values with the true median between them in 95 % or more, by the sign test."""
     ordered, count = sorted(values), len(values)
-    outside, rank = (
-        1,
-        0,
-    )  # Of 2 ** count equally likely cases those with the median below ordered[0].
+    rank, outside = 0, 1  # Of 2 ** count equally likely cases those beyond ordered[rank].
     while 2 * (outside + math.comb(count, rank + 1)) <= OUTSIDE * 2**count:
         rank += 1
         outside += math.comb(count, rank)

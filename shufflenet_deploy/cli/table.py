@@ -104,7 +104,6 @@ def table(  # noqa: PLR0917 - one parameter per option
         model=model, runtime=runtime, precision=precision, resolution=resolution,
     )  # fmt: skip
     rendered, colored = _renderers(built, by)
-    beside = predicted(suite, journal)
     if out is not None:
         from shufflenet_deploy.atomic_files import write_whole  # noqa: PLC0415
 
@@ -112,6 +111,7 @@ def table(  # noqa: PLR0917 - one parameter per option
             write_whole(path, content)
             typer.echo(f"wrote {path}", err=True)
     elif chosen in (None, Form.TERMINAL):
+        beside = predicted(suite, journal)
         show(lambda color: colored(color) + (f"\n{beside}" if beside else ""))
     else:
         typer.echo(rendered(Rendering(chosen)), nl=False)

@@ -51,7 +51,18 @@ def generate(
     """
     if ranges is None:
         return _emit_fp(fp_program(graph, cpu), cpu)
-    return emit_int8(int8_program(graph, ranges, arithmetic_of(cpu), cpu, float_layers), cpu)
+    return emit_int8(int8_program_for(graph, cpu, ranges, float_layers), cpu)
+
+
+def int8_program_for(
+    graph: Graph, cpu: CpuTarget, ranges: Ranges, float_layers: Collection[str] = ()
+) -> Int8Program:
+    """The int8 program that ``generate`` writes as C.
+
+    Raises:
+        ExportError: as ``generate``.
+    """
+    return int8_program(graph, ranges, arithmetic_of(cpu), cpu, float_layers)
 
 
 def host_equivalent(

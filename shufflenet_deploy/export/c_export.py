@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from shufflenet_deploy import codegen
-from shufflenet_deploy.codegen import pipeline
-from shufflenet_deploy.codegen.generator import arithmetic_of
+from shufflenet_deploy.codegen.generator import int8_program_for
 from shufflenet_deploy.errors import ExportError, ParityError, UnsupportedError
 from shufflenet_deploy.export import layer_sqnr, parity, quantization_search, shortfall
 from shufflenet_deploy.export.image_set import Batches, ImageSet
@@ -148,9 +147,7 @@ class Int8Export:
     def _layers(self, recipe: Recipe) -> Sequence[LayerFidelity]:
         """SQNR of every layer against the module."""
         graph, ranges = self._calibrated(recipe)
-        program = pipeline.int8_program(
-            graph, ranges, arithmetic_of(self.machine), self.machine, recipe.float_layers
-        )
+        program = int8_program_for(graph, self.machine, ranges, recipe.float_layers)
         paths = self.images.validation_set(self.size)[:_COMPARED]
         images = list(Batches(paths, self.model.preprocessing, self.size))
         return layer_sqnr.compare(graph, InterpretedFile(program, graph), images)

@@ -261,8 +261,10 @@ class Journal:
 
     def predictions(self) -> list[Prediction]:
         """Every prediction, oldest first."""
-        stored = self._records(schema.predictions, StoredPrediction.model_validate_json)
-        return [one.prediction for one in stored]
+        return [one.prediction for one in self._stored_predictions()]
+
+    def _stored_predictions(self) -> list[StoredPrediction]:
+        return self._records(schema.predictions, StoredPrediction.model_validate_json)
 
     def each_run(self, suite: str | None = None, *, quiet: bool = False) -> Iterator[Run]:
         """Every attempt that measured or failed, in the order they were made, read one by one.
@@ -367,7 +369,7 @@ class Journal:
             *(one for one in self.evaluations() if suite is None or one.artifact.sha256 in files),
             *(
                 one
-                for one in self._records(schema.predictions, StoredPrediction.model_validate_json)
+                for one in self._stored_predictions()
                 if suite is None or one.prediction.artifact in files
             ),
         ]

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from shufflenet_deploy.atomic_files import sha256_file, write_whole
 from shufflenet_deploy.errors import DeployError, ParseError
@@ -26,6 +27,8 @@ from shufflenet_deploy.predict.cores import Core
 from shufflenet_deploy.predict.counts import Counts, Turn, turns
 from shufflenet_deploy.predict.plugin import Emulator
 from shufflenet_deploy.programs import run_to_end
+
+_T = TypeVar("_T")
 
 #: The system call that native programs and the agent take the time by, with which counting begins
 #: and ends.
@@ -91,8 +94,9 @@ def count(
     Raises:
         DeployError: the program failed under QEMU, or made no repeated inference.
     """
-    texts = _texts(execution, core, hierarchies, emulator, recount=recount, on_stage=on_stage)
-    return {caches: Counts.parse(text) for caches, text in texts.items()}
+    return _counted(
+        Counts.parse, execution, core, hierarchies, emulator, recount=recount, on_stage=on_stage
+    )
 
 
 def count_turns(
@@ -105,11 +109,13 @@ def count_turns(
     on_stage: Callable[[str], None] = lambda _: None,
 ) -> dict[Caches, list[Turn]]:
     """As ``count``, thread by thread, for executions of several threads."""
-    texts = _texts(execution, core, hierarchies, emulator, recount=recount, on_stage=on_stage)
-    return {caches: turns(text) for caches, text in texts.items()}
+    return _counted(
+        turns, execution, core, hierarchies, emulator, recount=recount, on_stage=on_stage
+    )
 
 
-def _texts(
+def _counted(
+    parse: Callable[[str], _T],
     execution: Execution,
     core: Core,
     hierarchies: Sequence[Caches],
@@ -117,11 +123,11 @@ def _texts(
     *,
     recount: bool,
     on_stage: Callable[[str], None],
-) -> dict[Caches, str]:
-    """The plugin's output for each hierarchy; kept, or of one run for all that are not."""
-    found: dict[Caches, str] = {}
+) -> dict[Caches, _T]:
+    """What the plugin counts for each hierarchy; kept, or of one run for all that are not."""
+    found: dict[Caches, _T] = {}
     for caches in dict.fromkeys(hierarchies):
-        kept = None if recount else _kept(_path(execution, core, caches, emulator))
+        kept = None if recount else _kept(parse, _path(execution, core, caches, emulator))
         if kept is not None:
             found[caches] = kept
     missing = [one for one in dict.fromkeys(hierarchies) if one not in found]
@@ -129,8 +135,7 @@ def _texts(
         on_stage(f"running {execution.title} under QEMU as {core.name}")
         texts, _ = run(execution, core, missing, emulator)
         for caches, text in zip(missing, texts, strict=True):
-            Counts.parse(text)
-            found[caches] = text
+            found[caches] = parse(text)
             _keep(_path(execution, core, caches, emulator), text)
     return {caches: found[caches] for caches in hierarchies}
 
@@ -212,13 +217,11 @@ def _path(execution: Execution, core: Core, caches: Caches, emulator: Emulator) 
     return cache_folder("counts") / f"{digest}.gz"
 
 
-def _kept(path: Path) -> str | None:
+def _kept(parse: Callable[[str], _T], path: Path) -> _T | None:
     """Counts of an earlier run; what cannot be read was never counted."""
     try:
         with gzip.open(path, "rt", encoding="ascii") as stream:
-            text = stream.read()
-        Counts.parse(text)
-        return text
+            return parse(stream.read())
     except (OSError, EOFError, ValueError, ParseError):
         return None
 

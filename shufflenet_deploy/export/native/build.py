@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from shufflenet_deploy import codegen
-from shufflenet_deploy.codegen import CpuTarget, pipeline
-from shufflenet_deploy.codegen.generator import arithmetic_of
+from shufflenet_deploy.codegen import CpuTarget
+from shufflenet_deploy.codegen.generator import int8_program_for
 from shufflenet_deploy.codegen.ir.int8 import Int8Program
 from shufflenet_deploy.export import image_set
 from shufflenet_deploy.export.job import Job, Written, known_ranges, prepared, ranges_of, traced
@@ -47,9 +47,7 @@ def opened(job: Job) -> NativeExecutable:
 
 def _int8_program(job: Job, graph: Graph, core: CpuTarget) -> Int8Program:
     """The program whose C was compiled."""
-    return pipeline.int8_program(
-        graph, ranges_of(job, graph), arithmetic_of(core), core, job.recipe.float_layers
-    )
+    return int8_program_for(graph, core, ranges_of(job, graph), job.recipe.float_layers)
 
 
 def _core(job: Job) -> CpuTarget:

@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -67,8 +68,13 @@ class NativeExecutable:
 
         Computed by the interpreter of such programs, whose bytes are those of the C.
         """
+        yield from layer_values(self._lowered, self._graph, image)
+
+    @cached_property
+    def _lowered(self) -> Int8Program:
+        """Lowered once for all images."""
         assert self._int8_program is not None
-        yield from layer_values(self._int8_program(), self._graph, image)
+        return self._int8_program()
 
     def _runnable(
         self, path: Path, machine: CpuTarget, host_equivalent: Callable[[], GeneratedC]

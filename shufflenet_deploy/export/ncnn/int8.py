@@ -123,9 +123,12 @@ class _Weights:
 
 
 def _is_quantised(layer: Layer) -> bool:
-    return layer.kind in _IN_INT8 and not (
-        layer.kind != "InnerProduct" and layer.number(_WEIGHTS_ARE_READ, 0)
-    )
+    return layer.kind in _IN_INT8 and not _reads_weights(layer)
+
+
+def _reads_weights(layer: Layer) -> bool:
+    """True if a convolution's weights are a value of the network."""
+    return layer.kind != "InnerProduct" and layer.number(_WEIGHTS_ARE_READ, 0) != 0
 
 
 def _ungrouped(layer: Layer, groups: int) -> list[Layer]:
@@ -175,7 +178,7 @@ def _stored_bytes(layer: Layer) -> int:
     """How many bytes of weights an fp32 file has for a layer, as far as layers are known here."""
     number = layer.number
     if layer.kind in _KEYS:
-        if layer.kind != "InnerProduct" and number(_WEIGHTS_ARE_READ, 0):
+        if _reads_weights(layer):
             return 0
         outputs, biased, count = (number(key, 0) for key in _KEYS[layer.kind])
         return len(_FLOATS) + 4 * (count + (outputs if biased else 0))
