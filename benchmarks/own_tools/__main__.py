@@ -2,10 +2,11 @@
 
     PYTHONPATH=benchmarks .venv/bin/python -m own_tools --model shufflenet-g3-1x
 
-Agent and tool take turns, each pinned to one core with one thread, and the order changes from round
-to round. A round is a pair, of which the ratio is taken: what slows the machine for a while slows
-both. Printed are the medians over the rounds, the median of the ratios and an interval that holds
-the true median with at least 95 %. A tool that prints a mean is compared with our mean.
+Agent and tool take turns, each pinned to one core with one thread (a tool that cannot be told so
+uses a thread per core, and the agent as many), and the order changes from round to round. A round
+is a pair, of which the ratio is taken: what slows the machine for a while slows both. Printed are
+the medians over the rounds, the median of the ratios and an interval that holds the true median
+with at least 95 %. A tool that prints a mean is compared with our mean.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ WITHIN = 0.02
 def own_figures(agent: Path, tool: Tool, model: Path, secs: float) -> dict[str, float]:
     """Mean, median and least of one process of the agent, in ms."""
     words = [str(tool.python()), str(agent), "--runtime", tool.runtime, "--model", str(model)]
-    told = json.loads(run([*words, "--min-secs", f"{secs:g}"]))
+    words += ["--threads", str(tool.threads), "--min-secs", f"{secs:g}"]
+    told = json.loads(run(words, tool.threads))
     if "samples_ns" not in told:
         raise SystemExit(f"{tool.runtime} failed: {json.dumps(told)[:300]}")
     samples = [sample / 1e6 for sample in told["samples_ns"]]
@@ -91,7 +93,8 @@ def line(tool: Tool, name: str, found: Sequence[tuple[dict[str, float], dict[str
     ours = median(one[name] for one, _ in found)
     theirs = median(one[name] for _, one in found)
     return (
-        f"{tool.runtime:<12} {name:<7} ours {ours:.3f} ms, {tool.name} {theirs:.3f} ms, "
+        f"{tool.runtime:<12} {name:<7} threads {tool.threads}: ours {ours:.3f} ms, "
+        f"{tool.name} {theirs:.3f} ms, "
         f"ratio {median(ratios):.3f} ({low:.3f} to {high:.3f}); within 2 %: {verdict}"
     )
 

@@ -1,7 +1,8 @@
 """The tools that runtimes bring to measure themselves, and those that cannot be had.
 
-Each tool runs one file for a while in one process with one thread, and answers figures in
-milliseconds by their names: ``mean``, ``median`` or ``least``.
+Each tool runs one file for a while in one process, and answers figures in milliseconds by their
+names: ``mean``, ``median`` or ``least``. One that cannot be told how many threads to use takes one
+per core; the agent is then given as many.
 """
 
 from __future__ import annotations
@@ -39,7 +40,8 @@ class Tool:
     """A runtime's own tool: whose files it takes, its name, and how it is asked.
 
     ``ask`` takes the file, seconds and inferences (a tool knows one of them). ``python`` is that of
-    the environment in which the runtime is, for our agent: the tool's runtime is ours.
+    the environment in which the runtime is, for our agent: the tool's runtime is ours. A tool that
+    is not ``single_threaded`` uses a thread per core.
     """
 
     runtime: str
@@ -47,13 +49,19 @@ class Tool:
     name: str
     ask: Callable[[Path, float, int], dict[str, float]]
     python: Callable[[], Path] = lambda: Path(sys.executable)
+    single_threaded: bool = True
+
+    @property
+    def threads(self) -> int:
+        """The threads that both it and the agent use."""
+        return 1 if self.single_threaded else len(os.sched_getaffinity(0))
 
 
-def run(words: list[str]) -> str:
-    """Standard output of a program that is pinned to one core."""
-    core = str(max(os.sched_getaffinity(0)))
+def run(words: list[str], threads: int = 1) -> str:
+    """Standard output of a program that is pinned to as many cores as it has threads."""
+    cores = ",".join(map(str, sorted(os.sched_getaffinity(0))[-threads:]))
     done = subprocess.run(
-        ["taskset", "-c", core, *words], capture_output=True, text=True, timeout=600, check=False
+        ["taskset", "-c", cores, *words], capture_output=True, text=True, timeout=600, check=False
     )
     if done.returncode:
         raise SystemExit(f"{Path(words[0]).name} failed: {(done.stderr or done.stdout)[-300:]}")
@@ -63,7 +71,9 @@ def run(words: list[str]) -> str:
 def _onnxruntime_test(model: Path, _secs: float, runs: int) -> dict[str, float]:
     """The mean that the wheel of onnxruntime's own script prints, its first inference included."""
     program = Path(sys.executable).with_name("onnxruntime_test")
-    found = re.search(r"avg latency: ([\d.]+) ms", run([str(program), str(model), str(runs)]))
+    words = [str(program), str(model), str(runs)]
+    said = run(words, len(os.sched_getaffinity(0)))
+    found = re.search(r"avg latency: ([\d.]+) ms", said)
     return {"mean": float(found[1])} if found else {}
 
 
@@ -117,7 +127,7 @@ def _benchmark_app(model: Path, secs: float, _runs: int) -> dict[str, float]:
 
 
 TOOLS = (
-    Tool("onnxruntime", "onnx", "onnxruntime_test", _onnxruntime_test),
+    Tool("onnxruntime", "onnx", "onnxruntime_test", _onnxruntime_test, single_threaded=False),
     Tool("litert", "tflite", "litert-benchmark", _litert_benchmark),
     Tool("openvino", "openvino", "benchmark_app", _benchmark_app, _openvino_python),
 )
