@@ -166,6 +166,10 @@ COMMANDS: dict[str, dict[str, tuple[str, str]]] = {
         "histories[].unit": ("text", "of the figures: ns or instructions"),
         "histories[].cell": ("[Cell](#cell)", "what was measured"),
         "histories[].judged": ("integer", "points that measured and are not tainted"),
+        "histories[].earlier": (
+            "integer",
+            "suites that measured it before the first point; --last",
+        ),
         "histories[].last_step": ("text or null", "slower or faster; null where there is none"),
         "histories[].steps": ("list", "where a new level begins, oldest first"),
         "histories[].steps[].suite": ("text", "the first one of the new level"),

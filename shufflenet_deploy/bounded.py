@@ -95,15 +95,11 @@ Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 Sample = Annotated[int, Field(gt=0, le=MAX_SAMPLE)]
 #: As ``Sample``, where a coarse clock may have seen nothing pass.
 Span = Annotated[int, Field(ge=0, le=MAX_SAMPLE)]
-#: Text of any length.
-Text = Annotated[str, AfterValidator(_writable)]
+#: Text. Any limit of its length makes pydantic refuse lone surrogates, without a call of ours for
+#: each of a large journal's millions of texts.
+Text = Annotated[str, StringConstraints(max_length=INT_MAX)]
 #: Identifier: one line without control characters.
-Name = Annotated[
-    str,
-    StringConstraints(max_length=_MAX_NAME),
-    AfterValidator(_writable),
-    AfterValidator(_plain),
-]
+Name = Annotated[str, StringConstraints(max_length=_MAX_NAME), AfterValidator(_plain)]
 #: A time with its zone, between the years 1970 and 2199.
 Moment = Annotated[datetime, AfterValidator(_dated)]
 

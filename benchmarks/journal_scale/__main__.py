@@ -47,7 +47,7 @@ BEGAN = datetime(2023, 1, 1, 2, tzinfo=UTC)
 BATCH = 5_000
 COMMANDS: dict[str, tuple[str, ...]] = {
     "runs list": ("runs", "list"),
-    "runs list --limit 20": ("runs", "list", "--limit", "20"),
+    "runs list --limit 1000": ("runs", "list", "--limit", "1000"),
     "table --suite last": ("table", "--suite", "last"),
     "history of one cell": (
         *("history", "--host", "board-00", "--model", "shufflenet-g3-0.5x"),

@@ -23,46 +23,36 @@ from shufflenet_deploy.cli import unexpected_errors
 from shufflenet_deploy.cli.arguments import use_checked_commands
 from shufflenet_deploy.errors import DeployError
 
-#: Modules of this package that add commands, in the order that ``--help`` lists them.
-COMMANDS: tuple[str, ...] = (
-    "export",
-    "evaluate",
-    "bench",
-    "table",
-    "profile",
-    "report",
-    "compare",
-    "history",
-    "models",
-    "import_weights",
-    "inspect",
-    "classify",
-    "emit_c",
-    "runs",
-    "clean",
-    "devices",
-    "doctor",
-    "tune",
-    "restore",
-    "board",
-    "cost",
-    "predict",
-)
+#: Commands in the order that ``--help`` lists them, and the modules of this package that add them.
+COMMANDS: dict[str, str] = {
+    "export": "export",
+    "eval": "evaluate",
+    "bench": "bench",
+    "table": "table",
+    "profile": "profile",
+    "report": "report",
+    "compare": "compare",
+    "history": "history",
+    "models": "models",
+    "import": "import_weights",
+    "inspect": "inspect",
+    "classify": "classify",
+    "emit-c": "emit_c",
+    "runs": "runs",
+    "clean": "clean",
+    "devices": "devices",
+    "doctor": "doctor",
+    "tune": "tune",
+    "restore": "restore",
+    "board": "board",
+    "cost": "cost",
+    "predict": "predict",
+}
 
 MISUSED, INTERRUPTED = 2, 130
 
 #: The parser's exception for a wrong command line, wherever its own copy of click lives.
 _Misuse: type[Exception] = typer.BadParameter.__mro__[2]
-
-app = typer.Typer(
-    name="shufflenet-deploy",
-    help="Export ShuffleNet, run it on an ARM board, and print the paper's speedup table.",
-    no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    # Rich's own mark-up would take "[default: ...]" for a style, and keep docstrings' line ends.
-    rich_markup_mode="markdown",
-    pretty_exceptions_enable=False,
-)
 
 
 def _version(value: bool) -> None:
@@ -71,7 +61,6 @@ def _version(value: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def _root(
     _version_flag: Annotated[
         bool,
@@ -81,9 +70,26 @@ def _root(
     """Shared options; the subcommands do the work."""
 
 
-for _name in COMMANDS:
-    import_module(f"{__name__}.{_name}").register(app)
-use_checked_commands(app)
+def command_line(only: str | None = None) -> typer.Typer:
+    """The program's command line: every command, or one of ``COMMANDS``.
+
+    The options of all commands take a quarter of a second to build; a call needs those of its own.
+    """
+    app = typer.Typer(
+        name="shufflenet-deploy",
+        help="Export ShuffleNet, run it on an ARM board, and print the paper's speedup table.",
+        no_args_is_help=True,
+        context_settings={"help_option_names": ["-h", "--help"]},
+        # Rich's mark-up would take "[default: ...]" for a style, and keep docstrings' line ends.
+        rich_markup_mode="markdown",
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(_root)
+    for name, module in COMMANDS.items():
+        if only in {None, name}:
+            import_module(f"{__name__}.{module}").register(app)
+    use_checked_commands(app)
+    return app
 
 
 def _explained(error: Any) -> str:
@@ -111,6 +117,8 @@ def main() -> None:
             # A terminal without some character shows another instead of ending the program.
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     try:
+        first = sys.argv[1] if len(sys.argv) > 1 else ""
+        app = command_line(first if first in COMMANDS else None)
         status = app(prog_name="shufflenet-deploy", standalone_mode=False)
     except _Misuse as error:
         if line := _explained(error):

@@ -35,6 +35,11 @@ HOST = typer.Option(
 SINCE = typer.Option(
     "--since", help="Only suites since a date (2026-09-30) or for a time (90d, 12w). [default: all]"
 )
+LAST = typer.Option(
+    "--last", min=1, help="So many suites of each cell at most, the newest of those that fit."
+)
+#: A year of nights.
+NEWEST = 365
 FALSE_ALARMS = typer.Option(
     "--false-alarms", help="A step is told where nothing changed in at most so many histories."
 )
@@ -55,6 +60,7 @@ def history(  # noqa: PLR0917 - options, each passed by name
     host: Annotated[str | None, HOST] = None,
     model: Annotated[str | None, MODEL] = None,
     since: Annotated[str | None, SINCE] = None,
+    last: Annotated[int, LAST] = NEWEST,
     runtime: Annotated[str | None, tables.RUNTIME] = None,
     precision: Annotated[str | None, tables.PRECISION] = None,
     resolution: Annotated[str | None, tables.RESOLUTION] = None,
@@ -69,8 +75,8 @@ def history(  # noqa: PLR0917 - options, each passed by name
     from shufflenet_deploy.report import history_text  # noqa: PLC0415
 
     found = read(
-        host=host, model=model, since=since, runtime=runtime, precision=precision,
-        resolution=resolution, false_alarms=false_alarms, journal=journal,
+        host=host, model=model, since=since, last=last, runtime=runtime,
+        precision=precision, resolution=resolution, false_alarms=false_alarms, journal=journal,
     )  # fmt: skip
     if as_json:
         print_json(history_text.as_json(found))
@@ -85,6 +91,7 @@ def read(
     host: str | None,
     model: str | None,
     since: str | None,
+    last: int,
     runtime: str | None,
     precision: str | None,
     resolution: str | None,
@@ -123,7 +130,9 @@ def read(
                 f"{len(cells)} cells fit, and {_MOST_CELLS} at most are shown: name a --host, a "
                 "--model, a --runtime, a --precision or a --resolution"
             )
-        found = histories(book, sorted(cells, key=_order), since=start, false_alarms=rate)
+        found = histories(
+            book, sorted(cells, key=_order), since=start, last=last, false_alarms=rate
+        )
     if not found:
         raise UsageError(f"nothing of these was measured since {since}: leave --since out")
     return found

@@ -44,6 +44,7 @@ def report(  # noqa: PLR0917 - options, each passed by name
     ] = False,
     host: Annotated[str | None, histories.HOST] = None,
     since: Annotated[str | None, histories.SINCE] = None,
+    last: Annotated[int, histories.LAST] = histories.NEWEST,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object about what was written.")
     ] = False,
@@ -54,15 +55,15 @@ def report(  # noqa: PLR0917 - options, each passed by name
     """
     if history and (suite != "last" or baseline is not None):
         raise UsageError("--history is of all suites: leave --suite and --baseline out")
-    if not history and (host is not None or since is not None):
-        raise UsageError("--host and --since choose histories: add --history")
+    if not history and (host, since, last) != (None, None, histories.NEWEST):
+        raise UsageError("--host, --since and --last choose histories: add --history")
     preflight.writable_file("--out", out, "report.html")
     if plots is not None:
         preflight.writable_folder("--plots", plots)
     if history:
         page, charts = _histories(
-            host=host, model=model, since=since, runtime=runtime, precision=precision,
-            resolution=resolution, journal=journal,
+            last=last, host=host, model=model, since=since, runtime=runtime,
+            precision=precision, resolution=resolution, journal=journal,
         )  # fmt: skip
     else:
         page, charts = _table(
@@ -76,11 +77,11 @@ def report(  # noqa: PLR0917 - options, each passed by name
 _Images = Iterator[tuple[str, bytes]]
 
 
-def _histories(**chosen: str | None) -> tuple[str, _Images]:
+def _histories(*, last: int, **chosen: str | None) -> tuple[str, _Images]:
     """The page of the histories that options ask for, and its charts."""
     from shufflenet_deploy.report import chart_files, history_page  # noqa: PLC0415
 
-    found = histories.read(**chosen, false_alarms=histories.RATE)
+    found = histories.read(**chosen, last=last, false_alarms=histories.RATE)
     return history_page.html(found), chart_files.images(history_page.charts(found))
 
 

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 #: Numeric columns of ``runs show``.
 _FIGURES = ("processes", "samples", "median", "p10", "p90", "p99", "unit", "MB")
 
+#: Suites that are listed where no number is asked for.
+_LISTED = 50
+
 _SUITE = typer.Argument(
     metavar="SUITE",
     help="A suite's id, its beginning, or 'last'.",
@@ -43,14 +46,20 @@ def register(app: typer.Typer) -> None:
 def list_(
     limit: Annotated[
         int | None,
-        typer.Option("--limit", min=1, help="So many at most. [default: all]"),
+        typer.Option(
+            "--limit", min=1, help=f"So many at most. [default: {_LISTED}, and all with --json]"
+        ),
     ] = None,
     journal: common_options.Journal = None,
     as_json: common_options.AsJson = False,
 ) -> None:
     """List the suites in the journal, newest first."""
+    most = limit if as_json else limit or _LISTED
     with open_journal(journal) as book:
-        rows, location = book.suites(limit), book.location
+        # One more shows whether there are more.
+        rows, location = book.suites(most + 1 if most else None), book.location
+    older = len(rows[most:]) if most else 0
+    rows = rows[:most]
     if as_json:
         suites = [_described_suite(row) for row in rows]
         print_json({"journal": location, "suites": suites})
@@ -81,6 +90,8 @@ def list_(
             for row in rows
         ],
     )
+    if older:
+        typer.echo(f"the newest {most} suites; a greater --limit lists older ones", err=True)
 
 
 @runs_app.command()

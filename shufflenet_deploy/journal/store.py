@@ -339,18 +339,31 @@ class Journal:
         """Every cell that has runs, on each of its hosts, in no order."""
         return self._records(schema.cells, MeasuredCell.model_validate_json)
 
-    def runs_of(self, cell: MeasuredCell, *, since: datetime | None = None) -> list[Run]:
-        """Every attempt at a cell in all suites, in the order they were made.
+    def runs_of(
+        self, cell: MeasuredCell, *, since: datetime | None = None, suites: int | None = None
+    ) -> list[Run]:
+        """Every attempt at a cell, in the order they were made.
 
         Args:
             cell: one of ``cells``.
             since: a time with a zone; runs that started before are left out.
+            suites: only those of so many suites at most, the newest that attempted it.
         """
         runs = schema.runs
-        which = [runs.c.kind != _PROFILE, runs.c.cell == cell.key]
-        if since is not None:
-            which.append(runs.c.started_at >= since.astimezone(UTC).isoformat())
+        which = _attempts_at(cell, since)
+        if suites is not None:
+            newest = sa.select(runs.c.suite).where(*which).group_by(runs.c.suite)
+            newest = newest.order_by(sa.func.max(runs.c.sequence).desc()).limit(suites)
+            # Within another query, since MySQL takes no LIMIT within IN.
+            which.append(runs.c.suite.in_(sa.select(newest.subquery().c.suite)))
         return self._records(runs, Run.model_validate_json, *which)
+
+    def suites_of(self, cell: MeasuredCell, *, since: datetime | None = None) -> int:
+        """How many suites attempted a cell; see ``runs_of``."""
+        number = sa.func.count(schema.runs.c.suite.distinct())
+        with self._translated(), self._engine.connect() as connection:
+            found = connection.execute(sa.select(number).where(*_attempts_at(cell, since)))
+            return int(found.scalar_one())
 
     def export_lines(self, suite: str | None = None) -> Iterator[str]:
         """All that is known of a suite, or of all suites, as one JSON object per line.
@@ -433,6 +446,14 @@ class Journal:
             raise
         except Exception as error:  # drivers raise TypeError, ValueError and their own
             raise self._where.unusable(error) from error
+
+
+def _attempts_at(cell: MeasuredCell, since: datetime | None) -> list[sa.ColumnElement[bool]]:
+    runs = schema.runs
+    which = [runs.c.kind != _PROFILE, runs.c.cell == cell.key]
+    if since is not None:
+        which.append(runs.c.started_at >= since.astimezone(UTC).isoformat())
+    return which
 
 
 def _of_suite(table: sa.Table, suite: str | None) -> list[sa.ColumnElement[bool]]:

@@ -108,12 +108,16 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class History:
-    """All points of a cell, oldest first, and the steps among those that are judged."""
+    """Points of a cell, oldest first, and the steps among those that are judged.
+
+    ``earlier`` suites measured it, too, and are not among the points.
+    """
 
     cell: MeasuredCell
     points: tuple[Point, ...]
     steps: tuple[Step, ...]
     false_alarms: float
+    earlier: int = 0
 
     @property
     def judged(self) -> tuple[Point, ...]:
@@ -133,13 +137,16 @@ class History:
         return not exact and len(self.judged) < change_points.least_values(self.false_alarms)
 
 
-def history(cell: MeasuredCell, runs: Sequence[Run], *, false_alarms: float = 0.01) -> History:
+def history(
+    cell: MeasuredCell, runs: Sequence[Run], *, false_alarms: float = 0.01, suites: int = 0
+) -> History:
     """The history of a cell.
 
     Args:
         cell: which.
-        runs: every attempt at it, in the order they were made; see ``Journal.runs_of``.
+        runs: the attempts at it, in the order they were made; see ``Journal.runs_of``.
         false_alarms: probability of a step where nothing changed; see ``stats.change_points``.
+        suites: how many suites attempted it, where ``runs`` may be those of the newest only.
     """
     points = _points(runs)
     judged = [index for index, point in enumerate(points) if point.runs and not point.is_tainted]
@@ -153,6 +160,7 @@ def history(cell: MeasuredCell, runs: Sequence[Run], *, false_alarms: float = 0.
         points=tuple(points),
         steps=tuple(_steps(points, judged, centers, places)),
         false_alarms=false_alarms,
+        earlier=max(0, suites - len(points)),
     )
 
 
@@ -161,11 +169,20 @@ def histories(
     cells: Iterable[MeasuredCell],
     *,
     since: datetime | None = None,
+    last: int | None = None,
     false_alarms: float = 0.01,
 ) -> list[History]:
-    """The histories of some cells, without those that nothing was measured of since then."""
+    """The histories of some cells, without those that nothing was measured of since then.
+
+    Of each cell at most the ``last`` suites are read.
+    """
     found = (
-        history(cell, journal.runs_of(cell, since=since), false_alarms=false_alarms)
+        history(
+            cell,
+            journal.runs_of(cell, since=since, suites=last),
+            false_alarms=false_alarms,
+            suites=journal.suites_of(cell, since=since) if last is not None else 0,
+        )
         for cell in cells
     )
     return [one for one in found if one.points]

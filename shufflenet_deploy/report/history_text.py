@@ -89,6 +89,7 @@ def summary(history: History) -> str:
     points = history.points
     first, last = points[0].started_at, points[-1].started_at
     parts = [f"{_count(len(points), 'suite')}, {first:{_DATE}} to {last:{_DATE}}"]
+    parts += [f"{history.earlier} earlier (--last)"] if history.earlier else []
     tainted = sum(1 for point in points if point.runs and point.is_tainted)
     failed = sum(1 for point in points if not point.runs)
     parts += [f"{tainted} tainted"] if tainted else []
@@ -230,6 +231,7 @@ def _history_json(history: History) -> dict[str, Any]:
         "unit": history.cell.metric.unit,
         "cell": history.cell.cell.model_dump(mode="json"),
         "judged": len(history.judged),
+        "earlier": history.earlier,
         "last_step": _direction(history.steps[-1]) if history.steps else None,
         "steps": [_step_json(step) for step in history.steps],
         "points": [_point_json(point) for point in history.points],

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from shufflenet_deploy.cli import app
+from shufflenet_deploy.cli import command_line
 from shufflenet_deploy.errors import ParityError, UsageError
 from shufflenet_deploy.export import Tolerances
 
@@ -17,7 +17,7 @@ SMALL = ("emit-c", "-m", "shufflenet-g3-0.25x", "--resolution", "64x64")
 
 
 def emitted(folder: Path, *more: str):
-    result = CliRunner().invoke(app, [*SMALL, *more, "--out", str(folder), "--json"])
+    result = CliRunner().invoke(command_line(), [*SMALL, *more, "--out", str(folder), "--json"])
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)
 
@@ -67,7 +67,7 @@ def test_fp16_is_judged_as_an_exported_file_is(tmp_path: Path):
 def test_int8_that_is_no_good_is_not_written(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(Tolerances, "cosine", lambda *_, **__: 1.1)
     argv = [*SMALL, "-p", "int8", "--machine", "x86-64", "--out", str(tmp_path / "c")]
-    result = CliRunner().invoke(app, [*argv, "--remedies", "none"])
+    result = CliRunner().invoke(command_line(), [*argv, "--remedies", "none"])
     assert isinstance(result.exception, ParityError)
     assert "minimum 1.1; it predicts the same class as PyTorch for" in str(result.exception)
     assert str(result.exception).endswith("(minmax calibration)")
@@ -87,13 +87,15 @@ def test_int8_that_is_no_good_is_not_written(tmp_path: Path, monkeypatch):
     ],
 )
 def test_what_cannot_be_meant(tmp_path: Path, options, words):
-    result = CliRunner().invoke(app, [*SMALL, *options, "--out", str(tmp_path / "c")])
+    result = CliRunner().invoke(command_line(), [*SMALL, *options, "--out", str(tmp_path / "c")])
     assert isinstance(result.exception, UsageError)
     assert words in str(result.exception)
     assert not (tmp_path / "c").exists()
 
 
 def test_an_unknown_machine(tmp_path: Path):
-    result = CliRunner().invoke(app, ["emit-c", "--machine", "z80", "--out", str(tmp_path)])
+    result = CliRunner().invoke(
+        command_line(), ["emit-c", "--machine", "z80", "--out", str(tmp_path)]
+    )
     assert isinstance(result.exception, UsageError)
     assert "cortex-a72" in str(result.exception)

@@ -129,7 +129,7 @@ def commands() -> Iterator[tuple[str, typer.core.TyperCommand]]:
             else:
                 yield " ".join((*words, name)), command
 
-    yield from below(typer.main.get_command(cli.app), ())
+    yield from below(typer.main.get_command(cli.command_line()), ())
 
 
 @pytest.fixture(scope="module")

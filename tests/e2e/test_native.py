@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from shufflenet_deploy import zoo
-from shufflenet_deploy.cli import app
+from shufflenet_deploy.cli import command_line
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.export import inference, inspect, parity
 from shufflenet_deploy.journal import Journal
@@ -30,7 +30,7 @@ def own_state(tmp_path, monkeypatch):
 
 def exported(folder, *more):
     argv = ["export", *SMALL, "--fmt", "native", "--out", str(folder), "--json", *more]
-    result = CliRunner().invoke(app, argv)
+    result = CliRunner().invoke(command_line(), argv)
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)["files"]
 
@@ -100,20 +100,20 @@ def test_they_are_measured_without_anything_installed(own_state):
         "0",
     ]
     more = [*quick, "--artifacts", str(own_state / "artifacts"), "--json"]
-    result = CliRunner().invoke(app, [*argv, *more])
+    result = CliRunner().invoke(command_line(), [*argv, *more])
     assert result.exit_code == 0, result.output
     said = json.loads(result.stdout)
     assert said["measured"] == 4
     assert said["failures"] == said["failed_validation"] == []
     assert said["pushed"]["files"] == 2, "the programs, and no agent"
-    result = CliRunner().invoke(app, [*argv, *more])
+    result = CliRunner().invoke(command_line(), [*argv, *more])
     assert json.loads(result.stdout)["pushed"]["files"] == 0
 
 
 def test_a_network_with_projections_in_int8(tmp_path):
     small = ("--model", "resnet-13m", "--resolution", "32x32", "--fmt", "native")
     argv = ["export", *small, "-p", "int8", "--machine", "host", "--out", str(tmp_path), "--json"]
-    result = CliRunner().invoke(app, argv)
+    result = CliRunner().invoke(command_line(), argv)
     assert result.exit_code == 0, result.output
     (made,) = json.loads(result.stdout)["files"]
     assert made["artifact"]["precision"] == "int8"
@@ -125,7 +125,7 @@ def test_threads_are_an_axis_of_a_suite(own_state):
     argv += ["--baseline", "none", "--processes", "1", "--retries", "0", "--warmup", "3"]
     argv += ["--min-secs", "0.05", "--min-runs", "5"]
     argv += ["--artifacts", str(own_state / "artifacts"), "--json"]
-    result = CliRunner().invoke(app, argv)
+    result = CliRunner().invoke(command_line(), argv)
     assert result.exit_code == 0, result.output
     said = json.loads(result.stdout)
     assert said["measured"] == 2
@@ -148,6 +148,6 @@ def test_threads_are_an_axis_of_a_suite(own_state):
 )
 def test_what_there_is_not(tmp_path, options, words):
     argv = ["export", *SMALL, "--fmt", "native", "--out", str(tmp_path), *options]
-    result = CliRunner().invoke(app, argv)
+    result = CliRunner().invoke(command_line(), argv)
     assert isinstance(result.exception, UsageError)
     assert words in str(result.exception)

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from shufflenet_deploy.atomic_files import sha256_file
-from shufflenet_deploy.cli import app
+from shufflenet_deploy.cli import command_line
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.predict import counting, plugin
 from shufflenet_deploy.predict.caches import Cache
@@ -103,7 +103,7 @@ def test_a_hierarchy_does_not_depend_on_others_of_its_run(streaming, own_cache):
 
 def predicted(folder, *more):
     argv = ["predict", *SMALL, "--artifacts", str(folder), "--json", *more]
-    result = CliRunner().invoke(app, argv)
+    result = CliRunner().invoke(command_line(), argv)
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)["predictions"]
 
@@ -132,12 +132,12 @@ def test_what_is_missing_is_named_with_what_to_install(monkeypatch, tmp_path):
     argv = ["predict", *SMALL, "--artifacts", str(tmp_path)]
     with monkeypatch.context() as patch:
         patch.setattr("shutil.which", lambda _: None)
-        result = CliRunner().invoke(app, argv)
+        result = CliRunner().invoke(command_line(), argv)
     assert isinstance(result.exception, UsageError)
     assert "apt install qemu-user" in str(result.exception)
     with monkeypatch.context() as patch:
         patch.setattr("importlib.util.find_spec", lambda _: None)
-        result = CliRunner().invoke(app, argv)
+        result = CliRunner().invoke(command_line(), argv)
     assert "pip install 'shufflenet-deploy[predict]'" in str(result.exception)
     assert not list(Path(tmp_path).iterdir())
 
@@ -161,7 +161,7 @@ def test_a_qemu_without_plugins_is_refused(monkeypatch, tmp_path):
     ],
 )
 def test_threads_that_cannot_be_predicted_are_refused(options, problem):
-    result = CliRunner().invoke(app, ["predict", *SMALL, "--threads", "4", *options])
+    result = CliRunner().invoke(command_line(), ["predict", *SMALL, "--threads", "4", *options])
     assert isinstance(result.exception, UsageError)
     assert problem in str(result.exception)
 
@@ -197,5 +197,5 @@ def test_runtimes_in_python_and_threads_beside_native_programs(tmp_path, own_cac
 
 def test_runtimes_in_python_have_no_layers(tmp_path):
     argv = ["predict", *SMALL, "--artifacts", str(tmp_path), "--runtime", "litert", "--profile"]
-    result = CliRunner().invoke(app, argv)
+    result = CliRunner().invoke(command_line(), argv)
     assert "--profile takes native programs apart: leave litert out" in str(result.exception)

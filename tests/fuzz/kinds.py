@@ -484,7 +484,7 @@ def _all_commands() -> list[tuple[tuple[str, ...], Any]]:
         if not hasattr(one, "commands"):
             found.append((path, one))
 
-    walk((), typer.main.get_command(cli.app))
+    walk((), typer.main.get_command(cli.command_line()))
     return found
 
 

@@ -24,7 +24,7 @@ FILLED_IN = "X"
 @cache
 def options() -> dict[str, set[str]]:
     """The options of each command, by its words; those of the program itself under ""."""
-    root = typer.main.get_command(cli.app)
+    root = typer.main.get_command(cli.command_line())
     found = {"": {name for one in root.params for name in one.opts} | {"--help", "-h"}}
 
     def collect(group, words: tuple[str, ...]) -> None:

@@ -63,6 +63,18 @@ def test_the_runs_of_a_cell_are_read_alone_and_since_a_time(journal):
     assert journal.runs_of(cell, since=made[2].started_at + timedelta(seconds=1)) == []
 
 
+def test_the_newest_suites_of_a_cell_are_read_alone(journal):
+    made = [*nights()]
+    for run in (*made, *nights(ALEXNET), *nights(host="pi5")):
+        journal.append(run)
+    cell = MeasuredCell.of(made[0])
+    assert journal.runs_of(cell, suites=2) == made[1:]
+    assert journal.runs_of(cell, suites=9) == made
+    assert journal.runs_of(cell, since=made[1].started_at, suites=1) == made[2:]
+    assert journal.suites_of(cell) == len({run.suite for run in made}) == 3
+    assert journal.suites_of(cell, since=made[1].started_at) == 2
+
+
 def test_profiles_are_no_history(journal):
     run = next(nights())
     journal.append(run.model_copy(update={"purpose": "profile"}))

@@ -16,7 +16,7 @@ from torch.nn import functional
 from typer.testing import CliRunner
 
 from shufflenet_deploy import zoo
-from shufflenet_deploy.cli import app
+from shufflenet_deploy.cli import command_line
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.zoo.resnet import ResNet18
 
@@ -59,7 +59,7 @@ def test_import_writes_weights_and_a_card_that_load(tmp_path: Path):
     path = tmp_path / "theirs.safetensors"
     save_file(theirs.state_dict(), path)
     out = tmp_path / "out"
-    result = CliRunner().invoke(app, ["import", str(path), "--out", str(out), "--json"])
+    result = CliRunner().invoke(command_line(), ["import", str(path), "--out", str(out), "--json"])
     assert result.exit_code == 0, result.output
     card = json.loads(result.stdout)["card"]
     ours = zoo.load(card)
@@ -119,7 +119,7 @@ def test_a_resnet_of_small_pictures_is_told_by_its_stem(
     torch.save({"net": weights, "epoch": 90}, path)
     if card is None:
         result = CliRunner().invoke(
-            app, ["import", str(path), "--out", str(tmp_path / "out"), "--json"]
+            command_line(), ["import", str(path), "--out", str(tmp_path / "out"), "--json"]
         )
         assert result.exit_code == 0, result.output
         ours = zoo.load(json.loads(result.stdout)["card"])
@@ -175,7 +175,7 @@ def test_weights_that_no_name_means_are_to_be_imported(tmp_path: Path):
         zoo.load("shufflenet-g3-0.5x", weights=weights)
     words = shlex.split(str(told.value).partition("make a card of it: ")[2])
     assert words == ["shufflenet-deploy", "import", str(weights)]
-    assert CliRunner().invoke(app, [*words[1:], "--out", str(tmp_path)]).exit_code == 0
+    assert CliRunner().invoke(command_line(), [*words[1:], "--out", str(tmp_path)]).exit_code == 0
 
 
 def test_a_network_like_none_that_is_known_is_compared_with_none(tmp_path: Path):
@@ -187,7 +187,7 @@ def test_a_network_like_none_that_is_known_is_compared_with_none(tmp_path: Path)
 
 
 def imported(path: Path, out: Path, *options: str) -> Any:
-    return CliRunner().invoke(app, ["import", str(path), "--out", str(out), *options])
+    return CliRunner().invoke(command_line(), ["import", str(path), "--out", str(out), *options])
 
 
 def test_import_under_a_name_of_one_s_own(tmp_path: Path):

@@ -131,7 +131,7 @@ def test_every_field_that_an_option_sets_has_its_name():
 def test_short_names_are_the_same_everywhere():
     """``-w`` is --weights in each command that has it, and so on."""
     short: dict[str, set[str]] = {}
-    command = typer.main.get_command(cli.app)
+    command = typer.main.get_command(cli.command_line())
     commands = [command]
     while commands:
         one = commands.pop()

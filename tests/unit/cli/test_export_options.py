@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from shufflenet_deploy.cli import app
+from shufflenet_deploy.cli import command_line
 
 
 @pytest.mark.parametrize(
@@ -24,7 +24,7 @@ from shufflenet_deploy.cli import app
 )
 def test_what_cannot_be_met_is_refused_first(options, tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    result = CliRunner().invoke(app, ["export", *options])
+    result = CliRunner().invoke(command_line(), ["export", *options])
     assert result.exit_code != 0
     assert "failed" not in result.output
     assert not list(tmp_path.rglob("*.onnx"))

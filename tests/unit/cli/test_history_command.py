@@ -61,6 +61,18 @@ def test_a_history_may_begin_later(run):
     assert run(*ONE, "--since", f"{datetime.now(UTC):%Y}-01-01").returncode in {0, 1}
 
 
+def test_of_a_long_history_the_newest_suites_are_read_and_the_others_counted(run, place):
+    newest = run(*ONE, "--last", "12", "--json")
+    (found,) = json.loads(newest.stdout)["histories"]
+    assert [point["suite"] for point in found["points"]] == [f"night-{n:02}" for n in range(4, 16)]
+    assert found["earlier"] == 4
+    assert "12 suites" in (told := " ".join(run(*ONE, "--last", "12").stdout.split())), told
+    assert "4 earlier (--last)" in told
+    page = ("report", "--history", "--host", "pi4", "--out", "last.html", "--last", "12")
+    assert run(*page).returncode == 0
+    assert "4 earlier" in (place / "last.html").read_text()
+
+
 def test_a_rarer_alarm_needs_more_suites(run):
     asked = run(*ONE, "--false-alarms", "0.01%")
     assert asked.returncode == 0
@@ -74,6 +86,17 @@ def test_the_page_is_written_with_its_charts(run, place):
     assert done.returncode == 0, done.stderr
     assert len(json.loads(done.stdout)["plots"]) == 4
     assert "1 of 2 cells became slower" in (place / "h.html").read_text()
+
+
+def test_a_long_list_of_suites_is_cut_and_says_so(run):
+    whole = run("runs", "list")
+    assert whole.stderr == ""
+    cut = run("runs", "list", "--limit", "3")
+    assert [line.split()[0] for line in cut.stdout.splitlines()[1:]] == [
+        f"night-{n}" for n in (15, 14, 13)
+    ]
+    assert "a greater --limit" in cut.stderr
+    assert len(json.loads(run("runs", "list", "--json").stdout)["suites"]) == 16
 
 
 def test_a_table_by_host(run):
@@ -94,6 +117,8 @@ def test_a_table_by_host(run):
         (("history", "--false-alarms", "often"), "rate of false alarms"),
         (("report", "--history", "--suite", "night-03"), "leave --suite"),
         (("report", "--host", "pi4"), "add --history"),
+        (("report", "--last", "9"), "add --history"),
+        (("history", "--last", "0"), "--last"),
         (("table", "--by", "host", "--suite", "night-00", "--model", "alexnat"), "alexnet"),
         (("table", "--by", "board"), "host"),
     ],

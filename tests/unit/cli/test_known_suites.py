@@ -9,7 +9,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from shufflenet_deploy.cli import app
+from shufflenet_deploy.cli import command_line
 from shufflenet_deploy.cli.known_suites import host_of_suite, remember_host
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.journal import Journal
@@ -75,7 +75,7 @@ def test_an_imported_suite_connects_nowhere_unasked(tmp_path, monkeypatch, host)
     with Journal(journal) as book:
         book.import_lines(lines, "a file")
     words = ["bench", "--resume", "--journal", journal]
-    done = CliRunner().invoke(app, words)
+    done = CliRunner().invoke(command_line(), words)
     assert isinstance(done.exception, UsageError)
     assert "--host" in str(done.exception)
     assert not connected

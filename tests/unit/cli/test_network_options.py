@@ -6,7 +6,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from shufflenet_deploy.cli import app
+from shufflenet_deploy.cli import command_line
 from shufflenet_deploy.cli.network_options import with_network_options
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.zoo import NetworkOptions
@@ -69,6 +69,6 @@ def test_wrong_values_name_their_option(words: tuple[str, ...], what: str) -> No
     "command", ["export", "bench", "eval", "emit-c", "cost", "predict", "inspect", "import"]
 )
 def test_every_command_with_a_model_takes_them(command: str) -> None:
-    shown = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).output
+    shown = CliRunner().invoke(command_line(), [command, "--help"], env={"COLUMNS": "200"}).output
     assert "--model-arg" in shown
     assert "--channel-order" in shown

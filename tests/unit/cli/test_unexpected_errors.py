@@ -24,7 +24,7 @@ def test_a_fault_is_one_line_with_the_place_of_a_log(monkeypatch, capsys, tmp_pa
     def broken(**_):
         raise LookupError("odd\nthing of postgresql://u:Hunter2@host/d")
 
-    monkeypatch.setattr(cli, "app", broken)
+    monkeypatch.setattr(cli, "command_line", lambda _only: broken)
     with pytest.raises(SystemExit) as ended:
         cli.main()
     assert ended.value.code == 70
@@ -57,7 +57,7 @@ def test_every_command_checks_what_was_typed():
         inner = getattr(one, "commands", {})
         return [leaf for each in inner.values() for leaf in walk(each)] if inner else [one]
 
-    commands = walk(typer.main.get_command(cli.app))
+    commands = walk(typer.main.get_command(cli.command_line()))
     assert len(commands) > 20
     assert all(isinstance(one, CheckedCommand) for one in commands)
 

@@ -16,7 +16,7 @@ from ai_edge_litert import schema_py_generated as schema
 from onnx import TensorProto, helper, numpy_helper
 from typer.testing import CliRunner
 
-from shufflenet_deploy.cli import app
+from shufflenet_deploy.cli import command_line
 from shufflenet_deploy.cli.bench_suite import definition_of
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.export import inspect, manifest
@@ -206,7 +206,9 @@ def test_records_that_no_program_has_are_refused(tmp_path: Path, record: bytes) 
 
 def test_texts_of_a_file_are_printed_without_control_characters(tmp_path: Path) -> None:
     record = metadata(machine="\x1b]0;owned\x07", layers={"[red]\ud800": 1})
-    result = CliRunner().invoke(app, ["inspect", str(native(tmp_path / "m.native", record))])
+    result = CliRunner().invoke(
+        command_line(), ["inspect", str(native(tmp_path / "m.native", record))]
+    )
     assert result.exit_code == 0, result.exception
     assert "\x1b" not in result.stdout
     assert "?]0;owned?" in result.stdout

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shufflenet_deploy import runtime, stats
-from shufflenet_deploy.cli import app
+from shufflenet_deploy.cli import command_line
 from shufflenet_deploy.records import (
     BenchmarkSpec,
     Cell,
@@ -161,7 +161,7 @@ def test_samples_that_cannot_be_compared_are_refused():
 
 
 BENCH_OPTIONS = {
-    option for parameter in typer.main.get_command(app).commands["bench"].params
+    option for parameter in typer.main.get_command(command_line()).commands["bench"].params
     for option in parameter.opts
 }  # fmt: skip
 
