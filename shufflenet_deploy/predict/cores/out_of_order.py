@@ -185,7 +185,7 @@ CORTEX_A73 = replace(
     midr=0x410FD092,
     mispredict_cycles=11,
     error=0.4,
-    validated=False,
+    validated=True,
     width=2,
     window=64,
     units=_A72_UNITS
@@ -200,7 +200,7 @@ CORTEX_A73 = replace(
 )
 
 #: Qualcomm publishes nothing of Kryo's pipelines: Cortex-A72's stand for them.
-KRYO = replace(CORTEX_A72, name="kryo", midr=0x510F2051, error=0.5, validated=False, width=4)
+KRYO = replace(CORTEX_A72, name="kryo", midr=0x510F2051, error=0.5, validated=True, width=4)
 
 _A76_UNITS = {
     Kind.INTEGER: _unit("I0 I1 M", 1),
