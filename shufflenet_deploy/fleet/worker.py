@@ -41,7 +41,7 @@ def main() -> int:
     """Run the job; the exit status is 0 where the session went through all cells."""
     # Whoever was started in the background of a script ignores it, and so would this process:
     # nothing could end the session in order, the loss of its parent included.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, _interrupt_once)
     job = SessionJob.model_validate_json(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     reporter = _Reporter(_send)
@@ -53,8 +53,16 @@ def main() -> int:
         ended = Ended(error=str(error), usage=True)
     except DeployError as error:
         ended = Ended(error=str(error))
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     _send(ended)
     return 0 if ended.error is None else 1
+
+
+def _interrupt_once(*_: object) -> None:
+    """Interrupt the session, whose way out gives lock and governor back and is not interrupted."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _measure(job: SessionJob, reporter: _Reporter) -> Ended:
