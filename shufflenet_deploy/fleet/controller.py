@@ -8,7 +8,6 @@ themselves, because their standard input closes.
 from __future__ import annotations
 
 import queue
-import signal
 import subprocess
 import sys
 import threading
@@ -53,6 +52,7 @@ class Controller:
         self._ended: dict[int, Ended] = {}
         self._silent: set[int] = set()
         self._processes: list[subprocess.Popen[str]] = []
+        self._is_interrupted = False
 
     def run(self, on_progress: OnProgress) -> list[Outcome]:
         """Run all sessions; ``on_progress`` is called with a label and each message.
@@ -71,6 +71,8 @@ class Controller:
         finally:
             self._kill()
         silent = Ended(error="its process ended without a word: see the lines above")
+        if self._is_interrupted:
+            silent = Ended(error="interrupted", interrupted=True)
         return [
             Outcome(job.label, self._ended.get(index, silent))
             for index, job in enumerate(self._jobs)
@@ -117,10 +119,12 @@ class Controller:
             on_progress(self._jobs[session].label, message)
 
     def _interrupt(self) -> None:
+        """Ask every session to end; one that has only begun ends at once, and holds nothing yet."""
+        self._is_interrupted = True
         for process in self._processes:
             if process.poll() is None:
                 with suppress(ProcessLookupError):
-                    process.send_signal(signal.SIGINT)
+                    process.terminate()
 
     def _kill(self) -> None:
         """End what is left: by closing its input, by force where that does not help."""

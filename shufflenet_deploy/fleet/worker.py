@@ -2,9 +2,9 @@
 
     python -m shufflenet_deploy.fleet.worker
 
-It ends like ``bench`` when it is interrupted, and does so by itself when standard input closes:
-then the process that started it is gone. On every way out the target's lock and governor are given
-back.
+It ends like ``bench`` when it is interrupted (SIGINT, SIGTERM), and does so by itself when standard
+input closes: then the process that started it is gone. On every way out the target's lock and
+governor are given back.
 """
 
 from __future__ import annotations
@@ -39,22 +39,40 @@ _LOCAL = "local"
 
 def main() -> int:
     """Run the job; the exit status is 0 where the session went through all cells."""
-    # Whoever was started in the background of a script ignores it, and so would this process:
+    # Whoever was started in the background of a script ignores SIGINT, and so would this process:
     # nothing could end the session in order, the loss of its parent included.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    job = SessionJob.model_validate_json(sys.stdin.readline())
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _on_interruption(_interrupt_once)
     reporter = _Reporter(_send)
     try:
-        ended = _measure(job, reporter)
+        job = SessionJob.model_validate_json(sys.stdin.readline())
+        threading.Thread(target=_end_with_parent, daemon=True).start()
+        ended = _ended(job, reporter)
+        _on_interruption(signal.SIG_IGN)
     except KeyboardInterrupt:
+        # Raised once at most, and nowhere but within this block: see ``_interrupt_once``.
         ended = Ended(error="interrupted", interrupted=True)
-    except UsageError as error:
-        ended = Ended(error=str(error), usage=True)
-    except DeployError as error:
-        ended = Ended(error=str(error))
     _send(ended)
     return 0 if ended.error is None else 1
+
+
+def _ended(job: SessionJob, reporter: _Reporter) -> Ended:
+    try:
+        return _measure(job, reporter)
+    except UsageError as error:
+        return Ended(error=str(error), usage=True)
+    except DeployError as error:
+        return Ended(error=str(error))
+
+
+def _on_interruption(handler: Callable[..., object] | signal.Handlers) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handler)
+
+
+def _interrupt_once(*_: object) -> None:
+    """Interrupt the session, whose way out gives lock and governor back and is not interrupted."""
+    _on_interruption(signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _measure(job: SessionJob, reporter: _Reporter) -> Ended:

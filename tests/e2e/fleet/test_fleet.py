@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 from fleet_lab import Lab
@@ -39,6 +40,13 @@ def sessions_of(lab):
     listed = subprocess.run(["ps", "-eo", "pid,args"], capture_output=True, text=True, check=True)
     mine = [line for line in listed.stdout.splitlines() if str(lab.folder) in line]
     return [line for line in mine if "sshd" not in line]
+
+
+def children_of(process):
+    """The sessions that a bench has started and that have not ended."""
+    words = ("ps", "-o", "pid=,stat=", "--ppid", str(process.pid))
+    listed = subprocess.run(words, capture_output=True, text=True, check=False).stdout
+    return [int(line.split()[0]) for line in listed.splitlines() if "Z" not in line.split()[1]]
 
 
 def test_four_targets_one_table_and_what_is_missing_comes_later(lab, sshd_with):
@@ -103,6 +111,20 @@ def test_ctrl_c_ends_all_and_resume_goes_on_with_all(lab, sshd_with):
     again = lab.run("--resume", "--processes", "1")
     assert again.returncode == 0, again.stderr
     assert len(lab.runs()) == len(before)
+
+
+def test_a_session_that_is_interrupted_again_and_again_still_ends_in_order(lab, sshd_with):
+    lab.write(pi1=sshd_with(), pi2=sshd_with())
+    with lab.measuring("--host", "pi1,pi2", *SMALL, *ENDLESS) as process:
+        while left := children_of(process):
+            for one in left * 200:
+                with suppress(ProcessLookupError):
+                    os.kill(one, signal.SIGINT)
+                time.sleep(0.0002)
+        _, said = process.communicate(timeout=300)
+    assert "Traceback" not in said
+    assert said.count("interrupted") >= 2, said
+    assert lab.run("--resume", "--processes", "1").returncode == 0
 
 
 def test_sessions_do_not_outlive_who_started_them(lab, sshd_with):
