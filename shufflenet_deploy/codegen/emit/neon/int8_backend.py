@@ -14,8 +14,7 @@ from shufflenet_deploy.codegen.emit.neon import (
 from shufflenet_deploy.codegen.emit.pool_spec import pool_spec
 from shufflenet_deploy.codegen.ir import ops as ir
 from shufflenet_deploy.codegen.ir.int8 import padded_channels
-from shufflenet_deploy.codegen.schedule.neon_int8_blocking import Epilogue, NeonConvSpec
-from shufflenet_deploy.codegen.schedule.partition import Blocking
+from shufflenet_deploy.codegen.schedule.neon_int8_blocking import Epilogue, NeonConvSpec, Tiling
 
 
 def quantize_input(op: ir.QuantizeInput, unit: Int8Unit) -> None:
@@ -94,27 +93,25 @@ def convolution(op: ir.Int8Convolution, unit: Int8Unit) -> None:
         ),
         overwrite_slack=y_pixel - target.channels if shuffled else target.overwrite_slack,
     )
-    cut = int8_conv.choose_cut(spec, unit)
-    packed, ends = int8_packing.pack_weights(
-        spec, weight, op.bias, op.epilogue.multiplier, cut, dot_product=unit.cpu.dot_product
-    )
+    tiling = int8_conv.tiling_for(spec, unit)
+    packed, ends = int8_packing.pack_weights(spec, weight, op.bias, op.epilogue.multiplier, tiling)
     x = unit.at(source, source.start(op.window.padding))
     w, b = unit.constant(packed), unit.constant(ends, "int32_t")
     if not shuffled:
-        name = int8_conv.emit_kernel(spec, unit, cut)
+        name = int8_conv.emit_kernel(spec, unit, tiling)
         others = [unit.at(r, r.origin)] if r else []
         y = unit.stored_at(target, "int8_t")
-        work_items, work = int8_conv.work_items(spec, cut), spec.work_of_all
+        work_items, work = int8_conv.work_items(spec, tiling), spec.work_of_all
         unit.call_parallel(name, op, x, w, b, *others, y, work_items=work_items, work=work)
         return
-    _convolution_then_shuffle(op, unit, spec, cut, together, (x, w, b))
+    _convolution_then_shuffle(op, unit, spec, tiling, together, (x, w, b))
 
 
 def _convolution_then_shuffle(
     op: ir.Int8Convolution,
     unit: Int8Unit,
     spec: NeonConvSpec,
-    cut: Blocking,
+    tiling: Tiling,
     together: int,
     given: tuple[str, str, str],
 ) -> None:
@@ -122,7 +119,7 @@ def _convolution_then_shuffle(
     target = op.target
     times = spec.height
     one = int8_conv.single_row(spec)
-    name = int8_conv.emit_kernel(one, unit, cut)
+    name = int8_conv.emit_kernel(one, unit, tiling)
     move = int8_data_movement.shuffle_kernel(
         int8_data_movement.ShuffleSpec(
             channels=target.channels,
@@ -138,7 +135,7 @@ def _convolution_then_shuffle(
     scratch = unit.thread_scratch(spec.width * spec.y_pixel)
     x, w, b = given
     y = unit.at(target, target.origin)
-    all_blocks = f"0, {int8_conv.work_items(one, cut)}"
+    all_blocks = f"0, {int8_conv.work_items(one, tiling)}"
     cost = one.work_of_all / (4 * unit.cpu.lanes)
     with unit.parallel(times, cost), unit.body.block("for (int i = begin; i < end; ++i)"):
         unit.call(name, op, f"{x} + i * {spec.x_row}", w, b, scratch, all_blocks)
