@@ -13,14 +13,16 @@ from math import ceil
 
 from shufflenet_deploy.codegen.schedule.conv_spec import ConvSpec
 from shufflenet_deploy.codegen.schedule.neon_matrix_blocking import (
-    MatrixModel,
-    MatrixTileShape,
-    input_loads,
+    INPUTS,
+    MatrixInputs,
+    choose_matrix_blocking,
 )
 from shufflenet_deploy.codegen.schedule.partition import Blocking, blocking_cost, cheapest_blocking
 
 _MAX_PIXELS = 12
 _MAX_QUADS = 10
+#: Weights up to this stay in L1, so that a row is done with all of them before the next.
+L1_BYTES = 24 << 10
 
 
 class Product(Enum):
@@ -42,15 +44,19 @@ class Product(Enum):
     @property
     def inputs(self) -> int:
         """Input channels of an instruction."""
-        return 8 if self is Product.MATRIX else 4
+        return INPUTS if self is Product.MATRIX else 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tiling:
-    """What a convolution multiplies by, and its blocks in accumulators by pixels."""
+    """What a convolution multiplies by, and its blocks in accumulators by pixels.
+
+    ``packed``: the inputs of a row are packed for matrix products before its first block.
+    """
 
     product: Product
     cut: Blocking
+    packed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +110,14 @@ class NeonConvSpec(ConvSpec):
 
     def steps(self, product: Product) -> int:
         """Multiply-adds per accumulator."""
+        if product is Product.MATRIX:
+            return self.matrix_inputs.steps
         return len(self.rows) * ceil(self.run / product.inputs)
+
+    @property
+    def matrix_inputs(self) -> MatrixInputs:
+        """The inputs as matrix products see them."""
+        return MatrixInputs(rows=len(self.rows), run=self.run, pixel_bytes=self.x_pixel)
 
     def tile_shape(self, *, dot_product: bool) -> TileShape:
         """The inputs of the cost model."""
@@ -160,17 +173,15 @@ def choose_tiling(spec: NeonConvSpec, *, dot_product: bool, matrix_product: bool
     )
     if not matrix_product or spec.epilogue.float_output:
         return by_dots
-    model = MatrixModel(
-        MatrixTileShape(
-            steps=spec.steps(Product.MATRIX),
-            loads=len(spec.rows) * input_loads(spec.run, spec.x_pixel),
-            loads_alone=len(spec.rows) * ceil(spec.run / 8),
-            residual=shape.residual,
-        )
+    pairs = spec.accumulators(Product.MATRIX)
+    fits_l1 = 16 * spec.steps(Product.MATRIX) * pairs * spec.groups <= L1_BYTES
+    found = choose_matrix_blocking(
+        spec.matrix_inputs,
+        pairs,
+        spec.width,
+        residual=shape.residual,
+        may_pack=len(spec.rows) == 1 and (fits_l1 or spec.height == 1),
     )
-    by_matrices = Tiling(
-        product=Product.MATRIX,
-        cut=cheapest_blocking(model, spec.accumulators(Product.MATRIX), spec.width),
-    )
-    gained = blocking_cost(_NeonInt8(shape), by_dots.cut) - blocking_cost(model, by_matrices.cut)
-    return by_matrices if gained > 0 else by_dots
+    if found.cost >= blocking_cost(_NeonInt8(shape), by_dots.cut):
+        return by_dots
+    return Tiling(product=Product.MATRIX, cut=found.cut, packed=found.packed)

@@ -7,20 +7,23 @@ weights fit L1, else the next row.
 from __future__ import annotations
 
 from dataclasses import replace
+from math import ceil
 
 from shufflenet_deploy.codegen.c_writer import CWriter
 from shufflenet_deploy.codegen.emit.kernel_calls import RANGE_PARAMS, run_lengths
-from shufflenet_deploy.codegen.emit.neon.int8_matrix_microkernel import emit_matrix_microkernel
+from shufflenet_deploy.codegen.emit.neon.int8_matrix_microkernel import (
+    emit_matrix_microkernel,
+    emit_packing,
+)
 from shufflenet_deploy.codegen.emit.neon.int8_microkernel import emit_microkernel, signature
 from shufflenet_deploy.codegen.emit.unit import TranslationUnit
 from shufflenet_deploy.codegen.schedule.neon_int8_blocking import (
+    L1_BYTES,
     NeonConvSpec,
     Product,
     Tiling,
     choose_tiling,
 )
-
-_L1_BYTES = 24 << 10
 
 
 def single_row(spec: NeonConvSpec) -> NeonConvSpec:
@@ -29,9 +32,12 @@ def single_row(spec: NeonConvSpec) -> NeonConvSpec:
 
 
 def emit_kernel(spec: NeonConvSpec, unit: TranslationUnit, tiling: Tiling) -> str:
-    """Emit ``(x, w, b, [r,] y, begin, end)``, which computes a range of ``work_items``."""
+    """Emit ``(x, w, b, [r,] y, [t,] begin, end)``, which computes a range of ``work_items``.
+
+    ``t`` is scratch of ``packed_bytes`` where inputs are packed.
+    """
     code = CWriter(depth=1)
-    pixels_outside = _weight_bytes(spec, tiling) * spec.groups <= _L1_BYTES
+    pixels_outside = _weight_bytes(spec, tiling) * spec.groups <= L1_BYTES
     if pixels_outside and spec.height > 1:
         with code.block("for (int i = begin; i < end; ++i)"):
             _groups(code, unit, spec, tiling, "i", rows=False)
@@ -42,7 +48,8 @@ def emit_kernel(spec: NeonConvSpec, unit: TranslationUnit, tiling: Tiling) -> st
     else:
         with code.block("if (begin < end)"):
             _groups(code, unit, spec, tiling, "", rows=False)
-    return unit.kernel("conv", signature("LOOP", spec, RANGE_PARAMS), code)
+    more = f", int8_t *t{RANGE_PARAMS}" if tiling.packed else RANGE_PARAMS
+    return unit.kernel("conv", signature("LOOP", spec, more), code)
 
 
 def _weight_bytes(spec: NeonConvSpec, tiling: Tiling) -> int:
@@ -91,13 +98,19 @@ def _groups(
             code(f"const int first = begin - g * {blocks}, last = end - g * {blocks};")
         elif apart:
             code("const int first = begin, last = end;")
+        inputs = f"x + g * {spec.group_step}{x}"
+        if tiling.packed:
+            wanted = f"if (first < {len(tiling.cut.outputs)} && last > 0)" if apart else ""
+            with code.block(wanted):
+                code(f"{emit_packing(spec, unit)}({inputs}, t);")
+            inputs = "t"
         first = done = 0
         for signed, times in run_lengths(_signed_block_sizes(spec, tiling)):
             exact, size = signed < 0, abs(signed)
             name = _channel_block(spec, unit, tiling, size, rows=rows, exact=exact)
             k = " + k * " if times > 1 else ""
             at = [
-                f"x + g * {spec.group_step}{x}",
+                inputs,
                 f"w + ({before} + {first}) * {bytes_each}"
                 + (f"{k}{size * bytes_each}" if k else ""),
                 f"b + ({before} + {first}) * 8" + (f"{k}{8 * size}" if k else ""),
@@ -172,10 +185,19 @@ def _pixel_loop(
 ) -> None:
     residual = spec.epilogue.residual is not None
     for at, (size, times) in enumerate(tiling.cut.pixels):
-        emit = emit_matrix_microkernel if tiling.product is Product.MATRIX else emit_microkernel
-        name = emit(spec, unit, accumulators, size, exact=exact)
+        if tiling.product is Product.MATRIX:
+            name = emit_matrix_microkernel(
+                spec, unit, accumulators, size, exact=exact, packed=tiling.packed
+            )
+        else:
+            name = emit_microkernel(spec, unit, accumulators, size, exact=exact)
         r = "r, " if residual else ""
-        step = f"x += {size * spec.x_pixel}, y += {size * spec.y_pixel}"
+        x_step = (
+            16 * spec.steps(tiling.product) * ceil(size / 2)
+            if tiling.packed
+            else size * spec.x_pixel
+        )
+        step = f"x += {x_step}, y += {size * spec.y_pixel}"
         if residual:
             step += f", r += {size * spec.r_pixel}"
         if times > 1:

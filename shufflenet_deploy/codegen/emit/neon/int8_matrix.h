@@ -14,3 +14,6 @@
     vreinterpretq_s8_s16(vzip1q_s16(vreinterpretq_s16_s8(x), vreinterpretq_s16_s8(y)))
 #define TURNS_HIGH(x, y) \
     vreinterpretq_s8_s16(vzip2q_s16(vreinterpretq_s16_s8(x), vreinterpretq_s16_s8(y)))
+/* Four inputs each of two pixels, of two places. */
+#define EVEN_HALVES(x, y)                                                                          \
+    vreinterpretq_s8_s32(vtrn1q_s32(vreinterpretq_s32_s8(x), vreinterpretq_s32_s8(y)))

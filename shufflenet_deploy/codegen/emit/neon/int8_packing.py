@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from math import ceil
+
 import numpy as np
 from numpy.typing import NDArray
 
 from shufflenet_deploy.codegen.schedule.neon_int8_blocking import NeonConvSpec, Product, Tiling
+from shufflenet_deploy.codegen.schedule.neon_matrix_blocking import INPUTS
 
 
 def pack_weights(
@@ -21,9 +24,11 @@ def pack_weights(
     """
     groups, outputs, product = spec.groups, spec.outputs, tiling.product
     accumulators, steps = spec.accumulators(product), spec.steps(product)
-    run = steps // len(spec.rows) * product.inputs
-    whole = np.zeros((groups, accumulators * product.outputs, len(spec.rows), run), np.int8)
-    whole[:, :outputs, :, : spec.run] = weight.reshape(groups, outputs, len(spec.rows), spec.run)
+    runs = _rests_last(weight, spec) if product is Product.MATRIX else weight
+    rows, run = runs.shape[1:]
+    width = ceil(run / product.inputs) * product.inputs
+    whole = np.zeros((groups, accumulators * product.outputs, rows, width), np.int8)
+    whole[:, :outputs, :, :run] = runs.reshape(groups, outputs, rows, run)
     # (groups, accumulators, outputs of one, steps, inputs of a step)
     whole = whole.reshape(groups, accumulators, product.outputs, steps, product.inputs)
     ends = np.zeros((2, groups, accumulators * product.outputs), np.int32)
@@ -43,3 +48,16 @@ def pack_weights(
             constants.append(ends[:, group, 4 * first : 4 * (first + size)].ravel())
             first += size
     return np.concatenate(packed), np.concatenate(constants)
+
+
+def _rests_last(weight: NDArray[np.int8], spec: NeonConvSpec) -> NDArray[np.int8]:
+    """Weights with the ends of two rows as one, after everything else, where they share steps."""
+    inputs = spec.matrix_inputs
+    if not inputs.shares_rests:
+        return weight
+    outputs, whole = len(weight), inputs.steps_of_run * INPUTS
+    half = INPUTS // 2
+    rests = np.zeros((outputs, 2 * ceil(inputs.rows / 2), half), np.int8)
+    rests[:, : inputs.rows, : spec.run - whole] = weight[:, :, whole:]
+    parts = [weight[:, :, :whole].reshape(outputs, -1), rests.reshape(outputs, -1)]
+    return np.concatenate(parts, axis=1)[:, None]
