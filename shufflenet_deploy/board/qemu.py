@@ -20,7 +20,8 @@ from shufflenet_deploy.programs import run_to_end
 from shufflenet_deploy.records import Record, first_problem
 
 QEMU = "qemu-system-aarch64"
-#: The CPUs to choose from. a53 and a72 are Armv8.0; a76 (8.2) and max have int8 dot products.
+#: The CPUs to choose from. a53 and a72 are Armv8.0; a76 (8.2) has int8 dot products, max
+#: matrix products as well.
 CPUS = ("cortex-a53", "cortex-a72", "cortex-a76", "max")
 DEFAULT_CPU = "cortex-a72"
 #: The CPU of a board that runs on the host's own aarch64 cores.

@@ -34,7 +34,7 @@ def emit_c(  # noqa: PLR0917 - options, each passed by name
     ] = "",
     machine: Annotated[
         str,
-        typer.Option(help="The core to write for: host, cortex-a53, cortex-a72, cortex-a76, ..."),
+        typer.Option(help="The core to write for: host, cortex-a53, cortex-a76, cortex-a710, ..."),
     ] = "cortex-a72",
     head: Annotated[
         str, typer.Option(help="fixed or dense, for AlexNet and VGG; none: features.")

@@ -76,7 +76,7 @@ MachineName = Annotated[
     str,
     typer.Option(
         help="native: the core it is for: generic (64-bit ARM), cortex-a53, cortex-a72,"
-        " cortex-a76, armv7, host, ...",
+        " cortex-a76, cortex-a710, armv7, host, ...",
         rich_help_panel=WHAT,
     ),
 ]

@@ -26,7 +26,8 @@ class CpuTarget:
     from memory. ``element_bytes`` is 4 in fp32 and 2 in fp16; ``has_fp16``: fp16 arithmetic exists.
     ``software_prefetch``: weights and large feature maps are prefetched by instructions, because
     x86 prefetchers stop at page boundaries. ``dot_product``: one instruction sums four int8
-    products. ``in_order``: some of its cores issue in program order. ``load_port_bytes`` are what
+    products; ``matrix_product``: one multiplies two pixels by two channels, eight inputs of each.
+    ``in_order``: some of its cores issue in program order. ``load_port_bytes`` are what
     one load moves per cycle. Feature maps up to
     ``l2_bytes`` stay in a core's own caches, up to ``llc_share_bytes`` in its share of the last-
     level cache. A convolution and its max pool are strip-mined where the map between them exceeds
@@ -45,6 +46,7 @@ class CpuTarget:
     has_fp16: bool = False
     software_prefetch: bool = False
     dot_product: bool = False
+    matrix_product: bool = False
     in_order: bool = False
     load_port_bytes: int = 16
     l2_bytes: int = 1 << 20
@@ -118,9 +120,11 @@ def _aarch64(
     cpu: str,
     *,
     dot_product: bool = False,
+    matrix_product: bool = False,
     in_order: bool = False,
     load_port_bytes: int = 16,
 ) -> CpuTarget:
+    features = {"asimddp", "asimdhp"} if dot_product else set()
     return CpuTarget(
         name=name,
         arch="aarch64",
@@ -129,9 +133,10 @@ def _aarch64(
         fma_by_lane=True,
         has_fp16=dot_product,
         dot_product=dot_product,
+        matrix_product=matrix_product,
         in_order=in_order,
         load_port_bytes=load_port_bytes,
-        required_features=frozenset({"asimddp", "asimdhp"} if dot_product else ()),
+        required_features=frozenset(features | ({"i8mm"} if matrix_product else set())),
         flags=(f"-mcpu={cpu.replace('_', '-')}",),
         triple="aarch64-linux-musl",
         zig_cpu=cpu,
@@ -180,6 +185,8 @@ CPU_TARGETS = {
         _aarch64("cortex-a72", "cortex_a72"),
         _aarch64("cortex-a55", "cortex_a55", dot_product=True, in_order=True),
         _aarch64("cortex-a76", "cortex_a76", dot_product=True),
+        # By name a compiler would assume SVE, which not every system of such a core has.
+        _aarch64("cortex-a710", "cortex_a76+i8mm", dot_product=True, matrix_product=True),
         _ARMV7,
         _x86("x86-64", 4, 16),
         _x86("x86-64-v3", 8, 16, "avx2", "fma"),
@@ -196,13 +203,16 @@ CPU_TARGETS = {
         ),
     )
 }
-_ALIASES = {"generic": "aarch64", "max": "cortex-a76"} | {
+_ALIASES = {"generic": "aarch64", "max": "cortex-a710"} | {
     name.removeprefix("cortex-"): name for name in CPU_TARGETS if name.startswith("cortex-")
 }
 #: Cores that issue in the order of the code, by what a target without others like them gets.
 _IN_ORDER_VARIANTS = {
     "cortex-a72": ("cortex-a53", {"Cortex-A53", "Cortex-A35", "Cortex-A34"}),
-    "cortex-a76": ("cortex-a55", {"Cortex-A55", "Cortex-A510", "Cortex-A520"}),
+    **dict.fromkeys(
+        ("cortex-a76", "cortex-a710"),
+        ("cortex-a55", {"Cortex-A55", "Cortex-A510", "Cortex-A520"}),
+    ),
 }
 
 

@@ -32,6 +32,7 @@ EMULATORS = {
     "cortex-a53": ("qemu-aarch64", "-cpu", "cortex-a53"),
     "cortex-a72": ("qemu-aarch64", "-cpu", "cortex-a72"),
     "cortex-a76": ("qemu-aarch64", "-cpu", "max"),
+    "cortex-a710": ("qemu-aarch64", "-cpu", "max"),
     "armv7": ("qemu-arm", "-cpu", "cortex-a7"),
 }
 #: What every network of a program has a name of its own for.

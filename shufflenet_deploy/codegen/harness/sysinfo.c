@@ -253,6 +253,11 @@ static void check_processor(void)
 #if defined(NET_NEEDS_ASIMDDP)
     enum { DOT_PRODUCTS = 1 << 20 };
     lacks = getauxval(AT_HWCAP) & DOT_PRODUCTS ? NULL : "dot products";
+#if defined(NET_NEEDS_I8MM)
+    enum { MATRIX_PRODUCTS = 1 << 13 };
+    if (!lacks && !(getauxval(AT_HWCAP2) & MATRIX_PRODUCTS))
+        lacks = "matrix products of bytes";
+#endif
 #elif defined(NET_NEEDS_NEON)
     enum { NEON = 1 << 12, VFPV4 = 1 << 16 };
     lacks = (getauxval(AT_HWCAP) & (NEON | VFPV4)) == (NEON | VFPV4) ? NULL : "NEON with VFPv4";

@@ -7,14 +7,56 @@ of instructions, which is what the cores that run it issue.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from functools import lru_cache
 from math import ceil
 
 from shufflenet_deploy.codegen.schedule.conv_spec import ConvSpec
-from shufflenet_deploy.codegen.schedule.partition import Blocking, cheapest_blocking
+from shufflenet_deploy.codegen.schedule.neon_matrix_blocking import (
+    INPUTS,
+    MatrixInputs,
+    choose_matrix_blocking,
+)
+from shufflenet_deploy.codegen.schedule.partition import Blocking, blocking_cost, cheapest_blocking
 
 _MAX_PIXELS = 12
 _MAX_QUADS = 10
+#: Weights up to this stay in L1, so that a row is done with all of them before the next.
+L1_BYTES = 24 << 10
+
+
+class Product(Enum):
+    """What multiplies: widening products, SDOT of four inputs, or SMMLA of two pixels by eight.
+
+    An accumulator has ``outputs`` channels: of one pixel, or with ``MATRIX`` of two; an instruction
+    adds ``inputs`` to each.
+    """
+
+    WIDENING = "smull"
+    DOT = "sdot"
+    MATRIX = "smmla"
+
+    @property
+    def outputs(self) -> int:
+        """Output channels of an accumulator."""
+        return 2 if self is Product.MATRIX else 4
+
+    @property
+    def inputs(self) -> int:
+        """Input channels of an instruction."""
+        return INPUTS if self is Product.MATRIX else 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tiling:
+    """What a convolution multiplies by, and its blocks in accumulators by pixels.
+
+    ``packed``: the inputs of a row are packed for matrix products before its first block.
+    """
+
+    product: Product
+    cut: Blocking
+    packed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +102,22 @@ class NeonConvSpec(ConvSpec):
     @property
     def lanes(self) -> int:
         """Multiply-adds per accumulator."""
-        return len(self.rows) * ceil(self.run / 4)
+        return self.steps(Product.DOT)
+
+    def accumulators(self, product: Product) -> int:
+        """Accumulators per group and pixel, or two pixels."""
+        return ceil(self.outputs / product.outputs)
+
+    def steps(self, product: Product) -> int:
+        """Multiply-adds per accumulator."""
+        if product is Product.MATRIX:
+            return self.matrix_inputs.steps
+        return len(self.rows) * ceil(self.run / product.inputs)
+
+    @property
+    def matrix_inputs(self) -> MatrixInputs:
+        """The inputs as matrix products see them."""
+        return MatrixInputs(rows=len(self.rows), run=self.run, pixel_bytes=self.x_pixel)
 
     def tile_shape(self, *, dot_product: bool) -> TileShape:
         """The inputs of the cost model."""
@@ -105,3 +162,26 @@ class _NeonInt8:
 def choose_blocking(shape: TileShape, quads: int, pixels: int) -> Blocking:
     """The cheapest blocks for ``quads`` by ``pixels``."""
     return cheapest_blocking(_NeonInt8(shape), quads, pixels)
+
+
+def choose_tiling(spec: NeonConvSpec, *, dot_product: bool, matrix_product: bool) -> Tiling:
+    """The cheapest blocks of a convolution by what a core can multiply with."""
+    shape = spec.tile_shape(dot_product=dot_product)
+    by_dots = Tiling(
+        product=Product.DOT if dot_product else Product.WIDENING,
+        cut=choose_blocking(shape, spec.quads, spec.width),
+    )
+    if not matrix_product or spec.epilogue.float_output:
+        return by_dots
+    pairs = spec.accumulators(Product.MATRIX)
+    fits_l1 = 16 * spec.steps(Product.MATRIX) * pairs * spec.groups <= L1_BYTES
+    found = choose_matrix_blocking(
+        spec.matrix_inputs,
+        pairs,
+        spec.width,
+        residual=shape.residual,
+        may_pack=len(spec.rows) == 1 and (fits_l1 or spec.height == 1),
+    )
+    if found.cost >= blocking_cost(_NeonInt8(shape), by_dots.cut):
+        return by_dots
+    return Tiling(product=Product.MATRIX, cut=found.cut, packed=found.packed)

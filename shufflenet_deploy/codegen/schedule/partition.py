@@ -74,6 +74,13 @@ def cheapest_blocking(model: CostModel, outputs: int, pixels: int) -> Blocking:
     return best[1]
 
 
+def blocking_cost(model: CostModel, cut: Blocking) -> float:
+    """The total cost of blocks without a tail."""
+    return sum(
+        times * model.cost(outputs, size) for outputs in cut.outputs for size, times in cut.pixels
+    )
+
+
 def cheapest_blocking_by_outputs(
     model: CostModel, outputs: int, pixels: int
 ) -> tuple[tuple[int, int], ...]:

@@ -23,7 +23,7 @@ from shufflenet_deploy.network.quantization import calibration
 SEEDS = int(os.environ.get("SHUFFLENET_DEPLOY_SEEDS", "3"))
 #: Networks in one program.
 AT_ONCE = 8
-FOREIGN = ("cortex-a53", "cortex-a72", "cortex-a76", "armv7")
+FOREIGN = ("cortex-a53", "cortex-a72", "cortex-a76", "cortex-a710", "armv7")
 
 
 def first_seed(kind):

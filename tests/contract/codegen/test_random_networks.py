@@ -299,16 +299,19 @@ def test_biases_that_became_floors_under_emulation(drawing, tmp_path):
     assert_close(np.load(tmp_path / "s.npy"), wanted(graph, seeded(graph, 0)))
 
 
-def test_a_core_without_what_it_takes(graph, tmp_path):
+@pytest.mark.parametrize(
+    ("core", "lesser"), [("cortex-a76", "cortex-a72"), ("cortex-a710", "cortex-a76")]
+)
+def test_a_core_without_what_it_takes(core, lesser, graph, tmp_path):
     path = codegen.compile_c(
-        codegen.generate(graph, codegen.cpu_target_named("cortex-a76")),
+        codegen.generate(graph, codegen.cpu_target_named(core)),
         tmp_path / "net",
         product=codegen.Product.PROGRAM,
     )
-    raw = run("qemu-aarch64", "-cpu", "cortex-a72", path, status=1)
+    raw = run("qemu-aarch64", "-cpu", lesser, path, status=1)
     outcome = runtime.get("native").parse(raw).outcome
     assert outcome.kind is FailureKind.UNSUPPORTED
-    assert "cortex-a76" in outcome.message
+    assert core in outcome.message
 
 
 _AVX512 = "avx2 fma avx_vnni avx512f avx512vl avx512bw avx512dq"
@@ -320,6 +323,8 @@ _AVX512 = "avx2 fma avx_vnni avx512f avx512vl avx512bw avx512dq"
         ("aarch64", "asimd", ["Cortex-A53"] * 4, "cortex-a53"),
         ("aarch64", "asimd", ["Cortex-A53", "Cortex-A72"], "cortex-a72"),
         ("aarch64", "asimd asimddp asimdhp", ["Cortex-A76"] * 4, "cortex-a76"),
+        ("aarch64", "asimd asimddp asimdhp i8mm", ["Cortex-A510", "Cortex-X2"], "cortex-a710"),
+        ("aarch64", "asimd asimddp asimdhp i8mm", ["Cortex-A510"] * 4, "cortex-a55"),
         ("aarch64", "asimd", [], "aarch64"),
         ("armv7l", "neon vfpv4", ["Cortex-A7"], "armv7"),
         ("x86_64", "avx2 fma", [], "x86-64-v3"),

@@ -8,14 +8,15 @@ from shufflenet_deploy.codegen.emit.neon import (
     int8_data_movement,
     int8_dwconv,
     int8_dwconv3x3,
+    int8_dwconv5x5,
     int8_packing,
     int8_pooling,
 )
+from shufflenet_deploy.codegen.emit.neon.int8_matrix_microkernel import packed_bytes
 from shufflenet_deploy.codegen.emit.pool_spec import pool_spec
 from shufflenet_deploy.codegen.ir import ops as ir
 from shufflenet_deploy.codegen.ir.int8 import padded_channels
-from shufflenet_deploy.codegen.schedule.neon_int8_blocking import Epilogue, NeonConvSpec
-from shufflenet_deploy.codegen.schedule.partition import Blocking
+from shufflenet_deploy.codegen.schedule.neon_int8_blocking import Epilogue, NeonConvSpec, Tiling
 
 
 def quantize_input(op: ir.QuantizeInput, unit: Int8Unit) -> None:
@@ -94,27 +95,27 @@ def convolution(op: ir.Int8Convolution, unit: Int8Unit) -> None:
         ),
         overwrite_slack=y_pixel - target.channels if shuffled else target.overwrite_slack,
     )
-    cut = int8_conv.choose_cut(spec, unit)
-    packed, ends = int8_packing.pack_weights(
-        spec, weight, op.bias, op.epilogue.multiplier, cut, dot_product=unit.cpu.dot_product
-    )
+    tiling = int8_conv.tiling_for(spec, unit)
+    packed, ends = int8_packing.pack_weights(spec, weight, op.bias, op.epilogue.multiplier, tiling)
     x = unit.at(source, source.start(op.window.padding))
     w, b = unit.constant(packed), unit.constant(ends, "int32_t")
     if not shuffled:
-        name = int8_conv.emit_kernel(spec, unit, cut)
+        name = int8_conv.emit_kernel(spec, unit, tiling)
         others = [unit.at(r, r.origin)] if r else []
-        y = unit.stored_at(target, "int8_t")
-        work_items, work = int8_conv.work_items(spec, cut), spec.work_of_all
-        unit.call_parallel(name, op, x, w, b, *others, y, work_items=work_items, work=work)
+        outputs = [unit.stored_at(target, "int8_t")]
+        if tiling.packed:
+            outputs.append(unit.thread_scratch(packed_bytes(spec)))
+        work_items, work = int8_conv.work_items(spec, tiling), spec.work_of_all
+        unit.call_parallel(name, op, x, w, b, *others, *outputs, work_items=work_items, work=work)
         return
-    _convolution_then_shuffle(op, unit, spec, cut, together, (x, w, b))
+    _convolution_then_shuffle(op, unit, spec, tiling, together, (x, w, b))
 
 
 def _convolution_then_shuffle(
     op: ir.Int8Convolution,
     unit: Int8Unit,
     spec: NeonConvSpec,
-    cut: Blocking,
+    tiling: Tiling,
     together: int,
     given: tuple[str, str, str],
 ) -> None:
@@ -122,7 +123,7 @@ def _convolution_then_shuffle(
     target = op.target
     times = spec.height
     one = int8_conv.single_row(spec)
-    name = int8_conv.emit_kernel(one, unit, cut)
+    name = int8_conv.emit_kernel(one, unit, tiling)
     move = int8_data_movement.shuffle_kernel(
         int8_data_movement.ShuffleSpec(
             channels=target.channels,
@@ -135,19 +136,24 @@ def _convolution_then_shuffle(
         ),
         unit,
     )
-    scratch = unit.thread_scratch(spec.width * spec.y_pixel)
+    size = spec.width * spec.y_pixel
+    scratch = unit.thread_scratch(size + (packed_bytes(one) if tiling.packed else 0))
+    packed = [f"{scratch} + {size}"] if tiling.packed else []
     x, w, b = given
     y = unit.at(target, target.origin)
-    all_blocks = f"0, {int8_conv.work_items(one, cut)}"
+    all_blocks = f"0, {int8_conv.work_items(one, tiling)}"
     cost = one.work_of_all / (4 * unit.cpu.lanes)
     with unit.parallel(times, cost), unit.body.block("for (int i = begin; i < end; ++i)"):
-        unit.call(name, op, f"{x} + i * {spec.x_row}", w, b, scratch, all_blocks)
+        unit.call(name, op, f"{x} + i * {spec.x_row}", w, b, scratch, *packed, all_blocks)
         unit.call(move, op, scratch, f"{y} + i * {together * target.row_stride}")
 
 
 def depthwise(op: ir.DepthwiseConvolution, unit: Int8Unit) -> None:
     """Emit a depthwise convolution."""
     source, target = op.source, op.target
+    if unit.cpu.dot_product and _is_plain_5x5(op):
+        _depthwise_5x5(op, unit)
+        return
     if not op.is_plain_3x3:
         x, y = unit.at(source, source.start(op.padding)), unit.at(target, target.origin)
         name, packed = int8_dwconv.emit_kernel(op, unit), int8_dwconv.pack_weights(op)
@@ -174,6 +180,41 @@ def depthwise(op: ir.DepthwiseConvolution, unit: Int8Unit) -> None:
     name = int8_dwconv3x3.emit_kernel(task, unit)
     x, y = unit.at(source, source.start(op.padding)), unit.at(target, target.origin)
     work = 40 * target.channels * target.height * target.width
+    unit.call_parallel(name, op, x, unit.constant(packed), y, work_items=target.height, work=work)
+
+
+def _is_plain_5x5(op: ir.DepthwiseConvolution) -> bool:
+    """True for windows that the dot-product kernel is for."""
+    down, right = op.stride
+    side = int8_dwconv5x5.SIDE
+    return (
+        op.weight.shape == (op.target.channels, side, side)
+        and op.dilation == (1, 1)
+        and down == right
+        and down <= 2
+    )
+
+
+def _depthwise_5x5(op: ir.DepthwiseConvolution, unit: Int8Unit) -> None:
+    """Emit a 5x5 by dot products."""
+    source, target = op.source, op.target
+    task = int8_dwconv5x5.Dwconv5x5Spec(
+        channels=target.channels,
+        height=target.height,
+        width=target.width,
+        stride=op.stride[0],
+        x_pixel=source.pixel_stride,
+        x_row=source.row_stride,
+        y_pixel=target.pixel_stride,
+        y_row=target.row_stride,
+        shift=op.epilogue.shift,
+        overwrite_slack=target.overwrite_slack,
+    )
+    weight = op.weight.reshape(target.channels, -1)
+    packed = int8_dwconv5x5.pack_weights(weight, op.bias, op.epilogue.multiplier, op.stride[0])
+    name = int8_dwconv5x5.emit_kernel(task, unit)
+    x, y = unit.at(source, source.start(op.padding)), unit.at(target, target.origin)
+    work = 80 * target.channels * target.height * target.width
     unit.call_parallel(name, op, x, unit.constant(packed), y, work_items=target.height, work=work)
 
 

@@ -1,4 +1,4 @@
-"""int8 convolutions on NEON: pointwise, grouped and with any kernel, by one microkernel.
+"""int8 convolutions on NEON: pointwise, grouped and with any kernel, by microkernels of one form.
 
 A block of output channels covers the pixels of a row tile by tile; then the next block where all
 weights fit L1, else the next row.
@@ -7,18 +7,23 @@ weights fit L1, else the next row.
 from __future__ import annotations
 
 from dataclasses import replace
+from math import ceil
 
 from shufflenet_deploy.codegen.c_writer import CWriter
 from shufflenet_deploy.codegen.emit.kernel_calls import RANGE_PARAMS, run_lengths
+from shufflenet_deploy.codegen.emit.neon.int8_matrix_microkernel import (
+    emit_matrix_microkernel,
+    emit_packing,
+)
 from shufflenet_deploy.codegen.emit.neon.int8_microkernel import emit_microkernel, signature
 from shufflenet_deploy.codegen.emit.unit import TranslationUnit
 from shufflenet_deploy.codegen.schedule.neon_int8_blocking import (
+    L1_BYTES,
     NeonConvSpec,
-    choose_blocking,
+    Product,
+    Tiling,
+    choose_tiling,
 )
-from shufflenet_deploy.codegen.schedule.partition import Blocking
-
-_L1_BYTES = 24 << 10
 
 
 def single_row(spec: NeonConvSpec) -> NeonConvSpec:
@@ -26,38 +31,53 @@ def single_row(spec: NeonConvSpec) -> NeonConvSpec:
     return replace(spec, height=1)
 
 
-def emit_kernel(spec: NeonConvSpec, unit: TranslationUnit, cut: Blocking) -> str:
-    """Emit ``(x, w, b, [r,] y, begin, end)``, which computes a range of ``work_items``."""
+def emit_kernel(spec: NeonConvSpec, unit: TranslationUnit, tiling: Tiling) -> str:
+    """Emit ``(x, w, b, [r,] y, [t,] begin, end)``, which computes a range of ``work_items``.
+
+    ``t`` is scratch of ``packed_bytes`` where inputs are packed.
+    """
     code = CWriter(depth=1)
-    pixels_outside = spec.lanes * 16 * spec.quads * spec.groups <= _L1_BYTES
+    pixels_outside = _weight_bytes(spec, tiling) * spec.groups <= L1_BYTES
     if pixels_outside and spec.height > 1:
         with code.block("for (int i = begin; i < end; ++i)"):
-            _groups(code, unit, spec, cut, "i", rows=False)
+            _groups(code, unit, spec, tiling, "i", rows=False)
     elif spec.height > 1:
-        _groups(code, unit, spec, cut, "begin", rows=True)
-    elif _blocks_are_independent(spec, cut):
-        _groups(code, unit, spec, cut, "", rows=False)
+        _groups(code, unit, spec, tiling, "begin", rows=True)
+    elif _blocks_are_independent(spec, tiling):
+        _groups(code, unit, spec, tiling, "", rows=False)
     else:
         with code.block("if (begin < end)"):
-            _groups(code, unit, spec, cut, "", rows=False)
-    return unit.kernel("conv", signature("LOOP", spec, RANGE_PARAMS), code)
+            _groups(code, unit, spec, tiling, "", rows=False)
+    more = f", int8_t *t{RANGE_PARAMS}" if tiling.packed else RANGE_PARAMS
+    return unit.kernel("conv", signature("LOOP", spec, more), code)
 
 
-def work_items(spec: NeonConvSpec, cut: Blocking) -> int:
+def _weight_bytes(spec: NeonConvSpec, tiling: Tiling) -> int:
+    """Bytes of a group's weights."""
+    return 16 * spec.steps(tiling.product) * spec.accumulators(tiling.product)
+
+
+def work_items(spec: NeonConvSpec, tiling: Tiling) -> int:
     """Independent work items: rows, or with a single row the blocks of all groups."""
     if spec.height > 1:
         return spec.height
-    return spec.groups * len(cut.outputs) if _blocks_are_independent(spec, cut) else 1
+    return spec.groups * len(tiling.cut.outputs) if _blocks_are_independent(spec, tiling) else 1
 
 
-def _blocks_are_independent(spec: NeonConvSpec, cut: Blocking) -> bool:
+def _blocks_are_independent(spec: NeonConvSpec, tiling: Tiling) -> bool:
     """True if blocks are the work items: one row, and no block writes into another's outputs."""
-    spills = 4 * spec.quads > spec.outputs and min(_signed_block_sizes(spec, cut)) > 0
+    spills = _spilled(spec, tiling) > 0 and min(_signed_block_sizes(spec, tiling)) > 0
     return spec.height == 1 and not (spills and spec.groups > 1)
 
 
 def _groups(
-    code: CWriter, unit: TranslationUnit, spec: NeonConvSpec, cut: Blocking, row: str, *, rows: bool
+    code: CWriter,
+    unit: TranslationUnit,
+    spec: NeonConvSpec,
+    tiling: Tiling,
+    row: str,
+    *,
+    rows: bool,
 ) -> None:
     """The blocks of all groups, one strip each, from row ``row`` on if there is more than one.
 
@@ -65,31 +85,40 @@ def _groups(
     """
     residual = spec.epilogue.residual is not None
     x, y, r = (f" + {row} * {size}" if row else "" for size in (spec.x_row, spec.y_row, spec.r_row))
-    apart = _blocks_are_independent(spec, cut)
+    apart = _blocks_are_independent(spec, tiling)
     element = 4 if spec.epilogue.float_output else 1
+    product = tiling.product
+    each, bytes_each = product.outputs, 16 * spec.steps(product)
+    before = f"g * {spec.accumulators(product)}"
     with code.block(f"for (int g = 0; g < {spec.groups}; ++g)" if spec.groups > 1 else ""):
         if spec.groups == 1:
             code("const int g = 0;")
         if apart and spec.groups > 1:
-            each = len(cut.outputs)
-            code(f"const int first = begin - g * {each}, last = end - g * {each};")
+            blocks = len(tiling.cut.outputs)
+            code(f"const int first = begin - g * {blocks}, last = end - g * {blocks};")
         elif apart:
             code("const int first = begin, last = end;")
+        inputs = f"x + g * {spec.group_step}{x}"
+        if tiling.packed:
+            wanted = f"if (first < {len(tiling.cut.outputs)} && last > 0)" if apart else ""
+            with code.block(wanted):
+                code(f"{emit_packing(spec, unit)}({inputs}, t);")
+            inputs = "t"
         first = done = 0
-        for signed, times in run_lengths(_signed_block_sizes(spec, cut)):
+        for signed, times in run_lengths(_signed_block_sizes(spec, tiling)):
             exact, size = signed < 0, abs(signed)
-            name = _channel_block(spec, unit, cut, size, rows=rows, exact=exact)
+            name = _channel_block(spec, unit, tiling, size, rows=rows, exact=exact)
             k = " + k * " if times > 1 else ""
             at = [
-                f"x + g * {spec.group_step}{x}",
-                f"w + (g * {spec.quads} + {first}) * {spec.lanes * 16}"
-                + (f"{k}{size * spec.lanes * 16}" if k else ""),
-                f"b + (g * {spec.quads} + {first}) * 8" + (f"{k}{8 * size}" if k else ""),
+                inputs,
+                f"w + ({before} + {first}) * {bytes_each}"
+                + (f"{k}{size * bytes_each}" if k else ""),
+                f"b + ({before} + {first}) * 8" + (f"{k}{8 * size}" if k else ""),
             ]
-            views = [f"y + (g * {spec.outputs} + {4 * first}) * {element}{y}"]
+            views = [f"y + (g * {spec.outputs} + {each * first}) * {element}{y}"]
             if residual:
-                views.insert(0, f"r + g * {spec.outputs} + {4 * first}{r}")
-            at += [view + (f"{k}{4 * size * element}" if k else "") for view in views]
+                views.insert(0, f"r + g * {spec.outputs} + {each * first}{r}")
+            at += [view + (f"{k}{each * size * element}" if k else "") for view in views]
             if rows:
                 at.append("end - begin")
             loop = f"for (int k = 0; k < {times}; ++k)" if k else ""
@@ -104,17 +133,28 @@ def _groups(
             done += times
 
 
-def _signed_block_sizes(spec: NeonConvSpec, cut: Blocking) -> tuple[int, ...]:
+def _spilled(spec: NeonConvSpec, tiling: Tiling) -> int:
+    """Channels after a group's outputs that its accumulators have as well."""
+    return tiling.product.outputs * spec.accumulators(tiling.product) - spec.outputs
+
+
+def _signed_block_sizes(spec: NeonConvSpec, tiling: Tiling) -> tuple[int, ...]:
     """Block sizes; the last is negative if nothing after its outputs may be overwritten."""
-    spilled = 4 * spec.quads - spec.outputs
+    spilled = _spilled(spec, tiling)
     beside = spec.groups > 1 and spec.epilogue.residual is not None
     if spilled and (spec.overwrite_slack < spilled or beside):
-        return (*cut.outputs[:-1], -cut.outputs[-1])
-    return cut.outputs
+        return (*tiling.cut.outputs[:-1], -tiling.cut.outputs[-1])
+    return tiling.cut.outputs
 
 
 def _channel_block(
-    spec: NeonConvSpec, unit: TranslationUnit, cut: Blocking, quads: int, *, rows: bool, exact: bool
+    spec: NeonConvSpec,
+    unit: TranslationUnit,
+    tiling: Tiling,
+    accumulators: int,
+    *,
+    rows: bool,
+    exact: bool,
 ) -> str:
     """One block of output channels over all pixels of a row, or of so many rows."""
     code = CWriter(depth=1)
@@ -125,9 +165,9 @@ def _channel_block(
             code(f"int8_t *y = y0 + i * {spec.y_row};")
             if residual:
                 code(f"const int8_t *r = r0 + i * {spec.r_row};")
-            _pixel_loop(code, spec, unit, cut, quads, exact=exact)
+            _pixel_loop(code, spec, unit, tiling, accumulators, exact=exact)
     else:
-        _pixel_loop(code, spec, unit, cut, quads, exact=exact)
+        _pixel_loop(code, spec, unit, tiling, accumulators, exact=exact)
     declared = signature("LOOP", spec, ", int rows" if rows else "")
     if rows:
         declared = declared.replace("*x,", "*x0,").replace("*y,", "*y0,").replace("*r,", "*r0,")
@@ -138,28 +178,37 @@ def _pixel_loop(
     code: CWriter,
     spec: NeonConvSpec,
     unit: TranslationUnit,
-    cut: Blocking,
-    quads: int,
+    tiling: Tiling,
+    accumulators: int,
     *,
     exact: bool,
 ) -> None:
     residual = spec.epilogue.residual is not None
-    for at, (size, times) in enumerate(cut.pixels):
-        name = emit_microkernel(spec, unit, quads, size, exact=exact)
+    for at, (size, times) in enumerate(tiling.cut.pixels):
+        if tiling.product is Product.MATRIX:
+            name = emit_matrix_microkernel(
+                spec, unit, accumulators, size, exact=exact, packed=tiling.packed
+            )
+        else:
+            name = emit_microkernel(spec, unit, accumulators, size, exact=exact)
         r = "r, " if residual else ""
-        step = f"x += {size * spec.x_pixel}, y += {size * spec.y_pixel}"
+        x_step = (
+            16 * spec.steps(tiling.product) * ceil(size / 2)
+            if tiling.packed
+            else size * spec.x_pixel
+        )
+        step = f"x += {x_step}, y += {size * spec.y_pixel}"
         if residual:
             step += f", r += {size * spec.r_pixel}"
         if times > 1:
             code(f"for (int p = 0; p < {times}; ++p, {step})", f"    {name}(x, w, b, {r}y);")
         else:
             code(f"{name}(x, w, b, {r}y);")
-            if at + 1 < len(cut.pixels):
+            if at + 1 < len(tiling.cut.pixels):
                 code(f"{step};")
 
 
-def choose_cut(spec: NeonConvSpec, unit: TranslationUnit) -> Blocking:
+def tiling_for(spec: NeonConvSpec, unit: TranslationUnit) -> Tiling:
     """The tiles of this convolution on the unit's target."""
-    return choose_blocking(
-        spec.tile_shape(dot_product=unit.cpu.dot_product), spec.quads, spec.width
-    )
+    cpu = unit.cpu
+    return choose_tiling(spec, dot_product=cpu.dot_product, matrix_product=cpu.matrix_product)

@@ -15,8 +15,8 @@ from shufflenet_deploy.codegen.emit.neon.int8_store import emit_store, narrow_ex
 from shufflenet_deploy.codegen.emit.unit import TranslationUnit
 from shufflenet_deploy.codegen.schedule.neon_int8_blocking import NeonConvSpec
 
-_LDP_REACH = 62  # vectors that a load of two reaches from its base
-_MAX_UNROLLED = 320  # multiply-adds of a tile that are written out
+LDP_REACH = 62  # vectors that a load of two reaches from its base
+MAX_UNROLLED = 320  # multiply-adds of a tile that are written out
 
 
 def signature(kind: str, spec: NeonConvSpec, more: str = "") -> str:
@@ -45,7 +45,7 @@ def emit_microkernel(
         code("const int8x16_t pick = SPREAD;")
     lanes = ceil(spec.run / 4)
     run_work = lanes * quads * pixels
-    if len(spec.rows) * run_work <= _MAX_UNROLLED:
+    if len(spec.rows) * run_work <= MAX_UNROLLED:
         for offset in spec.rows:
             _multiply_lanes(code, spec, quads, pixels, offset, lanes, dot_product=dot_product)
     else:
@@ -59,7 +59,7 @@ def emit_microkernel(
         with code.block(f"for (int t = 0; t < {len(rows)}; ++t)" if with_rows else ""):
             if with_rows and len(steps) > 1:
                 code("x = x0 + rows[t];")
-            if run_work <= _MAX_UNROLLED:
+            if run_work <= MAX_UNROLLED:
                 _multiply_lanes(code, spec, quads, pixels, first, lanes, dot_product=dot_product)
             else:
                 times, rest = divmod(lanes, 4)
@@ -109,7 +109,7 @@ def _multiply_lanes(
             for quad in range(quads):
                 index = lane * quads + quad
                 if index % 2 == 0:
-                    if index - base > _LDP_REACH:
+                    if index - base > LDP_REACH:
                         code(f"w += {16 * (index - base)};")
                         base = index
                     near = 16 * (index - base)

@@ -1,0 +1,189 @@
+"""int8 depthwise 5x5 by dot products (SDOT), eight channels at a time along a row of pixels.
+
+Four pixels of a column are interleaved so that each channel's are one lane, which serves five
+outputs; four of the fifth row likewise, which serve two. That is seven SDOT for each four channels
+of an output, whose 25 taps would be 6.25.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+
+import numpy as np
+from numpy.typing import NDArray
+
+from shufflenet_deploy.codegen.c_writer import CWriter
+from shufflenet_deploy.codegen.emit.kernel_calls import RANGE_PARAMS
+from shufflenet_deploy.codegen.emit.neon.int8_store import emit_store, narrow_expr
+from shufflenet_deploy.codegen.emit.unit import TranslationUnit
+from shufflenet_deploy.codegen.ir.int8 import Multipliers
+
+SIDE = 5
+_CHANNELS = 8
+_QUADS = _CHANNELS // 4
+#: Vectors of weights of a block: the columns without their last tap, the last row, its last tap.
+_VECTORS = (SIDE + 2) * _QUADS
+#: Of these, those that stay in registers; the others are loaded for every output.
+_RESIDENT = 10
+_BLOCK_BYTES = 16 * _VECTORS + 2 * 4 * _CHANNELS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dwconv5x5Spec:
+    """A depthwise 5x5 over padded pixels; all distances are in bytes.
+
+    ``x`` is the first pixel of the first window, border included.
+    """
+
+    channels: int
+    height: int
+    width: int
+    stride: int
+    x_pixel: int
+    x_row: int
+    y_pixel: int
+    y_row: int
+    shift: int
+    overwrite_slack: int = 0
+
+
+def pack_weights(
+    weight: NDArray[np.int8], bias: NDArray[np.int32], multiplier: Multipliers, stride: int
+) -> NDArray[np.int8]:
+    """Pack ``weight (channels, 25)``, biases and multipliers in blocks of eight channels."""
+    channels = len(weight)
+    blocks = ceil(channels / _CHANNELS)
+    taps = np.zeros((blocks * _CHANNELS, SIDE, SIDE), np.int8)  # (channel, row, column)
+    taps[:channels] = weight.reshape(channels, SIDE, SIDE)
+    ends = np.zeros((2, blocks * _CHANNELS), np.int32)
+    ends[0, :channels], ends[1, :channels] = bias, multiplier
+    packed = []
+    for block in range(blocks):
+        own = slice(block * _CHANNELS, (block + 1) * _CHANNELS)
+        lanes = np.zeros((SIDE + 2, _CHANNELS, 4), np.int8)
+        lanes[:SIDE] = taps[own, :4].transpose(2, 0, 1)
+        lanes[SIDE] = taps[own, 4, :4]
+        # The last tap is among the four pixels of the next output.
+        lanes[SIDE + 1, :, 4 - stride] = taps[own, 4, 4]
+        packed += [lanes.ravel(), ends[:, own].ravel().view(np.int8)]
+    return np.concatenate(packed)
+
+
+def emit_kernel(spec: Dwconv5x5Spec, unit: TranslationUnit) -> str:
+    """Emit ``(x, w, y, begin, end)`` over a range of rows."""
+    blocks = ceil(spec.channels / _CHANNELS)
+    exact = spec.channels - (blocks - 1) * _CHANNELS
+    if spec.overwrite_slack >= _CHANNELS - exact:
+        exact = _CHANNELS
+    whole = blocks if exact == _CHANNELS else blocks - 1
+    code = CWriter(depth=1)
+    code(f"x += begin * {spec.stride * spec.x_row}, y += begin * {spec.y_row};")
+    if whole:
+        walk = f"x += {_CHANNELS}, w += {_BLOCK_BYTES}, y += {_CHANNELS}"
+        code(f"for (int c = 0; c < {whole}; ++c, {walk})")
+        code(f"    {_channel_block(spec, unit, _CHANNELS)}(x, w, y, end - begin);")
+    if whole < blocks:
+        code(f"{_channel_block(spec, unit, exact)}(x, w, y, end - begin);")
+    head = f"LOOP void @(const int8_t *x, const int8_t *w, int8_t *y{RANGE_PARAMS})"
+    return unit.kernel("dwconv5x5", head, code)
+
+
+def _channel_block(spec: Dwconv5x5Spec, unit: TranslationUnit, count: int) -> str:
+    """Eight channels of so many rows; the first ``count`` are stored."""
+    code = CWriter(depth=1)
+    code(*(f"const int8x16_t w{i} = vld1q_s8(w + {16 * i});" for i in range(_RESIDENT)))
+    code(f"const int32_t *b = (const int32_t *)(const void *)(w + {16 * _VECTORS});")
+    down = f"x += {spec.stride * spec.x_row}, y += {spec.y_row}"
+    with code.block(f"for (int i = 0; i < rows; ++i, {down})"):
+        code("const int8_t *from = x;", "int8_t *to = y;")
+        row = _Row(spec, code, count)
+        row.begin()
+        times, rest = divmod(spec.width, SIDE)
+        walk = f"from += {SIDE * spec.stride * spec.x_pixel}, to += {SIDE * spec.y_pixel}"
+        if times:
+            with code.block(f"for (int j = 0; j < {times}; ++j, {walk})" if times > 1 else ""):
+                for at in range(SIDE):
+                    row.output(at)
+        if rest and times == 1:
+            code(f"{walk};")
+        for at in range(rest):
+            row.output(at)
+    head = "const int8_t *restrict x, const int8_t *restrict w, int8_t *restrict y, int rows"
+    return unit.kernel("dwconv5x5_c8", f"LOOP void @({head})", code)
+
+
+class _Row:
+    """Columns of pixels in registers along a row of outputs, five of them in turn.
+
+    ``cS_Q`` are the first four pixels of the column in slot S, quad Q of channels; ``k_Q``
+    four neighbours of the fifth row, ``n_Q`` those of the next output.
+    """
+
+    def __init__(self, spec: Dwconv5x5Spec, code: CWriter, count: int) -> None:
+        self._spec = spec
+        self._code = code
+        self._count = count
+
+    def begin(self) -> None:
+        """Load the columns that the first output shares with those before it."""
+        code = self._code
+        code(*(f"int32x4_t c{slot}_0, c{slot}_1;" for slot in range(SIDE)))
+        for column in range(SIDE - self._spec.stride):
+            self._load(column, column)
+        code("int32x4_t k_0, k_1;")
+        self._four("k", 0)
+
+    def output(self, at: int) -> None:
+        """Emit output ``at``, counted from where ``from`` and ``to`` stand."""
+        spec, code = self._spec, self._code
+        first = at * spec.stride
+        for column in range(first + SIDE - spec.stride, first + SIDE):
+            self._load(column % SIDE, column)
+        with code.block(""):
+            code("int32x4_t n_0, n_1;")
+            self._four("n", first + spec.stride)
+            code("int32x4_t a0, a1;", "LOAD_PAIR(a0, a1, b, 0);")
+            columns = [f"c{(first + column) % SIDE}" for column in range(SIDE)]
+            for number, pixels in enumerate([*columns, "k", "n"]):
+                self._dots(_QUADS * number, pixels)
+            code("k_0 = n_0, k_1 = n_1;")
+            code("int32x4_t m0, m1;", f"LOAD_PAIR(m0, m1, b, {4 * _CHANNELS});")
+            code(f"const int16x8_t both = {narrow_expr('a0, m0', 'a1, m1', spec.shift)};")
+            code("const int8x16_t v = vcombine_s8(vqmovn_s16(both), vdup_n_s8(0));")
+            emit_store(code, "to", "v", at * spec.y_pixel, self._count)
+
+    def _dots(self, first: int, x: str) -> None:
+        """Multiply both quads by their weights, of which ``first`` is the number of the first."""
+        code = self._code
+        if first >= _RESIDENT:
+            code(f"int8x16_t w{first}, w{first + 1};")
+            code(f"LOAD_PAIR(w{first}, w{first + 1}, w, {16 * first});")
+        for quad in range(_QUADS):
+            taps = f"vreinterpretq_s8_s32({x}_{quad})"
+            code(f"a{quad} = vdotq_s32(a{quad}, w{first + quad}, {taps});")
+
+    def _load(self, slot: int, column: int) -> None:
+        """Load the first four pixels of a column."""
+        spec = self._spec
+        places = [row * spec.x_row + column * spec.x_pixel for row in range(4)]
+        self._interleave(places, f"c{slot}")
+
+    def _four(self, name: str, column: int) -> None:
+        """Load four pixels of the fifth row."""
+        spec = self._spec
+        places = [4 * spec.x_row + (column + at) * spec.x_pixel for at in range(4)]
+        self._interleave(places, name)
+
+    def _interleave(self, places: list[int], name: str) -> None:
+        """Four vectors of channels as four bytes of each."""
+        code = self._code
+        with code.block(""):
+            for at, place in enumerate(places):
+                code(f"const int8x16_t x{at} = vld1q_s8(from + {place});")
+            for at in range(2):
+                two = f"vzip1q_s8(x{2 * at}, x{2 * at + 1})"
+                code(f"const int16x8_t p{at} = vreinterpretq_s16_s8({two});")
+            for quad in range(_QUADS):
+                four = f"vzip{quad + 1}q_s16(p0, p1)"
+                code(f"{name}_{quad} = vreinterpretq_s32_s16({four});")
