@@ -28,6 +28,9 @@ _CONSTANTS = {"zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "
 #: Functions of which the results have the shape of the first argument.
 _TOLD_WHOLE = {functional.local_response_norm}
 
+#: Methods that make something other than tensors of an image's values.
+_OF_VALUES = {torch.Tensor.numpy, torch.Tensor.tolist, torch.Tensor.__array__}
+
 #: No small network has larger tensors than this.
 MAX_ELEMENTS = 1 << 28
 
@@ -144,6 +147,8 @@ class Recorded(torch.Tensor):
         cls, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         """Tell the listener of a function that says more than the operators it consists of."""
+        if func in _OF_VALUES:
+            raise ExportError(_DATA_DEPENDENT)
         given = kwargs or {}
         if func in _TOLD_WHOLE:
             tensors = _recorded((args, given))
