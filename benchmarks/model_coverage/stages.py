@@ -80,7 +80,7 @@ class _Subject:
             find_timm()
         torch.manual_seed(0)
         try:
-            self._module, own, self._channels = self._network.build()
+            self._module, own, self._channels = self._network.build(side)
         except Exception as error:  # noqa: BLE001 - somebody else's code
             return f"cannot be built: {_line(error)}"
         parameters = sum(one.numel() for one in self._module.parameters())
