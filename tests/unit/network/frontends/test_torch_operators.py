@@ -64,6 +64,11 @@ def _with_a_class_token(x):
     return torch.stack([tokens[:, 0], torch.ones(len(x), 8), tokens[:, 3]], 1)
 
 
+def _unpooled_with_overlap(x):
+    pooled, places = functional.max_pool2d(x, 3, 2, 1, return_indices=True)
+    return functional.max_unpool2d(pooled, places, 2)
+
+
 def _repeated_before(x):
     return x.mean((2, 3)).expand(1, 3, len(x), 8).transpose(0, 2).flatten(1)
 
@@ -372,6 +377,17 @@ def test_a_convolution_over_neighbouring_channels():
     check(Lambda(lambda self, x: self.conv(x.unsqueeze(1)).flatten(1, 2), conv=conv), channels=8)
 
 
+@pytest.mark.parametrize(("block", "after"), [(2, 0.5), (3, -1.0)])
+def test_values_return_to_the_places_of_maxima(block, after):
+    """Of equal maxima, such as the zeros behind a ReLU, the first is taken."""
+
+    def unpooled(x):
+        pooled, places = functional.max_pool2d(x.relu(), block, return_indices=True)
+        return functional.max_unpool2d(pooled + after, places, block)
+
+    check(of(unpooled), channels=8, size=(6, 12))
+
+
 @pytest.mark.parametrize("function", [_with_coordinates, _with_a_class_token, _repeated_before])
 def test_constants_are_joined_to_values(function):
     check(of(function), channels=8)
@@ -441,6 +457,7 @@ def test_writes_in_place_are_seen_through_every_view():
         (lambda x: x.mean(0), "works along the batch"),
         (lambda x: functional.conv2d(x, x[:, :, :3, :3]), "computed weights"),
         (lambda x: x.max(1)[1], "places of maxima"),
+        (_unpooled_with_overlap, "unpools windows that overlap"),
         (lambda x: functional.max_pool2d(x, 2, dilation=2), "dilated max pool"),
         (lambda _: torch.ones(1, 3), "does not depend on its input"),
         (lambda x: x.undefined_method(), "forward() fails: 'Recorded' object has no attribute"),
