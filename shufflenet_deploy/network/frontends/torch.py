@@ -20,6 +20,7 @@ from shufflenet_deploy.network.frontends.aten_values import OPERAND_READERS
 from shufflenet_deploy.network.frontends.graph_builder import INPUT_NAME, GraphBuilder, Value
 from shufflenet_deploy.network.frontends.operators import READERS
 from shufflenet_deploy.network.frontends.recording import Call, Content, Recorded, Unreadable
+from shufflenet_deploy.network.frontends.scopes import Scopes
 from shufflenet_deploy.network.frontends.shape_inference import Shape, mapped
 from shufflenet_deploy.network.graph import Graph
 from shufflenet_deploy.network.passes.rearrangements import rearranged
@@ -71,7 +72,7 @@ class _Reading(GraphBuilder):
     def __init__(self, root: nn.Module, name: str) -> None:
         super().__init__(name)
         self._root = root
-        self._scopes = recording.Scopes(root)
+        self._scopes = Scopes(root)
         self.output_names: list[str] = []
 
     def graph(self, shape: tuple[int, ...]) -> Graph:
