@@ -251,6 +251,11 @@ def _filling(listener: Listener, written: Recorded, source: Any = 0) -> Content:
 class _Constants(TorchDispatchMode):  # type: ignore[no-untyped-call]  # PyTorch's
     """Watch over tensors of constants: one that computed values are written to is recorded."""
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing here is compiled; PyTorch would import its compiler to say so to it."""
+        return False
+
     def __init__(self, listener: Listener) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # PyTorch's
         self._listener = listener
