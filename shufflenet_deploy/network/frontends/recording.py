@@ -22,7 +22,12 @@ from shufflenet_deploy.errors import DeployError, ExportError
 from shufflenet_deploy.network.frontends import written_parts
 from shufflenet_deploy.network.frontends.graph_builder import INPUT_NAME, Value
 from shufflenet_deploy.network.frontends.scopes import Scopes
-from shufflenet_deploy.network.frontends.shape_inference import Shape, mapped, without_values
+from shufflenet_deploy.network.frontends.shape_inference import (
+    DATA_DEPENDENT,
+    Shape,
+    mapped,
+    without_values,
+)
 
 #: Operators of which the values depend on a tensor's shape alone.
 _CONSTANTS = {"zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full"}
@@ -33,16 +38,14 @@ _TOLD_WHOLE = {functional.local_response_norm}
 #: Methods that make something other than tensors of an image's values.
 _OF_VALUES = {torch.Tensor.numpy, torch.Tensor.tolist, torch.Tensor.__array__}
 
+#: Operators of which the result is a number, or as large as the values say.
+_OPERATORS_OF_VALUES = {"_local_scalar_dense", "nonzero", "masked_select"}
+
 #: Operators that write to a tensor whatever it was.
 _FILLS = {"copy_", "fill_", "zero_"}
 
 #: No small network has larger tensors than this.
 MAX_ELEMENTS = 1 << 28
-
-_DATA_DEPENDENT = (
-    "depends on the values of its input (an if, a loop or a number made of a tensor), which no "
-    "exported file can"
-)
 
 
 @dataclass(frozen=True)
@@ -191,7 +194,7 @@ class Recorded(torch.Tensor):
     ) -> Any:
         """Tell the listener of a function that says more than the operators it consists of."""
         if func in _OF_VALUES:
-            raise ExportError(_DATA_DEPENDENT)
+            raise ExportError(DATA_DEPENDENT)
         given = kwargs or {}
         if func in _TOLD_WHOLE:
             tensors = _recorded((args, given))
@@ -218,8 +221,8 @@ def _operator(func: Any, args: Any, kwargs: Any) -> Any:
     listener, name = tensors[0].listener, func.overloadpacket.__name__
     if name in _CONSTANTS:
         return func(*mapped(args, _blank), **kwargs)
-    if name == "_local_scalar_dense":
-        raise ExportError(_DATA_DEPENDENT)
+    if name in _OPERATORS_OF_VALUES:
+        raise ExportError(DATA_DEPENDENT)
     results = without_values(func, *mapped((args, kwargs), _without_data))
     flat = [one for one in _leaves(results) if isinstance(one, torch.Tensor)]
     if any(one.numel() > MAX_ELEMENTS for one in flat):

@@ -508,6 +508,8 @@ def test_writes_to_parts(function):
         (lambda _: torch.ones(1, 3), "does not depend on its input"),
         (lambda x: x.undefined_method(), "forward() fails: 'Recorded' object has no attribute"),
         (lambda x: x.mean(1).numpy(), "depends on the values of its input"),
+        (lambda x: x[x > 0], "depends on the values of its input"),
+        (lambda x: x.relu().nonzero(), "depends on the values of its input"),
     ],
 )
 def test_what_no_graph_can_say_is_named(function, message):
