@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from shufflenet_deploy.network.frontends.aten_values import arithmetic, reduced, root
+from shufflenet_deploy.network.frontends.aten_comparisons import nonzero
+from shufflenet_deploy.network.frontends.aten_values import arithmetic, reduced
 from shufflenet_deploy.network.frontends.graph_builder import GraphBuilder, Value, pair
 from shufflenet_deploy.network.frontends.recording import Unreadable
 from shufflenet_deploy.network.graph import (
@@ -14,10 +15,6 @@ from shufflenet_deploy.network.graph import (
     ReduceKind,
     SpaceToDepth,
 )
-
-#: To this power 0 is 0, and every other number of fp32 is 1, but for a hundred-thousandth at most;
-#: in int8 it is one table.
-_NEARLY_NONE = 2.0**-24
 
 
 def _read_max_unpool(
@@ -57,7 +54,7 @@ def _first_maxima(builder: GraphBuilder, x: Value) -> Value:
     """1 at the first maximum along the second axis, else 0."""
     best = reduced(builder, ReduceKind.MAX, x, 2, keep=True)
     less = arithmetic(builder, ArithmeticKind.SUBTRACT, best, x)
-    other = root(builder, less, _NEARLY_NONE)
+    other = nonzero(builder, less)
     left = builder.cut(other, 1, 0, 1)
     found = [arithmetic(builder, ArithmeticKind.SUBTRACT, 1.0, left)]
     for place in range(1, x.shape[1] - 1):

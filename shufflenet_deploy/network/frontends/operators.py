@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from shufflenet_deploy.errors import ExportError
+from shufflenet_deploy.network.frontends.aten_comparisons import COMPARISON_READERS
 from shufflenet_deploy.network.frontends.aten_composed import COMPOSED_READERS
 from shufflenet_deploy.network.frontends.aten_functions import FUNCTION_READERS
 from shufflenet_deploy.network.frontends.aten_layers import LAYER_READERS
@@ -22,6 +23,7 @@ READERS = {
     **OPERAND_READERS,
     **SHAPE_READERS,
     **COMPOSED_READERS,
+    **COMPARISON_READERS,
     **PLACE_READERS,
 }
 

@@ -227,6 +227,8 @@ def _operator(func: Any, args: Any, kwargs: Any) -> Any:
     flat = [one for one in _leaves(results) if isinstance(one, torch.Tensor)]
     if any(one.numel() > MAX_ELEMENTS for one in flat):
         raise ExportError(f"makes a tensor of more than {MAX_ELEMENTS} elements")
+    if name in {"add", "add_"} and flat[0].dtype is torch.bool:
+        raise ExportError("adds truth values, which is an or: write it with |")
     in_place = schema.is_mutable and name.endswith("_")
     if in_place and name in _FILLS:
         args[0].write(_filling(listener, *args[:2]))

@@ -444,6 +444,29 @@ def test_writes_in_place_are_seen_through_every_view():
     check(of(beside_a_copy))
 
 
+def _logic(x):
+    rows = torch.arange(9.0).reshape(9, 1)
+    inside = (x > -0.5) & ~(x >= 0.5) | (x[:, :1] < rows - 5)
+    return torch.where(inside, x * 2, torch.full_like(x, 3)) + (x <= 0.1).float().sum(
+        1, keepdim=True
+    )
+
+
+def _local_maxima(x):
+    """The peaks of a heat map, as detectors of centres keep them."""
+    return x * (functional.max_pool2d(x, 3, 1, 1) == x) + 0.1 * (x != x[:, :1])
+
+
+def _filled(x):
+    left_out = torch.arange(12) > 7
+    return x.masked_fill(x > 1, 1.5).masked_fill(left_out, -9)
+
+
+@pytest.mark.parametrize("function", [_logic, _local_maxima, _filled])
+def test_comparisons(function):
+    check(of(function), channels=4)
+
+
 def _several_writes(x):
     y = x * 1.5
     y[:, ::2, 2:5, 3:] = x[:, 1::2, :3, :-3]
@@ -508,6 +531,8 @@ def test_writes_to_parts(function):
         (lambda _: torch.ones(1, 3), "does not depend on its input"),
         (lambda x: x.undefined_method(), "forward() fails: 'Recorded' object has no attribute"),
         (lambda x: x.mean(1).numpy(), "depends on the values of its input"),
+        (lambda x: x * ((x > 1) + (x < 0)), "adds truth values"),
+        (lambda x: x.masked_fill(x > 0, -torch.inf), "infinite numbers"),
         (lambda x: x[x > 0], "depends on the values of its input"),
         (lambda x: x.relu().nonzero(), "depends on the values of its input"),
     ],
