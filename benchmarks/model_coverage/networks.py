@@ -85,8 +85,11 @@ class Network:
     name: str
     classifier: bool = True
 
-    def build(self) -> tuple[nn.Module, tuple[int, int], int]:
-        """The module in eval mode, its input's height and width, and its input's channels."""
+    def build(self, side: int) -> tuple[nn.Module, tuple[int, int], int]:
+        """The module in eval mode, its input's height and width, and its input's channels.
+
+        Of pytorchcv those for one size alone are made for ``side`` pixels at most.
+        """
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if self.source == "timm":
@@ -98,8 +101,19 @@ class Network:
             np.int = int  # type: ignore[attr-defined]  # pytorchcv is older than its removal
             provider = importlib.import_module("pytorchcv.model_provider")
             module = provider.get_model(self.name).eval()
-        size = getattr(module, "in_size", (224, 224))
-        return module, (int(size[0]), int(size[1])), int(getattr(module, "in_channels", 3))
+            own = getattr(module, "in_size", (224, 224))
+            size = (int(own[0]), int(own[1]))
+            if max(size) > side and getattr(module, "fixed_size", False):
+                size = (min(size[0], side), min(size[1], side))
+                module = provider.get_model(self.name, in_size=size).eval()
+        return module, size, _channels(module)
+
+
+def _channels(module: nn.Module) -> int:
+    """The channels of the image, which a network of pytorchcv may state in its first layer only."""
+    first = next((one for one in module.modules() if isinstance(one, nn.Conv2d)), None)
+    stated = getattr(module, "in_channels", 3 if first is None else first.in_channels)
+    return int(stated)
 
 
 def pytorchcv_networks() -> Iterator[Network]:
@@ -132,7 +146,7 @@ def find_timm() -> None:
 
 def drawn(source: Source, name: str, height: int, width: int) -> nn.Module:
     """A network as a callable of ``--model``: weights and statistics of torch's generator."""
-    module, _, channels = Network(source, name).build()
+    module, _, channels = Network(source, name).build(max(height, width))
     draw_statistics(module, (channels, height, width))
     return module
 

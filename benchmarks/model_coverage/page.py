@@ -15,7 +15,7 @@ sixty of timm's ({timm}), of at most {millions} million parameters. This page is
 
 Weights are drawn at random; means and variances of the normalisations are those of random
 images{drawn}.
-Images are {size} where a network allows it, and of its own size otherwise. Files were made and run
+Images are {sizes} where a network allows it, and of its own size otherwise. Files were made and run
 on {machine}. A figure "of" fewer networks is of those that have come to that stage so far.
 
 - *read*: the module becomes a graph;
@@ -100,7 +100,7 @@ def not_counted(found: Mapping[Network, ByStage]) -> Iterator[str]:
 def markdown(found: Mapping[Network, ByStage], machine: str) -> str:
     """The whole page."""
     sizes = [one.size for stages in found.values() for one in stages.values() if one.size]
-    common = max(dict.fromkeys(sizes), key=sizes.count, default="")
+    common = [size for size in dict.fromkeys(sizes) if sizes.count(size) >= len(sizes) / 5]
     lines = [
         "# Networks of others, counted",
         "",
@@ -108,7 +108,7 @@ def markdown(found: Mapping[Network, ByStage], machine: str) -> str:
             drawn=_drawn(found),
             timm=TIMM,
             millions=MOST_PARAMETERS // 1_000_000,
-            size=common,
+            sizes=" or ".join(common),
             machine=machine,
         ),
         *summary(found),

@@ -74,20 +74,24 @@ class _Subject:
     def build(self, side: int) -> str:
         """Build it and choose the size of its images; why it is not counted, or "".
 
-        Images are ``side`` high and wide at most, or of the network's own size if it needs that.
+        Images are ``side`` high and wide at most, or the next power of two, or of the network's own
+        size if it needs that.
         """
         if self._network.source == "timm":
             find_timm()
         torch.manual_seed(0)
         try:
-            self._module, own, self._channels = self._network.build()
+            self._module, own, self._channels = self._network.build(side)
         except Exception as error:  # noqa: BLE001 - somebody else's code
             return f"cannot be built: {_line(error)}"
         parameters = sum(one.numel() for one in self._module.parameters())
         if parameters > MOST_PARAMETERS:
             return f"has {parameters / 1e6:.0f} million parameters"
-        small = (min(own[0], side), min(own[1], side))
-        height, width = small if self._runs(small) else own
+        # Some networks join maps of halves again, and need sizes that are halved without a rest.
+        sizes = [
+            (min(own[0], most), min(own[1], most)) for most in (side, 1 << (side - 1).bit_length())
+        ]
+        height, width = next(filter(self._runs, sizes), own)
         self._size = Resolution(height=height, width=width)
         try:
             draw_statistics(self._module, (self._channels, height, width))

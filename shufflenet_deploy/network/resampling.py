@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
-from shufflenet_deploy.network.graph import Resize, ResizeMode, Sampling
+from shufflenet_deploy.network.graph import FloatArray, Resize, ResizeMode, Sampling
 
 Indices = NDArray[np.int64]
 Places = NDArray[np.float64]
@@ -62,3 +64,19 @@ def cubic_weights(
         np.add.at(found, (new, np.clip(at, 0, old - 1)), share)
     weights: NDArray[np.float32] = (found / found.sum(1, keepdims=True)).astype(np.float32)
     return weights
+
+
+#: The order of axes that is a map again after both ``turned_products``.
+TURNED_BACK = (2, 0, 1)
+
+
+def turned_products(
+    rows: FloatArray, columns: FloatArray
+) -> Iterator[tuple[tuple[int, int, int], FloatArray]]:
+    """A resize by the shares (new, old) of ``rows`` and ``columns`` as two 1x1 convolutions.
+
+    Each is an order of axes, which makes channels of columns and then of rows, and the weight
+    (out, in, 1, 1) behind it; ``TURNED_BACK`` follows.
+    """
+    yield (2, 1, 0), columns[:, :, None, None]
+    yield (1, 0, 2), rows[:, :, None, None]

@@ -35,7 +35,7 @@ from shufflenet_deploy.network.graph import (
     Sampling,
     SpaceToDepth,
 )
-from shufflenet_deploy.network.resampling import cubic_weights
+from shufflenet_deploy.network.resampling import TURNED_BACK, cubic_weights, turned_products
 
 
 def _read_convolution(builder: GraphBuilder, x: Any, *, weight: Any, **given: Any) -> Value:
@@ -287,15 +287,15 @@ def _read_cubic(
         places = (at + 0.5) * ratio - 0.5
         if align_corners:
             places = at * (old - 1) / max(new - 1, 1)
-        weights.append(cubic_weights(old, places)[:, :, None, None])
-    if size == x.shape[1:] and all(np.array_equal(w[..., 0, 0], np.eye(len(w))) for w in weights):
+        weights.append(cubic_weights(old, places))
+    if size == x.shape[1:] and all(np.array_equal(one, np.eye(len(one))) for one in weights):
         return x
-    for turn, weight in zip(((2, 1, 0), (1, 0, 2)), reversed(weights), strict=True):
+    for turn, weight in turned_products(*weights):
         x = builder.permuted(x, turn, auxiliary=True)
         shape = (len(weight), *x.shape[1:])
         bias = np.zeros(len(weight), np.float32)
         x = builder.emit(Conv, (x,), shape, "resize", weight=weight, bias=bias)
-    return builder.permuted(x, (2, 0, 1), auxiliary=True)
+    return builder.permuted(x, TURNED_BACK, auxiliary=True)
 
 
 def read_constant_pad(

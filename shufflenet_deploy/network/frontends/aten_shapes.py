@@ -10,7 +10,9 @@ from typing import Any
 import torch
 
 from shufflenet_deploy.network.frontends.aten_layers import read_constant_pad
+from shufflenet_deploy.network.frontends.aten_values import arithmetic
 from shufflenet_deploy.network.frontends.graph_builder import GraphBuilder, Value, with_batch
+from shufflenet_deploy.network.graph import ArithmeticKind, Clip
 
 
 def _read_identity(_: GraphBuilder, x: Value, **__: Any) -> Value:
@@ -85,9 +87,9 @@ def _read_t(builder: GraphBuilder, x: Value) -> Value:
 def _read_expand(builder: GraphBuilder, x: Value, *, size: Sequence[int], **_: Any) -> Value:
     if x.spread is not None:
         x = builder.whole(x)
+    while x.rank < len(size):
+        x = _read_unsqueeze(builder, x, dim=0)
     seen = _seen(x)
-    if len(size) != len(seen):
-        builder.fail(f"broadcasts {seen} to {tuple(size)}, which is not supported")
     wanted = tuple(old if new == -1 else new for old, new in zip(seen, size, strict=True))
     if x.batch is not None and wanted[x.batch] != 1:
         builder.fail("repeats the batch")
@@ -155,22 +157,34 @@ def _read_cat(builder: GraphBuilder, values: Sequence[Any], *, dim: int = 0) -> 
 
 
 def _with_constants(builder: GraphBuilder, values: Sequence[Any], dim: int) -> Value:
-    """Zeros joined to a value are a border."""
+    """Values joined with constants, such as class tokens; zeros around a value are a border."""
     place = next(index for index, one in enumerate(values) if isinstance(one, Value))
     x = values[place]
     rest = [one for one in values if one is not x]
     if any(isinstance(one, Value) or bool(one.any()) for one in rest):
-        builder.fail("joins computed values and constants, which is not supported")
+        made = [
+            one if isinstance(one, Value) else _constant(builder, x, one, dim) for one in values
+        ]
+        return _read_cat(builder, made, dim=dim)
     ends = [sum(one.shape[dim] for one in part) for part in (values[:place], values[place + 1 :])]
     after = x.rank - 1 - dim % x.rank
     return read_constant_pad(builder, x, pad=[*[0] * (2 * after), *ends])
 
 
+def _constant(builder: GraphBuilder, beside: Value, constant: torch.Tensor, dim: int) -> Value:
+    """A constant as a value: numbers added to the zeros that a piece of another value is made."""
+    piece = builder.cut(beside, builder.axis(beside, dim), 0, 1)
+    zeros = builder.emit(Clip, (piece,), piece.shape, "zeros", auxiliary=True, low=0.0, high=0.0)
+    return arithmetic(builder, ArithmeticKind.ADD, zeros, constant)
+
+
 def _read_stack(builder: GraphBuilder, values: Sequence[Any], *, dim: int = 0) -> Value:
-    if not all(isinstance(value, Value) for value in values):
-        builder.fail("stacks computed values and constants, which is not supported")
-    place = dim % (values[0].rank + 1)
-    parts = [_read_unsqueeze(builder, one, dim=place) for one in values]
+    rank = next(one.rank for one in values if isinstance(one, Value))
+    place = dim % (rank + 1)
+    parts = [
+        _read_unsqueeze(builder, one, dim=place) if isinstance(one, Value) else one.unsqueeze(place)
+        for one in values
+    ]
     return _read_cat(builder, parts, dim=place)
 
 

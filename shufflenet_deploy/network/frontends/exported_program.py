@@ -21,7 +21,7 @@ from torch import nn
 from shufflenet_deploy import atomic_files, bounded
 from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.network.frontends import operators
-from shufflenet_deploy.network.frontends.recording import CONTAINERS, RecordedProgram, Scope
+from shufflenet_deploy.network.frontends.scopes import CONTAINERS, RecordedProgram, Scope
 from shufflenet_deploy.network.frontends.shape_inference import mapped
 
 _MAX_FILE_BYTES = 2 << 30

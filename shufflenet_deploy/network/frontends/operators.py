@@ -7,10 +7,12 @@ from typing import Any
 import torch
 
 from shufflenet_deploy.errors import ExportError
+from shufflenet_deploy.network.frontends.aten_comparisons import COMPARISON_READERS
 from shufflenet_deploy.network.frontends.aten_composed import COMPOSED_READERS
 from shufflenet_deploy.network.frontends.aten_functions import FUNCTION_READERS
 from shufflenet_deploy.network.frontends.aten_layers import LAYER_READERS
 from shufflenet_deploy.network.frontends.aten_shapes import SHAPE_READERS
+from shufflenet_deploy.network.frontends.aten_unpool import PLACE_READERS
 from shufflenet_deploy.network.frontends.aten_values import OPERAND_READERS, VALUE_READERS
 
 #: Readers by operator; each gets the operator's arguments, values for what depends on the image.
@@ -21,6 +23,8 @@ READERS = {
     **OPERAND_READERS,
     **SHAPE_READERS,
     **COMPOSED_READERS,
+    **COMPARISON_READERS,
+    **PLACE_READERS,
 }
 
 #: Operators that PyTorch breaks down into those that are read.

@@ -10,17 +10,24 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from shufflenet_deploy.errors import DeployError, ExportError
+from shufflenet_deploy.network.frontends import written_parts
 from shufflenet_deploy.network.frontends.graph_builder import INPUT_NAME, Value
-from shufflenet_deploy.network.frontends.shape_inference import Shape, mapped, without_values
+from shufflenet_deploy.network.frontends.scopes import Scopes
+from shufflenet_deploy.network.frontends.shape_inference import (
+    DATA_DEPENDENT,
+    Shape,
+    mapped,
+    without_values,
+)
 
 #: Operators of which the values depend on a tensor's shape alone.
 _CONSTANTS = {"zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full"}
@@ -28,13 +35,17 @@ _CONSTANTS = {"zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "
 #: Functions of which the results have the shape of the first argument.
 _TOLD_WHOLE = {functional.local_response_norm}
 
+#: Methods that make something other than tensors of an image's values.
+_OF_VALUES = {torch.Tensor.numpy, torch.Tensor.tolist, torch.Tensor.__array__}
+
+#: Operators of which the result is a number, or as large as the values say.
+_OPERATORS_OF_VALUES = {"_local_scalar_dense", "nonzero", "masked_select"}
+
+#: Operators that write to a tensor whatever it was.
+_FILLS = {"copy_", "fill_", "zero_"}
+
 #: No small network has larger tensors than this.
 MAX_ELEMENTS = 1 << 28
-
-_DATA_DEPENDENT = (
-    "depends on the values of its input (an if, a loop or a number made of a tensor), which no "
-    "exported file can"
-)
 
 
 @dataclass(frozen=True)
@@ -86,12 +97,58 @@ class Listener(Protocol):
 
 
 class _Memory:
-    """Memory that several tensors may view, and what was written to it last."""
+    """Memory that several tensors may view: its first tensor, and what was written to it last."""
 
-    def __init__(self) -> None:
+    def __init__(self, meta: torch.Tensor, content: Content | torch.Tensor) -> None:
         self.writes = 0
         self.geometry: Any = None
         self.content: Content | None = None
+        self._whole, self._all = meta, content
+
+    def write(self, listener: Listener, meta: torch.Tensor, content: Content) -> None:
+        """Record what was written to a view."""
+        self.writes += 1
+        self.geometry, self.content = _geometry(meta), content
+        if _geometry(self._whole) == self.geometry:
+            self._all = content
+            return
+        places = written_parts.ranges(self._whole, meta)
+        self._all = (
+            listener.refuse("reads a tensor of which another view was written to")
+            if places is None
+            else written_parts.written(
+                _computing(listener), self._all, self._whole.shape, places, content
+            )
+        )
+
+    def read(self, listener: Listener, meta: torch.Tensor) -> Content:
+        """The present value of a view that was not written to last."""
+        if self.content is not None and self.geometry == _geometry(meta):
+            return self.content
+        places = written_parts.ranges(self._whole, meta)
+        if places is None:
+            return listener.refuse("reads a tensor of which another view was written to")
+        made: Content = written_parts.read(
+            _computing(listener), self._all, self._whole.shape, places, meta.shape
+        )
+        return made
+
+
+def _geometry(meta: torch.Tensor) -> Any:
+    """The elements of its memory that a tensor is."""
+    return meta.shape, meta.stride(), meta.storage_offset()
+
+
+def _computing(listener: Listener) -> written_parts.Compute:
+    """Operators by name, of contents and constants."""
+
+    def compute(name: str, arguments: dict[str, Any], shape: Shape) -> Any:
+        if not any(isinstance(one, (Value, Unreadable)) for one in _leaves(arguments)):
+            return getattr(torch.ops.aten, name)(**arguments).contiguous()
+        names = list(arguments)
+        return listener.operator(Call.of(name, names, (), arguments), [shape])[0]
+
+    return compute
 
 
 class Recorded(torch.Tensor):
@@ -120,23 +177,15 @@ class Recorded(torch.Tensor):
         return made
 
     @property
-    def geometry(self) -> Any:
-        """The elements of the memory that this is."""
-        return self.meta.shape, self.meta.stride(), self.meta.storage_offset()
-
-    @property
     def content(self) -> Content:
         """The tensor's present value, after all that was written to its memory."""
         if self.seen_writes == self.memory.writes:
             return self.own
-        if self.memory.content is not None and self.memory.geometry == self.geometry:
-            return self.memory.content
-        return self.listener.refuse("reads a tensor of which another view was written to")
+        return self.memory.read(self.listener, self.meta)
 
     def write(self, content: Content) -> None:
         """Record a write in place."""
-        self.memory.writes += 1
-        self.memory.geometry, self.memory.content = self.geometry, content
+        self.memory.write(self.listener, self.meta, content)
         self.own, self.seen_writes = content, self.memory.writes
 
     @classmethod
@@ -144,6 +193,8 @@ class Recorded(torch.Tensor):
         cls, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         """Tell the listener of a function that says more than the operators it consists of."""
+        if func in _OF_VALUES:
+            raise ExportError(DATA_DEPENDENT)
         given = kwargs or {}
         if func in _TOLD_WHOLE:
             tensors = _recorded((args, given))
@@ -170,15 +221,18 @@ def _operator(func: Any, args: Any, kwargs: Any) -> Any:
     listener, name = tensors[0].listener, func.overloadpacket.__name__
     if name in _CONSTANTS:
         return func(*mapped(args, _blank), **kwargs)
-    if name == "_local_scalar_dense":
-        raise ExportError(_DATA_DEPENDENT)
+    if name in _OPERATORS_OF_VALUES:
+        raise ExportError(DATA_DEPENDENT)
     results = without_values(func, *mapped((args, kwargs), _without_data))
     flat = [one for one in _leaves(results) if isinstance(one, torch.Tensor)]
     if any(one.numel() > MAX_ELEMENTS for one in flat):
         raise ExportError(f"makes a tensor of more than {MAX_ELEMENTS} elements")
+    if name in {"add", "add_"} and flat[0].dtype is torch.bool:
+        raise ExportError("adds truth values, which is an or: write it with |")
     in_place = schema.is_mutable and name.endswith("_")
-    if in_place and not isinstance(args[0], Recorded):
-        raise ExportError("writes computed values into a tensor of constants")
+    if in_place and name in _FILLS:
+        args[0].write(_filling(listener, *args[:2]))
+        return args[0]
     call = Call.of(name.rstrip("_"), [one.name for one in schema.arguments], args, kwargs)
     told = listener.operator(call, [tuple(one.shape) for one in flat])
     if in_place:
@@ -186,6 +240,61 @@ def _operator(func: Any, args: Any, kwargs: Any) -> Any:
         return args[0]
     made = iter([_result(*pair, tensors) for pair in zip(flat, told, strict=True)])
     return mapped(results, lambda one: next(made) if isinstance(one, torch.Tensor) else one)
+
+
+def _filling(listener: Listener, written: Recorded, source: Any = 0) -> Content:
+    """What a tensor is once another, a constant or a number fills it."""
+    compute, shape = _computing(listener), tuple(written.shape)
+    if isinstance(source, Recorded):
+        told: Content = compute("expand", {"self": source.content, "size": list(shape)}, shape)
+    else:
+        zeros = compute("clamp", {"self": written.content, "min": 0, "max": 0}, shape)
+        told = compute("add", {"self": zeros, "other": source}, shape)
+    return told
+
+
+class _Constants(TorchDispatchMode):  # type: ignore[no-untyped-call]  # PyTorch's
+    """Watch over tensors of constants: one that computed values are written to is recorded."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing here is compiled; PyTorch would import its compiler to say so to it."""
+        return False
+
+    def __init__(self, listener: Listener) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # PyTorch's
+        self._listener = listener
+        self._written: dict[int, tuple[torch.Tensor, _Memory, torch.Tensor]] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Compute with constants, or record an operator."""
+        args, kwargs = self.seen((args, kwargs or {}))
+        if not _recorded((args, kwargs)):
+            return func(*args, **kwargs)
+        writes = func._schema.is_mutable and func.overloadpacket.__name__.endswith("_")  # noqa: SLF001
+        if writes and not isinstance(args[0], Recorded):
+            self._record(args[0])
+            args = self.seen(args)
+        return _operator(func, args, kwargs)
+
+    def seen(self, tree: Any) -> Any:
+        """Arguments or results with recorded tensors for those that were written to."""
+        return mapped(tree, self._recorded_one) if self._written else tree
+
+    def _record(self, constant: torch.Tensor) -> None:
+        base = constant if constant._base is None else constant._base  # noqa: SLF001
+        meta = torch.empty_strided(base.shape, base.stride(), device="meta")
+        self._written[_place(base)] = (meta, _Memory(meta, base.clone()), base)
+
+    def _recorded_one(self, one: Any) -> Any:
+        if not isinstance(one, torch.Tensor) or isinstance(one, Recorded):
+            return one
+        known = self._written.get(_place(one))
+        if known is None:
+            return one
+        meta = known[0].as_strided(one.shape, one.stride(), one.storage_offset())
+        content = known[1].read(self._listener, meta)
+        return Recorded(self._listener, meta, content, known[1])
 
 
 def _content(one: Any) -> Any:
@@ -221,83 +330,12 @@ def _leaves(tree: Any) -> Iterator[Any]:
 def _result(meta: torch.Tensor, content: Content, inputs: list[Recorded]) -> Recorded:
     place = _place(meta)
     memory = next((one.memory for one in inputs if _place(one.meta) == place), None)
-    return Recorded(inputs[0].listener, meta, content, memory or _Memory())
+    return Recorded(inputs[0].listener, meta, content, memory or _Memory(meta, content))
 
 
 def _place(meta: torch.Tensor) -> int:
     """The identity of a tensor's memory."""
     return int(meta.untyped_storage()._cdata)  # noqa: SLF001 - there is no other
-
-
-@dataclass(frozen=True)
-class Scope:
-    """The module that is running; a ``layer`` is one in which nothing else runs by a name."""
-
-    path: str
-    layer: bool
-
-
-class RecordedProgram(nn.Module):
-    """A module that says itself which of the modules it was made of is running."""
-
-    follow: Callable[[Scope], None] = staticmethod(lambda _: None)
-
-
-class Scopes:
-    """The stack of modules that are running, while a module runs."""
-
-    def __init__(self, root: nn.Module) -> None:
-        self._root = root
-        self._scopes = {
-            module: Scope(path, bool(path) and _is_layer(module))
-            for path, module in root.named_modules()
-        }
-        self._running = [Scope("", layer=False)]
-
-    @property
-    def innermost(self) -> Scope:
-        """The innermost call."""
-        return self._running[-1]
-
-    @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Follow every call of a submodule."""
-        hooks = []
-        for module in self._scopes:
-            if isinstance(module, torch.jit.ScriptModule):
-                continue  # Has no hooks; what it calls counts as its parent's.
-            hooks.append(module.register_forward_pre_hook(self._enter))
-            hooks.append(module.register_forward_hook(self._leave))
-        if isinstance(self._root, RecordedProgram):
-            self._root.follow = self._jump
-        try:
-            yield
-        finally:
-            for hook in hooks:
-                hook.remove()
-            if isinstance(self._root, RecordedProgram):
-                del self._root.follow
-
-    def _enter(self, module: nn.Module, _: Any) -> None:
-        self._running.append(self._scopes[module])
-
-    def _leave(self, *_: Any) -> None:
-        self._running.pop()
-
-    def _jump(self, scope: Scope) -> None:
-        self._running[-1] = scope
-
-
-#: Modules of PyTorch in which other modules run.
-CONTAINERS = (nn.Module, nn.Sequential, nn.ModuleList, nn.ModuleDict)
-
-
-def _is_layer(module: nn.Module) -> bool:
-    """True for modules of PyTorch, what is derived from them, and modules without submodules."""
-    if not any(True for _ in module.children()):
-        return True
-    ancestors = [kind for kind in type(module).__mro__ if kind.__module__.startswith("torch.nn.")]
-    return any(kind not in CONTAINERS for kind in ancestors)
 
 
 def run(module: nn.Module, shape: Shape, listener: Listener, name: str, scopes: Scopes) -> Any:
@@ -309,10 +347,11 @@ def run(module: nn.Module, shape: Shape, listener: Listener, name: str, scopes: 
     if module.training:
         raise ExportError(f"{name} is in training mode: call .eval() before exporting it")
     image = torch.empty((1, *shape), device="meta")
-    recorded = Recorded(listener, image, Value(INPUT_NAME, shape), _Memory())
+    value = Value(INPUT_NAME, shape)
+    recorded = Recorded(listener, image, value, _Memory(image, value))
     try:
-        with torch.no_grad(), scopes.watching():
-            return module(recorded)
+        with torch.no_grad(), scopes.watching(), _Constants(listener) as constants:
+            return constants.seen(module(recorded))
     except Exception as error:  # The module's own code may raise anything.
         path = scopes.innermost.path
         where = f"module '{path}'" if path else "its forward()"

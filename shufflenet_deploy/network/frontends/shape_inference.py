@@ -11,6 +11,11 @@ from shufflenet_deploy.errors import ExportError
 
 Shape = tuple[int, ...]
 
+DATA_DEPENDENT = (
+    "depends on the values of its input (an if, a loop or a number made of a tensor), which no "
+    "exported file can"
+)
+
 #: Results have the shape of the operand. PyTorch would tell, but imports its compiler for that,
 #: which takes seconds.
 _LIKE_THEIR_OPERAND = {
@@ -39,6 +44,8 @@ def without_values(func: Any, args: Any, kwargs: Any) -> Any:
         return func(*args, **kwargs)
     except RuntimeError as error:
         lines = str(error).splitlines() or [type(error).__name__]
+        if isinstance(error, NotImplementedError) and "torch.nonzero()" in lines[0]:
+            raise ExportError(DATA_DEPENDENT) from error  # Elements are chosen by a mask.
         raise ExportError(_misfit(name, args) or f"fails: {lines[0]}") from error
 
 

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
 
 from shufflenet_deploy.errors import ExportError, UnreadableError
 from shufflenet_deploy.network.frontends import recording
+from shufflenet_deploy.network.frontends.aten_unpool import PLACE_READERS
 from shufflenet_deploy.network.frontends.aten_values import OPERAND_READERS
 from shufflenet_deploy.network.frontends.graph_builder import INPUT_NAME, GraphBuilder, Value
 from shufflenet_deploy.network.frontends.operators import READERS
 from shufflenet_deploy.network.frontends.recording import Call, Content, Recorded, Unreadable
+from shufflenet_deploy.network.frontends.scopes import Scopes
 from shufflenet_deploy.network.frontends.shape_inference import Shape, mapped
 from shufflenet_deploy.network.graph import Graph
 from shufflenet_deploy.network.passes.rearrangements import rearranged
@@ -69,7 +72,7 @@ class _Reading(GraphBuilder):
     def __init__(self, root: nn.Module, name: str) -> None:
         super().__init__(name)
         self._root = root
-        self._scopes = recording.Scopes(root)
+        self._scopes = Scopes(root)
         self.output_names: list[str] = []
 
     def graph(self, shape: tuple[int, ...]) -> Graph:
@@ -104,7 +107,8 @@ class _Reading(GraphBuilder):
     def operator(self, call: Call, shapes: Sequence[Shape] | None) -> list[Content]:
         """Read one operator; a result that cannot be expressed is one that cannot be read."""
         self._locate(call.name)
-        broken = next((one for one in _flat(call.arguments) if isinstance(one, Unreadable)), None)
+        needed = (call.first,) if call.name in PLACE_READERS else call.arguments
+        broken = next((one for one in _flat(needed) if isinstance(one, Unreadable)), None)
         try:
             results = self._read(call, broken)
             self._check(results, shapes)
@@ -114,7 +118,11 @@ class _Reading(GraphBuilder):
                 way = f"calls {_word(call.name)}() in a way that is not supported: {error}"
                 message = self.refuse(way).message
             return [Unreadable(message, call.name, call.arguments)] * len(shapes or (0,))
-        spoilt = self.refuse("uses the places of maxima or statistics that are not computed")
+        spoilt = replace(
+            self.refuse("uses the places of maxima or statistics that are not computed"),
+            operator=call.name,
+            inputs=call.arguments,
+        )
         return [spoilt if one is None else one for one in results]
 
     def refuse(self, what: str) -> Unreadable:

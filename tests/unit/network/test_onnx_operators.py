@@ -225,6 +225,15 @@ def test_slices(tmp_path):
         compare(tmp_path, proto, normal(random, 1, 4, height, width))
 
 
+@pytest.mark.parametrize("axis", range(4))
+def test_constants_are_joined(tmp_path, axis):
+    random, image = np.random.default_rng(9), (1, 3, 4, 5)
+    shape = [*image[:axis], 2, *image[axis + 1 :]]
+    constants = {"before": normal(random, *shape), "after": normal(random, *shape)}
+    proto = onnx_nets.model([node("Concat", "before x after", axis=axis)], constants, image=image)
+    compare(tmp_path, proto, normal(random, *image))
+
+
 @pytest.mark.parametrize(
     ("order", "layers"),
     [

@@ -1,4 +1,4 @@
-"""Readers of what moves elements and computes none: shapes, slices, joins, pads, pixel shuffles."""
+"""Readers of what moves elements and computes none: shapes, slices, pads, pixel shuffles."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from shufflenet_deploy.network.frontends.file_builder import Value
+from shufflenet_deploy.network.frontends.onnx.joins import READERS as JOIN_READERS
 from shufflenet_deploy.network.frontends.onnx.node import Node, Tensor, settled
 from shufflenet_deploy.network.frontends.onnx.resize import READERS as RESIZE_READERS
 from shufflenet_deploy.network.graph import (
@@ -51,29 +52,6 @@ def _dropout(node: Node) -> Tensor:
     if node.outputs > 1 and node.proto.output[1]:
         node.fail("has a mask as a second output, which no layer here computes")
     return node.tensor()
-
-
-def _concat(node: Node) -> Tensor:
-    tensors = [_computed(node, index) for index in range(len(node.inputs))]
-    axis = node.axis(node.attribute("axis", 1), len(tensors[0].shape))
-    ranks = {len(tensor.shape) for tensor in tensors}
-    if len(ranks) != 1:
-        node.fail("joins tensors of several ranks")
-    if len(tensors) == 1:
-        return tensors[0]
-    whole = axis == 0 or not all(tensor.batched for tensor in tensors)
-    values = [
-        node.builder.reshaped(one.value, one.shape) if whole else one.value for one in tensors
-    ]
-    made = node.builder.emit(Concat, *values, axis=axis if whole else axis - 1)
-    return Tensor(made, made.shape if whole else (1, *made.shape))
-
-
-def _computed(node: Node, index: int) -> Tensor:
-    found = node.inputs[index]
-    if not isinstance(found, Tensor):
-        node.fail("joins a constant to what is computed, which no layer here does")
-    return found
 
 
 def _split(node: Node) -> tuple[Tensor, ...]:
@@ -373,7 +351,6 @@ READERS: dict[str, Callable[[Node], Any]] = {
     "Identity": _identity,
     "Dropout": _dropout,
     "Cast": _cast,
-    "Concat": _concat,
     "Split": _split,
     "Slice": _slice,
     "Gather": _gather,
@@ -387,5 +364,6 @@ READERS: dict[str, Callable[[Node], Any]] = {
     "DepthToSpace": _depth_to_space,
     "SpaceToDepth": _space_to_depth,
     "Tile": _tile,
+    **JOIN_READERS,
     **RESIZE_READERS,
 }

@@ -10,7 +10,14 @@ import numpy as np
 from shufflenet_deploy.network.frontends.file_builder import Value
 from shufflenet_deploy.network.frontends.onnx.node import Node, Tensor
 from shufflenet_deploy.network.graph import Conv, Resize, ResizeMode, Sampling
-from shufflenet_deploy.network.resampling import CUBIC_COEFFICIENT, Places, cubic_weights, taps
+from shufflenet_deploy.network.resampling import (
+    CUBIC_COEFFICIENT,
+    TURNED_BACK,
+    Places,
+    cubic_weights,
+    taps,
+    turned_products,
+)
 
 Rounding = Callable[[Places], Places]
 
@@ -57,15 +64,15 @@ def _cubic(node: Node, x: Value, places: list[Places]) -> Tensor:
     coefficient = float(node.attribute("cubic_coeff_a", CUBIC_COEFFICIENT))
     outside = bool(node.attribute("exclude_outside", 0))
     rows, columns = (
-        cubic_weights(old, at, coefficient, exclude_outside=outside)[:, :, None, None]
+        cubic_weights(old, at, coefficient, exclude_outside=outside)
         for old, at in zip(x.shape[1:], places, strict=True)
     )
     made = x
-    for turn, weight in (((2, 1, 0), columns), ((1, 0, 2), rows)):
+    for turn, weight in turned_products(rows, columns):
         turned = node.builder.permuted(made, turn)
         bias = np.zeros(len(weight), np.float32)
         made = node.builder.emit(Conv, turned, weight=weight, bias=bias)
-    made = node.builder.permuted(made, (2, 0, 1))
+    made = node.builder.permuted(made, TURNED_BACK)
     return Tensor(made, (1, *made.shape))
 
 

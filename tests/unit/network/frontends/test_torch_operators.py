@@ -44,10 +44,33 @@ from shufflenet_deploy.records import Resolution
 torch.set_num_threads(1)
 
 
-def _write_to_a_part(x):
+def _write_to_another_order(x):
     y = x * 2
-    y[:, :2].relu_()
+    y.flatten(2).transpose(1, 2)[:, :2].relu_()
     return y
+
+
+def _with_coordinates(x):
+    """Channels of numbers before and behind a map."""
+    down, across = torch.linspace(-1, 1, x.shape[2]), torch.linspace(-1, 1, x.shape[3])
+    grid = torch.stack(torch.meshgrid(down, across, indexing="ij")).expand(len(x), -1, -1, -1)
+    return torch.cat([grid[:, :1], x, grid], 1)
+
+
+def _with_a_class_token(x):
+    """Two tokens before those of an image, which are stacked beside a third."""
+    tokens = x.flatten(2).transpose(1, 2)
+    tokens = torch.cat([torch.arange(16.0).reshape(1, 2, 8).expand(len(x), -1, -1), tokens], 1)
+    return torch.stack([tokens[:, 0], torch.ones(len(x), 8), tokens[:, 3]], 1)
+
+
+def _unpooled_with_overlap(x):
+    pooled, places = functional.max_pool2d(x, 3, 2, 1, return_indices=True)
+    return functional.max_unpool2d(pooled, places, 2)
+
+
+def _repeated_before(x):
+    return x.mean((2, 3)).expand(1, 3, len(x), 8).transpose(0, 2).flatten(1)
 
 
 def of(function, **modules):
@@ -354,6 +377,22 @@ def test_a_convolution_over_neighbouring_channels():
     check(Lambda(lambda self, x: self.conv(x.unsqueeze(1)).flatten(1, 2), conv=conv), channels=8)
 
 
+@pytest.mark.parametrize(("block", "after"), [(2, 0.5), (3, -1.0)])
+def test_values_return_to_the_places_of_maxima(block, after):
+    """Of equal maxima, such as the zeros behind a ReLU, the first is taken."""
+
+    def unpooled(x):
+        pooled, places = functional.max_pool2d(x.relu(), block, return_indices=True)
+        return functional.max_unpool2d(pooled + after, places, block)
+
+    check(of(unpooled), channels=8, size=(6, 12))
+
+
+@pytest.mark.parametrize("function", [_with_coordinates, _with_a_class_token, _repeated_before])
+def test_constants_are_joined_to_values(function):
+    check(of(function), channels=8)
+
+
 def test_any_order_of_many_channels():
     order = torch.randperm(150, generator=torch.manual_seed(0))[:140]
     check(of(lambda x: x[:, order]), channels=150, size=(2, 3), kinds=[Conv])
@@ -405,10 +444,79 @@ def test_writes_in_place_are_seen_through_every_view():
     check(of(beside_a_copy))
 
 
+def _logic(x):
+    rows = torch.arange(9.0).reshape(9, 1)
+    inside = (x > -0.5) & ~(x >= 0.5) | (x[:, :1] < rows - 5)
+    return torch.where(inside, x * 2, torch.full_like(x, 3)) + (x <= 0.1).float().sum(
+        1, keepdim=True
+    )
+
+
+def _local_maxima(x):
+    """The peaks of a heat map, as detectors of centres keep them."""
+    return x * (functional.max_pool2d(x, 3, 1, 1) == x) + 0.1 * (x != x[:, :1])
+
+
+def _filled(x):
+    left_out = torch.arange(12) > 7
+    return x.masked_fill(x > 1, 1.5).masked_fill(left_out, -9)
+
+
+@pytest.mark.parametrize("function", [_logic, _local_maxima, _filled])
+def test_comparisons(function):
+    check(of(function), channels=4)
+
+
+def _several_writes(x):
+    y = x * 1.5
+    y[:, ::2, 2:5, 3:] = x[:, 1::2, :3, :-3]
+    y[:, 1] += 1
+    y[:, 0, :, 2] = 0
+    y[:, 2, 1:-1] = 7
+    seen = y[:, 0:2]
+    y.mul_(2)
+    return seen + y[:, 1:3]
+
+
+def _read_between_writes(x):
+    y = x.clone()
+    first = y[:, 1]
+    y[:, 1] = x[:, 0]
+    y[:, 0] = first * 3
+    return torch.cat([y, first[:, None]], 1)
+
+
+def _shifted_in_time(x):
+    """A temporal shift, which begins with zeros."""
+    y = torch.zeros_like(x)
+    y[:, :1, 1:] = x[:, :1, :-1]
+    y[:, 1:2, :-1] = x[:, 1:2, 1:]
+    y[:, 2:] = x[:, 2:]
+    return y
+
+
+def _views_of_constants(x):
+    y = torch.ones(len(x), 3, *x.shape[1:])
+    first, second = y[:, 0], y[:, 1]
+    first.copy_(x * 2)
+    y[:, 2].add_(1)
+    second.copy_(first + 1)
+    y[:, :2] *= 2
+    second.add_(y[:, 0])
+    return y
+
+
+@pytest.mark.parametrize(
+    "function", [_several_writes, _read_between_writes, _shifted_in_time, _views_of_constants]
+)
+def test_writes_to_parts(function):
+    check(of(function), channels=4)
+
+
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        (_write_to_a_part, "another view was written to"),
+        (_write_to_another_order, "another view was written to"),
         (functional.softplus, "Softplus outside of GELU and Mish"),
         (lambda x: functional.layer_norm(x, x.shape[1:], x[0]), "scales by computed numbers"),
         (lambda x: x.norm(p=3, dim=1), "a norm of the order 3"),
@@ -418,14 +526,15 @@ def test_writes_in_place_are_seen_through_every_view():
         (lambda x: x.mean(0), "works along the batch"),
         (lambda x: functional.conv2d(x, x[:, :, :3, :3]), "computed weights"),
         (lambda x: x.max(1)[1], "places of maxima"),
+        (_unpooled_with_overlap, "unpools windows that overlap"),
         (lambda x: functional.max_pool2d(x, 2, dilation=2), "dilated max pool"),
         (lambda _: torch.ones(1, 3), "does not depend on its input"),
         (lambda x: x.undefined_method(), "forward() fails: 'Recorded' object has no attribute"),
-        (lambda x: torch.zeros(1, 3, 9, 12).add_(x), "writes computed values into a tensor"),
-        (
-            lambda x: torch.cat([x, torch.ones(1, 1, 9, 12)], 1),
-            "joins computed values and constants",
-        ),
+        (lambda x: x.mean(1).numpy(), "depends on the values of its input"),
+        (lambda x: x * ((x > 1) + (x < 0)), "adds truth values"),
+        (lambda x: x.masked_fill(x > 0, -torch.inf), "infinite numbers"),
+        (lambda x: x[x > 0], "depends on the values of its input"),
+        (lambda x: x.relu().nonzero(), "depends on the values of its input"),
     ],
 )
 def test_what_no_graph_can_say_is_named(function, message):
