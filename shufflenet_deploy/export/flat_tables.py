@@ -32,12 +32,20 @@ class Table(NamedTuple):
 
     def has(self, field: int) -> bool:
         """False where a field is left out."""
-        return self._place(field) is not None
+        return self.place(field) is not None
 
     def integer(self, field: int, size: int, default: int = 0) -> int:
         """A signed number of ``size`` bytes; ``default`` where the field is left out."""
-        at = self._place(field)
+        at = self.place(field)
         return default if at is None else number(self.content, f"<{_FORMATS[size]}", at)
+
+    def real(self, field: int) -> float:
+        """A float of four bytes; 0 where the field is left out."""
+        at = self.place(field)
+        if at is None:
+            return 0.0
+        number(self.content, "<I", at)
+        return float(struct.unpack_from("<f", self.content, at)[0])
 
     def table(self, field: int) -> Table:
         """A table.
@@ -45,7 +53,7 @@ class Table(NamedTuple):
         Raises:
             ValueError: the field is left out.
         """
-        at = self._place(field)
+        at = self.place(field)
         if at is None:
             raise ValueError("a table is missing")
         return Table(self.content, at + number(self.content, "<I", at))
@@ -72,8 +80,8 @@ class Table(NamedTuple):
         for at in range(begin, begin + count * _LENGTH_BYTES, _LENGTH_BYTES):
             yield Table(self.content, at + number(self.content, "<I", at))
 
-    def _place(self, field: int) -> int | None:
-        """Where a field's value stands; None where it is left out."""
+    def place(self, field: int) -> int | None:
+        """Offset of a field's value in the buffer; None where it is left out."""
         described = self.at - number(self.content, "<i", self.at)
         place = 4 + 2 * field
         if place + 2 > number(self.content, "<H", described):
@@ -83,7 +91,7 @@ class Table(NamedTuple):
 
     def _vector(self, field: int, size: int) -> tuple[int, int]:
         """Where a vector begins, and its length; a vector that is left out is empty."""
-        at = self._place(field)
+        at = self.place(field)
         if at is None:
             return 0, 0
         at += number(self.content, "<I", at)

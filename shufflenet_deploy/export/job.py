@@ -98,6 +98,18 @@ def plain_onnx(job: Job) -> onnx.ModelProto:
     return job.session.onnx(job.model, job.request.resolution)
 
 
+def reweighted_onnx(job: Job) -> onnx.ModelProto:
+    """``plain_onnx`` with the weights that the recipe of an int8 file asks for."""
+    plain, recipe = plain_onnx(job), job.recipe
+    if job.request.precision is not Precision.INT8 or not recipe.equalised:
+        return plain
+    from shufflenet_deploy.export.onnx.int8 import reweighted  # noqa: PLC0415
+
+    alone = recipe.model_copy(update={"equalised": False})
+    graphs = (prepared(job.model, job.request.resolution, each) for each in (alone, recipe))
+    return reweighted(plain, *graphs)
+
+
 @contextmanager
 def onnx_file(model: onnx.ModelProto) -> Iterator[Path]:
     """The path of a model as the only file of a temporary folder, where a converter works."""

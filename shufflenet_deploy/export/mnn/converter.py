@@ -1,4 +1,7 @@
-"""MNN's converter and quantiser, isolated: from an ONNX file to an MNN file."""
+"""MNN's converter and quantiser, isolated: from an ONNX file to an MNN file.
+
+Ranges of int8 are calibrated in MNN itself, in the same environment, and written by ``int8``.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from shufflenet_deploy.export.isolated import IsolatedConverter
-from shufflenet_deploy.export.job import Job, Written, onnx_file, plain_onnx
+from shufflenet_deploy.export.isolated import IsolatedConverter, calibration_file
+from shufflenet_deploy.export.job import Job, Written, onnx_file, reweighted_onnx
+from shufflenet_deploy.export.mnn import int8
 from shufflenet_deploy.export.mnn.padded_averages import bordered
+from shufflenet_deploy.network.quantization import calibration
+from shufflenet_deploy.network.quantization.ranges import Span
 from shufflenet_deploy.records import Precision
 
 _HERE = Path(__file__).parent
-
-#: MNN's words for how ranges are found: by moving averages of maxima, or by least divergence.
-METHODS: dict[str, str] = {"minmax": "EMA", "entropy": "KL"}
 
 CONVERTER = IsolatedConverter(
     name="MNN",
@@ -37,7 +40,7 @@ def write(job: Job) -> Written:
         ExportError: the environment cannot be installed, or MNN's tools fail.
     """
     job.report("converting to ONNX")
-    converted = plain_onnx(job)
+    converted = reweighted_onnx(job)
     if job.calibration is not None:
         converted = bordered(converted)
     with onnx_file(converted) as source:
@@ -49,10 +52,14 @@ def write(job: Job) -> Written:
             "maker": stated(job),
             "int8": None,
         }
-        if job.calibration is not None:
+        if job.calibration is None:
+            shutil.copyfile(CONVERTER.run(order, folder, job.report), job.path)
+        else:
             job.report(job.calibrating())
-            order["int8"] = _recipe(job, folder / "calibration")
-        shutil.copyfile(CONVERTER.run(order, folder, job.report), job.path)
+            order["int8"] = _settings(job, folder / "calibration")
+            quantised = CONVERTER.run(order, folder, job.report)
+            spans = _spans(job, quantised.with_name("float.mnn"), folder)
+            job.path.write_bytes(int8.ranged(quantised.read_bytes(), spans))
     return Written("MNN")
 
 
@@ -65,8 +72,30 @@ def stated(job: Job) -> str:
     return json.dumps(fields)
 
 
-def _recipe(job: Job, folder: Path) -> dict[str, object]:
-    """Settings of the quantiser, which decodes images itself: they lie in ``folder``."""
+def _spans(job: Job, floats: Path, folder: Path) -> dict[str, Span]:
+    """The range to be told apart of each value of a file in floats, in MNN."""
+    inside = folder / "ranges"
+    inside.mkdir()
+    order = {
+        "do": "observe",
+        "model": str(floats),
+        "images": calibration_file(inside, job.images),
+        "bins": 0 if job.recipe.method == "minmax" else calibration.BINS,
+    }
+    seen = json.loads(CONVERTER.run(order, inside, job.report).read_text())
+    return {
+        name: calibration.narrowed(
+            np.array(one["counts"]), (one["span"][0], one["span"][1]), job.recipe.method
+        )
+        for name, one in seen.items()
+    }
+
+
+def _settings(job: Job, folder: Path) -> dict[str, object]:
+    """Settings of the quantiser, which decodes images itself: they lie in ``folder``.
+
+    What it makes of them is the structure of the file; ``int8`` writes the ranges.
+    """
     from PIL import Image  # noqa: PLC0415
 
     card = job.model.preprocessing
@@ -88,7 +117,7 @@ def _recipe(job: Job, folder: Path) -> dict[str, object]:
         "height": size.height,
         "path": f"{folder}/",
         "used_image_num": len(job.images),
-        "feature_quantize_method": METHODS[job.recipe.method],
+        "feature_quantize_method": "EMA",
         "quant_bits": 8,
         "batch_size": 1,
         "weight_quantize_method": "MAX_ABS",

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from shufflenet_deploy.errors import UsageError
 from shufflenet_deploy.export.isolated_format import IsolatedFormat
 from shufflenet_deploy.records import Artifact, OperatorTiming, Precision
 
@@ -15,7 +14,6 @@ if TYPE_CHECKING:
     from shufflenet_deploy.export.isolated import IsolatedConverter
     from shufflenet_deploy.export.job import Job, Written
     from shufflenet_deploy.export.profile_attribution import Network
-    from shufflenet_deploy.export.request import ExportRequest
     from shufflenet_deploy.network.metadata import Metadata
 
 
@@ -33,17 +31,13 @@ class MnnFormat(IsolatedFormat):
 
         return CONVERTER
 
-    def settled(self, request: ExportRequest) -> dict[str, str]:
-        """Nothing changes; MNN's quantiser knows two ways to find ranges."""
-        from shufflenet_deploy.export.mnn.converter import METHODS  # noqa: PLC0415
-
-        method = request.calibration_method
-        if request.precision is Precision.INT8 and method not in METHODS:
-            raise UsageError(f"--calib-method {method}: mnn has {' and '.join(METHODS)}")
-        return super().settled(request)
+    def has_recipes(self, writer: str) -> bool:
+        """Other ranges, and equalised channels."""
+        del writer
+        return True
 
     def write(self, job: Job) -> Written:
-        """By MNN's converter from the plain ONNX file; int8 by its quantiser."""
+        """By MNN's converter from the plain ONNX file; int8 by its quantiser with our ranges."""
         from shufflenet_deploy.export.mnn import converter  # noqa: PLC0415
 
         return converter.write(job)

@@ -2,8 +2,11 @@
 
 Its one argument is a JSON object. ``do`` is ``convert``, with ``onnx``, a file; ``fp16``, whether
 weights are halves; ``maker``, a text for the file; and ``int8``, the quantiser's settings or null.
-Or it is ``describe``, with ``model``, a file, and ``shapes`` of inputs by name. ``out`` is a folder
-to be made, in which ``converted`` is left: the file, or JSON. See ``converter``, ``inspection``.
+It leaves the file in floats as ``float.mnn``, too. Or it is ``observe``, with ``model``, a file in
+floats; ``images``, an array of them; and ``bins``: then it answers with the lowest and highest of
+each value over the images, and its histogram. Or it is ``describe``, with ``model``, a file, and
+``shapes`` of inputs by name. ``out`` is a folder to be made, in which ``converted`` is left: the
+file, or JSON. See ``converter``, ``int8``, ``inspection``.
 """
 
 from __future__ import annotations
@@ -20,11 +23,13 @@ _UUID = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-
 
 
 def main(order: dict[str, Any]) -> None:
-    """Convert or describe; any failure is the process's failure."""
+    """Convert, observe or describe; any failure is the process's failure."""
     out = Path(order["out"])
     out.mkdir()
     if order["do"] == "convert":
         (out / "converted").write_bytes(_same_each_time(_converted(order, out).read_bytes()))
+    elif order["do"] == "observe":
+        (out / "converted").write_text(json.dumps(_observed(order)))
     else:
         (out / "converted").write_text(json.dumps(_described(order["model"], order["shapes"])))
 
@@ -61,9 +66,78 @@ def _same_each_time(content: bytes) -> bytes:
     return content[: found.start()] + name.encode() + content[found.end() :]
 
 
+def _observed(order: dict[str, Any]) -> dict[str, Any]:
+    """The range of each value over the images, and how often which numbers occur in it.
+
+    A value is called by the operator that makes it and the place among its outputs, or by the one
+    that reads it first: ``NAME:0``, ``NAME:in``. A histogram reaches from the lowest to the highest
+    number in ``bins`` equal bins, without zeros: they are exact whatever the range.
+    """
+    import numpy as np  # noqa: PLC0415
+
+    low: dict[str, float] = {}
+    high: dict[str, float] = {}
+    counts: dict[str, Any] = {}
+
+    def see_range(name: str, numbers: Any) -> None:
+        bounds = float(numbers.min()), float(numbers.max())
+        if not np.isfinite(bounds).all():
+            sys.exit("a value is not finite for a calibration image: check the weights")
+        low[name] = min(bounds[0], low.get(name, bounds[0]))
+        high[name] = max(bounds[1], high.get(name, bounds[1]))
+
+    def see_all(name: str, numbers: Any) -> None:
+        found = np.histogram(numbers[numbers != 0], order["bins"], (low[name], high[name]))[0]
+        counts[name] = counts.get(name, 0.0) + found
+
+    _run_images(order, see_range)
+    if order["bins"]:
+        _run_images(order, see_all)
+    return {
+        name: {"span": [low[name], high[name]], "counts": [*map(float, counts.get(name, ()))]}
+        for name in low
+    }
+
+
+def _run_images(order: dict[str, Any], see: Any) -> None:
+    """Show every value of floats to ``see``, image by image."""
+    import MNN  # type: ignore[import-not-found]  # noqa: PLC0415
+    import numpy as np  # noqa: PLC0415
+
+    interpreter = MNN.Interpreter(order["model"])
+    session = interpreter.createSession({"backend": "CPU", "numThread": 1, "precision": "high"})
+    (source,) = interpreter.getSessionInputAll(session).values()
+
+    def held(shape: Any, numbers: Any) -> Any:
+        planar = MNN.Tensor_DimensionType_Caffe
+        return MNN.Tensor(tuple(shape), MNN.Halide_Type_Float, numbers, planar)
+
+    def look(name: str, tensor: Any) -> None:
+        shape = tensor.getShape()
+        if tensor.getDataType() == MNN.Halide_Type_Float and all(size > 0 for size in shape):
+            copy = held(shape, np.zeros(shape, np.float32))
+            tensor.copyToHostTensor(copy)
+            see(name, np.array(copy.getData(), np.float32))
+
+    def begins(tensors: Any, operator: Any) -> bool:
+        if operator.getType().startswith(("Convolution", "Pooling")):
+            look(f"{operator.getName()}:in", tensors[0])
+        return True
+
+    def ends(tensors: Any, operator: Any) -> bool:
+        for place, tensor in enumerate(tensors):
+            look(f"{operator.getName()}:{place}", tensor)
+        return True
+
+    for image in np.load(order["images"], allow_pickle=False):
+        given = np.ascontiguousarray(image[None])
+        source.copyFrom(held(given.shape, given))
+        interpreter.runSessionWithCallBackInfo(session, begins, ends)
+
+
 def _described(path: str, shapes: dict[str, list[int]]) -> dict[str, Any]:
     """Inputs, outputs, and each operator that MNN runs with its operations, in millions."""
-    import MNN  # type: ignore[import-not-found]  # noqa: PLC0415
+    import MNN  # noqa: PLC0415
 
     interpreter = MNN.Interpreter(path)
     session = interpreter.createSession({"backend": "CPU", "numThread": 1, "precision": "high"})

@@ -8,18 +8,14 @@ from __future__ import annotations
 import json
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from shufflenet_deploy.export.isolated import IsolatedConverter, calibration_file
-from shufflenet_deploy.export.job import Job, Written, onnx_file, plain_onnx, prepared
+from shufflenet_deploy.export.job import Job, Written, onnx_file, reweighted_onnx
 from shufflenet_deploy.export.ncnn import archive, int8
 from shufflenet_deploy.network.quantization import calibration
 from shufflenet_deploy.records import Precision
-
-if TYPE_CHECKING:
-    import onnx
 
 _HERE = Path(__file__).parent
 
@@ -42,7 +38,7 @@ def write(job: Job) -> Written:
             whose weights cannot be told from others.
     """
     job.report("converting to ONNX")
-    converted = _onnx(job)
+    converted = reweighted_onnx(job)
     with onnx_file(converted) as source:
         folder = source.parent
         order = {
@@ -62,18 +58,6 @@ def write(job: Job) -> Written:
             rounded, weights = int8.quantised(layers, weights, _peaks(job, layers, folder))
             archive.write(job.path, weights, {**parts, archive.LAYERS: rounded.encode("ascii")})
     return Written("pnnx")
-
-
-def _onnx(job: Job) -> onnx.ModelProto:
-    """The plain ONNX model, with the weights that the recipe asks for."""
-    plain, recipe = plain_onnx(job), job.recipe
-    if job.request.precision is not Precision.INT8 or not recipe.equalised:
-        return plain
-    from shufflenet_deploy.export.onnx.int8 import reweighted  # noqa: PLC0415
-
-    alone = recipe.model_copy(update={"equalised": False})
-    graphs = (prepared(job.model, job.request.resolution, each) for each in (alone, recipe))
-    return reweighted(plain, *graphs)
 
 
 def _peaks(job: Job, layers: str, folder: Path) -> dict[str, float]:
