@@ -27,24 +27,25 @@ class PhaseSplit(Op[PlanarView]):
 
 @dataclass(frozen=True)
 class WinogradTiles:
-    """Outputs in ``rows`` by ``columns`` tiles of m x m pixels, of a ``kernel`` x ``kernel``
-    filter.
+    """Outputs in ``rows`` by ``columns`` tiles of ``height`` x ``width`` pixels, of a ``kernel`` x
+    ``kernel`` filter.
     """
 
-    m: int
+    height: int
+    width: int
     kernel: int
     rows: int
     columns: int
 
     @property
-    def alpha(self) -> int:
-        """Width of a tile's input: ``m + r - 1``."""
-        return self.m + self.kernel - 1
+    def spans(self) -> Pair:
+        """Height and width of a tile's input: ``alpha = m + r - 1`` of either side."""
+        return self.height + self.kernel - 1, self.width + self.kernel - 1
 
     @property
     def transform_size(self) -> int:
         """Elements of a tile in the transform domain."""
-        return self.alpha**2
+        return self.spans[0] * self.spans[1]
 
     @property
     def count(self) -> int:
@@ -56,8 +57,9 @@ class WinogradTiles:
 class WinogradInput(Op[PlanarView]):
     """Input transform: tiles of a padded map in the transform domain.
 
-    The target has a plane for each of ``alpha**2`` elements of each channel, element by element;
-    its pixels are the tiles. ``top`` and ``left`` are rows and columns of padding.
+    The target has a plane for each element of each channel, element by element, column after
+    column of a tile; its pixels are the tiles. ``top`` and ``left`` are rows and columns of
+    padding.
     """
 
     tiles: WinogradTiles
@@ -67,8 +69,8 @@ class WinogradInput(Op[PlanarView]):
 
 @dataclass(frozen=True, kw_only=True)
 class WinogradGemm(FpConvolution):
-    """The products in the transform domain: a pointwise convolution with ``alpha**2`` times the
-    groups.
+    """The products in the transform domain: a pointwise convolution with as many times the groups
+    as a tile has elements.
 
     ``weight`` is transformed, too; ``pixels`` is the number of output pixels of the layer.
     """

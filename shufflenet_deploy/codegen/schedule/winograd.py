@@ -3,10 +3,12 @@
 F(m, r) computes ``m`` outputs of an ``r``-tap filter as ``AT (G g * BT d)``: ``alpha = m + r - 1``
 products between transforms of taps and pixels. In two dimensions a 4x4 tile of a 3x3 kernel takes
 36 products per channel instead of 144; transforms are per channel, so all outputs share their cost.
+A tile's height may differ from its width: two by four 2x4 tiles fill one of 7x7 pixels best.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -26,11 +28,14 @@ Matrix = tuple[tuple[Fraction, ...], ...]
 #: Points of the polynomials, by span: those that round least. Another one is at infinity.
 _INTERPOLATION_POINTS = {
     4: "0 1 -1",
+    5: "0 2/3 -2/3 3/2",
     6: "0 2/3 -2/3 3/2 -3/2",
+    7: "0 1 -1 2 -2 1/2",
     8: "0 1 -1 2 -2 1/2 -1/2",
 }
-#: Sides of tiles, by kernel.
-OUTPUT_TILES = {3: (2, 4), 5: (2, 4)}
+#: Sides of the kernels, and heights and widths of their tiles.
+_KERNELS = (3, 5)
+OUTPUT_TILES = tuple(itertools.product((2, 3, 4), repeat=2))
 #: The span up to which halves lose by transforms what they gain by shorter sums, or little more.
 _MAX_FP16_ALPHA = 6
 #: Least share of the direct convolution's cost that must be saved.
@@ -39,10 +44,14 @@ MIN_GAIN = 0.15
 MIN_CHANNELS = 8
 #: Numbers between one direction and the other that a thread's stack has room for.
 _MAX_STACK_ELEMENTS = 16 << 10
-#: What a vector of weights that comes from memory costs, in vector instructions.
+#: What a weight costs besides its multiply-adds, in vector instructions: its load into registers.
+_WEIGHT_LOAD_COST = 0.2
+#: The vector instructions that AArch64 cores execute while an fp32 weight comes from memory, where
+#: a network's weights are: 4 bytes at the 14 GB/s of a Cortex-A76 with two multiply-adds per cycle
+#: at 2.4 GHz, at the 4 GB/s of an A72 or the 2 GB/s of an A53 with one at 1.8 or 1.4 GHz.
+_STREAMED_WEIGHT_COST = 1.7
+#: What a vector of weights costs cores with few registers, or wide vectors and large caches.
 _WEIGHT_VECTOR_COST = 8
-#: Instructions for a number of a transform: what it takes to load, compute and store it.
-_TRANSFORM_COST = 4
 
 
 @dataclass(frozen=True)
@@ -88,11 +97,13 @@ def _unit_row(length: int, at: int) -> tuple[Fraction, ...]:
     return tuple(Fraction(index == at) for index in range(length))
 
 
-def transform_weights(weight: FloatArray, m: int) -> FloatArray:
-    """Transform ``(out, in, r, r)`` to ``(alpha**2 * out, in, 1)``."""
+def transform_weights(weight: FloatArray, tiles: WinogradTiles) -> FloatArray:
+    """Transform ``(out, in, r, r)`` to ``(elements of a tile * out, in, 1)``, column by column."""
     per_group, kernel = weight.shape[1:3]
-    taps = np.array(transforms(m, kernel).G, np.float64)
-    both = np.einsum("fi,goij,hj->fhgo", taps, weight.astype(np.float64), taps, optimize=True)
+    down, across = (
+        np.array(transforms(side, kernel).G, np.float64) for side in (tiles.height, tiles.width)
+    )
+    both = np.einsum("fi,goij,hj->hfgo", down, weight.astype(np.float64), across, optimize=True)
     whole: FloatArray = both.astype(np.float32)
     return whole.reshape(-1, per_group, 1)
 
@@ -105,7 +116,7 @@ def choose_tiles(
     size = kernel[0]
     if (
         kernel != [size, size]
-        or size not in OUTPUT_TILES
+        or size not in _KERNELS
         or layer.stride != (1, 1)
         or layer.dilation != (1, 1)
         or max(layer.padding) >= size
@@ -115,15 +126,13 @@ def choose_tiles(
         return None
     height, width = shape_out[1:]
     pairs = out * per_group
-    direct = _gemm_cost(pairs * size**2, height * width, cpu)
-    best, least = None, (1 - MIN_GAIN) * direct
-    for side in OUTPUT_TILES[size]:
-        cut = WinogradTiles(side, size, ceil(height / side), ceil(width / side))
-        if cpu.is_fp16 and cut.alpha > _MAX_FP16_ALPHA:
+    best, least = None, (1 - MIN_GAIN) * _gemm_cost(pairs * size**2, height * width, cpu)
+    for down, across in OUTPUT_TILES:
+        cut = WinogradTiles(down, across, size, ceil(height / down), ceil(width / across))
+        if cpu.is_fp16 and max(cut.spans) > _MAX_FP16_ALPHA:
             continue
         cost = _gemm_cost(pairs * cut.transform_size, cut.count, cpu)
-        numbers = (shape_in[0] + out) * cut.transform_size
-        cost += _TRANSFORM_COST * numbers * ceil(cut.count / cpu.lanes)
+        cost += shape_in[0] * _input_cost(cut, cpu.lanes) + out * _output_cost(cut, cpu.lanes)
         if cost < least and _stack_elements(cut) <= _MAX_STACK_ELEMENTS:
             best, least = cut, cost
     return best
@@ -131,12 +140,42 @@ def choose_tiles(
 
 def _stack_elements(cut: WinogradTiles) -> int:
     """Elements of scratch between the two directions, for a row of tiles."""
-    rows = ceil(cut.alpha / cut.m) * cut.m
-    return cut.columns * cut.alpha * (rows + cut.m)
+    down, across = cut.spans
+    rows = ceil(down / cut.height) * cut.height
+    return cut.columns * across * (rows + cut.height)
 
 
 def _gemm_cost(weights: int, pixels: int, cpu: CpuTarget) -> float:
     """Cost of multiplying weights and pixels, in vector instructions."""
     rest = tail.packed_tail_pixels(cpu, pixels) / cpu.lanes or (pixels % cpu.lanes > 0)
     vectors = pixels // cpu.lanes + rest
+    if cpu.fma_by_lane:
+        streamed = _STREAMED_WEIGHT_COST * cpu.element_bytes / 4
+        return weights * (max(vectors, streamed) + _WEIGHT_LOAD_COST)
     return weights * (vectors + _WEIGHT_VECTOR_COST / cpu.lanes)
+
+
+def _input_cost(cut: WinogradTiles, lanes: int) -> float:
+    """Vector instructions of one channel's input transform: deinterleave, across, down."""
+    rows = cut.height * cut.rows + cut.kernel - 1
+    phases = ceil((cut.width * cut.columns + cut.kernel - 1) / (cut.width * lanes)) * cut.width
+    down, across = cut.spans
+    sort = rows * (3 * phases + 4)
+    return (
+        sort
+        + rows * (_transform_cost(across) * ceil(cut.columns / lanes) + 4)
+        + across * (_transform_cost(down) * ceil(cut.count / lanes) + 4)
+    )
+
+
+def _output_cost(cut: WinogradTiles, lanes: int) -> float:
+    """Vector instructions of one channel's output transform: down and across, interleave."""
+    down, across = cut.spans
+    tiles = across * _transform_cost(down) + cut.height * _transform_cost(across)
+    vectors = ceil(cut.columns / lanes) * cut.width
+    return tiles * ceil(cut.count / lanes) + cut.height * cut.rows * (5 * vectors + 4)
+
+
+def _transform_cost(span: int) -> float:
+    """Vector instructions of a transform of so many numbers: loads, arithmetic, stores."""
+    return 3.5 * span

@@ -13,39 +13,46 @@ _SCRATCH_ELEMENTS = 6 << 10
 
 
 def transform_buffer(
-    program: PlanarProgram, channels: int, tiles: WinogradTiles, cpu: CpuTarget
+    program: PlanarProgram, channels: int, tiles: WinogradTiles, cpu: CpuTarget, *, by_channel: bool
 ) -> PlanarView:
     """A buffer for channels in the transform domain, with slack after each plane.
 
-    A spare plane separates the matrices of the transform domain, so that those of a channel share
-    no cache sets either.
+    The planes of an element are together, for the products that read them, or with ``by_channel``
+    those of a channel, for the transform that reads these. A spare plane after an even number keeps
+    what is accessed at once from sharing cache sets.
     """
-    lanes = cpu.lanes
+    lanes, elements = cpu.lanes, tiles.transform_size
     plane = ceil(tiles.count / lanes) * lanes
     if tile_rows_per_pass(tiles, lanes) < tiles.rows:
         plane += lanes
     plane = avoid_4k_aliasing(plane, lanes)
+    together, times = (elements, channels) if by_channel else (channels, elements)
+    pitch = together | 1
     planes = [
-        element * (channels + 1) + channel
-        for element in range(tiles.transform_size)
+        channel * pitch + element if by_channel else element * pitch + channel
+        for element in range(elements)
         for channel in range(channels)
     ]
-    whole = tiles.transform_size * (channels + 1)
     layout = Layout(
-        channels=whole, height=1, width=tiles.count, row_stride=tiles.count, channel_stride=plane
+        channels=pitch * times,
+        height=1,
+        width=tiles.count,
+        row_stride=tiles.count,
+        channel_stride=plane,
     )
-    buffer = program.buffer(whole * plane)
+    buffer = program.buffer(pitch * times * plane)
     return PlanarView(buffer=buffer, dtype=cpu.precision, layout=layout, planes=tuple(planes))
 
 
 def tile_rows_per_pass(tiles: WinogradTiles, lanes: int) -> int:
     """Rows of tiles whose half-transformed elements fit the scratch."""
-    row = tiles.m * (phase_elements(tiles, lanes) * tiles.m + tiles.alpha * tiles.columns)
+    phases = phase_elements(tiles, lanes) * tiles.width
+    row = tiles.height * (phases + tiles.spans[1] * tiles.columns)
     rows = max(1, _SCRATCH_ELEMENTS // row)
     return ceil(tiles.rows / ceil(tiles.rows / rows))
 
 
 def phase_elements(tiles: WinogradTiles, lanes: int) -> int:
-    """Elements of one phase of a row: every column that is ``phase`` modulo m."""
-    columns = tiles.m * tiles.columns + tiles.kernel - 1
-    return ceil(columns / (tiles.m * lanes)) * lanes
+    """Elements of one phase of a row: every column that is ``phase`` modulo a tile's width."""
+    columns = tiles.width * tiles.columns + tiles.kernel - 1
+    return ceil(columns / (tiles.width * lanes)) * lanes

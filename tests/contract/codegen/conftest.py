@@ -259,12 +259,12 @@ def drawn_tiles():
 
 @pytest.fixture
 def forced(monkeypatch):
-    """``forced(side)`` has every convolution that can be computed in tiles of that side so."""
+    """``forced(height, width)`` has every convolution that can be computed in such tiles so."""
 
-    def force(side):
+    def force(height, width):
         monkeypatch.setattr(winograd, "MIN_CHANNELS", 1)
         monkeypatch.setattr(winograd, "MIN_GAIN", -float("inf"))
-        monkeypatch.setattr(winograd, "OUTPUT_TILES", dict.fromkeys(winograd.OUTPUT_TILES, (side,)))
+        monkeypatch.setattr(winograd, "OUTPUT_TILES", ((height, width),))
 
     return force
 

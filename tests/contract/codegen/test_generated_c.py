@@ -71,17 +71,30 @@ def test_the_last_pixels_of_planes(size, drawing, tmp_path):
     check(one.done(x), codegen.host(), tmp_path)
 
 
-@pytest.mark.parametrize(("side", "size"), [(2, (2, 3)), (4, (70, 61))])
-def test_tiles_under_the_sanitizers(side, size, drawn_tiles, forced, tmp_path):
-    forced(side)
+@pytest.mark.parametrize(
+    ("sides", "size"),
+    [((2, 2), (2, 3)), ((4, 4), (70, 61)), ((3, 2), (1, 7)), ((2, 3), (17, 22)), ((4, 3), (6, 2))],
+)
+def test_tiles_under_the_sanitizers(sides, size, drawn_tiles, forced, tmp_path):
+    forced(*sides)
     check(drawn_tiles(*size), PORTABLE, tmp_path, *random_networks.SANITIZERS, "-O0")
 
 
 @pytest.mark.parametrize(
-    ("side", "size"), [(4, (6, 7)), (2, (13, 27)), (2, (60, 140)), (4, (5, 67))]
+    ("sides", "size"),
+    [
+        ((4, 4), (6, 7)),
+        ((2, 2), (13, 27)),
+        ((2, 2), (60, 140)),
+        ((4, 4), (5, 67)),
+        ((3, 3), (11, 104)),
+        ((2, 3), (1, 2)),
+        ((4, 2), (31, 33)),
+        ((3, 4), (4, 9)),
+    ],
 )
-def test_tiles_on_this_machine_s_vectors(side, size, drawn_tiles, forced, tmp_path):
-    forced(side)
+def test_tiles_on_this_machine_s_vectors(sides, size, drawn_tiles, forced, tmp_path):
+    forced(*sides)
     check(drawn_tiles(*size), codegen.host(), tmp_path)
 
 

@@ -262,9 +262,12 @@ def test_halving_assembly_under_emulation(size, drawing, tmp_path):
     assert_close(assembled(graph, tmp_path), wanted(graph, seeded(graph, 0)))
 
 
-def test_tiles_under_emulation(drawn_tiles, forced, tmp_path):
-    forced(4)
-    graph = drawn_tiles(23, 14)
+@pytest.mark.parametrize(
+    ("sides", "size"), [((4, 4), (23, 14)), ((3, 3), (8, 26)), ((4, 2), (7, 7)), ((2, 3), (1, 40))]
+)
+def test_tiles_under_emulation(sides, size, drawn_tiles, forced, tmp_path):
+    forced(*sides)
+    graph = drawn_tiles(*size)
     assert_close(assembled(graph, tmp_path), wanted(graph, seeded(graph, 0)))
 
 

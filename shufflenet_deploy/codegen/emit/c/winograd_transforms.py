@@ -1,8 +1,8 @@
 """Winograd input and output transforms (arXiv 1509.09308, Lavin and Gray).
 
 Both are separable and run one direction at a time through scratch that stays in L1. Rows are
-deinterleaved by column % m first, so that the same column of neighbouring tiles is one vector; the
-rest runs over all tiles of some rows as one flat vector.
+deinterleaved by column % width of a tile first, so that the same column of neighbouring tiles is
+one vector; the rest runs over all tiles of some rows as one flat vector.
 """
 
 from __future__ import annotations
@@ -26,10 +26,17 @@ from shufflenet_deploy.codegen.emit.c.linear_combination import (
 from shufflenet_deploy.codegen.emit.kernel_calls import Arguments, emit_calls
 from shufflenet_deploy.codegen.emit.unit import TranslationUnit, strided_runs
 from shufflenet_deploy.codegen.ir.ops import WinogradInput, WinogradOutput, WinogradTiles
-from shufflenet_deploy.codegen.schedule.winograd import transforms
+from shufflenet_deploy.codegen.schedule.winograd import Matrix, transforms
 from shufflenet_deploy.codegen.schedule.winograd_layout import phase_elements, tile_rows_per_pass
 
 _SIZES = (16, 8, 4)
+#: A width of tiles that is no power of two.
+_ODD_WIDTH = 3
+
+
+def _filter_name(tiles: WinogradTiles) -> str:
+    """How kernels are named: F(4 x 2, 3 x 3) is ``4x2_3``."""
+    return f"{tiles.height}x{tiles.width}_{tiles.kernel}"
 
 
 def _rows_in_pass(tiles: WinogradTiles, at_once: int) -> str:
@@ -41,7 +48,7 @@ def winograd_input(op: WinogradInput, unit: TranslationUnit) -> None:
     """Emit the input transform: across each row, then down each column."""
     code = _InputTransform(op, unit).write()
     name = unit.kernel(
-        f"winograd_input_{op.tiles.m}x{op.tiles.kernel}",
+        f"winograd_input_{_filter_name(op.tiles)}",
         "LOOP void @(const real *x, real *y)",
         code,
     )
@@ -60,33 +67,36 @@ class _InputTransform:
 
     def __init__(self, op: WinogradInput, unit: TranslationUnit) -> None:
         self.op, self.tiles, self.lanes = op, op.tiles, unit.cpu.lanes
-        self.matrix = transforms(op.tiles.m, op.tiles.kernel).BT
+        self.down, self.across = (
+            transforms(side, op.tiles.kernel).BT for side in (op.tiles.height, op.tiles.width)
+        )
         self.phase = phase_elements(self.tiles, self.lanes)
         self.at_once = tile_rows_per_pass(self.tiles, self.lanes)
-        self.rows = self.tiles.m * self.at_once + self.tiles.kernel - 1
-        #: Elements of a column's share of the rows that are ``row`` modulo side.
-        self.column = ceil(self.rows / self.tiles.m) * self.tiles.columns + self.lanes
+        self.rows = self.tiles.height * self.at_once + self.tiles.kernel - 1
+        #: Elements of a column's share of the rows that are ``row`` modulo the height of a tile.
+        self.column = ceil(self.rows / self.tiles.height) * self.tiles.columns + self.lanes
         self.code = CWriter(depth=1)
 
     def write(self) -> CWriter:
         code, tiles, source = self.code, self.tiles, self.op.source.layout
-        kept = tiles.m * tiles.alpha * self.column + 2 * self.lanes
-        sorted_ = self.rows * tiles.m * self.phase + 2 * self.lanes
+        span = tiles.spans[1]
+        kept = tiles.height * span * self.column + 2 * self.lanes
+        sorted_ = self.rows * tiles.width * self.phase + 2 * self.lanes
         code(f"real s[{sorted_}] __attribute__((aligned(64)));")
         code(f"real h[{kept}] __attribute__((aligned(64)));")
         with code.block(f"for (int top = 0; top < {tiles.rows}; top += {self.at_once})"):
-            code(f"const int first = top * {tiles.m} - {self.op.top};")
+            code(f"const int first = top * {tiles.height} - {self.op.top};")
             code(f"const int begin = first < 0 ? -first : 0, end = {source.height} - first;")
             with code.block(f"for (int i = begin; i < {self.rows} && i < end; ++i)"):
                 self._sort()
             with code.block(f"for (int i = 0; i < {self.rows}; ++i)"):
-                code(f"const real *from = s + i * {tiles.m * self.phase};")
+                code(f"const real *from = s + i * {tiles.width * self.phase};")
                 code(
-                    f"real *to = h + i % {tiles.m} * {tiles.alpha * self.column}"
-                    f" + i / {tiles.m} * {tiles.columns};"
+                    f"real *to = h + i % {tiles.height} * {span * self.column}"
+                    f" + i / {tiles.height} * {tiles.columns};"
                 )
                 self._across()
-            with code.block(f"for (int j = 0; j < {tiles.alpha}; ++j)"):
+            with code.block(f"for (int j = 0; j < {span}; ++j)"):
                 self._down()
         return code
 
@@ -95,28 +105,29 @@ class _InputTransform:
         code, tiles, n = self.code, self.tiles, self.lanes
         source, left = self.op.source.layout, self.op.left
         code(f"const real *from = x + (first + i) * {source.row_stride} - {left};")
-        code(f"real *to = s + i * {tiles.m * self.phase};")
+        code(f"real *to = s + i * {tiles.width * self.phase};")
         with code.block(f"for (int p = 0; p < {self.phase}; p += LANES)"):
-            names = [f"a{at}" for at in range(tiles.m)]
+            names = [f"a{at}" for at in range(tiles.width)]
             for at, name in enumerate(names):
-                code(f"const vf {name} = LOAD(from + p * {tiles.m} + {at * n});")
-            for at, value in enumerate(_deinterleave(code, names)):
+                code(f"const vf {name} = LOAD(from + p * {tiles.width} + {at * n});")
+            for at, value in enumerate(_deinterleave(code, names, n)):
                 code(f"STORE(to + p + {at * self.phase}, {value});")
-        columns = tiles.m * tiles.columns + tiles.kernel - 1
+        columns = tiles.width * tiles.columns + tiles.kernel - 1
         for column in range(columns):
             if not left <= column < left + source.width:
-                at = column % tiles.m * self.phase + column // tiles.m
+                at = column % tiles.width * self.phase + column // tiles.width
                 code(f"to[{at}] = 0.0f;")
 
     def _across(self) -> None:
-        code, tiles, span = self.code, self.tiles, self.tiles.alpha
+        code, tiles, span = self.code, self.tiles, self.tiles.spans[1]
         n = _narrowest_vector(tiles.columns, self.lanes)
         with code.block("if (i >= begin && i < end)"):
             with code.block(f"for (int p = 0; p < {tiles.columns}; p += {n})"):
                 for k in range(span):
-                    at = k % tiles.m * self.phase + k // tiles.m
+                    at = k % tiles.width * self.phase + k // tiles.width
                     code(f"const v{n} a{k} = LOAD{n}(from + p + {at});")
-                self._transformed(n, [f"to + p + {f * self.column}" for f in range(span)])
+                to = [f"to + p + {f * self.column}" for f in range(span)]
+                self._transformed(self.across, n, to)
         with code.block("else"):
             with code.block(f"for (int p = 0; p < {tiles.columns}; p += {n})"):
                 code(f"const v{n} zero = {{0}};")
@@ -124,22 +135,21 @@ class _InputTransform:
                     code(f"STORE{n}(to + p + {f * self.column}, zero);")
 
     def _down(self) -> None:
-        code, tiles, span = self.code, self.tiles, self.tiles.alpha
+        code, tiles, (down, across) = self.code, self.tiles, self.tiles.spans
         code(f"const real *from = h + j * {self.column};")
         element_stride = self.op.target.offset(self.op.source.layout.channels)
-        code(f"real *to = y + j * {element_stride} + top * {tiles.columns};")
+        code(f"real *to = y + j * {down * element_stride} + top * {tiles.columns};")
         code(f"const int rows = {_rows_in_pass(tiles, self.at_once)};")
         with code.block(f"for (int p = 0; p < rows * {tiles.columns}; p += LANES)"):
-            for k in range(span):
-                at = k % tiles.m * span * self.column + k // tiles.m * tiles.columns
+            for k in range(down):
+                at = k % tiles.height * across * self.column + k // tiles.height * tiles.columns
                 code(f"const vf a{k} = LOAD(from + p + {at});")
-            self._transformed(
-                self.lanes, [f"to + p + {f * span * element_stride}" for f in range(span)]
-            )
+            to = [f"to + p + {f * element_stride}" for f in range(down)]
+            self._transformed(self.down, self.lanes, to)
 
-    def _transformed(self, n: int, to: Sequence[str]) -> None:
-        """Store the transform of the vectors ``a0``, ``a1``, ..."""
-        values = emit_matvec(self.code, self.matrix, n)
+    def _transformed(self, matrix: Matrix, n: int, to: Sequence[str]) -> None:
+        """Store a matrix times the vectors ``a0``, ``a1``, ..."""
+        values = emit_matvec(self.code, matrix, n)
         for at, value in zip(to, values, strict=True):
             self.code(f"STORE{n}({at}, {value});")
 
@@ -149,9 +159,7 @@ def winograd_output(op: WinogradOutput, unit: TranslationUnit) -> None:
     code = _OutputTransform(op, unit).write()
     residual = len(op.sources) > 1
     head = "const real *x, const real *w, " + ("const real *r, " if residual else "") + "real *y"
-    name = unit.kernel(
-        f"winograd_output_{op.tiles.m}x{op.tiles.kernel}", f"LOOP void @({head})", code
-    )
+    name = unit.kernel(f"winograd_output_{_filter_name(op.tiles)}", f"LOOP void @({head})", code)
     at = unit.add_weights(op.bias)
     cost = 5 * op.tiles.transform_size * ceil(op.tiles.count / unit.cpu.lanes)
     for run in strided_runs(op.target.planes):
@@ -168,14 +176,17 @@ class _OutputTransform:
 
     def __init__(self, op: WinogradOutput, unit: TranslationUnit) -> None:
         self.op, self.tiles, self.lanes = op, op.tiles, unit.cpu.lanes
-        self.matrix = transforms(op.tiles.m, op.tiles.kernel).AT
+        self.down, self.across = (
+            transforms(side, op.tiles.kernel).AT for side in (op.tiles.height, op.tiles.width)
+        )
         self.at_once = tile_rows_per_pass(self.tiles, self.lanes)
         self.pixel = ceil(self.at_once * self.tiles.columns / self.lanes) * self.lanes
         self.code = CWriter(depth=1)
 
     def write(self) -> CWriter:
-        code, tiles, side = self.code, self.tiles, self.tiles.m
-        kept = side**2 * self.pixel + self.lanes
+        code, tiles = self.code, self.tiles
+        side = tiles.height
+        kept = side * tiles.width * self.pixel + self.lanes
         code(f"real h[{kept}] __attribute__((aligned(64)));")
         code("const real bias = *w;")
         with code.block(f"for (int top = 0; top < {tiles.rows}; top += {self.at_once})"):
@@ -190,35 +201,35 @@ class _OutputTransform:
         return code
 
     def _tiles(self) -> None:
-        """All outputs of a vector of tiles, each of the m x m positions in its own vector."""
-        code, side, span = self.code, self.tiles.m, self.tiles.alpha
+        """All outputs of a vector of tiles, each position in a tile in its own vector."""
+        code, tiles, span = self.code, self.tiles, self.tiles.spans[0]
         element_stride = self.op.source.offset(len(self.op.target.planes))
         started: set[str] = set()
-        for columns in column_pairs(self.matrix):
+        for columns in column_pairs(self.across):
             for f in columns:
                 names = [f"x{k}_{f}" for k in range(span)]
                 for k, name in enumerate(names):
-                    code(f"const vf {name} = LOAD(from + p + {(k * span + f) * element_stride});")
+                    code(f"const vf {name} = LOAD(from + p + {(f * span + k) * element_stride});")
                 sums = self._summed(names, f"_{f}")
                 for i, value in enumerate(sums):
                     code(f"const vf t{i}_{f} = {value};")
-            for i in range(side):
+            for i in range(tiles.height):
                 self._accumulate(i, columns, started)
-        for i in range(side):
-            for j in range(side):
-                code(f"STORE(h + p + {(i * side + j) * self.pixel}, y{i}_{j});")
+        for i in range(tiles.height):
+            for j in range(tiles.width):
+                code(f"STORE(h + p + {(i * tiles.width + j) * self.pixel}, y{i}_{j});")
 
     def _summed(self, names: Sequence[str], suffix: str) -> list[str]:
         """Expressions for the outputs of one column of the transform domain."""
-        terms: list[Terms] = [[] for _ in self.matrix]
-        for columns in column_pairs(self.matrix):
-            for i, found in enumerate(column_terms(self.code, self.matrix, columns, names, suffix)):
+        terms: list[Terms] = [[] for _ in self.down]
+        for columns in column_pairs(self.down):
+            for i, found in enumerate(column_terms(self.code, self.down, columns, names, suffix)):
                 terms[i].extend(found)
         return [sum_expr(found) for found in terms]
 
     def _accumulate(self, i: int, columns: tuple[int, ...], started: set[str]) -> None:
         names = {f: f"t{i}_{f}" for f in columns}
-        found = column_terms(self.code, self.matrix, columns, names, f"_{i}_{columns[0]}")
+        found = column_terms(self.code, self.across, columns, names, f"_{i}_{columns[0]}")
         for j, terms in enumerate(found):
             if not terms:
                 continue
@@ -231,32 +242,33 @@ class _OutputTransform:
 
     def _row(self) -> None:
         """Emit a row of pixels: the tiles' columns interleaved."""
-        code, tiles, side = self.code, self.tiles, self.tiles.m
+        code, tiles = self.code, self.tiles
+        side, across = tiles.height, tiles.width
         op, target = self.op, self.op.target.layout
         n = _narrowest_vector(tiles.columns, self.lanes)
         code(
-            f"const real *one = h + i % {side} * {side * self.pixel}"
+            f"const real *one = h + i % {side} * {across * self.pixel}"
             f" + i / {side} * {tiles.columns};"
         )
         code(f"real *to = y + (top * {side} + i) * {target.row_stride};")
         if len(op.sources) > 1:
             other = op.sources[1].layout.row_stride
             code(f"const real *add = r + (top * {side} + i) * {other};")
-        whole = target.width // (side * n)
+        whole = target.width // (across * n)
         if whole:
             with code.block(f"for (int q = 0; q < {whole * n}; q += {n})"):
                 for at, name in enumerate(self._mixed(n, "q")):
-                    self._store(name, n, f"q * {side} + {at * n}")
-        rest = target.width - whole * side * n
+                    self._store(name, n, f"q * {across} + {at * n}")
+        rest = target.width - whole * across * n
         if rest:
             with code.block(""):
                 names = self._mixed(n, str(whole * n))
                 for at, name in enumerate(names[: ceil(rest / n)]):
-                    begin = whole * side * n + at * n
+                    begin = whole * across * n + at * n
                     self._part(name, n, begin, min(n, rest - at * n))
 
     def _mixed(self, n: int, begin: str) -> list[str]:
-        names = [f"a{at}" for at in range(self.tiles.m)]
+        names = [f"a{at}" for at in range(self.tiles.width)]
         for at, name in enumerate(names):
             self.code(f"const v{n} {name} = LOAD{n}(one + {begin} + {at * self.pixel});")
         return _interleave(self.code, names, n)
@@ -294,10 +306,13 @@ def _narrowest_vector(columns: int, lanes: int) -> int:
     return min((size for size in _SIZES if columns <= size <= lanes), default=lanes)
 
 
-def _deinterleave(code: CWriter, names: Sequence[str]) -> list[str]:
+def _deinterleave(code: CWriter, names: Sequence[str], n: int) -> list[str]:
     """Deinterleave vectors: element ``i`` of the stream goes to vector ``i % count``."""
     if len(names) == 1:
         return list(names)
+    if len(names) == _ODD_WIDTH:
+        wanted = [[divmod(3 * lane + at, n) for lane in range(n)] for at in range(3)]
+        return [_gather(code, names, lanes, f"D{at}") for at, lanes in enumerate(wanted)]
     pairs = list(zip(names[::2], names[1::2], strict=True))
     halves = []
     for kind in ("EVEN", "ODD"):
@@ -308,7 +323,7 @@ def _deinterleave(code: CWriter, names: Sequence[str]) -> list[str]:
                 for name, (a, b) in zip(made, pairs, strict=True)
             )
         )
-        halves.append(_deinterleave(code, made))
+        halves.append(_deinterleave(code, made, n))
     return [one for pair in zip(*halves, strict=True) for one in pair]
 
 
@@ -316,14 +331,34 @@ def _interleave(code: CWriter, names: Sequence[str], n: int) -> list[str]:
     """Interleave vectors: the inverse of ``_deinterleave``."""
     if len(names) == 1:
         return list(names)
+    if len(names) == _ODD_WIDTH:
+        wanted = [[divmod(at * n + lane, 3)[::-1] for lane in range(n)] for at in range(3)]
+        return [_gather(code, names, lanes, f"m{at}") for at, lanes in enumerate(wanted)]
     even, odd = _interleave(code, names[::2], n), _interleave(code, names[1::2], n)
     found = []
     for at, (one, two) in enumerate(zip(even, odd, strict=True)):
         for half in range(2):
             lanes = [(lane // 2 + half * n // 2) + n * (lane % 2) for lane in range(n)]
             name = f"{names[0]}m{len(names)}_{2 * at + half}"
-            order = ", ".join(map(str, lanes))
-            code(f"const v{n} {name} __attribute__((unused)) =")
-            code(f"    __builtin_shufflevector({one}, {two}, {order});")
+            _shuffle(code, name, (one, two), lanes)
             found.append(name)
     return found
+
+
+def _gather(
+    code: CWriter, names: Sequence[str], wanted: Sequence[tuple[int, int]], suffix: str
+) -> str:
+    """A vector of lanes of three others, each given as (vector, lane)."""
+    n = len(wanted)
+    first, name = f"{names[0]}{suffix}a", f"{names[0]}{suffix}"
+    _shuffle(code, first, names[:2], [lane + n * at if at < 2 else 0 for at, lane in wanted])
+    lanes = [at if vector < 2 else n + lane for at, (vector, lane) in enumerate(wanted)]
+    _shuffle(code, name, (first, names[2]), lanes)
+    return name
+
+
+def _shuffle(code: CWriter, name: str, sources: Sequence[str], lanes: Sequence[int]) -> None:
+    """A vector of lanes of two others, numbered through."""
+    code(f"const v{len(lanes)} {name} __attribute__((unused)) =")
+    order = ", ".join(map(str, lanes))
+    code(f"    __builtin_shufflevector({sources[0]}, {sources[1]}, {order});")

@@ -81,8 +81,10 @@ def _flattened(layer: Conv) -> Dense:
 def _lower_winograd(layer: Conv, tiles: ir.WinogradTiles, assigner: PlanarAssigner) -> None:
     source, out = assigner.read(layer.inputs[0]), layer.weight.shape[0]
     given, made = (
-        winograd_layout.transform_buffer(assigner.program, channels, tiles, assigner.cpu)
-        for channels in (source.layout.channels, out)
+        winograd_layout.transform_buffer(
+            assigner.program, channels, tiles, assigner.cpu, by_channel=by_channel
+        )
+        for channels, by_channel in ((source.layout.channels, False), (out, True))
     )
     assigner.emit(
         ir.WinogradInput(
@@ -94,7 +96,7 @@ def _lower_winograd(layer: Conv, tiles: ir.WinogradTiles, assigner: PlanarAssign
             left=layer.padding[1],
         )
     )
-    weight = winograd.transform_weights(layer.weight, tiles.m)
+    weight = winograd.transform_weights(layer.weight, tiles)
     target, added, activation = assigner.with_fused_addition(layer, made)
     assigner.emit(
         ir.WinogradGemm(
