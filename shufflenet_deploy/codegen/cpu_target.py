@@ -28,7 +28,9 @@ class CpuTarget:
     x86 prefetchers stop at page boundaries. ``dot_product``: one instruction sums four int8
     products; ``matrix_product``: one multiplies two pixels by two channels, eight inputs of each.
     ``in_order``: some of its cores issue in program order. ``load_port_bytes`` are what
-    one load moves per cycle. Feature maps up to
+    one load moves per cycle. ``weight_prefetch_bytes``: assembly prefetches weights so far ahead, 0
+    for a target without prefetches there, and the next tile of maps; what is beyond
+    ``prefetch_beyond_bytes`` again when it is read again. Feature maps up to
     ``l2_bytes`` stay in a core's own caches, up to ``llc_share_bytes`` in its share of the last-
     level cache. A convolution and its max pool are strip-mined where the map between them exceeds
     ``max_whole_map_bytes``, in strips of ``strip_bytes``: with the weights, less than the smallest
@@ -49,6 +51,8 @@ class CpuTarget:
     matrix_product: bool = False
     in_order: bool = False
     load_port_bytes: int = 16
+    weight_prefetch_bytes: int = 0
+    prefetch_beyond_bytes: int = 24 << 10
     l2_bytes: int = 1 << 20
     llc_share_bytes: int = 4 << 20
     strip_bytes: int = 128 << 10
@@ -123,6 +127,8 @@ def _aarch64(
     matrix_product: bool = False,
     in_order: bool = False,
     load_port_bytes: int = 16,
+    weight_prefetch_bytes: int = 0,
+    prefetch_beyond_bytes: int = 24 << 10,
 ) -> CpuTarget:
     features = {"asimddp", "asimdhp"} if dot_product else set()
     return CpuTarget(
@@ -136,6 +142,8 @@ def _aarch64(
         matrix_product=matrix_product,
         in_order=in_order,
         load_port_bytes=load_port_bytes,
+        weight_prefetch_bytes=weight_prefetch_bytes,
+        prefetch_beyond_bytes=prefetch_beyond_bytes,
         required_features=frozenset(features | ({"i8mm"} if matrix_product else set())),
         flags=(f"-mcpu={cpu.replace('_', '-')}",),
         triple="aarch64-linux-musl",
@@ -181,12 +189,35 @@ CPU_TARGETS = {
     cpu.name: cpu
     for cpu in (
         _aarch64("aarch64", "generic", in_order=True),
-        _aarch64("cortex-a53", "cortex_a53", in_order=True, load_port_bytes=8),
-        _aarch64("cortex-a72", "cortex_a72"),
-        _aarch64("cortex-a55", "cortex_a55", dot_product=True, in_order=True),
-        _aarch64("cortex-a76", "cortex_a76", dot_product=True),
-        # By name a compiler would assume SVE, which not every system of such a core has.
-        _aarch64("cortex-a710", "cortex_a76+i8mm", dot_product=True, matrix_product=True),
+        _aarch64(
+            *("cortex-a53", "cortex_a53"),
+            in_order=True,
+            load_port_bytes=8,
+            weight_prefetch_bytes=512,
+            prefetch_beyond_bytes=0,
+        ),
+        _aarch64("cortex-a72", "cortex_a72", weight_prefetch_bytes=512),
+        _aarch64(
+            *("cortex-a55", "cortex_a55"),
+            dot_product=True,
+            in_order=True,
+            weight_prefetch_bytes=512,
+            prefetch_beyond_bytes=0,
+        ),
+        _aarch64(
+            *("cortex-a76", "cortex_a76"),
+            dot_product=True,
+            weight_prefetch_bytes=512,
+            prefetch_beyond_bytes=48 << 10,
+        ),
+        _aarch64(
+            # By name a compiler would assume SVE, which not every system of such a core has.
+            *("cortex-a710", "cortex_a76+i8mm"),
+            dot_product=True,
+            matrix_product=True,
+            weight_prefetch_bytes=512,
+            prefetch_beyond_bytes=48 << 10,
+        ),
         _ARMV7,
         _x86("x86-64", 4, 16),
         _x86("x86-64-v3", 8, 16, "avx2", "fma"),

@@ -110,6 +110,8 @@ def emit_int8(program: Int8Program, cpu: CpuTarget, *, vectorized: bool = True) 
             registry.emitter(op, Precision.INT8, isa)(op, unit)
         unit.complete(index)
     unit.add_bytes(np.zeros(256, np.int8))
+    if any(map(is_planar, program.ops)):
+        unit.add_bytes(np.zeros(cpu.weight_prefetch_bytes, np.int8))
     arena_bytes = plan.elements + slack
     header = registry.INT8_HEADERS[isa]
     preamble = int8_preamble(unit, program.arithmetic, arena_bytes, header)
@@ -131,6 +133,7 @@ def _emit_fp(program: PlanarProgram, cpu: CpuTarget) -> GeneratedC:
         _emit_fp_op(op, unit, cpu.precision)
         unit.complete(index)
     unit.add_weights(np.zeros(64, np.float32))
+    unit.add_bytes(np.zeros(cpu.weight_prefetch_bytes, np.int8))
     elements = plan.elements + slack
     arena_bytes = cpu.element_bytes * elements
     return assemble(program, unit, arena_bytes, fp_preamble(unit, elements))

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from shufflenet_deploy.predict.counts import CodeBlock, Misses
-from shufflenet_deploy.predict.decoder import INSTRUCTION_BYTES, STORES, decode
+from shufflenet_deploy.predict.counts import CodeBlock, Misses, Prefetched
+from shufflenet_deploy.predict.decoder import INSTRUCTION_BYTES, STORES, Kind, decode
 
 #: A chain is cut where it gets longer, and where the counts of two blocks differ by more than this.
 _MOST_INSTRUCTIONS = 1500
@@ -30,7 +30,9 @@ class Ending(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Chain:
-    """Code, how often it was executed, and the misses of its loads and of its stores.
+    """Code, how often it was executed, and the misses of its loads, stores and prefetches.
+
+    ``prefetched`` are the lines of its prefetches that were of use.
 
     ``loops`` says that it ends with a branch to its own beginning, ``exits`` how often it was left
     by the end of that loop.
@@ -41,6 +43,8 @@ class Chain:
     code: bytes
     loads: Misses
     stores: Misses
+    prefetches: Misses
+    prefetched: Prefetched
     loops: bool
     exits: int = 0
 
@@ -92,13 +96,17 @@ def _following(
 
 
 def _chain(parts: Sequence[CodeBlock]) -> Chain:
-    loads = stores = Misses()
+    loads = stores = prefetches = Misses()
+    prefetched = Prefetched()
     for part in parts:
+        prefetched = sum(part.prefetched.values(), prefetched)
         for index, misses in part.misses.items():
             at = index * INSTRUCTION_BYTES
             (one,) = decode(part.code[at : at + INSTRUCTION_BYTES])
             if one.kind in STORES:
                 stores += misses
+            elif one.kind is Kind.PREFETCH:
+                prefetches += misses
             else:
                 loads += misses
     ending, target = _ending(parts[-1])
@@ -109,6 +117,8 @@ def _chain(parts: Sequence[CodeBlock]) -> Chain:
         loads=loads,
         stores=stores,
         loops=ending is Ending.CONDITIONAL and target == parts[0].address,
+        prefetches=prefetches,
+        prefetched=prefetched,
     )
 
 

@@ -19,13 +19,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from shufflenet_deploy.atomic_files import sha256_file, write_whole
+from shufflenet_deploy.atomic_files import write_whole
 from shufflenet_deploy.errors import DeployError, ParseError
 from shufflenet_deploy.predict.caches import Caches, describe_machine, specification
 from shufflenet_deploy.predict.compiling import cache_folder
 from shufflenet_deploy.predict.cores import Core
 from shufflenet_deploy.predict.counts import Counts, Turn, turns
 from shufflenet_deploy.predict.plugin import Emulator
+from shufflenet_deploy.predict.prefetches import visible
 from shufflenet_deploy.programs import run_to_end
 
 _T = TypeVar("_T")
@@ -53,6 +54,7 @@ class Execution:
     ``argv`` is the program and its arguments in a folder that has ``files`` by these names;
     ``sha256`` names all that decides what it computes. ``marker`` is the system call before and
     after an inference. ``root`` holds the system that it finds, None for programs that bring all.
+    ``prefetches_visible``: what runs, and what ``sha256`` is of, is ``prefetches.visible`` of it.
     ``threads`` is how many do an inference, by turns in one thread; ``preloaded`` is the file among
     ``files`` that makes the program do so, empty where it does of itself.
     """
@@ -64,18 +66,24 @@ class Execution:
     environment: Mapping[str, str] = field(default_factory=dict)
     marker: int = CLOCK_GETTIME
     root: Path | None = None
+    prefetches_visible: bool = False
     threads: int = 1
     preloaded: str = ""
 
 
 def native(path: Path, threads: int = 1) -> Execution:
-    """The counted run of a program of ``export --fmt native``."""
+    """The counted run of a program of ``export --fmt native``.
+
+    Raises:
+        ParseError: it is no program for 64-bit ARM.
+    """
     by_turns = ("--threads", str(threads), "--by-turns") if threads > 1 else ()
     return Execution(
         title=path.name,
         argv=(PROGRAM, *_NATIVE_ARGUMENTS, *by_turns),
         files={PROGRAM: path},
-        sha256=sha256_file(path),
+        sha256=hashlib.sha256(visible(path.read_bytes())).hexdigest(),
+        prefetches_visible=True,
         threads=threads,
     )
 
@@ -164,6 +172,8 @@ def run(
         describe_machine(root, core.midr, hierarchies[0], execution.threads)
         for link, path in execution.files.items():
             (folder / link).symlink_to(path.absolute())
+        if execution.prefetches_visible:
+            _rewrite(folder / execution.argv[0])
         options = ["out=counts", f"marker={execution.marker}", f"every={every:d}"]
         if execution.threads > 1:
             options += [f"threads={execution.threads}", f"turns={TURNS}"]
@@ -180,6 +190,14 @@ def run(
             )
         files = [folder / f"counts.{number}" for number in range(len(hierarchies))]
         return [file.read_text(encoding="ascii") for file in files], done.stdout
+
+
+def _rewrite(link: Path) -> None:
+    """Have a copy with visible prefetches where a link to a program was."""
+    program = visible(link.read_bytes())
+    link.unlink()
+    link.write_bytes(program)
+    link.chmod(0o700)
 
 
 def _emulated(

@@ -38,13 +38,25 @@ class Misses:
 
 
 @dataclass(frozen=True, slots=True)
+class Prefetched:
+    """Lines that were prefetched and then accessed, and the instructions between, summed."""
+
+    lines: int = 0
+    distance: int = 0
+
+    def __add__(self, other: Prefetched) -> Prefetched:
+        return Prefetched(self.lines + other.lines, self.distance + other.distance)
+
+
+@dataclass(frozen=True, slots=True)
 class CodeBlock:
-    """Straight-line code at an address, its executions, and misses by instruction index."""
+    """Straight-line code at an address, its executions; the rest by instruction index."""
 
     address: int
     executions: int
     code: bytes
     misses: dict[int, Misses] = field(default_factory=dict)
+    prefetched: dict[int, Prefetched] = field(default_factory=dict)
 
     @property
     def length(self) -> int:
@@ -135,6 +147,8 @@ def _blocks(lines: Iterable[str]) -> Iterator[CodeBlock]:
                 case ["M", index, _, *events] if block is not None and len(events) == _EVENTS:
                     if any(event != "0" for event in events):
                         block.misses[int(index)] = Misses(*map(int, events))
+                case ["P", index, lines_used, distance] if block is not None:
+                    block.prefetched[int(index)] = Prefetched(int(lines_used), int(distance))
                 case ["counts" | "I" | "T", *_]:
                     continue
                 case _:

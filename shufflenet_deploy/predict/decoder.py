@@ -112,7 +112,8 @@ def _decoded(word: bytes) -> Instruction:
     found = next(iter(_disassembler().disasm(word, 0x1000)), None)
     if found is None:
         return Instruction(mnemonic="?", kind=Kind.INTEGER)
-    if found.mnemonic.startswith(("prfm", "prfum")):
+    zero = found.mnemonic in {"ldr", "ldur"} and found.op_str.startswith("xzr")
+    if zero or found.mnemonic.startswith(("prfm", "prfum")):  # See ``prefetches``.
         reads, _ = _accessed(found)
         return Instruction(mnemonic=found.mnemonic, kind=Kind.PREFETCH, reads=reads)
     if found.mnemonic.startswith(("ld", "st")):

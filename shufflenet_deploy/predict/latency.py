@@ -3,11 +3,16 @@
 For each chain, with what a core does not hide of a latency (``Exposure``):
 
     busy     = executions x cycles / clock + exposed L2 hits + exposed L3 hits
-    transfer = foreseen lines / read bandwidth + stored lines / fill bandwidth
+    transfer = foreseen lines / read bandwidth + stored lines / fill bandwidth + fills
     time     = max(busy, transfer) + unforeseen misses x DRAM latency x exposed share
 
 A prefetcher runs ahead of foreseen misses, so that they cost bandwidth, not latency. Stores wait
-in buffers and cost bandwidth only.
+in buffers and cost bandwidth only. Of lines that instructions prefetch
+
+    fills    = latency / lines that may be on their way, at least a line / read bandwidth
+    late     = latency - what the instructions between prefetch and access take
+
+where ``late`` is waited for as for a miss that nobody foresaw.
 """
 
 from __future__ import annotations
@@ -114,13 +119,14 @@ def predicted(chains: Sequence[TimedChain], core: Core, memory: Memory) -> Parts
 def _of_chain(one: TimedChain, core: Core, memory: Memory) -> Parts:
     exposed, loads, stores = core.exposure, one.chain.loads, one.chain.stores
     issue = one.cycles / memory.clock_ghz
-    l2 = (loads.l1 * exposed.l2 + loads.l1_foreseen * exposed.l2_foreseen) * memory.l2_ns
-    l3 = 0.0
+    late = _late(one, core, memory)
+    l2 = (loads.l1 * exposed.l2 + loads.l1_foreseen * exposed.l2_foreseen) * memory.l2_ns + late.l2
+    l3 = late.l3
     if memory.l3_ns is not None:
-        l3 = (_missed(loads, 2) - _missed(loads, 3)) * exposed.l2_foreseen * memory.l3_ns
+        l3 += (_missed(loads, 2) - _missed(loads, 3)) * exposed.l2_foreseen * memory.l3_ns
     transfer = (
         loads.l3_foreseen / memory.read_gb_s + _missed(stores, 3) / memory.fill_gb_s
-    ) * LINE_BYTES
+    ) * LINE_BYTES + _fills_ns(one.chain.prefetches, core, memory)
     lost = one.chain.exits * _MISPREDICTED * core.mispredict_cycles / memory.clock_ghz
     return Parts(
         issue=issue,
@@ -128,7 +134,36 @@ def _of_chain(one: TimedChain, core: Core, memory: Memory) -> Parts:
         l2=l2,
         l3=l3,
         dram_bandwidth=max(0.0, transfer - issue - l2 - l3),
-        dram_latency=loads.l3 * memory.dram_ns * exposed.dram,
+        dram_latency=loads.l3 * memory.dram_ns * exposed.dram + late.dram_latency,
+    )
+
+
+def _late(one: TimedChain, core: Core, memory: Memory) -> Parts:
+    """What is waited for lines that were prefetched too late, at most as without a prefetch."""
+    chain, exposed = one.chain, core.exposure
+    if not chain.prefetched.lines:
+        return Parts()
+    distance = chain.prefetched.distance / chain.prefetched.lines
+    hidden_ns = distance * one.cycles / chain.instructions / memory.clock_ghz
+    lines = chain.prefetches
+
+    def waited(latency_ns: float) -> float:
+        return max(0.0, latency_ns - hidden_ns)
+
+    return Parts(
+        l2=(lines.l1 - lines.l2) * waited(memory.l2_ns) * exposed.l2,
+        l3=(lines.l2 - lines.l3) * waited(memory.l3_ns or 0.0) * exposed.l2_foreseen,
+        dram_latency=lines.l3 * waited(memory.dram_ns) * exposed.dram,
+    )
+
+
+def _fills_ns(lines: Misses, core: Core, memory: Memory) -> float:
+    """How long the memory is busy with lines that are prefetched."""
+    fills = core.exposure.fills
+    return (
+        (lines.l1 - lines.l2) * memory.l2_ns / fills
+        + (lines.l2 - lines.l3) * (memory.l3_ns or 0.0) / fills
+        + lines.l3 * max(memory.dram_ns / fills, LINE_BYTES / memory.read_gb_s)
     )
 
 

@@ -36,10 +36,15 @@
        B ADDRESS COUNT CODE               a block (hex), its executions, its instructions (hex)
        M INDEX ACCESSES U1 F1 U2 F2 U3 F3 accesses by the INDEX-th instruction of that block, and its
                                           misses of L1, L2, L3: unforeseen and foreseen
+       P INDEX LINES DISTANCE             the same instruction prefetches: lines that were missing
+                                          in some L1 and then accessed, and the instructions from
+                                          each prefetch to the access, summed, each up to 4096
        counts 1 KEPT INSTRUCTIONS         last: the format, 1 if an inference was kept or 0, and
                                           the instructions of it
    A miss is "foreseen" when a prefetcher that follows 16 streams of lines (+1, +2 or -1) would have
    asked for the line. Misses of a level that a core does not have repeat those of the level above.
+   A load into xzr is a prefetch (see prefetches.py): its misses are all unforeseen, and the streams
+   do not see them.
 
    Compile with -DPLUGIN_API=1 for QEMU up to 8.2, -DPLUGIN_API=2 for 9.0 and later. */
 #include <stdbool.h>
@@ -293,7 +298,8 @@ static void save_caches(void)
 /* --- blocks --------------------------------------------------------------------------------- */
 
 struct access {
-    uint64_t count;
+    uint64_t behind; /* instructions of the block from this one on */
+    uint64_t count, used_lines, distance;
     uint64_t misses[]; /* EVENTS for each hierarchy */
 };
 
@@ -322,10 +328,73 @@ enum { REMEMBERED = 16 };
 static uint64_t before[REMEMBERED];
 /* Which turn it is, and the instructions of the turns before it in this interval. */
 static uint64_t turn, turns_total;
+/* Instructions up to the end of the block that is executed. */
+static uint64_t executed;
+
+/* Lines that were prefetched and not accessed since, each where its number ends. */
+enum { PREFETCHED = 1 << 13, MOST_DISTANCE = 4096 };
+static struct prefetched {
+    uint64_t line, at;
+    struct access *by;
+} prefetched[PREFETCHED];
 
 static size_t access_bytes(void)
 {
     return sizeof(struct access) + sizeof(uint64_t) * (size_t)(EVENTS * hierarchy_count);
+}
+
+static struct access *access_of(char *accesses, size_t index)
+{
+    return (void *)(accesses + index * access_bytes());
+}
+
+static uint64_t now(const struct access *access) { return executed - access->behind; }
+
+/* Have a line in the caches of this thread; whether some first level missed it. */
+static bool fetch(struct access *access, uint64_t line, bool prefetches)
+{
+    bool missed = false;
+    for (int h = 0; h < hierarchy_count; ++h) {
+        struct hierarchy *all = &hierarchies[thread][h];
+        if (hits(&all->now, &all->level[0], line))
+            continue;
+        missed = true;
+        const bool ahead = !prefetches && foreseen(&all->now, line);
+        uint64_t *miss = access->misses + EVENTS * h + ahead;
+        ++miss[0];
+        for (int i = 1; i < LEVELS; ++i) {
+            if (all->level[i].sets && hits(&all->now, &all->level[i], line))
+                break;
+            ++miss[2 * i];
+        }
+    }
+    return missed;
+}
+
+static void on_prefetch(unsigned cpu, meminfo info, uint64_t address, void *data)
+{
+    (void)cpu, (void)info;
+    struct access *access = data;
+    const uint64_t line = address >> LINE_SHIFT;
+    ++access->count;
+    if (line == last_line || !fetch(access, line, true))
+        return;
+    /* The line of the last access may have made room. */
+    last_line = NOTHING;
+    last_stored = false;
+    prefetched[line % PREFETCHED] = (struct prefetched){line, now(access), access};
+}
+
+/* A line is accessed, which was prefetched perhaps. */
+static void use_prefetched(const struct access *access, uint64_t line)
+{
+    struct prefetched *one = &prefetched[line % PREFETCHED];
+    if (!one->by || one->line != line)
+        return;
+    const uint64_t distance = now(access) - one->at;
+    ++one->by->used_lines;
+    one->by->distance += distance < MOST_DISTANCE ? distance : MOST_DISTANCE;
+    one->by = NULL;
 }
 
 static void on_access(unsigned cpu, meminfo info, uint64_t address, void *data)
@@ -343,25 +412,17 @@ static void on_access(unsigned cpu, meminfo info, uint64_t address, void *data)
     if (line == last_line)
         return;
     last_line = line;
-    for (int h = 0; h < hierarchy_count; ++h) {
-        struct hierarchy *all = &hierarchies[thread][h];
-        if (hits(&all->now, &all->level[0], line))
-            continue;
-        uint64_t *miss = access->misses + EVENTS * h + foreseen(&all->now, line);
-        ++miss[0];
-        for (int i = 1; i < LEVELS; ++i) {
-            if (all->level[i].sets && hits(&all->now, &all->level[i], line))
-                break;
-            ++miss[2 * i];
-        }
-    }
+    use_prefetched(access, line);
+    fetch(access, line, false);
 }
 
 #if PLUGIN_API != 1
 static void on_block(unsigned cpu, void *data)
 {
     (void)cpu;
-    ++((struct block *)data)->count;
+    struct block *block = data;
+    ++block->count;
+    executed += block->instructions;
 }
 
 static void on_watched(unsigned cpu, void *data)
@@ -380,6 +441,14 @@ static void read_code(const struct qemu_plugin_insn *insn, uint8_t *code)
     const void *data = qemu_plugin_insn_data(insn, copied, sizeof copied);
     memcpy(code, api_version >= COPYING_API ? (const void *)copied : data, 4);
 #endif
+}
+
+/* Whether it loads 64 bits into xzr: by an immediate, register or unscaled offset. */
+static bool is_prefetch(const uint8_t *code)
+{
+    const uint32_t word = code[0] | code[1] << 8 | code[2] << 16 | (uint32_t)code[3] << 24;
+    return (word & 0xffc0001f) == 0xf940001f || (word & 0xffe00c1f) == 0xf860081f ||
+           (word & 0xffe00c1f) == 0xf840001f;
 }
 
 static void on_translated(plugin_id id, struct qemu_plugin_tb *tb)
@@ -413,6 +482,8 @@ static void on_translated(plugin_id id, struct qemu_plugin_tb *tb)
         block->code = malloc(4 * count);
         memcpy(block->code, code, 4 * count);
         block->accesses = calloc(count, access_bytes());
+        for (size_t i = 0; i < count; ++i)
+            access_of(block->accesses, i)->behind = count - i;
         block->next = blocks;
         blocks = block;
         block->same_hash = *head;
@@ -420,17 +491,19 @@ static void on_translated(plugin_id id, struct qemu_plugin_tb *tb)
     }
 #if PLUGIN_API == 1
     qemu_plugin_register_vcpu_tb_exec_inline(tb, INLINE_ADD, &block->count, 1);
+    qemu_plugin_register_vcpu_tb_exec_inline(tb, INLINE_ADD, &executed, count);
 #else
     qemu_plugin_register_vcpu_tb_exec_cb(tb, on_block, NO_REGISTERS, block);
 #endif
     for (size_t i = 0; i < count; ++i)
-        qemu_plugin_register_vcpu_mem_cb(qemu_plugin_tb_get_insn(tb, i), on_access, NO_REGISTERS,
-                                         READS_AND_WRITES, block->accesses + i * access_bytes());
+        qemu_plugin_register_vcpu_mem_cb(
+            qemu_plugin_tb_get_insn(tb, i), is_prefetch(code + 4 * i) ? on_prefetch : on_access,
+            NO_REGISTERS, READS_AND_WRITES, access_of(block->accesses, i));
 }
 
 /* --- intervals ------------------------------------------------------------------------------ */
 
-static void write_block(const struct block *block, uint64_t count, const char *accesses, int h)
+static void write_block(const struct block *block, uint64_t count, char *accesses, int h)
 {
     FILE *file = files[h];
     fprintf(file, "B %llx %llu ", (unsigned long long)block->address, (unsigned long long)count);
@@ -438,13 +511,16 @@ static void write_block(const struct block *block, uint64_t count, const char *a
         fprintf(file, "%02x", block->code[i]);
     fputc('\n', file);
     for (size_t i = 0; i < block->instructions; ++i) {
-        const struct access *access = (const void *)(accesses + i * access_bytes());
+        const struct access *access = access_of(accesses, i);
         if (!access->count)
             continue;
         fprintf(file, "M %zu %llu", i, (unsigned long long)access->count);
         for (int event = 0; event < EVENTS; ++event)
             fprintf(file, " %llu", (unsigned long long)access->misses[EVENTS * h + event]);
         fputc('\n', file);
+        if (access->used_lines)
+            fprintf(file, "P %zu %llu %llu\n", i, (unsigned long long)access->used_lines,
+                    (unsigned long long)access->distance);
     }
 }
 
@@ -496,10 +572,13 @@ static void keep_block(struct block *block)
 static void clear_blocks(void)
 {
     for (struct block *block = blocks; block; block = block->next) {
-        if (block->count)
-            memset(block->accesses, 0, block->instructions * access_bytes());
+        for (size_t i = 0; block->count && i < block->instructions; ++i) {
+            struct access *access = access_of(block->accesses, i);
+            memset(&access->count, 0, access_bytes() - offsetof(struct access, count));
+        }
         block->count = 0;
     }
+    memset(prefetched, 0, sizeof prefetched);
 }
 
 /* A turn is over. It is written where this may be the inference that is kept. */

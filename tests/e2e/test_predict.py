@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ KIND, LINES = "predicted", 4096
 #: Reads 256 KiB line by line, eight times, and the clock before and after each.
 STREAMING = """
 #define LINES %d
-static volatile char data[64 * LINES] __attribute__((aligned(64)));
+static volatile char data[64 * (LINES + 2)] __attribute__((aligned(64)));
 static void clock_read(void) {
     static long long now[2];
     register long number __asm__("x8") = 113, kind __asm__("x0") = 1;
@@ -34,9 +35,11 @@ static void clock_read(void) {
 void _start(void) {
     for (int turn = 0; turn < 8; ++turn) {
         clock_read();
-        for (int i = 0; i < LINES; ++i)
+        for (int i = 0; i < LINES; ++i) {
+            PREFETCH(&data[64 * (i + 2)]);
             for (int again = 0; again < 32; ++again)
                 (void)data[64 * i];
+        }
         clock_read();
     }
     register long number __asm__("x8") = 93, status __asm__("x0") = 0;
@@ -49,15 +52,19 @@ def lru(kib):
     return Cache(kib=kib, ways=4, replacement="lru")
 
 
-@pytest.fixture(scope="module")
-def streaming(tmp_path_factory):
+def compiled(folder, prefetch):
     """A static ARM program whose accesses are known."""
-    folder = tmp_path_factory.mktemp("streaming")
     source, program = folder / "net.c", folder / "net"
-    source.write_text(STREAMING % LINES)
+    source.write_text(f"#define PREFETCH(to) {prefetch}\n{STREAMING % LINES}")
     command = [*(sys.executable, "-m", "ziglang", "cc"), "-target", "aarch64-linux-musl"]
     command += ["-nostdlib", "-static", "-O2", "-ffreestanding", "-o", str(program), str(source)]
     subprocess.run(command, check=True, capture_output=True)
+    return program
+
+
+@pytest.fixture(scope="module")
+def streaming(tmp_path_factory):
+    program = compiled(tmp_path_factory.mktemp("streaming"), "")
     return counting.Execution(
         title="streaming",
         argv=(counting.PROGRAM,),
@@ -88,6 +95,27 @@ def test_a_stream_misses_a_line_at_a_time_in_every_cache_that_is_smaller(streami
     assert (missed.l3, missed.l3_foreseen) == (missed.l2, missed.l2_foreseen)
     assert kept.l1 + kept.l1_foreseen == missed.l1 + missed.l1_foreseen
     assert kept.l2 + kept.l2_foreseen <= 4
+
+
+def test_a_prefetched_stream_misses_in_its_prefetches(tmp_path, own_cache):
+    """Two lines ahead, whatever the hardware foresees; counted as often as without being seen."""
+    program = compiled(tmp_path, '__asm__ volatile("prfm pldl1keep, [%0, #0]" :: "r"(to))')
+    seen = replace(counting.native(program), argv=(counting.PROGRAM,))
+    unseen = replace(seen, prefetches_visible=False, sha256=sha256_file(program))
+    caches = (lru(32), lru(64))
+    found, without = (
+        counting.count(one, core("cortex-a53"), [caches], plugin.emulator())[caches]
+        for one in (seen, unseen)
+    )
+    assert found.instructions == without.instructions
+    used = [one for block in found.blocks for one in block.prefetched.values()]
+    lines = sum(one.lines for one in used)
+    assert lines == pytest.approx(LINES, abs=4)
+    missed, missed_without = total(found), total(without)
+    assert missed.l1 == pytest.approx(missed.l2, abs=4) == pytest.approx(LINES, abs=4)
+    assert missed_without.l1_foreseen == pytest.approx(LINES, abs=4)
+    distance = sum(one.distance for one in used) / lines
+    assert distance == pytest.approx(2 * found.instructions / LINES, rel=0.1)
 
 
 def test_a_hierarchy_does_not_depend_on_others_of_its_run(streaming, own_cache):

@@ -15,12 +15,14 @@ class Exposure:
 
     ``l2`` of hits in L2 that no prefetcher foresaw, ``l2_foreseen`` of those that one did, ``dram``
     of unforeseen misses of the last level. They are properties of a kind of core, chosen before
-    any prediction was compared with a measurement, not fitted to boards.
+    any prediction was compared with a measurement, not fitted to boards. ``fills`` are the lines
+    that may be on their way to L1 at the same time, which limits what prefetch instructions hide.
     """
 
     l2: float
     l2_foreseen: float
     dram: float
+    fills: int
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -142,7 +142,7 @@ def _blocked(first: Instruction, second: Instruction) -> bool:
     return first.kind is Kind.VECTOR_LOAD and second.wide and second.kind not in moves
 
 
-_EXPOSURE = Exposure(l2=1.0, l2_foreseen=0.5, dram=0.7)
+_EXPOSURE = Exposure(l2=1.0, l2_foreseen=0.5, dram=0.7, fills=3)
 
 CORTEX_A53 = InOrderCore(
     name="cortex-a53",

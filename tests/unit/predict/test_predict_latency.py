@@ -7,18 +7,18 @@ import pytest
 from shufflenet_deploy.errors import ParseError
 from shufflenet_deploy.predict.chains import join
 from shufflenet_deploy.predict.cores import core
-from shufflenet_deploy.predict.counts import CodeBlock, Counts, Misses, intervals
+from shufflenet_deploy.predict.counts import CodeBlock, Counts, Misses, Prefetched, intervals
 from shufflenet_deploy.predict.latency import Memory, interval, predicted, timed
 
-ADD, LOAD, STORE = 0x8B010000, 0xF9400020, 0xF9000020
+ADD, LOAD, STORE, PREFETCH = 0x8B010000, 0xF9400020, 0xF9000020, 0xF940003F
 BRANCH_BACK_2 = 0x54FFFFC1  # b.ne, two instructions back
 RETURN = 0xD65F03C0
 MEMORY = Memory(clock_ghz=1.0, l2_ns=10.0, l3_ns=None, dram_ns=100.0, read_gb_s=2.0, fill_gb_s=1.0)
 
 
-def block(address, executions, *words, misses=None):
+def block(address, executions, *words, misses=None, prefetched=None):
     code = b"".join(word.to_bytes(4, "little") for word in words)
-    return CodeBlock(address, executions, code, misses or {})
+    return CodeBlock(address, executions, code, misses or {}, prefetched or {})
 
 
 def counts(*blocks):
@@ -45,6 +45,43 @@ def test_misses_of_loads_and_stores_are_kept_apart():
     misses = {0: Misses(l1=3, l2=2, l3=2), 1: Misses(l1=5)}
     (chain,) = join([block(0, 9, LOAD, STORE, misses=misses)])
     assert (chain.loads, chain.stores) == (misses[0], misses[1])
+
+
+def test_prefetches_are_no_loads():
+    misses, used = {0: Misses(l1=3), 1: Misses(l1=5, l2=2, l3=2)}, {1: Prefetched(4, 400)}
+    (chain,) = join([block(0, 9, LOAD, PREFETCH, misses=misses, prefetched=used)])
+    assert (chain.loads, chain.prefetches) == (misses[0], misses[1])
+    assert chain.prefetched == Prefetched(4, 400)
+
+
+def prefetching(distance, *, lines=10, name="cortex-a53", memory=MEMORY):
+    """1000 executions, of which ten prefetch a line from DRAM that is of use so much later."""
+    one = block(
+        *(0, 1000, LOAD, PREFETCH, ADD, ADD),
+        misses={1: Misses(l1=lines, l2=lines, l3=lines)},
+        prefetched={1: Prefetched(lines, lines * distance)},
+    )
+    return time_of(one, name=name, memory=memory)
+
+
+def test_a_prefetch_hides_what_runs_until_its_line_is_accessed():
+    """A line takes 100 ns, an instruction half of one or more."""
+    early, late, at_once = prefetching(1000), prefetching(40), prefetching(0)
+    assert early.dram_latency == 0
+    assert at_once.dram_latency == pytest.approx(10 * 100 * 0.7)
+    each_ns = at_once.issue / 4000
+    assert late.dram_latency == pytest.approx(10 * (100 - 40 * each_ns) * 0.7)
+    assert early.issue == late.issue == at_once.issue
+
+
+def test_prefetches_wait_for_each_other():
+    """No faster than so many lines at a time arrive, and than DRAM's bandwidth."""
+    busy = prefetching(1000).issue
+    in_order = prefetching(1000, lines=900)
+    assert in_order.total_ns == pytest.approx(max(busy, 900 * 100 / 3))
+    slow = MEMORY.__class__(**MEMORY.__dict__ | {"read_gb_s": 0.5})
+    assert prefetching(1000, lines=900, memory=slow).total_ns == pytest.approx(900 * 64 / 0.5)
+    assert prefetching(1000, lines=900, name="cortex-a76").total_ns == pytest.approx(900 * 64 / 2)
 
 
 def time_of(*blocks, name="cortex-a53", memory=MEMORY):
@@ -102,6 +139,7 @@ def test_a_guess_widens_the_interval_by_what_it_decides():
 TEXT = """\
 B 400 7 2000009b
 M 0 7 1 2 3 4 5 6
+P 0 7 800
 B 500 2 c0035fd6
 counts 1 2 9
 """
@@ -112,10 +150,11 @@ def test_the_output_of_the_plugin():
     assert found.instructions == 9
     assert [(one.address, one.executions) for one in found.blocks] == [(0x400, 7), (0x500, 2)]
     assert found.blocks[0].misses == {0: Misses(1, 2, 3, 4, 5, 6)}
+    assert found.blocks[0].prefetched == {0: Prefetched(7, 800)}
 
 
 def test_intervals_are_kept_apart():
-    parts = intervals(f"I 0 7\n{TEXT.splitlines()[0]}\nI 1 2\n{TEXT.splitlines()[2]}\ncounts 1 0 0")
+    parts = intervals(f"I 0 7\n{TEXT.splitlines()[0]}\nI 1 2\n{TEXT.splitlines()[3]}\ncounts 1 0 0")
     assert [(one.instructions, len(one.blocks)) for one in parts] == [(7, 1), (2, 1)]
 
 

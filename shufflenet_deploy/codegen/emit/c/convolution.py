@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 import numpy as np
@@ -25,9 +25,15 @@ from shufflenet_deploy.codegen.emit.kernel_calls import (
 )
 from shufflenet_deploy.codegen.emit.neon import microkernel as neon_microkernel
 from shufflenet_deploy.codegen.emit.neon.aarch64_asm import element_type
-from shufflenet_deploy.codegen.emit.neon.microkernel_registers import MicrokernelSpec, pointer_names
+from shufflenet_deploy.codegen.emit.neon.microkernel_registers import (
+    NO_PREFETCH,
+    MicrokernelSpec,
+    Prefetch,
+    pointer_names,
+)
 from shufflenet_deploy.codegen.emit.unit import StridedRun, TranslationUnit, strided_runs
 from shufflenet_deploy.codegen.ir.ops import FpConvolution
+from shufflenet_deploy.codegen.ir.planar import PlanarView
 from shufflenet_deploy.codegen.schedule import tail
 from shufflenet_deploy.codegen.schedule.partition import Blocking
 from shufflenet_deploy.codegen.schedule.register_blocking import (
@@ -212,7 +218,7 @@ def _c_kernel(
     return unit.kernel("conv", f"LOOP void @({head}{RANGE_PARAMS if work_items > 1 else ''})", code)
 
 
-def _peel_first(runs: list[tuple[int, int]]) -> list[tuple[int, ...]]:
+def _peel_first(runs: Sequence[tuple[int, int]]) -> list[tuple[int, ...]]:
     """Peel the first block of output channels, marked by a third element: it prefetches."""
     (size, times), *rest = runs
     return [(size, 1, True), *([(size, times - 1)] if times > 1 else []), *rest]
@@ -248,28 +254,64 @@ def _in_place(op: FpConvolution) -> bool:
 def _asm_kernel(
     op: FpConvolution, unit: TranslationUnit, count: int, stride: int, blocking: Blocking
 ) -> str:
-    """The same loop nest for assembly microkernels, which have the inner loop in them."""
+    """The same loop nest for assembly microkernels, which have the inner loop in them.
+
+    What the inner loop reads again is prefetched once, or always if L1 does not keep it.
+    """
     lanes, code = unit.cpu.lanes, CWriter(depth=1)
-    outputs = run_lengths(blocking.outputs)
+    outputs, pixels = run_lengths(blocking.outputs), list(blocking.pixels)
     work_items = _work_items(op, unit, count, blocking)
+    ahead, kept_bytes = _prefetch(op, unit, blocking), unit.cpu.prefetch_beyond_bytes
+    x_bytes, w_bytes = _bytes_read(op, unit, count)
     if _pixel_loop_outside(op, unit, count, blocking):
-        for vectors, *_ in tile_loops(code, "p", blocking.pixels, lanes, work_items=work_items):
+        downs = _peel_first(outputs) if ahead.pixels else outputs
+        acrosses = _peel_first(pixels) if ahead.weights and w_bytes <= kept_bytes else pixels
+        for vectors, _, *again in tile_loops(code, "p", acrosses, lanes, work_items=work_items):
             first = 0
-            for size, times in outputs:
+            for size, times, *fetches in downs:
                 strip = _asm_spec(op, unit, stride, (size, vectors, times), advances_outputs=True)
-                code(_asm_call(strip, unit, "p", str(first)))
+                weights = ahead.weights if again or acrosses is pixels else 0
+                some = replace(ahead, pixels=bool(fetches), weights=weights)
+                code(_asm_call(replace(strip, prefetch=some), unit, "p", str(first)))
                 first += size * times
     else:
-        for size, *_ in tile_loops(code, "o", outputs, work_items=work_items):
+        downs = _peel_first(outputs) if ahead.pixels and x_bytes <= kept_bytes else outputs
+        acrosses = _peel_first(pixels) if ahead.weights and kept_bytes else pixels
+        for size, _, *again in tile_loops(code, "o", downs, work_items=work_items):
             pixel = 0
-            for vectors, times in blocking.pixels:
+            for vectors, times, *fetches in acrosses:
                 strip = _asm_spec(op, unit, stride, (size, vectors, times), advances_outputs=False)
-                code(_asm_call(strip, unit, str(pixel), "o"))
+                fetched = ahead.pixels and (bool(again) or downs is outputs)
+                weights = ahead.weights if fetches or acrosses is pixels else 0
+                some = replace(ahead, pixels=fetched, weights=weights)
+                code(_asm_call(replace(strip, prefetch=some), unit, str(pixel), "o"))
                 pixel += vectors * times * lanes
     head = ", ".join(
         neon_microkernel.c_parameters(_asm_spec(op, unit, stride, (1, 1, 1), advances_outputs=True))
     )
     return unit.kernel("conv", f"LOOP void @({head}{RANGE_PARAMS if work_items > 1 else ''})", code)
+
+
+def _prefetch(op: FpConvolution, unit: TranslationUnit, blocking: Blocking) -> Prefetch:
+    """The prefetches of assembly microkernels: maps that L1 does not keep, and weights.
+
+    The caller's input is not prefetched, for nothing is known of what lies behind it.
+    """
+    cpu = unit.cpu
+    if not cpu.weight_prefetch_bytes:
+        return NO_PREFETCH
+    source, residuals = op.source, op.sources[1:]
+    tiles = sum(times for _, times in blocking.pixels)
+
+    def far(view: PlanarView) -> bool:
+        size = cpu.element_bytes * len(view.planes) * view.layout.channel_stride
+        return view.buffer >= 0 and size > cpu.prefetch_beyond_bytes
+
+    return Prefetch(
+        pixels=tiles > 1 and far(source),
+        residual=tiles > 1 and any(map(far, residuals)),
+        weights=cpu.weight_prefetch_bytes,
+    )
 
 
 def _asm_spec(
@@ -324,14 +366,17 @@ def _pixel_loop_outside(
 ) -> bool:
     if len(blocking.outputs) > 1 == sum(times for _, times in blocking.pixels):
         return False  # nothing is streamed twice, and there are work items to share
-    size = unit.cpu.element_bytes
-    x_bytes = (
-        size * op.weight.shape[1] * op.window.planes_per_channel * op.source.layout.channel_stride
-    )
-    w_bytes = size * count * op.weight.shape[1] * op.weight.shape[2]
+    x_bytes, w_bytes = _bytes_read(op, unit, count)
     if w_bytes > _L2_BYTES:
         return False  # from memory once is enough
     blocks_of_pixels = sum(times for _, times in blocking.pixels)
     weights_again = w_bytes * blocks_of_pixels if w_bytes > _L1_BYTES else 0
     pixels_again = x_bytes * len(blocking.outputs) if x_bytes > _L1_BYTES else 0
     return weights_again <= pixels_again
+
+
+def _bytes_read(op: FpConvolution, unit: TranslationUnit, count: int) -> tuple[int, int]:
+    """Bytes of the pixels and of the weights that ``count`` output channels read."""
+    size, (_, channels, taps) = unit.cpu.element_bytes, op.weight.shape
+    x_bytes = size * channels * op.window.planes_per_channel * op.source.layout.channel_stride
+    return x_bytes, size * count * channels * taps

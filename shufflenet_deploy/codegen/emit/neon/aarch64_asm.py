@@ -12,6 +12,8 @@ from shufflenet_deploy.codegen.schedule.neon_register_allocation import REGISTER
 VECTOR_BYTES = 16
 
 _IMMEDIATE_RANGE = 4096
+_PREFETCH_UNIT = 8
+_PREFETCH_RANGE = 4096 * _PREFETCH_UNIT
 
 
 @dataclass
@@ -47,6 +49,15 @@ class Pointer:
         self.move(at)
         self.text.append(f"{head}, [%[{self.name}]]")
         self.last, self.size = len(self.text) - 1, size
+
+    def prefetch(self, at: int) -> None:
+        """Append a prefetch of the line at ``at``; nothing before it can post-increment."""
+        if not 0 <= at - self.at < _PREFETCH_RANGE:
+            self.move(at)
+        # Offsets are in units of eight bytes.
+        offset = (at - self.at) // _PREFETCH_UNIT * _PREFETCH_UNIT
+        self.text.append(f"prfm pldl1keep, [%[{self.name}], #{offset}]")
+        self.last = None
 
     def fence(self, at: int) -> None:
         """Mark a branch target: no earlier instruction can post-increment it from now on."""

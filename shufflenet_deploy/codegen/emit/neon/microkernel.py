@@ -118,7 +118,8 @@ class _AsmWriter(Epilogue):
         elif strip.residual_channel_stride:
             source = self.pointers["y" if strip.in_place else "r"]
             for output in range(strip.outputs):
-                self.whole("ld1", source, strip.residual_channel_stride, output)
+                stride, prefetch = strip.residual_channel_stride, strip.prefetch.residual
+                self.whole("ld1", source, stride, output, prefetch=prefetch)
         elif self._looped() or self.separate:
             text += [f"movi {element.whole(a)}, #0" for a in range(self.work)]
         if strip.clamp_min or not strip.has_bias:
@@ -155,7 +156,10 @@ class _AsmWriter(Epilogue):
                 for at, total in enumerate(self.accumulators(output)):
                     place = output * strip.residual_channel_stride + VECTOR_BYTES * at
                     first = output * strip.vectors + at
-                    found.append(Load(source, place, (total,), first, 1 << 30))
+                    ahead = None
+                    if strip.prefetch.residual and self._ends_line(at, strip.vectors):
+                        ahead = self.next_tile(place, VECTOR_BYTES)
+                    found.append(Load(source, place, (total,), first, 1 << 30, ahead=ahead))
         if strip.clamp_min and not self._looped() and self.shared.channels > 1:
             element, ring = strip.element, self.bound_registers()
             while self.bounds_loaded < min(strip.outputs, strip.vectors):
@@ -166,6 +170,10 @@ class _AsmWriter(Epilogue):
                 )
                 self.bounds_loaded += 1
         return found
+
+    def _ends_line(self, at: int, vectors: int) -> bool:
+        """True if the vector ``at`` of so many is the last of a line, or of all."""
+        return at % VECTORS_PER_LOAD == VECTORS_PER_LOAD - 1 or at == vectors - 1
 
     def _piece(self) -> int:
         """Channels per straight-line block: whole trip counts, whole loads of weights."""
@@ -248,6 +256,9 @@ class _AsmWriter(Epilogue):
         def issue() -> None:
             load = waiting.popleft()
             held.update((register, load.last) for register in load.registers)
+            if load.ahead is not None:
+                load.pointer.move(load.at)
+                load.pointer.prefetch(load.ahead)
             head = f"ld1 {self.strip.element.register_list(load.registers)}"
             load.pointer.use(load.at, head, VECTOR_BYTES * len(load.registers))
 
@@ -278,14 +289,22 @@ class _AsmWriter(Epilogue):
                 some = range(at, min(at + together, vectors))
                 registers = tuple(self.pixels(k, one) for one in some)
                 first, last = k * work + at, (k + 1) * work - vectors + some[-1]
-                found.append(Load(x, start + VECTOR_BYTES * at, registers, first, last))
+                place, ahead = start + VECTOR_BYTES * at, None
+                if strip.prefetch.pixels and not tap and self._ends_line(some[-1], vectors):
+                    ahead = self.next_tile(place, VECTOR_BYTES * len(some))
+                found.append(Load(x, place, registers, first, last, ahead=ahead))
         lanes, size = strip.element.lanes, self.shared.weights
         factors = ceil(depth * strip.outputs / lanes)
         begin = strip.element.size * before * len(strip.taps) * strip.outputs
+        reached = -1  # the last line of weights that is prefetched
         for at in range(0, factors, size):
             some = range(at, min(at + size, factors))
             registers = tuple(self.weights(one) for one in some)
             first, last = lanes * at * vectors, lanes * (some[-1] + 1) * vectors - 1
-            found.append(Load(w, begin + VECTOR_BYTES * at, registers, first, last))
+            place, ahead = begin + VECTOR_BYTES * at, None
+            line = some[-1] // VECTORS_PER_LOAD
+            if strip.prefetch.weights and line > reached:
+                ahead, reached = place + strip.prefetch.weights, line
+            found.append(Load(w, place, registers, first, last, ahead=ahead))
         found += self._streamed(before)
         return deque(sorted(found, key=lambda load: load.first))

@@ -22,6 +22,22 @@ _BOUNDS_AHEAD = 4  # registers for lower bounds that are loaded one by one
 
 
 @dataclass(frozen=True, kw_only=True)
+class Prefetch:
+    """The lines that a microkernel prefetches: never more than a tile or ``weights`` bytes ahead.
+
+    ``pixels`` of the next tile of pixels, its ``residual``, and ``weights`` so many bytes before
+    they are used, 0 for none.
+    """
+
+    pixels: bool = False
+    residual: bool = False
+    weights: int = 0
+
+
+NO_PREFETCH = Prefetch()
+
+
+@dataclass(frozen=True, kw_only=True)
 class MicrokernelSpec:
     """Tiles of ``outputs`` channels by ``vectors`` vectors, ``times`` in a row.
 
@@ -49,6 +65,7 @@ class MicrokernelSpec:
     in_order: bool
     split_loads: bool = False
     has_bias: bool = True
+    prefetch: Prefetch = NO_PREFETCH
 
     @property
     def depth(self) -> int:
@@ -121,15 +138,26 @@ class Registers:
         late = [one for one in self.free if one not in early]
         return [*early, *late][: max(_BOUNDS_AHEAD, vectors)]
 
-    def whole(self, kind: str, pointer: Pointer, stride: int, output: int) -> None:
+    def whole(
+        self, kind: str, pointer: Pointer, stride: int, output: int, *, prefetch: bool = False
+    ) -> None:
         """Load or store the accumulators of an output, four by one instruction."""
         sums = self.accumulators(output)
         for at in range(0, len(sums), VECTORS_PER_LOAD):
             some = sums[at : at + VECTORS_PER_LOAD]
             start = output * stride + VECTOR_BYTES * at
-            pointer.use(
-                start, f"{kind} {self.strip.element.register_list(some)}", VECTOR_BYTES * len(some)
-            )
+            size = VECTOR_BYTES * len(some)
+            if prefetch:
+                pointer.move(start)
+                pointer.prefetch(self.next_tile(start, size))
+            pointer.use(start, f"{kind} {self.strip.element.register_list(some)}", size)
+
+    def next_tile(self, at: int, size: int) -> int:
+        """Of ``size`` bytes at ``at``, at most a line, the last vector in the next tile of pixels.
+
+        Where these are parts of two lines, the first of them is the last one of this tile.
+        """
+        return at + size + VECTOR_BYTES * (self.strip.vectors - 1)
 
     def pixels(self, k: int, at: int) -> int:
         """The register of a source vector."""

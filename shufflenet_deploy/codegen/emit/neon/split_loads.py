@@ -38,7 +38,7 @@ _AT_ONCE = 7
 class Load:
     """One load; its ``registers`` are in use from multiply-add ``first`` to ``last``.
 
-    ``replicates``: one element to all lanes of the register.
+    ``replicates``: one element to all lanes of the register. ``ahead`` is what to prefetch with it.
     """
 
     pointer: Pointer
@@ -47,6 +47,7 @@ class Load:
     first: int
     last: int
     replicates: bool = False
+    ahead: int | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,8 @@ class SplitLoads:
     text: list[str]
     element: ElementType
     _incomplete: deque[_Half] = field(default_factory=deque)
+    #: Prefetches wait for a multiply-add that no load goes beside.
+    _ahead: deque[Load] = field(default_factory=deque)
     _count: int = 0
     #: About: of multiply-adds and lower halves.
     _cycle: int = 0
@@ -83,6 +86,8 @@ class SplitLoads:
         def take(load: Load) -> Load:
             waiting.remove(load)
             held[load.registers[0]] = load.last
+            if load.ahead is not None:
+                self._ahead.append(load)
             return load
 
         while waiting and waiting[0].first <= _AT_ONCE:
@@ -101,9 +106,18 @@ class SplitLoads:
                     latest = index
                     self._load(take(load))
                     break
+            else:
+                self._prefetch(1)
         self._complete(len(multiply_adds) + _INSERT_TO_USE)
         while waiting:
-            self._load_whole(waiting.popleft())
+            self._load_whole(take(waiting[0]))
+        self._prefetch(len(self._ahead))
+
+    def _prefetch(self, most: int) -> None:
+        for _ in range(min(most, len(self._ahead))):
+            load = self._ahead.popleft()
+            assert load.ahead is not None
+            load.pointer.prefetch(load.ahead)
 
     def _load(self, load: Load) -> None:
         """Load by halves."""
