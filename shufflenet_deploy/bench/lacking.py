@@ -12,9 +12,11 @@ def failed_runs(suite: Suite, runs: Iterable[Run]) -> list[Run]:
     """The last attempts on one target that make its session a failed one.
 
     Who asks for ``all`` runtimes asks for those that there are, who names one asks for that one. A
-    target on which none measured has failed in all of them.
+    target on which none measured has failed in all of them. A process that a suite no longer asks
+    for, since it was resumed with fewer, fails nothing.
     """
-    last = last_attempts(runs)
+    wanted = suite.max_processes if suite.precision_target else suite.spec.processes
+    last = [run for run in last_attempts(runs) if run.process <= wanted]
     failed = [run for run in last if isinstance(run.outcome, Failure)]
     if not any(isinstance(run.outcome, Measurement) for run in last):
         return failed

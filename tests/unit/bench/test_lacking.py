@@ -54,6 +54,16 @@ def test_only_the_last_attempt_counts() -> None:
     assert failed_runs(suite("all"), [crashed(), late]) == []
 
 
+def test_a_process_that_is_no_longer_asked_for_fails_nothing() -> None:
+    asked = suite("onnxruntime", "mnn")
+    last = asked.spec.processes
+    for process, failed in ((last, True), (last + 1, False)):
+        late = crashed().model_copy(update={"process": process})
+        assert bool(failed_runs(asked, [sample_runs.run(), late])) is failed
+    more = asked.model_copy(update={"precision_target": 0.02})
+    assert failed_runs(more, [sample_runs.run(), late]) == [late]
+
+
 @pytest.mark.parametrize("kind", list(FailureKind))
 def test_what_was_tried_and_failed_is_never_excused(kind: FailureKind) -> None:
     excused = is_excused(suite("all"), Failure(kind=kind, message="so it is"))
